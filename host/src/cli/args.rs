@@ -1,0 +1,434 @@
+//! The command line as it is parsed: raw texts and numbers. [`super::validated`] makes sense of them.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::text;
+
+/// Runs WebAssembly agents and tools that need not be trusted.
+#[derive(Debug, Parser)]
+#[command(
+    name = "hermes-host",
+    version,
+    max_term_width = 100,
+    after_help = "\
+Without a command it runs an agent:
+  hermes-host --plugin research \"What do these papers say about dendrites?\" --allow fs:./papers
+
+Standard output carries the answer alone, standard error the progress.
+Exit codes: 0 achieved, 1 not quite, 2 nothing ran, 3 out of budget, 4 a right is missing, 130 stopped by a signal."
+)]
+pub(super) struct Line {
+    #[command(flatten)]
+    pub(super) global: Global,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+/// Flags that every command takes.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Global {
+    /// What standard output carries: the answer, one JSON value, or the run's events as JSON lines
+    #[arg(long, global = true, value_enum, default_value = "text", value_name = "FORM")]
+    pub(super) output: Output,
+    /// The home folder, instead of HERMES_HOME or ~/.hermes
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(super) home: Option<PathBuf>,
+    /// Sets a key of the configuration for this once; `config show` lists them
+    #[arg(long, global = true, value_name = "KEY=VALUE")]
+    pub(super) set: Vec<String>,
+    /// When to use colour; NO_COLOR turns `auto` off
+    #[arg(long, global = true, value_enum, default_value = "auto", value_name = "WHEN")]
+    pub(super) color: Color,
+    /// Shows the plugins' own log lines too
+    #[arg(long, short, global = true)]
+    pub(super) verbose: bool,
+    /// Shows no progress
+    #[arg(long, short, global = true, conflicts_with = "verbose")]
+    pub(super) quiet: bool,
+}
+
+/// What standard output carries: for people, one JSON value, or events as JSON lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Output {
+    Text,
+    Json,
+    Events,
+}
+
+/// When to use colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Runs an agent on a task (also without the word `run`)
+    #[command(after_help = "\
+Example:
+  hermes-host run --plugin research \"What limits dendrite growth?\" --allow fs:./papers")]
+    Run(Run),
+    /// Shows what a plugin is, what it exports and what it wants; runs nothing
+    #[command(after_help = "Example:\n  hermes-host inspect research --ask")]
+    Inspect(Inspect),
+    /// Calls one tool once, in a fresh sandbox
+    #[command(after_help = "\
+Example:
+  hermes-host call files search_files '{\"pattern\":\"dendrite\"}' --allow fs:./papers")]
+    Call(Call),
+    /// Lists runs, or does something with one
+    #[command(
+        after_help = "Example:\n  hermes-host runs --limit 5",
+        args_conflicts_with_subcommands = true
+    )]
+    Runs(Runs),
+    /// Shows who did what in a run, for how much
+    #[command(after_help = "Example:\n  hermes-host show 7f3a09c1d2")]
+    Show(OfRun),
+    /// Goes on with a run that was stopped
+    #[command(after_help = "Example:\n  hermes-host resume 7f3a09c1d2")]
+    Resume(OfRun),
+    /// Ends a run for good
+    #[command(after_help = "Example:\n  hermes-host cancel 7f3a09c1d2")]
+    Cancel(OfRun),
+    /// Reads and writes the notes that agents share
+    #[command(
+        subcommand,
+        after_help = "\
+A space is RUN/NAME for one of a run, which its run alone writes, or NAME for one of the home folder.
+Example:
+  hermes-host blackboard ls 7f3a09c1d2/notes"
+    )]
+    Blackboard(Blackboard),
+    /// Shows the configuration
+    #[command(subcommand, after_help = "Example:\n  hermes-host config show")]
+    Config(Config),
+    /// Says what is missing on this machine, and what mends it
+    #[command(after_help = "Example:\n  hermes-host doctor")]
+    Doctor,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Run {
+    /// What the agent shall do; `-` reads it from standard input
+    #[arg(value_name = "TASK")]
+    pub(super) task: String,
+    /// The agent: a path (with a slash or `.wasm`) or the name of a known plugin
+    #[arg(long, short, value_name = "PLUGIN")]
+    pub(super) plugin: String,
+    /// Grants a right, to one plugin alone with `PLUGIN=` before it: fs:DIR[:rw], net:HOST, blackboard:NAME, …
+    #[arg(long, value_name = "[PLUGIN=]GRANT")]
+    pub(super) allow: Vec<String>,
+    /// Takes away what an agent has by default: llm, blackboard, delegation, lessons
+    #[arg(long, value_name = "DEFAULT", value_delimiter = ',')]
+    pub(super) deny: Vec<String>,
+    /// Adds the tools of a plugin, their names prefixed with `PREFIX_`
+    #[arg(long, value_name = "[PREFIX=]PATH")]
+    pub(super) tool: Vec<String>,
+    /// The model: provider/name or an alias
+    #[arg(long, short, value_name = "MODEL")]
+    pub(super) model: Option<String>,
+    /// Limits: iterations=20,usd=0.50,wall=5m,child.iterations=10,tree.usd=1
+    #[arg(long, short, value_name = "KEY=VALUE,..")]
+    pub(super) budget: Vec<String>,
+    /// A JSON object of named inputs for the agent
+    #[arg(long, value_name = "JSON")]
+    pub(super) inputs: Option<String>,
+    /// The turns of the scripted model, with --model scripted
+    #[arg(long, value_name = "FILE")]
+    pub(super) script: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Inspect {
+    /// A path (with a slash or `.wasm`) or the name of a known plugin
+    #[arg(value_name = "PLUGIN")]
+    pub(super) plugin: String,
+    /// Also asks the plugin for its tools, in a sandbox without grants
+    #[arg(long)]
+    pub(super) ask: bool,
+    /// Shows the verdict as if this were granted
+    #[arg(long, value_name = "[PLUGIN=]GRANT")]
+    pub(super) allow: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Call {
+    /// A path (with a slash or `.wasm`) or the name of a known plugin
+    #[arg(value_name = "PLUGIN")]
+    pub(super) plugin: String,
+    /// The tool's name
+    #[arg(value_name = "TOOL")]
+    pub(super) tool: String,
+    /// Its arguments, a JSON object; `-` reads them from standard input
+    #[arg(value_name = "JSON", default_value = "{}")]
+    pub(super) arguments: String,
+    /// Grants a right
+    #[arg(long, value_name = "[PLUGIN=]GRANT")]
+    pub(super) allow: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Runs {
+    #[command(flatten)]
+    pub(super) list: List,
+    #[command(subcommand)]
+    pub(super) command: Option<RunsCommand>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct List {
+    /// How many, the newest first
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000), value_name = "N")]
+    pub(super) limit: u32,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum RunsCommand {
+    /// Lists runs, the newest first
+    #[command(after_help = "Example:\n  hermes-host runs list --limit 5")]
+    List(List),
+    /// Shows who did what, for how much
+    #[command(after_help = "Example:\n  hermes-host runs show 7f3a09c1d2")]
+    Show(OfRun),
+    /// Goes on with a run that was stopped
+    #[command(after_help = "Example:\n  hermes-host runs resume 7f3a09c1d2")]
+    Resume(OfRun),
+    /// Ends a run for good
+    #[command(after_help = "Example:\n  hermes-host runs cancel 7f3a09c1d2")]
+    Cancel(OfRun),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct OfRun {
+    /// The run's id, or as much of its beginning as is unique
+    #[arg(value_name = "RUN")]
+    pub(super) run: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Blackboard {
+    /// Lists spaces, or the keys of one
+    #[command(after_help = "Example:\n  hermes-host blackboard ls 7f3a09c1d2/notes --prefix source/")]
+    Ls {
+        /// The space; all spaces are listed without it
+        #[arg(value_name = "SPACE")]
+        space: Option<String>,
+        /// Only keys that begin so
+        #[arg(long, default_value = "", value_name = "TEXT", requires = "space")]
+        prefix: String,
+    },
+    /// Prints an entry's value
+    #[command(after_help = "Example:\n  hermes-host blackboard get 7f3a09c1d2/notes plan")]
+    Get {
+        #[arg(value_name = "SPACE")]
+        space: String,
+        #[arg(value_name = "KEY")]
+        key: String,
+    },
+    /// Writes an entry
+    #[command(after_help = "Example:\n  hermes-host blackboard put glossary dendrite \"a tree-like crystal\"")]
+    Put {
+        #[arg(value_name = "SPACE")]
+        space: String,
+        #[arg(value_name = "KEY")]
+        key: String,
+        /// The value; `-` reads it from standard input
+        #[arg(value_name = "VALUE")]
+        value: String,
+        /// Media type of the value
+        #[arg(long = "type", default_value = "text/plain", value_name = "TYPE")]
+        media_type: String,
+        /// Only when the entry has this version; 0: only when there is none
+        #[arg(long, value_name = "N")]
+        if_version: Option<u64>,
+    },
+    /// Prints changes as they come, until Ctrl-C
+    #[command(after_help = "Example:\n  hermes-host blackboard watch 7f3a09c1d2/notes")]
+    Watch {
+        #[arg(value_name = "SPACE")]
+        space: String,
+        /// Only keys that begin so
+        #[arg(long, default_value = "", value_name = "TEXT")]
+        prefix: String,
+    },
+    /// Removes an entry
+    #[command(after_help = "Example:\n  hermes-host blackboard delete glossary dendrite")]
+    Delete {
+        #[arg(value_name = "SPACE")]
+        space: String,
+        #[arg(value_name = "KEY")]
+        key: String,
+        /// Only when the entry has this version
+        #[arg(long, value_name = "N")]
+        if_version: Option<u64>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Config {
+    /// Prints each value and where it came from
+    #[command(after_help = "Example:\n  hermes-host config show --set limits.memory=128MiB")]
+    Show,
+    /// Prints the reference of all keys as Markdown
+    #[command(hide = true)]
+    Reference,
+}
+
+const COMMANDS: [&str; 11] = [
+    "run",
+    "inspect",
+    "call",
+    "runs",
+    "show",
+    "resume",
+    "cancel",
+    "blackboard",
+    "config",
+    "doctor",
+    "help",
+];
+
+/// Puts `run` where a person left it out: before the first word that is neither a global flag nor a command.
+pub(super) fn with_command(mut argv: Vec<OsString>) -> Vec<OsString> {
+    const TAKES_VALUE: [&str; 4] = ["--output", "--home", "--set", "--color"];
+    let mut at = 1;
+    while let Some(word) = argv.get(at).map(|word| word.to_string_lossy().into_owned()) {
+        if TAKES_VALUE.contains(&word.as_str()) {
+            at += 2;
+        } else if matches!(word.as_str(), "-v" | "-q" | "--verbose" | "--quiet")
+            || TAKES_VALUE
+                .iter()
+                .any(|flag| word.strip_prefix(flag).is_some_and(|rest| rest.starts_with('=')))
+        {
+            at += 1;
+        } else {
+            let of_clap = matches!(word.as_str(), "-h" | "--help" | "-V" | "--version");
+            if !of_clap && !COMMANDS.contains(&word.as_str()) && !is_slip(&word, &argv) {
+                argv.insert(at, "run".into());
+            }
+            break;
+        }
+    }
+    argv
+}
+
+/// A word close to a command's name, in a line that names no plugin to run.
+fn is_slip(word: &str, argv: &[OsString]) -> bool {
+    let names_plugin = argv
+        .iter()
+        .any(|arg| arg.to_string_lossy().starts_with("--plugin") || arg == "-p");
+    !names_plugin && text::nearest(word, COMMANDS).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn parse(line: &[&str]) -> Result<Line, clap::Error> {
+        let argv = std::iter::once("hermes-host")
+            .chain(line.iter().copied())
+            .map(OsString::from)
+            .collect();
+        Line::try_parse_from(with_command(argv))
+    }
+
+    #[test]
+    fn run_need_not_be_said() {
+        for line in [
+            &["--plugin", "p", "the task"][..],
+            &["the task", "--plugin=p"],
+            &["--output", "json", "-v", "--plugin", "p", "the task"],
+            &["run", "the task", "-p", "p", "--output=json"],
+        ] {
+            let parsed = parse(line).unwrap();
+            let Command::Run(run) = parsed.command else {
+                panic!("{line:?}")
+            };
+            assert_eq!((run.plugin.as_str(), run.task.as_str()), ("p", "the task"));
+        }
+        let Command::Run(run) = parse(&["--plugin", "p", "runs"]).unwrap().command else {
+            panic!()
+        };
+        assert_eq!(run.task, "runs");
+        assert!(matches!(
+            parse(&["--output", "json", "runs"]).unwrap().command,
+            Command::Runs(_)
+        ));
+        assert!(matches!(
+            parse(&["--set", "limits.memory=1", "config", "show"]).unwrap().command,
+            Command::Config(_)
+        ));
+    }
+
+    #[test]
+    fn slips_are_told() {
+        assert!(
+            parse(&["inspct", "x.wasm"])
+                .unwrap_err()
+                .to_string()
+                .contains("'inspect'")
+        );
+        assert!(parse(&["what is this?"]).unwrap_err().to_string().contains("--plugin"));
+        assert!(
+            parse(&["--plugin", "p", "t", "--buget", "x"])
+                .unwrap_err()
+                .to_string()
+                .contains("--budget")
+        );
+    }
+
+    #[test]
+    fn every_command_has_an_example_that_parses() {
+        fn walk(command: &mut clap::Command, seen: &mut usize) {
+            let help = command.render_long_help().to_string();
+            let mut examples = help
+                .lines()
+                .filter_map(|line| line.trim().strip_prefix("hermes-host "))
+                .peekable();
+            assert!(
+                command.is_hide_set() || examples.peek().is_some(),
+                "{}",
+                command.get_name()
+            );
+            for example in examples.filter(|example| !example.contains(['[', '<'])) {
+                let words = words(example);
+                let parsed = parse(&words.iter().map(String::as_str).collect::<Vec<_>>());
+                assert!(parsed.is_ok(), "{example}: {}", parsed.unwrap_err());
+                *seen += 1;
+            }
+            command
+                .get_subcommands_mut()
+                .filter(|c| c.get_name() != "help")
+                .for_each(|c| walk(c, seen));
+        }
+        let mut seen = 0;
+        let mut command = Line::command();
+        command.build();
+        walk(&mut command, &mut seen);
+        assert!(seen >= 15, "{seen}");
+    }
+
+    /// The words of a shell line with plain quotes.
+    fn words(line: &str) -> Vec<String> {
+        let mut words = vec![String::new()];
+        let mut quote = None;
+        for c in line.chars() {
+            match (c, quote) {
+                (c, Some(q)) if c == q => quote = None,
+                ('\'' | '"', None) => quote = Some(c),
+                (' ', None) => words.push(String::new()),
+                (c, _) => words.last_mut().unwrap().push(c),
+            }
+        }
+        words.retain(|word| !word.is_empty());
+        words
+    }
+}

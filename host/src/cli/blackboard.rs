@@ -1,0 +1,160 @@
+//! `blackboard`: the notes that agents share, from outside a run.
+
+use std::io::IsTerminal as _;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::args::Output;
+use super::errors::Problem;
+use super::signals::Stop;
+use super::style::{fit, left, right};
+use super::validated::Blackboard;
+use super::{Context, json, stdio};
+use crate::limits::{Unit, show};
+use crate::run::Host;
+use crate::run::view::EntryView;
+use crate::text::{Shape, clean};
+
+/// How long one wait for changes lasts before the next begins.
+const WAIT: Duration = Duration::from_secs(10);
+/// Between two waits that told of nothing.
+const PAUSE: Duration = Duration::from_millis(250);
+/// The longest key or name shown, in columns.
+const WIDTH: usize = 256;
+
+/// Does what the command says.
+pub(super) async fn serve(host: &Host, context: Context, command: Blackboard) -> Result<u8, Problem> {
+    let board = host.blackboard();
+    match command {
+        Blackboard::Spaces => spaces(host, context).await?,
+        Blackboard::Keys { space, prefix } => {
+            let keys = board.keys(&space, &prefix).await?;
+            match context.output {
+                Output::Text => stdio::print(
+                    &keys
+                        .iter()
+                        .map(|key| format!("{}\n", fit(key, WIDTH)))
+                        .collect::<String>(),
+                )?,
+                Output::Json | Output::Events => stdio::print_line(&json::line(&keys.into()))?,
+            }
+        }
+        Blackboard::Get { space, key } => match board.get(&space, &key).await? {
+            Some(entry) => print_entry(&key, &entry, context)?,
+            None => return Err(absent(&space, &key)),
+        },
+        Blackboard::Put {
+            space,
+            key,
+            value,
+            media_type,
+            if_version,
+        } => {
+            let version = board.put(&space, &key, &media_type, value, if_version).await?;
+            match context.output {
+                Output::Text => stdio::tell(&format!("written as version {version}\n")),
+                Output::Json | Output::Events => stdio::print_line(&json::line(&json!({ "version": version })))?,
+            }
+        }
+        Blackboard::Watch { space, prefix } => return watch(host, context, &space, &prefix).await,
+        Blackboard::Delete { space, key, if_version } => board.delete(&space, &key, if_version).await?,
+    }
+    Ok(0)
+}
+
+async fn spaces(host: &Host, context: Context) -> Result<(), Problem> {
+    let spaces = host.blackboard().spaces().await?;
+    if context.output == Output::Text {
+        let row = |name: &str, keys: &str, bytes: &str| {
+            format!("{} {} {}\n", left(name, 40), right(keys, 8), right(bytes, 16))
+        };
+        let rows = spaces
+            .iter()
+            .map(|s| row(&s.name, &s.keys.to_string(), &show(s.bytes, Unit::Bytes)));
+        return stdio::print(&rows.collect::<String>());
+    }
+    let rows: Vec<Value> = spaces
+        .iter()
+        .map(|s| json!({ "space": s.name, "keys": s.keys, "bytes": s.bytes }))
+        .collect();
+    stdio::print_line(&json::line(&rows.into()))
+}
+
+/// The value as it is into a file or a pipe, clean onto a terminal.
+fn print_entry(key: &str, entry: &EntryView, context: Context) -> Result<(), Problem> {
+    if context.output != Output::Text {
+        let text = std::str::from_utf8(&entry.data).ok();
+        return stdio::print_line(&json::line(&json!({
+            "key": key,
+            "version": entry.version,
+            "media_type": entry.media_type,
+            "author": entry.author,
+            "written_at_ms": entry.at_ms,
+            "bytes": entry.data.len(),
+            "text": text,
+        })));
+    }
+    if !std::io::stdout().is_terminal() {
+        return stdio::print_bytes(&entry.data);
+    }
+    match std::str::from_utf8(&entry.data) {
+        Ok(text) => stdio::print_line(&clean(text, Shape::Block)),
+        Err(_) => {
+            let (kind, bytes) = (fit(&entry.media_type, 60), entry.data.len());
+            Err(
+                Problem::usage(format!("the value is not text: {bytes} bytes of {kind}"))
+                    .with_help("send it to a file with  > FILE"),
+            )
+        }
+    }
+}
+
+async fn watch(host: &Host, context: Context, space: &str, prefix: &str) -> Result<u8, Problem> {
+    let mut stop = Stop::listen().map_err(|e| Problem::usage(format!("signals can't be heard: {e}")))?;
+    let board = host.blackboard();
+    let mut since = 0;
+    loop {
+        let changes = tokio::select! {
+            changes = board.changes(space, prefix, since, WAIT) => changes?,
+            () = stop.next() => return Ok(0),
+        };
+        if changes.is_empty() {
+            // There may be no database yet, and then the answer comes at once.
+            tokio::time::sleep(PAUSE).await;
+        }
+        for change in changes {
+            since = since.max(change.version);
+            let line = match context.output {
+                Output::Text => {
+                    let what = if change.deleted { "removed" } else { "written" };
+                    format!(
+                        "{} {what} {} by {}",
+                        right(&change.version.to_string(), 6),
+                        fit(&change.key, WIDTH),
+                        fit(&change.author, 40)
+                    )
+                }
+                Output::Json | Output::Events => json::line(&json!({
+                    "key": change.key,
+                    "version": change.version,
+                    "author": change.author,
+                    "deleted": change.deleted,
+                })),
+            };
+            stdio::print_line(&line)?;
+        }
+    }
+}
+
+fn absent(space: &str, key: &str) -> Problem {
+    let (space, key) = (fit(space, WIDTH), fit(key, WIDTH));
+    let message = format!("there is no entry `{key}` in `{space}`");
+    Problem {
+        code: 1,
+        kind: "not-found",
+        message,
+        help: vec![format!("its keys:  hermes-host blackboard ls {space}")],
+        run: None,
+    }
+}

@@ -1,0 +1,44 @@
+//! `call`: one tool, once, in a fresh sandbox.
+
+use serde_json::json;
+
+use super::args::Output;
+use super::errors::{Problem, block, denials};
+use super::style::Ink;
+use super::validated;
+use super::{Context, json, stdio};
+use crate::run::Host;
+use crate::text::{Shape, clean};
+
+/// Calls the tool and prints what it answered; exit code 4 where a right was missing, 1 where the call failed otherwise.
+pub(super) async fn call(host: &Host, context: Context, call: validated::Call) -> Result<u8, Problem> {
+    let answer = host
+        .call(&call.plugin, &call.tool, &call.arguments, &call.allow)
+        .await?;
+    stdio::tell(&denials(context.paint, &answer.denials));
+    if context.output == Output::Text {
+        let text = answer.content.join("\n");
+        let text = clean(&text, Shape::Block);
+        match &answer.error {
+            None if !text.is_empty() => stdio::print_line(text.trim_end_matches('\n'))?,
+            None => {
+                let structured = answer.structured.as_deref().map(json::parsed);
+                stdio::print_line(&structured.map_or_else(String::new, |value| json::line(&value)))?;
+            }
+            Some((kind, message)) => {
+                stdio::tell(&block(context.paint, "error", Ink::Bad, &format!("{message} ({kind})")));
+            }
+        }
+    } else {
+        stdio::print_line(&json::line(&json!({
+            "content": answer.content,
+            "structured": answer.structured.as_deref().map(json::parsed),
+            "error": answer.error.as_ref().map(|(kind, message)| json!({ "kind": kind, "message": message })),
+        })))?;
+    }
+    Ok(match &answer.error {
+        None => 0,
+        Some((kind, _)) if kind == "denied" => 4,
+        Some(_) => 1,
+    })
+}

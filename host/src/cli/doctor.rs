@@ -1,0 +1,343 @@
+//! `doctor`: what is missing on this machine, and the command that mends it.
+
+use std::fs;
+use std::io::IsTerminal as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::args::Output;
+use super::errors::Problem;
+use super::style::{Ink, fit, left};
+use super::{Context, json, stdio, terminal};
+use crate::config::{Config, ConfigError};
+use crate::event::now_ms;
+use crate::limits::{Unit, show};
+use crate::llm::Catalogue;
+use crate::run::{Host, HostError};
+
+/// The longest line, in columns.
+const WIDTH: usize = 160;
+/// The kernel from which on the engine resets memories by asking which pages were written.
+const PAGEMAP_SCAN: (u32, u32) = (6, 7);
+/// Mappings that the kernel allows a process by default; each resident instance takes a few.
+const DEFAULT_MAPS: u64 = 65_530;
+/// Free space below which a run may not get far.
+const LOW_DISK: u64 = 512 * 1024 * 1024;
+/// 2025-01-01: a clock before it is wrong, and no server's certificate can be checked with it.
+const CLOCK_FLOOR_MS: u64 = 1_735_689_600_000;
+
+/// One thing that was looked at.
+struct Check {
+    what: &'static str,
+    state: State,
+    detail: String,
+    mend: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Ok,
+    Warn,
+    Fail,
+}
+
+/// Checks the machine, then the host on it.
+pub(super) async fn doctor(config: Config, context: Context) -> Result<u8, Problem> {
+    let mut checks = vec![
+        ok("configuration", "read".to_owned()),
+        home(&config.home),
+        disk(&config.home),
+    ];
+    checks.extend(key_files(&config));
+    checks.extend([kernel(), maps(config.limits.resident), clock(), screen()]);
+    checks.push(model(&config).await);
+    match Host::open(config) {
+        Ok(host) => checks.extend([
+            ok("engine", "starts".to_owned()),
+            cache(host.config()),
+            database(host).await,
+        ]),
+        Err(error) => checks.push(fail("engine", error.to_string(), None)),
+    }
+    report(&checks, context)
+}
+
+/// With a configuration that can't be read there is still a machine to check.
+pub(super) fn without_configuration(context: Context, error: &ConfigError) -> Result<u8, Problem> {
+    let mend = error.help().into_iter().next();
+    report(
+        &[
+            fail("configuration", error.to_string(), mend),
+            kernel(),
+            clock(),
+            screen(),
+        ],
+        context,
+    )
+}
+
+fn report(checks: &[Check], context: Context) -> Result<u8, Problem> {
+    let paint = terminal::paint_output(context.color);
+    if context.output == Output::Text {
+        let mut out = String::new();
+        for check in checks {
+            let ink = match check.state {
+                State::Ok => Ink::Good,
+                State::Warn => Ink::Warn,
+                State::Fail => Ink::Bad,
+            };
+            let word = paint.ink(ink, &left(word(check.state), 4));
+            out.push_str(&format!(
+                "{word}  {} {}\n",
+                left(check.what, 14),
+                fit(&check.detail, WIDTH)
+            ));
+            if let Some(mend) = &check.mend {
+                out.push_str(&format!("      {} {}\n", left("", 14), fit(mend, WIDTH)));
+            }
+        }
+        stdio::print(&out)?;
+    } else {
+        let rows: Vec<Value> = checks.iter().map(|check| {
+            json!({ "check": check.what, "state": word(check.state), "detail": check.detail, "mend": check.mend })
+        }).collect();
+        stdio::print_line(&json::line(&rows.into()))?;
+    }
+    Ok(u8::from(checks.iter().any(|check| check.state == State::Fail)))
+}
+
+fn word(state: State) -> &'static str {
+    match state {
+        State::Ok => "ok",
+        State::Warn => "warn",
+        State::Fail => "fail",
+    }
+}
+
+fn ok(what: &'static str, detail: String) -> Check {
+    Check {
+        what,
+        state: State::Ok,
+        detail,
+        mend: None,
+    }
+}
+
+fn warn(what: &'static str, detail: String, mend: Option<String>) -> Check {
+    Check {
+        what,
+        state: State::Warn,
+        detail,
+        mend,
+    }
+}
+
+fn fail(what: &'static str, detail: String, mend: Option<String>) -> Check {
+    Check {
+        what,
+        state: State::Fail,
+        detail,
+        mend,
+    }
+}
+
+/// Which model a run without `--model` would ask, and why. Asks servers of this machine only, and those only where nothing
+/// else is set.
+async fn model(config: &Config) -> Check {
+    let variable = |name: &str| std::env::var(name).ok();
+    let wanted = config.model.as_deref();
+    let chosen = match Catalogue::new(&config.models, &variable, &config.limits) {
+        Ok(catalogue) => catalogue.choose(wanted).await,
+        Err(error) => Err(error),
+    };
+    match chosen {
+        Ok(model) => {
+            let source = config
+                .shown
+                .iter()
+                .find(|s| s.key == "model" && wanted.is_some())
+                .map(|s| s.source.to_string());
+            let key = ["OPENAI_API_KEY", "ANTHROPIC_API_KEY"]
+                .into_iter()
+                .find(|name| variable(name).is_some() && name.to_ascii_lowercase().starts_with(model.provider()));
+            let why = match (source, key) {
+                (Some(source), _) => format!("set by {source}"),
+                (None, Some(key)) => format!("{key} is set"),
+                (None, None) => "its server answers on this machine".to_owned(),
+            };
+            ok("model", format!("{} ({why})", model.full_name()))
+        }
+        Err(error) => warn("model", error.to_string(), None),
+    }
+}
+
+/// Compiled plugins are trusted code: nobody else may write there.
+fn cache(config: &Config) -> Check {
+    let folder = config.state_dir.join("cache");
+    let shown = folder.display();
+    match fs::metadata(&folder) {
+        _ if !config.compile_cache => warn("compile cache", "off: every start compiles".to_owned(), None),
+        Ok(meta) if meta.mode() & 0o022 != 0 || meta.uid() != rustix::process::geteuid().as_raw() => {
+            let mend = format!("rm -r {shown}   (it is made again)");
+            fail("compile cache", format!("others can write {shown}"), Some(mend))
+        }
+        Ok(_) => ok("compile cache", shown.to_string()),
+        Err(_) => ok("compile cache", format!("{shown} (made at the first run)")),
+    }
+}
+
+/// Reads every record and checks its seal.
+async fn database(host: Host) -> Check {
+    if !host.config().state_dir.join("hermes.db").exists() {
+        return ok("database", "none yet (made at the first run)".to_owned());
+    }
+    let read = tokio::task::spawn_blocking(move || Ok::<_, HostError>(host.store_to_read()?.integrity()?)).await;
+    match read {
+        Ok(Ok(found)) if found.problems.is_empty() => ok("database", format!("{} records, all good", found.records)),
+        Ok(Ok(found)) => {
+            let mend = "move the folder's hermes.db* away to begin anew; keep them for what they hold".to_owned();
+            fail("database", found.problems.join("; "), Some(mend))
+        }
+        Ok(Err(error)) => fail("database", error.to_string(), None),
+        Err(error) => fail("database", error.to_string(), None),
+    }
+}
+
+/// The home folder or, where it is not there yet, the folder in which it would be made.
+fn existing(path: &Path) -> Option<PathBuf> {
+    path.ancestors().find(|folder| folder.exists()).map(Path::to_owned)
+}
+
+fn home(home: &Path) -> Check {
+    let shown = home.display();
+    let state = home.join("host");
+    let Some(folder) = existing(&state) else {
+        return fail("home", format!("{shown} has no folder above it"), None);
+    };
+    if rustix::fs::access(&folder, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK).is_err() {
+        let mend = format!("chmod u+rwx {}   or choose another with HERMES_HOME", folder.display());
+        return fail("home", format!("{} can't be written", folder.display()), Some(mend));
+    }
+    match fs::metadata(&state) {
+        Ok(meta) if meta.permissions().mode() & 0o077 != 0 => {
+            let mend = format!("chmod 700 {}", state.display());
+            warn("home", format!("{} can be read by others", state.display()), Some(mend))
+        }
+        Ok(_) => ok("home", shown.to_string()),
+        Err(_) => ok("home", format!("{shown} (made at the first run)")),
+    }
+}
+
+fn disk(home: &Path) -> Check {
+    let free = existing(home)
+        .and_then(|folder| rustix::fs::statvfs(&folder).ok())
+        .map(|s| s.f_bavail * s.f_frsize);
+    match free {
+        None => warn("disk", "the free space could not be read".to_owned(), None),
+        Some(free) if free < LOW_DISK => {
+            let mend = "free some, or choose another folder with HERMES_HOME".to_owned();
+            warn("disk", format!("{} are free", free_shown(free)), Some(mend))
+        }
+        Some(free) => ok("disk", format!("{} are free", free_shown(free))),
+    }
+}
+
+/// In whole units, rounded down.
+fn free_shown(bytes: u64) -> String {
+    let unit = if bytes >> 30 > 0 { 1 << 30 } else { 1 << 20 };
+    show(bytes / unit * unit, Unit::Bytes)
+}
+
+/// Each `key_file` of a provider must be the operator's alone.
+fn key_files(config: &Config) -> Vec<Check> {
+    let files = config
+        .shown
+        .iter()
+        .filter(|s| s.key.starts_with("providers.") && s.key.ends_with(".key_file"));
+    files
+        .map(|setting| {
+            let path = Path::new(&setting.value);
+            let shown = path.display();
+            match fs::metadata(path) {
+                Err(error) => fail("key file", format!("{shown} ({}): {error}", setting.key), None),
+                Ok(meta) if meta.mode() & 0o077 != 0 || meta.uid() != rustix::process::geteuid().as_raw() => fail(
+                    "key file",
+                    format!("{shown} can be read by others"),
+                    Some(format!("chmod 600 {shown}")),
+                ),
+                Ok(_) => ok("key file", format!("{shown} ({})", setting.key)),
+            }
+        })
+        .collect()
+}
+
+fn kernel() -> Check {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let mut numbers = release.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
+    let (major, minor) = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
+    let release = release.trim();
+    if (major, minor) >= PAGEMAP_SCAN {
+        ok("kernel", format!("Linux {release}"))
+    } else {
+        let detail = format!("Linux {release} is older than 6.7: resetting a sandbox takes longer");
+        warn(
+            "kernel",
+            detail,
+            Some("a newer kernel makes it fast; all else works".to_owned()),
+        )
+    }
+}
+
+fn maps(resident: u64) -> Check {
+    let allowed = fs::read_to_string("/proc/sys/vm/max_map_count")
+        .ok()
+        .and_then(|text| text.trim().parse::<u64>().ok());
+    // Measured: with the default, about 16,000 instances fit.
+    let wanted = (resident * 4).max(DEFAULT_MAPS);
+    match allowed {
+        Some(allowed) if allowed < wanted => {
+            let detail = format!("vm.max_map_count {allowed} is low for {resident} resident instances");
+            warn(
+                "memory maps",
+                detail,
+                Some(format!("sudo sysctl vm.max_map_count={wanted}")),
+            )
+        }
+        Some(allowed) => ok("memory maps", format!("vm.max_map_count {allowed}")),
+        None => warn("memory maps", "vm.max_map_count could not be read".to_owned(), None),
+    }
+}
+
+fn clock() -> Check {
+    if now_ms() < CLOCK_FLOOR_MS {
+        let mend = "sudo timedatectl set-ntp true".to_owned();
+        return fail(
+            "clock",
+            "it stands before 2025: no server's certificate can be checked".to_owned(),
+            Some(mend),
+        );
+    }
+    ok("clock", "plausible".to_owned())
+}
+
+fn screen() -> Check {
+    if !std::io::stderr().is_terminal() {
+        return ok("terminal", "standard error is none: progress is plain lines".to_owned());
+    }
+    match terminal::kind() {
+        terminal::Kind::Terminal => {
+            let (width, height) = terminal::size();
+            ok("terminal", format!("{width} by {height}"))
+        }
+        terminal::Kind::Stream => {
+            let mend = "TERM=xterm-256color, if it is one".to_owned();
+            warn(
+                "terminal",
+                "TERM says that it can't move its cursor: progress is plain lines".to_owned(),
+                Some(mend),
+            )
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! How errors look: what happened, indented why, and the lines that say what to do about it.
+
+use super::style::{Ink, Paint};
+use crate::config::ConfigError;
+use crate::ids::RunId;
+use crate::run::HostError;
+use crate::text::{Shape, clean};
+
+/// Something that ended a command, ready to be shown.
+#[derive(Debug)]
+pub(super) struct Problem {
+    /// The process's exit code.
+    pub(super) code: u8,
+    /// The contract's name of the kind.
+    pub(super) kind: &'static str,
+    /// What happened, in its first line; more about it in the others.
+    pub(super) message: String,
+    /// What to do about it.
+    pub(super) help: Vec<String>,
+    /// The run that it ended, where one had begun.
+    pub(super) run: Option<RunId>,
+}
+
+/// A command that failed before anything ran.
+pub(super) const NOTHING_RAN: u8 = 2;
+
+impl Problem {
+    /// The command line or its input makes no sense.
+    pub(super) fn usage(message: impl Into<String>) -> Self {
+        Self {
+            code: NOTHING_RAN,
+            kind: "invalid-input",
+            message: message.into(),
+            help: Vec::new(),
+            run: None,
+        }
+    }
+
+    /// It ended this run, which had begun.
+    pub(super) fn of_run(mut self, run: &RunId) -> Self {
+        self.help.push(format!("what it did     hermes-host show {run}"));
+        self.help.push(format!("go on with it   hermes-host resume {run}"));
+        self.run = Some(run.clone());
+        self
+    }
+
+    /// With a line that says what to do.
+    pub(super) fn with_help(mut self, line: impl Into<String>) -> Self {
+        self.help.push(line.into());
+        self
+    }
+
+    /// As people read it, each line clean.
+    pub(super) fn render(&self, paint: Paint) -> String {
+        let lead = if self.code == 4 { "denied" } else { "error" };
+        let mut out = block(paint, lead, Ink::Bad, &self.message);
+        for line in &self.help {
+            out.push_str(&format!("  {}\n", clean(line, Shape::Line)));
+        }
+        out
+    }
+}
+
+/// `lead: first line` and the other lines indented.
+pub(super) fn block(paint: Paint, lead: &str, ink: Ink, message: &str) -> String {
+    let message = message
+        .strip_prefix(lead)
+        .and_then(|rest| rest.strip_prefix(": "))
+        .unwrap_or(message);
+    let message = clean(message.trim_end(), Shape::Block);
+    let mut lines = message.lines();
+    let mut out = format!(
+        "{} {}\n",
+        paint.ink(ink, &format!("{lead}:")),
+        lines.next().unwrap_or_default()
+    );
+    lines.for_each(|line| out.push_str(&format!("  {}\n", line.trim_end().strip_prefix("  ").unwrap_or(line))));
+    out
+}
+
+/// Each missing right once, with the flag that would allow it.
+pub(super) fn denials(paint: Paint, denials: &[String]) -> String {
+    let mut told: Vec<&String> = Vec::new();
+    for denial in denials.iter().filter(|denial| !denial.is_empty()) {
+        if !told.contains(&denial) {
+            told.push(denial);
+        }
+    }
+    told.into_iter()
+        .map(|denial| block(paint, "denied", Ink::Warn, denial))
+        .collect()
+}
+
+impl From<ConfigError> for Problem {
+    fn from(error: ConfigError) -> Self {
+        Self {
+            code: NOTHING_RAN,
+            kind: "invalid-input",
+            message: error.to_string(),
+            help: error.help(),
+            run: None,
+        }
+    }
+}
+
+impl From<HostError> for Problem {
+    fn from(error: HostError) -> Self {
+        Self {
+            code: error.code(),
+            kind: error.kind(),
+            message: error.to_string(),
+            help: Vec::new(),
+            run: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_says_what_why_and_what_to_do() {
+        let denied = Problem {
+            code: 4,
+            kind: "denied",
+            message: "denied: research may not list ./pa\u{1b}[2Jpers\n  it holds no grant for files".to_owned(),
+            help: vec!["allow it with  --allow fs:./papers".to_owned()],
+            run: None,
+        };
+        assert_eq!(
+            denied.render(Paint::Plain),
+            "denied: research may not list ./pa\u{fffd}[2Jpers\n  it holds no grant for files\n  allow it with  --allow fs:./papers\n"
+        );
+        assert_eq!(Problem::usage("no task").render(Paint::Plain), "error: no task\n");
+    }
+}

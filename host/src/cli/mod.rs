@@ -1,0 +1,147 @@
+//! The command line: arguments, screens and exit codes. It sees the library's face ([`crate::run`]) and the
+//! configuration only.
+
+mod args;
+mod blackboard;
+mod call;
+mod config;
+mod doctor;
+mod errors;
+mod inspect;
+mod json;
+mod log;
+mod plain;
+mod progress;
+mod run;
+mod runs;
+mod show;
+mod signals;
+mod stdio;
+mod style;
+mod terminal;
+mod validated;
+mod view;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser as _;
+
+use crate::config::{Config, Sources};
+use crate::run::Host;
+use args::{Line, Output};
+use errors::Problem;
+use style::Paint;
+use validated::Command;
+
+/// How long the end waits for threads that are stuck in file access.
+const SHUTDOWN: Duration = Duration::from_secs(1);
+
+/// What every command gets besides its own arguments.
+#[derive(Debug, Clone, Copy)]
+struct Context {
+    output: Output,
+    /// Of standard error.
+    paint: Paint,
+    verbose: bool,
+    quiet: bool,
+    color: args::Color,
+}
+
+/// Runs the program with the arguments of this process.
+pub fn main() -> ExitCode {
+    log::tell_of_panics();
+    let argv: Vec<OsString> = std::env::args_os().collect();
+    let line = match Line::try_parse_from(args::with_command(argv.clone())) {
+        Ok(line) => line,
+        Err(error) => return not_understood(&error, &argv),
+    };
+    let context = Context {
+        output: line.global.output,
+        paint: terminal::paint(line.global.color),
+        verbose: line.global.verbose,
+        quiet: line.global.quiet,
+        color: line.global.color,
+    };
+    let runs_an_agent = validated::runs_an_agent(&line.command);
+    match carry_out(line, context) {
+        Ok(code) => ExitCode::from(code),
+        Err(problem) => {
+            stdio::tell(&problem.render(context.paint));
+            if runs_an_agent && context.output == Output::Json {
+                let _ = stdio::print_line(&json::line(&json::failure(&problem)));
+            }
+            ExitCode::from(problem.code)
+        }
+    }
+}
+
+fn carry_out(line: Line, context: Context) -> Result<u8, Problem> {
+    log::start()?;
+    if matches!(line.command, args::Command::Config(args::Config::Reference)) {
+        return stdio::print(&crate::config::reference()).map(|()| 0);
+    }
+    let config = Config::load(&Sources {
+        env: std::env::vars_os().collect(),
+        cwd: std::env::current_dir().ok(),
+        home: line.global.home,
+        set: line.global.set,
+    });
+    let command = match (config, line.command) {
+        (Err(error), args::Command::Doctor) => return doctor::without_configuration(context, &error),
+        (config, command) => Command::validate(command, config?)?,
+    };
+    if let Command::ConfigShow(config) = &command {
+        return config::show(context, config);
+    }
+    let threads = usize::try_from(command.limits().threads).unwrap_or(usize::MAX);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .max_blocking_threads(threads)
+        .build();
+    let runtime = runtime.map_err(|e| Problem::usage(format!("no threads could be started: {e}")))?;
+    let end = runtime.block_on(serve(command, context));
+    runtime.shutdown_timeout(SHUTDOWN);
+    end
+}
+
+async fn serve(command: Command, context: Context) -> Result<u8, Problem> {
+    let limit = command.limits().file_size;
+    signals::bound_files(limit).map_err(|e| Problem::usage(format!("limits.file_size could not be set: {e}")))?;
+    match command {
+        Command::Run(config, spec) => run::start(&Host::open(config)?, context, spec).await,
+        Command::Resume(config, id) => run::resume(&Host::open(config)?, context, &id).await,
+        Command::Cancel(config, id) => runs::cancel(&Host::open(config)?, context, &id).await,
+        Command::Inspect(config, inspect) => inspect::inspect(&Host::open(config)?, context, inspect).await,
+        Command::Call(config, call) => call::call(&Host::open(config)?, context, call).await,
+        Command::Runs(config, limit) => runs::list(&Host::open(config)?, context, limit).await,
+        Command::Show(config, id) => show::show(&Host::open(config)?, context, &id).await,
+        Command::Blackboard(config, command) => blackboard::serve(&Host::open(config)?, context, command).await,
+        Command::Doctor(config) => doctor::doctor(config, context).await,
+        Command::ConfigShow(config) => config::show(context, &config),
+    }
+}
+
+/// Help and version are answers; all else is an error of exit code 2, as an object too where that was asked for.
+fn not_understood(error: &clap::Error, argv: &[OsString]) -> ExitCode {
+    use clap::error::ErrorKind;
+    let text = error.render().to_string();
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        return stdio::print(&text).map_or(ExitCode::from(1), |()| ExitCode::SUCCESS);
+    }
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        stdio::tell(&text);
+        return ExitCode::from(errors::NOTHING_RAN);
+    }
+    stdio::tell(&crate::text::clean(&text, crate::text::Shape::Block));
+    let words: Vec<_> = argv.iter().map(|word| word.to_string_lossy()).collect();
+    let json = words.iter().any(|word| word == "--output=json")
+        || words.windows(2).any(|pair| pair[0] == "--output" && pair[1] == "json");
+    if json {
+        let first = text.lines().next().unwrap_or_default();
+        let message = first.strip_prefix("error: ").unwrap_or(first);
+        let _ = stdio::print_line(&json::line(&json::failure(&Problem::usage(message))));
+    }
+    ExitCode::from(errors::NOTHING_RAN)
+}

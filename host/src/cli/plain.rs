@@ -1,0 +1,161 @@
+//! Progress where there is no terminal: one line for each thing worth telling.
+
+use super::style::{clock, count, fit, usd};
+use crate::error::Dimension;
+use crate::event::{EventKind, RunEvent};
+use crate::ids::SessionId;
+use crate::text;
+
+/// The longest line, in columns.
+const WIDTH: usize = 240;
+
+/// Turns events into lines.
+#[derive(Debug, Default)]
+pub(super) struct Lines {
+    roles: Vec<(SessionId, String)>,
+    started_ms: u64,
+}
+
+impl Lines {
+    /// The line that tells `event`, clean; none where it is not worth one. `verbose` adds what plugins log.
+    pub(super) fn line(&mut self, event: &RunEvent, verbose: bool) -> Option<String> {
+        if self.started_ms == 0 {
+            self.started_ms = event.at_ms;
+        }
+        if let EventKind::SessionStarted { role, .. } = &event.kind {
+            self.roles.retain(|(id, _)| *id != event.session);
+            self.roles.push((event.session.clone(), text::line(role, 32)));
+        }
+        let told = told(&event.kind, verbose)?;
+        let elapsed = std::time::Duration::from_millis(event.at_ms.saturating_sub(self.started_ms));
+        Some(fit(
+            &format!("{:>5} {} · {told}", clock(elapsed), self.who(&event.session)),
+            WIDTH,
+        ))
+    }
+
+    fn who(&self, id: &SessionId) -> String {
+        let role = self
+            .roles
+            .iter()
+            .find(|(known, _)| known == id)
+            .map_or("root", |(_, role)| role);
+        if id.number == 0 {
+            role.to_owned()
+        } else {
+            format!("{role} {}", id.number)
+        }
+    }
+}
+
+fn told(kind: &EventKind, verbose: bool) -> Option<String> {
+    Some(match kind {
+        EventKind::RunStarted {
+            run, strategy, model, ..
+        } => {
+            format!(
+                "{strategy} starts run {run} with {}",
+                model.as_deref().unwrap_or("no model")
+            )
+        }
+        EventKind::Resumed { observations } => format!("goes on from its journal, {observations} answers replayed"),
+        EventKind::SessionStarted {
+            parent: None,
+            attempt: 1,
+            ..
+        } => return None,
+        EventKind::SessionStarted {
+            strategy, attempt: 1, ..
+        } => format!("starts {strategy}"),
+        EventKind::SessionStarted { attempt, .. } => format!("starts again, attempt {attempt}"),
+        EventKind::CompletionStarted {
+            model,
+            iteration: Some(n),
+            ..
+        } => format!("iteration {n}: asks {model}"),
+        EventKind::CompletionStarted {
+            model, iteration: None, ..
+        } => format!("closing call: asks {model}"),
+        EventKind::CompletionRestarted { reason, .. } => format!("the model's answer broke off, again: {reason}"),
+        EventKind::CompletionEnded { error: Some(error), .. } => format!("the model did not answer: {}", error.message),
+        EventKind::ToolStarted { tool, arguments, .. } => format!("{tool} {arguments}"),
+        EventKind::ToolEnded {
+            tool,
+            error: Some(error),
+            ..
+        } => format!("{tool} failed: {}", error.message),
+        EventKind::Progress { message, .. } => message.clone(),
+        EventKind::LimitHit { message, .. } | EventKind::Notice { message } => message.clone(),
+        EventKind::Log { level, plugin, message } if verbose => format!("[{plugin} {level}] {message}"),
+        EventKind::SessionEnded {
+            exit,
+            outcome,
+            error,
+            spent,
+        } => {
+            let outcome = outcome
+                .as_ref()
+                .map(|outcome| format!(", {outcome}"))
+                .unwrap_or_default();
+            let error = error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
+            let iterations = spent.get(Dimension::Iterations);
+            let tokens = count(spent.get(Dimension::Tokens));
+            let cost = usd(spent.get(Dimension::CostMicroUsd));
+            format!("{exit}{outcome}{error} ({iterations} iterations, {tokens} tokens, {cost})")
+        }
+        // Text as it comes would be most of a log; what is denied is told once, at the end.
+        EventKind::CompletionText { .. }
+        | EventKind::CompletionEnded { .. }
+        | EventKind::ToolEnded { .. }
+        | EventKind::Wrote { .. }
+        | EventKind::Emit { .. }
+        | EventKind::Log { .. }
+        | EventKind::Checkpoint
+        | EventKind::Denied { .. }
+        | EventKind::Spent { .. }
+        | EventKind::Suspended
+        | EventKind::RunEnded { .. } => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_step_is_one_clean_line() {
+        let root: SessionId = "7f3a09c1d2.0".parse().unwrap();
+        let mut lines = Lines::default();
+        let mut line = |at_ms, kind| {
+            lines.line(
+                &RunEvent {
+                    at_ms,
+                    session: root.clone(),
+                    kind,
+                },
+                false,
+            )
+        };
+        let tool = |arguments: &str| EventKind::ToolStarted {
+            op: "1".to_owned(),
+            tool: "read_file".to_owned(),
+            arguments: arguments.to_owned(),
+        };
+        assert_eq!(line(1_000, tool("a.md")).unwrap(), " 0:00 root · read_file a.md");
+        let hostile = line(63_000, tool("a\u{1b}[2J\r\nok")).unwrap();
+        assert_eq!(hostile, " 1:02 root · read_file a\u{fffd}[2J  ok");
+        assert!(line(1_000, tool(&"x".repeat(100_000))).unwrap().chars().count() <= WIDTH);
+        let log = EventKind::Log {
+            level: "info".to_owned(),
+            plugin: "p".to_owned(),
+            message: "m".to_owned(),
+        };
+        assert_eq!(line(1_000, log.clone()), None);
+        let event = RunEvent {
+            at_ms: 1_000,
+            session: root.clone(),
+            kind: log,
+        };
+        assert_eq!(lines.line(&event, true).unwrap(), " 0:00 root · [p info] m");
+    }
+}

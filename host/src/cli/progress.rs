@@ -1,0 +1,92 @@
+//! What a person sees of a run while it goes on: the picture on a terminal, lines elsewhere, nothing when told so.
+
+use super::plain::Lines;
+use super::style::Paint;
+use super::terminal::{self, Kind, Screen};
+use super::view::{Frame, View};
+use crate::event::{RunEvent, now_ms};
+
+/// How progress is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// A picture, drawn again and again.
+    Picture,
+    /// Lines.
+    Lines {
+        /// Plugins' own log lines too.
+        verbose: bool,
+    },
+    /// Nothing.
+    Nothing,
+}
+
+/// Shows one run.
+#[derive(Debug)]
+pub(super) struct Progress {
+    mode: Mode,
+    paint: Paint,
+    screen: Screen,
+    view: View,
+    lines: Lines,
+}
+
+impl Progress {
+    pub(super) fn new(mode: Mode, paint: Paint) -> Self {
+        Self {
+            mode,
+            paint,
+            screen: Screen::open(),
+            view: View::default(),
+            lines: Lines::default(),
+        }
+    }
+
+    /// Takes one event in.
+    pub(super) fn apply(&mut self, event: &RunEvent) {
+        match self.mode {
+            Mode::Picture => self.view.apply(event),
+            Mode::Lines { verbose } => {
+                if let Some(line) = self.lines.line(event, verbose) {
+                    self.screen.line(&line);
+                }
+            }
+            Mode::Nothing => {}
+        }
+    }
+
+    /// Draws the picture as it is now.
+    pub(super) fn tick(&mut self) {
+        if self.mode == Mode::Picture {
+            self.screen.draw(self.view.lines(self.frame()));
+        }
+    }
+
+    /// Leaves what shall stay and gives the terminal back.
+    pub(super) fn close(self) {
+        let summary = if self.mode == Mode::Picture {
+            self.view.summary(self.frame())
+        } else {
+            Vec::new()
+        };
+        self.screen.close(&summary);
+    }
+
+    fn frame(&self) -> Frame {
+        let (width, height) = terminal::size();
+        // The last column stays free: some terminals wrap as soon as it is written.
+        Frame {
+            width: width.saturating_sub(1),
+            height: height.saturating_sub(1),
+            now_ms: now_ms(),
+            paint: self.paint,
+        }
+    }
+}
+
+/// How to show progress on this standard error. A log of the host's own is lines, so all is.
+pub(super) fn mode(verbose: bool, logging: bool) -> Mode {
+    match terminal::kind() {
+        Kind::Terminal if !verbose && !logging => Mode::Picture,
+        _ => Mode::Lines { verbose },
+    }
+}

@@ -1,0 +1,184 @@
+//! `run` and `resume`: starts the run, shows it, stops it on a signal, prints its answer.
+
+use std::time::Duration;
+
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+use tokio::sync::oneshot;
+use tokio::time::MissedTickBehavior;
+
+use super::args::Output;
+use super::errors::{Problem, block, denials};
+use super::progress::{self, Mode, Progress};
+use super::signals::Stop;
+use super::style::{Ink, Paint};
+use super::{Context, json, log, stdio};
+use crate::event::{EventKind, EventReceiver, RunEvent, now_ms};
+use crate::ids::SessionId;
+use crate::run::{Host, RunHandle, RunOutcome, RunSpec};
+use crate::text::{Shape, clean};
+
+/// The picture is drawn at most so often.
+const FRAME: Duration = Duration::from_millis(100);
+/// How long a second signal waits for the terminal to be given back.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// What a process that a signal stopped exits with.
+const STOPPED: u8 = 130;
+
+/// Starts a run and stays with it to its end.
+pub(super) async fn start(host: &Host, context: Context, spec: RunSpec) -> Result<u8, Problem> {
+    let stop = listen()?;
+    attend(&host.start(spec).await?, context, stop).await
+}
+
+/// Goes on with a run and stays with it to its end.
+pub(super) async fn resume(host: &Host, context: Context, run: &str) -> Result<u8, Problem> {
+    let stop = listen()?;
+    attend(&host.resume(run).await?, context, stop).await
+}
+
+fn listen() -> Result<Stop, Problem> {
+    Stop::listen().map_err(|e| Problem::usage(format!("signals can't be heard: {e}")))
+}
+
+async fn attend(handle: &RunHandle, context: Context, mut stop: Stop) -> Result<u8, Problem> {
+    let (finish, finished) = oneshot::channel();
+    // In a task of its own: a reader of our output that stands still must not keep signals from being heard.
+    let mut consumer = tokio::spawn(Consumer::new(handle, context).run(finished));
+    let end = handle.wait();
+    tokio::pin!(end);
+    let mut stopping = false;
+    let outcome = loop {
+        tokio::select! {
+            outcome = &mut end => break outcome,
+            () = stop.next() => {
+                if stopping {
+                    let _ = finish.send(());
+                    let _ = tokio::time::timeout(PATIENCE, consumer).await;
+                    std::process::exit(STOPPED.into());
+                }
+                stopping = true;
+                handle.suspend();
+            }
+        }
+    };
+    let _ = finish.send(());
+    tokio::select! {
+        _ = &mut consumer => {}
+        () = stop.next() => std::process::exit(STOPPED.into()),
+    }
+    let outcome = outcome.map_err(|error| Problem::from(error).of_run(handle.id()))?;
+    tell_end(&outcome, context.paint);
+    print_answer(&outcome, context)?;
+    Ok(outcome.code)
+}
+
+/// Where the run's events go: the progress, or standard output as JSON lines.
+struct Consumer {
+    receiver: EventReceiver,
+    session: SessionId,
+    open: bool,
+    progress: Progress,
+    lines: bool,
+}
+
+impl Consumer {
+    fn new(handle: &RunHandle, context: Context) -> Self {
+        let lines = context.output == Output::Events;
+        let mode = if lines || context.quiet {
+            Mode::Nothing
+        } else {
+            progress::mode(context.verbose, log::is_on())
+        };
+        let progress = Progress::new(mode, context.paint);
+        Self {
+            receiver: handle.subscribe(),
+            session: handle.id().root(),
+            open: true,
+            progress,
+            lines,
+        }
+    }
+
+    /// Takes events in until it is told to finish, then what is there already, and gives the terminal back.
+    async fn run(mut self, mut finished: oneshot::Receiver<()>) {
+        let mut frames = tokio::time::interval(FRAME);
+        frames.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = &mut finished => break,
+                event = self.receiver.recv(), if self.open => match event {
+                    Ok(event) => self.take(&event),
+                    Err(RecvError::Lagged(missed)) => self.missed(missed),
+                    Err(RecvError::Closed) => self.open = false,
+                },
+                _ = frames.tick() => self.progress.tick(),
+            }
+        }
+        self.drain();
+        self.progress.close();
+    }
+
+    /// Takes in what is there already.
+    fn drain(&mut self) {
+        loop {
+            match self.receiver.try_recv() {
+                Ok(event) => self.take(&event),
+                Err(TryRecvError::Lagged(missed)) => self.missed(missed),
+                Err(TryRecvError::Empty | TryRecvError::Closed) => return,
+            }
+        }
+    }
+
+    fn take(&mut self, event: &RunEvent) {
+        self.progress.apply(event);
+        if self.lines {
+            // Where nobody reads any more the run goes on; its events are in the journal.
+            self.lines = stdio::print_line(&json::line(&json::event(event))).is_ok();
+        }
+    }
+
+    /// Tells of events that came faster than they were taken in; durable ones among them are in the journal.
+    fn missed(&mut self, events: u64) {
+        let message = format!(
+            "{events} events were missed here; `show {}` has the whole run",
+            self.session.run
+        );
+        self.take(&RunEvent {
+            at_ms: now_ms(),
+            session: self.session.clone(),
+            kind: EventKind::Notice { message },
+        });
+    }
+}
+
+/// What a person should know besides the answer: what failed, which rights were missing, how a stopped run goes on.
+fn tell_end(outcome: &RunOutcome, paint: Paint) {
+    let mut text = String::new();
+    if let Some((kind, message)) = &outcome.error {
+        text.push_str(&block(paint, "error", Ink::Bad, &format!("{message} ({kind})")));
+    }
+    text.push_str(&denials(paint, &outcome.denials));
+    if !outcome.open_questions.is_empty() {
+        text.push_str(&block(
+            paint,
+            "left open",
+            Ink::Warn,
+            &outcome.open_questions.join("\n"),
+        ));
+    }
+    if outcome.exit == "suspended" {
+        let (run, lead) = (&outcome.run, paint.ink(Ink::Warn, "stopped:"));
+        text.push_str(&format!(
+            "{lead} run {run} can go on\n  go on with it     hermes-host resume {run}\n  end it for good   hermes-host cancel {run}\n"
+        ));
+    }
+    stdio::tell(&text);
+}
+
+fn print_answer(outcome: &RunOutcome, context: Context) -> Result<(), Problem> {
+    match (context.output, &outcome.answer) {
+        (Output::Json, _) => stdio::print_line(&json::line(&json::outcome(outcome))),
+        (Output::Text, Some(answer)) => stdio::print_line(clean(answer, Shape::Block).trim_end_matches('\n')),
+        (Output::Text, None) | (Output::Events, _) => Ok(()),
+    }
+}

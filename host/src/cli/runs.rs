@@ -1,0 +1,76 @@
+//! `runs` and `cancel`.
+
+use serde_json::{Value, json};
+
+use super::args::Output;
+use super::errors::Problem;
+use super::style::{Ink, count, fit, left, right, usd};
+use super::{Context, json, stdio, terminal};
+use crate::error::Dimension;
+use crate::run::Host;
+
+/// Lists runs, the newest first.
+pub(super) async fn list(host: &Host, context: Context, limit: u32) -> Result<u8, Problem> {
+    let rows = host.runs(limit).await?;
+    if context.output != Output::Text {
+        let rows: Vec<Value> = rows
+            .iter()
+            .map(|row| {
+                json!({
+                    "run": row.run,
+                    "status": row.status,
+                    "outcome": row.outcome,
+                    "exit": row.exit,
+                    "spent": json::amounts(&row.spent),
+                })
+            })
+            .collect();
+        return stdio::print_line(&json::line(&rows.into())).map(|()| 0);
+    }
+    if rows.is_empty() {
+        stdio::tell("no runs yet; start one with  hermes-host --plugin research \"a question\"\n");
+        return Ok(0);
+    }
+    let paint = terminal::paint_output(context.color);
+    let head = format!(
+        "{}  {}  {}  {}  {}  {}  task\n",
+        left("run", 10),
+        left("status", 11),
+        left("outcome", 15),
+        right("it", 4),
+        right("tokens", 7),
+        right("cost", 7)
+    );
+    let mut out = paint.ink(Ink::Dim, head.trim_end());
+    out.push('\n');
+    for row in &rows {
+        let outcome = row.outcome.as_deref().or(row.exit.as_deref()).unwrap_or("-");
+        out.push_str(&format!(
+            "{}  {}  {}  {}  {}  {}  {}: {}\n",
+            paint.ink(Ink::Bold, row.run.as_str()),
+            left(&row.status, 11),
+            left(outcome, 15),
+            right(&row.spent.get(Dimension::Iterations).to_string(), 4),
+            right(&count(row.spent.get(Dimension::Tokens)), 7),
+            right(&usd(row.spent.get(Dimension::CostMicroUsd)), 7),
+            fit(&row.strategy, 24),
+            fit(&row.task, 60),
+        ));
+    }
+    stdio::print(&out).map(|()| 0)
+}
+
+/// Ends a run for good: takes it, and ends it before anything of it is sent.
+pub(super) async fn cancel(host: &Host, context: Context, run: &str) -> Result<u8, Problem> {
+    let handle = host.resume(run).await?;
+    handle.cancel();
+    let run = handle.id();
+    handle.wait().await.map_err(|error| Problem::from(error).of_run(run))?;
+    match context.output {
+        Output::Text => stdio::tell(&format!(
+            "run {run} is cancelled; what it did stays:  hermes-host show {run}\n"
+        )),
+        Output::Json | Output::Events => stdio::print_line(&json::line(&json!({ "run": run, "status": "cancelled" })))?,
+    }
+    Ok(0)
+}

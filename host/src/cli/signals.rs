@@ -1,0 +1,42 @@
+//! Signals: those that ask the process to stop, and one that must not end it.
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// The signals that stop a run.
+#[derive(Debug)]
+pub(super) struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Stop {
+    /// From now on these signals are heard and end nothing by themselves.
+    pub(super) fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// The next of them. Loses none when dropped.
+    pub(super) async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.hangup.recv() => {}
+        }
+    }
+}
+
+/// Holds files of this process to `limits.file_size`. A write past it fails with an error then, as the signal that would end
+/// the process has a handler.
+pub(super) fn bound_files(bytes: u64) -> std::io::Result<()> {
+    use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
+    let _ = signal(SignalKind::from_raw(Signal::XFSZ.as_raw()))?;
+    let hard = getrlimit(Resource::Fsize).maximum;
+    let current = Some(hard.map_or(bytes, |hard| bytes.min(hard)));
+    setrlimit(Resource::Fsize, Rlimit { current, maximum: hard })?;
+    Ok(())
+}

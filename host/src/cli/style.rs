@@ -1,0 +1,186 @@
+//! Colour, columns and numbers for people. Text from elsewhere is cleaned before it comes here.
+
+use std::time::Duration;
+
+use crate::text;
+
+/// What a piece of a line means; the terminal decides how it looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ink {
+    /// A name or a heading.
+    Bold,
+    /// What matters less.
+    Dim,
+    /// It went well.
+    Good,
+    /// It needs a look.
+    Warn,
+    /// It went wrong.
+    Bad,
+}
+
+/// Whether lines are coloured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Paint {
+    /// With colour.
+    Colour,
+    /// Without.
+    Plain,
+}
+
+impl Paint {
+    /// `text` in `ink`.
+    pub(super) fn ink(self, ink: Ink, text: &str) -> String {
+        let code = match ink {
+            Ink::Bold => "1",
+            Ink::Dim => "2",
+            Ink::Good => "32",
+            Ink::Warn => "33",
+            Ink::Bad => "31",
+        };
+        match self {
+            Self::Colour if !text.is_empty() => format!("\x1b[{code}m{text}\x1b[0m"),
+            _ => text.to_owned(),
+        }
+    }
+}
+
+/// How many columns a terminal gives to `text`. Where terminals differ it errs on the wide side.
+pub(super) fn width(text: &str) -> usize {
+    text.chars().map(columns).sum()
+}
+
+/// One clean line of at most `max` columns, with an ellipsis where it was cut.
+pub(super) fn fit(text: &str, max: usize) -> String {
+    let line = text::clean(text, text::Shape::Line);
+    if width(&line) <= max && !piled(&line) {
+        return line.into_owned();
+    }
+    let mut out = String::new();
+    let (mut used, mut marks) = (0, 0);
+    for c in line.chars() {
+        let wide = columns(c);
+        marks = if wide == 0 { marks + 1 } else { 0 };
+        if marks > MAX_MARKS {
+            continue;
+        }
+        if used + wide > max.saturating_sub(1) {
+            out.push('…');
+            return if max == 0 { String::new() } else { out };
+        }
+        used += wide;
+        out.push(c);
+    }
+    out
+}
+
+/// The end of `text` in at most `max` columns, one clean line.
+pub(super) fn tail(text: &str, max: usize) -> String {
+    let line = text::clean(text, text::Shape::Line);
+    let line = line.trim_end();
+    if width(line) <= max {
+        return fit(line, max);
+    }
+    let mut used = 1;
+    let start = line.char_indices().rev().take_while(|(_, c)| {
+        used += columns(*c);
+        used <= max
+    });
+    let start = start.last().map_or(line.len(), |(at, _)| at);
+    fit(&format!("…{}", &line[start..]), max)
+}
+
+/// `text` in exactly `columns`, cut or filled with spaces behind it.
+pub(super) fn left(text: &str, columns: usize) -> String {
+    let fitted = fit(text, columns);
+    let space = columns.saturating_sub(width(&fitted));
+    format!("{fitted}{:space$}", "")
+}
+
+/// `text` in at least `columns`, filled with spaces before it.
+pub(super) fn right(text: &str, columns: usize) -> String {
+    let space = columns.saturating_sub(width(text));
+    format!("{:space$}{text}", "")
+}
+
+/// Millionths of a dollar: `$0.041`, `$12.30`.
+pub(super) fn usd(micro: u64) -> String {
+    match micro {
+        0 => "$0".to_owned(),
+        1..1_000 => "<$0.001".to_owned(),
+        1_000..1_000_000 => format!("$0.{:03}", micro / 1_000),
+        _ => format!("${}.{:02}", micro / 1_000_000, micro % 1_000_000 / 10_000),
+    }
+}
+
+/// A large count: `870`, `12.4k`, `3.1M`.
+pub(super) fn count(n: u64) -> String {
+    match n {
+        0..1_000 => n.to_string(),
+        1_000..1_000_000 => format!("{}.{}k", n / 1_000, n % 1_000 / 100),
+        _ => format!("{}.{}M", n / 1_000_000, n % 1_000_000 / 100_000),
+    }
+}
+
+/// A duration: `0:38`, `1:02:07`.
+pub(super) fn clock(elapsed: Duration) -> String {
+    let s = elapsed.as_secs();
+    let (h, m, s) = (s / 3600, s / 60 % 60, s % 60);
+    if h > 0 {
+        format!("{h}:{m:02}:{s:02}")
+    } else {
+        format!("{m}:{s:02}")
+    }
+}
+
+/// Marks that may pile up on one character before the rest is dropped.
+const MAX_MARKS: usize = 2;
+
+fn piled(line: &str) -> bool {
+    let mut marks = 0;
+    line.chars().any(|c| {
+        marks = if columns(c) == 0 { marks + 1 } else { 0 };
+        marks > MAX_MARKS
+    })
+}
+
+/// Wide and combining blocks of Unicode (UAX 11), coarsely.
+fn columns(c: char) -> usize {
+    match c as u32 {
+        0x0300..=0x036F | 0x0483..=0x0489 | 0x0591..=0x05BD | 0x064B..=0x065F | 0x0E34..=0x0E3A | 0x0E47..=0x0E4E => 0,
+        0x1AB0..=0x1AFF | 0x1DC0..=0x1DFF | 0x20D0..=0x20FF | 0xFE00..=0xFE0F | 0xFE20..=0xFE2F => 0,
+        0x1100..=0x115F | 0x2E80..=0xA4CF | 0xAC00..=0xD7A3 | 0xF900..=0xFAFF | 0xFE30..=0xFE6F => 2,
+        0xFF00..=0xFF60 | 0xFFE0..=0xFFE6 | 0x1F000..=0x1FAFF | 0x20000..=0x3FFFD => 2,
+        _ => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_cut_by_columns() {
+        assert_eq!(fit("abcdef", 4), "abc…");
+        assert_eq!(fit("漢字漢字", 5), "漢字…");
+        assert_eq!(fit("漢字", 4), "漢字");
+        assert_eq!(tail("abcdef\n", 4), "…def");
+        assert_eq!(tail("漢字漢字", 5), "…漢字");
+        assert_eq!(left("ab", 4), "ab  ");
+        assert_eq!(right("ab", 4), "  ab");
+        assert_eq!(fit("abc", 0), "");
+        let piled = format!("a{}b", "\u{301}".repeat(10_000));
+        assert_eq!(fit(&piled, 10), "a\u{301}\u{301}b");
+        assert!(tail(&piled, 10).chars().count() < 10);
+    }
+
+    #[test]
+    fn numbers_are_short() {
+        let shown: Vec<String> = [0, 41_400, 500, 12_300_000].map(usd).into();
+        assert_eq!(shown, ["$0", "$0.041", "<$0.001", "$12.30"]);
+        let shown: Vec<String> = [870, 12_449, 3_150_000].map(count).into();
+        assert_eq!(shown, ["870", "12.4k", "3.1M"]);
+        assert_eq!(clock(Duration::from_secs(38)), "0:38");
+        assert_eq!(clock(Duration::from_secs(3_727)), "1:02:07");
+    }
+}

@@ -1,0 +1,183 @@
+//! Writes progress to standard error: a picture that is drawn over and over on a terminal, lines elsewhere. A thread of
+//! its own writes, so that a terminal that stands still holds up no run.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::args::Color;
+use super::style::Paint;
+
+/// Pieces that wait for the writer; past it pictures are skipped and lines dropped.
+const BACKLOG: usize = 256;
+/// How long the end waits for a terminal that stands still.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+const HIDE_CURSOR: &str = "\x1b[?25l";
+const SHOW_CURSOR: &str = "\x1b[?25h";
+/// A line that is too long after all is cut by the terminal, not wrapped, while a picture stands.
+const NO_WRAP: &str = "\x1b[?7l";
+const WRAP: &str = "\x1b[?7h";
+
+/// What standard error is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A terminal that can move its cursor.
+    Terminal,
+    /// A file, a pipe, or a terminal that can't.
+    Stream,
+}
+
+/// What standard error is, by the environment and the file itself.
+pub(super) fn kind() -> Kind {
+    let dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
+    if std::io::stderr().is_terminal() && !dumb {
+        Kind::Terminal
+    } else {
+        Kind::Stream
+    }
+}
+
+/// Whether to colour standard error.
+pub(super) fn paint(color: Color) -> Paint {
+    painted(color, kind() == Kind::Terminal)
+}
+
+/// Whether to colour standard output.
+pub(super) fn paint_output(color: Color) -> Paint {
+    painted(color, kind() == Kind::Terminal && std::io::stdout().is_terminal())
+}
+
+fn painted(color: Color, terminal: bool) -> Paint {
+    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    match color {
+        Color::Always => Paint::Colour,
+        Color::Auto if terminal && !refused => Paint::Colour,
+        Color::Auto | Color::Never => Paint::Plain,
+    }
+}
+
+/// Columns and rows of standard error; 80 by 24 where it does not say.
+pub(super) fn size() -> (usize, usize) {
+    match rustix::termios::tcgetwinsize(std::io::stderr()) {
+        Ok(size) if size.ws_col > 0 && size.ws_row > 0 => (size.ws_col.into(), size.ws_row.into()),
+        _ => (80, 24),
+    }
+}
+
+/// Standard error while a run goes on.
+#[derive(Debug)]
+pub(super) struct Screen {
+    sender: Option<SyncSender<String>>,
+    writer: Option<JoinHandle<()>>,
+    drawn: Vec<String>,
+    dropped: u64,
+}
+
+impl Screen {
+    /// Starts the writer.
+    pub(super) fn open() -> Self {
+        let (sender, pieces) = sync_channel::<String>(BACKLOG);
+        let writer = std::thread::Builder::new().name("screen".to_owned()).spawn(move || {
+            while let Ok(piece) = pieces.recv() {
+                // A closed standard error is nobody's fault: the run goes on unseen.
+                let _ = std::io::stderr().write_all(piece.as_bytes());
+            }
+        });
+        Self {
+            sender: Some(sender),
+            writer: writer.ok(),
+            drawn: Vec::new(),
+            dropped: 0,
+        }
+    }
+
+    /// Writes a line that stays.
+    pub(super) fn line(&mut self, line: &str) {
+        let piece = match self.dropped {
+            0 => format!("{line}\n"),
+            n => format!("({n} lines were dropped: standard error did not take them)\n{line}\n"),
+        };
+        if self.send(piece) {
+            self.dropped = 0;
+        } else {
+            self.dropped += 1;
+        }
+    }
+
+    /// Draws `lines` over the picture before.
+    pub(super) fn draw(&mut self, lines: Vec<String>) {
+        if lines == self.drawn {
+            return;
+        }
+        if self.send(format!("{HIDE_CURSOR}{}", self.over(&lines))) {
+            self.drawn = lines;
+        }
+    }
+
+    /// Leaves `lines` in the picture's place and gives the cursor back. Waits a moment for the terminal to take it.
+    pub(super) fn close(mut self, lines: &[String]) {
+        let picture = self.over(lines);
+        let piece = if self.drawn.is_empty() {
+            picture
+        } else {
+            format!("{picture}{SHOW_CURSOR}")
+        };
+        self.drawn.clear();
+        self.finish(piece);
+    }
+
+    fn over(&self, lines: &[String]) -> String {
+        let mut piece = String::new();
+        if !self.drawn.is_empty() {
+            piece.push_str(&format!("\x1b[{}A\r\x1b[J", self.drawn.len()));
+        }
+        let (before, after) = if kind() == Kind::Terminal {
+            (NO_WRAP, WRAP)
+        } else {
+            ("", "")
+        };
+        piece.push_str(before);
+        lines.iter().for_each(|line| {
+            piece.push_str(line);
+            piece.push('\n');
+        });
+        piece.push_str(after);
+        piece
+    }
+
+    fn send(&self, piece: String) -> bool {
+        self.sender
+            .as_ref()
+            .is_some_and(|sender| sender.try_send(piece).is_ok())
+    }
+
+    fn finish(&mut self, last: String) {
+        let start = Instant::now();
+        let mut last = Some(last);
+        while let (Some(piece), Some(sender)) = (last.take(), &self.sender) {
+            if let Err(std::sync::mpsc::TrySendError::Full(piece)) = sender.try_send(piece)
+                && start.elapsed() < PATIENCE
+            {
+                last = Some(piece);
+                std::thread::park_timeout(Duration::from_millis(5));
+            }
+        }
+        self.sender = None;
+        if let Some(writer) = self.writer.take() {
+            while !writer.is_finished() && start.elapsed() < PATIENCE {
+                std::thread::park_timeout(Duration::from_millis(1));
+            }
+        }
+    }
+}
+
+impl Drop for Screen {
+    /// However the run ends, the cursor comes back.
+    fn drop(&mut self) {
+        if !self.drawn.is_empty() {
+            self.finish(SHOW_CURSOR.to_owned());
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! The command line made sense of: each command with the configuration and its arguments checked. Nothing behind this sees
+//! a raw flag.
+
+use serde_json::Value;
+
+use super::args;
+use super::errors::Problem;
+use super::stdio;
+use crate::config::{Budget, Config};
+use crate::limits::Limits;
+use crate::run::{Ask, RunSpec};
+
+/// What to do.
+pub(super) enum Command {
+    Run(Config, RunSpec),
+    Resume(Config, String),
+    Cancel(Config, String),
+    Inspect(Config, Inspect),
+    Call(Config, Call),
+    Runs(Config, u32),
+    Show(Config, String),
+    Blackboard(Config, Blackboard),
+    ConfigShow(Config),
+    Doctor(Config),
+}
+
+/// What to look at.
+pub(super) struct Inspect {
+    pub(super) plugin: String,
+    pub(super) ask: Ask,
+    pub(super) allow: Vec<String>,
+}
+
+/// Which tool to call, with what.
+pub(super) struct Call {
+    pub(super) plugin: String,
+    pub(super) tool: String,
+    pub(super) arguments: String,
+    pub(super) allow: Vec<String>,
+}
+
+/// What to do with the blackboard.
+pub(super) enum Blackboard {
+    Spaces,
+    Keys {
+        space: String,
+        prefix: String,
+    },
+    Get {
+        space: String,
+        key: String,
+    },
+    Put {
+        space: String,
+        key: String,
+        value: Vec<u8>,
+        media_type: String,
+        if_version: Option<u64>,
+    },
+    Watch {
+        space: String,
+        prefix: String,
+    },
+    Delete {
+        space: String,
+        key: String,
+        if_version: Option<u64>,
+    },
+}
+
+/// Whether a failure is told as the object of a run.
+pub(super) fn runs_an_agent(command: &args::Command) -> bool {
+    use args::{Command, RunsCommand};
+    match command {
+        Command::Run(_) | Command::Resume(_) => true,
+        Command::Runs(runs) => matches!(runs.command, Some(RunsCommand::Resume(_))),
+        _ => false,
+    }
+}
+
+impl Command {
+    /// Checks the arguments; reads standard input where one of them is `-`.
+    pub(super) fn validate(command: args::Command, config: Config) -> Result<Self, Problem> {
+        Ok(match command {
+            args::Command::Run(run) => {
+                let spec = spec(run, &config.limits)?;
+                Self::Run(config, spec)
+            }
+            args::Command::Inspect(args::Inspect { plugin, ask, allow }) => {
+                let ask = if ask { Ask::Yes } else { Ask::No };
+                Self::Inspect(
+                    config,
+                    Inspect {
+                        plugin: not_empty("the plugin", plugin)?,
+                        ask,
+                        allow,
+                    },
+                )
+            }
+            args::Command::Call(call) => {
+                let call = Call {
+                    plugin: not_empty("the plugin", call.plugin)?,
+                    tool: not_empty("the tool", call.tool)?,
+                    arguments: object(
+                        "the arguments",
+                        or_input(call.arguments, &config.limits, "the arguments")?,
+                    )?,
+                    allow: call.allow,
+                };
+                Self::Call(config, call)
+            }
+            args::Command::Runs(args::Runs { list, command: None }) => Self::Runs(config, list.limit),
+            args::Command::Runs(args::Runs {
+                command: Some(command), ..
+            }) => match command {
+                args::RunsCommand::List(list) => Self::Runs(config, list.limit),
+                args::RunsCommand::Show(of) => Self::Show(config, id(of)?),
+                args::RunsCommand::Resume(of) => Self::Resume(config, id(of)?),
+                args::RunsCommand::Cancel(of) => Self::Cancel(config, id(of)?),
+            },
+            args::Command::Show(of) => Self::Show(config, id(of)?),
+            args::Command::Resume(of) => Self::Resume(config, id(of)?),
+            args::Command::Cancel(of) => Self::Cancel(config, id(of)?),
+            args::Command::Blackboard(command) => {
+                let command = Blackboard::validate(command, &config.limits)?;
+                Self::Blackboard(config, command)
+            }
+            args::Command::Config(_) => Self::ConfigShow(config),
+            args::Command::Doctor => Self::Doctor(config),
+        })
+    }
+
+    /// The limits in force.
+    pub(super) fn limits(&self) -> &Limits {
+        match self {
+            Self::Run(config, _)
+            | Self::Resume(config, _)
+            | Self::Cancel(config, _)
+            | Self::Inspect(config, _)
+            | Self::Call(config, _)
+            | Self::Runs(config, _)
+            | Self::Show(config, _)
+            | Self::Blackboard(config, _)
+            | Self::ConfigShow(config)
+            | Self::Doctor(config) => &config.limits,
+        }
+    }
+}
+
+impl Blackboard {
+    fn validate(command: args::Blackboard, limits: &Limits) -> Result<Self, Problem> {
+        Ok(match command {
+            args::Blackboard::Ls { space: None, .. } => Self::Spaces,
+            args::Blackboard::Ls {
+                space: Some(space),
+                prefix,
+            } => Self::Keys { space, prefix },
+            args::Blackboard::Get { space, key } => Self::Get { space, key },
+            args::Blackboard::Put {
+                space,
+                key,
+                value,
+                media_type,
+                if_version,
+            } => {
+                let value = match value.as_str() {
+                    "-" => stdio::input_bytes(limits.blackboard_value, "the value")?,
+                    _ => value.into_bytes(),
+                };
+                Self::Put {
+                    space,
+                    key,
+                    value,
+                    media_type,
+                    if_version,
+                }
+            }
+            args::Blackboard::Watch { space, prefix } => Self::Watch { space, prefix },
+            args::Blackboard::Delete { space, key, if_version } => Self::Delete { space, key, if_version },
+        })
+    }
+}
+
+/// What the line says; the host puts it over what the configuration says.
+fn spec(run: args::Run, limits: &Limits) -> Result<RunSpec, Problem> {
+    let task = not_empty("the task", or_input(run.task, limits, "the task")?)?;
+    let budget = Budget::parse(&run.budget.join(",")).map_err(|e| Problem::usage(format!("--budget: {e}")))?;
+    Ok(RunSpec {
+        plugin: not_empty("--plugin", run.plugin)?,
+        task,
+        inputs: run.inputs.map(|inputs| object("--inputs", inputs)).transpose()?,
+        allow: run.allow,
+        deny: run.deny,
+        tools: run.tool,
+        model: run.model,
+        script: run.script,
+        budget,
+    })
+}
+
+fn not_empty(what: &str, text: String) -> Result<String, Problem> {
+    if text.trim().is_empty() {
+        Err(Problem::usage(format!("{what} is empty")))
+    } else {
+        Ok(text)
+    }
+}
+
+fn or_input(text: String, limits: &Limits, what: &str) -> Result<String, Problem> {
+    if text == "-" {
+        stdio::input(limits.prompt, what)
+    } else {
+        Ok(text)
+    }
+}
+
+/// JSON text of an object, as it was written.
+fn object(what: &str, text: String) -> Result<String, Problem> {
+    match serde_json::from_str::<Value>(&text) {
+        Ok(Value::Object(_)) => Ok(text),
+        Ok(_) => Err(Problem::usage(format!(
+            "{what} must be a JSON object, like {{\"q\":\"x\"}}"
+        ))),
+        Err(error) => Err(Problem::usage(format!(
+            "{what} must be a JSON object, and this is no JSON: {error}"
+        ))),
+    }
+}
+
+fn id(of: args::OfRun) -> Result<String, Problem> {
+    let id = of.run;
+    if !id.is_empty() && id.len() <= 10 && id.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
+        return Ok(id);
+    }
+    let message = format!(
+        "`{}` is no run: its id is 10 of the digits 0 to 9 and a to f, or how they begin",
+        crate::text::line(&id, 40)
+    );
+    Err(Problem::usage(message).with_help("list them with  hermes-host runs"))
+}

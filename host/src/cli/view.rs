@@ -1,0 +1,404 @@
+//! What a run looks like: events go in, lines come out. Nothing here knows a terminal or a clock.
+
+use std::time::Duration;
+
+use super::style::{Ink, Paint, clock, count, fit, left, right, tail, usd, width};
+use crate::amounts::Amounts;
+use crate::error::Dimension;
+use crate::event::{EventKind, RunEvent};
+use crate::ids::SessionId;
+
+/// Streamed text kept for an agent, in bytes: more than the widest line shows.
+const TAIL: usize = 2048;
+/// Columns of a role at most.
+const ROLE: usize = 16;
+
+/// A run as seen from its events.
+#[derive(Debug, Default)]
+pub(super) struct View {
+    head: Vec<String>,
+    agents: Vec<Agent>,
+    started_ms: u64,
+    suspended: bool,
+    ended: bool,
+}
+
+/// The space to draw in.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Frame {
+    /// Columns.
+    pub(super) width: usize,
+    /// Rows; 0 where nothing moves any more.
+    pub(super) height: usize,
+    /// Milliseconds since 1970.
+    pub(super) now_ms: u64,
+    /// Whether to colour.
+    pub(super) paint: Paint,
+}
+
+#[derive(Debug)]
+struct Agent {
+    id: SessionId,
+    depth: usize,
+    role: String,
+    attempt: u32,
+    state: State,
+    /// What it is doing now, in its own words or ours.
+    doing: String,
+    /// The end of the text that comes now.
+    text: String,
+    /// Open operations, the latest last.
+    open: Vec<(String, String)>,
+    iterations: u64,
+    limit: Option<u64>,
+    refunded: u64,
+    spent: Amounts,
+    started_ms: u64,
+    ended_ms: Option<u64>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum State {
+    Working,
+    Ended(Ink),
+}
+
+impl View {
+    /// Takes one event in.
+    pub(super) fn apply(&mut self, event: &RunEvent) {
+        if self.started_ms == 0 {
+            self.started_ms = event.at_ms;
+        }
+        match &event.kind {
+            EventKind::RunStarted {
+                run,
+                strategy,
+                model,
+                budget,
+                ..
+            } => {
+                let limit = |d| {
+                    budget
+                        .iter()
+                        .find(|(dimension, _)| *dimension == d)
+                        .map(|(_, value)| *value)
+                };
+                self.head = vec![strategy.clone(), format!("run {run}")];
+                self.head.extend(model.clone());
+                self.head
+                    .extend(limit(Dimension::Iterations).map(|n| format!("{n} iterations")));
+                self.head.extend(limit(Dimension::CostMicroUsd).map(usd));
+                self.agent(event).limit = limit(Dimension::Iterations);
+            }
+            EventKind::Suspended => self.suspended = true,
+            EventKind::RunEnded { .. } => self.ended = true,
+            EventKind::SessionStarted {
+                parent, role, attempt, ..
+            } => {
+                let depth = parent.as_ref().map_or(0, |parent| self.depth_below(parent));
+                let agent = self.agent(event);
+                (agent.depth, agent.role, agent.attempt) = (depth, role.clone(), *attempt);
+                (agent.state, agent.ended_ms) = (State::Working, None);
+                agent.doing = if *attempt > 1 {
+                    "starts again".to_owned()
+                } else {
+                    "starts".to_owned()
+                };
+            }
+            kind => self.agent(event).apply(kind, event.at_ms),
+        }
+    }
+
+    fn agent(&mut self, event: &RunEvent) -> &mut Agent {
+        let at = self
+            .agents
+            .iter()
+            .position(|agent| agent.id == event.session)
+            .unwrap_or_else(|| {
+                self.agents.push(Agent::new(event));
+                self.agents.len() - 1
+            });
+        &mut self.agents[at]
+    }
+
+    fn depth_below(&self, parent: &str) -> usize {
+        self.agents
+            .iter()
+            .find(|agent| agent.id.to_string() == parent)
+            .map_or(1, |agent| agent.depth + 1)
+    }
+
+    /// The whole picture, at most `height` lines of at most `width` columns.
+    pub(super) fn lines(&self, frame: Frame) -> Vec<String> {
+        let mut lines = self.heading(frame);
+        let room = frame.height.saturating_sub(lines.len() + 1).max(1);
+        lines.extend(self.rows(frame, room));
+        lines.push(self.total(frame, "Ctrl-C stops and keeps what there is"));
+        lines.truncate(frame.height.max(1));
+        lines
+    }
+
+    /// What stays on the screen at the end: every agent, and the total.
+    pub(super) fn summary(&self, frame: Frame) -> Vec<String> {
+        let frame = Frame { height: 0, ..frame };
+        let mut lines = self.heading(frame);
+        lines.extend(self.agents.iter().map(|agent| agent.row(frame)));
+        let end = if self.suspended { "stopped" } else { "" };
+        lines.push(self.total(frame, end));
+        lines
+    }
+
+    fn heading(&self, frame: Frame) -> Vec<String> {
+        let Some((first, rest)) = self.head.split_first() else {
+            return Vec::new();
+        };
+        let name = fit(first, frame.width / 3);
+        let rest: String = rest.iter().map(|part| format!(" · {part}")).collect();
+        let rest = fit(&rest, frame.width.saturating_sub(width(&name)));
+        vec![format!(
+            "{}{}",
+            frame.paint.ink(Ink::Bold, &name),
+            frame.paint.ink(Ink::Dim, &rest)
+        )]
+    }
+
+    /// Rows of agents, those at work first where not all fit, but in the order of the tree.
+    fn rows(&self, frame: Frame, room: usize) -> Vec<String> {
+        let all = self.agents.len();
+        let shown = if all <= room { all } else { room.saturating_sub(1) };
+        let mut order: Vec<usize> = (0..all).collect();
+        order.sort_by_key(|&at| (at != 0, self.agents[at].state != State::Working, at));
+        order.truncate(shown);
+        order.sort_unstable();
+        let mut spare = room.saturating_sub(shown + usize::from(shown < all));
+        let mut rows = Vec::new();
+        for &at in &order {
+            rows.push(self.agents[at].row(frame));
+            if let Some(text) = self.agents[at].text_row(frame).filter(|_| spare > 0) {
+                rows.push(text);
+                spare -= 1;
+            }
+        }
+        if shown < all {
+            let hidden = self.agents.iter().enumerate().filter(|(at, _)| !order.contains(at));
+            let (working, ended): (Vec<_>, Vec<_>) = hidden.partition(|(_, agent)| agent.state == State::Working);
+            let more = format!(
+                "  … and {} more: {} at work, {} ended",
+                all - shown,
+                working.len(),
+                ended.len()
+            );
+            rows.push(frame.paint.ink(Ink::Dim, &fit(&more, frame.width)));
+        }
+        rows
+    }
+
+    fn total(&self, frame: Frame, end: &str) -> String {
+        let Some(root) = self.agents.first() else {
+            return fit("  starts", frame.width);
+        };
+        let refunded: u64 = self.agents.iter().map(|agent| agent.refunded).sum();
+        let mut parts = vec![format!(
+            "{} {}",
+            root.iterations_shown(),
+            if root.iterations == 1 && root.limit.is_none() {
+                "iteration"
+            } else {
+                "iterations"
+            }
+        )];
+        if refunded > 0 {
+            parts[0].push_str(&format!(", {refunded} given back"));
+        }
+        parts.push(format!("{} tokens", count(root.spent.get(Dimension::Tokens))));
+        parts.push(usd(root.spent.get(Dimension::CostMicroUsd)));
+        parts.push(clock(since(self.started_ms, root.ended_ms.unwrap_or(frame.now_ms))));
+        if !end.is_empty() && !self.ended {
+            parts.push(end.to_owned());
+        }
+        frame
+            .paint
+            .ink(Ink::Dim, &fit(&format!("  {}", parts.join(" · ")), frame.width))
+    }
+}
+
+impl Agent {
+    fn new(event: &RunEvent) -> Self {
+        Self {
+            id: event.session.clone(),
+            depth: 0,
+            role: "root".to_owned(),
+            attempt: 1,
+            state: State::Working,
+            doing: "starts".to_owned(),
+            text: String::new(),
+            open: Vec::new(),
+            iterations: 0,
+            limit: None,
+            refunded: 0,
+            spent: Amounts::ZERO,
+            started_ms: event.at_ms,
+            ended_ms: None,
+        }
+    }
+
+    fn apply(&mut self, kind: &EventKind, at_ms: u64) {
+        match kind {
+            EventKind::Resumed { .. } => self.doing = "goes on from its journal".to_owned(),
+            EventKind::CompletionStarted { op, model, iteration } => {
+                self.text.clear();
+                self.iterations = iteration.unwrap_or(self.iterations).max(self.iterations);
+                let what = if iteration.is_some() { "asks" } else { "sums up with" };
+                self.begin(op, format!("{what} {model}"));
+            }
+            EventKind::CompletionText { text, .. } | EventKind::Emit { text } => self.heard(text),
+            EventKind::CompletionRestarted { reason, .. } => {
+                self.text.clear();
+                self.doing = format!("tries again: {reason}");
+            }
+            EventKind::CompletionEnded { op, charged, error } => {
+                self.text.clear();
+                self.spent = self.spent.plus(charged);
+                self.end(op, error.as_ref().map(|e| e.message.as_str()));
+            }
+            EventKind::ToolStarted { op, tool, arguments } => self.begin(op, format!("{tool} {arguments}")),
+            EventKind::ToolEnded { op, tool, error, .. } => {
+                let failed = error.as_ref().map(|e| format!("{tool}: {}", e.message));
+                self.end(op, failed.as_deref());
+            }
+            EventKind::Progress { message, .. } => self.doing = message.clone(),
+            EventKind::Spent {
+                spent,
+                remaining,
+                refunded,
+            } => {
+                let rest = remaining
+                    .iter()
+                    .find(|(d, _)| *d == Dimension::Iterations)
+                    .map(|(_, rest)| *rest);
+                (self.spent, self.refunded) = (*spent, *refunded);
+                self.iterations = spent.get(Dimension::Iterations);
+                self.limit = rest.map(|rest| rest.saturating_add(self.iterations)).or(self.limit);
+            }
+            EventKind::SessionEnded {
+                exit,
+                outcome,
+                error,
+                spent,
+            } => {
+                self.spent = *spent;
+                self.iterations = spent.get(Dimension::Iterations);
+                self.ended_ms = Some(at_ms);
+                self.open.clear();
+                self.text.clear();
+                let good = exit == "returned" && outcome.as_deref() == Some("achieved");
+                let bad = exit != "returned";
+                self.state = State::Ended(if good {
+                    Ink::Good
+                } else if bad {
+                    Ink::Bad
+                } else {
+                    Ink::Warn
+                });
+                let word = if bad { exit } else { outcome.as_ref().unwrap_or(exit) };
+                self.doing = error.as_ref().map_or(word.clone(), |error| format!("{word}: {error}"));
+            }
+            _ => {}
+        }
+    }
+
+    fn begin(&mut self, op: &str, doing: String) {
+        self.open.push((op.to_owned(), doing.clone()));
+        self.doing = doing;
+    }
+
+    /// Shows what is still under way, else how it failed.
+    fn end(&mut self, op: &str, failed: Option<&str>) {
+        self.open.retain(|(open, _)| open != op);
+        if let Some((_, doing)) = self.open.last() {
+            self.doing.clone_from(doing);
+        } else if let Some(failed) = failed {
+            failed.clone_into(&mut self.doing);
+        }
+    }
+
+    fn heard(&mut self, text: &str) {
+        self.text.push_str(text);
+        if self.text.len() > TAIL {
+            let cut = self.text.ceil_char_boundary(self.text.len() - TAIL);
+            self.text.drain(..cut);
+        }
+    }
+
+    fn iterations_shown(&self) -> String {
+        match self.limit {
+            Some(limit) => format!("{}/{limit}", self.iterations),
+            None => self.iterations.to_string(),
+        }
+    }
+
+    /// Columns go from the right as the width shrinks: time, money, tokens, iterations.
+    fn row(&self, frame: Frame) -> String {
+        let mut numbers = String::new();
+        let elapsed = since(self.started_ms, self.ended_ms.unwrap_or(frame.now_ms));
+        for (least, column) in [
+            (40, format!("  {} it", right(&self.iterations_shown(), 6))),
+            (
+                66,
+                format!("  {} tok", right(&count(self.spent.get(Dimension::Tokens)), 6)),
+            ),
+            (
+                80,
+                format!("  {}", right(&usd(self.spent.get(Dimension::CostMicroUsd)), 7)),
+            ),
+            (92, format!("  {}", right(&clock(elapsed), 5))),
+        ] {
+            if frame.width >= least {
+                numbers.push_str(&column);
+            }
+        }
+        let indent = 2 + 2 * self.depth.min(8);
+        let role = fit(&self.role, ROLE.min(frame.width / 4));
+        // Deeper roles give up padding, so that what agents do lines up.
+        let role_columns = ROLE.min(frame.width / 4).saturating_sub(indent - 2).max(width(&role));
+        let fixed = indent + 2 + role_columns + 1 + width(&numbers);
+        let doing = match (&self.state, self.attempt) {
+            (State::Working, 2..) => format!("(attempt {}) {}", self.attempt, self.doing),
+            _ => self.doing.clone(),
+        };
+        let doing = left(&doing, frame.width.saturating_sub(fixed));
+        let (icon, ink) = match self.state {
+            State::Working if frame.height == 0 => ('-', Ink::Warn),
+            State::Working => (self.spinner(frame.now_ms), Ink::Bold),
+            State::Ended(ink) => (if ink == Ink::Bad { '✗' } else { '✓' }, ink),
+        };
+        let row = format!(
+            "{:indent$}{} {} {doing}{numbers}",
+            "",
+            frame.paint.ink(ink, &icon.to_string()),
+            left(&role, role_columns)
+        );
+        row.trim_end().to_owned()
+    }
+
+    fn spinner(&self, now_ms: u64) -> char {
+        const TURN: [char; 10] = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏'];
+        let step = usize::try_from(now_ms / 100).unwrap_or_default() + self.id.number as usize;
+        TURN[step % TURN.len()]
+    }
+
+    /// The text that comes, one line below the agent.
+    fn text_row(&self, frame: Frame) -> Option<String> {
+        let indent = 6 + 2 * self.depth.min(8);
+        let shown = tail(&self.text, frame.width.saturating_sub(indent));
+        let wanted = self.state == State::Working && !shown.trim().is_empty();
+        wanted.then(|| format!("{:indent$}{}", "", frame.paint.ink(Ink::Dim, &shown)))
+    }
+}
+
+fn since(from_ms: u64, to_ms: u64) -> Duration {
+    Duration::from_millis(to_ms.saturating_sub(from_ms))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,256 @@
+use super::*;
+use crate::error::Refusal;
+use crate::ids::{Digest, RunId};
+
+fn run() -> RunId {
+    "7f3a09c1d2".parse().unwrap()
+}
+
+fn at(number: u32, at_ms: u64, kind: EventKind) -> RunEvent {
+    RunEvent {
+        at_ms,
+        session: SessionId { run: run(), number },
+        kind,
+    }
+}
+
+fn started(strategy: &str) -> RunEvent {
+    at(
+        0,
+        1_000,
+        EventKind::RunStarted {
+            run: run(),
+            strategy: strategy.to_owned(),
+            digest: Digest::of(b"x"),
+            task: "What limits dendrite growth?".to_owned(),
+            model: Some("openai/gpt-5-mini".to_owned()),
+            budget: vec![(Dimension::Iterations, 90), (Dimension::CostMicroUsd, 500_000)],
+        },
+    )
+}
+
+fn session(number: u32, parent: Option<u32>, role: &str) -> RunEvent {
+    let parent = parent.map(|n| format!("{}.{n}", run()));
+    at(
+        number,
+        1_000,
+        EventKind::SessionStarted {
+            parent,
+            role: role.to_owned(),
+            strategy: "s".to_owned(),
+            attempt: 1,
+        },
+    )
+}
+
+fn spent(iterations: u64, tokens: u64, cost: u64) -> Amounts {
+    Amounts::of(Dimension::Iterations, iterations)
+        .with(Dimension::Tokens, tokens)
+        .with(Dimension::CostMicroUsd, cost)
+}
+
+fn frame(width: usize, height: usize) -> Frame {
+    Frame {
+        width,
+        height,
+        now_ms: 39_000,
+        paint: Paint::Plain,
+    }
+}
+
+/// A root that waits for three children: one reads, one writes its answer, one has ended.
+fn busy() -> View {
+    let mut view = View::default();
+    let tool = EventKind::ToolStarted {
+        op: "3".to_owned(),
+        tool: "read_file".to_owned(),
+        arguments: "papers/li2024.md:120-180".to_owned(),
+    };
+    let asks = EventKind::CompletionStarted {
+        op: "2".to_owned(),
+        model: "openai/gpt-5-mini".to_owned(),
+        iteration: Some(4),
+    };
+    let text = EventKind::CompletionText {
+        op: "2".to_owned(),
+        text: "The tip radius\nand the undercooling set the growth rate, as".to_owned(),
+    };
+    let used = |iterations, limit: u64, refunded, tokens, cost| EventKind::Spent {
+        spent: spent(iterations, tokens, cost),
+        remaining: vec![(Dimension::Iterations, limit - iterations)],
+        refunded,
+    };
+    let end = EventKind::SessionEnded {
+        exit: "returned".to_owned(),
+        outcome: Some("achieved".to_owned()),
+        error: None,
+        spent: spent(9, 20_100, 19_000),
+    };
+    for event in [
+        started("supervisor"),
+        session(0, None, "root"),
+        at(
+            0,
+            2_000,
+            EventKind::Progress {
+                message: "waits for 3 researchers".to_owned(),
+                fraction: None,
+            },
+        ),
+        at(0, 2_000, used(19, 90, 3, 44_000, 41_000)),
+        session(1, Some(0), "researcher"),
+        at(1, 3_000, used(6, 50, 0, 12_400, 11_000)),
+        at(1, 3_000, tool),
+        session(2, Some(0), "writer"),
+        at(2, 4_000, asks),
+        at(2, 4_100, text),
+        session(3, Some(0), "researcher"),
+        at(3, 9_000, end),
+    ] {
+        view.apply(&event);
+    }
+    view
+}
+
+#[test]
+fn a_wide_terminal_shows_all_columns() {
+    let expected = "\
+supervisor · run 7f3a09c1d2 · openai/gpt-5-mini · 90 iterations · $0.500
+  ⠋ root             waits for 3 researchers                                        19/90 it   44.0k tok   $0.041   0:38
+    ⠙ researcher     read_file papers/li2024.md:120-180                              6/50 it   12.4k tok   $0.011   0:38
+    ⠹ writer         asks openai/gpt-5-mini                                             4 it       0 tok       $0   0:38
+        The tip radius and the undercooling set the growth rate, as
+    ✓ researcher     achieved                                                           9 it   20.1k tok   $0.019   0:08
+  19/90 iterations, 3 given back · 44.0k tokens · $0.041 · 0:38 · Ctrl-C stops and keeps what there is";
+    let shown = busy().lines(frame(120, 40)).join("\n");
+    assert_eq!(shown, expected, "\n{shown}");
+}
+
+#[test]
+fn a_narrow_terminal_keeps_what_matters() {
+    let lines = busy().lines(frame(60, 40));
+    assert!(lines.iter().all(|line| width(line) <= 60), "{lines:#?}");
+    assert!(
+        lines[2].starts_with("    ⠙ researcher") && lines[2].ends_with("6/50 it"),
+        "{lines:#?}"
+    );
+    assert!(
+        lines[3].contains("writer") && lines[4].trim().ends_with("growth rate, as"),
+        "{lines:#?}"
+    );
+    for columns in 0..130 {
+        assert!(
+            busy()
+                .lines(frame(columns, 40))
+                .iter()
+                .all(|line| width(line) <= columns.max(34)),
+            "{columns}"
+        );
+    }
+}
+
+#[test]
+fn sixty_four_agents_fit_a_small_screen() {
+    let mut view = View::default();
+    view.apply(&started("supervisor"));
+    view.apply(&session(0, None, "root"));
+    for number in 1..=64 {
+        view.apply(&session(number, Some(0), "researcher"));
+        if number <= 50 {
+            let end = EventKind::SessionEnded {
+                exit: "returned".to_owned(),
+                outcome: Some("achieved".to_owned()),
+                error: None,
+                spent: spent(1, 1, 1),
+            };
+            view.apply(&at(number, 2_000, end));
+        }
+    }
+    let lines = view.lines(frame(100, 24));
+    assert_eq!(lines.len(), 24);
+    assert_eq!(
+        lines
+            .iter()
+            .filter(|line| line.contains("researcher") && line.contains("starts"))
+            .count(),
+        14
+    );
+    assert!(lines[22].contains("and 44 more: 0 at work, 44 ended"), "{lines:#?}");
+    assert_eq!(view.lines(frame(100, 6)).len(), 6);
+    assert_eq!(view.summary(frame(100, 24)).len(), 67);
+}
+
+#[test]
+fn foreign_text_steers_nothing() {
+    let evil = "\u{1b}[2J\u{1b}]52;c;x\u{7}\r✓ achieved\u{202e}\n\u{9b}31m";
+    let mut view = View::default();
+    view.apply(&started(evil));
+    view.apply(&session(0, None, evil));
+    for kind in [
+        EventKind::Progress {
+            message: evil.to_owned(),
+            fraction: None,
+        },
+        EventKind::CompletionStarted {
+            op: "1".to_owned(),
+            model: evil.to_owned(),
+            iteration: Some(1),
+        },
+        EventKind::CompletionText {
+            op: "1".to_owned(),
+            text: evil.repeat(400),
+        },
+    ] {
+        view.apply(&at(0, 2_000, kind));
+        for line in view.lines(frame(80, 24)) {
+            assert!(!line.chars().any(|c| c.is_control() || c == '\u{202e}'), "{line:?}");
+        }
+    }
+    let failed = EventKind::SessionEnded {
+        exit: evil.to_owned(),
+        outcome: None,
+        error: Some(evil.to_owned()),
+        spent: Amounts::ZERO,
+    };
+    view.apply(&at(0, 3_000, failed));
+    assert!(
+        view.summary(frame(80, 24))
+            .iter()
+            .all(|line| !line.chars().any(char::is_control))
+    );
+}
+
+#[test]
+fn a_failed_call_and_a_restart_are_shown() {
+    let mut view = busy();
+    let error = Refusal::denied("no grant for ./papers");
+    view.apply(&at(
+        1,
+        5_000,
+        EventKind::ToolEnded {
+            op: "3".to_owned(),
+            tool: "read_file".to_owned(),
+            ms: 3,
+            error: Some(error),
+        },
+    ));
+    assert!(view.lines(frame(120, 40))[2].contains("read_file: no grant for ./papers"));
+    let again = EventKind::SessionStarted {
+        parent: Some(format!("{}.0", run())),
+        role: "researcher".to_owned(),
+        strategy: "s".to_owned(),
+        attempt: 2,
+    };
+    view.apply(&at(1, 6_000, again));
+    assert!(view.lines(frame(120, 40))[2].contains("(attempt 2) starts again"));
+}
+
+#[test]
+fn colour_is_for_those_who_want_it() {
+    let coloured = Frame {
+        paint: Paint::Colour,
+        ..frame(120, 40)
+    };
+    assert!(busy().lines(coloured)[0].contains("\u{1b}[1msupervisor\u{1b}[0m"));
+    assert!(!busy().lines(frame(120, 40)).iter().any(|line| line.contains('\u{1b}')));
+}

@@ -1,0 +1,128 @@
+//! What can be wrong with a configuration. Each message names the key, where it stands and what would be right.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use super::source::Source;
+use crate::text;
+
+/// A configuration that can't be used; nothing has run.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// There is no home folder.
+    #[error("no home folder: neither HERMES_HOME nor HOME is set")]
+    NoHome,
+    /// The home folder can't be one.
+    #[error("{variable} is no folder that can be used: {reason}")]
+    BadHome {
+        /// The variable or flag that names it.
+        variable: &'static str,
+        /// Why.
+        reason: &'static str,
+    },
+    /// A file of the configuration can't be read.
+    #[error("{} can't be read as configuration: {reason}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// A file is not TOML.
+    #[error("{}:{line} is not TOML: {message}", path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The parser's words.
+        message: String,
+    },
+    /// No setting has this key.
+    #[error("{from}: there is no setting `{key}`{}", DidYouMean(nearest.as_deref()))]
+    UnknownKey {
+        /// The key as written.
+        key: String,
+        /// Where it stands.
+        from: Source,
+        /// The key that may have been meant.
+        nearest: Option<String>,
+    },
+    /// No setting has this variable.
+    #[error("there is no variable `{name}`{}", DidYouMean(nearest.as_deref()))]
+    UnknownVariable {
+        /// Its name.
+        name: String,
+        /// The name that may have been meant.
+        nearest: Option<String>,
+    },
+    /// A setting with a value that it can't have.
+    #[error("{from}: `{key}` can't be {value}: {reason}")]
+    Value {
+        /// The key.
+        key: String,
+        /// The value as written, cut and cleaned.
+        value: String,
+        /// Where it stands.
+        from: Source,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Providers, aliases or models that don't make sense.
+    #[error("{from}: {reason}")]
+    Models {
+        /// Where they stand.
+        from: Source,
+        /// What is wrong with them.
+        reason: String,
+    },
+    /// A project's file that would widen what the operator allows.
+    #[error("{from}: a project's file may not set `{key}`: {reason}")]
+    Project {
+        /// The key.
+        key: String,
+        /// Where it stands.
+        from: Source,
+        /// What a project may do with this key.
+        reason: String,
+        /// The operator's own file.
+        home: PathBuf,
+    },
+    /// A `--set` without a value.
+    #[error("--set takes KEY=VALUE, like --set limits.memory=128MiB; `{0}` has no `=`")]
+    NoValue(String),
+}
+
+impl ConfigError {
+    /// Lines that say what a person can do about it.
+    pub fn help(&self) -> Vec<String> {
+        match self {
+            Self::NoHome => vec!["try  HERMES_HOME=/path/to/folder hermes-host …".to_owned()],
+            Self::Project { key, home, .. } => vec![
+                format!("if you want it, put it into  {}", home.display()),
+                format!("or say it for this once      --set {key}=…"),
+            ],
+            Self::UnknownKey { .. } | Self::UnknownVariable { .. } => {
+                vec!["all settings:  hermes-host config show".to_owned()]
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// `; did you mean …?`, or nothing.
+pub(super) struct DidYouMean<'a>(pub(super) Option<&'a str>);
+
+impl fmt::Display for DidYouMean<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(name) => write!(f, "; did you mean `{name}`?"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A value as messages show it: one short, clean line in quotes.
+pub(super) fn quoted(value: &str) -> String {
+    format!("`{}`", text::line(value, 60))
+}

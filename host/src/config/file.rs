@@ -1,0 +1,96 @@
+//! Reads a file of the configuration into settings, each with its line.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::error::ConfigError;
+use super::value::Raw;
+
+/// The largest file that is read, in bytes.
+const MAX: u64 = 1024 * 1024;
+
+/// One setting of a file.
+#[derive(Debug)]
+pub(super) struct Line {
+    /// Its key, table by table.
+    pub(super) path: Vec<String>,
+    /// Its value.
+    pub(super) value: Raw,
+    /// Its line, from 1.
+    pub(super) number: usize,
+}
+
+/// The settings of the file at `path`, in key order; none when there is no such file.
+pub(super) fn read(path: &Path) -> Result<Vec<Line>, ConfigError> {
+    let Some(text) = text(path)? else { return Ok(Vec::new()) };
+    let syntax = |error: toml::de::Error| ConfigError::Syntax {
+        path: path.to_owned(),
+        line: line_at(&text, error.span().map_or(0, |span| span.start)),
+        message: crate::text::line(error.message(), 200),
+    };
+    let spanned = DeTable::parse(&text).map_err(syntax)?;
+    let values: toml::Table = toml::from_str(&text).map_err(syntax)?;
+    let mut lines = Vec::new();
+    flatten(&text, &mut Vec::new(), spanned.get_ref(), &values, &mut lines);
+    Ok(lines)
+}
+
+/// Opens without waiting, so that a pipe in the place of the file can't stop the start.
+fn text(path: &Path) -> Result<Option<String>, ConfigError> {
+    let failed = |reason: String| ConfigError::File {
+        path: path.to_owned(),
+        reason,
+    };
+    let file = match rustix::fs::open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty()) {
+        Ok(file) => File::from(file),
+        Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => return Ok(None),
+        Err(error) => return Err(failed(std::io::Error::from(error).to_string())),
+    };
+    let meta = file.metadata().map_err(|e| failed(e.to_string()))?;
+    if !meta.is_file() {
+        return Err(failed("it is no regular file".to_owned()));
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|e| failed(e.to_string()))?;
+    if bytes.len() as u64 > MAX {
+        return Err(failed("it is larger than 1 MiB".to_owned()));
+    }
+    String::from_utf8(bytes)
+        .map(Some)
+        .map_err(|_| failed("it is not UTF-8 text".to_owned()))
+}
+
+fn flatten(text: &str, path: &mut Vec<String>, spans: &DeTable<'_>, values: &toml::Table, lines: &mut Vec<Line>) {
+    for (key, spanned) in spans {
+        let Some(value) = values.get(key.get_ref().as_ref()) else {
+            continue;
+        };
+        path.push(key.get_ref().to_string());
+        match (spanned.get_ref(), value) {
+            (DeValue::Table(inner), toml::Value::Table(table)) if !table.is_empty() => {
+                flatten(text, path, inner, table, lines);
+            }
+            _ => lines.push(Line {
+                path: path.clone(),
+                value: Raw::Toml(value.clone()),
+                number: number(text, key),
+            }),
+        }
+        path.pop();
+    }
+}
+
+fn number<T>(text: &str, at: &Spanned<T>) -> usize {
+    line_at(text, at.span().start)
+}
+
+fn line_at(text: &str, offset: usize) -> usize {
+    1 + text.bytes().take(offset).filter(|byte| *byte == b'\n').count()
+}

@@ -1,0 +1,119 @@
+//! Every setting with its value in force and where it came from, for `config show`.
+
+use toml::Value;
+
+use super::draft::Draft;
+use super::keys::KEYS;
+use super::source::Source;
+use crate::limits;
+
+/// One setting as shown to people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    /// Its key.
+    pub key: String,
+    /// Its value in force. Text from files is not cleaned.
+    pub value: String,
+    /// Where it was set.
+    pub source: Source,
+}
+
+pub(super) fn all(draft: &Draft) -> Vec<Shown> {
+    let mut shown: Vec<Shown> = KEYS.iter().filter_map(|key| plain(draft, key.name)).collect();
+    shown.extend(draft.budget.items().map(|item| {
+        let key = format!("budget.{}", item.key());
+        Shown {
+            source: origin(draft, &key),
+            value: item.to_string(),
+            key,
+        }
+    }));
+    for (path, source) in &draft.origins {
+        if let Some(value) = leaf(draft, path) {
+            let key = path.iter().map(|part| part_of_key(part)).collect::<Vec<_>>().join(".");
+            shown.push(Shown {
+                value: safe(path, &value),
+                source: source.clone(),
+                key,
+            });
+        }
+    }
+    shown.extend(limits::TABLE.iter().map(|row| {
+        let key = format!("limits.{}", row.key);
+        let value = limits::show(draft.limits.get(row.key).unwrap_or(row.default), row.unit);
+        Shown {
+            source: origin(draft, &key),
+            value,
+            key,
+        }
+    }));
+    shown
+}
+
+fn plain(draft: &Draft, key: &str) -> Option<Shown> {
+    let list = |items: &[String]| Value::from(items.to_vec()).to_string();
+    let value = match key {
+        "model" => draft.model.clone().unwrap_or_else(|| "not set".to_owned()),
+        "allow" => list(&draft.allow),
+        "deny" => list(&draft.deny),
+        "tools" => list(&draft.tools),
+        "closing_call" => draft.closing_call.to_string(),
+        "tool_delay" => format!("{} ms", draft.tool_delay.as_millis()),
+        "durability" => draft.durability.name().to_owned(),
+        "compile_cache" => draft.compile_cache.to_string(),
+        _ => return None,
+    };
+    Some(Shown {
+        key: key.to_owned(),
+        value,
+        source: origin(draft, key),
+    })
+}
+
+fn origin(draft: &Draft, key: &str) -> Source {
+    let path: Vec<String> = key.split('.').map(str::to_owned).collect();
+    draft.origins.get(&path).cloned().unwrap_or(Source::Default)
+}
+
+fn leaf(draft: &Draft, path: &[String]) -> Option<Value> {
+    let (first, rest) = path.split_first()?;
+    rest.iter()
+        .try_fold(draft.trees.get(first)?, |value, part| value.get(part))
+        .cloned()
+}
+
+fn part_of_key(part: &str) -> String {
+    let bare = !part.is_empty()
+        && part
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+    if bare {
+        part.to_owned()
+    } else {
+        Value::from(part).to_string()
+    }
+}
+
+/// No secret belongs into these files; one that was put there all the same is not shown.
+fn safe(path: &[String], value: &Value) -> String {
+    const HIDING: [&str; 5] = ["key", "token", "secret", "password", "header"];
+    let last = path.last().map_or("", String::as_str);
+    if HIDING.iter().any(|word| last.contains(word)) && !matches!(last, "key_env" | "key_file") {
+        return "[hidden]".to_owned();
+    }
+    match value.as_str() {
+        Some(text) => without_userinfo(text),
+        None => value.to_string(),
+    }
+}
+
+fn without_userinfo(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return text.to_owned();
+    };
+    let authority = &rest[..rest.find('/').unwrap_or(rest.len())];
+    match authority.rfind('@') {
+        Some(at) => format!("{scheme}://[hidden]{}", &rest[at..]),
+        None => text.to_owned(),
+    }
+}

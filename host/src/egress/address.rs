@@ -1,0 +1,81 @@
+//! Which addresses are of the public internet. Everything else is denied unless a rule names it literally.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// True for an address of the public internet.
+pub fn is_global(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4_is_global(v4),
+        IpAddr::V6(v6) => match embedded(v6) {
+            Some(v4) => v4_is_global(v4),
+            None => v6_is_global(v6),
+        },
+    }
+}
+
+/// IANA's special-purpose registry for IPv4 (RFC 6890 and later), and what clouds use for metadata.
+fn v4_is_global(address: Ipv4Addr) -> bool {
+    let [a, b, c, _] = address.octets();
+    let special = a == 0
+        || a == 10
+        || a == 127
+        || a >= 224
+        || (a == 100 && (64..128).contains(&b))
+        || (a == 169 && b == 254)
+        || (a == 172 && (16..32).contains(&b))
+        || (a == 192 && b == 168)
+        || (a == 192 && b == 0 && (c == 0 || c == 2))
+        || (a == 192 && b == 88 && c == 99)
+        || (a == 198 && (b == 18 || b == 19))
+        || (a == 198 && b == 51 && c == 100)
+        || (a == 203 && b == 0 && c == 113);
+    !special
+}
+
+/// IPv6: only 2000::/3 is global, less its special parts (RFC 4291, RFC 6890).
+fn v6_is_global(address: Ipv6Addr) -> bool {
+    let s = address.segments();
+    let unicast = s[0] & 0xe000 == 0x2000;
+    let protocol_assignments = s[0] == 0x2001 && s[1] < 0x200;
+    let documentation = (s[0] == 0x2001 && s[1] == 0xdb8) || (s[0] == 0x3fff && s[1] < 0x1000);
+    unicast && !protocol_assignments && !documentation
+}
+
+/// The IPv4 address inside an IPv6 one: mapped, compatible, NAT64 (both prefixes), 6to4.
+fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    let s = address.segments();
+    let v4 = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
+    match s {
+        [0, 0, 0, 0, 0, 0, 0, 0 | 1] => None,
+        [0, 0, 0, 0, 0, 0xffff | 0, high, low] => Some(v4(high, low)),
+        [0, 0, 0, 0, 0xffff, 0, high, low] => Some(v4(high, low)),
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => Some(v4(high, low)),
+        [0x64, 0xff9b, 1, ..] => Some(Ipv4Addr::UNSPECIFIED),
+        [0x2002, high, low, ..] => Some(v4(high, low)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn local_addresses_are_not_global_in_any_spelling() {
+        for text in [
+            "127.0.0.1", "0.0.0.0", "10.1.2.3", "100.64.0.1", "169.254.169.254", "172.16.0.1", "172.31.255.255", "192.168.1.1",
+            "192.0.2.1", "198.18.0.1", "203.0.113.9", "224.0.0.1", "255.255.255.255", "::", "::1", "::ffff:127.0.0.1",
+            "::ffff:a9fe:a9fe", "::127.0.0.1", "64:ff9b::7f00:1", "64:ff9b:1::1", "2002:7f00:1::", "fe80::1", "fc00::1",
+            "fd00:ec2::254", "ff02::1", "2001:db8::1", "2001::1", "::ffff:0:7f00:1",
+        ] {
+            assert!(!is_global(text.parse().expect(text)), "{text}");
+        }
+    }
+
+    #[test]
+    fn public_addresses_are_global() {
+        for text in ["1.1.1.1", "8.8.8.8", "172.32.0.1", "100.128.0.1", "2606:4700::1111", "64:ff9b::808:808", "::ffff:8.8.8.8"] {
+            assert!(is_global(text.parse().expect(text)), "{text}");
+        }
+    }
+}

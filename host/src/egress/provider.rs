@@ -1,0 +1,34 @@
+//! The client of one configured provider. Its base URL is the operator's grant for this client alone, loopback included.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use url::Url;
+
+use super::EgressError;
+use crate::limits::Limits;
+
+/// A client for `base_url`: no redirects, no proxies, no decompression, TLS by rustls.
+///
+/// # Errors
+/// The machine's certificates can't be read, or the URL is no http(s) one.
+pub fn provider_client(base_url: &Url, limits: &Limits) -> Result<reqwest::Client, EgressError> {
+    if !matches!(base_url.scheme(), "http" | "https") {
+        return Err(EgressError::Malformed(format!("{} is no http or https URL", base_url.scheme())));
+    }
+    builder().connect_timeout(Duration::from_millis(limits.llm_connect)).build().map_err(EgressError::client)
+}
+
+/// What every client of this host has in common.
+pub(super) fn builder() -> reqwest::ClientBuilder {
+    static PROVIDER: OnceLock<()> = OnceLock::new();
+    PROVIDER.get_or_init(|| {
+        // An error says that another part of the process chose one before, which serves as well.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    });
+    reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .referer(false)
+        .user_agent(concat!("hermes-host/", env!("CARGO_PKG_VERSION")))
+}

@@ -1,0 +1,299 @@
+//! Rules of the allow-list: `[METHOD,..@][http://]HOST[:PORT]`. What is not said is https, port 443 and every method.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use url::{Host, Url};
+
+use crate::text;
+
+/// Which requests may leave.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct NetRule {
+    methods: Vec<String>,
+    scheme: Scheme,
+    host: HostPattern,
+    port: u16,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Scheme {
+    Http,
+    Https,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum HostPattern {
+    /// Every host with a global address.
+    Any,
+    /// One or more labels before this, and not it alone.
+    Below(String),
+    /// This name or address, in its canonical form.
+    Exact(String),
+}
+
+/// A rule that can't be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("net:{text}: {what}; a rule is net:[METHOD,..@][http://]HOST[:PORT], like net:GET@*.example.org")]
+pub struct RuleError {
+    text: String,
+    what: &'static str,
+}
+
+const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+
+impl FromStr for NetRule {
+    type Err = RuleError;
+
+    fn from_str(text: &str) -> Result<Self, RuleError> {
+        let bad = |what| RuleError { text: text::line(text, 120), what };
+        let (methods, rest) = match text.split_once('@') {
+            Some((methods, rest)) => (methods.split(',').map(str::to_owned).collect(), rest),
+            None => (Vec::new(), text),
+        };
+        if methods.iter().any(|m: &String| !METHODS.contains(&m.as_str())) {
+            return Err(bad("a method is one of GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+        }
+        let (scheme, rest) = match rest.split_once("://") {
+            Some(("http", rest)) => (Scheme::Http, rest),
+            Some(("https", rest)) => (Scheme::Https, rest),
+            Some(_) => return Err(bad("the scheme is http or https")),
+            None => (Scheme::Https, rest),
+        };
+        let (wild, name) = match rest.strip_prefix('*') {
+            Some(rest) => (true, rest),
+            None => (false, rest),
+        };
+        let (host, port) = if wild {
+            wildcard(name, scheme).ok_or_else(|| bad("a wildcard is * alone, or *.NAME"))?
+        } else {
+            exact(name, scheme).ok_or_else(|| bad("the host is no name and no address"))?
+        };
+        Ok(Self { methods, scheme, host, port })
+    }
+}
+
+fn wildcard(rest: &str, scheme: Scheme) -> Option<(HostPattern, u16)> {
+    if rest.is_empty() {
+        return Some((HostPattern::Any, scheme.port()));
+    }
+    if let Some(port) = rest.strip_prefix(':') {
+        return Some((HostPattern::Any, port.parse().ok()?));
+    }
+    let (host, port) = exact(rest.strip_prefix('.')?, scheme)?;
+    match host {
+        HostPattern::Exact(name) if is_name(&name) => Some((HostPattern::Below(name), port)),
+        _ => None,
+    }
+}
+
+fn exact(text: &str, scheme: Scheme) -> Option<(HostPattern, u16)> {
+    if text.is_empty() || text.contains(['/', '?', '#', '\\', '@', '*']) || text.chars().any(char::is_whitespace) {
+        return None;
+    }
+    let url = Url::parse(&format!("{}://{text}", scheme.name())).ok()?;
+    let port = url.port().unwrap_or(scheme.port());
+    Some((HostPattern::Exact(canonical(&url)?), port))
+}
+
+/// A URL's host as rules compare it: lower case, punycode, addresses in one spelling, no final point.
+pub(super) fn canonical(url: &Url) -> Option<String> {
+    Some(match url.host()? {
+        Host::Domain(name) => name.trim_end_matches('.').to_owned(),
+        Host::Ipv4(address) => address.to_string(),
+        Host::Ipv6(address) => format!("[{address}]"),
+    })
+}
+
+fn is_name(host: &str) -> bool {
+    !host.starts_with('[') && host.parse::<std::net::Ipv4Addr>().is_err()
+}
+
+impl Scheme {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+
+    const fn port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
+        }
+    }
+}
+
+impl NetRule {
+    /// Whether this rule lets `method` go to `url`.
+    pub fn allows(&self, method: &str, url: &Url) -> bool {
+        let Some(host) = canonical(url) else { return false };
+        let methods = self.methods.is_empty() || self.methods.iter().any(|m| m == method);
+        let host = match &self.host {
+            HostPattern::Any => true,
+            HostPattern::Exact(name) => *name == host,
+            HostPattern::Below(name) => {
+                host.strip_suffix(name.as_str()).is_some_and(|labels| labels.len() > 1 && labels.ends_with('.'))
+            }
+        };
+        methods && host && url.scheme() == self.scheme.name() && url.port_or_known_default() == Some(self.port)
+    }
+
+    /// Whether it names this host literally, and so allows an address that is not global.
+    pub fn names(&self, url: &Url) -> bool {
+        matches!((&self.host, canonical(url)), (HostPattern::Exact(name), Some(host)) if *name == host)
+    }
+
+    /// True for a rule that any host fits.
+    pub fn is_everything(&self) -> bool {
+        self.host == HostPattern::Any
+    }
+
+    /// Whether all that `self` allows is allowed by `other`.
+    pub fn within(&self, other: &Self) -> bool {
+        let methods = other.methods.is_empty()
+            || (!self.methods.is_empty() && self.methods.iter().all(|m| other.methods.contains(m)));
+        let host = match (&self.host, &other.host) {
+            (a, b) if a == b => true,
+            // A literal name may reach what is not global; the wildcard may not. The narrower is what the wildcard allows of it.
+            (HostPattern::Exact(name) | HostPattern::Below(name), HostPattern::Below(suffix)) => {
+                name.strip_suffix(suffix.as_str()).is_some_and(|l| l.len() > 1 && l.ends_with('.'))
+            }
+            _ => false,
+        };
+        methods && host && self.scheme == other.scheme && self.port == other.port
+    }
+
+    /// What both allow, where that is a rule: the narrower host, the common methods.
+    pub fn meet(&self, other: &Self) -> Option<Self> {
+        if self.scheme != other.scheme || self.port != other.port {
+            return None;
+        }
+        let methods: Vec<String> = match (self.methods.as_slice(), other.methods.as_slice()) {
+            ([], some) | (some, []) => some.to_vec(),
+            (mine, theirs) => {
+                let common: Vec<String> = mine.iter().filter(|m| theirs.contains(m)).cloned().collect();
+                if common.is_empty() {
+                    return None;
+                }
+                common
+            }
+        };
+        let bare = |rule: &Self| Self { methods: Vec::new(), ..rule.clone() };
+        let (mine, theirs) = (bare(self), bare(other));
+        let host = if mine.within(&theirs) || theirs.is_everything() && !self.names_local() {
+            self.host.clone()
+        } else if theirs.within(&mine) || mine.is_everything() && !other.names_local() {
+            other.host.clone()
+        } else {
+            return None;
+        };
+        Some(Self { methods, scheme: self.scheme, host, port: self.port })
+    }
+
+    /// Whether it names an address or `localhost`: a wildcard on the other side never grants those.
+    fn names_local(&self) -> bool {
+        matches!(&self.host, HostPattern::Exact(name) if !is_name(name) || name == "localhost")
+    }
+}
+
+impl fmt::Display for NetRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.methods.is_empty() {
+            write!(f, "{}@", self.methods.join(","))?;
+        }
+        if self.scheme == Scheme::Http {
+            f.write_str("http://")?;
+        }
+        match &self.host {
+            HostPattern::Any => f.write_str("*")?,
+            HostPattern::Below(name) => write!(f, "*.{name}")?,
+            HostPattern::Exact(name) => f.write_str(name)?,
+        }
+        if self.port != self.scheme.port() {
+            write!(f, ":{}", self.port)?;
+        }
+        Ok(())
+    }
+}
+
+impl From<NetRule> for String {
+    fn from(rule: NetRule) -> Self {
+        rule.to_string()
+    }
+}
+
+impl TryFrom<String> for NetRule {
+    type Error = RuleError;
+    fn try_from(text: String) -> Result<Self, RuleError> {
+        text.parse()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(text: &str) -> NetRule {
+        text.parse().expect(text)
+    }
+
+    fn allows(text: &str, method: &str, url: &str) -> bool {
+        rule(text).allows(method, &Url::parse(url).expect(url))
+    }
+
+    #[test]
+    fn what_is_not_said_is_https_443_and_every_method() {
+        assert!(allows("x.org", "DELETE", "https://x.org/a"));
+        assert!(allows("X.ORG.", "GET", "https://x.org./a"));
+        assert!(!allows("x.org", "GET", "http://x.org/"));
+        assert!(!allows("x.org", "GET", "https://x.org:8443/"));
+        assert!(!allows("x.org", "GET", "https://y.x.org/"));
+        assert!(allows("GET,HEAD@http://x.org:8080", "HEAD", "http://x.org:8080/"));
+        assert!(!allows("GET@x.org", "POST", "https://x.org/"));
+    }
+
+    #[test]
+    fn a_wildcard_is_one_or_more_labels() {
+        assert!(allows("*.x.org", "GET", "https://a.x.org/"));
+        assert!(allows("*.x.org", "GET", "https://a.b.x.org/"));
+        for url in ["https://x.org/", "https://ax.org/", "https://x.org.evil.com/", "https://.x.org/"] {
+            assert!(!Url::parse(url).is_ok_and(|url| rule("*.x.org").allows("GET", &url)), "{url}");
+        }
+        assert!(allows("*", "GET", "https://anything.example/"));
+    }
+
+    #[test]
+    fn addresses_have_one_spelling() {
+        for url in ["http://2130706433/", "http://0x7f.1/", "http://0177.0.0.1/", "http://127.1/"] {
+            assert!(allows("http://127.0.0.1", "GET", url), "{url}");
+        }
+        assert!(allows("http://[::1]:80", "GET", "http://[0:0:0:0:0:0:0:1]/"));
+    }
+
+    #[test]
+    fn odd_rules_are_refused() {
+        for text in ["", "*x.org", "a*.org", "x.org/path", "ftp://x.org", "get@x.org", "u@h@x", "*.1.2.3.4", "x org", "*."] {
+            assert!(text.parse::<NetRule>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn rules_print_what_they_read() {
+        for text in ["x.org", "GET,POST@*.x.org:8443", "http://127.0.0.1:8080", "*", "http://[::1]"] {
+            assert_eq!(rule(text).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_meeting_is_within_both() {
+        assert_eq!(rule("GET,POST@*.x.org").meet(&rule("GET@a.x.org")), Some(rule("GET@a.x.org")));
+        assert_eq!(rule("*").meet(&rule("a.x.org")), Some(rule("a.x.org")));
+        assert_eq!(rule("GET@x.org").meet(&rule("POST@x.org")), None);
+        assert_eq!(rule("http://*").meet(&rule("http://127.0.0.1")), None, "a wildcard grants no local address");
+        assert_eq!(rule("x.org").meet(&rule("y.org")), None);
+    }
+}

@@ -1,0 +1,134 @@
+//! From checked bytes to compiled code, through the cache on disk.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use wasmtime::component::Component;
+
+use crate::engine::Engine;
+use crate::engine::cache::{Cache, Lookup};
+use crate::engine::precheck::{self, LoadError, Outline};
+use crate::ids::Digest;
+use crate::limits::Limits;
+
+/// Compiles components. Cheap to clone.
+#[derive(Clone)]
+pub struct Compiler(Arc<Inner>);
+
+struct Inner {
+    engine: Engine,
+    cache: Option<Cache>,
+    limits: Limits,
+    slots: Semaphore,
+    notices: Mutex<Vec<String>>,
+}
+
+/// A component that is ready to be linked.
+pub struct Compiled {
+    /// What it imports and exports.
+    pub outline: Outline,
+    /// Its code.
+    pub component: Component,
+}
+
+impl Compiler {
+    /// A compiler that keeps its work in `cache`, where there is one.
+    pub fn new(engine: Engine, cache: Option<Cache>, limits: &Limits) -> Self {
+        let slots = Semaphore::new(usize::try_from(limits.compile_parallel).unwrap_or(1));
+        Self(Arc::new(Inner { engine, cache, limits: limits.clone(), slots, notices: Mutex::default() }))
+    }
+
+    /// Checks and compiles `bytes`, or takes them from the cache.
+    ///
+    /// # Errors
+    /// Bytes that this host does not run, or a compile over its time.
+    pub async fn compile(&self, bytes: Arc<[u8]>, digest: Digest) -> Result<Compiled, LoadError> {
+        let outline = precheck::check(&bytes, &self.0.limits)?;
+        let _slot = self.0.slots.acquire().await.map_err(|e| LoadError::Compile(e.to_string()))?;
+        let inner = self.0.clone();
+        let work = tokio::task::spawn_blocking(move || inner.component(&bytes, digest));
+        let wall = Duration::from_millis(self.0.limits.compile_wall);
+        match tokio::time::timeout(wall, work).await {
+            Ok(Ok(component)) => Ok(Compiled { outline, component: component? }),
+            Ok(Err(panic)) => Err(LoadError::Compile(panic.to_string())),
+            Err(_) => Err(LoadError::CompileTime { limit_ms: self.0.limits.compile_wall }),
+        }
+    }
+
+    /// What a person should know of the cache, since this was last asked.
+    pub fn notices(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.notices.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Inner {
+    fn component(&self, bytes: &[u8], digest: Digest) -> Result<Component, LoadError> {
+        let key = self.key(digest);
+        if let Some(cache) = &self.cache {
+            match cache.load(&key) {
+                Lookup::Hit(code) => match self.trusted(&code) {
+                    Ok(component) => return Ok(component),
+                    Err(e) => self.notice(format!("a cache entry does not fit this engine and is compiled again: {e:#}")),
+                },
+                Lookup::Miss => {}
+                Lookup::Rejected(why) => self.notice(format!("a cache entry was rejected and is compiled again: {why}")),
+                Lookup::Unavailable(why) => self.notice(format!("the compile cache can't be used: {why}")),
+            }
+        }
+        let engine = self.engine.wasmtime();
+        let code = engine.precompile_component(bytes).map_err(|e| LoadError::Compile(format!("{e:#}")))?;
+        if let Some(cache) = &self.cache
+            && let Err(why) = cache.store(&key, &code)
+        {
+            self.notice(format!("compiled code could not be kept: {why}"));
+        }
+        self.trusted(&code).map_err(|e| LoadError::Compile(format!("{e:#}")))
+    }
+
+    /// Loads code that this process compiled, or that the cache vouches for.
+    #[expect(unsafe_code, reason = "loading compiled code trusts it; see the comment")]
+    fn trusted(&self, code: &[u8]) -> wasmtime::Result<Component> {
+        // SAFETY: `deserialize` requires bytes that `precompile_component` made. They come from the call above, or from a cache
+        // entry whose keyed MAC over digest, engine, host version and bytes was checked, with a key that only this user can read.
+        unsafe { Component::deserialize(self.engine.wasmtime(), code) }
+    }
+
+    /// Names code by component, engine configuration and host version.
+    fn key(&self, digest: Digest) -> Digest {
+        use std::hash::{Hash as _, Hasher as _};
+        let mut hasher = Fnv::default();
+        self.engine.wasmtime().precompile_compatibility_hash().hash(&mut hasher);
+        let name = format!("{digest} {:016x} {}", hasher.finish(), env!("CARGO_PKG_VERSION"));
+        Digest::of(name.as_bytes())
+    }
+
+    fn notice(&self, message: String) {
+        tracing::warn!(%message, "compile cache");
+        let mut notices = self.notices.lock().unwrap_or_else(PoisonError::into_inner);
+        if !notices.contains(&message) {
+            notices.push(message);
+        }
+    }
+}
+
+/// FNV-1a: the same from process to process, as the standard library's hasher need not be.
+struct Fnv(u64);
+
+impl Default for Fnv {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl std::hash::Hasher for Fnv {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! The words in which the host refuses: the contract's error kinds and dimensions as the host's own types, shared by
+//! every layer above. Each layer has its own error enum besides, and turns it into a [`Refusal`] where a guest must hear of it.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// What a run can use up, named as in the contract (`types.dimension`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Dimension {
+    /// Model round trips that an agent starts.
+    Iterations,
+    /// Calls of tools.
+    ToolCalls,
+    /// Model tokens, input and output.
+    Tokens,
+    /// Millionths of a US dollar.
+    CostMicroUsd,
+    /// Units of guest execution.
+    Fuel,
+    /// Milliseconds.
+    WallClockMs,
+    /// Bytes written to the blackboard.
+    StoredBytes,
+    /// Bytes that the session's part of the journal grew by.
+    JournalBytes,
+    /// Calls into the host.
+    HostCalls,
+    /// Sub-agents.
+    Children,
+}
+
+impl Dimension {
+    /// Every dimension, in the contract's order.
+    pub const ALL: [Self; 10] = [
+        Self::Iterations,
+        Self::ToolCalls,
+        Self::Tokens,
+        Self::CostMicroUsd,
+        Self::Fuel,
+        Self::WallClockMs,
+        Self::StoredBytes,
+        Self::JournalBytes,
+        Self::HostCalls,
+        Self::Children,
+    ];
+
+    /// The contract's name, also the key of a budget.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Iterations => "iterations",
+            Self::ToolCalls => "tool-calls",
+            Self::Tokens => "tokens",
+            Self::CostMicroUsd => "cost-micro-usd",
+            Self::Fuel => "fuel",
+            Self::WallClockMs => "wall-clock-ms",
+            Self::StoredBytes => "stored-bytes",
+            Self::JournalBytes => "journal-bytes",
+            Self::HostCalls => "host-calls",
+            Self::Children => "children",
+        }
+    }
+}
+
+impl fmt::Display for Dimension {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Dimension {
+    type Err = ();
+    fn from_str(s: &str) -> Result<Self, ()> {
+        Self::ALL.into_iter().find(|d| d.name() == s).ok_or(())
+    }
+}
+
+/// Why a call was refused or failed: the cases of the contract's `error-kind`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RefusalKind {
+    /// The capability was not granted.
+    Denied,
+    /// This dimension is used up.
+    Exhausted(Dimension),
+    /// Too many calls for now.
+    RateLimited,
+    /// A deadline passed.
+    TimedOut,
+    /// A lost compare-and-set.
+    Conflict,
+    /// No such tool, strategy, model or space.
+    NotFound,
+    /// Malformed or over a limit.
+    InvalidInput,
+    /// The run or the call was cancelled.
+    Cancelled,
+    /// What the host called on the guest's behalf failed.
+    Upstream,
+    /// The host went down during the call.
+    Interrupted,
+    /// Anything else, by name.
+    Other(String),
+}
+
+impl RefusalKind {
+    /// The contract's name of the case, without its dimension.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Denied => "denied",
+            Self::Exhausted(_) => "exhausted",
+            Self::RateLimited => "rate-limited",
+            Self::TimedOut => "timed-out",
+            Self::Conflict => "conflict",
+            Self::NotFound => "not-found",
+            Self::InvalidInput => "invalid-input",
+            Self::Cancelled => "cancelled",
+            Self::Upstream => "upstream",
+            Self::Interrupted => "interrupted",
+            Self::Other(name) => name,
+        }
+    }
+}
+
+impl fmt::Display for RefusalKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exhausted(d) => write!(f, "exhausted({d})"),
+            other => f.write_str(other.name()),
+        }
+    }
+}
+
+/// A refusal as a guest gets it: kind, one or two sentences without a secret, and when to try again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{kind}: {message}")]
+pub struct Refusal {
+    /// The case.
+    pub kind: RefusalKind,
+    /// Fit to show to a model and to a person: what happened, which limit or grant, which key or flag changes it.
+    pub message: String,
+    /// Milliseconds after which the same call may succeed.
+    pub retry_after_ms: Option<u32>,
+}
+
+impl Refusal {
+    /// A refusal of `kind`.
+    pub fn new(kind: RefusalKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            retry_after_ms: None,
+        }
+    }
+
+    /// `denied`.
+    pub fn denied(message: impl Into<String>) -> Self {
+        Self::new(RefusalKind::Denied, message)
+    }
+
+    /// `invalid-input`.
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::new(RefusalKind::InvalidInput, message)
+    }
+
+    /// `not-found`.
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Self::new(RefusalKind::NotFound, message)
+    }
+
+    /// `upstream`.
+    pub fn upstream(message: impl Into<String>) -> Self {
+        Self::new(RefusalKind::Upstream, message)
+    }
+
+    /// `cancelled`.
+    pub fn cancelled() -> Self {
+        Self::new(
+            RefusalKind::Cancelled,
+            "The run or this call was cancelled.",
+        )
+    }
+
+    /// `exhausted`, with the words that say by how much and which key changes it.
+    pub fn exhausted(dimension: Dimension, message: impl Into<String>) -> Self {
+        Self::new(RefusalKind::Exhausted(dimension), message)
+    }
+}

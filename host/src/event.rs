@@ -1,0 +1,258 @@
+//! What a run does, as one typed stream: the terminal's tree, JSON lines, reports and tests are consumers of it, and
+//! nothing has hooks of its own.
+//!
+//! An event is *durable* (a view of a committed record) or *ephemeral* (text as it comes, progress), which may be dropped and is never the only
+//! place of a fact. Foreign text in events is not cleaned: each sink does that for itself.
+
+use serde::{Deserialize, Serialize};
+
+use crate::amounts::Amounts;
+use crate::error::{Dimension, Refusal};
+use crate::ids::{Digest, RunId, SessionId};
+
+/// One event of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunEvent {
+    /// Milliseconds since 1970.
+    pub at_ms: u64,
+    /// Whose event: `RUN.N`.
+    #[serde(with = "session_text")]
+    pub session: SessionId,
+    /// What happened.
+    #[serde(flatten)]
+    pub kind: EventKind,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum EventKind {
+    /// The run began.
+    RunStarted {
+        /// Its id.
+        run: RunId,
+        /// The root's strategy.
+        strategy: String,
+        /// The strategy's bytes.
+        #[serde(with = "digest_text")]
+        digest: Digest,
+        /// The task's prompt.
+        task: String,
+        /// `provider/name` of the root's default model.
+        model: Option<String>,
+        /// The root's limits; a dimension that is absent has none.
+        budget: Vec<(Dimension, u64)>,
+    },
+    /// A run goes on from its journal.
+    Resumed {
+        /// How many observations were replayed before it went live.
+        observations: u64,
+    },
+    /// An agent's attempt began.
+    SessionStarted {
+        /// Who delegated to it: `RUN.N`.
+        parent: Option<String>,
+        /// What it is for: `root` for the root.
+        role: String,
+        /// The strategy's name.
+        strategy: String,
+        /// 1 for the first.
+        attempt: u32,
+    },
+    /// A completion was sent.
+    CompletionStarted {
+        /// The operation: `7`, or `7.2` inside a tool call.
+        op: String,
+        /// `provider/name`.
+        model: String,
+        /// Which iteration of the agent this is, from 1; none for the closing call.
+        iteration: Option<u64>,
+    },
+    /// Text of a completion as it comes. Ephemeral.
+    CompletionText {
+        /// The operation.
+        op: String,
+        /// What came.
+        text: String,
+    },
+    /// A try of a completion broke off and starts again: what was shown of it is void. Ephemeral.
+    CompletionRestarted {
+        /// The operation.
+        op: String,
+        /// Why.
+        reason: String,
+    },
+    /// A completion ended.
+    CompletionEnded {
+        /// The operation.
+        op: String,
+        /// What it cost.
+        charged: Amounts,
+        /// Why it failed.
+        error: Option<Refusal>,
+    },
+    /// A tool call began.
+    ToolStarted {
+        /// The operation.
+        op: String,
+        /// The tool.
+        tool: String,
+        /// Its arguments, cut.
+        arguments: String,
+    },
+    /// A tool call ended.
+    ToolEnded {
+        /// The operation.
+        op: String,
+        /// The tool.
+        tool: String,
+        /// How long it took.
+        ms: u64,
+        /// Why it failed.
+        error: Option<Refusal>,
+    },
+    /// The blackboard was written.
+    Wrote {
+        /// The space.
+        space: String,
+        /// The key.
+        key: String,
+        /// The entry's version; none when it was removed.
+        version: Option<u64>,
+    },
+    /// What the agent says that it is doing. Ephemeral.
+    Progress {
+        /// In its words.
+        message: String,
+        /// From 0 to 1.
+        fraction: Option<f32>,
+    },
+    /// Text of the agent's answer as it comes.
+    Emit {
+        /// What came.
+        text: String,
+    },
+    /// A line of a guest's log.
+    Log {
+        /// Its level: trace, debug, info, warn, error.
+        level: String,
+        /// The plugin that wrote it.
+        plugin: String,
+        /// The line.
+        message: String,
+    },
+    /// A report of what there is so far was kept.
+    Checkpoint,
+    /// A right was missing.
+    Denied {
+        /// Who asked.
+        plugin: String,
+        /// What was refused and what would allow it, in words.
+        message: String,
+    },
+    /// A limit was met that the guest may live with.
+    LimitHit {
+        /// The configuration key below `limits.`.
+        limit: String,
+        /// Its value.
+        value: u64,
+        /// In words.
+        message: String,
+    },
+    /// The host noticed something that a person should know.
+    Notice {
+        /// In words.
+        message: String,
+    },
+    /// What the agent has spent so far, and what is left where there is a limit.
+    Spent {
+        /// In all, over all attempts.
+        spent: Amounts,
+        /// The rest, for dimensions that have a limit.
+        remaining: Vec<(Dimension, u64)>,
+        /// Iterations given back.
+        refunded: u64,
+    },
+    /// An agent ended.
+    SessionEnded {
+        /// The contract's exit reason by name.
+        exit: String,
+        /// The contract's outcome by name, where there is a report.
+        outcome: Option<String>,
+        /// What went wrong, in words.
+        error: Option<String>,
+        /// In all, over all attempts.
+        spent: Amounts,
+    },
+    /// The run was suspended: it can be resumed.
+    Suspended,
+    /// The run ended.
+    RunEnded {
+        /// The process's exit code.
+        code: u8,
+    },
+}
+
+/// Where events go. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Events {
+    sender: tokio::sync::broadcast::Sender<RunEvent>,
+}
+
+/// A consumer's end: events since it subscribed; a consumer that falls far behind misses some and is told how many.
+pub type EventReceiver = tokio::sync::broadcast::Receiver<RunEvent>;
+
+/// Events that a slow consumer may fall behind before it misses some.
+const BACKLOG: usize = 16 * 1024;
+
+impl Default for Events {
+    fn default() -> Self {
+        Self { sender: tokio::sync::broadcast::channel(BACKLOG).0 }
+    }
+}
+
+impl Events {
+    /// Tells all consumers. Nobody listening is fine.
+    pub fn send(&self, session: &SessionId, kind: EventKind) {
+        let event = RunEvent { at_ms: now_ms(), session: session.clone(), kind };
+        tracing::debug!(session = %event.session, event = ?event.kind, "event");
+        let _ = self.sender.send(event);
+    }
+
+    /// A new consumer.
+    pub fn subscribe(&self) -> EventReceiver {
+        self.sender.subscribe()
+    }
+}
+
+/// The wall clock, in milliseconds since 1970.
+pub fn now_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+mod session_text {
+    use crate::ids::SessionId;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(id: &SessionId, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(id)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<SessionId, D::Error> {
+        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+mod digest_text {
+    use crate::ids::Digest;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(digest: &Digest, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(digest)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Digest, D::Error> {
+        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+    }
+}

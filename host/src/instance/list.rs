@@ -1,0 +1,43 @@
+//! Asks a plugin what it is, in a sandbox without grants: a tool for its tools, a strategy for its description. Both are asked once,
+//! and the answer is foreign text under caps.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::bindings::{agent, types};
+use crate::instance::{Bounds, Instances, Prepared, Stopped, reach};
+use crate::session::end::End;
+use crate::session::guest::Guest;
+
+/// What a component's `list-tools` answers.
+///
+/// # Errors
+/// It did not answer within its limits, or trapped.
+pub async fn list_tools(instances: &Instances, guest: &Arc<Guest>, prepared: Prepared) -> Result<Vec<types::ToolDef>, Stopped> {
+    let pre = prepared.toolset.ok_or_else(|| Stopped::Host(End::Host("it is no tool".to_owned())))?;
+    let cancel = CancellationToken::new();
+    let _running = instances.running();
+    let (folders, hooks) = reach(guest, &cancel);
+    let mut store = instances.store(guest, &folders, hooks).map_err(Stopped::Host)?;
+    let bounds = Bounds { guest, cancel: &cancel };
+    guest.step.begin(guest.step.fuel_given());
+    let toolset = bounds.start(pre.instantiate_async(&mut store)).await?;
+    bounds.call(toolset.hermes_plugin_toolset().call_list_tools(&mut store)).await
+}
+
+/// What a strategy's `describe` answers.
+///
+/// # Errors
+/// It did not answer within its limits, or trapped.
+pub async fn describe(instances: &Instances, guest: &Arc<Guest>, prepared: Prepared) -> Result<agent::Description, Stopped> {
+    let pre = prepared.strategy.ok_or_else(|| Stopped::Host(End::Host("it is no strategy".to_owned())))?;
+    let cancel = CancellationToken::new();
+    let _running = instances.running();
+    let (folders, hooks) = reach(guest, &cancel);
+    let mut store = instances.store(guest, &folders, hooks).map_err(Stopped::Host)?;
+    let bounds = Bounds { guest, cancel: &cancel };
+    guest.step.begin(guest.step.fuel_given());
+    let strategy = bounds.start(pre.instantiate_async(&mut store)).await?;
+    bounds.call(strategy.hermes_plugin_agent().call_describe(&mut store)).await
+}

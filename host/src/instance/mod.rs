@@ -1,0 +1,229 @@
+//! One instance's life: a fresh store under every limit, owned by one task, ended by its return, a trap, a clock or a cancel, and
+//! dropped after it.
+
+mod ended;
+mod list;
+mod runner;
+mod strategy;
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use wasmtime::component::Linker;
+use wasmtime::{CallHook, Store, UpdateDeadline};
+
+pub use ended::Stopped;
+pub use list::{describe, list_tools};
+pub use runner::Runner;
+pub use strategy::{StrategyEnd, run_strategy};
+
+use crate::bindings::{StrategyPre, ToolsetPre};
+use crate::engine::{Engine, Running};
+use crate::error::Dimension;
+use crate::ids::Digest;
+use crate::interfaces::http::EgressHooks;
+use crate::interfaces::{self, Folder, State};
+use crate::limits::{self, Limits, Unit};
+use crate::plugin::Plugin;
+use crate::session::end::End;
+use crate::session::guest::Guest;
+
+/// Makes instances. Cheap to clone.
+#[derive(Clone)]
+pub struct Instances(Arc<Inner>);
+
+struct Inner {
+    engine: Engine,
+    linker: Linker<State>,
+    prepared: Mutex<HashMap<Digest, Prepared>>,
+    slots: Arc<Semaphore>,
+}
+
+/// A plugin whose imports are resolved.
+#[derive(Clone)]
+pub struct Prepared {
+    strategy: Option<StrategyPre<State>>,
+    toolset: Option<ToolsetPre<State>>,
+}
+
+/// Plugins that are kept ready; the standard ones and a run's own fit many times over.
+const PREPARED: usize = 256;
+
+impl Instances {
+    /// With one linker for everything.
+    ///
+    /// # Errors
+    /// Two definitions of one name: a mistake in this host.
+    pub fn new(engine: Engine, limits: &Limits) -> wasmtime::Result<Self> {
+        let mut linker = Linker::new(engine.wasmtime());
+        interfaces::link(&mut linker)?;
+        let slots = usize::try_from(limits.resident).unwrap_or(Semaphore::MAX_PERMITS);
+        let slots = Arc::new(Semaphore::new(slots));
+        Ok(Self(Arc::new(Inner { engine, linker, prepared: Mutex::default(), slots })))
+    }
+
+    /// Resolves a plugin's imports, once for each digest.
+    ///
+    /// # Errors
+    /// An import that this host does not have, or has with another type.
+    pub fn prepare(&self, plugin: &Plugin) -> wasmtime::Result<Prepared> {
+        if let Some(ready) = self.prepared().get(&plugin.digest) {
+            return Ok(ready.clone());
+        }
+        let pre = self.0.linker.instantiate_pre(&plugin.component)?;
+        let strategy = plugin.is_strategy().then(|| StrategyPre::new(pre.clone())).transpose()?;
+        let toolset = plugin.is_toolset().then(|| ToolsetPre::new(pre)).transpose()?;
+        let ready = Prepared { strategy, toolset };
+        let mut prepared = self.prepared();
+        if prepared.len() >= PREPARED {
+            prepared.clear();
+        }
+        prepared.insert(plugin.digest, ready.clone());
+        Ok(ready)
+    }
+
+    fn prepared(&self) -> std::sync::MutexGuard<'_, HashMap<Digest, Prepared>> {
+        self.0.prepared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place among the resident instances, waited for at most as long as a start may take.
+    async fn place(&self, limits: &Limits) -> Result<OwnedSemaphorePermit, End> {
+        let wait = Duration::from_millis(limits.start_wall);
+        match tokio::time::timeout(wait, self.0.slots.clone().acquire_owned()).await {
+            Ok(Ok(place)) => Ok(place),
+            _ => Err(End::TimedOut(format!(
+                "no place among {} resident instances came free within {} (limits.resident, limits.start_wall)",
+                limits.resident,
+                limits::show(limits.start_wall, Unit::Millis),
+            ))),
+        }
+    }
+
+    /// A store for `guest` under every limit, before any of its code runs.
+    fn store(&self, guest: &Arc<Guest>, folders: &[Folder], hooks: EgressHooks) -> Result<Store<State>, End> {
+        let limits = guest.session.run.limits.clone();
+        let state = State::new(guest.clone(), folders, hooks).map_err(|e| End::Host(e.to_string()))?;
+        let mut store = Store::new(self.0.engine.wasmtime(), state);
+        store.limiter(|state| &mut state.limiter);
+        store.set_fuel(guest.step.fuel_given()).map_err(|e| End::Host(e.to_string()))?;
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Yield(1)));
+        store.set_hostcall_fuel(usize::try_from(limits.hostcall_bytes).unwrap_or(usize::MAX));
+        store.set_max_component_handles(usize::try_from(limits.handles).unwrap_or(usize::MAX));
+        store.call_hook(move |mut context, hook| {
+            match hook {
+                CallHook::CallingHost => {
+                    let left = context.get_fuel()?;
+                    let guest = &context.data().guest;
+                    guest.step.note_fuel(left);
+                    if guest.step.count_entry() > limits.host_calls_all {
+                        let most = limits.host_calls_all;
+                        let message = format!("it entered the host more than {most} times in one step (limits.host_calls_all)");
+                        return Err(guest.run_out(Dimension::HostCalls, message).into());
+                    }
+                }
+                CallHook::ReturningFromHost => {
+                    if let Some(fuel) = context.data().guest.step.refuel() {
+                        context.set_fuel(fuel)?;
+                    }
+                }
+                CallHook::ReturningFromWasm => {
+                    let left = context.get_fuel()?;
+                    context.data().guest.step.note_fuel(left);
+                }
+                CallHook::CallingWasm => {}
+            }
+            Ok(())
+        });
+        Ok(store)
+    }
+
+    fn running(&self) -> Running {
+        self.0.engine.running()
+    }
+}
+
+/// What may end a call into a guest before it returns.
+struct Bounds<'a> {
+    guest: &'a Guest,
+    cancel: &'a CancellationToken,
+}
+
+impl Bounds<'_> {
+    /// Runs `start` (instantiation and initialisers) under the start's clock.
+    async fn start<T>(&self, start: impl Future<Output = wasmtime::Result<T>>) -> Result<T, Stopped> {
+        let wall = self.guest.session.run.limits.start_wall;
+        let timeout = async {
+            tokio::time::sleep(Duration::from_millis(wall)).await;
+            let wall = limits::show(wall, Unit::Millis);
+            End::TimedOut(format!("it did not start within {wall} (limits.start_wall)"))
+        };
+        self.until(start, timeout).await
+    }
+
+    /// Runs a call of an export under the step's clock.
+    async fn call<T>(&self, call: impl Future<Output = wasmtime::Result<T>>) -> Result<T, Stopped> {
+        let timeout = async {
+            self.guest.step.ran_out().await;
+            let wall = limits::show(self.guest.session.run.limits.step_wall, Unit::Millis);
+            End::TimedOut(format!("one step took longer than {wall} (limits.step_wall)"))
+        };
+        self.until(call, timeout).await
+    }
+
+    async fn until<T>(
+        &self,
+        work: impl Future<Output = wasmtime::Result<T>>,
+        timeout: impl Future<Output = End>,
+    ) -> Result<T, Stopped> {
+        let session = &self.guest.session;
+        tokio::select! {
+            biased;
+            result = work => result.map_err(|e| ended::classify(&e, self.guest.step.fuel_given())),
+            () = session.run.suspend.cancelled() => Err(Stopped::Host(End::Suspended)),
+            end = timeout => Err(Stopped::Host(end)),
+            () = deadline(session.deadline()) => Err(Stopped::Host(self.out_of_time())),
+            () = self.cancelled() => Err(Stopped::Host(End::Cancelled)),
+        }
+    }
+
+    fn out_of_time(&self) -> End {
+        let cap = self.guest.session.run.ledger.caps(self.guest.session.account).get(Dimension::WallClockMs);
+        let wall = limits::show(cap.unwrap_or_default(), Unit::Millis);
+        self.guest.run_out(Dimension::WallClockMs, format!("it ran longer than {wall} (--budget wall=TIME)"))
+    }
+
+    /// A cancel, and the grace that a strategy has to return by itself; a tool has none.
+    async fn cancelled(&self) {
+        self.cancel.cancelled().await;
+        if self.guest.is_strategy() {
+            tokio::time::sleep(Duration::from_millis(self.guest.session.run.limits.cancel_grace)).await;
+        }
+    }
+}
+
+async fn deadline(at: Option<tokio::time::Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Folders and the way out that a tool's instance has by its rights; a strategy's has none.
+fn reach(guest: &Guest, cancel: &CancellationToken) -> (Vec<Folder>, EgressHooks) {
+    let run = &guest.session.run;
+    let (folders, rules) = if guest.is_strategy() {
+        (Vec::new(), Vec::new())
+    } else {
+        (guest.rights.folders(), guest.rights.net_rules())
+    };
+    let folders = folders.iter().map(|f| Folder { name: f.name.clone(), path: f.dir.clone(), writable: f.writable() });
+    let session = guest.session.clone();
+    let plugin = guest.plugin.clone();
+    let note = Arc::new(move |message: String| session.denied(&plugin, &message));
+    (folders.collect(), EgressHooks::new(run.egress.clone(), rules, cancel.clone(), note))
+}

@@ -1,0 +1,425 @@
+//! `blackboard`: shared, versioned notes. A space is its name and what the session's rights say of it; a write commits together
+//! with its record.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use wasmtime::component::Resource;
+
+use crate::bindings::{Space, blackboard, types};
+use crate::error::{Dimension, Refusal, RefusalKind};
+use crate::event::EventKind;
+use crate::interfaces::State;
+use crate::plugin::rights::Access;
+use crate::session::guest::{Call, Guest, Look, Write};
+use crate::store::{Effect, EffectResult, SpaceId};
+
+/// Keys or changes in one answer, by the contract.
+const PAGE: u32 = 1000;
+
+/// The space that `name` means for this guest.
+fn space_id(guest: &Guest, name: &str) -> SpaceId {
+    let run = (!guest.rights.space_is_home(name)).then(|| guest.session.run.id.clone());
+    SpaceId { run, name: name.to_owned() }
+}
+
+fn may(guest: &Guest, name: &str, access: Access) -> Result<(), Refusal> {
+    guest.rights.may_blackboard(&guest.plugin, name, access)
+}
+
+fn key_fits(guest: &Guest, key: &str) -> Result<(), Refusal> {
+    let limit = guest.session.run.limits.blackboard_key;
+    if key.is_empty() || key.len() as u64 > limit {
+        let message = format!("A key has 1 to {limit} bytes (limits.blackboard.key); this one has {}.", key.len());
+        return Err(Refusal::invalid(message));
+    }
+    if key.chars().any(char::is_control) {
+        return Err(Refusal::invalid("A key holds no control characters."));
+    }
+    Ok(())
+}
+
+fn value_fits(guest: &Guest, value: &types::Media) -> Result<(), Refusal> {
+    let limit = guest.session.run.limits.blackboard_value;
+    if value.data.len() as u64 > limit {
+        let message =
+            format!("A value has at most {limit} bytes (limits.blackboard.value); this one has {}.", value.data.len());
+        return Err(Refusal::invalid(message));
+    }
+    if value.media_type.len() > 127 || value.media_type.chars().any(char::is_control) {
+        return Err(Refusal::invalid("A media type is a short line of text, like text/plain."));
+    }
+    Ok(())
+}
+
+#[derive(Serialize)]
+struct Open<'a> {
+    name: &'a str,
+    room: bool,
+}
+
+impl Call for Open<'_> {
+    const NAME: &'static str = "blackboard.open";
+
+    fn grant(&self, guest: &Guest) -> Result<(), Refusal> {
+        may(guest, self.name, Access::Read)
+    }
+
+    fn caps(&self, guest: &Guest) -> Result<(), Refusal> {
+        key_fits(guest, self.name)
+    }
+}
+
+impl Look for Open<'_> {
+    type Answer = ();
+
+    async fn look(&self, _guest: &Guest) -> Result<(), Refusal> {
+        Ok(())
+    }
+}
+
+#[derive(Serialize)]
+struct Get<'a> {
+    space: &'a str,
+    key: &'a str,
+}
+
+impl Call for Get<'_> {
+    const NAME: &'static str = "blackboard.get";
+
+    fn grant(&self, guest: &Guest) -> Result<(), Refusal> {
+        may(guest, self.space, Access::Read)
+    }
+
+    fn caps(&self, guest: &Guest) -> Result<(), Refusal> {
+        key_fits(guest, self.key)
+    }
+}
+
+impl Look for Get<'_> {
+    type Answer = Option<blackboard::Entry>;
+
+    async fn look(&self, guest: &Guest) -> Result<Self::Answer, Refusal> {
+        let entry = guest.session.run.store()?.get(&space_id(guest, self.space), self.key).map_err(store)?;
+        Ok(entry.map(|entry| blackboard::Entry {
+            value: types::Media { media_type: entry.media_type, data: entry.data },
+            version: entry.version,
+            author: entry.author,
+            written_at: entry.at_ms,
+        }))
+    }
+}
+
+#[derive(Serialize)]
+struct Keys<'a> {
+    space: &'a str,
+    prefix: &'a str,
+    after: Option<&'a str>,
+    limit: u32,
+}
+
+impl Call for Keys<'_> {
+    const NAME: &'static str = "blackboard.keys";
+
+    fn grant(&self, guest: &Guest) -> Result<(), Refusal> {
+        may(guest, self.space, Access::Read)
+    }
+}
+
+impl Look for Keys<'_> {
+    type Answer = Vec<String>;
+
+    async fn look(&self, guest: &Guest) -> Result<Self::Answer, Refusal> {
+        let space = space_id(guest, self.space);
+        guest.session.run.store()?.keys(&space, self.prefix, self.after, self.limit.min(PAGE)).map_err(store)
+    }
+}
+
+#[derive(Serialize)]
+struct Changes<'a> {
+    space: &'a str,
+    prefix: &'a str,
+    since: u64,
+    wait_ms: u32,
+}
+
+impl Call for Changes<'_> {
+    const NAME: &'static str = "blackboard.changes";
+
+    fn grant(&self, guest: &Guest) -> Result<(), Refusal> {
+        may(guest, self.space, Access::Read)
+    }
+}
+
+impl Look for Changes<'_> {
+    type Answer = Vec<blackboard::Change>;
+
+    async fn look(&self, guest: &Guest) -> Result<Self::Answer, Refusal> {
+        let space = space_id(guest, self.space);
+        let store_handle = guest.session.run.store()?;
+        let _pause = (self.wait_ms > 0 && guest.is_strategy()).then(|| guest.step.pause());
+        let wait = Duration::from_millis(self.wait_ms.into());
+        let changes = tokio::select! {
+            changes = store_handle.changed(&space, self.prefix, self.since, wait) => changes.map_err(store)?,
+            () = guest.session.cancel.cancelled() => return Err(Refusal::cancelled()),
+        };
+        let change = |c: crate::store::Change| blackboard::Change {
+            key: c.key,
+            version: c.version,
+            author: c.author,
+            deleted: c.deleted,
+        };
+        Ok(changes.into_iter().map(change).collect())
+    }
+}
+
+#[derive(Serialize)]
+struct Put<'a> {
+    space: &'a str,
+    key: &'a str,
+    value: &'a types::Media,
+    if_version: Option<u64>,
+}
+
+impl Call for Put<'_> {
+    const NAME: &'static str = "blackboard.put";
+
+    fn grant(&self, guest: &Guest) -> Result<(), Refusal> {
+        may(guest, self.space, Access::Write)
+    }
+
+    fn caps(&self, guest: &Guest) -> Result<(), Refusal> {
+        key_fits(guest, self.key)?;
+        value_fits(guest, self.value)
+    }
+}
+
+impl Write for Put<'_> {
+    fn space(&self) -> &str {
+        self.space
+    }
+
+    fn effect(&self, guest: &Guest) -> Effect {
+        Effect::Put {
+            space: space_id(guest, self.space),
+            key: self.key.to_owned(),
+            media_type: self.value.media_type.clone(),
+            data: self.value.data.clone(),
+            if_version: self.if_version,
+        }
+    }
+
+    fn bytes(&self) -> u64 {
+        (self.key.len() + self.value.data.len()) as u64
+    }
+}
+
+#[derive(Serialize)]
+struct Append<'a> {
+    space: &'a str,
+    prefix: &'a str,
+    value: &'a types::Media,
+}
+
+/// Characters that an append adds to its prefix.
+const SUFFIX: usize = 20;
+
+impl Call for Append<'_> {
+    const NAME: &'static str = "blackboard.append";
+
+    fn grant(&self, guest: &Guest) -> Result<(), Refusal> {
+        may(guest, self.space, Access::Write)
+    }
+
+    fn caps(&self, guest: &Guest) -> Result<(), Refusal> {
+        key_fits(guest, &format!("{}{}", self.prefix, "0".repeat(SUFFIX)))?;
+        value_fits(guest, self.value)
+    }
+}
+
+impl Write for Append<'_> {
+    fn space(&self) -> &str {
+        self.space
+    }
+
+    fn effect(&self, guest: &Guest) -> Effect {
+        Effect::Append {
+            space: space_id(guest, self.space),
+            prefix: self.prefix.to_owned(),
+            media_type: self.value.media_type.clone(),
+            data: self.value.data.clone(),
+        }
+    }
+
+    fn bytes(&self) -> u64 {
+        (self.prefix.len() + SUFFIX + self.value.data.len()) as u64
+    }
+}
+
+#[derive(Serialize)]
+struct Delete<'a> {
+    space: &'a str,
+    key: &'a str,
+    if_version: Option<u64>,
+}
+
+impl Call for Delete<'_> {
+    const NAME: &'static str = "blackboard.delete";
+
+    fn grant(&self, guest: &Guest) -> Result<(), Refusal> {
+        may(guest, self.space, Access::Write)
+    }
+
+    fn caps(&self, guest: &Guest) -> Result<(), Refusal> {
+        key_fits(guest, self.key)
+    }
+}
+
+impl Write for Delete<'_> {
+    fn space(&self) -> &str {
+        self.space
+    }
+
+    fn effect(&self, guest: &Guest) -> Effect {
+        let space = space_id(guest, self.space);
+        Effect::Delete { space, key: self.key.to_owned(), if_version: self.if_version }
+    }
+
+    fn bytes(&self) -> u64 {
+        0
+    }
+}
+
+fn store(error: crate::store::StoreError) -> Refusal {
+    Refusal::new(RefusalKind::Other("storage".to_owned()), error.to_string())
+}
+
+/// A result of the store that is an error to the guest.
+fn refused(result: &EffectResult) -> Refusal {
+    match result {
+        EffectResult::Conflict(0) => Refusal::new(RefusalKind::Conflict, "The key is absent."),
+        EffectResult::Conflict(version) => {
+            Refusal::new(RefusalKind::Conflict, format!("The entry has version {version} now; get it and try again."))
+        }
+        EffectResult::TooManyKeys(most) => Refusal::exhausted(
+            Dimension::StoredBytes,
+            format!("The space is full: {most} keys are the most (limits.blackboard.keys)."),
+        ),
+        EffectResult::TooManyBytes(most) => Refusal::exhausted(
+            Dimension::StoredBytes,
+            format!("The space is full: {most} bytes are the most (limits.blackboard.bytes)."),
+        ),
+        other => Refusal::new(RefusalKind::Other("storage".to_owned()), format!("unexpected result {other:?}")),
+    }
+}
+
+fn wrote(guest: &Guest, space: &str, key: &str, version: Option<u64>) {
+    guest.session.event(EventKind::Wrote { space: space.to_owned(), key: key.to_owned(), version });
+}
+
+impl blackboard::Host for State {
+    async fn open(&mut self, name: String) -> wasmtime::Result<Result<Resource<Space>, types::Error>> {
+        let room = self.room();
+        let opened = match self.guest.look(&Open { name: &name, room: room.is_ok() }).await? {
+            Ok(()) => room,
+            Err(refusal) => Err(refusal),
+        };
+        match opened {
+            Ok(()) => Ok(Ok(self.keep(Space(name))?)),
+            Err(refusal) => Ok(Err(refusal.into())),
+        }
+    }
+}
+
+impl blackboard::HostSpace for State {
+    async fn get(
+        &mut self,
+        space: Resource<Space>,
+        key: String,
+    ) -> wasmtime::Result<Result<Option<blackboard::Entry>, types::Error>> {
+        let space = self.table.get(&space)?.0.clone();
+        Ok(self.guest.look(&Get { space: &space, key: &key }).await?.map_err(Into::into))
+    }
+
+    async fn put(
+        &mut self,
+        space: Resource<Space>,
+        key: String,
+        value: types::Media,
+        if_version: Option<u64>,
+    ) -> wasmtime::Result<Result<u64, types::Error>> {
+        let space = self.table.get(&space)?.0.clone();
+        let call = Put { space: &space, key: &key, value: &value, if_version };
+        Ok(match self.guest.write(&call).await? {
+            Ok(EffectResult::Written(version)) => {
+                wrote(&self.guest, &space, &key, Some(version));
+                Ok(version)
+            }
+            Ok(other) => Err(refused(&other).into()),
+            Err(refusal) => Err(refusal.into()),
+        })
+    }
+
+    async fn append(
+        &mut self,
+        space: Resource<Space>,
+        prefix: String,
+        value: types::Media,
+    ) -> wasmtime::Result<Result<String, types::Error>> {
+        let space = self.table.get(&space)?.0.clone();
+        let call = Append { space: &space, prefix: &prefix, value: &value };
+        Ok(match self.guest.write(&call).await? {
+            Ok(EffectResult::Appended(key, version)) => {
+                wrote(&self.guest, &space, &key, Some(version));
+                Ok(key)
+            }
+            Ok(other) => Err(refused(&other).into()),
+            Err(refusal) => Err(refusal.into()),
+        })
+    }
+
+    async fn delete(
+        &mut self,
+        space: Resource<Space>,
+        key: String,
+        if_version: Option<u64>,
+    ) -> wasmtime::Result<Result<(), types::Error>> {
+        let space = self.table.get(&space)?.0.clone();
+        Ok(match self.guest.write(&Delete { space: &space, key: &key, if_version }).await? {
+            Ok(EffectResult::Deleted) => {
+                wrote(&self.guest, &space, &key, None);
+                Ok(())
+            }
+            Ok(other) => Err(refused(&other).into()),
+            Err(refusal) => Err(refusal.into()),
+        })
+    }
+
+    async fn keys(
+        &mut self,
+        space: Resource<Space>,
+        prefix: String,
+        after: Option<String>,
+        limit: u32,
+    ) -> wasmtime::Result<Result<Vec<String>, types::Error>> {
+        let space = self.table.get(&space)?.0.clone();
+        let call = Keys { space: &space, prefix: &prefix, after: after.as_deref(), limit };
+        Ok(self.guest.look(&call).await?.map_err(Into::into))
+    }
+
+    async fn changes(
+        &mut self,
+        space: Resource<Space>,
+        prefix: String,
+        since: u64,
+        wait_ms: u32,
+    ) -> wasmtime::Result<Result<Vec<blackboard::Change>, types::Error>> {
+        let space = self.table.get(&space)?.0.clone();
+        let call = Changes { space: &space, prefix: &prefix, since, wait_ms };
+        Ok(self.guest.look(&call).await?.map_err(Into::into))
+    }
+
+    async fn drop(&mut self, space: Resource<Space>) -> wasmtime::Result<()> {
+        self.forget(space)
+    }
+}

@@ -1,0 +1,75 @@
+//! `lessons`: what earlier runs taught. No lesson has been adopted by this version of the host, so recalling finds none.
+
+use serde::Serialize;
+
+use crate::bindings::{lessons, types};
+use crate::error::{Refusal, RefusalKind};
+use crate::interfaces::State;
+use crate::session::guest::{Call, Guest, Look};
+
+#[derive(Serialize)]
+struct Recall {
+    layer: types::LessonLayer,
+    query: String,
+    limit: u32,
+}
+
+impl Call for Recall {
+    const NAME: &'static str = "lessons.recall";
+
+    fn grant(&self, guest: &Guest) -> Result<(), Refusal> {
+        guest.rights.may_lessons(&guest.plugin)
+    }
+}
+
+impl Look for Recall {
+    type Answer = Vec<types::Lesson>;
+
+    async fn look(&self, _guest: &Guest) -> Result<Vec<types::Lesson>, Refusal> {
+        Ok(Vec::new())
+    }
+}
+
+#[derive(Serialize)]
+struct Propose {
+    layer: types::LessonLayer,
+    text: String,
+    evidence: String,
+}
+
+impl Call for Propose {
+    const NAME: &'static str = "lessons.propose";
+
+    fn grant(&self, guest: &Guest) -> Result<(), Refusal> {
+        guest.rights.may_lessons(&guest.plugin)
+    }
+}
+
+impl Look for Propose {
+    type Answer = ();
+
+    async fn look(&self, _guest: &Guest) -> Result<(), Refusal> {
+        let message = "This version of the host keeps no lessons; the proposal is dropped.";
+        Err(Refusal::new(RefusalKind::Other("unsupported".to_owned()), message))
+    }
+}
+
+impl lessons::Host for State {
+    async fn recall(
+        &mut self,
+        layer: types::LessonLayer,
+        query: String,
+        limit: u32,
+    ) -> wasmtime::Result<Result<Vec<types::Lesson>, types::Error>> {
+        Ok(self.guest.look(&Recall { layer, query, limit }).await?.map_err(Into::into))
+    }
+
+    async fn propose(
+        &mut self,
+        layer: types::LessonLayer,
+        text: String,
+        evidence: String,
+    ) -> wasmtime::Result<Result<(), types::Error>> {
+        Ok(self.guest.look(&Propose { layer, text, evidence }).await?.map_err(Into::into))
+    }
+}

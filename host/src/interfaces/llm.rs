@@ -1,0 +1,321 @@
+//! `llm`: completions. Each is an operation: an iteration and an upper bound of its tokens and money are set aside before it
+//! is sent, and it is charged by what the provider reports.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::time::Instant;
+use wasmtime::component::Resource;
+
+use crate::amounts::Amounts;
+use crate::bindings::{PendingCompletion, llm, types};
+use crate::error::{Dimension, Refusal, RefusalKind};
+use crate::event::EventKind;
+use crate::ids::Digest;
+use crate::interfaces::State;
+use crate::ledger::{Count, Reservation};
+use crate::llm::{Conversation, Delta, Model, Request};
+use crate::session::codec;
+use crate::session::end::End;
+use crate::session::guest::{Call, Done, EndedEvent, Guest, Look, Operation, Under};
+use crate::session::op::OpBody;
+use crate::store::{OpKind, OutcomeStatus, Sync};
+
+/// The fewest tokens of an answer that are worth a call.
+const LEAST_OUTPUT: u64 = 256;
+
+/// Tokens of an answer where neither guest nor model says how many.
+const DEFAULT_OUTPUT: u32 = 4096;
+
+#[derive(Serialize)]
+struct Models;
+
+impl Call for Models {
+    const NAME: &'static str = "llm.models";
+}
+
+impl Look for Models {
+    type Answer = Vec<llm::Model>;
+
+    async fn look(&self, guest: &Guest) -> Result<Self::Answer, Refusal> {
+        let default = guest.session.model.iter().map(Model::to_guest);
+        let others = guest.session.run.models.aliases().into_iter();
+        let granted = others.filter(|m| guest.rights.may_llm(&guest.plugin, Some(&m.name)).is_ok());
+        let models: Vec<llm::Model> = default.chain(granted.map(|m| m.to_guest())).collect();
+        Ok(if guest.rights.may_llm(&guest.plugin, None).is_ok() { models } else { Vec::new() })
+    }
+}
+
+/// One completion: the same for `complete`, which waits, and `start`, which does not.
+#[derive(Serialize)]
+struct Complete {
+    digests: Vec<Digest>,
+    /// Whether one more handle fits.
+    room: bool,
+    #[serde(skip)]
+    bodies: Vec<(Digest, Vec<u8>)>,
+    #[serde(skip)]
+    messages: Vec<llm::Message>,
+    #[serde(skip)]
+    tools: Vec<types::ToolDef>,
+    #[serde(skip)]
+    options: llm::Options,
+    #[serde(skip)]
+    model: Result<Model, Refusal>,
+    #[serde(skip)]
+    closing: bool,
+    #[serde(skip)]
+    max_output: u32,
+    #[serde(skip)]
+    ordinal: u64,
+}
+
+impl Complete {
+    fn new(
+        guest: &Guest,
+        messages: Vec<llm::Message>,
+        tools: Vec<types::ToolDef>,
+        options: Option<llm::Options>,
+        room: bool,
+    ) -> Self {
+        let mut options = options.unwrap_or_else(no_options);
+        // One NaN only, so that one request has one digest.
+        options.temperature = options.temperature.map(|t| if t.is_nan() { f32::NAN } else { t });
+        let mut bodies: Vec<(Digest, Vec<u8>)> = messages.iter().map(|m| body(codec::encode(m))).collect();
+        bodies.push(body(codec::encode(&tools)));
+        bodies.push(body(codec::encode(&options)));
+        let digests = bodies.iter().map(|(digest, _)| *digest).collect();
+        let model = resolve(guest, options.model.as_deref());
+        let ordinal = guest.session.next_completion();
+        Self { digests, room, bodies, messages, tools, options, model, closing: false, max_output: 0, ordinal }
+    }
+}
+
+fn no_options() -> llm::Options {
+    llm::Options {
+        model: None,
+        temperature: None,
+        max_output_tokens: None,
+        stop: Vec::new(),
+        tool_choice: None,
+        response_schema: None,
+        provider_options: None,
+    }
+}
+
+fn body(bytes: Vec<u8>) -> (Digest, Vec<u8>) {
+    (Digest::of(&bytes), bytes)
+}
+
+fn resolve(guest: &Guest, name: Option<&str>) -> Result<Model, Refusal> {
+    guest.rights.may_llm(&guest.plugin, name)?;
+    match (name, &guest.session.model) {
+        (None, Some(model)) => Ok(model.clone()),
+        (Some(name), Some(model)) if model.name == name => Ok(model.clone()),
+        (None, None) => Err(Refusal::not_found("This run has no model.")),
+        (Some(name), _) => guest.session.run.models.resolve(name).map_err(|e| Refusal::not_found(e.to_string())),
+    }
+}
+
+impl Call for Complete {
+    const NAME: &'static str = "llm.complete";
+
+    fn grant(&self, _guest: &Guest) -> Result<(), Refusal> {
+        self.model.as_ref().map(drop).map_err(Clone::clone)
+    }
+
+    fn caps(&self, guest: &Guest) -> Result<(), Refusal> {
+        let limits = &guest.session.run.limits;
+        if !self.room {
+            let message = format!("{} handles are open, the most at once (limits.resources).", limits.resources);
+            return Err(Refusal::new(RefusalKind::RateLimited, message));
+        }
+        let bytes: u64 = self.bodies.iter().map(|(_, bytes)| bytes.len() as u64).sum();
+        if bytes > limits.prompt {
+            let most = limits.prompt;
+            let message = format!("The messages and tools have {bytes} bytes; {most} are the most (limits.prompt).");
+            return Err(Refusal::invalid(message));
+        }
+        if self.messages.is_empty() {
+            return Err(Refusal::invalid("A completion needs at least one message."));
+        }
+        Ok(())
+    }
+}
+
+impl Operation for Complete {
+    const KIND: OpKind = OpKind::Completion;
+
+    fn name(&self, _guest: &Guest) -> String {
+        self.model.as_ref().map(|m| m.name.clone()).unwrap_or_default()
+    }
+
+    fn request(&self) -> Vec<(Digest, Vec<u8>)> {
+        self.bodies.clone()
+    }
+
+    fn sync(&self, _guest: &Guest) -> Sync {
+        // A completion can be sent again, so its intent need not be on the disk first.
+        Sync::Commit
+    }
+
+    fn reserve(&mut self, guest: &Guest) -> Result<Reservation, Refusal> {
+        let session = &guest.session;
+        let ledger = &session.run.ledger;
+        let model = self.model.clone()?;
+        let may_close = session.run.closing_call && self.tools.is_empty();
+        let count = if may_close { Count::MayClose } else { Count::Iteration };
+        let wanted = self.options.max_output_tokens.unwrap_or(DEFAULT_OUTPUT).min(model.max_output_tokens).max(1);
+        let input = model.input_bound(&self.messages, &self.tools);
+        let fits = output_that_fits(guest, &model, input, wanted.into());
+        // Where not even a short answer fits, reserving it makes the refusal, which names the dimension.
+        let output = if fits < LEAST_OUTPUT.min(wanted.into()) { LEAST_OUTPUT } else { fits };
+        self.max_output = u32::try_from(output).unwrap_or(u32::MAX);
+        let bound = model.cost_bound(input, output);
+        let amounts = Amounts::of(Dimension::Tokens, input + output).with(Dimension::CostMicroUsd, bound);
+        match ledger.reserve_completion(session.account, count, amounts) {
+            Ok(reservation) => {
+                self.closing = reservation.is_closing();
+                Ok(reservation)
+            }
+            Err(exhausted) => {
+                if session.run.closing_call && exhausted.dimension == Dimension::Iterations {
+                    ledger.open_closing(session.account);
+                }
+                Err(exhausted.into())
+            }
+        }
+    }
+
+    fn refused(&self, refusal: &Refusal) -> OpBody {
+        OpBody::Completion(Err(refusal.clone().into()))
+    }
+
+    async fn run(self, under: Under) -> Done {
+        let guest = under.guest.clone();
+        let iterations = u64::from(!self.closing);
+        let model = match self.model {
+            Ok(model) => model,
+            Err(refusal) => return failed(refusal, Amounts::ZERO),
+        };
+        let op = guest.stream.scope.op_name(under.op);
+        let request = Request {
+            messages: self.messages,
+            tools: self.tools,
+            options: self.options,
+            max_output_tokens: self.max_output,
+            conversation: Conversation {
+                session: guest.session.id.to_string(),
+                ordinal: u32::try_from(self.ordinal - 1).unwrap_or(u32::MAX),
+            },
+            idempotency_key: format!("{}-{}-{op}", guest.session.id, guest.stream.attempt),
+        };
+        let session = guest.session.clone();
+        let tell = move |delta: Delta| match delta {
+            Delta::Text(text) => session.event(EventKind::CompletionText { op: op.clone(), text }),
+            Delta::Restarted { reason } => session.event(EventKind::CompletionRestarted { op: op.clone(), reason }),
+            Delta::Reasoning(_) => {}
+        };
+        let deadline = Instant::now() + Duration::from_millis(guest.session.run.limits.llm_total);
+        match crate::llm::complete(&model, &request, &tell, &under.cancel, deadline).await {
+            Ok(reply) => {
+                let charged = charge(&reply.completion.usage, iterations);
+                Done { status: OutcomeStatus::Done, body: OpBody::Completion(Ok(reply.completion)), charged }
+            }
+            Err(failure) => {
+                let charged = charge(&failure.spent, if failure.sent { iterations } else { 0 });
+                failed(failure.refusal, charged)
+            }
+        }
+    }
+
+    fn events(&self, guest: &Guest, op: &str, closing: bool) -> (EventKind, EndedEvent) {
+        let spent = guest.session.run.ledger.spent(guest.session.account).get(Dimension::Iterations);
+        let iteration = (!closing).then_some(spent + 1);
+        let op = op.to_owned();
+        let started = EventKind::CompletionStarted { op: op.clone(), model: self.name(guest), iteration };
+        let ended = move |done: &Done, _: Duration| {
+            let error = match &done.body {
+                OpBody::Completion(Err(error)) => Some(Refusal::from(error.clone())),
+                _ => None,
+            };
+            EventKind::CompletionEnded { op, charged: done.charged, error }
+        };
+        (started, Box::new(ended))
+    }
+}
+
+/// The longest answer, up to `wanted` tokens, that the rest of tokens and money allows.
+fn output_that_fits(guest: &Guest, model: &Model, input: u64, wanted: u64) -> u64 {
+    let rest = |d| guest.session.run.ledger.remaining(guest.session.account, d);
+    let by_tokens = rest(Dimension::Tokens).map_or(wanted, |rest| rest.saturating_sub(input));
+    let by_money = rest(Dimension::CostMicroUsd).map_or(wanted, |rest| model.output_for(rest, input));
+    wanted.min(by_tokens).min(by_money)
+}
+
+fn charge(usage: &llm::Usage, iterations: u64) -> Amounts {
+    Amounts::of(Dimension::Iterations, iterations)
+        .with(Dimension::Tokens, usage.input_tokens.saturating_add(usage.output_tokens))
+        .with(Dimension::CostMicroUsd, usage.cost_micro_usd)
+}
+
+fn failed(refusal: Refusal, charged: Amounts) -> Done {
+    let cancelled = refusal.kind == RefusalKind::Cancelled;
+    let status = if cancelled { OutcomeStatus::Cancelled } else { OutcomeStatus::Failed };
+    Done { status, body: OpBody::Completion(Err(refusal.into())), charged }
+}
+
+fn answer(body: OpBody) -> Result<Result<llm::Completion, types::Error>, End> {
+    match body {
+        OpBody::Completion(answer) => Ok(answer),
+        _ => Err(End::Host("a completion ended as something else".to_owned())),
+    }
+}
+
+impl llm::Host for State {
+    async fn complete(
+        &mut self,
+        messages: Vec<llm::Message>,
+        tools: Vec<types::ToolDef>,
+        options: Option<llm::Options>,
+    ) -> wasmtime::Result<Result<llm::Completion, types::Error>> {
+        let call = Complete::new(&self.guest, messages, tools, options, true);
+        Ok(answer(Arc::clone(&self.guest).perform(call).await?)?)
+    }
+
+    async fn start(
+        &mut self,
+        messages: Vec<llm::Message>,
+        tools: Vec<types::ToolDef>,
+        options: Option<llm::Options>,
+    ) -> wasmtime::Result<Resource<PendingCompletion>> {
+        let room = self.room().is_ok();
+        let call = Complete::new(&self.guest, messages, tools, options, room);
+        let number = self.guest.start(call).await?;
+        self.keep(PendingCompletion(number))
+    }
+
+    async fn models(&mut self) -> wasmtime::Result<Vec<llm::Model>> {
+        Ok(self.guest.look(&Models).await?.unwrap_or_default())
+    }
+}
+
+impl llm::HostPendingCompletion for State {
+    async fn wait(
+        &mut self,
+        pending: Resource<PendingCompletion>,
+    ) -> wasmtime::Result<Result<llm::Completion, types::Error>> {
+        let number = self.table.get(&pending)?.0;
+        Ok(answer(self.guest.wait("llm.wait", number).await?)?)
+    }
+
+    async fn cancel(&mut self, pending: Resource<PendingCompletion>) -> wasmtime::Result<()> {
+        let number = self.table.get(&pending)?.0;
+        Ok(self.guest.cancel("llm.cancel", number)?)
+    }
+
+    async fn drop(&mut self, pending: Resource<PendingCompletion>) -> wasmtime::Result<()> {
+        self.forget(pending)
+    }
+}

@@ -1,0 +1,119 @@
+//! What guests can import: one file for each interface of the contract, and WASI. An interface's file holds only what is its own;
+//! what every call has in common is in [`crate::session::guest`].
+
+mod blackboard;
+mod budget;
+mod convert;
+mod delegation;
+pub mod http;
+mod lessons;
+mod llm;
+mod session;
+mod tools;
+mod wasi;
+
+use std::sync::Arc;
+
+use wasmtime::component::{HasSelf, Linker, Resource, ResourceTable};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+
+pub use session::report_fits;
+pub use tools::call_tool;
+pub use wasi::{Folder, WasiError};
+
+use crate::bindings;
+use crate::engine::limiter::Limiter;
+use crate::error::{Refusal, RefusalKind};
+use crate::session::guest::Guest;
+use http::EgressHooks;
+
+/// What a store holds for its guest.
+pub struct State {
+    /// The guest's side of the host.
+    pub guest: Arc<Guest>,
+    /// Its resources.
+    table: ResourceTable,
+    /// Resources of ours that live in the table.
+    live: u64,
+    wasi: WasiCtx,
+    http: WasiHttpCtx,
+    hooks: EgressHooks,
+    /// What it may grow to.
+    pub limiter: Limiter,
+}
+
+impl State {
+    /// The state of a new instance, with these folders and that way out to the network.
+    ///
+    /// # Errors
+    /// A folder can't be opened.
+    pub fn new(guest: Arc<Guest>, folders: &[Folder], hooks: EgressHooks) -> Result<Self, WasiError> {
+        let wasi = wasi::context(&guest, folders)?;
+        let limiter = Limiter::new(&guest.session.run.limits);
+        let mut table = ResourceTable::new();
+        // WASI's own resources share the table; ours are counted apart and refused as values.
+        let most = guest.session.run.limits.handles;
+        table.set_max_capacity(usize::try_from(most).unwrap_or(usize::MAX));
+        Ok(Self { guest, table, live: 0, wasi, http: WasiHttpCtx::new(), hooks, limiter })
+    }
+
+    /// Room for one more live resource of ours.
+    fn room(&self) -> Result<(), Refusal> {
+        let most = self.guest.session.run.limits.resources;
+        if self.live < most {
+            return Ok(());
+        }
+        let message = format!("{most} handles are open, the most at once (limits.resources). Drop some and try again.");
+        Err(Refusal::new(RefusalKind::RateLimited, message))
+    }
+
+    fn keep<T: Send + 'static>(&mut self, value: T) -> wasmtime::Result<Resource<T>> {
+        let handle = self.table.push(value)?;
+        self.live += 1;
+        Ok(handle)
+    }
+
+    fn forget<T: Send + 'static>(&mut self, handle: Resource<T>) -> wasmtime::Result<()> {
+        self.table.delete(handle)?;
+        self.live = self.live.saturating_sub(1);
+        Ok(())
+    }
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl wasmtime_wasi_io::IoView for State {
+    fn table(&mut self) -> &mut ResourceTable {
+        &mut self.table
+    }
+}
+
+impl WasiHttpView for State {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.hooks }
+    }
+}
+
+/// Defines everything that a guest may import. Nothing is left out for want of a grant: grants are decided at each call.
+///
+/// # Errors
+/// Two definitions of one name: a mistake in this host.
+pub fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    wasi::link(linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
+    bindings::types::add_to_linker::<State, HasSelf<State>>(linker, |s| s)?;
+    bindings::session::add_to_linker::<State, HasSelf<State>>(linker, |s| s)?;
+    bindings::budget::add_to_linker::<State, HasSelf<State>>(linker, |s| s)?;
+    bindings::blackboard::add_to_linker::<State, HasSelf<State>>(linker, |s| s)?;
+    bindings::llm::add_to_linker::<State, HasSelf<State>>(linker, |s| s)?;
+    bindings::tools::add_to_linker::<State, HasSelf<State>>(linker, |s| s)?;
+    bindings::delegation::add_to_linker::<State, HasSelf<State>>(linker, |s| s)?;
+    bindings::lessons::add_to_linker::<State, HasSelf<State>>(linker, |s| s)
+}
+
+impl bindings::types::Host for State {}

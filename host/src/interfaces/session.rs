@@ -1,0 +1,135 @@
+//! `session`: who the guest is, and what it says to the people who watch.
+
+use std::sync::PoisonError;
+
+use serde::Serialize;
+
+use crate::bindings::{session, types};
+use crate::error::{Dimension, Refusal};
+use crate::event::EventKind;
+use crate::interfaces::State;
+use crate::session::codec;
+use crate::session::guest::{Call, Guest, Look};
+use crate::store::{NoteKind, Sync};
+use crate::text;
+
+#[derive(Serialize)]
+struct Info;
+
+impl Call for Info {
+    const NAME: &'static str = "session.info";
+}
+
+impl Look for Info {
+    type Answer = (String, Option<String>, u32);
+
+    async fn look(&self, guest: &Guest) -> Result<Self::Answer, Refusal> {
+        let session = &guest.session;
+        Ok((session.id.to_string(), session.parent.as_ref().map(ToString::to_string), session.depth))
+    }
+}
+
+#[derive(Serialize)]
+struct Cancelled;
+
+impl Call for Cancelled {
+    const NAME: &'static str = "session.cancelled";
+}
+
+impl Look for Cancelled {
+    type Answer = bool;
+
+    async fn look(&self, guest: &Guest) -> Result<bool, Refusal> {
+        Ok(guest.session.cancel.is_cancelled())
+    }
+}
+
+/// Keeps a line of a guest's log, within the limits of a line and of a step.
+pub(super) fn log(guest: &Guest, level: &str, message: &str) -> wasmtime::Result<()> {
+    let limits = &guest.session.run.limits;
+    let message = text::cut(message, usize::try_from(limits.log_line).unwrap_or(usize::MAX));
+    let bytes = u64::try_from(message.len()).unwrap_or(u64::MAX);
+    let before = guest.step.count_log(bytes);
+    let line = if before.saturating_add(bytes) <= limits.log_step {
+        message.into_owned()
+    } else if before <= limits.log_step {
+        format!("…[the rest of this step's log is dropped: limits.log_step is {} bytes]", limits.log_step)
+    } else {
+        return Ok(());
+    };
+    if guest.note(NoteKind::Log, format!("{level} {}: {line}", guest.plugin).into_bytes())? {
+        let (level, plugin) = (level.to_owned(), guest.plugin.clone());
+        guest.session.event(EventKind::Log { level, plugin, message: line });
+    }
+    Ok(())
+}
+
+impl session::Host for State {
+    async fn info(&mut self) -> wasmtime::Result<session::SessionInfo> {
+        let (id, parent, depth) = self.guest.look(&Info).await?.unwrap_or_default();
+        Ok(session::SessionInfo { id, parent, depth })
+    }
+
+    async fn log(&mut self, level: session::LogLevel, message: String) -> wasmtime::Result<()> {
+        self.guest.enter()?;
+        let level = match level {
+            session::LogLevel::Trace => "trace",
+            session::LogLevel::Debug => "debug",
+            session::LogLevel::Info => "info",
+            session::LogLevel::Warn => "warn",
+            session::LogLevel::Error => "error",
+        };
+        log(&self.guest, level, &message)
+    }
+
+    async fn progress(&mut self, message: String, fraction: Option<f32>) -> wasmtime::Result<()> {
+        self.guest.enter()?;
+        let most = usize::try_from(self.guest.session.run.limits.progress).unwrap_or(usize::MAX);
+        let message = text::prefix(&message, most).to_owned();
+        if self.guest.note(NoteKind::Progress, message.clone().into_bytes())? {
+            let fraction = fraction.filter(|f| f.is_finite()).map(|f| f.clamp(0.0, 1.0));
+            self.guest.session.event(EventKind::Progress { message, fraction });
+        }
+        Ok(())
+    }
+
+    async fn emit(&mut self, text: String) -> wasmtime::Result<()> {
+        self.guest.enter()?;
+        if self.guest.note(NoteKind::Emit, text.clone().into_bytes())? {
+            self.guest.flush(Sync::Durable).await?;
+            self.guest.session.event(EventKind::Emit { text });
+        }
+        Ok(())
+    }
+
+    async fn checkpoint(&mut self, report: types::Report) -> wasmtime::Result<()> {
+        self.guest.enter()?;
+        let limit = self.guest.session.run.limits.checkpoint;
+        let body = codec::encode(&report);
+        if body.len() as u64 > limit {
+            let message = format!("a checkpoint of {} bytes is over limits.checkpoint ({limit}); the last one stays", body.len());
+            return log(&self.guest, "warn", &message);
+        }
+        let mut kept = self.guest.session.checkpoint.lock().unwrap_or_else(PoisonError::into_inner);
+        *kept = Some(report);
+        drop(kept);
+        if self.guest.note(NoteKind::Checkpoint, body)? {
+            self.guest.session.event(EventKind::Checkpoint);
+        }
+        Ok(())
+    }
+
+    async fn cancelled(&mut self) -> wasmtime::Result<bool> {
+        Ok(self.guest.look(&Cancelled).await?.unwrap_or(false))
+    }
+}
+
+/// A report's size against `limits.report`, for whoever ends a session.
+pub fn report_fits(report: &types::Report, limit: u64) -> Result<(), Refusal> {
+    let bytes = codec::encode(report).len() as u64;
+    if bytes <= limit {
+        return Ok(());
+    }
+    let message = format!("its report has {bytes} bytes, over limits.report ({limit})");
+    Err(Refusal::exhausted(Dimension::JournalBytes, message))
+}

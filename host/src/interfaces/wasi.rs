@@ -1,0 +1,280 @@
+//! WASI as guests see it: linked whole, because Python, JavaScript and Go guests import it, and empty. No environment, arguments
+//! or sockets; folders in tool instances only; the clock and random numbers are the session's own; output goes to the log.
+
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::SeedableRng as _;
+use sha2::{Digest as _, Sha256};
+use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream, WasiCli, WasiCliView as _};
+use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView as _};
+use wasmtime_wasi::p2::bindings::{cli, clocks, filesystem, random, sockets};
+use wasmtime_wasi::p2::{DynPollable, OutputStream, Pollable, StreamResult, subscribe};
+use wasmtime_wasi::random::WasiRandom;
+use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsView as _};
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiView as _};
+
+use crate::interfaces::State;
+use crate::interfaces::session::log;
+use crate::session::guest::Guest;
+
+/// A folder that a tool's instance sees.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Folder {
+    /// The guest sees it as `/NAME`.
+    pub name: String,
+    /// Where it is.
+    pub path: PathBuf,
+    /// Whether it may be written.
+    pub writable: bool,
+}
+
+/// A folder that can't be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("the granted folder {path} can't be opened: {reason}")]
+pub struct WasiError {
+    /// The folder.
+    pub path: String,
+    /// What the system says.
+    pub reason: String,
+}
+
+pub(super) fn context(guest: &Arc<Guest>, folders: &[Folder]) -> Result<WasiCtx, WasiError> {
+    let mut builder = WasiCtxBuilder::new();
+    builder
+        .stdout(LogStream { guest: guest.clone(), level: "info" })
+        .stderr(LogStream { guest: guest.clone(), level: "warn" })
+        .secure_random(random_numbers(guest, b"secure"))
+        .insecure_random(random_numbers(guest, b"insecure"))
+        .insecure_random_seed(u128::from_le_bytes(seed(guest, b"seed")[..16].try_into().unwrap_or_default()))
+        .max_random_size(guest.session.run.limits.random);
+    for folder in folders {
+        let perms = if folder.writable { FsPerms::ReadWrite } else { FsPerms::ReadOnly };
+        builder.preopened_dir(&folder.path, format!("/{}", folder.name), perms).map_err(|e| WasiError {
+            path: folder.path.display().to_string(),
+            reason: e.to_string(),
+        })?;
+    }
+    Ok(builder.build())
+}
+
+/// All randomness of an instance derives from the run's seed and the instance's place in the run.
+fn seed(guest: &Guest, purpose: &[u8]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(guest.session.run.seed);
+    hash.update(guest.stream.session.to_string());
+    hash.update(guest.stream.attempt.to_le_bytes());
+    hash.update(guest.stream.scope.to_string());
+    hash.update([0]);
+    hash.update(purpose);
+    hash.finalize().into()
+}
+
+fn random_numbers(guest: &Guest, purpose: &[u8]) -> ChaCha20Rng {
+    ChaCha20Rng::from_seed(seed(guest, purpose))
+}
+
+/// Defines all of WASI 0.2 but HTTP, with our clocks in the place of the machine's.
+pub(super) fn link(l: &mut Linker<State>) -> wasmtime::Result<()> {
+    let options = sockets::network::LinkOptions::default();
+    wasmtime_wasi_io::add_to_linker_async(l)?;
+    clocks::wall_clock::add_to_linker::<State, SessionClocks>(l, session_clocks)?;
+    clocks::monotonic_clock::add_to_linker::<State, SessionClocks>(l, session_clocks)?;
+    filesystem::preopens::add_to_linker::<State, WasiFilesystem>(l, State::filesystem)?;
+    filesystem::types::add_to_linker::<State, WasiFilesystem>(l, State::filesystem)?;
+    random::random::add_to_linker::<State, WasiRandom>(l, |s| s.ctx().ctx.random())?;
+    random::insecure::add_to_linker::<State, WasiRandom>(l, |s| s.ctx().ctx.random())?;
+    random::insecure_seed::add_to_linker::<State, WasiRandom>(l, |s| s.ctx().ctx.random())?;
+    cli::exit::add_to_linker::<State, WasiCli>(l, State::cli)?;
+    cli::environment::add_to_linker::<State, WasiCli>(l, State::cli)?;
+    cli::stdin::add_to_linker::<State, WasiCli>(l, State::cli)?;
+    cli::stdout::add_to_linker::<State, WasiCli>(l, State::cli)?;
+    cli::stderr::add_to_linker::<State, WasiCli>(l, State::cli)?;
+    cli::terminal_input::add_to_linker::<State, WasiCli>(l, State::cli)?;
+    cli::terminal_output::add_to_linker::<State, WasiCli>(l, State::cli)?;
+    cli::terminal_stdin::add_to_linker::<State, WasiCli>(l, State::cli)?;
+    cli::terminal_stdout::add_to_linker::<State, WasiCli>(l, State::cli)?;
+    cli::terminal_stderr::add_to_linker::<State, WasiCli>(l, State::cli)?;
+    sockets::tcp::add_to_linker::<State, WasiSockets>(l, State::sockets)?;
+    sockets::udp::add_to_linker::<State, WasiSockets>(l, State::sockets)?;
+    sockets::udp_create_socket::add_to_linker::<State, WasiSockets>(l, State::sockets)?;
+    sockets::tcp_create_socket::add_to_linker::<State, WasiSockets>(l, State::sockets)?;
+    sockets::instance_network::add_to_linker::<State, WasiSockets>(l, State::sockets)?;
+    sockets::network::add_to_linker::<State, WasiSockets>(l, &options, State::sockets)?;
+    sockets::ip_name_lookup::add_to_linker::<State, WasiSockets>(l, State::sockets)
+}
+
+/// Our clocks, as data of the linker.
+struct SessionClocks;
+
+impl HasData for SessionClocks {
+    type Data<'a> = Clocks<'a>;
+}
+
+struct Clocks<'a> {
+    guest: &'a Arc<Guest>,
+    table: &'a mut ResourceTable,
+}
+
+fn session_clocks(state: &mut State) -> Clocks<'_> {
+    Clocks { guest: &state.guest, table: &mut state.table }
+}
+
+impl clocks::wall_clock::Host for Clocks<'_> {
+    fn now(&mut self) -> wasmtime::Result<clocks::wall_clock::Datetime> {
+        self.guest.read_clock();
+        let ms = self.guest.clock.now_ms();
+        let nanoseconds = u32::try_from(ms % 1000).unwrap_or_default() * 1_000_000;
+        Ok(clocks::wall_clock::Datetime { seconds: ms / 1000, nanoseconds })
+    }
+
+    fn resolution(&mut self) -> wasmtime::Result<clocks::wall_clock::Datetime> {
+        Ok(clocks::wall_clock::Datetime { seconds: 0, nanoseconds: 1_000_000 })
+    }
+}
+
+impl clocks::monotonic_clock::Host for Clocks<'_> {
+    fn now(&mut self) -> wasmtime::Result<u64> {
+        self.guest.read_clock();
+        Ok(self.guest.clock.monotonic_ns())
+    }
+
+    fn resolution(&mut self) -> wasmtime::Result<u64> {
+        Ok(1_000_000)
+    }
+
+    fn subscribe_instant(&mut self, when: u64) -> wasmtime::Result<Resource<DynPollable>> {
+        let rest = when.saturating_sub(self.guest.clock.monotonic_ns());
+        self.subscribe_duration(rest)
+    }
+
+    fn subscribe_duration(&mut self, duration: u64) -> wasmtime::Result<Resource<DynPollable>> {
+        // A sleep for longer than a day is one for ever: deadlines end it.
+        let rest = Duration::from_nanos(duration).min(Duration::from_secs(86_400));
+        let deadline = tokio::time::Instant::now() + rest;
+        let timer = self.table.push(Timer { guest: self.guest.clone(), deadline, ended: false })?;
+        subscribe(self.table, timer)
+    }
+}
+
+/// A guest's sleep. Its end is an observation, so that the guest's clock goes on and a replay does not sleep.
+struct Timer {
+    guest: Arc<Guest>,
+    deadline: tokio::time::Instant,
+    ended: bool,
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for Timer {
+    async fn ready(&mut self) {
+        if self.ended {
+            return;
+        }
+        if !self.guest.replays_wait() {
+            let _pause = self.guest.is_strategy().then(|| self.guest.step.pause());
+            tokio::time::sleep_until(self.deadline).await;
+        }
+        self.guest.waited();
+        self.ended = true;
+    }
+}
+
+/// A guest's standard output or error, as lines of its log.
+#[derive(Clone)]
+struct LogStream {
+    guest: Arc<Guest>,
+    level: &'static str,
+}
+
+impl IsTerminal for LogStream {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for LogStream {
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(LogLines { to: self.clone(), line: Vec::new() })
+    }
+
+    fn async_stream(&self) -> Box<dyn tokio::io::AsyncWrite + Send + Sync> {
+        Box::new(LogLines { to: self.clone(), line: Vec::new() })
+    }
+}
+
+struct LogLines {
+    to: LogStream,
+    line: Vec<u8>,
+}
+
+/// Bytes that one write may bring.
+const WRITE: usize = 64 << 10;
+
+impl LogLines {
+    fn take(&mut self, bytes: &[u8]) {
+        let most = usize::try_from(self.to.guest.session.run.limits.log_line).unwrap_or(WRITE);
+        for byte in bytes {
+            match byte {
+                b'\n' => self.end_line(),
+                // One byte over the limit is kept, so that the line is seen to be cut.
+                byte if self.line.len() <= most => self.line.push(*byte),
+                _ => {}
+            }
+        }
+    }
+
+    fn end_line(&mut self) {
+        let line = std::mem::take(&mut self.line);
+        // A journal that is full ends the guest at its next call; its output is no place to say so.
+        let _ = log(&self.to.guest, self.to.level, &String::from_utf8_lossy(&line));
+    }
+}
+
+impl Drop for LogLines {
+    fn drop(&mut self) {
+        if !self.line.is_empty() {
+            self.end_line();
+        }
+    }
+}
+
+impl OutputStream for LogLines {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.take(&bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(WRITE)
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for LogLines {
+    async fn ready(&mut self) {}
+}
+
+impl tokio::io::AsyncWrite for LogLines {
+    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        self.take(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}

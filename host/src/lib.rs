@@ -1,0 +1,35 @@
+//! Runs WebAssembly agents ("strategies") and tools that need not be trusted: each right is granted, each resource
+//! metered, each step journalled.
+//!
+//! The layers, lowest first; each uses only those above it in this list:
+//!
+//! - [`limits`] [`amounts`] [`text`] [`json`] [`ids`] [`error`]: every cap, the dimensions of a budget, making foreign text safe, new types.
+//! - [`config`] · [`store`] · [`engine`] · [`egress`]: layered configuration · SQLite: sessions, journal, blackboard · wasmtime, checks of
+//!   bytes, the compile cache · the only way out to the network.
+//! - [`ledger`] · [`llm`] · [`bindings`] · [`event`]: reservations and charges · models · what `wit/` generates · what a run does, as a stream.
+//! - [`plugin`]: manifests, grants, rights, tools.
+//! - [`session`] · [`interfaces`]: an agent's life and the one path of its calls · one file for each interface of the contract.
+//! - [`instance`]: one instance's life.
+//! - [`run`]: the library's face.
+//! - [`cli`]: arguments and screens.
+
+pub mod amounts;
+pub mod bindings;
+pub mod cli;
+pub mod config;
+pub mod egress;
+pub mod engine;
+pub mod error;
+pub mod event;
+pub mod ids;
+pub mod instance;
+pub mod interfaces;
+pub mod json;
+pub mod ledger;
+pub mod limits;
+pub mod llm;
+pub mod plugin;
+pub mod run;
+pub mod session;
+pub mod store;
+pub mod text;

@@ -1,0 +1,258 @@
+//! Which models there are: providers and aliases from the configuration, the makers and local servers by their usual
+//! names, and the choice of a default where nobody named one.
+
+mod error;
+mod sources;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::discover;
+use super::model::Model;
+use super::price::{self, Price};
+use super::provider::{Backend, Endpoint, Provider};
+use crate::config::model::{ModelConfig, ModelsConfig, ProviderKind};
+use crate::limits::Limits;
+use crate::text;
+
+pub use error::ModelError;
+use error::again;
+
+/// The default model where only a key of OpenAI is in the environment.
+const OPENAI_DEFAULT: &str = "openai/gpt-5-mini";
+/// The default model where only a key of Anthropic is in the environment.
+const ANTHROPIC_DEFAULT: &str = "anthropic/claude-sonnet-4-5";
+/// The provider of a script that a flag names.
+const SCRIPTED: &str = "scripted";
+/// How many aliases may stand for one another.
+const ALIAS_DEPTH: usize = 8;
+
+/// Reads an environment variable.
+pub type Env<'a> = dyn Fn(&str) -> Option<String> + 'a;
+
+/// All models, and the keys of their providers. Cheap to clone; clones share connections and limiters.
+#[derive(Debug, Clone, Default)]
+pub struct Catalogue {
+    providers: BTreeMap<String, Arc<Provider>>,
+    /// Providers that can't be used, by name: told only to whoever asks for them.
+    broken: BTreeMap<String, Arc<ModelError>>,
+    aliases: BTreeMap<String, String>,
+    facts: BTreeMap<String, ModelConfig>,
+    default: Option<String>,
+    local: Vec<discover::Local>,
+    limits: Limits,
+}
+
+impl Catalogue {
+    /// No models at all: for what never asks one.
+    pub fn empty() -> Self {
+        Self::default()
+    }
+
+    /// As [`Self::new`] with the process's environment, the script at `script`, and, where neither `wanted` nor anything
+    /// else names a model, the first local server that answers.
+    ///
+    /// # Errors
+    /// As [`Self::new`] and [`Self::add_script`].
+    pub async fn open(
+        config: &ModelsConfig,
+        limits: &Limits,
+        script: Option<&Path>,
+        wanted: Option<&str>,
+    ) -> Result<Self, ModelError> {
+        let mut catalogue = Self::new(config, &|name| std::env::var(name).ok(), limits)?;
+        if let Some(path) = script {
+            catalogue.add_script(path)?;
+            catalogue.default = Some(SCRIPTED.to_owned());
+        }
+        if wanted.is_none() && catalogue.default.is_none() {
+            catalogue.default = catalogue.find_local().await.map(|model| model.name);
+        }
+        Ok(catalogue)
+    }
+
+    /// The models of `config`, and those that the environment makes known. Touches no network.
+    ///
+    /// A key in the environment goes to its maker's URL, or to the URL that stands in the environment beside it
+    /// (`OPENAI_BASE_URL`, `ANTHROPIC_BASE_URL`), never to a URL of the configuration, which names its own key.
+    ///
+    /// # Errors
+    /// A price or a provider of the configuration that can't be right. A missing key is told by [`Self::resolve`].
+    pub fn new(config: &ModelsConfig, env: &Env<'_>, limits: &Limits) -> Result<Self, ModelError> {
+        let mut catalogue = Self {
+            providers: BTreeMap::new(),
+            broken: BTreeMap::new(),
+            aliases: config.aliases.clone(),
+            facts: config.models.clone(),
+            default: None,
+            local: discover::locals(env),
+            limits: limits.clone(),
+        };
+        for (name, facts) in &config.models {
+            if facts
+                .price
+                .is_some_and(|price| Price::from_config(&price, ProviderKind::Openai).is_none())
+            {
+                return Err(ModelError::Price { model: name.clone() });
+            }
+        }
+        for (name, provider) in &config.providers {
+            catalogue.configured(name, provider, env)?;
+        }
+        for local in catalogue.local.clone() {
+            let endpoint = || sources::endpoint(local.name, ProviderKind::Openai, local.url.clone(), None, limits);
+            catalogue
+                .providers
+                .entry(local.name.to_owned())
+                .or_insert_with(endpoint);
+        }
+        for (kind, default) in [
+            (ProviderKind::Openai, OPENAI_DEFAULT),
+            (ProviderKind::Anthropic, ANTHROPIC_DEFAULT),
+        ] {
+            catalogue.add_from_environment(kind, default, env);
+        }
+        Ok(catalogue)
+    }
+
+    /// Adds the provider `scripted`, which plays the script at `path`; `--model scripted` then names its model.
+    ///
+    /// # Errors
+    /// [`ModelError::Script`].
+    pub fn add_script(&mut self, path: &Path) -> Result<(), ModelError> {
+        self.insert_script(SCRIPTED, path)
+    }
+
+    /// The model that `name` means: an alias, `provider/name`, or the name of a scripted provider alone.
+    ///
+    /// # Errors
+    /// No such model, or its provider lacks something; the message says what to set.
+    pub fn resolve(&self, name: &str) -> Result<Model, ModelError> {
+        let mut full = name;
+        for _ in 0..ALIAS_DEPTH {
+            match self.aliases.get(full) {
+                Some(target) => full = target,
+                None => return self.model(name, full),
+            }
+        }
+        Err(ModelError::AliasLoop { name: name.to_owned() })
+    }
+
+    /// The model to use where a person named `wanted`, or nothing: then the first that the environment has a key for,
+    /// else one of a local server that answers.
+    ///
+    /// # Errors
+    /// As [`Self::resolve`]; [`ModelError::NoModel`] where there is nothing.
+    pub async fn choose(&self, wanted: Option<&str>) -> Result<Model, ModelError> {
+        if let Some(name) = wanted.or(self.default.as_deref()) {
+            return self.resolve(name);
+        }
+        self.find_local().await.ok_or(ModelError::NoModel)
+    }
+
+    /// A model of the first local server that answers, by its own list.
+    pub async fn find_local(&self) -> Option<Model> {
+        let found = futures_util::future::join_all(self.local.iter().map(|local| async {
+            match &self.providers.get(local.name)?.backend {
+                Backend::Http(endpoint) => discover::first_model(endpoint)
+                    .await
+                    .map(|id| format!("{}/{id}", local.name)),
+                Backend::Script(_) => None,
+            }
+        }));
+        let name = found.await.into_iter().flatten().next()?;
+        self.resolve(&name).ok()
+    }
+
+    /// The models that have an alias, under it; those that can't be used now are left out.
+    pub fn aliases(&self) -> Vec<Model> {
+        self.aliases
+            .keys()
+            .filter_map(|alias| self.resolve(alias).ok())
+            .collect()
+    }
+
+    fn model(&self, name: &str, full: &str) -> Result<Model, ModelError> {
+        let (provider_name, id) = full.split_once('/').unwrap_or((full, ""));
+        if let Some(error) = self.broken.get(provider_name) {
+            return Err(again(error));
+        }
+        let Some(provider) = self.providers.get(provider_name) else {
+            return Err(self.unknown(name));
+        };
+        let (id, known) = match &provider.backend {
+            Backend::Script(script) => {
+                let known = price::Known {
+                    context_tokens: script.context_tokens.unwrap_or(128_000),
+                    max_output_tokens: script.max_output_tokens.unwrap_or(4_096),
+                    price: Some(Price::FREE),
+                };
+                (if id.is_empty() { script.model.as_str() } else { id }, known)
+            }
+            Backend::Http(_) if id.is_empty() => return Err(self.unknown(name)),
+            Backend::Http(endpoint) => {
+                self.needs_key(endpoint)?;
+                let known = price::known(endpoint.owner.kind, id).unwrap_or(price::UNKNOWN);
+                (
+                    id,
+                    price::Known {
+                        price: known.price.filter(|_| endpoint.is_maker()),
+                        ..known
+                    },
+                )
+            }
+        };
+        let kind = match &provider.backend {
+            Backend::Script(_) => ProviderKind::Scripted,
+            Backend::Http(endpoint) => endpoint.owner.kind,
+        };
+        let facts = [full.to_owned(), format!("{provider_name}/{id}")]
+            .iter()
+            .find_map(|key| self.facts.get(key).cloned());
+        let facts = facts.unwrap_or_default();
+        Ok(Model {
+            name: name.to_owned(),
+            id: id.to_owned(),
+            context_tokens: facts.context_tokens.unwrap_or(known.context_tokens),
+            max_output_tokens: facts.max_output_tokens.unwrap_or(known.max_output_tokens),
+            price: facts
+                .price
+                .and_then(|price| Price::from_config(&price, kind))
+                .or(known.price),
+            provider: Arc::clone(provider),
+        })
+    }
+
+    fn unknown(&self, name: &str) -> ModelError {
+        let providers = self.providers.keys().map(|provider| format!("{provider}/…"));
+        let all: Vec<String> = self.aliases.keys().cloned().chain(providers).collect();
+        let nearest = text::nearest(
+            name,
+            self.aliases.keys().chain(self.providers.keys()).map(String::as_str),
+        );
+        let hint = match nearest {
+            Some(nearest) => format!("did you mean {nearest}?"),
+            None => format!("there are {}", all.join(", ")),
+        };
+        ModelError::Unknown {
+            name: name.to_owned(),
+            hint,
+        }
+    }
+
+    fn needs_key(&self, endpoint: &Endpoint) -> Result<(), ModelError> {
+        if endpoint.key.is_some() || !endpoint.is_maker() {
+            return Ok(());
+        }
+        let provider = endpoint.owner.provider.clone();
+        let variable = sources::key_variable(endpoint.owner.kind);
+        Err(ModelError::NoKey {
+            what: format!("set {variable}, or providers.{provider}.key_env or key_file"),
+            provider,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

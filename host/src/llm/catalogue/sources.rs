@@ -1,0 +1,187 @@
+//! Where providers come from: the configuration, the environment, a script; and which key goes to which URL.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use url::Url;
+
+use super::error::quoted;
+use super::{Catalogue, Env, ModelError};
+use crate::config::model::{ProviderConfig, ProviderKind};
+use crate::limits::Limits;
+use crate::llm::key::Key;
+use crate::llm::opaque::Owner;
+use crate::llm::provider::{Backend, Endpoint, Provider, is_maker, maker_url};
+use crate::llm::scripted::Script;
+
+impl Catalogue {
+    /// Adds a provider of the configuration.
+    pub(super) fn configured(&mut self, name: &str, config: &ProviderConfig, env: &Env<'_>) -> Result<(), ModelError> {
+        let wrong = |what: String, key: &'static str| ModelError::Provider {
+            provider: name.to_owned(),
+            what,
+            key,
+        };
+        if name.is_empty() || name.contains('/') {
+            return Err(wrong(
+                "a provider's name must not be empty or have a slash".to_owned(),
+                "",
+            ));
+        }
+        if config.kind == ProviderKind::Scripted {
+            let path = config
+                .file
+                .as_deref()
+                .ok_or_else(|| wrong("it needs the file of its script".to_owned(), ".file"))?;
+            // A script that is broken harms only runs that want it.
+            if let Err(error) = self.insert_script(name, path) {
+                self.broken.insert(name.to_owned(), Arc::new(error));
+            }
+            return Ok(());
+        }
+        if config.file.is_some() {
+            return Err(wrong("only a scripted provider has a file".to_owned(), ".file"));
+        }
+        if config.key_env.is_some() && config.key_file.is_some() {
+            return Err(wrong("it names two keys, key_env and key_file".to_owned(), ".key_env"));
+        }
+        let base_url = config.base_url.clone().unwrap_or_else(|| maker_url(config.kind));
+        let url = base_url_of(&base_url).map_err(|what| wrong(what, ".base_url"))?;
+        match key_of(name, config, &url, env) {
+            Ok(key) => {
+                let provider = endpoint(name, config.kind, url, key, &self.limits);
+                self.providers.insert(name.to_owned(), provider);
+            }
+            Err(error) => {
+                self.broken.insert(name.to_owned(), Arc::new(error));
+            }
+        }
+        Ok(())
+    }
+
+    /// The maker's provider, at the URL and with the key that the environment has for it.
+    pub(super) fn add_from_environment(&mut self, kind: ProviderKind, default: &str, env: &Env<'_>) {
+        let name = kind.name();
+        if self.providers.contains_key(name) || self.broken.contains_key(name) {
+            return;
+        }
+        let set = |variable: &str| env(variable).filter(|value| !value.trim().is_empty());
+        let (key_variable, url_variable) = (key_variable(kind), url_variable(kind));
+        let url = base_url_of(&set(url_variable).unwrap_or_else(|| maker_url(kind)));
+        let key = set(key_variable)
+            .map(|value| Key::from_env(key_variable, value))
+            .transpose();
+        match (url, key) {
+            (Ok(url), Ok(key)) => {
+                // Elsewhere than at the maker, the maker's models need not exist.
+                if key.is_some() && is_maker(kind, &url) && self.default.is_none() {
+                    self.default = Some(default.to_owned());
+                }
+                self.providers
+                    .insert(name.to_owned(), endpoint(name, kind, url, key, &self.limits));
+            }
+            (Err(what), _) => {
+                let what = format!("{what}, in {url_variable}");
+                let error = ModelError::Provider {
+                    provider: name.to_owned(),
+                    what,
+                    key: ".base_url",
+                };
+                self.broken.insert(name.to_owned(), Arc::new(error));
+            }
+            (_, Err(error)) => {
+                self.broken.insert(
+                    name.to_owned(),
+                    Arc::new(ModelError::Key {
+                        provider: name.to_owned(),
+                        error,
+                    }),
+                );
+            }
+        }
+    }
+
+    /// Adds a provider that plays the script at `path`.
+    pub(super) fn insert_script(&mut self, name: &str, path: &Path) -> Result<(), ModelError> {
+        let script = Script::read(path).map_err(|error| ModelError::Script {
+            path: path.to_owned(),
+            error,
+        })?;
+        let provider = Provider {
+            name: name.to_owned(),
+            backend: Backend::Script(script),
+        };
+        self.broken.remove(name);
+        self.providers.insert(name.to_owned(), Arc::new(provider));
+        Ok(())
+    }
+}
+
+/// A provider that is reached over HTTP.
+pub(super) fn endpoint(name: &str, kind: ProviderKind, url: Url, key: Option<Key>, limits: &Limits) -> Arc<Provider> {
+    let owner = Owner {
+        kind,
+        provider: name.to_owned(),
+    };
+    let endpoint = Box::new(Endpoint::new(owner, url, key, limits));
+    Arc::new(Provider {
+        name: name.to_owned(),
+        backend: Backend::Http(endpoint),
+    })
+}
+
+/// The key that the configuration names; none named: the maker's own variable at the maker's own URL, else none.
+fn key_of(name: &str, config: &ProviderConfig, url: &Url, env: &Env<'_>) -> Result<Option<Key>, ModelError> {
+    let failed = |error| ModelError::Key {
+        provider: name.to_owned(),
+        error,
+    };
+    let from = |variable: &str| env(variable).filter(|value| !value.trim().is_empty());
+    if let Some(path) = &config.key_file {
+        return Key::from_file(path).map(Some).map_err(failed);
+    }
+    if let Some(variable) = &config.key_env {
+        let Some(value) = from(variable) else {
+            let what = format!("the environment variable {variable} is not set (providers.{name}.key_env)");
+            return Err(ModelError::NoKey {
+                provider: name.to_owned(),
+                what,
+            });
+        };
+        return Key::from_env(variable, value).map(Some).map_err(failed);
+    }
+    let variable = key_variable(config.kind);
+    let own = from(variable).filter(|_| is_maker(config.kind, url));
+    own.map(|value| Key::from_env(variable, value))
+        .transpose()
+        .map_err(failed)
+}
+
+/// The ecosystem's variable for the maker's key.
+pub(super) const fn key_variable(kind: ProviderKind) -> &'static str {
+    match kind {
+        ProviderKind::Anthropic => "ANTHROPIC_API_KEY",
+        ProviderKind::Openai | ProviderKind::Scripted => "OPENAI_API_KEY",
+    }
+}
+
+const fn url_variable(kind: ProviderKind) -> &'static str {
+    match kind {
+        ProviderKind::Anthropic => "ANTHROPIC_BASE_URL",
+        ProviderKind::Openai | ProviderKind::Scripted => "OPENAI_BASE_URL",
+    }
+}
+
+/// A base URL, or what is wrong with it.
+fn base_url_of(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text.trim()).map_err(|error| format!("{} is no URL: {error}", quoted(text)))?;
+    let plain =
+        url.username().is_empty() && url.password().is_none() && url.query().is_none() && url.fragment().is_none();
+    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() || !plain {
+        // Not shown: what stands before an @ may be a password.
+        return Err(
+            "its URL must be http:// or https://, a host and a path, with no user, query or fragment".to_owned(),
+        );
+    }
+    Ok(url)
+}

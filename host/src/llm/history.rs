@@ -1,0 +1,265 @@
+//! A guest's messages, brought into a shape that a provider accepts: guests cut and reorder their histories, and a
+//! provider refuses a result without its call, a call without its result, or a signature whose reasoning is gone. Such
+//! orphans are dropped quietly.
+
+use std::collections::HashSet;
+
+use serde_json::Value;
+
+use super::opaque::{Opened, Owner};
+use crate::bindings::llm::{Message, Part};
+use crate::bindings::types::{Content, Media, ToolCall, ToolResult};
+
+/// One message that is fit to be sent.
+#[derive(Debug, PartialEq)]
+pub(super) enum Turn<'a> {
+    /// Instructions.
+    System(&'a str),
+    /// What the user said; never empty.
+    User(&'a [Content]),
+    /// What the model said; never empty.
+    Assistant(Vec<Piece<'a>>),
+    /// Exactly the results for the calls of the turn before it.
+    Tool(Vec<&'a ToolResult>),
+}
+
+/// One part of what the model said.
+#[derive(Debug, PartialEq)]
+pub(super) enum Piece<'a> {
+    /// Text that is not empty.
+    Text(&'a str),
+    /// Reasoning with what its provider added to it.
+    Signed { text: &'a str, signature: Value },
+    /// A call that the next turn has a result for.
+    Call(&'a ToolCall),
+    /// An image or sound.
+    Media(&'a Media),
+    /// The provider's own data, on its own.
+    Own(Value),
+}
+
+/// The turns of `messages` that `owner` accepts. Reasoning that is unsigned, or signed by another provider, is left out.
+pub(super) fn turns<'a>(messages: &'a [Message], owner: &Owner) -> Vec<Turn<'a>> {
+    let mut turns = Vec::with_capacity(messages.len());
+    let mut rest = messages;
+    while let Some((message, after)) = rest.split_first() {
+        rest = after;
+        match message {
+            Message::System(text) if !text.is_empty() => turns.push(Turn::System(text)),
+            Message::User(content) if !content.is_empty() => turns.push(Turn::User(content)),
+            Message::Assistant(parts) => {
+                let results = results_after(after);
+                let (pieces, answered) = pieces(parts, &results, owner);
+                if !pieces.is_empty() {
+                    turns.push(Turn::Assistant(pieces));
+                }
+                if !answered.is_empty() {
+                    turns.push(Turn::Tool(answered));
+                }
+            }
+            // Results are taken with their calls, above; those met here follow no assistant message.
+            Message::System(_) | Message::User(_) | Message::Tool(_) => {}
+        }
+    }
+    turns
+}
+
+/// The results in the tool messages right after an assistant message.
+fn results_after(messages: &[Message]) -> Vec<&ToolResult> {
+    messages
+        .iter()
+        .map_while(|message| match message {
+            Message::Tool(results) => Some(results),
+            _ => None,
+        })
+        .flatten()
+        .collect()
+}
+
+/// The parts to send, and the results that belong to their calls, in the order of the calls.
+fn pieces<'a>(parts: &'a [Part], results: &[&'a ToolResult], owner: &Owner) -> (Vec<Piece<'a>>, Vec<&'a ToolResult>) {
+    let mut pieces = Vec::with_capacity(parts.len());
+    let mut answered = Vec::new();
+    let mut seen = HashSet::new();
+    let mut reasoning: Option<&str> = None;
+    for part in parts {
+        let before = reasoning.take();
+        match part {
+            Part::Text(text) if text.is_empty() => {}
+            Part::Text(text) => pieces.push(Piece::Text(text)),
+            Part::Reasoning(text) => reasoning = Some(text),
+            Part::ToolCall(call) => {
+                let result = results.iter().find(|result| result.call_id == call.id);
+                if let Some(result) = result.filter(|_| seen.insert(call.id.as_str())) {
+                    pieces.push(Piece::Call(call));
+                    answered.push(*result);
+                }
+            }
+            Part::Media(media) => pieces.push(Piece::Media(media)),
+            Part::Opaque(text) => match owner.open(text, before) {
+                Opened::Signature(signature) => {
+                    pieces.push(Piece::Signed {
+                        text: before.unwrap_or_default(),
+                        signature,
+                    });
+                }
+                Opened::Own(data) => pieces.push(Piece::Own(data)),
+                Opened::Nothing => {}
+            },
+        }
+    }
+    (pieces, answered)
+}
+
+/// The words of a result for a provider that takes text: its text blocks, else its structured content, and the error.
+pub(super) fn result_text(result: &ToolResult) -> String {
+    let mut blocks: Vec<&str> = result
+        .output
+        .content
+        .iter()
+        .filter_map(|block| match block {
+            Content::Text(text) | Content::Other(text) => Some(text.as_str()),
+            Content::Media(_) => None,
+        })
+        .collect();
+    if result.output.content.is_empty() {
+        blocks.extend(result.output.structured_content.as_deref());
+    }
+    let text = blocks.join("\n");
+    match &result.error {
+        Some(error) if text.contains(&error.message) => format!("Error: {text}"),
+        Some(error) if text.is_empty() => format!("Error: {}", error.message),
+        Some(error) => format!("Error: {}\n{text}", error.message),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::bindings::types::{Error, ErrorKind, ToolOutput};
+    use crate::config::model::ProviderKind;
+
+    pub(in crate::llm) fn call(id: &str) -> Part {
+        Part::ToolCall(ToolCall {
+            id: id.into(),
+            name: "f".into(),
+            arguments: "{}".into(),
+        })
+    }
+
+    pub(in crate::llm) fn result(id: &str, text: &str) -> ToolResult {
+        let output = ToolOutput {
+            content: vec![Content::Text(text.into())],
+            structured_content: None,
+            meta: None,
+        };
+        ToolResult {
+            call_id: id.into(),
+            output,
+            error: None,
+        }
+    }
+
+    pub(in crate::llm) fn user(text: &str) -> Message {
+        Message::User(vec![Content::Text(text.into())])
+    }
+
+    fn owner() -> Owner {
+        Owner {
+            kind: ProviderKind::Anthropic,
+            provider: "p".into(),
+        }
+    }
+
+    /// The shape of turns: `u`, `s`, `a(…)` and `t(ids)`.
+    fn shape(messages: &[Message]) -> String {
+        let piece = |piece: &Piece<'_>| match piece {
+            Piece::Text(text) => format!("'{text}'"),
+            Piece::Signed { text, .. } => format!("R{text}"),
+            Piece::Call(call) => call.id.clone(),
+            Piece::Media(_) => "media".to_owned(),
+            Piece::Own(data) => format!("own{data}"),
+        };
+        let turn = |turn: &Turn<'_>| match turn {
+            Turn::System(_) => "s".to_owned(),
+            Turn::User(_) => "u".to_owned(),
+            Turn::Assistant(pieces) => format!("a({})", pieces.iter().map(piece).collect::<Vec<_>>().join(" ")),
+            Turn::Tool(results) => {
+                format!(
+                    "t({})",
+                    results.iter().map(|r| r.call_id.as_str()).collect::<Vec<_>>().join(" ")
+                )
+            }
+        };
+        turns(messages, &owner()).iter().map(turn).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn whole_histories_pass_unharmed() {
+        let signed = owner().seal(json!("sig"), Some("why"));
+        let messages = [
+            Message::System("s".into()),
+            user("u"),
+            Message::Assistant(vec![
+                Part::Reasoning("why".into()),
+                Part::Opaque(signed),
+                call("1"),
+                call("2"),
+            ]),
+            Message::Tool(vec![result("2", "b")]),
+            Message::Tool(vec![result("1", "a")]),
+            Message::Assistant(vec![Part::Text("end".into())]),
+        ];
+        assert_eq!(shape(&messages), "s u a(Rwhy 1 2) t(1 2) a('end')");
+    }
+
+    #[test]
+    fn orphans_of_tool_calls_are_dropped() {
+        let calls = |ids: &[&str]| Message::Assistant(ids.iter().map(|id| call(id)).collect());
+        let results = |ids: &[&str]| Message::Tool(ids.iter().map(|id| result(id, "x")).collect());
+        // Results without a call; a call without a result; both at once; one that comes too late; a repeated one.
+        assert_eq!(shape(&[user("u"), results(&["1"]), user("u")]), "u u");
+        assert_eq!(shape(&[user("u"), calls(&["1"])]), "u");
+        assert_eq!(shape(&[calls(&["1", "2"]), results(&["2", "3"])]), "a(2) t(2)");
+        assert_eq!(shape(&[calls(&["1"]), user("u"), results(&["1"])]), "u");
+        assert_eq!(shape(&[calls(&["1", "1"]), results(&["1", "1"])]), "a(1) t(1)");
+        assert_eq!(shape(&[results(&["1"]), calls(&["1"])]), "");
+    }
+
+    #[test]
+    fn signatures_go_only_with_their_reasoning() {
+        let seal = |text: &str| Part::Opaque(owner().seal(json!("sig"), Some(text)));
+        let think = |text: &str| Part::Reasoning(text.into());
+        let text = || Part::Text("t".into());
+        let shape = |parts: Vec<Part>| shape(&[Message::Assistant(parts)]);
+        assert_eq!(shape(vec![think("a"), seal("a"), text()]), "a(Ra 't')");
+        assert_eq!(shape(vec![seal("a"), text()]), "a('t')");
+        assert_eq!(shape(vec![think("cut"), seal("whole"), text()]), "a('t')");
+        assert_eq!(shape(vec![think("a"), text(), seal("a")]), "a('t')");
+        assert_eq!(shape(vec![seal("a"), think("a"), text()]), "a('t')");
+        assert_eq!(shape(vec![think("a"), think("b"), seal("b"), text()]), "a(Rb 't')");
+        assert_eq!(
+            shape(vec![Part::Opaque(owner().seal(json!(1), None)), text()]),
+            "a(own1 't')"
+        );
+        assert_eq!(shape(vec![Part::Opaque("junk".into())]), "");
+    }
+
+    #[test]
+    fn errors_are_told_in_words_once() {
+        let mut failed = result("1", "no such file: x");
+        failed.error = Some(Error {
+            kind: ErrorKind::NotFound,
+            message: "no such file: x".into(),
+            retry_after_ms: None,
+        });
+        assert_eq!(result_text(&failed), "Error: no such file: x");
+        failed.output.content.clear();
+        assert_eq!(result_text(&failed), "Error: no such file: x");
+        failed.output.structured_content = Some("{}".into());
+        assert_eq!(result_text(&failed), "Error: no such file: x\n{}");
+    }
+}

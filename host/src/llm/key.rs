@@ -1,0 +1,191 @@
+//! Keys of providers: read from a variable or from a private file, wiped when dropped, and never shown: a message says
+//! where a key comes from, not what it is.
+
+use std::fmt;
+use std::fs::OpenOptions;
+use std::io::Read as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use http::HeaderValue;
+use zeroize::Zeroizing;
+
+/// The longest key file that is read, in bytes.
+const KEY_MAX: u64 = 16 * 1024;
+
+/// A provider's key.
+pub struct Key {
+    value: Zeroizing<String>,
+    source: KeySource,
+}
+
+/// Where a key comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeySource {
+    /// This environment variable.
+    Env(String),
+    /// This file.
+    File(PathBuf),
+}
+
+impl fmt::Display for KeySource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Env(name) => write!(f, "the environment variable {name}"),
+            Self::File(path) => write!(f, "the file {}", path.display()),
+        }
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Key(from {})", self.source)
+    }
+}
+
+/// A key that can't be used. No variant holds any of its bytes.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// The file can't be read.
+    #[error("{} can't be read: {error}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// Others may read the file, or it is someone else's.
+    #[error("{} must belong to you and be readable by you alone, but {what}; mend it with: chmod 600 {}", path.display(), path.display())]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+    /// There is no key in it, or something that no header can carry.
+    #[error("{source_} holds no usable key: it must be one line of visible ASCII characters")]
+    Malformed {
+        /// Where it came from.
+        source_: KeySource,
+    },
+}
+
+impl Key {
+    /// The key in `value`, read from the environment variable `name`.
+    ///
+    /// # Errors
+    /// [`KeyError::Malformed`] where no header could carry it.
+    pub fn from_env(name: &str, value: String) -> Result<Self, KeyError> {
+        let value = Zeroizing::new(value);
+        Self::new(&value, KeySource::Env(name.to_owned()))
+    }
+
+    /// The key in the file at `path`, which must be a regular file of ours with no rights for others.
+    ///
+    /// # Errors
+    /// [`KeyError`], for each of these that doesn't hold.
+    pub fn from_file(path: &Path) -> Result<Self, KeyError> {
+        let read = |error| KeyError::Read {
+            path: path.to_owned(),
+            error,
+        };
+        let exposed = |what: String| KeyError::Exposed {
+            path: path.to_owned(),
+            what,
+        };
+        // Without waiting, so that a pipe in the key's place can't hold the host.
+        let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(flags)
+            .open(path)
+            .map_err(read)?;
+        // The open file's own metadata: what is checked is what is read.
+        let meta = file.metadata().map_err(read)?;
+        if !meta.is_file() {
+            return Err(exposed("it is no regular file".to_owned()));
+        }
+        if meta.uid() != rustix::process::geteuid().as_raw() {
+            return Err(exposed("it belongs to another user".to_owned()));
+        }
+        if meta.mode() & 0o077 != 0 {
+            return Err(exposed(format!("its mode is {:03o}", meta.mode() & 0o777)));
+        }
+        let mut value = Zeroizing::new(String::with_capacity(KEY_MAX as usize));
+        file.take(KEY_MAX).read_to_string(&mut value).map_err(read)?;
+        Self::new(&value, KeySource::File(path.to_owned()))
+    }
+
+    fn new(value: &str, source: KeySource) -> Result<Self, KeyError> {
+        let trimmed = value.trim();
+        if trimmed.is_empty() || !trimmed.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(KeyError::Malformed { source_: source });
+        }
+        Ok(Self {
+            value: Zeroizing::new(trimmed.to_owned()),
+            source,
+        })
+    }
+
+    /// Where it comes from.
+    pub fn source(&self) -> &KeySource {
+        &self.source
+    }
+
+    /// A header value of `prefix` and the key, marked as sensitive so that nothing prints it.
+    pub(super) fn header(&self, prefix: &str) -> HeaderValue {
+        let text = Zeroizing::new(format!("{prefix}{}", self.value.as_str()));
+        let mut value = HeaderValue::from_str(&text).expect("a key is visible ASCII, as checked when it was read");
+        value.set_sensitive(true);
+        value
+    }
+
+    /// `text` with each occurrence of the key replaced: providers repeat keys in their errors.
+    pub(super) fn redact(&self, text: &str) -> String {
+        text.replace(self.value.as_str(), "[key]")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn only_a_private_file_is_read() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("key");
+        std::fs::write(&path, "sk-secret\n").expect("written");
+        for (mode, good) in [
+            (0o600, true),
+            (0o400, true),
+            (0o640, false),
+            (0o604, false),
+            (0o660, false),
+        ] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("set");
+            let key = Key::from_file(&path);
+            assert_eq!(key.is_ok(), good, "{mode:o}");
+            if let Err(error) = key {
+                assert!(error.to_string().contains("chmod 600"), "{error}");
+            }
+        }
+        assert!(matches!(Key::from_file(dir.path()), Err(KeyError::Exposed { .. })));
+        assert!(matches!(
+            Key::from_file(&dir.path().join("none")),
+            Err(KeyError::Read { .. })
+        ));
+    }
+
+    #[test]
+    fn a_key_is_never_shown() {
+        let key = Key::from_env("K", " sk-secret \n".to_owned()).expect("a key");
+        assert!(!format!("{key:?} {:?} {}", key.header("Bearer "), key.source()).contains("secret"));
+        assert_eq!(key.redact("bad sk-secret!"), "bad [key]!");
+        assert_eq!(key.header("Bearer ").as_bytes(), b"Bearer sk-secret");
+        for bad in ["", "  ", "a b", "a\u{e9}", "a\nb"] {
+            assert!(Key::from_env("K", bad.to_owned()).is_err(), "{bad:?}");
+        }
+    }
+}

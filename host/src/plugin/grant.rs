@@ -1,0 +1,424 @@
+//! What an operator can grant, as it is written: `fs:[NAME=]DIR[:rw]`, `net:[METHOD,..@][http://]HOST[:PORT]`, `blackboard:NAME[:ro]`,
+//! `llm[:ALIAS]`, `secret:NAME@HOST`, `terminal:PROGRAM`; before it, for one plugin alone, `PLUGIN=`.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::egress::{NetRule, RuleError};
+use crate::text;
+
+/// One right.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Grant {
+    /// A folder, for tools.
+    Fs(FolderGrant),
+    /// Requests to hosts.
+    Net(NetRule),
+    /// A space of the home folder.
+    Blackboard {
+        /// Its name.
+        name: String,
+        /// Whether it may be written.
+        access: Access,
+    },
+    /// A model: the default one, or this alias.
+    Llm(Option<String>),
+    /// A secret, put into requests to a host.
+    Secret {
+        /// Its name.
+        name: String,
+        /// The host.
+        host: String,
+    },
+    /// A program.
+    Terminal(String),
+}
+
+/// Whether a thing may be changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Access {
+    /// Looked at.
+    Read,
+    /// Changed too.
+    Write,
+}
+
+/// A folder that tools may use.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct FolderGrant {
+    /// Guests see it as `/NAME`.
+    pub name: String,
+    /// Where it is: absolute, links resolved when it was granted.
+    pub dir: PathBuf,
+    /// Whether it may be written.
+    pub access: Access,
+}
+
+impl FolderGrant {
+    /// Whether it may be written.
+    pub fn writable(&self) -> bool {
+        self.access == Access::Write
+    }
+}
+
+/// A kind of right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Folders.
+    Fs,
+    /// The network.
+    Net,
+    /// The blackboard.
+    Blackboard,
+    /// Models.
+    Llm,
+    /// Secrets.
+    Secret,
+    /// Programs.
+    Terminal,
+    /// Sub-agents.
+    Delegation,
+    /// Lessons.
+    Lessons,
+}
+
+impl Kind {
+    const ALL: [Self; 8] = [
+        Self::Fs,
+        Self::Net,
+        Self::Blackboard,
+        Self::Llm,
+        Self::Secret,
+        Self::Terminal,
+        Self::Delegation,
+        Self::Lessons,
+    ];
+
+    /// Its name in grants.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Fs => "fs",
+            Self::Net => "net",
+            Self::Blackboard => "blackboard",
+            Self::Llm => "llm",
+            Self::Secret => "secret",
+            Self::Terminal => "terminal",
+            Self::Delegation => "delegation",
+            Self::Lessons => "lessons",
+        }
+    }
+}
+
+impl FromStr for Kind {
+    type Err = GrantError;
+
+    fn from_str(text: &str) -> Result<Self, GrantError> {
+        let found = Self::ALL.into_iter().find(|kind| kind.name() == text);
+        found.ok_or_else(|| {
+            let names = Self::ALL.map(Self::name);
+            let hint = text::nearest(text, names).map(|n| format!("; did you mean {n}?")).unwrap_or_default();
+            GrantError::new(text, format!("the kinds are {}{hint}", names.join(", ")))
+        })
+    }
+}
+
+/// A grant that can't be given.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{grant}: {what}")]
+pub struct GrantError {
+    grant: String,
+    what: String,
+}
+
+impl GrantError {
+    pub(super) fn new(grant: &str, what: impl Into<String>) -> Self {
+        Self { grant: text::line(grant, 200), what: what.into() }
+    }
+}
+
+impl From<(&str, RuleError)> for GrantError {
+    fn from((grant, error): (&str, RuleError)) -> Self {
+        Self::new(grant, error.to_string())
+    }
+}
+
+/// Where a grant's paths start, and what may never be granted.
+#[derive(Debug, Clone)]
+pub struct GrantContext {
+    cwd: PathBuf,
+    state: PathBuf,
+}
+
+impl GrantContext {
+    /// From the current folder; `state` is the home folder's `host`.
+    ///
+    /// # Errors
+    /// The current folder is gone.
+    pub fn new(state: &Path) -> Result<Self, GrantError> {
+        let cwd = std::env::current_dir()
+            .map_err(|e| GrantError::new(".", format!("the current folder can't be found: {e}")))?;
+        Ok(Self { cwd, state: state.to_owned() })
+    }
+}
+
+/// A grant to one plugin, or to whichever wants it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Allowed {
+    /// The plugin; none for all.
+    pub plugin: Option<String>,
+    /// What it may do.
+    pub grant: Grant,
+}
+
+impl Allowed {
+    /// Reads `[PLUGIN=]GRANT`.
+    ///
+    /// # Errors
+    /// It can't be read, its folder is missing, or it would give away the host's own state.
+    pub fn parse(text: &str, context: &GrantContext) -> Result<Self, GrantError> {
+        let (plugin, grant) = match text.split_once('=') {
+            Some((plugin, grant)) if is_plugin(plugin) => (Some(plugin.to_owned()), grant),
+            _ => (None, text),
+        };
+        Ok(Self { plugin, grant: Grant::parse(grant, context)? })
+    }
+
+    /// Whether it is for the plugin of this name.
+    pub fn is_for(&self, plugin: &str) -> bool {
+        self.plugin.as_deref().is_none_or(|name| name == plugin)
+    }
+}
+
+fn is_plugin(name: &str) -> bool {
+    let good = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    good && !name.is_empty() && !name.contains(':')
+}
+
+impl Grant {
+    /// Its kind.
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Fs(_) => Kind::Fs,
+            Self::Net(_) => Kind::Net,
+            Self::Blackboard { .. } => Kind::Blackboard,
+            Self::Llm(_) => Kind::Llm,
+            Self::Secret { .. } => Kind::Secret,
+            Self::Terminal(_) => Kind::Terminal,
+        }
+    }
+
+    /// Reads a grant. Folders are looked up now: what is granted is what is there.
+    ///
+    /// # Errors
+    /// As [`Allowed::parse`].
+    pub fn parse(text: &str, context: &GrantContext) -> Result<Self, GrantError> {
+        let (kind, rest) = text.split_once(':').map_or((text, None), |(kind, rest)| (kind, Some(rest)));
+        let kind: Kind = kind.parse().map_err(|e: GrantError| GrantError::new(text, e.what))?;
+        let bad = |what: &str| GrantError::new(text, what);
+        let needs = |example: &str| GrantError::new(text, format!("it needs more, like {example}"));
+        match (kind, rest) {
+            (Kind::Fs, Some(rest)) => Ok(Self::Fs(folder(text, rest, context)?)),
+            (Kind::Fs, None) => Err(needs("fs:./papers")),
+            (Kind::Net, Some(rest)) => Ok(Self::Net(rest.parse().map_err(|e| GrantError::from((text, e)))?)),
+            (Kind::Net, None) => Err(needs("net:example.org")),
+            (Kind::Blackboard, Some(rest)) => {
+                let (name, access) = match rest.strip_suffix(":ro") {
+                    Some(name) => (name, Access::Read),
+                    None => (rest, Access::Write),
+                };
+                if name.is_empty() || name.contains(['/', ':']) || name.chars().any(char::is_control) {
+                    return Err(bad("a space's name has no slash and no colon"));
+                }
+                Ok(Self::Blackboard { name: name.to_owned(), access })
+            }
+            (Kind::Blackboard, None) => Err(needs("blackboard:notes")),
+            (Kind::Llm, rest) => Ok(Self::Llm(rest.filter(|r| !r.is_empty()).map(str::to_owned))),
+            (Kind::Secret, Some(rest)) => match rest.split_once('@') {
+                Some((name, host)) if !name.is_empty() && !host.is_empty() => {
+                    Ok(Self::Secret { name: name.to_owned(), host: host.to_owned() })
+                }
+                _ => Err(needs("secret:NAME@api.example.org")),
+            },
+            (Kind::Secret, None) => Err(needs("secret:NAME@api.example.org")),
+            (Kind::Terminal, Some(program)) if !program.is_empty() => Ok(Self::Terminal(program.to_owned())),
+            (Kind::Terminal, _) => Err(needs("terminal:git")),
+            (Kind::Delegation | Kind::Lessons, _) => {
+                Err(bad("a root agent has it already; it is taken away with --deny, and can't be granted"))
+            }
+        }
+    }
+}
+
+/// `[NAME=]DIR[:rw]`.
+fn folder(text: &str, rest: &str, context: &GrantContext) -> Result<FolderGrant, GrantError> {
+    let bad = |what: String| GrantError::new(text, what);
+    let (rest, access) = match (rest.strip_suffix(":rw"), rest.strip_suffix(":ro")) {
+        (Some(rest), _) => (rest, Access::Write),
+        (_, Some(rest)) => (rest, Access::Read),
+        _ => (rest, Access::Read),
+    };
+    let (name, path) = match rest.split_once('=') {
+        Some((name, path)) if is_plugin(name) => (Some(name), path),
+        _ => (None, rest),
+    };
+    if path.is_empty() {
+        return Err(bad("it names no folder; an example is fs:./papers".to_owned()));
+    }
+    let dir = context.cwd.join(path);
+    let dir = dir.canonicalize().map_err(|e| bad(format!("the folder can't be found: {e}")))?;
+    if !dir.is_dir() {
+        return Err(bad("it is no folder; a single file is granted by its folder".to_owned()));
+    }
+    let name = match name {
+        Some(name) => name.to_owned(),
+        None => match dir.file_name() {
+            Some(last) => last.to_string_lossy().into_owned(),
+            None => return Err(bad("it has no name of its own; give one, like fs:all=/".to_owned())),
+        },
+    };
+    not_ours(text, &dir, access, context)?;
+    Ok(FolderGrant { name, dir, access })
+}
+
+/// No grant reaches the host's own state, nor writes the configuration of the current folder.
+fn not_ours(text: &str, dir: &Path, access: Access, context: &GrantContext) -> Result<(), GrantError> {
+    // A state folder that is not there yet is placed by its nearest parent that is.
+    let state = canonical_start(&context.state);
+    if state.starts_with(dir) || dir.starts_with(&state) {
+        return Err(GrantError::new(text, "it would open the host's own state (the home folder's host/), which is never granted"));
+    }
+    let project = canonical_start(&context.cwd.join("hermes.toml"));
+    if access == Access::Write && project.exists() && project.starts_with(dir) {
+        return Err(GrantError::new(text, "it would let a plugin rewrite hermes.toml; grant a folder below it, or read-only"));
+    }
+    Ok(())
+}
+
+fn canonical_start(path: &Path) -> PathBuf {
+    let mut rest = Vec::new();
+    let mut start = path;
+    loop {
+        if let Ok(found) = start.canonicalize() {
+            return rest.into_iter().rev().fold(found, |path, part| path.join(part));
+        }
+        match (start.parent(), start.file_name()) {
+            (Some(parent), Some(name)) => {
+                rest.push(name);
+                start = parent;
+            }
+            _ => return path.to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Grant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fs(folder) => {
+                let rw = if folder.writable() { ":rw" } else { "" };
+                if folder.dir.file_name().is_some_and(|last| *last == *folder.name) {
+                    write!(f, "fs:{}{rw}", folder.dir.display())
+                } else {
+                    write!(f, "fs:{}={}{rw}", folder.name, folder.dir.display())
+                }
+            }
+            Self::Net(rule) => write!(f, "net:{rule}"),
+            Self::Blackboard { name, access: Access::Read } => write!(f, "blackboard:{name}:ro"),
+            Self::Blackboard { name, .. } => write!(f, "blackboard:{name}"),
+            Self::Llm(None) => f.write_str("llm"),
+            Self::Llm(Some(alias)) => write!(f, "llm:{alias}"),
+            Self::Secret { name, host } => write!(f, "secret:{name}@{host}"),
+            Self::Terminal(program) => write!(f, "terminal:{program}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Place {
+        _dir: tempfile::TempDir,
+        context: GrantContext,
+    }
+
+    fn place() -> Place {
+        let dir = tempfile::tempdir().expect("a folder");
+        let cwd = dir.path().canonicalize().expect("a path");
+        for name in ["papers", "odd:name", "home/host/cache", "work"] {
+            std::fs::create_dir_all(cwd.join(name)).expect("made");
+        }
+        std::fs::write(cwd.join("work/hermes.toml"), "").expect("written");
+        let state = cwd.join("home/host");
+        Place { _dir: dir, context: GrantContext { cwd, state } }
+    }
+
+    fn parse(place: &Place, text: &str) -> Result<Allowed, GrantError> {
+        Allowed::parse(text, &place.context)
+    }
+
+    #[test]
+    fn folders_are_read_only_unless_said() {
+        let place = place();
+        let Grant::Fs(folder) = parse(&place, "fs:./papers").expect("granted").grant else { panic!("a folder") };
+        assert_eq!((folder.name.as_str(), folder.access), ("papers", Access::Read));
+        assert!(folder.dir.is_absolute());
+        let Grant::Fs(folder) = parse(&place, "files=fs:p=papers:rw").expect("granted").grant else { panic!("a folder") };
+        assert_eq!((folder.name.as_str(), folder.access), ("p", Access::Write));
+        let Grant::Fs(folder) = parse(&place, "fs:odd:name").expect("granted").grant else { panic!("a folder") };
+        assert_eq!(folder.name, "odd:name");
+    }
+
+    #[test]
+    fn a_prefix_names_the_plugin() {
+        let place = place();
+        let allowed = parse(&place, "web=net:GET@x.org").expect("granted");
+        assert_eq!(allowed.plugin.as_deref(), Some("web"));
+        assert!(allowed.is_for("web") && !allowed.is_for("files"));
+        assert!(parse(&place, "net:x.org").expect("granted").is_for("files"));
+    }
+
+    #[test]
+    fn the_hosts_own_state_is_never_granted() {
+        let place = place();
+        for text in ["fs:.", "fs:home", "fs:home/host", "fs:home/host/cache", "fs:h=home/host:rw"] {
+            let error = parse(&place, text).expect_err(text).to_string();
+            assert!(error.contains("own state"), "{error}");
+        }
+        let mut inside = place.context.clone();
+        inside.cwd = inside.cwd.join("work");
+        assert!(Grant::parse("fs:../work:rw", &inside).is_err());
+        assert!(Grant::parse("fs:../work", &inside).is_ok());
+    }
+
+    #[test]
+    fn odd_grants_say_what_is_wrong() {
+        let place = place();
+        for (text, words) in [
+            ("fz:x", "did you mean fs"),
+            ("fs", "fs:./papers"),
+            ("fs:missing", "can't be found"),
+            ("fs:", "no folder"),
+            ("net:ftp://x", "http or https"),
+            ("blackboard:a/b", "no slash"),
+            ("secret:x", "secret:NAME@"),
+            ("delegation", "--deny"),
+            ("terminal:", "terminal:git"),
+        ] {
+            let error = parse(&place, text).expect_err(text).to_string();
+            assert!(error.contains(words), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn grants_print_what_they_read() {
+        let place = place();
+        for text in ["net:GET@x.org", "blackboard:notes:ro", "blackboard:notes", "llm", "llm:fast", "secret:k@x.org", "terminal:git"] {
+            assert_eq!(parse(&place, text).expect(text).grant.to_string(), text);
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! What a plugin says that it wants: TOML in the custom section `hermes:manifest`, or in a file beside the component. It is read and never run,
+//! and it only asks.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use wasmparser::{Parser, Payload};
+
+use crate::engine::precheck::LoadError;
+use crate::plugin::grant::Kind;
+use crate::text;
+
+/// The custom section.
+const SECTION: &str = "hermes:manifest";
+/// Bytes of a manifest.
+const MOST_BYTES: usize = 64 << 10;
+/// Wants of a manifest.
+const MOST_WANTS: usize = 64;
+/// Characters of a reason or a description.
+const MOST_WORDS: usize = 300;
+
+/// What a plugin says of itself and wants.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// One sentence, cleaned.
+    pub description: String,
+    /// The toolset that its tools form.
+    pub toolset: Option<String>,
+    /// Toolsets that a strategy would like.
+    pub toolsets: Vec<String>,
+    /// What it wants.
+    pub wants: Vec<Want>,
+    /// The text, where it lay in a file beside the component.
+    pub beside: Option<String>,
+}
+
+/// One thing that a plugin wants.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Want {
+    /// What.
+    pub grant: Wanted,
+    /// Why, in its words, cleaned.
+    pub reason: String,
+}
+
+/// A kind of right, or one of it, as a manifest writes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wanted {
+    /// The kind.
+    pub kind: Kind,
+    /// More exactly: `rw` of `fs`, a host, a name.
+    pub detail: Option<String>,
+}
+
+impl Wanted {
+    /// The flag that would allow it, with a place for what only the operator knows.
+    pub fn flag(&self) -> String {
+        let detail = self.detail.as_deref();
+        match self.kind {
+            Kind::Fs if detail == Some("rw") => "--allow fs:DIR:rw".to_owned(),
+            Kind::Fs => "--allow fs:DIR".to_owned(),
+            Kind::Net if detail.is_none() => "--allow net:HOST".to_owned(),
+            Kind::Delegation | Kind::Lessons => format!("without --deny {}", self.kind.name()),
+            _ => format!("--allow {self}"),
+        }
+    }
+}
+
+impl std::fmt::Display for Wanted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.detail {
+            Some(detail) => write!(f, "{}:{detail}", self.kind.name()),
+            None => f.write_str(self.kind.name()),
+        }
+    }
+}
+
+/// A manifest that can't be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ManifestError(String);
+
+impl From<ManifestError> for LoadError {
+    fn from(error: ManifestError) -> Self {
+        Self::Manifest(error.0)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    name: String,
+    #[serde(default)]
+    version: String,
+    #[serde(default)]
+    description: String,
+    toolset: Option<String>,
+    #[serde(default)]
+    toolsets: Vec<String>,
+    #[serde(default)]
+    wants: Vec<WrittenWant>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenWant {
+    grant: String,
+    #[serde(default)]
+    reason: String,
+}
+
+impl Manifest {
+    /// Reads a manifest's text.
+    ///
+    /// # Errors
+    /// It is no such TOML, or over a cap.
+    pub fn parse(text: &str) -> Result<Self, ManifestError> {
+        if text.len() > MOST_BYTES {
+            return Err(ManifestError(format!("it has {} bytes, {MOST_BYTES} are the most", text.len())));
+        }
+        let written: Written =
+            toml::from_str(text).map_err(|e| ManifestError(text::line(&e.to_string(), 300)))?;
+        if !is_name(&written.name) {
+            let shown = text::line(&written.name, 64);
+            return Err(ManifestError(format!("name = {shown:?}: a name is 1 to 64 of a-z, 0-9 and -, a letter first")));
+        }
+        if written.wants.len() > MOST_WANTS {
+            return Err(ManifestError(format!("it has {} wants, {MOST_WANTS} are the most", written.wants.len())));
+        }
+        let toolsets = written.toolset.iter().chain(&written.toolsets);
+        if let Some(odd) = toolsets.clone().find(|name| !is_toolset(name)) {
+            return Err(ManifestError(format!("{:?} is no toolset's name", text::line(odd, 64))));
+        }
+        let wants = written.wants.into_iter().map(want).collect::<Result<_, _>>()?;
+        Ok(Self {
+            name: written.name,
+            version: text::line(&written.version, 40),
+            description: text::line(&written.description, MOST_WORDS),
+            toolset: written.toolset,
+            toolsets: written.toolsets,
+            wants,
+            beside: None,
+        })
+    }
+
+    /// Reads the text of a file beside a component.
+    ///
+    /// # Errors
+    /// As [`Manifest::parse`].
+    pub fn beside(text: &str) -> Result<Self, ManifestError> {
+        Ok(Self { beside: Some(text.to_owned()), ..Self::parse(text)? })
+    }
+
+    /// Whether it wants anything of this kind.
+    pub fn wants_kind(&self, kind: Kind) -> bool {
+        self.wants.iter().any(|want| want.grant.kind == kind)
+    }
+}
+
+fn want(written: WrittenWant) -> Result<Want, ManifestError> {
+    let (kind, detail) = match written.grant.split_once(':') {
+        Some((kind, detail)) => (kind, Some(detail)),
+        None => (written.grant.as_str(), None),
+    };
+    let kind: Kind = kind.parse().map_err(|e: crate::plugin::grant::GrantError| ManifestError(e.to_string()))?;
+    let detail = detail.filter(|d| !d.is_empty()).map(|d| text::line(d, 200));
+    if let (Kind::Net, Some(rule)) = (kind, &detail) {
+        rule.parse::<crate::egress::NetRule>().map_err(|e| ManifestError(e.to_string()))?;
+    }
+    Ok(Want { grant: Wanted { kind, detail }, reason: text::line(&written.reason, MOST_WORDS) })
+}
+
+fn is_name(name: &str) -> bool {
+    let good = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    good && name.len() <= 64 && name.starts_with(|c: char| c.is_ascii_lowercase())
+}
+
+fn is_toolset(name: &str) -> bool {
+    let good = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_');
+    good && (1..=64).contains(&name.len())
+}
+
+/// The manifest in a component's bytes, else in the file `NAME.toml` beside `NAME.wasm`; none where there is neither.
+///
+/// # Errors
+/// It is malformed, or there is more than one.
+pub fn read(bytes: &[u8], path: Option<&Path>) -> Result<Option<Manifest>, ManifestError> {
+    if let Some(section) = section(bytes)? {
+        let text = std::str::from_utf8(section).map_err(|_| ManifestError("it is no UTF-8 text".to_owned()))?;
+        return Manifest::parse(text).map(Some);
+    }
+    let Some(path) = path.map(|p| p.with_extension("toml")) else { return Ok(None) };
+    match std::fs::metadata(&path) {
+        Ok(meta) if meta.is_file() && meta.len() <= MOST_BYTES as u64 => {
+            let text = std::fs::read_to_string(&path)
+                .map_err(|e| ManifestError(format!("{} can't be read: {e}", path.display())))?;
+            Manifest::beside(&text).map(Some).map_err(|e| ManifestError(format!("{}: {e}", path.display())))
+        }
+        Ok(_) => Err(ManifestError(format!("{} is no regular file of {MOST_BYTES} bytes at most", path.display()))),
+        Err(_) => Ok(None),
+    }
+}
+
+/// The manifest's section, at the top level or in a module inside. Bytes that can't be parsed have none: the check of the bytes says why.
+fn section(bytes: &[u8]) -> Result<Option<&[u8]>, ManifestError> {
+    let mut found: Option<&[u8]> = None;
+    for payload in Parser::new(0).parse_all(bytes) {
+        let Ok(payload) = payload else { return Ok(None) };
+        if let Payload::CustomSection(custom) = payload
+            && custom.name() == SECTION
+        {
+            let data = custom.data();
+            if found.is_some_and(|first| first != data) {
+                return Err(ManifestError("the component has more than one".to_owned()));
+            }
+            found = Some(data);
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manifest_is_read_and_cleaned() {
+        let text = "name = \"files\"\nversion = \"0.1.0\"\ntoolset = \"filesystem\"\n[[wants]]\ngrant = \"fs:rw\"\nreason = \"a\\u001bb\"\n";
+        let manifest = Manifest::parse(text).expect("a manifest");
+        assert_eq!(manifest.toolset.as_deref(), Some("filesystem"));
+        assert!(manifest.wants_kind(Kind::Fs) && !manifest.wants_kind(Kind::Net));
+        assert_eq!(manifest.wants[0].reason, "a\u{fffd}b");
+        assert_eq!(manifest.wants[0].grant.flag(), "--allow fs:DIR:rw");
+    }
+
+    #[test]
+    fn odd_manifests_are_refused() {
+        for text in [
+            "",
+            "name = \"Bad Name\"",
+            "name = \"x\"\nextra = 1",
+            "name = \"x\"\n[[wants]]\ngrant = \"everything\"",
+            "name = \"x\"\n[[wants]]\ngrant = \"net:ftp://x\"",
+            "name = \"x\"\ntoolset = \"a b\"",
+        ] {
+            assert!(Manifest::parse(text).is_err(), "{text}");
+        }
+        let many = format!("name = \"x\"\n{}", "[[wants]]\ngrant = \"fs\"\n".repeat(65));
+        assert!(Manifest::parse(&many).is_err());
+    }
+
+    #[test]
+    fn the_section_is_found_in_the_bytes() {
+        let mut bytes = b"\0asm\x0d\0\x01\0".to_vec();
+        let text = b"name = \"x\"";
+        let content: Vec<u8> = [&[15u8][..], b"hermes:manifest", text].concat();
+        bytes.push(0);
+        bytes.push(u8::try_from(content.len()).expect("short"));
+        bytes.extend_from_slice(&content);
+        assert_eq!(read(&bytes, None).expect("readable").expect("there").name, "x");
+        assert_eq!(read(b"\0asm\x0d\0\x01\0", None), Ok(None));
+    }
+}

@@ -1,0 +1,415 @@
+//! What one strategy or tool may do, in one place: what it wants, cut by what was granted, cut by what its caller has. An empty set means
+//! nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::egress::NetRule;
+use crate::error::Refusal;
+use crate::plugin::grant::{Allowed, FolderGrant, Grant, GrantError, Kind};
+use crate::plugin::manifest::{Manifest, Wanted};
+use crate::text;
+
+pub use crate::plugin::grant::Access;
+
+/// The effective rights of one instance.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rights {
+    folders: BTreeMap<String, FolderGrant>,
+    net: BTreeSet<NetRule>,
+    /// Spaces of the home folder.
+    home_spaces: BTreeMap<String, Access>,
+    /// Whether spaces of the run may be opened.
+    run_spaces: bool,
+    llm: Models,
+    delegation: bool,
+    lessons: bool,
+    tools: bool,
+}
+
+/// Which models may be asked.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Models {
+    default: bool,
+    aliases: BTreeSet<String>,
+}
+
+impl Rights {
+    /// Nothing at all.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// A root strategy's: its defaults, less what was denied, and what was allowed. Folders and hosts are what its tools' rights are cut from;
+    /// the strategy itself never gets them.
+    ///
+    /// # Errors
+    /// Two folders of one name, or a right that needs both the manifest and a flag.
+    pub fn root(
+        plugin: &str,
+        allowed: &[Allowed],
+        denied: &[Kind],
+        manifest: Option<&Manifest>,
+    ) -> Result<Self, GrantError> {
+        let has = |kind| !denied.contains(&kind);
+        let mut rights = Self {
+            run_spaces: has(Kind::Blackboard),
+            delegation: has(Kind::Delegation),
+            lessons: has(Kind::Lessons),
+            tools: true,
+            ..Self::default()
+        };
+        rights.llm.default = has(Kind::Llm);
+        for grant in for_plugin(plugin, allowed).filter(|grant| has(grant.kind())) {
+            rights.add(grant)?;
+        }
+        // What a strategy names in its manifest is what it likes to use; its tools' needs count for themselves. Only where it says nothing of
+        // the double-key rights are they kept from it.
+        rights.double_keys(manifest);
+        Ok(rights)
+    }
+
+    /// A tool's, before its caller's cut it: what was allowed, as far as it wants it.
+    ///
+    /// # Errors
+    /// Two folders of one name.
+    pub fn tool(plugin: &str, allowed: &[Allowed], manifest: Option<&Manifest>) -> Result<Self, GrantError> {
+        let mut rights = Self::default();
+        for grant in for_plugin(plugin, allowed) {
+            let wanted = manifest.is_none_or(|m| m.wants.iter().any(|want| wants(&want.grant, grant)));
+            if wanted {
+                rights.add(&narrowed(grant, manifest))?;
+            }
+        }
+        if let Some(manifest) = manifest {
+            rights.llm.default |= manifest.wants_kind(Kind::Llm) && allowed.iter().any(|a| a.grant.kind() == Kind::Llm);
+        }
+        rights.double_keys(manifest);
+        Ok(rights)
+    }
+
+    fn add(&mut self, grant: &Grant) -> Result<(), GrantError> {
+        match grant {
+            Grant::Fs(folder) => match self.folders.get(&folder.name) {
+                Some(other) if other.dir != folder.dir => {
+                    let what = format!(
+                        "two folders would be /{}: {} too; name one, like fs:NAME={}",
+                        folder.name,
+                        other.dir.display(),
+                        folder.dir.display()
+                    );
+                    return Err(GrantError::new(&grant.to_string(), what));
+                }
+                Some(other) if other.access >= folder.access => {}
+                _ => {
+                    self.folders.insert(folder.name.clone(), folder.clone());
+                }
+            },
+            Grant::Net(rule) => {
+                self.net.insert(rule.clone());
+            }
+            Grant::Blackboard { name, access } => {
+                let kept = self.home_spaces.entry(name.clone()).or_insert(*access);
+                *kept = (*kept).max(*access);
+            }
+            Grant::Llm(None) => self.llm.default = true,
+            Grant::Llm(Some(alias)) => {
+                self.llm.aliases.insert(alias.clone());
+            }
+            Grant::Secret { .. } | Grant::Terminal(_) => {
+                let what = "this version of the host has no secrets and no terminal";
+                return Err(GrantError::new(&grant.to_string(), what));
+            }
+        }
+        Ok(())
+    }
+
+    /// The whole network needs two keys: a flag, and a manifest that asks for it.
+    fn double_keys(&mut self, manifest: Option<&Manifest>) {
+        let asked = manifest.is_some_and(|m| m.wants_kind(Kind::Net));
+        if !asked {
+            self.net.retain(|rule| !rule.is_everything());
+        }
+    }
+
+    /// What both this and `caller` may do: a tool's rights when `caller` calls it.
+    #[must_use]
+    pub fn cut(&self, caller: &Self) -> Self {
+        let folders = self.folders.iter().filter_map(|(name, mine)| {
+            let theirs = caller.folders.values().find(|theirs| mine.dir.starts_with(&theirs.dir))?;
+            let access = mine.access.min(theirs.access);
+            Some((name.clone(), FolderGrant { access, ..mine.clone() }))
+        });
+        let net = self.net.iter().flat_map(|mine| caller.net.iter().filter_map(|theirs| mine.meet(theirs)));
+        let spaces = self.home_spaces.iter().filter_map(|(name, mine)| {
+            let theirs = caller.home_spaces.get(name)?;
+            Some((name.clone(), *mine.min(theirs)))
+        });
+        Self {
+            folders: folders.collect(),
+            net: net.collect(),
+            home_spaces: spaces.collect(),
+            run_spaces: self.run_spaces && caller.run_spaces,
+            llm: Models {
+                default: self.llm.default && caller.llm.default,
+                aliases: self.llm.aliases.intersection(&caller.llm.aliases).cloned().collect(),
+            },
+            delegation: self.delegation && caller.delegation,
+            lessons: self.lessons && caller.lessons,
+            tools: self.tools && caller.tools,
+        }
+    }
+
+    /// Folders, for a tool's instance.
+    pub fn folders(&self) -> Vec<FolderGrant> {
+        self.folders.values().cloned().collect()
+    }
+
+    /// Rules of the way out, for a tool's instance.
+    pub fn net_rules(&self) -> Vec<NetRule> {
+        self.net.iter().cloned().collect()
+    }
+
+    /// Whether it reaches anything outside the host: what may have been changed when the host went down.
+    pub fn reaches_out(&self) -> bool {
+        !self.folders.is_empty() || !self.net.is_empty()
+    }
+
+    /// Whether a standard toolset's needs are granted.
+    pub fn brings(&self, toolset: &str) -> bool {
+        match toolset {
+            "filesystem" => !self.folders.is_empty(),
+            "web" => !self.net.is_empty(),
+            _ => true,
+        }
+    }
+
+    /// Whether `name` means a space of the home folder here.
+    pub fn space_is_home(&self, name: &str) -> bool {
+        self.home_spaces.contains_key(name)
+    }
+
+    /// Whether a space may be used so.
+    ///
+    /// # Errors
+    /// `denied`, with the same words whether or not the space exists.
+    pub fn may_blackboard(&self, plugin: &str, space: &str, access: Access) -> Result<(), Refusal> {
+        let held = self.home_spaces.get(space).copied().or(self.run_spaces.then_some(Access::Write));
+        if held.is_some_and(|held| held >= access) {
+            return Ok(());
+        }
+        let what = match access {
+            Access::Read => "open",
+            Access::Write => "write to",
+        };
+        let space = text::line(space, 64);
+        Err(denied(plugin, &format!("{what} the blackboard space {space}"), &format!("blackboard:{space}")))
+    }
+
+    /// Whether a model may be asked: the default one, or this alias.
+    ///
+    /// # Errors
+    /// `denied`.
+    pub fn may_llm(&self, plugin: &str, alias: Option<&str>) -> Result<(), Refusal> {
+        let held = match alias {
+            None => self.llm.default || !self.llm.aliases.is_empty(),
+            Some(alias) => self.llm.aliases.contains(alias),
+        };
+        if held {
+            return Ok(());
+        }
+        match alias {
+            None => Err(denied(plugin, "ask a model", "llm")),
+            Some(alias) => {
+                let alias = text::line(alias, 64);
+                Err(denied(plugin, &format!("ask the model {alias}"), &format!("llm:{alias}")))
+            }
+        }
+    }
+
+    /// Whether it may delegate.
+    ///
+    /// # Errors
+    /// `denied`.
+    pub fn may_delegate(&self, plugin: &str) -> Result<(), Refusal> {
+        if self.delegation { Ok(()) } else { Err(taken_away(plugin, "delegate", Kind::Delegation)) }
+    }
+
+    /// Whether it may use lessons.
+    ///
+    /// # Errors
+    /// `denied`.
+    pub fn may_lessons(&self, plugin: &str) -> Result<(), Refusal> {
+        if self.lessons { Ok(()) } else { Err(taken_away(plugin, "use lessons", Kind::Lessons)) }
+    }
+
+    /// Whether it may call tools.
+    pub fn may_call_tools(&self) -> bool {
+        self.tools
+    }
+
+    /// Whether what a manifest wants is granted.
+    pub fn covers(&self, wanted: &Wanted) -> bool {
+        let detail = wanted.detail.as_deref();
+        match wanted.kind {
+            Kind::Fs if detail == Some("rw") => self.folders.values().any(FolderGrant::writable),
+            Kind::Fs => !self.folders.is_empty(),
+            Kind::Net => match detail.and_then(|d| d.parse::<NetRule>().ok()) {
+                Some(rule) => self.net.iter().any(|granted| rule.within(granted) || granted.meet(&rule).as_ref() == Some(&rule)),
+                None => !self.net.is_empty(),
+            },
+            Kind::Blackboard => match detail {
+                Some(name) => self.run_spaces || self.home_spaces.contains_key(name),
+                None => self.run_spaces || !self.home_spaces.is_empty(),
+            },
+            Kind::Llm => detail.map_or(self.llm.default, |alias| self.llm.aliases.contains(alias)),
+            Kind::Delegation => self.delegation,
+            Kind::Lessons => self.lessons,
+            Kind::Secret | Kind::Terminal => false,
+        }
+    }
+
+    /// Marks that a tool may call other tools.
+    #[must_use]
+    pub fn with_tools(mut self) -> Self {
+        self.tools = true;
+        self
+    }
+}
+
+fn for_plugin<'a>(plugin: &'a str, allowed: &'a [Allowed]) -> impl Iterator<Item = &'a Grant> {
+    allowed.iter().filter(move |a| a.is_for(plugin)).map(|a| &a.grant)
+}
+
+/// Whether a manifest's want covers a grant, in kind and in detail.
+fn wants(wanted: &Wanted, grant: &Grant) -> bool {
+    if wanted.kind != grant.kind() {
+        return false;
+    }
+    match (grant, wanted.detail.as_deref()) {
+        (_, None) | (Grant::Fs(_), Some("rw")) => true,
+        (Grant::Net(rule), Some(detail)) => detail.parse::<NetRule>().is_ok_and(|want| rule.meet(&want).is_some()),
+        (Grant::Blackboard { name, .. }, Some(detail)) => name == detail,
+        (Grant::Llm(alias), Some(detail)) => alias.as_deref() == Some(detail),
+        _ => true,
+    }
+}
+
+/// A grant as far as a manifest wants it: a folder is read-only for a plugin that does not ask to write, a rule meets what is asked for.
+fn narrowed(grant: &Grant, manifest: Option<&Manifest>) -> Grant {
+    let Some(manifest) = manifest else { return grant.clone() };
+    let details = |kind| manifest.wants.iter().filter(move |w| w.grant.kind == kind).map(|w| w.grant.detail.as_deref());
+    match grant {
+        Grant::Fs(folder) if !details(Kind::Fs).any(|d| d == Some("rw")) => {
+            Grant::Fs(FolderGrant { access: Access::Read, ..folder.clone() })
+        }
+        Grant::Net(rule) if !details(Kind::Net).any(|d| d.is_none()) => {
+            let met = details(Kind::Net).flatten().find_map(|d| rule.meet(&d.parse::<NetRule>().ok()?));
+            Grant::Net(met.unwrap_or_else(|| rule.clone()))
+        }
+        other => other.clone(),
+    }
+}
+
+fn denied(plugin: &str, what: &str, grant: &str) -> Refusal {
+    Refusal::denied(format!("{plugin} may not {what}: it holds no grant for it. Allow it with --allow {grant}"))
+}
+
+fn taken_away(plugin: &str, what: &str, kind: Kind) -> Refusal {
+    Refusal::denied(format!("{plugin} may not {what}: this run was started with --deny {}", kind.name()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn folder(name: &str, dir: &str, access: Access) -> Grant {
+        Grant::Fs(FolderGrant { name: name.to_owned(), dir: dir.into(), access })
+    }
+
+    fn all(grants: Vec<Grant>) -> Vec<Allowed> {
+        grants.into_iter().map(|grant| Allowed { plugin: None, grant }).collect()
+    }
+
+    fn manifest(text: &str) -> Manifest {
+        Manifest::parse(text).expect("a manifest")
+    }
+
+    #[test]
+    fn a_root_has_its_defaults_and_no_more() {
+        let root = Rights::root("r", &[], &[], None).expect("rights");
+        assert!(root.may_llm("r", None).is_ok() && root.may_delegate("r").is_ok());
+        assert!(root.may_blackboard("r", "notes", Access::Write).is_ok());
+        assert!(!root.brings("filesystem") && !root.brings("web") && root.brings("code_execution"));
+        let less = Rights::root("r", &[], &[Kind::Llm, Kind::Blackboard], None).expect("rights");
+        let denial = less.may_llm("r", None).expect_err("denied");
+        assert!(denial.message.contains("--allow llm"), "{denial}");
+        assert!(less.may_blackboard("r", "notes", Access::Read).is_err());
+    }
+
+    #[test]
+    fn a_tool_gets_what_it_wants_of_what_is_granted() {
+        let grants = all(vec![folder("p", "/p", Access::Write), Grant::Net("x.org".parse().expect("a rule"))]);
+        let reads = manifest("name = \"files\"\n[[wants]]\ngrant = \"fs\"\n");
+        let files = Rights::tool("files", &grants, Some(&reads)).expect("rights");
+        assert!(files.net_rules().is_empty());
+        assert_eq!(files.folders()[0].access, Access::Read, "it did not ask to write");
+        let unsaid = Rights::tool("any", &grants, None).expect("rights");
+        assert_eq!((unsaid.folders().len(), unsaid.net_rules().len()), (1, 1));
+    }
+
+    #[test]
+    fn the_whole_network_needs_two_keys() {
+        let grants = all(vec![Grant::Net("*".parse().expect("a rule"))]);
+        assert!(Rights::tool("any", &grants, None).expect("rights").net_rules().is_empty());
+        let asks = manifest("name = \"web\"\n[[wants]]\ngrant = \"net\"\n");
+        assert_eq!(Rights::tool("web", &grants, Some(&asks)).expect("rights").net_rules().len(), 1);
+    }
+
+    #[test]
+    fn two_folders_of_one_name_are_refused() {
+        let grants = all(vec![folder("p", "/a/p", Access::Read), folder("p", "/b/p", Access::Read)]);
+        assert!(Rights::root("r", &grants, &[], None).is_err());
+    }
+
+    fn any_grant() -> impl Strategy<Value = Grant> {
+        let access = prop_oneof![Just(Access::Read), Just(Access::Write)];
+        prop_oneof![
+            (prop_oneof![Just("/a"), Just("/a/b"), Just("/c")], access.clone()).prop_map(|(dir, access)| {
+                folder(&dir.replace('/', "_"), dir, access)
+            }),
+            prop_oneof![Just("x.org"), Just("*.x.org"), Just("GET@a.x.org"), Just("http://127.0.0.1"), Just("GET,POST@x.org")]
+                .prop_map(|rule| Grant::Net(rule.parse().expect("a rule"))),
+            (prop_oneof![Just("s"), Just("t")], access)
+                .prop_map(|(name, access)| Grant::Blackboard { name: name.to_owned(), access }),
+            prop_oneof![Just(None), Just(Some("fast".to_owned()))].prop_map(Grant::Llm),
+        ]
+    }
+
+    fn any_rights() -> impl Strategy<Value = Rights> {
+        proptest::collection::vec(any_grant(), 0..6)
+            .prop_filter_map("two folders of one name", |grants| Rights::tool("t", &all(grants), None).ok())
+    }
+
+    fn holds(rights: &Rights, other: &Rights) -> bool {
+        rights.folders().iter().all(|f| {
+            other.folders().iter().any(|o| f.dir.starts_with(&o.dir) && f.access <= o.access)
+        }) && rights.net_rules().iter().all(|r| other.net_rules().iter().any(|o| r.within(o)))
+            && rights.home_spaces.iter().all(|(n, a)| other.home_spaces.get(n).is_some_and(|o| a <= o))
+            && (!rights.llm.default || other.llm.default)
+            && rights.llm.aliases.is_subset(&other.llm.aliases)
+    }
+
+    proptest! {
+        #[test]
+        fn a_cut_never_widens(a in any_rights(), b in any_rights()) {
+            let cut = a.cut(&b);
+            prop_assert!(holds(&cut, &a), "{cut:?} within {a:?}");
+            prop_assert!(holds(&cut, &b), "{cut:?} within {b:?}");
+            prop_assert_eq!(cut.cut(&cut), cut.clone());
+            prop_assert!(a.cut(&Rights::none()) == Rights::none());
+        }
+    }
+}

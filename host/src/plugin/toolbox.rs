@@ -1,0 +1,192 @@
+//! The tools of a run: asked once, cleaned, checked, and frozen. Models see bare names, so two tools of one name are refused rather
+//! than one of them chosen.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::bindings::types;
+use crate::error::Refusal;
+use crate::json;
+use crate::limits::Limits;
+use crate::plugin::Plugin;
+use crate::plugin::rights::Rights;
+use crate::text::{self, Shape};
+
+/// One tool, as a run has it.
+pub struct Tool {
+    /// The name that models see.
+    pub name: String,
+    /// The name that its plugin gave it.
+    pub own_name: String,
+    /// As models are told of it.
+    pub def: types::ToolDef,
+    /// Who serves it.
+    pub plugin: Arc<Plugin>,
+    /// The toolset that it belongs to.
+    pub toolset: Option<String>,
+    /// What its plugin may do, before a caller's rights cut it.
+    pub rights: Arc<Rights>,
+    /// Whether a call whose end is unknown may be made again: approved by the operator, or built in.
+    pub repeatable: bool,
+    schema: jsonschema::Validator,
+}
+
+impl Tool {
+    /// Whether `arguments` are an object that fits the tool's schema.
+    ///
+    /// # Errors
+    /// `invalid-input` with the first few things that do not fit.
+    pub fn check(&self, arguments: &Value) -> Result<(), Refusal> {
+        if !arguments.is_object() {
+            return Err(Refusal::invalid(format!("The arguments of {} must be a JSON object.", self.name)));
+        }
+        let mut errors = self.schema.iter_errors(arguments).peekable();
+        if errors.peek().is_none() {
+            return Ok(());
+        }
+        let said: Vec<String> = errors
+            .take(3)
+            .map(|e| format!("{} (at {})", text::line(&e.to_string(), 200), text::line(&e.instance_path().to_string(), 80)))
+            .collect();
+        Err(Refusal::invalid(format!("The arguments of {} do not fit its schema: {}.", self.name, said.join("; "))))
+    }
+}
+
+/// A plugin whose tools can't be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ToolboxError {
+    /// Two tools of one name.
+    #[error("two tools are called {name}: one of {first}, one of {second}; rename one with --tool PREFIX=PATH")]
+    Clash {
+        /// The name.
+        name: String,
+        /// Whose.
+        first: String,
+        /// Whose else.
+        second: String,
+    },
+    /// A list over a limit, or a tool that is not well-formed.
+    #[error("the tools of {plugin} can't be used: {what}")]
+    Bad {
+        /// The plugin.
+        plugin: String,
+        /// What is wrong.
+        what: String,
+    },
+}
+
+/// The tools of a run. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Toolbox(Arc<BTreeMap<String, Arc<Tool>>>);
+
+impl Toolbox {
+    /// The tool of this name.
+    pub fn get(&self, name: &str) -> Option<Arc<Tool>> {
+        self.0.get(name).cloned()
+    }
+
+    /// All tools, by name.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Tool>> {
+        self.0.values()
+    }
+
+    /// A toolbox of these tools.
+    ///
+    /// # Errors
+    /// Two of one name.
+    pub fn new(tools: Vec<Tool>) -> Result<Self, ToolboxError> {
+        let mut by_name: BTreeMap<String, Arc<Tool>> = BTreeMap::new();
+        for tool in tools {
+            if let Some(other) = by_name.get(&tool.name) {
+                let (first, second) = (other.plugin.name.clone(), tool.plugin.name.clone());
+                return Err(ToolboxError::Clash { name: tool.name, first, second });
+            }
+            by_name.insert(tool.name.clone(), Arc::new(tool));
+        }
+        Ok(Self(Arc::new(by_name)))
+    }
+}
+
+/// What the tools of one plugin are made from.
+pub struct Listed {
+    /// The plugin.
+    pub plugin: Arc<Plugin>,
+    /// What its `list-tools` answered.
+    pub defs: Vec<types::ToolDef>,
+    /// Put before each name.
+    pub prefix: Option<String>,
+    /// What the plugin may do.
+    pub rights: Arc<Rights>,
+    /// Whether the operator approved of its calls being made again.
+    pub repeatable: bool,
+}
+
+/// The tools of one plugin, checked and cleaned.
+///
+/// # Errors
+/// Too many, an odd name, a schema over its limits or that is no JSON Schema.
+pub fn tools(listed: Listed, limits: &Limits) -> Result<Vec<Tool>, ToolboxError> {
+    let bad = |what: String| ToolboxError::Bad { plugin: listed.plugin.name.clone(), what };
+    if listed.defs.len() as u64 > limits.tool_list {
+        return Err(bad(format!("it lists {} tools, over limits.tool_list ({})", listed.defs.len(), limits.tool_list)));
+    }
+    let toolset = listed.plugin.manifest.as_ref().and_then(|m| m.toolset.clone());
+    let mut tools = Vec::new();
+    for def in listed.defs.clone() {
+        let own_name = def.name.clone();
+        let name = match &listed.prefix {
+            Some(prefix) => format!("{prefix}_{own_name}"),
+            None => own_name.clone(),
+        };
+        if !name_is_good(&name) {
+            let shown = text::line(&name, 80);
+            return Err(bad(format!("{shown:?} is no tool name (1 to 64 letters, digits, _ and -)")));
+        }
+        let schema = schema(&def.input_schema, limits).map_err(|what| bad(format!("the schema of {name}: {what}")))?;
+        tools.push(Tool {
+            def: clean(def, &name, limits),
+            name,
+            own_name,
+            plugin: listed.plugin.clone(),
+            toolset: toolset.clone(),
+            rights: listed.rights.clone(),
+            repeatable: listed.repeatable,
+            schema,
+        });
+    }
+    Ok(tools)
+}
+
+fn name_is_good(name: &str) -> bool {
+    let letters = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+    letters && (1..=64).contains(&name.len())
+}
+
+fn clean(mut def: types::ToolDef, name: &str, limits: &Limits) -> types::ToolDef {
+    let most = usize::try_from(limits.tool_description).unwrap_or(usize::MAX);
+    name.clone_into(&mut def.name);
+    def.description = text::cut(&text::clean(&def.description, Shape::Block), most).into_owned();
+    def.title = def.title.map(|title| text::line(&title, 80));
+    def
+}
+
+fn schema(text: &str, limits: &Limits) -> Result<jsonschema::Validator, String> {
+    if text.len() as u64 > limits.json_schema {
+        return Err(format!("{} bytes, over limits.json.schema ({})", text.len(), limits.json_schema));
+    }
+    let depth = limits.json_schema_depth;
+    let value = json::parse(text, depth).map_err(|e| match e {
+        json::JsonError::TooDeep(_) => format!("it nests deeper than {depth} (limits.json.schema_depth)"),
+        json::JsonError::Malformed(what) => what,
+    })?;
+    if !value.is_object() {
+        return Err("it is no JSON object".to_owned());
+    }
+    // No reference leaves the schema, and patterns run in linear time.
+    jsonschema::options()
+        .with_pattern_options(jsonschema::PatternOptions::regex())
+        .build(&value)
+        .map_err(|e| text::line(&e.to_string(), 200))
+}

@@ -1,0 +1,113 @@
+//! One tool, once, in a fresh sandbox: a run whose root is the person at the terminal.
+
+use std::sync::Arc;
+
+use crate::bindings::types;
+use crate::error::Refusal;
+use crate::ids::{RunId, Scope, StreamId};
+use crate::instance::Runner;
+use crate::interfaces::call_tool;
+use crate::ledger::{Caps, Ledger};
+use crate::llm::Catalogue;
+use crate::plugin::rights::Rights;
+use crate::plugin::toolbox::{Listed, Toolbox, tools};
+use crate::run::prepare::Grants;
+use crate::run::{Host, HostError, outside};
+use crate::session::RunContext;
+use crate::session::guest::Guest;
+use crate::session::tape::Recorded;
+use crate::text;
+use tokio_util::sync::CancellationToken;
+
+/// What a tool answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToolAnswer {
+    /// Its texts, and a line for each block that is none.
+    pub content: Vec<String>,
+    /// Its structured content, JSON text.
+    pub structured: Option<String>,
+    /// Why it failed: kind and words.
+    pub error: Option<(String, String)>,
+    /// Refused rights, each in the words that name the flag.
+    pub denials: Vec<String>,
+}
+
+impl Host {
+    /// Calls one tool of a plugin. Nothing of it is kept: it is no run.
+    ///
+    /// # Errors
+    /// Nothing ran: the plugin, the tool or a grant is not usable.
+    pub async fn call(
+        &self,
+        plugin: &str,
+        tool: &str,
+        arguments: &str,
+        allow: &[String],
+    ) -> Result<ToolAnswer, HostError> {
+        let plugin = self.load(plugin).await?;
+        if !plugin.is_toolset() {
+            return Err(HostError::NotATool { plugin: plugin.name.clone() });
+        }
+        let grants = Grants::read(self.config(), allow, &[])?;
+        let rights = Arc::new(grants.tool(&plugin)?);
+        let defs = self.ask_tools(&plugin).await?;
+        let listed = Listed { plugin: plugin.clone(), defs, prefix: None, rights: rights.clone(), repeatable: false };
+        let toolbox = Toolbox::new(tools(listed, &self.config().limits)?)?;
+        if toolbox.get(tool).is_none() {
+            let has: Vec<&str> = toolbox.iter().map(|t| t.name.as_str()).collect();
+            let (plugin, has) = (plugin.name.clone(), has.join(", "));
+            return Err(HostError::NoSuchTool { plugin, tool: text::line(tool, 64), has });
+        }
+        let guest = self.person(toolbox, (*rights).clone());
+        let call = types::ToolCall { id: String::new(), name: tool.to_owned(), arguments: arguments.to_owned() };
+        let result = call_tool(&guest, call).await?;
+        guest.session.over.cancel();
+        Ok(answer(result, &guest))
+    }
+
+    /// The person at the terminal, as a guest that holds these tools.
+    fn person(&self, toolbox: Toolbox, rights: Rights) -> Arc<Guest> {
+        let held = toolbox.iter().map(|tool| tool.name.clone()).collect();
+        let mut seed = [0; 32];
+        // Without randomness from the system the numbers that the tool sees are fixed; nothing else hangs on them.
+        let _ = getrandom::fill(&mut seed);
+        let run = Arc::new(RunContext {
+            id: RunId::random(),
+            journal: None,
+            events: crate::event::Events::default(),
+            ledger: Ledger::new(Caps::default()),
+            limits: self.config().limits.clone(),
+            models: Catalogue::empty(),
+            egress: self.egress.clone(),
+            toolbox,
+            runner: Arc::new(Runner(self.instances.clone())),
+            closing_call: false,
+            tool_delay_ms: 0,
+            seed,
+            suspend: CancellationToken::new(),
+        });
+        let now = crate::event::now_ms();
+        let session = outside::session(run, rights.clone(), "call".to_owned(), None, Caps::default(), now);
+        let stream = StreamId { session: session.id.clone(), attempt: 1, scope: Scope::ROOT };
+        Guest::new(session, stream, "call".to_owned(), rights, held, Recorded::default())
+    }
+}
+
+fn answer(result: types::ToolResult, guest: &Guest) -> ToolAnswer {
+    let shown = |content: types::Content| match content {
+        types::Content::Text(text) | types::Content::Other(text) => text,
+        types::Content::Media(media) => {
+            format!("[{} of {} bytes]", text::line(&media.media_type, 80), media.data.len())
+        }
+    };
+    let denials = guest.session.denials.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+    ToolAnswer {
+        content: result.output.content.into_iter().map(shown).collect(),
+        structured: result.output.structured_content,
+        error: result.error.map(|e| {
+            let refusal = Refusal::from(e);
+            (refusal.kind.to_string(), refusal.message)
+        }),
+        denials,
+    }
+}

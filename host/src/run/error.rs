@@ -1,0 +1,137 @@
+//! Why nothing ran, in words that a person can act on.
+
+use crate::engine::EngineError;
+use crate::engine::precheck::LoadError;
+use crate::llm::ModelError;
+use crate::plugin::grant::GrantError;
+use crate::plugin::toolbox::ToolboxError;
+use crate::session::end::End;
+use crate::store::StoreError;
+
+/// Why nothing ran, or a question has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// The engine can't start.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// A plugin can't be found, read or compiled.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// A grant is malformed or forbidden.
+    #[error(transparent)]
+    Grant(#[from] GrantError),
+    /// No model can be used.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The store can't be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Tools can't be used.
+    #[error(transparent)]
+    Toolbox(#[from] ToolboxError),
+    /// A plugin was asked to run that is none of the contract's strategies.
+    #[error("{plugin} is no strategy: it exports {}; {}", if *tool { "tools" } else { "nothing of hermes:plugin" },
+        if *tool { "call one of its tools with `hermes-host call`, or give it to a strategy with --tool" } else { "it was built for another world" })]
+    NotAStrategy {
+        /// Its name.
+        plugin: String,
+        /// Whether it exports tools.
+        tool: bool,
+    },
+    /// A plugin was given as a tool that exports none.
+    #[error("{plugin} brings no tools: it does not export hermes:plugin/toolset")]
+    NotATool {
+        /// Its name.
+        plugin: String,
+    },
+    /// A tool's prefix is no name.
+    #[error("--tool {prefix}=…: a prefix is letters, digits, _ and -")]
+    ToolPrefix {
+        /// What was given.
+        prefix: String,
+    },
+    /// A plugin's imports are not what this host offers.
+    #[error("{plugin} can't be linked: {reason}")]
+    Link {
+        /// Its name.
+        plugin: String,
+        /// The engine's words.
+        reason: String,
+    },
+    /// A plugin did not say what it is.
+    #[error("{plugin} was asked for {what} and did not answer: {reason}")]
+    Asked {
+        /// Its name.
+        plugin: String,
+        /// What it was asked for.
+        what: &'static str,
+        /// Why there is no answer.
+        reason: String,
+    },
+    /// A budget in money, and a model whose price is unknown.
+    #[error("the budget has a limit in money, but the price of {model} is not known; set it, 0 included: models.\"{model}\".price in the configuration")]
+    NoPrice {
+        /// The model.
+        model: String,
+    },
+    /// The inputs are no JSON object.
+    #[error("the inputs are not usable: {0}")]
+    Inputs(String),
+    /// A tool was called that the plugin does not have.
+    #[error("{plugin} has no tool {tool}; it has {has}")]
+    NoSuchTool {
+        /// The plugin.
+        plugin: String,
+        /// What was asked for.
+        tool: String,
+        /// What there is.
+        has: String,
+    },
+    /// The run can't go on: what it was made of is not what the record says.
+    #[error("run {run} can't go on: {reason}")]
+    CantResume {
+        /// The run.
+        run: String,
+        /// Why.
+        reason: String,
+    },
+    /// The blackboard refused.
+    #[error("the blackboard: {0}")]
+    Blackboard(String),
+    /// The host failed in a run.
+    #[error("the run failed: {0}")]
+    Run(String),
+}
+
+impl From<End> for HostError {
+    fn from(end: End) -> Self {
+        Self::Run(end.to_string())
+    }
+}
+
+impl HostError {
+    /// The process's exit code: 4 where a grant or approval is missing, 1 where a run failed, else 2.
+    pub fn code(&self) -> u8 {
+        match self {
+            Self::Run(_) => 1,
+            _ => 2,
+        }
+    }
+
+    /// The contract's kind of error, for `--output json`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Engine(_) => "engine",
+            Self::Load(_) | Self::Link { .. } | Self::NotAStrategy { .. } | Self::NotATool { .. } => "load",
+            Self::Asked { .. } => "load",
+            Self::Grant(_) => "grant",
+            Self::Model(_) | Self::NoPrice { .. } => "model",
+            Self::Store(_) => "storage",
+            Self::Toolbox(_) | Self::ToolPrefix { .. } => "tools",
+            Self::Inputs(_) | Self::NoSuchTool { .. } => "invalid-input",
+            Self::CantResume { .. } => "resume",
+            Self::Blackboard(_) => "blackboard",
+            Self::Run(_) => "host-bug",
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! What a plugin is and wants, from its bytes alone. Nothing of it runs, unless it is asked for its tools, in a sandbox without grants.
+
+use crate::engine::precheck;
+use crate::ids::Digest;
+use crate::instance::{describe, list_tools};
+use crate::plugin::load::{Found, load};
+use crate::plugin::rights::Rights;
+use crate::plugin::{exports_agent, exports_toolset};
+use crate::run::prepare::Grants;
+use crate::run::{Host, HostError, outside};
+use crate::text::{self, Shape};
+
+/// Whether to ask the plugin itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ask {
+    /// Ask it for its tools and its description, in a sandbox without grants.
+    Yes,
+    /// Run nothing.
+    No,
+}
+
+/// One thing that a plugin wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Want {
+    /// The grant or its kind.
+    pub grant: String,
+    /// Why, in the plugin's words, cleaned.
+    pub reason: String,
+    /// Whether what is allowed now covers it.
+    pub granted: bool,
+    /// The flag that would allow it.
+    pub flag: String,
+}
+
+/// A tool that a plugin says it has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToolInfo {
+    /// Its name, cleaned.
+    pub name: String,
+    /// What it does, cleaned.
+    pub description: String,
+}
+
+/// What a plugin is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Inspection {
+    /// The manifest's name, else the file's.
+    pub name: String,
+    /// The manifest's version.
+    pub version: String,
+    /// The manifest's description.
+    pub description: String,
+    /// Its bytes.
+    pub digest: Digest,
+    /// How many bytes.
+    pub size: u64,
+    /// `strategy`, `tool`.
+    pub kinds: Vec<String>,
+    /// Its exports.
+    pub exports: Vec<String>,
+    /// Its imports.
+    pub imports: Vec<String>,
+    /// What it wants.
+    pub wants: Vec<Want>,
+    /// Its tools, where it was asked.
+    pub tools: Option<Vec<ToolInfo>>,
+    /// The toolset it is, or those it would like.
+    pub toolsets: Vec<String>,
+    /// Where its manifest is.
+    pub manifest: String,
+    /// What made it, by its `producers` section.
+    pub producers: Vec<String>,
+}
+
+impl Host {
+    /// Looks at a plugin. With [`Ask::No`] nothing of it runs.
+    ///
+    /// # Errors
+    /// It can't be found or read, or is nothing that this host runs.
+    pub async fn inspect(&self, plugin: &str, ask: Ask, allow: &[String]) -> Result<Inspection, HostError> {
+        let found = self.shelf().find(plugin, &self.config().limits)?;
+        let outline = precheck::check(&found.bytes, &self.config().limits)?;
+        let grants = Grants::read(self.config(), allow, &[])?;
+        let mut kinds = Vec::new();
+        if exports_agent(&outline) {
+            kinds.push("strategy".to_owned());
+        }
+        if exports_toolset(&outline) {
+            kinds.push("tool".to_owned());
+        }
+        let manifest = found.manifest.as_ref();
+        let toolsets = manifest.map(|m| m.toolset.iter().chain(&m.toolsets).cloned().collect()).unwrap_or_default();
+        let wants = manifest.map(|m| wants(m, &grants, &found.name, exports_agent(&outline))).transpose()?;
+        let place = match manifest {
+            Some(m) if m.beside.is_some() => "a file beside the component",
+            Some(_) => "inside the component",
+            None => "none: it wants what it is granted",
+        };
+        let mut inspection = Inspection {
+            name: found.name.clone(),
+            version: manifest.map(|m| m.version.clone()).unwrap_or_default(),
+            description: manifest.map(|m| m.description.clone()).unwrap_or_default(),
+            digest: Digest::of(&found.bytes),
+            size: found.bytes.len() as u64,
+            kinds,
+            exports: cleaned(&outline.exports),
+            imports: cleaned(&outline.imports),
+            wants: wants.unwrap_or_default(),
+            tools: None,
+            toolsets,
+            manifest: place.to_owned(),
+            producers: cleaned(&outline.producers),
+        };
+        if ask == Ask::Yes {
+            self.ask_it(found, &mut inspection).await?;
+        }
+        Ok(inspection)
+    }
+
+    async fn ask_it(&self, found: Found, inspection: &mut Inspection) -> Result<(), HostError> {
+        let plugin = load(found, &self.compiler).await?;
+        let prepared = self.resolve(&plugin)?;
+        let asked = |what, stopped: &crate::instance::Stopped| HostError::Asked {
+            plugin: plugin.name.clone(),
+            what,
+            reason: outside::reason(stopped),
+        };
+        if plugin.is_toolset() {
+            let guest = outside::guest(self, &plugin);
+            let defs = list_tools(&self.instances, &guest, prepared.clone()).await.map_err(|s| asked("its tools", &s))?;
+            let most = usize::try_from(self.config().limits.tool_description).unwrap_or(usize::MAX);
+            let info = |def: crate::bindings::types::ToolDef| ToolInfo {
+                name: text::line(&def.name, 64),
+                description: text::cut(&text::clean(&def.description, Shape::Block), most).into_owned(),
+            };
+            inspection.tools = Some(defs.into_iter().map(info).collect());
+        }
+        if plugin.is_strategy() {
+            let guest = outside::guest(self, &plugin);
+            let said = describe(&self.instances, &guest, prepared).await.map_err(|s| asked("what it is", &s))?;
+            if inspection.description.is_empty() {
+                inspection.description = text::line(&said.description, 300);
+            }
+            if inspection.version.is_empty() {
+                inspection.version = text::line(&said.version, 40);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn wants(
+    manifest: &crate::plugin::manifest::Manifest,
+    grants: &Grants,
+    name: &str,
+    strategy: bool,
+) -> Result<Vec<Want>, HostError> {
+    let rights: Rights = grants.of(name, strategy, Some(manifest))?;
+    let want = |w: &crate::plugin::manifest::Want| Want {
+        grant: w.grant.to_string(),
+        reason: w.reason.clone(),
+        granted: rights.covers(&w.grant),
+        flag: w.grant.flag(),
+    };
+    Ok(manifest.wants.iter().map(want).collect())
+}
+
+fn cleaned(names: &[String]) -> Vec<String> {
+    names.iter().map(|name| text::line(name, 200)).collect()
+}

@@ -1,0 +1,91 @@
+//! The library's face: open a [`Host`], start runs, watch them by their events, and look at what earlier ones did.
+
+mod call;
+mod drive;
+pub mod error;
+mod handle;
+mod inspect;
+mod outside;
+mod prepare;
+mod resume;
+mod root;
+pub mod spec;
+mod start;
+pub mod view;
+
+use std::sync::{Arc, OnceLock};
+
+pub use call::ToolAnswer;
+pub use error::HostError;
+pub use handle::RunHandle;
+pub use inspect::{Ask, Inspection, ToolInfo, Want};
+pub use view::{ChangeView, EntryView, NoteView, OpView, RunRow, RunView, SessionView, SpaceView};
+pub use spec::{AgentSummary, Budget, RunOutcome, RunSpec};
+
+use crate::config::{Config, Durability};
+use crate::egress::Egress;
+use crate::engine::Engine;
+use crate::engine::cache::Cache;
+use crate::engine::compile::Compiler;
+use crate::instance::Instances;
+use crate::store::{Access, Store, StoreOptions};
+
+/// Runs plugins under one configuration.
+pub struct Host {
+    config: Config,
+    compiler: Compiler,
+    instances: Instances,
+    egress: Arc<Egress>,
+    store: OnceLock<Store>,
+}
+
+impl Host {
+    /// A host under `config`. The database is opened when something needs it.
+    ///
+    /// # Errors
+    /// The engine can't start on this machine.
+    pub fn open(config: Config) -> Result<Self, HostError> {
+        let engine = Engine::new(&config.limits)?;
+        let cache = config.compile_cache.then(|| Cache::open(&config.state_dir.join("cache"), config.limits.compile_cache));
+        let compiler = Compiler::new(engine.clone(), cache, &config.limits);
+        let instances = Instances::new(engine, &config.limits).map_err(|e| HostError::Run(format!("{e:#}")))?;
+        let egress = Arc::new(Egress::new(&config.limits));
+        Ok(Self { config, compiler, instances, egress, store: OnceLock::new() })
+    }
+
+    /// The configuration in force.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The database, opened for writing.
+    ///
+    /// # Errors
+    /// It can't be made or opened: the path, and why.
+    pub fn store(&self) -> Result<Store, HostError> {
+        if let Some(store) = self.store.get() {
+            return Ok(store.clone());
+        }
+        let store = Store::open(&self.config.state_dir, self.store_options(Access::Write))?;
+        Ok(self.store.get_or_init(|| store).clone())
+    }
+
+    /// The database for reading, which a home that can't be written allows too.
+    ///
+    /// # Errors
+    /// There is none, or it can't be read.
+    pub fn store_to_read(&self) -> Result<Store, HostError> {
+        match self.store.get() {
+            Some(store) => Ok(store.clone()),
+            None => Ok(Store::open(&self.config.state_dir, self.store_options(Access::Read))?),
+        }
+    }
+
+    fn store_options(&self, access: Access) -> StoreOptions {
+        let durability = match self.config.durability {
+            Durability::Power => crate::store::Durability::Power,
+            Durability::Process => crate::store::Durability::Process,
+        };
+        StoreOptions { durability, ..StoreOptions::new(&self.config.limits, access) }
+    }
+}

@@ -1,0 +1,285 @@
+//! From a command to a run that is ready to begin: plugins loaded, rights decided, tools asked and frozen, model and budget chosen. Nothing is
+//! written until all of it is known to work.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::bindings::types;
+use crate::config::Config;
+use crate::error::Dimension;
+use crate::instance::{Prepared, list_tools};
+use crate::ledger::Caps;
+use crate::limits::Limits;
+use crate::llm::{Catalogue, Model};
+use crate::plugin::grant::{Allowed, GrantContext, Kind};
+use crate::plugin::load::{Shelf, load};
+use crate::plugin::manifest::Manifest;
+use crate::plugin::rights::Rights;
+use crate::plugin::toolbox::{Listed, Tool, Toolbox, tools};
+use crate::plugin::{Origin, Plugin};
+use crate::run::error::HostError;
+use crate::run::outside;
+use crate::run::spec::{Budget, RunSpec};
+use crate::run::Host;
+use crate::text;
+
+/// Everything of a run, before anything of it is written.
+pub(super) struct Ready {
+    pub(super) strategy: Arc<Plugin>,
+    pub(super) prepared: Prepared,
+    pub(super) rights: Rights,
+    pub(super) toolbox: Toolbox,
+    pub(super) plugins: Vec<ToolPlugin>,
+    pub(super) held: Vec<String>,
+    pub(super) models: Catalogue,
+    pub(super) model: Option<Model>,
+    pub(super) caps: Caps,
+    pub(super) tree: Caps,
+    pub(super) task: types::Task,
+    pub(super) notices: Vec<String>,
+    pub(super) limits: Limits,
+    pub(super) closing_call: bool,
+    pub(super) tool_delay_ms: u64,
+}
+
+impl Ready {
+    /// The toolsets of the run, by name.
+    pub(super) fn toolsets(&self) -> Vec<String> {
+        let names = self.toolbox.iter().filter_map(|tool| tool.toolset.clone());
+        names.collect::<BTreeSet<_>>().into_iter().collect()
+    }
+}
+
+/// A plugin that brings tools to a run.
+pub(super) struct ToolPlugin {
+    pub(super) plugin: Arc<Plugin>,
+    pub(super) prefix: Option<String>,
+    pub(super) rights: Arc<Rights>,
+    pub(super) repeatable: bool,
+    pub(super) defs: Vec<types::ToolDef>,
+}
+
+/// What the operator allowed, for whichever plugin.
+pub(super) struct Grants {
+    allowed: Vec<Allowed>,
+    denied: Vec<Kind>,
+}
+
+impl Grants {
+    pub(super) fn read(config: &Config, allow: &[String], deny: &[String]) -> Result<Self, HostError> {
+        let context = GrantContext::new(&config.state_dir)?;
+        let allowed = config.allow.iter().chain(allow).map(|text| Allowed::parse(text, &context));
+        let allowed = allowed.collect::<Result<Vec<_>, _>>()?;
+        let denied = config.deny.iter().chain(deny).map(|text| text.parse::<Kind>());
+        let denied = denied.collect::<Result<Vec<_>, _>>()?;
+        Ok(Self { allowed, denied })
+    }
+
+    /// What a root strategy may do.
+    pub(super) fn root(&self, plugin: &Plugin) -> Result<Rights, HostError> {
+        self.of(&plugin.name, true, plugin.manifest.as_ref())
+    }
+
+    /// What a tool plugin may do, before a caller's rights cut it.
+    pub(super) fn tool(&self, plugin: &Plugin) -> Result<Rights, HostError> {
+        self.of(&plugin.name, false, plugin.manifest.as_ref())
+    }
+
+    /// What a plugin of this name and manifest may do, as a root strategy or as a tool.
+    pub(super) fn of(&self, name: &str, strategy: bool, manifest: Option<&Manifest>) -> Result<Rights, HostError> {
+        Ok(if strategy {
+            Rights::root(name, &self.allowed, &self.denied, manifest)?
+        } else {
+            Rights::tool(name, &self.allowed, manifest)?
+        })
+    }
+}
+
+impl Host {
+    /// Finds and loads everything that a run needs.
+    pub(super) async fn prepare(&self, spec: &RunSpec) -> Result<Ready, HostError> {
+        let strategy = self.load(&spec.plugin).await?;
+        if !strategy.is_strategy() {
+            return Err(HostError::NotAStrategy { plugin: strategy.name.clone(), tool: strategy.is_toolset() });
+        }
+        let prepared = self.resolve(&strategy)?;
+        let grants = Grants::read(&self.config, &spec.allow, &spec.deny)?;
+        let rights = grants.root(&strategy)?;
+        let plugins = self.tool_plugins(&grants, &rights, &spec.tools).await?;
+        let (toolbox, held) = self.toolbox(&plugins)?;
+        let (models, model) = self.model(&strategy, &rights, spec).await?;
+        let (caps, tree) = self.caps(&spec.budget, model.as_ref())?;
+        let task = task(spec)?;
+        let notices = self.compiler.notices();
+        Ok(Ready {
+            strategy,
+            prepared,
+            rights,
+            toolbox,
+            plugins,
+            held,
+            models,
+            model,
+            caps,
+            tree,
+            task,
+            notices,
+            limits: self.config.limits.clone(),
+            closing_call: self.config.closing_call,
+            tool_delay_ms: u64::try_from(self.config.tool_delay.as_millis()).unwrap_or(u64::MAX),
+        })
+    }
+
+    /// Finds, checks and compiles a plugin.
+    pub(super) async fn load(&self, plugin: &str) -> Result<Arc<Plugin>, HostError> {
+        let found = self.shelf().find(plugin, &self.config.limits)?;
+        Ok(Arc::new(load(found, &self.compiler).await?))
+    }
+
+    pub(super) fn shelf(&self) -> Shelf {
+        Shelf { home: self.config.home.join("plugins") }
+    }
+
+    /// Resolves a plugin's imports.
+    pub(super) fn resolve(&self, plugin: &Plugin) -> Result<Prepared, HostError> {
+        self.instances.prepare(plugin).map_err(|e| HostError::Link {
+            plugin: plugin.name.clone(),
+            reason: text::line(&format!("{e:#}"), 600),
+        })
+    }
+
+    /// The plugins that bring tools: those named, and of those built in the ones whose needs were granted.
+    async fn tool_plugins(
+        &self,
+        grants: &Grants,
+        caller: &Rights,
+        named: &[String],
+    ) -> Result<Vec<ToolPlugin>, HostError> {
+        let mut plugins = Vec::new();
+        let mut taken = BTreeSet::new();
+        for text in self.config.tools.iter().chain(named) {
+            let (prefix, path) = split_prefix(text)?;
+            let plugin = self.load(path).await?;
+            if !plugin.is_toolset() {
+                return Err(HostError::NotATool { plugin: plugin.name.clone() });
+            }
+            taken.insert(plugin.name.clone());
+            plugins.push(self.ask(plugin, prefix, grants).await?);
+        }
+        for name in self.shelf().standard() {
+            let found = self.shelf().find(name, &self.config.limits)?;
+            let needed = found.manifest.as_ref().and_then(|m| m.toolset.as_deref());
+            if needed.is_some_and(|toolset| caller.brings(toolset)) && !taken.contains(name) {
+                plugins.push(self.ask(self.load(name).await?, None, grants).await?);
+            }
+        }
+        Ok(plugins)
+    }
+
+    /// Asks a plugin for its tools, once, in a sandbox without grants.
+    async fn ask(
+        &self,
+        plugin: Arc<Plugin>,
+        prefix: Option<String>,
+        grants: &Grants,
+    ) -> Result<ToolPlugin, HostError> {
+        let rights = Arc::new(grants.tool(&plugin)?);
+        let defs = self.ask_tools(&plugin).await?;
+        let repeatable = plugin.origin == Origin::Standard;
+        Ok(ToolPlugin { plugin, prefix, rights, repeatable, defs })
+    }
+
+    /// What a plugin's `list-tools` answers.
+    pub(super) async fn ask_tools(&self, plugin: &Plugin) -> Result<Vec<types::ToolDef>, HostError> {
+        let prepared = self.resolve(plugin)?;
+        let guest = outside::guest(self, plugin);
+        list_tools(&self.instances, &guest, prepared).await.map_err(|stopped| HostError::Asked {
+            plugin: plugin.name.clone(),
+            what: "its tools",
+            reason: outside::reason(&stopped),
+        })
+    }
+
+    /// The frozen tools of a run, and the names that its root holds.
+    pub(super) fn toolbox(&self, plugins: &[ToolPlugin]) -> Result<(Toolbox, Vec<String>), HostError> {
+        let mut all: Vec<Tool> = Vec::new();
+        for p in plugins {
+            let listed = Listed {
+                plugin: p.plugin.clone(),
+                defs: p.defs.clone(),
+                prefix: p.prefix.clone(),
+                rights: p.rights.clone(),
+                repeatable: p.repeatable,
+            };
+            all.extend(tools(listed, &self.config.limits)?);
+        }
+        let toolbox = Toolbox::new(all)?;
+        let held = toolbox.iter().map(|tool| tool.name.clone()).collect();
+        Ok((toolbox, held))
+    }
+
+    /// The models, and the root's default. A strategy that never asks a model needs none.
+    async fn model(
+        &self,
+        strategy: &Plugin,
+        rights: &Rights,
+        spec: &RunSpec,
+    ) -> Result<(Catalogue, Option<Model>), HostError> {
+        let wanted = spec.model.as_deref().or(self.config.model.as_deref());
+        let asks = strategy.outline.imports.iter().any(|import| import.starts_with("hermes:plugin/llm"));
+        if !asks || rights.may_llm(&strategy.name, None).is_err() {
+            return Ok((Catalogue::empty(), None));
+        }
+        let catalogue = Catalogue::open(&self.config.models, &self.config.limits, spec.script.as_deref(), wanted).await?;
+        let model = catalogue.choose(wanted).await?;
+        Ok((catalogue, Some(model)))
+    }
+
+    /// The root's limits and the run's.
+    fn caps(&self, budget: &Budget, model: Option<&Model>) -> Result<(Caps, Caps), HostError> {
+        let limits = &self.config.limits;
+        let mut caps = Caps::default();
+        caps.set(Dimension::Iterations, limits.iterations_root);
+        caps.set(Dimension::WallClockMs, limits.run_wall);
+        caps.set(Dimension::JournalBytes, limits.journal_bytes);
+        let mut tree = Caps::default();
+        for given in [&self.config.budget, budget] {
+            given.root.iter().for_each(|(d, cap)| caps.set(*d, *cap));
+            given.tree.iter().for_each(|(d, cap)| tree.set(*d, *cap));
+        }
+        let money = caps.get(Dimension::CostMicroUsd).or(tree.get(Dimension::CostMicroUsd));
+        if let (Some(_), Some(model)) = (money, model)
+            && model.price.is_none()
+        {
+            return Err(HostError::NoPrice { model: model.name.clone() });
+        }
+        Ok((caps, tree))
+    }
+}
+
+fn task(spec: &RunSpec) -> Result<types::Task, HostError> {
+    if let Some(inputs) = &spec.inputs {
+        let value = crate::json::parse(inputs, 64).map_err(|e| HostError::Inputs(e.to_string()))?;
+        if !value.is_object() {
+            return Err(HostError::Inputs("it is no JSON object".to_owned()));
+        }
+    }
+    Ok(types::Task {
+        prompt: spec.task.clone(),
+        inputs: spec.inputs.clone(),
+        attempt: 1,
+        previous: None,
+        lessons: Vec::new(),
+    })
+}
+
+/// `[PREFIX=]PATH`.
+fn split_prefix(text: &str) -> Result<(Option<String>, &str), HostError> {
+    let is_prefix = |p: &str| !p.is_empty() && p.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+    match text.split_once('=') {
+        Some((prefix, path)) if is_prefix(prefix) => Ok((Some(prefix.to_owned()), path)),
+        Some((prefix, _)) if !prefix.contains('/') => Err(HostError::ToolPrefix { prefix: text::line(prefix, 64) }),
+        _ => Ok((None, text)),
+    }
+}
+

@@ -1,0 +1,85 @@
+//! What to run, and how it ended: the library's words for a command line's run.
+
+use std::path::PathBuf;
+
+use crate::amounts::Amounts;
+use crate::ids::{RunId, SessionId};
+
+pub use crate::config::Budget;
+
+/// What to run.
+#[derive(Debug, Clone, Default)]
+pub struct RunSpec {
+    /// The strategy: a path (it has a slash or ends in `.wasm`) or a name.
+    pub plugin: String,
+    /// The task's prompt.
+    pub task: String,
+    /// A JSON object of named inputs.
+    pub inputs: Option<String>,
+    /// `[PLUGIN=]GRANT`, in the order given; those of the configuration come first.
+    pub allow: Vec<String>,
+    /// Defaults taken away: `llm`, `blackboard`, `delegation`, `lessons`.
+    pub deny: Vec<String>,
+    /// `[PREFIX=]PATH` of further tools.
+    pub tools: Vec<String>,
+    /// `provider/name` or an alias; none: the configured default.
+    pub model: Option<String>,
+    /// The script of the scripted provider.
+    pub script: Option<PathBuf>,
+    /// Limits of the run.
+    pub budget: Budget,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunOutcome {
+    /// The run.
+    pub run: RunId,
+    /// The root's exit reason by name; `suspended` when it can be resumed.
+    pub exit: String,
+    /// The process's exit code, by the rules of the command line.
+    pub code: u8,
+    /// The root's own judgement: achieved, partly-achieved, not-achieved (also when there is no report).
+    pub outcome: String,
+    /// The root's report, else its last checkpoint's summary.
+    pub answer: Option<String>,
+    /// The report's structured result, JSON text.
+    pub result: Option<String>,
+    /// Blackboard entries worth keeping.
+    pub artifacts: Vec<String>,
+    /// What it could not find.
+    pub open_questions: Vec<String>,
+    /// What went wrong: kind and words.
+    pub error: Option<(String, String)>,
+    /// What the tree spent.
+    pub spent: Amounts,
+    /// Closing calls.
+    pub closing: u64,
+    /// Iterations given back.
+    pub refunded: u64,
+    /// Calls sent again after a crash.
+    pub resent: u64,
+    /// Every agent of the run, the root first.
+    pub agents: Vec<AgentSummary>,
+    /// Refused rights, each in the words that name the flag.
+    pub denials: Vec<String>,
+}
+
+/// One agent in an outcome.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AgentSummary {
+    /// Its session.
+    pub id: SessionId,
+    /// Who delegated to it.
+    pub parent: Option<SessionId>,
+    /// What it is for.
+    pub role: String,
+    /// How its life stands.
+    pub status: String,
+    /// Its own judgement.
+    pub outcome: Option<String>,
+    /// Why it ended.
+    pub exit: Option<String>,
+    /// What it spent.
+    pub spent: Amounts,
+}

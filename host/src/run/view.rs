@@ -1,0 +1,451 @@
+//! Looking at earlier runs and at the blackboard: rows of the store as people and machines read them.
+
+use std::time::Duration;
+
+use crate::amounts::Amounts;
+use crate::bindings::types;
+use crate::error::Refusal;
+use crate::event::now_ms;
+use crate::ids::{RunId, SessionId};
+use crate::run::{AgentSummary, Host, HostError};
+use crate::session::codec;
+use crate::session::op::OpBody;
+use crate::store::{
+    Effect, EffectResult, Note, NoteKind, OpKind, OperationRow, OutcomeStatus, RunRow as StoredRun, SessionRow, SpaceId, SpaceRow, Status, Store,
+};
+
+/// Notes of one session that a view holds.
+const NOTES: usize = 1000;
+
+/// A run in a list.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunRow {
+    /// The run.
+    pub run: RunId,
+    /// How it stands.
+    pub status: String,
+    /// The root's own judgement.
+    pub outcome: Option<String>,
+    /// Why it ended.
+    pub exit: Option<String>,
+    /// What it spent.
+    pub spent: Amounts,
+    /// Its task.
+    pub task: String,
+    /// The root's strategy.
+    pub strategy: String,
+    /// When it began, in milliseconds since 1970.
+    pub at_ms: u64,
+}
+
+/// One operation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OpView {
+    /// Its number: `7`, or `7.2` inside a tool call.
+    pub op: String,
+    /// completion, tool-call, child, write.
+    pub kind: String,
+    /// The model, the tool or the space.
+    pub name: String,
+    /// done, failed, cancelled, interrupted, open.
+    pub status: String,
+    /// What it cost.
+    pub charged: Amounts,
+    /// How long it took.
+    pub ms: Option<u64>,
+    /// Why it failed.
+    pub error: Option<String>,
+}
+
+/// Something recorded for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NoteView {
+    /// Milliseconds since 1970.
+    pub at_ms: u64,
+    /// log, progress, emit, checkpoint, audit, host.
+    pub kind: String,
+    /// Its text.
+    pub text: String,
+}
+
+/// One agent of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SessionView {
+    /// Who, and how it ended.
+    pub agent: AgentSummary,
+    /// 0 for the root.
+    pub depth: usize,
+    /// Its strategy.
+    pub strategy: String,
+    /// Its model.
+    pub model: Option<String>,
+    /// Its task.
+    pub task: String,
+    /// What went wrong.
+    pub error: Option<String>,
+    /// What it had done, in order of start.
+    pub operations: Vec<OpView>,
+    /// What was recorded for people.
+    pub notes: Vec<NoteView>,
+}
+
+/// A run, whole.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunView {
+    /// The run.
+    pub run: RunId,
+    /// How it stands.
+    pub status: String,
+    /// The root's own judgement.
+    pub outcome: Option<String>,
+    /// Why it ended.
+    pub exit: Option<String>,
+    /// What it spent.
+    pub spent: Amounts,
+    /// Iterations given back.
+    pub refunded: u64,
+    /// Its agents, parents before children.
+    pub sessions: Vec<SessionView>,
+}
+
+/// An entry of the blackboard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EntryView {
+    /// Its media type.
+    pub media_type: String,
+    /// Its value.
+    pub data: Vec<u8>,
+    /// Its version.
+    pub version: u64,
+    /// Who wrote it.
+    pub author: String,
+    /// When, in milliseconds since 1970.
+    pub at_ms: u64,
+}
+
+/// The latest write of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangeView {
+    /// The key.
+    pub key: String,
+    /// Its version.
+    pub version: u64,
+    /// Who wrote it.
+    pub author: String,
+    /// Whether it is gone.
+    pub deleted: bool,
+}
+
+/// A space of the blackboard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpaceView {
+    /// `NAME`, or `RUN/NAME`.
+    pub name: String,
+    /// How many keys it has.
+    pub keys: u64,
+    /// How many bytes.
+    pub bytes: u64,
+}
+
+impl Host {
+    /// The newest runs, newest first.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    pub async fn runs(&self, limit: u32) -> Result<Vec<RunRow>, HostError> {
+        let Some(store) = self.store_if_any()? else { return Ok(Vec::new()) };
+        Ok(store.runs(limit)?.into_iter().map(run_row).collect())
+    }
+
+    /// Everything of one run, named by its id or the beginning of it.
+    ///
+    /// # Errors
+    /// There is no such run, several are meant, or the store can't be read.
+    pub async fn show(&self, run: &str) -> Result<RunView, HostError> {
+        let store = self.store_to_read()?;
+        let row = store.run(&store.find_run(run)?)?;
+        let mut sessions = Vec::new();
+        for session in store.sessions(&row.id)? {
+            sessions.push(session_view(&store, session)?);
+        }
+        let refunded = row.refunded;
+        let RunRow { run, status, outcome, exit, spent, .. } = run_row(row);
+        Ok(RunView { run, status, outcome, exit, spent, refunded, sessions })
+    }
+
+    /// The blackboard.
+    pub fn blackboard(&self) -> Blackboard<'_> {
+        Blackboard(self)
+    }
+
+    /// The store, or none where nothing was ever kept.
+    fn store_if_any(&self) -> Result<Option<Store>, HostError> {
+        if !self.config().state_dir.join("hermes.db").exists() {
+            return Ok(None);
+        }
+        self.store_to_read().map(Some)
+    }
+}
+
+/// The blackboard, for people.
+pub struct Blackboard<'a>(&'a Host);
+
+impl Blackboard<'_> {
+    /// Every space.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    pub async fn spaces(&self) -> Result<Vec<SpaceView>, HostError> {
+        let Some(store) = self.0.store_if_any()? else { return Ok(Vec::new()) };
+        let mut all: Vec<SpaceView> = store.spaces(None)?.into_iter().map(|s| space_view(None, s)).collect();
+        for run in store.runs(u32::MAX)? {
+            all.extend(store.spaces(Some(&run.id))?.into_iter().map(|s| space_view(Some(&run.id), s)));
+        }
+        Ok(all)
+    }
+
+    /// The keys of a space that start with `prefix`.
+    ///
+    /// # Errors
+    /// The store can't be read, or no run is meant.
+    pub async fn keys(&self, space: &str, prefix: &str) -> Result<Vec<String>, HostError> {
+        let Some((store, space)) = self.open(space)? else { return Ok(Vec::new()) };
+        let mut all: Vec<String> = Vec::new();
+        loop {
+            let page = store.keys(&space, prefix, all.last().map(String::as_str), PAGE)?;
+            if page.is_empty() {
+                return Ok(all);
+            }
+            all.extend(page);
+        }
+    }
+
+    /// An entry.
+    ///
+    /// # Errors
+    /// The store can't be read, or no run is meant.
+    pub async fn get(&self, space: &str, key: &str) -> Result<Option<EntryView>, HostError> {
+        let Some((store, space)) = self.open(space)? else { return Ok(None) };
+        Ok(store.get(&space, key)?.map(|e| EntryView {
+            media_type: e.media_type,
+            data: e.data,
+            version: e.version,
+            author: e.author,
+            at_ms: e.at_ms,
+        }))
+    }
+
+    /// Writes an entry of a home space.
+    ///
+    /// # Errors
+    /// The store can't be written, the entry has another version, or the space is a run's.
+    pub async fn put(
+        &self,
+        space: &str,
+        key: &str,
+        media_type: &str,
+        data: Vec<u8>,
+        if_version: Option<u64>,
+    ) -> Result<u64, HostError> {
+        let (key, media_type) = (key.to_owned(), media_type.to_owned());
+        let effect = Effect::Put { space: home_space(space)?, key, media_type, data, if_version };
+        match self.0.store()?.write_home(effect, AUTHOR, now_ms()).await? {
+            EffectResult::Written(version) => Ok(version),
+            other => Err(refused(&other)),
+        }
+    }
+
+    /// Removes an entry of a home space.
+    ///
+    /// # Errors
+    /// As for [`Blackboard::put`].
+    pub async fn delete(&self, space: &str, key: &str, if_version: Option<u64>) -> Result<(), HostError> {
+        let effect = Effect::Delete { space: home_space(space)?, key: key.to_owned(), if_version };
+        match self.0.store()?.write_home(effect, AUTHOR, now_ms()).await? {
+            EffectResult::Deleted => Ok(()),
+            other => Err(refused(&other)),
+        }
+    }
+
+    /// The keys written after version `since`; waits up to `wait` for one.
+    ///
+    /// # Errors
+    /// The store can't be read, or no run is meant.
+    pub async fn changes(
+        &self,
+        space: &str,
+        prefix: &str,
+        since: u64,
+        wait: Duration,
+    ) -> Result<Vec<ChangeView>, HostError> {
+        let Some((store, space)) = self.open(space)? else { return Ok(Vec::new()) };
+        let changes = store.changed(&space, prefix, since, wait).await?;
+        let view = |c: crate::store::Change| ChangeView {
+            key: c.key,
+            version: c.version,
+            author: c.author,
+            deleted: c.deleted,
+        };
+        Ok(changes.into_iter().map(view).collect())
+    }
+
+    fn open(&self, space: &str) -> Result<Option<(Store, SpaceId)>, HostError> {
+        let Some(store) = self.0.store_if_any()? else { return Ok(None) };
+        let id = match space.split_once('/') {
+            Some((run, name)) => SpaceId { run: Some(store.find_run(run)?), name: name.to_owned() },
+            None => SpaceId { run: None, name: space.to_owned() },
+        };
+        Ok(Some((store, id)))
+    }
+}
+
+/// Keys in one page.
+const PAGE: u32 = 1000;
+
+fn space_view(run: Option<&RunId>, row: SpaceRow) -> SpaceView {
+    let name = match run {
+        Some(run) => format!("{run}/{}", row.name),
+        None => row.name,
+    };
+    SpaceView { name, keys: row.keys, bytes: row.bytes }
+}
+
+/// Who writes when a person does.
+const AUTHOR: &str = "operator";
+
+fn home_space(space: &str) -> Result<SpaceId, HostError> {
+    if space.contains('/') {
+        return Err(HostError::Blackboard(format!("{space} is a run's space: it is written by its run alone")));
+    }
+    Ok(SpaceId { run: None, name: space.to_owned() })
+}
+
+fn refused(result: &EffectResult) -> HostError {
+    HostError::Blackboard(match result {
+        EffectResult::Conflict(0) => "the key is absent".to_owned(),
+        EffectResult::Conflict(version) => format!("the entry has version {version}"),
+        EffectResult::TooManyKeys(most) => format!("the space is full: {most} keys (limits.blackboard.keys)"),
+        EffectResult::TooManyBytes(most) => format!("the space is full: {most} bytes (limits.blackboard.bytes)"),
+        other => format!("unexpected result {other:?}"),
+    })
+}
+
+fn run_row(row: StoredRun) -> RunRow {
+    RunRow {
+        run: row.id,
+        status: status_name(row.status).to_owned(),
+        outcome: row.outcome,
+        exit: row.exit,
+        spent: row.spent,
+        task: row.task,
+        strategy: row.strategy,
+        at_ms: row.started_ms,
+    }
+}
+
+fn session_view(store: &Store, row: SessionRow) -> Result<SessionView, HostError> {
+    let operations = store.session_operations(&row.session)?;
+    let notes = store.notes(&row.session, &[], 0, NOTES)?;
+    let view = |(_, note): (u64, Note)| NoteView {
+        at_ms: note.at_ms,
+        kind: note_name(note.kind).to_owned(),
+        text: match note.kind {
+            NoteKind::Checkpoint => codec::decode::<types::Report>(&note.body).map(|r| r.summary).unwrap_or_default(),
+            _ => String::from_utf8_lossy(&note.body).into_owned(),
+        },
+    };
+    Ok(SessionView {
+        agent: agent(&row),
+        depth: depth(&row.session),
+        strategy: row.strategy,
+        model: row.model,
+        task: row.task,
+        error: row.error,
+        operations: operations.into_iter().map(op_view).collect(),
+        notes: notes.into_iter().map(view).collect(),
+    })
+}
+
+fn agent(row: &SessionRow) -> AgentSummary {
+    AgentSummary {
+        id: row.session.clone(),
+        parent: row.parent.clone(),
+        role: row.role.clone(),
+        status: status_name(row.status).to_owned(),
+        outcome: row.outcome.clone(),
+        exit: row.exit.clone(),
+        spent: row.spent,
+    }
+}
+
+fn depth(session: &SessionId) -> usize {
+    usize::from(session.number > 0)
+}
+
+fn op_view(row: OperationRow) -> OpView {
+    let OperationRow { intent, outcome } = row;
+    let error = outcome.as_ref().and_then(|o| error(intent.kind, &o.body));
+    OpView {
+        op: intent.stream.scope.op_name(intent.op),
+        kind: kind_name(intent.kind).to_owned(),
+        name: intent.name,
+        status: outcome.as_ref().map_or("open", |o| outcome_status(o.status)).to_owned(),
+        charged: outcome.as_ref().map(|o| o.charged).unwrap_or_default(),
+        ms: outcome.as_ref().map(|o| o.at_ms.saturating_sub(intent.at_ms)),
+        error,
+    }
+}
+
+fn error(kind: OpKind, body: &[u8]) -> Option<String> {
+    if kind == OpKind::Write {
+        return None;
+    }
+    let error = match codec::decode::<OpBody>(body).ok()? {
+        OpBody::Completion(answer) => answer.err(),
+        OpBody::Tool(result) => result.error,
+        OpBody::Child(_) => None,
+    };
+    error.map(|e| Refusal::from(e).to_string())
+}
+
+const fn kind_name(kind: OpKind) -> &'static str {
+    match kind {
+        OpKind::Completion => "completion",
+        OpKind::ToolCall => "tool-call",
+        OpKind::Child => "child",
+        OpKind::Write => "write",
+    }
+}
+
+const fn outcome_status(status: OutcomeStatus) -> &'static str {
+    use OutcomeStatus as S;
+    match status {
+        S::Done => "done",
+        S::Failed => "failed",
+        S::Cancelled => "cancelled",
+        S::Interrupted => "interrupted",
+    }
+}
+
+const fn note_name(kind: NoteKind) -> &'static str {
+    match kind {
+        NoteKind::Log => "log",
+        NoteKind::Progress => "progress",
+        NoteKind::Emit => "emit",
+        NoteKind::Checkpoint => "checkpoint",
+        NoteKind::Audit => "audit",
+        NoteKind::Host => "host",
+    }
+}
+
+/// A status by its name.
+pub(super) const fn status_name(status: Status) -> &'static str {
+    match status {
+        Status::Spawned => "spawned",
+        Status::Active => "active",
+        Status::Completed => "completed",
+        Status::Failed => "failed",
+        Status::Cancelled => "cancelled",
+        Status::Interrupted => "interrupted",
+    }
+}

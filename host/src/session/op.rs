@@ -1,0 +1,80 @@
+//! An operation under way: a task of the session does it, whoever waits for it; its outcome is kept, so that it can be asked
+//! for again.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::bindings::{llm, types};
+use crate::store::OutcomeStatus;
+
+/// How an operation ended, as its guest is told.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum OpBody {
+    /// A completion.
+    Completion(Result<llm::Completion, types::Error>),
+    /// A tool call.
+    Tool(types::ToolResult),
+    /// A child.
+    Child(types::RunResult),
+}
+
+/// An operation's end.
+#[derive(Debug, Clone)]
+pub struct Ended {
+    /// How.
+    pub status: OutcomeStatus,
+    /// What the guest is told.
+    pub body: OpBody,
+}
+
+/// An operation that a guest started, or was refused.
+#[derive(Debug, Clone)]
+pub struct Op {
+    /// Its number in its stream.
+    pub number: u32,
+    /// True when it was refused before anything began: there is no record of it but the refusal.
+    pub refused: bool,
+    /// Asks it to stop.
+    pub cancel: CancellationToken,
+    ended: watch::Receiver<Option<Arc<Ended>>>,
+}
+
+/// The task's end of an operation.
+#[derive(Debug)]
+pub struct OpEnd(watch::Sender<Option<Arc<Ended>>>);
+
+impl Op {
+    /// An operation whose outcome will come through the second half.
+    pub fn open(number: u32, cancel: CancellationToken) -> (Self, OpEnd) {
+        let (sender, ended) = watch::channel(None);
+        (Self { number, refused: false, cancel, ended }, OpEnd(sender))
+    }
+
+    /// An operation that has ended already.
+    pub fn done(number: u32, refused: bool, ended: Ended) -> Self {
+        let (_, ended) = watch::channel(Some(Arc::new(ended)));
+        Self { number, refused, cancel: CancellationToken::new(), ended }
+    }
+
+    /// Its outcome, when there is one.
+    pub fn ended(&self) -> Option<Arc<Ended>> {
+        self.ended.borrow().clone()
+    }
+
+    /// Waits for its outcome. None when its task is gone without one: the run is being suspended.
+    pub async fn wait(&self) -> Option<Arc<Ended>> {
+        let mut ended = self.ended.clone();
+        let outcome = ended.wait_for(Option::is_some).await.ok()?;
+        outcome.clone()
+    }
+}
+
+impl OpEnd {
+    /// Tells whoever waits.
+    pub fn end(self, ended: Ended) {
+        self.0.send_replace(Some(Arc::new(ended)));
+    }
+}

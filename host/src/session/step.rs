@@ -1,0 +1,188 @@
+//! The meter of a step: what one instance does between two model replies, or one whole tool call. It counts host calls, fuel
+//! and log bytes, and its clock stops while the host waits for somebody else on the guest's behalf.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+/// One instance's meter. Shared between the store's hooks, the host functions and the task that watches the clock.
+#[derive(Debug)]
+pub struct Step {
+    clock: Mutex<Clock>,
+    changed: Notify,
+    wall: Duration,
+    calls: AtomicU64,
+    all_calls: AtomicU64,
+    log_bytes: AtomicU64,
+    fuel_given: AtomicU64,
+    fuel_left: AtomicU64,
+    fuel_before: AtomicU64,
+    fuel_settled: AtomicU64,
+    refuel: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Clock {
+    used: Duration,
+    since: Option<Instant>,
+    waits: u32,
+}
+
+/// The clock stands while this lives.
+#[derive(Debug)]
+pub struct Pause<'a>(&'a Step);
+
+impl Step {
+    /// A meter whose clock runs out after `wall` and that begins with `fuel`.
+    pub fn new(wall: Duration, fuel: u64) -> Self {
+        Self {
+            clock: Mutex::new(Clock { used: Duration::ZERO, since: None, waits: 0 }),
+            changed: Notify::new(),
+            wall,
+            calls: AtomicU64::new(0),
+            all_calls: AtomicU64::new(0),
+            log_bytes: AtomicU64::new(0),
+            fuel_given: AtomicU64::new(fuel),
+            fuel_left: AtomicU64::new(fuel),
+            fuel_before: AtomicU64::new(0),
+            fuel_settled: AtomicU64::new(0),
+            refuel: AtomicBool::new(false),
+        }
+    }
+
+    /// Starts the clock of a new step, with all counters at 0 and `fuel` to burn from the next return into the guest on.
+    pub fn begin(&self, fuel: u64) {
+        let used = self.fuel_given.load(Ordering::Acquire) - self.fuel_left.load(Ordering::Acquire);
+        self.fuel_before.fetch_add(used, Ordering::AcqRel);
+        self.fuel_given.store(fuel, Ordering::Release);
+        self.fuel_left.store(fuel, Ordering::Release);
+        self.refuel.store(true, Ordering::Release);
+        for counter in [&self.calls, &self.all_calls, &self.log_bytes] {
+            counter.store(0, Ordering::Release);
+        }
+        let mut clock = self.lock();
+        clock.used = Duration::ZERO;
+        clock.since = (clock.waits == 0).then(Instant::now);
+        drop(clock);
+        self.changed.notify_waiters();
+    }
+
+    /// Stops the clock until the answer is dropped.
+    pub fn pause(&self) -> Pause<'_> {
+        let mut clock = self.lock();
+        clock.waits += 1;
+        if let Some(since) = clock.since.take() {
+            clock.used += since.elapsed();
+        }
+        drop(clock);
+        self.changed.notify_waiters();
+        Pause(self)
+    }
+
+    /// Returns when the step's time is used up.
+    pub async fn ran_out(&self) {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            let rest = {
+                let clock = self.lock();
+                clock.since.map(|since| self.wall.saturating_sub(clock.used + since.elapsed()))
+            };
+            match rest {
+                Some(Duration::ZERO) => return,
+                Some(rest) => tokio::select! { () = tokio::time::sleep(rest) => {}, () = changed => {} },
+                None => changed.await,
+            }
+        }
+    }
+
+    /// Counts one call of the host's own interfaces and says how many there were in this step.
+    pub fn count_call(&self) -> u64 {
+        self.calls.fetch_add(1, Ordering::AcqRel) + 1
+    }
+
+    /// Counts one entry into the host, whatever its cause, and says how many there were in this step.
+    pub fn count_entry(&self) -> u64 {
+        self.all_calls.fetch_add(1, Ordering::AcqRel) + 1
+    }
+
+    /// Counts `bytes` of log and says how many there were before in this step.
+    pub fn count_log(&self, bytes: u64) -> u64 {
+        self.log_bytes.fetch_add(bytes, Ordering::AcqRel)
+    }
+
+    /// Notes how much fuel the store has left.
+    pub fn note_fuel(&self, left: u64) {
+        self.fuel_left.store(left, Ordering::Release);
+    }
+
+    /// The fuel to set before the guest goes on, where a new step began.
+    pub fn refuel(&self) -> Option<u64> {
+        let due = self.refuel.swap(false, Ordering::AcqRel);
+        due.then(|| self.fuel_given.load(Ordering::Acquire))
+    }
+
+    /// What this step was given.
+    pub fn fuel_given(&self) -> u64 {
+        self.fuel_given.load(Ordering::Acquire)
+    }
+
+    /// All fuel that the instance used so far.
+    pub fn fuel_used(&self) -> u64 {
+        let step = self.fuel_given.load(Ordering::Acquire) - self.fuel_left.load(Ordering::Acquire);
+        self.fuel_before.load(Ordering::Acquire) + step
+    }
+
+    /// The fuel used since the last time that this was asked: what is to be charged.
+    pub fn settle_fuel(&self) -> u64 {
+        let used = self.fuel_used();
+        used - self.fuel_settled.swap(used, Ordering::AcqRel)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Clock> {
+        self.clock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Pause<'_> {
+    fn drop(&mut self) {
+        let mut clock = self.0.lock();
+        clock.waits -= 1;
+        if clock.waits == 0 {
+            clock.since = Some(Instant::now());
+        }
+        drop(clock);
+        self.0.changed.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_paused_clock_does_not_run_out() {
+        let step = Step::new(Duration::from_millis(5), 10);
+        step.begin(10);
+        let pause = step.pause();
+        let early = tokio::time::timeout(Duration::from_secs(3600), step.ran_out()).await;
+        assert!(early.is_err());
+        drop(pause);
+        step.ran_out().await;
+    }
+
+    #[test]
+    fn fuel_adds_up_over_steps() {
+        let step = Step::new(Duration::from_secs(1), 100);
+        step.note_fuel(70);
+        assert_eq!((step.fuel_used(), step.settle_fuel(), step.settle_fuel()), (30, 30, 0));
+        step.begin(50);
+        assert_eq!(step.refuel(), Some(50));
+        assert_eq!(step.refuel(), None);
+        step.note_fuel(45);
+        assert_eq!((step.fuel_used(), step.settle_fuel()), (35, 5));
+    }
+}

@@ -1,0 +1,170 @@
+//! One stream of the journal as its instance sees it: what is left to replay, what was told since the last commit, and the operations that were
+//! started.
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+
+use crate::amounts::Amounts;
+use crate::error::Refusal;
+use crate::ids::{Digest, StreamId};
+use crate::session::codec;
+use crate::session::end::End;
+use crate::session::op::{Ended, Op};
+use crate::store::{Answer, Observation, OutcomeStatus, Record};
+
+/// What the journal has of a stream that is rebuilt.
+#[derive(Debug, Default)]
+pub struct Recorded {
+    /// Its observations, in order.
+    pub observations: VecDeque<Observation>,
+    /// Its operations, by number.
+    pub operations: BTreeMap<u32, RecordedOp>,
+}
+
+/// An operation that the journal has.
+#[derive(Debug, Clone)]
+pub struct RecordedOp {
+    /// Its request.
+    pub request: Vec<Digest>,
+    /// Its outcome, if it had one: how, what the guest is told, what it cost.
+    pub outcome: Option<(OutcomeStatus, Vec<u8>, Amounts)>,
+}
+
+/// Bytes of a record beside its body, roughly: keys, numbers, checksum.
+const OVERHEAD: usize = 96;
+
+/// The stream's state. Guests call in one at a time, so nothing here waits.
+#[derive(Debug)]
+pub(super) struct Tape {
+    stream: StreamId,
+    next_seq: u64,
+    next_op: u32,
+    pending: Vec<Record>,
+    pending_bytes: usize,
+    recorded: Recorded,
+    ops: BTreeMap<u32, Op>,
+    known: HashSet<Digest>,
+}
+
+impl Tape {
+    pub(super) fn new(stream: StreamId, recorded: Recorded) -> Self {
+        let known = recorded.operations.values().flat_map(|op| op.request.iter().copied()).collect();
+        Self {
+            stream,
+            next_seq: 1,
+            next_op: 1,
+            pending: Vec::new(),
+            pending_bytes: 0,
+            recorded,
+            ops: BTreeMap::new(),
+            known,
+        }
+    }
+
+    /// True while there is something left to replay.
+    pub(super) fn replaying(&self) -> bool {
+        !self.recorded.observations.is_empty()
+    }
+
+    /// The answer that the record has for this call, where it is being replayed.
+    pub(super) fn replay(&mut self, call: &str, args: Digest) -> Result<Option<Observation>, End> {
+        let Some(next) = self.recorded.observations.front() else { return Ok(None) };
+        if next.call != call || next.args != args {
+            let got = if next.call == call { "the same call with other arguments" } else { call };
+            let expected = &next.call;
+            return Err(End::Diverged(format!("observation {}: expected {expected}, got {got}", next.seq)));
+        }
+        self.next_seq = next.seq + 1;
+        Ok(self.recorded.observations.pop_front())
+    }
+
+    /// True when the next thing to replay is `call`.
+    pub(super) fn replays_next(&self, call: &str) -> bool {
+        self.recorded.observations.front().is_some_and(|next| next.call == call)
+    }
+
+    /// Writes down what a call told the guest.
+    pub(super) fn observe(&mut self, call: &str, args: Digest, answer: Answer, fuel: u64, at_ms: u64) -> Observation {
+        let seq = self.next_seq;
+        self.next_seq += 1;
+        Observation { stream: self.stream.clone(), seq, call: call.to_owned(), args, answer, fuel, at_ms }
+    }
+
+    /// Keeps a record for the next commit and says how many bytes it adds to the journal.
+    pub(super) fn push(&mut self, record: Record) -> usize {
+        let bytes = size(&record);
+        self.pending.push(record);
+        self.pending_bytes += bytes;
+        bytes
+    }
+
+    /// Bytes that wait for a commit.
+    pub(super) fn pending_bytes(&self) -> usize {
+        self.pending_bytes
+    }
+
+    /// Everything that waits for a commit.
+    pub(super) fn take_pending(&mut self) -> Vec<Record> {
+        self.pending_bytes = 0;
+        std::mem::take(&mut self.pending)
+    }
+
+    /// The number of the next operation.
+    pub(super) fn next_op(&mut self) -> u32 {
+        let op = self.next_op;
+        self.next_op += 1;
+        op
+    }
+
+    /// What the journal has of operation `number`.
+    pub(super) fn recorded(&self, number: u32) -> Option<&RecordedOp> {
+        self.recorded.operations.get(&number)
+    }
+
+    /// The recorded outcome of operation `number`.
+    pub(super) fn outcome(&self, number: u32) -> Result<Option<Ended>, End> {
+        let Some((status, body, _)) = self.recorded(number).and_then(|op| op.outcome.as_ref()) else { return Ok(None) };
+        let body = codec::decode(body).map_err(|e| End::Host(e.to_string()))?;
+        Ok(Some(Ended { status: *status, body }))
+    }
+
+    /// Keeps an operation, so that the guest can ask for it by number.
+    pub(super) fn keep(&mut self, op: Op) {
+        self.ops.insert(op.number, op);
+    }
+
+    /// The operation of this number.
+    pub(super) fn op(&self, number: u32) -> Option<Op> {
+        self.ops.get(&number).cloned()
+    }
+
+    /// Operations that have not ended.
+    pub(super) fn open_ops(&self) -> usize {
+        self.ops.values().filter(|op| op.ended().is_none()).count()
+    }
+
+    /// Of these bodies, those that the journal does not have yet.
+    pub(super) fn unknown(&mut self, bodies: Vec<(Digest, Vec<u8>)>) -> Vec<Record> {
+        let fresh = bodies.into_iter().filter(|(digest, _)| self.known.insert(*digest));
+        fresh.map(|(digest, bytes)| Record::Body(digest, bytes)).collect()
+    }
+}
+
+/// Bytes that a record adds to the journal, roughly.
+pub(super) fn size(record: &Record) -> usize {
+    OVERHEAD
+        + match record {
+            Record::Body(_, bytes) => bytes.len(),
+            Record::Observation(Observation { answer: Answer::Body(bytes), .. }) => bytes.len(),
+            Record::Outcome(outcome) => outcome.body.len(),
+            Record::Note(note) => note.body.len(),
+            Record::Start(start) => start.body.len(),
+            Record::Intent(intent) => 32 * intent.request.len(),
+            Record::Update(update) => update.result.as_ref().map_or(0, Vec::len),
+            Record::Session(_) | Record::Observation(_) | Record::Refund(..) => 0,
+        }
+}
+
+/// A refusal as the body of an observation: what any call may answer.
+pub(super) fn refusal_body<T: serde::Serialize>(refusal: &Refusal) -> Vec<u8> {
+    codec::encode(&Err::<T, &Refusal>(refusal))
+}

@@ -1,0 +1,261 @@
+//! The blackboard's reads, the wait for a change, and writes from outside a run.
+
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use tokio::time::Instant;
+
+use super::Store;
+use super::commit::Done;
+use super::error::{Fault, StoreError};
+use super::record::{Effect, EffectResult, SpaceId, Sync};
+use super::rows::{Change, Entry, SpaceRow};
+use super::seal::{decode, int, uint};
+use super::space::{self, EntryParts, Writing, run_number};
+use crate::ids::RunId;
+
+/// How many keys or changes one answer holds at most.
+const PAGE: u32 = 1000;
+
+/// How often it is looked whether another process wrote.
+const POLL: Duration = Duration::from_millis(50);
+
+impl Store {
+    /// The entry under `key`, if there is one.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] when it is not what was written; failures of the disk.
+    pub fn get(&self, space: &SpaceId, key: &str) -> Result<Option<Entry>, StoreError> {
+        let found = self.read(|conn| {
+            let Some(number) = space_number(conn, space)? else {
+                return Ok(None);
+            };
+            let mut select = conn.prepare_cached(
+                "SELECT version, at_ms, author, op, sum, media_type, data FROM entry
+                 WHERE space = ?1 AND key = ?2 AND deleted = 0",
+            )?;
+            let entry = select.query_row(params![number, key.as_bytes()], |row| open_entry(number, key, row));
+            Ok(entry.optional()?)
+        })?;
+        let Some(verified) = found else { return Ok(None) };
+        verified.map(Some).ok_or_else(|| StoreError::Corrupt {
+            path: self.0.files.database(),
+            what: format!(
+                "the entry {key:?} of the space {:?} is not what was written",
+                space.name
+            ),
+        })
+    }
+
+    /// The first `limit` keys (at most 1000) that begin with `prefix` and come after `after`, in byte order.
+    ///
+    /// # Errors
+    /// Failures of the disk.
+    pub fn keys(
+        &self,
+        space: &SpaceId,
+        prefix: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<String>, StoreError> {
+        self.read(|conn| {
+            let Some(number) = space_number(conn, space)? else {
+                return Ok(Vec::new());
+            };
+            let mut select = conn.prepare_cached(
+                "SELECT key FROM entry WHERE space = ?1 AND key >= ?2 AND (?3 IS NULL OR key < ?3)
+                 AND (?4 IS NULL OR key > ?4) AND deleted = 0 ORDER BY key LIMIT ?5",
+            )?;
+            let (from, to) = range(prefix);
+            // The later of the two lower bounds lets the index begin there.
+            let from = after.map_or(from, |after| from.max(after.as_bytes()));
+            let after = after.map(str::as_bytes);
+            let keys = select.query_map(params![number, from, to, after, limit.min(PAGE)], |row| {
+                key_text(row, 0)
+            })?;
+            Ok(keys.collect::<Result<_, _>>()?)
+        })
+    }
+
+    /// The keys under `prefix` that were written after version `since`, each with its latest write, in version order: the first
+    /// `limit` of them, at most 1000. Of deleted keys the last 10,000 of a space are remembered.
+    ///
+    /// # Errors
+    /// Failures of the disk.
+    pub fn changes(&self, space: &SpaceId, prefix: &str, since: u64, limit: u32) -> Result<Vec<Change>, StoreError> {
+        self.read(|conn| {
+            let Some(number) = space_number(conn, space)? else {
+                return Ok(Vec::new());
+            };
+            let mut select = conn.prepare_cached(
+                "SELECT key, version, author, deleted FROM entry WHERE space = ?1 AND version > ?2
+                 AND key >= ?3 AND (?4 IS NULL OR key < ?4) ORDER BY version LIMIT ?5",
+            )?;
+            let (from, to) = range(prefix);
+            let rows = select.query_map(params![number, int(since), from, to, limit.min(PAGE)], |row| {
+                let version = uint(row.get(1)?);
+                Ok(Change {
+                    key: key_text(row, 0)?,
+                    version,
+                    author: row.get(2)?,
+                    deleted: row.get(3)?,
+                })
+            })?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+    }
+
+    /// As [`Store::changes`]; where there are none, waits for one up to `wait`, and then answers nothing. Writes of this
+    /// process are seen at once, those of others within 50 ms.
+    ///
+    /// # Errors
+    /// Failures of the disk.
+    pub async fn changed(
+        &self,
+        space: &SpaceId,
+        prefix: &str,
+        since: u64,
+        wait: Duration,
+    ) -> Result<Vec<Change>, StoreError> {
+        let deadline = Instant::now() + wait.min(Duration::from_secs(86_400 * 365));
+        let mut own = self.0.spaces.subscribe();
+        let mut seen = self.0.pool.data_version()?;
+        loop {
+            own.mark_unchanged();
+            let changes = self.changes(space, prefix, since, PAGE)?;
+            if !changes.is_empty() || Instant::now() >= deadline {
+                return Ok(changes);
+            }
+            loop {
+                let tick = deadline.min(Instant::now() + POLL);
+                if let Ok(Ok(())) = tokio::time::timeout_at(tick, own.changed()).await {
+                    break;
+                }
+                let version = self.0.pool.data_version()?;
+                if version != std::mem::replace(&mut seen, version) || Instant::now() >= deadline {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// The spaces of a run, or those of the home folder, by name.
+    ///
+    /// # Errors
+    /// Failures of the disk.
+    pub fn spaces(&self, run: Option<&RunId>) -> Result<Vec<SpaceRow>, StoreError> {
+        self.read(|conn| {
+            let any = SpaceId {
+                run: run.cloned(),
+                name: String::new(),
+            };
+            let Some(number) = run_number(conn, &any)? else {
+                return Ok(Vec::new());
+            };
+            let mut select = conn.prepare_cached(
+                "SELECT name, version, keys, bytes FROM space WHERE run = ?1 AND version > 0 ORDER BY name",
+            )?;
+            let rows = select.query_map([number], |row| {
+                let (version, keys, bytes) = (uint(row.get(1)?), uint(row.get(2)?), uint(row.get(3)?));
+                Ok(SpaceRow {
+                    name: row.get(0)?,
+                    version,
+                    keys,
+                    bytes,
+                })
+            })?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+    }
+
+    /// Writes to a space of the home folder from outside a run, durably; `author` is shown as the entry's writer.
+    ///
+    /// # Errors
+    /// [`StoreError::Internal`] for a run's space, which its owner alone writes; [`StoreError::Busy`]; failures of the disk.
+    pub async fn write_home(&self, effect: Effect, author: &str, at_ms: u64) -> Result<EffectResult, StoreError> {
+        let (Effect::Put { space, .. } | Effect::Append { space, .. } | Effect::Delete { space, .. }) = &effect;
+        if space.run.is_some() {
+            return Err(StoreError::internal("a run's space can only be written by its owner"));
+        }
+        let by = Writing {
+            author: author.to_owned(),
+            op: None,
+            at_ms,
+        };
+        let quota = self.quota();
+        let work = move |conn: &Connection| {
+            let value = space::apply(conn, &effect, &by, quota)?;
+            Ok(Done { value, head: None })
+        };
+        let result = self.submit(Sync::Durable, None, work).await?;
+        self.spaces_changed();
+        Ok(result)
+    }
+}
+
+/// Keys that begin with `prefix` are those from the first of these up to, but without, the second, where there is one.
+fn range(prefix: &str) -> (&[u8], Option<Vec<u8>>) {
+    // The last byte of UTF-8 is never 255, so adding 1 to it can't overflow.
+    let mut end = prefix.as_bytes().to_vec();
+    if let Some(last) = end.last_mut() {
+        *last += 1;
+    }
+    (prefix.as_bytes(), Some(end).filter(|end| !end.is_empty()))
+}
+
+fn space_number(conn: &Connection, id: &SpaceId) -> Result<Option<i64>, Fault> {
+    let Some(run) = run_number(conn, id)? else {
+        return Ok(None);
+    };
+    let mut select = conn.prepare_cached("SELECT no FROM space WHERE run = ?1 AND name = ?2")?;
+    Ok(select.query_row(params![run, id.name], |row| row.get(0)).optional()?)
+}
+
+fn key_text(row: &Row<'_>, column: usize) -> Result<String, rusqlite::Error> {
+    let bytes: Vec<u8> = row.get(column)?;
+    String::from_utf8(bytes).map_err(|e| rusqlite::Error::Utf8Error(column, e.utf8_error()))
+}
+
+/// The entry of a row of `version, at_ms, author, op, sum, media_type, data`; nothing if it does not fit its checksum.
+fn open_entry(space: i64, key: &str, row: &Row<'_>) -> Result<Option<Entry>, rusqlite::Error> {
+    let (version, at_ms, author, op): (i64, i64, String, Vec<u8>) =
+        (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
+    let (sum, media_type, data): (i64, String, Vec<u8>) = (row.get(4)?, row.get(5)?, row.get(6)?);
+    let parts = EntryParts {
+        space,
+        version,
+        deleted: false,
+        key: key.as_bytes(),
+        at_ms,
+        author: &author,
+        op: &op,
+        media_type: &media_type,
+        data: &data,
+    };
+    if parts.sum() != sum {
+        return Ok(None);
+    }
+    let Some(op) = decode(&op) else { return Ok(None) };
+    let (version, at_ms) = (uint(version), uint(at_ms));
+    Ok(Some(Entry {
+        key: key.to_owned(),
+        media_type,
+        data,
+        version,
+        author,
+        op,
+        at_ms,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_is_a_range_of_bytes() {
+        assert_eq!(range(""), (&b""[..], None));
+        assert_eq!(range("a%"), (&b"a%"[..], Some(b"a&".to_vec())));
+        assert_eq!(range("é").1, Some(vec![0xc3, 0xaa]));
+    }
+}

@@ -1,0 +1,457 @@
+//! Group commit. Whoever wants to write puts a task into a queue; whoever finds the writer free leads, and commits all that is queued in one
+//! transaction. A lone caller so commits in its own thread; a thread of the store takes over only when others wait, or when another process
+//! holds the database.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError, mpsc};
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use super::Durability;
+use super::error::{Fault, StoreError};
+use super::files::Files;
+use super::gate::Gate;
+use super::owner::{Head, RunLock};
+use super::record::Sync;
+
+/// A leader takes nothing new into its batch after this time.
+const BATCH_TIME: Duration = Duration::from_millis(20);
+
+/// How often the thread asks again for a database that a foreign program has locked.
+const FOREIGN_LOCK_POLL: Duration = Duration::from_millis(5);
+
+/// The log's size is looked at once in so many batches…
+const LOG_CHECK: u64 = 128;
+
+/// …and from this size on it is emptied, which waits a little for readers. SQLite by itself copies pages out of it from 4 MiB on, but never
+/// waits.
+const LOG_LIMIT: u64 = 32 << 20;
+
+/// How long emptying the log waits for readers.
+const LOG_WAIT: Duration = Duration::from_millis(200);
+
+/// What a task gives back, with the head of the run that it wrote to.
+pub(super) struct Done<T> {
+    pub(super) value: T,
+    pub(super) head: Option<Head>,
+}
+
+/// The writer of a store: one connection, one queue.
+pub(super) struct Writer {
+    core: Arc<Core>,
+    thread: OnceLock<mpsc::Sender<()>>,
+}
+
+struct Core {
+    files: Files,
+    durability: Durability,
+    gate: Gate,
+    state: Mutex<State>,
+    queue: Mutex<VecDeque<Queued>>,
+    tickets: AtomicU64,
+    failed: OnceLock<String>,
+}
+
+struct State {
+    conn: Connection,
+    synced: Synced,
+    batches: u64,
+}
+
+/// What the connection's `synchronous` is set to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Synced {
+    Full,
+    Normal,
+}
+
+struct Queued {
+    ticket: u64,
+    sync: Sync,
+    task: Box<dyn Task>,
+}
+
+/// One caller's part of a batch.
+trait Task: Send {
+    /// Writes, inside the transaction and its own savepoint.
+    fn apply(&mut self, conn: &Connection) -> Result<(), Fault>;
+    /// Tells the caller how it ended; `anchor` says that what it wrote is as durable as the configuration asks.
+    fn finish(self: Box<Self>, end: Result<(), StoreError>, anchor: bool);
+}
+
+struct Job<T, F> {
+    work: Option<F>,
+    done: Option<Done<T>>,
+    lock: Option<Arc<RunLock>>,
+    reply: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<T: Send, F: FnOnce(&Connection) -> Result<Done<T>, Fault> + Send> Task for Job<T, F> {
+    fn apply(&mut self, conn: &Connection) -> Result<(), Fault> {
+        let work = self
+            .work
+            .take()
+            .ok_or_else(|| StoreError::internal("a task was run twice"))?;
+        self.done = Some(work(conn)?);
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>, end: Result<(), StoreError>, anchor: bool) {
+        let Self { done, lock, reply, .. } = *self;
+        let result = end.and_then(|()| done.ok_or_else(|| StoreError::internal("a task was not run")));
+        if let (true, Some(lock), Ok(Done { head: Some(head), .. })) = (anchor, &lock, &result) {
+            lock.anchor(*head);
+        }
+        // A caller that is gone can't hear; what it asked for is done.
+        let _ = reply.send(result.map(|done| done.value));
+    }
+}
+
+impl Writer {
+    pub(super) fn new(files: &Files, durability: Durability, conn: Connection) -> Result<Self, StoreError> {
+        let core = Core {
+            gate: Gate::open(&files.dir)?,
+            files: files.clone(),
+            durability,
+            state: Mutex::new(State {
+                conn,
+                synced: Synced::Full,
+                batches: 0,
+            }),
+            queue: Mutex::default(),
+            tickets: AtomicU64::new(0),
+            failed: OnceLock::new(),
+        };
+        Ok(Self {
+            core: Arc::new(core),
+            thread: OnceLock::new(),
+        })
+    }
+
+    /// Commits `work` together with what others have queued, and answers when it is as durable as `sync` asks.
+    ///
+    /// Dropping the future before a batch has taken the work withdraws it; afterwards it commits all the same.
+    pub(super) async fn submit<T, F>(
+        &self,
+        sync: Sync,
+        busy: Duration,
+        lock: Option<Arc<RunLock>>,
+        work: F,
+    ) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<Done<T>, Fault> + Send + 'static,
+    {
+        self.core.alive()?;
+        let began = Instant::now();
+        let (reply, mut answer) = oneshot::channel();
+        let ticket = self.core.push(
+            sync,
+            Box::new(Job {
+                work: Some(work),
+                done: None,
+                lock,
+                reply,
+            }),
+        );
+        if sync == Sync::Durable && self.core.durability == Durability::Power {
+            // Tasks that are ready to run may have something for the same sync; without any this costs a microsecond.
+            tokio::task::yield_now().await;
+        }
+        if self.core.lead_inline() {
+            self.wake_thread()?;
+        }
+        let lost = |_| StoreError::internal("the writer gave up a task");
+        match answer.try_recv() {
+            Ok(result) => return result,
+            Err(oneshot::error::TryRecvError::Closed) => return Err(lost(())),
+            Err(oneshot::error::TryRecvError::Empty) => {}
+        }
+        if let Ok(result) = tokio::time::timeout(busy, &mut answer).await {
+            return result.map_err(|_| lost(()))?;
+        }
+        if ticket.withdraw() {
+            return Err(StoreError::Busy {
+                holder: self.core.gate.holder(),
+                waited: began.elapsed(),
+            });
+        }
+        answer.await.map_err(|_| lost(()))?
+    }
+
+    fn wake_thread(&self) -> Result<(), StoreError> {
+        let mut spawn_error = None;
+        let sender = self.thread.get_or_init(|| {
+            let (sender, wakes) = mpsc::channel();
+            let core = Arc::clone(&self.core);
+            let thread = std::thread::Builder::new().name("hermes-store".into());
+            spawn_error = thread
+                .spawn(move || {
+                    while wakes.recv().is_ok() {
+                        core.lead_in_thread();
+                    }
+                })
+                .err();
+            sender
+        });
+        // Without its thread the receiver is gone.
+        sender.send(()).map_err(|_| {
+            let why = spawn_error.map_or_else(|| "it ended".to_owned(), |e| e.to_string());
+            StoreError::internal(format!("the store's thread can't run: {why}"))
+        })
+    }
+}
+
+/// A place in the queue, given up when dropped.
+struct Ticket {
+    core: Arc<Core>,
+    number: u64,
+}
+
+impl Ticket {
+    /// True if the task was still queued: then it will never run.
+    fn withdraw(&self) -> bool {
+        let mut queue = lock(&self.core.queue);
+        let place = queue.iter().position(|queued| queued.ticket == self.number);
+        place.and_then(|at| queue.remove(at)).is_some()
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.withdraw();
+    }
+}
+
+/// How leading went.
+enum Led {
+    /// A batch was committed or undone; its members are still to be told.
+    Batch(Vec<Ended>),
+    /// A foreign program holds the database; nothing was taken from the queue.
+    Foreign,
+}
+
+/// A task that is through, and how.
+struct Ended {
+    task: Box<dyn Task>,
+    end: Result<(), StoreError>,
+    anchor: bool,
+}
+
+impl Core {
+    fn alive(&self) -> Result<(), StoreError> {
+        match self.failed.get() {
+            None => Ok(()),
+            Some(what) => Err(StoreError::Failed {
+                path: self.files.database(),
+                what: what.clone(),
+            }),
+        }
+    }
+
+    fn push(self: &Arc<Self>, sync: Sync, task: Box<dyn Task>) -> Ticket {
+        let number = self.tickets.fetch_add(1, Ordering::Relaxed);
+        lock(&self.queue).push_back(Queued {
+            ticket: number,
+            sync,
+            task,
+        });
+        Ticket {
+            core: Arc::clone(self),
+            number,
+        }
+    }
+
+    fn has_work(&self) -> bool {
+        !lock(&self.queue).is_empty()
+    }
+
+    /// Leads one batch if the writer and the gate are free. True if work is left that the thread should do. Whoever queues
+    /// while another leads may rely on that leader, which looks at the queue again after it let go.
+    fn lead_inline(&self) -> bool {
+        if !self.has_work() {
+            return false;
+        }
+        {
+            let mut state = match self.state.try_lock() {
+                Ok(state) => state,
+                Err(TryLockError::Poisoned(broken)) => broken.into_inner(),
+                Err(TryLockError::WouldBlock) => return false,
+            };
+            let Some(held) = self.gate.try_hold() else { return true };
+            let led = self.batch(&mut state);
+            drop(held);
+            match led {
+                Led::Batch(ended) => tell(ended),
+                Led::Foreign => return true,
+            }
+        }
+        self.has_work()
+    }
+
+    fn lead_in_thread(&self) {
+        while self.has_work() {
+            let mut state = lock(&self.state);
+            let held = self.gate.hold();
+            let led = if held.is_some() {
+                self.batch(&mut state)
+            } else {
+                Led::Foreign
+            };
+            drop(held);
+            match led {
+                Led::Batch(ended) => tell(ended),
+                Led::Foreign => {
+                    drop(state);
+                    std::thread::sleep(FOREIGN_LOCK_POLL);
+                }
+            }
+        }
+    }
+
+    /// One transaction over what is queued.
+    fn batch(&self, state: &mut State) -> Led {
+        let full = self.durability == Durability::Power && lock(&self.queue).iter().any(|q| q.sync == Sync::Durable);
+        if let Err(fault) = state.begin(if full { Synced::Full } else { Synced::Normal }) {
+            if fault.is_busy() {
+                return Led::Foreign;
+            }
+            return Led::Batch(self.fail_all(fault));
+        }
+        let began = Instant::now();
+        let mut ended = Vec::new();
+        while began.elapsed() < BATCH_TIME {
+            let Some(Queued { sync, mut task, .. }) = self.next(full) else {
+                break;
+            };
+            let anchor = full || sync == Sync::Durable;
+            let alone = ended.is_empty();
+            let end = in_savepoint(&state.conn, alone, task.as_mut()).map_err(|f| f.at(&self.files.database()));
+            let undone = end.is_err() && state.conn.is_autocommit();
+            ended.push(Ended { task, end, anchor });
+            if undone {
+                // SQLite gave up the whole transaction, as it does when the disk is full, or the only task was undone.
+                let why = ended.last().and_then(|last| last.end.clone().err());
+                return Led::Batch(spread(ended, why));
+            }
+        }
+        let failure = self.commit(state).err();
+        Led::Batch(spread(ended, failure))
+    }
+
+    /// The next task that fits a batch of this kind: one that must be durable waits for a batch that syncs.
+    fn next(&self, full: bool) -> Option<Queued> {
+        let mut queue = lock(&self.queue);
+        let fits = |q: &Queued| full || q.sync == Sync::Commit || self.durability == Durability::Process;
+        if queue.front().is_some_and(fits) {
+            queue.pop_front()
+        } else {
+            None
+        }
+    }
+
+    fn commit(&self, state: &mut State) -> Result<(), StoreError> {
+        if let Err(e) = state.conn.execute_batch("COMMIT") {
+            let fault = Fault::from(e);
+            let uncertain = fault.is_io();
+            let error = fault.at(&self.files.database());
+            let rolled_back = state.conn.is_autocommit() || state.conn.execute_batch("ROLLBACK").is_ok();
+            if uncertain || !rolled_back {
+                let _ = self.failed.set(error.to_string());
+            }
+            return Err(error);
+        }
+        state.batches += 1;
+        if state.batches.is_multiple_of(LOG_CHECK) && self.files.wal().metadata().is_ok_and(|m| m.len() > LOG_LIMIT) {
+            empty_log(&state.conn);
+        }
+        Ok(())
+    }
+
+    /// Nothing can be begun: everyone who waits hears why.
+    fn fail_all(&self, fault: Fault) -> Vec<Ended> {
+        let error = fault.at(&self.files.database());
+        let waiting = std::mem::take(&mut *lock(&self.queue));
+        waiting
+            .into_iter()
+            .map(|q| Ended {
+                task: q.task,
+                end: Err(error.clone()),
+                anchor: false,
+            })
+            .collect()
+    }
+}
+
+impl State {
+    fn begin(&mut self, synced: Synced) -> Result<(), Fault> {
+        if !self.conn.is_autocommit() {
+            // A task that panicked left its transaction open.
+            self.conn.execute_batch("ROLLBACK")?;
+        }
+        if self.synced != synced {
+            let pragma = match synced {
+                Synced::Full => "PRAGMA synchronous=FULL",
+                Synced::Normal => "PRAGMA synchronous=NORMAL",
+            };
+            self.conn.execute_batch(pragma)?;
+            self.synced = synced;
+        }
+        self.conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        Ok(())
+    }
+}
+
+/// Runs a task so that its failure undoes its own writes only. The first of a batch needs no savepoint: there is nothing else to undo.
+fn in_savepoint(conn: &Connection, first: bool, task: &mut dyn Task) -> Result<(), Fault> {
+    if first {
+        return task.apply(conn).inspect_err(|_| {
+            // Where this fails as well, the connection is no longer in a transaction or the next batch rolls back.
+            let _ = conn.execute_batch("ROLLBACK");
+        });
+    }
+    conn.prepare_cached("SAVEPOINT task")?.execute([])?;
+    let end = task.apply(conn);
+    if end.is_err() && !conn.is_autocommit() {
+        conn.prepare_cached("ROLLBACK TO task")?.execute([])?;
+    }
+    if !conn.is_autocommit() {
+        conn.prepare_cached("RELEASE task")?.execute([])?;
+    }
+    end
+}
+
+/// The batch's own failure, where there is one, is the end of every task in it that had not failed by itself.
+fn spread(mut ended: Vec<Ended>, failure: Option<StoreError>) -> Vec<Ended> {
+    if let Some(failure) = failure {
+        for task in ended.iter_mut().filter(|task| task.end.is_ok()) {
+            task.end = Err(failure.clone());
+        }
+    }
+    ended
+}
+
+fn tell(ended: Vec<Ended>) {
+    for Ended { task, end, anchor } in ended {
+        task.finish(end, anchor);
+    }
+}
+
+/// Copies the whole log into the database and cuts it to nothing, unless readers hold on to it for too long.
+fn empty_log(conn: &Connection) {
+    let emptied = conn
+        .busy_timeout(LOG_WAIT)
+        .and_then(|()| conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0)));
+    let _ = conn.busy_timeout(Duration::ZERO);
+    if !matches!(emptied, Ok(0)) {
+        tracing::debug!(?emptied, "the database's log could not be emptied; readers use it");
+    }
+}
+
+/// A panic while the lock was held left nothing half-done that [`State::begin`] doesn't undo.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,100 @@
+//! The bytes of the components that runs use, kept by digest, so that a run can go on after its plugin was rebuilt.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use rusqlite::{Connection, params};
+
+use super::Store;
+use super::commit::Done;
+use super::error::StoreError;
+use super::files::{private, sync_dir};
+use super::owner::Owner;
+use super::record::Sync;
+use super::write::check_epoch;
+use crate::ids::{Digest, RunId};
+
+impl Store {
+    /// Keeps a component for a run, and answers its digest.
+    ///
+    /// # Errors
+    /// [`StoreError::NotOwner`], failures of the disk.
+    pub async fn keep_component(&self, owner: &Owner, bytes: Bytes) -> Result<Digest, StoreError> {
+        let digest = Digest::of(&bytes);
+        let path = self.component_path(&digest);
+        // Components are large, and a sync may take long: not in a thread that serves other tasks.
+        tokio::task::spawn_blocking(move || keep(&path, &digest, &bytes))
+            .await
+            .map_err(|e| StoreError::internal(format!("writing a component: {e}")))??;
+        let by = owner.clone();
+        let work = move |conn: &Connection| {
+            check_epoch(conn, &by)?;
+            conn.prepare_cached("INSERT OR IGNORE INTO component (run, digest) VALUES (?1, ?2)")?
+                .execute(params![by.0.number, digest.as_bytes()])?;
+            Ok(Done { value: (), head: None })
+        };
+        self.submit(Sync::Commit, None, work).await?;
+        Ok(digest)
+    }
+
+    /// A component's bytes, verified.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`]; [`StoreError::Corrupt`] when the file has not that digest any more.
+    pub fn component(&self, digest: &Digest) -> Result<Vec<u8>, StoreError> {
+        let path = self.component_path(digest);
+        match std::fs::read(&path) {
+            Ok(bytes) if Digest::of(&bytes) == *digest => Ok(bytes),
+            Ok(_) => Err(StoreError::Corrupt {
+                path,
+                what: "it is not the component that was kept".into(),
+            }),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(StoreError::NotFound {
+                what: format!("component {}", digest.short()),
+            }),
+            Err(e) => Err(StoreError::io(&path, &e)),
+        }
+    }
+
+    /// Digests of the components that a run uses.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] for the run.
+    pub fn components(&self, run: &RunId) -> Result<Vec<Digest>, StoreError> {
+        let (number, _) = self.run_number(run)?;
+        self.read(|conn| {
+            let mut select = conn.prepare_cached("SELECT digest FROM component WHERE run = ?1 ORDER BY digest")?;
+            let rows = select.query_map([number], |row| row.get(0).map(Digest::from_bytes))?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+    }
+
+    fn component_path(&self, digest: &Digest) -> PathBuf {
+        self.0.files.components().join(format!("{digest}.wasm"))
+    }
+}
+
+/// Writes the file beside its place and moves it there, unless it is there already and whole.
+fn keep(path: &Path, digest: &Digest, bytes: &[u8]) -> Result<(), StoreError> {
+    static DRAFTS: AtomicU64 = AtomicU64::new(0);
+    if std::fs::read(path).is_ok_and(|kept| Digest::of(&kept) == *digest) {
+        return Ok(());
+    }
+    let draft = path.with_extension(format!(
+        "{}.{}.draft",
+        std::process::id(),
+        DRAFTS.fetch_add(1, Ordering::Relaxed)
+    ));
+    let written = private()
+        .create_new(true)
+        .open(&draft)
+        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+        .and_then(|()| std::fs::rename(&draft, path));
+    if let Err(e) = written {
+        let _ = std::fs::remove_file(&draft);
+        return Err(StoreError::io(path, &e));
+    }
+    sync_dir(path.parent().unwrap_or(path))
+}

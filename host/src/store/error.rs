@@ -1,0 +1,249 @@
+//! How the store fails: what happened, to which file or run, and what a person can do about it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::ErrorCode;
+
+use crate::ids::RunId;
+
+/// A failure of the store.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// A newer host wrote the database. Nothing was touched.
+    #[error(
+        "{} has format {found}, and this hermes-host knows formats up to {known}; use the newer hermes-host, or another HERMES_HOME",
+        path.display()
+    )]
+    FormatTooNew {
+        /// The database.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+        /// The newest format that this host reads.
+        known: u32,
+    },
+    /// The file is a database of another program.
+    #[error("{} is a database, but not of hermes-host; move it away, or use another HERMES_HOME", path.display())]
+    NotOurs {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The database can't be read. It was left as it is.
+    #[error("{} is damaged: {what}; restore a backup, or move the folder away to begin anew", path.display())]
+    Corrupt {
+        /// The database.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// There is no database, and this opening may not make one.
+    #[error("there is no database at {}; it is made by the first run", path.display())]
+    Missing {
+        /// Where it would be.
+        path: PathBuf,
+    },
+    /// A write where nothing may be written.
+    #[error("{} can't be written; make it writable, or set HERMES_HOME to a folder that is", path.display())]
+    ReadOnly {
+        /// The folder or file.
+        path: PathBuf,
+    },
+    /// The folder lies on a file system whose locks can't be relied on.
+    #[error("{} lies on a network file system ({kind}), where a database is not safe; set HERMES_HOME to a local folder", path.display())]
+    NetworkFileSystem {
+        /// The folder.
+        path: PathBuf,
+        /// NFS, SMB, …
+        kind: &'static str,
+    },
+    /// Others held the database for longer than `store.busy`.
+    #[error(
+        "the database was busy for {} ms{}; try again, or raise limits.store.busy",
+        waited.as_millis(),
+        holder.as_ref().map_or_else(String::new, |h| format!(" (held by {h})"))
+    )]
+    Busy {
+        /// Who holds it, where that is known.
+        holder: Option<String>,
+        /// How long this call waited.
+        waited: Duration,
+    },
+    /// The disk is full. What was being written is undone.
+    #[error("the disk is full: {} has {free} bytes free; make space, then go on", path.display())]
+    Full {
+        /// The database.
+        path: PathBuf,
+        /// Bytes free on its file system.
+        free: u64,
+    },
+    /// The operating system failed a read or a write. What was being written is undone.
+    #[error("{}: {what}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's words.
+        what: String,
+    },
+    /// A sync failed earlier: what is on the disk is not known, so this process writes no more.
+    #[error("{} failed earlier and is no longer written ({what}); check the disk, then start again", path.display())]
+    Failed {
+        /// The database.
+        path: PathBuf,
+        /// The failure.
+        what: String,
+    },
+    /// Another owner took the run since.
+    #[error("run {run} was taken over by another process; this one writes to it no more")]
+    NotOwner {
+        /// The run.
+        run: RunId,
+    },
+    /// Another process owns the run.
+    #[error("run {run} is owned by process {pid} since {since_ms} ms after 1970; end that process, or wait for it")]
+    Owned {
+        /// The run.
+        run: RunId,
+        /// The owner's process.
+        pid: u32,
+        /// When it took the run, in milliseconds since 1970.
+        since_ms: u64,
+    },
+    /// What may be written once was written already.
+    #[error("{what} is recorded already")]
+    Duplicate {
+        /// The operation, observation, attempt or run.
+        what: String,
+    },
+    /// A run's records are not what was written. Other runs are not concerned.
+    #[error("the journal of run {run} is damaged: {what}")]
+    Damaged {
+        /// The run.
+        run: RunId,
+        /// What is wrong.
+        what: String,
+    },
+    /// No run, session or body of this name.
+    #[error("there is no {what}; `hermes-host runs` lists the runs")]
+    NotFound {
+        /// What was looked for.
+        what: String,
+    },
+    /// Several runs begin like this.
+    #[error("{prefix} may be any of these runs: {}; give more of the id", candidates.iter().map(RunId::as_str).collect::<Vec<_>>().join(", "))]
+    Ambiguous {
+        /// What was looked for.
+        prefix: String,
+        /// The first runs that fit.
+        candidates: Vec<RunId>,
+    },
+    /// The host used the store wrongly, or the library failed in a way that should not happen.
+    #[error("a mistake in the host's store: {what}")]
+    Internal {
+        /// What happened.
+        what: String,
+    },
+}
+
+impl StoreError {
+    /// An operating system's error about `path`.
+    pub(super) fn io(path: &Path, error: &std::io::Error) -> Self {
+        use std::io::ErrorKind as K;
+        let path = path.to_path_buf();
+        match error.kind() {
+            K::ReadOnlyFilesystem | K::PermissionDenied => Self::ReadOnly { path },
+            K::StorageFull | K::QuotaExceeded => Self::full(&path),
+            _ => Self::Io {
+                what: error.to_string(),
+                path,
+            },
+        }
+    }
+
+    /// A full disk under `path`.
+    pub(super) fn full(path: &Path) -> Self {
+        let folder = path.parent().unwrap_or(path);
+        let free = rustix::fs::statvfs(folder).map_or(0, |s| s.f_bavail.saturating_mul(s.f_frsize));
+        Self::Full {
+            path: path.to_path_buf(),
+            free,
+        }
+    }
+
+    pub(super) fn damaged(run: &RunId, what: impl Into<String>) -> Self {
+        Self::Damaged {
+            run: run.clone(),
+            what: what.into(),
+        }
+    }
+
+    pub(super) fn internal(what: impl Into<String>) -> Self {
+        Self::Internal { what: what.into() }
+    }
+}
+
+/// A failure inside a transaction, before the path is known to which it belongs.
+#[derive(Debug)]
+pub(super) enum Fault {
+    Sql(rusqlite::Error),
+    Store(StoreError),
+}
+
+impl From<rusqlite::Error> for Fault {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sql(error)
+    }
+}
+
+impl From<StoreError> for Fault {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<postcard::Error> for Fault {
+    fn from(error: postcard::Error) -> Self {
+        Self::Store(StoreError::internal(format!("encoding a record: {error}")))
+    }
+}
+
+impl Fault {
+    /// The failure as callers see it, for the database at `path`.
+    pub(super) fn at(self, path: &Path) -> StoreError {
+        match self {
+            Self::Store(error) => error,
+            Self::Sql(error) => from_sql(path, &error),
+        }
+    }
+
+    /// True when another connection held the lock that was needed.
+    pub(super) fn is_busy(&self) -> bool {
+        matches!(self, Self::Sql(e) if matches!(e.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)))
+    }
+
+    /// True when a row that must be the only one of its kind was there already.
+    pub(super) fn is_duplicate(&self) -> bool {
+        matches!(self, Self::Sql(e) if e.sqlite_error_code() == Some(ErrorCode::ConstraintViolation))
+    }
+
+    /// True for a read, write or sync that the operating system failed.
+    pub(super) fn is_io(&self) -> bool {
+        matches!(self, Self::Sql(e) if e.sqlite_error_code() == Some(ErrorCode::SystemIoFailure))
+    }
+}
+
+fn from_sql(path: &Path, error: &rusqlite::Error) -> StoreError {
+    let path = path.to_path_buf();
+    let what = error.to_string();
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Busy {
+            holder: None,
+            waited: Duration::ZERO,
+        },
+        Some(ErrorCode::DiskFull) => StoreError::full(&path),
+        Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen) => StoreError::Io { path, what },
+        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => StoreError::ReadOnly { path },
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreError::Corrupt { path, what },
+        _ => StoreError::internal(what),
+    }
+}

@@ -1,0 +1,286 @@
+//! Where the store's files are, and the checks and openings that come before the first statement.
+
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::io::Read as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::error::{Fault, StoreError};
+use super::schema;
+
+/// The oldest SQLite without the race of two connections that reset a write-ahead log.
+const OLDEST_SQLITE: i32 = 3_051_003;
+
+/// How long an opening or a read waits while another process recovers, closes or has locked the database altogether.
+const WAIT: Duration = Duration::from_secs(5);
+
+/// The paths in a store's folder.
+#[derive(Debug, Clone)]
+pub(super) struct Files {
+    pub(super) dir: PathBuf,
+}
+
+impl Files {
+    pub(super) fn database(&self) -> PathBuf {
+        self.dir.join("hermes.db")
+    }
+
+    pub(super) fn wal(&self) -> PathBuf {
+        self.dir.join("hermes.db-wal")
+    }
+
+    pub(super) fn runs(&self) -> PathBuf {
+        self.dir.join("runs")
+    }
+
+    pub(super) fn components(&self) -> PathBuf {
+        self.dir.join("components")
+    }
+
+    /// Makes the folders and, where there is none, the database.
+    pub(super) fn prepare(&self) -> Result<(), StoreError> {
+        for dir in [self.dir.clone(), self.runs(), self.components()] {
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&dir)
+                .map_err(|e| StoreError::io(&dir, &e))?;
+            let mode = dir
+                .metadata()
+                .map_err(|e| StoreError::io(&dir, &e))?
+                .permissions()
+                .mode();
+            if mode & 0o077 != 0 {
+                std::fs::set_permissions(&dir, Permissions::from_mode(0o700)).map_err(|e| StoreError::io(&dir, &e))?;
+            }
+        }
+        if read_only(&self.dir) {
+            return Err(StoreError::ReadOnly { path: self.dir.clone() });
+        }
+        self.refuse_network()?;
+        if !self.database().exists() {
+            self.refuse_remains()?;
+            self.create()?;
+        }
+        Ok(())
+    }
+
+    /// Checks the database's header without opening it as a database, so that nothing is touched.
+    pub(super) fn check_header(&self) -> Result<(), StoreError> {
+        let path = self.database();
+        if rusqlite::version_number() < OLDEST_SQLITE {
+            return Err(StoreError::internal(format!(
+                "SQLite {} is too old",
+                rusqlite::version()
+            )));
+        }
+        let mut header = [0u8; 100];
+        match File::open(&path).and_then(|mut file| file.read_exact(&mut header)) {
+            Ok(()) => {}
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(StoreError::Missing { path }),
+            Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => {
+                return Err(StoreError::Corrupt {
+                    path,
+                    what: "it is shorter than a database's header".into(),
+                });
+            }
+            Err(e) => {
+                return Err(StoreError::Io {
+                    path,
+                    what: e.to_string(),
+                });
+            }
+        }
+        if &header[..16] != b"SQLite format 3\0" {
+            return Err(StoreError::Corrupt {
+                path,
+                what: "it does not begin like a database".into(),
+            });
+        }
+        if word(&header, 68) != schema::APPLICATION_ID {
+            return Err(StoreError::NotOurs { path });
+        }
+        refuse_newer(path, word(&header, 60))
+    }
+
+    /// A connection that writes, its format brought up to date by the caller.
+    pub(super) fn connect(&self) -> Result<Connection, StoreError> {
+        let path = self.database();
+        let open = || -> Result<Connection, Fault> {
+            let conn = Connection::open_with_flags(&path, flags() | OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+            set_up(&conn)?;
+            conn.execute_batch("PRAGMA synchronous=FULL; PRAGMA journal_size_limit=67108864")?;
+            Ok(conn)
+        };
+        let conn = open().map_err(|e| e.at(&path))?;
+        refuse_newer(path.clone(), schema::version(&conn).map_err(|e| e.at(&path))?)?;
+        Ok(conn)
+    }
+
+    /// A connection that only reads, and waits up to 5 s for whoever has locked the database altogether. Where not even the log's index may be made, the database is read as a file that does
+    /// not change, provided that no log waits beside it.
+    pub(super) fn connect_reader(&self) -> Result<Connection, StoreError> {
+        let path = self.database();
+        let plain = || -> Result<Connection, Fault> {
+            let conn = Connection::open_with_flags(&path, flags() | OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+            set_up(&conn)?;
+            schema::version(&conn)?;
+            Ok(conn)
+        };
+        let unchanging = || -> Result<Connection, Fault> {
+            let uri = format!("file:{}?immutable=1", uri_path(&path));
+            let conn = Connection::open_with_flags(
+                uri,
+                flags() | OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI,
+            )?;
+            set_up(&conn)?;
+            Ok(conn)
+        };
+        let conn = match plain() {
+            Ok(conn) => conn,
+            Err(_) if self.wal().metadata().map_or(0, |m| m.len()) == 0 && read_only(&self.dir) => {
+                unchanging().map_err(|e| e.at(&path))?
+            }
+            Err(e) => return Err(e.at(&path)),
+        };
+        refuse_newer(path.clone(), schema::version(&conn).map_err(|e| e.at(&path))?)?;
+        Ok(conn)
+    }
+
+    /// Makes a database beside its place and moves it there whole, so that a half-made one is never seen.
+    fn create(&self) -> Result<(), StoreError> {
+        let path = self.database();
+        let draft = self.dir.join(format!("hermes.db.{}.draft", std::process::id()));
+        let _ = std::fs::remove_file(&draft);
+        let made = self.create_at(&draft).and_then(|()| {
+            use rustix::fs::{CWD, RenameFlags, renameat_with};
+            match renameat_with(CWD, &draft, CWD, &path, RenameFlags::NOREPLACE) {
+                Ok(()) => sync_dir(&self.dir),
+                // Another process was faster; its database is as good.
+                Err(rustix::io::Errno::EXIST) => Ok(()),
+                Err(e) => Err(StoreError::io(&path, &e.into())),
+            }
+        });
+        let _ = std::fs::remove_file(&draft);
+        made
+    }
+
+    fn create_at(&self, draft: &Path) -> Result<(), StoreError> {
+        let io = |e: std::io::Error| StoreError::io(&self.dir, &e);
+        private().create_new(true).open(draft).map_err(io)?;
+        let fill = || -> Result<(), Fault> {
+            let conn = Connection::open_with_flags(draft, flags() | OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+            conn.execute_batch("BEGIN IMMEDIATE")?;
+            conn.pragma_update(None, "application_id", schema::APPLICATION_ID)?;
+            schema::upgrade(&conn, 0)?;
+            conn.execute_batch("COMMIT")?;
+            conn.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
+            conn.close().map_err(|(_, e)| e)?;
+            Ok(())
+        };
+        fill().map_err(|e| e.at(draft))?;
+        File::open(draft).and_then(|f| f.sync_all()).map_err(io)
+    }
+
+    /// A folder with runs or a log but without its database has lost it: a new one would hide that.
+    fn refuse_remains(&self) -> Result<(), StoreError> {
+        let log = self.wal().metadata().is_ok_and(|m| m.len() > 0);
+        let runs = std::fs::read_dir(self.runs()).is_ok_and(|mut entries| entries.next().is_some());
+        if log || runs {
+            let what = "it is missing, but files of its runs are still there".to_owned();
+            return Err(StoreError::Corrupt {
+                path: self.database(),
+                what,
+            });
+        }
+        Ok(())
+    }
+
+    /// Locks and shared memory between machines are what a write-ahead log can't have. FUSE is let through: rootless
+    /// containers use it for local folders.
+    fn refuse_network(&self) -> Result<(), StoreError> {
+        #[cfg(target_os = "linux")]
+        {
+            let kind = match rustix::fs::statfs(&self.dir).map(|s| s.f_type as u32) {
+                Ok(0x6969) => "NFS",
+                Ok(0xff53_4d42 | 0xfe53_4d42 | 0x517b) => "SMB",
+                Ok(0x5346_414f | 0x6b41_4653) => "AFS",
+                Ok(0x7375_7245) => "Coda",
+                Ok(0x00c3_6400) => "Ceph",
+                Ok(0x0bd0_0bd0) => "Lustre",
+                _ => "",
+            };
+            if !kind.is_empty() {
+                return Err(StoreError::NetworkFileSystem {
+                    path: self.dir.clone(),
+                    kind,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A file for reading and writing that only its owner may open.
+pub(super) fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).mode(0o600);
+    options
+}
+
+/// Makes names in `dir` durable.
+pub(super) fn sync_dir(dir: &Path) -> Result<(), StoreError> {
+    File::open(dir)
+        .and_then(|d| d.sync_all())
+        .map_err(|e| StoreError::io(dir, &e))
+}
+
+fn refuse_newer(path: PathBuf, found: u32) -> Result<(), StoreError> {
+    if found > schema::VERSION {
+        return Err(StoreError::FormatTooNew {
+            path,
+            found,
+            known: schema::VERSION,
+        });
+    }
+    Ok(())
+}
+
+fn set_up(conn: &Connection) -> Result<(), Fault> {
+    conn.set_prepared_statement_cache_capacity(64);
+    conn.busy_timeout(WAIT)?;
+    conn.execute_batch("PRAGMA mmap_size=0; PRAGMA temp_store=MEMORY; PRAGMA cache_size=-8000")?;
+    Ok(())
+}
+
+/// One thread at a time uses a connection, by its mutex or its pool.
+fn flags() -> OpenFlags {
+    OpenFlags::SQLITE_OPEN_NO_MUTEX
+}
+
+fn word(header: &[u8; 100], at: usize) -> u32 {
+    u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+}
+
+fn read_only(dir: &Path) -> bool {
+    rustix::fs::access(dir, rustix::fs::Access::WRITE_OK).is_err()
+}
+
+fn uri_path(path: &Path) -> String {
+    use std::os::unix::ffi::OsStrExt as _;
+    path.as_os_str()
+        .as_bytes()
+        .iter()
+        .fold(String::new(), |mut uri, &byte| {
+            use std::fmt::Write as _;
+            if byte.is_ascii_alphanumeric() || b"/._-".contains(&byte) {
+                uri.push(char::from(byte));
+            } else {
+                let _ = write!(uri, "%{byte:02X}");
+            }
+            uri
+        })
+}

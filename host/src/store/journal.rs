@@ -1,0 +1,300 @@
+//! The journal's reading half: every row is verified before it is answered.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+
+use super::Store;
+use super::error::{Fault, StoreError};
+use super::record::{Note, NoteKind, Observation, Record, Start};
+use super::rows::{JournalSize, OperationRow, SessionRow};
+use super::runs::RunState;
+use super::seal::{decode, uint};
+use super::write::{Kind, row_id, row_seq, row_sum, session_row};
+use crate::ids::{Digest, RunId, Scope, SessionId, StreamId};
+
+/// A place in a run's journal, and the record there.
+pub type Numbered<T> = (u64, T);
+
+impl Store {
+    /// A session's row.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::Damaged`].
+    pub fn session(&self, session: &SessionId) -> Result<SessionRow, StoreError> {
+        let (number, _) = self.run_number(&session.run)?;
+        self.read(|conn| {
+            let row = session_row(conn, &session.run, number, session.number)?;
+            Ok(row.ok_or_else(|| StoreError::NotFound {
+                what: format!("session {session}"),
+            })?)
+        })
+    }
+
+    /// The start record of an attempt, if it began.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] for the run, [`StoreError::Damaged`].
+    pub fn start(&self, session: &SessionId, attempt: u32) -> Result<Option<Start>, StoreError> {
+        let stream = StreamId {
+            session: session.clone(),
+            attempt,
+            scope: Scope::ROOT,
+        };
+        let records = self.stream_records(&stream, Kind::Start)?;
+        Ok(records.into_iter().find_map(|record| match record {
+            Record::Start(start) => Some(start),
+            _ => None,
+        }))
+    }
+
+    /// The operations of one stream, in order of start.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] for the run, [`StoreError::Damaged`].
+    pub fn operations(&self, stream: &StreamId) -> Result<Vec<OperationRow>, StoreError> {
+        let intents = self.stream_records(stream, Kind::Intent)?;
+        let outcomes = self.stream_records(stream, Kind::Outcome)?;
+        Ok(join(intents, outcomes))
+    }
+
+    /// The operations of all streams of a session, as they began.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] for the run, [`StoreError::Damaged`].
+    pub fn session_operations(&self, session: &SessionId) -> Result<Vec<OperationRow>, StoreError> {
+        let intents = self.session_records(session, Kind::Intent)?;
+        let outcomes = self.session_records(session, Kind::Outcome)?;
+        Ok(join(intents, outcomes))
+    }
+
+    /// What the guest of one stream was told, in its order, without a gap.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] for the run; [`StoreError::Damaged`], also when one is missing.
+    pub fn observations(&self, stream: &StreamId) -> Result<Vec<Observation>, StoreError> {
+        let records = self.stream_records(stream, Kind::Observation)?;
+        let mut seen = Vec::with_capacity(records.len());
+        for record in records {
+            if let Record::Observation(observation) = record {
+                let expected = seen.len() as u64 + 1;
+                if observation.seq != expected {
+                    let what = format!("observation {expected} of session {} is missing", stream.session);
+                    return Err(StoreError::damaged(&stream.session.run, what));
+                }
+                seen.push(observation);
+            }
+        }
+        Ok(seen)
+    }
+
+    /// The first `limit` notes of a session behind the cursor `after` (0: from the first), each with its cursor. No kinds: all kinds.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] for the run, [`StoreError::Damaged`].
+    pub fn notes(
+        &self,
+        session: &SessionId,
+        kinds: &[NoteKind],
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Numbered<Note>>, StoreError> {
+        let number = self.sound(&session.run)?;
+        self.read(|conn| {
+            let mut select = conn.prepare_cached(
+                "SELECT id, kind, sum, data FROM journal WHERE run = ?1 AND session = ?2 AND kind = ?3 AND id > ?4
+                 ORDER BY id",
+            )?;
+            let mut rows = select.query(params![
+                number,
+                session.number,
+                Kind::Note as i64,
+                row_id(number, after)
+            ])?;
+            let mut notes = Vec::new();
+            while notes.len() < limit {
+                let Some(row) = rows.next()? else { break };
+                if let (seq, Record::Note(note)) = open_row(&session.run, row)?
+                    && (kinds.is_empty() || kinds.contains(&note.kind))
+                {
+                    notes.push((seq, note));
+                }
+            }
+            Ok(notes)
+        })
+    }
+
+    /// The first `limit` records of a run behind the cursor `after` (0: from the first), each with its cursor, bodies apart.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::Damaged`].
+    pub fn records(&self, run: &RunId, after: u64, limit: u32) -> Result<Vec<Numbered<Record>>, StoreError> {
+        let number = self.sound(run)?;
+        self.read(|conn| {
+            let mut select = conn.prepare_cached(
+                "SELECT id, kind, sum, data FROM journal WHERE id > ?1 AND id < ?2 ORDER BY id LIMIT ?3",
+            )?;
+            let mut rows = select.query(params![row_id(number, after), row_id(number + 1, 0), limit])?;
+            let mut records = Vec::new();
+            while let Some(row) = rows.next()? {
+                records.push(open_row(run, row)?);
+            }
+            Ok(records)
+        })
+    }
+
+    /// The streams of a session that have records: every attempt, and every tool call in it that made calls of its own.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] for the run, [`StoreError::Damaged`].
+    pub fn streams(&self, session: &SessionId) -> Result<Vec<StreamId>, StoreError> {
+        let number = self.sound(&session.run)?;
+        self.read(|conn| {
+            let mut select = conn.prepare_cached(
+                "SELECT DISTINCT attempt, scope FROM journal WHERE run = ?1 AND session = ?2 AND kind IN (4, 5, 6)
+                 ORDER BY attempt, scope",
+            )?;
+            let mut rows = select.query(params![number, session.number])?;
+            let mut streams = Vec::new();
+            while let Some(row) = rows.next()? {
+                let scope: String = row.get(1)?;
+                let scope = scope
+                    .parse()
+                    .map_err(|_| StoreError::damaged(&session.run, "the scope of a record"))?;
+                streams.push(StreamId {
+                    session: session.clone(),
+                    attempt: row.get(0)?,
+                    scope,
+                });
+            }
+            streams.sort_by(|a, b| (a.attempt, &a.scope).cmp(&(b.attempt, &b.scope)));
+            Ok(streams)
+        })
+    }
+
+    /// The operations of a session whose reservation was given back.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] for the run, [`StoreError::Damaged`].
+    pub fn refunds(&self, session: &SessionId) -> Result<Vec<(StreamId, u32)>, StoreError> {
+        let records = self.session_records(session, Kind::Refund)?;
+        Ok(records
+            .into_iter()
+            .filter_map(|record| match record {
+                Record::Refund(stream, op) => Some((stream, op)),
+                _ => None,
+            })
+            .collect())
+    }
+
+    /// A body that requests of the run refer to.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`]; [`StoreError::Damaged`] when it has not the digest any more.
+    pub fn body(&self, run: &RunId, digest: &Digest) -> Result<Vec<u8>, StoreError> {
+        let (number, _) = self.run_number(run)?;
+        let found: Option<Vec<u8>> = self.read(|conn| {
+            let mut select = conn.prepare_cached("SELECT data FROM body WHERE run = ?1 AND digest = ?2")?;
+            Ok(select
+                .query_row(params![number, digest.as_bytes()], |row| row.get(0))
+                .optional()?)
+        })?;
+        let data = found.ok_or_else(|| StoreError::NotFound {
+            what: format!("body {} in run {run}", digest.short()),
+        })?;
+        if Digest::of(&data) == *digest {
+            return Ok(data);
+        }
+        Err(StoreError::damaged(run, format!("the body {}", digest.short())))
+    }
+
+    /// How large a session's part of the journal is.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] for the run.
+    pub fn journal_size(&self, session: &SessionId) -> Result<JournalSize, StoreError> {
+        let (number, _) = self.run_number(&session.run)?;
+        self.read(|conn| {
+            let mut select = conn.prepare_cached(
+                "SELECT count(*), coalesce(sum(length(data)), 0) FROM journal WHERE run = ?1 AND session = ?2",
+            )?;
+            Ok(select.query_row(params![number, session.number], |row| {
+                Ok(JournalSize {
+                    records: uint(row.get(0)?),
+                    bytes: uint(row.get(1)?),
+                })
+            })?)
+        })
+    }
+
+    /// The run's number, if its journal is not shorter than its anchor says.
+    fn sound(&self, run: &RunId) -> Result<i64, StoreError> {
+        match self.check_anchor(run)? {
+            RunState::Damaged(what) => Err(StoreError::damaged(run, what)),
+            RunState::Owned | RunState::Free | RunState::LostTail(_) => Ok(self.run_number(run)?.0),
+        }
+    }
+
+    fn stream_records(&self, stream: &StreamId, kind: Kind) -> Result<Vec<Record>, StoreError> {
+        let number = self.sound(&stream.session.run)?;
+        self.read(|conn| {
+            let select = "SELECT id, kind, sum, data FROM journal
+                 WHERE run = ?1 AND session = ?2 AND kind = ?3 AND attempt = ?4 AND scope = ?5 ORDER BY n";
+            let scope = stream.scope.to_string();
+            let key = params![number, stream.session.number, kind as i64, stream.attempt, scope];
+            collect(conn, &stream.session.run, select, key)
+        })
+    }
+
+    fn session_records(&self, session: &SessionId, kind: Kind) -> Result<Vec<Record>, StoreError> {
+        let number = self.sound(&session.run)?;
+        self.read(|conn| {
+            let select = "SELECT id, kind, sum, data FROM journal
+                 WHERE run = ?1 AND session = ?2 AND kind = ?3 ORDER BY id";
+            collect(conn, &session.run, select, params![number, session.number, kind as i64])
+        })
+    }
+}
+
+fn collect(conn: &Connection, run: &RunId, select: &str, key: &[&dyn rusqlite::ToSql]) -> Result<Vec<Record>, Fault> {
+    let mut select = conn.prepare_cached(select)?;
+    let mut rows = select.query(key)?;
+    let mut records = Vec::new();
+    while let Some(row) = rows.next()? {
+        records.push(open_row(run, row)?.1);
+    }
+    Ok(records)
+}
+
+/// Verifies and decodes a row of `id, kind, sum, data`.
+fn open_row(run: &RunId, row: &Row<'_>) -> Result<Numbered<Record>, Fault> {
+    let (id, kind, sum): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+    let data = row
+        .get_ref(3)?
+        .as_blob()
+        .map_err(|_| StoreError::damaged(run, "a record's type"))?;
+    let record = (sum == row_sum(id, kind, data)).then(|| decode(data)).flatten();
+    let seq = row_seq(id);
+    Ok((
+        seq,
+        record.ok_or_else(|| StoreError::damaged(run, format!("record {seq}")))?,
+    ))
+}
+
+fn join(intents: Vec<Record>, outcomes: Vec<Record>) -> Vec<OperationRow> {
+    let mut ended = BTreeMap::new();
+    for record in outcomes {
+        if let Record::Outcome(outcome) = record {
+            let key = (outcome.stream.attempt, outcome.stream.scope.clone(), outcome.op);
+            ended.insert(key, outcome);
+        }
+    }
+    let rows = intents.into_iter().filter_map(|record| match record {
+        Record::Intent(intent) => {
+            let outcome = ended.remove(&(intent.stream.attempt, intent.stream.scope.clone(), intent.op));
+            Some(OperationRow { intent, outcome })
+        }
+        _ => None,
+    });
+    rows.collect()
+}

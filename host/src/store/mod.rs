@@ -1,0 +1,191 @@
+//! Everything that a host keeps, in one SQLite database: runs and their owners, the journal of every session, the blackboard, and the
+//! components that runs use. No SQL type leaves this layer, and every write takes its records and its effect in one call, so that another
+//! backend can stand beside this one.
+//!
+//! Read in this order: `record` (what is written) · `rows` (what is read) · `schema` · `write` and `space` (records and effects become rows) ·
+//! `commit` (many callers, one transaction) · `owner` (who may write) · `runs`, `journal`, `blackboard`, `component` (the store's face) ·
+//! `upkeep`.
+
+mod blackboard;
+mod commit;
+mod component;
+mod error;
+mod files;
+mod gate;
+mod journal;
+mod owner;
+mod pool;
+mod record;
+mod rows;
+mod runs;
+mod schema;
+mod seal;
+mod space;
+mod upkeep;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::Connection;
+use tokio::sync::watch;
+
+pub use error::StoreError;
+pub use owner::Owner;
+pub use record::{
+    Answer, Edge, Effect, EffectResult, Intent, NewSession, Note, NoteKind, Observation, OpKind, Outcome,
+    OutcomeStatus, Record, SessionUpdate, SpaceId, Start, Status, Sync,
+};
+pub use rows::{Change, Entry, JournalSize, NewRun, OperationRow, RunRow, RunUpdate, SessionRow, SpaceRow};
+pub use runs::RunState;
+pub use journal::Numbered;
+pub use upkeep::Integrity;
+pub use write::Appended;
+
+use crate::limits::Limits;
+use commit::{Done, Writer};
+use error::Fault;
+use files::Files;
+use owner::RunLock;
+use pool::Pool;
+use space::Quota;
+
+/// Which failures a durable append survives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// A power failure: the disk is synced.
+    Power,
+    /// The end of the process, in any way; a power failure may take the newest records.
+    Process,
+}
+
+/// What a store is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Reads and writes; makes folder and database where there are none.
+    Write,
+    /// Reads only; the folder may be read-only, and there must be a database.
+    Read,
+}
+
+/// How to open a store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreOptions {
+    /// Which failures a durable append survives.
+    pub durability: Durability,
+    /// How long a write waits for its turn.
+    pub busy: Duration,
+    /// For what.
+    pub access: Access,
+    /// Keys in one space of the blackboard.
+    pub space_keys: u64,
+    /// Bytes of keys, media types and values in one space.
+    pub space_bytes: u64,
+}
+
+impl StoreOptions {
+    /// Under these limits, for `access`, durable against a power failure.
+    pub fn new(limits: &Limits, access: Access) -> Self {
+        Self {
+            durability: Durability::Power,
+            busy: Duration::from_millis(limits.store_busy),
+            access,
+            space_keys: limits.blackboard_keys,
+            space_bytes: limits.blackboard_bytes,
+        }
+    }
+}
+
+/// An open store. Cheap to clone; clones share one writer.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    files: Files,
+    options: StoreOptions,
+    pool: Pool,
+    writer: Option<Writer>,
+    /// Counts the writes to spaces of this process, for those who wait for a change.
+    spaces: watch::Sender<u64>,
+}
+
+impl Store {
+    /// Opens the store in `dir`, the home folder's `host`.
+    ///
+    /// # Errors
+    /// A database of a newer format, of another program, damaged or missing while its files are there; a folder that can't be
+    /// written, for [`Access::Write`]; a network file system. The folder is then left as it was.
+    pub fn open(dir: &Path, options: StoreOptions) -> Result<Self, StoreError> {
+        let files = Files { dir: dir.to_path_buf() };
+        let writer = match options.access {
+            Access::Read => {
+                files.check_header()?;
+                None
+            }
+            Access::Write => {
+                files.prepare()?;
+                files.check_header()?;
+                let conn = files.connect()?;
+                upgrade(&files, &conn, options.busy)?;
+                Some(Writer::new(&files, options.durability, conn)?)
+            }
+        };
+        let pool = Pool::new(files.clone());
+        Ok(Self(Arc::new(Inner { files, options, pool, writer, spaces: watch::Sender::new(0) })))
+    }
+
+    /// The folder that it was opened in.
+    pub fn dir(&self) -> &Path {
+        &self.0.files.dir
+    }
+
+    fn quota(&self) -> Quota {
+        Quota { keys: self.0.options.space_keys, bytes: self.0.options.space_bytes }
+    }
+
+    fn writer(&self) -> Result<&Writer, StoreError> {
+        self.0.writer.as_ref().ok_or_else(|| StoreError::ReadOnly { path: self.0.files.database() })
+    }
+
+    async fn submit<T, F>(&self, sync: Sync, lock: Option<&Arc<RunLock>>, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<Done<T>, Fault> + Send + 'static,
+    {
+        self.writer()?.submit(sync, self.0.options.busy, lock.cloned(), work).await
+    }
+
+    fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, StoreError> {
+        self.0.pool.read(work)
+    }
+
+    fn spaces_changed(&self) {
+        self.0.spaces.send_modify(|n| *n = n.wrapping_add(1));
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("dir", &self.0.files.dir).field("options", &self.0.options).finish()
+    }
+}
+
+/// Brings an older database to the present format, in one transaction.
+fn upgrade(files: &Files, conn: &Connection, busy: Duration) -> Result<(), StoreError> {
+    let upgrade = || -> Result<(), Fault> {
+        if schema::version(conn)? < schema::VERSION {
+            conn.busy_timeout(busy)?;
+            conn.execute_batch("BEGIN IMMEDIATE")?;
+            let from = schema::version(conn)?;
+            schema::upgrade(conn, from)?;
+            conn.execute_batch("COMMIT")?;
+        }
+        // From here on the writer waits in its own way.
+        Ok(conn.busy_timeout(Duration::ZERO)?)
+    };
+    upgrade().map_err(|e| e.at(&files.database()))
+}

@@ -1,0 +1,291 @@
+//! Who may write to a run: the holder of its lock file, with the newest epoch. The file also keeps the anchor, which tells
+//! when the database has lost records that were durable.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::Durability;
+use super::error::StoreError;
+use super::files::{Files, private, sync_dir};
+use super::seal;
+use crate::ids::RunId;
+
+/// Length of the lock file's one line: it fits a sector, which disks write whole.
+const LINE: usize = 256;
+
+/// The right to write to a run. Cheap to clone; the run is free again when the last clone is dropped.
+#[derive(Debug, Clone)]
+pub struct Owner(pub(super) Arc<Ownership>);
+
+#[derive(Debug)]
+pub(super) struct Ownership {
+    pub(super) run: RunId,
+    pub(super) number: i64,
+    pub(super) epoch: u64,
+    pub(super) lock: Arc<RunLock>,
+    pub(super) lost_tail: Option<u64>,
+}
+
+impl Owner {
+    /// The run.
+    pub fn run(&self) -> &RunId {
+        &self.0.run
+    }
+
+    /// How often the run was taken; the newest owner has the highest.
+    pub fn epoch(&self) -> u64 {
+        self.0.epoch
+    }
+
+    /// How many records a power failure took since the last owner, where the durability configured then allows that.
+    pub fn lost_tail(&self) -> Option<u64> {
+        self.0.lost_tail
+    }
+}
+
+/// The end of a run's journal: the last record's number, and the checksum over all records up to it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Head {
+    pub(super) seq: u64,
+    pub(super) chain: i64,
+}
+
+/// An open, locked lock file.
+#[derive(Debug)]
+pub(super) struct RunLock {
+    file: File,
+    since_ms: u64,
+    boot: String,
+    durability: Durability,
+    anchored: AtomicU64,
+}
+
+/// What a lock file says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct LockLine {
+    pub(super) pid: u32,
+    pub(super) since_ms: u64,
+    pub(super) head: Head,
+    pub(super) boot: String,
+    pub(super) durability: Durability,
+}
+
+/// A lock file as it is found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum LockState {
+    Line(LockLine),
+    Missing,
+    Broken,
+}
+
+impl Files {
+    pub(super) fn lock_path(&self, run: &RunId) -> PathBuf {
+        self.runs().join(format!("{run}.lock"))
+    }
+
+    /// What the run's lock file says, owned or not.
+    pub(super) fn lock_state(&self, run: &RunId) -> Result<LockState, StoreError> {
+        let path = self.lock_path(run);
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(LockState::Missing),
+            Err(e) => return Err(StoreError::io(&path, &e)),
+        };
+        // A read may fall into its owner's write; then the next one does not.
+        for _ in 0..3 {
+            let mut bytes = [0u8; LINE];
+            let length = file.read_at(&mut bytes, 0).map_err(|e| StoreError::io(&path, &e))?;
+            if length == 0 {
+                return Ok(LockState::Missing);
+            }
+            if let Some(line) = LockLine::parse(&bytes[..length]) {
+                return Ok(LockState::Line(line));
+            }
+        }
+        Ok(LockState::Broken)
+    }
+
+    /// Makes and locks the lock file of a new run.
+    pub(super) fn new_lock(&self, run: &RunId, durability: Durability, since_ms: u64) -> Result<RunLock, StoreError> {
+        let path = self.lock_path(run);
+        let io = |e: std::io::Error| match e.kind() {
+            std::io::ErrorKind::AlreadyExists => StoreError::Duplicate {
+                what: format!("run {run}"),
+            },
+            _ => StoreError::io(&path, &e),
+        };
+        let file = private().create_new(true).open(&path).map_err(io)?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|e| io(e.into()))?;
+        let lock = RunLock::new(file, durability, since_ms);
+        lock.write(Head::default())
+            .and_then(|()| lock.file.sync_all())
+            .map_err(io)?;
+        sync_dir(&self.runs())?;
+        Ok(lock)
+    }
+
+    /// Locks the lock file of a run that exists. The line in it stays until the first anchor.
+    pub(super) fn take_lock(&self, run: &RunId, durability: Durability, since_ms: u64) -> Result<RunLock, StoreError> {
+        let path = self.lock_path(run);
+        let file = private()
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(|e| StoreError::io(&path, &e))?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(RunLock::new(file, durability, since_ms)),
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                let (pid, since_ms) = match self.lock_state(run)? {
+                    LockState::Line(line) => (line.pid, line.since_ms),
+                    LockState::Missing | LockState::Broken => (0, 0),
+                };
+                Err(StoreError::Owned {
+                    run: run.clone(),
+                    pid,
+                    since_ms,
+                })
+            }
+            Err(e) => Err(StoreError::io(&path, &e.into())),
+        }
+    }
+
+    /// Whether a live process owns the run.
+    pub(super) fn is_locked(&self, run: &RunId) -> bool {
+        let Ok(file) = File::open(self.lock_path(run)) else {
+            return false;
+        };
+        matches!(
+            flock(&file, FlockOperation::NonBlockingLockShared),
+            Err(rustix::io::Errno::WOULDBLOCK)
+        )
+    }
+}
+
+impl RunLock {
+    fn new(file: File, durability: Durability, since_ms: u64) -> Self {
+        Self {
+            file,
+            since_ms,
+            boot: boot_id(),
+            durability,
+            anchored: AtomicU64::new(0),
+        }
+    }
+
+    /// Notes that the journal up to `head` is durable. One batch may bring several heads of a run, in order.
+    pub(super) fn anchor(&self, head: Head) {
+        if self.anchored.fetch_max(head.seq, Ordering::Relaxed) > head.seq {
+            return;
+        }
+        // An anchor behind the journal is normal, so a failure here costs only some of the protection.
+        if let Err(error) = self.write(head) {
+            tracing::warn!(%error, "a run's anchor could not be written");
+        }
+    }
+
+    /// Writes the line, in place: no sync is needed beyond the database's.
+    pub(super) fn write(&self, head: Head) -> std::io::Result<()> {
+        let line = LockLine {
+            pid: std::process::id(),
+            since_ms: self.since_ms,
+            head,
+            boot: self.boot.clone(),
+            durability: self.durability,
+        };
+        self.file.write_all_at(&line.render(), 0)
+    }
+}
+
+impl LockLine {
+    fn render(&self) -> [u8; LINE] {
+        let mode = match self.durability {
+            Durability::Power => "power",
+            Durability::Process => "process",
+        };
+        let Head { seq, chain } = self.head;
+        let text = format!(
+            "hermes-run 1 {} {} {seq} {chain} {mode} {}",
+            self.pid, self.since_ms, self.boot
+        );
+        let text = format!("{text} {}", seal::sum(&[text.as_bytes()]));
+        let mut line = [b' '; LINE];
+        let length = text.len().min(LINE - 1);
+        line[..length].copy_from_slice(&text.as_bytes()[..length]);
+        line[LINE - 1] = b'\n';
+        line
+    }
+
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(bytes).ok()?.strip_suffix('\n')?.trim_end();
+        let (content, sum) = text.rsplit_once(' ')?;
+        if sum.parse() != Ok(seal::sum(&[content.as_bytes()])) {
+            return None;
+        }
+        let fields: Vec<&str> = content.split(' ').collect();
+        let ["hermes-run", "1", pid, since, seq, chain, mode, boot] = fields[..] else {
+            return None;
+        };
+        Some(Self {
+            pid: pid.parse().ok()?,
+            since_ms: since.parse().ok()?,
+            head: Head {
+                seq: seq.parse().ok()?,
+                chain: chain.parse().ok()?,
+            },
+            boot: boot.to_owned(),
+            durability: if mode == "power" {
+                Durability::Power
+            } else {
+                Durability::Process
+            },
+        })
+    }
+
+    /// True if the machine was not started anew since the line was written.
+    pub(super) fn is_this_boot(&self) -> bool {
+        self.boot == boot_id()
+    }
+}
+
+/// Linux gives each start of the machine an id; without one all starts look alike, which only makes a lost tail look like damage.
+fn boot_id() -> String {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let id: String = text
+        .trim()
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || *c == '-')
+        .take(64)
+        .collect();
+    if id.is_empty() { "unknown".to_owned() } else { id }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_line_reads_back_and_any_flipped_byte_is_noticed() {
+        let line = LockLine {
+            pid: 7,
+            since_ms: 1_700_000_000_000,
+            head: Head { seq: 42, chain: -5 },
+            boot: boot_id(),
+            durability: Durability::Power,
+        };
+        let bytes = line.render();
+        assert_eq!(LockLine::parse(&bytes), Some(line.clone()));
+        let used = bytes.iter().rposition(|b| *b != b' ' && *b != b'\n').expect("text");
+        for at in 0..=used {
+            let mut bad = bytes;
+            bad[at] ^= 1;
+            assert_ne!(LockLine::parse(&bad), Some(line.clone()), "byte {at}");
+            assert_eq!(LockLine::parse(&bad), None, "byte {at}");
+        }
+        assert_eq!(LockLine::parse(&[0; LINE]), None);
+    }
+}

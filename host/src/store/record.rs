@@ -1,0 +1,322 @@
+//! What the journal is made of: operations with one intent and one outcome each, observations in the guest's order,
+//! notes for people, and the rows of runs and sessions. Bodies are opaque bytes here; the layers above encode them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::amounts::Amounts;
+use crate::ids::{Digest, RunId, SessionId, StreamId};
+
+/// What kind of thing an operation does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OpKind {
+    /// A model's completion.
+    Completion,
+    /// A call of a tool.
+    ToolCall,
+    /// A sub-agent.
+    Child,
+    /// A write to the blackboard.
+    Write,
+}
+
+/// That an operation is about to begin: committed before its effect is sent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Intent {
+    /// Whose operation.
+    pub stream: StreamId,
+    /// Its number in the stream, from 1, in order of start.
+    pub op: u32,
+    /// Its kind.
+    pub kind: OpKind,
+    /// The model, the tool, the child's role or the space: for people and lists.
+    pub name: String,
+    /// The request: digests of bodies that the same or an earlier append holds.
+    pub request: Vec<Digest>,
+    /// What was reserved for it.
+    pub reserved: Amounts,
+    /// Milliseconds since 1970.
+    pub at_ms: u64,
+}
+
+/// How an operation ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OutcomeStatus {
+    /// It gave an answer.
+    Done,
+    /// It gave an error.
+    Failed,
+    /// It was cancelled, or its attempt ended first.
+    Cancelled,
+    /// The host went down during it, and whether it took effect is not known.
+    Interrupted,
+}
+
+/// How an operation ended, once: an append of a second outcome for the same operation fails with a conflict.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Whose operation.
+    pub stream: StreamId,
+    /// Its number.
+    pub op: u32,
+    /// How it ended.
+    pub status: OutcomeStatus,
+    /// The answer or the error, encoded by the layer above. Ignored when the append has an effect: then the store
+    /// puts the encoded [`EffectResult`] here.
+    pub body: Vec<u8>,
+    /// What it cost.
+    pub charged: Amounts,
+    /// Milliseconds since 1970.
+    pub at_ms: u64,
+}
+
+/// What one imported call told the guest.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Observation {
+    /// Whose observation.
+    pub stream: StreamId,
+    /// Its number in the stream, from 1, without gaps.
+    pub seq: u64,
+    /// Interface and function: `llm.complete`.
+    pub call: String,
+    /// Digest of the call's arguments in canonical form.
+    pub args: Digest,
+    /// What it told.
+    pub answer: Answer,
+    /// Fuel that the instance had used so far.
+    pub fuel: u64,
+    /// Milliseconds since 1970: the session's virtual clock from here on.
+    pub at_ms: u64,
+}
+
+/// What an observation told the guest.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Answer {
+    /// These encoded bytes.
+    Body(Vec<u8>),
+    /// That an operation was started, and its number.
+    Started(u32),
+    /// The outcome of an operation that ended.
+    Delivered(u32),
+}
+
+/// Something recorded for people that no replay compares.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Note {
+    /// Whose note.
+    pub stream: StreamId,
+    /// What it is.
+    pub kind: NoteKind,
+    /// Its text, or an encoded body (checkpoint).
+    pub body: Vec<u8>,
+    /// Milliseconds since 1970.
+    pub at_ms: u64,
+}
+
+/// What a note is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NoteKind {
+    /// A line of the guest's log.
+    Log,
+    /// What it is doing now.
+    Progress,
+    /// Text of the answer as it comes.
+    Emit,
+    /// A report of what there is so far.
+    Checkpoint,
+    /// A denial, or another use of rights that people should see.
+    Audit,
+    /// Something that the host did or noticed: a rejected cache entry, a resume, a retry.
+    Host,
+}
+
+/// How an agent's life stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Status {
+    /// The row is there, no instance yet.
+    Spawned,
+    /// An instance runs or waits.
+    Active,
+    /// It ended and returned.
+    Completed,
+    /// It ended in any other way.
+    Failed,
+    /// It was cancelled.
+    Cancelled,
+    /// Its host went down or suspended it; it can be resumed.
+    Interrupted,
+}
+
+/// How a session came to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Edge {
+    /// The run's root.
+    Root,
+    /// A parent delegated to it.
+    Delegated,
+    /// It goes on from a fork point of another run.
+    Forked,
+}
+
+/// A new session's row.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NewSession {
+    /// Its id.
+    pub session: SessionId,
+    /// Who delegated to it.
+    pub parent: Option<SessionId>,
+    /// How it came to be.
+    pub edge: Edge,
+    /// What it is for: `root` for the root.
+    pub role: String,
+    /// The task's prompt.
+    pub task: String,
+    /// The strategy's name.
+    pub strategy: String,
+    /// The strategy's bytes.
+    pub digest: Digest,
+    /// `provider/name` of its default model, or nothing.
+    pub model: Option<String>,
+    /// Limits of its own budget; a dimension that is absent has none.
+    pub budget: Vec<(crate::error::Dimension, u64)>,
+    /// Its toolsets.
+    pub toolsets: Vec<String>,
+    /// Milliseconds since 1970.
+    pub at_ms: u64,
+}
+
+/// A change of a session's row: fields that are `None` stay as they are.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SessionUpdate {
+    /// Whose row.
+    pub session: SessionId,
+    /// The new status.
+    pub status: Option<Status>,
+    /// The running attempt.
+    pub attempt: Option<u32>,
+    /// Why it ended: the contract's exit reason by name.
+    pub exit: Option<String>,
+    /// Its own judgement: achieved, partly-achieved, not-achieved.
+    pub outcome: Option<String>,
+    /// What went wrong, in words.
+    pub error: Option<String>,
+    /// The final `run-result`, encoded by the layer above.
+    pub result: Option<Vec<u8>>,
+    /// What it spent so far, in all dimensions, over all attempts.
+    pub spent: Option<Amounts>,
+    /// Milliseconds since 1970.
+    pub at_ms: u64,
+}
+
+/// The start of an attempt: all that a resume needs, encoded by the layer above.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Start {
+    /// The session.
+    pub session: SessionId,
+    /// 1 for the first.
+    pub attempt: u32,
+    /// Task, digests, grants, limits, aliases, prices, tool list, seed, host version.
+    pub body: Vec<u8>,
+    /// Milliseconds since 1970.
+    pub at_ms: u64,
+}
+
+/// One thing to write down.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Record {
+    /// A body that requests refer to; stored once for each run.
+    Body(Digest, Vec<u8>),
+    /// A session's row.
+    Session(NewSession),
+    /// A change of one.
+    Update(SessionUpdate),
+    /// The start of an attempt.
+    Start(Start),
+    /// An operation begins.
+    Intent(Intent),
+    /// An operation ended.
+    Outcome(Outcome),
+    /// A guest was told something.
+    Observation(Observation),
+    /// Something for people.
+    Note(Note),
+    /// The reservation of this operation is given back, once.
+    Refund(StreamId, u32),
+}
+
+/// A change of the blackboard that commits together with its record.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Effect {
+    /// Writes an entry.
+    Put {
+        /// The space.
+        space: SpaceId,
+        /// The key.
+        key: String,
+        /// Media type of the value.
+        media_type: String,
+        /// The value.
+        data: Vec<u8>,
+        /// None: any; 0: absent; n: that version.
+        if_version: Option<u64>,
+    },
+    /// Writes an entry under a new key.
+    Append {
+        /// The space.
+        space: SpaceId,
+        /// What the key starts with.
+        prefix: String,
+        /// Media type of the value.
+        media_type: String,
+        /// The value.
+        data: Vec<u8>,
+    },
+    /// Removes an entry.
+    Delete {
+        /// The space.
+        space: SpaceId,
+        /// The key.
+        key: String,
+        /// As for `Put`.
+        if_version: Option<u64>,
+    },
+}
+
+/// How an effect ended; a conflict or a full space is a result, and undoes nothing else in the append.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum EffectResult {
+    /// Written with this version.
+    Written(u64),
+    /// Appended under this key, with this version.
+    Appended(String, u64),
+    /// Removed, or was not there.
+    Deleted,
+    /// The entry has another version (0: it is absent).
+    Conflict(u64),
+    /// The space may hold no more keys than this.
+    TooManyKeys(u64),
+    /// The space may hold no more bytes than this.
+    TooManyBytes(u64),
+}
+
+/// Which space of the blackboard.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SpaceId {
+    /// The run whose space it is; none for a space of the home folder, which all runs share.
+    pub run: Option<RunId>,
+    /// Its name.
+    pub name: String,
+}
+
+/// When an append must be on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sync {
+    /// Committed, so that a killed process loses nothing; durable with the next synced append.
+    Commit,
+    /// Durable before the call returns (subject to the configured durability).
+    Durable,
+}

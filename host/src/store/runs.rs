@@ -1,0 +1,318 @@
+//! Runs: making, taking and listing them, and telling whether one has lost records.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::commit::Done;
+use super::error::{Fault, StoreError};
+use super::owner::{Head, LockState, Owner, Ownership};
+use super::record::Sync;
+use super::rows::{NewRun, RunRow, RunUpdate, SessionRow};
+use super::seal::{decode, encode, sum, uint};
+use super::write::{check_epoch, head, row_id};
+use super::{Durability, Store};
+use crate::ids::RunId;
+
+/// How often and after what pause a locked run is tried again: someone may just be looking whether it is owned.
+const LOOKERS: (u32, Duration) = (4, Duration::from_millis(3));
+
+/// Whether a run can go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RunState {
+    /// A live process owns it.
+    Owned,
+    /// Nobody owns it, and its records are all there.
+    Free,
+    /// Nobody owns it, and a power failure took this many of its last records, as the configured durability allows.
+    LostTail(u64),
+    /// Records that were durable are missing or changed.
+    Damaged(String),
+}
+
+impl Store {
+    /// Makes a run, owned by the caller.
+    ///
+    /// # Errors
+    /// [`StoreError::Duplicate`] when the id is taken; failures of the disk.
+    pub async fn create_run(&self, new: NewRun) -> Result<Owner, StoreError> {
+        self.writer()?;
+        let id = new.id.clone();
+        let files = &self.0.files;
+        let lock = Arc::new(files.new_lock(&id, self.0.options.durability, new.at_ms)?);
+        let row = RunRow::from(new);
+        let work = move |conn: &Connection| {
+            let (data, sum) = seal_run(&row)?;
+            let added = conn
+                .prepare_cached("INSERT INTO run (id, epoch, data, sum) VALUES (?1, 1, ?2, ?3)")?
+                .execute(params![row.id.as_str(), data, sum]);
+            match added.map_err(Fault::from) {
+                Ok(_) => Ok(Done {
+                    value: conn.last_insert_rowid(),
+                    head: None,
+                }),
+                Err(e) if e.is_duplicate() => Err(StoreError::Duplicate {
+                    what: format!("run {}", row.id),
+                }
+                .into()),
+                Err(e) => Err(e),
+            }
+        };
+        match self.submit(Sync::Durable, None, work).await {
+            Ok(number) => Ok(Owner(Arc::new(Ownership {
+                run: id,
+                number,
+                epoch: 1,
+                lock,
+                lost_tail: None,
+            }))),
+            Err(error) => {
+                // The file is of this call's making; without its row it would stand for a run that never was.
+                let _ = std::fs::remove_file(files.lock_path(&id));
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes a run that nobody owns. Appends of earlier owners fail from here on.
+    ///
+    /// # Errors
+    /// [`StoreError::Owned`], [`StoreError::NotFound`]; [`StoreError::Damaged`] when durable records are missing, until
+    /// [`Store::accept_loss`].
+    pub async fn take_run(&self, run: &RunId) -> Result<Owner, StoreError> {
+        self.writer()?;
+        let (number, _) = self.run_number(run)?;
+        let mut tries = LOOKERS.0;
+        let lock = loop {
+            match self.0.files.take_lock(run, self.0.options.durability, now_ms()) {
+                Err(StoreError::Owned { .. }) if tries > 0 => tries -= 1,
+                other => break Arc::new(other?),
+            }
+            tokio::time::sleep(LOOKERS.1).await;
+        };
+        let lost_tail = match self.check_anchor(run)? {
+            RunState::Damaged(what) => return Err(StoreError::damaged(run, what)),
+            RunState::LostTail(records) => Some(records),
+            RunState::Owned | RunState::Free => None,
+        };
+        let work = move |conn: &Connection| {
+            let epoch: i64 = conn
+                .prepare_cached("UPDATE run SET epoch = epoch + 1 WHERE no = ?1 RETURNING epoch")?
+                .query_row([number], |row| row.get(0))?;
+            let head = head(conn, number)?;
+            Ok(Done {
+                value: (uint(epoch), head),
+                head: Some(head),
+            })
+        };
+        let (epoch, head) = self.submit(Sync::Durable, Some(&lock), work).await?;
+        if head == Head::default() {
+            // An empty journal has no anchor to write, but the line must name its new owner.
+            lock.write(head)
+                .map_err(|e| StoreError::io(&self.0.files.lock_path(run), &e))?;
+        }
+        Ok(Owner(Arc::new(Ownership {
+            run: run.clone(),
+            number,
+            epoch,
+            lock,
+            lost_tail,
+        })))
+    }
+
+    /// Declares a damaged run's journal to be all there is, so that it can be taken.
+    ///
+    /// # Errors
+    /// [`StoreError::Owned`], [`StoreError::NotFound`], failures of the disk.
+    pub fn accept_loss(&self, run: &RunId) -> Result<(), StoreError> {
+        self.writer()?;
+        let (number, _) = self.run_number(run)?;
+        let lock = self.0.files.take_lock(run, self.0.options.durability, now_ms())?;
+        let end = self.read(|conn| head(conn, number))?;
+        lock.write(end)
+            .map_err(|e| StoreError::io(&self.0.files.lock_path(run), &e))
+    }
+
+    /// Changes a run's row. Fields that the update doesn't name stay.
+    ///
+    /// # Errors
+    /// [`StoreError::NotOwner`], failures of the disk.
+    pub async fn update_run(&self, owner: &Owner, update: RunUpdate) -> Result<(), StoreError> {
+        let by = owner.clone();
+        let work = move |conn: &Connection| {
+            check_epoch(conn, &by)?;
+            let mut row = find_row(conn, by.run())?.ok_or_else(|| no_run(by.run().as_str()))?.1;
+            row.apply(update);
+            let (data, sum) = seal_run(&row)?;
+            conn.prepare_cached("UPDATE run SET data = ?2, sum = ?3 WHERE no = ?1")?
+                .execute(params![by.0.number, data, sum])?;
+            Ok(Done { value: (), head: None })
+        };
+        self.submit(Sync::Durable, None, work).await
+    }
+
+    /// The newest `limit` runs, the newest first.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] for a row that is not what was written; failures of the disk.
+    pub fn runs(&self, limit: u32) -> Result<Vec<RunRow>, StoreError> {
+        self.read(|conn| {
+            let mut select = conn.prepare_cached("SELECT id, data, sum FROM run ORDER BY no DESC LIMIT ?1")?;
+            let mut rows = select.query([limit])?;
+            let mut runs = Vec::new();
+            while let Some(row) = rows.next()? {
+                runs.push(open_run(
+                    &row.get::<_, String>(0)?,
+                    &row.get::<_, Vec<u8>>(1)?,
+                    row.get(2)?,
+                )?);
+            }
+            Ok(runs)
+        })
+    }
+
+    /// The one run whose id begins with `prefix`.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::Ambiguous`].
+    pub fn find_run(&self, prefix: &str) -> Result<RunId, StoreError> {
+        let wanted = prefix.to_ascii_lowercase();
+        let found: Vec<String> = self.read(|conn| {
+            let mut select =
+                conn.prepare_cached("SELECT id FROM run WHERE id >= ?1 AND id < ?1 || 'g' ORDER BY id LIMIT 5")?;
+            let ids = select
+                .query_map([&wanted], |row| row.get(0))?
+                .collect::<Result<_, _>>()?;
+            Ok(ids)
+        })?;
+        let mut candidates: Vec<RunId> = found.iter().filter_map(|id| id.parse().ok()).collect();
+        match (candidates.len(), wanted.is_empty()) {
+            (0, _) | (_, true) => Err(no_run(prefix)),
+            (1, _) => Ok(candidates.remove(0)),
+            _ => Err(StoreError::Ambiguous {
+                prefix: prefix.to_owned(),
+                candidates,
+            }),
+        }
+    }
+
+    /// A run's row.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::Damaged`].
+    pub fn run(&self, run: &RunId) -> Result<RunRow, StoreError> {
+        self.read(|conn| Ok(find_row(conn, run)?.ok_or_else(|| no_run(run.as_str()))?.1))
+    }
+
+    /// Whether the run is owned, can be taken, or has lost records.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], failures of the disk.
+    pub fn run_state(&self, run: &RunId) -> Result<RunState, StoreError> {
+        let state = self.check_anchor(run)?;
+        if state == RunState::Free && self.0.files.is_locked(run) {
+            Ok(RunState::Owned)
+        } else {
+            Ok(state)
+        }
+    }
+
+    /// All sessions of a run, in order of creation.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::Damaged`].
+    pub fn sessions(&self, run: &RunId) -> Result<Vec<SessionRow>, StoreError> {
+        let (number, _) = self.run_number(run)?;
+        self.read(|conn| {
+            let mut select =
+                conn.prepare_cached("SELECT number, data, sum FROM session WHERE run = ?1 ORDER BY number")?;
+            let mut rows = select.query([number])?;
+            let mut sessions = Vec::new();
+            while let Some(row) = rows.next()? {
+                let data: Vec<u8> = row.get(1)?;
+                sessions.push(SessionRow::open(run, number, row.get(0)?, &data, row.get(2)?)?);
+            }
+            Ok(sessions)
+        })
+    }
+
+    /// The run's number in the database, and its end.
+    pub(super) fn run_number(&self, run: &RunId) -> Result<(i64, Head), StoreError> {
+        self.read(|conn| {
+            let mut select = conn.prepare_cached("SELECT no FROM run WHERE id = ?1")?;
+            let number = select.query_row([run.as_str()], |row| row.get(0)).optional()?;
+            let number = number.ok_or_else(|| no_run(run.as_str()))?;
+            Ok((number, head(conn, number)?))
+        })
+    }
+
+    /// Compares the anchor with the journal. The anchor is read first: a live owner only moves both on.
+    pub(super) fn check_anchor(&self, run: &RunId) -> Result<RunState, StoreError> {
+        let lock = self.0.files.lock_state(run)?;
+        let (number, end) = self.run_number(run)?;
+        let line = match lock {
+            LockState::Line(line) => line,
+            LockState::Missing => return Ok(RunState::Damaged("its anchor (the run's lock file) is missing".into())),
+            LockState::Broken => return Ok(RunState::Damaged("its anchor (the run's lock file) is damaged".into())),
+        };
+        if line.head.seq > end.seq {
+            let missing = line.head.seq - end.seq;
+            if line.durability == Durability::Process && !line.is_this_boot() {
+                return Ok(RunState::LostTail(missing));
+            }
+            return Ok(RunState::Damaged(format!("{missing} records are missing at its end")));
+        }
+        if line.head.seq > 0 && self.chain_at(number, line.head.seq)? != Some(line.head.chain) {
+            return Ok(RunState::Damaged("its records are not those that were written".into()));
+        }
+        Ok(RunState::Free)
+    }
+
+    fn chain_at(&self, number: i64, seq: u64) -> Result<Option<i64>, StoreError> {
+        self.read(|conn| {
+            let mut select = conn.prepare_cached("SELECT chain FROM journal WHERE id = ?1")?;
+            Ok(select.query_row([row_id(number, seq)], |row| row.get(0)).optional()?)
+        })
+    }
+}
+
+fn seal_run(row: &RunRow) -> Result<(Vec<u8>, i64), Fault> {
+    let data = encode(row)?;
+    let sum = sum(&[b"run", row.id.as_str().as_bytes(), &data]);
+    Ok((data, sum))
+}
+
+fn open_run(id: &str, data: &[u8], stored: i64) -> Result<RunRow, Fault> {
+    let good = (stored == sum(&[b"run", id.as_bytes(), data]))
+        .then(|| decode(data))
+        .flatten();
+    let Some(row) = good else {
+        let run = id
+            .parse()
+            .map_err(|_| StoreError::internal(format!("a run with the id {id:?}")))?;
+        return Err(StoreError::damaged(&run, "its row").into());
+    };
+    Ok(row)
+}
+
+fn find_row(conn: &Connection, run: &RunId) -> Result<Option<(i64, RunRow)>, Fault> {
+    let found: Option<(i64, Vec<u8>, i64)> = conn
+        .prepare_cached("SELECT no, data, sum FROM run WHERE id = ?1")?
+        .query_row([run.as_str()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .optional()?;
+    found
+        .map(|(number, data, sum)| Ok((number, open_run(run.as_str(), &data, sum)?)))
+        .transpose()
+}
+
+fn no_run(id: &str) -> StoreError {
+    StoreError::NotFound {
+        what: format!("run {id}"),
+    }
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,58 @@
+//! The database's tables, its version, and how an older version becomes the present one.
+
+use rusqlite::Connection;
+
+use super::error::Fault;
+
+/// `herm` in ASCII, in the database's header: tells our database from another program's.
+pub(super) const APPLICATION_ID: u32 = 0x6865_726d;
+
+/// The newest format; the length of [`STEPS`].
+pub(super) const VERSION: u32 = STEPS.len() as u32;
+
+/// Step `n` brings format `n` to `n + 1`; all of them make a new database. A released step is never changed.
+const STEPS: &[&str] = &[FIRST];
+
+/// A journal row's id is its run's number in the upper bits and its sequence number in the run in the lower ones, so that a
+/// run's rows lie together in their order. `sum` covers a row's content, `chain` also all rows of the run before it.
+const FIRST: &str = "
+CREATE TABLE run (
+    no INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, epoch INTEGER NOT NULL, data BLOB NOT NULL, sum INTEGER NOT NULL
+) STRICT;
+CREATE TABLE session (
+    run INTEGER NOT NULL, number INTEGER NOT NULL, data BLOB NOT NULL, sum INTEGER NOT NULL, PRIMARY KEY (run, number)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE journal (
+    id INTEGER PRIMARY KEY, run INTEGER NOT NULL, session INTEGER NOT NULL, kind INTEGER NOT NULL,
+    attempt INTEGER NOT NULL, scope TEXT NOT NULL, n INTEGER NOT NULL,
+    sum INTEGER NOT NULL, chain INTEGER NOT NULL, data BLOB NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX journal_once ON journal (run, session, kind, attempt, scope, n);
+CREATE TABLE body (
+    run INTEGER NOT NULL, digest BLOB NOT NULL, data BLOB NOT NULL, UNIQUE (run, digest)
+) STRICT;
+CREATE TABLE component (run INTEGER NOT NULL, digest BLOB NOT NULL, PRIMARY KEY (run, digest)) STRICT, WITHOUT ROWID;
+CREATE TABLE space (
+    no INTEGER PRIMARY KEY, run INTEGER NOT NULL, name TEXT NOT NULL, version INTEGER NOT NULL,
+    keys INTEGER NOT NULL, bytes INTEGER NOT NULL, tombstones INTEGER NOT NULL, UNIQUE (run, name)
+) STRICT;
+CREATE TABLE entry (
+    id INTEGER PRIMARY KEY, space INTEGER NOT NULL, version INTEGER NOT NULL, deleted INTEGER NOT NULL,
+    key BLOB NOT NULL, at_ms INTEGER NOT NULL, author TEXT NOT NULL, op BLOB NOT NULL, sum INTEGER NOT NULL,
+    media_type TEXT NOT NULL, data BLOB NOT NULL, UNIQUE (space, key), UNIQUE (space, version)
+) STRICT;
+";
+
+/// Makes the tables that formats after `from` have, in the transaction that `conn` is in.
+pub(super) fn upgrade(conn: &Connection, from: u32) -> Result<(), Fault> {
+    for step in STEPS.iter().skip(from as usize) {
+        conn.execute_batch(step)?;
+    }
+    conn.pragma_update(None, "user_version", VERSION)?;
+    Ok(())
+}
+
+/// The format of the database that `conn` has open.
+pub(super) fn version(conn: &Connection) -> Result<u32, Fault> {
+    Ok(conn.pragma_query_value(None, "user_version", |row| row.get(0))?)
+}

@@ -1,0 +1,272 @@
+//! The blackboard's writes: versions, compare-and-set and quotas, inside the transaction that records them.
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::error::{Fault, StoreError};
+use super::record::{Effect, EffectResult, SpaceId};
+use super::seal::{encode, int, sum, uint};
+use crate::ids::StreamId;
+
+/// Deleted keys that a space remembers for its watchers; the oldest are forgotten first.
+const TOMBSTONES: u64 = 10_000;
+
+/// What a space may hold.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Quota {
+    pub(super) keys: u64,
+    pub(super) bytes: u64,
+}
+
+/// Who writes, as part of which operation, and when.
+pub(super) struct Writing {
+    pub(super) author: String,
+    pub(super) op: Option<(StreamId, u32)>,
+    pub(super) at_ms: u64,
+}
+
+/// A space's row.
+struct Space {
+    number: i64,
+    version: u64,
+    keys: u64,
+    bytes: u64,
+    tombstones: u64,
+}
+
+/// What a key has before a write.
+struct Present {
+    version: u64,
+    deleted: bool,
+    bytes: u64,
+}
+
+/// What is written under a key; nothing for a removal.
+struct Value<'v> {
+    media_type: &'v str,
+    data: &'v [u8],
+}
+
+/// Applies one effect.
+pub(super) fn apply(conn: &Connection, effect: &Effect, by: &Writing, quota: Quota) -> Result<EffectResult, Fault> {
+    match effect {
+        Effect::Put {
+            space,
+            key,
+            media_type,
+            data,
+            if_version,
+        } => {
+            let mut space = Space::open(conn, space)?;
+            let present = space.find(conn, key)?;
+            if let Some(conflict) = conflict(present.as_ref(), *if_version) {
+                return Ok(conflict);
+            }
+            let written = space.put(conn, key, present.as_ref(), &Value { media_type, data }, by, quota)?;
+            Ok(written.unwrap_or(EffectResult::Written(space.version)))
+        }
+        Effect::Append {
+            space,
+            prefix,
+            media_type,
+            data,
+        } => {
+            let mut space = Space::open(conn, space)?;
+            let mut key = format!("{prefix}{:020}", space.version + 1);
+            // A key that someone chose to look like this one is passed over: a longer one still sorts before the next version's.
+            while space.find(conn, &key)?.is_some() {
+                key.push('0');
+            }
+            let written = space.put(conn, &key, None, &Value { media_type, data }, by, quota)?;
+            Ok(written.unwrap_or(EffectResult::Appended(key, space.version)))
+        }
+        Effect::Delete { space, key, if_version } => {
+            let mut space = Space::open(conn, space)?;
+            let present = space.find(conn, key)?;
+            if let Some(conflict) = conflict(present.as_ref(), *if_version) {
+                return Ok(conflict);
+            }
+            if let Some(present) = present.filter(|p| !p.deleted) {
+                space.delete(conn, key, &present, by)?;
+            }
+            Ok(EffectResult::Deleted)
+        }
+    }
+}
+
+fn conflict(present: Option<&Present>, if_version: Option<u64>) -> Option<EffectResult> {
+    let found = present.filter(|p| !p.deleted).map_or(0, |p| p.version);
+    if_version
+        .filter(|wanted| *wanted != found)
+        .map(|_| EffectResult::Conflict(found))
+}
+
+impl Space {
+    fn open(conn: &Connection, id: &SpaceId) -> Result<Self, Fault> {
+        let run = run_number(conn, id)?.ok_or_else(|| StoreError::NotFound {
+            what: format!("run of space {}", id.name),
+        })?;
+        conn.prepare_cached(
+            "INSERT OR IGNORE INTO space (run, name, version, keys, bytes, tombstones) VALUES (?1, ?2, 0, 0, 0, 0)",
+        )?
+        .execute(params![run, id.name])?;
+        let mut select =
+            conn.prepare_cached("SELECT no, version, keys, bytes, tombstones FROM space WHERE run = ?1 AND name = ?2")?;
+        Ok(select.query_row(params![run, id.name], |row| {
+            Ok(Self {
+                number: row.get(0)?,
+                version: uint(row.get(1)?),
+                keys: uint(row.get(2)?),
+                bytes: uint(row.get(3)?),
+                tombstones: uint(row.get(4)?),
+            })
+        })?)
+    }
+
+    fn find(&self, conn: &Connection, key: &str) -> Result<Option<Present>, Fault> {
+        let mut select = conn.prepare_cached(
+            "SELECT version, deleted, length(key) + octet_length(media_type) + length(data) FROM entry
+             WHERE space = ?1 AND key = ?2",
+        )?;
+        let found = select.query_row(params![self.number, key.as_bytes()], |row| {
+            Ok(Present {
+                version: uint(row.get(0)?),
+                deleted: row.get(1)?,
+                bytes: uint(row.get(2)?),
+            })
+        });
+        Ok(found.optional()?)
+    }
+
+    /// Writes an entry, or answers which quota forbids it.
+    fn put(
+        &mut self,
+        conn: &Connection,
+        key: &str,
+        present: Option<&Present>,
+        value: &Value<'_>,
+        by: &Writing,
+        quota: Quota,
+    ) -> Result<Option<EffectResult>, Fault> {
+        let old = present.filter(|p| !p.deleted);
+        let keys = self.keys + u64::from(old.is_none());
+        let size = (key.len() + value.media_type.len() + value.data.len()) as u64;
+        let bytes = self.bytes - old.map_or(0, |p| p.bytes) + size;
+        if old.is_none() && keys > quota.keys {
+            return Ok(Some(EffectResult::TooManyKeys(quota.keys)));
+        }
+        if bytes > quota.bytes && bytes > self.bytes {
+            return Ok(Some(EffectResult::TooManyBytes(quota.bytes)));
+        }
+        self.tombstones -= u64::from(present.is_some_and(|p| p.deleted));
+        (self.keys, self.bytes) = (keys, bytes);
+        self.write(conn, key, Some(value), by)?;
+        Ok(None)
+    }
+
+    fn delete(&mut self, conn: &Connection, key: &str, present: &Present, by: &Writing) -> Result<(), Fault> {
+        self.keys -= 1;
+        self.bytes -= present.bytes;
+        self.tombstones += 1;
+        self.write(conn, key, None, by)?;
+        if self.tombstones > TOMBSTONES {
+            conn.prepare_cached(
+                "DELETE FROM entry WHERE id =
+                 (SELECT id FROM entry WHERE space = ?1 AND deleted = 1 ORDER BY version LIMIT 1)",
+            )?
+            .execute([self.number])?;
+            self.tombstones -= 1;
+            self.save(conn)?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, conn: &Connection, key: &str, value: Option<&Value<'_>>, by: &Writing) -> Result<(), Fault> {
+        self.version += 1;
+        let deleted = value.is_none();
+        let Value { media_type, data } = value.unwrap_or(&Value {
+            media_type: "",
+            data: &[],
+        });
+        let op = encode(&by.op)?;
+        let row = EntryParts {
+            space: self.number,
+            version: int(self.version),
+            deleted,
+            key: key.as_bytes(),
+            at_ms: int(by.at_ms),
+            author: &by.author,
+            op: &op,
+            media_type,
+            data,
+        };
+        conn.prepare_cached(
+            "INSERT INTO entry (space, version, deleted, key, at_ms, author, op, sum, media_type, data)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+             ON CONFLICT (space, key) DO UPDATE SET version = excluded.version, deleted = excluded.deleted,
+             at_ms = excluded.at_ms, author = excluded.author, op = excluded.op, sum = excluded.sum,
+             media_type = excluded.media_type, data = excluded.data",
+        )?
+        .execute(params![
+            row.space,
+            row.version,
+            row.deleted,
+            row.key,
+            row.at_ms,
+            row.author,
+            row.op,
+            row.sum(),
+            row.media_type,
+            row.data
+        ])?;
+        self.save(conn)
+    }
+
+    fn save(&self, conn: &Connection) -> Result<(), Fault> {
+        conn.prepare_cached("UPDATE space SET version = ?2, keys = ?3, bytes = ?4, tombstones = ?5 WHERE no = ?1")?
+            .execute([
+                self.number,
+                int(self.version),
+                int(self.keys),
+                int(self.bytes),
+                int(self.tombstones),
+            ])?;
+        Ok(())
+    }
+}
+
+/// All that the checksum of an entry covers.
+pub(super) struct EntryParts<'e> {
+    pub(super) space: i64,
+    pub(super) version: i64,
+    pub(super) deleted: bool,
+    pub(super) key: &'e [u8],
+    pub(super) at_ms: i64,
+    pub(super) author: &'e str,
+    pub(super) op: &'e [u8],
+    pub(super) media_type: &'e str,
+    pub(super) data: &'e [u8],
+}
+
+impl EntryParts<'_> {
+    pub(super) fn sum(&self) -> i64 {
+        sum(&[
+            b"entry",
+            &self.space.to_le_bytes(),
+            &self.version.to_le_bytes(),
+            &[u8::from(self.deleted)],
+            self.key,
+            &self.at_ms.to_le_bytes(),
+            self.author.as_bytes(),
+            self.op,
+            self.media_type.as_bytes(),
+            self.data,
+        ])
+    }
+}
+
+/// The number of the space's run; 0 for the home folder's own spaces, and nothing for a run that isn't there.
+pub(super) fn run_number(conn: &Connection, id: &SpaceId) -> Result<Option<i64>, Fault> {
+    let Some(run) = &id.run else { return Ok(Some(0)) };
+    let mut select = conn.prepare_cached("SELECT no FROM run WHERE id = ?1")?;
+    Ok(select.query_row([run.as_str()], |row| row.get(0)).optional()?)
+}

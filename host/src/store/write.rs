@@ -1,0 +1,388 @@
+//! Records become rows: the writing half of the journal, inside a transaction of the writer.
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::commit::Done;
+use super::error::{Fault, StoreError};
+use super::owner::{Head, Owner};
+use super::record::{Effect, EffectResult, OutcomeStatus, Record, SessionUpdate, Status, Sync};
+use super::rows::SessionRow;
+use super::seal::{decode, encode, int, link, sum, uint};
+use super::space::{Quota, Writing};
+use super::{Store, space};
+use crate::error::Dimension;
+use crate::ids::{Digest, RunId, SessionId, StreamId};
+
+/// A run's rows have ids `number << SEQ_BITS | seq`.
+const SEQ_BITS: u32 = 40;
+
+/// What an append did.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Appended {
+    /// How its effect ended, if it had one.
+    pub effect: Option<EffectResult>,
+    /// Bytes that the journal grew by: encoded records, and bodies that were new.
+    pub bytes: u64,
+    /// The run's last sequence number: a cursor for [`Store::records`].
+    pub seq: u64,
+}
+
+/// What a journal row is, as its `kind` column says. Numbers are part of the format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(i64)]
+pub(super) enum Kind {
+    Session = 1,
+    Update = 2,
+    Start = 3,
+    Intent = 4,
+    Outcome = 5,
+    Observation = 6,
+    Note = 7,
+    Refund = 8,
+}
+
+impl Store {
+    /// Writes `records` and, in the same transaction, `effect`; all of it or nothing. The effect's result becomes the
+    /// body of the outcome among the records, whose status and charge of stored bytes follow it.
+    ///
+    /// Dropping the future before a batch has taken the append withdraws it; afterwards it commits all the same.
+    ///
+    /// # Errors
+    /// [`StoreError::NotOwner`] when the run was taken by another; [`StoreError::Duplicate`] for a second outcome, observation, intent,
+    /// start, session or refund of the same number; [`StoreError::Busy`] after the configured wait; failures of the disk.
+    /// In all cases nothing of this append is kept.
+    pub async fn append(
+        &self,
+        owner: &Owner,
+        records: Vec<Record>,
+        effect: Option<Effect>,
+        sync: Sync,
+    ) -> Result<Appended, StoreError> {
+        let quota = self.quota();
+        let by = owner.clone();
+        let spaces = effect.is_some();
+        let work = move |conn: &Connection| {
+            let mut journal = Journal::open(conn, &by)?;
+            let mut records = records;
+            let effect = effect
+                .map(|effect| journal.take_effect(&effect, &mut records, quota))
+                .transpose()?;
+            for record in &records {
+                journal.push(record)?;
+            }
+            let head = journal.head;
+            Ok(Done {
+                value: Appended {
+                    effect,
+                    bytes: journal.bytes,
+                    seq: head.seq,
+                },
+                head: Some(head),
+            })
+        };
+        let appended = self.submit(sync, Some(&owner.0.lock), work).await?;
+        if spaces {
+            self.spaces_changed();
+        }
+        Ok(appended)
+    }
+}
+
+/// The end of a run's journal, open for more.
+struct Journal<'c> {
+    conn: &'c Connection,
+    run: RunId,
+    number: i64,
+    head: Head,
+    bytes: u64,
+}
+
+impl<'c> Journal<'c> {
+    fn open(conn: &'c Connection, owner: &Owner) -> Result<Self, Fault> {
+        let number = owner.0.number;
+        check_epoch(conn, owner)?;
+        Ok(Self {
+            conn,
+            run: owner.run().clone(),
+            number,
+            head: head(conn, number)?,
+            bytes: 0,
+        })
+    }
+
+    /// Applies the effect and writes its result into the outcome that goes with it.
+    fn take_effect(&self, effect: &Effect, records: &mut [Record], quota: Quota) -> Result<EffectResult, Fault> {
+        let outcome = records.iter_mut().find_map(|record| match record {
+            Record::Outcome(outcome) => Some(outcome),
+            _ => None,
+        });
+        let Some(outcome) = outcome else {
+            return Err(StoreError::internal("an effect without the outcome that records it").into());
+        };
+        let author = Writing {
+            author: outcome.stream.session.to_string(),
+            op: Some((outcome.stream.clone(), outcome.op)),
+            at_ms: outcome.at_ms,
+        };
+        let result = space::apply(self.conn, effect, &author, quota)?;
+        if matches!(
+            result,
+            EffectResult::Conflict(_) | EffectResult::TooManyKeys(_) | EffectResult::TooManyBytes(_)
+        ) {
+            outcome.status = OutcomeStatus::Failed;
+            outcome.charged = outcome.charged.with(Dimension::StoredBytes, 0);
+        }
+        outcome.body = encode(&result)?;
+        Ok(result)
+    }
+
+    fn push(&mut self, record: &Record) -> Result<(), Fault> {
+        let key = match record {
+            Record::Body(digest, data) => return self.push_body(digest, data),
+            Record::Session(new) => {
+                self.mine(&new.session)?;
+                let row = SessionRow::new(new);
+                let added = self
+                    .conn
+                    .prepare_cached("INSERT INTO session (run, number, data, sum) VALUES (?1, ?2, ?3, ?4)")?
+                    .execute(row.sealed(self.number)?);
+                once(added.map_err(Fault::from), || format!("session {}", new.session))?;
+                Key::of_session(Kind::Session, &new.session, 0, 0)
+            }
+            Record::Update(update) => {
+                self.mine(&update.session)?;
+                self.update_session(update)?;
+                Key::of_session(Kind::Update, &update.session, 0, self.head.seq + 1)
+            }
+            Record::Start(start) => {
+                self.mine(&start.session)?;
+                Key::of_session(Kind::Start, &start.session, start.attempt, 0)
+            }
+            Record::Intent(intent) => self.key(Kind::Intent, &intent.stream, u64::from(intent.op))?,
+            Record::Outcome(outcome) => self.key(Kind::Outcome, &outcome.stream, u64::from(outcome.op))?,
+            Record::Observation(seen) => self.key(Kind::Observation, &seen.stream, seen.seq)?,
+            Record::Note(note) => self.key(Kind::Note, &note.stream, self.head.seq + 1)?,
+            Record::Refund(stream, op) => self.key(Kind::Refund, stream, u64::from(*op))?,
+        };
+        let written = self.push_row(&key, &encode(record)?);
+        once(written, || key.to_string())
+    }
+
+    fn push_row(&mut self, key: &Key, data: &[u8]) -> Result<(), Fault> {
+        let seq = self.head.seq + 1;
+        let id = row_id(self.number, seq);
+        let sum = row_sum(id, key.kind as i64, data);
+        let chain = link(self.head.chain, sum);
+        self.conn
+            .prepare_cached(
+                "INSERT INTO journal (id, run, session, kind, attempt, scope, n, sum, chain, data)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            )?
+            .execute(params![
+                id,
+                self.number,
+                key.session,
+                key.kind as i64,
+                key.attempt,
+                key.scope,
+                int(key.n),
+                sum,
+                chain,
+                data
+            ])?;
+        self.head = Head { seq, chain };
+        self.bytes += data.len() as u64;
+        Ok(())
+    }
+
+    fn push_body(&mut self, digest: &Digest, data: &[u8]) -> Result<(), Fault> {
+        let added = self
+            .conn
+            .prepare_cached("INSERT OR IGNORE INTO body (run, digest, data) VALUES (?1, ?2, ?3)")?
+            .execute(params![self.number, digest.as_bytes(), data])?;
+        if added > 0 {
+            self.bytes += data.len() as u64;
+        }
+        Ok(())
+    }
+
+    fn update_session(&self, update: &SessionUpdate) -> Result<(), Fault> {
+        let mut row = session_row(self.conn, &self.run, self.number, update.session.number)?.ok_or_else(|| {
+            StoreError::NotFound {
+                what: format!("session {}", update.session),
+            }
+        })?;
+        row.apply(update);
+        self.conn
+            .prepare_cached("UPDATE session SET data = ?3, sum = ?4 WHERE run = ?1 AND number = ?2")?
+            .execute(row.sealed(self.number)?)?;
+        Ok(())
+    }
+
+    fn key(&self, kind: Kind, stream: &StreamId, n: u64) -> Result<Key, Fault> {
+        self.mine(&stream.session)?;
+        let (session, attempt, scope) = (stream.session.number, stream.attempt, stream.scope.to_string());
+        Ok(Key {
+            kind,
+            session,
+            attempt,
+            scope,
+            n,
+        })
+    }
+
+    fn mine(&self, session: &SessionId) -> Result<(), StoreError> {
+        if session.run == self.run {
+            return Ok(());
+        }
+        Err(StoreError::internal(format!(
+            "a record of session {session} in the journal of run {}",
+            self.run
+        )))
+    }
+}
+
+/// What may be in a run's journal once.
+struct Key {
+    kind: Kind,
+    session: u32,
+    attempt: u32,
+    scope: String,
+    n: u64,
+}
+
+impl Key {
+    fn of_session(kind: Kind, session: &SessionId, attempt: u32, n: u64) -> Self {
+        Self {
+            kind,
+            session: session.number,
+            attempt,
+            scope: String::new(),
+            n,
+        }
+    }
+}
+
+impl std::fmt::Display for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            kind,
+            session,
+            attempt,
+            scope,
+            n,
+        } = self;
+        let inside = if scope.is_empty() {
+            String::new()
+        } else {
+            format!(" in call {scope}")
+        };
+        let kind = format!("{kind:?}").to_lowercase();
+        write!(f, "the {kind} {n} of session {session}, attempt {attempt}{inside},")
+    }
+}
+
+fn once<T>(written: Result<T, Fault>, what: impl FnOnce() -> String) -> Result<(), Fault> {
+    match written {
+        Ok(_) => Ok(()),
+        Err(fault) if fault.is_duplicate() => Err(StoreError::Duplicate { what: what() }.into()),
+        Err(fault) => Err(fault),
+    }
+}
+
+/// Fails unless `owner` is the run's newest.
+pub(super) fn check_epoch(conn: &Connection, owner: &Owner) -> Result<(), Fault> {
+    let epoch: Option<i64> = conn
+        .prepare_cached("SELECT epoch FROM run WHERE no = ?1")?
+        .query_row([owner.0.number], |row| row.get(0))
+        .optional()?;
+    if epoch.map(uint) == Some(owner.0.epoch) {
+        return Ok(());
+    }
+    Err(StoreError::NotOwner {
+        run: owner.run().clone(),
+    }
+    .into())
+}
+
+/// The last record of a run, zero before the first.
+pub(super) fn head(conn: &Connection, number: i64) -> Result<Head, Fault> {
+    let last = conn
+        .prepare_cached("SELECT id, chain FROM journal WHERE id BETWEEN ?1 AND ?2 ORDER BY id DESC LIMIT 1")?
+        .query_row([row_id(number, 0), row_id(number + 1, 0) - 1], |row| {
+            Ok(Head {
+                seq: row_seq(row.get(0)?),
+                chain: row.get(1)?,
+            })
+        })
+        .optional()?;
+    Ok(last.unwrap_or_default())
+}
+
+/// The row of the record with this number in a run.
+pub(super) fn row_id(number: i64, seq: u64) -> i64 {
+    (number << SEQ_BITS) | int(seq)
+}
+
+/// The number in its run of the record with this row.
+pub(super) fn row_seq(id: i64) -> u64 {
+    uint(id & ((1 << SEQ_BITS) - 1))
+}
+
+pub(super) fn row_sum(id: i64, kind: i64, data: &[u8]) -> i64 {
+    sum(&[b"journal", &id.to_le_bytes(), &kind.to_le_bytes(), data])
+}
+
+/// A session's row, verified.
+pub(super) fn session_row(
+    conn: &Connection,
+    run: &RunId,
+    number: i64,
+    session: u32,
+) -> Result<Option<SessionRow>, Fault> {
+    let found: Option<(Vec<u8>, i64)> = conn
+        .prepare_cached("SELECT data, sum FROM session WHERE run = ?1 AND number = ?2")?
+        .query_row(params![number, session], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    found
+        .map(|(data, sum)| SessionRow::open(run, number, session, &data, sum))
+        .transpose()
+}
+
+impl SessionRow {
+    fn apply(&mut self, update: &SessionUpdate) {
+        let update = update.clone();
+        self.updated_ms = update.at_ms;
+        if matches!(
+            update.status,
+            Some(Status::Completed | Status::Failed | Status::Cancelled)
+        ) {
+            self.ended_ms = Some(update.at_ms);
+        }
+        self.status = update.status.unwrap_or(self.status);
+        self.attempt = update.attempt.unwrap_or(self.attempt);
+        self.exit = update.exit.or(self.exit.take());
+        self.outcome = update.outcome.or(self.outcome.take());
+        self.error = update.error.or(self.error.take());
+        self.result = update.result.or(self.result.take());
+        self.spent = update.spent.unwrap_or(self.spent);
+    }
+
+    /// The values of its columns: run, number, data, sum.
+    fn sealed(&self, run: i64) -> Result<(i64, u32, Vec<u8>, i64), Fault> {
+        let data = encode(self)?;
+        let sum = session_sum(run, self.session.number, &data);
+        Ok((run, self.session.number, data, sum))
+    }
+
+    pub(super) fn open(run: &RunId, number: i64, session: u32, data: &[u8], sum: i64) -> Result<Self, Fault> {
+        let good = (sum == session_sum(number, session, data))
+            .then(|| decode(data))
+            .flatten();
+        Ok(good.ok_or_else(|| StoreError::damaged(run, format!("the row of session {session}")))?)
+    }
+}
+
+fn session_sum(run: i64, session: u32, data: &[u8]) -> i64 {
+    sum(&[b"session", &run.to_le_bytes(), &session.to_le_bytes(), data])
+}
