@@ -1,11 +1,14 @@
 //! Amounts of the contract's dimensions, as budgets, reservations, charges and totals hold them.
 
-use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::Dimension;
 
 /// One number for each dimension; 0 where nothing was used.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Amounts([u64; Dimension::ALL.len()]);
 
 impl Amounts {
@@ -61,5 +64,56 @@ impl FromIterator<(Dimension, u64)> for Amounts {
         pairs
             .into_iter()
             .fold(Self::ZERO, |sum, (d, v)| sum.plus(&Self::of(d, v)))
+    }
+}
+
+/// What the journal keeps: the numbers alone, in the contract's order.
+type Numbers = [u64; Dimension::ALL.len()];
+
+impl Serialize for Amounts {
+    /// For people and programs an object by name; for the journal the numbers alone.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            serializer.collect_map(self.iter().map(|(d, value)| (d.name(), value)))
+        } else {
+            self.0.serialize(serializer)
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Amounts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if !deserializer.is_human_readable() {
+            return Numbers::deserialize(deserializer).map(Self);
+        }
+        let named = BTreeMap::<String, u64>::deserialize(deserializer)?;
+        let amount = |(name, value): (String, u64)| {
+            let dimension = name.parse().map_err(|()| D::Error::custom(format!("{name} is no dimension")))?;
+            Ok((dimension, value))
+        };
+        named.into_iter().map(amount).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn people_read_names_and_the_journal_keeps_numbers() {
+        let amounts = Amounts::of(Dimension::Iterations, 3).with(Dimension::Tokens, 70);
+        let json = serde_json::to_string(&amounts).expect("JSON");
+        assert_eq!(json, r#"{"iterations":3,"tokens":70}"#);
+        assert_eq!(serde_json::from_str::<Amounts>(&json).expect("read"), amounts);
+        let bytes = postcard::to_stdvec(&amounts).expect("bytes");
+        assert_eq!(bytes.len(), 10);
+        assert_eq!(postcard::from_bytes::<Amounts>(&bytes).expect("read"), amounts);
+    }
+
+    #[test]
+    fn sums_and_differences_stay_in_range() {
+        let most = Amounts::of(Dimension::Fuel, u64::MAX);
+        assert_eq!(most.plus(&Amounts::of(Dimension::Fuel, 1)), most);
+        assert_eq!(Amounts::ZERO.minus(&most), Amounts::ZERO);
     }
 }

@@ -285,7 +285,7 @@ pub fn show(value: u64, unit: Unit) -> String {
     };
     let (factor, name) = steps
         .iter()
-        .find(|(f, _)| value != 0 && value % f == 0)
+        .find(|(f, _)| value != 0 && value.is_multiple_of(*f))
         .unwrap_or(&steps[steps.len() - 1]);
     format!("{} {name}", value / factor).trim_end().to_owned()
 }

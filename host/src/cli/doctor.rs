@@ -14,11 +14,10 @@ use super::{Context, json, stdio, terminal};
 use crate::config::{Config, ConfigError};
 use crate::event::now_ms;
 use crate::limits::{Unit, show};
-use crate::llm::Catalogue;
-use crate::run::{Host, HostError};
+use crate::run::{Host, HostError, default_model};
 
 /// The longest line, in columns.
-const WIDTH: usize = 160;
+const WIDTH: usize = 400;
 /// The kernel from which on the engine resets memories by asking which pages were written.
 const PAGEMAP_SCAN: (u32, u32) = (6, 7);
 /// Mappings that the kernel allows a process by default; each resident instance takes a few.
@@ -148,11 +147,7 @@ fn fail(what: &'static str, detail: String, mend: Option<String>) -> Check {
 async fn model(config: &Config) -> Check {
     let variable = |name: &str| std::env::var(name).ok();
     let wanted = config.model.as_deref();
-    let chosen = match Catalogue::new(&config.models, &variable, &config.limits) {
-        Ok(catalogue) => catalogue.choose(wanted).await,
-        Err(error) => Err(error),
-    };
-    match chosen {
+    match default_model(config).await {
         Ok(model) => {
             let source = config
                 .shown

@@ -26,11 +26,12 @@ pub(super) async fn inspect(host: &Host, context: Context, wanted: validated::In
 }
 
 fn text(found: &Inspection, paint: Paint) -> String {
-    let mut out = format!(
-        "{} {}\n",
+    let title = format!(
+        "{} {}",
         paint.ink(Ink::Bold, &fit(&found.name, 80)),
         fit(&found.version, 40)
     );
+    let mut out = format!("{}\n", title.trim_end());
     if !found.description.is_empty() {
         out.push_str(&format!("  {}\n", fit(&found.description, WIDTH)));
     }

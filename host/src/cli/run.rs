@@ -155,6 +155,8 @@ impl Consumer {
 fn tell_end(outcome: &RunOutcome, paint: Paint) {
     let mut text = String::new();
     if let Some((kind, message)) = &outcome.error {
+        // Some messages begin with their kind already.
+        let message = message.strip_prefix(&format!("{kind}: ")).unwrap_or(message);
         text.push_str(&block(paint, "error", Ink::Bad, &format!("{message} ({kind})")));
     }
     text.push_str(&denials(paint, &outcome.denials));

@@ -32,6 +32,13 @@ pub struct ToolAnswer {
     pub denials: Vec<String>,
 }
 
+/// The tools of one plugin, held by the person at the terminal. Each call has a fresh instance.
+pub struct ToolCaller {
+    guest: Arc<Guest>,
+    plugin: String,
+    names: Vec<String>,
+}
+
 impl Host {
     /// Calls one tool of a plugin. Nothing of it is kept: it is no run.
     ///
@@ -44,6 +51,14 @@ impl Host {
         arguments: &str,
         allow: &[String],
     ) -> Result<ToolAnswer, HostError> {
+        self.tools_of(plugin, allow).await?.call(tool, arguments).await
+    }
+
+    /// The tools of one plugin, under what is allowed to it.
+    ///
+    /// # Errors
+    /// The plugin or a grant is not usable.
+    pub async fn tools_of(&self, plugin: &str, allow: &[String]) -> Result<ToolCaller, HostError> {
         let plugin = self.load(plugin).await?;
         if !plugin.is_toolset() {
             return Err(HostError::NotATool { plugin: plugin.name.clone() });
@@ -53,16 +68,9 @@ impl Host {
         let defs = self.ask_tools(&plugin).await?;
         let listed = Listed { plugin: plugin.clone(), defs, prefix: None, rights: rights.clone(), repeatable: false };
         let toolbox = Toolbox::new(tools(listed, &self.config().limits)?)?;
-        if toolbox.get(tool).is_none() {
-            let has: Vec<&str> = toolbox.iter().map(|t| t.name.as_str()).collect();
-            let (plugin, has) = (plugin.name.clone(), has.join(", "));
-            return Err(HostError::NoSuchTool { plugin, tool: text::line(tool, 64), has });
-        }
+        let names = toolbox.iter().map(|tool| tool.name.clone()).collect();
         let guest = self.person(toolbox, (*rights).clone());
-        let call = types::ToolCall { id: String::new(), name: tool.to_owned(), arguments: arguments.to_owned() };
-        let result = call_tool(&guest, call).await?;
-        guest.session.over.cancel();
-        Ok(answer(result, &guest))
+        Ok(ToolCaller { guest, plugin: plugin.name.clone(), names })
     }
 
     /// The person at the terminal, as a guest that holds these tools.
@@ -90,6 +98,33 @@ impl Host {
         let session = outside::session(run, rights.clone(), "call".to_owned(), None, Caps::default(), now);
         let stream = StreamId { session: session.id.clone(), attempt: 1, scope: Scope::ROOT };
         Guest::new(session, stream, "call".to_owned(), rights, held, Recorded::default())
+    }
+}
+
+impl ToolCaller {
+    /// The person, as the guest that holds the tools.
+    pub fn guest(&self) -> &Arc<Guest> {
+        &self.guest
+    }
+
+    /// Calls a tool.
+    ///
+    /// # Errors
+    /// There is no such tool, or the host failed; what the tool says is its answer.
+    pub async fn call(&self, tool: &str, arguments: &str) -> Result<ToolAnswer, HostError> {
+        if !self.names.iter().any(|name| name == tool) {
+            let (plugin, has) = (self.plugin.clone(), self.names.join(", "));
+            return Err(HostError::NoSuchTool { plugin, tool: text::line(tool, 64), has });
+        }
+        let call = types::ToolCall { id: String::new(), name: tool.to_owned(), arguments: arguments.to_owned() };
+        let result = call_tool(&self.guest, call).await?;
+        Ok(answer(result, &self.guest))
+    }
+}
+
+impl Drop for ToolCaller {
+    fn drop(&mut self) {
+        self.guest.session.over.cancel();
     }
 }
 

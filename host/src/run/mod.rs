@@ -15,9 +15,10 @@ pub mod view;
 
 use std::sync::{Arc, OnceLock};
 
-pub use call::ToolAnswer;
+pub use call::{ToolAnswer, ToolCaller};
 pub use error::HostError;
 pub use handle::RunHandle;
+pub use prepare::default_model;
 pub use inspect::{Ask, Inspection, ToolInfo, Want};
 pub use view::{ChangeView, EntryView, NoteView, OpView, RunRow, RunView, SessionView, SpaceView};
 pub use spec::{AgentSummary, Budget, RunOutcome, RunSpec};

@@ -257,6 +257,15 @@ impl Host {
     }
 }
 
+/// The model that a run without `--model` would ask. Asks servers of this machine alone, and those only where nothing else is set.
+///
+/// # Errors
+/// There is none, or it can't be used.
+pub async fn default_model(config: &Config) -> Result<Model, HostError> {
+    let catalogue = Catalogue::open(&config.models, &config.limits, None, config.model.as_deref()).await?;
+    Ok(catalogue.choose(config.model.as_deref()).await?)
+}
+
 fn task(spec: &RunSpec) -> Result<types::Task, HostError> {
     if let Some(inputs) = &spec.inputs {
         let value = crate::json::parse(inputs, 64).map_err(|e| HostError::Inputs(e.to_string()))?;

@@ -87,7 +87,9 @@ impl Host {
         let (models, model) = match &start.model {
             Some(name) => {
                 let models = Catalogue::open(&self.config.models, &start.limits, script, Some(name)).await?;
-                let model = models.resolve(name)?;
+                let mut model = models.resolve(name)?;
+                // What the run was promised when it began is what it pays.
+                model.price = start.price;
                 (models, Some(model))
             }
             None => (Catalogue::empty(), None),

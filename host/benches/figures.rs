@@ -1,0 +1,230 @@
+//! What the host costs, each figure beside what it is compared with, in one run: a tool call in a fresh sandbox against the bare engine, a warm
+//! instance and a subprocess; a durable iteration against an append and a sync of the same size; a start with and without the cache; a
+//! host call.
+//!
+//! `cargo xtask build --tests && cargo bench -p hermes-host`. Read the ratios: absolute times vary with the machine and its load.
+
+#![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark that fails shall stop")]
+
+use std::fs::File;
+use std::hint::black_box;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use hermes_host::bindings::{ToolsetPre, types};
+use hermes_host::config::{Config, Sources};
+use hermes_host::engine::Engine;
+use hermes_host::run::{Host, RunSpec};
+use tokio::runtime::Runtime;
+use tokio_util::sync::CancellationToken;
+use wasmtime::component::{Component, Linker};
+use wasmtime::{Store, UpdateDeadline};
+
+/// A record of the size that a small observation has.
+const RECORD: [u8; 300] = [7; 300];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+fn guest(name: &str) -> PathBuf {
+    let path = root().join("target/test-guests").join(format!("{name}.wasm"));
+    assert!(path.exists(), "{} is missing: build it with `cargo xtask build --tests`", path.display());
+    path
+}
+
+fn host(home: &Path, set: &[&str]) -> Host {
+    let set = set.iter().map(|s| (*s).to_owned()).collect();
+    let sources = Sources { env: Vec::new(), cwd: None, home: Some(home.to_owned()), set };
+    Host::open(Config::load(&sources).unwrap()).unwrap()
+}
+
+fn call() -> types::ToolCall {
+    types::ToolCall { id: String::new(), name: "echo".to_owned(), arguments: r#"{"text":"hello"}"#.to_owned() }
+}
+
+/// The engine with the host's settings and nothing else of the host: fuel, epochs, a fresh instance, one call.
+struct Bare {
+    engine: Engine,
+    pre: ToolsetPre<()>,
+}
+
+impl Bare {
+    fn new() -> Self {
+        let engine = Engine::new(&hermes_host::limits::Limits::default()).unwrap();
+        let bytes = std::fs::read(guest("pure-echo")).unwrap();
+        let component = Component::from_binary(engine.wasmtime(), &bytes).unwrap();
+        let linker: Linker<()> = Linker::new(engine.wasmtime());
+        let pre = ToolsetPre::new(linker.instantiate_pre(&component).unwrap()).unwrap();
+        Self { engine, pre }
+    }
+
+    fn store(&self) -> Store<()> {
+        let mut store = Store::new(self.engine.wasmtime(), ());
+        store.set_fuel(10_000_000_000).unwrap();
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Yield(1)));
+        store
+    }
+
+    async fn fresh(&self) {
+        let _running = self.engine.running();
+        let mut store = self.store();
+        let toolset = self.pre.instantiate_async(&mut store).await.unwrap();
+        black_box(toolset.hermes_plugin_toolset().call_call(&mut store, &call()).await.unwrap()).unwrap();
+    }
+}
+
+fn tool_call(c: &mut Criterion) {
+    let runtime = Runtime::new().unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let host = host(home.path(), &[]);
+    let tools = runtime.block_on(host.tools_of(&guest("pure-echo").display().to_string(), &[])).unwrap();
+    let bare = Bare::new();
+    let mut group = c.benchmark_group("tool call");
+    group.bench_function("bare engine, fresh instance", |b| {
+        b.iter(|| runtime.block_on(bare.fresh()));
+    });
+    group.bench_function("bare engine, warm instance", |b| {
+        let _running = bare.engine.running();
+        let mut store = bare.store();
+        let toolset = runtime.block_on(bare.pre.instantiate_async(&mut store)).unwrap();
+        b.iter(|| {
+            store.set_fuel(10_000_000_000).unwrap();
+            let answer = runtime.block_on(toolset.hermes_plugin_toolset().call_call(&mut store, &call()));
+            black_box(answer.unwrap()).unwrap()
+        });
+    });
+    group.bench_function("sandbox: fresh, with every limit, WASI and rights", |b| {
+        let guest = tools.guest();
+        let tool = guest.session.run.toolbox.get("echo").unwrap();
+        let mut op = 0;
+        b.iter(|| {
+            op += 1;
+            let run = guest.session.run.runner.run(
+                Arc::clone(guest),
+                op,
+                Arc::clone(&tool),
+                call(),
+                CancellationToken::new(),
+            );
+            black_box(runtime.block_on(run)).unwrap()
+        });
+    });
+    group.bench_function("mediated: the whole path, without a journal", |b| {
+        b.iter_custom(|n| {
+            let tools = runtime.block_on(host.tools_of(&guest("pure-echo").display().to_string(), &[])).unwrap();
+            let begun = Instant::now();
+            for _ in 0..n {
+                black_box(runtime.block_on(tools.call("echo", r#"{"text":"hello"}"#))).unwrap();
+            }
+            begun.elapsed()
+        });
+    });
+    group.bench_function("mediated: the whole path, journalled durably, from a strategy", |b| {
+        b.iter_custom(|n| steps(&runtime, &host, n, r#"{"do":"call","name":"echo","arguments":{"text":"hello"}}"#));
+    });
+    group.bench_function("subprocess: /bin/true", |b| {
+        b.iter(|| Command::new("/bin/true").status().unwrap());
+    });
+    group.finish();
+}
+
+/// Steps that one program holds: few enough for every limit of a run.
+const BATCH: u64 = 500;
+
+/// The time of `n` equal steps of the probe, the run around them left out.
+fn steps(runtime: &Runtime, host: &Host, n: u64, step: &str) -> Duration {
+    let mut left = n;
+    let mut total = Duration::ZERO;
+    while left > 0 {
+        let batch = left.min(BATCH);
+        let one = run(runtime, host, 0, step);
+        total += run(runtime, host, batch, step).saturating_sub(one);
+        left -= batch;
+    }
+    total
+}
+
+fn run(runtime: &Runtime, host: &Host, times: u64, step: &str) -> Duration {
+    let program = format!(r#"{{"steps":[{{"do":"repeat","n":{times},"steps":[{step}]}}],"summary":"done"}}"#);
+    let spec = RunSpec {
+        plugin: guest("probe").display().to_string(),
+        task: program,
+        tools: vec![guest("pure-echo").display().to_string()],
+        model: Some("scripted".to_owned()),
+        script: Some(script()),
+        ..RunSpec::default()
+    };
+    let begun = Instant::now();
+    let outcome = runtime.block_on(async { host.start(spec).await.unwrap().wait().await.unwrap() });
+    assert_eq!(outcome.code, 0, "{:?}", outcome.error);
+    begun.elapsed()
+}
+
+/// A scripted model that always has one more word to say.
+fn script() -> PathBuf {
+    let path = root().join("target/always.toml");
+    if !path.exists() {
+        let turn = "[[turn]]\n[turn.reply]\ntext = \"Go on.\"\n";
+        std::fs::write(&path, turn.repeat(usize::try_from(BATCH).unwrap())).unwrap();
+    }
+    path
+}
+
+fn iteration(c: &mut Criterion) {
+    let runtime = Runtime::new().unwrap();
+    let home = tempfile::tempdir_in(root().join("target")).unwrap();
+    let host = host(home.path(), &["budget=iterations=1000000"]);
+    let mut group = c.benchmark_group("iteration");
+    group.bench_function("append of 300 bytes and fdatasync", |b| {
+        let mut file = File::create(home.path().join("raw")).unwrap();
+        b.iter(|| {
+            file.write_all(&RECORD).unwrap();
+            file.sync_data().unwrap();
+        });
+    });
+    group.bench_function("durable iteration with a scripted model", |b| {
+        let step = r#"{"do":"complete","messages":[{"user":[{"text":"Go on."}]}]}"#;
+        b.iter_custom(|n| steps(&runtime, &host, n, step));
+    });
+    group.finish();
+}
+
+fn host_call(c: &mut Criterion) {
+    let runtime = Runtime::new().unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let host = host(home.path(), &["limits.host_calls=1000000"]);
+    c.bench_function("host call: budget.remaining, recorded", |b| {
+        b.iter_custom(|n| steps(&runtime, &host, n, r#"{"do":"remaining","dimension":"tokens"}"#));
+    });
+}
+
+fn start(c: &mut Criterion) {
+    let runtime = Runtime::new().unwrap();
+    let plugin = guest("probe-tool").display().to_string();
+    let mut group = c.benchmark_group("start");
+    group.sample_size(10);
+    group.bench_function("engine and plugin, compiled", |b| {
+        let home = tempfile::tempdir().unwrap();
+        b.iter(|| {
+            let host = host(home.path(), &["compile_cache=false"]);
+            runtime.block_on(host.tools_of(&plugin, &[])).map(drop).unwrap();
+        });
+    });
+    group.bench_function("engine and plugin, from the cache", |b| {
+        let home = tempfile::tempdir().unwrap();
+        b.iter(|| {
+            let host = host(home.path(), &[]);
+            runtime.block_on(host.tools_of(&plugin, &[])).map(drop).unwrap();
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(figures, tool_call, iteration, host_call, start);
+criterion_main!(figures);
