@@ -28,7 +28,11 @@ fn write(out: &Path, folder: Option<&Path>) -> Result<(), String> {
         if !file.is_file() {
             return Err(format!("HERMES_STANDARD_PLUGINS: there is no {}", file.display()));
         }
-        let _ = writeln!(code, "    ({name:?}, include_bytes!({:?})),", file.display().to_string());
+        let _ = writeln!(
+            code,
+            "    ({name:?}, include_bytes!({:?})),",
+            file.display().to_string()
+        );
     }
     code.push_str("];\n");
     fs::write(out.join("standard.rs"), code).map_err(|e| format!("the list of standard plugins can't be written: {e}"))

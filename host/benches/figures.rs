@@ -33,18 +33,31 @@ fn root() -> PathBuf {
 
 fn guest(name: &str) -> PathBuf {
     let path = root().join("target/test-guests").join(format!("{name}.wasm"));
-    assert!(path.exists(), "{} is missing: build it with `cargo xtask build --tests`", path.display());
+    assert!(
+        path.exists(),
+        "{} is missing: build it with `cargo xtask build --tests`",
+        path.display()
+    );
     path
 }
 
 fn host(home: &Path, set: &[&str]) -> Host {
     let set = set.iter().map(|s| (*s).to_owned()).collect();
-    let sources = Sources { env: Vec::new(), cwd: None, home: Some(home.to_owned()), set };
+    let sources = Sources {
+        env: Vec::new(),
+        cwd: None,
+        home: Some(home.to_owned()),
+        set,
+    };
     Host::open(Config::load(&sources).unwrap()).unwrap()
 }
 
 fn call() -> types::ToolCall {
-    types::ToolCall { id: String::new(), name: "echo".to_owned(), arguments: r#"{"text":"hello"}"#.to_owned() }
+    types::ToolCall {
+        id: String::new(),
+        name: "echo".to_owned(),
+        arguments: r#"{"text":"hello"}"#.to_owned(),
+    }
 }
 
 /// The engine with the host's settings and nothing else of the host: fuel, epochs, a fresh instance, one call.
@@ -75,7 +88,14 @@ impl Bare {
         let _running = self.engine.running();
         let mut store = self.store();
         let toolset = self.pre.instantiate_async(&mut store).await.unwrap();
-        black_box(toolset.hermes_plugin_toolset().call_call(&mut store, &call()).await.unwrap()).unwrap();
+        black_box(
+            toolset
+                .hermes_plugin_toolset()
+                .call_call(&mut store, &call())
+                .await
+                .unwrap(),
+        )
+        .unwrap();
     }
 }
 
@@ -83,7 +103,9 @@ fn tool_call(c: &mut Criterion) {
     let runtime = Runtime::new().unwrap();
     let home = tempfile::tempdir().unwrap();
     let host = host(home.path(), &[]);
-    let tools = runtime.block_on(host.tools_of(&guest("pure-echo").display().to_string(), &[])).unwrap();
+    let tools = runtime
+        .block_on(host.tools_of(&guest("pure-echo").display().to_string(), &[]))
+        .unwrap();
     let bare = Bare::new();
     let mut group = c.benchmark_group("tool call");
     group.bench_function("bare engine, fresh instance", |b| {
@@ -117,7 +139,9 @@ fn tool_call(c: &mut Criterion) {
     });
     group.bench_function("mediated: the whole path, without a journal", |b| {
         b.iter_custom(|n| {
-            let tools = runtime.block_on(host.tools_of(&guest("pure-echo").display().to_string(), &[])).unwrap();
+            let tools = runtime
+                .block_on(host.tools_of(&guest("pure-echo").display().to_string(), &[]))
+                .unwrap();
             let begun = Instant::now();
             for _ in 0..n {
                 black_box(runtime.block_on(tools.call("echo", r#"{"text":"hello"}"#))).unwrap();
@@ -126,7 +150,14 @@ fn tool_call(c: &mut Criterion) {
         });
     });
     group.bench_function("mediated: the whole path, journalled durably, from a strategy", |b| {
-        b.iter_custom(|n| steps(&runtime, &host, n, r#"{"do":"call","name":"echo","arguments":{"text":"hello"}}"#));
+        b.iter_custom(|n| {
+            steps(
+                &runtime,
+                &host,
+                n,
+                r#"{"do":"call","name":"echo","arguments":{"text":"hello"}}"#,
+            )
+        });
     });
     group.bench_function("subprocess: /bin/true", |b| {
         b.iter(|| Command::new("/bin/true").status().unwrap());

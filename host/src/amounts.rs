@@ -88,7 +88,9 @@ impl<'de> Deserialize<'de> for Amounts {
         }
         let named = BTreeMap::<String, u64>::deserialize(deserializer)?;
         let amount = |(name, value): (String, u64)| {
-            let dimension = name.parse().map_err(|()| D::Error::custom(format!("{name} is no dimension")))?;
+            let dimension = name
+                .parse()
+                .map_err(|()| D::Error::custom(format!("{name} is no dimension")))?;
             Ok((dimension, value))
         };
         named.into_iter().map(amount).collect()

@@ -4,13 +4,7 @@
 //! adds only the export `toolset`. Data types derive `serde` because the journal keeps them.
 
 mod strategy {
-    #![allow(
-        missing_docs,
-        unreachable_pub,
-        clippy::all,
-        clippy::pedantic,
-        unused_qualifications
-    )]
+    #![allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, unused_qualifications)]
     wasmtime::component::bindgen!({
         path: "../wit",
         world: "hermes:plugin/strategy",
@@ -28,13 +22,7 @@ mod strategy {
 }
 
 mod tool {
-    #![allow(
-        missing_docs,
-        unreachable_pub,
-        clippy::all,
-        clippy::pedantic,
-        unused_qualifications
-    )]
+    #![allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, unused_qualifications)]
     wasmtime::component::bindgen!({
         path: "../wit",
         world: "hermes:plugin/pure-tool",
@@ -47,9 +35,7 @@ mod tool {
 
 pub use strategy::StrategyPre;
 pub use strategy::exports::hermes::plugin::agent;
-pub use strategy::hermes::plugin::{
-    blackboard, budget, delegation, lessons, llm, session, tools, types,
-};
+pub use strategy::hermes::plugin::{blackboard, budget, delegation, lessons, llm, session, tools, types};
 pub use tool::PureToolPre as ToolsetPre;
 pub use tool::exports::hermes::plugin::toolset;
 

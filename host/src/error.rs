@@ -177,10 +177,7 @@ impl Refusal {
 
     /// `cancelled`.
     pub fn cancelled() -> Self {
-        Self::new(
-            RefusalKind::Cancelled,
-            "The run or this call was cancelled.",
-        )
+        Self::new(RefusalKind::Cancelled, "The run or this call was cancelled.")
     }
 
     /// `exhausted`, with the words that say by how much and which key changes it.

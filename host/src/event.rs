@@ -207,14 +207,20 @@ const BACKLOG: usize = 16 * 1024;
 
 impl Default for Events {
     fn default() -> Self {
-        Self { sender: tokio::sync::broadcast::channel(BACKLOG).0 }
+        Self {
+            sender: tokio::sync::broadcast::channel(BACKLOG).0,
+        }
     }
 }
 
 impl Events {
     /// Tells all consumers. Nobody listening is fine.
     pub fn send(&self, session: &SessionId, kind: EventKind) {
-        let event = RunEvent { at_ms: now_ms(), session: session.clone(), kind };
+        let event = RunEvent {
+            at_ms: now_ms(),
+            session: session.clone(),
+            kind,
+        };
         tracing::debug!(session = %event.session, event = ?event.kind, "event");
         let _ = self.sender.send(event);
     }
@@ -227,7 +233,9 @@ impl Events {
 
 /// The wall clock, in milliseconds since 1970.
 pub fn now_ms() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 

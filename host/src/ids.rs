@@ -42,9 +42,7 @@ impl fmt::Display for RunId {
 impl FromStr for RunId {
     type Err = IdError;
     fn from_str(s: &str) -> Result<Self, IdError> {
-        let good = s.len() == 10
-            && s.bytes()
-                .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        let good = s.len() == 10 && s.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
         if good {
             Ok(Self(s.to_owned()))
         } else {
@@ -72,9 +70,7 @@ impl FromStr for SessionId {
     type Err = IdError;
     fn from_str(s: &str) -> Result<Self, IdError> {
         let (run, number) = s.split_once('.').ok_or(IdError("a session id is RUN.N"))?;
-        let number = number
-            .parse()
-            .map_err(|_| IdError("a session id ends in a number"))?;
+        let number = number.parse().map_err(|_| IdError("a session id ends in a number"))?;
         Ok(Self {
             run: run.parse()?,
             number,

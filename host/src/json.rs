@@ -81,7 +81,9 @@ impl<'de> Visitor<'de> for StrictVisitor {
     }
 
     fn visit_f64<E: serde::de::Error>(self, v: f64) -> Result<Value, E> {
-        Number::from_f64(v).map(Value::Number).ok_or_else(|| E::custom("a number is not finite"))
+        Number::from_f64(v)
+            .map(Value::Number)
+            .ok_or_else(|| E::custom("a number is not finite"))
     }
 
     fn visit_str<E>(self, v: &str) -> Result<Value, E> {
@@ -128,7 +130,15 @@ mod tests {
 
     #[test]
     fn odd_text_is_refused() {
-        for text in [r#"{"a":1,"a":2}"#, "1e999", "", "{} {}", "NaN", "{'a':1}", r#"{"a":{"b":1,"b":1}}"#] {
+        for text in [
+            r#"{"a":1,"a":2}"#,
+            "1e999",
+            "",
+            "{} {}",
+            "NaN",
+            "{'a':1}",
+            r#"{"a":{"b":1,"b":1}}"#,
+        ] {
             assert!(parse(text, 64).is_err(), "{text}");
         }
     }

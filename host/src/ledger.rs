@@ -113,7 +113,11 @@ pub struct Exhausted {
 
 impl From<Exhausted> for Refusal {
     fn from(e: Exhausted) -> Self {
-        let (whose, key) = if e.tree { ("this run", "tree.") } else { ("this agent", "") };
+        let (whose, key) = if e.tree {
+            ("this run", "tree.")
+        } else {
+            ("this agent", "")
+        };
         let message = format!(
             "The budget of {whose} for {d} is used up: {used} of {cap}. It is raised with --budget {key}{d}=N.",
             d = e.dimension,
@@ -127,13 +131,23 @@ impl From<Exhausted> for Refusal {
 impl Ledger {
     /// A ledger whose whole tree may spend `tree`.
     pub fn new(tree: Caps) -> Self {
-        Self(Arc::new(Mutex::new(Accounts { tree: Account { caps: tree, ..Account::default() }, agents: Vec::new() })))
+        Self(Arc::new(Mutex::new(Accounts {
+            tree: Account {
+                caps: tree,
+                ..Account::default()
+            },
+            agents: Vec::new(),
+        })))
     }
 
     /// A new account, charged to `parent` too in all but iterations and fuel.
     pub fn open(&self, parent: Option<AccountId>, caps: Caps) -> AccountId {
         let mut accounts = self.lock();
-        accounts.agents.push(Account { parent, caps, ..Account::default() });
+        accounts.agents.push(Account {
+            parent,
+            caps,
+            ..Account::default()
+        });
         AccountId(accounts.agents.len() - 1)
     }
 
@@ -150,14 +164,24 @@ impl Ledger {
             }
         }
         accounts.each(account, |a, d| a.reserve(d, &amounts));
-        Ok(Reservation { ledger: self.clone(), account, amounts: Some(amounts), closing: false })
+        Ok(Reservation {
+            ledger: self.clone(),
+            account,
+            amounts: Some(amounts),
+            closing: false,
+        })
     }
 
     /// Reserves a completion: one iteration, or the closing call where `count` allows it and it is open, and `rest` besides.
     ///
     /// # Errors
     /// As [`Ledger::reserve`].
-    pub fn reserve_completion(&self, account: AccountId, count: Count, rest: Amounts) -> Result<Reservation, Exhausted> {
+    pub fn reserve_completion(
+        &self,
+        account: AccountId,
+        count: Count,
+        rest: Amounts,
+    ) -> Result<Reservation, Exhausted> {
         let closing = count == Count::MayClose && {
             let mut accounts = self.lock();
             let agent = &mut accounts.agents[account.0];
@@ -168,7 +192,11 @@ impl Ledger {
             }
             open
         };
-        let amounts = if closing { rest } else { rest.with(Dimension::Iterations, 1) };
+        let amounts = if closing {
+            rest
+        } else {
+            rest.with(Dimension::Iterations, 1)
+        };
         let mut reservation = self.reserve(account, amounts)?;
         reservation.closing = closing;
         Ok(reservation)
@@ -267,8 +295,13 @@ const fn is_own(dimension: Dimension) -> bool {
 
 impl Accounts {
     fn room(&self, account: AccountId, dimension: Dimension, value: u64) -> Result<(), Exhausted> {
-        let mut result = self.tree.room(dimension, value).map_err(|e| Exhausted { tree: true, ..e });
-        self.walk(account, dimension, |a| result = result.and_then(|()| a.room(dimension, value)));
+        let mut result = self
+            .tree
+            .room(dimension, value)
+            .map_err(|e| Exhausted { tree: true, ..e });
+        self.walk(account, dimension, |a| {
+            result = result.and_then(|()| a.room(dimension, value))
+        });
         result
     }
 
@@ -312,9 +345,12 @@ impl Account {
 
     fn room(&self, dimension: Dimension, value: u64) -> Result<(), Exhausted> {
         match (self.rest(dimension), self.caps.get(dimension)) {
-            (Some(rest), Some(cap)) if rest < value => {
-                Err(Exhausted { dimension, cap, used: cap.saturating_sub(rest), tree: false })
-            }
+            (Some(rest), Some(cap)) if rest < value => Err(Exhausted {
+                dimension,
+                cap,
+                used: cap.saturating_sub(rest),
+                tree: false,
+            }),
             _ => Ok(()),
         }
     }
@@ -400,17 +436,27 @@ mod tests {
         let ledger = Ledger::new(Caps::default());
         let agent = ledger.open(None, caps(&[(D::Iterations, 2)]));
         for _ in 0..2 {
-            let one = ledger.reserve_completion(agent, Count::Iteration, Amounts::ZERO).expect("room");
+            let one = ledger
+                .reserve_completion(agent, Count::Iteration, Amounts::ZERO)
+                .expect("room");
             one.settle(Amounts::of(D::Iterations, 1));
         }
-        let refused = ledger.reserve_completion(agent, Count::MayClose, Amounts::ZERO).expect_err("used up");
+        let refused = ledger
+            .reserve_completion(agent, Count::MayClose, Amounts::ZERO)
+            .expect_err("used up");
         assert_eq!((refused.dimension, refused.used, refused.cap), (D::Iterations, 2, 2));
         ledger.open_closing(agent);
-        let closing = ledger.reserve_completion(agent, Count::MayClose, Amounts::ZERO).expect("the closing call");
+        let closing = ledger
+            .reserve_completion(agent, Count::MayClose, Amounts::ZERO)
+            .expect("the closing call");
         assert!(closing.is_closing());
         closing.settle(Amounts::ZERO);
         ledger.open_closing(agent);
-        assert!(ledger.reserve_completion(agent, Count::MayClose, Amounts::ZERO).is_err());
+        assert!(
+            ledger
+                .reserve_completion(agent, Count::MayClose, Amounts::ZERO)
+                .is_err()
+        );
         assert_eq!(ledger.spent(agent).get(D::Iterations), 2);
         assert_eq!(ledger.totals(agent).closing, 1);
         assert_eq!(ledger.ending(agent), Some(D::Iterations));
@@ -428,14 +474,21 @@ mod tests {
         held.settle(Amounts::of(D::Tokens, 40));
         assert_eq!(ledger.remaining(agent, D::Tokens), Some(60));
         drop(ledger.reserve(agent, Amounts::of(D::Tokens, 60)).expect("room"));
-        assert_eq!(ledger.remaining(agent, D::Tokens), Some(0), "a dropped reservation is charged in full");
+        assert_eq!(
+            ledger.remaining(agent, D::Tokens),
+            Some(0),
+            "a dropped reservation is charged in full"
+        );
     }
 
     #[test]
     fn an_overshoot_is_recorded_and_the_next_refused() {
         let ledger = Ledger::new(Caps::default());
         let agent = ledger.open(None, caps(&[(D::Tokens, 100)]));
-        ledger.reserve(agent, Amounts::of(D::Tokens, 90)).expect("room").settle(Amounts::of(D::Tokens, 130));
+        ledger
+            .reserve(agent, Amounts::of(D::Tokens, 90))
+            .expect("room")
+            .settle(Amounts::of(D::Tokens, 130));
         assert_eq!(ledger.spent(agent).get(D::Tokens), 130);
         assert!(ledger.reserve(agent, Amounts::of(D::Tokens, 1)).is_err());
     }
@@ -448,15 +501,30 @@ mod tests {
         let cost = Amounts::of(D::CostMicroUsd, 10).with(D::Iterations, 1);
         ledger.reserve(child, cost).expect("room").settle(cost);
         assert_eq!(ledger.remaining(root, D::CostMicroUsd), Some(0));
-        assert_eq!(ledger.remaining(root, D::Iterations), Some(1), "its own, within the tree's 2");
-        assert_eq!(ledger.remaining(child, D::Iterations), Some(2), "the tree's, not its own 4");
-        let refused = ledger.reserve(child, Amounts::of(D::CostMicroUsd, 1)).expect_err("the parent's money");
+        assert_eq!(
+            ledger.remaining(root, D::Iterations),
+            Some(1),
+            "its own, within the tree's 2"
+        );
+        assert_eq!(
+            ledger.remaining(child, D::Iterations),
+            Some(2),
+            "the tree's, not its own 4"
+        );
+        let refused = ledger
+            .reserve(child, Amounts::of(D::CostMicroUsd, 1))
+            .expect_err("the parent's money");
         assert_eq!(refused.dimension, D::CostMicroUsd);
         for _ in 0..2 {
             let one = Amounts::of(D::Iterations, 1);
             ledger.reserve(child, one).expect("room").settle(one);
         }
-        assert!(ledger.reserve(child, Amounts::of(D::Iterations, 1)).expect_err("the tree's cap").tree);
+        assert!(
+            ledger
+                .reserve(child, Amounts::of(D::Iterations, 1))
+                .expect_err("the tree's cap")
+                .tree
+        );
     }
 
     #[test]

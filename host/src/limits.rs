@@ -271,9 +271,7 @@ pub fn parse(text: &str, unit: Unit) -> Result<u64, LimitError> {
         .replace('_', "")
         .parse()
         .map_err(|_| LimitError::Syntax { unit })?;
-    number
-        .checked_mul(factor)
-        .ok_or(LimitError::Syntax { unit })
+    number.checked_mul(factor).ok_or(LimitError::Syntax { unit })
 }
 
 /// `value` in the largest unit that divides it: `64 MiB`, `30 s`.
@@ -323,14 +321,7 @@ mod tests {
         assert_eq!(parse("64MiB", Unit::Bytes), Ok(64 << 20));
         assert_eq!(parse("1_000", Unit::Count), Ok(1000));
         assert_eq!(parse("5m", Unit::Millis), Ok(300_000));
-        for bad in [
-            "",
-            "-1",
-            "1e9",
-            "5x",
-            "99999999999999999999",
-            "18446744073709551615KiB",
-        ] {
+        for bad in ["", "-1", "1e9", "5x", "99999999999999999999", "18446744073709551615KiB"] {
             assert!(parse(bad, Unit::Bytes).is_err(), "{bad}");
         }
         assert!(parse("5MiB", Unit::Millis).is_err());

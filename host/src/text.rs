@@ -93,18 +93,11 @@ fn verdict(c: char, shape: Shape) -> Verdict {
         '\n' | '\t' | '\r' => Verdict::Space,
         c if c.is_control() => Verdict::Replace,
         // Bidirectional marks, embeddings, overrides and isolates (Unicode TR9), which can make a line read as another.
-        '\u{061C}'
-        | '\u{200E}'
-        | '\u{200F}'
-        | '\u{202A}'..='\u{202E}'
-        | '\u{2066}'..='\u{2069}' => Verdict::Replace,
+        '\u{061C}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' => Verdict::Replace,
         // Invisible: zero-width characters, line and paragraph separators, interlinear marks, tags, variation selectors.
-        '\u{00AD}'
-        | '\u{180E}'
-        | '\u{200B}'..='\u{200D}'
-        | '\u{2028}'
-        | '\u{2029}'
-        | '\u{2060}'..='\u{2064}' => Verdict::Replace,
+        '\u{00AD}' | '\u{180E}' | '\u{200B}'..='\u{200D}' | '\u{2028}' | '\u{2029}' | '\u{2060}'..='\u{2064}' => {
+            Verdict::Replace
+        }
         '\u{FEFF}' | '\u{FFF9}'..='\u{FFFB}' | '\u{E0000}'..='\u{E0FFF}' => Verdict::Replace,
         _ => Verdict::Keep,
     }
@@ -119,10 +112,7 @@ mod tests {
         let hostile = "a\u{1b}[31mb\u{7}c\u{202e}d\u{9b}e\rf\u{e0041}g\u{200b}h";
         let line = clean(hostile, Shape::Line);
         assert!(line.chars().all(|c| !c.is_control()), "{line:?}");
-        assert_eq!(
-            line,
-            "a\u{fffd}[31mb\u{fffd}c\u{fffd}d\u{fffd}e f\u{fffd}g\u{fffd}h"
-        );
+        assert_eq!(line, "a\u{fffd}[31mb\u{fffd}c\u{fffd}d\u{fffd}e f\u{fffd}g\u{fffd}h");
         assert_eq!(clean("x\n\ty", Shape::Block), "x\n\ty");
         assert_eq!(clean("x\n\ty", Shape::Line), "x  y");
     }

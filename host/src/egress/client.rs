@@ -125,13 +125,16 @@ impl Egress {
 
     async fn follow(&self, rules: &[NetRule], request: http::Request<Bytes>) -> Result<Answer, EgressError> {
         let (parts, mut body) = request.into_parts();
-        let mut url = Url::parse(&parts.uri.to_string()).map_err(|e| EgressError::Malformed(format!("the URL: {e}")))?;
+        let mut url =
+            Url::parse(&parts.uri.to_string()).map_err(|e| EgressError::Malformed(format!("the URL: {e}")))?;
         let (mut method, mut headers) = (parts.method, parts.headers);
         self.headers_fit(&headers)?;
         self.body_fits(body.len() as u64)?;
         for _ in 0..=self.limits.http_redirects {
             let answer = self.hop(rules, &method, &url, &headers, body.clone()).await?;
-            let Some(next) = redirect(&answer, &url)? else { return Ok(answer) };
+            let Some(next) = redirect(&answer, &url)? else {
+                return Ok(answer);
+            };
             if next.origin() != url.origin() {
                 for secret in [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION] {
                     headers.remove(secret);
@@ -168,14 +171,26 @@ impl Egress {
         }
         let client = client.build().map_err(EgressError::client)?;
         let mut request = client.request(method.clone(), url.clone()).body(body);
-        for (name, value) in headers.iter().filter(|(name, _)| **name != HOST && **name != ACCEPT_ENCODING) {
+        for (name, value) in headers
+            .iter()
+            .filter(|(name, _)| **name != HOST && **name != ACCEPT_ENCODING)
+        {
             request = request.header(name, value);
         }
-        let response = request.header(ACCEPT_ENCODING, "identity").send().await.map_err(EgressError::client)?;
+        let response = request
+            .header(ACCEPT_ENCODING, "identity")
+            .send()
+            .await
+            .map_err(EgressError::client)?;
         let (status, headers) = (response.status(), response.headers().clone());
         self.headers_fit(&headers)?;
         let body = self.read(response).await?;
-        Ok(Answer { status, headers, body, url: url.clone() })
+        Ok(Answer {
+            status,
+            headers,
+            body,
+            url: url.clone(),
+        })
     }
 
     async fn read(&self, response: reqwest::Response) -> Result<Bytes, EgressError> {
@@ -197,18 +212,27 @@ impl Egress {
             return Ok(());
         }
         let most = limits::show(self.limits.http_body, Unit::Bytes);
-        Err(EgressError::TooLarge(format!("the body is larger than {most} (limits.http.body)")))
+        Err(EgressError::TooLarge(format!(
+            "the body is larger than {most} (limits.http.body)"
+        )))
     }
 
     fn headers_fit(&self, headers: &HeaderMap) -> Result<(), EgressError> {
-        let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+        let bytes: usize = headers
+            .iter()
+            .map(|(name, value)| name.as_str().len() + value.len())
+            .sum();
         if headers.len() as u64 > self.limits.http_header_count {
             let most = self.limits.http_header_count;
-            return Err(EgressError::TooLarge(format!("there are more than {most} headers (limits.http.header_count)")));
+            return Err(EgressError::TooLarge(format!(
+                "there are more than {most} headers (limits.http.header_count)"
+            )));
         }
         if bytes as u64 > self.limits.http_headers {
             let most = limits::show(self.limits.http_headers, Unit::Bytes);
-            return Err(EgressError::TooLarge(format!("the headers are larger than {most} (limits.http.headers)")));
+            return Err(EgressError::TooLarge(format!(
+                "the headers are larger than {most} (limits.http.headers)"
+            )));
         }
         Ok(())
     }
@@ -216,13 +240,19 @@ impl Egress {
 
 fn allowed<'a>(rules: &'a [NetRule], method: &Method, url: &Url) -> Result<&'a NetRule, EgressError> {
     if !matches!(url.scheme(), "http" | "https") || !url.username().is_empty() || url.password().is_some() {
-        return Err(EgressError::Malformed("only http and https URLs without a user name can be fetched".to_owned()));
+        return Err(EgressError::Malformed(
+            "only http and https URLs without a user name can be fetched".to_owned(),
+        ));
     }
     let mut fitting = rules.iter().filter(|rule| rule.allows(method.as_str(), url));
     // A rule that names the host literally allows more than a wildcard: prefer it.
     let first = fitting.next();
-    let literal = first.filter(|rule| rule.names(url)).or_else(|| fitting.find(|rule| rule.names(url)));
-    literal.or(first).ok_or_else(|| EgressError::Denied(format!("{method} {} is not granted", shown(url))))
+    let literal = first
+        .filter(|rule| rule.names(url))
+        .or_else(|| fitting.find(|rule| rule.names(url)));
+    literal
+        .or(first)
+        .ok_or_else(|| EgressError::Denied(format!("{method} {} is not granted", shown(url))))
 }
 
 async fn addresses(url: &Url, rule: &NetRule) -> Result<Vec<SocketAddr>, EgressError> {
@@ -259,14 +289,23 @@ fn redirect(answer: &Answer, from: &Url) -> Result<Option<Url>, EgressError> {
     if !matches!(answer.status.as_u16(), 301 | 302 | 303 | 307 | 308) {
         return Ok(None);
     }
-    let Some(location) = answer.headers.get(LOCATION) else { return Ok(None) };
-    let text = location.to_str().map_err(|_| EgressError::Malformed("a redirect's target is no text".to_owned()))?;
-    let next = from.join(text).map_err(|e| EgressError::Malformed(format!("a redirect's target: {e}")))?;
+    let Some(location) = answer.headers.get(LOCATION) else {
+        return Ok(None);
+    };
+    let text = location
+        .to_str()
+        .map_err(|_| EgressError::Malformed("a redirect's target is no text".to_owned()))?;
+    let next = from
+        .join(text)
+        .map_err(|e| EgressError::Malformed(format!("a redirect's target: {e}")))?;
     Ok(Some(next))
 }
 
 /// A URL as people read it: scheme, host and port.
 fn shown(url: &Url) -> String {
     let port = url.port().map(|p| format!(":{p}")).unwrap_or_default();
-    text::line(&format!("{}://{}{port}", url.scheme(), url.host_str().unwrap_or("?")), 120)
+    text::line(
+        &format!("{}://{}{port}", url.scheme(), url.host_str().unwrap_or("?")),
+        120,
+    )
 }

@@ -14,9 +14,15 @@ use crate::limits::Limits;
 /// The machine's certificates can't be read, or the URL is no http(s) one.
 pub fn provider_client(base_url: &Url, limits: &Limits) -> Result<reqwest::Client, EgressError> {
     if !matches!(base_url.scheme(), "http" | "https") {
-        return Err(EgressError::Malformed(format!("{} is no http or https URL", base_url.scheme())));
+        return Err(EgressError::Malformed(format!(
+            "{} is no http or https URL",
+            base_url.scheme()
+        )));
     }
-    builder().connect_timeout(Duration::from_millis(limits.llm_connect)).build().map_err(EgressError::client)
+    builder()
+        .connect_timeout(Duration::from_millis(limits.llm_connect))
+        .build()
+        .map_err(EgressError::client)
 }
 
 /// What every client of this host has in common.

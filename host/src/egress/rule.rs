@@ -48,7 +48,10 @@ impl FromStr for NetRule {
     type Err = RuleError;
 
     fn from_str(text: &str) -> Result<Self, RuleError> {
-        let bad = |what| RuleError { text: text::line(text, 120), what };
+        let bad = |what| RuleError {
+            text: text::line(text, 120),
+            what,
+        };
         let (methods, rest) = match text.split_once('@') {
             Some((methods, rest)) => (methods.split(',').map(str::to_owned).collect(), rest),
             None => (Vec::new(), text),
@@ -71,7 +74,12 @@ impl FromStr for NetRule {
         } else {
             exact(name, scheme).ok_or_else(|| bad("the host is no name and no address"))?
         };
-        Ok(Self { methods, scheme, host, port })
+        Ok(Self {
+            methods,
+            scheme,
+            host,
+            port,
+        })
     }
 }
 
@@ -135,9 +143,9 @@ impl NetRule {
         let host = match &self.host {
             HostPattern::Any => true,
             HostPattern::Exact(name) => *name == host,
-            HostPattern::Below(name) => {
-                host.strip_suffix(name.as_str()).is_some_and(|labels| labels.len() > 1 && labels.ends_with('.'))
-            }
+            HostPattern::Below(name) => host
+                .strip_suffix(name.as_str())
+                .is_some_and(|labels| labels.len() > 1 && labels.ends_with('.')),
         };
         methods && host && url.scheme() == self.scheme.name() && url.port_or_known_default() == Some(self.port)
     }
@@ -159,9 +167,9 @@ impl NetRule {
         let host = match (&self.host, &other.host) {
             (a, b) if a == b => true,
             // A literal name may reach what is not global; the wildcard may not. The narrower is what the wildcard allows of it.
-            (HostPattern::Exact(name) | HostPattern::Below(name), HostPattern::Below(suffix)) => {
-                name.strip_suffix(suffix.as_str()).is_some_and(|l| l.len() > 1 && l.ends_with('.'))
-            }
+            (HostPattern::Exact(name) | HostPattern::Below(name), HostPattern::Below(suffix)) => name
+                .strip_suffix(suffix.as_str())
+                .is_some_and(|l| l.len() > 1 && l.ends_with('.')),
             _ => false,
         };
         methods && host && self.scheme == other.scheme && self.port == other.port
@@ -182,7 +190,10 @@ impl NetRule {
                 common
             }
         };
-        let bare = |rule: &Self| Self { methods: Vec::new(), ..rule.clone() };
+        let bare = |rule: &Self| Self {
+            methods: Vec::new(),
+            ..rule.clone()
+        };
         let (mine, theirs) = (bare(self), bare(other));
         let host = if mine.within(&theirs) || theirs.is_everything() && !self.names_local() {
             self.host.clone()
@@ -191,7 +202,12 @@ impl NetRule {
         } else {
             return None;
         };
-        Some(Self { methods, scheme: self.scheme, host, port: self.port })
+        Some(Self {
+            methods,
+            scheme: self.scheme,
+            host,
+            port: self.port,
+        })
     }
 
     /// Whether it names an address or `localhost`: a wildcard on the other side never grants those.
@@ -260,15 +276,28 @@ mod tests {
     fn a_wildcard_is_one_or_more_labels() {
         assert!(allows("*.x.org", "GET", "https://a.x.org/"));
         assert!(allows("*.x.org", "GET", "https://a.b.x.org/"));
-        for url in ["https://x.org/", "https://ax.org/", "https://x.org.evil.com/", "https://.x.org/"] {
-            assert!(!Url::parse(url).is_ok_and(|url| rule("*.x.org").allows("GET", &url)), "{url}");
+        for url in [
+            "https://x.org/",
+            "https://ax.org/",
+            "https://x.org.evil.com/",
+            "https://.x.org/",
+        ] {
+            assert!(
+                !Url::parse(url).is_ok_and(|url| rule("*.x.org").allows("GET", &url)),
+                "{url}"
+            );
         }
         assert!(allows("*", "GET", "https://anything.example/"));
     }
 
     #[test]
     fn addresses_have_one_spelling() {
-        for url in ["http://2130706433/", "http://0x7f.1/", "http://0177.0.0.1/", "http://127.1/"] {
+        for url in [
+            "http://2130706433/",
+            "http://0x7f.1/",
+            "http://0177.0.0.1/",
+            "http://127.1/",
+        ] {
             assert!(allows("http://127.0.0.1", "GET", url), "{url}");
         }
         assert!(allows("http://[::1]:80", "GET", "http://[0:0:0:0:0:0:0:1]/"));
@@ -276,24 +305,48 @@ mod tests {
 
     #[test]
     fn odd_rules_are_refused() {
-        for text in ["", "*x.org", "a*.org", "x.org/path", "ftp://x.org", "get@x.org", "u@h@x", "*.1.2.3.4", "x org", "*."] {
+        for text in [
+            "",
+            "*x.org",
+            "a*.org",
+            "x.org/path",
+            "ftp://x.org",
+            "get@x.org",
+            "u@h@x",
+            "*.1.2.3.4",
+            "x org",
+            "*.",
+        ] {
             assert!(text.parse::<NetRule>().is_err(), "{text}");
         }
     }
 
     #[test]
     fn rules_print_what_they_read() {
-        for text in ["x.org", "GET,POST@*.x.org:8443", "http://127.0.0.1:8080", "*", "http://[::1]"] {
+        for text in [
+            "x.org",
+            "GET,POST@*.x.org:8443",
+            "http://127.0.0.1:8080",
+            "*",
+            "http://[::1]",
+        ] {
             assert_eq!(rule(text).to_string(), text);
         }
     }
 
     #[test]
     fn a_meeting_is_within_both() {
-        assert_eq!(rule("GET,POST@*.x.org").meet(&rule("GET@a.x.org")), Some(rule("GET@a.x.org")));
+        assert_eq!(
+            rule("GET,POST@*.x.org").meet(&rule("GET@a.x.org")),
+            Some(rule("GET@a.x.org"))
+        );
         assert_eq!(rule("*").meet(&rule("a.x.org")), Some(rule("a.x.org")));
         assert_eq!(rule("GET@x.org").meet(&rule("POST@x.org")), None);
-        assert_eq!(rule("http://*").meet(&rule("http://127.0.0.1")), None, "a wildcard grants no local address");
+        assert_eq!(
+            rule("http://*").meet(&rule("http://127.0.0.1")),
+            None,
+            "a wildcard grants no local address"
+        );
         assert_eq!(rule("x.org").meet(&rule("y.org")), None);
     }
 }

@@ -39,7 +39,11 @@ pub enum Lookup {
 impl Cache {
     /// The cache in `dir`, which is made when it is missing, of at most `most` bytes.
     pub fn open(dir: &Path, most: u64) -> Self {
-        Self { dir: dir.to_owned(), most, key: key(dir) }
+        Self {
+            dir: dir.to_owned(),
+            most,
+            key: key(dir),
+        }
     }
 
     /// What there is under `name`.
@@ -57,7 +61,10 @@ impl Cache {
         match open_entry(bytes, key, name) {
             Some(code) => {
                 // The time of use decides what goes first when the cache is full.
-                let _ = File::options().append(true).open(&path).and_then(|f| f.set_modified(SystemTime::now()));
+                let _ = File::options()
+                    .append(true)
+                    .open(&path)
+                    .and_then(|f| f.set_modified(SystemTime::now()));
                 Lookup::Hit(code)
             }
             None => {
@@ -78,7 +85,9 @@ impl Cache {
         }
         let mut random = [0u8; 8];
         getrandom::fill(&mut random).map_err(|e| e.to_string())?;
-        let temporary = self.dir.join(format!("{}.{:016x}.tmp", name.short(), u64::from_le_bytes(random)));
+        let temporary = self
+            .dir
+            .join(format!("{}.{:016x}.tmp", name.short(), u64::from_le_bytes(random)));
         let written = write(&temporary, &[MAGIC, mac(key, name, code).as_bytes(), code])
             .and_then(|()| fs::rename(&temporary, self.path(name)));
         if let Err(e) = written {
@@ -138,9 +147,15 @@ fn open_entry(mut bytes: Vec<u8>, key: &[u8; MAC], name: &Digest) -> Option<Vec<
 fn key(dir: &Path) -> Result<[u8; MAC], String> {
     let path = dir.join("key");
     let why = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|e| why(&e))?;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(|e| why(&e))?;
     if let Some(bytes) = read(&path)? {
-        return bytes.try_into().map_err(|_| why(&"it is no key; remove it, and the cache begins anew"));
+        return bytes
+            .try_into()
+            .map_err(|_| why(&"it is no key; remove it, and the cache begins anew"));
     }
     let mut key = [0u8; MAC];
     getrandom::fill(&mut key).map_err(|e| why(&e))?;
@@ -151,9 +166,9 @@ fn key(dir: &Path) -> Result<[u8; MAC], String> {
     let _ = fs::remove_file(&temporary);
     match linked {
         Ok(()) => Ok(key),
-        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
-            read(&path)?.and_then(|bytes| bytes.try_into().ok()).ok_or_else(|| why(&"it is no key"))
-        }
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => read(&path)?
+            .and_then(|bytes| bytes.try_into().ok())
+            .ok_or_else(|| why(&"it is no key")),
         Err(e) => Err(why(&e)),
     }
 }
@@ -217,7 +232,10 @@ mod tests {
         }
         cache.store(&a, b"code").expect("stored");
         fs::copy(cache.path(&a), cache.path(&b)).expect("copied");
-        assert!(matches!(cache.load(&b), Lookup::Rejected(_)), "another component's code");
+        assert!(
+            matches!(cache.load(&b), Lookup::Rejected(_)),
+            "another component's code"
+        );
         fs::remove_file(cache.path(&a)).expect("removed");
         std::os::unix::fs::symlink("/etc/hostname", cache.path(&a)).expect("linked");
         assert!(matches!(cache.load(&a), Lookup::Rejected(_)), "a link");

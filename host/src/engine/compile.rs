@@ -36,7 +36,13 @@ impl Compiler {
     /// A compiler that keeps its work in `cache`, where there is one.
     pub fn new(engine: Engine, cache: Option<Cache>, limits: &Limits) -> Self {
         let slots = Semaphore::new(usize::try_from(limits.compile_parallel).unwrap_or(1));
-        Self(Arc::new(Inner { engine, cache, limits: limits.clone(), slots, notices: Mutex::default() }))
+        Self(Arc::new(Inner {
+            engine,
+            cache,
+            limits: limits.clone(),
+            slots,
+            notices: Mutex::default(),
+        }))
     }
 
     /// Checks and compiles `bytes`, or takes them from the cache.
@@ -45,14 +51,24 @@ impl Compiler {
     /// Bytes that this host does not run, or a compile over its time.
     pub async fn compile(&self, bytes: Arc<[u8]>, digest: Digest) -> Result<Compiled, LoadError> {
         let outline = precheck::check(&bytes, &self.0.limits)?;
-        let _slot = self.0.slots.acquire().await.map_err(|e| LoadError::Compile(e.to_string()))?;
+        let _slot = self
+            .0
+            .slots
+            .acquire()
+            .await
+            .map_err(|e| LoadError::Compile(e.to_string()))?;
         let inner = self.0.clone();
         let work = tokio::task::spawn_blocking(move || inner.component(&bytes, digest));
         let wall = Duration::from_millis(self.0.limits.compile_wall);
         match tokio::time::timeout(wall, work).await {
-            Ok(Ok(component)) => Ok(Compiled { outline, component: component? }),
+            Ok(Ok(component)) => Ok(Compiled {
+                outline,
+                component: component?,
+            }),
             Ok(Err(panic)) => Err(LoadError::Compile(panic.to_string())),
-            Err(_) => Err(LoadError::CompileTime { limit_ms: self.0.limits.compile_wall }),
+            Err(_) => Err(LoadError::CompileTime {
+                limit_ms: self.0.limits.compile_wall,
+            }),
         }
     }
 
@@ -69,15 +85,21 @@ impl Inner {
             match cache.load(&key) {
                 Lookup::Hit(code) => match self.trusted(&code) {
                     Ok(component) => return Ok(component),
-                    Err(e) => self.notice(format!("a cache entry does not fit this engine and is compiled again: {e:#}")),
+                    Err(e) => self.notice(format!(
+                        "a cache entry does not fit this engine and is compiled again: {e:#}"
+                    )),
                 },
                 Lookup::Miss => {}
-                Lookup::Rejected(why) => self.notice(format!("a cache entry was rejected and is compiled again: {why}")),
+                Lookup::Rejected(why) => {
+                    self.notice(format!("a cache entry was rejected and is compiled again: {why}"))
+                }
                 Lookup::Unavailable(why) => self.notice(format!("the compile cache can't be used: {why}")),
             }
         }
         let engine = self.engine.wasmtime();
-        let code = engine.precompile_component(bytes).map_err(|e| LoadError::Compile(format!("{e:#}")))?;
+        let code = engine
+            .precompile_component(bytes)
+            .map_err(|e| LoadError::Compile(format!("{e:#}")))?;
         if let Some(cache) = &self.cache
             && let Err(why) = cache.store(&key, &code)
         {

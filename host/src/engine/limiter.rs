@@ -34,8 +34,16 @@ impl Limiter {
     pub fn new(limits: &Limits) -> Self {
         let size = |value| usize::try_from(value).unwrap_or(usize::MAX);
         Self {
-            memory: Growth { used: 0, most: size(limits.memory), key: "memory" },
-            tables: Growth { used: 0, most: size(limits.table_elements), key: "table_elements" },
+            memory: Growth {
+                used: 0,
+                most: size(limits.memory),
+                key: "memory",
+            },
+            tables: Growth {
+                used: 0,
+                most: size(limits.table_elements),
+                key: "table_elements",
+            },
             counts: Counts {
                 instances: size(limits.core_instances),
                 memories: size(limits.memories),
@@ -97,7 +105,10 @@ mod tests {
 
     #[test]
     fn all_memories_share_one_limit_to_the_byte() {
-        let mut limiter = Limiter::new(&Limits { memory: 100, ..Limits::default() });
+        let mut limiter = Limiter::new(&Limits {
+            memory: 100,
+            ..Limits::default()
+        });
         assert!(limiter.memory_growing(0, 60, None).expect("no error"));
         assert!(limiter.memory_growing(0, 40, None).expect("no error"));
         assert_eq!(limiter.met(), None);
@@ -107,7 +118,10 @@ mod tests {
 
     #[test]
     fn growth_past_a_memorys_own_maximum_is_refused_and_not_counted() {
-        let mut limiter = Limiter::new(&Limits { memory: 100, ..Limits::default() });
+        let mut limiter = Limiter::new(&Limits {
+            memory: 100,
+            ..Limits::default()
+        });
         assert!(!limiter.memory_growing(0, 60, Some(50)).expect("no error"));
         assert!(limiter.memory_growing(0, 100, None).expect("no error"));
     }

@@ -10,7 +10,9 @@ mod ticker;
 
 use std::sync::Arc;
 
-use wasmtime::{Config, Enabled, InstanceAllocationStrategy, OperatorCost, PoolingAllocationConfig, WasmBacktraceDetails};
+use wasmtime::{
+    Config, Enabled, InstanceAllocationStrategy, OperatorCost, PoolingAllocationConfig, WasmBacktraceDetails,
+};
 
 pub use ticker::Running;
 

@@ -14,8 +14,17 @@ const PACKAGE: &str = "hermes:plugin/";
 const VERSION: &str = "0.1.0";
 
 /// The contract's interfaces, for messages.
-const INTERFACES: [&str; 9] =
-    ["types", "session", "budget", "blackboard", "llm", "tools", "delegation", "lessons", "toolset"];
+const INTERFACES: [&str; 9] = [
+    "types",
+    "session",
+    "budget",
+    "blackboard",
+    "llm",
+    "tools",
+    "delegation",
+    "lessons",
+    "toolset",
+];
 
 /// Names in an import's or export's list that are kept; a component with more has them counted.
 const NAMES: usize = 1000;
@@ -95,7 +104,9 @@ pub enum LoadError {
         built_for: String,
     },
     /// It exports nothing that this host can call.
-    #[error("the component was built for another world: it exports {exports}, and neither hermes:plugin/agent nor hermes:plugin/toolset")]
+    #[error(
+        "the component was built for another world: it exports {exports}, and neither hermes:plugin/agent nor hermes:plugin/toolset"
+    )]
     OtherWorld {
         /// What it exports.
         exports: String,
@@ -149,7 +160,11 @@ pub fn check(bytes: &[u8], limits: &Limits) -> Result<Outline, LoadError> {
     }
     if bytes.len() as u64 > limits.component {
         let bytes = bytes.len() as u64;
-        return Err(LoadError::TooLarge { path: PathBuf::from("the component"), bytes, limit: limits.component });
+        return Err(LoadError::TooLarge {
+            path: PathBuf::from("the component"),
+            bytes,
+            limit: limits.component,
+        });
     }
     Ok(outline)
 }
@@ -209,8 +224,14 @@ fn push(names: &mut Vec<String>, name: &str) {
 
 fn producers(data: &[u8], offset: usize, names: &mut Vec<String>) {
     let reader = wasmparser::BinaryReader::new(data, offset);
-    let Ok(section) = wasmparser::ProducersSectionReader::new(reader) else { return };
-    for value in section.into_iter().flatten().flat_map(|field| field.values.into_iter().flatten()) {
+    let Ok(section) = wasmparser::ProducersSectionReader::new(reader) else {
+        return;
+    };
+    for value in section
+        .into_iter()
+        .flatten()
+        .flat_map(|field| field.values.into_iter().flatten())
+    {
         let name = text::line(&format!("{} {}", value.name, value.version), 80);
         if !names.contains(&name) && names.len() < NAMES {
             names.push(name);
@@ -249,7 +270,9 @@ const OFF: [(WasmFeatures, &str); 9] = [
 ];
 
 fn validate(bytes: &[u8]) -> Result<(), LoadError> {
-    let Err(error) = Validator::new_with_features(features()).validate_all(bytes) else { return Ok(()) };
+    let Err(error) = Validator::new_with_features(features()).validate_all(bytes) else {
+        return Ok(());
+    };
     // Which single feature, or all of them, would have let it pass?
     for (feature, name) in OFF {
         let with = features() | feature | WasmFeatures::FUNCTION_REFERENCES;
@@ -261,7 +284,10 @@ fn validate(bytes: &[u8]) -> Result<(), LoadError> {
 }
 
 fn damaged(error: &wasmparser::BinaryReaderError) -> LoadError {
-    LoadError::Damaged { offset: error.offset(), reason: text::line(error.message(), 200) }
+    LoadError::Damaged {
+        offset: error.offset(),
+        reason: text::line(error.message(), 200),
+    }
 }
 
 /// Whether this host has an import: the contract's, WASI 0.2's, or a type alone.
@@ -273,14 +299,23 @@ fn known(import: &str) -> Result<(), LoadError> {
             return Ok(());
         }
         let near = text::nearest(name, INTERFACES);
-        return Err(LoadError::UnknownImport { import: text::line(import, 120), hint: meant(near) });
+        return Err(LoadError::UnknownImport {
+            import: text::line(import, 120),
+            hint: meant(near),
+        });
     }
     if import.starts_with("wasi:") && import.split('@').nth(1).is_none_or(|v| v.starts_with("0.2.")) {
         return Ok(());
     }
-    let near = text::nearest(import, ["hermes:plugin/llm", "hermes:plugin/tools", "hermes:plugin/session"]);
+    let near = text::nearest(
+        import,
+        ["hermes:plugin/llm", "hermes:plugin/tools", "hermes:plugin/session"],
+    );
     let worlds = "; the worlds of hermes:plugin are strategy, tool and pure-tool";
-    Err(LoadError::UnknownImport { import: text::line(import, 120), hint: format!("{}{worlds}", meant(near)) })
+    Err(LoadError::UnknownImport {
+        import: text::line(import, 120),
+        hint: format!("{}{worlds}", meant(near)),
+    })
 }
 
 fn meant(near: Option<&str>) -> String {
@@ -293,7 +328,9 @@ fn version(name: &str) -> Result<(), LoadError> {
     if version.is_empty() || version.starts_with("0.1.") {
         return Ok(());
     }
-    Err(LoadError::OtherVersion { built_for: text::line(version, 40) })
+    Err(LoadError::OtherVersion {
+        built_for: text::line(version, 40),
+    })
 }
 
 #[cfg(test)]
@@ -315,11 +352,16 @@ mod tests {
             (b"  (component)", "text form"),
             (b"hello", "first bytes"),
         ] {
-            let LoadError::NotAComponent(said) = refused(bytes) else { panic!("{bytes:?}") };
+            let LoadError::NotAComponent(said) = refused(bytes) else {
+                panic!("{bytes:?}")
+            };
             assert!(said.contains(words), "{said}");
         }
         assert!(matches!(refused(b"\0asm\x0d\0\x01\0"), LoadError::OtherWorld { .. }));
-        assert!(matches!(refused(b"\0asm\x0d\0\x01\0\x07\x50"), LoadError::Damaged { .. }));
+        assert!(matches!(
+            refused(b"\0asm\x0d\0\x01\0\x07\x50"),
+            LoadError::Damaged { .. }
+        ));
     }
 
     #[test]
@@ -327,10 +369,18 @@ mod tests {
         assert!(known("hermes:plugin/llm@0.1.0").is_ok());
         assert!(known("hermes:plugin/llm@0.1.7").is_ok());
         assert!(known("wasi:io/poll@0.2.6").is_ok());
-        assert!(matches!(known("hermes:plugin/llm@0.2.0"), Err(LoadError::OtherVersion { .. })));
-        let Err(LoadError::UnknownImport { hint, .. }) = known("hermes:plugin/1lm@0.1.0") else { panic!("known?") };
+        assert!(matches!(
+            known("hermes:plugin/llm@0.2.0"),
+            Err(LoadError::OtherVersion { .. })
+        ));
+        let Err(LoadError::UnknownImport { hint, .. }) = known("hermes:plugin/1lm@0.1.0") else {
+            panic!("known?")
+        };
         assert!(hint.contains("llm"), "{hint}");
-        assert!(matches!(known("wasi:io/poll@0.3.0"), Err(LoadError::UnknownImport { .. })));
+        assert!(matches!(
+            known("wasi:io/poll@0.3.0"),
+            Err(LoadError::UnknownImport { .. })
+        ));
         assert!(matches!(known("acme:db/sql"), Err(LoadError::UnknownImport { .. })));
     }
 }

@@ -23,15 +23,28 @@ pub fn read_component(path: &Path, limits: &Limits) -> Result<Vec<u8>, LoadError
             () if kind.is_char_device() || kind.is_block_device() => "a device",
             () => "no regular file",
         };
-        return Err(LoadError::NotAFile { path: path.to_owned(), what });
+        return Err(LoadError::NotAFile {
+            path: path.to_owned(),
+            what,
+        });
     }
     if meta.len() > limits.component {
-        return Err(LoadError::TooLarge { path: path.to_owned(), bytes: meta.len(), limit: limits.component });
+        return Err(LoadError::TooLarge {
+            path: path.to_owned(),
+            bytes: meta.len(),
+            limit: limits.component,
+        });
     }
     let mut bytes = Vec::with_capacity(usize::try_from(meta.len()).unwrap_or_default());
-    file.take(limits.component + 1).read_to_end(&mut bytes).map_err(|e| unreadable(path, &e))?;
+    file.take(limits.component + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|e| unreadable(path, &e))?;
     if bytes.len() as u64 > limits.component {
-        return Err(LoadError::TooLarge { path: path.to_owned(), bytes: bytes.len() as u64, limit: limits.component });
+        return Err(LoadError::TooLarge {
+            path: path.to_owned(),
+            bytes: bytes.len() as u64,
+            limit: limits.component,
+        });
     }
     Ok(bytes)
 }
@@ -47,5 +60,8 @@ fn open(path: &Path) -> Result<File, LoadError> {
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> LoadError {
-    LoadError::Unreadable { path: path.to_owned(), reason: error.to_string() }
+    LoadError::Unreadable {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    }
 }

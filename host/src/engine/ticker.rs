@@ -1,8 +1,8 @@
 //! The thread that raises the engine's epoch each millisecond while a guest runs, so that deadlines and cancels act on a
 //! guest that computes. It sleeps while none does.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -26,7 +26,10 @@ pub struct Running {
 
 impl Ticker {
     pub(super) fn start(engine: &wasmtime::Engine) -> std::io::Result<Self> {
-        let shared = Arc::new(Shared { running: AtomicUsize::new(0), ended: AtomicBool::new(false) });
+        let shared = Arc::new(Shared {
+            running: AtomicUsize::new(0),
+            ended: AtomicBool::new(false),
+        });
         let engine = engine.weak();
         let inner = shared.clone();
         let thread = thread::Builder::new().name("epoch".to_owned()).spawn(move || {
@@ -42,7 +45,10 @@ impl Ticker {
                 }
             }
         })?;
-        Ok(Self { shared, thread: Some(thread) })
+        Ok(Self {
+            shared,
+            thread: Some(thread),
+        })
     }
 
     pub(super) fn running(this: &Arc<Self>) -> Running {

@@ -31,7 +31,10 @@ pub(super) fn classify(error: &wasmtime::Error, fuel_limit: u64) -> Stopped {
     match error.downcast_ref::<Trap>() {
         Some(Trap::OutOfFuel) => {
             let message = format!("it burnt {fuel_limit} units of fuel, the most in one step (limits.fuel)");
-            Stopped::Host(End::Exhausted { dimension: Dimension::Fuel, message })
+            Stopped::Host(End::Exhausted {
+                dimension: Dimension::Fuel,
+                message,
+            })
         }
         Some(Trap::StackOverflow) => trapped("stack overflow (limits.wasm_stack)", error),
         Some(trap) => trapped(&trap.to_string(), error),
@@ -45,7 +48,10 @@ fn engine_words(error: &wasmtime::Error) -> String {
     if words.contains("fuel allocated for hostcalls") {
         return "a call's arguments or result are too large (limits.hostcall_bytes)".to_owned();
     }
-    if words.contains("resource table has no free keys") || words.contains("too many component handles") || words.contains("handle table") {
+    if words.contains("resource table has no free keys")
+        || words.contains("too many component handles")
+        || words.contains("handle table")
+    {
         return format!("{words} (limits.handles)");
     }
     words
@@ -55,7 +61,9 @@ fn trapped(cause: &str, error: &wasmtime::Error) -> Stopped {
     let mut words = text::line(cause, 300);
     if let Some(trace) = error.downcast_ref::<wasmtime::WasmBacktrace>() {
         for frame in trace.frames().iter().take(FRAMES) {
-            let name = frame.func_name().map_or_else(|| format!("function {}", frame.func_index()), str::to_owned);
+            let name = frame
+                .func_name()
+                .map_or_else(|| format!("function {}", frame.func_index()), str::to_owned);
             words.push_str("\n  at ");
             words.push_str(&text::line(&name, 120));
         }

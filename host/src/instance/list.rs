@@ -14,8 +14,14 @@ use crate::session::guest::Guest;
 ///
 /// # Errors
 /// It did not answer within its limits, or trapped.
-pub async fn list_tools(instances: &Instances, guest: &Arc<Guest>, prepared: Prepared) -> Result<Vec<types::ToolDef>, Stopped> {
-    let pre = prepared.toolset.ok_or_else(|| Stopped::Host(End::Host("it is no tool".to_owned())))?;
+pub async fn list_tools(
+    instances: &Instances,
+    guest: &Arc<Guest>,
+    prepared: Prepared,
+) -> Result<Vec<types::ToolDef>, Stopped> {
+    let pre = prepared
+        .toolset
+        .ok_or_else(|| Stopped::Host(End::Host("it is no tool".to_owned())))?;
     let cancel = CancellationToken::new();
     let _running = instances.running();
     let (folders, hooks) = reach(guest, &cancel);
@@ -23,15 +29,23 @@ pub async fn list_tools(instances: &Instances, guest: &Arc<Guest>, prepared: Pre
     let bounds = Bounds { guest, cancel: &cancel };
     guest.step.begin(guest.step.fuel_given());
     let toolset = bounds.start(pre.instantiate_async(&mut store)).await?;
-    bounds.call(toolset.hermes_plugin_toolset().call_list_tools(&mut store)).await
+    bounds
+        .call(toolset.hermes_plugin_toolset().call_list_tools(&mut store))
+        .await
 }
 
 /// What a strategy's `describe` answers.
 ///
 /// # Errors
 /// It did not answer within its limits, or trapped.
-pub async fn describe(instances: &Instances, guest: &Arc<Guest>, prepared: Prepared) -> Result<agent::Description, Stopped> {
-    let pre = prepared.strategy.ok_or_else(|| Stopped::Host(End::Host("it is no strategy".to_owned())))?;
+pub async fn describe(
+    instances: &Instances,
+    guest: &Arc<Guest>,
+    prepared: Prepared,
+) -> Result<agent::Description, Stopped> {
+    let pre = prepared
+        .strategy
+        .ok_or_else(|| Stopped::Host(End::Host("it is no strategy".to_owned())))?;
     let cancel = CancellationToken::new();
     let _running = instances.running();
     let (folders, hooks) = reach(guest, &cancel);
@@ -39,5 +53,7 @@ pub async fn describe(instances: &Instances, guest: &Arc<Guest>, prepared: Prepa
     let bounds = Bounds { guest, cancel: &cancel };
     guest.step.begin(guest.step.fuel_given());
     let strategy = bounds.start(pre.instantiate_async(&mut store)).await?;
-    bounds.call(strategy.hermes_plugin_agent().call_describe(&mut store)).await
+    bounds
+        .call(strategy.hermes_plugin_agent().call_describe(&mut store))
+        .await
 }

@@ -63,7 +63,12 @@ impl Instances {
         interfaces::link(&mut linker)?;
         let slots = usize::try_from(limits.resident).unwrap_or(Semaphore::MAX_PERMITS);
         let slots = Arc::new(Semaphore::new(slots));
-        Ok(Self(Arc::new(Inner { engine, linker, prepared: Mutex::default(), slots })))
+        Ok(Self(Arc::new(Inner {
+            engine,
+            linker,
+            prepared: Mutex::default(),
+            slots,
+        })))
     }
 
     /// Resolves a plugin's imports, once for each digest.
@@ -75,7 +80,10 @@ impl Instances {
             return Ok(ready.clone());
         }
         let pre = self.0.linker.instantiate_pre(&plugin.component)?;
-        let strategy = plugin.is_strategy().then(|| StrategyPre::new(pre.clone())).transpose()?;
+        let strategy = plugin
+            .is_strategy()
+            .then(|| StrategyPre::new(pre.clone()))
+            .transpose()?;
         let toolset = plugin.is_toolset().then(|| ToolsetPre::new(pre)).transpose()?;
         let ready = Prepared { strategy, toolset };
         let mut prepared = self.prepared();
@@ -109,7 +117,9 @@ impl Instances {
         let state = State::new(guest.clone(), folders, hooks).map_err(|e| End::Host(e.to_string()))?;
         let mut store = Store::new(self.0.engine.wasmtime(), state);
         store.limiter(|state| &mut state.limiter);
-        store.set_fuel(guest.step.fuel_given()).map_err(|e| End::Host(e.to_string()))?;
+        store
+            .set_fuel(guest.step.fuel_given())
+            .map_err(|e| End::Host(e.to_string()))?;
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Yield(1)));
         store.set_hostcall_fuel(usize::try_from(limits.hostcall_bytes).unwrap_or(usize::MAX));
@@ -122,7 +132,8 @@ impl Instances {
                     guest.step.note_fuel(left);
                     if guest.step.count_entry() > limits.host_calls_all {
                         let most = limits.host_calls_all;
-                        let message = format!("it entered the host more than {most} times in one step (limits.host_calls_all)");
+                        let message =
+                            format!("it entered the host more than {most} times in one step (limits.host_calls_all)");
                         return Err(guest.run_out(Dimension::HostCalls, message).into());
                     }
                 }
@@ -192,9 +203,18 @@ impl Bounds<'_> {
     }
 
     fn out_of_time(&self) -> End {
-        let cap = self.guest.session.run.ledger.caps(self.guest.session.account).get(Dimension::WallClockMs);
+        let cap = self
+            .guest
+            .session
+            .run
+            .ledger
+            .caps(self.guest.session.account)
+            .get(Dimension::WallClockMs);
         let wall = limits::show(cap.unwrap_or_default(), Unit::Millis);
-        self.guest.run_out(Dimension::WallClockMs, format!("it ran longer than {wall} (--budget wall=TIME)"))
+        self.guest.run_out(
+            Dimension::WallClockMs,
+            format!("it ran longer than {wall} (--budget wall=TIME)"),
+        )
     }
 
     /// A cancel, and the grace that a strategy has to return by itself; a tool has none.
@@ -221,9 +241,16 @@ fn reach(guest: &Guest, cancel: &CancellationToken) -> (Vec<Folder>, EgressHooks
     } else {
         (guest.rights.folders(), guest.rights.net_rules())
     };
-    let folders = folders.iter().map(|f| Folder { name: f.name.clone(), path: f.dir.clone(), writable: f.writable() });
+    let folders = folders.iter().map(|f| Folder {
+        name: f.name.clone(),
+        path: f.dir.clone(),
+        writable: f.writable(),
+    });
     let session = guest.session.clone();
     let plugin = guest.plugin.clone();
     let note = Arc::new(move |message: String| session.denied(&plugin, &message));
-    (folders.collect(), EgressHooks::new(run.egress.clone(), rules, cancel.clone(), note))
+    (
+        folders.collect(),
+        EgressHooks::new(run.egress.clone(), rules, cancel.clone(), note),
+    )
 }

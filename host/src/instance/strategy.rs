@@ -17,11 +17,21 @@ pub struct StrategyEnd {
 }
 
 /// Runs an attempt to its end. The caller's task owns the store.
-pub async fn run_strategy(instances: &Instances, guest: Arc<Guest>, prepared: Prepared, task: types::Task) -> StrategyEnd {
+pub async fn run_strategy(
+    instances: &Instances,
+    guest: Arc<Guest>,
+    prepared: Prepared,
+    task: types::Task,
+) -> StrategyEnd {
     let ended = attempt(instances, &guest, prepared, task).await;
     guest.charge_fuel();
     guest.session.charge_wall();
-    let checkpoint = guest.session.checkpoint.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let checkpoint = guest
+        .session
+        .checkpoint
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone();
     StrategyEnd { ended, checkpoint }
 }
 
@@ -32,21 +42,30 @@ async fn attempt(
     task: types::Task,
 ) -> Result<Result<types::Report, types::Error>, Stopped> {
     let limits = &guest.session.run.limits;
-    let pre = prepared.strategy.ok_or_else(|| Stopped::Host(End::Host("it is no strategy".to_owned())))?;
+    let pre = prepared
+        .strategy
+        .ok_or_else(|| Stopped::Host(End::Host("it is no strategy".to_owned())))?;
     let _place = instances.place(limits).await.map_err(Stopped::Host)?;
     let _running = instances.running();
     let (folders, hooks) = reach(guest, &guest.session.cancel);
     let mut store = instances.store(guest, &folders, hooks).map_err(Stopped::Host)?;
-    let bounds = Bounds { guest, cancel: &guest.session.cancel };
+    let bounds = Bounds {
+        guest,
+        cancel: &guest.session.cancel,
+    };
     let strategy = match bounds.start(pre.instantiate_async(&mut store)).await {
         Ok(strategy) => strategy,
         Err(stopped) => return Err(explain(stopped, store.data().limiter.met())),
     };
     guest.step.begin(guest.step_fuel());
     if let Some(fuel) = guest.step.refuel() {
-        store.set_fuel(fuel).map_err(|e| Stopped::Host(End::Host(e.to_string())))?;
+        store
+            .set_fuel(fuel)
+            .map_err(|e| Stopped::Host(End::Host(e.to_string())))?;
     }
-    let ended = bounds.call(strategy.hermes_plugin_agent().call_run(&mut store, &task)).await;
+    let ended = bounds
+        .call(strategy.hermes_plugin_agent().call_run(&mut store, &task))
+        .await;
     if let Ok(left) = store.get_fuel() {
         guest.step.note_fuel(left);
     }
@@ -56,7 +75,9 @@ async fn attempt(
 /// A trap of a guest that was refused memory is most likely that refusal: say so.
 pub(super) fn explain(stopped: Stopped, met: Option<&'static str>) -> Stopped {
     match (stopped, met) {
-        (Stopped::Trapped(words), Some(key)) => Stopped::Trapped(format!("it was refused more (limits.{key}), then: {words}")),
+        (Stopped::Trapped(words), Some(key)) => {
+            Stopped::Trapped(format!("it was refused more (limits.{key}), then: {words}"))
+        }
         (stopped, _) => stopped,
     }
 }

@@ -20,7 +20,10 @@ const PAGE: u32 = 1000;
 /// The space that `name` means for this guest.
 fn space_id(guest: &Guest, name: &str) -> SpaceId {
     let run = (!guest.rights.space_is_home(name)).then(|| guest.session.run.id.clone());
-    SpaceId { run, name: name.to_owned() }
+    SpaceId {
+        run,
+        name: name.to_owned(),
+    }
 }
 
 fn may(guest: &Guest, name: &str, access: Access) -> Result<(), Refusal> {
@@ -30,7 +33,10 @@ fn may(guest: &Guest, name: &str, access: Access) -> Result<(), Refusal> {
 fn key_fits(guest: &Guest, key: &str) -> Result<(), Refusal> {
     let limit = guest.session.run.limits.blackboard_key;
     if key.is_empty() || key.len() as u64 > limit {
-        let message = format!("A key has 1 to {limit} bytes (limits.blackboard.key); this one has {}.", key.len());
+        let message = format!(
+            "A key has 1 to {limit} bytes (limits.blackboard.key); this one has {}.",
+            key.len()
+        );
         return Err(Refusal::invalid(message));
     }
     if key.chars().any(char::is_control) {
@@ -42,12 +48,16 @@ fn key_fits(guest: &Guest, key: &str) -> Result<(), Refusal> {
 fn value_fits(guest: &Guest, value: &types::Media) -> Result<(), Refusal> {
     let limit = guest.session.run.limits.blackboard_value;
     if value.data.len() as u64 > limit {
-        let message =
-            format!("A value has at most {limit} bytes (limits.blackboard.value); this one has {}.", value.data.len());
+        let message = format!(
+            "A value has at most {limit} bytes (limits.blackboard.value); this one has {}.",
+            value.data.len()
+        );
         return Err(Refusal::invalid(message));
     }
     if value.media_type.len() > 127 || value.media_type.chars().any(char::is_control) {
-        return Err(Refusal::invalid("A media type is a short line of text, like text/plain."));
+        return Err(Refusal::invalid(
+            "A media type is a short line of text, like text/plain.",
+        ));
     }
     Ok(())
 }
@@ -100,9 +110,17 @@ impl Look for Get<'_> {
     type Answer = Option<blackboard::Entry>;
 
     async fn look(&self, guest: &Guest) -> Result<Self::Answer, Refusal> {
-        let entry = guest.session.run.store()?.get(&space_id(guest, self.space), self.key).map_err(store)?;
+        let entry = guest
+            .session
+            .run
+            .store()?
+            .get(&space_id(guest, self.space), self.key)
+            .map_err(store)?;
         Ok(entry.map(|entry| blackboard::Entry {
-            value: types::Media { media_type: entry.media_type, data: entry.data },
+            value: types::Media {
+                media_type: entry.media_type,
+                data: entry.data,
+            },
             version: entry.version,
             author: entry.author,
             written_at: entry.at_ms,
@@ -131,7 +149,12 @@ impl Look for Keys<'_> {
 
     async fn look(&self, guest: &Guest) -> Result<Self::Answer, Refusal> {
         let space = space_id(guest, self.space);
-        guest.session.run.store()?.keys(&space, self.prefix, self.after, self.limit.min(PAGE)).map_err(store)
+        guest
+            .session
+            .run
+            .store()?
+            .keys(&space, self.prefix, self.after, self.limit.min(PAGE))
+            .map_err(store)
     }
 }
 
@@ -282,7 +305,11 @@ impl Write for Delete<'_> {
 
     fn effect(&self, guest: &Guest) -> Effect {
         let space = space_id(guest, self.space);
-        Effect::Delete { space, key: self.key.to_owned(), if_version: self.if_version }
+        Effect::Delete {
+            space,
+            key: self.key.to_owned(),
+            if_version: self.if_version,
+        }
     }
 
     fn bytes(&self) -> u64 {
@@ -298,9 +325,10 @@ fn store(error: crate::store::StoreError) -> Refusal {
 fn refused(result: &EffectResult) -> Refusal {
     match result {
         EffectResult::Conflict(0) => Refusal::new(RefusalKind::Conflict, "The key is absent."),
-        EffectResult::Conflict(version) => {
-            Refusal::new(RefusalKind::Conflict, format!("The entry has version {version} now; get it and try again."))
-        }
+        EffectResult::Conflict(version) => Refusal::new(
+            RefusalKind::Conflict,
+            format!("The entry has version {version} now; get it and try again."),
+        ),
         EffectResult::TooManyKeys(most) => Refusal::exhausted(
             Dimension::StoredBytes,
             format!("The space is full: {most} keys are the most (limits.blackboard.keys)."),
@@ -309,18 +337,32 @@ fn refused(result: &EffectResult) -> Refusal {
             Dimension::StoredBytes,
             format!("The space is full: {most} bytes are the most (limits.blackboard.bytes)."),
         ),
-        other => Refusal::new(RefusalKind::Other("storage".to_owned()), format!("unexpected result {other:?}")),
+        other => Refusal::new(
+            RefusalKind::Other("storage".to_owned()),
+            format!("unexpected result {other:?}"),
+        ),
     }
 }
 
 fn wrote(guest: &Guest, space: &str, key: &str, version: Option<u64>) {
-    guest.session.event(EventKind::Wrote { space: space.to_owned(), key: key.to_owned(), version });
+    guest.session.event(EventKind::Wrote {
+        space: space.to_owned(),
+        key: key.to_owned(),
+        version,
+    });
 }
 
 impl blackboard::Host for State {
     async fn open(&mut self, name: String) -> wasmtime::Result<Result<Resource<Space>, types::Error>> {
         let room = self.room();
-        let opened = match self.guest.look(&Open { name: &name, room: room.is_ok() }).await? {
+        let opened = match self
+            .guest
+            .look(&Open {
+                name: &name,
+                room: room.is_ok(),
+            })
+            .await?
+        {
             Ok(()) => room,
             Err(refusal) => Err(refusal),
         };
@@ -338,7 +380,14 @@ impl blackboard::HostSpace for State {
         key: String,
     ) -> wasmtime::Result<Result<Option<blackboard::Entry>, types::Error>> {
         let space = self.table.get(&space)?.0.clone();
-        Ok(self.guest.look(&Get { space: &space, key: &key }).await?.map_err(Into::into))
+        Ok(self
+            .guest
+            .look(&Get {
+                space: &space,
+                key: &key,
+            })
+            .await?
+            .map_err(Into::into))
     }
 
     async fn put(
@@ -349,7 +398,12 @@ impl blackboard::HostSpace for State {
         if_version: Option<u64>,
     ) -> wasmtime::Result<Result<u64, types::Error>> {
         let space = self.table.get(&space)?.0.clone();
-        let call = Put { space: &space, key: &key, value: &value, if_version };
+        let call = Put {
+            space: &space,
+            key: &key,
+            value: &value,
+            if_version,
+        };
         Ok(match self.guest.write(&call).await? {
             Ok(EffectResult::Written(version)) => {
                 wrote(&self.guest, &space, &key, Some(version));
@@ -367,7 +421,11 @@ impl blackboard::HostSpace for State {
         value: types::Media,
     ) -> wasmtime::Result<Result<String, types::Error>> {
         let space = self.table.get(&space)?.0.clone();
-        let call = Append { space: &space, prefix: &prefix, value: &value };
+        let call = Append {
+            space: &space,
+            prefix: &prefix,
+            value: &value,
+        };
         Ok(match self.guest.write(&call).await? {
             Ok(EffectResult::Appended(key, version)) => {
                 wrote(&self.guest, &space, &key, Some(version));
@@ -385,14 +443,24 @@ impl blackboard::HostSpace for State {
         if_version: Option<u64>,
     ) -> wasmtime::Result<Result<(), types::Error>> {
         let space = self.table.get(&space)?.0.clone();
-        Ok(match self.guest.write(&Delete { space: &space, key: &key, if_version }).await? {
-            Ok(EffectResult::Deleted) => {
-                wrote(&self.guest, &space, &key, None);
-                Ok(())
-            }
-            Ok(other) => Err(refused(&other).into()),
-            Err(refusal) => Err(refusal.into()),
-        })
+        Ok(
+            match self
+                .guest
+                .write(&Delete {
+                    space: &space,
+                    key: &key,
+                    if_version,
+                })
+                .await?
+            {
+                Ok(EffectResult::Deleted) => {
+                    wrote(&self.guest, &space, &key, None);
+                    Ok(())
+                }
+                Ok(other) => Err(refused(&other).into()),
+                Err(refusal) => Err(refusal.into()),
+            },
+        )
     }
 
     async fn keys(
@@ -403,7 +471,12 @@ impl blackboard::HostSpace for State {
         limit: u32,
     ) -> wasmtime::Result<Result<Vec<String>, types::Error>> {
         let space = self.table.get(&space)?.0.clone();
-        let call = Keys { space: &space, prefix: &prefix, after: after.as_deref(), limit };
+        let call = Keys {
+            space: &space,
+            prefix: &prefix,
+            after: after.as_deref(),
+            limit,
+        };
         Ok(self.guest.look(&call).await?.map_err(Into::into))
     }
 
@@ -415,7 +488,12 @@ impl blackboard::HostSpace for State {
         wait_ms: u32,
     ) -> wasmtime::Result<Result<Vec<blackboard::Change>, types::Error>> {
         let space = self.table.get(&space)?.0.clone();
-        let call = Changes { space: &space, prefix: &prefix, since, wait_ms };
+        let call = Changes {
+            space: &space,
+            prefix: &prefix,
+            since,
+            wait_ms,
+        };
         Ok(self.guest.look(&call).await?.map_err(Into::into))
     }
 

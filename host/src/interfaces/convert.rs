@@ -77,12 +77,20 @@ impl From<types::ErrorKind> for RefusalKind {
 
 impl From<Refusal> for types::Error {
     fn from(refusal: Refusal) -> Self {
-        Self { kind: refusal.kind.into(), message: refusal.message, retry_after_ms: refusal.retry_after_ms }
+        Self {
+            kind: refusal.kind.into(),
+            message: refusal.message,
+            retry_after_ms: refusal.retry_after_ms,
+        }
     }
 }
 
 impl From<types::Error> for Refusal {
     fn from(error: types::Error) -> Self {
-        Self { kind: error.kind.into(), message: error.message, retry_after_ms: error.retry_after_ms }
+        Self {
+            kind: error.kind.into(),
+            message: error.message,
+            retry_after_ms: error.retry_after_ms,
+        }
     }
 }

@@ -32,11 +32,15 @@ impl Look for Spawn {
 }
 
 impl delegation::Host for State {
-    async fn spawn(
-        &mut self,
-        spec: delegation::ChildSpec,
-    ) -> wasmtime::Result<Result<Resource<Child>, types::Error>> {
-        match self.guest.look(&Spawn { role: spec.role, prompt: spec.prompt }).await? {
+    async fn spawn(&mut self, spec: delegation::ChildSpec) -> wasmtime::Result<Result<Resource<Child>, types::Error>> {
+        match self
+            .guest
+            .look(&Spawn {
+                role: spec.role,
+                prompt: spec.prompt,
+            })
+            .await?
+        {
             Ok(number) => Ok(Ok(self.keep(Child(number))?)),
             Err(refusal) => Ok(Err(refusal.into())),
         }
@@ -52,7 +56,10 @@ impl delegation::Host for State {
         children: Vec<Resource<Child>>,
         timeout_ms: Option<u32>,
     ) -> wasmtime::Result<Option<u32>> {
-        let ops = children.iter().map(|c| Ok(self.table.get(c)?.0)).collect::<wasmtime::Result<Vec<_>>>()?;
+        let ops = children
+            .iter()
+            .map(|c| Ok(self.table.get(c)?.0))
+            .collect::<wasmtime::Result<Vec<_>>>()?;
         Ok(self.guest.wait_any("delegation.wait-any", &ops, timeout_ms).await?)
     }
 }

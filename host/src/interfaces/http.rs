@@ -27,7 +27,13 @@ impl EgressHooks {
     /// Under these rules; none of them means that every request is denied.
     pub fn new(egress: Arc<Egress>, rules: Vec<NetRule>, cancel: CancellationToken, note: Note) -> Self {
         let most = egress.body_limit();
-        Self { egress, rules: rules.into(), cancel, note, most }
+        Self {
+            egress,
+            rules: rules.into(),
+            cancel,
+            note,
+            most,
+        }
     }
 }
 
@@ -47,7 +53,11 @@ impl WasiHttpHooks for EgressHooks {
             let (parts, body) = request.into_parts();
             let body = collect(body, most).await?;
             let method = parts.method.clone();
-            let host = parts.uri.authority().map(|a| text::line(a.as_str(), 120)).unwrap_or_default();
+            let host = parts
+                .uri
+                .authority()
+                .map(|a| text::line(a.as_str(), 120))
+                .unwrap_or_default();
             let plain = parts.uri.scheme_str() == Some("http");
             let request = http::Request::from_parts(parts, body);
             let answer = egress.send(&rules, request, wait(options), &cancel).await;
@@ -71,7 +81,11 @@ impl WasiHttpHooks for EgressHooks {
 /// A guest may ask for less time than the host gives, and for no more.
 fn wait(options: Option<RequestOptions>) -> Option<Duration> {
     let options = options?;
-    let asked = [options.connect_timeout, options.first_byte_timeout, options.between_bytes_timeout];
+    let asked = [
+        options.connect_timeout,
+        options.first_byte_timeout,
+        options.between_bytes_timeout,
+    ];
     asked.into_iter().flatten().reduce(Duration::saturating_add)
 }
 
@@ -91,7 +105,10 @@ fn code(error: &EgressError) -> Error {
         EgressError::TooLarge(_) => Error::HttpResponseBodySize(None),
         EgressError::Redirects(_) => Error::LoopDetected,
         EgressError::TimedOut(_) => Error::ConnectionReadTimeout,
-        EgressError::NoAddress(_) => Error::DnsError { rcode: None, info_code: None },
+        EgressError::NoAddress(_) => Error::DnsError {
+            rcode: None,
+            info_code: None,
+        },
         EgressError::Failed(_) => Error::ConnectionTerminated,
         EgressError::Cancelled => Error::ConnectionTerminated,
     }

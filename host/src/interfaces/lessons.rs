@@ -61,7 +61,11 @@ impl lessons::Host for State {
         query: String,
         limit: u32,
     ) -> wasmtime::Result<Result<Vec<types::Lesson>, types::Error>> {
-        Ok(self.guest.look(&Recall { layer, query, limit }).await?.map_err(Into::into))
+        Ok(self
+            .guest
+            .look(&Recall { layer, query, limit })
+            .await?
+            .map_err(Into::into))
     }
 
     async fn propose(
@@ -70,6 +74,10 @@ impl lessons::Host for State {
         text: String,
         evidence: String,
     ) -> wasmtime::Result<Result<(), types::Error>> {
-        Ok(self.guest.look(&Propose { layer, text, evidence }).await?.map_err(Into::into))
+        Ok(self
+            .guest
+            .look(&Propose { layer, text, evidence })
+            .await?
+            .map_err(Into::into))
     }
 }

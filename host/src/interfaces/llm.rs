@@ -43,7 +43,11 @@ impl Look for Models {
         let others = guest.session.run.models.aliases().into_iter();
         let granted = others.filter(|m| guest.rights.may_llm(&guest.plugin, Some(&m.name)).is_ok());
         let models: Vec<llm::Model> = default.chain(granted.map(|m| m.to_guest())).collect();
-        Ok(if guest.rights.may_llm(&guest.plugin, None).is_ok() { models } else { Vec::new() })
+        Ok(if guest.rights.may_llm(&guest.plugin, None).is_ok() {
+            models
+        } else {
+            Vec::new()
+        })
     }
 }
 
@@ -88,7 +92,18 @@ impl Complete {
         let digests = bodies.iter().map(|(digest, _)| *digest).collect();
         let model = resolve(guest, options.model.as_deref());
         let ordinal = guest.session.next_completion();
-        Self { digests, room, bodies, messages, tools, options, model, closing: false, max_output: 0, ordinal }
+        Self {
+            digests,
+            room,
+            bodies,
+            messages,
+            tools,
+            options,
+            model,
+            closing: false,
+            max_output: 0,
+            ordinal,
+        }
     }
 }
 
@@ -114,7 +129,12 @@ fn resolve(guest: &Guest, name: Option<&str>) -> Result<Model, Refusal> {
         (None, Some(model)) => Ok(model.clone()),
         (Some(name), Some(model)) if model.name == name => Ok(model.clone()),
         (None, None) => Err(Refusal::not_found("This run has no model.")),
-        (Some(name), _) => guest.session.run.models.resolve(name).map_err(|e| Refusal::not_found(e.to_string())),
+        (Some(name), _) => guest
+            .session
+            .run
+            .models
+            .resolve(name)
+            .map_err(|e| Refusal::not_found(e.to_string())),
     }
 }
 
@@ -128,7 +148,10 @@ impl Call for Complete {
     fn caps(&self, guest: &Guest) -> Result<(), Refusal> {
         let limits = &guest.session.run.limits;
         if !self.room {
-            let message = format!("{} handles are open, the most at once (limits.resources).", limits.resources);
+            let message = format!(
+                "{} handles are open, the most at once (limits.resources).",
+                limits.resources
+            );
             return Err(Refusal::new(RefusalKind::RateLimited, message));
         }
         let bytes: u64 = self.bodies.iter().map(|(_, bytes)| bytes.len() as u64).sum();
@@ -166,11 +189,20 @@ impl Operation for Complete {
         let model = self.model.clone()?;
         let may_close = session.run.closing_call && self.tools.is_empty();
         let count = if may_close { Count::MayClose } else { Count::Iteration };
-        let wanted = self.options.max_output_tokens.unwrap_or(DEFAULT_OUTPUT).min(model.max_output_tokens).max(1);
+        let wanted = self
+            .options
+            .max_output_tokens
+            .unwrap_or(DEFAULT_OUTPUT)
+            .min(model.max_output_tokens)
+            .max(1);
         let input = model.input_bound(&self.messages, &self.tools);
         let fits = output_that_fits(guest, &model, input, wanted.into());
         // Where not even a short answer fits, reserving it makes the refusal, which names the dimension.
-        let output = if fits < LEAST_OUTPUT.min(wanted.into()) { LEAST_OUTPUT } else { fits };
+        let output = if fits < LEAST_OUTPUT.min(wanted.into()) {
+            LEAST_OUTPUT
+        } else {
+            fits
+        };
         self.max_output = u32::try_from(output).unwrap_or(u32::MAX);
         let bound = model.cost_bound(input, output);
         let amounts = Amounts::of(Dimension::Tokens, input + output).with(Dimension::CostMicroUsd, bound);
@@ -221,7 +253,11 @@ impl Operation for Complete {
         match crate::llm::complete(&model, &request, &tell, &under.cancel, deadline).await {
             Ok(reply) => {
                 let charged = charge(&reply.completion.usage, iterations);
-                Done { status: OutcomeStatus::Done, body: OpBody::Completion(Ok(reply.completion)), charged }
+                Done {
+                    status: OutcomeStatus::Done,
+                    body: OpBody::Completion(Ok(reply.completion)),
+                    charged,
+                }
             }
             Err(failure) => {
                 let charged = charge(&failure.spent, if failure.sent { iterations } else { 0 });
@@ -231,16 +267,29 @@ impl Operation for Complete {
     }
 
     fn events(&self, guest: &Guest, op: &str, closing: bool) -> (EventKind, EndedEvent) {
-        let spent = guest.session.run.ledger.spent(guest.session.account).get(Dimension::Iterations);
+        let spent = guest
+            .session
+            .run
+            .ledger
+            .spent(guest.session.account)
+            .get(Dimension::Iterations);
         let iteration = (!closing).then_some(spent + 1);
         let op = op.to_owned();
-        let started = EventKind::CompletionStarted { op: op.clone(), model: self.name(guest), iteration };
+        let started = EventKind::CompletionStarted {
+            op: op.clone(),
+            model: self.name(guest),
+            iteration,
+        };
         let ended = move |done: &Done, _: Duration| {
             let error = match &done.body {
                 OpBody::Completion(Err(error)) => Some(Refusal::from(error.clone())),
                 _ => None,
             };
-            EventKind::CompletionEnded { op, charged: done.charged, error }
+            EventKind::CompletionEnded {
+                op,
+                charged: done.charged,
+                error,
+            }
         };
         (started, Box::new(ended))
     }
@@ -256,14 +305,25 @@ fn output_that_fits(guest: &Guest, model: &Model, input: u64, wanted: u64) -> u6
 
 fn charge(usage: &llm::Usage, iterations: u64) -> Amounts {
     Amounts::of(Dimension::Iterations, iterations)
-        .with(Dimension::Tokens, usage.input_tokens.saturating_add(usage.output_tokens))
+        .with(
+            Dimension::Tokens,
+            usage.input_tokens.saturating_add(usage.output_tokens),
+        )
         .with(Dimension::CostMicroUsd, usage.cost_micro_usd)
 }
 
 fn failed(refusal: Refusal, charged: Amounts) -> Done {
     let cancelled = refusal.kind == RefusalKind::Cancelled;
-    let status = if cancelled { OutcomeStatus::Cancelled } else { OutcomeStatus::Failed };
-    Done { status, body: OpBody::Completion(Err(refusal.into())), charged }
+    let status = if cancelled {
+        OutcomeStatus::Cancelled
+    } else {
+        OutcomeStatus::Failed
+    };
+    Done {
+        status,
+        body: OpBody::Completion(Err(refusal.into())),
+        charged,
+    }
 }
 
 fn answer(body: OpBody) -> Result<Result<llm::Completion, types::Error>, End> {

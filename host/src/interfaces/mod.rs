@@ -55,7 +55,15 @@ impl State {
         // WASI's own resources share the table; ours are counted apart and refused as values.
         let most = guest.session.run.limits.handles;
         table.set_max_capacity(usize::try_from(most).unwrap_or(usize::MAX));
-        Ok(Self { guest, table, live: 0, wasi, http: WasiHttpCtx::new(), hooks, limiter })
+        Ok(Self {
+            guest,
+            table,
+            live: 0,
+            wasi,
+            http: WasiHttpCtx::new(),
+            hooks,
+            limiter,
+        })
     }
 
     /// Room for one more live resource of ours.
@@ -83,7 +91,10 @@ impl State {
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
     }
 }
 
@@ -95,7 +106,11 @@ impl wasmtime_wasi_io::IoView for State {
 
 impl WasiHttpView for State {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
-        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.hooks }
+        WasiHttpCtxView {
+            ctx: &mut self.http,
+            table: &mut self.table,
+            hooks: &mut self.hooks,
+        }
     }
 }
 

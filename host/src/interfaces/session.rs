@@ -25,7 +25,11 @@ impl Look for Info {
 
     async fn look(&self, guest: &Guest) -> Result<Self::Answer, Refusal> {
         let session = &guest.session;
-        Ok((session.id.to_string(), session.parent.as_ref().map(ToString::to_string), session.depth))
+        Ok((
+            session.id.to_string(),
+            session.parent.as_ref().map(ToString::to_string),
+            session.depth,
+        ))
     }
 }
 
@@ -53,13 +57,20 @@ pub(super) fn log(guest: &Guest, level: &str, message: &str) -> wasmtime::Result
     let line = if before.saturating_add(bytes) <= limits.log_step {
         message.into_owned()
     } else if before <= limits.log_step {
-        format!("…[the rest of this step's log is dropped: limits.log_step is {} bytes]", limits.log_step)
+        format!(
+            "…[the rest of this step's log is dropped: limits.log_step is {} bytes]",
+            limits.log_step
+        )
     } else {
         return Ok(());
     };
     if guest.note(NoteKind::Log, format!("{level} {}: {line}", guest.plugin).into_bytes())? {
         let (level, plugin) = (level.to_owned(), guest.plugin.clone());
-        guest.session.event(EventKind::Log { level, plugin, message: line });
+        guest.session.event(EventKind::Log {
+            level,
+            plugin,
+            message: line,
+        });
     }
     Ok(())
 }
@@ -107,10 +118,18 @@ impl session::Host for State {
         let limit = self.guest.session.run.limits.checkpoint;
         let body = codec::encode(&report);
         if body.len() as u64 > limit {
-            let message = format!("a checkpoint of {} bytes is over limits.checkpoint ({limit}); the last one stays", body.len());
+            let message = format!(
+                "a checkpoint of {} bytes is over limits.checkpoint ({limit}); the last one stays",
+                body.len()
+            );
             return log(&self.guest, "warn", &message);
         }
-        let mut kept = self.guest.session.checkpoint.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self
+            .guest
+            .session
+            .checkpoint
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         *kept = Some(report);
         drop(kept);
         if self.guest.note(NoteKind::Checkpoint, body)? {

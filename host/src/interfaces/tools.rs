@@ -37,7 +37,11 @@ impl Look for ListTools {
 
     async fn look(&self, guest: &Guest) -> Result<Self::Answer, Refusal> {
         let toolbox = &guest.session.run.toolbox;
-        Ok(guest.tools.iter().filter_map(|name| Some(toolbox.get(name)?.def.clone())).collect())
+        Ok(guest
+            .tools
+            .iter()
+            .filter_map(|name| Some(toolbox.get(name)?.def.clone()))
+            .collect())
     }
 }
 
@@ -69,8 +73,14 @@ impl Call for CallTool {
         let name = text::line(&self.call.name, 64);
         let near = text::nearest(&self.call.name, guest.tools.iter().map(String::as_str));
         let hint = near.map(|n| format!(" Did you mean {n}?")).unwrap_or_default();
-        let have = if guest.tools.is_empty() { "none".to_owned() } else { text::line(&guest.tools.join(", "), 400) };
-        Err(Refusal::not_found(format!("There is no tool {name} here.{hint} The tools are: {have}.")))
+        let have = if guest.tools.is_empty() {
+            "none".to_owned()
+        } else {
+            text::line(&guest.tools.join(", "), 400)
+        };
+        Err(Refusal::not_found(format!(
+            "There is no tool {name} here.{hint} The tools are: {have}."
+        )))
     }
 
     fn caps(&self, guest: &Guest) -> Result<(), Refusal> {
@@ -100,7 +110,11 @@ impl Operation for CallTool {
 
     fn sync(&self, _guest: &Guest) -> Sync {
         // Only an effect that can't be repeated waits for the disk before it is sent.
-        if self.tool.as_ref().is_some_and(|tool| tool.repeatable) { Sync::Commit } else { Sync::Durable }
+        if self.tool.as_ref().is_some_and(|tool| tool.repeatable) {
+            Sync::Commit
+        } else {
+            Sync::Durable
+        }
     }
 
     fn reserve(&mut self, guest: &Guest) -> Result<Reservation, Refusal> {
@@ -109,7 +123,9 @@ impl Operation for CallTool {
     }
 
     fn repeatable(&self) -> bool {
-        self.tool.as_ref().is_none_or(|tool| tool.repeatable || !tool.rights.reaches_out())
+        self.tool
+            .as_ref()
+            .is_none_or(|tool| tool.repeatable || !tool.rights.reaches_out())
     }
 
     fn refused(&self, refusal: &Refusal) -> OpBody {
@@ -129,27 +145,51 @@ impl Operation for CallTool {
         let (status, result) = match answer {
             Ok(output) => {
                 let output = shorten(output, limit);
-                (OutcomeStatus::Done, types::ToolResult { call_id, output, error: None })
+                (
+                    OutcomeStatus::Done,
+                    types::ToolResult {
+                        call_id,
+                        output,
+                        error: None,
+                    },
+                )
             }
             Err(refusal) => {
                 let cancelled = refusal.kind == RefusalKind::Cancelled;
-                let status = if cancelled { OutcomeStatus::Cancelled } else { OutcomeStatus::Failed };
+                let status = if cancelled {
+                    OutcomeStatus::Cancelled
+                } else {
+                    OutcomeStatus::Failed
+                };
                 (status, failed(&call_id, &refusal))
             }
         };
-        Done { status, body: OpBody::Tool(result), charged }
+        Done {
+            status,
+            body: OpBody::Tool(result),
+            charged,
+        }
     }
 
     fn events(&self, _guest: &Guest, op: &str, _closing: bool) -> (EventKind, EndedEvent) {
         let (op, tool) = (op.to_owned(), self.call.name.clone());
         let arguments = text::line(&self.call.arguments, ARGUMENTS_SHOWN);
-        let started = EventKind::ToolStarted { op: op.clone(), tool: tool.clone(), arguments };
+        let started = EventKind::ToolStarted {
+            op: op.clone(),
+            tool: tool.clone(),
+            arguments,
+        };
         let ended = move |done: &Done, took: Duration| {
             let error = match &done.body {
                 OpBody::Tool(result) => result.error.clone().map(Refusal::from),
                 _ => None,
             };
-            EventKind::ToolEnded { op, tool, ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX), error }
+            EventKind::ToolEnded {
+                op,
+                tool,
+                ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+                error,
+            }
         };
         (started, Box::new(ended))
     }
@@ -183,8 +223,16 @@ async fn keep_distance(session: &crate::session::Session) {
 /// A refusal as a tool's result: the error in words for the model, and typed.
 fn failed(call_id: &str, refusal: &Refusal) -> types::ToolResult {
     let words = types::Content::Text(format!("Error ({}): {}", refusal.kind, refusal.message));
-    let output = types::ToolOutput { content: vec![words], structured_content: None, meta: None };
-    types::ToolResult { call_id: call_id.to_owned(), output, error: Some(refusal.clone().into()) }
+    let output = types::ToolOutput {
+        content: vec![words],
+        structured_content: None,
+        meta: None,
+    };
+    types::ToolResult {
+        call_id: call_id.to_owned(),
+        output,
+        error: Some(refusal.clone().into()),
+    }
 }
 
 /// Cuts an output to `limit` bytes: of long texts head and tail stay, and a note says what is missing.
@@ -199,7 +247,9 @@ fn shorten(mut output: types::ToolOutput, limit: u64) -> types::ToolOutput {
     if aside > limit {
         output.structured_content = None;
         output.meta = None;
-        output.content.push(types::Content::Text(format!("[structured content of {aside} bytes dropped]")));
+        output.content.push(types::Content::Text(format!(
+            "[structured content of {aside} bytes dropped]"
+        )));
     } else {
         room -= aside;
     }
@@ -261,7 +311,10 @@ impl tools::Host for State {
         calls: Vec<Resource<PendingCall>>,
         timeout_ms: Option<u32>,
     ) -> wasmtime::Result<Option<u32>> {
-        let ops = calls.iter().map(|c| Ok(self.table.get(c)?.0)).collect::<wasmtime::Result<Vec<_>>>()?;
+        let ops = calls
+            .iter()
+            .map(|c| Ok(self.table.get(c)?.0))
+            .collect::<wasmtime::Result<Vec<_>>>()?;
         Ok(self.guest.wait_any("tools.wait-any", &ops, timeout_ms).await?)
     }
 }
@@ -287,7 +340,11 @@ mod tests {
     use super::*;
 
     fn output(text: &str) -> types::ToolOutput {
-        types::ToolOutput { content: vec![types::Content::Text(text.to_owned())], structured_content: None, meta: None }
+        types::ToolOutput {
+            content: vec![types::Content::Text(text.to_owned())],
+            structured_content: None,
+            meta: None,
+        }
     }
 
     #[test]
@@ -298,10 +355,17 @@ mod tests {
     #[test]
     fn a_longer_one_keeps_head_and_tail() {
         let cut = shorten(output("abcdefg"), 6);
-        let types::Content::Text(text) = &cut.content[0] else { panic!("text expected") };
-        assert!(text.starts_with("abc\n") && text.ends_with("\nefg") && text.contains("1 bytes left out"), "{text}");
+        let types::Content::Text(text) = &cut.content[0] else {
+            panic!("text expected")
+        };
+        assert!(
+            text.starts_with("abc\n") && text.ends_with("\nefg") && text.contains("1 bytes left out"),
+            "{text}"
+        );
         let cut = shorten(output(&"é".repeat(5)), 9);
-        let types::Content::Text(text) = &cut.content[0] else { panic!("text expected") };
+        let types::Content::Text(text) = &cut.content[0] else {
+            panic!("text expected")
+        };
         assert!(text.starts_with("éé\n") && text.ends_with("\néé"), "{text}");
     }
 }

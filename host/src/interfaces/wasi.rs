@@ -48,18 +48,32 @@ pub struct WasiError {
 pub(super) fn context(guest: &Arc<Guest>, folders: &[Folder]) -> Result<WasiCtx, WasiError> {
     let mut builder = WasiCtxBuilder::new();
     builder
-        .stdout(LogStream { guest: guest.clone(), level: "info" })
-        .stderr(LogStream { guest: guest.clone(), level: "warn" })
+        .stdout(LogStream {
+            guest: guest.clone(),
+            level: "info",
+        })
+        .stderr(LogStream {
+            guest: guest.clone(),
+            level: "warn",
+        })
         .secure_random(random_numbers(guest, b"secure"))
         .insecure_random(random_numbers(guest, b"insecure"))
-        .insecure_random_seed(u128::from_le_bytes(seed(guest, b"seed")[..16].try_into().unwrap_or_default()))
+        .insecure_random_seed(u128::from_le_bytes(
+            seed(guest, b"seed")[..16].try_into().unwrap_or_default(),
+        ))
         .max_random_size(guest.session.run.limits.random);
     for folder in folders {
-        let perms = if folder.writable { FsPerms::ReadWrite } else { FsPerms::ReadOnly };
-        builder.preopened_dir(&folder.path, format!("/{}", folder.name), perms).map_err(|e| WasiError {
-            path: folder.path.display().to_string(),
-            reason: e.to_string(),
-        })?;
+        let perms = if folder.writable {
+            FsPerms::ReadWrite
+        } else {
+            FsPerms::ReadOnly
+        };
+        builder
+            .preopened_dir(&folder.path, format!("/{}", folder.name), perms)
+            .map_err(|e| WasiError {
+                path: folder.path.display().to_string(),
+                reason: e.to_string(),
+            })?;
     }
     Ok(builder.build())
 }
@@ -123,7 +137,10 @@ struct Clocks<'a> {
 }
 
 fn session_clocks(state: &mut State) -> Clocks<'_> {
-    Clocks { guest: &state.guest, table: &mut state.table }
+    Clocks {
+        guest: &state.guest,
+        table: &mut state.table,
+    }
 }
 
 impl clocks::wall_clock::Host for Clocks<'_> {
@@ -131,11 +148,17 @@ impl clocks::wall_clock::Host for Clocks<'_> {
         self.guest.read_clock();
         let ms = self.guest.clock.now_ms();
         let nanoseconds = u32::try_from(ms % 1000).unwrap_or_default() * 1_000_000;
-        Ok(clocks::wall_clock::Datetime { seconds: ms / 1000, nanoseconds })
+        Ok(clocks::wall_clock::Datetime {
+            seconds: ms / 1000,
+            nanoseconds,
+        })
     }
 
     fn resolution(&mut self) -> wasmtime::Result<clocks::wall_clock::Datetime> {
-        Ok(clocks::wall_clock::Datetime { seconds: 0, nanoseconds: 1_000_000 })
+        Ok(clocks::wall_clock::Datetime {
+            seconds: 0,
+            nanoseconds: 1_000_000,
+        })
     }
 }
 
@@ -158,7 +181,11 @@ impl clocks::monotonic_clock::Host for Clocks<'_> {
         // A sleep for longer than a day is one for ever: deadlines end it.
         let rest = Duration::from_nanos(duration).min(Duration::from_secs(86_400));
         let deadline = tokio::time::Instant::now() + rest;
-        let timer = self.table.push(Timer { guest: self.guest.clone(), deadline, ended: false })?;
+        let timer = self.table.push(Timer {
+            guest: self.guest.clone(),
+            deadline,
+            ended: false,
+        })?;
         subscribe(self.table, timer)
     }
 }
@@ -200,11 +227,17 @@ impl IsTerminal for LogStream {
 
 impl StdoutStream for LogStream {
     fn p2_stream(&self) -> Box<dyn OutputStream> {
-        Box::new(LogLines { to: self.clone(), line: Vec::new() })
+        Box::new(LogLines {
+            to: self.clone(),
+            line: Vec::new(),
+        })
     }
 
     fn async_stream(&self) -> Box<dyn tokio::io::AsyncWrite + Send + Sync> {
-        Box::new(LogLines { to: self.clone(), line: Vec::new() })
+        Box::new(LogLines {
+            to: self.clone(),
+            line: Vec::new(),
+        })
     }
 }
 

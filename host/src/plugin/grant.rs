@@ -120,7 +120,9 @@ impl FromStr for Kind {
         let found = Self::ALL.into_iter().find(|kind| kind.name() == text);
         found.ok_or_else(|| {
             let names = Self::ALL.map(Self::name);
-            let hint = text::nearest(text, names).map(|n| format!("; did you mean {n}?")).unwrap_or_default();
+            let hint = text::nearest(text, names)
+                .map(|n| format!("; did you mean {n}?"))
+                .unwrap_or_default();
             GrantError::new(text, format!("the kinds are {}{hint}", names.join(", ")))
         })
     }
@@ -136,7 +138,10 @@ pub struct GrantError {
 
 impl GrantError {
     pub(super) fn new(grant: &str, what: impl Into<String>) -> Self {
-        Self { grant: text::line(grant, 200), what: what.into() }
+        Self {
+            grant: text::line(grant, 200),
+            what: what.into(),
+        }
     }
 }
 
@@ -161,7 +166,10 @@ impl GrantContext {
     pub fn new(state: &Path) -> Result<Self, GrantError> {
         let cwd = std::env::current_dir()
             .map_err(|e| GrantError::new(".", format!("the current folder can't be found: {e}")))?;
-        Ok(Self { cwd, state: state.to_owned() })
+        Ok(Self {
+            cwd,
+            state: state.to_owned(),
+        })
     }
 }
 
@@ -184,7 +192,10 @@ impl Allowed {
             Some((plugin, grant)) if is_plugin(plugin) => (Some(plugin.to_owned()), grant),
             _ => (None, text),
         };
-        Ok(Self { plugin, grant: Grant::parse(grant, context)? })
+        Ok(Self {
+            plugin,
+            grant: Grant::parse(grant, context)?,
+        })
     }
 
     /// Whether it is for the plugin of this name.
@@ -194,7 +205,9 @@ impl Allowed {
 }
 
 fn is_plugin(name: &str) -> bool {
-    let good = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    let good = name
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
     good && !name.is_empty() && !name.contains(':')
 }
 
@@ -216,7 +229,9 @@ impl Grant {
     /// # Errors
     /// As [`Allowed::parse`].
     pub fn parse(text: &str, context: &GrantContext) -> Result<Self, GrantError> {
-        let (kind, rest) = text.split_once(':').map_or((text, None), |(kind, rest)| (kind, Some(rest)));
+        let (kind, rest) = text
+            .split_once(':')
+            .map_or((text, None), |(kind, rest)| (kind, Some(rest)));
         let kind: Kind = kind.parse().map_err(|e: GrantError| GrantError::new(text, e.what))?;
         let bad = |what: &str| GrantError::new(text, what);
         let needs = |example: &str| GrantError::new(text, format!("it needs more, like {example}"));
@@ -233,22 +248,26 @@ impl Grant {
                 if name.is_empty() || name.contains(['/', ':']) || name.chars().any(char::is_control) {
                     return Err(bad("a space's name has no slash and no colon"));
                 }
-                Ok(Self::Blackboard { name: name.to_owned(), access })
+                Ok(Self::Blackboard {
+                    name: name.to_owned(),
+                    access,
+                })
             }
             (Kind::Blackboard, None) => Err(needs("blackboard:notes")),
             (Kind::Llm, rest) => Ok(Self::Llm(rest.filter(|r| !r.is_empty()).map(str::to_owned))),
             (Kind::Secret, Some(rest)) => match rest.split_once('@') {
-                Some((name, host)) if !name.is_empty() && !host.is_empty() => {
-                    Ok(Self::Secret { name: name.to_owned(), host: host.to_owned() })
-                }
+                Some((name, host)) if !name.is_empty() && !host.is_empty() => Ok(Self::Secret {
+                    name: name.to_owned(),
+                    host: host.to_owned(),
+                }),
                 _ => Err(needs("secret:NAME@api.example.org")),
             },
             (Kind::Secret, None) => Err(needs("secret:NAME@api.example.org")),
             (Kind::Terminal, Some(program)) if !program.is_empty() => Ok(Self::Terminal(program.to_owned())),
             (Kind::Terminal, _) => Err(needs("terminal:git")),
-            (Kind::Delegation | Kind::Lessons, _) => {
-                Err(bad("a root agent has it already; it is taken away with --deny, and can't be granted"))
-            }
+            (Kind::Delegation | Kind::Lessons, _) => Err(bad(
+                "a root agent has it already; it is taken away with --deny, and can't be granted",
+            )),
         }
     }
 }
@@ -269,7 +288,9 @@ fn folder(text: &str, rest: &str, context: &GrantContext) -> Result<FolderGrant,
         return Err(bad("it names no folder; an example is fs:./papers".to_owned()));
     }
     let dir = context.cwd.join(path);
-    let dir = dir.canonicalize().map_err(|e| bad(format!("the folder can't be found: {e}")))?;
+    let dir = dir
+        .canonicalize()
+        .map_err(|e| bad(format!("the folder can't be found: {e}")))?;
     if !dir.is_dir() {
         return Err(bad("it is no folder; a single file is granted by its folder".to_owned()));
     }
@@ -289,11 +310,17 @@ fn not_ours(text: &str, dir: &Path, access: Access, context: &GrantContext) -> R
     // A state folder that is not there yet is placed by its nearest parent that is.
     let state = canonical_start(&context.state);
     if state.starts_with(dir) || dir.starts_with(&state) {
-        return Err(GrantError::new(text, "it would open the host's own state (the home folder's host/), which is never granted"));
+        return Err(GrantError::new(
+            text,
+            "it would open the host's own state (the home folder's host/), which is never granted",
+        ));
     }
     let project = canonical_start(&context.cwd.join("hermes.toml"));
     if access == Access::Write && project.exists() && project.starts_with(dir) {
-        return Err(GrantError::new(text, "it would let a plugin rewrite hermes.toml; grant a folder below it, or read-only"));
+        return Err(GrantError::new(
+            text,
+            "it would let a plugin rewrite hermes.toml; grant a folder below it, or read-only",
+        ));
     }
     Ok(())
 }
@@ -327,7 +354,10 @@ impl fmt::Display for Grant {
                 }
             }
             Self::Net(rule) => write!(f, "net:{rule}"),
-            Self::Blackboard { name, access: Access::Read } => write!(f, "blackboard:{name}:ro"),
+            Self::Blackboard {
+                name,
+                access: Access::Read,
+            } => write!(f, "blackboard:{name}:ro"),
             Self::Blackboard { name, .. } => write!(f, "blackboard:{name}"),
             Self::Llm(None) => f.write_str("llm"),
             Self::Llm(Some(alias)) => write!(f, "llm:{alias}"),
@@ -354,7 +384,10 @@ mod tests {
         }
         std::fs::write(cwd.join("work/hermes.toml"), "").expect("written");
         let state = cwd.join("home/host");
-        Place { _dir: dir, context: GrantContext { cwd, state } }
+        Place {
+            _dir: dir,
+            context: GrantContext { cwd, state },
+        }
     }
 
     fn parse(place: &Place, text: &str) -> Result<Allowed, GrantError> {
@@ -364,12 +397,18 @@ mod tests {
     #[test]
     fn folders_are_read_only_unless_said() {
         let place = place();
-        let Grant::Fs(folder) = parse(&place, "fs:./papers").expect("granted").grant else { panic!("a folder") };
+        let Grant::Fs(folder) = parse(&place, "fs:./papers").expect("granted").grant else {
+            panic!("a folder")
+        };
         assert_eq!((folder.name.as_str(), folder.access), ("papers", Access::Read));
         assert!(folder.dir.is_absolute());
-        let Grant::Fs(folder) = parse(&place, "files=fs:p=papers:rw").expect("granted").grant else { panic!("a folder") };
+        let Grant::Fs(folder) = parse(&place, "files=fs:p=papers:rw").expect("granted").grant else {
+            panic!("a folder")
+        };
         assert_eq!((folder.name.as_str(), folder.access), ("p", Access::Write));
-        let Grant::Fs(folder) = parse(&place, "fs:odd:name").expect("granted").grant else { panic!("a folder") };
+        let Grant::Fs(folder) = parse(&place, "fs:odd:name").expect("granted").grant else {
+            panic!("a folder")
+        };
         assert_eq!(folder.name, "odd:name");
     }
 
@@ -385,7 +424,13 @@ mod tests {
     #[test]
     fn the_hosts_own_state_is_never_granted() {
         let place = place();
-        for text in ["fs:.", "fs:home", "fs:home/host", "fs:home/host/cache", "fs:h=home/host:rw"] {
+        for text in [
+            "fs:.",
+            "fs:home",
+            "fs:home/host",
+            "fs:home/host/cache",
+            "fs:h=home/host:rw",
+        ] {
             let error = parse(&place, text).expect_err(text).to_string();
             assert!(error.contains("own state"), "{error}");
         }
@@ -417,7 +462,15 @@ mod tests {
     #[test]
     fn grants_print_what_they_read() {
         let place = place();
-        for text in ["net:GET@x.org", "blackboard:notes:ro", "blackboard:notes", "llm", "llm:fast", "secret:k@x.org", "terminal:git"] {
+        for text in [
+            "net:GET@x.org",
+            "blackboard:notes:ro",
+            "blackboard:notes",
+            "llm",
+            "llm:fast",
+            "secret:k@x.org",
+            "terminal:git",
+        ] {
             assert_eq!(parse(&place, text).expect(text).grant.to_string(), text);
         }
     }

@@ -43,7 +43,12 @@ impl Shelf {
         }
         if let Some(bytes) = standard::find(plugin) {
             let manifest = manifest::read(bytes, None).map_err(LoadError::from)?;
-            return Ok(Found { name: plugin.to_owned(), bytes: bytes.into(), origin: Origin::Standard, manifest });
+            return Ok(Found {
+                name: plugin.to_owned(),
+                bytes: bytes.into(),
+                origin: Origin::Standard,
+                manifest,
+            });
         }
         let path = self.home.join(format!("{plugin}.wasm"));
         if !is_name(plugin) || !path.exists() {
@@ -60,9 +65,19 @@ impl Shelf {
     fn read(&self, path: &Path, origin: fn(PathBuf) -> Origin, limits: &Limits) -> Result<Found, LoadError> {
         let bytes = read_component(path, limits)?;
         let manifest = manifest::read(&bytes, Some(path)).map_err(LoadError::from)?;
-        let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
-        let name = manifest.as_ref().map_or_else(|| text::line(&stem, 64), |m| m.name.clone());
-        Ok(Found { name, bytes: bytes.into(), origin: origin(path.to_owned()), manifest })
+        let stem = path
+            .file_stem()
+            .map(|s| s.to_string_lossy().into_owned())
+            .unwrap_or_default();
+        let name = manifest
+            .as_ref()
+            .map_or_else(|| text::line(&stem, 64), |m| m.name.clone());
+        Ok(Found {
+            name,
+            bytes: bytes.into(),
+            origin: origin(path.to_owned()),
+            manifest,
+        })
     }
 
     fn unknown(&self, name: &str) -> LoadError {
@@ -70,10 +85,17 @@ impl Shelf {
         let near = text::nearest(name, standard::names());
         let hint = near.map(|n| format!("; did you mean {n}?")).unwrap_or_default();
         let built_in: Vec<&str> = standard::names().collect();
-        let built_in = if built_in.is_empty() { "none".to_owned() } else { built_in.join(", ") };
+        let built_in = if built_in.is_empty() {
+            "none".to_owned()
+        } else {
+            built_in.join(", ")
+        };
         LoadError::NotFound {
             plugin: shown,
-            hint: format!("built in: {built_in}; looked in {}{hint}; a file needs a slash or .wasm", self.home.display()),
+            hint: format!(
+                "built in: {built_in}; looked in {}{hint}; a file needs a slash or .wasm",
+                self.home.display()
+            ),
         }
     }
 }
@@ -84,7 +106,9 @@ pub fn is_path(plugin: &str) -> bool {
 }
 
 fn is_name(name: &str) -> bool {
-    let good = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    let good = name
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
     good && !name.is_empty() && name.len() <= 64
 }
 

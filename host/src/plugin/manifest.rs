@@ -120,16 +120,23 @@ impl Manifest {
     /// It is no such TOML, or over a cap.
     pub fn parse(text: &str) -> Result<Self, ManifestError> {
         if text.len() > MOST_BYTES {
-            return Err(ManifestError(format!("it has {} bytes, {MOST_BYTES} are the most", text.len())));
+            return Err(ManifestError(format!(
+                "it has {} bytes, {MOST_BYTES} are the most",
+                text.len()
+            )));
         }
-        let written: Written =
-            toml::from_str(text).map_err(|e| ManifestError(text::line(&e.to_string(), 300)))?;
+        let written: Written = toml::from_str(text).map_err(|e| ManifestError(text::line(&e.to_string(), 300)))?;
         if !is_name(&written.name) {
             let shown = text::line(&written.name, 64);
-            return Err(ManifestError(format!("name = {shown:?}: a name is 1 to 64 of a-z, 0-9 and -, a letter first")));
+            return Err(ManifestError(format!(
+                "name = {shown:?}: a name is 1 to 64 of a-z, 0-9 and -, a letter first"
+            )));
         }
         if written.wants.len() > MOST_WANTS {
-            return Err(ManifestError(format!("it has {} wants, {MOST_WANTS} are the most", written.wants.len())));
+            return Err(ManifestError(format!(
+                "it has {} wants, {MOST_WANTS} are the most",
+                written.wants.len()
+            )));
         }
         let toolsets = written.toolset.iter().chain(&written.toolsets);
         if let Some(odd) = toolsets.clone().find(|name| !is_toolset(name)) {
@@ -152,7 +159,10 @@ impl Manifest {
     /// # Errors
     /// As [`Manifest::parse`].
     pub fn beside(text: &str) -> Result<Self, ManifestError> {
-        Ok(Self { beside: Some(text.to_owned()), ..Self::parse(text)? })
+        Ok(Self {
+            beside: Some(text.to_owned()),
+            ..Self::parse(text)?
+        })
     }
 
     /// Whether it wants anything of this kind.
@@ -166,21 +176,31 @@ fn want(written: WrittenWant) -> Result<Want, ManifestError> {
         Some((kind, detail)) => (kind, Some(detail)),
         None => (written.grant.as_str(), None),
     };
-    let kind: Kind = kind.parse().map_err(|e: crate::plugin::grant::GrantError| ManifestError(e.to_string()))?;
+    let kind: Kind = kind
+        .parse()
+        .map_err(|e: crate::plugin::grant::GrantError| ManifestError(e.to_string()))?;
     let detail = detail.filter(|d| !d.is_empty()).map(|d| text::line(d, 200));
     if let (Kind::Net, Some(rule)) = (kind, &detail) {
-        rule.parse::<crate::egress::NetRule>().map_err(|e| ManifestError(e.to_string()))?;
+        rule.parse::<crate::egress::NetRule>()
+            .map_err(|e| ManifestError(e.to_string()))?;
     }
-    Ok(Want { grant: Wanted { kind, detail }, reason: text::line(&written.reason, MOST_WORDS) })
+    Ok(Want {
+        grant: Wanted { kind, detail },
+        reason: text::line(&written.reason, MOST_WORDS),
+    })
 }
 
 fn is_name(name: &str) -> bool {
-    let good = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    let good = name
+        .bytes()
+        .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
     good && name.len() <= 64 && name.starts_with(|c: char| c.is_ascii_lowercase())
 }
 
 fn is_toolset(name: &str) -> bool {
-    let good = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_');
+    let good = name
+        .bytes()
+        .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_');
     good && (1..=64).contains(&name.len())
 }
 
@@ -193,14 +213,21 @@ pub fn read(bytes: &[u8], path: Option<&Path>) -> Result<Option<Manifest>, Manif
         let text = std::str::from_utf8(section).map_err(|_| ManifestError("it is no UTF-8 text".to_owned()))?;
         return Manifest::parse(text).map(Some);
     }
-    let Some(path) = path.map(|p| p.with_extension("toml")) else { return Ok(None) };
+    let Some(path) = path.map(|p| p.with_extension("toml")) else {
+        return Ok(None);
+    };
     match std::fs::metadata(&path) {
         Ok(meta) if meta.is_file() && meta.len() <= MOST_BYTES as u64 => {
             let text = std::fs::read_to_string(&path)
                 .map_err(|e| ManifestError(format!("{} can't be read: {e}", path.display())))?;
-            Manifest::beside(&text).map(Some).map_err(|e| ManifestError(format!("{}: {e}", path.display())))
+            Manifest::beside(&text)
+                .map(Some)
+                .map_err(|e| ManifestError(format!("{}: {e}", path.display())))
         }
-        Ok(_) => Err(ManifestError(format!("{} is no regular file of {MOST_BYTES} bytes at most", path.display()))),
+        Ok(_) => Err(ManifestError(format!(
+            "{} is no regular file of {MOST_BYTES} bytes at most",
+            path.display()
+        ))),
         Err(_) => Ok(None),
     }
 }

@@ -71,7 +71,10 @@ impl Plugin {
 
 /// Whether a component exports `interface`, in whichever version.
 pub fn exports(outline: &Outline, interface: &str) -> bool {
-    outline.exports.iter().any(|name| name.split('@').next() == Some(interface))
+    outline
+        .exports
+        .iter()
+        .any(|name| name.split('@').next() == Some(interface))
 }
 
 /// True for a component that exports an agent.

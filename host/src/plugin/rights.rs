@@ -45,13 +45,8 @@ impl Rights {
     /// the strategy itself never gets them.
     ///
     /// # Errors
-    /// Two folders of one name, or a right that needs both the manifest and a flag.
-    pub fn root(
-        plugin: &str,
-        allowed: &[Allowed],
-        denied: &[Kind],
-        manifest: Option<&Manifest>,
-    ) -> Result<Self, GrantError> {
+    /// Two folders of one name.
+    pub fn root(plugin: &str, allowed: &[Allowed], denied: &[Kind]) -> Result<Self, GrantError> {
         let has = |kind| !denied.contains(&kind);
         let mut rights = Self {
             run_spaces: has(Kind::Blackboard),
@@ -61,12 +56,10 @@ impl Rights {
             ..Self::default()
         };
         rights.llm.default = has(Kind::Llm);
+        // Rights that need two keys are held back from tools whose manifest does not ask for them, not from the strategy that calls them.
         for grant in for_plugin(plugin, allowed).filter(|grant| has(grant.kind())) {
             rights.add(grant)?;
         }
-        // What a strategy names in its manifest is what it likes to use; its tools' needs count for themselves. Only where it says nothing of
-        // the double-key rights are they kept from it.
-        rights.double_keys(manifest);
         Ok(rights)
     }
 
@@ -75,7 +68,11 @@ impl Rights {
     /// # Errors
     /// Two folders of one name.
     pub fn tool(plugin: &str, allowed: &[Allowed], manifest: Option<&Manifest>) -> Result<Self, GrantError> {
-        let mut rights = Self::default();
+        // What a tool calls is cut by the tool's own rights, so that calling others gives it nothing that it has not.
+        let mut rights = Self {
+            tools: true,
+            ..Self::default()
+        };
         for grant in for_plugin(plugin, allowed) {
             let wanted = manifest.is_none_or(|m| m.wants.iter().any(|want| wants(&want.grant, grant)));
             if wanted {
@@ -137,11 +134,17 @@ impl Rights {
     #[must_use]
     pub fn cut(&self, caller: &Self) -> Self {
         let folders = self.folders.iter().filter_map(|(name, mine)| {
-            let theirs = caller.folders.values().find(|theirs| mine.dir.starts_with(&theirs.dir))?;
+            let theirs = caller
+                .folders
+                .values()
+                .find(|theirs| mine.dir.starts_with(&theirs.dir))?;
             let access = mine.access.min(theirs.access);
             Some((name.clone(), FolderGrant { access, ..mine.clone() }))
         });
-        let net = self.net.iter().flat_map(|mine| caller.net.iter().filter_map(|theirs| mine.meet(theirs)));
+        let net = self
+            .net
+            .iter()
+            .flat_map(|mine| caller.net.iter().filter_map(|theirs| mine.meet(theirs)));
         let spaces = self.home_spaces.iter().filter_map(|(name, mine)| {
             let theirs = caller.home_spaces.get(name)?;
             Some((name.clone(), *mine.min(theirs)))
@@ -195,7 +198,11 @@ impl Rights {
     /// # Errors
     /// `denied`, with the same words whether or not the space exists.
     pub fn may_blackboard(&self, plugin: &str, space: &str, access: Access) -> Result<(), Refusal> {
-        let held = self.home_spaces.get(space).copied().or(self.run_spaces.then_some(Access::Write));
+        let held = self
+            .home_spaces
+            .get(space)
+            .copied()
+            .or(self.run_spaces.then_some(Access::Write));
         if held.is_some_and(|held| held >= access) {
             return Ok(());
         }
@@ -204,7 +211,11 @@ impl Rights {
             Access::Write => "write to",
         };
         let space = text::line(space, 64);
-        Err(denied(plugin, &format!("{what} the blackboard space {space}"), &format!("blackboard:{space}")))
+        Err(denied(
+            plugin,
+            &format!("{what} the blackboard space {space}"),
+            &format!("blackboard:{space}"),
+        ))
     }
 
     /// Whether a model may be asked: the default one, or this alias.
@@ -223,7 +234,11 @@ impl Rights {
             None => Err(denied(plugin, "ask a model", "llm")),
             Some(alias) => {
                 let alias = text::line(alias, 64);
-                Err(denied(plugin, &format!("ask the model {alias}"), &format!("llm:{alias}")))
+                Err(denied(
+                    plugin,
+                    &format!("ask the model {alias}"),
+                    &format!("llm:{alias}"),
+                ))
             }
         }
     }
@@ -233,7 +248,11 @@ impl Rights {
     /// # Errors
     /// `denied`.
     pub fn may_delegate(&self, plugin: &str) -> Result<(), Refusal> {
-        if self.delegation { Ok(()) } else { Err(taken_away(plugin, "delegate", Kind::Delegation)) }
+        if self.delegation {
+            Ok(())
+        } else {
+            Err(taken_away(plugin, "delegate", Kind::Delegation))
+        }
     }
 
     /// Whether it may use lessons.
@@ -241,7 +260,11 @@ impl Rights {
     /// # Errors
     /// `denied`.
     pub fn may_lessons(&self, plugin: &str) -> Result<(), Refusal> {
-        if self.lessons { Ok(()) } else { Err(taken_away(plugin, "use lessons", Kind::Lessons)) }
+        if self.lessons {
+            Ok(())
+        } else {
+            Err(taken_away(plugin, "use lessons", Kind::Lessons))
+        }
     }
 
     /// Whether it may call tools.
@@ -256,7 +279,10 @@ impl Rights {
             Kind::Fs if detail == Some("rw") => self.folders.values().any(FolderGrant::writable),
             Kind::Fs => !self.folders.is_empty(),
             Kind::Net => match detail.and_then(|d| d.parse::<NetRule>().ok()) {
-                Some(rule) => self.net.iter().any(|granted| rule.within(granted) || granted.meet(&rule).as_ref() == Some(&rule)),
+                Some(rule) => self
+                    .net
+                    .iter()
+                    .any(|granted| rule.within(granted) || granted.meet(&rule).as_ref() == Some(&rule)),
                 None => !self.net.is_empty(),
             },
             Kind::Blackboard => match detail {
@@ -268,13 +294,6 @@ impl Rights {
             Kind::Lessons => self.lessons,
             Kind::Secret | Kind::Terminal => false,
         }
-    }
-
-    /// Marks that a tool may call other tools.
-    #[must_use]
-    pub fn with_tools(mut self) -> Self {
-        self.tools = true;
-        self
     }
 }
 
@@ -299,13 +318,22 @@ fn wants(wanted: &Wanted, grant: &Grant) -> bool {
 /// A grant as far as a manifest wants it: a folder is read-only for a plugin that does not ask to write, a rule meets what is asked for.
 fn narrowed(grant: &Grant, manifest: Option<&Manifest>) -> Grant {
     let Some(manifest) = manifest else { return grant.clone() };
-    let details = |kind| manifest.wants.iter().filter(move |w| w.grant.kind == kind).map(|w| w.grant.detail.as_deref());
+    let details = |kind| {
+        manifest
+            .wants
+            .iter()
+            .filter(move |w| w.grant.kind == kind)
+            .map(|w| w.grant.detail.as_deref())
+    };
     match grant {
-        Grant::Fs(folder) if !details(Kind::Fs).any(|d| d == Some("rw")) => {
-            Grant::Fs(FolderGrant { access: Access::Read, ..folder.clone() })
-        }
+        Grant::Fs(folder) if !details(Kind::Fs).any(|d| d == Some("rw")) => Grant::Fs(FolderGrant {
+            access: Access::Read,
+            ..folder.clone()
+        }),
         Grant::Net(rule) if !details(Kind::Net).any(|d| d.is_none()) => {
-            let met = details(Kind::Net).flatten().find_map(|d| rule.meet(&d.parse::<NetRule>().ok()?));
+            let met = details(Kind::Net)
+                .flatten()
+                .find_map(|d| rule.meet(&d.parse::<NetRule>().ok()?));
             Grant::Net(met.unwrap_or_else(|| rule.clone()))
         }
         other => other.clone(),
@@ -313,11 +341,16 @@ fn narrowed(grant: &Grant, manifest: Option<&Manifest>) -> Grant {
 }
 
 fn denied(plugin: &str, what: &str, grant: &str) -> Refusal {
-    Refusal::denied(format!("{plugin} may not {what}: it holds no grant for it. Allow it with --allow {grant}"))
+    Refusal::denied(format!(
+        "{plugin} may not {what}: it holds no grant for it. Allow it with --allow {grant}"
+    ))
 }
 
 fn taken_away(plugin: &str, what: &str, kind: Kind) -> Refusal {
-    Refusal::denied(format!("{plugin} may not {what}: this run was started with --deny {}", kind.name()))
+    Refusal::denied(format!(
+        "{plugin} may not {what}: this run was started with --deny {}",
+        kind.name()
+    ))
 }
 
 #[cfg(test)]
@@ -326,11 +359,18 @@ mod tests {
     use proptest::prelude::*;
 
     fn folder(name: &str, dir: &str, access: Access) -> Grant {
-        Grant::Fs(FolderGrant { name: name.to_owned(), dir: dir.into(), access })
+        Grant::Fs(FolderGrant {
+            name: name.to_owned(),
+            dir: dir.into(),
+            access,
+        })
     }
 
     fn all(grants: Vec<Grant>) -> Vec<Allowed> {
-        grants.into_iter().map(|grant| Allowed { plugin: None, grant }).collect()
+        grants
+            .into_iter()
+            .map(|grant| Allowed { plugin: None, grant })
+            .collect()
     }
 
     fn manifest(text: &str) -> Manifest {
@@ -339,11 +379,11 @@ mod tests {
 
     #[test]
     fn a_root_has_its_defaults_and_no_more() {
-        let root = Rights::root("r", &[], &[], None).expect("rights");
+        let root = Rights::root("r", &[], &[]).expect("rights");
         assert!(root.may_llm("r", None).is_ok() && root.may_delegate("r").is_ok());
         assert!(root.may_blackboard("r", "notes", Access::Write).is_ok());
         assert!(!root.brings("filesystem") && !root.brings("web") && root.brings("code_execution"));
-        let less = Rights::root("r", &[], &[Kind::Llm, Kind::Blackboard], None).expect("rights");
+        let less = Rights::root("r", &[], &[Kind::Llm, Kind::Blackboard]).expect("rights");
         let denial = less.may_llm("r", None).expect_err("denied");
         assert!(denial.message.contains("--allow llm"), "{denial}");
         assert!(less.may_blackboard("r", "notes", Access::Read).is_err());
@@ -351,7 +391,10 @@ mod tests {
 
     #[test]
     fn a_tool_gets_what_it_wants_of_what_is_granted() {
-        let grants = all(vec![folder("p", "/p", Access::Write), Grant::Net("x.org".parse().expect("a rule"))]);
+        let grants = all(vec![
+            folder("p", "/p", Access::Write),
+            Grant::Net("x.org".parse().expect("a rule")),
+        ]);
         let reads = manifest("name = \"files\"\n[[wants]]\ngrant = \"fs\"\n");
         let files = Rights::tool("files", &grants, Some(&reads)).expect("rights");
         assert!(files.net_rules().is_empty());
@@ -363,41 +406,72 @@ mod tests {
     #[test]
     fn the_whole_network_needs_two_keys() {
         let grants = all(vec![Grant::Net("*".parse().expect("a rule"))]);
-        assert!(Rights::tool("any", &grants, None).expect("rights").net_rules().is_empty());
+        assert!(
+            Rights::tool("any", &grants, None)
+                .expect("rights")
+                .net_rules()
+                .is_empty()
+        );
         let asks = manifest("name = \"web\"\n[[wants]]\ngrant = \"net\"\n");
-        assert_eq!(Rights::tool("web", &grants, Some(&asks)).expect("rights").net_rules().len(), 1);
+        assert_eq!(
+            Rights::tool("web", &grants, Some(&asks))
+                .expect("rights")
+                .net_rules()
+                .len(),
+            1
+        );
     }
 
     #[test]
     fn two_folders_of_one_name_are_refused() {
-        let grants = all(vec![folder("p", "/a/p", Access::Read), folder("p", "/b/p", Access::Read)]);
-        assert!(Rights::root("r", &grants, &[], None).is_err());
+        let grants = all(vec![
+            folder("p", "/a/p", Access::Read),
+            folder("p", "/b/p", Access::Read),
+        ]);
+        assert!(Rights::root("r", &grants, &[]).is_err());
     }
 
     fn any_grant() -> impl Strategy<Value = Grant> {
         let access = prop_oneof![Just(Access::Read), Just(Access::Write)];
         prop_oneof![
-            (prop_oneof![Just("/a"), Just("/a/b"), Just("/c")], access.clone()).prop_map(|(dir, access)| {
-                folder(&dir.replace('/', "_"), dir, access)
+            (prop_oneof![Just("/a"), Just("/a/b"), Just("/c")], access.clone())
+                .prop_map(|(dir, access)| { folder(&dir.replace('/', "_"), dir, access) }),
+            prop_oneof![
+                Just("x.org"),
+                Just("*.x.org"),
+                Just("GET@a.x.org"),
+                Just("http://127.0.0.1"),
+                Just("GET,POST@x.org")
+            ]
+            .prop_map(|rule| Grant::Net(rule.parse().expect("a rule"))),
+            (prop_oneof![Just("s"), Just("t")], access).prop_map(|(name, access)| Grant::Blackboard {
+                name: name.to_owned(),
+                access
             }),
-            prop_oneof![Just("x.org"), Just("*.x.org"), Just("GET@a.x.org"), Just("http://127.0.0.1"), Just("GET,POST@x.org")]
-                .prop_map(|rule| Grant::Net(rule.parse().expect("a rule"))),
-            (prop_oneof![Just("s"), Just("t")], access)
-                .prop_map(|(name, access)| Grant::Blackboard { name: name.to_owned(), access }),
             prop_oneof![Just(None), Just(Some("fast".to_owned()))].prop_map(Grant::Llm),
         ]
     }
 
     fn any_rights() -> impl Strategy<Value = Rights> {
-        proptest::collection::vec(any_grant(), 0..6)
-            .prop_filter_map("two folders of one name", |grants| Rights::tool("t", &all(grants), None).ok())
+        proptest::collection::vec(any_grant(), 0..6).prop_filter_map("two folders of one name", |grants| {
+            Rights::tool("t", &all(grants), None).ok()
+        })
     }
 
     fn holds(rights: &Rights, other: &Rights) -> bool {
         rights.folders().iter().all(|f| {
-            other.folders().iter().any(|o| f.dir.starts_with(&o.dir) && f.access <= o.access)
-        }) && rights.net_rules().iter().all(|r| other.net_rules().iter().any(|o| r.within(o)))
-            && rights.home_spaces.iter().all(|(n, a)| other.home_spaces.get(n).is_some_and(|o| a <= o))
+            other
+                .folders()
+                .iter()
+                .any(|o| f.dir.starts_with(&o.dir) && f.access <= o.access)
+        }) && rights
+            .net_rules()
+            .iter()
+            .all(|r| other.net_rules().iter().any(|o| r.within(o)))
+            && rights
+                .home_spaces
+                .iter()
+                .all(|(n, a)| other.home_spaces.get(n).is_some_and(|o| a <= o))
             && (!rights.llm.default || other.llm.default)
             && rights.llm.aliases.is_subset(&other.llm.aliases)
     }
@@ -409,7 +483,7 @@ mod tests {
             prop_assert!(holds(&cut, &a), "{cut:?} within {a:?}");
             prop_assert!(holds(&cut, &b), "{cut:?} within {b:?}");
             prop_assert_eq!(cut.cut(&cut), cut.clone());
-            prop_assert!(a.cut(&Rights::none()) == Rights::none());
+            prop_assert_eq!(a.cut(&Rights::none()), Rights::none());
         }
     }
 }

@@ -4,7 +4,10 @@ include!(concat!(env!("OUT_DIR"), "/standard.rs"));
 
 /// The bytes of the standard plugin of this name.
 pub(super) fn find(name: &str) -> Option<&'static [u8]> {
-    STANDARD.iter().find(|(standard, _)| *standard == name).map(|(_, bytes)| *bytes)
+    STANDARD
+        .iter()
+        .find(|(standard, _)| *standard == name)
+        .map(|(_, bytes)| *bytes)
 }
 
 /// Their names.

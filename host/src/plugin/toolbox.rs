@@ -40,7 +40,10 @@ impl Tool {
     /// `invalid-input` with the first few things that do not fit.
     pub fn check(&self, arguments: &Value) -> Result<(), Refusal> {
         if !arguments.is_object() {
-            return Err(Refusal::invalid(format!("The arguments of {} must be a JSON object.", self.name)));
+            return Err(Refusal::invalid(format!(
+                "The arguments of {} must be a JSON object.",
+                self.name
+            )));
         }
         let mut errors = self.schema.iter_errors(arguments).peekable();
         if errors.peek().is_none() {
@@ -48,9 +51,19 @@ impl Tool {
         }
         let said: Vec<String> = errors
             .take(3)
-            .map(|e| format!("{} (at {})", text::line(&e.to_string(), 200), text::line(&e.instance_path().to_string(), 80)))
+            .map(|e| {
+                format!(
+                    "{} (at {})",
+                    text::line(&e.to_string(), 200),
+                    text::line(&e.instance_path().to_string(), 80)
+                )
+            })
             .collect();
-        Err(Refusal::invalid(format!("The arguments of {} do not fit its schema: {}.", self.name, said.join("; "))))
+        Err(Refusal::invalid(format!(
+            "The arguments of {} do not fit its schema: {}.",
+            self.name,
+            said.join("; ")
+        )))
     }
 }
 
@@ -101,7 +114,11 @@ impl Toolbox {
         for tool in tools {
             if let Some(other) = by_name.get(&tool.name) {
                 let (first, second) = (other.plugin.name.clone(), tool.plugin.name.clone());
-                return Err(ToolboxError::Clash { name: tool.name, first, second });
+                return Err(ToolboxError::Clash {
+                    name: tool.name,
+                    first,
+                    second,
+                });
             }
             by_name.insert(tool.name.clone(), Arc::new(tool));
         }
@@ -128,9 +145,16 @@ pub struct Listed {
 /// # Errors
 /// Too many, an odd name, a schema over its limits or that is no JSON Schema.
 pub fn tools(listed: Listed, limits: &Limits) -> Result<Vec<Tool>, ToolboxError> {
-    let bad = |what: String| ToolboxError::Bad { plugin: listed.plugin.name.clone(), what };
+    let bad = |what: String| ToolboxError::Bad {
+        plugin: listed.plugin.name.clone(),
+        what,
+    };
     if listed.defs.len() as u64 > limits.tool_list {
-        return Err(bad(format!("it lists {} tools, over limits.tool_list ({})", listed.defs.len(), limits.tool_list)));
+        return Err(bad(format!(
+            "it lists {} tools, over limits.tool_list ({})",
+            listed.defs.len(),
+            limits.tool_list
+        )));
     }
     let toolset = listed.plugin.manifest.as_ref().and_then(|m| m.toolset.clone());
     let mut tools = Vec::new();
@@ -142,7 +166,9 @@ pub fn tools(listed: Listed, limits: &Limits) -> Result<Vec<Tool>, ToolboxError>
         };
         if !name_is_good(&name) {
             let shown = text::line(&name, 80);
-            return Err(bad(format!("{shown:?} is no tool name (1 to 64 letters, digits, _ and -)")));
+            return Err(bad(format!(
+                "{shown:?} is no tool name (1 to 64 letters, digits, _ and -)"
+            )));
         }
         let schema = schema(&def.input_schema, limits).map_err(|what| bad(format!("the schema of {name}: {what}")))?;
         tools.push(Tool {
@@ -160,7 +186,9 @@ pub fn tools(listed: Listed, limits: &Limits) -> Result<Vec<Tool>, ToolboxError>
 }
 
 fn name_is_good(name: &str) -> bool {
-    let letters = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+    let letters = name
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
     letters && (1..=64).contains(&name.len())
 }
 
@@ -174,7 +202,11 @@ fn clean(mut def: types::ToolDef, name: &str, limits: &Limits) -> types::ToolDef
 
 fn schema(text: &str, limits: &Limits) -> Result<jsonschema::Validator, String> {
     if text.len() as u64 > limits.json_schema {
-        return Err(format!("{} bytes, over limits.json.schema ({})", text.len(), limits.json_schema));
+        return Err(format!(
+            "{} bytes, over limits.json.schema ({})",
+            text.len(),
+            limits.json_schema
+        ));
     }
     let depth = limits.json_schema_depth;
     let value = json::parse(text, depth).map_err(|e| match e {

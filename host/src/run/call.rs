@@ -61,16 +61,28 @@ impl Host {
     pub async fn tools_of(&self, plugin: &str, allow: &[String]) -> Result<ToolCaller, HostError> {
         let plugin = self.load(plugin).await?;
         if !plugin.is_toolset() {
-            return Err(HostError::NotATool { plugin: plugin.name.clone() });
+            return Err(HostError::NotATool {
+                plugin: plugin.name.clone(),
+            });
         }
         let grants = Grants::read(self.config(), allow, &[])?;
         let rights = Arc::new(grants.tool(&plugin)?);
         let defs = self.ask_tools(&plugin).await?;
-        let listed = Listed { plugin: plugin.clone(), defs, prefix: None, rights: rights.clone(), repeatable: false };
+        let listed = Listed {
+            plugin: plugin.clone(),
+            defs,
+            prefix: None,
+            rights: rights.clone(),
+            repeatable: false,
+        };
         let toolbox = Toolbox::new(tools(listed, &self.config().limits)?)?;
         let names = toolbox.iter().map(|tool| tool.name.clone()).collect();
         let guest = self.person(toolbox, (*rights).clone());
-        Ok(ToolCaller { guest, plugin: plugin.name.clone(), names })
+        Ok(ToolCaller {
+            guest,
+            plugin: plugin.name.clone(),
+            names,
+        })
     }
 
     /// The person at the terminal, as a guest that holds these tools.
@@ -96,7 +108,11 @@ impl Host {
         });
         let now = crate::event::now_ms();
         let session = outside::session(run, rights.clone(), "call".to_owned(), None, Caps::default(), now);
-        let stream = StreamId { session: session.id.clone(), attempt: 1, scope: Scope::ROOT };
+        let stream = StreamId {
+            session: session.id.clone(),
+            attempt: 1,
+            scope: Scope::ROOT,
+        };
         Guest::new(session, stream, "call".to_owned(), rights, held, Recorded::default())
     }
 }
@@ -114,9 +130,17 @@ impl ToolCaller {
     pub async fn call(&self, tool: &str, arguments: &str) -> Result<ToolAnswer, HostError> {
         if !self.names.iter().any(|name| name == tool) {
             let (plugin, has) = (self.plugin.clone(), self.names.join(", "));
-            return Err(HostError::NoSuchTool { plugin, tool: text::line(tool, 64), has });
+            return Err(HostError::NoSuchTool {
+                plugin,
+                tool: text::line(tool, 64),
+                has,
+            });
         }
-        let call = types::ToolCall { id: String::new(), name: tool.to_owned(), arguments: arguments.to_owned() };
+        let call = types::ToolCall {
+            id: String::new(),
+            name: tool.to_owned(),
+            arguments: arguments.to_owned(),
+        };
         let result = call_tool(&self.guest, call).await?;
         Ok(answer(result, &self.guest))
     }
@@ -135,7 +159,12 @@ fn answer(result: types::ToolResult, guest: &Guest) -> ToolAnswer {
             format!("[{} of {} bytes]", text::line(&media.media_type, 80), media.data.len())
         }
     };
-    let denials = guest.session.denials.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+    let denials = guest
+        .session
+        .denials
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+        .clone();
     ToolAnswer {
         content: result.output.content.into_iter().map(shown).collect(),
         structured: result.output.structured_content,

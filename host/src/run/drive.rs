@@ -41,7 +41,9 @@ pub(super) async fn drive(
     };
     // A panic in a host function ends this session's task alone.
     let end = attempt.await.unwrap_or_else(|panic| StrategyEnd {
-        ended: Err(Stopped::Host(End::Host(format!("the host failed in this session: {panic}")))),
+        ended: Err(Stopped::Host(End::Host(format!(
+            "the host failed in this session: {panic}"
+        )))),
         checkpoint: None,
     });
     if matches!(end.ended, Err(Stopped::Host(End::Suspended))) {
@@ -74,7 +76,10 @@ async fn record(guest: &Guest, result: &types::RunResult, detail: Option<String>
     let spent = session.run.ledger.spent(session.account);
     let (exit, error) = words(&result.exit);
     let error = detail.or(error);
-    let outcome = result.report.as_ref().map(|report| outcome_name(report.outcome).to_owned());
+    let outcome = result
+        .report
+        .as_ref()
+        .map(|report| outcome_name(report.outcome).to_owned());
     let status = match &result.exit {
         types::ExitReason::Returned => Status::Completed,
         types::ExitReason::Cancelled => Status::Cancelled,
@@ -95,7 +100,12 @@ async fn record(guest: &Guest, result: &types::RunResult, detail: Option<String>
         session.run.append(records, None, Sync::Durable).await?;
     }
     session.report_spending();
-    session.event(EventKind::SessionEnded { exit, outcome, error, spent });
+    session.event(EventKind::SessionEnded {
+        exit,
+        outcome,
+        error,
+        spent,
+    });
     Ok(())
 }
 
@@ -135,7 +145,15 @@ fn result(session: &Session, end: StrategyEnd) -> (types::RunResult, Option<Stri
     };
     let spent = amounts(&ledger.spent(session.account));
     let report = report.or(end.checkpoint);
-    (types::RunResult { exit, report, attempts: session.attempt, spent }, detail)
+    (
+        types::RunResult {
+            exit,
+            report,
+            attempts: session.attempt,
+            spent,
+        },
+        detail,
+    )
 }
 
 fn detail(stopped: &Stopped) -> Option<String> {
@@ -176,7 +194,10 @@ pub(super) fn words(exit: &types::ExitReason) -> (String, Option<String>) {
             let refusal = Refusal::from(error.clone());
             ("failed", Some(refusal.to_string()))
         }
-        E::Exhausted(d) => ("exhausted", Some(format!("its budget of {} was used up", Dimension::from(*d)))),
+        E::Exhausted(d) => (
+            "exhausted",
+            Some(format!("its budget of {} was used up", Dimension::from(*d))),
+        ),
         E::TimedOut => ("timed-out", Some("a step or its start took too long".to_owned())),
         E::Cancelled => ("cancelled", None),
         E::Trapped(words) => ("trapped", Some(words.clone())),
@@ -196,5 +217,11 @@ pub(super) fn outcome_name(outcome: types::Outcome) -> &'static str {
 }
 
 fn amounts(amounts: &Amounts) -> Vec<types::Amount> {
-    amounts.iter().map(|(d, value)| types::Amount { dimension: d.into(), value }).collect()
+    amounts
+        .iter()
+        .map(|(d, value)| types::Amount {
+            dimension: d.into(),
+            value,
+        })
+        .collect()
 }

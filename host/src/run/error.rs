@@ -69,7 +69,9 @@ pub enum HostError {
         reason: String,
     },
     /// A budget in money, and a model whose price is unknown.
-    #[error("the budget has a limit in money, but the price of {model} is not known; set it, 0 included: models.\"{model}\".price in the configuration")]
+    #[error(
+        "the budget has a limit in money, but the price of {model} is not known; set it, 0 included: models.\"{model}\".price in the configuration"
+    )]
     NoPrice {
         /// The model.
         model: String,

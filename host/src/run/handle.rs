@@ -36,7 +36,14 @@ impl RunHandle {
         task: JoinHandle<Result<RunOutcome, HostError>>,
     ) -> Self {
         let Stops { suspend, cancel } = stops;
-        Self { id, events, first: Mutex::new(first), suspend, cancel, task: tokio::sync::Mutex::new(Some(task)) }
+        Self {
+            id,
+            events,
+            first: Mutex::new(first),
+            suspend,
+            cancel,
+            task: tokio::sync::Mutex::new(Some(task)),
+        }
     }
 
     /// The run.
@@ -66,7 +73,9 @@ impl RunHandle {
     /// The host failed in it.
     pub async fn wait(&self) -> Result<RunOutcome, HostError> {
         let mut task = self.task.lock().await;
-        let Some(running) = task.as_mut() else { return Err(HostError::Run("it was waited for twice".to_owned())) };
+        let Some(running) = task.as_mut() else {
+            return Err(HostError::Run("it was waited for twice".to_owned()));
+        };
         let ended = running.await.map_err(|panic| HostError::Run(panic.to_string()));
         *task = None;
         ended?

@@ -89,8 +89,12 @@ impl Host {
             kinds.push("tool".to_owned());
         }
         let manifest = found.manifest.as_ref();
-        let toolsets = manifest.map(|m| m.toolset.iter().chain(&m.toolsets).cloned().collect()).unwrap_or_default();
-        let wants = manifest.map(|m| wants(m, &grants, &found.name, exports_agent(&outline))).transpose()?;
+        let toolsets = manifest
+            .map(|m| m.toolset.iter().chain(&m.toolsets).cloned().collect())
+            .unwrap_or_default();
+        let wants = manifest
+            .map(|m| wants(m, &grants, &found.name, exports_agent(&outline)))
+            .transpose()?;
         let place = match manifest {
             Some(m) if m.beside.is_some() => "a file beside the component",
             Some(_) => "inside the component",
@@ -127,7 +131,9 @@ impl Host {
         };
         if plugin.is_toolset() {
             let guest = outside::guest(self, &plugin);
-            let defs = list_tools(&self.instances, &guest, prepared.clone()).await.map_err(|s| asked("its tools", &s))?;
+            let defs = list_tools(&self.instances, &guest, prepared.clone())
+                .await
+                .map_err(|s| asked("its tools", &s))?;
             let most = usize::try_from(self.config().limits.tool_description).unwrap_or(usize::MAX);
             let info = |def: crate::bindings::types::ToolDef| ToolInfo {
                 name: text::line(&def.name, 64),
@@ -137,7 +143,9 @@ impl Host {
         }
         if plugin.is_strategy() {
             let guest = outside::guest(self, &plugin);
-            let said = describe(&self.instances, &guest, prepared).await.map_err(|s| asked("what it is", &s))?;
+            let said = describe(&self.instances, &guest, prepared)
+                .await
+                .map_err(|s| asked("what it is", &s))?;
             if inspection.description.is_empty() {
                 inspection.description = text::line(&said.description, 300);
             }

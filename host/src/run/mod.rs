@@ -18,10 +18,10 @@ use std::sync::{Arc, OnceLock};
 pub use call::{ToolAnswer, ToolCaller};
 pub use error::HostError;
 pub use handle::RunHandle;
-pub use prepare::default_model;
 pub use inspect::{Ask, Inspection, ToolInfo, Want};
-pub use view::{ChangeView, EntryView, NoteView, OpView, RunRow, RunView, SessionView, SpaceView};
+pub use prepare::default_model;
 pub use spec::{AgentSummary, Budget, RunOutcome, RunSpec};
+pub use view::{ChangeView, EntryView, NoteView, OpView, RunRow, RunView, SessionView, SpaceView};
 
 use crate::config::{Config, Durability};
 use crate::egress::Egress;
@@ -47,11 +47,19 @@ impl Host {
     /// The engine can't start on this machine.
     pub fn open(config: Config) -> Result<Self, HostError> {
         let engine = Engine::new(&config.limits)?;
-        let cache = config.compile_cache.then(|| Cache::open(&config.state_dir.join("cache"), config.limits.compile_cache));
+        let cache = config
+            .compile_cache
+            .then(|| Cache::open(&config.state_dir.join("cache"), config.limits.compile_cache));
         let compiler = Compiler::new(engine.clone(), cache, &config.limits);
         let instances = Instances::new(engine, &config.limits).map_err(|e| HostError::Run(format!("{e:#}")))?;
         let egress = Arc::new(Egress::new(&config.limits));
-        Ok(Self { config, compiler, instances, egress, store: OnceLock::new() })
+        Ok(Self {
+            config,
+            compiler,
+            instances,
+            egress,
+            store: OnceLock::new(),
+        })
     }
 
     /// The configuration in force.
@@ -87,6 +95,9 @@ impl Host {
             Durability::Power => crate::store::Durability::Power,
             Durability::Process => crate::store::Durability::Process,
         };
-        StoreOptions { durability, ..StoreOptions::new(&self.config.limits, access) }
+        StoreOptions {
+            durability,
+            ..StoreOptions::new(&self.config.limits, access)
+        }
     }
 }

@@ -39,8 +39,19 @@ pub(super) fn guest(host: &Host, plugin: &Plugin) -> Arc<Guest> {
         suspend: CancellationToken::new(),
     });
     let session = session(run, Rights::none(), plugin.name.clone(), None, Caps::default(), 0);
-    let stream = StreamId { session: session.id.clone(), attempt: 1, scope: Scope::ROOT };
-    Guest::new(session, stream, plugin.name.clone(), Rights::none(), Vec::new(), Recorded::default())
+    let stream = StreamId {
+        session: session.id.clone(),
+        attempt: 1,
+        scope: Scope::ROOT,
+    };
+    Guest::new(
+        session,
+        stream,
+        plugin.name.clone(),
+        Rights::none(),
+        Vec::new(),
+        Recorded::default(),
+    )
 }
 
 /// The root session of a run.

@@ -17,10 +17,10 @@ use crate::plugin::manifest::Manifest;
 use crate::plugin::rights::Rights;
 use crate::plugin::toolbox::{Listed, Tool, Toolbox, tools};
 use crate::plugin::{Origin, Plugin};
+use crate::run::Host;
 use crate::run::error::HostError;
 use crate::run::outside;
 use crate::run::spec::{Budget, RunSpec};
-use crate::run::Host;
 use crate::text;
 
 /// Everything of a run, before anything of it is written.
@@ -68,7 +68,11 @@ pub(super) struct Grants {
 impl Grants {
     pub(super) fn read(config: &Config, allow: &[String], deny: &[String]) -> Result<Self, HostError> {
         let context = GrantContext::new(&config.state_dir)?;
-        let allowed = config.allow.iter().chain(allow).map(|text| Allowed::parse(text, &context));
+        let allowed = config
+            .allow
+            .iter()
+            .chain(allow)
+            .map(|text| Allowed::parse(text, &context));
         let allowed = allowed.collect::<Result<Vec<_>, _>>()?;
         let denied = config.deny.iter().chain(deny).map(|text| text.parse::<Kind>());
         let denied = denied.collect::<Result<Vec<_>, _>>()?;
@@ -88,7 +92,7 @@ impl Grants {
     /// What a plugin of this name and manifest may do, as a root strategy or as a tool.
     pub(super) fn of(&self, name: &str, strategy: bool, manifest: Option<&Manifest>) -> Result<Rights, HostError> {
         Ok(if strategy {
-            Rights::root(name, &self.allowed, &self.denied, manifest)?
+            Rights::root(name, &self.allowed, &self.denied)?
         } else {
             Rights::tool(name, &self.allowed, manifest)?
         })
@@ -100,7 +104,10 @@ impl Host {
     pub(super) async fn prepare(&self, spec: &RunSpec) -> Result<Ready, HostError> {
         let strategy = self.load(&spec.plugin).await?;
         if !strategy.is_strategy() {
-            return Err(HostError::NotAStrategy { plugin: strategy.name.clone(), tool: strategy.is_toolset() });
+            return Err(HostError::NotAStrategy {
+                plugin: strategy.name.clone(),
+                tool: strategy.is_toolset(),
+            });
         }
         let prepared = self.resolve(&strategy)?;
         let grants = Grants::read(&self.config, &spec.allow, &spec.deny)?;
@@ -137,7 +144,9 @@ impl Host {
     }
 
     pub(super) fn shelf(&self) -> Shelf {
-        Shelf { home: self.config.home.join("plugins") }
+        Shelf {
+            home: self.config.home.join("plugins"),
+        }
     }
 
     /// Resolves a plugin's imports.
@@ -161,7 +170,9 @@ impl Host {
             let (prefix, path) = split_prefix(text)?;
             let plugin = self.load(path).await?;
             if !plugin.is_toolset() {
-                return Err(HostError::NotATool { plugin: plugin.name.clone() });
+                return Err(HostError::NotATool {
+                    plugin: plugin.name.clone(),
+                });
             }
             taken.insert(plugin.name.clone());
             plugins.push(self.ask(plugin, prefix, grants).await?);
@@ -177,27 +188,30 @@ impl Host {
     }
 
     /// Asks a plugin for its tools, once, in a sandbox without grants.
-    async fn ask(
-        &self,
-        plugin: Arc<Plugin>,
-        prefix: Option<String>,
-        grants: &Grants,
-    ) -> Result<ToolPlugin, HostError> {
+    async fn ask(&self, plugin: Arc<Plugin>, prefix: Option<String>, grants: &Grants) -> Result<ToolPlugin, HostError> {
         let rights = Arc::new(grants.tool(&plugin)?);
         let defs = self.ask_tools(&plugin).await?;
         let repeatable = plugin.origin == Origin::Standard;
-        Ok(ToolPlugin { plugin, prefix, rights, repeatable, defs })
+        Ok(ToolPlugin {
+            plugin,
+            prefix,
+            rights,
+            repeatable,
+            defs,
+        })
     }
 
     /// What a plugin's `list-tools` answers.
     pub(super) async fn ask_tools(&self, plugin: &Plugin) -> Result<Vec<types::ToolDef>, HostError> {
         let prepared = self.resolve(plugin)?;
         let guest = outside::guest(self, plugin);
-        list_tools(&self.instances, &guest, prepared).await.map_err(|stopped| HostError::Asked {
-            plugin: plugin.name.clone(),
-            what: "its tools",
-            reason: outside::reason(&stopped),
-        })
+        list_tools(&self.instances, &guest, prepared)
+            .await
+            .map_err(|stopped| HostError::Asked {
+                plugin: plugin.name.clone(),
+                what: "its tools",
+                reason: outside::reason(&stopped),
+            })
     }
 
     /// The frozen tools of a run, and the names that its root holds.
@@ -226,11 +240,16 @@ impl Host {
         spec: &RunSpec,
     ) -> Result<(Catalogue, Option<Model>), HostError> {
         let wanted = spec.model.as_deref().or(self.config.model.as_deref());
-        let asks = strategy.outline.imports.iter().any(|import| import.starts_with("hermes:plugin/llm"));
+        let asks = strategy
+            .outline
+            .imports
+            .iter()
+            .any(|import| import.starts_with("hermes:plugin/llm"));
         if !asks || rights.may_llm(&strategy.name, None).is_err() {
             return Ok((Catalogue::empty(), None));
         }
-        let catalogue = Catalogue::open(&self.config.models, &self.config.limits, spec.script.as_deref(), wanted).await?;
+        let catalogue =
+            Catalogue::open(&self.config.models, &self.config.limits, spec.script.as_deref(), wanted).await?;
         let model = catalogue.choose(wanted).await?;
         Ok((catalogue, Some(model)))
     }
@@ -251,7 +270,9 @@ impl Host {
         if let (Some(_), Some(model)) = (money, model)
             && model.price.is_none()
         {
-            return Err(HostError::NoPrice { model: model.name.clone() });
+            return Err(HostError::NoPrice {
+                model: model.name.clone(),
+            });
         }
         Ok((caps, tree))
     }
@@ -287,8 +308,9 @@ fn split_prefix(text: &str) -> Result<(Option<String>, &str), HostError> {
     let is_prefix = |p: &str| !p.is_empty() && p.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
     match text.split_once('=') {
         Some((prefix, path)) if is_prefix(prefix) => Ok((Some(prefix.to_owned()), path)),
-        Some((prefix, _)) if !prefix.contains('/') => Err(HostError::ToolPrefix { prefix: text::line(prefix, 64) }),
+        Some((prefix, _)) if !prefix.contains('/') => Err(HostError::ToolPrefix {
+            prefix: text::line(prefix, 64),
+        }),
         _ => Ok((None, text)),
     }
 }
-

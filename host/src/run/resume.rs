@@ -19,8 +19,8 @@ use crate::run::start::{PluginRef, StartBody};
 use crate::run::{Host, HostError, outside};
 use crate::session::tape::{Recorded, RecordedOp};
 use crate::session::{Session, codec};
-use crate::store::{Record, SessionUpdate, Status, Sync};
 use crate::store::{OperationRow, Store};
+use crate::store::{Record, SessionUpdate, Status, Sync};
 
 impl Host {
     /// Goes on with a run, named by its id or the beginning of it.
@@ -32,24 +32,37 @@ impl Host {
         let row = store.run(&store.find_run(run)?)?;
         if !matches!(row.status, Status::Interrupted | Status::Active | Status::Spawned) {
             let status = crate::run::view::status_name(row.status);
-            return Err(cannot(&row.id.to_string(), &format!("it has ended ({status}); a recorded end is final")));
+            return Err(cannot(
+                &row.id.to_string(),
+                &format!("it has ended ({status}); a recorded end is final"),
+            ));
         }
         let owner = store.take_run(&row.id).await?;
         let root = row.id.root();
-        let stored = store.start(&root, 1)?.ok_or_else(|| cannot(&row.id.to_string(), "it has no start record"))?;
-        let start: StartBody =
-            codec::decode(&stored.body).map_err(|e| cannot(&row.id.to_string(), &e.to_string()))?;
+        let stored = store
+            .start(&root, 1)?
+            .ok_or_else(|| cannot(&row.id.to_string(), "it has no start record"))?;
+        let start: StartBody = codec::decode(&stored.body).map_err(|e| cannot(&row.id.to_string(), &e.to_string()))?;
         let ready = self.rebuild(&store, &start).await?;
         let mut recorded = recorded(&store, &root)?;
         let spent = store.session(&root)?.spent;
         let ctx = self.context(row.id.clone(), store, owner, &ready, &start);
         let first = ctx.events.subscribe();
         let (rights, model) = (ready.rights.clone(), ready.model.clone());
-        let session = outside::session(ctx, rights, ready.strategy.name.clone(), model, ready.caps, start.started_ms);
+        let session = outside::session(
+            ctx,
+            rights,
+            ready.strategy.name.clone(),
+            model,
+            ready.caps,
+            start.started_ms,
+        );
         let own = recorded.remove(&Scope::ROOT).unwrap_or_default();
         let observations = own.observations.len() as u64;
         charge_past(&session, &own, spent);
-        recorded.into_iter().for_each(|(scope, tape)| session.keep_recorded(scope, tape));
+        recorded
+            .into_iter()
+            .for_each(|(scope, tape)| session.keep_recorded(scope, tape));
         let guest = guest(&session, &ready, own);
         let active = SessionUpdate {
             session: session.id.clone(),
@@ -62,7 +75,10 @@ impl Host {
             spent: None,
             at_ms: now_ms(),
         };
-        session.run.append(vec![Record::Update(active)], None, Sync::Durable).await?;
+        session
+            .run
+            .append(vec![Record::Update(active)], None, Sync::Durable)
+            .await?;
         announce(&session, &ready);
         session.event(EventKind::Resumed { observations });
         Ok(self.launch(guest, ready.prepared, ready.task, Some(first)))
@@ -120,7 +136,12 @@ impl Host {
             Some(text) => Some(manifest::Manifest::beside(text).map_err(crate::engine::precheck::LoadError::from)?),
             None => manifest::read(&bytes, None).map_err(crate::engine::precheck::LoadError::from)?,
         };
-        let found = Found { name: of.name.clone(), bytes, origin: Origin::Standard, manifest };
+        let found = Found {
+            name: of.name.clone(),
+            bytes,
+            origin: Origin::Standard,
+            manifest,
+        };
         Ok(Arc::new(load(found, &self.compiler).await?))
     }
 }
@@ -129,18 +150,31 @@ impl Host {
 fn recorded(store: &Store, session: &SessionId) -> Result<BTreeMap<Scope, Recorded>, HostError> {
     let mut scopes: BTreeMap<Scope, Recorded> = BTreeMap::new();
     for OperationRow { intent, outcome } in store.session_operations(session)? {
-        let op = RecordedOp { request: intent.request, outcome: outcome.map(|o| (o.status, o.body, o.charged)) };
-        scopes.entry(intent.stream.scope).or_default().operations.insert(intent.op, op);
+        let op = RecordedOp {
+            request: intent.request,
+            outcome: outcome.map(|o| (o.status, o.body, o.charged)),
+        };
+        scopes
+            .entry(intent.stream.scope)
+            .or_default()
+            .operations
+            .insert(intent.op, op);
     }
     let mut streams: Vec<Scope> = scopes.keys().cloned().collect();
     if !streams.contains(&Scope::ROOT) {
         streams.push(Scope::ROOT);
     }
-    let calls: Vec<Scope> =
-        scopes.iter().flat_map(|(scope, tape)| tape.operations.keys().map(|op| scope.child(*op))).collect();
+    let calls: Vec<Scope> = scopes
+        .iter()
+        .flat_map(|(scope, tape)| tape.operations.keys().map(|op| scope.child(*op)))
+        .collect();
     streams.extend(calls.into_iter().filter(|scope| !scopes.contains_key(scope)));
     for scope in streams {
-        let stream = StreamId { session: session.clone(), attempt: 1, scope: scope.clone() };
+        let stream = StreamId {
+            session: session.clone(),
+            attempt: 1,
+            scope: scope.clone(),
+        };
         let observations = store.observations(&stream)?;
         if !observations.is_empty() {
             scopes.entry(scope).or_default().observations = observations.into();
@@ -174,5 +208,8 @@ fn charge_past(session: &Session, own: &Recorded, row: Amounts) {
 }
 
 fn cannot(run: &str, reason: &str) -> HostError {
-    HostError::CantResume { run: run.to_owned(), reason: reason.to_owned() }
+    HostError::CantResume {
+        run: run.to_owned(),
+        reason: reason.to_owned(),
+    }
 }

@@ -37,7 +37,9 @@ impl Host {
         let owner = create(&store, &ready, &spec, at_ms).await?;
         let id = owner.run().clone();
         for plugin in ready.plugins.iter().map(|p| &p.plugin).chain([&ready.strategy]) {
-            store.keep_component(&owner, bytes::Bytes::from_owner(plugin.bytes.clone())).await?;
+            store
+                .keep_component(&owner, bytes::Bytes::from_owner(plugin.bytes.clone()))
+                .await?;
         }
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|e| HostError::Run(format!("no randomness from the system: {e}")))?;
@@ -59,7 +61,14 @@ impl Host {
     }
 
     /// What the sessions of a run share.
-    pub(super) fn context(&self, id: RunId, store: Store, owner: Owner, ready: &Ready, start: &StartBody) -> Arc<RunContext> {
+    pub(super) fn context(
+        &self,
+        id: RunId,
+        store: Store,
+        owner: Owner,
+        ready: &Ready,
+        start: &StartBody,
+    ) -> Arc<RunContext> {
         Arc::new(RunContext {
             id,
             journal: Some(Journal { store, owner }),
@@ -131,7 +140,11 @@ impl StartBody {
 impl PluginRef {
     fn of(plugin: &crate::plugin::Plugin) -> Self {
         let manifest = plugin.manifest.as_ref().and_then(|m| m.beside.clone());
-        Self { name: plugin.name.clone(), digest: plugin.digest, manifest }
+        Self {
+            name: plugin.name.clone(),
+            digest: plugin.digest,
+            manifest,
+        }
     }
 }
 
@@ -143,7 +156,9 @@ async fn create(store: &Store, ready: &Ready, spec: &RunSpec, at_ms: u64) -> Res
         task: spec.task.clone(),
         strategy: ready.strategy.name.clone(),
         cwd: cwd.display().to_string(),
-        argv: std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect(),
+        argv: std::env::args_os()
+            .map(|arg| arg.to_string_lossy().into_owned())
+            .collect(),
         at_ms,
     };
     Ok(store.create_run(new).await?)
@@ -151,9 +166,20 @@ async fn create(store: &Store, ready: &Ready, spec: &RunSpec, at_ms: u64) -> Res
 
 /// The strategy's side of the host.
 pub(super) fn guest(session: &Arc<Session>, ready: &Ready, recorded: Recorded) -> Arc<Guest> {
-    let stream = StreamId { session: session.id.clone(), attempt: session.attempt, scope: Scope::ROOT };
+    let stream = StreamId {
+        session: session.id.clone(),
+        attempt: session.attempt,
+        scope: Scope::ROOT,
+    };
     let plugin = ready.strategy.name.clone();
-    Guest::new(session.clone(), stream, plugin, ready.rights.clone(), ready.held.clone(), recorded)
+    Guest::new(
+        session.clone(),
+        stream,
+        plugin,
+        ready.rights.clone(),
+        ready.held.clone(),
+        recorded,
+    )
 }
 
 async fn write_start(session: &Session, ready: &Ready, start: &StartBody, at_ms: u64) -> Result<(), HostError> {
@@ -170,7 +196,12 @@ async fn write_start(session: &Session, ready: &Ready, start: &StartBody, at_ms:
         toolsets: ready.toolsets(),
         at_ms,
     };
-    let start = Start { session: session.id.clone(), attempt: 1, body: codec::encode(start), at_ms };
+    let start = Start {
+        session: session.id.clone(),
+        attempt: 1,
+        body: codec::encode(start),
+        at_ms,
+    };
     let active = SessionUpdate {
         session: session.id.clone(),
         status: Some(Status::Active),
@@ -197,7 +228,9 @@ pub(super) fn announce(session: &Session, ready: &Ready) {
         budget: ready.caps.iter().collect(),
     });
     for message in &ready.notices {
-        session.event(EventKind::Notice { message: message.clone() });
+        session.event(EventKind::Notice {
+            message: message.clone(),
+        });
     }
     session.event(EventKind::SessionStarted {
         parent: None,
@@ -208,7 +241,10 @@ pub(super) fn announce(session: &Session, ready: &Ready) {
 }
 
 /// Sums a run up, writes that down, and gives it to whoever waits.
-pub(super) async fn conclude(session: &Session, ending: Result<Ending, crate::session::end::End>) -> Result<RunOutcome, HostError> {
+pub(super) async fn conclude(
+    session: &Session,
+    ending: Result<Ending, crate::session::end::End>,
+) -> Result<RunOutcome, HostError> {
     let outcome = match ending? {
         Ending::Suspended => suspended(session),
         Ending::Final(result) => ended(session, &result),
@@ -225,7 +261,10 @@ pub(super) async fn conclude(session: &Session, ending: Result<Ending, crate::se
             exit: (status != Status::Interrupted).then(|| outcome.exit.clone()),
             outcome: (status != Status::Interrupted).then(|| outcome.outcome.clone()),
             error: outcome.error.clone(),
-            answer: outcome.answer.as_deref().map(|a| text::prefix(a, ANSWER_KEPT).to_owned()),
+            answer: outcome
+                .answer
+                .as_deref()
+                .map(|a| text::prefix(a, ANSWER_KEPT).to_owned()),
             spent: Some(outcome.spent),
             closing: Some(outcome.closing),
             refunded: Some(outcome.refunded),
@@ -261,8 +300,17 @@ fn summary(session: &Session) -> RunOutcome {
 }
 
 fn suspended(session: &Session) -> RunOutcome {
-    let mut outcome = RunOutcome { exit: "suspended".to_owned(), code: 130, ..summary(session) };
-    if let Some(report) = session.checkpoint.lock().unwrap_or_else(PoisonError::into_inner).clone() {
+    let mut outcome = RunOutcome {
+        exit: "suspended".to_owned(),
+        code: 130,
+        ..summary(session)
+    };
+    if let Some(report) = session
+        .checkpoint
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone()
+    {
         fill(&mut outcome, &report);
     }
     outcome.agents = vec![agent(session, "interrupted", None, None)];
@@ -271,7 +319,10 @@ fn suspended(session: &Session) -> RunOutcome {
 
 fn ended(session: &Session, result: &types::RunResult) -> RunOutcome {
     let (exit, error) = words(&result.exit);
-    let mut outcome = RunOutcome { exit: exit.clone(), ..summary(session) };
+    let mut outcome = RunOutcome {
+        exit: exit.clone(),
+        ..summary(session)
+    };
     if let Some(report) = &result.report {
         fill(&mut outcome, report);
     }

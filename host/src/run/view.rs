@@ -11,7 +11,8 @@ use crate::run::{AgentSummary, Host, HostError};
 use crate::session::codec;
 use crate::session::op::OpBody;
 use crate::store::{
-    Effect, EffectResult, Note, NoteKind, OpKind, OperationRow, OutcomeStatus, RunRow as StoredRun, SessionRow, SpaceId, SpaceRow, Status, Store,
+    Effect, EffectResult, Note, NoteKind, OpKind, OperationRow, OutcomeStatus, RunRow as StoredRun, SessionRow,
+    SpaceId, SpaceRow, Status, Store,
 };
 
 /// Notes of one session that a view holds.
@@ -153,7 +154,9 @@ impl Host {
     /// # Errors
     /// The store can't be read.
     pub async fn runs(&self, limit: u32) -> Result<Vec<RunRow>, HostError> {
-        let Some(store) = self.store_if_any()? else { return Ok(Vec::new()) };
+        let Some(store) = self.store_if_any()? else {
+            return Ok(Vec::new());
+        };
         Ok(store.runs(limit)?.into_iter().map(run_row).collect())
     }
 
@@ -169,8 +172,23 @@ impl Host {
             sessions.push(session_view(&store, session)?);
         }
         let refunded = row.refunded;
-        let RunRow { run, status, outcome, exit, spent, .. } = run_row(row);
-        Ok(RunView { run, status, outcome, exit, spent, refunded, sessions })
+        let RunRow {
+            run,
+            status,
+            outcome,
+            exit,
+            spent,
+            ..
+        } = run_row(row);
+        Ok(RunView {
+            run,
+            status,
+            outcome,
+            exit,
+            spent,
+            refunded,
+            sessions,
+        })
     }
 
     /// The blackboard.
@@ -196,10 +214,17 @@ impl Blackboard<'_> {
     /// # Errors
     /// The store can't be read.
     pub async fn spaces(&self) -> Result<Vec<SpaceView>, HostError> {
-        let Some(store) = self.0.store_if_any()? else { return Ok(Vec::new()) };
+        let Some(store) = self.0.store_if_any()? else {
+            return Ok(Vec::new());
+        };
         let mut all: Vec<SpaceView> = store.spaces(None)?.into_iter().map(|s| space_view(None, s)).collect();
         for run in store.runs(u32::MAX)? {
-            all.extend(store.spaces(Some(&run.id))?.into_iter().map(|s| space_view(Some(&run.id), s)));
+            all.extend(
+                store
+                    .spaces(Some(&run.id))?
+                    .into_iter()
+                    .map(|s| space_view(Some(&run.id), s)),
+            );
         }
         Ok(all)
     }
@@ -209,7 +234,9 @@ impl Blackboard<'_> {
     /// # Errors
     /// The store can't be read, or no run is meant.
     pub async fn keys(&self, space: &str, prefix: &str) -> Result<Vec<String>, HostError> {
-        let Some((store, space)) = self.open(space)? else { return Ok(Vec::new()) };
+        let Some((store, space)) = self.open(space)? else {
+            return Ok(Vec::new());
+        };
         let mut all: Vec<String> = Vec::new();
         loop {
             let page = store.keys(&space, prefix, all.last().map(String::as_str), PAGE)?;
@@ -225,7 +252,9 @@ impl Blackboard<'_> {
     /// # Errors
     /// The store can't be read, or no run is meant.
     pub async fn get(&self, space: &str, key: &str) -> Result<Option<EntryView>, HostError> {
-        let Some((store, space)) = self.open(space)? else { return Ok(None) };
+        let Some((store, space)) = self.open(space)? else {
+            return Ok(None);
+        };
         Ok(store.get(&space, key)?.map(|e| EntryView {
             media_type: e.media_type,
             data: e.data,
@@ -248,7 +277,13 @@ impl Blackboard<'_> {
         if_version: Option<u64>,
     ) -> Result<u64, HostError> {
         let (key, media_type) = (key.to_owned(), media_type.to_owned());
-        let effect = Effect::Put { space: home_space(space)?, key, media_type, data, if_version };
+        let effect = Effect::Put {
+            space: home_space(space)?,
+            key,
+            media_type,
+            data,
+            if_version,
+        };
         match self.0.store()?.write_home(effect, AUTHOR, now_ms()).await? {
             EffectResult::Written(version) => Ok(version),
             other => Err(refused(&other)),
@@ -260,7 +295,11 @@ impl Blackboard<'_> {
     /// # Errors
     /// As for [`Blackboard::put`].
     pub async fn delete(&self, space: &str, key: &str, if_version: Option<u64>) -> Result<(), HostError> {
-        let effect = Effect::Delete { space: home_space(space)?, key: key.to_owned(), if_version };
+        let effect = Effect::Delete {
+            space: home_space(space)?,
+            key: key.to_owned(),
+            if_version,
+        };
         match self.0.store()?.write_home(effect, AUTHOR, now_ms()).await? {
             EffectResult::Deleted => Ok(()),
             other => Err(refused(&other)),
@@ -278,7 +317,9 @@ impl Blackboard<'_> {
         since: u64,
         wait: Duration,
     ) -> Result<Vec<ChangeView>, HostError> {
-        let Some((store, space)) = self.open(space)? else { return Ok(Vec::new()) };
+        let Some((store, space)) = self.open(space)? else {
+            return Ok(Vec::new());
+        };
         let changes = store.changed(&space, prefix, since, wait).await?;
         let view = |c: crate::store::Change| ChangeView {
             key: c.key,
@@ -290,10 +331,18 @@ impl Blackboard<'_> {
     }
 
     fn open(&self, space: &str) -> Result<Option<(Store, SpaceId)>, HostError> {
-        let Some(store) = self.0.store_if_any()? else { return Ok(None) };
+        let Some(store) = self.0.store_if_any()? else {
+            return Ok(None);
+        };
         let id = match space.split_once('/') {
-            Some((run, name)) => SpaceId { run: Some(store.find_run(run)?), name: name.to_owned() },
-            None => SpaceId { run: None, name: space.to_owned() },
+            Some((run, name)) => SpaceId {
+                run: Some(store.find_run(run)?),
+                name: name.to_owned(),
+            },
+            None => SpaceId {
+                run: None,
+                name: space.to_owned(),
+            },
         };
         Ok(Some((store, id)))
     }
@@ -307,7 +356,11 @@ fn space_view(run: Option<&RunId>, row: SpaceRow) -> SpaceView {
         Some(run) => format!("{run}/{}", row.name),
         None => row.name,
     };
-    SpaceView { name, keys: row.keys, bytes: row.bytes }
+    SpaceView {
+        name,
+        keys: row.keys,
+        bytes: row.bytes,
+    }
 }
 
 /// Who writes when a person does.
@@ -315,9 +368,14 @@ const AUTHOR: &str = "operator";
 
 fn home_space(space: &str) -> Result<SpaceId, HostError> {
     if space.contains('/') {
-        return Err(HostError::Blackboard(format!("{space} is a run's space: it is written by its run alone")));
+        return Err(HostError::Blackboard(format!(
+            "{space} is a run's space: it is written by its run alone"
+        )));
     }
-    Ok(SpaceId { run: None, name: space.to_owned() })
+    Ok(SpaceId {
+        run: None,
+        name: space.to_owned(),
+    })
 }
 
 fn refused(result: &EffectResult) -> HostError {
@@ -350,7 +408,9 @@ fn session_view(store: &Store, row: SessionRow) -> Result<SessionView, HostError
         at_ms: note.at_ms,
         kind: note_name(note.kind).to_owned(),
         text: match note.kind {
-            NoteKind::Checkpoint => codec::decode::<types::Report>(&note.body).map(|r| r.summary).unwrap_or_default(),
+            NoteKind::Checkpoint => codec::decode::<types::Report>(&note.body)
+                .map(|r| r.summary)
+                .unwrap_or_default(),
             _ => String::from_utf8_lossy(&note.body).into_owned(),
         },
     };

@@ -17,7 +17,11 @@ pub struct Clock {
 impl Clock {
     /// A clock that stands at `start_ms` (milliseconds since 1970).
     pub fn new(start_ms: u64) -> Self {
-        Self { start_ms, now_ms: AtomicU64::new(start_ms), readings: AtomicU32::new(0) }
+        Self {
+            start_ms,
+            now_ms: AtomicU64::new(start_ms),
+            readings: AtomicU32::new(0),
+        }
     }
 
     /// Milliseconds since 1970.

@@ -170,7 +170,17 @@ impl Guest {
         let step = Step::new(Duration::from_millis(limits.step_wall), fuel);
         let clock = Clock::new(session.started_ms);
         let tape = Mutex::new(Tape::new(stream.clone(), recorded));
-        Arc::new(Self { session, stream, plugin, rights, tools, step, clock, fault: Mutex::new(None), tape })
+        Arc::new(Self {
+            session,
+            stream,
+            plugin,
+            rights,
+            tools,
+            step,
+            clock,
+            fault: Mutex::new(None),
+            tape,
+        })
     }
 
     /// True for the strategy itself, false for a tool call.
@@ -263,7 +273,14 @@ impl Guest {
             reserved: charged,
             at_ms,
         };
-        let outcome = Outcome { stream, op, status: OutcomeStatus::Done, body: Vec::new(), charged, at_ms };
+        let outcome = Outcome {
+            stream,
+            op,
+            status: OutcomeStatus::Done,
+            body: Vec::new(),
+            charged,
+            at_ms,
+        };
         self.push(Record::Intent(intent))?;
         self.push(Record::Outcome(outcome))?;
         self.observe(C::NAME, args, Answer::Delivered(op))?;
@@ -439,7 +456,12 @@ impl Guest {
         if self.tape().replaying() {
             return Ok(false);
         }
-        self.push(Record::Note(Note { stream: self.stream.clone(), kind, body, at_ms: now_ms() }))?;
+        self.push(Record::Note(Note {
+            stream: self.stream.clone(),
+            kind,
+            body,
+            at_ms: now_ms(),
+        }))?;
         Ok(true)
     }
 
@@ -468,7 +490,10 @@ impl Guest {
             Err(end) => Err(end),
         };
         if let Err(end) = done {
-            self.fault.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(end);
+            self.fault
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .get_or_insert(end);
         }
     }
 
@@ -505,7 +530,10 @@ impl Guest {
     /// Charges the fuel burnt since the last time.
     pub fn charge_fuel(&self) {
         let used = self.step.settle_fuel();
-        self.session.run.ledger.charge(self.session.account, Amounts::of(Dimension::Fuel, used));
+        self.session
+            .run
+            .ledger
+            .charge(self.session.account, Amounts::of(Dimension::Fuel, used));
     }
 
     /// Fuel for the next step: the step's limit or the rest of the session's budget, the smaller.
@@ -533,7 +561,10 @@ impl Guest {
             return Ok((number, None));
         }
         let known = self.tape().recorded(number).is_some();
-        let reserved = call.grant(self).and_then(|()| call.caps(self)).and_then(|()| call.reserve(self));
+        let reserved = call
+            .grant(self)
+            .and_then(|()| call.caps(self))
+            .and_then(|()| call.reserve(self));
         let reservation = match reserved {
             Ok(reservation) => reservation,
             Err(refusal) => {
@@ -547,7 +578,10 @@ impl Guest {
             return Ok((number, None));
         }
         if known {
-            self.session.run.ledger.resent(self.session.account, reservation.amounts());
+            self.session
+                .run
+                .ledger
+                .resent(self.session.account, reservation.amounts());
         } else {
             let intent = Intent {
                 stream: self.stream.clone(),
@@ -575,7 +609,14 @@ impl Guest {
         let charged = held.amounts();
         let (status, at_ms) = (OutcomeStatus::Interrupted, now_ms());
         let encoded = codec::encode(&body);
-        let outcome = Outcome { stream: self.stream.clone(), op: number, status, body: encoded, charged, at_ms };
+        let outcome = Outcome {
+            stream: self.stream.clone(),
+            op: number,
+            status,
+            body: encoded,
+            charged,
+            at_ms,
+        };
         self.append(vec![Record::Outcome(outcome)], Sync::Durable).await?;
         held.settle(charged);
         self.tape().keep(Op::done(number, false, Ended { status, body }));
@@ -585,17 +626,26 @@ impl Guest {
     /// Takes over an operation whose outcome the journal has. False when it must be done.
     fn adopt(&self, number: u32, request: &[Digest]) -> Result<bool, End> {
         let mut tape = self.tape();
-        let Some(recorded) = tape.recorded(number) else { return Ok(false) };
+        let Some(recorded) = tape.recorded(number) else {
+            return Ok(false);
+        };
         if recorded.request != request {
-            return Err(End::Diverged(format!("operation {number} asks for something else than its record")));
+            return Err(End::Diverged(format!(
+                "operation {number} asks for something else than its record"
+            )));
         }
-        let Some(ended) = tape.outcome(number)? else { return Ok(false) };
+        let Some(ended) = tape.outcome(number)? else {
+            return Ok(false);
+        };
         tape.keep(Op::done(number, false, ended));
         Ok(true)
     }
 
     fn keep_refused<C: Operation>(&self, call: &C, number: u32, refusal: &Refusal) {
-        let ended = Ended { status: OutcomeStatus::Failed, body: call.refused(refusal) };
+        let ended = Ended {
+            status: OutcomeStatus::Failed,
+            body: call.refused(refusal),
+        };
         self.tape().keep(Op::done(number, true, ended));
     }
 
@@ -606,9 +656,16 @@ impl Guest {
         let name = self.stream.scope.op_name(number);
         let (started, ended) = call.events(self, &name, reservation.is_closing());
         self.session.event(started);
-        let under = Under { guest: self.clone(), op: number, cancel, reserved: reservation.amounts() };
+        let under = Under {
+            guest: self.clone(),
+            op: number,
+            cancel,
+            reserved: reservation.amounts(),
+        };
         let guest = self.clone();
-        self.session.tasks.spawn(async move { guest.drive(call, under, reservation, end, ended).await });
+        self.session
+            .tasks
+            .spawn(async move { guest.drive(call, under, reservation, end, ended).await });
     }
 
     /// The task of one operation: does it, records its outcome together with the charge, then tells.
@@ -622,7 +679,10 @@ impl Guest {
     ) {
         let (number, begun) = (under.op, std::time::Instant::now());
         let cancelled = call.refused(&Refusal::cancelled());
-        let bug = Refusal::new(RefusalKind::Other("host-bug".to_owned()), "The host failed in this call.");
+        let bug = Refusal::new(
+            RefusalKind::Other("host-bug".to_owned()),
+            "The host failed in this call.",
+        );
         let panicked = call.refused(&bug);
         let whole = reservation.amounts();
         let done = tokio::select! {
@@ -653,9 +713,15 @@ impl Guest {
         self.session.event(event(&done, begun.elapsed()));
         self.session.report_spending();
         if let Err(failed) = kept.and(fits) {
-            self.fault.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(failed);
+            self.fault
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .get_or_insert(failed);
         }
-        end.end(Ended { status: done.status, body: done.body });
+        end.end(Ended {
+            status: done.status,
+            body: done.body,
+        });
     }
 
     async fn outcome(&self, op: &Op) -> Result<Arc<Ended>, End> {
@@ -669,7 +735,11 @@ impl Guest {
 
     /// The first time that the guest is told of an outcome: from here on the record shows it.
     async fn deliver(&self, name: &str, args: Digest, op: &Op, ended: &Ended) -> Result<(), End> {
-        let answer = if op.refused { Answer::Body(codec::encode(&ended.body)) } else { Answer::Delivered(op.number) };
+        let answer = if op.refused {
+            Answer::Body(codec::encode(&ended.body))
+        } else {
+            Answer::Delivered(op.number)
+        };
         self.observe(name, args, answer)?;
         if matches!(ended.body, OpBody::Completion(Ok(_))) {
             self.new_step();
@@ -712,7 +782,10 @@ impl Guest {
         let (ledger, account, limits) = (&self.session.run.ledger, self.session.account, &self.session.run.limits);
         let bytes = u64::try_from(size(record)).unwrap_or(u64::MAX);
         ledger.charge(account, Amounts::of(Dimension::JournalBytes, bytes));
-        let cap = ledger.caps(account).get(Dimension::JournalBytes).unwrap_or(limits.journal_bytes);
+        let cap = ledger
+            .caps(account)
+            .get(Dimension::JournalBytes)
+            .unwrap_or(limits.journal_bytes);
         if ledger.spent(account).get(Dimension::JournalBytes) > cap {
             let message = format!("its part of the journal is full: {cap} bytes (limits.journal_bytes)");
             return Err(self.run_out(Dimension::JournalBytes, message));
@@ -726,7 +799,11 @@ impl Guest {
     }
 
     async fn flush_if_large(&self) -> Result<(), End> {
-        if self.tape().pending_bytes() > PENDING { self.flush(Sync::Commit).await } else { Ok(()) }
+        if self.tape().pending_bytes() > PENDING {
+            self.flush(Sync::Commit).await
+        } else {
+            Ok(())
+        }
     }
 
     async fn append_pending(&self, effect: Option<Effect>, sync: Sync) -> Result<Option<EffectResult>, End> {
@@ -761,5 +838,7 @@ fn decode_body<T: DeserializeOwned>(seen: &Observation) -> Result<Result<T, Refu
 }
 
 fn missing_outcome(op: u32) -> End {
-    End::Host(format!("the journal has no outcome of operation {op}, which was delivered"))
+    End::Host(format!(
+        "the journal has no outcome of operation {op}, which was delivered"
+    ))
 }

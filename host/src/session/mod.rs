@@ -31,8 +31,8 @@ use crate::limits::Limits;
 use crate::llm::{Catalogue, Model};
 use crate::plugin::rights::Rights;
 use crate::plugin::toolbox::Toolbox;
-use crate::store::{Owner, Store};
 use crate::store::{Effect, EffectResult, Record, Sync};
+use crate::store::{Owner, Store};
 use end::End;
 use runner::ToolRunner;
 use tape::Recorded;
@@ -100,7 +100,10 @@ impl RunContext {
     /// # Errors
     /// There is no run to read from.
     pub fn store(&self) -> Result<&Store, Refusal> {
-        self.journal.as_ref().map(|j| &j.store).ok_or_else(|| Refusal::denied("There is no run here, and so no blackboard."))
+        self.journal
+            .as_ref()
+            .map(|j| &j.store)
+            .ok_or_else(|| Refusal::denied("There is no run here, and so no blackboard."))
     }
 }
 
@@ -166,9 +169,16 @@ impl Session {
         let ledger = &self.run.ledger;
         let spent = ledger.spent(self.account);
         let caps = ledger.caps(self.account);
-        let remaining = caps.iter().filter_map(|(d, _)| Some((d, ledger.remaining(self.account, d)?))).collect();
+        let remaining = caps
+            .iter()
+            .filter_map(|(d, _)| Some((d, ledger.remaining(self.account, d)?)))
+            .collect();
         let refunded = ledger.totals(self.account).refunded;
-        self.event(EventKind::Spent { spent, remaining, refunded });
+        self.event(EventKind::Spent {
+            spent,
+            remaining,
+            refunded,
+        });
     }
 
     /// When its wall-clock budget ends.
@@ -193,12 +203,19 @@ impl Session {
 
     /// Keeps what the journal has of the instance with this scope.
     pub fn keep_recorded(&self, scope: Scope, tape: Recorded) {
-        self.recorded.lock().unwrap_or_else(PoisonError::into_inner).insert(scope, tape);
+        self.recorded
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(scope, tape);
     }
 
     /// What the journal has of the instance with this scope, once.
     pub fn take_recorded(&self, scope: &Scope) -> Recorded {
-        self.recorded.lock().unwrap_or_else(PoisonError::into_inner).remove(scope).unwrap_or_default()
+        self.recorded
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(scope)
+            .unwrap_or_default()
     }
 
     /// Keeps a denial for the person, once, and tells everybody.
@@ -208,7 +225,10 @@ impl Session {
             denials.push(message.to_owned());
         }
         drop(denials);
-        self.event(EventKind::Denied { plugin: plugin.to_owned(), message: message.to_owned() });
+        self.event(EventKind::Denied {
+            plugin: plugin.to_owned(),
+            message: message.to_owned(),
+        });
     }
 }
 

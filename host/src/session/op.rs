@@ -50,13 +50,26 @@ impl Op {
     /// An operation whose outcome will come through the second half.
     pub fn open(number: u32, cancel: CancellationToken) -> (Self, OpEnd) {
         let (sender, ended) = watch::channel(None);
-        (Self { number, refused: false, cancel, ended }, OpEnd(sender))
+        (
+            Self {
+                number,
+                refused: false,
+                cancel,
+                ended,
+            },
+            OpEnd(sender),
+        )
     }
 
     /// An operation that has ended already.
     pub fn done(number: u32, refused: bool, ended: Ended) -> Self {
         let (_, ended) = watch::channel(Some(Arc::new(ended)));
-        Self { number, refused, cancel: CancellationToken::new(), ended }
+        Self {
+            number,
+            refused,
+            cancel: CancellationToken::new(),
+            ended,
+        }
     }
 
     /// Its outcome, when there is one.

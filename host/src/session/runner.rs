@@ -17,6 +17,12 @@ pub type ToolFuture = Pin<Box<dyn Future<Output = Result<types::ToolOutput, Refu
 /// Runs one tool call in a fresh instance.
 pub trait ToolRunner: Send + Sync {
     /// Runs `call` of `caller`, who holds the tool, as operation `op` of its stream. `cancel` asks the tool to stop.
-    fn run(&self, caller: Arc<Guest>, op: u32, tool: Arc<Tool>, call: types::ToolCall, cancel: CancellationToken)
-    -> ToolFuture;
+    fn run(
+        &self,
+        caller: Arc<Guest>,
+        op: u32,
+        tool: Arc<Tool>,
+        call: types::ToolCall,
+        cancel: CancellationToken,
+    ) -> ToolFuture;
 }

@@ -38,7 +38,11 @@ impl Step {
     /// A meter whose clock runs out after `wall` and that begins with `fuel`.
     pub fn new(wall: Duration, fuel: u64) -> Self {
         Self {
-            clock: Mutex::new(Clock { used: Duration::ZERO, since: None, waits: 0 }),
+            clock: Mutex::new(Clock {
+                used: Duration::ZERO,
+                since: None,
+                waits: 0,
+            }),
             changed: Notify::new(),
             wall,
             calls: AtomicU64::new(0),
@@ -89,7 +93,9 @@ impl Step {
             changed.as_mut().enable();
             let rest = {
                 let clock = self.lock();
-                clock.since.map(|since| self.wall.saturating_sub(clock.used + since.elapsed()))
+                clock
+                    .since
+                    .map(|since| self.wall.saturating_sub(clock.used + since.elapsed()))
             };
             match rest {
                 Some(Duration::ZERO) => return,

@@ -47,7 +47,11 @@ pub(super) struct Tape {
 
 impl Tape {
     pub(super) fn new(stream: StreamId, recorded: Recorded) -> Self {
-        let known = recorded.operations.values().flat_map(|op| op.request.iter().copied()).collect();
+        let known = recorded
+            .operations
+            .values()
+            .flat_map(|op| op.request.iter().copied())
+            .collect();
         Self {
             stream,
             next_seq: 1,
@@ -67,11 +71,20 @@ impl Tape {
 
     /// The answer that the record has for this call, where it is being replayed.
     pub(super) fn replay(&mut self, call: &str, args: Digest) -> Result<Option<Observation>, End> {
-        let Some(next) = self.recorded.observations.front() else { return Ok(None) };
+        let Some(next) = self.recorded.observations.front() else {
+            return Ok(None);
+        };
         if next.call != call || next.args != args {
-            let got = if next.call == call { "the same call with other arguments" } else { call };
+            let got = if next.call == call {
+                "the same call with other arguments"
+            } else {
+                call
+            };
             let expected = &next.call;
-            return Err(End::Diverged(format!("observation {}: expected {expected}, got {got}", next.seq)));
+            return Err(End::Diverged(format!(
+                "observation {}: expected {expected}, got {got}",
+                next.seq
+            )));
         }
         self.next_seq = next.seq + 1;
         Ok(self.recorded.observations.pop_front())
@@ -86,7 +99,15 @@ impl Tape {
     pub(super) fn observe(&mut self, call: &str, args: Digest, answer: Answer, fuel: u64, at_ms: u64) -> Observation {
         let seq = self.next_seq;
         self.next_seq += 1;
-        Observation { stream: self.stream.clone(), seq, call: call.to_owned(), args, answer, fuel, at_ms }
+        Observation {
+            stream: self.stream.clone(),
+            seq,
+            call: call.to_owned(),
+            args,
+            answer,
+            fuel,
+            at_ms,
+        }
     }
 
     /// Keeps a record for the next commit and says how many bytes it adds to the journal.
@@ -122,7 +143,9 @@ impl Tape {
 
     /// The recorded outcome of operation `number`.
     pub(super) fn outcome(&self, number: u32) -> Result<Option<Ended>, End> {
-        let Some((status, body, _)) = self.recorded(number).and_then(|op| op.outcome.as_ref()) else { return Ok(None) };
+        let Some((status, body, _)) = self.recorded(number).and_then(|op| op.outcome.as_ref()) else {
+            return Ok(None);
+        };
         let body = codec::decode(body).map_err(|e| End::Host(e.to_string()))?;
         Ok(Some(Ended { status: *status, body }))
     }
@@ -154,7 +177,10 @@ pub(super) fn size(record: &Record) -> usize {
     OVERHEAD
         + match record {
             Record::Body(_, bytes) => bytes.len(),
-            Record::Observation(Observation { answer: Answer::Body(bytes), .. }) => bytes.len(),
+            Record::Observation(Observation {
+                answer: Answer::Body(bytes),
+                ..
+            }) => bytes.len(),
             Record::Outcome(outcome) => outcome.body.len(),
             Record::Note(note) => note.body.len(),
             Record::Start(start) => start.body.len(),

@@ -35,6 +35,7 @@ use rusqlite::Connection;
 use tokio::sync::watch;
 
 pub use error::StoreError;
+pub use journal::Numbered;
 pub use owner::Owner;
 pub use record::{
     Answer, Edge, Effect, EffectResult, Intent, NewSession, Note, NoteKind, Observation, OpKind, Outcome,
@@ -42,7 +43,6 @@ pub use record::{
 };
 pub use rows::{Change, Entry, JournalSize, NewRun, OperationRow, RunRow, RunUpdate, SessionRow, SpaceRow};
 pub use runs::RunState;
-pub use journal::Numbered;
 pub use upkeep::Integrity;
 pub use write::Appended;
 
@@ -135,7 +135,13 @@ impl Store {
             }
         };
         let pool = Pool::new(files.clone());
-        Ok(Self(Arc::new(Inner { files, options, pool, writer, spaces: watch::Sender::new(0) })))
+        Ok(Self(Arc::new(Inner {
+            files,
+            options,
+            pool,
+            writer,
+            spaces: watch::Sender::new(0),
+        })))
     }
 
     /// The folder that it was opened in.
@@ -144,11 +150,16 @@ impl Store {
     }
 
     fn quota(&self) -> Quota {
-        Quota { keys: self.0.options.space_keys, bytes: self.0.options.space_bytes }
+        Quota {
+            keys: self.0.options.space_keys,
+            bytes: self.0.options.space_bytes,
+        }
     }
 
     fn writer(&self) -> Result<&Writer, StoreError> {
-        self.0.writer.as_ref().ok_or_else(|| StoreError::ReadOnly { path: self.0.files.database() })
+        self.0.writer.as_ref().ok_or_else(|| StoreError::ReadOnly {
+            path: self.0.files.database(),
+        })
     }
 
     async fn submit<T, F>(&self, sync: Sync, lock: Option<&Arc<RunLock>>, work: F) -> Result<T, StoreError>
@@ -156,7 +167,9 @@ impl Store {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<Done<T>, Fault> + Send + 'static,
     {
-        self.writer()?.submit(sync, self.0.options.busy, lock.cloned(), work).await
+        self.writer()?
+            .submit(sync, self.0.options.busy, lock.cloned(), work)
+            .await
     }
 
     fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, StoreError> {
@@ -170,7 +183,10 @@ impl Store {
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Store").field("dir", &self.0.files.dir).field("options", &self.0.options).finish()
+        f.debug_struct("Store")
+            .field("dir", &self.0.files.dir)
+            .field("options", &self.0.options)
+            .finish()
     }
 }
 
