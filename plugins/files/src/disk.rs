@@ -1,0 +1,50 @@
+//! What the tools need of a file system: so little that tests run them on real files without WASI.
+
+/// What a name in a folder stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Folder,
+    File,
+    /// Not followed when walking: it may lead in a circle.
+    Link,
+    /// Nothing that can be read.
+    Other,
+}
+
+/// A name in a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) name: String,
+    pub(crate) kind: Kind,
+}
+
+/// Why something could not be opened or read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// No such name, or a part of the path is no folder.
+    Missing,
+    /// It is a folder where a file was wanted.
+    Folder,
+    /// The host, or the machine below it, does not permit it.
+    Refused(String),
+    /// Anything else, in words.
+    Failed(String),
+}
+
+/// Granted folders and what is in them. Paths are relative to a root, parts separated by `/`, the root itself is empty.
+pub(crate) trait Disk {
+    /// An open file; closed when dropped.
+    type File;
+
+    /// The granted folders' names, without slashes, in the order of their grants.
+    fn roots(&self) -> &[String];
+
+    /// What is in a folder, in no certain order.
+    fn entries(&self, root: usize, path: &str) -> Result<Vec<Entry>, Fault>;
+
+    /// Opens a file for reading.
+    fn open(&self, root: usize, path: &str) -> Result<Self::File, Fault>;
+
+    /// Up to `length` bytes from `offset`, and whether that was the end.
+    fn read(&self, file: &Self::File, offset: u64, length: usize) -> Result<(Vec<u8>, bool), Fault>;
+}

@@ -1,0 +1,185 @@
+//! The loop itself.
+
+use super::hooks::{Hooks, Review};
+use super::host::Host;
+use super::prompt;
+use super::window::Window;
+use crate::context::{fit, size};
+use crate::llm::{self, Completion, FinishReason, Message, Options};
+use crate::{Error, ErrorKind, Outcome, Report, Task, ToolCall, ToolDef, ToolResult};
+
+/// One conversation and the host that it is held with.
+pub(super) struct Turns<'a, H> {
+    host: &'a H,
+    messages: Vec<Message>,
+    granted: Vec<ToolDef>,
+    options: Options,
+    /// The best text so far: an answer under review, else what the model said last.
+    answer: String,
+}
+
+impl<'a, H: Host> Turns<'a, H> {
+    pub(super) fn new(host: &'a H, system: &str, model: Option<String>, granted: Vec<ToolDef>, task: &Task) -> Self {
+        let options = Options {
+            model,
+            ..Options::default()
+        };
+        Self {
+            host,
+            messages: prompt::opening(system, task),
+            granted,
+            options,
+            answer: String::new(),
+        }
+    }
+
+    /// Runs to the report.
+    pub(super) fn run(mut self, hooks: &mut impl Hooks) -> Result<Report, Error> {
+        let own = hooks.own_tools();
+        self.granted
+            .retain(|tool| own.iter().all(|mine| mine.name != tool.name));
+        let tools: Vec<_> = own.into_iter().chain(std::mem::take(&mut self.granted)).collect();
+        let mut window = Window::new(&self.host.models(), self.options.model.as_deref(), &tools);
+        let mut turn = 0_usize;
+        loop {
+            let completion = match self.complete(&tools, &mut window, hooks) {
+                Ok(completion) => completion,
+                Err(error) => return self.end(&error, &mut window, hooks),
+            };
+            turn += 1;
+            let (text, calls) = (llm::text(&completion), llm::tool_calls(&completion));
+            let cut = !matches!(completion.finish_reason, FinishReason::Stop | FinishReason::ToolCalls);
+            self.messages.push(Message::Assistant(completion.parts));
+            if !text.trim().is_empty() {
+                self.answer.clone_from(&text);
+            }
+            if calls.is_empty() {
+                match self.judge(&text, hooks) {
+                    Review::Accept => {
+                        let outcome = if cut {
+                            Outcome::PartlyAchieved
+                        } else {
+                            Outcome::Achieved
+                        };
+                        return Ok(hooks.report(outcome, &text));
+                    }
+                    Review::Revise(feedback) => self.messages.push(Message::user(feedback)),
+                }
+            } else {
+                if !text.trim().is_empty() {
+                    hooks.said(&text);
+                }
+                let results = self.call_all(&calls, hooks);
+                self.messages.push(Message::Tool(results));
+            }
+            let so_far = if self.answer.is_empty() {
+                format!("{turn} turns, no answer yet")
+            } else {
+                self.answer.clone()
+            };
+            self.host.checkpoint(hooks.report(Outcome::PartlyAchieved, &so_far));
+        }
+    }
+
+    /// One completion in a conversation that fits; a prompt that the host finds too large is halved once.
+    fn complete(
+        &mut self,
+        tools: &[ToolDef],
+        window: &mut Window,
+        hooks: &mut impl Hooks,
+    ) -> Result<Completion, Error> {
+        hooks.before_completion(&mut self.messages);
+        let mut tries_left = 1;
+        loop {
+            let bytes = fit(&mut self.messages, window.message_bytes()).size;
+            match self.host.complete(&self.messages, tools, &self.options) {
+                Err(error) if error.kind == ErrorKind::InvalidInput && tries_left > 0 && self.messages.len() > 3 => {
+                    tries_left -= 1;
+                    window.refused(bytes);
+                }
+                Ok(completion) => {
+                    window.learn(size(&self.messages), &completion.usage);
+                    return Ok(completion);
+                }
+                refused => return refused,
+            }
+        }
+    }
+
+    fn judge(&mut self, answer: &str, hooks: &mut impl Hooks) -> Review {
+        // An empty answer helps nobody; one that repeats itself is taken as it is.
+        const EMPTY: &str = "Your reply was empty. Answer, or call a tool.";
+        let nudged = || Message::user(EMPTY);
+        if answer.trim().is_empty() && !self.messages.contains(&nudged()) {
+            return Review::Revise(EMPTY.into());
+        }
+        hooks.review(answer)
+    }
+
+    /// Runs the calls of one answer: the strategy's own at once, the others together.
+    fn call_all(&self, calls: &[ToolCall], hooks: &mut impl Hooks) -> Vec<ToolResult> {
+        let described: Vec<_> = calls
+            .iter()
+            .map(|call| hooks.describe(call))
+            .filter(|text| !text.is_empty())
+            .collect();
+        if !described.is_empty() {
+            self.host.progress(&described.join(", "));
+        }
+        let mut results: Vec<_> = calls.iter().map(|call| hooks.answer_call(call)).collect();
+        let unanswered = calls.iter().zip(&results).filter(|(_, result)| result.is_none());
+        let outside: Vec<_> = unanswered.map(|(call, _)| call.clone()).collect();
+        let mut answered = self.host.call_all(&outside).into_iter();
+        for slot in results.iter_mut().filter(|slot| slot.is_none()) {
+            *slot = answered.next();
+        }
+        let results: Vec<ToolResult> = results.into_iter().flatten().collect();
+        for (call, result) in calls.iter().zip(&results) {
+            hooks.result(call, result);
+        }
+        results
+    }
+
+    /// The end after a refusal: one more answer where the host lets one through, else what there is.
+    fn end(mut self, error: &Error, window: &mut Window, hooks: &mut impl Hooks) -> Result<Report, Error> {
+        if error.is_out_of_iterations() {
+            self.messages.push(Message::user(hooks.closing()));
+            if let Ok(completion) = self.complete(&[], window, hooks) {
+                let text = llm::text(&completion);
+                if !text.trim().is_empty() {
+                    self.answer = text;
+                }
+            }
+        }
+        let worked = self
+            .messages
+            .iter()
+            .any(|message| matches!(message, Message::Assistant(_)));
+        if !worked && self.answer.is_empty() {
+            return Err(error.clone());
+        }
+        let outcome = if self.answer.is_empty() {
+            Outcome::NotAchieved
+        } else {
+            Outcome::PartlyAchieved
+        };
+        let answer = if self.answer.is_empty() {
+            format!("No answer: {}", error.message)
+        } else {
+            self.answer.clone()
+        };
+        let mut report = hooks.report(outcome, &answer);
+        // Whatever the hooks make of it, work that was cut off is not achieved.
+        if report.outcome == Outcome::Achieved {
+            report.outcome = outcome;
+        }
+        report
+            .open_questions
+            .push(format!("The work ended early: {}", error.message));
+        Ok(report)
+    }
+}
+
+#[cfg(test)]
+#[path = "turns_tests.rs"]
+mod tests;

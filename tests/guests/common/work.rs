@@ -1,0 +1,33 @@
+//! What a guest does without the host: computing, growing, and never coming back.
+
+use core::hint::black_box;
+
+/// `n` rounds of arithmetic that no compiler folds.
+pub fn compute(n: u64) -> u64 {
+    (0..n).fold(1, |acc, i| {
+        black_box(acc ^ i).rotate_left(5).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+    })
+}
+
+/// Grows the memory by single pages, `pages` of them or until one is refused: how many were given, and how many the memory has then.
+pub fn allocate(pages: u64) -> [u64; 2] {
+    let given = (0..pages)
+        .take_while(|_| core::arch::wasm32::memory_grow::<0>(1) != usize::MAX)
+        .count();
+    [given as u64, core::arch::wasm32::memory_size::<0>() as u64]
+}
+
+/// Never ends.
+pub fn spin() -> ! {
+    let mut n = 0_u64;
+    loop {
+        n = black_box(n.wrapping_add(1));
+    }
+}
+
+/// Calls itself until the stack is full.
+#[allow(unconditional_recursion)]
+pub fn recurse(depth: u64) -> u64 {
+    let frame = black_box([depth; 32]);
+    recurse(depth + 1) + black_box(frame)[(depth % 32) as usize]
+}

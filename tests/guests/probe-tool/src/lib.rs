@@ -1,0 +1,107 @@
+//! Tools that do what a test asks of them: `probe` takes the steps of the probes' language, the others do one thing each.
+
+extern crate alloc;
+
+#[path = "../../common/steps.rs"]
+mod steps;
+#[path = "../../common/work.rs"]
+mod work;
+
+mod own;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::exports::hermes::plugin::toolset::Guest;
+use crate::hermes::plugin::types::{Content, Error, ErrorKind, ToolCall, ToolDef, ToolOutput};
+
+wit_bindgen::generate!({
+    path: "../../../wit",
+    world: "tool",
+    generate_all,
+    additional_derives: [serde::Serialize, serde::Deserialize],
+});
+
+struct Tools;
+export!(Tools);
+
+#[derive(Deserialize)]
+struct Program {
+    steps: Vec<steps::Step>,
+}
+
+impl Guest for Tools {
+    fn list_tools() -> Vec<ToolDef> {
+        let steps = json!({ "steps": { "type": "array" } });
+        let text = json!({ "text": { "type": "string" } });
+        let count = json!({ "n": { "type": "integer", "minimum": 0 } });
+        vec![
+            tool("probe", "Does steps and says what each told it.", &steps, &["steps"]),
+            tool("echo", "Says what it is told.", &text, &["text"]),
+            tool("spin", "Never ends.", &json!({}), &[]),
+            tool("grow", "Grows its memory by n pages, one at a time.", &count, &["n"]),
+            tool("fail", "Fails with these words.", &text, &["text"]),
+            tool("big", "Says n bytes.", &count, &["n"]),
+        ]
+    }
+
+    fn call(call: ToolCall) -> Result<ToolOutput, Error> {
+        let arguments: Value = serde_json::from_str(&call.arguments).map_err(|e| invalid(&e))?;
+        let text = || arguments["text"].as_str().unwrap_or_default().to_owned();
+        let n = || arguments["n"].as_u64().unwrap_or_default();
+        match call.name.as_str() {
+            "probe" => {
+                let program: Program = serde_json::from_value(arguments).map_err(|e| invalid(&e))?;
+                let seen = json!(steps::Probe::default().run(&program.steps));
+                Ok(ToolOutput {
+                    structured_content: Some(json!({ "seen": seen }).to_string()),
+                    ..said(seen.to_string())
+                })
+            }
+            "echo" => Ok(said(text())),
+            "spin" => work::spin(),
+            "grow" => Ok(said(json!(work::allocate(n())).to_string())),
+            "fail" => Err(Error {
+                kind: ErrorKind::Upstream,
+                message: text(),
+                retry_after_ms: None,
+            }),
+            "big" => Ok(said("x".repeat(n() as usize))),
+            other => Err(Error {
+                kind: ErrorKind::NotFound,
+                message: format!("There is no tool {other}."),
+                retry_after_ms: None,
+            }),
+        }
+    }
+}
+
+fn tool(name: &str, description: &str, properties: &Value, required: &[&str]) -> ToolDef {
+    let schema =
+        json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": false });
+    ToolDef {
+        name: name.into(),
+        title: None,
+        description: description.into(),
+        input_schema: schema.to_string(),
+        output_schema: None,
+        annotations: None,
+        meta: None,
+    }
+}
+
+fn said(text: String) -> ToolOutput {
+    ToolOutput {
+        content: vec![Content::Text(text)],
+        structured_content: None,
+        meta: None,
+    }
+}
+
+fn invalid(error: &serde_json::Error) -> Error {
+    Error {
+        kind: ErrorKind::InvalidInput,
+        message: error.to_string(),
+        retry_after_ms: None,
+    }
+}

@@ -1,0 +1,128 @@
+//! A home folder and a working folder of its own for each test.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use crate::Host;
+use crate::model::{Format, ModelServer};
+
+/// The key that every provider of the tests gets. It may appear nowhere but at the provider.
+pub const KEY: &str = "sk-canary-9f1d4c7ab2e84e0d8c55";
+
+/// `provider/name` of the model that [`Home::with_model`] sets.
+pub const MODEL: &str = "test/test-model";
+
+/// What the configuration file starts with for a provider, then [`KEY`]'s variable.
+pub const KEY_VARIABLE: &str = "HERMES_TESTS_KEY";
+
+/// A home folder and a working folder, both removed with it.
+#[derive(Debug)]
+pub struct Home {
+    folder: TempDir,
+}
+
+impl Default for Home {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Home {
+    /// An empty home, and an empty working folder beside it.
+    pub fn new() -> Self {
+        let folder = tempfile::Builder::new().prefix("hermes-tests-").tempdir().unwrap();
+        let home = Self { folder };
+        fs::create_dir(home.path()).unwrap();
+        fs::create_dir(home.work()).unwrap();
+        home
+    }
+
+    /// A home whose default model is this server's.
+    pub fn with_model(server: &ModelServer, format: Format) -> Self {
+        let home = Self::new();
+        home.configure(&provider(server, format));
+        home
+    }
+
+    /// The home folder, `HERMES_HOME`.
+    pub fn path(&self) -> PathBuf {
+        self.folder.path().join("home")
+    }
+
+    /// The folder where commands start.
+    pub fn work(&self) -> PathBuf {
+        self.folder.path().join("work")
+    }
+
+    /// Appends to `$HERMES_HOME/host/config.toml`.
+    pub fn configure(&self, toml: &str) {
+        let folder = self.path().join("host");
+        fs::create_dir_all(&folder).unwrap();
+        let file = folder.join("config.toml");
+        let before = fs::read_to_string(&file).unwrap_or_default();
+        fs::write(file, before + toml).unwrap();
+    }
+
+    /// Writes a file below the working folder, folders in between included.
+    pub fn write(&self, path: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let file = self.work().join(path);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(&file, content).unwrap();
+        file
+    }
+
+    /// A command line for this home, without arguments yet.
+    pub fn host(&self) -> Host {
+        Host::new(self)
+    }
+
+    /// Every file of the home with its bytes, in order of path.
+    pub fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        let mut files = Vec::new();
+        collect(&self.path(), &mut files);
+        files.sort();
+        files
+    }
+
+    /// Panics when a file of the home holds `secret`.
+    pub fn assert_without(&self, secret: &str) {
+        for (path, bytes) in self.files() {
+            let found = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
+            assert!(!found, "{} holds the secret", path.display());
+        }
+    }
+}
+
+/// The configuration of provider `test` with one model, priced and sized.
+pub fn provider(server: &ModelServer, format: Format) -> String {
+    format!(
+        r#"
+model = "{MODEL}"
+
+[providers.test]
+kind = "{}"
+base_url = "{}"
+key_env = "{KEY_VARIABLE}"
+
+[models."{MODEL}"]
+context_tokens = 128000
+max_output_tokens = 4096
+price = {{ input_usd_per_mtok = 1.0, output_usd_per_mtok = 2.0, cached_input_usd_per_mtok = 0.1 }}
+"#,
+        format.kind(),
+        server.base_url(format)
+    )
+}
+
+fn collect(folder: &Path, files: &mut Vec<(PathBuf, Vec<u8>)>) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            collect(&path, files);
+        } else {
+            files.push((path.clone(), fs::read(&path).unwrap_or_default()));
+        }
+    }
+}

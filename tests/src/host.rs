@@ -1,0 +1,195 @@
+//! The binary as a person or a script starts it: an environment of its own, a time-out of its own.
+
+use std::ffi::OsStr;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::Output;
+use crate::home::{Home, KEY, KEY_VARIABLE};
+
+/// No command of a test may take longer: this is a net, not a measure. Python's first compile alone takes half of it.
+const TIMEOUT: Duration = Duration::from_secs(120);
+
+/// The repository's root.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
+}
+
+/// The folder with what was built, the binary, plugins and guests: `CARGO_TARGET_DIR`, else `target`.
+pub fn target() -> PathBuf {
+    let set = std::env::var_os("CARGO_TARGET_DIR").filter(|folder| !folder.is_empty());
+    root().join(set.unwrap_or_else(|| "target".into()))
+}
+
+/// The binary: `HERMES_HOST_BIN`, else the release build.
+pub fn binary() -> PathBuf {
+    let binary =
+        std::env::var_os("HERMES_HOST_BIN").map_or_else(|| target().join("release/hermes-host"), PathBuf::from);
+    assert!(
+        binary.is_file(),
+        "{} is missing; `cargo xtask build` makes it",
+        binary.display()
+    );
+    binary
+}
+
+/// One command line.
+#[derive(Debug)]
+pub struct Host {
+    command: Command,
+    timeout: Duration,
+}
+
+impl Host {
+    /// `hermes-host` in the working folder of `home`, with nothing in its environment but `PATH`, the home, and the key
+    /// of the tests' provider.
+    pub fn new(home: &Home) -> Self {
+        let mut command = Command::new(binary());
+        command.env_clear().current_dir(home.work()).stdin(Stdio::null());
+        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.env("HERMES_HOME", home.path()).env(KEY_VARIABLE, KEY);
+        Self {
+            command,
+            timeout: TIMEOUT,
+        }
+    }
+
+    /// One argument.
+    #[must_use]
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.command.arg(arg);
+        self
+    }
+
+    /// More arguments.
+    #[must_use]
+    pub fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.command.args(args);
+        self
+    }
+
+    /// Runs `plugin` on `task` and asks for JSON.
+    #[must_use]
+    pub fn run(self, plugin: &Path, task: &str) -> Self {
+        self.arg("--plugin").arg(plugin).arg(task).args(["--output", "json"])
+    }
+
+    /// Runs the strategy `probe` on a program: `{"steps":[…]}`.
+    #[must_use]
+    pub fn probe(self, program: &Value) -> Self {
+        self.run(&crate::guests::built("probe"), &program.to_string())
+    }
+
+    /// A configuration value for this once.
+    #[must_use]
+    pub fn set(self, key: &str, value: impl std::fmt::Display) -> Self {
+        self.arg("--set").arg(format!("{key}={value}"))
+    }
+
+    /// One variable of the environment.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// Without this variable.
+    #[must_use]
+    pub fn without(mut self, name: &str) -> Self {
+        self.command.env_remove(name);
+        self
+    }
+
+    /// Started in this folder.
+    #[must_use]
+    pub fn at(mut self, folder: &Path) -> Self {
+        self.command.current_dir(folder);
+        self
+    }
+
+    /// The command for whoever starts it in another way.
+    pub(crate) fn into_command(self) -> Command {
+        self.command
+    }
+
+    /// Starts it.
+    pub fn start(mut self) -> Process {
+        self.command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = self.command.spawn().unwrap();
+        let stdout = reading(child.stdout.take().unwrap());
+        let stderr = reading(child.stderr.take().unwrap());
+        Process {
+            child,
+            stdout,
+            stderr,
+            started: Instant::now(),
+            timeout: self.timeout,
+            line: format!("{:?}", self.command),
+        }
+    }
+
+    /// Runs it to its end.
+    pub fn output(self) -> Output {
+        self.start().finish()
+    }
+}
+
+/// A command under way.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    stdout: JoinHandle<Vec<u8>>,
+    stderr: JoinHandle<Vec<u8>>,
+    started: Instant,
+    timeout: Duration,
+    line: String,
+}
+
+impl Process {
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits for its end.
+    pub fn finish(mut self) -> Output {
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            if self.started.elapsed() > self.timeout {
+                let _ = self.child.kill();
+                let stderr = self.stderr.join().unwrap_or_default();
+                panic!(
+                    "{} took longer than {:?}:\n{}",
+                    self.line,
+                    self.timeout,
+                    String::from_utf8_lossy(&stderr)
+                );
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        };
+        let took = self.started.elapsed();
+        let text = |bytes: JoinHandle<Vec<u8>>| String::from_utf8(bytes.join().unwrap()).expect("output is UTF-8");
+        Output {
+            stdout: text(self.stdout),
+            stderr: text(self.stderr),
+            code: status.code(),
+            took,
+        }
+    }
+}
+
+fn reading(mut from: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let _ = from.read_to_end(&mut bytes);
+        bytes
+    })
+}

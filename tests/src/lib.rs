@@ -1,0 +1,16 @@
+//! What the suites need: a model behind a real HTTP server, a home of its own for each test, the binary as a person runs
+//! it, and guests. A test that can't get what it needs panics with the reason.
+
+#![allow(clippy::unwrap_used, reason = "in a test's support, what fails shall fail the test")]
+
+pub mod guests;
+pub mod home;
+pub mod host;
+pub mod model;
+pub mod output;
+pub mod terminal;
+
+pub use home::Home;
+pub use host::{Host, Process};
+pub use model::{ModelServer, Script, Turn};
+pub use output::{Output, assert_clean};

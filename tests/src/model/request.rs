@@ -1,0 +1,86 @@
+//! A request as the server got it, with the questions that tests ask of it whichever provider's form it has.
+
+use std::time::Instant;
+
+use serde_json::Value;
+
+/// Whose wire format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// OpenAI chat completions.
+    OpenAi,
+    /// Anthropic Messages.
+    Anthropic,
+}
+
+impl Format {
+    /// The provider's kind in the configuration.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Self::OpenAi => "openai",
+            Self::Anthropic => "anthropic",
+        }
+    }
+}
+
+/// One request.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Whose format its path is.
+    pub format: Format,
+    /// Headers in order, names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// The parsed body.
+    pub body: Value,
+    /// When its last byte was here.
+    pub at: Instant,
+}
+
+impl Request {
+    /// The first header of this lower-case name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// Names of the tools that it offers.
+    pub fn tools(&self) -> Vec<&str> {
+        let tools = self.body["tools"].as_array().map(Vec::as_slice).unwrap_or_default();
+        tools
+            .iter()
+            .filter_map(|tool| tool.pointer("/function/name").or(tool.get("name"))?.as_str())
+            .collect()
+    }
+
+    /// Its messages.
+    pub fn messages(&self) -> &[Value] {
+        self.body["messages"].as_array().map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// The last message as JSON text.
+    pub fn last(&self) -> String {
+        self.messages().last().map(ToString::to_string).unwrap_or_default()
+    }
+
+    /// The results of tool calls that it holds: call id and text.
+    pub fn results(&self) -> Vec<(String, String)> {
+        let text = |value: &Value| match value {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        let mut results = Vec::new();
+        for message in self.messages() {
+            if message["role"] == "tool" {
+                results.push((text(&message["tool_call_id"]), text(&message["content"])));
+            }
+            for block in message["content"].as_array().into_iter().flatten() {
+                if block["type"] == "tool_result" {
+                    results.push((text(&block["tool_use_id"]), text(&block["content"])));
+                }
+            }
+        }
+        results
+    }
+}

@@ -1,0 +1,250 @@
+//! Deny by default: a right that was not granted is a value for the guest, and names the flag for the person.
+
+#![allow(clippy::unwrap_used, reason = "what fails shall fail the test")]
+
+use std::fs;
+
+use hermes_tests::model::{Format, ModelServer, Turn};
+use hermes_tests::output::{message, refusal};
+use hermes_tests::{Home, guests};
+use serde_json::{Value, json};
+
+fn question() -> Value {
+    json!({ "do": "complete", "messages": [{ "User": [{ "Text": "hi" }] }] })
+}
+
+/// What one step sees in a run with these arguments.
+fn seen(step: &Value, arguments: &[&str]) -> Value {
+    let server = ModelServer::start([Turn::text("hello")]);
+    let home = Home::with_model(&server, Format::OpenAi);
+    home.write("papers/a.txt", "dendrites\n");
+    home.host()
+        .args(arguments)
+        .probe(&json!({ "steps": [step] }))
+        .output()
+        .expect(0)
+        .seen()
+        .remove(0)
+}
+
+#[test]
+fn a_root_has_its_model_its_blackboard_and_no_more() {
+    assert_eq!(refusal(&seen(&question(), &[])), None);
+    let open = json!({ "do": "open", "name": "notes" });
+    assert_eq!(refusal(&seen(&open, &[])), None);
+    let tools = seen(&json!({ "do": "list-tools" }), &[]);
+    assert_eq!(
+        tools["ok"],
+        json!([]),
+        "no folder and no host are granted, so no tool is"
+    );
+}
+
+#[test]
+fn what_is_taken_away_is_denied() {
+    for (default, step) in [
+        ("llm", question()),
+        ("blackboard", json!({ "do": "open", "name": "notes" })),
+        (
+            "lessons",
+            json!({ "do": "recall", "layer": "Task", "query": "x", "limit": 1 }),
+        ),
+    ] {
+        let seen = seen(&step, &["--deny", default]);
+        assert_eq!(refusal(&seen).as_deref(), Some("denied"), "{default}: {seen}");
+        assert!(message(&seen).contains(default), "{seen}");
+    }
+}
+
+#[test]
+fn a_folder_brings_the_tools_for_it() {
+    let names = |seen: &Value| -> Vec<String> {
+        seen["ok"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|tool| tool["name"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let mut tools = names(&seen(&json!({ "do": "list-tools" }), &["--allow", "fs:./papers"]));
+    tools.sort();
+    assert_eq!(tools, ["list_files", "read_file", "search_files"]);
+    let tools = names(&seen(&json!({ "do": "list-tools" }), &["--allow", "net:example.org"]));
+    assert_eq!(tools, ["fetch_page"]);
+}
+
+#[test]
+fn a_run_that_ends_for_want_of_a_right() {
+    let server = ModelServer::start(Vec::new());
+    let home = Home::with_model(&server, Format::OpenAi);
+    let failure = json!({ "kind": "Denied", "message": "I need a model.", "retry_after_ms": null });
+    let program = json!({ "steps": [question()], "fail": failure });
+    let output = home.host().args(["--deny", "llm"]).probe(&program).output().expect(4);
+    assert_eq!(output.json()["error"]["kind"], "denied");
+    assert_eq!(server.requests().len(), 0);
+}
+
+#[test]
+fn a_tool_without_its_folder_names_the_flag() {
+    let home = Home::new();
+    let line = ["call", "files", "list_files", r#"{"path":"/papers"}"#];
+    let output = home.host().args(line).output();
+    assert!(matches!(output.code, Some(1 | 4)), "{output:?}");
+    assert!(output.stderr.contains("--allow fs:"), "{}", output.stderr);
+    home.write("papers/a.txt", "dendrites\n");
+    let output = home
+        .host()
+        .args(line)
+        .args(["--allow", "fs:./papers"])
+        .output()
+        .expect(0);
+    assert!(output.stdout.contains("a.txt"), "{}", output.stdout);
+}
+
+#[test]
+fn nothing_outside_the_folder() {
+    let home = Home::new();
+    home.write("papers/a.txt", "dendrites\n");
+    let secret = home.write("secret.txt", "a canary that no tool may read");
+    std::os::unix::fs::symlink(&secret, home.work().join("papers/link.txt")).unwrap();
+    for path in [
+        "/secret.txt",
+        "/papers/../secret.txt",
+        "/papers/link.txt",
+        "/etc/passwd",
+        secret.to_str().unwrap(),
+    ] {
+        let arguments = json!({ "path": path }).to_string();
+        let output = home
+            .host()
+            .args(["call", "files", "read_file", &arguments, "--allow", "fs:./papers"])
+            .output();
+        assert_ne!(output.code, Some(0), "{path}: {output:?}");
+        assert!(
+            !output.stdout.contains("canary") && !output.stderr.contains("canary"),
+            "{path}: {output:?}"
+        );
+    }
+}
+
+#[test]
+fn a_folder_is_read_only_unless_it_says_rw() {
+    let server = ModelServer::start(Vec::new());
+    let home = Home::with_model(&server, Format::OpenAi);
+    let file = home.write("papers/a.txt", "dendrites\n");
+    home.host()
+        .args([
+            "call",
+            "files",
+            "read_file",
+            r#"{"path":"/papers/a.txt"}"#,
+            "--allow",
+            "fs:./papers",
+        ])
+        .output()
+        .expect(0);
+    assert_eq!(fs::read_to_string(file).unwrap(), "dendrites\n");
+}
+
+#[test]
+fn the_hosts_own_folder_can_never_be_granted() {
+    let server = ModelServer::start(Vec::new());
+    let home = Home::with_model(&server, Format::OpenAi);
+    let inside = home.path().join("host");
+    for folder in [
+        home.path(),
+        inside.clone(),
+        inside.parent().unwrap().parent().unwrap().to_path_buf(),
+    ] {
+        let grant = format!("fs:{}", folder.display());
+        home.host()
+            .args(["--allow", &grant])
+            .probe(&json!({}))
+            .output()
+            .expect(2)
+            .says(&["host"]);
+    }
+    fs::write(home.work().join("hermes.toml"), "").unwrap();
+    home.host()
+        .args(["--allow", "fs:.:rw"])
+        .probe(&json!({}))
+        .output()
+        .expect(2)
+        .says(&["hermes.toml"]);
+    home.host()
+        .args(["--allow", "fs:."])
+        .probe(&json!({}))
+        .output()
+        .expect(0);
+}
+
+#[test]
+fn folders_of_one_name() {
+    let home = Home::new();
+    for folder in ["a/papers", "b/papers"] {
+        fs::create_dir_all(home.work().join(folder)).unwrap();
+    }
+    let both = ["--allow", "fs:a/papers", "--allow", "fs:b/papers"];
+    let server = ModelServer::start(Vec::new());
+    home.configure(&hermes_tests::home::provider(&server, Format::OpenAi));
+    home.host()
+        .args(both)
+        .probe(&json!({}))
+        .output()
+        .expect(2)
+        .says(&["papers"]);
+    let named = ["--allow", "fs:a/papers", "--allow", "fs:more=b/papers"];
+    home.host().args(named).probe(&json!({})).output().expect(0);
+}
+
+#[test]
+fn two_tools_of_one_name() {
+    let server = ModelServer::start(Vec::new());
+    let home = Home::with_model(&server, Format::OpenAi);
+    let (probe, pure) = (guests::built("probe-tool"), guests::built("pure-echo"));
+    let host = home.host().arg("--tool").arg(&probe).arg("--tool").arg(&pure);
+    host.probe(&json!({}))
+        .output()
+        .expect(2)
+        .says(&["echo", "probe-tool", "pure-echo"]);
+    let prefixed = format!("pure={}", pure.display());
+    let host = home.host().arg("--tool").arg(&probe).args(["--tool", &prefixed]);
+    let call = json!({ "do": "call", "name": "pure_echo", "arguments": { "text": "x" } });
+    let seen = host.probe(&json!({ "steps": [call] })).output().expect(0).seen();
+    assert_eq!(seen[0]["ok"]["output"]["content"][0]["Text"], "x");
+}
+
+#[test]
+fn a_tool_opens_only_what_it_was_given() {
+    let server = ModelServer::start(Vec::new());
+    let home = Home::with_model(&server, Format::OpenAi);
+    let inner =
+        json!({ "steps": [{ "do": "open", "name": "notes" }, { "do": "open", "name": "nowhere" }, question()] });
+    let call = json!({ "do": "call", "name": "probe", "arguments": inner });
+    let open = json!({ "do": "open", "name": "notes" });
+    let host = home.host().arg("--tool").arg(guests::built("probe-tool"));
+    let seen = host.probe(&json!({ "steps": [open, call] })).output().expect(0).seen();
+    let inner = seen[1]["ok"]["output"]["structured_content"]
+        .as_str()
+        .unwrap_or_else(|| panic!("{}", seen[1]));
+    let inner: Value = serde_json::from_str(inner).unwrap();
+    let inner = inner["seen"].as_array().unwrap();
+    for seen in inner {
+        assert_eq!(refusal(seen).as_deref(), Some("denied"), "{seen}");
+    }
+    let words = |seen: &Value, name: &str| message(seen).replace(name, "NAME");
+    assert_eq!(
+        words(&inner[0], "notes"),
+        words(&inner[1], "nowhere"),
+        "the same words whether or not it exists"
+    );
+}
+
+#[test]
+fn children_are_told_that_there_are_none_yet() {
+    let spec = json!({
+        "role": "helper", "prompt": "help", "toolsets": [], "spaces": [], "grants": [], "budget": [], "max_attempts": 1,
+    });
+    let seen = seen(&json!({ "do": "spawn", "spec": spec }), &[]);
+    assert!(refusal(&seen).is_some(), "{seen}");
+}

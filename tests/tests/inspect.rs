@@ -1,0 +1,89 @@
+//! `inspect` says what a plugin is and wants, and runs nothing of it.
+
+#![allow(clippy::unwrap_used, reason = "what fails shall fail the test")]
+
+use hermes_tests::{Home, guests};
+
+#[test]
+fn nothing_is_run() {
+    let home = Home::new();
+    // Its start function never ends: whoever instantiates it does not come back.
+    let output = home
+        .host()
+        .arg("inspect")
+        .arg(guests::built("start-spin"))
+        .output()
+        .expect(0);
+    assert!(output.stdout.contains("hermes:plugin/agent@0.1.0"), "{}", output.stdout);
+    assert_eq!(output.stderr, "");
+}
+
+#[test]
+fn identity_exports_imports_and_wants() {
+    let home = Home::new();
+    let path = guests::built("pure-echo");
+    let json = home
+        .host()
+        .arg("inspect")
+        .arg(&path)
+        .args(["--output", "json"])
+        .output()
+        .expect(0)
+        .json();
+    assert_eq!(json["name"], "pure-echo");
+    assert_eq!(json["version"], "0.1.0");
+    assert_eq!(json["size"], std::fs::metadata(&path).unwrap().len());
+    assert_eq!(json["digest"].as_str().unwrap().len(), 64);
+    let listed = |key: &str| json[key].to_string();
+    assert!(listed("exports").contains("hermes:plugin/toolset@0.1.0"), "{json}");
+    assert_eq!(json["wants"], serde_json::json!([]));
+    assert_eq!(json["tools"], serde_json::Value::Null, "it was not asked");
+}
+
+#[test]
+fn only_asking_runs_it_and_with_nothing_granted() {
+    let home = Home::new();
+    let ask = |guest: &str| {
+        home.host()
+            .args(["inspect", "--ask"])
+            .arg(guests::built(guest))
+            .args(["--output", "json"])
+    };
+    let json = ask("pure-echo").output().expect(0).json();
+    assert_eq!(json["tools"][0]["name"], "echo");
+    let output = ask("start-spin").set("limits.start_wall", "300ms").output();
+    assert_ne!(output.code, Some(0), "{output:?}");
+}
+
+#[test]
+fn what_would_be_denied() {
+    let home = Home::new();
+    let wants = |arguments: &[&str]| {
+        let host = home
+            .host()
+            .args(["inspect", "research", "--output", "json"])
+            .args(arguments);
+        host.output().expect(0).json()["wants"].clone()
+    };
+    let of = |wants: &serde_json::Value, kind: &str| {
+        let found = wants
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|want| want["grant"].as_str().unwrap().starts_with(kind))
+            .cloned();
+        found.unwrap_or_else(|| panic!("no {kind} in {wants}"))
+    };
+    let before = of(&wants(&[]), "fs");
+    assert_eq!(before["granted"], false);
+    assert!(before["flag"].as_str().unwrap().contains("--allow fs:"), "{before}");
+    assert_eq!(of(&wants(&["--allow", "fs:."]), "fs")["granted"], true);
+}
+
+#[test]
+fn odd_bytes_are_refused_by_it_too() {
+    let home = Home::new();
+    home.write("odd.wasm", b"\0asm\x01\0\0\0");
+    let output = home.host().args(["inspect", "./odd.wasm"]).output().expect(2);
+    assert!(output.stderr.contains("core module"), "{}", output.stderr);
+}

@@ -1,0 +1,146 @@
+//! With a budget of n iterations exactly n calls with tools are sent; the closing call stands apart.
+
+#![allow(clippy::unwrap_used, reason = "what fails shall fail the test")]
+
+use hermes_tests::model::{Format, ModelServer, Script, Turn};
+use hermes_tests::{Home, Output, guests};
+use serde_json::json;
+
+/// An agent that never has enough, with this many iterations.
+fn insatiable(home: &Home, budget: &str) -> Output {
+    let program = json!({ "steps": [{ "do": "agent", "user": "Go on.", "turns": 1000 }] });
+    home.host()
+        .arg("--tool")
+        .arg(guests::built("pure-echo"))
+        .args(["--budget", budget])
+        .probe(&program)
+        .output()
+}
+
+fn server() -> ModelServer {
+    ModelServer::start(Script::always(Turn::call("echo", &json!({ "text": "again" }))))
+}
+
+#[track_caller]
+fn exactly(n: usize) {
+    let server = server();
+    let home = Home::with_model(&server, Format::OpenAi);
+    let output = insatiable(&home, &format!("iterations={n}")).expect(3);
+    let requests = server.requests();
+    let with_tools = requests.iter().filter(|request| !request.tools().is_empty()).count();
+    assert_eq!(
+        (with_tools, requests.len()),
+        (n, n + 1),
+        "calls with tools, and all of them"
+    );
+    assert!(requests[n].tools().is_empty(), "the closing call offers none");
+    assert_eq!((output.spent("iterations"), output.spent("closing")), (n as u64, 1));
+    let json = output.json();
+    assert_eq!(
+        (&json["exit"], &json["outcome"]),
+        (&json!("exhausted"), &json!("achieved")),
+        "its report is kept"
+    );
+}
+
+#[test]
+fn none() {
+    exactly(0);
+}
+
+#[test]
+fn one() {
+    exactly(1);
+}
+
+#[test]
+fn as_many_as_by_default() {
+    exactly(90);
+}
+
+#[test]
+fn ninety_is_the_default() {
+    let server = server();
+    let home = Home::with_model(&server, Format::OpenAi);
+    let program = json!({ "steps": [{ "do": "remaining", "dimension": "Iterations" }] });
+    assert_eq!(home.host().probe(&program).output().expect(0).seen()[0]["ok"], 90);
+}
+
+#[test]
+fn no_closing_call_where_it_is_turned_off() {
+    let server = server();
+    let home = Home::with_model(&server, Format::OpenAi);
+    home.host()
+        .set("closing_call", "false")
+        .args(["config", "show"])
+        .output()
+        .expect(0);
+    let program = json!({ "steps": [{ "do": "agent", "user": "Go on.", "turns": 1000 }] });
+    let host = home
+        .host()
+        .set("closing_call", "false")
+        .args(["--budget", "iterations=2"]);
+    let output = host
+        .arg("--tool")
+        .arg(guests::built("pure-echo"))
+        .probe(&program)
+        .output()
+        .expect(3);
+    assert_eq!((server.requests().len(), output.spent("closing")), (2, 0));
+}
+
+#[test]
+fn a_run_within_its_budget_is_not_exhausted() {
+    let server = ModelServer::start([Turn::call("echo", &json!({ "text": "once" })), Turn::text("enough")]);
+    let home = Home::with_model(&server, Format::OpenAi);
+    let output = insatiable(&home, "iterations=2").expect(0);
+    assert_eq!((output.spent("iterations"), output.spent("closing")), (2, 0));
+}
+
+#[test]
+fn tool_calls_are_exact_and_end_nothing() {
+    let home = Home::new();
+    let call = json!({ "do": "call", "name": "echo", "arguments": { "text": "x" } });
+    let program = json!({ "steps": [call, call, call] });
+    let server = server();
+    home.configure(&hermes_tests::home::provider(&server, Format::OpenAi));
+    let host = home
+        .host()
+        .arg("--tool")
+        .arg(guests::built("pure-echo"))
+        .args(["--budget", "tool-calls=2"]);
+    let output = host.probe(&program).output().expect(0);
+    let seen = output.seen();
+    let refused: Vec<_> = seen.iter().map(hermes_tests::output::refusal).collect();
+    assert_eq!(refused, [None, None, Some("exhausted(tool-calls)".into())]);
+    assert_eq!(output.spent("tool-calls"), 2);
+}
+
+#[test]
+fn money_without_a_price_is_refused_before_anything_runs() {
+    let server = server();
+    let home = Home::new();
+    let provider = hermes_tests::home::provider(&server, Format::OpenAi);
+    let priceless: String = provider
+        .lines()
+        .filter(|line| !line.starts_with("price"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    home.configure(&priceless);
+    insatiable(&home, "usd=0.5").expect(2).says(&["test/test-model", "price"]);
+    assert_eq!(server.requests().len(), 0);
+}
+
+#[test]
+fn money_is_never_overspent() {
+    let server = server();
+    let home = Home::with_model(&server, Format::OpenAi);
+    let output = insatiable(&home, "usd=0.01").expect(3);
+    assert!(
+        output.spent("cost-micro-usd") <= 10_000,
+        "{}",
+        output.spent("cost-micro-usd")
+    );
+    assert!(output.spent("iterations") > 1);
+    assert_eq!(output.spent("closing"), 0, "none when money ran out");
+}

@@ -1,0 +1,309 @@
+//! What programs and people get: the shape of JSON, events, exit codes, and no key anywhere.
+
+#![allow(clippy::unwrap_used, reason = "what fails shall fail the test")]
+
+use hermes_tests::home::{KEY, KEY_VARIABLE};
+use hermes_tests::model::{Fault, Format, ModelServer, Part, Script, Turn};
+use hermes_tests::{Home, guests, output};
+use serde_json::{Value, json};
+
+fn home() -> (ModelServer, Home) {
+    let server = ModelServer::start(Script::always(Turn::text("hello")));
+    let home = Home::with_model(&server, Format::OpenAi);
+    (server, home)
+}
+
+fn keys(object: &Value) -> Vec<&str> {
+    object.as_object().unwrap().keys().map(String::as_str).collect()
+}
+
+fn question() -> Value {
+    json!({ "steps": [{ "do": "complete", "messages": [{ "User": [{ "Text": "hi" }] }] }], "summary": "An answer." })
+}
+
+#[test]
+fn the_answer_and_nothing_else() {
+    let (_server, home) = home();
+    let output = home
+        .host()
+        .arg("--plugin")
+        .arg(guests::built("probe"))
+        .arg(question().to_string())
+        .output()
+        .expect(0);
+    assert_eq!(output.stdout, "An answer.\n");
+    assert!(!output.stderr.is_empty(), "progress is on standard error");
+}
+
+#[test]
+fn the_shape_of_a_runs_object() {
+    let (_server, home) = home();
+    let json = home.host().probe(&question()).output().expect(0).json();
+    let shape = [
+        "run",
+        "outcome",
+        "exit",
+        "answer",
+        "result",
+        "artifacts",
+        "spent",
+        "agents",
+        "error",
+    ];
+    assert_eq!(keys(&json), shape);
+    let spent = [
+        "iterations",
+        "tool-calls",
+        "tokens",
+        "cost-micro-usd",
+        "fuel",
+        "wall-clock-ms",
+        "stored-bytes",
+        "journal-bytes",
+        "host-calls",
+        "children",
+        "closing",
+        "refunded",
+        "resent",
+    ];
+    assert_eq!(keys(&json["spent"]), spent);
+    assert_eq!(
+        (&json["outcome"], &json["exit"], &json["error"]),
+        (&json!("achieved"), &json!("returned"), &Value::Null)
+    );
+    assert_eq!(json["agents"].as_array().unwrap().len(), 1);
+    let refused = home
+        .host()
+        .set("limits.memroy", 1)
+        .probe(&question())
+        .output()
+        .expect(2)
+        .json();
+    assert_eq!(keys(&refused), shape, "exit 2 prints the object too");
+    assert_eq!(refused["run"], Value::Null);
+}
+
+#[test]
+fn exit_codes_follow_the_end() {
+    let (_server, home) = home();
+    for (program, code, exit, outcome) in [
+        (json!({}), 0, "returned", "achieved"),
+        (json!({ "outcome": "PartlyAchieved" }), 1, "returned", "partly-achieved"),
+        (json!({ "outcome": "NotAchieved" }), 1, "returned", "not-achieved"),
+        (
+            json!({ "fail": { "kind": "Upstream", "message": "no luck" } }),
+            1,
+            "failed",
+            "not-achieved",
+        ),
+        (
+            json!({ "fail": { "kind": "Denied", "message": "no right" } }),
+            4,
+            "failed",
+            "not-achieved",
+        ),
+        (json!({ "steps": [{ "do": "trap" }] }), 1, "trapped", "not-achieved"),
+    ] {
+        let json = home.host().probe(&program).output().expect(code).json();
+        assert_eq!(
+            (&json["exit"], &json["outcome"]),
+            (&json!(exit), &json!(outcome)),
+            "{program}"
+        );
+    }
+}
+
+#[test]
+fn the_last_checkpoint_is_the_answer_of_what_broke() {
+    let (_server, home) = home();
+    let report = json!({ "outcome": "PartlyAchieved", "summary": "So far.", "artifacts": [], "open_questions": [] });
+    let program = json!({ "steps": [{ "do": "checkpoint", "report": report }, { "do": "trap" }] });
+    let json = home.host().probe(&program).output().expect(1).json();
+    assert_eq!((&json["answer"], &json["exit"]), (&json!("So far."), &json!("trapped")));
+}
+
+#[test]
+fn events_are_lines_from_start_to_end() {
+    let (_server, home) = home();
+    let host = home
+        .host()
+        .args(["--output", "events"])
+        .arg("--plugin")
+        .arg(guests::built("probe"));
+    let events = host.arg(question().to_string()).output().expect(0).events();
+    let names: Vec<_> = events.iter().map(|event| event["event"].as_str().unwrap()).collect();
+    assert_eq!((names[0], *names.last().unwrap()), ("run-started", "run-ended"));
+    assert!(
+        names.contains(&"completion-started") && names.contains(&"completion-ended"),
+        "{names:?}"
+    );
+    let text: String = events
+        .iter()
+        .filter(|e| e["event"] == "completion-text")
+        .filter_map(|e| e["text"].as_str())
+        .collect();
+    assert_eq!(text, "hello", "text is told as it comes");
+}
+
+#[test]
+fn a_run_can_be_shown() {
+    let (_server, home) = home();
+    let run = home.host().probe(&question()).output().expect(0).json()["run"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let shown = home
+        .host()
+        .args(["show", &run, "--output", "json"])
+        .output()
+        .expect(0)
+        .json();
+    assert_eq!(shown["run"], run);
+    assert_eq!(shown["agents"][0]["operations"][0]["status"], "done", "{shown}");
+    let text = home.host().args(["show", &run]).output().expect(0);
+    assert!(
+        text.stdout.contains(&run) && text.stdout.contains("test-model"),
+        "{}",
+        text.stdout
+    );
+    let rows = home.host().args(["runs", "--output", "json"]).output().expect(0).json();
+    assert_eq!(keys(&rows[0]), ["run", "status", "outcome", "exit", "spent"]);
+    let missing = home.host().args(["show", "0000000000"]).output().expect(2);
+    assert!(missing.stderr.contains("0000000000"), "{}", missing.stderr);
+}
+
+#[test]
+fn keys_are_nowhere() {
+    let parts = vec![Part::Text(format!("the key is {KEY}"))];
+    let script = [
+        Turn::status(401),
+        Turn {
+            parts,
+            ..Turn::text("")
+        },
+    ];
+    for format in [Format::OpenAi, Format::Anthropic] {
+        let server = ModelServer::start(script.clone());
+        let home = Home::with_model(&server, format);
+        let log = |host: hermes_tests::Host| host.env("HERMES_HOST_LOG", "trace").arg("--verbose");
+        // The provider's 401 repeats the key that it got.
+        log(home.host()).probe(&question()).output().expect(0);
+        assert!(
+            server.requests()[0]
+                .headers
+                .iter()
+                .any(|(_, value)| value.contains(KEY)),
+            "the provider gets it"
+        );
+        let shown = home
+            .host()
+            .args(["config", "show"])
+            .env("OPENAI_API_KEY", KEY)
+            .output()
+            .expect(0);
+        assert!(shown.stdout.contains(KEY_VARIABLE), "{}", shown.stdout);
+        home.host().arg("doctor").env("ANTHROPIC_API_KEY", KEY).output();
+        home.assert_without(KEY);
+    }
+}
+
+#[test]
+fn a_key_file_that_others_may_read_is_refused() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (server, home) = (ModelServer::start(Script::always(Turn::text("hello"))), Home::new());
+    let file = home.write("key", KEY);
+    let provider = hermes_tests::home::provider(&server, Format::OpenAi);
+    home.configure(&provider.replace(
+        &format!("key_env = \"{KEY_VARIABLE}\""),
+        &format!("key_file = \"{}\"", file.display()),
+    ));
+    let run = |mode| {
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+        home.host().without(KEY_VARIABLE).probe(&question()).output()
+    };
+    let refused = run(0o644).expect(2);
+    assert!(refused.stderr.contains("chmod 600"), "{}", refused.stderr);
+    run(0o600).expect(0);
+    assert_eq!(
+        server.requests()[0].header("authorization"),
+        Some(format!("Bearer {KEY}").as_str())
+    );
+}
+
+#[test]
+fn what_a_stranger_wrote_steers_no_terminal() {
+    let nasty = "\u{1b}[31mred\u{7}\u{202e}txt.exe\u{9b}2J\rover\u{200b}";
+    let server = ModelServer::start(Script::always(Turn::text(nasty)));
+    let home = Home::with_model(&server, Format::OpenAi);
+    let steps = json!([
+        { "do": "log", "level": "Info", "message": nasty }, { "do": "progress", "message": nasty }, { "do": "emit", "text": nasty },
+        { "do": "complete", "messages": [{ "User": [{ "Text": nasty }] }] }, { "do": "open", "name": "notes" },
+        { "do": "put", "space": 0, "key": "k", "value": nasty },
+    ]);
+    let program = json!({ "steps": steps, "summary": nasty }).to_string();
+    let start = |form: &str| {
+        home.host()
+            .args(["--verbose", "--output", form, "--plugin"])
+            .arg(guests::built("probe"))
+            .arg(&program)
+    };
+    for form in ["text", "json", "events"] {
+        start(form).output().expect(0);
+    }
+    let runs = home.host().args(["runs"]).output().expect(0);
+    let run = runs
+        .stdout
+        .lines()
+        .nth(1)
+        .unwrap()
+        .split_whitespace()
+        .next()
+        .unwrap()
+        .to_owned();
+    home.host().args(["show", &run]).output().expect(0);
+    let failing = json!({ "fail": { "kind": "Upstream", "message": nasty } });
+    home.host().probe(&failing).output().expect(1);
+}
+
+#[test]
+fn colour_only_where_it_is_asked_for() {
+    let (_server, home) = home();
+    let plain = home.host().probe(&question()).output().expect(0);
+    output::assert_clean(&plain);
+    let loud = home
+        .host()
+        .args(["--color", "always", "--plugin", "./nowhere.wasm", "x"])
+        .output();
+    assert!(loud.stderr.contains('\u{1b}'), "{}", loud.stderr);
+}
+
+#[test]
+fn a_reader_that_goes_away_is_a_quiet_end() {
+    let (_server, home) = home();
+    let program = json!({ "steps": [], "summary": "x".repeat(500_000) });
+    let mut line = std::process::Command::new("sh");
+    let host = hermes_tests::host::binary();
+    line.args(["-c", r#""$0" --quiet --plugin "$1" - < "$2" | head -c 10"#])
+        .arg(host)
+        .arg(guests::built("probe"));
+    let file = home.write("task", program.to_string());
+    let out = line
+        .arg(file)
+        .env("HERMES_HOME", home.path())
+        .env(KEY_VARIABLE, KEY)
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&out.stderr);
+    assert!(!stderr.contains("panicked"), "{stderr}");
+}
+
+#[test]
+fn a_stalled_provider_is_not_waited_for_at_the_end() {
+    let server = ModelServer::start([Turn::fault(Fault::StallMidStream)]);
+    let home = Home::with_model(&server, Format::OpenAi);
+    let messages = json!([{ "User": [{ "Text": "hi" }] }]);
+    let program = json!({ "steps": [{ "do": "start", "messages": messages }, { "do": "cancel", "pending": 0 }, { "do": "wait", "pending": 0 }] });
+    let output = home.host().probe(&program).output().expect(0);
+    assert_eq!(output::refusal(&output.seen()[2]).as_deref(), Some("cancelled"));
+    assert!(output.took < std::time::Duration::from_secs(15), "{:?}", output.took);
+}

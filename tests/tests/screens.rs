@@ -1,0 +1,182 @@
+//! What a person sees: errors, help, `inspect`, `show`, `config show`, as they stand on the screen.
+
+#![allow(clippy::unwrap_used, reason = "what fails shall fail the test")]
+
+use hermes_tests::model::{Format, ModelServer, Script, Turn};
+use hermes_tests::{Home, guests};
+use serde_json::json;
+
+/// Compares with the snapshot of this name; what differs from run to run is put aside.
+fn same(home: &Home, name: &str, screen: &str) {
+    let root = hermes_tests::host::root().display().to_string();
+    let target = hermes_tests::host::target().display().to_string();
+    let mut settings = insta::Settings::clone_current();
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    for (found, shown) in [
+        (home.path().display().to_string(), "HOME"),
+        (home.work().display().to_string(), "WORK"),
+        (target, "TARGET"),
+        (root, "ROOT"),
+    ] {
+        settings.add_filter(&escaped(&found), shown);
+    }
+    for (pattern, shown) in [
+        (r"\b[0-9a-f]{64}\b", "DIGEST"),
+        (r"\b[0-9a-f]{10}\b", "RUNRUNRUN0"),
+        (r"\b\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d)?Z?", "DATE"),
+        (r"\b\d+:\d\d\b", "M:SS"),
+        (r"\b\d+(\.\d+)? ?(ms|s)\b", "TIME"),
+        (r"\b\d[\d,.]*[kMG]? (fuel|bytes)\b", "N $1"),
+        (r"127\.0\.0\.1:\d+", "127.0.0.1:PORT"),
+    ] {
+        settings.add_filter(pattern, shown);
+    }
+    settings.bind(|| insta::assert_snapshot!(name.trim().replace(' ', "-"), screen));
+}
+
+fn escaped(text: &str) -> String {
+    text.chars()
+        .map(|c| {
+            if c.is_alphanumeric() || c == '/' {
+                c.to_string()
+            } else {
+                format!("\\{c}")
+            }
+        })
+        .collect()
+}
+
+fn home() -> (ModelServer, Home) {
+    let server =
+        ModelServer::start(Script::from([Turn::call("echo", &json!({ "text": "x" }))]).then(Turn::text("hello")));
+    let home = Home::with_model(&server, Format::OpenAi);
+    (server, home)
+}
+
+#[test]
+fn help() {
+    let (_server, home) = home();
+    for command in [
+        "",
+        "run",
+        "inspect",
+        "call",
+        "runs",
+        "show",
+        "blackboard",
+        "config",
+        "doctor",
+    ] {
+        let words = command.split_whitespace().chain(["--help"]);
+        let output = home.host().args(words).output().expect(0);
+        same(&home, &format!("help {command}"), &output.stdout);
+    }
+}
+
+#[test]
+fn errors() {
+    let (_server, home) = home();
+    home.write("empty.wasm", b"");
+    home.write("core.wasm", b"\0asm\x01\0\0\0");
+    home.write("other.wasm", guests::other_world());
+    home.write("newer.wasm", guests::newer_contract());
+    home.write("newer-llm.wasm", guests::newer_llm());
+    home.write("unknown.wasm", guests::unknown_import());
+    for plugin in ["missing", "empty", "core", "other", "newer", "newer-llm", "unknown"] {
+        let output = home
+            .host()
+            .args(["--plugin", &format!("./{plugin}.wasm"), "a task"])
+            .output()
+            .expect(2);
+        same(&home, &format!("error {plugin}"), &output.stderr);
+    }
+    let probe = guests::built("probe");
+    for (name, arguments) in [
+        ("budget", ["--budget", "iteratons=3"]),
+        ("grant", ["--allow", "moon:dark"]),
+        ("folder", ["--allow", "fs:./nowhere"]),
+        ("own folder", ["--allow", "fs:../home"]),
+        ("model", ["--model", "tset/test-model"]),
+        ("setting", ["--set", "limits.memroy=1MiB"]),
+        ("limit", ["--set", "limits.memory=1"]),
+    ] {
+        let output = home
+            .host()
+            .args(arguments)
+            .arg("--plugin")
+            .arg(&probe)
+            .arg("{}")
+            .output()
+            .expect(2);
+        same(&home, &format!("error {name}"), &output.stderr);
+    }
+}
+
+#[test]
+fn no_model() {
+    let home = Home::new();
+    let program = json!({ "steps": [{ "do": "models" }] }).to_string();
+    let output = home
+        .host()
+        .arg("--plugin")
+        .arg(guests::built("probe"))
+        .arg(program)
+        .output()
+        .expect(2);
+    same(&home, "error no model", &output.stderr);
+}
+
+#[test]
+fn inspect() {
+    let (_server, home) = home();
+    let output = home
+        .host()
+        .args(["inspect", "--ask"])
+        .arg(guests::built("pure-echo"))
+        .output()
+        .expect(0);
+    same(&home, "inspect", &output.stdout);
+}
+
+#[test]
+fn a_run_and_its_story() {
+    let (_server, home) = home();
+    let program = json!({
+        "steps": [
+            { "do": "agent", "user": "Go on.", "turns": 3 },
+            { "do": "open", "name": "notes" },
+            { "do": "put", "space": 0, "key": "plan", "value": "read" },
+            { "do": "progress", "message": "reading" },
+        ],
+        "summary": "An answer.",
+    });
+    let host = home
+        .host()
+        .arg("--tool")
+        .arg(guests::built("pure-echo"))
+        .arg("--plugin")
+        .arg(guests::built("probe"));
+    let output = host.arg(program.to_string()).output().expect(0);
+    same(&home, "run", &output.stderr);
+    let runs = home.host().args(["runs", "--output", "json"]).output().expect(0).json();
+    let output = home
+        .host()
+        .args(["show", runs[0]["run"].as_str().unwrap()])
+        .output()
+        .expect(0);
+    same(&home, "show", &output.stdout);
+}
+
+#[test]
+fn a_right_that_is_missing() {
+    let (_server, home) = home();
+    let ask = json!({ "do": "complete", "messages": [{ "User": [{ "Text": "hi" }] }] });
+    let program = json!({ "steps": [ask], "fail": { "kind": "Denied", "message": "I need a model." } }).to_string();
+    let host = home
+        .host()
+        .args(["--deny", "llm", "--plugin"])
+        .arg(guests::built("probe"))
+        .arg(program);
+    same(&home, "denied", &host.output().expect(4).stderr);
+}

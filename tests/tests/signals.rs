@@ -1,0 +1,132 @@
+//! Ctrl-C, SIGTERM and SIGHUP suspend: exit 130, the two commands on the screen, and a journal that is whole.
+
+#![allow(clippy::unwrap_used, reason = "what fails shall fail the test")]
+
+use std::time::{Duration, Instant};
+
+use hermes_tests::model::{Fault, Format, ModelServer, Turn};
+use hermes_tests::terminal::Terminal;
+use hermes_tests::{Home, guests};
+use rustix::process::Signal;
+use serde_json::json;
+
+/// How long an end may take after a signal.
+const PROMPT: Duration = Duration::from_secs(7);
+
+fn stuck() -> (ModelServer, Home, String) {
+    let server = ModelServer::start([Turn::fault(Fault::StallMidStream)]);
+    let home = Home::with_model(&server, Format::OpenAi);
+    let report = json!({ "outcome": "PartlyAchieved", "summary": "So far.", "artifacts": [], "open_questions": [] });
+    let ask = json!({ "do": "complete", "messages": [{ "User": [{ "Text": "hi" }] }] });
+    let program = json!({ "steps": [{ "do": "checkpoint", "report": report }, ask] });
+    (server, home, program.to_string())
+}
+
+#[track_caller]
+fn suspends(signal: Signal) {
+    let (server, home, program) = stuck();
+    let process = home.host().run(&guests::built("probe"), &program).start();
+    server.wait_for(1, Duration::from_secs(30));
+    let sent = Instant::now();
+    process.signal(signal);
+    let output = process.finish().expect(130);
+    assert!(sent.elapsed() < PROMPT, "{:?}", sent.elapsed());
+    let json = output.json();
+    let run = json["run"].as_str().unwrap();
+    assert!(
+        output.stderr.contains(&format!("resume {run}")) && output.stderr.contains(&format!("cancel {run}")),
+        "{}",
+        output.stderr
+    );
+    assert_eq!(json["answer"], "So far.");
+    let rows = home.host().args(["runs", "--output", "json"]).output().expect(0).json();
+    assert_eq!(
+        (&rows[0]["run"], &rows[0]["status"]),
+        (&json!(run), &json!("suspended"))
+    );
+    home.host().args(["show", run]).output().expect(0);
+}
+
+#[test]
+fn interrupt() {
+    suspends(Signal::INT);
+}
+
+#[test]
+fn terminate() {
+    suspends(Signal::TERM);
+}
+
+#[test]
+fn hang_up() {
+    suspends(Signal::HUP);
+}
+
+#[test]
+fn a_guest_that_computes_is_stopped_too() {
+    let server = ModelServer::start(Vec::new());
+    let home = Home::with_model(&server, Format::OpenAi);
+    let host = home
+        .host()
+        .args(["--output", "events"])
+        .set("limits.fuel", 9_000_000_000_000_000_u64);
+    let host = host.arg("--plugin").arg(guests::built("spin")).arg("a task");
+    let process = host.start();
+    // The run is on disk as soon as it has begun.
+    let begun = Instant::now();
+    while home.host().args(["runs", "--output", "json"]).output().expect(0).json()[0]["run"].is_null() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "the run never began");
+    }
+    process.signal(Signal::INT);
+    process.finish().expect(130);
+}
+
+#[test]
+fn a_killed_process_leaves_a_journal_that_can_be_read() {
+    let (server, home, program) = stuck();
+    let process = home.host().run(&guests::built("probe"), &program).start();
+    server.wait_for(1, Duration::from_secs(30));
+    process.signal(Signal::KILL);
+    assert_eq!(process.finish().code, None);
+    let rows = home.host().args(["runs", "--output", "json"]).output().expect(0).json();
+    let run = rows[0]["run"].as_str().unwrap();
+    let shown = home
+        .host()
+        .args(["show", run, "--output", "json"])
+        .output()
+        .expect(0)
+        .json();
+    assert_eq!(
+        shown["agents"][0]["operations"].as_array().unwrap().len(),
+        1,
+        "the intent was there before the send: {shown}"
+    );
+}
+
+#[test]
+fn control_c_on_a_terminal() {
+    let (server, home, program) = stuck();
+    let host = home.host().arg("--plugin").arg(guests::built("probe")).arg(&program);
+    let mut terminal = Terminal::start(host);
+    server.wait_for(1, Duration::from_secs(30));
+    terminal.types(&[3]);
+    let (screen, code) = terminal.finish();
+    assert_eq!(code, Some(130), "{screen}");
+    assert!(screen.contains("resume") && screen.contains('\u{1b}'), "{screen:?}");
+}
+
+#[test]
+fn no_colour_where_no_color_is_set() {
+    let server = ModelServer::start([Turn::text("hello")]);
+    let home = Home::with_model(&server, Format::OpenAi);
+    let host = home
+        .host()
+        .env("NO_COLOR", "1")
+        .args(["--plugin", "./nowhere.wasm", "a task"]);
+    let (screen, code) = Terminal::start(host).finish();
+    assert_eq!(code, Some(2), "{screen}");
+    assert!(
+        screen.contains("nowhere.wasm") && !screen.contains("\u{1b}[3"),
+        "{screen:?}"
+    );
+}

@@ -1,0 +1,237 @@
+//! Odd plugins and odd homes: exit 2, an error that says what is the matter, and nothing half-written.
+
+#![allow(clippy::unwrap_used, reason = "what fails shall fail the test")]
+
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::Path;
+
+use hermes_tests::{Home, Host, ModelServer, Output, Turn, guests, model::Format};
+
+/// Runs `plugin` in a home with a model: the plugin alone is the matter.
+#[track_caller]
+fn refused(plugin: &Path, words: &[&str]) {
+    let server = ModelServer::start(Vec::new());
+    let home = Home::with_model(&server, Format::OpenAi);
+    let output = home
+        .host()
+        .arg("--plugin")
+        .arg(plugin)
+        .arg("a task")
+        .output()
+        .expect(2)
+        .says(words);
+    assert_eq!(output.stdout, "", "standard output is for answers");
+    nothing_ran(&home, &server);
+}
+
+#[track_caller]
+fn refused_bytes(bytes: &[u8], words: &[&str]) {
+    let home = Home::new();
+    refused(&home.write("odd.wasm", bytes), words);
+}
+
+fn nothing_ran(home: &Home, server: &ModelServer) {
+    assert_eq!(server.requests().len(), 0, "a model was asked");
+    let runs = home.host().args(["runs", "--output", "json"]).output().expect(0).json();
+    assert_eq!(runs, serde_json::json!([]), "a run was begun");
+    let left: Vec<_> = home
+        .files()
+        .into_iter()
+        .filter(|(path, _)| path.to_string_lossy().contains(".tmp"))
+        .collect();
+    assert!(left.is_empty(), "left behind: {left:?}");
+}
+
+#[test]
+fn a_plugin_that_is_missing() {
+    refused(Path::new("./nowhere.wasm"), &["nowhere.wasm"]);
+}
+
+#[test]
+fn a_name_that_no_plugin_has() {
+    refused(Path::new("reserch"), &["reserch"]);
+}
+
+#[test]
+fn no_plugin_named() {
+    let output = Home::new().host().arg("a task").output().expect(2);
+    assert!(output.stderr.contains("--plugin"), "{}", output.stderr);
+}
+
+#[test]
+fn an_empty_file() {
+    refused_bytes(b"", &["odd.wasm", "empty"]);
+}
+
+#[test]
+fn a_component_cut_short() {
+    let whole = fs::read(guests::built("probe")).unwrap();
+    for parts in [1, 5, 9, 15] {
+        refused_bytes(&whole[..whole.len() * parts / 16], &["odd.wasm"]);
+    }
+}
+
+#[test]
+fn a_core_module() {
+    refused_bytes(b"\0asm\x01\0\0\0", &["odd.wasm", "core module", "component"]);
+}
+
+#[test]
+fn webassembly_text() {
+    refused_bytes(b"(component)", &["odd.wasm"]);
+}
+
+#[test]
+fn another_world() {
+    refused_bytes(&guests::other_world(), &["odd.wasm", "acme:rockets/launch@1.0.0"]);
+}
+
+#[test]
+fn a_newer_contract() {
+    refused_bytes(&guests::newer_contract(), &["odd.wasm", "0.2.0", "0.1.0"]);
+}
+
+#[test]
+fn a_newer_interface() {
+    refused_bytes(&guests::newer_llm(), &["hermes:plugin/llm@0.2.0", "0.1.0"]);
+}
+
+#[test]
+fn an_unknown_import() {
+    refused_bytes(&guests::unknown_import(), &["acme:rockets/launch@1.0.0"]);
+}
+
+#[test]
+fn a_tool_where_a_strategy_is_asked_for() {
+    refused(&guests::built("pure-echo"), &["pure-echo"]);
+}
+
+#[test]
+fn two_hundred_megabytes() {
+    let home = Home::new();
+    let file = home.work().join("huge.wasm");
+    File::create(&file).unwrap().set_len(200 << 20).unwrap();
+    refused(&file, &["huge.wasm", "64 MiB", "limits.component"]);
+}
+
+#[test]
+fn a_folder() {
+    let home = Home::new();
+    let folder = home.work().join("folder.wasm");
+    fs::create_dir(&folder).unwrap();
+    refused(&folder, &["folder.wasm"]);
+}
+
+#[test]
+fn a_device_and_a_pipe_are_not_read() {
+    let home = Home::new();
+    let link = home.work().join("zero.wasm");
+    symlink("/dev/zero", &link).unwrap();
+    refused(&link, &["zero.wasm"]);
+    let pipe = home.work().join("pipe.wasm");
+    assert!(
+        std::process::Command::new("mkfifo")
+            .arg(&pipe)
+            .status()
+            .unwrap()
+            .success()
+    );
+    refused(&pipe, &["pipe.wasm"]);
+}
+
+#[test]
+fn without_any_configuration() {
+    let home = Home::new();
+    let task = r#"{"steps":[{"do":"complete","messages":[{"User":[{"Text":"hi"}]}]}]}"#;
+    let output = home.host().run(&guests::built("probe"), task).output();
+    let output = output
+        .expect(2)
+        .says(&["OPENAI_API_KEY", "ANTHROPIC_API_KEY", "--model"]);
+    assert_eq!(output.json()["run"], serde_json::Value::Null);
+}
+
+/// Runs a program without a step: the plugin is fine, the surroundings are the matter.
+fn bare(host: Host) -> Output {
+    host.run(&guests::built("probe"), "{}").output()
+}
+
+#[test]
+fn a_home_that_is_read_only() {
+    let home = Home::new();
+    let script = home.write("script.toml", "[[turn]]\nreply = { text = \"hello\" }\n");
+    let bare = |host: Host| bare(host.args(["--model", "scripted", "--script"]).arg(&script));
+    fs::set_permissions(home.path(), Permissions::from_mode(0o500)).unwrap();
+    if fs::write(home.path().join("host"), "in the way").is_err() {
+        bare(home.host()).expect(2).says(&[&home.path().to_string_lossy()]);
+        assert!(home.files().is_empty());
+    } else {
+        // Permissions stop nobody who may do everything; a file in the way stops all.
+        bare(home.host()).expect(2).says(&["host"]);
+        assert_eq!(home.files().len(), 1);
+    }
+    fs::set_permissions(home.path(), Permissions::from_mode(0o700)).unwrap();
+}
+
+#[test]
+fn no_home_at_all() {
+    let home = Home::new();
+    bare(home.host().without("HERMES_HOME"))
+        .expect(2)
+        .says(&["HERMES_HOME"]);
+}
+
+#[test]
+fn home_is_found_by_the_variable_home() {
+    let server = ModelServer::start([Turn::text("hello")]);
+    let home = Home::with_model(&server, Format::OpenAi);
+    fs::rename(home.path(), home.work().join(".hermes")).unwrap();
+    bare(home.host().without("HERMES_HOME").env("HOME", home.work())).expect(0);
+    assert!(home.work().join(".hermes/host").is_dir());
+}
+
+#[test]
+fn from_another_folder() {
+    let server = ModelServer::start([Turn::text("hello")]);
+    let home = Home::with_model(&server, Format::OpenAi);
+    bare(home.host().at(Path::new("/"))).expect(0);
+    let elsewhere = home.work().join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    fs::copy(guests::built("probe"), elsewhere.join("p.wasm")).unwrap();
+    home.host()
+        .at(&elsewhere)
+        .run(Path::new("./p.wasm"), "{}")
+        .output()
+        .expect(0);
+}
+
+#[test]
+fn settings_that_do_not_exist() {
+    let home = Home::new();
+    bare(home.host().set("limits.memroy", "1MiB"))
+        .expect(2)
+        .says(&["limits.memroy", "limits.memory"]);
+    bare(home.host().env("HERMES_HOST_LIMITS_MEMROY", "1MiB"))
+        .expect(2)
+        .says(&["HERMES_HOST_LIMITS_MEMORY"]);
+    home.configure("colour = true\n");
+    bare(home.host()).expect(2).says(&["colour", "config.toml"]);
+}
+
+#[test]
+fn arguments_that_make_no_sense() {
+    for line in [
+        &["--budget", "iterations=many"][..],
+        &["--budget", "cats=2"],
+        &["--allow", "moon:dark"],
+        &["--deny", "gravity"],
+    ] {
+        let output = bare(Home::new().host().args(line)).expect(2);
+        assert!(output.stderr.lines().count() <= 8, "{}", output.stderr);
+        assert!(
+            output.stderr.contains(line[1].split(['=', ':']).next().unwrap()),
+            "{}",
+            output.stderr
+        );
+    }
+}

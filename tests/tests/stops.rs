@@ -1,0 +1,140 @@
+//! Guests that never come back, and guests that break: each ends with its typed end, in time, and the host is well.
+
+#![allow(clippy::unwrap_used, reason = "what fails shall fail the test")]
+
+use std::time::Duration;
+
+use hermes_tests::{Home, ModelServer, Output, guests, model::Format, output::refusal};
+use serde_json::json;
+
+/// How late a limit in time may be: 250 ms on a quiet machine.
+fn slack() -> Duration {
+    let factor = std::env::var("HERMES_TEST_SLACK")
+        .ok()
+        .and_then(|slack| slack.parse().ok())
+        .unwrap_or(8);
+    Duration::from_millis(250 * factor)
+}
+
+fn run(guest: &str, settings: &[(&str, &str)]) -> Output {
+    let server = ModelServer::start(Vec::new());
+    let home = Home::with_model(&server, Format::OpenAi);
+    // The first start compiles, and is not what is measured.
+    home.host().arg("inspect").arg(guests::built(guest)).output().expect(0);
+    let host = settings
+        .iter()
+        .fold(home.host(), |host, (key, value)| host.set(key, value));
+    host.run(&guests::built(guest), "a task").output()
+}
+
+#[track_caller]
+fn timed_out(guest: &str, key: &str) {
+    let output = run(guest, &[(key, "500ms"), ("limits.fuel", "9000000000000000")])
+        .expect(1)
+        .says(&[key]);
+    assert_eq!(output.json()["exit"], "timed-out");
+    // Beside the limit: starting the process and compiling a guest of ten lines.
+    let most = Duration::from_millis(500) + Duration::from_secs(2) + slack();
+    assert!(output.took < most, "{:?}", output.took);
+}
+
+#[test]
+fn a_loop_without_end_meets_its_clock() {
+    timed_out("spin", "limits.step_wall");
+}
+
+#[test]
+fn a_start_without_end_meets_its_clock() {
+    timed_out("start-spin", "limits.start_wall");
+}
+
+#[test]
+fn a_realloc_without_end_meets_its_clock() {
+    timed_out("realloc-spin", "limits.step_wall");
+}
+
+#[test]
+fn a_loop_without_end_meets_its_fuel() {
+    let output = run("spin", &[("limits.fuel", "1000000")]).expect(3);
+    assert_eq!(output.json()["exit"], "exhausted");
+}
+
+#[test]
+fn a_trap() {
+    assert_eq!(run("trap", &[]).expect(1).json()["exit"], "trapped");
+}
+
+#[test]
+fn the_runs_own_clock() {
+    let server = ModelServer::start(Vec::new());
+    let home = Home::with_model(&server, Format::OpenAi);
+    let host = home
+        .host()
+        .args(["--budget", "wall=500ms"])
+        .set("limits.fuel", "9000000000000000");
+    let output = host.run(&guests::built("spin"), "a task").output().expect(3);
+    assert_eq!(output.json()["exit"], "exhausted");
+}
+
+#[test]
+fn a_stack_without_end() {
+    let server = ModelServer::start(Vec::new());
+    let home = Home::with_model(&server, Format::OpenAi);
+    let output = home
+        .host()
+        .probe(&json!({ "steps": [{ "do": "recurse" }] }))
+        .output()
+        .expect(1);
+    assert_eq!(output.json()["exit"], "trapped");
+}
+
+#[test]
+fn tools_that_break_are_values() {
+    let server = ModelServer::start(Vec::new());
+    let home = Home::with_model(&server, Format::OpenAi);
+    let tool = |name: &str, arguments| json!({ "do": "call", "name": name, "arguments": arguments });
+    let trap = tool("probe", json!({ "steps": [{ "do": "trap" }] }));
+    let recurse = tool("probe", json!({ "steps": [{ "do": "recurse" }] }));
+    let wrong = tool("echo", json!({ "words": 1 }));
+    let program = json!({ "steps": [
+        trap, recurse, tool("spin", json!({})), tool("fail", json!({ "text": "my words" })), wrong,
+        tool("echo", json!({ "text": "still here" })),
+    ] });
+    let host = home
+        .host()
+        .arg("--tool")
+        .arg(guests::built("probe-tool"))
+        .set("limits.step_wall", "1s");
+    let output = host
+        .set("limits.fuel", "9000000000000000")
+        .probe(&program)
+        .output()
+        .expect(0);
+    let seen = output.seen();
+    let refused: Vec<_> = seen.iter().map(|seen| refusal(seen).unwrap_or_default()).collect();
+    assert_eq!(
+        refused,
+        ["upstream", "upstream", "timed-out", "upstream", "invalid-input", ""]
+    );
+    assert!(hermes_tests::output::message(&seen[3]).contains("my words"));
+    assert_eq!(seen[5]["ok"]["output"]["content"][0]["Text"], "still here");
+}
+
+#[test]
+fn host_calls_are_counted_exactly() {
+    let server = ModelServer::start(Vec::new());
+    let home = Home::with_model(&server, Format::OpenAi);
+    let program = |n: u64| json!({ "steps": [{ "do": "repeat", "n": n, "steps": [{ "do": "cancelled" }] }] });
+    home.host()
+        .set("limits.host_calls", 100)
+        .probe(&program(100))
+        .output()
+        .expect(0);
+    let output = home
+        .host()
+        .set("limits.host_calls", 100)
+        .probe(&program(101))
+        .output()
+        .expect(3);
+    assert_eq!(output.json()["exit"], "exhausted");
+}

@@ -1,0 +1,61 @@
+//! Builds, demonstrates and checks this project: `cargo xtask help` lists the commands.
+
+mod demo;
+mod guests;
+mod host;
+mod local_model;
+mod process;
+mod setup;
+mod suites;
+mod tree;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+use guests::Profile;
+
+const HELP: &str = "\
+cargo xtask COMMAND
+
+  setup              installs what the other commands need, and says what
+  build [--debug]    host at target/release/hermes-host, plugins at target/plugins/NAME.wasm
+  demo [--model M]   builds, then has an agent answer a question from this project's own docs
+  test [SUITE]       builds, then runs everything that CI runs, or one suite:";
+
+fn main() -> ExitCode {
+    match command(&std::env::args().skip(1).collect::<Vec<_>>()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn command(arguments: &[String]) -> Result<ExitCode> {
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        [] | ["help" | "-h" | "--help"] => println!("{HELP}\n{}", suites::list()),
+        ["setup"] => {
+            let toolchain = setup::for_testing()?;
+            eprintln!("xtask: ready; Rust guests are compiled by the toolchain of {toolchain:?}");
+        }
+        ["build"] => build(Profile::Release)?,
+        ["build", "--debug"] => build(Profile::Debug)?,
+        ["demo"] => return demo::run(None),
+        ["demo", "--model", model] => return demo::run(Some(model)),
+        ["demo", option] if option.starts_with("--model=") => return demo::run(option.strip_prefix("--model=")),
+        ["test"] => return suites::run(None),
+        ["test", suite] => return suites::run(Some(suite)),
+        _ => bail!("`{}` is no command:\n{HELP}\n{}", words.join(" "), suites::list()),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Sets up, then builds the plugins and the host that carries them.
+fn build(profile: Profile) -> Result<()> {
+    let toolchain = setup::for_building()?;
+    guests::build_plugins(toolchain, profile)?;
+    host::build(profile)
+}

@@ -1,0 +1,228 @@
+//! Builds Rust tests with cargo, runs each test binary, and reads what it prints.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::thread::available_parallelism;
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+
+use super::report::{Report, Verdict};
+use crate::{host, process};
+
+/// A test binary.
+pub(super) struct Binary {
+    pub(super) name: String,
+    pub(super) is_integration: bool,
+    file: PathBuf,
+    /// Of its package: a test starts there, as under `cargo test`.
+    folder: PathBuf,
+}
+
+/// Builds all tests of the workspace.
+pub(super) fn build() -> Result<Vec<Binary>> {
+    let mut command = host::cargo("test");
+    command.args([
+        "--release",
+        "--workspace",
+        "--tests",
+        "--no-run",
+        "--message-format=json-render-diagnostics",
+    ]);
+    let messages = process::capture(&mut command)?;
+    let mut binaries = vec![];
+    for line in messages.lines() {
+        let message: Value = serde_json::from_str(line).context("cargo printed something that is not JSON")?;
+        binaries.extend(binary_of(&message));
+    }
+    binaries.sort_by(|a, b| (a.is_integration, &a.name).cmp(&(b.is_integration, &b.name)));
+    Ok(binaries)
+}
+
+fn binary_of(message: &Value) -> Option<Binary> {
+    if message["reason"] != "compiler-artifact" || message["profile"]["test"] != true {
+        return None;
+    }
+    let target = &message["target"];
+    Some(Binary {
+        name: target["name"].as_str()?.to_owned(),
+        is_integration: target["kind"].as_array()?.iter().any(|kind| kind == "test"),
+        file: message["executable"].as_str()?.into(),
+        folder: PathBuf::from(message["manifest_path"].as_str()?).parent()?.to_owned(),
+    })
+}
+
+impl Binary {
+    /// Runs all of its tests.
+    pub(super) fn run(&self, suite: &str, report: &mut Report) -> Result<()> {
+        let mut command = Command::new(&self.file);
+        command
+            .current_dir(&self.folder)
+            .env("CARGO_MANIFEST_DIR", &self.folder);
+        command.arg("--color=never").arg(threads());
+        follow(&mut command, &format!("{suite}::{}", self.name), report)
+    }
+}
+
+/// Runs the examples in doc comments.
+pub(super) fn run_doc_tests(suite: &str, report: &mut Report) -> Result<()> {
+    let mut command = host::cargo("test");
+    command.args([
+        "--release",
+        "--workspace",
+        "--doc",
+        "--quiet",
+        "--",
+        "--format=pretty",
+        "--color=never",
+    ]);
+    follow(command.arg(threads()), &format!("{suite}::doc"), report)
+}
+
+/// With one thread libtest prints a test's name before its result, and what the test prints may come between.
+fn threads() -> String {
+    format!(
+        "--test-threads={}",
+        available_parallelism().map_or(2, |cores| cores.get().max(2))
+    )
+}
+
+/// Runs a command that prints as libtest does. Results go into the report; all else, such as what a failed test said, goes
+/// to standard error.
+fn follow(command: &mut Command, prefix: &str, report: &mut Report) -> Result<()> {
+    let shown = process::show(command);
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("`{shown}` could not be started"))?;
+    let output = child.stdout.take().context("the output is piped")?;
+    let mut seen = Seen::default();
+    for line in BufReader::new(output).split(b'\n') {
+        let line = String::from_utf8_lossy(&line?).into_owned();
+        match Line::parse(&line) {
+            Line::Test(name, verdict) => {
+                seen.count(verdict);
+                report.add(verdict, &format!("{prefix}::{name}"));
+            }
+            Line::Total(total) => seen.total += total,
+            Line::Noise => {}
+            Line::Text => eprintln!("{line}"),
+        }
+    }
+    let status = child.wait()?;
+    if let Some(problem) = seen.problem(status.success()) {
+        eprintln!("xtask: `{shown}` ended with {status}: {problem}");
+        report.add(Verdict::Fail, &format!("{prefix} ({problem})"));
+    }
+    Ok(())
+}
+
+/// One line of libtest's output.
+#[derive(Debug, PartialEq, Eq)]
+enum Line<'a> {
+    Test(&'a str, Verdict),
+    /// The closing line, with the number of tests in it.
+    Total(usize),
+    Noise,
+    Text,
+}
+
+impl<'a> Line<'a> {
+    fn parse(line: &'a str) -> Self {
+        let line = line.trim_end();
+        if let Some(counts) = line.strip_prefix("test result: ") {
+            return Self::Total(total(counts));
+        }
+        if let Some((name, result)) = line.strip_prefix("test ").and_then(|rest| rest.rsplit_once(" ... ")) {
+            let name = name.trim_end_matches(" - should panic");
+            match result.split(',').next() {
+                Some("ok") => return Self::Test(name, Verdict::Pass),
+                Some("FAILED") => return Self::Test(name, Verdict::Fail),
+                Some("ignored") => return Self::Test(name, Verdict::Skip),
+                _ => {}
+            }
+        }
+        let is_header = line.starts_with("running ") && (line.ends_with(" test") || line.ends_with(" tests"));
+        if line.is_empty() || is_header {
+            Self::Noise
+        } else {
+            Self::Text
+        }
+    }
+}
+
+/// Adds up `ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; …`.
+fn total(counts: &str) -> usize {
+    let parts = counts.split(['.', ';']).filter_map(|part| part.trim().split_once(' '));
+    let counted = parts.filter(|(_, word)| ["passed", "failed", "ignored"].contains(word));
+    counted.filter_map(|(number, _)| number.parse::<usize>().ok()).sum()
+}
+
+/// What one command has printed, to find what it has not.
+#[derive(Debug, Default)]
+struct Seen {
+    tests: usize,
+    failed: usize,
+    total: usize,
+}
+
+impl Seen {
+    fn count(&mut self, verdict: Verdict) {
+        self.tests += 1;
+        self.failed += usize::from(verdict == Verdict::Fail);
+    }
+
+    /// Why the lines do not tell the whole story, if so.
+    fn problem(&self, success: bool) -> Option<&'static str> {
+        if self.tests != self.total {
+            Some("not all of its tests reported a result")
+        } else if !success && self.failed == 0 {
+            Some("it failed outside of a test")
+        } else {
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_told_apart() {
+        assert_eq!(Line::parse("test a::b ... ok"), Line::Test("a::b", Verdict::Pass));
+        assert_eq!(
+            Line::parse("test a - should panic ... ok"),
+            Line::Test("a", Verdict::Pass)
+        );
+        assert_eq!(Line::parse("test x ... FAILED"), Line::Test("x", Verdict::Fail));
+        assert_eq!(
+            Line::parse("test x ... ignored, needs a disk"),
+            Line::Test("x", Verdict::Skip)
+        );
+        assert_eq!(
+            Line::parse("test sdk/src/lib.rs - tool (line 3) ... ok"),
+            Line::Test("sdk/src/lib.rs - tool (line 3)", Verdict::Pass)
+        );
+        assert_eq!(Line::parse("test x has been running for over 60 seconds"), Line::Text);
+        assert_eq!(Line::parse("running 3 tests"), Line::Noise);
+        assert_eq!(
+            Line::parse(
+                "test result: FAILED. 3 passed; 1 failed; 2 ignored; 0 measured; 9 filtered out; finished in 0.1s"
+            ),
+            Line::Total(6)
+        );
+    }
+
+    #[test]
+    fn lost_tests_and_crashes_are_noticed() {
+        let seen = |tests, failed, total| Seen { tests, failed, total };
+        assert_eq!(seen(3, 0, 3).problem(true), None);
+        assert_eq!(seen(3, 1, 3).problem(false), None);
+        assert!(seen(2, 0, 0).problem(false).is_some(), "ended before its closing line");
+        assert!(seen(3, 0, 4).problem(true).is_some());
+        assert!(seen(0, 0, 0).problem(false).is_some());
+    }
+}

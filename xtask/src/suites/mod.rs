@@ -1,0 +1,120 @@
+//! Everything that CI runs, in suites, each test on a line of its own.
+
+mod contract;
+mod libtest;
+mod lint;
+mod report;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+use crate::guests::{Profile, Toolchain};
+use crate::{guests, host, setup};
+use libtest::Binary;
+use report::Report;
+
+/// A suite, in the order in which all are run: what fails soonest comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Suite {
+    Lint,
+    Unit,
+    Main,
+    Docs,
+}
+
+const SUITES: [(Suite, &str, &str); 4] = [
+    (
+        Suite::Lint,
+        "lint",
+        "format, clippy, rustdoc, licences, unused dependencies, compatibility of the contract",
+    ),
+    (
+        Suite::Unit,
+        "unit",
+        "pure logic beside the code, the layers, examples in doc comments",
+    ),
+    (
+        Suite::Main,
+        "main",
+        "the host as a whole: real components, sockets and files",
+    ),
+    (Suite::Docs, "docs", "the commands in the README and the documentation"),
+];
+
+/// The suites, for people.
+pub(crate) fn list() -> String {
+    SUITES
+        .map(|(_, name, about)| format!("    {name:<8} {about}\n"))
+        .concat()
+        .trim_end()
+        .to_owned()
+}
+
+/// Sets up, builds, and runs all suites or one; succeeds if there was a test and none failed.
+pub(crate) fn run(only: Option<&str>) -> Result<ExitCode> {
+    let chosen: Vec<_> = SUITES
+        .iter()
+        .filter(|(_, name, _)| only.is_none_or(|only| only == *name))
+        .collect();
+    if chosen.is_empty() {
+        bail!(
+            "there is no suite `{}`; there are:\n{}",
+            only.unwrap_or_default(),
+            list()
+        );
+    }
+    let toolchain = setup::for_testing()?;
+    let mut report = Report::default();
+    // First, for every suite: a host compiled with other plugins inside would be compiled again.
+    if let Err(error) = guests::build_plugins(toolchain, Profile::Release) {
+        report.fail("plugins", &error);
+    }
+    let mut binaries = None;
+    for (suite, name, _) in chosen {
+        eprintln!("xtask: suite {name}");
+        if let Err(error) = suite.run(name, toolchain, &mut binaries, &mut report) {
+            report.fail(name, &error);
+        }
+    }
+    Ok(report.close())
+}
+
+impl Suite {
+    /// Builds what the suite needs and runs it. The test binaries are built once, by the first suite that has any.
+    fn run(
+        self,
+        name: &str,
+        toolchain: Toolchain,
+        binaries: &mut Option<Vec<Binary>>,
+        report: &mut Report,
+    ) -> Result<()> {
+        if self == Self::Lint {
+            lint::run(report);
+            return Ok(());
+        }
+        if matches!(self, Self::Main | Self::Docs) {
+            guests::build_test_guests(toolchain)?;
+            host::build(Profile::Release)?;
+        }
+        let binaries = match binaries {
+            Some(built) => built,
+            None => binaries.insert(libtest::build()?),
+        };
+        for binary in binaries.iter().filter(|binary| suite_of(binary) == self) {
+            binary.run(name, report)?;
+        }
+        if self == Self::Unit {
+            libtest::run_doc_tests(name, report)?;
+        }
+        Ok(())
+    }
+}
+
+fn suite_of(binary: &Binary) -> Suite {
+    match (binary.is_integration, binary.name.as_str()) {
+        (false, _) | (true, "architecture") => Suite::Unit,
+        (true, "docs") => Suite::Docs,
+        (true, _) => Suite::Main,
+    }
+}
