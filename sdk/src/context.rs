@@ -75,12 +75,15 @@ pub fn size(messages: &[Message]) -> usize {
 
 /// What a text takes as JSON, without its quotes.
 pub fn json_len(text: &str) -> usize {
-    let extra = text.bytes().map(|byte| match byte {
-        b'"' | b'\\' | b'\n' | b'\r' | b'\t' => 1,
-        0..0x20 => 5,
-        _ => 0,
-    });
-    text.len() + extra.sum::<usize>()
+    let mut length = text.len();
+    for byte in text.as_bytes() {
+        match byte {
+            b'"' | b'\\' | b'\n' | b'\r' | b'\t' => length += 1,
+            0..0x20 => length += 5,
+            _ => {}
+        }
+    }
+    length
 }
 
 fn message_size(message: &Message) -> usize {

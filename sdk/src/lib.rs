@@ -64,6 +64,7 @@ pub use bindings::types::{
     Task, ToolAnnotations as ToolHints, ToolCall, ToolDef, ToolOutput, ToolResult,
 };
 pub use bindings::{budget, delegation, lessons};
+pub use blackboard::summarize;
 pub use hermes_sdk_macros::{args, strategy, tool, tools};
 pub use tool::{Json, NoArgs, Tool};
 

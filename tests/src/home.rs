@@ -1,11 +1,16 @@
 //! A home folder and a working folder of its own for each test.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
 
 use tempfile::TempDir;
 
 use crate::Host;
+use crate::guests::built;
+use crate::host::{binary, target};
 use crate::model::{Format, ModelServer};
 
 /// The key that every provider of the tests gets. It may appear nowhere but at the provider.
@@ -39,9 +44,16 @@ impl Home {
         home
     }
 
-    /// A home whose default model is this server's.
+    /// A home whose default model is this server's, and which has compiled the probes before: that takes a second of each
+    /// test else.
     pub fn with_model(server: &ModelServer, format: Format) -> Self {
         let home = Self::new();
+        let cache = home.path().join("host/cache");
+        fs::create_dir_all(&cache).unwrap();
+        fs::set_permissions(&cache, fs::Permissions::from_mode(0o700)).unwrap();
+        for file in compiled() {
+            fs::copy(file, cache.join(file.file_name().unwrap())).unwrap();
+        }
         home.configure(&provider(server, format));
         home
     }
@@ -114,6 +126,27 @@ price = {{ input_usd_per_mtok = 1.0, output_usd_per_mtok = 2.0, cached_input_usd
         format.kind(),
         server.base_url(format)
     )
+}
+
+/// Compiled code of the probes, and the key that vouches for it.
+fn compiled() -> &'static [PathBuf] {
+    static FILES: OnceLock<Vec<PathBuf>> = OnceLock::new();
+    FILES.get_or_init(|| {
+        let home = target().join("tests-home");
+        let _ = fs::remove_dir_all(&home);
+        fs::create_dir_all(&home).unwrap();
+        for guest in ["probe", "probe-tool"] {
+            let mut inspect = Command::new(binary());
+            inspect
+                .env("HERMES_HOME", &home)
+                .args(["inspect", "--ask"])
+                .arg(built(guest));
+            assert!(inspect.output().unwrap().status.success(), "{guest} can't be inspected");
+        }
+        let mut files = Vec::new();
+        collect(&home.join("host/cache"), &mut files);
+        files.into_iter().map(|(path, _)| path).collect()
+    })
 }
 
 fn collect(folder: &Path, files: &mut Vec<(PathBuf, Vec<u8>)>) {

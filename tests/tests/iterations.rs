@@ -127,7 +127,9 @@ fn money_without_a_price_is_refused_before_anything_runs() {
         .map(|line| format!("{line}\n"))
         .collect();
     home.configure(&priceless);
-    insatiable(&home, "usd=0.5").expect(2).says(&["test/test-model", "price"]);
+    insatiable(&home, "usd=0.5")
+        .expect(2)
+        .says(&["test/test-model", "price"]);
     assert_eq!(server.requests().len(), 0);
 }
 

@@ -41,8 +41,9 @@ fn suspends(signal: Signal) {
     assert_eq!(json["answer"], "So far.");
     let rows = home.host().args(["runs", "--output", "json"]).output().expect(0).json();
     assert_eq!(
-        (&rows[0]["run"], &rows[0]["status"]),
-        (&json!(run), &json!("suspended"))
+        (&rows[0]["run"], &rows[0]["exit"]),
+        (&json!(run), &json!(null)),
+        "it has not ended"
     );
     home.host().args(["show", run]).output().expect(0);
 }

@@ -1,16 +1,19 @@
 //! A guest's request on its way out: rule, addresses, connection to just those, redirects, caps.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
-use http::header::{ACCEPT_ENCODING, AUTHORIZATION, COOKIE, HOST, LOCATION, PROXY_AUTHORIZATION};
+use http::header::{self, HeaderName};
 use http::{HeaderMap, Method, StatusCode};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use url::Url;
+use url::{Host, Url};
 
 use super::address::is_global;
+use super::error::{EgressError, Part};
 use super::provider::builder;
 use super::rule::NetRule;
 use crate::limits::{self, Limits, Unit};
@@ -27,68 +30,57 @@ pub struct Egress {
 pub struct Answer {
     /// Its status.
     pub status: StatusCode,
-    /// Its headers.
+    /// Its headers, those of the connection itself left out.
     pub headers: HeaderMap,
-    /// Its body, whole.
+    /// Its body, whole and as it was sent: nothing is decompressed.
     pub body: Bytes,
     /// Where it came from in the end.
     pub url: Url,
 }
 
-/// A request that did not get its answer.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum EgressError {
-    /// No rule allows it, or its address is not of the public internet.
-    #[error("{0}")]
-    Denied(String),
-    /// The request is not well-formed.
-    #[error("{0}")]
-    Malformed(String),
-    /// A cap was met: which, and its key.
-    #[error("{0}")]
-    TooLarge(String),
-    /// Too many redirects.
-    #[error("more than {0} redirects (limits.http.redirects)")]
-    Redirects(u64),
-    /// It took too long.
-    #[error("no whole answer within {} (limits.http.total)", limits::show(*.0, Unit::Millis))]
-    TimedOut(u64),
-    /// The name has no address.
-    #[error("{0} has no address")]
-    NoAddress(String),
-    /// The connection or the protocol failed.
-    #[error("{0}")]
-    Failed(String),
-    /// It was cancelled.
-    #[error("it was cancelled")]
-    Cancelled,
+/// What a guest is willing to wait; it can only shorten what the host waits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Waits {
+    /// For a connection.
+    pub connect: Option<Duration>,
+    /// From there to the answer's head.
+    pub first_byte: Option<Duration>,
+    /// Between two pieces of the answer's body.
+    pub between_bytes: Option<Duration>,
 }
 
-impl EgressError {
-    #[expect(clippy::needless_pass_by_value, reason = "it is given to map_err")]
-    pub(super) fn client(error: reqwest::Error) -> Self {
-        use std::error::Error as _;
-        let source = error.source().map(|s| format!(": {s}")).unwrap_or_default();
-        Self::Failed(text::line(&format!("{}{source}", error.without_url_text()), 300))
-    }
+/// A request that may have been redirected.
+struct Hop {
+    method: Method,
+    url: Url,
+    headers: HeaderMap,
+    body: Bytes,
 }
 
-/// An error's own words, without the URL, which may hold what is not to be shown.
-trait WithoutUrl {
-    fn without_url_text(&self) -> String;
-}
+/// What tells another host who asks.
+const CREDENTIALS: [HeaderName; 3] = [header::AUTHORIZATION, header::COOKIE, header::PROXY_AUTHORIZATION];
 
-impl WithoutUrl for reqwest::Error {
-    fn without_url_text(&self) -> String {
-        let kind = match () {
-            () if self.is_connect() => "the connection failed",
-            () if self.is_timeout() => "it took too long",
-            () if self.is_body() || self.is_decode() => "the body broke off",
-            () => "the request failed",
-        };
-        kind.to_owned()
-    }
-}
+/// What describes a body, and goes with it.
+const OF_THE_BODY: [HeaderName; 4] = [
+    header::CONTENT_TYPE,
+    header::CONTENT_ENCODING,
+    header::CONTENT_LANGUAGE,
+    header::CONTENT_LOCATION,
+];
+
+/// What belongs to one connection (RFC 9110, 7.6.1), which the host makes and a guest has no say in.
+const OF_THE_CONNECTION: [HeaderName; 10] = [
+    header::CONNECTION,
+    header::EXPECT,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+];
 
 impl Egress {
     /// Under these limits.
@@ -101,211 +93,271 @@ impl Egress {
         self.limits.http_body
     }
 
-    /// Sends a request where `rules` allow it, follows its redirects, and reads the answer whole.
+    /// Sends a request where `rules` allow it, follows its redirects, and reads the answer whole. Everything together takes at most
+    /// `limits.http.total`.
     ///
     /// # Errors
-    /// A denial names the rule that would allow it; every cap names its key.
+    /// A denial names the grant that would allow it; every cap names its key.
     pub async fn send(
         &self,
         rules: &[NetRule],
         request: http::Request<Bytes>,
-        wait: Option<Duration>,
+        waits: Waits,
         cancel: &CancellationToken,
     ) -> Result<Answer, EgressError> {
         let total = Duration::from_millis(self.limits.http_total);
-        let wait = wait.map_or(total, |wait| wait.min(total));
         tokio::select! {
             biased;
             () = cancel.cancelled() => Err(EgressError::Cancelled),
-            answer = tokio::time::timeout(wait, self.follow(rules, request)) => {
+            answer = timeout(total, self.follow(rules, request, waits)) => {
                 answer.unwrap_or(Err(EgressError::TimedOut(self.limits.http_total)))
             }
         }
     }
 
-    async fn follow(&self, rules: &[NetRule], request: http::Request<Bytes>) -> Result<Answer, EgressError> {
-        let (parts, mut body) = request.into_parts();
-        let mut url =
-            Url::parse(&parts.uri.to_string()).map_err(|e| EgressError::Malformed(format!("the URL: {e}")))?;
-        let (mut method, mut headers) = (parts.method, parts.headers);
-        self.headers_fit(&headers)?;
-        self.body_fits(body.len() as u64)?;
+    async fn follow(
+        &self,
+        rules: &[NetRule],
+        request: http::Request<Bytes>,
+        waits: Waits,
+    ) -> Result<Answer, EgressError> {
+        let (parts, body) = request.into_parts();
+        self.headers_fit(&parts.headers, Part::RequestHeaders, Part::RequestHeaderCount)?;
+        self.body_fits(body.len() as u64, Part::RequestBody)?;
+        let url = Url::parse(&parts.uri.to_string()).map_err(|e| EgressError::Malformed(format!("the URL: {e}")))?;
+        let mut hop = Hop {
+            method: parts.method,
+            url,
+            headers: parts.headers,
+            body,
+        };
         for _ in 0..=self.limits.http_redirects {
-            let answer = self.hop(rules, &method, &url, &headers, body.clone()).await?;
-            let Some(next) = redirect(&answer, &url)? else {
-                return Ok(answer);
-            };
-            if next.origin() != url.origin() {
-                for secret in [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION] {
-                    headers.remove(secret);
-                }
+            let answer = self.hop(rules, &hop, waits).await?;
+            match target(&answer)? {
+                None => return Ok(answer),
+                Some(next) => hop.redirect(answer.status, next),
             }
-            // As browsers do (Fetch, HTTP-redirect fetch): 303 always, 301 and 302 after a POST, go on as a GET without a body.
-            let post = method == Method::POST;
-            let moved = matches!(answer.status, StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND);
-            if answer.status == StatusCode::SEE_OTHER && method != Method::HEAD || moved && post {
-                method = Method::GET;
-                body = Bytes::new();
-                headers.remove(http::header::CONTENT_TYPE);
-                headers.remove(http::header::CONTENT_LENGTH);
-            }
-            url = next;
         }
         Err(EgressError::Redirects(self.limits.http_redirects))
     }
 
     /// One request to one place: checked, resolved once, connected to the addresses that were checked.
-    async fn hop(
-        &self,
-        rules: &[NetRule],
-        method: &Method,
-        url: &Url,
-        headers: &HeaderMap,
-        body: Bytes,
-    ) -> Result<Answer, EgressError> {
-        let rule = allowed(rules, method, url)?;
-        let addresses = addresses(url, rule).await?;
-        let mut client = builder().http1_only();
-        if let Some(host) = url.domain() {
-            client = client.resolve_to_addrs(host, &addresses);
+    async fn hop(&self, rules: &[NetRule], hop: &Hop, waits: Waits) -> Result<Answer, EgressError> {
+        let rule = allowed(rules, hop)?;
+        let addresses = addresses(hop, rule).await?;
+        let mut client = builder(&hop.url).http1_only().dns_resolver(Checked(addresses.into()));
+        if let Some(connect) = waits.connect {
+            client = client.connect_timeout(connect);
         }
         let client = client.build().map_err(EgressError::client)?;
-        let mut request = client.request(method.clone(), url.clone()).body(body);
-        for (name, value) in headers
-            .iter()
-            .filter(|(name, _)| **name != HOST && **name != ACCEPT_ENCODING)
-        {
-            request = request.header(name, value);
+        // Everything that leaves is put together here, last: a header that only the granted host may see belongs at this place.
+        let mut request = client.request(hop.method.clone(), hop.url.clone());
+        for (name, value) in &hop.headers {
+            if is_the_guests(name) {
+                request = request.header(name, value);
+            }
         }
-        let response = request
-            .header(ACCEPT_ENCODING, "identity")
-            .send()
-            .await
-            .map_err(EgressError::client)?;
-        let (status, headers) = (response.status(), response.headers().clone());
-        self.headers_fit(&headers)?;
-        let body = self.read(response).await?;
+        request = request.header(header::ACCEPT_ENCODING, "identity");
+        if !hop.body.is_empty() || [Method::POST, Method::PUT, Method::PATCH].contains(&hop.method) {
+            request = request.body(hop.body.clone());
+        }
+        let response = within(waits.first_byte, "the first byte", request.send()).await?;
+        let (status, mut headers) = (response.status(), response.headers().clone());
+        self.headers_fit(&headers, Part::AnswerHeaders, Part::AnswerHeaderCount)?;
+        OF_THE_CONNECTION.iter().for_each(|name| drop(headers.remove(name)));
+        let body = self.read(response, waits).await?;
         Ok(Answer {
             status,
             headers,
             body,
-            url: url.clone(),
+            url: hop.url.clone(),
         })
     }
 
-    async fn read(&self, response: reqwest::Response) -> Result<Bytes, EgressError> {
+    async fn read(&self, response: reqwest::Response, waits: Waits) -> Result<Bytes, EgressError> {
         if let Some(length) = response.content_length() {
-            self.body_fits(length)?;
+            self.body_fits(length, Part::AnswerBody)?;
         }
         let mut body = BytesMut::new();
         let mut stream = response.bytes_stream();
-        while let Some(chunk) = stream.next().await {
-            let chunk = chunk.map_err(EgressError::client)?;
-            self.body_fits((body.len() + chunk.len()) as u64)?;
-            body.extend_from_slice(&chunk);
+        loop {
+            let next = async { stream.next().await.transpose() };
+            match within(waits.between_bytes, "the next byte", next).await? {
+                None => return Ok(body.freeze()),
+                Some(chunk) => {
+                    self.body_fits((body.len() + chunk.len()) as u64, Part::AnswerBody)?;
+                    body.extend_from_slice(&chunk);
+                }
+            }
         }
-        Ok(body.freeze())
     }
 
-    fn body_fits(&self, bytes: u64) -> Result<(), EgressError> {
+    fn body_fits(&self, bytes: u64, part: Part) -> Result<(), EgressError> {
         if bytes <= self.limits.http_body {
             return Ok(());
         }
         let most = limits::show(self.limits.http_body, Unit::Bytes);
-        Err(EgressError::TooLarge(format!(
-            "the body is larger than {most} (limits.http.body)"
-        )))
+        Err(EgressError::TooLarge { part, most })
     }
 
-    fn headers_fit(&self, headers: &HeaderMap) -> Result<(), EgressError> {
-        let bytes: usize = headers
-            .iter()
-            .map(|(name, value)| name.as_str().len() + value.len())
-            .sum();
+    fn headers_fit(&self, headers: &HeaderMap, size: Part, count: Part) -> Result<(), EgressError> {
+        let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
         if headers.len() as u64 > self.limits.http_header_count {
-            let most = self.limits.http_header_count;
-            return Err(EgressError::TooLarge(format!(
-                "there are more than {most} headers (limits.http.header_count)"
-            )));
+            let most = self.limits.http_header_count.to_string();
+            return Err(EgressError::TooLarge { part: count, most });
         }
         if bytes as u64 > self.limits.http_headers {
             let most = limits::show(self.limits.http_headers, Unit::Bytes);
-            return Err(EgressError::TooLarge(format!(
-                "the headers are larger than {most} (limits.http.headers)"
-            )));
+            return Err(EgressError::TooLarge { part: size, most });
         }
         Ok(())
     }
 }
 
-fn allowed<'a>(rules: &'a [NetRule], method: &Method, url: &Url) -> Result<&'a NetRule, EgressError> {
+impl Hop {
+    /// Goes on at `next`, as browsers do (Fetch, "HTTP-redirect fetch"): a 303 always and a 301 or 302 after a POST as a GET without a
+    /// body; nothing that says who asks to another origin.
+    fn redirect(&mut self, status: StatusCode, next: Url) {
+        let moved = matches!(status, StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND) && self.method == Method::POST;
+        let other = status == StatusCode::SEE_OTHER && ![Method::GET, Method::HEAD].contains(&self.method);
+        if moved || other {
+            self.method = Method::GET;
+            self.body = Bytes::new();
+            OF_THE_BODY.iter().for_each(|name| drop(self.headers.remove(name)));
+        }
+        if next.origin() != self.url.origin() {
+            CREDENTIALS.iter().for_each(|name| drop(self.headers.remove(name)));
+        }
+        self.url = next;
+    }
+}
+
+/// Whether a guest may set this header: not those of the connection, nor those that the host derives.
+fn is_the_guests(name: &HeaderName) -> bool {
+    const DERIVED: [HeaderName; 3] = [header::HOST, header::CONTENT_LENGTH, header::ACCEPT_ENCODING];
+    !OF_THE_CONNECTION.contains(name) && !DERIVED.contains(name)
+}
+
+/// Waits for the client, and no longer than the guest itself would.
+async fn within<T>(
+    wait: Option<Duration>,
+    what: &'static str,
+    work: impl Future<Output = Result<T, reqwest::Error>>,
+) -> Result<T, EgressError> {
+    let done = match wait {
+        Some(wait) => timeout(wait, work).await.map_err(|_| EgressError::OwnTimeOut(what))?,
+        None => work.await,
+    };
+    done.map_err(|error| {
+        if error.is_timeout() && error.is_connect() {
+            EgressError::OwnTimeOut("the connection")
+        } else {
+            EgressError::client(error)
+        }
+    })
+}
+
+/// Answers every question for a name with the addresses that were checked, so that no second answer is ever asked for.
+struct Checked(Arc<[SocketAddr]>);
+
+impl reqwest::dns::Resolve for Checked {
+    fn resolve(&self, _: reqwest::dns::Name) -> reqwest::dns::Resolving {
+        let addresses: reqwest::dns::Addrs = Box::new(self.0.to_vec().into_iter());
+        Box::pin(std::future::ready(Ok(addresses)))
+    }
+}
+
+/// The rule that lets this request go, the one that names its host literally before a wildcard, because it allows more.
+fn allowed<'a>(rules: &'a [NetRule], hop: &Hop) -> Result<&'a NetRule, EgressError> {
+    let (method, url) = (&hop.method, &hop.url);
     if !matches!(url.scheme(), "http" | "https") || !url.username().is_empty() || url.password().is_some() {
-        return Err(EgressError::Malformed(
-            "only http and https URLs without a user name can be fetched".to_owned(),
-        ));
+        let what = "only http and https URLs without a user name can be fetched";
+        return Err(EgressError::Malformed(what.to_owned()));
     }
-    let mut fitting = rules.iter().filter(|rule| rule.allows(method.as_str(), url));
-    // A rule that names the host literally allows more than a wildcard: prefer it.
-    let first = fitting.next();
-    let literal = first
-        .filter(|rule| rule.names(url))
-        .or_else(|| fitting.find(|rule| rule.names(url)));
-    literal
-        .or(first)
-        .ok_or_else(|| EgressError::Denied(format!("{method} {} is not granted", shown(url))))
+    if [Method::CONNECT, Method::TRACE].contains(method) {
+        return Err(EgressError::Malformed(format!("{method} can't be sent")));
+    }
+    let fitting = || rules.iter().filter(|rule| rule.allows(method.as_str(), url));
+    fitting()
+        .find(|rule| rule.names(url))
+        .or_else(|| fitting().next())
+        .ok_or_else(|| EgressError::Denied {
+            what: format!("{} {} is not granted", text::line(method.as_str(), 20), shown(url)),
+            grant: flag(hop),
+        })
 }
 
-async fn addresses(url: &Url, rule: &NetRule) -> Result<Vec<SocketAddr>, EgressError> {
+/// The narrowest grant for a request.
+fn flag(hop: &Hop) -> Option<String> {
+    NetRule::for_request(hop.method.as_str(), &hop.url).map(|rule| format!("net:{rule}"))
+}
+
+/// Where a request may connect to: every address of its host, if all of them are allowed.
+async fn addresses(hop: &Hop, rule: &NetRule) -> Result<Vec<SocketAddr>, EgressError> {
+    let url = &hop.url;
     let port = url.port_or_known_default().unwrap_or(443);
-    let literal: Option<IpAddr> = match url.host() {
-        Some(url::Host::Ipv4(v4)) => Some(v4.into()),
-        Some(url::Host::Ipv6(v6)) => Some(v6.into()),
-        _ => None,
-    };
-    let found: Vec<SocketAddr> = match (literal, url.domain()) {
-        (Some(address), _) => vec![SocketAddr::new(address, port)],
-        (None, Some(name)) => tokio::net::lookup_host((name, port))
-            .await
-            .map_err(|_| EgressError::NoAddress(text::line(name, 120)))?
-            .collect(),
-        (None, None) => return Err(EgressError::Malformed("the URL has no host".to_owned())),
-    };
-    if found.is_empty() {
-        return Err(EgressError::NoAddress(shown(url)));
-    }
-    // `localhost` and a literal address are granted by being named; any other name only leads to public addresses.
-    let named = rule.names(url) && (literal.is_some() || url.domain() == Some("localhost"));
-    match found.iter().find(|a| !named && !is_global(a.ip())) {
-        None => Ok(found),
-        Some(local) => Err(EgressError::Denied(format!(
-            "{} leads to {}, which is no public address; only a grant that names the address allows that",
-            shown(url),
-            local.ip(),
-        ))),
+    match url.host() {
+        None => Err(EgressError::Malformed("the URL has no host".to_owned())),
+        // An address is never resolved, so it is checked here or nowhere.
+        Some(Host::Ipv4(v4)) => literal(hop, rule, v4.into()).map(|ip| vec![SocketAddr::new(ip, port)]),
+        Some(Host::Ipv6(v6)) => literal(hop, rule, v6.into()).map(|ip| vec![SocketAddr::new(ip, port)]),
+        Some(Host::Domain(name)) => {
+            let found = tokio::net::lookup_host((name, port)).await;
+            let found: Vec<SocketAddr> = found.map(Iterator::collect).unwrap_or_default();
+            let local = rule.names(url) && name.trim_end_matches('.') == "localhost";
+            let fits = |ip: IpAddr| if local { ip.is_loopback() } else { is_global(ip) };
+            match found.iter().find(|address| !fits(address.ip())) {
+                _ if found.is_empty() => Err(EgressError::NoAddress(shown(url))),
+                None => Ok(found),
+                Some(address) => Err(leads_inside(url, address.ip())),
+            }
+        }
     }
 }
 
-fn redirect(answer: &Answer, from: &Url) -> Result<Option<Url>, EgressError> {
+fn literal(hop: &Hop, rule: &NetRule, address: IpAddr) -> Result<IpAddr, EgressError> {
+    if rule.names(&hop.url) || is_global(address) {
+        return Ok(address);
+    }
+    let shown = shown(&hop.url);
+    Err(EgressError::Denied {
+        what: format!("{shown} is no public address, and only a grant that names it reaches it"),
+        grant: flag(hop),
+    })
+}
+
+/// No flag is offered here: a name that leads inside may be an attack, and granting the name would not help.
+fn leads_inside(url: &Url, address: IpAddr) -> EgressError {
+    EgressError::Denied {
+        what: format!(
+            "{} leads to {address}, which is no public address; such an address is only reached by a request and a grant that name it",
+            shown(url)
+        ),
+        grant: None,
+    }
+}
+
+/// Where an answer redirects to.
+fn target(answer: &Answer) -> Result<Option<Url>, EgressError> {
     if !matches!(answer.status.as_u16(), 301 | 302 | 303 | 307 | 308) {
         return Ok(None);
     }
-    let Some(location) = answer.headers.get(LOCATION) else {
+    let Some(location) = answer.headers.get(header::LOCATION) else {
         return Ok(None);
     };
-    let text = location
-        .to_str()
+    let text = std::str::from_utf8(location.as_bytes())
         .map_err(|_| EgressError::Malformed("a redirect's target is no text".to_owned()))?;
-    let next = from
-        .join(text)
-        .map_err(|e| EgressError::Malformed(format!("a redirect's target: {e}")))?;
-    Ok(Some(next))
+    let next = answer.url.join(text);
+    next.map(Some)
+        .map_err(|e| EgressError::Malformed(format!("a redirect's target: {e}")))
 }
 
 /// A URL as people read it: scheme, host and port.
 fn shown(url: &Url) -> String {
     let port = url.port().map(|p| format!(":{p}")).unwrap_or_default();
-    text::line(
-        &format!("{}://{}{port}", url.scheme(), url.host_str().unwrap_or("?")),
-        120,
-    )
+    let host = url.host_str().unwrap_or("?");
+    text::line(&format!("{}://{host}{port}", url.scheme()), 120)
 }
+
+#[cfg(test)]
+mod tests;

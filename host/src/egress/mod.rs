@@ -3,9 +3,11 @@
 
 pub mod address;
 mod client;
+mod error;
 mod provider;
 pub mod rule;
 
-pub use client::{Answer, Egress, EgressError};
+pub use client::{Answer, Egress, Waits};
+pub use error::{EgressError, Part};
 pub use provider::provider_client;
 pub use rule::{NetRule, RuleError};

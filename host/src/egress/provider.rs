@@ -19,22 +19,28 @@ pub fn provider_client(base_url: &Url, limits: &Limits) -> Result<reqwest::Clien
             base_url.scheme()
         )));
     }
-    builder()
+    builder(base_url)
         .connect_timeout(Duration::from_millis(limits.llm_connect))
         .build()
         .map_err(EgressError::client)
 }
 
-/// What every client of this host has in common.
-pub(super) fn builder() -> reqwest::ClientBuilder {
+/// What every client of this host has in common. `url` is what it will be used for: without TLS it needs no certificates, and works on a
+/// machine that has none.
+pub(super) fn builder(url: &Url) -> reqwest::ClientBuilder {
     static PROVIDER: OnceLock<()> = OnceLock::new();
     PROVIDER.get_or_init(|| {
         // An error says that another part of the process chose one before, which serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
     });
-    reqwest::Client::builder()
+    let builder = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
         .referer(false)
-        .user_agent(concat!("hermes-host/", env!("CARGO_PKG_VERSION")))
+        .user_agent(concat!("hermes-host/", env!("CARGO_PKG_VERSION")));
+    if url.scheme() == "http" {
+        builder.tls_certs_only([])
+    } else {
+        builder
+    }
 }

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 
+use super::address::is_global;
 use crate::text;
 
 /// Which requests may leave.
@@ -53,15 +54,17 @@ impl FromStr for NetRule {
             what,
         };
         let (methods, rest) = match text.split_once('@') {
-            Some((methods, rest)) => (methods.split(',').map(str::to_owned).collect(), rest),
+            Some((methods, rest)) => (methods.split(',').collect(), rest),
             None => (Vec::new(), text),
         };
-        if methods.iter().any(|m: &String| !METHODS.contains(&m.as_str())) {
+        if methods.iter().any(|m| !METHODS.contains(m)) {
             return Err(bad("a method is one of GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
         }
+        // In one order, so that equal rules are one rule.
+        let methods = METHODS.iter().filter(|m| methods.contains(m)).map(|m| (*m).to_owned()).collect();
         let (scheme, rest) = match rest.split_once("://") {
-            Some(("http", rest)) => (Scheme::Http, rest),
-            Some(("https", rest)) => (Scheme::Https, rest),
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => (Scheme::Http, rest),
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => (Scheme::Https, rest),
             Some(_) => return Err(bad("the scheme is http or https")),
             None => (Scheme::Https, rest),
         };
@@ -88,7 +91,8 @@ fn wildcard(rest: &str, scheme: Scheme) -> Option<(HostPattern, u16)> {
         return Some((HostPattern::Any, scheme.port()));
     }
     if let Some(port) = rest.strip_prefix(':') {
-        return Some((HostPattern::Any, port.parse().ok()?));
+        let port = port.parse().ok().filter(|port| *port != 0)?;
+        return Some((HostPattern::Any, port));
     }
     let (host, port) = exact(rest.strip_prefix('.')?, scheme)?;
     match host {
@@ -98,18 +102,19 @@ fn wildcard(rest: &str, scheme: Scheme) -> Option<(HostPattern, u16)> {
 }
 
 fn exact(text: &str, scheme: Scheme) -> Option<(HostPattern, u16)> {
-    if text.is_empty() || text.contains(['/', '?', '#', '\\', '@', '*']) || text.chars().any(char::is_whitespace) {
+    let odd = text.contains(['/', '?', '#', '\\', '@', '*', '%']) || text.chars().any(char::is_whitespace);
+    if text.is_empty() || text.ends_with(':') || odd {
         return None;
     }
     let url = Url::parse(&format!("{}://{text}", scheme.name())).ok()?;
-    let port = url.port().unwrap_or(scheme.port());
+    let port = Some(url.port().unwrap_or(scheme.port())).filter(|port| *port != 0)?;
     Some((HostPattern::Exact(canonical(&url)?), port))
 }
 
 /// A URL's host as rules compare it: lower case, punycode, addresses in one spelling, no final point.
 pub(super) fn canonical(url: &Url) -> Option<String> {
     Some(match url.host()? {
-        Host::Domain(name) => name.trim_end_matches('.').to_owned(),
+        Host::Domain(name) => name.strip_suffix('.').unwrap_or(name).to_owned(),
         Host::Ipv4(address) => address.to_string(),
         Host::Ipv6(address) => format!("[{address}]"),
     })
@@ -136,6 +141,23 @@ impl Scheme {
 }
 
 impl NetRule {
+    /// The narrowest rule that lets `method` go to `url`; none where the notation has none, as for a foreign scheme. A method that rules
+    /// can't name needs a rule for all methods.
+    pub fn for_request(method: &str, url: &Url) -> Option<Self> {
+        let scheme = match url.scheme() {
+            "http" => Scheme::Http,
+            "https" => Scheme::Https,
+            _ => return None,
+        };
+        let method = METHODS.contains(&method).then(|| method.to_owned());
+        Some(Self {
+            methods: method.into_iter().collect(),
+            scheme,
+            host: HostPattern::Exact(canonical(url)?),
+            port: url.port_or_known_default()?,
+        })
+    }
+
     /// Whether this rule lets `method` go to `url`.
     pub fn allows(&self, method: &str, url: &Url) -> bool {
         let Some(host) = canonical(url) else { return false };
@@ -166,7 +188,8 @@ impl NetRule {
             || (!self.methods.is_empty() && self.methods.iter().all(|m| other.methods.contains(m)));
         let host = match (&self.host, &other.host) {
             (a, b) if a == b => true,
-            // A literal name may reach what is not global; the wildcard may not. The narrower is what the wildcard allows of it.
+            // Naming a local address reaches it; a wildcard never does.
+            (_, HostPattern::Any) => !self.names_local(),
             (HostPattern::Exact(name) | HostPattern::Below(name), HostPattern::Below(suffix)) => name
                 .strip_suffix(suffix.as_str())
                 .is_some_and(|l| l.len() > 1 && l.ends_with('.')),
@@ -195,9 +218,9 @@ impl NetRule {
             ..rule.clone()
         };
         let (mine, theirs) = (bare(self), bare(other));
-        let host = if mine.within(&theirs) || theirs.is_everything() && !self.names_local() {
+        let host = if mine.within(&theirs) {
             self.host.clone()
-        } else if theirs.within(&mine) || mine.is_everything() && !other.names_local() {
+        } else if theirs.within(&mine) {
             other.host.clone()
         } else {
             return None;
@@ -210,9 +233,11 @@ impl NetRule {
         })
     }
 
-    /// Whether it names an address or `localhost`: a wildcard on the other side never grants those.
+    /// Whether it names `localhost` or an address that is not of the public internet: a wildcard never grants those.
     fn names_local(&self) -> bool {
-        matches!(&self.host, HostPattern::Exact(name) if !is_name(name) || name == "localhost")
+        let HostPattern::Exact(name) = &self.host else { return false };
+        let address = name.trim_start_matches('[').trim_end_matches(']').parse();
+        name == "localhost" || address.is_ok_and(|address| !is_global(address))
     }
 }
 
@@ -291,6 +316,33 @@ mod tests {
     }
 
     #[test]
+    fn names_are_compared_in_one_spelling() {
+        assert!(allows("HTTP://Bücher.example", "GET", "http://xn--bcher-kva.example/"));
+        assert!(allows("xn--bcher-kva.example", "GET", "https://bücher。example/"));
+        assert_eq!(rule("HTTPS://X.ORG.:443"), rule("x.org"));
+        assert_eq!(rule("POST,GET,POST@x.org"), rule("GET,POST@x.org"));
+        assert!(!allows("x.org", "GET", "https://user@y.org/x.org"));
+        assert!(!allows("x.org", "GET", "https://y.org/#@x.org"));
+        assert!(!allows("x.org", "GET", "ftp://x.org:443/"));
+    }
+
+    #[test]
+    fn the_narrowest_rule_allows_its_request_and_no_other() {
+        for (method, url, text) in [
+            ("GET", "https://x.org/a?b", "GET@x.org"),
+            ("POST", "http://x.org.:8080/", "POST@http://x.org:8080"),
+            ("GET", "http://[::1]/", "GET@http://[::1]"),
+            ("PROPFIND", "https://x.org/", "x.org"),
+        ] {
+            let url = Url::parse(url).expect(url);
+            let narrowest = NetRule::for_request(method, &url).expect(text);
+            assert_eq!(narrowest, rule(text));
+            assert!(narrowest.allows(method, &url));
+        }
+        assert_eq!(NetRule::for_request("GET", &Url::parse("file:///etc/passwd").expect("a URL")), None);
+    }
+
+    #[test]
     fn addresses_have_one_spelling() {
         for url in [
             "http://2130706433/",
@@ -316,6 +368,16 @@ mod tests {
             "*.1.2.3.4",
             "x org",
             "*.",
+            "x.org:",
+            "x.org:0",
+            "*:0",
+            "x.org:65536",
+            "x%2eorg",
+            "GET,@x.org",
+            "@x.org",
+            "*.*",
+            "http://",
+            "user:password@x.org",
         ] {
             assert!(text.parse::<NetRule>().is_err(), "{text}");
         }
@@ -348,5 +410,8 @@ mod tests {
             "a wildcard grants no local address"
         );
         assert_eq!(rule("x.org").meet(&rule("y.org")), None);
+        assert_eq!(rule("*").meet(&rule("1.1.1.1")), Some(rule("1.1.1.1")), "a public address");
+        assert_eq!(rule("*").meet(&rule("localhost")), None);
+        assert!(rule("GET@*.x.org").within(&rule("*")) && !rule("*").within(&rule("*.x.org")));
     }
 }

@@ -1,15 +1,13 @@
 //! `wasi:http` for tools: every request leaves through the host's egress, under the tool's rules.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use tokio_util::sync::CancellationToken;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
-use crate::egress::{Egress, EgressError, NetRule};
-use crate::text;
+use crate::egress::{Egress, EgressError, NetRule, Part, Waits};
 
 /// Tells the session of a denial.
 type Note = Arc<dyn Fn(String) + Send + Sync>;
@@ -52,19 +50,11 @@ impl WasiHttpHooks for EgressHooks {
         Box::new(async move {
             let (parts, body) = request.into_parts();
             let body = collect(body, most).await?;
-            let method = parts.method.clone();
-            let host = parts
-                .uri
-                .authority()
-                .map(|a| text::line(a.as_str(), 120))
-                .unwrap_or_default();
-            let plain = parts.uri.scheme_str() == Some("http");
             let request = http::Request::from_parts(parts, body);
-            let answer = egress.send(&rules, request, wait(options), &cancel).await;
+            let answer = egress.send(&rules, request, waits(options), &cancel).await;
             let answer = answer.map_err(|error| {
-                if let EgressError::Denied(why) = &error {
-                    let scheme = if plain { "http://" } else { "" };
-                    note(format!("{why}. Allow it with --allow net:{method}@{scheme}{host}"));
+                if let EgressError::Denied { .. } = &error {
+                    note(error.to_string());
                 }
                 code(&error)
             })?;
@@ -78,38 +68,91 @@ impl WasiHttpHooks for EgressHooks {
     }
 }
 
-/// A guest may ask for less time than the host gives, and for no more.
-fn wait(options: Option<RequestOptions>) -> Option<Duration> {
-    let options = options?;
-    let asked = [
-        options.connect_timeout,
-        options.first_byte_timeout,
-        options.between_bytes_timeout,
-    ];
-    asked.into_iter().flatten().reduce(Duration::saturating_add)
+/// A guest may ask for less time than the host gives; more than that the egress never waits.
+fn waits(options: Option<RequestOptions>) -> Waits {
+    let options = options.unwrap_or_default();
+    Waits {
+        connect: options.connect_timeout,
+        first_byte: options.first_byte_timeout,
+        between_bytes: options.between_bytes_timeout,
+    }
 }
 
 async fn collect(body: WasiBody, most: u64) -> Result<Bytes, Error> {
     let most = usize::try_from(most).unwrap_or(usize::MAX);
     match Limited::new(body, most).collect().await {
         Ok(whole) => Ok(whole.to_bytes()),
-        Err(_) => Err(Error::HttpRequestBodySize(Some(most as u64))),
+        Err(error) if error.is::<LengthLimitError>() => Err(Error::HttpRequestBodySize(Some(most as u64))),
+        Err(error) => Err(match error.downcast::<Error>() {
+            Ok(error) => *error,
+            Err(other) => Error::InternalError(Some(other.to_string())),
+        }),
     }
 }
 
 /// An egress error in the words of wasi:http.
 fn code(error: &EgressError) -> Error {
     match error {
-        EgressError::Denied(_) => Error::HttpRequestDenied,
+        EgressError::Denied { .. } => Error::HttpRequestDenied,
         EgressError::Malformed(_) => Error::HttpRequestUriInvalid,
-        EgressError::TooLarge(_) => Error::HttpResponseBodySize(None),
+        EgressError::TooLarge { part, .. } => match part {
+            Part::RequestBody => Error::HttpRequestBodySize(None),
+            Part::RequestHeaders | Part::RequestHeaderCount => Error::HttpRequestHeaderSectionSize(None),
+            Part::AnswerBody => Error::HttpResponseBodySize(None),
+            Part::AnswerHeaders | Part::AnswerHeaderCount => Error::HttpResponseHeaderSectionSize(None),
+        },
         EgressError::Redirects(_) => Error::LoopDetected,
-        EgressError::TimedOut(_) => Error::ConnectionReadTimeout,
+        EgressError::TimedOut(_) => Error::HttpResponseTimeout,
+        EgressError::OwnTimeOut(_) => Error::ConnectionReadTimeout,
         EgressError::NoAddress(_) => Error::DnsError {
             rcode: None,
             info_code: None,
         },
-        EgressError::Failed(_) => Error::ConnectionTerminated,
+        EgressError::Unreachable(_) => Error::DestinationUnavailable,
+        EgressError::Protocol(_) => Error::HttpProtocolError,
         EgressError::Cancelled => Error::ConnectionTerminated,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::limits::Limits;
+
+    fn hooks(rules: &[&str], notes: &Arc<Mutex<Vec<String>>>) -> EgressHooks {
+        let rules = rules.iter().map(|rule| rule.parse().expect("a rule")).collect();
+        let mut limits = Limits::default();
+        limits.http_body = 1024;
+        let notes = notes.clone();
+        let note = Arc::new(move |text| notes.lock().expect("unpoisoned").push(text));
+        EgressHooks::new(Arc::new(Egress::new(&limits)), rules, CancellationToken::new(), note)
+    }
+
+    async fn sent(hooks: &mut EgressHooks, url: &str, body: usize) -> Result<http::Response<WasiBody>, Error> {
+        let body = Full::new(Bytes::from(vec![0; body])).map_err(|never| match never {}).boxed_unsync();
+        let request = http::Request::post(url).body(body).expect("a request");
+        let future = hooks.send_request(request, None, Box::new(std::future::ready(Ok(()))));
+        Box::into_pin(future).await.map(|(response, _)| response)
+    }
+
+    #[tokio::test]
+    async fn a_denial_is_noted_with_its_flag() {
+        let notes = Arc::default();
+        let mut hooks = hooks(&["GET@x.example"], &notes);
+        let error = sent(&mut hooks, "https://x.example/", 0).await.expect_err("denied");
+        assert!(matches!(error, Error::HttpRequestDenied), "{error:?}");
+        let notes = notes.lock().expect("unpoisoned");
+        assert!(notes.len() == 1 && notes[0].contains("--allow net:POST@x.example"), "{notes:?}");
+    }
+
+    #[tokio::test]
+    async fn a_body_over_the_cap_is_the_requests_fault() {
+        let notes = Arc::default();
+        let mut hooks = hooks(&["x.example"], &notes);
+        let error = sent(&mut hooks, "https://x.example/", 1025).await.expect_err("too large");
+        assert!(matches!(error, Error::HttpRequestBodySize(Some(1024))), "{error:?}");
+        assert!(notes.lock().expect("unpoisoned").is_empty());
     }
 }

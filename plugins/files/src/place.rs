@@ -142,6 +142,16 @@ fn nearest(disk: &impl Disk, place: &Place) -> Option<Vec<String>> {
         .map(|entry| (distance(name, &entry.name), entry.name))
         .collect();
     ranked.sort();
+    // Names that have little in common with the one asked for help only where there are no better ones.
+    let alike = ranked
+        .iter()
+        .filter(|(distance, _)| *distance <= 1 + name.len() / 2)
+        .count();
+    ranked.truncate(if alike == 0 {
+        SUGGESTIONS
+    } else {
+        alike.min(SUGGESTIONS)
+    });
     let folder = Place {
         root: place.root,
         path: folder.to_owned(),
@@ -149,7 +159,6 @@ fn nearest(disk: &impl Disk, place: &Place) -> Option<Vec<String>> {
     Some(
         ranked
             .into_iter()
-            .take(SUGGESTIONS)
             .map(|(_, name)| folder.child(&name).shown(disk))
             .collect(),
     )

@@ -115,6 +115,12 @@ fn failure(address: &Address, code: ErrorCode) -> Error {
         ErrorCode::ConnectionTimeout | ErrorCode::ConnectionReadTimeout | ErrorCode::HttpResponseTimeout => {
             Error::timed_out(format!("{shown}: {host} did not answer in time"))
         }
+        ErrorCode::ConnectionRefused | ErrorCode::ConnectionTerminated | ErrorCode::DestinationUnavailable => {
+            Error::failed(format!(
+                "{shown}: no connection to {} could be made or kept",
+                address.authority
+            ))
+        }
         ErrorCode::HttpResponseBodySize(_) => Error::failed(format!("{shown} is larger than may be fetched")),
         ErrorCode::InternalError(Some(message)) => Error::failed(format!("{shown}: {message}")),
         other => Error::failed(format!("{shown}: {other:?}")),

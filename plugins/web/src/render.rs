@@ -13,6 +13,10 @@ pub(crate) struct Readable {
 
 /// What surrounds a page's own text: menus and controls.
 const AROUND: [&str; 4] = ["nav", "footer", "button", "select"];
+/// What may stand in a page's head.
+const IN_HEAD: [&str; 8] = [
+    "title", "meta", "link", "base", "script", "style", "noscript", "template",
+];
 /// Below this many characters a page is taken to be made of such things.
 const LITTLE: usize = 200;
 
@@ -112,10 +116,12 @@ impl<'a> Renderer<'a> {
         if self.left_out.contains(&name) {
             self.hidden += 1;
         }
+        // Pages leave closing tags out: what can't stand in a title or a head has ended it.
+        self.in_title = false;
+        self.in_head &= IN_HEAD.contains(&name);
         match name {
             "title" if self.title.is_empty() => self.in_title = true,
             "head" => self.in_head = true,
-            "body" => self.in_head = false,
             _ if self.hidden > 0 => {}
             "h1" | "h2" | "h3" | "h4" | "h5" | "h6" => {
                 self.blocks(2);
@@ -123,7 +129,7 @@ impl<'a> Renderer<'a> {
                 self.mark(&format!("{} ", "#".repeat(level)));
             }
             "p" | "blockquote" | "table" | "figure" | "section" | "article" | "header" | "main" | "dl" => {
-                self.blocks(2)
+                self.blocks(2);
             }
             "div" | "dt" | "dd" | "figcaption" | "tr" | "br" => {
                 self.blocks(1);
@@ -286,6 +292,7 @@ mod tests {
         );
         assert_eq!(text("<pre>x"), "```\nx\n```");
         assert_eq!(text("1 < 2 &lt;b&gt;"), "1 < 2 <b>");
+        assert_eq!(text("<head><meta x><title>t<p>no body tag"), "no body tag");
         assert_eq!(text("<p>a<br>b<br><br>c"), "a\nb\nc");
     }
 }

@@ -1,6 +1,5 @@
 //! Where a strategy has its say in the loop.
 
-use crate::llm::Message;
 use crate::{Outcome, Report, ToolCall, ToolDef, ToolResult};
 
 /// What a strategy does with the loop's turns. Each function has a default, which is the plain agent's.
@@ -40,9 +39,6 @@ pub trait Hooks {
     fn report(&mut self, outcome: Outcome, answer: &str) -> Report {
         Report::new(outcome, answer)
     }
-
-    /// The conversation so far, before it is sent.
-    fn before_completion(&mut self, _messages: &mut Vec<Message>) {}
 }
 
 /// What becomes of an answer.

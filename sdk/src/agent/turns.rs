@@ -16,6 +16,8 @@ pub(super) struct Turns<'a, H> {
     options: Options,
     /// The best text so far: an answer under review, else what the model said last.
     answer: String,
+    /// Whether that is an answer.
+    answered: bool,
 }
 
 impl<'a, H: Host> Turns<'a, H> {
@@ -30,6 +32,7 @@ impl<'a, H: Host> Turns<'a, H> {
             granted,
             options,
             answer: String::new(),
+            answered: false,
         }
     }
 
@@ -42,7 +45,7 @@ impl<'a, H: Host> Turns<'a, H> {
         let mut window = Window::new(&self.host.models(), self.options.model.as_deref(), &tools);
         let mut turn = 0_usize;
         loop {
-            let completion = match self.complete(&tools, &mut window, hooks) {
+            let completion = match self.complete(&tools, &mut window) {
                 Ok(completion) => completion,
                 Err(error) => return self.end(&error, &mut window, hooks),
             };
@@ -50,8 +53,10 @@ impl<'a, H: Host> Turns<'a, H> {
             let (text, calls) = (llm::text(&completion), llm::tool_calls(&completion));
             let cut = !matches!(completion.finish_reason, FinishReason::Stop | FinishReason::ToolCalls);
             self.messages.push(Message::Assistant(completion.parts));
-            if !text.trim().is_empty() {
+            // Words beside a tool call don't replace an answer that is under review.
+            if !text.trim().is_empty() && (calls.is_empty() || !self.answered) {
                 self.answer.clone_from(&text);
+                self.answered = calls.is_empty();
             }
             if calls.is_empty() {
                 match self.judge(&text, hooks) {
@@ -82,13 +87,7 @@ impl<'a, H: Host> Turns<'a, H> {
     }
 
     /// One completion in a conversation that fits; a prompt that the host finds too large is halved once.
-    fn complete(
-        &mut self,
-        tools: &[ToolDef],
-        window: &mut Window,
-        hooks: &mut impl Hooks,
-    ) -> Result<Completion, Error> {
-        hooks.before_completion(&mut self.messages);
+    fn complete(&mut self, tools: &[ToolDef], window: &mut Window) -> Result<Completion, Error> {
         let mut tries_left = 1;
         loop {
             let bytes = fit(&mut self.messages, window.message_bytes()).size;
@@ -144,7 +143,7 @@ impl<'a, H: Host> Turns<'a, H> {
     fn end(mut self, error: &Error, window: &mut Window, hooks: &mut impl Hooks) -> Result<Report, Error> {
         if error.is_out_of_iterations() {
             self.messages.push(Message::user(hooks.closing()));
-            if let Ok(completion) = self.complete(&[], window, hooks) {
+            if let Ok(completion) = self.complete(&[], window) {
                 let text = llm::text(&completion);
                 if !text.trim().is_empty() {
                     self.answer = text;

@@ -1,0 +1,109 @@
+//! Why a request got no answer, in words that name the grant or the limit that would change it.
+
+use std::error::Error as _;
+
+use crate::limits::{self, Unit};
+use crate::text;
+
+/// Bytes of a reason that others wrote.
+const REASON: usize = 300;
+
+/// A request that did not get its answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EgressError {
+    /// No rule allows it, or it leads to an address that is not of the public internet.
+    #[error("{what}{}", grant.as_ref().map(|grant| format!(". Allow it with --allow {grant}")).unwrap_or_default())]
+    Denied {
+        /// What was refused.
+        what: String,
+        /// The grant that would allow it, where one can.
+        grant: Option<String>,
+    },
+    /// The request, or a redirect's target, is nothing that can be fetched.
+    #[error("{0}")]
+    Malformed(String),
+    /// A part of a message is over its cap.
+    #[error("the {} is larger than {most} ({})", part.name(), part.key())]
+    TooLarge {
+        /// Which part.
+        part: Part,
+        /// The cap, as it is shown.
+        most: String,
+    },
+    /// Too many redirects.
+    #[error("more than {0} redirects (limits.http.redirects)")]
+    Redirects(u64),
+    /// It took longer than the host waits, in milliseconds.
+    #[error("no whole answer within {} (limits.http.total)", limits::show(*.0, Unit::Millis))]
+    TimedOut(u64),
+    /// It took longer than the plugin said that it would wait.
+    #[error("no answer within the time that the plugin itself set for {0}")]
+    OwnTimeOut(&'static str),
+    /// The name has no address.
+    #[error("{0} has no address")]
+    NoAddress(String),
+    /// Nobody accepted the connection, or its certificate is not trusted.
+    #[error("no connection: {0}")]
+    Unreachable(String),
+    /// The other side broke off, or does not speak HTTP.
+    #[error("the exchange broke off: {0}")]
+    Protocol(String),
+    /// It was cancelled.
+    #[error("it was cancelled")]
+    Cancelled,
+}
+
+/// A part of an HTTP message that has a cap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// A request's body.
+    RequestBody,
+    /// A request's headers, in bytes.
+    RequestHeaders,
+    /// How many headers a request has.
+    RequestHeaderCount,
+    /// An answer's body.
+    AnswerBody,
+    /// An answer's headers, in bytes.
+    AnswerHeaders,
+    /// How many headers an answer has.
+    AnswerHeaderCount,
+}
+
+impl Part {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::RequestBody => "request's body",
+            Self::RequestHeaders => "request's header section",
+            Self::RequestHeaderCount => "request's number of headers",
+            Self::AnswerBody => "answer's body",
+            Self::AnswerHeaders => "answer's header section",
+            Self::AnswerHeaderCount => "answer's number of headers",
+        }
+    }
+
+    const fn key(self) -> &'static str {
+        match self {
+            Self::RequestBody | Self::AnswerBody => "limits.http.body",
+            Self::RequestHeaders | Self::AnswerHeaders => "limits.http.headers",
+            Self::RequestHeaderCount | Self::AnswerHeaderCount => "limits.http.header_count",
+        }
+    }
+}
+
+impl EgressError {
+    /// An error of the HTTP client: its causes without its URL, whose path and query are not for everybody to see.
+    pub(super) fn client(error: reqwest::Error) -> Self {
+        let connect = error.is_connect();
+        let error = error.without_url();
+        // The outermost words only say that a request failed; the innermost say why.
+        let mut reason = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            reason = cause.to_string();
+            source = cause.source();
+        }
+        let reason = text::line(&reason, REASON);
+        if connect { Self::Unreachable(reason) } else { Self::Protocol(reason) }
+    }
+}
