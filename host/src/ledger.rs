@@ -300,7 +300,7 @@ impl Accounts {
             .room(dimension, value)
             .map_err(|e| Exhausted { tree: true, ..e });
         self.walk(account, dimension, |a| {
-            result = result.and_then(|()| a.room(dimension, value))
+            result = result.and_then(|()| a.room(dimension, value));
         });
         result
     }

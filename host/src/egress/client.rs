@@ -201,7 +201,10 @@ impl Egress {
     }
 
     fn headers_fit(&self, headers: &HeaderMap, size: Part, count: Part) -> Result<(), EgressError> {
-        let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+        let bytes: usize = headers
+            .iter()
+            .map(|(name, value)| name.as_str().len() + value.len())
+            .sum();
         if headers.len() as u64 > self.limits.http_header_count {
             let most = self.limits.http_header_count.to_string();
             return Err(EgressError::TooLarge { part: count, most });
@@ -262,7 +265,10 @@ struct Checked(Arc<[SocketAddr]>);
 
 impl reqwest::dns::Resolve for Checked {
     fn resolve(&self, _: reqwest::dns::Name) -> reqwest::dns::Resolving {
-        let addresses: reqwest::dns::Addrs = Box::new(self.0.to_vec().into_iter());
+        let addresses: reqwest::dns::Addrs = {
+            let owned: Vec<SocketAddr> = self.0.iter().copied().collect();
+            Box::new(owned.into_iter())
+        };
         Box::pin(std::future::ready(Ok(addresses)))
     }
 }

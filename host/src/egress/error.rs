@@ -104,6 +104,10 @@ impl EgressError {
             source = cause.source();
         }
         let reason = text::line(&reason, REASON);
-        if connect { Self::Unreachable(reason) } else { Self::Protocol(reason) }
+        if connect {
+            Self::Unreachable(reason)
+        } else {
+            Self::Protocol(reason)
+        }
     }
 }

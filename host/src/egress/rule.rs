@@ -61,7 +61,11 @@ impl FromStr for NetRule {
             return Err(bad("a method is one of GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
         }
         // In one order, so that equal rules are one rule.
-        let methods = METHODS.iter().filter(|m| methods.contains(m)).map(|m| (*m).to_owned()).collect();
+        let methods = METHODS
+            .iter()
+            .filter(|m| methods.contains(m))
+            .map(|m| (*m).to_owned())
+            .collect();
         let (scheme, rest) = match rest.split_once("://") {
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => (Scheme::Http, rest),
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => (Scheme::Https, rest),
@@ -235,7 +239,9 @@ impl NetRule {
 
     /// Whether it names `localhost` or an address that is not of the public internet: a wildcard never grants those.
     fn names_local(&self) -> bool {
-        let HostPattern::Exact(name) = &self.host else { return false };
+        let HostPattern::Exact(name) = &self.host else {
+            return false;
+        };
         let address = name.trim_start_matches('[').trim_end_matches(']').parse();
         name == "localhost" || address.is_ok_and(|address| !is_global(address))
     }
@@ -339,7 +345,10 @@ mod tests {
             assert_eq!(narrowest, rule(text));
             assert!(narrowest.allows(method, &url));
         }
-        assert_eq!(NetRule::for_request("GET", &Url::parse("file:///etc/passwd").expect("a URL")), None);
+        assert_eq!(
+            NetRule::for_request("GET", &Url::parse("file:///etc/passwd").expect("a URL")),
+            None
+        );
     }
 
     #[test]
@@ -410,7 +419,11 @@ mod tests {
             "a wildcard grants no local address"
         );
         assert_eq!(rule("x.org").meet(&rule("y.org")), None);
-        assert_eq!(rule("*").meet(&rule("1.1.1.1")), Some(rule("1.1.1.1")), "a public address");
+        assert_eq!(
+            rule("*").meet(&rule("1.1.1.1")),
+            Some(rule("1.1.1.1")),
+            "a public address"
+        );
         assert_eq!(rule("*").meet(&rule("localhost")), None);
         assert!(rule("GET@*.x.org").within(&rule("*")) && !rule("*").within(&rule("*.x.org")));
     }

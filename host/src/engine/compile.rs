@@ -91,7 +91,7 @@ impl Inner {
                 },
                 Lookup::Miss => {}
                 Lookup::Rejected(why) => {
-                    self.notice(format!("a cache entry was rejected and is compiled again: {why}"))
+                    self.notice(format!("a cache entry was rejected and is compiled again: {why}"));
                 }
                 Lookup::Unavailable(why) => self.notice(format!("the compile cache can't be used: {why}")),
             }

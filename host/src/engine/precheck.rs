@@ -72,6 +72,14 @@ pub enum LoadError {
         /// The cap.
         limit: u64,
     },
+    /// What is wrong with the bytes of a plugin.
+    #[error("{plugin}: {error}")]
+    In {
+        /// Its file, or its name.
+        plugin: String,
+        /// What is wrong.
+        error: Box<LoadError>,
+    },
     /// The bytes are no component.
     #[error("it is no component: {0}")]
     NotAComponent(String),
@@ -123,6 +131,17 @@ pub enum LoadError {
         /// The cap, in milliseconds.
         limit_ms: u64,
     },
+}
+
+impl LoadError {
+    /// The same, naming whose bytes they are.
+    #[must_use]
+    pub fn of(self, plugin: impl std::fmt::Display) -> Self {
+        Self::In {
+            plugin: text::line(&plugin.to_string(), 200),
+            error: Box::new(self),
+        }
+    }
 }
 
 /// What a component's bytes say of it.
@@ -292,9 +311,9 @@ fn damaged(error: &wasmparser::BinaryReaderError) -> LoadError {
 
 /// Whether this host has an import: the contract's, WASI 0.2's, or a type alone.
 fn known(import: &str) -> Result<(), LoadError> {
-    if import.starts_with(PACKAGE) {
+    if let Some(rest) = import.strip_prefix(PACKAGE) {
         version(import)?;
-        let name = import[PACKAGE.len()..].split('@').next().unwrap_or_default();
+        let name = rest.split('@').next().unwrap_or_default();
         if INTERFACES.contains(&name) {
             return Ok(());
         }

@@ -54,6 +54,12 @@ fn engine_words(error: &wasmtime::Error) -> String {
     {
         return format!("{words} (limits.handles)");
     }
+    if words.contains("exceeds memory limits") || words.starts_with("memory index") {
+        return format!("it needs more memory to begin with than it may have (limits.memory): {words}");
+    }
+    if words.contains("exceeds table limits") || words.starts_with("table index") {
+        return format!("it needs larger tables to begin with than it may have (limits.table_elements): {words}");
+    }
     words
 }
 

@@ -317,6 +317,7 @@ impl Write for Delete<'_> {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is given to map_err")]
 fn store(error: crate::store::StoreError) -> Refusal {
     Refusal::new(RefusalKind::Other("storage".to_owned()), error.to_string())
 }

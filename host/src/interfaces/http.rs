@@ -123,15 +123,19 @@ mod tests {
 
     fn hooks(rules: &[&str], notes: &Arc<Mutex<Vec<String>>>) -> EgressHooks {
         let rules = rules.iter().map(|rule| rule.parse().expect("a rule")).collect();
-        let mut limits = Limits::default();
-        limits.http_body = 1024;
+        let limits = Limits {
+            http_body: 1024,
+            ..Limits::default()
+        };
         let notes = notes.clone();
         let note = Arc::new(move |text| notes.lock().expect("unpoisoned").push(text));
         EgressHooks::new(Arc::new(Egress::new(&limits)), rules, CancellationToken::new(), note)
     }
 
     async fn sent(hooks: &mut EgressHooks, url: &str, body: usize) -> Result<http::Response<WasiBody>, Error> {
-        let body = Full::new(Bytes::from(vec![0; body])).map_err(|never| match never {}).boxed_unsync();
+        let body = Full::new(Bytes::from(vec![0; body]))
+            .map_err(|never| match never {})
+            .boxed_unsync();
         let request = http::Request::post(url).body(body).expect("a request");
         let future = hooks.send_request(request, None, Box::new(std::future::ready(Ok(()))));
         Box::into_pin(future).await.map(|(response, _)| response)
@@ -144,14 +148,19 @@ mod tests {
         let error = sent(&mut hooks, "https://x.example/", 0).await.expect_err("denied");
         assert!(matches!(error, Error::HttpRequestDenied), "{error:?}");
         let notes = notes.lock().expect("unpoisoned");
-        assert!(notes.len() == 1 && notes[0].contains("--allow net:POST@x.example"), "{notes:?}");
+        assert!(
+            notes.len() == 1 && notes[0].contains("--allow net:POST@x.example"),
+            "{notes:?}"
+        );
     }
 
     #[tokio::test]
     async fn a_body_over_the_cap_is_the_requests_fault() {
         let notes = Arc::default();
         let mut hooks = hooks(&["x.example"], &notes);
-        let error = sent(&mut hooks, "https://x.example/", 1025).await.expect_err("too large");
+        let error = sent(&mut hooks, "https://x.example/", 1025)
+            .await
+            .expect_err("too large");
         assert!(matches!(error, Error::HttpRequestBodySize(Some(1024))), "{error:?}");
         assert!(notes.lock().expect("unpoisoned").is_empty());
     }

@@ -64,7 +64,7 @@ impl Shelf {
 
     fn read(&self, path: &Path, origin: fn(PathBuf) -> Origin, limits: &Limits) -> Result<Found, LoadError> {
         let bytes = read_component(path, limits)?;
-        let manifest = manifest::read(&bytes, Some(path)).map_err(LoadError::from)?;
+        let manifest = manifest::read(&bytes, Some(path)).map_err(|e| LoadError::from(e).of(path.display()))?;
         let stem = path
             .file_stem()
             .map(|s| s.to_string_lossy().into_owned())
@@ -118,7 +118,10 @@ fn is_name(name: &str) -> bool {
 /// Bytes that this host does not run, in the words of the check; or a compile over its limits.
 pub async fn load(found: Found, compiler: &Compiler) -> Result<Plugin, LoadError> {
     let digest = Digest::of(&found.bytes);
-    let compiled = compiler.compile(found.bytes.clone(), digest).await?;
+    let compiled = compiler
+        .compile(found.bytes.clone(), digest)
+        .await
+        .map_err(|e| e.of(&found.origin))?;
     Ok(Plugin {
         name: found.name,
         digest,

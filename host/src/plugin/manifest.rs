@@ -142,7 +142,7 @@ impl Manifest {
         if let Some(odd) = toolsets.clone().find(|name| !is_toolset(name)) {
             return Err(ManifestError(format!("{:?} is no toolset's name", text::line(odd, 64))));
         }
-        let wants = written.wants.into_iter().map(want).collect::<Result<_, _>>()?;
+        let wants = written.wants.iter().map(want).collect::<Result<_, _>>()?;
         Ok(Self {
             name: written.name,
             version: text::line(&written.version, 40),
@@ -171,7 +171,7 @@ impl Manifest {
     }
 }
 
-fn want(written: WrittenWant) -> Result<Want, ManifestError> {
+fn want(written: &WrittenWant) -> Result<Want, ManifestError> {
     let (kind, detail) = match written.grant.split_once(':') {
         Some((kind, detail)) => (kind, Some(detail)),
         None => (written.grant.as_str(), None),

@@ -134,11 +134,11 @@ impl Rights {
     #[must_use]
     pub fn cut(&self, caller: &Self) -> Self {
         let folders = self.folders.iter().filter_map(|(name, mine)| {
-            let theirs = caller
+            let around = caller
                 .folders
                 .values()
-                .find(|theirs| mine.dir.starts_with(&theirs.dir))?;
-            let access = mine.access.min(theirs.access);
+                .filter(|theirs| mine.dir.starts_with(&theirs.dir));
+            let access = mine.access.min(around.map(|theirs| theirs.access).max()?);
             Some((name.clone(), FolderGrant { access, ..mine.clone() }))
         });
         let net = self

@@ -144,7 +144,7 @@ pub struct Listed {
 ///
 /// # Errors
 /// Too many, an odd name, a schema over its limits or that is no JSON Schema.
-pub fn tools(listed: Listed, limits: &Limits) -> Result<Vec<Tool>, ToolboxError> {
+pub fn tools(listed: &Listed, limits: &Limits) -> Result<Vec<Tool>, ToolboxError> {
     let bad = |what: String| ToolboxError::Bad {
         plugin: listed.plugin.name.clone(),
         what,

@@ -75,7 +75,7 @@ impl Host {
             rights: rights.clone(),
             repeatable: false,
         };
-        let toolbox = Toolbox::new(tools(listed, &self.config().limits)?)?;
+        let toolbox = Toolbox::new(tools(&listed, &self.config().limits)?)?;
         let names = toolbox.iter().map(|tool| tool.name.clone()).collect();
         let guest = self.person(toolbox, (*rights).clone());
         Ok(ToolCaller {

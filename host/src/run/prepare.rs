@@ -225,7 +225,7 @@ impl Host {
                 rights: p.rights.clone(),
                 repeatable: p.repeatable,
             };
-            all.extend(tools(listed, &self.config.limits)?);
+            all.extend(tools(&listed, &self.config.limits)?);
         }
         let toolbox = Toolbox::new(all)?;
         let held = toolbox.iter().map(|tool| tool.name.clone()).collect();

@@ -691,7 +691,7 @@ impl Guest {
             () = self.session.over.cancelled() => {
                 Done { status: OutcomeStatus::Cancelled, body: cancelled, charged: whole }
             }
-            done = AssertUnwindSafe(call.run(under)).catch_unwind() => done.unwrap_or_else(|_| Done {
+            done = AssertUnwindSafe(call.run(under)).catch_unwind() => done.unwrap_or(Done {
                 status: OutcomeStatus::Failed,
                 body: panicked,
                 charged: whole,

@@ -1,6 +1,11 @@
 //! The language of the probes: a list of steps, each of which calls one imported function, and one observation for each.
 //! Values are the contract's own types, in the JSON that serde derives for them.
 
+#![allow(
+    clippy::unit_arg,
+    reason = "a call that answers nothing is an observation like any other"
+)]
+
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -258,7 +263,7 @@ impl Probe {
             Step::Repeat { n, steps, until_error } => self.repeat(n, &steps, until_error),
             Step::Compute { n } => ok(crate::work::compute(n)),
             Step::Allocate { pages } => ok(crate::work::allocate(pages)),
-            Step::Trap => core::arch::wasm32::unreachable(),
+            Step::Trap => crate::work::machine::trap(),
             Step::Spin => crate::work::spin(),
             Step::Recurse => ok(crate::work::recurse(0)),
             Step::Own(step) => self.own.step(step),

@@ -11,10 +11,8 @@ pub fn compute(n: u64) -> u64 {
 
 /// Grows the memory by single pages, `pages` of them or until one is refused: how many were given, and how many the memory has then.
 pub fn allocate(pages: u64) -> [u64; 2] {
-    let given = (0..pages)
-        .take_while(|_| core::arch::wasm32::memory_grow::<0>(1) != usize::MAX)
-        .count();
-    [given as u64, core::arch::wasm32::memory_size::<0>() as u64]
+    let given = (0..pages).take_while(|_| machine::grow() != usize::MAX).count();
+    [given as u64, machine::size() as u64]
 }
 
 /// Never ends.
@@ -30,4 +28,42 @@ pub fn spin() -> ! {
 pub fn recurse(depth: u64) -> u64 {
     let frame = black_box([depth; 32]);
     recurse(depth + 1) + black_box(frame)[(depth % 32) as usize]
+}
+
+/// What only WebAssembly has; elsewhere there is nothing to run these programs.
+#[cfg(target_arch = "wasm32")]
+pub mod machine {
+    /// Grows the memory by one page: its size before, or `usize::MAX`.
+    pub fn grow() -> usize {
+        core::arch::wasm32::memory_grow::<0>(1)
+    }
+
+    /// The memory's pages.
+    pub fn size() -> usize {
+        core::arch::wasm32::memory_size::<0>()
+    }
+
+    /// Traps.
+    pub fn trap() -> ! {
+        core::arch::wasm32::unreachable()
+    }
+}
+
+/// The same where it is only checked.
+#[cfg(not(target_arch = "wasm32"))]
+pub mod machine {
+    /// Nothing grows.
+    pub fn grow() -> usize {
+        usize::MAX
+    }
+
+    /// There is no memory.
+    pub fn size() -> usize {
+        0
+    }
+
+    /// Ends the process.
+    pub fn trap() -> ! {
+        panic!("there is nothing to trap in")
+    }
 }

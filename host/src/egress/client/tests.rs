@@ -43,7 +43,12 @@ impl Server {
     }
 
     fn seen(&self) -> Vec<String> {
-        self.seen.lock().expect("unpoisoned").iter().map(|text| text.to_lowercase()).collect()
+        self.seen
+            .lock()
+            .expect("unpoisoned")
+            .iter()
+            .map(|text| text.to_lowercase())
+            .collect()
     }
 }
 
@@ -57,13 +62,16 @@ fn moved(status: u16, to: &str) -> String {
 
 fn limits(set: &[(&str, u64)]) -> Limits {
     let mut limits = Limits::default();
-    set.iter().for_each(|(key, value)| limits.set(key, *value).expect("in range"));
+    set.iter()
+        .for_each(|(key, value)| limits.set(key, *value).expect("in range"));
     limits
 }
 
 async fn send(limits: &Limits, rules: &[NetRule], request: http::Request<Bytes>) -> Result<Answer, EgressError> {
     let egress = Egress::new(limits);
-    egress.send(rules, request, Waits::default(), &CancellationToken::new()).await
+    egress
+        .send(rules, request, Waits::default(), &CancellationToken::new())
+        .await
 }
 
 async fn get(rules: &[NetRule], url: &str) -> Result<Answer, EgressError> {
@@ -87,11 +95,21 @@ async fn a_granted_request_gets_its_answer() {
         .header("accept-encoding", "gzip")
         .body(Bytes::from_static(b"body"))
         .expect("a request");
-    let answer = send(&Limits::default(), &[server.rule()], request).await.expect("an answer");
+    let answer = send(&Limits::default(), &[server.rule()], request)
+        .await
+        .expect("an answer");
     assert_eq!((answer.status.as_u16(), &answer.body[..]), (200, &b"hello"[..]));
     let seen = server.seen().remove(0);
-    assert!(seen.starts_with("post /a?b=c http/1.1\r\n") && seen.ends_with("\r\n\r\nbody"), "{seen}");
-    for line in ["x-mine: kept", "content-length: 4", "accept-encoding: identity", &format!("host: 127.0.0.1:{}", server.port)] {
+    assert!(
+        seen.starts_with("post /a?b=c http/1.1\r\n") && seen.ends_with("\r\n\r\nbody"),
+        "{seen}"
+    );
+    for line in [
+        "x-mine: kept",
+        "content-length: 4",
+        "accept-encoding: identity",
+        &format!("host: 127.0.0.1:{}", server.port),
+    ] {
         assert_eq!(seen.matches(line).count(), 1, "{line} in {seen}");
     }
     for line in ["9999", "transfer-encoding", "upgrade", "other.example", "gzip"] {
@@ -102,10 +120,16 @@ async fn a_granted_request_gets_its_answer() {
 #[tokio::test]
 async fn without_a_grant_nothing_is_sent_and_the_flag_is_named() {
     let server = Server::start(vec![ok("hello")]).await;
-    for given in [vec![], rules(&["http://*", "*", "POST@http://127.0.0.1", "https://127.0.0.1"])] {
+    for given in [
+        vec![],
+        rules(&["http://*", "*", "POST@http://127.0.0.1", "https://127.0.0.1"]),
+    ] {
         let error = get(&given, &server.url()).await.expect_err("denied");
         let flag = format!("--allow net:GET@{}", server.url());
-        assert!(matches!(error, EgressError::Denied { .. }) && error.to_string().contains(&flag), "{error}");
+        assert!(
+            matches!(error, EgressError::Denied { .. }) && error.to_string().contains(&flag),
+            "{error}"
+        );
     }
     assert_eq!(server.seen().len(), 0);
 }
@@ -115,15 +139,39 @@ async fn no_spelling_of_a_local_address_gets_past_a_wildcard() {
     let server = Server::start(vec![ok("hello")]).await;
     let wild: NetRule = format!("http://*:{}", server.port).parse().expect("a rule");
     for host in [
-        "127.0.0.1", "2130706433", "0x7f.1", "0177.0.0.1", "127.1", "0.0.0.0", "[::1]", "[::ffff:7f00:1]", "[64:ff9b::7f00:1]",
-        "[2002:7f00:1::]", "[::127.0.0.1]", "169.254.169.254", "[fd00:ec2::254]", "localhost", "localhost.", "127.0.0.1.",
+        "127.0.0.1",
+        "2130706433",
+        "0x7f.1",
+        "0177.0.0.1",
+        "127.1",
+        "0.0.0.0",
+        "[::1]",
+        "[::ffff:7f00:1]",
+        "[64:ff9b::7f00:1]",
+        "[2002:7f00:1::]",
+        "[::127.0.0.1]",
+        "169.254.169.254",
+        "[fd00:ec2::254]",
+        "localhost",
+        "localhost.",
+        "127.0.0.1.",
     ] {
         let url = format!("http://{host}:{}/", server.port);
-        let Ok(request) = http::Request::get(&url).body(Bytes::new()) else { continue };
-        let error = send(&Limits::default(), &[wild.clone()], request).await.expect_err(host);
-        assert!(matches!(error, EgressError::Denied { .. } | EgressError::NoAddress(_)), "{host}: {error:?}");
+        let Ok(request) = http::Request::get(&url).body(Bytes::new()) else {
+            continue;
+        };
+        let error = send(&Limits::default(), std::slice::from_ref(&wild), request)
+            .await
+            .expect_err(host);
+        assert!(
+            matches!(error, EgressError::Denied { .. } | EgressError::NoAddress(_)),
+            "{host}: {error:?}"
+        );
     }
-    for url in [format!("http://user@127.0.0.1:{}/", server.port), format!("ftp://127.0.0.1:{}/", server.port)] {
+    for url in [
+        format!("http://user@127.0.0.1:{}/", server.port),
+        format!("ftp://127.0.0.1:{}/", server.port),
+    ] {
         let error = get(&[wild.clone(), server.rule()], &url).await.expect_err(&url);
         assert!(matches!(error, EgressError::Malformed(_)), "{url}: {error:?}");
     }
@@ -152,7 +200,9 @@ async fn each_redirect_is_checked_and_takes_no_credentials_along() {
             .body(Bytes::from_static(b"body"))
             .expect("a request")
     };
-    let answer = send(&Limits::default(), &[first.rule(), second.rule()], request()).await.expect("an answer");
+    let answer = send(&Limits::default(), &[first.rule(), second.rule()], request())
+        .await
+        .expect("an answer");
     assert_eq!(answer.url.as_str(), format!("{}/b", second.url()));
     assert!(first.seen()[0].contains("authorization: bearer x"));
     let seen = second.seen().remove(0);
@@ -161,8 +211,13 @@ async fn each_redirect_is_checked_and_takes_no_credentials_along() {
         assert!(!seen.contains(gone), "{gone} in {seen}");
     }
     let first = Server::start(vec![moved(302, &format!("{}/b", second.url()))]).await;
-    let error = get(&[first.rule()], &first.url()).await.expect_err("the second host is not granted");
-    assert!(error.to_string().contains(&format!("--allow net:GET@{}", second.url())), "{error}");
+    let error = get(&[first.rule()], &first.url())
+        .await
+        .expect_err("the second host is not granted");
+    assert!(
+        error.to_string().contains(&format!("--allow net:GET@{}", second.url())),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -170,9 +225,14 @@ async fn a_307_keeps_method_and_body_and_a_redirect_within_the_host_its_credenti
     let server = Server::start(vec![moved(307, "/b"), ok("there")]).await;
     let request = http::Request::post(server.url()).header("authorization", "Bearer x");
     let request = request.body(Bytes::from_static(b"body")).expect("a request");
-    send(&Limits::default(), &[server.rule()], request).await.expect("an answer");
+    send(&Limits::default(), &[server.rule()], request)
+        .await
+        .expect("an answer");
     let seen = server.seen().remove(1);
-    assert!(seen.starts_with("post /b ") && seen.contains("bearer x") && seen.ends_with("body"), "{seen}");
+    assert!(
+        seen.starts_with("post /b ") && seen.contains("bearer x") && seen.ends_with("body"),
+        "{seen}"
+    );
 }
 
 #[tokio::test]
@@ -180,7 +240,10 @@ async fn redirects_are_counted_from_both_sides() {
     let most = Limits::default().http_redirects;
     let loops = |n: u64| (0..n).map(|_| moved(303, "/again")).collect::<Vec<_>>();
     let server = Server::start([loops(most), vec![ok("at last")]].concat()).await;
-    assert_eq!(&get(&[server.rule()], &server.url()).await.expect("an answer").body[..], b"at last");
+    assert_eq!(
+        &get(&[server.rule()], &server.url()).await.expect("an answer").body[..],
+        b"at last"
+    );
     let server = Server::start(loops(most + 2)).await;
     let error = get(&[server.rule()], &server.url()).await.expect_err("too many");
     assert_eq!(error, EgressError::Redirects(most));
@@ -189,7 +252,12 @@ async fn redirects_are_counted_from_both_sides() {
 
 #[tokio::test]
 async fn a_redirect_to_what_is_no_page_is_malformed() {
-    for to in ["file:///etc/passwd", "http://user@x.org/", "http://[", "data:text/plain,x"] {
+    for to in [
+        "file:///etc/passwd",
+        "http://user@x.org/",
+        "http://[",
+        "data:text/plain,x",
+    ] {
         let server = Server::start(vec![moved(302, to)]).await;
         let error = get(&[server.rule()], &server.url()).await.expect_err(to);
         assert!(matches!(error, EgressError::Malformed(_)), "{to}: {error:?}");
@@ -213,36 +281,79 @@ async fn bodies_are_capped_from_both_sides() {
     let lying = "HTTP/1.1 200 OK\r\ncontent-length: 99999999999\r\n\r\n".to_owned();
     for answer in [ok(&"x".repeat(1025)), chunked(1025), lying] {
         let server = Server::start(vec![answer]).await;
-        let error = send(&limits, &[server.rule()], get(&server)).await.expect_err("too large");
-        assert!(matches!(error, EgressError::TooLarge { part: Part::AnswerBody, .. }), "{error:?}");
+        let error = send(&limits, &[server.rule()], get(&server))
+            .await
+            .expect_err("too large");
+        assert!(
+            matches!(
+                error,
+                EgressError::TooLarge {
+                    part: Part::AnswerBody,
+                    ..
+                }
+            ),
+            "{error:?}"
+        );
         assert!(error.to_string().contains("1 KiB (limits.http.body)"), "{error}");
     }
     let server = Server::start(vec![]).await;
-    let request = http::Request::post(server.url()).body(Bytes::from(vec![0; 1025])).expect("a request");
+    let request = http::Request::post(server.url())
+        .body(Bytes::from(vec![0; 1025]))
+        .expect("a request");
     let error = send(&limits, &[server.rule()], request).await.expect_err("too large");
-    assert!(matches!(error, EgressError::TooLarge { part: Part::RequestBody, .. }), "{error:?}");
+    assert!(
+        matches!(
+            error,
+            EgressError::TooLarge {
+                part: Part::RequestBody,
+                ..
+            }
+        ),
+        "{error:?}"
+    );
 }
 
 #[tokio::test]
 async fn headers_are_capped_and_a_head_has_no_body() {
     let limits = limits(&[("http.headers", 1024), ("http.header_count", 8)]);
     let get = |server: &Server| http::Request::get(server.url()).body(Bytes::new()).expect("a request");
-    let large = format!("HTTP/1.1 200 OK\r\nx: {}\r\ncontent-length: 0\r\n\r\n", "y".repeat(1024));
+    let large = format!(
+        "HTTP/1.1 200 OK\r\nx: {}\r\ncontent-length: 0\r\n\r\n",
+        "y".repeat(1024)
+    );
     let many = format!("HTTP/1.1 200 OK\r\n{}content-length: 0\r\n\r\n", "x: y\r\n".repeat(8));
     for (answer, part) in [(large, Part::AnswerHeaders), (many, Part::AnswerHeaderCount)] {
         let server = Server::start(vec![answer]).await;
-        let error = send(&limits, &[server.rule()], get(&server)).await.expect_err("too large");
-        assert!(matches!(error, EgressError::TooLarge { part: found, .. } if found == part), "{error:?}");
+        let error = send(&limits, &[server.rule()], get(&server))
+            .await
+            .expect_err("too large");
+        assert!(
+            matches!(error, EgressError::TooLarge { part: found, .. } if found == part),
+            "{error:?}"
+        );
     }
     let server = Server::start(vec!["HTTP/1.1 200 OK\r\ncontent-length: 99999999\r\n\r\n".to_owned()]).await;
     let request = http::Request::head(server.url()).body(Bytes::new()).expect("a request");
-    assert_eq!(send(&limits, &[server.rule()], request).await.expect("an answer").body.len(), 0);
+    assert_eq!(
+        send(&limits, &[server.rule()], request)
+            .await
+            .expect("an answer")
+            .body
+            .len(),
+        0
+    );
 }
 
 #[tokio::test]
 async fn nothing_is_decompressed() {
-    let server = Server::start(vec!["HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 4\r\n\r\nzzzz".to_owned()]).await;
-    assert_eq!(&get(&[server.rule()], &server.url()).await.expect("an answer").body[..], b"zzzz");
+    let server = Server::start(vec![
+        "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 4\r\n\r\nzzzz".to_owned(),
+    ])
+    .await;
+    assert_eq!(
+        &get(&[server.rule()], &server.url()).await.expect("an answer").body[..],
+        b"zzzz"
+    );
 }
 
 #[tokio::test]
@@ -254,12 +365,23 @@ async fn a_silent_server_a_broken_one_and_none_at_all() {
 
     let silent = Server::start(vec![String::new()]).await;
     let request = http::Request::get(silent.url()).body(Bytes::new()).expect("a request");
-    let waits = Waits { first_byte: Some(Duration::from_millis(20)), ..Waits::default() };
+    let waits = Waits {
+        first_byte: Some(Duration::from_millis(20)),
+        ..Waits::default()
+    };
     let egress = Egress::new(&Limits::default());
-    let error = egress.send(&[silent.rule()], request, waits, &CancellationToken::new()).await;
-    assert_eq!(error.expect_err("its own wait"), EgressError::OwnTimeOut("the first byte"));
+    let error = egress
+        .send(&[silent.rule()], request, waits, &CancellationToken::new())
+        .await;
+    assert_eq!(
+        error.expect_err("its own wait"),
+        EgressError::OwnTimeOut("the first byte")
+    );
 
-    for answer in ["HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf", "no protocol that anybody knows\r\n\r\n"] {
+    for answer in [
+        "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf",
+        "no protocol that anybody knows\r\n\r\n",
+    ] {
         let server = Server::start(vec![answer.to_owned()]).await;
         let error = get(&[server.rule()], &server.url()).await.expect_err("broken");
         assert!(matches!(error, EgressError::Protocol(_)), "{error:?}");
@@ -268,14 +390,21 @@ async fn a_silent_server_a_broken_one_and_none_at_all() {
     let url = format!("http://{}", listener.local_addr().expect("an address"));
     drop(listener);
     let error = get(&rules(&[&url]), &url).await.expect_err("nobody");
-    assert!(matches!(&error, EgressError::Unreachable(why) if why.contains("refused")), "{error:?}");
+    assert!(
+        matches!(&error, EgressError::Unreachable(why) if why.contains("refused")),
+        "{error:?}"
+    );
 }
 
 #[tokio::test]
 async fn a_cancelled_request_ends_at_once() {
     let silent = Server::start(vec![String::new()]).await;
     let request = http::Request::get(silent.url()).body(Bytes::new()).expect("a request");
-    let (egress, cancel, rules) = (Egress::new(&Limits::default()), CancellationToken::new(), [silent.rule()]);
+    let (egress, cancel, rules) = (
+        Egress::new(&Limits::default()),
+        CancellationToken::new(),
+        [silent.rule()],
+    );
     let sending = egress.send(&rules, request, Waits::default(), &cancel);
     let cancelling = async {
         while silent.seen().is_empty() {

@@ -64,7 +64,10 @@ impl Handles {
                 .collect::<Vec<_>>()),
             Step::Status { child } => ok(self.children[child].status()),
             Step::Join { child } => ok(self.children[child].join()),
-            Step::CancelChild { child } => ok(self.children[child].cancel()),
+            Step::CancelChild { child } => {
+                self.children[child].cancel();
+                ok(())
+            }
             Step::WaitAnyChild { children, timeout_ms } => {
                 let children: Vec<_> = children.iter().map(|n| &self.children[*n]).collect();
                 ok(delegation::wait_any(&children, timeout_ms))
