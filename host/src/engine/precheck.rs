@@ -106,10 +106,10 @@ pub enum LoadError {
         hint: String,
     },
     /// It was built for another version of the contract.
-    #[error("the component was built for hermes:plugin {built_for}; this host has {VERSION}")]
+    #[error("the component was built for another version of the contract: it names {name}; this host has {VERSION}")]
     OtherVersion {
-        /// Its version.
-        built_for: String,
+        /// The import or export that shows it, with its version.
+        name: String,
     },
     /// It exports nothing that this host can call.
     #[error(
@@ -348,7 +348,7 @@ fn version(name: &str) -> Result<(), LoadError> {
         return Ok(());
     }
     Err(LoadError::OtherVersion {
-        built_for: text::line(version, 40),
+        name: text::line(name, 120),
     })
 }
 
