@@ -49,7 +49,28 @@ pub struct PendingCall(pub u32);
 
 /// A child that a guest spawned: the number of its operation.
 #[derive(Debug, Clone, Copy)]
-pub struct Child(pub u32);
+pub struct Child {
+    /// The number.
+    pub op: u32,
+    counted: bool,
+}
+
+impl Child {
+    /// One whose handle counts among those that may be open at once.
+    pub fn counted(op: u32) -> Self {
+        Self { op, counted: true }
+    }
+
+    /// One whose handle does not.
+    pub fn uncounted(op: u32) -> Self {
+        Self { op, counted: false }
+    }
+
+    /// Whether its handle counts.
+    pub fn is_counted(&self) -> bool {
+        self.counted
+    }
+}
 
 /// A space that a guest opened, by the name it knows.
 #[derive(Debug, Clone)]

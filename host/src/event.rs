@@ -59,6 +59,15 @@ pub enum EventKind {
         /// 1 for the first.
         attempt: u32,
     },
+    /// An agent's attempt ended by a fault of its own, and another begins after a wait.
+    SessionRestarts {
+        /// The next attempt.
+        attempt: u32,
+        /// How the last one ended, in words.
+        cause: String,
+        /// The wait, in milliseconds.
+        after_ms: u64,
+    },
     /// A completion was sent.
     CompletionStarted {
         /// The operation: `7`, or `7.2` inside a tool call.

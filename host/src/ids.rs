@@ -104,6 +104,11 @@ impl Scope {
         self.0.len()
     }
 
+    /// The operation of the strategy that this is inside of.
+    pub fn first(&self) -> Option<u32> {
+        self.0.first().copied()
+    }
+
     /// True for the strategy's own scope.
     pub fn is_root(&self) -> bool {
         self.0.is_empty()

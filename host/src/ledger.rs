@@ -1,8 +1,9 @@
 //! What every agent of a run may spend and has spent: reservations before an effect, charges after it, refunds by reservation.
 //!
 //! One ledger holds the accounts of a whole run, so that a charge enters an agent's account and its ancestors' at
-//! once. Iterations and fuel are an agent's own; every other dimension counts for its ancestors too. The tree's cap, where one
-//! was asked for, counts everything.
+//! once. Iterations, fuel, time and the journal are an agent's own; every other dimension counts for its ancestors too. A
+//! child may be given an *allotment* of such a dimension: it is reserved from its parent at once, spending it turns the reserved
+//! into spent, and what is left goes back when the child ends. The tree's cap, where one was asked for, counts everything.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -58,8 +59,16 @@ struct Accounts {
 struct Account {
     parent: Option<AccountId>,
     caps: Caps,
+    /// Dimensions that were set aside for it in its ancestors' accounts when it was opened.
+    allotted: Caps,
+    /// What of that is neither spent nor given back.
+    held: Amounts,
     spent: Amounts,
+    /// What of that it spent by itself, its children's apart.
+    own: Amounts,
     reserved: Amounts,
+    /// Of the tree: what sends that a crash lost may have cost.
+    lost: Amounts,
     totals: Totals,
     ending: Option<Dimension>,
     closing: Closing,
@@ -97,6 +106,17 @@ pub enum Count {
     MayClose,
 }
 
+/// Whose limit a reservation met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// The agent's that asked.
+    Agent,
+    /// One of those above it.
+    Ancestor,
+    /// The whole run's.
+    Tree,
+}
+
 /// A refused reservation: which dimension, whose limit, and how much of it is left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{dimension}: {used} of {cap} used")]
@@ -107,16 +127,16 @@ pub struct Exhausted {
     pub cap: u64,
     /// Spent and reserved so far.
     pub used: u64,
-    /// True when it is the whole run's limit, not the agent's.
-    pub tree: bool,
+    /// Whose limit it is.
+    pub whose: Whose,
 }
 
 impl From<Exhausted> for Refusal {
     fn from(e: Exhausted) -> Self {
-        let (whose, key) = if e.tree {
-            ("this run", "tree.")
-        } else {
-            ("this agent", "")
+        let (whose, key) = match e.whose {
+            Whose::Agent => ("this agent", ""),
+            Whose::Ancestor => ("the agents above this one", ""),
+            Whose::Tree => ("this run", "tree."),
         };
         let message = format!(
             "The budget of {whose} for {d} is used up: {used} of {cap}. It is raised with --budget {key}{d}=N.",
@@ -140,15 +160,47 @@ impl Ledger {
         })))
     }
 
-    /// A new account, charged to `parent` too in all but iterations and fuel.
-    pub fn open(&self, parent: Option<AccountId>, caps: Caps) -> AccountId {
-        let mut accounts = self.lock();
-        accounts.agents.push(Account {
-            parent,
+    /// The root's account.
+    pub fn open_root(&self, caps: Caps) -> AccountId {
+        self.lock().open(Account {
             caps,
             ..Account::default()
-        });
-        AccountId(accounts.agents.len() - 1)
+        })
+    }
+
+    /// An account below `parent`'s. `allotment` is reserved from the parent and limits the child; what is in `caps` limits the child
+    /// alone.
+    ///
+    /// # Errors
+    /// The first dimension of the allotment that the parent, or one above it, has no room for; nothing is reserved then.
+    pub fn open_child(&self, parent: AccountId, mut caps: Caps, allotment: Amounts) -> Result<AccountId, Exhausted> {
+        let mut accounts = self.lock();
+        for (dimension, value) in allotment.iter() {
+            accounts.room(parent, dimension, value)?;
+        }
+        for (dimension, value) in allotment.iter() {
+            caps.set(dimension, value);
+        }
+        Ok(accounts.open_below(parent, caps, allotment))
+    }
+
+    /// As [`Ledger::open_child`], for a child that had it before: whether it fits is no question any more.
+    pub fn reopen_child(&self, parent: AccountId, mut caps: Caps, allotment: Amounts) -> AccountId {
+        let mut accounts = self.lock();
+        for (dimension, value) in allotment.iter().filter(|(d, _)| !is_own(*d)) {
+            caps.set(dimension, value);
+        }
+        accounts.open_below(parent, caps, allotment)
+    }
+
+    /// A child ended: what is left of its allotment goes back.
+    pub fn close(&self, account: AccountId) {
+        let mut accounts = self.lock();
+        let held = std::mem::take(&mut accounts.agents[account.0].held);
+        let Some(parent) = accounts.agents[account.0].parent else { return };
+        for (dimension, rest) in held.iter() {
+            accounts.stands_in(parent, dimension, |a| a.release(dimension, rest));
+        }
     }
 
     /// Reserves `amounts`, all or nothing.
@@ -163,7 +215,9 @@ impl Ledger {
                 return Err(refused);
             }
         }
-        accounts.each(account, |a, d| a.reserve(d, &amounts));
+        for (dimension, value) in amounts.iter() {
+            accounts.stands_in(account, dimension, |a| a.reserve(dimension, value));
+        }
         Ok(Reservation {
             ledger: self.clone(),
             account,
@@ -197,7 +251,11 @@ impl Ledger {
         } else {
             rest.with(Dimension::Iterations, 1)
         };
-        let mut reservation = self.reserve(account, amounts)?;
+        let reserved = self.reserve(account, amounts);
+        if closing && reserved.is_err() {
+            self.lock().agents[account.0].reopen_closing();
+        }
+        let mut reservation = reserved?;
         reservation.closing = closing;
         Ok(reservation)
     }
@@ -213,42 +271,92 @@ impl Ledger {
 
     /// Charges what needed no reservation: fuel, time, host calls, bytes of the journal, and what a journal recorded earlier.
     pub fn charge(&self, account: AccountId, amounts: Amounts) {
-        self.lock().each(account, |a, d| a.charge(d, &amounts));
+        self.lock().charge(account, &amounts);
     }
 
-    /// Gives one iteration back.
-    pub fn refund_iteration(&self, account: AccountId) {
+    /// Charges as [`Ledger::charge`] does, and says which limit is passed by it: the first, from the agent's own up to the tree's.
+    ///
+    /// # Errors
+    /// The limit that is passed; the charge stands.
+    pub fn charge_within(&self, account: AccountId, dimension: Dimension, value: u64) -> Result<(), Exhausted> {
+        let mut accounts = self.lock();
+        accounts.charge(account, &Amounts::of(dimension, value));
+        let mut next = Some(Slot::Agent(account));
+        while let Some(slot) = next {
+            let a = accounts.at(slot);
+            if let Some(cap) = a.caps.get(dimension).filter(|cap| a.spent.get(dimension) > *cap) {
+                let whose = accounts.whose(slot, account);
+                let used = cap;
+                return Err(Exhausted {
+                    dimension,
+                    cap,
+                    used,
+                    whose,
+                });
+            }
+            next = accounts.above(slot, dimension);
+        }
+        Ok(())
+    }
+
+    /// Gives one iteration back, at most `most` times for an agent. False when it has had them all.
+    pub fn refund_iteration(&self, account: AccountId, most: u64) -> bool {
         let mut accounts = self.lock();
         let one = Amounts::of(Dimension::Iterations, 1);
-        accounts.tree.spent = accounts.tree.spent.minus(&one);
         let agent = &mut accounts.agents[account.0];
-        agent.spent = agent.spent.minus(&one);
+        if agent.totals.refunded >= most {
+            return false;
+        }
         agent.totals.refunded += 1;
+        agent.spent = agent.spent.minus(&one);
+        agent.own = agent.own.minus(&one);
+        accounts.tree.spent = accounts.tree.spent.minus(&one);
+        true
     }
 
-    /// Counts a call that was sent again, with what the lost send may have cost the tree.
+    /// Counts a call that is sent again. What the lost send may have cost counts against the tree's cap, never against an agent;
+    /// the iteration is the same one.
     pub fn resent(&self, account: AccountId, estimate: Amounts) {
         let mut accounts = self.lock();
-        accounts.tree.spent = accounts.tree.spent.plus(&estimate);
+        let estimate = estimate.with(Dimension::Iterations, 0);
+        accounts.tree.lost = accounts.tree.lost.plus(&estimate);
         accounts.agents[account.0].totals.resent += 1;
     }
 
-    /// What is left and not reserved; none where there is no limit. The smallest of the account's and its ancestors' rests.
+    /// A closing call stands in the journal: there is no other.
+    pub fn closing_made(&self, account: AccountId) {
+        let mut accounts = self.lock();
+        let agent = &mut accounts.agents[account.0];
+        if agent.closing != Closing::Used {
+            agent.closing = Closing::Used;
+            agent.totals.closing += 1;
+        }
+    }
+
+    /// What is left and not reserved; none where there is no limit. The smallest of the account's and its ancestors' rests; what
+    /// was set aside for the account is not looked for above it.
     pub fn remaining(&self, account: AccountId, dimension: Dimension) -> Option<u64> {
         let accounts = self.lock();
-        let mut least = accounts.tree.rest(dimension);
-        accounts.walk(account, dimension, |a| {
-            least = match (least, a.rest(dimension)) {
+        let mut least: Option<u64> = None;
+        let mut next = Some(Slot::Agent(account));
+        while let Some(slot) = next {
+            least = match (least, accounts.at(slot).rest(dimension)) {
                 (Some(x), Some(y)) => Some(x.min(y)),
                 (x, y) => x.or(y),
             };
-        });
+            next = accounts.above_unless_allotted(slot, dimension);
+        }
         least
     }
 
     /// What the account spent, reservations apart.
     pub fn spent(&self, account: AccountId) -> Amounts {
         self.lock().agents[account.0].spent
+    }
+
+    /// What the account spent by itself: what was charged to its children and counts for it too is left out.
+    pub fn own_spent(&self, account: AccountId) -> Amounts {
+        self.lock().agents[account.0].own
     }
 
     /// Numbers beside the dimensions.
@@ -265,6 +373,22 @@ impl Ledger {
             resent: sum.resent + a.totals.resent,
         });
         (accounts.tree.spent, totals)
+    }
+
+    /// The smallest limit of `dimension` that a charge to the account enters: its own, or the tree's.
+    pub fn cap_in_force(&self, account: AccountId, dimension: Dimension) -> Option<u64> {
+        let accounts = self.lock();
+        let mut least: Option<u64> = None;
+        let mut next = Some(Slot::Agent(account));
+        while let Some(slot) = next {
+            let cap = accounts.at(slot).caps.get(dimension);
+            least = match (least, cap) {
+                (Some(x), Some(y)) => Some(x.min(y)),
+                (x, y) => x.or(y),
+            };
+            next = accounts.above(slot, dimension);
+        }
+        least
     }
 
     /// The account's limits.
@@ -289,20 +413,116 @@ impl Ledger {
 }
 
 /// True for dimensions that are an agent's own and never charged to its ancestors.
-const fn is_own(dimension: Dimension) -> bool {
-    matches!(dimension, Dimension::Iterations | Dimension::Fuel)
+pub const fn is_own(dimension: Dimension) -> bool {
+    use Dimension as D;
+    matches!(dimension, D::Iterations | D::Fuel | D::WallClockMs | D::JournalBytes)
+}
+
+/// An agent's account, or the whole tree's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Slot {
+    Agent(AccountId),
+    Tree,
 }
 
 impl Accounts {
+    fn open(&mut self, account: Account) -> AccountId {
+        self.agents.push(account);
+        AccountId(self.agents.len() - 1)
+    }
+
+    fn open_below(&mut self, parent: AccountId, caps: Caps, allotment: Amounts) -> AccountId {
+        let mut allotted = Caps::default();
+        for (dimension, value) in allotment.iter().filter(|(d, _)| !is_own(*d)) {
+            self.stands_in(parent, dimension, |a| a.reserve(dimension, value));
+            allotted.set(dimension, value);
+        }
+        self.open(Account {
+            parent: Some(parent),
+            caps,
+            allotted,
+            held: allotted.iter().collect(),
+            ..Account::default()
+        })
+    }
+
+    fn at(&self, slot: Slot) -> &Account {
+        match slot {
+            Slot::Agent(id) => &self.agents[id.0],
+            Slot::Tree => &self.tree,
+        }
+    }
+
+    fn at_mut(&mut self, slot: Slot) -> &mut Account {
+        match slot {
+            Slot::Agent(id) => &mut self.agents[id.0],
+            Slot::Tree => &mut self.tree,
+        }
+    }
+
+    /// The next account that a charge of `dimension` enters.
+    fn above(&self, slot: Slot, dimension: Dimension) -> Option<Slot> {
+        let Slot::Agent(id) = slot else { return None };
+        match self.agents[id.0].parent {
+            Some(parent) if !is_own(dimension) => Some(Slot::Agent(parent)),
+            // Time passes for all agents at once: the tree's is the root's.
+            Some(_) if dimension == Dimension::WallClockMs => None,
+            _ => Some(Slot::Tree),
+        }
+    }
+
+    /// The next account that a reservation of `dimension` stands in: above an allotment it does already.
+    fn above_unless_allotted(&self, slot: Slot, dimension: Dimension) -> Option<Slot> {
+        let allotted = self.at(slot).allotted.get(dimension).is_some();
+        self.above(slot, dimension).filter(|_| !allotted)
+    }
+
+    /// Whose account `slot` is, as `account` sees it.
+    fn whose(&self, slot: Slot, account: AccountId) -> Whose {
+        match slot {
+            Slot::Agent(id) if id == account => Whose::Agent,
+            Slot::Agent(_) => Whose::Ancestor,
+            Slot::Tree => Whose::Tree,
+        }
+    }
+
     fn room(&self, account: AccountId, dimension: Dimension, value: u64) -> Result<(), Exhausted> {
-        let mut result = self
-            .tree
-            .room(dimension, value)
-            .map_err(|e| Exhausted { tree: true, ..e });
-        self.walk(account, dimension, |a| {
-            result = result.and_then(|()| a.room(dimension, value));
-        });
-        result
+        let mut next = Some(Slot::Agent(account));
+        while let Some(slot) = next {
+            let whose = self.whose(slot, account);
+            self.at(slot).room(dimension, value, whose)?;
+            next = self.above_unless_allotted(slot, dimension);
+        }
+        Ok(())
+    }
+
+    /// Changes every account in which a reservation of `dimension` by `account` stands.
+    fn stands_in(&mut self, account: AccountId, dimension: Dimension, mut change: impl FnMut(&mut Account)) {
+        let mut next = Some(Slot::Agent(account));
+        while let Some(slot) = next {
+            next = self.above_unless_allotted(slot, dimension);
+            change(self.at_mut(slot));
+        }
+    }
+
+    /// Enters what was spent, all the way up. Where an allotment is spent, what was reserved for it above becomes spent.
+    fn charge(&mut self, account: AccountId, amounts: &Amounts) {
+        let own = &mut self.agents[account.0].own;
+        *own = own.plus(amounts);
+        for (dimension, value) in amounts.iter() {
+            let mut taken = 0;
+            let mut next = Some(Slot::Agent(account));
+            while let Some(slot) = next {
+                next = self.above(slot, dimension);
+                let a = self.at_mut(slot);
+                a.release(dimension, taken);
+                a.spent = a.spent.plus(&Amounts::of(dimension, value));
+                if a.allotted.get(dimension).is_some() {
+                    taken = a.held.get(dimension).min(value);
+                    a.held = a.held.minus(&Amounts::of(dimension, taken));
+                }
+            }
+        }
     }
 
     fn note_refusal(&mut self, account: AccountId, dimension: Dimension) {
@@ -312,59 +532,39 @@ impl Accounts {
             self.agents[account.0].ending.get_or_insert(dimension);
         }
     }
-
-    /// Visits the accounts that a charge of `dimension` enters, the agent's own first.
-    fn walk(&self, account: AccountId, dimension: Dimension, mut visit: impl FnMut(&Account)) {
-        let mut next = Some(account);
-        while let Some(id) = next {
-            let a = &self.agents[id.0];
-            visit(a);
-            next = a.parent.filter(|_| !is_own(dimension));
-        }
-    }
-
-    /// Changes, for each dimension, every account that it enters.
-    fn each(&mut self, account: AccountId, mut change: impl FnMut(&mut Account, Dimension)) {
-        for dimension in Dimension::ALL {
-            change(&mut self.tree, dimension);
-            let mut next = Some(account);
-            while let Some(id) = next {
-                let a = &mut self.agents[id.0];
-                change(a, dimension);
-                next = a.parent.filter(|_| !is_own(dimension));
-            }
-        }
-    }
 }
 
 impl Account {
     fn rest(&self, dimension: Dimension) -> Option<u64> {
-        let used = self.spent.get(dimension).saturating_add(self.reserved.get(dimension));
+        let used = [self.spent, self.reserved, self.lost]
+            .iter()
+            .fold(0u64, |sum, amounts| sum.saturating_add(amounts.get(dimension)));
         self.caps.get(dimension).map(|cap| cap.saturating_sub(used))
     }
 
-    fn room(&self, dimension: Dimension, value: u64) -> Result<(), Exhausted> {
+    fn room(&self, dimension: Dimension, value: u64, whose: Whose) -> Result<(), Exhausted> {
         match (self.rest(dimension), self.caps.get(dimension)) {
             (Some(rest), Some(cap)) if rest < value => Err(Exhausted {
                 dimension,
                 cap,
                 used: cap.saturating_sub(rest),
-                tree: false,
+                whose,
             }),
             _ => Ok(()),
         }
     }
 
-    fn reserve(&mut self, d: Dimension, amounts: &Amounts) {
-        self.reserved = self.reserved.plus(&Amounts::of(d, amounts.get(d)));
+    fn reserve(&mut self, dimension: Dimension, value: u64) {
+        self.reserved = self.reserved.plus(&Amounts::of(dimension, value));
     }
 
-    fn release(&mut self, d: Dimension, amounts: &Amounts) {
-        self.reserved = self.reserved.minus(&Amounts::of(d, amounts.get(d)));
+    fn release(&mut self, dimension: Dimension, value: u64) {
+        self.reserved = self.reserved.minus(&Amounts::of(dimension, value));
     }
 
-    fn charge(&mut self, d: Dimension, amounts: &Amounts) {
-        self.spent = self.spent.plus(&Amounts::of(d, amounts.get(d)));
+    fn reopen_closing(&mut self) {
+        self.closing = Closing::Open;
+        self.totals.closing -= 1;
     }
 }
 
@@ -398,20 +598,18 @@ impl Reservation {
     /// Nothing was sent.
     pub fn release(mut self) {
         if self.closing {
-            let mut accounts = self.ledger.lock();
-            let agent = &mut accounts.agents[self.account.0];
-            agent.closing = Closing::Open;
-            agent.totals.closing -= 1;
+            self.ledger.lock().agents[self.account.0].reopen_closing();
         }
         self.end(Amounts::ZERO);
     }
 
     fn end(&mut self, actual: Amounts) {
         if let Some(reserved) = self.amounts.take() {
-            self.ledger.lock().each(self.account, |a, d| {
-                a.release(d, &reserved);
-                a.charge(d, &actual);
-            });
+            let mut accounts = self.ledger.lock();
+            for (dimension, value) in reserved.iter() {
+                accounts.stands_in(self.account, dimension, |a| a.release(dimension, value));
+            }
+            accounts.charge(self.account, &actual);
         }
     }
 }
@@ -434,7 +632,7 @@ mod tests {
     #[test]
     fn iterations_are_exact_and_one_closing_call_follows() {
         let ledger = Ledger::new(Caps::default());
-        let agent = ledger.open(None, caps(&[(D::Iterations, 2)]));
+        let agent = ledger.open_root(caps(&[(D::Iterations, 2)]));
         for _ in 0..2 {
             let one = ledger
                 .reserve_completion(agent, Count::Iteration, Amounts::ZERO)
@@ -465,7 +663,7 @@ mod tests {
     #[test]
     fn a_reservation_ends_once_in_each_of_its_ways() {
         let ledger = Ledger::new(Caps::default());
-        let agent = ledger.open(None, caps(&[(D::Tokens, 100)]));
+        let agent = ledger.open_root(caps(&[(D::Tokens, 100)]));
         let all = || Amounts::of(D::Tokens, 100);
         ledger.reserve(agent, all()).expect("room").release();
         assert_eq!(ledger.remaining(agent, D::Tokens), Some(100));
@@ -484,7 +682,7 @@ mod tests {
     #[test]
     fn an_overshoot_is_recorded_and_the_next_refused() {
         let ledger = Ledger::new(Caps::default());
-        let agent = ledger.open(None, caps(&[(D::Tokens, 100)]));
+        let agent = ledger.open_root(caps(&[(D::Tokens, 100)]));
         ledger
             .reserve(agent, Amounts::of(D::Tokens, 90))
             .expect("room")
@@ -496,8 +694,10 @@ mod tests {
     #[test]
     fn a_child_spends_its_parents_money_and_its_own_iterations() {
         let ledger = Ledger::new(caps(&[(D::Iterations, 3)]));
-        let root = ledger.open(None, caps(&[(D::CostMicroUsd, 10), (D::Iterations, 1)]));
-        let child = ledger.open(Some(root), caps(&[(D::Iterations, 5)]));
+        let root = ledger.open_root(caps(&[(D::CostMicroUsd, 10), (D::Iterations, 1)]));
+        let child = ledger
+            .open_child(root, caps(&[(D::Iterations, 5)]), Amounts::ZERO)
+            .expect("room");
         let cost = Amounts::of(D::CostMicroUsd, 10).with(D::Iterations, 1);
         ledger.reserve(child, cost).expect("room").settle(cost);
         assert_eq!(ledger.remaining(root, D::CostMicroUsd), Some(0));
@@ -519,18 +719,16 @@ mod tests {
             let one = Amounts::of(D::Iterations, 1);
             ledger.reserve(child, one).expect("room").settle(one);
         }
-        assert!(
-            ledger
-                .reserve(child, Amounts::of(D::Iterations, 1))
-                .expect_err("the tree's cap")
-                .tree
-        );
+        let refused = ledger
+            .reserve(child, Amounts::of(D::Iterations, 1))
+            .expect_err("the tree's cap");
+        assert_eq!(refused.whose, Whose::Tree);
     }
 
     #[test]
     fn refusals_that_an_agent_may_live_with_end_nothing() {
         let ledger = Ledger::new(Caps::default());
-        let agent = ledger.open(None, caps(&[(D::ToolCalls, 0), (D::Tokens, 0)]));
+        let agent = ledger.open_root(caps(&[(D::ToolCalls, 0), (D::Tokens, 0)]));
         assert!(ledger.reserve(agent, Amounts::of(D::ToolCalls, 1)).is_err());
         assert_eq!(ledger.ending(agent), None);
         assert!(ledger.reserve(agent, Amounts::of(D::Tokens, 1)).is_err());

@@ -3,13 +3,15 @@
 //!
 //! The layers, lowest first; each uses only those above it in this list:
 //!
-//! - [`limits`] [`amounts`] [`text`] [`json`] [`ids`] [`error`]: every cap, the dimensions of a budget, making foreign text safe, new types.
+//! - [`limits`] [`amounts`] [`text`] [`scrub`] [`json`] [`ids`] [`error`]: every cap, the dimensions of a budget, making foreign text safe, new
+//!   types.
 //! - [`config`] · [`store`] · [`engine`] · [`egress`]: layered configuration · SQLite: sessions, journal, blackboard · wasmtime, checks of
 //!   bytes, the compile cache · the only way out to the network.
 //! - [`ledger`] · [`llm`] · [`bindings`] · [`event`]: reservations and charges · models · what `wit/` generates · what a run does, as a stream.
 //! - [`plugin`]: manifests, grants, rights, tools.
 //! - [`session`] · [`interfaces`]: an agent's life and the one path of its calls · one file for each interface of the contract.
 //! - [`instance`]: one instance's life.
+//! - [`supervisor`]: the tree of agents.
 //! - [`run`]: the library's face.
 //! - [`cli`]: arguments and screens.
 
@@ -30,6 +32,8 @@ pub mod limits;
 pub mod llm;
 pub mod plugin;
 pub mod run;
+pub mod scrub;
 pub mod session;
 pub mod store;
+pub mod supervisor;
 pub mod text;

@@ -130,9 +130,9 @@ limits! {
     blackboard_key: "blackboard.key", Bytes, 256, 8, 4 * KIB;
     #[doc = "A value on the blackboard."]
     blackboard_value: "blackboard.value", Bytes, 256 * KIB, KIB, 16 * MIB;
-    #[doc = "Keys in one space."]
+    #[doc = "Keys of all spaces of a run together, or in one space of the home folder."]
     blackboard_keys: "blackboard.keys", Count, 10_000, 1, 10_000_000;
-    #[doc = "Bytes of all keys and values in one space."]
+    #[doc = "Bytes of all keys and values of all spaces of a run together, or in one space of the home folder."]
     blackboard_bytes: "blackboard.bytes", Bytes, 32 * MIB, KIB, 64 * GIB;
     #[doc = "All messages and tools of one completion, encoded."]
     prompt: "prompt", Bytes, 4 * MIB, KIB, 64 * MIB;
@@ -156,6 +156,22 @@ limits! {
     delegation_alive: "delegation.alive", Count, 16, 0, 100_000;
     #[doc = "Delegation: children in all in a run."]
     delegation_total: "delegation.total", Count, 64, 0, 1_000_000;
+    #[doc = "How often an agent is started in all after traps and hangs, where nothing else is said."]
+    restart_attempts: "restart.attempts", Count, 4, 1, 1_000;
+    #[doc = "Restarts of one agent within restart.window; one more ends it."]
+    restart_intensity: "restart.intensity", Count, 3, 0, 1_000;
+    #[doc = "The stretch of awake time in which restarts are counted."]
+    restart_window: "restart.window", Millis, MIN, 1, 24 * HOUR;
+    #[doc = "The wait before the first restart; it doubles with each further one, give or take a fifth."]
+    restart_backoff: "restart.backoff", Millis, 100, 0, HOUR;
+    #[doc = "The longest wait before a restart."]
+    restart_backoff_max: "restart.backoff_max", Millis, 5 * SEC, 0, HOUR;
+    #[doc = "Characters of a child's report that its parent reads; the whole goes to the blackboard."]
+    scrub_report: "scrub.report", Count, 24_000, 500, 10_000_000;
+    #[doc = "Characters of a tool's result that its caller reads; the whole goes to the blackboard."]
+    scrub_tool: "scrub.tool", Count, 48_000, 500, 10_000_000;
+    #[doc = "Bytes of a text too long for its reader that are kept on the blackboard; the rest is dropped, and said so."]
+    scrub_spill: "scrub.spill", Bytes, 4 * MIB, 0, GIB;
     #[doc = "Instances resident in the process; further ones wait."]
     resident: "resident", Count, 1_000, 1, 15_000;
     #[doc = "A component's bytes."]

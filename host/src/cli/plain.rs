@@ -68,6 +68,9 @@ fn told(kind: &EventKind, verbose: bool) -> Option<String> {
             strategy, attempt: 1, ..
         } => format!("starts {strategy}"),
         EventKind::SessionStarted { attempt, .. } => format!("starts again, attempt {attempt}"),
+        EventKind::SessionRestarts { cause, after_ms, .. } => {
+            format!("ended ({cause}), starts again in {after_ms} ms")
+        }
         EventKind::CompletionStarted {
             model,
             iteration: Some(n),

@@ -62,10 +62,7 @@ pub(super) async fn list(host: &Host, context: Context, limit: u32) -> Result<u8
 
 /// Ends a run for good: takes it, and ends it before anything of it is sent.
 pub(super) async fn cancel(host: &Host, context: Context, run: &str) -> Result<u8, Problem> {
-    let handle = host.resume(run).await?;
-    handle.cancel();
-    let run = handle.id();
-    handle.wait().await.map_err(|error| Problem::from(error).of_run(run))?;
+    let run = host.cancel(run).await?;
     match context.output {
         Output::Text => stdio::tell(&format!(
             "run {run} is cancelled; what it did stays:  hermes-host show {run}\n"

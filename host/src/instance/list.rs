@@ -3,9 +3,8 @@
 
 use std::sync::Arc;
 
-use tokio_util::sync::CancellationToken;
-
 use crate::bindings::{agent, types};
+use crate::instance::strategy::begin_step;
 use crate::instance::{Bounds, Instances, Prepared, Stopped, reach};
 use crate::session::end::End;
 use crate::session::guest::Guest;
@@ -22,13 +21,12 @@ pub async fn list_tools(
     let pre = prepared
         .toolset
         .ok_or_else(|| Stopped::Host(End::Host("it is no tool".to_owned())))?;
-    let cancel = CancellationToken::new();
     let _running = instances.running();
-    let (folders, hooks) = reach(guest, &cancel);
+    let (folders, hooks) = reach(guest);
     let mut store = instances.store(guest, &folders, hooks).map_err(Stopped::Host)?;
-    let bounds = Bounds { guest, cancel: &cancel };
-    guest.step.begin(guest.step.fuel_given());
+    let bounds = Bounds { guest };
     let toolset = bounds.start(pre.instantiate_async(&mut store)).await?;
+    begin_step(guest, &mut store)?;
     bounds
         .call(toolset.hermes_plugin_toolset().call_list_tools(&mut store))
         .await
@@ -46,13 +44,12 @@ pub async fn describe(
     let pre = prepared
         .strategy
         .ok_or_else(|| Stopped::Host(End::Host("it is no strategy".to_owned())))?;
-    let cancel = CancellationToken::new();
     let _running = instances.running();
-    let (folders, hooks) = reach(guest, &cancel);
+    let (folders, hooks) = reach(guest);
     let mut store = instances.store(guest, &folders, hooks).map_err(Stopped::Host)?;
-    let bounds = Bounds { guest, cancel: &cancel };
-    guest.step.begin(guest.step.fuel_given());
+    let bounds = Bounds { guest };
     let strategy = bounds.start(pre.instantiate_async(&mut store)).await?;
+    begin_step(guest, &mut store)?;
     bounds
         .call(strategy.hermes_plugin_agent().call_describe(&mut store))
         .await

@@ -12,14 +12,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_util::sync::CancellationToken;
 use wasmtime::component::Linker;
 use wasmtime::{CallHook, Store, UpdateDeadline};
 
 pub use ended::Stopped;
 pub use list::{describe, list_tools};
 pub use runner::Runner;
-pub use strategy::{StrategyEnd, run_strategy};
+pub use strategy::run_strategy;
 
 use crate::bindings::{StrategyPre, ToolsetPre};
 use crate::engine::{Engine, Running};
@@ -103,7 +102,7 @@ impl Instances {
         let wait = Duration::from_millis(limits.start_wall);
         match tokio::time::timeout(wait, self.0.slots.clone().acquire_owned()).await {
             Ok(Ok(place)) => Ok(place),
-            _ => Err(End::TimedOut(format!(
+            _ => Err(End::NoRoom(format!(
                 "no place among {} resident instances came free within {} (limits.resident, limits.start_wall)",
                 limits.resident,
                 limits::show(limits.start_wall, Unit::Millis),
@@ -123,7 +122,8 @@ impl Instances {
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Yield(1)));
         store.set_hostcall_fuel(usize::try_from(limits.hostcall_bytes).unwrap_or(usize::MAX));
-        store.set_max_component_handles(usize::try_from(limits.handles).unwrap_or(usize::MAX));
+        let handles = limits.handles.saturating_add(limits.delegation_total);
+        store.set_max_component_handles(usize::try_from(handles).unwrap_or(usize::MAX));
         store.call_hook(move |mut context, hook| {
             match hook {
                 CallHook::CallingHost => {
@@ -134,11 +134,13 @@ impl Instances {
                         let most = limits.host_calls_all;
                         let message =
                             format!("it entered the host more than {most} times in one step (limits.host_calls_all)");
-                        return Err(guest.run_out(Dimension::HostCalls, message).into());
+                        return Err(guest.step_ran_out(Dimension::HostCalls, message).into());
                     }
                 }
                 CallHook::ReturningFromHost => {
-                    if let Some(fuel) = context.data().guest.step.refuel() {
+                    let guest = &context.data().guest;
+                    guest.share_fuel();
+                    if let Some(fuel) = guest.step.refuel() {
                         context.set_fuel(fuel)?;
                     }
                 }
@@ -161,7 +163,6 @@ impl Instances {
 /// What may end a call into a guest before it returns.
 struct Bounds<'a> {
     guest: &'a Guest,
-    cancel: &'a CancellationToken,
 }
 
 impl Bounds<'_> {
@@ -181,6 +182,9 @@ impl Bounds<'_> {
         let timeout = async {
             self.guest.step.ran_out().await;
             let wall = limits::show(self.guest.session.run.limits.step_wall, Unit::Millis);
+            if self.guest.is_replaying() {
+                return End::Diverged(format!("a stretch between two observations took longer than {wall}"));
+            }
             End::TimedOut(format!("one step took longer than {wall} (limits.step_wall)"))
         };
         self.until(call, timeout).await
@@ -194,7 +198,12 @@ impl Bounds<'_> {
         let session = &self.guest.session;
         tokio::select! {
             biased;
-            result = work => result.map_err(|e| ended::classify(&e, self.guest.step.fuel_given())),
+            result = work => match (result, self.guest.fault()) {
+                // What the host noticed too late for a call to say it.
+                (Ok(_), Some(end)) => Err(Stopped::Host(end)),
+                (Ok(value), None) => Ok(value),
+                (Err(e), _) => Err(self.classify(&e)),
+            },
             () = session.run.suspend.cancelled() => Err(Stopped::Host(End::Suspended)),
             end = timeout => Err(Stopped::Host(end)),
             () = deadline(session.deadline()) => Err(Stopped::Host(self.out_of_time())),
@@ -202,24 +211,38 @@ impl Bounds<'_> {
         }
     }
 
+    fn classify(&self, error: &wasmtime::Error) -> Stopped {
+        let stopped = ended::classify(error, self.guest.fuel);
+        match &stopped {
+            Stopped::Host(End::Exhausted { dimension, .. }) if *dimension == Dimension::Fuel => {}
+            _ => return stopped,
+        }
+        let replaying = self.guest.is_replaying();
+        let budget = self.guest.step.fuel_given() < self.guest.fuel;
+        match (replaying, budget) {
+            (true, _) => Stopped::Host(End::Diverged("a stretch between two observations ran out of fuel".to_owned())),
+            (false, false) => stopped,
+            (false, true) => Stopped::Host(End::Exhausted {
+                dimension: Dimension::Fuel,
+                message: "the session's budget of fuel is used up (--budget fuel=N)".to_owned(),
+            }),
+        }
+    }
+
     fn out_of_time(&self) -> End {
-        let cap = self
-            .guest
-            .session
-            .run
-            .ledger
-            .caps(self.guest.session.account)
-            .get(Dimension::WallClockMs);
+        let (session, dimension) = (&self.guest.session, Dimension::WallClockMs);
+        let cap = session.run.ledger.cap_in_force(session.account, dimension);
         let wall = limits::show(cap.unwrap_or_default(), Unit::Millis);
-        self.guest.run_out(
-            Dimension::WallClockMs,
-            format!("it ran longer than {wall} (--budget wall=TIME)"),
-        )
+        session.run.ledger.ran_out(session.account, dimension);
+        End::Exhausted {
+            dimension,
+            message: format!("it ran longer than {wall} (--budget wall=TIME)"),
+        }
     }
 
     /// A cancel, and the grace that a strategy has to return by itself; a tool has none.
     async fn cancelled(&self) {
-        self.cancel.cancelled().await;
+        self.guest.cancel.cancelled().await;
         if self.guest.is_strategy() {
             tokio::time::sleep(Duration::from_millis(self.guest.session.run.limits.cancel_grace)).await;
         }
@@ -234,7 +257,7 @@ async fn deadline(at: Option<tokio::time::Instant>) {
 }
 
 /// Folders and the way out that a tool's instance has by its rights; a strategy's has none.
-fn reach(guest: &Guest, cancel: &CancellationToken) -> (Vec<Folder>, EgressHooks) {
+fn reach(guest: &Guest) -> (Vec<Folder>, EgressHooks) {
     let run = &guest.session.run;
     let (folders, rules) = if guest.is_strategy() {
         (Vec::new(), Vec::new())
@@ -251,6 +274,6 @@ fn reach(guest: &Guest, cancel: &CancellationToken) -> (Vec<Folder>, EgressHooks
     let note = Arc::new(move |message: String| session.denied(&plugin, &message));
     (
         folders.collect(),
-        EgressHooks::new(run.egress.clone(), rules, cancel.clone(), note),
+        EgressHooks::new(run.egress.clone(), rules, guest.cancel.clone(), note),
     )
 }

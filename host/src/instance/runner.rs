@@ -2,78 +2,82 @@
 
 use std::sync::Arc;
 
-use tokio_util::sync::CancellationToken;
-
 use crate::bindings::types;
 use crate::error::{Refusal, RefusalKind};
 use crate::ids::StreamId;
-use crate::instance::strategy::explain;
+use crate::instance::strategy::{begin_step, explain};
 use crate::instance::{Bounds, Instances, Stopped, reach};
 use crate::plugin::toolbox::Tool;
+use crate::session::call::Under;
 use crate::session::end::End;
-use crate::session::guest::Guest;
-use crate::session::runner::{ToolFuture, ToolRunner};
-use crate::store::Sync;
+use crate::session::guest::{Guest, Making};
+use crate::session::runner::{StopsOnDrop, ToolEnd, ToolRunner, Waiting};
 
 /// Runs tools in instances.
 pub struct Runner(pub Instances);
 
 impl ToolRunner for Runner {
-    fn run(
-        &self,
-        caller: Arc<Guest>,
-        op: u32,
-        tool: Arc<Tool>,
-        call: types::ToolCall,
-        cancel: CancellationToken,
-    ) -> ToolFuture {
+    fn run(&self, under: Under, tool: Arc<Tool>, call: types::ToolCall, fuel: u64) -> Waiting<'static, ToolEnd> {
         let instances = self.0.clone();
-        Box::pin(async move { run(instances, caller, op, tool, call, cancel).await })
+        Box::pin(async move { run(instances, under, tool, call, fuel).await })
     }
 }
 
-async fn run(
-    instances: Instances,
-    caller: Arc<Guest>,
-    op: u32,
-    tool: Arc<Tool>,
-    mut call: types::ToolCall,
-    cancel: CancellationToken,
-) -> Result<types::ToolOutput, Refusal> {
-    let limits = &caller.session.run.limits;
-    let scope = caller.stream.scope.child(op);
-    if scope.depth() as u64 > limits.tool_depth {
-        let most = limits.tool_depth;
-        return Err(Refusal::invalid(format!(
-            "Tool calls nest {most} deep at most (limits.tool_depth)."
-        )));
+async fn run(instances: Instances, under: Under, tool: Arc<Tool>, mut call: types::ToolCall, fuel: u64) -> ToolEnd {
+    let guest = guest(&under, &tool, fuel);
+    let pure = !guest.rights.reaches_out();
+    let deepest = under.guest.session.run.limits.tool_depth;
+    if guest.stream.scope.depth() as u64 > deepest {
+        let message = format!("Tool calls nest {deepest} deep at most (limits.tool_depth).");
+        return ToolEnd {
+            answer: Err(Refusal::invalid(message)),
+            fuel: 0,
+            records: Vec::new(),
+            pure,
+        };
     }
+    call.name.clone_from(&tool.own_name);
+    // Dropped in the middle, it leaves nothing running either.
+    let _over = StopsOnDrop(guest.over.clone());
+    let ended = attempt(&instances, &guest, &tool, call).await;
+    guest.close().await;
+    ToolEnd {
+        answer: match ended {
+            Ok(answer) => answer.map_err(Refusal::from),
+            Err(stopped) => Err(refusal(&tool, &stopped)),
+        },
+        fuel: guest.step.fuel_used(),
+        records: guest.take_pending(),
+        pure,
+    }
+}
+
+/// The tool's side of the host: what the tool may do, cut by what its caller may.
+fn guest(under: &Under, tool: &Tool, fuel: u64) -> Arc<Guest> {
+    let caller = &under.guest;
+    let scope = caller.stream.scope.child(under.op);
     let rights = tool.rights.cut(&caller.rights);
-    let recorded = caller.session.take_recorded(&scope);
-    let stream = StreamId {
-        scope,
-        ..caller.stream.clone()
-    };
+    let recorded = caller.attempt.take_recorded(&scope);
     let tools = if rights.may_call_tools() {
         caller.tools.clone()
     } else {
         Vec::new()
     };
-    let plugin = tool.plugin.name.clone();
-    let guest = Guest::new(caller.session.clone(), stream, plugin, rights, tools, recorded);
-    call.name.clone_from(&tool.own_name);
-    let ended = attempt(&instances, &guest, &tool, call, &cancel).await;
-    guest.charge_fuel();
-    if let Err(failed) = guest.flush(Sync::Commit).await {
-        return Err(Refusal::new(
-            RefusalKind::Other("storage".to_owned()),
-            failed.to_string(),
-        ));
-    }
-    match ended {
-        Ok(answer) => answer.map_err(Refusal::from),
-        Err(stopped) => Err(refusal(&tool, &stopped)),
-    }
+    let making = Making {
+        stream: StreamId {
+            scope,
+            ..caller.stream.clone()
+        },
+        plugin: tool.plugin.name.clone(),
+        rights,
+        tools,
+        fuel,
+        cancel: under.cancel.clone(),
+        over: caller.over.child_token(),
+        at_ms: under.at_ms,
+        recorded,
+    };
+    Guest::new(caller.session.clone(), caller.attempt.clone(), making)
 }
 
 async fn attempt(
@@ -81,7 +85,6 @@ async fn attempt(
     guest: &Arc<Guest>,
     tool: &Tool,
     call: types::ToolCall,
-    cancel: &CancellationToken,
 ) -> Result<Result<types::ToolOutput, types::Error>, Stopped> {
     let limits = &guest.session.run.limits;
     let prepared = instances
@@ -92,14 +95,14 @@ async fn attempt(
         .ok_or_else(|| Stopped::Host(End::Host("it is no tool".to_owned())))?;
     let _place = instances.place(limits).await.map_err(Stopped::Host)?;
     let _running = instances.running();
-    let (folders, hooks) = reach(guest, cancel);
+    let (folders, hooks) = reach(guest);
     let mut store = instances.store(guest, &folders, hooks).map_err(Stopped::Host)?;
-    let bounds = Bounds { guest, cancel };
-    guest.step.begin(guest.step.fuel_given());
+    let bounds = Bounds { guest };
     let toolset = match bounds.start(pre.instantiate_async(&mut store)).await {
         Ok(toolset) => toolset,
         Err(stopped) => return Err(explain(stopped, store.data().limiter.met())),
     };
+    begin_step(guest, &mut store)?;
     let ended = bounds
         .call(toolset.hermes_plugin_toolset().call_call(&mut store, &call))
         .await;
@@ -121,6 +124,12 @@ fn refusal(tool: &Tool, stopped: &Stopped) -> Refusal {
             format!("The tool {name} was stopped: {message}."),
         ),
         Stopped::Host(End::Cancelled | End::Suspended) => Refusal::cancelled(),
+        Stopped::Host(End::NoRoom(message)) => Refusal::new(RefusalKind::RateLimited, format!("{message}.")),
+        // Made again after a crash, it did something else than before: what it did then stands.
+        Stopped::Host(End::Diverged(_)) => Refusal::new(
+            RefusalKind::Interrupted,
+            format!("The host went down while {name} ran, and the call could not be taken up again."),
+        ),
         Stopped::Host(end) => Refusal::new(
             RefusalKind::Other("host-bug".to_owned()),
             format!("The tool {name} failed: {end}."),

@@ -1,20 +1,12 @@
 //! One attempt of a strategy: its `run` export, once, in an instance of its own.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use crate::bindings::types;
 use crate::instance::{Bounds, Instances, Prepared, Stopped, reach};
+use crate::interfaces::State;
 use crate::session::end::End;
 use crate::session::guest::Guest;
-
-/// How an attempt ended.
-#[derive(Debug, Clone)]
-pub struct StrategyEnd {
-    /// What the strategy returned, or why it did not.
-    pub ended: Result<Result<types::Report, types::Error>, Stopped>,
-    /// The last checkpoint.
-    pub checkpoint: Option<types::Report>,
-}
 
 /// Runs an attempt to its end. The caller's task owns the store.
 pub async fn run_strategy(
@@ -22,17 +14,14 @@ pub async fn run_strategy(
     guest: Arc<Guest>,
     prepared: Prepared,
     task: types::Task,
-) -> StrategyEnd {
+) -> Result<Result<types::Report, types::Error>, Stopped> {
     let ended = attempt(instances, &guest, prepared, task).await;
     guest.charge_fuel();
     guest.session.charge_wall();
-    let checkpoint = guest
-        .session
-        .checkpoint
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .clone();
-    StrategyEnd { ended, checkpoint }
+    match (ended, guest.unreplayed()) {
+        (Ok(_), Some(left)) => Err(Stopped::Host(End::Diverged(format!("it returned before {left}")))),
+        (ended, _) => ended,
+    }
 }
 
 async fn attempt(
@@ -47,22 +36,14 @@ async fn attempt(
         .ok_or_else(|| Stopped::Host(End::Host("it is no strategy".to_owned())))?;
     let _place = instances.place(limits).await.map_err(Stopped::Host)?;
     let _running = instances.running();
-    let (folders, hooks) = reach(guest, &guest.session.cancel);
+    let (folders, hooks) = reach(guest);
     let mut store = instances.store(guest, &folders, hooks).map_err(Stopped::Host)?;
-    let bounds = Bounds {
-        guest,
-        cancel: &guest.session.cancel,
-    };
+    let bounds = Bounds { guest };
     let strategy = match bounds.start(pre.instantiate_async(&mut store)).await {
         Ok(strategy) => strategy,
         Err(stopped) => return Err(explain(stopped, store.data().limiter.met())),
     };
-    guest.step.begin(guest.step_fuel());
-    if let Some(fuel) = guest.step.refuel() {
-        store
-            .set_fuel(fuel)
-            .map_err(|e| Stopped::Host(End::Host(e.to_string())))?;
-    }
+    begin_step(guest, &mut store)?;
     let ended = bounds
         .call(strategy.hermes_plugin_agent().call_run(&mut store, &task))
         .await;
@@ -70,6 +51,17 @@ async fn attempt(
         guest.step.note_fuel(left);
     }
     ended.map_err(|stopped| explain(stopped, store.data().limiter.met()))
+}
+
+/// The instance has started: its first step begins, with the fuel of one.
+pub(super) fn begin_step(guest: &Guest, store: &mut wasmtime::Store<State>) -> Result<(), Stopped> {
+    guest.charge_fuel();
+    guest.step.begin(guest.fuel);
+    guest.share_fuel();
+    match guest.step.refuel().map(|fuel| store.set_fuel(fuel)) {
+        Some(Err(e)) => Err(Stopped::Host(End::Host(e.to_string()))),
+        _ => Ok(()),
+    }
 }
 
 /// A trap of a guest that was refused memory is most likely that refusal: say so.

@@ -11,7 +11,8 @@ use crate::error::{Dimension, Refusal, RefusalKind};
 use crate::event::EventKind;
 use crate::interfaces::State;
 use crate::plugin::rights::Access;
-use crate::session::guest::{Call, Guest, Look, Write};
+use crate::session::call::{Call, Look, Write};
+use crate::session::guest::Guest;
 use crate::store::{Effect, EffectResult, SpaceId};
 
 /// Keys or changes in one answer, by the contract.
@@ -26,8 +27,8 @@ fn space_id(guest: &Guest, name: &str) -> SpaceId {
     }
 }
 
-fn may(guest: &Guest, name: &str, access: Access) -> Result<(), Refusal> {
-    guest.rights.may_blackboard(&guest.plugin, name, access)
+fn may(guest: &Guest, space: &str, key: &str, access: Access) -> Result<(), Refusal> {
+    guest.rights.may_entry(&guest.plugin, space, key, access)
 }
 
 fn key_fits(guest: &Guest, key: &str) -> Result<(), Refusal> {
@@ -72,7 +73,7 @@ impl Call for Open<'_> {
     const NAME: &'static str = "blackboard.open";
 
     fn grant(&self, guest: &Guest) -> Result<(), Refusal> {
-        may(guest, self.name, Access::Read)
+        guest.rights.may_open(&guest.plugin, self.name)
     }
 
     fn caps(&self, guest: &Guest) -> Result<(), Refusal> {
@@ -98,7 +99,7 @@ impl Call for Get<'_> {
     const NAME: &'static str = "blackboard.get";
 
     fn grant(&self, guest: &Guest) -> Result<(), Refusal> {
-        may(guest, self.space, Access::Read)
+        may(guest, self.space, self.key, Access::Read)
     }
 
     fn caps(&self, guest: &Guest) -> Result<(), Refusal> {
@@ -140,7 +141,7 @@ impl Call for Keys<'_> {
     const NAME: &'static str = "blackboard.keys";
 
     fn grant(&self, guest: &Guest) -> Result<(), Refusal> {
-        may(guest, self.space, Access::Read)
+        guest.rights.may_open(&guest.plugin, self.space)
     }
 }
 
@@ -149,12 +150,23 @@ impl Look for Keys<'_> {
 
     async fn look(&self, guest: &Guest) -> Result<Self::Answer, Refusal> {
         let space = space_id(guest, self.space);
-        guest
-            .session
-            .run
-            .store()?
-            .keys(&space, self.prefix, self.after, self.limit.min(PAGE))
-            .map_err(store)
+        let most = self.limit.min(PAGE);
+        let mut seen: Vec<String> = Vec::new();
+        let mut after = self.after.map(str::to_owned);
+        // Keys that the guest may not see are passed over, so that an empty page means that there are no more.
+        while (seen.len() as u64) < u64::from(most) {
+            let page = guest
+                .session
+                .run
+                .store()?
+                .keys(&space, self.prefix, after.as_deref(), most)
+                .map_err(store)?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.clone());
+            seen.extend(page.into_iter().filter(|key| guest.rights.sees_key(self.space, key)));
+        }
+        seen.truncate(most as usize);
+        Ok(seen)
     }
 }
 
@@ -170,7 +182,7 @@ impl Call for Changes<'_> {
     const NAME: &'static str = "blackboard.changes";
 
     fn grant(&self, guest: &Guest) -> Result<(), Refusal> {
-        may(guest, self.space, Access::Read)
+        guest.rights.may_open(&guest.plugin, self.space)
     }
 }
 
@@ -182,9 +194,22 @@ impl Look for Changes<'_> {
         let store_handle = guest.session.run.store()?;
         let _pause = (self.wait_ms > 0 && guest.is_strategy()).then(|| guest.step.pause());
         let wait = Duration::from_millis(self.wait_ms.into());
-        let changes = tokio::select! {
-            changes = store_handle.changed(&space, self.prefix, self.since, wait) => changes.map_err(store)?,
-            () = guest.session.cancel.cancelled() => return Err(Refusal::cancelled()),
+        let deadline = tokio::time::Instant::now() + wait;
+        let mut since = self.since;
+        let changes = loop {
+            let rest = deadline.saturating_duration_since(tokio::time::Instant::now());
+            let page = tokio::select! {
+                page = store_handle.changed(&space, self.prefix, since, rest) => page.map_err(store)?,
+                () = guest.cancel.cancelled() => return Err(Refusal::cancelled()),
+            };
+            let Some(last) = page.last().map(|c| c.version) else { break page };
+            let seen = page.into_iter().filter(|c| guest.rights.sees_key(self.space, &c.key));
+            let seen: Vec<_> = seen.collect();
+            if !seen.is_empty() {
+                break seen;
+            }
+            // All of it was written where the guest sees nothing: it waits on.
+            since = last;
         };
         let change = |c: crate::store::Change| blackboard::Change {
             key: c.key,
@@ -208,7 +233,7 @@ impl Call for Put<'_> {
     const NAME: &'static str = "blackboard.put";
 
     fn grant(&self, guest: &Guest) -> Result<(), Refusal> {
-        may(guest, self.space, Access::Write)
+        may(guest, self.space, self.key, Access::Write)
     }
 
     fn caps(&self, guest: &Guest) -> Result<(), Refusal> {
@@ -251,7 +276,7 @@ impl Call for Append<'_> {
     const NAME: &'static str = "blackboard.append";
 
     fn grant(&self, guest: &Guest) -> Result<(), Refusal> {
-        may(guest, self.space, Access::Write)
+        may(guest, self.space, self.prefix, Access::Write)
     }
 
     fn caps(&self, guest: &Guest) -> Result<(), Refusal> {
@@ -290,7 +315,7 @@ impl Call for Delete<'_> {
     const NAME: &'static str = "blackboard.delete";
 
     fn grant(&self, guest: &Guest) -> Result<(), Refusal> {
-        may(guest, self.space, Access::Write)
+        may(guest, self.space, self.key, Access::Write)
     }
 
     fn caps(&self, guest: &Guest) -> Result<(), Refusal> {

@@ -5,7 +5,8 @@ use serde::Serialize;
 use crate::bindings::{budget, types};
 use crate::error::{Dimension, Refusal};
 use crate::interfaces::State;
-use crate::session::guest::{Call, Guest, Look};
+use crate::session::call::{Call, Look};
+use crate::session::guest::Guest;
 
 #[derive(Serialize)]
 struct Remaining(Dimension);

@@ -1,54 +1,259 @@
-//! `delegation`: sub-agents. This version of the host has none, and says so to whoever asks.
+//! `delegation`: sub-agents. A child is an operation of its parent: its return address is written down before it is built, its result before
+//! anybody hears of it.
+
+use std::sync::Arc;
 
 use serde::Serialize;
 use wasmtime::component::Resource;
 
 use crate::bindings::{Child, delegation, types};
 use crate::error::{Refusal, RefusalKind};
-use crate::interfaces::State;
-use crate::session::guest::{Call, Guest, Look};
+use crate::ids::Digest;
+use crate::interfaces::{State, scrub_words};
+use crate::ledger::Reservation;
+use crate::session::call::{Call, Done, EndedEvent, Look, Operation, Under};
+use crate::session::codec;
+use crate::session::end::End;
+use crate::session::guest::Guest;
+use crate::session::op::OpBody;
+use crate::session::runner::NewChild;
+use crate::store::{OpKind, OutcomeStatus, Record, Sync};
+use crate::text;
 
+/// A child to be.
 #[derive(Serialize)]
 struct Spawn {
-    role: String,
-    prompt: String,
+    spec: delegation::ChildSpec,
+    /// Whether one more handle fits.
+    room: bool,
+    #[serde(skip)]
+    child: Option<Result<Box<dyn NewChild>, Refusal>>,
+}
+
+impl Spawn {
+    fn child(&self) -> Result<&dyn NewChild, Refusal> {
+        match &self.child {
+            Some(Ok(child)) => Ok(&**child),
+            Some(Err(refusal)) => Err(refusal.clone()),
+            None => Err(Refusal::denied("There is no such child.")),
+        }
+    }
+
+    fn child_mut(&mut self) -> Result<&mut dyn NewChild, Refusal> {
+        match &mut self.child {
+            Some(Ok(child)) => Ok(&mut **child),
+            Some(Err(refusal)) => Err(refusal.clone()),
+            None => Err(Refusal::denied("There is no such child.")),
+        }
+    }
 }
 
 impl Call for Spawn {
     const NAME: &'static str = "delegation.spawn";
 
-    fn grant(&self, guest: &Guest) -> Result<(), Refusal> {
-        guest.rights.may_delegate(&guest.plugin)
+    fn caps(&self, guest: &Guest) -> Result<(), Refusal> {
+        if self.room {
+            return Ok(());
+        }
+        let most = guest.session.run.limits.resources;
+        let message = format!("{most} handles are open, the most at once (limits.resources). Drop some first.");
+        Err(Refusal::new(RefusalKind::RateLimited, message))
     }
 }
 
-impl Look for Spawn {
-    type Answer = u32;
+impl Operation for Spawn {
+    const KIND: OpKind = OpKind::Child;
+    const ENDS_ITSELF: bool = true;
 
-    async fn look(&self, _guest: &Guest) -> Result<u32, Refusal> {
-        let message = "This version of the host runs no sub-agents. Do the work in this agent.";
-        Err(Refusal::new(RefusalKind::Other("unsupported".to_owned()), message))
+    fn name(&self, _guest: &Guest) -> String {
+        text::line(&self.spec.role, 64)
+    }
+
+    fn request(&self) -> Vec<(Digest, Vec<u8>)> {
+        let body = codec::encode(&self.spec);
+        vec![(Digest::of(&body), body)]
+    }
+
+    fn sync(&self, _guest: &Guest) -> Sync {
+        // Its rows say that it is to be: a child can be begun again from them.
+        Sync::Commit
+    }
+
+    fn reserve(&mut self, guest: &Guest) -> Result<Reservation, Refusal> {
+        // What the parent has is asked here and not before: a replay must not look for strategies and folders.
+        self.child = Some(guest.session.run.children.admit(guest, &self.spec));
+        self.child_mut()?.reserve(guest)
+    }
+
+    async fn ready(&mut self, guest: &Guest) -> Result<(), Refusal> {
+        self.child_mut()?.ready(guest).await
+    }
+
+    fn records(&self, guest: &Guest, op: u32) -> Vec<Record> {
+        let Ok(child) = self.child() else { return Vec::new() };
+        guest.session.keep_child(child.child(guest, op));
+        child.records(guest, op)
+    }
+
+    fn again(&mut self, guest: &Arc<Guest>, op: u32) -> Result<Reservation, Refusal> {
+        self.child = Some(guest.session.run.children.recover(guest, op));
+        let child = self.child_mut()?;
+        let reservation = child.reserve(guest)?;
+        guest.session.keep_child(child.child(guest, op));
+        Ok(reservation)
+    }
+
+    fn refused(&self, refusal: &Refusal) -> OpBody {
+        OpBody::Child(types::RunResult {
+            exit: match refusal.kind {
+                RefusalKind::Cancelled => types::ExitReason::Cancelled,
+                RefusalKind::Interrupted => types::ExitReason::Interrupted,
+                _ => types::ExitReason::Failed(refusal.clone().into()),
+            },
+            report: None,
+            attempts: 0,
+            spent: Vec::new(),
+        })
+    }
+
+    async fn run(self, under: Under) -> Option<Done> {
+        let charged = under.reserved;
+        let child = match self.child {
+            Some(Ok(child)) => child,
+            Some(Err(_)) | None => return None,
+        };
+        let (parent, id) = (under.guest.session.clone(), child.id().clone());
+        let result = child.run(under).await?;
+        if let Some(child) = parent.children().iter().find(|child| child.id == id) {
+            child.ends(result.clone());
+        }
+        let status = match &result.exit {
+            types::ExitReason::Returned => OutcomeStatus::Done,
+            types::ExitReason::Cancelled => OutcomeStatus::Cancelled,
+            _ => OutcomeStatus::Failed,
+        };
+        Some(Done::new(status, OpBody::Child(result), charged))
+    }
+
+    fn events(&self, _guest: &Guest, _op: &str, _closing: bool) -> Option<(crate::event::EventKind, EndedEvent)> {
+        // A child's session tells of itself.
+        None
+    }
+}
+
+#[derive(Serialize)]
+struct Children;
+
+impl Call for Children {
+    const NAME: &'static str = "delegation.children";
+}
+
+impl Look for Children {
+    type Answer = Vec<u32>;
+
+    async fn look(&self, guest: &Guest) -> Result<Vec<u32>, Refusal> {
+        let children = guest.session.children();
+        Ok(children.iter().map(|child| child.handle).collect())
+    }
+}
+
+#[derive(Serialize)]
+struct Id(u32);
+
+impl Call for Id {
+    const NAME: &'static str = "delegation.id";
+}
+
+impl Look for Id {
+    type Answer = String;
+
+    async fn look(&self, guest: &Guest) -> Result<String, Refusal> {
+        let child = find(guest, self.0).ok_or_else(|| Refusal::not_found("There is no such child."))?;
+        Ok(child.id.to_string())
+    }
+}
+
+#[derive(Serialize)]
+struct Status(u32);
+
+impl Call for Status {
+    const NAME: &'static str = "delegation.status";
+}
+
+impl Look for Status {
+    type Answer = delegation::ChildStatus;
+
+    async fn look(&self, guest: &Guest) -> Result<Self::Answer, Refusal> {
+        let child = find(guest, self.0).ok_or_else(|| Refusal::not_found("There is no such child."))?;
+        let amounts = |spent: &crate::amounts::Amounts| {
+            let amount = |(d, value): (crate::error::Dimension, u64)| types::Amount {
+                dimension: d.into(),
+                value,
+            };
+            spent.iter().map(amount).collect()
+        };
+        let ended = child.result();
+        Ok(match (ended, child.session()) {
+            (Some(result), _) => delegation::ChildStatus {
+                ended: true,
+                attempt: result.attempts,
+                progress: String::new(),
+                spent: result.spent,
+            },
+            (None, Some(session)) => {
+                session.charge_wall();
+                delegation::ChildStatus {
+                    ended: false,
+                    attempt: session.attempt(),
+                    progress: scrub_words(&session, &session.progress()),
+                    spent: amounts(&session.run.ledger.spent(session.account)),
+                }
+            }
+            (None, None) => delegation::ChildStatus {
+                ended: false,
+                attempt: 0,
+                progress: String::new(),
+                spent: Vec::new(),
+            },
+        })
+    }
+}
+
+fn find(guest: &Guest, handle: u32) -> Option<Arc<crate::session::Child>> {
+    guest.session.children().into_iter().find(|child| child.handle == handle)
+}
+
+fn result(body: OpBody) -> Result<types::RunResult, End> {
+    match body {
+        OpBody::Child(result) => Ok(result),
+        _ => Err(End::Host("a child ended as something else".to_owned())),
     }
 }
 
 impl delegation::Host for State {
     async fn spawn(&mut self, spec: delegation::ChildSpec) -> wasmtime::Result<Result<Resource<Child>, types::Error>> {
-        match self
-            .guest
-            .look(&Spawn {
-                role: spec.role,
-                prompt: spec.prompt,
-            })
-            .await?
-        {
-            Ok(number) => Ok(Ok(self.keep(Child(number))?)),
-            Err(refusal) => Ok(Err(refusal.into())),
+        let spawn = Spawn {
+            spec,
+            room: self.room().is_ok(),
+            child: None,
+        };
+        let (op, refused) = self.guest.start(spawn).await?;
+        if let Some(refusal) = refused {
+            return Ok(Err(refusal.into()));
         }
+        // One that ended before this process began is known by its rows alone.
+        if find(&self.guest, op).is_none()
+            && let Some(child) = self.guest.session.run.children.known(&self.guest, op)
+        {
+            self.guest.session.keep_child(child);
+        }
+        Ok(Ok(self.keep(Child::counted(op))?))
     }
 
     async fn children(&mut self) -> wasmtime::Result<Vec<Resource<Child>>> {
-        self.guest.enter()?;
-        Ok(Vec::new())
+        let handles = self.guest.look(&Children).await?.unwrap_or_default();
+        // Never refused, so outside the count of what may be open at once.
+        handles.into_iter().map(|op| Ok(self.table.push(Child::uncounted(op))?)).collect()
     }
 
     async fn wait_any(
@@ -58,39 +263,44 @@ impl delegation::Host for State {
     ) -> wasmtime::Result<Option<u32>> {
         let ops = children
             .iter()
-            .map(|c| Ok(self.table.get(c)?.0))
+            .map(|c| Ok(self.table.get(c)?.op))
             .collect::<wasmtime::Result<Vec<_>>>()?;
         Ok(self.guest.wait_any("delegation.wait-any", &ops, timeout_ms).await?)
     }
 }
 
-/// No child exists, so no handle names one: the table refuses before these are reached.
-fn no_such_child() -> wasmtime::Error {
-    wasmtime::Error::msg("no such child")
-}
-
 impl delegation::HostChild for State {
     async fn id(&mut self, child: Resource<Child>) -> wasmtime::Result<String> {
-        self.table.get(&child)?;
-        Err(no_such_child())
+        let op = self.table.get(&child)?.op;
+        Ok(self.guest.look(&Id(op)).await?.unwrap_or_default())
     }
 
     async fn status(&mut self, child: Resource<Child>) -> wasmtime::Result<delegation::ChildStatus> {
-        self.table.get(&child)?;
-        Err(no_such_child())
+        let op = self.table.get(&child)?.op;
+        let none = |_| delegation::ChildStatus {
+            ended: true,
+            attempt: 0,
+            progress: String::new(),
+            spent: Vec::new(),
+        };
+        Ok(self.guest.look(&Status(op)).await?.unwrap_or_else(none))
     }
 
     async fn join(&mut self, child: Resource<Child>) -> wasmtime::Result<types::RunResult> {
-        self.table.get(&child)?;
-        Err(no_such_child())
+        let op = self.table.get(&child)?.op;
+        Ok(result(self.guest.wait("delegation.join", op).await?)?)
     }
 
     async fn cancel(&mut self, child: Resource<Child>) -> wasmtime::Result<()> {
-        self.table.get(&child)?;
-        Err(no_such_child())
+        let op = self.table.get(&child)?.op;
+        Ok(self.guest.cancel("delegation.cancel", op)?)
     }
 
     async fn drop(&mut self, child: Resource<Child>) -> wasmtime::Result<()> {
-        self.forget(child)
+        let child = self.table.delete(child)?;
+        if child.is_counted() {
+            self.live = self.live.saturating_sub(1);
+        }
+        Ok(())
     }
 }

@@ -5,7 +5,8 @@ use serde::Serialize;
 use crate::bindings::{lessons, types};
 use crate::error::{Refusal, RefusalKind};
 use crate::interfaces::State;
-use crate::session::guest::{Call, Guest, Look};
+use crate::session::call::{Call, Look};
+use crate::session::guest::Guest;
 
 #[derive(Serialize)]
 struct Recall {

@@ -18,9 +18,11 @@ use crate::ledger::{Count, Reservation};
 use crate::llm::{Conversation, Delta, Model, Request};
 use crate::session::codec;
 use crate::session::end::End;
-use crate::session::guest::{Call, Done, EndedEvent, Guest, Look, Operation, Under};
+use crate::session::call::{Call, Done, EndedEvent, Look, Operation, Under};
+use crate::session::guest::Guest;
 use crate::session::op::OpBody;
 use crate::store::{OpKind, OutcomeStatus, Sync};
+use crate::text;
 
 /// The fewest tokens of an answer that are worth a call.
 const LEAST_OUTPUT: u64 = 256;
@@ -124,17 +126,21 @@ fn body(bytes: Vec<u8>) -> (Digest, Vec<u8>) {
 }
 
 fn resolve(guest: &Guest, name: Option<&str>) -> Result<Model, Refusal> {
+    let (session, run) = (&guest.session, &guest.session.run);
+    // The default by its name is the default.
+    let name = name.filter(|name| session.model.as_ref().is_none_or(|model| model.name != *name));
     guest.rights.may_llm(&guest.plugin, name)?;
-    match (name, &guest.session.model) {
+    match (name, &session.model) {
         (None, Some(model)) => Ok(model.clone()),
-        (Some(name), Some(model)) if model.name == name => Ok(model.clone()),
         (None, None) => Err(Refusal::not_found("This run has no model.")),
-        (Some(name), _) => guest
-            .session
-            .run
-            .models
-            .resolve(name)
-            .map_err(|e| Refusal::not_found(e.to_string())),
+        (Some(alias), _) => {
+            // What an alias means was settled when the run began.
+            let unknown = || Refusal::not_found(format!("This run has no model {}.", text::line(alias, 64)));
+            let meant = run.aliases.get(alias).ok_or_else(unknown)?;
+            let model = run.models.resolve(&meant.model);
+            let model = model.map_err(|e| Refusal::not_found(e.to_string()))?;
+            Ok(model.known_as(alias, meant.price))
+        }
     }
 }
 
@@ -224,12 +230,12 @@ impl Operation for Complete {
         OpBody::Completion(Err(refusal.clone().into()))
     }
 
-    async fn run(self, under: Under) -> Done {
+    async fn run(self, under: Under) -> Option<Done> {
         let guest = under.guest.clone();
         let iterations = u64::from(!self.closing);
         let model = match self.model {
             Ok(model) => model,
-            Err(refusal) => return failed(refusal, Amounts::ZERO),
+            Err(refusal) => return Some(failed(refusal, Amounts::ZERO)),
         };
         let op = guest.stream.scope.op_name(under.op);
         let request = Request {
@@ -250,23 +256,25 @@ impl Operation for Complete {
             Delta::Reasoning(_) => {}
         };
         let deadline = Instant::now() + Duration::from_millis(guest.session.run.limits.llm_total);
-        match crate::llm::complete(&model, &request, &tell, &under.cancel, deadline).await {
-            Ok(reply) => {
-                let charged = charge(&reply.completion.usage, iterations);
-                Done {
-                    status: OutcomeStatus::Done,
-                    body: OpBody::Completion(Ok(reply.completion)),
-                    charged,
+        Some(
+            match crate::llm::complete(&model, &request, &tell, &under.cancel, deadline).await {
+                Ok(reply) => {
+                    let charged = charge(&reply.completion.usage, iterations);
+                    Done::new(
+                        OutcomeStatus::Done,
+                        OpBody::Completion(Ok(reply.completion)),
+                        charged,
+                    )
                 }
-            }
-            Err(failure) => {
-                let charged = charge(&failure.spent, if failure.sent { iterations } else { 0 });
-                failed(failure.refusal, charged)
-            }
-        }
+                Err(failure) => {
+                    let charged = charge(&failure.spent, if failure.sent { iterations } else { 0 });
+                    failed(failure.refusal, charged)
+                }
+            },
+        )
     }
 
-    fn events(&self, guest: &Guest, op: &str, closing: bool) -> (EventKind, EndedEvent) {
+    fn events(&self, guest: &Guest, op: &str, closing: bool) -> Option<(EventKind, EndedEvent)> {
         let spent = guest
             .session
             .run
@@ -291,7 +299,7 @@ impl Operation for Complete {
                 error,
             }
         };
-        (started, Box::new(ended))
+        Some((started, Box::new(ended)))
     }
 }
 
@@ -319,11 +327,7 @@ fn failed(refusal: Refusal, charged: Amounts) -> Done {
     } else {
         OutcomeStatus::Failed
     };
-    Done {
-        status,
-        body: OpBody::Completion(Err(refusal.into())),
-        charged,
-    }
+    Done::new(status, OpBody::Completion(Err(refusal.into())), charged)
 }
 
 fn answer(body: OpBody) -> Result<Result<llm::Completion, types::Error>, End> {
@@ -352,7 +356,7 @@ impl llm::Host for State {
     ) -> wasmtime::Result<Resource<PendingCompletion>> {
         let room = self.room().is_ok();
         let call = Complete::new(&self.guest, messages, tools, options, room);
-        let number = self.guest.start(call).await?;
+        let (number, _) = self.guest.start(call).await?;
         self.keep(PendingCompletion(number))
     }
 

@@ -8,6 +8,7 @@ mod delegation;
 pub mod http;
 mod lessons;
 mod llm;
+mod scrubbing;
 mod session;
 mod tools;
 mod wasi;
@@ -18,6 +19,7 @@ use wasmtime::component::{HasSelf, Linker, Resource, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
+pub use scrubbing::{redact_report, scrub_report, scrub_words};
 pub use session::report_fits;
 pub use tools::call_tool;
 pub use wasi::{Folder, WasiError};
@@ -52,8 +54,9 @@ impl State {
         let wasi = wasi::context(&guest, folders)?;
         let limiter = Limiter::new(&guest.session.run.limits);
         let mut table = ResourceTable::new();
-        // WASI's own resources share the table; ours are counted apart and refused as values.
-        let most = guest.session.run.limits.handles;
+        // WASI's own resources share the table; ours are counted apart and refused as values. A list of all children always fits.
+        let limits = &guest.session.run.limits;
+        let most = limits.handles.saturating_add(limits.delegation_total);
         table.set_max_capacity(usize::try_from(most).unwrap_or(usize::MAX));
         Ok(Self {
             guest,

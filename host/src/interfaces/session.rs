@@ -1,15 +1,14 @@
 //! `session`: who the guest is, and what it says to the people who watch.
 
-use std::sync::PoisonError;
-
 use serde::Serialize;
 
 use crate::bindings::{session, types};
-use crate::error::{Dimension, Refusal};
+use crate::error::Refusal;
 use crate::event::EventKind;
 use crate::interfaces::State;
 use crate::session::codec;
-use crate::session::guest::{Call, Guest, Look};
+use crate::session::call::{Call, Look};
+use crate::session::guest::Guest;
 use crate::store::{NoteKind, Sync};
 use crate::text;
 
@@ -44,7 +43,7 @@ impl Look for Cancelled {
     type Answer = bool;
 
     async fn look(&self, guest: &Guest) -> Result<bool, Refusal> {
-        Ok(guest.session.cancel.is_cancelled())
+        Ok(guest.cancel.is_cancelled())
     }
 }
 
@@ -97,6 +96,9 @@ impl session::Host for State {
         self.guest.enter()?;
         let most = usize::try_from(self.guest.session.run.limits.progress).unwrap_or(usize::MAX);
         let message = text::prefix(&message, most).to_owned();
+        if self.guest.is_strategy() {
+            self.guest.session.keep_progress(&message);
+        }
         if self.guest.note(NoteKind::Progress, message.clone().into_bytes())? {
             let fraction = fraction.filter(|f| f.is_finite()).map(|f| f.clamp(0.0, 1.0));
             self.guest.session.event(EventKind::Progress { message, fraction });
@@ -124,14 +126,7 @@ impl session::Host for State {
             );
             return log(&self.guest, "warn", &message);
         }
-        let mut kept = self
-            .guest
-            .session
-            .checkpoint
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        *kept = Some(report);
-        drop(kept);
+        self.guest.session.keep_checkpoint(report);
         if self.guest.note(NoteKind::Checkpoint, body)? {
             self.guest.session.event(EventKind::Checkpoint);
         }
@@ -149,6 +144,7 @@ pub fn report_fits(report: &types::Report, limit: u64) -> Result<(), Refusal> {
     if bytes <= limit {
         return Ok(());
     }
-    let message = format!("its report has {bytes} bytes, over limits.report ({limit})");
-    Err(Refusal::exhausted(Dimension::JournalBytes, message))
+    Err(Refusal::invalid(format!(
+        "its report has {bytes} bytes, over limits.report ({limit})"
+    )))
 }

@@ -17,8 +17,11 @@ use crate::ledger::Reservation;
 use crate::plugin::toolbox::Tool;
 use crate::session::codec;
 use crate::session::end::End;
-use crate::session::guest::{Call, Done, EndedEvent, Guest, Look, Operation, Under};
+use crate::interfaces::scrubbing::{scrub_output, scrub_words};
+use crate::session::call::{Call, Done, EndedEvent, Look, Operation, Under};
+use crate::session::guest::Guest;
 use crate::session::op::OpBody;
+use crate::session::runner::ToolEnd;
 use crate::store::{OpKind, OutcomeStatus, Sync};
 use crate::{json, text};
 
@@ -53,13 +56,48 @@ struct CallTool {
     room: bool,
     #[serde(skip)]
     tool: Option<Arc<Tool>>,
+    /// Whether its caller waits, and so burns no fuel itself.
+    #[serde(skip)]
+    waits: Waits,
+    /// What it may burn.
+    #[serde(skip)]
+    fuel: u64,
+}
+
+/// Whether the caller of a tool goes on meanwhile.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Waits {
+    #[default]
+    Yes,
+    No,
 }
 
 impl CallTool {
-    fn new(guest: &Guest, call: types::ToolCall, room: bool) -> Self {
+    fn new(guest: &Guest, call: types::ToolCall, room: bool, waits: Waits) -> Self {
         let held = guest.tools.contains(&call.name);
         let tool = guest.session.run.toolbox.get(&call.name).filter(|_| held);
-        Self { call, room, tool }
+        Self {
+            call,
+            room,
+            tool,
+            waits,
+            fuel: guest.session.run.limits.fuel,
+        }
+    }
+
+    /// What it may burn of the session's budget: all that is left while its caller waits, half of it else, so that both can go on.
+    fn share(&self, guest: &Guest) -> Option<u64> {
+        guest.charge_fuel();
+        let rest = if guest.is_strategy() {
+            guest.session.run.ledger.remaining(guest.session.account, Dimension::Fuel)?
+        } else {
+            // Inside a tool call it is the outer call's, of which the inner one gets what is not burnt yet.
+            return Some(guest.fuel_rest());
+        };
+        Some(match self.waits {
+            Waits::Yes => rest,
+            Waits::No => rest / 2,
+        })
     }
 }
 
@@ -110,16 +148,18 @@ impl Operation for CallTool {
 
     fn sync(&self, _guest: &Guest) -> Sync {
         // Only an effect that can't be repeated waits for the disk before it is sent.
-        if self.tool.as_ref().is_some_and(|tool| tool.repeatable) {
-            Sync::Commit
-        } else {
-            Sync::Durable
-        }
+        if self.repeatable() { Sync::Commit } else { Sync::Durable }
     }
 
     fn reserve(&mut self, guest: &Guest) -> Result<Reservation, Refusal> {
-        let one = Amounts::of(Dimension::ToolCalls, 1);
-        Ok(guest.session.run.ledger.reserve(guest.session.account, one)?)
+        let mut amounts = Amounts::of(Dimension::ToolCalls, 1);
+        if let Some(share) = self.share(guest) {
+            self.fuel = self.fuel.min(share);
+            if guest.is_strategy() {
+                amounts = amounts.with(Dimension::Fuel, self.fuel.max(1));
+            }
+        }
+        Ok(guest.session.run.ledger.reserve(guest.session.account, amounts)?)
     }
 
     fn repeatable(&self) -> bool {
@@ -128,50 +168,61 @@ impl Operation for CallTool {
             .is_none_or(|tool| tool.repeatable || !tool.rights.reaches_out())
     }
 
+    fn tool_call(&self) -> Option<&types::ToolCall> {
+        Some(&self.call)
+    }
+
     fn refused(&self, refusal: &Refusal) -> OpBody {
         OpBody::Tool(failed(&self.call.id, refusal))
     }
 
-    async fn run(self, under: Under) -> Done {
+    async fn run(self, under: Under) -> Option<Done> {
         let call_id = self.call.id.clone();
-        let charged = under.reserved;
-        let limit = under.guest.session.run.limits.tool_result;
-        let cancel = under.cancel.clone();
-        let answer = tokio::select! {
-            biased;
-            () = cancel.cancelled() => Err(Refusal::cancelled()),
-            answer = self.answer(under) => answer,
+        let session = under.guest.session.clone();
+        let op = under.guest.stream.scope.op_name(under.op);
+        let calls = under.reserved.get(Dimension::ToolCalls);
+        let end = self.answer(under).await;
+        let charged = Amounts::of(Dimension::ToolCalls, calls).with(Dimension::Fuel, end.fuel);
+        let scrubbed = match end.answer {
+            Ok(output) => match scrub_output(&session, &op, output).await {
+                Ok(output) => Ok(output),
+                Err(End::Suspended) => return None,
+                Err(failed) => Err(Refusal::new(
+                    RefusalKind::Other("storage".to_owned()),
+                    failed.to_string(),
+                )),
+            },
+            Err(refusal) => Err(refusal),
         };
-        let (status, result) = match answer {
+        let (status, result) = match scrubbed {
             Ok(output) => {
-                let output = shorten(output, limit);
-                (
-                    OutcomeStatus::Done,
-                    types::ToolResult {
-                        call_id,
-                        output,
-                        error: None,
-                    },
-                )
-            }
-            Err(refusal) => {
-                let cancelled = refusal.kind == RefusalKind::Cancelled;
-                let status = if cancelled {
-                    OutcomeStatus::Cancelled
-                } else {
-                    OutcomeStatus::Failed
+                let result = types::ToolResult {
+                    call_id,
+                    output,
+                    error: None,
                 };
+                (OutcomeStatus::Done, result)
+            }
+            Err(mut refusal) => {
+                let cancelled = refusal.kind == RefusalKind::Cancelled;
+                let status = match refusal.kind {
+                    _ if cancelled => OutcomeStatus::Cancelled,
+                    RefusalKind::Interrupted => OutcomeStatus::Interrupted,
+                    _ => OutcomeStatus::Failed,
+                };
+                refusal.message = scrub_words(&session, &refusal.message);
                 (status, failed(&call_id, &refusal))
             }
         };
-        Done {
-            status,
-            body: OpBody::Tool(result),
-            charged,
-        }
+        Some(Done {
+            // What could reach nothing outside is done again from the same records, should its outcome be lost.
+            sync: if end.pure { Sync::Commit } else { Sync::Durable },
+            records: end.records,
+            ..Done::new(status, OpBody::Tool(result), charged)
+        })
     }
 
-    fn events(&self, _guest: &Guest, op: &str, _closing: bool) -> (EventKind, EndedEvent) {
+    fn events(&self, _guest: &Guest, op: &str, _closing: bool) -> Option<(EventKind, EndedEvent)> {
         let (op, tool) = (op.to_owned(), self.call.name.clone());
         let arguments = text::line(&self.call.arguments, ARGUMENTS_SHOWN);
         let started = EventKind::ToolStarted {
@@ -191,19 +242,39 @@ impl Operation for CallTool {
                 error,
             }
         };
-        (started, Box::new(ended))
+        Some((started, Box::new(ended)))
     }
 }
 
 impl CallTool {
-    async fn answer(self, under: Under) -> Result<types::ToolOutput, Refusal> {
+    async fn answer(self, under: Under) -> ToolEnd {
         let session = under.guest.session.clone();
-        let tool = self.tool.ok_or_else(|| Refusal::not_found("The tool is gone."))?;
-        let closed = |_| Refusal::cancelled();
-        let _slot = session.tool_slots.clone().acquire_owned().await.map_err(closed)?;
-        keep_distance(&session).await;
+        let refused = |refusal| ToolEnd {
+            answer: Err(refusal),
+            fuel: 0,
+            records: Vec::new(),
+            pure: true,
+        };
+        let Some(tool) = self.tool else {
+            return refused(Refusal::not_found("The tool is gone."));
+        };
+        // A call inside a tool call has the place of that one.
+        let strategy = under.guest.is_strategy();
+        let place = async {
+            let slot = match strategy {
+                true => session.tool_slots.clone().acquire_owned().await.ok(),
+                false => None,
+            };
+            keep_distance(&session).await;
+            slot
+        };
+        let _slot = tokio::select! {
+            biased;
+            () = under.cancel.cancelled() => return refused(Refusal::cancelled()),
+            slot = place => slot,
+        };
         let runner = session.run.runner.clone();
-        runner.run(under.guest, under.op, tool, self.call, under.cancel).await
+        runner.run(under, tool, self.call, self.fuel).await
     }
 }
 
@@ -235,45 +306,6 @@ fn failed(call_id: &str, refusal: &Refusal) -> types::ToolResult {
     }
 }
 
-/// Cuts an output to `limit` bytes: of long texts head and tail stay, and a note says what is missing.
-fn shorten(mut output: types::ToolOutput, limit: u64) -> types::ToolOutput {
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let size = |c: &types::Content| match c {
-        types::Content::Text(t) | types::Content::Other(t) => t.len(),
-        types::Content::Media(m) => m.data.len(),
-    };
-    let aside = output.structured_content.as_ref().map_or(0, String::len) + output.meta.as_ref().map_or(0, String::len);
-    let mut room = limit;
-    if aside > limit {
-        output.structured_content = None;
-        output.meta = None;
-        output.content.push(types::Content::Text(format!(
-            "[structured content of {aside} bytes dropped]"
-        )));
-    } else {
-        room -= aside;
-    }
-    for content in &mut output.content {
-        let has = size(content);
-        if has > room {
-            *content = types::Content::Text(match content {
-                types::Content::Text(t) => head_and_tail(t, room),
-                _ => format!("[a block of {has} bytes was dropped: a result has at most {limit} (limits.tool_result)]"),
-            });
-        }
-        room = room.saturating_sub(has);
-    }
-    output
-}
-
-fn head_and_tail(long: &str, room: usize) -> String {
-    let half = room / 2;
-    let head = text::prefix(long, half);
-    let tail = &long[long.ceil_char_boundary(long.len() - half.min(long.len()))..];
-    let missing = long.len() - head.len() - tail.len();
-    format!("{head}\n…[{missing} bytes left out here: the result is over limits.tool_result]…\n{tail}")
-}
-
 fn result(body: OpBody) -> Result<types::ToolResult, End> {
     match body {
         OpBody::Tool(result) => Ok(result),
@@ -286,7 +318,7 @@ fn result(body: OpBody) -> Result<types::ToolResult, End> {
 /// # Errors
 /// What would end a guest.
 pub async fn call_tool(guest: &Arc<Guest>, call: types::ToolCall) -> Result<types::ToolResult, End> {
-    let call = CallTool::new(guest, call, true);
+    let call = CallTool::new(guest, call, true, Waits::Yes);
     result(guest.perform(call).await?)
 }
 
@@ -296,13 +328,14 @@ impl tools::Host for State {
     }
 
     async fn call(&mut self, call: types::ToolCall) -> wasmtime::Result<types::ToolResult> {
-        let call = CallTool::new(&self.guest, call, true);
+        let call = CallTool::new(&self.guest, call, true, Waits::Yes);
         Ok(result(self.guest.perform(call).await?)?)
     }
 
     async fn start(&mut self, call: types::ToolCall) -> wasmtime::Result<Resource<PendingCall>> {
         let room = self.room().is_ok();
-        let number = self.guest.start(CallTool::new(&self.guest, call, room)).await?;
+        let call = CallTool::new(&self.guest, call, room, Waits::No);
+        let (number, _) = self.guest.start(call).await?;
         self.keep(PendingCall(number))
     }
 
@@ -332,40 +365,5 @@ impl tools::HostPendingCall for State {
 
     async fn drop(&mut self, call: Resource<PendingCall>) -> wasmtime::Result<()> {
         self.forget(call)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn output(text: &str) -> types::ToolOutput {
-        types::ToolOutput {
-            content: vec![types::Content::Text(text.to_owned())],
-            structured_content: None,
-            meta: None,
-        }
-    }
-
-    #[test]
-    fn a_result_within_its_limit_stays_whole() {
-        assert_eq!(shorten(output("abcdef"), 6), output("abcdef"));
-    }
-
-    #[test]
-    fn a_longer_one_keeps_head_and_tail() {
-        let cut = shorten(output("abcdefg"), 6);
-        let types::Content::Text(text) = &cut.content[0] else {
-            panic!("text expected")
-        };
-        assert!(
-            text.starts_with("abc\n") && text.ends_with("\nefg") && text.contains("1 bytes left out"),
-            "{text}"
-        );
-        let cut = shorten(output(&"é".repeat(5)), 9);
-        let types::Content::Text(text) = &cut.content[0] else {
-            panic!("text expected")
-        };
-        assert!(text.starts_with("éé\n") && text.ends_with("\néé"), "{text}");
     }
 }

@@ -183,7 +183,9 @@ impl clocks::monotonic_clock::Host for Clocks<'_> {
         let deadline = tokio::time::Instant::now() + rest;
         let timer = self.table.push(Timer {
             guest: self.guest.clone(),
+            number: self.guest.next_timer(),
             deadline,
+            due_ms: self.guest.clock.now_ms().saturating_add(rest.as_nanos().div_ceil(1_000_000) as u64),
             ended: false,
         })?;
         subscribe(self.table, timer)
@@ -193,7 +195,11 @@ impl clocks::monotonic_clock::Host for Clocks<'_> {
 /// A guest's sleep. Its end is an observation, so that the guest's clock goes on and a replay does not sleep.
 struct Timer {
     guest: Arc<Guest>,
+    /// Its number among the guest's timers.
+    number: u64,
     deadline: tokio::time::Instant,
+    /// The same in the guest's time.
+    due_ms: u64,
     ended: bool,
 }
 
@@ -203,11 +209,11 @@ impl Pollable for Timer {
         if self.ended {
             return;
         }
-        if !self.guest.replays_wait() {
+        if !self.guest.replays_wait(self.number) {
             let _pause = self.guest.is_strategy().then(|| self.guest.step.pause());
             tokio::time::sleep_until(self.deadline).await;
         }
-        self.guest.waited();
+        self.guest.waited(self.number, self.due_ms);
         self.ended = true;
     }
 }

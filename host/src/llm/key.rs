@@ -132,6 +132,11 @@ impl Key {
         &self.source
     }
 
+    /// The key itself, for whoever keeps it out of everything else.
+    pub(super) fn reveal(&self) -> String {
+        self.value.as_str().to_owned()
+    }
+
     /// A header value of `prefix` and the key, marked as sensitive so that nothing prints it.
     pub(super) fn header(&self, prefix: &str) -> HeaderValue {
         let text = Zeroizing::new(format!("{prefix}{}", self.value.as_str()));

@@ -41,6 +41,16 @@ impl PartialEq for Model {
 }
 
 impl Model {
+    /// The same under the name by which an agent knows it, at the price that it was promised.
+    #[must_use]
+    pub fn known_as(self, name: &str, price: Option<Price>) -> Self {
+        Self {
+            name: name.to_owned(),
+            price,
+            ..self
+        }
+    }
+
     /// `provider/name`, whatever it was asked for by.
     pub fn full_name(&self) -> String {
         format!("{}/{}", self.provider.name, self.id)

@@ -24,6 +24,8 @@ pub enum Origin {
     Standard,
     /// The home folder's `plugins/`.
     Home(std::path::PathBuf),
+    /// The store, which keeps what runs use.
+    Kept,
 }
 
 impl std::fmt::Display for Origin {
@@ -31,6 +33,7 @@ impl std::fmt::Display for Origin {
         match self {
             Self::Path(path) | Self::Home(path) => write!(f, "{}", path.display()),
             Self::Standard => f.write_str("built into hermes-host"),
+            Self::Kept => f.write_str("kept with the run"),
         }
     }
 }

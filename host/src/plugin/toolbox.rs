@@ -33,7 +33,21 @@ pub struct Tool {
     schema: jsonschema::Validator,
 }
 
+/// The toolset whose calls run programs.
+const CODE: &str = "code_execution";
+
 impl Tool {
+    /// The toolset that it belongs to: its plugin's own where the manifest names none.
+    pub fn toolset_name(&self) -> &str {
+        self.toolset.as_deref().unwrap_or(&self.plugin.name)
+    }
+
+    /// Whether a call of it is nothing but running a program. A manifest alone can't say so, as iterations hang on it: the operator approved
+    /// it, or it is built in.
+    pub fn runs_code(&self) -> bool {
+        self.repeatable && self.toolset.as_deref() == Some(CODE)
+    }
+
     /// Whether `arguments` are an object that fits the tool's schema.
     ///
     /// # Errors

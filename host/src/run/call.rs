@@ -4,20 +4,13 @@ use std::sync::Arc;
 
 use crate::bindings::types;
 use crate::error::Refusal;
-use crate::ids::{RunId, Scope, StreamId};
-use crate::instance::Runner;
 use crate::interfaces::call_tool;
-use crate::ledger::{Caps, Ledger};
-use crate::llm::Catalogue;
 use crate::plugin::rights::Rights;
 use crate::plugin::toolbox::{Listed, Toolbox, tools};
 use crate::run::prepare::Grants;
 use crate::run::{Host, HostError, outside};
-use crate::session::RunContext;
 use crate::session::guest::Guest;
-use crate::session::tape::Recorded;
 use crate::text;
-use tokio_util::sync::CancellationToken;
 
 /// What a tool answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,29 +84,8 @@ impl Host {
         let mut seed = [0; 32];
         // Without randomness from the system the numbers that the tool sees are fixed; nothing else hangs on them.
         let _ = getrandom::fill(&mut seed);
-        let run = Arc::new(RunContext {
-            id: RunId::random(),
-            journal: None,
-            events: crate::event::Events::default(),
-            ledger: Ledger::new(Caps::default()),
-            limits: self.config().limits.clone(),
-            models: Catalogue::empty(),
-            egress: self.egress.clone(),
-            toolbox,
-            runner: Arc::new(Runner(self.instances.clone())),
-            closing_call: false,
-            tool_delay_ms: 0,
-            seed,
-            suspend: CancellationToken::new(),
-        });
-        let now = crate::event::now_ms();
-        let session = outside::session(run, rights.clone(), "call".to_owned(), None, Caps::default(), now);
-        let stream = StreamId {
-            session: session.id.clone(),
-            attempt: 1,
-            scope: Scope::ROOT,
-        };
-        Guest::new(session, stream, "call".to_owned(), rights, held, Recorded::default())
+        let run = outside::context(self, toolbox, seed);
+        outside::as_guest(&run, "call", (rights, held), crate::event::now_ms())
     }
 }
 
@@ -141,6 +113,8 @@ impl ToolCaller {
             name: tool.to_owned(),
             arguments: arguments.to_owned(),
         };
+        // Each call of a person is a step of its own.
+        self.guest.step.begin(self.guest.fuel);
         let result = call_tool(&self.guest, call).await?;
         Ok(answer(result, &self.guest))
     }
@@ -148,7 +122,7 @@ impl ToolCaller {
 
 impl Drop for ToolCaller {
     fn drop(&mut self) {
-        self.guest.session.over.cancel();
+        self.guest.over.cancel();
     }
 }
 
@@ -159,12 +133,7 @@ fn answer(result: types::ToolResult, guest: &Guest) -> ToolAnswer {
             format!("[{} of {} bytes]", text::line(&media.media_type, 80), media.data.len())
         }
     };
-    let denials = guest
-        .session
-        .denials
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
-        .clone();
+    let denials = guest.session.run.denials();
     ToolAnswer {
         content: result.output.content.into_iter().map(shown).collect(),
         structured: result.output.structured_content,

@@ -100,6 +100,9 @@ pub enum HostError {
     /// The blackboard refused.
     #[error("the blackboard: {0}")]
     Blackboard(String),
+    /// The run's start could not be written down.
+    #[error("the run could not begin: {0}")]
+    NotBegun(String),
     /// The host failed in a run.
     #[error("the run failed: {0}")]
     Run(String),
@@ -128,7 +131,7 @@ impl HostError {
             Self::Asked { .. } => "load",
             Self::Grant(_) => "grant",
             Self::Model(_) | Self::NoPrice { .. } => "model",
-            Self::Store(_) => "storage",
+            Self::Store(_) | Self::NotBegun(_) => "storage",
             Self::Toolbox(_) | Self::ToolPrefix { .. } => "tools",
             Self::Inputs(_) | Self::NoSuchTool { .. } => "invalid-input",
             Self::CantResume { .. } => "resume",

@@ -1,7 +1,6 @@
 //! The library's face: open a [`Host`], start runs, watch them by their events, and look at what earlier ones did.
 
 mod call;
-mod drive;
 pub mod error;
 mod handle;
 mod inspect;
@@ -10,7 +9,6 @@ mod prepare;
 mod resume;
 mod root;
 pub mod spec;
-mod start;
 pub mod view;
 
 use std::sync::{Arc, OnceLock};

@@ -1,11 +1,10 @@
 //! A guest outside any run: a plugin that is asked what it is. It has no rights, no journal and no model; its clock stands and its random numbers
 //! are fixed, so that it answers the same each time.
 
-use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::event::Events;
 use crate::ids::{RunId, Scope, StreamId};
@@ -16,80 +15,79 @@ use crate::plugin::Plugin;
 use crate::plugin::rights::Rights;
 use crate::plugin::toolbox::Toolbox;
 use crate::run::Host;
-use crate::session::guest::Guest;
+use crate::scrub::Secrets;
+use crate::session::guest::{Guest, Making};
+use crate::session::runner::NoChildren;
 use crate::session::tape::Recorded;
-use crate::session::{RunContext, Session};
+use crate::session::{Attempt, Past, RunContext, Session, SessionParts};
 
 /// A guest that is granted nothing.
 pub(super) fn guest(host: &Host, plugin: &Plugin) -> Arc<Guest> {
-    let id = RunId::random();
-    let run = Arc::new(RunContext {
-        id: id.clone(),
+    let run = context(host, Toolbox::default(), [0; 32]);
+    let nothing = (Rights::none(), Vec::new());
+    as_guest(&run, &plugin.name, nothing, 0)
+}
+
+/// A run that is none: nothing of it is kept.
+pub(super) fn context(host: &Host, toolbox: Toolbox, seed: [u8; 32]) -> Arc<RunContext> {
+    Arc::new(RunContext {
+        id: RunId::random(),
         journal: None,
         events: Events::default(),
         ledger: Ledger::new(Caps::default()),
         limits: host.config.limits.clone(),
         models: Catalogue::empty(),
+        aliases: BTreeMap::new(),
         egress: host.egress.clone(),
-        toolbox: Toolbox::default(),
+        toolbox,
         runner: Arc::new(Runner(host.instances.clone())),
+        children: Arc::new(NoChildren),
+        secrets: Secrets::none(),
         closing_call: false,
         tool_delay_ms: 0,
-        seed: [0; 32],
+        seed,
         suspend: CancellationToken::new(),
-    });
-    let session = session(run, Rights::none(), plugin.name.clone(), None, Caps::default(), 0);
-    let stream = StreamId {
-        session: session.id.clone(),
-        attempt: 1,
-        scope: Scope::ROOT,
-    };
-    Guest::new(
-        session,
-        stream,
-        plugin.name.clone(),
-        Rights::none(),
-        Vec::new(),
-        Recorded::default(),
-    )
+        denials: std::sync::Mutex::default(),
+    })
 }
 
-/// The root session of a run.
-pub(super) fn session(
-    run: Arc<RunContext>,
-    rights: Rights,
-    strategy: String,
-    model: Option<crate::llm::Model>,
-    caps: Caps,
-    started_ms: u64,
-) -> Arc<Session> {
-    let started = tokio::time::Instant::now();
-    let parallel = usize::try_from(run.limits.tool_parallel).unwrap_or(1);
-    Arc::new(Session {
+/// A guest in such a run, with these rights and tools.
+pub(super) fn as_guest(
+    run: &Arc<RunContext>,
+    name: &str,
+    (rights, tools): (Rights, Vec<String>),
+    at_ms: u64,
+) -> Arc<Guest> {
+    let session = Session::new(SessionParts {
         id: run.id.root(),
         parent: None,
         depth: 0,
-        attempt: 1,
-        account: run.ledger.open(None, caps),
-        run,
-        rights,
-        strategy,
-        model,
-        started_ms,
-        started,
-        past_wall: AtomicU64::new(0),
-        wall_charged: AtomicU64::new(0),
+        role: "root".to_owned(),
+        run: run.clone(),
+        account: run.ledger.open_root(Caps::default()),
+        rights: rights.clone(),
+        strategy: name.to_owned(),
+        model: None,
         cancel: CancellationToken::new(),
-        over: CancellationToken::new(),
-        tasks: TaskTracker::new(),
-        checkpoint: Mutex::new(None),
-        denials: Mutex::new(Vec::new()),
-        recorded: Mutex::default(),
-        completions: AtomicU64::new(0),
-        records: AtomicU64::new(0),
-        tool_slots: Arc::new(tokio::sync::Semaphore::new(parallel)),
-        last_tool: tokio::sync::Mutex::new(None),
-    })
+        past: Past::default(),
+    });
+    let attempt = Attempt::new(1, at_ms, BTreeMap::new());
+    let making = Making {
+        stream: StreamId {
+            session: session.id.clone(),
+            attempt: 1,
+            scope: Scope::ROOT,
+        },
+        plugin: name.to_owned(),
+        rights,
+        tools,
+        fuel: run.limits.fuel,
+        cancel: session.cancel.clone(),
+        over: attempt.over.clone(),
+        at_ms,
+        recorded: Recorded::default(),
+    };
+    Guest::new(session, attempt, making)
 }
 
 /// Why a plugin did not answer, in words.

@@ -1,26 +1,23 @@
 //! Goes on with a run that was suspended or whose process was killed: the start record says what it was made of, the strategy runs again
 //! from its start against its observations, and goes on live where they end.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::amounts::Amounts;
-use crate::error::Dimension;
+use crate::bindings::types;
 use crate::event::{EventKind, now_ms};
-use crate::ids::{Digest, Scope, SessionId, StreamId};
-use crate::ledger::AccountId;
+use crate::ids::{Digest, RunId};
 use crate::llm::Catalogue;
 use crate::plugin::load::{Found, load};
 use crate::plugin::{Origin, Plugin, manifest};
 use crate::run::handle::RunHandle;
 use crate::run::prepare::{Ready, ToolPlugin};
-use crate::run::root::{announce, guest};
-use crate::run::start::{PluginRef, StartBody};
-use crate::run::{Host, HostError, outside};
-use crate::session::tape::{Recorded, RecordedOp};
-use crate::session::{Session, codec};
-use crate::store::{OperationRow, Store};
-use crate::store::{Record, SessionUpdate, Status, Sync};
+use crate::run::root::{announce, ended, finish_row, root_session};
+use crate::run::{Host, HostError};
+use crate::session::{Journal, RunContext, codec};
+use crate::store::{Transition, EndKind, NoteKind, Record, RunRow, RunUpdate, SessionEnd, SessionRow, SessionUpdate};
+use crate::store::{Status, Store, Sync};
+use crate::supervisor::ending::{amounts, outcome_name};
+use crate::supervisor::start::{AgentStart, PluginRef, RunStart, StartBody};
 
 impl Host {
     /// Goes on with a run, named by its id or the beginning of it.
@@ -29,67 +26,85 @@ impl Host {
     /// There is no such run, it has ended, another process owns it, or what it was made of is gone.
     pub async fn resume(&self, run: &str) -> Result<RunHandle, HostError> {
         let store = self.store()?;
-        let row = store.run(&store.find_run(run)?)?;
-        if !matches!(row.status, Status::Interrupted | Status::Active | Status::Spawned) {
-            let status = crate::run::view::status_name(row.status);
-            return Err(cannot(
-                &row.id.to_string(),
-                &format!("it has ended ({status}); a recorded end is final"),
-            ));
+        let id = store.find_run(run)?;
+        let owner = store.take_run(&id).await?;
+        // Read once it is ours: it may have ended just before.
+        let row = store.run(&id)?;
+        if row.status.is_final() {
+            return Err(has_ended(&row));
         }
-        let owner = store.take_run(&row.id).await?;
-        let root = row.id.root();
-        let stored = store
-            .start(&root, 1)?
-            .ok_or_else(|| cannot(&row.id.to_string(), "it has no start record"))?;
-        let start: StartBody = codec::decode(&stored.body).map_err(|e| cannot(&row.id.to_string(), &e.to_string()))?;
-        let ready = self.rebuild(&store, &start).await?;
-        let mut recorded = recorded(&store, &root)?;
-        let spent = store.session(&root)?.spent;
-        let ctx = self.context(row.id.clone(), store, owner, &ready, &start);
-        let first = ctx.events.subscribe();
-        let (rights, model) = (ready.rights.clone(), ready.model.clone());
-        let session = outside::session(
-            ctx,
-            rights,
-            ready.strategy.name.clone(),
-            model,
-            ready.caps,
-            start.started_ms,
-        );
-        let own = recorded.remove(&Scope::ROOT).unwrap_or_default();
-        let observations = own.observations.len() as u64;
-        charge_past(&session, &own, spent);
-        recorded
-            .into_iter()
-            .for_each(|(scope, tape)| session.keep_recorded(scope, tape));
-        let guest = guest(&session, &ready, own);
+        let first = first_start(&store, &id)?;
+        let shared = first.run.ok_or_else(|| cannot(&id, "its start record is not a run's"))?;
+        let mut ready = self.rebuild(&store, &first.agent, &shared).await?;
+        let supervisor = self.supervisor(&shared.limits);
+        let ctx = self.context(Some(Journal { store, owner }), id.clone(), &ready, &shared, &supervisor);
+        let root = supervisor.restore(&ctx)?;
+        ready.task = root.start.task.clone();
+        let session = root_session(&ctx, &ready, root.account, root.past);
+        if let Some(result) = &root.result {
+            // Its end is recorded: only the run's own row was not written any more.
+            finish_row(&session, &ended(&session, result)).await?;
+            return Err(has_ended(&ctx_row(&ctx)?));
+        }
         let active = SessionUpdate {
             session: session.id.clone(),
-            status: Some(Status::Active),
-            attempt: None,
-            exit: None,
-            outcome: None,
-            error: None,
-            result: None,
+            transition: Transition::Active {
+                attempt: root.from.attempt,
+            },
             spent: None,
             at_ms: now_ms(),
         };
-        session
-            .run
-            .append(vec![Record::Update(active)], None, Sync::Durable)
-            .await?;
+        let active = vec![Record::Update(active)];
+        let written = session.run.append(active, None, Sync::Durable).await;
+        written.map_err(|end| HostError::NotBegun(end.to_string()))?;
+        let first = ctx.events.subscribe();
         announce(&session, &ready);
-        session.event(EventKind::Resumed { observations });
-        Ok(self.launch(guest, ready.prepared, ready.task, Some(first)))
+        session.event(EventKind::Resumed {
+            observations: root.observations,
+        });
+        Ok(self.launch(supervisor, session, ready, root.start, root.from, first))
+    }
+
+    /// Ends a run for good, which no process owns: what it had under way is not made again, and what there is of an answer stays.
+    ///
+    /// # Errors
+    /// There is no such run, it has ended, or another process owns it.
+    pub async fn cancel(&self, run: &str) -> Result<RunId, HostError> {
+        let store = self.store()?;
+        let id = store.find_run(run)?;
+        let owner = store.take_run(&id).await?;
+        let row = store.run(&id)?;
+        if row.status.is_final() {
+            return Err(has_ended(&row));
+        }
+        let at_ms = now_ms();
+        let open = store.sessions(&id)?.into_iter().filter(|s| !s.status.is_final());
+        let updates = open.map(|session| {
+            Record::Update(SessionUpdate {
+                transition: Transition::Ended(cancelled(&store, &session)),
+                session: session.session,
+                spent: None,
+                at_ms,
+            })
+        });
+        let updates: Vec<Record> = updates.collect();
+        store.append(&owner, updates, None, Sync::Durable).await?;
+        let update = RunUpdate {
+            status: Some(Status::Cancelled),
+            exit: Some("cancelled".to_owned()),
+            ended_ms: Some(at_ms),
+            ..RunUpdate::default()
+        };
+        store.update_run(&owner, update).await?;
+        Ok(id)
     }
 
     /// The run's parts as its start record names them, never as today's flags would.
-    async fn rebuild(&self, store: &Store, start: &StartBody) -> Result<Ready, HostError> {
-        let strategy = self.recorded_plugin(store, &start.strategy).await?;
+    async fn rebuild(&self, store: &Store, agent: &AgentStart, shared: &RunStart) -> Result<Ready, HostError> {
+        let strategy = self.recorded_plugin(store, &agent.strategy).await?;
         let prepared = self.resolve(&strategy)?;
         let mut plugins = Vec::new();
-        for tool in &start.tools {
+        for tool in &shared.tools {
             plugins.push(ToolPlugin {
                 plugin: self.recorded_plugin(store, &tool.plugin).await?,
                 prefix: tool.prefix.clone(),
@@ -99,13 +114,15 @@ impl Host {
             });
         }
         let (toolbox, _) = self.toolbox(&plugins)?;
-        let script = start.script.as_ref().map(std::path::Path::new);
-        let (models, model) = match &start.model {
-            Some(name) => {
-                let models = Catalogue::open(&self.config.models, &start.limits, script, Some(name)).await?;
-                let mut model = models.resolve(name)?;
+        let script = shared.script.as_ref().map(std::path::Path::new);
+        let (models, model) = match &agent.model {
+            Some(of) => {
+                let wanted = Some(of.meant.model.as_str());
+                let models = Catalogue::open(&self.config.models, &shared.limits, script, wanted).await?;
+                let mut model = models.resolve(&of.meant.model)?;
                 // What the run was promised when it began is what it pays.
-                model.price = start.price;
+                model.price = of.meant.price;
+                model.name.clone_from(&of.name);
                 (models, Some(model))
             }
             None => (Catalogue::empty(), None),
@@ -113,19 +130,19 @@ impl Host {
         Ok(Ready {
             strategy,
             prepared,
-            rights: start.rights.clone(),
+            rights: agent.rights.clone(),
             toolbox,
             plugins,
-            held: start.held.clone(),
+            held: agent.held.clone(),
             models,
             model,
-            caps: start.caps.iter().copied().collect(),
-            tree: start.tree.iter().copied().collect(),
-            task: start.task.clone(),
+            caps: agent.caps.iter().copied().collect(),
+            tree: shared.tree.iter().copied().collect(),
+            task: agent.task.clone(),
             notices: self.compiler.notices(),
-            limits: start.limits.clone(),
-            closing_call: start.closing_call,
-            tool_delay_ms: start.tool_delay_ms,
+            limits: shared.limits.clone(),
+            closing_call: shared.closing_call,
+            tool_delay_ms: shared.tool_delay_ms,
         })
     }
 
@@ -139,77 +156,56 @@ impl Host {
         let found = Found {
             name: of.name.clone(),
             bytes,
-            origin: Origin::Standard,
+            origin: Origin::Kept,
             manifest,
         };
         Ok(Arc::new(load(found, &self.compiler).await?))
     }
 }
 
-/// Everything that the journal has of a session, by the scope of its instances.
-fn recorded(store: &Store, session: &SessionId) -> Result<BTreeMap<Scope, Recorded>, HostError> {
-    let mut scopes: BTreeMap<Scope, Recorded> = BTreeMap::new();
-    for OperationRow { intent, outcome } in store.session_operations(session)? {
-        let op = RecordedOp {
-            request: intent.request,
-            outcome: outcome.map(|o| (o.status, o.body, o.charged)),
-        };
-        scopes
-            .entry(intent.stream.scope)
-            .or_default()
-            .operations
-            .insert(intent.op, op);
-    }
-    let mut streams: Vec<Scope> = scopes.keys().cloned().collect();
-    if !streams.contains(&Scope::ROOT) {
-        streams.push(Scope::ROOT);
-    }
-    let calls: Vec<Scope> = scopes
-        .iter()
-        .flat_map(|(scope, tape)| tape.operations.keys().map(|op| scope.child(*op)))
-        .collect();
-    streams.extend(calls.into_iter().filter(|scope| !scopes.contains_key(scope)));
-    for scope in streams {
-        let stream = StreamId {
-            session: session.clone(),
-            attempt: 1,
-            scope: scope.clone(),
-        };
-        let observations = store.observations(&stream)?;
-        if !observations.is_empty() {
-            scopes.entry(scope).or_default().observations = observations.into();
-        }
-    }
-    Ok(scopes)
+/// The root's first start record.
+fn first_start(store: &Store, run: &RunId) -> Result<StartBody, HostError> {
+    let stored = store
+        .start(&run.root(), 1)?
+        .ok_or_else(|| cannot(run, "it never began: it has no start record"))?;
+    codec::decode(&stored.body).map_err(|e| cannot(run, &e.to_string()))
 }
 
-/// Puts what the run spent before into its ledger: an operation by its recorded charge, time and fuel by the last record of them.
-fn charge_past(session: &Session, own: &Recorded, row: Amounts) {
-    let (ledger, account): (_, AccountId) = (&session.run.ledger, session.account);
-    let charges = own.operations.values().filter_map(|op| op.outcome.as_ref());
-    let mut spent = charges.fold(Amounts::ZERO, |sum, (_, _, charged)| sum.plus(charged));
-    let last = own.observations.back();
-    let fuel = last.map_or(0, |o| o.fuel).max(row.get(Dimension::Fuel));
-    let since = last.map_or(0, |o| o.at_ms.saturating_sub(session.started_ms));
-    let wall = match row.get(Dimension::WallClockMs) {
-        0 => since,
-        recorded => recorded,
+/// The end of a session that is cancelled while nobody drives it, with its last checkpoint.
+fn cancelled(store: &Store, row: &SessionRow) -> SessionEnd {
+    let notes = store.notes(&row.session, &[NoteKind::Checkpoint], 0, usize::MAX);
+    let last = notes.unwrap_or_default().pop();
+    let report = last.and_then(|(_, note)| codec::decode::<types::Report>(&note.body).ok());
+    let result = types::RunResult {
+        exit: types::ExitReason::Cancelled,
+        report,
+        attempts: row.attempt,
+        spent: amounts(&row.spent),
     };
-    for (d, value) in [
-        (Dimension::Fuel, fuel),
-        (Dimension::WallClockMs, wall),
-        (Dimension::HostCalls, own.observations.len() as u64),
-        (Dimension::JournalBytes, row.get(Dimension::JournalBytes)),
-    ] {
-        spent = spent.with(d, value);
+    SessionEnd {
+        kind: EndKind::Cancelled,
+        exit: "cancelled".to_owned(),
+        outcome: result.report.as_ref().map(|r| outcome_name(r.outcome).to_owned()),
+        error: None,
+        result: codec::encode(&result),
     }
-    ledger.charge(account, spent);
-    session.past_wall.store(wall, std::sync::atomic::Ordering::Release);
 }
 
-fn cannot(run: &str, reason: &str) -> HostError {
+fn ctx_row(ctx: &RunContext) -> Result<RunRow, HostError> {
+    match &ctx.journal {
+        Some(journal) => Ok(journal.store.run(&ctx.id)?),
+        None => Err(HostError::Run("there is no journal".to_owned())),
+    }
+}
+
+fn has_ended(row: &RunRow) -> HostError {
+    let status = crate::run::view::status_name(row.status);
+    cannot(&row.id, &format!("it has ended ({status}); a recorded end is final"))
+}
+
+fn cannot(run: &RunId, reason: &str) -> HostError {
     HostError::CantResume {
-        run: run.to_owned(),
+        run: run.to_string(),
         reason: reason.to_owned(),
     }
 }

@@ -1,25 +1,29 @@
 //! The root session of a run: written down, driven to its end, and summed up.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::amounts::Amounts;
 use crate::bindings::types;
 use crate::error::{Dimension, Refusal, RefusalKind};
 use crate::event::{EventKind, Events, now_ms};
-use crate::ids::{RunId, Scope, StreamId};
-use crate::instance::{Prepared, Runner};
-use crate::ledger::Ledger;
-use crate::run::drive::{Ending, drive, outcome_name, words};
+use crate::ids::RunId;
+use crate::instance::Runner;
+use crate::ledger::{AccountId, Ledger};
+use crate::limits::Limits;
 use crate::run::handle::{RunHandle, Stops};
 use crate::run::prepare::Ready;
-use crate::run::start::{PluginRef, StartBody, ToolRef};
-use crate::run::{AgentSummary, Host, HostError, RunOutcome, RunSpec, outside};
-use crate::session::guest::Guest;
-use crate::session::tape::Recorded;
-use crate::session::{Journal, RunContext, Session, codec};
-use crate::store::{Edge, NewSession, Record, SessionUpdate, Start, Status, Sync};
-use crate::store::{NewRun, Owner, RunUpdate, Store};
+use crate::run::{AgentSummary, Host, HostError, RunOutcome, RunSpec};
+use crate::scrub::Secrets;
+use crate::session::end::End;
+use crate::session::{Alias, Journal, Past, RunContext, Session, SessionParts, codec};
+use crate::store::{Transition, Edge, NewRun, NewSession, Owner, Record, RunUpdate, SessionUpdate, Start, Status, Store};
+use crate::store::Sync;
+use crate::supervisor::ending::{outcome_name, words};
+use crate::supervisor::life::{Agent, Ending, From};
+use crate::supervisor::start::{AgentStart, ModelRef, PluginRef, RunStart, StartBody, ToolRef};
+use crate::supervisor::{Means, Supervisor};
 use crate::text;
 
 /// Characters of an answer that a run's row keeps, for lists.
@@ -43,107 +47,160 @@ impl Host {
         }
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|e| HostError::Run(format!("no randomness from the system: {e}")))?;
-        let start = StartBody::of(&ready, &spec, seed, at_ms);
-        let ctx = self.context(id.clone(), store, owner, &ready, &start);
+        let start = start_body(&ready, at_ms);
+        let shared = ready.run_start(&spec, seed);
+        let supervisor = self.supervisor(&ready.limits);
+        let ctx = self.context(Some(Journal { store, owner }), id, &ready, &shared, &supervisor);
+        let account = ctx.ledger.open_root(ready.caps);
+        let session = root_session(&ctx, &ready, account, Past::default());
+        write_start(&session, &ready, start.clone(), shared).await?;
         let first = ctx.events.subscribe();
-        let session = outside::session(
-            ctx,
-            ready.rights.clone(),
-            ready.strategy.name.clone(),
-            ready.model.clone(),
-            ready.caps,
-            at_ms,
-        );
-        let guest = guest(&session, &ready, Recorded::default());
-        write_start(&session, &ready, &start, at_ms).await?;
         announce(&session, &ready);
-        Ok(self.launch(guest, ready.prepared, ready.task, Some(first)))
+        let from = From::beginning();
+        Ok(self.launch(supervisor, session, ready, start, from, first))
+    }
+
+    /// What supervises the agents of one run.
+    pub(super) fn supervisor(&self, limits: &Limits) -> Supervisor {
+        Supervisor::new(Means {
+            instances: self.instances.clone(),
+            compiler: self.compiler.clone(),
+            shelf: self.shelf(),
+            limits: limits.clone(),
+            cwd: std::env::current_dir().unwrap_or_default(),
+        })
     }
 
     /// What the sessions of a run share.
     pub(super) fn context(
         &self,
+        journal: Option<Journal>,
         id: RunId,
-        store: Store,
-        owner: Owner,
         ready: &Ready,
-        start: &StartBody,
+        shared: &RunStart,
+        supervisor: &Supervisor,
     ) -> Arc<RunContext> {
         Arc::new(RunContext {
             id,
-            journal: Some(Journal { store, owner }),
+            journal,
             events: Events::default(),
             ledger: Ledger::new(ready.tree),
-            limits: start.limits.clone(),
+            limits: shared.limits.clone(),
             models: ready.models.clone(),
+            aliases: shared.aliases.clone(),
             egress: self.egress.clone(),
             toolbox: ready.toolbox.clone(),
             runner: Arc::new(Runner(self.instances.clone())),
-            closing_call: start.closing_call,
-            tool_delay_ms: start.tool_delay_ms,
-            seed: start.seed,
+            children: Arc::new(supervisor.clone()),
+            secrets: Secrets::new(ready.models.secrets()),
+            closing_call: shared.closing_call,
+            tool_delay_ms: shared.tool_delay_ms,
+            seed: shared.seed,
             suspend: CancellationToken::new(),
+            denials: std::sync::Mutex::default(),
         })
     }
 
     /// Sets the root going.
     pub(super) fn launch(
         &self,
-        guest: Arc<Guest>,
-        prepared: Prepared,
-        task: types::Task,
-        first: Option<crate::event::EventReceiver>,
+        supervisor: Supervisor,
+        session: Arc<Session>,
+        ready: Ready,
+        start: AgentStart,
+        from: From,
+        first: crate::event::EventReceiver,
     ) -> RunHandle {
-        let session = guest.session.clone();
-        let run = &session.run;
-        let (id, events, suspend) = (run.id.clone(), run.events.clone(), run.suspend.clone());
-        let cancel = session.cancel.clone();
-        let instances = self.instances.clone();
+        let run = session.run.clone();
+        let stops = Stops {
+            suspend: run.suspend.clone(),
+            cancel: CancellationToken::new(),
+        };
+        let agent = Agent {
+            session: session.clone(),
+            start,
+            prepared: ready.prepared,
+            from,
+            asked: stops.cancel.clone(),
+        };
+        let strategy = ready.strategy;
         let task = tokio::spawn(async move {
-            let ending = drive(instances, guest, prepared, task).await;
+            let ending = supervisor.drive_root(agent, &strategy).await;
             conclude(&session, ending).await
         });
-        RunHandle::new(id, events, first, Stops { suspend, cancel }, task)
+        RunHandle::new(run.id.clone(), run.events.clone(), Some(first), stops, task)
     }
 }
 
-impl StartBody {
-    fn of(ready: &Ready, spec: &RunSpec, seed: [u8; 32], at_ms: u64) -> Self {
-        let tools = ready.plugins.iter().map(|p| ToolRef {
+/// The root's session.
+pub(super) fn root_session(ctx: &Arc<RunContext>, ready: &Ready, account: AccountId, past: Past) -> Arc<Session> {
+    Session::new(SessionParts {
+        id: ctx.id.root(),
+        parent: None,
+        depth: 0,
+        role: "root".to_owned(),
+        run: ctx.clone(),
+        account,
+        rights: ready.rights.clone(),
+        strategy: ready.strategy.name.clone(),
+        model: ready.model.clone(),
+        cancel: CancellationToken::new(),
+        past,
+    })
+}
+
+/// What the root's first attempt is made of.
+fn start_body(ready: &Ready, at_ms: u64) -> AgentStart {
+    AgentStart {
+        task: ready.task.clone(),
+        role: "root".to_owned(),
+        parent: None,
+        depth: 0,
+        strategy: PluginRef::of(&ready.strategy),
+        held: ready.held.clone(),
+        rights: ready.rights.clone(),
+        caps: ready.caps.iter().collect(),
+        allotment: Amounts::ZERO,
+        model: ready.model.as_ref().map(|m| ModelRef {
+            name: m.name.clone(),
+            meant: Alias {
+                model: m.full_name(),
+                price: m.price,
+            },
+        }),
+        max_attempts: u32::try_from(ready.limits.restart_attempts).unwrap_or(u32::MAX),
+        started_ms: at_ms,
+        awake_ms: 0,
+        spent: Amounts::ZERO,
+    }
+}
+
+impl Ready {
+    fn run_start(&self, spec: &RunSpec, seed: [u8; 32]) -> RunStart {
+        let tools = self.plugins.iter().map(|p| ToolRef {
             plugin: PluginRef::of(&p.plugin),
             prefix: p.prefix.clone(),
             rights: (*p.rights).clone(),
             repeatable: p.repeatable,
             defs: p.defs.clone(),
         });
-        Self {
-            task: ready.task.clone(),
-            strategy: PluginRef::of(&ready.strategy),
+        let aliases = self.models.aliases().into_iter().map(|m| {
+            let meant = Alias {
+                model: m.full_name(),
+                price: m.price,
+            };
+            (m.name.clone(), meant)
+        });
+        RunStart {
             tools: tools.collect(),
-            held: ready.held.clone(),
-            rights: ready.rights.clone(),
-            limits: ready.limits.clone(),
-            caps: ready.caps.iter().collect(),
-            tree: ready.tree.iter().collect(),
-            model: ready.model.as_ref().map(|m| m.name.clone()),
+            limits: self.limits.clone(),
+            tree: self.tree.iter().collect(),
             script: spec.script.as_ref().map(|p| p.display().to_string()),
-            price: ready.model.as_ref().and_then(|m| m.price),
-            closing_call: ready.closing_call,
-            tool_delay_ms: ready.tool_delay_ms,
+            aliases: aliases.collect(),
+            closing_call: self.closing_call,
+            tool_delay_ms: self.tool_delay_ms,
             seed,
-            started_ms: at_ms,
             host: env!("CARGO_PKG_VERSION").to_owned(),
-        }
-    }
-}
-
-impl PluginRef {
-    fn of(plugin: &crate::plugin::Plugin) -> Self {
-        let manifest = plugin.manifest.as_ref().and_then(|m| m.beside.clone());
-        Self {
-            name: plugin.name.clone(),
-            digest: plugin.digest,
-            manifest,
         }
     }
 }
@@ -164,25 +221,13 @@ async fn create(store: &Store, ready: &Ready, spec: &RunSpec, at_ms: u64) -> Res
     Ok(store.create_run(new).await?)
 }
 
-/// The strategy's side of the host.
-pub(super) fn guest(session: &Arc<Session>, ready: &Ready, recorded: Recorded) -> Arc<Guest> {
-    let stream = StreamId {
-        session: session.id.clone(),
-        attempt: session.attempt,
-        scope: Scope::ROOT,
-    };
-    let plugin = ready.strategy.name.clone();
-    Guest::new(
-        session.clone(),
-        stream,
-        plugin,
-        ready.rights.clone(),
-        ready.held.clone(),
-        recorded,
-    )
-}
-
-async fn write_start(session: &Session, ready: &Ready, start: &StartBody, at_ms: u64) -> Result<(), HostError> {
+async fn write_start(
+    session: &Session,
+    ready: &Ready,
+    agent: AgentStart,
+    shared: RunStart,
+) -> Result<(), HostError> {
+    let at_ms = agent.started_ms;
     let row = NewSession {
         session: session.id.clone(),
         parent: None,
@@ -191,31 +236,30 @@ async fn write_start(session: &Session, ready: &Ready, start: &StartBody, at_ms:
         task: ready.task.prompt.clone(),
         strategy: ready.strategy.name.clone(),
         digest: ready.strategy.digest,
-        model: ready.model.as_ref().map(|m| m.name.clone()),
+        model: ready.model.as_ref().map(crate::llm::Model::full_name),
         budget: ready.caps.iter().collect(),
         toolsets: ready.toolsets(),
         at_ms,
     };
+    let body = StartBody {
+        agent,
+        run: Some(shared),
+    };
     let start = Start {
         session: session.id.clone(),
         attempt: 1,
-        body: codec::encode(start),
+        body: codec::encode(&body),
         at_ms,
     };
     let active = SessionUpdate {
         session: session.id.clone(),
-        status: Some(Status::Active),
-        attempt: Some(1),
-        exit: None,
-        outcome: None,
-        error: None,
-        result: None,
+        transition: Transition::Active { attempt: 1 },
         spent: None,
         at_ms,
     };
     let records = vec![Record::Session(row), Record::Start(start), Record::Update(active)];
-    session.run.append(records, None, Sync::Durable).await?;
-    Ok(())
+    let written = session.run.append(records, None, Sync::Durable).await;
+    written.map(drop).map_err(|end| HostError::NotBegun(end.to_string()))
 }
 
 pub(super) fn announce(session: &Session, ready: &Ready) {
@@ -232,49 +276,47 @@ pub(super) fn announce(session: &Session, ready: &Ready) {
             message: message.clone(),
         });
     }
-    session.event(EventKind::SessionStarted {
-        parent: None,
-        role: "root".to_owned(),
-        strategy: ready.strategy.name.clone(),
-        attempt: session.attempt,
-    });
 }
 
 /// Sums a run up, writes that down, and gives it to whoever waits.
-pub(super) async fn conclude(
-    session: &Session,
-    ending: Result<Ending, crate::session::end::End>,
-) -> Result<RunOutcome, HostError> {
-    let outcome = match ending? {
-        Ending::Suspended => suspended(session),
-        Ending::Final(result) => ended(session, &result),
+pub(super) async fn conclude(session: &Session, ending: Result<Ending, End>) -> Result<RunOutcome, HostError> {
+    let outcome = match ending {
+        Ok(Ending::Suspended) => suspended(session),
+        Ok(Ending::Final(result)) => ended(session, &result),
+        // Nothing of this is written: the run is left as it was.
+        Err(End::Diverged(what)) => return Ok(diverged(session, &what)),
+        Err(end) => return Err(end.into()),
     };
-    if let Some(journal) = &session.run.journal {
-        let status = match outcome.exit.as_str() {
-            "suspended" => Status::Interrupted,
-            "returned" => Status::Completed,
-            "cancelled" => Status::Cancelled,
-            _ => Status::Failed,
-        };
-        let update = RunUpdate {
-            status: Some(status),
-            exit: (status != Status::Interrupted).then(|| outcome.exit.clone()),
-            outcome: (status != Status::Interrupted).then(|| outcome.outcome.clone()),
-            error: outcome.error.clone(),
-            answer: outcome
-                .answer
-                .as_deref()
-                .map(|a| text::prefix(a, ANSWER_KEPT).to_owned()),
-            spent: Some(outcome.spent),
-            closing: Some(outcome.closing),
-            refunded: Some(outcome.refunded),
-            resent: Some(outcome.resent),
-            ended_ms: (status != Status::Interrupted).then(now_ms),
-        };
-        journal.store.update_run(&journal.owner, update).await?;
-    }
+    finish_row(session, &outcome).await?;
     session.event(EventKind::RunEnded { code: outcome.code });
     Ok(outcome)
+}
+
+/// Writes into the run's row how it ended.
+pub(super) async fn finish_row(session: &Session, outcome: &RunOutcome) -> Result<(), HostError> {
+    let Some(journal) = &session.run.journal else { return Ok(()) };
+    let status = match outcome.exit.as_str() {
+        "suspended" => Status::Interrupted,
+        "returned" => Status::Completed,
+        "cancelled" => Status::Cancelled,
+        _ => Status::Failed,
+    };
+    let ended = status != Status::Interrupted;
+    let answer = outcome.answer.as_deref();
+    let update = RunUpdate {
+        status: Some(status),
+        exit: ended.then(|| outcome.exit.clone()),
+        outcome: ended.then(|| outcome.outcome.clone()),
+        error: outcome.error.clone(),
+        answer: answer.map(|a| text::prefix(a, ANSWER_KEPT).to_owned()),
+        spent: Some(outcome.spent),
+        closing: Some(outcome.closing),
+        refunded: Some(outcome.refunded),
+        resent: Some(outcome.resent),
+        ended_ms: ended.then(now_ms),
+    };
+    journal.store.update_run(&journal.owner, update).await?;
+    Ok(())
 }
 
 fn summary(session: &Session) -> RunOutcome {
@@ -294,9 +336,16 @@ fn summary(session: &Session) -> RunOutcome {
         closing: totals.closing,
         refunded: totals.refunded,
         resent: totals.resent,
-        agents: Vec::new(),
-        denials: session.denials.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        agents: agents(session),
+        denials: session.run.denials(),
     }
+}
+
+/// Every agent of the run, as the store has it.
+fn agents(session: &Session) -> Vec<AgentSummary> {
+    let Some(journal) = &session.run.journal else { return Vec::new() };
+    let rows = journal.store.sessions(&session.run.id).unwrap_or_default();
+    rows.iter().map(AgentSummary::of).collect()
 }
 
 fn suspended(session: &Session) -> RunOutcome {
@@ -305,36 +354,31 @@ fn suspended(session: &Session) -> RunOutcome {
         code: 130,
         ..summary(session)
     };
-    if let Some(report) = session
-        .checkpoint
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .clone()
-    {
+    if let Some(report) = session.checkpoint() {
         fill(&mut outcome, &report);
     }
-    outcome.agents = vec![agent(session, "interrupted", None, None)];
     outcome
 }
 
-fn ended(session: &Session, result: &types::RunResult) -> RunOutcome {
-    let (exit, error) = words(&result.exit);
-    let mut outcome = RunOutcome {
-        exit: exit.clone(),
+fn diverged(session: &Session, what: &str) -> RunOutcome {
+    RunOutcome {
+        exit: "diverged".to_owned(),
+        error: Some(("diverged".to_owned(), format!("the run differs from its record: {what}"))),
         ..summary(session)
-    };
+    }
+}
+
+/// A run's end as its root's result tells it.
+pub(super) fn ended(session: &Session, result: &types::RunResult) -> RunOutcome {
+    let (exit, error) = words(&result.exit);
+    let mut outcome = RunOutcome { exit, ..summary(session) };
     if let Some(report) = &result.report {
         fill(&mut outcome, report);
     }
     outcome.code = code(&result.exit, &outcome.outcome);
-    outcome.error = error.map(|words| (error_kind(&result.exit), words));
-    let status = match &result.exit {
-        types::ExitReason::Returned => "completed",
-        types::ExitReason::Cancelled => "cancelled",
-        _ => "failed",
-    };
-    let judged = result.report.as_ref().map(|r| outcome_name(r.outcome).to_owned());
-    outcome.agents = vec![agent(session, status, judged, Some(exit))];
+    let root = outcome.agents.first();
+    let detail = root.and_then(|root| root.error.clone()).filter(|_| error.is_some());
+    outcome.error = detail.or(error).map(|words| (error_kind(&result.exit), words));
     outcome
 }
 
@@ -344,18 +388,6 @@ fn fill(outcome: &mut RunOutcome, report: &types::Report) {
     outcome.result.clone_from(&report.result_json);
     outcome.artifacts.clone_from(&report.artifacts);
     outcome.open_questions.clone_from(&report.open_questions);
-}
-
-fn agent(session: &Session, status: &str, outcome: Option<String>, exit: Option<String>) -> AgentSummary {
-    AgentSummary {
-        id: session.id.clone(),
-        parent: None,
-        role: "root".to_owned(),
-        status: status.to_owned(),
-        outcome,
-        exit,
-        spent: session.run.ledger.spent(session.account),
-    }
 }
 
 fn code(exit: &types::ExitReason, outcome: &str) -> u8 {

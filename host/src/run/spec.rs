@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use crate::amounts::Amounts;
 use crate::ids::{RunId, SessionId};
+use crate::run::view::status_name;
+use crate::store::SessionRow;
 
 pub use crate::config::Budget;
 
@@ -80,6 +82,27 @@ pub struct AgentSummary {
     pub outcome: Option<String>,
     /// Why it ended.
     pub exit: Option<String>,
-    /// What it spent.
+    /// What went wrong, in words.
+    pub error: Option<String>,
+    /// How often it was started.
+    pub attempts: u32,
+    /// What it spent, its children's tokens, money, calls and bytes included.
     pub spent: Amounts,
+}
+
+impl AgentSummary {
+    /// As its row says.
+    pub(super) fn of(row: &SessionRow) -> Self {
+        Self {
+            id: row.session.clone(),
+            parent: row.parent.as_ref().map(|p| p.session.clone()),
+            role: row.role.clone(),
+            status: status_name(row.status).to_owned(),
+            outcome: row.outcome.clone(),
+            exit: row.exit.clone(),
+            error: row.error.clone(),
+            attempts: row.attempt,
+            spent: row.spent,
+        }
+    }
 }

@@ -6,7 +6,7 @@ use crate::amounts::Amounts;
 use crate::bindings::types;
 use crate::error::Refusal;
 use crate::event::now_ms;
-use crate::ids::{RunId, SessionId};
+use crate::ids::RunId;
 use crate::run::{AgentSummary, Host, HostError};
 use crate::session::codec;
 use crate::session::op::OpBody;
@@ -167,9 +167,12 @@ impl Host {
     pub async fn show(&self, run: &str) -> Result<RunView, HostError> {
         let store = self.store_to_read()?;
         let row = store.run(&store.find_run(run)?)?;
-        let mut sessions = Vec::new();
+        let mut sessions: Vec<SessionView> = Vec::new();
         for session in store.sessions(&row.id)? {
-            sessions.push(session_view(&store, session)?);
+            let parent = session.parent.as_ref().map(|p| &p.session);
+            let above = sessions.iter().find(|above| Some(&above.agent.id) == parent);
+            let depth = above.map_or(0, |above| above.depth + 1);
+            sessions.push(session_view(&store, session, depth)?);
         }
         let refunded = row.refunded;
         let RunRow {
@@ -401,7 +404,7 @@ fn run_row(row: StoredRun) -> RunRow {
     }
 }
 
-fn session_view(store: &Store, row: SessionRow) -> Result<SessionView, HostError> {
+fn session_view(store: &Store, row: SessionRow, depth: usize) -> Result<SessionView, HostError> {
     let operations = store.session_operations(&row.session)?;
     let notes = store.notes(&row.session, &[], 0, NOTES)?;
     let view = |(_, note): (u64, Note)| NoteView {
@@ -415,8 +418,8 @@ fn session_view(store: &Store, row: SessionRow) -> Result<SessionView, HostError
         },
     };
     Ok(SessionView {
-        agent: agent(&row),
-        depth: depth(&row.session),
+        agent: AgentSummary::of(&row),
+        depth,
         strategy: row.strategy,
         model: row.model,
         task: row.task,
@@ -424,22 +427,6 @@ fn session_view(store: &Store, row: SessionRow) -> Result<SessionView, HostError
         operations: operations.into_iter().map(op_view).collect(),
         notes: notes.into_iter().map(view).collect(),
     })
-}
-
-fn agent(row: &SessionRow) -> AgentSummary {
-    AgentSummary {
-        id: row.session.clone(),
-        parent: row.parent.clone(),
-        role: row.role.clone(),
-        status: status_name(row.status).to_owned(),
-        outcome: row.outcome.clone(),
-        exit: row.exit.clone(),
-        spent: row.spent,
-    }
-}
-
-fn depth(session: &SessionId) -> usize {
-    usize::from(session.number > 0)
 }
 
 fn op_view(row: OperationRow) -> OpView {

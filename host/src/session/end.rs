@@ -17,6 +17,9 @@ pub enum End {
     /// A clock of the host's ran out: the start's or a step's.
     #[error("{0}")]
     TimedOut(String),
+    /// No place among the resident instances came free in time.
+    #[error("{0}")]
+    NoRoom(String),
     /// It was cancelled and did not return within its grace.
     #[error("it was cancelled")]
     Cancelled,
@@ -29,14 +32,17 @@ pub enum End {
     /// The guest broke a hard cap of the host's.
     #[error("{0}")]
     Broke(String),
-    /// The host failed: storage, a lost task, a panic.
+    /// What is done can't be written down: nothing of it is told to anybody, and the run stops where it can go on.
+    #[error("{0}")]
+    Storage(String),
+    /// The host failed: a lost task, a panic.
     #[error("{0}")]
     Host(String),
 }
 
 impl End {
     /// From a failed store.
-    pub fn store(error: impl std::fmt::Display) -> Self {
-        Self::Host(error.to_string())
+    pub fn store(error: &crate::store::StoreError) -> Self {
+        Self::Storage(error.to_string())
     }
 }

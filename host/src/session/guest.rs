@@ -1,143 +1,39 @@
-//! One instance's side of the host, and the path of its calls. Interfaces describe a call ([`Look`], [`Write`], [`Operation`]);
-//! what happens around it happens here, once for all of them.
+//! One instance's side of the host: what it works for, what it may do, its meter, its clock, and its part of the journal. What its calls go
+//! through is in [`super::path`] and [`super::operate`].
 
-use std::future::Future;
-use std::panic::AssertUnwindSafe;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::amounts::Amounts;
+use crate::bindings::types;
 use crate::error::{Dimension, Refusal, RefusalKind};
-use crate::event::{EventKind, now_ms};
-use crate::ids::{Digest, StreamId};
-use crate::ledger::Reservation;
+use crate::event::now_ms;
+use crate::ids::StreamId;
+use crate::ledger::Exhausted;
 use crate::plugin::rights::Rights;
-use crate::session::Session;
 use crate::session::clock::Clock;
 use crate::session::codec;
 use crate::session::end::End;
-use crate::session::op::{Ended, Op, OpBody, OpEnd};
+use crate::session::op::{Ended, Op, OpBody};
 use crate::session::step::Step;
-use crate::session::tape::{Recorded, Tape, refusal_body, size};
-use crate::store::{
-    Answer, Effect, EffectResult, Intent, Note, NoteKind, Observation, OpKind, Outcome, OutcomeStatus, Record, Sync,
-};
+use crate::session::tape::{Meters, Recorded, Tape, size};
+use crate::session::{Attempt, Session, lock};
+use crate::store::{Answer, Effect, EffectResult, Note, NoteKind, Observation, OutcomeStatus, Record, Sync};
 
 /// Bytes of records that may wait for the next commit.
 const PENDING: usize = 64 << 10;
-
-/// An imported function with its arguments; encoded, it is what replay compares.
-pub trait Call: Serialize + std::marker::Sync {
-    /// Interface and function: `blackboard.get`.
-    const NAME: &'static str;
-
-    /// Whether the guest's rights allow it.
-    ///
-    /// # Errors
-    /// The denial, which names what would allow it.
-    fn grant(&self, _guest: &Guest) -> Result<(), Refusal> {
-        Ok(())
-    }
-
-    /// Whether its arguments keep to the caps.
-    ///
-    /// # Errors
-    /// The refusal, which names the limit.
-    fn caps(&self, _guest: &Guest) -> Result<(), Refusal> {
-        Ok(())
-    }
-}
-
-/// A call that changes nothing: its answer is its observation.
-pub trait Look: Call {
-    /// What the guest is told.
-    type Answer: Serialize + DeserializeOwned + Send;
-
-    /// Finds the answer.
-    fn look(&self, guest: &Guest) -> impl Future<Output = Result<Self::Answer, Refusal>> + Send;
-}
-
-/// A call that changes the blackboard: the effect commits together with its record.
-pub trait Write: Call {
-    /// The space, for people.
-    fn space(&self) -> &str;
-    /// The change.
-    fn effect(&self, guest: &Guest) -> Effect;
-    /// Bytes that it stores.
-    fn bytes(&self) -> u64;
-}
-
-/// A call that has something done outside: by a task of the session, recorded before and after.
-pub trait Operation: Call + Send + 'static {
-    /// Its kind.
-    const KIND: OpKind;
-
-    /// The model or the tool, for people.
-    fn name(&self, guest: &Guest) -> String;
-
-    /// The bodies that make up the request.
-    fn request(&self) -> Vec<(Digest, Vec<u8>)>;
-
-    /// When the intent must be on the disk before the effect is sent.
-    fn sync(&self, guest: &Guest) -> Sync;
-
-    /// Sets aside what it may cost.
-    ///
-    /// # Errors
-    /// The dimension that has no room.
-    fn reserve(&mut self, guest: &Guest) -> Result<Reservation, Refusal>;
-
-    /// Whether it may be done again when a crash left its end unknown.
-    fn repeatable(&self) -> bool {
-        true
-    }
-
-    /// A refusal as the guest is told.
-    fn refused(&self, refusal: &Refusal) -> OpBody;
-
-    /// Does it. When `under.cancel` is raised it stops and says what it cost until then.
-    fn run(self, under: Under) -> impl Future<Output = Done> + Send;
-
-    /// What to tell people when it begins and when it ended.
-    fn events(&self, guest: &Guest, op: &str, closing: bool) -> (EventKind, EndedEvent);
-}
-
-/// Makes the event of an operation's end.
-pub type EndedEvent = Box<dyn FnOnce(&Done, Duration) -> EventKind + Send>;
-
-/// What an operation runs under.
-pub struct Under {
-    /// Who asked.
-    pub guest: Arc<Guest>,
-    /// Its number.
-    pub op: u32,
-    /// Raised when it must stop.
-    pub cancel: CancellationToken,
-    /// What was set aside for it.
-    pub reserved: Amounts,
-}
-
-/// How an operation ended.
-#[derive(Debug)]
-pub struct Done {
-    /// How.
-    pub status: OutcomeStatus,
-    /// What the guest is told.
-    pub body: OpBody,
-    /// What it cost.
-    pub charged: Amounts,
-}
 
 /// One instance's side of the host: a strategy's attempt, or one tool call.
 pub struct Guest {
     /// The session that it works for.
     pub session: Arc<Session>,
+    /// The attempt that it is part of.
+    pub attempt: Arc<Attempt>,
     /// Its sequence of operations and observations.
     pub stream: StreamId,
     /// The plugin's name, for messages.
@@ -150,34 +46,91 @@ pub struct Guest {
     pub step: Step,
     /// The time that it sees.
     pub clock: Clock,
+    /// Fuel of one step.
+    pub fuel: u64,
+    /// Tells it, and all that it started, to stop.
+    pub cancel: CancellationToken,
+    /// It has ended: its operations end with it.
+    pub over: CancellationToken,
+    /// Its operations.
+    pub(super) tasks: TaskTracker,
+    /// Timers that it has set.
+    timers: AtomicU64,
+    /// Fuel that the record says was burnt before the step that is being replayed.
+    replayed_step: AtomicU64,
     /// Why the host wants it ended, noticed where no value could say so.
     fault: Mutex<Option<End>>,
     tape: Mutex<Tape>,
 }
 
+/// What a guest is made of, beside its session and attempt.
+pub struct Making {
+    /// [`Guest::stream`].
+    pub stream: StreamId,
+    /// [`Guest::plugin`].
+    pub plugin: String,
+    /// [`Guest::rights`].
+    pub rights: Rights,
+    /// [`Guest::tools`].
+    pub tools: Vec<String>,
+    /// [`Guest::fuel`].
+    pub fuel: u64,
+    /// [`Guest::cancel`].
+    pub cancel: CancellationToken,
+    /// [`Guest::over`].
+    pub over: CancellationToken,
+    /// Where its clock starts, in milliseconds since 1970.
+    pub at_ms: u64,
+    /// What it replays before it goes on live.
+    pub recorded: Recorded,
+}
+
 impl Guest {
     /// A guest that replays what was recorded and goes on live from there.
-    pub fn new(
+    pub fn new(session: Arc<Session>, attempt: Arc<Attempt>, making: Making) -> Arc<Self> {
+        Self::with_operations(session, attempt, making, BTreeMap::new())
+    }
+
+    /// The same in the place of an instance that the host lost, whose operations are still under way.
+    pub fn in_place_of(lost: &Self, making: Making) -> Arc<Self> {
+        let live = lost.tape().hand_over();
+        Self::with_operations(lost.session.clone(), lost.attempt.clone(), making, live)
+    }
+
+    fn with_operations(
         session: Arc<Session>,
-        stream: StreamId,
-        plugin: String,
-        rights: Rights,
-        tools: Vec<String>,
-        recorded: Recorded,
+        attempt: Arc<Attempt>,
+        making: Making,
+        live: BTreeMap<u32, Op>,
     ) -> Arc<Self> {
-        let limits = &session.run.limits;
-        let fuel = step_fuel(&session);
-        let step = Step::new(Duration::from_millis(limits.step_wall), fuel);
-        let clock = Clock::new(session.started_ms);
-        let tape = Mutex::new(Tape::new(stream.clone(), recorded));
-        Arc::new(Self {
-            session,
+        let Making {
             stream,
             plugin,
             rights,
             tools,
-            step,
-            clock,
+            fuel,
+            cancel,
+            over,
+            at_ms,
+            recorded,
+        } = making;
+        let wall = Duration::from_millis(session.run.limits.step_wall);
+        let tape = Mutex::new(Tape::new(stream.clone(), recorded, live));
+        Arc::new(Self {
+            session,
+            attempt,
+            stream,
+            plugin,
+            rights,
+            tools,
+            step: Step::new(wall, fuel),
+            clock: Clock::new(at_ms),
+            fuel,
+            cancel,
+            over,
+            tasks: TaskTracker::new(),
+            timers: AtomicU64::new(0),
+            replayed_step: AtomicU64::new(0),
             fault: Mutex::new(None),
             tape,
         })
@@ -193,259 +146,114 @@ impl Guest {
     /// # Errors
     /// The calls of this step are used up, or the host wants the instance ended.
     pub fn enter(&self) -> Result<(), End> {
-        if let Some(end) = self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone() {
+        if let Some(end) = self.fault() {
             return Err(end);
         }
         let (ledger, account) = (&self.session.run.ledger, self.session.account);
-        ledger.charge(account, Amounts::of(Dimension::HostCalls, 1));
+        let within = ledger.charge_within(account, Dimension::HostCalls, 1);
         let limit = self.session.run.limits.host_calls;
         if self.step.count_call() > limit {
-            return Err(self.run_out(
-                Dimension::HostCalls,
-                format!("it made more than {limit} calls into the host in one step (limits.host_calls)"),
-            ));
+            let message = format!("it made more than {limit} calls into the host in one step (limits.host_calls)");
+            return Err(self.step_ran_out(Dimension::HostCalls, message));
         }
-        match ledger.caps(account).get(Dimension::HostCalls) {
-            Some(cap) if ledger.spent(account).get(Dimension::HostCalls) > cap => Err(self.run_out(
-                Dimension::HostCalls,
-                format!("it made more than {cap} calls into the host (--budget host-calls=N)"),
-            )),
-            _ => Ok(()),
+        within.map_err(|e| self.ran_out(&e))
+    }
+
+    /// Why the host wants the instance ended, if it does.
+    pub fn fault(&self) -> Option<End> {
+        lock(&self.fault).clone()
+    }
+
+    /// The host wants the instance ended: the first reason stands.
+    pub(super) fn fail(&self, end: End) {
+        lock(&self.fault).get_or_insert(end);
+    }
+
+    /// A limit of one step is used up. That ends the instance; a session only where the instance is its strategy.
+    pub fn step_ran_out(&self, dimension: Dimension, message: String) -> End {
+        if self.is_strategy() {
+            self.session.run.ledger.ran_out(self.session.account, dimension);
+        }
+        End::Exhausted { dimension, message }
+    }
+
+    /// The session's own limit is used up, or one above it.
+    fn ran_out(&self, exhausted: &Exhausted) -> End {
+        self.session
+            .run
+            .ledger
+            .ran_out(self.session.account, exhausted.dimension);
+        End::Exhausted {
+            dimension: exhausted.dimension,
+            message: Refusal::from(*exhausted).message,
         }
     }
 
-    /// A call that changes nothing.
-    ///
-    /// # Errors
-    /// What ends the instance; refusals are values.
-    pub async fn look<C: Look>(&self, call: &C) -> Result<Result<C::Answer, Refusal>, End> {
-        self.enter()?;
-        let args = codec::digest(C::NAME, call);
-        if let Some(seen) = self.replay(C::NAME, args)? {
-            return decode_body(&seen);
+    /// Charges the fuel burnt since the last time. A tool's is settled with its call, and a replay's was charged when it was burnt.
+    pub fn charge_fuel(&self) {
+        if self.is_strategy() && !self.is_replaying() {
+            let used = self.step.settle_fuel();
+            let amount = Amounts::of(Dimension::Fuel, used);
+            self.session.run.ledger.charge(self.session.account, amount);
         }
-        let answer = match call.grant(self).and_then(|()| call.caps(self)) {
-            Ok(()) => call.look(self).await,
-            Err(refusal) => Err(refusal),
+    }
+
+    /// Fuel that this step may still burn: the rest of its limit, or of the session's budget, the smaller.
+    pub fn fuel_rest(&self) -> u64 {
+        let rest = self.fuel.saturating_sub(self.step.step_fuel_used());
+        if !self.is_strategy() {
+            return rest;
+        }
+        let budget = self.session.run.ledger.remaining(self.session.account, Dimension::Fuel);
+        budget.map_or(rest, |budget| budget.min(rest))
+    }
+
+    /// Brings the store's fuel in line with the session's budget, which tools burn too. Called before the guest goes on.
+    pub fn share_fuel(&self) {
+        let capped = || {
+            let cap = self.session.run.ledger.cap_in_force(self.session.account, Dimension::Fuel);
+            cap.is_some()
         };
-        self.note_denial(answer.as_ref().err());
-        self.observe(C::NAME, args, Answer::Body(codec::encode(&answer)))?;
-        self.flush_if_large().await?;
-        Ok(answer)
-    }
-
-    /// A call that changes the blackboard.
-    ///
-    /// # Errors
-    /// What ends the instance; refusals are values.
-    pub async fn write<C: Write>(&self, call: &C) -> Result<Result<EffectResult, Refusal>, End> {
-        self.enter()?;
-        let args = codec::digest(C::NAME, call);
-        if let Some(seen) = self.replay(C::NAME, args)? {
-            return self.replay_write(&seen);
-        }
-        let reserved = call.grant(self).and_then(|()| call.caps(self)).and_then(|()| {
-            let amounts = Amounts::of(Dimension::StoredBytes, call.bytes());
-            Ok(self.session.run.ledger.reserve(self.session.account, amounts)?)
-        });
-        let reservation = match reserved {
-            Ok(reservation) => reservation,
-            Err(refusal) => {
-                self.note_denial(Some(&refusal));
-                self.observe(C::NAME, args, Answer::Body(refusal_body::<EffectResult>(&refusal)))?;
-                return Ok(Err(refusal));
-            }
-        };
-        let result = self.commit_write(call, args, reservation).await?;
-        Ok(Ok(result))
-    }
-
-    async fn commit_write<C: Write>(&self, call: &C, args: Digest, held: Reservation) -> Result<EffectResult, End> {
-        let (op, at_ms) = (self.tape().next_op(), now_ms());
-        let charged = held.amounts();
-        let stream = self.stream.clone();
-        let intent = Intent {
-            stream: stream.clone(),
-            op,
-            kind: OpKind::Write,
-            name: call.space().to_owned(),
-            request: vec![args],
-            reserved: charged,
-            at_ms,
-        };
-        let outcome = Outcome {
-            stream,
-            op,
-            status: OutcomeStatus::Done,
-            body: Vec::new(),
-            charged,
-            at_ms,
-        };
-        self.push(Record::Intent(intent))?;
-        self.push(Record::Outcome(outcome))?;
-        self.observe(C::NAME, args, Answer::Delivered(op))?;
-        let effect = call.effect(self);
-        let result = self.append_pending(Some(effect), Sync::Durable).await?;
-        let result = result.ok_or_else(|| End::Host("the store gave no result for a write".to_owned()))?;
-        match result {
-            EffectResult::Written(_) | EffectResult::Appended(..) | EffectResult::Deleted => held.settle(charged),
-            _ => held.release(),
-        }
-        Ok(result)
-    }
-
-    fn replay_write(&self, seen: &Observation) -> Result<Result<EffectResult, Refusal>, End> {
-        match seen.answer {
-            Answer::Delivered(op) => {
-                let mut tape = self.tape();
-                let number = tape.next_op();
-                let recorded = tape.recorded(op).and_then(|op| op.outcome.as_ref());
-                let (_, body, _) = recorded.filter(|_| number == op).ok_or_else(|| missing_outcome(op))?;
-                postcard::from_bytes(body).map(Ok).map_err(|e| End::Host(e.to_string()))
-            }
-            _ => decode_body(seen),
+        if self.is_strategy() && !self.is_replaying() && capped() {
+            self.charge_fuel();
+            self.step.give_fuel(self.fuel_rest());
         }
     }
 
-    /// Starts an operation and tells the guest its number at once; a refusal is what waiting for it will answer.
-    ///
-    /// # Errors
-    /// What ends the instance.
-    pub async fn start<C: Operation>(self: &Arc<Self>, call: C) -> Result<u32, End> {
-        self.enter()?;
-        let args = codec::digest(C::NAME, &call);
-        if let Some(seen) = self.replay(C::NAME, args)? {
-            return self.replay_start(call, &seen).await;
+    /// A model's reply ends a strategy's step; a tool call is one step whatever it asks for.
+    pub(super) fn new_step(&self, recorded_fuel: Option<u64>) {
+        if !self.is_strategy() {
+            return;
         }
-        let (op, refused) = self.begin(call).await?;
-        let answer = match refused {
-            Some(refusal) => Answer::Body(codec::encode(&refusal)),
-            None => Answer::Started(op),
-        };
-        self.observe(C::NAME, args, answer)?;
-        Ok(op)
+        if let Some(used) = recorded_fuel {
+            self.replayed_step.store(used, Ordering::Release);
+            self.step.begin(self.fuel);
+            return;
+        }
+        self.charge_fuel();
+        self.step.begin(self.fuel);
+        self.step.give_fuel(self.fuel_rest());
     }
 
-    async fn replay_start<C: Operation>(self: &Arc<Self>, call: C, seen: &Observation) -> Result<u32, End> {
-        if let Answer::Body(body) = &seen.answer {
-            let refusal: Refusal = codec::decode(body).map_err(|e| End::Host(e.to_string()))?;
-            let number = self.tape().next_op();
-            self.keep_refused(&call, number, &refusal);
-            return Ok(number);
-        }
-        let (op, _) = self.begin(call).await?;
-        Ok(op)
+    /// The last thing to replay was replayed: from here on meters count on from what the record says.
+    pub(super) fn goes_live(&self, last: &Observation) {
+        let before_step = self.replayed_step.load(Ordering::Acquire);
+        let in_step = last.fuel.saturating_sub(before_step);
+        self.step
+            .recorded_fuel(last.fuel, before_step, self.fuel.saturating_sub(in_step));
+        self.charge_fuel();
+        self.step.give_fuel(self.fuel_rest());
     }
 
-    /// Starts an operation and waits for its outcome: one observation for both.
-    ///
-    /// # Errors
-    /// What ends the instance.
-    pub async fn perform<C: Operation>(self: &Arc<Self>, call: C) -> Result<OpBody, End> {
-        self.enter()?;
-        let args = codec::digest(C::NAME, &call);
-        if let Some(seen) = self.replay(C::NAME, args)? {
-            return match seen.answer {
-                Answer::Delivered(op) => {
-                    let (number, _) = self.begin(call).await?;
-                    if number != op {
-                        return Err(End::Diverged(format!("operation {op} is {number} now")));
-                    }
-                    Ok(self.delivered(op)?.body.clone())
-                }
-                Answer::Body(body) => {
-                    let body: OpBody = codec::decode(&body).map_err(|e| End::Host(e.to_string()))?;
-                    self.tape().next_op();
-                    Ok(body)
-                }
-                Answer::Started(_) => Err(End::Diverged("a call that was started is waited for now".to_owned())),
-            };
-        }
-        let (number, refused) = self.begin(call).await?;
-        let op = self.tape().op(number).ok_or_else(|| missing_outcome(number))?;
-        let ended = match refused {
-            Some(_) => op.ended().ok_or_else(|| missing_outcome(number))?,
-            None => self.outcome(&op).await?,
-        };
-        self.deliver(C::NAME, args, &op, &ended).await?;
-        Ok(ended.body.clone())
+    /// True while calls are answered by the record.
+    pub fn is_replaying(&self) -> bool {
+        self.tape().replaying()
     }
 
-    /// Waits for an operation's outcome.
-    ///
-    /// # Errors
-    /// What ends the instance.
-    pub async fn wait(&self, name: &'static str, number: u32) -> Result<OpBody, End> {
-        self.enter()?;
-        let args = codec::digest(name, &number);
-        if let Some(seen) = self.replay(name, args)? {
-            return match seen.answer {
-                Answer::Delivered(op) => Ok(self.delivered(op)?.body.clone()),
-                Answer::Body(body) => codec::decode(&body).map_err(|e| End::Host(e.to_string())),
-                Answer::Started(_) => Err(End::Diverged("a wait is recorded as a start".to_owned())),
-            };
-        }
-        let op = self.tape().op(number).ok_or_else(|| missing_outcome(number))?;
-        let ended = self.outcome(&op).await?;
-        self.deliver(name, args, &op, &ended).await?;
-        Ok(ended.body.clone())
-    }
-
-    /// Waits until one of the operations has ended and says which, the lowest position if several have.
-    ///
-    /// # Errors
-    /// What ends the instance.
-    pub async fn wait_any(&self, name: &'static str, ops: &[u32], timeout_ms: Option<u32>) -> Result<Option<u32>, End> {
-        self.enter()?;
-        let args = codec::digest(name, &(ops, timeout_ms));
-        if let Some(seen) = self.replay(name, args)? {
-            return decode_body(&seen).map(|answer: Result<Option<u32>, Refusal>| answer.unwrap_or(None));
-        }
-        let found: Vec<Op> = ops.iter().filter_map(|n| self.tape().op(*n)).collect();
-        let first = self.first_ended(&found, timeout_ms).await?;
-        self.observe(name, args, Answer::Body(codec::encode(&Ok::<_, Refusal>(first))))?;
-        Ok(first)
-    }
-
-    async fn first_ended(&self, ops: &[Op], timeout_ms: Option<u32>) -> Result<Option<u32>, End> {
-        if ops.is_empty() {
-            return Ok(None);
-        }
-        let _pause = self.step.pause();
-        let any = futures_util::future::select_all(ops.iter().map(|op| Box::pin(op.wait())));
-        let timeout = async {
-            match timeout_ms {
-                Some(ms) => tokio::time::sleep(Duration::from_millis(ms.into())).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            biased;
-            (ended, ..) = any => { ended.ok_or(End::Suspended)?; }
-            () = self.session.cancel.cancelled() => return Ok(None),
-            () = timeout => {}
-        }
-        let position = ops.iter().position(|op| op.ended().is_some());
-        Ok(position.and_then(|p| u32::try_from(p).ok()))
-    }
-
-    /// Asks an operation to stop.
-    ///
-    /// # Errors
-    /// What ends the instance.
-    pub fn cancel(&self, name: &'static str, number: u32) -> Result<(), End> {
-        self.enter()?;
-        let args = codec::digest(name, &number);
-        if self.replay(name, args)?.is_some() {
-            if let Some(op) = self.tape().op(number) {
-                op.cancel.cancel();
-            }
-            return Ok(());
-        }
-        if let Some(op) = self.tape().op(number) {
-            op.cancel.cancel();
-        }
-        self.observe(name, args, Answer::Body(codec::encode(&Ok::<(), Refusal>(()))))
+    /// What the record has and the guest never asked for.
+    pub fn unreplayed(&self) -> Option<String> {
+        let tape = self.tape();
+        tape.unreplayed().map(|o| format!("observation {}: {}", o.seq, o.call))
     }
 
     /// Records something for people; a replay records nothing.
@@ -453,7 +261,7 @@ impl Guest {
     /// # Errors
     /// What ends the instance.
     pub fn note(&self, kind: NoteKind, body: Vec<u8>) -> Result<bool, End> {
-        if self.tape().replaying() {
+        if self.is_replaying() {
             return Ok(false);
         }
         self.push(Record::Note(Note {
@@ -465,36 +273,103 @@ impl Guest {
         Ok(true)
     }
 
-    /// Says that the guest waited (a timer, a file, the network): its clock goes on to now.
-    pub fn waited(&self) {
-        self.observe_quietly("wasi.wait");
+    /// The number of a timer that the guest sets.
+    pub fn next_timer(&self) -> u64 {
+        self.timers.fetch_add(1, Ordering::AcqRel)
     }
 
-    /// True when the next thing to replay is the end of a wait, which then is at once.
-    pub fn replays_wait(&self) -> bool {
-        self.tape().replays_next("wasi.wait")
+    /// Says that timer `number` ended, which was due at `due_ms` of the guest's time: its clock goes there at least.
+    pub fn waited(&self, number: u64, due_ms: u64) {
+        self.observe_quietly("wasi.wait", &number, now_ms().max(due_ms));
+    }
+
+    /// True when the next thing to replay is the end of this timer, which then is at once.
+    pub fn replays_wait(&self, number: u64) -> bool {
+        self.tape()
+            .replays_next("wasi.wait", codec::digest("wasi.wait", &number))
     }
 
     /// Reads the clock; each 1,024th reading takes real time in.
     pub fn read_clock(&self) {
         if self.clock.read() {
-            self.observe_quietly("wasi.clock");
+            self.observe_quietly("wasi.clock", &(), now_ms());
         }
     }
 
-    fn observe_quietly(&self, name: &'static str) {
-        let args = codec::digest(name, &());
+    fn observe_quietly<T: serde::Serialize>(&self, name: &'static str, args: &T, at_ms: u64) {
+        let args = codec::digest(name, args);
         let done = match self.replay(name, args) {
             Ok(Some(_)) => Ok(()),
-            Ok(None) => self.observe(name, args, Answer::Body(Vec::new())),
+            Ok(None) => self.observe_at(name, args, Answer::Body(Vec::new()), at_ms),
             Err(end) => Err(end),
         };
         if let Err(end) = done {
-            self.fault
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .get_or_insert(end);
+            self.fail(end);
         }
+    }
+
+    /// The answer that the record has for this call, where it is being replayed.
+    pub(super) fn replay(&self, name: &str, args: crate::ids::Digest) -> Result<Option<Observation>, End> {
+        let (seen, last) = {
+            let mut tape = self.tape();
+            let seen = tape.replay(name, args)?;
+            (seen, !tape.replaying())
+        };
+        if let Some(seen) = &seen {
+            self.clock.observe(seen.at_ms);
+            if last {
+                self.goes_live(seen);
+            }
+        }
+        Ok(seen)
+    }
+
+    pub(super) fn observe(&self, name: &str, args: crate::ids::Digest, answer: Answer) -> Result<(), End> {
+        self.observe_at(name, args, answer, now_ms())
+    }
+
+    fn observe_at(&self, name: &str, args: crate::ids::Digest, answer: Answer, at_ms: u64) -> Result<(), End> {
+        let meters = Meters {
+            fuel: self.step.fuel_used(),
+            awake_ms: self.session.awake_ms(),
+            at_ms: self.clock.observe(at_ms),
+        };
+        let observation = self.tape().observe(name, args, answer, meters);
+        self.push(Record::Observation(observation))
+    }
+
+    /// Keeps a record for the next commit, within the session's part of the journal.
+    pub(super) fn push(&self, record: Record) -> Result<(), End> {
+        self.count_record(&record)?;
+        self.tape().push(record);
+        Ok(())
+    }
+
+    pub(super) fn count_record(&self, record: &Record) -> Result<(), End> {
+        let (ledger, account) = (&self.session.run.ledger, self.session.account);
+        let bytes = u64::try_from(size(record)).unwrap_or(u64::MAX);
+        let within = ledger.charge_within(account, Dimension::JournalBytes, bytes);
+        if let Err(exhausted) = within {
+            ledger.ran_out(account, Dimension::JournalBytes);
+            let message = format!(
+                "its part of the journal is full: {} bytes (limits.journal_bytes)",
+                exhausted.cap
+            );
+            return Err(End::Exhausted {
+                dimension: Dimension::JournalBytes,
+                message,
+            });
+        }
+        let most = self.session.run.limits.journal_records;
+        if self.session.count_record() >= most {
+            ledger.ran_out(account, Dimension::JournalBytes);
+            let message = format!("its part of the journal is full: {most} records (limits.journal_records)");
+            return Err(End::Exhausted {
+                dimension: Dimension::JournalBytes,
+                message,
+            });
+        }
+        Ok(())
     }
 
     /// Commits everything that waits for it.
@@ -516,289 +391,12 @@ impl Guest {
         self.flush(sync).await
     }
 
-    /// Operations that have not ended.
-    pub fn open_ops(&self) -> usize {
-        self.tape().open_ops()
+    /// Everything that waits for a commit, for whoever commits it with something else.
+    pub fn take_pending(&self) -> Vec<Record> {
+        self.tape().take_pending()
     }
 
-    /// Notes that `dimension` ran out, and makes the end that says so.
-    pub fn run_out(&self, dimension: Dimension, message: String) -> End {
-        self.session.run.ledger.ran_out(self.session.account, dimension);
-        End::Exhausted { dimension, message }
-    }
-
-    /// Charges the fuel burnt since the last time.
-    pub fn charge_fuel(&self) {
-        let used = self.step.settle_fuel();
-        self.session
-            .run
-            .ledger
-            .charge(self.session.account, Amounts::of(Dimension::Fuel, used));
-    }
-
-    /// Fuel for the next step: the step's limit or the rest of the session's budget, the smaller.
-    pub fn step_fuel(&self) -> u64 {
-        step_fuel(&self.session)
-    }
-
-    // ---- the parts of the path ----
-
-    fn replay(&self, name: &str, args: Digest) -> Result<Option<Observation>, End> {
-        let seen = self.tape().replay(name, args)?;
-        if let Some(seen) = &seen {
-            self.clock.observe(seen.at_ms);
-        }
-        Ok(seen)
-    }
-
-    /// Grant, caps, ledger, intent; then the operation runs in a task of the session. Gives its number, and the
-    /// refusal where it never began.
-    async fn begin<C: Operation>(self: &Arc<Self>, mut call: C) -> Result<(u32, Option<Refusal>), End> {
-        let request = call.request();
-        let digests: Vec<Digest> = request.iter().map(|(digest, _)| *digest).collect();
-        let number = self.tape().next_op();
-        if self.adopt(number, &digests)? {
-            return Ok((number, None));
-        }
-        let known = self.tape().recorded(number).is_some();
-        let reserved = call
-            .grant(self)
-            .and_then(|()| call.caps(self))
-            .and_then(|()| call.reserve(self));
-        let reservation = match reserved {
-            Ok(reservation) => reservation,
-            Err(refusal) => {
-                self.note_denial(Some(&refusal));
-                self.keep_refused(&call, number, &refusal);
-                return Ok((number, Some(refusal)));
-            }
-        };
-        if known && !call.repeatable() {
-            self.interrupted(&call, number, reservation).await?;
-            return Ok((number, None));
-        }
-        if known {
-            self.session
-                .run
-                .ledger
-                .resent(self.session.account, reservation.amounts());
-        } else {
-            let intent = Intent {
-                stream: self.stream.clone(),
-                op: number,
-                kind: C::KIND,
-                name: call.name(self),
-                request: digests,
-                reserved: reservation.amounts(),
-                at_ms: now_ms(),
-            };
-            let bodies = self.tape().unknown(request);
-            for record in bodies.into_iter().chain([Record::Intent(intent)]) {
-                self.push(record)?;
-            }
-            self.append_pending(None, call.sync(self)).await?;
-        }
-        self.spawn(call, number, reservation);
-        Ok((number, None))
-    }
-
-    /// An effect that the host went down in, and that can't be made again: whether it happened is not known.
-    async fn interrupted<C: Operation>(&self, call: &C, number: u32, held: Reservation) -> Result<(), End> {
-        let words = "The host went down during this call; whether it took effect is not known.";
-        let body = call.refused(&Refusal::new(RefusalKind::Interrupted, words));
-        let charged = held.amounts();
-        let (status, at_ms) = (OutcomeStatus::Interrupted, now_ms());
-        let encoded = codec::encode(&body);
-        let outcome = Outcome {
-            stream: self.stream.clone(),
-            op: number,
-            status,
-            body: encoded,
-            charged,
-            at_ms,
-        };
-        self.append(vec![Record::Outcome(outcome)], Sync::Durable).await?;
-        held.settle(charged);
-        self.tape().keep(Op::done(number, false, Ended { status, body }));
-        Ok(())
-    }
-
-    /// Takes over an operation whose outcome the journal has. False when it must be done.
-    fn adopt(&self, number: u32, request: &[Digest]) -> Result<bool, End> {
-        let mut tape = self.tape();
-        let Some(recorded) = tape.recorded(number) else {
-            return Ok(false);
-        };
-        if recorded.request != request {
-            return Err(End::Diverged(format!(
-                "operation {number} asks for something else than its record"
-            )));
-        }
-        let Some(ended) = tape.outcome(number)? else {
-            return Ok(false);
-        };
-        tape.keep(Op::done(number, false, ended));
-        Ok(true)
-    }
-
-    fn keep_refused<C: Operation>(&self, call: &C, number: u32, refusal: &Refusal) {
-        let ended = Ended {
-            status: OutcomeStatus::Failed,
-            body: call.refused(refusal),
-        };
-        self.tape().keep(Op::done(number, true, ended));
-    }
-
-    fn spawn<C: Operation>(self: &Arc<Self>, call: C, number: u32, reservation: Reservation) {
-        let cancel = self.session.cancel.child_token();
-        let (op, end) = Op::open(number, cancel.clone());
-        self.tape().keep(op);
-        let name = self.stream.scope.op_name(number);
-        let (started, ended) = call.events(self, &name, reservation.is_closing());
-        self.session.event(started);
-        let under = Under {
-            guest: self.clone(),
-            op: number,
-            cancel,
-            reserved: reservation.amounts(),
-        };
-        let guest = self.clone();
-        self.session
-            .tasks
-            .spawn(async move { guest.drive(call, under, reservation, end, ended).await });
-    }
-
-    /// The task of one operation: does it, records its outcome together with the charge, then tells.
-    async fn drive<C: Operation>(
-        self: Arc<Self>,
-        call: C,
-        under: Under,
-        reservation: Reservation,
-        end: OpEnd,
-        event: EndedEvent,
-    ) {
-        let (number, begun) = (under.op, std::time::Instant::now());
-        let cancelled = call.refused(&Refusal::cancelled());
-        let bug = Refusal::new(
-            RefusalKind::Other("host-bug".to_owned()),
-            "The host failed in this call.",
-        );
-        let panicked = call.refused(&bug);
-        let whole = reservation.amounts();
-        let done = tokio::select! {
-            biased;
-            () = self.session.run.suspend.cancelled() => return reservation.release(),
-            () = self.session.over.cancelled() => {
-                Done { status: OutcomeStatus::Cancelled, body: cancelled, charged: whole }
-            }
-            done = AssertUnwindSafe(call.run(under)).catch_unwind() => done.unwrap_or(Done {
-                status: OutcomeStatus::Failed,
-                body: panicked,
-                charged: whole,
-            }),
-        };
-        let outcome = Outcome {
-            stream: self.stream.clone(),
-            op: number,
-            status: done.status,
-            body: codec::encode(&done.body),
-            charged: done.charged,
-            at_ms: now_ms(),
-        };
-        let record = Record::Outcome(outcome);
-        let fits = self.count_record(&record);
-        let run = &self.session.run;
-        let kept = run.append(vec![record], None, Sync::Durable).await;
-        reservation.settle(done.charged);
-        self.session.event(event(&done, begun.elapsed()));
-        self.session.report_spending();
-        if let Err(failed) = kept.and(fits) {
-            self.fault
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .get_or_insert(failed);
-        }
-        end.end(Ended {
-            status: done.status,
-            body: done.body,
-        });
-    }
-
-    async fn outcome(&self, op: &Op) -> Result<Arc<Ended>, End> {
-        let _pause = self.step.pause();
-        tokio::select! {
-            biased;
-            ended = op.wait() => ended.ok_or(End::Suspended),
-            () = self.session.run.suspend.cancelled() => Err(End::Suspended),
-        }
-    }
-
-    /// The first time that the guest is told of an outcome: from here on the record shows it.
-    async fn deliver(&self, name: &str, args: Digest, op: &Op, ended: &Ended) -> Result<(), End> {
-        let answer = if op.refused {
-            Answer::Body(codec::encode(&ended.body))
-        } else {
-            Answer::Delivered(op.number)
-        };
-        self.observe(name, args, answer)?;
-        if matches!(ended.body, OpBody::Completion(Ok(_))) {
-            self.new_step();
-        }
-        self.flush_if_large().await
-    }
-
-    fn delivered(&self, number: u32) -> Result<Arc<Ended>, End> {
-        let op = self.tape().op(number).ok_or_else(|| missing_outcome(number))?;
-        let ended = op.ended().ok_or_else(|| missing_outcome(number))?;
-        if matches!(ended.body, OpBody::Completion(Ok(_))) {
-            self.new_step();
-        }
-        Ok(ended)
-    }
-
-    /// A model's reply ends a strategy's step; a tool call is one step whatever it asks for.
-    fn new_step(&self) {
-        if self.is_strategy() {
-            self.charge_fuel();
-            self.step.begin(self.step_fuel());
-        }
-    }
-
-    fn observe(&self, name: &str, args: Digest, answer: Answer) -> Result<(), End> {
-        let at_ms = self.clock.observe(now_ms());
-        let fuel = self.step.fuel_used();
-        let observation = self.tape().observe(name, args, answer, fuel, at_ms);
-        self.push(Record::Observation(observation))
-    }
-
-    /// Keeps a record for the next commit, within the session's part of the journal.
-    fn push(&self, record: Record) -> Result<(), End> {
-        self.count_record(&record)?;
-        self.tape().push(record);
-        Ok(())
-    }
-
-    fn count_record(&self, record: &Record) -> Result<(), End> {
-        let (ledger, account, limits) = (&self.session.run.ledger, self.session.account, &self.session.run.limits);
-        let bytes = u64::try_from(size(record)).unwrap_or(u64::MAX);
-        ledger.charge(account, Amounts::of(Dimension::JournalBytes, bytes));
-        let cap = ledger
-            .caps(account)
-            .get(Dimension::JournalBytes)
-            .unwrap_or(limits.journal_bytes);
-        if ledger.spent(account).get(Dimension::JournalBytes) > cap {
-            let message = format!("its part of the journal is full: {cap} bytes (limits.journal_bytes)");
-            return Err(self.run_out(Dimension::JournalBytes, message));
-        }
-        if self.session.records.fetch_add(1, Ordering::AcqRel) >= limits.journal_records {
-            let most = limits.journal_records;
-            let message = format!("its part of the journal is full: {most} records (limits.journal_records)");
-            return Err(self.run_out(Dimension::JournalBytes, message));
-        }
-        Ok(())
-    }
-
-    async fn flush_if_large(&self) -> Result<(), End> {
+    pub(super) async fn flush_if_large(&self) -> Result<(), End> {
         if self.tape().pending_bytes() > PENDING {
             self.flush(Sync::Commit).await
         } else {
@@ -806,39 +404,41 @@ impl Guest {
         }
     }
 
-    async fn append_pending(&self, effect: Option<Effect>, sync: Sync) -> Result<Option<EffectResult>, End> {
-        let records = self.tape().take_pending();
+    pub(super) async fn append_pending(
+        &self,
+        effect: Option<Effect>,
+        sync: Sync,
+    ) -> Result<Option<EffectResult>, End> {
+        let records = self.take_pending();
         if records.is_empty() && effect.is_none() {
             return Ok(None);
         }
         self.session.run.append(records, effect, sync).await
     }
 
-    fn note_denial(&self, refusal: Option<&Refusal>) {
+    /// Ends all that it started and waits for that. Nothing outlives the instance that asked for it.
+    pub async fn close(&self) {
+        self.over.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// A child of an earlier attempt, which has ended: it can be asked for like those of this one.
+    pub fn keep_ended_child(&self, handle: u32, result: types::RunResult) {
+        let ended = Ended {
+            status: OutcomeStatus::Done,
+            body: OpBody::Child(result),
+        };
+        self.tape().keep(Op::done(handle, false, ended));
+    }
+
+    pub(super) fn note_denial(&self, refusal: Option<&Refusal>) {
         if let Some(refusal) = refusal.filter(|r| r.kind == RefusalKind::Denied) {
             self.session.denied(&self.plugin, &refusal.message);
         }
     }
 
-    fn tape(&self) -> MutexGuard<'_, Tape> {
-        self.tape.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn tape(&self) -> MutexGuard<'_, Tape> {
+        lock(&self.tape)
     }
-}
-
-fn step_fuel(session: &Session) -> u64 {
-    let rest = session.run.ledger.remaining(session.account, Dimension::Fuel);
-    rest.map_or(session.run.limits.fuel, |rest| rest.min(session.run.limits.fuel))
-}
-
-fn decode_body<T: DeserializeOwned>(seen: &Observation) -> Result<Result<T, Refusal>, End> {
-    match &seen.answer {
-        Answer::Body(body) => codec::decode(body).map_err(|e| End::Host(e.to_string())),
-        _ => Err(End::Diverged(format!("observation {} is of another kind", seen.seq))),
-    }
-}
-
-fn missing_outcome(op: u32) -> End {
-    End::Host(format!(
-        "the journal has no outcome of operation {op}, which was delivered"
-    ))
 }

@@ -1,22 +1,28 @@
 //! An agent's life as the rest of the host sees it, and the one path that every call of a guest takes:
 //! replay → grant → caps → ledger → intent → operation → outcome and charge → observation → event.
 //!
-//! Read [`guest`] first: it is the path. [`tape`] is the journal of one instance, [`op`] an operation under way, [`step`] the
-//! meter, [`clock`] the time that guests see, [`end`] why an instance was ended.
+//! Read [`path`] first: it is the path, and [`operate`] its longer half, for what is done outside. [`call`] is how interfaces describe
+//! calls to it. [`guest`] is one instance's side, [`tape`] its journal, [`op`] an operation under way, [`turns`] which iterations are given
+//! back, [`step`] the meter, [`clock`] the time that guests see, [`end`] why an instance was ended.
 
+pub mod call;
 pub mod clock;
 pub mod codec;
 pub mod end;
 pub mod guest;
 pub mod op;
+mod operate;
+mod path;
 pub mod runner;
 pub mod step;
 pub mod tape;
+mod turns;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -28,14 +34,16 @@ use crate::event::{EventKind, Events};
 use crate::ids::{RunId, Scope, SessionId};
 use crate::ledger::{AccountId, Ledger};
 use crate::limits::Limits;
+use crate::llm::price::Price;
 use crate::llm::{Catalogue, Model};
 use crate::plugin::rights::Rights;
 use crate::plugin::toolbox::Toolbox;
-use crate::store::{Effect, EffectResult, Record, Sync};
-use crate::store::{Owner, Store};
+use crate::scrub::Secrets;
+use crate::store::{Effect, EffectResult, Owner, Record, Spill, Store, StoreError, Sync};
 use end::End;
-use runner::ToolRunner;
+use runner::{ChildRunner, ToolRunner};
 use tape::Recorded;
+use turns::Turns;
 
 /// What all sessions of a run share.
 pub struct RunContext {
@@ -51,12 +59,18 @@ pub struct RunContext {
     pub limits: Limits,
     /// The models.
     pub models: Catalogue,
+    /// What aliases meant when the run began.
+    pub aliases: BTreeMap<String, Alias>,
     /// The way out to the network.
     pub egress: Arc<Egress>,
     /// Every tool of the run, frozen.
     pub toolbox: Toolbox,
     /// What runs a tool call.
     pub runner: Arc<dyn ToolRunner>,
+    /// What makes children.
+    pub children: Arc<dyn ChildRunner>,
+    /// What no guest and no record may hold.
+    pub secrets: Secrets,
     /// Whether an agent whose iterations ran out gets its closing call.
     pub closing_call: bool,
     /// The least time between two tool calls of an agent, in milliseconds.
@@ -65,6 +79,17 @@ pub struct RunContext {
     pub seed: [u8; 32],
     /// Ends everything without a record: the run is suspended.
     pub suspend: CancellationToken,
+    /// Denials met, in the words that name the flag.
+    pub denials: Mutex<Vec<String>>,
+}
+
+/// What an alias of a model stands for, from the beginning of a run to its end.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Alias {
+    /// `provider/name`.
+    pub model: String,
+    /// What its tokens cost.
+    pub price: Option<Price>,
 }
 
 /// A run's place in the store.
@@ -76,7 +101,8 @@ pub struct Journal {
 }
 
 impl RunContext {
-    /// Commits records, and an effect with them. Outside a run nothing is kept, and nothing can be changed.
+    /// Commits records, and an effect with them. A busy database is waited for, until the run is suspended. Outside a run nothing is
+    /// kept, and nothing can be changed.
     ///
     /// # Errors
     /// The store failed, or the run is owned by somebody else now.
@@ -86,13 +112,60 @@ impl RunContext {
         effect: Option<Effect>,
         sync: Sync,
     ) -> Result<Option<EffectResult>, End> {
-        match &self.journal {
-            Some(journal) => {
-                let appended = journal.store.append(&journal.owner, records, effect, sync).await;
-                appended.map(|a| a.effect).map_err(End::store)
+        let Some(journal) = &self.journal else { return Ok(None) };
+        tokio::select! {
+            biased;
+            appended = journal.store.append_patiently(&journal.owner, records, effect, sync) => {
+                appended.map(|a| a.effect).map_err(|error| End::store(&error))
             }
-            None => Ok(None),
+            () = self.suspend.cancelled() => Err(End::Suspended),
         }
+    }
+
+    /// Commits the last records of a session. A busy database is waited for until the run is suspended, and then as long as
+    /// `store.busy` says.
+    ///
+    /// # Errors
+    /// As [`RunContext::append`].
+    pub async fn append_last(&self, records: Vec<Record>) -> Result<(), End> {
+        match self.append(records.clone(), None, Sync::Durable).await {
+            Err(End::Suspended) => {}
+            other => return other.map(drop),
+        }
+        let Some(journal) = &self.journal else { return Ok(()) };
+        let appended = journal.store.append(&journal.owner, records, None, Sync::Durable).await;
+        appended.map(drop).map_err(|error| End::store(&error))
+    }
+
+    /// Keeps the pieces of a text that was too long for its reader. False where the run's blackboard has no room for them.
+    ///
+    /// # Errors
+    /// As [`RunContext::append`].
+    pub async fn spill(&self, pieces: Vec<Spill>) -> Result<bool, End> {
+        let Some(journal) = &self.journal else { return Ok(false) };
+        let records = pieces.into_iter().map(Record::Spill).collect();
+        tokio::select! {
+            biased;
+            kept = journal.store.append_patiently(&journal.owner, records, None, Sync::Commit) => match kept {
+                Ok(_) => Ok(true),
+                Err(StoreError::SpillFull { .. }) => Ok(false),
+                Err(error) => Err(End::store(&error)),
+            },
+            () = self.suspend.cancelled() => Err(End::Suspended),
+        }
+    }
+
+    /// Keeps a denial for the person, once.
+    fn denied(&self, message: &str) {
+        let mut denials = self.denials.lock().unwrap_or_else(PoisonError::into_inner);
+        if !denials.iter().any(|d| d == message) && denials.len() < MAX_DENIALS {
+            denials.push(message.to_owned());
+        }
+    }
+
+    /// The denials met so far.
+    pub fn denials(&self) -> Vec<String> {
+        self.denials.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The store, for reads.
@@ -115,8 +188,8 @@ pub struct Session {
     pub parent: Option<SessionId>,
     /// 0 at the root.
     pub depth: u32,
-    /// 1 for the first.
-    pub attempt: u32,
+    /// What it is for: `root` for the root.
+    pub role: String,
     /// What it shares with the run's other sessions.
     pub run: Arc<RunContext>,
     /// Its account.
@@ -127,37 +200,199 @@ pub struct Session {
     pub strategy: String,
     /// Its default model.
     pub model: Option<Model>,
-    /// When the attempt began (milliseconds since 1970).
-    pub started_ms: u64,
-    /// The same on the monotonic clock.
+    /// When this process took it up, on the monotonic clock.
     pub started: tokio::time::Instant,
-    /// Milliseconds of wall clock that earlier processes spent on it.
-    pub past_wall: AtomicU64,
+    /// Milliseconds that it was awake before that.
+    pub past_wall: u64,
     /// Milliseconds of this process's wall clock that were charged.
-    pub wall_charged: AtomicU64,
+    wall_charged: AtomicU64,
     /// Tells it to stop: calls that wait answer `cancelled`, and after a grace it is dropped.
     pub cancel: CancellationToken,
-    /// Its attempt has ended: open operations end with it.
-    pub over: CancellationToken,
-    /// Its tasks.
-    pub tasks: TaskTracker,
-    /// The last checkpoint.
-    pub checkpoint: Mutex<Option<types::Report>>,
-    /// Denials met, in the words that name the flag.
-    pub denials: Mutex<Vec<String>>,
-    /// What the journal has of tool calls that a resume makes again, by the scope of their instance.
-    pub recorded: Mutex<BTreeMap<Scope, Recorded>>,
+    /// The last checkpoint, of whichever attempt.
+    checkpoint: Mutex<Option<types::Report>>,
+    /// What it last said that it is doing.
+    progress: Mutex<String>,
+    /// The running attempt.
+    attempt: AtomicU32,
+    /// Every child, in the order in which they were spawned.
+    children: Mutex<Vec<Arc<Child>>>,
     /// Completions begun.
-    pub completions: AtomicU64,
+    completions: AtomicU64,
     /// Records in the journal.
-    pub records: AtomicU64,
+    records: AtomicU64,
     /// Tool calls that run at once.
     pub tool_slots: Arc<tokio::sync::Semaphore>,
     /// When the last tool call began, for `tool_delay`.
     pub last_tool: tokio::sync::Mutex<Option<tokio::time::Instant>>,
 }
 
+/// What a session is made of.
+pub struct SessionParts {
+    /// [`Session::id`].
+    pub id: SessionId,
+    /// [`Session::parent`].
+    pub parent: Option<SessionId>,
+    /// [`Session::depth`].
+    pub depth: u32,
+    /// [`Session::role`].
+    pub role: String,
+    /// [`Session::run`].
+    pub run: Arc<RunContext>,
+    /// [`Session::account`].
+    pub account: AccountId,
+    /// [`Session::rights`].
+    pub rights: Rights,
+    /// [`Session::strategy`].
+    pub strategy: String,
+    /// [`Session::model`].
+    pub model: Option<Model>,
+    /// [`Session::cancel`].
+    pub cancel: CancellationToken,
+    /// What it left before.
+    pub past: Past,
+}
+
+/// What earlier attempts and earlier processes left of a session.
+#[derive(Default)]
+pub struct Past {
+    /// Milliseconds that it was awake.
+    pub wall_ms: u64,
+    /// Records in the journal.
+    pub records: u64,
+    /// Its last checkpoint.
+    pub checkpoint: Option<types::Report>,
+}
+
+/// A child as its parent sees it.
+pub struct Child {
+    /// Its session.
+    pub id: SessionId,
+    /// The number by which the parent's present attempt names it: that of the operation, or, for a child of an earlier attempt,
+    /// one that no operation has.
+    pub handle: u32,
+    /// The parent's attempt that spawned it.
+    pub attempt: u32,
+    /// Its life, once it has one in this process.
+    session: Mutex<Option<Arc<Session>>>,
+    /// How it ended, once it did.
+    result: Mutex<Option<types::RunResult>>,
+}
+
+impl Child {
+    /// A child that has not begun.
+    pub fn new(id: SessionId, handle: u32, attempt: u32) -> Arc<Self> {
+        Arc::new(Self {
+            id,
+            handle,
+            attempt,
+            session: Mutex::new(None),
+            result: Mutex::new(None),
+        })
+    }
+
+    /// Its life, if it has one.
+    pub fn session(&self) -> Option<Arc<Session>> {
+        lock(&self.session).clone()
+    }
+
+    /// It lives.
+    pub fn begins(&self, session: Arc<Session>) {
+        *lock(&self.session) = Some(session);
+    }
+
+    /// It ended.
+    pub fn ends(&self, result: types::RunResult) {
+        *lock(&self.result) = Some(result);
+        *lock(&self.session) = None;
+    }
+
+    /// How it ended.
+    pub fn result(&self) -> Option<types::RunResult> {
+        lock(&self.result).clone()
+    }
+}
+
+/// One start of an agent.
+pub struct Attempt {
+    /// 1 for the first.
+    pub number: u32,
+    /// When it began, in milliseconds since 1970: where its clock starts.
+    pub started_ms: u64,
+    /// It has ended: its operations end with it.
+    pub over: CancellationToken,
+    /// Its tasks.
+    pub tasks: TaskTracker,
+    /// What the journal has of tool calls that are made again, by the scope of their instance.
+    recorded: Mutex<BTreeMap<Scope, Recorded>>,
+    /// Which iterations may be given back.
+    turns: Mutex<Turns>,
+}
+
+impl Attempt {
+    /// Attempt `number`, with what the journal has of its tool calls.
+    pub fn new(number: u32, started_ms: u64, recorded: BTreeMap<Scope, Recorded>) -> Arc<Self> {
+        Arc::new(Self {
+            number,
+            started_ms,
+            over: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            recorded: Mutex::new(recorded),
+            turns: Mutex::default(),
+        })
+    }
+
+    /// What the journal has of the instance with this scope, once.
+    pub fn take_recorded(&self, scope: &Scope) -> Recorded {
+        lock(&self.recorded).remove(scope).unwrap_or_default()
+    }
+
+    fn turns(&self) -> MutexGuard<'_, Turns> {
+        lock(&self.turns)
+    }
+}
+
 impl Session {
+    /// A session of these parts.
+    pub fn new(parts: SessionParts) -> Arc<Self> {
+        let parallel = usize::try_from(parts.run.limits.tool_parallel).unwrap_or(1);
+        let SessionParts {
+            id,
+            parent,
+            depth,
+            role,
+            run,
+            account,
+            rights,
+            strategy,
+            model,
+            cancel,
+            past,
+        } = parts;
+        Arc::new(Self {
+            id,
+            parent,
+            depth,
+            role,
+            run,
+            account,
+            rights,
+            strategy,
+            model,
+            started: tokio::time::Instant::now(),
+            past_wall: past.wall_ms,
+            wall_charged: AtomicU64::new(0),
+            cancel,
+            checkpoint: Mutex::new(past.checkpoint),
+            progress: Mutex::default(),
+            attempt: AtomicU32::new(0),
+            children: Mutex::default(),
+            completions: AtomicU64::new(0),
+            records: AtomicU64::new(past.records),
+            tool_slots: Arc::new(tokio::sync::Semaphore::new(parallel)),
+            last_tool: tokio::sync::Mutex::new(None),
+        })
+    }
+
     /// Sends an event of this session.
     pub fn event(&self, kind: EventKind) {
         self.run.events.send(&self.id, kind);
@@ -183,14 +418,20 @@ impl Session {
 
     /// When its wall-clock budget ends.
     pub fn deadline(&self) -> Option<tokio::time::Instant> {
-        let cap = self.run.ledger.caps(self.account).get(Dimension::WallClockMs)?;
-        let rest = cap.saturating_sub(self.past_wall.load(Ordering::Acquire));
+        let rest = self.run.ledger.cap_in_force(self.account, Dimension::WallClockMs)?;
+        let rest = rest.saturating_sub(self.past_wall);
         self.started.checked_add(std::time::Duration::from_millis(rest))
+    }
+
+    /// Milliseconds that it was awake so far, over all attempts and processes.
+    pub fn awake_ms(&self) -> u64 {
+        let elapsed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.past_wall.saturating_add(elapsed)
     }
 
     /// Charges the time that passed since this was last done.
     pub fn charge_wall(&self) {
-        let elapsed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let elapsed = self.awake_ms() - self.past_wall;
         let before = self.wall_charged.fetch_max(elapsed, Ordering::AcqRel);
         let more = Amounts::of(Dimension::WallClockMs, elapsed.saturating_sub(before));
         self.run.ledger.charge(self.account, more);
@@ -201,35 +442,76 @@ impl Session {
         self.completions.fetch_add(1, Ordering::AcqRel) + 1
     }
 
-    /// Keeps what the journal has of the instance with this scope.
-    pub fn keep_recorded(&self, scope: Scope, tape: Recorded) {
-        self.recorded
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(scope, tape);
+    /// Counts a record and says how many there were before it.
+    fn count_record(&self) -> u64 {
+        self.records.fetch_add(1, Ordering::AcqRel)
     }
 
-    /// What the journal has of the instance with this scope, once.
-    pub fn take_recorded(&self, scope: &Scope) -> Recorded {
-        self.recorded
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(scope)
-            .unwrap_or_default()
+    /// Keeps a report of what there is so far.
+    pub fn keep_checkpoint(&self, report: types::Report) {
+        *lock(&self.checkpoint) = Some(report);
+    }
+
+    /// The last report of what there is so far.
+    pub fn checkpoint(&self) -> Option<types::Report> {
+        lock(&self.checkpoint).clone()
+    }
+
+    /// Keeps what the agent says that it is doing.
+    pub fn keep_progress(&self, message: &str) {
+        message.clone_into(&mut lock(&self.progress));
+    }
+
+    /// What the agent last said that it is doing.
+    pub fn progress(&self) -> String {
+        lock(&self.progress).clone()
+    }
+
+    /// The running attempt, 0 before the first.
+    pub fn attempt(&self) -> u32 {
+        self.attempt.load(Ordering::Acquire)
+    }
+
+    /// Attempt `number` begins.
+    pub fn begins(&self, number: u32) {
+        self.attempt.store(number, Ordering::Release);
+    }
+
+    /// A child was spawned.
+    pub fn keep_child(&self, child: Arc<Child>) {
+        lock(&self.children).push(child);
+    }
+
+    /// Every child, those of earlier attempts included.
+    pub fn children(&self) -> Vec<Arc<Child>> {
+        lock(&self.children).clone()
+    }
+
+    /// Children of attempts before `attempt`, under handles that no operation of it will have. All of them have ended.
+    pub fn inherit_children(&self, attempt: u32) {
+        let mut children = lock(&self.children);
+        let mut handle = u32::MAX;
+        for child in children.iter_mut().filter(|child| child.attempt < attempt) {
+            let inherited = Child::new(child.id.clone(), handle, child.attempt);
+            *lock(&inherited.result) = child.result();
+            *child = inherited;
+            handle -= 1;
+        }
     }
 
     /// Keeps a denial for the person, once, and tells everybody.
     pub fn denied(&self, plugin: &str, message: &str) {
-        let mut denials = self.denials.lock().unwrap_or_else(PoisonError::into_inner);
-        if !denials.iter().any(|d| d == message) && denials.len() < MAX_DENIALS {
-            denials.push(message.to_owned());
-        }
-        drop(denials);
+        self.run.denied(message);
         self.event(EventKind::Denied {
             plugin: plugin.to_owned(),
             message: message.to_owned(),
         });
     }
+}
+
+/// What a mutex guards; a panic elsewhere leaves it whole, as nothing here is changed in two steps.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Different denials that a run's summary names.

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::bindings::{llm, types};
+use crate::error::Refusal;
 use crate::store::OutcomeStatus;
 
 /// How an operation ended, as its guest is told.
@@ -19,6 +20,17 @@ pub enum OpBody {
     Tool(types::ToolResult),
     /// A child.
     Child(types::RunResult),
+}
+
+impl OpBody {
+    /// The refusal that it is, if it is one.
+    pub fn refusal(&self) -> Option<Refusal> {
+        match self {
+            Self::Completion(Err(error)) => Some(error.clone().into()),
+            Self::Tool(result) => result.error.clone().map(Into::into),
+            Self::Completion(Ok(_)) | Self::Child(_) => None,
+        }
+    }
 }
 
 /// An operation's end.

@@ -1,4 +1,4 @@
-//! What the layer of instances hands down, so that the interface `tools` can have a tool run without knowing how.
+//! What the layers above hand down, so that the interfaces `tools` and `delegation` can have a tool or a child run without knowing how.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -6,23 +6,104 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::bindings::types;
+use crate::bindings::{delegation, types};
 use crate::error::Refusal;
+use crate::ids::SessionId;
+use crate::ledger::Reservation;
 use crate::plugin::toolbox::Tool;
+use crate::session::call::Under;
 use crate::session::guest::Guest;
+use crate::session::Child;
+use crate::store::Record;
 
-/// A future of a tool's answer.
-pub type ToolFuture = Pin<Box<dyn Future<Output = Result<types::ToolOutput, Refusal>> + Send>>;
+/// Something that is waited for.
+pub type Waiting<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What a tool call left behind.
+pub struct ToolEnd {
+    /// Its answer.
+    pub answer: Result<types::ToolOutput, Refusal>,
+    /// Fuel that its instance used.
+    pub fuel: u64,
+    /// Records of its instance that wait for a commit.
+    pub records: Vec<Record>,
+    /// Whether its instance could reach nothing outside the host.
+    pub pure: bool,
+}
 
 /// Runs one tool call in a fresh instance.
 pub trait ToolRunner: Send + Sync {
-    /// Runs `call` of `caller`, who holds the tool, as operation `op` of its stream. `cancel` asks the tool to stop.
-    fn run(
-        &self,
-        caller: Arc<Guest>,
-        op: u32,
-        tool: Arc<Tool>,
-        call: types::ToolCall,
-        cancel: CancellationToken,
-    ) -> ToolFuture;
+    /// Runs `call` of `under.guest`, who holds the tool, with this much fuel. `under.cancel` stops the tool.
+    fn run(&self, under: Under, tool: Arc<Tool>, call: types::ToolCall, fuel: u64) -> Waiting<'static, ToolEnd>;
+}
+
+/// Makes children.
+pub trait ChildRunner: Send + Sync {
+    /// A child as `spec` asks for it, with no more than `parent` has.
+    ///
+    /// # Errors
+    /// What the parent has not, or has not any more; nothing is made then.
+    fn admit(&self, parent: &Guest, spec: &delegation::ChildSpec) -> Result<Box<dyn NewChild>, Refusal>;
+
+    /// The child that operation `op` of `parent` was, as its journal has it.
+    ///
+    /// # Errors
+    /// The journal doesn't have it.
+    fn recover(&self, parent: &Guest, op: u32) -> Result<Box<dyn NewChild>, Refusal>;
+
+    /// The child that operation `op` of `parent` was, where the journal has its end and its parent was told of it.
+    fn known(&self, parent: &Guest, op: u32) -> Option<Arc<Child>>;
+}
+
+/// A child between its spec and its life.
+pub trait NewChild: Send + Sync {
+    /// Its session.
+    fn id(&self) -> &SessionId;
+
+    /// Its place in the tree and its share of the parent's budget.
+    ///
+    /// # Errors
+    /// Too many, too deep, or more than the parent has left.
+    fn reserve(&mut self, parent: &Guest) -> Result<Reservation, Refusal>;
+
+    /// Loads its strategy.
+    ///
+    /// # Errors
+    /// The strategy can't be used.
+    fn ready<'a>(&'a mut self, parent: &'a Guest) -> Waiting<'a, Result<(), Refusal>>;
+
+    /// Its rows, written with the parent's intent: the return address before anything is built.
+    fn records(&self, parent: &Guest, op: u32) -> Vec<Record>;
+
+    /// How its parent sees it.
+    fn child(&self, parent: &Guest, op: u32) -> Arc<Child>;
+
+    /// Lives. None when the run was suspended first.
+    fn run(self: Box<Self>, under: Under) -> Waiting<'static, Option<types::RunResult>>;
+}
+
+/// Runs nothing: for a guest outside any run.
+pub struct NoChildren;
+
+impl ChildRunner for NoChildren {
+    fn admit(&self, _: &Guest, _: &delegation::ChildSpec) -> Result<Box<dyn NewChild>, Refusal> {
+        Err(Refusal::denied("There is no run here, and so no sub-agents."))
+    }
+
+    fn recover(&self, _: &Guest, _: u32) -> Result<Box<dyn NewChild>, Refusal> {
+        Err(Refusal::denied("There is no run here, and so no sub-agents."))
+    }
+
+    fn known(&self, _: &Guest, _: u32) -> Option<Arc<Child>> {
+        None
+    }
+}
+
+/// Tells whoever works for `token` to stop when this is dropped.
+pub struct StopsOnDrop(pub CancellationToken);
+
+impl Drop for StopsOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
 }

@@ -1,7 +1,7 @@
 //! The meter of a step: what one instance does between two model replies, or one whole tool call. It counts host calls, fuel
 //! and log bytes, and its clock stops while the host waits for somebody else on the guest's behalf.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,11 +16,35 @@ pub struct Step {
     calls: AtomicU64,
     all_calls: AtomicU64,
     log_bytes: AtomicU64,
-    fuel_given: AtomicU64,
-    fuel_left: AtomicU64,
-    fuel_before: AtomicU64,
-    fuel_settled: AtomicU64,
-    refuel: AtomicBool,
+    fuel: Mutex<Fuel>,
+}
+
+/// What an instance burnt. Amounts are given to its store one after another; all but the last are used up or were replaced.
+#[derive(Debug, Default)]
+struct Fuel {
+    /// Burnt before the present amount was given.
+    before: u64,
+    /// The present amount.
+    given: u64,
+    /// What the store had left of it when that was last looked at.
+    left: u64,
+    /// Burnt before this step.
+    step: u64,
+    /// Burnt and charged.
+    settled: u64,
+    /// The present amount is not in the store yet.
+    due: bool,
+}
+
+impl Fuel {
+    fn used(&self) -> u64 {
+        self.before.saturating_add(self.given.saturating_sub(self.left))
+    }
+
+    fn give(&mut self, amount: u64) {
+        self.before = self.used();
+        (self.given, self.left, self.due) = (amount, amount, true);
+    }
 }
 
 #[derive(Debug)]
@@ -48,21 +72,21 @@ impl Step {
             calls: AtomicU64::new(0),
             all_calls: AtomicU64::new(0),
             log_bytes: AtomicU64::new(0),
-            fuel_given: AtomicU64::new(fuel),
-            fuel_left: AtomicU64::new(fuel),
-            fuel_before: AtomicU64::new(0),
-            fuel_settled: AtomicU64::new(0),
-            refuel: AtomicBool::new(false),
+            fuel: Mutex::new(Fuel {
+                given: fuel,
+                left: fuel,
+                ..Fuel::default()
+            }),
         }
     }
 
     /// Starts the clock of a new step, with all counters at 0 and `fuel` to burn from the next return into the guest on.
     pub fn begin(&self, fuel: u64) {
-        let used = self.fuel_given.load(Ordering::Acquire) - self.fuel_left.load(Ordering::Acquire);
-        self.fuel_before.fetch_add(used, Ordering::AcqRel);
-        self.fuel_given.store(fuel, Ordering::Release);
-        self.fuel_left.store(fuel, Ordering::Release);
-        self.refuel.store(true, Ordering::Release);
+        {
+            let mut meter = self.fuel();
+            meter.step = meter.used();
+            meter.give(fuel);
+        }
         for counter in [&self.calls, &self.all_calls, &self.log_bytes] {
             counter.store(0, Ordering::Release);
         }
@@ -122,30 +146,65 @@ impl Step {
 
     /// Notes how much fuel the store has left.
     pub fn note_fuel(&self, left: u64) {
-        self.fuel_left.store(left, Ordering::Release);
+        let mut meter = self.fuel();
+        // Until the store has the new amount, it tells of the old one.
+        if !meter.due {
+            meter.left = left;
+        }
     }
 
-    /// The fuel to set before the guest goes on, where a new step began.
+    /// The amount to put into the store before the guest goes on, where a new one was given.
     pub fn refuel(&self) -> Option<u64> {
-        let due = self.refuel.swap(false, Ordering::AcqRel);
-        due.then(|| self.fuel_given.load(Ordering::Acquire))
+        let mut meter = self.fuel();
+        std::mem::take(&mut meter.due).then_some(meter.given)
     }
 
-    /// What this step was given.
+    /// Gives another amount in the middle of a step.
+    pub fn give_fuel(&self, amount: u64) {
+        let mut meter = self.fuel();
+        if meter.left != amount {
+            meter.give(amount);
+        }
+    }
+
+    /// What the store was given last.
     pub fn fuel_given(&self) -> u64 {
-        self.fuel_given.load(Ordering::Acquire)
+        self.fuel().given
     }
 
     /// All fuel that the instance used so far.
     pub fn fuel_used(&self) -> u64 {
-        let step = self.fuel_given.load(Ordering::Acquire) - self.fuel_left.load(Ordering::Acquire);
-        self.fuel_before.load(Ordering::Acquire) + step
+        self.fuel().used()
+    }
+
+    /// What this step burnt so far.
+    pub fn step_fuel_used(&self) -> u64 {
+        let meter = self.fuel();
+        meter.used().saturating_sub(meter.step)
     }
 
     /// The fuel used since the last time that this was asked: what is to be charged.
     pub fn settle_fuel(&self) -> u64 {
-        let used = self.fuel_used();
-        used - self.fuel_settled.swap(used, Ordering::AcqRel)
+        let mut meter = self.fuel();
+        let used = meter.used();
+        used.saturating_sub(std::mem::replace(&mut meter.settled, used))
+    }
+
+    /// Takes over what a journal says: so much was burnt in all, so much of it before this step. `rest` is left for it.
+    pub fn recorded_fuel(&self, used: u64, before_step: u64, rest: u64) {
+        let mut meter = self.fuel();
+        *meter = Fuel {
+            before: used,
+            given: rest,
+            left: rest,
+            step: before_step.min(used),
+            settled: meter.settled,
+            due: true,
+        };
+    }
+
+    fn fuel(&self) -> std::sync::MutexGuard<'_, Fuel> {
+        self.fuel.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Clock> {
@@ -187,9 +246,12 @@ mod tests {
         step.note_fuel(70);
         assert_eq!((step.fuel_used(), step.settle_fuel(), step.settle_fuel()), (30, 30, 0));
         step.begin(50);
+        step.note_fuel(60);
+        assert_eq!(step.fuel_used(), 30, "the store still tells of the amount before");
         assert_eq!(step.refuel(), Some(50));
         assert_eq!(step.refuel(), None);
         step.note_fuel(45);
         assert_eq!((step.fuel_used(), step.settle_fuel()), (35, 5));
+        assert_eq!(step.step_fuel_used(), 5);
     }
 }

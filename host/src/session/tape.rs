@@ -1,7 +1,7 @@
 //! One stream of the journal as its instance sees it: what is left to replay, what was told since the last commit, and the operations that were
 //! started.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 
 use crate::amounts::Amounts;
 use crate::error::Refusal;
@@ -9,7 +9,7 @@ use crate::ids::{Digest, StreamId};
 use crate::session::codec;
 use crate::session::end::End;
 use crate::session::op::{Ended, Op};
-use crate::store::{Answer, Observation, OutcomeStatus, Record};
+use crate::store::{Answer, Transition, Observation, OutcomeStatus, Record};
 
 /// What the journal has of a stream that is rebuilt.
 #[derive(Debug, Default)]
@@ -18,6 +18,8 @@ pub struct Recorded {
     pub observations: VecDeque<Observation>,
     /// Its operations, by number.
     pub operations: BTreeMap<u32, RecordedOp>,
+    /// Its tool calls in which a model was asked.
+    pub thinking: BTreeSet<u32>,
 }
 
 /// An operation that the journal has.
@@ -25,8 +27,18 @@ pub struct Recorded {
 pub struct RecordedOp {
     /// Its request.
     pub request: Vec<Digest>,
+    /// What was reserved for it.
+    pub reserved: Amounts,
     /// Its outcome, if it had one: how, what the guest is told, what it cost.
     pub outcome: Option<(OutcomeStatus, Vec<u8>, Amounts)>,
+}
+
+/// What the meters of an observation's guest showed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Meters {
+    pub(super) fuel: u64,
+    pub(super) awake_ms: u64,
+    pub(super) at_ms: u64,
 }
 
 /// Bytes of a record beside its body, roughly: keys, numbers, checksum.
@@ -42,11 +54,15 @@ pub(super) struct Tape {
     pending_bytes: usize,
     recorded: Recorded,
     ops: BTreeMap<u32, Op>,
+    /// Operations that an instance before this one started, and that are still under way or have just ended.
+    live: BTreeMap<u32, Op>,
     known: HashSet<Digest>,
+    /// Operations whose outcome the guest was told.
+    told: HashSet<u32>,
 }
 
 impl Tape {
-    pub(super) fn new(stream: StreamId, recorded: Recorded) -> Self {
+    pub(super) fn new(stream: StreamId, recorded: Recorded, live: BTreeMap<u32, Op>) -> Self {
         let known = recorded
             .operations
             .values()
@@ -60,7 +76,9 @@ impl Tape {
             pending_bytes: 0,
             recorded,
             ops: BTreeMap::new(),
+            live,
             known,
+            told: HashSet::new(),
         }
     }
 
@@ -90,13 +108,19 @@ impl Tape {
         Ok(self.recorded.observations.pop_front())
     }
 
-    /// True when the next thing to replay is `call`.
-    pub(super) fn replays_next(&self, call: &str) -> bool {
-        self.recorded.observations.front().is_some_and(|next| next.call == call)
+    /// True when the next thing to replay is `call` with these arguments.
+    pub(super) fn replays_next(&self, call: &str, args: Digest) -> bool {
+        let next = self.recorded.observations.front();
+        next.is_some_and(|next| next.call == call && next.args == args)
+    }
+
+    /// What was recorded and not replayed.
+    pub(super) fn unreplayed(&self) -> Option<&Observation> {
+        self.recorded.observations.front()
     }
 
     /// Writes down what a call told the guest.
-    pub(super) fn observe(&mut self, call: &str, args: Digest, answer: Answer, fuel: u64, at_ms: u64) -> Observation {
+    pub(super) fn observe(&mut self, call: &str, args: Digest, answer: Answer, meters: Meters) -> Observation {
         let seq = self.next_seq;
         self.next_seq += 1;
         Observation {
@@ -105,8 +129,9 @@ impl Tape {
             call: call.to_owned(),
             args,
             answer,
-            fuel,
-            at_ms,
+            fuel: meters.fuel,
+            awake_ms: meters.awake_ms,
+            at_ms: meters.at_ms,
         }
     }
 
@@ -160,9 +185,27 @@ impl Tape {
         self.ops.get(&number).cloned()
     }
 
-    /// Operations that have not ended.
-    pub(super) fn open_ops(&self) -> usize {
-        self.ops.values().filter(|op| op.ended().is_none()).count()
+    /// True the first time that the guest is told of this operation's outcome.
+    pub(super) fn first_delivery(&mut self, number: u32) -> bool {
+        self.told.insert(number)
+    }
+
+    /// An operation of this number that an earlier instance left, once.
+    pub(super) fn take_live(&mut self, number: u32) -> Option<Op> {
+        self.live.remove(&number)
+    }
+
+    /// Every operation, for the instance that takes this one's place.
+    pub(super) fn hand_over(&mut self) -> BTreeMap<u32, Op> {
+        let mut all = std::mem::take(&mut self.live);
+        all.append(&mut self.ops);
+        all.retain(|_, op| !op.refused);
+        all
+    }
+
+    /// Whether a model was asked inside tool call `number`, as the journal has it.
+    pub(super) fn was_thinking(&self, number: u32) -> bool {
+        self.recorded.thinking.contains(&number)
     }
 
     /// Of these bodies, those that the journal does not have yet.
@@ -173,7 +216,7 @@ impl Tape {
 }
 
 /// Bytes that a record adds to the journal, roughly.
-pub(super) fn size(record: &Record) -> usize {
+pub fn size(record: &Record) -> usize {
     OVERHEAD
         + match record {
             Record::Body(_, bytes) => bytes.len(),
@@ -185,8 +228,13 @@ pub(super) fn size(record: &Record) -> usize {
             Record::Note(note) => note.body.len(),
             Record::Start(start) => start.body.len(),
             Record::Intent(intent) => 32 * intent.request.len(),
-            Record::Update(update) => update.result.as_ref().map_or(0, Vec::len),
-            Record::Session(_) | Record::Observation(_) | Record::Refund(..) => 0,
+            Record::Update(update) => match &update.transition {
+                Transition::Ended(end) => end.result.len(),
+                Transition::Active { .. } | Transition::Interrupted | Transition::CancelAsked => 0,
+            },
+            // A spilled text is the blackboard's.
+            Record::Spill(_) => 0,
+            Record::Session(_) | Record::Observation(_) | Record::Refund(..) | Record::Resent(..) => 0,
         }
 }
 

@@ -115,6 +115,12 @@ pub enum StoreError {
         /// The operation, observation, attempt or run.
         what: String,
     },
+    /// A text that was too long for its reader doesn't fit on the blackboard. Nothing of the append was kept.
+    #[error("{key} doesn't fit into the run's blackboard (limits.blackboard.bytes, limits.blackboard.keys)")]
+    SpillFull {
+        /// Where it should have gone.
+        key: String,
+    },
     /// A run's records are not what was written. Other runs are not concerned.
     #[error("the journal of run {run} is damaged: {what}")]
     Damaged {
@@ -170,14 +176,14 @@ impl StoreError {
         }
     }
 
-    pub(super) fn damaged(run: &RunId, what: impl Into<String>) -> Self {
+    pub(crate) fn damaged(run: &RunId, what: impl Into<String>) -> Self {
         Self::Damaged {
             run: run.clone(),
             what: what.into(),
         }
     }
 
-    pub(super) fn internal(what: impl Into<String>) -> Self {
+    pub(crate) fn internal(what: impl Into<String>) -> Self {
         Self::Internal { what: what.into() }
     }
 }

@@ -187,6 +187,21 @@ impl Store {
             .collect())
     }
 
+    /// The operations of a session that were sent again, as often as they were.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] for the run, [`StoreError::Damaged`].
+    pub fn resent(&self, session: &SessionId) -> Result<Vec<(StreamId, u32)>, StoreError> {
+        let records = self.session_records(session, Kind::Resent)?;
+        Ok(records
+            .into_iter()
+            .filter_map(|record| match record {
+                Record::Resent(stream, op) => Some((stream, op)),
+                _ => None,
+            })
+            .collect())
+    }
+
     /// A body that requests of the run refer to.
     ///
     /// # Errors

@@ -38,8 +38,9 @@ pub use error::StoreError;
 pub use journal::Numbered;
 pub use owner::Owner;
 pub use record::{
-    Answer, Edge, Effect, EffectResult, Intent, NewSession, Note, NoteKind, Observation, OpKind, Outcome,
-    OutcomeStatus, Record, SessionUpdate, SpaceId, Start, Status, Sync,
+    Answer, Edge, Effect, EffectResult, EndKind, Intent, NewSession, Note, NoteKind, Observation, OpKind,
+    Outcome, OutcomeStatus, Record, ReturnAddress, SPILL_SPACE, SessionEnd, SessionUpdate, SpaceId, Spill, Start,
+    Status, Sync, Transition,
 };
 pub use rows::{Change, Entry, JournalSize, NewRun, OperationRow, RunRow, RunUpdate, SessionRow, SpaceRow};
 pub use runs::RunState;
@@ -167,9 +168,21 @@ impl Store {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<Done<T>, Fault> + Send + 'static,
     {
-        self.writer()?
-            .submit(sync, self.0.options.busy, lock.cloned(), work)
-            .await
+        self.submit_within(self.0.options.busy, sync, lock, work).await
+    }
+
+    async fn submit_within<T, F>(
+        &self,
+        busy: Duration,
+        sync: Sync,
+        lock: Option<&Arc<RunLock>>,
+        work: F,
+    ) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<Done<T>, Fault> + Send + 'static,
+    {
+        self.writer()?.submit(sync, busy, lock.cloned(), work).await
     }
 
     fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, StoreError> {

@@ -86,6 +86,8 @@ pub struct Observation {
     pub answer: Answer,
     /// Fuel that the instance had used so far.
     pub fuel: u64,
+    /// Milliseconds that the session had been awake so far, over all attempts and hosts.
+    pub awake_ms: u64,
     /// Milliseconds since 1970: the session's virtual clock from here on.
     pub at_ms: u64,
 }
@@ -162,13 +164,24 @@ pub enum Edge {
     Forked,
 }
 
+/// Where a child's result goes: the operation of its parent that it is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ReturnAddress {
+    /// The parent.
+    pub session: SessionId,
+    /// The parent's attempt.
+    pub attempt: u32,
+    /// The operation.
+    pub op: u32,
+}
+
 /// A new session's row.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NewSession {
     /// Its id.
     pub session: SessionId,
-    /// Who delegated to it.
-    pub parent: Option<SessionId>,
+    /// Who delegated to it, and where its result goes; written down before anything of it is built.
+    pub parent: Option<ReturnAddress>,
     /// How it came to be.
     pub edge: Edge,
     /// What it is for: `root` for the root.
@@ -189,23 +202,78 @@ pub struct NewSession {
     pub at_ms: u64,
 }
 
-/// A change of a session's row: fields that are `None` stay as they are.
+/// A step in a session's life. There is none that leaves an end, and none that ends without saying why.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct SessionUpdate {
-    /// Whose row.
-    pub session: SessionId,
-    /// The new status.
-    pub status: Option<Status>,
-    /// The running attempt.
-    pub attempt: Option<u32>,
-    /// Why it ended: the contract's exit reason by name.
-    pub exit: Option<String>,
-    /// Its own judgement: achieved, partly-achieved, not-achieved.
+pub enum Transition {
+    /// An attempt begins, or goes on after its host went down.
+    Active {
+        /// 1 for the first.
+        attempt: u32,
+    },
+    /// Its host suspends it.
+    Interrupted,
+    /// Somebody asked for its end; it has a grace to return.
+    CancelAsked,
+    /// It ended, for good.
+    Ended(SessionEnd),
+}
+
+/// How a session ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SessionEnd {
+    /// The kind of end.
+    pub kind: EndKind,
+    /// Why: the contract's exit reason by name.
+    pub exit: String,
+    /// Its own judgement, where it left a report: achieved, partly-achieved, not-achieved.
     pub outcome: Option<String>,
     /// What went wrong, in words.
     pub error: Option<String>,
     /// The final `run-result`, encoded by the layer above.
-    pub result: Option<Vec<u8>>,
+    pub result: Vec<u8>,
+}
+
+/// The kinds of end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EndKind {
+    /// It returned.
+    Completed,
+    /// It was cancelled.
+    Cancelled,
+    /// Anything else.
+    Failed,
+}
+
+impl Status {
+    /// True when nothing follows it.
+    pub const fn is_final(self) -> bool {
+        matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
+    }
+
+    /// The status after `transition`; none where it can't follow. `docs/sessions.md` draws this.
+    pub const fn after(self, transition: &Transition) -> Option<Self> {
+        match (self, transition) {
+            (Self::Completed | Self::Failed | Self::Cancelled, _) => None,
+            (Self::Spawned | Self::Active | Self::Interrupted, Transition::Active { .. }) => Some(Self::Active),
+            (Self::Spawned | Self::Active | Self::Interrupted, Transition::Interrupted) => Some(Self::Interrupted),
+            (status, Transition::CancelAsked) => Some(status),
+            (_, Transition::Ended(end)) => Some(match end.kind {
+                EndKind::Completed => Self::Completed,
+                EndKind::Cancelled => Self::Cancelled,
+                EndKind::Failed => Self::Failed,
+            }),
+        }
+    }
+}
+
+/// A change of a session's row. What it doesn't name stays.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SessionUpdate {
+    /// Whose row.
+    pub session: SessionId,
+    /// The step in its life.
+    pub transition: Transition,
     /// What it spent so far, in all dimensions, over all attempts.
     pub spent: Option<Amounts>,
     /// Milliseconds since 1970.
@@ -244,9 +312,29 @@ pub enum Record {
     Observation(Observation),
     /// Something for people.
     Note(Note),
-    /// The reservation of this operation is given back, once.
+    /// The iteration of this operation is given back, once.
     Refund(StreamId, u32),
+    /// This operation, whose answer a crash lost, is sent again.
+    Resent(StreamId, u32),
+    /// A piece of a text that was too long for its reader, kept on the run's blackboard.
+    Spill(Spill),
 }
+
+/// A piece of a long text, written to the space `spill` of the run together with the outcome that names it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Spill {
+    /// The session whose result or report it is.
+    pub session: SessionId,
+    /// Its key.
+    pub key: String,
+    /// The piece.
+    pub text: String,
+    /// Milliseconds since 1970.
+    pub at_ms: u64,
+}
+
+/// The space of a run in which long texts are kept.
+pub const SPILL_SPACE: &str = "spill";
 
 /// A change of the blackboard that commits together with its record.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::record::{Edge, Intent, NewSession, Outcome, Status};
+use super::record::{Edge, Intent, NewSession, Outcome, ReturnAddress, Status};
 use crate::amounts::Amounts;
 use crate::error::Dimension;
 use crate::ids::{Digest, RunId, SessionId, StreamId};
@@ -129,8 +129,8 @@ impl RunRow {
 pub struct SessionRow {
     /// Its id.
     pub session: SessionId,
-    /// Who delegated to it.
-    pub parent: Option<SessionId>,
+    /// Who delegated to it, and where its result goes.
+    pub parent: Option<ReturnAddress>,
     /// How it came to be.
     pub edge: Edge,
     /// What it is for.
@@ -151,6 +151,8 @@ pub struct SessionRow {
     pub status: Status,
     /// The running attempt, 0 before the first.
     pub attempt: u32,
+    /// Whether somebody asked for its end.
+    pub cancel_asked: bool,
     /// Why it ended: the contract's exit reason by name.
     pub exit: Option<String>,
     /// Its own judgement.
@@ -185,6 +187,7 @@ impl SessionRow {
             toolsets: new.toolsets,
             status: Status::Spawned,
             attempt: 0,
+            cancel_asked: false,
             exit: None,
             outcome: None,
             error: None,

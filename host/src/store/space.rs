@@ -10,7 +10,7 @@ use crate::ids::StreamId;
 /// Deleted keys that a space remembers for its watchers; the oldest are forgotten first.
 const TOMBSTONES: u64 = 10_000;
 
-/// What a space may hold.
+/// What all spaces of a run, or one of the home folder, may hold.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Quota {
     pub(super) keys: u64,
@@ -26,6 +26,8 @@ pub(super) struct Writing {
 
 /// A space's row.
 struct Space {
+    /// Its run's number; 0 for a space of the home folder.
+    run: i64,
     number: i64,
     version: u64,
     keys: u64,
@@ -113,6 +115,7 @@ impl Space {
             conn.prepare_cached("SELECT no, version, keys, bytes, tombstones FROM space WHERE run = ?1 AND name = ?2")?;
         Ok(select.query_row(params![run, id.name], |row| {
             Ok(Self {
+                run,
                 number: row.get(0)?,
                 version: uint(row.get(1)?),
                 keys: uint(row.get(2)?),
@@ -151,16 +154,28 @@ impl Space {
         let keys = self.keys + u64::from(old.is_none());
         let size = (key.len() + value.media_type.len() + value.data.len()) as u64;
         let bytes = self.bytes - old.map_or(0, |p| p.bytes) + size;
-        if old.is_none() && keys > quota.keys {
+        let (other_keys, other_bytes) = self.others(conn)?;
+        if old.is_none() && other_keys + keys > quota.keys {
             return Ok(Some(EffectResult::TooManyKeys(quota.keys)));
         }
-        if bytes > quota.bytes && bytes > self.bytes {
+        if other_bytes + bytes > quota.bytes && bytes > self.bytes {
             return Ok(Some(EffectResult::TooManyBytes(quota.bytes)));
         }
         self.tombstones -= u64::from(present.is_some_and(|p| p.deleted));
         (self.keys, self.bytes) = (keys, bytes);
         self.write(conn, key, Some(value), by)?;
         Ok(None)
+    }
+
+    /// Keys and bytes of the run's other spaces: they share one quota. A space of the home folder has one of its own.
+    fn others(&self, conn: &Connection) -> Result<(u64, u64), Fault> {
+        if self.run == 0 {
+            return Ok((0, 0));
+        }
+        let mut select = conn.prepare_cached(
+            "SELECT coalesce(sum(keys), 0), coalesce(sum(bytes), 0) FROM space WHERE run = ?1 AND no <> ?2",
+        )?;
+        Ok(select.query_row([self.run, self.number], |row| Ok((uint(row.get(0)?), uint(row.get(1)?))))?)
     }
 
     fn delete(&mut self, conn: &Connection, key: &str, present: &Present, by: &Writing) -> Result<(), Fault> {

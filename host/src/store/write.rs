@@ -1,11 +1,13 @@
 //! Records become rows: the writing half of the journal, inside a transaction of the writer.
 
+use std::time::Duration;
+
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::commit::Done;
 use super::error::{Fault, StoreError};
 use super::owner::{Head, Owner};
-use super::record::{Effect, EffectResult, OutcomeStatus, Record, SessionUpdate, Status, Sync};
+use super::record::{Effect, EffectResult, OutcomeStatus, Record, SPILL_SPACE, SessionUpdate, SpaceId, Spill, Sync, Transition};
 use super::rows::SessionRow;
 use super::seal::{decode, encode, int, link, sum, uint};
 use super::space::{Quota, Writing};
@@ -39,6 +41,7 @@ pub(super) enum Kind {
     Observation = 6,
     Note = 7,
     Refund = 8,
+    Resent = 9,
 }
 
 impl Store {
@@ -49,8 +52,9 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::NotOwner`] when the run was taken by another; [`StoreError::Duplicate`] for a second outcome, observation, intent,
-    /// start, session or refund of the same number; [`StoreError::Busy`] after the configured wait; failures of the disk.
-    /// In all cases nothing of this append is kept.
+    /// start, session or refund of the same number, and for any change of a session that has ended; [`StoreError::SpillFull`] when a
+    /// spilled text doesn't fit; [`StoreError::Busy`] after the configured wait; failures of the disk. In all cases nothing of this
+    /// append is kept.
     pub async fn append(
         &self,
         owner: &Owner,
@@ -58,14 +62,40 @@ impl Store {
         effect: Option<Effect>,
         sync: Sync,
     ) -> Result<Appended, StoreError> {
+        self.append_within(self.0.options.busy, owner, records, effect, sync)
+            .await
+    }
+
+    /// As [`Store::append`], but waits for a busy database for as long as the caller does.
+    ///
+    /// # Errors
+    /// As [`Store::append`], [`StoreError::Busy`] apart.
+    pub async fn append_patiently(
+        &self,
+        owner: &Owner,
+        records: Vec<Record>,
+        effect: Option<Effect>,
+        sync: Sync,
+    ) -> Result<Appended, StoreError> {
+        self.append_within(FOREVER, owner, records, effect, sync).await
+    }
+
+    async fn append_within(
+        &self,
+        busy: Duration,
+        owner: &Owner,
+        records: Vec<Record>,
+        effect: Option<Effect>,
+        sync: Sync,
+    ) -> Result<Appended, StoreError> {
         let quota = self.quota();
         let by = owner.clone();
-        let spaces = effect.is_some();
+        let spaces = effect.is_some() || records.iter().any(|r| matches!(r, Record::Spill(_)));
         let work = move |conn: &Connection| {
-            let mut journal = Journal::open(conn, &by)?;
+            let mut journal = Journal::open(conn, &by, quota)?;
             let mut records = records;
             let effect = effect
-                .map(|effect| journal.take_effect(&effect, &mut records, quota))
+                .map(|effect| journal.take_effect(&effect, &mut records))
                 .transpose()?;
             for record in &records {
                 journal.push(record)?;
@@ -80,13 +110,16 @@ impl Store {
                 head: Some(head),
             })
         };
-        let appended = self.submit(sync, Some(&owner.0.lock), work).await?;
+        let appended = self.submit_within(busy, sync, Some(&owner.0.lock), work).await?;
         if spaces {
             self.spaces_changed();
         }
         Ok(appended)
     }
 }
+
+/// Longer than any run lasts.
+const FOREVER: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 /// The end of a run's journal, open for more.
 struct Journal<'c> {
@@ -95,10 +128,11 @@ struct Journal<'c> {
     number: i64,
     head: Head,
     bytes: u64,
+    quota: Quota,
 }
 
 impl<'c> Journal<'c> {
-    fn open(conn: &'c Connection, owner: &Owner) -> Result<Self, Fault> {
+    fn open(conn: &'c Connection, owner: &Owner, quota: Quota) -> Result<Self, Fault> {
         let number = owner.0.number;
         check_epoch(conn, owner)?;
         Ok(Self {
@@ -107,11 +141,12 @@ impl<'c> Journal<'c> {
             number,
             head: head(conn, number)?,
             bytes: 0,
+            quota,
         })
     }
 
     /// Applies the effect and writes its result into the outcome that goes with it.
-    fn take_effect(&self, effect: &Effect, records: &mut [Record], quota: Quota) -> Result<EffectResult, Fault> {
+    fn take_effect(&self, effect: &Effect, records: &mut [Record]) -> Result<EffectResult, Fault> {
         let outcome = records.iter_mut().find_map(|record| match record {
             Record::Outcome(outcome) => Some(outcome),
             _ => None,
@@ -124,7 +159,7 @@ impl<'c> Journal<'c> {
             op: Some((outcome.stream.clone(), outcome.op)),
             at_ms: outcome.at_ms,
         };
-        let result = space::apply(self.conn, effect, &author, quota)?;
+        let result = space::apply(self.conn, effect, &author, self.quota)?;
         if matches!(
             result,
             EffectResult::Conflict(_) | EffectResult::TooManyKeys(_) | EffectResult::TooManyBytes(_)
@@ -163,9 +198,35 @@ impl<'c> Journal<'c> {
             Record::Observation(seen) => self.key(Kind::Observation, &seen.stream, seen.seq)?,
             Record::Note(note) => self.key(Kind::Note, &note.stream, self.head.seq + 1)?,
             Record::Refund(stream, op) => self.key(Kind::Refund, stream, u64::from(*op))?,
+            Record::Resent(stream, _) => self.key(Kind::Resent, stream, self.head.seq + 1)?,
+            Record::Spill(spill) => return self.spill(spill),
         };
         let written = self.push_row(&key, &encode(record)?);
         once(written, || key.to_string())
+    }
+
+    /// Writes a piece of a long text. It is part of the append that names it, which fails where it doesn't fit.
+    fn spill(&self, spill: &Spill) -> Result<(), Fault> {
+        self.mine(&spill.session)?;
+        let put = Effect::Put {
+            space: SpaceId {
+                run: Some(self.run.clone()),
+                name: SPILL_SPACE.to_owned(),
+            },
+            key: spill.key.clone(),
+            media_type: "text/plain; charset=utf-8".to_owned(),
+            data: spill.text.clone().into_bytes(),
+            if_version: None,
+        };
+        let by = Writing {
+            author: spill.session.to_string(),
+            op: None,
+            at_ms: spill.at_ms,
+        };
+        match space::apply(self.conn, &put, &by, self.quota)? {
+            EffectResult::Written(_) => Ok(()),
+            _ => Err(StoreError::SpillFull { key: spill.key.clone() }.into()),
+        }
     }
 
     fn push_row(&mut self, key: &Key, data: &[u8]) -> Result<(), Fault> {
@@ -212,7 +273,7 @@ impl<'c> Journal<'c> {
                 what: format!("session {}", update.session),
             }
         })?;
-        row.apply(update);
+        row.apply(update)?;
         self.conn
             .prepare_cached("UPDATE session SET data = ?3, sum = ?4 WHERE run = ?1 AND number = ?2")?
             .execute(row.sealed(self.number)?)?;
@@ -350,22 +411,30 @@ pub(super) fn session_row(
 }
 
 impl SessionRow {
-    fn apply(&mut self, update: &SessionUpdate) {
-        let update = update.clone();
+    /// The first end stands: whatever comes after it is refused.
+    fn apply(&mut self, update: &SessionUpdate) -> Result<(), StoreError> {
+        let Some(status) = self.status.after(&update.transition) else {
+            return Err(StoreError::Duplicate {
+                what: format!("the end of session {}", self.session),
+            });
+        };
+        self.status = status;
         self.updated_ms = update.at_ms;
-        if matches!(
-            update.status,
-            Some(Status::Completed | Status::Failed | Status::Cancelled)
-        ) {
-            self.ended_ms = Some(update.at_ms);
-        }
-        self.status = update.status.unwrap_or(self.status);
-        self.attempt = update.attempt.unwrap_or(self.attempt);
-        self.exit = update.exit.or(self.exit.take());
-        self.outcome = update.outcome.or(self.outcome.take());
-        self.error = update.error.or(self.error.take());
-        self.result = update.result.or(self.result.take());
         self.spent = update.spent.unwrap_or(self.spent);
+        match &update.transition {
+            Transition::Active { attempt } => self.attempt = *attempt,
+            Transition::Interrupted => {}
+            Transition::CancelAsked => self.cancel_asked = true,
+            Transition::Ended(end) => {
+                let end = end.clone();
+                self.ended_ms = Some(update.at_ms);
+                self.exit = Some(end.exit);
+                self.outcome = end.outcome;
+                self.error = end.error;
+                self.result = Some(end.result);
+            }
+        }
+        Ok(())
     }
 
     /// The values of its columns: run, number, data, sum.

@@ -165,6 +165,15 @@ impl Catalogue {
         self.resolve(&name).ok()
     }
 
+    /// The keys of all providers, each under the provider's name: what no guest and no record may hold.
+    pub fn secrets(&self) -> Vec<(String, String)> {
+        let keys = self.providers.iter().filter_map(|(name, provider)| match &provider.backend {
+            Backend::Http(endpoint) => Some((name.clone(), endpoint.key.as_ref()?.reveal())),
+            Backend::Script(_) => None,
+        });
+        keys.collect()
+    }
+
     /// The models that have an alias, under it; those that can't be used now are left out.
     pub fn aliases(&self) -> Vec<Model> {
         self.aliases

@@ -1,6 +1,9 @@
 //! What one strategy or tool may do, in one place: what it wants, cut by what was granted, cut by what its caller has. An empty set means
 //! nothing.
 
+mod child;
+mod space;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
@@ -12,15 +15,17 @@ use crate::plugin::manifest::{Manifest, Wanted};
 use crate::text;
 
 pub use crate::plugin::grant::Access;
+pub use child::{SpaceWish, Wishes};
+use space::{Share, SpaceRights};
 
 /// The effective rights of one instance.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rights {
     folders: BTreeMap<String, FolderGrant>,
     net: BTreeSet<NetRule>,
-    /// Spaces of the home folder.
-    home_spaces: BTreeMap<String, Access>,
-    /// Whether spaces of the run may be opened.
+    /// Spaces by name.
+    spaces: BTreeMap<String, SpaceRights>,
+    /// Whether any other name may be opened, as a space of the run.
     run_spaces: bool,
     llm: Models,
     delegation: bool,
@@ -80,7 +85,8 @@ impl Rights {
             }
         }
         if let Some(manifest) = manifest {
-            rights.llm.default |= manifest.wants_kind(Kind::Llm) && allowed.iter().any(|a| a.grant.kind() == Kind::Llm);
+            let granted = for_plugin(plugin, allowed).any(|grant| matches!(grant, Grant::Llm(None)));
+            rights.llm.default |= manifest.wants_kind(Kind::Llm) && granted;
         }
         rights.double_keys(manifest);
         Ok(rights)
@@ -107,8 +113,11 @@ impl Rights {
                 self.net.insert(rule.clone());
             }
             Grant::Blackboard { name, access } => {
-                let kept = self.home_spaces.entry(name.clone()).or_insert(*access);
-                *kept = (*kept).max(*access);
+                let space = self.spaces.entry(name.clone()).or_insert(SpaceRights {
+                    home: true,
+                    shares: Vec::new(),
+                });
+                space.shares.push(Share::all(*access));
             }
             Grant::Llm(None) => self.llm.default = true,
             Grant::Llm(Some(alias)) => {
@@ -145,14 +154,14 @@ impl Rights {
             .net
             .iter()
             .flat_map(|mine| caller.net.iter().filter_map(|theirs| mine.meet(theirs)));
-        let spaces = self.home_spaces.iter().filter_map(|(name, mine)| {
-            let theirs = caller.home_spaces.get(name)?;
-            Some((name.clone(), *mine.min(theirs)))
+        let spaces = self.spaces.iter().filter_map(|(name, mine)| {
+            let theirs = caller.spaces.get(name).filter(|theirs| theirs.home == mine.home)?;
+            Some((name.clone(), mine.meet(theirs)))
         });
         Self {
             folders: folders.collect(),
             net: net.collect(),
-            home_spaces: spaces.collect(),
+            spaces: spaces.collect(),
             run_spaces: self.run_spaces && caller.run_spaces,
             llm: Models {
                 default: self.llm.default && caller.llm.default,
@@ -190,32 +199,55 @@ impl Rights {
 
     /// Whether `name` means a space of the home folder here.
     pub fn space_is_home(&self, name: &str) -> bool {
-        self.home_spaces.contains_key(name)
+        self.spaces.get(name).is_some_and(|space| space.home)
     }
 
-    /// Whether a space may be used so.
+    /// Whether a space may be opened.
     ///
     /// # Errors
     /// `denied`, with the same words whether or not the space exists.
-    pub fn may_blackboard(&self, plugin: &str, space: &str, access: Access) -> Result<(), Refusal> {
-        let held = self
-            .home_spaces
-            .get(space)
-            .copied()
-            .or(self.run_spaces.then_some(Access::Write));
-        if held.is_some_and(|held| held >= access) {
+    pub fn may_open(&self, plugin: &str, space: &str) -> Result<(), Refusal> {
+        if self.spaces.get(space).map_or(self.run_spaces, |s| !s.shares.is_empty()) {
             return Ok(());
         }
-        let what = match access {
-            Access::Read => "open",
-            Access::Write => "write to",
-        };
         let space = text::line(space, 64);
         Err(denied(
             plugin,
-            &format!("{what} the blackboard space {space}"),
+            &format!("open the blackboard space {space}"),
             &format!("blackboard:{space}"),
         ))
+    }
+
+    /// Whether an entry may be used so.
+    ///
+    /// # Errors
+    /// `denied`, with the same words whether or not the entry exists.
+    pub fn may_entry(&self, plugin: &str, space: &str, key: &str, access: Access) -> Result<(), Refusal> {
+        let allowed = match self.spaces.get(space) {
+            Some(space) => space.shares.iter().any(|s| s.access >= access && s.holds(key)),
+            None => self.run_spaces,
+        };
+        if allowed {
+            return Ok(());
+        }
+        let what = match access {
+            Access::Read => "read",
+            Access::Write => "write",
+        };
+        let (space, key) = (text::line(space, 64), text::line(key, 64));
+        Err(denied(
+            plugin,
+            &format!("{what} {key} in the blackboard space {space}"),
+            &format!("blackboard:{space}"),
+        ))
+    }
+
+    /// Whether a key is seen in lists of a space.
+    pub fn sees_key(&self, space: &str, key: &str) -> bool {
+        match self.spaces.get(space) {
+            Some(space) => space.shares.iter().any(|share| share.holds(key)),
+            None => self.run_spaces,
+        }
     }
 
     /// Whether a model may be asked: the default one, or this alias.
@@ -224,7 +256,7 @@ impl Rights {
     /// `denied`.
     pub fn may_llm(&self, plugin: &str, alias: Option<&str>) -> Result<(), Refusal> {
         let held = match alias {
-            None => self.llm.default || !self.llm.aliases.is_empty(),
+            None => self.llm.default,
             Some(alias) => self.llm.aliases.contains(alias),
         };
         if held {
@@ -286,8 +318,8 @@ impl Rights {
                 None => !self.net.is_empty(),
             },
             Kind::Blackboard => match detail {
-                Some(name) => self.run_spaces || self.home_spaces.contains_key(name),
-                None => self.run_spaces || !self.home_spaces.is_empty(),
+                Some(name) => self.run_spaces || self.spaces.contains_key(name),
+                None => self.run_spaces || !self.spaces.is_empty(),
             },
             Kind::Llm => detail.map_or(self.llm.default, |alias| self.llm.aliases.contains(alias)),
             Kind::Delegation => self.delegation,
@@ -354,11 +386,11 @@ fn taken_away(plugin: &str, what: &str, kind: Kind) -> Refusal {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn folder(name: &str, dir: &str, access: Access) -> Grant {
+    pub(super) fn folder(name: &str, dir: &str, access: Access) -> Grant {
         Grant::Fs(FolderGrant {
             name: name.to_owned(),
             dir: dir.into(),
@@ -366,7 +398,7 @@ mod tests {
         })
     }
 
-    fn all(grants: Vec<Grant>) -> Vec<Allowed> {
+    pub(super) fn all(grants: Vec<Grant>) -> Vec<Allowed> {
         grants
             .into_iter()
             .map(|grant| Allowed { plugin: None, grant })
@@ -381,12 +413,12 @@ mod tests {
     fn a_root_has_its_defaults_and_no_more() {
         let root = Rights::root("r", &[], &[]).expect("rights");
         assert!(root.may_llm("r", None).is_ok() && root.may_delegate("r").is_ok());
-        assert!(root.may_blackboard("r", "notes", Access::Write).is_ok());
+        assert!(root.may_entry("r", "notes", "k", Access::Write).is_ok());
         assert!(!root.brings("filesystem") && !root.brings("web") && root.brings("code_execution"));
         let less = Rights::root("r", &[], &[Kind::Llm, Kind::Blackboard]).expect("rights");
         let denial = less.may_llm("r", None).expect_err("denied");
         assert!(denial.message.contains("--allow llm"), "{denial}");
-        assert!(less.may_blackboard("r", "notes", Access::Read).is_err());
+        assert!(less.may_open("r", "notes").is_err());
     }
 
     #[test]
@@ -458,7 +490,7 @@ mod tests {
         })
     }
 
-    fn holds(rights: &Rights, other: &Rights) -> bool {
+    pub(super) fn holds(rights: &Rights, other: &Rights) -> bool {
         rights.folders().iter().all(|f| {
             other
                 .folders()
@@ -468,10 +500,16 @@ mod tests {
             .net_rules()
             .iter()
             .all(|r| other.net_rules().iter().any(|o| r.within(o)))
-            && rights
-                .home_spaces
-                .iter()
-                .all(|(n, a)| other.home_spaces.get(n).is_some_and(|o| a <= o))
+            && rights.spaces.iter().all(|(name, mine)| {
+                other.spaces.get(name).map_or(other.run_spaces && !mine.home, |theirs| {
+                    let covered = |share| theirs.shares.iter().any(|o| o.covers(share));
+                    theirs.home == mine.home && mine.shares.iter().all(covered)
+                })
+            })
+            && (!rights.run_spaces || other.run_spaces)
+            && (!rights.delegation || other.delegation)
+            && (!rights.lessons || other.lessons)
+            && (!rights.tools || other.tools)
             && (!rights.llm.default || other.llm.default)
             && rights.llm.aliases.is_subset(&other.llm.aliases)
     }

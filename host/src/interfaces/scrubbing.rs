@@ -1,0 +1,243 @@
+//! What passes through the scrubber before a guest sees it and before the journal keeps it: a tool's output, a child's report, and the words
+//! of their errors. What is too long for its reader is kept whole on the run's blackboard, in the space `spill`.
+
+use sha2::{Digest as _, Sha256};
+
+use crate::amounts::Amounts;
+use crate::bindings::types;
+use crate::error::Dimension;
+use crate::event::now_ms;
+use crate::json;
+use crate::scrub::{Budget, Scrubber, fence};
+use crate::session::Session;
+use crate::session::end::End;
+use crate::store::{SPILL_SPACE, Spill};
+use crate::text;
+
+/// Characters of an error's words.
+const WORDS: usize = 2_000;
+/// Artifacts and open questions of a report, each.
+const LIST: usize = 100;
+/// Characters of one of them.
+const LIST_LINE: usize = 500;
+
+/// Error words of a tool or a child: without secrets, and short.
+pub fn scrub_words(session: &Session, words: &str) -> String {
+    let words = session.run.secrets.redact(words);
+    if words.chars().count() <= WORDS {
+        return words.into_owned();
+    }
+    let mut cut: String = words.chars().take(WORDS - 1).collect();
+    cut.push('…');
+    cut
+}
+
+/// A tool's output as its caller reads it. `op` names the call.
+///
+/// # Errors
+/// The store failed.
+pub(super) async fn scrub_output(
+    session: &Session,
+    op: &str,
+    mut output: types::ToolOutput,
+) -> Result<types::ToolOutput, End> {
+    let limits = &session.run.limits;
+    let bytes = usize::try_from(limits.tool_result).unwrap_or(usize::MAX);
+    let mut chars = usize::try_from(limits.scrub_tool).unwrap_or(usize::MAX);
+    let mut notes = Vec::new();
+    for (name, aside) in [("structured content", &mut output.structured_content), ("_meta", &mut output.meta)] {
+        let Some(text) = aside.take() else { continue };
+        match scrub_json(session, &text).filter(|text| text.len() <= bytes) {
+            Some(clean) => *aside = Some(clean),
+            None => notes.push(format!("[{name} of {} bytes left out (limits.tool_result)]", text.len())),
+        }
+    }
+    let (mut content, mut media) = (Vec::new(), bytes);
+    let blocks = output.content.len();
+    for (at, block) in std::mem::take(&mut output.content).into_iter().enumerate() {
+        if chars == 0 {
+            notes.push(format!("[{} more blocks left out (limits.scrub.tool)]", blocks - at));
+            break;
+        }
+        let whose = Whose {
+            what: format!("tool output {op}"),
+            key: if at == 0 { op.to_owned() } else { format!("{op}-{at}") },
+            fenced: Fenced::WhenShortened,
+        };
+        content.push(match block {
+            types::Content::Text(text) => {
+                let clean = scrub_text(session, &whose, &text, chars).await?;
+                chars = chars.saturating_sub(clean.chars().count().max(1));
+                types::Content::Text(clean)
+            }
+            types::Content::Other(text) => match scrub_json(session, &text).filter(|text| text.len() <= media) {
+                Some(clean) => {
+                    media -= clean.len();
+                    types::Content::Other(clean)
+                }
+                None => left_out(&mut chars, text.len()),
+            },
+            types::Content::Media(block) if block.data.len() <= media => {
+                media -= block.data.len();
+                types::Content::Media(types::Media {
+                    media_type: text::line(&block.media_type, 127),
+                    data: block.data,
+                })
+            }
+            types::Content::Media(block) => left_out(&mut chars, block.data.len()),
+        });
+    }
+    content.extend(notes.into_iter().map(types::Content::Text));
+    output.content = content;
+    Ok(output)
+}
+
+fn left_out(chars: &mut usize, bytes: usize) -> types::Content {
+    let note = format!("[a block of {bytes} bytes left out (limits.tool_result)]");
+    *chars = chars.saturating_sub(note.len());
+    types::Content::Text(note)
+}
+
+/// A child's report as its parent reads it: fenced, for what a child says is data to its parent.
+///
+/// # Errors
+/// The store failed.
+pub async fn scrub_report(session: &Session, report: types::Report) -> Result<types::Report, End> {
+    let chars = usize::try_from(session.run.limits.scrub_report).unwrap_or(usize::MAX);
+    let whose = |key: &str| Whose {
+        what: format!("report of {} ({})", text::line(&session.role, 40), session.id.number),
+        key: key.to_owned(),
+        fenced: Fenced::Always,
+    };
+    let mut summary = scrub_text(session, &whose("report"), &report.summary, chars).await?;
+    let result_json = match report.result_json {
+        None => None,
+        Some(text) if text.chars().count() <= chars => scrub_json(session, &text),
+        Some(text) => {
+            let kept = keep(session, "result", &text).await?;
+            summary.push_str(&format!("\n[structured result left out: {kept}]"));
+            None
+        }
+    };
+    let list = |list: Vec<String>| -> Vec<String> {
+        let lines = list.into_iter().take(LIST);
+        lines
+            .map(|line| text::line(&session.run.secrets.redact(&line), LIST_LINE))
+            .collect()
+    };
+    Ok(types::Report {
+        outcome: report.outcome,
+        summary,
+        result_json,
+        artifacts: list(report.artifacts),
+        open_questions: list(report.open_questions),
+    })
+}
+
+/// A root's report: for the person, so whole, but without what no record may hold.
+pub fn redact_report(session: &Session, mut report: types::Report) -> types::Report {
+    let secrets = &session.run.secrets;
+    report.summary = secrets.redact(&report.summary).into_owned();
+    report.result_json = report.result_json.and_then(|text| scrub_json(session, &text));
+    for line in report.artifacts.iter_mut().chain(&mut report.open_questions) {
+        *line = secrets.redact(line).into_owned();
+    }
+    report
+}
+
+/// JSON text without secrets. None where that is no JSON any more, or was none.
+fn scrub_json(session: &Session, text: &str) -> Option<String> {
+    let clean = session.run.secrets.redact(text);
+    json::parse(&clean, session.run.limits.json_depth).ok()?;
+    Some(clean.into_owned())
+}
+
+struct Whose {
+    /// For the fence.
+    what: String,
+    /// For the spill.
+    key: String,
+    fenced: Fenced,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fenced {
+    Always,
+    WhenShortened,
+}
+
+async fn scrub_text(session: &Session, whose: &Whose, text: &str, chars: usize) -> Result<String, End> {
+    let budget = Budget {
+        chars,
+        spill: 0,
+        piece: PIECE,
+    };
+    let mut scrubber = Scrubber::new(&session.run.secrets, budget, |_| {});
+    scrubber.push(text.as_bytes());
+    let scrubbed = scrubber.finish();
+    let mut out = scrubbed.text;
+    if scrubbed.shortened || whose.fenced == Fenced::Always {
+        out = fence(&out, &whose.what, &tag(session, &whose.key));
+    }
+    if scrubbed.shortened {
+        let kept = keep(session, &whose.key, text).await?;
+        out.push_str(&format!("\n[{kept}]"));
+    }
+    Ok(out)
+}
+
+/// Bytes of one piece where nothing is spilled.
+const PIECE: usize = 64 << 10;
+
+/// Keeps a whole text, and says where: `whole text: spill/PREFIX, N bytes`.
+async fn keep(session: &Session, key: &str, text: &str) -> Result<String, End> {
+    let limits = &session.run.limits;
+    let size = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX);
+    let prefix = format!("{}/{key}", session.id.number);
+    let mut pieces = Vec::new();
+    let budget = Budget {
+        chars: 0,
+        spill: size(limits.scrub_spill),
+        piece: size(limits.blackboard_value),
+    };
+    let mut scrubber = Scrubber::new(&session.run.secrets, budget, |piece: &str| {
+        pieces.push(Spill {
+            session: session.id.clone(),
+            key: format!("{prefix}/{:04}", pieces.len() + 1),
+            text: piece.to_owned(),
+            at_ms: now_ms(),
+        });
+    });
+    scrubber.push(text.as_bytes());
+    let all = scrubber.finish();
+    let bytes = Amounts::of(Dimension::StoredBytes, all.spilled_bytes);
+    let no = "the whole text was not kept";
+    if pieces.is_empty() {
+        return Ok(format!("{no} (limits.scrub.spill)"));
+    }
+    let Ok(room) = session.run.ledger.reserve(session.account, bytes) else {
+        return Ok(format!("{no}: the budget of stored-bytes is used up"));
+    };
+    if !session.run.spill(pieces).await? {
+        room.release();
+        return Ok(format!(
+            "{no}: the run's blackboard is full (limits.blackboard.bytes, limits.blackboard.keys)"
+        ));
+    }
+    room.settle(bytes);
+    let mut words = format!("whole text: {SPILL_SPACE}/{prefix}, {} bytes", all.spilled_bytes);
+    if all.spilled_bytes < all.total_bytes {
+        words.push_str(&format!(" of {} (limits.scrub.spill)", all.total_bytes));
+    }
+    Ok(words)
+}
+
+/// What closes a fence: nothing inside can know it before it is written.
+fn tag(session: &Session, key: &str) -> String {
+    let mut hash = Sha256::new();
+    hash.update(session.run.seed);
+    hash.update(session.id.to_string());
+    hash.update([0]);
+    hash.update(key);
+    hash.finalize()[..4].iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,430 @@
+//! What a child may do: what its parent gives it of what the parent has. Asking for more is refused, and names what is missing; nothing is
+//! narrowed in silence.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Component, Path, PathBuf};
+
+use super::space::{Share, SpaceRights};
+use super::{Models, Rights};
+use crate::egress::NetRule;
+use crate::error::Refusal;
+use crate::plugin::grant::{Access, FolderGrant, Kind};
+use crate::store::SPILL_SPACE;
+use crate::text;
+
+/// What a parent gives to a child.
+#[derive(Debug, Clone, Copy)]
+pub struct Wishes<'a> {
+    /// The parent's name, for messages.
+    pub parent: &'a str,
+    /// Shares of spaces.
+    pub spaces: &'a [SpaceWish],
+    /// Grants in the operator's notation; a kind that none of them names is as the parent's.
+    pub grants: &'a [String],
+    /// The folder in which relative paths begin.
+    pub cwd: &'a Path,
+}
+
+/// A share of a space.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpaceWish {
+    /// The space.
+    pub space: String,
+    /// Only keys below this; empty for all.
+    pub prefix: String,
+    /// Whether they may be written.
+    pub access: Access,
+}
+
+impl Rights {
+    /// The rights of a child.
+    ///
+    /// # Errors
+    /// `denied` for what this has not; `invalid-input` for a grant that can't be read.
+    pub fn for_child(&self, wishes: &Wishes<'_>) -> Result<Self, Refusal> {
+        let mut child = Self {
+            spaces: self.child_spaces(wishes)?,
+            run_spaces: false,
+            ..self.clone()
+        };
+        let grants = wishes.grants.iter().map(|text| Given::parse(text));
+        let grants: Vec<Given<'_>> = grants.collect::<Result<_, _>>()?;
+        let named: BTreeSet<Kind> = grants.iter().map(|given| given.kind).collect();
+        for kind in named {
+            let of_kind = || grants.iter().filter(|g| g.kind == kind && g.what != Some("none"));
+            match kind {
+                Kind::Fs => child.folders = self.child_folders(wishes, of_kind())?,
+                Kind::Net => child.net = self.child_net(wishes, of_kind())?,
+                Kind::Llm => child.llm = self.child_models(wishes, of_kind())?,
+                Kind::Delegation => child.delegation = taken(of_kind(), self.delegation)?,
+                Kind::Lessons => child.lessons = taken(of_kind(), self.lessons)?,
+                Kind::Blackboard if of_kind().next().is_none() => {}
+                Kind::Blackboard => {
+                    return Err(Refusal::invalid("Spaces are given to a child in `spaces`, not in `grants`."));
+                }
+                Kind::Secret | Kind::Terminal => match of_kind().next() {
+                    Some(given) => return Err(missing(wishes, given.text)),
+                    None => {}
+                },
+            }
+        }
+        Ok(child)
+    }
+
+    /// Whether the model of this name may be a child's default: the parent's own, or an alias that it holds.
+    ///
+    /// # Errors
+    /// `denied`.
+    pub fn may_give_model(&self, plugin: &str, alias: Option<&str>) -> Result<(), Refusal> {
+        self.may_llm(plugin, alias)
+    }
+
+    /// The same with a default model that is one of its aliases.
+    #[must_use]
+    pub fn with_default_model(mut self) -> Self {
+        self.llm.default = true;
+        self
+    }
+
+    /// The same with its own part of the space in which texts are kept that were too long for it: those it may read in full.
+    #[must_use]
+    pub fn with_spill(mut self, prefix: &str) -> Self {
+        let own = Share {
+            prefix: prefix.to_owned(),
+            access: Access::Read,
+        };
+        let spill = self.spaces.entry(SPILL_SPACE.to_owned()).or_insert(SpaceRights {
+            home: false,
+            shares: Vec::new(),
+        });
+        spill.shares.push(own);
+        self
+    }
+
+    fn child_spaces(&self, wishes: &Wishes<'_>) -> Result<BTreeMap<String, SpaceRights>, Refusal> {
+        let mut spaces: BTreeMap<String, SpaceRights> = BTreeMap::new();
+        for wish in wishes.spaces {
+            let share = Share {
+                prefix: wish.prefix.clone(),
+                access: wish.access,
+            };
+            let (home, held) = match self.spaces.get(&wish.space) {
+                Some(mine) => (mine.home, mine.shares.iter().any(|s| s.covers(&share))),
+                None => (false, self.run_spaces),
+            };
+            if !held {
+                let ro = if wish.access == Access::Read { ":ro" } else { "" };
+                let space = text::line(&wish.space, 64);
+                return Err(missing(wishes, &format!("blackboard:{space}{ro}")));
+            }
+            let none = SpaceRights {
+                home,
+                shares: Vec::new(),
+            };
+            spaces.entry(wish.space.clone()).or_insert(none).shares.push(share);
+        }
+        Ok(spaces)
+    }
+
+    fn child_folders<'g>(
+        &self,
+        wishes: &Wishes<'_>,
+        grants: impl Iterator<Item = &'g Given<'g>>,
+    ) -> Result<BTreeMap<String, FolderGrant>, Refusal> {
+        let mut folders = BTreeMap::new();
+        for given in grants {
+            let folder = self.folder(wishes, given).ok_or_else(|| missing(wishes, given.text))?;
+            let name = folder.name.clone();
+            if folders.insert(name.clone(), folder).is_some() {
+                return Err(Refusal::invalid(format!("Two folders would be /{name} for the child.")));
+            }
+        }
+        Ok(folders)
+    }
+
+    /// A folder at or below one that this has: `[NAME=]DIR[:rw]`, where `DIR` is as this sees it (`/papers/a`) or as the operator does.
+    /// Whatever lies outside is answered alike, be it there or not.
+    fn folder(&self, wishes: &Wishes<'_>, given: &Given<'_>) -> Option<FolderGrant> {
+        let rest = given.what?;
+        let (rest, access) = match rest.strip_suffix(":rw") {
+            Some(rest) => (rest, Access::Write),
+            None => (rest.strip_suffix(":ro").unwrap_or(rest), Access::Read),
+        };
+        let (name, path) = match rest.split_once('=') {
+            Some((name, path)) if is_name(name) => (Some(name), path),
+            _ => (None, rest),
+        };
+        let dir = self
+            .as_seen(path)
+            .or_else(|| plain(&wishes.cwd.join(path)))
+            .filter(|dir| self.holds_folder(dir, access))?;
+        // Links are resolved inside a folder that is held alone, and must not lead out of it.
+        let dir = dir.canonicalize().ok().filter(|dir| dir.is_dir() && self.holds_folder(dir, access))?;
+        let own = self.folders.values().find(|f| f.dir == dir).map(|f| f.name.clone());
+        let last = || Some(dir.file_name()?.to_string_lossy().into_owned());
+        let name = name.map(str::to_owned).or(own).or_else(last)?;
+        Some(FolderGrant { name, dir, access })
+    }
+
+    /// A path by the names under which guests see folders.
+    fn as_seen(&self, path: &str) -> Option<PathBuf> {
+        let (name, rest) = path.strip_prefix('/')?.split_once('/').unwrap_or((&path[1..], ""));
+        let folder = self.folders.get(name)?;
+        plain(&folder.dir.join(rest))
+    }
+
+    fn holds_folder(&self, dir: &Path, access: Access) -> bool {
+        let mut held = self.folders.values();
+        held.any(|folder| dir.starts_with(&folder.dir) && folder.access >= access)
+    }
+
+    fn child_net<'g>(
+        &self,
+        wishes: &Wishes<'_>,
+        grants: impl Iterator<Item = &'g Given<'g>>,
+    ) -> Result<BTreeSet<NetRule>, Refusal> {
+        let mut net = BTreeSet::new();
+        for given in grants {
+            let rule: NetRule = given
+                .what
+                .unwrap_or_default()
+                .parse()
+                .map_err(|e| Refusal::invalid(format!("The grant {}: {e}.", text::line(given.text, 100))))?;
+            if !self.net.iter().any(|held| rule.within(held)) {
+                return Err(missing(wishes, given.text));
+            }
+            net.insert(rule);
+        }
+        Ok(net)
+    }
+
+    fn child_models<'g>(
+        &self,
+        wishes: &Wishes<'_>,
+        grants: impl Iterator<Item = &'g Given<'g>>,
+    ) -> Result<Models, Refusal> {
+        let mut models = Models::default();
+        for given in grants {
+            match given.what {
+                None if self.llm.default => models.default = true,
+                Some(alias) if self.llm.aliases.contains(alias) => {
+                    models.aliases.insert(alias.to_owned());
+                }
+                _ => return Err(missing(wishes, given.text)),
+            }
+        }
+        Ok(models)
+    }
+}
+
+/// A grant as a child's spec writes it.
+struct Given<'a> {
+    text: &'a str,
+    kind: Kind,
+    /// What follows the colon.
+    what: Option<&'a str>,
+}
+
+impl<'a> Given<'a> {
+    fn parse(text: &'a str) -> Result<Self, Refusal> {
+        let (kind, what) = text
+            .split_once(':')
+            .map_or((text, None), |(kind, what)| (kind, Some(what).filter(|w| !w.is_empty())));
+        let kind = kind
+            .parse()
+            .map_err(|e: crate::plugin::grant::GrantError| Refusal::invalid(format!("A grant of the child: {e}.")))?;
+        Ok(Self { text, kind, what })
+    }
+}
+
+/// Delegation and lessons can only be taken away, or named as they are.
+fn taken<'g>(mut given: impl Iterator<Item = &'g Given<'g>>, held: bool) -> Result<bool, Refusal> {
+    match given.next() {
+        None => Ok(false),
+        Some(_) if held => Ok(true),
+        Some(given) => Err(Refusal::denied(format!(
+            "A child may not be given {}: its parent has it not.",
+            text::line(given.text, 100)
+        ))),
+    }
+}
+
+fn missing(wishes: &Wishes<'_>, grant: &str) -> Refusal {
+    let (parent, grant) = (text::line(wishes.parent, 64), text::line(grant, 200));
+    Refusal::denied(format!(
+        "{parent} may not give {grant} to a child: it does not hold that itself. Allow it with --allow {grant}"
+    ))
+}
+
+fn is_name(name: &str) -> bool {
+    let good = name
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    good && !name.is_empty()
+}
+
+/// The path without `.` and `..`, by its text alone; none where it climbs above its root.
+fn plain(path: &Path) -> Option<PathBuf> {
+    let mut out = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                if !out.pop() {
+                    return None;
+                }
+            }
+            other => out.push(other),
+        }
+    }
+    Some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{all, folder, holds};
+    use super::*;
+    use crate::error::RefusalKind;
+    use crate::plugin::grant::Grant;
+    use proptest::prelude::*;
+
+    fn wishes<'a>(spaces: &'a [SpaceWish], grants: &'a [String]) -> Wishes<'a> {
+        Wishes {
+            parent: "boss",
+            spaces,
+            grants,
+            cwd: Path::new("/nowhere"),
+        }
+    }
+
+    fn grants(texts: &[&str]) -> Vec<String> {
+        texts.iter().map(|t| (*t).to_owned()).collect()
+    }
+
+    fn share(space: &str, prefix: &str, access: Access) -> SpaceWish {
+        SpaceWish {
+            space: space.to_owned(),
+            prefix: prefix.to_owned(),
+            access,
+        }
+    }
+
+    fn parent(grants: Vec<Grant>) -> Rights {
+        Rights::root("boss", &all(grants), &[]).expect("rights")
+    }
+
+    #[test]
+    fn folders_are_named_as_seen_or_as_granted_and_never_leave_what_is_held() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let root = dir.path().canonicalize().expect("a path");
+        std::fs::create_dir_all(root.join("papers/a")).expect("made");
+        std::fs::create_dir_all(root.join("secret")).expect("made");
+        std::os::unix::fs::symlink(root.join("secret"), root.join("papers/out")).expect("linked");
+        let papers = root.join("papers").display().to_string();
+        let boss = parent(vec![folder("papers", &papers, Access::Read)]);
+        let child = |grant: String| {
+            let grants = vec![grant];
+            let wishes = Wishes {
+                cwd: &root,
+                ..wishes(&[], &grants)
+            };
+            boss.for_child(&wishes)
+        };
+        for good in ["fs:/papers/a", "fs:./papers/a", "fs:x=papers", "fs:papers/../papers/a"] {
+            let rights = child(good.to_owned()).expect(good);
+            assert_eq!(rights.folders().len(), 1, "{good}");
+            assert!(rights.folders()[0].dir.starts_with(root.join("papers")));
+        }
+        for bad in ["fs:./secret", "fs:/papers/../secret", "fs:/papers/out", "fs:/", "fs:/etc", "fs:papers:rw", "fs:./nothing"] {
+            let refusal = child(bad.to_owned()).expect_err(bad);
+            assert_eq!(refusal.kind, RefusalKind::Denied, "{bad}");
+            assert!(refusal.message.contains(bad), "{refusal}");
+        }
+        assert!(child("fs:none".to_owned()).expect("rights").folders().is_empty());
+        assert_eq!(child("net:none".to_owned()).expect("rights").folders().len(), 1, "as the parent's");
+    }
+
+    #[test]
+    fn what_the_parent_has_not_is_named() {
+        let boss = parent(vec![Grant::Net("GET@x.org".parse().expect("a rule"))]);
+        for (grant, kind) in [
+            ("net:x.org", RefusalKind::Denied),
+            ("net:y.org", RefusalKind::Denied),
+            ("llm:fast", RefusalKind::Denied),
+            ("secret:k@x.org", RefusalKind::Denied),
+            ("terminal:sh", RefusalKind::Denied),
+            ("moon:dark", RefusalKind::InvalidInput),
+            ("blackboard:notes", RefusalKind::InvalidInput),
+        ] {
+            let given = grants(&[grant]);
+            let refusal = boss.for_child(&wishes(&[], &given)).expect_err(grant);
+            assert_eq!(refusal.kind, kind, "{grant}: {refusal}");
+        }
+        let given = grants(&["net:GET@x.org", "delegation:none", "lessons"]);
+        let child = boss.for_child(&wishes(&[], &given)).expect("rights");
+        assert!(child.may_delegate("c").is_err() && child.may_lessons("c").is_ok());
+    }
+
+    #[test]
+    fn a_child_opens_only_what_it_was_given() {
+        let boss = parent(Vec::new());
+        let spaces = [share("notes", "a", Access::Write)];
+        let child = boss.for_child(&wishes(&spaces, &[])).expect("rights").with_spill("1");
+        assert!(child.may_entry("c", "notes", "a/1", Access::Write).is_ok());
+        assert!(child.may_entry("c", "notes", "b", Access::Read).is_err());
+        assert!(child.may_open("c", "other").is_err());
+        assert!(child.may_entry("c", "spill", "1/7/0001", Access::Read).is_ok());
+        assert!(child.may_entry("c", "spill", "2/7/0001", Access::Read).is_err());
+        assert!(child.may_entry("c", "spill", "1/7/0001", Access::Write).is_err());
+        let wider = [share("notes", "", Access::Read)];
+        let refusal = child.for_child(&wishes(&wider, &[])).expect_err("wider");
+        assert!(refusal.message.contains("blackboard:notes"), "{refusal}");
+    }
+
+    fn any_wish() -> impl Strategy<Value = (Vec<SpaceWish>, Vec<String>)> {
+        let space = (
+            prop_oneof![Just("s"), Just("t")],
+            prop_oneof![Just(""), Just("a"), Just("a/b"), Just("a/")],
+            prop_oneof![Just(Access::Read), Just(Access::Write)],
+        )
+            .prop_map(|(space, prefix, access)| share(space, prefix, access));
+        let grant = prop_oneof![
+            Just("net:none"),
+            Just("net:GET@x.org"),
+            Just("net:x.org"),
+            Just("net:*.x.org"),
+            Just("net:GET@a.x.org"),
+            Just("llm"),
+            Just("llm:fast"),
+            Just("llm:none"),
+            Just("fs:none"),
+            Just("delegation:none"),
+            Just("lessons:none"),
+            Just("lessons"),
+        ]
+        .prop_map(str::to_owned);
+        (
+            proptest::collection::vec(space, 0..3),
+            proptest::collection::vec(grant, 0..3),
+        )
+    }
+
+    proptest! {
+        /// Along any line of descent, whatever each parent tries to give: nobody ever holds what an ancestor had not.
+        #[test]
+        fn no_descendant_holds_what_an_ancestor_had_not(line in proptest::collection::vec(any_wish(), 1..6)) {
+            let rules = ["*.x.org", "GET,POST@x.org"].map(|r| Grant::Net(r.parse().expect("a rule")));
+            let mut ancestors = vec![parent(
+                rules.into_iter().chain([Grant::Llm(Some("fast".to_owned())), Grant::Llm(None)]).collect(),
+            )];
+            for (spaces, grants) in &line {
+                let last = ancestors.last().expect("one");
+                let Ok(child) = last.for_child(&wishes(spaces, grants)) else { continue };
+                for ancestor in &ancestors {
+                    prop_assert!(holds(&child, ancestor), "{child:?} within {ancestor:?}");
+                }
+                ancestors.push(child);
+            }
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Redaction as a stream, through a window of fixed size. What it makes of a text depends on the text alone, not on its
+//! chunks and not on the window: a stretch is decided only when all that can decide it is in sight.
+
+mod find;
+mod header;
+mod label;
+mod pem;
+mod region;
+mod run;
+mod shape;
+
+use zeroize::Zeroizing;
+
+use self::find::{Finder, What, Window};
+use self::label::Atoms;
+use self::region::Region;
+use super::secret::Forbidden;
+
+/// The window, in bytes; more where the secrets are long.
+pub(super) const WINDOW: usize = 128 * 1024;
+/// How much text that is done with stays in sight, in bytes.
+const BEHIND: usize = header::BEHIND + 4;
+
+/// What is redacted and what takes its place.
+pub(super) struct Rules {
+    forbidden: Forbidden,
+    labels: Vec<String>,
+    atoms: Atoms,
+}
+
+impl Rules {
+    /// Rules for secrets, each with a name and a value.
+    pub(super) fn new(names: &[String], values: &[Zeroizing<String>]) -> Self {
+        let labels: Vec<String> = names.iter().map(|name| label::secret(name)).collect();
+        Self {
+            forbidden: Forbidden::new(values),
+            atoms: Atoms::new(labels.iter().map(String::as_str)),
+            labels,
+        }
+    }
+
+    /// The longest prefix of `text` with at most `max` characters that ends in no placeholder.
+    pub(super) fn prefix<'a>(&self, text: &'a str, max: usize) -> &'a str {
+        self.atoms.prefix(text, max)
+    }
+
+    fn label(&self, what: What) -> Option<&str> {
+        match what {
+            What::Atom => None,
+            What::Secret(owner) => Some(&self.labels[owner as usize]),
+            What::Key(kind) => Some(kind.label()),
+        }
+    }
+
+    /// How far past its beginning a match must be in sight, in bytes: it may end where a placeholder begins.
+    fn ahead(&self) -> usize {
+        self.forbidden.span().max(shape::LOOK) + label::LABEL_MAX
+    }
+}
+
+/// A text on its way through the window.
+pub(super) struct Redactor {
+    text: String,
+    /// The first byte of `text` that isn't done with.
+    from: usize,
+    window: usize,
+    region: Region,
+    finder: Finder,
+    count: u64,
+}
+
+impl Redactor {
+    /// A window of at least `window` bytes, and of as many as `rules` need.
+    pub(super) fn new(rules: &Rules, window: usize) -> Self {
+        let window = window.max(rules.ahead() + 2 * BEHIND);
+        Self {
+            text: String::with_capacity(window),
+            from: 0,
+            window,
+            region: Region::default(),
+            finder: Finder::default(),
+            count: 0,
+        }
+    }
+
+    /// Adds cleaned text, and hands out what is decided.
+    pub(super) fn push(&mut self, rules: &Rules, mut text: &str, out: &mut impl FnMut(&str)) {
+        loop {
+            // The window is filled to the same byte whatever the chunks are.
+            let fitting = crate::text::prefix(text, self.window - self.text.len());
+            self.text.push_str(fitting);
+            text = &text[fitting.len()..];
+            if text.is_empty() {
+                return;
+            }
+            self.decide(rules, false, out);
+        }
+    }
+
+    /// Hands out the rest, and returns how often something was replaced.
+    pub(super) fn finish(&mut self, rules: &Rules, out: &mut impl FnMut(&str)) -> u64 {
+        self.decide(rules, true, out);
+        self.count
+    }
+
+    fn decide(&mut self, rules: &Rules, at_end: bool, out: &mut impl FnMut(&str)) {
+        let ahead = if at_end { 0 } else { rules.ahead() };
+        let end = self.text.floor_char_boundary(self.text.len() - ahead);
+        let window = Window {
+            text: &self.text,
+            decided: self.from..end,
+            at_end,
+            block: self.region.resume(self.text.as_bytes(), at_end),
+        };
+        let events = self.finder.find(rules, &window);
+        self.count += self.region.apply(rules, &window, events, out);
+        let done = self.text.floor_char_boundary(end.saturating_sub(BEHIND));
+        self.text.drain(..done);
+        self.region.shift(done);
+        self.from = end - done;
+    }
+
+    /// Memory held, in bytes.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.text.capacity() + self.finder.held()
+    }
+}

@@ -1,0 +1,86 @@
+//! The secrets of a run, and redaction of short texts.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
+
+use super::clean::Cleaner;
+use super::redact::{Redactor, Rules, WINDOW};
+
+/// The secrets of a run, compiled once; a clone shares them.
+///
+/// A value is looked for as it is and in the encodings that tools and models produce: base64 in both alphabets and at
+/// any offset, hex (also as `AB:CD`, `ab cd`, or broken into lines), percent-encoding and JSON escapes. White space
+/// around a value is ignored. A value shorter than 8 bytes is looked for as it is only, one shorter than 4 bytes not at
+/// all. Of a value longer than 16 KiB, only the first 16 KiB are looked for.
+///
+/// The values are wiped from memory once they are compiled. The compiled searches hold them in pieces and can't be wiped.
+#[derive(Clone)]
+pub struct Secrets {
+    names: Arc<[String]>,
+    rules: Arc<Rules>,
+}
+
+impl Secrets {
+    /// Secrets, each with the name that its placeholder `[secret NAME]` shows and its value. Memory is about a kilobyte
+    /// for each byte of a value.
+    pub fn new(named: impl IntoIterator<Item = (String, String)>) -> Self {
+        let (names, values): (Vec<_>, Vec<_>) = named
+            .into_iter()
+            .map(|(name, value)| (name, Zeroizing::new(value)))
+            .unzip();
+        Self {
+            rules: Arc::new(Rules::new(&names, &values)),
+            names: names.into(),
+        }
+    }
+
+    /// No secrets: only keys of known shapes are redacted.
+    pub fn none() -> Self {
+        Self::new([])
+    }
+
+    /// The whole of `text`, cleaned and redacted. Redacting twice changes nothing.
+    pub fn redact<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        let (redacted, _) = self.redact_counted(text, WINDOW);
+        if redacted == text {
+            Cow::Borrowed(text)
+        } else {
+            Cow::Owned(redacted)
+        }
+    }
+
+    /// Whether [`Self::redact`] would change nothing.
+    pub fn is_clean(&self, text: &str) -> bool {
+        matches!(self.redact(text), Cow::Borrowed(_))
+    }
+
+    /// As [`Self::redact`], through a window of so many bytes, with the number of replacements.
+    pub(super) fn redact_counted(&self, text: &str, window: usize) -> (String, u64) {
+        let mut out = String::with_capacity(text.len());
+        let mut keep = |piece: &str| out.push_str(piece);
+        // A short text needs no large window.
+        let mut redactor = Redactor::new(&self.rules, window.min(text.len()));
+        Cleaner::default().push(text, &mut |piece| redactor.push(&self.rules, piece, &mut keep));
+        let count = redactor.finish(&self.rules, &mut keep);
+        (out, count)
+    }
+
+    pub(super) fn rules(&self) -> &Rules {
+        &self.rules
+    }
+}
+
+impl Default for Secrets {
+    fn default() -> Self {
+        Self::none()
+    }
+}
+
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Secrets").field(&self.names).finish()
+    }
+}

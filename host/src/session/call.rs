@@ -1,0 +1,172 @@
+//! What an imported function is to the host: an interface describes its calls in these terms, and [`crate::session::path`] does with all
+//! of them what must be done around each.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio_util::sync::CancellationToken;
+
+use crate::amounts::Amounts;
+use crate::bindings::types;
+use crate::error::Refusal;
+use crate::event::EventKind;
+use crate::ids::Digest;
+use crate::ledger::Reservation;
+use crate::session::guest::Guest;
+use crate::session::op::OpBody;
+use crate::store::{Effect, OpKind, OutcomeStatus, Record, Sync};
+
+/// An imported function with its arguments; encoded, it is what replay compares.
+pub trait Call: Serialize + std::marker::Sync {
+    /// Interface and function: `blackboard.get`.
+    const NAME: &'static str;
+
+    /// Whether the guest's rights allow it.
+    ///
+    /// # Errors
+    /// The denial, which names what would allow it.
+    fn grant(&self, _guest: &Guest) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    /// Whether its arguments keep to the caps.
+    ///
+    /// # Errors
+    /// The refusal, which names the limit.
+    fn caps(&self, _guest: &Guest) -> Result<(), Refusal> {
+        Ok(())
+    }
+}
+
+/// A call that changes nothing: its answer is its observation.
+pub trait Look: Call {
+    /// What the guest is told.
+    type Answer: Serialize + DeserializeOwned + Send;
+
+    /// Finds the answer.
+    fn look(&self, guest: &Guest) -> impl Future<Output = Result<Self::Answer, Refusal>> + Send;
+}
+
+/// A call that changes the blackboard: the effect commits together with its record.
+pub trait Write: Call {
+    /// The space, for people.
+    fn space(&self) -> &str;
+    /// The change.
+    fn effect(&self, guest: &Guest) -> Effect;
+    /// Bytes that it stores.
+    fn bytes(&self) -> u64;
+}
+
+/// A call that has something done outside: by a task of the session, recorded before and after.
+pub trait Operation: Call + Send + 'static {
+    /// Its kind.
+    const KIND: OpKind;
+
+    /// Whether it has an end of its own to write down, a child's: told to stop it is waited for, where others are let go.
+    const ENDS_ITSELF: bool = false;
+
+    /// The model, the tool or the child's role, for people.
+    fn name(&self, guest: &Guest) -> String;
+
+    /// The bodies that make up the request.
+    fn request(&self) -> Vec<(Digest, Vec<u8>)>;
+
+    /// When the intent must be on the disk before the effect is sent.
+    fn sync(&self, guest: &Guest) -> Sync;
+
+    /// Sets aside what it may cost.
+    ///
+    /// # Errors
+    /// The dimension that has no room.
+    fn reserve(&mut self, guest: &Guest) -> Result<Reservation, Refusal>;
+
+    /// Sees to what must be there before its intent is written: a child's compiled strategy.
+    ///
+    /// # Errors
+    /// It can't be had; nothing begins.
+    fn ready(&mut self, _guest: &Guest) -> impl Future<Output = Result<(), Refusal>> + Send {
+        std::future::ready(Ok(()))
+    }
+
+    /// Rows that are written together with its intent.
+    fn records(&self, _guest: &Guest, _op: u32) -> Vec<Record> {
+        Vec::new()
+    }
+
+    /// Takes it up again after a crash: it had passed its checks, and its intent stands in the journal.
+    ///
+    /// # Errors
+    /// It can't be done any more.
+    fn again(&mut self, guest: &Arc<Guest>, _op: u32) -> Result<Reservation, Refusal> {
+        self.grant(guest)?;
+        self.caps(guest)?;
+        self.reserve(guest)
+    }
+
+    /// Whether it may be done again when a crash left its end unknown.
+    fn repeatable(&self) -> bool {
+        true
+    }
+
+    /// The tool call that it is, if it is one: a turn that only ran code is known by these.
+    fn tool_call(&self) -> Option<&types::ToolCall> {
+        None
+    }
+
+    /// A refusal as the guest is told.
+    fn refused(&self, refusal: &Refusal) -> OpBody;
+
+    /// Does it. When `under.cancel` is raised it stops and says what it cost until then. None: the run was suspended first.
+    fn run(self, under: Under) -> impl Future<Output = Option<Done>> + Send;
+
+    /// What to tell people when it begins and when it ended; none where what it starts tells for itself.
+    fn events(&self, guest: &Guest, op: &str, closing: bool) -> Option<(EventKind, EndedEvent)>;
+}
+
+/// Makes the event of an operation's end.
+pub type EndedEvent = Box<dyn FnOnce(&Done, Duration) -> EventKind + Send>;
+
+/// What an operation runs under.
+pub struct Under {
+    /// Who asked.
+    pub guest: Arc<Guest>,
+    /// Its number.
+    pub op: u32,
+    /// Raised when it must stop.
+    pub cancel: CancellationToken,
+    /// What was set aside for it.
+    pub reserved: Amounts,
+    /// The time that its guest saw when it began, in milliseconds since 1970.
+    pub at_ms: u64,
+}
+
+/// How an operation ended.
+#[derive(Debug)]
+pub struct Done {
+    /// How.
+    pub status: OutcomeStatus,
+    /// What the guest is told.
+    pub body: OpBody,
+    /// What it cost.
+    pub charged: Amounts,
+    /// Whether the outcome must be on the disk before anybody hears of it: not where everything that led to it is in the journal.
+    pub sync: Sync,
+    /// Records of the instance that served it, which wait for a commit.
+    pub records: Vec<Record>,
+}
+
+impl Done {
+    /// An end that something outside may have seen.
+    pub fn new(status: OutcomeStatus, body: OpBody, charged: Amounts) -> Self {
+        Self {
+            status,
+            body,
+            charged,
+            sync: Sync::Durable,
+            records: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! An operation from its checks to its outcome: begun once, done by a task of its session whoever waits for it, and written down before
+//! anybody hears of it.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+
+use crate::amounts::Amounts;
+use crate::error::{Refusal, RefusalKind};
+use crate::event::now_ms;
+use crate::ids::Digest;
+use crate::ledger::Reservation;
+use crate::session::call::{Done, EndedEvent, Operation, Under};
+use crate::session::codec;
+use crate::session::end::End;
+use crate::session::guest::Guest;
+use crate::session::op::{Ended, Op, OpEnd};
+use crate::store::{Intent, OpKind, Outcome, OutcomeStatus, Record, Sync};
+
+impl Guest {
+    /// Grant, caps, ledger, intent; then the operation runs in a task of the session. Gives its number, and the refusal where it never
+    /// began.
+    pub(super) async fn begin<C: Operation>(self: &Arc<Self>, mut call: C) -> Result<(u32, Option<Refusal>), End> {
+        let request = call.request();
+        let digests: Vec<Digest> = request.iter().map(|(digest, _)| *digest).collect();
+        let number = self.tape().next_op();
+        self.follow_turn(&call, number);
+        if self.adopt(number, &digests)? {
+            return Ok((number, None));
+        }
+        if self.tape().recorded(number).is_some() {
+            self.begin_again(call, number).await?;
+            return Ok((number, None));
+        }
+        let reservation = match self.check(&mut call).await {
+            Ok(reservation) => reservation,
+            Err(refusal) => {
+                self.note_denial(Some(&refusal));
+                self.keep_refused(&call, number, &refusal);
+                return Ok((number, Some(refusal)));
+            }
+        };
+        let intent = Intent {
+            stream: self.stream.clone(),
+            op: number,
+            kind: C::KIND,
+            name: call.name(self),
+            request: digests,
+            reserved: reservation.amounts(),
+            at_ms: now_ms(),
+        };
+        let mut records = self.tape().unknown(request);
+        records.extend(call.records(self, number));
+        records.push(Record::Intent(intent));
+        for record in records {
+            self.push(record)?;
+        }
+        self.append_pending(None, call.sync(self)).await?;
+        self.spawn(call, number, reservation);
+        Ok((number, None))
+    }
+
+    async fn check<C: Operation>(&self, call: &mut C) -> Result<Reservation, Refusal> {
+        call.grant(self)?;
+        call.caps(self)?;
+        let reservation = call.reserve(self)?;
+        let _pause = self.step.pause();
+        match call.ready(self).await {
+            Ok(()) => Ok(reservation),
+            Err(refusal) => {
+                reservation.release();
+                Err(refusal)
+            }
+        }
+    }
+
+    /// An operation that was under way when the host went down.
+    async fn begin_again<C: Operation>(self: &Arc<Self>, mut call: C, number: u32) -> Result<(), End> {
+        let reservation = match call.again(self, number) {
+            Ok(reservation) => reservation,
+            Err(refusal) => return self.ends_at_once(&call, number, &refusal, Amounts::ZERO).await,
+        };
+        if !call.repeatable() {
+            let words = "The host went down during this call; whether it took effect is not known.";
+            let charged = reservation.amounts();
+            reservation.settle(charged);
+            let refusal = Refusal::new(RefusalKind::Interrupted, words);
+            return self.ends_at_once(&call, number, &refusal, charged).await;
+        }
+        if C::KIND == OpKind::Completion {
+            self.session
+                .run
+                .ledger
+                .resent(self.session.account, reservation.amounts());
+            self.append(vec![Record::Resent(self.stream.clone(), number)], Sync::Commit)
+                .await?;
+        }
+        self.spawn(call, number, reservation);
+        Ok(())
+    }
+
+    /// Writes down that an operation ended without being done.
+    async fn ends_at_once<C: Operation>(
+        &self,
+        call: &C,
+        number: u32,
+        refusal: &Refusal,
+        charged: Amounts,
+    ) -> Result<(), End> {
+        let status = match refusal.kind {
+            RefusalKind::Interrupted => OutcomeStatus::Interrupted,
+            _ => OutcomeStatus::Failed,
+        };
+        let body = call.refused(refusal);
+        let outcome = Outcome {
+            stream: self.stream.clone(),
+            op: number,
+            status,
+            body: codec::encode(&body),
+            charged,
+            at_ms: now_ms(),
+        };
+        self.append(vec![Record::Outcome(outcome)], Sync::Durable).await?;
+        self.tape().keep(Op::done(number, false, Ended { status, body }));
+        Ok(())
+    }
+
+    /// Takes over an operation whose outcome the journal has, or that an instance before this one started. False when it must be done.
+    fn adopt(&self, number: u32, request: &[Digest]) -> Result<bool, End> {
+        let mut tape = self.tape();
+        if let Some(recorded) = tape.recorded(number) {
+            if recorded.request != request {
+                return Err(End::Diverged(format!(
+                    "operation {number} asks for something else than its record"
+                )));
+            }
+            if let Some(ended) = tape.outcome(number)? {
+                tape.keep(Op::done(number, false, ended));
+                return Ok(true);
+            }
+        }
+        let Some(live) = tape.take_live(number) else {
+            return Ok(false);
+        };
+        tape.keep(live);
+        Ok(true)
+    }
+
+    /// A tool call may belong to an answer that only runs code; a model asked inside one means that it doesn't.
+    fn follow_turn<C: Operation>(&self, call: &C, number: u32) {
+        let mut turns = self.attempt.turns();
+        if let Some(call) = call.tool_call().filter(|_| self.is_strategy()) {
+            turns.called(number, call);
+            if self.tape().was_thinking(number) {
+                turns.void(number);
+            }
+        }
+        if let Some(outer) = self.stream.scope.first().filter(|_| C::KIND == OpKind::Completion) {
+            turns.void(outer);
+        }
+    }
+
+    pub(super) fn keep_refused<C: Operation>(&self, call: &C, number: u32, refusal: &Refusal) {
+        let ended = Ended {
+            status: OutcomeStatus::Failed,
+            body: call.refused(refusal),
+        };
+        self.tape().keep(Op::done(number, true, ended));
+    }
+
+    fn spawn<C: Operation>(self: &Arc<Self>, call: C, number: u32, reservation: Reservation) {
+        let cancel = self.cancel.child_token();
+        let (op, end) = Op::open(number, cancel.clone());
+        self.tape().keep(op);
+        let name = self.stream.scope.op_name(number);
+        let told = call.events(self, &name, reservation.is_closing()).map(|(started, ended)| {
+            self.session.event(started);
+            ended
+        });
+        let under = Under {
+            guest: self.clone(),
+            op: number,
+            cancel,
+            reserved: reservation.amounts(),
+            at_ms: self.clock.now_ms(),
+        };
+        let guest = self.clone();
+        let task = async move { guest.drive(call, under, reservation, end, told).await };
+        self.attempt.tasks.spawn(self.tasks.track_future(task));
+    }
+
+    /// The task of one operation: does it, records its outcome together with the charge, then tells.
+    async fn drive<C: Operation>(
+        self: Arc<Self>,
+        call: C,
+        under: Under,
+        reservation: Reservation,
+        end: OpEnd,
+        event: Option<EndedEvent>,
+    ) {
+        let (number, begun) = (under.op, std::time::Instant::now());
+        let Some(mut done) = self.done(call, under, reservation.amounts()).await else {
+            return reservation.release();
+        };
+        let outcome = Record::Outcome(Outcome {
+            stream: self.stream.clone(),
+            op: number,
+            status: done.status,
+            body: codec::encode(&done.body),
+            charged: done.charged,
+            at_ms: now_ms(),
+        });
+        let fits = self.count_record(&outcome);
+        let mut records = std::mem::take(&mut done.records);
+        records.push(outcome);
+        if let Err(failed) = self.session.run.append(records, None, done.sync).await {
+            // What is not written down nobody hears of: whoever waits finds the operation gone, and why.
+            reservation.settle(done.charged);
+            return self.fail(failed);
+        }
+        reservation.settle(done.charged);
+        if let Some(event) = event {
+            self.session.event(event(&done, begun.elapsed()));
+        }
+        self.session.report_spending();
+        if let Err(full) = fits {
+            self.fail(full);
+        }
+        end.end(Ended {
+            status: done.status,
+            body: done.body,
+        });
+    }
+
+    /// Does it, until it ends, its attempt does, or the run is suspended.
+    async fn done<C: Operation>(&self, call: C, under: Under, whole: Amounts) -> Option<Done> {
+        let cancelled = call.refused(&Refusal::cancelled());
+        let bug = Refusal::new(
+            RefusalKind::Other("host-bug".to_owned()),
+            "The host failed in this call.",
+        );
+        let panicked = call.refused(&bug);
+        let cancel = under.cancel.clone();
+        let run = AssertUnwindSafe(call.run(under)).catch_unwind();
+        let ended = if C::ENDS_ITSELF {
+            tokio::pin!(run);
+            tokio::select! {
+                biased;
+                done = &mut run => done,
+                () = self.over.cancelled() => {
+                    cancel.cancel();
+                    run.await
+                }
+            }
+        } else {
+            tokio::select! {
+                biased;
+                () = self.session.run.suspend.cancelled() => return None,
+                () = self.over.cancelled() => {
+                    return Some(Done::new(OutcomeStatus::Cancelled, cancelled, whole));
+                }
+                done = run => done,
+            }
+        };
+        ended.unwrap_or_else(|_| Some(Done::new(OutcomeStatus::Failed, panicked, whole)))
+    }
+}

@@ -1,0 +1,377 @@
+//! The path of a call, for all interfaces alike: replay → grant → caps → ledger → intent → operation → outcome and charge → observation →
+//! event. Looks and writes walk it here from end to end; what is done outside begins and ends in [`super::operate`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+
+use crate::amounts::Amounts;
+use crate::error::{Dimension, Refusal, RefusalKind};
+use crate::event::now_ms;
+use crate::ids::Digest;
+use crate::ledger::Reservation;
+use crate::session::call::{Look, Operation, Write};
+use crate::session::codec;
+use crate::session::end::End;
+use crate::session::guest::Guest;
+use crate::session::op::{Ended, Op, OpBody};
+use crate::session::tape::refusal_body;
+use crate::store::{Answer, Transition, EffectResult, Intent, Observation, OpKind, Outcome, OutcomeStatus, Record};
+use crate::store::{SessionUpdate, Sync};
+
+impl Guest {
+    /// A call that changes nothing.
+    ///
+    /// # Errors
+    /// What ends the instance; refusals are values.
+    pub async fn look<C: Look>(&self, call: &C) -> Result<Result<C::Answer, Refusal>, End> {
+        self.enter()?;
+        let args = codec::digest(C::NAME, call);
+        if let Some(seen) = self.replay(C::NAME, args)? {
+            return decode_body(&seen);
+        }
+        let answer = match call.grant(self).and_then(|()| call.caps(self)) {
+            Ok(()) => call.look(self).await,
+            Err(refusal) => Err(refusal),
+        };
+        self.note_denial(answer.as_ref().err());
+        self.observe(C::NAME, args, Answer::Body(codec::encode(&answer)))?;
+        self.flush_if_large().await?;
+        Ok(answer)
+    }
+
+    /// A call that changes the blackboard.
+    ///
+    /// # Errors
+    /// What ends the instance; refusals are values.
+    pub async fn write<C: Write>(&self, call: &C) -> Result<Result<EffectResult, Refusal>, End> {
+        self.enter()?;
+        let args = codec::digest(C::NAME, call);
+        if let Some(seen) = self.replay(C::NAME, args)? {
+            return self.replay_write(&seen);
+        }
+        let reserved = call.grant(self).and_then(|()| call.caps(self)).and_then(|()| {
+            let amounts = Amounts::of(Dimension::StoredBytes, call.bytes());
+            Ok(self.session.run.ledger.reserve(self.session.account, amounts)?)
+        });
+        let reservation = match reserved {
+            Ok(reservation) => reservation,
+            Err(refusal) => {
+                self.note_denial(Some(&refusal));
+                self.observe(C::NAME, args, Answer::Body(refusal_body::<EffectResult>(&refusal)))?;
+                return Ok(Err(refusal));
+            }
+        };
+        let result = self.commit_write(call, args, reservation).await?;
+        Ok(Ok(result))
+    }
+
+    async fn commit_write<C: Write>(&self, call: &C, args: Digest, held: Reservation) -> Result<EffectResult, End> {
+        let (op, at_ms) = (self.tape().next_op(), now_ms());
+        let charged = held.amounts();
+        let stream = self.stream.clone();
+        let intent = Intent {
+            stream: stream.clone(),
+            op,
+            kind: OpKind::Write,
+            name: call.space().to_owned(),
+            request: vec![args],
+            reserved: charged,
+            at_ms,
+        };
+        let outcome = Outcome {
+            stream,
+            op,
+            status: OutcomeStatus::Done,
+            body: Vec::new(),
+            charged,
+            at_ms,
+        };
+        self.push(Record::Intent(intent))?;
+        self.push(Record::Outcome(outcome))?;
+        self.observe(C::NAME, args, Answer::Delivered(op))?;
+        let effect = call.effect(self);
+        let result = self.append_pending(Some(effect), Sync::Durable).await?;
+        let result = result.ok_or_else(|| End::Host("the store gave no result for a write".to_owned()))?;
+        match result {
+            EffectResult::Written(_) | EffectResult::Appended(..) | EffectResult::Deleted => held.settle(charged),
+            _ => held.release(),
+        }
+        Ok(result)
+    }
+
+    fn replay_write(&self, seen: &Observation) -> Result<Result<EffectResult, Refusal>, End> {
+        match seen.answer {
+            Answer::Delivered(op) => {
+                let mut tape = self.tape();
+                let number = tape.next_op();
+                let recorded = tape.recorded(op).and_then(|op| op.outcome.as_ref());
+                let (_, body, _) = recorded.filter(|_| number == op).ok_or_else(|| missing_outcome(op))?;
+                postcard::from_bytes(body).map(Ok).map_err(|e| End::Host(e.to_string()))
+            }
+            _ => decode_body(seen),
+        }
+    }
+
+    /// Starts an operation and tells the guest its number at once, and the refusal where it did not begin: which waiting for it answers too.
+    ///
+    /// # Errors
+    /// What ends the instance.
+    pub async fn start<C: Operation>(self: &Arc<Self>, call: C) -> Result<(u32, Option<Refusal>), End> {
+        self.enter()?;
+        let args = codec::digest(C::NAME, &call);
+        if let Some(seen) = self.replay(C::NAME, args)? {
+            return self.replay_start(call, &seen).await;
+        }
+        let (op, refused) = self.begin(call).await?;
+        let answer = match &refused {
+            Some(refusal) => Answer::Body(codec::encode(refusal)),
+            None => Answer::Started(op),
+        };
+        self.observe(C::NAME, args, answer)?;
+        Ok((op, refused))
+    }
+
+    async fn replay_start<C: Operation>(
+        self: &Arc<Self>,
+        call: C,
+        seen: &Observation,
+    ) -> Result<(u32, Option<Refusal>), End> {
+        if let Answer::Body(body) = &seen.answer {
+            let refusal: Refusal = codec::decode(body).map_err(|e| End::Host(e.to_string()))?;
+            let number = self.tape().next_op();
+            self.refused_again(&refusal);
+            self.keep_refused(&call, number, &refusal);
+            return Ok((number, Some(refusal)));
+        }
+        let (op, _) = self.begin(call).await?;
+        Ok((op, None))
+    }
+
+    /// Starts an operation and waits for its outcome: one observation for both.
+    ///
+    /// # Errors
+    /// What ends the instance.
+    pub async fn perform<C: Operation>(self: &Arc<Self>, call: C) -> Result<OpBody, End> {
+        self.enter()?;
+        let args = codec::digest(C::NAME, &call);
+        if let Some(seen) = self.replay(C::NAME, args)? {
+            return self.replay_perform(call, &seen).await;
+        }
+        let (number, refused) = self.begin(call).await?;
+        let op = self.tape().op(number).ok_or_else(|| missing_outcome(number))?;
+        let ended = match refused {
+            Some(_) => op.ended().ok_or_else(|| missing_outcome(number))?,
+            None => self.outcome(&op).await?,
+        };
+        self.deliver(C::NAME, args, &op, &ended).await?;
+        Ok(ended.body.clone())
+    }
+
+    async fn replay_perform<C: Operation>(self: &Arc<Self>, call: C, seen: &Observation) -> Result<OpBody, End> {
+        match &seen.answer {
+            Answer::Delivered(op) => {
+                let (number, _) = self.begin(call).await?;
+                if number != *op {
+                    return Err(End::Diverged(format!("operation {op} is {number} now")));
+                }
+                Ok(self.delivered(*op, seen)?.body.clone())
+            }
+            Answer::Body(body) => {
+                let body: OpBody = codec::decode(body).map_err(|e| End::Host(e.to_string()))?;
+                self.tape().next_op();
+                if let Some(refusal) = body.refusal() {
+                    self.refused_again(&refusal);
+                }
+                Ok(body)
+            }
+            Answer::Started(_) => Err(End::Diverged("a call that was started is waited for now".to_owned())),
+        }
+    }
+
+    /// Waits for an operation's outcome.
+    ///
+    /// # Errors
+    /// What ends the instance.
+    pub async fn wait(&self, name: &'static str, number: u32) -> Result<OpBody, End> {
+        self.enter()?;
+        let args = codec::digest(name, &number);
+        if let Some(seen) = self.replay(name, args)? {
+            return match &seen.answer {
+                Answer::Delivered(op) => Ok(self.delivered(*op, &seen)?.body.clone()),
+                Answer::Body(body) => codec::decode(body).map_err(|e| End::Host(e.to_string())),
+                Answer::Started(_) => Err(End::Diverged("a wait is recorded as a start".to_owned())),
+            };
+        }
+        let op = self.tape().op(number).ok_or_else(|| missing_outcome(number))?;
+        let ended = self.outcome(&op).await?;
+        self.deliver(name, args, &op, &ended).await?;
+        Ok(ended.body.clone())
+    }
+
+    /// Waits until one of the operations has ended and says which, the lowest position if several have.
+    ///
+    /// # Errors
+    /// What ends the instance.
+    pub async fn wait_any(&self, name: &'static str, ops: &[u32], timeout_ms: Option<u32>) -> Result<Option<u32>, End> {
+        self.enter()?;
+        let args = codec::digest(name, &(ops, timeout_ms));
+        if let Some(seen) = self.replay(name, args)? {
+            return decode_body(&seen).map(|answer: Result<Option<u32>, Refusal>| answer.unwrap_or(None));
+        }
+        let found: Vec<Op> = ops.iter().filter_map(|n| self.tape().op(*n)).collect();
+        let first = self.first_ended(&found, timeout_ms).await?;
+        self.observe(name, args, Answer::Body(codec::encode(&Ok::<_, Refusal>(first))))?;
+        Ok(first)
+    }
+
+    async fn first_ended(&self, ops: &[Op], timeout_ms: Option<u32>) -> Result<Option<u32>, End> {
+        if ops.is_empty() {
+            return Ok(None);
+        }
+        let _pause = self.step.pause();
+        let any = futures_util::future::select_all(ops.iter().map(|op| Box::pin(op.wait())));
+        let timeout = async {
+            match timeout_ms {
+                Some(ms) => tokio::time::sleep(Duration::from_millis(ms.into())).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            (ended, ..) = any => { ended.ok_or_else(|| self.fault().unwrap_or(End::Suspended))?; }
+            () = self.cancel.cancelled() => return Ok(None),
+            () = timeout => {}
+        }
+        let position = ops.iter().position(|op| op.ended().is_some());
+        Ok(position.and_then(|p| u32::try_from(p).ok()))
+    }
+
+    /// Asks an operation to stop.
+    ///
+    /// # Errors
+    /// What ends the instance.
+    pub fn cancel(&self, name: &'static str, number: u32) -> Result<(), End> {
+        self.enter()?;
+        let args = codec::digest(name, &number);
+        let seen = self.replay(name, args)?;
+        if let Some(op) = self.tape().op(number) {
+            op.cancel.cancel();
+        }
+        match seen {
+            Some(_) => Ok(()),
+            None => self.observe(name, args, Answer::Body(codec::encode(&Ok::<(), Refusal>(())))),
+        }
+    }
+
+    /// Writes a step of the session's life down, together with everything that waits.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn record(&self, transition: Transition) -> Result<(), End> {
+        let records = vec![Record::Update(SessionUpdate {
+            session: self.session.id.clone(),
+            transition,
+            spent: Some(self.session.run.ledger.spent(self.session.account)),
+            at_ms: now_ms(),
+        })];
+        // A full journal still takes its session's steps.
+        let mut pending = self.take_pending();
+        pending.extend(records);
+        self.session.run.append_last(pending).await
+    }
+
+    /// A refusal that the record has: the ledger notes it as it did when it was made.
+    fn refused_again(&self, refusal: &Refusal) {
+        let RefusalKind::Exhausted(dimension) = refusal.kind else { return };
+        let run = &self.session.run;
+        run.ledger.ran_out(self.session.account, dimension);
+        if dimension == Dimension::Iterations && run.closing_call {
+            run.ledger.open_closing(self.session.account);
+        }
+    }
+
+    async fn outcome(&self, op: &Op) -> Result<Arc<Ended>, End> {
+        let _pause = self.step.pause();
+        tokio::select! {
+            biased;
+            ended = op.wait() => ended.ok_or_else(|| self.fault().unwrap_or(End::Suspended)),
+            () = self.session.run.suspend.cancelled() => Err(End::Suspended),
+        }
+    }
+
+    /// The guest is told of an outcome; from the first time on the record shows it.
+    async fn deliver(&self, name: &str, args: Digest, op: &Op, ended: &Ended) -> Result<(), End> {
+        let answer = if op.refused {
+            Answer::Body(codec::encode(&ended.body))
+        } else {
+            Answer::Delivered(op.number)
+        };
+        self.observe(name, args, answer)?;
+        if !op.refused && self.tape().first_delivery(op.number) {
+            if let Some(answer) = self.turn_through(op.number, ended) {
+                self.push(Record::Refund(self.stream.clone(), answer))?;
+                self.session.report_spending();
+            }
+            if matches!(ended.body, OpBody::Completion(Ok(_))) {
+                self.new_step(None);
+            }
+        }
+        self.flush_if_large().await
+    }
+
+    /// The same in a replay.
+    fn delivered(&self, number: u32, seen: &Observation) -> Result<Arc<Ended>, End> {
+        let op = self.tape().op(number).ok_or_else(|| missing_outcome(number))?;
+        let ended = op.ended().ok_or_else(|| missing_outcome(number))?;
+        if self.tape().first_delivery(number) {
+            self.turn_through(number, &ended);
+            if matches!(ended.body, OpBody::Completion(Ok(_))) {
+                let live = !self.is_replaying();
+                self.new_step((!live).then_some(seen.fuel));
+            }
+        }
+        Ok(ended)
+    }
+
+    /// Follows which answers did nothing but run code. Gives the answer whose iteration was given back by this outcome.
+    fn turn_through(&self, number: u32, ended: &Ended) -> Option<u32> {
+        if !self.is_strategy() {
+            return None;
+        }
+        let run = &self.session.run;
+        let is_code = |name: &str| {
+            let held = self.tools.iter().any(|tool| tool == name);
+            held && run.toolbox.get(name).is_some_and(|tool| tool.runs_code())
+        };
+        let answer = match &ended.body {
+            OpBody::Completion(Ok(completion)) => {
+                self.attempt.turns().answered(number, completion, is_code);
+                None
+            }
+            OpBody::Tool(_) => {
+                let ran = matches!(ended.status, OutcomeStatus::Done | OutcomeStatus::Failed);
+                self.attempt.turns().delivered(number, ran)
+            }
+            OpBody::Completion(Err(_)) | OpBody::Child(_) => None,
+        }?;
+        let most = run.limits.free_turns;
+        run.ledger
+            .refund_iteration(self.session.account, most)
+            .then_some(answer)
+    }
+}
+
+fn decode_body<T: DeserializeOwned>(seen: &Observation) -> Result<Result<T, Refusal>, End> {
+    match &seen.answer {
+        Answer::Body(body) => codec::decode(body).map_err(|e| End::Host(e.to_string())),
+        _ => Err(End::Diverged(format!("observation {} is of another kind", seen.seq))),
+    }
+}
+
+pub(super) fn missing_outcome(op: u32) -> End {
+    End::Host(format!(
+        "the journal has no outcome of operation {op}, which was delivered"
+    ))
+}

@@ -1,0 +1,180 @@
+//! How an attempt's end reads: what the host saw and what the agent said, apart, in the contract's words and in a person's.
+
+use crate::amounts::Amounts;
+use crate::bindings::types;
+use crate::error::{Dimension, Refusal, RefusalKind};
+use crate::instance::Stopped;
+use crate::interfaces::{report_fits, scrub_words};
+use crate::session::Session;
+use crate::session::end::End;
+use crate::store::{EndKind, SessionEnd};
+use crate::supervisor::policy::Fault;
+use crate::text;
+
+/// Characters of an error that a row keeps.
+const ERROR_KEPT: usize = 2000;
+
+/// What a strategy's export came to.
+pub(super) type Ended = Result<Result<types::Report, types::Error>, Stopped>;
+
+/// An attempt's end.
+#[derive(Debug, Clone)]
+pub(super) struct AttemptEnd {
+    /// Why.
+    pub(super) exit: types::ExitReason,
+    /// What it returned, else the last checkpoint.
+    pub(super) report: Option<types::Report>,
+    /// Which limit or clock it was, in words.
+    pub(super) detail: Option<String>,
+    /// Whose fault it was.
+    pub(super) fault: Fault,
+}
+
+/// Reads an attempt's end.
+pub(super) fn read(session: &Session, ended: Ended) -> AttemptEnd {
+    let fault = fault(&ended);
+    let (exit, report, detail) = match ended {
+        Ok(Ok(report)) => match report_fits(&report, session.run.limits.report) {
+            Ok(()) => (types::ExitReason::Returned, Some(report), None),
+            Err(refusal) => (types::ExitReason::Failed(refusal.into()), None, None),
+        },
+        Ok(Err(mut error)) => {
+            error.message = scrub_words(session, &error.message);
+            (types::ExitReason::Failed(error), None, None)
+        }
+        Err(stopped) => {
+            let detail = match &stopped {
+                Stopped::Host(End::Exhausted { message, .. } | End::TimedOut(message)) => Some(message.clone()),
+                _ => None,
+            };
+            (stopped_exit(session, stopped), None, detail)
+        }
+    };
+    let (exit, fault) = settled(session, exit, fault);
+    AttemptEnd {
+        report: report.or_else(|| session.checkpoint()),
+        exit,
+        detail,
+        fault,
+    }
+}
+
+/// What was decided about the session stands above what its strategy returned.
+fn settled(session: &Session, exit: types::ExitReason, fault: Fault) -> (types::ExitReason, Fault) {
+    use types::ExitReason as E;
+    let ledger = &session.run.ledger;
+    if let Some(d) = ledger.ending(session.account)
+        && matches!(exit, E::Returned | E::Failed(_) | E::Trapped(_) | E::TimedOut)
+    {
+        return (E::Exhausted(d.into()), Fault::None);
+    }
+    if session.cancel.is_cancelled() && !matches!(exit, E::Exhausted(_)) {
+        return (E::Cancelled, Fault::None);
+    }
+    // With nothing left to spend a new attempt could do nothing, and the budget is why.
+    if fault == Fault::Guest
+        && let Some(d) = used_up(session)
+    {
+        return (E::Exhausted(d.into()), Fault::None);
+    }
+    (exit, fault)
+}
+
+/// A dimension without which no attempt can think, and of which nothing is left.
+fn used_up(session: &Session) -> Option<Dimension> {
+    use Dimension as D;
+    let ledger = &session.run.ledger;
+    let spent = ledger.spent(session.account);
+    [D::Iterations, D::Tokens, D::CostMicroUsd, D::Fuel, D::WallClockMs, D::HostCalls]
+        .into_iter()
+        .find(|d| ledger.remaining(session.account, *d) == Some(0) && spent.get(*d) > 0)
+}
+
+fn fault(ended: &Ended) -> Fault {
+    match ended {
+        Err(Stopped::Trapped(_) | Stopped::Host(End::TimedOut(_) | End::Broke(_))) => Fault::Guest,
+        Err(Stopped::Host(End::Host(_))) => Fault::Host,
+        _ => Fault::None,
+    }
+}
+
+fn stopped_exit(session: &Session, stopped: Stopped) -> types::ExitReason {
+    let other = |name: &str, message: String| {
+        let message = scrub_words(session, &message);
+        types::ExitReason::Failed(Refusal::new(RefusalKind::Other(name.to_owned()), message).into())
+    };
+    match stopped {
+        Stopped::Host(End::Exhausted { dimension, .. }) => types::ExitReason::Exhausted(dimension.into()),
+        Stopped::Host(End::TimedOut(_)) => types::ExitReason::TimedOut,
+        Stopped::Host(End::Cancelled) => types::ExitReason::Cancelled,
+        Stopped::Host(End::Suspended) => types::ExitReason::Interrupted,
+        Stopped::Host(End::NoRoom(what)) => {
+            types::ExitReason::Failed(Refusal::new(RefusalKind::RateLimited, what).into())
+        }
+        Stopped::Host(End::Broke(what)) => types::ExitReason::Trapped(scrub_words(session, &what)),
+        Stopped::Host(End::Diverged(what)) => other("diverged", what),
+        Stopped::Host(End::Storage(what)) => other("storage", what),
+        Stopped::Host(End::Host(what)) => other("host-bug", what),
+        Stopped::Trapped(words) => types::ExitReason::Trapped(scrub_words(session, &words)),
+        Stopped::Exited(code) => other("no-answer", format!("it exited with {code} and gave no answer")),
+    }
+}
+
+/// The row's words for an end.
+pub(super) fn row(result: &types::RunResult, detail: Option<String>, encoded: Vec<u8>) -> SessionEnd {
+    let (exit, error) = words(&result.exit);
+    let error = detail.or(error).map(|e| text::prefix(&e, ERROR_KEPT).to_owned());
+    SessionEnd {
+        kind: match &result.exit {
+            types::ExitReason::Returned => EndKind::Completed,
+            types::ExitReason::Cancelled => EndKind::Cancelled,
+            _ => EndKind::Failed,
+        },
+        exit,
+        outcome: result.report.as_ref().map(|r| outcome_name(r.outcome).to_owned()),
+        error,
+        result: encoded,
+    }
+}
+
+/// An exit reason's name, and what went wrong in words.
+pub fn words(exit: &types::ExitReason) -> (String, Option<String>) {
+    use types::ExitReason as E;
+    let (name, error) = match exit {
+        E::Returned => ("returned", None),
+        E::Failed(error) => {
+            let refusal = Refusal::from(error.clone());
+            ("failed", Some(refusal.to_string()))
+        }
+        E::Exhausted(d) => (
+            "exhausted",
+            Some(format!("its budget of {} was used up", Dimension::from(*d))),
+        ),
+        E::TimedOut => ("timed-out", Some("a step or its start took too long".to_owned())),
+        E::Cancelled => ("cancelled", None),
+        E::Trapped(words) => ("trapped", Some(words.clone())),
+        E::Interrupted => ("interrupted", None),
+        E::Other(name) => return (name.clone(), None),
+    };
+    (name.to_owned(), error)
+}
+
+/// An outcome by the contract's name.
+pub fn outcome_name(outcome: types::Outcome) -> &'static str {
+    match outcome {
+        types::Outcome::Achieved => "achieved",
+        types::Outcome::PartlyAchieved => "partly-achieved",
+        types::Outcome::NotAchieved => "not-achieved",
+    }
+}
+
+/// Amounts in the contract's form.
+pub fn amounts(amounts: &Amounts) -> Vec<types::Amount> {
+    amounts
+        .iter()
+        .map(|(d, value)| types::Amount {
+            dimension: d.into(),
+            value,
+        })
+        .collect()
+}

@@ -1,0 +1,418 @@
+//! An agent's life from its first attempt to its recorded end: each attempt in a task of its own, a fault answered as the policy says, the
+//! end written down once before anybody hears of it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::bindings::types;
+use crate::event::{EventKind, now_ms};
+use crate::ids::{Scope, StreamId};
+use crate::instance::{Prepared, Stopped, run_strategy};
+use crate::interfaces::{redact_report, scrub_report};
+use crate::session::end::End;
+use crate::session::guest::{Guest, Making};
+use crate::session::tape::Recorded;
+use crate::session::{Attempt, Session, codec};
+use crate::store::{Transition, NoteKind, Record, SessionUpdate, Start, Sync};
+use crate::supervisor::Supervisor;
+use crate::supervisor::ending::{self, AttemptEnd, Ended, amounts, words};
+use crate::supervisor::policy::{self, History, Next};
+use crate::supervisor::restore;
+use crate::supervisor::start::{AgentStart, StartBody};
+
+/// How a session ended.
+#[derive(Debug, Clone)]
+pub enum Ending {
+    /// It ended, and this is recorded.
+    Final(types::RunResult),
+    /// It is suspended and can be resumed.
+    Suspended,
+}
+
+/// An agent about to live.
+pub struct Agent {
+    /// Its session.
+    pub session: Arc<Session>,
+    /// What its present attempt is made of.
+    pub start: AgentStart,
+    /// Its strategy, ready to be instantiated.
+    pub prepared: Prepared,
+    /// Where it stands.
+    pub from: From,
+    /// Raised when somebody asks for its end.
+    pub asked: CancellationToken,
+}
+
+/// Where an agent's life is taken up.
+pub struct From {
+    /// The attempt.
+    pub attempt: u32,
+    /// What the journal has of it: of the strategy itself, and of its tool calls.
+    pub recorded: BTreeMap<Scope, Recorded>,
+    /// When it was restarted before, in milliseconds awake.
+    pub restarts_ms: Vec<u64>,
+    /// Whether its end was asked for already.
+    pub cancel_asked: bool,
+}
+
+impl From {
+    /// From the beginning.
+    pub fn beginning() -> Self {
+        Self {
+            attempt: 1,
+            recorded: BTreeMap::new(),
+            restarts_ms: Vec::new(),
+            cancel_asked: false,
+        }
+    }
+}
+
+/// What one attempt is driven with.
+struct Driven {
+    guest: Arc<Guest>,
+    making: Remade,
+}
+
+/// What a guest can be made of again.
+struct Remade {
+    stream: StreamId,
+    fuel: u64,
+    at_ms: u64,
+}
+
+impl Agent {
+    /// Lives to the recorded end.
+    ///
+    /// # Errors
+    /// What is done can't be written down.
+    pub(super) async fn live(mut self, supervisor: &Supervisor) -> Result<Ending, End> {
+        let session = self.session.clone();
+        let mut history = History {
+            attempts: self.from.attempt,
+            max_attempts: self.start.max_attempts,
+            restarts_ms: std::mem::take(&mut self.from.restarts_ms),
+            rebuilt: false,
+        };
+        let mut driven = self.first(supervisor);
+        if self.from.cancel_asked {
+            session.cancel.cancel();
+            let end = ending::read(&session, Err(Stopped::Host(End::Cancelled)));
+            return self.end(&driven.guest, end).await;
+        }
+        self.announce(history.attempts);
+        loop {
+            let ended = self.attempt(supervisor, &driven.guest).await?;
+            if matches!(ended, Err(Stopped::Host(End::Suspended))) {
+                return self.suspend(&driven.guest).await;
+            }
+            if let Err(Stopped::Host(End::Diverged(what))) = &ended {
+                supervisor.diverged(&session, what);
+                return Ok(Ending::Suspended);
+            }
+            if let Err(Stopped::Host(End::Storage(what))) = ended {
+                return Err(End::Storage(what));
+            }
+            let end = ending::read(&session, ended);
+            let dice = [&session.run.seed[..], session.id.to_string().as_bytes()].concat();
+            let next = policy::next(end.fault, &history, &session.run.limits, session.awake_ms(), &dice);
+            if next == Next::Rebuild && session.run.journal.is_some() {
+                history.rebuilt = true;
+                driven = self.rebuild(&driven, &end).await?;
+                continue;
+            }
+            self.close(&driven.guest).await;
+            let Next::Restart(wait) = next else {
+                return self.end(&driven.guest, end).await;
+            };
+            match self.restart(&driven.guest, &mut history, &end, wait).await? {
+                Wait::Over(next) => driven = next,
+                Wait::Cancelled => {
+                    let end = ending::read(&session, Err(Stopped::Host(End::Cancelled)));
+                    return self.end(&driven.guest, end).await;
+                }
+                Wait::OutOfTime => {
+                    let ended = ending::read(&session, Ok(Err(out_of_time(&session))));
+                    return self.end(&driven.guest, ended).await;
+                }
+                Wait::Suspended => return self.suspend(&driven.guest).await,
+            }
+        }
+    }
+
+    fn first(&mut self, supervisor: &Supervisor) -> Driven {
+        supervisor.inherit(&self.session, self.from.attempt);
+        let mut recorded = std::mem::take(&mut self.from.recorded);
+        let own = recorded.remove(&Scope::ROOT).unwrap_or_default();
+        self.session.begins(self.from.attempt);
+        self.session.inherit_children(self.from.attempt);
+        let attempt = Attempt::new(self.from.attempt, self.start.started_ms, recorded);
+        self.driven(attempt, own)
+    }
+
+    fn driven(&self, attempt: Arc<Attempt>, recorded: Recorded) -> Driven {
+        let making = Remade {
+            stream: StreamId {
+                session: self.session.id.clone(),
+                attempt: attempt.number,
+                scope: Scope::ROOT,
+            },
+            fuel: self.session.run.limits.fuel,
+            at_ms: attempt.started_ms,
+        };
+        let guest = Guest::new(
+            self.session.clone(),
+            attempt.clone(),
+            self.making(&making, &attempt, recorded),
+        );
+        self.show_earlier_children(&guest);
+        Driven { guest, making }
+    }
+
+    fn show_earlier_children(&self, guest: &Guest) {
+        for child in self.session.children() {
+            if let Some(result) = child.result().filter(|_| child.attempt < guest.attempt.number) {
+                guest.keep_ended_child(child.handle, result);
+            }
+        }
+    }
+
+    fn making(&self, of: &Remade, attempt: &Attempt, recorded: Recorded) -> Making {
+        Making {
+            stream: of.stream.clone(),
+            plugin: self.session.strategy.clone(),
+            rights: self.session.rights.clone(),
+            tools: self.start.held.clone(),
+            fuel: of.fuel,
+            cancel: self.session.cancel.clone(),
+            over: attempt.over.clone(),
+            at_ms: of.at_ms,
+            recorded,
+        }
+    }
+
+    fn announce(&self, attempt: u32) {
+        self.session.event(EventKind::SessionStarted {
+            parent: self.session.parent.as_ref().map(ToString::to_string),
+            role: self.session.role.clone(),
+            strategy: self.session.strategy.clone(),
+            attempt,
+        });
+        self.session.report_spending();
+    }
+
+    /// Runs one attempt in a task of its own: a panic in a host function ends this attempt alone. When somebody asks for the session's end,
+    /// that is written down before its guest sees it.
+    async fn attempt(&self, supervisor: &Supervisor, guest: &Arc<Guest>) -> Result<Ended, End> {
+        let (instances, prepared) = (supervisor.instances().clone(), self.prepared.clone());
+        let (task, own) = (self.start.task.clone(), guest.clone());
+        let mut running = tokio::spawn(async move { run_strategy(&instances, own, prepared, task).await });
+        let asked = async {
+            self.asked.cancelled().await;
+            let recorded = guest.record(Transition::CancelAsked).await;
+            self.session.cancel.cancel();
+            recorded
+        };
+        let joined = tokio::select! {
+            biased;
+            joined = &mut running => joined,
+            recorded = asked, if !self.session.cancel.is_cancelled() => {
+                recorded?;
+                running.await
+            }
+        };
+        Ok(joined.unwrap_or_else(|panic| {
+            Err(Stopped::Host(End::Host(format!(
+                "the host failed in this session: {}",
+                panicked(panic)
+            ))))
+        }))
+    }
+
+    /// Everything that the attempt started ends with it: operations, tool calls, children.
+    async fn close(&self, guest: &Guest) {
+        guest.attempt.over.cancel();
+        guest.attempt.tasks.close();
+        guest.attempt.tasks.wait().await;
+        guest.charge_fuel();
+        self.session.charge_wall();
+    }
+
+    /// A fault of the host: the same attempt again, from its journal, with what it had under way.
+    async fn rebuild(&self, lost: &Driven, end: &AttemptEnd) -> Result<Driven, End> {
+        let (guest, session) = (&lost.guest, &self.session);
+        guest.flush(Sync::Durable).await?;
+        let Some(journal) = &session.run.journal else {
+            return Err(End::Host("there is no journal to build from".to_owned()));
+        };
+        let message = format!(
+            "the host failed in this session and builds it again from its journal: {}",
+            words(&end.exit).1.unwrap_or_default()
+        );
+        guest.note(NoteKind::Host, message.clone().into_bytes())?;
+        session.event(EventKind::Notice { message });
+        let mut recorded =
+            restore::recorded(&journal.store, &session.id, guest.attempt.number).map_err(|e| End::store(&e))?;
+        let own = recorded.remove(&Scope::ROOT).unwrap_or_default();
+        let making = self.making(&lost.making, &guest.attempt, own);
+        let guest = Guest::in_place_of(guest, making);
+        self.show_earlier_children(&guest);
+        let making = Remade {
+            stream: lost.making.stream.clone(),
+            ..lost.making
+        };
+        Ok(Driven { guest, making })
+    }
+
+    /// A guest's fault: waits, then writes the start of the next attempt down, which is told how this one ended.
+    async fn restart(
+        &mut self,
+        guest: &Guest,
+        history: &mut History,
+        end: &AttemptEnd,
+        wait: Duration,
+    ) -> Result<Wait, End> {
+        let session = &self.session;
+        let (name, error) = words(&end.exit);
+        let cause = end.detail.clone().or(error).unwrap_or(name);
+        let next = history.attempts + 1;
+        let message = format!("attempt {} ended: {cause}; it is started again", history.attempts);
+        guest.note(NoteKind::Host, message.into_bytes()).ok();
+        guest.flush(Sync::Commit).await?;
+        session.event(EventKind::SessionRestarts {
+            attempt: next,
+            cause,
+            after_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
+        });
+        let out_of_time = async {
+            match session.deadline() {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = session.run.suspend.cancelled() => return Ok(Wait::Suspended),
+            () = self.asked.cancelled() => {
+                guest.record(Transition::CancelAsked).await?;
+                session.cancel.cancel();
+                return Ok(Wait::Cancelled);
+            }
+            () = out_of_time => return Ok(Wait::OutOfTime),
+            () = tokio::time::sleep(wait) => {}
+        }
+        history.attempts = next;
+        history.restarts_ms.push(session.awake_ms());
+        history.rebuilt = false;
+        let report = match &end.report {
+            Some(report) => Some(scrub_report(session, report.clone()).await?),
+            None => None,
+        };
+        session.charge_wall();
+        let spent = session.run.ledger.spent(session.account);
+        self.start.task.attempt = next;
+        self.start.task.previous = Some(types::RunResult {
+            exit: end.exit.clone(),
+            report,
+            attempts: next - 1,
+            spent: amounts(&spent),
+        });
+        self.start.started_ms = now_ms();
+        self.start.awake_ms = session.awake_ms();
+        self.start.spent = session.run.ledger.own_spent(session.account);
+        self.write_start(next).await?;
+        session.begins(next);
+        session.inherit_children(next);
+        self.announce(next);
+        let attempt = Attempt::new(next, self.start.started_ms, BTreeMap::new());
+        Ok(Wait::Over(self.driven(attempt, Recorded::default())))
+    }
+
+    async fn write_start(&self, attempt: u32) -> Result<(), End> {
+        let session = &self.session;
+        let at_ms = self.start.started_ms;
+        let body = StartBody {
+            agent: self.start.clone(),
+            run: None,
+        };
+        let start = Record::Start(Start {
+            session: session.id.clone(),
+            attempt,
+            body: codec::encode(&body),
+            at_ms,
+        });
+        let active = Record::Update(SessionUpdate {
+            session: session.id.clone(),
+            transition: Transition::Active { attempt },
+            spent: Some(session.run.ledger.spent(session.account)),
+            at_ms,
+        });
+        session.run.append_last(vec![start, active]).await
+    }
+
+    async fn suspend(&self, guest: &Guest) -> Result<Ending, End> {
+        guest.attempt.tasks.close();
+        guest.attempt.tasks.wait().await;
+        self.session.charge_wall();
+        guest.record(Transition::Interrupted).await?;
+        self.session.event(EventKind::Suspended);
+        Ok(Ending::Suspended)
+    }
+
+    /// Writes the end down, then tells of it. A child's report is scrubbed before that: the journal keeps what its parent sees.
+    async fn end(&self, guest: &Guest, end: AttemptEnd) -> Result<Ending, End> {
+        let session = &self.session;
+        self.close(guest).await;
+        let report = match end.report {
+            None => None,
+            Some(report) if session.parent.is_some() => Some(scrub_report(session, report).await?),
+            Some(report) => Some(redact_report(session, report)),
+        };
+        let spent = session.run.ledger.spent(session.account);
+        let result = types::RunResult {
+            exit: end.exit,
+            report,
+            attempts: guest.attempt.number,
+            spent: amounts(&spent),
+        };
+        let row = ending::row(&result, end.detail, codec::encode(&result));
+        let (exit, outcome, error) = (row.exit.clone(), row.outcome.clone(), row.error.clone());
+        guest.record(Transition::Ended(row)).await?;
+        session.report_spending();
+        session.event(EventKind::SessionEnded {
+            exit,
+            outcome,
+            error,
+            spent,
+        });
+        Ok(Ending::Final(result))
+    }
+}
+
+/// How the wait before a restart went.
+enum Wait {
+    Over(Driven),
+    Cancelled,
+    OutOfTime,
+    Suspended,
+}
+
+fn out_of_time(session: &Session) -> types::Error {
+    let dimension = crate::error::Dimension::WallClockMs;
+    session.run.ledger.ran_out(session.account, dimension);
+    crate::error::Refusal::exhausted(dimension, "Its time ran out before it could be started again.").into()
+}
+
+/// A panic's words, as far as it has any.
+fn panicked(error: tokio::task::JoinError) -> String {
+    if !error.is_panic() {
+        return "its task was lost".to_owned();
+    }
+    let payload = error.into_panic();
+    let words = payload.downcast_ref::<&str>().map(|s| (*s).to_owned());
+    words
+        .or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "it panicked".to_owned())
+}

@@ -1,0 +1,416 @@
+//! The tree of a run's agents, in the manner of Erlang/OTP: children are made within their parents' rights and budgets, started again after
+//! faults of theirs, ended with their parents, and each leaves exactly one recorded end.
+//!
+//! Read [`life`] first: one agent's life. [`policy`] decides about restarts, [`child`] makes children, [`ending`] reads ends, [`restore`] reads
+//! the journal back, [`start`] is what it says of an attempt's beginning.
+
+mod child;
+pub mod ending;
+pub mod life;
+mod policy;
+mod restore;
+pub mod start;
+mod strategies;
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio_util::task::TaskTracker;
+
+use crate::bindings::delegation;
+use crate::engine::compile::Compiler;
+use crate::error::{Dimension, Refusal, RefusalKind};
+use crate::ids::{Digest, RunId, SessionId};
+use crate::instance::Instances;
+use crate::limits::Limits;
+use crate::plugin::Plugin;
+use crate::plugin::load::Shelf;
+use crate::session::end::End;
+use crate::session::guest::Guest;
+use crate::session::runner::{ChildRunner, NewChild};
+use crate::session::{Child, RunContext, Session, codec};
+use crate::store::{ReturnAddress, SessionRow, StoreError};
+use child::Candidate;
+use life::{Agent, Ending};
+use restore::Restored;
+
+/// Supervises the agents of one run. Cheap to clone.
+#[derive(Clone)]
+pub struct Supervisor(Arc<Inner>);
+
+struct Inner {
+    instances: Instances,
+    compiler: Compiler,
+    shelf: Shelf,
+    limits: Limits,
+    cwd: PathBuf,
+    counts: Arc<Mutex<Counts>>,
+    state: Mutex<State>,
+    lives: TaskTracker,
+}
+
+/// How many children there are and were.
+#[derive(Debug, Default)]
+struct Counts {
+    alive: u64,
+    total: u64,
+    /// The number of the newest session.
+    newest: u32,
+}
+
+#[derive(Default)]
+struct State {
+    /// Strategies that were loaded, by name.
+    loaded: HashMap<String, Arc<Plugin>>,
+    /// Strategies of agents that live.
+    living: HashMap<SessionId, Arc<Plugin>>,
+    /// Bytes that are kept with the run.
+    kept: HashSet<Digest>,
+    /// Children that the journal has and that were not taken up yet.
+    restored: HashMap<ReturnAddress, Restored>,
+    /// Why the run stopped where it can go on: it differs from its record, or can't be written down.
+    stopped: Option<End>,
+}
+
+/// A child's place among those alive. Given back when it is dropped.
+pub(super) struct Place {
+    counts: Arc<Mutex<Counts>>,
+    /// Whether it counts for good.
+    counted: bool,
+}
+
+impl Place {
+    /// The child comes to be: it counts from here on, however it ends.
+    pub(super) fn counts(&mut self) {
+        self.counted = true;
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut counts = lock(&self.counts);
+        counts.alive -= 1;
+        if !self.counted {
+            counts.total -= 1;
+        }
+    }
+}
+
+/// What a supervisor works with.
+pub struct Means {
+    /// Makes instances.
+    pub instances: Instances,
+    /// Compiles strategies.
+    pub compiler: Compiler,
+    /// Where strategies are found by name.
+    pub shelf: Shelf,
+    /// The caps in force.
+    pub limits: Limits,
+    /// Where relative paths of grants begin.
+    pub cwd: PathBuf,
+}
+
+impl Supervisor {
+    /// A supervisor of a run that has only its root.
+    pub fn new(means: Means) -> Self {
+        let Means {
+            instances,
+            compiler,
+            shelf,
+            limits,
+            cwd,
+        } = means;
+        Self(Arc::new(Inner {
+            instances,
+            compiler,
+            shelf,
+            limits,
+            cwd: cwd.canonicalize().unwrap_or(cwd),
+            counts: Arc::default(),
+            state: Mutex::default(),
+            lives: TaskTracker::new(),
+        }))
+    }
+
+    /// Drives an agent to its recorded end, in a task of its own.
+    ///
+    /// # Errors
+    /// What is done can't be written down.
+    pub async fn drive(&self, agent: Agent) -> Result<Ending, End> {
+        let supervisor = self.clone();
+        let live = self.0.lives.spawn(async move { agent.live(&supervisor).await });
+        live.await
+            .unwrap_or_else(|lost| Err(End::Host(format!("the host failed while it supervised: {lost}"))))
+    }
+
+    /// Drives the run's root. Gives how it ended, once all agents of the run have ended.
+    ///
+    /// # Errors
+    /// As [`Supervisor::drive`]; a run that differs from its record.
+    pub async fn drive_root(&self, agent: Agent, plugin: &Arc<Plugin>) -> Result<Ending, End> {
+        let session = agent.session.clone();
+        self.begins(&session, plugin);
+        let ending = self.drive(agent).await;
+        if let Err(end) = &ending {
+            self.failed(&session, end);
+        }
+        self.0.lives.close();
+        self.0.lives.wait().await;
+        match self.state().stopped.take() {
+            Some(end) => Err(end),
+            None => ending,
+        }
+    }
+
+    /// Reads every session of a run back: accounts with what they had spent, children that may have to be taken up again, numbers that are taken.
+    /// Gives the root.
+    ///
+    /// # Errors
+    /// The journal can't be read.
+    pub fn restore(&self, run: &RunContext) -> Result<RootRestored, StoreError> {
+        let journal = run
+            .journal
+            .as_ref()
+            .ok_or_else(|| StoreError::internal("there is no journal"))?;
+        let mut accounts = HashMap::new();
+        let mut root = None;
+        for row in journal.store.sessions(&run.id)? {
+            let parent = row.parent.as_ref().and_then(|p| accounts.get(&p.session).copied());
+            let restored = restore::session(&journal.store, &run.ledger, row, parent)?;
+            let id = restored.row.session.clone();
+            accounts.insert(id.clone(), restored.account);
+            let mut counts = lock(&self.0.counts);
+            counts.newest = counts.newest.max(id.number);
+            match restored.row.parent.clone() {
+                None => root = Some(restored),
+                Some(address) => {
+                    counts.total += 1;
+                    drop(counts);
+                    self.state().restored.insert(address, restored);
+                }
+            }
+        }
+        let root = root.ok_or_else(|| StoreError::damaged(&run.id, "its root's row is missing"))?;
+        RootRestored::new(&journal.store, root)
+    }
+
+    /// Children of earlier attempts of a session, as its restarted attempt sees them.
+    pub fn inherit(&self, session: &Session, attempt: u32) {
+        let mut state = self.state();
+        let mut before: Vec<(ReturnAddress, SessionRow)> = Vec::new();
+        for (address, restored) in &state.restored {
+            if address.session == session.id && address.attempt < attempt {
+                before.push((address.clone(), restored.row.clone()));
+            }
+        }
+        before.sort_by_key(|(_, row)| row.session.number);
+        for (address, row) in before {
+            state.restored.remove(&address);
+            session.keep_child(ended_child(row, &address, address.op));
+        }
+    }
+
+    /// How instances are made.
+    pub(super) fn instances(&self) -> &Instances {
+        &self.0.instances
+    }
+
+    fn compiler(&self) -> &Compiler {
+        &self.0.compiler
+    }
+
+    fn shelf(&self) -> &Shelf {
+        &self.0.shelf
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.0.limits
+    }
+
+    fn cwd(&self) -> &Path {
+        &self.0.cwd
+    }
+
+    /// The id of the next session.
+    fn next_id(&self, run: &RunId) -> SessionId {
+        let mut counts = lock(&self.0.counts);
+        counts.newest += 1;
+        SessionId {
+            run: run.clone(),
+            number: counts.newest,
+        }
+    }
+
+    /// A place in the tree for a child at `depth`.
+    fn place(&self, limits: &Limits, depth: u32) -> Result<Place, Refusal> {
+        let full = |what: String| Err(Refusal::new(RefusalKind::Exhausted(Dimension::Children), what));
+        if u64::from(depth) > limits.delegation_depth {
+            let most = limits.delegation_depth;
+            return full(format!("Agents nest {most} deep at most (limits.delegation.depth)."));
+        }
+        let mut counts = lock(&self.0.counts);
+        if counts.alive >= limits.delegation_alive {
+            let most = limits.delegation_alive;
+            return full(format!(
+                "{most} children are alive in this run, the most at once (limits.delegation.alive). Wait for one to end."
+            ));
+        }
+        if counts.total >= limits.delegation_total {
+            let most = limits.delegation_total;
+            return full(format!(
+                "This run has had {most} children, the most in all (limits.delegation.total)."
+            ));
+        }
+        counts.alive += 1;
+        counts.total += 1;
+        Ok(Place {
+            counts: self.0.counts.clone(),
+            counted: false,
+        })
+    }
+
+    /// The place of a child that the journal has.
+    fn place_again(&self) -> Place {
+        lock(&self.0.counts).alive += 1;
+        Place {
+            counts: self.0.counts.clone(),
+            counted: true,
+        }
+    }
+
+    fn begins(&self, session: &Session, plugin: &Arc<Plugin>) {
+        let mut state = self.state();
+        state.living.insert(session.id.clone(), plugin.clone());
+        state.kept.insert(plugin.digest);
+    }
+
+    fn ended(&self, session: &Session) {
+        self.state().living.remove(&session.id);
+    }
+
+    /// The run differs from its record: it stops, writes nothing of that, and is left as it was.
+    fn diverged(&self, session: &Session, what: &str) {
+        let what = format!("session {}: {what}", session.id.number);
+        self.state().stopped.get_or_insert(End::Diverged(what));
+        session.run.suspend.cancel();
+    }
+
+    /// What is done can't be written down: the run stops where it can go on.
+    fn failed(&self, session: &Session, end: &End) {
+        self.state().stopped.get_or_insert(end.clone());
+        session.run.suspend.cancel();
+    }
+
+    fn plugin_of(&self, session: &SessionId) -> Option<Arc<Plugin>> {
+        self.state().living.get(session).cloned()
+    }
+
+    fn loaded_as(&self, name: &str) -> Option<Arc<Plugin>> {
+        self.state().loaded.get(name).cloned()
+    }
+
+    fn loaded_with(&self, digest: &Digest) -> Option<Arc<Plugin>> {
+        let state = self.state();
+        let mut all = state.loaded.values().chain(state.living.values());
+        all.find(|plugin| plugin.digest == *digest).cloned()
+    }
+
+    fn keep_loaded(&self, name: &str, plugin: &Arc<Plugin>) {
+        self.state().loaded.insert(name.to_owned(), plugin.clone());
+    }
+
+    /// True the first time that the run uses a component.
+    fn first_use(&self, digest: Digest) -> bool {
+        self.state().kept.insert(digest)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.0.state)
+    }
+}
+
+impl ChildRunner for Supervisor {
+    fn admit(&self, parent: &Guest, spec: &delegation::ChildSpec) -> Result<Box<dyn NewChild>, Refusal> {
+        Ok(Box::new(Candidate::new(self, parent, spec)?))
+    }
+
+    fn recover(&self, parent: &Guest, op: u32) -> Result<Box<dyn NewChild>, Refusal> {
+        let address = ReturnAddress {
+            session: parent.session.id.clone(),
+            attempt: parent.attempt.number,
+            op,
+        };
+        let restored = self.state().restored.remove(&address);
+        let lost = || Refusal::new(RefusalKind::Other("storage".to_owned()), "The journal has lost this child.");
+        Ok(Box::new(Candidate::recovered(self, parent, restored.ok_or_else(lost)?)?))
+    }
+
+    fn known(&self, parent: &Guest, op: u32) -> Option<Arc<Child>> {
+        let address = ReturnAddress {
+            session: parent.session.id.clone(),
+            attempt: parent.attempt.number,
+            op,
+        };
+        let restored = self.state().restored.remove(&address)?;
+        Some(ended_child(restored.row, &address, op))
+    }
+}
+
+/// A child that ended before this process began.
+fn ended_child(row: SessionRow, address: &ReturnAddress, handle: u32) -> Arc<Child> {
+    let result = row.result.as_deref().and_then(|r| codec::decode(r).ok());
+    let child = Child::new(row.session, handle, address.attempt);
+    if let Some(result) = result {
+        child.ends(result);
+    }
+    child
+}
+
+/// A root as its journal has it.
+pub struct RootRestored {
+    /// What its last attempt is made of.
+    pub start: start::AgentStart,
+    /// Its account.
+    pub account: crate::ledger::AccountId,
+    /// What it left.
+    pub past: crate::session::Past,
+    /// Where it is taken up.
+    pub from: life::From,
+    /// How it ended, where only the run's row was not told.
+    pub result: Option<crate::bindings::types::RunResult>,
+    /// Observations to replay.
+    pub observations: u64,
+}
+
+impl RootRestored {
+    fn new(store: &crate::store::Store, restored: Restored) -> Result<Self, StoreError> {
+        let row = restored.row;
+        let attempt = row.attempt.max(1);
+        let recorded = restore::recorded(store, &row.session, attempt)?;
+        let own = recorded.get(&crate::ids::Scope::ROOT);
+        let observations = own.map_or(0, |own| own.observations.len() as u64);
+        let damaged = |e: codec::CodecError| StoreError::damaged(&row.session.run, e.to_string());
+        let result = match &row.result {
+            Some(result) => Some(codec::decode(result).map_err(damaged)?),
+            None => None,
+        };
+        Ok(Self {
+            start: restored.start,
+            account: restored.account,
+            past: restored.past,
+            from: life::From {
+                attempt,
+                recorded,
+                restarts_ms: restored.restarts_ms,
+                cancel_asked: row.cancel_asked,
+            },
+            result,
+            observations,
+        })
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

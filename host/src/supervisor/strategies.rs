@@ -1,0 +1,122 @@
+//! The strategies that a run's agents may be: found by name where the operator's own are, loaded once, and kept by their bytes.
+
+use std::sync::Arc;
+
+use crate::engine::precheck::LoadError;
+use crate::error::{Refusal, RefusalKind};
+use crate::ids::Digest;
+use crate::instance::Prepared;
+use crate::plugin::load::{Found, is_path, load};
+use crate::plugin::{Origin, Plugin, manifest};
+use crate::session::{RunContext, Session};
+use crate::supervisor::Supervisor;
+use crate::supervisor::start::PluginRef;
+use crate::text;
+
+/// A strategy, as far as it is known.
+pub(super) enum Known {
+    /// Ready.
+    Loaded(Arc<Plugin>),
+    /// Read, and not compiled yet.
+    Found(Found, Digest),
+    /// In the store.
+    Kept(PluginRef),
+}
+
+impl Supervisor {
+    /// A strategy by the name that a parent gives; none: the parent's own. Never by a path: a guest names no files.
+    pub(super) fn strategy(&self, parent: &Session, name: Option<&str>) -> Result<Known, Refusal> {
+        let Some(name) = name else {
+            let own = self.plugin_of(&parent.id);
+            return own
+                .map(Known::Loaded)
+                .ok_or_else(|| Refusal::not_found("The parent's own strategy is gone."));
+        };
+        if let Some(plugin) = self.loaded_as(name) {
+            return Ok(Known::Loaded(plugin));
+        }
+        let shown = text::line(name, 64);
+        if is_path(name) {
+            return Err(Refusal::invalid(format!(
+                "{shown}: a child's strategy is named, not given by its path."
+            )));
+        }
+        let found = self.shelf().find(name, self.limits());
+        let found = found.map_err(|e| Refusal::not_found(format!("There is no strategy {shown}: {e}.")))?;
+        let digest = Digest::of(&found.bytes);
+        Ok(Known::Found(found, digest))
+    }
+
+    /// A strategy as a start record names it.
+    pub(super) fn recorded_strategy(&self, reference: &PluginRef) -> Known {
+        match self.loaded_with(&reference.digest) {
+            Some(plugin) => Known::Loaded(plugin),
+            None => Known::Kept(reference.clone()),
+        }
+    }
+
+    /// Compiles a strategy and keeps its bytes with the run.
+    pub(super) async fn load(&self, known: &mut Known, run: &RunContext) -> Result<(), Refusal> {
+        self.loaded(known, run).await.map(drop)
+    }
+
+    /// The strategy, compiled.
+    pub(super) async fn loaded(&self, known: &mut Known, run: &RunContext) -> Result<Arc<Plugin>, Refusal> {
+        let unusable = |e: String| Refusal::new(RefusalKind::InvalidInput, format!("The strategy can't be used: {e}."));
+        let plugin = match known {
+            Known::Loaded(plugin) => plugin.clone(),
+            Known::Found(found, _) => {
+                let name = found.name.clone();
+                let plugin = load(found.clone(), self.compiler()).await;
+                let plugin = Arc::new(plugin.map_err(|e| unusable(e.to_string()))?);
+                self.keep_loaded(&name, &plugin);
+                plugin
+            }
+            Known::Kept(reference) => {
+                let plugin = self.from_store(run, reference).await.map_err(unusable)?;
+                self.keep_loaded(&reference.name, &plugin);
+                plugin
+            }
+        };
+        if !plugin.is_strategy() {
+            return Err(unusable(format!(
+                "{} exports no agent",
+                text::line(&plugin.name, 64)
+            )));
+        }
+        if let Some(journal) = &run.journal
+            && self.first_use(plugin.digest)
+        {
+            let bytes = bytes::Bytes::from_owner(plugin.bytes.clone());
+            let kept = journal.store.keep_component(&journal.owner, bytes).await;
+            kept.map_err(|e| Refusal::new(RefusalKind::Other("storage".to_owned()), e.to_string()))?;
+        }
+        *known = Known::Loaded(plugin.clone());
+        Ok(plugin)
+    }
+
+    async fn from_store(&self, run: &RunContext, of: &PluginRef) -> Result<Arc<Plugin>, String> {
+        let journal = run.journal.as_ref().ok_or("there is no run")?;
+        let bytes: Arc<[u8]> = journal.store.component(&of.digest).map_err(|e| e.to_string())?.into();
+        let manifest = match &of.manifest {
+            Some(text) => Some(manifest::Manifest::beside(text).map_err(|e| LoadError::from(e).to_string())?),
+            None => manifest::read(&bytes, None).map_err(|e| LoadError::from(e).to_string())?,
+        };
+        let found = Found {
+            name: of.name.clone(),
+            bytes,
+            origin: Origin::Kept,
+            manifest,
+        };
+        let plugin = load(found, self.compiler()).await.map_err(|e| e.to_string())?;
+        Ok(Arc::new(plugin))
+    }
+
+    /// Resolves a strategy's imports.
+    pub(super) fn prepare(&self, plugin: &Plugin) -> Result<Prepared, Refusal> {
+        self.instances().prepare(plugin).map_err(|e| {
+            let words = text::line(&format!("{e:#}"), 600);
+            Refusal::invalid(format!("The strategy {} can't be linked: {words}.", plugin.name))
+        })
+    }
+}
