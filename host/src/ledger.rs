@@ -734,4 +734,163 @@ mod tests {
         assert!(ledger.reserve(agent, Amounts::of(D::Tokens, 1)).is_err());
         assert_eq!(ledger.ending(agent), Some(D::Tokens));
     }
+
+    #[test]
+    fn an_allotment_is_set_aside_spent_and_given_back() {
+        let ledger = Ledger::new(Caps::default());
+        let root = ledger.open_root(caps(&[(D::Tokens, 100)]));
+        let child = ledger
+            .open_child(root, Caps::default(), Amounts::of(D::Tokens, 60))
+            .expect("room");
+        assert_eq!(ledger.remaining(root, D::Tokens), Some(40));
+        assert_eq!(ledger.remaining(child, D::Tokens), Some(60));
+        assert!(ledger.open_child(root, Caps::default(), Amounts::of(D::Tokens, 41)).is_err());
+        let grandchild = ledger
+            .open_child(child, Caps::default(), Amounts::of(D::Tokens, 50))
+            .expect("room");
+        assert_eq!((ledger.remaining(child, D::Tokens), ledger.remaining(root, D::Tokens)), (Some(10), Some(40)));
+        ledger.charge(grandchild, Amounts::of(D::Tokens, 20));
+        assert_eq!(ledger.remaining(grandchild, D::Tokens), Some(30));
+        assert_eq!(ledger.remaining(root, D::Tokens), Some(40), "what was set aside is what was spent");
+        ledger.close(grandchild);
+        assert_eq!(ledger.remaining(child, D::Tokens), Some(40));
+        ledger.close(child);
+        assert_eq!(ledger.remaining(root, D::Tokens), Some(80));
+        assert_eq!(ledger.spent(root).get(D::Tokens), 20);
+        assert_eq!(ledger.own_spent(root).get(D::Tokens), 0);
+    }
+
+    #[test]
+    fn an_allotment_that_is_overshot_is_charged_to_all_above() {
+        let ledger = Ledger::new(Caps::default());
+        let root = ledger.open_root(caps(&[(D::Tokens, 100)]));
+        let child = ledger
+            .open_child(root, Caps::default(), Amounts::of(D::Tokens, 10))
+            .expect("room");
+        ledger
+            .reserve(child, Amounts::of(D::Tokens, 10))
+            .expect("room")
+            .settle(Amounts::of(D::Tokens, 25));
+        assert_eq!((ledger.spent(root).get(D::Tokens), ledger.remaining(root, D::Tokens)), (25, Some(75)));
+        assert!(ledger.reserve(child, Amounts::of(D::Tokens, 1)).is_err());
+        ledger.close(child);
+        assert_eq!(ledger.remaining(root, D::Tokens), Some(75));
+    }
+
+    #[test]
+    fn iterations_are_given_back_so_many_times() {
+        let ledger = Ledger::new(caps(&[(D::Iterations, 2)]));
+        let root = ledger.open_root(caps(&[(D::Iterations, 2)]));
+        ledger.charge(root, Amounts::of(D::Iterations, 2));
+        assert!(ledger.refund_iteration(root, 1));
+        assert!(!ledger.refund_iteration(root, 1));
+        assert_eq!((ledger.spent(root).get(D::Iterations), ledger.totals(root).refunded), (1, 1));
+        assert_eq!(ledger.remaining(root, D::Iterations), Some(1));
+    }
+
+    #[test]
+    fn time_is_the_roots_for_the_tree() {
+        let ledger = Ledger::new(caps(&[(D::WallClockMs, 50)]));
+        let root = ledger.open_root(Caps::default());
+        let child = ledger.open_child(root, Caps::default(), Amounts::ZERO).expect("room");
+        ledger.charge(child, Amounts::of(D::WallClockMs, 40));
+        ledger.charge(root, Amounts::of(D::WallClockMs, 40));
+        assert_eq!(ledger.spent_by_all().0.get(D::WallClockMs), 40);
+        assert_eq!(ledger.cap_in_force(root, D::WallClockMs), Some(50));
+    }
+
+    #[test]
+    fn a_lost_send_counts_against_the_tree_and_no_agent() {
+        let ledger = Ledger::new(caps(&[(D::Tokens, 100), (D::Iterations, 5)]));
+        let root = ledger.open_root(Caps::default());
+        ledger.resent(root, Amounts::of(D::Tokens, 30).with(D::Iterations, 1));
+        assert_eq!(ledger.remaining(root, D::Tokens), Some(70));
+        assert_eq!(ledger.remaining(root, D::Iterations), Some(5), "it is the same iteration");
+        assert_eq!((ledger.spent_by_all().0, ledger.spent(root)), (Amounts::ZERO, Amounts::ZERO));
+        assert_eq!(ledger.totals(root).resent, 1);
+    }
+
+    /// What a tree of agents does with its ledger.
+    #[derive(Debug, Clone)]
+    enum Act {
+        Spawn { parent: usize, tokens: Option<u64> },
+        Spend { agent: usize, tokens: u64, calls: u64 },
+        Refuse { agent: usize, tokens: u64 },
+        Close { agent: usize },
+    }
+
+    fn any_act() -> impl proptest::strategy::Strategy<Value = Act> {
+        use proptest::prelude::*;
+        prop_oneof![
+            (0..6usize, proptest::option::of(0..60u64)).prop_map(|(parent, tokens)| Act::Spawn { parent, tokens }),
+            (0..6usize, 0..40u64, 0..3u64).prop_map(|(agent, tokens, calls)| Act::Spend { agent, tokens, calls }),
+            (0..6usize, 0..40u64).prop_map(|(agent, tokens)| Act::Refuse { agent, tokens }),
+            (1..6usize).prop_map(|agent| Act::Close { agent }),
+        ]
+    }
+
+    proptest::proptest! {
+        /// Whatever the tree does: no cap is passed, nobody has more left than those above have or set aside, and in the end nothing
+        /// stays reserved.
+        #[test]
+        fn no_descendant_has_more_left_than_its_ancestors(acts in proptest::collection::vec(any_act(), 1..60)) {
+            let ledger = Ledger::new(caps(&[(D::Tokens, 200), (D::ToolCalls, 12)]));
+            let root = ledger.open_root(caps(&[(D::Tokens, 150), (D::ToolCalls, 10)]));
+            let mut agents: Vec<(AccountId, Option<usize>, bool)> = vec![(root, None, true)];
+            for act in acts {
+                match act {
+                    Act::Spawn { parent, tokens } => {
+                        let parent = parent % agents.len();
+                        if agents[parent].2 {
+                            let share = tokens.map_or(Amounts::ZERO, |n| Amounts::of(D::Tokens, n));
+                            if let Ok(child) = ledger.open_child(agents[parent].0, Caps::default(), share) {
+                                agents.push((child, Some(parent), true));
+                            }
+                        }
+                    }
+                    Act::Spend { agent, tokens, calls } => {
+                        let agent = agents[agent % agents.len()];
+                        let cost = Amounts::of(D::Tokens, tokens).with(D::ToolCalls, calls);
+                        if let (true, Ok(held)) = (agent.2, ledger.reserve(agent.0, cost)) {
+                            held.settle(cost);
+                        }
+                    }
+                    Act::Refuse { agent, tokens } => {
+                        let agent = agents[agent % agents.len()];
+                        if let (true, Ok(held)) = (agent.2, ledger.reserve(agent.0, Amounts::of(D::Tokens, tokens))) {
+                            held.release();
+                        }
+                    }
+                    Act::Close { agent } => {
+                        let at = agent % agents.len();
+                        let has_children = agents.iter().any(|(_, parent, open)| *parent == Some(at) && *open);
+                        if at > 0 && agents[at].2 && !has_children {
+                            ledger.close(agents[at].0);
+                            agents[at].2 = false;
+                        }
+                    }
+                }
+                for d in [D::Tokens, D::ToolCalls] {
+                    let (all, _) = ledger.spent_by_all();
+                    proptest::prop_assert!(all.get(d) <= if d == D::Tokens { 150 } else { 10 });
+                    for (agent, parent, open) in &agents {
+                        let Some(parent) = parent.filter(|_| *open) else { continue };
+                        let inner = ledger.lock();
+                        let aside = inner.agents[agent.0].allotted.get(d).is_some();
+                        drop(inner);
+                        let (mine, theirs) = (ledger.remaining(*agent, d), ledger.remaining(agents[parent].0, d));
+                        proptest::prop_assert!(aside || mine <= theirs, "{d}: {mine:?} of {theirs:?}");
+                        proptest::prop_assert!(ledger.spent(*agent).get(d) <= ledger.spent(agents[parent].0).get(d));
+                    }
+                }
+            }
+            for (agent, _, open) in agents.iter().skip(1).rev() {
+                if *open {
+                    ledger.close(*agent);
+                }
+            }
+            proptest::prop_assert_eq!(ledger.lock().agents[0].reserved, Amounts::ZERO);
+            proptest::prop_assert_eq!(ledger.lock().tree.reserved, Amounts::ZERO);
+        }
+    }
 }

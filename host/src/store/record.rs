@@ -408,3 +408,40 @@ pub enum Sync {
     /// Durable before the call returns (subject to the configured durability).
     Durable,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ended(kind: EndKind) -> Transition {
+        Transition::Ended(SessionEnd {
+            kind,
+            exit: "returned".to_owned(),
+            outcome: None,
+            error: None,
+            result: Vec::new(),
+        })
+    }
+
+    #[test]
+    fn each_status_is_left_as_the_drawing_says_and_an_end_never() {
+        use Status as S;
+        let transitions = [
+            Transition::Active { attempt: 1 },
+            Transition::Interrupted,
+            Transition::CancelAsked,
+            ended(EndKind::Completed),
+            ended(EndKind::Failed),
+            ended(EndKind::Cancelled),
+        ];
+        for from in [S::Spawned, S::Active, S::Interrupted] {
+            let to = transitions.each_ref().map(|t| from.after(t));
+            let expected = [S::Active, S::Interrupted, from, S::Completed, S::Failed, S::Cancelled];
+            assert_eq!(to, expected.map(Some), "from {from:?}");
+        }
+        for from in [S::Completed, S::Failed, S::Cancelled] {
+            assert!(from.is_final());
+            assert_eq!(transitions.each_ref().map(|t| from.after(t)), [None; 6], "from {from:?}");
+        }
+    }
+}

@@ -82,7 +82,27 @@ fn observation(run: &RunId, seq: u64) -> Record {
         args: Digest::of(b"a"),
         answer: Answer::Body(vec![1; 64]),
         fuel: seq,
+        awake_ms: 3,
         at_ms: 4,
+    })
+}
+
+fn update(run: &RunId, transition: Transition) -> Record {
+    Record::Update(SessionUpdate {
+        session: run.root(),
+        transition,
+        spent: None,
+        at_ms: 9,
+    })
+}
+
+fn ended() -> Transition {
+    Transition::Ended(SessionEnd {
+        kind: EndKind::Completed,
+        exit: "returned".into(),
+        outcome: None,
+        error: None,
+        result: vec![1],
     })
 }
 
@@ -140,21 +160,12 @@ async fn what_is_appended_is_read_back() {
         .append(&owner, vec![Record::Note(note.clone())], None, Sync::Commit)
         .await
         .expect("written");
-    let update = SessionUpdate {
-        session: run.root(),
-        status: Some(Status::Completed),
-        attempt: Some(1),
-        exit: Some("returned".into()),
-        outcome: None,
-        error: None,
-        result: None,
-        spent: None,
-        at_ms: 9,
-    };
-    store
-        .append(&owner, vec![Record::Update(update)], None, Sync::Commit)
-        .await
-        .expect("written");
+    for transition in [Transition::Active { attempt: 1 }, ended()] {
+        store
+            .append(&owner, vec![update(&run, transition)], None, Sync::Commit)
+            .await
+            .expect("written");
+    }
 
     let operations = store.operations(&stream(&run)).expect("read");
     assert_eq!(
@@ -671,4 +682,67 @@ async fn figures() {
         "256 tasks: {:.0} durable appends a second",
         25_600.0 / began.elapsed().as_secs_f64()
     );
+}
+
+#[tokio::test]
+async fn the_first_end_of_a_session_stands() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (store, run) = (open(dir.path()), RunId::random());
+    let owner = store.create_run(new_run(&run)).await.expect("made");
+    let first = vec![session(&run), update(&run, Transition::CancelAsked), update(&run, ended())];
+    store.append(&owner, first, None, Sync::Durable).await.expect("written");
+    for later in [Transition::Active { attempt: 2 }, Transition::Interrupted, Transition::CancelAsked, ended()] {
+        let again = store.append(&owner, vec![update(&run, later)], None, Sync::Durable).await;
+        assert!(matches!(again, Err(StoreError::Duplicate { .. })), "{again:?}");
+    }
+    let row = store.session(&run.root()).expect("read");
+    assert_eq!((row.status, row.cancel_asked, row.ended_ms), (Status::Completed, true, Some(9)));
+}
+
+#[tokio::test]
+async fn all_spaces_of_a_run_share_one_quota() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (store, run) = (open(dir.path()), RunId::random());
+    let owner = store.create_run(new_run(&run)).await.expect("made");
+    store
+        .append(&owner, vec![session(&run)], None, Sync::Commit)
+        .await
+        .expect("written");
+    let quota = StoreOptions::new(&Limits::default(), Access::Write).space_bytes;
+    let half = usize::try_from(quota / 2 - 1000).expect("it fits");
+    let mut results = Vec::new();
+    for (op, name) in [(1, "a"), (2, "b"), (3, "c")] {
+        let effect = Effect::Put {
+            space: SpaceId {
+                run: Some(run.clone()),
+                name: name.into(),
+            },
+            key: "k".into(),
+            media_type: "text/plain".into(),
+            data: vec![7; half],
+            if_version: None,
+        };
+        let records = vec![intent(&run, op), outcome(&run, op)];
+        let appended = store.append(&owner, records, Some(effect), Sync::Commit).await;
+        results.push(appended.expect("written").effect);
+    }
+    let written = Some(EffectResult::Written(1));
+    assert_eq!(results, [written.clone(), written, Some(EffectResult::TooManyBytes(quota))]);
+    let spill = |n: u32, bytes: usize| {
+        Record::Spill(Spill {
+            session: run.root(),
+            key: format!("0/1/{n:04}"),
+            text: "x".repeat(bytes),
+            at_ms: 1,
+        })
+    };
+    let full = store
+        .append(&owner, vec![spill(1, 10), intent(&run, 4), spill(2, half)], None, Sync::Commit)
+        .await;
+    assert!(matches!(full, Err(StoreError::SpillFull { .. })), "{full:?}");
+    assert_eq!(store.operations(&stream(&run)).expect("read").len(), 3, "all of it was undone");
+    store
+        .append(&owner, vec![spill(1, 10)], None, Sync::Commit)
+        .await
+        .expect("written");
 }
