@@ -36,7 +36,8 @@
 //! }
 //! ```
 //!
-//! Read on in this order: [`mod@tool`], [`agent`], [`llm`], [`tools`](mod@tools), [`blackboard`], [`session`], [`context`].
+//! Read on in this order: [`mod@tool`], [`agent`], [`llm`], [`tools`](mod@tools), [`blackboard`], [`budget`], [`session`],
+//! [`context`].
 //!
 //! A component imports only what its code uses: a tool that calls no host function ends up importing nothing but types.
 //! Functions that call the host work in a component alone and panic anywhere else; everything else runs natively, so
@@ -48,8 +49,10 @@ extern crate self as hermes_sdk;
 pub mod agent;
 mod bindings;
 pub mod blackboard;
+pub mod budget;
 pub mod context;
 mod error;
+pub mod lessons;
 pub mod llm;
 mod report;
 mod schema;
@@ -59,11 +62,11 @@ pub mod tool;
 pub mod tools;
 
 pub use agent::{Agent, Hooks, Review};
+pub use bindings::delegation;
 pub use bindings::types::{
     Amount, Content, Dimension, Error, ErrorKind, ExitReason, Lesson, LessonLayer, Media, Outcome, Report, RunResult,
     Task, ToolAnnotations as ToolHints, ToolCall, ToolDef, ToolOutput, ToolResult,
 };
-pub use bindings::{budget, delegation, lessons};
 pub use blackboard::summarize;
 pub use hermes_sdk_macros::{args, strategy, tool, tools};
 pub use tool::{Json, NoArgs, Tool};
