@@ -2,7 +2,7 @@
 //!
 //! A tool is a function with a doc comment; its arguments' JSON Schema comes from their types:
 //!
-//! ```ignore
+//! ```
 //! use hermes_sdk::{Error, args, tool, tools};
 //!
 //! #[args]
@@ -25,7 +25,7 @@
 //!
 //! A strategy is a function from a task to a report; [`Agent`] is the plain loop:
 //!
-//! ```ignore
+//! ```
 //! use hermes_sdk::{Agent, Error, Report, Task, session, strategy};
 //!
 //! #[strategy(manifest = "manifest.toml")]
@@ -54,6 +54,8 @@ pub mod context;
 mod error;
 pub mod lessons;
 pub mod llm;
+#[cfg(doctest)]
+mod pages;
 mod report;
 mod schema;
 pub mod session;
