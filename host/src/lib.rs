@@ -15,6 +15,11 @@
 //! - [`run`]: the library's face.
 //! - [`cli`]: arguments and screens.
 
+#[cfg(windows)]
+compile_error!(
+    "hermes-host does not run on Windows: its store and its locks build on Unix's files. Build it on Linux, for example in WSL 2."
+);
+
 pub mod amounts;
 pub mod bindings;
 pub mod cli;

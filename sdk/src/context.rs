@@ -4,7 +4,7 @@
 //! whole turns are left out. Instructions, the task and the last turns stay, and every tool call keeps its result.
 
 use crate::llm::{Message, Part};
-use crate::text::shorten;
+use crate::text::{prefix, shorten};
 use crate::{Content, ToolOutput, ToolResult};
 
 /// Turns at the end whose results are touched last of all.
@@ -13,6 +13,8 @@ const RECENT_TURNS: usize = 2;
 const SHORT_BYTES: usize = 1_500;
 /// What a result of a last turn keeps at least, in bytes.
 const LEAST_BYTES: usize = 400;
+/// What part of the limit may be recalled of turns that were left out: an eighth.
+const RECALLED: usize = 8;
 /// What stands in for a result that was dropped.
 const DROPPED: &str = "[This result was dropped to save room. Call the tool again if you need it.]";
 /// What every message, block and call costs besides its text: JSON keys, quotes, a role.
@@ -37,6 +39,12 @@ pub struct Fitted {
 /// conversation, which providers cache, changes seldom. With a limit too small for what must stay, they come out larger
 /// than it; see [`Fitted::size`].
 pub fn fit(messages: &mut Vec<Message>, limit: usize) -> Fitted {
+    fit_recalling(messages, limit, |_| String::new())
+}
+
+/// The same; where whole turns are left out, the text that `recall` makes stands beside the note about them. `recall` is
+/// told how many bytes it may have, and is asked again, for the whole of it, each time that more turns go.
+pub fn fit_recalling(messages: &mut Vec<Message>, limit: usize, recall: impl FnOnce(usize) -> String) -> Fitted {
     let mut fitted = Fitted {
         size: size(messages),
         ..Fitted::default()
@@ -48,7 +56,9 @@ pub fn fit(messages: &mut Vec<Message>, limit: usize) -> Fitted {
     let recent = start_of_recent(messages);
     fitted.shortened = shrink(&mut messages[..recent], target, &mut fitted.size, shortened);
     fitted.dropped = shrink(&mut messages[..recent], target, &mut fitted.size, dropped);
-    fitted.turns_left_out = leave_out(messages, recent, target, &mut fitted.size);
+    let room = limit / RECALLED;
+    let recall = || prefix(recall(room).trim(), room).to_owned();
+    fitted.turns_left_out = leave_out(messages, recent, target, &mut fitted.size, recall);
     if fitted.size > limit {
         let first = start_of_recent(messages);
         let sizes: Vec<_> = messages[first..]
@@ -205,8 +215,14 @@ fn with_text(result: &ToolResult, text: String) -> ToolResult {
     }
 }
 
-/// Leaves out the oldest turns before `recent`, and says so after the task.
-fn leave_out(messages: &mut Vec<Message>, recent: usize, target: usize, size: &mut usize) -> usize {
+/// Leaves out the oldest turns before `recent`, and says so after the task, with what is recalled of them.
+fn leave_out(
+    messages: &mut Vec<Message>,
+    recent: usize,
+    target: usize,
+    size: &mut usize,
+    recall: impl FnOnce() -> String,
+) -> usize {
     let starts = turn_starts(&messages[..recent]);
     let Some(&first) = starts.first() else { return 0 };
     let (mut end, mut turns) = (first, 0);
@@ -219,29 +235,34 @@ fn leave_out(messages: &mut Vec<Message>, recent: usize, target: usize, size: &m
     }
     if turns > 0 {
         messages.drain(first..end);
-        *size += note_left_out(&mut messages[..first], turns);
+        note_left_out(&mut messages[..first], turns, &recall(), size);
     }
     turns
 }
 
-/// Counts the turns left out in one block after the task's text. Answers by how much that grew.
-fn note_left_out(head: &mut [Message], turns: usize) -> usize {
+/// Counts the turns left out in one block after the task's text, which ends with what is recalled of them.
+fn note_left_out(head: &mut [Message], turns: usize, recalled: &str, size: &mut usize) {
     const NOTE: &str = "[Left out to save room, turns: ";
     let Some(Message::User(content)) = head.iter_mut().find(|message| matches!(message, Message::User(_))) else {
-        return 0;
+        return;
     };
-    let before: usize = content.iter().map(content_size).sum();
-    let earlier = match content.last() {
-        Some(Content::Text(text)) => text
+    *size -= content.iter().map(content_size).sum::<usize>();
+    let earlier: Option<usize> = match &content[..] {
+        [_, .., Content::Text(text)] => text
             .strip_prefix(NOTE)
-            .and_then(|rest| rest.strip_suffix(']')?.parse().ok()),
+            .and_then(|rest| rest.split_once(']')?.0.parse().ok()),
         _ => None,
     };
     if earlier.is_some() {
         content.pop();
     }
-    content.push(Content::Text(format!("{NOTE}{}]", earlier.unwrap_or(0_usize) + turns)));
-    content.iter().map(content_size).sum::<usize>().saturating_sub(before)
+    let mut note = format!("{NOTE}{}]", earlier.unwrap_or(0) + turns);
+    if !recalled.is_empty() {
+        note.push('\n');
+        note.push_str(recalled);
+    }
+    content.push(Content::Text(note));
+    *size += content.iter().map(content_size).sum::<usize>();
 }
 
 #[cfg(test)]
@@ -321,6 +342,42 @@ mod tests {
                 "turns go last of all: {limit} {total:?}"
             );
         }
+    }
+
+    #[test]
+    fn what_is_recalled_stands_beside_the_note_and_is_made_anew() {
+        let (mut messages, mut asked) = (start(), 0);
+        for number in 0..60 {
+            messages.extend(turn(number, &"x".repeat(10_000)));
+            let fitted = fit_recalling(&mut messages, 16_000, |room| {
+                asked += 1;
+                assert_eq!(room, 2_000);
+                format!("Notes up to turn {number}: {}", "n".repeat(number * 100))
+            });
+            assert_eq!(fitted.size, size(&messages));
+            assert!(fitted.size <= 16_000, "{}", fitted.size);
+            assert_valid(&messages, number);
+        }
+        let Message::User(content) = &messages[1] else {
+            panic!("no task")
+        };
+        let [_, Content::Text(note)] = &content[..] else {
+            panic!("one block beside the task: {content:?}")
+        };
+        assert!(
+            asked > 1 && note.starts_with("[Left out to save room, turns: "),
+            "{note}"
+        );
+        let turns = turn_starts(&messages).len();
+        assert!(
+            note.contains(&format!("turns: {}]\nNotes up to turn ", 60 - turns)),
+            "{note}"
+        );
+        assert!(
+            note.len() < 2_100,
+            "what is recalled is cut to its room: {}",
+            note.len()
+        );
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! A tool is a function with a doc comment; its arguments' JSON Schema comes from their types:
 //!
-//! ```ignore
+//! ```
 //! use hermes_sdk::{Error, args, tool, tools};
 //!
 //! #[args]
@@ -25,7 +25,7 @@
 //!
 //! A strategy is a function from a task to a report; [`Agent`] is the plain loop:
 //!
-//! ```ignore
+//! ```
 //! use hermes_sdk::{Agent, Error, Report, Task, session, strategy};
 //!
 //! #[strategy(manifest = "manifest.toml")]
@@ -36,7 +36,8 @@
 //! }
 //! ```
 //!
-//! Read on in this order: [`mod@tool`], [`agent`], [`llm`], [`tools`](mod@tools), [`blackboard`], [`session`], [`context`].
+//! Read on in this order: [`mod@tool`], [`agent`], [`llm`], [`tools`](mod@tools), [`blackboard`], [`budget`], [`session`],
+//! [`context`].
 //!
 //! A component imports only what its code uses: a tool that calls no host function ends up importing nothing but types.
 //! Functions that call the host work in a component alone and panic anywhere else; everything else runs natively, so
@@ -48,9 +49,13 @@ extern crate self as hermes_sdk;
 pub mod agent;
 mod bindings;
 pub mod blackboard;
+pub mod budget;
 pub mod context;
 mod error;
+pub mod lessons;
 pub mod llm;
+#[cfg(doctest)]
+mod pages;
 mod report;
 mod schema;
 pub mod session;
@@ -59,11 +64,11 @@ pub mod tool;
 pub mod tools;
 
 pub use agent::{Agent, Hooks, Review};
+pub use bindings::delegation;
 pub use bindings::types::{
     Amount, Content, Dimension, Error, ErrorKind, ExitReason, Lesson, LessonLayer, Media, Outcome, Report, RunResult,
     Task, ToolAnnotations as ToolHints, ToolCall, ToolDef, ToolOutput, ToolResult,
 };
-pub use bindings::{budget, delegation, lessons};
 pub use blackboard::summarize;
 pub use hermes_sdk_macros::{args, strategy, tool, tools};
 pub use tool::{Json, NoArgs, Tool};

@@ -204,6 +204,41 @@ mod tests {
         );
     }
 
+    #[args]
+    struct Page {
+        /// Where to begin.
+        #[serde(default)]
+        start: u32,
+    }
+
+    #[args]
+    struct List {
+        /// What to list.
+        path: String,
+        #[serde(flatten)]
+        page: Page,
+    }
+
+    /// Lists.
+    #[crate::tool]
+    fn list(args: List) -> Result<String, Error> {
+        Ok(format!("{} {}", args.path, args.page.start))
+    }
+
+    #[test]
+    fn arguments_may_be_flattened() {
+        let output = call::<list>(r#"{"path":"a","start":3}"#).unwrap();
+        assert!(
+            matches!(&output.content[..], [Content::Text(text)] if text == "a 3"),
+            "{output:?}"
+        );
+        let schema = definition::<list>().input_schema;
+        assert!(
+            schema.contains("Where to begin.") && !schema.contains("additionalProperties"),
+            "{schema}"
+        );
+    }
+
     #[test]
     fn a_tool_may_take_nothing() {
         assert!(matches!(&call::<hello>("").unwrap().content[..], [Content::Text(text)] if text == "hello"));

@@ -17,6 +17,15 @@ pub fn plugin(name: &str) -> PathBuf {
     present(target().join("plugins").join(format!("{name}.wasm")))
 }
 
+/// A standard plugin as `wasm-tools component new` makes it of cargo's module: with the crate behind that command, and
+/// without what `cargo xtask build` does besides.
+pub fn componentized(name: &str) -> Vec<u8> {
+    let folder = target().join("guests/wasm32-unknown-unknown/release");
+    let module = std::fs::read(present(folder.join(format!("{name}.wasm")))).unwrap();
+    let encoder = ComponentEncoder::default().validate(true);
+    encoder.module(&module).unwrap().encode().unwrap()
+}
+
 fn present(path: PathBuf) -> PathBuf {
     assert!(
         path.is_file(),

@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
-use hermes_tests::Home;
 use hermes_tests::host::root;
+use hermes_tests::{Home, guests};
 
 /// Commands that need neither a model nor a run that was before.
 const RUNNABLE: [&str; 6] = ["inspect", "call", "runs", "blackboard", "config", "doctor"];
@@ -127,6 +127,40 @@ fn the_demo_answers_from_these_pages() {
     assert_eq!(json["outcome"], "achieved");
     // The plan and three notes are on the blackboard.
     assert_eq!(json["artifacts"].as_array().unwrap().len(), 4, "{}", json["artifacts"]);
+}
+
+#[test]
+fn rust_in_the_pages_is_compiled() {
+    let compiled = fs::read_to_string(root().join("sdk/src/pages.rs")).unwrap();
+    for page in pages() {
+        for (language, _) in page.split().1 {
+            assert!(!language.contains("ignore"), "{}: ```{language}", page.name);
+            let is_compiled = compiled.contains(&format!("include_str!(\"../../{}\")", page.name));
+            assert!(
+                language != "rust" || is_compiled,
+                "{} has Rust that sdk/src/pages.rs doesn't name",
+                page.name
+            );
+        }
+    }
+}
+
+/// The way of the guide's section on building outside of this repository.
+#[test]
+fn a_component_by_wasm_tools_keeps_its_manifest() {
+    let home = Home::new();
+    home.write("files.wasm", guests::componentized("files"));
+    home.write("papers/a.md", "dendrites\n");
+    let inspect = home.host().args(["inspect", "./files.wasm", "--output", "json"]);
+    let json = inspect.output().expect(0).json();
+    assert_eq!(
+        (&json["name"], &json["toolsets"][0], &json["wants"][0]["grant"]),
+        (&"files".into(), &"filesystem".into(), &"fs".into()),
+        "{json}"
+    );
+    let call = ["call", "./files.wasm", "list_files", "--allow", "fs:./papers"];
+    let output = home.host().args(call).output().expect(0);
+    assert_eq!(output.stdout.trim_end(), "/papers/a.md");
 }
 
 /// A page of the documentation.

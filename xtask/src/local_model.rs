@@ -27,7 +27,7 @@ pub(crate) struct LocalModel {
     pub(crate) name: String,
 }
 
-/// The first model of the first server that answers.
+/// The first model of the first server that answers, as the host itself chooses where no model is named.
 pub(crate) fn find() -> Option<LocalModel> {
     SERVERS.iter().find_map(|&(server, port, path, list, key)| {
         let answer = get(port, path)?;
@@ -64,7 +64,10 @@ fn first_name(answer: &str, list: &str, key: &str) -> Option<String> {
     // Round the object there may be the length of a chunk.
     let body = rest.get(rest.find('{')?..=rest.rfind('}')?)?;
     let body: Value = serde_json::from_str(body).ok()?;
-    Some(body[list].get(0)?[key].as_str()?.to_owned())
+    let mut names = body[list].as_array()?.iter().filter_map(|model| model[key].as_str());
+    // A server may list models that only embed text.
+    let name = names.find(|name| !name.is_empty() && !name.contains("embed"))?;
+    Some(name.to_owned())
 }
 
 #[cfg(test)]
@@ -77,6 +80,14 @@ mod tests {
         assert_eq!(first_name(ollama, "models", "name").as_deref(), Some("qwen3:8b"));
         let chunked = "HTTP/1.1 200 OK\r\n\r\n1f\r\n{\"data\":[{\"id\":\"m\"}]}\r\n0\r\n\r\n";
         assert_eq!(first_name(chunked, "data", "id").as_deref(), Some("m"));
+    }
+
+    #[test]
+    fn a_model_that_only_embeds_text_is_none() {
+        let list = |models: &str| format!("HTTP/1.1 200 OK\r\n\r\n{{\"data\":[{models}]}}");
+        let both = list("{\"id\":\"nomic-embed-text\"},{\"id\":\"\"},{\"id\":\"qwen3\"}");
+        assert_eq!(first_name(&both, "data", "id").as_deref(), Some("qwen3"));
+        assert_eq!(first_name(&list("{\"id\":\"mxbai-embed-large\"}"), "data", "id"), None);
     }
 
     #[test]

@@ -33,7 +33,7 @@ const EXAMPLE: &str = r#"## An operator's file
 
 ```toml
 model = "fast"
-allow = ["research=net:en.wikipedia.org"]
+allow = ["net:GET@en.wikipedia.org"]
 budget = "iterations=40,usd=0.50,wall=5m"
 
 [limits]

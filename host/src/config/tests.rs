@@ -258,6 +258,8 @@ fn the_references_example_loads() {
     let example = page.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
     let config = place(example, "model = 'careful'\n").load();
     assert_eq!(config.model.as_deref(), Some("careful"));
+    // Whoever calls a tool must hold its grants too, so that a grant to one plugin alone would open nothing.
+    assert_eq!(config.allow, ["net:GET@en.wikipedia.org"]);
     assert_eq!(
         (config.models.providers.len(), config.limits.llm_first_byte),
         (2, 90_000)

@@ -9,6 +9,9 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use crate::egress::{Egress, EgressError, NetRule, Part, Waits};
 
+/// The header of an answer that says which address it came from, after redirects. The host sets it, and no server can.
+const FINAL_URL: &str = "hermes-final-url";
+
 /// Tells the session of a denial.
 type Note = Arc<dyn Fn(String) + Send + Sync>;
 
@@ -62,9 +65,18 @@ impl WasiHttpHooks for EgressHooks {
             let mut response = http::Response::new(body);
             *response.status_mut() = answer.status;
             *response.headers_mut() = answer.headers;
+            stamp(response.headers_mut(), answer.url.as_str());
             let done: Trailers = Box::new(async move { Box::into_pin(sent).await });
             Ok((response, done))
         })
+    }
+}
+
+/// Says where an answer came from, in place of what its server says about that.
+fn stamp(headers: &mut http::HeaderMap, url: &str) {
+    headers.remove(FINAL_URL);
+    if let Ok(url) = http::HeaderValue::from_str(url) {
+        headers.insert(FINAL_URL, url);
     }
 }
 
@@ -152,6 +164,17 @@ mod tests {
             notes.len() == 1 && notes[0].contains("--allow net:POST@x.example"),
             "{notes:?}"
         );
+    }
+
+    #[test]
+    fn only_the_host_says_where_an_answer_came_from() {
+        let mut headers = http::HeaderMap::new();
+        for forged in ["https://trusted.example/", "https://other.example/"] {
+            headers.append(FINAL_URL, http::HeaderValue::from_static(forged));
+        }
+        stamp(&mut headers, "https://x.example/final?q");
+        let found: Vec<_> = headers.get_all(FINAL_URL).iter().collect();
+        assert_eq!(found, ["https://x.example/final?q"]);
     }
 
     #[tokio::test]

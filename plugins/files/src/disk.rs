@@ -18,6 +18,33 @@ pub(crate) struct Entry {
     pub(crate) kind: Kind,
 }
 
+/// What a folder holds.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Listing {
+    /// In no certain order.
+    pub(crate) entries: Vec<Entry>,
+    /// Names that are not UTF-8, or of things that were gone.
+    pub(crate) unreadable: usize,
+    /// There are more than were asked for.
+    pub(crate) more: bool,
+}
+
+impl Listing {
+    /// Reads up to `most` names, one by one. One that can't be read takes none of the others with it.
+    pub(crate) fn collect(most: usize, mut next: impl FnMut() -> Result<Option<Entry>, Fault>) -> Self {
+        let mut listing = Self::default();
+        for _ in 0..most {
+            match next() {
+                Ok(Some(entry)) => listing.entries.push(entry),
+                Ok(None) => return listing,
+                Err(_) => listing.unreadable += 1,
+            }
+        }
+        listing.more = !matches!(next(), Ok(None));
+        listing
+    }
+}
+
 /// Why something could not be opened or read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Fault {
@@ -25,6 +52,8 @@ pub(crate) enum Fault {
     Missing,
     /// It is a folder where a file was wanted.
     Folder,
+    /// It is a file where a folder was wanted.
+    File,
     /// The host, or the machine below it, does not permit it.
     Refused(String),
     /// Anything else, in words.
@@ -39,8 +68,8 @@ pub(crate) trait Disk {
     /// The granted folders' names, without slashes, in the order of their grants.
     fn roots(&self) -> &[String];
 
-    /// What is in a folder, in no certain order.
-    fn entries(&self, root: usize, path: &str) -> Result<Vec<Entry>, Fault>;
+    /// What is in a folder, up to `most` names.
+    fn entries(&self, root: usize, path: &str, most: usize) -> Result<Listing, Fault>;
 
     /// Opens a file for reading.
     fn open(&self, root: usize, path: &str) -> Result<Self::File, Fault>;

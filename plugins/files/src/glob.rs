@@ -48,10 +48,16 @@ fn translate(glob: &str) -> String {
             rest = after;
             continue;
         }
+        if let Some((class, after)) = rest.strip_prefix('[').and_then(class) {
+            regex.push_str(&class);
+            rest = after;
+            continue;
+        }
         match c {
+            // Never closed: no regular expression either.
+            '[' => regex.push('['),
             '*' => regex.push_str("[^/]*"),
             '?' => regex.push_str("[^/]"),
-            '[' | ']' => regex.push(c),
             '{' => {
                 regex.push_str("(?:");
                 depth += 1;
@@ -61,13 +67,33 @@ fn translate(glob: &str) -> String {
                 depth -= 1;
             }
             ',' if depth > 0 => regex.push('|'),
-            '-' => regex.push('-'),
             c => regex.push_str(&regex::escape(c.encode_utf8(&mut [0; 4]))),
         }
         rest = &rest[c.len_utf8()..];
     }
     regex.push('$');
     regex
+}
+
+/// What follows a `[`, up to its `]`, as a class of a regular expression, and the rest.
+fn class(inside: &str) -> Option<(String, &str)> {
+    let (negated, members) = match inside.strip_prefix(['!', '^']) {
+        Some(members) => (true, members),
+        None => (false, inside),
+    };
+    // A `]` that comes first is a member.
+    let first = members.chars().next()?.len_utf8();
+    let end = first + members[first..].find(']')?;
+    let mut class = String::from(if negated { "[^/" } else { "[" });
+    for c in members[..end].chars() {
+        if c == '-' {
+            class.push('-');
+        } else {
+            class.push_str(&regex::escape(c.encode_utf8(&mut [0; 4])));
+        }
+    }
+    class.push(']');
+    Some((class, &members[end + 1..]))
 }
 
 #[cfg(test)]
@@ -82,6 +108,9 @@ mod tests {
         assert!(is("src/*.rs", "src/a.rs") && !is("src/*.rs", "src/x/a.rs"));
         assert!(is("*.{md,txt}", "é.txt") && is("a?.md", "aä.md") && is("[a-c]*", "b") && !is("[a-c]*", "d"));
         assert!(is("**", "x/y") && is("a.b", "a.b") && !is("a.b", "axb"));
+        assert!(is("[!a]*", "b") && !is("[!a]*", "a") && is("[^a-c]x", "dx") && !is("[^a-c]x", "bx"));
+        assert!(is("[]a]", "]") && is("[!]]", "a") && is("[&&x]", "&") && is("[a^]", "^") && !is("a[!b]c", "a/c"));
+        assert!(is("a-b]", "a-b]") && is("[a-]", "-"));
         assert!(Glob::new("a{b").is_err() && Glob::new("a[").is_err());
     }
 }

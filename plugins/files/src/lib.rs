@@ -3,6 +3,7 @@
 //! A call opens what it needs, reads in large pieces, and answers in a bounded size with a note on how to get the rest.
 
 mod disk;
+mod effort;
 mod glob;
 mod list;
 mod output;

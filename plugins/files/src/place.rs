@@ -6,6 +6,8 @@ use crate::disk::{Disk, Fault};
 
 /// Names that an error suggests.
 const SUGGESTIONS: usize = 5;
+/// Names of a folder that suggestions are chosen from.
+const CANDIDATES: usize = 2_000;
 
 /// A path in one of the granted folders.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,6 +102,12 @@ pub(crate) fn first<D: Disk, T>(
                     "{shown} is a folder; list it with list_files, path `{shown}`"
                 )));
             }
+            Err(Fault::File) => {
+                let shown = place.shown(disk);
+                return Err(Error::failed(format!(
+                    "{shown} is a file; read it with read_file, path `{shown}`"
+                )));
+            }
             Err(Fault::Refused(why)) => {
                 return Err(Error::denied(format!("{} may not be opened: {why}", place.shown(disk))));
             }
@@ -131,8 +139,8 @@ fn missing(disk: &impl Disk, path: &str, places: &[Place]) -> Error {
 fn nearest(disk: &impl Disk, place: &Place) -> Option<Vec<String>> {
     let (mut folder, mut name) = place.path.rsplit_once('/').unwrap_or(("", &place.path));
     let entries = loop {
-        match disk.entries(place.root, folder) {
-            Ok(entries) => break entries,
+        match disk.entries(place.root, folder, CANDIDATES) {
+            Ok(listing) => break listing.entries,
             Err(_) if folder.is_empty() => return None,
             Err(_) => (folder, name) = folder.rsplit_once('/').unwrap_or(("", folder)),
         }

@@ -110,9 +110,8 @@ impl Page {
     fn end_line(&mut self) {
         self.ended += 1;
         if self.ended == self.next && self.next < self.end && self.state == State::Open {
-            // What was not kept would have been cut anyway; it still counts.
-            self.line.resize(self.line.len() + self.dropped.min(LINE_KEPT), b' ');
-            match self.output.line(&format!("{}: {}", self.ended, shown_line(&self.line))) {
+            let line = shown_line(&self.line, self.line.len() + self.dropped);
+            match self.output.line(&format!("{}: {line}", self.ended)) {
                 Room::Taken => self.next += 1,
                 Room::Full => self.state = State::Full,
             }
@@ -201,8 +200,9 @@ mod tests {
     }
 
     #[test]
-    fn one_long_line_is_bounded() {
+    fn one_long_line_is_bounded_and_says_how_long_it_is() {
         let page = read(&"x".repeat(1_000_000), None, None).unwrap();
         assert!(page.len() < 3_000, "{}", page.len());
+        assert!(page.ends_with("x… (+998000 bytes)"), "{page}");
     }
 }

@@ -5,8 +5,9 @@ use regex::bytes::{Regex, RegexBuilder};
 
 use crate::SearchFiles;
 use crate::disk::{Disk, Fault, Kind};
+use crate::effort::Effort;
 use crate::glob::Glob;
-use crate::output::{Output, Room, shown_line};
+use crate::output::{Output, Room, shown_around, shown_line, trimmed};
 use crate::place::{Place, first, places};
 use crate::walk::{Hidden, Scope, Walk, walk};
 
@@ -20,11 +21,14 @@ const PIECE: usize = 64 * 1024;
 const WINDOW: usize = 4 * 1024 * 1024;
 /// Where a NUL makes a file no text.
 const SNIFFED: usize = 8 * 1024;
-/// What one search reads and opens in all, so that it ends well before its time does.
+/// What one search reads in all, so that it ends well before its time does.
 const TOTAL_BYTES: usize = 128 * 1024 * 1024;
-const TOTAL_FILES: usize = 20_000;
 
 pub(crate) fn run(disk: &impl Disk, args: &SearchFiles) -> Result<String, Error> {
+    search(disk, args, Effort::default())
+}
+
+fn search(disk: &impl Disk, args: &SearchFiles, effort: Effort) -> Result<String, Error> {
     let glob = args.glob.as_deref().map(Glob::new).transpose()?;
     let found = places(disk, args.path.as_deref())?;
     let mut search = Search {
@@ -32,9 +36,10 @@ pub(crate) fn run(disk: &impl Disk, args: &SearchFiles) -> Result<String, Error>
         regex: pattern(args)?,
         context: (args.context as usize).min(CONTEXT_MAX),
         limit: args.limit.unwrap_or(LIMIT).clamp(1, LIMIT_MAX),
+        effort,
         output: Output::default(),
         matches: 0,
-        files: 0,
+        count: Count::default(),
         bytes: 0,
         end: None,
     };
@@ -45,6 +50,9 @@ pub(crate) fn run(disk: &impl Disk, args: &SearchFiles) -> Result<String, Error>
     let everywhere = found.iter().all(|place| place.path.is_empty());
     if everywhere {
         for folder in &found {
+            if search.end.is_some() {
+                break;
+            }
             let one = std::slice::from_ref(folder);
             first(disk, &folder.shown(disk), one, |place| {
                 search.folder(place, scope, glob.as_ref())
@@ -53,7 +61,7 @@ pub(crate) fn run(disk: &impl Disk, args: &SearchFiles) -> Result<String, Error>
     } else {
         let path = args.path.as_deref().unwrap_or_default();
         first(disk, path, &found, |place| match disk.open(place.root, &place.path) {
-            Ok(file) => search.file(place, &file).map(drop),
+            Ok(file) => search.file(place, &file),
             Err(Fault::Folder) => search.folder(place, scope, glob.as_ref()),
             Err(fault) => Err(fault),
         })?;
@@ -98,41 +106,67 @@ struct Search<'a, D> {
     regex: Regex,
     context: usize,
     limit: u32,
+    effort: Effort,
     output: Output,
     matches: u32,
-    files: usize,
+    count: Count,
     bytes: usize,
     end: Option<End>,
+}
+
+/// What became of the files that were come upon.
+#[derive(Debug, Default)]
+struct Count {
+    searched: usize,
+    binary: usize,
+    unreadable: usize,
+    /// Links to folders, which a walk doesn't follow.
+    links: usize,
 }
 
 impl<D: Disk> Search<'_, D> {
     fn folder(&mut self, folder: &Place, scope: Scope, glob: Option<&Glob>) -> Result<(), Fault> {
         let below = folder.path.len() + usize::from(!folder.path.is_empty());
         let disk = self.disk;
-        walk(disk, folder, scope, &mut |place, kind| {
-            if kind == Kind::File && glob.is_none_or(|glob| glob.matches(&place.path[below..])) {
-                // A file that can't be opened is passed by, like a folder: the others may hold the answer.
-                if let Ok(file) = disk.open(place.root, &place.path) {
-                    drop(self.file(place, &file));
+        let effort = std::mem::take(&mut self.effort);
+        let walked = walk(disk, folder, scope, &effort, &mut |place, kind| {
+            // A link may lead to a file of the folder, which `read_file` would read.
+            let is_file = matches!(kind, Kind::File | Kind::Link);
+            if is_file && glob.is_none_or(|glob| glob.matches(&place.path[below..])) {
+                if effort.file() {
+                    self.pass(place);
+                } else {
+                    self.end = Some(End::Budget);
                 }
             }
             if self.end.is_some() { Walk::Stop } else { Walk::On }
-        })?;
-        Ok(())
+        });
+        self.effort = effort;
+        walked.map(drop)
+    }
+
+    /// Searches a file that a walk came upon. One that can't be read is passed by: the others may hold the answer.
+    fn pass(&mut self, place: &Place) {
+        let searched = match self.disk.open(place.root, &place.path) {
+            Ok(file) => self.file(place, &file),
+            Err(Fault::Folder) => {
+                self.count.links += 1;
+                return;
+            }
+            Err(fault) => Err(fault),
+        };
+        self.count.unreadable += usize::from(searched.is_err());
     }
 
     /// Searches one file, in windows that end at a line's end.
     fn file(&mut self, place: &Place, file: &D::File) -> Result<(), Fault> {
-        self.files += 1;
-        if self.files > TOTAL_FILES {
-            self.end = Some(End::Budget);
-        }
         let shown = place.shown(self.disk);
         let (mut window, mut offset, mut line) = (Vec::new(), 0_u64, 1_u64);
         while self.end.is_none() {
             let (piece, at_end) = self.disk.read(file, offset, PIECE)?;
             let at_end = at_end || piece.is_empty();
             if offset == 0 && piece[..piece.len().min(SNIFFED)].contains(&0) {
+                self.count.binary += 1;
                 return Ok(());
             }
             offset += piece.len() as u64;
@@ -150,6 +184,7 @@ impl<D: Disk> Search<'_, D> {
                 break;
             }
         }
+        self.count.searched += 1;
         Ok(())
     }
 
@@ -171,8 +206,9 @@ impl<D: Disk> Search<'_, D> {
             let end = line_end(text, found.start());
             number += newlines(&text[at.min(start)..start]);
             // What was found may reach into the next line; it counts if the line alone has a match too.
-            if self.regex.is_match(trimmed(&text[start..end])) {
-                printed = self.show(shown, text, start, number, printed);
+            if let Some(found) = self.regex.find(trimmed(&text[start..end])) {
+                let line = shown_around(&text[start..end], found.range());
+                printed = self.show(shown, text, start, &line, number, printed);
             }
             at = end + 1;
             number += 1;
@@ -180,13 +216,14 @@ impl<D: Disk> Search<'_, D> {
         newlines(text) + u64::from(text.last().is_some_and(|byte| *byte != b'\n'))
     }
 
-    /// Shows a match with the lines around it. Answers the number of the last line shown.
-    fn show(&mut self, shown: &str, text: &[u8], start: usize, number: u64, printed: u64) -> u64 {
+    /// Shows a match, whose line is `found`, with the lines around it. Answers the number of the last line shown.
+    fn show(&mut self, shown: &str, text: &[u8], start: usize, found: &str, number: u64, printed: u64) -> u64 {
         if self.matches == self.limit {
             self.end = Some(End::Limit);
             return printed;
         }
         self.matches += 1;
+        let around = |line: &[u8]| shown_line(line, trimmed(line).len());
         let mut lines = vec![];
         let mut before = start;
         for back in 1..=self.context as u64 {
@@ -198,10 +235,10 @@ impl<D: Disk> Search<'_, D> {
                 .iter()
                 .rposition(|byte| *byte == b'\n')
                 .map_or(0, |end| end + 1);
-            lines.insert(0, (number - back, '-', &text[before..end]));
+            lines.insert(0, (number - back, '-', around(&text[before..end])));
         }
         if number > printed {
-            lines.push((number, ':', &text[start..line_end(text, start)]));
+            lines.push((number, ':', found.to_owned()));
         }
         let (mut at, mut last) = (line_end(text, start) + 1, number);
         for _ in 0..self.context {
@@ -212,16 +249,12 @@ impl<D: Disk> Search<'_, D> {
             }
             last += 1;
             if last > printed {
-                lines.push((last, '-', &text[at..end]));
+                lines.push((last, '-', around(&text[at..end])));
             }
             at = end + 1;
         }
         for (number, mark, line) in lines {
-            if self
-                .output
-                .line(&format!("{shown}:{number}{mark} {}", shown_line(line)))
-                == Room::Full
-            {
+            if self.output.line(&format!("{shown}:{number}{mark} {line}")) == Room::Full {
                 self.end = Some(End::Full);
                 break;
             }
@@ -239,18 +272,37 @@ impl<D: Disk> Search<'_, D> {
             Some(End::Full) => {
                 notes.push("the result is full; narrow it with `path`, `glob` or a longer `pattern`".into());
             }
-            Some(End::Budget) => notes.push(format!(
-                "stopped after {} files and {} MiB; narrow it with `path` or `glob`",
-                self.files,
-                self.bytes >> 20
-            )),
-            None if self.matches == 0 => notes.push(format!(
+            _ if self.matches == 0 => notes.push(format!(
                 "no match in {} files; try other words, a shorter `pattern`, or `ignore_case`",
-                self.files
+                self.count.searched
             )),
-            None => {}
+            _ => {}
         }
+        if self.end == Some(End::Budget) || self.effort.is_stopped() {
+            notes.push(format!(
+                "stopped after {} names, {} files and {} MiB; narrow it with `path` or `glob`",
+                self.effort.names(),
+                self.count.searched,
+                self.bytes >> 20
+            ));
+        }
+        notes.extend(self.count.note());
+        notes.extend(self.effort.note());
         self.output.finish(&notes)
+    }
+}
+
+impl Count {
+    /// What was not searched, if anything.
+    fn note(&self) -> Option<String> {
+        let kinds = [
+            ("binary", self.binary),
+            ("unreadable", self.unreadable),
+            ("links to folders", self.links),
+        ];
+        let passed = kinds.iter().filter(|(_, count)| *count > 0);
+        let passed: Vec<_> = passed.map(|(kind, count)| format!("{kind} {count}")).collect();
+        (!passed.is_empty()).then(|| format!("files not searched: {}", passed.join(", ")))
     }
 }
 
@@ -269,10 +321,6 @@ fn last_line_end(text: &[u8]) -> usize {
 
 fn newlines(text: &[u8]) -> u64 {
     text.iter().filter(|byte| **byte == b'\n').count() as u64
-}
-
-fn trimmed(line: &[u8]) -> &[u8] {
-    line.strip_suffix(b"\r").unwrap_or(line)
 }
 
 #[cfg(test)]
@@ -307,13 +355,13 @@ mod tests {
     fn matches_have_path_and_line() {
         assert_eq!(
             search(&args("dendrite")),
-            "/d/a.md:6: dendrites end\n/d/b.txt:3: last dendrite"
+            "/d/a.md:6: dendrites end\n/d/b.txt:3: last dendrite\n[files not searched: binary 1]"
         );
         let all = search(&SearchFiles {
             ignore_case: true,
             ..args("DENDRITE")
         });
-        assert_eq!(all.lines().count(), 3, "{all}");
+        assert_eq!(all.lines().count(), 4, "{all}");
         assert_eq!(
             search(&SearchFiles {
                 path: Some("b.txt".into()),
@@ -351,8 +399,8 @@ mod tests {
 
     #[test]
     fn a_match_stays_in_its_line() {
-        assert!(search(&args(r"one\s+Dendrite")).starts_with("[no match in 3 files"));
-        assert_eq!(search(&args(r"o(ne|ur)$")), "/d/a.md:1: one\n/d/a.md:4: four");
+        assert!(search(&args(r"one\s+Dendrite")).starts_with("[no match in 2 files"));
+        assert!(search(&args(r"o(ne|ur)$")).starts_with("/d/a.md:1: one\n/d/a.md:4: four\n[files not"));
     }
 
     #[test]
@@ -379,5 +427,44 @@ mod tests {
         let text = "filler line\n".repeat(600_000) + "needle\n" + &"more\n".repeat(10);
         let disk = Folder::new(&["d"], &[("d/big.txt", &text)]);
         assert_eq!(run(&disk, &args("needle")).unwrap(), "/d/big.txt:600001: needle");
+    }
+
+    #[test]
+    fn a_match_far_into_a_line_is_shown() {
+        let text = format!("one\n{} needle {}\nthree\n", "x".repeat(9_000), "y".repeat(9_000));
+        let disk = Folder::new(&["d"], &[("d/long.txt", &text)]);
+        let found = run(&disk, &args("needle")).unwrap();
+        assert!(
+            found.starts_with("/d/long.txt:2: (+") && found.contains("x needle y"),
+            "{found}"
+        );
+        assert!(found.len() < 2_200, "{}", found.len());
+    }
+
+    #[test]
+    fn a_large_folder_ends_it_with_what_was_found() {
+        let disk = Folder::new(&["d"], &["d/a", "d/b", "d/c"].map(|file| (file, "needle\n")));
+        let found = |names, files| super::search(&disk, &args("needle"), Effort::new(names, files)).unwrap();
+        assert_eq!(found(9, 3), "/d/a:1: needle\n/d/b:1: needle\n/d/c:1: needle");
+        assert_eq!(
+            found(9, 2),
+            "/d/a:1: needle\n/d/b:1: needle\n[stopped after 3 names, 2 files and 0 MiB; narrow it with `path` or `glob`]"
+        );
+        let few_names = found(8, 3);
+        assert!(few_names.contains("[stopped after 2 names, 2 files and"), "{few_names}");
+    }
+
+    #[test]
+    fn links_are_followed_to_files_and_counted_otherwise() {
+        use std::os::unix::fs::symlink;
+        let disk = Folder::new(&["d"], &[("d/sub/a.md", "needle\n")]);
+        symlink("sub/a.md", disk.on_disk("d/link.md")).unwrap();
+        symlink("sub", disk.on_disk("d/again")).unwrap();
+        symlink("nowhere", disk.on_disk("d/broken")).unwrap();
+        assert_eq!(
+            run(&disk, &args("needle")).unwrap(),
+            "/d/link.md:1: needle\n/d/sub/a.md:1: needle\n\
+             [files not searched: unreadable 1, links to folders 1]"
+        );
     }
 }

@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::disk::{Disk, Entry, Fault, Kind};
+use crate::disk::{Disk, Entry, Fault, Kind, Listing};
 
 /// Granted folders below one that is removed when dropped.
 pub(crate) struct Folder {
@@ -32,6 +32,11 @@ impl Folder {
         }
     }
 
+    /// Where a file or folder is on the machine.
+    pub(crate) fn on_disk(&self, path: &str) -> PathBuf {
+        self.base.join(path)
+    }
+
     fn at(&self, root: usize, path: &str) -> PathBuf {
         self.base.join(&self.roots[root]).join(path)
     }
@@ -50,21 +55,20 @@ impl Disk for Folder {
         &self.roots
     }
 
-    fn entries(&self, root: usize, path: &str) -> Result<Vec<Entry>, Fault> {
-        let entries = fs::read_dir(self.at(root, path)).map_err(|_| Fault::Missing)?;
-        let entries = entries.map(|entry| {
+    fn entries(&self, root: usize, path: &str, most: usize) -> Result<Listing, Fault> {
+        let mut entries = fs::read_dir(self.at(root, path)).map_err(|_| Fault::Missing)?;
+        Ok(Listing::collect(most, || {
+            let Some(entry) = entries.next() else { return Ok(None) };
             let entry = entry.unwrap();
-            let kind = if entry.file_type().unwrap().is_dir() {
-                Kind::Folder
-            } else {
-                Kind::File
+            let kind = match entry.file_type().unwrap() {
+                kind if kind.is_dir() => Kind::Folder,
+                kind if kind.is_symlink() => Kind::Link,
+                _ => Kind::File,
             };
-            Entry {
-                name: entry.file_name().into_string().unwrap(),
-                kind,
-            }
-        });
-        Ok(entries.collect())
+            let name = entry.file_name().into_string();
+            let name = name.map_err(|name| Fault::Failed(format!("{name:?} is no text")))?;
+            Ok(Some(Entry { name, kind }))
+        }))
     }
 
     fn open(&self, root: usize, path: &str) -> Result<File, Fault> {

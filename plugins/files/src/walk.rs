@@ -1,6 +1,7 @@
 //! Walking down a folder, in the order of names.
 
 use crate::disk::{Disk, Fault, Kind};
+use crate::effort::Effort;
 use crate::place::Place;
 
 /// Names that a walk passes by unless told otherwise: what machines put there.
@@ -36,14 +37,21 @@ pub(crate) enum Walk {
 }
 
 /// Calls `visit` with each name below `folder`, files and folders, until it says stop. Folders that can't be read are
-/// passed by, but for the first.
+/// passed by, but for the first; so are those for which `effort` has no room left.
 pub(crate) fn walk<D: Disk>(
     disk: &D,
     folder: &Place,
     scope: Scope,
+    effort: &Effort,
     visit: &mut impl FnMut(&Place, Kind) -> Walk,
 ) -> Result<Walk, Fault> {
-    let mut entries = disk.entries(folder.root, &folder.path)?;
+    let most = effort.folder();
+    if most == 0 {
+        return Ok(Walk::On);
+    }
+    let listing = disk.entries(folder.root, &folder.path, most)?;
+    effort.read(&listing);
+    let mut entries = listing.entries;
     entries.retain(|entry| scope.hidden == Hidden::Shown || !is_hidden(&entry.name));
     entries.sort_by(|a, b| a.name.cmp(&b.name));
     for entry in entries {
@@ -56,7 +64,7 @@ pub(crate) fn walk<D: Disk>(
                 depth: scope.depth - 1,
                 ..scope
             };
-            if walk(disk, &place, below, visit).unwrap_or(Walk::On) == Walk::Stop {
+            if walk(disk, &place, below, effort, visit).unwrap_or(Walk::On) == Walk::Stop {
                 return Ok(Walk::Stop);
             }
         }

@@ -5,7 +5,7 @@ use wasip2::filesystem::types::{
     Descriptor, DescriptorFlags, DescriptorType, DirectoryEntryStream, ErrorCode, OpenFlags, PathFlags,
 };
 
-use crate::disk::{Disk, Entry, Fault, Kind};
+use crate::disk::{Disk, Entry, Fault, Kind, Listing};
 
 /// The folders that the host opened before the call.
 pub(crate) struct Preopens {
@@ -37,9 +37,10 @@ impl Disk for Preopens {
         &self.names
     }
 
-    fn entries(&self, root: usize, path: &str) -> Result<Vec<Entry>, Fault> {
+    fn entries(&self, root: usize, path: &str, most: usize) -> Result<Listing, Fault> {
         let folder = self.open_at(root, path, OpenFlags::DIRECTORY)?;
-        collect(&folder.read_directory().map_err(fault)?)
+        let stream = folder.read_directory().map_err(fault)?;
+        Ok(Listing::collect(most, || next(&stream)))
     }
 
     fn open(&self, root: usize, path: &str) -> Result<Descriptor, Fault> {
@@ -55,18 +56,17 @@ impl Disk for Preopens {
     }
 }
 
-fn collect(stream: &DirectoryEntryStream) -> Result<Vec<Entry>, Fault> {
-    let mut entries = vec![];
-    while let Some(entry) = stream.read_directory_entry().map_err(fault)? {
-        let kind = match entry.type_ {
+fn next(stream: &DirectoryEntryStream) -> Result<Option<Entry>, Fault> {
+    let entry = stream.read_directory_entry().map_err(fault)?;
+    Ok(entry.map(|entry| Entry {
+        kind: match entry.type_ {
             DescriptorType::Directory => Kind::Folder,
             DescriptorType::RegularFile => Kind::File,
             DescriptorType::SymbolicLink => Kind::Link,
             _ => Kind::Other,
-        };
-        entries.push(Entry { name: entry.name, kind });
-    }
-    Ok(entries)
+        },
+        name: entry.name,
+    }))
 }
 
 fn fault(code: ErrorCode) -> Fault {

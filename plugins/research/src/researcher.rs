@@ -5,10 +5,11 @@ use hermes_sdk::{Hooks, Outcome, Report, Review, ToolCall, ToolDef, ToolResult};
 use serde_json::Value;
 
 use crate::check::Checked;
-use crate::feedback::{UNCITED, correction, not_found};
-use crate::notes::{Note, Notes};
+use crate::feedback::{NO_PLAN, UNCITED, correction, not_found};
+use crate::notes::{Note, Notes, Plan, SHOWN_BYTES};
 use crate::sources::Sources;
 
+const MAKE_PLAN: &str = "make_plan";
 const TAKE_NOTE: &str = "take_note";
 
 /// One piece of research.
@@ -17,20 +18,35 @@ pub(crate) struct Researcher {
     notes: Notes,
     sources: Sources,
     can_read: bool,
-    planned: bool,
+    /// The model was asked once for a plan.
+    asked_for_plan: bool,
     /// The model was asked once to mend its answer.
     corrected: bool,
 }
 
 impl Researcher {
-    /// With these tools granted.
-    pub(crate) fn new(offered: &[ToolDef]) -> Self {
+    /// On this question, with these tools granted.
+    pub(crate) fn new(question: &str, offered: &[ToolDef]) -> Self {
         let can_read = offered.iter().any(|tool| Reader::of(&tool.name).is_some());
+        let mut sources = Sources::default();
+        sources.mention(question);
         Self {
             notes: Notes::open(),
+            sources,
             can_read,
             ..Self::default()
         }
+    }
+
+    /// Keeps a note; with the first one the model is asked for a plan, if it has made none.
+    fn take_note(&mut self, note: &Note) -> String {
+        let mut told = self.notes.take(note);
+        if !self.notes.has_plan() && !self.asked_for_plan {
+            self.asked_for_plan = true;
+            told.push_str("; ");
+            told.push_str(NO_PLAN);
+        }
+        told
     }
 }
 
@@ -59,19 +75,27 @@ impl Reader {
 
 impl Hooks for Researcher {
     fn own_tools(&mut self) -> Vec<ToolDef> {
-        vec![own::<Note>(
-            TAKE_NOTE,
-            "Keeps a finding, with its source. Notes stay when old tool results are shortened.",
-        )]
+        vec![
+            own::<Plan>(
+                MAKE_PLAN,
+                "Keeps your plan. Call it first, and again when the plan changes.",
+            ),
+            own::<Note>(
+                TAKE_NOTE,
+                "Keeps a finding, with its source. Notes stay when old tool results are shortened.",
+            ),
+        ]
     }
 
     fn answer_call(&mut self, call: &ToolCall) -> Option<ToolResult> {
-        (call.name == TAKE_NOTE).then(|| {
-            let answer = arguments::<Note>(call).and_then(|note| self.notes.take(&note));
-            answer.map_or_else(
-                |error| ToolResult::failure(call, error),
-                |text| ToolResult::text(call, text),
-            )
+        let answer = match call.name.as_str() {
+            MAKE_PLAN => arguments::<Plan>(call).and_then(|plan| self.notes.make_plan(&plan)),
+            TAKE_NOTE => arguments::<Note>(call).map(|note| self.take_note(&note)),
+            _ => return None,
+        };
+        Some(match answer {
+            Ok(text) => ToolResult::text(call, text),
+            Err(error) => ToolResult::failure(call, error),
         })
     }
 
@@ -80,10 +104,14 @@ impl Hooks for Researcher {
     }
 
     fn said(&mut self, text: &str) {
-        if !self.planned {
-            self.planned = true;
+        // A model may write its plan beside its first calls, as many do, and mean the same.
+        if !self.notes.has_plan() {
             self.notes.plan(text);
         }
+    }
+
+    fn recall(&mut self, bytes: usize) -> String {
+        self.notes.shown(bytes)
     }
 
     fn result(&mut self, call: &ToolCall, result: &ToolResult) {
@@ -93,8 +121,11 @@ impl Hooks for Researcher {
         match Reader::of(&call.name) {
             Some(Reader::Read) => self.sources.read(&result.joined_text()),
             Some(Reader::Search) => self.sources.searched(&result.joined_text()),
-            Some(Reader::Fetch) => self.sources.fetched(&argument(call, "url").unwrap_or_default()),
-            None => {}
+            Some(Reader::Fetch) => {
+                let url = argument(call, "url").unwrap_or_default();
+                self.sources.fetched(&url, &result.joined_text());
+            }
+            None => self.sources.mention(&result.joined_text()),
         }
     }
 
@@ -103,7 +134,7 @@ impl Hooks for Researcher {
             return Review::Accept;
         }
         let checked = Checked::new(answer, &self.sources);
-        if checked.failing().next().is_some() {
+        if checked.unconfirmed() > 0 {
             self.corrected = true;
             return Review::Revise(correction(&checked));
         }
@@ -119,9 +150,9 @@ impl Hooks for Researcher {
             "No more tool calls are possible. Give your answer now, with file:line after each claim, from what you have read. \
              List under `Not found:` what is missing.",
         );
-        let notes = self.notes.shown();
+        let notes = self.notes.shown(SHOWN_BYTES);
         if !notes.is_empty() {
-            text.push_str("\n\nYour notes:\n");
+            text.push_str("\n\n");
             text.push_str(&notes);
         }
         text
@@ -133,7 +164,7 @@ impl Hooks for Researcher {
         report.result_json = Some(checked.json().to_string());
         report.artifacts = self.notes.artifacts();
         report.open_questions = not_found(answer);
-        let unverified = checked.failing().count();
+        let unverified = checked.unconfirmed();
         if unverified > 0 {
             report
                 .open_questions
@@ -172,6 +203,7 @@ fn describe(call: &ToolCall) -> String {
         Some(Reader::Search) => format!("searching \"{}\"", text("pattern")),
         Some(Reader::Fetch) => format!("fetching {}", text("url")),
         None if call.name == TAKE_NOTE => String::new(),
+        None if call.name == MAKE_PLAN => "planning".into(),
         None => call.name.replace('_', " "),
     }
 }
@@ -220,7 +252,53 @@ mod tests {
         );
         assert_eq!(shown("read_file", r#"{"path":"x.md"}"#), "reading x.md");
         assert_eq!(shown("lib_search_files", r#"{"pattern":"a b"}"#), "searching \"a b\"");
-        assert_eq!(shown("take_note", "{}"), "");
+        assert_eq!(
+            (shown("take_note", "{}"), shown("make_plan", "{}")),
+            (String::new(), "planning".into())
+        );
+    }
+
+    #[test]
+    fn a_plan_is_made_by_its_tool_or_beside_a_call_and_asked_for_once() {
+        let mut researcher = Researcher::default();
+        let names: Vec<_> = researcher.own_tools().into_iter().map(|tool| tool.name).collect();
+        assert_eq!(names, [MAKE_PLAN, TAKE_NOTE]);
+        let mut noted = || {
+            let note = call(TAKE_NOTE, r#"{"text":"one"}"#);
+            researcher.answer_call(&note).unwrap().joined_text()
+        };
+        assert_eq!((noted().contains(NO_PLAN), noted().contains(NO_PLAN)), (true, false));
+        let bad = researcher.answer_call(&call(MAKE_PLAN, r#"{"steps":[]}"#)).unwrap();
+        assert!(bad.error.is_some() && !researcher.notes.has_plan());
+        researcher.answer_call(&call(MAKE_PLAN, r#"{"steps":["look","answer"]}"#));
+        researcher.said("Words are no plan where there is one.");
+        assert_eq!(
+            researcher.recall(1_000),
+            "Your plan:\n1. look\n2. answer\nYour notes:\n- one\n- one"
+        );
+
+        let mut talker = Researcher::default();
+        talker.said("1. look");
+        assert_eq!(talker.recall(1_000), "Your plan:\n1. look");
+        assert!(talker.answer_call(&call("read_file", "{}")).is_none());
+    }
+
+    #[test]
+    fn an_invented_page_goes_back_even_beside_a_good_citation() {
+        let mut researcher = reader();
+        let answer = "It is one a.md:1, and https://x.org/paper says so.";
+        assert!(matches!(researcher.review(answer), Review::Revise(text) if text.contains("https://x.org/paper")));
+        let report = researcher.report(Outcome::Achieved, answer);
+        assert_eq!(report.outcome, Outcome::PartlyAchieved);
+        assert!(
+            report.summary.contains("https://x.org/paper [unverified] says"),
+            "{}",
+            report.summary
+        );
+        let mut researcher = reader();
+        researcher.sources.mention("Is https://x.org/paper right?");
+        assert_eq!(researcher.review(answer), Review::Accept);
+        assert_eq!(researcher.report(Outcome::Achieved, answer).outcome, Outcome::Achieved);
     }
 
     #[test]

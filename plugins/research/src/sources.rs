@@ -2,8 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What is kept of one line, in bytes: enough to find a quote in it.
-const LINE_BYTES: usize = 1_000;
+use crate::address;
+use crate::check::Page;
+
+/// What is kept of one showing of a line, in bytes: all that the tools show of one, and how much they say is missing.
+const LINE_BYTES: usize = 2_100;
+/// What is kept of one line, in bytes, where several parts of it were shown.
+const LINE_TOTAL: usize = 16 * 1024;
 /// What is kept in all, in bytes; the lines that came first stay.
 const TOTAL_BYTES: usize = 16 * 1024 * 1024;
 /// What a line costs besides its text.
@@ -14,6 +19,8 @@ const LINE_COST: usize = 64;
 pub(crate) struct Sources {
     files: BTreeMap<String, BTreeMap<u64, String>>,
     pages: BTreeSet<String>,
+    /// Addresses that what was read or asked names.
+    mentioned: BTreeSet<String>,
     bytes: usize,
 }
 
@@ -50,13 +57,46 @@ impl Sources {
         }
     }
 
-    /// Remembers that a page was fetched.
-    pub(crate) fn fetched(&mut self, url: &str) {
-        self.pages.insert(bare(url).to_owned());
+    /// Remembers that a page was fetched: under the address that was asked for, and under the one that the result's head
+    /// names, which redirects may have led to.
+    pub(crate) fn fetched(&mut self, url: &str, result: &str) {
+        let head = result
+            .lines()
+            .find_map(|line| line.trim_start().strip_prefix('[')?.rsplit_once(", characters "));
+        let shown = head.and_then(|(head, _)| head.split(' ').next());
+        let pages = [Some(url), shown].into_iter().flatten();
+        self.pages.extend(pages.map(address::normal));
+        self.mention(result);
     }
 
-    pub(crate) fn has_page(&self, url: &str) -> bool {
-        self.pages.contains(bare(url))
+    /// Remembers the addresses in a text that somebody else wrote: naming them invents nothing.
+    pub(crate) fn mention(&mut self, text: &str) {
+        for address in address::find(text) {
+            let url = address::normal(&address.url);
+            if self.bytes + url.len() + LINE_COST > TOTAL_BYTES {
+                return;
+            }
+            let cost = url.len() + LINE_COST;
+            if self.mentioned.insert(url) {
+                self.bytes += cost;
+            }
+        }
+    }
+
+    pub(crate) fn page(&self, url: &str) -> Page {
+        let url = address::normal(url);
+        if self.pages.contains(&url) {
+            Page::Fetched
+        } else if self.mentioned.contains(&url) {
+            Page::Mentioned
+        } else {
+            Page::Unknown
+        }
+    }
+
+    /// The names of the files that were read.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.files.keys().map(String::as_str)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -78,16 +118,25 @@ impl Sources {
     }
 
     fn keep(&mut self, path: &str, number: u64, text: &str) {
+        self.mention(text);
         let text = hermes_sdk::text::prefix(text, LINE_BYTES);
         if self.bytes + text.len() + LINE_COST > TOTAL_BYTES {
             return;
         }
         let lines = self.files.entry(path.to_owned()).or_default();
-        // A search may show less of a long line than a reading does; the longer one holds the other.
-        let known = lines.get(&number).map_or(0, |line| line.len() + LINE_COST);
-        if known < text.len() + LINE_COST {
-            self.bytes += text.len() + LINE_COST - known;
+        let Some(line) = lines.get_mut(&number) else {
+            self.bytes += text.len() + LINE_COST;
             lines.insert(number, text.to_owned());
+            return;
+        };
+        // Of a long line each tool shows the part that was asked for.
+        if text.contains(line.as_str()) {
+            self.bytes += text.len() - line.len();
+            text.clone_into(line);
+        } else if !line.contains(text) && line.len() + text.len() < LINE_TOTAL {
+            self.bytes += text.len() + 1;
+            line.push('\n');
+            line.push_str(text);
         }
     }
 }
@@ -100,11 +149,6 @@ fn numbered(line: &str, mark: char) -> Option<(u64, &str)> {
     }
     let text = if text.is_empty() { text } else { text.strip_prefix(' ')? };
     Some((number.parse().ok()?, text))
-}
-
-/// An address without what names a place in the page.
-fn bare(url: &str) -> &str {
-    url.split('#').next().unwrap_or(url).trim_end_matches('/')
 }
 
 #[cfg(test)]
@@ -148,7 +192,31 @@ mod tests {
             assert_eq!(sources.files(path).len(), 1, "{path}");
         }
         assert!(sources.files("b/a.md").is_empty() && sources.files(".md").is_empty());
-        sources.fetched("https://x.org/a/");
-        assert!(sources.has_page("https://x.org/a#b") && !sources.has_page("https://x.org/b"));
+    }
+
+    #[test]
+    fn pages_are_known_by_what_was_asked_for_and_by_where_it_led() {
+        let mut sources = Sources::default();
+        sources.fetched(
+            "x.org/a/",
+            "<data 7f>\n[https://x.org/b \"A, characters B\", characters 0-3 of 3]\nsee\n</data 7f>",
+        );
+        for fetched in ["https://x.org/a#b", "https://x.org/b"] {
+            assert_eq!(sources.page(fetched), Page::Fetched, "{fetched}");
+        }
+        sources.searched("/d/a.md:1: see https://x.org/c.");
+        assert_eq!(sources.page("https://x.org/c"), Page::Mentioned);
+        assert_eq!(sources.page("https://x.org/d"), Page::Unknown);
+    }
+
+    #[test]
+    fn all_that_was_shown_of_a_line_is_kept() {
+        let mut sources = Sources::default();
+        let head = format!("{} head… (+9 bytes)", "h".repeat(1_980));
+        sources.read(&format!("[/d/a.md, lines 1-1 of 1]\n1: {head}"));
+        sources.searched("/d/a.md:1: (+7 bytes) …tail");
+        sources.searched("/d/a.md:1: (+7 bytes) …tail");
+        let files = sources.files("a.md");
+        assert_eq!(files[0].1[&1], format!("{head}\n(+7 bytes) …tail"));
     }
 }

@@ -57,12 +57,6 @@ impl Address {
         }
     }
 
-    /// The grant that permits it.
-    pub(crate) fn grant(&self) -> String {
-        let scheme = if self.secure { "" } else { "http://" };
-        format!("--allow net:{scheme}{}", self.authority)
-    }
-
     /// Where a link of this page leads; none for what is no page of its own.
     pub(crate) fn resolve(&self, link: &str) -> Option<String> {
         let link = link.trim();
@@ -140,10 +134,6 @@ mod tests {
         );
         assert_eq!(Address::parse("x.org").unwrap().shown(), "https://x.org/");
         assert_eq!(Address::parse("http://x.org?a").unwrap().path, "/?a");
-        assert_eq!(
-            Address::parse("http://x.org").unwrap().grant(),
-            "--allow net:http://x.org"
-        );
         for bad in ["ftp://x.org", "https://u:p@x.org", "https://", "https://ä.org"] {
             assert!(Address::parse(bad).is_err(), "{bad}");
         }

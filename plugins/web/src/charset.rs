@@ -1,59 +1,67 @@
-//! From bytes to text: UTF-8, UTF-16 by its mark, and Windows-1252, which is what pages that say Latin-1 are in.
+//! From bytes to text, by the charset that a page's mark, header or beginning names.
 
-/// What bytes 0x80 to 0x9f are in Windows-1252; those that it leaves open stay what they are in Latin-1.
-const WINDOWS: [char; 32] = [
-    '€', '\u{81}', '‚', 'ƒ', '„', '…', '†', '‡', 'ˆ', '‰', 'Š', '‹', 'Œ', '\u{8d}', 'Ž', '\u{8f}', '\u{90}', '‘', '’',
-    '“', '”', '•', '–', '—', '˜', '™', 'š', '›', 'œ', '\u{9d}', 'ž', 'Ÿ',
-];
+use encoding_rs::{Encoding, UTF_8, WINDOWS_1252};
+
 /// Where a page must have named its charset, in bytes.
 const META_BYTES: usize = 2_048;
 
 /// The text of a body, and the charset that was named but is not known here.
 pub(crate) fn decode(body: &[u8], content_type: &str) -> (String, Option<String>) {
-    match body {
-        [0xef, 0xbb, 0xbf, rest @ ..] => return (lossy(rest), None),
-        [0xff, 0xfe, rest @ ..] => return (utf16(rest, u16::from_le_bytes), None),
-        [0xfe, 0xff, rest @ ..] => return (utf16(rest, u16::from_be_bytes), None),
-        _ => {}
+    if let Some((encoding, mark)) = Encoding::for_bom(body) {
+        return (text(encoding, &body[mark..]), None);
     }
-    let head = String::from_utf8_lossy(&body[..body.len().min(META_BYTES)]);
-    match named(content_type).or_else(|| named(&head)).as_deref() {
-        None | Some("utf-8" | "utf8" | "us-ascii" | "ascii") => (lossy(body), None),
-        Some("iso-8859-1" | "latin1" | "windows-1252" | "cp1252" | "iso-8859-15") => {
-            let wide = |byte: &u8| match byte {
-                0x80..=0x9f => WINDOWS[usize::from(byte - 0x80)],
-                byte => char::from(*byte),
-            };
-            (body.iter().map(wide).collect(), None)
-        }
-        Some(other) => (lossy(body), Some(other.to_owned())),
+    match named(content_type, "charset").or_else(|| named_inside(body, content_type)) {
+        None => (text(guess(body), body), None),
+        Some(name) => match Encoding::for_label(name.as_bytes()) {
+            Some(encoding) => (text(encoding, body), None),
+            None => (text(UTF_8, body), Some(name)),
+        },
     }
 }
 
-/// The value of `charset=` in a header or in the beginning of a page.
-fn named(text: &str) -> Option<String> {
+fn text(encoding: &'static Encoding, body: &[u8]) -> String {
+    encoding.decode_without_bom_handling(body).0.into_owned()
+}
+
+/// What a page names in its own beginning. One that was read so far is not of UTF-16, whatever it says.
+fn named_inside(body: &[u8], content_type: &str) -> Option<String> {
+    let is_markup = content_type.is_empty() || content_type.contains("html") || content_type.contains("xml");
+    let head = String::from_utf8_lossy(&body[..body.len().min(META_BYTES)]);
+    let key = if head.trim_start().starts_with("<?xml") {
+        "encoding"
+    } else {
+        "charset"
+    };
+    let name = named(&head, key).filter(|_| is_markup)?;
+    Some(if name.starts_with("utf-16") {
+        "utf-8".into()
+    } else {
+        name
+    })
+}
+
+/// Pages that name nothing are of UTF-8, or older than it.
+fn guess(body: &[u8]) -> &'static Encoding {
+    match std::str::from_utf8(body) {
+        // A character at the end may be cut in two.
+        Err(error) if error.error_len().is_some() => WINDOWS_1252,
+        _ => UTF_8,
+    }
+}
+
+/// The value of `key=` in a header or in the beginning of a page.
+fn named(text: &str, key: &str) -> Option<String> {
     let text = text.to_ascii_lowercase();
-    let (_, after) = text.split_once("charset")?;
+    let (_, after) = text.split_once(key)?;
     let value = after
         .trim_start()
         .strip_prefix('=')?
         .trim_start()
         .trim_start_matches(['"', '\'']);
     let end = value
-        .find(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_')
+        .find(|c: char| !c.is_ascii_alphanumeric() && !"-_:.".contains(c))
         .unwrap_or(value.len());
     (end > 0).then(|| value[..end].to_owned())
-}
-
-fn lossy(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> String {
-    let units = bytes.chunks_exact(2).map(|pair| unit([pair[0], pair[1]]));
-    char::decode_utf16(units)
-        .map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER))
-        .collect()
 }
 
 #[cfg(test)]
@@ -72,8 +80,38 @@ mod tests {
         assert_eq!(is(b"\xff\xfea\0\xe4\0", "text/plain"), "aä");
         assert_eq!(is(b"\xef\xbb\xbfa", ""), "a");
         assert_eq!(
-            decode(b"a", "text/html; charset=\"koi8-r\""),
-            ("a".into(), Some("koi8-r".into()))
+            is(b"<?xml encoding=\"iso-8859-2\"?>\xb1", "text/xml"),
+            "<?xml encoding=\"iso-8859-2\"?>ą"
         );
+        assert_eq!(
+            is(b"charset=koi8-r \xc1", "text/plain"),
+            "charset=koi8-r Á",
+            "prose names nothing"
+        );
+    }
+
+    #[test]
+    fn charsets_of_the_whole_world_are_known() {
+        for (name, bytes, text) in [
+            ("koi8-r", &b"\xd2\xd5"[..], "ру"),
+            ("Shift_JIS", b"\x8e\x7d", "枝"),
+            ("gb18030", b"\xd6\xa6", "枝"),
+            ("Big5", b"\xaa\x4b", "枝"),
+            ("euc-kr", b"\xb0\xa1", "가"),
+            ("windows-1251", b"\xe0", "а"),
+        ] {
+            let header = format!("text/html; charset=\"{name}\"");
+            assert_eq!(decode(bytes, &header), (text.into(), None), "{name}");
+        }
+        assert_eq!(
+            decode(b"a", "text/html; charset=klingon"),
+            ("a".into(), Some("klingon".into()))
+        );
+    }
+
+    #[test]
+    fn pages_that_name_nothing_are_of_utf_8_or_older() {
+        assert_eq!(decode(b"na\xefve", "text/plain").0, "naïve");
+        assert_eq!(decode(b"\xc3\xa4\xc3", "text/plain").0, "ä\u{fffd}", "cut at the end");
     }
 }

@@ -14,10 +14,9 @@ pub(crate) fn decode(text: &str) -> String {
     let (mut decoded, mut rest) = (String::with_capacity(text.len()), text);
     while let Some((before, after)) = rest.split_once('&') {
         decoded.push_str(before);
-        let name = after
-            .find(';')
-            .filter(|end| *end <= NAME_BYTES)
-            .map(|end| &after[..end]);
+        // No further than a name may reach: a page of nothing but `&` would be searched to its end for each.
+        let end = after.bytes().take(NAME_BYTES + 1).position(|byte| byte == b';');
+        let name = end.map(|end| &after[..end]);
         if let Some((name, c)) = name.and_then(|name| Some((name, character(name)?))) {
             decoded.push(c);
             rest = &after[name.len() + 1..];
@@ -104,5 +103,13 @@ mod tests {
         );
         assert_eq!(decode("&amp;lt;"), "&lt;");
         assert_eq!(decode("&ääääääää;"), "&ääääääää;");
+        assert_eq!(decode("&#000000000032;"), "&#000000000032;", "as long as no name is");
+        assert_eq!(decode("&#0000000032;"), " ");
+    }
+
+    #[test]
+    fn a_megabyte_of_ampersands_takes_no_time() {
+        let text = "&".repeat(1024 * 1024);
+        assert_eq!(decode(&text), text);
     }
 }

@@ -11,10 +11,14 @@ use crate::address::Address;
 pub(crate) const BODY_BYTES: usize = 1024 * 1024;
 /// Bytes read at once.
 const PIECE: u64 = 64 * 1024;
+/// Where the host says which address answered, after redirects; no server can set it.
+const FINAL_URL: &str = "hermes-final-url";
 
 /// What came back.
 #[derive(Debug)]
 pub(crate) struct Response {
+    /// What answered, which redirects may have led to.
+    pub(crate) address: Address,
     pub(crate) status: u16,
     pub(crate) content_type: String,
     pub(crate) body: Vec<u8>,
@@ -23,7 +27,7 @@ pub(crate) struct Response {
 }
 
 /// # Errors
-/// A refusal of the host, naming the grant that would permit it, or a failure on the way.
+/// A refusal of the host, or a failure on the way.
 pub(crate) fn get(address: &Address) -> Result<Response, Error> {
     let broken = || {
         Error::invalid_input(format!(
@@ -59,11 +63,13 @@ pub(crate) fn get(address: &Address) -> Result<Response, Error> {
 
 fn read(address: &Address, response: &IncomingResponse) -> Result<Response, Error> {
     let unread = || Error::failed(format!("{}: the answer has no body that can be read", address.shown()));
-    let content_type = response
-        .headers()
-        .get("content-type")
-        .first()
-        .map(|value| String::from_utf8_lossy(value).into());
+    let headers = response.headers();
+    let header = |name: &str| {
+        let values = headers.get(name);
+        values.first().map(|value| String::from_utf8_lossy(value).into_owned())
+    };
+    let content_type = header("content-type").unwrap_or_default();
+    let answered = header(FINAL_URL).and_then(|url| Address::parse(&url).ok());
     let content = response.consume().map_err(|()| unread())?;
     let stream = content.stream().map_err(|()| unread())?;
     let (mut body, mut cut) = (vec![], false);
@@ -91,8 +97,9 @@ fn read(address: &Address, response: &IncomingResponse) -> Result<Response, Erro
         }
     }
     Ok(Response {
+        address: answered.unwrap_or_else(|| address.clone()),
         status: response.status(),
-        content_type: content_type.unwrap_or_default(),
+        content_type,
         body,
         cut,
     })
@@ -101,13 +108,9 @@ fn read(address: &Address, response: &IncomingResponse) -> Result<Response, Erro
 fn failure(address: &Address, code: ErrorCode) -> Error {
     let (shown, host) = (address.shown(), address.host());
     match code {
-        ErrorCode::HttpRequestDenied => Error::denied(format!(
-            "{shown} may not be fetched; the operator can allow it with {}",
-            address.grant()
-        )),
-        ErrorCode::DestinationIpProhibited => Error::denied(format!(
-            "{shown} may not be fetched: {host} is no public address; the operator can allow it with {}",
-            address.grant()
+        // Which of the two it is, and the flag for it, only the host knows: it tells the operator.
+        ErrorCode::HttpRequestDenied | ErrorCode::DestinationIpProhibited => Error::denied(format!(
+            "{shown} may not be fetched: it, or a page that it redirects to, is not granted; the operator was told the flag"
         )),
         ErrorCode::DnsError(_) | ErrorCode::DnsTimeout | ErrorCode::DestinationNotFound => {
             Error::failed(format!("{shown}: there is no host {host}; check the address"))
@@ -121,7 +124,12 @@ fn failure(address: &Address, code: ErrorCode) -> Error {
                 address.authority
             ))
         }
-        ErrorCode::HttpResponseBodySize(_) => Error::failed(format!("{shown} is larger than may be fetched")),
+        ErrorCode::HttpResponseBodySize(_) => Error::failed(format!(
+            "{shown} is larger than may be fetched; the operator's key for it is limits.http.body, so look for a smaller page"
+        )),
+        ErrorCode::LoopDetected => Error::failed(format!(
+            "{shown} redirects more often than is followed; the operator's key for it is limits.http.redirects"
+        )),
         ErrorCode::InternalError(Some(message)) => Error::failed(format!("{shown}: {message}")),
         other => Error::failed(format!("{shown}: {other:?}")),
     }

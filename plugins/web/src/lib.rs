@@ -29,7 +29,7 @@ struct FetchPage {
 fn fetch_page(args: FetchPage) -> Result<String, Error> {
     let address = address::Address::parse(&args.url)?;
     let response = fetch::get(&address)?;
-    page::show(&address, &response, args.start, args.max_chars)
+    page::show(&response, args.start, args.max_chars)
 }
 
 tools! { manifest = "manifest.toml", tools = [fetch_page] }

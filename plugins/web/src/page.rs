@@ -2,7 +2,6 @@
 
 use hermes_sdk::Error;
 
-use crate::address::Address;
 use crate::charset::decode;
 use crate::fetch::Response;
 use crate::render::{Readable, render};
@@ -15,14 +14,9 @@ const ERROR_CHARS: usize = 500;
 
 /// # Errors
 /// A status that is no success, a body that is no text, a start past the end.
-pub(crate) fn show(
-    address: &Address,
-    response: &Response,
-    start: usize,
-    max_chars: Option<usize>,
-) -> Result<String, Error> {
-    let url = address.shown();
-    let (page, unknown) = readable(address, response)?;
+pub(crate) fn show(response: &Response, start: usize, max_chars: Option<usize>) -> Result<String, Error> {
+    let url = response.address.shown();
+    let (page, unknown) = readable(response)?;
     if !(200..300).contains(&response.status) {
         let begin: String = page.text.chars().take(ERROR_CHARS).collect();
         return Err(Error::failed(
@@ -68,7 +62,7 @@ pub(crate) fn show(
     Ok(text)
 }
 
-fn readable(address: &Address, response: &Response) -> Result<(Readable, Option<String>), Error> {
+fn readable(response: &Response) -> Result<(Readable, Option<String>), Error> {
     let kind = response
         .content_type
         .split(';')
@@ -84,7 +78,7 @@ fn readable(address: &Address, response: &Response) -> Result<(Readable, Option<
         || is_html;
     let unlabelled = kind.is_empty() && !response.body.contains(&0);
     if !known && !unlabelled && !response.body.is_empty() {
-        let (url, size) = (address.shown(), response.body.len());
+        let (url, size) = (response.address.shown(), response.body.len());
         return Err(Error::failed(format!(
             "{url} is {kind} of at least {size} bytes, not text; look for a text or HTML version"
         )));
@@ -92,7 +86,7 @@ fn readable(address: &Address, response: &Response) -> Result<(Readable, Option<
     let (text, unknown) = decode(&response.body, &response.content_type);
     let sniffed = kind.is_empty() && text.trim_start().starts_with('<');
     let page = if is_html || sniffed {
-        render(&text, address)
+        render(&text, &response.address)
     } else {
         Readable {
             title: String::new(),
@@ -105,16 +99,17 @@ fn readable(address: &Address, response: &Response) -> Result<(Readable, Option<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::address::Address;
 
     fn shown(status: u16, content_type: &str, body: &[u8], start: usize, max: Option<usize>) -> Result<String, Error> {
-        let address = Address::parse("https://x.org/a").unwrap();
         let response = Response {
+            address: Address::parse("https://x.org/a").unwrap(),
             status,
             content_type: content_type.into(),
             body: body.to_vec(),
             cut: false,
         };
-        show(&address, &response, start, max)
+        show(&response, start, max)
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! From HTML to text that reads like Markdown: headings, paragraphs, lists, tables, code and links.
 
+use std::borrow::Cow;
+
 use crate::address::Address;
 use crate::entity::decode;
 use crate::html::{Token, Tokens, attribute};
@@ -30,7 +32,9 @@ pub(crate) fn render(page: &str, address: &Address) -> Readable {
 }
 
 struct Renderer<'a> {
-    address: &'a Address,
+    /// What links are relative to: the page, or what it names as its base.
+    address: Cow<'a, Address>,
+    has_base: bool,
     left_out: &'a [&'static str],
     out: String,
     title: String,
@@ -43,6 +47,8 @@ struct Renderer<'a> {
     /// An open link: where its text began and where it leads. Links don't nest.
     link: Option<(usize, String)>,
     in_pre: bool,
+    /// Where the text of a list's item begins, as long as there is none.
+    item: Option<usize>,
     cells: usize,
     /// White space was seen that has not been written.
     space: bool,
@@ -51,7 +57,8 @@ struct Renderer<'a> {
 impl<'a> Renderer<'a> {
     fn new(address: &'a Address, left_out: &'a [&'static str]) -> Self {
         Self {
-            address,
+            address: Cow::Borrowed(address),
+            has_base: false,
             left_out,
             out: String::new(),
             title: String::new(),
@@ -61,6 +68,7 @@ impl<'a> Renderer<'a> {
             lists: vec![],
             link: None,
             in_pre: false,
+            item: None,
             cells: 0,
             space: false,
         }
@@ -122,7 +130,9 @@ impl<'a> Renderer<'a> {
         match name {
             "title" if self.title.is_empty() => self.in_title = true,
             "head" => self.in_head = true,
+            "base" => self.base(attributes),
             _ if self.hidden > 0 => {}
+            "br" if self.in_pre => self.out.push('\n'),
             "h1" | "h2" | "h3" | "h4" | "h5" | "h6" => {
                 self.blocks(2);
                 let level = usize::from(name.as_bytes()[1] - b'0');
@@ -137,6 +147,7 @@ impl<'a> Renderer<'a> {
             }
             "hr" => self.blocks(2),
             "ul" | "ol" => {
+                self.item = None;
                 self.blocks(if self.lists.is_empty() { 2 } else { 1 });
                 self.lists.push((name == "ol").then_some(1));
             }
@@ -148,6 +159,7 @@ impl<'a> Renderer<'a> {
                 }
             }
             "pre" => {
+                self.item = None;
                 self.blocks(2);
                 self.out.push_str("```\n");
                 self.in_pre = true;
@@ -177,8 +189,13 @@ impl<'a> Renderer<'a> {
             _ if self.hidden > 0 => {}
             "h1" | "h2" | "h3" | "h4" | "h5" | "h6" | "p" | "blockquote" | "table" | "figure" | "section"
             | "article" | "dl" => self.blocks(2),
-            "div" | "li" | "tr" | "dt" | "dd" => self.blocks(1),
+            "div" | "tr" | "dt" | "dd" => self.blocks(1),
+            "li" => {
+                self.item = None;
+                self.blocks(1);
+            }
             "ul" | "ol" => {
+                self.item = None;
                 self.lists.pop();
                 self.blocks(if self.lists.is_empty() { 2 } else { 1 });
             }
@@ -197,7 +214,23 @@ impl<'a> Renderer<'a> {
         }
     }
 
+    /// What relative links start from; the first one named counts.
+    fn base(&mut self, attributes: &str) {
+        if self.has_base {
+            return;
+        }
+        let base = attribute(attributes, "href").and_then(|link| self.address.resolve(&link));
+        let base = base
+            .filter(|base| base.starts_with("http"))
+            .and_then(|base| Address::parse(&base).ok());
+        if let Some(base) = base {
+            self.address = Cow::Owned(base);
+            self.has_base = true;
+        }
+    }
+
     fn item(&mut self) {
+        self.item = None;
         self.blocks(1);
         let depth = self.lists.len().saturating_sub(1);
         let mark = match self.lists.last_mut() {
@@ -208,6 +241,7 @@ impl<'a> Renderer<'a> {
             _ => "- ".to_owned(),
         };
         self.mark(&format!("{}{mark}", "  ".repeat(depth)));
+        self.item = Some(self.out.len());
     }
 
     fn end_link(&mut self) {
@@ -224,10 +258,17 @@ impl<'a> Renderer<'a> {
         self.out.push_str(&link);
     }
 
-    /// Ends the line; with 2 leaves an empty one.
+    /// Ends the line; with 2 leaves an empty one. A block that an item of a list begins with stands behind the item's mark, and
+    /// within code a line is a line.
     fn blocks(&mut self, breaks: usize) {
         self.space = false;
+        if self.item == Some(self.out.len()) {
+            return;
+        }
         if self.in_pre {
+            if !self.out.ends_with('\n') {
+                self.out.push('\n');
+            }
             return;
         }
         let bare = self.out.trim_end_matches([' ', '\n']).len();
@@ -280,6 +321,44 @@ mod tests {
     #[test]
     fn menus_stay_where_there_is_nothing_else() {
         assert_eq!(text("<nav><a href='/p'>Page</a></nav>"), "[Page](https://x.org/p)");
+    }
+
+    #[test]
+    fn lines_of_code_stay_lines() {
+        assert_eq!(
+            text("<pre>a<br>b<br><br>c<div>d</div><div>  e</div>f</pre>"),
+            "```\na\nb\n\nc\nd\n  e\nf\n```"
+        );
+        assert_eq!(text("<pre><div>a</div><div>b</div></pre>"), "```\na\nb\n```");
+    }
+
+    #[test]
+    fn blocks_in_items_stand_behind_the_mark() {
+        assert_eq!(
+            text("<ul><li><p>x</p></li><li><div><p>y</p><p>z</p></div></li></ul>w"),
+            "- x\n\n- y\n\nz\n\nw"
+        );
+        assert_eq!(
+            text("<ol><li><ul><li><p>x</ul><li></li><li><h3>y</h3></ol>"),
+            "1.\n  - x\n2.\n3. ### y"
+        );
+        assert_eq!(text("<ul><li><pre>x</pre></ul>"), "-\n\n```\nx\n```");
+    }
+
+    #[test]
+    fn links_start_from_the_base_that_a_page_names() {
+        let link = "<a href='c'>d</a>";
+        assert_eq!(
+            text(&format!("<base target=_top><base href='/b/'>{link}")),
+            "[d](https://x.org/b/c)"
+        );
+        assert_eq!(
+            text(&format!(
+                "<head><base href=https://y.org/z/?q><base href=/no></head>{link}"
+            )),
+            "[d](https://y.org/z/c)"
+        );
+        assert_eq!(text(&format!("<base href='mailto:a'>{link}")), "[d](https://x.org/a/c)");
     }
 
     #[test]

@@ -10,10 +10,11 @@ mod toolset;
 
 use proc_macro::TokenStream;
 
-/// Makes a struct the arguments of a tool: it derives `Deserialize` and `JsonSchema`, and unknown fields are refused.
+/// Makes a struct the arguments of a tool: it derives `Deserialize` and `JsonSchema`, and unknown fields are refused, unless
+/// one of its fields is `#[serde(flatten)]`.
 ///
 /// Doc comments of the struct's fields become the descriptions that the model reads. `serde`'s and `schemars`'s own
-/// attributes work as usual; an author's crate needs neither as a dependency.
+/// attributes work as usual, but for their `crate`; an author's crate needs neither as a dependency.
 #[proc_macro_attribute]
 pub fn args(_attributes: TokenStream, item: TokenStream) -> TokenStream {
     finish(args::expand(item.into()))

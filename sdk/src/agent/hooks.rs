@@ -25,7 +25,13 @@ pub trait Hooks {
     /// A call has its result; whole, before it is ever shortened.
     fn result(&mut self, _call: &ToolCall, _result: &ToolResult) {}
 
-    /// The model answered without a call. Asked again after each [`Review::Revise`].
+    /// What is shown, in at most `bytes` bytes, of turns that were left out of a conversation that grew too long. Asked each
+    /// time that more of them go; nothing by default.
+    fn recall(&mut self, _bytes: usize) -> String {
+        String::new()
+    }
+
+    /// The model answered without a call; never asked about an empty answer. Asked again after each [`Review::Revise`].
     fn review(&mut self, _answer: &str) -> Review {
         Review::Accept
     }

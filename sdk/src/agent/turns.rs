@@ -4,9 +4,12 @@ use super::hooks::{Hooks, Review};
 use super::host::Host;
 use super::prompt;
 use super::window::Window;
-use crate::context::{fit, size};
+use crate::context::{fit_recalling, size};
 use crate::llm::{self, Completion, FinishReason, Message, Options};
 use crate::{Error, ErrorKind, Outcome, Report, Task, ToolCall, ToolDef, ToolResult};
+
+/// How often one prompt that the host finds too large is made smaller.
+const SMALLER: usize = 5;
 
 /// One conversation and the host that it is held with.
 pub(super) struct Turns<'a, H> {
@@ -45,7 +48,7 @@ impl<'a, H: Host> Turns<'a, H> {
         let mut window = Window::new(&self.host.models(), self.options.model.as_deref(), &tools);
         let mut turn = 0_usize;
         loop {
-            let completion = match self.complete(&tools, &mut window) {
+            let completion = match self.complete(&tools, &mut window, hooks) {
                 Ok(completion) => completion,
                 Err(error) => return self.end(&error, &mut window, hooks),
             };
@@ -60,14 +63,7 @@ impl<'a, H: Host> Turns<'a, H> {
             }
             if calls.is_empty() {
                 match self.judge(&text, hooks) {
-                    Review::Accept => {
-                        let outcome = if cut {
-                            Outcome::PartlyAchieved
-                        } else {
-                            Outcome::Achieved
-                        };
-                        return Ok(hooks.report(outcome, &text));
-                    }
+                    Review::Accept => return Ok(self.accepted(&text, cut, hooks)),
                     Review::Revise(feedback) => self.messages.push(Message::user(feedback)),
                 }
             } else {
@@ -86,15 +82,25 @@ impl<'a, H: Host> Turns<'a, H> {
         }
     }
 
-    /// One completion in a conversation that fits; a prompt that the host finds too large is halved once.
-    fn complete(&mut self, tools: &[ToolDef], window: &mut Window) -> Result<Completion, Error> {
-        let mut tries_left = 1;
+    /// One completion in a conversation that fits; a prompt that the host finds too large is halved as long as that makes it
+    /// smaller.
+    fn complete(
+        &mut self,
+        tools: &[ToolDef],
+        window: &mut Window,
+        hooks: &mut impl Hooks,
+    ) -> Result<Completion, Error> {
+        let (mut bytes, mut tries_left) = (self.fit(window, hooks), SMALLER);
         loop {
-            let bytes = fit(&mut self.messages, window.message_bytes()).size;
             match self.host.complete(&self.messages, tools, &self.options) {
-                Err(error) if error.kind == ErrorKind::InvalidInput && tries_left > 0 && self.messages.len() > 3 => {
+                Err(error) if error.kind == ErrorKind::InvalidInput && tries_left > 0 => {
                     tries_left -= 1;
                     window.refused(bytes);
+                    let smaller = self.fit(window, hooks);
+                    if smaller >= bytes {
+                        return Err(error);
+                    }
+                    bytes = smaller;
                 }
                 Ok(completion) => {
                     window.learn(size(&self.messages), &completion.usage);
@@ -105,14 +111,48 @@ impl<'a, H: Host> Turns<'a, H> {
         }
     }
 
+    fn fit(&mut self, window: &Window, hooks: &mut impl Hooks) -> usize {
+        let limit = window.message_bytes();
+        fit_recalling(&mut self.messages, limit, |room| hooks.recall(room)).size
+    }
+
     fn judge(&mut self, answer: &str, hooks: &mut impl Hooks) -> Review {
-        // An empty answer helps nobody; one that repeats itself is taken as it is.
         const EMPTY: &str = "Your reply was empty. Answer, or call a tool.";
-        let nudged = || Message::user(EMPTY);
-        if answer.trim().is_empty() && !self.messages.contains(&nudged()) {
-            return Review::Revise(EMPTY.into());
+        if !answer.trim().is_empty() {
+            return hooks.review(answer);
         }
-        hooks.review(answer)
+        // An empty answer helps nobody; a model that repeats it has no other.
+        if self.messages.contains(&Message::user(EMPTY)) {
+            Review::Accept
+        } else {
+            Review::Revise(EMPTY.into())
+        }
+    }
+
+    /// The report of an answer that was accepted. In place of an empty one stands what was said before.
+    fn accepted(&self, text: &str, cut: bool, hooks: &mut impl Hooks) -> Report {
+        let outcome = if cut {
+            Outcome::PartlyAchieved
+        } else {
+            Outcome::Achieved
+        };
+        if !text.trim().is_empty() {
+            return hooks.report(outcome, text);
+        }
+        let (outcome, answer) = if self.answer.is_empty() {
+            (Outcome::NotAchieved, "No answer: the model's replies were empty.")
+        } else {
+            (Outcome::PartlyAchieved, self.answer.as_str())
+        };
+        let mut report = hooks.report(outcome, answer);
+        // Whatever the hooks make of it, a model that fell silent has not finished.
+        if report.outcome == Outcome::Achieved {
+            report.outcome = outcome;
+        }
+        report
+            .open_questions
+            .push("The model's last replies were empty.".into());
+        report
     }
 
     /// Runs the calls of one answer: the strategy's own at once, the others together.
@@ -143,7 +183,7 @@ impl<'a, H: Host> Turns<'a, H> {
     fn end(mut self, error: &Error, window: &mut Window, hooks: &mut impl Hooks) -> Result<Report, Error> {
         if error.is_out_of_iterations() {
             self.messages.push(Message::user(hooks.closing()));
-            if let Ok(completion) = self.complete(&[], window) {
+            if let Ok(completion) = self.complete(&[], window, hooks) {
                 let text = llm::text(&completion);
                 if !text.trim().is_empty() {
                     self.answer = text;

@@ -29,14 +29,17 @@ impl Desk {
     }
 
     fn run(&self) -> Result<Report, Error> {
-        let task = Task {
-            prompt: "Find it.".into(),
-            inputs: None,
-            attempt: 1,
-            previous: None,
-            lessons: vec![],
-        };
-        Turns::new(self, "Look.", None, vec![tool("look")], &task).run(&mut Plain)
+        Turns::new(self, "Look.", None, vec![tool("look")], &task()).run(&mut Plain)
+    }
+}
+
+fn task() -> Task {
+    Task {
+        prompt: "Find it.".into(),
+        inputs: None,
+        attempt: 1,
+        previous: None,
+        lessons: vec![],
     }
 }
 
@@ -191,15 +194,8 @@ impl Hooks for Strict {
 #[test]
 fn hooks_answer_calls_and_review() {
     let desk = Desk::new(9, 2);
-    let task = Task {
-        prompt: "Find it.".into(),
-        inputs: None,
-        attempt: 1,
-        previous: None,
-        lessons: vec![],
-    };
     let mut hooks = Strict::default();
-    let report = Turns::new(&desk, "Look.", None, vec![tool("look")], &task)
+    let report = Turns::new(&desk, "Look.", None, vec![tool("look")], &task())
         .run(&mut hooks)
         .unwrap();
     assert_eq!((hooks.notes, hooks.results, hooks.reviews), (2, 2, 2));
@@ -208,4 +204,156 @@ fn hooks_answer_calls_and_review() {
         desk.sent.borrow().iter().all(|(_, tools)| *tools == 1),
         "an own tool stands for a granted one of its name"
     );
+}
+
+/// A host whose model says what is written down, and which takes so many prompts, and those up to a size only.
+struct Script {
+    replies: RefCell<Vec<Vec<Part>>>,
+    taken: usize,
+    most: usize,
+    sizes: RefCell<Vec<usize>>,
+    shown: RefCell<Vec<String>>,
+}
+
+impl Script {
+    fn new(replies: &[Vec<Part>]) -> Self {
+        Self {
+            replies: RefCell::new(replies.iter().rev().cloned().collect()),
+            taken: usize::MAX,
+            most: usize::MAX,
+            sizes: RefCell::default(),
+            shown: RefCell::default(),
+        }
+    }
+
+    fn run(&self, hooks: &mut impl Hooks) -> Result<Report, Error> {
+        Turns::new(self, "Look.", None, vec![tool("look")], &task()).run(hooks)
+    }
+}
+
+impl Host for Script {
+    fn models(&self) -> Vec<Model> {
+        vec![Model {
+            name: "m".into(),
+            context_tokens: 200_000,
+            max_output_tokens: 4_000,
+        }]
+    }
+
+    fn complete(&self, messages: &[Message], _: &[ToolDef], _: &Options) -> Result<Completion, Error> {
+        self.sizes.borrow_mut().push(size(messages));
+        if size(messages) > self.most || self.shown.borrow().len() == self.taken {
+            return Err(Error::invalid_input("too long"));
+        }
+        self.shown.borrow_mut().push(format!("{messages:?}"));
+        let parts = self.replies.borrow_mut().pop().expect("a reply for each completion");
+        Ok(Completion {
+            parts,
+            finish_reason: FinishReason::Stop,
+            model: "m".into(),
+            usage: Usage {
+                input_tokens: 9,
+                cached_input_tokens: 0,
+                output_tokens: 9,
+                cost_micro_usd: 0,
+                estimated: true,
+            },
+        })
+    }
+
+    fn call_all(&self, calls: &[ToolCall]) -> Vec<ToolResult> {
+        let result = |call| ToolResult::text(call, "x".repeat(40_000));
+        calls.iter().map(result).collect()
+    }
+
+    fn progress(&self, _: &str) {}
+
+    fn checkpoint(&self, _: Report) {}
+}
+
+fn text(text: &str) -> Part {
+    Part::Text(text.into())
+}
+
+fn look(number: usize) -> Part {
+    Part::ToolCall(ToolCall {
+        id: format!("call-{number}"),
+        name: "look".into(),
+        arguments: "{}".into(),
+    })
+}
+
+#[test]
+fn an_empty_reply_loses_no_answer_and_achieves_nothing() {
+    let silent = Script::new(&[vec![], vec![]]).run(&mut Plain).unwrap();
+    assert_eq!(silent.outcome, Outcome::NotAchieved);
+    assert!(silent.summary.starts_with("No answer"), "{}", silent.summary);
+    let said_before = Script::new(&[vec![text("It is here."), look(1)], vec![text(" ")], vec![]])
+        .run(&mut Plain)
+        .unwrap();
+    assert_eq!(
+        (said_before.outcome, said_before.summary.as_str()),
+        (Outcome::PartlyAchieved, "It is here.")
+    );
+    let mut strict = Strict::default();
+    let reviewed = Script::new(&[vec![text("It is here.")], vec![], vec![]])
+        .run(&mut strict)
+        .unwrap();
+    assert_eq!(
+        (reviewed.outcome, reviewed.summary.as_str(), strict.reviews),
+        (Outcome::PartlyAchieved, "It is here.", 1)
+    );
+    let nudged = Script::new(&[vec![], vec![text("Here.")]]).run(&mut Plain).unwrap();
+    assert_eq!((nudged.outcome, nudged.summary.as_str()), (Outcome::Achieved, "Here."));
+}
+
+#[test]
+fn a_prompt_is_made_smaller_until_it_is_taken() {
+    let mut replies: Vec<_> = (0..8).map(|number| vec![look(number)]).collect();
+    replies.push(vec![text("It is here.")]);
+    let mut script = Script::new(&replies);
+    script.most = 45_000;
+    let report = script.run(&mut Plain).unwrap();
+    assert_eq!(report.outcome, Outcome::Achieved);
+    let mut script = Script::new(&[]);
+    script.most = 0;
+    assert_eq!(script.run(&mut Plain).unwrap_err().kind, ErrorKind::InvalidInput);
+    assert_eq!(
+        script.sizes.borrow().len(),
+        1,
+        "what can't be made smaller is not sent again"
+    );
+}
+
+#[test]
+fn a_prompt_is_made_smaller_a_few_times_only() {
+    let replies: Vec<_> = (0..8).map(|number| vec![look(number)]).collect();
+    let mut script = Script::new(&replies);
+    script.taken = 8;
+    assert_eq!(script.run(&mut Plain).unwrap().outcome, Outcome::NotAchieved);
+    let sizes = script.sizes.borrow();
+    let refused = &sizes[sizes.len() - SMALLER - 1..];
+    assert!(refused.windows(2).all(|pair| pair[1] < pair[0]), "{sizes:?}");
+    assert_eq!(sizes.len(), 8 + SMALLER + 1);
+}
+
+/// Has something to remember.
+struct Forgetful;
+
+impl Hooks for Forgetful {
+    fn recall(&mut self, _: usize) -> String {
+        "Remember me.".into()
+    }
+}
+
+#[test]
+fn hooks_recall_what_was_left_out() {
+    let mut replies: Vec<_> = (0..40)
+        .map(|number| vec![look(number), text(&"w".repeat(20_000))])
+        .collect();
+    replies.push(vec![text("It is here.")]);
+    let script = Script::new(&replies);
+    script.run(&mut Forgetful).unwrap();
+    let shown = script.shown.borrow();
+    assert!(!shown[1].contains("Remember me.") && shown[40].contains("Remember me."));
 }

@@ -58,10 +58,7 @@ impl Language {
         fs::create_dir_all(tree::test_guests())?;
         eprintln!("xtask: {} ({self:?}, world {world})", result.display());
         process::run(
-            self.compiler(source, world)
-                .args(options)
-                .arg("-o")
-                .arg(result)
+            self.compiler(source, world, options, result)
                 .current_dir(tree::target()),
         )?;
         stamp.set()
@@ -74,8 +71,8 @@ impl Language {
         }
     }
 
-    fn compiler(self, source: &Path, world: &str) -> Command {
-        match self {
+    fn compiler(self, source: &Path, world: &str, options: &[&str], result: &Path) -> Command {
+        let mut command = match self {
             Self::Python => {
                 let mut command = Command::new(setup::python_tool("componentize-py"));
                 // Bytecode beside the sources would lie about in the work tree.
@@ -94,6 +91,29 @@ impl Language {
                 command.args(["-n", world, "--sync", "--opt-size"]);
                 command
             }
+        };
+        command.args(options).arg("-o").arg(result);
+        command
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_guide_tells_the_commands_that_are_run() {
+        let guide = fs::read_to_string(tree::at("docs/plugin-guide.md")).unwrap();
+        for (language, source) in [(Language::Python, "tool.py"), (Language::JavaScript, "tool.js")] {
+            let command = language.compiler(Path::new(source), "tool", &["--stub-wasi"], Path::new("tool.wasm"));
+            let program = Path::new(command.get_program()).file_name().unwrap().to_string_lossy();
+            let arguments = process::show(&command)
+                .replace(&tree::at("wit").display().to_string(), "wit")
+                // Where the guide's author is, and where the sources are.
+                .replace(" -p \"\"", "");
+            let arguments = arguments.split_once(' ').unwrap().1;
+            let line = format!("{program} {arguments}");
+            assert!(guide.lines().any(|told| told == line), "the guide has no line\n{line}");
         }
     }
 }

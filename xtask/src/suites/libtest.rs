@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 use super::report::{Report, Verdict};
-use crate::{host, process};
+use crate::{host, process, tree};
 
 /// A test binary.
 pub(super) struct Binary {
@@ -20,17 +20,32 @@ pub(super) struct Binary {
     folder: PathBuf,
 }
 
-/// Builds all tests of the workspace.
+/// Builds all tests of the root workspace.
 pub(super) fn build() -> Result<Vec<Binary>> {
-    let mut command = host::cargo("test");
+    build_with(host::cargo("test").arg("--release"))
+}
+
+/// Builds the unit tests of the plugins, which run on this machine: what needs no host is plain Rust.
+///
+/// In a target folder of their own, since the plugins' release profile would take minutes to link them.
+pub(super) fn build_plugins() -> Result<Vec<Binary>> {
+    let mut command = process::cargo();
+    command.current_dir(tree::at("plugins"));
+    command
+        .arg("test")
+        .arg("--target-dir")
+        .arg(tree::target().join("plugin-tests"));
+    build_with(&mut command)
+}
+
+fn build_with(command: &mut Command) -> Result<Vec<Binary>> {
     command.args([
-        "--release",
         "--workspace",
         "--tests",
         "--no-run",
         "--message-format=json-render-diagnostics",
     ]);
-    let messages = process::capture(&mut command)?;
+    let messages = process::capture(command)?;
     let mut binaries = vec![];
     for line in messages.lines() {
         let message: Value = serde_json::from_str(line).context("cargo printed something that is not JSON")?;

@@ -14,10 +14,7 @@ const WORKSPACES: [(&str, &str); 3] = [("root", "."), ("plugins", "plugins"), ("
 /// Runs every check; one that fails does not keep the others from being run.
 pub(super) fn run(report: &mut Report) {
     check(report, "contract", contract::check);
-    for (name, folder) in WORKSPACES {
-        if !tree::at(folder).join("Cargo.toml").is_file() {
-            continue;
-        }
+    for (name, folder) in workspaces() {
         check(report, &format!("fmt-{name}"), || fmt(folder));
         check(report, &format!("locked-{name}"), || locked(folder));
         check(report, &format!("unused-dependencies-{name}"), || unused(folder));
@@ -26,6 +23,11 @@ pub(super) fn run(report: &mut Report) {
     }
     advisories(report);
     check(report, "rustdoc", rustdoc);
+}
+
+fn workspaces() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let is_there = |folder: &str| tree::at(folder).join("Cargo.toml").is_file();
+    WORKSPACES.into_iter().filter(move |(_, folder)| is_there(folder))
 }
 
 fn check(report: &mut Report, name: &str, check: impl FnOnce() -> Result<()>) {
@@ -67,15 +69,17 @@ fn deny(folder: &str) -> Result<()> {
     process::run(cargo_deny(folder).args(["check", "--hide-inclusion-graph", "licenses", "bans", "sources"]))
 }
 
-/// Known vulnerabilities, where their database can be had.
+/// Known vulnerabilities in what any of the lock files names, where their database can be had.
 fn advisories(report: &mut Report) {
-    if process::succeeds(cargo_deny(".").args(["fetch", "db"])) {
-        check(report, "advisories", || {
-            process::run(cargo_deny(".").args(["check", "advisories"]))
-        });
-    } else {
+    if !process::succeeds(cargo_deny(".").args(["fetch", "db"])) {
         eprintln!("xtask: advisories were not checked: their database can't be fetched here");
         report.add(Verdict::Skip, "lint::advisories");
+        return;
+    }
+    for (name, folder) in workspaces() {
+        check(report, &format!("advisories-{name}"), || {
+            process::run(cargo_deny(folder).args(["check", "--hide-inclusion-graph", "advisories"]))
+        });
     }
 }
 

@@ -32,7 +32,7 @@ const SUITES: [(Suite, &str, &str); 4] = [
     (
         Suite::Unit,
         "unit",
-        "pure logic beside the code, the layers, examples in doc comments",
+        "pure logic beside the code, of host and plugins; the layers; examples in doc comments",
     ),
     (
         Suite::Main,
@@ -105,6 +105,9 @@ impl Suite {
             binary.run(name, report)?;
         }
         if self == Self::Unit {
+            for binary in libtest::build_plugins()? {
+                binary.run(name, report)?;
+            }
             libtest::run_doc_tests(name, report)?;
         }
         Ok(())

@@ -1,0 +1,119 @@
+//! `fetch_page` against real servers on loopback: through the plugin, `wasi:http` and the egress.
+
+#![allow(clippy::unwrap_used, reason = "what fails shall fail the test")]
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+
+use hermes_tests::{Home, Output};
+use serde_json::json;
+
+/// Answers each GET with the page under its path, for as long as the test runs.
+fn site(pages: Vec<(&'static str, String)>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            // A client that goes early is the client's affair.
+            let _ = answer(stream, &pages);
+        }
+    });
+    address
+}
+
+fn answer(mut stream: TcpStream, pages: &[(&str, String)]) -> std::io::Result<()> {
+    let mut lines = BufReader::new(stream.try_clone()?).lines();
+    let first = lines.next().transpose()?.unwrap_or_default();
+    let path = first.split(' ').nth(1).unwrap_or_default();
+    for line in lines {
+        if line?.is_empty() {
+            break;
+        }
+    }
+    let page = pages.iter().find(|(known, _)| *known == path);
+    let answer = page.map_or("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n", |(_, page)| page);
+    stream.write_all(answer.as_bytes())
+}
+
+fn html(body: &str) -> String {
+    let length = body.len();
+    format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: {length}\r\nconnection: close\r\n\
+         hermes-final-url: https://trusted.example/\r\n\r\n{body}"
+    )
+}
+
+fn moved(to: &str) -> String {
+    format!("HTTP/1.1 302 Found\r\nlocation: {to}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+}
+
+/// Fetches a page with `granted` alone allowed.
+fn fetch(url: &str, granted: SocketAddr, settings: &[(&str, &str)]) -> Output {
+    let home = Home::new();
+    let arguments = json!({ "url": url }).to_string();
+    let grant = format!("net:http://{granted}");
+    let host = home
+        .host()
+        .args(["call", "web", "fetch_page", &arguments, "--allow", &grant]);
+    let host = settings.iter().fold(host, |host, (key, value)| host.set(key, value));
+    host.output()
+}
+
+#[test]
+fn a_page_comes_as_text_with_its_links() {
+    let page = html("<title>Dendrites</title><h1>Growth</h1><p>They <a href='sub/more'>grow</a>.</p>");
+    let site = site(vec![("/a/page", page)]);
+    let output = fetch(&format!("http://{site}/a/page"), site, &[]).expect(0);
+    assert_eq!(
+        output.stdout.trim_end(),
+        format!(
+            "[http://{site}/a/page \"Dendrites\", characters 0-{} of {0}]\n# Growth\n\nThey [grow](http://{site}/a/sub/more).",
+            10 + "They [grow](http:///a/sub/more).".len() + site.to_string().len()
+        )
+    );
+}
+
+#[test]
+fn a_redirected_page_is_the_one_that_answered() {
+    let pages = vec![
+        ("/old", moved("/new/page")),
+        ("/new/page", html("<p><a href=next>on</a></p>")),
+    ];
+    let site = site(pages);
+    let output = fetch(&format!("http://{site}/old"), site, &[]).expect(0);
+    assert!(
+        output.stdout.starts_with(&format!("[http://{site}/new/page,")),
+        "{}",
+        output.stdout
+    );
+    assert!(
+        output.stdout.contains(&format!("[on](http://{site}/new/next)")),
+        "{}",
+        output.stdout
+    );
+}
+
+#[test]
+fn a_redirect_to_what_is_not_granted_names_that() {
+    let other = site(vec![("/", html("secret"))]);
+    let site = site(vec![("/out", moved(&format!("http://{other}/")))]);
+    let output = fetch(&format!("http://{site}/out"), site, &[]).expect(4);
+    let flag = format!("--allow net:GET@http://{other}");
+    let is_only_flag = output.stderr.contains(&flag) && output.stderr.matches("--allow").count() == 1;
+    assert!(is_only_flag, "{}", output.stderr);
+    assert!(
+        output.stderr.contains("a page that it redirects to"),
+        "{}",
+        output.stderr
+    );
+}
+
+#[test]
+fn a_page_over_the_limit_names_the_key() {
+    let site = site(vec![("/", html(&"x".repeat(3_000)))]);
+    let url = format!("http://{site}/");
+    fetch(&url, site, &[("limits.http.body", "4KiB")]).expect(0);
+    fetch(&url, site, &[("limits.http.body", "2KiB")])
+        .expect(1)
+        .says(&["limits.http.body"]);
+}
