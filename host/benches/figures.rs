@@ -15,10 +15,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use hermes_host::amounts::Amounts;
 use hermes_host::bindings::{ToolsetPre, types};
 use hermes_host::config::{Config, Sources};
 use hermes_host::engine::Engine;
 use hermes_host::run::{Host, RunSpec};
+use hermes_host::session::call::Under;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 use wasmtime::component::{Component, Linker};
@@ -127,14 +129,15 @@ fn tool_call(c: &mut Criterion) {
         let mut op = 0;
         b.iter(|| {
             op += 1;
-            let run = guest.session.run.runner.run(
-                Arc::clone(guest),
+            let under = Under {
+                guest: Arc::clone(guest),
                 op,
-                Arc::clone(&tool),
-                call(),
-                CancellationToken::new(),
-            );
-            black_box(runtime.block_on(run)).unwrap()
+                cancel: CancellationToken::new(),
+                reserved: Amounts::ZERO,
+                at_ms: 0,
+            };
+            let run = guest.session.run.runner.run(under, Arc::clone(&tool), call(), guest.fuel);
+            black_box(runtime.block_on(run).answer).unwrap()
         });
     });
     group.bench_function("mediated: the whole path, without a journal", |b| {

@@ -872,7 +872,8 @@ mod tests {
                 }
                 for d in [D::Tokens, D::ToolCalls] {
                     let (all, _) = ledger.spent_by_all();
-                    proptest::prop_assert!(all.get(d) <= if d == D::Tokens { 150 } else { 10 });
+                    let cap = if d == D::Tokens { 150 } else { 10 };
+                    proptest::prop_assert!(all.get(d) <= cap, "{d}: {}", all.get(d));
                     for (agent, parent, open) in &agents {
                         let Some(parent) = parent.filter(|_| *open) else { continue };
                         let inner = ledger.lock();

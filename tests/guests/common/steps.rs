@@ -175,6 +175,8 @@ pub enum Step {
     Allocate { pages: u64 },
     /// Traps.
     Trap,
+    /// Traps in every attempt before this one.
+    TrapBefore { attempt: u32 },
     /// Never ends.
     Spin,
     /// Calls itself without end.
@@ -191,6 +193,8 @@ pub struct Probe {
     pending: Vec<llm::PendingCompletion>,
     calls: Vec<tools::PendingCall>,
     spaces: Vec<blackboard::Space>,
+    /// Which attempt this is; 0 where there are none.
+    pub attempt: u32,
     /// What belongs to the one world alone.
     pub own: crate::own::Handles,
 }
@@ -264,6 +268,8 @@ impl Probe {
             Step::Compute { n } => ok(crate::work::compute(n)),
             Step::Allocate { pages } => ok(crate::work::allocate(pages)),
             Step::Trap => crate::work::machine::trap(),
+            Step::TrapBefore { attempt } if self.attempt < attempt => crate::work::machine::trap(),
+            Step::TrapBefore { .. } => ok(self.attempt),
             Step::Spin => crate::work::spin(),
             Step::Recurse => ok(crate::work::recurse(0)),
             Step::Own(step) => self.own.step(step),

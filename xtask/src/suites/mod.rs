@@ -20,10 +20,11 @@ enum Suite {
     Lint,
     Unit,
     Main,
+    Supervision,
     Docs,
 }
 
-const SUITES: [(Suite, &str, &str); 4] = [
+const SUITES: [(Suite, &str, &str); 5] = [
     (
         Suite::Lint,
         "lint",
@@ -38,6 +39,11 @@ const SUITES: [(Suite, &str, &str); 4] = [
         Suite::Main,
         "main",
         "the host as a whole: real components, sockets and files",
+    ),
+    (
+        Suite::Supervision,
+        "supervision",
+        "sub-agents: budgets, rights, restarts, hostile children, going on after a crash",
     ),
     (Suite::Docs, "docs", "the commands in the README and the documentation"),
 ];
@@ -93,7 +99,7 @@ impl Suite {
             lint::run(report);
             return Ok(());
         }
-        if matches!(self, Self::Main | Self::Docs) {
+        if matches!(self, Self::Main | Self::Supervision | Self::Docs) {
             guests::build_test_guests(toolchain)?;
             host::build(Profile::Release)?;
         }
@@ -118,6 +124,7 @@ fn suite_of(binary: &Binary) -> Suite {
     match (binary.is_integration, binary.name.as_str()) {
         (false, _) | (true, "architecture") => Suite::Unit,
         (true, "docs") => Suite::Docs,
+        (true, "supervision" | "delegation" | "hostile_children") => Suite::Supervision,
         (true, _) => Suite::Main,
     }
 }

@@ -58,14 +58,18 @@ impl Guest for Strategy {
             message: format!("The task is no program for the probe: {e}"),
             retry_after_ms: None,
         })?;
-        let seen = json!(steps::Probe::default().run(&program.steps));
+        let mut probe = steps::Probe {
+            attempt: task.attempt,
+            ..steps::Probe::default()
+        };
+        let seen = json!(probe.run(&program.steps));
         if let Some(error) = program.fail {
             return Err(error);
         }
         Ok(Report {
             outcome: program.outcome,
             summary: program.summary.unwrap_or_else(|| seen.to_string()),
-            result_json: Some(json!({ "seen": seen, "attempt": task.attempt }).to_string()),
+            result_json: Some(json!({ "seen": seen, "attempt": task.attempt, "previous": task.previous }).to_string()),
             artifacts: Vec::new(),
             open_questions: Vec::new(),
         })

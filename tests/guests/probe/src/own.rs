@@ -20,6 +20,8 @@ pub enum Step {
     Status { child: usize },
     /// `child.join`.
     Join { child: usize },
+    /// `child.join` of the child that was spawned last.
+    JoinLast,
     /// `child.cancel`.
     CancelChild { child: usize },
     /// `delegation.wait-any`.
@@ -64,6 +66,10 @@ impl Handles {
                 .collect::<Vec<_>>()),
             Step::Status { child } => ok(self.children[child].status()),
             Step::Join { child } => ok(self.children[child].join()),
+            Step::JoinLast => match self.children.last() {
+                Some(child) => ok(child.join()),
+                None => Value::Null,
+            },
             Step::CancelChild { child } => {
                 self.children[child].cancel();
                 ok(())

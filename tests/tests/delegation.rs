@@ -1,0 +1,351 @@
+//! Sub-agents within what their parents have: budgets, rights, tools, notes, and nothing of one another's conversations.
+
+#![allow(clippy::unwrap_used, reason = "what fails shall fail the test")]
+
+use hermes_tests::child::{ChildSpec, exit, inside, join, summary};
+use hermes_tests::model::{Format, ModelServer, Script, Turn};
+use hermes_tests::output::{message, refusal};
+use hermes_tests::{Home, Host, Output, guests};
+use serde_json::{Value, json};
+
+fn quiet() -> (ModelServer, Home) {
+    let server = ModelServer::start(Vec::new());
+    let home = Home::with_model(&server, Format::OpenAi);
+    (server, home)
+}
+
+fn steps(steps: &[Value]) -> Value {
+    json!({ "steps": steps, "summary": "done" })
+}
+
+fn run(home: &Home, program: &[Value]) -> Output {
+    home.host().probe(&steps(program)).output()
+}
+
+fn echo(host: Host) -> Host {
+    host.arg("--tool").arg(guests::built("pure-echo"))
+}
+
+fn complete(words: &str) -> Value {
+    json!({ "do": "complete", "messages": [{ "User": [{ "Text": words }] }], "tools": "granted" })
+}
+
+#[test]
+fn a_child_answers_its_parent() {
+    let (_server, home) = quiet();
+    let child = ChildSpec::probe(&json!({ "summary": "The child's answer.", "steps": [{ "do": "info" }] }));
+    let output = run(&home, &[child.spawn(), join(0), join(0), json!({ "do": "status", "child": 0 })]).expect(0);
+    let seen = output.seen();
+    assert_eq!((exit(&seen[1]), &seen[1]["ok"]["attempts"]), ("Returned".into(), &json!(1)));
+    assert!(summary(&seen[1]).contains("The child's answer."), "{}", seen[1]);
+    assert_eq!(seen[1], seen[2], "asked again it is the same");
+    assert_eq!(seen[3]["ok"]["ended"], true);
+    let info = &inside(&seen[1])[0]["ok"];
+    assert_eq!((&info["depth"], info["parent"].is_string()), (&json!(1), true));
+    let agents = output.json()["agents"].clone();
+    assert_eq!(agents.as_array().unwrap().len(), 2, "{agents}");
+    assert_eq!((&agents[1]["role"], &agents[1]["status"]), (&json!("helper"), &json!("completed")));
+    assert_eq!(agents[1]["parent"], agents[0]["id"]);
+}
+
+#[test]
+fn children_run_side_by_side_and_the_first_to_end_is_told() {
+    let (_server, home) = quiet();
+    let wait = json!({ "do": "changes", "space": 0, "prefix": "go", "since": 0, "wait_ms": 60_000 });
+    let space = json!([{ "space": "notes", "prefix": "", "access": "ReadWrite" }]);
+    let slow = ChildSpec::probe(&steps(&[json!({ "do": "open", "name": "notes" }), wait])).with("spaces", space.clone());
+    let quick = ChildSpec::probe(&steps(&[]));
+    let program = [
+        slow.spawn(),
+        quick.spawn(),
+        json!({ "do": "wait-any-child", "children": [0, 1], "timeout_ms": null }),
+        json!({ "do": "wait-any-child", "children": [0], "timeout_ms": 0 }),
+        json!({ "do": "open", "name": "notes" }),
+        json!({ "do": "put", "space": 0, "key": "go", "value": "now" }),
+        join(0),
+    ];
+    let seen = run(&home, &program).expect(0).seen();
+    assert_eq!((&seen[2]["ok"], &seen[3]["ok"]), (&json!(1), &json!(null)));
+    assert_eq!(exit(&seen[6]), "Returned");
+    assert_eq!(inside(&seen[6])[1]["ok"][0]["key"], "go");
+}
+
+#[test]
+fn agents_nest_four_deep() {
+    let (_server, home) = quiet();
+    let mut program = steps(&[]);
+    for _ in 0..5 {
+        program = steps(&[ChildSpec::probe(&program).spawn(), join(0)]);
+    }
+    let output = home.host().probe(&program).output().expect(1);
+    let mut seen = output.seen();
+    for depth in 1..=4 {
+        assert_eq!(refusal(&seen[0]), None, "depth {depth}");
+        seen = inside(&seen[1]);
+        if seen.is_empty() {
+            break;
+        }
+    }
+    let agents = output.json()["agents"].as_array().unwrap().len();
+    assert_eq!(agents, 5, "the root and four below it");
+}
+
+#[test]
+fn so_many_are_alive_at_once_and_so_many_in_all() {
+    let (_server, home) = quiet();
+    let child = ChildSpec::probe(&steps(&[])).spawn();
+    let parked = ChildSpec::probe(&steps(&[
+        json!({ "do": "open", "name": "notes" }),
+        json!({ "do": "changes", "space": 0, "prefix": "", "since": 0, "wait_ms": 60_000 }),
+    ]))
+    .with("spaces", json!([{ "space": "notes", "prefix": "", "access": "ReadOnly" }]));
+    let mut program: Vec<Value> = (0..17).map(|_| parked.spawn()).collect();
+    program.extend((0..16).map(|n| json!({ "do": "cancel-child", "child": n })));
+    program.extend((0..16).map(join));
+    let seen = run(&home, &program).expect(0).seen();
+    assert_eq!(refusal(&seen[15]), None);
+    assert_eq!(refusal(&seen[16]).unwrap(), "exhausted(children)");
+    assert!(message(&seen[16]).contains("limits.delegation.alive"), "{}", seen[16]);
+    assert!((33..49).all(|n| exit(&seen[n]) == "Cancelled"), "{seen:?}");
+
+    let each = json!({ "do": "repeat", "n": 70, "until_error": true, "steps": [child, json!({ "do": "join-last" })] });
+    let output = run(&home, std::slice::from_ref(&each)).expect(0);
+    let seen = output.seen();
+    assert_eq!(seen[0]["ok"]["rounds"], 64);
+    assert_eq!(refusal(&seen[0]["ok"]["last"][0]).unwrap(), "exhausted(children)");
+    assert_eq!(output.json()["agents"].as_array().unwrap().len(), 65);
+}
+
+#[test]
+fn iterations_are_each_agents_own() {
+    let server = ModelServer::start(Script::always(Turn::text("yes")));
+    let home = Home::with_model(&server, Format::OpenAi);
+    let ask = json!({ "do": "repeat", "n": 60, "until_error": true, "steps": [complete("again")] });
+    let left = json!({ "do": "remaining", "dimension": "Iterations" });
+    let child = ChildSpec::probe(&steps(&[left.clone(), ask.clone()]));
+    let few = ChildSpec::probe(&steps(&[ask])).limit("Iterations", 3);
+    let output = run(&home, &[child.spawn(), join(0), few.spawn(), join(1), left]).expect(0);
+    let seen = output.seen();
+    assert_eq!(exit(&seen[1]), "Exhausted(Iterations)");
+    let inner = inside(&seen[1]);
+    assert_eq!((&inner[0]["ok"], &inner[1]["ok"]["rounds"]), (&json!(50), &json!(50)));
+    assert_eq!(inside(&seen[3])[0]["ok"]["rounds"], 3);
+    assert_eq!(seen[4]["ok"], 90, "the parent has all of its own");
+    assert_eq!(output.spent("iterations"), 53);
+    let too_many = ChildSpec::probe(&steps(&[])).limit("Iterations", 201);
+    let seen = run(&home, &[too_many.spawn()]).expect(0).seen();
+    assert_eq!(refusal(&seen[0]).unwrap(), "invalid-input");
+    assert!(message(&seen[0]).contains("limits.iterations.child_max"));
+}
+
+#[test]
+fn an_allotment_is_the_parents_until_it_is_spent() {
+    let (_server, home) = quiet();
+    let call = json!({ "do": "call", "name": "echo", "arguments": { "text": "x" } });
+    let left = json!({ "do": "remaining", "dimension": "ToolCalls" });
+    let child = ChildSpec::probe(&steps(&[left.clone(), call.clone(), call.clone(), call.clone(), call]))
+        .limit("ToolCalls", 3)
+        .with("toolsets", json!(["pure-echo"]));
+    let greedy = ChildSpec::probe(&steps(&[])).limit("ToolCalls", 8);
+    let program = [greedy.spawn(), child.spawn(), left.clone(), join(0), left];
+    let host = echo(home.host()).args(["--budget", "tool-calls=7"]);
+    let seen = host.probe(&steps(&program)).output().expect(0).seen();
+    assert_eq!(refusal(&seen[0]).unwrap(), "exhausted(tool-calls)", "more than the parent has");
+    assert_eq!(seen[2]["ok"], 4, "three are set aside");
+    let inner = inside(&seen[3]);
+    let refused: Vec<_> = inner.iter().map(refusal).collect();
+    assert_eq!(inner[0]["ok"], 3);
+    assert_eq!(refused, [None, None, None, None, Some("exhausted(tool-calls)".into())]);
+    assert_eq!(seen[4]["ok"], 4, "and spent");
+}
+
+#[test]
+fn what_a_child_leaves_comes_back() {
+    let (_server, home) = quiet();
+    let left = json!({ "do": "remaining", "dimension": "Tokens" });
+    let child = ChildSpec::probe(&steps(&[])).limit("Tokens", 600);
+    let host = home.host().args(["--budget", "tokens=1000"]);
+    let program = [child.spawn(), left.clone(), join(0), left];
+    let seen = host.probe(&steps(&program)).output().expect(0).seen();
+    assert_eq!((&seen[1]["ok"], &seen[3]["ok"]), (&json!(400), &json!(1000)));
+}
+
+#[test]
+fn children_together_never_pass_the_trees_cap() {
+    let server = ModelServer::start(Script::always(Turn::text("yes")));
+    let home = Home::with_model(&server, Format::OpenAi);
+    let ask = json!({ "do": "repeat", "n": 20, "until_error": true, "steps": [complete("again")] });
+    let child = ChildSpec::probe(&steps(&[ask])).spawn();
+    let program = [child.clone(), child.clone(), child, join(0), join(1), join(2)];
+    let host = home.host().args(["--budget", "tree.iterations=17"]).set("closing_call", "false");
+    let output = host.probe(&steps(&program)).output().expect(0);
+    assert_eq!((output.spent("iterations"), server.requests().len()), (17, 17));
+    let seen = output.seen();
+    assert!((3..6).all(|n| exit(&seen[n]) == "Exhausted(Iterations)"), "{seen:?}");
+}
+
+#[test]
+fn asking_for_more_than_the_parent_has_names_what_is_missing() {
+    let (_server, home) = quiet();
+    home.write("papers/a.md", "words");
+    home.write("secret/key", "words");
+    let spec = || ChildSpec::probe(&steps(&[]));
+    let notes = |space: &str| json!([{ "space": space, "prefix": "", "access": "ReadWrite" }]);
+    let child_of_child = spec().with("spaces", notes("other"));
+    let inner = steps(&[child_of_child.spawn()]);
+    let cases = [
+        (spec().with("toolsets", json!(["terminal"])), "denied", "terminal"),
+        (spec().with("grants", json!(["fs:./secret"])), "denied", "fs:./secret"),
+        (spec().with("grants", json!(["fs:./papers:rw"])), "denied", "fs:./papers:rw"),
+        (spec().with("grants", json!(["fs:/papers/../secret"])), "denied", "secret"),
+        (spec().with("grants", json!(["net:example.org"])), "denied", "net:example.org"),
+        (spec().with("grants", json!(["moon:dark"])), "invalid-input", "moon"),
+        (spec().with("model", "fast"), "denied", "fast"),
+        (spec().with("strategy", "no-such-strategy"), "not-found", "no-such-strategy"),
+        (spec().with("strategy", "./probe.wasm"), "invalid-input", "path"),
+        (spec().with("strategy", "files"), "invalid-input", "files"),
+        (spec().with("role", " "), "invalid-input", "role"),
+        (spec().with("inputs", "[1]"), "invalid-input", "inputs"),
+    ];
+    let mut program: Vec<Value> = cases.iter().map(|(spec, ..)| spec.spawn()).collect();
+    program.push(ChildSpec::probe(&inner).with("spaces", notes("notes")).spawn());
+    program.push(join(0));
+    let host = home.host().args(["--allow", "fs:./papers"]);
+    let output = host.probe(&steps(&program)).output().expect(0);
+    let seen = output.seen();
+    for ((_, kind, words), seen) in cases.iter().zip(&seen) {
+        assert_eq!(refusal(seen).as_deref(), Some(*kind), "{words}: {seen}");
+        assert!(message(seen).contains(words), "{words}: {seen}");
+    }
+    let refused = &inside(&seen[cases.len() + 1])[0];
+    assert_eq!(refusal(refused).unwrap(), "denied", "a space that its parent was not given");
+    assert!(message(refused).contains("blackboard:other"));
+    assert!(output.stderr.contains("--allow net:example.org"), "{}", output.stderr);
+}
+
+#[test]
+fn no_toolset_means_no_tools() {
+    let (_server, home) = quiet();
+    let list = json!({ "do": "list-tools" });
+    let call = json!({ "do": "call", "name": "echo", "arguments": { "text": "x" } });
+    let none = ChildSpec::probe(&steps(&[list.clone(), call.clone()]));
+    let one = ChildSpec::probe(&steps(&[list, call])).with("toolsets", json!(["pure-echo"]));
+    let program = [none.spawn(), join(0), one.spawn(), join(1)];
+    let seen = echo(home.host()).probe(&steps(&program)).output().expect(0).seen();
+    let (none, one) = (inside(&seen[1]), inside(&seen[3]));
+    assert_eq!((&none[0]["ok"], refusal(&none[1]).unwrap()), (&json!([]), "not-found".into()));
+    assert_eq!((one[0]["ok"].as_array().unwrap().len(), refusal(&one[1])), (1, None));
+}
+
+#[test]
+fn a_space_is_shared_by_prefix_and_access() {
+    let (_server, home) = quiet();
+    let open = json!({ "do": "open", "name": "notes" });
+    let get = |key: &str| json!({ "do": "get", "space": 0, "key": key });
+    let put = |key: &str| json!({ "do": "put", "space": 0, "key": key, "value": "child" });
+    let keys = json!({ "do": "keys", "space": 0, "prefix": "", "limit": 10 });
+    let child = ChildSpec::probe(&steps(&[open.clone(), get("a/1"), get("b/1"), put("a/2"), put("ab"), keys.clone()]))
+        .with("spaces", json!([{ "space": "notes", "prefix": "a", "access": "ReadWrite" }]));
+    let reader = ChildSpec::probe(&steps(&[open.clone(), get("a/1"), put("a/3")]))
+        .with("spaces", json!([{ "space": "notes", "prefix": "", "access": "ReadOnly" }]));
+    let program = [open, put("a/1"), put("b/1"), child.spawn(), join(0), reader.spawn(), join(1), keys];
+    let seen = run(&home, &program).expect(0).seen();
+    let inner = inside(&seen[4]);
+    let refused: Vec<_> = inner.iter().map(|seen| refusal(seen).unwrap_or_default()).collect();
+    assert_eq!(refused, ["", "", "denied", "", "denied", ""]);
+    assert_eq!(inner[5]["ok"], json!(["a/1", "a/2"]), "others are left out of lists");
+    let refused: Vec<_> = inside(&seen[6]).iter().map(|seen| refusal(seen).unwrap_or_default()).collect();
+    assert_eq!(refused, ["", "", "denied"]);
+    assert_eq!(seen[7]["ok"], json!(["a/1", "a/2", "b/1"]));
+}
+
+#[test]
+fn no_conversation_crosses_the_line() {
+    let script = Script::default()
+        .when("PARENT-ONLY", [Turn::text("parent heard"), Turn::text("parent again")])
+        .when("CHILD-TASK", [Turn::text("CHILD-INNER"), Turn::text("child done")]);
+    let server = ModelServer::start(script);
+    let home = Home::with_model(&server, Format::OpenAi);
+    let child = ChildSpec::probe(&json!({
+        "steps": [complete("CHILD-TASK"), complete("CHILD-TASK once more")], "summary": "only the report",
+    }));
+    run(&home, &[complete("PARENT-ONLY"), child.spawn(), join(0), complete("PARENT-ONLY more")]).expect(0);
+    for request in server.requests() {
+        let body = json!(request.messages()).to_string();
+        let crossed = body.contains("PARENT-ONLY") && body.contains("CHILD");
+        assert!(!crossed, "{body}");
+    }
+    assert_eq!(server.requests().len(), 4);
+}
+
+#[test]
+fn a_report_is_scrubbed_before_its_parent_reads_it() {
+    let (_server, home) = quiet();
+    let key = format!("sk-ant-api03-{}", "A1b2C3d4".repeat(6));
+    let hostile = format!("\u{1b}]0;own\u{7}title \u{202e}reversed {key}\nplain line");
+    let child = ChildSpec::probe(&json!({ "summary": hostile }));
+    let long: String = (0..3_000).map(|n| format!("line {n} of many words\n")).collect();
+    let talker = ChildSpec::probe(&json!({ "summary": long }));
+    let output = run(&home, &[child.spawn(), join(0), talker.spawn(), join(1)]).expect(0);
+    let seen = output.seen();
+    let short = summary(&seen[1]);
+    assert!(!short.contains(&key) && short.contains("[redacted"), "{short}");
+    assert!(short.contains("plain line") && !short.contains('\u{1b}') && !short.contains('\u{202e}'), "{short:?}");
+    let whole = summary(&seen[3]);
+    assert!(whole.chars().count() <= 24_500, "{}", whole.chars().count());
+    assert!(whole.contains("line 0 of") && whole.contains("line 2999 of"), "head and tail stay");
+    let spill = whole.rsplit("[whole text: spill/").next().unwrap();
+    let prefix = spill.split(',').next().unwrap();
+    assert_eq!(prefix, "2/report");
+    let run = output.json()["run"].as_str().unwrap().to_owned();
+    let piece = home
+        .host()
+        .args(["blackboard", "get", &format!("{run}/spill"), &format!("{prefix}/0001")])
+        .output()
+        .expect(0);
+    assert!(piece.stdout.contains("line 1500 of many words"), "the middle is kept");
+    for (path, bytes) in home.files() {
+        // The child's task, which the operator gave, holds it; its report must not.
+        let reports = String::from_utf8_lossy(&bytes).matches(&key).count();
+        assert!(reports <= 4, "{}: {reports}", path.display());
+    }
+}
+
+#[test]
+fn an_iteration_that_only_ran_code_is_given_back() {
+    let script = json!({ "script": "2 + 2" });
+    let server = ModelServer::start(Script::always(Turn::call("run_script", &script)));
+    let home = Home::with_model(&server, Format::OpenAi);
+    let program = json!({ "steps": [{ "do": "agent", "user": "Go on.", "turns": 1000 }] });
+    let host = home.host().args(["--budget", "iterations=5"]).set("limits.free_turns", 7);
+    let output = host.probe(&program).output().expect(3);
+    let json = output.json();
+    assert_eq!((&json["spent"]["refunded"], output.spent("iterations")), (&json!(7), 5));
+    assert_eq!(server.requests().len(), 5 + 7 + 1, "five charged, seven free, one to close");
+}
+
+#[test]
+fn a_turn_that_did_anything_else_is_charged() {
+    let script = json!({ "script": "2 + 2" });
+    let both = || Turn::call("run_script", &script).and_call("call_echo", "echo", r#"{"text":"x"}"#);
+    let server = ModelServer::start(Script::always(both()));
+    let home = Home::with_model(&server, Format::OpenAi);
+    let program = json!({ "steps": [{ "do": "agent", "user": "Go on.", "turns": 3 }] });
+    let output = echo(home.host()).probe(&program).output().expect(0);
+    assert_eq!((output.spent("iterations"), &output.json()["spent"]["refunded"]), (3, &json!(0)));
+}
+
+#[test]
+fn nobody_can_ask_for_an_iteration_back() {
+    let script = json!({ "script": "2 + 2" });
+    let server = ModelServer::start(Script::always(Turn::call("run_script", &script)));
+    let home = Home::with_model(&server, Format::OpenAi);
+    let forged = |id: &str, arguments: &Value| json!({ "do": "call", "name": "run_script", "arguments": arguments, "id": id });
+    let ask = complete("Go on.");
+    // Ids that were never issued, other arguments under an issued id, and one id again and again.
+    let program = json!({ "steps": [
+        ask, forged("call_forged", &script), forged("", &script), forged("call_1", &json!({ "script": "3 + 3" })),
+    ] });
+    let output = home.host().probe(&program).output().expect(0);
+    assert_eq!((output.spent("iterations"), &output.json()["spent"]["refunded"]), (1, &json!(0)));
+}
