@@ -36,7 +36,8 @@
 //! }
 //! ```
 //!
-//! Read on in this order: [`mod@tool`], [`agent`], [`llm`], [`tools`](mod@tools), [`blackboard`], [`session`], [`context`].
+//! Read on in this order: [`mod@tool`], [`agent`], [`llm`], [`tools`](mod@tools), [`delegation`], [`blackboard`], [`session`],
+//! [`context`].
 //!
 //! A component imports only what its code uses: a tool that calls no host function ends up importing nothing but types.
 //! Functions that call the host work in a component alone and panic anywhere else; everything else runs natively, so
@@ -49,6 +50,7 @@ pub mod agent;
 mod bindings;
 pub mod blackboard;
 pub mod context;
+pub mod delegation;
 mod error;
 pub mod llm;
 mod report;
@@ -57,13 +59,14 @@ pub mod session;
 pub mod text;
 pub mod tool;
 pub mod tools;
+mod words;
 
 pub use agent::{Agent, Hooks, Review};
 pub use bindings::types::{
     Amount, Content, Dimension, Error, ErrorKind, ExitReason, Lesson, LessonLayer, Media, Outcome, Report, RunResult,
     Task, ToolAnnotations as ToolHints, ToolCall, ToolDef, ToolOutput, ToolResult,
 };
-pub use bindings::{budget, delegation, lessons};
+pub use bindings::{budget, lessons};
 pub use blackboard::summarize;
 pub use hermes_sdk_macros::{args, strategy, tool, tools};
 pub use tool::{Json, NoArgs, Tool};
