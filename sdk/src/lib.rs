@@ -36,8 +36,8 @@
 //! }
 //! ```
 //!
-//! Read on in this order: [`mod@tool`], [`agent`], [`llm`], [`tools`](mod@tools), [`delegation`], [`blackboard`], [`session`],
-//! [`context`].
+//! Read on in this order: [`mod@tool`], [`agent`], [`llm`], [`tools`](mod@tools), [`delegation`], [`blackboard`], [`summary`],
+//! [`session`], [`context`].
 //!
 //! A component imports only what its code uses: a tool that calls no host function ends up importing nothing but types.
 //! Functions that call the host work in a component alone and panic anywhere else; everything else runs natively, so
@@ -56,6 +56,7 @@ pub mod llm;
 mod report;
 mod schema;
 pub mod session;
+pub mod summary;
 pub mod text;
 pub mod tool;
 pub mod tools;
@@ -67,8 +68,8 @@ pub use bindings::types::{
     Task, ToolAnnotations as ToolHints, ToolCall, ToolDef, ToolOutput, ToolResult,
 };
 pub use bindings::{budget, lessons};
-pub use blackboard::summarize;
 pub use hermes_sdk_macros::{args, strategy, tool, tools};
+pub use summary::summarize;
 pub use tool::{Json, NoArgs, Tool};
 
 /// What the macros' output names. Not for authors, and not stable.

@@ -7,6 +7,7 @@ mod turns;
 mod window;
 
 pub use hooks::{Hooks, Plain, Review};
+pub(crate) use window::room;
 
 use crate::{Error, Report, Task, ToolDef, tools};
 use turns::Turns;
