@@ -36,8 +36,13 @@
 //! }
 //! ```
 //!
+<<<<<<< HEAD
 //! Read on in this order: [`mod@tool`], [`agent`], [`llm`], [`tools`](mod@tools), [`blackboard`], [`budget`], [`session`],
 //! [`context`].
+=======
+//! Read on in this order: [`mod@tool`], [`agent`], [`llm`], [`tools`](mod@tools), [`delegation`], [`blackboard`], [`summary`],
+//! [`session`], [`context`].
+>>>>>>> side
 //!
 //! A component imports only what its code uses: a tool that calls no host function ends up importing nothing but types.
 //! Functions that call the host work in a component alone and panic anywhere else; everything else runs natively, so
@@ -51,6 +56,7 @@ mod bindings;
 pub mod blackboard;
 pub mod budget;
 pub mod context;
+pub mod delegation;
 mod error;
 pub mod lessons;
 pub mod llm;
@@ -59,18 +65,19 @@ mod pages;
 mod report;
 mod schema;
 pub mod session;
+pub mod summary;
 pub mod text;
 pub mod tool;
 pub mod tools;
+mod words;
 
 pub use agent::{Agent, Hooks, Review};
-pub use bindings::delegation;
 pub use bindings::types::{
     Amount, Content, Dimension, Error, ErrorKind, ExitReason, Lesson, LessonLayer, Media, Outcome, Report, RunResult,
     Task, ToolAnnotations as ToolHints, ToolCall, ToolDef, ToolOutput, ToolResult,
 };
-pub use blackboard::summarize;
 pub use hermes_sdk_macros::{args, strategy, tool, tools};
+pub use summary::summarize;
 pub use tool::{Json, NoArgs, Tool};
 
 /// What the macros' output names. Not for authors, and not stable.

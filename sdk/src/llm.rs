@@ -32,6 +32,12 @@ pub fn ask(question: &str) -> Result<String, Error> {
     complete(&[Message::user(question)], &[], None).map(|completion| text(&completion))
 }
 
+/// The bytes of conversation, as [`context::size`](crate::context::size) counts them, that a model takes with room left
+/// for its answer: the one of this alias, else the session's default.
+pub fn room(model: Option<&str>) -> usize {
+    crate::agent::room(&models(), model)
+}
+
 /// The text of an answer, reasoning and calls left out.
 pub fn text(completion: &Completion) -> String {
     let texts = completion.parts.iter().filter_map(|part| match part {

@@ -10,6 +10,19 @@ pub fn suffix(text: &str, max: usize) -> &str {
     &text[text.ceil_char_boundary(text.len().saturating_sub(max))..]
 }
 
+/// `text` in pieces of at most `max` bytes, at least 4, cut at characters' borders; one empty piece for an empty text.
+pub fn pieces(mut text: &str, max: usize) -> Vec<&str> {
+    let mut pieces = vec![];
+    loop {
+        let piece = prefix(text, max.max(4));
+        pieces.push(piece);
+        text = &text[piece.len()..];
+        if text.is_empty() {
+            return pieces;
+        }
+    }
+}
+
 /// `text` in at most `max` bytes: whole, or its beginning and its end with a note between them that tells what is missing
 /// and then `hint`. Where not even the note fits, a beginning of the note.
 pub fn shorten(text: &str, max: usize, hint: &str) -> String {
@@ -45,6 +58,15 @@ mod tests {
         assert_eq!(prefix("aä", 2), "a");
         assert_eq!(suffix("äa", 2), "a");
         assert_eq!(shorten(&text, text.len(), ""), text);
+    }
+
+    #[test]
+    fn pieces_join_to_the_whole() {
+        for text in ["", "a", &"a€".repeat(1000)] {
+            let pieces = pieces(text, 10);
+            assert_eq!(pieces.concat(), text);
+            assert!(pieces.iter().all(|piece| piece.len() <= 10));
+        }
     }
 
     #[test]

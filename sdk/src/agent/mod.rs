@@ -7,6 +7,7 @@ mod turns;
 mod window;
 
 pub use hooks::{Hooks, Plain, Review};
+pub(crate) use window::room;
 
 use crate::{Error, Report, Task, ToolDef, tools};
 use turns::Turns;
@@ -21,6 +22,7 @@ pub struct Agent {
     system: String,
     model: Option<String>,
     tools: Option<Vec<ToolDef>>,
+    turns: Option<usize>,
 }
 
 impl Agent {
@@ -30,6 +32,7 @@ impl Agent {
             system: system.into(),
             model: None,
             tools: None,
+            turns: None,
         }
     }
 
@@ -47,6 +50,14 @@ impl Agent {
         self
     }
 
+    /// Offers its tools for this many turns at most and then asks for a sum, as it does when its iterations are used up:
+    /// for a strategy that has other work to do with the rest of them.
+    #[must_use]
+    pub fn turns(mut self, most: usize) -> Self {
+        self.turns = Some(most);
+        self
+    }
+
     /// Works on the task until there is an answer, and reports it.
     ///
     /// # Errors
@@ -61,6 +72,8 @@ impl Agent {
     /// As for [`Agent::run`].
     pub fn run_with(self, task: &Task, hooks: &mut impl Hooks) -> Result<Report, Error> {
         let granted = self.tools.unwrap_or_else(tools::list);
-        Turns::new(&host::Live, &self.system, self.model, granted, task).run(hooks)
+        Turns::new(&host::Live, &self.system, self.model, granted, task)
+            .most(self.turns)
+            .run(hooks)
     }
 }

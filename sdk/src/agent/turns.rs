@@ -6,7 +6,7 @@ use super::prompt;
 use super::window::Window;
 use crate::context::{fit_recalling, size};
 use crate::llm::{self, Completion, FinishReason, Message, Options};
-use crate::{Error, ErrorKind, Outcome, Report, Task, ToolCall, ToolDef, ToolResult};
+use crate::{Dimension, Error, ErrorKind, Outcome, Report, Task, ToolCall, ToolDef, ToolResult};
 
 /// How often one prompt that the host finds too large is made smaller.
 const SMALLER: usize = 5;
@@ -17,6 +17,8 @@ pub(super) struct Turns<'a, H> {
     messages: Vec<Message>,
     granted: Vec<ToolDef>,
     options: Options,
+    /// Turns with tools, where they are fewer than the iterations.
+    most: Option<usize>,
     /// The best text so far: an answer under review, else what the model said last.
     answer: String,
     /// Whether that is an answer.
@@ -34,9 +36,16 @@ impl<'a, H: Host> Turns<'a, H> {
             messages: prompt::opening(system, task),
             granted,
             options,
+            most: None,
             answer: String::new(),
             answered: false,
         }
+    }
+
+    /// Takes at most this many turns before it is asked for a sum.
+    pub(super) fn most(mut self, turns: Option<usize>) -> Self {
+        self.most = turns;
+        self
     }
 
     /// Runs to the report.
@@ -48,6 +57,11 @@ impl<'a, H: Host> Turns<'a, H> {
         let mut window = Window::new(&self.host.models(), self.options.model.as_deref(), &tools);
         let mut turn = 0_usize;
         loop {
+            if self.most.is_some_and(|most| turn >= most) {
+                let words = format!("the {turn} turns that this work was given are used up");
+                let error = Error::new(ErrorKind::Exhausted(Dimension::Iterations), words);
+                return self.end(&error, &mut window, hooks);
+            }
             let completion = match self.complete(&tools, &mut window, hooks) {
                 Ok(completion) => completion,
                 Err(error) => return self.end(&error, &mut window, hooks),

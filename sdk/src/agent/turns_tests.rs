@@ -1,9 +1,9 @@
 use std::cell::{Cell, RefCell};
 
 use super::*;
+use crate::Content;
 use crate::agent::Plain;
 use crate::llm::{Model, Part, Usage};
-use crate::{Content, Dimension};
 
 /// A host whose model goes on calling one tool, for as many completions as its budget allows.
 struct Desk {
@@ -140,6 +140,28 @@ fn tools_are_offered_in_every_iteration_and_one_call_closes() {
         );
         assert!(!report.open_questions.is_empty());
     }
+}
+
+#[test]
+fn turns_may_be_fewer_than_iterations() {
+    let desk = Desk::new(90, usize::MAX);
+    let task = Task {
+        prompt: "Find it.".into(),
+        inputs: None,
+        attempt: 1,
+        previous: None,
+        lessons: vec![],
+    };
+    let report = Turns::new(&desk, "Look.", None, vec![tool("look")], &task)
+        .most(Some(3))
+        .run(&mut Plain)
+        .unwrap();
+    let offered: Vec<_> = desk.sent.borrow().iter().map(|(_, tools)| *tools).collect();
+    assert_eq!(offered, [1, 1, 1, 0]);
+    assert_eq!(
+        (report.outcome, report.summary.as_str()),
+        (Outcome::PartlyAchieved, "It is here.")
+    );
 }
 
 #[test]

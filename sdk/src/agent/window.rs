@@ -11,6 +11,11 @@ const UNKNOWN_TOKENS: u32 = 32_000;
 /// Bytes in a token before anything was measured: low, for dense text.
 const BYTES_PER_TOKEN: f64 = 2.5;
 
+/// The bytes that a conversation without tools may take.
+pub(crate) fn room(models: &[Model], alias: Option<&str>) -> usize {
+    Window::new(models, alias, &[]).message_bytes()
+}
+
 /// The room for one conversation, better known after each answer.
 #[derive(Debug)]
 pub(super) struct Window {
