@@ -36,13 +36,8 @@
 //! }
 //! ```
 //!
-<<<<<<< HEAD
-//! Read on in this order: [`mod@tool`], [`agent`], [`llm`], [`tools`](mod@tools), [`blackboard`], [`budget`], [`session`],
-//! [`context`].
-=======
 //! Read on in this order: [`mod@tool`], [`agent`], [`llm`], [`tools`](mod@tools), [`delegation`], [`blackboard`], [`summary`],
 //! [`session`], [`context`].
->>>>>>> side
 //!
 //! A component imports only what its code uses: a tool that calls no host function ends up importing nothing but types.
 //! Functions that call the host work in a component alone and panic anywhere else; everything else runs natively, so

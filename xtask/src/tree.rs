@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// The standard plugins, which a built host carries inside.
-pub(crate) const STANDARD_PLUGINS: [&str; 3] = ["research", "files", "web"];
+pub(crate) const STANDARD_PLUGINS: [&str; 4] = ["research", "files", "web", "script"];
 
 /// The root of the project.
 pub(crate) fn root() -> &'static Path {
