@@ -90,6 +90,12 @@ Example:
     /// Shows who did what in a run, for how much
     #[command(after_help = "Example:\n  hermes-host show 7f3a09c1d2")]
     Show(OfRun),
+    /// Draws the agents of a run, each under the one that spawned it
+    #[command(after_help = "Example:\n  hermes-host tree 7f3a09c1d2")]
+    Tree(OfRun),
+    /// Prints the conversations of a run as JSON Lines
+    #[command(after_help = "Example:\n  hermes-host export 7f3a09c1d2 --form sharegpt > run.jsonl")]
+    Export(Export),
     /// Goes on with a run that was stopped
     #[command(after_help = "Example:\n  hermes-host resume 7f3a09c1d2")]
     Resume(OfRun),
@@ -196,12 +202,34 @@ pub(super) enum RunsCommand {
     /// Shows who did what, for how much
     #[command(after_help = "Example:\n  hermes-host runs show 7f3a09c1d2")]
     Show(OfRun),
+    /// Draws the agents of a run, each under the one that spawned it
+    #[command(after_help = "Example:\n  hermes-host runs tree 7f3a09c1d2")]
+    Tree(OfRun),
+    /// Prints the conversations of a run as JSON Lines
+    #[command(after_help = "Example:\n  hermes-host runs export 7f3a09c1d2 --form provider")]
+    Export(Export),
     /// Goes on with a run that was stopped
     #[command(after_help = "Example:\n  hermes-host runs resume 7f3a09c1d2")]
     Resume(OfRun),
     /// Ends a run for good
     #[command(after_help = "Example:\n  hermes-host runs cancel 7f3a09c1d2")]
     Cancel(OfRun),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Export {
+    #[command(flatten)]
+    pub(super) of: OfRun,
+    /// How a conversation is written: ShareGPT's way, or the model's provider's own
+    #[arg(long, value_enum, default_value = "sharegpt", value_name = "FORM")]
+    pub(super) form: Form,
+}
+
+/// How a conversation is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Form {
+    Sharegpt,
+    Provider,
 }
 
 #[derive(Debug, Args)]

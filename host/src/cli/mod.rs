@@ -7,6 +7,7 @@ mod call;
 mod config;
 mod doctor;
 mod errors;
+mod export;
 mod inspect;
 mod json;
 mod log;
@@ -19,6 +20,7 @@ mod signals;
 mod stdio;
 mod style;
 mod terminal;
+mod tree;
 mod validated;
 mod view;
 
@@ -117,6 +119,8 @@ async fn serve(command: Command, context: Context) -> Result<u8, Problem> {
         Command::Call(config, call) => call::call(&Host::open(config)?, context, call).await,
         Command::Runs(config, limit) => runs::list(&Host::open(config)?, context, limit).await,
         Command::Show(config, id) => show::show(&Host::open(config)?, context, &id).await,
+        Command::Tree(config, id) => tree::tree(&Host::open(config)?, context, &id).await,
+        Command::Export(config, id, form) => export::export(&Host::open(config)?, context, &id, form).await,
         Command::Blackboard(config, command) => blackboard::serve(&Host::open(config)?, context, command).await,
         Command::Doctor(config) => doctor::doctor(config, context).await,
         Command::ConfigShow(config) => config::show(context, &config),

@@ -126,39 +126,7 @@ fn cost(spent: &crate::amounts::Amounts) -> String {
 }
 
 fn object(view: &RunView) -> Value {
-    let sessions = view.sessions.iter().map(|session| {
-        let agent = &session.agent;
-        let operations = session.operations.iter().map(|op| {
-            json!({
-                "op": op.op,
-                "kind": op.kind,
-                "name": op.name,
-                "status": op.status,
-                "charged": json::amounts(&op.charged),
-                "ms": op.ms,
-                "error": op.error,
-            })
-        });
-        let notes = session
-            .notes
-            .iter()
-            .map(|n| json!({ "at_ms": n.at_ms, "kind": n.kind, "text": n.text }));
-        json!({
-            "id": agent.id.to_string(),
-            "parent": agent.parent.as_ref().map(ToString::to_string),
-            "role": agent.role,
-            "strategy": session.strategy,
-            "model": session.model,
-            "task": session.task,
-            "status": agent.status,
-            "outcome": agent.outcome,
-            "exit": agent.exit,
-            "error": session.error,
-            "spent": json::amounts(&agent.spent),
-            "operations": operations.collect::<Vec<_>>(),
-            "notes": notes.collect::<Vec<_>>(),
-        })
-    });
+    let sessions = view.sessions.iter().map(agent_object);
     json!({
         "run": view.run,
         "status": view.status,
@@ -167,5 +135,40 @@ fn object(view: &RunView) -> Value {
         "spent": json::amounts(&view.spent),
         "refunded": view.refunded,
         "agents": sessions.collect::<Vec<_>>(),
+    })
+}
+
+/// An agent as programs read it.
+pub(super) fn agent_object(session: &SessionView) -> Value {
+    let agent = &session.agent;
+    let operations = session.operations.iter().map(|op| {
+        json!({
+            "op": op.op,
+            "kind": op.kind,
+            "name": op.name,
+            "status": op.status,
+            "charged": json::amounts(&op.charged),
+            "ms": op.ms,
+            "error": op.error,
+        })
+    });
+    let notes = session
+        .notes
+        .iter()
+        .map(|n| json!({ "at_ms": n.at_ms, "kind": n.kind, "text": n.text }));
+    json!({
+        "id": agent.id.to_string(),
+        "parent": agent.parent.as_ref().map(ToString::to_string),
+        "role": agent.role,
+        "strategy": session.strategy,
+        "model": session.model,
+        "task": session.task,
+        "status": agent.status,
+        "outcome": agent.outcome,
+        "exit": agent.exit,
+        "error": session.error,
+        "spent": json::amounts(&agent.spent),
+        "operations": operations.collect::<Vec<_>>(),
+        "notes": notes.collect::<Vec<_>>(),
     })
 }

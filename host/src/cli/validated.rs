@@ -8,7 +8,7 @@ use super::errors::Problem;
 use super::stdio;
 use crate::config::{Budget, Config};
 use crate::limits::Limits;
-use crate::run::{Ask, RunSpec};
+use crate::run::{Ask, RunSpec, TrajectoryForm};
 
 /// What to do.
 pub(super) enum Command {
@@ -19,6 +19,8 @@ pub(super) enum Command {
     Call(Config, Call),
     Runs(Config, u32),
     Show(Config, String),
+    Tree(Config, String),
+    Export(Config, String, TrajectoryForm),
     Blackboard(Config, Blackboard),
     ConfigShow(Config),
     Doctor(Config),
@@ -115,10 +117,14 @@ impl Command {
             }) => match command {
                 args::RunsCommand::List(list) => Self::Runs(config, list.limit),
                 args::RunsCommand::Show(of) => Self::Show(config, id(of)?),
+                args::RunsCommand::Tree(of) => Self::Tree(config, id(of)?),
+                args::RunsCommand::Export(export) => Self::export(config, export)?,
                 args::RunsCommand::Resume(of) => Self::Resume(config, id(of)?),
                 args::RunsCommand::Cancel(of) => Self::Cancel(config, id(of)?),
             },
             args::Command::Show(of) => Self::Show(config, id(of)?),
+            args::Command::Tree(of) => Self::Tree(config, id(of)?),
+            args::Command::Export(export) => Self::export(config, export)?,
             args::Command::Resume(of) => Self::Resume(config, id(of)?),
             args::Command::Cancel(of) => Self::Cancel(config, id(of)?),
             args::Command::Blackboard(command) => {
@@ -128,6 +134,14 @@ impl Command {
             args::Command::Config(_) => Self::ConfigShow(config),
             args::Command::Doctor => Self::Doctor(config),
         })
+    }
+
+    fn export(config: Config, export: args::Export) -> Result<Self, Problem> {
+        let form = match export.form {
+            args::Form::Sharegpt => TrajectoryForm::ShareGpt,
+            args::Form::Provider => TrajectoryForm::Provider,
+        };
+        Ok(Self::Export(config, id(export.of)?, form))
     }
 
     /// The limits in force.
@@ -140,6 +154,8 @@ impl Command {
             | Self::Call(config, _)
             | Self::Runs(config, _)
             | Self::Show(config, _)
+            | Self::Tree(config, _)
+            | Self::Export(config, ..)
             | Self::Blackboard(config, _)
             | Self::ConfigShow(config)
             | Self::Doctor(config) => &config.limits,

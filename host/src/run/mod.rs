@@ -9,6 +9,7 @@ mod prepare;
 mod resume;
 mod root;
 pub mod spec;
+mod trajectory;
 pub mod view;
 
 use std::sync::{Arc, OnceLock};
@@ -19,6 +20,7 @@ pub use handle::RunHandle;
 pub use inspect::{Ask, Inspection, ToolInfo, Want};
 pub use prepare::default_model;
 pub use spec::{AgentSummary, Budget, RunOutcome, RunSpec};
+pub use trajectory::TrajectoryForm;
 pub use view::{ChangeView, EntryView, NoteView, OpView, RunRow, RunView, SessionView, SpaceView};
 
 use crate::config::{Config, Durability};

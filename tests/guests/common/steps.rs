@@ -169,6 +169,8 @@ pub enum Step {
         #[serde(default)]
         until_error: bool,
     },
+    /// Does `steps` in the first attempt alone.
+    FirstAttempt { steps: Vec<Step> },
     /// `n` rounds of arithmetic.
     Compute { n: u64 },
     /// Grows its memory page by page, `pages` times or until it is refused.
@@ -265,6 +267,8 @@ impl Probe {
             Step::Checkpoint { report } => ok(session::checkpoint(&report)),
             Step::Cancelled => ok(session::cancelled()),
             Step::Repeat { n, steps, until_error } => self.repeat(n, &steps, until_error),
+            Step::FirstAttempt { steps } if self.attempt <= 1 => ok(self.run(&steps)),
+            Step::FirstAttempt { .. } => Value::Null,
             Step::Compute { n } => ok(crate::work::compute(n)),
             Step::Allocate { pages } => ok(crate::work::allocate(pages)),
             Step::Trap => crate::work::machine::trap(),

@@ -22,6 +22,10 @@ pub enum Step {
     Join { child: usize },
     /// `child.join` of the child that was spawned last.
     JoinLast,
+    /// Takes over what `delegation.children` lists, and says how many.
+    AdoptChildren,
+    /// Drops every handle of a child.
+    DropChildren,
     /// `child.cancel`.
     CancelChild { child: usize },
     /// `delegation.wait-any`.
@@ -66,6 +70,14 @@ impl Handles {
                 .collect::<Vec<_>>()),
             Step::Status { child } => ok(self.children[child].status()),
             Step::Join { child } => ok(self.children[child].join()),
+            Step::AdoptChildren => {
+                self.children.extend(delegation::children());
+                ok(self.children.len())
+            }
+            Step::DropChildren => {
+                self.children.clear();
+                ok(())
+            }
             Step::JoinLast => match self.children.last() {
                 Some(child) => ok(child.join()),
                 None => Value::Null,

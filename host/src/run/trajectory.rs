@@ -1,0 +1,187 @@
+//! What agents said and did, as data to learn from: each conversation of a run, in the form of ShareGPT or of a provider.
+
+use serde_json::{Value, json};
+
+use crate::bindings::{llm, types};
+use crate::ids::Digest;
+use crate::llm::{Form, conversation};
+use crate::run::{Host, HostError};
+use crate::scrub::Secrets;
+use crate::session::codec;
+use crate::session::op::OpBody;
+use crate::store::{OpKind, OperationRow, SessionRow, Store};
+
+/// How to write a conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TrajectoryForm {
+    /// ShareGPT: `conversations` of `from` and `value`.
+    ShareGpt,
+    /// As the model's provider writes it.
+    Provider,
+}
+
+/// A conversation that grew turn by turn.
+struct Dialogue {
+    messages: Vec<llm::Message>,
+    digests: Vec<Digest>,
+    tools: Vec<types::ToolDef>,
+    model: String,
+}
+
+impl Host {
+    /// Every conversation of a run with a model, one object each: those of the root first, then those of its children. Known keys and the shapes of
+    /// keys are redacted.
+    ///
+    /// # Errors
+    /// There is no such run, or its journal can't be read.
+    pub async fn trajectories(&self, run: &str, form: TrajectoryForm) -> Result<Vec<Value>, HostError> {
+        let store = self.store_to_read()?;
+        let id = store.find_run(run)?;
+        let secrets = Secrets::none();
+        let mut all = Vec::new();
+        for session in store.sessions(&id)? {
+            for (at, dialogue) in dialogues(&store, &session)?.into_iter().enumerate() {
+                let object = match form {
+                    TrajectoryForm::ShareGpt => share_gpt(&session, at, &dialogue),
+                    TrajectoryForm::Provider => as_provider(&session, at, dialogue),
+                };
+                all.push(redacted(object, &secrets));
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// The conversations of a session. A request that begins as the last one ended goes on with it; any other begins a new one.
+fn dialogues(store: &Store, session: &SessionRow) -> Result<Vec<Dialogue>, HostError> {
+    let mut all: Vec<Dialogue> = Vec::new();
+    for OperationRow { intent, outcome } in store.session_operations(&session.session)? {
+        let Some(outcome) = outcome.filter(|_| intent.kind == OpKind::Completion) else { continue };
+        let Ok(OpBody::Completion(Ok(answer))) = codec::decode(&outcome.body) else { continue };
+        // The request is its messages, then the tools, then the options.
+        let Some((messages, [tools, _])) = intent.request.split_last_chunk::<2>() else { continue };
+        let body = |digest: &Digest| store.body(&session.session.run, digest);
+        let damaged = |e: codec::CodecError| HostError::Run(e.to_string());
+        let mut said: Vec<llm::Message> = Vec::new();
+        for digest in messages {
+            said.push(codec::decode(&body(digest)?).map_err(damaged)?);
+        }
+        said.push(llm::Message::Assistant(answer.parts));
+        let dialogue = Dialogue {
+            messages: said,
+            digests: messages.to_vec(),
+            tools: codec::decode(&body(tools)?).map_err(damaged)?,
+            model: intent.name,
+        };
+        match all.last_mut().filter(|last| messages.starts_with(&last.digests)) {
+            Some(last) => *last = dialogue,
+            None => all.push(dialogue),
+        }
+    }
+    Ok(all)
+}
+
+fn heading(session: &SessionRow, at: usize, dialogue: &Dialogue) -> Value {
+    json!({
+        "id": format!("{}-{}", session.session, at + 1),
+        "run": session.session.run,
+        "session": session.session.to_string(),
+        "parent": session.parent.as_ref().map(|p| p.session.to_string()),
+        "role": session.role,
+        "strategy": session.strategy,
+        "model": dialogue.model,
+        "outcome": session.outcome,
+        "exit": session.exit,
+    })
+}
+
+fn share_gpt(session: &SessionRow, at: usize, dialogue: &Dialogue) -> Value {
+    let turns = dialogue.messages.iter().flat_map(|message| match message {
+        llm::Message::System(text) => vec![turn("system", text.clone())],
+        llm::Message::User(content) => vec![turn("human", words(content))],
+        llm::Message::Assistant(parts) => said(parts),
+        llm::Message::Tool(results) => results
+            .iter()
+            .map(|result| turn("observation", words(&result.output.content)))
+            .collect(),
+    });
+    let tools = dialogue.tools.iter().map(|tool| {
+        json!({
+            "name": tool.name,
+            "description": tool.description,
+            "parameters": serde_json::from_str::<Value>(&tool.input_schema).unwrap_or_default(),
+        })
+    });
+    let mut object = heading(session, at, dialogue);
+    object["conversations"] = turns.collect();
+    object["tools"] = tools.collect();
+    object
+}
+
+fn turn(from: &str, value: String) -> Value {
+    json!({ "from": from, "value": value })
+}
+
+/// An answer's words and its calls, each a turn.
+fn said(parts: &[llm::Part]) -> Vec<Value> {
+    let mut turns = Vec::new();
+    let text: String = parts
+        .iter()
+        .filter_map(|part| match part {
+            llm::Part::Text(text) => Some(text.as_str()),
+            _ => None,
+        })
+        .collect();
+    if !text.is_empty() {
+        turns.push(turn("gpt", text));
+    }
+    for part in parts {
+        if let llm::Part::ToolCall(call) = part {
+            let arguments = serde_json::from_str(&call.arguments).unwrap_or(Value::String(call.arguments.clone()));
+            let call = json!({ "name": call.name, "arguments": arguments });
+            turns.push(turn("function_call", call.to_string()));
+        }
+    }
+    turns
+}
+
+fn words(content: &[types::Content]) -> String {
+    let blocks = content.iter().map(|block| match block {
+        types::Content::Text(text) | types::Content::Other(text) => text.clone(),
+        types::Content::Media(media) => format!("[{}, {} bytes]", media.media_type, media.data.len()),
+    });
+    blocks.collect::<Vec<_>>().join("\n")
+}
+
+fn as_provider(session: &SessionRow, at: usize, dialogue: Dialogue) -> Value {
+    let mut object = heading(session, at, &dialogue);
+    let provider = dialogue.model.split('/').next().unwrap_or_default().to_owned();
+    let form = if provider == "anthropic" {
+        Form::Anthropic
+    } else {
+        Form::OpenAi
+    };
+    match conversation(form, &provider, dialogue.messages, dialogue.tools) {
+        Ok(Value::Object(conversation)) => {
+            for (key, value) in conversation {
+                object[key] = value;
+            }
+        }
+        Ok(_) => {}
+        Err(refusal) => object["error"] = refusal.message.into(),
+    }
+    object
+}
+
+/// Every text in it without keys.
+fn redacted(value: Value, secrets: &Secrets) -> Value {
+    match value {
+        Value::String(text) => Value::String(secrets.redact(&text).into_owned()),
+        Value::Array(items) => items.into_iter().map(|item| redacted(item, secrets)).collect(),
+        Value::Object(fields) => fields
+            .into_iter()
+            .map(|(key, value)| (key, redacted(value, secrets)))
+            .collect(),
+        other => other,
+    }
+}

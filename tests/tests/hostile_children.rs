@@ -1,0 +1,279 @@
+//! Children that break, hang or cheat, each under a healthy parent and beside healthy siblings: the siblings finish, the parent learns the
+//! true cause, and the host is well.
+
+#![allow(clippy::unwrap_used, reason = "what fails shall fail the test")]
+
+use std::time::Duration;
+
+use hermes_tests::child::{ChildSpec, exit, inside, join, summary, words};
+use hermes_tests::model::{Format, ModelServer, Script, Turn};
+use hermes_tests::output::{message, refusal};
+use hermes_tests::{Home, Output, guests};
+use serde_json::{Value, json};
+
+/// A home in whose `plugins/` these guests of the tests can be named as strategies.
+fn home(named: &[&str]) -> (ModelServer, Home) {
+    let server = ModelServer::start(Script::always(Turn::text("yes")));
+    let home = Home::with_model(&server, Format::OpenAi);
+    let plugins = home.path().join("plugins");
+    std::fs::create_dir_all(&plugins).unwrap();
+    for name in named {
+        std::fs::copy(guests::built(name), plugins.join(format!("{name}.wasm"))).unwrap();
+    }
+    (server, home)
+}
+
+fn steps(steps: &[Value]) -> Value {
+    json!({ "steps": steps, "summary": "done" })
+}
+
+fn ask() -> Value {
+    json!({ "do": "complete", "messages": [{ "User": [{ "Text": "hi" }] }] })
+}
+
+/// What a healthy sibling does.
+fn sibling() -> ChildSpec {
+    ChildSpec::probe(&json!({ "steps": [ask()], "summary": "a healthy answer" }))
+}
+
+/// Runs `hostile` between two healthy siblings, and gives how it ended.
+#[track_caller]
+fn beside_siblings(home: &Home, hostile: &ChildSpec, settings: &[(&str, &str)]) -> (Value, Output) {
+    let program = [sibling().spawn(), hostile.spawn(), sibling().spawn(), join(0), join(1), join(2)];
+    let host = settings
+        .iter()
+        .fold(home.host(), |host, (key, value)| host.set(key, value));
+    let output = host.probe(&steps(&program)).output().expect(0);
+    let seen = output.seen();
+    for healthy in [3, 5] {
+        assert_eq!(exit(&seen[healthy]), "Returned", "{}", seen[healthy]);
+        assert!(summary(&seen[healthy]).contains("a healthy answer"));
+    }
+    let json = output.json();
+    let open = json["agents"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|agent| ["active", "spawned", "interrupted"].contains(&agent["status"].as_str().unwrap()));
+    assert!(open.is_none(), "no session is left open: {json}");
+    well(home);
+    (seen[4].clone(), output)
+}
+
+/// A canary: the host still answers, and its store is whole.
+#[track_caller]
+fn well(home: &Home) {
+    let output = home.host().probe(&steps(&[ask()])).output().expect(0);
+    assert_eq!(output.json()["answer"], "done");
+    let runs = home.host().args(["runs", "--output", "json"]).output().expect(0).json();
+    assert!(runs.as_array().unwrap().iter().all(|run| run["exit"].is_string()), "{runs}");
+}
+
+const MUCH_FUEL: (&str, &str) = ("limits.fuel", "9000000000000000");
+
+#[test]
+fn one_that_loops_for_ever() {
+    let (_server, home) = home(&["spin"]);
+    let (seen, _) = beside_siblings(&home, &ChildSpec::of("spin", ""), &[("limits.step_wall", "500ms"), MUCH_FUEL]);
+    assert_eq!(exit(&seen), "TimedOut");
+    let (seen, _) = beside_siblings(&home, &ChildSpec::of("spin", ""), &[("limits.fuel", "1000000")]);
+    assert_eq!(exit(&seen), "Exhausted(Fuel)");
+    let short = ChildSpec::of("spin", "").limit("WallClockMs", 300);
+    let (seen, _) = beside_siblings(&home, &short, &[MUCH_FUEL]);
+    assert_eq!(exit(&seen), "Exhausted(WallClockMs)");
+}
+
+#[test]
+fn one_that_traps_at_its_start() {
+    let (_server, home) = home(&["start-trap", "start-spin"]);
+    let (seen, _) = beside_siblings(&home, &ChildSpec::of("start-trap", ""), &[]);
+    assert_eq!(exit(&seen), "Trapped");
+    let spin = ChildSpec::of("start-spin", "");
+    let (seen, _) = beside_siblings(&home, &spin, &[("limits.start_wall", "500ms"), MUCH_FUEL]);
+    assert_eq!(exit(&seen), "TimedOut");
+}
+
+#[test]
+fn one_that_traps_each_time() {
+    let (_server, home) = home(&["trap"]);
+    let (seen, output) = beside_siblings(&home, &ChildSpec::of("trap", "").with("max_attempts", 4), &[]);
+    assert_eq!((exit(&seen), &seen["ok"]["attempts"]), ("Trapped".into(), &json!(4)));
+    assert!(words(&seen).contains("unreachable"), "{seen}");
+    assert_eq!(output.stderr.matches("starts again, attempt").count(), 3, "{}", output.stderr);
+    // Three in a minute are the most, whatever the spec allows.
+    let (seen, _) = beside_siblings(&home, &ChildSpec::of("trap", "").with("max_attempts", 50), &[]);
+    assert_eq!(seen["ok"]["attempts"], 4);
+    let (seen, _) = beside_siblings(&home, &ChildSpec::of("trap", "").with("max_attempts", 1), &[]);
+    assert_eq!(seen["ok"]["attempts"], 1);
+}
+
+#[test]
+fn one_that_traps_once_is_told_so_and_spends_on() {
+    let (_server, home) = home(&[]);
+    let checkpoint = json!({ "do": "checkpoint", "report": {
+        "outcome": "PartlyAchieved", "summary": "half of it", "artifacts": [], "open_questions": [],
+    } });
+    let left = json!({ "do": "remaining", "dimension": "Iterations" });
+    let program = json!({ "steps": [left, checkpoint, ask(), { "do": "trap-before", "attempt": 2 }] });
+    let spec = ChildSpec::probe(&program).with("max_attempts", 3).limit("Iterations", 5);
+    let (seen, _) = beside_siblings(&home, &spec, &[]);
+    assert_eq!((exit(&seen), &seen["ok"]["attempts"]), ("Returned".into(), &json!(2)));
+    assert_eq!(inside(&seen)[0]["ok"], 4, "a restart refills nothing");
+    let result: Value = serde_json::from_str(seen["ok"]["report"]["result_json"].as_str().unwrap()).unwrap();
+    assert_eq!(result["attempt"], 2);
+    assert!(result["previous"]["exit"]["Trapped"].is_string(), "{result}");
+    assert!(result["previous"]["report"]["summary"].as_str().unwrap().contains("half of it"), "{result}");
+}
+
+#[test]
+fn one_that_crashes_to_be_refilled() {
+    let (_server, home) = home(&[]);
+    let program = json!({ "steps": [ask(), ask(), { "do": "trap" }] });
+    let spec = ChildSpec::probe(&program).with("max_attempts", 50).limit("Iterations", 5);
+    let (seen, output) = beside_siblings(&home, &spec, &[]);
+    assert_eq!(exit(&seen), "Exhausted(Iterations)", "{seen}");
+    assert_eq!(output.spent("iterations"), 5 + 2, "its own five, and one of each sibling");
+}
+
+#[test]
+fn one_that_hangs_in_a_host_call() {
+    let (_server, home) = home(&[]);
+    let open = json!({ "do": "open", "name": "notes" });
+    let park = json!({ "do": "changes", "space": 0, "prefix": "", "since": 0, "wait_ms": 4_000_000 });
+    let spec = ChildSpec::probe(&steps(&[open, park]))
+        .with("spaces", json!([{ "space": "notes", "prefix": "", "access": "ReadOnly" }]))
+        .limit("WallClockMs", 400);
+    let (seen, _) = beside_siblings(&home, &spec, &[]);
+    assert_eq!(exit(&seen), "Exhausted(WallClockMs)");
+}
+
+#[test]
+fn one_that_ignores_a_cancel() {
+    let (_server, home) = home(&["spin"]);
+    let program = [
+        sibling().spawn(),
+        ChildSpec::of("spin", "").spawn(),
+        json!({ "do": "wait-any-child", "children": [1], "timeout_ms": 100 }),
+        json!({ "do": "cancel-child", "child": 1 }),
+        join(1),
+        join(0),
+    ];
+    let host = home
+        .host()
+        .set("limits.cancel_grace", "300ms")
+        .set(MUCH_FUEL.0, MUCH_FUEL.1);
+    let output = host.probe(&steps(&program)).output().expect(0);
+    let seen = output.seen();
+    assert_eq!((exit(&seen[4]), exit(&seen[5])), ("Cancelled".into(), "Returned".into()));
+    assert!(output.took < Duration::from_secs(10), "{:?}", output.took);
+    well(&home);
+}
+
+#[test]
+fn one_that_outlives_its_parent_is_ended_with_it() {
+    let (_server, home) = home(&["spin"]);
+    let deep = ChildSpec::probe(&steps(&[ChildSpec::of("spin", "").spawn(), join(0)]));
+    let program = [
+        deep.spawn(),
+        json!({ "do": "wait-any-child", "children": [0], "timeout_ms": 200 }),
+    ];
+    let host = home
+        .host()
+        .set("limits.cancel_grace", "300ms")
+        .set(MUCH_FUEL.0, MUCH_FUEL.1);
+    let output = host.probe(&steps(&program)).output().expect(0);
+    let json = output.json();
+    let status: Vec<_> = json["agents"].as_array().unwrap().iter().map(|a| a["status"].clone()).collect();
+    assert_eq!(status, ["completed", "cancelled", "cancelled"], "{json}");
+    assert!(output.took < Duration::from_secs(10), "{:?}", output.took);
+    well(&home);
+}
+
+#[test]
+fn one_that_spawns_without_end() {
+    let (_server, home) = home(&[]);
+    let leaf = ChildSpec::probe(&steps(&[])).spawn();
+    let bomb = json!({ "do": "repeat", "n": 500, "until_error": true, "steps": [leaf] });
+    let (seen, output) = beside_siblings(&home, &ChildSpec::probe(&steps(&[bomb])), &[]);
+    let rounds = &inside(&seen)[0]["ok"];
+    assert_eq!(refusal(&rounds["last"][0]).unwrap(), "exhausted(children)");
+    assert!(output.json()["agents"].as_array().unwrap().len() <= 65);
+}
+
+#[test]
+fn one_that_ends_without_a_report() {
+    let (_server, home) = home(&[]);
+    let failing = json!({ "fail": { "kind": "Upstream", "message": "I give up \u{1b}[2J", "retry_after_ms": null } });
+    let (seen, _) = beside_siblings(&home, &ChildSpec::probe(&failing), &[]);
+    assert_eq!((exit(&seen), &seen["ok"]["report"]), ("Failed".into(), &json!(null)));
+    assert!(words(&seen).contains("I give up") && !words(&seen).contains('\u{1b}'), "{seen}");
+    let nonsense = ChildSpec::of("probe-as-is", "no program");
+    let plugins = home.path().join("plugins");
+    std::fs::copy(guests::built("probe"), plugins.join("probe-as-is.wasm")).unwrap();
+    let (seen, _) = beside_siblings(&home, &nonsense, &[]);
+    assert!(words(&seen).contains("no program for the probe"), "{seen}");
+}
+
+#[test]
+fn one_that_returns_too_much() {
+    let (_server, home) = home(&["huge-report"]);
+    let (seen, _) = beside_siblings(&home, &ChildSpec::of("huge-report", ""), &[]);
+    assert_eq!(exit(&seen), "Trapped", "{seen}");
+    assert!(words(&seen).contains("limits.hostcall_bytes"), "{seen}");
+}
+
+#[test]
+fn one_that_asks_for_its_parents_grants() {
+    let (_server, home) = home(&[]);
+    home.write("papers/a.md", "words");
+    let inner = ChildSpec::probe(&steps(&[])).with("grants", json!(["fs:./papers"])).spawn();
+    let spec = ChildSpec::probe(&steps(&[inner])).with("grants", json!(["fs:none"]));
+    let program = [sibling().spawn(), spec.spawn(), join(1), join(0)];
+    let host = home.host().args(["--allow", "fs:./papers"]);
+    let seen = host.probe(&steps(&program)).output().expect(0).seen();
+    let refused = &inside(&seen[2])[0];
+    assert_eq!(refusal(refused).unwrap(), "denied");
+    assert!(message(refused).contains("fs:./papers"), "{refused}");
+    well(&home);
+}
+
+#[test]
+fn one_that_would_spend_a_siblings_budget() {
+    let (_server, home) = home(&[]);
+    let drain = json!({ "do": "repeat", "n": 300, "until_error": true, "steps": [ask()] });
+    let spec = ChildSpec::probe(&steps(&[drain])).limit("Iterations", 200);
+    let (seen, output) = beside_siblings(&home, &spec, &[]);
+    assert_eq!(inside(&seen)[0]["ok"]["rounds"], 200);
+    assert_eq!(output.spent("iterations"), 202);
+}
+
+#[test]
+fn a_parent_that_starts_again_finds_what_its_children_did() {
+    let (server, home) = home(&[]);
+    let child = ChildSpec::probe(&json!({ "steps": [ask()], "summary": "paid for once" }));
+    let once = json!({ "do": "first-attempt", "steps": [child.spawn(), join(0), { "do": "trap" }] });
+    let output = home
+        .host()
+        .probe(&steps(&[once, json!({ "do": "adopt-children" }), json!({ "do": "join-last" })]))
+        .output()
+        .expect(0);
+    let seen = output.seen();
+    assert_eq!(seen[1]["ok"], 1, "{seen:?}");
+    assert!(summary(&seen[2]).contains("paid for once"), "{seen:?}");
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[test]
+fn two_hundred_children_one_after_another_leave_nothing() {
+    let (_server, home) = home(&[]);
+    let each = json!({ "do": "repeat", "n": 200, "until_error": true, "steps": [
+        ChildSpec::probe(&steps(&[])).spawn(), { "do": "join-last" }, { "do": "drop-children" },
+    ] });
+    let host = home
+        .host()
+        .set("limits.delegation.total", 1000)
+        .set("limits.host_calls", 100_000);
+    let output = host.probe(&steps(&[each])).output().expect(0);
+    assert_eq!(output.seen()[0]["ok"]["rounds"], 200);
+    well(&home);
+}
