@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs, process};
 
 /// The plugins that every release carries.
-const STANDARD: [&str; 4] = ["files", "research", "script", "web"];
+const STANDARD: [&str; 5] = ["files", "research", "script", "supervisor", "web"];
 
 fn main() {
     println!("cargo::rerun-if-env-changed=HERMES_STANDARD_PLUGINS");

@@ -196,8 +196,11 @@ impl Ledger {
     /// A child ended: what is left of its allotment goes back.
     pub fn close(&self, account: AccountId) {
         let mut accounts = self.lock();
-        let held = std::mem::take(&mut accounts.agents[account.0].held);
-        let Some(parent) = accounts.agents[account.0].parent else { return };
+        let closed = &mut accounts.agents[account.0];
+        let held = std::mem::take(&mut closed.held);
+        // Whatever comes late is its parent's to pay.
+        closed.allotted = Caps::default();
+        let Some(parent) = closed.parent else { return };
         for (dimension, rest) in held.iter() {
             accounts.stands_in(parent, dimension, |a| a.release(dimension, rest));
         }
@@ -851,13 +854,14 @@ mod tests {
                     Act::Spend { agent, tokens, calls } => {
                         let agent = agents[agent % agents.len()];
                         let cost = Amounts::of(D::Tokens, tokens).with(D::ToolCalls, calls);
-                        if let (true, Ok(held)) = (agent.2, ledger.reserve(agent.0, cost)) {
+                        if let Some(Ok(held)) = agent.2.then(|| ledger.reserve(agent.0, cost)) {
                             held.settle(cost);
                         }
                     }
                     Act::Refuse { agent, tokens } => {
                         let agent = agents[agent % agents.len()];
-                        if let (true, Ok(held)) = (agent.2, ledger.reserve(agent.0, Amounts::of(D::Tokens, tokens))) {
+                        let cost = Amounts::of(D::Tokens, tokens);
+                        if let Some(Ok(held)) = agent.2.then(|| ledger.reserve(agent.0, cost)) {
                             held.release();
                         }
                     }

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// The standard plugins, which a built host carries inside.
-pub(crate) const STANDARD_PLUGINS: [&str; 4] = ["research", "files", "web", "script"];
+pub(crate) const STANDARD_PLUGINS: [&str; 5] = ["research", "supervisor", "files", "web", "script"];
 
 /// The root of the project.
 pub(crate) fn root() -> &'static Path {

@@ -18,20 +18,10 @@ pub fn succeeded(result: &RunResult) -> Option<&Report> {
 
 /// How a run ended and what it left, in words for a model that plans what to do next.
 pub fn failure(result: &RunResult) -> String {
-    let mut text = cause(&result.exit);
-    if result.attempts > 1 {
-        text.push_str(&format!(" It was started {} times.", result.attempts));
-    }
+    let mut text = cause(result);
     let Some(report) = &result.report else {
-        text.push_str(" It left no report.");
         return text;
     };
-    let task = match report.outcome {
-        Outcome::Achieved => "achieved",
-        Outcome::PartlyAchieved => "partly achieved",
-        Outcome::NotAchieved => "not achieved",
-    };
-    text.push_str(&format!(" It calls its task {task}."));
     if !report.summary.trim().is_empty() {
         text.push_str(" What it reported:\n");
         text.push_str(&shorten(report.summary.trim(), WORK_BYTES, ""));
@@ -46,8 +36,23 @@ pub fn failure(result: &RunResult) -> String {
     text
 }
 
+/// How a run ended and what it says of itself, in a line for people, without its work.
+pub fn cause(result: &RunResult) -> String {
+    let mut text = exit(&result.exit);
+    if result.attempts > 1 {
+        text.push_str(&format!(" It was started {} times.", result.attempts));
+    }
+    let task = match result.report.as_ref().map(|report| report.outcome) {
+        None => " It left no report.",
+        Some(Outcome::Achieved) => " It calls its task achieved.",
+        Some(Outcome::PartlyAchieved) => " It calls its task partly achieved.",
+        Some(Outcome::NotAchieved) => " It calls its task not achieved.",
+    };
+    text + task
+}
+
 /// Why a run ended, as a sentence.
-fn cause(exit: &ExitReason) -> String {
+fn exit(exit: &ExitReason) -> String {
     match exit {
         ExitReason::Returned => "It ended by itself.".into(),
         ExitReason::Failed(error) => format!("It failed ({}): {}", error.kind.name(), sentence(&error.message)),
@@ -109,6 +114,11 @@ mod tests {
             failure(&result),
             "It was stopped because its budget of tokens was used up. It was started 3 times. It calls its task partly \
              achieved. What it reported:\nHalf of it.\nOpen questions:\n- the other half"
+        );
+        assert_eq!(
+            cause(&result),
+            "It was stopped because its budget of tokens was used up. It was started 3 times. It calls its task partly \
+             achieved."
         );
         let nothing = ended(ExitReason::Failed(Error::denied("no model is granted")), None);
         assert_eq!(

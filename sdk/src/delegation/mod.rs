@@ -24,7 +24,7 @@ mod ended;
 
 pub use crate::bindings::delegation::{Access, ChildSpec, ChildStatus, SpaceGrant};
 pub use child::Child;
-pub use ended::{failure, succeeded};
+pub use ended::{cause, failure, succeeded};
 
 use crate::bindings::delegation as host;
 use crate::{Error, RunResult};
