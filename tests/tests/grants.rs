@@ -68,9 +68,9 @@ fn a_folder_brings_the_tools_for_it() {
     };
     let mut tools = names(&seen(&json!({ "do": "list-tools" }), &["--allow", "fs:./papers"]));
     tools.sort();
-    assert_eq!(tools, ["list_files", "read_file", "search_files"]);
+    assert_eq!(tools, ["list_files", "read_file", "run_script", "search_files"]);
     let tools = names(&seen(&json!({ "do": "list-tools" }), &["--allow", "net:example.org"]));
-    assert_eq!(tools, ["fetch_page"]);
+    assert_eq!(tools, ["fetch_page", "run_script"]);
 }
 
 #[test]

@@ -180,8 +180,8 @@ async fn what_is_appended_is_read_back() {
     assert_eq!(store.notes(&run.root(), &[NoteKind::Log], 0, 10), Ok(vec![(8, note)]));
     assert_eq!(store.notes(&run.root(), &[], 8, 10), Ok(vec![]));
     assert_eq!(store.streams(&run.root()).expect("read"), [stream(&run)]);
-    assert_eq!(store.records(&run, 6, 100).expect("read").len(), 3);
-    assert_eq!(store.journal_size(&run.root()).expect("read").records, 9);
+    assert_eq!(store.records(&run, 6, 100).expect("read").len(), 4);
+    assert_eq!(store.journal_size(&run.root()).expect("read").records, 10);
     let row = store.session(&run.root()).expect("read");
     assert_eq!(
         (row.status, row.exit.as_deref(), row.attempt),
