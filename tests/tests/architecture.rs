@@ -9,7 +9,7 @@ use std::{env, fs};
 /// The layers of `host/src`, lowest first.
 const LAYERS: [&[&str]; 9] = [
     &["limits", "text", "ids", "error", "amounts", "json"],
-    &["config", "store", "engine", "egress"],
+    &["config", "store", "engine", "egress", "scrub"],
     &["ledger", "llm", "bindings", "event"],
     &["plugin"],
     &["session", "interfaces"],

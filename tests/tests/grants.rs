@@ -239,12 +239,3 @@ fn a_tool_opens_only_what_it_was_given() {
         "the same words whether or not it exists"
     );
 }
-
-#[test]
-fn children_are_told_that_there_are_none_yet() {
-    let spec = json!({
-        "role": "helper", "prompt": "help", "toolsets": [], "spaces": [], "grants": [], "budget": [], "max_attempts": 1,
-    });
-    let seen = seen(&json!({ "do": "spawn", "spec": spec }), &[]);
-    assert!(refusal(&seen).is_some(), "{seen}");
-}

@@ -29,7 +29,12 @@ fn run(guest: &str, settings: &[(&str, &str)]) -> Output {
 
 #[track_caller]
 fn timed_out(guest: &str, key: &str) {
-    let output = run(guest, &[(key, "500ms"), ("limits.fuel", "9000000000000000")])
+    let settings = [
+        (key, "500ms"),
+        ("limits.fuel", "9000000000000000"),
+        ("limits.restart.attempts", "1"),
+    ];
+    let output = run(guest, &settings)
         .expect(1)
         .says(&[key]);
     assert_eq!(output.json()["exit"], "timed-out");
@@ -61,7 +66,13 @@ fn a_loop_without_end_meets_its_fuel() {
 
 #[test]
 fn a_trap() {
-    assert_eq!(run("trap", &[]).expect(1).json()["exit"], "trapped");
+    let output = run("trap", &[]).expect(1);
+    assert_eq!(output.json()["exit"], "trapped");
+    assert_eq!(output.json()["agents"][0]["attempts"], 4);
+    assert_eq!(
+        run("trap", &[("limits.restart.attempts", "1")]).expect(1).json()["agents"][0]["attempts"],
+        1
+    );
 }
 
 #[test]

@@ -77,6 +77,8 @@ pub(super) fn outcome(outcome: &RunOutcome) -> Value {
                 "status": agent.status,
                 "outcome": agent.outcome,
                 "exit": agent.exit,
+                "error": agent.error,
+                "attempts": agent.attempts,
                 "spent": amounts(&agent.spent),
             })
         })

@@ -244,6 +244,12 @@ impl Agent {
 
     fn apply(&mut self, kind: &EventKind, at_ms: u64) {
         match kind {
+            EventKind::SessionRestarts { attempt, cause, .. } => {
+                self.open.clear();
+                self.text.clear();
+                self.attempt = *attempt;
+                self.doing = format!("starts again: {cause}");
+            }
             EventKind::Resumed { .. } => self.doing = "goes on from its journal".to_owned(),
             EventKind::CompletionStarted { op, model, iteration } => {
                 self.text.clear();
@@ -364,6 +370,7 @@ impl Agent {
         let fixed = indent + 2 + role_columns + 1 + width(&numbers);
         let doing = match (&self.state, self.attempt) {
             (State::Working, 2..) => format!("(attempt {}) {}", self.attempt, self.doing),
+            (State::Ended(_), 2..) => format!("({} attempts) {}", self.attempt, self.doing),
             _ => self.doing.clone(),
         };
         let doing = left(&doing, frame.width.saturating_sub(fixed));
