@@ -54,15 +54,15 @@ pub fn conversation(
     };
     let body = match form {
         Form::OpenAi => {
-            let owner = owner(ProviderKind::OpenAi);
-            let dialect = openai::encode::Dialect {
+            let owner = owner(ProviderKind::Openai);
+            let dialect = openai::Dialect {
                 owner: &owner,
                 model: "",
-                output_limit: openai::encode::OutputLimit::MaxTokens,
+                output_limit: openai::OutputLimit::MaxTokens,
             };
-            openai::encode::body(&request, dialect)?
+            openai::body(&request, dialect)?
         }
-        Form::Anthropic => anthropic::encode::body(&request, &owner(ProviderKind::Anthropic), "")?,
+        Form::Anthropic => anthropic::body(&request, &owner(ProviderKind::Anthropic), "")?,
     };
     let mut kept = json!({});
     for key in ["system", "messages", "tools"] {

@@ -58,10 +58,8 @@ impl Guest for Strategy {
             message: format!("The task is no program for the probe: {e}"),
             retry_after_ms: None,
         })?;
-        let mut probe = steps::Probe {
-            attempt: task.attempt,
-            ..steps::Probe::default()
-        };
+        let mut probe = steps::Probe::default();
+        probe.attempt = task.attempt;
         let seen = json!(probe.run(&program.steps));
         if let Some(error) = program.fail {
             return Err(error);
