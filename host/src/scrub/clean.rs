@@ -57,7 +57,7 @@ fn plain(bytes: &[u8]) -> usize {
 }
 
 fn is_plain(byte: u8) -> bool {
-    (byte >= b' ') & (byte < 0x7F) | (byte == b'\n') | (byte == b'\t')
+    (b' '..0x7F).contains(&byte) | (byte == b'\n') | (byte == b'\t')
 }
 
 /// Hands out the characters of `run`, which holds no ASCII, that can be seen.

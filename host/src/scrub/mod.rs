@@ -89,7 +89,6 @@ impl<S: FnMut(&str)> Scrubber<S> {
             outlet: Outlet {
                 spill: Spill::new(budget.piece, budget.spill, sink),
                 reducer: Reducer::new(budget.chars),
-                chars: 0,
                 bytes: 0,
                 max: budget.chars,
             },
@@ -125,7 +124,7 @@ impl<S: FnMut(&str)> Scrubber<S> {
         let rules = secrets.rules();
         decoder.finish(&mut |text| {
             cleaner.push(text, &mut |text| {
-                redactor.push(rules, text, &mut |text| outlet.push(text))
+                redactor.push(rules, text, &mut |text| outlet.push(text));
             });
         });
         let redactions = redactor.finish(rules, &mut |text| outlet.push(text));
@@ -143,18 +142,15 @@ impl<S: FnMut(&str)> Scrubber<S> {
 struct Outlet<S> {
     spill: Spill<S>,
     reducer: Reducer,
-    chars: u64,
     bytes: u64,
     max: usize,
 }
 
 impl<S: FnMut(&str)> Outlet<S> {
     fn push(&mut self, text: &str) {
-        let chars = text.chars().count();
-        self.chars += chars as u64;
         self.bytes += text.len() as u64;
         self.spill.push(text);
-        self.reducer.push(text, chars);
+        self.reducer.push(text);
     }
 
     fn finish(self, secrets: &Secrets, redactions: u64) -> Scrubbed {
@@ -165,7 +161,7 @@ impl<S: FnMut(&str)> Outlet<S> {
             text: secrets.rules().prefix(&text, self.max).to_owned(),
             shortened: reduced.left_out > 0,
             redactions,
-            total_chars: self.chars,
+            total_chars: reduced.total,
             total_bytes: self.bytes,
             spilled_bytes: self.spill.finish(),
             left_out_chars: reduced.left_out,

@@ -1,6 +1,5 @@
 //! Everything in one window that counts, in the order of the text: placeholders, secrets and keys.
 
-use std::cmp::Reverse;
 use std::ops::Range;
 
 use super::Rules;
@@ -18,7 +17,7 @@ pub(super) struct Window<'a> {
     pub(super) decided: Range<usize>,
     /// Nothing comes after `text`.
     pub(super) at_end: bool,
-    /// A private key that began earlier goes on to here.
+    /// The last private key that began earlier ends here, as far as is known.
     pub(super) block: usize,
 }
 
@@ -35,7 +34,7 @@ pub(super) struct Event {
     pub(super) goes_on: GoesOn,
 }
 
-/// What an event is.
+/// What an event is. Of two at one place, the lesser gives its name to the redaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum What {
     Atom,
@@ -71,8 +70,8 @@ impl Finder {
             }
         }
         self.between(rules, window, start..window.text.len(), &mut tails);
-        self.events
-            .sort_unstable_by_key(|event| (event.start, Reverse(event.end), event.what));
+        // Not by their ends, which may lie beyond the window.
+        self.events.sort_unstable_by_key(|event| (event.start, event.what));
         &self.events
     }
 

@@ -17,7 +17,7 @@ pub(super) const LOOK: usize = 96;
 /// them don't hold, so that a text that only speaks of BEGIN lines isn't lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Block {
-    /// Nothing but white space has come since the last line break.
+    /// Nothing but white space and quotes has come since the last line break.
     at_line: bool,
     /// In a line like `Proc-Type: 4,ENCRYPTED`.
     in_header: bool,
@@ -65,7 +65,7 @@ impl Block {
             (self.at_line, self.in_header) = (true, false);
             return Step::Over(1 + usize::from(escaped_break));
         }
-        if self.at_line && !byte.is_ascii_whitespace() {
+        if self.at_line && !byte.is_ascii_whitespace() && !QUOTES.contains(&byte) {
             (self.at_line, self.in_header) = (false, is_header(rest));
         }
         if self.in_header || belongs(byte) {
@@ -101,9 +101,12 @@ fn is_header(line: &[u8]) -> bool {
     name > 0 && line[name..].starts_with(b": ")
 }
 
-/// Whether `byte` may stand in a key, or around its lines in a mail, a source or a list.
+/// What may stand before a line in a mail, a source or a list.
+const QUOTES: &[u8] = b"\"'>|#*+";
+
+/// Whether `byte` may stand in a key, or around its lines.
 fn belongs(byte: u8) -> bool {
-    Class::Token.has(byte) || byte.is_ascii_whitespace() || b"\\:,\"'>|#*".contains(&byte)
+    Class::Token.has(byte) || byte.is_ascii_whitespace() || QUOTES.contains(&byte) || b"\\:,".contains(&byte)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 use super::Rules;
 use super::find::{Event, GoesOn, What, Window};
+use super::label::Kind;
 use super::pem::Block;
 use super::run::Class;
 
@@ -15,12 +16,15 @@ pub(super) struct Region {
     atom: usize,
     /// It ends with a run of these that goes on at `until`.
     runs: [Option<Class>; 2],
-    /// It ends with a private key that goes on at `until`.
+    /// It has a private key that goes on at `block_end`.
     block: Option<Block>,
+    /// Where the last private key ends, as far as is known.
+    block_end: usize,
 }
 
 impl Region {
-    /// Goes on with a stretch that outlasted the last window, in a text that is at its end or isn't. Returns how far.
+    /// Goes on with a stretch that outlasted the last window, in a text that is at its end or isn't. Returns where the
+    /// last private key ends, as far as is known.
     pub(super) fn resume(&mut self, text: &[u8], at_end: bool) -> usize {
         let from = self.until;
         for run in &mut self.runs {
@@ -31,11 +35,11 @@ impl Region {
             }
         }
         if let Some(block) = self.block {
-            let (end, open) = block.pass(text, from, at_end);
+            let (end, open) = block.pass(text, self.block_end, at_end);
             self.until = self.until.max(end);
-            self.block = open;
+            (self.block, self.block_end) = (open, end);
         }
-        self.until
+        self.block_end
     }
 
     /// Hands out the decided text with what counts replaced. Returns the number of replacements.
@@ -82,6 +86,9 @@ impl Region {
             return;
         }
         self.until = self.until.max(event.end);
+        if event.what == What::Key(Kind::PrivateKey) {
+            self.block_end = event.end;
+        }
         match event.goes_on {
             GoesOn::No => {}
             GoesOn::Run(class) => self.runs[usize::from(class == Class::Value)] = Some(class),
@@ -93,5 +100,6 @@ impl Region {
     pub(super) fn shift(&mut self, count: usize) {
         self.until = self.until.saturating_sub(count);
         self.atom = self.atom.saturating_sub(count);
+        self.block_end = self.block_end.saturating_sub(count);
     }
 }

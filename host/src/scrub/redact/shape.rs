@@ -9,6 +9,8 @@ use super::label::Kind;
 use super::run::{Class, Runs};
 use super::{header, pem};
 
+/// The shortest header of a JWT, in bytes: `{"alg":""}`, encoded.
+const JWT_HEADER_MIN: usize = 14;
 /// The longest header of a JWT, in bytes.
 const JWT_HEADER_MAX: usize = 1024;
 /// How far past its beginning a match must be known, in bytes.
@@ -192,7 +194,8 @@ impl Place<'_> {
         let bytes = self.text.as_bytes();
         let end = runs.end(Class::Word, bytes, self.start);
         let payload = bytes[end..].starts_with(b".eyJ");
-        (payload && end - self.start <= JWT_HEADER_MAX).then_some(end + 4)
+        let header = (JWT_HEADER_MIN..=JWT_HEADER_MAX).contains(&(end - self.start));
+        (header && payload).then_some(end + 4)
     }
 
     /// Whether a letter, a digit or `_` stands before it that isn't the end of an escape like `\n`, `%3D` or `\u003d`.

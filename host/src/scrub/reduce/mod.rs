@@ -8,7 +8,7 @@ mod salience;
 mod tail;
 
 use self::join::MARKER_MAX;
-use self::lines::{Piece, Place, Splitter, cut_end, cut_start};
+use self::lines::{Begins, Piece, Place, Splitter, cut_end, cut_start};
 use self::pick::Picks;
 use self::tail::Tail;
 
@@ -28,6 +28,8 @@ pub(super) enum Reducer {
 /// A text, shortened if need be.
 pub(super) struct Reduced {
     pub(super) text: String,
+    /// The whole text, in characters.
+    pub(super) total: u64,
     /// Characters that are missing; 0 for a whole text.
     pub(super) left_out: u64,
 }
@@ -38,15 +40,14 @@ impl Reducer {
         Self::Whole(String::new(), 0, budget)
     }
 
-    /// Adds `text`, which has so many characters.
-    pub(super) fn push(&mut self, text: &str, chars: usize) {
+    pub(super) fn push(&mut self, text: &str) {
         match self {
             Self::Long(long) => long.push(text),
-            Self::Whole(whole, used, budget) if *used + chars <= *budget => {
-                whole.push_str(text);
-                *used += chars;
-            }
-            Self::Whole(whole, _, budget) => {
+            Self::Whole(whole, used, budget) => {
+                *used += text.chars().count();
+                if *used <= *budget {
+                    return whole.push_str(text);
+                }
                 let mut long = Box::new(Long::new(*budget));
                 long.push(whole);
                 long.push(text);
@@ -57,7 +58,11 @@ impl Reducer {
 
     pub(super) fn finish(self) -> Reduced {
         match self {
-            Self::Whole(text, ..) => Reduced { text, left_out: 0 },
+            Self::Whole(text, chars, _) => Reduced {
+                text,
+                total: chars as u64,
+                left_out: 0,
+            },
             Self::Long(long) => long.finish(),
         }
     }
@@ -150,13 +155,13 @@ impl Parts {
         }
     }
 
-    /// Cuts the tail to its size: at a line, if half of it is left then.
+    /// Cuts the tail to its size: between lines, if three quarters of it are left then.
     fn trim_tail(&mut self) {
         let Some(first) = self.tail.first().filter(|_| self.tail.chars() > self.tail_max) else {
             return;
         };
         let rest = self.tail.chars() - first.chars;
-        let (at, chars) = if rest >= self.tail_max / 2 {
+        let (at, chars) = if first.text.ends_with('\n') && rest >= self.tail_max / 4 * 3 {
             (first.text.len(), first.chars)
         } else {
             cut_start(first.text, first.chars, self.tail_max - rest)
@@ -175,6 +180,7 @@ impl Parts {
             max => join::middle((&head.text, head.end), self.picks.into_best(), tail_place, max),
         };
         Reduced {
+            total: tail_place.chars + self.tail.chars() as u64,
             left_out: tail_place.chars - head.end.chars - picked,
             text: [&head.text, middle.as_str(), tail].concat(),
         }
@@ -190,12 +196,14 @@ impl Parts {
 impl Head {
     /// Takes `piece`, or as much of it as there is room for. Returns what isn't taken.
     fn take<'a>(&mut self, piece: Piece<'a>) -> Option<Piece<'a>> {
+        if self.full {
+            return Some(piece);
+        }
         let room = self.max - self.end.chars as usize;
         let (at, chars) = match () {
-            () if self.full => (0, 0),
             () if piece.chars <= room => (piece.text.len(), piece.chars),
-            // At a line, if half of the head is filled then.
-            () if room <= self.max / 2 => (0, 0),
+            // Between lines, if three quarters of the head are filled.
+            () if piece.begins != Begins::Nothing && room <= self.max / 4 => (0, 0),
             () => cut_end(piece.text, room),
         };
         let (first, rest) = piece.split(at, chars);

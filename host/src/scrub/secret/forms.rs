@@ -57,7 +57,7 @@ impl Forms {
 
     /// Adds `form` of `part`, unless it is the exact form.
     fn add(&mut self, part: &str, form: &str) {
-        let pattern = view::squeezed(form.as_bytes());
+        let pattern = view::squeezed(form);
         if form != part && pattern.len() >= ENCODED_MIN && !self.squeezed.contains(&pattern) {
             self.squeezed.push(pattern);
         }
@@ -77,7 +77,7 @@ fn parts(value: &str) -> impl Iterator<Item = &str> {
     let room = value.len().saturating_sub(PART);
     let steps = room.div_ceil(PART - OVERLAP);
     (0..=steps).map(move |step| {
-        let start = if steps == 0 { 0 } else { step * room / steps };
+        let start = (step * room).checked_div(steps).unwrap_or(0);
         let end = value.ceil_char_boundary(start + PART.min(value.len()));
         &value[value.floor_char_boundary(start)..end]
     })

@@ -56,8 +56,8 @@ impl Forbidden {
             let mut joined = Joined::new(decided, &mut found);
             matcher.find(view.bytes(), |hit| {
                 joined.add(Match {
-                    start: view.origin(hit.start),
-                    end: view.origin(hit.end - 1) + 1,
+                    start: view.origin(text, hit.start),
+                    end: view.origin(text, hit.end - 1) + 1,
                     owner: hit.owner,
                 });
             });

@@ -5,62 +5,96 @@ use zeroize::Zeroizing;
 
 /// The most separators in a row that are passed over, in bytes. More of them end a match.
 const GAP: usize = 16;
+/// How many bytes of text are squeezed between two notes of where that was.
+const STEP: usize = 64;
 
-/// A squeezed text, and where each of its bytes comes from.
+/// What a byte is squeezed to; 0 for a separator, as cleaned text holds no such byte.
+const SQUEEZED: [u8; 256] = {
+    let (mut table, mut byte) = ([0; 256], 0);
+    while byte < 256 {
+        let separates = matches!(byte as u8, b' ' | b'\n' | b'\t' | b':' | b'-');
+        table[byte] = if separates {
+            0
+        } else {
+            (byte as u8).to_ascii_lowercase()
+        };
+        byte += 1;
+    }
+    table
+};
+
+/// A squeezed text.
 #[derive(Debug, Default)]
 pub(in crate::scrub) struct View {
+    /// The squeezed text; from `squeezer.len` on, what is left over from a longer one.
     bytes: Vec<u8>,
-    /// From this position in `bytes` on, a byte comes from this many bytes further on in the text.
-    shifts: Vec<(u32, u32)>,
+    squeezer: Squeezer,
+    /// The squeezer before each [`STEP`] bytes of the text.
+    notes: Vec<Squeezer>,
+}
+
+/// How far squeezing has come.
+#[derive(Debug, Default, Clone, Copy)]
+struct Squeezer {
+    len: usize,
+    /// Separators since the last other byte.
+    gap: usize,
+}
+
+impl Squeezer {
+    /// Squeezes one byte into `out`, which must have room for it.
+    #[inline]
+    fn step(&mut self, byte: u8, out: &mut [u8]) {
+        // Written first and counted after, without a branch: this sees every byte.
+        let squeezed = SQUEEZED[usize::from(byte)];
+        let keep = squeezed != 0;
+        out[self.len] = squeezed;
+        self.len += usize::from(keep);
+        self.gap = if keep { 0 } else { self.gap + 1 };
+        if self.gap == GAP + 1 {
+            // Only a pattern with such a gap holds this.
+            out[self.len] = b' ';
+            self.len += 1;
+        }
+    }
 }
 
 impl View {
     /// Squeezes `text`, in place of what was squeezed before.
     pub(super) fn fill(&mut self, text: &str) {
-        self.bytes.clear();
-        self.shifts.clear();
-        let mut rest = text.as_bytes();
-        while !rest.is_empty() {
-            let word = rest.iter().position(|b| separates(*b)).unwrap_or(rest.len());
-            let start = self.bytes.len();
-            self.bytes.extend_from_slice(&rest[..word]);
-            self.bytes[start..].make_ascii_lowercase();
-            rest = &rest[word..];
-            let gap = rest.iter().position(|b| !separates(*b)).unwrap_or(rest.len());
-            rest = &rest[gap..];
-            if gap > GAP {
-                // No pattern holds a separator.
-                self.bytes.push(b' ');
-            }
-            self.shift(text.len() - rest.len());
+        self.bytes.resize(self.bytes.len().max(text.len()), 0);
+        self.notes.clear();
+        let (mut squeezer, out) = (Squeezer::default(), self.bytes.as_mut_slice());
+        for step in text.as_bytes().chunks(STEP) {
+            self.notes.push(squeezer);
+            step.iter().for_each(|byte| squeezer.step(*byte, out));
         }
-    }
-
-    /// Notes that what follows comes from `origin` on.
-    fn shift(&mut self, origin: usize) {
-        let at = self.bytes.len();
-        self.shifts.push((narrow(at), narrow(origin - at)));
+        self.squeezer = squeezer;
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
-        &self.bytes
+        &self.bytes[..self.squeezer.len]
     }
 
-    /// Where the byte at `at` stands in the text.
-    pub(super) fn origin(&self, at: usize) -> usize {
-        let later = self.shifts.partition_point(|(from, _)| *from as usize <= at);
-        at + later.checked_sub(1).map_or(0, |index| self.shifts[index].1 as usize)
+    /// Where the byte at `at` comes from in `text`, which is the one that was squeezed.
+    pub(super) fn origin(&self, text: &str, at: usize) -> usize {
+        let note = self.notes.partition_point(|note| note.len <= at) - 1;
+        let (mut squeezer, mut room) = (self.notes[note], [0; STEP]);
+        let base = squeezer.len;
+        squeezer.len = 0;
+        let step = text.as_bytes()[note * STEP..].iter().take(STEP);
+        let within = step.take_while(|byte| {
+            squeezer.step(**byte, &mut room);
+            squeezer.len <= at - base
+        });
+        note * STEP + within.count()
     }
 
     /// Memory held, in bytes.
     #[cfg(test)]
     pub(in crate::scrub) fn held(&self) -> usize {
-        self.bytes.capacity() + self.shifts.capacity() * size_of::<(u32, u32)>()
+        self.bytes.capacity() + self.notes.capacity() * size_of::<Squeezer>()
     }
-}
-
-fn narrow(offset: usize) -> u32 {
-    u32::try_from(offset).expect("a window is smaller than 4 GiB")
 }
 
 /// The longest stretch of text that a squeezed pattern of `len` bytes can match, in bytes.
@@ -68,15 +102,12 @@ pub(super) fn span(len: usize) -> usize {
     len + len.saturating_sub(1) * GAP
 }
 
-/// `bytes` as a pattern for the view.
-pub(super) fn squeezed(bytes: &[u8]) -> Zeroizing<Vec<u8>> {
-    let mut out = Zeroizing::new(Vec::with_capacity(bytes.len()));
-    out.extend(bytes.iter().filter(|b| !separates(**b)).map(u8::to_ascii_lowercase));
-    out
-}
-
-fn separates(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\n' | b'\t' | b':' | b'-')
+/// `form` as a pattern for the view: what it is squeezed to wherever it stands.
+pub(super) fn squeezed(form: &str) -> Zeroizing<Vec<u8>> {
+    let mut view = View::default();
+    view.fill(form.trim_matches(|c: char| c.is_ascii() && SQUEEZED[c as usize] == 0));
+    view.bytes.truncate(view.squeezer.len);
+    Zeroizing::new(view.bytes)
 }
 
 #[cfg(test)]
@@ -85,13 +116,21 @@ mod tests {
 
     #[test]
     fn bytes_know_where_they_come_from() {
-        let text = ": Ab:cD\n\n  éf - g";
-        let mut view = View::default();
-        view.fill(text);
-        assert_eq!(view.bytes(), "abcdéfg".as_bytes());
-        for at in 0..view.bytes().len() {
-            let byte = text.as_bytes()[view.origin(at)];
-            assert_eq!(view.bytes()[at], byte.to_ascii_lowercase(), "at {at}");
+        for text in [
+            ": Ab:cD\n\n  éf - g".to_owned(),
+            "a b: -cé".repeat(50),
+            "-".repeat(200) + "x y" + &" ".repeat(70) + "z",
+        ] {
+            let mut view = View::default();
+            view.fill(&text);
+            let mut last = None;
+            for (at, squeezed) in view.bytes().iter().enumerate() {
+                let origin = view.origin(&text, at);
+                let byte = text.as_bytes()[origin].to_ascii_lowercase();
+                assert!(*squeezed == byte || *squeezed == b' ', "at {at} of {text:?}");
+                assert!(last < Some(origin));
+                last = Some(origin);
+            }
         }
     }
 
@@ -102,5 +141,6 @@ mod tests {
         assert_eq!(view.bytes(), b"ab");
         view.fill(&format!("a{}b", " ".repeat(GAP + 1)));
         assert_eq!(view.bytes(), b"a b");
+        assert_eq!(*squeezed(&format!("- A{}b:C:", "-".repeat(GAP + 1))), b"a bc");
     }
 }
