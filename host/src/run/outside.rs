@@ -85,7 +85,6 @@ pub(super) fn session(
         checkpoint: Mutex::new(None),
         denials: Mutex::new(Vec::new()),
         recorded: Mutex::default(),
-        completions: AtomicU64::new(0),
         records: AtomicU64::new(0),
         tool_slots: Arc::new(tokio::sync::Semaphore::new(parallel)),
         last_tool: tokio::sync::Mutex::new(None),

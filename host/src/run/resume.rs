@@ -102,7 +102,7 @@ impl Host {
         let script = start.script.as_ref().map(std::path::Path::new);
         let (models, model) = match &start.model {
             Some(name) => {
-                let models = Catalogue::open(&self.config.models, &start.limits, script, Some(name)).await?;
+                let models = Catalogue::open(&self.config.models, &start.limits, script)?;
                 let mut model = models.resolve(name)?;
                 // What the run was promised when it began is what it pays.
                 model.price = start.price;

@@ -3,7 +3,7 @@
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -93,6 +93,9 @@ pub trait Operation: Call + Send + 'static {
     /// The dimension that has no room.
     fn reserve(&mut self, guest: &Guest) -> Result<Reservation, Refusal>;
 
+    /// It begins: it was reserved for, or a replay takes it over from the record. In the guest's order, the same in both.
+    fn begun(&mut self, _guest: &Guest) {}
+
     /// Whether it may be done again when a crash left its end unknown.
     fn repeatable(&self) -> bool {
         true
@@ -150,6 +153,8 @@ pub struct Guest {
     pub step: Step,
     /// The time that it sees.
     pub clock: Clock,
+    /// Completions begun.
+    completions: AtomicU32,
     /// Why the host wants it ended, noticed where no value could say so.
     fault: Mutex<Option<End>>,
     tape: Mutex<Tape>,
@@ -178,6 +183,7 @@ impl Guest {
             tools,
             step,
             clock,
+            completions: AtomicU32::new(0),
             fault: Mutex::new(None),
             tape,
         })
@@ -186,6 +192,11 @@ impl Guest {
     /// True for the strategy itself, false for a tool call.
     pub fn is_strategy(&self) -> bool {
         self.stream.scope.is_root()
+    }
+
+    /// Which of its completions this one is, from 0: by its own stream alone, so that a rebuilt instance counts the same.
+    pub fn next_completion(&self) -> u32 {
+        self.completions.fetch_add(1, Ordering::AcqRel)
     }
 
     /// Counts a call of the host's own interfaces.
@@ -558,6 +569,7 @@ impl Guest {
         let digests: Vec<Digest> = request.iter().map(|(digest, _)| *digest).collect();
         let number = self.tape().next_op();
         if self.adopt(number, &digests)? {
+            call.begun(self);
             return Ok((number, None));
         }
         let known = self.tape().recorded(number).is_some();
@@ -573,6 +585,7 @@ impl Guest {
                 return Ok((number, Some(refusal)));
             }
         };
+        call.begun(self);
         if known && !call.repeatable() {
             self.interrupted(&call, number, reservation).await?;
             return Ok((number, None));

@@ -147,8 +147,6 @@ pub struct Session {
     pub denials: Mutex<Vec<String>>,
     /// What the journal has of tool calls that a resume makes again, by the scope of their instance.
     pub recorded: Mutex<BTreeMap<Scope, Recorded>>,
-    /// Completions begun.
-    pub completions: AtomicU64,
     /// Records in the journal.
     pub records: AtomicU64,
     /// Tool calls that run at once.
@@ -194,11 +192,6 @@ impl Session {
         let before = self.wall_charged.fetch_max(elapsed, Ordering::AcqRel);
         let more = Amounts::of(Dimension::WallClockMs, elapsed.saturating_sub(before));
         self.run.ledger.charge(self.account, more);
-    }
-
-    /// The ordinal of the next completion, from 1.
-    pub fn next_completion(&self) -> u64 {
-        self.completions.fetch_add(1, Ordering::AcqRel) + 1
     }
 
     /// Keeps what the journal has of the instance with this scope.
