@@ -194,7 +194,7 @@ limits! {
     http_total: "http.total", Millis, 30 * SEC, 1, HOUR;
     #[doc = "Connecting to a model's provider."]
     llm_connect: "llm.connect", Millis, 10 * SEC, 1, HOUR;
-    #[doc = "From a sent request to the first byte of the provider's answer."]
+    #[doc = "From the beginning of a request to the first byte of the answer's body, connecting included."]
     llm_first_byte: "llm.first_byte", Millis, 2 * MIN, 1, HOUR;
     #[doc = "Between two bytes of a provider's answer."]
     llm_idle: "llm.idle", Millis, 30 * SEC, 1, HOUR;

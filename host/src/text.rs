@@ -13,14 +13,20 @@ pub enum Shape {
 }
 
 /// `text` without control, bidirectional-override and invisible characters, each replaced by U+FFFD, except the white
-/// space that `shape` allows.
+/// space that `shape` allows, and the selector that makes a picture of the symbol before it.
 pub fn clean(text: &str, shape: Shape) -> Cow<'_, str> {
-    if text.chars().all(|c| verdict(c, shape) == Verdict::Keep) {
+    let before = || std::iter::once('\0').chain(text.chars());
+    let judged = || {
+        before()
+            .zip(text.chars())
+            .map(|(before, c)| (c, verdict(before, c, shape)))
+    };
+    if judged().all(|(_, verdict)| verdict == Verdict::Keep) {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match verdict(c, shape) {
+    for (c, verdict) in judged() {
+        match verdict {
             Verdict::Keep => out.push(c),
             Verdict::Space => out.push(' '),
             Verdict::Replace => out.push(char::REPLACEMENT_CHARACTER),
@@ -87,20 +93,34 @@ enum Verdict {
     Replace,
 }
 
-fn verdict(c: char, shape: Shape) -> Verdict {
+/// What becomes of `c` behind `before`.
+fn verdict(before: char, c: char, shape: Shape) -> Verdict {
     match c {
         '\n' | '\t' if shape == Shape::Block => Verdict::Keep,
         '\n' | '\t' | '\r' => Verdict::Space,
-        c if c.is_control() => Verdict::Replace,
-        // Bidirectional marks, embeddings, overrides and isolates (Unicode TR9), which can make a line read as another.
-        '\u{061C}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' => Verdict::Replace,
-        // Invisible: zero-width characters, line and paragraph separators, interlinear marks, tags, variation selectors.
-        '\u{00AD}' | '\u{180E}' | '\u{200B}'..='\u{200D}' | '\u{2028}' | '\u{2029}' | '\u{2060}'..='\u{2064}' => {
-            Verdict::Replace
-        }
-        '\u{FEFF}' | '\u{FFF9}'..='\u{FFFB}' | '\u{E0000}'..='\u{E0FFF}' => Verdict::Replace,
+        '\u{FE0F}' if matches!(before, '\u{2190}'..='\u{2BFF}' | '\u{1F000}'..='\u{1FAFF}') => Verdict::Keep,
+        c if c.is_control() || is_bidirectional(c) || is_invisible(c) => Verdict::Replace,
         _ => Verdict::Keep,
     }
+}
+
+/// Bidirectional marks, embeddings, overrides and isolates (Unicode TR9), which can make a line read as another.
+fn is_bidirectional(c: char) -> bool {
+    matches!(c, '\u{061C}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+}
+
+/// What takes no room or looks like nothing: words can hide in it, or differ by it alone.
+fn is_invisible(c: char) -> bool {
+    matches!(
+        c,
+        // Soft hyphen, combining joiner, Hangul fillers, Khmer and Mongolian signs.
+        '\u{00AD}' | '\u{034F}' | '\u{115F}' | '\u{1160}' | '\u{3164}' | '\u{FFA0}' | '\u{17B4}' | '\u{17B5}'
+            | '\u{180B}'..='\u{180F}'
+            // Zero-width characters, line and paragraph separators, invisible operators, deprecated controls.
+            | '\u{200B}'..='\u{200D}' | '\u{2028}' | '\u{2029}' | '\u{2060}'..='\u{2065}' | '\u{206A}'..='\u{206F}'
+            // Variation selectors, byte order mark, interlinear marks, tags.
+            | '\u{FE00}'..='\u{FE0F}' | '\u{FEFF}' | '\u{FFF9}'..='\u{FFFB}' | '\u{E0000}'..='\u{E0FFF}'
+    )
 }
 
 #[cfg(test)]
@@ -115,6 +135,29 @@ mod tests {
         assert_eq!(line, "a\u{fffd}[31mb\u{fffd}c\u{fffd}d\u{fffd}e f\u{fffd}g\u{fffd}h");
         assert_eq!(clean("x\n\ty", Shape::Block), "x\n\ty");
         assert_eq!(clean("x\n\ty", Shape::Line), "x  y");
+    }
+
+    #[test]
+    fn nothing_invisible_stays() {
+        let hidden = "\u{ad}\u{34f}\u{115f}\u{1160}\u{17b4}\u{180b}\u{180e}\u{200d}\u{2028}\u{2060}\u{206a}\u{206f}\
+                      \u{3164}\u{fe00}\u{fe0f}\u{feff}\u{ffa0}\u{fff9}\u{e0041}\u{e0100}\u{e01ef}";
+        for c in hidden.chars() {
+            assert_eq!(
+                clean(&format!("a{c}b"), Shape::Block),
+                "a\u{fffd}b",
+                "{:x}",
+                u32::from(c)
+            );
+        }
+    }
+
+    #[test]
+    fn a_picture_stays_one_and_hides_nothing() {
+        for picture in ["❤\u{fe0f}", "🌶\u{fe0f}!"] {
+            assert_eq!(clean(picture, Shape::Line), picture);
+        }
+        assert_eq!(clean("❤\u{fe0f}\u{fe0f}", Shape::Line), "❤\u{fe0f}\u{fffd}");
+        assert_eq!(clean("a\u{fe0f}", Shape::Line), "a\u{fffd}");
     }
 
     #[test]

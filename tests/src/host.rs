@@ -175,13 +175,14 @@ impl Process {
             }
             std::thread::sleep(Duration::from_millis(2));
         };
-        let took = self.started.elapsed();
+        let ended = Instant::now();
         let text = |bytes: JoinHandle<Vec<u8>>| String::from_utf8(bytes.join().unwrap()).expect("output is UTF-8");
         Output {
             stdout: text(self.stdout),
             stderr: text(self.stderr),
             code: status.code(),
-            took,
+            took: ended - self.started,
+            ended,
         }
     }
 }

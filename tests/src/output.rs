@@ -1,6 +1,6 @@
 //! What a command printed, and what tests ask of it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -17,6 +17,17 @@ pub struct Output {
     pub code: Option<i32>,
     /// From start to end.
     pub took: Duration,
+    /// When it had ended.
+    pub ended: Instant,
+}
+
+/// How late a limit in time may be: 250 ms on a quiet machine.
+pub fn slack() -> Duration {
+    let factor = std::env::var("HERMES_TEST_SLACK")
+        .ok()
+        .and_then(|slack| slack.parse().ok())
+        .unwrap_or(8);
+    Duration::from_millis(250 * factor)
 }
 
 impl Output {
@@ -124,4 +135,7 @@ pub fn assert_clean(output: &Output) {
 fn steers(c: char) -> bool {
     (c.is_control() && c != '\n' && c != '\t')
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        // What can't be seen can hide words.
+        || matches!(c, '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}' | '\u{200b}'..='\u{200d}')
+        || matches!(c, '\u{2060}'..='\u{206f}' | '\u{fe00}'..='\u{fe0e}' | '\u{feff}' | '\u{e0000}'..='\u{e0fff}')
 }

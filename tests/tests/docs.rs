@@ -252,9 +252,7 @@ impl Page {
 
 /// True for a command that works without a model, a network and an earlier run.
 fn is_runnable(words: &[String]) -> bool {
-    let scripted = words
-        .windows(2)
-        .any(|pair| pair[0] == "--model" && pair[1] == "scripted");
+    let scripted = words.iter().any(|word| word == "--script");
     let is_run_id = |part: &str| part.len() == 10 && part.bytes().all(|b| b.is_ascii_hexdigit());
     let names_run = words.iter().any(|word| word.split('/').any(is_run_id));
     scripted || !names_run && words.first().is_some_and(|word| RUNNABLE.contains(&word.as_str()))

@@ -22,18 +22,18 @@ fn server() -> ModelServer {
 }
 
 #[track_caller]
-fn exactly(n: usize) {
+fn exactly(n: usize, format: Format) {
     let server = server();
-    let home = Home::with_model(&server, Format::OpenAi);
+    let home = Home::with_model(&server, format);
     let output = insatiable(&home, &format!("iterations={n}")).expect(3);
     let requests = server.requests();
-    let with_tools = requests.iter().filter(|request| !request.tools().is_empty()).count();
+    let with_tools = requests.iter().filter(|request| !request.callable().is_empty()).count();
     assert_eq!(
         (with_tools, requests.len()),
         (n, n + 1),
         "calls with tools, and all of them"
     );
-    assert!(requests[n].tools().is_empty(), "the closing call offers none");
+    assert!(requests[n].callable().is_empty(), "the closing call offers none");
     assert_eq!((output.spent("iterations"), output.spent("closing")), (n as u64, 1));
     let json = output.json();
     assert_eq!(
@@ -45,17 +45,24 @@ fn exactly(n: usize) {
 
 #[test]
 fn none() {
-    exactly(0);
+    exactly(0, Format::OpenAi);
+    exactly(0, Format::Anthropic);
 }
 
 #[test]
 fn one() {
-    exactly(1);
+    exactly(1, Format::OpenAi);
+    exactly(1, Format::Anthropic);
 }
 
 #[test]
 fn as_many_as_by_default() {
-    exactly(90);
+    exactly(90, Format::OpenAi);
+}
+
+#[test]
+fn as_many_as_by_default_in_messages() {
+    exactly(90, Format::Anthropic);
 }
 
 #[test]
@@ -131,6 +138,55 @@ fn money_without_a_price_is_refused_before_anything_runs() {
         .expect(2)
         .says(&["test/test-model", "price"]);
     assert_eq!(server.requests().len(), 0);
+}
+
+#[test]
+fn money_without_the_price_of_a_granted_alias_is_refused_before_anything_runs() {
+    let server = server();
+    let home = Home::with_model(&server, Format::OpenAi);
+    home.configure("[aliases]\nother = \"test/unpriced\"\n");
+    let program = json!({ "steps": [{ "do": "models" }] });
+    let start = |line: &[&str]| home.host().args(line).probe(&program).output();
+    for limit in ["usd=0.5", "tree.usd=0.5"] {
+        start(&["--allow", "llm:other", "--budget", limit])
+            .expect(2)
+            .says(&["test/unpriced", "models.\"test/unpriced\".price"]);
+    }
+    start(&["--allow", "llm:other"]).expect(0);
+    start(&["--budget", "usd=0.5"]).expect(0);
+    assert_eq!(server.requests().len(), 0);
+}
+
+#[test]
+fn an_answer_may_be_as_long_as_its_model_says() {
+    let server = ModelServer::start(Script::always(Turn::text("x")));
+    let home = Home::with_model(&server, Format::OpenAi);
+    let ask = |asked: serde_json::Value| {
+        let options = json!({ "model": null, "temperature": null, "max_output_tokens": asked, "stop": [],
+            "tool_choice": null, "response_schema": null, "provider_options": null });
+        json!({ "steps": [{ "do": "complete", "messages": [{ "User": [{ "Text": "hi" }] }], "options": options }] })
+    };
+    let most = |settings: &[(&str, &str)], asked| {
+        let host = settings
+            .iter()
+            .fold(home.host(), |host, (key, value)| host.set(key, value));
+        host.probe(&ask(asked)).output().expect(0);
+        server.requests().last().unwrap().body["max_tokens"].as_u64().unwrap()
+    };
+    let long = ("models.\"test/test-model\".max_output_tokens", "100000");
+    assert_eq!(most(&[], json!(null)), 4096);
+    assert_eq!(most(&[long], json!(null)), 32_768, "beside which others have room");
+    assert_eq!(most(&[long], json!(50_000)), 50_000);
+    let small = most(
+        &[long, ("models.\"test/test-model\".context_tokens", "20000")],
+        json!(null),
+    );
+    assert!((19_000..20_000).contains(&small), "{small} of a window of 20,000");
+    // Of a budget that is not much, a part; of one that is little, all.
+    let part = most(&[long, ("budget", "tokens=80000")], json!(null));
+    assert!((19_000..20_000).contains(&part), "{part}");
+    let rest = most(&[long, ("budget", "tokens=3000")], json!(null));
+    assert!((2_500..3_000).contains(&rest), "{rest}");
 }
 
 #[test]

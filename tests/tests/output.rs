@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "what fails shall fail the test")]
 
 use hermes_tests::home::{KEY, KEY_VARIABLE};
-use hermes_tests::model::{Fault, Format, ModelServer, Part, Script, Turn};
+use hermes_tests::model::{Delivery, Fault, Format, ModelServer, Script, Turn};
 use hermes_tests::{Home, guests, output};
 use serde_json::{Value, json};
 
@@ -81,6 +81,19 @@ fn the_shape_of_a_runs_object() {
         .json();
     assert_eq!(keys(&refused), shape, "exit 2 prints the object too");
     assert_eq!(refused["run"], Value::Null);
+}
+
+#[test]
+fn a_line_that_makes_no_sense_is_told_whole_where_a_run_was_meant() {
+    let (_server, home) = home();
+    let missing = home.host().args(["--output", "json", "a task"]).output().expect(2);
+    let error = &missing.json()["error"];
+    assert_eq!(error["kind"], "invalid-input");
+    assert!(error["message"].as_str().unwrap().contains("--plugin"), "{error}");
+    for line in [&["inspect"][..], &["runs", "--limit", "x"], &["config", "shwo"]] {
+        let output = home.host().args(["--output", "json"]).args(line).output().expect(2);
+        assert_eq!(output.stdout, "", "{line:?} is no run");
+    }
 }
 
 #[test]
@@ -174,27 +187,52 @@ fn a_run_can_be_shown() {
 
 #[test]
 fn keys_are_nowhere() {
-    let parts = vec![Part::Text(format!("the key is {KEY}"))];
-    let script = [
+    // The provider's 401 repeats the key that it got; then a model says it wherever it can, in one piece and in many.
+    let said = format!("the key is {KEY}");
+    let call = json!({ "text": said }).to_string();
+    let tells = Turn::text(&said)
+        .thinking(&said, "c2lnbmVk")
+        .and_call("call_1", "echo", &call);
+    let turns = [
         Turn::status(401),
-        Turn {
-            parts,
-            ..Turn::text("")
-        },
+        tells.clone(),
+        tells.sent(Delivery::Fragments),
+        Turn::text(&said),
     ];
+    let ask = question()["steps"][0].clone();
+    let program = json!({ "steps": [ask, { "do": "agent", "user": "Tell me.", "turns": 5 }] });
     for format in [Format::OpenAi, Format::Anthropic] {
-        let server = ModelServer::start(script.clone());
+        let forms = ["json", "events", "text"];
+        let server = ModelServer::start(vec![turns.to_vec(); forms.len()].concat());
         let home = Home::with_model(&server, format);
-        let log = |host: hermes_tests::Host| host.env("HERMES_HOST_LOG", "trace").arg("--verbose");
-        // The provider's 401 repeats the key that it got.
-        log(home.host()).probe(&question()).output().expect(0);
-        assert!(
-            server.requests()[0]
-                .headers
-                .iter()
-                .any(|(_, value)| value.contains(KEY)),
-            "the provider gets it"
-        );
+        for form in forms {
+            let host = home.host().env("HERMES_HOST_LOG", "trace").arg("--verbose");
+            let host = host
+                .arg("--tool")
+                .arg(guests::built("pure-echo"))
+                .args(["--output", form, "--plugin"]);
+            let output = host
+                .arg(guests::built("probe"))
+                .arg(program.to_string())
+                .output()
+                .expect(0);
+            assert!(output.stdout.contains("[key]"), "{form}: {}", output.stdout);
+        }
+        let requests = server.requests();
+        assert_eq!((requests.len(), server.surplus()), (turns.len() * forms.len(), 0));
+        for request in &requests {
+            assert!(
+                request.headers.iter().any(|(_, value)| value.contains(KEY)),
+                "the provider gets it"
+            );
+            assert!(
+                !request.body.to_string().contains(KEY),
+                "the guest has it: {}",
+                request.body
+            );
+        }
+        let last = requests.last().unwrap().body.to_string();
+        assert!(last.matches("the key is [key]").count() >= 4, "{last}");
         let shown = home
             .host()
             .args(["config", "show"])
@@ -232,7 +270,7 @@ fn a_key_file_that_others_may_read_is_refused() {
 
 #[test]
 fn what_a_stranger_wrote_steers_no_terminal() {
-    let nasty = "\u{1b}[31mred\u{7}\u{202e}txt.exe\u{9b}2J\rover\u{200b}";
+    let nasty = "\u{1b}[31mred\u{7}\u{202e}txt.exe\u{9b}2J\rover\u{200b}\u{3164}\u{fe01}\u{206a}\u{e0041}";
     let server = ModelServer::start(Script::always(Turn::text(nasty)));
     let home = Home::with_model(&server, Format::OpenAi);
     let steps = json!([

@@ -5,6 +5,7 @@
 use std::time::{Duration, Instant};
 
 use hermes_tests::model::{Fault, Format, ModelServer, Turn};
+use hermes_tests::output::slack;
 use hermes_tests::terminal::Terminal;
 use hermes_tests::{Home, guests};
 use rustix::process::Signal;
@@ -61,6 +62,39 @@ fn terminate() {
 #[test]
 fn hang_up() {
     suspends(Signal::HUP);
+}
+
+/// A signal while the run starts: it waits for a server that takes the question for its models and never answers.
+#[track_caller]
+fn stops_the_start(signal: Signal) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let home = Home::new();
+    let url = format!("http://{}/v1", listener.local_addr().unwrap());
+    let host = home.host().env("OPENAI_API_KEY", "sk-1").env("OPENAI_BASE_URL", url);
+    let process = host.run(&guests::built("probe"), "{}").start();
+    let (question, _) = listener.accept().unwrap();
+    let sent = Instant::now();
+    process.signal(signal);
+    let output = process.finish().expect(130).says(&["stopped"]);
+    assert!(output.ended - sent < slack(), "{:?}", output.ended - sent);
+    drop(question);
+    let json = output.json();
+    assert_eq!((&json["run"], &json["exit"]), (&json!(null), &json!("cancelled")));
+    let runs = home.host().args(["runs", "--output", "json"]).output().expect(0).json();
+    assert_eq!(runs, json!([]), "nothing is written");
+    let state = |path: &std::path::Path| path.extension().is_some_and(|e| e == "db" || e == "tmp" || e == "lock");
+    let left: Vec<_> = home.files().into_iter().filter(|(path, _)| state(path)).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn an_interrupt_while_it_starts() {
+    stops_the_start(Signal::INT);
+}
+
+#[test]
+fn a_hang_up_while_it_starts() {
+    stops_the_start(Signal::HUP);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 
-use hermes_tests::{Home, Host, ModelServer, Output, Turn, guests, model::Format};
+use hermes_tests::{Home, Host, ModelServer, Output, Turn, guests, home::KEY, model::Format};
 
 /// Runs `plugin` in a home with a model: the plugin alone is the matter.
 #[track_caller]
@@ -205,17 +205,39 @@ fn from_another_folder() {
         .expect(0);
 }
 
+/// A home with a model, in which nothing shall run.
+fn usable() -> (ModelServer, Home) {
+    let server = ModelServer::start(Vec::new());
+    let home = Home::with_model(&server, Format::OpenAi);
+    (server, home)
+}
+
 #[test]
 fn settings_that_do_not_exist() {
-    let home = Home::new();
+    let (server, home) = usable();
     bare(home.host().set("limits.memroy", "1MiB"))
         .expect(2)
         .says(&["limits.memroy", "limits.memory"]);
     bare(home.host().env("HERMES_HOST_LIMITS_MEMROY", "1MiB"))
         .expect(2)
         .says(&["HERMES_HOST_LIMITS_MEMORY"]);
-    home.configure("colour = true\n");
+    nothing_ran(&home, &server);
+    let file = home.path().join("host/config.toml");
+    let before = fs::read(&file).unwrap();
+    fs::write(&file, [b"colour = true\n", before.as_slice()].concat()).unwrap();
     bare(home.host()).expect(2).says(&["colour", "config.toml"]);
+    fs::write(&file, before).unwrap();
+    nothing_ran(&home, &server);
+}
+
+#[test]
+fn a_key_in_the_place_of_its_variables_name() {
+    let (server, home) = usable();
+    home.configure(&format!("[providers.other]\nkind = \"openai\"\nkey_env = \"{KEY}\"\n"));
+    bare(home.host()).expect(2).says(&["providers.other.key_env"]);
+    let shown = home.host().args(["config", "show"]).output().expect(0).stdout;
+    assert!(shown.contains("providers.other.key_env"), "{shown}");
+    nothing_ran(&home, &server);
 }
 
 #[test]
@@ -226,12 +248,14 @@ fn arguments_that_make_no_sense() {
         &["--allow", "moon:dark"],
         &["--deny", "gravity"],
     ] {
-        let output = bare(Home::new().host().args(line)).expect(2);
+        let (server, home) = usable();
+        let output = bare(home.host().args(line)).expect(2);
         assert!(output.stderr.lines().count() <= 8, "{}", output.stderr);
         assert!(
             output.stderr.contains(line[1].split(['=', ':']).next().unwrap()),
             "{}",
             output.stderr
         );
+        nothing_ran(&home, &server);
     }
 }

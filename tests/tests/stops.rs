@@ -4,17 +4,8 @@
 
 use std::time::Duration;
 
-use hermes_tests::{Home, ModelServer, Output, guests, model::Format, output::refusal};
+use hermes_tests::{Home, ModelServer, Output, guests, model::Format, output::refusal, output::slack};
 use serde_json::json;
-
-/// How late a limit in time may be: 250 ms on a quiet machine.
-fn slack() -> Duration {
-    let factor = std::env::var("HERMES_TEST_SLACK")
-        .ok()
-        .and_then(|slack| slack.parse().ok())
-        .unwrap_or(8);
-    Duration::from_millis(250 * factor)
-}
 
 fn run(guest: &str, settings: &[(&str, &str)]) -> Output {
     let server = ModelServer::start(Vec::new());

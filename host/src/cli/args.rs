@@ -145,7 +145,7 @@ pub(super) struct Run {
     /// A JSON object of named inputs for the agent
     #[arg(long, value_name = "JSON")]
     pub(super) inputs: Option<String>,
-    /// The turns of the scripted model, with --model scripted
+    /// The turns of a scripted model, which is asked instead of any other
     #[arg(long, value_name = "FILE")]
     pub(super) script: Option<PathBuf>,
 }
@@ -324,26 +324,49 @@ const COMMANDS: [&str; 11] = [
 
 /// Puts `run` where a person left it out: before the first word that is neither a global flag nor a command.
 pub(super) fn with_command(mut argv: Vec<OsString>) -> Vec<OsString> {
-    const TAKES_VALUE: [&str; 4] = ["--output", "--home", "--set", "--color"];
-    let mut at = 1;
-    while let Some(word) = argv.get(at).map(|word| word.to_string_lossy().into_owned()) {
-        if TAKES_VALUE.contains(&word.as_str()) {
-            at += 2;
-        } else if matches!(word.as_str(), "-v" | "-q" | "--verbose" | "--quiet")
-            || TAKES_VALUE
-                .iter()
-                .any(|flag| word.strip_prefix(flag).is_some_and(|rest| rest.starts_with('=')))
-        {
-            at += 1;
-        } else {
-            let of_clap = matches!(word.as_str(), "-h" | "--help" | "-V" | "--version");
-            if !of_clap && !COMMANDS.contains(&word.as_str()) && !is_slip(&word, &argv) {
-                argv.insert(at, "run".into());
-            }
-            break;
+    let at = first_word(&argv);
+    if let Some(word) = argv.get(at).map(|word| word.to_string_lossy().into_owned()) {
+        let of_clap = matches!(word.as_str(), "-h" | "--help" | "-V" | "--version");
+        if !of_clap && !COMMANDS.contains(&word.as_str()) && !is_slip(&word, &argv) {
+            argv.insert(at, "run".into());
         }
     }
     argv
+}
+
+/// Where the first word stands that is no global flag.
+fn first_word(argv: &[OsString]) -> usize {
+    const TAKES_VALUE: [&str; 4] = ["--output", "--home", "--set", "--color"];
+    let mut at = 1;
+    while let Some(word) = argv.get(at).map(|word| word.to_string_lossy()) {
+        let with_value = |flag: &&str| word.strip_prefix(*flag).is_some_and(|rest| rest.starts_with('='));
+        if TAKES_VALUE.contains(&word.as_ref()) {
+            at += 2;
+        } else if matches!(word.as_ref(), "-v" | "-q" | "--verbose" | "--quiet") || TAKES_VALUE.iter().any(with_value) {
+            at += 1;
+        } else {
+            break;
+        }
+    }
+    at
+}
+
+/// Whether a line that could not be parsed means to run an agent, as far as can be told; `run` has been put in.
+pub(super) fn means_an_agent(argv: &[OsString]) -> bool {
+    let Some((command, rest)) = argv.get(first_word(argv)..).and_then(<[_]>::split_first) else {
+        return false;
+    };
+    match command.to_string_lossy().as_ref() {
+        "run" | "resume" => true,
+        "runs" => rest.iter().any(|word| word == "resume"),
+        _ => false,
+    }
+}
+
+/// Whether a line that could not be parsed asks for JSON, as far as can be told.
+pub(super) fn asks_for_json(argv: &[OsString]) -> bool {
+    argv.iter().any(|word| word == "--output=json")
+        || argv.windows(2).any(|pair| pair[0] == "--output" && pair[1] == "json")
 }
 
 /// A word close to a command's name, in a line that names no plugin to run.
@@ -394,6 +417,30 @@ mod tests {
             parse(&["--set", "limits.memory=1", "config", "show"]).unwrap().command,
             Command::Config(_)
         ));
+    }
+
+    #[test]
+    fn a_broken_line_is_told_as_a_run_only_where_one_was_meant() {
+        let means = |line: &[&str]| {
+            let argv = std::iter::once("hermes-host").chain(line.iter().copied());
+            means_an_agent(&with_command(argv.map(OsString::from).collect()))
+        };
+        for line in [
+            &["a task"][..],
+            &["--output", "json", "run", "-x"],
+            &["resume"],
+            &["runs", "resume"],
+        ] {
+            assert!(means(line), "{line:?}");
+        }
+        for line in [
+            &["inspect"][..],
+            &["--output=json", "runs", "--limit", "x"],
+            &["inspct", "x"],
+            &[],
+        ] {
+            assert!(!means(line), "{line:?}");
+        }
     }
 
     #[test]

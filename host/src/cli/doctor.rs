@@ -142,8 +142,8 @@ fn fail(what: &'static str, detail: String, mend: Option<String>) -> Check {
     }
 }
 
-/// Which model a run without `--model` would ask, and why. Asks servers of this machine only, and those only where nothing
-/// else is set.
+/// Which model a run without `--model` would ask, and why. Asks the server that the environment names, or servers of this
+/// machine, and those only where nothing else is set.
 async fn model(config: &Config) -> Check {
     let variable = |name: &str| std::env::var(name).ok();
     let wanted = config.model.as_deref();
@@ -154,9 +154,14 @@ async fn model(config: &Config) -> Check {
                 .iter()
                 .find(|s| s.key == "model" && wanted.is_some())
                 .map(|s| s.source.to_string());
-            let key = ["OPENAI_API_KEY", "ANTHROPIC_API_KEY"]
-                .into_iter()
-                .find(|name| variable(name).is_some() && name.to_ascii_lowercase().starts_with(model.provider()));
+            let key = [
+                "OPENAI_API_KEY",
+                "ANTHROPIC_API_KEY",
+                "OPENAI_BASE_URL",
+                "ANTHROPIC_BASE_URL",
+            ]
+            .into_iter()
+            .find(|name| variable(name).is_some() && name.to_ascii_lowercase().starts_with(model.provider()));
             let why = match (source, key) {
                 (Some(source), _) => format!("set by {source}"),
                 (None, Some(key)) => format!("{key} is set"),
@@ -247,22 +252,19 @@ fn free_shown(bytes: u64) -> String {
 
 /// Each `key_file` of a provider must be the operator's alone.
 fn key_files(config: &Config) -> Vec<Check> {
-    let files = config
-        .shown
-        .iter()
-        .filter(|s| s.key.starts_with("providers.") && s.key.ends_with(".key_file"));
+    let providers = config.models.providers.iter();
+    let files = providers.filter_map(|(name, provider)| Some((name, provider.key_file.as_deref()?)));
     files
-        .map(|setting| {
-            let path = Path::new(&setting.value);
-            let shown = path.display();
+        .map(|(name, path)| {
+            let (shown, key) = (path.display(), format!("providers.{name}.key_file"));
             match fs::metadata(path) {
-                Err(error) => fail("key file", format!("{shown} ({}): {error}", setting.key), None),
+                Err(error) => fail("key file", format!("{shown} ({key}): {error}"), None),
                 Ok(meta) if meta.mode() & 0o077 != 0 || meta.uid() != rustix::process::geteuid().as_raw() => fail(
                     "key file",
                     format!("{shown} can be read by others"),
                     Some(format!("chmod 600 {shown}")),
                 ),
-                Ok(_) => ok("key file", format!("{shown} ({})", setting.key)),
+                Ok(_) => ok("key file", format!("{shown} ({key})")),
             }
         })
         .collect()

@@ -23,6 +23,8 @@ pub(super) struct Problem {
 
 /// A command that failed before anything ran.
 pub(super) const NOTHING_RAN: u8 = 2;
+/// What a process that a signal stopped exits with.
+pub(super) const STOPPED: u8 = 130;
 
 impl Problem {
     /// The command line or its input makes no sense.
@@ -33,6 +35,15 @@ impl Problem {
             message: message.into(),
             help: Vec::new(),
             run: None,
+        }
+    }
+
+    /// A signal came when nothing was under way yet; `when` says when.
+    pub(super) fn stopped(when: &str) -> Self {
+        Self {
+            code: STOPPED,
+            kind: "cancelled",
+            ..Self::usage(when)
         }
     }
 
@@ -52,8 +63,12 @@ impl Problem {
 
     /// As people read it, each line clean.
     pub(super) fn render(&self, paint: Paint) -> String {
-        let lead = if self.code == 4 { "denied" } else { "error" };
-        let mut out = block(paint, lead, Ink::Bad, &self.message);
+        let (lead, ink) = match self.code {
+            4 => ("denied", Ink::Bad),
+            STOPPED => ("stopped", Ink::Warn),
+            _ => ("error", Ink::Bad),
+        };
+        let mut out = block(paint, lead, ink, &self.message);
         for line in &self.help {
             out.push_str(&format!("  {}\n", clean(line, Shape::Line)));
         }

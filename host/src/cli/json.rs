@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::errors::Problem;
+use super::errors::{Problem, STOPPED};
 use crate::amounts::Amounts;
 use crate::error::Dimension;
 use crate::event::{EventKind, RunEvent};
@@ -102,10 +102,11 @@ pub(super) fn failure(problem: &Problem) -> Value {
     for name in ["closing", "refunded", "resent"] {
         spent.insert(name.to_owned(), 0.into());
     }
+    let exit = if problem.code == STOPPED { "cancelled" } else { "failed" };
     json!({
         "run": problem.run,
         "outcome": "not-achieved",
-        "exit": "failed",
+        "exit": exit,
         "answer": null,
         "result": null,
         "artifacts": [],

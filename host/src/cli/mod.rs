@@ -54,8 +54,8 @@ struct Context {
 /// Runs the program with the arguments of this process.
 pub fn main() -> ExitCode {
     log::tell_of_panics();
-    let argv: Vec<OsString> = std::env::args_os().collect();
-    let line = match Line::try_parse_from(args::with_command(argv.clone())) {
+    let argv = args::with_command(std::env::args_os().collect());
+    let line = match Line::try_parse_from(&argv) {
         Ok(line) => line,
         Err(error) => return not_understood(&error, &argv),
     };
@@ -112,8 +112,8 @@ async fn serve(command: Command, context: Context) -> Result<u8, Problem> {
     let limit = command.limits().file_size;
     signals::bound_files(limit).map_err(|e| Problem::usage(format!("limits.file_size could not be set: {e}")))?;
     match command {
-        Command::Run(config, spec) => run::start(&Host::open(config)?, context, spec).await,
-        Command::Resume(config, id) => run::resume(&Host::open(config)?, context, &id).await,
+        Command::Run(config, spec) => run::start(config, context, spec).await,
+        Command::Resume(config, id) => run::resume(config, context, &id).await,
         Command::Cancel(config, id) => runs::cancel(&Host::open(config)?, context, &id).await,
         Command::Inspect(config, inspect) => inspect::inspect(&Host::open(config)?, context, inspect).await,
         Command::Call(config, call) => call::call(&Host::open(config)?, context, call).await,
@@ -127,7 +127,8 @@ async fn serve(command: Command, context: Context) -> Result<u8, Problem> {
     }
 }
 
-/// Help and version are answers; all else is an error of exit code 2, as an object too where that was asked for.
+/// Help and version are answers; all else is an error of exit code 2, as an object too where a run was meant and that was asked
+/// for.
 fn not_understood(error: &clap::Error, argv: &[OsString]) -> ExitCode {
     use clap::error::ErrorKind;
     let text = error.render().to_string();
@@ -139,13 +140,48 @@ fn not_understood(error: &clap::Error, argv: &[OsString]) -> ExitCode {
         return ExitCode::from(errors::NOTHING_RAN);
     }
     stdio::tell(&crate::text::clean(&text, crate::text::Shape::Block));
-    let words: Vec<_> = argv.iter().map(|word| word.to_string_lossy()).collect();
-    let json = words.iter().any(|word| word == "--output=json")
-        || words.windows(2).any(|pair| pair[0] == "--output" && pair[1] == "json");
-    if json {
-        let first = text.lines().next().unwrap_or_default();
-        let message = first.strip_prefix("error: ").unwrap_or(first);
-        let _ = stdio::print_line(&json::line(&json::failure(&Problem::usage(message))));
+    if args::means_an_agent(argv) && args::asks_for_json(argv) {
+        let problem = Problem::usage(what_is_wrong(&text));
+        let _ = stdio::print_line(&json::line(&json::failure(&problem)));
     }
     ExitCode::from(errors::NOTHING_RAN)
+}
+
+/// The parser's words without its own frame: what comes before the usage, each line but the first after a `; `.
+fn what_is_wrong(text: &str) -> String {
+    let said = text.split("\nUsage:").next().unwrap_or(text);
+    let said = said.strip_prefix("error: ").unwrap_or(said);
+    let lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
+    let lines = lines.filter(|line| !line.starts_with("For more information"));
+    lines.collect::<Vec<_>>().join("; ").replace(":; ", ": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wrong(line: &[&str]) -> String {
+        let argv = std::iter::once("hermes-host").chain(line.iter().copied());
+        let argv = args::with_command(argv.map(OsString::from).collect());
+        what_is_wrong(&Line::try_parse_from(argv).unwrap_err().render().to_string())
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_line_is_told_whole_and_without_the_usage() {
+        let missing = wrong(&["--output", "json", "a task"]);
+        assert_eq!(
+            missing,
+            "the following required arguments were not provided: --plugin <PLUGIN>"
+        );
+        let slip = wrong(&["--plugin", "p", "t", "--buget", "x"]);
+        assert!(
+            slip.starts_with("unexpected argument '--buget' found; tip:") && slip.contains("'--budget'"),
+            "{slip}"
+        );
+        let value = wrong(&["--plugin", "p", "t", "--color", "red"]);
+        assert!(
+            value.contains("'red'") && value.contains("auto, always, never"),
+            "{value}"
+        );
+    }
 }

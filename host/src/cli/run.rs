@@ -7,11 +7,12 @@ use tokio::sync::oneshot;
 use tokio::time::MissedTickBehavior;
 
 use super::args::Output;
-use super::errors::{Problem, block, denials};
+use super::errors::{Problem, STOPPED, block, denials};
 use super::progress::{self, Mode, Progress};
 use super::signals::Stop;
 use super::style::{Ink, Paint};
 use super::{Context, json, log, stdio};
+use crate::config::Config;
 use crate::event::{EventKind, EventReceiver, RunEvent, now_ms};
 use crate::ids::SessionId;
 use crate::run::{Host, RunHandle, RunOutcome, RunSpec};
@@ -21,19 +22,30 @@ use crate::text::{Shape, clean};
 const FRAME: Duration = Duration::from_millis(100);
 /// How long a second signal waits for the terminal to be given back.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// What a process that a signal stopped exits with.
-const STOPPED: u8 = 130;
 
 /// Starts a run and stays with it to its end.
-pub(super) async fn start(host: &Host, context: Context, spec: RunSpec) -> Result<u8, Problem> {
-    let stop = listen()?;
-    attend(&host.start(spec).await?, context, stop).await
+pub(super) async fn start(config: Config, context: Context, spec: RunSpec) -> Result<u8, Problem> {
+    let mut stop = listen()?;
+    let host = Host::open(config)?;
+    let ready = tokio::select! {
+        biased;
+        () = stop.next() => return Err(Problem::stopped("before the run began: nothing is written")),
+        ready = host.ready(spec) => ready?,
+    };
+    // From here on it is written down; a signal that comes meanwhile suspends it.
+    attend(&host.begin(ready).await?, context, stop).await
 }
 
 /// Goes on with a run and stays with it to its end.
-pub(super) async fn resume(host: &Host, context: Context, run: &str) -> Result<u8, Problem> {
-    let stop = listen()?;
-    attend(&host.resume(run).await?, context, stop).await
+pub(super) async fn resume(config: Config, context: Context, run: &str) -> Result<u8, Problem> {
+    let mut stop = listen()?;
+    let host = Host::open(config)?;
+    let handle = tokio::select! {
+        biased;
+        () = stop.next() => return Err(Problem::stopped("before the run went on: it is as it was")),
+        handle = host.resume(run) => handle?,
+    };
+    attend(&handle, context, stop).await
 }
 
 fn listen() -> Result<Stop, Problem> {

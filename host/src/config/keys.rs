@@ -26,7 +26,7 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         name: "model",
         takes: "`provider/name` or an alias",
-        default: "found: environment keys, then a local server",
+        default: "found: environment keys and base URLs, then a local server",
         project: Some("choose among the aliases of the operator's own file"),
         about: "The model of a root agent.",
     },
@@ -92,7 +92,9 @@ pub(super) const KEYS: &[Key] = &[
         takes: "tables `[providers.NAME]` of `kind` (`openai`, `anthropic`, `scripted`), `base_url`, `key_env` or `key_file`, `file`",
         default: "none",
         project: None,
-        about: "Where models are, which protocol they speak, and where the key is kept (never the key itself).",
+        about: "Where models are, which protocol they speak, and where the key is kept (never the key itself): `key_env` is the \
+                name of an environment variable, `key_file` a file that you alone may read. Paths are taken from the folder of \
+                the file that they stand in, `~/` is your own.",
     },
     Key {
         name: "aliases",

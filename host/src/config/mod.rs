@@ -10,6 +10,7 @@ mod error;
 mod file;
 mod keys;
 pub mod model;
+mod paths;
 mod reference;
 mod show;
 mod source;
@@ -107,7 +108,8 @@ impl Config {
         }
         draft.put(variables(&sources.env)?)?;
         draft.put(flags(&sources.set)?)?;
-        let models = draft.models()?;
+        let mut models = draft.models()?;
+        paths::resolve(&mut models, &draft, sources);
         let shown = show::all(&draft);
         Ok(Self {
             home,

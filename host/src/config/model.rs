@@ -61,6 +61,12 @@ pub struct ProviderConfig {
     pub file: Option<PathBuf>,
 }
 
+/// True for what an environment variable can be called; a key in its place is not.
+pub fn is_variable_name(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
 /// Facts of one model.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -46,7 +46,7 @@ base_url = "http://127.0.0.1:11434/v1"
 
 [providers.work]
 kind = "anthropic"
-key_file = "/home/me/.keys/anthropic"
+key_file = "~/.keys/anthropic"
 
 [aliases]
 fast = "home/qwen3"

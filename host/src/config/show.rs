@@ -4,6 +4,7 @@ use toml::Value;
 
 use super::draft::Draft;
 use super::keys::KEYS;
+use super::model;
 use super::source::Source;
 use crate::limits;
 
@@ -98,12 +99,22 @@ fn part_of_key(part: &str) -> String {
 fn safe(path: &[String], value: &Value) -> String {
     const HIDING: [&str; 5] = ["key", "token", "secret", "password", "header"];
     let last = path.last().map_or("", String::as_str);
+    // A key that stands where its variable's name should.
+    if last == "key_env" && !value.as_str().is_some_and(model::is_variable_name) {
+        return "[hidden]".to_owned();
+    }
     if HIDING.iter().any(|word| last.contains(word)) && !matches!(last, "key_env" | "key_file") {
         return "[hidden]".to_owned();
     }
-    match value.as_str() {
-        Some(text) => without_userinfo(text),
-        None => value.to_string(),
+    match value {
+        Value::String(text) => without_userinfo(text),
+        Value::Table(table) => {
+            let part = |(key, value): (&String, &Value)| {
+                format!("{key} = {}", safe(&[path, std::slice::from_ref(key)].concat(), value))
+            };
+            format!("{{ {} }}", table.iter().map(part).collect::<Vec<_>>().join(", "))
+        }
+        other => other.to_string(),
     }
 }
 

@@ -207,6 +207,48 @@ fn slips_are_named_with_their_place_and_the_nearest_key() {
 }
 
 #[test]
+fn files_of_providers_are_found_from_anywhere() {
+    let home = "[providers.a]\nkind = 'openai'\nkey_file = 'keys/a'\n[providers.b]\nkind = 'openai'\nkey_file = '~/b'\n\
+                [providers.c]\nkind = 'scripted'\nfile = '/c.toml'\n[providers]\nd = { kind = 'scripted', file = 'd.toml' }\n";
+    let place = place(home, "")
+        .var("HOME", "/me")
+        .set("providers.e = {kind = 'scripted', file = 'e.toml'}");
+    let providers = place.load().models.providers;
+    let path = |name: &str| {
+        let provider = &providers[name];
+        provider.key_file.clone().or(provider.file.clone()).unwrap()
+    };
+    let host = place.dir.path().join("home/host");
+    assert_eq!([path("a"), path("b")], [host.join("keys/a"), "/me/b".into()]);
+    assert_eq!([path("c"), path("d")], ["/c.toml".into(), host.join("d.toml")]);
+    assert_eq!(
+        path("e"),
+        place.dir.path().join("work/e.toml"),
+        "a flag's is the shell's"
+    );
+}
+
+#[test]
+fn a_key_in_the_place_of_its_variables_name_is_not_shown() {
+    let shown = |text: &str| {
+        let config = place(text, "")
+            .set("providers.y = {kind = 'openai', key_env = 'sk-live'}")
+            .load();
+        config
+            .shown
+            .into_iter()
+            .map(|s| format!("{}={}\n", s.key, s.value))
+            .collect::<String>()
+    };
+    let text = shown("[providers.x]\nkind = 'openai'\nkey_env = 'sk-live'\n");
+    assert!(
+        text.contains("providers.x.key_env=[hidden]") && !text.contains("sk-live"),
+        "{text}"
+    );
+    assert!(shown("[providers.x]\nkind = 'openai'\nkey_env = 'X_KEY'\n").contains("providers.x.key_env=X_KEY"));
+}
+
+#[test]
 fn odd_files_are_refused() {
     let file = place("", "");
     let path = file.dir.path().join("work/hermes.toml");

@@ -1,7 +1,7 @@
 //! `llm`: completions. Each is an operation: an iteration and an upper bound of its tokens and money are set aside before it
 //! is sent, and it is charged by what the provider reports.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -14,8 +14,8 @@ use crate::error::{Dimension, Refusal, RefusalKind};
 use crate::event::EventKind;
 use crate::ids::Digest;
 use crate::interfaces::State;
-use crate::ledger::{Count, Reservation};
-use crate::llm::{Conversation, Delta, Model, Request};
+use crate::ledger::{AccountId, Count, Ledger, Reservation};
+use crate::llm::{COMMON_OUTPUT, Conversation, Delta, LEAST_OUTPUT, Model, Request};
 use crate::session::codec;
 use crate::session::end::End;
 use crate::session::call::{Call, Done, EndedEvent, Look, Operation, Under};
@@ -24,11 +24,13 @@ use crate::session::op::OpBody;
 use crate::store::{OpKind, OutcomeStatus, Sync};
 use crate::text;
 
-/// The fewest tokens of an answer that are worth a call.
-const LEAST_OUTPUT: u64 = 256;
+/// The most tokens of an answer where the guest doesn't say how many: enough for much reasoning, and a reservation beside
+/// which others have room.
+const UNASKED_OUTPUT: u64 = 32_768;
 
-/// Tokens of an answer where neither guest nor model says how many.
-const DEFAULT_OUTPUT: u32 = 4096;
+/// Where the guest doesn't say, one of so many parts of what the budget has left, if that is enough for a common answer:
+/// completions that run at once must not refuse each other.
+const UNASKED_SHARE: u64 = 4;
 
 #[derive(Serialize)]
 struct Models;
@@ -74,7 +76,9 @@ struct Complete {
     #[serde(skip)]
     max_output: u32,
     #[serde(skip)]
-    ordinal: u64,
+    ordinal: u32,
+    #[serde(skip)]
+    lost: Arc<Lost>,
 }
 
 impl Complete {
@@ -93,7 +97,6 @@ impl Complete {
         bodies.push(body(codec::encode(&options)));
         let digests = bodies.iter().map(|(digest, _)| *digest).collect();
         let model = resolve(guest, options.model.as_deref());
-        let ordinal = guest.session.next_completion();
         Self {
             digests,
             room,
@@ -104,8 +107,63 @@ impl Complete {
             model,
             closing: false,
             max_output: 0,
-            ordinal,
+            ordinal: 0,
+            lost: Arc::default(),
         }
+    }
+
+    /// The longest answer, in tokens, where the budget has room for one of `rest`.
+    fn output(&self, model: &Model, rest: u64) -> u64 {
+        let window = model.output_in_window(&self.messages, &self.tools, &self.options);
+        let most = window.min(model.max_output_tokens.into()).max(1);
+        let (wanted, share) = match self.options.max_output_tokens {
+            Some(asked) => (most.min(u64::from(asked).max(1)), rest),
+            None => (
+                most.min(UNASKED_OUTPUT),
+                rest.min(COMMON_OUTPUT.max(rest / UNASKED_SHARE)),
+            ),
+        };
+        let fits = wanted.min(share);
+        // Where not even a short answer fits, reserving it makes the refusal, which names the dimension.
+        if fits < LEAST_OUTPUT.min(wanted) {
+            LEAST_OUTPUT
+        } else {
+            fits
+        }
+    }
+}
+
+/// What is set aside, besides a completion's own reservation, for tries of it that used something and came to nothing. Given
+/// back when the completion is charged, as that charge has it.
+#[derive(Debug, Default)]
+struct Lost(Mutex<Vec<Reservation>>);
+
+impl Lost {
+    /// Sees to it that so much in all is set aside; else says which dimension has no room, and refuses nothing in the ledger:
+    /// the session goes on.
+    fn cover(&self, ledger: &Ledger, account: AccountId, lost: Amounts) -> Result<(), Dimension> {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let more = held.iter().fold(lost, |rest, held| rest.minus(&held.amounts()));
+        if more == Amounts::ZERO {
+            return Ok(());
+        }
+        let lacks = |(d, value): &(Dimension, u64)| ledger.remaining(account, *d).is_some_and(|rest| rest < *value);
+        if let Some((dimension, _)) = more.iter().find(lacks) {
+            return Err(dimension);
+        }
+        held.push(ledger.reserve(account, more).map_err(|e| e.dimension)?);
+        Ok(())
+    }
+
+    fn give_back(&self) {
+        let held = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        held.into_iter().for_each(Reservation::release);
+    }
+}
+
+impl Drop for Lost {
+    fn drop(&mut self) {
+        self.give_back();
     }
 }
 
@@ -193,22 +251,13 @@ impl Operation for Complete {
         let session = &guest.session;
         let ledger = &session.run.ledger;
         let model = self.model.clone()?;
+        if model.price.is_none() && ledger.remaining(session.account, Dimension::CostMicroUsd).is_some() {
+            return Err(unpriced(&model));
+        }
         let may_close = session.run.closing_call && self.tools.is_empty();
         let count = if may_close { Count::MayClose } else { Count::Iteration };
-        let wanted = self
-            .options
-            .max_output_tokens
-            .unwrap_or(DEFAULT_OUTPUT)
-            .min(model.max_output_tokens)
-            .max(1);
-        let input = model.input_bound(&self.messages, &self.tools);
-        let fits = output_that_fits(guest, &model, input, wanted.into());
-        // Where not even a short answer fits, reserving it makes the refusal, which names the dimension.
-        let output = if fits < LEAST_OUTPUT.min(wanted.into()) {
-            LEAST_OUTPUT
-        } else {
-            fits
-        };
+        let input = model.input_bound(&self.messages, &self.tools, &self.options);
+        let output = self.output(&model, rest_for_output(guest, &model, input));
         self.max_output = u32::try_from(output).unwrap_or(u32::MAX);
         let bound = model.cost_bound(input, output);
         let amounts = Amounts::of(Dimension::Tokens, input + output).with(Dimension::CostMicroUsd, bound);
@@ -224,6 +273,10 @@ impl Operation for Complete {
                 Err(exhausted.into())
             }
         }
+    }
+
+    fn begun(&mut self, guest: &Guest) {
+        self.ordinal = guest.next_completion();
     }
 
     fn refused(&self, refusal: &Refusal) -> OpBody {
@@ -244,8 +297,8 @@ impl Operation for Complete {
             options: self.options,
             max_output_tokens: self.max_output,
             conversation: Conversation {
-                session: guest.session.id.to_string(),
-                ordinal: u32::try_from(self.ordinal - 1).unwrap_or(u32::MAX),
+                session: conversation(&guest),
+                ordinal: self.ordinal,
             },
             idempotency_key: format!("{}-{}-{op}", guest.session.id, guest.stream.attempt),
         };
@@ -255,9 +308,11 @@ impl Operation for Complete {
             Delta::Restarted { reason } => session.event(EventKind::CompletionRestarted { op: op.clone(), reason }),
             Delta::Reasoning(_) => {}
         };
+        let (ledger, account) = (&guest.session.run.ledger, guest.session.account);
+        let spare = |lost: &llm::Usage| self.lost.cover(ledger, account, charge(lost, 0));
         let deadline = Instant::now() + Duration::from_millis(guest.session.run.limits.llm_total);
         Some(
-            match crate::llm::complete(&model, &request, &tell, &under.cancel, deadline).await {
+            match crate::llm::complete(&model, &request, &tell, &spare, &under.cancel, deadline).await {
                 Ok(reply) => {
                     let charged = charge(&reply.completion.usage, iterations);
                     Done::new(
@@ -288,7 +343,9 @@ impl Operation for Complete {
             model: self.name(guest),
             iteration,
         };
+        let lost = Arc::clone(&self.lost);
         let ended = move |done: &Done, _: Duration| {
+            lost.give_back();
             let error = match &done.body {
                 OpBody::Completion(Err(error)) => Some(Refusal::from(error.clone())),
                 _ => None,
@@ -303,12 +360,30 @@ impl Operation for Complete {
     }
 }
 
-/// The longest answer, up to `wanted` tokens, that the rest of tokens and money allows.
-fn output_that_fits(guest: &Guest, model: &Model, input: u64, wanted: u64) -> u64 {
+/// Tokens of an answer that the rest of tokens and money has room for besides the input.
+fn rest_for_output(guest: &Guest, model: &Model, input: u64) -> u64 {
     let rest = |d| guest.session.run.ledger.remaining(guest.session.account, d);
-    let by_tokens = rest(Dimension::Tokens).map_or(wanted, |rest| rest.saturating_sub(input));
-    let by_money = rest(Dimension::CostMicroUsd).map_or(wanted, |rest| model.output_for(rest, input));
-    wanted.min(by_tokens).min(by_money)
+    let by_tokens = rest(Dimension::Tokens).map_or(u64::MAX, |rest| rest.saturating_sub(input));
+    let by_money = rest(Dimension::CostMicroUsd).map_or(u64::MAX, |rest| model.output_for(rest, input));
+    by_tokens.min(by_money)
+}
+
+/// A limit in money binds nothing where nobody knows what a model costs.
+fn unpriced(model: &Model) -> Refusal {
+    let name = model.full_name();
+    Refusal::invalid(format!(
+        "The budget has a limit in money, and what the model {name} costs is not known; it can be asked when its price is set, 0 included: models.\"{name}\".price"
+    ))
+}
+
+/// A name for the stream that asks: its session, and within it the tool call.
+fn conversation(guest: &Guest) -> String {
+    let (session, scope) = (&guest.session.id, &guest.stream.scope);
+    if scope.is_root() {
+        session.to_string()
+    } else {
+        format!("{session}/{scope}")
+    }
 }
 
 fn charge(usage: &llm::Usage, iterations: u64) -> Amounts {

@@ -12,15 +12,16 @@ use super::fault::Fault;
 use super::model::Model;
 use super::protocol::{Answer, Tell};
 use super::provider::{Backend, Endpoint};
-use super::request::{Delta, Failure, Reply, Request};
+use super::request::{Delta, Failure, Reply, Request, Spare};
 use super::retry::{self, Next};
 use super::transport::Attempt;
 use super::usage::{Charged, End};
 use crate::bindings::llm::Completion;
-use crate::error::{Refusal, RefusalKind};
+use crate::error::{Dimension, Refusal, RefusalKind};
 use crate::limits::{self, Unit};
 
-/// Asks `model`, and tells `tell` of text as it comes.
+/// Asks `model`, and tells `tell` of text as it comes. A try that used something and came to nothing is followed by another
+/// only where `spare` has room for it.
 ///
 /// It ends at `deadline`, after `limits.llm.total`, or at `cancel`, whichever comes first. Dropping the future closes the
 /// connection, and nothing is known then of what was used.
@@ -31,6 +32,7 @@ pub async fn complete(
     model: &Model,
     request: &Request,
     tell: &(dyn Fn(Delta) + Send + Sync),
+    spare: &Spare<'_>,
     cancel: &CancellationToken,
     deadline: Instant,
 ) -> Result<Reply, Failure> {
@@ -48,6 +50,7 @@ pub async fn complete(
                 request,
                 endpoint,
                 clock,
+                spare,
                 tries: 0,
                 sent: false,
                 wire_bytes: 0,
@@ -93,6 +96,7 @@ struct Tries<'a> {
     request: &'a Request,
     endpoint: &'a Endpoint,
     clock: Clock<'a>,
+    spare: &'a Spare<'a>,
     tries: u32,
     sent: bool,
     wire_bytes: u64,
@@ -103,9 +107,10 @@ struct Tries<'a> {
 impl Tries<'_> {
     async fn run(mut self, tell: &Tell<'_>) -> Result<Reply, Failure> {
         loop {
+            let output_limit = self.endpoint.output_limit();
             let body = self
                 .endpoint
-                .encode(self.request, &self.model.id)
+                .encode(self.request, &self.model.id, output_limit)
                 .map_err(|refusal| self.failure(refusal))?;
             let body = serde_json::to_vec(&body).expect("a JSON value can be written");
             let permit = match self.clock.within(self.endpoint.limiter.acquire()).await {
@@ -122,7 +127,7 @@ impl Tries<'_> {
             let broken = attempt.charged(estimate::input_estimate(self.request), End::Broken);
             let whole = attempt.charged(estimate::input_estimate(self.request), End::Whole);
             let fault = match ended {
-                Ok(Ok(())) => match attempt.finish() {
+                Ok(Ok(())) => match attempt.finish(self.endpoint) {
                     Ok(answer) => {
                         permit.succeeded();
                         return Ok(self.reply(answer, whole));
@@ -141,15 +146,14 @@ impl Tries<'_> {
                 drop(permit);
             }
             self.lost = self.lost.plus(broken);
-            self.after(fault, shown, tell).await?;
+            if !self.endpoint.learns_from(&fault, output_limit) {
+                self.after(fault, shown, tell).await?;
+            }
         }
     }
 
     /// Waits where the try is worth repeating.
     async fn after(&mut self, fault: Fault, shown: bool, tell: &Tell<'_>) -> Result<(), Failure> {
-        if self.endpoint.learns_from(&fault) {
-            return Ok(());
-        }
         let key = self.endpoint.key_words();
         let blame = self.endpoint.blame(&self.model.id, &key);
         let limits = &self.endpoint.limits;
@@ -157,7 +161,11 @@ impl Tries<'_> {
             Next::Again(wait) => wait,
             Next::Stop(refusal) => return Err(self.failure(refusal)),
         };
-        let reason = fault.refusal(blame).message;
+        let refusal = fault.refusal(blame);
+        if let Err(dimension) = (self.spare)(&self.lost.usage(self.model.price)) {
+            return Err(self.failure(no_room(refusal, dimension)));
+        }
+        let reason = refusal.message;
         tracing::info!(
             session = %self.request.conversation.session, provider = %self.endpoint.owner.provider,
             tries = self.tries, wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX), %reason, "a completion is tried again"
@@ -209,4 +217,13 @@ impl Tries<'_> {
             tries: self.tries,
         }
     }
+}
+
+/// A failure that would be tried again if there were something left for it.
+fn no_room(refusal: Refusal, dimension: Dimension) -> Refusal {
+    let message = format!(
+        "{}; it is not tried again, as the budget has no room for what that try used (--budget {dimension}=N)",
+        refusal.message.trim_end_matches('.')
+    );
+    Refusal { message, ..refusal }
 }

@@ -1,4 +1,4 @@
-//! Model servers on this machine, by the ports they usually listen on.
+//! Which models a server has, by its own list; and servers on this machine, by the ports they usually listen on.
 
 use std::time::Duration;
 
@@ -7,9 +7,13 @@ use url::Url;
 
 use super::catalogue::Env;
 use super::provider::Endpoint;
+use super::transport;
+use crate::text;
 
-/// How long a local server may take to list its models.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a server on its usual port may take to list its models.
+pub(super) const LOCAL: Duration = Duration::from_secs(2);
+/// How long a server that the environment names may take to list its models.
+pub(super) const NAMED: Duration = Duration::from_secs(5);
 /// The longest list that is read, in bytes.
 const LIST_MAX: usize = 1024 * 1024;
 
@@ -69,31 +73,39 @@ fn ollama_url(host: &str) -> Option<Url> {
     Some(url)
 }
 
-/// The first model that the server at `endpoint` lists; none where nothing answers in time.
-pub(super) async fn first_model(endpoint: &Endpoint) -> Option<String> {
-    let client = endpoint.client().ok()?;
-    let ask = async {
-        let mut response = client
-            .get(endpoint.url("models"))
-            .headers(endpoint.headers())
-            .send()
-            .await
-            .ok()?;
-        let mut body = Vec::new();
-        while let Some(bytes) = response.chunk().await.ok()? {
-            body.extend_from_slice(&bytes);
-            if !response.status().is_success() || body.len() > LIST_MAX {
-                return None;
-            }
+/// The models that the server at `endpoint` lists, those left out that only embed text.
+///
+/// # Errors
+/// Why there is no list, in words that hold no key.
+pub(super) async fn models(endpoint: &Endpoint, patience: Duration) -> Result<Vec<String>, String> {
+    match tokio::time::timeout(patience, list(endpoint)).await {
+        Ok(Ok(models)) => Ok(models),
+        Ok(Err(why)) => Err(text::line(&endpoint.redact(&why), 200)),
+        Err(_) => Err(format!("it did not come within {} s", patience.as_secs())),
+    }
+}
+
+async fn list(endpoint: &Endpoint) -> Result<Vec<String>, String> {
+    let client = endpoint.client().map_err(|_| "there is no client for it".to_owned())?;
+    let request = client.get(endpoint.models_url()).headers(endpoint.headers());
+    let mut response = request.send().await.map_err(transport::words)?;
+    if !response.status().is_success() {
+        return Err(format!("the server answers {}", response.status().as_u16()));
+    }
+    let mut body = Vec::new();
+    while let Some(bytes) = response.chunk().await.map_err(transport::words)? {
+        body.extend_from_slice(&bytes);
+        if body.len() > LIST_MAX {
+            return Err("it is too long".to_owned());
         }
-        let list: Value = serde_json::from_slice(&body).ok()?;
-        let models = list.get("data")?.as_array()?;
-        let mut ids = models.iter().filter_map(|model| model.get("id")?.as_str());
-        // A server may list models that only embed text.
-        let id = ids.find(|id| !id.is_empty() && !id.contains("embed"))?;
-        Some(id.to_owned())
-    };
-    tokio::time::timeout(PATIENCE, ask).await.ok()?
+    }
+    let list: Value = serde_json::from_slice(&body).map_err(|_| "it is no JSON".to_owned())?;
+    let models = list.get("data").and_then(Value::as_array).ok_or("it is no list")?;
+    let ids = models.iter().filter_map(|model| model.get("id")?.as_str());
+    Ok(ids
+        .filter(|id| !id.is_empty() && !id.contains("embed"))
+        .map(str::to_owned)
+        .collect())
 }
 
 #[cfg(test)]

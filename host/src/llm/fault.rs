@@ -58,7 +58,7 @@ pub(super) struct Blame<'a> {
 impl Fault {
     /// True where the provider has too much to do.
     pub(super) fn is_overload(&self) -> bool {
-        matches!(self, Self::Status(fault) if matches!(fault.status, 429 | 529) && !fault.is_quota())
+        matches!(self, Self::Status(fault) if matches!(fault.status, 429 | 503 | 529) && !fault.is_quota())
     }
 
     /// True where the same request may succeed later.
@@ -240,6 +240,19 @@ mod tests {
         for (fault, want, again) in cases {
             assert_eq!(kind(&fault), want, "{fault:?}");
             assert_eq!(fault.may_pass(), again, "{fault:?}");
+        }
+    }
+
+    #[test]
+    fn a_provider_that_is_busy_or_away_is_asked_less() {
+        for (fault, slower) in [
+            (status(429, "", ""), true),
+            (status(503, "", ""), true),
+            (status(529, "", ""), true),
+            (status(429, "insufficient_quota", ""), false),
+            (status(500, "", ""), false),
+        ] {
+            assert_eq!(fault.is_overload(), slower, "{fault:?}");
         }
     }
 

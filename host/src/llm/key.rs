@@ -12,6 +12,11 @@ use zeroize::Zeroizing;
 
 /// The longest key file that is read, in bytes.
 const KEY_MAX: u64 = 16 * 1024;
+/// The shortest key that is taken out of replies, in bytes. Servers without keys are given words like `none` and
+/// `lm-studio`, which replies may well have in them.
+const SECRET_MIN: usize = 12;
+/// What stands in a key's place.
+pub(super) const HIDDEN: &str = "[key]";
 
 /// A provider's key.
 pub struct Key {
@@ -147,7 +152,26 @@ impl Key {
 
     /// `text` with each occurrence of the key replaced: providers repeat keys in their errors.
     pub(super) fn redact(&self, text: &str) -> String {
-        text.replace(self.value.as_str(), "[key]")
+        text.replace(self.value.as_str(), HIDDEN)
+    }
+
+    /// The key as a reply may repeat it; none where it is too short to be one.
+    pub(super) fn secret(&self) -> Option<&str> {
+        Some(self.value.as_str()).filter(|value| value.len() >= SECRET_MIN)
+    }
+
+    /// `text` of a reply, plain or JSON, without the key.
+    pub(super) fn conceal(&self, text: String) -> String {
+        let Some(secret) = self.secret() else { return text };
+        let quoted = Zeroizing::new(serde_json::Value::from(secret).to_string());
+        let escaped = &quoted[1..quoted.len() - 1];
+        [secret, escaped].into_iter().fold(text, |text, form| {
+            if text.contains(form) {
+                text.replace(form, HIDDEN)
+            } else {
+                text
+            }
+        })
     }
 }
 
@@ -188,6 +212,10 @@ mod tests {
         let key = Key::from_env("K", " sk-secret \n".to_owned()).expect("a key");
         assert!(!format!("{key:?} {:?} {}", key.header("Bearer "), key.source()).contains("secret"));
         assert_eq!(key.redact("bad sk-secret!"), "bad [key]!");
+        let odd = Key::from_env("K", r#"sk-"odd"\key-0123"#.to_owned()).expect("a key");
+        let json = serde_json::json!({ "a": r#"x sk-"odd"\key-0123"# }).to_string();
+        assert_eq!(odd.conceal(json), r#"{"a":"x [key]"}"#);
+        assert_eq!(odd.conceal(r#"sk-"odd"\key-0123."#.to_owned()), "[key].");
         assert_eq!(key.header("Bearer ").as_bytes(), b"Bearer sk-secret");
         for bad in ["", "  ", "a b", "a\u{e9}", "a\nb"] {
             assert!(Key::from_env("K", bad.to_owned()).is_err(), "{bad:?}");

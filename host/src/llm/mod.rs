@@ -3,8 +3,9 @@
 //!
 //! A completion goes `complete` (tries, deadline, cancel) → `limiter` (how many at once) → `transport` (one try over
 //! HTTP) → `sse` and one of the two protocols, `openai` and `anthropic`, which encode a request from `history` (what of a
-//! guest's messages is fit to be sent) and decode an answer into a `draft` (held to the caps). `fault` and `retry` say
-//! what a failure means; `usage` and `estimate` what it cost. `scripted` answers from a file.
+//! guest's messages is fit to be sent) and decode an answer into a `draft` (held to the caps). `veil` takes the provider's
+//! own key out of what it says. `fault` and `retry` say what a failure means; `usage` and `estimate` what it cost.
+//! `scripted` answers from a file.
 
 mod anthropic;
 mod catalogue;
@@ -30,14 +31,15 @@ mod scripted;
 mod sse;
 mod transport;
 mod usage;
+mod veil;
 
-pub use catalogue::{Catalogue, Env, ModelError};
+pub use catalogue::{Catalogue, Env, ModelError, SCRIPTED};
 pub use complete::complete;
 pub use estimate::count;
 pub use export::{Form, conversation};
 pub use key::{Key, KeyError, KeySource};
-pub use model::Model;
-pub use request::{Conversation, Delta, Failure, Reply, Request};
+pub use model::{COMMON_OUTPUT, LEAST_OUTPUT, Model};
+pub use request::{Conversation, Delta, Failure, Reply, Request, Spare};
 pub use scripted::ScriptError;
 
 #[cfg(test)]

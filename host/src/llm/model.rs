@@ -9,6 +9,12 @@ use super::provider::{Backend, Provider};
 use crate::bindings::{llm, types};
 use crate::config::model::ProviderKind;
 
+/// The fewest tokens of an answer that are worth a call.
+pub const LEAST_OUTPUT: u64 = 256;
+
+/// Tokens that few answers without much reasoning have more of.
+pub const COMMON_OUTPUT: u64 = 4_096;
+
 /// One model of one provider. Cheap to clone.
 #[derive(Clone)]
 pub struct Model {
@@ -70,10 +76,20 @@ impl Model {
         }
     }
 
-    /// The most input tokens that these messages and tools will be taken to have, for a reservation. It errs on the high
-    /// side for any common text: half a token for each ASCII byte, one for each other byte, and framing.
-    pub fn input_bound(&self, messages: &[llm::Message], tools: &[types::ToolDef]) -> u64 {
-        estimate::input_bound(messages, tools, None)
+    /// The most input tokens that these messages, tools and options will be taken to have, for a reservation. It errs on the
+    /// high side for any common text: half a token for each ASCII byte, one for each other byte, and framing.
+    pub fn input_bound(&self, messages: &[llm::Message], tools: &[types::ToolDef], options: &llm::Options) -> u64 {
+        estimate::input_bound(messages, tools, options)
+    }
+
+    /// The longest answer that fits into the window besides these messages, tools and options, in tokens. The bound on the
+    /// input is about twice what common text has: where it leaves less than [`COMMON_OUTPUT`], the likely count decides, up
+    /// to that. Whether a request fits at all is the provider's to say, so it is never less than [`LEAST_OUTPUT`].
+    pub fn output_in_window(&self, messages: &[llm::Message], tools: &[types::ToolDef], options: &llm::Options) -> u64 {
+        let left = |input: u64| u64::from(self.context_tokens).saturating_sub(input);
+        let surely = left(estimate::input_bound(messages, tools, options));
+        let likely = left(estimate::input_likely(messages, tools, options));
+        surely.max(likely.min(COMMON_OUTPUT)).max(LEAST_OUTPUT)
     }
 
     /// What it costs as three numbers, input, cached input and output, in micro-USD for each million tokens: the form in
@@ -139,6 +155,26 @@ mod tests {
             price,
             provider,
         }
+    }
+
+    #[test]
+    fn an_answer_fits_into_the_window() {
+        let in_window = |context_tokens: u32, bytes: usize| {
+            let request = crate::llm::request::tests::request(vec![llm::Message::System("x".repeat(bytes))]);
+            let model = Model {
+                context_tokens,
+                ..model(None)
+            };
+            let bound = model.input_bound(&request.messages, &[], &request.options);
+            (model.output_in_window(&request.messages, &[], &request.options), bound)
+        };
+        let (output, bound) = in_window(100_000, 20_000);
+        assert_eq!(output, 100_000 - bound);
+        // By the bound the window is full, by the likely count half of it is free.
+        assert_eq!(in_window(100_000, 200_000).0, COMMON_OUTPUT);
+        let nearly_full = in_window(100_000, 396_000).0;
+        assert!((LEAST_OUTPUT + 1..1_000).contains(&nearly_full), "{nearly_full}");
+        assert_eq!(in_window(100_000, 4_000_000).0, LEAST_OUTPUT);
     }
 
     #[test]

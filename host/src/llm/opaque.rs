@@ -1,5 +1,9 @@
 //! `opaque` parts: an envelope that says which provider a piece of data belongs to, and which reasoning it signs. What is
 //! not from the provider that is asked, or signs something that is not there as it was, is not sent.
+//!
+//! An envelope is not authenticated: a guest can write one itself. So the encoders send of it only what the provider checks
+//! by its own means and what can change neither charge nor effect: the name of a field for reasoning, a signature, and hidden
+//! reasoning.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -37,7 +41,7 @@ pub(super) enum Opened {
     Signature(Value),
     /// It stands on its own.
     Own(Value),
-    /// Of another provider, of another version, forged, or an orphan: dropped.
+    /// Of another provider, of another version, malformed, or an orphan: dropped.
     Nothing,
 }
 

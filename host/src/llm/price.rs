@@ -196,7 +196,8 @@ const TABLE: &[Row] = &[
     ),
 ];
 
-/// The facts of `model` at the maker of protocol `kind`; a dated name (`gpt-5-mini-2025-08-07`) is its undated one.
+/// The facts of `model` of the maker of protocol `kind`, wherever it is asked; a dated name (`gpt-5-mini-2025-08-07`) is its
+/// undated one.
 pub fn known(kind: ProviderKind, model: &str) -> Option<Known> {
     let row = TABLE.iter().find(|row| row.0 == kind && is_dated_form(model, row.1));
     let price = |[input, cached, output]: [u64; 3]| {
@@ -213,13 +214,18 @@ pub fn known(kind: ProviderKind, model: &str) -> Option<Known> {
         max_output_tokens,
         price: Some(price(prices)),
     })
-    .or_else(|| family(kind, model))
 }
 
-/// Windows of newer models of a known family, whose price nobody told us.
-fn family(kind: ProviderKind, model: &str) -> Option<Known> {
+/// Windows of newer models of a known family, whose price nobody told us. Only what the maker of protocol `kind` serves is of
+/// its families: elsewhere a name that begins alike (`gpt-oss`, `olmo`) says nothing.
+pub fn family(kind: ProviderKind, model: &str) -> Option<Known> {
+    let is_o = |model: &str| {
+        model
+            .strip_prefix('o')
+            .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+    };
     let (context_tokens, max_output_tokens) = match kind {
-        ProviderKind::Openai if model.starts_with("gpt-") || model.starts_with('o') => (128_000, 16_384),
+        ProviderKind::Openai if model.starts_with("gpt-") || is_o(model) => (128_000, 16_384),
         ProviderKind::Anthropic if model.starts_with("claude-") => (200_000, 32_000),
         _ => return None,
     };
@@ -281,9 +287,20 @@ mod tests {
         let mini = known(ProviderKind::Openai, "gpt-5-mini-2025-08-07").and_then(|k| k.price);
         assert_eq!(mini.map(|p| p.input), Some(250_000));
         assert!(known(ProviderKind::Anthropic, "claude-sonnet-4-5-20250929").is_some_and(|k| k.price.is_some()));
-        assert_eq!(known(ProviderKind::Openai, "gpt-5-pro").and_then(|k| k.price), None);
+        assert_eq!(known(ProviderKind::Openai, "gpt-5-pro"), None);
         assert_eq!(known(ProviderKind::Openai, "qwen3"), None);
         assert_eq!(known(ProviderKind::Openai, "claude-sonnet-4-5"), None);
+    }
+
+    #[test]
+    fn families_have_windows_and_no_prices() {
+        let window = |kind, model| family(kind, model).map(|k| (k.context_tokens, k.price));
+        assert_eq!(window(ProviderKind::Openai, "gpt-6"), Some((128_000, None)));
+        assert_eq!(window(ProviderKind::Openai, "o9-mini"), Some((128_000, None)));
+        assert_eq!(window(ProviderKind::Anthropic, "claude-next"), Some((200_000, None)));
+        for stranger in ["olmo-2", "orca-mini", "claude-next"] {
+            assert_eq!(window(ProviderKind::Openai, stranger), None, "{stranger}");
+        }
     }
 
     #[test]

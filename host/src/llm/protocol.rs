@@ -1,6 +1,8 @@
 //! What the two wire protocols have in common: a request is encoded to JSON, and an answer comes as events of a stream
 //! or, from servers that do not stream, as one JSON body.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
 use super::draft::Draft;
@@ -46,6 +48,27 @@ pub(super) struct Answer {
     pub(super) finish_reason: FinishReason,
     /// The provider's name of the model; none where it does not say.
     pub(super) model: Option<String>,
+}
+
+impl Answer {
+    /// The same with each of its texts made anew by `clean`.
+    pub(super) fn cleaned(mut self, clean: impl Fn(String) -> String) -> Self {
+        let clean = |text: &mut String| *text = clean(std::mem::take(text));
+        for part in &mut self.parts {
+            match part {
+                Part::Text(text) | Part::Reasoning(text) | Part::Opaque(text) => clean(text),
+                Part::ToolCall(call) => [&mut call.id, &mut call.name, &mut call.arguments]
+                    .into_iter()
+                    .for_each(clean),
+                Part::Media(_) => {}
+            }
+        }
+        if let FinishReason::Other(word) = &mut self.finish_reason {
+            clean(word);
+        }
+        self.model.iter_mut().for_each(clean);
+        self
+    }
 }
 
 /// The error in an answer of status 200, or in the body of an error: `{"error": {...}}`, `{"error": "words"}`.
@@ -94,6 +117,42 @@ pub(super) fn parse(text: &str) -> Result<Value, Fault> {
     serde_json::from_str(text).map_err(|error| Fault::Broken(format!("a piece of it is no JSON ({error})")))
 }
 
+/// The longest name of a tool that providers take.
+const NAME_MAX: usize = 64;
+
+/// The name of a tool that was called, as a provider takes it: models invent names, and a history with one that does not
+/// fit `^[a-zA-Z0-9_-]{1,64}$` is refused whole.
+pub(super) fn tool_name(name: &str) -> Cow<'_, str> {
+    if is_tool_name(name) {
+        return name.into();
+    }
+    let fit = |c: char| if in_tool_name(c) { c } else { '_' };
+    let name: String = name.chars().take(NAME_MAX).map(fit).collect();
+    if name.is_empty() { "_".into() } else { name.into() }
+}
+
+fn is_tool_name(name: &str) -> bool {
+    (1..=NAME_MAX).contains(&name.len()) && name.chars().all(in_tool_name)
+}
+
+fn in_tool_name(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '_' | '-')
+}
+
+/// The arguments of a tool that was called, as a provider takes them. What the model made need not be an object, but what is
+/// sent must be.
+pub(super) fn arguments(text: &str) -> Map<String, Value> {
+    serde_json::from_str(text).unwrap_or_else(|_| Map::from_iter([("invalid".to_owned(), text.into())]))
+}
+
+/// [`arguments`] as text: the model's own to the letter where it is an object.
+pub(super) fn arguments_text(text: &str) -> Cow<'_, str> {
+    match serde_json::from_str::<Map<String, Value>>(text) {
+        Ok(_) => text.into(),
+        Err(_) => Value::Object(arguments(text)).to_string().into(),
+    }
+}
+
 /// Checks `tools` and gives each with its schema.
 pub(super) fn tools(tools: &[ToolDef]) -> Result<Vec<(&ToolDef, Value)>, Refusal> {
     let mut names = std::collections::HashSet::new();
@@ -101,11 +160,10 @@ pub(super) fn tools(tools: &[ToolDef]) -> Result<Vec<(&ToolDef, Value)>, Refusal
         .iter()
         .map(|tool| {
             let name = tool.name.as_str();
-            let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
-            if name.is_empty() || name.len() > 64 || !name.bytes().all(good) {
+            if !is_tool_name(name) {
                 return Err(Refusal::invalid(format!(
-                    "The tool name {:?} must be 1 to 64 letters, digits, `_` or `-`.",
-                    crate::text::line(name, 64)
+                    "The tool name {:?} must be 1 to {NAME_MAX} letters, digits, `_` or `-`.",
+                    crate::text::line(name, NAME_MAX)
                 )));
             }
             if !names.insert(name) {
@@ -183,6 +241,21 @@ mod tests {
             error_in(&json!({"error": {"message": "no"}}), 401).map(|f| (f.status, f.message)),
             Some((401, "no".into()))
         );
+    }
+
+    #[test]
+    fn invented_names_are_made_to_fit() {
+        let long = "x".repeat(65);
+        for (name, fit) in [
+            ("read_file-2", "read_file-2"),
+            ("", "_"),
+            ("functions.read file", "functions_read_file"),
+            ("länge", "l_nge"),
+            (&long[..64], &long[..64]),
+            (&long, &long[..64]),
+        ] {
+            assert_eq!(tool_name(name), fit);
+        }
     }
 
     #[test]

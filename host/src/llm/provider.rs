@@ -12,6 +12,7 @@ use super::fault::{Blame, Fault};
 use super::key::Key;
 use super::limiter::Limiter;
 use super::opaque::Owner;
+use super::openai::OutputLimit;
 use super::protocol::Decode;
 use super::request::Request;
 use super::scripted::Script;
@@ -99,16 +100,31 @@ impl Endpoint {
     /// Where completions are asked for.
     pub(super) fn completions_url(&self) -> Url {
         match self.owner.kind {
-            ProviderKind::Anthropic if self.base_url.path().trim_end_matches('/').ends_with("/v1") => {
-                self.url("messages")
-            }
+            ProviderKind::Anthropic if self.ends_in_v1() => self.url("messages"),
             ProviderKind::Anthropic => self.url("v1/messages"),
             ProviderKind::Openai | ProviderKind::Scripted => self.url("chat/completions"),
         }
     }
 
+    /// Where models are listed.
+    pub(super) fn models_url(&self) -> Url {
+        match self.owner.kind {
+            ProviderKind::Anthropic if !self.ends_in_v1() => self.url("v1/models"),
+            _ => self.url("models"),
+        }
+    }
+
+    /// True where the base URL may lack the `/v1` that the protocol's servers usually have.
+    pub(super) fn wants_v1(&self) -> bool {
+        self.owner.kind != ProviderKind::Anthropic && !self.ends_in_v1()
+    }
+
+    fn ends_in_v1(&self) -> bool {
+        self.base_url.path().trim_end_matches('/').ends_with("/v1")
+    }
+
     /// `path` below the base URL.
-    pub(super) fn url(&self, path: &str) -> Url {
+    fn url(&self, path: &str) -> Url {
         let mut url = self.base_url.clone();
         url.set_path(&format!("{}/{path}", self.base_url.path().trim_end_matches('/')));
         url
@@ -133,26 +149,27 @@ impl Endpoint {
         headers
     }
 
-    /// The request's body for `model`.
-    pub(super) fn encode(&self, request: &Request, model: &str) -> Result<Value, Refusal> {
+    /// The name that the output limit has here, as far as is known.
+    pub(super) fn output_limit(&self) -> OutputLimit {
+        if self.completion_tokens.load(Ordering::Relaxed) {
+            OutputLimit::MaxCompletionTokens
+        } else {
+            OutputLimit::MaxTokens
+        }
+    }
+
+    /// The request's body for `model`, the output limit under this name.
+    pub(super) fn encode(&self, request: &Request, model: &str, output_limit: OutputLimit) -> Result<Value, Refusal> {
         match self.owner.kind {
             ProviderKind::Anthropic => anthropic::body(request, &self.owner, model),
-            ProviderKind::Openai | ProviderKind::Scripted => {
-                let newer = self.completion_tokens.load(Ordering::Relaxed);
-                let output_limit = if newer {
-                    openai::OutputLimit::MaxCompletionTokens
-                } else {
-                    openai::OutputLimit::MaxTokens
-                };
-                openai::body(
-                    request,
-                    openai::Dialect {
-                        owner: &self.owner,
-                        model,
-                        output_limit,
-                    },
-                )
-            }
+            ProviderKind::Openai | ProviderKind::Scripted => openai::body(
+                request,
+                openai::Dialect {
+                    owner: &self.owner,
+                    model,
+                    output_limit,
+                },
+            ),
         }
     }
 
@@ -166,13 +183,17 @@ impl Endpoint {
         }
     }
 
-    /// True where `fault` says that the output limit has the other name, which is then used from now on.
-    pub(super) fn learns_from(&self, fault: &Fault) -> bool {
+    /// True where `fault` says that the output limit has another name than the one `sent`, which is then used from now on.
+    pub(super) fn learns_from(&self, fault: &Fault, sent: OutputLimit) -> bool {
         let Fault::Status(status) = fault else { return false };
-        status.status == 400
+        let learns = status.status == 400
             && self.owner.kind == ProviderKind::Openai
-            && status.message.contains("max_completion_tokens")
-            && !self.completion_tokens.swap(true, Ordering::Relaxed)
+            && sent == OutputLimit::MaxTokens
+            && status.message.contains("max_completion_tokens");
+        if learns {
+            self.completion_tokens.store(true, Ordering::Relaxed);
+        }
+        learns
     }
 
     /// Whose fault a failure is; `key` is [`Self::key_words`].

@@ -1,7 +1,7 @@
 //! What goes into a completion and what comes out of it, independent of the provider.
 
 use crate::bindings::{llm, types};
-use crate::error::Refusal;
+use crate::error::{Dimension, Refusal};
 
 /// One completion to make. Cheap to keep for a second try: nothing in it changes.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,7 +25,7 @@ pub struct Request {
 pub struct Conversation {
     /// The session's id, with the scope of a tool call where one asks.
     pub session: String,
-    /// How many completions that session started before this one.
+    /// How many completions that session or call began before this one; refused ones have not begun.
     pub ordinal: u32,
 }
 
@@ -42,6 +42,10 @@ pub enum Delta {
         reason: String,
     },
 }
+
+/// Whether a try may follow others: asked with all that these used and did not get an answer for, which the reservation of
+/// one try does not cover. The dimension is the one without room for it.
+pub type Spare<'a> = dyn Fn(&llm::Usage) -> Result<(), Dimension> + Send + Sync + 'a;
 
 /// A completion that was answered.
 #[derive(Debug, Clone, PartialEq)]

@@ -26,6 +26,8 @@ enum Play {
     Bytewise(Vec<u8>),
     /// These bytes, then silence until the client goes away.
     Stall(Vec<u8>),
+    /// These bytes, after a while those, then silence until the client goes away.
+    Late(Vec<u8>, Duration, Vec<u8>),
     /// These bytes for ever.
     Flood(Vec<u8>),
 }
@@ -99,6 +101,12 @@ async fn answer(stream: &mut TcpStream, play: Play, gone: &mpsc::UnboundedSender
             let _ = stream.read(&mut [0; 1]).await;
             let _ = gone.send(());
         }
+        Play::Late(head, after, bytes) => {
+            stream.write_all(&head).await.expect("written");
+            tokio::time::sleep(after).await;
+            let _ = stream.write_all(&bytes).await;
+            let _ = stream.read(&mut [0; 1]).await;
+        }
         Play::Flood(bytes) => while stream.write_all(&bytes).await.is_ok() {},
     }
 }
@@ -140,11 +148,15 @@ fn error(status: &str, headers: &str, code: &str, message: &str) -> Play {
 }
 
 fn model(kind: &str, base_url: &str, limits: &Limits) -> Model {
+    model_with_key(kind, base_url, "sk-secret", limits)
+}
+
+fn model_with_key(kind: &str, base_url: &str, key: &str, limits: &Limits) -> Model {
     let text = format!(
         "[providers.test]\nkind = '{kind}'\nbase_url = '{base_url}'\nkey_env = 'K'\n[models.'test/m']\nprice = {{ input_usd_per_mtok = 1.0, output_usd_per_mtok = 2.0 }}"
     );
     let config: ModelsConfig = toml::from_str(&text).expect("a configuration");
-    let env = |name: &str| (name == "K").then(|| "sk-secret".to_owned());
+    let env = |name: &str| (name == "K").then(|| key.to_owned());
     Catalogue::new(&config, &env, limits)
         .expect("a catalogue")
         .resolve("test/m")
@@ -170,7 +182,15 @@ async fn ask_model(model: &Model, cancel: &CancellationToken) -> (Result<Reply, 
     let deltas = Mutex::new(Vec::new());
     let tell = |delta: Delta| deltas.lock().expect("not poisoned").push(delta);
     let deadline = Instant::now() + Duration::from_secs(60);
-    let end = complete(model, &request(vec![user("hello")]), &tell, cancel, deadline).await;
+    let end = complete(
+        model,
+        &request(vec![user("hello")]),
+        &tell,
+        &|_| Ok(()),
+        cancel,
+        deadline,
+    )
+    .await;
     (end, deltas.into_inner().expect("not poisoned"))
 }
 
@@ -282,16 +302,36 @@ async fn a_long_retry_after_is_told_at_once() {
     );
 }
 
+/// Asks a server that plays `play` and sees to it that the end comes at `limit`, in milliseconds, and not before.
+async fn timed(play: Play, limits: &Limits, limit: u64) -> Seen {
+    let factor = std::env::var("HERMES_TEST_SLACK")
+        .ok()
+        .and_then(|text| text.parse::<u32>().ok());
+    let slack = Duration::from_millis(250) * factor.unwrap_or(1);
+    let begun = Instant::now();
+    let seen = ask("openai", vec![play], limits).await;
+    let (took, limit) = (begun.elapsed(), Duration::from_millis(limit));
+    assert!(
+        limit <= took && took <= limit + slack,
+        "{took:?} for a limit of {limit:?}"
+    );
+    assert_eq!(failure(&seen).refusal.kind.name(), "timed-out");
+    seen
+}
+
+fn headers() -> Vec<u8> {
+    response("200 OK", "content-type: text/event-stream\r\n", "")
+}
+
 #[tokio::test]
 async fn a_stall_times_out_by_the_idle_limit() {
     let limits = Limits {
-        llm_idle: 50,
+        llm_idle: 300,
         llm_tries: 1,
         ..Limits::default()
     };
-    let seen = ask("openai", vec![Play::Stall(stream(&[text("abc")]))], &limits).await;
+    let seen = timed(Play::Stall(stream(&[text("abc")])), &limits, 300).await;
     let failure = failure(&seen);
-    assert_eq!(failure.refusal.kind.name(), "timed-out");
     assert!(
         failure.refusal.message.contains("limits.llm.idle"),
         "{}",
@@ -301,22 +341,52 @@ async fn a_stall_times_out_by_the_idle_limit() {
 }
 
 #[tokio::test]
-async fn silence_times_out_by_the_first_byte_and_trickle_by_the_total() {
+async fn silence_times_out_by_the_first_byte_before_the_headers_and_after_them() {
     let limits = Limits {
-        llm_connect: 10,
-        llm_first_byte: 40,
+        llm_first_byte: 300,
         llm_tries: 1,
         ..Limits::default()
     };
-    let seen = ask("openai", vec![Play::Stall(Vec::new())], &limits).await;
-    assert!(failure(&seen).refusal.message.contains("limits.llm.first_byte"));
-    let limits = Limits {
-        llm_total: 100,
+    for before in [Vec::new(), headers()] {
+        let seen = timed(Play::Stall(before), &limits, 300).await;
+        let message = &failure(&seen).refusal.message;
+        assert!(message.contains("limits.llm.first_byte"), "{message}");
+    }
+    // Late headers and a body that is later still have one clock together.
+    timed(
+        Play::Late(Vec::new(), Duration::from_millis(200), headers()),
+        &limits,
+        300,
+    )
+    .await;
+    // An answer that takes long to begin has more time than one that pauses.
+    let patient = Limits {
+        llm_first_byte: 60_000,
+        llm_idle: 100,
+        llm_tries: 1,
         ..Limits::default()
     };
-    let mut trickle = response("200 OK", "content-type: text/event-stream\r\n", "");
+    for head in [Vec::new(), headers()] {
+        let rest = good("ok").split_off(head.len());
+        let seen = ask(
+            "openai",
+            vec![Play::Late(head, Duration::from_millis(300), rest)],
+            &patient,
+        )
+        .await;
+        assert!(seen.end.is_ok(), "{:?}", seen.end);
+    }
+}
+
+#[tokio::test]
+async fn a_trickle_times_out_by_the_total() {
+    let limits = Limits {
+        llm_total: 300,
+        ..Limits::default()
+    };
+    let mut trickle = headers();
     trickle.extend_from_slice(b": alive\n\n");
-    let seen = ask("openai", vec![Play::Stall(trickle)], &limits).await;
+    let seen = timed(Play::Stall(trickle), &limits, 300).await;
     assert!(failure(&seen).refusal.message.contains("limits.llm.total"));
 }
 
@@ -357,9 +427,16 @@ async fn a_cancel_closes_the_connection_and_charges_what_came() {
         }
     };
     let deadline = Instant::now() + Duration::from_secs(60);
-    let failure = complete(&model, &request(vec![user("hello")]), &tell, &cancel, deadline)
-        .await
-        .expect_err("cancelled");
+    let failure = complete(
+        &model,
+        &request(vec![user("hello")]),
+        &tell,
+        &|_| Ok(()),
+        &cancel,
+        deadline,
+    )
+    .await
+    .expect_err("cancelled");
     assert_eq!(failure.refusal.kind.name(), "cancelled");
     assert!(failure.sent && failure.spent.output_tokens > 0);
     server.gone.recv().await.expect("the server sees the client go");
@@ -425,6 +502,143 @@ async fn the_output_limits_other_name_is_learned() {
     assert!(seen.end.is_ok());
     assert!(seen.requests[0].contains("\"max_tokens\":100"));
     assert!(seen.requests[1].contains("\"max_completion_tokens\":100"));
+}
+
+#[tokio::test]
+async fn a_name_that_another_try_learned_meanwhile_is_taken_too() {
+    let server = serve(vec![
+        error("400 Bad", "", "unsupported_parameter", "Use 'max_completion_tokens'."),
+        Play::Whole(good("ok")),
+    ])
+    .await;
+    let model = model("openai", &server.base_url, &Limits::default());
+    let provider::Backend::Http(endpoint) = &model.provider.backend else {
+        panic!("a script")
+    };
+    let fault = fault::Fault::Status(fault::StatusFault {
+        status: 400,
+        code: String::new(),
+        message: "Use 'max_completion_tokens'.".into(),
+        retry_after: None,
+    });
+    // Two tries were sent under the old name; each is told of the new one, and each is worth another.
+    assert!(endpoint.learns_from(&fault, openai::OutputLimit::MaxTokens));
+    assert!(endpoint.learns_from(&fault, openai::OutputLimit::MaxTokens));
+    // One that was sent under the new name has learned nothing.
+    assert!(!endpoint.learns_from(&fault, openai::OutputLimit::MaxCompletionTokens));
+    let (end, _) = ask_model(&model, &CancellationToken::new()).await;
+    assert_eq!(end.expect_err("refused").refusal.kind.name(), "invalid-input");
+}
+
+#[tokio::test]
+async fn a_key_in_a_reply_reaches_nobody() {
+    let key = "sk-secret-of-the-provider";
+    let halves = key.split_at(9);
+    let reasoning = |text: &str| json!({ "choices": [{ "delta": { "reasoning_content": text } }] });
+    let function = json!({ "name": key, "arguments": json!({ "x": key }).to_string() });
+    let call = json!({ "choices": [{ "delta": { "tool_calls": [{ "index": 0, "id": key, "function": function }] } }] });
+    let named = json!({ "model": key, "choices": [] });
+    let mut events = vec![
+        named,
+        reasoning(halves.0),
+        reasoning(halves.1),
+        text("it is "),
+        text(halves.0),
+        text(halves.1),
+    ];
+    events.extend([text("."), call]);
+    events.extend(done());
+    let server = serve(vec![Play::Whole(stream(&events))]).await;
+    let model = model_with_key("openai", &server.base_url, key, &Limits::default());
+    let (end, deltas) = ask_model(&model, &CancellationToken::new()).await;
+    assert!(
+        server.requests.lock().expect("not poisoned")[0].contains(key),
+        "the provider gets it"
+    );
+    let shown: String = deltas
+        .iter()
+        .map(|delta| match delta {
+            Delta::Text(text) | Delta::Reasoning(text) => text.as_str(),
+            Delta::Restarted { .. } => "restarted",
+        })
+        .collect();
+    assert_eq!(shown, "[key]it is [key].");
+    let completion = end.expect("answered").completion;
+    assert!(!format!("{completion:?}").contains("sk-secret"), "{completion:?}");
+    assert_eq!(completion.parts[0], Part::Reasoning("[key]".into()));
+    assert!(matches!(&completion.parts[3], Part::ToolCall(call) if call.arguments == r#"{"x":"[key]"}"#));
+}
+
+#[tokio::test]
+async fn a_try_that_was_lost_is_followed_by_another_only_where_there_is_room_for_it() {
+    let cut = || Play::Whole(stream(&[text("half an answer")]));
+    let limits = Limits::default();
+    let server = serve(vec![cut(), Play::Whole(good("ok"))]).await;
+    let model = model("openai", &server.base_url, &limits);
+    let asked = Mutex::new(Vec::new());
+    let spare = |lost: &crate::bindings::llm::Usage| {
+        asked.lock().expect("not poisoned").push(*lost);
+        Err(crate::error::Dimension::CostMicroUsd)
+    };
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let cancel = CancellationToken::new();
+    let request = request(vec![user("hello")]);
+    let failure = complete(&model, &request, &|_| {}, &spare, &cancel, deadline)
+        .await
+        .expect_err("no room");
+    let asked = asked.into_inner().expect("not poisoned");
+    assert!(asked.len() == 1 && asked[0].cost_micro_usd > 0, "{asked:?}");
+    assert_eq!((failure.refusal.kind.name(), failure.tries), ("upstream", 1));
+    let message = &failure.refusal.message;
+    assert!(
+        message.contains("broke off") && message.contains("--budget cost-micro-usd"),
+        "{message}"
+    );
+    assert_eq!(failure.spent, asked[0]);
+}
+
+#[tokio::test]
+async fn an_address_without_the_protocol_is_told_from_an_unknown_model() {
+    let page = || {
+        Play::Whole(response(
+            "404 Not Found",
+            "content-type: text/plain\r\n",
+            "404 page not found",
+        ))
+    };
+    let detail = Play::Whole(response(
+        "404 Not Found",
+        "",
+        &json!({ "detail": "Not Found" }).to_string(),
+    ));
+    let server = serve(vec![
+        page(),
+        detail,
+        error("404 Not Found", "", "model_not_found", "no model m"),
+    ])
+    .await;
+    let bare = model("openai", server.base_url.trim_end_matches("/v1"), &Limits::default());
+    let refusal = |end: Result<Reply, Failure>| end.expect_err("refused").refusal;
+    let first = refusal(ask_model(&bare, &CancellationToken::new()).await.0);
+    assert!(
+        first
+            .message
+            .contains("nothing at …/chat/completions (404); does the base URL need /v1"),
+        "{first}"
+    );
+    let whole = model("openai", &server.base_url, &Limits::default());
+    let second = refusal(ask_model(&whole, &CancellationToken::new()).await.0);
+    assert!(
+        second.message.contains("/v1/chat/completions") && second.message.contains("providers.test.base_url"),
+        "{second}"
+    );
+    assert_eq!((first.kind.name(), second.kind.name()), ("upstream", "upstream"));
+    let third = refusal(ask_model(&whole, &CancellationToken::new()).await.0);
+    assert_eq!(third.kind.name(), "not-found");
+    assert!(
+        third.message.contains("does not know the model m: no model m"),
+        "{third}"
+    );
 }
 
 #[tokio::test]
@@ -501,6 +715,53 @@ async fn a_local_server_is_found_by_its_list() {
     let catalogue = Catalogue::new(&ModelsConfig::default(), &env, &Limits::default()).expect("a catalogue");
     let model = catalogue.choose(None).await.expect("a model");
     assert_eq!((model.full_name().as_str(), model.price), ("ollama/qwen3", None));
+}
+
+#[tokio::test]
+async fn a_server_that_the_environment_names_is_asked_for_its_models() {
+    let list = |ids: &[&str]| {
+        let ids: Vec<_> = ids.iter().map(|id| json!({ "id": id })).collect();
+        let body = json!({ "data": ids }).to_string();
+        Play::Whole(response("200 OK", "content-type: application/json\r\n", &body))
+    };
+    let refused = error("401 No", "", "invalid_api_key", "bad key sk-1");
+    for (kind, plays) in [
+        (
+            "OPENAI",
+            vec![list(&["embed-1", "m-1", "m-2"]), list(&[]), refused.clone()],
+        ),
+        ("ANTHROPIC", vec![list(&["m-1"]), list(&[]), refused]),
+    ] {
+        let server = serve(plays).await;
+        let url = match kind {
+            "ANTHROPIC" => server.base_url.trim_end_matches("/v1").to_owned(),
+            _ => server.base_url.clone(),
+        };
+        let (key, address) = (format!("{kind}_API_KEY"), format!("{kind}_BASE_URL"));
+        let env = |name: &str| match name {
+            _ if name == key => Some("sk-1".to_owned()),
+            _ if name == address => Some(url.clone()),
+            _ => None,
+        };
+        let catalogue = Catalogue::new(&ModelsConfig::default(), &env, &Limits::default()).expect("a catalogue");
+        let provider = kind.to_lowercase();
+        let model = catalogue.choose(None).await.expect("a model");
+        assert_eq!(model.full_name(), format!("{provider}/m-1"));
+        for words in ["lists no model", "answers 401"] {
+            let error = catalogue.choose(None).await.expect_err("no list").to_string();
+            let named = [words, &address, &format!("--model {provider}/NAME")];
+            assert!(
+                named.iter().all(|word| error.contains(word)) && !error.contains("sk-1"),
+                "{error}"
+            );
+        }
+        let requests = server.requests.lock().expect("not poisoned");
+        assert!(
+            requests
+                .iter()
+                .all(|request| request.starts_with("GET /v1/models ") && request.contains("sk-1"))
+        );
+    }
 }
 
 /// Reads `bytes` as a stream that ends after them.

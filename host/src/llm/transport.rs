@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use http::header;
 use reqwest::Response;
 use serde_json::Value;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::draft::too_large;
 use super::fault::{Fault, StatusFault};
@@ -13,6 +14,8 @@ use super::provider::Endpoint;
 use super::retry::retry_after;
 use super::sse::Parser;
 use super::usage::{Charged, End};
+use super::veil::Veil;
+use crate::error::Refusal;
 
 /// Bytes of the stream for each byte that counts against `limits.reply`: an event of one token has about 200 bytes of
 /// framing around 4 to 8 bytes of text.
@@ -28,6 +31,8 @@ pub(super) struct Attempt {
     /// Bytes of the answer's body.
     pub(super) wire_bytes: u64,
     stage: Stage,
+    /// When the first byte of the answer's body must be here.
+    first_byte: Instant,
 }
 
 /// How far a try has come.
@@ -47,6 +52,7 @@ impl Attempt {
             decoder: endpoint.decoder(),
             wire_bytes: 0,
             stage: Stage::Unsent,
+            first_byte: Instant::now() + Duration::from_millis(endpoint.limits.llm_first_byte),
         }
     }
 
@@ -72,8 +78,23 @@ impl Attempt {
         }
     }
 
-    /// Sends `body` and reads the answer.
+    /// Sends `body` and reads the answer; what `tell` hears is without the provider's key. The clock of the first byte runs
+    /// since [`Self::new`].
     pub(super) async fn run(
+        &mut self,
+        endpoint: &Endpoint,
+        body: Vec<u8>,
+        idempotency_key: &str,
+        tell: &Tell<'_>,
+    ) -> Result<(), Fault> {
+        let veil = Veil::new(endpoint.key.as_ref(), tell);
+        let told = |delta| veil.tell(delta);
+        let ended = self.exchange(endpoint, body, idempotency_key, &told).await;
+        veil.end();
+        ended.map_err(|fault| redacted(fault, endpoint))
+    }
+
+    async fn exchange(
         &mut self,
         endpoint: &Endpoint,
         body: Vec<u8>,
@@ -89,31 +110,25 @@ impl Attempt {
             .header("idempotency-key", idempotency_key)
             .body(body);
         self.stage = Stage::Sent;
-        let limits = &endpoint.limits;
-        let first_byte = Duration::from_millis(limits.llm_connect.saturating_add(limits.llm_first_byte));
-        let response = match tokio::time::timeout(first_byte, request.send()).await {
+        let response = match timeout_at(self.first_byte, request.send()).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => return Err(self.unanswered(error, endpoint)),
-            Err(_) => {
-                return Err(Fault::TimedOut {
-                    what: "did not answer",
-                    key: "llm.first_byte",
-                    limit: limits.llm_first_byte,
-                });
-            }
+            Err(_) => return Err(too_slow(endpoint)),
         };
         if !response.status().is_success() {
             self.stage = Stage::Refused;
-            return Err(Fault::Status(error_of(response, endpoint).await));
+            return Err(error_of(response, endpoint).await);
         }
-        self.answer(response, endpoint, tell)
-            .await
-            .map_err(|fault| redacted(fault, endpoint))
+        self.answer(response, endpoint, tell).await
     }
 
-    /// The whole answer, once [`Self::run`] has read it.
-    pub(super) fn finish(self) -> Result<Answer, Fault> {
-        self.decoder.finish()
+    /// The whole answer, once [`Self::run`] has read it, without the provider's key.
+    pub(super) fn finish(self, endpoint: &Endpoint) -> Result<Answer, Fault> {
+        let answer = self.decoder.finish()?;
+        Ok(match &endpoint.key {
+            Some(key) => answer.cleaned(|text| key.conceal(text)),
+            None => answer,
+        })
     }
 
     fn unanswered(&mut self, error: reqwest::Error, endpoint: &Endpoint) -> Fault {
@@ -142,7 +157,7 @@ impl Attempt {
             return self.whole(response, endpoint, tell).await;
         }
         if kind.starts_with("text/html") {
-            return Err(Fault::Refused(crate::error::Refusal::upstream(format!(
+            return Err(Fault::Refused(Refusal::upstream(format!(
                 "The model provider {} answers with a web page; check providers.{}.base_url.",
                 endpoint.owner.provider, endpoint.owner.provider
             ))));
@@ -170,7 +185,7 @@ impl Attempt {
         }
         // A body read to its end leaves a connection that can be used again; one that goes on is cut off.
         let drain = async { while let Ok(Some(_)) = response.chunk().await {} };
-        let _ = tokio::time::timeout(DRAIN, drain).await;
+        let _ = timeout(DRAIN, drain).await;
         Ok(())
     }
 
@@ -189,9 +204,16 @@ impl Attempt {
     /// The next bytes, counted.
     async fn chunk(&mut self, response: &mut Response, endpoint: &Endpoint) -> Result<Option<Vec<u8>>, Fault> {
         let limits = &endpoint.limits;
-        let bytes = match tokio::time::timeout(Duration::from_millis(limits.llm_idle), response.chunk()).await {
+        let begun = self.wire_bytes > 0;
+        let deadline = if begun {
+            Instant::now() + Duration::from_millis(limits.llm_idle)
+        } else {
+            self.first_byte
+        };
+        let bytes = match timeout_at(deadline, response.chunk()).await {
             Ok(Ok(bytes)) => bytes,
             Ok(Err(error)) => return Err(Fault::Broken(words(error))),
+            Err(_) if !begun => return Err(too_slow(endpoint)),
             Err(_) => {
                 return Err(Fault::TimedOut {
                     what: "sent nothing more",
@@ -214,8 +236,16 @@ fn piece_cap(endpoint: &Endpoint) -> u64 {
     endpoint.limits.reply.saturating_mul(2).saturating_add(64 * 1024)
 }
 
+fn too_slow(endpoint: &Endpoint) -> Fault {
+    Fault::TimedOut {
+        what: "did not answer",
+        key: "llm.first_byte",
+        limit: endpoint.limits.llm_first_byte,
+    }
+}
+
 /// Reads what an error response says, as far as it is worth reading.
-async fn error_of(mut response: Response, endpoint: &Endpoint) -> StatusFault {
+async fn error_of(mut response: Response, endpoint: &Endpoint) -> Fault {
     let status = response.status().as_u16();
     let retry_after = retry_after(response.headers(), SystemTime::now());
     let mut body = Vec::new();
@@ -228,18 +258,36 @@ async fn error_of(mut response: Response, endpoint: &Endpoint) -> StatusFault {
         }
     };
     // The status alone says enough if the words don't come.
-    let _ = tokio::time::timeout(Duration::from_millis(endpoint.limits.llm_idle.min(5_000)), read).await;
+    let _ = timeout(Duration::from_millis(endpoint.limits.llm_idle.min(5_000)), read).await;
     let text = endpoint.redact(&String::from_utf8_lossy(&body));
     let fault = serde_json::from_str(&text)
         .ok()
         .and_then(|body| error_in(&body, status));
-    let fault = fault.unwrap_or(StatusFault {
-        status,
-        code: String::new(),
-        message: text,
-        retry_after: None,
-    });
-    StatusFault { retry_after, ..fault }
+    let fault = match fault {
+        Some(fault) => fault,
+        // Not the protocol's words for an unknown model: nobody who speaks it is there.
+        None if status == 404 => return nothing_there(endpoint),
+        None => StatusFault {
+            status,
+            code: String::new(),
+            message: text,
+            retry_after: None,
+        },
+    };
+    Fault::Status(StatusFault { retry_after, ..fault })
+}
+
+fn nothing_there(endpoint: &Endpoint) -> Fault {
+    let (provider, url) = (&endpoint.owner.provider, endpoint.completions_url());
+    let question = if endpoint.wants_v1() {
+        "does the base URL need /v1 at its end?"
+    } else {
+        "is the base URL right?"
+    };
+    Fault::Refused(Refusal::upstream(format!(
+        "The model provider {provider} has nothing at …{} (404); {question} (providers.{provider}.base_url)",
+        url.path()
+    )))
 }
 
 fn redacted(fault: Fault, endpoint: &Endpoint) -> Fault {
@@ -254,7 +302,7 @@ fn redacted(fault: Fault, endpoint: &Endpoint) -> Fault {
 }
 
 /// An error of the client with its causes, without the URL.
-fn words(error: reqwest::Error) -> String {
+pub(super) fn words(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(&error);

@@ -73,7 +73,13 @@ pub enum HostError {
         "the budget has a limit in money, but the price of {model} is not known; set it, 0 included: models.\"{model}\".price in the configuration"
     )]
     NoPrice {
-        /// The model.
+        /// `provider/name`.
+        model: String,
+    },
+    /// A script, and another model than the one that plays it.
+    #[error("--script has the turns of the model `scripted`, but --model names {model}; leave one of them out")]
+    ScriptUnused {
+        /// The other model.
         model: String,
     },
     /// The inputs are no JSON object.
@@ -130,7 +136,7 @@ impl HostError {
             Self::Load(_) | Self::Link { .. } | Self::NotAStrategy { .. } | Self::NotATool { .. } => "load",
             Self::Asked { .. } => "load",
             Self::Grant(_) => "grant",
-            Self::Model(_) | Self::NoPrice { .. } => "model",
+            Self::Model(_) | Self::NoPrice { .. } | Self::ScriptUnused { .. } => "model",
             Self::Store(_) | Self::NotBegun(_) => "storage",
             Self::Toolbox(_) | Self::ToolPrefix { .. } => "tools",
             Self::Inputs(_) | Self::NoSuchTool { .. } => "invalid-input",

@@ -19,6 +19,7 @@ pub use error::HostError;
 pub use handle::RunHandle;
 pub use inspect::{Ask, Inspection, ToolInfo, Want};
 pub use prepare::default_model;
+pub use root::ReadyRun;
 pub use spec::{AgentSummary, Budget, RunOutcome, RunSpec};
 pub use trajectory::TrajectoryForm;
 pub use view::{ChangeView, EntryView, NoteView, OpView, RunRow, RunView, SessionView, SpaceView};

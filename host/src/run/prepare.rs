@@ -10,7 +10,7 @@ use crate::error::Dimension;
 use crate::instance::{Prepared, list_tools};
 use crate::ledger::Caps;
 use crate::limits::Limits;
-use crate::llm::{Catalogue, Model};
+use crate::llm::{Catalogue, Model, SCRIPTED};
 use crate::plugin::grant::{Allowed, GrantContext, Kind};
 use crate::plugin::load::{Shelf, load};
 use crate::plugin::manifest::Manifest;
@@ -115,7 +115,8 @@ impl Host {
         let plugins = self.tool_plugins(&grants, &rights, &spec.tools).await?;
         let (toolbox, held) = self.toolbox(&plugins)?;
         let (models, model) = self.model(&strategy, &rights, spec).await?;
-        let (caps, tree) = self.caps(&spec.budget, model.as_ref())?;
+        let others = rights.llm_aliases().filter_map(|alias| models.resolve(alias).ok());
+        let (caps, tree) = self.caps(&spec.budget, model.iter().cloned().chain(others))?;
         let task = task(spec)?;
         let notices = self.compiler.notices();
         Ok(Ready {
@@ -239,7 +240,10 @@ impl Host {
         rights: &Rights,
         spec: &RunSpec,
     ) -> Result<(Catalogue, Option<Model>), HostError> {
-        let wanted = spec.model.as_deref().or(self.config.model.as_deref());
+        let script = spec.script.as_deref();
+        // A script that is named is meant to be played, whatever else is configured.
+        let usual = script.map_or(self.config.model.as_deref(), |_| Some(SCRIPTED));
+        let wanted = spec.model.as_deref().or(usual);
         let asks = strategy
             .outline
             .imports
@@ -248,14 +252,16 @@ impl Host {
         if !asks || rights.may_llm(&strategy.name, None).is_err() {
             return Ok((Catalogue::empty(), None));
         }
-        let catalogue =
-            Catalogue::open(&self.config.models, &self.config.limits, spec.script.as_deref(), wanted).await?;
+        let catalogue = Catalogue::open(&self.config.models, &self.config.limits, script)?;
         let model = catalogue.choose(wanted).await?;
+        if script.is_some() && model.provider() != SCRIPTED {
+            return Err(HostError::ScriptUnused { model: model.name });
+        }
         Ok((catalogue, Some(model)))
     }
 
-    /// The root's limits and the run's.
-    fn caps(&self, budget: &Budget, model: Option<&Model>) -> Result<(Caps, Caps), HostError> {
+    /// The root's limits and the run's. One in money needs the price of each of `models`, which may be asked.
+    fn caps(&self, budget: &Budget, mut models: impl Iterator<Item = Model>) -> Result<(Caps, Caps), HostError> {
         let limits = &self.config.limits;
         let mut caps = Caps::default();
         caps.set(Dimension::Iterations, limits.iterations_root);
@@ -267,23 +273,22 @@ impl Host {
             given.tree.iter().for_each(|(d, cap)| tree.set(*d, *cap));
         }
         let money = caps.get(Dimension::CostMicroUsd).or(tree.get(Dimension::CostMicroUsd));
-        if let (Some(_), Some(model)) = (money, model)
-            && model.price.is_none()
-        {
-            return Err(HostError::NoPrice {
-                model: model.name.clone(),
-            });
+        match models.find(|model| money.is_some() && model.price.is_none()) {
+            Some(model) => Err(HostError::NoPrice {
+                model: model.full_name(),
+            }),
+            None => Ok((caps, tree)),
         }
-        Ok((caps, tree))
     }
 }
 
-/// The model that a run without `--model` would ask. Asks servers of this machine alone, and those only where nothing else is set.
+/// The model that a run without `--model` would ask. Asks the server that the environment names, or servers of this machine, and
+/// those only where nothing else is set.
 ///
 /// # Errors
 /// There is none, or it can't be used.
 pub async fn default_model(config: &Config) -> Result<Model, HostError> {
-    let catalogue = Catalogue::open(&config.models, &config.limits, None, config.model.as_deref()).await?;
+    let catalogue = Catalogue::open(&config.models, &config.limits, None)?;
     Ok(catalogue.choose(config.model.as_deref()).await?)
 }
 

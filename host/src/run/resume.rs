@@ -117,8 +117,7 @@ impl Host {
         let script = shared.script.as_ref().map(std::path::Path::new);
         let (models, model) = match &agent.model {
             Some(of) => {
-                let wanted = Some(of.meant.model.as_str());
-                let models = Catalogue::open(&self.config.models, &shared.limits, script, wanted).await?;
+                let models = Catalogue::open(&self.config.models, &shared.limits, script)?;
                 let mut model = models.resolve(&of.meant.model)?;
                 // What the run was promised when it began is what it pays.
                 model.price = of.meant.price;

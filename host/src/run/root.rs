@@ -29,13 +29,36 @@ use crate::text;
 /// Characters of an answer that a run's row keeps, for lists.
 const ANSWER_KEPT: usize = 500;
 
+/// A run that is known to be able to begin. Nothing of it is written yet, and nothing is when it is dropped.
+pub struct ReadyRun {
+    ready: Ready,
+    spec: RunSpec,
+}
+
 impl Host {
     /// Starts a run.
     ///
     /// # Errors
     /// Nothing ran: a plugin, grant, model, budget or the store is not usable.
     pub async fn start(&self, spec: RunSpec) -> Result<RunHandle, HostError> {
+        self.begin(self.ready(spec).await?).await
+    }
+
+    /// Makes a run ready: all that takes its time before it begins. Dropping the future gives it up.
+    ///
+    /// # Errors
+    /// A plugin, grant, model or budget is not usable.
+    pub async fn ready(&self, spec: RunSpec) -> Result<ReadyRun, HostError> {
         let ready = self.prepare(&spec).await?;
+        Ok(ReadyRun { ready, spec })
+    }
+
+    /// Writes a run down and sets it going.
+    ///
+    /// # Errors
+    /// The store is not usable.
+    pub async fn begin(&self, run: ReadyRun) -> Result<RunHandle, HostError> {
+        let ReadyRun { ready, spec } = run;
         let store = self.store()?;
         let at_ms = now_ms();
         let owner = create(&store, &ready, &spec, at_ms).await?;

@@ -83,6 +83,9 @@ pub trait Operation: Call + Send + 'static {
     /// The dimension that has no room.
     fn reserve(&mut self, guest: &Guest) -> Result<Reservation, Refusal>;
 
+    /// It begins: it was reserved for, or a replay takes it over from the record. In the guest's order, the same in both.
+    fn begun(&mut self, _guest: &Guest) {}
+
     /// Sees to what must be there before its intent is written: a child's compiled strategy.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 //! through is in [`super::path`] and [`super::operate`].
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -54,6 +54,8 @@ pub struct Guest {
     pub over: CancellationToken,
     /// Its operations.
     pub(super) tasks: TaskTracker,
+    /// Completions begun.
+    completions: AtomicU32,
     /// Timers that it has set.
     timers: AtomicU64,
     /// Fuel that the record says was burnt before the step that is being replayed.
@@ -129,6 +131,7 @@ impl Guest {
             cancel,
             over,
             tasks: TaskTracker::new(),
+            completions: AtomicU32::new(0),
             timers: AtomicU64::new(0),
             replayed_step: AtomicU64::new(0),
             fault: Mutex::new(None),
@@ -271,6 +274,11 @@ impl Guest {
             at_ms: now_ms(),
         }))?;
         Ok(true)
+    }
+
+    /// Which of its completions this one is, from 0: by its own stream alone, so that a rebuilt instance counts the same.
+    pub fn next_completion(&self) -> u32 {
+        self.completions.fetch_add(1, Ordering::AcqRel)
     }
 
     /// The number of a timer that the guest sets.

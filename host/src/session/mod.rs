@@ -216,8 +216,6 @@ pub struct Session {
     attempt: AtomicU32,
     /// Every child, in the order in which they were spawned.
     children: Mutex<Vec<Arc<Child>>>,
-    /// Completions begun.
-    completions: AtomicU64,
     /// Records in the journal.
     records: AtomicU64,
     /// Tool calls that run at once.
@@ -386,7 +384,6 @@ impl Session {
             progress: Mutex::default(),
             attempt: AtomicU32::new(0),
             children: Mutex::default(),
-            completions: AtomicU64::new(0),
             records: AtomicU64::new(past.records),
             tool_slots: Arc::new(tokio::sync::Semaphore::new(parallel)),
             last_tool: tokio::sync::Mutex::new(None),
@@ -435,11 +432,6 @@ impl Session {
         let before = self.wall_charged.fetch_max(elapsed, Ordering::AcqRel);
         let more = Amounts::of(Dimension::WallClockMs, elapsed.saturating_sub(before));
         self.run.ledger.charge(self.account, more);
-    }
-
-    /// The ordinal of the next completion, from 1.
-    pub fn next_completion(&self) -> u64 {
-        self.completions.fetch_add(1, Ordering::AcqRel) + 1
     }
 
     /// Counts a record and says how many there were before it.

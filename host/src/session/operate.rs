@@ -27,6 +27,7 @@ impl Guest {
         let number = self.tape().next_op();
         self.follow_turn(&call, number);
         if self.adopt(number, &digests)? {
+            call.begun(self);
             return Ok((number, None));
         }
         if self.tape().recorded(number).is_some() {
@@ -41,6 +42,7 @@ impl Guest {
                 return Ok((number, Some(refusal)));
             }
         };
+        call.begun(self);
         let intent = Intent {
             stream: self.stream.clone(),
             op: number,
@@ -88,6 +90,7 @@ impl Guest {
             let refusal = Refusal::new(RefusalKind::Interrupted, words);
             return self.ends_at_once(&call, number, &refusal, charged).await;
         }
+        call.begun(self);
         if C::KIND == OpKind::Completion {
             self.session
                 .run

@@ -52,6 +52,11 @@ pub(super) fn play(stream: &mut TcpStream, turn: &Turn, asked: &Asked<'_>) -> st
             http::until_gone(stream);
             return Ok(After::Close);
         }
+        Some(Fault::StallAfterHeaders) => {
+            http::begin(stream, "text/event-stream")?;
+            http::until_gone(stream);
+            return Ok(After::Close);
+        }
         _ if asked.body["stream"] != true => http::json(stream, 200, &[], &whole(turn, asked))?,
         fault => {
             http::begin(stream, "text/event-stream")?;

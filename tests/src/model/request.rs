@@ -54,6 +54,16 @@ impl Request {
             .collect()
     }
 
+    /// Names of the tools that the model may call: those that are offered, unless every call is forbidden. A history with
+    /// calls needs tools defined in some formats, so that a closing call names some.
+    pub fn callable(&self) -> Vec<&str> {
+        let choice = &self.body["tool_choice"];
+        if choice == "none" || choice["type"] == "none" {
+            return Vec::new();
+        }
+        self.tools()
+    }
+
     /// Its messages.
     pub fn messages(&self) -> &[Value] {
         self.body["messages"].as_array().map(Vec::as_slice).unwrap_or_default()

@@ -150,6 +150,8 @@ pub enum Fault {
     TooLong,
     /// Says nothing until the client goes.
     StallBeforeHeaders,
+    /// Sends the headers and then nothing until the client goes.
+    StallAfterHeaders,
     /// Sends half and then nothing until the client goes.
     StallMidStream,
     /// Sends half and closes.

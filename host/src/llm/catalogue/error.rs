@@ -12,9 +12,29 @@ pub enum ModelError {
     /// Nothing was named and nothing found.
     #[error(
         "no model: name one with --model provider/name or the key `model`; or set OPENAI_API_KEY or ANTHROPIC_API_KEY; or start a local server \
-         (Ollama on port 11434, LM Studio 1234, llama.cpp 8080, vLLM 8000); or use --model scripted --script FILE"
+         (Ollama on port 11434, LM Studio 1234, llama.cpp 8080, vLLM 8000); or play one with --script FILE"
     )]
     NoModel,
+    /// The environment leads to a server, and which of its models to ask is not known.
+    #[error(
+        "no model: {variable} leads to a server, but {what}; name one with --model {provider}/NAME or the key `model`"
+    )]
+    NoList {
+        /// The provider's name.
+        provider: String,
+        /// The variable.
+        variable: &'static str,
+        /// What is the matter with the server's list.
+        what: String,
+    },
+    /// A variable of the environment that holds no address.
+    #[error("{variable}: {what}")]
+    Variable {
+        /// The variable.
+        variable: &'static str,
+        /// What is wrong with it, without its value.
+        what: String,
+    },
     /// The name is neither an alias nor `provider/name`.
     #[error("{} is neither an alias nor provider/name; {hint}", quoted(name))]
     Unknown {
@@ -95,6 +115,10 @@ pub(super) fn again(error: &ModelError) -> ModelError {
             what: what.clone(),
             key,
         },
+        ModelError::Variable { variable, what } => ModelError::Variable {
+            variable,
+            what: what.clone(),
+        },
         other => ModelError::Provider {
             provider: String::new(),
             what: other.to_string(),
@@ -103,6 +127,6 @@ pub(super) fn again(error: &ModelError) -> ModelError {
     }
 }
 
-pub(super) fn quoted(name: &str) -> String {
+fn quoted(name: &str) -> String {
     format!("\"{}\"", text::line(name, 200))
 }

@@ -24,7 +24,9 @@ const OPENAI_DEFAULT: &str = "openai/gpt-5-mini";
 /// The default model where only a key of Anthropic is in the environment.
 const ANTHROPIC_DEFAULT: &str = "anthropic/claude-sonnet-4-5";
 /// The provider of a script that a flag names.
-const SCRIPTED: &str = "scripted";
+pub const SCRIPTED: &str = "scripted";
+/// How many models an error names of those that a server lists.
+const NAMED_MODELS: usize = 5;
 /// How many aliases may stand for one another.
 const ALIAS_DEPTH: usize = 8;
 
@@ -39,9 +41,18 @@ pub struct Catalogue {
     broken: BTreeMap<String, Arc<ModelError>>,
     aliases: BTreeMap<String, String>,
     facts: BTreeMap<String, ModelConfig>,
-    default: Option<String>,
+    usual: Option<Usual>,
     local: Vec<discover::Local>,
     limits: Limits,
+}
+
+/// What is asked where nobody named a model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Usual {
+    /// This model.
+    Model(String),
+    /// The provider of this name, which the environment leads to by this variable: whichever model it lists.
+    ListOf(&'static str, &'static str),
 }
 
 impl Catalogue {
@@ -50,24 +61,16 @@ impl Catalogue {
         Self::default()
     }
 
-    /// As [`Self::new`] with the process's environment, the script at `script`, and, where neither `wanted` nor anything
-    /// else names a model, the first local server that answers.
+    /// As [`Self::new`] with the process's environment and the script at `script`, which then is what is asked where nobody
+    /// names a model.
     ///
     /// # Errors
     /// As [`Self::new`] and [`Self::add_script`].
-    pub async fn open(
-        config: &ModelsConfig,
-        limits: &Limits,
-        script: Option<&Path>,
-        wanted: Option<&str>,
-    ) -> Result<Self, ModelError> {
+    pub fn open(config: &ModelsConfig, limits: &Limits, script: Option<&Path>) -> Result<Self, ModelError> {
         let mut catalogue = Self::new(config, &|name| std::env::var(name).ok(), limits)?;
         if let Some(path) = script {
             catalogue.add_script(path)?;
-            catalogue.default = Some(SCRIPTED.to_owned());
-        }
-        if wanted.is_none() && catalogue.default.is_none() {
-            catalogue.default = catalogue.find_local().await.map(|model| model.name);
+            catalogue.usual = Some(Usual::Model(SCRIPTED.to_owned()));
         }
         Ok(catalogue)
     }
@@ -85,7 +88,7 @@ impl Catalogue {
             broken: BTreeMap::new(),
             aliases: config.aliases.clone(),
             facts: config.models.clone(),
-            default: None,
+            usual: None,
             local: discover::locals(env),
             limits: limits.clone(),
         };
@@ -107,12 +110,17 @@ impl Catalogue {
                 .entry(local.name.to_owned())
                 .or_insert_with(endpoint);
         }
-        for (kind, default) in [
+        let found = [
             (ProviderKind::Openai, OPENAI_DEFAULT),
             (ProviderKind::Anthropic, ANTHROPIC_DEFAULT),
-        ] {
-            catalogue.add_from_environment(kind, default, env);
-        }
+        ]
+        .map(|(kind, default)| catalogue.add_from_environment(kind, default, env));
+        // A server that has a key comes before one that merely has an address.
+        catalogue.usual = found
+            .into_iter()
+            .flatten()
+            .min_by_key(|found| found.rank)
+            .map(|found| found.usual);
         Ok(catalogue)
     }
 
@@ -139,25 +147,45 @@ impl Catalogue {
         Err(ModelError::AliasLoop { name: name.to_owned() })
     }
 
-    /// The model to use where a person named `wanted`, or nothing: then the first that the environment has a key for,
-    /// else one of a local server that answers.
+    /// The model to use where a person named `wanted`, or nothing: then the first that the environment has a key or an
+    /// address for, else one of a local server that answers. What the environment has is used or refused, never passed over.
     ///
     /// # Errors
-    /// As [`Self::resolve`]; [`ModelError::NoModel`] where there is nothing.
+    /// As [`Self::resolve`]; [`ModelError::NoList`] where the environment leads to a server that does not say which model to
+    /// use; [`ModelError::NoModel`] where there is nothing.
     pub async fn choose(&self, wanted: Option<&str>) -> Result<Model, ModelError> {
-        if let Some(name) = wanted.or(self.default.as_deref()) {
-            return self.resolve(name);
+        match (wanted, &self.usual) {
+            (Some(name), _) => self.resolve(name),
+            (None, Some(Usual::Model(name))) => self.resolve(name),
+            (None, Some(Usual::ListOf(provider, variable))) => self.listed(provider, variable).await,
+            (None, None) => self.find_local().await.ok_or(ModelError::NoModel),
         }
-        self.find_local().await.ok_or(ModelError::NoModel)
+    }
+
+    /// The model that a server elsewhere than at the maker lists.
+    async fn listed(&self, provider: &str, variable: &'static str) -> Result<Model, ModelError> {
+        let no_list = |what: String| ModelError::NoList {
+            provider: provider.to_owned(),
+            variable,
+            what,
+        };
+        let Some(Backend::Http(endpoint)) = self.providers.get(provider).map(|provider| &provider.backend) else {
+            return Err(ModelError::NoModel);
+        };
+        let models = discover::models(endpoint, discover::NAMED).await;
+        let models = models.map_err(|why| no_list(format!("its list of models can't be had ({why})")))?;
+        let id = the_one(&models, is_loopback(endpoint)).map_err(no_list)?;
+        self.resolve(&format!("{provider}/{id}"))
     }
 
     /// A model of the first local server that answers, by its own list.
     pub async fn find_local(&self) -> Option<Model> {
         let found = futures_util::future::join_all(self.local.iter().map(|local| async {
             match &self.providers.get(local.name)?.backend {
-                Backend::Http(endpoint) => discover::first_model(endpoint)
-                    .await
-                    .map(|id| format!("{}/{id}", local.name)),
+                Backend::Http(endpoint) => {
+                    let models = discover::models(endpoint, discover::LOCAL).await.ok()?;
+                    models.first().map(|id| format!("{}/{id}", local.name))
+                }
                 Backend::Script(_) => None,
             }
         }));
@@ -202,11 +230,13 @@ impl Catalogue {
             Backend::Http(_) if id.is_empty() => return Err(self.unknown(name)),
             Backend::Http(endpoint) => {
                 self.needs_key(endpoint)?;
-                let known = price::known(endpoint.owner.kind, id).unwrap_or(price::UNKNOWN);
+                let (kind, at_maker) = (endpoint.owner.kind, endpoint.is_maker());
+                let family = || price::family(kind, id).filter(|_| at_maker);
+                let known = price::known(kind, id).or_else(family).unwrap_or(price::UNKNOWN);
                 (
                     id,
                     price::Known {
-                        price: known.price.filter(|_| endpoint.is_maker()),
+                        price: known.price.filter(|_| at_maker),
                         ..known
                     },
                 )
@@ -260,6 +290,29 @@ impl Catalogue {
             what: format!("set {variable}, or providers.{provider}.key_env or key_file"),
             provider,
         })
+    }
+}
+
+/// The one model of a list, or the first where `local`: elsewhere, which of many costs what is not ours to guess.
+fn the_one(models: &[String], local: bool) -> Result<&str, String> {
+    match models {
+        [] => Err("it lists no model".to_owned()),
+        [first, rest @ ..] if rest.is_empty() || local => Ok(first),
+        many => {
+            let names = many.iter().take(NAMED_MODELS).map(|name| text::line(name, 60));
+            let names = names.collect::<Vec<_>>().join(", ");
+            let more = if many.len() > NAMED_MODELS { ", …" } else { "" };
+            Err(format!("it lists {} models ({names}{more})", many.len()))
+        }
+    }
+}
+
+fn is_loopback(endpoint: &Endpoint) -> bool {
+    match endpoint.base_url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
     }
 }
 

@@ -5,14 +5,28 @@ use std::sync::Arc;
 
 use url::Url;
 
-use super::error::quoted;
-use super::{Catalogue, Env, ModelError};
-use crate::config::model::{ProviderConfig, ProviderKind};
+use super::{Catalogue, Env, ModelError, Usual};
+use crate::config::model::{ProviderConfig, ProviderKind, is_variable_name};
 use crate::limits::Limits;
 use crate::llm::key::Key;
 use crate::llm::opaque::Owner;
 use crate::llm::provider::{Backend, Endpoint, Provider, is_maker, maker_url};
 use crate::llm::scripted::Script;
+
+/// What the environment makes usual to ask.
+pub(super) struct Found {
+    pub(super) rank: Rank,
+    pub(super) usual: Usual,
+}
+
+/// How much the environment says for it, most first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Rank {
+    /// It has a key.
+    Key,
+    /// It has an address alone.
+    Address,
+}
 
 impl Catalogue {
     /// Adds a provider of the configuration.
@@ -45,6 +59,11 @@ impl Catalogue {
         if config.key_env.is_some() && config.key_file.is_some() {
             return Err(wrong("it names two keys, key_env and key_file".to_owned(), ".key_env"));
         }
+        if config.key_env.as_deref().is_some_and(|name| !is_variable_name(name)) {
+            // Not shown: it may be the key itself.
+            let what = "key_env must be the name of an environment variable, of letters, digits and `_`, and never the key itself";
+            return Err(wrong(what.to_owned(), ".key_env"));
+        }
         let base_url = config.base_url.clone().unwrap_or_else(|| maker_url(config.kind));
         let url = base_url_of(&base_url).map_err(|what| wrong(what, ".base_url"))?;
         match key_of(name, config, &url, env) {
@@ -59,46 +78,44 @@ impl Catalogue {
         Ok(())
     }
 
-    /// The maker's provider, at the URL and with the key that the environment has for it.
-    pub(super) fn add_from_environment(&mut self, kind: ProviderKind, default: &str, env: &Env<'_>) {
+    /// The maker's provider, at the URL and with the key that the environment has for it; and what it makes usual to ask.
+    pub(super) fn add_from_environment(&mut self, kind: ProviderKind, default: &str, env: &Env<'_>) -> Option<Found> {
         let name = kind.name();
         if self.providers.contains_key(name) || self.broken.contains_key(name) {
-            return;
+            return None;
         }
         let set = |variable: &str| env(variable).filter(|value| !value.trim().is_empty());
         let (key_variable, url_variable) = (key_variable(kind), url_variable(kind));
         let url = base_url_of(&set(url_variable).unwrap_or_else(|| maker_url(kind)));
-        let key = set(key_variable)
-            .map(|value| Key::from_env(key_variable, value))
-            .transpose();
-        match (url, key) {
+        let key = set(key_variable).map(|value| Key::from_env(key_variable, value));
+        let error = match (url, key.transpose()) {
             (Ok(url), Ok(key)) => {
                 // Elsewhere than at the maker, the maker's models need not exist.
-                if key.is_some() && is_maker(kind, &url) && self.default.is_none() {
-                    self.default = Some(default.to_owned());
-                }
+                let usual = if is_maker(kind, &url) {
+                    key.is_some().then(|| Usual::Model(default.to_owned()))
+                } else {
+                    Some(Usual::ListOf(name, url_variable))
+                };
+                let rank = if key.is_some() { Rank::Key } else { Rank::Address };
                 self.providers
                     .insert(name.to_owned(), endpoint(name, kind, url, key, &self.limits));
+                return usual.map(|usual| Found { rank, usual });
             }
-            (Err(what), _) => {
-                let what = format!("{what}, in {url_variable}");
-                let error = ModelError::Provider {
-                    provider: name.to_owned(),
-                    what,
-                    key: ".base_url",
-                };
-                self.broken.insert(name.to_owned(), Arc::new(error));
-            }
-            (_, Err(error)) => {
-                self.broken.insert(
-                    name.to_owned(),
-                    Arc::new(ModelError::Key {
-                        provider: name.to_owned(),
-                        error,
-                    }),
-                );
-            }
-        }
+            (Err(what), _) => ModelError::Variable {
+                variable: url_variable,
+                what,
+            },
+            (_, Err(error)) => ModelError::Key {
+                provider: name.to_owned(),
+                error,
+            },
+        };
+        self.broken.insert(name.to_owned(), Arc::new(error));
+        // Asked for all the same, so that whoever set it hears what is wrong with it.
+        Some(Found {
+            rank: Rank::Key,
+            usual: Usual::Model(default.to_owned()),
+        })
     }
 
     /// Adds a provider that plays the script at `path`.
@@ -174,11 +191,11 @@ const fn url_variable(kind: ProviderKind) -> &'static str {
 
 /// A base URL, or what is wrong with it.
 fn base_url_of(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text.trim()).map_err(|error| format!("{} is no URL: {error}", quoted(text)))?;
+    // Not shown: it may be a key that was put into the wrong place, or have a password in it.
+    let url = Url::parse(text.trim()).map_err(|error| format!("it is no URL ({error})"))?;
     let plain =
         url.username().is_empty() && url.password().is_none() && url.query().is_none() && url.fragment().is_none();
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() || !plain {
-        // Not shown: what stands before an @ may be a password.
         return Err(
             "its URL must be http:// or https://, a host and a path, with no user, query or fragment".to_owned(),
         );

@@ -47,7 +47,7 @@ fn aliases_and_facts_are_found() {
         (model.name.as_str(), model.full_name().as_str()),
         ("fast", "test/gpt-test")
     );
-    assert_eq!((model.context_tokens, model.max_output_tokens), (1_000, 16_384));
+    assert_eq!((model.context_tokens, model.max_output_tokens), (1_000, 4_096));
     assert_eq!(
         model.price.map(|p| (p.input, p.cached_input, p.output)),
         Some((1_000_000, 1_000_000, 2_000_000))
@@ -109,6 +109,67 @@ async fn the_default_is_the_wanted_then_the_environments() {
         .expect("a model");
     assert_eq!(wanted.price.map(|p| p.input), Some(1_000_000));
     assert_eq!(wanted.context_tokens, 200_000);
+}
+
+#[test]
+fn a_window_is_that_of_a_family_only_at_its_maker() {
+    let text = "[providers.local]\nkind = 'openai'\nbase_url = 'http://127.0.0.1:1/v1'";
+    let catalogue = catalogue(text, &[OPENAI]).expect("a catalogue");
+    let window = |name: &str| catalogue.resolve(name).expect("a model").context_tokens;
+    assert_eq!(window("openai/gpt-6"), 128_000);
+    for stranger in ["gpt-oss:20b", "olmo-2", "orca-mini"] {
+        assert_eq!(window(&format!("local/{stranger}")), 32_768, "{stranger}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_environment_has_is_used_or_refused_and_never_passed_over() {
+    let good = ("ANTHROPIC_API_KEY", "sk-2");
+    for (variable, value, words) in [
+        ("OPENAI_API_KEY", "two words", "OPENAI_API_KEY holds no usable key"),
+        ("OPENAI_BASE_URL", "sk-hunter2", "OPENAI_BASE_URL: it is no URL"),
+        ("OPENAI_BASE_URL", "ftp://x", "OPENAI_BASE_URL: its URL must be http"),
+    ] {
+        let catalogue = catalogue("", &[(variable, value), good]).expect("a catalogue");
+        let error = catalogue.choose(None).await.expect_err("refused").to_string();
+        assert!(error.contains(words) && !error.contains("hunter2"), "{error}");
+        assert!(catalogue.choose(Some("anthropic/claude-haiku-4-5")).await.is_ok());
+    }
+    // An address alone comes behind a key.
+    let env = [("OPENAI_BASE_URL", "http://127.0.0.1:9/v1"), good];
+    let model = catalogue("", &env)
+        .expect("a catalogue")
+        .choose(None)
+        .await
+        .expect("a model");
+    assert_eq!(model.full_name(), ANTHROPIC_DEFAULT);
+}
+
+#[test]
+fn which_of_many_models_to_pay_for_is_not_guessed() {
+    let names = |n: usize| (1..=n).map(|n| format!("m-{n}")).collect::<Vec<_>>();
+    assert_eq!(the_one(&names(1), false), Ok("m-1"));
+    assert_eq!(the_one(&names(2), true), Ok("m-1"));
+    assert_eq!(
+        the_one(&names(2), false),
+        Err("it lists 2 models (m-1, m-2)".to_owned())
+    );
+    let many = the_one(&names(9), false).expect_err("a guess");
+    assert!(many.ends_with("m-5, …)"), "{many}");
+    assert!(the_one(&[], true).is_err());
+}
+
+#[test]
+fn a_key_in_the_place_of_its_variables_name_is_not_shown() {
+    for key in ["sk-live-hunter2", "hunter2 x", "2hunter2", ""] {
+        let text = format!("[providers.x]\nkind = 'openai'\nkey_env = '{key}'");
+        let error = catalogue(&text, &[]).expect_err("refused").to_string();
+        assert!(
+            error.contains("providers.x.key_env") && !error.contains("hunter2"),
+            "{error}"
+        );
+    }
+    assert!(catalogue("[providers.x]\nkind = 'openai'\nkey_env = '_K2'", &[]).is_ok());
 }
 
 #[test]
@@ -181,9 +242,7 @@ async fn a_script_that_is_opened_is_the_default() {
     let dir = tempfile::tempdir().expect("a folder");
     let path = dir.path().join("s.toml");
     std::fs::write(&path, "[[turn]]\nreply.text = 'x'").expect("written");
-    let catalogue = Catalogue::open(&config(""), &Limits::default(), Some(&path), None)
-        .await
-        .expect("a catalogue");
+    let catalogue = Catalogue::open(&config(""), &Limits::default(), Some(&path)).expect("a catalogue");
     let model = catalogue.choose(None).await.expect("a model");
     assert_eq!(model.provider(), "scripted");
     assert_eq!(

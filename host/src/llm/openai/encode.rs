@@ -8,7 +8,7 @@ use crate::error::Refusal;
 use crate::llm::history::{Piece, Turn, result_text, turns};
 use crate::llm::media::{base64, data_url, note};
 use crate::llm::opaque::Owner;
-use crate::llm::protocol::{json, merge_options, temperature, tools};
+use crate::llm::protocol::{arguments_text, json, merge_options, temperature, tool_name, tools};
 use crate::llm::request::Request;
 
 /// Keys that change neither what is charged nor what is permitted.
@@ -157,7 +157,8 @@ fn assistant(pieces: Vec<Piece<'_>>) -> Value {
         match piece {
             Piece::Text(more) => text.push_str(more),
             Piece::Call(call) => {
-                let function = json!({ "name": call.name, "arguments": call.arguments });
+                let (name, arguments) = (tool_name(&call.name), arguments_text(&call.arguments));
+                let function = json!({ "name": name, "arguments": arguments });
                 calls.push(json!({ "id": call.id, "type": "function", "function": function }));
             }
             // The field in which this server showed its reasoning, and wants it back.
@@ -324,6 +325,43 @@ mod tests {
         ];
         let got = encode(&request(vec![user("u"), Message::Assistant(parts)])).expect("encodes");
         assert_eq!(got["messages"][1], json!({ "role": "assistant", "content": "t" }));
+    }
+
+    #[test]
+    fn what_a_model_made_up_is_sent_in_a_form_that_servers_take() {
+        let call = |id: &str, name: &str, arguments: &str| {
+            Part::ToolCall(crate::bindings::types::ToolCall {
+                id: id.into(),
+                name: name.into(),
+                arguments: arguments.into(),
+            })
+        };
+        let calls = vec![
+            call("1", "find file", "{\"a\": \"x"),
+            call("2", "f", "[1]"),
+            call("3", "f", "{ \"a\": 1 }"),
+        ];
+        let results = ["1", "2", "3"].map(|id| result(id, "x")).to_vec();
+        let got = encode(&request(vec![
+            user("u"),
+            Message::Assistant(calls),
+            Message::Tool(results),
+        ]))
+        .expect("encodes");
+        let sent: Vec<_> = (0..3)
+            .map(|n| &got["messages"][1]["tool_calls"][n]["function"])
+            .collect();
+        assert_eq!(sent[0]["name"], "find_file");
+        let arguments: Vec<_> = sent
+            .iter()
+            .map(|function| function["arguments"].as_str().expect("text"))
+            .collect();
+        let kept = "{ \"a\": 1 }";
+        assert_eq!(
+            arguments,
+            [r#"{"invalid":"{\"a\": \"x"}"#, r#"{"invalid":"[1]"}"#, kept]
+        );
+        assert_eq!(got["messages"][2]["tool_call_id"], "1");
     }
 
     #[test]

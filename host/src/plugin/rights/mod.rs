@@ -275,6 +275,11 @@ impl Rights {
         }
     }
 
+    /// The models besides the default one that may be asked, by the names that they were granted by.
+    pub fn llm_aliases(&self) -> impl Iterator<Item = &str> {
+        self.llm.aliases.iter().map(String::as_str)
+    }
+
     /// Whether it may delegate.
     ///
     /// # Errors

@@ -1,0 +1,111 @@
+//! Which model is asked: what the line, the environment and the configuration say, and what a script plays.
+
+#![allow(clippy::unwrap_used, reason = "what fails shall fail the test")]
+
+use hermes_tests::home::KEY;
+use hermes_tests::model::{Format, ModelServer, Script, Turn};
+use hermes_tests::{Home, Host, guests};
+use serde_json::{Value, json};
+
+fn question() -> Value {
+    json!({ "steps": [{ "do": "complete", "messages": [{ "User": [{ "Text": "hi" }] }] }] })
+}
+
+/// With a server's address in the environment, and a key for it.
+fn led_to(host: Host, format: Format, url: &str) -> Host {
+    let maker = format.kind().to_uppercase();
+    host.env(&format!("{maker}_API_KEY"), KEY)
+        .env(&format!("{maker}_BASE_URL"), url)
+}
+
+#[test]
+fn a_server_that_the_environment_names_is_asked_for_its_model() {
+    for format in [Format::OpenAi, Format::Anthropic] {
+        let server = ModelServer::start([Turn::text("hello")]);
+        let home = Home::new();
+        let host = led_to(home.host(), format, &server.base_url(format));
+        host.probe(&question()).output().expect(0);
+        let requests = server.requests();
+        assert_eq!((requests.len(), &requests[0].body["model"]), (1, &json!("test-model")));
+        home.assert_without(KEY);
+    }
+}
+
+#[test]
+fn what_the_environment_names_is_never_passed_over() {
+    let gone = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let dead = format!("http://{gone}/v1");
+    let home = Home::new();
+    let output = led_to(home.host(), Format::OpenAi, &dead).probe(&question()).output();
+    output.expect(2).says(&["OPENAI_BASE_URL", "--model openai/NAME"]);
+    let output = led_to(home.host(), Format::OpenAi, "localhost")
+        .probe(&question())
+        .output();
+    output.expect(2).says(&["OPENAI_BASE_URL", "URL"]);
+    let host = home
+        .host()
+        .env("OPENAI_API_KEY", "two words")
+        .env("ANTHROPIC_API_KEY", KEY);
+    host.probe(&question()).output().expect(2).says(&["OPENAI_API_KEY"]);
+}
+
+#[test]
+fn a_script_is_played_whatever_is_configured() {
+    let server = ModelServer::start(Script::always(Turn::text("from the server")));
+    let home = Home::with_model(&server, Format::OpenAi);
+    let script = home.write("script.toml", "[[turn]]\nreply.text = 'from the script'\n");
+    let start = |model: &[&str]| {
+        home.host()
+            .args(model)
+            .arg("--script")
+            .arg(&script)
+            .probe(&question())
+            .output()
+    };
+    for model in [&[][..], &["--model", "scripted"]] {
+        let seen = start(model).expect(0).seen();
+        assert_eq!(seen[0]["ok"]["parts"][0]["Text"], "from the script", "{model:?}");
+    }
+    start(&["--model", "test/test-model"])
+        .expect(2)
+        .says(&["--script", "test/test-model"]);
+    assert_eq!(server.requests().len(), 0);
+}
+
+#[test]
+fn a_script_of_the_configuration_is_found_from_anywhere() {
+    let home = Home::new();
+    home.configure("model = \"play/x\"\n[providers.play]\nkind = \"scripted\"\nfile = \"turns.toml\"\n");
+    std::fs::write(home.path().join("host/turns.toml"), "[[turn]]\nreply.text = 'hello'\n").unwrap();
+    home.host().probe(&question()).output().expect(0);
+}
+
+#[test]
+fn a_scripted_run_ends_in_its_closing_call() {
+    let home = Home::new();
+    let script = "[[turn]]\nreply.calls = [{ name = 'echo', arguments = { text = 'x' } }]\n\
+                  [[turn]]\nexpect = { tools = [], last = 'tool' }\nreply.text = 'that was all'\n";
+    let script = home.write("script.toml", script);
+    let host = home
+        .host()
+        .arg("--tool")
+        .arg(guests::built("pure-echo"))
+        .arg("--script")
+        .arg(script);
+    let program = json!({ "steps": [{ "do": "agent", "user": "Go on.", "turns": 9 }] });
+    let output = host
+        .args(["--budget", "iterations=1"])
+        .probe(&program)
+        .output()
+        .expect(3);
+    let seen = output.seen()[0].as_array().unwrap().clone();
+    assert_eq!(
+        seen.last().unwrap()["ok"]["parts"][0]["Text"],
+        "that was all",
+        "{seen:?}"
+    );
+    assert_eq!((output.spent("iterations"), output.spent("closing")), (1, 1));
+}
