@@ -102,6 +102,9 @@ impl Agent {
             let end = ending::read(&session, Err(Stopped::Host(End::Cancelled)));
             return self.end(&driven.guest, end).await;
         }
+        if session.parent.is_some() {
+            self.write_active(history.attempts).await?;
+        }
         self.announce(history.attempts);
         loop {
             let ended = self.attempt(supervisor, &driven.guest).await?;
@@ -328,6 +331,21 @@ impl Agent {
         self.announce(next);
         let attempt = Attempt::new(next, self.start.started_ms, BTreeMap::new());
         Ok(Wait::Over(self.driven(attempt, Recorded::default())))
+    }
+
+    /// A child's instance is about to be. (A root's row says so with its start record.)
+    async fn write_active(&self, attempt: u32) -> Result<(), End> {
+        let active = Record::Update(SessionUpdate {
+            session: self.session.id.clone(),
+            transition: Transition::Active { attempt },
+            spent: None,
+            at_ms: now_ms(),
+        });
+        match self.session.run.append(vec![active], None, Sync::Commit).await {
+            // Its attempt ends at once, and writes down that it can go on.
+            Ok(_) | Err(End::Suspended) => Ok(()),
+            Err(end) => Err(end),
+        }
     }
 
     async fn write_start(&self, attempt: u32) -> Result<(), End> {

@@ -1,0 +1,144 @@
+//! Runs whose process was killed go on as if nothing had happened: children, budgets, closing calls, restarts.
+
+#![allow(clippy::unwrap_used, reason = "what fails shall fail the test")]
+
+use std::time::Duration;
+
+use hermes_tests::child::{ChildSpec, exit, join, summary};
+use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
+use hermes_tests::{Home, Output, guests};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+const LONG: Duration = Duration::from_secs(60);
+
+fn steps(steps: &[Value]) -> Value {
+    json!({ "steps": steps, "summary": "done" })
+}
+
+fn ask(words: &str) -> Value {
+    json!({ "do": "complete", "messages": [{ "User": [{ "Text": words }] }] })
+}
+
+/// Starts `program`, kills it with SIGKILL once the model has been asked `n` times, and goes on with it.
+#[track_caller]
+fn killed_at(server: &ModelServer, home: &Home, program: &Value, n: usize, arguments: &[&str], code: i32) -> Output {
+    let process = home.host().args(arguments).probe(program).start();
+    server.wait_for(n, LONG);
+    process.signal(Signal::KILL);
+    assert_eq!(process.finish().code, None);
+    let run = run_of(home);
+    home.host()
+        .args(["resume", &run, "--output", "json"])
+        .output()
+        .expect(code)
+}
+
+fn run_of(home: &Home) -> String {
+    let runs = home.host().args(["runs", "--output", "json"]).output().expect(0).json();
+    runs[0]["run"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_child_that_was_under_way_goes_on() {
+    let script = Script::default()
+        .when("CHILD ONE", [Turn::text("first")])
+        .when("CHILD TWO", [Turn::fault(Fault::StallMidStream), Turn::text("second")]);
+    let server = ModelServer::start(script);
+    let home = Home::with_model(&server, Format::OpenAi);
+    let quick = ChildSpec::probe(&json!({ "steps": [ask("CHILD ONE")], "summary": "one" }));
+    let slow = ChildSpec::probe(&json!({ "steps": [ask("CHILD TWO")], "summary": "two" }));
+    let program = steps(&[quick.spawn(), join(0), slow.spawn(), join(1), json!({ "do": "children" })]);
+    let output = killed_at(&server, &home, &program, 2, &[], 0);
+    let seen = output.seen();
+    assert_eq!((exit(&seen[1]), exit(&seen[3])), ("Returned".into(), "Returned".into()));
+    assert!(summary(&seen[1]).contains("one") && summary(&seen[3]).contains("two"));
+    assert_eq!(seen[4]["ok"].as_array().unwrap().len(), 2);
+    assert_eq!(server.requests().len(), 3, "the one under way again, the other not");
+    assert_eq!((output.spent("iterations"), output.spent("resent")), (2, 1));
+    let agents = output.json()["agents"].clone();
+    assert!(agents.as_array().unwrap().iter().all(|a| a["status"] == "completed"), "{agents}");
+}
+
+#[test]
+fn a_closing_call_that_was_under_way_is_made_once() {
+    let echo = Turn::call("echo", &json!({ "text": "again" }));
+    let script = Script::from([echo.clone(), echo, Turn::fault(Fault::StallMidStream)]).then(Turn::text("in sum"));
+    let server = ModelServer::start(script);
+    let home = Home::with_model(&server, Format::OpenAi);
+    let program = json!({ "steps": [{ "do": "agent", "user": "Go on.", "turns": 9 }], "summary": "done" });
+    let tool = guests::built("pure-echo").display().to_string();
+    let arguments = ["--tool", &tool, "--budget", "iterations=2"];
+    let output = killed_at(&server, &home, &program, 3, &arguments, 3);
+    let json = output.json();
+    assert_eq!((&json["exit"], output.spent("iterations"), output.spent("closing")), (&json!("exhausted"), 2, 1));
+    assert_eq!(server.requests().len(), 4);
+}
+
+#[test]
+fn what_was_spent_stays_spent() {
+    let script = Script::from([Turn::text("a"), Turn::text("b"), Turn::fault(Fault::StallMidStream)]).then(Turn::text("c"));
+    let server = ModelServer::start(script);
+    let home = Home::with_model(&server, Format::OpenAi);
+    let spent = |d: &str| json!({ "do": "spent", "dimension": d });
+    let program = steps(&[
+        json!({ "do": "compute", "n": 100_000 }),
+        ask("1"),
+        ask("2"),
+        ask("3"),
+        spent("Iterations"),
+        spent("Fuel"),
+        json!({ "do": "repeat", "n": 9, "until_error": true, "steps": [ask("4")] }),
+    ]);
+    let budget = ["--budget", "iterations=5,fuel=2000000000"];
+    let killed = killed_at(&server, &home, &program, 3, &budget, 3);
+    let seen = killed.seen();
+    assert_eq!(seen[4]["ok"], 3);
+    assert_eq!(seen[6]["ok"]["rounds"], 2, "five in all");
+    let again = ModelServer::start(Script::always(Turn::text("a")));
+    let other = Home::with_model(&again, Format::OpenAi);
+    let whole = other.host().args(budget).probe(&program).output().expect(3);
+    let fuel = |seen: &[Value]| seen[5]["ok"].as_i64().unwrap();
+    let (killed, whole) = (fuel(&seen), fuel(&whole.seen()));
+    assert!((killed - whole).abs() < whole / 100, "fuel is charged once: {killed}, {whole}");
+}
+
+#[test]
+fn a_restart_is_remembered() {
+    let script = Script::from([Turn::text("a"), Turn::fault(Fault::StallMidStream)]).then(Turn::text("b"));
+    let server = ModelServer::start(script);
+    let home = Home::with_model(&server, Format::OpenAi);
+    let program = json!({ "steps": [
+        { "do": "first-attempt", "steps": [ask("1"), { "do": "trap" }] }, ask("2"),
+    ], "summary": "done" });
+    let output = killed_at(&server, &home, &program, 2, &[], 0);
+    let json = output.json();
+    assert_eq!((&json["agents"][0]["attempts"], output.spent("iterations")), (&json!(2), 2));
+    assert_eq!(json["result"]["attempt"], 2);
+    assert_eq!(server.requests().len(), 3);
+}
+
+#[test]
+fn a_killed_run_can_be_ended_for_good() {
+    let server = ModelServer::start([Turn::fault(Fault::StallMidStream)]);
+    let home = Home::with_model(&server, Format::OpenAi);
+    let report = json!({ "outcome": "PartlyAchieved", "summary": "So far.", "artifacts": [], "open_questions": [] });
+    let child = ChildSpec::probe(&steps(&[ask("CHILD")]));
+    let program = steps(&[json!({ "do": "checkpoint", "report": report }), child.spawn(), join(0)]);
+    let process = home.host().probe(&program).start();
+    server.wait_for(1, LONG);
+    process.signal(Signal::KILL);
+    process.finish();
+    let run = run_of(&home);
+    home.host().args(["cancel", &run]).output().expect(0);
+    home.host().args(["resume", &run]).output().expect(2).says(&["final"]);
+    let shown = home
+        .host()
+        .args(["show", &run, "--output", "json"])
+        .output()
+        .expect(0)
+        .json();
+    let agents = shown["agents"].as_array().unwrap();
+    assert!(agents.iter().all(|agent| agent["status"] == "cancelled"), "{shown}");
+    assert_eq!(server.requests().len(), 1, "nothing was sent again");
+}
