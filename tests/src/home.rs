@@ -137,6 +137,8 @@ fn compiled() -> &'static [PathBuf] {
         fs::create_dir_all(&home).unwrap();
         for guest in ["probe", "probe-tool"] {
             let mut inspect = Command::new(binary());
+            // The tests' own variable would be a setting to the host.
+            inspect.env_remove("HERMES_HOST_BIN");
             inspect
                 .env("HERMES_HOME", &home)
                 .args(["inspect", "--ask"])
