@@ -75,17 +75,16 @@ fn agents_nest_four_deep() {
     let (_server, home) = quiet();
     let mut program = steps(&[]);
     for _ in 0..5 {
-        program = steps(&[ChildSpec::probe(&program).spawn(), join(0)]);
+        program = steps(&[ChildSpec::probe(&program).spawn(), json!({ "do": "join-last" })]);
     }
-    let output = home.host().probe(&program).output().expect(1);
+    let output = home.host().probe(&program).output().expect(0);
     let mut seen = output.seen();
     for depth in 1..=4 {
         assert_eq!(refusal(&seen[0]), None, "depth {depth}");
         seen = inside(&seen[1]);
-        if seen.is_empty() {
-            break;
-        }
     }
+    assert_eq!(refusal(&seen[0]).unwrap(), "exhausted(children)");
+    assert!(message(&seen[0]).contains("limits.delegation.depth"), "{seen:?}");
     let agents = output.json()["agents"].as_array().unwrap().len();
     assert_eq!(agents, 5, "the root and four below it");
 }
@@ -145,7 +144,7 @@ fn an_allotment_is_the_parents_until_it_is_spent() {
     let left = json!({ "do": "remaining", "dimension": "ToolCalls" });
     let child = ChildSpec::probe(&steps(&[left.clone(), call.clone(), call.clone(), call.clone(), call]))
         .limit("ToolCalls", 3)
-        .with("toolsets", json!(["pure-echo"]));
+        .with("toolsets", json!(["echo"]));
     let greedy = ChildSpec::probe(&steps(&[])).limit("ToolCalls", 8);
     let program = [greedy.spawn(), child.spawn(), left.clone(), join(0), left];
     let host = echo(home.host()).args(["--budget", "tool-calls=7"]);
@@ -229,7 +228,7 @@ fn no_toolset_means_no_tools() {
     let list = json!({ "do": "list-tools" });
     let call = json!({ "do": "call", "name": "echo", "arguments": { "text": "x" } });
     let none = ChildSpec::probe(&steps(&[list.clone(), call.clone()]));
-    let one = ChildSpec::probe(&steps(&[list, call])).with("toolsets", json!(["pure-echo"]));
+    let one = ChildSpec::probe(&steps(&[list, call])).with("toolsets", json!(["echo"]));
     let program = [none.spawn(), join(0), one.spawn(), join(1)];
     let seen = echo(home.host()).probe(&steps(&program)).output().expect(0).seen();
     let (none, one) = (inside(&seen[1]), inside(&seen[3]));
@@ -282,8 +281,9 @@ fn no_conversation_crosses_the_line() {
 fn a_report_is_scrubbed_before_its_parent_reads_it() {
     let (_server, home) = quiet();
     let key = format!("sk-ant-api03-{}", "A1b2C3d4".repeat(6));
-    let hostile = format!("\u{1b}]0;own\u{7}title \u{202e}reversed {key}\nplain line");
-    let child = ChildSpec::probe(&json!({ "summary": hostile }));
+    let (front, back) = key.split_at(20);
+    let hostile = ["\u{1b}]0;own\u{7}title \u{202e}reversed ", front, back, "\nplain line"];
+    let child = ChildSpec::probe(&json!({ "pieces": hostile }));
     let long: String = (0..3_000).map(|n| format!("line {n} of many words\n")).collect();
     let talker = ChildSpec::probe(&json!({ "summary": long }));
     let output = run(&home, &[child.spawn(), join(0), talker.spawn(), join(1)]).expect(0);
@@ -304,11 +304,7 @@ fn a_report_is_scrubbed_before_its_parent_reads_it() {
         .output()
         .expect(0);
     assert!(piece.stdout.contains("line 1500 of many words"), "the middle is kept");
-    for (path, bytes) in home.files() {
-        // The child's task, which the operator gave, holds it; its report must not.
-        let reports = String::from_utf8_lossy(&bytes).matches(&key).count();
-        assert!(reports <= 4, "{}: {reports}", path.display());
-    }
+    home.assert_without(&key);
 }
 
 #[test]

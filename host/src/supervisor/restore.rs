@@ -118,13 +118,12 @@ fn charge(
     let mut spent = Amounts::ZERO;
     let mut checkpoint = None;
     for OperationRow { intent, outcome } in store.session_operations(&row.session)? {
-        let closing = intent.kind == OpKind::Completion && intent.reserved.get(Dimension::Iterations) == 0;
-        if closing {
+        // One that is still open is made again, and opened for that by the refusal before it.
+        let Some(outcome) = outcome else { continue };
+        if intent.kind == OpKind::Completion && intent.reserved.get(Dimension::Iterations) == 0 {
             ledger.closing_made(account);
         }
-        if let Some(outcome) = outcome {
-            spent = spent.plus(&outcome.charged);
-        }
+        spent = spent.plus(&outcome.charged);
     }
     for (stream, op) in store.resent(&row.session)? {
         let sent = store.operations(&stream)?.into_iter().find(|row| row.intent.op == op);

@@ -33,6 +33,9 @@ struct Program {
     outcome: Outcome,
     /// The answer; what was seen, as JSON, where there is none.
     summary: Option<String>,
+    /// The answer in pieces, which are joined: a text that no prompt holds.
+    #[serde(default)]
+    pieces: Vec<String>,
     /// Returned instead of a report.
     fail: Option<Error>,
 }
@@ -66,7 +69,11 @@ impl Guest for Strategy {
         }
         Ok(Report {
             outcome: program.outcome,
-            summary: program.summary.unwrap_or_else(|| seen.to_string()),
+            summary: match program.summary {
+                Some(summary) => summary,
+                None if program.pieces.is_empty() => seen.to_string(),
+                None => program.pieces.concat(),
+            },
             result_json: Some(json!({ "seen": seen, "attempt": task.attempt, "previous": task.previous }).to_string()),
             artifacts: Vec::new(),
             open_questions: Vec::new(),
