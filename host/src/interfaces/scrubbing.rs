@@ -167,19 +167,23 @@ enum Fenced {
 }
 
 async fn scrub_text(session: &Session, whose: &Whose, text: &str, chars: usize) -> Result<String, End> {
-    let budget = Budget {
-        chars,
-        spill: 0,
-        piece: PIECE,
+    let (mut out, shortened) = if text.len() <= chars {
+        (session.run.secrets.redact(text).into_owned(), false)
+    } else {
+        let budget = Budget {
+            chars,
+            spill: 0,
+            piece: PIECE,
+        };
+        let mut scrubber = Scrubber::new(&session.run.secrets, budget, |_| {});
+        scrubber.push(text.as_bytes());
+        let scrubbed = scrubber.finish();
+        (scrubbed.text, scrubbed.shortened)
     };
-    let mut scrubber = Scrubber::new(&session.run.secrets, budget, |_| {});
-    scrubber.push(text.as_bytes());
-    let scrubbed = scrubber.finish();
-    let mut out = scrubbed.text;
-    if scrubbed.shortened || whose.fenced == Fenced::Always {
+    if shortened || whose.fenced == Fenced::Always {
         out = fence(&out, &whose.what, &tag(session, &whose.key));
     }
-    if scrubbed.shortened {
+    if shortened {
         let kept = keep(session, &whose.key, text).await?;
         out.push_str(&format!("\n[{kept}]"));
     }
