@@ -6,6 +6,7 @@ use super::args::Output;
 use super::errors::Problem;
 use super::style::{Ink, Paint, count, fit, left, right, usd};
 use super::{Context, json, stdio, terminal};
+use crate::amounts::Amounts;
 use crate::error::Dimension;
 use crate::run::Host;
 use crate::run::view::{OpView, RunView, SessionView};
@@ -40,12 +41,7 @@ fn text(view: &RunView, paint: Paint) -> String {
         fit(&view.status, 20)
     );
     view.sessions.iter().for_each(|session| agent(&mut out, session, paint));
-    let refunded = if view.refunded > 0 {
-        format!(", {} given back", view.refunded)
-    } else {
-        String::new()
-    };
-    out.push_str(&format!("{}{refunded}\n", cost(&view.spent)));
+    out.push_str(&format!("{}\n", cost(&view.spent, view.refunded)));
     out
 }
 
@@ -67,7 +63,7 @@ fn agent(out: &mut String, session: &SessionView, paint: Paint) {
         paint.ink(Ink::Bold, &fit(&agent.role, 40)),
         fit(&session.strategy, 40),
         fit(end, 40),
-        cost(&agent.spent)
+        cost(&agent.spent, 0)
     ));
     out.push_str(&format!(
         "{indent}  {}\n",
@@ -115,14 +111,34 @@ fn operation(op: &OpView, paint: Paint) -> String {
     }
 }
 
-fn cost(spent: &crate::amounts::Amounts) -> String {
-    format!(
-        "{} iterations · {} tool calls · {} tokens · {}",
-        spent.get(Dimension::Iterations),
-        spent.get(Dimension::ToolCalls),
-        count(spent.get(Dimension::Tokens)),
-        usd(spent.get(Dimension::CostMicroUsd))
-    )
+/// What was thought and what was done, apart: the one costs iterations, tokens and money, the other calls, computing and what it kept.
+fn cost(spent: &Amounts, refunded: u64) -> String {
+    let number = |n: u64, one: &str| {
+        let ending = if n == 1 { "" } else { "s" };
+        format!("{} {one}{ending}", count(n))
+    };
+    let given_back = match refunded {
+        0 => String::new(),
+        n => format!(" ({n} given back)"),
+    };
+    let thought = format!(
+        "thought {}{given_back} · {} · {}",
+        number(spent.get(Dimension::Iterations), "iteration"),
+        number(spent.get(Dimension::Tokens), "token"),
+        usd(spent.get(Dimension::CostMicroUsd)),
+    );
+    let mut acted = vec![
+        number(spent.get(Dimension::ToolCalls), "tool call"),
+        format!("{} fuel", count(spent.get(Dimension::Fuel))),
+    ];
+    for (dimension, one) in [(Dimension::Children, "child"), (Dimension::StoredBytes, "stored byte")] {
+        match (dimension, spent.get(dimension)) {
+            (_, 0) => {}
+            (Dimension::Children, n) if n > 1 => acted.push(format!("{n} children")),
+            (_, n) => acted.push(number(n, one)),
+        }
+    }
+    format!("{thought} · acted {}", acted.join(" · "))
 }
 
 fn object(view: &RunView) -> Value {

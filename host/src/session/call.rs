@@ -1,4 +1,4 @@
-//! What an imported function is to the host: an interface describes its calls in these terms, and [`crate::session::path`] does with all
+//! What an imported function is to the host: an interface describes its calls in these terms, and `session::path` does with all
 //! of them what must be done around each.
 
 use std::future::Future;

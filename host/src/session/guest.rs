@@ -1,5 +1,5 @@
 //! One instance's side of the host: what it works for, what it may do, its meter, its clock, and its part of the journal. What its calls go
-//! through is in [`super::path`] and [`super::operate`].
+//! through is in `path` and `operate`.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};

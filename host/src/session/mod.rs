@@ -1,8 +1,8 @@
 //! An agent's life as the rest of the host sees it, and the one path that every call of a guest takes:
 //! replay → grant → caps → ledger → intent → operation → outcome and charge → observation → event.
 //!
-//! Read [`path`] first: it is the path, and [`operate`] its longer half, for what is done outside. [`call`] is how interfaces describe
-//! calls to it. [`guest`] is one instance's side, [`tape`] its journal, [`op`] an operation under way, [`turns`] which iterations are given
+//! Read `path` first: it is the path, and `operate` its longer half, for what is done outside. [`call`] is how interfaces describe
+//! calls to it. [`guest`] is one instance's side, [`tape`] its journal, [`op`] an operation under way, `turns` which iterations are given
 //! back, [`step`] the meter, [`clock`] the time that guests see, [`end`] why an instance was ended.
 
 pub mod call;

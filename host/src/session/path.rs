@@ -1,5 +1,5 @@
 //! The path of a call, for all interfaces alike: replay → grant → caps → ledger → intent → operation → outcome and charge → observation →
-//! event. Looks and writes walk it here from end to end; what is done outside begins and ends in [`super::operate`].
+//! event. Looks and writes walk it here from end to end; what is done outside begins and ends in `operate`.
 
 use std::sync::Arc;
 use std::time::Duration;

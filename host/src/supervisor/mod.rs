@@ -1,8 +1,8 @@
 //! The tree of a run's agents, in the manner of Erlang/OTP: children are made within their parents' rights and budgets, started again after
 //! faults of theirs, ended with their parents, and each leaves exactly one recorded end.
 //!
-//! Read [`life`] first: one agent's life. [`policy`] decides about restarts, [`child`] makes children, [`ending`] reads ends, [`restore`] reads
-//! the journal back, [`start`] is what it says of an attempt's beginning.
+//! Read [`life`] first: one agent's life. `policy` decides about restarts, `child` makes children, [`ending`] reads ends, `restore` reads the
+//! journal back, [`start`] is what it says of an attempt's beginning.
 
 mod child;
 pub mod ending;
