@@ -136,7 +136,11 @@ fn tool_call(c: &mut Criterion) {
                 reserved: Amounts::ZERO,
                 at_ms: 0,
             };
-            let run = guest.session.run.runner.run(under, Arc::clone(&tool), call(), guest.fuel);
+            let run = guest
+                .session
+                .run
+                .runner
+                .run(under, Arc::clone(&tool), call(), guest.fuel);
             black_box(runtime.block_on(run).answer).unwrap()
         });
     });

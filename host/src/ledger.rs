@@ -747,14 +747,25 @@ mod tests {
             .expect("room");
         assert_eq!(ledger.remaining(root, D::Tokens), Some(40));
         assert_eq!(ledger.remaining(child, D::Tokens), Some(60));
-        assert!(ledger.open_child(root, Caps::default(), Amounts::of(D::Tokens, 41)).is_err());
+        assert!(
+            ledger
+                .open_child(root, Caps::default(), Amounts::of(D::Tokens, 41))
+                .is_err()
+        );
         let grandchild = ledger
             .open_child(child, Caps::default(), Amounts::of(D::Tokens, 50))
             .expect("room");
-        assert_eq!((ledger.remaining(child, D::Tokens), ledger.remaining(root, D::Tokens)), (Some(10), Some(40)));
+        assert_eq!(
+            (ledger.remaining(child, D::Tokens), ledger.remaining(root, D::Tokens)),
+            (Some(10), Some(40))
+        );
         ledger.charge(grandchild, Amounts::of(D::Tokens, 20));
         assert_eq!(ledger.remaining(grandchild, D::Tokens), Some(30));
-        assert_eq!(ledger.remaining(root, D::Tokens), Some(40), "what was set aside is what was spent");
+        assert_eq!(
+            ledger.remaining(root, D::Tokens),
+            Some(40),
+            "what was set aside is what was spent"
+        );
         ledger.close(grandchild);
         assert_eq!(ledger.remaining(child, D::Tokens), Some(40));
         ledger.close(child);
@@ -774,7 +785,10 @@ mod tests {
             .reserve(child, Amounts::of(D::Tokens, 10))
             .expect("room")
             .settle(Amounts::of(D::Tokens, 25));
-        assert_eq!((ledger.spent(root).get(D::Tokens), ledger.remaining(root, D::Tokens)), (25, Some(75)));
+        assert_eq!(
+            (ledger.spent(root).get(D::Tokens), ledger.remaining(root, D::Tokens)),
+            (25, Some(75))
+        );
         assert!(ledger.reserve(child, Amounts::of(D::Tokens, 1)).is_err());
         ledger.close(child);
         assert_eq!(ledger.remaining(root, D::Tokens), Some(75));
@@ -787,7 +801,10 @@ mod tests {
         ledger.charge(root, Amounts::of(D::Iterations, 2));
         assert!(ledger.refund_iteration(root, 1));
         assert!(!ledger.refund_iteration(root, 1));
-        assert_eq!((ledger.spent(root).get(D::Iterations), ledger.totals(root).refunded), (1, 1));
+        assert_eq!(
+            (ledger.spent(root).get(D::Iterations), ledger.totals(root).refunded),
+            (1, 1)
+        );
         assert_eq!(ledger.remaining(root, D::Iterations), Some(1));
     }
 
@@ -808,8 +825,15 @@ mod tests {
         let root = ledger.open_root(Caps::default());
         ledger.resent(root, Amounts::of(D::Tokens, 30).with(D::Iterations, 1));
         assert_eq!(ledger.remaining(root, D::Tokens), Some(70));
-        assert_eq!(ledger.remaining(root, D::Iterations), Some(5), "it is the same iteration");
-        assert_eq!((ledger.spent_by_all().0, ledger.spent(root)), (Amounts::ZERO, Amounts::ZERO));
+        assert_eq!(
+            ledger.remaining(root, D::Iterations),
+            Some(5),
+            "it is the same iteration"
+        );
+        assert_eq!(
+            (ledger.spent_by_all().0, ledger.spent(root)),
+            (Amounts::ZERO, Amounts::ZERO)
+        );
         assert_eq!(ledger.totals(root).resent, 1);
     }
 

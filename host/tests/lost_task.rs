@@ -206,7 +206,11 @@ async fn run(program: &Value, panics: u32) -> (types::RunResult, u64) {
         run: Some(id),
         name: "notes".to_owned(),
     };
-    let versions = store.changes(&notes, "", 0, 1000).unwrap().last().map_or(0, |c| c.version);
+    let versions = store
+        .changes(&notes, "", 0, 1000)
+        .unwrap()
+        .last()
+        .map_or(0, |c| c.version);
     (result, versions)
 }
 

@@ -68,8 +68,16 @@ pub fn exit(seen: &Value) -> String {
 /// The words of a joined child's exit reason, where it has any.
 pub fn words(seen: &Value) -> String {
     let exit = &seen["ok"]["exit"];
-    let inner = exit.as_object().and_then(|o| o.values().next()).cloned().unwrap_or_default();
-    inner["message"].as_str().or(inner.as_str()).unwrap_or_default().to_owned()
+    let inner = exit
+        .as_object()
+        .and_then(|o| o.values().next())
+        .cloned()
+        .unwrap_or_default();
+    inner["message"]
+        .as_str()
+        .or(inner.as_str())
+        .unwrap_or_default()
+        .to_owned()
 }
 
 /// A joined child's report.

@@ -34,9 +34,16 @@ fn complete(words: &str) -> Value {
 fn a_child_answers_its_parent() {
     let (_server, home) = quiet();
     let child = ChildSpec::probe(&json!({ "summary": "The child's answer.", "steps": [{ "do": "info" }] }));
-    let output = run(&home, &[child.spawn(), join(0), join(0), json!({ "do": "status", "child": 0 })]).expect(0);
+    let output = run(
+        &home,
+        &[child.spawn(), join(0), join(0), json!({ "do": "status", "child": 0 })],
+    )
+    .expect(0);
     let seen = output.seen();
-    assert_eq!((exit(&seen[1]), &seen[1]["ok"]["attempts"]), ("Returned".into(), &json!(1)));
+    assert_eq!(
+        (exit(&seen[1]), &seen[1]["ok"]["attempts"]),
+        ("Returned".into(), &json!(1))
+    );
     assert!(summary(&seen[1]).contains("The child's answer."), "{}", seen[1]);
     assert_eq!(seen[1], seen[2], "asked again it is the same");
     assert_eq!(seen[3]["ok"]["ended"], true);
@@ -44,7 +51,10 @@ fn a_child_answers_its_parent() {
     assert_eq!((&info["depth"], info["parent"].is_string()), (&json!(1), true));
     let agents = output.json()["agents"].clone();
     assert_eq!(agents.as_array().unwrap().len(), 2, "{agents}");
-    assert_eq!((&agents[1]["role"], &agents[1]["status"]), (&json!("helper"), &json!("completed")));
+    assert_eq!(
+        (&agents[1]["role"], &agents[1]["status"]),
+        (&json!("helper"), &json!("completed"))
+    );
     assert_eq!(agents[1]["parent"], agents[0]["id"]);
 }
 
@@ -53,7 +63,8 @@ fn children_run_side_by_side_and_the_first_to_end_is_told() {
     let (_server, home) = quiet();
     let wait = json!({ "do": "changes", "space": 0, "prefix": "go", "since": 0, "wait_ms": 60_000 });
     let space = json!([{ "space": "notes", "prefix": "", "access": "ReadWrite" }]);
-    let slow = ChildSpec::probe(&steps(&[json!({ "do": "open", "name": "notes" }), wait])).with("spaces", space.clone());
+    let slow =
+        ChildSpec::probe(&steps(&[json!({ "do": "open", "name": "notes" }), wait])).with("spaces", space.clone());
     let quick = ChildSpec::probe(&steps(&[]));
     let program = [
         slow.spawn(),
@@ -97,7 +108,10 @@ fn so_many_are_alive_at_once_and_so_many_in_all() {
         json!({ "do": "open", "name": "notes" }),
         json!({ "do": "changes", "space": 0, "prefix": "", "since": 0, "wait_ms": 60_000 }),
     ]))
-    .with("spaces", json!([{ "space": "notes", "prefix": "", "access": "ReadOnly" }]));
+    .with(
+        "spaces",
+        json!([{ "space": "notes", "prefix": "", "access": "ReadOnly" }]),
+    );
     let mut program: Vec<Value> = (0..17).map(|_| parked.spawn()).collect();
     program.extend((0..16).map(|n| json!({ "do": "cancel-child", "child": n })));
     program.extend((0..16).map(join));
@@ -149,7 +163,11 @@ fn an_allotment_is_the_parents_until_it_is_spent() {
     let program = [greedy.spawn(), child.spawn(), left.clone(), join(0), left];
     let host = echo(home.host()).args(["--budget", "tool-calls=7"]);
     let seen = host.probe(&steps(&program)).output().expect(0).seen();
-    assert_eq!(refusal(&seen[0]).unwrap(), "exhausted(tool-calls)", "more than the parent has");
+    assert_eq!(
+        refusal(&seen[0]).unwrap(),
+        "exhausted(tool-calls)",
+        "more than the parent has"
+    );
     assert_eq!(seen[2]["ok"], 4, "three are set aside");
     let inner = inside(&seen[3]);
     let refused: Vec<_> = inner.iter().map(refusal).collect();
@@ -176,7 +194,10 @@ fn children_together_never_pass_the_trees_cap() {
     let ask = json!({ "do": "repeat", "n": 20, "until_error": true, "steps": [complete("again")] });
     let child = ChildSpec::probe(&steps(&[ask])).spawn();
     let program = [child.clone(), child.clone(), child, join(0), join(1), join(2)];
-    let host = home.host().args(["--budget", "tree.iterations=17"]).set("closing_call", "false");
+    let host = home
+        .host()
+        .args(["--budget", "tree.iterations=17"])
+        .set("closing_call", "false");
     let output = host.probe(&steps(&program)).output().expect(0);
     assert_eq!((output.spent("iterations"), server.requests().len()), (17, 17));
     let seen = output.seen();
@@ -195,12 +216,28 @@ fn asking_for_more_than_the_parent_has_names_what_is_missing() {
     let cases = [
         (spec().with("toolsets", json!(["terminal"])), "denied", "terminal"),
         (spec().with("grants", json!(["fs:./secret"])), "denied", "fs:./secret"),
-        (spec().with("grants", json!(["fs:./papers:rw"])), "denied", "fs:./papers:rw"),
-        (spec().with("grants", json!(["fs:/papers/../secret"])), "denied", "secret"),
-        (spec().with("grants", json!(["net:example.org"])), "denied", "net:example.org"),
+        (
+            spec().with("grants", json!(["fs:./papers:rw"])),
+            "denied",
+            "fs:./papers:rw",
+        ),
+        (
+            spec().with("grants", json!(["fs:/papers/../secret"])),
+            "denied",
+            "secret",
+        ),
+        (
+            spec().with("grants", json!(["net:example.org"])),
+            "denied",
+            "net:example.org",
+        ),
         (spec().with("grants", json!(["moon:dark"])), "invalid-input", "moon"),
         (spec().with("model", "fast"), "denied", "fast"),
-        (spec().with("strategy", "no-such-strategy"), "not-found", "no-such-strategy"),
+        (
+            spec().with("strategy", "no-such-strategy"),
+            "not-found",
+            "no-such-strategy",
+        ),
         (spec().with("strategy", "./probe.wasm"), "invalid-input", "path"),
         (spec().with("strategy", "files"), "invalid-input", "files"),
         (spec().with("role", " "), "invalid-input", "role"),
@@ -217,7 +254,11 @@ fn asking_for_more_than_the_parent_has_names_what_is_missing() {
         assert!(message(seen).contains(words), "{words}: {seen}");
     }
     let refused = &inside(&seen[cases.len() + 1])[0];
-    assert_eq!(refusal(refused).unwrap(), "denied", "a space that its parent was not given");
+    assert_eq!(
+        refusal(refused).unwrap(),
+        "denied",
+        "a space that its parent was not given"
+    );
     assert!(message(refused).contains("blackboard:other"));
     assert!(output.stderr.contains("--allow net:example.org"), "{}", output.stderr);
 }
@@ -232,7 +273,10 @@ fn no_toolset_means_no_tools() {
     let program = [none.spawn(), join(0), one.spawn(), join(1)];
     let seen = echo(home.host()).probe(&steps(&program)).output().expect(0).seen();
     let (none, one) = (inside(&seen[1]), inside(&seen[3]));
-    assert_eq!((&none[0]["ok"], refusal(&none[1]).unwrap()), (&json!([]), "not-found".into()));
+    assert_eq!(
+        (&none[0]["ok"], refusal(&none[1]).unwrap()),
+        (&json!([]), "not-found".into())
+    );
     assert_eq!((one[0]["ok"].as_array().unwrap().len(), refusal(&one[1])), (1, None));
 }
 
@@ -243,17 +287,41 @@ fn a_space_is_shared_by_prefix_and_access() {
     let get = |key: &str| json!({ "do": "get", "space": 0, "key": key });
     let put = |key: &str| json!({ "do": "put", "space": 0, "key": key, "value": "child" });
     let keys = json!({ "do": "keys", "space": 0, "prefix": "", "limit": 10 });
-    let child = ChildSpec::probe(&steps(&[open.clone(), get("a/1"), get("b/1"), put("a/2"), put("ab"), keys.clone()]))
-        .with("spaces", json!([{ "space": "notes", "prefix": "a", "access": "ReadWrite" }]));
-    let reader = ChildSpec::probe(&steps(&[open.clone(), get("a/1"), put("a/3")]))
-        .with("spaces", json!([{ "space": "notes", "prefix": "", "access": "ReadOnly" }]));
-    let program = [open, put("a/1"), put("b/1"), child.spawn(), join(0), reader.spawn(), join(1), keys];
+    let child = ChildSpec::probe(&steps(&[
+        open.clone(),
+        get("a/1"),
+        get("b/1"),
+        put("a/2"),
+        put("ab"),
+        keys.clone(),
+    ]))
+    .with(
+        "spaces",
+        json!([{ "space": "notes", "prefix": "a", "access": "ReadWrite" }]),
+    );
+    let reader = ChildSpec::probe(&steps(&[open.clone(), get("a/1"), put("a/3")])).with(
+        "spaces",
+        json!([{ "space": "notes", "prefix": "", "access": "ReadOnly" }]),
+    );
+    let program = [
+        open,
+        put("a/1"),
+        put("b/1"),
+        child.spawn(),
+        join(0),
+        reader.spawn(),
+        join(1),
+        keys,
+    ];
     let seen = run(&home, &program).expect(0).seen();
     let inner = inside(&seen[4]);
     let refused: Vec<_> = inner.iter().map(|seen| refusal(seen).unwrap_or_default()).collect();
     assert_eq!(refused, ["", "", "denied", "", "denied", ""]);
     assert_eq!(inner[5]["ok"], json!(["a/1", "a/2"]), "others are left out of lists");
-    let refused: Vec<_> = inside(&seen[6]).iter().map(|seen| refusal(seen).unwrap_or_default()).collect();
+    let refused: Vec<_> = inside(&seen[6])
+        .iter()
+        .map(|seen| refusal(seen).unwrap_or_default())
+        .collect();
     assert_eq!(refused, ["", "", "denied"]);
     assert_eq!(seen[7]["ok"], json!(["a/1", "a/2", "b/1"]));
 }
@@ -268,7 +336,16 @@ fn no_conversation_crosses_the_line() {
     let child = ChildSpec::probe(&json!({
         "steps": [complete("CHILD-TASK"), complete("CHILD-TASK once more")], "summary": "only the report",
     }));
-    run(&home, &[complete("PARENT-ONLY"), child.spawn(), join(0), complete("PARENT-ONLY more")]).expect(0);
+    run(
+        &home,
+        &[
+            complete("PARENT-ONLY"),
+            child.spawn(),
+            join(0),
+            complete("PARENT-ONLY more"),
+        ],
+    )
+    .expect(0);
     for request in server.requests() {
         let body = json!(request.messages()).to_string();
         let crossed = body.contains("PARENT-ONLY") && body.contains("CHILD");
@@ -290,10 +367,16 @@ fn a_report_is_scrubbed_before_its_parent_reads_it() {
     let seen = output.seen();
     let short = summary(&seen[1]);
     assert!(!short.contains(&key) && short.contains("[redacted"), "{short}");
-    assert!(short.contains("plain line") && !short.contains('\u{1b}') && !short.contains('\u{202e}'), "{short:?}");
+    assert!(
+        short.contains("plain line") && !short.contains('\u{1b}') && !short.contains('\u{202e}'),
+        "{short:?}"
+    );
     let whole = summary(&seen[3]);
     assert!(whole.chars().count() <= 24_500, "{}", whole.chars().count());
-    assert!(whole.contains("line 0 of") && whole.contains("line 2999 of"), "head and tail stay");
+    assert!(
+        whole.contains("line 0 of") && whole.contains("line 2999 of"),
+        "head and tail stay"
+    );
     let spill = whole.rsplit("[whole text: spill/").next().unwrap();
     let prefix = spill.split(',').next().unwrap();
     assert_eq!(prefix, "2/report");
@@ -313,11 +396,18 @@ fn an_iteration_that_only_ran_code_is_given_back() {
     let server = ModelServer::start(Script::always(Turn::call("run_script", &script)));
     let home = Home::with_model(&server, Format::OpenAi);
     let program = json!({ "steps": [{ "do": "agent", "user": "Go on.", "turns": 1000 }] });
-    let host = home.host().args(["--budget", "iterations=5"]).set("limits.free_turns", 7);
+    let host = home
+        .host()
+        .args(["--budget", "iterations=5"])
+        .set("limits.free_turns", 7);
     let output = host.probe(&program).output().expect(3);
     let json = output.json();
     assert_eq!((&json["spent"]["refunded"], output.spent("iterations")), (&json!(7), 5));
-    assert_eq!(server.requests().len(), 5 + 7 + 1, "five charged, seven free, one to close");
+    assert_eq!(
+        server.requests().len(),
+        5 + 7 + 1,
+        "five charged, seven free, one to close"
+    );
 }
 
 #[test]
@@ -328,7 +418,10 @@ fn a_turn_that_did_anything_else_is_charged() {
     let home = Home::with_model(&server, Format::OpenAi);
     let program = json!({ "steps": [{ "do": "agent", "user": "Go on.", "turns": 3 }] });
     let output = echo(home.host()).probe(&program).output().expect(0);
-    assert_eq!((output.spent("iterations"), &output.json()["spent"]["refunded"]), (3, &json!(0)));
+    assert_eq!(
+        (output.spent("iterations"), &output.json()["spent"]["refunded"]),
+        (3, &json!(0))
+    );
 }
 
 #[test]
@@ -336,12 +429,16 @@ fn nobody_can_ask_for_an_iteration_back() {
     let script = json!({ "script": "2 + 2" });
     let server = ModelServer::start(Script::always(Turn::call("run_script", &script)));
     let home = Home::with_model(&server, Format::OpenAi);
-    let forged = |id: &str, arguments: &Value| json!({ "do": "call", "name": "run_script", "arguments": arguments, "id": id });
+    let forged =
+        |id: &str, arguments: &Value| json!({ "do": "call", "name": "run_script", "arguments": arguments, "id": id });
     let ask = complete("Go on.");
     // Ids that were never issued, other arguments under an issued id, and one id again and again.
     let program = json!({ "steps": [
         ask, forged("call_forged", &script), forged("", &script), forged("call_1", &json!({ "script": "3 + 3" })),
     ] });
     let output = home.host().probe(&program).output().expect(0);
-    assert_eq!((output.spent("iterations"), &output.json()["spent"]["refunded"]), (1, &json!(0)));
+    assert_eq!(
+        (output.spent("iterations"), &output.json()["spent"]["refunded"]),
+        (1, &json!(0))
+    );
 }

@@ -39,7 +39,14 @@ fn sibling() -> ChildSpec {
 /// Runs `hostile` between two healthy siblings, and gives how it ended.
 #[track_caller]
 fn beside_siblings(home: &Home, hostile: &ChildSpec, settings: &[(&str, &str)]) -> (Value, Output) {
-    let program = [sibling().spawn(), hostile.spawn(), sibling().spawn(), join(0), join(1), join(2)];
+    let program = [
+        sibling().spawn(),
+        hostile.spawn(),
+        sibling().spawn(),
+        join(0),
+        join(1),
+        join(2),
+    ];
     let host = settings
         .iter()
         .fold(home.host(), |host, (key, value)| host.set(key, value));
@@ -66,7 +73,10 @@ fn well(home: &Home) {
     let output = home.host().probe(&steps(&[ask()])).output().expect(0);
     assert_eq!(output.json()["answer"], "done");
     let runs = home.host().args(["runs", "--output", "json"]).output().expect(0).json();
-    assert!(runs.as_array().unwrap().iter().all(|run| run["exit"].is_string()), "{runs}");
+    assert!(
+        runs.as_array().unwrap().iter().all(|run| run["exit"].is_string()),
+        "{runs}"
+    );
 }
 
 const MUCH_FUEL: (&str, &str) = ("limits.fuel", "9000000000000000");
@@ -74,7 +84,11 @@ const MUCH_FUEL: (&str, &str) = ("limits.fuel", "9000000000000000");
 #[test]
 fn one_that_loops_for_ever() {
     let (_server, home) = home(&["spin"]);
-    let (seen, _) = beside_siblings(&home, &ChildSpec::of("spin", ""), &[("limits.step_wall", "500ms"), MUCH_FUEL]);
+    let (seen, _) = beside_siblings(
+        &home,
+        &ChildSpec::of("spin", ""),
+        &[("limits.step_wall", "500ms"), MUCH_FUEL],
+    );
     assert_eq!(exit(&seen), "TimedOut");
     let (seen, _) = beside_siblings(&home, &ChildSpec::of("spin", ""), &[("limits.fuel", "1000000")]);
     assert_eq!(exit(&seen), "Exhausted(Fuel)");
@@ -99,7 +113,12 @@ fn one_that_traps_each_time() {
     let (seen, output) = beside_siblings(&home, &ChildSpec::of("trap", "").with("max_attempts", 4), &[]);
     assert_eq!((exit(&seen), &seen["ok"]["attempts"]), ("Trapped".into(), &json!(4)));
     assert!(words(&seen).contains("unreachable"), "{seen}");
-    assert_eq!(output.stderr.matches("starts again, attempt").count(), 3, "{}", output.stderr);
+    assert_eq!(
+        output.stderr.matches("starts again, attempt").count(),
+        3,
+        "{}",
+        output.stderr
+    );
     // Three in a minute are the most, whatever the spec allows.
     let (seen, _) = beside_siblings(&home, &ChildSpec::of("trap", "").with("max_attempts", 50), &[]);
     assert_eq!(seen["ok"]["attempts"], 4);
@@ -115,24 +134,38 @@ fn one_that_traps_once_is_told_so_and_spends_on() {
     } });
     let left = json!({ "do": "remaining", "dimension": "Iterations" });
     let program = json!({ "steps": [left, checkpoint, ask(), { "do": "trap-before", "attempt": 2 }] });
-    let spec = ChildSpec::probe(&program).with("max_attempts", 3).limit("Iterations", 5);
+    let spec = ChildSpec::probe(&program)
+        .with("max_attempts", 3)
+        .limit("Iterations", 5);
     let (seen, _) = beside_siblings(&home, &spec, &[]);
     assert_eq!((exit(&seen), &seen["ok"]["attempts"]), ("Returned".into(), &json!(2)));
     assert_eq!(inside(&seen)[0]["ok"], 4, "a restart refills nothing");
     let result: Value = serde_json::from_str(seen["ok"]["report"]["result_json"].as_str().unwrap()).unwrap();
     assert_eq!(result["attempt"], 2);
     assert!(result["previous"]["exit"]["Trapped"].is_string(), "{result}");
-    assert!(result["previous"]["report"]["summary"].as_str().unwrap().contains("half of it"), "{result}");
+    assert!(
+        result["previous"]["report"]["summary"]
+            .as_str()
+            .unwrap()
+            .contains("half of it"),
+        "{result}"
+    );
 }
 
 #[test]
 fn one_that_crashes_to_be_refilled() {
     let (_server, home) = home(&[]);
     let program = json!({ "steps": [ask(), ask(), { "do": "trap" }] });
-    let spec = ChildSpec::probe(&program).with("max_attempts", 50).limit("Iterations", 5);
+    let spec = ChildSpec::probe(&program)
+        .with("max_attempts", 50)
+        .limit("Iterations", 5);
     let (seen, output) = beside_siblings(&home, &spec, &[]);
     assert_eq!(exit(&seen), "Exhausted(Iterations)", "{seen}");
-    assert_eq!(output.spent("iterations"), 5 + 2, "its own five, and one of each sibling");
+    assert_eq!(
+        output.spent("iterations"),
+        5 + 2,
+        "its own five, and one of each sibling"
+    );
 }
 
 #[test]
@@ -141,7 +174,10 @@ fn one_that_hangs_in_a_host_call() {
     let open = json!({ "do": "open", "name": "notes" });
     let park = json!({ "do": "changes", "space": 0, "prefix": "", "since": 0, "wait_ms": 4_000_000 });
     let spec = ChildSpec::probe(&steps(&[open, park]))
-        .with("spaces", json!([{ "space": "notes", "prefix": "", "access": "ReadOnly" }]))
+        .with(
+            "spaces",
+            json!([{ "space": "notes", "prefix": "", "access": "ReadOnly" }]),
+        )
         .limit("WallClockMs", 400);
     let (seen, _) = beside_siblings(&home, &spec, &[]);
     assert_eq!(exit(&seen), "Exhausted(WallClockMs)");
@@ -164,7 +200,10 @@ fn one_that_ignores_a_cancel() {
         .set(MUCH_FUEL.0, MUCH_FUEL.1);
     let output = host.probe(&steps(&program)).output().expect(0);
     let seen = output.seen();
-    assert_eq!((exit(&seen[4]), exit(&seen[5])), ("Cancelled".into(), "Returned".into()));
+    assert_eq!(
+        (exit(&seen[4]), exit(&seen[5])),
+        ("Cancelled".into(), "Returned".into())
+    );
     assert!(output.took < Duration::from_secs(10), "{:?}", output.took);
     well(&home);
 }
@@ -183,7 +222,12 @@ fn one_that_outlives_its_parent_is_ended_with_it() {
         .set(MUCH_FUEL.0, MUCH_FUEL.1);
     let output = host.probe(&steps(&program)).output().expect(0);
     let json = output.json();
-    let status: Vec<_> = json["agents"].as_array().unwrap().iter().map(|a| a["status"].clone()).collect();
+    let status: Vec<_> = json["agents"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|a| a["status"].clone())
+        .collect();
     assert_eq!(status, ["completed", "cancelled", "cancelled"], "{json}");
     assert!(output.took < Duration::from_secs(10), "{:?}", output.took);
     well(&home);
@@ -206,7 +250,10 @@ fn one_that_ends_without_a_report() {
     let failing = json!({ "fail": { "kind": "Upstream", "message": "I give up \u{1b}[2J", "retry_after_ms": null } });
     let (seen, _) = beside_siblings(&home, &ChildSpec::probe(&failing), &[]);
     assert_eq!((exit(&seen), &seen["ok"]["report"]), ("Failed".into(), &json!(null)));
-    assert!(words(&seen).contains("I give up") && !words(&seen).contains('\u{1b}'), "{seen}");
+    assert!(
+        words(&seen).contains("I give up") && !words(&seen).contains('\u{1b}'),
+        "{seen}"
+    );
     let nonsense = ChildSpec::of("probe-as-is", "no program");
     let plugins = home.path().join("plugins");
     std::fs::copy(guests::built("probe"), plugins.join("probe-as-is.wasm")).unwrap();
@@ -226,7 +273,9 @@ fn one_that_returns_too_much() {
 fn one_that_asks_for_its_parents_grants() {
     let (_server, home) = home(&[]);
     home.write("papers/a.md", "words");
-    let inner = ChildSpec::probe(&steps(&[])).with("grants", json!(["fs:./papers"])).spawn();
+    let inner = ChildSpec::probe(&steps(&[]))
+        .with("grants", json!(["fs:./papers"]))
+        .spawn();
     let spec = ChildSpec::probe(&steps(&[inner])).with("grants", json!(["fs:none"]));
     let program = [sibling().spawn(), spec.spawn(), join(1), join(0)];
     let host = home.host().args(["--allow", "fs:./papers"]);
@@ -254,7 +303,11 @@ fn a_parent_that_starts_again_finds_what_its_children_did() {
     let once = json!({ "do": "first-attempt", "steps": [child.spawn(), join(0), { "do": "trap" }] });
     let output = home
         .host()
-        .probe(&steps(&[once, json!({ "do": "adopt-children" }), json!({ "do": "join-last" })]))
+        .probe(&steps(&[
+            once,
+            json!({ "do": "adopt-children" }),
+            json!({ "do": "join-last" }),
+        ]))
         .output()
         .expect(0);
     let seen = output.seen();

@@ -48,7 +48,13 @@ fn a_child_that_was_under_way_goes_on() {
     let home = Home::with_model(&server, Format::OpenAi);
     let quick = ChildSpec::probe(&json!({ "steps": [ask("CHILD ONE")], "summary": "one" }));
     let slow = ChildSpec::probe(&json!({ "steps": [ask("CHILD TWO")], "summary": "two" }));
-    let program = steps(&[quick.spawn(), join(0), slow.spawn(), join(1), json!({ "do": "children" })]);
+    let program = steps(&[
+        quick.spawn(),
+        join(0),
+        slow.spawn(),
+        join(1),
+        json!({ "do": "children" }),
+    ]);
     let output = killed_at(&server, &home, &program, 2, &[], 0);
     let seen = output.seen();
     assert_eq!((exit(&seen[1]), exit(&seen[3])), ("Returned".into(), "Returned".into()));
@@ -57,7 +63,10 @@ fn a_child_that_was_under_way_goes_on() {
     assert_eq!(server.requests().len(), 3, "the one under way again, the other not");
     assert_eq!((output.spent("iterations"), output.spent("resent")), (2, 1));
     let agents = output.json()["agents"].clone();
-    assert!(agents.as_array().unwrap().iter().all(|a| a["status"] == "completed"), "{agents}");
+    assert!(
+        agents.as_array().unwrap().iter().all(|a| a["status"] == "completed"),
+        "{agents}"
+    );
 }
 
 #[test]
@@ -71,13 +80,17 @@ fn a_closing_call_that_was_under_way_is_made_once() {
     let arguments = ["--tool", &tool, "--budget", "iterations=2"];
     let output = killed_at(&server, &home, &program, 3, &arguments, 3);
     let json = output.json();
-    assert_eq!((&json["exit"], output.spent("iterations"), output.spent("closing")), (&json!("exhausted"), 2, 1));
+    assert_eq!(
+        (&json["exit"], output.spent("iterations"), output.spent("closing")),
+        (&json!("exhausted"), 2, 1)
+    );
     assert_eq!(server.requests().len(), 4);
 }
 
 #[test]
 fn what_was_spent_stays_spent() {
-    let script = Script::from([Turn::text("a"), Turn::text("b"), Turn::fault(Fault::StallMidStream)]).then(Turn::text("c"));
+    let script =
+        Script::from([Turn::text("a"), Turn::text("b"), Turn::fault(Fault::StallMidStream)]).then(Turn::text("c"));
     let server = ModelServer::start(script);
     let home = Home::with_model(&server, Format::OpenAi);
     let spent = |d: &str| json!({ "do": "spent", "dimension": d });
@@ -100,7 +113,10 @@ fn what_was_spent_stays_spent() {
     let whole = other.host().args(budget).probe(&program).output().expect(3);
     let fuel = |seen: &[Value]| seen[5]["ok"].as_i64().unwrap();
     let (killed, whole) = (fuel(&seen), fuel(&whole.seen()));
-    assert!((killed - whole).abs() < whole / 100, "fuel is charged once: {killed}, {whole}");
+    assert!(
+        (killed - whole).abs() < whole / 100,
+        "fuel is charged once: {killed}, {whole}"
+    );
 }
 
 #[test]
@@ -113,7 +129,10 @@ fn a_restart_is_remembered() {
     ], "summary": "done" });
     let output = killed_at(&server, &home, &program, 2, &[], 0);
     let json = output.json();
-    assert_eq!((&json["agents"][0]["attempts"], output.spent("iterations")), (&json!(2), 2));
+    assert_eq!(
+        (&json["agents"][0]["attempts"], output.spent("iterations")),
+        (&json!(2), 2)
+    );
     assert_eq!(json["result"]["attempt"], 2);
     assert_eq!(server.requests().len(), 3);
 }

@@ -25,9 +25,7 @@ fn timed_out(guest: &str, key: &str) {
         ("limits.fuel", "9000000000000000"),
         ("limits.restart.attempts", "1"),
     ];
-    let output = run(guest, &settings)
-        .expect(1)
-        .says(&[key]);
+    let output = run(guest, &settings).expect(1).says(&[key]);
     assert_eq!(output.json()["exit"], "timed-out");
     // Beside the limit: starting the process and compiling a guest of ten lines.
     let most = Duration::from_millis(500) + Duration::from_secs(2) + slack();

@@ -27,7 +27,13 @@ fn researcher(file: &str, words: &str) -> Vec<Turn> {
 fn supervise(home: &Home, inputs: Option<&Value>) -> Output {
     let host = home
         .host()
-        .args(["--plugin", "supervisor", "What limits growth?", "--allow", "fs:./papers"])
+        .args([
+            "--plugin",
+            "supervisor",
+            "What limits growth?",
+            "--allow",
+            "fs:./papers",
+        ])
         .args(["--output", "json"]);
     match inputs {
         Some(inputs) => host.arg("--inputs").arg(inputs.to_string()).output(),
@@ -44,7 +50,11 @@ fn parts_are_found_side_by_side_and_joined() {
     let script = Script::default()
         .when(
             "The task:",
-            [Turn::text(plan.to_string()), Turn::text(r#"{"verdicts":[]}"#), Turn::text(ANSWER)],
+            [
+                Turn::text(plan.to_string()),
+                Turn::text(r#"{"verdicts":[]}"#),
+                Turn::text(ANSWER),
+            ],
         )
         .when("FIND-MELT", researcher("melt", "Heat must leave"))
         .when("FIND-FIELD", researcher("field", "The field sets the pace"));
@@ -52,29 +62,54 @@ fn parts_are_found_side_by_side_and_joined() {
     let home = home(&server);
     let output = supervise(&home, None).expect(0);
     let json = output.json();
-    assert!(json["answer"].as_str().unwrap().contains("Heat limits growth"), "{json}");
-    let agents: Vec<_> = json["agents"].as_array().unwrap().iter().map(|a| a["role"].clone()).collect();
+    assert!(
+        json["answer"].as_str().unwrap().contains("Heat limits growth"),
+        "{json}"
+    );
+    let agents: Vec<_> = json["agents"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|a| a["role"].clone())
+        .collect();
     assert_eq!(agents, ["root", "reader", "physicist"]);
     let run = json["run"].as_str().unwrap();
     let tree = home.host().args(["tree", run]).output().expect(0).stdout;
     assert!(tree.contains("├─ reader") && tree.contains("└─ physicist"), "{tree}");
     let exported = home.host().args(["export", run]).output().expect(0).stdout;
-    let lines: Vec<Value> = exported.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines: Vec<Value> = exported
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
     let of = |role: &str| lines.iter().find(|line| line["role"] == role).unwrap();
     let turns = of("reader")["conversations"].as_array().unwrap().clone();
     let from: Vec<_> = turns.iter().map(|turn| turn["from"].as_str().unwrap()).collect();
-    assert!(from.starts_with(&["system", "human", "function_call", "observation"]), "{from:?}");
-    let exported = home.host().args(["export", run, "--form", "provider"]).output().expect(0).stdout;
+    assert!(
+        from.starts_with(&["system", "human", "function_call", "observation"]),
+        "{from:?}"
+    );
+    let exported = home
+        .host()
+        .args(["export", run, "--form", "provider"])
+        .output()
+        .expect(0)
+        .stdout;
     let line = exported.lines().find(|line| line.contains("FIND-FIELD")).unwrap();
     let line: Value = serde_json::from_str(line).unwrap();
-    assert!(line["messages"].as_array().unwrap().iter().any(|m| m["role"] == "tool"), "{line}");
+    assert!(
+        line["messages"].as_array().unwrap().iter().any(|m| m["role"] == "tool"),
+        "{line}"
+    );
 }
 
 #[test]
 fn analysis_is_skipped_where_research_failed() {
     let script = Script::default().when(
         "The task:",
-        [Turn::text(r#"{"prompt":"Look once more."}"#), Turn::text("Nothing came of it.")],
+        [
+            Turn::text(r#"{"prompt":"Look once more."}"#),
+            Turn::text("Nothing came of it."),
+        ],
     );
     let server = ModelServer::start(script);
     let home = home(&server);
@@ -87,9 +122,21 @@ fn analysis_is_skipped_where_research_failed() {
     ] });
     let output = supervise(&home, Some(&inputs)).expect(1);
     let json = output.json();
-    let agents: Vec<_> = json["agents"].as_array().unwrap().iter().map(|a| a["exit"].clone()).collect();
-    assert_eq!(agents, ["returned", "trapped", "trapped"], "once, and once more: {json}");
-    assert_eq!((&json["outcome"], &json["agents"][1]["attempts"]), (&json!("not-achieved"), &json!(2)));
+    let agents: Vec<_> = json["agents"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|a| a["exit"].clone())
+        .collect();
+    assert_eq!(
+        agents,
+        ["returned", "trapped", "trapped"],
+        "once, and once more: {json}"
+    );
+    assert_eq!(
+        (&json["outcome"], &json["agents"][1]["attempts"]),
+        (&json!("not-achieved"), &json!(2))
+    );
     let answer = json["answer"].as_str().unwrap();
     assert!(answer.contains("analyst analysis: skipped"), "{answer}");
 }

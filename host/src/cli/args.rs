@@ -308,12 +308,14 @@ pub(super) enum Config {
     Reference,
 }
 
-const COMMANDS: [&str; 11] = [
+const COMMANDS: [&str; 13] = [
     "run",
     "inspect",
     "call",
     "runs",
     "show",
+    "tree",
+    "export",
     "resume",
     "cancel",
     "blackboard",

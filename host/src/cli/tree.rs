@@ -62,11 +62,14 @@ fn branch(out: &mut String, view: &RunView, at: usize, lead: &str, below: &str, 
 fn row(session: &SessionView, lead: &str, paint: Paint) -> String {
     let agent = &session.agent;
     let spent = &agent.spent;
-    let end = agent.outcome.as_deref().filter(|_| agent.exit.as_deref() == Some("returned"));
+    let end = agent
+        .outcome
+        .as_deref()
+        .filter(|_| agent.exit.as_deref() == Some("returned"));
     let end = end.or(agent.exit.as_deref()).unwrap_or(&agent.status);
     let ink = match (agent.exit.as_deref(), agent.outcome.as_deref()) {
         (Some("returned"), Some("achieved")) => Ink::Good,
-        (Some("returned"), _) | (None, _) => Ink::Warn,
+        (Some("returned") | None, _) => Ink::Warn,
         _ => Ink::Bad,
     };
     let name = fit(&agent.role, NAME.saturating_sub(width(lead)).max(8));

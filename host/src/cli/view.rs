@@ -96,6 +96,7 @@ impl View {
                 parent, role, attempt, ..
             } => {
                 let depth = parent.as_ref().map_or(0, |parent| self.depth_below(parent));
+                self.place_below(event, parent.as_deref());
                 let agent = self.agent(event);
                 (agent.depth, agent.role, agent.attempt) = (depth, role.clone(), *attempt);
                 (agent.state, agent.ended_ms) = (State::Working, None);
@@ -119,6 +120,19 @@ impl View {
                 self.agents.len() - 1
             });
         &mut self.agents[at]
+    }
+
+    /// A new agent stands below the last descendant of its parent.
+    fn place_below(&mut self, event: &RunEvent, parent: Option<&str>) {
+        let at = |id: &str| self.agents.iter().position(|agent| agent.id.to_string() == id);
+        let known = self.agents.iter().any(|agent| agent.id == event.session);
+        let Some(parent) = parent.and_then(at).filter(|_| !known) else {
+            return;
+        };
+        let depth = self.agents[parent].depth;
+        let below = self.agents[parent + 1..].iter().take_while(|agent| agent.depth > depth);
+        let at = parent + 1 + below.count();
+        self.agents.insert(at, Agent::new(event));
     }
 
     fn depth_below(&self, parent: &str) -> usize {

@@ -220,7 +220,9 @@ impl Bounds<'_> {
         let replaying = self.guest.is_replaying();
         let budget = self.guest.step.fuel_given() < self.guest.fuel;
         match (replaying, budget) {
-            (true, _) => Stopped::Host(End::Diverged("a stretch between two observations ran out of fuel".to_owned())),
+            (true, _) => Stopped::Host(End::Diverged(
+                "a stretch between two observations ran out of fuel".to_owned(),
+            )),
             (false, false) => stopped,
             (false, true) => Stopped::Host(End::Exhausted {
                 dimension: Dimension::Fuel,

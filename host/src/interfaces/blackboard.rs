@@ -202,7 +202,9 @@ impl Look for Changes<'_> {
                 page = store_handle.changed(&space, self.prefix, since, rest) => page.map_err(store)?,
                 () = guest.cancel.cancelled() => return Err(Refusal::cancelled()),
             };
-            let Some(last) = page.last().map(|c| c.version) else { break page };
+            let Some(last) = page.last().map(|c| c.version) else {
+                break page;
+            };
             let seen = page.into_iter().filter(|c| guest.rights.sees_key(self.space, &c.key));
             let seen: Vec<_> = seen.collect();
             if !seen.is_empty() {

@@ -118,10 +118,7 @@ impl Operation for Spawn {
 
     async fn run(self, under: Under) -> Option<Done> {
         let charged = under.reserved;
-        let child = match self.child {
-            Some(Ok(child)) => child,
-            Some(Err(_)) | None => return None,
-        };
+        let Some(Ok(child)) = self.child else { return None };
         let (parent, id) = (under.guest.session.clone(), child.id().clone());
         let result = child.run(under).await?;
         if let Some(child) = parent.children().iter().find(|child| child.id == id) {
@@ -220,7 +217,11 @@ impl Look for Status {
 }
 
 fn find(guest: &Guest, handle: u32) -> Option<Arc<crate::session::Child>> {
-    guest.session.children().into_iter().find(|child| child.handle == handle)
+    guest
+        .session
+        .children()
+        .into_iter()
+        .find(|child| child.handle == handle)
 }
 
 fn result(body: OpBody) -> Result<types::RunResult, End> {
@@ -253,7 +254,10 @@ impl delegation::Host for State {
     async fn children(&mut self) -> wasmtime::Result<Vec<Resource<Child>>> {
         let handles = self.guest.look(&Children).await?.unwrap_or_default();
         // Never refused, so outside the count of what may be open at once.
-        handles.into_iter().map(|op| Ok(self.table.push(Child::uncounted(op))?)).collect()
+        handles
+            .into_iter()
+            .map(|op| Ok(self.table.push(Child::uncounted(op))?))
+            .collect()
     }
 
     async fn wait_any(

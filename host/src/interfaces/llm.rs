@@ -16,9 +16,9 @@ use crate::ids::Digest;
 use crate::interfaces::State;
 use crate::ledger::{AccountId, Count, Ledger, Reservation};
 use crate::llm::{COMMON_OUTPUT, Conversation, Delta, LEAST_OUTPUT, Model, Request};
+use crate::session::call::{Call, Done, EndedEvent, Look, Operation, Under};
 use crate::session::codec;
 use crate::session::end::End;
-use crate::session::call::{Call, Done, EndedEvent, Look, Operation, Under};
 use crate::session::guest::Guest;
 use crate::session::op::OpBody;
 use crate::store::{OpKind, OutcomeStatus, Sync};
@@ -315,11 +315,7 @@ impl Operation for Complete {
             match crate::llm::complete(&model, &request, &tell, &spare, &under.cancel, deadline).await {
                 Ok(reply) => {
                     let charged = charge(&reply.completion.usage, iterations);
-                    Done::new(
-                        OutcomeStatus::Done,
-                        OpBody::Completion(Ok(reply.completion)),
-                        charged,
-                    )
+                    Done::new(OutcomeStatus::Done, OpBody::Completion(Ok(reply.completion)), charged)
                 }
                 Err(failure) => {
                     let charged = charge(&failure.spent, if failure.sent { iterations } else { 0 });

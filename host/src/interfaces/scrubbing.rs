@@ -45,11 +45,17 @@ pub(super) async fn scrub_output(
     let bytes = usize::try_from(limits.tool_result).unwrap_or(usize::MAX);
     let mut chars = usize::try_from(limits.scrub_tool).unwrap_or(usize::MAX);
     let mut notes = Vec::new();
-    for (name, aside) in [("structured content", &mut output.structured_content), ("_meta", &mut output.meta)] {
+    for (name, aside) in [
+        ("structured content", &mut output.structured_content),
+        ("_meta", &mut output.meta),
+    ] {
         let Some(text) = aside.take() else { continue };
         match scrub_json(session, &text).filter(|text| text.len() <= bytes) {
             Some(clean) => *aside = Some(clean),
-            None => notes.push(format!("[{name} of {} bytes left out (limits.tool_result)]", text.len())),
+            None => notes.push(format!(
+                "[{name} of {} bytes left out (limits.tool_result)]",
+                text.len()
+            )),
         }
     }
     let (mut content, mut media) = (Vec::new(), bytes);
@@ -61,7 +67,7 @@ pub(super) async fn scrub_output(
         }
         let whose = Whose {
             what: format!("tool output {op}"),
-            key: if at == 0 { op.to_owned() } else { format!("{op}-{at}") },
+            key: Key::Output(if at == 0 { op.to_owned() } else { format!("{op}-{at}") }),
             fenced: Fenced::WhenShortened,
         };
         content.push(match block {
@@ -104,17 +110,17 @@ fn left_out(chars: &mut usize, bytes: usize) -> types::Content {
 /// The store failed.
 pub async fn scrub_report(session: &Session, report: types::Report) -> Result<types::Report, End> {
     let chars = usize::try_from(session.run.limits.scrub_report).unwrap_or(usize::MAX);
-    let whose = |key: &str| Whose {
+    let whose = Whose {
         what: format!("report of {} ({})", text::line(&session.role, 40), session.id.number),
-        key: key.to_owned(),
+        key: Key::Report("report"),
         fenced: Fenced::Always,
     };
-    let mut summary = scrub_text(session, &whose("report"), &report.summary, chars).await?;
+    let mut summary = scrub_text(session, &whose, &report.summary, chars).await?;
     let result_json = match report.result_json {
         None => None,
         Some(text) if text.chars().count() <= chars => scrub_json(session, &text),
         Some(text) => {
-            let kept = keep(session, "result", &text).await?;
+            let kept = keep(session, &Key::Report("result"), &text).await?;
             summary.push_str(&format!("\n[structured result left out: {kept}]"));
             None
         }
@@ -156,8 +162,16 @@ struct Whose {
     /// For the fence.
     what: String,
     /// For the spill.
-    key: String,
+    key: Key,
     fenced: Fenced,
+}
+
+/// What a text is, among those of its session.
+enum Key {
+    /// A block of a tool's output.
+    Output(String),
+    /// A part of its report.
+    Report(&'static str),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -181,7 +195,7 @@ async fn scrub_text(session: &Session, whose: &Whose, text: &str, chars: usize) 
         (scrubbed.text, scrubbed.shortened)
     };
     if shortened || whose.fenced == Fenced::Always {
-        out = fence(&out, &whose.what, &tag(session, &whose.key));
+        out = fence(&out, &whose.what, &tag(session, &spill_prefix(session, &whose.key)));
     }
     if shortened {
         let kept = keep(session, &whose.key, text).await?;
@@ -194,10 +208,10 @@ async fn scrub_text(session: &Session, whose: &Whose, text: &str, chars: usize) 
 const PIECE: usize = 64 << 10;
 
 /// Keeps a whole text, and says where: `whole text: spill/PREFIX, N bytes`.
-async fn keep(session: &Session, key: &str, text: &str) -> Result<String, End> {
+async fn keep(session: &Session, key: &Key, text: &str) -> Result<String, End> {
     let limits = &session.run.limits;
     let size = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX);
-    let prefix = format!("{}/{key}", session.id.number);
+    let prefix = spill_prefix(session, key);
     let mut pieces = Vec::new();
     let budget = Budget {
         chars: 0,
@@ -234,6 +248,19 @@ async fn keep(session: &Session, key: &str, text: &str) -> Result<String, End> {
         words.push_str(&format!(" of {} (limits.scrub.spill)", all.total_bytes));
     }
     Ok(words)
+}
+
+/// Where a text is kept: with those of the session that reads it, so that it may read it in full. A tool's output is read by the session
+/// that called it, a report by its session's parent.
+fn spill_prefix(session: &Session, key: &Key) -> String {
+    let attempt = session.attempt();
+    match (key, &session.parent) {
+        (Key::Report(part), Some(parent)) => {
+            format!("{}/child-{}-{attempt}-{part}", parent.number, session.id.number)
+        }
+        (Key::Report(part), None) => format!("{}/{attempt}-{part}", session.id.number),
+        (Key::Output(op), _) => format!("{}/{attempt}-{op}", session.id.number),
+    }
 }
 
 /// What closes a fence: nothing inside can know it before it is written.

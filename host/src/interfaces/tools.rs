@@ -13,12 +13,12 @@ use crate::error::{Dimension, Refusal, RefusalKind};
 use crate::event::EventKind;
 use crate::ids::Digest;
 use crate::interfaces::State;
+use crate::interfaces::scrubbing::{scrub_output, scrub_words};
 use crate::ledger::Reservation;
 use crate::plugin::toolbox::Tool;
+use crate::session::call::{Call, Done, EndedEvent, Look, Operation, Under};
 use crate::session::codec;
 use crate::session::end::End;
-use crate::interfaces::scrubbing::{scrub_output, scrub_words};
-use crate::session::call::{Call, Done, EndedEvent, Look, Operation, Under};
 use crate::session::guest::Guest;
 use crate::session::op::OpBody;
 use crate::session::runner::ToolEnd;
@@ -89,7 +89,11 @@ impl CallTool {
     fn share(&self, guest: &Guest) -> Option<u64> {
         guest.charge_fuel();
         let rest = if guest.is_strategy() {
-            guest.session.run.ledger.remaining(guest.session.account, Dimension::Fuel)?
+            guest
+                .session
+                .run
+                .ledger
+                .remaining(guest.session.account, Dimension::Fuel)?
         } else {
             // Inside a tool call it is the outer call's, of which the inner one gets what is not burnt yet.
             return Some(guest.fuel_rest());

@@ -185,7 +185,11 @@ impl clocks::monotonic_clock::Host for Clocks<'_> {
             guest: self.guest.clone(),
             number: self.guest.next_timer(),
             deadline,
-            due_ms: self.guest.clock.now_ms().saturating_add(rest.as_nanos().div_ceil(1_000_000) as u64),
+            due_ms: self
+                .guest
+                .clock
+                .now_ms()
+                .saturating_add(rest.as_nanos().div_ceil(1_000_000) as u64),
             ended: false,
         })?;
         subscribe(self.table, timer)

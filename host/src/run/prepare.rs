@@ -244,15 +244,22 @@ impl Host {
         // A script that is named is meant to be played, whatever else is configured.
         let usual = script.map_or(self.config.model.as_deref(), |_| Some(SCRIPTED));
         let wanted = spec.model.as_deref().or(usual);
-        let asks = strategy
-            .outline
-            .imports
-            .iter()
-            .any(|import| import.starts_with("hermes:plugin/llm"));
-        if !asks || rights.may_llm(&strategy.name, None).is_err() {
+        let imports = |interface: &str| {
+            strategy
+                .outline
+                .imports
+                .iter()
+                .any(|import| import.starts_with(interface))
+        };
+        let (asks, delegates) = (imports("hermes:plugin/llm"), imports("hermes:plugin/delegation"));
+        if !(asks || delegates) || rights.may_llm(&strategy.name, None).is_err() {
             return Ok((Catalogue::empty(), None));
         }
         let catalogue = Catalogue::open(&self.config.models, &self.config.limits, script)?;
+        if !asks && wanted.is_none() {
+            // Only its children might ask, and nobody said whom.
+            return Ok((catalogue, None));
+        }
         let model = catalogue.choose(wanted).await?;
         if script.is_some() && model.provider() != SCRIPTED {
             return Err(HostError::ScriptUnused { model: model.name });

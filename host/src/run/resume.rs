@@ -14,7 +14,7 @@ use crate::run::prepare::{Ready, ToolPlugin};
 use crate::run::root::{announce, ended, finish_row, root_session};
 use crate::run::{Host, HostError};
 use crate::session::{Journal, RunContext, codec};
-use crate::store::{Transition, EndKind, NoteKind, Record, RunRow, RunUpdate, SessionEnd, SessionRow, SessionUpdate};
+use crate::store::{EndKind, NoteKind, Record, RunRow, RunUpdate, SessionEnd, SessionRow, SessionUpdate, Transition};
 use crate::store::{Status, Store, Sync};
 use crate::supervisor::ending::{amounts, outcome_name};
 use crate::supervisor::start::{AgentStart, PluginRef, RunStart, StartBody};
@@ -34,7 +34,9 @@ impl Host {
             return Err(has_ended(&row));
         }
         let first = first_start(&store, &id)?;
-        let shared = first.run.ok_or_else(|| cannot(&id, "its start record is not a run's"))?;
+        let shared = first
+            .run
+            .ok_or_else(|| cannot(&id, "its start record is not a run's"))?;
         let mut ready = self.rebuild(&store, &first.agent, &shared).await?;
         let supervisor = self.supervisor(&shared.limits);
         let ctx = self.context(Some(Journal { store, owner }), id.clone(), &ready, &shared, &supervisor);
@@ -124,7 +126,8 @@ impl Host {
                 model.name.clone_from(&of.name);
                 (models, Some(model))
             }
-            None => (Catalogue::empty(), None),
+            None if shared.aliases.is_empty() => (Catalogue::empty(), None),
+            None => (Catalogue::open(&self.config.models, &shared.limits, script)?, None),
         };
         Ok(Ready {
             strategy,

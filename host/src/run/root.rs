@@ -18,8 +18,10 @@ use crate::run::{AgentSummary, Host, HostError, RunOutcome, RunSpec};
 use crate::scrub::Secrets;
 use crate::session::end::End;
 use crate::session::{Alias, Journal, Past, RunContext, Session, SessionParts, codec};
-use crate::store::{Transition, Edge, NewRun, NewSession, Owner, Record, RunUpdate, SessionUpdate, Start, Status, Store};
 use crate::store::Sync;
+use crate::store::{
+    Edge, NewRun, NewSession, Owner, Record, RunUpdate, SessionUpdate, Start, Status, Store, Transition,
+};
 use crate::supervisor::ending::{outcome_name, words};
 use crate::supervisor::life::{Agent, Ending, From};
 use crate::supervisor::start::{AgentStart, ModelRef, PluginRef, RunStart, StartBody, ToolRef};
@@ -244,12 +246,7 @@ async fn create(store: &Store, ready: &Ready, spec: &RunSpec, at_ms: u64) -> Res
     Ok(store.create_run(new).await?)
 }
 
-async fn write_start(
-    session: &Session,
-    ready: &Ready,
-    agent: AgentStart,
-    shared: RunStart,
-) -> Result<(), HostError> {
+async fn write_start(session: &Session, ready: &Ready, agent: AgentStart, shared: RunStart) -> Result<(), HostError> {
     let at_ms = agent.started_ms;
     let row = NewSession {
         session: session.id.clone(),
@@ -317,7 +314,9 @@ pub(super) async fn conclude(session: &Session, ending: Result<Ending, End>) -> 
 
 /// Writes into the run's row how it ended.
 pub(super) async fn finish_row(session: &Session, outcome: &RunOutcome) -> Result<(), HostError> {
-    let Some(journal) = &session.run.journal else { return Ok(()) };
+    let Some(journal) = &session.run.journal else {
+        return Ok(());
+    };
     let status = match outcome.exit.as_str() {
         "suspended" => Status::Interrupted,
         "returned" => Status::Completed,
@@ -366,7 +365,9 @@ fn summary(session: &Session) -> RunOutcome {
 
 /// Every agent of the run, as the store has it.
 fn agents(session: &Session) -> Vec<AgentSummary> {
-    let Some(journal) = &session.run.journal else { return Vec::new() };
+    let Some(journal) = &session.run.journal else {
+        return Vec::new();
+    };
     let rows = journal.store.sessions(&session.run.id).unwrap_or_default();
     rows.iter().map(AgentSummary::of).collect()
 }
@@ -386,7 +387,10 @@ fn suspended(session: &Session) -> RunOutcome {
 fn diverged(session: &Session, what: &str) -> RunOutcome {
     RunOutcome {
         exit: "diverged".to_owned(),
-        error: Some(("diverged".to_owned(), format!("the run differs from its record: {what}"))),
+        error: Some((
+            "diverged".to_owned(),
+            format!("the run differs from its record: {what}"),
+        )),
         ..summary(session)
     }
 }
@@ -394,7 +398,10 @@ fn diverged(session: &Session, what: &str) -> RunOutcome {
 /// A run's end as its root's result tells it.
 pub(super) fn ended(session: &Session, result: &types::RunResult) -> RunOutcome {
     let (exit, error) = words(&result.exit);
-    let mut outcome = RunOutcome { exit, ..summary(session) };
+    let mut outcome = RunOutcome {
+        exit,
+        ..summary(session)
+    };
     if let Some(report) = &result.report {
         fill(&mut outcome, report);
     }

@@ -1,15 +1,19 @@
 //! What agents said and did, as data to learn from: each conversation of a run, in the form of ShareGPT or of a provider.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use crate::bindings::{llm, types};
-use crate::ids::Digest;
-use crate::llm::{Form, conversation};
+use crate::config::model::ProviderKind;
+use crate::ids::{Digest, RunId};
+use crate::llm::{Catalogue, Form, conversation};
 use crate::run::{Host, HostError};
 use crate::scrub::Secrets;
 use crate::session::codec;
 use crate::session::op::OpBody;
 use crate::store::{OpKind, OperationRow, SessionRow, Store};
+use crate::supervisor::start::{RunStart, StartBody};
 
 /// How to write a conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,13 +41,31 @@ impl Host {
     pub async fn trajectories(&self, run: &str, form: TrajectoryForm) -> Result<Vec<Value>, HostError> {
         let store = self.store_to_read()?;
         let id = store.find_run(run)?;
-        let secrets = Secrets::none();
+        let shared = shared(&store, &id)?;
+        let script = shared
+            .as_ref()
+            .and_then(|shared| shared.script.as_deref())
+            .map(Path::new);
+        // A script that is gone, or a key, is no reason to export nothing.
+        let catalogue = Catalogue::open(&self.config.models, &self.config.limits, script);
+        let secrets = catalogue.map_or_else(|_| Secrets::none(), |catalogue| Secrets::new(catalogue.secrets()));
         let mut all = Vec::new();
         for session in store.sessions(&id)? {
-            for (at, dialogue) in dialogues(&store, &session)?.into_iter().enumerate() {
+            for (at, mut dialogue) in dialogues(&store, &session)?.into_iter().enumerate() {
+                if let Some(alias) = shared.as_ref().and_then(|shared| shared.aliases.get(&dialogue.model)) {
+                    dialogue.model.clone_from(&alias.model);
+                }
+                let provider = dialogue.model.split('/').next().unwrap_or_default();
+                let anthropic = match self.config.models.providers.get(provider) {
+                    Some(configured) => configured.kind == ProviderKind::Anthropic,
+                    None => provider == "anthropic",
+                };
                 let object = match form {
                     TrajectoryForm::ShareGpt => share_gpt(&session, at, &dialogue),
-                    TrajectoryForm::Provider => as_provider(&session, at, dialogue),
+                    TrajectoryForm::Provider => {
+                        let form = if anthropic { Form::Anthropic } else { Form::OpenAi };
+                        as_provider(&session, at, form, dialogue)
+                    }
                 };
                 all.push(redacted(object, &secrets));
             }
@@ -52,14 +74,27 @@ impl Host {
     }
 }
 
+/// What all agents of the run share, as its root's first record has it.
+fn shared(store: &Store, run: &RunId) -> Result<Option<RunStart>, HostError> {
+    let start = store.start(&run.root(), 1)?;
+    let body = start.and_then(|start| codec::decode::<StartBody>(&start.body).ok());
+    Ok(body.and_then(|body| body.run))
+}
+
 /// The conversations of a session. A request that begins as the last one ended goes on with it; any other begins a new one.
 fn dialogues(store: &Store, session: &SessionRow) -> Result<Vec<Dialogue>, HostError> {
     let mut all: Vec<Dialogue> = Vec::new();
     for OperationRow { intent, outcome } in store.session_operations(&session.session)? {
-        let Some(outcome) = outcome.filter(|_| intent.kind == OpKind::Completion) else { continue };
-        let Ok(OpBody::Completion(Ok(answer))) = codec::decode(&outcome.body) else { continue };
+        let Some(outcome) = outcome.filter(|_| intent.kind == OpKind::Completion) else {
+            continue;
+        };
+        let Ok(OpBody::Completion(Ok(answer))) = codec::decode(&outcome.body) else {
+            continue;
+        };
         // The request is its messages, then the tools, then the options.
-        let Some((messages, [tools, _])) = intent.request.split_last_chunk::<2>() else { continue };
+        let Some((messages, [tools, _])) = intent.request.split_last_chunk::<2>() else {
+            continue;
+        };
         let body = |digest: &Digest| store.body(&session.session.run, digest);
         let damaged = |e: codec::CodecError| HostError::Run(e.to_string());
         let mut said: Vec<llm::Message> = Vec::new();
@@ -73,8 +108,11 @@ fn dialogues(store: &Store, session: &SessionRow) -> Result<Vec<Dialogue>, HostE
             tools: codec::decode(&body(tools)?).map_err(damaged)?,
             model: intent.name,
         };
-        match all.last_mut().filter(|last| messages.starts_with(&last.digests)) {
-            Some(last) => *last = dialogue,
+        // Conversations may be held side by side.
+        let goes_on =
+            |other: &&mut Dialogue| messages.len() > other.digests.len() && messages.starts_with(&other.digests);
+        match all.iter_mut().rev().find(goes_on) {
+            Some(other) => *other = dialogue,
             None => all.push(dialogue),
         }
     }
@@ -97,12 +135,12 @@ fn heading(session: &SessionRow, at: usize, dialogue: &Dialogue) -> Value {
 
 fn share_gpt(session: &SessionRow, at: usize, dialogue: &Dialogue) -> Value {
     let turns = dialogue.messages.iter().flat_map(|message| match message {
-        llm::Message::System(text) => vec![turn("system", text.clone())],
-        llm::Message::User(content) => vec![turn("human", words(content))],
+        llm::Message::System(text) => vec![turn("system", text)],
+        llm::Message::User(content) => vec![turn("human", &words(content))],
         llm::Message::Assistant(parts) => said(parts),
         llm::Message::Tool(results) => results
             .iter()
-            .map(|result| turn("observation", words(&result.output.content)))
+            .map(|result| turn("observation", &words(&result.output.content)))
             .collect(),
     });
     let tools = dialogue.tools.iter().map(|tool| {
@@ -118,7 +156,7 @@ fn share_gpt(session: &SessionRow, at: usize, dialogue: &Dialogue) -> Value {
     object
 }
 
-fn turn(from: &str, value: String) -> Value {
+fn turn(from: &str, value: &str) -> Value {
     json!({ "from": from, "value": value })
 }
 
@@ -133,13 +171,13 @@ fn said(parts: &[llm::Part]) -> Vec<Value> {
         })
         .collect();
     if !text.is_empty() {
-        turns.push(turn("gpt", text));
+        turns.push(turn("gpt", &text));
     }
     for part in parts {
         if let llm::Part::ToolCall(call) = part {
             let arguments = serde_json::from_str(&call.arguments).unwrap_or(Value::String(call.arguments.clone()));
             let call = json!({ "name": call.name, "arguments": arguments });
-            turns.push(turn("function_call", call.to_string()));
+            turns.push(turn("function_call", &call.to_string()));
         }
     }
     turns
@@ -153,14 +191,9 @@ fn words(content: &[types::Content]) -> String {
     blocks.collect::<Vec<_>>().join("\n")
 }
 
-fn as_provider(session: &SessionRow, at: usize, dialogue: Dialogue) -> Value {
+fn as_provider(session: &SessionRow, at: usize, form: Form, dialogue: Dialogue) -> Value {
     let mut object = heading(session, at, &dialogue);
     let provider = dialogue.model.split('/').next().unwrap_or_default().to_owned();
-    let form = if provider == "anthropic" {
-        Form::Anthropic
-    } else {
-        Form::OpenAi
-    };
     match conversation(form, &provider, dialogue.messages, dialogue.tools) {
         Ok(Value::Object(conversation)) => {
             for (key, value) in conversation {

@@ -214,7 +214,11 @@ impl Guest {
     /// Brings the store's fuel in line with the session's budget, which tools burn too. Called before the guest goes on.
     pub fn share_fuel(&self) {
         let capped = || {
-            let cap = self.session.run.ledger.cap_in_force(self.session.account, Dimension::Fuel);
+            let cap = self
+                .session
+                .run
+                .ledger
+                .cap_in_force(self.session.account, Dimension::Fuel);
             cap.is_some()
         };
         if self.is_strategy() && !self.is_replaying() && capped() {
@@ -412,11 +416,7 @@ impl Guest {
         }
     }
 
-    pub(super) async fn append_pending(
-        &self,
-        effect: Option<Effect>,
-        sync: Sync,
-    ) -> Result<Option<EffectResult>, End> {
+    pub(super) async fn append_pending(&self, effect: Option<Effect>, sync: Sync) -> Result<Option<EffectResult>, End> {
         let records = self.take_pending();
         if records.is_empty() && effect.is_none() {
             return Ok(None);

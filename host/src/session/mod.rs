@@ -113,13 +113,24 @@ impl RunContext {
         sync: Sync,
     ) -> Result<Option<EffectResult>, End> {
         let Some(journal) = &self.journal else { return Ok(None) };
+        let appended = journal.store.append_patiently(&journal.owner, records, effect, sync);
+        match self.patiently(appended).await {
+            Some(appended) => appended.map(|a| a.effect).map_err(|error| End::store(&error)),
+            None => Err(End::Suspended),
+        }
+    }
+
+    /// What an append comes to. Once the run is suspended, only as long as `store.busy` says: what is under way may be committed already,
+    /// and must not be appended twice.
+    async fn patiently<T>(&self, appended: impl Future<Output = T>) -> Option<T> {
+        tokio::pin!(appended);
         tokio::select! {
             biased;
-            appended = journal.store.append_patiently(&journal.owner, records, effect, sync) => {
-                appended.map(|a| a.effect).map_err(|error| End::store(&error))
-            }
-            () = self.suspend.cancelled() => Err(End::Suspended),
+            appended = &mut appended => return Some(appended),
+            () = self.suspend.cancelled() => {}
         }
+        let busy = std::time::Duration::from_millis(self.limits.store_busy);
+        tokio::time::timeout(busy, appended).await.ok()
     }
 
     /// Commits the last records of a session. A busy database is waited for until the run is suspended, and then as long as
@@ -128,13 +139,12 @@ impl RunContext {
     /// # Errors
     /// As [`RunContext::append`].
     pub async fn append_last(&self, records: Vec<Record>) -> Result<(), End> {
-        match self.append(records.clone(), None, Sync::Durable).await {
-            Err(End::Suspended) => {}
-            other => return other.map(drop),
+        match self.append(records, None, Sync::Durable).await {
+            Err(End::Suspended) => Err(End::Storage(
+                "the database was busy for longer than store.busy".to_owned(),
+            )),
+            other => other.map(drop),
         }
-        let Some(journal) = &self.journal else { return Ok(()) };
-        let appended = journal.store.append(&journal.owner, records, None, Sync::Durable).await;
-        appended.map(drop).map_err(|error| End::store(&error))
     }
 
     /// Keeps the pieces of a text that was too long for its reader. False where the run's blackboard has no room for them.
@@ -144,14 +154,14 @@ impl RunContext {
     pub async fn spill(&self, pieces: Vec<Spill>) -> Result<bool, End> {
         let Some(journal) = &self.journal else { return Ok(false) };
         let records = pieces.into_iter().map(Record::Spill).collect();
-        tokio::select! {
-            biased;
-            kept = journal.store.append_patiently(&journal.owner, records, None, Sync::Commit) => match kept {
-                Ok(_) => Ok(true),
-                Err(StoreError::SpillFull { .. }) => Ok(false),
-                Err(error) => Err(End::store(&error)),
-            },
-            () = self.suspend.cancelled() => Err(End::Suspended),
+        let kept = journal
+            .store
+            .append_patiently(&journal.owner, records, None, Sync::Commit);
+        match self.patiently(kept).await {
+            Some(Ok(_)) => Ok(true),
+            Some(Err(StoreError::SpillFull { .. })) => Ok(false),
+            Some(Err(error)) => Err(End::store(&error)),
+            None => Err(End::Suspended),
         }
     }
 

@@ -177,10 +177,12 @@ impl Guest {
         let (op, end) = Op::open(number, cancel.clone());
         self.tape().keep(op);
         let name = self.stream.scope.op_name(number);
-        let told = call.events(self, &name, reservation.is_closing()).map(|(started, ended)| {
-            self.session.event(started);
-            ended
-        });
+        let told = call
+            .events(self, &name, reservation.is_closing())
+            .map(|(started, ended)| {
+                self.session.event(started);
+                ended
+            });
         let under = Under {
             guest: self.clone(),
             op: number,

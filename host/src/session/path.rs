@@ -17,7 +17,7 @@ use crate::session::end::End;
 use crate::session::guest::Guest;
 use crate::session::op::{Ended, Op, OpBody};
 use crate::session::tape::refusal_body;
-use crate::store::{Answer, Transition, EffectResult, Intent, Observation, OpKind, Outcome, OutcomeStatus, Record};
+use crate::store::{Answer, EffectResult, Intent, Observation, OpKind, Outcome, OutcomeStatus, Record, Transition};
 use crate::store::{SessionUpdate, Sync};
 
 impl Guest {
@@ -141,7 +141,7 @@ impl Guest {
         if let Answer::Body(body) = &seen.answer {
             let refusal: Refusal = codec::decode(body).map_err(|e| End::Host(e.to_string()))?;
             let number = self.tape().next_op();
-            self.refused_again(&refusal);
+            self.refused_again::<C>(&refusal);
             self.keep_refused(&call, number, &refusal);
             return Ok((number, Some(refusal)));
         }
@@ -182,7 +182,7 @@ impl Guest {
                 let body: OpBody = codec::decode(body).map_err(|e| End::Host(e.to_string()))?;
                 self.tape().next_op();
                 if let Some(refusal) = body.refusal() {
-                    self.refused_again(&refusal);
+                    self.refused_again::<C>(&refusal);
                 }
                 Ok(body)
             }
@@ -283,8 +283,14 @@ impl Guest {
     }
 
     /// A refusal that the record has: the ledger notes it as it did when it was made.
-    fn refused_again(&self, refusal: &Refusal) {
-        let RefusalKind::Exhausted(dimension) = refusal.kind else { return };
+    fn refused_again<C: Operation>(&self, refusal: &Refusal) {
+        if C::KIND == OpKind::Child {
+            // A parent that is too poor for a child is not poor for itself.
+            return;
+        }
+        let RefusalKind::Exhausted(dimension) = refusal.kind else {
+            return;
+        };
         let run = &self.session.run;
         run.ledger.ran_out(self.session.account, dimension);
         if dimension == Dimension::Iterations && run.closing_call {

@@ -11,9 +11,9 @@ use crate::error::Refusal;
 use crate::ids::SessionId;
 use crate::ledger::Reservation;
 use crate::plugin::toolbox::Tool;
+use crate::session::Child;
 use crate::session::call::Under;
 use crate::session::guest::Guest;
-use crate::session::Child;
 use crate::store::Record;
 
 /// Something that is waited for.

@@ -9,7 +9,7 @@ use crate::ids::{Digest, StreamId};
 use crate::session::codec;
 use crate::session::end::End;
 use crate::session::op::{Ended, Op};
-use crate::store::{Answer, Transition, Observation, OutcomeStatus, Record};
+use crate::store::{Answer, Observation, OutcomeStatus, Record, Transition};
 
 /// What the journal has of a stream that is rebuilt.
 #[derive(Debug, Default)]

@@ -38,9 +38,9 @@ pub use error::StoreError;
 pub use journal::Numbered;
 pub use owner::Owner;
 pub use record::{
-    Answer, Edge, Effect, EffectResult, EndKind, Intent, NewSession, Note, NoteKind, Observation, OpKind,
-    Outcome, OutcomeStatus, Record, ReturnAddress, SPILL_SPACE, SessionEnd, SessionUpdate, SpaceId, Spill, Start,
-    Status, Sync, Transition,
+    Answer, Edge, Effect, EffectResult, EndKind, Intent, NewSession, Note, NoteKind, Observation, OpKind, Outcome,
+    OutcomeStatus, Record, ReturnAddress, SPILL_SPACE, SessionEnd, SessionUpdate, SpaceId, Spill, Start, Status, Sync,
+    Transition,
 };
 pub use rows::{Change, Entry, JournalSize, NewRun, OperationRow, RunRow, RunUpdate, SessionRow, SpaceRow};
 pub use runs::RunState;

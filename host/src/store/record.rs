@@ -441,7 +441,11 @@ mod tests {
         }
         for from in [S::Completed, S::Failed, S::Cancelled] {
             assert!(from.is_final());
-            assert_eq!(transitions.each_ref().map(|t| from.after(t)), [None; 6], "from {from:?}");
+            assert_eq!(
+                transitions.each_ref().map(|t| from.after(t)),
+                [None; 6],
+                "from {from:?}"
+            );
         }
     }
 }

@@ -175,7 +175,9 @@ impl Space {
         let mut select = conn.prepare_cached(
             "SELECT coalesce(sum(keys), 0), coalesce(sum(bytes), 0) FROM space WHERE run = ?1 AND no <> ?2",
         )?;
-        Ok(select.query_row([self.run, self.number], |row| Ok((uint(row.get(0)?), uint(row.get(1)?))))?)
+        Ok(select.query_row([self.run, self.number], |row| {
+            Ok((uint(row.get(0)?), uint(row.get(1)?)))
+        })?)
     }
 
     fn delete(&mut self, conn: &Connection, key: &str, present: &Present, by: &Writing) -> Result<(), Fault> {

@@ -208,7 +208,7 @@ async fn what_is_appended_is_read_back() {
     assert_eq!(
         store.integrity().expect("looked"),
         Integrity {
-            records: 9,
+            records: 10,
             problems: vec![]
         }
     );
@@ -689,14 +689,28 @@ async fn the_first_end_of_a_session_stands() {
     let dir = tempfile::tempdir().expect("a folder");
     let (store, run) = (open(dir.path()), RunId::random());
     let owner = store.create_run(new_run(&run)).await.expect("made");
-    let first = vec![session(&run), update(&run, Transition::CancelAsked), update(&run, ended())];
+    let first = vec![
+        session(&run),
+        update(&run, Transition::CancelAsked),
+        update(&run, ended()),
+    ];
     store.append(&owner, first, None, Sync::Durable).await.expect("written");
-    for later in [Transition::Active { attempt: 2 }, Transition::Interrupted, Transition::CancelAsked, ended()] {
-        let again = store.append(&owner, vec![update(&run, later)], None, Sync::Durable).await;
+    for later in [
+        Transition::Active { attempt: 2 },
+        Transition::Interrupted,
+        Transition::CancelAsked,
+        ended(),
+    ] {
+        let again = store
+            .append(&owner, vec![update(&run, later)], None, Sync::Durable)
+            .await;
         assert!(matches!(again, Err(StoreError::Duplicate { .. })), "{again:?}");
     }
     let row = store.session(&run.root()).expect("read");
-    assert_eq!((row.status, row.cancel_asked, row.ended_ms), (Status::Completed, true, Some(9)));
+    assert_eq!(
+        (row.status, row.cancel_asked, row.ended_ms),
+        (Status::Completed, true, Some(9))
+    );
 }
 
 #[tokio::test]
@@ -727,7 +741,10 @@ async fn all_spaces_of_a_run_share_one_quota() {
         results.push(appended.expect("written").effect);
     }
     let written = Some(EffectResult::Written(1));
-    assert_eq!(results, [written.clone(), written, Some(EffectResult::TooManyBytes(quota))]);
+    assert_eq!(
+        results,
+        [written.clone(), written, Some(EffectResult::TooManyBytes(quota))]
+    );
     let spill = |n: u32, bytes: usize| {
         Record::Spill(Spill {
             session: run.root(),
@@ -737,10 +754,19 @@ async fn all_spaces_of_a_run_share_one_quota() {
         })
     };
     let full = store
-        .append(&owner, vec![spill(1, 10), intent(&run, 4), spill(2, half)], None, Sync::Commit)
+        .append(
+            &owner,
+            vec![spill(1, 10), intent(&run, 4), spill(2, half)],
+            None,
+            Sync::Commit,
+        )
         .await;
     assert!(matches!(full, Err(StoreError::SpillFull { .. })), "{full:?}");
-    assert_eq!(store.operations(&stream(&run)).expect("read").len(), 3, "all of it was undone");
+    assert_eq!(
+        store.operations(&stream(&run)).expect("read").len(),
+        3,
+        "all of it was undone"
+    );
     store
         .append(&owner, vec![spill(1, 10)], None, Sync::Commit)
         .await

@@ -7,7 +7,9 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::commit::Done;
 use super::error::{Fault, StoreError};
 use super::owner::{Head, Owner};
-use super::record::{Effect, EffectResult, OutcomeStatus, Record, SPILL_SPACE, SessionUpdate, SpaceId, Spill, Sync, Transition};
+use super::record::{
+    Effect, EffectResult, OutcomeStatus, Record, SPILL_SPACE, SessionUpdate, SpaceId, Spill, Sync, Transition,
+};
 use super::rows::SessionRow;
 use super::seal::{decode, encode, int, link, sum, uint};
 use super::space::{Quota, Writing};

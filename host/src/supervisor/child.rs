@@ -11,14 +11,15 @@ use crate::bindings::{delegation, types};
 use crate::error::{Dimension, Refusal, RefusalKind};
 use crate::event::now_ms;
 use crate::ids::SessionId;
+use crate::instance::Prepared;
 use crate::ledger::{AccountId, Reservation, is_own};
 use crate::plugin::Plugin;
 use crate::plugin::rights::{Access, SpaceWish, Wishes};
 use crate::session::call::Under;
 use crate::session::guest::Guest;
 use crate::session::runner::{NewChild, Waiting};
-use crate::session::{Child, Past, Session, SessionParts, codec};
-use crate::store::{Edge, NewSession, Record, ReturnAddress, Start};
+use crate::session::{Child, Past, RunContext, Session, SessionParts, codec};
+use crate::store::{Edge, NewSession, Record, ReturnAddress, SessionUpdate, Start, Transition};
 use crate::supervisor::life::{Agent, Ending, From};
 use crate::supervisor::start::{AgentStart, ModelRef, PluginRef, StartBody};
 use crate::supervisor::strategies::Known;
@@ -27,6 +28,8 @@ use crate::{json, text};
 
 /// Characters of a role.
 const ROLE: usize = 64;
+/// Grants, spaces and toolsets that a spec names, each.
+const NAMED: usize = 256;
 /// Less than this left, in milliseconds, and a child could do nothing.
 const LEAST_TIME: u64 = 100;
 
@@ -39,6 +42,8 @@ pub(super) struct Candidate {
     strategy: Known,
     model: Option<crate::llm::Model>,
     place: Option<Place>,
+    /// Why it can't go on where an earlier process left it.
+    broken: Option<Refusal>,
     account: Option<AccountId>,
     /// What the journal has of it.
     before: Option<Before>,
@@ -57,6 +62,17 @@ impl Candidate {
     pub(super) fn new(supervisor: &Supervisor, parent: &Guest, spec: &delegation::ChildSpec) -> Result<Self, Refusal> {
         let session = &parent.session;
         parent.rights.may_delegate(&parent.plugin)?;
+        for (what, named) in [
+            ("grants", spec.grants.len()),
+            ("spaces", spec.spaces.len()),
+            ("toolsets", spec.toolsets.len()),
+        ] {
+            if named > NAMED {
+                return Err(Refusal::invalid(format!(
+                    "A child's spec names {named} {what}; {NAMED} are the most."
+                )));
+            }
+        }
         let strategy = supervisor.strategy(session, spec.strategy.as_deref())?;
         let (held, toolsets) = tools(parent, &spec.toolsets)?;
         let model = model(parent, spec.model.as_deref())?;
@@ -102,6 +118,7 @@ impl Candidate {
             strategy,
             model: model.map(|(model, _)| model),
             place: None,
+            broken: None,
             account: None,
             before: None,
         })
@@ -125,14 +142,17 @@ impl Candidate {
             None => None,
         };
         let attempt = row.attempt.max(1);
-        let recorded =
-            restore::recorded(&journal.store, &row.session, attempt).map_err(|e| lost(e.to_string()))?;
+        let recorded = restore::recorded(&journal.store, &row.session, attempt).map_err(|e| lost(e.to_string()))?;
+        let mut broken = None;
         let model = match &restored.start.model {
             None => None,
-            Some(model) => {
-                let found = run.models.resolve(&model.meant.model).map_err(|e| lost(e.to_string()))?;
-                Some(found.known_as(&model.name, model.meant.price))
-            }
+            Some(model) => match run.models.resolve(&model.meant.model) {
+                Ok(found) => Some(found.known_as(&model.name, model.meant.price)),
+                Err(error) => {
+                    broken = Some(Refusal::not_found(error.to_string()));
+                    None
+                }
+            },
         };
         let strategy = supervisor.recorded_strategy(&restored.start.strategy);
         let place = result.is_none().then(|| supervisor.place_again());
@@ -144,6 +164,7 @@ impl Candidate {
             strategy,
             model,
             place,
+            broken,
             account: Some(restored.account),
             before: Some(Before {
                 past: restored.past,
@@ -158,7 +179,34 @@ impl Candidate {
         })
     }
 
-    async fn live(mut self, under: Under, plugin: Arc<Plugin>) -> Option<types::RunResult> {
+    /// It can't be started: its row says so, and its account is closed.
+    async fn fails(&mut self, run: &RunContext, refusal: Refusal) -> Option<types::RunResult> {
+        let account = self.account?;
+        let spent = run.ledger.spent(account);
+        let result = types::RunResult {
+            exit: match refusal.kind {
+                RefusalKind::Cancelled => types::ExitReason::Cancelled,
+                _ => types::ExitReason::Failed(refusal.into()),
+            },
+            report: None,
+            attempts: self.before.as_ref().map_or(0, |before| before.from.attempt),
+            spent: ending::amounts(&spent),
+        };
+        let ended = Record::Update(SessionUpdate {
+            session: self.id.clone(),
+            transition: Transition::Ended(ending::row(&result, None, codec::encode(&result))),
+            spent: Some(spent),
+            at_ms: now_ms(),
+        });
+        if let Err(end) = run.append_last(vec![ended]).await {
+            self.supervisor.failed(run, &end);
+            return None;
+        }
+        run.ledger.close(account);
+        Some(result)
+    }
+
+    async fn live(mut self, under: Under, plugin: Arc<Plugin>, prepared: Prepared) -> Option<types::RunResult> {
         let parent = &under.guest.session;
         let before = self.before.take();
         let (past, from) = before.map_or((Past::default(), From::beginning()), |b| (b.past, b.from));
@@ -180,19 +228,14 @@ impl Candidate {
         if let Some(child) = parent.children().iter().find(|child| child.id == self.id) {
             child.begins(session.clone());
         }
-        let ended = match self.supervisor.prepare(&plugin) {
-            Err(refusal) => return Some(not_started(refusal)),
-            Ok(prepared) => {
-                let agent = Agent {
-                    session: session.clone(),
-                    start: self.start.clone(),
-                    prepared,
-                    from,
-                    asked: under.cancel.clone(),
-                };
-                self.supervisor.drive(agent).await
-            }
+        let agent = Agent {
+            session: session.clone(),
+            start: self.start.clone(),
+            prepared,
+            from,
+            asked: under.cancel.clone(),
         };
+        let ended = self.supervisor.drive(agent).await;
         self.supervisor.ended(&session);
         parent.run.ledger.close(account);
         drop(self.place.take());
@@ -200,7 +243,7 @@ impl Candidate {
             Ok(Ending::Final(result)) => Some(result),
             Ok(Ending::Suspended) => None,
             Err(end) => {
-                self.supervisor.failed(&session, &end);
+                self.supervisor.failed(&session.run, &end);
                 None
             }
         }
@@ -237,7 +280,9 @@ impl NewChild for Candidate {
 
     fn ready<'a>(&'a mut self, parent: &'a Guest) -> Waiting<'a, Result<(), Refusal>> {
         Box::pin(async move {
-            let ready = self.supervisor.load(&mut self.strategy, &parent.session.run).await;
+            let ready = self.supervisor.loaded(&mut self.strategy, &parent.session.run).await;
+            // What can't be linked is found before anything is written down.
+            let ready = ready.and_then(|plugin| self.supervisor.prepare(&plugin).map(drop));
             if ready.is_err()
                 && let Some(account) = self.account.take()
             {
@@ -296,22 +341,24 @@ impl NewChild for Candidate {
                 return Some(result);
             }
             let run = under.guest.session.run.clone();
-            let plugin = match self.supervisor.loaded(&mut self.strategy, &run).await {
-                Ok(plugin) => plugin,
-                Err(refusal) => return Some(not_started(refusal)),
+            let suspend = run.suspend.clone();
+            let (supervisor, broken) = (self.supervisor.clone(), self.broken.take());
+            let ready = async {
+                let plugin = supervisor.loaded(&mut self.strategy, &run).await?;
+                let prepared = supervisor.prepare(&plugin)?;
+                broken.map_or(Ok((plugin, prepared)), Err)
             };
-            self.live(under, plugin).await
+            let ready = tokio::select! {
+                biased;
+                ready = ready => ready,
+                () = suspend.cancelled() => return None,
+                () = under.cancel.cancelled() => Err(Refusal::cancelled()),
+            };
+            match ready {
+                Ok((plugin, prepared)) => self.live(under, plugin, prepared).await,
+                Err(refusal) => self.fails(&run, refusal).await,
+            }
         })
-    }
-}
-
-/// The result of a child that could not be started.
-fn not_started(refusal: Refusal) -> types::RunResult {
-    types::RunResult {
-        exit: types::ExitReason::Failed(refusal.into()),
-        report: None,
-        attempts: 0,
-        spent: ending::amounts(&Amounts::ZERO),
     }
 }
 
@@ -381,7 +428,9 @@ fn space(grant: &delegation::SpaceGrant) -> SpaceWish {
 fn role(role: &str) -> Result<String, Refusal> {
     let clean = text::line(role, ROLE);
     if clean.trim().is_empty() {
-        return Err(Refusal::invalid("A child's role is a word or two that say what it is for."));
+        return Err(Refusal::invalid(
+            "A child's role is a word or two that say what it is for.",
+        ));
     }
     Ok(clean)
 }
@@ -427,6 +476,18 @@ fn budget(session: &Session, wanted: &[types::Amount]) -> Result<(Vec<(Dimension
                 "A child may have {} iterations at most (limits.iterations.child_max), not {value}.",
                 limits.iterations_child_max
             )));
+        }
+        if d == D::JournalBytes {
+            let rest = session.run.ledger.remaining(session.account, d).unwrap_or(u64::MAX);
+            if value > rest.min(limits.journal_bytes) {
+                return Err(Refusal::exhausted(
+                    d,
+                    format!(
+                        "A child may write {} bytes of journal at most, as its parent may (limits.journal.bytes), not {value}.",
+                        rest.min(limits.journal_bytes)
+                    ),
+                ));
+            }
         }
         caps.push((d, value));
         if !is_own(d) {

@@ -85,9 +85,16 @@ fn used_up(session: &Session) -> Option<Dimension> {
     use Dimension as D;
     let ledger = &session.run.ledger;
     let spent = ledger.spent(session.account);
-    [D::Iterations, D::Tokens, D::CostMicroUsd, D::Fuel, D::WallClockMs, D::HostCalls]
-        .into_iter()
-        .find(|d| ledger.remaining(session.account, *d) == Some(0) && spent.get(*d) > 0)
+    [
+        D::Iterations,
+        D::Tokens,
+        D::CostMicroUsd,
+        D::Fuel,
+        D::WallClockMs,
+        D::HostCalls,
+    ]
+    .into_iter()
+    .find(|d| ledger.remaining(session.account, *d) == Some(0) && spent.get(*d) > 0)
 }
 
 fn fault(ended: &Ended) -> Fault {

@@ -16,7 +16,7 @@ use crate::session::end::End;
 use crate::session::guest::{Guest, Making};
 use crate::session::tape::Recorded;
 use crate::session::{Attempt, Session, codec};
-use crate::store::{Transition, NoteKind, Record, SessionUpdate, Start, Sync};
+use crate::store::{NoteKind, Record, SessionUpdate, Start, Sync, Transition};
 use crate::supervisor::Supervisor;
 use crate::supervisor::ending::{self, AttemptEnd, Ended, amounts, words};
 use crate::supervisor::policy::{self, History, Next};
@@ -89,7 +89,6 @@ impl Agent {
     /// # Errors
     /// What is done can't be written down.
     pub(super) async fn live(mut self, supervisor: &Supervisor) -> Result<Ending, End> {
-        let session = self.session.clone();
         let mut history = History {
             attempts: self.from.attempt,
             max_attempts: self.start.max_attempts,
@@ -97,10 +96,24 @@ impl Agent {
             rebuilt: false,
         };
         let mut driven = self.first(supervisor);
+        match self.lives(supervisor, &mut history, &mut driven).await {
+            // Whatever it was about to write, the run was suspended first.
+            Err(End::Suspended) => self.suspend(&driven.guest).await,
+            lived => lived,
+        }
+    }
+
+    async fn lives(
+        &mut self,
+        supervisor: &Supervisor,
+        history: &mut History,
+        driven: &mut Driven,
+    ) -> Result<Ending, End> {
+        let session = self.session.clone();
         if self.from.cancel_asked {
             session.cancel.cancel();
             let end = ending::read(&session, Err(Stopped::Host(End::Cancelled)));
-            return self.end(&driven.guest, end).await;
+            return self.end(supervisor, &driven.guest, end).await;
         }
         if session.parent.is_some() {
             self.write_active(history.attempts).await?;
@@ -120,25 +133,25 @@ impl Agent {
             }
             let end = ending::read(&session, ended);
             let dice = [&session.run.seed[..], session.id.to_string().as_bytes()].concat();
-            let next = policy::next(end.fault, &history, &session.run.limits, session.awake_ms(), &dice);
+            let next = policy::next(end.fault, history, &session.run.limits, session.awake_ms(), &dice);
             if next == Next::Rebuild && session.run.journal.is_some() {
                 history.rebuilt = true;
-                driven = self.rebuild(&driven, &end).await?;
+                *driven = self.rebuild(driven, &end).await?;
                 continue;
             }
             self.close(&driven.guest).await;
             let Next::Restart(wait) = next else {
-                return self.end(&driven.guest, end).await;
+                return self.end(supervisor, &driven.guest, end).await;
             };
-            match self.restart(&driven.guest, &mut history, &end, wait).await? {
-                Wait::Over(next) => driven = next,
+            match self.restart(&driven.guest, history, &end, wait).await? {
+                Wait::Over(next) => *driven = next,
                 Wait::Cancelled => {
                     let end = ending::read(&session, Err(Stopped::Host(End::Cancelled)));
-                    return self.end(&driven.guest, end).await;
+                    return self.end(supervisor, &driven.guest, end).await;
                 }
                 Wait::OutOfTime => {
                     let ended = ending::read(&session, Ok(Err(out_of_time(&session))));
-                    return self.end(&driven.guest, ended).await;
+                    return self.end(supervisor, &driven.guest, ended).await;
                 }
                 Wait::Suspended => return self.suspend(&driven.guest).await,
             }
@@ -152,10 +165,10 @@ impl Agent {
         self.session.begins(self.from.attempt);
         self.session.inherit_children(self.from.attempt);
         let attempt = Attempt::new(self.from.attempt, self.start.started_ms, recorded);
-        self.driven(attempt, own)
+        self.driven(&attempt, own)
     }
 
-    fn driven(&self, attempt: Arc<Attempt>, recorded: Recorded) -> Driven {
+    fn driven(&self, attempt: &Arc<Attempt>, recorded: Recorded) -> Driven {
         let making = Remade {
             stream: StreamId {
                 session: self.session.id.clone(),
@@ -168,7 +181,7 @@ impl Agent {
         let guest = Guest::new(
             self.session.clone(),
             attempt.clone(),
-            self.making(&making, &attempt, recorded),
+            self.making(&making, attempt, recorded),
         );
         self.show_earlier_children(&guest);
         Driven { guest, making }
@@ -330,7 +343,7 @@ impl Agent {
         session.inherit_children(next);
         self.announce(next);
         let attempt = Attempt::new(next, self.start.started_ms, BTreeMap::new());
-        Ok(Wait::Over(self.driven(attempt, Recorded::default())))
+        Ok(Wait::Over(self.driven(&attempt, Recorded::default())))
     }
 
     /// A child's instance is about to be. (A root's row says so with its start record.)
@@ -380,9 +393,16 @@ impl Agent {
     }
 
     /// Writes the end down, then tells of it. A child's report is scrubbed before that: the journal keeps what its parent sees.
-    async fn end(&self, guest: &Guest, end: AttemptEnd) -> Result<Ending, End> {
+    async fn end(&self, supervisor: &Supervisor, guest: &Guest, end: AttemptEnd) -> Result<Ending, End> {
         let session = &self.session;
         self.close(guest).await;
+        let left = || session.children().iter().any(|child| child.result().is_none());
+        if session.run.suspend.is_cancelled() && left() {
+            // A child of it was told to suspend; both go on in another process.
+            return self.suspend(guest).await;
+        }
+        // No agent outlives its parent: those that its replay has not reached end before it does.
+        supervisor.end_lost_children(session).await?;
         let report = match end.report {
             None => None,
             Some(report) if session.parent.is_some() => Some(scrub_report(session, report).await?),

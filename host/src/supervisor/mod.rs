@@ -18,9 +18,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::task::TaskTracker;
 
-use crate::bindings::delegation;
+use crate::bindings::{delegation, types};
 use crate::engine::compile::Compiler;
 use crate::error::{Dimension, Refusal, RefusalKind};
+use crate::event::now_ms;
 use crate::ids::{Digest, RunId, SessionId};
 use crate::instance::Instances;
 use crate::limits::Limits;
@@ -30,7 +31,7 @@ use crate::session::end::End;
 use crate::session::guest::Guest;
 use crate::session::runner::{ChildRunner, NewChild};
 use crate::session::{Child, RunContext, Session, codec};
-use crate::store::{ReturnAddress, SessionRow, StoreError};
+use crate::store::{Record, ReturnAddress, SessionRow, SessionUpdate, StoreError, Transition};
 use child::Candidate;
 use life::{Agent, Ending};
 use restore::Restored;
@@ -153,7 +154,7 @@ impl Supervisor {
         self.begins(&session, plugin);
         let ending = self.drive(agent).await;
         if let Err(end) = &ending {
-            self.failed(&session, end);
+            self.failed(&session.run, end);
         }
         self.0.lives.close();
         self.0.lives.wait().await;
@@ -297,9 +298,9 @@ impl Supervisor {
     }
 
     /// What is done can't be written down: the run stops where it can go on.
-    fn failed(&self, session: &Session, end: &End) {
+    fn failed(&self, run: &RunContext, end: &End) {
         self.state().stopped.get_or_insert(end.clone());
-        session.run.suspend.cancel();
+        run.suspend.cancel();
     }
 
     fn plugin_of(&self, session: &SessionId) -> Option<Arc<Plugin>> {
@@ -321,8 +322,54 @@ impl Supervisor {
     }
 
     /// True the first time that the run uses a component.
-    fn first_use(&self, digest: Digest) -> bool {
-        self.state().kept.insert(digest)
+    fn is_kept(&self, digest: &Digest) -> bool {
+        self.state().kept.contains(digest)
+    }
+
+    fn now_kept(&self, digest: Digest) {
+        self.state().kept.insert(digest);
+    }
+
+    /// Ends the descendants of a session that an earlier process left and that were not taken up again.
+    async fn end_lost_children(&self, session: &Session) -> Result<(), End> {
+        let mut lost = Vec::new();
+        {
+            let mut state = self.state();
+            let mut parents = vec![session.id.clone()];
+            while let Some(parent) = parents.pop() {
+                let of = state.restored.keys().filter(|address| address.session == parent);
+                for address in of.cloned().collect::<Vec<_>>() {
+                    if let Some(restored) = state.restored.remove(&address) {
+                        parents.push(restored.row.session.clone());
+                        lost.push(restored);
+                    }
+                }
+            }
+        }
+        let ledger = &session.run.ledger;
+        let mut records = Vec::new();
+        // Children before their parents.
+        for restored in lost.iter().rev().filter(|restored| !restored.row.status.is_final()) {
+            let spent = ledger.spent(restored.account);
+            let result = types::RunResult {
+                exit: types::ExitReason::Cancelled,
+                report: None,
+                attempts: restored.row.attempt,
+                spent: ending::amounts(&spent),
+            };
+            records.push(Record::Update(SessionUpdate {
+                session: restored.row.session.clone(),
+                transition: Transition::Ended(ending::row(&result, None, codec::encode(&result))),
+                spent: Some(spent),
+                at_ms: now_ms(),
+            }));
+        }
+        if records.is_empty() {
+            return Ok(());
+        }
+        session.run.append_last(records).await?;
+        lost.iter().for_each(|restored| ledger.close(restored.account));
+        Ok(())
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -342,8 +389,17 @@ impl ChildRunner for Supervisor {
             op,
         };
         let restored = self.state().restored.remove(&address);
-        let lost = || Refusal::new(RefusalKind::Other("storage".to_owned()), "The journal has lost this child.");
-        Ok(Box::new(Candidate::recovered(self, parent, restored.ok_or_else(lost)?)?))
+        let lost = || {
+            Refusal::new(
+                RefusalKind::Other("storage".to_owned()),
+                "The journal has lost this child.",
+            )
+        };
+        Ok(Box::new(Candidate::recovered(
+            self,
+            parent,
+            restored.ok_or_else(lost)?,
+        )?))
     }
 
     fn known(&self, parent: &Guest, op: u32) -> Option<Arc<Child>> {
@@ -378,7 +434,7 @@ pub struct RootRestored {
     /// Where it is taken up.
     pub from: life::From,
     /// How it ended, where only the run's row was not told.
-    pub result: Option<crate::bindings::types::RunResult>,
+    pub result: Option<types::RunResult>,
     /// Observations to replay.
     pub observations: u64,
 }

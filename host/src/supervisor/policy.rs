@@ -93,7 +93,10 @@ mod tests {
     #[test]
     fn a_guests_fault_starts_it_again_until_its_attempts_are_used_up() {
         assert!(matches!(decide(Fault::Guest, &history(1, &[]), 0), Next::Restart(_)));
-        assert!(matches!(decide(Fault::Guest, &history(3, &[1, 2]), 3), Next::Restart(_)));
+        assert!(matches!(
+            decide(Fault::Guest, &history(3, &[1, 2]), 3),
+            Next::Restart(_)
+        ));
         assert_eq!(decide(Fault::Guest, &history(4, &[]), 0), Next::End);
         assert_eq!(decide(Fault::None, &history(1, &[]), 0), Next::End);
     }
@@ -103,7 +106,10 @@ mod tests {
         let mut often = history(1, &[0, 1, 2]);
         often.max_attempts = 100;
         assert_eq!(decide(Fault::Guest, &often, 60_000), Next::End);
-        assert!(matches!(decide(Fault::Guest, &often, 60_001), Next::Restart(_)), "the first is a minute old");
+        assert!(
+            matches!(decide(Fault::Guest, &often, 60_001), Next::Restart(_)),
+            "the first is a minute old"
+        );
     }
 
     #[test]

@@ -7,9 +7,9 @@ use crate::bindings::types;
 use crate::error::Dimension;
 use crate::ids::{Scope, SessionId, StreamId};
 use crate::ledger::{AccountId, Ledger};
+use crate::session::Past;
 use crate::session::codec;
 use crate::session::tape::{Recorded, RecordedOp, size};
-use crate::session::Past;
 use crate::store::{NoteKind, OpKind, OperationRow, Record, SessionRow, Store, StoreError};
 use crate::supervisor::start::{AgentStart, StartBody};
 
@@ -180,7 +180,9 @@ fn charge(
 /// Fuel of tool calls in attempts before the last: part of what the last start says was spent.
 fn fuel_of_tools_before(store: &Store, row: &SessionRow) -> Result<u64, StoreError> {
     let operations = store.session_operations(&row.session)?;
-    let before = operations.into_iter().filter(|op| op.intent.stream.attempt < row.attempt);
+    let before = operations
+        .into_iter()
+        .filter(|op| op.intent.stream.attempt < row.attempt);
     Ok(before
         .filter_map(|op| op.outcome)
         .fold(0u64, |sum, o| sum.saturating_add(o.charged.get(Dimension::Fuel))))
@@ -192,7 +194,9 @@ fn footprint(store: &Store, session: &SessionId) -> Result<(u64, u64), StoreErro
     let mut known = std::collections::HashSet::new();
     loop {
         let page = store.records(&session.run, after, 1000)?;
-        let Some((last, _)) = page.last() else { return Ok((records, bytes)) };
+        let Some((last, _)) = page.last() else {
+            return Ok((records, bytes));
+        };
         after = *last;
         for (_, record) in &page {
             if owner(record) != Some(session) {

@@ -55,12 +55,7 @@ impl Supervisor {
         }
     }
 
-    /// Compiles a strategy and keeps its bytes with the run.
-    pub(super) async fn load(&self, known: &mut Known, run: &RunContext) -> Result<(), Refusal> {
-        self.loaded(known, run).await.map(drop)
-    }
-
-    /// The strategy, compiled.
+    /// The strategy, compiled; its bytes are kept with the run.
     pub(super) async fn loaded(&self, known: &mut Known, run: &RunContext) -> Result<Arc<Plugin>, Refusal> {
         let unusable = |e: String| Refusal::new(RefusalKind::InvalidInput, format!("The strategy can't be used: {e}."));
         let plugin = match known {
@@ -73,29 +68,27 @@ impl Supervisor {
                 plugin
             }
             Known::Kept(reference) => {
-                let plugin = self.from_store(run, reference).await.map_err(unusable)?;
+                let plugin = self.kept(run, reference).await.map_err(unusable)?;
                 self.keep_loaded(&reference.name, &plugin);
                 plugin
             }
         };
         if !plugin.is_strategy() {
-            return Err(unusable(format!(
-                "{} exports no agent",
-                text::line(&plugin.name, 64)
-            )));
+            return Err(unusable(format!("{} exports no agent", text::line(&plugin.name, 64))));
         }
         if let Some(journal) = &run.journal
-            && self.first_use(plugin.digest)
+            && !self.is_kept(&plugin.digest)
         {
             let bytes = bytes::Bytes::from_owner(plugin.bytes.clone());
             let kept = journal.store.keep_component(&journal.owner, bytes).await;
             kept.map_err(|e| Refusal::new(RefusalKind::Other("storage".to_owned()), e.to_string()))?;
+            self.now_kept(plugin.digest);
         }
         *known = Known::Loaded(plugin.clone());
         Ok(plugin)
     }
 
-    async fn from_store(&self, run: &RunContext, of: &PluginRef) -> Result<Arc<Plugin>, String> {
+    async fn kept(&self, run: &RunContext, of: &PluginRef) -> Result<Arc<Plugin>, String> {
         let journal = run.journal.as_ref().ok_or("there is no run")?;
         let bytes: Arc<[u8]> = journal.store.component(&of.digest).map_err(|e| e.to_string())?.into();
         let manifest = match &of.manifest {

@@ -195,10 +195,13 @@ impl Catalogue {
 
     /// The keys of all providers, each under the provider's name: what no guest and no record may hold.
     pub fn secrets(&self) -> Vec<(String, String)> {
-        let keys = self.providers.iter().filter_map(|(name, provider)| match &provider.backend {
-            Backend::Http(endpoint) => Some((name.clone(), endpoint.key.as_ref()?.reveal())),
-            Backend::Script(_) => None,
-        });
+        let keys = self
+            .providers
+            .iter()
+            .filter_map(|(name, provider)| match &provider.backend {
+                Backend::Http(endpoint) => Some((name.clone(), endpoint.key.as_ref()?.reveal())),
+                Backend::Script(_) => None,
+            });
         keys.collect()
     }
 

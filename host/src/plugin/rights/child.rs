@@ -60,12 +60,15 @@ impl Rights {
                 Kind::Lessons => child.lessons = taken(of_kind(), self.lessons)?,
                 Kind::Blackboard if of_kind().next().is_none() => {}
                 Kind::Blackboard => {
-                    return Err(Refusal::invalid("Spaces are given to a child in `spaces`, not in `grants`."));
+                    return Err(Refusal::invalid(
+                        "Spaces are given to a child in `spaces`, not in `grants`.",
+                    ));
                 }
-                Kind::Secret | Kind::Terminal => match of_kind().next() {
-                    Some(given) => return Err(missing(wishes, given.text)),
-                    None => {}
-                },
+                Kind::Secret | Kind::Terminal => {
+                    if let Some(given) = of_kind().next() {
+                        return Err(missing(wishes, given.text));
+                    }
+                }
             }
         }
         Ok(child)
@@ -159,7 +162,10 @@ impl Rights {
             .or_else(|| plain(&wishes.cwd.join(path)))
             .filter(|dir| self.holds_folder(dir, access))?;
         // Links are resolved inside a folder that is held alone, and must not lead out of it.
-        let dir = dir.canonicalize().ok().filter(|dir| dir.is_dir() && self.holds_folder(dir, access))?;
+        let dir = dir
+            .canonicalize()
+            .ok()
+            .filter(|dir| dir.is_dir() && self.holds_folder(dir, access))?;
         let own = self.folders.values().find(|f| f.dir == dir).map(|f| f.name.clone());
         let last = || Some(dir.file_name()?.to_string_lossy().into_owned());
         let name = name.map(str::to_owned).or(own).or_else(last)?;
@@ -227,9 +233,9 @@ struct Given<'a> {
 
 impl<'a> Given<'a> {
     fn parse(text: &'a str) -> Result<Self, Refusal> {
-        let (kind, what) = text
-            .split_once(':')
-            .map_or((text, None), |(kind, what)| (kind, Some(what).filter(|w| !w.is_empty())));
+        let (kind, what) = text.split_once(':').map_or((text, None), |(kind, what)| {
+            (kind, Some(what).filter(|w| !w.is_empty()))
+        });
         let kind = kind
             .parse()
             .map_err(|e: crate::plugin::grant::GrantError| Refusal::invalid(format!("A grant of the child: {e}.")))?;
@@ -335,13 +341,25 @@ mod tests {
             assert_eq!(rights.folders().len(), 1, "{good}");
             assert!(rights.folders()[0].dir.starts_with(root.join("papers")));
         }
-        for bad in ["fs:./secret", "fs:/papers/../secret", "fs:/papers/out", "fs:/", "fs:/etc", "fs:papers:rw", "fs:./nothing"] {
+        for bad in [
+            "fs:./secret",
+            "fs:/papers/../secret",
+            "fs:/papers/out",
+            "fs:/",
+            "fs:/etc",
+            "fs:papers:rw",
+            "fs:./nothing",
+        ] {
             let refusal = child(bad.to_owned()).expect_err(bad);
             assert_eq!(refusal.kind, RefusalKind::Denied, "{bad}");
             assert!(refusal.message.contains(bad), "{refusal}");
         }
         assert!(child("fs:none".to_owned()).expect("rights").folders().is_empty());
-        assert_eq!(child("net:none".to_owned()).expect("rights").folders().len(), 1, "as the parent's");
+        assert_eq!(
+            child("net:none".to_owned()).expect("rights").folders().len(),
+            1,
+            "as the parent's"
+        );
     }
 
     #[test]

@@ -139,17 +139,39 @@ impl Rights {
         }
     }
 
+    /// Of two folders of which one lies in the other, the inner one, under its own name and with the lesser access.
+    fn common_folders(&self, caller: &Self) -> BTreeMap<String, FolderGrant> {
+        let mut common: BTreeMap<String, FolderGrant> = BTreeMap::new();
+        for mine in self.folders.values() {
+            for theirs in caller.folders.values() {
+                let inner = if mine.dir.starts_with(&theirs.dir) {
+                    mine
+                } else if theirs.dir.starts_with(&mine.dir) {
+                    theirs
+                } else {
+                    continue;
+                };
+                let access = mine.access.min(theirs.access);
+                match common.get(&inner.name) {
+                    Some(other) if other.dir != inner.dir || other.access >= access => {}
+                    _ => {
+                        common.insert(
+                            inner.name.clone(),
+                            FolderGrant {
+                                access,
+                                ..inner.clone()
+                            },
+                        );
+                    }
+                }
+            }
+        }
+        common
+    }
+
     /// What both this and `caller` may do: a tool's rights when `caller` calls it.
     #[must_use]
     pub fn cut(&self, caller: &Self) -> Self {
-        let folders = self.folders.iter().filter_map(|(name, mine)| {
-            let around = caller
-                .folders
-                .values()
-                .filter(|theirs| mine.dir.starts_with(&theirs.dir));
-            let access = mine.access.min(around.map(|theirs| theirs.access).max()?);
-            Some((name.clone(), FolderGrant { access, ..mine.clone() }))
-        });
         let net = self
             .net
             .iter()
@@ -159,7 +181,7 @@ impl Rights {
             Some((name.clone(), mine.meet(theirs)))
         });
         Self {
-            folders: folders.collect(),
+            folders: self.common_folders(caller),
             net: net.collect(),
             spaces: spaces.collect(),
             run_spaces: self.run_spaces && caller.run_spaces,
