@@ -143,10 +143,14 @@ pub async fn scrub_report(session: &Session, report: types::Report) -> Result<ty
 /// A root's report: for the person, so whole, but without what no record may hold.
 pub fn redact_report(session: &Session, mut report: types::Report) -> types::Report {
     let secrets = &session.run.secrets;
-    report.summary = secrets.redact(&report.summary).into_owned();
-    report.result_json = report.result_json.and_then(|text| scrub_json(session, &text));
+    report.summary = secrets.without_secrets(&report.summary).into_owned();
+    report.result_json = report.result_json.and_then(|text| {
+        let clean = secrets.without_secrets(&text).into_owned();
+        json::parse(&clean, session.run.limits.json_depth).ok()?;
+        Some(clean)
+    });
     for line in report.artifacts.iter_mut().chain(&mut report.open_questions) {
-        *line = secrets.redact(line).into_owned();
+        *line = secrets.without_secrets(line).into_owned();
     }
     report
 }

@@ -50,7 +50,7 @@ impl Look for Cancelled {
 /// Keeps a line of a guest's log, within the limits of a line and of a step.
 pub(super) fn log(guest: &Guest, level: &str, message: &str) -> wasmtime::Result<()> {
     let limits = &guest.session.run.limits;
-    let message = guest.session.run.secrets.redact(message);
+    let message = guest.session.run.secrets.without_secrets(message);
     let message = text::cut(&message, usize::try_from(limits.log_line).unwrap_or(usize::MAX));
     let bytes = u64::try_from(message.len()).unwrap_or(u64::MAX);
     let before = guest.step.count_log(bytes);
@@ -96,7 +96,7 @@ impl session::Host for State {
     async fn progress(&mut self, message: String, fraction: Option<f32>) -> wasmtime::Result<()> {
         self.guest.enter()?;
         let most = usize::try_from(self.guest.session.run.limits.progress).unwrap_or(usize::MAX);
-        let message = self.guest.session.run.secrets.redact(&message);
+        let message = self.guest.session.run.secrets.without_secrets(&message);
         let message = text::prefix(&message, most).to_owned();
         if self.guest.is_strategy() {
             self.guest.session.keep_progress(&message);
@@ -110,7 +110,7 @@ impl session::Host for State {
 
     async fn emit(&mut self, text: String) -> wasmtime::Result<()> {
         self.guest.enter()?;
-        let text = self.guest.session.run.secrets.redact(&text).into_owned();
+        let text = self.guest.session.run.secrets.without_secrets(&text).into_owned();
         if self.guest.note(NoteKind::Emit, text.clone().into_bytes())? {
             self.guest.flush(Sync::Durable).await?;
             self.guest.session.event(EventKind::Emit { text });

@@ -21,7 +21,7 @@ mod secrets;
 mod spill;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use self::fence::fence;
 pub use self::secrets::Secrets;
@@ -45,8 +45,8 @@ pub struct Budget {
 
 /// A text that passes all stages.
 ///
-/// Memory is bounded whatever the input's size: about half a mebibyte, a piece, and a small multiple of the result's
-/// budget.
+/// Memory is bounded whatever the input's size: half a mebibyte as a rule and three for hostile text, a piece, and up to
+/// 16 bytes for each character of the result's budget.
 pub struct Scrubber<S: FnMut(&str)> {
     secrets: Secrets,
     decoder: Decoder,

@@ -57,6 +57,15 @@ impl Secrets {
         matches!(self.redact(text), Cow::Borrowed(_))
     }
 
+    /// The text as it is where nothing in it is a secret, and as [`Self::redact`] gives it where something is. For texts that a person
+    /// reads and that nobody steers by what can't be seen.
+    pub fn without_secrets<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        match self.redact_counted(text, WINDOW) {
+            (_, 0) => Cow::Borrowed(text),
+            (redacted, _) => Cow::Owned(redacted),
+        }
+    }
+
     /// As [`Self::redact`], through a window of so many bytes, with the number of replacements.
     pub(super) fn redact_counted(&self, text: &str, window: usize) -> (String, u64) {
         let mut out = String::with_capacity(text.len());

@@ -18,8 +18,8 @@ use super::secret::Forbidden;
 
 /// The window, in bytes; more where the secrets are long.
 pub(super) const WINDOW: usize = 128 * 1024;
-/// How much text that is done with stays in sight, in bytes.
-const BEHIND: usize = header::BEHIND + 4;
+/// How much text that is done with stays in sight, in bytes: the name of a header, and the beginning of a placeholder.
+const BEHIND: usize = header::BEHIND + label::LABEL_MAX;
 
 /// What is redacted and what takes its place.
 pub(super) struct Rules {

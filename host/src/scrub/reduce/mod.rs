@@ -14,7 +14,7 @@ use self::tail::Tail;
 
 /// A budget below this, in characters, is spent on the head alone.
 const SMALL: usize = 2 * MARKER_MAX;
-/// What a head without a tail ends with.
+/// What a head without a tail ends with: one character.
 const ELLIPSIS: &str = "…";
 
 /// A text within its budget, or too long for it.
@@ -104,15 +104,11 @@ struct Head {
 impl Long {
     fn new(budget: usize) -> Self {
         // Of 100 characters: 45 for the head, 35 for the tail, 20 for the middle and the markers.
-        let middle = if budget < SMALL {
-            budget.min(1)
+        let (middle, head) = if budget < SMALL {
+            (budget.min(1), budget.saturating_sub(1))
         } else {
-            MARKER_MAX.max(budget / 5)
-        };
-        let head = if budget < SMALL {
-            budget - middle
-        } else {
-            (budget - middle) / 16 * 9
+            let middle = MARKER_MAX.max(budget / 5);
+            (middle, (budget - middle) / 16 * 9)
         };
         Self {
             splitter: Splitter::new(),
@@ -174,10 +170,11 @@ impl Parts {
         self.trim_tail();
         let (tail, tail_place) = self.tail.text();
         let head = self.head;
-        let (middle, picked) = match self.middle {
-            0 => (String::new(), 0),
-            1 => (ELLIPSIS.to_owned(), 0),
-            max => join::middle((&head.text, head.end), self.picks.into_best(), tail_place, max),
+        let (middle, picked) = if self.middle < MARKER_MAX {
+            (ELLIPSIS.repeat(self.middle), 0)
+        } else {
+            let best = self.picks.into_best();
+            join::middle((&head.text, head.end), best, tail_place, self.middle)
         };
         Reduced {
             total: tail_place.chars + self.tail.chars() as u64,

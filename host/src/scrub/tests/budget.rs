@@ -149,7 +149,7 @@ fn memory_is_bounded() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(30_000))]
+    #![proptest_config(ProptestConfig::with_cases(40_000))]
 
     #[test]
     fn no_result_is_longer_than_its_budget(

@@ -75,6 +75,10 @@ fn nasty(size: usize) -> impl Strategy<Value = String> {
         6 => proptest::sample::select(sample::PIECES).prop_map(str::to_owned),
         1 => "[a-zA-Z0-9_ -]{1,40}",
         1 => "\\PC{0,12}",
+        1 => (
+            proptest::sample::select(&["A", "0", " ", "-", "68", "x:", "é", "\n"][..]),
+            prop_oneof![1..20usize, 100..140usize, 500..520usize, 1_015..1_030usize],
+        ).prop_map(|(piece, count)| piece.repeat(count)),
         1 => proptest::sample::select(sample::PIECES).prop_flat_map(|piece| {
             (0..=piece.len()).prop_map(move |end| crate::text::prefix(piece, end).to_owned())
         }),
