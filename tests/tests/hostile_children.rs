@@ -6,9 +6,10 @@
 use std::time::Duration;
 
 use hermes_tests::child::{ChildSpec, exit, inside, join, summary, words};
-use hermes_tests::model::{Format, ModelServer, Script, Turn};
+use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
 use hermes_tests::output::{message, refusal};
 use hermes_tests::{Home, Output, guests};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 /// A home in whose `plugins/` these guests of the tests can be named as strategies.
@@ -316,17 +317,68 @@ fn a_parent_that_starts_again_finds_what_its_children_did() {
     assert_eq!(server.requests().len(), 1);
 }
 
-#[test]
-fn two_hundred_children_one_after_another_leave_nothing() {
-    let (_server, home) = home(&[]);
-    let each = json!({ "do": "repeat", "n": 200, "until_error": true, "steps": [
+/// What a process holds: resident memory in KiB, open files, threads.
+fn held(id: u32) -> (u64, usize, usize) {
+    let of = |what: &str| format!("/proc/{id}/{what}");
+    let status = std::fs::read_to_string(of("status")).unwrap();
+    let resident = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    let count = |what: &str| std::fs::read_dir(of(what)).unwrap().count();
+    (
+        resident.split_whitespace().nth(1).unwrap().parse().unwrap(),
+        count("fd"),
+        count("task"),
+    )
+}
+
+/// What a run holds after 64 children at once and `n` more one after another, all of which ended.
+fn held_after(n: u32) -> (u64, usize, usize) {
+    let server = ModelServer::start(Script::always(Turn::fault(Fault::StallBeforeHeaders)));
+    let home = Home::with_model(&server, Format::OpenAi);
+    let parked = ChildSpec::probe(&steps(&[
+        json!({ "do": "open", "name": "notes" }),
+        json!({ "do": "changes", "space": 0, "prefix": "", "since": 0, "wait_ms": 60_000 }),
+    ]))
+    .with(
+        "spaces",
+        json!([{ "space": "notes", "prefix": "", "access": "ReadOnly" }]),
+    );
+    let mut program: Vec<Value> = (0..64).map(|_| parked.spawn()).collect();
+    program.extend((0..64).map(|n| json!({ "do": "cancel-child", "child": n })));
+    program.extend((0..64).map(join));
+    program.push(json!({ "do": "drop-children" }));
+    program.push(json!({ "do": "repeat", "n": n, "until_error": true, "steps": [
         ChildSpec::probe(&steps(&[])).spawn(), { "do": "join-last" }, { "do": "drop-children" },
-    ] });
-    let host = home
+    ] }));
+    program.push(ask());
+    let process = home
         .host()
-        .set("limits.delegation.total", 1000)
-        .set("limits.host_calls", 100_000);
-    let output = host.probe(&steps(&[each])).output().expect(0);
-    assert_eq!(output.seen()[0]["ok"]["rounds"], 200);
-    well(&home);
+        .set("limits.delegation.alive", 64)
+        .set("limits.delegation.total", 64 + n)
+        .set("limits.host_calls", 100_000)
+        .probe(&steps(&program))
+        .start();
+    server.wait_for(1, Duration::from_secs(120));
+    let held = held(process.id());
+    process.signal(Signal::INT);
+    let output = process.finish();
+    assert_eq!(output.code, Some(130));
+    let run = home.host().args(["runs", "--output", "json"]).output().expect(0).json()[0]["run"].clone();
+    let tree = home
+        .host()
+        .args(["show", run.as_str().unwrap(), "--output", "json"])
+        .output()
+        .expect(0);
+    let sessions = tree.json()["agents"].as_array().unwrap().len();
+    assert_eq!(sessions, 1 + 64 + n as usize);
+    held
+}
+
+#[test]
+fn a_thousand_children_and_sixty_four_at_once_leave_nothing() {
+    let (few, many) = (held_after(10), held_after(1000));
+    // What the run knows of a child that ended, its result among it, stays for the run's life: some KiB each.
+    assert!(many.0 < few.0 + 1000 * 16, "resident KiB: {} and {}", few.0, many.0);
+    assert_eq!(many.1, few.1, "open files");
+    // The runtime's threads for what blocks come and go.
+    assert!(many.2 <= few.2 + 2, "threads: {} and {}", few.2, many.2);
 }

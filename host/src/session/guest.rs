@@ -56,6 +56,9 @@ pub struct Guest {
     pub(super) tasks: TaskTracker,
     /// Completions begun.
     completions: AtomicU32,
+    /// Host calls that it made, and how many of them were charged to an instance in whose place it stands.
+    entered: AtomicU64,
+    entered_before: AtomicU64,
     /// Timers that it has set.
     timers: AtomicU64,
     /// Fuel that the record says was burnt before the step that is being replayed.
@@ -96,7 +99,13 @@ impl Guest {
     /// The same in the place of an instance that the host lost, whose operations are still under way.
     pub fn in_place_of(lost: &Self, making: Making) -> Arc<Self> {
         let live = lost.tape().hand_over();
-        Self::with_operations(lost.session.clone(), lost.attempt.clone(), making, live)
+        let guest = Self::with_operations(lost.session.clone(), lost.attempt.clone(), making, live);
+        // What it does again was charged when the lost one did it.
+        let entered = |which: &AtomicU64| which.load(Ordering::Acquire);
+        let before = entered(&lost.entered).max(entered(&lost.entered_before));
+        guest.entered_before.store(before, Ordering::Release);
+        guest.step.takes_over(&lost.step);
+        guest
     }
 
     fn with_operations(
@@ -132,6 +141,8 @@ impl Guest {
             over,
             tasks: TaskTracker::new(),
             completions: AtomicU32::new(0),
+            entered: AtomicU64::new(0),
+            entered_before: AtomicU64::new(0),
             timers: AtomicU64::new(0),
             replayed_step: AtomicU64::new(0),
             fault: Mutex::new(None),
@@ -153,7 +164,12 @@ impl Guest {
             return Err(end);
         }
         let (ledger, account) = (&self.session.run.ledger, self.session.account);
-        let within = ledger.charge_within(account, Dimension::HostCalls, 1);
+        let again = self.entered.fetch_add(1, Ordering::AcqRel) < self.entered_before.load(Ordering::Acquire);
+        let within = if again {
+            Ok(())
+        } else {
+            ledger.charge_within(account, Dimension::HostCalls, 1)
+        };
         let limit = self.session.run.limits.host_calls;
         if self.step.count_call() > limit {
             let message = format!("it made more than {limit} calls into the host in one step (limits.host_calls)");

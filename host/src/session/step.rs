@@ -187,7 +187,15 @@ impl Step {
     pub fn settle_fuel(&self) -> u64 {
         let mut meter = self.fuel();
         let used = meter.used();
-        used.saturating_sub(std::mem::replace(&mut meter.settled, used))
+        let due = used.saturating_sub(meter.settled);
+        meter.settled = meter.settled.max(used);
+        due
+    }
+
+    /// What `lost` burnt was charged: this meter is that of the instance in its place, which burns the same again.
+    pub fn takes_over(&self, lost: &Self) {
+        let settled = lost.fuel().settled;
+        self.fuel().settled = settled;
     }
 
     /// Takes over what a journal says: so much was burnt in all, so much of it before this step. `rest` is left for it.

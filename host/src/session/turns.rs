@@ -1,7 +1,7 @@
 //! Which answers of a model did nothing but run code: their iteration is given back. The host decides it from the ids that it issued,
 //! so that a guest can neither ask for it nor use an id twice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::bindings::{llm, types};
 
@@ -15,6 +15,8 @@ pub(super) struct Turns {
     open: BTreeMap<u32, Turn>,
     /// Tool calls under way that belong to one: answer and position.
     running: BTreeMap<u32, (u32, usize)>,
+    /// Answers whose iteration was given back: never again, also where an instance that the host lost is built once more.
+    given: BTreeSet<u32>,
 }
 
 #[derive(Debug)]
@@ -86,7 +88,7 @@ impl Turns {
             return None;
         }
         self.open.remove(&answer);
-        Some(answer)
+        self.given.insert(answer).then_some(answer)
     }
 
     /// A model was asked inside tool call `op`: that was thinking, not only running code.
@@ -135,6 +137,11 @@ mod tests {
         assert_eq!(turns.delivered(2, true), Some(1));
         turns.called(4, &a);
         assert_eq!(turns.delivered(4, true), None, "an id is used once");
+        // An instance that was lost is built again from its record, and is told the same.
+        turns.answered(1, &answer(&[a.clone(), b.clone()]), |_| true);
+        turns.called(2, &a);
+        turns.called(3, &b);
+        assert_eq!((turns.delivered(3, true), turns.delivered(2, true)), (None, None));
     }
 
     #[test]

@@ -176,9 +176,18 @@ impl Supervisor {
             .ok_or_else(|| StoreError::internal("there is no journal"))?;
         let mut accounts = HashMap::new();
         let mut root = None;
-        for row in journal.store.sessions(&run.id)? {
+        let rows = journal.store.sessions(&run.id)?;
+        let mut below: HashMap<SessionId, u64> = HashMap::new();
+        for row in &rows {
+            if let Some(parent) = &row.parent {
+                let calls = below.entry(parent.session.clone()).or_default();
+                *calls = calls.saturating_add(row.spent.get(Dimension::HostCalls));
+            }
+        }
+        for row in rows {
+            let below = below.get(&row.session).copied().unwrap_or_default();
             let parent = row.parent.as_ref().and_then(|p| accounts.get(&p.session).copied());
-            let restored = restore::session(&journal.store, &run.ledger, row, parent)?;
+            let restored = restore::session(&journal.store, &run.ledger, row, parent, below)?;
             let id = restored.row.session.clone();
             accounts.insert(id.clone(), restored.account);
             let mut counts = lock(&self.0.counts);

@@ -67,12 +67,14 @@ pub(super) struct Restored {
     pub(super) restarts_ms: Vec<u64>,
 }
 
-/// Reads a session back and enters into the ledger what it had spent. Parents come before their children.
+/// Reads a session back and enters into the ledger what it had spent. Parents come before their children,
+/// whose host calls are `below`.
 pub(super) fn session(
     store: &Store,
     ledger: &Ledger,
     row: SessionRow,
     parent: Option<AccountId>,
+    below: u64,
 ) -> Result<Restored, StoreError> {
     let first = start(store, &row.session, 1)?;
     let mut last = first.clone();
@@ -86,7 +88,7 @@ pub(super) fn session(
         None => ledger.open_root(caps),
         Some(parent) => ledger.reopen_child(parent, caps, first.allotment),
     };
-    let past = charge(store, ledger, account, &row, &last)?;
+    let past = charge(store, ledger, account, &row, &last, below)?;
     if row.status.is_final() {
         ledger.close(account);
     }
@@ -114,6 +116,7 @@ fn charge(
     account: AccountId,
     row: &SessionRow,
     last: &AgentStart,
+    below: u64,
 ) -> Result<Past, StoreError> {
     let mut spent = Amounts::ZERO;
     let mut checkpoint = None;
@@ -154,7 +157,8 @@ fn charge(
     let earlier_tools = fuel_of_tools_before(store, row)?;
     let strategy_fuel = fuel.saturating_sub(earlier_tools);
     let calls = if ended {
-        row.spent.get(Dimension::HostCalls)
+        // What its children called is in its row too, and comes with theirs.
+        row.spent.get(Dimension::HostCalls).saturating_sub(below)
     } else {
         last.spent.get(Dimension::HostCalls)
     };

@@ -463,6 +463,22 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn of_two_folders_the_inner_one_is_common() {
+        let rights = |grants| Rights::tool("t", &all(grants), None).expect("rights");
+        let tool = rights(vec![folder("papers", "/papers", Access::Write)]);
+        let child = rights(vec![folder("a", "/papers/a", Access::Read)]);
+        for cut in [tool.cut(&child), child.cut(&tool)] {
+            let [common] = &cut.folders()[..] else {
+                panic!("{cut:?}")
+            };
+            assert_eq!((&*common.name, common.access), ("a", Access::Read));
+            assert_eq!(common.dir, std::path::Path::new("/papers/a"));
+        }
+        let other = rights(vec![folder("papers2", "/papers2", Access::Read)]);
+        assert!(tool.cut(&other).folders().is_empty());
+    }
+
+    #[test]
     fn the_whole_network_needs_two_keys() {
         let grants = all(vec![Grant::Net("*".parse().expect("a rule"))]);
         assert!(
