@@ -149,8 +149,6 @@ fn memory_is_bounded() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(40_000))]
-
     #[test]
     fn no_result_is_longer_than_its_budget(
         texts in proptest::collection::vec(prop_oneof![nasty(100), "(\\PC{0,80}\n){0,30}", "[a-zé ]{0,5000}"], 0..8),

@@ -41,8 +41,6 @@ fn each_window_gives_the_same() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(40_000))]
-
     #[test]
     fn random_splits_give_the_same(text in nasty(400), cuts in proptest::collection::vec(any::<usize>(), 0..12)) {
         check_split(text.as_bytes(), &cuts);
