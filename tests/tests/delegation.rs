@@ -379,7 +379,7 @@ fn a_report_is_scrubbed_before_its_parent_reads_it() {
     );
     let spill = whole.rsplit("[whole text: spill/").next().unwrap();
     let prefix = spill.split(',').next().unwrap();
-    assert_eq!(prefix, "2/report");
+    assert_eq!(prefix, "0/child-2-1-report", "with the parent, who may read it");
     let run = output.json()["run"].as_str().unwrap().to_owned();
     let piece = home
         .host()
