@@ -94,7 +94,9 @@ fn parts_are_found_side_by_side_and_joined() {
         .output()
         .expect(0)
         .stdout;
-    let mut lines = exported.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let mut lines = exported
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
     let line = lines.find(|line| line["role"] == "physicist").unwrap();
     assert!(
         line["messages"].as_array().unwrap().iter().any(|m| m["role"] == "tool"),
