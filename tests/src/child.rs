@@ -12,6 +12,16 @@ impl ChildSpec {
         Self::new(None, &program.to_string())
     }
 
+    /// A child that waits for `ms` in a host call, for a change that nobody makes.
+    pub fn parked(ms: u32) -> Self {
+        let program = json!({ "summary": "done", "steps": [
+            { "do": "open", "name": "notes" },
+            { "do": "changes", "space": 0, "prefix": "", "since": 0, "wait_ms": ms },
+        ] });
+        let read = json!([{ "space": "notes", "prefix": "", "access": "ReadOnly" }]);
+        Self::probe(&program).with("spaces", read)
+    }
+
     /// A child of another strategy, on this prompt.
     pub fn of(strategy: &str, prompt: &str) -> Self {
         Self::new(Some(strategy), prompt)

@@ -104,14 +104,7 @@ fn agents_nest_four_deep() {
 fn so_many_are_alive_at_once_and_so_many_in_all() {
     let (_server, home) = quiet();
     let child = ChildSpec::probe(&steps(&[])).spawn();
-    let parked = ChildSpec::probe(&steps(&[
-        json!({ "do": "open", "name": "notes" }),
-        json!({ "do": "changes", "space": 0, "prefix": "", "since": 0, "wait_ms": 60_000 }),
-    ]))
-    .with(
-        "spaces",
-        json!([{ "space": "notes", "prefix": "", "access": "ReadOnly" }]),
-    );
+    let parked = ChildSpec::parked(60_000);
     let mut program: Vec<Value> = (0..17).map(|_| parked.spawn()).collect();
     program.extend((0..16).map(|n| json!({ "do": "cancel-child", "child": n })));
     program.extend((0..16).map(join));

@@ -172,14 +172,7 @@ fn one_that_crashes_to_be_refilled() {
 #[test]
 fn one_that_hangs_in_a_host_call() {
     let (_server, home) = home(&[]);
-    let open = json!({ "do": "open", "name": "notes" });
-    let park = json!({ "do": "changes", "space": 0, "prefix": "", "since": 0, "wait_ms": 4_000_000 });
-    let spec = ChildSpec::probe(&steps(&[open, park]))
-        .with(
-            "spaces",
-            json!([{ "space": "notes", "prefix": "", "access": "ReadOnly" }]),
-        )
-        .limit("WallClockMs", 400);
+    let spec = ChildSpec::parked(4_000_000).limit("WallClockMs", 400);
     let (seen, _) = beside_siblings(&home, &spec, &[]);
     assert_eq!(exit(&seen), "Exhausted(WallClockMs)");
 }
@@ -317,31 +310,39 @@ fn a_parent_that_starts_again_finds_what_its_children_did() {
     assert_eq!(server.requests().len(), 1);
 }
 
-/// What a process holds: resident memory in KiB, open files, threads.
-fn held(id: u32) -> (u64, usize, usize) {
-    let of = |what: &str| format!("/proc/{id}/{what}");
-    let status = std::fs::read_to_string(of("status")).unwrap();
-    let resident = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    let count = |what: &str| std::fs::read_dir(of(what)).unwrap().count();
-    (
-        resident.split_whitespace().nth(1).unwrap().parse().unwrap(),
-        count("fd"),
-        count("task"),
-    )
+/// What a process holds.
+struct Held {
+    resident_kib: u64,
+    /// Connections to the database.
+    connections: usize,
+    /// Open files beside those of the connections.
+    files: usize,
+    threads: usize,
+}
+
+impl Held {
+    fn by(id: u32) -> Self {
+        let of = |what: &str| format!("/proc/{id}/{what}");
+        let status = std::fs::read_to_string(of("status")).unwrap();
+        let resident = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        let open = std::fs::read_dir(of("fd")).unwrap();
+        let open: Vec<_> = open.map(|fd| std::fs::read_link(fd.unwrap().path()).unwrap()).collect();
+        let ends = |end: &str| open.iter().filter(|file| file.to_string_lossy().ends_with(end)).count();
+        let (databases, logs) = (ends("hermes.db"), ends("hermes.db-wal"));
+        Self {
+            resident_kib: resident.split_whitespace().nth(1).unwrap().parse().unwrap(),
+            connections: databases,
+            files: open.len() - databases - logs,
+            threads: std::fs::read_dir(of("task")).unwrap().count(),
+        }
+    }
 }
 
 /// What a run holds after 64 children at once and `n` more one after another, all of which ended.
-fn held_after(n: u32) -> (u64, usize, usize) {
+fn held_after(n: u32) -> Held {
     let server = ModelServer::start(Script::always(Turn::fault(Fault::StallBeforeHeaders)));
     let home = Home::with_model(&server, Format::OpenAi);
-    let parked = ChildSpec::probe(&steps(&[
-        json!({ "do": "open", "name": "notes" }),
-        json!({ "do": "changes", "space": 0, "prefix": "", "since": 0, "wait_ms": 60_000 }),
-    ]))
-    .with(
-        "spaces",
-        json!([{ "space": "notes", "prefix": "", "access": "ReadOnly" }]),
-    );
+    let parked = ChildSpec::parked(60_000);
     let mut program: Vec<Value> = (0..64).map(|_| parked.spawn()).collect();
     program.extend((0..64).map(|n| json!({ "do": "cancel-child", "child": n })));
     program.extend((0..64).map(join));
@@ -358,7 +359,7 @@ fn held_after(n: u32) -> (u64, usize, usize) {
         .probe(&steps(&program))
         .start();
     server.wait_for(1, Duration::from_secs(120));
-    let held = held(process.id());
+    let held = Held::by(process.id());
     process.signal(Signal::INT);
     let output = process.finish();
     assert_eq!(output.code, Some(130));
@@ -377,8 +378,16 @@ fn held_after(n: u32) -> (u64, usize, usize) {
 fn a_thousand_children_and_sixty_four_at_once_leave_nothing() {
     let (few, many) = (held_after(10), held_after(1000));
     // What the run knows of a child that ended, its result among it, stays for the run's life: some KiB each.
-    assert!(many.0 < few.0 + 1000 * 16, "resident KiB: {} and {}", few.0, many.0);
-    assert_eq!(many.1, few.1, "open files");
+    let resident = (few.resident_kib, many.resident_kib);
+    assert!(resident.1 < resident.0 + 1000 * 16, "resident KiB: {resident:?}");
+    assert_eq!(many.files, few.files, "open files");
+    // One writes, one watches, and of those that read at once four are kept.
+    assert!(few.connections <= 6 && many.connections <= 6, "connections");
     // The runtime's threads for what blocks come and go.
-    assert!(many.2 <= few.2 + 2, "threads: {} and {}", few.2, many.2);
+    assert!(
+        many.threads <= few.threads + 2,
+        "threads: {} and {}",
+        few.threads,
+        many.threads
+    );
 }

@@ -1,7 +1,19 @@
 //! The host's words as the contract's generated types, and back.
 
+use crate::amounts::Amounts;
 use crate::bindings::types;
 use crate::error::{Dimension, Refusal, RefusalKind};
+
+/// Amounts in the contract's form.
+pub fn amounts(amounts: &Amounts) -> Vec<types::Amount> {
+    amounts
+        .iter()
+        .map(|(d, value)| types::Amount {
+            dimension: d.into(),
+            value,
+        })
+        .collect()
+}
 
 impl From<types::Dimension> for Dimension {
     fn from(dimension: types::Dimension) -> Self {

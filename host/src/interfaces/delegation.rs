@@ -9,7 +9,7 @@ use wasmtime::component::Resource;
 use crate::bindings::{Child, delegation, types};
 use crate::error::{Refusal, RefusalKind};
 use crate::ids::Digest;
-use crate::interfaces::{State, scrub_words};
+use crate::interfaces::{State, amounts, scrub_words};
 use crate::ledger::Reservation;
 use crate::session::call::{Call, Done, EndedEvent, Look, Operation, Under};
 use crate::session::codec;
@@ -182,13 +182,6 @@ impl Look for Status {
 
     async fn look(&self, guest: &Guest) -> Result<Self::Answer, Refusal> {
         let child = find(guest, self.0).ok_or_else(|| Refusal::not_found("There is no such child."))?;
-        let amounts = |spent: &crate::amounts::Amounts| {
-            let amount = |(d, value): (crate::error::Dimension, u64)| types::Amount {
-                dimension: d.into(),
-                value,
-            };
-            spent.iter().map(amount).collect()
-        };
         let ended = child.result();
         Ok(match (ended, child.session()) {
             (Some(result), _) => delegation::ChildStatus {

@@ -15,7 +15,7 @@ use crate::event::EventKind;
 use crate::ids::Digest;
 use crate::interfaces::State;
 use crate::ledger::{AccountId, Count, Ledger, Reservation};
-use crate::llm::{COMMON_OUTPUT, Conversation, Delta, LEAST_OUTPUT, Model, Request};
+use crate::llm::{COMMON_OUTPUT, Conversation, Delta, LEAST_OUTPUT, Model, Request, no_options};
 use crate::session::call::{Call, Done, EndedEvent, Look, Operation, Under};
 use crate::session::codec;
 use crate::session::end::End;
@@ -164,18 +164,6 @@ impl Lost {
 impl Drop for Lost {
     fn drop(&mut self) {
         self.give_back();
-    }
-}
-
-fn no_options() -> llm::Options {
-    llm::Options {
-        model: None,
-        temperature: None,
-        max_output_tokens: None,
-        stop: Vec::new(),
-        tool_choice: None,
-        response_schema: None,
-        provider_options: None,
     }
 }
 

@@ -19,6 +19,7 @@ use wasmtime::component::{HasSelf, Linker, Resource, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
+pub use convert::amounts;
 pub use scrubbing::{redact_report, scrub_report, scrub_words};
 pub use session::report_fits;
 pub use tools::call_tool;

@@ -50,19 +50,20 @@ impl Look for Cancelled {
 /// Keeps a line of a guest's log, within the limits of a line and of a step.
 pub(super) fn log(guest: &Guest, level: &str, message: &str) -> wasmtime::Result<()> {
     let limits = &guest.session.run.limits;
+    if guest.step.count_log(0) > limits.log_step {
+        return Ok(());
+    }
     let message = guest.session.run.secrets.without_secrets(message);
     let message = text::cut(&message, usize::try_from(limits.log_line).unwrap_or(usize::MAX));
     let bytes = u64::try_from(message.len()).unwrap_or(u64::MAX);
     let before = guest.step.count_log(bytes);
     let line = if before.saturating_add(bytes) <= limits.log_step {
         message.into_owned()
-    } else if before <= limits.log_step {
+    } else {
         format!(
             "…[the rest of this step's log is dropped: limits.log_step is {} bytes]",
             limits.log_step
         )
-    } else {
-        return Ok(());
     };
     if guest.note(NoteKind::Log, format!("{level} {}: {line}", guest.plugin).into_bytes())? {
         let (level, plugin) = (level.to_owned(), guest.plugin.clone());

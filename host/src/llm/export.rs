@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::opaque::Owner;
-use super::request::{Conversation, Request};
+use super::request::{Conversation, Request, no_options};
 use super::{anthropic, openai};
 use crate::bindings::{llm, types};
 use crate::config::model::ProviderKind;
@@ -32,15 +32,7 @@ pub fn conversation(
     let request = Request {
         messages,
         tools,
-        options: llm::Options {
-            model: None,
-            temperature: None,
-            max_output_tokens: None,
-            stop: Vec::new(),
-            tool_choice: None,
-            response_schema: None,
-            provider_options: None,
-        },
+        options: no_options(),
         max_output_tokens: 1,
         conversation: Conversation {
             session: String::new(),

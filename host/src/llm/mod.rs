@@ -39,7 +39,7 @@ pub use estimate::count;
 pub use export::{Form, conversation};
 pub use key::{Key, KeyError, KeySource};
 pub use model::{COMMON_OUTPUT, LEAST_OUTPUT, Model};
-pub use request::{Conversation, Delta, Failure, Reply, Request, Spare};
+pub use request::{Conversation, Delta, Failure, Reply, Request, Spare, no_options};
 pub use scripted::ScriptError;
 
 #[cfg(test)]

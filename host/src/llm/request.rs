@@ -94,24 +94,28 @@ pub(super) const fn no_usage() -> llm::Usage {
     }
 }
 
+/// Options that ask for nothing.
+pub fn no_options() -> llm::Options {
+    llm::Options {
+        model: None,
+        temperature: None,
+        max_output_tokens: None,
+        stop: Vec::new(),
+        tool_choice: None,
+        response_schema: None,
+        provider_options: None,
+    }
+}
+
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
 
     pub(in crate::llm) fn request(messages: Vec<llm::Message>) -> Request {
-        let options = llm::Options {
-            model: None,
-            temperature: None,
-            max_output_tokens: None,
-            stop: Vec::new(),
-            tool_choice: None,
-            response_schema: None,
-            provider_options: None,
-        };
         Request {
             messages,
             tools: Vec::new(),
-            options,
+            options: no_options(),
             max_output_tokens: 100,
             conversation: Conversation {
                 session: "s.0".into(),

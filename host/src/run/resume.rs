@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::bindings::types;
 use crate::event::{EventKind, now_ms};
 use crate::ids::{Digest, RunId};
+use crate::interfaces::amounts;
 use crate::llm::Catalogue;
 use crate::plugin::load::{Found, load};
 use crate::plugin::{Origin, Plugin, manifest};
@@ -14,9 +15,9 @@ use crate::run::prepare::{Ready, ToolPlugin};
 use crate::run::root::{announce, ended, finish_row, root_session};
 use crate::run::{Host, HostError};
 use crate::session::{Journal, RunContext, codec};
-use crate::store::{EndKind, NoteKind, Record, RunRow, RunUpdate, SessionEnd, SessionRow, SessionUpdate, Transition};
+use crate::store::{NoteKind, Record, RunRow, RunUpdate, SessionEnd, SessionRow, SessionUpdate, Transition};
 use crate::store::{Status, Store, Sync};
-use crate::supervisor::ending::{amounts, outcome_name};
+use crate::supervisor::ending;
 use crate::supervisor::start::{AgentStart, PluginRef, RunStart, StartBody};
 
 impl Host {
@@ -184,13 +185,7 @@ fn cancelled(store: &Store, row: &SessionRow) -> SessionEnd {
         attempts: row.attempt,
         spent: amounts(&row.spent),
     };
-    SessionEnd {
-        kind: EndKind::Cancelled,
-        exit: "cancelled".to_owned(),
-        outcome: result.report.as_ref().map(|r| outcome_name(r.outcome).to_owned()),
-        error: None,
-        result: codec::encode(&result),
-    }
+    ending::row(&result, None)
 }
 
 fn ctx_row(ctx: &RunContext) -> Result<RunRow, HostError> {

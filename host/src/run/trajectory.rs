@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::bindings::{llm, types};
@@ -12,7 +13,7 @@ use crate::run::{Host, HostError};
 use crate::scrub::Secrets;
 use crate::session::codec;
 use crate::session::op::OpBody;
-use crate::store::{OpKind, OperationRow, SessionRow, Store};
+use crate::store::{Intent, OpKind, OperationRow, SessionRow, Store};
 use crate::supervisor::start::{RunStart, StartBody};
 
 /// How to write a conversation.
@@ -27,7 +28,6 @@ pub enum TrajectoryForm {
 /// A conversation that grew turn by turn.
 struct Dialogue {
     messages: Vec<llm::Message>,
-    digests: Vec<Digest>,
     tools: Vec<types::ToolDef>,
     model: String,
 }
@@ -81,9 +81,10 @@ fn shared(store: &Store, run: &RunId) -> Result<Option<RunStart>, HostError> {
     Ok(body.and_then(|body| body.run))
 }
 
-/// The conversations of a session. A request that begins as the last one ended goes on with it; any other begins a new one.
+/// The conversations of a session. A request that begins as the last one ended goes on with it; any other begins a new one. Only the
+/// last request of each is read: it holds those before it.
 fn dialogues(store: &Store, session: &SessionRow) -> Result<Vec<Dialogue>, HostError> {
-    let mut all: Vec<Dialogue> = Vec::new();
+    let mut last: Vec<(Intent, llm::Completion)> = Vec::new();
     for OperationRow { intent, outcome } in store.session_operations(&session.session)? {
         let Some(outcome) = outcome.filter(|_| intent.kind == OpKind::Completion) else {
             continue;
@@ -91,32 +92,51 @@ fn dialogues(store: &Store, session: &SessionRow) -> Result<Vec<Dialogue>, HostE
         let Ok(OpBody::Completion(Ok(answer))) = codec::decode(&outcome.body) else {
             continue;
         };
-        // The request is its messages, then the tools, then the options.
-        let Some((messages, [tools, _])) = intent.request.split_last_chunk::<2>() else {
-            continue;
-        };
-        let body = |digest: &Digest| store.body(&session.session.run, digest);
-        let damaged = |e: codec::CodecError| HostError::Run(e.to_string());
-        let mut said: Vec<llm::Message> = Vec::new();
-        for digest in messages {
-            said.push(codec::decode(&body(digest)?).map_err(damaged)?);
-        }
-        said.push(llm::Message::Assistant(answer.parts));
-        let dialogue = Dialogue {
-            messages: said,
-            digests: messages.to_vec(),
-            tools: codec::decode(&body(tools)?).map_err(damaged)?,
-            model: intent.name,
-        };
+        let messages = messages_of(&intent);
         // Conversations may be held side by side.
-        let goes_on =
-            |other: &&mut Dialogue| messages.len() > other.digests.len() && messages.starts_with(&other.digests);
-        match all.iter_mut().rev().find(goes_on) {
-            Some(other) => *other = dialogue,
-            None => all.push(dialogue),
+        let goes_on = |(other, _): &&mut (Intent, llm::Completion)| {
+            let other = messages_of(other);
+            messages.len() > other.len() && messages.starts_with(other)
+        };
+        match last.iter_mut().rev().find(goes_on) {
+            Some(other) => *other = (intent, answer),
+            None => last.push((intent, answer)),
         }
     }
-    Ok(all)
+    let read = last
+        .into_iter()
+        .map(|(intent, answer)| Dialogue::read(store, intent, answer));
+    read.collect()
+}
+
+/// A request is its messages, then the tools, then the options.
+fn messages_of(intent: &Intent) -> &[Digest] {
+    let messages = intent.request.len().saturating_sub(2);
+    &intent.request[..messages]
+}
+
+impl Dialogue {
+    fn read(store: &Store, intent: Intent, answer: llm::Completion) -> Result<Self, HostError> {
+        fn body<T: DeserializeOwned>(store: &Store, intent: &Intent, digest: &Digest) -> Result<T, HostError> {
+            let body = store.body(&intent.stream.session.run, digest)?;
+            codec::decode(&body).map_err(|e| HostError::Run(e.to_string()))
+        }
+        let said = messages_of(&intent);
+        let mut messages = Vec::with_capacity(said.len() + 1);
+        for digest in said {
+            messages.push(body(store, &intent, digest)?);
+        }
+        messages.push(llm::Message::Assistant(answer.parts));
+        let tools = match intent.request.get(said.len()) {
+            Some(tools) => body(store, &intent, tools)?,
+            None => Vec::new(),
+        };
+        Ok(Self {
+            messages,
+            tools,
+            model: intent.name,
+        })
+    }
 }
 
 fn heading(session: &SessionRow, at: usize, dialogue: &Dialogue) -> Value {

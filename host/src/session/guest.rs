@@ -1,7 +1,6 @@
 //! One instance's side of the host: what it works for, what it may do, its meter, its clock, and its part of the journal. What its calls go
 //! through is in `path` and `operate`.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -58,7 +57,7 @@ pub struct Guest {
     completions: AtomicU32,
     /// Host calls that it made, and how many of them were charged to an instance in whose place it stands.
     entered: AtomicU64,
-    entered_before: AtomicU64,
+    entered_before: u64,
     /// Timers that it has set.
     timers: AtomicU64,
     /// Fuel that the record says was burnt before the step that is being replayed.
@@ -93,27 +92,15 @@ pub struct Making {
 impl Guest {
     /// A guest that replays what was recorded and goes on live from there.
     pub fn new(session: Arc<Session>, attempt: Arc<Attempt>, making: Making) -> Arc<Self> {
-        Self::with_operations(session, attempt, making, BTreeMap::new())
+        Self::make(session, attempt, making, None)
     }
 
     /// The same in the place of an instance that the host lost, whose operations are still under way.
     pub fn in_place_of(lost: &Self, making: Making) -> Arc<Self> {
-        let live = lost.tape().hand_over();
-        let guest = Self::with_operations(lost.session.clone(), lost.attempt.clone(), making, live);
-        // What it does again was charged when the lost one did it.
-        let entered = |which: &AtomicU64| which.load(Ordering::Acquire);
-        let before = entered(&lost.entered).max(entered(&lost.entered_before));
-        guest.entered_before.store(before, Ordering::Release);
-        guest.step.takes_over(&lost.step);
-        guest
+        Self::make(lost.session.clone(), lost.attempt.clone(), making, Some(lost))
     }
 
-    fn with_operations(
-        session: Arc<Session>,
-        attempt: Arc<Attempt>,
-        making: Making,
-        live: BTreeMap<u32, Op>,
-    ) -> Arc<Self> {
+    fn make(session: Arc<Session>, attempt: Arc<Attempt>, making: Making, lost: Option<&Self>) -> Arc<Self> {
         let Making {
             stream,
             plugin,
@@ -126,7 +113,15 @@ impl Guest {
             recorded,
         } = making;
         let wall = Duration::from_millis(session.run.limits.step_wall);
+        let live = lost.map(|lost| lost.tape().hand_over()).unwrap_or_default();
         let tape = Mutex::new(Tape::new(stream.clone(), recorded, live));
+        let step = Step::new(wall, fuel);
+        // What it does again was charged when the lost one did it.
+        let mut entered_before = 0;
+        if let Some(lost) = lost {
+            step.takes_over(&lost.step);
+            entered_before = lost.entered.load(Ordering::Acquire).max(lost.entered_before);
+        }
         Arc::new(Self {
             session,
             attempt,
@@ -134,7 +129,7 @@ impl Guest {
             plugin,
             rights,
             tools,
-            step: Step::new(wall, fuel),
+            step,
             clock: Clock::new(at_ms),
             fuel,
             cancel,
@@ -142,7 +137,7 @@ impl Guest {
             tasks: TaskTracker::new(),
             completions: AtomicU32::new(0),
             entered: AtomicU64::new(0),
-            entered_before: AtomicU64::new(0),
+            entered_before,
             timers: AtomicU64::new(0),
             replayed_step: AtomicU64::new(0),
             fault: Mutex::new(None),
@@ -164,7 +159,7 @@ impl Guest {
             return Err(end);
         }
         let (ledger, account) = (&self.session.run.ledger, self.session.account);
-        let again = self.entered.fetch_add(1, Ordering::AcqRel) < self.entered_before.load(Ordering::Acquire);
+        let again = self.entered.fetch_add(1, Ordering::AcqRel) < self.entered_before;
         let within = if again {
             Ok(())
         } else {

@@ -1,7 +1,5 @@
-//! A child between its spec and its life: what it asks for held against what its parent has, its place in the tree, its share of the budget,
-//! its strategy, and its rows.
+//! A child between its spec and its life: its place in the tree, its share of the budget, its strategy, and its rows.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
@@ -12,26 +10,19 @@ use crate::error::{Dimension, Refusal, RefusalKind};
 use crate::event::now_ms;
 use crate::ids::SessionId;
 use crate::instance::Prepared;
-use crate::ledger::{AccountId, Reservation, is_own};
+use crate::interfaces::amounts;
+use crate::ledger::{AccountId, Reservation};
 use crate::plugin::Plugin;
-use crate::plugin::rights::{Access, SpaceWish, Wishes};
+use crate::plugin::rights::{SpaceWish, Wishes};
 use crate::session::call::Under;
 use crate::session::guest::Guest;
 use crate::session::runner::{NewChild, Waiting};
 use crate::session::{Child, Past, RunContext, Session, SessionParts, codec};
-use crate::store::{Edge, NewSession, Record, ReturnAddress, SessionUpdate, Start, Transition};
+use crate::store::{Edge, NewSession, Record, ReturnAddress, Start};
 use crate::supervisor::life::{Agent, Ending, From};
 use crate::supervisor::start::{AgentStart, ModelRef, PluginRef, StartBody};
 use crate::supervisor::strategies::Known;
-use crate::supervisor::{Place, Supervisor, ending, restore};
-use crate::{json, text};
-
-/// Characters of a role.
-const ROLE: usize = 64;
-/// Grants, spaces and toolsets that a spec names, each.
-const NAMED: usize = 256;
-/// Less than this left, in milliseconds, and a child could do nothing.
-const LEAST_TIME: u64 = 100;
+use crate::supervisor::{Place, Supervisor, ending, restore, spec};
 
 /// A child that may come to be, or that was.
 pub(super) struct Candidate {
@@ -62,21 +53,11 @@ impl Candidate {
     pub(super) fn new(supervisor: &Supervisor, parent: &Guest, spec: &delegation::ChildSpec) -> Result<Self, Refusal> {
         let session = &parent.session;
         parent.rights.may_delegate(&parent.plugin)?;
-        for (what, named) in [
-            ("grants", spec.grants.len()),
-            ("spaces", spec.spaces.len()),
-            ("toolsets", spec.toolsets.len()),
-        ] {
-            if named > NAMED {
-                return Err(Refusal::invalid(format!(
-                    "A child's spec names {named} {what}; {NAMED} are the most."
-                )));
-            }
-        }
+        spec::lengths(spec)?;
         let strategy = supervisor.strategy(session, spec.strategy.as_deref())?;
-        let (held, toolsets) = tools(parent, &spec.toolsets)?;
-        let model = model(parent, spec.model.as_deref())?;
-        let spaces: Vec<SpaceWish> = spec.spaces.iter().map(space).collect();
+        let (held, toolsets) = spec::tools(parent, &spec.toolsets)?;
+        let model = spec::model(parent, spec.model.as_deref())?;
+        let spaces: Vec<SpaceWish> = spec.spaces.iter().map(spec::space).collect();
         let mut rights = parent.rights.for_child(&Wishes {
             parent: &parent.plugin,
             spaces: &spaces,
@@ -86,10 +67,10 @@ impl Candidate {
         if spec.model.is_some() {
             rights = rights.with_default_model();
         }
-        let (caps, allotment) = budget(session, &spec.budget)?;
+        let (caps, allotment) = spec::budget(session, &spec.budget)?;
         let start = AgentStart {
-            task: task(session, spec)?,
-            role: role(&spec.role)?,
+            task: spec::task(session, spec)?,
+            role: spec::role(&spec.role)?,
             parent: Some(session.id.clone()),
             depth: session.depth + 1,
             strategy: strategy.reference(),
@@ -190,14 +171,9 @@ impl Candidate {
             },
             report: None,
             attempts: self.before.as_ref().map_or(0, |before| before.from.attempt),
-            spent: ending::amounts(&spent),
+            spent: amounts(&spent),
         };
-        let ended = Record::Update(SessionUpdate {
-            session: self.id.clone(),
-            transition: Transition::Ended(ending::row(&result, None, codec::encode(&result))),
-            spent: Some(spent),
-            at_ms: now_ms(),
-        });
+        let ended = ending::record(&self.id, &result, spent);
         if let Err(end) = run.append_last(vec![ended]).await {
             self.supervisor.failed(run, &end);
             return None;
@@ -360,162 +336,6 @@ impl NewChild for Candidate {
             }
         })
     }
-}
-
-/// The tools of these toolsets, by name, and the toolsets.
-fn tools(parent: &Guest, wanted: &[String]) -> Result<(Vec<String>, Vec<String>), Refusal> {
-    let toolbox = &parent.session.run.toolbox;
-    let mine = || {
-        let names = parent.tools.iter();
-        names.filter_map(|name| Some((name, toolbox.get(name)?)))
-    };
-    let has: BTreeSet<String> = mine().map(|(_, tool)| tool.toolset_name().to_owned()).collect();
-    for toolset in wanted {
-        if !has.contains(toolset) {
-            let (toolset, parent) = (text::line(toolset, 64), text::line(&parent.plugin, 64));
-            let has = if has.is_empty() {
-                "none".to_owned()
-            } else {
-                has.iter().cloned().collect::<Vec<_>>().join(", ")
-            };
-            return Err(Refusal::denied(format!(
-                "{parent} may not give the toolset {toolset} to a child: it has {has}."
-            )));
-        }
-    }
-    let held = mine().filter(|(_, tool)| wanted.iter().any(|w| w == tool.toolset_name()));
-    Ok((held.map(|(name, _)| name.clone()).collect(), wanted.to_vec()))
-}
-
-fn model(parent: &Guest, alias: Option<&str>) -> Result<Option<(crate::llm::Model, crate::session::Alias)>, Refusal> {
-    let (session, run) = (&parent.session, &parent.session.run);
-    let own = session.model.as_ref();
-    match alias.filter(|alias| own.is_none_or(|model| model.name != *alias)) {
-        None => {
-            if alias.is_some() {
-                parent.rights.may_llm(&parent.plugin, None)?;
-            }
-            Ok(own.map(|model| {
-                let meant = crate::session::Alias {
-                    model: model.full_name(),
-                    price: model.price,
-                };
-                (model.clone(), meant)
-            }))
-        }
-        Some(alias) => {
-            parent.rights.may_llm(&parent.plugin, Some(alias))?;
-            let unknown = || Refusal::not_found(format!("This run has no model {}.", text::line(alias, 64)));
-            let meant = run.aliases.get(alias).ok_or_else(unknown)?;
-            let found = run.models.resolve(&meant.model);
-            let found = found.map_err(|e| Refusal::not_found(e.to_string()))?;
-            Ok(Some((found.known_as(alias, meant.price), meant.clone())))
-        }
-    }
-}
-
-fn space(grant: &delegation::SpaceGrant) -> SpaceWish {
-    SpaceWish {
-        space: grant.space.clone(),
-        prefix: grant.prefix.clone(),
-        access: match grant.access {
-            delegation::Access::ReadOnly => Access::Read,
-            delegation::Access::ReadWrite => Access::Write,
-        },
-    }
-}
-
-fn role(role: &str) -> Result<String, Refusal> {
-    let clean = text::line(role, ROLE);
-    if clean.trim().is_empty() {
-        return Err(Refusal::invalid(
-            "A child's role is a word or two that say what it is for.",
-        ));
-    }
-    Ok(clean)
-}
-
-fn task(session: &Session, spec: &delegation::ChildSpec) -> Result<types::Task, Refusal> {
-    let limits = &session.run.limits;
-    let bytes = (spec.prompt.len() + spec.inputs.as_ref().map_or(0, String::len)) as u64;
-    if bytes > limits.prompt {
-        return Err(Refusal::invalid(format!(
-            "The child's prompt and inputs have {bytes} bytes; {} are the most (limits.prompt).",
-            limits.prompt
-        )));
-    }
-    if let Some(inputs) = &spec.inputs {
-        let value = json::parse(inputs, limits.json_depth)
-            .map_err(|e| Refusal::invalid(format!("The child's inputs are no usable JSON: {e}.")))?;
-        if !value.is_object() {
-            return Err(Refusal::invalid("The child's inputs are no JSON object."));
-        }
-    }
-    Ok(types::Task {
-        prompt: spec.prompt.clone(),
-        inputs: spec.inputs.clone(),
-        attempt: 1,
-        previous: None,
-        lessons: Vec::new(),
-    })
-}
-
-/// The child's limits, and what of them is reserved from its parent.
-fn budget(session: &Session, wanted: &[types::Amount]) -> Result<(Vec<(Dimension, u64)>, Amounts), Refusal> {
-    use Dimension as D;
-    let limits = &session.run.limits;
-    let mut caps: Vec<(Dimension, u64)> = Vec::new();
-    let mut allotment = Amounts::ZERO;
-    for amount in wanted {
-        let (d, value) = (Dimension::from(amount.dimension), amount.value);
-        if caps.iter().any(|(seen, _)| *seen == d) {
-            return Err(Refusal::invalid(format!("The child's budget names {d} twice.")));
-        }
-        if d == D::Iterations && value > limits.iterations_child_max {
-            return Err(Refusal::invalid(format!(
-                "A child may have {} iterations at most (limits.iterations.child_max), not {value}.",
-                limits.iterations_child_max
-            )));
-        }
-        if d == D::JournalBytes {
-            let rest = session.run.ledger.remaining(session.account, d).unwrap_or(u64::MAX);
-            if value > rest.min(limits.journal_bytes) {
-                return Err(Refusal::exhausted(
-                    d,
-                    format!(
-                        "A child may write {} bytes of journal at most, as its parent may (limits.journal.bytes), not {value}.",
-                        rest.min(limits.journal_bytes)
-                    ),
-                ));
-            }
-        }
-        caps.push((d, value));
-        if !is_own(d) {
-            allotment = allotment.with(d, value);
-        }
-    }
-    let mut default = |d, value| {
-        if !caps.iter().any(|(seen, _)| *seen == d) {
-            caps.push((d, value));
-        }
-    };
-    default(D::Iterations, limits.iterations_child);
-    default(D::JournalBytes, limits.journal_bytes);
-    if let Some(at) = session.deadline() {
-        let rest = at.saturating_duration_since(tokio::time::Instant::now()).as_millis();
-        let rest = u64::try_from(rest).unwrap_or(u64::MAX);
-        if rest < LEAST_TIME {
-            return Err(Refusal::exhausted(
-                D::WallClockMs,
-                format!("{rest} ms are left, too little for a child (--budget wall=TIME)."),
-            ));
-        }
-        match caps.iter_mut().find(|(d, _)| *d == D::WallClockMs) {
-            Some((_, own)) => *own = (*own).min(rest),
-            None => caps.push((D::WallClockMs, rest)),
-        }
-    }
-    Ok((caps, allotment))
 }
 
 impl Known {

@@ -3,11 +3,13 @@
 use crate::amounts::Amounts;
 use crate::bindings::types;
 use crate::error::{Dimension, Refusal, RefusalKind};
+use crate::event::now_ms;
+use crate::ids::SessionId;
 use crate::instance::Stopped;
 use crate::interfaces::{report_fits, scrub_words};
-use crate::session::Session;
 use crate::session::end::End;
-use crate::store::{EndKind, SessionEnd};
+use crate::session::{Session, codec};
+use crate::store::{EndKind, Record, SessionEnd, SessionUpdate, Transition};
 use crate::supervisor::policy::Fault;
 use crate::text;
 
@@ -128,7 +130,7 @@ fn stopped_exit(session: &Session, stopped: Stopped) -> types::ExitReason {
 }
 
 /// The row's words for an end.
-pub(super) fn row(result: &types::RunResult, detail: Option<String>, encoded: Vec<u8>) -> SessionEnd {
+pub fn row(result: &types::RunResult, detail: Option<String>) -> SessionEnd {
     let (exit, error) = words(&result.exit);
     let error = detail.or(error).map(|e| text::prefix(&e, ERROR_KEPT).to_owned());
     SessionEnd {
@@ -140,8 +142,18 @@ pub(super) fn row(result: &types::RunResult, detail: Option<String>, encoded: Ve
         exit,
         outcome: result.report.as_ref().map(|r| outcome_name(r.outcome).to_owned()),
         error,
-        result: encoded,
+        result: codec::encode(result),
     }
+}
+
+/// The record of an end that no attempt writes down.
+pub(super) fn record(session: &SessionId, result: &types::RunResult, spent: Amounts) -> Record {
+    Record::Update(SessionUpdate {
+        session: session.clone(),
+        transition: Transition::Ended(row(result, None)),
+        spent: Some(spent),
+        at_ms: now_ms(),
+    })
 }
 
 /// An exit reason's name, and what went wrong in words.
@@ -173,15 +185,4 @@ pub fn outcome_name(outcome: types::Outcome) -> &'static str {
         types::Outcome::PartlyAchieved => "partly-achieved",
         types::Outcome::NotAchieved => "not-achieved",
     }
-}
-
-/// Amounts in the contract's form.
-pub fn amounts(amounts: &Amounts) -> Vec<types::Amount> {
-    amounts
-        .iter()
-        .map(|(d, value)| types::Amount {
-            dimension: d.into(),
-            value,
-        })
-        .collect()
 }

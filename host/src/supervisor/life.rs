@@ -11,14 +11,14 @@ use crate::bindings::types;
 use crate::event::{EventKind, now_ms};
 use crate::ids::{Scope, StreamId};
 use crate::instance::{Prepared, Stopped, run_strategy};
-use crate::interfaces::{redact_report, scrub_report};
+use crate::interfaces::{amounts, redact_report, scrub_report};
 use crate::session::end::End;
 use crate::session::guest::{Guest, Making};
 use crate::session::tape::Recorded;
 use crate::session::{Attempt, Session, codec};
 use crate::store::{NoteKind, Record, SessionUpdate, Start, Sync, Transition};
 use crate::supervisor::Supervisor;
-use crate::supervisor::ending::{self, AttemptEnd, Ended, amounts, words};
+use crate::supervisor::ending::{self, AttemptEnd, Ended, words};
 use crate::supervisor::policy::{self, History, Next};
 use crate::supervisor::restore;
 use crate::supervisor::start::{AgentStart, StartBody};
@@ -139,10 +139,10 @@ impl Agent {
                 *driven = self.rebuild(driven, &end).await?;
                 continue;
             }
-            self.close(&driven.guest).await;
             let Next::Restart(wait) = next else {
                 return self.end(supervisor, &driven.guest, end).await;
             };
+            self.close(&driven.guest).await;
             match self.restart(&driven.guest, history, &end, wait).await? {
                 Wait::Over(next) => *driven = next,
                 Wait::Cancelled => {
@@ -415,7 +415,7 @@ impl Agent {
             attempts: guest.attempt.number,
             spent: amounts(&spent),
         };
-        let row = ending::row(&result, end.detail, codec::encode(&result));
+        let row = ending::row(&result, end.detail);
         let (exit, outcome, error) = (row.exit.clone(), row.outcome.clone(), row.error.clone());
         guest.record(Transition::Ended(row)).await?;
         session.report_spending();

@@ -9,6 +9,7 @@ pub mod ending;
 pub mod life;
 mod policy;
 mod restore;
+mod spec;
 pub mod start;
 mod strategies;
 
@@ -21,9 +22,9 @@ use tokio_util::task::TaskTracker;
 use crate::bindings::{delegation, types};
 use crate::engine::compile::Compiler;
 use crate::error::{Dimension, Refusal, RefusalKind};
-use crate::event::now_ms;
 use crate::ids::{Digest, RunId, SessionId};
 use crate::instance::Instances;
+use crate::interfaces::amounts;
 use crate::limits::Limits;
 use crate::plugin::Plugin;
 use crate::plugin::load::Shelf;
@@ -31,7 +32,7 @@ use crate::session::end::End;
 use crate::session::guest::Guest;
 use crate::session::runner::{ChildRunner, NewChild};
 use crate::session::{Child, RunContext, Session, codec};
-use crate::store::{Record, ReturnAddress, SessionRow, SessionUpdate, StoreError, Transition};
+use crate::store::{ReturnAddress, SessionRow, StoreError};
 use child::Candidate;
 use life::{Agent, Ending};
 use restore::Restored;
@@ -177,17 +178,11 @@ impl Supervisor {
         let mut accounts = HashMap::new();
         let mut root = None;
         let rows = journal.store.sessions(&run.id)?;
-        let mut below: HashMap<SessionId, u64> = HashMap::new();
-        for row in &rows {
-            if let Some(parent) = &row.parent {
-                let calls = below.entry(parent.session.clone()).or_default();
-                *calls = calls.saturating_add(row.spent.get(Dimension::HostCalls));
-            }
-        }
+        let counted = restore::counted(&journal.store, &run.id, &rows)?;
         for row in rows {
-            let below = below.get(&row.session).copied().unwrap_or_default();
+            let counted = counted.get(&row.session).copied().unwrap_or_default();
             let parent = row.parent.as_ref().and_then(|p| accounts.get(&p.session).copied());
-            let restored = restore::session(&journal.store, &run.ledger, row, parent, below)?;
+            let restored = restore::session(&journal.store, &run.ledger, row, parent, counted)?;
             let id = restored.row.session.clone();
             accounts.insert(id.clone(), restored.account);
             let mut counts = lock(&self.0.counts);
@@ -217,7 +212,7 @@ impl Supervisor {
         before.sort_by_key(|(_, row)| row.session.number);
         for (address, row) in before {
             state.restored.remove(&address);
-            session.keep_child(ended_child(row, &address, address.op));
+            session.keep_child(ended_child(row, address.attempt, address.op));
         }
     }
 
@@ -331,6 +326,16 @@ impl Supervisor {
     }
 
     /// True the first time that the run uses a component.
+    /// What an earlier process left of the child that is operation `op` of its parent's attempt, once.
+    fn take_restored(&self, parent: &Guest, op: u32) -> Option<Restored> {
+        let address = ReturnAddress {
+            session: parent.session.id.clone(),
+            attempt: parent.attempt.number,
+            op,
+        };
+        self.state().restored.remove(&address)
+    }
+
     fn is_kept(&self, digest: &Digest) -> bool {
         self.state().kept.contains(digest)
     }
@@ -364,14 +369,9 @@ impl Supervisor {
                 exit: types::ExitReason::Cancelled,
                 report: None,
                 attempts: restored.row.attempt,
-                spent: ending::amounts(&spent),
+                spent: amounts(&spent),
             };
-            records.push(Record::Update(SessionUpdate {
-                session: restored.row.session.clone(),
-                transition: Transition::Ended(ending::row(&result, None, codec::encode(&result))),
-                spent: Some(spent),
-                at_ms: now_ms(),
-            }));
+            records.push(ending::record(&restored.row.session, &result, spent));
         }
         if records.is_empty() {
             return Ok(());
@@ -392,12 +392,6 @@ impl ChildRunner for Supervisor {
     }
 
     fn recover(&self, parent: &Guest, op: u32) -> Result<Box<dyn NewChild>, Refusal> {
-        let address = ReturnAddress {
-            session: parent.session.id.clone(),
-            attempt: parent.attempt.number,
-            op,
-        };
-        let restored = self.state().restored.remove(&address);
         let lost = || {
             Refusal::new(
                 RefusalKind::Other("storage".to_owned()),
@@ -407,25 +401,20 @@ impl ChildRunner for Supervisor {
         Ok(Box::new(Candidate::recovered(
             self,
             parent,
-            restored.ok_or_else(lost)?,
+            self.take_restored(parent, op).ok_or_else(lost)?,
         )?))
     }
 
     fn known(&self, parent: &Guest, op: u32) -> Option<Arc<Child>> {
-        let address = ReturnAddress {
-            session: parent.session.id.clone(),
-            attempt: parent.attempt.number,
-            op,
-        };
-        let restored = self.state().restored.remove(&address)?;
-        Some(ended_child(restored.row, &address, op))
+        let restored = self.take_restored(parent, op)?;
+        Some(ended_child(restored.row, parent.attempt.number, op))
     }
 }
 
 /// A child that ended before this process began.
-fn ended_child(row: SessionRow, address: &ReturnAddress, handle: u32) -> Arc<Child> {
+fn ended_child(row: SessionRow, attempt: u32, handle: u32) -> Arc<Child> {
     let result = row.result.as_deref().and_then(|r| codec::decode(r).ok());
-    let child = Child::new(row.session, handle, address.attempt);
+    let child = Child::new(row.session, handle, attempt);
     if let Some(result) = result {
         child.ends(result);
     }

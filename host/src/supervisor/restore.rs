@@ -1,11 +1,11 @@
 //! What the journal has of a session, and what it had spent: read back so that it goes on as if its host had not gone down.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::amounts::Amounts;
 use crate::bindings::types;
 use crate::error::Dimension;
-use crate::ids::{Scope, SessionId, StreamId};
+use crate::ids::{RunId, Scope, SessionId, StreamId};
 use crate::ledger::{AccountId, Ledger};
 use crate::session::Past;
 use crate::session::codec;
@@ -67,14 +67,13 @@ pub(super) struct Restored {
     pub(super) restarts_ms: Vec<u64>,
 }
 
-/// Reads a session back and enters into the ledger what it had spent. Parents come before their children,
-/// whose host calls are `below`.
+/// Reads a session back and enters into the ledger what it had spent. Parents come before their children.
 pub(super) fn session(
     store: &Store,
     ledger: &Ledger,
     row: SessionRow,
     parent: Option<AccountId>,
-    below: u64,
+    counted: Counted,
 ) -> Result<Restored, StoreError> {
     let first = start(store, &row.session, 1)?;
     let mut last = first.clone();
@@ -88,7 +87,7 @@ pub(super) fn session(
         None => ledger.open_root(caps),
         Some(parent) => ledger.reopen_child(parent, caps, first.allotment),
     };
-    let past = charge(store, ledger, account, &row, &last, below)?;
+    let past = charge(store, ledger, account, &row, &last, counted)?;
     if row.status.is_final() {
         ledger.close(account);
     }
@@ -116,22 +115,27 @@ fn charge(
     account: AccountId,
     row: &SessionRow,
     last: &AgentStart,
-    below: u64,
+    counted: Counted,
 ) -> Result<Past, StoreError> {
     let mut spent = Amounts::ZERO;
     let mut checkpoint = None;
+    let mut reserved = HashMap::new();
+    // Fuel of tool calls in attempts before the last: part of what the last start says was spent.
+    let mut earlier_tools = 0u64;
     for OperationRow { intent, outcome } in store.session_operations(&row.session)? {
+        reserved.insert((intent.stream.clone(), intent.op), intent.reserved);
         // One that is still open is made again, and opened for that by the refusal before it.
         let Some(outcome) = outcome else { continue };
         if intent.kind == OpKind::Completion && intent.reserved.get(Dimension::Iterations) == 0 {
             ledger.closing_made(account);
         }
+        if intent.stream.attempt < row.attempt {
+            earlier_tools = earlier_tools.saturating_add(outcome.charged.get(Dimension::Fuel));
+        }
         spent = spent.plus(&outcome.charged);
     }
-    for (stream, op) in store.resent(&row.session)? {
-        let sent = store.operations(&stream)?.into_iter().find(|row| row.intent.op == op);
-        let reserved = sent.map(|row| row.intent.reserved).unwrap_or_default();
-        ledger.resent(account, reserved);
+    for sent in store.resent(&row.session)? {
+        ledger.resent(account, reserved.get(&sent).copied().unwrap_or_default());
     }
     for (_, note) in store.notes(&row.session, &[NoteKind::Checkpoint], 0, usize::MAX)? {
         checkpoint = codec::decode::<types::Report>(&note.body).ok().or(checkpoint);
@@ -151,14 +155,12 @@ fn charge(
         }
     }
     awake_ms = awake_ms.max(row.spent.get(Dimension::WallClockMs));
-    let (records, bytes) = footprint(store, &row.session)?;
     // A tool's fuel is in its call's charge; the strategy's own is counted apart.
     let tools_fuel = spent.get(Dimension::Fuel);
-    let earlier_tools = fuel_of_tools_before(store, row)?;
     let strategy_fuel = fuel.saturating_sub(earlier_tools);
     let calls = if ended {
         // What its children called is in its row too, and comes with theirs.
-        row.spent.get(Dimension::HostCalls).saturating_sub(below)
+        row.spent.get(Dimension::HostCalls).saturating_sub(counted.calls_below)
     } else {
         last.spent.get(Dimension::HostCalls)
     };
@@ -166,7 +168,7 @@ fn charge(
         .with(Dimension::Fuel, tools_fuel.saturating_add(strategy_fuel))
         .with(Dimension::WallClockMs, awake_ms)
         .with(Dimension::HostCalls, calls)
-        .with(Dimension::JournalBytes, bytes);
+        .with(Dimension::JournalBytes, counted.bytes);
     ledger.charge(account, spent);
     // The last attempt's own refunds come with its replay.
     for (stream, _) in store.refunds(&row.session)? {
@@ -176,45 +178,52 @@ fn charge(
     }
     Ok(Past {
         wall_ms: awake_ms,
-        records,
+        records: counted.records,
         checkpoint: checkpoint.or_else(|| last.task.previous.as_ref().and_then(|p| p.report.clone())),
     })
 }
 
-/// Fuel of tool calls in attempts before the last: part of what the last start says was spent.
-fn fuel_of_tools_before(store: &Store, row: &SessionRow) -> Result<u64, StoreError> {
-    let operations = store.session_operations(&row.session)?;
-    let before = operations
-        .into_iter()
-        .filter(|op| op.intent.stream.attempt < row.attempt);
-    Ok(before
-        .filter_map(|op| op.outcome)
-        .fold(0u64, |sum, o| sum.saturating_add(o.charged.get(Dimension::Fuel))))
+/// What is counted over the whole run at once, of one session.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Counted {
+    /// Records of its part of the journal, counted as they were when they were written.
+    records: u64,
+    /// Their bytes.
+    bytes: u64,
+    /// Host calls of its children, and of theirs.
+    calls_below: u64,
 }
 
-/// Records and bytes of a session's part of the journal, counted as they were when they were written.
-fn footprint(store: &Store, session: &SessionId) -> Result<(u64, u64), StoreError> {
-    let (mut records, mut bytes, mut after) = (0u64, 0u64, 0);
-    let mut known = std::collections::HashSet::new();
+/// Counts what the journal has of each session of `run`, whose rows these are.
+pub(super) fn counted(
+    store: &Store,
+    run: &RunId,
+    rows: &[SessionRow],
+) -> Result<HashMap<SessionId, Counted>, StoreError> {
+    let mut all: HashMap<SessionId, Counted> = HashMap::new();
+    for row in rows {
+        if let Some(parent) = &row.parent {
+            let of = all.entry(parent.session.clone()).or_default();
+            of.calls_below = of.calls_below.saturating_add(row.spent.get(Dimension::HostCalls));
+        }
+    }
+    let (mut known, mut after) = (HashSet::new(), 0);
     loop {
-        let page = store.records(&session.run, after, 1000)?;
+        let page = store.records(run, after, 1000)?;
         let Some((last, _)) = page.last() else {
-            return Ok((records, bytes));
+            return Ok(all);
         };
         after = *last;
         for (_, record) in &page {
-            if owner(record) != Some(session) {
-                continue;
-            }
-            records += 1;
-            bytes += size(record) as u64;
-            if let Record::Intent(intent) = record {
-                for digest in &intent.request {
-                    let stream = (intent.stream.attempt, intent.stream.scope.clone(), *digest);
-                    if intent.kind != OpKind::Write && known.insert(stream) {
-                        records += 1;
-                        bytes += store.body(&session.run, digest)?.len() as u64;
-                    }
+            let Some(session) = owner(record) else { continue };
+            let of = all.entry(session.clone()).or_default();
+            of.records += 1;
+            of.bytes += size(record) as u64;
+            let Record::Intent(intent) = record else { continue };
+            for digest in intent.request.iter().filter(|_| intent.kind != OpKind::Write) {
+                if known.insert((intent.stream.clone(), *digest)) {
+                    of.records += 1;
+                    of.bytes += store.body(run, digest)?.len() as u64;
                 }
             }
         }

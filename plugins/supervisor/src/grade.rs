@@ -126,16 +126,8 @@ pub(crate) fn accepted(own: Grade, answers: Answers) -> Option<Grade> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::ended;
     use hermes_sdk::{Error, Report};
-
-    fn ended(exit: ExitReason, report: Option<Report>) -> RunResult {
-        RunResult {
-            exit,
-            report,
-            attempts: 1,
-            spent: vec![],
-        }
-    }
 
     #[test]
     fn the_exit_and_the_outcome_are_looked_at_first() {

@@ -74,14 +74,6 @@ impl Rights {
         Ok(child)
     }
 
-    /// Whether the model of this name may be a child's default: the parent's own, or an alias that it holds.
-    ///
-    /// # Errors
-    /// `denied`.
-    pub fn may_give_model(&self, plugin: &str, alias: Option<&str>) -> Result<(), Refusal> {
-        self.may_llm(plugin, alias)
-    }
-
     /// The same with a default model that is one of its aliases.
     #[must_use]
     pub fn with_default_model(mut self) -> Self {

@@ -1,11 +1,29 @@
 //! A new attempt goes on where the last one ended.
 
-use hermes_sdk::{ExitReason, Outcome, Task};
+use hermes_sdk::{ExitReason, Outcome, Report, Task};
 
 use super::desk;
 use crate::host::Host;
 use crate::supervisor::Supervisor;
-use crate::testing::{Kind, crash, ended, good, task};
+use crate::testing::{Desk, Kind, crash, ended, good, task};
+
+fn again() -> Task {
+    Task {
+        attempt: 2,
+        ..task(None)
+    }
+}
+
+/// The second attempt's report: it finds what the first one noted, whose children ended with it, but for the first of them, which had ended.
+fn goes_on(first: &Desk, second: &Desk) -> Report {
+    second.notes.replace(first.notes.take());
+    let mut children = first.children.take();
+    for child in &mut children[1..] {
+        child.1 = ended(ExitReason::Cancelled, None);
+    }
+    second.children.replace(children);
+    Supervisor::new(second, &again()).run().unwrap()
+}
 
 #[test]
 fn a_new_attempt_pays_for_nothing_twice() {
@@ -19,15 +37,7 @@ fn a_new_attempt_pays_for_nothing_twice() {
         // Here it crashes: one has ended, one was at work and ends with the attempt.
     }
     let second = desk();
-    second.notes.replace(first.notes.take());
-    let mut children = first.children.take();
-    children[1].1 = ended(ExitReason::Cancelled, None);
-    second.children.replace(children);
-    let again = Task {
-        attempt: 2,
-        ..task(None)
-    };
-    let report = Supervisor::new(&second, &again).run().unwrap();
+    let report = goes_on(&first, &second);
     assert_eq!(
         second.roles()[2..],
         ["physicist", "analyst"],
@@ -52,17 +62,7 @@ fn a_try_that_a_crash_cut_off_is_made_again_and_no_other() {
         // Here it crashes: the reader's second try and the physicist's first were at work.
     }
     let second = desk().ends("reader", &[crash()]);
-    second.notes.replace(first.notes.take());
-    let mut children = first.children.take();
-    for child in &mut children[1..] {
-        child.1 = ended(ExitReason::Cancelled, None);
-    }
-    second.children.replace(children);
-    let again = Task {
-        attempt: 2,
-        ..task(None)
-    };
-    let report = Supervisor::new(&second, &again).run().unwrap();
+    let report = goes_on(&first, &second);
     assert_eq!(
         second.roles()[3..],
         ["reader", "physicist"],
@@ -83,10 +83,9 @@ fn another_sessions_notes_are_left_alone() {
         "plan/state",
         r#"{"session":"other","tasks":[],"starts":[],"grades":{}}"#,
     );
-    let again = Task {
-        attempt: 2,
-        ..task(None)
-    };
-    assert_eq!(Supervisor::new(&desk, &again).run().unwrap().outcome, Outcome::Achieved);
+    assert_eq!(
+        Supervisor::new(&desk, &again()).run().unwrap().outcome,
+        Outcome::Achieved
+    );
     assert_eq!(desk.kinds()[0], Kind::Plan);
 }
