@@ -2,9 +2,10 @@
 //! instance and a subprocess; a durable iteration against an append and a sync of the same size; a start with and without the cache; a
 //! host call.
 //!
-//! `cargo xtask build --tests && cargo bench -p hermes-host`. Read the ratios: absolute times vary with the machine and its load.
+//! `cargo xtask bench`. Read the ratios: absolute times vary with the machine and its load.
 
 #![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark that fails shall stop")]
+#![allow(clippy::cast_precision_loss, reason = "numbers of steps are small")]
 
 use std::fs::File;
 use std::hint::black_box;
@@ -37,7 +38,7 @@ fn guest(name: &str) -> PathBuf {
     let path = root().join("target/test-guests").join(format!("{name}.wasm"));
     assert!(
         path.exists(),
-        "{} is missing: build it with `cargo xtask build --tests`",
+        "{} is missing: `cargo xtask bench` builds it",
         path.display()
     );
     path
@@ -146,16 +147,21 @@ fn tool_call(c: &mut Criterion) {
     });
     group.bench_function("mediated: the whole path, without a journal", |b| {
         b.iter_custom(|n| {
-            let tools = runtime
-                .block_on(host.tools_of(&guest("pure-echo").display().to_string(), &[]))
-                .unwrap();
-            let begun = Instant::now();
-            for _ in 0..n {
-                black_box(runtime.block_on(tools.call("echo", r#"{"text":"hello"}"#))).unwrap();
-            }
-            begun.elapsed()
+            let batches = (0..n.div_ceil(BATCH)).map(|batch| BATCH.min(n - batch * BATCH));
+            let time = |calls| {
+                let tools = runtime
+                    .block_on(host.tools_of(&guest("pure-echo").display().to_string(), &[]))
+                    .unwrap();
+                let begun = Instant::now();
+                for _ in 0..calls {
+                    black_box(runtime.block_on(tools.call("echo", r#"{"text":"hello"}"#))).unwrap();
+                }
+                begun.elapsed()
+            };
+            batches.map(time).sum()
         });
     });
+    group.sample_size(10);
     group.bench_function("mediated: the whole path, journalled durably, from a strategy", |b| {
         b.iter_custom(|n| {
             steps(
@@ -166,26 +172,25 @@ fn tool_call(c: &mut Criterion) {
             )
         });
     });
+    group.sample_size(100);
     group.bench_function("subprocess: /bin/true", |b| {
         b.iter(|| Command::new("/bin/true").status().unwrap());
     });
     group.finish();
 }
 
-/// Steps that one program holds: few enough for every limit of a run.
-const BATCH: u64 = 500;
+/// Steps that one program holds: few enough for every limit of a run, and so many that the run around them weighs little.
+const BATCH: u64 = 4000;
 
-/// The time of `n` equal steps of the probe, the run around them left out.
+/// The time of `n` equal steps of the probe, the run around them left out: of whole programs, brought to `n`.
 fn steps(runtime: &Runtime, host: &Host, n: u64, step: &str) -> Duration {
-    let mut left = n;
-    let mut total = Duration::ZERO;
-    while left > 0 {
-        let batch = left.min(BATCH);
-        let one = run(runtime, host, 0, step);
-        total += run(runtime, host, batch, step).saturating_sub(one);
-        left -= batch;
-    }
-    total
+    let programs = n.div_ceil(BATCH);
+    let time = |_| {
+        let none = run(runtime, host, 0, step);
+        run(runtime, host, BATCH, step).saturating_sub(none)
+    };
+    let total: Duration = (0..programs).map(time).sum();
+    total.mul_f64(n as f64 / (programs * BATCH) as f64)
 }
 
 fn run(runtime: &Runtime, host: &Host, times: u64, step: &str) -> Duration {
@@ -226,8 +231,9 @@ fn iteration(c: &mut Criterion) {
             file.sync_data().unwrap();
         });
     });
+    group.sample_size(10);
     group.bench_function("durable iteration with a scripted model", |b| {
-        let step = r#"{"do":"complete","messages":[{"user":[{"text":"Go on."}]}]}"#;
+        let step = r#"{"do":"complete","messages":[{"User":[{"Text":"Go on."}]}]}"#;
         b.iter_custom(|n| steps(&runtime, &host, n, step));
     });
     group.finish();
@@ -237,9 +243,12 @@ fn host_call(c: &mut Criterion) {
     let runtime = Runtime::new().unwrap();
     let home = tempfile::tempdir().unwrap();
     let host = host(home.path(), &["limits.host_calls=1000000"]);
-    c.bench_function("host call: budget.remaining, recorded", |b| {
-        b.iter_custom(|n| steps(&runtime, &host, n, r#"{"do":"remaining","dimension":"tokens"}"#));
+    let mut group = c.benchmark_group("host call");
+    group.sample_size(10);
+    group.bench_function("budget.remaining, recorded", |b| {
+        b.iter_custom(|n| steps(&runtime, &host, n, r#"{"do":"remaining","dimension":"Tokens"}"#));
     });
+    group.finish();
 }
 
 fn start(c: &mut Criterion) {

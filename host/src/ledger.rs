@@ -117,6 +117,17 @@ pub enum Whose {
     Tree,
 }
 
+impl Whose {
+    /// In words, and how a key of the budget names it.
+    pub fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Agent => ("this agent", ""),
+            Self::Ancestor => ("the agents above this one", ""),
+            Self::Tree => ("this run", "tree."),
+        }
+    }
+}
+
 /// A refused reservation: which dimension, whose limit, and how much of it is left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{dimension}: {used} of {cap} used")]
@@ -133,11 +144,7 @@ pub struct Exhausted {
 
 impl From<Exhausted> for Refusal {
     fn from(e: Exhausted) -> Self {
-        let (whose, key) = match e.whose {
-            Whose::Agent => ("this agent", ""),
-            Whose::Ancestor => ("the agents above this one", ""),
-            Whose::Tree => ("this run", "tree."),
-        };
+        let (whose, key) = e.whose.words();
         let message = format!(
             "The budget of {whose} for {d} is used up: {used} of {cap}. It is raised with --budget {key}{d}=N.",
             d = e.dimension,
@@ -593,6 +600,32 @@ impl Reservation {
         self.closing
     }
 
+    /// The limits that `actual` passes because it is more than was set aside, from the agent's own up to the tree's; `used` is what is
+    /// spent with it.
+    pub fn overshoot(&self, actual: Amounts) -> Vec<Exhausted> {
+        let accounts = self.ledger.lock();
+        let reserved = self.amounts();
+        let mut passed = Vec::new();
+        for (dimension, value) in actual.iter().filter(|(d, value)| *value > reserved.get(*d)) {
+            let mut next = Some(Slot::Agent(self.account));
+            while let Some(slot) = next {
+                let a = accounts.at(slot);
+                let used = a.spent.get(dimension).saturating_add(value);
+                if let Some(cap) = a.caps.get(dimension).filter(|cap| used > *cap) {
+                    let whose = accounts.whose(slot, self.account);
+                    passed.push(Exhausted {
+                        dimension,
+                        cap,
+                        used,
+                        whose,
+                    });
+                }
+                next = accounts.above(slot, dimension);
+            }
+        }
+        passed
+    }
+
     /// The effect cost `actual`.
     pub fn settle(mut self, actual: Amounts) {
         self.end(actual);
@@ -686,10 +719,11 @@ mod tests {
     fn an_overshoot_is_recorded_and_the_next_refused() {
         let ledger = Ledger::new(Caps::default());
         let agent = ledger.open_root(caps(&[(D::Tokens, 100)]));
-        ledger
-            .reserve(agent, Amounts::of(D::Tokens, 90))
-            .expect("room")
-            .settle(Amounts::of(D::Tokens, 130));
+        let call = ledger.reserve(agent, Amounts::of(D::Tokens, 90)).expect("room");
+        assert_eq!(call.overshoot(Amounts::of(D::Tokens, 100)), []);
+        let passed = call.overshoot(Amounts::of(D::Tokens, 130));
+        assert_eq!(passed.iter().map(|p| (p.used, p.cap)).collect::<Vec<_>>(), [(130, 100)]);
+        call.settle(Amounts::of(D::Tokens, 130));
         assert_eq!(ledger.spent(agent).get(D::Tokens), 130);
         assert!(ledger.reserve(agent, Amounts::of(D::Tokens, 1)).is_err());
     }

@@ -228,6 +228,8 @@ limits! {
     store_busy: "store.busy", Millis, 5 * SEC, 0, 10 * MIN;
     #[doc = "Threads for file access and other blocking work."]
     threads: "threads", Count, 64, 1, 1_024;
+    #[doc = "File descriptors of the process that are kept free; no instance starts while there are fewer."]
+    fds: "fds", Count, 16, 0, 100_000;
     #[doc = "One file that a guest writes."]
     file_size: "file_size", Bytes, 8 * GIB, MIB, 1024 * GIB;
 }

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use hermes_tests::host::root;
 use hermes_tests::{Home, guests};
+use serde_json::Value;
 
 /// Commands that need neither a model nor a run that was before.
 const RUNNABLE: [&str; 6] = ["inspect", "call", "runs", "blackboard", "config", "doctor"];
@@ -30,7 +31,10 @@ fn commands_in_the_pages_work() {
             match words[0].as_str() {
                 "cargo" => assert!(is_xtask(&words[1..]), "{line}: xtask has no such command"),
                 _ if is_runnable(&words[1..]) => {
-                    let output = home.host().args(&words[1..]).output();
+                    let host = home.host().args(&words[1..]);
+                    // What a command names of this repository lies below its root.
+                    let is_ours = words.iter().any(|word| word.contains("docs/"));
+                    let output = if is_ours { host.at(root()) } else { host }.output();
                     let is_agent = words.iter().any(|word| word == "--plugin");
                     // An agent may find its scripted answer wanting; all else must succeed.
                     let good = output.code == Some(0) || is_agent && output.code == Some(1);
@@ -127,6 +131,70 @@ fn the_demo_answers_from_these_pages() {
     assert_eq!(json["outcome"], "achieved");
     // The plan and three notes are on the blackboard.
     assert_eq!(json["artifacts"].as_array().unwrap().len(), 4, "{}", json["artifacts"]);
+}
+
+#[test]
+fn the_supervisor_joins_research_and_its_analysis() {
+    let (json, tree) = supervised("docs/demo/supervisor.toml", 0);
+    assert_eq!(json["outcome"], "achieved", "{json}");
+    let answer = json["answer"].as_str().unwrap();
+    for (paper, words) in [
+        ("field-log.md", "lie 129 days"),
+        ("field-log.md", "84 mAh a day on average"),
+        ("cells.md", "| Alder 19 |"),
+        ("cells.md", "| Birch 16 |"),
+        ("logger.md", "room for one"),
+    ] {
+        let source = source(paper, words);
+        assert!(answer.contains(&source), "{source} is missing in:\n{answer}");
+    }
+    // What the analyst's script made of both.
+    assert!(answer.contains("109 days") && answer.contains("140 days"), "{answer}");
+    assert_eq!(tree.matches("├─ researcher").count(), 2, "{tree}");
+    assert!(tree.contains("└─ analyst"), "{tree}");
+}
+
+#[test]
+fn the_supervisor_says_what_it_skipped() {
+    let (json, tree) = supervised("docs/demo/supervisor-skip.toml", 1);
+    assert_eq!(json["outcome"], "partly-achieved", "{json}");
+    let answer = json["answer"].as_str().unwrap();
+    let readme = Page::read(root().join("README.md"));
+    let (_, blocks) = readme.split();
+    let (_, shown) = blocks.iter().find(|(_, text)| text.starts_with("Not done:")).unwrap();
+    assert!(answer.ends_with(shown.trim_end()), "{answer}");
+    let source = source("stores.md", "What things cost");
+    assert!(answer.contains(&source), "{source} is missing in:\n{answer}");
+    let tasks: Vec<_> = json["result"]["tasks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|task| (task["state"].as_str().unwrap(), task["tries"].as_u64().unwrap()))
+        .collect();
+    assert_eq!(tasks, [("achieved", 1), ("failed", 2), ("skipped", 0)]);
+    // The second try is a sub-agent of its own, and the analyst none.
+    assert_eq!(tree.matches("─ researcher").count(), 3, "{tree}");
+    assert!(!tree.contains("analyst"), "{tree}");
+}
+
+/// What the README's run with this script answers, and its tree.
+fn supervised(script: &str, code: i32) -> (Value, String) {
+    let commands = Page::read(root().join("README.md")).commands();
+    let is_it = |words: &Vec<String>| words.iter().any(|word| word == script);
+    let words = commands.into_iter().find(is_it).unwrap();
+    let home = Home::new();
+    let host = home.host().at(root()).args(&words[1..]);
+    let json = host.args(["--output", "json"]).output().expect(code).json();
+    let run = json["run"].as_str().unwrap();
+    let tree = home.host().args(["tree", run]).output().expect(0).stdout;
+    (json, tree)
+}
+
+/// How an answer cites the line of a paper of the demo that holds these words.
+fn source(paper: &str, words: &str) -> String {
+    let text = fs::read_to_string(root().join("docs/demo/papers").join(paper)).unwrap();
+    let before = text.lines().position(|line| line.contains(words)).unwrap();
+    format!("/papers/{paper}:{}", before + 1)
 }
 
 #[test]

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "what fails shall fail the test")]
 
 use hermes_tests::model::{Format, ModelServer, Script, Turn};
+use hermes_tests::output::{message, refusal};
 use hermes_tests::{Home, Output, guests};
 use serde_json::json;
 
@@ -118,7 +119,7 @@ fn tool_calls_are_exact_and_end_nothing() {
         .args(["--budget", "tool-calls=2"]);
     let output = host.probe(&program).output().expect(0);
     let seen = output.seen();
-    let refused: Vec<_> = seen.iter().map(hermes_tests::output::refusal).collect();
+    let refused: Vec<_> = seen.iter().map(refusal).collect();
     assert_eq!(refused, [None, None, Some("exhausted(tool-calls)".into())]);
     assert_eq!(output.spent("tool-calls"), 2);
 }
@@ -187,6 +188,65 @@ fn an_answer_may_be_as_long_as_its_model_says() {
     assert!((19_000..20_000).contains(&part), "{part}");
     let rest = most(&[long, ("budget", "tokens=3000")], json!(null));
     assert!((2_500..3_000).contains(&rest), "{rest}");
+}
+
+/// A completion needs money for its input and for an answer of 256 tokens, the shortest worth a call. With one micro-USD less
+/// nothing is sent; it makes no difference whether it was never there or spent before.
+#[track_caller]
+fn money_is_exact(format: Format) {
+    let server = ModelServer::start(Script::always(Turn::text("x")));
+    let home = Home::with_model(&server, format);
+    let hi = json!({ "do": "complete", "messages": [{ "User": [{ "Text": "hi" }] }] });
+    let ask = |calls: usize, budget: &str| {
+        let host = home.host().args(["--budget", budget]);
+        host.probe(&json!({ "steps": vec![&hi; calls] })).output()
+    };
+    let longest_answer = || server.requests().last().unwrap().body["max_tokens"].as_u64().unwrap();
+    // With few tokens left, all besides the input are the answer's.
+    ask(1, "tokens=3000").expect(0);
+    let input = 3_000 - longest_answer();
+    // Input that may be written to Anthropic's cache costs a quarter more there.
+    let input = match format {
+        Format::OpenAi => input,
+        Format::Anthropic => (input * 5).div_ceil(4),
+    };
+    let (needed, used) = (input + 2 * 256, 100 + 2 * 20);
+    for (calls, money, sent) in [
+        (1, needed - 1, 0),
+        (1, needed, 1),
+        (2, used + needed - 1, 1),
+        (2, used + needed, 2),
+    ] {
+        let before = server.requests().len();
+        let output = ask(calls, &format!("usd=0.{money:06}")).expect(if sent == calls { 0 } else { 3 });
+        assert_eq!(server.requests().len() - before, sent, "{calls} calls for {money}");
+        let seen = output.seen();
+        assert!(seen[..sent].iter().all(|seen| refusal(seen).is_none()), "{seen:?}");
+        for seen in &seen[sent..] {
+            assert_eq!(refusal(seen).as_deref(), Some("exhausted(cost-micro-usd)"), "{seen}");
+            assert!(message(seen).contains("--budget cost-micro-usd"), "{seen}");
+        }
+        if sent == calls {
+            assert_eq!(
+                (seen.len(), longest_answer()),
+                (calls, 256),
+                "all the rest is its answer's"
+            );
+        } else {
+            assert_eq!((seen.len(), &output.json()["exit"]), (calls, &json!("exhausted")));
+        }
+        let spent = |dimension| output.spent(dimension);
+        assert_eq!(
+            (spent("cost-micro-usd"), spent("iterations"), spent("closing")),
+            (used * sent as u64, sent as u64, 0)
+        );
+    }
+}
+
+#[test]
+fn a_call_that_money_is_too_short_for_is_never_sent() {
+    money_is_exact(Format::OpenAi);
+    money_is_exact(Format::Anthropic);
 }
 
 #[test]

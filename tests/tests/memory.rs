@@ -90,3 +90,18 @@ fn what_a_call_took_is_given_back() {
     let pages: Vec<u64> = serde_json::from_str(&given(&seen[0])).unwrap();
     assert_eq!(pages[1], 8 * (1 << 20) / PAGE, "it got all of its limit");
 }
+
+#[test]
+fn a_refused_growth_is_told_once() {
+    let home = Home::new();
+    let grow = json!({ "do": "call", "name": "grow", "arguments": { "n": 100_000 } });
+    let host = home.host().args(["--deny", "llm", "--output", "events", "--tool"]);
+    let host = host.arg(guests::built("probe-tool")).set("limits.memory", "8MiB");
+    let events = host.probe(&json!({ "steps": [grow] })).output().expect(0).events();
+    let met: Vec<_> = events.iter().filter(|event| event["event"] == "limit-hit").collect();
+    assert_eq!(met.len(), 1, "{events:?}");
+    assert_eq!(
+        (&met[0]["limit"], &met[0]["value"]),
+        (&json!("memory"), &json!(8 << 20))
+    );
+}

@@ -21,6 +21,7 @@ cargo xtask COMMAND
   setup              installs what the other commands need, and says what
   build [--debug]    host at target/release/hermes-host, plugins at target/plugins/NAME.wasm
   demo [--model M]   builds, then has an agent answer a question from this project's own docs
+  bench              builds, then measures what the host costs beside what it is compared with
   test [SUITE]       builds, then runs everything that CI runs, or one suite:";
 
 fn main() -> ExitCode {
@@ -46,6 +47,7 @@ fn command(arguments: &[String]) -> Result<ExitCode> {
         ["demo"] => return demo::run(None),
         ["demo", "--model", model] => return demo::run(Some(model)),
         ["demo", option] if option.starts_with("--model=") => return demo::run(option.strip_prefix("--model=")),
+        ["bench"] => bench()?,
         ["test"] => return suites::run(None),
         ["test", suite] => return suites::run(Some(suite)),
         _ => bail!("`{}` is no command:\n{HELP}\n{}", words.join(" "), suites::list()),
@@ -58,4 +60,12 @@ fn build(profile: Profile) -> Result<()> {
     let toolchain = setup::for_building()?;
     guests::build_plugins(toolchain, profile)?;
     host::build(profile)
+}
+
+/// Builds all that the figures are measured with, and measures them.
+fn bench() -> Result<()> {
+    let toolchain = setup::for_building()?;
+    guests::build_plugins(toolchain, Profile::Release)?;
+    guests::build_test_guests(toolchain)?;
+    process::run(host::cargo("bench").args(["--workspace", "--bench", "figures"]))
 }

@@ -110,6 +110,7 @@ fn carry_out(line: Line, context: Context) -> Result<u8, Problem> {
 
 async fn serve(command: Command, context: Context) -> Result<u8, Problem> {
     let limit = command.limits().file_size;
+    signals::raise_descriptors();
     signals::bound_files(limit).map_err(|e| Problem::usage(format!("limits.file_size could not be set: {e}")))?;
     match command {
         Command::Run(config, spec) => run::start(config, context, spec).await,

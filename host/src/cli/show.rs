@@ -63,7 +63,7 @@ fn agent(out: &mut String, session: &SessionView, paint: Paint) {
         paint.ink(Ink::Bold, &fit(&agent.role, 40)),
         fit(&session.strategy, 40),
         fit(end, 40),
-        cost(&agent.spent, 0)
+        cost(&agent.spent, session.refunded)
     ));
     out.push_str(&format!(
         "{indent}  {}\n",
@@ -184,6 +184,7 @@ pub(super) fn agent_object(session: &SessionView) -> Value {
         "exit": agent.exit,
         "error": session.error,
         "spent": json::amounts(&agent.spent),
+        "refunded": session.refunded,
         "operations": operations.collect::<Vec<_>>(),
         "notes": notes.collect::<Vec<_>>(),
     })

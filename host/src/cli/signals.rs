@@ -40,3 +40,23 @@ pub(super) fn bound_files(bytes: u64) -> std::io::Result<()> {
     setrlimit(Resource::Fsize, Rlimit { current, maximum: hard })?;
     Ok(())
 }
+
+/// Lets the process open as many files as the system allows: the usual limit is made for programs that wait with `select`.
+pub(super) fn raise_descriptors() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let now = getrlimit(Resource::Nofile);
+    let wanted = now.maximum.map_or(DESCRIPTORS, |hard| hard.min(DESCRIPTORS));
+    if now.current.is_some_and(|current| current < wanted) {
+        // Where it can't be raised, `limits.fds` holds all the same.
+        let _ = setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                current: Some(wanted),
+                maximum: now.maximum,
+            },
+        );
+    }
+}
+
+/// More than any run has open.
+const DESCRIPTORS: u64 = 1 << 16;

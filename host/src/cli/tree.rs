@@ -78,14 +78,19 @@ fn row(session: &SessionView, lead: &str, paint: Paint) -> String {
         0 | 1 => String::new(),
         n => format!("  {n} attempts"),
     };
+    let given_back = match session.refunded {
+        0 => String::new(),
+        n => format!("  {n} given back"),
+    };
     let numbers = format!(
-        "{} it {} tok {}",
+        "{} it {} tok {} {} calls",
         right(&spent.get(Dimension::Iterations).to_string(), 4),
         right(&count(spent.get(Dimension::Tokens)), 6),
         right(&usd(spent.get(Dimension::CostMicroUsd)), 7),
+        right(&count(spent.get(Dimension::ToolCalls)), 4),
     );
     format!(
-        "{name} {} {} {numbers}{restarts}\n",
+        "{name} {} {} {numbers}{given_back}{restarts}\n",
         left(&fit(&session.strategy, 16), 16),
         paint.ink(ink, &left(end, 15)),
     )

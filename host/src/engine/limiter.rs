@@ -6,14 +6,18 @@ use wasmtime::ResourceLimiter;
 use crate::limits::Limits;
 
 /// One instance's growth.
-#[derive(Debug)]
 pub struct Limiter {
     memory: Growth,
     tables: Growth,
     counts: Counts,
     /// The first limit that was met, by its key, for the message when the instance fails.
     met: Option<&'static str>,
+    /// Told of that limit and its value when it is met.
+    tell: Tell,
 }
+
+/// Who hears that a limit was met, by its key, and how much it is.
+pub type Tell = Box<dyn Fn(&'static str, u64) + Send + Sync>;
 
 #[derive(Debug)]
 struct Growth {
@@ -31,7 +35,7 @@ struct Counts {
 
 impl Limiter {
     /// Nothing used yet.
-    pub fn new(limits: &Limits) -> Self {
+    pub fn new(limits: &Limits, tell: Tell) -> Self {
         let size = |value| usize::try_from(value).unwrap_or(usize::MAX);
         Self {
             memory: Growth {
@@ -50,6 +54,7 @@ impl Limiter {
                 tables: size(limits.tables),
             },
             met: None,
+            tell,
         }
     }
 
@@ -58,32 +63,34 @@ impl Limiter {
         self.met
     }
 
-    fn allow(growth: &mut Growth, met: &mut Option<&'static str>, from: usize, to: usize, own: Option<usize>) -> bool {
+    /// Counts a growth, where it fits.
+    fn grow(&mut self, what: fn(&mut Self) -> &mut Growth, from: usize, to: usize, own: Option<usize>) -> bool {
         // More than the memory's own maximum fails anyway, and must not count.
         if own.is_some_and(|own| to > own) {
             return false;
         }
+        let growth = what(self);
         let more = to.saturating_sub(from);
-        match growth.used.checked_add(more).filter(|sum| *sum <= growth.most) {
-            Some(sum) => {
-                growth.used = sum;
-                true
-            }
-            None => {
-                met.get_or_insert(growth.key);
-                false
-            }
+        if let Some(sum) = growth.used.checked_add(more).filter(|sum| *sum <= growth.most) {
+            growth.used = sum;
+            return true;
         }
+        let (key, most) = (growth.key, growth.most as u64);
+        if self.met.is_none() {
+            self.met = Some(key);
+            (self.tell)(key, most);
+        }
+        false
     }
 }
 
 impl ResourceLimiter for Limiter {
     fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(Self::allow(&mut self.memory, &mut self.met, current, desired, maximum))
+        Ok(self.grow(|l| &mut l.memory, current, desired, maximum))
     }
 
     fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(Self::allow(&mut self.tables, &mut self.met, current, desired, maximum))
+        Ok(self.grow(|l| &mut l.tables, current, desired, maximum))
     }
 
     fn instances(&self) -> usize {
@@ -103,12 +110,17 @@ impl ResourceLimiter for Limiter {
 mod tests {
     use super::*;
 
-    #[test]
-    fn all_memories_share_one_limit_to_the_byte() {
-        let mut limiter = Limiter::new(&Limits {
+    fn limiter() -> Limiter {
+        let limits = Limits {
             memory: 100,
             ..Limits::default()
-        });
+        };
+        Limiter::new(&limits, Box::new(|_, _| ()))
+    }
+
+    #[test]
+    fn all_memories_share_one_limit_to_the_byte() {
+        let mut limiter = limiter();
         assert!(limiter.memory_growing(0, 60, None).expect("no error"));
         assert!(limiter.memory_growing(0, 40, None).expect("no error"));
         assert_eq!(limiter.met(), None);
@@ -118,10 +130,7 @@ mod tests {
 
     #[test]
     fn growth_past_a_memorys_own_maximum_is_refused_and_not_counted() {
-        let mut limiter = Limiter::new(&Limits {
-            memory: 100,
-            ..Limits::default()
-        });
+        let mut limiter = limiter();
         assert!(!limiter.memory_growing(0, 60, Some(50)).expect("no error"));
         assert!(limiter.memory_growing(0, 100, None).expect("no error"));
     }

@@ -1,6 +1,7 @@
 //! One instance's life: a fresh store under every limit, owned by one task, ended by its return, a trap, a clock or a cancel, and
 //! dropped after it.
 
+mod descriptors;
 mod ended;
 mod list;
 mod runner;
@@ -97,17 +98,26 @@ impl Instances {
         self.0.prepared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place among the resident instances, waited for at most as long as a start may take.
+    /// A place among the resident instances, and files left to open, waited for at most as long as a start may take.
     async fn place(&self, limits: &Limits) -> Result<OwnedSemaphorePermit, End> {
-        let wait = Duration::from_millis(limits.start_wall);
-        match tokio::time::timeout(wait, self.0.slots.clone().acquire_owned()).await {
-            Ok(Ok(place)) => Ok(place),
-            _ => Err(End::NoRoom(format!(
-                "no place among {} resident instances came free within {} (limits.resident, limits.start_wall)",
+        let until = tokio::time::Instant::now() + Duration::from_millis(limits.start_wall);
+        let wait = limits::show(limits.start_wall, Unit::Millis);
+        let Ok(Ok(place)) = tokio::time::timeout_at(until, self.0.slots.clone().acquire_owned()).await else {
+            return Err(End::NoRoom(format!(
+                "no place among {} resident instances came free within {wait} (limits.resident, limits.start_wall)",
                 limits.resident,
-                limits::show(limits.start_wall, Unit::Millis),
-            ))),
+            )));
+        };
+        while !descriptors::are_left(limits.fds) {
+            if tokio::time::Instant::now() >= until {
+                return Err(End::NoRoom(format!(
+                    "fewer than {} file descriptors of this process were free for {wait} (limits.fds, ulimit -n)",
+                    limits.fds,
+                )));
+            }
+            tokio::time::sleep(descriptors::PAUSE).await;
         }
+        Ok(place)
     }
 
     /// A store for `guest` under every limit, before any of its code runs.

@@ -20,15 +20,18 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 pub use convert::amounts;
-pub use scrubbing::{redact_report, scrub_report, scrub_words};
+pub use scrubbing::{redact_report, scrub_error, scrub_report, scrub_words};
 pub use session::report_fits;
 pub use tools::call_tool;
 pub use wasi::{Folder, WasiError};
 
 use crate::bindings;
-use crate::engine::limiter::Limiter;
+use crate::engine::limiter::{Limiter, Tell};
 use crate::error::{Refusal, RefusalKind};
+use crate::event::EventKind;
+use crate::limits::{self, Unit};
 use crate::session::guest::Guest;
+use crate::text;
 use http::EgressHooks;
 
 /// What a store holds for its guest.
@@ -53,7 +56,7 @@ impl State {
     /// A folder can't be opened.
     pub fn new(guest: Arc<Guest>, folders: &[Folder], hooks: EgressHooks) -> Result<Self, WasiError> {
         let wasi = wasi::context(&guest, folders)?;
-        let limiter = Limiter::new(&guest.session.run.limits);
+        let limiter = Limiter::new(&guest.session.run.limits, met(&guest));
         let mut table = ResourceTable::new();
         // WASI's own resources share the table; ours are counted apart and refused as values. A list of all children always fits.
         let limits = &guest.session.run.limits;
@@ -91,6 +94,26 @@ impl State {
         self.live = self.live.saturating_sub(1);
         Ok(())
     }
+}
+
+/// Tells everybody that a guest was refused more of what a limit holds.
+fn met(guest: &Arc<Guest>) -> Tell {
+    let guest = guest.clone();
+    Box::new(move |key, value| {
+        if guest.is_replaying() {
+            return;
+        }
+        let plugin = text::line(&guest.plugin, 64);
+        let shown = match key {
+            "memory" => format!("{} of memory", limits::show(value, Unit::Bytes)),
+            _ => format!("{value} table elements"),
+        };
+        guest.session.event(EventKind::LimitHit {
+            limit: key.to_owned(),
+            value,
+            message: format!("{plugin} was refused more than {shown} (limits.{key})"),
+        });
+    })
 }
 
 impl WasiView for State {

@@ -20,6 +20,8 @@ const WORDS: usize = 2_000;
 const LIST: usize = 100;
 /// Characters of one of them.
 const LIST_LINE: usize = 500;
+/// Characters of an error's kind, where it is none of the contract's.
+const KIND: usize = 64;
 
 /// Error words of a tool or a child: without secrets, and short.
 pub fn scrub_words(session: &Session, words: &str) -> String {
@@ -30,6 +32,15 @@ pub fn scrub_words(session: &Session, words: &str) -> String {
     let mut cut: String = words.chars().take(WORDS - 1).collect();
     cut.push('…');
     cut
+}
+
+/// An error as a tool or a child tells it: its words and its kind's own name are both foreign.
+pub fn scrub_error(session: &Session, mut error: types::Error) -> types::Error {
+    error.message = scrub_words(session, &error.message);
+    if let types::ErrorKind::Other(name) = &mut error.kind {
+        *name = text::line(&session.run.secrets.redact(name), KIND);
+    }
+    error
 }
 
 /// A tool's output as its caller reads it. `op` names the call.
@@ -118,25 +129,36 @@ pub async fn scrub_report(session: &Session, report: types::Report) -> Result<ty
     let mut summary = scrub_text(session, &whose, &report.summary, chars).await?;
     let result_json = match report.result_json {
         None => None,
-        Some(text) if text.chars().count() <= chars => scrub_json(session, &text),
+        Some(text) if text.chars().count() <= chars => {
+            let clean = scrub_json(session, &text);
+            if clean.is_none() {
+                summary.push_str("\n[structured result left out: it is no JSON, or none without the secrets in it]");
+            }
+            clean
+        }
         Some(text) => {
             let kept = keep(session, &Key::Report("result"), &text).await?;
             summary.push_str(&format!("\n[structured result left out: {kept}]"));
             None
         }
     };
-    let list = |list: Vec<String>| -> Vec<String> {
+    let mut list = |what: &str, list: Vec<String>| -> Vec<String> {
+        if let Some(more) = list.len().checked_sub(LIST).filter(|more| *more > 0) {
+            summary.push_str(&format!("\n[{more} more {what} left out]"));
+        }
         let lines = list.into_iter().take(LIST);
         lines
             .map(|line| text::line(&session.run.secrets.redact(&line), LIST_LINE))
             .collect()
     };
+    let artifacts = list("artifacts", report.artifacts);
+    let open_questions = list("open questions", report.open_questions);
     Ok(types::Report {
         outcome: report.outcome,
         summary,
         result_json,
-        artifacts: list(report.artifacts),
-        open_questions: list(report.open_questions),
+        artifacts,
+        open_questions,
     })
 }
 

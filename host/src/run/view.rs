@@ -84,6 +84,8 @@ pub struct SessionView {
     pub task: String,
     /// What went wrong.
     pub error: Option<String>,
+    /// Its iterations that were given back.
+    pub refunded: u64,
     /// What it had done, in order of start.
     pub operations: Vec<OpView>,
     /// What was recorded for people.
@@ -417,6 +419,7 @@ fn session_view(store: &Store, row: SessionRow, depth: usize) -> Result<SessionV
             _ => String::from_utf8_lossy(&note.body).into_owned(),
         },
     };
+    let refunded = u64::try_from(store.refunds(&row.session)?.len()).unwrap_or(u64::MAX);
     Ok(SessionView {
         agent: AgentSummary::of(&row),
         depth,
@@ -424,6 +427,7 @@ fn session_view(store: &Store, row: SessionRow, depth: usize) -> Result<SessionV
         model: row.model,
         task: row.task,
         error: row.error,
+        refunded,
         operations: operations.into_iter().map(op_view).collect(),
         notes: notes.into_iter().map(view).collect(),
     })

@@ -282,13 +282,17 @@ impl Guest {
         if self.is_replaying() {
             return Ok(false);
         }
-        self.push(Record::Note(Note {
+        self.push(Record::Note(self.new_note(kind, body)))?;
+        Ok(true)
+    }
+
+    pub(super) fn new_note(&self, kind: NoteKind, body: Vec<u8>) -> Note {
+        Note {
             stream: self.stream.clone(),
             kind,
             body,
             at_ms: now_ms(),
-        }))?;
-        Ok(true)
+        }
     }
 
     /// Which of its completions this one is, from 0: by its own stream alone, so that a rebuilt instance counts the same.

@@ -8,15 +8,15 @@ use futures_util::FutureExt as _;
 
 use crate::amounts::Amounts;
 use crate::error::{Refusal, RefusalKind};
-use crate::event::now_ms;
+use crate::event::{EventKind, now_ms};
 use crate::ids::Digest;
-use crate::ledger::Reservation;
+use crate::ledger::{Exhausted, Reservation};
 use crate::session::call::{Done, EndedEvent, Operation, Under};
 use crate::session::codec;
 use crate::session::end::End;
 use crate::session::guest::Guest;
 use crate::session::op::{Ended, Op, OpEnd};
-use crate::store::{Intent, OpKind, Outcome, OutcomeStatus, Record, Sync};
+use crate::store::{Intent, NoteKind, OpKind, Outcome, OutcomeStatus, Record, Sync};
 
 impl Guest {
     /// Grant, caps, ledger, intent; then the operation runs in a task of the session. Gives its number, and the refusal where it never
@@ -58,9 +58,20 @@ impl Guest {
         for record in records {
             self.push(record)?;
         }
-        self.append_pending(None, call.sync(self)).await?;
-        self.spawn(call, number, reservation);
-        Ok((number, None))
+        let (guest, sync) = (self.clone(), call.sync(self));
+        let begins = async move {
+            guest.append_pending(None, sync).await?;
+            guest.spawn(call, number, reservation);
+            Ok((number, None))
+        };
+        if C::KIND != OpKind::Child {
+            return begins.await;
+        }
+        // In a task of its own: a caller that is dropped while this is written down leaves no child without a life.
+        let begun = self.attempt.tasks.spawn(begins);
+        begun
+            .await
+            .unwrap_or_else(|lost| Err(End::Host(format!("the host failed while it spawned a child: {lost}"))))
     }
 
     async fn check<C: Operation>(&self, call: &mut C) -> Result<Reservation, Refusal> {
@@ -219,6 +230,13 @@ impl Guest {
         let fits = self.count_record(&outcome);
         let mut records = std::mem::take(&mut done.records);
         records.push(outcome);
+        let passed: Vec<String> = reservation.overshoot(done.charged).iter().map(overshot).collect();
+        for message in &passed {
+            let note = Record::Note(self.new_note(NoteKind::Host, message.clone().into_bytes()));
+            // It is the host's own and says what was spent anyway: counted, never refused.
+            let _ = self.count_record(&note);
+            records.push(note);
+        }
         if let Err(failed) = self.session.run.append(records, None, done.sync).await {
             // What is not written down nobody hears of: whoever waits finds the operation gone, and why.
             reservation.settle(done.charged);
@@ -227,6 +245,9 @@ impl Guest {
         reservation.settle(done.charged);
         if let Some(event) = event {
             self.session.event(event(&done, begun.elapsed()));
+        }
+        for message in passed {
+            self.session.event(EventKind::Notice { message });
         }
         self.session.report_spending();
         if let Err(full) = fits {
@@ -270,4 +291,14 @@ impl Guest {
         };
         ended.unwrap_or_else(|_| Some(Done::new(OutcomeStatus::Failed, panicked, whole)))
     }
+}
+
+/// That a call cost more than was set aside for it, and which limit it passed by that.
+fn overshot(passed: &Exhausted) -> String {
+    let (whose, key) = passed.whose.words();
+    let (dimension, cap, used) = (passed.dimension, passed.cap, passed.used);
+    let over = used - cap;
+    format!(
+        "The last call cost more than was set aside for it: {whose} spent {used} {dimension}, {over} over --budget {key}{dimension}={cap}."
+    )
 }

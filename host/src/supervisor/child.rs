@@ -11,7 +11,7 @@ use crate::event::now_ms;
 use crate::ids::SessionId;
 use crate::instance::Prepared;
 use crate::interfaces::amounts;
-use crate::ledger::{AccountId, Reservation};
+use crate::ledger::{AccountId, Ledger, Reservation};
 use crate::plugin::Plugin;
 use crate::plugin::rights::{SpaceWish, Wishes};
 use crate::session::call::Under;
@@ -35,9 +35,21 @@ pub(super) struct Candidate {
     place: Option<Place>,
     /// Why it can't go on where an earlier process left it.
     broken: Option<Refusal>,
-    account: Option<AccountId>,
+    account: Option<Opened>,
     /// What the journal has of it.
     before: Option<Before>,
+}
+
+/// A child's account. However the child ends, or never comes to be, what is left of its allotment goes back.
+struct Opened {
+    ledger: Ledger,
+    id: AccountId,
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        self.ledger.close(self.id);
+    }
 }
 
 /// What an earlier process left of a child.
@@ -146,7 +158,10 @@ impl Candidate {
             model,
             place,
             broken,
-            account: Some(restored.account),
+            account: Some(Opened {
+                ledger: run.ledger.clone(),
+                id: restored.account,
+            }),
             before: Some(Before {
                 past: restored.past,
                 from: From {
@@ -162,8 +177,8 @@ impl Candidate {
 
     /// It can't be started: its row says so, and its account is closed.
     async fn fails(&mut self, run: &RunContext, refusal: Refusal) -> Option<types::RunResult> {
-        let account = self.account?;
-        let spent = run.ledger.spent(account);
+        let account = self.account.take()?;
+        let spent = run.ledger.spent(account.id);
         let result = types::RunResult {
             exit: match refusal.kind {
                 RefusalKind::Cancelled => types::ExitReason::Cancelled,
@@ -178,7 +193,6 @@ impl Candidate {
             self.supervisor.failed(run, &end);
             return None;
         }
-        run.ledger.close(account);
         Some(result)
     }
 
@@ -186,14 +200,14 @@ impl Candidate {
         let parent = &under.guest.session;
         let before = self.before.take();
         let (past, from) = before.map_or((Past::default(), From::beginning()), |b| (b.past, b.from));
-        let account = self.account?;
+        let account = self.account.take()?;
         let session = Session::new(SessionParts {
             id: self.id.clone(),
             parent: self.start.parent.clone(),
             depth: self.start.depth,
             role: self.start.role.clone(),
             run: parent.run.clone(),
-            account,
+            account: account.id,
             rights: self.start.rights.clone(),
             strategy: plugin.name.clone(),
             model: self.model.clone(),
@@ -213,7 +227,7 @@ impl Candidate {
         };
         let ended = self.supervisor.drive(agent).await;
         self.supervisor.ended(&session);
-        parent.run.ledger.close(account);
+        drop(account);
         drop(self.place.take());
         match ended {
             Ok(Ending::Final(result)) => Some(result),
@@ -243,8 +257,9 @@ impl NewChild for Candidate {
         let reservation = ledger.reserve(session.account, one)?;
         let caps = self.start.caps.iter().copied().collect();
         match ledger.open_child(session.account, caps, self.start.allotment) {
-            Ok(account) => {
-                self.account = Some(account);
+            Ok(id) => {
+                let ledger = ledger.clone();
+                self.account = Some(Opened { ledger, id });
                 Ok(reservation)
             }
             Err(exhausted) => {
@@ -259,10 +274,8 @@ impl NewChild for Candidate {
             let ready = self.supervisor.loaded(&mut self.strategy, &parent.session.run).await;
             // What can't be linked is found before anything is written down.
             let ready = ready.and_then(|plugin| self.supervisor.prepare(&plugin).map(drop));
-            if ready.is_err()
-                && let Some(account) = self.account.take()
-            {
-                parent.session.run.ledger.close(account);
+            if ready.is_err() {
+                drop(self.account.take());
             }
             ready?;
             if let Some(place) = &mut self.place {

@@ -6,7 +6,7 @@ use crate::error::{Dimension, Refusal, RefusalKind};
 use crate::event::now_ms;
 use crate::ids::SessionId;
 use crate::instance::Stopped;
-use crate::interfaces::{report_fits, scrub_words};
+use crate::interfaces::{report_fits, scrub_error, scrub_words};
 use crate::session::end::End;
 use crate::session::{Session, codec};
 use crate::store::{EndKind, Record, SessionEnd, SessionUpdate, Transition};
@@ -40,10 +40,7 @@ pub(super) fn read(session: &Session, ended: Ended) -> AttemptEnd {
             Ok(()) => (types::ExitReason::Returned, Some(report), None),
             Err(refusal) => (types::ExitReason::Failed(refusal.into()), None, None),
         },
-        Ok(Err(mut error)) => {
-            error.message = scrub_words(session, &error.message);
-            (types::ExitReason::Failed(error), None, None)
-        }
+        Ok(Err(error)) => (types::ExitReason::Failed(scrub_error(session, error)), None, None),
         Err(stopped) => {
             let detail = match &stopped {
                 Stopped::Host(End::Exhausted { message, .. } | End::TimedOut(message)) => Some(message.clone()),
@@ -64,6 +61,9 @@ pub(super) fn read(session: &Session, ended: Ended) -> AttemptEnd {
 /// What was decided about the session stands above what its strategy returned.
 fn settled(session: &Session, exit: types::ExitReason, fault: Fault) -> (types::ExitReason, Fault) {
     use types::ExitReason as E;
+    if fault == Fault::Host {
+        return (exit, fault);
+    }
     let ledger = &session.run.ledger;
     if let Some(d) = ledger.ending(session.account)
         && matches!(exit, E::Returned | E::Failed(_) | E::Trapped(_) | E::TimedOut)

@@ -10,8 +10,10 @@ const SPACE: &str = "notes";
 const NOTE_BYTES: usize = 8_000;
 /// What the plan and all notes take together when they are shown again, in bytes.
 pub(crate) const SHOWN_BYTES: usize = 24_000;
-/// Where the plan is kept.
-const PLAN: &str = "plan";
+/// What keys of notes begin with. A run that shares the space with others may write there alone.
+const NOTE: &str = "note/";
+/// What the plan's key begins with: others have plans too.
+const PLAN: &str = "note/plan-";
 /// Notes that the report names.
 const ARTIFACTS: usize = 50;
 
@@ -38,6 +40,7 @@ pub(crate) struct Plan {
 pub(crate) struct Notes {
     space: Option<Space>,
     plan: String,
+    plan_key: Option<String>,
     texts: Vec<String>,
     keys: Vec<String>,
 }
@@ -83,16 +86,19 @@ impl Notes {
     /// Keeps a plan in the model's own words.
     pub(crate) fn plan(&mut self, plan: &str) -> String {
         hermes_sdk::text::prefix(plan, NOTE_BYTES).clone_into(&mut self.plan);
-        let kept = self
-            .space
-            .as_ref()
-            .map(|space| space.put_text(PLAN, &self.plan))
-            .transpose();
-        let is_first = self.keys.first().is_none_or(|key| key != PLAN);
-        if is_first && matches!(kept, Ok(Some(_))) {
-            self.keys.insert(0, PLAN.into());
-        }
-        told("planned", kept.map(|kept| kept.is_some()))
+        let kept = self.space.as_ref().map(|space| match &self.plan_key {
+            Some(key) => space.put_text(key, &self.plan).map(|_| None),
+            None => space.append_text(PLAN, &self.plan).map(Some),
+        });
+        let kept = kept.transpose().map(|kept| {
+            let is_kept = kept.is_some();
+            if let Some(key) = kept.flatten() {
+                self.keys.insert(0, key.clone());
+                self.plan_key = Some(key);
+            }
+            is_kept
+        });
+        told("planned", kept)
     }
 
     /// Keeps a note and answers what the model is told.
@@ -105,7 +111,7 @@ impl Notes {
         let kept = self
             .space
             .as_ref()
-            .map(|space| space.append_text("note/", &text))
+            .map(|space| space.append_text(NOTE, &text))
             .transpose();
         self.texts.push(text);
         let kept = kept.map(|key| {

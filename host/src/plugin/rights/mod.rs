@@ -407,8 +407,8 @@ fn denied(plugin: &str, what: &str, grant: &str) -> Refusal {
 
 fn taken_away(plugin: &str, what: &str, kind: Kind) -> Refusal {
     Refusal::denied(format!(
-        "{plugin} may not {what}: this run was started with --deny {}",
-        kind.name()
+        "{plugin} may not {what}: that was taken away with --deny {kind}, or is not among what its parent gave it",
+        kind = kind.name()
     ))
 }
 
