@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "what fails shall fail the test")]
 
+use std::fs;
+
 use hermes_tests::{Home, guests};
 
 #[test]
@@ -86,4 +88,30 @@ fn odd_bytes_are_refused_by_it_too() {
     home.write("odd.wasm", b"\0asm\x01\0\0\0");
     let output = home.host().args(["inspect", "./odd.wasm"]).output().expect(2);
     assert!(output.stderr.contains("core module"), "{}", output.stderr);
+}
+
+#[test]
+fn a_tool_is_asked_once_for_what_it_has() {
+    let home = Home::new();
+    let ask = || {
+        let host = home.host().arg("call").arg(guests::built("probe-tool"));
+        let said = host.arg("nothing").output().expect(2).stderr;
+        said.lines().find(|line| line.contains("echo")).unwrap().to_owned()
+    };
+    let said = ask();
+    let cache = home.path().join("host/cache");
+    let entries = fs::read_dir(&cache).unwrap().map(|entry| entry.unwrap().path());
+    let mut entries: Vec<_> = entries
+        .filter(|path| path.extension().is_some_and(|e| e == "code"))
+        .collect();
+    entries.sort_by_key(|path| fs::metadata(path).unwrap().len());
+    let [answer, code] = entries.try_into().expect("its answer and its code");
+    fs::remove_file(&code).unwrap();
+    assert_eq!(ask(), said);
+    assert!(!code.exists(), "it was compiled to be asked again");
+    let mut bytes = fs::read(&answer).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&answer, bytes).unwrap();
+    assert_eq!(ask(), said);
+    assert!(code.exists(), "what was changed was believed");
 }

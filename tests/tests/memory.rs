@@ -97,7 +97,12 @@ fn a_refused_growth_is_told_once() {
     let grow = json!({ "do": "call", "name": "grow", "arguments": { "n": 100_000 } });
     let host = home.host().args(["--deny", "llm", "--output", "events", "--tool"]);
     let host = host.arg(guests::built("probe-tool")).set("limits.memory", "8MiB");
-    let events = host.probe(&json!({ "steps": [grow] })).output().expect(0).events();
+    let host = host.arg("--plugin").arg(guests::built("probe"));
+    let events = host
+        .arg(json!({ "steps": [grow] }).to_string())
+        .output()
+        .expect(0)
+        .events();
     let met: Vec<_> = events.iter().filter(|event| event["event"] == "limit-hit").collect();
     assert_eq!(met.len(), 1, "{events:?}");
     assert_eq!(

@@ -2,9 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "what fails shall fail the test")]
 
+use std::process::Command;
 use std::time::Duration;
 
-use hermes_tests::{Home, ModelServer, Output, guests, model::Format, output::refusal, output::slack};
+use hermes_tests::{Home, ModelServer, Output, guests, host::binary, model::Format, output::refusal, output::slack};
 use serde_json::json;
 
 fn run(guest: &str, settings: &[(&str, &str)]) -> Output {
@@ -140,4 +141,28 @@ fn host_calls_are_counted_exactly() {
         .output()
         .expect(3);
     assert_eq!(output.json()["exit"], "exhausted");
+}
+
+#[test]
+fn nothing_starts_where_file_descriptors_run_short() {
+    let home = Home::new();
+    let call = |reserve: u32| {
+        let setting = format!("limits.fds={reserve}");
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "ulimit -n 64 && exec \"$0\" \"$@\""]).arg(binary());
+        shell
+            .env("HERMES_HOME", home.path())
+            .args(["--set", &setting, "--set", "limits.start_wall=500ms", "call"]);
+        shell
+            .arg(guests::built("pure-echo"))
+            .args(["echo", r#"{"text":"hello"}"#]);
+        let output = shell.output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        (output.status.code(), said)
+    };
+    let (code, said) = call(16);
+    assert_eq!(code, Some(0), "{said}");
+    let (code, said) = call(64);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("limits.fds"), "{said}");
 }

@@ -1,5 +1,6 @@
-//! Compiled code on disk. Loading it trusts it with everything, so each entry carries a MAC under a key that only this user can
-//! read; an entry that does not match is never loaded, and the component is compiled again.
+//! What was made of components, on disk: their compiled code, and what they answered when they were asked. Loading code trusts it with
+//! everything, so each entry carries a MAC under a key that only this user can read; an entry that does not match is never loaded, and made
+//! again.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read as _, Write as _};

@@ -8,7 +8,7 @@ use wasmtime::component::Component;
 
 use crate::engine::Engine;
 use crate::engine::cache::{Cache, Lookup};
-use crate::engine::precheck::{self, LoadError, Outline};
+use crate::engine::precheck::LoadError;
 use crate::ids::Digest;
 use crate::limits::Limits;
 
@@ -24,14 +24,6 @@ struct Inner {
     notices: Mutex<Vec<String>>,
 }
 
-/// A component that is ready to be linked.
-pub struct Compiled {
-    /// What it imports and exports.
-    pub outline: Outline,
-    /// Its code.
-    pub component: Component,
-}
-
 impl Compiler {
     /// A compiler that keeps its work in `cache`, where there is one.
     pub fn new(engine: Engine, cache: Option<Cache>, limits: &Limits) -> Self {
@@ -45,12 +37,11 @@ impl Compiler {
         }))
     }
 
-    /// Checks and compiles `bytes`, or takes them from the cache.
+    /// Compiles the bytes of a component that was checked, or takes its code from the cache.
     ///
     /// # Errors
-    /// Bytes that this host does not run, or a compile over its time.
-    pub async fn compile(&self, bytes: Arc<[u8]>, digest: Digest) -> Result<Compiled, LoadError> {
-        let outline = precheck::check(&bytes, &self.0.limits)?;
+    /// The compiler refused it, or took too long.
+    pub async fn compile(&self, bytes: Arc<[u8]>, digest: Digest) -> Result<Component, LoadError> {
         let _slot = self
             .0
             .slots
@@ -61,14 +52,36 @@ impl Compiler {
         let work = tokio::task::spawn_blocking(move || inner.component(&bytes, digest));
         let wall = Duration::from_millis(self.0.limits.compile_wall);
         match tokio::time::timeout(wall, work).await {
-            Ok(Ok(component)) => Ok(Compiled {
-                outline,
-                component: component?,
-            }),
+            Ok(Ok(component)) => component,
             Ok(Err(panic)) => Err(LoadError::Compile(panic.to_string())),
             Err(_) => Err(LoadError::CompileTime {
                 limit_ms: self.0.limits.compile_wall,
             }),
+        }
+    }
+
+    /// What the cache has of a component beside its code, under this name.
+    pub fn kept(&self, digest: Digest, what: &str) -> Option<Vec<u8>> {
+        match self.0.cache.as_ref()?.load(&aside(digest, what)) {
+            Lookup::Hit(bytes) => Some(bytes),
+            Lookup::Miss => None,
+            Lookup::Rejected(why) => {
+                self.0
+                    .notice(format!("a cache entry was rejected and is made again: {why}"));
+                None
+            }
+            // The code's own look-up says so.
+            Lookup::Unavailable(_) => None,
+        }
+    }
+
+    /// Keeps something of a component beside its code.
+    pub fn keep(&self, digest: Digest, what: &str, bytes: &[u8]) {
+        if let Some(cache) = &self.0.cache
+            && let Err(why) = cache.store(&aside(digest, what), bytes)
+        {
+            self.0
+                .notice(format!("what a plugin answered could not be kept: {why}"));
         }
     }
 
@@ -132,6 +145,11 @@ impl Inner {
             notices.push(message);
         }
     }
+}
+
+/// Names what is kept of a component beside its code, for this version of the host.
+fn aside(digest: Digest, what: &str) -> Digest {
+    Digest::of(format!("{digest} {what} {}", env!("CARGO_PKG_VERSION")).as_bytes())
 }
 
 /// FNV-1a: the same from process to process, as the standard library's hasher need not be.

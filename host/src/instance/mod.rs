@@ -12,7 +12,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 use wasmtime::component::Linker;
 use wasmtime::{CallHook, Store, UpdateDeadline};
 
@@ -22,6 +22,8 @@ pub use runner::Runner;
 pub use strategy::run_strategy;
 
 use crate::bindings::{StrategyPre, ToolsetPre};
+use crate::engine::compile::Compiler;
+use crate::engine::precheck::LoadError;
 use crate::engine::{Engine, Running};
 use crate::error::Dimension;
 use crate::ids::Digest;
@@ -31,6 +33,7 @@ use crate::limits::{self, Limits, Unit};
 use crate::plugin::Plugin;
 use crate::session::end::End;
 use crate::session::guest::Guest;
+use crate::text;
 
 /// Makes instances. Cheap to clone.
 #[derive(Clone)]
@@ -38,8 +41,9 @@ pub struct Instances(Arc<Inner>);
 
 struct Inner {
     engine: Engine,
+    compiler: Compiler,
     linker: Linker<State>,
-    prepared: Mutex<HashMap<Digest, Prepared>>,
+    prepared: Mutex<HashMap<Digest, Arc<OnceCell<Prepared>>>>,
     slots: Arc<Semaphore>,
 }
 
@@ -50,6 +54,17 @@ pub struct Prepared {
     toolset: Option<ToolsetPre<State>>,
 }
 
+/// A plugin that can't be instantiated.
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    /// It can't be compiled.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// An import that this host does not have, or has with another type, in the engine's words.
+    #[error("{0}")]
+    Link(String),
+}
+
 /// Plugins that are kept ready; the standard ones and a run's own fit many times over.
 const PREPARED: usize = 256;
 
@@ -58,43 +73,51 @@ impl Instances {
     ///
     /// # Errors
     /// Two definitions of one name: a mistake in this host.
-    pub fn new(engine: Engine, limits: &Limits) -> wasmtime::Result<Self> {
+    pub fn new(engine: Engine, compiler: Compiler, limits: &Limits) -> wasmtime::Result<Self> {
         let mut linker = Linker::new(engine.wasmtime());
         interfaces::link(&mut linker)?;
         let slots = usize::try_from(limits.resident).unwrap_or(Semaphore::MAX_PERMITS);
         let slots = Arc::new(Semaphore::new(slots));
         Ok(Self(Arc::new(Inner {
             engine,
+            compiler,
             linker,
             prepared: Mutex::default(),
             slots,
         })))
     }
 
-    /// Resolves a plugin's imports, once for each digest.
+    /// Compiles a plugin and resolves its imports, once for each digest.
     ///
     /// # Errors
-    /// An import that this host does not have, or has with another type.
-    pub fn prepare(&self, plugin: &Plugin) -> wasmtime::Result<Prepared> {
-        if let Some(ready) = self.prepared().get(&plugin.digest) {
-            return Ok(ready.clone());
-        }
-        let pre = self.0.linker.instantiate_pre(&plugin.component)?;
-        let strategy = plugin
-            .is_strategy()
-            .then(|| StrategyPre::new(pre.clone()))
-            .transpose()?;
-        let toolset = plugin.is_toolset().then(|| ToolsetPre::new(pre)).transpose()?;
-        let ready = Prepared { strategy, toolset };
-        let mut prepared = self.prepared();
-        if prepared.len() >= PREPARED {
-            prepared.clear();
-        }
-        prepared.insert(plugin.digest, ready.clone());
-        Ok(ready)
+    /// It can't be compiled, or linked.
+    pub async fn prepare(&self, plugin: &Plugin) -> Result<Prepared, PrepareError> {
+        let cell = {
+            let mut prepared = self.prepared();
+            if prepared.len() >= PREPARED {
+                prepared.clear();
+            }
+            prepared.entry(plugin.digest).or_default().clone()
+        };
+        cell.get_or_try_init(|| self.resolve(plugin)).await.cloned()
     }
 
-    fn prepared(&self) -> std::sync::MutexGuard<'_, HashMap<Digest, Prepared>> {
+    async fn resolve(&self, plugin: &Plugin) -> Result<Prepared, PrepareError> {
+        let compiled = self.0.compiler.compile(plugin.bytes.clone(), plugin.digest).await;
+        let component = compiled.map_err(|e| e.of(&plugin.origin))?;
+        let link = || {
+            let pre = self.0.linker.instantiate_pre(&component)?;
+            let strategy = plugin.is_strategy().then(|| StrategyPre::new(pre.clone()));
+            let toolset = plugin.is_toolset().then(|| ToolsetPre::new(pre));
+            wasmtime::Result::Ok(Prepared {
+                strategy: strategy.transpose()?,
+                toolset: toolset.transpose()?,
+            })
+        };
+        link().map_err(|e| PrepareError::Link(text::line(&format!("{e:#}"), 600)))
+    }
+
+    fn prepared(&self) -> std::sync::MutexGuard<'_, HashMap<Digest, Arc<OnceCell<Prepared>>>> {
         self.0.prepared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -89,7 +89,8 @@ async fn attempt(
     let limits = &guest.session.run.limits;
     let prepared = instances
         .prepare(&tool.plugin)
-        .map_err(|e| Stopped::Host(End::Host(format!("{e:#}"))))?;
+        .await
+        .map_err(|e| Stopped::Host(End::Host(e.to_string())))?;
     let pre = prepared
         .toolset
         .ok_or_else(|| Stopped::Host(End::Host("it is no tool".to_owned())))?;

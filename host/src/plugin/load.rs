@@ -1,10 +1,9 @@
-//! Finds a plugin by path or name, reads it once, checks it and compiles it.
+//! Finds a plugin by path or name, reads it once, and checks it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::engine::compile::Compiler;
-use crate::engine::precheck::LoadError;
+use crate::engine::precheck::{self, LoadError};
 use crate::engine::source::read_component;
 use crate::ids::Digest;
 use crate::limits::Limits;
@@ -112,23 +111,18 @@ fn is_name(name: &str) -> bool {
     good && !name.is_empty() && name.len() <= 64
 }
 
-/// Checks and compiles what was found.
+/// Checks what was found.
 ///
 /// # Errors
-/// Bytes that this host does not run, in the words of the check; or a compile over its limits.
-pub async fn load(found: Found, compiler: &Compiler) -> Result<Plugin, LoadError> {
-    let digest = Digest::of(&found.bytes);
-    let compiled = compiler
-        .compile(found.bytes.clone(), digest)
-        .await
-        .map_err(|e| e.of(&found.origin))?;
+/// Bytes that this host does not run, in the words of the check.
+pub fn load(found: Found, limits: &Limits) -> Result<Plugin, LoadError> {
+    let outline = precheck::check(&found.bytes, limits).map_err(|e| e.of(&found.origin))?;
     Ok(Plugin {
         name: found.name,
-        digest,
+        digest: Digest::of(&found.bytes),
         bytes: found.bytes,
         origin: found.origin,
         manifest: found.manifest,
-        outline: compiled.outline,
-        component: compiled.component,
+        outline,
     })
 }

@@ -9,8 +9,6 @@ pub mod toolbox;
 
 use std::sync::Arc;
 
-use wasmtime::component::Component;
-
 use crate::engine::precheck::Outline;
 use crate::ids::Digest;
 use manifest::Manifest;
@@ -38,7 +36,7 @@ impl std::fmt::Display for Origin {
     }
 }
 
-/// A plugin that is ready to be instantiated.
+/// A plugin whose bytes were checked. It is compiled when it is first needed.
 pub struct Plugin {
     /// Its name: the manifest's, else the file's.
     pub name: String,
@@ -52,8 +50,6 @@ pub struct Plugin {
     pub manifest: Option<Manifest>,
     /// Its imports and exports.
     pub outline: Outline,
-    /// Its compiled code.
-    pub component: Component,
 }
 
 /// The contract's exports, without their version.

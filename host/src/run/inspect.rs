@@ -2,7 +2,7 @@
 
 use crate::engine::precheck;
 use crate::ids::Digest;
-use crate::instance::{describe, list_tools};
+use crate::instance::describe;
 use crate::plugin::load::{Found, load};
 use crate::plugin::rights::Rights;
 use crate::plugin::{exports_agent, exports_toolset};
@@ -122,18 +122,9 @@ impl Host {
     }
 
     async fn ask_it(&self, found: Found, inspection: &mut Inspection) -> Result<(), HostError> {
-        let plugin = load(found, &self.compiler).await?;
-        let prepared = self.resolve(&plugin)?;
-        let asked = |what, stopped: &crate::instance::Stopped| HostError::Asked {
-            plugin: plugin.name.clone(),
-            what,
-            reason: outside::reason(stopped),
-        };
+        let plugin = load(found, &self.config().limits)?;
         if plugin.is_toolset() {
-            let guest = outside::guest(self, &plugin);
-            let defs = list_tools(&self.instances, &guest, prepared.clone())
-                .await
-                .map_err(|s| asked("its tools", &s))?;
+            let defs = self.ask_tools(&plugin).await?;
             let most = usize::try_from(self.config().limits.tool_description).unwrap_or(usize::MAX);
             let info = |def: crate::bindings::types::ToolDef| ToolInfo {
                 name: text::line(&def.name, 64),
@@ -142,10 +133,14 @@ impl Host {
             inspection.tools = Some(defs.into_iter().map(info).collect());
         }
         if plugin.is_strategy() {
+            let prepared = self.resolve(&plugin).await?;
             let guest = outside::guest(self, &plugin);
-            let said = describe(&self.instances, &guest, prepared)
-                .await
-                .map_err(|s| asked("what it is", &s))?;
+            let said = describe(&self.instances, &guest, prepared).await;
+            let said = said.map_err(|stopped| HostError::Asked {
+                plugin: plugin.name.clone(),
+                what: "what it is",
+                reason: outside::reason(&stopped),
+            })?;
             if inspection.description.is_empty() {
                 inspection.description = text::line(&said.description, 300);
             }

@@ -52,7 +52,8 @@ impl Host {
             .compile_cache
             .then(|| Cache::open(&config.state_dir.join("cache"), config.limits.compile_cache));
         let compiler = Compiler::new(engine.clone(), cache, &config.limits);
-        let instances = Instances::new(engine, &config.limits).map_err(|e| HostError::Run(format!("{e:#}")))?;
+        let instances =
+            Instances::new(engine, compiler.clone(), &config.limits).map_err(|e| HostError::Run(format!("{e:#}")))?;
         let egress = Arc::new(Egress::new(&config.limits));
         Ok(Self {
             config,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::bindings::types;
 use crate::config::Config;
 use crate::error::Dimension;
-use crate::instance::{Prepared, list_tools};
+use crate::instance::{PrepareError, Prepared, list_tools};
 use crate::ledger::Caps;
 use crate::limits::Limits;
 use crate::llm::{Catalogue, Model, SCRIPTED};
@@ -22,6 +22,9 @@ use crate::run::error::HostError;
 use crate::run::outside;
 use crate::run::spec::{Budget, RunSpec};
 use crate::text;
+
+/// What a plugin's list of tools is kept as.
+const TOOLS: &str = "tools";
 
 /// Everything of a run, before anything of it is written.
 pub(super) struct Ready {
@@ -102,17 +105,18 @@ impl Grants {
 impl Host {
     /// Finds and loads everything that a run needs.
     pub(super) async fn prepare(&self, spec: &RunSpec) -> Result<Ready, HostError> {
-        let strategy = self.load(&spec.plugin).await?;
+        let strategy = self.load(&spec.plugin)?;
         if !strategy.is_strategy() {
             return Err(HostError::NotAStrategy {
                 plugin: strategy.name.clone(),
                 tool: strategy.is_toolset(),
             });
         }
-        let prepared = self.resolve(&strategy)?;
         let grants = Grants::read(&self.config, &spec.allow, &spec.deny)?;
         let rights = grants.root(&strategy)?;
-        let plugins = self.tool_plugins(&grants, &rights, &spec.tools).await?;
+        // Side by side, as each may have to be compiled.
+        let tools = self.tool_plugins(&grants, &rights, &spec.tools);
+        let (prepared, plugins) = tokio::try_join!(self.resolve(&strategy), tools)?;
         let (toolbox, held) = self.toolbox(&plugins)?;
         let (models, model) = self.model(&strategy, &rights, spec).await?;
         let others = rights.llm_aliases().filter_map(|alias| models.resolve(alias).ok());
@@ -138,10 +142,10 @@ impl Host {
         })
     }
 
-    /// Finds, checks and compiles a plugin.
-    pub(super) async fn load(&self, plugin: &str) -> Result<Arc<Plugin>, HostError> {
+    /// Finds and checks a plugin.
+    pub(super) fn load(&self, plugin: &str) -> Result<Arc<Plugin>, HostError> {
         let found = self.shelf().find(plugin, &self.config.limits)?;
-        Ok(Arc::new(load(found, &self.compiler).await?))
+        Ok(Arc::new(load(found, &self.config.limits)?))
     }
 
     pub(super) fn shelf(&self) -> Shelf {
@@ -150,11 +154,15 @@ impl Host {
         }
     }
 
-    /// Resolves a plugin's imports.
-    pub(super) fn resolve(&self, plugin: &Plugin) -> Result<Prepared, HostError> {
-        self.instances.prepare(plugin).map_err(|e| HostError::Link {
-            plugin: plugin.name.clone(),
-            reason: text::line(&format!("{e:#}"), 600),
+    /// Compiles a plugin and resolves its imports.
+    pub(super) async fn resolve(&self, plugin: &Plugin) -> Result<Prepared, HostError> {
+        let prepared = self.instances.prepare(plugin).await;
+        prepared.map_err(|e| match e {
+            PrepareError::Load(error) => error.into(),
+            PrepareError::Link(reason) => HostError::Link {
+                plugin: plugin.name.clone(),
+                reason,
+            },
         })
     }
 
@@ -165,27 +173,27 @@ impl Host {
         caller: &Rights,
         named: &[String],
     ) -> Result<Vec<ToolPlugin>, HostError> {
-        let mut plugins = Vec::new();
+        let mut asked = Vec::new();
         let mut taken = BTreeSet::new();
         for text in self.config.tools.iter().chain(named) {
             let (prefix, path) = split_prefix(text)?;
-            let plugin = self.load(path).await?;
+            let plugin = self.load(path)?;
             if !plugin.is_toolset() {
                 return Err(HostError::NotATool {
                     plugin: plugin.name.clone(),
                 });
             }
             taken.insert(plugin.name.clone());
-            plugins.push(self.ask(plugin, prefix, grants).await?);
+            asked.push(self.ask(plugin, prefix, grants));
         }
         for name in self.shelf().standard() {
             let found = self.shelf().find(name, &self.config.limits)?;
             let needed = found.manifest.as_ref().and_then(|m| m.toolset.as_deref());
             if needed.is_some_and(|toolset| caller.brings(toolset)) && !taken.contains(name) {
-                plugins.push(self.ask(self.load(name).await?, None, grants).await?);
+                asked.push(self.ask(self.load(name)?, None, grants));
             }
         }
-        Ok(plugins)
+        futures_util::future::try_join_all(asked).await
     }
 
     /// Asks a plugin for its tools, once, in a sandbox without grants.
@@ -202,17 +210,24 @@ impl Host {
         })
     }
 
-    /// What a plugin's `list-tools` answers.
+    /// What a plugin's `list-tools` answers: asked once for each digest, and kept with its code.
     pub(super) async fn ask_tools(&self, plugin: &Plugin) -> Result<Vec<types::ToolDef>, HostError> {
-        let prepared = self.resolve(plugin)?;
+        let kept = self.compiler.kept(plugin.digest, TOOLS);
+        if let Some(defs) = kept.and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
+            return Ok(defs);
+        }
+        let prepared = self.resolve(plugin).await?;
         let guest = outside::guest(self, plugin);
-        list_tools(&self.instances, &guest, prepared)
-            .await
-            .map_err(|stopped| HostError::Asked {
-                plugin: plugin.name.clone(),
-                what: "its tools",
-                reason: outside::reason(&stopped),
-            })
+        let answer = list_tools(&self.instances, &guest, prepared).await;
+        let defs = answer.map_err(|stopped| HostError::Asked {
+            plugin: plugin.name.clone(),
+            what: "its tools",
+            reason: outside::reason(&stopped),
+        })?;
+        if let Ok(bytes) = serde_json::to_vec(&defs) {
+            self.compiler.keep(plugin.digest, TOOLS, &bytes);
+        }
+        Ok(defs)
     }
 
     /// The frozen tools of a run, and the names that its root holds.

@@ -104,12 +104,12 @@ impl Host {
 
     /// The run's parts as its start record names them, never as today's flags would.
     async fn rebuild(&self, store: &Store, agent: &AgentStart, shared: &RunStart) -> Result<Ready, HostError> {
-        let strategy = self.recorded_plugin(store, &agent.strategy).await?;
-        let prepared = self.resolve(&strategy)?;
+        let strategy = self.recorded_plugin(store, &agent.strategy)?;
+        let prepared = self.resolve(&strategy).await?;
         let mut plugins = Vec::new();
         for tool in &shared.tools {
             plugins.push(ToolPlugin {
-                plugin: self.recorded_plugin(store, &tool.plugin).await?,
+                plugin: self.recorded_plugin(store, &tool.plugin)?,
                 prefix: tool.prefix.clone(),
                 rights: Arc::new(tool.rights.clone()),
                 repeatable: tool.repeatable,
@@ -149,7 +149,7 @@ impl Host {
         })
     }
 
-    async fn recorded_plugin(&self, store: &Store, of: &PluginRef) -> Result<Arc<Plugin>, HostError> {
+    fn recorded_plugin(&self, store: &Store, of: &PluginRef) -> Result<Arc<Plugin>, HostError> {
         let bytes: Arc<[u8]> = store.component(&of.digest)?.into();
         debug_assert_eq!(Digest::of(&bytes), of.digest);
         let manifest = match &of.manifest {
@@ -162,7 +162,7 @@ impl Host {
             origin: Origin::Kept,
             manifest,
         };
-        Ok(Arc::new(load(found, &self.compiler).await?))
+        Ok(Arc::new(load(found, &self.config.limits)?))
     }
 }
 

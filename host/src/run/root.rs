@@ -89,7 +89,6 @@ impl Host {
     pub(super) fn supervisor(&self, limits: &Limits) -> Supervisor {
         Supervisor::new(Means {
             instances: self.instances.clone(),
-            compiler: self.compiler.clone(),
             shelf: self.shelf(),
             limits: limits.clone(),
             cwd: std::env::current_dir().unwrap_or_default(),

@@ -271,9 +271,8 @@ impl NewChild for Candidate {
 
     fn ready<'a>(&'a mut self, parent: &'a Guest) -> Waiting<'a, Result<(), Refusal>> {
         Box::pin(async move {
+            // What can't be compiled or linked is found before anything is written down.
             let ready = self.supervisor.loaded(&mut self.strategy, &parent.session.run).await;
-            // What can't be linked is found before anything is written down.
-            let ready = ready.and_then(|plugin| self.supervisor.prepare(&plugin).map(drop));
             if ready.is_err() {
                 drop(self.account.take());
             }
@@ -334,7 +333,7 @@ impl NewChild for Candidate {
             let (supervisor, broken) = (self.supervisor.clone(), self.broken.take());
             let ready = async {
                 let plugin = supervisor.loaded(&mut self.strategy, &run).await?;
-                let prepared = supervisor.prepare(&plugin)?;
+                let prepared = supervisor.prepare(&plugin).await?;
                 broken.map_or(Ok((plugin, prepared)), Err)
             };
             let ready = tokio::select! {

@@ -20,7 +20,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio_util::task::TaskTracker;
 
 use crate::bindings::{delegation, types};
-use crate::engine::compile::Compiler;
 use crate::error::{Dimension, Refusal, RefusalKind};
 use crate::ids::{Digest, RunId, SessionId};
 use crate::instance::Instances;
@@ -43,7 +42,6 @@ pub struct Supervisor(Arc<Inner>);
 
 struct Inner {
     instances: Instances,
-    compiler: Compiler,
     shelf: Shelf,
     limits: Limits,
     cwd: PathBuf,
@@ -103,8 +101,6 @@ impl Drop for Place {
 pub struct Means {
     /// Makes instances.
     pub instances: Instances,
-    /// Compiles strategies.
-    pub compiler: Compiler,
     /// Where strategies are found by name.
     pub shelf: Shelf,
     /// The caps in force.
@@ -118,14 +114,12 @@ impl Supervisor {
     pub fn new(means: Means) -> Self {
         let Means {
             instances,
-            compiler,
             shelf,
             limits,
             cwd,
         } = means;
         Self(Arc::new(Inner {
             instances,
-            compiler,
             shelf,
             limits,
             cwd: cwd.canonicalize().unwrap_or(cwd),
@@ -219,10 +213,6 @@ impl Supervisor {
     /// How instances are made.
     pub(super) fn instances(&self) -> &Instances {
         &self.0.instances
-    }
-
-    fn compiler(&self) -> &Compiler {
-        &self.0.compiler
     }
 
     fn shelf(&self) -> &Shelf {

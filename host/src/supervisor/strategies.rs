@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::engine::precheck::LoadError;
 use crate::error::{Refusal, RefusalKind};
 use crate::ids::Digest;
-use crate::instance::Prepared;
+use crate::instance::{PrepareError, Prepared};
 use crate::plugin::load::{Found, is_path, load};
 use crate::plugin::{Origin, Plugin, manifest};
 use crate::session::{RunContext, Session};
@@ -17,7 +17,7 @@ use crate::text;
 pub(super) enum Known {
     /// Ready.
     Loaded(Arc<Plugin>),
-    /// Read, and not compiled yet.
+    /// Read, and not checked yet.
     Found(Found, Digest),
     /// In the store.
     Kept(PluginRef),
@@ -55,27 +55,27 @@ impl Supervisor {
         }
     }
 
-    /// The strategy, compiled; its bytes are kept with the run.
+    /// The strategy, ready to be instantiated; its bytes are kept with the run.
     pub(super) async fn loaded(&self, known: &mut Known, run: &RunContext) -> Result<Arc<Plugin>, Refusal> {
-        let unusable = |e: String| Refusal::new(RefusalKind::InvalidInput, format!("The strategy can't be used: {e}."));
         let plugin = match known {
             Known::Loaded(plugin) => plugin.clone(),
             Known::Found(found, _) => {
                 let name = found.name.clone();
-                let plugin = load(found.clone(), self.compiler()).await;
-                let plugin = Arc::new(plugin.map_err(|e| unusable(e.to_string()))?);
+                let plugin = load(found.clone(), self.limits());
+                let plugin = Arc::new(plugin.map_err(|e| unusable(&e))?);
                 self.keep_loaded(&name, &plugin);
                 plugin
             }
             Known::Kept(reference) => {
-                let plugin = self.kept(run, reference).await.map_err(unusable)?;
+                let plugin = self.kept(run, reference).map_err(|e| unusable(&e))?;
                 self.keep_loaded(&reference.name, &plugin);
                 plugin
             }
         };
         if !plugin.is_strategy() {
-            return Err(unusable(format!("{} exports no agent", text::line(&plugin.name, 64))));
+            return Err(unusable(&format!("{} exports no agent", text::line(&plugin.name, 64))));
         }
+        self.prepare(&plugin).await?;
         if let Some(journal) = &run.journal
             && !self.is_kept(&plugin.digest)
         {
@@ -88,7 +88,7 @@ impl Supervisor {
         Ok(plugin)
     }
 
-    async fn kept(&self, run: &RunContext, of: &PluginRef) -> Result<Arc<Plugin>, String> {
+    fn kept(&self, run: &RunContext, of: &PluginRef) -> Result<Arc<Plugin>, String> {
         let journal = run.journal.as_ref().ok_or("there is no run")?;
         let bytes: Arc<[u8]> = journal.store.component(&of.digest).map_err(|e| e.to_string())?.into();
         let manifest = match &of.manifest {
@@ -101,15 +101,21 @@ impl Supervisor {
             origin: Origin::Kept,
             manifest,
         };
-        let plugin = load(found, self.compiler()).await.map_err(|e| e.to_string())?;
+        let plugin = load(found, self.limits()).map_err(|e| e.to_string())?;
         Ok(Arc::new(plugin))
     }
 
-    /// Resolves a strategy's imports.
-    pub(super) fn prepare(&self, plugin: &Plugin) -> Result<Prepared, Refusal> {
-        self.instances().prepare(plugin).map_err(|e| {
-            let words = text::line(&format!("{e:#}"), 600);
-            Refusal::invalid(format!("The strategy {} can't be linked: {words}.", plugin.name))
+    /// Compiles a strategy and resolves its imports.
+    pub(super) async fn prepare(&self, plugin: &Plugin) -> Result<Prepared, Refusal> {
+        self.instances().prepare(plugin).await.map_err(|e| match e {
+            PrepareError::Load(error) => unusable(&error),
+            PrepareError::Link(words) => {
+                Refusal::invalid(format!("The strategy {} can't be linked: {words}.", plugin.name))
+            }
         })
     }
+}
+
+fn unusable(why: &impl std::fmt::Display) -> Refusal {
+    Refusal::invalid(format!("The strategy can't be used: {why}."))
 }
