@@ -140,18 +140,17 @@ async fn run(program: &Value, panics: u32) -> (types::RunResult, u64) {
     let limits = Limits::default();
     let engine = Engine::new(&limits).unwrap();
     let compiler = Compiler::new(engine.clone(), None, &limits);
-    let instances = Instances::new(engine, &limits).unwrap();
+    let instances = Instances::new(engine, compiler, &limits).unwrap();
     let shelf = Shelf {
         home: home.path().join("plugins"),
     };
     let found = shelf.find(&probe().display().to_string(), &limits).unwrap();
-    let plugin = Arc::new(load(found, &compiler).await.unwrap());
+    let plugin = Arc::new(load(found, &limits).unwrap());
     let store = Store::open(home.path(), StoreOptions::new(&limits, Access::Write)).unwrap();
     let journal = new_run(&store).await;
     let id = journal.owner.run().clone();
     let supervisor = Supervisor::new(Means {
         instances: instances.clone(),
-        compiler,
         shelf,
         limits: limits.clone(),
         cwd: home.path().to_owned(),
@@ -194,7 +193,7 @@ async fn run(program: &Value, panics: u32) -> (types::RunResult, u64) {
     let agent = Agent {
         session,
         start,
-        prepared: instances.prepare(&plugin).unwrap(),
+        prepared: instances.prepare(&plugin).await.unwrap(),
         from: From::beginning(),
         asked: CancellationToken::new(),
     };

@@ -34,7 +34,7 @@ fn identity_exports_imports_and_wants() {
         .json();
     assert_eq!(json["name"], "pure-echo");
     assert_eq!(json["version"], "0.1.0");
-    assert_eq!(json["size"], std::fs::metadata(&path).unwrap().len());
+    assert_eq!(json["size"], fs::metadata(&path).unwrap().len());
     assert_eq!(json["digest"].as_str().unwrap().len(), 64);
     let listed = |key: &str| json[key].to_string();
     assert!(listed("exports").contains("hermes:plugin/toolset@0.1.0"), "{json}");

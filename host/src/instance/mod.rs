@@ -105,11 +105,11 @@ impl Instances {
     async fn resolve(&self, plugin: &Plugin) -> Result<Prepared, PrepareError> {
         let compiled = self.0.compiler.compile(plugin.bytes.clone(), plugin.digest).await;
         let component = compiled.map_err(|e| e.of(&plugin.origin))?;
-        let link = || {
+        let link = || -> wasmtime::Result<Prepared> {
             let pre = self.0.linker.instantiate_pre(&component)?;
             let strategy = plugin.is_strategy().then(|| StrategyPre::new(pre.clone()));
             let toolset = plugin.is_toolset().then(|| ToolsetPre::new(pre));
-            wasmtime::Result::Ok(Prepared {
+            Ok(Prepared {
                 strategy: strategy.transpose()?,
                 toolset: toolset.transpose()?,
             })
