@@ -260,14 +260,20 @@ fn start(c: &mut Criterion) {
         let home = tempfile::tempdir().unwrap();
         b.iter(|| {
             let host = host(home.path(), &["compile_cache=false"]);
-            runtime.block_on(host.tools_of(&plugin, &[])).map(drop).unwrap();
+            runtime
+                .block_on(host.call(&plugin, "echo", r#"{"text":"hello"}"#, &[]))
+                .map(drop)
+                .unwrap();
         });
     });
     group.bench_function("engine and plugin, from the cache", |b| {
         let home = tempfile::tempdir().unwrap();
         b.iter(|| {
             let host = host(home.path(), &[]);
-            runtime.block_on(host.tools_of(&plugin, &[])).map(drop).unwrap();
+            runtime
+                .block_on(host.call(&plugin, "echo", r#"{"text":"hello"}"#, &[]))
+                .map(drop)
+                .unwrap();
         });
     });
     group.finish();

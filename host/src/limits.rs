@@ -118,7 +118,7 @@ limits! {
     host_calls_all: "host_calls_all", Count, 100_000, 1_000, 10_000_000_000;
     #[doc = "One line of a guest's log; the rest of it is cut."]
     log_line: "log_line", Bytes, 4 * KIB, 64, MIB;
-    #[doc = "A guest's log in one step; the rest is dropped and counted."]
+    #[doc = "A guest's log in one step; the rest is dropped, and a line says so."]
     log_step: "log_step", Bytes, 64 * KIB, 64, 64 * MIB;
     #[doc = "A progress message; the rest of it is cut."]
     progress: "progress", Bytes, 256, 16, 64 * KIB;
@@ -136,7 +136,7 @@ limits! {
     blackboard_bytes: "blackboard.bytes", Bytes, 32 * MIB, KIB, 64 * GIB;
     #[doc = "All messages and tools of one completion, encoded."]
     prompt: "prompt", Bytes, 4 * MIB, KIB, 64 * MIB;
-    #[doc = "A model's reply on the wire; it is cut off there and refused."]
+    #[doc = "A model's reply without its protocol's frames; a longer one is broken off and refused. With them it may take 32 times as much."]
     reply: "reply", Bytes, MIB, KIB, 64 * MIB;
     #[doc = "Tool calls in one reply; a reply with more is refused whole."]
     tool_calls: "tool_calls", Count, 32, 1, 10_000;
@@ -182,7 +182,7 @@ limits! {
     compile_parallel: "compile.parallel", Count, 2, 1, 256;
     #[doc = "Compiled code kept on disk; the oldest goes first."]
     compile_cache: "compile.cache", Bytes, 2 * GIB, 0, 1024 * GIB;
-    #[doc = "A body that crosses the egress, either way."]
+    #[doc = "A body that crosses the egress, either way; an answer's is cut there."]
     http_body: "http.body", Bytes, MIB, KIB, GIB;
     #[doc = "Bytes of all headers of one HTTP message."]
     http_headers: "http.headers", Bytes, 32 * KIB, KIB, MIB;

@@ -174,7 +174,7 @@ async fn run(program: &Value, panics: u32) -> (types::RunResult, u64) {
         suspend: CancellationToken::new(),
         denials: std::sync::Mutex::default(),
     });
-    let rights = Rights::root("probe", &[], &[]).unwrap();
+    let rights = Rights::root("probe", &[], &[], None).unwrap();
     let start = start(program, &plugin, &rights);
     context.append(rows(&id, &start), None, Sync::Durable).await.unwrap();
     let session = Session::new(SessionParts {

@@ -94,11 +94,13 @@ fn odd_bytes_are_refused_by_it_too() {
 fn a_tool_is_asked_once_for_what_it_has() {
     let home = Home::new();
     let ask = || {
-        let host = home.host().arg("call").arg(guests::built("probe-tool"));
-        let said = host.arg("nothing").output().expect(2).stderr;
-        said.lines().find(|line| line.contains("echo")).unwrap().to_owned()
+        let host = home.host().args(["inspect", "--ask"]).arg(guests::built("probe-tool"));
+        let output = host.output().expect(0);
+        (output.stdout, output.stderr)
     };
-    let said = ask();
+    let (said, notices) = ask();
+    assert!(said.contains("echo"), "{said}");
+    assert_eq!(notices, "");
     let cache = home.path().join("host/cache");
     let entries = fs::read_dir(&cache).unwrap().map(|entry| entry.unwrap().path());
     let mut entries: Vec<_> = entries
@@ -107,11 +109,20 @@ fn a_tool_is_asked_once_for_what_it_has() {
     entries.sort_by_key(|path| fs::metadata(path).unwrap().len());
     let [answer, code] = entries.try_into().expect("its answer and its code");
     fs::remove_file(&code).unwrap();
-    assert_eq!(ask(), said);
+    assert_eq!(ask(), (said.clone(), String::new()));
     assert!(!code.exists(), "it was compiled to be asked again");
     let mut bytes = fs::read(&answer).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
     fs::write(&answer, bytes).unwrap();
-    assert_eq!(ask(), said);
+    let (again, notices) = ask();
+    assert_eq!(again, said);
+    assert!(notices.contains("rejected"), "{notices}");
     assert!(code.exists(), "what was changed was believed");
+    // The code is looked for when it is called.
+    let mut bytes = fs::read(&code).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&code, bytes).unwrap();
+    let call = home.host().arg("call").arg(guests::built("probe-tool"));
+    let output = call.args(["echo", r#"{"text":"hello"}"#]).output().expect(0);
+    assert!(output.stderr.contains("compiled again"), "{}", output.stderr);
 }

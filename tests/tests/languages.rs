@@ -142,3 +142,18 @@ fn fuel_stops_a_call_from_the_terminal() {
     let output = host.arg(guests::built("js-tool")).arg("spin").output();
     output.expect(1).says(&["limits.fuel"]);
 }
+
+#[test]
+fn one_place_is_enough_for_any_language() {
+    let server = ModelServer::start(Vec::new());
+    for guest in ["js-tool", "py-tool"] {
+        let home = Home::with_guest(&server, Format::OpenAi, guest);
+        let host = home
+            .host()
+            .set("limits.resident", 1)
+            .arg("call")
+            .arg(guests::built(guest));
+        let output = host.args(["echo", r#"{"text":"hello"}"#]).output().expect(0);
+        assert_eq!(output.stdout.trim(), "hello", "{guest}");
+    }
+}

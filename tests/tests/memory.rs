@@ -110,3 +110,12 @@ fn a_refused_growth_is_told_once() {
         (&json!("memory"), &json!(8 << 20))
     );
 }
+
+#[test]
+fn one_memory_that_is_too_large_names_its_limit() {
+    let home = Home::new();
+    let tool = guests::built("pure-echo");
+    let host = home.host().set("limits.memory", PAGE).arg("call").arg(&tool);
+    let output = host.args(["echo", r#"{"text":"hello"}"#]).output().expect(2);
+    assert!(output.stderr.contains("limits.memory"), "{}", output.stderr);
+}

@@ -5,8 +5,12 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
+use hermes_tests::output::slack;
 use hermes_tests::{Home, Output};
 use serde_json::json;
+
+/// The path of a page that never ends.
+const ENDLESS: &str = "/endless";
 
 /// Answers each GET with the page under its path, for as long as the test runs.
 fn site(pages: Vec<(&'static str, String)>) -> SocketAddr {
@@ -32,7 +36,13 @@ fn answer(mut stream: TcpStream, pages: &[(&str, String)]) -> std::io::Result<()
     }
     let page = pages.iter().find(|(known, _)| *known == path);
     let answer = page.map_or("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n", |(_, page)| page);
-    stream.write_all(answer.as_bytes())
+    stream.write_all(answer.as_bytes())?;
+    if path == ENDLESS {
+        loop {
+            stream.write_all(b"on and ")?;
+        }
+    }
+    Ok(())
 }
 
 fn html(body: &str) -> String {
@@ -49,7 +59,11 @@ fn moved(to: &str) -> String {
 
 /// Fetches a page with `granted` alone allowed.
 fn fetch(url: &str, granted: SocketAddr, settings: &[(&str, &str)]) -> Output {
-    let home = Home::new();
+    fetch_in(&Home::new(), url, granted, settings)
+}
+
+/// The same in a home that may have compiled the plugin before.
+fn fetch_in(home: &Home, url: &str, granted: SocketAddr, settings: &[(&str, &str)]) -> Output {
     let arguments = json!({ "url": url }).to_string();
     let grant = format!("net:http://{granted}");
     let host = home
@@ -109,11 +123,56 @@ fn a_redirect_to_what_is_not_granted_names_that() {
 }
 
 #[test]
-fn a_page_over_the_limit_names_the_key() {
-    let site = site(vec![("/", html(&"x".repeat(3_000)))]);
-    let url = format!("http://{site}/");
-    fetch(&url, site, &[("limits.http.body", "4KiB")]).expect(0);
-    fetch(&url, site, &[("limits.http.body", "2KiB")])
+fn a_page_is_whole_at_the_limit_and_cut_a_byte_past_it() {
+    const MIB: usize = 1024 * 1024;
+    let home = Home::new();
+    let key = "; the operator's key for it is limits.http.body";
+    // The host cuts, both would, the plugin does.
+    for (limit, body, key) in [(1024, "1KiB", key), (MIB, "1MiB", ""), (MIB, "2MiB", "")] {
+        // Three bytes each; of all of them one is missing to the limit.
+        let words = "ä ".repeat(limit / 3);
+        let pages = vec![
+            ("/at", html(&format!("{words}z"))),
+            ("/past", html(&format!("{words}ä"))),
+        ];
+        let site = site(pages);
+        let fetch = |path: &str| {
+            let settings = [("limits.http.body", body)];
+            let url = format!("http://{site}{path}");
+            fetch_in(&home, &url, site, &settings).expect(0).stdout
+        };
+        let (whole, cut) = (fetch("/at"), fetch("/past"));
+        let characters = limit / 3 * 2 + 1;
+        assert!(whole.contains(&format!(" of {characters}]\n")), "{whole}");
+        assert!(!whole.contains("was cut"), "{whole}");
+        // Neither the character that was cut in two nor the blank before it.
+        assert!(cut.contains(&format!(" of {}]\n", characters - 2)), "{cut}");
+        let note = format!("\n[the page was cut after {limit} bytes, the rest of it was not read{key}]");
+        assert!(cut.trim_end().ends_with(&note), "{cut}");
+    }
+}
+
+#[test]
+fn of_a_page_that_never_ends_the_first_part_comes_at_once() {
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\nconnection: close\r\n\r\n";
+    let site = site(vec![(ENDLESS, head.to_owned())]);
+    // Were its end waited for, this would be over before.
+    let total = format!("{}ms", slack().as_millis());
+    let settings = [("limits.http.body", "1KiB"), ("limits.http.total", total.as_str())];
+    let output = fetch(&format!("http://{site}{ENDLESS}"), site, &settings).expect(0);
+    assert!(
+        output.stdout.contains("characters 0-1024 of 1024]\non and on and ")
+            && output.stdout.contains("[the page was cut after 1024 bytes,"),
+        "{}",
+        output.stdout
+    );
+}
+
+#[test]
+fn a_page_that_breaks_off_is_an_error() {
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 10\r\nconnection: close\r\n\r\n";
+    let site = site(vec![("/", format!("{head}half"))]);
+    fetch(&format!("http://{site}/"), site, &[])
         .expect(1)
-        .says(&["limits.http.body"]);
+        .says(&["HttpProtocolError"]);
 }

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::args::Output;
-use super::errors::{Problem, block, denials};
+use super::errors::{Problem, block, denials, notices};
 use super::style::Ink;
 use super::validated;
 use super::{Context, json, stdio};
@@ -15,6 +15,7 @@ pub(super) async fn call(host: &Host, context: Context, call: validated::Call) -
     let answer = host
         .call(&call.plugin, &call.tool, &call.arguments, &call.allow)
         .await?;
+    stdio::tell(&notices(context.paint, &host.notices()));
     stdio::tell(&denials(context.paint, &answer.denials));
     if context.output == Output::Text {
         let text = answer.content.join("\n");

@@ -106,6 +106,11 @@ pub(super) fn denials(paint: Paint, denials: &[String]) -> String {
         .collect()
 }
 
+/// What the host noticed beside what was asked for.
+pub(super) fn notices(paint: Paint, notices: &[String]) -> String {
+    notices.iter().map(|n| block(paint, "notice", Ink::Dim, n)).collect()
+}
+
 impl From<ConfigError> for Problem {
     fn from(error: ConfigError) -> Self {
         Self {

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::args::Output;
-use super::errors::Problem;
+use super::errors::{Problem, notices};
 use super::style::{Ink, Paint, fit, left};
 use super::validated;
 use super::{Context, json, stdio, terminal};
@@ -18,6 +18,7 @@ const ROWS: usize = 100;
 /// Looks at a plugin.
 pub(super) async fn inspect(host: &Host, context: Context, wanted: validated::Inspect) -> Result<u8, Problem> {
     let found = host.inspect(&wanted.plugin, wanted.ask, &wanted.allow).await?;
+    stdio::tell(&notices(context.paint, &host.notices()));
     match context.output {
         Output::Text => stdio::print(&text(&found, terminal::paint_output(context.color)))?,
         Output::Json | Output::Events => stdio::print_line(&json::line(&object(&found)))?,

@@ -1,5 +1,8 @@
 //! What a person sees of a run while it goes on: the picture on a terminal, lines elsewhere, nothing when told so.
 
+use std::future::Future;
+use std::time::Duration;
+
 use super::plain::Lines;
 use super::style::Paint;
 use super::terminal::{self, Kind, Screen};
@@ -18,6 +21,27 @@ pub(super) enum Mode {
     },
     /// Nothing.
     Nothing,
+}
+
+/// A start that takes longer says what it does.
+const QUICK: Duration = Duration::from_millis(400);
+
+/// Waits for a run to be ready. On a terminal it is said what takes so long.
+pub(super) async fn until_ready<T>(mode: Mode, ready: impl Future<Output = T>) -> T {
+    tokio::pin!(ready);
+    if mode != Mode::Picture {
+        return ready.await;
+    }
+    if let Ok(done) = tokio::time::timeout(QUICK, &mut ready).await {
+        return done;
+    }
+    let mut screen = Screen::open();
+    screen.draw(vec![
+        "getting ready; plugins that are new here are compiled once".to_owned(),
+    ]);
+    let done = ready.await;
+    screen.close(&[]);
+    done
 }
 
 /// Shows one run.

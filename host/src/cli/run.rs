@@ -30,7 +30,7 @@ pub(super) async fn start(config: Config, context: Context, spec: RunSpec) -> Re
     let ready = tokio::select! {
         biased;
         () = stop.next() => return Err(Problem::stopped("before the run began: nothing is written")),
-        ready = host.ready(spec) => ready?,
+        ready = progress::until_ready(mode(context), host.ready(spec)) => ready?,
     };
     // From here on it is written down; a signal that comes meanwhile suspends it.
     attend(&host.begin(ready).await?, context, stop).await
@@ -43,9 +43,18 @@ pub(super) async fn resume(config: Config, context: Context, run: &str) -> Resul
     let handle = tokio::select! {
         biased;
         () = stop.next() => return Err(Problem::stopped("before the run went on: it is as it was")),
-        handle = host.resume(run) => handle?,
+        handle = progress::until_ready(mode(context), host.resume(run)) => handle?,
     };
     attend(&handle, context, stop).await
+}
+
+/// How the run's progress is shown.
+fn mode(context: Context) -> Mode {
+    if context.output == Output::Events || context.quiet {
+        Mode::Nothing
+    } else {
+        progress::mode(context.verbose, log::is_on())
+    }
 }
 
 fn listen() -> Result<Stop, Problem> {
@@ -96,12 +105,7 @@ struct Consumer {
 impl Consumer {
     fn new(handle: &RunHandle, context: Context) -> Self {
         let lines = context.output == Output::Events;
-        let mode = if lines || context.quiet {
-            Mode::Nothing
-        } else {
-            progress::mode(context.verbose, log::is_on())
-        };
-        let progress = Progress::new(mode, context.paint);
+        let progress = Progress::new(mode(context), context.paint);
         Self {
             receiver: handle.subscribe(),
             session: handle.id().root(),

@@ -32,8 +32,10 @@ pub struct Answer {
     pub status: StatusCode,
     /// Its headers, those of the connection itself left out.
     pub headers: HeaderMap,
-    /// Its body, whole and as it was sent: nothing is decompressed.
+    /// Its body as it was sent, nothing decompressed: the first `limits.http.body` of it.
     pub body: Bytes,
+    /// The body goes on after that.
+    pub cut: bool,
     /// Where it came from in the end.
     pub url: Url,
 }
@@ -93,8 +95,8 @@ impl Egress {
         self.limits.http_body
     }
 
-    /// Sends a request where `rules` allow it, follows its redirects, and reads the answer whole. Everything together takes at most
-    /// `limits.http.total`.
+    /// Sends a request where `rules` allow it, follows its redirects, and reads the answer, of its body no more than may cross.
+    /// Everything together takes at most `limits.http.total`.
     ///
     /// # Errors
     /// A denial names the grant that would allow it; every cap names its key.
@@ -123,7 +125,7 @@ impl Egress {
     ) -> Result<Answer, EgressError> {
         let (parts, body) = request.into_parts();
         self.headers_fit(&parts.headers, Part::RequestHeaders, Part::RequestHeaderCount)?;
-        self.body_fits(body.len() as u64, Part::RequestBody)?;
+        self.request_fits(&body)?;
         let url = Url::parse(&parts.uri.to_string()).map_err(|e| EgressError::Malformed(format!("the URL: {e}")))?;
         let mut hop = Hop {
             method: parts.method,
@@ -165,38 +167,41 @@ impl Egress {
         let (status, mut headers) = (response.status(), response.headers().clone());
         self.headers_fit(&headers, Part::AnswerHeaders, Part::AnswerHeaderCount)?;
         OF_THE_CONNECTION.iter().for_each(|name| drop(headers.remove(name)));
-        let body = self.read(response, waits).await?;
+        let (body, cut) = self.read(response, waits).await?;
         Ok(Answer {
             status,
             headers,
             body,
+            cut,
             url: hop.url.clone(),
         })
     }
 
-    async fn read(&self, response: reqwest::Response, waits: Waits) -> Result<Bytes, EgressError> {
-        if let Some(length) = response.content_length() {
-            self.body_fits(length, Part::AnswerBody)?;
-        }
+    /// As much of the body as may cross, and whether it goes on after that; of the rest nothing is waited for.
+    async fn read(&self, response: reqwest::Response, waits: Waits) -> Result<(Bytes, bool), EgressError> {
+        let most = usize::try_from(self.limits.http_body).unwrap_or(usize::MAX);
         let mut body = BytesMut::new();
         let mut stream = response.bytes_stream();
         loop {
             let next = async { stream.next().await.transpose() };
             match within(waits.between_bytes, "the next byte", next).await? {
-                None => return Ok(body.freeze()),
+                None => return Ok((body.freeze(), false)),
                 Some(chunk) => {
-                    self.body_fits((body.len() + chunk.len()) as u64, Part::AnswerBody)?;
-                    body.extend_from_slice(&chunk);
+                    let fits = chunk.len().min(most - body.len());
+                    body.extend_from_slice(&chunk[..fits]);
+                    if fits < chunk.len() {
+                        return Ok((body.freeze(), true));
+                    }
                 }
             }
         }
     }
 
-    fn body_fits(&self, bytes: u64, part: Part) -> Result<(), EgressError> {
-        if bytes <= self.limits.http_body {
+    fn request_fits(&self, body: &[u8]) -> Result<(), EgressError> {
+        if body.len() as u64 <= self.limits.http_body {
             return Ok(());
         }
-        let most = limits::show(self.limits.http_body, Unit::Bytes);
+        let (part, most) = (Part::RequestBody, limits::show(self.limits.http_body, Unit::Bytes));
         Err(EgressError::TooLarge { part, most })
     }
 

@@ -62,8 +62,6 @@ pub enum Part {
     RequestHeaders,
     /// How many headers a request has.
     RequestHeaderCount,
-    /// An answer's body.
-    AnswerBody,
     /// An answer's headers, in bytes.
     AnswerHeaders,
     /// How many headers an answer has.
@@ -76,7 +74,6 @@ impl Part {
             Self::RequestBody => "request's body",
             Self::RequestHeaders => "request's header section",
             Self::RequestHeaderCount => "request's number of headers",
-            Self::AnswerBody => "answer's body",
             Self::AnswerHeaders => "answer's header section",
             Self::AnswerHeaderCount => "answer's number of headers",
         }
@@ -84,7 +81,7 @@ impl Part {
 
     const fn key(self) -> &'static str {
         match self {
-            Self::RequestBody | Self::AnswerBody => "limits.http.body",
+            Self::RequestBody => "limits.http.body",
             Self::RequestHeaders | Self::AnswerHeaders => "limits.http.headers",
             Self::RequestHeaderCount | Self::AnswerHeaderCount => "limits.http.header_count",
         }

@@ -89,10 +89,12 @@ fn config(limits: &Limits) -> Config {
 fn pool(limits: &Limits) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
     let slots = count(limits.resident);
+    // What guests have on average, interpreters among them; one that takes all that a component may fits in any case.
+    let total = |each: u32, most: u64| slots.saturating_mul(each).max(count(most));
     pool.total_component_instances(slots)
-        .total_core_instances(slots.saturating_mul(4))
-        .total_memories(slots.saturating_mul(2))
-        .total_tables(slots.saturating_mul(4))
+        .total_core_instances(total(16, limits.core_instances))
+        .total_memories(total(3, limits.memories))
+        .total_tables(total(8, limits.tables))
         .total_stacks(slots)
         .max_core_instances_per_component(count(limits.core_instances))
         .max_memories_per_component(count(limits.memories))

@@ -26,6 +26,9 @@ const INTERFACES: [&str; 9] = [
     "toolset",
 ];
 
+/// Bytes of a page of a memory.
+const PAGE: u64 = 64 << 10;
+
 /// Names in an import's or export's list that are kept; a component with more has them counted.
 const NAMES: usize = 1000;
 
@@ -119,6 +122,18 @@ pub enum LoadError {
         /// What it exports.
         exports: String,
     },
+    /// It needs more to begin with than it may have.
+    #[error("it begins with {needs} {what}, over limits.{key} ({limit})")]
+    StartsTooLarge {
+        /// Of what.
+        what: &'static str,
+        /// How much.
+        needs: u64,
+        /// The cap.
+        limit: u64,
+        /// The cap's key below `limits.`.
+        key: &'static str,
+    },
     /// Its manifest can't be used.
     #[error("its manifest can't be used: {0}")]
     Manifest(String),
@@ -163,6 +178,7 @@ pub fn check(bytes: &[u8], limits: &Limits) -> Result<Outline, LoadError> {
     kind(bytes)?;
     let outline = outline(bytes)?;
     validate(bytes)?;
+    starts_small(bytes, limits)?;
     for import in &outline.imports {
         known(import)?;
     }
@@ -233,6 +249,40 @@ fn outline(bytes: &[u8]) -> Result<Outline, LoadError> {
         }
     }
     Ok(outline)
+}
+
+/// No memory and no table begins larger than all of an instance together may be. What several of them need together shows when they are
+/// instantiated.
+fn starts_small(bytes: &[u8], limits: &Limits) -> Result<(), LoadError> {
+    let fits = |what, needs, limit, key| {
+        if needs <= limit {
+            return Ok(());
+        }
+        Err(LoadError::StartsTooLarge {
+            what,
+            needs,
+            limit,
+            key,
+        })
+    };
+    for payload in Parser::new(0).parse_all(bytes) {
+        match payload.map_err(|e| damaged(&e))? {
+            Payload::MemorySection(section) => {
+                for memory in section {
+                    let needs = memory.map_err(|e| damaged(&e))?.initial.saturating_mul(PAGE);
+                    fits("bytes of memory", needs, limits.memory, "memory")?;
+                }
+            }
+            Payload::TableSection(section) => {
+                for table in section {
+                    let needs = table.map_err(|e| damaged(&e))?.ty.initial;
+                    fits("table elements", needs, limits.table_elements, "table_elements")?;
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn push(names: &mut Vec<String>, name: &str) {

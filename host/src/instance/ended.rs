@@ -28,6 +28,9 @@ pub(super) fn classify(error: &wasmtime::Error, fuel_limit: u64) -> Stopped {
     if let Some(exit) = error.downcast_ref::<wasmtime_wasi::I32Exit>() {
         return Stopped::Exited(exit.0);
     }
+    if let Some(full) = error.downcast_ref::<wasmtime::PoolConcurrencyLimitError>() {
+        return Stopped::Host(End::NoRoom(format!("{full} (limits.resident)")));
+    }
     match error.downcast_ref::<Trap>() {
         Some(Trap::OutOfFuel) => {
             let message = format!("it burnt {fuel_limit} units of fuel, the most in one step (limits.fuel)");

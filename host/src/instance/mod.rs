@@ -188,6 +188,11 @@ impl Instances {
         Ok(store)
     }
 
+    /// What a person should know of the compile cache, since this was last asked.
+    pub fn notices(&self) -> Vec<String> {
+        self.0.compiler.notices()
+    }
+
     fn running(&self) -> Running {
         self.0.engine.running()
     }
@@ -295,9 +300,9 @@ async fn deadline(at: Option<tokio::time::Instant>) {
 fn reach(guest: &Guest) -> (Vec<Folder>, EgressHooks) {
     let run = &guest.session.run;
     let (folders, rules) = if guest.is_strategy() {
-        (Vec::new(), Vec::new())
+        (Vec::new(), None)
     } else {
-        (guest.rights.folders(), guest.rights.net_rules())
+        (guest.rights.folders(), Some(guest.rights.net_rules()))
     };
     let folders = folders.iter().map(|f| Folder {
         name: f.name.clone(),

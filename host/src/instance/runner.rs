@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::bindings::types;
 use crate::error::{Refusal, RefusalKind};
+use crate::event::EventKind;
 use crate::ids::StreamId;
 use crate::instance::strategy::{begin_step, explain};
 use crate::instance::{Bounds, Instances, Stopped, reach};
@@ -90,7 +91,10 @@ async fn attempt(
     let prepared = instances
         .prepare(&tool.plugin)
         .await
-        .map_err(|e| Stopped::Host(End::Host(e.to_string())))?;
+        .map_err(|e| Stopped::Trapped(e.to_string()))?;
+    for message in instances.notices() {
+        guest.session.event(EventKind::Notice { message });
+    }
     let pre = prepared
         .toolset
         .ok_or_else(|| Stopped::Host(End::Host("it is no tool".to_owned())))?;

@@ -12,25 +12,32 @@ use crate::egress::{Egress, EgressError, NetRule, Part, Waits};
 /// The header of an answer that says which address it came from, after redirects. The host sets it, and no server can.
 const FINAL_URL: &str = "hermes-final-url";
 
+/// The header of an answer whose body the host cut; it names the limit. No server can set it either. The error at the body's end doesn't
+/// tell a guest: in wasmtime-wasi-http 48 `http-error-code` finds no code in what reading a body fails with.
+const BODY_CUT: &str = "hermes-body-cut";
+
+/// What a strategy is told.
+const SHUT: &str = "A strategy has no network of its own, whatever is granted: it reaches the web through its tools";
+
 /// Tells the session of a denial.
 type Note = Arc<dyn Fn(String) + Send + Sync>;
 
 /// Sends a guest's requests through the egress.
 pub struct EgressHooks {
     egress: Arc<Egress>,
-    rules: Arc<[NetRule]>,
+    rules: Option<Arc<[NetRule]>>,
     cancel: CancellationToken,
     note: Note,
     most: u64,
 }
 
 impl EgressHooks {
-    /// Under these rules; none of them means that every request is denied.
-    pub fn new(egress: Arc<Egress>, rules: Vec<NetRule>, cancel: CancellationToken, note: Note) -> Self {
+    /// Under these rules; where there are none for want of a way out, as for a strategy, every request is denied whatever was granted.
+    pub fn new(egress: Arc<Egress>, rules: Option<Vec<NetRule>>, cancel: CancellationToken, note: Note) -> Self {
         let most = egress.body_limit();
         Self {
             egress,
-            rules: rules.into(),
+            rules: rules.map(Arc::from),
             cancel,
             note,
             most,
@@ -51,6 +58,10 @@ impl WasiHttpHooks for EgressHooks {
         let (egress, rules, cancel) = (self.egress.clone(), self.rules.clone(), self.cancel.clone());
         let (note, most) = (self.note.clone(), self.most);
         Box::new(async move {
+            let Some(rules) = rules else {
+                note(SHUT.to_owned());
+                return Err(Error::HttpRequestDenied);
+            };
             let (parts, body) = request.into_parts();
             let body = collect(body, most).await?;
             let request = http::Request::from_parts(parts, body);
@@ -61,23 +72,35 @@ impl WasiHttpHooks for EgressHooks {
                 }
                 code(&error)
             })?;
-            let body = Full::new(answer.body).map_err(|never| match never {}).boxed_unsync();
-            let mut response = http::Response::new(body);
+            let mut response = http::Response::new(readable(answer.body, answer.cut.then_some(most)));
             *response.status_mut() = answer.status;
             *response.headers_mut() = answer.headers;
-            stamp(response.headers_mut(), answer.url.as_str());
+            stamp(response.headers_mut(), answer.url.as_str(), answer.cut);
             let done: Trailers = Box::new(async move { Box::into_pin(sent).await });
             Ok((response, done))
         })
     }
 }
 
-/// Says where an answer came from, in place of what its server says about that.
-fn stamp(headers: &mut http::HeaderMap, url: &str) {
+/// Says where an answer came from and whether its body is cut, in place of what its server says about that.
+fn stamp(headers: &mut http::HeaderMap, url: &str, cut: bool) {
     headers.remove(FINAL_URL);
+    headers.remove(BODY_CUT);
     if let Ok(url) = http::HeaderValue::from_str(url) {
         headers.insert(FINAL_URL, url);
     }
+    if cut {
+        headers.insert(BODY_CUT, http::HeaderValue::from_static("limits.http.body"));
+    }
+}
+
+/// An answer's body for a guest. One that was cut, after so many bytes, ends with an error, so that nobody takes the part for the whole.
+fn readable(bytes: Bytes, cut: Option<u64>) -> WasiBody {
+    let end = cut.map(|bytes| Err(Error::HttpResponseBodySize(Some(bytes))));
+    Full::new(bytes)
+        .map_err(|never| -> Error { match never {} })
+        .with_trailers(std::future::ready(end))
+        .boxed_unsync()
 }
 
 /// A guest may ask for less time than the host gives; more than that the egress never waits.
@@ -110,7 +133,6 @@ fn code(error: &EgressError) -> Error {
         EgressError::TooLarge { part, .. } => match part {
             Part::RequestBody => Error::HttpRequestBodySize(None),
             Part::RequestHeaders | Part::RequestHeaderCount => Error::HttpRequestHeaderSectionSize(None),
-            Part::AnswerBody => Error::HttpResponseBodySize(None),
             Part::AnswerHeaders | Part::AnswerHeaderCount => Error::HttpResponseHeaderSectionSize(None),
         },
         EgressError::Redirects(_) => Error::LoopDetected,
@@ -141,7 +163,12 @@ mod tests {
         };
         let notes = notes.clone();
         let note = Arc::new(move |text| notes.lock().expect("unpoisoned").push(text));
-        EgressHooks::new(Arc::new(Egress::new(&limits)), rules, CancellationToken::new(), note)
+        EgressHooks::new(
+            Arc::new(Egress::new(&limits)),
+            Some(rules),
+            CancellationToken::new(),
+            note,
+        )
     }
 
     async fn sent(hooks: &mut EgressHooks, url: &str, body: usize) -> Result<http::Response<WasiBody>, Error> {
@@ -172,9 +199,34 @@ mod tests {
         for forged in ["https://trusted.example/", "https://other.example/"] {
             headers.append(FINAL_URL, http::HeaderValue::from_static(forged));
         }
-        stamp(&mut headers, "https://x.example/final?q");
+        stamp(&mut headers, "https://x.example/final?q", false);
         let found: Vec<_> = headers.get_all(FINAL_URL).iter().collect();
         assert_eq!(found, ["https://x.example/final?q"]);
+    }
+
+    #[test]
+    fn only_the_host_says_that_a_body_is_cut() {
+        for (cut, said) in [(false, vec![]), (true, vec!["limits.http.body"])] {
+            let mut headers = http::HeaderMap::new();
+            headers.append(BODY_CUT, http::HeaderValue::from_static("forged"));
+            stamp(&mut headers, "https://x.example/", cut);
+            let found: Vec<_> = headers.get_all(BODY_CUT).iter().collect();
+            assert_eq!(found, said);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_was_cut_ends_with_an_error() {
+        let whole = readable(Bytes::from_static(b"whole"), None)
+            .collect()
+            .await
+            .expect("an end");
+        assert_eq!(whole.to_bytes(), "whole");
+        let mut part = readable(Bytes::from_static(b"part"), Some(4));
+        let frame = part.frame().await.expect("a frame").expect("bytes");
+        assert_eq!(frame.into_data().expect("bytes"), "part");
+        let error = part.frame().await.expect("no end").expect_err("cut");
+        assert!(matches!(error, Error::HttpResponseBodySize(Some(4))), "{error:?}");
     }
 
     #[tokio::test]

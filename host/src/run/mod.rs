@@ -64,6 +64,11 @@ impl Host {
         })
     }
 
+    /// What a person should know of the compile cache, since this was last asked. A run tells it in its events.
+    pub fn notices(&self) -> Vec<String> {
+        self.compiler.notices()
+    }
+
     /// The configuration in force.
     pub fn config(&self) -> &Config {
         &self.config

@@ -95,7 +95,7 @@ impl Grants {
     /// What a plugin of this name and manifest may do, as a root strategy or as a tool.
     pub(super) fn of(&self, name: &str, strategy: bool, manifest: Option<&Manifest>) -> Result<Rights, HostError> {
         Ok(if strategy {
-            Rights::root(name, &self.allowed, &self.denied)?
+            Rights::root(name, &self.allowed, &self.denied, manifest)?
         } else {
             Rights::tool(name, &self.allowed, manifest)?
         })

@@ -5,22 +5,27 @@ use encoding_rs::{Encoding, UTF_8, WINDOWS_1252};
 /// Where a page must have named its charset, in bytes.
 const META_BYTES: usize = 2_048;
 
-/// The text of a body, and the charset that was named but is not known here.
-pub(crate) fn decode(body: &[u8], content_type: &str) -> (String, Option<String>) {
+/// The text of a body, and the charset that was named but is not known here. Where the body is cut in the middle of a character, the text
+/// ends before it.
+pub(crate) fn decode(body: &[u8], content_type: &str, cut: bool) -> (String, Option<String>) {
     if let Some((encoding, mark)) = Encoding::for_bom(body) {
-        return (text(encoding, &body[mark..]), None);
+        return (text(encoding, &body[mark..], cut), None);
     }
     match named(content_type, "charset").or_else(|| named_inside(body, content_type)) {
-        None => (text(guess(body), body), None),
+        None => (text(guess(body), body, cut), None),
         Some(name) => match Encoding::for_label(name.as_bytes()) {
-            Some(encoding) => (text(encoding, body), None),
-            None => (text(UTF_8, body), Some(name)),
+            Some(encoding) => (text(encoding, body, cut), None),
+            None => (text(UTF_8, body, cut), Some(name)),
         },
     }
 }
 
-fn text(encoding: &'static Encoding, body: &[u8]) -> String {
-    encoding.decode_without_bom_handling(body).0.into_owned()
+fn text(encoding: &'static Encoding, body: &[u8], cut: bool) -> String {
+    let mut decoder = encoding.new_decoder_without_bom_handling();
+    let most = decoder.max_utf8_buffer_length(body.len());
+    let mut text = String::with_capacity(most.expect("a body is far smaller than the address space"));
+    let _ = decoder.decode_to_string(body, &mut text, !cut);
+    text
 }
 
 /// What a page names in its own beginning. One that was read so far is not of UTF-16, whatever it says.
@@ -70,7 +75,7 @@ mod tests {
 
     #[test]
     fn charsets_are_read_from_header_mark_or_page() {
-        let is = |body: &[u8], content_type: &str| decode(body, content_type).0;
+        let is = |body: &[u8], content_type: &str| decode(body, content_type, false).0;
         assert_eq!(is("ä".as_bytes(), "text/html"), "ä");
         assert_eq!(is(b"\xe4\x80", "text/html; charset=ISO-8859-1"), "ä€");
         assert_eq!(
@@ -101,17 +106,36 @@ mod tests {
             ("windows-1251", b"\xe0", "а"),
         ] {
             let header = format!("text/html; charset=\"{name}\"");
-            assert_eq!(decode(bytes, &header), (text.into(), None), "{name}");
+            assert_eq!(decode(bytes, &header, false), (text.into(), None), "{name}");
         }
         assert_eq!(
-            decode(b"a", "text/html; charset=klingon"),
+            decode(b"a", "text/html; charset=klingon", false),
             ("a".into(), Some("klingon".into()))
         );
     }
 
     #[test]
     fn pages_that_name_nothing_are_of_utf_8_or_older() {
-        assert_eq!(decode(b"na\xefve", "text/plain").0, "naïve");
-        assert_eq!(decode(b"\xc3\xa4\xc3", "text/plain").0, "ä\u{fffd}", "cut at the end");
+        assert_eq!(decode(b"na\xefve", "text/plain", false).0, "naïve");
+        assert_eq!(decode(b"\xc3\xa4\xc3", "text/plain", false).0, "ä\u{fffd}", "broken");
+    }
+
+    #[test]
+    fn a_cut_text_ends_before_the_character_that_was_cut() {
+        for (name, bytes, text) in [
+            ("utf-8", &b"\xc3\xa4\xe2\x82"[..], "ä"),
+            ("Shift_JIS", b"\x8e\x7d\x8e", "枝"),
+            ("windows-1251", b"\xe0\xe1", "аб"),
+        ] {
+            let header = format!("text/plain; charset={name}");
+            assert_eq!(decode(bytes, &header, true).0, text, "{name}");
+        }
+        assert_eq!(decode(b"\xc3\xa4\xc3", "", true).0, "ä");
+        assert_eq!(decode(b"\xff\xfea\0\xe4", "", true).0, "a");
+        assert_eq!(
+            decode(b"\xc3\xff\xc3", "text/plain; charset=utf-8", true).0,
+            "\u{fffd}\u{fffd}",
+            "broken before"
+        );
     }
 }

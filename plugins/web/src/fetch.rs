@@ -13,6 +13,8 @@ pub(crate) const BODY_BYTES: usize = 1024 * 1024;
 const PIECE: u64 = 64 * 1024;
 /// Where the host says which address answered, after redirects; no server can set it.
 const FINAL_URL: &str = "hermes-final-url";
+/// Where the host says that it cut the body, which then ends with an error; no server can set this either.
+const BODY_CUT: &str = "hermes-body-cut";
 
 /// What came back.
 #[derive(Debug)]
@@ -70,18 +72,18 @@ fn read(address: &Address, response: &IncomingResponse) -> Result<Response, Erro
     };
     let content_type = header("content-type").unwrap_or_default();
     let answered = header(FINAL_URL).and_then(|url| Address::parse(&url).ok());
+    let ends_early = header(BODY_CUT).is_some();
     let content = response.consume().map_err(|()| unread())?;
     let stream = content.stream().map_err(|()| unread())?;
     let (mut body, mut cut) = (vec![], false);
-    loop {
+    while !cut {
         match stream.blocking_read(PIECE) {
-            Ok(piece) => body.extend(piece),
-            Err(StreamError::Closed) => break,
-            // What came before is worth more than nothing.
-            Err(StreamError::LastOperationFailed(_)) if !body.is_empty() => {
-                cut = true;
-                break;
+            Ok(piece) => {
+                body.extend(piece);
+                cut = body.len() > BODY_BYTES;
             }
+            Err(StreamError::Closed) => break,
+            Err(StreamError::LastOperationFailed(_)) if ends_early => cut = true,
             Err(StreamError::LastOperationFailed(error)) => {
                 return Err(Error::failed(format!(
                     "{}: {}",
@@ -90,12 +92,8 @@ fn read(address: &Address, response: &IncomingResponse) -> Result<Response, Erro
                 )));
             }
         }
-        if body.len() >= BODY_BYTES {
-            body.truncate(BODY_BYTES);
-            cut = true;
-            break;
-        }
     }
+    body.truncate(BODY_BYTES);
     Ok(Response {
         address: answered.unwrap_or_else(|| address.clone()),
         status: response.status(),
@@ -124,9 +122,6 @@ fn failure(address: &Address, code: ErrorCode) -> Error {
                 address.authority
             ))
         }
-        ErrorCode::HttpResponseBodySize(_) => Error::failed(format!(
-            "{shown} is larger than may be fetched; the operator's key for it is limits.http.body, so look for a smaller page"
-        )),
         ErrorCode::LoopDetected => Error::failed(format!(
             "{shown} redirects more often than is followed; the operator's key for it is limits.http.redirects"
         )),

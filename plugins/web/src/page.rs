@@ -3,7 +3,7 @@
 use hermes_sdk::Error;
 
 use crate::charset::decode;
-use crate::fetch::Response;
+use crate::fetch::{BODY_BYTES, Response};
 use crate::render::{Readable, render};
 
 const CHARS: usize = 20_000;
@@ -25,15 +25,15 @@ pub(crate) fn show(response: &Response, start: usize, max_chars: Option<usize>) 
                 .to_owned(),
         ));
     }
-    let total = page.text.chars().count();
+    let (total, cut) = (page.text.chars().count(), cut(response));
     if total == 0 {
         return Ok(format!(
-            "[{url}: the page holds no text; it may be made by scripts, which are not run]"
+            "[{url}: the page holds no text; it may be made by scripts, which are not run]{cut}"
         ));
     }
     if start >= total {
         return Err(Error::invalid_input(format!(
-            "{url} has {total} characters; start {start} is past its end"
+            "{url} has {total} characters; start {start} is past its end{cut}"
         )));
     }
     let part: String = page
@@ -51,15 +51,29 @@ pub(crate) fn show(response: &Response, start: usize, max_chars: Option<usize>) 
     let mut text = format!("[{url}{title}, characters {start}-{end} of {total}]\n{part}");
     if end < total {
         text.push_str(&format!("\n[go on with start={end}]"));
-    } else if response.cut {
-        text.push_str("\n[the page is longer; what follows was not fetched]");
     }
     if let Some(charset) = unknown {
         text.push_str(&format!(
             "\n[the page is in {charset}, which is not known here; some characters are wrong]"
         ));
     }
+    text.push_str(&cut);
     Ok(text)
+}
+
+/// What every part of a page says at its end that was not read to its own: the characters counted are those of what was read.
+fn cut(response: &Response) -> String {
+    if !response.cut {
+        return String::new();
+    }
+    let bytes = response.body.len();
+    // More than that is not read, however much the host lets pass.
+    let key = if bytes < BODY_BYTES {
+        "; the operator's key for it is limits.http.body"
+    } else {
+        ""
+    };
+    format!("\n[the page was cut after {bytes} bytes, the rest of it was not read{key}]")
 }
 
 fn readable(response: &Response) -> Result<(Readable, Option<String>), Error> {
@@ -83,7 +97,7 @@ fn readable(response: &Response) -> Result<(Readable, Option<String>), Error> {
             "{url} is {kind} of at least {size} bytes, not text; look for a text or HTML version"
         )));
     }
-    let (text, unknown) = decode(&response.body, &response.content_type);
+    let (text, unknown) = decode(&response.body, &response.content_type, response.cut);
     let sniffed = kind.is_empty() && text.trim_start().starts_with('<');
     let page = if is_html || sniffed {
         render(&text, &response.address)
@@ -101,15 +115,31 @@ mod tests {
     use super::*;
     use crate::address::Address;
 
-    fn shown(status: u16, content_type: &str, body: &[u8], start: usize, max: Option<usize>) -> Result<String, Error> {
-        let response = Response {
+    fn response(status: u16, content_type: &str, body: &[u8]) -> Response {
+        Response {
             address: Address::parse("https://x.org/a").unwrap(),
             status,
             content_type: content_type.into(),
             body: body.to_vec(),
             cut: false,
-        };
+        }
+    }
+
+    fn shown(status: u16, content_type: &str, body: &[u8], start: usize, max: Option<usize>) -> Result<String, Error> {
+        show(&response(status, content_type, body), start, max)
+    }
+
+    fn cut_off(content_type: &str, body: &[u8], start: usize, max: Option<usize>) -> Result<String, Error> {
+        let mut response = response(200, content_type, body);
+        response.cut = true;
         show(&response, start, max)
+    }
+
+    /// What a page says that the host cut.
+    fn said(bytes: usize) -> String {
+        format!(
+            "\n[the page was cut after {bytes} bytes, the rest of it was not read; the operator's key for it is limits.http.body]"
+        )
     }
 
     #[test]
@@ -131,6 +161,37 @@ mod tests {
                 .message
                 .contains("past its end")
         );
+    }
+
+    #[test]
+    fn a_cut_page_says_so_in_each_of_its_parts() {
+        let part = |start| cut_off("text/plain", "abcä".as_bytes().split_last().unwrap().1, start, Some(2));
+        let first = format!(
+            "[https://x.org/a, characters 0-2 of 3]\nab\n[go on with start=2]{}",
+            said(4)
+        );
+        assert_eq!(part(0).unwrap(), first);
+        let last = format!("[https://x.org/a, characters 2-3 of 3]\nc{}", said(4));
+        assert_eq!(part(2).unwrap(), last);
+        let past = part(3).unwrap_err().message;
+        assert!(past.contains("past its end") && past.ends_with(&said(4)), "{past}");
+        let scripts = cut_off("text/html", b"<script>f(", 0, None).unwrap();
+        assert!(scripts.contains("no text") && scripts.ends_with(&said(10)), "{scripts}");
+        let full = cut_off("text/plain", &vec![b'x'; BODY_BYTES], 0, None).unwrap();
+        assert!(
+            full.ends_with("[the page was cut after 1048576 bytes, the rest of it was not read]"),
+            "no key would help"
+        );
+    }
+
+    #[test]
+    fn a_page_may_be_cut_anywhere() {
+        let page = "<!doctype html><title>ä</title><!-- b --><p class='c>d'>ö &auml; <a href=\"/e\">f</a><ul><li>g\
+                    <script>if (h < i) '</p>'</script><table><tr><td>j<td>k</table><pre>ü";
+        for end in 1..page.len() {
+            let text = cut_off("text/html", &page.as_bytes()[..end], 0, None).unwrap();
+            assert!(text.ends_with(&said(end)) && !text.contains('\u{fffd}'), "{text}");
+        }
     }
 
     #[test]

@@ -308,7 +308,7 @@ mod tests {
     }
 
     fn parent(grants: Vec<Grant>) -> Rights {
-        Rights::root("boss", &all(grants), &[]).expect("rights")
+        Rights::root("boss", &all(grants), &[], None).expect("rights")
     }
 
     #[test]

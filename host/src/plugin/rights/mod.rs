@@ -46,12 +46,17 @@ impl Rights {
         Self::default()
     }
 
-    /// A root strategy's: its defaults, less what was denied, and what was allowed. Folders and hosts are what its tools' rights are cut from;
+    /// A root strategy's: its defaults, less what was denied, and what was allowed as far as it wants it. Folders and hosts are what its tools' rights are cut from;
     /// the strategy itself never gets them.
     ///
     /// # Errors
     /// Two folders of one name.
-    pub fn root(plugin: &str, allowed: &[Allowed], denied: &[Kind]) -> Result<Self, GrantError> {
+    pub fn root(
+        plugin: &str,
+        allowed: &[Allowed],
+        denied: &[Kind],
+        manifest: Option<&Manifest>,
+    ) -> Result<Self, GrantError> {
         let has = |kind| !denied.contains(&kind);
         let mut rights = Self {
             run_spaces: has(Kind::Blackboard),
@@ -63,7 +68,12 @@ impl Rights {
         rights.llm.default = has(Kind::Llm);
         // Rights that need two keys are held back from tools whose manifest does not ask for them, not from the strategy that calls them.
         for grant in for_plugin(plugin, allowed).filter(|grant| has(grant.kind())) {
-            rights.add(grant)?;
+            // Folders and hosts are for its tools, whose own manifests are asked.
+            let passed_on = matches!(grant.kind(), Kind::Fs | Kind::Net);
+            let wanted = manifest.is_none_or(|m| m.wants.iter().any(|want| wants(&want.grant, grant)));
+            if passed_on || wanted {
+                rights.add(grant)?;
+            }
         }
         Ok(rights)
     }
@@ -438,14 +448,36 @@ pub(super) mod tests {
 
     #[test]
     fn a_root_has_its_defaults_and_no_more() {
-        let root = Rights::root("r", &[], &[]).expect("rights");
+        let root = Rights::root("r", &[], &[], None).expect("rights");
         assert!(root.may_llm("r", None).is_ok() && root.may_delegate("r").is_ok());
         assert!(root.may_entry("r", "notes", "k", Access::Write).is_ok());
         assert!(!root.brings("filesystem") && !root.brings("web") && root.brings("code_execution"));
-        let less = Rights::root("r", &[], &[Kind::Llm, Kind::Blackboard]).expect("rights");
+        let less = Rights::root("r", &[], &[Kind::Llm, Kind::Blackboard], None).expect("rights");
         let denial = less.may_llm("r", None).expect_err("denied");
         assert!(denial.message.contains("--allow llm"), "{denial}");
         assert!(less.may_open("r", "notes").is_err());
+    }
+
+    #[test]
+    fn a_root_gets_the_spaces_and_models_that_it_wants_of_what_is_granted() {
+        let space = Grant::Blackboard {
+            name: "shared".to_owned(),
+            access: Access::Write,
+        };
+        let grants = all(vec![
+            space,
+            Grant::Llm(Some("fast".to_owned())),
+            folder("p", "/p", Access::Read),
+        ]);
+        let root = |wants: &str| {
+            let manifest = manifest(&format!("name = \"r\"\n{wants}"));
+            Rights::root("r", &grants, &[], Some(&manifest)).expect("rights")
+        };
+        let nothing = root("");
+        assert!(!nothing.spaces.contains_key("shared") && nothing.llm.aliases.is_empty());
+        assert!(nothing.brings("filesystem"), "its tools' own manifests are asked");
+        let both = root("[[wants]]\ngrant = \"blackboard:shared\"\n[[wants]]\ngrant = \"llm:fast\"\n");
+        assert!(both.spaces.contains_key("shared") && both.llm.aliases.contains("fast"));
     }
 
     #[test]
@@ -503,7 +535,7 @@ pub(super) mod tests {
             folder("p", "/a/p", Access::Read),
             folder("p", "/b/p", Access::Read),
         ]);
-        assert!(Rights::root("r", &grants, &[]).is_err());
+        assert!(Rights::root("r", &grants, &[], None).is_err());
     }
 
     fn any_grant() -> impl Strategy<Value = Grant> {
