@@ -198,6 +198,45 @@ fn children_together_never_pass_the_trees_cap() {
 }
 
 #[test]
+fn neither_do_they_in_tool_calls_and_bytes() {
+    let (_server, home) = quiet();
+    let notes = json!([{ "space": "notes", "prefix": "", "access": "ReadWrite" }]);
+    let call = json!({ "do": "call", "name": "echo", "arguments": { "text": "x" } });
+    let write = json!({ "do": "append", "space": 0, "prefix": "k/", "value": "12345678" });
+    let open = json!({ "do": "open", "name": "notes" });
+    for (budget, dimension, first, step) in [
+        ("tree.tool-calls=17", "tool-calls", &call, &call),
+        ("tree.stored-bytes=200", "stored-bytes", &open, &write),
+    ] {
+        let again = json!({ "do": "repeat", "n": 20, "until_error": true, "steps": [step] });
+        let child = ChildSpec::probe(&steps(&[first.clone(), again]))
+            .with("spaces", notes.clone())
+            .spawn();
+        let program = [
+            open.clone(),
+            child.clone(),
+            child.clone(),
+            child,
+            join(0),
+            join(1),
+            join(2),
+        ];
+        let host = home
+            .host()
+            .args(["--budget", budget, "--tool"])
+            .arg(guests::built("pure-echo"));
+        let output = host.probe(&steps(&program)).output().expect(0);
+        let most: u64 = budget.rsplit('=').next().unwrap().parse().unwrap();
+        let spent = output.spent(dimension);
+        // What did not fit was refused whole: a key and its value take 20 bytes at most.
+        assert!(spent <= most && most - spent < 20, "{spent} of {most} {dimension}");
+        if dimension == "tool-calls" {
+            assert_eq!(spent, most);
+        }
+    }
+}
+
+#[test]
 fn asking_for_more_than_the_parent_has_names_what_is_missing() {
     let (_server, home) = quiet();
     home.write("papers/a.md", "words");

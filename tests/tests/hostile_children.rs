@@ -37,7 +37,8 @@ fn sibling() -> ChildSpec {
     ChildSpec::probe(&json!({ "steps": [ask()], "summary": "a healthy answer" }))
 }
 
-/// Runs `hostile` between two healthy siblings, and gives how it ended.
+/// Runs `hostile` between two healthy siblings, and gives how it ended. Once its parent knows, it goes another way: it has a healthy child do
+/// the work.
 #[track_caller]
 fn beside_siblings(home: &Home, hostile: &ChildSpec, settings: &[(&str, &str)]) -> (Value, Output) {
     let program = [
@@ -47,13 +48,15 @@ fn beside_siblings(home: &Home, hostile: &ChildSpec, settings: &[(&str, &str)]) 
         join(0),
         join(1),
         join(2),
+        sibling().spawn(),
+        join(3),
     ];
     let host = settings
         .iter()
         .fold(home.host(), |host, (key, value)| host.set(key, value));
     let output = host.probe(&steps(&program)).output().expect(0);
     let seen = output.seen();
-    for healthy in [3, 5] {
+    for healthy in [3, 5, 7] {
         assert_eq!(exit(&seen[healthy]), "Returned", "{}", seen[healthy]);
         assert!(summary(&seen[healthy]).contains("a healthy answer"));
     }
@@ -164,7 +167,7 @@ fn one_that_crashes_to_be_refilled() {
     assert_eq!(exit(&seen), "Exhausted(Iterations)", "{seen}");
     assert_eq!(
         output.spent("iterations"),
-        5 + 2,
+        5 + 3,
         "its own five, and one of each sibling"
     );
 }
@@ -232,10 +235,48 @@ fn one_that_spawns_without_end() {
     let (_server, home) = home(&[]);
     let leaf = ChildSpec::probe(&steps(&[])).spawn();
     let bomb = json!({ "do": "repeat", "n": 500, "until_error": true, "steps": [leaf] });
-    let (seen, output) = beside_siblings(&home, &ChildSpec::probe(&steps(&[bomb])), &[]);
+    let bomb = ChildSpec::probe(&steps(&[bomb]));
+    let (seen, output) = beside_siblings(&home, &bomb.limit("Children", 20), &[]);
     let rounds = &inside(&seen)[0]["ok"];
     assert_eq!(refusal(&rounds["last"][0]).unwrap(), "exhausted(children)");
+    assert_eq!(output.json()["agents"].as_array().unwrap().len(), 1 + 4 + 20);
+}
+
+#[test]
+fn one_that_spawns_all_that_a_run_may_have() {
+    let (_server, home) = home(&[]);
+    let leaf = ChildSpec::probe(&steps(&[])).spawn();
+    let bomb = json!({ "do": "repeat", "n": 500, "until_error": true, "steps": [leaf] });
+    let program = [
+        sibling().spawn(),
+        ChildSpec::probe(&steps(&[bomb])).spawn(),
+        join(0),
+        join(1),
+    ];
+    let output = home.host().probe(&steps(&program)).output().expect(0);
+    let seen = output.seen();
+    assert!(summary(&seen[2]).contains("a healthy answer"));
+    let rounds = &inside(&seen[3])[0]["ok"];
+    assert_eq!(refusal(&rounds["last"][0]).unwrap(), "exhausted(children)");
     assert!(output.json()["agents"].as_array().unwrap().len() <= 65);
+    well(&home);
+}
+
+#[test]
+fn one_that_returns_terminal_escapes() {
+    let (_server, home) = home(&[]);
+    let pieces = ["\u{1b}[2J\u{1b}]0;own\u{7}", "\u{9b}31m red \u{202e}reversed\u{200b}"];
+    let (seen, output) = beside_siblings(&home, &ChildSpec::probe(&json!({ "pieces": pieces })), &[]);
+    assert_eq!(exit(&seen), "Returned");
+    let odd = |c: char| (c.is_control() && c != '\n') || ['\u{202e}', '\u{200b}'].contains(&c);
+    assert!(
+        summary(&seen).contains("reversed") && !summary(&seen).contains(odd),
+        "{seen}"
+    );
+    assert!(
+        !output.stdout.contains('\u{1b}') && !output.stderr.contains(odd),
+        "{output:?}"
+    );
 }
 
 #[test]
@@ -287,7 +328,7 @@ fn one_that_would_spend_a_siblings_budget() {
     let spec = ChildSpec::probe(&steps(&[drain])).limit("Iterations", 200);
     let (seen, output) = beside_siblings(&home, &spec, &[]);
     assert_eq!(inside(&seen)[0]["ok"]["rounds"], 200);
-    assert_eq!(output.spent("iterations"), 202);
+    assert_eq!(output.spent("iterations"), 203);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "what fails shall fail the test")]
 
-use hermes_tests::model::{Format, ModelServer, Script, Turn};
+use hermes_tests::model::{Format, ModelServer, Script, Turn, Usage};
 use hermes_tests::output::{message, refusal};
 use hermes_tests::{Home, Output, guests};
 use serde_json::json;
@@ -261,4 +261,29 @@ fn money_is_never_overspent() {
     );
     assert!(output.spent("iterations") > 1);
     assert_eq!(output.spent("closing"), 0, "none when money ran out");
+}
+
+#[test]
+fn a_call_that_costs_more_than_was_set_aside_is_told() {
+    let usage = Usage {
+        input: 5_000,
+        cached: 0,
+        output: 20,
+    };
+    let server = ModelServer::start(vec![Turn::text("x").usage(Some(usage))]);
+    let home = Home::with_model(&server, Format::OpenAi);
+    let hi = json!({ "do": "complete", "messages": [{ "User": [{ "Text": "hi" }] }] });
+    let host = home
+        .host()
+        .args(["--budget", "tokens=3000", "--budget", "tree.tokens=4000"]);
+    let output = host.probe(&json!({ "steps": [hi, hi] })).output();
+    assert_eq!(output.code, Some(3), "{output:?}");
+    assert_eq!(output.spent("tokens"), 5_020);
+    for words in ["2020 over --budget tokens=3000", "1020 over --budget tree.tokens=4000"] {
+        assert_eq!(output.stderr.matches(words).count(), 1, "{}", output.stderr);
+    }
+    let run = output.json()["run"].as_str().unwrap().to_owned();
+    let shown = home.host().args(["show", &run]).output().expect(0).stdout;
+    assert!(shown.contains("2020 over"), "{shown}");
+    assert_eq!(server.requests().len(), 1, "the next call is refused");
 }

@@ -368,7 +368,8 @@ impl Agent {
                 format!("  {} tok", right(&count(self.spent.get(Dimension::Tokens)), 6)),
             ),
             (
-                80,
+                // The last of 80 columns stays free.
+                79,
                 format!("  {}", right(&usd(self.spent.get(Dimension::CostMicroUsd)), 7)),
             ),
             (92, format!("  {}", right(&clock(elapsed), 5))),

@@ -92,8 +92,11 @@ async fn attempt(
         .prepare(&tool.plugin)
         .await
         .map_err(|e| Stopped::Trapped(e.to_string()))?;
-    for message in instances.notices() {
-        guest.session.event(EventKind::Notice { message });
+    // Outside a run nobody follows events: whoever called asks for them.
+    if guest.session.run.journal.is_some() {
+        for message in instances.notices() {
+            guest.session.event(EventKind::Notice { message });
+        }
     }
     let pre = prepared
         .toolset

@@ -94,14 +94,19 @@ pub(super) async fn scrub_output(
                 }
                 None => left_out(&mut chars, text.len()),
             },
-            types::Content::Media(block) if block.data.len() <= media => {
-                media -= block.data.len();
-                types::Content::Media(types::Media {
-                    media_type: text::line(&block.media_type, 127),
-                    data: block.data,
-                })
+            types::Content::Media(block) => {
+                let bytes = block.data.len();
+                match scrub_bytes(session, block.data).filter(|data| data.len() <= media) {
+                    Some(data) => {
+                        media -= data.len();
+                        types::Content::Media(types::Media {
+                            media_type: text::line(&block.media_type, 127),
+                            data,
+                        })
+                    }
+                    None => left_out(&mut chars, bytes),
+                }
             }
-            types::Content::Media(block) => left_out(&mut chars, block.data.len()),
         });
     }
     content.extend(notes.into_iter().map(types::Content::Text));
@@ -110,7 +115,7 @@ pub(super) async fn scrub_output(
 }
 
 fn left_out(chars: &mut usize, bytes: usize) -> types::Content {
-    let note = format!("[a block of {bytes} bytes left out (limits.tool_result)]");
+    let note = format!("[a block of {bytes} bytes left out: too large (limits.tool_result), or a secret in it]");
     *chars = chars.saturating_sub(note.len());
     types::Content::Text(note)
 }
@@ -182,6 +187,20 @@ fn scrub_json(session: &Session, text: &str) -> Option<String> {
     let clean = session.run.secrets.redact(text);
     json::parse(&clean, session.run.limits.json_depth).ok()?;
     Some(clean.into_owned())
+}
+
+/// Bytes without secrets. None where they are no text and hold one, as nothing can be put in its place there.
+fn scrub_bytes(session: &Session, data: Vec<u8>) -> Option<Vec<u8>> {
+    let secrets = &session.run.secrets;
+    match String::from_utf8(data) {
+        Ok(text) => Some(secrets.without_secrets(&text).into_owned().into_bytes()),
+        Err(no_text) => {
+            let data = no_text.into_bytes();
+            let lossy = String::from_utf8_lossy(&data);
+            let holds_one = matches!(secrets.without_secrets(&lossy), std::borrow::Cow::Owned(_));
+            (!holds_one).then_some(data)
+        }
+    }
 }
 
 struct Whose {

@@ -258,6 +258,10 @@ impl Status {
             (Self::Spawned | Self::Active | Self::Interrupted, Transition::Active { .. }) => Some(Self::Active),
             (Self::Spawned | Self::Active | Self::Interrupted, Transition::Interrupted) => Some(Self::Interrupted),
             (status, Transition::CancelAsked) => Some(status),
+            // Only what runs returns.
+            (Self::Spawned | Self::Interrupted, Transition::Ended(end)) if matches!(end.kind, EndKind::Completed) => {
+                None
+            }
             (_, Transition::Ended(end)) => Some(match end.kind {
                 EndKind::Completed => Self::Completed,
                 EndKind::Cancelled => Self::Cancelled,
@@ -436,8 +440,11 @@ mod tests {
         ];
         for from in [S::Spawned, S::Active, S::Interrupted] {
             let to = transitions.each_ref().map(|t| from.after(t));
-            let expected = [S::Active, S::Interrupted, from, S::Completed, S::Failed, S::Cancelled];
-            assert_eq!(to, expected.map(Some), "from {from:?}");
+            let mut expected = [S::Active, S::Interrupted, from, S::Completed, S::Failed, S::Cancelled].map(Some);
+            if from != S::Active {
+                expected[3] = None;
+            }
+            assert_eq!(to, expected, "from {from:?}");
         }
         for from in [S::Completed, S::Failed, S::Cancelled] {
             assert!(from.is_final());
