@@ -691,6 +691,7 @@ async fn the_first_end_of_a_session_stands() {
     let owner = store.create_run(new_run(&run)).await.expect("made");
     let first = vec![
         session(&run),
+        update(&run, Transition::Active { attempt: 1 }),
         update(&run, Transition::CancelAsked),
         update(&run, ended()),
     ];
