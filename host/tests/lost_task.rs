@@ -28,7 +28,9 @@ use hermes_host::scrub::Secrets;
 use hermes_host::session::guest::Guest;
 use hermes_host::session::runner::{ChildRunner, NewChild};
 use hermes_host::session::{Child, Journal, Past, RunContext, Session, SessionParts, codec};
-use hermes_host::store::{Access, Edge, NewRun, NewSession, Record, SpaceId, Start, Store, StoreOptions, Sync};
+use hermes_host::store::{
+    Access, Edge, NewRun, NewSession, Record, SessionUpdate, SpaceId, Start, Store, StoreOptions, Sync, Transition,
+};
 use hermes_host::supervisor::life::{Agent, Ending, From};
 use hermes_host::supervisor::start::{AgentStart, PluginRef, StartBody};
 use hermes_host::supervisor::{Means, Supervisor};
@@ -131,7 +133,13 @@ fn rows(id: &RunId, start: &AgentStart) -> Vec<Record> {
         body: codec::encode(&body),
         at_ms: now_ms(),
     };
-    vec![Record::Session(row), Record::Start(start)]
+    let active = SessionUpdate {
+        session: id.root(),
+        transition: Transition::Active { attempt: 1 },
+        spent: None,
+        at_ms: now_ms(),
+    };
+    vec![Record::Session(row), Record::Start(start), Record::Update(active)]
 }
 
 /// Runs the probe on `program`, where spawning panics `panics` times. Gives its end, and the versions of its space `notes`.

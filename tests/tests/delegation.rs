@@ -210,6 +210,7 @@ fn neither_do_they_in_tool_calls_and_bytes() {
     ] {
         let again = json!({ "do": "repeat", "n": 20, "until_error": true, "steps": [step] });
         let child = ChildSpec::probe(&steps(&[first.clone(), again]))
+            .with("toolsets", json!(["echo"]))
             .with("spaces", notes.clone())
             .spawn();
         let program = [

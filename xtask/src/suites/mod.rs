@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 
 use crate::guests::{Profile, Toolchain};
-use crate::{guests, host, setup};
+use crate::{guests, setup};
 use libtest::Binary;
 use report::Report;
 
@@ -101,8 +101,8 @@ impl Suite {
         }
         if matches!(self, Self::Main | Self::Supervision | Self::Docs) {
             guests::build_test_guests(toolchain)?;
-            host::build(Profile::Release)?;
         }
+        // Cargo builds the binary with the tests of its package: built apart, it would be compiled with other features once more.
         let binaries = match binaries {
             Some(built) => built,
             None => binaries.insert(libtest::build()?),
