@@ -229,8 +229,8 @@ fn neither_do_they_in_tool_calls_and_bytes() {
         let output = host.probe(&steps(&program)).output().expect(0);
         let most: u64 = budget.rsplit('=').next().unwrap().parse().unwrap();
         let spent = output.spent(dimension);
-        // What did not fit was refused whole: a key and its value take 20 bytes at most.
-        assert!(spent <= most && most - spent < 20, "{spent} of {most} {dimension}");
+        // What did not fit was refused whole: for a key that the host makes, the longest that it may be is set aside.
+        assert!(spent <= most && most - spent < 40, "{spent} of {most} {dimension}");
         if dimension == "tool-calls" {
             assert_eq!(spent, most);
         }

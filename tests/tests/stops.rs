@@ -30,13 +30,7 @@ fn timed_out(guest: &str, key: &str) {
         ("limits.restart.attempts", "1"),
     ];
     let output = run(guest, &settings).expect(1).says(&[key]);
-    let json = output.json();
-    assert_eq!(json["exit"], "timed-out");
-    if guest == "spin" {
-        // Compiled code keeps the count to itself for a while, and no longer.
-        let fuel = json["spent"]["fuel"].as_u64().unwrap();
-        assert!(fuel >= 10_000_000, "half a second of a loop burnt {fuel}");
-    }
+    assert_eq!(output.json()["exit"], "timed-out");
     // Beside the limit: starting the process and compiling a guest of ten lines.
     let most = Duration::from_millis(500) + Duration::from_secs(2) + slack();
     assert!(output.took < most, "{:?}", output.took);

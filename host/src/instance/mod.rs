@@ -65,10 +65,6 @@ pub enum PrepareError {
     Link(String),
 }
 
-/// Fuel after which a guest yields at the latest. Between two such points compiled code keeps the count to itself, so that this is what a guest
-/// that is dropped may have burnt besides what it is charged: a few hundredths of a second.
-const FUEL_INTERVAL: u64 = 10_000_000;
-
 /// Plugins that are kept ready; the standard ones and a run's own fit many times over.
 const PREPARED: usize = 256;
 
@@ -155,7 +151,6 @@ impl Instances {
         store.limiter(|state| &mut state.limiter);
         store
             .set_fuel(guest.step.fuel_given())
-            .and_then(|()| store.fuel_async_yield_interval(Some(FUEL_INTERVAL)))
             .map_err(|e| End::Host(e.to_string()))?;
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Yield(1)));
