@@ -158,7 +158,7 @@ pub(super) fn budget(session: &Session, wanted: &[types::Amount]) -> Result<(Vec
                 return Err(Refusal::exhausted(
                     d,
                     format!(
-                        "A child may write {} bytes of journal at most, as its parent may (limits.journal.bytes), not {value}.",
+                        "A child may write {} bytes of journal at most, as its parent may (limits.journal_bytes), not {value}.",
                         rest.min(limits.journal_bytes)
                     ),
                 ));

@@ -1,0 +1,383 @@
+//! Limits from both sides of their exact bound: what is at the limit passes, one more is refused or cut, and the limit is named.
+
+#![allow(clippy::unwrap_used, reason = "what fails shall fail the test")]
+
+use hermes_tests::child::ChildSpec;
+use hermes_tests::model::{Format, ModelServer, Turn};
+use hermes_tests::output::{message, refusal};
+use hermes_tests::{Home, Host, Output, guests};
+use serde_json::{Value, json};
+
+fn home() -> Home {
+    Home::with_model(&ModelServer::start(Vec::new()), Format::OpenAi)
+}
+
+/// The probe without a model, under these limits.
+fn host(home: &Home, limits: &[(&str, u64)]) -> Host {
+    let host = home.host().args(["--deny", "llm"]);
+    let set = |host: Host, (key, value): &(&str, u64)| host.set(&format!("limits.{key}"), value);
+    limits.iter().fold(host, set)
+}
+
+/// What these steps see under this limit.
+fn seen(home: &Home, limit: (&str, u64), steps: &[Value]) -> Vec<Value> {
+    let program = json!({ "steps": steps });
+    host(home, &[limit]).probe(&program).output().expect(0).seen()
+}
+
+/// The same, with the tools of the tests.
+fn seen_with_tools(home: &Home, limit: (&str, u64), steps: &[Value]) -> Vec<Value> {
+    let host = host(home, &[limit]).arg("--tool").arg(guests::built("probe-tool"));
+    host.probe(&json!({ "steps": steps })).output().expect(0).seen()
+}
+
+/// The messages of all events of this name.
+fn told(home: &Home, limit: (&str, u64), steps: &[Value], event: &str) -> Vec<String> {
+    let host = host(home, &[limit]).args(["--output", "events", "--plugin"]);
+    let host = host.arg(guests::built("probe"));
+    let events = host
+        .arg(json!({ "steps": steps }).to_string())
+        .output()
+        .expect(0)
+        .events();
+    let told = events.iter().filter(|told| told["event"] == event);
+    told.map(|told| told["message"].as_str().unwrap().to_owned()).collect()
+}
+
+fn log(bytes: usize) -> Value {
+    json!({ "do": "log", "level": "Info", "message": "x".repeat(bytes) })
+}
+
+fn open() -> Value {
+    json!({ "do": "open", "name": "notes" })
+}
+
+fn call(name: &str, arguments: &Value) -> Value {
+    json!({ "do": "call", "name": name, "arguments": arguments })
+}
+
+/// Steps that are repeated until one is refused.
+fn repeated(n: u64, step: &Value) -> Value {
+    json!({ "do": "repeat", "n": n, "until_error": true, "steps": [step] })
+}
+
+/// The number before `word`.
+fn number_before(word: &str, text: &str) -> usize {
+    let before = text.split(word).next().unwrap();
+    before.split_whitespace().next_back().unwrap().parse().unwrap()
+}
+
+/// The one block of text of a tool's answer.
+fn text(seen: &Value) -> &str {
+    seen.pointer("/ok/output/content/0/Text").unwrap().as_str().unwrap()
+}
+
+#[test]
+fn a_line_of_the_log_is_cut_after_its_last_byte() {
+    let lines = told(&home(), ("log_line", 64), &[log(64), log(65)], "log");
+    assert_eq!(lines, ["x".repeat(64), format!("{}…[+1]", "x".repeat(64))]);
+}
+
+#[test]
+fn a_steps_log_may_be_full_and_what_follows_is_dropped() {
+    let home = home();
+    let dropped = "…[the rest of this step's log is dropped: limits.log_step is 64 bytes]";
+    let half = "x".repeat(32);
+    let full = told(&home, ("log_step", 64), &[log(32), log(32)], "log");
+    assert_eq!(full, [half.as_str(), half.as_str()]);
+    let after = told(&home, ("log_step", 64), &[log(32), log(32), log(1), log(1)], "log");
+    assert_eq!(after, [half.as_str(), half.as_str(), dropped], "it is said once");
+    let over = told(&home, ("log_step", 64), &[log(32), log(33), log(1)], "log");
+    assert_eq!(over, [half.as_str(), dropped]);
+}
+
+#[test]
+fn a_progress_message_is_cut_after_its_last_byte() {
+    let progress = |message: &str| json!({ "do": "progress", "message": message });
+    // A letter that has two bytes is not cut in the middle.
+    let steps = [
+        progress("0123456789abcdef"),
+        progress("0123456789abcdefg"),
+        progress("0123456789abcdeü"),
+    ];
+    let messages = told(&home(), ("progress", 16), &steps, "progress");
+    assert_eq!(messages, ["0123456789abcdef", "0123456789abcdef", "0123456789abcde"]);
+}
+
+#[test]
+fn a_checkpoint_over_its_limit_leaves_the_last_one() {
+    let home = home();
+    let checkpoint = |letter: &str, n: usize| {
+        let report = json!({
+            "outcome": "PartlyAchieved", "summary": letter.repeat(n), "result_json": null, "artifacts": [],
+            "open_questions": [],
+        });
+        json!({ "do": "checkpoint", "report": report })
+    };
+    let warned = |steps: &[Value]| told(&home, ("checkpoint", 1024), steps, "log");
+    let over = warned(&[checkpoint("a", 2000)]);
+    assert!(
+        over[0].contains("limits.checkpoint (1024); the last one stays"),
+        "{over:?}"
+    );
+    let fits = 1024 - (number_before(" bytes", &over[0]) - 2000);
+    assert_eq!(warned(&[checkpoint("a", fits)]), [""; 0]);
+    let over = warned(&[checkpoint("b", fits + 1)]);
+    assert_eq!(number_before(" bytes", &over[0]), 1025);
+    let steps = [
+        checkpoint("a", fits),
+        checkpoint("b", fits + 1),
+        json!({ "do": "trap" }),
+    ];
+    let limits = [("checkpoint", 1024), ("restart.attempts", 1)];
+    let output = host(&home, &limits)
+        .probe(&json!({ "steps": steps }))
+        .output()
+        .expect(1);
+    assert_eq!(output.json()["answer"], "a".repeat(fits));
+}
+
+#[test]
+fn a_report_over_its_limit_is_refused() {
+    let home = home();
+    let report = |n: usize| {
+        let program = json!({ "steps": [], "summary": "s".repeat(n) });
+        host(&home, &[("report", 1024)]).probe(&program).output()
+    };
+    let bytes = |output: &Output| {
+        let error = output.json()["error"].clone();
+        assert_eq!(error["kind"], "invalid-input");
+        let words = error["message"].as_str().unwrap();
+        assert!(words.contains("limits.report (1024)"), "{words}");
+        number_before(" bytes", words)
+    };
+    let fits = 1024 - (bytes(&report(2000).expect(1)) - 2000);
+    assert_eq!(report(fits).expect(0).json()["answer"], "s".repeat(fits));
+    assert_eq!(bytes(&report(fits + 1).expect(1)), 1025);
+}
+
+#[test]
+fn tool_calls_nest_to_their_limit() {
+    let home = home();
+    // The innermost call's answer, through the probes around it.
+    let innermost = |depth: usize| {
+        let mut step = call("echo", &json!({ "text": "hi" }));
+        for _ in 1..depth {
+            step = call("probe", &json!({ "steps": [step] }));
+        }
+        let mut answer = seen_with_tools(&home, ("tool_depth", 2), &[step]).remove(0);
+        for _ in 1..depth {
+            let inner: Value = serde_json::from_str(text(&answer)).unwrap();
+            answer = inner[0].clone();
+        }
+        answer
+    };
+    assert_eq!(text(&innermost(2)), "hi");
+    let refused = innermost(3);
+    assert_eq!(refusal(&refused).as_deref(), Some("invalid-input"));
+    assert!(message(&refused).contains("limits.tool_depth"), "{refused}");
+}
+
+#[test]
+fn a_tools_description_is_cut_after_its_last_byte() {
+    let home = home();
+    let described = |limit: u64| {
+        let seen = seen(&home, ("tool_description", limit), &[json!({ "do": "list-tools" })]);
+        let mut tools = seen[0]["ok"].as_array().unwrap().iter();
+        let script = tools.find(|tool| tool["name"] == "run_script").unwrap();
+        script["description"].as_str().unwrap().to_owned()
+    };
+    let whole = described(1 << 20);
+    assert!(whole.is_ascii(), "each letter is a byte");
+    let bytes = whole.len();
+    assert_eq!(described(bytes as u64), whole);
+    assert_eq!(described(bytes as u64 - 1), format!("{}…[+1]", &whole[..bytes - 1]));
+}
+
+#[test]
+fn structured_content_over_the_limit_of_a_result_is_left_out() {
+    let home = home();
+    let inner = call("echo", &json!({ "text": "t".repeat(1200) }));
+    let step = call("probe", &json!({ "steps": [inner] }));
+    let output = |limit: u64| {
+        let seen = seen_with_tools(&home, ("tool_result", limit), std::slice::from_ref(&step));
+        seen[0]["ok"]["output"].clone()
+    };
+    let whole = output(1 << 20);
+    let bytes = whole["structured_content"].as_str().unwrap().len();
+    assert_eq!(output(bytes as u64), whole);
+    let cut = output(bytes as u64 - 1);
+    assert_eq!(cut["structured_content"], Value::Null);
+    let note = format!("[structured content of {bytes} bytes left out (limits.tool_result)]");
+    assert_eq!(cut["content"][1]["Text"], note);
+}
+
+#[test]
+fn a_tools_text_is_whole_up_to_its_last_character() {
+    let home = home();
+    let steps = [500, 501].map(|n| call("big", &json!({ "n": n })));
+    let seen = seen_with_tools(&home, ("scrub.tool", 500), &steps);
+    assert_eq!(text(&seen[0]), "x".repeat(500));
+    let shortened = text(&seen[1]);
+    assert!(shortened.contains("characters left out"), "{shortened}");
+    assert!(shortened.contains("501 bytes]"), "the whole is kept: {shortened}");
+}
+
+#[test]
+fn a_childs_prompt_is_bounded_to_the_byte() {
+    let spawn = |prompt: usize, inputs: Value| {
+        let child = ChildSpec::probe(&json!({})).with("prompt", "x".repeat(prompt));
+        child.with("inputs", inputs).spawn()
+    };
+    let steps = [
+        spawn(1024, Value::Null),
+        spawn(1025, Value::Null),
+        spawn(1022, json!("{}")),
+        spawn(1023, json!("{}")),
+    ];
+    let seen = seen(&home(), ("prompt", 1024), &steps);
+    let refused: Vec<_> = seen.iter().map(refusal).collect();
+    let invalid = Some("invalid-input".to_owned());
+    assert_eq!(refused, [None, invalid.clone(), None, invalid], "{seen:?}");
+    assert!(message(&seen[1]).contains("limits.prompt"), "{}", seen[1]);
+}
+
+#[test]
+fn a_completions_messages_are_bounded_to_the_byte() {
+    let server = ModelServer::start([Turn::text("hello")]);
+    let home = Home::with_model(&server, Format::OpenAi);
+    let ask = |n: usize| {
+        let messages = json!([{ "User": [{ "Text": "u".repeat(n) }] }]);
+        let program = json!({ "steps": [{ "do": "complete", "messages": messages }] });
+        let host = home.host().set("limits.prompt", 1024);
+        host.probe(&program).output().expect(0).seen().remove(0)
+    };
+    let bytes = |seen: &Value| {
+        assert_eq!(refusal(seen).as_deref(), Some("invalid-input"), "{seen}");
+        assert!(message(seen).contains("limits.prompt"), "{seen}");
+        number_before(" bytes;", message(seen))
+    };
+    let fits = 1024 - (bytes(&ask(2000)) - 2000);
+    assert_eq!(bytes(&ask(fits + 1)), 1025);
+    assert_eq!(server.requests().len(), 0, "what is refused is not sent");
+    assert_eq!(refusal(&ask(fits)), None);
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[test]
+fn open_handles_end_at_their_limit() {
+    let seen = seen(&home(), ("resources", 8), &[repeated(9, &open())]);
+    let last = &seen[0]["ok"]["last"][0];
+    assert_eq!(seen[0]["ok"]["rounds"], 8);
+    assert_eq!(refusal(last).as_deref(), Some("rate-limited"));
+    assert!(message(last).contains("limits.resources"), "{last}");
+}
+
+#[test]
+fn a_dropped_child_makes_room_for_another() {
+    let spawn = ChildSpec::probe(&json!({ "steps": [] })).spawn();
+    let steps = [
+        repeated(9, &spawn),
+        json!({ "do": "drop-children" }),
+        repeated(9, &spawn),
+    ];
+    let seen = seen(&home(), ("resources", 8), &steps);
+    for spawned in [&seen[0], &seen[2]] {
+        assert_eq!(spawned["ok"]["rounds"], 8, "{spawned}");
+        assert_eq!(
+            refusal(&spawned["ok"]["last"][0]).as_deref(),
+            Some("rate-limited"),
+            "{spawned}"
+        );
+    }
+}
+
+#[test]
+fn a_call_too_many_is_refused_to_whoever_waits_for_it() {
+    let start = json!({ "do": "start-call", "name": "echo", "arguments": { "text": "hi" } });
+    let mut steps = vec![start; 9];
+    steps.extend([7, 8].map(|call| json!({ "do": "wait-call", "call": call })));
+    let seen = seen_with_tools(&home(), ("resources", 8), &steps);
+    assert_eq!(text(&seen[9]), "hi");
+    assert_eq!(refusal(&seen[10]).as_deref(), Some("rate-limited"));
+    assert!(message(&seen[10]).contains("limits.resources"), "{}", seen[10]);
+}
+
+#[test]
+fn a_handle_over_the_engines_own_limit_traps() {
+    let home = home();
+    // Room for a handle of each child is added to the limit.
+    let limits = [("handles", 16), ("delegation.total", 0), ("restart.attempts", 1)];
+    let opened = |n: u64| {
+        let program = json!({ "steps": [repeated(n, &open())] });
+        host(&home, &limits).probe(&program).output()
+    };
+    assert_eq!(opened(16).expect(0).seen()[0]["ok"]["rounds"], 16);
+    let output = opened(17).expect(1);
+    assert_eq!(output.json()["error"]["kind"], "trapped");
+    output.says(&["limits.handles"]);
+}
+
+#[test]
+fn a_session_ends_after_its_last_record() {
+    let home = home();
+    let asked = |n: u64| {
+        let program = json!({ "steps": [repeated(n, &json!({ "do": "cancelled" }))] });
+        host(&home, &[("journal_records", 100)]).probe(&program).output()
+    };
+    assert_eq!(asked(100).expect(0).seen()[0]["ok"]["rounds"], 100);
+    let output = asked(101).expect(3);
+    assert_eq!(output.json()["error"]["kind"], "exhausted(journal-bytes)");
+    output.says(&["100 records (limits.journal_records)"]);
+}
+
+#[test]
+fn a_blackboard_full_of_keys_takes_no_other() {
+    let put = |space: u64, key: &str| json!({ "do": "put", "space": space, "key": key, "value": "x" });
+    let delete = json!({ "do": "delete", "space": 0, "key": "a" });
+    let other = json!({ "do": "open", "name": "other" });
+    let steps = [
+        open(),
+        other,
+        put(0, "a"),
+        put(1, "b"),
+        put(0, "c"),
+        put(1, "d"),
+        put(0, "a"),
+        delete,
+        put(0, "c"),
+        put(0, "d"),
+    ];
+    let seen = seen(&home(), ("blackboard.keys", 2), &steps);
+    let refused: Vec<_> = seen[2..].iter().map(refusal).collect();
+    let full = Some("exhausted(stored-bytes)".to_owned());
+    let expected = [None, None, full.clone(), full.clone(), None, None, None, full];
+    assert_eq!(refused, expected, "the spaces of a run share it");
+    assert!(message(&seen[4]).contains("limits.blackboard.keys"), "{}", seen[4]);
+}
+
+#[test]
+fn a_blackboard_is_full_to_the_byte() {
+    let put =
+        |space: u64, key: &str, bytes: usize| json!({ "do": "put-bytes", "space": space, "key": key, "bytes": bytes });
+    // An entry is its key, its media type and its value.
+    let rest = 1024 - "k".len() - "application/octet-stream".len();
+    let other = json!({ "do": "open", "name": "other" });
+    let steps = [
+        open(),
+        other,
+        put(0, "k", rest + 1),
+        put(0, "k", rest),
+        put(0, "k", rest + 1),
+        put(1, "l", 0),
+        put(0, "k", rest - 25),
+        put(1, "l", 1),
+        put(1, "l", 0),
+    ];
+    let seen = seen(&home(), ("blackboard.bytes", 1024), &steps);
+    let refused: Vec<_> = seen[2..].iter().map(refusal).collect();
+    let full = Some("exhausted(stored-bytes)".to_owned());
+    let expected = [full.clone(), None, full.clone(), full.clone(), None, full, None];
+    assert_eq!(refused, expected, "{seen:?}");
+    assert!(message(&seen[2]).contains("limits.blackboard.bytes"), "{}", seen[2]);
+}
