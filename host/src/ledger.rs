@@ -291,22 +291,13 @@ impl Ledger {
     pub fn charge_within(&self, account: AccountId, dimension: Dimension, value: u64) -> Result<(), Exhausted> {
         let mut accounts = self.lock();
         accounts.charge(account, &Amounts::of(dimension, value));
-        let mut next = Some(Slot::Agent(account));
-        while let Some(slot) = next {
-            let a = accounts.at(slot);
-            if let Some(cap) = a.caps.get(dimension).filter(|cap| a.spent.get(dimension) > *cap) {
-                let whose = accounts.whose(slot, account);
-                let used = cap;
-                return Err(Exhausted {
-                    dimension,
-                    cap,
-                    used,
-                    whose,
-                });
-            }
-            next = accounts.above(slot, dimension);
-        }
-        Ok(())
+        let passed = accounts.passed(account, dimension, 0).next();
+        passed.map_or(Ok(()), |passed| {
+            Err(Exhausted {
+                used: passed.cap,
+                ..passed
+            })
+        })
     }
 
     /// Gives one iteration back, at most `most` times for an agent. False when it has had them all.
@@ -388,17 +379,8 @@ impl Ledger {
     /// The smallest limit of `dimension` that a charge to the account enters: its own, or the tree's.
     pub fn cap_in_force(&self, account: AccountId, dimension: Dimension) -> Option<u64> {
         let accounts = self.lock();
-        let mut least: Option<u64> = None;
-        let mut next = Some(Slot::Agent(account));
-        while let Some(slot) = next {
-            let cap = accounts.at(slot).caps.get(dimension);
-            least = match (least, cap) {
-                (Some(x), Some(y)) => Some(x.min(y)),
-                (x, y) => x.or(y),
-            };
-            next = accounts.above(slot, dimension);
-        }
-        least
+        let slots = accounts.entered(account, dimension);
+        slots.filter_map(|slot| accounts.at(slot).caps.get(dimension)).min()
     }
 
     /// The account's limits.
@@ -479,6 +461,27 @@ impl Accounts {
             Some(_) if dimension == Dimension::WallClockMs => None,
             _ => Some(Slot::Tree),
         }
+    }
+
+    /// Every account that a charge of `dimension` to `account` enters, from its own up.
+    fn entered(&self, account: AccountId, dimension: Dimension) -> impl Iterator<Item = Slot> {
+        std::iter::successors(Some(Slot::Agent(account)), move |slot| self.above(*slot, dimension))
+    }
+
+    /// The limits that are passed when `more` is spent, from the account's own up to the tree's.
+    fn passed(&self, account: AccountId, dimension: Dimension, more: u64) -> impl Iterator<Item = Exhausted> {
+        self.entered(account, dimension).filter_map(move |slot| {
+            let at = self.at(slot);
+            let used = at.spent.get(dimension).saturating_add(more);
+            let cap = at.caps.get(dimension).filter(|cap| used > *cap)?;
+            let whose = self.whose(slot, account);
+            Some(Exhausted {
+                dimension,
+                cap,
+                used,
+                whose,
+            })
+        })
     }
 
     /// The next account that a reservation of `dimension` stands in: above an allotment it does already.
@@ -605,25 +608,9 @@ impl Reservation {
     pub fn overshoot(&self, actual: Amounts) -> Vec<Exhausted> {
         let accounts = self.ledger.lock();
         let reserved = self.amounts();
-        let mut passed = Vec::new();
-        for (dimension, value) in actual.iter().filter(|(d, value)| *value > reserved.get(*d)) {
-            let mut next = Some(Slot::Agent(self.account));
-            while let Some(slot) = next {
-                let a = accounts.at(slot);
-                let used = a.spent.get(dimension).saturating_add(value);
-                if let Some(cap) = a.caps.get(dimension).filter(|cap| used > *cap) {
-                    let whose = accounts.whose(slot, self.account);
-                    passed.push(Exhausted {
-                        dimension,
-                        cap,
-                        used,
-                        whose,
-                    });
-                }
-                next = accounts.above(slot, dimension);
-            }
-        }
-        passed
+        let more = actual.iter().filter(|(d, value)| *value > reserved.get(*d));
+        more.flat_map(|(d, value)| accounts.passed(self.account, d, value))
+            .collect()
     }
 
     /// The effect cost `actual`.

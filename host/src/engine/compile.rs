@@ -62,27 +62,12 @@ impl Compiler {
 
     /// What the cache has of a component beside its code, under this name.
     pub fn kept(&self, digest: Digest, what: &str) -> Option<Vec<u8>> {
-        match self.0.cache.as_ref()?.load(&aside(digest, what)) {
-            Lookup::Hit(bytes) => Some(bytes),
-            Lookup::Miss => None,
-            Lookup::Rejected(why) => {
-                self.0
-                    .notice(format!("a cache entry was rejected and is made again: {why}"));
-                None
-            }
-            // The code's own look-up says so.
-            Lookup::Unavailable(_) => None,
-        }
+        self.0.look_up(&aside(digest, what), "made again")
     }
 
     /// Keeps something of a component beside its code.
     pub fn keep(&self, digest: Digest, what: &str, bytes: &[u8]) {
-        if let Some(cache) = &self.0.cache
-            && let Err(why) = cache.store(&aside(digest, what), bytes)
-        {
-            self.0
-                .notice(format!("what a plugin answered could not be kept: {why}"));
-        }
+        self.0.store(&aside(digest, what), bytes, "what a plugin answered");
     }
 
     /// What a person should know of the cache, since this was last asked.
@@ -94,31 +79,39 @@ impl Compiler {
 impl Inner {
     fn component(&self, bytes: &[u8], digest: Digest) -> Result<Component, LoadError> {
         let key = self.key(digest);
-        if let Some(cache) = &self.cache {
-            match cache.load(&key) {
-                Lookup::Hit(code) => match self.trusted(&code) {
-                    Ok(component) => return Ok(component),
-                    Err(e) => self.notice(format!(
-                        "a cache entry does not fit this engine and is compiled again: {e:#}"
-                    )),
-                },
-                Lookup::Miss => {}
-                Lookup::Rejected(why) => {
-                    self.notice(format!("a cache entry was rejected and is compiled again: {why}"));
-                }
-                Lookup::Unavailable(why) => self.notice(format!("the compile cache can't be used: {why}")),
+        if let Some(code) = self.look_up(&key, "compiled again") {
+            match self.trusted(&code) {
+                Ok(component) => return Ok(component),
+                Err(e) => self.notice(format!(
+                    "a cache entry does not fit this engine and is compiled again: {e:#}"
+                )),
             }
         }
         let engine = self.engine.wasmtime();
         let code = engine
             .precompile_component(bytes)
             .map_err(|e| LoadError::Compile(format!("{e:#}")))?;
-        if let Some(cache) = &self.cache
-            && let Err(why) = cache.store(&key, &code)
-        {
-            self.notice(format!("compiled code could not be kept: {why}"));
-        }
+        self.store(&key, &code, "compiled code");
         self.trusted(&code).map_err(|e| LoadError::Compile(format!("{e:#}")))
+    }
+
+    /// What the cache has under `name`, and a notice where it has something that must not be used.
+    fn look_up(&self, name: &Digest, again: &str) -> Option<Vec<u8>> {
+        match self.cache.as_ref()?.load(name) {
+            Lookup::Hit(bytes) => return Some(bytes),
+            Lookup::Miss => {}
+            Lookup::Rejected(why) => self.notice(format!("a cache entry was rejected and is {again}: {why}")),
+            Lookup::Unavailable(why) => self.notice(format!("the compile cache can't be used: {why}")),
+        }
+        None
+    }
+
+    fn store(&self, name: &Digest, bytes: &[u8], what: &str) {
+        if let Some(cache) = &self.cache
+            && let Err(why) = cache.store(name, bytes)
+        {
+            self.notice(format!("{what} could not be kept: {why}"));
+        }
     }
 
     /// Loads code that this process compiled, or that the cache vouches for.

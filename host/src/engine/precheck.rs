@@ -176,9 +176,9 @@ pub struct Outline {
 /// Something else, damaged, over a cap, or built for another host.
 pub fn check(bytes: &[u8], limits: &Limits) -> Result<Outline, LoadError> {
     kind(bytes)?;
-    let outline = outline(bytes)?;
+    let (outline, initial) = outline(bytes)?;
     validate(bytes)?;
-    starts_small(bytes, limits)?;
+    initial.fits(limits)?;
     for import in &outline.imports {
         known(import)?;
     }
@@ -226,8 +226,8 @@ fn looks_like_text(bytes: &[u8]) -> bool {
     start.starts_with(b"(module") || start.starts_with(b"(component") || start.starts_with(b";;")
 }
 
-fn outline(bytes: &[u8]) -> Result<Outline, LoadError> {
-    let (mut outline, mut depth) = (Outline::default(), 0u32);
+fn outline(bytes: &[u8]) -> Result<(Outline, Initial), LoadError> {
+    let (mut outline, mut initial, mut depth) = (Outline::default(), Initial::default(), 0u32);
     for payload in Parser::new(0).parse_all(bytes) {
         match payload.map_err(|e| damaged(&e))? {
             Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
@@ -245,44 +245,52 @@ fn outline(bytes: &[u8]) -> Result<Outline, LoadError> {
             Payload::CustomSection(section) if section.name() == "producers" => {
                 producers(section.data(), section.data_offset(), &mut outline.producers);
             }
-            _ => {}
-        }
-    }
-    Ok(outline)
-}
-
-/// No memory and no table begins larger than all of an instance together may be. What several of them need together shows when they are
-/// instantiated.
-fn starts_small(bytes: &[u8], limits: &Limits) -> Result<(), LoadError> {
-    let fits = |what, needs, limit, key| {
-        if needs <= limit {
-            return Ok(());
-        }
-        Err(LoadError::StartsTooLarge {
-            what,
-            needs,
-            limit,
-            key,
-        })
-    };
-    for payload in Parser::new(0).parse_all(bytes) {
-        match payload.map_err(|e| damaged(&e))? {
+            // What can't be read of these is found when everything is validated, and said better.
             Payload::MemorySection(section) => {
-                for memory in section {
-                    let needs = memory.map_err(|e| damaged(&e))?.initial.saturating_mul(PAGE);
-                    fits("bytes of memory", needs, limits.memory, "memory")?;
+                for memory in section.into_iter().flatten() {
+                    initial.memory = initial.memory.max(memory.initial.saturating_mul(PAGE));
                 }
             }
             Payload::TableSection(section) => {
-                for table in section {
-                    let needs = table.map_err(|e| damaged(&e))?.ty.initial;
-                    fits("table elements", needs, limits.table_elements, "table_elements")?;
+                for table in section.into_iter().flatten() {
+                    initial.table_elements = initial.table_elements.max(table.ty.initial);
                 }
             }
             _ => {}
         }
     }
-    Ok(())
+    Ok((outline, initial))
+}
+
+/// How large the largest memory and table are to begin with.
+#[derive(Debug, Default)]
+struct Initial {
+    memory: u64,
+    table_elements: u64,
+}
+
+impl Initial {
+    /// Neither is larger than all of an instance together may be. What several of them need together shows when they are instantiated.
+    fn fits(&self, limits: &Limits) -> Result<(), LoadError> {
+        let all = [
+            ("bytes of memory", self.memory, limits.memory, "memory"),
+            (
+                "table elements",
+                self.table_elements,
+                limits.table_elements,
+                "table_elements",
+            ),
+        ];
+        match all.into_iter().find(|(_, needs, limit, _)| needs > limit) {
+            Some((what, needs, limit, key)) => Err(LoadError::StartsTooLarge {
+                what,
+                needs,
+                limit,
+                key,
+            }),
+            None => Ok(()),
+        }
+    }
 }
 
 fn push(names: &mut Vec<String>, name: &str) {

@@ -136,11 +136,7 @@ impl Host {
             let prepared = self.resolve(&plugin).await?;
             let guest = outside::guest(self, &plugin);
             let said = describe(&self.instances, &guest, prepared).await;
-            let said = said.map_err(|stopped| HostError::Asked {
-                plugin: plugin.name.clone(),
-                what: "what it is",
-                reason: outside::reason(&stopped),
-            })?;
+            let said = said.map_err(|stopped| outside::unanswered(&plugin, "what it is", &stopped))?;
             if inspection.description.is_empty() {
                 inspection.description = text::line(&said.description, 300);
             }

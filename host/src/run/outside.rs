@@ -14,7 +14,7 @@ use crate::llm::Catalogue;
 use crate::plugin::Plugin;
 use crate::plugin::rights::Rights;
 use crate::plugin::toolbox::Toolbox;
-use crate::run::Host;
+use crate::run::{Host, HostError};
 use crate::scrub::Secrets;
 use crate::session::guest::{Guest, Making};
 use crate::session::runner::NoChildren;
@@ -90,11 +90,15 @@ pub(super) fn as_guest(
     Guest::new(session, attempt, making)
 }
 
-/// Why a plugin did not answer, in words.
-pub(super) fn reason(stopped: &Stopped) -> String {
-    match stopped {
-        Stopped::Host(end) => end.to_string(),
-        Stopped::Trapped(words) => format!("it crashed: {words}"),
-        Stopped::Exited(code) => format!("it exited with {code}"),
+/// That a plugin was asked for `what` and did not answer.
+pub(super) fn unanswered(plugin: &Plugin, what: &'static str, stopped: &Stopped) -> HostError {
+    HostError::Asked {
+        plugin: plugin.name.clone(),
+        what,
+        reason: match stopped {
+            Stopped::Host(end) => end.to_string(),
+            Stopped::Trapped(words) => format!("it crashed: {words}"),
+            Stopped::Exited(code) => format!("it exited with {code}"),
+        },
     }
 }

@@ -190,7 +190,8 @@ impl Host {
             let found = self.shelf().find(name, &self.config.limits)?;
             let needed = found.manifest.as_ref().and_then(|m| m.toolset.as_deref());
             if needed.is_some_and(|toolset| caller.brings(toolset)) && !taken.contains(name) {
-                asked.push(self.ask(self.load(name)?, None, grants));
+                let plugin = Arc::new(load(found, &self.config.limits)?);
+                asked.push(self.ask(plugin, None, grants));
             }
         }
         futures_util::future::try_join_all(asked).await
@@ -219,11 +220,7 @@ impl Host {
         let prepared = self.resolve(plugin).await?;
         let guest = outside::guest(self, plugin);
         let answer = list_tools(&self.instances, &guest, prepared).await;
-        let defs = answer.map_err(|stopped| HostError::Asked {
-            plugin: plugin.name.clone(),
-            what: "its tools",
-            reason: outside::reason(&stopped),
-        })?;
+        let defs = answer.map_err(|stopped| outside::unanswered(plugin, "its tools", &stopped))?;
         if let Ok(bytes) = serde_json::to_vec(&defs) {
             self.compiler.keep(plugin.digest, TOOLS, &bytes);
         }

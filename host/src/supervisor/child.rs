@@ -332,9 +332,8 @@ impl NewChild for Candidate {
             let suspend = run.suspend.clone();
             let (supervisor, broken) = (self.supervisor.clone(), self.broken.take());
             let ready = async {
-                let plugin = supervisor.loaded(&mut self.strategy, &run).await?;
-                let prepared = supervisor.prepare(&plugin).await?;
-                broken.map_or(Ok((plugin, prepared)), Err)
+                let ready = supervisor.loaded(&mut self.strategy, &run).await?;
+                broken.map_or(Ok(ready), Err)
             };
             let ready = tokio::select! {
                 biased;

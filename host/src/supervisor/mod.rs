@@ -315,7 +315,6 @@ impl Supervisor {
         self.state().loaded.insert(name.to_owned(), plugin.clone());
     }
 
-    /// True the first time that the run uses a component.
     /// What an earlier process left of the child that is operation `op` of its parent's attempt, once.
     fn take_restored(&self, parent: &Guest, op: u32) -> Option<Restored> {
         let address = ReturnAddress {
@@ -326,6 +325,7 @@ impl Supervisor {
         self.state().restored.remove(&address)
     }
 
+    /// Whether a component's bytes are kept with the run.
     fn is_kept(&self, digest: &Digest) -> bool {
         self.state().kept.contains(digest)
     }

@@ -56,7 +56,7 @@ impl Supervisor {
     }
 
     /// The strategy, ready to be instantiated; its bytes are kept with the run.
-    pub(super) async fn loaded(&self, known: &mut Known, run: &RunContext) -> Result<Arc<Plugin>, Refusal> {
+    pub(super) async fn loaded(&self, known: &mut Known, run: &RunContext) -> Result<(Arc<Plugin>, Prepared), Refusal> {
         let plugin = match known {
             Known::Loaded(plugin) => plugin.clone(),
             Known::Found(found, _) => {
@@ -75,7 +75,7 @@ impl Supervisor {
         if !plugin.is_strategy() {
             return Err(unusable(&format!("{} exports no agent", text::line(&plugin.name, 64))));
         }
-        self.prepare(&plugin).await?;
+        let prepared = self.prepare(&plugin).await?;
         if let Some(journal) = &run.journal
             && !self.is_kept(&plugin.digest)
         {
@@ -85,7 +85,7 @@ impl Supervisor {
             self.now_kept(plugin.digest);
         }
         *known = Known::Loaded(plugin.clone());
-        Ok(plugin)
+        Ok((plugin, prepared))
     }
 
     fn kept(&self, run: &RunContext, of: &PluginRef) -> Result<Arc<Plugin>, String> {
@@ -106,7 +106,7 @@ impl Supervisor {
     }
 
     /// Compiles a strategy and resolves its imports.
-    pub(super) async fn prepare(&self, plugin: &Plugin) -> Result<Prepared, Refusal> {
+    async fn prepare(&self, plugin: &Plugin) -> Result<Prepared, Refusal> {
         self.instances().prepare(plugin).await.map_err(|e| match e {
             PrepareError::Load(error) => unusable(&error),
             PrepareError::Link(words) => {

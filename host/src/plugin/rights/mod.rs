@@ -46,8 +46,8 @@ impl Rights {
         Self::default()
     }
 
-    /// A root strategy's: its defaults, less what was denied, and what was allowed as far as it wants it. Folders and hosts are what its tools' rights are cut from;
-    /// the strategy itself never gets them.
+    /// A root strategy's: its defaults, less what was denied, and what was allowed as far as it wants it. Folders and hosts are what its
+    /// tools' rights are cut from; the strategy itself never gets them.
     ///
     /// # Errors
     /// Two folders of one name.
