@@ -5,8 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, OnceLock, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::sync::{Mutex, PoisonError};
 
 use tempfile::TempDir;
 
@@ -49,22 +48,23 @@ impl Home {
     /// A home whose default model is this server's, and which has compiled before what most tests use: that takes seconds of
     /// each test else.
     pub fn with_model(server: &ModelServer, format: Format) -> Self {
-        Self::after_compiling(compiled(), server, format)
+        let most_use = ["probe", "probe-tool", "research", "files", "script", "web"];
+        Self::after_compiling(&most_use, server, format)
     }
 
-    /// As [`Home::with_model`], for a guest that takes long to compile: it is compiled before, the probe and the plugins in the
-    /// binary beside it.
+    /// As [`Home::with_model`], for a guest that takes long to compile: beside it are only the probe and the plugin in the binary
+    /// that each run asks.
     pub fn with_guest(server: &ModelServer, format: Format, guest: &str) -> Self {
-        Self::after_compiling(&compiled_with(guest), server, format)
+        Self::after_compiling(&["probe", guest, "script"], server, format)
     }
 
-    fn after_compiling(files: &[PathBuf], server: &ModelServer, format: Format) -> Self {
+    fn after_compiling(plugins: &[&str], server: &ModelServer, format: Format) -> Self {
         let home = Self::new();
         let cache = home.path().join("host/cache");
         fs::create_dir_all(&cache).unwrap();
         fs::set_permissions(&cache, fs::Permissions::from_mode(0o700)).unwrap();
-        for file in files {
-            fs::copy(file, cache.join(file.file_name().unwrap())).unwrap();
+        for file in compiled(plugins) {
+            fs::copy(&file, cache.join(file.file_name().unwrap())).unwrap();
         }
         home.configure(&provider(server, format));
         home
@@ -143,50 +143,49 @@ price = {{ input_usd_per_mtok = 1.0, output_usd_per_mtok = 2.0, cached_input_usd
 /// The plugins in the binary that tests run.
 const BUILT_IN: [&str; 4] = ["research", "files", "script", "web"];
 
-/// Compiled code of the probes and of the plugins in the binary, and the key that vouches for it.
-fn compiled() -> &'static [PathBuf] {
-    static FILES: OnceLock<Vec<PathBuf>> = OnceLock::new();
-    FILES.get_or_init(|| {
-        let home = target().join("tests-home");
-        let _ = fs::remove_dir_all(&home);
-        compile(&home, &["probe", "probe-tool"])
-    })
-}
-
-/// The same for the probe and this guest. It is kept from one run of the tests to the next: the host finds code by the guest's
-/// bytes, the engine and its own version, so that it never takes what is out of date.
-fn compiled_with(guest: &str) -> Vec<PathBuf> {
+/// Compiled code of these guests and plugins in the binary, and the key that vouches for it.
+fn compiled(plugins: &[&str]) -> Vec<PathBuf> {
     static FILES: Mutex<BTreeMap<String, Vec<PathBuf>>> = Mutex::new(BTreeMap::new());
     let mut files = FILES.lock().unwrap_or_else(PoisonError::into_inner);
-    let compiled = || compile(&target().join("tests-home-slow"), &["probe", guest]);
-    files.entry(guest.to_owned()).or_insert_with(compiled).clone()
+    let name = plugins.join("+");
+    let home = target().join("tests-home").join(&name);
+    files.entry(name).or_insert_with(|| compile(&home, plugins)).clone()
 }
 
-/// Has the host compile these guests and its own plugins in this home, where it did not before: the code that it uses, and the
-/// key that vouches for it.
-fn compile(home: &Path, guests: &[&str]) -> Vec<PathBuf> {
-    fs::create_dir_all(home).unwrap();
-    // A file's time may be a little behind the clock.
-    let begun = SystemTime::now() - Duration::from_secs(1);
-    let guests = guests.iter().map(|guest| built(guest).into_os_string());
-    for guest in guests.chain(BUILT_IN.map(Into::into)) {
-        let mut inspect = Command::new(binary());
-        // The tests' own variable would be a setting to the host.
-        inspect.env_remove("HERMES_HOST_BIN").env("HERMES_HOME", home);
-        // Python takes most of a minute on two cores that have nothing else to do.
-        inspect.args(["--set", "limits.compile.wall=5m"]);
-        inspect.args(["--set", "limits.compile.cache=512MiB"]);
-        let output = inspect.args(["inspect", "--ask"]).arg(&guest).output().unwrap();
-        let (name, words) = (guest.display(), String::from_utf8_lossy(&output.stderr));
-        assert!(output.status.success(), "{name} can't be inspected:\n{words}");
+/// Has the host compile these in this home, unless an earlier test binary did since they and the host were built.
+fn compile(home: &Path, plugins: &[&str]) -> Vec<PathBuf> {
+    let is_built_in = |name: &str| BUILT_IN.contains(&name);
+    let named = |name: &&str| if is_built_in(name) { name.into() } else { built(name) };
+    let plugins: Vec<PathBuf> = plugins.iter().map(named).collect();
+    let changed = |file: &Path| fs::metadata(file).and_then(|meta| meta.modified()).ok();
+    // Those in the binary are as old as it.
+    let newest = plugins
+        .iter()
+        .filter_map(|file| changed(file))
+        .chain(changed(&binary()))
+        .max();
+    let cache = home.join("host/cache");
+    if changed(&cache.join("key")) <= newest {
+        let _ = fs::remove_dir_all(home);
+        fs::create_dir_all(home).unwrap();
+        plugins.iter().for_each(|plugin| ask(home, plugin));
     }
-    // The host marks the code that it loads with the time.
-    let used = |file: &PathBuf| match file.extension() {
-        Some(extension) => extension == "code" && fs::metadata(file).unwrap().modified().unwrap() >= begun,
-        None => true,
-    };
-    let files = fs::read_dir(home.join("host/cache")).unwrap();
-    files.map(|file| file.unwrap().path()).filter(used).collect()
+    let files = fs::read_dir(&cache).unwrap();
+    files.map(|file| file.unwrap().path()).collect()
+}
+
+/// Has the host compile a plugin to ask what it is.
+fn ask(home: &Path, plugin: &Path) {
+    let mut inspect = Command::new(binary());
+    // The tests' own variable would be a setting to the host.
+    inspect.env_remove("HERMES_HOST_BIN").env("HERMES_HOME", home);
+    // Python takes most of a minute on two cores that have nothing else to do.
+    inspect
+        .args(["--set", "limits.compile.wall=5m", "inspect", "--ask"])
+        .arg(plugin);
+    let output = inspect.output().unwrap();
+    let (name, words) = (plugin.display(), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{name} can't be inspected:\n{words}");
 }
 
 fn collect(folder: &Path, files: &mut Vec<(PathBuf, Vec<u8>)>) {

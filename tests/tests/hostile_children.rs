@@ -230,13 +230,17 @@ fn one_that_outlives_its_parent_is_ended_with_it() {
     well(&home);
 }
 
+/// A child that spawns others for as long as it may.
+fn bomb() -> ChildSpec {
+    let leaf = ChildSpec::probe(&steps(&[])).spawn();
+    let all = json!({ "do": "repeat", "n": 500, "until_error": true, "steps": [leaf] });
+    ChildSpec::probe(&steps(&[all]))
+}
+
 #[test]
 fn one_that_spawns_without_end() {
     let (_server, home) = home(&[]);
-    let leaf = ChildSpec::probe(&steps(&[])).spawn();
-    let bomb = json!({ "do": "repeat", "n": 500, "until_error": true, "steps": [leaf] });
-    let bomb = ChildSpec::probe(&steps(&[bomb]));
-    let (seen, output) = beside_siblings(&home, &bomb.limit("Children", 20), &[]);
+    let (seen, output) = beside_siblings(&home, &bomb().limit("Children", 20), &[]);
     let rounds = &inside(&seen)[0]["ok"];
     assert_eq!(refusal(&rounds["last"][0]).unwrap(), "exhausted(children)");
     assert_eq!(output.json()["agents"].as_array().unwrap().len(), 1 + 4 + 20);
@@ -245,14 +249,7 @@ fn one_that_spawns_without_end() {
 #[test]
 fn one_that_spawns_all_that_a_run_may_have() {
     let (_server, home) = home(&[]);
-    let leaf = ChildSpec::probe(&steps(&[])).spawn();
-    let bomb = json!({ "do": "repeat", "n": 500, "until_error": true, "steps": [leaf] });
-    let program = [
-        sibling().spawn(),
-        ChildSpec::probe(&steps(&[bomb])).spawn(),
-        join(0),
-        join(1),
-    ];
+    let program = [sibling().spawn(), bomb().spawn(), join(0), join(1)];
     let output = home.host().probe(&steps(&program)).output().expect(0);
     let seen = output.seen();
     assert!(summary(&seen[2]).contains("a healthy answer"));
