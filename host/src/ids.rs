@@ -99,6 +99,11 @@ impl Scope {
         Self(path)
     }
 
+    /// True for `outer` and every scope inside it.
+    pub fn starts_with(&self, outer: &Self) -> bool {
+        self.0.starts_with(&outer.0)
+    }
+
     /// How many tool calls lie between the strategy and here; 0 for the strategy.
     pub fn depth(&self) -> usize {
         self.0.len()

@@ -6,12 +6,15 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crate::ids::Digest;
 
 /// Bytes of the key and of a MAC.
 const MAC: usize = 32;
+
+/// The age at which no process writes a file any more.
+const HALF_WRITTEN: Duration = Duration::from_secs(3600);
 
 /// What an entry begins with.
 const MAGIC: &[u8; 8] = b"hermesc1";
@@ -103,15 +106,19 @@ impl Cache {
         self.dir.join(format!("{name}.code"))
     }
 
-    /// Removes what was not used for longest, until the rest fits.
+    /// Removes what was not used for longest, until the rest fits, and what a process that was killed left half written.
     fn shrink(&self) {
         let Ok(entries) = fs::read_dir(&self.dir) else { return };
         let mut files: Vec<(SystemTime, u64, PathBuf)> = entries
             .filter_map(|entry| {
                 let entry = entry.ok()?;
                 let meta = entry.metadata().ok()?;
-                let code = entry.path().extension().is_some_and(|e| e == "code");
-                code.then(|| Some((meta.modified().ok()?, meta.len(), entry.path())))?
+                let (path, modified) = (entry.path(), meta.modified().ok()?);
+                let is = |extension: &str| path.extension().is_some_and(|e| e == extension);
+                if is("tmp") && modified.elapsed().is_ok_and(|age| age > HALF_WRITTEN) {
+                    let _ = fs::remove_file(&path);
+                }
+                is("code").then_some((modified, meta.len(), path))
             })
             .collect();
         let mut total: u64 = files.iter().map(|(_, size, _)| size).sum();
@@ -249,7 +256,7 @@ mod tests {
         let names = [Digest::of(b"1"), Digest::of(b"2"), Digest::of(b"3")];
         for (i, name) in names.iter().enumerate() {
             cache.store(name, &[0; 80]).expect("stored");
-            let age = std::time::Duration::from_secs(100 - 10 * i as u64);
+            let age = Duration::from_secs(100 - 10 * i as u64);
             let file = File::options().append(true).open(cache.path(name));
             if let Ok(file) = file {
                 file.set_modified(SystemTime::now() - age).expect("aged");

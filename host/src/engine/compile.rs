@@ -12,6 +12,9 @@ use crate::engine::precheck::LoadError;
 use crate::ids::Digest;
 use crate::limits::Limits;
 
+/// A component waits at most as long for its place as so many others may take.
+const QUEUE: u32 = 10;
+
 /// Compiles components. Cheap to clone.
 #[derive(Clone)]
 pub struct Compiler(Arc<Inner>);
@@ -20,14 +23,14 @@ struct Inner {
     engine: Engine,
     cache: Option<Cache>,
     limits: Limits,
-    slots: Semaphore,
+    slots: Arc<Semaphore>,
     notices: Mutex<Vec<String>>,
 }
 
 impl Compiler {
     /// A compiler that keeps its work in `cache`, where there is one.
     pub fn new(engine: Engine, cache: Option<Cache>, limits: &Limits) -> Self {
-        let slots = Semaphore::new(usize::try_from(limits.compile_parallel).unwrap_or(1));
+        let slots = Arc::new(Semaphore::new(usize::try_from(limits.compile_parallel).unwrap_or(1)));
         Self(Arc::new(Inner {
             engine,
             cache,
@@ -40,22 +43,27 @@ impl Compiler {
     /// Compiles the bytes of a component that was checked, or takes its code from the cache.
     ///
     /// # Errors
-    /// The compiler refused it, or took too long.
+    /// The compiler refused it, or took too long; no place to compile it came free.
     pub async fn compile(&self, bytes: Arc<[u8]>, digest: Digest) -> Result<Component, LoadError> {
-        let _slot = self
-            .0
-            .slots
-            .acquire()
-            .await
-            .map_err(|e| LoadError::Compile(e.to_string()))?;
+        let limits = &self.0.limits;
+        let wall = Duration::from_millis(limits.compile_wall);
+        let slot = tokio::time::timeout(wall.saturating_mul(QUEUE), self.0.slots.clone().acquire_owned()).await;
+        let Ok(Ok(slot)) = slot else {
+            return Err(LoadError::CompileBusy {
+                places: limits.compile_parallel,
+            });
+        };
         let inner = self.0.clone();
-        let work = tokio::task::spawn_blocking(move || inner.component(&bytes, digest));
-        let wall = Duration::from_millis(self.0.limits.compile_wall);
+        let work = tokio::task::spawn_blocking(move || {
+            // Held until the work ends, for which nobody may wait any more: the compiler can't be interrupted.
+            let _slot = slot;
+            inner.component(&bytes, digest)
+        });
         match tokio::time::timeout(wall, work).await {
             Ok(Ok(component)) => component,
             Ok(Err(panic)) => Err(LoadError::Compile(panic.to_string())),
             Err(_) => Err(LoadError::CompileTime {
-                limit_ms: self.0.limits.compile_wall,
+                limit_ms: limits.compile_wall,
             }),
         }
     }

@@ -140,6 +140,12 @@ pub enum LoadError {
     /// The compiler refused it.
     #[error("it can't be compiled: {0}")]
     Compile(String),
+    /// Others are compiled, and take too long.
+    #[error("no place to compile it came free among {places} (limits.compile.parallel)")]
+    CompileBusy {
+        /// How many components are compiled at once.
+        places: u64,
+    },
     /// Compiling takes too long.
     #[error("compiling took longer than {} (limits.compile.wall)", limits::show(*limit_ms, Unit::Millis))]
     CompileTime {

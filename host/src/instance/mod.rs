@@ -43,9 +43,12 @@ struct Inner {
     engine: Engine,
     compiler: Compiler,
     linker: Linker<State>,
-    prepared: Mutex<HashMap<Digest, Arc<OnceCell<Prepared>>>>,
+    prepared: Mutex<HashMap<Digest, Tried>>,
     slots: Arc<Semaphore>,
 }
+
+/// A plugin that was made ready, or that can't be: neither is tried twice.
+type Tried = Arc<OnceCell<Result<Prepared, PrepareError>>>;
 
 /// A plugin whose imports are resolved.
 #[derive(Clone)]
@@ -55,7 +58,7 @@ pub struct Prepared {
 }
 
 /// A plugin that can't be instantiated.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum PrepareError {
     /// It can't be compiled.
     #[error(transparent)]
@@ -99,12 +102,12 @@ impl Instances {
             }
             prepared.entry(plugin.digest).or_default().clone()
         };
-        cell.get_or_try_init(|| self.resolve(plugin)).await.cloned()
+        cell.get_or_init(|| self.resolve(plugin)).await.clone()
     }
 
     async fn resolve(&self, plugin: &Plugin) -> Result<Prepared, PrepareError> {
         let compiled = self.0.compiler.compile(plugin.bytes.clone(), plugin.digest).await;
-        let component = compiled.map_err(|e| e.of(&plugin.origin))?;
+        let component = compiled?;
         let link = || -> wasmtime::Result<Prepared> {
             let pre = self.0.linker.instantiate_pre(&component)?;
             let strategy = plugin.is_strategy().then(|| StrategyPre::new(pre.clone()));
@@ -117,7 +120,7 @@ impl Instances {
         link().map_err(|e| PrepareError::Link(text::line(&format!("{e:#}"), 600)))
     }
 
-    fn prepared(&self) -> std::sync::MutexGuard<'_, HashMap<Digest, Arc<OnceCell<Prepared>>>> {
+    fn prepared(&self) -> std::sync::MutexGuard<'_, HashMap<Digest, Tried>> {
         self.0.prepared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -149,9 +152,10 @@ impl Instances {
         let state = State::new(guest.clone(), folders, hooks).map_err(|e| End::Host(e.to_string()))?;
         let mut store = Store::new(self.0.engine.wasmtime(), state);
         store.limiter(|state| &mut state.limiter);
-        store
-            .set_fuel(guest.step.fuel_given())
-            .map_err(|e| End::Host(e.to_string()))?;
+        // Starting burns of the session's budget too.
+        guest.share_fuel();
+        let fuel = guest.step.refuel().unwrap_or(guest.step.fuel_given());
+        store.set_fuel(fuel).map_err(|e| End::Host(e.to_string()))?;
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Yield(1)));
         store.set_hostcall_fuel(usize::try_from(limits.hostcall_bytes).unwrap_or(usize::MAX));
@@ -233,19 +237,45 @@ impl Bounds<'_> {
         work: impl Future<Output = wasmtime::Result<T>>,
         timeout: impl Future<Output = End>,
     ) -> Result<T, Stopped> {
-        let session = &self.guest.session;
-        tokio::select! {
+        let ended = tokio::select! {
             biased;
             result = work => match (result, self.guest.fault()) {
                 // What the host noticed too late for a call to say it.
-                (Ok(_), Some(end)) => Err(Stopped::Host(end)),
-                (Ok(value), None) => Ok(value),
-                (Err(e), _) => Err(self.classify(&e)),
+                (Ok(_), Some(end)) => return Err(Stopped::Host(end)),
+                (Ok(value), None) => return Ok(value),
+                (Err(e), _) => return Err(self.classify(&e)),
             },
-            () = session.run.suspend.cancelled() => Err(Stopped::Host(End::Suspended)),
-            end = timeout => Err(Stopped::Host(end)),
-            () = deadline(session.deadline()) => Err(Stopped::Host(self.out_of_time())),
-            () = self.cancelled() => Err(Stopped::Host(End::Cancelled)),
+            end = self.called_off(true) => end,
+            end = timeout => end,
+        };
+        Err(Stopped::Host(ended))
+    }
+
+    /// Waits for what the instance needs before any of its code runs.
+    async fn first<T>(&self, work: impl Future<Output = Result<T, End>>) -> Result<T, Stopped> {
+        let done = tokio::select! {
+            biased;
+            done = work => done,
+            end = self.called_off(false) => Err(end),
+        };
+        done.map_err(Stopped::Host)
+    }
+
+    /// Returns when the instance must end whatever it does: its run is suspended, its session is out of time, or it was cancelled. `running`
+    /// code of a strategy is given the grace to return by itself; a tool has none.
+    async fn called_off(&self, running: bool) -> End {
+        let session = &self.guest.session;
+        let cancelled = async {
+            self.guest.cancel.cancelled().await;
+            if running && self.guest.is_strategy() {
+                tokio::time::sleep(Duration::from_millis(session.run.limits.cancel_grace)).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = session.run.suspend.cancelled() => End::Suspended,
+            () = deadline(session.deadline()) => self.out_of_time(),
+            () = cancelled => End::Cancelled,
         }
     }
 
@@ -277,14 +307,6 @@ impl Bounds<'_> {
         End::Exhausted {
             dimension,
             message: format!("it ran longer than {wall} (--budget wall=TIME)"),
-        }
-    }
-
-    /// A cancel, and the grace that a strategy has to return by itself; a tool has none.
-    async fn cancelled(&self) {
-        self.guest.cancel.cancelled().await;
-        if self.guest.is_strategy() {
-            tokio::time::sleep(Duration::from_millis(self.guest.session.run.limits.cancel_grace)).await;
         }
     }
 }

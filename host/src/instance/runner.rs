@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::bindings::types;
+use crate::bindings::{ToolsetPre, types};
 use crate::error::{Refusal, RefusalKind};
 use crate::event::EventKind;
 use crate::ids::StreamId;
-use crate::instance::strategy::{begin_step, explain};
+use crate::instance::strategy::{begin_step, note_fuel, stopped_in};
 use crate::instance::{Bounds, Instances, Stopped, reach};
+use crate::interfaces::State;
 use crate::plugin::toolbox::Tool;
 use crate::session::call::Under;
 use crate::session::end::End;
@@ -33,6 +34,7 @@ async fn run(instances: Instances, under: Under, tool: Arc<Tool>, mut call: type
         return ToolEnd {
             answer: Err(Refusal::invalid(message)),
             fuel: 0,
+            lent: 0,
             records: Vec::new(),
             pure,
         };
@@ -40,14 +42,18 @@ async fn run(instances: Instances, under: Under, tool: Arc<Tool>, mut call: type
     call.name.clone_from(&tool.own_name);
     // Dropped in the middle, it leaves nothing running either.
     let _over = StopsOnDrop(guest.over.clone());
-    let ended = attempt(&instances, &guest, &tool, call).await;
-    guest.close().await;
-    ToolEnd {
-        answer: match ended {
+    let ended = match ready(&instances, &guest, &tool).await {
+        Ok(toolset) => match attempt(&instances, &guest, toolset, call).await {
             Ok(answer) => answer.map_err(Refusal::from),
             Err(stopped) => Err(refusal(&tool, &stopped)),
         },
+        Err(refusal) => Err(refusal),
+    };
+    guest.close().await;
+    ToolEnd {
+        answer: ended,
         fuel: guest.step.fuel_used(),
+        lent: guest.step.lent(),
         records: guest.take_pending(),
         pure,
     }
@@ -81,43 +87,44 @@ fn guest(under: &Under, tool: &Tool, fuel: u64) -> Arc<Guest> {
     Guest::new(caller.session.clone(), caller.attempt.clone(), making)
 }
 
-async fn attempt(
-    instances: &Instances,
-    guest: &Arc<Guest>,
-    tool: &Tool,
-    call: types::ToolCall,
-) -> Result<Result<types::ToolOutput, types::Error>, Stopped> {
-    let limits = &guest.session.run.limits;
-    let prepared = instances
-        .prepare(&tool.plugin)
-        .await
-        .map_err(|e| Stopped::Trapped(e.to_string()))?;
+/// The tool's plugin, compiled when it is first called.
+async fn ready(instances: &Instances, guest: &Arc<Guest>, tool: &Tool) -> Result<ToolsetPre<State>, Refusal> {
+    let bounds = Bounds { guest };
+    let prepared = bounds.first(async { Ok(instances.prepare(&tool.plugin).await) }).await;
     // Outside a run nobody follows events: whoever called asks for them.
     if guest.session.run.journal.is_some() {
         for message in instances.notices() {
             guest.session.event(EventKind::Notice { message });
         }
     }
-    let pre = prepared
-        .toolset
-        .ok_or_else(|| Stopped::Host(End::Host("it is no tool".to_owned())))?;
-    let _place = instances.place(limits).await.map_err(Stopped::Host)?;
+    let prepared = prepared.map_err(|stopped| refusal(tool, &stopped))?;
+    let unusable =
+        |why: &dyn std::fmt::Display| Refusal::upstream(format!("The tool {} can't be used: {why}.", tool.name));
+    let toolset = prepared.map_err(|e| unusable(&e))?.toolset;
+    toolset.ok_or_else(|| unusable(&"it is no tool"))
+}
+
+async fn attempt(
+    instances: &Instances,
+    guest: &Arc<Guest>,
+    toolset: ToolsetPre<State>,
+    call: types::ToolCall,
+) -> Result<Result<types::ToolOutput, types::Error>, Stopped> {
+    let bounds = Bounds { guest };
+    let _place = bounds.first(instances.place(&guest.session.run.limits)).await?;
     let _running = instances.running();
     let (folders, hooks) = reach(guest);
     let mut store = instances.store(guest, &folders, hooks).map_err(Stopped::Host)?;
-    let bounds = Bounds { guest };
-    let toolset = match bounds.start(pre.instantiate_async(&mut store)).await {
+    let toolset = match bounds.start(toolset.instantiate_async(&mut store)).await {
         Ok(toolset) => toolset,
-        Err(stopped) => return Err(explain(stopped, store.data().limiter.met())),
+        Err(stopped) => return Err(stopped_in(&store, stopped)),
     };
     begin_step(guest, &mut store)?;
     let ended = bounds
         .call(toolset.hermes_plugin_toolset().call_call(&mut store, &call))
         .await;
-    if let Ok(left) = store.get_fuel() {
-        guest.step.note_fuel(left);
-    }
-    ended.map_err(|stopped| explain(stopped, store.data().limiter.met()))
+    note_fuel(&store);
+    ended.map_err(|stopped| stopped_in(&store, stopped))
 }
 
 /// How a tool's end is told to its caller.

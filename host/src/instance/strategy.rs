@@ -34,23 +34,21 @@ async fn attempt(
     let pre = prepared
         .strategy
         .ok_or_else(|| Stopped::Host(End::Host("it is no strategy".to_owned())))?;
-    let _place = instances.place(limits).await.map_err(Stopped::Host)?;
+    let bounds = Bounds { guest };
+    let _place = bounds.first(instances.place(limits)).await?;
     let _running = instances.running();
     let (folders, hooks) = reach(guest);
     let mut store = instances.store(guest, &folders, hooks).map_err(Stopped::Host)?;
-    let bounds = Bounds { guest };
     let strategy = match bounds.start(pre.instantiate_async(&mut store)).await {
         Ok(strategy) => strategy,
-        Err(stopped) => return Err(explain(stopped, store.data().limiter.met())),
+        Err(stopped) => return Err(stopped_in(&store, stopped)),
     };
     begin_step(guest, &mut store)?;
     let ended = bounds
         .call(strategy.hermes_plugin_agent().call_run(&mut store, &task))
         .await;
-    if let Ok(left) = store.get_fuel() {
-        guest.step.note_fuel(left);
-    }
-    ended.map_err(|stopped| explain(stopped, store.data().limiter.met()))
+    note_fuel(&store);
+    ended.map_err(|stopped| stopped_in(&store, stopped))
 }
 
 /// The instance has started: its first step begins, with the fuel of one.
@@ -64,9 +62,17 @@ pub(super) fn begin_step(guest: &Guest, store: &mut wasmtime::Store<State>) -> R
     }
 }
 
-/// A trap of a guest that was refused memory is most likely that refusal: say so.
-pub(super) fn explain(stopped: Stopped, met: Option<&'static str>) -> Stopped {
-    match (stopped, met) {
+/// Notes what the store has left: where its code was dropped in the middle, no hook did.
+pub(super) fn note_fuel(store: &wasmtime::Store<State>) {
+    if let Ok(left) = store.get_fuel() {
+        store.data().guest.step.note_fuel(left);
+    }
+}
+
+/// How the store's code was stopped, after its last meter reading. A trap of a guest that was refused memory is most likely that refusal: say so.
+pub(super) fn stopped_in(store: &wasmtime::Store<State>, stopped: Stopped) -> Stopped {
+    note_fuel(store);
+    match (stopped, store.data().limiter.met()) {
         (Stopped::Trapped(words), Some(key)) => {
             Stopped::Trapped(format!("it was refused more (limits.{key}), then: {words}"))
         }

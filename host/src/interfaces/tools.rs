@@ -62,6 +62,9 @@ struct CallTool {
     /// What it may burn.
     #[serde(skip)]
     fuel: u64,
+    /// What of that is set aside in the tool call that it is made in.
+    #[serde(skip)]
+    lent: u64,
 }
 
 /// Whether the caller of a tool goes on meanwhile.
@@ -82,22 +85,13 @@ impl CallTool {
             tool,
             waits,
             fuel: guest.session.run.limits.fuel,
+            lent: 0,
         }
     }
 
     /// What it may burn of the session's budget: all that is left while its caller waits, half of it else, so that both can go on.
     fn share(&self, guest: &Guest) -> Option<u64> {
-        guest.charge_fuel();
-        let rest = if guest.is_strategy() {
-            guest
-                .session
-                .run
-                .ledger
-                .remaining(guest.session.account, Dimension::Fuel)?
-        } else {
-            // Inside a tool call it is the outer call's, of which the inner one gets what is not burnt yet.
-            return Some(guest.fuel_rest());
-        };
+        let rest = guest.fuel_to_share()?;
         Some(match self.waits {
             Waits::Yes => rest,
             Waits::No => rest / 2,
@@ -157,13 +151,20 @@ impl Operation for CallTool {
 
     fn reserve(&mut self, guest: &Guest) -> Result<Reservation, Refusal> {
         let mut amounts = Amounts::of(Dimension::ToolCalls, 1);
-        if let Some(share) = self.share(guest) {
+        let share = self.share(guest);
+        if let Some(share) = share {
             self.fuel = self.fuel.min(share);
             if guest.is_strategy() {
                 amounts = amounts.with(Dimension::Fuel, self.fuel.max(1));
             }
         }
-        Ok(guest.session.run.ledger.reserve(guest.session.account, amounts)?)
+        let reservation = guest.session.run.ledger.reserve(guest.session.account, amounts)?;
+        if share.is_some() && !guest.is_strategy() {
+            // The outer call's reservation has it already.
+            self.lent = self.fuel;
+            guest.step.lend(self.lent);
+        }
+        Ok(reservation)
     }
 
     fn repeatable(&self) -> bool {
@@ -185,7 +186,11 @@ impl Operation for CallTool {
         let session = under.guest.session.clone();
         let op = under.guest.stream.scope.op_name(under.op);
         let calls = under.reserved.get(Dimension::ToolCalls);
+        let (caller, lent) = (under.guest.clone(), self.lent);
         let end = self.answer(under).await;
+        if lent > 0 {
+            caller.step.lent_back(lent, end.fuel.saturating_add(end.lent));
+        }
         let charged = Amounts::of(Dimension::ToolCalls, calls).with(Dimension::Fuel, end.fuel);
         let scrubbed = match end.answer {
             Ok(output) => match scrub_output(&session, &op, output).await {
@@ -256,6 +261,7 @@ impl CallTool {
         let refused = |refusal| ToolEnd {
             answer: Err(refusal),
             fuel: 0,
+            lent: 0,
             records: Vec::new(),
             pure: true,
         };

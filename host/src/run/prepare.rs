@@ -158,7 +158,7 @@ impl Host {
     pub(super) async fn resolve(&self, plugin: &Plugin) -> Result<Prepared, HostError> {
         let prepared = self.instances.prepare(plugin).await;
         prepared.map_err(|e| match e {
-            PrepareError::Load(error) => error.into(),
+            PrepareError::Load(error) => error.of(&plugin.origin).into(),
             PrepareError::Link(reason) => HostError::Link {
                 plugin: plugin.name.clone(),
                 reason,

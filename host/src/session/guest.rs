@@ -216,23 +216,37 @@ impl Guest {
     pub fn fuel_rest(&self) -> u64 {
         let rest = self.fuel.saturating_sub(self.step.step_fuel_used());
         if !self.is_strategy() {
-            return rest;
+            return rest.saturating_sub(self.step.lent());
         }
         let budget = self.session.run.ledger.remaining(self.session.account, Dimension::Fuel);
         budget.map_or(rest, |budget| budget.min(rest))
     }
 
+    /// What is left of the session's budget of fuel for calls that this instance makes: all of it for a strategy, and for a tool what its
+    /// own call has left. None where there is no budget.
+    pub fn fuel_to_share(&self) -> Option<u64> {
+        let (ledger, account) = (&self.session.run.ledger, self.session.account);
+        ledger.cap_in_force(account, Dimension::Fuel)?;
+        if !self.is_strategy() {
+            return Some(self.fuel_rest());
+        }
+        self.charge_fuel();
+        ledger.remaining(account, Dimension::Fuel)
+    }
+
     /// Brings the store's fuel in line with the session's budget, which tools burn too. Called before the guest goes on.
     pub fn share_fuel(&self) {
+        if !self.is_strategy() {
+            if self.step.lent() > 0 {
+                self.step.give_fuel(self.fuel_rest());
+            }
+            return;
+        }
         let capped = || {
-            let cap = self
-                .session
-                .run
-                .ledger
-                .cap_in_force(self.session.account, Dimension::Fuel);
-            cap.is_some()
+            let ledger = &self.session.run.ledger;
+            ledger.cap_in_force(self.session.account, Dimension::Fuel).is_some()
         };
-        if self.is_strategy() && !self.is_replaying() && capped() {
+        if !self.is_replaying() && capped() {
             self.charge_fuel();
             self.step.give_fuel(self.fuel_rest());
         }
@@ -356,13 +370,18 @@ impl Guest {
     }
 
     fn observe_at(&self, name: &str, args: crate::ids::Digest, answer: Answer, at_ms: u64) -> Result<(), End> {
+        let observation = self.observation(name, args, answer, at_ms);
+        self.push(observation)
+    }
+
+    /// The record of what a call tells the guest.
+    pub(super) fn observation(&self, name: &str, args: crate::ids::Digest, answer: Answer, at_ms: u64) -> Record {
         let meters = Meters {
             fuel: self.step.fuel_used(),
             awake_ms: self.session.awake_ms(),
             at_ms: self.clock.observe(at_ms),
         };
-        let observation = self.tape().observe(name, args, answer, meters);
-        self.push(Record::Observation(observation))
+        Record::Observation(self.tape().observe(name, args, answer, meters))
     }
 
     /// Keeps a record for the next commit, within the session's part of the journal.
@@ -372,29 +391,41 @@ impl Guest {
         Ok(())
     }
 
+    /// Keeps records that mean something only together: all of them, or none where the session's part of the journal has no room.
+    pub(super) fn push_all(&self, records: Vec<Record>) -> Result<(), End> {
+        records.iter().try_for_each(|record| self.count_record(record))?;
+        let mut tape = self.tape();
+        for record in records {
+            tape.push(record);
+        }
+        Ok(())
+    }
+
     pub(super) fn count_record(&self, record: &Record) -> Result<(), End> {
+        self.within_journal(record).map_err(|message| {
+            let dimension = Dimension::JournalBytes;
+            self.session.run.ledger.ran_out(self.session.account, dimension);
+            End::Exhausted { dimension, message }
+        })
+    }
+
+    /// Counts a record, and says which limit of the session's part of the journal it passes.
+    pub(super) fn within_journal(&self, record: &Record) -> Result<(), String> {
         let (ledger, account) = (&self.session.run.ledger, self.session.account);
         let bytes = u64::try_from(size(record)).unwrap_or(u64::MAX);
         let within = ledger.charge_within(account, Dimension::JournalBytes, bytes);
+        let before = self.session.count_record();
         if let Err(exhausted) = within {
-            ledger.ran_out(account, Dimension::JournalBytes);
-            let message = format!(
-                "its part of the journal is full: {} bytes (limits.journal_bytes)",
-                exhausted.cap
-            );
-            return Err(End::Exhausted {
-                dimension: Dimension::JournalBytes,
-                message,
-            });
+            let most = exhausted.cap;
+            return Err(format!(
+                "its part of the journal is full: {most} bytes (limits.journal_bytes)"
+            ));
         }
         let most = self.session.run.limits.journal_records;
-        if self.session.count_record() >= most {
-            ledger.ran_out(account, Dimension::JournalBytes);
-            let message = format!("its part of the journal is full: {most} records (limits.journal_records)");
-            return Err(End::Exhausted {
-                dimension: Dimension::JournalBytes,
-                message,
-            });
+        if before >= most {
+            return Err(format!(
+                "its part of the journal is full: {most} records (limits.journal_records)"
+            ));
         }
         Ok(())
     }

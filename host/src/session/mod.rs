@@ -354,6 +354,16 @@ impl Attempt {
         lock(&self.recorded).remove(scope).unwrap_or_default()
     }
 
+    /// Fuel that the calls made inside the one with this scope burnt, as the journal has it.
+    fn recorded_fuel(&self, scope: &Scope) -> u64 {
+        let recorded = lock(&self.recorded);
+        let inside = recorded.iter().filter(|(of, _)| of.starts_with(scope));
+        let ended = inside.flat_map(|(_, of)| of.operations.values().filter_map(|op| op.outcome.as_ref()));
+        ended
+            .map(|(.., charged)| charged.get(Dimension::Fuel))
+            .fold(0, u64::saturating_add)
+    }
+
     fn turns(&self) -> MutexGuard<'_, Turns> {
         lock(&self.turns)
     }

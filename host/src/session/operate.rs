@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures_util::FutureExt as _;
 
 use crate::amounts::Amounts;
-use crate::error::{Refusal, RefusalKind};
+use crate::error::{Dimension, Refusal, RefusalKind};
 use crate::event::{EventKind, now_ms};
 use crate::ids::Digest;
 use crate::ledger::{Exhausted, Reservation};
@@ -42,7 +42,6 @@ impl Guest {
                 return Ok((number, Some(refusal)));
             }
         };
-        call.begun(self);
         let intent = Intent {
             stream: self.stream.clone(),
             op: number,
@@ -55,9 +54,12 @@ impl Guest {
         let mut records = self.tape().unknown(request);
         records.extend(call.records(self, number));
         records.push(Record::Intent(intent));
-        for record in records {
-            self.push(record)?;
+        if let Err(full) = self.push_all(records) {
+            // It is not written down, and so it never was.
+            reservation.release();
+            return Err(full);
         }
+        call.begun(self);
         let (guest, sync) = (self.clone(), call.sync(self));
         let begins = async move {
             guest.append_pending(None, sync).await?;
@@ -77,15 +79,10 @@ impl Guest {
     async fn check<C: Operation>(&self, call: &mut C) -> Result<Reservation, Refusal> {
         call.grant(self)?;
         call.caps(self)?;
-        let reservation = call.reserve(self)?;
+        let mut held = NotBegun(Some(call.reserve(self)?));
         let _pause = self.step.pause();
-        match call.ready(self).await {
-            Ok(()) => Ok(reservation),
-            Err(refusal) => {
-                reservation.release();
-                Err(refusal)
-            }
-        }
+        call.ready(self).await?;
+        held.0.take().ok_or_else(Refusal::cancelled)
     }
 
     /// An operation that was under way when the host went down.
@@ -149,8 +146,16 @@ impl Guest {
                     "operation {number} asks for something else than its record"
                 )));
             }
+            let burnt = recorded
+                .outcome
+                .as_ref()
+                .map(|(.., charged)| charged.get(Dimension::Fuel));
             if let Some(ended) = tape.outcome(number)? {
                 tape.keep(Op::done(number, false, ended));
+                if !self.is_strategy() {
+                    let inside = self.attempt.recorded_fuel(&self.stream.scope.child(number));
+                    self.step.lend(burnt.unwrap_or_default().saturating_add(inside));
+                }
                 return Ok(true);
             }
         }
@@ -233,8 +238,8 @@ impl Guest {
         let passed: Vec<String> = reservation.overshoot(done.charged).iter().map(overshot).collect();
         for message in &passed {
             let note = Record::Note(self.new_note(NoteKind::Host, message.clone().into_bytes()));
-            // It is the host's own and says what was spent anyway: counted, never refused.
-            let _ = self.count_record(&note);
+            // It is the host's own and says what was spent anyway: it ends nothing.
+            let _ = self.within_journal(&note);
             records.push(note);
         }
         if let Err(failed) = self.session.run.append(records, None, done.sync).await {
@@ -290,6 +295,17 @@ impl Guest {
             }
         };
         ended.unwrap_or_else(|_| Some(Done::new(OutcomeStatus::Failed, panicked, whole)))
+    }
+}
+
+/// What was set aside for an operation that has not begun. Refused, or left by its caller, it costs nothing.
+struct NotBegun(Option<Reservation>);
+
+impl Drop for NotBegun {
+    fn drop(&mut self) {
+        if let Some(reservation) = self.0.take() {
+            reservation.release();
+        }
     }
 }
 

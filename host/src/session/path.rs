@@ -88,9 +88,11 @@ impl Guest {
             charged,
             at_ms,
         };
-        self.push(Record::Intent(intent))?;
-        self.push(Record::Outcome(outcome))?;
-        self.observe(C::NAME, args, Answer::Delivered(op))?;
+        let seen = self.observation(C::NAME, args, Answer::Delivered(op), at_ms);
+        if let Err(full) = self.push_all(vec![Record::Intent(intent), Record::Outcome(outcome), seen]) {
+            held.release();
+            return Err(full);
+        }
         let effect = call.effect(self);
         let result = self.append_pending(Some(effect), Sync::Durable).await?;
         let result = result.ok_or_else(|| End::Host("the store gave no result for a write".to_owned()))?;

@@ -25,6 +25,8 @@ pub struct ToolEnd {
     pub answer: Result<types::ToolOutput, Refusal>,
     /// Fuel that its instance used.
     pub fuel: u64,
+    /// Fuel that calls inside it used.
+    pub lent: u64,
     /// Records of its instance that wait for a commit.
     pub records: Vec<Record>,
     /// Whether its instance could reach nothing outside the host.

@@ -34,6 +34,8 @@ struct Fuel {
     settled: u64,
     /// The present amount is not in the store yet.
     due: bool,
+    /// Of this instance's amount, what the calls that it made inside its own call burnt, or may.
+    lent: u64,
 }
 
 impl Fuel {
@@ -183,6 +185,23 @@ impl Step {
         meter.used().saturating_sub(meter.step)
     }
 
+    /// Sets `amount` aside for a call inside this one.
+    pub fn lend(&self, amount: u64) {
+        let mut meter = self.fuel();
+        meter.lent = meter.lent.saturating_add(amount);
+    }
+
+    /// Such a call ended: of `amount` it burnt `burnt`.
+    pub fn lent_back(&self, amount: u64, burnt: u64) {
+        let mut meter = self.fuel();
+        meter.lent = meter.lent.saturating_sub(amount).saturating_add(burnt);
+    }
+
+    /// What calls inside this one burnt, or may.
+    pub fn lent(&self) -> u64 {
+        self.fuel().lent
+    }
+
     /// The fuel used since the last time that this was asked: what is to be charged.
     pub fn settle_fuel(&self) -> u64 {
         let mut meter = self.fuel();
@@ -208,6 +227,7 @@ impl Step {
             step: before_step.min(used),
             settled: meter.settled,
             due: true,
+            lent: meter.lent,
         };
     }
 

@@ -259,7 +259,6 @@ impl Agent {
     /// A fault of the host: the same attempt again, from its journal, with what it had under way.
     async fn rebuild(&self, lost: &Driven, end: &AttemptEnd) -> Result<Driven, End> {
         let (guest, session) = (&lost.guest, &self.session);
-        guest.flush(Sync::Durable).await?;
         let Some(journal) = &session.run.journal else {
             return Err(End::Host("there is no journal to build from".to_owned()));
         };
@@ -267,7 +266,9 @@ impl Agent {
             "the host failed in this session and builds it again from its journal: {}",
             words(&end.exit).1.unwrap_or_default()
         );
-        guest.note(NoteKind::Host, message.clone().into_bytes())?;
+        // A part of the journal that is full has no room for it, and the instance in this one's place finds that out.
+        let _ = guest.note(NoteKind::Host, message.clone().into_bytes());
+        guest.flush(Sync::Durable).await?;
         session.event(EventKind::Notice { message });
         let mut recorded =
             restore::recorded(&journal.store, &session.id, guest.attempt.number).map_err(|e| End::store(&e))?;
@@ -354,11 +355,11 @@ impl Agent {
             spent: None,
             at_ms: now_ms(),
         });
-        match self.session.run.append(vec![active], None, Sync::Commit).await {
-            // Its attempt ends at once, and writes down that it can go on.
-            Ok(_) | Err(End::Suspended) => Ok(()),
-            Err(end) => Err(end),
-        }
+        self.session
+            .run
+            .append(vec![active], None, Sync::Commit)
+            .await
+            .map(drop)
     }
 
     async fn write_start(&self, attempt: u32) -> Result<(), End> {

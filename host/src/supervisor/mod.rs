@@ -367,7 +367,8 @@ impl Supervisor {
             return Ok(());
         }
         session.run.append_last(records).await?;
-        lost.iter().for_each(|restored| ledger.close(restored.account));
+        // In the same order: what a child gives back goes into an account that is still open.
+        lost.iter().rev().for_each(|restored| ledger.close(restored.account));
         Ok(())
     }
 

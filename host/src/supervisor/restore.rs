@@ -201,8 +201,10 @@ pub(super) fn counted(
     rows: &[SessionRow],
 ) -> Result<HashMap<SessionId, Counted>, StoreError> {
     let mut all: HashMap<SessionId, Counted> = HashMap::new();
+    let mut parents = HashMap::new();
     for row in rows {
         if let Some(parent) = &row.parent {
+            parents.insert(row.session.clone(), parent.session.clone());
             let of = all.entry(parent.session.clone()).or_default();
             of.calls_below = of.calls_below.saturating_add(row.spent.get(Dimension::HostCalls));
         }
@@ -215,7 +217,9 @@ pub(super) fn counted(
         };
         after = *last;
         for (_, record) in &page {
-            let Some(session) = owner(record) else { continue };
+            let Some(session) = owner(record, &parents) else {
+                continue;
+            };
             let of = all.entry(session.clone()).or_default();
             of.records += 1;
             of.bytes += size(record) as u64;
@@ -223,7 +227,7 @@ pub(super) fn counted(
             for digest in intent.request.iter().filter(|_| intent.kind != OpKind::Write) {
                 if known.insert((intent.stream.clone(), *digest)) {
                     of.records += 1;
-                    of.bytes += store.body(run, digest)?.len() as u64;
+                    of.bytes += size(&Record::Body(*digest, store.body(run, digest)?)) as u64;
                 }
             }
         }
@@ -231,12 +235,13 @@ pub(super) fn counted(
 }
 
 /// Whose record it is.
-fn owner(record: &Record) -> Option<&SessionId> {
+fn owner<'a>(record: &'a Record, parents: &'a HashMap<SessionId, SessionId>) -> Option<&'a SessionId> {
     match record {
         Record::Body(..) => None,
-        // A child's rows are written, and counted, by its parent.
+        // A child's row and its first start are written, and counted, by its parent.
         Record::Session(new) => new.parent.as_ref().map(|parent| &parent.session),
-        Record::Start(_) | Record::Update(_) | Record::Spill(_) => None,
+        Record::Start(start) => parents.get(&start.session).filter(|_| start.attempt == 1),
+        Record::Update(_) | Record::Spill(_) => None,
         Record::Intent(intent) => Some(&intent.stream.session),
         Record::Outcome(outcome) => Some(&outcome.stream.session),
         Record::Observation(seen) => Some(&seen.stream.session),
