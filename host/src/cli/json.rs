@@ -53,7 +53,7 @@ pub(super) fn event(event: &RunEvent) -> Value {
     value
 }
 
-fn limits(limits: &[(Dimension, u64)]) -> Map<String, Value> {
+pub(super) fn limits(limits: &[(Dimension, u64)]) -> Map<String, Value> {
     limits
         .iter()
         .map(|(d, value)| (d.name().to_owned(), (*value).into()))

@@ -1,6 +1,6 @@
 //! Progress where there is no terminal: one line for each thing worth telling.
 
-use super::style::{clock, count, fit, usd};
+use super::style::{calls, clock, count, fit, usd};
 use crate::error::Dimension;
 use crate::event::{EventKind, RunEvent};
 use crate::ids::SessionId;
@@ -104,7 +104,8 @@ fn told(kind: &EventKind, verbose: bool) -> Option<String> {
             let iterations = spent.get(Dimension::Iterations);
             let tokens = count(spent.get(Dimension::Tokens));
             let cost = usd(spent.get(Dimension::CostMicroUsd));
-            format!("{exit}{outcome}{error} ({iterations} iterations, {tokens} tokens, {cost})")
+            let acted = calls(spent.get(Dimension::ToolCalls));
+            format!("{exit}{outcome}{error} ({iterations} iterations, {tokens} tokens, {cost}; {acted})")
         }
         // Text as it comes would be most of a log; what is denied is told once, at the end.
         EventKind::CompletionText { .. }

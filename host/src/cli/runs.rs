@@ -33,26 +33,28 @@ pub(super) async fn list(host: &Host, context: Context, limit: u32) -> Result<u8
     }
     let paint = terminal::paint_output(context.color);
     let head = format!(
-        "{}  {}  {}  {}  {}  {}  task\n",
+        "{}  {}  {}  {}  {}  {}  {}  task\n",
         left("run", 10),
         left("status", 11),
         left("outcome", 15),
         right("it", 4),
         right("tokens", 7),
-        right("cost", 7)
+        right("cost", 7),
+        right("calls", 5)
     );
     let mut out = paint.ink(Ink::Dim, head.trim_end());
     out.push('\n');
     for row in &rows {
         let outcome = row.outcome.as_deref().or(row.exit.as_deref()).unwrap_or("-");
         out.push_str(&format!(
-            "{}  {}  {}  {}  {}  {}  {}: {}\n",
+            "{}  {}  {}  {}  {}  {}  {}  {}: {}\n",
             paint.ink(Ink::Bold, row.run.as_str()),
             left(&row.status, 11),
             left(outcome, 15),
             right(&row.spent.get(Dimension::Iterations).to_string(), 4),
             right(&count(row.spent.get(Dimension::Tokens)), 7),
             right(&usd(row.spent.get(Dimension::CostMicroUsd)), 7),
+            right(&count(row.spent.get(Dimension::ToolCalls)), 5),
             fit(&row.strategy, 24),
             fit(&row.task, 60),
         ));

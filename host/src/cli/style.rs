@@ -113,6 +113,12 @@ pub(super) fn usd(micro: u64) -> String {
     }
 }
 
+/// How many calls of tools: what was done beside thinking.
+pub(super) fn calls(n: u64) -> String {
+    let ending = if n == 1 { "" } else { "s" };
+    format!("{} call{ending}", count(n))
+}
+
 /// A large count: `870`, `12.4k`, `3.1M`.
 pub(super) fn count(n: u64) -> String {
     match n {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::style::{Ink, Paint, clock, count, fit, left, right, tail, usd, width};
+use super::style::{Ink, Paint, calls, clock, count, fit, left, right, tail, usd, width};
 use crate::amounts::Amounts;
 use crate::error::Dimension;
 use crate::event::{EventKind, RunEvent};
@@ -226,13 +226,20 @@ impl View {
         }
         parts.push(format!("{} tokens", count(root.spent.get(Dimension::Tokens))));
         parts.push(usd(root.spent.get(Dimension::CostMicroUsd)));
+        parts.push(calls(root.spent.get(Dimension::ToolCalls)));
         parts.push(clock(since(self.started_ms, root.ended_ms.unwrap_or(frame.now_ms))));
+        let mut line = format!("  {}", parts.join(" · "));
         if !end.is_empty() && !self.ended {
-            parts.push(end.to_owned());
+            let room = frame.width.saturating_sub(width(&line) + 3);
+            // What there is no room for in full is said in its first words.
+            let end = if width(end) <= room {
+                end
+            } else {
+                end.split(" and ").next().unwrap_or(end)
+            };
+            line.push_str(&format!(" · {end}"));
         }
-        frame
-            .paint
-            .ink(Ink::Dim, &fit(&format!("  {}", parts.join(" · ")), frame.width))
+        frame.paint.ink(Ink::Dim, &fit(&line, frame.width))
     }
 }
 
@@ -357,7 +364,7 @@ impl Agent {
         }
     }
 
-    /// Columns go from the right as the width shrinks: time, money, tokens, iterations.
+    /// Columns go from the right as the width shrinks: calls, time, money, tokens, iterations.
     fn row(&self, frame: Frame) -> String {
         let mut numbers = String::new();
         let elapsed = since(self.started_ms, self.ended_ms.unwrap_or(frame.now_ms));
@@ -373,6 +380,7 @@ impl Agent {
                 format!("  {}", right(&usd(self.spent.get(Dimension::CostMicroUsd)), 7)),
             ),
             (92, format!("  {}", right(&clock(elapsed), 5))),
+            (106, format!("  {:>9}", calls(self.spent.get(Dimension::ToolCalls)))),
         ] {
             if frame.width >= least {
                 numbers.push_str(&column);

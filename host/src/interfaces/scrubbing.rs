@@ -43,7 +43,8 @@ pub fn scrub_error(session: &Session, mut error: types::Error) -> types::Error {
     error
 }
 
-/// A tool's output as its caller reads it. `op` names the call.
+/// A tool's output as its caller reads it. `op` names the call. Texts, then what is beside them, share one budget of characters; what it has no
+/// room for is kept whole, and said.
 ///
 /// # Errors
 /// The store failed.
@@ -53,46 +54,29 @@ pub(super) async fn scrub_output(
     mut output: types::ToolOutput,
 ) -> Result<types::ToolOutput, End> {
     let limits = &session.run.limits;
-    let bytes = usize::try_from(limits.tool_result).unwrap_or(usize::MAX);
-    let mut chars = usize::try_from(limits.scrub_tool).unwrap_or(usize::MAX);
-    let mut notes = Vec::new();
-    for (name, aside) in [
-        ("structured content", &mut output.structured_content),
-        ("_meta", &mut output.meta),
-    ] {
-        let Some(text) = aside.take() else { continue };
-        match scrub_json(session, &text).filter(|text| text.len() <= bytes) {
-            Some(clean) => *aside = Some(clean),
-            None => notes.push(format!(
-                "[{name} of {} bytes left out (limits.tool_result)]",
-                text.len()
-            )),
-        }
-    }
-    let (mut content, mut media) = (Vec::new(), bytes);
-    let blocks = output.content.len();
+    let mut media = usize::try_from(limits.tool_result).unwrap_or(usize::MAX);
+    let mut left = Left(usize::try_from(limits.scrub_tool).unwrap_or(usize::MAX).min(media));
+    let (mut content, mut notes, mut rest) = (Vec::new(), Vec::new(), Vec::new());
     for (at, block) in std::mem::take(&mut output.content).into_iter().enumerate() {
-        if chars == 0 {
-            notes.push(format!("[{} more blocks left out (limits.scrub.tool)]", blocks - at));
-            break;
-        }
-        let whose = Whose {
-            what: format!("tool output {op}"),
-            key: Key::Output(if at == 0 { op.to_owned() } else { format!("{op}-{at}") }),
-            fenced: Fenced::WhenShortened,
-        };
+        let key = Key::Output(if at == 0 { op.to_owned() } else { format!("{op}-{at}") });
         content.push(match block {
+            types::Content::Text(text) | types::Content::Other(text) if left.0 == 0 => {
+                rest.push(text);
+                continue;
+            }
             types::Content::Text(text) => {
-                let clean = scrub_text(session, &whose, &text, chars).await?;
-                chars = chars.saturating_sub(clean.chars().count().max(1));
+                let whose = Whose {
+                    what: format!("tool output {op}"),
+                    key,
+                    fenced: Fenced::WhenShortened,
+                };
+                let clean = scrub_text(session, &whose, &text, left.0).await?;
+                left.take(clean.chars().count().max(1));
                 types::Content::Text(clean)
             }
-            types::Content::Other(text) => match scrub_json(session, &text).filter(|text| text.len() <= media) {
-                Some(clean) => {
-                    media -= clean.len();
-                    types::Content::Other(clean)
-                }
-                None => left_out(&mut chars, text.len()),
+            types::Content::Other(text) => match aside(session, &mut left, "a block", &key, text).await? {
+                Ok(clean) => types::Content::Other(clean),
+                Err(note) => types::Content::Text(note),
             },
             types::Content::Media(block) => {
                 let bytes = block.data.len();
@@ -104,60 +88,107 @@ pub(super) async fn scrub_output(
                             data,
                         })
                     }
-                    None => left_out(&mut chars, bytes),
+                    None => types::Content::Text(format!(
+                        "[a block of {bytes} bytes left out: too large (limits.tool_result), or a secret in it]"
+                    )),
                 }
             }
         });
+    }
+    for (name, part, text) in [
+        ("structured content", "structured", &mut output.structured_content),
+        ("_meta", "meta", &mut output.meta),
+    ] {
+        let Some(whole) = text.take() else { continue };
+        match aside(session, &mut left, name, &Key::Output(format!("{op}-{part}")), whole).await? {
+            Ok(clean) => *text = Some(clean),
+            Err(note) => notes.push(note),
+        }
+    }
+    if !rest.is_empty() {
+        let kept = keep(session, &Key::Output(format!("{op}-rest")), &rest.join("\n")).await?;
+        notes.push(format!(
+            "[{} more blocks left out (limits.scrub.tool): {kept}]",
+            rest.len()
+        ));
     }
     content.extend(notes.into_iter().map(types::Content::Text));
     output.content = content;
     Ok(output)
 }
 
-fn left_out(chars: &mut usize, bytes: usize) -> types::Content {
-    let note = format!("[a block of {bytes} bytes left out: too large (limits.tool_result), or a secret in it]");
-    *chars = chars.saturating_sub(note.len());
-    types::Content::Text(note)
+/// What is left of a budget of characters.
+struct Left(usize);
+
+impl Left {
+    fn take(&mut self, chars: usize) {
+        self.0 = self.0.saturating_sub(chars);
+    }
 }
 
-/// A child's report as its parent reads it: fenced, for what a child says is data to its parent.
+/// JSON that belongs to a text: as it is, without secrets, where the budget has room for it. A note of where it is kept else, or why it is not.
+async fn aside(
+    session: &Session,
+    left: &mut Left,
+    name: &str,
+    key: &Key,
+    text: String,
+) -> Result<Result<String, String>, End> {
+    let chars = text.chars().count();
+    if chars > left.0 {
+        let kept = keep(session, key, &text).await?;
+        return Ok(Err(format!("[{name} of {} bytes left out: {kept}]", text.len())));
+    }
+    left.take(chars);
+    Ok(scrub_json(session, &text)
+        .ok_or_else(|| format!("[{name} left out: it is no JSON, or none without the secrets in it]")))
+}
+
+/// A child's report as its parent reads it: fenced, for what a child says is data to its parent. Its lists, its structured result and its summary
+/// share one budget of characters; what it has no room for is kept whole, and said.
 ///
 /// # Errors
 /// The store failed.
 pub async fn scrub_report(session: &Session, report: types::Report) -> Result<types::Report, End> {
     let chars = usize::try_from(session.run.limits.scrub_report).unwrap_or(usize::MAX);
+    let mut left = Left(chars);
+    let mut notes = String::new();
+    let mut lists = Vec::new();
+    for (what, part, list) in [
+        ("artifacts", "artifacts", report.artifacts),
+        ("open questions", "questions", report.open_questions),
+    ] {
+        // What they point to is worth more than a summary's last words: a quarter each, at most.
+        let shown = shown(session, &list, chars / 4);
+        left.take(shown.iter().map(|line| line.chars().count()).sum());
+        if shown.len() < list.len() {
+            let kept = keep(session, &Key::Report(part), &list.join("\n")).await?;
+            notes.push_str(&format!(
+                "\n[{} more {what} left out: {kept}]",
+                list.len() - shown.len()
+            ));
+        }
+        lists.push(shown);
+    }
+    let mut result_json = None;
+    if let Some(text) = report.result_json {
+        let mut half = Left(left.0 / 2);
+        match aside(session, &mut half, "structured result", &Key::Report("result"), text).await? {
+            Ok(clean) => {
+                left.take(clean.chars().count());
+                result_json = Some(clean);
+            }
+            Err(note) => notes.push_str(&format!("\n{note}")),
+        }
+    }
     let whose = Whose {
         what: format!("report of {} ({})", text::line(&session.role, 40), session.id.number),
         key: Key::Report("report"),
         fenced: Fenced::Always,
     };
-    let mut summary = scrub_text(session, &whose, &report.summary, chars).await?;
-    let result_json = match report.result_json {
-        None => None,
-        Some(text) if text.chars().count() <= chars => {
-            let clean = scrub_json(session, &text);
-            if clean.is_none() {
-                summary.push_str("\n[structured result left out: it is no JSON, or none without the secrets in it]");
-            }
-            clean
-        }
-        Some(text) => {
-            let kept = keep(session, &Key::Report("result"), &text).await?;
-            summary.push_str(&format!("\n[structured result left out: {kept}]"));
-            None
-        }
-    };
-    let mut list = |what: &str, list: Vec<String>| -> Vec<String> {
-        if let Some(more) = list.len().checked_sub(LIST).filter(|more| *more > 0) {
-            summary.push_str(&format!("\n[{more} more {what} left out]"));
-        }
-        let lines = list.into_iter().take(LIST);
-        lines
-            .map(|line| text::line(&session.run.secrets.redact(&line), LIST_LINE))
-            .collect()
-    };
-    let artifacts = list("artifacts", report.artifacts);
-    let open_questions = list("open questions", report.open_questions);
+    let summary = scrub_text(session, &whose, &report.summary, left.0).await? + &notes;
+    let open_questions = lists.pop().unwrap_or_default();
+    let artifacts = lists.pop().unwrap_or_default();
     Ok(types::Report {
         outcome: report.outcome,
         summary,
@@ -165,6 +196,21 @@ pub async fn scrub_report(session: &Session, report: types::Report) -> Result<ty
         artifacts,
         open_questions,
     })
+}
+
+/// The first lines of a list, as far as they fit into `chars` characters.
+fn shown(session: &Session, list: &[String], chars: usize) -> Vec<String> {
+    let mut left = chars;
+    let lines = list.iter().take(LIST);
+    let lines = lines.map(|line| text::line(&session.run.secrets.redact(line), LIST_LINE));
+    lines
+        .take_while(|line| {
+            let chars = line.chars().count();
+            let fits = chars <= left;
+            left = left.saturating_sub(chars);
+            fits
+        })
+        .collect()
 }
 
 /// A root's report: for the person, so whole, but without what no record may hold.

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use crate::amounts::Amounts;
 use crate::bindings::types;
-use crate::error::Refusal;
+use crate::error::{Dimension, Refusal};
 use crate::event::now_ms;
-use crate::ids::RunId;
+use crate::ids::{Digest, RunId};
 use crate::run::{AgentSummary, Host, HostError};
 use crate::session::codec;
 use crate::session::op::OpBody;
 use crate::store::{
-    Effect, EffectResult, Note, NoteKind, OpKind, OperationRow, OutcomeStatus, RunRow as StoredRun, SessionRow,
+    Edge, Effect, EffectResult, Note, NoteKind, OpKind, OperationRow, OutcomeStatus, RunRow as StoredRun, SessionRow,
     SpaceId, SpaceRow, Status, Store,
 };
 
@@ -76,14 +76,24 @@ pub struct SessionView {
     pub agent: AgentSummary,
     /// 0 for the root.
     pub depth: usize,
+    /// How it came to be: root, delegated, forked.
+    pub edge: &'static str,
     /// Its strategy.
     pub strategy: String,
+    /// The strategy's bytes.
+    pub digest: Digest,
     /// Its model.
     pub model: Option<String>,
+    /// Its toolsets.
+    pub toolsets: Vec<String>,
+    /// Limits of its own budget; a dimension that is absent has none.
+    pub budget: Vec<(Dimension, u64)>,
     /// Its task.
     pub task: String,
     /// What went wrong.
     pub error: Option<String>,
+    /// Whether somebody asked for its end.
+    pub cancel_asked: bool,
     /// Its iterations that were given back.
     pub refunded: u64,
     /// What it had done, in order of start.
@@ -423,14 +433,27 @@ fn session_view(store: &Store, row: SessionRow, depth: usize) -> Result<SessionV
     Ok(SessionView {
         agent: AgentSummary::of(&row),
         depth,
+        edge: edge_name(row.edge),
         strategy: row.strategy,
+        digest: row.digest,
         model: row.model,
+        toolsets: row.toolsets,
+        budget: row.budget,
         task: row.task,
         error: row.error,
+        cancel_asked: row.cancel_asked,
         refunded,
         operations: operations.into_iter().map(op_view).collect(),
         notes: notes.into_iter().map(view).collect(),
     })
+}
+
+fn edge_name(edge: Edge) -> &'static str {
+    match edge {
+        Edge::Root => "root",
+        Edge::Delegated => "delegated",
+        Edge::Forked => "forked",
+    }
 }
 
 fn op_view(row: OperationRow) -> OpView {

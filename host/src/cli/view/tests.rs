@@ -47,6 +47,7 @@ fn spent(iterations: u64, tokens: u64, cost: u64) -> Amounts {
     Amounts::of(Dimension::Iterations, iterations)
         .with(Dimension::Tokens, tokens)
         .with(Dimension::CostMicroUsd, cost)
+        .with(Dimension::ToolCalls, 2 * iterations)
 }
 
 fn frame(width: usize, height: usize) -> Frame {
