@@ -48,14 +48,26 @@ impl Home {
     /// A home whose default model is this server's, and which has compiled before what most tests use: that takes seconds of
     /// each test else.
     pub fn with_model(server: &ModelServer, format: Format) -> Self {
-        let most_use = ["probe", "probe-tool", "research", "files", "script", "web"];
-        Self::after_compiling(&most_use, server, format)
+        Self::after_compiling(&MOST_USE, server, format)
     }
 
     /// As [`Home::with_model`], for a guest that takes long to compile: beside it are only the probe and the plugin in the binary
     /// that each run asks.
     pub fn with_guest(server: &ModelServer, format: Format, guest: &str) -> Self {
         Self::after_compiling(&["probe", guest, "script"], server, format)
+    }
+
+    /// As [`Home::with_guest`], without the guest's code: what tools it has is known, and its first call compiles it.
+    pub fn with_cold_guest(server: &ModelServer, format: Format, guest: &str) -> Self {
+        let home = Self::with_guest(server, format, guest);
+        let others = compiled(&MOST_USE);
+        let is_others = |file: &Path| others.iter().any(|other| other.file_name() == file.file_name());
+        let files = fs::read_dir(home.path().join("host/cache")).unwrap();
+        let own = files.map(|file| file.unwrap().path()).filter(|file| !is_others(file));
+        // Beside its code there is only what it answered.
+        let code = own.max_by_key(|file| fs::metadata(file).unwrap().len()).unwrap();
+        fs::remove_file(code).unwrap();
+        home
     }
 
     fn after_compiling(plugins: &[&str], server: &ModelServer, format: Format) -> Self {
@@ -139,6 +151,9 @@ price = {{ input_usd_per_mtok = 1.0, output_usd_per_mtok = 2.0, cached_input_usd
         server.base_url(format)
     )
 }
+
+/// What most tests use.
+const MOST_USE: [&str; 6] = ["probe", "probe-tool", "research", "files", "script", "web"];
 
 /// The plugins in the binary that tests run.
 const BUILT_IN: [&str; 4] = ["research", "files", "script", "web"];

@@ -3,10 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "what fails shall fail the test")]
 
 use hermes_tests::{Home, ModelServer, Output, guests, model::Format};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// One step of the metering: a round of the guest's loop and what follows it; fuel is looked at once in each round.
 const STEP: u64 = 64;
+
+/// More than the way of a tool's answer into the memory of its caller, which is given its new rest of fuel after that.
+const ANSWER: u64 = 64;
 
 fn home() -> Home {
     let server = ModelServer::start(Vec::new());
@@ -70,4 +73,95 @@ fn a_tool_without_fuel_is_a_value() {
         [None, Some("exhausted(fuel)".into()), None],
         "the next call has a fresh sandbox"
     );
+}
+
+/// Runs `guest` on an empty task with settings.
+fn started(home: &Home, guest: &str, settings: &[&str]) -> Output {
+    home.host().args(settings).run(&guests::built(guest), "{}").output()
+}
+
+#[test]
+fn what_a_start_burns_is_spent() {
+    let home = home();
+    let needed = started(&home, "start-count", &[]).expect(0).spent("fuel");
+    assert!(needed > 100_000, "its start alone has 100,000 rounds: {needed}");
+    let output = started(&home, "start-count", &["--budget", &format!("fuel={needed}")]).expect(0);
+    assert_eq!(
+        (output.spent("fuel"), &output.json()["answer"]),
+        (needed, &json!("started"))
+    );
+}
+
+#[test]
+fn a_start_ends_at_the_budget_and_at_a_steps_limit() {
+    let home = home();
+    for (setting, words) in [
+        ("--budget=fuel=50000", "--budget fuel"),
+        ("--set=limits.fuel=50000", "limits.fuel"),
+    ] {
+        let output = started(&home, "start-count", &[setting]).expect(3).says(&[words]);
+        let json = output.json();
+        assert_eq!(
+            (&json["exit"], &json["error"]["kind"]),
+            (&json!("exhausted"), &json!("exhausted(fuel)"))
+        );
+        let spent = output.spent("fuel");
+        assert!(spent.abs_diff(50_000) <= STEP, "{setting}: {spent}");
+    }
+}
+
+/// One call of the tool that takes steps.
+fn probe_tool(steps: &[Value]) -> Value {
+    json!({ "do": "call", "name": "probe", "arguments": { "steps": steps } })
+}
+
+/// A tool call in which `calls` are made, under budgets of what the run needs divided by each of these: the budget, and how it
+/// ended.
+#[track_caller]
+fn inside_a_tool_call(calls: &[Value], divisors: &[u64]) -> Vec<(u64, Output)> {
+    let home = home();
+    let program = json!({ "steps": [probe_tool(calls)], "summary": "done" });
+    let run = |budget: Option<u64>| {
+        let host = budget.iter().fold(home.host(), |host, fuel| {
+            host.args(["--budget", &format!("fuel={fuel}")])
+        });
+        let host = host.arg("--tool").arg(guests::built("probe-tool"));
+        host.probe(&program).output()
+    };
+    let whole = run(None).expect(0);
+    assert_eq!(whole.json()["answer"], "done", "without a budget all of them are made");
+    let whole = whole.spent("fuel");
+    let within = |divisor: &u64| {
+        let (budget, output) = (whole / divisor, run(Some(whole / divisor)));
+        let spent = output.spent("fuel");
+        assert!(spent < budget + ANSWER, "{spent} of {budget}");
+        let run = output.json()["run"].as_str().unwrap().to_owned();
+        let shown = home.host().args(["show", &run]).output().expect(0).stdout;
+        for said in [&output.stderr, &shown] {
+            assert!(!said.contains("cost more than was set aside"), "{said}");
+        }
+        (budget, output)
+    };
+    divisors.iter().map(within).collect()
+}
+
+#[test]
+fn calls_inside_a_tool_call_burn_of_its_share() {
+    let call = probe_tool(&[json!({ "do": "compute", "n": 100_000 })]);
+    for (budget, output) in inside_a_tool_call(&vec![call; 20], &[2, 4, 20]) {
+        let output = output.expect(3);
+        assert_eq!(output.json()["error"]["kind"], "exhausted(fuel)");
+        let spent = output.spent("fuel");
+        assert!(spent + STEP >= budget, "all of it is burnt: {spent} of {budget}");
+    }
+}
+
+#[test]
+fn calls_side_by_side_inside_a_tool_call_burn_of_its_share() {
+    let compute = json!({ "steps": [{ "do": "compute", "n": 100_000 }] });
+    let start = json!({ "do": "start-call", "name": "probe", "arguments": compute });
+    let mut calls = vec![start; 8];
+    calls.extend((0..8).map(|n| json!({ "do": "wait-call", "call": n })));
+    // What is left when its last call was refused may be enough for the strategy to return.
+    inside_a_tool_call(&calls, &[2, 4, 8]);
 }

@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "what fails shall fail the test")]
 
-use hermes_tests::child::ChildSpec;
+use std::process::Command;
+
+use hermes_tests::child::{ChildSpec, join};
+use hermes_tests::host::binary;
 use hermes_tests::model::{Format, ModelServer, Turn};
 use hermes_tests::output::{message, refusal};
 use hermes_tests::{Home, Host, Output, guests};
@@ -195,21 +198,25 @@ fn a_tools_description_is_cut_after_its_last_byte() {
 }
 
 #[test]
-fn structured_content_over_the_limit_of_a_result_is_left_out() {
+fn what_stands_beside_a_tools_text_shares_its_characters() {
     let home = home();
     let inner = call("echo", &json!({ "text": "t".repeat(1200) }));
     let step = call("probe", &json!({ "steps": [inner] }));
     let output = |limit: u64| {
-        let seen = seen_with_tools(&home, ("tool_result", limit), std::slice::from_ref(&step));
+        let seen = seen_with_tools(&home, ("scrub.tool", limit), std::slice::from_ref(&step));
         seen[0]["ok"]["output"].clone()
     };
     let whole = output(1 << 20);
-    let bytes = whole["structured_content"].as_str().unwrap().len();
-    assert_eq!(output(bytes as u64), whole);
-    let cut = output(bytes as u64 - 1);
-    assert_eq!(cut["structured_content"], Value::Null);
-    let note = format!("[structured content of {bytes} bytes left out (limits.tool_result)]");
-    assert_eq!(cut["content"][1]["Text"], note);
+    let text = whole["content"][0]["Text"].as_str().unwrap();
+    let structured = whole["structured_content"].as_str().unwrap();
+    let both = (text.chars().count() + structured.chars().count()) as u64;
+    assert_eq!(output(both), whole);
+    let cut = output(both - 1);
+    assert_eq!((&cut["content"][0]["Text"], &cut["structured_content"]), (&json!(text), &Value::Null));
+    let bytes = structured.len();
+    let note = cut["content"][1]["Text"].as_str().unwrap();
+    let kept = format!("[structured content of {bytes} bytes left out: whole text: spill/");
+    assert!(note.starts_with(&kept) && note.ends_with(&format!("structured, {bytes} bytes]")), "{note}");
 }
 
 #[test]
@@ -329,6 +336,120 @@ fn a_session_ends_after_its_last_record() {
     let output = asked(101).expect(3);
     assert_eq!(output.json()["error"]["kind"], "exhausted(journal-bytes)");
     output.says(&["100 records (limits.journal_records)"]);
+}
+
+/// As many records as `before`, then a child: four records (its request, its row, its start, its intent), and three of what its
+/// parent is told.
+fn spawns_after(before: u64) -> Value {
+    let cancelled = json!({ "do": "repeat", "n": before, "steps": [{ "do": "cancelled" }] });
+    let child = ChildSpec::probe(&json!({ "steps": [], "summary": "done" }));
+    json!({ "steps": [cancelled, child.spawn(), join(0)], "summary": "done" })
+}
+
+/// Runs such a program in a part of the journal that is too small for it: how many children it leaves. They are there whole, and
+/// the run has ended.
+#[track_caller]
+fn children_left(home: &Home, limit: (&str, u64), program: &Value) -> usize {
+    let output = host(home, &[limit]).probe(program).output().expect(3);
+    let json = output.json();
+    assert_eq!(json["error"]["kind"], "exhausted(journal-bytes)", "{limit:?}");
+    let run = json["run"].as_str().unwrap();
+    let show = home.host().args(["show", run, "--output", "json"]);
+    let shown = show.output().expect(0).json();
+    let agents = shown["agents"].as_array().unwrap();
+    assert!(
+        agents.iter().all(|agent| agent["exit"].is_string()),
+        "{limit:?}: {shown}"
+    );
+    let children = agents.len() - 1;
+    let spawned = agents[0]["operations"].as_array().unwrap().len();
+    assert_eq!(spawned, children, "{limit:?}: a child and its intent are one: {shown}");
+    let tree = home.host().args(["tree", run]).output().expect(0).stdout;
+    assert_eq!(tree.matches("helper").count(), children, "{limit:?}: {tree}");
+    let resumed = home.host().args(["resume", run]).output().expect(2).says(&["final"]);
+    assert!(!resumed.stderr.contains("missing"), "{}", resumed.stderr);
+    children
+}
+
+#[test]
+fn a_child_that_has_too_few_records_leaves_nothing() {
+    let home = home();
+    let program = spawns_after(100);
+    let left = |records: u64| children_left(&home, ("journal_records", records), &program);
+    // From the child's first record to what its parent is told last.
+    assert_eq!([100, 101, 102, 103].map(left), [0; 4]);
+    assert_eq!([104, 105, 106].map(left), [1; 3]);
+    host(&home, &[("journal_records", 107)])
+        .probe(&program)
+        .output()
+        .expect(0);
+}
+
+#[test]
+fn a_child_that_has_too_few_bytes_leaves_nothing() {
+    let home = home();
+    // More than the smallest limit has room for.
+    let program = spawns_after(800);
+    let whole = host(&home, &[]).probe(&program).output().expect(0).json();
+    let whole = whole["agents"][0]["spent"]["journal-bytes"].as_u64().unwrap();
+    // No record is as small as a step from one limit to the next, and the last one is larger than what is left to the whole.
+    let limits = (whole - 1600..whole - 64).step_by(64);
+    let left: Vec<usize> = limits
+        .map(|bytes| children_left(&home, ("journal_bytes", bytes), &program))
+        .collect();
+    assert!(left.is_sorted() && left[0] == 0 && left.ends_with(&[1]), "{left:?}");
+    host(&home, &[("journal_bytes", whole + 64)])
+        .probe(&program)
+        .output()
+        .expect(0);
+}
+
+#[test]
+fn what_compiles_too_long_is_refused_by_name_and_tried_once() {
+    let server = ModelServer::start(Vec::new());
+    let home = Home::with_cold_guest(&server, Format::OpenAi, "js-tool");
+    let steps = vec![call("echo", &json!({ "text": "hi" })); 2];
+    // It takes seconds.
+    let host = host(&home, &[]).set("limits.compile.wall", "300ms");
+    let host = host.arg("--tool").arg(guests::built("js-tool"));
+    let output = host.probe(&json!({ "steps": steps })).output().expect(0);
+    let seen = output.seen();
+    assert_eq!(refusal(&seen[0]).as_deref(), Some("upstream"), "{}", seen[0]);
+    let words = message(&seen[0]);
+    assert!(
+        words.contains("limits.compile.wall") && words.contains("echo"),
+        "{words}"
+    );
+    assert!(!words.contains("crashed") && !words.contains('/'), "{words}");
+    assert_eq!(seen[0], seen[1]);
+    let run = output.json()["run"].as_str().unwrap().to_owned();
+    let show = home.host().args(["show", &run, "--output", "json"]);
+    let shown = show.output().expect(0).json();
+    let took = |n: usize| shown["agents"][0]["operations"][n]["ms"].as_u64().unwrap();
+    assert!(took(0) >= 300 && took(1) < 300, "{shown}");
+}
+
+#[test]
+fn descriptors_are_counted_where_low_ones_are_free() {
+    let home = Home::new();
+    let call = |reserve: u32| {
+        // 24 to 63 are in use, and the host has more than 8 of those below: fewer than 16 of 64 are free, all of them low ones.
+        let open = "for n in {24..63}; do eval \"exec $n</dev/null\"; done; ulimit -n 64 && exec \"$0\" \"$@\"";
+        let setting = format!("limits.fds={reserve}");
+        let mut shell = Command::new("bash");
+        shell.args(["-c", open]).arg(binary()).env("HERMES_HOME", home.path());
+        shell.args(["--set", &setting, "--set", "limits.start_wall=500ms", "call"]);
+        shell
+            .arg(guests::built("pure-echo"))
+            .args(["echo", r#"{"text":"hello"}"#]);
+        let output = shell.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, said) = call(1);
+    assert_eq!(code, Some(0), "{said}");
+    let (code, said) = call(16);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("limits.fds"), "{said}");
 }
 
 #[test]

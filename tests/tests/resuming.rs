@@ -161,3 +161,51 @@ fn a_killed_run_can_be_ended_for_good() {
     assert!(agents.iter().all(|agent| agent["status"] == "cancelled"), "{shown}");
     assert_eq!(server.requests().len(), 1, "nothing was sent again");
 }
+
+#[test]
+fn a_grandchild_that_its_parent_had_no_room_for_stops_no_resume() {
+    let grandchild = ChildSpec::probe(&steps(&[]));
+    let cancelled = json!({ "do": "repeat", "n": 100, "steps": [{ "do": "cancelled" }] });
+    let child = ChildSpec::probe(&steps(&[cancelled, grandchild.spawn(), join(0)]));
+    let program = steps(&[child.spawn(), join(0), ask("ROOT")]);
+    // The grandchild's request, its row, its start, its intent; then it is there, and its parent can't be told.
+    for (records, agents) in [(100, 2), (101, 2), (102, 2), (103, 2), (104, 3)] {
+        let server = ModelServer::start([Turn::fault(Fault::StallMidStream), Turn::text("a")]);
+        let home = Home::with_model(&server, Format::OpenAi);
+        let setting = format!("limits.journal_records={records}");
+        let output = killed_at(&server, &home, &program, 1, &["--set", &setting], 0);
+        assert_eq!(exit(&output.seen()[1]), "Exhausted(JournalBytes)", "{records}");
+        let json = output.json();
+        assert_eq!(json["agents"].as_array().unwrap().len(), agents, "{records}: {json}");
+    }
+}
+
+#[test]
+fn what_its_journal_holds_is_counted_again() {
+    let child = ChildSpec::probe(&steps(&[ask("CHILD ONE"), ask("CHILD TWO")]));
+    let program = steps(&[ask("ROOT ONE"), child.spawn(), join(0), ask("ROOT TWO")]);
+    let stalls = [Turn::fault(Fault::StallMidStream), Turn::text("b")];
+    let ended = |turns: &[Turn], kill: bool| {
+        let script = Script::always(Turn::text("a")).when("CHILD TWO", turns.to_vec());
+        let server = ModelServer::start(script);
+        let home = Home::with_model(&server, Format::OpenAi);
+        let output = match kill {
+            true => killed_at(&server, &home, &program, 3, &[], 0),
+            false => home.host().probe(&program).output().expect(0),
+        };
+        let shown = home.host().args(["show", &run_of(&home), "--output", "json"]);
+        let agents = shown.output().expect(0).json()["agents"].clone();
+        assert_eq!(agents.as_array().unwrap().len(), 2, "{agents}");
+        let bytes = |n: usize| agents[n]["spent"]["journal-bytes"].as_u64().unwrap();
+        assert_eq!(output.spent("journal-bytes"), bytes(0) + bytes(1));
+        [bytes(0), bytes(1)]
+    };
+    let (whole, killed) = (ended(&stalls[1..], false), ended(&stalls, true));
+    // Times and fuel may take some bytes more or less; a record that is left out takes a hundred.
+    assert!(killed[0].abs_diff(whole[0]) < 32, "the root: {killed:?}, {whole:?}");
+    let sent_again = killed[1].saturating_sub(whole[1]);
+    assert!(
+        (64..128).contains(&sent_again),
+        "the child, and that it asked again: {killed:?}, {whole:?}"
+    );
+}

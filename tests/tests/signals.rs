@@ -117,6 +117,42 @@ fn a_guest_that_computes_is_stopped_too() {
 }
 
 #[test]
+fn an_interrupt_while_a_tool_compiles() {
+    let server = ModelServer::start(Vec::new());
+    let home = Home::with_cold_guest(&server, Format::OpenAi, "js-tool");
+    let program = json!({ "steps": [{ "do": "call", "name": "echo", "arguments": { "text": "hello" } }] });
+    let host = home.host().arg("--tool").arg(guests::built("js-tool"));
+    let process = host.probe(&program).start();
+    let operations = || {
+        let runs = home.host().args(["runs", "--output", "json"]).output().expect(0).json();
+        let run = runs[0]["run"].as_str()?.to_owned();
+        let show = home.host().args(["show", &run, "--output", "json"]);
+        let shown = show.output().expect(0).json();
+        Some((run, shown["agents"][0]["operations"].as_array()?.clone()))
+    };
+    // The call is written down before its tool is compiled, which takes seconds.
+    let begun = Instant::now();
+    while operations().is_none_or(|(_, operations)| operations.is_empty()) {
+        assert!(begun.elapsed() < Duration::from_secs(30), "the call never began");
+    }
+    let sent = Instant::now();
+    process.signal(Signal::INT);
+    let output = process.finish().expect(130);
+    // The compiler can't be interrupted: the process waits for it, a second at most.
+    let most = Duration::from_secs(1) + slack();
+    assert!(output.ended - sent < most, "{:?}", output.ended - sent);
+    let (run, left) = operations().unwrap();
+    assert_eq!((left.len(), &left[0]["status"]), (1, &json!("open")), "{left:?}");
+    let resumed = home
+        .host()
+        .args(["resume", &run, "--output", "json"])
+        .output()
+        .expect(0);
+    assert_eq!(resumed.seen()[0]["ok"]["output"]["content"][0]["Text"], "hello");
+    assert_eq!(resumed.spent("tool-calls"), 1);
+}
+
+#[test]
 fn a_killed_process_leaves_a_journal_that_can_be_read() {
     let (server, home, program) = stuck();
     let process = home.host().run(&guests::built("probe"), &program).start();

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use hermes_tests::{Home, ModelServer, Output, guests, host::binary, model::Format, output::refusal, output::slack};
-use serde_json::json;
+use serde_json::{Value, json};
 
 fn run(guest: &str, settings: &[(&str, &str)]) -> Output {
     let server = ModelServer::start(Vec::new());
@@ -122,6 +122,43 @@ fn tools_that_break_are_values() {
     );
     assert!(hermes_tests::output::message(&seen[3]).contains("my words"));
     assert_eq!(seen[5]["ok"]["output"]["content"][0]["Text"], "still here");
+}
+
+#[test]
+fn a_cancel_is_heard_while_a_tool_compiles() {
+    let server = ModelServer::start(Vec::new());
+    let home = Home::with_cold_guest(&server, Format::OpenAi, "js-tool");
+    let hello = json!({ "text": "hello" });
+    let program = json!({ "steps": [
+        { "do": "start-call", "name": "echo", "arguments": hello },
+        { "do": "wait-any-call", "calls": [0], "timeout_ms": 100 },
+        { "do": "cancel-call", "call": 0 },
+        { "do": "wait-call", "call": 0 },
+        { "do": "call", "name": "echo", "arguments": hello },
+    ] });
+    let host = home.host().arg("--tool").arg(guests::built("js-tool"));
+    let output = host.probe(&program).output().expect(0);
+    let seen = output.seen();
+    assert!(seen[1]["ok"].is_null(), "it takes seconds to compile: {}", seen[1]);
+    assert_eq!(refusal(&seen[3]).as_deref(), Some("cancelled"), "{}", seen[3]);
+    assert_eq!(seen[4]["ok"]["output"]["content"][0]["Text"], "hello");
+    let run = output.json()["run"].as_str().unwrap().to_owned();
+    let show = home.host().args(["show", &run, "--output", "json"]);
+    let shown = show.output().expect(0).json();
+    let (first, second) = (
+        &shown["agents"][0]["operations"][0],
+        &shown["agents"][0]["operations"][1],
+    );
+    assert_eq!(
+        (&first["status"], &first["charged"]["fuel"]),
+        (&json!("cancelled"), &json!(0)),
+        "it never ran: {shown}"
+    );
+    let took = |operation: &Value| operation["ms"].as_u64().unwrap();
+    assert!(
+        took(first) < took(second),
+        "the second one waited for the compiler: {shown}"
+    );
 }
 
 #[test]

@@ -68,6 +68,9 @@ pub enum PrepareError {
     Link(String),
 }
 
+/// Fuel after which running code says what it has left: code that is dropped in the middle of a loop is charged to within so much.
+const FUEL_INTERVAL: u64 = 10_000_000;
+
 /// Plugins that are kept ready; the standard ones and a run's own fit many times over.
 const PREPARED: usize = 256;
 
@@ -155,7 +158,10 @@ impl Instances {
         // Starting burns of the session's budget too.
         guest.share_fuel();
         let fuel = guest.step.refuel().unwrap_or(guest.step.fuel_given());
-        store.set_fuel(fuel).map_err(|e| End::Host(e.to_string()))?;
+        store
+            .set_fuel(fuel)
+            .and_then(|()| store.fuel_async_yield_interval(Some(FUEL_INTERVAL)))
+            .map_err(|e| End::Host(e.to_string()))?;
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Yield(1)));
         store.set_hostcall_fuel(usize::try_from(limits.hostcall_bytes).unwrap_or(usize::MAX));
@@ -167,6 +173,7 @@ impl Instances {
                     let left = context.get_fuel()?;
                     let guest = &context.data().guest;
                     guest.step.note_fuel(left);
+                    guest.step.leaves();
                     if guest.step.count_entry() > limits.host_calls_all {
                         let most = limits.host_calls_all;
                         let message =
@@ -175,17 +182,15 @@ impl Instances {
                     }
                 }
                 CallHook::ReturningFromHost => {
-                    let guest = &context.data().guest;
-                    guest.share_fuel();
-                    if let Some(fuel) = guest.step.refuel() {
-                        context.set_fuel(fuel)?;
-                    }
+                    refuel(&mut context)?;
+                    context.data().guest.step.comes_back();
                 }
                 CallHook::ReturningFromWasm => {
                     let left = context.get_fuel()?;
                     context.data().guest.step.note_fuel(left);
                 }
-                CallHook::CallingWasm => {}
+                // Its start, or what a call of the host has it do to take the answer.
+                CallHook::CallingWasm => refuel(&mut context)?,
             }
             Ok(())
         });
@@ -199,6 +204,19 @@ impl Instances {
 
     fn running(&self) -> Running {
         self.0.engine.running()
+    }
+}
+
+/// Puts the amount that the guest may burn into its store, where it changed: only on the way into code that reads it anew.
+fn refuel(context: &mut wasmtime::StoreContextMut<'_, State>) -> wasmtime::Result<()> {
+    let guest = &context.data().guest;
+    if !guest.step.reads_fuel() {
+        return Ok(());
+    }
+    guest.share_fuel();
+    match guest.step.refuel() {
+        Some(fuel) => context.set_fuel(fuel),
+        None => Ok(()),
     }
 }
 
@@ -286,7 +304,7 @@ impl Bounds<'_> {
             _ => return stopped,
         }
         let replaying = self.guest.is_replaying();
-        let budget = self.guest.step.fuel_given() < self.guest.fuel;
+        let budget = self.guest.step.step_fuel_used() < self.guest.session.run.limits.fuel;
         match (replaying, budget) {
             (true, _) => Stopped::Host(End::Diverged(
                 "a stretch between two observations ran out of fuel".to_owned(),
@@ -294,7 +312,7 @@ impl Bounds<'_> {
             (false, false) => stopped,
             (false, true) => Stopped::Host(End::Exhausted {
                 dimension: Dimension::Fuel,
-                message: "the session's budget of fuel is used up (--budget fuel=N)".to_owned(),
+                message: "what it had of the session's budget of fuel is used up (--budget fuel=N)".to_owned(),
             }),
         }
     }

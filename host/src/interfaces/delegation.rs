@@ -11,7 +11,7 @@ use crate::error::{Refusal, RefusalKind};
 use crate::ids::Digest;
 use crate::interfaces::{State, amounts, scrub_words};
 use crate::ledger::Reservation;
-use crate::session::call::{Call, Done, EndedEvent, Look, Operation, Under};
+use crate::session::call::{Call, Done, EndedEvent, Look, Operation, Stopping, Under};
 use crate::session::codec;
 use crate::session::end::End;
 use crate::session::guest::Guest;
@@ -63,7 +63,7 @@ impl Call for Spawn {
 
 impl Operation for Spawn {
     const KIND: OpKind = OpKind::Child;
-    const ENDS_ITSELF: bool = true;
+    const STOPPING: Stopping = Stopping::Own;
 
     fn name(&self, _guest: &Guest) -> String {
         text::line(&self.spec.role, 64)

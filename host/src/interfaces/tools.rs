@@ -16,7 +16,7 @@ use crate::interfaces::State;
 use crate::interfaces::scrubbing::{scrub_output, scrub_words};
 use crate::ledger::Reservation;
 use crate::plugin::toolbox::Tool;
-use crate::session::call::{Call, Done, EndedEvent, Look, Operation, Under};
+use crate::session::call::{Call, Done, EndedEvent, Look, Operation, Stopping, Under};
 use crate::session::codec;
 use crate::session::end::End;
 use crate::session::guest::Guest;
@@ -134,6 +134,7 @@ impl Call for CallTool {
 
 impl Operation for CallTool {
     const KIND: OpKind = OpKind::ToolCall;
+    const STOPPING: Stopping = Stopping::Metered;
 
     fn name(&self, _guest: &Guest) -> String {
         text::line(&self.call.name, 64)

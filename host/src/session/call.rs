@@ -19,6 +19,17 @@ use crate::session::guest::Guest;
 use crate::session::op::OpBody;
 use crate::store::{Effect, OpKind, OutcomeStatus, Record, Sync};
 
+/// How an operation ends when the attempt that began it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stopping {
+    /// Nobody waits for it: it costs what was set aside, as what it cost by then is not known here.
+    LetGo,
+    /// Told to stop, it says at once what it cost.
+    Metered,
+    /// It has an end of its own to write down, and is waited for, also where its run is suspended.
+    Own,
+}
+
 /// An imported function with its arguments; encoded, it is what replay compares.
 pub trait Call: Serialize + std::marker::Sync {
     /// Interface and function: `blackboard.get`.
@@ -65,8 +76,8 @@ pub trait Operation: Call + Send + 'static {
     /// Its kind.
     const KIND: OpKind;
 
-    /// Whether it has an end of its own to write down, a child's: told to stop it is waited for, where others are let go.
-    const ENDS_ITSELF: bool = false;
+    /// What becomes of it when the attempt that began it ends.
+    const STOPPING: Stopping = Stopping::LetGo;
 
     /// The model, the tool or the child's role, for people.
     fn name(&self, guest: &Guest) -> String;

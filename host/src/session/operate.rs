@@ -11,7 +11,7 @@ use crate::error::{Dimension, Refusal, RefusalKind};
 use crate::event::{EventKind, now_ms};
 use crate::ids::Digest;
 use crate::ledger::{Exhausted, Reservation};
-use crate::session::call::{Done, EndedEvent, Operation, Under};
+use crate::session::call::{Done, EndedEvent, Operation, Stopping, Under};
 use crate::session::codec;
 use crate::session::end::End;
 use crate::session::guest::Guest;
@@ -274,25 +274,28 @@ impl Guest {
         let panicked = call.refused(&bug);
         let cancel = under.cancel.clone();
         let run = AssertUnwindSafe(call.run(under)).catch_unwind();
-        let ended = if C::ENDS_ITSELF {
-            tokio::pin!(run);
-            tokio::select! {
-                biased;
-                done = &mut run => done,
-                () = self.over.cancelled() => {
+        tokio::pin!(run);
+        let suspended = self.session.run.suspend.cancelled();
+        tokio::pin!(suspended);
+        let ended = tokio::select! {
+            biased;
+            () = &mut suspended, if C::STOPPING != Stopping::Own => return None,
+            () = self.over.cancelled() => match C::STOPPING {
+                Stopping::LetGo => return Some(Done::new(OutcomeStatus::Cancelled, cancelled, whole)),
+                Stopping::Metered => {
+                    cancel.cancel();
+                    tokio::select! {
+                        biased;
+                        () = suspended => return None,
+                        done = run => done,
+                    }
+                }
+                Stopping::Own => {
                     cancel.cancel();
                     run.await
                 }
-            }
-        } else {
-            tokio::select! {
-                biased;
-                () = self.session.run.suspend.cancelled() => return None,
-                () = self.over.cancelled() => {
-                    return Some(Done::new(OutcomeStatus::Cancelled, cancelled, whole));
-                }
-                done = run => done,
-            }
+            },
+            done = &mut run => done,
         };
         ended.unwrap_or_else(|_| Some(Done::new(OutcomeStatus::Failed, panicked, whole)))
     }

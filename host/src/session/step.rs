@@ -17,6 +17,9 @@ pub struct Step {
     all_calls: AtomicU64,
     log_bytes: AtomicU64,
     fuel: Mutex<Fuel>,
+    /// How deep the guest's code is in the host, and how deep it was when it last called one of the host's own interfaces; 0 outside.
+    depth: AtomicU64,
+    called: AtomicU64,
 }
 
 /// What an instance burnt. Amounts are given to its store one after another; all but the last are used up or were replaced.
@@ -79,6 +82,8 @@ impl Step {
                 left: fuel,
                 ..Fuel::default()
             }),
+            depth: AtomicU64::new(0),
+            called: AtomicU64::new(0),
         }
     }
 
@@ -131,8 +136,29 @@ impl Step {
         }
     }
 
+    /// The guest's code enters the host, for whatever cause.
+    pub fn leaves(&self) {
+        self.depth.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// The host returns into the guest's code.
+    pub fn comes_back(&self) {
+        let depth = self.depth.fetch_sub(1, Ordering::AcqRel);
+        let _ = self
+            .called
+            .compare_exchange(depth, 0, Ordering::AcqRel, Ordering::Acquire);
+    }
+
+    /// Whether the code that runs next reads anew what fuel it has: it does so after a call that it made, and where it begins. The engine's own
+    /// entries into the host (a growing memory, a turn for others) are no calls to it: it goes on counting from the amount that it has in a register,
+    /// whatever the store was given meanwhile.
+    pub fn reads_fuel(&self) -> bool {
+        self.depth.load(Ordering::Acquire) == self.called.load(Ordering::Acquire)
+    }
+
     /// Counts one call of the host's own interfaces and says how many there were in this step.
     pub fn count_call(&self) -> u64 {
+        self.called.store(self.depth.load(Ordering::Acquire), Ordering::Release);
         self.calls.fetch_add(1, Ordering::AcqRel) + 1
     }
 

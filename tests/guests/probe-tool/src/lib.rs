@@ -32,7 +32,10 @@ struct Program {
 
 impl Guest for Tools {
     fn list_tools() -> Vec<ToolDef> {
-        let steps = json!({ "steps": { "type": "array" } });
+        // Deep and long enough for tests of what a schema may be.
+        let step = json!({ "type": "object", "properties": { "do": { "type": "string" } }, "required": ["do"] });
+        let words = "One after another, each a call of one imported function. ".repeat(20);
+        let steps = json!({ "steps": { "type": "array", "items": step, "description": words } });
         let text = json!({ "text": { "type": "string" } });
         let count = json!({ "n": { "type": "integer", "minimum": 0 } });
         vec![
