@@ -212,11 +212,17 @@ fn what_stands_beside_a_tools_text_shares_its_characters() {
     let both = (text.chars().count() + structured.chars().count()) as u64;
     assert_eq!(output(both), whole);
     let cut = output(both - 1);
-    assert_eq!((&cut["content"][0]["Text"], &cut["structured_content"]), (&json!(text), &Value::Null));
+    assert_eq!(
+        (&cut["content"][0]["Text"], &cut["structured_content"]),
+        (&json!(text), &Value::Null)
+    );
     let bytes = structured.len();
     let note = cut["content"][1]["Text"].as_str().unwrap();
     let kept = format!("[structured content of {bytes} bytes left out: whole text: spill/");
-    assert!(note.starts_with(&kept) && note.ends_with(&format!("structured, {bytes} bytes]")), "{note}");
+    assert!(
+        note.starts_with(&kept) && note.ends_with(&format!("structured, {bytes} bytes]")),
+        "{note}"
+    );
 }
 
 #[test]

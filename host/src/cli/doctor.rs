@@ -58,7 +58,10 @@ pub(super) async fn doctor(config: Config, context: Context) -> Result<u8, Probl
             cache(host.config()),
             database(host).await,
         ]),
-        Err(error) => checks.push(fail("engine", error.to_string(), None)),
+        Err(error) => {
+            let mend = "fewer limits.resident, or less limits.memory: the engine sets room for all aside".to_owned();
+            checks.push(fail("engine", error.to_string(), Some(mend)));
+        }
     }
     report(&checks, context)
 }
@@ -66,6 +69,7 @@ pub(super) async fn doctor(config: Config, context: Context) -> Result<u8, Probl
 /// With a configuration that can't be read there is still a machine to check.
 pub(super) fn without_configuration(context: Context, error: &ConfigError) -> Result<u8, Problem> {
     let mend = error.help().into_iter().next();
+    let mend = mend.or_else(|| Some("correct it there; the keys are in docs/configuration.md".to_owned()));
     report(
         &[
             fail("configuration", error.to_string(), mend),
@@ -169,7 +173,10 @@ async fn model(config: &Config) -> Check {
             };
             ok("model", format!("{} ({why})", model.full_name()))
         }
-        Err(error) => warn("model", error.to_string(), None),
+        Err(error) => {
+            let mend = "model = \"provider/name\"   in the configuration, or --model for one run".to_owned();
+            warn("model", error.to_string(), Some(mend))
+        }
     }
 }
 
@@ -178,7 +185,10 @@ fn cache(config: &Config) -> Check {
     let folder = config.state_dir.join("cache");
     let shown = folder.display();
     match fs::metadata(&folder) {
-        _ if !config.compile_cache => warn("compile cache", "off: every start compiles".to_owned(), None),
+        _ if !config.compile_cache => {
+            let mend = "compile_cache = true   in the configuration".to_owned();
+            warn("compile cache", "off: every start compiles".to_owned(), Some(mend))
+        }
         Ok(meta) if meta.mode() & 0o022 != 0 || meta.uid() != rustix::process::geteuid().as_raw() => {
             let mend = format!("rm -r {shown}   (it is made again)");
             fail("compile cache", format!("others can write {shown}"), Some(mend))
@@ -193,14 +203,12 @@ async fn database(host: Host) -> Check {
     if !host.config().state_dir.join("hermes.db").exists() {
         return ok("database", "none yet (made at the first run)".to_owned());
     }
+    let mend = "move the folder's hermes.db* away to begin anew; keep them for what they hold".to_owned();
     let read = tokio::task::spawn_blocking(move || Ok::<_, HostError>(host.store_to_read()?.integrity()?)).await;
     match read {
         Ok(Ok(found)) if found.problems.is_empty() => ok("database", format!("{} records, all good", found.records)),
-        Ok(Ok(found)) => {
-            let mend = "move the folder's hermes.db* away to begin anew; keep them for what they hold".to_owned();
-            fail("database", found.problems.join("; "), Some(mend))
-        }
-        Ok(Err(error)) => fail("database", error.to_string(), None),
+        Ok(Ok(found)) => fail("database", found.problems.join("; "), Some(mend)),
+        Ok(Err(error)) => fail("database", error.to_string(), Some(mend)),
         Err(error) => fail("database", error.to_string(), None),
     }
 }
@@ -214,8 +222,14 @@ fn home(home: &Path) -> Check {
     let shown = home.display();
     let state = home.join("host");
     let Some(folder) = existing(&state) else {
-        return fail("home", format!("{shown} has no folder above it"), None);
+        let mend = "choose another with HERMES_HOME".to_owned();
+        return fail("home", format!("{shown} has no folder above it"), Some(mend));
     };
+    if !folder.is_dir() {
+        let mend = "choose another with HERMES_HOME".to_owned();
+        let detail = format!("{shown} can't be made: {} is no folder", folder.display());
+        return fail("home", detail, Some(mend));
+    }
     if rustix::fs::access(&folder, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK).is_err() {
         let mend = format!("chmod u+rwx {}   or choose another with HERMES_HOME", folder.display());
         return fail("home", format!("{} can't be written", folder.display()), Some(mend));
@@ -258,7 +272,10 @@ fn key_files(config: &Config) -> Vec<Check> {
         .map(|(name, path)| {
             let (shown, key) = (path.display(), format!("providers.{name}.key_file"));
             match fs::metadata(path) {
-                Err(error) => fail("key file", format!("{shown} ({key}): {error}"), None),
+                Err(error) => {
+                    let mend = format!("install -m 600 /dev/stdin {shown}   and give it the key, or set {key}");
+                    fail("key file", format!("{shown} ({key}): {error}"), Some(mend))
+                }
                 Ok(meta) if meta.mode() & 0o077 != 0 || meta.uid() != rustix::process::geteuid().as_raw() => fail(
                     "key file",
                     format!("{shown} can be read by others"),

@@ -90,6 +90,7 @@ impl Inner {
         if let Some(code) = self.look_up(&key, "compiled again") {
             match self.trusted(&code) {
                 Ok(component) => return Ok(component),
+                Err(e) if counted(&e).is_some() => return Err(refused(&e)),
                 Err(e) => self.notice(format!(
                     "a cache entry does not fit this engine and is compiled again: {e:#}"
                 )),
@@ -100,7 +101,7 @@ impl Inner {
             .precompile_component(bytes)
             .map_err(|e| LoadError::Compile(format!("{e:#}")))?;
         self.store(&key, &code, "compiled code");
-        self.trusted(&code).map_err(|e| LoadError::Compile(format!("{e:#}")))
+        self.trusted(&code).map_err(|e| refused(&e))
     }
 
     /// What the cache has under `name`, and a notice where it has something that must not be used.
@@ -146,6 +147,44 @@ impl Inner {
             notices.push(message);
         }
     }
+}
+
+/// What code can't be loaded for.
+fn refused(error: &wasmtime::Error) -> LoadError {
+    counted(error).unwrap_or_else(|| LoadError::Compile(format!("{error:#}")))
+}
+
+/// Of which part a component has more than it may. The engine has no types for this, but says it in words.
+fn counted(error: &wasmtime::Error) -> Option<LoadError> {
+    let words = format!("{error:#}");
+    let all = [
+        (
+            " core module instances, which exceeds",
+            "core instances",
+            "core_instances",
+        ),
+        (" Wasm linear memories, which exceeds", "memories", "memories"),
+        (" tables, which exceeds", "tables", "tables"),
+        (" exceeds the per-instance limit of", "memories", "memories"),
+    ];
+    let (at, what, key) = all
+        .iter()
+        .find_map(|(said, what, key)| Some((words.find(said)?, *what, *key)))?;
+    // A module by itself may have too many of either.
+    let (what, key) = match words.contains("defined tables count") {
+        true => ("tables", "tables"),
+        false => (what, key),
+    };
+    let mut numbers = words.split(|c: char| !c.is_ascii_digit());
+    let before = words[..at].rsplit(|c: char| !c.is_ascii_digit()).next();
+    let needs = before.and_then(|n| n.parse().ok())?;
+    let limit = numbers.rfind(|n| !n.is_empty()).and_then(|n| n.parse().ok())?;
+    Some(LoadError::StartsTooLarge {
+        what,
+        needs,
+        limit,
+        key,
+    })
 }
 
 /// Names what is kept of a component beside its code, for this version of the host.

@@ -57,6 +57,9 @@ fn engine_words(error: &wasmtime::Error) -> String {
     {
         return format!("{words} (limits.handles)");
     }
+    if words.starts_with("requested len") {
+        return format!("it asked for too many random bytes at once (limits.random): {words}");
+    }
     if words.contains("exceeds memory limits") || words.starts_with("memory index") {
         return format!("it needs more memory to begin with than it may have (limits.memory): {words}");
     }

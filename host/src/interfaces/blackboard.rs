@@ -32,35 +32,11 @@ fn may(guest: &Guest, space: &str, key: &str, access: Access) -> Result<(), Refu
 }
 
 fn key_fits(guest: &Guest, key: &str) -> Result<(), Refusal> {
-    let limit = guest.session.run.limits.blackboard_key;
-    if key.is_empty() || key.len() as u64 > limit {
-        let message = format!(
-            "A key has 1 to {limit} bytes (limits.blackboard.key); this one has {}.",
-            key.len()
-        );
-        return Err(Refusal::invalid(message));
-    }
-    if key.chars().any(char::is_control) {
-        return Err(Refusal::invalid("A key holds no control characters."));
-    }
-    Ok(())
+    crate::store::key_fits(&guest.session.run.limits, key).map_err(Refusal::invalid)
 }
 
 fn value_fits(guest: &Guest, value: &types::Media) -> Result<(), Refusal> {
-    let limit = guest.session.run.limits.blackboard_value;
-    if value.data.len() as u64 > limit {
-        let message = format!(
-            "A value has at most {limit} bytes (limits.blackboard.value); this one has {}.",
-            value.data.len()
-        );
-        return Err(Refusal::invalid(message));
-    }
-    if value.media_type.len() > 127 || value.media_type.chars().any(char::is_control) {
-        return Err(Refusal::invalid(
-            "A media type is a short line of text, like text/plain.",
-        ));
-    }
-    Ok(())
+    crate::store::value_fits(&guest.session.run.limits, &value.media_type, &value.data).map_err(Refusal::invalid)
 }
 
 #[derive(Serialize)]

@@ -36,6 +36,16 @@ impl std::fmt::Display for Origin {
     }
 }
 
+impl Plugin {
+    /// Its file, or its name where it has none.
+    pub fn shown(&self) -> String {
+        match &self.origin {
+            Origin::Path(path) | Origin::Home(path) => path.display().to_string(),
+            Origin::Standard | Origin::Kept => format!("{} ({})", self.name, self.origin),
+        }
+    }
+}
+
 /// A plugin whose bytes were checked. It is compiled when it is first needed.
 pub struct Plugin {
     /// Its name: the manifest's, else the file's.

@@ -92,6 +92,17 @@ impl Grants {
         self.of(&plugin.name, false, plugin.manifest.as_ref())
     }
 
+    /// Which of these flags name a plugin that the run does not have.
+    fn for_nobody(&self, allow: &[String], plugins: &[&String]) -> Vec<String> {
+        let given = &self.allowed[self.allowed.len().saturating_sub(allow.len())..];
+        let unheard = given.iter().zip(allow).filter_map(|(allowed, flag)| {
+            let name = allowed.plugin.as_ref()?;
+            let known = plugins.contains(&name);
+            (!known).then(|| format!("--allow {flag} is for nobody: no plugin of this run is called {name}"))
+        });
+        unheard.collect()
+    }
+
     /// What a plugin of this name and manifest may do, as a root strategy or as a tool.
     pub(super) fn of(&self, name: &str, strategy: bool, manifest: Option<&Manifest>) -> Result<Rights, HostError> {
         Ok(if strategy {
@@ -122,7 +133,9 @@ impl Host {
         let others = rights.llm_aliases().filter_map(|alias| models.resolve(alias).ok());
         let (caps, tree) = self.caps(&spec.budget, model.iter().cloned().chain(others))?;
         let task = task(spec)?;
-        let notices = self.compiler.notices();
+        let mut notices = self.compiler.notices();
+        let named = std::iter::once(&strategy.name).chain(plugins.iter().map(|p| &p.plugin.name));
+        notices.extend(grants.for_nobody(&spec.allow, &named.collect::<Vec<_>>()));
         Ok(Ready {
             strategy,
             prepared,
@@ -158,7 +171,7 @@ impl Host {
     pub(super) async fn resolve(&self, plugin: &Plugin) -> Result<Prepared, HostError> {
         let prepared = self.instances.prepare(plugin).await;
         prepared.map_err(|e| match e {
-            PrepareError::Load(error) => error.of(&plugin.origin).into(),
+            PrepareError::Load(error) => error.of(plugin.shown()).into(),
             PrepareError::Link(reason) => HostError::Link {
                 plugin: plugin.name.clone(),
                 reason,

@@ -12,7 +12,7 @@ use crate::session::codec;
 use crate::session::op::OpBody;
 use crate::store::{
     Edge, Effect, EffectResult, Note, NoteKind, OpKind, OperationRow, OutcomeStatus, RunRow as StoredRun, SessionRow,
-    SpaceId, SpaceRow, Status, Store,
+    SpaceId, SpaceRow, Status, Store, key_fits, value_fits,
 };
 
 /// Notes of one session that a view holds.
@@ -291,6 +291,10 @@ impl Blackboard<'_> {
         data: Vec<u8>,
         if_version: Option<u64>,
     ) -> Result<u64, HostError> {
+        let limits = &self.0.config().limits;
+        key_fits(limits, key)
+            .and_then(|()| value_fits(limits, media_type, &data))
+            .map_err(HostError::Blackboard)?;
         let (key, media_type) = (key.to_owned(), media_type.to_owned());
         let effect = Effect::Put {
             space: home_space(space)?,

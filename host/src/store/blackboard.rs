@@ -13,12 +13,47 @@ use super::rows::{Change, Entry, SpaceRow};
 use super::seal::{decode, int, uint};
 use super::space::{self, EntryParts, Writing, run_number};
 use crate::ids::RunId;
+use crate::limits::Limits;
 
 /// How many keys or changes one answer holds at most.
 const PAGE: u32 = 1000;
 
 /// How often it is looked whether another process wrote.
 const POLL: Duration = Duration::from_millis(50);
+
+/// Whether a space may have such a key.
+///
+/// # Errors
+/// What a key must be, and the limit.
+pub fn key_fits(limits: &Limits, key: &str) -> Result<(), String> {
+    let (limit, bytes) = (limits.blackboard_key, key.len());
+    if key.is_empty() || bytes as u64 > limit {
+        return Err(format!(
+            "A key has 1 to {limit} bytes (limits.blackboard.key); this one has {bytes}."
+        ));
+    }
+    if key.chars().any(char::is_control) {
+        return Err("A key holds no control characters.".to_owned());
+    }
+    Ok(())
+}
+
+/// Whether a key may have such a value.
+///
+/// # Errors
+/// What a value must be, and the limit.
+pub fn value_fits(limits: &Limits, media_type: &str, data: &[u8]) -> Result<(), String> {
+    let (limit, bytes) = (limits.blackboard_value, data.len());
+    if bytes as u64 > limit {
+        return Err(format!(
+            "A value has at most {limit} bytes (limits.blackboard.value); this one has {bytes}."
+        ));
+    }
+    if media_type.len() > 127 || media_type.chars().any(char::is_control) {
+        return Err("A media type is a short line of text, like text/plain.".to_owned());
+    }
+    Ok(())
+}
 
 impl Store {
     /// The entry under `key`, if there is one.

@@ -49,6 +49,14 @@ pub enum StoreError {
         /// The folder or file.
         path: PathBuf,
     },
+    /// The folder can't be made.
+    #[error("{} can't be made: {what}; set HERMES_HOME to a folder that can", path.display())]
+    NotMade {
+        /// The folder.
+        path: PathBuf,
+        /// What the system says.
+        what: String,
+    },
     /// The folder lies on a file system whose locks can't be relied on.
     #[error("{} lies on a network file system ({kind}), where a database is not safe; set HERMES_HOME to a local folder", path.display())]
     NetworkFileSystem {
@@ -153,6 +161,14 @@ pub enum StoreError {
 
 impl StoreError {
     /// An operating system's error about `path`.
+    /// A folder of the host's own can't be made.
+    pub(super) fn not_made(path: &Path, error: &std::io::Error) -> Self {
+        match Self::io(path, error) {
+            Self::Io { path, what } => Self::NotMade { path, what },
+            other => other,
+        }
+    }
+
     pub(super) fn io(path: &Path, error: &std::io::Error) -> Self {
         use std::io::ErrorKind as K;
         let path = path.to_path_buf();

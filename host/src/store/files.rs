@@ -47,7 +47,7 @@ impl Files {
                 .recursive(true)
                 .mode(0o700)
                 .create(&dir)
-                .map_err(|e| StoreError::io(&dir, &e))?;
+                .map_err(|e| StoreError::not_made(&dir, &e))?;
             let mode = dir
                 .metadata()
                 .map_err(|e| StoreError::io(&dir, &e))?

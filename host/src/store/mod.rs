@@ -34,6 +34,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tokio::sync::watch;
 
+pub use blackboard::{key_fits, value_fits};
 pub use error::StoreError;
 pub use journal::Numbered;
 pub use owner::Owner;
