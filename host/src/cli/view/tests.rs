@@ -117,12 +117,12 @@ fn busy() -> View {
 fn a_wide_terminal_shows_all_columns() {
     let expected = "\
 supervisor · run 7f3a09c1d2 · openai/gpt-5-mini · 90 iterations · $0.500
-  ⠋ root             waits for 3 researchers                                        19/90 it   44.0k tok   $0.041   0:38
-    ⠙ researcher     read_file papers/li2024.md:120-180                              6/50 it   12.4k tok   $0.011   0:38
-    ⠹ writer         asks openai/gpt-5-mini                                             4 it       0 tok       $0   0:38
+  ⠋ root             waits for 3 researchers                             19/90 it   44.0k tok   $0.041   0:38   38 calls
+    ⠙ researcher     read_file papers/li2024.md:120-180                   6/50 it   12.4k tok   $0.011   0:38   12 calls
+    ⠹ writer         asks openai/gpt-5-mini                                  4 it       0 tok       $0   0:38    0 calls
         The tip radius and the undercooling set the growth rate, as
-    ✓ researcher     achieved                                                           9 it   20.1k tok   $0.019   0:08
-  19/90 iterations, 3 given back · 44.0k tokens · $0.041 · 0:38 · Ctrl-C stops and keeps what there is";
+    ✓ researcher     achieved                                                9 it   20.1k tok   $0.019   0:08   18 calls
+  19/90 iterations, 3 given back · 44.0k tokens · $0.041 · 38 calls · 0:38 · Ctrl-C stops and keeps what there is";
     let shown = busy().lines(frame(120, 40)).join("\n");
     assert_eq!(shown, expected, "\n{shown}");
 }
