@@ -127,6 +127,8 @@ fn tool_call(c: &mut Criterion) {
     group.bench_function("sandbox: fresh, with every limit, WASI and rights", |b| {
         let guest = tools.guest();
         let tool = guest.session.run.toolbox.get("echo").unwrap();
+        let nothing = guest.session.run.ledger.reserve(guest.session.account, Amounts::ZERO);
+        let held = nothing.unwrap().held();
         let mut op = 0;
         b.iter(|| {
             op += 1;
@@ -135,14 +137,11 @@ fn tool_call(c: &mut Criterion) {
                 op,
                 cancel: CancellationToken::new(),
                 reserved: Amounts::ZERO,
+                held: held.clone(),
                 at_ms: 0,
             };
-            let run = guest
-                .session
-                .run
-                .runner
-                .run(under, Arc::clone(&tool), call(), guest.fuel);
-            black_box(runtime.block_on(run).answer).unwrap()
+            let run = guest.session.run.runner.run(under, Arc::clone(&tool), call(), None);
+            black_box(runtime.block_on(run).unwrap().answer).unwrap()
         });
     });
     group.bench_function("mediated: the whole path, without a journal", |b| {

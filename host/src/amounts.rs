@@ -41,6 +41,15 @@ impl Amounts {
         self
     }
 
+    /// The larger of both, in each dimension.
+    #[must_use]
+    pub fn max(mut self, other: &Self) -> Self {
+        for (most, more) in self.0.iter_mut().zip(other.0) {
+            *most = (*most).max(more);
+        }
+        self
+    }
+
     /// The difference, each number held at 0.
     #[must_use]
     pub fn minus(mut self, other: &Self) -> Self {

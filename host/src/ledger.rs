@@ -145,13 +145,13 @@ pub struct Exhausted {
 impl From<Exhausted> for Refusal {
     fn from(e: Exhausted) -> Self {
         let (whose, key) = e.whose.words();
-        let message = format!(
-            "The budget of {whose} for {d} is used up: {used} of {cap}. It is raised with --budget {key}{d}=N.",
-            d = e.dimension,
-            used = e.used,
-            cap = e.cap,
-        );
-        Self::exhausted(e.dimension, message)
+        let (d, used, cap) = (e.dimension, e.used, e.cap);
+        let what = match cap.saturating_sub(used) {
+            0 => format!("is used up: {used} of {cap}"),
+            rest => format!("has {rest} left of {cap}, less than this may cost"),
+        };
+        let message = format!("The budget of {whose} for {d} {what}. It is raised with --budget {key}{d}=N.");
+        Self::exhausted(d, message)
     }
 }
 
@@ -228,12 +228,7 @@ impl Ledger {
         for (dimension, value) in amounts.iter() {
             accounts.stands_in(account, dimension, |a| a.reserve(dimension, value));
         }
-        Ok(Reservation {
-            ledger: self.clone(),
-            account,
-            amounts: Some(amounts),
-            closing: false,
-        })
+        Ok(Reservation::new(self, account, amounts))
     }
 
     /// Reserves a completion: one iteration, or the closing call where `count` allows it and it is open, and `rest` besides.
@@ -284,20 +279,24 @@ impl Ledger {
         self.lock().charge(account, &amounts);
     }
 
-    /// Charges as [`Ledger::charge`] does, and says which limit is passed by it: the first, from the agent's own up to the tree's.
+    /// Charges as [`Ledger::charge`] does, where there is room for it: what is set aside for others is not.
     ///
     /// # Errors
-    /// The limit that is passed; the charge stands.
+    /// The limit that it would pass, the first from the agent's own up to the tree's. Nothing is charged.
     pub fn charge_within(&self, account: AccountId, dimension: Dimension, value: u64) -> Result<(), Exhausted> {
         let mut accounts = self.lock();
+        accounts.room(account, dimension, value)?;
         accounts.charge(account, &Amounts::of(dimension, value));
-        let passed = accounts.passed(account, dimension, 0).next();
-        passed.map_or(Ok(()), |passed| {
-            Err(Exhausted {
-                used: passed.cap,
-                ..passed
-            })
-        })
+        Ok(())
+    }
+
+    /// Sets aside what a send that a crash interrupted had set aside: whether it fits is no question any more.
+    pub fn reserve_again(&self, account: AccountId, amounts: Amounts) -> Reservation {
+        let mut accounts = self.lock();
+        for (dimension, value) in amounts.iter() {
+            accounts.stands_in(account, dimension, |a| a.reserve(dimension, value));
+        }
+        Reservation::new(self, account, amounts)
     }
 
     /// Gives one iteration back, at most `most` times for an agent. False when it has had them all.
@@ -586,16 +585,54 @@ impl Account {
 #[derive(Debug)]
 #[must_use = "a reservation that is dropped is charged in full"]
 pub struct Reservation {
-    ledger: Ledger,
-    account: AccountId,
-    amounts: Option<Amounts>,
+    held: Held,
     closing: bool,
 }
 
+/// What a reservation still sets aside, for those who spend of it before it ends. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Held {
+    ledger: Ledger,
+    account: AccountId,
+    amounts: Arc<Mutex<Option<Amounts>>>,
+}
+
+impl Held {
+    fn amounts(&self) -> MutexGuard<'_, Option<Amounts>> {
+        self.amounts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// So much of it was spent, and charged: it is set aside no longer.
+    pub fn spent(&self, dimension: Dimension, value: u64) {
+        let mut accounts = self.ledger.lock();
+        let mut amounts = self.amounts();
+        let Some(amounts) = amounts.as_mut() else { return };
+        let taken = value.min(amounts.get(dimension));
+        *amounts = amounts.minus(&Amounts::of(dimension, taken));
+        accounts.stands_in(self.account, dimension, |a| a.release(dimension, taken));
+    }
+}
+
 impl Reservation {
-    /// What was set aside.
+    fn new(ledger: &Ledger, account: AccountId, amounts: Amounts) -> Self {
+        Self {
+            held: Held {
+                ledger: ledger.clone(),
+                account,
+                amounts: Arc::new(Mutex::new(Some(amounts))),
+            },
+            closing: false,
+        }
+    }
+
+    /// What is set aside.
     pub fn amounts(&self) -> Amounts {
-        self.amounts.unwrap_or_default()
+        self.held.amounts().unwrap_or_default()
+    }
+
+    /// A handle for those who spend of it.
+    pub fn held(&self) -> Held {
+        self.held.clone()
     }
 
     /// True when this completion is the closing call.
@@ -606,10 +643,10 @@ impl Reservation {
     /// The limits that `actual` passes because it is more than was set aside, from the agent's own up to the tree's; `used` is what is
     /// spent with it.
     pub fn overshoot(&self, actual: Amounts) -> Vec<Exhausted> {
-        let accounts = self.ledger.lock();
         let reserved = self.amounts();
+        let accounts = self.held.ledger.lock();
         let more = actual.iter().filter(|(d, value)| *value > reserved.get(*d));
-        more.flat_map(|(d, value)| accounts.passed(self.account, d, value))
+        more.flat_map(|(d, value)| accounts.passed(self.held.account, d, value))
             .collect()
     }
 
@@ -621,25 +658,27 @@ impl Reservation {
     /// Nothing was sent.
     pub fn release(mut self) {
         if self.closing {
-            self.ledger.lock().agents[self.account.0].reopen_closing();
+            self.held.ledger.lock().agents[self.held.account.0].reopen_closing();
         }
         self.end(Amounts::ZERO);
     }
 
     fn end(&mut self, actual: Amounts) {
-        if let Some(reserved) = self.amounts.take() {
-            let mut accounts = self.ledger.lock();
+        let account = self.held.account;
+        let mut accounts = self.held.ledger.lock();
+        if let Some(reserved) = self.held.amounts().take() {
             for (dimension, value) in reserved.iter() {
-                accounts.stands_in(self.account, dimension, |a| a.release(dimension, value));
+                accounts.stands_in(account, dimension, |a| a.release(dimension, value));
             }
-            accounts.charge(self.account, &actual);
+            accounts.charge(account, &actual);
         }
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.end(self.amounts());
+        let amounts = self.amounts();
+        self.end(amounts);
     }
 }
 
@@ -700,6 +739,115 @@ mod tests {
             Some(0),
             "a dropped reservation is charged in full"
         );
+    }
+
+    #[test]
+    fn what_is_spent_of_a_reservation_is_set_aside_no_longer() {
+        let ledger = Ledger::new(caps(&[(D::Fuel, 100)]));
+        let agent = ledger.open_root(caps(&[(D::Fuel, 100)]));
+        let fuel = |n: u64| Amounts::of(D::Fuel, n);
+        let outer = ledger.reserve(agent, fuel(60)).expect("room");
+        let held = outer.held();
+        assert_eq!(ledger.remaining(agent, D::Fuel), Some(40));
+        // A call inside sets nothing aside of its own.
+        ledger.reserve(agent, Amounts::ZERO).expect("room").settle(fuel(20));
+        held.spent(D::Fuel, 20);
+        assert_eq!(
+            (ledger.remaining(agent, D::Fuel), outer.amounts()),
+            (Some(40), fuel(40)),
+            "it is not counted twice"
+        );
+        outer.settle(fuel(10));
+        let left = || (ledger.spent(agent).get(D::Fuel), ledger.remaining(agent, D::Fuel));
+        assert_eq!(left(), (30, Some(70)));
+        held.spent(D::Fuel, 20);
+        assert_eq!(left(), (30, Some(70)), "what has ended sets nothing aside");
+        let other = ledger.reserve(agent, fuel(50)).expect("room");
+        held.spent(D::Fuel, 20);
+        assert_eq!(left(), (30, Some(20)), "nor does it touch another's");
+        other.release();
+        assert_eq!(left(), (30, Some(70)));
+    }
+
+    #[test]
+    fn no_more_is_spent_of_a_reservation_than_it_sets_aside() {
+        let ledger = Ledger::new(Caps::default());
+        let agent = ledger.open_root(caps(&[(D::Fuel, 100)]));
+        let fuel = |n: u64| Amounts::of(D::Fuel, n);
+        let beside = ledger.reserve(agent, fuel(30)).expect("room");
+        let outer = ledger.reserve(agent, fuel(10)).expect("room");
+        let held = outer.held();
+        ledger.charge(agent, fuel(15));
+        held.spent(D::Fuel, 15);
+        assert_eq!(
+            (ledger.remaining(agent, D::Fuel), outer.amounts()),
+            (Some(55), Amounts::ZERO)
+        );
+        held.spent(D::ToolCalls, 1);
+        outer.settle(Amounts::ZERO);
+        assert_eq!(
+            ledger.remaining(agent, D::Fuel),
+            Some(55),
+            "what stands beside it stays"
+        );
+        beside.release();
+        assert_eq!(ledger.remaining(agent, D::Fuel), Some(85));
+    }
+
+    #[test]
+    fn what_needs_no_reservation_takes_nothing_that_is_set_aside_for_others() {
+        let ledger = Ledger::new(Caps::default());
+        let root = ledger.open_root(caps(&[(D::HostCalls, 500)]));
+        let allotted = ledger
+            .open_child(root, Caps::default(), Amounts::of(D::HostCalls, 300))
+            .expect("room");
+        let beside = ledger.open_child(root, Caps::default(), Amounts::ZERO).expect("room");
+        let once = |agent: AccountId| ledger.charge_within(agent, D::HostCalls, 1);
+        let spent = |agent: AccountId| ledger.spent(agent).get(D::HostCalls);
+        assert!((0..200).all(|_| once(beside).is_ok()));
+        let refused = Exhausted {
+            dimension: D::HostCalls,
+            cap: 500,
+            used: 500,
+            whose: Whose::Ancestor,
+        };
+        assert_eq!(once(beside), Err(refused));
+        assert_eq!(
+            (spent(beside), spent(root)),
+            (200, 200),
+            "what is refused is not charged"
+        );
+        assert!(
+            (0..300).all(|_| once(allotted).is_ok()),
+            "it has what was set aside for it"
+        );
+        let refused = Exhausted {
+            cap: 300,
+            used: 300,
+            whose: Whose::Agent,
+            ..refused
+        };
+        assert_eq!(once(allotted), Err(refused));
+        assert_eq!((spent(allotted), spent(beside), spent(root)), (300, 200, 500));
+    }
+
+    #[test]
+    fn what_a_crash_interrupted_is_set_aside_again_whatever_is_left() {
+        let ledger = Ledger::new(caps(&[(D::Iterations, 1)]));
+        let root = ledger.open_root(Caps::default());
+        let child = ledger.open_child(root, Caps::default(), Amounts::ZERO).expect("room");
+        let one = Amounts::of(D::Iterations, 1);
+        let again = ledger.reserve_again(child, one);
+        assert_eq!(ledger.reserve(root, one).expect_err("the child's").whose, Whose::Tree);
+        again.release();
+        ledger.charge(root, one);
+        let again = ledger.reserve_again(child, one);
+        assert_eq!(
+            (again.amounts(), ledger.remaining(child, D::Iterations)),
+            (one, Some(0))
+        );
+        again.settle(one);
+        assert_eq!(ledger.spent_by_all().0.get(D::Iterations), 2);
     }
 
     #[test]

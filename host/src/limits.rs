@@ -173,7 +173,7 @@ limits! {
     #[doc = "Bytes of a text too long for its reader that are kept on the blackboard; the rest is dropped, and said so."]
     scrub_spill: "scrub.spill", Bytes, 4 * MIB, 0, GIB;
     #[doc = "Instances resident in the process; further ones wait."]
-    resident: "resident", Count, 1_000, 1, 15_000;
+    resident: "resident", Count, 1_000, 1, 8_000;
     #[doc = "A component's bytes."]
     component: "component", Bytes, 64 * MIB, KIB, GIB;
     #[doc = "Compiling one component."]

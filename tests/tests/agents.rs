@@ -353,6 +353,53 @@ fn a_child_that_heeds_its_cancel_returns_at_once_with_its_report() {
     );
 }
 
+/// A child that spawns another and joins it, with a report of its own.
+fn joining(child: &Value) -> Value {
+    json!({ "steps": [open(), sharing(child).spawn(), join(0)], "summary": "in good order" })
+}
+
+#[test]
+fn whoever_joins_a_child_that_ignores_its_cancel_hears_how_it_ended() {
+    for depth in [1, 2] {
+        let program = (0..depth).fold(deaf(), |child, _| joining(&child));
+        let (mut seen, took, agents) = cancelled(&program, "500ms");
+        for _ in 0..depth {
+            assert_eq!(exit(&seen), "Cancelled", "{seen}");
+            assert!(summary(&seen).contains("in good order"), "its own report: {seen}");
+            seen = inside(&seen)[2].clone();
+        }
+        assert_eq!(exit(&seen), "Cancelled", "{seen}");
+        assert!(summary(&seen).contains("half of it"), "{seen}");
+        assert!((500..500 + margin()).contains(&took), "{took} ms");
+        let agents = agents.as_array().unwrap();
+        assert_eq!(agents.len(), depth + 2);
+        assert!(
+            agents[1..].iter().all(|agent| agent["status"] == "cancelled"),
+            "{agents:?}"
+        );
+    }
+}
+
+#[test]
+fn a_parent_that_ignores_its_cancel_has_no_more_of_a_grace_for_its_children() {
+    let spins = [
+        open(),
+        checkpoint("a part of it"),
+        sharing(&deaf()).spawn(),
+        json!({ "do": "spin" }),
+    ];
+    let (seen, took, agents) = cancelled(&steps(&spins), "500ms");
+    assert_eq!(exit(&seen), "Cancelled", "{seen}");
+    assert!(summary(&seen).contains("a part of it"), "{seen}");
+    assert!((500..500 + margin()).contains(&took), "{took} ms");
+    let agents = agents.as_array().unwrap();
+    assert_eq!(agents.len(), 3);
+    assert!(
+        agents[1..].iter().all(|agent| agent["status"] == "cancelled"),
+        "{agents:?}"
+    );
+}
+
 #[test]
 fn a_cancel_that_was_asked_for_outlives_its_host() {
     let server = ModelServer::start([Turn::fault(Fault::StallMidStream), Turn::text("yes")]);
@@ -588,6 +635,53 @@ fn what_a_child_had_done_outlives_its_last_attempt() {
             )
         );
     }
+}
+
+#[test]
+fn what_a_restarted_child_had_left_is_read_in_full_by_its_next_attempt() {
+    let server = ModelServer::start(Vec::new());
+    let home = Home::with_model(&server, Format::OpenAi);
+    let whole: String = (0..60).map(|n| format!("line {n} of what was done\n")).collect();
+    // The first child of a run has number 1.
+    let prefix = "1/1-report";
+    let child = steps(&[
+        json!({ "do": "first-attempt", "steps": [checkpoint(&whole), { "do": "trap" }] }),
+        json!({ "do": "open", "name": "spill" }),
+        json!({ "do": "get", "space": 0, "key": format!("{prefix}/0001") }),
+        json!({ "do": "keys", "space": 0, "prefix": "", "limit": 10 }),
+    ]);
+    let program = steps(&[ChildSpec::probe(&child).with("max_attempts", 2).spawn(), join(0)]);
+    let output = home
+        .host()
+        .set("limits.scrub.report", 500)
+        .probe(&program)
+        .output()
+        .expect(0);
+    let seen = &output.seen()[1];
+    assert_eq!((exit(seen), &seen["ok"]["attempts"]), ("Returned".into(), &json!(2)));
+    // What it saw is more than its parent's characters have room for.
+    let space = format!("{}/spill", output.json()["run"].as_str().unwrap());
+    let get = home
+        .host()
+        .args(["blackboard", "get", &space, "0/child-1-2-result/0001"]);
+    let result: Value = serde_json::from_str(&get.output().expect(0).stdout).unwrap();
+    assert_eq!(result["attempt"], 2, "{result}");
+    let told = result["previous"]["report"]["summary"].as_str().unwrap();
+    assert!(!told.contains(&whole), "{told}");
+    let named = format!("[whole text: spill/{prefix}, {} bytes]", whole.len());
+    assert!(told.contains(&named), "{named} is missing: {told}");
+    let read = result["seen"][2]["ok"]["value"]["data"].as_array();
+    let read = read.unwrap_or_else(|| panic!("not read: {}", result["seen"][2]));
+    let read: Vec<u8> = read
+        .iter()
+        .map(|byte| u8::try_from(byte.as_u64().unwrap()).unwrap())
+        .collect();
+    assert_eq!(String::from_utf8(read).unwrap(), whole);
+    assert_eq!(
+        result["seen"][3]["ok"],
+        json!([format!("{prefix}/0001")]),
+        "its own alone"
+    );
 }
 
 /// A child that only runs code, for as long as it may: with five iterations, in two attempts. `before` is its first attempt.

@@ -145,6 +145,33 @@ fn iterations_are_each_agents_own() {
 }
 
 #[test]
+fn no_childs_part_of_the_journal_is_larger_than_its_parents_rest() {
+    let (_server, home) = quiet();
+    let left = json!({ "do": "remaining", "dimension": "JournalBytes" });
+    let around = |spec: &ChildSpec| steps(&[left.clone(), spec.spawn(), left.clone(), join(0)]);
+    let grandchild = ChildSpec::probe(&steps(std::slice::from_ref(&left)));
+    let child = ChildSpec::probe(&around(&grandchild));
+    let host = home.host().args(["--budget", "journal-bytes=300000"]);
+    let output = host.probe(&around(&child)).output().expect(0);
+    let run = output.json()["run"].as_str().unwrap().to_owned();
+    let show = home.host().args(["show", &run, "--output", "json"]);
+    let shown = show.output().expect(0).json();
+    let caps = [0, 1, 2].map(|n: usize| shown["agents"][n]["budget"]["journal-bytes"].as_u64().unwrap());
+    assert_eq!(caps[0], 300_000, "{shown}");
+    let root = output.seen();
+    let child = inside(&root[3]);
+    for (parent, cap) in [(&root, caps[1]), (&child, caps[2])] {
+        let left = [0, 2].map(|n: usize| parent[n]["ok"].as_u64().unwrap());
+        assert!(
+            cap <= left[0] && cap > left[1],
+            "it had {left:?} before and after: {cap}"
+        );
+    }
+    let grandchild = inside(&child[3])[0]["ok"].as_u64().unwrap();
+    assert!(grandchild <= caps[2], "{grandchild} of {}", caps[2]);
+}
+
+#[test]
 fn an_allotment_is_the_parents_until_it_is_spent() {
     let (_server, home) = quiet();
     let call = json!({ "do": "call", "name": "echo", "arguments": { "text": "x" } });
@@ -421,6 +448,42 @@ fn a_report_is_scrubbed_before_its_parent_reads_it() {
         .expect(0);
     assert!(piece.stdout.contains("line 1500 of many words"), "the middle is kept");
     home.assert_without(&key);
+}
+
+#[test]
+fn an_artifact_that_is_too_long_is_shortened_and_said() {
+    let (_server, home) = quiet();
+    let child = |artifact: &str| {
+        let report = json!({
+            "outcome": "PartlyAchieved", "summary": "so far", "artifacts": [artifact, "b"], "open_questions": [],
+        });
+        let program = steps(&[json!({ "do": "checkpoint", "report": report }), json!({ "do": "trap" })]);
+        ChildSpec::probe(&program).spawn()
+    };
+    let (fits, long) = ("a".repeat(500), "a".repeat(501));
+    let output = run(&home, &[child(&fits), join(0), child(&long), join(1)]).expect(0);
+    let seen = output.seen();
+    let artifacts = |seen: &Value| seen["ok"]["report"]["artifacts"].clone();
+    assert_eq!(artifacts(&seen[1]), json!([fits, "b"]));
+    assert!(!summary(&seen[1]).contains("spill/"), "{}", seen[1]);
+    assert_eq!(artifacts(&seen[3]), json!([format!("{}…", "a".repeat(499)), "b"]));
+    let told = summary(&seen[3]);
+    let kept = told.split("[artifacts shortened: whole text: spill/").nth(1);
+    let prefix = kept
+        .unwrap_or_else(|| panic!("it is not said: {told}"))
+        .split(',')
+        .next()
+        .unwrap();
+    assert!(
+        prefix.starts_with("0/child-2-1-"),
+        "with the parent, who may read it: {prefix}"
+    );
+    let space = format!("{}/spill", output.json()["run"].as_str().unwrap());
+    let get = home
+        .host()
+        .args(["blackboard", "get", &space, &format!("{prefix}/0001")]);
+    let piece = get.output().expect(0).stdout;
+    assert!(piece.contains(&long) && !piece.contains('…'), "{piece}");
 }
 
 #[test]

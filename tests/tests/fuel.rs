@@ -165,3 +165,43 @@ fn calls_side_by_side_inside_a_tool_call_burn_of_its_share() {
     // What is left when its last call was refused may be enough for the strategy to return.
     inside_a_tool_call(&calls, &[2, 4, 8]);
 }
+
+#[test]
+fn a_call_that_was_cancelled_inside_a_tool_call_takes_none_of_its_share() {
+    let home = home();
+    let compute = json!({ "do": "compute", "n": 3_000_000 });
+    let inner = json!({ "steps": [{ "do": "compute", "n": 10 }] });
+    let cancelled = [
+        json!({ "do": "start-call", "name": "probe", "arguments": inner }),
+        json!({ "do": "cancel-call", "call": 0 }),
+        json!({ "do": "wait-call", "call": 0 }),
+        compute.clone(),
+    ];
+    let run = |steps: &[Value], budget: Option<u64>| {
+        // The call inside waits for its turn until it is cancelled, and burns nothing.
+        let host = budget.iter().fold(home.host().set("tool_delay", "5m"), |host, fuel| {
+            host.args(["--budget", &format!("fuel={fuel}")])
+        });
+        let host = host.arg("--tool").arg(guests::built("probe-tool"));
+        let program = json!({ "steps": [probe_tool(steps)], "summary": "done" });
+        host.probe(&program).output().expect(0)
+    };
+    let needed = run(&cancelled, None).spent("fuel");
+    // Half of it goes to a call that its caller doesn't wait for: what is left would be too little.
+    let budget = needed + needed / 4;
+    for steps in [std::slice::from_ref(&compute), &cancelled] {
+        let output = run(steps, Some(budget));
+        let seen = output.seen();
+        assert_eq!(hermes_tests::output::refusal(&seen[0]), None, "{}", seen[0]);
+        let inside = seen[0]["ok"]["output"]["structured_content"].as_str().unwrap();
+        let inside: Value = serde_json::from_str(inside).unwrap();
+        let inside = inside["seen"].as_array().unwrap();
+        assert_eq!(inside.len(), steps.len());
+        assert!(inside.last().unwrap()["ok"].is_u64(), "it computed: {inside:?}");
+        if let [_, _, waited, _] = inside.as_slice() {
+            assert_eq!(hermes_tests::output::refusal(waited).as_deref(), Some("cancelled"));
+        }
+        let spent = output.spent("fuel");
+        assert!(spent > budget / 2 && spent < needed + ANSWER, "{spent} of {budget}");
+    }
+}

@@ -8,7 +8,7 @@ use std::time::Duration;
 use hermes_tests::child::{ChildSpec, exit, inside, join, summary, words};
 use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
 use hermes_tests::output::{message, refusal};
-use hermes_tests::{Home, Output, guests};
+use hermes_tests::{Home, Host, Output, guests};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -41,21 +41,20 @@ fn sibling() -> ChildSpec {
 /// the work.
 #[track_caller]
 fn beside_siblings(home: &Home, hostile: &ChildSpec, settings: &[(&str, &str)]) -> (Value, Output) {
-    let program = [
-        sibling().spawn(),
-        hostile.spawn(),
-        sibling().spawn(),
-        join(0),
-        join(1),
-        join(2),
-        sibling().spawn(),
-        join(3),
-    ];
     let host = settings
         .iter()
         .fold(home.host(), |host, (key, value)| host.set(key, value));
+    beside_siblings_in(home, host, hostile, &[])
+}
+
+/// The same with a host of its own, whose root does `meanwhile` before it joins anybody. The hostile child is number 1.
+#[track_caller]
+fn beside_siblings_in(home: &Home, host: Host, hostile: &ChildSpec, meanwhile: &[Value]) -> (Value, Output) {
+    let mut program = vec![sibling().spawn(), hostile.spawn(), sibling().spawn()];
+    program.extend_from_slice(meanwhile);
+    program.extend([join(0), join(1), join(2), sibling().spawn(), join(3)]);
     let output = host.probe(&steps(&program)).output().expect(0);
-    let seen = output.seen();
+    let seen = output.seen().split_off(meanwhile.len());
     for healthy in [3, 5, 7] {
         assert_eq!(exit(&seen[healthy]), "Returned", "{}", seen[healthy]);
         assert!(summary(&seen[healthy]).contains("a healthy answer"));
@@ -183,26 +182,17 @@ fn one_that_hangs_in_a_host_call() {
 #[test]
 fn one_that_ignores_a_cancel() {
     let (_server, home) = home(&["spin"]);
-    let program = [
-        sibling().spawn(),
-        ChildSpec::of("spin", "").spawn(),
+    let cancel = [
         json!({ "do": "wait-any-child", "children": [1], "timeout_ms": 100 }),
         json!({ "do": "cancel-child", "child": 1 }),
-        join(1),
-        join(0),
     ];
     let host = home
         .host()
         .set("limits.cancel_grace", "300ms")
         .set(MUCH_FUEL.0, MUCH_FUEL.1);
-    let output = host.probe(&steps(&program)).output().expect(0);
-    let seen = output.seen();
-    assert_eq!(
-        (exit(&seen[4]), exit(&seen[5])),
-        ("Cancelled".into(), "Returned".into())
-    );
+    let (seen, output) = beside_siblings_in(&home, host, &ChildSpec::of("spin", ""), &cancel);
+    assert_eq!(exit(&seen), "Cancelled", "{seen}");
     assert!(output.took < Duration::from_secs(10), "{:?}", output.took);
-    well(&home);
 }
 
 #[test]
@@ -309,13 +299,12 @@ fn one_that_asks_for_its_parents_grants() {
         .with("grants", json!(["fs:./papers"]))
         .spawn();
     let spec = ChildSpec::probe(&steps(&[inner])).with("grants", json!(["fs:none"]));
-    let program = [sibling().spawn(), spec.spawn(), join(1), join(0)];
     let host = home.host().args(["--allow", "fs:./papers"]);
-    let seen = host.probe(&steps(&program)).output().expect(0).seen();
-    let refused = &inside(&seen[2])[0];
+    let (seen, _) = beside_siblings_in(&home, host, &spec, &[]);
+    assert_eq!(exit(&seen), "Returned", "{seen}");
+    let refused = &inside(&seen)[0];
     assert_eq!(refusal(refused).unwrap(), "denied");
     assert!(message(refused).contains("fs:./papers"), "{refused}");
-    well(&home);
 }
 
 #[test]

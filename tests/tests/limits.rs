@@ -236,6 +236,132 @@ fn a_tools_text_is_whole_up_to_its_last_character() {
     assert!(shortened.contains("501 bytes]"), "the whole is kept: {shortened}");
 }
 
+/// The content of an answer in blocks of these kinds, in so many characters.
+fn blocks(home: &Home, characters: u64, kinds: &Value) -> Vec<Value> {
+    let seen = seen_with_tools(home, ("scrub.tool", characters), &[call("blocks", kinds)]);
+    seen[0]["ok"]["output"]["content"].as_array().unwrap().clone()
+}
+
+/// The text of a block.
+#[track_caller]
+fn words(block: &Value) -> &str {
+    block["Text"].as_str().unwrap_or_else(|| panic!("no text: {block}"))
+}
+
+/// A note of so many texts that are left out and kept, and of their bytes.
+#[track_caller]
+fn assert_kept(note: &Value, texts: usize, bytes: usize) {
+    let begins = format!("[{texts} more blocks left out (limits.scrub.tool): whole text: spill/0/");
+    let ends = format!("-rest, {bytes} bytes]");
+    assert!(
+        words(note).starts_with(&begins) && words(note).ends_with(&ends),
+        "{note}"
+    );
+}
+
+#[test]
+fn a_tools_answer_is_whole_up_to_its_last_block() {
+    const MOST: usize = 256;
+    let home = home();
+    let shown = |media: usize, texts: usize| {
+        let shown = blocks(&home, 48_000, &json!({ "media": media, "texts": texts }));
+        let (kept, notes) = shown.split_at(MOST);
+        let pictures = kept.iter().filter(|block| block["Media"].is_object()).count();
+        assert_eq!(pictures, media.min(MOST), "{kept:?}");
+        assert!(kept[pictures..].iter().all(|block| words(block) == "text"), "{kept:?}");
+        notes.to_vec()
+    };
+    for (media, texts) in [(MOST, 0), (0, MOST), (56, MOST - 56)] {
+        assert_eq!(shown(media, texts), [] as [Value; 0], "{media} and {texts}");
+    }
+    let media_out =
+        |n: usize| json!({ "Text": format!("[{n} more blocks of other media left out (limits.scrub.tool)]") });
+    assert_eq!(shown(MOST + 1, 0), [media_out(1)]);
+    let notes = shown(0, MOST + 1);
+    assert_eq!(notes.len(), 1, "{notes:?}");
+    assert_kept(&notes[0], 1, "text".len());
+    let notes = shown(MOST + 2, 3);
+    assert_eq!((notes.len(), &notes[1]), (2, &media_out(2)), "{notes:?}");
+    assert_kept(&notes[0], 3, "text\ntext\ntext".len());
+}
+
+#[test]
+fn texts_over_the_last_block_are_kept_as_one() {
+    let home = home();
+    let program = json!({ "steps": [call("blocks", &json!({ "texts": 300 }))] });
+    let host = host(&home, &[]).arg("--tool").arg(guests::built("probe-tool"));
+    let output = host.probe(&program).output().expect(0);
+    let space = format!("{}/spill", output.json()["run"].as_str().unwrap());
+    let ls = home.host().args(["blackboard", "ls", &space, "--output", "json"]);
+    let keys = ls.output().expect(0).json();
+    let keys = keys.as_array().unwrap();
+    assert_eq!(keys.len(), 1, "{keys:?}");
+    let key = keys[0].as_str().unwrap();
+    assert!(key.ends_with("-rest/0001"), "{key}");
+    let kept = home.host().args(["blackboard", "get", &space, key]).output().expect(0);
+    assert_eq!(kept.stdout.trim_end(), ["text"; 300 - 256].join("\n"));
+}
+
+#[test]
+fn each_block_takes_one_of_its_readers_characters() {
+    let home = home();
+    let shown = |media: usize| blocks(&home, 500, &json!({ "media": media, "texts": 100 }));
+    // Texts of four characters, and a byte each beside them.
+    let whole = shown(100);
+    assert_eq!((whole.len(), words(&whole[199])), (200, "text"));
+    let cut = shown(101);
+    assert_eq!((cut.len(), words(&cut[199])), (201, "text"));
+    assert!(words(&cut[200]).contains("whole text: spill/0/"), "{}", cut[200]);
+    let less = shown(104);
+    assert_eq!((less.len(), words(&less[202])), (204, "text"));
+    assert_kept(&less[203], 1, "text".len());
+}
+
+#[test]
+fn a_note_in_the_place_of_a_block_takes_characters_too() {
+    let shown = blocks(&home(), 500, &json!({ "others": 10_000 }));
+    let (last, notes) = shown.split_last().unwrap();
+    let note = words(&notes[0]);
+    assert!(note.starts_with("[a block left out: it is no JSON"), "{note}");
+    assert!(notes.iter().all(|other| *other == notes[0]), "{notes:?}");
+    let each = note.chars().count() + "other".len();
+    assert_eq!(notes.len(), 500_usize.div_ceil(each));
+    let left_out = 10_000 - notes.len();
+    assert_kept(last, left_out, "other\n".len() * left_out - 1);
+}
+
+#[test]
+fn twenty_thousand_blocks_harm_neither_their_reader_nor_the_journal() {
+    let home = home();
+    for kind in ["media", "others", "texts"] {
+        let steps = [
+            call("blocks", &json!({ kind: 20_000 })),
+            call("echo", &json!({ "text": "hi" })),
+        ];
+        let host = host(&home, &[]).arg("--tool").arg(guests::built("probe-tool"));
+        let output = host
+            .probe(&json!({ "steps": steps, "summary": "done" }))
+            .output()
+            .expect(0);
+        let seen = output.seen();
+        let content = seen[0]["ok"]["output"]["content"].as_array().unwrap();
+        assert_eq!(content.len(), 256 + 1, "{kind}");
+        assert!(
+            words(&content[256]).starts_with("[19744 more blocks"),
+            "{}",
+            content[256]
+        );
+        assert_eq!(text(&seen[1]), "hi", "its reader goes on");
+        let json = output.json();
+        let show = home
+            .host()
+            .args(["show", json["run"].as_str().unwrap(), "--output", "json"]);
+        let shown = show.output().expect(0).json();
+        let bytes = shown["agents"][0]["spent"]["journal-bytes"].as_u64().unwrap();
+        assert!(bytes < 200_000, "{kind}: {bytes}");
+    }
+}
+
 #[test]
 fn a_childs_prompt_is_bounded_to_the_byte() {
     let spawn = |prompt: usize, inputs: Value| {

@@ -4,8 +4,9 @@
 
 use std::time::Duration;
 
-use hermes_tests::child::{ChildSpec, exit, join, summary};
+use hermes_tests::child::{ChildSpec, exit, inside, join, summary};
 use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
+use hermes_tests::output::refusal;
 use hermes_tests::{Home, Output, guests};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -208,4 +209,51 @@ fn what_its_journal_holds_is_counted_again() {
         (64..128).contains(&sent_again),
         "the child, and that it asked again: {killed:?}, {whole:?}"
     );
+}
+
+#[test]
+fn a_childs_completion_that_was_under_way_keeps_the_trees_last_iteration() {
+    let script = Script::default()
+        .when("CHILD", [Turn::fault(Fault::StallMidStream), Turn::text("again")])
+        .when("ROOT", [Turn::text("too much")]);
+    let server = ModelServer::start(script);
+    let home = Home::with_model(&server, Format::OpenAi);
+    // Made again, the child asks after its parent does.
+    let child = ChildSpec::probe(&steps(&[json!({ "do": "compute", "n": 60_000_000 }), ask("CHILD")]));
+    let program = steps(&[
+        json!({ "do": "open", "name": "shared" }),
+        child.spawn(),
+        json!({ "do": "changes", "space": 0, "prefix": "go", "since": 0, "wait_ms": 600_000 }),
+        ask("ROOT"),
+        join(0),
+    ]);
+    let host = home.host().args(["--allow", "blackboard:shared"]);
+    let process = host.args(["--budget", "tree.iterations=1"]).probe(&program).start();
+    server.wait_for(1, LONG);
+    process.signal(Signal::KILL);
+    assert_eq!(process.finish().code, None);
+    let go = home.host().args(["blackboard", "put", "shared", "go", "now"]);
+    go.output().expect(0);
+    let run = run_of(&home);
+    let resumed = home.host().args(["resume", &run, "--output", "json"]).output();
+    // The root lacked what its child had.
+    let output = resumed.expect(3);
+    let seen = output.seen();
+    assert_eq!(
+        refusal(&seen[3]).as_deref(),
+        Some("exhausted(iterations)"),
+        "{}",
+        seen[3]
+    );
+    assert_eq!(exit(&seen[4]), "Returned", "{}", seen[4]);
+    assert_eq!(refusal(&inside(&seen[4])[1]), None, "{}", seen[4]);
+    assert!(inside(&seen[4])[1].to_string().contains("again"), "{}", seen[4]);
+    assert_eq!((output.spent("iterations"), output.spent("resent")), (1, 1));
+    let requests = server.requests();
+    let of_child = requests.iter().filter(|request| request.last().contains("CHILD"));
+    assert_eq!((of_child.count(), requests.len()), (2, 2), "the root asked nothing");
+    let shown = home.host().args(["show", &run, "--output", "json"]).output().expect(0);
+    let agents = shown.json()["agents"].clone();
+    let made = [0, 1].map(|n: usize| agents[n]["spent"]["iterations"].as_u64().unwrap_or_default());
+    assert_eq!(made, [0, 1], "{agents}");
 }

@@ -9,6 +9,11 @@ use super::{Context, json, stdio, terminal};
 use crate::error::Dimension;
 use crate::run::Host;
 
+/// Columns of a task, with its strategy.
+const TASK: usize = 84;
+/// Columns before it.
+const HEAD: usize = 58;
+
 /// Lists runs, the newest first.
 pub(super) async fn list(host: &Host, context: Context, limit: u32) -> Result<u8, Problem> {
     let rows = host.runs(limit).await?;
@@ -33,30 +38,32 @@ pub(super) async fn list(host: &Host, context: Context, limit: u32) -> Result<u8
     }
     let paint = terminal::paint_output(context.color);
     let head = format!(
-        "{}  {}  {}  {}  {}  {}  {}  task\n",
+        "{}  {}  {}  {}  {}  {}  task\n",
         left("run", 10),
-        left("status", 11),
-        left("outcome", 15),
+        left("end", 12),
         right("it", 4),
         right("tokens", 7),
         right("cost", 7),
         right("calls", 5)
     );
+    let task = terminal::columns().map_or(TASK, |columns| columns.saturating_sub(HEAD).clamp(TASK / 4, TASK));
     let mut out = paint.ink(Ink::Dim, head.trim_end());
     out.push('\n');
     for row in &rows {
-        let outcome = row.outcome.as_deref().or(row.exit.as_deref()).unwrap_or("-");
+        let end = match row.exit.as_deref() {
+            Some("returned") => row.outcome.as_deref().unwrap_or("returned"),
+            Some(exit) => exit,
+            None => &row.status,
+        };
         out.push_str(&format!(
-            "{}  {}  {}  {}  {}  {}  {}  {}: {}\n",
+            "{}  {}  {}  {}  {}  {}  {}\n",
             paint.ink(Ink::Bold, row.run.as_str()),
-            left(&row.status, 11),
-            left(outcome, 15),
+            left(end, 12),
             right(&row.spent.get(Dimension::Iterations).to_string(), 4),
             right(&count(row.spent.get(Dimension::Tokens)), 7),
             right(&usd(row.spent.get(Dimension::CostMicroUsd)), 7),
             right(&count(row.spent.get(Dimension::ToolCalls)), 5),
-            fit(&row.strategy, 24),
-            fit(&row.task, 60),
+            fit(&format!("{}: {}", fit(&row.strategy, 24), row.task), task),
         ));
     }
     stdio::print(&out).map(|()| 0)

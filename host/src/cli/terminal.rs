@@ -66,6 +66,15 @@ pub(super) fn size() -> (usize, usize) {
     }
 }
 
+/// Columns of standard output, where that is a terminal.
+pub(super) fn columns() -> Option<usize> {
+    if !std::io::stdout().is_terminal() {
+        return None;
+    }
+    let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
+    (size.ws_col > 0).then(|| size.ws_col.into())
+}
+
 /// Standard error while a run goes on.
 #[derive(Debug)]
 pub(super) struct Screen {

@@ -19,7 +19,7 @@ use crate::limits::{self, Limit, Limits, Unit};
 use crate::text;
 
 /// What a root agent may be denied.
-const DENIABLE: [&str; 4] = ["llm", "blackboard", "delegation", "lessons"];
+pub const DENIABLE: [&str; 4] = ["llm", "blackboard", "delegation", "lessons"];
 /// The most that `tool_delay` may be, in milliseconds.
 const MAX_TOOL_DELAY: u64 = 10 * 60 * 1000;
 

@@ -1,6 +1,7 @@
 //! From checked bytes to compiled code, through the cache on disk.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -24,6 +25,7 @@ struct Inner {
     cache: Option<Cache>,
     limits: Limits,
     slots: Arc<Semaphore>,
+    compiling: Mutex<HashSet<Digest>>,
     notices: Mutex<Vec<String>>,
 }
 
@@ -36,6 +38,7 @@ impl Compiler {
             cache,
             limits: limits.clone(),
             slots,
+            compiling: Mutex::default(),
             notices: Mutex::default(),
         }))
     }
@@ -57,7 +60,10 @@ impl Compiler {
         let work = tokio::task::spawn_blocking(move || {
             // Held until the work ends, for which nobody may wait any more: the compiler can't be interrupted.
             let _slot = slot;
-            inner.component(&bytes, digest)
+            inner.compiling().insert(digest);
+            let component = inner.component(&bytes, digest);
+            inner.compiling().remove(&digest);
+            component
         });
         match tokio::time::timeout(wall, work).await {
             Ok(Ok(component)) => component,
@@ -66,6 +72,11 @@ impl Compiler {
                 limit_ms: limits.compile_wall,
             }),
         }
+    }
+
+    /// Whether this component is being compiled.
+    pub fn is_compiling(&self, digest: &Digest) -> bool {
+        self.0.compiling().contains(digest)
     }
 
     /// What the cache has of a component beside its code, under this name.
@@ -85,6 +96,10 @@ impl Compiler {
 }
 
 impl Inner {
+    fn compiling(&self) -> MutexGuard<'_, HashSet<Digest>> {
+        self.compiling.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn component(&self, bytes: &[u8], digest: Digest) -> Result<Component, LoadError> {
         let key = self.key(digest);
         if let Some(code) = self.look_up(&key, "compiled again") {

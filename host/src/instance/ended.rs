@@ -14,6 +14,8 @@ const FRAMES: usize = 20;
 pub enum Stopped {
     /// The host ended it.
     Host(End),
+    /// It was never made: it can't be compiled or linked.
+    Unusable(String),
     /// It trapped, in words with its backtrace.
     Trapped(String),
     /// It called `exit`.

@@ -32,7 +32,7 @@ use crate::interfaces::{self, Folder, State};
 use crate::limits::{self, Limits, Unit};
 use crate::plugin::Plugin;
 use crate::session::end::End;
-use crate::session::guest::Guest;
+use crate::session::guest::{Guest, NO_FUEL};
 use crate::text;
 
 /// Makes instances. Cheap to clone.
@@ -98,14 +98,37 @@ impl Instances {
     /// # Errors
     /// It can't be compiled, or linked.
     pub async fn prepare(&self, plugin: &Plugin) -> Result<Prepared, PrepareError> {
-        let cell = {
-            let mut prepared = self.prepared();
-            if prepared.len() >= PREPARED {
-                prepared.clear();
+        loop {
+            let cell = {
+                let mut prepared = self.prepared();
+                if prepared.len() >= PREPARED {
+                    prepared.clear();
+                }
+                prepared.entry(plugin.digest).or_default().clone()
+            };
+            let tried = cell.get_or_try_init(|| async {
+                match self.resolve(plugin).await {
+                    // It was not tried.
+                    Err(busy @ PrepareError::Load(LoadError::CompileBusy { .. })) => Err(busy),
+                    tried => Ok(tried),
+                }
+            });
+            let slow = |tried: &Result<_, _>| matches!(tried, Err(PrepareError::Load(LoadError::CompileTime { .. })));
+            match tried.await {
+                // Nobody waited for it, but it went on: by now there is an end of it, in the cache.
+                Ok(tried) if slow(tried) && !self.0.compiler.is_compiling(&plugin.digest) => {
+                    let mut prepared = self.prepared();
+                    if prepared
+                        .get(&plugin.digest)
+                        .is_some_and(|held| Arc::ptr_eq(held, &cell))
+                    {
+                        prepared.remove(&plugin.digest);
+                    }
+                }
+                Ok(tried) => return tried.clone(),
+                Err(busy) => return Err(busy),
             }
-            prepared.entry(plugin.digest).or_default().clone()
-        };
-        cell.get_or_init(|| self.resolve(plugin)).await.clone()
+        }
     }
 
     async fn resolve(&self, plugin: &Plugin) -> Result<Prepared, PrepareError> {
@@ -163,7 +186,10 @@ impl Instances {
             .and_then(|()| store.fuel_async_yield_interval(Some(FUEL_INTERVAL)))
             .map_err(|e| End::Host(e.to_string()))?;
         store.set_epoch_deadline(1);
-        store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Yield(1)));
+        store.epoch_deadline_callback(|context| {
+            context.data().guest.step.uncount_entry();
+            Ok(UpdateDeadline::Yield(1))
+        });
         store.set_hostcall_fuel(usize::try_from(limits.hostcall_bytes).unwrap_or(usize::MAX));
         let handles = limits.handles.saturating_add(limits.delegation_total);
         store.set_max_component_handles(usize::try_from(handles).unwrap_or(usize::MAX));
@@ -173,6 +199,9 @@ impl Instances {
                     let left = context.get_fuel()?;
                     let guest = &context.data().guest;
                     guest.step.note_fuel(left);
+                    if let Some(end) = guest.out_of_fuel() {
+                        return Err(end.into());
+                    }
                     guest.step.leaves();
                     if guest.step.count_entry() > limits.host_calls_all {
                         let most = limits.host_calls_all;
@@ -285,8 +314,19 @@ impl Bounds<'_> {
         let session = &self.guest.session;
         let cancelled = async {
             self.guest.cancel.cancelled().await;
-            if running && self.guest.is_strategy() {
-                tokio::time::sleep(Duration::from_millis(session.run.limits.cancel_grace)).await;
+            if !running || !self.guest.is_strategy() {
+                return;
+            }
+            let limits = &session.run.limits;
+            let grace = Duration::from_millis(limits.cancel_grace);
+            tokio::time::sleep(grace).await;
+            // A child that it waits for has a grace of its own, and so have those below: it hears how that ended, and is given its own then.
+            let below = limits.delegation_depth.saturating_sub(session.depth.into());
+            let children = session.children().iter().any(|child| child.result().is_none());
+            let wait = grace.saturating_mul(u32::try_from(below).unwrap_or(u32::MAX));
+            let joins = children && self.guest.step.is_paused();
+            if joins && tokio::time::timeout(wait, self.guest.step.goes_on()).await.is_ok() {
+                tokio::time::sleep(grace).await;
             }
         };
         tokio::select! {
@@ -312,7 +352,7 @@ impl Bounds<'_> {
             (false, false) => stopped,
             (false, true) => Stopped::Host(End::Exhausted {
                 dimension: Dimension::Fuel,
-                message: "what it had of the session's budget of fuel is used up (--budget fuel=N)".to_owned(),
+                message: NO_FUEL.to_owned(),
             }),
         }
     }

@@ -19,48 +19,62 @@ use crate::session::runner::{StopsOnDrop, ToolEnd, ToolRunner, Waiting};
 pub struct Runner(pub Instances);
 
 impl ToolRunner for Runner {
-    fn run(&self, under: Under, tool: Arc<Tool>, call: types::ToolCall, fuel: u64) -> Waiting<'static, ToolEnd> {
+    fn run(
+        &self,
+        under: Under,
+        tool: Arc<Tool>,
+        call: types::ToolCall,
+        share: Option<u64>,
+    ) -> Waiting<'static, Option<ToolEnd>> {
         let instances = self.0.clone();
-        Box::pin(async move { run(instances, under, tool, call, fuel).await })
+        Box::pin(async move { run(instances, under, tool, call, share).await })
     }
 }
 
-async fn run(instances: Instances, under: Under, tool: Arc<Tool>, mut call: types::ToolCall, fuel: u64) -> ToolEnd {
-    let guest = guest(&under, &tool, fuel);
+async fn run(
+    instances: Instances,
+    under: Under,
+    tool: Arc<Tool>,
+    mut call: types::ToolCall,
+    share: Option<u64>,
+) -> Option<ToolEnd> {
+    let guest = guest(&under, &tool, share);
     let pure = !guest.rights.reaches_out();
     let deepest = under.guest.session.run.limits.tool_depth;
     if guest.stream.scope.depth() as u64 > deepest {
         let message = format!("Tool calls nest {deepest} deep at most (limits.tool_depth).");
-        return ToolEnd {
+        return Some(ToolEnd {
             answer: Err(Refusal::invalid(message)),
             fuel: 0,
             lent: 0,
             records: Vec::new(),
             pure,
-        };
+        });
     }
     call.name.clone_from(&tool.own_name);
     // Dropped in the middle, it leaves nothing running either.
     let _over = StopsOnDrop(guest.over.clone());
     let ended = match ready(&instances, &guest, &tool).await {
-        Ok(toolset) => match attempt(&instances, &guest, toolset, call).await {
-            Ok(answer) => answer.map_err(Refusal::from),
-            Err(stopped) => Err(refusal(&tool, &stopped)),
-        },
-        Err(refusal) => Err(refusal),
+        Ok(toolset) => attempt(&instances, &guest, toolset, call).await,
+        Err(stopped) => Err(stopped),
     };
     guest.close().await;
-    ToolEnd {
-        answer: ended,
+    Some(ToolEnd {
+        answer: match ended {
+            Ok(answer) => answer.map_err(Refusal::from),
+            // It goes on in another process: what it did until now is no end.
+            Err(Stopped::Host(End::Suspended)) => return None,
+            Err(stopped) => Err(refusal(&tool, &stopped)),
+        },
         fuel: guest.step.fuel_used(),
         lent: guest.step.lent(),
         records: guest.take_pending(),
         pure,
-    }
+    })
 }
 
 /// The tool's side of the host: what the tool may do, cut by what its caller may.
-fn guest(under: &Under, tool: &Tool, fuel: u64) -> Arc<Guest> {
+fn guest(under: &Under, tool: &Tool, share: Option<u64>) -> Arc<Guest> {
     let caller = &under.guest;
     let scope = caller.stream.scope.child(under.op);
     let rights = tool.rights.cut(&caller.rights);
@@ -78,17 +92,19 @@ fn guest(under: &Under, tool: &Tool, fuel: u64) -> Arc<Guest> {
         plugin: tool.plugin.name.clone(),
         rights,
         tools,
-        fuel,
+        fuel: caller.session.run.limits.fuel,
+        share,
         cancel: under.cancel.clone(),
         over: caller.over.child_token(),
         at_ms: under.at_ms,
         recorded,
+        held: Some(caller.held.clone().unwrap_or_else(|| under.held.clone())),
     };
     Guest::new(caller.session.clone(), caller.attempt.clone(), making)
 }
 
 /// The tool's plugin, compiled when it is first called.
-async fn ready(instances: &Instances, guest: &Arc<Guest>, tool: &Tool) -> Result<ToolsetPre<State>, Refusal> {
+async fn ready(instances: &Instances, guest: &Arc<Guest>, tool: &Tool) -> Result<ToolsetPre<State>, Stopped> {
     let bounds = Bounds { guest };
     let prepared = bounds.first(async { Ok(instances.prepare(&tool.plugin).await) }).await;
     // Outside a run nobody follows events: whoever called asks for them.
@@ -97,11 +113,8 @@ async fn ready(instances: &Instances, guest: &Arc<Guest>, tool: &Tool) -> Result
             guest.session.event(EventKind::Notice { message });
         }
     }
-    let prepared = prepared.map_err(|stopped| refusal(tool, &stopped))?;
-    let unusable =
-        |why: &dyn std::fmt::Display| Refusal::upstream(format!("The tool {} can't be used: {why}.", tool.name));
-    let toolset = prepared.map_err(|e| unusable(&e))?.toolset;
-    toolset.ok_or_else(|| unusable(&"it is no tool"))
+    let toolset = prepared?.map_err(|e| Stopped::Unusable(e.to_string()))?.toolset;
+    toolset.ok_or_else(|| Stopped::Unusable("it is no tool".to_owned()))
 }
 
 async fn attempt(
@@ -138,7 +151,7 @@ fn refusal(tool: &Tool, stopped: &Stopped) -> Refusal {
             RefusalKind::TimedOut,
             format!("The tool {name} was stopped: {message}."),
         ),
-        Stopped::Host(End::Cancelled | End::Suspended) => Refusal::cancelled(),
+        Stopped::Host(End::Cancelled) => Refusal::cancelled(),
         Stopped::Host(End::NoRoom(message)) => Refusal::new(RefusalKind::RateLimited, format!("{message}.")),
         // Made again after a crash, it did something else than before: what it did then stands.
         Stopped::Host(End::Diverged(_)) => Refusal::new(
@@ -149,6 +162,7 @@ fn refusal(tool: &Tool, stopped: &Stopped) -> Refusal {
             RefusalKind::Other("host-bug".to_owned()),
             format!("The tool {name} failed: {end}."),
         ),
+        Stopped::Unusable(why) => Refusal::upstream(format!("The tool {name} can't be used: {why}.")),
         Stopped::Trapped(words) => Refusal::upstream(format!("The tool {name} crashed: {words}")),
         Stopped::Exited(code) => Refusal::upstream(format!("The tool {name} exited with {code} and gave no answer.")),
     }

@@ -53,9 +53,7 @@ async fn attempt(
 
 /// The instance has started: its first step begins, with the fuel of one.
 pub(super) fn begin_step(guest: &Guest, store: &mut wasmtime::Store<State>) -> Result<(), Stopped> {
-    guest.charge_fuel();
-    guest.step.begin(guest.fuel);
-    guest.share_fuel();
+    guest.begin_step();
     match guest.step.refuel().map(|fuel| store.set_fuel(fuel)) {
         Some(Err(e)) => Err(Stopped::Host(End::Host(e.to_string()))),
         _ => Ok(()),

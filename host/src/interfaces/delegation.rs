@@ -90,17 +90,25 @@ impl Operation for Spawn {
     }
 
     fn records(&self, guest: &Guest, op: u32) -> Vec<Record> {
-        let Ok(child) = self.child() else { return Vec::new() };
-        guest.session.keep_child(child.child(guest, op));
-        child.records(guest, op)
+        self.child()
+            .map_or_else(|_| Vec::new(), |child| child.records(guest, op))
     }
 
-    fn again(&mut self, guest: &Arc<Guest>, op: u32) -> Result<Reservation, Refusal> {
+    fn begun(&mut self, guest: &Guest, op: u32) {
+        // One that a replay takes over is known already.
+        if let Ok(child) = self.child() {
+            guest.session.keep_child(child.child(guest, op));
+        }
+    }
+
+    fn again(
+        &mut self,
+        guest: &Arc<Guest>,
+        op: u32,
+        _before: &mut Option<Reservation>,
+    ) -> Result<Reservation, Refusal> {
         self.child = Some(guest.session.run.children.recover(guest, op));
-        let child = self.child_mut()?;
-        let reservation = child.reserve(guest)?;
-        guest.session.keep_child(child.child(guest, op));
-        Ok(reservation)
+        self.child_mut()?.reserve(guest)
     }
 
     fn refused(&self, refusal: &Refusal) -> OpBody {

@@ -263,7 +263,7 @@ impl Operation for Complete {
         }
     }
 
-    fn begun(&mut self, guest: &Guest) {
+    fn begun(&mut self, guest: &Guest, _op: u32) {
         self.ordinal = guest.next_completion();
     }
 

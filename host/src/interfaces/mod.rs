@@ -20,7 +20,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 pub use convert::amounts;
-pub use scrubbing::{redact_report, scrub_error, scrub_report, scrub_words};
+pub use scrubbing::{Reader, redact_report, scrub_error, scrub_report, scrub_words};
 pub use session::report_fits;
 pub use tools::call_tool;
 pub use wasi::{Folder, WasiError};

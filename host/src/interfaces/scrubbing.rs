@@ -5,7 +5,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::amounts::Amounts;
 use crate::bindings::types;
-use crate::error::Dimension;
+use crate::error::{Dimension, Refusal};
 use crate::event::now_ms;
 use crate::json;
 use crate::scrub::{Budget, Scrubber, fence};
@@ -16,6 +16,8 @@ use crate::text;
 
 /// Characters of an error's words.
 const WORDS: usize = 2_000;
+/// Blocks of a tool's output.
+const BLOCKS: usize = 256;
 /// Artifacts and open questions of a report, each.
 const LIST: usize = 100;
 /// Characters of one of them.
@@ -43,6 +45,11 @@ pub fn scrub_error(session: &Session, mut error: types::Error) -> types::Error {
     error
 }
 
+/// The same for what a tool says that it is refused for, or the host does in its place.
+pub(super) fn scrub_refusal(session: &Session, refusal: Refusal) -> Refusal {
+    scrub_error(session, refusal.into()).into()
+}
+
 /// A tool's output as its caller reads it. `op` names the call. Texts, then what is beside them, share one budget of characters; what it has no
 /// room for is kept whole, and said.
 ///
@@ -56,12 +63,17 @@ pub(super) async fn scrub_output(
     let limits = &session.run.limits;
     let mut media = usize::try_from(limits.tool_result).unwrap_or(usize::MAX);
     let mut left = Left(usize::try_from(limits.scrub_tool).unwrap_or(usize::MAX).min(media));
-    let (mut content, mut notes, mut rest) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut content, mut notes, mut rest, mut dropped) = (Vec::new(), Vec::new(), Vec::new(), 0);
     for (at, block) in std::mem::take(&mut output.content).into_iter().enumerate() {
         let key = Key::Output(if at == 0 { op.to_owned() } else { format!("{op}-{at}") });
+        let room = left.0 > 0 && at < BLOCKS;
         content.push(match block {
-            types::Content::Text(text) | types::Content::Other(text) if left.0 == 0 => {
+            types::Content::Text(text) | types::Content::Other(text) if !room => {
                 rest.push(text);
+                continue;
+            }
+            types::Content::Media(_) if !room => {
+                dropped += 1;
                 continue;
             }
             types::Content::Text(text) => {
@@ -71,26 +83,33 @@ pub(super) async fn scrub_output(
                     fenced: Fenced::WhenShortened,
                 };
                 let clean = scrub_text(session, &whose, &text, left.0).await?;
+                // A block costs something of what its reader takes in, however little is in it.
                 left.take(clean.chars().count().max(1));
                 types::Content::Text(clean)
             }
             types::Content::Other(text) => match aside(session, &mut left, "a block", &key, text).await? {
                 Ok(clean) => types::Content::Other(clean),
-                Err(note) => types::Content::Text(note),
+                Err(note) => {
+                    left.take(note.chars().count());
+                    types::Content::Text(note)
+                }
             },
             types::Content::Media(block) => {
                 let bytes = block.data.len();
                 match scrub_bytes(session, block.data).filter(|data| data.len() <= media) {
                     Some(data) => {
                         media -= data.len();
-                        types::Content::Media(types::Media {
-                            media_type: text::line(&block.media_type, 127),
-                            data,
-                        })
+                        let media_type = text::line(&session.run.secrets.redact(&block.media_type), 127);
+                        left.take(1 + media_type.chars().count());
+                        types::Content::Media(types::Media { media_type, data })
                     }
-                    None => types::Content::Text(format!(
-                        "[a block of {bytes} bytes left out: too large (limits.tool_result), or a secret in it]"
-                    )),
+                    None => {
+                        let note = format!(
+                            "[a block of {bytes} bytes left out: too large (limits.tool_result), or a secret in it]"
+                        );
+                        left.take(note.len());
+                        types::Content::Text(note)
+                    }
                 }
             }
         });
@@ -110,6 +129,11 @@ pub(super) async fn scrub_output(
         notes.push(format!(
             "[{} more blocks left out (limits.scrub.tool): {kept}]",
             rest.len()
+        ));
+    }
+    if dropped > 0 {
+        notes.push(format!(
+            "[{dropped} more blocks of other media left out (limits.scrub.tool)]"
         ));
     }
     content.extend(notes.into_iter().map(types::Content::Text));
@@ -144,12 +168,21 @@ async fn aside(
         .ok_or_else(|| format!("[{name} left out: it is no JSON, or none without the secrets in it]")))
 }
 
-/// A child's report as its parent reads it: fenced, for what a child says is data to its parent. Its lists, its structured result and its summary
+/// Who reads a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reader {
+    /// The agent that delegated to its writer.
+    Parent,
+    /// The writer's next attempt.
+    NextAttempt,
+}
+
+/// A child's report as its parent reads it, or its own next attempt: fenced, for what a child says is data to its parent. Its lists, its structured result and its summary
 /// share one budget of characters; what it has no room for is kept whole, and said.
 ///
 /// # Errors
 /// The store failed.
-pub async fn scrub_report(session: &Session, report: types::Report) -> Result<types::Report, End> {
+pub async fn scrub_report(session: &Session, report: types::Report, reader: Reader) -> Result<types::Report, End> {
     let chars = usize::try_from(session.run.limits.scrub_report).unwrap_or(usize::MAX);
     let mut left = Left(chars);
     let mut notes = String::new();
@@ -161,19 +194,31 @@ pub async fn scrub_report(session: &Session, report: types::Report) -> Result<ty
         // What they point to is worth more than a summary's last words: a quarter each, at most.
         let shown = shown(session, &list, chars / 4);
         left.take(shown.iter().map(|line| line.chars().count()).sum());
-        if shown.len() < list.len() {
-            let kept = keep(session, &Key::Report(part), &list.join("\n")).await?;
-            notes.push_str(&format!(
-                "\n[{} more {what} left out: {kept}]",
-                list.len() - shown.len()
-            ));
+        let cut = list
+            .iter()
+            .take(shown.len())
+            .any(|line| line.chars().count() > LIST_LINE);
+        if cut || shown.len() < list.len() {
+            let kept = keep(session, &Key::Report(reader, part), &list.join("\n")).await?;
+            notes.push_str(&match list.len() - shown.len() {
+                0 => format!("\n[{what} shortened: {kept}]"),
+                more => format!("\n[{more} more {what} left out: {kept}]"),
+            });
         }
         lists.push(shown);
     }
     let mut result_json = None;
     if let Some(text) = report.result_json {
         let mut half = Left(left.0 / 2);
-        match aside(session, &mut half, "structured result", &Key::Report("result"), text).await? {
+        match aside(
+            session,
+            &mut half,
+            "structured result",
+            &Key::Report(reader, "result"),
+            text,
+        )
+        .await?
+        {
             Ok(clean) => {
                 left.take(clean.chars().count());
                 result_json = Some(clean);
@@ -183,7 +228,7 @@ pub async fn scrub_report(session: &Session, report: types::Report) -> Result<ty
     }
     let whose = Whose {
         what: format!("report of {} ({})", text::line(&session.role, 40), session.id.number),
-        key: Key::Report("report"),
+        key: Key::Report(reader, "report"),
         fenced: Fenced::Always,
     };
     let summary = scrub_text(session, &whose, &report.summary, left.0).await? + &notes;
@@ -262,7 +307,7 @@ enum Key {
     /// A block of a tool's output.
     Output(String),
     /// A part of its report.
-    Report(&'static str),
+    Report(Reader, &'static str),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -346,10 +391,10 @@ async fn keep(session: &Session, key: &Key, text: &str) -> Result<String, End> {
 fn spill_prefix(session: &Session, key: &Key) -> String {
     let attempt = session.attempt();
     match (key, &session.parent) {
-        (Key::Report(part), Some(parent)) => {
+        (Key::Report(Reader::Parent, part), Some(parent)) => {
             format!("{}/child-{}-{attempt}-{part}", parent.number, session.id.number)
         }
-        (Key::Report(part), None) => format!("{}/{attempt}-{part}", session.id.number),
+        (Key::Report(_, part), _) => format!("{}/{attempt}-{part}", session.id.number),
         (Key::Output(op), _) => format!("{}/{attempt}-{op}", session.id.number),
     }
 }

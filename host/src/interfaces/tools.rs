@@ -13,7 +13,7 @@ use crate::error::{Dimension, Refusal, RefusalKind};
 use crate::event::EventKind;
 use crate::ids::Digest;
 use crate::interfaces::State;
-use crate::interfaces::scrubbing::{scrub_output, scrub_words};
+use crate::interfaces::scrubbing::{scrub_output, scrub_refusal};
 use crate::ledger::Reservation;
 use crate::plugin::toolbox::Tool;
 use crate::session::call::{Call, Done, EndedEvent, Look, Operation, Stopping, Under};
@@ -59,12 +59,9 @@ struct CallTool {
     /// Whether its caller waits, and so burns no fuel itself.
     #[serde(skip)]
     waits: Waits,
-    /// What it may burn.
+    /// What it may burn of the session's budget of fuel, with all that it calls.
     #[serde(skip)]
-    fuel: u64,
-    /// What of that is set aside in the tool call that it is made in.
-    #[serde(skip)]
-    lent: u64,
+    share: Option<u64>,
 }
 
 /// Whether the caller of a tool goes on meanwhile.
@@ -84,18 +81,25 @@ impl CallTool {
             room,
             tool,
             waits,
-            fuel: guest.session.run.limits.fuel,
-            lent: 0,
+            share: None,
         }
     }
 
-    /// What it may burn of the session's budget: all that is left while its caller waits, half of it else, so that both can go on.
+    /// What it may burn of the session's budget: all that is left while its caller waits, half of it else, so that both can go on, and no more than
+    /// one step takes.
     fn share(&self, guest: &Guest) -> Option<u64> {
         let rest = guest.fuel_to_share()?;
         Some(match self.waits {
             Waits::Yes => rest,
-            Waits::No => rest / 2,
+            Waits::No => (rest / 2).min(guest.session.run.limits.fuel),
         })
+    }
+
+    /// Sets its share aside in the tool call that it is made in, whose own reservation has it already.
+    fn lend(&self, guest: &Guest) {
+        if let Some(share) = self.share.filter(|_| !guest.is_strategy()) {
+            guest.step.lend(share);
+        }
     }
 }
 
@@ -152,20 +156,30 @@ impl Operation for CallTool {
 
     fn reserve(&mut self, guest: &Guest) -> Result<Reservation, Refusal> {
         let mut amounts = Amounts::of(Dimension::ToolCalls, 1);
-        let share = self.share(guest);
-        if let Some(share) = share {
-            self.fuel = self.fuel.min(share);
-            if guest.is_strategy() {
-                amounts = amounts.with(Dimension::Fuel, self.fuel.max(1));
-            }
+        self.share = self.share(guest);
+        if let Some(share) = self.share.filter(|_| guest.is_strategy()) {
+            amounts = amounts.with(Dimension::Fuel, share.max(1));
         }
         let reservation = guest.session.run.ledger.reserve(guest.session.account, amounts)?;
-        if share.is_some() && !guest.is_strategy() {
-            // The outer call's reservation has it already.
-            self.lent = self.fuel;
-            guest.step.lend(self.lent);
-        }
+        self.lend(guest);
         Ok(reservation)
+    }
+
+    fn again(&mut self, guest: &Arc<Guest>, op: u32, before: &mut Option<Reservation>) -> Result<Reservation, Refusal> {
+        self.grant(guest)?;
+        self.caps(guest)?;
+        let Some(before) = before.take() else {
+            return self.reserve(guest);
+        };
+        // What it had is what it has, without what the calls inside it burnt.
+        let set_aside = before.amounts().get(Dimension::Fuel);
+        self.share = match guest.is_strategy() {
+            true => Some(set_aside).filter(|share| *share > 0),
+            false => self.share(guest),
+        };
+        before.held().spent(Dimension::Fuel, guest.fuel_inside(op));
+        self.lend(guest);
+        Ok(before)
     }
 
     fn repeatable(&self) -> bool {
@@ -187,12 +201,14 @@ impl Operation for CallTool {
         let session = under.guest.session.clone();
         let op = under.guest.stream.scope.op_name(under.op);
         let calls = under.reserved.get(Dimension::ToolCalls);
-        let (caller, lent) = (under.guest.clone(), self.lent);
-        let end = self.answer(under).await;
-        if lent > 0 {
-            caller.step.lent_back(lent, end.fuel.saturating_add(end.lent));
+        let (caller, share) = (under.guest.clone(), self.share);
+        let end = self.answer(under).await?;
+        // What ran out of fuel has burnt a round of its loop more than it had.
+        let burnt = share.map_or(end.fuel, |share| end.fuel.min(share.saturating_sub(end.lent)));
+        if let Some(share) = share.filter(|_| !caller.is_strategy()) {
+            caller.step.lent_back(share, burnt.saturating_add(end.lent));
         }
-        let charged = Amounts::of(Dimension::ToolCalls, calls).with(Dimension::Fuel, end.fuel);
+        let charged = Amounts::of(Dimension::ToolCalls, calls).with(Dimension::Fuel, burnt);
         let scrubbed = match end.answer {
             Ok(output) => match scrub_output(&session, &op, output).await {
                 Ok(output) => Ok(output),
@@ -220,7 +236,7 @@ impl Operation for CallTool {
                     RefusalKind::Interrupted => OutcomeStatus::Interrupted,
                     _ => OutcomeStatus::Failed,
                 };
-                refusal.message = scrub_words(&session, &refusal.message);
+                refusal = scrub_refusal(&session, refusal);
                 (status, failed(&call_id, &refusal))
             }
         };
@@ -257,14 +273,16 @@ impl Operation for CallTool {
 }
 
 impl CallTool {
-    async fn answer(self, under: Under) -> ToolEnd {
+    async fn answer(self, under: Under) -> Option<ToolEnd> {
         let session = under.guest.session.clone();
-        let refused = |refusal| ToolEnd {
-            answer: Err(refusal),
-            fuel: 0,
-            lent: 0,
-            records: Vec::new(),
-            pure: true,
+        let refused = |refusal| {
+            Some(ToolEnd {
+                answer: Err(refusal),
+                fuel: 0,
+                lent: 0,
+                records: Vec::new(),
+                pure: true,
+            })
         };
         let Some(tool) = self.tool else {
             return refused(Refusal::not_found("The tool is gone."));
@@ -285,7 +303,7 @@ impl CallTool {
             slot = place => slot,
         };
         let runner = session.run.runner.clone();
-        runner.run(under, tool, self.call, self.fuel).await
+        runner.run(under, tool, self.call, self.share).await
     }
 }
 

@@ -137,7 +137,7 @@ pub struct GrantError {
 }
 
 impl GrantError {
-    pub(super) fn new(grant: &str, what: impl Into<String>) -> Self {
+    pub(crate) fn new(grant: &str, what: impl Into<String>) -> Self {
         Self {
             grant: text::line(grant, 200),
             what: what.into(),

@@ -116,7 +116,7 @@ fn is_name(name: &str) -> bool {
 /// # Errors
 /// Bytes that this host does not run, in the words of the check.
 pub fn load(found: Found, limits: &Limits) -> Result<Plugin, LoadError> {
-    let outline = precheck::check(&found.bytes, limits).map_err(|e| e.of(&found.origin))?;
+    let outline = precheck::check(&found.bytes, limits).map_err(|e| e.of(found.origin.shown(&found.name)))?;
     Ok(Plugin {
         name: found.name,
         digest: Digest::of(&found.bytes),

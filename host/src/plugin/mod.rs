@@ -36,12 +36,12 @@ impl std::fmt::Display for Origin {
     }
 }
 
-impl Plugin {
-    /// Its file, or its name where it has none.
-    pub fn shown(&self) -> String {
-        match &self.origin {
-            Origin::Path(path) | Origin::Home(path) => path.display().to_string(),
-            Origin::Standard | Origin::Kept => format!("{} ({})", self.name, self.origin),
+impl Origin {
+    /// How a plugin of this name from here is called in messages: by its file, or by its name where it has none.
+    pub fn shown(&self, name: &str) -> String {
+        match self {
+            Self::Path(path) | Self::Home(path) => path.display().to_string(),
+            Self::Standard | Self::Kept => format!("{name} ({self})"),
         }
     }
 }

@@ -79,7 +79,8 @@ impl Host {
     /// It can't be found or read, or is nothing that this host runs.
     pub async fn inspect(&self, plugin: &str, ask: Ask, allow: &[String]) -> Result<Inspection, HostError> {
         let found = self.shelf().find(plugin, &self.config().limits)?;
-        let outline = precheck::check(&found.bytes, &self.config().limits).map_err(|e| e.of(&found.origin))?;
+        let outline =
+            precheck::check(&found.bytes, &self.config().limits).map_err(|e| e.of(found.origin.shown(&found.name)))?;
         let grants = Grants::read(self.config(), allow, &[])?;
         let mut kinds = Vec::new();
         if exports_agent(&outline) {

@@ -86,6 +86,8 @@ pub(super) fn as_guest(
         over: attempt.over.clone(),
         at_ms,
         recorded: Recorded::default(),
+        held: None,
+        share: None,
     };
     Guest::new(session, attempt, making)
 }
@@ -97,6 +99,7 @@ pub(super) fn unanswered(plugin: &Plugin, what: &'static str, stopped: &Stopped)
         what,
         reason: match stopped {
             Stopped::Host(end) => end.to_string(),
+            Stopped::Unusable(why) => why.clone(),
             Stopped::Trapped(words) => format!("it crashed: {words}"),
             Stopped::Exited(code) => format!("it exited with {code}"),
         },

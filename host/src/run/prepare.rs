@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::bindings::types;
-use crate::config::Config;
+use crate::config::{Config, DENIABLE};
 use crate::error::Dimension;
 use crate::instance::{PrepareError, Prepared, list_tools};
 use crate::ledger::Caps;
 use crate::limits::Limits;
 use crate::llm::{Catalogue, Model, SCRIPTED};
-use crate::plugin::grant::{Allowed, GrantContext, Kind};
+use crate::plugin::grant::{Allowed, Grant, GrantContext, GrantError, Kind};
 use crate::plugin::load::{Shelf, load};
 use crate::plugin::manifest::Manifest;
 use crate::plugin::rights::Rights;
@@ -77,7 +77,29 @@ impl Grants {
             .chain(allow)
             .map(|text| Allowed::parse(text, &context));
         let allowed = allowed.collect::<Result<Vec<_>, _>>()?;
-        let denied = config.deny.iter().chain(deny).map(|text| text.parse::<Kind>());
+        for Allowed { grant, .. } in &allowed {
+            match grant {
+                Grant::Secret { .. } | Grant::Terminal(_) => {
+                    let what = "this version of the host has no secrets and no terminal";
+                    return Err(GrantError::new(&grant.to_string(), what).into());
+                }
+                Grant::Llm(Some(alias)) if !config.models.aliases.contains_key(alias) => {
+                    let near = text::nearest(alias, config.models.aliases.keys().map(String::as_str));
+                    let hint = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+                    let what = format!("there is no alias {alias} (aliases.{alias} in the configuration){hint}");
+                    return Err(GrantError::new(&grant.to_string(), what).into());
+                }
+                _ => {}
+            }
+        }
+        let denied = config.deny.iter().chain(deny).map(|text| {
+            let kind = text.parse::<Kind>()?;
+            if DENIABLE.contains(&text.as_str()) {
+                return Ok(kind);
+            }
+            let what = format!("what can be denied is {}", DENIABLE.join(", "));
+            Err(GrantError::new(text, what))
+        });
         let denied = denied.collect::<Result<Vec<_>, _>>()?;
         Ok(Self { allowed, denied })
     }
@@ -171,7 +193,7 @@ impl Host {
     pub(super) async fn resolve(&self, plugin: &Plugin) -> Result<Prepared, HostError> {
         let prepared = self.instances.prepare(plugin).await;
         prepared.map_err(|e| match e {
-            PrepareError::Load(error) => error.of(plugin.shown()).into(),
+            PrepareError::Load(error) => error.of(plugin.origin.shown(&plugin.name)).into(),
             PrepareError::Link(reason) => HostError::Link {
                 plugin: plugin.name.clone(),
                 reason,

@@ -14,7 +14,7 @@ use crate::bindings::types;
 use crate::error::Refusal;
 use crate::event::EventKind;
 use crate::ids::Digest;
-use crate::ledger::Reservation;
+use crate::ledger::{Held, Reservation};
 use crate::session::guest::Guest;
 use crate::session::op::OpBody;
 use crate::store::{Effect, OpKind, OutcomeStatus, Record, Sync};
@@ -94,8 +94,8 @@ pub trait Operation: Call + Send + 'static {
     /// The dimension that has no room.
     fn reserve(&mut self, guest: &Guest) -> Result<Reservation, Refusal>;
 
-    /// It begins: it was reserved for, or a replay takes it over from the record. In the guest's order, the same in both.
-    fn begun(&mut self, _guest: &Guest) {}
+    /// It begins, as operation `op`: it was reserved for, or a replay takes it over from the record. In the guest's order, the same in both.
+    fn begun(&mut self, _guest: &Guest, _op: u32) {}
 
     /// Sees to what must be there before its intent is written: a child's compiled strategy.
     ///
@@ -110,13 +110,21 @@ pub trait Operation: Call + Send + 'static {
         Vec::new()
     }
 
-    /// Takes it up again after a crash: it had passed its checks, and its intent stands in the journal.
+    /// Takes it up again after a crash: it had passed its checks, and its intent stands in the journal. `before` is what it had set aside.
     ///
     /// # Errors
     /// It can't be done any more.
-    fn again(&mut self, guest: &Arc<Guest>, _op: u32) -> Result<Reservation, Refusal> {
+    fn again(
+        &mut self,
+        guest: &Arc<Guest>,
+        _op: u32,
+        before: &mut Option<Reservation>,
+    ) -> Result<Reservation, Refusal> {
         self.grant(guest)?;
         self.caps(guest)?;
+        if let Some(before) = before.take() {
+            before.release();
+        }
         self.reserve(guest)
     }
 
@@ -153,6 +161,8 @@ pub struct Under {
     pub cancel: CancellationToken,
     /// What was set aside for it.
     pub reserved: Amounts,
+    /// The same, for what is spent of it meanwhile.
+    pub held: Held,
     /// The time that its guest saw when it began, in milliseconds since 1970.
     pub at_ms: u64,
 }

@@ -13,7 +13,7 @@ use crate::bindings::types;
 use crate::error::{Dimension, Refusal, RefusalKind};
 use crate::event::now_ms;
 use crate::ids::StreamId;
-use crate::ledger::Exhausted;
+use crate::ledger::{Exhausted, Held};
 use crate::plugin::rights::Rights;
 use crate::session::clock::Clock;
 use crate::session::codec;
@@ -26,6 +26,9 @@ use crate::store::{Answer, Effect, EffectResult, Note, NoteKind, Observation, Ou
 
 /// Bytes of records that may wait for the next commit.
 const PENDING: usize = 64 << 10;
+
+/// That a budget of fuel ended an instance.
+pub const NO_FUEL: &str = "what it had of the budget of fuel is used up (--budget fuel=N, tree.fuel=N)";
 
 /// One instance's side of the host: a strategy's attempt, or one tool call.
 pub struct Guest {
@@ -47,6 +50,8 @@ pub struct Guest {
     pub clock: Clock,
     /// Fuel of one step.
     pub fuel: u64,
+    /// Of a tool: what it may burn of the session's budget, with all that it calls. None where there is no budget.
+    pub share: Option<u64>,
     /// Tells it, and all that it started, to stop.
     pub cancel: CancellationToken,
     /// It has ended: its operations end with it.
@@ -62,6 +67,8 @@ pub struct Guest {
     timers: AtomicU64,
     /// Fuel that the record says was burnt before the step that is being replayed.
     replayed_step: AtomicU64,
+    /// What is set aside for the strategy's call that it is, or is inside of.
+    pub held: Option<Held>,
     /// Why the host wants it ended, noticed where no value could say so.
     fault: Mutex<Option<End>>,
     tape: Mutex<Tape>,
@@ -79,6 +86,8 @@ pub struct Making {
     pub tools: Vec<String>,
     /// [`Guest::fuel`].
     pub fuel: u64,
+    /// [`Guest::share`].
+    pub share: Option<u64>,
     /// [`Guest::cancel`].
     pub cancel: CancellationToken,
     /// [`Guest::over`].
@@ -87,6 +96,8 @@ pub struct Making {
     pub at_ms: u64,
     /// What it replays before it goes on live.
     pub recorded: Recorded,
+    /// [`Guest::held`].
+    pub held: Option<Held>,
 }
 
 impl Guest {
@@ -107,10 +118,12 @@ impl Guest {
             rights,
             tools,
             fuel,
+            share,
             cancel,
             over,
             at_ms,
             recorded,
+            held,
         } = making;
         let wall = Duration::from_millis(session.run.limits.step_wall);
         let live = lost.map(|lost| lost.tape().hand_over()).unwrap_or_default();
@@ -132,6 +145,7 @@ impl Guest {
             step,
             clock: Clock::new(at_ms),
             fuel,
+            share,
             cancel,
             over,
             tasks: TaskTracker::new(),
@@ -140,6 +154,7 @@ impl Guest {
             entered_before,
             timers: AtomicU64::new(0),
             replayed_step: AtomicU64::new(0),
+            held,
             fault: Mutex::new(None),
             tape,
         })
@@ -215,29 +230,56 @@ impl Guest {
     /// Fuel that this step may still burn: the rest of its limit, or of the session's budget, the smaller.
     pub fn fuel_rest(&self) -> u64 {
         let rest = self.fuel.saturating_sub(self.step.step_fuel_used());
-        if !self.is_strategy() {
-            return rest.saturating_sub(self.step.lent());
-        }
-        let budget = self.session.run.ledger.remaining(self.session.account, Dimension::Fuel);
+        let budget = if self.is_strategy() {
+            self.session.run.ledger.remaining(self.session.account, Dimension::Fuel)
+        } else {
+            self.share_rest()
+        };
         budget.map_or(rest, |budget| budget.min(rest))
+    }
+
+    /// Of a tool's share, what neither it nor the calls inside it burnt, or may.
+    fn share_rest(&self) -> Option<u64> {
+        let gone = self.step.fuel_used().saturating_add(self.step.lent());
+        self.share.map(|share| share.saturating_sub(gone))
     }
 
     /// What is left of the session's budget of fuel for calls that this instance makes: all of it for a strategy, and for a tool what its
     /// own call has left. None where there is no budget.
     pub fn fuel_to_share(&self) -> Option<u64> {
+        if !self.is_strategy() {
+            return self.share_rest();
+        }
         let (ledger, account) = (&self.session.run.ledger, self.session.account);
         ledger.cap_in_force(account, Dimension::Fuel)?;
-        if !self.is_strategy() {
-            return Some(self.fuel_rest());
-        }
         self.charge_fuel();
         ledger.remaining(account, Dimension::Fuel)
+    }
+
+    /// The budget of fuel that this strategy shares with others is used up. Its own part shows by itself, as its store runs out; what others burnt
+    /// beside it shows here, each time that its code hands over what it has burnt.
+    pub fn out_of_fuel(&self) -> Option<End> {
+        let (ledger, account) = (&self.session.run.ledger, self.session.account);
+        if !self.is_strategy() || ledger.cap_in_force(account, Dimension::Fuel).is_none() || self.is_replaying() {
+            return None;
+        }
+        self.charge_fuel();
+        let dimension = Dimension::Fuel;
+        (ledger.remaining(account, dimension) == Some(0)).then(|| End::Exhausted {
+            dimension,
+            message: NO_FUEL.to_owned(),
+        })
+    }
+
+    /// Fuel that the calls made inside operation `op` burnt, as the journal has it.
+    pub fn fuel_inside(&self, op: u32) -> u64 {
+        self.attempt.recorded_fuel(&self.stream.scope.child(op))
     }
 
     /// Brings the store's fuel in line with the session's budget, which tools burn too. Called before the guest goes on.
     pub fn share_fuel(&self) {
         if !self.is_strategy() {
-            if self.step.lent() > 0 {
+            if self.share.is_some() {
                 self.step.give_fuel(self.fuel_rest());
             }
             return;
@@ -250,6 +292,16 @@ impl Guest {
             self.charge_fuel();
             self.step.give_fuel(self.fuel_rest());
         }
+    }
+
+    /// The instance has started: its first step begins, with the fuel of one.
+    pub fn begin_step(&self) {
+        self.charge_fuel();
+        if self.is_replaying() {
+            self.replayed_step.store(self.step.fuel_used(), Ordering::Release);
+        }
+        self.step.begin(self.fuel);
+        self.share_fuel();
     }
 
     /// A model's reply ends a strategy's step; a tool call is one step whatever it asks for.
@@ -269,6 +321,8 @@ impl Guest {
 
     /// The last thing to replay was replayed: from here on meters count on from what the record says.
     pub(super) fn goes_live(&self, last: &Observation) {
+        // Whatever call ended the replay, the code that made it reads its fuel anew.
+        self.step.calls();
         let before_step = self.replayed_step.load(Ordering::Acquire);
         let in_step = last.fuel.saturating_sub(before_step);
         self.step
@@ -409,25 +463,41 @@ impl Guest {
         })
     }
 
-    /// Counts a record, and says which limit of the session's part of the journal it passes.
+    /// The same for a record that is written all the same, as what it tells of has happened.
+    pub(super) fn count_record_anyway(&self, record: &Record) -> Result<(), End> {
+        let fits = self.count_record(record);
+        if fits.is_err() {
+            self.charge_record(record);
+        }
+        fits
+    }
+
+    /// The same for a note of the host's own, whose being too much ends nothing.
+    pub(super) fn count_note(&self, note: &Record) {
+        if self.within_journal(note).is_err() {
+            self.charge_record(note);
+        }
+    }
+
+    fn charge_record(&self, record: &Record) {
+        let bytes = Amounts::of(Dimension::JournalBytes, size(record) as u64);
+        self.session.run.ledger.charge(self.session.account, bytes);
+    }
+
+    /// Counts a record, and says which limit of the session's part of the journal it would pass.
     pub(super) fn within_journal(&self, record: &Record) -> Result<(), String> {
         let (ledger, account) = (&self.session.run.ledger, self.session.account);
-        let bytes = u64::try_from(size(record)).unwrap_or(u64::MAX);
-        let within = ledger.charge_within(account, Dimension::JournalBytes, bytes);
-        let before = self.session.count_record();
-        if let Err(exhausted) = within {
-            let most = exhausted.cap;
-            return Err(format!(
-                "its part of the journal is full: {most} bytes (limits.journal_bytes)"
-            ));
-        }
         let most = self.session.run.limits.journal_records;
-        if before >= most {
+        if self.session.count_record() >= most {
             return Err(format!(
                 "its part of the journal is full: {most} records (limits.journal_records)"
             ));
         }
-        Ok(())
+        let within = ledger.charge_within(account, Dimension::JournalBytes, size(record) as u64);
+        within.map_err(|exhausted| {
+            let most = exhausted.cap;
+            format!("its part of the journal is full: {most} bytes (limits.journal_bytes, --budget journal-bytes=N)")
+        })
     }
 
     /// Commits everything that waits for it.

@@ -18,7 +18,7 @@ pub mod step;
 pub mod tape;
 mod turns;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -31,8 +31,8 @@ use crate::bindings::types;
 use crate::egress::Egress;
 use crate::error::{Dimension, Refusal};
 use crate::event::{EventKind, Events};
-use crate::ids::{RunId, Scope, SessionId};
-use crate::ledger::{AccountId, Ledger};
+use crate::ids::{RunId, Scope, SessionId, StreamId};
+use crate::ledger::{AccountId, Ledger, Reservation};
 use crate::limits::Limits;
 use crate::llm::price::Price;
 use crate::llm::{Catalogue, Model};
@@ -218,6 +218,8 @@ pub struct Session {
     wall_charged: AtomicU64,
     /// Tells it to stop: calls that wait answer `cancelled`, and after a grace it is dropped.
     pub cancel: CancellationToken,
+    /// What is set aside for operations that were under way when the host went down.
+    interrupted: Mutex<HashMap<(StreamId, u32), Reservation>>,
     /// The last checkpoint, of whichever attempt.
     checkpoint: Mutex<Option<types::Report>>,
     /// What it last said that it is doing.
@@ -269,6 +271,8 @@ pub struct Past {
     pub records: u64,
     /// Its last checkpoint.
     pub checkpoint: Option<types::Report>,
+    /// What is set aside for operations that were under way, by stream and number.
+    pub interrupted: HashMap<(StreamId, u32), Reservation>,
 }
 
 /// A child as its parent sees it.
@@ -401,6 +405,7 @@ impl Session {
             wall_charged: AtomicU64::new(0),
             cancel,
             checkpoint: Mutex::new(past.checkpoint),
+            interrupted: Mutex::new(past.interrupted),
             progress: Mutex::default(),
             attempt: AtomicU32::new(0),
             children: Mutex::default(),
@@ -440,6 +445,18 @@ impl Session {
         self.started.checked_add(std::time::Duration::from_millis(rest))
     }
 
+    /// Whether its time has not run out yet.
+    fn in_time(&self) -> Result<(), Refusal> {
+        let over = self.deadline().is_some_and(|at| at <= tokio::time::Instant::now());
+        if !over {
+            return Ok(());
+        }
+        let dimension = Dimension::WallClockMs;
+        self.run.ledger.ran_out(self.account, dimension);
+        let message = "The session's time is used up. It is raised with --budget wall=TIME.";
+        Err(Refusal::exhausted(dimension, message))
+    }
+
     /// Milliseconds that it was awake so far, over all attempts and processes.
     pub fn awake_ms(&self) -> u64 {
         let elapsed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -457,6 +474,11 @@ impl Session {
     /// Counts a record and says how many there were before it.
     fn count_record(&self) -> u64 {
         self.records.fetch_add(1, Ordering::AcqRel)
+    }
+
+    /// What was set aside for an operation that was under way when the host went down, once.
+    fn take_interrupted(&self, stream: &StreamId, number: u32) -> Option<Reservation> {
+        lock(&self.interrupted).remove(&(stream.clone(), number))
     }
 
     /// Keeps a report of what there is so far.

@@ -27,7 +27,7 @@ impl Guest {
         let number = self.tape().next_op();
         self.follow_turn(&call, number);
         if self.adopt(number, &digests)? {
-            call.begun(self);
+            call.begun(self, number);
             return Ok((number, None));
         }
         if self.tape().recorded(number).is_some() {
@@ -59,7 +59,7 @@ impl Guest {
             reservation.release();
             return Err(full);
         }
-        call.begun(self);
+        call.begun(self, number);
         let (guest, sync) = (self.clone(), call.sync(self));
         let begins = async move {
             guest.append_pending(None, sync).await?;
@@ -79,6 +79,7 @@ impl Guest {
     async fn check<C: Operation>(&self, call: &mut C) -> Result<Reservation, Refusal> {
         call.grant(self)?;
         call.caps(self)?;
+        self.session.in_time()?;
         let mut held = NotBegun(Some(call.reserve(self)?));
         let _pause = self.step.pause();
         call.ready(self).await?;
@@ -87,9 +88,24 @@ impl Guest {
 
     /// An operation that was under way when the host went down.
     async fn begin_again<C: Operation>(self: &Arc<Self>, mut call: C, number: u32) -> Result<(), End> {
-        let reservation = match call.again(self, number) {
+        // What was set aside for it stood in the ledger until here.
+        let mut before = self.session.take_interrupted(&self.stream, number);
+        let set_aside = before.as_ref().map(Reservation::amounts).unwrap_or_default();
+        let again = call.again(self, number, &mut before);
+        if let Some(unused) = before {
+            unused.release();
+        }
+        let reservation = match again {
             Ok(reservation) => reservation,
-            Err(refusal) => return self.ends_at_once(&call, number, &refusal, Amounts::ZERO).await,
+            Err(refusal) => {
+                // A completion may have been sent.
+                let charged = match C::KIND {
+                    OpKind::Completion => set_aside,
+                    _ => Amounts::ZERO,
+                };
+                self.session.run.ledger.charge(self.session.account, charged);
+                return self.ends_at_once(&call, number, &refusal, charged).await;
+            }
         };
         if !call.repeatable() {
             let words = "The host went down during this call; whether it took effect is not known.";
@@ -98,7 +114,7 @@ impl Guest {
             let refusal = Refusal::new(RefusalKind::Interrupted, words);
             return self.ends_at_once(&call, number, &refusal, charged).await;
         }
-        call.begun(self);
+        call.begun(self, number);
         if C::KIND == OpKind::Completion {
             self.session
                 .run
@@ -152,9 +168,9 @@ impl Guest {
                 .map(|(.., charged)| charged.get(Dimension::Fuel));
             if let Some(ended) = tape.outcome(number)? {
                 tape.keep(Op::done(number, false, ended));
-                if !self.is_strategy() {
-                    let inside = self.attempt.recorded_fuel(&self.stream.scope.child(number));
-                    self.step.lend(burnt.unwrap_or_default().saturating_add(inside));
+                if self.share.is_some() {
+                    self.step
+                        .lend(burnt.unwrap_or_default().saturating_add(self.fuel_inside(number)));
                 }
                 return Ok(true);
             }
@@ -167,7 +183,7 @@ impl Guest {
     }
 
     /// A tool call may belong to an answer that only runs code; a model asked inside one means that it doesn't.
-    fn follow_turn<C: Operation>(&self, call: &C, number: u32) {
+    pub(super) fn follow_turn<C: Operation>(&self, call: &C, number: u32) {
         let mut turns = self.attempt.turns();
         if let Some(call) = call.tool_call().filter(|_| self.is_strategy()) {
             turns.called(number, call);
@@ -204,6 +220,7 @@ impl Guest {
             op: number,
             cancel,
             reserved: reservation.amounts(),
+            held: reservation.held(),
             at_ms: self.clock.now_ms(),
         };
         let guest = self.clone();
@@ -232,22 +249,22 @@ impl Guest {
             charged: done.charged,
             at_ms: now_ms(),
         });
-        let fits = self.count_record(&outcome);
+        let fits = self.count_record_anyway(&outcome);
         let mut records = std::mem::take(&mut done.records);
         records.push(outcome);
         let passed: Vec<String> = reservation.overshoot(done.charged).iter().map(overshot).collect();
         for message in &passed {
             let note = Record::Note(self.new_note(NoteKind::Host, message.clone().into_bytes()));
-            // It is the host's own and says what was spent anyway: it ends nothing.
-            let _ = self.within_journal(&note);
+            // It is the host's own and says what was spent: it ends nothing.
+            self.count_note(&note);
             records.push(note);
         }
         if let Err(failed) = self.session.run.append(records, None, done.sync).await {
             // What is not written down nobody hears of: whoever waits finds the operation gone, and why.
-            reservation.settle(done.charged);
+            self.settle(reservation, done.charged);
             return self.fail(failed);
         }
-        reservation.settle(done.charged);
+        self.settle(reservation, done.charged);
         if let Some(event) = event {
             self.session.event(event(&done, begun.elapsed()));
         }
@@ -262,6 +279,14 @@ impl Guest {
             status: done.status,
             body: done.body,
         });
+    }
+
+    /// It cost so much. The fuel of a call inside a tool call is set aside in that one's own reservation.
+    fn settle(&self, reservation: Reservation, charged: Amounts) {
+        reservation.settle(charged);
+        if let Some(outer) = &self.held {
+            outer.spent(Dimension::Fuel, charged.get(Dimension::Fuel));
+        }
     }
 
     /// Does it, until it ends, its attempt does, or the run is suspended.

@@ -143,6 +143,7 @@ impl Guest {
         if let Answer::Body(body) = &seen.answer {
             let refusal: Refusal = codec::decode(body).map_err(|e| End::Host(e.to_string()))?;
             let number = self.tape().next_op();
+            self.follow_turn(&call, number);
             self.refused_again::<C>(&refusal);
             self.keep_refused(&call, number, &refusal);
             return Ok((number, Some(refusal)));
@@ -182,7 +183,8 @@ impl Guest {
             }
             Answer::Body(body) => {
                 let body: OpBody = codec::decode(body).map_err(|e| End::Host(e.to_string()))?;
-                self.tape().next_op();
+                let number = self.tape().next_op();
+                self.follow_turn(&call, number);
                 if let Some(refusal) = body.refusal() {
                     self.refused_again::<C>(&refusal);
                 }

@@ -35,8 +35,15 @@ pub struct ToolEnd {
 
 /// Runs one tool call in a fresh instance.
 pub trait ToolRunner: Send + Sync {
-    /// Runs `call` of `under.guest`, who holds the tool, with this much fuel. `under.cancel` stops the tool.
-    fn run(&self, under: Under, tool: Arc<Tool>, call: types::ToolCall, fuel: u64) -> Waiting<'static, ToolEnd>;
+    /// Runs `call` of `under.guest`, who holds the tool. Of a budget of fuel it may burn `share`, with all that it calls. `under.cancel` stops the
+    /// tool. None when the run was suspended first.
+    fn run(
+        &self,
+        under: Under,
+        tool: Arc<Tool>,
+        call: types::ToolCall,
+        share: Option<u64>,
+    ) -> Waiting<'static, Option<ToolEnd>>;
 }
 
 /// Makes children.

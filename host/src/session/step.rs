@@ -13,7 +13,7 @@ pub struct Step {
     clock: Mutex<Clock>,
     changed: Notify,
     wall: Duration,
-    calls: AtomicU64,
+    made: AtomicU64,
     all_calls: AtomicU64,
     log_bytes: AtomicU64,
     fuel: Mutex<Fuel>,
@@ -74,7 +74,7 @@ impl Step {
             }),
             changed: Notify::new(),
             wall,
-            calls: AtomicU64::new(0),
+            made: AtomicU64::new(0),
             all_calls: AtomicU64::new(0),
             log_bytes: AtomicU64::new(0),
             fuel: Mutex::new(Fuel {
@@ -94,7 +94,7 @@ impl Step {
             meter.step = meter.used();
             meter.give(fuel);
         }
-        for counter in [&self.calls, &self.all_calls, &self.log_bytes] {
+        for counter in [&self.made, &self.all_calls, &self.log_bytes] {
             counter.store(0, Ordering::Release);
         }
         let mut clock = self.lock();
@@ -114,6 +114,24 @@ impl Step {
         drop(clock);
         self.changed.notify_waiters();
         Pause(self)
+    }
+
+    /// Whether the host waits for somebody else on the guest's behalf.
+    pub fn is_paused(&self) -> bool {
+        self.lock().waits > 0
+    }
+
+    /// Returns when the host waits for nobody any more.
+    pub async fn goes_on(&self) {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if !self.is_paused() {
+                return;
+            }
+            changed.await;
+        }
     }
 
     /// Returns when the step's time is used up.
@@ -156,15 +174,27 @@ impl Step {
         self.depth.load(Ordering::Acquire) == self.called.load(Ordering::Acquire)
     }
 
+    /// The present entry into the host is a call that the guest's code made.
+    pub fn calls(&self) {
+        self.called.store(self.depth.load(Ordering::Acquire), Ordering::Release);
+    }
+
     /// Counts one call of the host's own interfaces and says how many there were in this step.
     pub fn count_call(&self) -> u64 {
-        self.called.store(self.depth.load(Ordering::Acquire), Ordering::Release);
-        self.calls.fetch_add(1, Ordering::AcqRel) + 1
+        self.calls();
+        self.made.fetch_add(1, Ordering::AcqRel) + 1
     }
 
     /// Counts one entry into the host, whatever its cause, and says how many there were in this step.
     pub fn count_entry(&self) -> u64 {
         self.all_calls.fetch_add(1, Ordering::AcqRel) + 1
+    }
+
+    /// The last entry was the engine's own, at a tick of its clock: it does not count.
+    pub fn uncount_entry(&self) {
+        let _ = self
+            .all_calls
+            .try_update(Ordering::AcqRel, Ordering::Acquire, |n| n.checked_sub(1));
     }
 
     /// Counts `bytes` of log and says how many there were before in this step.

@@ -160,7 +160,6 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// An operating system's error about `path`.
     /// A folder of the host's own can't be made.
     pub(super) fn not_made(path: &Path, error: &std::io::Error) -> Self {
         match Self::io(path, error) {
@@ -169,6 +168,7 @@ impl StoreError {
         }
     }
 
+    /// An operating system's error about `path`.
     pub(super) fn io(path: &Path, error: &std::io::Error) -> Self {
         use std::io::ErrorKind as K;
         let path = path.to_path_buf();

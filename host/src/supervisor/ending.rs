@@ -124,6 +124,7 @@ fn stopped_exit(session: &Session, stopped: Stopped) -> types::ExitReason {
         Stopped::Host(End::Diverged(what)) => other("diverged", what),
         Stopped::Host(End::Storage(what)) => other("storage", what),
         Stopped::Host(End::Host(what)) => other("host-bug", what),
+        Stopped::Unusable(why) => other("unusable", why),
         Stopped::Trapped(words) => types::ExitReason::Trapped(scrub_words(session, &words)),
         Stopped::Exited(code) => other("no-answer", format!("it exited with {code} and gave no answer")),
     }

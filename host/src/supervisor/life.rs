@@ -11,7 +11,7 @@ use crate::bindings::types;
 use crate::event::{EventKind, now_ms};
 use crate::ids::{Scope, StreamId};
 use crate::instance::{Prepared, Stopped, run_strategy};
-use crate::interfaces::{amounts, redact_report, scrub_report};
+use crate::interfaces::{Reader, amounts, redact_report, scrub_report};
 use crate::session::end::End;
 use crate::session::guest::{Guest, Making};
 use crate::session::tape::Recorded;
@@ -111,6 +111,7 @@ impl Agent {
     ) -> Result<Ending, End> {
         let session = self.session.clone();
         if self.from.cancel_asked {
+            self.announce(history.attempts);
             session.cancel.cancel();
             let end = ending::read(&session, Err(Stopped::Host(End::Cancelled)));
             return self.end(supervisor, &driven.guest, end).await;
@@ -206,6 +207,8 @@ impl Agent {
             over: attempt.over.clone(),
             at_ms: of.at_ms,
             recorded,
+            held: None,
+            share: None,
         }
     }
 
@@ -324,7 +327,7 @@ impl Agent {
         history.restarts_ms.push(session.awake_ms());
         history.rebuilt = false;
         let report = match &end.report {
-            Some(report) => Some(scrub_report(session, report.clone()).await?),
+            Some(report) => Some(scrub_report(session, report.clone(), Reader::NextAttempt).await?),
             None => None,
         };
         session.charge_wall();
@@ -406,7 +409,7 @@ impl Agent {
         supervisor.end_lost_children(session).await?;
         let report = match end.report {
             None => None,
-            Some(report) if session.parent.is_some() => Some(scrub_report(session, report).await?),
+            Some(report) if session.parent.is_some() => Some(scrub_report(session, report, Reader::Parent).await?),
             Some(report) => Some(redact_report(session, report)),
         };
         let spent = session.run.ledger.spent(session.account);

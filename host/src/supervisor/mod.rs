@@ -353,7 +353,9 @@ impl Supervisor {
         let ledger = &session.run.ledger;
         let mut records = Vec::new();
         // Children before their parents.
-        for restored in lost.iter().rev().filter(|restored| !restored.row.status.is_final()) {
+        for restored in lost.iter_mut().rev().filter(|restored| !restored.row.status.is_final()) {
+            // What they had under way may have been sent: it is charged.
+            restored.past.interrupted.clear();
             let spent = ledger.spent(restored.account);
             let result = types::RunResult {
                 exit: types::ExitReason::Cancelled,

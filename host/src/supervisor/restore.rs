@@ -119,13 +119,19 @@ fn charge(
 ) -> Result<Past, StoreError> {
     let mut spent = Amounts::ZERO;
     let mut checkpoint = None;
-    let mut reserved = HashMap::new();
+    let (mut reserved, mut interrupted) = (HashMap::new(), HashMap::new());
     // Fuel of tool calls in attempts before the last: part of what the last start says was spent.
     let mut earlier_tools = 0u64;
     for OperationRow { intent, outcome } in store.session_operations(&row.session)? {
         reserved.insert((intent.stream.clone(), intent.op), intent.reserved);
-        // One that is still open is made again, and opened for that by the refusal before it.
-        let Some(outcome) = outcome else { continue };
+        let Some(outcome) = outcome else {
+            // Still open: it is made again, until when what was set aside for it stays so. A child has its own account.
+            if intent.kind != OpKind::Child && intent.stream.attempt == row.attempt.max(1) && !row.status.is_final() {
+                let held = ledger.reserve_again(account, intent.reserved);
+                interrupted.insert((intent.stream, intent.op), held);
+            }
+            continue;
+        };
         if intent.kind == OpKind::Completion && intent.reserved.get(Dimension::Iterations) == 0 {
             ledger.closing_made(account);
         }
@@ -180,6 +186,7 @@ fn charge(
         wall_ms: awake_ms,
         records: counted.records,
         checkpoint: checkpoint.or_else(|| last.task.previous.as_ref().and_then(|p| p.report.clone())),
+        interrupted,
     })
 }
 

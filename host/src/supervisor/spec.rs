@@ -175,7 +175,8 @@ pub(super) fn budget(session: &Session, wanted: &[types::Amount]) -> Result<(Vec
         }
     };
     default(D::Iterations, limits.iterations_child);
-    default(D::JournalBytes, limits.journal_bytes);
+    let journal = session.run.ledger.remaining(session.account, D::JournalBytes);
+    default(D::JournalBytes, limits.journal_bytes.min(journal.unwrap_or(u64::MAX)));
     if let Some(at) = session.deadline() {
         let rest = at.saturating_duration_since(tokio::time::Instant::now()).as_millis();
         let rest = u64::try_from(rest).unwrap_or(u64::MAX);

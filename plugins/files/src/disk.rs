@@ -23,7 +23,7 @@ pub(crate) struct Entry {
 pub(crate) struct Listing {
     /// In no certain order.
     pub(crate) entries: Vec<Entry>,
-    /// Names that are not UTF-8, or of things that were gone.
+    /// Names that are no plain text, or of things that were gone.
     pub(crate) unreadable: usize,
     /// There are more than were asked for.
     pub(crate) more: bool,
@@ -35,6 +35,8 @@ impl Listing {
         let mut listing = Self::default();
         for _ in 0..most {
             match next() {
+                // A name with a line's end in it could pass for a line of a result.
+                Ok(Some(entry)) if entry.name.chars().any(char::is_control) => listing.unreadable += 1,
                 Ok(Some(entry)) => listing.entries.push(entry),
                 Ok(None) => return listing,
                 Err(_) => listing.unreadable += 1,

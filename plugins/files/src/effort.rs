@@ -20,6 +20,7 @@ pub(crate) struct Effort {
     names: Cell<usize>,
     unreadable: Cell<usize>,
     stopped: Cell<bool>,
+    deeper: Cell<usize>,
 }
 
 impl Default for Effort {
@@ -37,6 +38,7 @@ impl Effort {
             names: Cell::new(0),
             unreadable: Cell::new(0),
             stopped: Cell::new(false),
+            deeper: Cell::new(0),
         }
     }
 
@@ -81,9 +83,19 @@ impl Effort {
         self.names.get()
     }
 
+    /// A folder lies deeper than a walk goes.
+    pub(crate) fn passed_by(&self) {
+        self.deeper.set(self.deeper.get() + 1);
+    }
+
+    /// Folders that lay deeper than a walk goes.
+    pub(crate) fn deeper(&self) -> usize {
+        self.deeper.get()
+    }
+
     /// What a result says about names that could not be read.
     pub(crate) fn note(&self) -> Option<String> {
         let count = self.unreadable.get();
-        (count > 0).then(|| format!("names left out, as they are not UTF-8 or could not be read: {count}"))
+        (count > 0).then(|| format!("names left out, as they are no plain text or could not be read: {count}"))
     }
 }

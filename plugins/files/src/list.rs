@@ -165,7 +165,7 @@ mod tests {
         let text = run(&disk, &ListFiles::default()).unwrap();
         assert_eq!(
             text,
-            "/d/a.md\n[names left out, as they are not UTF-8 or could not be read: 1]"
+            "/d/a.md\n[names left out, as they are no plain text or could not be read: 1]"
         );
     }
 

@@ -288,6 +288,12 @@ impl<D: Disk> Search<'_, D> {
         }
         notes.extend(self.count.note());
         notes.extend(self.effort.note());
+        let deeper = self.effort.deeper();
+        if deeper > 0 {
+            notes.push(format!(
+                "folders not searched, as they lie more than {DEPTH} levels down: {deeper}; name one as `path`"
+            ));
+        }
         self.output.finish(&notes)
     }
 }

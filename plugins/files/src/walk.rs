@@ -59,7 +59,9 @@ pub(crate) fn walk<D: Disk>(
         if visit(&place, entry.kind) == Walk::Stop {
             return Ok(Walk::Stop);
         }
-        if entry.kind == Kind::Folder && scope.depth > 1 {
+        if entry.kind == Kind::Folder && scope.depth <= 1 {
+            effort.passed_by();
+        } else if entry.kind == Kind::Folder {
             let below = Scope {
                 depth: scope.depth - 1,
                 ..scope

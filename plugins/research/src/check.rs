@@ -24,6 +24,8 @@ pub(crate) enum Verdict {
     UnknownFile,
     /// This line was never shown.
     UnseenLine(u64),
+    /// These lines are empty.
+    Blank,
     /// It names so many lines that it says nothing.
     TooWide,
     /// These words are not at these lines.
@@ -155,7 +157,13 @@ fn judge(citation: &Citation, sources: &Sources) -> Verdict {
     let mut best = Verdict::UnknownFile;
     for (_, lines) in sources.files(&citation.path) {
         match (citation.first..=citation.last).find(|line| !lines.contains_key(line)) {
-            None => return Verdict::Holds,
+            None => {
+                let mut cited = lines.range(citation.first..=citation.last);
+                if cited.any(|(_, line)| !line.trim().is_empty()) {
+                    return Verdict::Holds;
+                }
+                best = Verdict::Blank;
+            }
             Some(line) if best == Verdict::UnknownFile => best = Verdict::UnseenLine(line),
             Some(_) => {}
         }
@@ -216,6 +224,8 @@ mod tests {
         assert_eq!(verdict("They grow b.md:2."), Verdict::UnknownFile);
         assert_eq!(verdict("They grow a.md:3-6."), Verdict::UnseenLine(5));
         assert_eq!(verdict("They grow a.md:1-900."), Verdict::TooWide);
+        assert_eq!(verdict("They grow a.md:4."), Verdict::Blank);
+        assert_eq!(verdict("They grow a.md:3-4."), Verdict::Holds);
     }
 
     #[test]

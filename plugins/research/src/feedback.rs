@@ -14,6 +14,7 @@ pub(crate) fn correction(checked: &Checked) -> String {
             Verdict::Holds => continue,
             Verdict::UnknownFile => "no tool showed you this file".into(),
             Verdict::UnseenLine(line) => format!("no tool showed you line {line}"),
+            Verdict::Blank => "there is nothing on these lines".into(),
             Verdict::TooWide => "it names too many lines".into(),
             Verdict::NoSuchQuote(quote) => format!("these lines do not say \"{quote}\""),
         };

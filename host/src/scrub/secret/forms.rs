@@ -15,6 +15,19 @@ const PART: usize = 128;
 /// How many bytes two neighbouring parts share at least, so that their matches overlap in each encoding.
 const OVERLAP: usize = 8;
 
+/// What encoders for URLs leave as it is beside letters and digits, and what they make of a space: those of RFC 3986 and of forms, JavaScript's
+/// `encodeURIComponent` and `encodeURI`, the form encoding of browsers, Python's `quote`, and Go's `PathEscape`.
+const PERCENT: [(&str, &str); 8] = [
+    ("-._~", "%20"),
+    ("-._~", "+"),
+    ("-_.!~*'()", "%20"),
+    ("-_.!~*'();/?:@&=+$,#", "%20"),
+    ("-._*", "+"),
+    ("-._~/", "%20"),
+    ("-._~/", "+"),
+    ("-._~$&+=:@", "%20"),
+];
+
 /// The patterns of one value.
 #[derive(Default)]
 pub(super) struct Forms {
@@ -43,7 +56,7 @@ impl Forms {
     fn encode(&mut self, part: &str) {
         self.add(part, &hex(part.as_bytes(), ""));
         self.add(part, &hex(part.as_bytes(), "%"));
-        for (kept, space) in [("-._~", "%20"), ("-._~", "+"), ("-_.!~*'()", "%20"), ("-._*", "+")] {
+        for (kept, space) in PERCENT {
             self.add(part, &percent(part, kept, space));
         }
         for escaped in ["", "/", "<>&", "\u{7f}", "/\u{7f}"] {

@@ -184,3 +184,53 @@ fn a_name_or_value_like_a_placeholder_does_no_harm() {
     }
     assert_eq!(secrets.redact("my secret!"), "my [secret a_b__redacted_jwt_]!");
 }
+
+/// The same with digits in lower case after each percent sign.
+fn lower_digits(encoded: &str) -> String {
+    let mut parts = encoded.split('%');
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |out, part| out + "%" + &part[..2].to_lowercase() + &part[2..])
+}
+
+#[test]
+fn a_secret_is_found_as_each_encoder_for_urls_writes_it() {
+    let value = "ab/cd+ef=gh:ij@kl";
+    // RFC 3986, forms and `encodeURIComponent`; Python's `quote`; Go's `PathEscape`; JavaScript's `encodeURI`.
+    let all = "ab%2Fcd%2Bef%3Dgh%3Aij%40kl";
+    let heads = [all, "ab/cd%2Bef%3Dgh%3Aij%40kl", "ab%2Fcd+ef=gh:ij@kl", value];
+    // What each of them makes of a space and of what only some leave as it is.
+    let cases = [
+        ("", vec![""; 4]),
+        (" mn%op", vec!["%20mn%25op"; 4]),
+        (
+            "$&,;?#",
+            vec!["%24%26%2C%3B%3F%23", "%24%26%2C%3B%3F%23", "$&%2C%3B%3F%23", "$&,;?#"],
+        ),
+        (
+            "!~*'()é",
+            vec![
+                "!~*'()%C3%A9",
+                "%21~%2A%27%28%29%C3%A9",
+                "%21~%2A%27%28%29%C3%A9",
+                "!~*'()%C3%A9",
+            ],
+        ),
+    ];
+    for (end, tails) in cases {
+        let secrets = Secrets::new([("NAME".to_owned(), format!("{value}{end}"))]);
+        for (head, tail) in heads.iter().zip(tails) {
+            let upper = format!("{head}{tail}");
+            for text in [lower_digits(&upper), upper] {
+                let (out, count) = secrets.redact_counted(&format!("<{text}>."), 0);
+                assert_eq!((&*out, count), ("<[secret NAME]>.", 1), "{text}");
+            }
+        }
+    }
+    // Forms write a space as a plus sign, and so does Python's `quote_plus`, which can be told to keep `/`.
+    let secrets = Secrets::new([("NAME".to_owned(), format!("{value} mn"))]);
+    for upper in [format!("{all}+mn"), "ab/cd%2Bef%3Dgh%3Aij%40kl+mn".to_owned()] {
+        for text in [lower_digits(&upper), upper] {
+            assert_eq!(secrets.redact(&text), "[secret NAME]", "{text}");
+        }
+    }
+}

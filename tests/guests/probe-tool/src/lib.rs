@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::exports::hermes::plugin::toolset::Guest;
-use crate::hermes::plugin::types::{Content, Error, ErrorKind, ToolCall, ToolDef, ToolOutput};
+use crate::hermes::plugin::types::{Content, Error, ErrorKind, Media, ToolCall, ToolDef, ToolOutput};
 
 wit_bindgen::generate!({
     path: "../../../wit",
@@ -38,6 +38,8 @@ impl Guest for Tools {
         let steps = json!({ "steps": { "type": "array", "items": step, "description": words } });
         let text = json!({ "text": { "type": "string" } });
         let count = json!({ "n": { "type": "integer", "minimum": 0 } });
+        let several = json!({ "type": "integer", "minimum": 0 });
+        let kinds = json!({ "media": several, "others": several, "texts": several });
         vec![
             tool("probe", "Does steps and says what each told it.", &steps, &["steps"]),
             tool("echo", "Says what it is told.", &text, &["text"]),
@@ -45,6 +47,12 @@ impl Guest for Tools {
             tool("grow", "Grows its memory by n pages, one at a time.", &count, &["n"]),
             tool("fail", "Fails with these words.", &text, &["text"]),
             tool("big", "Says n bytes.", &count, &["n"]),
+            tool(
+                "blocks",
+                "Answers in so many blocks of each kind, in this order.",
+                &kinds,
+                &[],
+            ),
         ]
     }
 
@@ -70,6 +78,7 @@ impl Guest for Tools {
                 retry_after_ms: None,
             }),
             "big" => Ok(said("x".repeat(n() as usize))),
+            "blocks" => Ok(blocks(&arguments)),
             other => Err(Error {
                 kind: ErrorKind::NotFound,
                 message: format!("There is no tool {other}."),
@@ -96,6 +105,26 @@ fn tool(name: &str, description: &str, properties: &Value, required: &[&str]) ->
 fn said(text: String) -> ToolOutput {
     ToolOutput {
         content: vec![Content::Text(text)],
+        structured_content: None,
+        meta: None,
+    }
+}
+
+/// Media of a byte, others that are no JSON, and texts of four characters.
+fn blocks(arguments: &Value) -> ToolOutput {
+    let media = Content::Media(Media {
+        media_type: "application/octet-stream".into(),
+        data: vec![b'x'],
+    });
+    let kinds = [
+        ("media", media),
+        ("others", Content::Other("other".into())),
+        ("texts", Content::Text("text".into())),
+    ];
+    let count = |kind: &str| arguments[kind].as_u64().unwrap_or_default() as usize;
+    let content = kinds.into_iter().flat_map(|(kind, block)| vec![block; count(kind)]);
+    ToolOutput {
+        content: content.collect(),
         structured_content: None,
         meta: None,
     }
