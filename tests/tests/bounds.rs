@@ -163,7 +163,7 @@ fn a_session_ends_after_the_last_byte_of_its_journal() {
     run(bytes).expect(0);
     let output = run(bytes - 1).expect(3);
     assert_eq!(output.json()["error"]["kind"], "exhausted(journal-bytes)");
-    output.says(&[&format!("{} bytes (limits.journal_bytes)", bytes - 1)]);
+    output.says(&[&format!("{} bytes (limits.journal_bytes", bytes - 1)]);
 }
 
 #[test]

@@ -303,18 +303,21 @@ fn texts_over_the_last_block_are_kept_as_one() {
 }
 
 #[test]
-fn each_block_takes_one_of_its_readers_characters() {
+fn each_block_takes_some_of_its_readers_characters() {
     let home = home();
-    let shown = |media: usize| blocks(&home, 500, &json!({ "media": media, "texts": 100 }));
-    // Texts of four characters, and a byte each beside them.
-    let whole = shown(100);
+    let picture = blocks(&home, 48_000, &json!({ "media": 1 }));
+    // Its type, and one for itself.
+    let each = 1 + picture[0]["Media"]["media_type"].as_str().unwrap().len() as u64;
+    let kinds = json!({ "media": 100, "texts": 100 });
+    let shown = |missing: u64| blocks(&home, 100 * each + 400 - missing, &kinds);
+    let whole = shown(0);
     assert_eq!((whole.len(), words(&whole[199])), (200, "text"));
-    let cut = shown(101);
-    assert_eq!((cut.len(), words(&cut[199])), (201, "text"));
-    assert!(words(&cut[200]).contains("whole text: spill/0/"), "{}", cut[200]);
-    let less = shown(104);
-    assert_eq!((less.len(), words(&less[202])), (204, "text"));
-    assert_kept(&less[203], 1, "text".len());
+    let cut = shown(1);
+    assert_eq!((cut.len(), words(&cut[198])), (200, "text"));
+    assert!(words(&cut[199]).contains("whole text: spill/0/"), "{}", cut[199]);
+    let less = shown(4);
+    assert_eq!((less.len(), words(&less[198])), (200, "text"));
+    assert_kept(&less[199], 1, "text".len());
 }
 
 #[test]
