@@ -630,6 +630,16 @@ impl Reservation {
         self.held.amounts().unwrap_or_default()
     }
 
+    /// Sets so much more aside, whether it fits or not.
+    pub fn also(&self, dimension: Dimension, value: u64) {
+        let held = &self.held;
+        let mut accounts = held.ledger.lock();
+        if let Some(amounts) = held.amounts().as_mut() {
+            *amounts = amounts.plus(&Amounts::of(dimension, value));
+            accounts.stands_in(held.account, dimension, |a| a.reserve(dimension, value));
+        }
+    }
+
     /// A handle for those who spend of it.
     pub fn held(&self) -> Held {
         self.held.clone()

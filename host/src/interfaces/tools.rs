@@ -172,13 +172,14 @@ impl Operation for CallTool {
             return self.reserve(guest);
         };
         // What it had is what it has, without what the calls inside it burnt.
-        let set_aside = before.amounts().get(Dimension::Fuel);
-        self.share = match guest.is_strategy() {
-            true => Some(set_aside).filter(|share| *share > 0),
-            false => self.share(guest),
-        };
-        before.held().spent(Dimension::Fuel, guest.fuel_inside(op));
-        self.lend(guest);
+        if guest.is_strategy() {
+            self.share = Some(guest.fuel_set_aside(op)).filter(|share| *share > 0);
+            let rest = self.share.unwrap_or_default().saturating_sub(guest.fuel_inside(op));
+            before.also(Dimension::Fuel, rest);
+        } else {
+            self.share = self.share(guest);
+            self.lend(guest);
+        }
         Ok(before)
     }
 

@@ -271,6 +271,12 @@ impl Guest {
         })
     }
 
+    /// Fuel that was set aside for operation `op`, as the journal has it.
+    pub fn fuel_set_aside(&self, op: u32) -> u64 {
+        let tape = self.tape();
+        tape.recorded(op).map_or(0, |op| op.reserved.get(Dimension::Fuel))
+    }
+
     /// Fuel that the calls made inside operation `op` burnt, as the journal has it.
     pub fn fuel_inside(&self, op: u32) -> u64 {
         self.attempt.recorded_fuel(&self.stream.scope.child(op))

@@ -125,9 +125,10 @@ fn charge(
     for OperationRow { intent, outcome } in store.session_operations(&row.session)? {
         reserved.insert((intent.stream.clone(), intent.op), intent.reserved);
         let Some(outcome) = outcome else {
-            // Still open: it is made again, until when what was set aside for it stays so. A child has its own account.
+            // Still open: it is made again, until when what was set aside for it stays so. A child has its own account; fuel is needed to come to
+            // it again.
             if intent.kind != OpKind::Child && intent.stream.attempt == row.attempt.max(1) && !row.status.is_final() {
-                let held = ledger.reserve_again(account, intent.reserved);
+                let held = ledger.reserve_again(account, intent.reserved.with(Dimension::Fuel, 0));
                 interrupted.insert((intent.stream, intent.op), held);
             }
             continue;
