@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "what fails shall fail the test")]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hermes_tests::child::{ChildSpec, exit, inside, join, summary};
 use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
@@ -256,4 +256,63 @@ fn a_childs_completion_that_was_under_way_keeps_the_trees_last_iteration() {
     let agents = shown.json()["agents"].clone();
     let made = [0, 1].map(|n: usize| agents[n]["spent"]["iterations"].as_u64().unwrap_or_default());
     assert_eq!(made, [0, 1], "{agents}");
+}
+
+/// What `show` has of the root's operations: number, status, fuel.
+fn operations(home: &Home, run: &str) -> Vec<(String, String, u64)> {
+    let shown = home.host().args(["show", run, "--output", "json"]).output().expect(0);
+    let json = shown.json();
+    // A run that has just begun has no agent yet.
+    let operations = json["agents"][0]["operations"].as_array().into_iter().flatten();
+    let of = |op: &Value| {
+        (
+            op["op"].as_str().unwrap().to_owned(),
+            op["status"].as_str().unwrap().to_owned(),
+            op["charged"]["fuel"].as_u64().unwrap(),
+        )
+    };
+    operations.map(of).collect()
+}
+
+#[test]
+fn tool_calls_in_a_tool_call_go_on_with_the_fuel_that_they_had() {
+    let call = |steps: Value| json!({ "do": "call", "name": "probe", "arguments": { "steps": steps } });
+    let compute = || json!([{ "do": "compute", "n": 20_000_000 }]);
+    let program = steps(&[call(json!([call(compute()), call(compute())]))]);
+    let server = ModelServer::start(Vec::new());
+    let host = |home: &Home| home.host().arg("--tool").arg(guests::built("probe-tool"));
+    let whole = Home::with_model(&server, Format::OpenAi);
+    let need = host(&whole).probe(&program).output().expect(0).spent("fuel");
+    let budget = format!("fuel={}", need + need / 10);
+    for signal in [Signal::KILL, Signal::INT] {
+        let home = Home::with_model(&server, Format::OpenAi);
+        let process = host(&home).args(["--budget", &budget]).probe(&program).start();
+        // The first inner call has ended, the second computes.
+        let begun = Instant::now();
+        let run = loop {
+            let runs = home.host().args(["runs", "--output", "json"]).output().expect(0).json();
+            if let Some(run) = runs[0]["run"].as_str()
+                && operations(&home, run).iter().filter(|op| op.0.contains('.')).count() == 2
+            {
+                break run.to_owned();
+            }
+            assert!(begun.elapsed() < LONG, "the second inner call never began");
+        };
+        process.signal(signal);
+        process.finish();
+        let left = operations(&home, &run);
+        let status: Vec<&str> = left.iter().map(|op| op.1.as_str()).collect();
+        assert_eq!(
+            status,
+            ["open", "done", "open"],
+            "a tool that is stopped has no end: {left:?}"
+        );
+        let resumed = home
+            .host()
+            .args(["resume", &run, "--output", "json"])
+            .output()
+            .expect(0);
+        assert_eq!(resumed.spent("fuel"), need, "{signal:?}");
+        assert!(operations(&home, &run).iter().all(|op| op.1 == "done"));
+    }
 }
