@@ -93,6 +93,39 @@ fn a_stack_without_end() {
 }
 
 #[test]
+fn a_stack_is_as_deep_as_its_limit() {
+    let server = ModelServer::start(Vec::new());
+    let home = Home::with_model(&server, Format::OpenAi);
+    let goes = |kib: u64, depth: u64| {
+        let host = home.host().set("limits.wasm_stack", format!("{kib}KiB"));
+        let host = host.set("limits.restart.attempts", 1).args(["--deny", "llm"]);
+        let output = host.run(&guests::built("deep"), &depth.to_string()).output();
+        if output.code != Some(0) {
+            output.expect(1).says(&["stack overflow (limits.wasm_stack)"]);
+            return false;
+        }
+        true
+    };
+    // The deepest call that fits: one deeper doesn't.
+    let deepest = |kib: u64| {
+        let (mut fits, mut over) = (1, 1 << 16);
+        assert!(goes(kib, fits) && !goes(kib, over), "{kib} KiB");
+        while over - fits > 1 {
+            let middle = fits.midpoint(over);
+            if goes(kib, middle) {
+                fits = middle;
+            } else {
+                over = middle;
+            }
+        }
+        fits
+    };
+    let (once, twice) = (deepest(64), deepest(128));
+    assert_eq!(deepest(64), once, "to the call");
+    assert!(twice.abs_diff(2 * once) < once / 20, "{once}, {twice}");
+}
+
+#[test]
 fn tools_that_break_are_values() {
     let server = ModelServer::start(Vec::new());
     let home = Home::with_model(&server, Format::OpenAi);

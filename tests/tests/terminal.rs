@@ -305,11 +305,11 @@ fn changes_of_a_space_are_told_as_they_come() {
     watch.sees("     2 written dendrite by operator\n");
     board(&home, &["delete", "glossary", "dendrite"]);
     watch.sees("     3 removed dendrite by operator\n");
-    board(&home, &["put", "glossary", "\u{1b}[2Jred", "x"]);
+    board(&home, &["put", "glossary", "\u{202e}red", "x"]);
     watch.sees("red by operator\n");
     let (shown, code) = watch.stops(Signal::INT);
     assert_eq!((shown.lines().count(), code), (4, Some(0)), "{shown:?}");
-    assert!(!shown.contains('\u{1b}'), "{shown:?}");
+    assert!(!shown.contains('\u{202e}'), "{shown:?}");
 }
 
 #[test]

@@ -16,7 +16,7 @@ use wasmtime::{
 
 pub use ticker::Running;
 
-use crate::limits::Limits;
+use crate::limits::{self, Limits, Unit};
 use ticker::Ticker;
 
 /// Memory that a slot keeps between guests, so that a small guest needs no memory-map call. Measured: half the latency of a
@@ -50,6 +50,15 @@ impl Engine {
     /// # Errors
     /// The machine has too little address space or too few mappings for `limits.resident` instances.
     pub fn new(limits: &Limits) -> Result<Self, EngineError> {
+        let (own, all) = (limits.wasm_stack, limits.async_stack);
+        if own > all {
+            let show = |bytes| limits::show(bytes, Unit::Bytes);
+            return Err(EngineError(format!(
+                "a guest's stack, {} (limits.wasm_stack), has no room in the one it runs on, {} (limits.async_stack)",
+                show(own),
+                show(all)
+            )));
+        }
         let engine = wasmtime::Engine::new(&config(limits)).map_err(|e| EngineError(format!("{e:#}")))?;
         let ticker = Arc::new(Ticker::start(&engine).map_err(|e| EngineError(e.to_string()))?);
         Ok(Self { engine, ticker })

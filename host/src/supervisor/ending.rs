@@ -166,10 +166,11 @@ pub fn words(exit: &types::ExitReason) -> (String, Option<String>) {
             let refusal = Refusal::from(error.clone());
             ("failed", Some(refusal.to_string()))
         }
-        E::Exhausted(d) => (
-            "exhausted",
-            Some(format!("its budget of {} was used up", Dimension::from(*d))),
-        ),
+        E::Exhausted(d) => {
+            let d = Dimension::from(*d);
+            let words = format!("its budget of {d} was used up (--budget {d}=N, tree.{d}=N)");
+            ("exhausted", Some(words))
+        }
         E::TimedOut => ("timed-out", Some("a step or its start took too long".to_owned())),
         E::Cancelled => ("cancelled", None),
         E::Trapped(words) => ("trapped", Some(words.clone())),

@@ -210,7 +210,10 @@ mod tests {
 
     fn sources() -> Sources {
         let mut sources = Sources::default();
-        sources.read("[/d/a.md, lines 1-4 of 9]\n1: # Growth\n2: Dendrites **grow** along\n3: the field’s lines.\n4:");
+        sources.read(
+            "[/d/a.md, lines 1-4 of 9]\n1: # Growth\n2: Dendrites **grow** along\n3: the field’s lines.\n4: They end.",
+        );
+        sources.read("[/d/blank.md, lines 1-2 of 2]\n1:\n2: Dendrites");
         sources
     }
 
@@ -224,8 +227,8 @@ mod tests {
         assert_eq!(verdict("They grow b.md:2."), Verdict::UnknownFile);
         assert_eq!(verdict("They grow a.md:3-6."), Verdict::UnseenLine(5));
         assert_eq!(verdict("They grow a.md:1-900."), Verdict::TooWide);
-        assert_eq!(verdict("They grow a.md:4."), Verdict::Blank);
-        assert_eq!(verdict("They grow a.md:3-4."), Verdict::Holds);
+        assert_eq!(verdict("They grow blank.md:1."), Verdict::Blank);
+        assert_eq!(verdict("They grow blank.md:1-2."), Verdict::Holds);
     }
 
     #[test]
