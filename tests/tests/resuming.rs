@@ -277,17 +277,31 @@ fn operations(home: &Home, run: &str) -> Vec<(String, String, u64)> {
 #[test]
 fn tool_calls_in_a_tool_call_go_on_with_the_fuel_that_they_had() {
     let call = |steps: Value| json!({ "do": "call", "name": "probe", "arguments": { "steps": steps } });
-    let compute = || json!([{ "do": "compute", "n": 20_000_000 }]);
-    let program = steps(&[call(json!([call(compute()), call(compute())]))]);
+    let compute = || json!({ "do": "compute", "n": 20_000_000 });
+    // The second waits for a word, so that its end is this test's to say.
+    let wait = json!([
+        compute(),
+        { "do": "open", "name": "shared" },
+        { "do": "changes", "space": 0, "prefix": "go", "since": 0, "wait_ms": 600_000 },
+    ]);
+    let program = steps(&[call(json!([call(json!([compute()])), call(wait)]))]);
     let server = ModelServer::start(Vec::new());
-    let host = |home: &Home| home.host().arg("--tool").arg(guests::built("probe-tool"));
+    let host = |home: &Home| {
+        let host = home.host().arg("--tool").arg(guests::built("probe-tool"));
+        host.args(["--allow", "blackboard:shared", "--allow", "probe-tool=blackboard:shared"])
+    };
+    let go = |home: &Home| {
+        let put = home.host().args(["blackboard", "put", "shared", "go", "now"]);
+        put.output().expect(0);
+    };
     let whole = Home::with_model(&server, Format::OpenAi);
+    go(&whole);
     let need = host(&whole).probe(&program).output().expect(0).spent("fuel");
     let budget = format!("fuel={}", need + need / 10);
     for signal in [Signal::KILL, Signal::INT] {
         let home = Home::with_model(&server, Format::OpenAi);
         let process = host(&home).args(["--budget", &budget]).probe(&program).start();
-        // The first inner call has ended, the second computes.
+        // The first inner call has ended, the second is under way.
         let begun = Instant::now();
         let run = loop {
             let runs = home.host().args(["runs", "--output", "json"]).output().expect(0).json();
@@ -307,6 +321,7 @@ fn tool_calls_in_a_tool_call_go_on_with_the_fuel_that_they_had() {
             ["open", "done", "open"],
             "a tool that is stopped has no end: {left:?}"
         );
+        go(&home);
         let resumed = home
             .host()
             .args(["resume", &run, "--output", "json"])
