@@ -288,7 +288,12 @@ fn tool_calls_in_a_tool_call_go_on_with_the_fuel_that_they_had() {
     let server = ModelServer::start(Vec::new());
     let host = |home: &Home| {
         let host = home.host().arg("--tool").arg(guests::built("probe-tool"));
-        host.args(["--allow", "blackboard:shared", "--allow", "probe-tool=blackboard:shared"])
+        host.args([
+            "--allow",
+            "blackboard:shared",
+            "--allow",
+            "probe-tool=blackboard:shared",
+        ])
     };
     let go = |home: &Home| {
         let put = home.host().args(["blackboard", "put", "shared", "go", "now"]);

@@ -218,20 +218,22 @@ fn existing(path: &Path) -> Option<PathBuf> {
     path.ancestors().find(|folder| folder.exists()).map(Path::to_owned)
 }
 
+/// What mends a home folder that can't be used.
+const ELSEWHERE: &str = "choose another with HERMES_HOME";
+
 fn home(home: &Path) -> Check {
     let shown = home.display();
     let state = home.join("host");
     let Some(folder) = existing(&state) else {
-        let mend = "choose another with HERMES_HOME".to_owned();
-        return fail("home", format!("{shown} has no folder above it"), Some(mend));
+        let detail = format!("{shown} has no folder above it");
+        return fail("home", detail, Some(ELSEWHERE.to_owned()));
     };
     if !folder.is_dir() {
-        let mend = "choose another with HERMES_HOME".to_owned();
         let detail = format!("{shown} can't be made: {} is no folder", folder.display());
-        return fail("home", detail, Some(mend));
+        return fail("home", detail, Some(ELSEWHERE.to_owned()));
     }
     if rustix::fs::access(&folder, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK).is_err() {
-        let mend = format!("chmod u+rwx {}   or choose another with HERMES_HOME", folder.display());
+        let mend = format!("chmod u+rwx {}   or {ELSEWHERE}", folder.display());
         return fail("home", format!("{} can't be written", folder.display()), Some(mend));
     }
     match fs::metadata(&state) {

@@ -172,28 +172,23 @@ fn refused(error: &wasmtime::Error) -> LoadError {
 /// Of which part a component has more than it may. The engine has no types for this, but says it in words.
 fn counted(error: &wasmtime::Error) -> Option<LoadError> {
     let words = format!("{error:#}");
+    // The last row is a module's by itself; so are its tables'.
     let all = [
         (
-            " core module instances, which exceeds",
+            "core module instances, which exceeds",
             "core instances",
             "core_instances",
         ),
-        (" Wasm linear memories, which exceeds", "memories", "memories"),
-        (" tables, which exceeds", "tables", "tables"),
-        (" exceeds the per-instance limit of", "memories", "memories"),
+        ("Wasm linear memories, which exceeds", "memories", "memories"),
+        ("tables, which exceeds", "tables", "tables"),
+        ("defined tables count", "tables", "tables"),
+        ("exceeds the per-instance limit of", "memories", "memories"),
     ];
-    let (at, what, key) = all
-        .iter()
-        .find_map(|(said, what, key)| Some((words.find(said)?, *what, *key)))?;
-    // A module by itself may have too many of either.
-    let (what, key) = match words.contains("defined tables count") {
-        true => ("tables", "tables"),
-        false => (what, key),
-    };
-    let mut numbers = words.split(|c: char| !c.is_ascii_digit());
-    let before = words[..at].rsplit(|c: char| !c.is_ascii_digit()).next();
-    let needs = before.and_then(|n| n.parse().ok())?;
-    let limit = numbers.rfind(|n| !n.is_empty()).and_then(|n| n.parse().ok())?;
+    let (_, what, key) = *all.iter().find(|(said, ..)| words.contains(said))?;
+    // It says what is needed, then the limit.
+    let numbers = words.rsplit(|c: char| !c.is_ascii_digit());
+    let mut numbers = numbers.filter_map(|n| n.parse().ok());
+    let (limit, needs) = (numbers.next()?, numbers.next()?);
     Some(LoadError::StartsTooLarge {
         what,
         needs,

@@ -32,7 +32,8 @@ use crate::interfaces::{self, Folder, State};
 use crate::limits::{self, Limits, Unit};
 use crate::plugin::Plugin;
 use crate::session::end::End;
-use crate::session::guest::{Guest, NO_FUEL};
+use crate::session::fuel::NO_FUEL;
+use crate::session::guest::Guest;
 use crate::text;
 
 /// Makes instances. Cheap to clone.

@@ -8,6 +8,7 @@ mod outside;
 mod prepare;
 mod resume;
 mod root;
+mod so_far;
 pub mod spec;
 mod trajectory;
 pub mod view;

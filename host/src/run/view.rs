@@ -7,13 +7,13 @@ use crate::bindings::types;
 use crate::error::{Dimension, Refusal};
 use crate::event::now_ms;
 use crate::ids::{Digest, RunId};
-use crate::ledger::is_own;
+use crate::run::so_far::so_far;
 use crate::run::{AgentSummary, Host, HostError};
 use crate::session::codec;
 use crate::session::op::OpBody;
 use crate::store::{
-    Edge, Effect, EffectResult, Note, NoteKind, OpKind, OperationRow, OutcomeStatus, RunRow as StoredRun, RunState,
-    SessionRow, SpaceId, SpaceRow, Status, Store, key_fits, value_fits,
+    Edge, Effect, EffectResult, Note, NoteKind, OpKind, OperationRow, OutcomeStatus, RunRow as StoredRun, SessionRow,
+    SpaceId, SpaceRow, Status, Store, key_fits, value_fits,
 };
 
 /// Notes of one session that a view holds.
@@ -421,48 +421,6 @@ fn refused(result: &EffectResult) -> HostError {
         EffectResult::TooManyBytes(most) => format!("the space is full: {most} bytes (limits.blackboard.bytes)"),
         other => format!("unexpected result {other:?}"),
     })
-}
-
-/// A run that has not ended, and its agents. Their rows tell what was spent when they last changed: by their operations it is brought up to date.
-/// One that nobody owns any more does not go on by itself, and so is interrupted.
-fn so_far(store: &Store, mut run: StoredRun) -> Result<(StoredRun, Vec<SessionRow>), HostError> {
-    let owned = store.run_state(&run.id)? == RunState::Owned;
-    let stands = |status: Status| match status {
-        Status::Spawned | Status::Active if !owned => Status::Interrupted,
-        other => other,
-    };
-    let mut rows = store.sessions(&run.id)?;
-    let (mut own, mut refunds) = (Vec::new(), 0);
-    for row in &rows {
-        let charged = store.session_operations(&row.session)?.into_iter();
-        let spent = charged.fold(Amounts::ZERO, |sum, op| {
-            sum.plus(&op.outcome.map(|outcome| outcome.charged).unwrap_or_default())
-        });
-        let refunded = store.refunds(&row.session)?.len() as u64;
-        refunds += refunded;
-        own.push(spent.minus(&Amounts::of(Dimension::Iterations, refunded)));
-    }
-    let all = own.iter().fold(Amounts::ZERO, Amounts::plus);
-    run.spent = run.spent.max(&all);
-    run.refunded = run.refunded.max(refunds);
-    run.status = stands(run.status);
-    // Children come after their parents, and count for them.
-    for at in (0..rows.len()).rev() {
-        let spent = own[at];
-        let row = &mut rows[at];
-        if !row.status.is_final() {
-            row.spent = row.spent.max(&spent);
-            row.status = stands(row.status);
-        }
-        let Some(parent) = row.parent.as_ref().map(|parent| parent.session.clone()) else {
-            continue;
-        };
-        let counts: Amounts = spent.iter().filter(|(dimension, _)| !is_own(*dimension)).collect();
-        if let Some(above) = rows[..at].iter().position(|row| row.session == parent) {
-            own[above] = own[above].plus(&counts);
-        }
-    }
-    Ok((run, rows))
 }
 
 fn run_row(row: StoredRun) -> RunRow {

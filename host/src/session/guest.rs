@@ -1,5 +1,5 @@
 //! One instance's side of the host: what it works for, what it may do, its meter, its clock, and its part of the journal. What its calls go
-//! through is in `path` and `operate`.
+//! through is in `path` and `operate`, what it may burn in `fuel`.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -27,9 +27,6 @@ use crate::store::{Answer, Effect, EffectResult, Note, NoteKind, Observation, Ou
 /// Bytes of records that may wait for the next commit.
 const PENDING: usize = 64 << 10;
 
-/// That a budget of fuel ended an instance.
-pub const NO_FUEL: &str = "what it had of the budget of fuel is used up (--budget fuel=N, tree.fuel=N)";
-
 /// One instance's side of the host: a strategy's attempt, or one tool call.
 pub struct Guest {
     /// The session that it works for.
@@ -52,6 +49,8 @@ pub struct Guest {
     pub fuel: u64,
     /// Of a tool: what it may burn of the session's budget, with all that it calls. None where there is no budget.
     pub share: Option<u64>,
+    /// A budget of fuel bounds it, beside the limit of one step: which can't change while it lives.
+    pub(super) fuel_is_budgeted: bool,
     /// Tells it, and all that it started, to stop.
     pub cancel: CancellationToken,
     /// It has ended: its operations end with it.
@@ -66,7 +65,7 @@ pub struct Guest {
     /// Timers that it has set.
     timers: AtomicU64,
     /// Fuel that the record says was burnt before the step that is being replayed.
-    replayed_step: AtomicU64,
+    pub(super) replayed_step: AtomicU64,
     /// What is set aside for the strategy's call that it is, or is inside of.
     pub held: Option<Held>,
     /// Why the host wants it ended, noticed where no value could say so.
@@ -135,6 +134,9 @@ impl Guest {
             step.takes_over(&lost.step);
             entered_before = lost.entered.load(Ordering::Acquire).max(lost.entered_before);
         }
+        let is_strategy = stream.scope.is_root();
+        let cap = session.run.ledger.cap_in_force(session.account, Dimension::Fuel);
+        let fuel_is_budgeted = share.is_some() || is_strategy && cap.is_some();
         Arc::new(Self {
             session,
             attempt,
@@ -146,6 +148,7 @@ impl Guest {
             clock: Clock::new(at_ms),
             fuel,
             share,
+            fuel_is_budgeted,
             cancel,
             over,
             tasks: TaskTracker::new(),
@@ -216,125 +219,6 @@ impl Guest {
             dimension: exhausted.dimension,
             message: Refusal::from(*exhausted).message,
         }
-    }
-
-    /// Charges the fuel burnt since the last time. A tool's is settled with its call, and a replay's was charged when it was burnt.
-    pub fn charge_fuel(&self) {
-        if self.is_strategy() && !self.is_replaying() {
-            let used = self.step.settle_fuel();
-            let amount = Amounts::of(Dimension::Fuel, used);
-            self.session.run.ledger.charge(self.session.account, amount);
-        }
-    }
-
-    /// Fuel that this step may still burn: the rest of its limit, or of the session's budget, the smaller.
-    pub fn fuel_rest(&self) -> u64 {
-        let rest = self.fuel.saturating_sub(self.step.step_fuel_used());
-        let budget = if self.is_strategy() {
-            self.session.run.ledger.remaining(self.session.account, Dimension::Fuel)
-        } else {
-            self.share_rest()
-        };
-        budget.map_or(rest, |budget| budget.min(rest))
-    }
-
-    /// Of a tool's share, what neither it nor the calls inside it burnt, or may.
-    fn share_rest(&self) -> Option<u64> {
-        let gone = self.step.fuel_used().saturating_add(self.step.lent());
-        self.share.map(|share| share.saturating_sub(gone))
-    }
-
-    /// What is left of the session's budget of fuel for calls that this instance makes: all of it for a strategy, and for a tool what its
-    /// own call has left. None where there is no budget.
-    pub fn fuel_to_share(&self) -> Option<u64> {
-        if !self.is_strategy() {
-            return self.share_rest();
-        }
-        let (ledger, account) = (&self.session.run.ledger, self.session.account);
-        ledger.cap_in_force(account, Dimension::Fuel)?;
-        self.charge_fuel();
-        ledger.remaining(account, Dimension::Fuel)
-    }
-
-    /// The budget of fuel that this strategy shares with others is used up. Its own part shows by itself, as its store runs out; what others burnt
-    /// beside it shows here, each time that its code hands over what it has burnt.
-    pub fn out_of_fuel(&self) -> Option<End> {
-        let (ledger, account) = (&self.session.run.ledger, self.session.account);
-        if !self.is_strategy() || ledger.cap_in_force(account, Dimension::Fuel).is_none() || self.is_replaying() {
-            return None;
-        }
-        self.charge_fuel();
-        let dimension = Dimension::Fuel;
-        (ledger.remaining(account, dimension) == Some(0)).then(|| End::Exhausted {
-            dimension,
-            message: NO_FUEL.to_owned(),
-        })
-    }
-
-    /// Fuel that was set aside for operation `op`, as the journal has it.
-    pub fn fuel_set_aside(&self, op: u32) -> u64 {
-        let tape = self.tape();
-        tape.recorded(op).map_or(0, |op| op.reserved.get(Dimension::Fuel))
-    }
-
-    /// Fuel that the calls made inside operation `op` burnt, as the journal has it.
-    pub fn fuel_inside(&self, op: u32) -> u64 {
-        self.attempt.recorded_fuel(&self.stream.scope.child(op))
-    }
-
-    /// Brings the store's fuel in line with the session's budget, which tools burn too. Called before the guest goes on.
-    pub fn share_fuel(&self) {
-        if !self.is_strategy() {
-            if self.share.is_some() {
-                self.step.give_fuel(self.fuel_rest());
-            }
-            return;
-        }
-        let capped = || {
-            let ledger = &self.session.run.ledger;
-            ledger.cap_in_force(self.session.account, Dimension::Fuel).is_some()
-        };
-        if !self.is_replaying() && capped() {
-            self.charge_fuel();
-            self.step.give_fuel(self.fuel_rest());
-        }
-    }
-
-    /// The instance has started: its first step begins, with the fuel of one.
-    pub fn begin_step(&self) {
-        self.charge_fuel();
-        if self.is_replaying() {
-            self.replayed_step.store(self.step.fuel_used(), Ordering::Release);
-        }
-        self.step.begin(self.fuel);
-        self.share_fuel();
-    }
-
-    /// A model's reply ends a strategy's step; a tool call is one step whatever it asks for.
-    pub(super) fn new_step(&self, recorded_fuel: Option<u64>) {
-        if !self.is_strategy() {
-            return;
-        }
-        if let Some(used) = recorded_fuel {
-            self.replayed_step.store(used, Ordering::Release);
-            self.step.begin(self.fuel);
-            return;
-        }
-        self.charge_fuel();
-        self.step.begin(self.fuel);
-        self.step.give_fuel(self.fuel_rest());
-    }
-
-    /// The last thing to replay was replayed: from here on meters count on from what the record says.
-    pub(super) fn goes_live(&self, last: &Observation) {
-        // Whatever call ended the replay, the code that made it reads its fuel anew.
-        self.step.calls();
-        let before_step = self.replayed_step.load(Ordering::Acquire);
-        let in_step = last.fuel.saturating_sub(before_step);
-        self.step
-            .recorded_fuel(last.fuel, before_step, self.fuel.saturating_sub(in_step));
-        self.charge_fuel();
-        self.step.give_fuel(self.fuel_rest());
     }
 
     /// True while calls are answered by the record.
@@ -461,37 +345,22 @@ impl Guest {
         Ok(())
     }
 
-    pub(super) fn count_record(&self, record: &Record) -> Result<(), End> {
-        self.within_journal(record).map_err(|message| {
-            let dimension = Dimension::JournalBytes;
-            self.session.run.ledger.ran_out(self.session.account, dimension);
-            End::Exhausted { dimension, message }
-        })
+    fn count_record(&self, record: &Record) -> Result<(), End> {
+        self.within_journal(record).map_err(|full| self.journal_full(full))
     }
 
-    /// The same for a record that is written all the same, as what it tells of has happened.
-    pub(super) fn count_record_anyway(&self, record: &Record) -> Result<(), End> {
-        let fits = self.count_record(record);
-        if fits.is_err() {
-            self.charge_record(record);
+    /// Counts a record that is written all the same, as what it tells of has happened. An error says which limit it passes.
+    pub(super) fn count_written(&self, record: &Record) -> Result<(), String> {
+        let within = self.within_journal(record);
+        if within.is_err() {
+            let bytes = Amounts::of(Dimension::JournalBytes, size(record) as u64);
+            self.session.run.ledger.charge(self.session.account, bytes);
         }
-        fits
-    }
-
-    /// The same for a note of the host's own, whose being too much ends nothing.
-    pub(super) fn count_note(&self, note: &Record) {
-        if self.within_journal(note).is_err() {
-            self.charge_record(note);
-        }
-    }
-
-    fn charge_record(&self, record: &Record) {
-        let bytes = Amounts::of(Dimension::JournalBytes, size(record) as u64);
-        self.session.run.ledger.charge(self.session.account, bytes);
+        within
     }
 
     /// Counts a record, and says which limit of the session's part of the journal it would pass.
-    pub(super) fn within_journal(&self, record: &Record) -> Result<(), String> {
+    fn within_journal(&self, record: &Record) -> Result<(), String> {
         let (ledger, account) = (&self.session.run.ledger, self.session.account);
         let most = self.session.run.limits.journal_records;
         if self.session.count_record() >= most {
@@ -504,6 +373,13 @@ impl Guest {
             let most = exhausted.cap;
             format!("its part of the journal is full: {most} bytes (limits.journal_bytes, --budget journal-bytes=N)")
         })
+    }
+
+    /// That ends the session.
+    pub(super) fn journal_full(&self, message: String) -> End {
+        let dimension = Dimension::JournalBytes;
+        self.session.run.ledger.ran_out(self.session.account, dimension);
+        End::Exhausted { dimension, message }
     }
 
     /// Commits everything that waits for it.

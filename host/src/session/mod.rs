@@ -9,6 +9,7 @@ pub mod call;
 pub mod clock;
 pub mod codec;
 pub mod end;
+pub mod fuel;
 pub mod guest;
 pub mod op;
 mod operate;

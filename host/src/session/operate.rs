@@ -249,14 +249,14 @@ impl Guest {
             charged: done.charged,
             at_ms: now_ms(),
         });
-        let fits = self.count_record_anyway(&outcome);
+        let fits = self.count_written(&outcome);
         let mut records = std::mem::take(&mut done.records);
         records.push(outcome);
         let passed: Vec<String> = reservation.overshoot(done.charged).iter().map(overshot).collect();
         for message in &passed {
             let note = Record::Note(self.new_note(NoteKind::Host, message.clone().into_bytes()));
             // It is the host's own and says what was spent: it ends nothing.
-            self.count_note(&note);
+            drop(self.count_written(&note));
             records.push(note);
         }
         if let Err(failed) = self.session.run.append(records, None, done.sync).await {
@@ -273,7 +273,7 @@ impl Guest {
         }
         self.session.report_spending();
         if let Err(full) = fits {
-            self.fail(full);
+            self.fail(self.journal_full(full));
         }
         end.end(Ended {
             status: done.status,

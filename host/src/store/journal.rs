@@ -11,6 +11,7 @@ use super::rows::{JournalSize, OperationRow, SessionRow};
 use super::runs::RunState;
 use super::seal::{decode, uint};
 use super::write::{Kind, row_id, row_seq, row_sum, session_row};
+use crate::amounts::Amounts;
 use crate::ids::{Digest, RunId, Scope, SessionId, StreamId};
 
 /// A place in a run's journal, and the record there.
@@ -66,6 +67,18 @@ impl Store {
         let intents = self.session_records(session, Kind::Intent)?;
         let outcomes = self.session_records(session, Kind::Outcome)?;
         Ok(join(intents, outcomes))
+    }
+
+    /// What a session's operations cost that have ended.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] for the run, [`StoreError::Damaged`].
+    pub fn charged(&self, session: &SessionId) -> Result<Amounts, StoreError> {
+        let outcomes = self.session_records(session, Kind::Outcome)?;
+        Ok(outcomes.iter().fold(Amounts::ZERO, |sum, record| match record {
+            Record::Outcome(outcome) => sum.plus(&outcome.charged),
+            _ => sum,
+        }))
     }
 
     /// What the guest of one stream was told, in its order, without a gap.

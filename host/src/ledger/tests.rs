@@ -1,0 +1,409 @@
+//! The ledger's rules, each on its own accounts.
+
+use super::*;
+use Dimension as D;
+
+fn caps(pairs: &[(D, u64)]) -> Caps {
+    pairs.iter().copied().collect()
+}
+
+#[test]
+fn iterations_are_exact_and_one_closing_call_follows() {
+    let ledger = Ledger::new(Caps::default());
+    let agent = ledger.open_root(caps(&[(D::Iterations, 2)]));
+    for _ in 0..2 {
+        let one = ledger
+            .reserve_completion(agent, Count::Iteration, Amounts::ZERO)
+            .expect("room");
+        one.settle(Amounts::of(D::Iterations, 1));
+    }
+    let refused = ledger
+        .reserve_completion(agent, Count::MayClose, Amounts::ZERO)
+        .expect_err("used up");
+    assert_eq!((refused.dimension, refused.used, refused.cap), (D::Iterations, 2, 2));
+    ledger.open_closing(agent);
+    let closing = ledger
+        .reserve_completion(agent, Count::MayClose, Amounts::ZERO)
+        .expect("the closing call");
+    assert!(closing.is_closing());
+    closing.settle(Amounts::ZERO);
+    ledger.open_closing(agent);
+    assert!(
+        ledger
+            .reserve_completion(agent, Count::MayClose, Amounts::ZERO)
+            .is_err()
+    );
+    assert_eq!(ledger.spent(agent).get(D::Iterations), 2);
+    assert_eq!(ledger.totals(agent).closing, 1);
+    assert_eq!(ledger.ending(agent), Some(D::Iterations));
+}
+
+#[test]
+fn a_reservation_ends_once_in_each_of_its_ways() {
+    let ledger = Ledger::new(Caps::default());
+    let agent = ledger.open_root(caps(&[(D::Tokens, 100)]));
+    let all = || Amounts::of(D::Tokens, 100);
+    ledger.reserve(agent, all()).expect("room").release();
+    assert_eq!(ledger.remaining(agent, D::Tokens), Some(100));
+    let held = ledger.reserve(agent, all()).expect("room");
+    assert!(ledger.reserve(agent, Amounts::of(D::Tokens, 1)).is_err());
+    held.settle(Amounts::of(D::Tokens, 40));
+    assert_eq!(ledger.remaining(agent, D::Tokens), Some(60));
+    drop(ledger.reserve(agent, Amounts::of(D::Tokens, 60)).expect("room"));
+    assert_eq!(
+        ledger.remaining(agent, D::Tokens),
+        Some(0),
+        "a dropped reservation is charged in full"
+    );
+}
+
+#[test]
+fn what_is_spent_of_a_reservation_is_set_aside_no_longer() {
+    let ledger = Ledger::new(caps(&[(D::Fuel, 100)]));
+    let agent = ledger.open_root(caps(&[(D::Fuel, 100)]));
+    let fuel = |n: u64| Amounts::of(D::Fuel, n);
+    let outer = ledger.reserve(agent, fuel(60)).expect("room");
+    let held = outer.held();
+    assert_eq!(ledger.remaining(agent, D::Fuel), Some(40));
+    // A call inside sets nothing aside of its own.
+    ledger.reserve(agent, Amounts::ZERO).expect("room").settle(fuel(20));
+    held.spent(D::Fuel, 20);
+    assert_eq!(
+        (ledger.remaining(agent, D::Fuel), outer.amounts()),
+        (Some(40), fuel(40)),
+        "it is not counted twice"
+    );
+    outer.settle(fuel(10));
+    let left = || (ledger.spent(agent).get(D::Fuel), ledger.remaining(agent, D::Fuel));
+    assert_eq!(left(), (30, Some(70)));
+    held.spent(D::Fuel, 20);
+    assert_eq!(left(), (30, Some(70)), "what has ended sets nothing aside");
+    let other = ledger.reserve(agent, fuel(50)).expect("room");
+    held.spent(D::Fuel, 20);
+    assert_eq!(left(), (30, Some(20)), "nor does it touch another's");
+    other.release();
+    assert_eq!(left(), (30, Some(70)));
+}
+
+#[test]
+fn no_more_is_spent_of_a_reservation_than_it_sets_aside() {
+    let ledger = Ledger::new(Caps::default());
+    let agent = ledger.open_root(caps(&[(D::Fuel, 100)]));
+    let fuel = |n: u64| Amounts::of(D::Fuel, n);
+    let beside = ledger.reserve(agent, fuel(30)).expect("room");
+    let outer = ledger.reserve(agent, fuel(10)).expect("room");
+    let held = outer.held();
+    ledger.charge(agent, fuel(15));
+    held.spent(D::Fuel, 15);
+    assert_eq!(
+        (ledger.remaining(agent, D::Fuel), outer.amounts()),
+        (Some(55), Amounts::ZERO)
+    );
+    held.spent(D::ToolCalls, 1);
+    outer.settle(Amounts::ZERO);
+    assert_eq!(
+        ledger.remaining(agent, D::Fuel),
+        Some(55),
+        "what stands beside it stays"
+    );
+    beside.release();
+    assert_eq!(ledger.remaining(agent, D::Fuel), Some(85));
+}
+
+#[test]
+fn what_needs_no_reservation_takes_nothing_that_is_set_aside_for_others() {
+    let ledger = Ledger::new(Caps::default());
+    let root = ledger.open_root(caps(&[(D::HostCalls, 500)]));
+    let allotted = ledger
+        .open_child(root, Caps::default(), Amounts::of(D::HostCalls, 300))
+        .expect("room");
+    let beside = ledger.open_child(root, Caps::default(), Amounts::ZERO).expect("room");
+    let once = |agent: AccountId| ledger.charge_within(agent, D::HostCalls, 1);
+    let spent = |agent: AccountId| ledger.spent(agent).get(D::HostCalls);
+    assert!((0..200).all(|_| once(beside).is_ok()));
+    let refused = Exhausted {
+        dimension: D::HostCalls,
+        cap: 500,
+        used: 500,
+        whose: Whose::Ancestor,
+    };
+    assert_eq!(once(beside), Err(refused));
+    assert_eq!(
+        (spent(beside), spent(root)),
+        (200, 200),
+        "what is refused is not charged"
+    );
+    assert!(
+        (0..300).all(|_| once(allotted).is_ok()),
+        "it has what was set aside for it"
+    );
+    let refused = Exhausted {
+        cap: 300,
+        used: 300,
+        whose: Whose::Agent,
+        ..refused
+    };
+    assert_eq!(once(allotted), Err(refused));
+    assert_eq!((spent(allotted), spent(beside), spent(root)), (300, 200, 500));
+}
+
+#[test]
+fn what_a_crash_interrupted_is_set_aside_again_whatever_is_left() {
+    let ledger = Ledger::new(caps(&[(D::Iterations, 1)]));
+    let root = ledger.open_root(Caps::default());
+    let child = ledger.open_child(root, Caps::default(), Amounts::ZERO).expect("room");
+    let one = Amounts::of(D::Iterations, 1);
+    let again = ledger.reserve_again(child, one);
+    assert_eq!(ledger.reserve(root, one).expect_err("the child's").whose, Whose::Tree);
+    again.release();
+    ledger.charge(root, one);
+    let again = ledger.reserve_again(child, one);
+    assert_eq!(
+        (again.amounts(), ledger.remaining(child, D::Iterations)),
+        (one, Some(0))
+    );
+    again.settle(one);
+    assert_eq!(ledger.spent_by_all().0.get(D::Iterations), 2);
+}
+
+#[test]
+fn an_overshoot_is_recorded_and_the_next_refused() {
+    let ledger = Ledger::new(Caps::default());
+    let agent = ledger.open_root(caps(&[(D::Tokens, 100)]));
+    let call = ledger.reserve(agent, Amounts::of(D::Tokens, 90)).expect("room");
+    assert_eq!(call.overshoot(Amounts::of(D::Tokens, 100)), []);
+    let passed = call.overshoot(Amounts::of(D::Tokens, 130));
+    assert_eq!(passed.iter().map(|p| (p.used, p.cap)).collect::<Vec<_>>(), [(130, 100)]);
+    call.settle(Amounts::of(D::Tokens, 130));
+    assert_eq!(ledger.spent(agent).get(D::Tokens), 130);
+    assert!(ledger.reserve(agent, Amounts::of(D::Tokens, 1)).is_err());
+}
+
+#[test]
+fn a_child_spends_its_parents_money_and_its_own_iterations() {
+    let ledger = Ledger::new(caps(&[(D::Iterations, 3)]));
+    let root = ledger.open_root(caps(&[(D::CostMicroUsd, 10), (D::Iterations, 1)]));
+    let child = ledger
+        .open_child(root, caps(&[(D::Iterations, 5)]), Amounts::ZERO)
+        .expect("room");
+    let cost = Amounts::of(D::CostMicroUsd, 10).with(D::Iterations, 1);
+    ledger.reserve(child, cost).expect("room").settle(cost);
+    assert_eq!(ledger.remaining(root, D::CostMicroUsd), Some(0));
+    assert_eq!(
+        ledger.remaining(root, D::Iterations),
+        Some(1),
+        "its own, within the tree's 2"
+    );
+    assert_eq!(
+        ledger.remaining(child, D::Iterations),
+        Some(2),
+        "the tree's, not its own 4"
+    );
+    let refused = ledger
+        .reserve(child, Amounts::of(D::CostMicroUsd, 1))
+        .expect_err("the parent's money");
+    assert_eq!(refused.dimension, D::CostMicroUsd);
+    for _ in 0..2 {
+        let one = Amounts::of(D::Iterations, 1);
+        ledger.reserve(child, one).expect("room").settle(one);
+    }
+    let refused = ledger
+        .reserve(child, Amounts::of(D::Iterations, 1))
+        .expect_err("the tree's cap");
+    assert_eq!(refused.whose, Whose::Tree);
+}
+
+#[test]
+fn refusals_that_an_agent_may_live_with_end_nothing() {
+    let ledger = Ledger::new(Caps::default());
+    let agent = ledger.open_root(caps(&[(D::ToolCalls, 0), (D::Tokens, 0)]));
+    assert!(ledger.reserve(agent, Amounts::of(D::ToolCalls, 1)).is_err());
+    assert_eq!(ledger.ending(agent), None);
+    assert!(ledger.reserve(agent, Amounts::of(D::Tokens, 1)).is_err());
+    assert_eq!(ledger.ending(agent), Some(D::Tokens));
+}
+
+#[test]
+fn an_allotment_is_set_aside_spent_and_given_back() {
+    let ledger = Ledger::new(Caps::default());
+    let root = ledger.open_root(caps(&[(D::Tokens, 100)]));
+    let child = ledger
+        .open_child(root, Caps::default(), Amounts::of(D::Tokens, 60))
+        .expect("room");
+    assert_eq!(ledger.remaining(root, D::Tokens), Some(40));
+    assert_eq!(ledger.remaining(child, D::Tokens), Some(60));
+    assert!(
+        ledger
+            .open_child(root, Caps::default(), Amounts::of(D::Tokens, 41))
+            .is_err()
+    );
+    let grandchild = ledger
+        .open_child(child, Caps::default(), Amounts::of(D::Tokens, 50))
+        .expect("room");
+    assert_eq!(
+        (ledger.remaining(child, D::Tokens), ledger.remaining(root, D::Tokens)),
+        (Some(10), Some(40))
+    );
+    ledger.charge(grandchild, Amounts::of(D::Tokens, 20));
+    assert_eq!(ledger.remaining(grandchild, D::Tokens), Some(30));
+    assert_eq!(
+        ledger.remaining(root, D::Tokens),
+        Some(40),
+        "what was set aside is what was spent"
+    );
+    ledger.close(grandchild);
+    assert_eq!(ledger.remaining(child, D::Tokens), Some(40));
+    ledger.close(child);
+    assert_eq!(ledger.remaining(root, D::Tokens), Some(80));
+    assert_eq!(ledger.spent(root).get(D::Tokens), 20);
+    assert_eq!(ledger.own_spent(root).get(D::Tokens), 0);
+}
+
+#[test]
+fn an_allotment_that_is_overshot_is_charged_to_all_above() {
+    let ledger = Ledger::new(Caps::default());
+    let root = ledger.open_root(caps(&[(D::Tokens, 100)]));
+    let child = ledger
+        .open_child(root, Caps::default(), Amounts::of(D::Tokens, 10))
+        .expect("room");
+    ledger
+        .reserve(child, Amounts::of(D::Tokens, 10))
+        .expect("room")
+        .settle(Amounts::of(D::Tokens, 25));
+    assert_eq!(
+        (ledger.spent(root).get(D::Tokens), ledger.remaining(root, D::Tokens)),
+        (25, Some(75))
+    );
+    assert!(ledger.reserve(child, Amounts::of(D::Tokens, 1)).is_err());
+    ledger.close(child);
+    assert_eq!(ledger.remaining(root, D::Tokens), Some(75));
+}
+
+#[test]
+fn iterations_are_given_back_so_many_times() {
+    let ledger = Ledger::new(caps(&[(D::Iterations, 2)]));
+    let root = ledger.open_root(caps(&[(D::Iterations, 2)]));
+    ledger.charge(root, Amounts::of(D::Iterations, 2));
+    assert!(ledger.refund_iteration(root, 1));
+    assert!(!ledger.refund_iteration(root, 1));
+    assert_eq!(
+        (ledger.spent(root).get(D::Iterations), ledger.totals(root).refunded),
+        (1, 1)
+    );
+    assert_eq!(ledger.remaining(root, D::Iterations), Some(1));
+}
+
+#[test]
+fn time_is_the_roots_for_the_tree() {
+    let ledger = Ledger::new(caps(&[(D::WallClockMs, 50)]));
+    let root = ledger.open_root(Caps::default());
+    let child = ledger.open_child(root, Caps::default(), Amounts::ZERO).expect("room");
+    ledger.charge(child, Amounts::of(D::WallClockMs, 40));
+    ledger.charge(root, Amounts::of(D::WallClockMs, 40));
+    assert_eq!(ledger.spent_by_all().0.get(D::WallClockMs), 40);
+    assert_eq!(ledger.cap_in_force(root, D::WallClockMs), Some(50));
+}
+
+#[test]
+fn a_lost_send_counts_against_the_tree_and_no_agent() {
+    let ledger = Ledger::new(caps(&[(D::Tokens, 100), (D::Iterations, 5)]));
+    let root = ledger.open_root(Caps::default());
+    ledger.resent(root, Amounts::of(D::Tokens, 30).with(D::Iterations, 1));
+    assert_eq!(ledger.remaining(root, D::Tokens), Some(70));
+    assert_eq!(
+        ledger.remaining(root, D::Iterations),
+        Some(5),
+        "it is the same iteration"
+    );
+    assert_eq!(
+        (ledger.spent_by_all().0, ledger.spent(root)),
+        (Amounts::ZERO, Amounts::ZERO)
+    );
+    assert_eq!(ledger.totals(root).resent, 1);
+}
+
+/// What a tree of agents does with its ledger.
+#[derive(Debug, Clone)]
+enum Act {
+    Spawn { parent: usize, tokens: Option<u64> },
+    Spend { agent: usize, tokens: u64, calls: u64 },
+    Refuse { agent: usize, tokens: u64 },
+    Close { agent: usize },
+}
+
+fn any_act() -> impl proptest::strategy::Strategy<Value = Act> {
+    use proptest::prelude::*;
+    prop_oneof![
+        (0..6usize, proptest::option::of(0..60u64)).prop_map(|(parent, tokens)| Act::Spawn { parent, tokens }),
+        (0..6usize, 0..40u64, 0..3u64).prop_map(|(agent, tokens, calls)| Act::Spend { agent, tokens, calls }),
+        (0..6usize, 0..40u64).prop_map(|(agent, tokens)| Act::Refuse { agent, tokens }),
+        (1..6usize).prop_map(|agent| Act::Close { agent }),
+    ]
+}
+
+proptest::proptest! {
+    /// Whatever the tree does: no cap is passed, nobody has more left than those above have or set aside, and in the end nothing
+    /// stays reserved.
+    #[test]
+    fn no_descendant_has_more_left_than_its_ancestors(acts in proptest::collection::vec(any_act(), 1..60)) {
+        let ledger = Ledger::new(caps(&[(D::Tokens, 200), (D::ToolCalls, 12)]));
+        let root = ledger.open_root(caps(&[(D::Tokens, 150), (D::ToolCalls, 10)]));
+        let mut agents: Vec<(AccountId, Option<usize>, bool)> = vec![(root, None, true)];
+        for act in acts {
+            match act {
+                Act::Spawn { parent, tokens } => {
+                    let parent = parent % agents.len();
+                    if agents[parent].2 {
+                        let share = tokens.map_or(Amounts::ZERO, |n| Amounts::of(D::Tokens, n));
+                        if let Ok(child) = ledger.open_child(agents[parent].0, Caps::default(), share) {
+                            agents.push((child, Some(parent), true));
+                        }
+                    }
+                }
+                Act::Spend { agent, tokens, calls } => {
+                    let agent = agents[agent % agents.len()];
+                    let cost = Amounts::of(D::Tokens, tokens).with(D::ToolCalls, calls);
+                    if let Some(Ok(held)) = agent.2.then(|| ledger.reserve(agent.0, cost)) {
+                        held.settle(cost);
+                    }
+                }
+                Act::Refuse { agent, tokens } => {
+                    let agent = agents[agent % agents.len()];
+                    let cost = Amounts::of(D::Tokens, tokens);
+                    if let Some(Ok(held)) = agent.2.then(|| ledger.reserve(agent.0, cost)) {
+                        held.release();
+                    }
+                }
+                Act::Close { agent } => {
+                    let at = agent % agents.len();
+                    let has_children = agents.iter().any(|(_, parent, open)| *parent == Some(at) && *open);
+                    if at > 0 && agents[at].2 && !has_children {
+                        ledger.close(agents[at].0);
+                        agents[at].2 = false;
+                    }
+                }
+            }
+            for d in [D::Tokens, D::ToolCalls] {
+                let (all, _) = ledger.spent_by_all();
+                let cap = if d == D::Tokens { 150 } else { 10 };
+                proptest::prop_assert!(all.get(d) <= cap, "{d}: {}", all.get(d));
+                for (agent, parent, open) in &agents {
+                    let Some(parent) = parent.filter(|_| *open) else { continue };
+                    let inner = ledger.lock();
+                    let aside = inner.agents[agent.0].allotted.get(d).is_some();
+                    drop(inner);
+                    let (mine, theirs) = (ledger.remaining(*agent, d), ledger.remaining(agents[parent].0, d));
+                    proptest::prop_assert!(aside || mine <= theirs, "{d}: {mine:?} of {theirs:?}");
+                    proptest::prop_assert!(ledger.spent(*agent).get(d) <= ledger.spent(agents[parent].0).get(d));
+                }
+            }
+        }
+        for (agent, _, open) in agents.iter().skip(1).rev() {
+            if *open {
+                ledger.close(*agent);
+            }
+        }
+        proptest::prop_assert_eq!(ledger.lock().agents[0].reserved, Amounts::ZERO);
+        proptest::prop_assert_eq!(ledger.lock().tree.reserved, Amounts::ZERO);
+    }
+}
