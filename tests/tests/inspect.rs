@@ -83,6 +83,30 @@ fn what_would_be_denied() {
 }
 
 #[test]
+fn without_a_manifest_its_imports_tell_what_would_be_denied() {
+    let home = Home::new();
+    let wants = |guest: &str, arguments: &[&str]| {
+        let host = home.host().arg("inspect").arg(guests::built(guest)).args(arguments);
+        let json = host.args(["--output", "json"]).output().expect(0).json();
+        let wants = json["wants"].as_array().unwrap().clone();
+        let of = |want: &serde_json::Value| {
+            let grant = want["grant"].as_str().unwrap().to_owned();
+            (grant, want["granted"].as_bool().unwrap())
+        };
+        wants.iter().map(of).collect::<Vec<_>>()
+    };
+    let denied = |kind: &str| (kind.to_owned(), false);
+    let granted = |kind: &str| (kind.to_owned(), true);
+    let all = ["llm", "blackboard", "fs"].map(denied);
+    assert_eq!(wants("probe-tool", &[]), all);
+    let some = [denied("llm"), denied("blackboard"), granted("fs")];
+    assert_eq!(wants("probe-tool", &["--allow", "fs:."]), some);
+    // What a strategy has by default, and nothing that only its tools can have.
+    let root = ["llm", "blackboard", "delegation", "lessons"].map(granted);
+    assert_eq!(wants("probe", &[]), root);
+}
+
+#[test]
 fn odd_bytes_are_refused_by_it_too() {
     let home = Home::new();
     home.write("odd.wasm", b"\0asm\x01\0\0\0");

@@ -138,6 +138,55 @@ fn error_on_terminal(change: impl FnOnce(Host) -> Host) -> String {
     screen
 }
 
+/// What it shows, without its colours.
+fn plain(text: &str) -> String {
+    let mut pieces = text.split("\u{1b}[");
+    let first = pieces.next().unwrap_or_default().to_owned();
+    pieces.fold(first, |shown, piece| {
+        shown
+            + piece
+                .split_once(|c: char| c.is_ascii_alphabetic())
+                .map_or("", |(_, rest)| rest)
+    })
+}
+
+#[test]
+fn lines_are_as_wide_as_the_terminal_and_broken_between_words() {
+    const COLUMNS: usize = 80;
+    let server = ModelServer::start(Vec::new());
+    let home = Home::with_model(&server, Format::OpenAi);
+    let answer = "What was found says more than fits on a line. ".repeat(6);
+    let program = json!({ "summary": answer }).to_string();
+    home.write("task", program.as_bytes());
+    let probe = guests::built("probe");
+    let shown = |line: &str| {
+        let line = format!("stty cols {COLUMNS}; {line}");
+        let (shown, code) = Watched::start(on_terminal(&home, &line)).ends();
+        assert_eq!(code, Some(0), "{shown}");
+        plain(&shown).replace('\r', "")
+    };
+    let run = format!("hermes-host --plugin '{}' \"$(cat task)\" 2>/dev/null", probe.display());
+    let said = shown(&run);
+    assert_eq!(said.split_whitespace().collect::<Vec<_>>().join(" "), answer.trim());
+    let runs = home.host().args(["runs", "--output", "json"]).output().expect(0).json();
+    let run = runs[0]["run"].as_str().unwrap();
+    let inspected = format!("hermes-host inspect '{}'", guests::built("pure-echo").display());
+    let screens = [
+        said,
+        shown("hermes-host runs"),
+        shown(&format!("hermes-host tree {run}")),
+        shown(&format!("hermes-host show {run}")),
+        shown(&inspected),
+    ];
+    for screen in &screens {
+        for line in screen.lines() {
+            // What has no space in it is there to be copied: a digest, a program of steps.
+            let whole = line.split_whitespace().any(|word| word.len() > COLUMNS / 2);
+            assert!(line.chars().count() <= COLUMNS || whole, "{line:?} in\n{screen}");
+        }
+    }
+}
+
 #[test]
 fn a_terminal_gets_colour_by_itself() {
     let coloured = |change: fn(Host) -> Host| is_coloured(&error_on_terminal(change));

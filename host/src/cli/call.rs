@@ -6,15 +6,16 @@ use super::args::Output;
 use super::errors::{Problem, block, denials, notices};
 use super::style::Ink;
 use super::validated;
-use super::{Context, json, stdio};
+use super::{Context, json, progress, run, stdio};
 use crate::run::Host;
 use crate::text::{Shape, clean};
 
 /// Calls the tool and prints what it answered; exit code 4 where a right was missing, 1 where the call failed otherwise.
 pub(super) async fn call(host: &Host, context: Context, call: validated::Call) -> Result<u8, Problem> {
-    let answer = host
-        .call(&call.plugin, &call.tool, &call.arguments, &call.allow)
-        .await?;
+    // Nothing moves but the first compile; what the tool does it says by its answer.
+    let tools = host.tools_of(&call.plugin, &call.allow);
+    let tools = progress::until_ready(run::mode(context), tools).await?;
+    let answer = tools.call(&call.tool, &call.arguments).await?;
     stdio::tell(&notices(context.paint, &host.notices()));
     stdio::tell(&denials(context.paint, &answer.denials));
     if context.output == Output::Text {

@@ -208,7 +208,10 @@ async fn database(host: Host) -> Check {
     match read {
         Ok(Ok(found)) if found.problems.is_empty() => ok("database", format!("{} records, all good", found.records)),
         Ok(Ok(found)) => fail("database", found.problems.join("; "), Some(mend)),
-        Ok(Err(error)) => fail("database", error.to_string(), Some(mend)),
+        Ok(Err(error)) => {
+            let mend = error.is_damage().then_some(mend);
+            fail("database", error.to_string(), mend)
+        }
         Err(error) => fail("database", error.to_string(), None),
     }
 }

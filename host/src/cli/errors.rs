@@ -1,6 +1,7 @@
 //! How errors look: what happened, indented why, and the lines that say what to do about it.
 
-use super::style::{Ink, Paint};
+use super::style::{Ink, Paint, flow, width};
+use super::terminal;
 use crate::config::ConfigError;
 use crate::ids::RunId;
 use crate::run::HostError;
@@ -83,7 +84,10 @@ pub(super) fn block(paint: Paint, lead: &str, ink: Ink, message: &str) -> String
         .and_then(|rest| rest.strip_prefix(": "))
         .unwrap_or(message);
     let message = clean(message.trim_end(), Shape::Block);
-    let mut lines = message.lines();
+    // On a terminal it is broken between words.
+    let columns = terminal::error_columns().map(|columns| columns.saturating_sub(width(lead) + 2));
+    let flown = columns.map(|columns| flow(&message, columns));
+    let mut lines = flown.as_deref().unwrap_or(&message).lines();
     let mut out = format!(
         "{} {}\n",
         paint.ink(ink, &format!("{lead}:")),

@@ -4,101 +4,117 @@ use serde_json::json;
 
 use super::args::Output;
 use super::errors::{Problem, notices};
-use super::style::{Ink, Paint, fit, left};
+use super::style::{Ink, Paint, fit, left, wrap};
 use super::validated;
-use super::{Context, json, stdio, terminal};
+use super::{Context, json, progress, run, stdio, terminal};
 use crate::limits::{Unit, show};
-use crate::run::{Host, Inspection};
+use crate::run::{Host, Inspection, Want};
 
-/// The longest line, in columns.
+/// Columns where standard output is no terminal, and of a text at most.
 const WIDTH: usize = 200;
 /// Lines of one list at most; a component may have very many imports.
 const ROWS: usize = 100;
 
 /// Looks at a plugin.
 pub(super) async fn inspect(host: &Host, context: Context, wanted: validated::Inspect) -> Result<u8, Problem> {
-    let found = host.inspect(&wanted.plugin, wanted.ask, &wanted.allow).await?;
+    let found = host.inspect(&wanted.plugin, wanted.ask, &wanted.allow);
+    let found = progress::until_ready(run::mode(context), found).await?;
     stdio::tell(&notices(context.paint, &host.notices()));
     match context.output {
-        Output::Text => stdio::print(&text(&found, terminal::paint_output(context.color)))?,
+        Output::Text => {
+            let screen = Screen {
+                paint: terminal::paint_output(context.color),
+                columns: terminal::columns().unwrap_or(WIDTH),
+            };
+            stdio::print(&screen.text(&found))?;
+        }
         Output::Json | Output::Events => stdio::print_line(&json::line(&object(&found)))?,
     }
     Ok(0)
 }
 
-fn text(found: &Inspection, paint: Paint) -> String {
-    let title = format!(
-        "{} {}",
-        paint.ink(Ink::Bold, &fit(&found.name, 80)),
-        fit(&found.version, 40)
-    );
-    let mut out = format!("{}\n", title.trim_end());
-    if !found.description.is_empty() {
-        out.push_str(&format!("  {}\n", fit(&found.description, WIDTH)));
-    }
-    let mut fact = |name: &str, value: &str| {
-        out.push_str(&format!(
-            "  {} {}\n",
-            paint.ink(Ink::Dim, &left(name, 9)),
-            fit(value, WIDTH)
-        ));
-    };
-    fact("is", &found.kinds.join(", "));
-    fact("digest", &found.digest.to_string());
-    fact("size", &show(found.size, Unit::Bytes));
-    fact("manifest", &found.manifest);
-    if !found.toolsets.is_empty() {
-        fact("toolsets", &found.toolsets.join(", "));
-    }
-    if !found.producers.is_empty() {
-        fact("made by", &found.producers.join(", "));
-    }
-    list(&mut out, paint, "exports", &found.exports);
-    list(&mut out, paint, "imports", &found.imports);
-    wants(&mut out, paint, found);
-    if let Some(tools) = &found.tools {
-        let tools: Vec<String> = tools
-            .iter()
-            .map(|t| format!("{} {}", left(&t.name, 24), t.description))
-            .collect();
-        list(&mut out, paint, "tools", &tools);
-    }
-    out
+/// What the lines are made for.
+struct Screen {
+    paint: Paint,
+    columns: usize,
 }
 
-fn list(out: &mut String, paint: Paint, name: &str, items: &[String]) {
-    out.push_str(&format!("{}\n", paint.ink(Ink::Bold, name)));
-    if items.is_empty() {
-        out.push_str("  none\n");
-    }
-    items
-        .iter()
-        .take(ROWS)
-        .for_each(|item| out.push_str(&format!("  {}\n", fit(item, WIDTH))));
-    if items.len() > ROWS {
-        out.push_str(&format!("  … and {} more\n", items.len() - ROWS));
-    }
-}
-
-fn wants(out: &mut String, paint: Paint, found: &Inspection) {
-    out.push_str(&format!("{}\n", paint.ink(Ink::Bold, "wants")));
-    if found.wants.is_empty() {
-        out.push_str("  nothing\n");
-    }
-    for want in found.wants.iter().take(ROWS) {
-        let verdict = if want.granted {
-            paint.ink(Ink::Good, "granted")
-        } else {
-            paint.ink(Ink::Warn, "denied ")
-        };
-        out.push_str(&format!(
-            "  {verdict} {} {}\n",
-            left(&want.grant, 16),
-            fit(&want.reason, WIDTH)
-        ));
-        if !want.granted && !want.flag.is_empty() {
-            out.push_str(&format!("          allow it with  {}\n", fit(&want.flag, WIDTH)));
+impl Screen {
+    fn text(&self, found: &Inspection) -> String {
+        let name = self.paint.ink(Ink::Bold, &fit(&found.name, 80));
+        let title = format!("{name} {}", fit(&found.version, 40));
+        let mut out = format!("{}\n", title.trim_end());
+        self.item(&mut out, "", 0, &found.description);
+        let (kinds, digest) = (found.kinds.join(", "), found.digest.to_string());
+        let (toolsets, producers) = (found.toolsets.join(", "), found.producers.join(", "));
+        let size = show(found.size, Unit::Bytes);
+        for (name, value) in [
+            ("is", &kinds),
+            ("digest", &digest),
+            ("size", &size),
+            ("manifest", &found.manifest),
+            ("toolsets", &toolsets),
+            ("made by", &producers),
+        ] {
+            if !value.is_empty() {
+                let name = self.paint.ink(Ink::Dim, &left(name, 9));
+                self.item(&mut out, &format!("{name} "), 10, value);
+            }
         }
+        let plain = |items: &[String]| {
+            items
+                .iter()
+                .map(|item| (String::new(), item.clone()))
+                .collect::<Vec<_>>()
+        };
+        self.list(&mut out, "exports", "none", &plain(&found.exports));
+        self.list(&mut out, "imports", "none", &plain(&found.imports));
+        let wants: Vec<_> = found.wants.iter().map(|want| self.want(want)).collect();
+        self.list(&mut out, "wants", "nothing", &wants);
+        if let Some(tools) = &found.tools {
+            let tools = tools
+                .iter()
+                .map(|t| (format!("{} ", left(&t.name, 24)), t.description.clone()));
+            self.list(&mut out, "tools", "none", &tools.collect::<Vec<_>>());
+        }
+        out
+    }
+
+    fn list(&self, out: &mut String, name: &str, none: &str, items: &[(String, String)]) {
+        out.push_str(&format!("{}\n", self.paint.ink(Ink::Bold, name)));
+        if items.is_empty() {
+            out.push_str(&format!("  {none}\n"));
+        }
+        for (head, text) in items.iter().take(ROWS) {
+            self.item(out, head, if head.is_empty() { 0 } else { 25 }, text);
+        }
+        if items.len() > ROWS {
+            out.push_str(&format!("  … and {} more\n", items.len() - ROWS));
+        }
+    }
+
+    /// `head`, which has so many columns, and `text` behind it, all its lines below each other.
+    fn item(&self, out: &mut String, head: &str, columns: usize, text: &str) {
+        let lines = wrap(&fit(text, WIDTH), self.columns.saturating_sub(2 + columns));
+        let hang = format!("\n{:1$}", "", 2 + columns);
+        if !lines.is_empty() || !head.is_empty() {
+            let line = format!("  {head}{}", lines.join(&hang));
+            out.push_str(&format!("{}\n", line.trim_end()));
+        }
+    }
+
+    fn want(&self, want: &Want) -> (String, String) {
+        let verdict = if want.granted {
+            self.paint.ink(Ink::Good, "granted")
+        } else {
+            self.paint.ink(Ink::Warn, "denied ")
+        };
+        let head = format!("{verdict} {} ", left(&want.grant, 16));
+        let allow = match want.flag.as_str() {
+            flag if !want.granted && !flag.is_empty() => format!("; allow it with {flag}"),
+            _ => String::new(),
+        };
+        (head, format!("{}{allow}", want.reason))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Progress where there is no terminal: one line for each thing worth telling.
 
-use super::style::{calls, clock, count, fit, usd};
+use super::style::{clock, fit, number, usd};
 use crate::error::Dimension;
 use crate::event::{EventKind, RunEvent};
 use crate::ids::SessionId;
@@ -101,11 +101,11 @@ fn told(kind: &EventKind, verbose: bool) -> Option<String> {
                 .map(|outcome| format!(", {outcome}"))
                 .unwrap_or_default();
             let error = error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
-            let iterations = spent.get(Dimension::Iterations);
-            let tokens = count(spent.get(Dimension::Tokens));
+            let iterations = number(spent.get(Dimension::Iterations), "iteration");
+            let tokens = number(spent.get(Dimension::Tokens), "token");
             let cost = usd(spent.get(Dimension::CostMicroUsd));
-            let acted = calls(spent.get(Dimension::ToolCalls));
-            format!("{exit}{outcome}{error} ({iterations} iterations, {tokens} tokens, {cost}; {acted})")
+            let calls = number(spent.get(Dimension::ToolCalls), "call");
+            format!("{exit}{outcome}{error} ({iterations}, {tokens}, {cost}; {calls})")
         }
         // Text as it comes would be most of a log; what is denied is told once, at the end.
         EventKind::CompletionText { .. }

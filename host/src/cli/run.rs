@@ -10,8 +10,8 @@ use super::args::Output;
 use super::errors::{Problem, STOPPED, block, denials};
 use super::progress::{self, Mode, Progress};
 use super::signals::Stop;
-use super::style::{Ink, Paint};
-use super::{Context, json, log, stdio};
+use super::style::{Ink, Paint, flow, number};
+use super::{Context, json, log, stdio, terminal};
 use crate::config::Config;
 use crate::event::{EventKind, EventReceiver, RunEvent, now_ms};
 use crate::ids::SessionId;
@@ -20,6 +20,8 @@ use crate::text::{Shape, clean};
 
 /// The picture is drawn at most so often.
 const FRAME: Duration = Duration::from_millis(100);
+/// Lines of an error at most: a crash has its stack in it, of which the first lines tell most.
+const ERROR_LINES: usize = 6;
 /// How long a second signal waits for the terminal to be given back.
 const PATIENCE: Duration = Duration::from_millis(500);
 
@@ -48,8 +50,8 @@ pub(super) async fn resume(config: Config, context: Context, run: &str) -> Resul
     attend(&handle, context, stop).await
 }
 
-/// How the run's progress is shown.
-fn mode(context: Context) -> Mode {
+/// How progress is shown.
+pub(super) fn mode(context: Context) -> Mode {
     if context.output == Output::Events || context.quiet {
         Mode::Nothing
     } else {
@@ -173,7 +175,20 @@ fn tell_end(outcome: &RunOutcome, paint: Paint) {
     if let Some((kind, message)) = &outcome.error {
         // Some messages begin with their kind already.
         let message = message.strip_prefix(&format!("{kind}: ")).unwrap_or(message);
-        text.push_str(&block(paint, "error", Ink::Bad, &format!("{message} ({kind})")));
+        let mut lines: Vec<String> = message.lines().map(str::to_owned).collect();
+        let more = lines.len().saturating_sub(ERROR_LINES);
+        lines.truncate(ERROR_LINES);
+        if let Some(first) = lines.first_mut() {
+            first.push_str(&format!(" ({kind})"));
+        }
+        if more > 0 {
+            let run = &outcome.run;
+            lines.push(format!(
+                "… and {} more   hermes-host show {run} --output json",
+                number(more as u64, "line")
+            ));
+        }
+        text.push_str(&block(paint, "error", Ink::Bad, &lines.join("\n")));
     }
     text.push_str(&denials(paint, &outcome.denials));
     if !outcome.open_questions.is_empty() {
@@ -196,7 +211,11 @@ fn tell_end(outcome: &RunOutcome, paint: Paint) {
 fn print_answer(outcome: &RunOutcome, context: Context) -> Result<(), Problem> {
     match (context.output, &outcome.answer) {
         (Output::Json, _) => stdio::print_line(&json::line(&json::outcome(outcome))),
-        (Output::Text, Some(answer)) => stdio::print_line(clean(answer, Shape::Block).trim_end_matches('\n')),
+        (Output::Text, Some(answer)) => {
+            let answer = clean(answer, Shape::Block);
+            let shown = terminal::columns().map(|columns| flow(&answer, columns));
+            stdio::print_line(shown.as_deref().unwrap_or(&answer).trim_end_matches('\n'))
+        }
         (Output::Text, None) | (Output::Events, _) => Ok(()),
     }
 }

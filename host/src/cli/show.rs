@@ -4,141 +4,146 @@ use serde_json::{Value, json};
 
 use super::args::Output;
 use super::errors::Problem;
-use super::style::{Ink, Paint, count, fit, left, right, usd};
+use super::style::{Ink, Paint, count, fit, left, number, right, usd, width, wrap};
 use super::{Context, json, stdio, terminal};
 use crate::amounts::Amounts;
 use crate::error::Dimension;
 use crate::run::Host;
 use crate::run::view::{OpView, RunView, SessionView};
 
-/// The longest line, in columns.
+/// Columns where standard output is no terminal, and of a text at most.
 const WIDTH: usize = 160;
+/// Columns of a line of operations beside the name, and of a name.
+const BESIDE: usize = 57;
+const NAME: std::ops::RangeInclusive<usize> = 12..=28;
 
 /// Prints the run's tree with each agent's operations and notes.
 pub(super) async fn show(host: &Host, context: Context, run: &str) -> Result<u8, Problem> {
     let view = host.show(run).await?;
+    let screen = Screen {
+        paint: terminal::paint_output(context.color),
+        columns: terminal::columns().unwrap_or(WIDTH),
+    };
     match context.output {
-        Output::Text => stdio::print(&text(&view, terminal::paint_output(context.color)))?,
+        Output::Text => stdio::print(&screen.text(&view))?,
         Output::Json | Output::Events => stdio::print_line(&json::line(&object(&view)))?,
     }
     Ok(0)
 }
 
-fn text(view: &RunView, paint: Paint) -> String {
-    let ended = [view.outcome.as_deref(), view.exit.as_deref()]
-        .into_iter()
-        .flatten()
-        .collect::<Vec<_>>()
-        .join(", ");
-    let ended = if ended.is_empty() {
-        String::new()
-    } else {
-        format!(" · {}", fit(&ended, 60))
-    };
-    let mut out = format!(
-        "{} · {}{ended}\n",
-        paint.ink(Ink::Bold, &format!("run {}", view.run)),
-        fit(&view.status, 20)
-    );
-    view.sessions.iter().for_each(|session| agent(&mut out, session, paint));
-    out.push_str(&format!("{}\n", cost(&view.spent, view.refunded)));
-    out
+/// What the lines are made for.
+struct Screen {
+    paint: Paint,
+    columns: usize,
 }
 
-fn agent(out: &mut String, session: &SessionView, paint: Paint) {
-    let indent = "  ".repeat(session.depth.min(16) + 1);
-    let agent = &session.agent;
-    let end = agent
-        .outcome
-        .as_deref()
-        .or(agent.exit.as_deref())
-        .unwrap_or(&agent.status);
-    let model = session
-        .model
-        .as_deref()
-        .map(|model| format!(" · {}", fit(model, 60)))
-        .unwrap_or_default();
-    out.push_str(&format!(
-        "{indent}{} {}{model} · {} · {}\n",
-        paint.ink(Ink::Bold, &fit(&agent.role, 40)),
-        fit(&session.strategy, 40),
-        fit(end, 40),
-        cost(&agent.spent, session.refunded)
-    ));
-    out.push_str(&format!(
-        "{indent}  {}\n",
-        paint.ink(Ink::Dim, &fit(&session.task, WIDTH))
-    ));
-    if let Some(error) = &session.error {
-        out.push_str(&format!("{indent}  {}\n", paint.ink(Ink::Bad, &fit(error, WIDTH))));
+impl Screen {
+    fn text(&self, view: &RunView) -> String {
+        let ended = [
+            Some(view.status.as_str()),
+            view.outcome.as_deref(),
+            view.exit.as_deref(),
+        ];
+        let ended: Vec<String> = ended.into_iter().flatten().map(|word| fit(word, 40)).collect();
+        let run = self.paint.ink(Ink::Bold, &format!("run {}", view.run));
+        let mut out = format!("{run} · {}\n", ended.join(" · "));
+        view.sessions.iter().for_each(|session| self.agent(&mut out, session));
+        if view.sessions.len() > 1 {
+            out.push_str(&format!("{}\n", self.paint.ink(Ink::Bold, "all agents")));
+            self.spent(&mut out, "  ", &view.spent, view.refunded);
+        }
+        out
     }
-    session
-        .operations
-        .iter()
-        .for_each(|op| out.push_str(&format!("{indent}  {}\n", operation(op, paint))));
-    for note in &session.notes {
-        out.push_str(&format!(
-            "{indent}  {} {}\n",
-            paint.ink(Ink::Dim, &left(&note.kind, 10)),
-            fit(&note.text, WIDTH)
-        ));
-    }
-}
 
-fn operation(op: &OpView, paint: Paint) -> String {
-    let took = op
-        .ms
-        .map(|ms| format!("{}.{}s", ms / 1000, ms % 1000 / 100))
-        .unwrap_or_default();
-    let charged = match (
-        op.charged.get(Dimension::Tokens),
-        op.charged.get(Dimension::CostMicroUsd),
-    ) {
-        (0, 0) => String::new(),
-        (tokens, micro) => format!("{} tok {}", count(tokens), usd(micro)),
-    };
-    let line = format!(
-        "{} {} {} {} {}  {charged}",
-        right(&op.op, 5),
-        left(&op.kind, 10),
-        left(&op.name, 28),
-        left(&op.status, 11),
-        right(&took, 7)
-    );
-    match &op.error {
-        Some(error) => format!("{}  {}", line.trim_end(), paint.ink(Ink::Bad, &fit(error, WIDTH))),
-        None => line.trim_end().to_owned(),
-    }
-}
-
-/// What was thought and what was done, apart: the one costs iterations, tokens and money, the other calls, computing and what it kept.
-fn cost(spent: &Amounts, refunded: u64) -> String {
-    let number = |n: u64, one: &str| {
-        let ending = if n == 1 { "" } else { "s" };
-        format!("{} {one}{ending}", count(n))
-    };
-    let given_back = match refunded {
-        0 => String::new(),
-        n => format!(" ({n} given back)"),
-    };
-    let thought = format!(
-        "thought {}{given_back} · {} · {}",
-        number(spent.get(Dimension::Iterations), "iteration"),
-        number(spent.get(Dimension::Tokens), "token"),
-        usd(spent.get(Dimension::CostMicroUsd)),
-    );
-    let mut acted = vec![
-        number(spent.get(Dimension::ToolCalls), "tool call"),
-        format!("{} fuel", count(spent.get(Dimension::Fuel))),
-    ];
-    for (dimension, one) in [(Dimension::Children, "child"), (Dimension::StoredBytes, "stored byte")] {
-        match (dimension, spent.get(dimension)) {
-            (_, 0) => {}
-            (Dimension::Children, n) if n > 1 => acted.push(format!("{n} children")),
-            (_, n) => acted.push(number(n, one)),
+    fn agent(&self, out: &mut String, session: &SessionView) {
+        let indent = "  ".repeat(session.depth.min(16) + 1);
+        let below = format!("{indent}  ");
+        let agent = &session.agent;
+        let end = agent.outcome.as_deref().or(agent.exit.as_deref());
+        let mut facts = vec![fit(&session.strategy, 40)];
+        facts.extend(session.model.as_deref().map(|model| fit(model, 60)));
+        facts.push(fit(end.unwrap_or(&agent.status), 40));
+        let role = fit(&agent.role, 40);
+        let room = self.columns.saturating_sub(width(&indent) + width(&role) + 1);
+        let facts = fit(&facts.join(" · "), room);
+        out.push_str(&format!("{indent}{} {facts}\n", self.paint.ink(Ink::Bold, &role)));
+        self.spent(out, &below, &agent.spent, session.refunded);
+        self.words(out, &below, Ink::Dim, &session.task);
+        if let Some(error) = &session.error {
+            self.words(out, &below, Ink::Bad, error);
+        }
+        for op in &session.operations {
+            out.push_str(&format!("{below}{}\n", self.operation(op, width(&below))));
+            if let Some(error) = &op.error {
+                self.words(out, &format!("{below}      "), Ink::Bad, error);
+            }
+        }
+        for note in &session.notes {
+            let kind = self.paint.ink(Ink::Dim, &left(&note.kind, 10));
+            let room = self.columns.saturating_sub(width(&below) + 11);
+            let lines = wrap(&fit(&note.text, WIDTH), room);
+            let hang = format!("\n{below}{:11}", "");
+            out.push_str(&format!("{below}{kind} {}\n", lines.join(&hang)));
         }
     }
-    format!("{thought} · acted {}", acted.join(" · "))
+
+    fn words(&self, out: &mut String, indent: &str, ink: Ink, text: &str) {
+        let room = self.columns.saturating_sub(width(indent));
+        for line in wrap(&fit(text, WIDTH), room) {
+            out.push_str(&format!("{indent}{}\n", self.paint.ink(ink, &line)));
+        }
+    }
+
+    fn operation(&self, op: &OpView, indent: usize) -> String {
+        let took = op.ms.map(|ms| format!("{}.{}s", ms / 1000, ms % 1000 / 100));
+        let charged = match (
+            op.charged.get(Dimension::Tokens),
+            op.charged.get(Dimension::CostMicroUsd),
+        ) {
+            (0, 0) => String::new(),
+            (tokens, micro) => format!("{} tok {}", count(tokens), usd(micro)),
+        };
+        let name = self.columns.saturating_sub(indent + BESIDE);
+        let line = format!(
+            "{} {} {} {} {}  {charged}",
+            right(&op.op, 5),
+            left(&op.kind, 10),
+            left(&op.name, name.clamp(*NAME.start(), *NAME.end())),
+            left(&op.status, 11),
+            right(&took.unwrap_or_default(), 7)
+        );
+        line.trim_end().to_owned()
+    }
+
+    /// What was thought and what was done, apart: the one costs iterations, tokens and money, the other calls, computing and what it
+    /// kept.
+    fn spent(&self, out: &mut String, indent: &str, spent: &Amounts, refunded: u64) {
+        let mut thought = vec![
+            number(spent.get(Dimension::Iterations), "iteration"),
+            number(spent.get(Dimension::Tokens), "token"),
+            usd(spent.get(Dimension::CostMicroUsd)),
+        ];
+        if refunded > 0 {
+            thought[0].push_str(&format!(" ({refunded} given back)"));
+        }
+        let mut acted = vec![
+            number(spent.get(Dimension::ToolCalls), "tool call"),
+            format!("{} fuel", count(spent.get(Dimension::Fuel))),
+        ];
+        match spent.get(Dimension::Children) {
+            0 => {}
+            1 => acted.push("1 child".to_owned()),
+            n => acted.push(format!("{n} children")),
+        }
+        match spent.get(Dimension::StoredBytes) {
+            0 => {}
+            n => acted.push(number(n, "stored byte")),
+        }
+        for (what, parts) in [("thought", thought), ("acted", acted)] {
+            let what = self.paint.ink(Ink::Dim, &left(what, 7));
+            out.push_str(&format!("{indent}{what} {}\n", parts.join(" · ")));
+        }
+    }
 }
 
 fn object(view: &RunView) -> Value {

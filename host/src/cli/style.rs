@@ -113,10 +113,48 @@ pub(super) fn usd(micro: u64) -> String {
     }
 }
 
-/// How many calls of tools: what was done beside thinking.
-pub(super) fn calls(n: u64) -> String {
+/// So many of something that has its plural with an `s`: `1 token`, `12.4k tokens`.
+pub(super) fn number(n: u64, one: &str) -> String {
     let ending = if n == 1 { "" } else { "s" };
-    format!("{} call{ending}", count(n))
+    format!("{} {one}{ending}", count(n))
+}
+
+/// `text` with its lines broken between words where they are longer than `max` columns, below where their own words begin. What is
+/// preformatted stays: code between fences, and rows of a table.
+pub(super) fn flow(text: &str, max: usize) -> String {
+    let mut code = false;
+    let mut out = String::new();
+    for line in text.lines() {
+        let words = line.trim_start_matches([' ', '-', '*', '>']);
+        let fence = words.starts_with("```");
+        code ^= fence;
+        let indent = width(line) - width(words);
+        if code || fence || words.starts_with('|') || width(line) <= max || indent >= max {
+            out.push_str(line);
+        } else {
+            let hang = format!("\n{:indent$}", "");
+            out.push_str(&line[..line.len() - words.len()]);
+            out.push_str(&wrap(words, max - indent).join(&hang));
+        }
+        out.push('\n');
+    }
+    out
+}
+
+/// Clean lines of at most `max` columns, broken between words. A word that is longer stays whole: it may be there to be copied.
+pub(super) fn wrap(text: &str, max: usize) -> Vec<String> {
+    let text = text::clean(text, text::Shape::Line);
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if width(line) + 1 + width(word) <= max => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
 }
 
 /// A large count: `870`, `12.4k`, `3.1M`.
@@ -181,11 +219,29 @@ mod tests {
     }
 
     #[test]
+    fn lines_are_broken_between_words() {
+        assert_eq!(
+            wrap("one two  three\u{1b} four", 9),
+            ["one two", "three\u{fffd}", "four"]
+        );
+        assert_eq!(wrap("a /very/long/path b", 6), ["a", "/very/long/path", "b"]);
+        assert_eq!(wrap("漢字 漢字", 9), ["漢字 漢字"]);
+        assert_eq!(wrap(" ", 9), Vec::<String>::new());
+        let answer = "- one two three\n```\nlet long = code;\n```\n| a | long | row |\n\none two";
+        let flown = "- one two\n  three\n```\nlet long = code;\n```\n| a | long | row |\n\none two\n";
+        assert_eq!(flow(answer, 10), flown);
+    }
+
+    #[test]
     fn numbers_are_short() {
         let shown: Vec<String> = [0, 41_400, 500, 12_300_000].map(usd).into();
         assert_eq!(shown, ["$0", "$0.041", "<$0.001", "$12.30"]);
         let shown: Vec<String> = [870, 12_449, 3_150_000].map(count).into();
         assert_eq!(shown, ["870", "12.4k", "3.1M"]);
+        assert_eq!(
+            [0, 1, 1_200].map(|n| number(n, "call")),
+            ["0 calls", "1 call", "1.2k calls"]
+        );
         assert_eq!(clock(Duration::from_secs(38)), "0:38");
         assert_eq!(clock(Duration::from_secs(3_727)), "1:02:07");
     }

@@ -66,6 +66,11 @@ pub(super) fn size() -> (usize, usize) {
     }
 }
 
+/// Columns of standard error, where that is a terminal.
+pub(super) fn error_columns() -> Option<usize> {
+    (kind() == Kind::Terminal).then(|| size().0)
+}
+
 /// Columns of standard output, where that is a terminal.
 pub(super) fn columns() -> Option<usize> {
     if !std::io::stdout().is_terminal() {

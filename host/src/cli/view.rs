@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::style::{Ink, Paint, calls, clock, count, fit, left, right, tail, usd, width};
+use super::style::{Ink, Paint, clock, count, fit, left, number, right, tail, usd, width};
 use crate::amounts::Amounts;
 use crate::error::Dimension;
 use crate::event::{EventKind, RunEvent};
@@ -86,7 +86,7 @@ impl View {
                 self.head = vec![strategy.clone(), format!("run {run}")];
                 self.head.extend(model.clone());
                 self.head
-                    .extend(limit(Dimension::Iterations).map(|n| format!("{n} iterations")));
+                    .extend(limit(Dimension::Iterations).map(|n| number(n, "iteration")));
                 self.head.extend(limit(Dimension::CostMicroUsd).map(usd));
                 self.agent(event).limit = limit(Dimension::Iterations);
             }
@@ -212,21 +212,18 @@ impl View {
             return fit("  starts", frame.width);
         };
         let refunded: u64 = self.agents.iter().map(|agent| agent.refunded).sum();
-        let mut parts = vec![format!(
-            "{} {}",
-            root.iterations_shown(),
-            if root.iterations == 1 && root.limit.is_none() {
-                "iteration"
-            } else {
-                "iterations"
-            }
-        )];
+        // One agent has a limit to show; of several, as of all else here, the sum is told.
+        let iterations = match (self.agents.as_slice(), root.limit) {
+            ([_], Some(_)) => format!("{} iterations", root.iterations_shown()),
+            (all, _) => number(all.iter().map(|agent| agent.iterations).sum(), "iteration"),
+        };
+        let mut parts = vec![iterations];
         if refunded > 0 {
             parts[0].push_str(&format!(", {refunded} given back"));
         }
-        parts.push(format!("{} tokens", count(root.spent.get(Dimension::Tokens))));
+        parts.push(number(root.spent.get(Dimension::Tokens), "token"));
         parts.push(usd(root.spent.get(Dimension::CostMicroUsd)));
-        parts.push(calls(root.spent.get(Dimension::ToolCalls)));
+        parts.push(number(root.spent.get(Dimension::ToolCalls), "call"));
         parts.push(clock(since(self.started_ms, root.ended_ms.unwrap_or(frame.now_ms))));
         let mut line = format!("  {}", parts.join(" · "));
         if !end.is_empty() && !self.ended {
@@ -380,7 +377,10 @@ impl Agent {
                 format!("  {}", right(&usd(self.spent.get(Dimension::CostMicroUsd)), 7)),
             ),
             (92, format!("  {}", right(&clock(elapsed), 5))),
-            (106, format!("  {:>9}", calls(self.spent.get(Dimension::ToolCalls)))),
+            (
+                106,
+                format!("  {:>9}", number(self.spent.get(Dimension::ToolCalls), "call")),
+            ),
         ] {
             if frame.width >= least {
                 numbers.push_str(&column);

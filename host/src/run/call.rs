@@ -33,21 +33,7 @@ pub struct ToolCaller {
 }
 
 impl Host {
-    /// Calls one tool of a plugin. Nothing of it is kept: it is no run.
-    ///
-    /// # Errors
-    /// Nothing ran: the plugin, the tool or a grant is not usable.
-    pub async fn call(
-        &self,
-        plugin: &str,
-        tool: &str,
-        arguments: &str,
-        allow: &[String],
-    ) -> Result<ToolAnswer, HostError> {
-        self.tools_of(plugin, allow).await?.call(tool, arguments).await
-    }
-
-    /// The tools of one plugin, under what is allowed to it.
+    /// The tools of one plugin, under what is allowed to it. Nothing of their calls is kept: they are no run.
     ///
     /// # Errors
     /// The plugin or a grant is not usable.

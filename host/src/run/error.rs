@@ -109,6 +109,9 @@ pub enum HostError {
     /// The run's start could not be written down.
     #[error("the run could not begin: {0}")]
     NotBegun(String),
+    /// What a run did can't be written down. It stops where it can go on.
+    #[error("the run stopped: {0}")]
+    Unwritten(String),
     /// The host failed in a run.
     #[error("the run failed: {0}")]
     Run(String),
@@ -116,7 +119,10 @@ pub enum HostError {
 
 impl From<End> for HostError {
     fn from(end: End) -> Self {
-        Self::Run(end.to_string())
+        match end {
+            End::Storage(what) => Self::Unwritten(what),
+            other => Self::Run(other.to_string()),
+        }
     }
 }
 
@@ -124,9 +130,17 @@ impl HostError {
     /// The process's exit code: 4 where a grant or approval is missing, 1 where a run failed, else 2.
     pub fn code(&self) -> u8 {
         match self {
-            Self::Run(_) => 1,
+            Self::Run(_) | Self::Unwritten(_) => 1,
             _ => 2,
         }
+    }
+
+    /// True where what is stored is not what was written.
+    pub fn is_damage(&self) -> bool {
+        matches!(
+            self,
+            Self::Store(StoreError::Corrupt { .. } | StoreError::Damaged { .. })
+        )
     }
 
     /// The contract's kind of error, for `--output json`.
@@ -137,7 +151,7 @@ impl HostError {
             Self::Asked { .. } => "load",
             Self::Grant(_) => "grant",
             Self::Model(_) | Self::NoPrice { .. } | Self::ScriptUnused { .. } => "model",
-            Self::Store(_) | Self::NotBegun(_) => "storage",
+            Self::Store(_) | Self::NotBegun(_) | Self::Unwritten(_) => "storage",
             Self::Toolbox(_) | Self::ToolPrefix { .. } => "tools",
             Self::Inputs(_) | Self::NoSuchTool { .. } => "invalid-input",
             Self::CantResume { .. } => "resume",

@@ -3,7 +3,9 @@
 use crate::engine::precheck;
 use crate::ids::Digest;
 use crate::instance::describe;
+use crate::plugin::grant::Kind;
 use crate::plugin::load::{Found, load};
+use crate::plugin::manifest::{self, Wanted};
 use crate::plugin::rights::Rights;
 use crate::plugin::{exports_agent, exports_toolset};
 use crate::run::prepare::Grants;
@@ -93,13 +95,14 @@ impl Host {
         let toolsets = manifest
             .map(|m| m.toolset.iter().chain(&m.toolsets).cloned().collect())
             .unwrap_or_default();
-        let wants = manifest
-            .map(|m| wants(m, &grants, &found.name, exports_agent(&outline)))
-            .transpose()?;
+        let strategy = exports_agent(&outline);
+        let rights = grants.of(&found.name, strategy, manifest)?;
+        let wanted = manifest.map_or_else(|| by_imports(&outline.imports, strategy), |m| m.wants.clone());
+        let wants = wanted.iter().map(|want| view(want, &rights)).collect();
         let place = match manifest {
             Some(m) if m.beside.is_some() => "a file beside the component",
             Some(_) => "inside the component",
-            None => "none: it wants what it is granted",
+            None => "none: what it may want is told by its imports",
         };
         let mut inspection = Inspection {
             name: found.name.clone(),
@@ -110,7 +113,7 @@ impl Host {
             kinds,
             exports: cleaned(&outline.exports),
             imports: cleaned(&outline.imports),
-            wants: wants.unwrap_or_default(),
+            wants,
             tools: None,
             toolsets,
             manifest: place.to_owned(),
@@ -149,20 +152,37 @@ impl Host {
     }
 }
 
-fn wants(
-    manifest: &crate::plugin::manifest::Manifest,
-    grants: &Grants,
-    name: &str,
-    strategy: bool,
-) -> Result<Vec<Want>, HostError> {
-    let rights: Rights = grants.of(name, strategy, Some(manifest))?;
-    let want = |w: &crate::plugin::manifest::Want| Want {
-        grant: w.grant.to_string(),
-        reason: w.reason.clone(),
-        granted: rights.covers(&w.grant),
-        flag: w.grant.flag(),
+fn view(want: &manifest::Want, rights: &Rights) -> Want {
+    Want {
+        grant: want.grant.to_string(),
+        reason: want.reason.clone(),
+        granted: rights.covers(&want.grant),
+        flag: want.grant.flag(),
+    }
+}
+
+/// What a plugin without a manifest can use at all: for each kind of right the first import that needs it.
+/// Folders and the network are a tool's alone, whatever a strategy imports.
+fn by_imports(imports: &[String], strategy: bool) -> Vec<manifest::Want> {
+    let kinds = [
+        ("hermes:plugin/llm", Kind::Llm),
+        ("hermes:plugin/blackboard", Kind::Blackboard),
+        ("hermes:plugin/delegation", Kind::Delegation),
+        ("hermes:plugin/lessons", Kind::Lessons),
+        ("wasi:filesystem/preopens", Kind::Fs),
+        ("wasi:http/outgoing-handler", Kind::Net),
+    ];
+    let want = |(needs, kind)| {
+        if strategy && matches!(kind, Kind::Fs | Kind::Net) {
+            return None;
+        }
+        let import = imports.iter().find(|import| import.starts_with(needs))?;
+        Some(manifest::Want {
+            grant: Wanted { kind, detail: None },
+            reason: format!("it imports {}", text::line(import, 80)),
+        })
     };
-    Ok(manifest.wants.iter().map(want).collect())
+    kinds.into_iter().filter_map(want).collect()
 }
 
 fn cleaned(names: &[String]) -> Vec<String> {

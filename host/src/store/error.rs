@@ -1,11 +1,14 @@
 //! How the store fails: what happened, to which file or run, and what a person can do about it.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rusqlite::ErrorCode;
 
 use crate::ids::RunId;
+
+/// A database can't be opened with less than this free on its disk, in bytes: the index of its log alone takes half of it.
+const NO_ROOM: u64 = 64 << 10;
 
 /// A failure of the store.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -108,7 +111,7 @@ pub enum StoreError {
         run: RunId,
     },
     /// Another process owns the run.
-    #[error("run {run} is owned by process {pid} since {since_ms} ms after 1970; end that process, or wait for it")]
+    #[error("run {run} is owned by process {pid}, for {} s now; end that process, or wait for it", seconds_since(*since_ms))]
     Owned {
         /// The run.
         run: RunId,
@@ -184,11 +187,9 @@ impl StoreError {
 
     /// A full disk under `path`.
     pub(super) fn full(path: &Path) -> Self {
-        let folder = path.parent().unwrap_or(path);
-        let free = rustix::fs::statvfs(folder).map_or(0, |s| s.f_bavail.saturating_mul(s.f_frsize));
         Self::Full {
             path: path.to_path_buf(),
-            free,
+            free: free(path).unwrap_or_default(),
         }
     }
 
@@ -202,6 +203,17 @@ impl StoreError {
     pub(crate) fn internal(what: impl Into<String>) -> Self {
         Self::Internal { what: what.into() }
     }
+}
+
+/// Bytes that are free where `path` lies.
+fn free(path: &Path) -> Option<u64> {
+    let stat = rustix::fs::statvfs(path.parent().unwrap_or(path)).ok()?;
+    Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+fn seconds_since(ms: u64) -> u64 {
+    let then = UNIX_EPOCH + Duration::from_millis(ms);
+    SystemTime::now().duration_since(then).unwrap_or_default().as_secs()
 }
 
 /// A failure inside a transaction, before the path is known to which it belongs.
@@ -263,6 +275,8 @@ fn from_sql(path: &Path, error: &rusqlite::Error) -> StoreError {
             waited: Duration::ZERO,
         },
         Some(ErrorCode::DiskFull) => StoreError::full(&path),
+        // SQLite calls a full disk so in some places.
+        Some(ErrorCode::SystemIoFailure) if free(&path).is_some_and(|free| free < NO_ROOM) => StoreError::full(&path),
         Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen) => StoreError::Io { path, what },
         Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => StoreError::ReadOnly { path },
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreError::Corrupt { path, what },

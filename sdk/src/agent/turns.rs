@@ -88,7 +88,8 @@ impl<'a, H: Host> Turns<'a, H> {
                 self.messages.push(Message::Tool(results));
             }
             let so_far = if self.answer.is_empty() {
-                format!("{turn} turns, no answer yet")
+                let ending = if turn == 1 { "" } else { "s" };
+                format!("{turn} turn{ending}, no answer yet")
             } else {
                 self.answer.clone()
             };

@@ -122,7 +122,7 @@ supervisor · run 7f3a09c1d2 · openai/gpt-5-mini · 90 iterations · $0.500
     ⠹ writer         asks openai/gpt-5-mini                                  4 it       0 tok       $0   0:38    0 calls
         The tip radius and the undercooling set the growth rate, as
     ✓ researcher     achieved                                                9 it   20.1k tok   $0.019   0:08   18 calls
-  19/90 iterations, 3 given back · 44.0k tokens · $0.041 · 38 calls · 0:38 · Ctrl-C stops and keeps what there is";
+  38 iterations, 3 given back · 44.0k tokens · $0.041 · 38 calls · 0:38 · Ctrl-C stops and keeps what there is";
     let shown = busy().lines(frame(120, 40)).join("\n");
     assert_eq!(shown, expected, "\n{shown}");
 }
