@@ -125,25 +125,6 @@ fn nothing_outside_the_folder() {
 }
 
 #[test]
-fn a_folder_is_read_only_unless_it_says_rw() {
-    let server = ModelServer::start(Vec::new());
-    let home = Home::with_model(&server, Format::OpenAi);
-    let file = home.write("papers/a.txt", "dendrites\n");
-    home.host()
-        .args([
-            "call",
-            "files",
-            "read_file",
-            r#"{"path":"/papers/a.txt"}"#,
-            "--allow",
-            "fs:./papers",
-        ])
-        .output()
-        .expect(0);
-    assert_eq!(fs::read_to_string(file).unwrap(), "dendrites\n");
-}
-
-#[test]
 fn the_hosts_own_folder_can_never_be_granted() {
     let server = ModelServer::start(Vec::new());
     let home = Home::with_model(&server, Format::OpenAi);
@@ -235,4 +216,33 @@ fn a_tool_opens_only_what_it_was_given() {
         words(&inner[1], "nowhere"),
         "the same words whether or not it exists"
     );
+}
+
+#[test]
+fn a_tools_own_space_is_the_home_folders_whatever_its_caller_calls_so() {
+    let server = ModelServer::start(Vec::new());
+    let home = Home::with_model(&server, Format::OpenAi);
+    let open = json!({ "do": "open", "name": "mine" });
+    let put = json!({ "do": "put", "space": 0, "key": "k", "value": "from the tool" });
+    let call = json!({ "do": "call", "name": "probe", "arguments": { "steps": [open, put] } });
+    let get = json!({ "do": "get", "space": 0, "key": "k" });
+    let program = json!({ "steps": [open, call, get] });
+    let own = |grant: &str| {
+        let host = home.host().arg("--tool").arg(guests::built("probe-tool"));
+        host.args(["--own", grant]).probe(&program).output()
+    };
+    let seen = own("probe-tool=blackboard:mine").expect(0).seen();
+    assert_eq!(seen[2]["ok"], Value::Null, "the root's is its run's: {}", seen[2]);
+    let kept = home.host().args(["blackboard", "get", "mine", "k"]).output().expect(0);
+    assert_eq!(kept.stdout.trim(), "from the tool");
+    for (grant, words) in [
+        ("blackboard:mine", "TOOL=GRANT"),
+        ("probe-tool=fs:.", "never a tool's own"),
+        ("probe-tool=terminal:sh", "no terminal"),
+    ] {
+        own(grant).expect(2).says(&[words]);
+    }
+    own("prob-tool=blackboard:mine")
+        .expect(0)
+        .says(&["--own prob-tool=blackboard:mine is for nobody"]);
 }

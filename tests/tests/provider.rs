@@ -8,6 +8,7 @@ use hermes_tests::home::{KEY, KEY_VARIABLE};
 use hermes_tests::model::{Delivery, Fault, Format, ModelServer, Part, Request, Script, Turn, Usage};
 use hermes_tests::output::{message, refusal, slack};
 use hermes_tests::{Home, Output, guests};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 macro_rules! both {
@@ -23,11 +24,11 @@ macro_rules! both {
 
 both! {
     several_tool_calls text_cut_at_every_byte arguments_in_fragments two_calls_in_one_reply an_unknown_tool
-    arguments_that_are_no_json an_invented_name access_refused access_forbidden told_to_wait told_to_wait_too_long overloaded_twice
-    never_well silent_before_the_headers silent_after_the_headers silent_in_mid_stream cut_short then_well_again
-    no_second_try_without_money a_hundred_mebibytes
-    half_an_event an_error_in_the_stream too_long_a_conversation usage_that_is_missing cached_tokens
-    reasoning_goes_back_unharmed many_calls_in_one_reply no_half_call_is_run
+    arguments_that_are_no_json an_invented_name access_refused access_forbidden told_to_wait told_to_wait_too_long
+    told_to_wait_just_too_long overloaded_twice never_well silent_before_the_headers silent_after_the_headers
+    silent_in_mid_stream silent_for_all_its_time cut_short then_well_again no_second_try_without_money a_hundred_mebibytes
+    a_hundred_mebibytes_are_not_held half_an_event an_error_in_the_stream too_long_a_conversation usage_that_is_missing
+    cached_tokens reasoning_goes_back_unharmed many_calls_in_one_reply no_half_call_is_run
 }
 
 /// One question, without tools.
@@ -237,7 +238,8 @@ fn told_to_wait(format: Format) {
         code: 429,
         retry_after: Some("1".into()),
     });
-    let (server, output, seen) = ask(format, [busy, Turn::text("now")], &[]);
+    let settings = [("limits.llm.retry_after", "1s")];
+    let (server, output, seen) = ask(format, [busy, Turn::text("now")], &settings);
     assert_eq!(text(&seen), "now");
     let requests = server.requests();
     let waited = requests[1].at - requests[0].at;
@@ -255,6 +257,26 @@ fn told_to_wait_too_long(format: Format) {
     assert_eq!(seen["error"]["retry_after_ms"], 3_600_000);
     assert_eq!(server.requests().len(), 1);
     in_time(&server, &output, Duration::ZERO);
+}
+
+fn told_to_wait_just_too_long(format: Format) {
+    let busy = |seconds: &str| {
+        Turn::fault(Fault::Status {
+            code: 429,
+            retry_after: Some(seconds.into()),
+        })
+    };
+    for limit in ["999ms", "0"] {
+        let settings = [("limits.llm.retry_after", limit)];
+        let (server, _, seen) = ask(format, [busy("1")], &settings);
+        assert_eq!(refusal(&seen).as_deref(), Some("rate-limited"), "{limit}");
+        assert_eq!(seen["error"]["retry_after_ms"], 1000, "{limit}");
+        assert!(message(&seen).contains("limits.llm.retry_after"), "{}", message(&seen));
+        assert_eq!(server.requests().len(), 1, "{limit}");
+    }
+    let settings = [("limits.llm.retry_after", "0")];
+    let (server, _, seen) = ask(format, [busy("0"), Turn::text("now")], &settings);
+    assert_eq!((text(&seen).as_str(), server.requests().len()), ("now", 2));
 }
 
 fn overloaded_twice(format: Format) {
@@ -292,6 +314,18 @@ fn silent_in_mid_stream(format: Format) {
     assert_eq!(refusal(&seen).as_deref(), Some("timed-out"));
     assert!(message(&seen).contains("limits.llm.idle"), "{}", message(&seen));
     in_time(&server, &output, Duration::from_millis(300));
+}
+
+fn silent_for_all_its_time(format: Format) {
+    let settings = [("limits.llm.total", "300ms"), ("limits.llm.tries", "100")];
+    let (server, _, seen) = ask(format, [Turn::fault(Fault::StallBeforeHeaders)], &settings);
+    assert_eq!(refusal(&seen).as_deref(), Some("timed-out"));
+    assert!(
+        message(&seen).contains("300 ms (limits.llm.total)"),
+        "{}",
+        message(&seen)
+    );
+    assert_eq!(server.requests().len(), 1, "no try is left time");
 }
 
 fn cut_short(format: Format) {
@@ -336,6 +370,26 @@ fn a_hundred_mebibytes(format: Format) {
     assert!(message(&seen).contains("limits.reply"), "{}", message(&seen));
     assert_eq!(server.requests().len(), 1, "it would be as long the next time");
     assert!(output.took < Duration::from_secs(30), "{:?}", output.took);
+}
+
+fn a_hundred_mebibytes_are_not_held(format: Format) {
+    const LIMIT_KIB: u64 = 1024;
+    // The host is looked at while it waits for a second answer.
+    let program = json!({ "steps": [question()["steps"][0], question()["steps"][0]] });
+    let peak_kib = |turn: Turn| {
+        let server = ModelServer::start([turn, Turn::fault(Fault::StallBeforeHeaders)]);
+        let home = Home::with_model(&server, format);
+        let host = home.host().set("limits.reply", format!("{LIMIT_KIB}KiB"));
+        let process = host.probe(&program).start();
+        server.wait_for(2, Duration::from_secs(60));
+        let peak = process.peak_kib();
+        process.signal(Signal::INT);
+        assert_eq!(process.finish().code, Some(130));
+        peak
+    };
+    let little = peak_kib(Turn::text("a little"));
+    let huge = peak_kib(Turn::fault(Fault::Huge { bytes: 100 << 20 }));
+    assert!(huge < little + 10 * LIMIT_KIB, "KiB: {huge}, and {little} for a little");
 }
 
 fn half_an_event(format: Format) {

@@ -231,6 +231,20 @@ fn settings_that_do_not_exist() {
 }
 
 #[test]
+fn settings_before_and_after_the_command_are_all_kept() {
+    let (_server, home) = usable();
+    let host = home
+        .host()
+        .set("limits.restart.attempts", 1)
+        .args(["--deny", "lessons"]);
+    let program = serde_json::json!({ "steps": [{ "do": "trap-before", "attempt": 2 }] });
+    let output = host.set("limits.restart.backoff", 0).probe(&program).output().expect(1);
+    assert_eq!(output.json()["agents"][0]["attempts"], 1);
+    let host = home.host().set("limits.memroy", 1).args(["config", "show"]);
+    host.set("limits.memory", "1MiB").output().expect(2).says(&["memroy"]);
+}
+
+#[test]
 fn a_key_in_the_place_of_its_variables_name() {
     let (server, home) = usable();
     home.configure(&format!("[providers.other]\nkind = \"openai\"\nkey_env = \"{KEY}\"\n"));

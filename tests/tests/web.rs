@@ -5,7 +5,9 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
-use hermes_tests::output::slack;
+use hermes_tests::child::{ChildSpec, inside, join};
+use hermes_tests::model::{Format, ModelServer};
+use hermes_tests::output::{refusal, slack};
 use hermes_tests::{Home, Output};
 use serde_json::json;
 
@@ -175,4 +177,44 @@ fn a_page_that_breaks_off_is_an_error() {
     fetch(&format!("http://{site}/"), site, &[])
         .expect(1)
         .says(&["HttpProtocolError"]);
+}
+
+#[test]
+fn what_a_tool_has_as_its_own_serves_whoever_holds_the_tool() {
+    let site = site(vec![("/page", html("Dendrites grow."))]);
+    let server = ModelServer::start(Vec::new());
+    let home = Home::with_model(&server, Format::OpenAi);
+    let fetch = json!({ "do": "call", "name": "fetch_page", "arguments": { "url": format!("http://{site}/page") } });
+    let child = ChildSpec::probe(&json!({ "steps": [fetch.clone()] }));
+    let without = child.clone().spawn();
+    let program = json!({ "steps": [
+        fetch.clone(),
+        child.with("toolsets", json!(["web"])).spawn(), join(0),
+        without, join(1),
+    ] });
+    let own = format!("web=net:GET@http://{site}");
+    // Its callers have no network: neither the root nor its children.
+    let seen = home
+        .host()
+        .args(["--own", &own])
+        .probe(&program)
+        .output()
+        .expect(0)
+        .seen();
+    assert!(seen[0].to_string().contains("Dendrites grow."), "{}", seen[0]);
+    let fetched = inside(&seen[2])[0].to_string();
+    assert!(fetched.contains("Dendrites grow."), "{fetched}");
+    assert_eq!(
+        refusal(&inside(&seen[4])[0]).as_deref(),
+        Some("not-found"),
+        "{}",
+        seen[4]
+    );
+    let set = home.host().set("own", format!("[\"{own}\"]"));
+    let seen = set.probe(&program).output().expect(0).seen();
+    assert!(seen[0].to_string().contains("Dendrites grow."), "{}", seen[0]);
+    // As a grant to the tool alone it is cut by what its caller has: nothing.
+    let once = json!({ "steps": [fetch] });
+    let output = home.host().args(["--allow", &own]).probe(&once).output().expect(0);
+    assert_eq!(refusal(&output.seen()[0]).as_deref(), Some("not-found"));
 }

@@ -130,6 +130,9 @@ pub(super) struct Run {
     /// Grants a right, to one plugin alone with `PLUGIN=` before it: fs:DIR[:rw], net:HOST, blackboard:NAME, …
     #[arg(long, value_name = "[PLUGIN=]GRANT")]
     pub(super) allow: Vec<String>,
+    /// Grants a right to a tool itself, for any agent that may call it; never folders
+    #[arg(long, value_name = "TOOL=GRANT")]
+    pub(super) own: Vec<String>,
     /// Takes away what an agent has by default: llm, blackboard, delegation, lessons
     #[arg(long, value_name = "DEFAULT", value_delimiter = ',')]
     pub(super) deny: Vec<String>,
@@ -336,6 +339,34 @@ pub(super) fn with_command(mut argv: Vec<OsString>) -> Vec<OsString> {
     argv
 }
 
+/// Parses a line that [`with_command`] has made whole.
+///
+/// # Errors
+/// It makes no sense, or asks for help.
+pub(super) fn parse(argv: &[OsString]) -> Result<Line, clap::Error> {
+    let mut line = Line::try_parse_from(argv)?;
+    line.global.set = settings(argv);
+    Ok(line)
+}
+
+/// Every `--set` of a line that was parsed, in order. The parser keeps those of the last level alone: what stands before a command would be
+/// lost where one stands behind it.
+fn settings(argv: &[OsString]) -> Vec<String> {
+    let mut settings = Vec::new();
+    let mut words = argv
+        .iter()
+        .map(|word| word.to_string_lossy())
+        .take_while(|word| word != "--");
+    while let Some(word) = words.next() {
+        if word == "--set" {
+            settings.extend(words.next().map(String::from));
+        } else if let Some(setting) = word.strip_prefix("--set=") {
+            settings.push(setting.to_owned());
+        }
+    }
+    settings
+}
+
 /// Where the first word stands that is no global flag.
 fn first_word(argv: &[OsString]) -> usize {
     const TAKES_VALUE: [&str; 4] = ["--output", "--home", "--set", "--color"];
@@ -390,7 +421,20 @@ mod tests {
             .chain(line.iter().copied())
             .map(OsString::from)
             .collect();
-        Line::try_parse_from(with_command(argv))
+        super::parse(&with_command(argv))
+    }
+
+    #[test]
+    fn every_setting_counts_wherever_it_stands() {
+        for line in [
+            &["--set", "a=1", "--plugin", "p", "--set=b=2", "t", "--set", "c=3"][..],
+            &["--set", "a=1", "config", "--set", "b=2", "show", "--set=c=3"],
+            &["config", "show", "--set", "a=1", "--set", "b=2", "--set", "c=3"],
+        ] {
+            assert_eq!(parse(line).unwrap().global.set, ["a=1", "b=2", "c=3"], "{line:?}");
+        }
+        let task = parse(&["--plugin", "p", "--set", "a=1", "--", "--set=b=2"]).unwrap();
+        assert_eq!(task.global.set, ["a=1"]);
     }
 
     #[test]

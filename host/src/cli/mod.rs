@@ -28,8 +28,6 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser as _;
-
 use crate::config::{Config, Sources};
 use crate::run::Host;
 use args::{Line, Output};
@@ -55,7 +53,7 @@ struct Context {
 pub fn main() -> ExitCode {
     log::tell_of_panics();
     let argv = args::with_command(std::env::args_os().collect());
-    let line = match Line::try_parse_from(&argv) {
+    let line = match args::parse(&argv) {
         Ok(line) => line,
         Err(error) => return not_understood(&error, &argv),
     };
@@ -164,7 +162,7 @@ mod tests {
     fn wrong(line: &[&str]) -> String {
         let argv = std::iter::once("hermes-host").chain(line.iter().copied());
         let argv = args::with_command(argv.map(OsString::from).collect());
-        what_is_wrong(&Line::try_parse_from(argv).unwrap_err().render().to_string())
+        what_is_wrong(&args::parse(&argv).unwrap_err().render().to_string())
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Progress where there is no terminal: one line for each thing worth telling.
 
-use super::style::{clock, fit, number, usd};
+use super::style::{clock, first_line, fit, number, usd};
 use crate::error::Dimension;
 use crate::event::{EventKind, RunEvent};
 use crate::ids::SessionId;
@@ -69,7 +69,7 @@ fn told(kind: &EventKind, verbose: bool) -> Option<String> {
         } => format!("starts {strategy}"),
         EventKind::SessionStarted { attempt, .. } => format!("starts again, attempt {attempt}"),
         EventKind::SessionRestarts { cause, after_ms, .. } => {
-            format!("ended ({cause}), starts again in {after_ms} ms")
+            format!("ended ({}), starts again in {after_ms} ms", first_line(cause))
         }
         EventKind::CompletionStarted {
             model,
@@ -100,7 +100,8 @@ fn told(kind: &EventKind, verbose: bool) -> Option<String> {
                 .as_ref()
                 .map(|outcome| format!(", {outcome}"))
                 .unwrap_or_default();
-            let error = error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
+            let error = error.as_ref().map(|error| format!(": {}", first_line(error)));
+            let error = error.unwrap_or_default();
             let iterations = number(spent.get(Dimension::Iterations), "iteration");
             let tokens = number(spent.get(Dimension::Tokens), "token");
             let cost = usd(spent.get(Dimension::CostMicroUsd));

@@ -10,7 +10,7 @@ use super::args::Output;
 use super::errors::{Problem, STOPPED, block, denials};
 use super::progress::{self, Mode, Progress};
 use super::signals::Stop;
-use super::style::{Ink, Paint, flow, number};
+use super::style::{Ink, Paint, flow};
 use super::{Context, json, log, stdio, terminal};
 use crate::config::Config;
 use crate::event::{EventKind, EventReceiver, RunEvent, now_ms};
@@ -183,10 +183,7 @@ fn tell_end(outcome: &RunOutcome, paint: Paint) {
         }
         if more > 0 {
             let run = &outcome.run;
-            lines.push(format!(
-                "… and {} more   hermes-host show {run} --output json",
-                number(more as u64, "line")
-            ));
+            lines.push(format!("… and {more} more   hermes-host show {run} --output json"));
         }
         text.push_str(&block(paint, "error", Ink::Bad, &lines.join("\n")));
     }

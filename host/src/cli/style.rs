@@ -50,6 +50,11 @@ pub(super) fn width(text: &str) -> usize {
     text.chars().map(columns).sum()
 }
 
+/// What happened, without what stands below it: a crash has its stack there.
+pub(super) fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
+}
+
 /// One clean line of at most `max` columns, with an ellipsis where it was cut.
 pub(super) fn fit(text: &str, max: usize) -> String {
     let line = text::clean(text, text::Shape::Line);

@@ -206,6 +206,7 @@ fn spec(run: args::Run, limits: &Limits) -> Result<RunSpec, Problem> {
         task,
         inputs: run.inputs.map(|inputs| object("--inputs", inputs)).transpose()?,
         allow: run.allow,
+        own: run.own,
         deny: run.deny,
         tools: run.tool,
         model: run.model,

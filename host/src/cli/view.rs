@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::style::{Ink, Paint, clock, count, fit, left, number, right, tail, usd, width};
+use super::style::{Ink, Paint, clock, count, first_line, fit, left, number, right, tail, usd, width};
 use crate::amounts::Amounts;
 use crate::error::Dimension;
 use crate::event::{EventKind, RunEvent};
@@ -266,7 +266,7 @@ impl Agent {
                 self.open.clear();
                 self.text.clear();
                 self.attempt = *attempt;
-                self.doing = format!("starts again: {cause}");
+                self.doing = format!("starts again: {}", first_line(cause));
             }
             EventKind::Resumed { .. } => self.doing = "goes on from its journal".to_owned(),
             EventKind::CompletionStarted { op, model, iteration } => {
@@ -325,7 +325,9 @@ impl Agent {
                     Ink::Warn
                 });
                 let word = if bad { exit } else { outcome.as_ref().unwrap_or(exit) };
-                self.doing = error.as_ref().map_or(word.clone(), |error| format!("{word}: {error}"));
+                self.doing = error
+                    .as_ref()
+                    .map_or(word.clone(), |error| format!("{word}: {}", first_line(error)));
             }
             _ => {}
         }

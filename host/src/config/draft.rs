@@ -29,6 +29,7 @@ pub(super) struct Draft {
     pub(super) limits: Limits,
     pub(super) model: Option<String>,
     pub(super) allow: Vec<String>,
+    pub(super) own: Vec<String>,
     pub(super) deny: Vec<String>,
     pub(super) tools: Vec<String>,
     pub(super) budget: Budget,
@@ -58,6 +59,7 @@ impl Draft {
             limits: Limits::default(),
             model: None,
             allow: Vec::new(),
+            own: Vec::new(),
             deny: Vec::new(),
             tools: Vec::new(),
             budget: Budget::default(),
@@ -112,6 +114,7 @@ impl Draft {
                 self.model = Some(model);
             }
             "allow" => self.allow = value.list().map_err(wrong)?,
+            "own" => self.own = value.list().map_err(wrong)?,
             "deny" => {
                 let mut deny = if in_project { below.deny.clone() } else { Vec::new() };
                 deny.extend(value.list().and_then(deniable).map_err(wrong)?);

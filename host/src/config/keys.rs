@@ -38,6 +38,13 @@ pub(super) const KEYS: &[Key] = &[
         about: "Grants for every run, before those of `--allow`. Paths are taken from the current folder.",
     },
     Key {
+        name: "own",
+        takes: "list of `TOOL=GRANT`",
+        default: "none",
+        project: None,
+        about: "Grants that a tool has itself, for any agent that may call it, before those of `--own`. Never folders.",
+    },
+    Key {
         name: "deny",
         takes: "list of `llm`, `blackboard`, `delegation`, `lessons`",
         default: "none",

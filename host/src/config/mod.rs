@@ -49,6 +49,8 @@ pub struct Config {
     pub model: Option<String>,
     /// Grants for every run, in the operator's notation.
     pub allow: Vec<String>,
+    /// `TOOL=GRANT`: what a tool may do whoever calls it.
+    pub own: Vec<String>,
     /// Defaults that a root agent shall not have.
     pub deny: Vec<String>,
     /// `[PREFIX=]PATH` of tools for every run.
@@ -120,6 +122,7 @@ impl Config {
             limits: draft.limits,
             model: draft.model,
             allow: draft.allow,
+            own: draft.own,
             deny: draft.deny,
             tools: draft.tools,
             budget: draft.budget,

@@ -56,6 +56,7 @@ fn plain(draft: &Draft, key: &str) -> Option<Shown> {
     let value = match key {
         "model" => draft.model.clone().unwrap_or_else(|| "not set".to_owned()),
         "allow" => list(&draft.allow),
+        "own" => list(&draft.own),
         "deny" => list(&draft.deny),
         "tools" => list(&draft.tools),
         "closing_call" => draft.closing_call.to_string(),

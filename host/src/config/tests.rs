@@ -91,7 +91,7 @@ fn every_setting_can_be_set_by_file_variable_and_flag() {
     for key in keys::settable() {
         let value = match key.as_str() {
             "model" => "a/b".to_owned(),
-            "allow" | "tools" | "deny" => "llm".to_owned(),
+            "allow" | "own" | "tools" | "deny" => "llm".to_owned(),
             "budget" => "iterations=1".to_owned(),
             "closing_call" | "compile_cache" => "false".to_owned(),
             "tool_delay" => "1s".to_owned(),
@@ -139,6 +139,7 @@ fn a_project_narrows_only() {
 
     for widening in [
         "allow = ['fs:/']",
+        "own = ['web=net:x.org']",
         "tools = ['./evil.wasm']",
         "model = 'openai/gpt'",
         "durability = 'process'",

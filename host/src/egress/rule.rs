@@ -79,7 +79,7 @@ impl FromStr for NetRule {
         let (host, port) = if wild {
             wildcard(name, scheme).ok_or_else(|| bad("a wildcard is * alone, or *.NAME"))?
         } else {
-            exact(name, scheme).ok_or_else(|| bad("the host is no name and no address"))?
+            exact(name, scheme).ok_or_else(|| bad("HOST is a name or an address, and PORT 1 to 65535"))?
         };
         Ok(Self {
             methods,

@@ -77,7 +77,7 @@ async fn run(
 fn guest(under: &Under, tool: &Tool, share: Option<u64>) -> Arc<Guest> {
     let caller = &under.guest;
     let scope = caller.stream.scope.child(under.op);
-    let rights = tool.rights.cut(&caller.rights);
+    let rights = tool.rights.called_by(&caller.rights);
     let recorded = caller.attempt.take_recorded(&scope);
     let tools = if rights.may_call_tools() {
         caller.tools.clone()

@@ -43,15 +43,11 @@ impl Look for Models {
     type Answer = Vec<llm::Model>;
 
     async fn look(&self, guest: &Guest) -> Result<Self::Answer, Refusal> {
-        let default = guest.session.model.iter().map(Model::to_guest);
-        let others = guest.session.run.models.aliases().into_iter();
-        let granted = others.filter(|m| guest.rights.may_llm(&guest.plugin, Some(&m.name)).is_ok());
-        let models: Vec<llm::Model> = default.chain(granted.map(|m| m.to_guest())).collect();
-        Ok(if guest.rights.may_llm(&guest.plugin, None).is_ok() {
-            models
-        } else {
-            Vec::new()
-        })
+        let held = |name| guest.rights.may_llm(&guest.plugin, name).is_ok();
+        let default = guest.session.model.iter().filter(|_| held(None));
+        let aliases = guest.session.run.models.aliases();
+        let granted = aliases.iter().filter(|model| held(Some(&model.name)));
+        Ok(default.chain(granted).map(Model::to_guest).collect())
     }
 }
 
@@ -173,8 +169,7 @@ fn body(bytes: Vec<u8>) -> (Digest, Vec<u8>) {
 
 fn resolve(guest: &Guest, name: Option<&str>) -> Result<Model, Refusal> {
     let (session, run) = (&guest.session, &guest.session.run);
-    // The default by its name is the default.
-    let name = name.filter(|name| session.model.as_ref().is_none_or(|model| model.name != *name));
+    let name = guest.model_alias(name);
     guest.rights.may_llm(&guest.plugin, name)?;
     match (name, &session.model) {
         (None, Some(model)) => Ok(model.clone()),

@@ -1,5 +1,7 @@
 //! The ledger's rules, each on its own accounts.
 
+mod properties;
+
 use super::*;
 use Dimension as D;
 
@@ -320,90 +322,4 @@ fn a_lost_send_counts_against_the_tree_and_no_agent() {
         (Amounts::ZERO, Amounts::ZERO)
     );
     assert_eq!(ledger.totals(root).resent, 1);
-}
-
-/// What a tree of agents does with its ledger.
-#[derive(Debug, Clone)]
-enum Act {
-    Spawn { parent: usize, tokens: Option<u64> },
-    Spend { agent: usize, tokens: u64, calls: u64 },
-    Refuse { agent: usize, tokens: u64 },
-    Close { agent: usize },
-}
-
-fn any_act() -> impl proptest::strategy::Strategy<Value = Act> {
-    use proptest::prelude::*;
-    prop_oneof![
-        (0..6usize, proptest::option::of(0..60u64)).prop_map(|(parent, tokens)| Act::Spawn { parent, tokens }),
-        (0..6usize, 0..40u64, 0..3u64).prop_map(|(agent, tokens, calls)| Act::Spend { agent, tokens, calls }),
-        (0..6usize, 0..40u64).prop_map(|(agent, tokens)| Act::Refuse { agent, tokens }),
-        (1..6usize).prop_map(|agent| Act::Close { agent }),
-    ]
-}
-
-proptest::proptest! {
-    /// Whatever the tree does: no cap is passed, nobody has more left than those above have or set aside, and in the end nothing
-    /// stays reserved.
-    #[test]
-    fn no_descendant_has_more_left_than_its_ancestors(acts in proptest::collection::vec(any_act(), 1..60)) {
-        let ledger = Ledger::new(caps(&[(D::Tokens, 200), (D::ToolCalls, 12)]));
-        let root = ledger.open_root(caps(&[(D::Tokens, 150), (D::ToolCalls, 10)]));
-        let mut agents: Vec<(AccountId, Option<usize>, bool)> = vec![(root, None, true)];
-        for act in acts {
-            match act {
-                Act::Spawn { parent, tokens } => {
-                    let parent = parent % agents.len();
-                    if agents[parent].2 {
-                        let share = tokens.map_or(Amounts::ZERO, |n| Amounts::of(D::Tokens, n));
-                        if let Ok(child) = ledger.open_child(agents[parent].0, Caps::default(), share) {
-                            agents.push((child, Some(parent), true));
-                        }
-                    }
-                }
-                Act::Spend { agent, tokens, calls } => {
-                    let agent = agents[agent % agents.len()];
-                    let cost = Amounts::of(D::Tokens, tokens).with(D::ToolCalls, calls);
-                    if let Some(Ok(held)) = agent.2.then(|| ledger.reserve(agent.0, cost)) {
-                        held.settle(cost);
-                    }
-                }
-                Act::Refuse { agent, tokens } => {
-                    let agent = agents[agent % agents.len()];
-                    let cost = Amounts::of(D::Tokens, tokens);
-                    if let Some(Ok(held)) = agent.2.then(|| ledger.reserve(agent.0, cost)) {
-                        held.release();
-                    }
-                }
-                Act::Close { agent } => {
-                    let at = agent % agents.len();
-                    let has_children = agents.iter().any(|(_, parent, open)| *parent == Some(at) && *open);
-                    if at > 0 && agents[at].2 && !has_children {
-                        ledger.close(agents[at].0);
-                        agents[at].2 = false;
-                    }
-                }
-            }
-            for d in [D::Tokens, D::ToolCalls] {
-                let (all, _) = ledger.spent_by_all();
-                let cap = if d == D::Tokens { 150 } else { 10 };
-                proptest::prop_assert!(all.get(d) <= cap, "{d}: {}", all.get(d));
-                for (agent, parent, open) in &agents {
-                    let Some(parent) = parent.filter(|_| *open) else { continue };
-                    let inner = ledger.lock();
-                    let aside = inner.agents[agent.0].allotted.get(d).is_some();
-                    drop(inner);
-                    let (mine, theirs) = (ledger.remaining(*agent, d), ledger.remaining(agents[parent].0, d));
-                    proptest::prop_assert!(aside || mine <= theirs, "{d}: {mine:?} of {theirs:?}");
-                    proptest::prop_assert!(ledger.spent(*agent).get(d) <= ledger.spent(agents[parent].0).get(d));
-                }
-            }
-        }
-        for (agent, _, open) in agents.iter().skip(1).rev() {
-            if *open {
-                ledger.close(*agent);
-            }
-        }
-        proptest::prop_assert_eq!(ledger.lock().agents[0].reserved, Amounts::ZERO);
-        proptest::prop_assert_eq!(ledger.lock().tree.reserved, Amounts::ZERO);
-    }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use http::HeaderMap;
 
 use super::fault::{Blame, Fault, millis};
-use crate::error::{Refusal, RefusalKind};
+use crate::error::Refusal;
 use crate::limits::{self, Limits, Unit};
 
 /// The wait before the second try; it doubles with each further one.
@@ -47,12 +47,12 @@ pub(super) fn next(fault: &Fault, tries: u32, left: Duration, limits: &Limits, r
 
 fn too_long_a_wait(asked: Duration, refusal: &Refusal, limits: &Limits) -> Refusal {
     let most = limits::show(limits.llm_retry_after, Unit::Millis);
-    let seconds = asked.as_secs();
+    let wait = limits::show(millis(asked).into(), Unit::Millis);
     Refusal {
-        kind: RefusalKind::RateLimited,
+        kind: refusal.kind.clone(),
         message: format!(
-            "{} It asks to wait {seconds} s; up to {most} is waited for (limits.llm.retry_after).",
-            refusal.message
+            "{}. It asks to wait {wait}; up to {most} is waited for (limits.llm.retry_after).",
+            refusal.message.trim_end_matches('.')
         ),
         retry_after_ms: Some(millis(asked)),
     }
@@ -93,6 +93,7 @@ pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Durati
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::RefusalKind;
     use crate::llm::fault::StatusFault;
 
     const BLAME: Blame<'_> = Blame {

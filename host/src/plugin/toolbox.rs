@@ -11,7 +11,7 @@ use crate::error::Refusal;
 use crate::json;
 use crate::limits::Limits;
 use crate::plugin::Plugin;
-use crate::plugin::rights::Rights;
+use crate::plugin::rights::ToolRights;
 use crate::text::{self, Shape};
 
 /// One tool, as a run has it.
@@ -26,8 +26,8 @@ pub struct Tool {
     pub plugin: Arc<Plugin>,
     /// The toolset that it belongs to.
     pub toolset: Option<String>,
-    /// What its plugin may do, before a caller's rights cut it.
-    pub rights: Arc<Rights>,
+    /// What its plugin may do.
+    pub rights: Arc<ToolRights>,
     /// Whether a call whose end is unknown may be made again: approved by the operator, or built in.
     pub repeatable: bool,
     schema: jsonschema::Validator,
@@ -149,7 +149,7 @@ pub struct Listed {
     /// Put before each name.
     pub prefix: Option<String>,
     /// What the plugin may do.
-    pub rights: Arc<Rights>,
+    pub rights: Arc<ToolRights>,
     /// Whether the operator approved of its calls being made again.
     pub repeatable: bool,
 }

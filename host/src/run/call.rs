@@ -7,7 +7,7 @@ use crate::error::Refusal;
 use crate::interfaces::call_tool;
 use crate::plugin::rights::Rights;
 use crate::plugin::toolbox::{Listed, Toolbox, tools};
-use crate::run::prepare::Grants;
+use crate::run::prepare::{GrantFlags, Grants};
 use crate::run::{Host, HostError, outside};
 use crate::session::guest::Guest;
 use crate::text;
@@ -44,8 +44,14 @@ impl Host {
                 plugin: plugin.name.clone(),
             });
         }
-        let grants = Grants::read(self.config(), allow, &[])?;
-        let rights = Arc::new(grants.tool(&plugin)?);
+        let grants = Grants::read(
+            self.config(),
+            &GrantFlags {
+                allow,
+                ..GrantFlags::default()
+            },
+        )?;
+        let rights = Arc::new(grants.tool(&plugin.name, plugin.manifest.as_ref())?);
         let defs = self.ask_tools(&plugin).await?;
         let listed = Listed {
             plugin: plugin.clone(),
@@ -56,7 +62,7 @@ impl Host {
         };
         let toolbox = Toolbox::new(tools(&listed, &self.config().limits)?)?;
         let names = toolbox.iter().map(|tool| tool.name.clone()).collect();
-        let guest = self.person(toolbox, (*rights).clone());
+        let guest = self.person(toolbox, rights.whole());
         Ok(ToolCaller {
             guest,
             plugin: plugin.name.clone(),

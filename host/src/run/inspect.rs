@@ -8,7 +8,7 @@ use crate::plugin::load::{Found, load};
 use crate::plugin::manifest::{self, Wanted};
 use crate::plugin::rights::Rights;
 use crate::plugin::{exports_agent, exports_toolset};
-use crate::run::prepare::Grants;
+use crate::run::prepare::{GrantFlags, Grants};
 use crate::run::{Host, HostError, outside};
 use crate::text::{self, Shape};
 
@@ -83,7 +83,13 @@ impl Host {
         let found = self.shelf().find(plugin, &self.config().limits)?;
         let outline =
             precheck::check(&found.bytes, &self.config().limits).map_err(|e| e.of(found.origin.shown(&found.name)))?;
-        let grants = Grants::read(self.config(), allow, &[])?;
+        let grants = Grants::read(
+            self.config(),
+            &GrantFlags {
+                allow,
+                ..GrantFlags::default()
+            },
+        )?;
         let mut kinds = Vec::new();
         if exports_agent(&outline) {
             kinds.push("strategy".to_owned());

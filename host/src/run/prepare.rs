@@ -14,7 +14,7 @@ use crate::llm::{Catalogue, Model, SCRIPTED};
 use crate::plugin::grant::{Allowed, Grant, GrantContext, GrantError, Kind};
 use crate::plugin::load::{Shelf, load};
 use crate::plugin::manifest::Manifest;
-use crate::plugin::rights::Rights;
+use crate::plugin::rights::{Rights, ToolRights};
 use crate::plugin::toolbox::{Listed, Tool, Toolbox, tools};
 use crate::plugin::{Origin, Plugin};
 use crate::run::Host;
@@ -57,7 +57,7 @@ impl Ready {
 pub(super) struct ToolPlugin {
     pub(super) plugin: Arc<Plugin>,
     pub(super) prefix: Option<String>,
-    pub(super) rights: Arc<Rights>,
+    pub(super) rights: Arc<ToolRights>,
     pub(super) repeatable: bool,
     pub(super) defs: Vec<types::ToolDef>,
 }
@@ -65,19 +65,40 @@ pub(super) struct ToolPlugin {
 /// What the operator allowed, for whichever plugin.
 pub(super) struct Grants {
     allowed: Vec<Allowed>,
+    /// What a tool has whoever calls it.
+    own: Vec<Allowed>,
     denied: Vec<Kind>,
 }
 
+/// What the operator says of rights, flag by flag.
+#[derive(Default)]
+pub(super) struct GrantFlags<'a> {
+    pub(super) allow: &'a [String],
+    pub(super) own: &'a [String],
+    pub(super) deny: &'a [String],
+}
+
 impl Grants {
-    pub(super) fn read(config: &Config, allow: &[String], deny: &[String]) -> Result<Self, HostError> {
+    pub(super) fn read(config: &Config, flags: &GrantFlags<'_>) -> Result<Self, HostError> {
         let context = GrantContext::new(&config.state_dir)?;
-        let allowed = config
-            .allow
-            .iter()
-            .chain(allow)
-            .map(|text| Allowed::parse(text, &context));
-        let allowed = allowed.collect::<Result<Vec<_>, _>>()?;
-        for Allowed { grant, .. } in &allowed {
+        let read = |configured: &[String], flags: &[String]| {
+            let all = configured.iter().chain(flags);
+            all.map(|text| Allowed::parse(text, &context))
+                .collect::<Result<Vec<_>, _>>()
+        };
+        let allowed = read(&config.allow, flags.allow)?;
+        let own = read(&config.own, flags.own)?;
+        for Allowed { plugin, grant } in &own {
+            let what = match (plugin, grant) {
+                (None, _) => "whose it is comes first: --own TOOL=GRANT",
+                (_, Grant::Fs(_)) => {
+                    "folders are never a tool's own: its caller has them too, or it has none (--allow)"
+                }
+                _ => continue,
+            };
+            return Err(GrantError::new(&grant.to_string(), what).into());
+        }
+        for Allowed { grant, .. } in allowed.iter().chain(&own) {
             match grant {
                 Grant::Secret { .. } | Grant::Terminal(_) => {
                     let what = "this version of the host has no secrets and no terminal";
@@ -92,7 +113,7 @@ impl Grants {
                 _ => {}
             }
         }
-        let denied = config.deny.iter().chain(deny).map(|text| {
+        let denied = config.deny.iter().chain(flags.deny).map(|text| {
             let kind = text.parse::<Kind>()?;
             if DENIABLE.contains(&text.as_str()) {
                 return Ok(kind);
@@ -101,7 +122,7 @@ impl Grants {
             Err(GrantError::new(text, what))
         });
         let denied = denied.collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { allowed, denied })
+        Ok(Self { allowed, own, denied })
     }
 
     /// What a root strategy may do.
@@ -109,20 +130,26 @@ impl Grants {
         self.of(&plugin.name, true, plugin.manifest.as_ref())
     }
 
-    /// What a tool plugin may do, before a caller's rights cut it.
-    pub(super) fn tool(&self, plugin: &Plugin) -> Result<Rights, HostError> {
-        self.of(&plugin.name, false, plugin.manifest.as_ref())
+    /// What a tool plugin may do.
+    pub(super) fn tool(&self, name: &str, manifest: Option<&Manifest>) -> Result<ToolRights, HostError> {
+        Ok(ToolRights::new(name, &self.allowed, &self.own, manifest)?)
     }
 
     /// Which of these flags name a plugin that the run does not have.
-    fn for_nobody(&self, allow: &[String], plugins: &[&String]) -> Vec<String> {
-        let given = &self.allowed[self.allowed.len().saturating_sub(allow.len())..];
-        let unheard = given.iter().zip(allow).filter_map(|(allowed, flag)| {
-            let name = allowed.plugin.as_ref()?;
-            let known = plugins.contains(&name);
-            (!known).then(|| format!("--allow {flag} is for nobody: no plugin of this run is called {name}"))
-        });
-        unheard.collect()
+    fn for_nobody(&self, spec: &RunSpec, plugins: &[&String]) -> Vec<String> {
+        let mut unheard = Vec::new();
+        for (name, all, flags) in [("allow", &self.allowed, &spec.allow), ("own", &self.own, &spec.own)] {
+            // Those of the configuration come first.
+            let given = &all[all.len().saturating_sub(flags.len())..];
+            for (allowed, flag) in given.iter().zip(flags) {
+                if let Some(plugin) = allowed.plugin.as_ref().filter(|plugin| !plugins.contains(plugin)) {
+                    unheard.push(format!(
+                        "--{name} {flag} is for nobody: no plugin of this run is called {plugin}"
+                    ));
+                }
+            }
+        }
+        unheard
     }
 
     /// What a plugin of this name and manifest may do, as a root strategy or as a tool.
@@ -130,7 +157,7 @@ impl Grants {
         Ok(if strategy {
             Rights::root(name, &self.allowed, &self.denied, manifest)?
         } else {
-            Rights::tool(name, &self.allowed, manifest)?
+            self.tool(name, manifest)?.whole()
         })
     }
 }
@@ -145,7 +172,14 @@ impl Host {
                 tool: strategy.is_toolset(),
             });
         }
-        let grants = Grants::read(&self.config, &spec.allow, &spec.deny)?;
+        let grants = Grants::read(
+            &self.config,
+            &GrantFlags {
+                allow: &spec.allow,
+                own: &spec.own,
+                deny: &spec.deny,
+            },
+        )?;
         let rights = grants.root(&strategy)?;
         // Side by side, as each may have to be compiled.
         let tools = self.tool_plugins(&grants, &rights, &spec.tools);
@@ -157,7 +191,7 @@ impl Host {
         let task = task(spec)?;
         let mut notices = self.compiler.notices();
         let named = std::iter::once(&strategy.name).chain(plugins.iter().map(|p| &p.plugin.name));
-        notices.extend(grants.for_nobody(&spec.allow, &named.collect::<Vec<_>>()));
+        notices.extend(grants.for_nobody(spec, &named.collect::<Vec<_>>()));
         Ok(Ready {
             strategy,
             prepared,
@@ -201,7 +235,7 @@ impl Host {
         })
     }
 
-    /// The plugins that bring tools: those named, and of those built in the ones whose needs were granted.
+    /// The plugins that bring tools: those named, and of those built in the ones whose needs were granted, to the root or as their own.
     async fn tool_plugins(
         &self,
         grants: &Grants,
@@ -224,7 +258,9 @@ impl Host {
         for name in self.shelf().standard() {
             let found = self.shelf().find(name, &self.config.limits)?;
             let needed = found.manifest.as_ref().and_then(|m| m.toolset.as_deref());
-            if needed.is_some_and(|toolset| caller.brings(toolset)) && !taken.contains(name) {
+            let own = grants.tool(name, found.manifest.as_ref())?;
+            let brought = needed.is_some_and(|toolset| caller.brings(toolset) || own.brings(toolset));
+            if brought && !taken.contains(name) {
                 let plugin = Arc::new(load(found, &self.config.limits)?);
                 asked.push(self.ask(plugin, None, grants));
             }
@@ -234,7 +270,7 @@ impl Host {
 
     /// Asks a plugin for its tools, once, in a sandbox without grants.
     async fn ask(&self, plugin: Arc<Plugin>, prefix: Option<String>, grants: &Grants) -> Result<ToolPlugin, HostError> {
-        let rights = Arc::new(grants.tool(&plugin)?);
+        let rights = Arc::new(grants.tool(&plugin.name, plugin.manifest.as_ref())?);
         let defs = self.ask_tools(&plugin).await?;
         let repeatable = plugin.origin == Origin::Standard;
         Ok(ToolPlugin {

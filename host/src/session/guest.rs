@@ -168,6 +168,16 @@ impl Guest {
         self.stream.scope.is_root()
     }
 
+    /// Which alias it asks for that names a model, or none for its default, which has a name too. One that lacks the default, and holds an
+    /// alias of that name, means the alias.
+    pub fn model_alias<'a>(&self, name: Option<&'a str>) -> Option<&'a str> {
+        let holds = |alias| self.rights.may_llm(&self.plugin, alias).is_ok();
+        name.filter(|name| {
+            let default = self.session.model.as_ref().is_some_and(|model| model.name == *name);
+            !default || !holds(None) && holds(Some(name))
+        })
+    }
+
     /// Counts a call of the host's own interfaces.
     ///
     /// # Errors

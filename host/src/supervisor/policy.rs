@@ -59,7 +59,7 @@ pub(super) fn next(fault: Fault, history: &History, limits: &Limits, now_ms: u64
     }
 }
 
-/// The wait before the restart after `before` others: it doubles, give or take a fifth.
+/// The wait before the restart after `before` others: it doubles, give or take a fifth, up to the longest.
 fn back_off(limits: &Limits, before: usize, dice: &[u8]) -> Duration {
     let doubled = limits
         .restart_backoff
@@ -70,7 +70,8 @@ fn back_off(limits: &Limits, before: usize, dice: &[u8]) -> Duration {
     hash.update(before.to_le_bytes());
     let roll = u64::from(hash.finalize()[0]);
     // From four to six fifths.
-    Duration::from_millis(doubled.saturating_mul(4 * 255 + 2 * roll) / (5 * 255))
+    let wait = doubled.saturating_mul(4 * 255 + 2 * roll) / (5 * 255);
+    Duration::from_millis(wait.min(limits.restart_backoff_max))
 }
 
 #[cfg(test)]

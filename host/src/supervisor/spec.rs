@@ -1,5 +1,8 @@
 //! What a child's spec asks for, each part held against what its parent has. Asking for more is an error that names what is missing.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
 
 use crate::amounts::Amounts;
@@ -65,7 +68,7 @@ pub(super) fn model(
 ) -> Result<Option<(crate::llm::Model, crate::session::Alias)>, Refusal> {
     let (session, run) = (&parent.session, &parent.session.run);
     let own = session.model.as_ref();
-    match alias.filter(|alias| own.is_none_or(|model| model.name != *alias)) {
+    match parent.model_alias(alias) {
         None => {
             if alias.is_some() {
                 parent.rights.may_llm(&parent.plugin, None)?;

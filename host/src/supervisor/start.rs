@@ -11,7 +11,7 @@ use crate::error::Dimension;
 use crate::ids::{Digest, SessionId};
 use crate::limits::Limits;
 use crate::plugin::Plugin;
-use crate::plugin::rights::Rights;
+use crate::plugin::rights::{Rights, ToolRights};
 use crate::session::Alias;
 
 /// One attempt's start.
@@ -118,8 +118,8 @@ pub struct ToolRef {
     pub plugin: PluginRef,
     /// Its prefix.
     pub prefix: Option<String>,
-    /// What it may do, before a caller's rights cut it.
-    pub rights: Rights,
+    /// What it may do.
+    pub rights: ToolRights,
     /// Whether its calls may be made again.
     pub repeatable: bool,
     /// Its tools, as they were frozen.

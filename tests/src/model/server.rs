@@ -48,7 +48,11 @@ impl ModelServer {
 
     /// Starts at `address`.
     pub fn start_at(address: &str, script: impl Into<Script>) -> Self {
-        let listener = TcpListener::bind(address).unwrap();
+        Self::start_on(TcpListener::bind(address).unwrap(), script)
+    }
+
+    /// Starts to take what comes to this listener.
+    pub fn start_on(listener: TcpListener, script: impl Into<Script>) -> Self {
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared::default());
         shared.state().script = script.into();

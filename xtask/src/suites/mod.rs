@@ -124,7 +124,7 @@ fn suite_of(binary: &Binary) -> Suite {
     match (binary.is_integration, binary.name.as_str()) {
         (false, _) | (true, "architecture") => Suite::Unit,
         (true, "docs") => Suite::Docs,
-        (true, "agents" | "delegation" | "hostile_children" | "lost_task" | "resuming" | "supervisor") => {
+        (true, "agents" | "delegation" | "hostile_children" | "lost_task" | "restarts" | "resuming" | "supervisor") => {
             Suite::Supervision
         }
         (true, _) => Suite::Main,

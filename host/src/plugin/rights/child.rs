@@ -279,12 +279,14 @@ fn plain(path: &Path) -> Option<PathBuf> {
 }
 
 #[cfg(test)]
+mod properties;
+
+#[cfg(test)]
 mod tests {
-    use super::super::tests::{all, folder, holds};
+    use super::super::tests::{all, folder};
     use super::*;
     use crate::error::RefusalKind;
     use crate::plugin::grant::Grant;
-    use proptest::prelude::*;
 
     fn wishes<'a>(spaces: &'a [SpaceWish], grants: &'a [String]) -> Wishes<'a> {
         Wishes {
@@ -389,52 +391,5 @@ mod tests {
         let wider = [share("notes", "", Access::Read)];
         let refusal = child.for_child(&wishes(&wider, &[])).expect_err("wider");
         assert!(refusal.message.contains("blackboard:notes"), "{refusal}");
-    }
-
-    fn any_wish() -> impl Strategy<Value = (Vec<SpaceWish>, Vec<String>)> {
-        let space = (
-            prop_oneof![Just("s"), Just("t")],
-            prop_oneof![Just(""), Just("a"), Just("a/b"), Just("a/")],
-            prop_oneof![Just(Access::Read), Just(Access::Write)],
-        )
-            .prop_map(|(space, prefix, access)| share(space, prefix, access));
-        let grant = prop_oneof![
-            Just("net:none"),
-            Just("net:GET@x.org"),
-            Just("net:x.org"),
-            Just("net:*.x.org"),
-            Just("net:GET@a.x.org"),
-            Just("llm"),
-            Just("llm:fast"),
-            Just("llm:none"),
-            Just("fs:none"),
-            Just("delegation:none"),
-            Just("lessons:none"),
-            Just("lessons"),
-        ]
-        .prop_map(str::to_owned);
-        (
-            proptest::collection::vec(space, 0..3),
-            proptest::collection::vec(grant, 0..3),
-        )
-    }
-
-    proptest! {
-        /// Along any line of descent, whatever each parent tries to give: nobody ever holds what an ancestor had not.
-        #[test]
-        fn no_descendant_holds_what_an_ancestor_had_not(line in proptest::collection::vec(any_wish(), 1..6)) {
-            let rules = ["*.x.org", "GET,POST@x.org"].map(|r| Grant::Net(r.parse().expect("a rule")));
-            let mut ancestors = vec![parent(
-                rules.into_iter().chain([Grant::Llm(Some("fast".to_owned())), Grant::Llm(None)]).collect(),
-            )];
-            for (spaces, grants) in &line {
-                let last = ancestors.last().expect("one");
-                let Ok(child) = last.for_child(&wishes(spaces, grants)) else { continue };
-                for ancestor in &ancestors {
-                    prop_assert!(holds(&child, ancestor), "{child:?} within {ancestor:?}");
-                }
-                ancestors.push(child);
-            }
-        }
     }
 }

@@ -3,6 +3,7 @@
 
 mod child;
 mod space;
+mod tool;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,6 +18,7 @@ use crate::text;
 pub use crate::plugin::grant::Access;
 pub use child::{SpaceWish, Wishes};
 use space::{Share, SpaceRights};
+pub use tool::ToolRights;
 
 /// The effective rights of one instance.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -563,7 +565,7 @@ pub(super) mod tests {
         })
     }
 
-    pub(super) fn holds(rights: &Rights, other: &Rights) -> bool {
+    fn holds(rights: &Rights, other: &Rights) -> bool {
         rights.folders().iter().all(|f| {
             other
                 .folders()

@@ -1,0 +1,111 @@
+//! A tool's rights: those that whoever calls it has too, and its own, which it has for any caller that holds the tool.
+
+use serde::{Deserialize, Serialize};
+
+use super::Rights;
+use crate::plugin::grant::{Allowed, GrantError};
+use crate::plugin::manifest::Manifest;
+
+/// What a tool may do.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToolRights {
+    /// Of these what its caller has as well.
+    shared: Rights,
+    /// These whoever calls it. Never folders.
+    own: Rights,
+}
+
+impl ToolRights {
+    /// What was allowed and what was given as its own, as far as it wants it.
+    ///
+    /// # Errors
+    /// Two folders of one name.
+    pub fn new(
+        plugin: &str,
+        allowed: &[Allowed],
+        own: &[Allowed],
+        manifest: Option<&Manifest>,
+    ) -> Result<Self, GrantError> {
+        Ok(Self {
+            shared: Rights::tool(plugin, allowed, manifest)?,
+            own: Rights::tool(plugin, own, manifest)?,
+        })
+    }
+
+    /// What it may do when `caller` calls it.
+    pub fn called_by(&self, caller: &Rights) -> Rights {
+        let mut rights = self.shared.cut(caller);
+        let own = &self.own;
+        rights.net.extend(own.net.iter().cloned());
+        for (name, mine) in &own.spaces {
+            // A name that is its own means the home folder's space, whatever it meant to its caller.
+            rights.spaces.insert(name.clone(), mine.clone());
+        }
+        rights.llm.default |= own.llm.default;
+        rights.llm.aliases.extend(own.llm.aliases.iter().cloned());
+        rights
+    }
+
+    /// What it may do when somebody calls it who may do all of it.
+    pub fn whole(&self) -> Rights {
+        self.called_by(&self.shared)
+    }
+
+    /// Whether it may reach anything outside the host: what may have been changed when the host went down.
+    pub fn reaches_out(&self) -> bool {
+        self.shared.reaches_out() || self.own.reaches_out()
+    }
+
+    /// Whether the needs of a standard toolset are the tool's own.
+    pub fn brings(&self, toolset: &str) -> bool {
+        self.own.brings(toolset)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Refusal;
+    use crate::plugin::grant::{Access, Grant};
+
+    fn allowed(grants: &[Grant]) -> Vec<Allowed> {
+        let of = |grant: &Grant| Allowed {
+            plugin: Some("weather".to_owned()),
+            grant: grant.clone(),
+        };
+        grants.iter().map(of).collect()
+    }
+
+    fn space(name: &str, access: Access) -> Grant {
+        Grant::Blackboard {
+            name: name.to_owned(),
+            access,
+        }
+    }
+
+    fn reads(rights: &Rights, name: &str) -> Result<(), Refusal> {
+        rights.may_entry("weather", name, "k", Access::Read)
+    }
+
+    #[test]
+    fn its_own_rights_stay_whoever_calls_it_and_the_others_are_cut() {
+        let net = |rule: &str| Grant::Net(rule.parse().expect("a rule"));
+        let shared = allowed(&[net("a.org"), space("both", Access::Write)]);
+        let own = allowed(&[
+            net("b.org"),
+            space("mine", Access::Read),
+            space("both", Access::Read),
+            Grant::Llm(Some("small".to_owned())),
+        ]);
+        let tool = ToolRights::new("weather", &shared, &own, None).expect("rights");
+        let nobody = tool.called_by(&Rights::none());
+        assert_eq!(nobody.net_rules(), ["b.org".parse().expect("a rule")]);
+        assert!(reads(&nobody, "mine").is_ok() && nobody.may_llm("weather", Some("small")).is_ok());
+        let write = |rights: &Rights| rights.may_entry("weather", "mine", "k", Access::Write);
+        assert!(write(&nobody).is_err() && write(&tool.whole()).is_err());
+        assert!(nobody.may_llm("weather", None).is_err() && !nobody.may_call_tools());
+        assert_eq!(tool.whole().net_rules().len(), 2);
+        let other = ToolRights::new("other", &shared, &own, None).expect("rights");
+        assert_eq!(other.called_by(&Rights::none()), Rights::none());
+    }
+}
