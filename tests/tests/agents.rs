@@ -207,26 +207,45 @@ fn peak(process: &Process) -> u64 {
     kib * 1024
 }
 
-/// Joins a child in a home where `huge` is a strategy: how it ended, what its host held at most until then, and the home.
+/// Joins a child in a home where `huge` is a strategy, beside two siblings that go on after its end: how it ended, what its host held at
+/// most until then, and the home.
 #[track_caller]
 fn joined(child: &ChildSpec, settings: &[(&str, &str)]) -> (Value, u64, Home) {
-    let server = ModelServer::start([Turn::text("yes")]);
+    let server = ModelServer::start(Script::always(Turn::text("yes")));
     let home = Home::with_model(&server, Format::OpenAi);
     let plugins = home.path().join("plugins");
     std::fs::create_dir_all(&plugins).unwrap();
     std::fs::write(plugins.join("huge.wasm"), a_hundred_mebibytes()).unwrap();
     let shared = json!({ "do": "open", "name": "shared" });
+    let sibling = json!({ "steps": [shared, await_key("ended"), ask("BESIDE")], "summary": "a healthy answer" });
+    let spaces = json!([{ "space": "shared", "prefix": "", "access": "ReadWrite" }]);
+    let sibling = ChildSpec::probe(&sibling).with("spaces", spaces).spawn();
     // It asks when it has joined, and stays until its host's memory was looked at.
-    let program = steps(&[shared, child.spawn(), join(0), ask("JOINED"), await_key("go")]);
+    let program = steps(&[
+        shared,
+        child.spawn(),
+        sibling.clone(),
+        sibling,
+        join(0),
+        put("ended"),
+        join(1),
+        join(2),
+        ask("JOINED"),
+        await_key("go"),
+    ]);
     let host = with_tools(home.host()).args(["--allow", "blackboard:shared"]);
     let host = settings.iter().fold(host, |host, (key, value)| host.set(key, value));
     let process = host.probe(&program).start();
-    server.wait_for(1, LONG);
+    server.wait_for(3, LONG);
     let peak = peak(&process);
     let go = home.host().args(["blackboard", "put", "shared", "go", "now"]);
     go.output().expect(0);
     let seen = process.finish().expect(0).seen();
-    (seen[2].clone(), peak, home)
+    for healthy in [&seen[6], &seen[7]] {
+        assert_eq!(exit(healthy), "Returned", "{healthy}");
+        assert!(summary(healthy).contains("a healthy answer"), "{healthy}");
+    }
+    (seen[4].clone(), peak, home)
 }
 
 #[test]

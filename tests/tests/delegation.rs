@@ -200,11 +200,22 @@ fn an_allotment_is_the_parents_until_it_is_spent() {
 fn what_a_child_leaves_comes_back() {
     let (_server, home) = quiet();
     let left = json!({ "do": "remaining", "dimension": "Tokens" });
-    let child = ChildSpec::probe(&steps(&[])).limit("Tokens", 600);
+    let open = json!({ "do": "open", "name": "notes" });
+    let wait = json!({ "do": "changes", "space": 0, "prefix": "go", "since": 0, "wait_ms": 60_000 });
+    let notes = json!([{ "space": "notes", "prefix": "", "access": "ReadOnly" }]);
+    // It ends when it is told to.
+    let child = ChildSpec::probe(&steps(&[open.clone(), wait])).with("spaces", notes);
+    let program = [
+        open,
+        child.limit("Tokens", 600).spawn(),
+        left.clone(),
+        json!({ "do": "put", "space": 0, "key": "go", "value": "now" }),
+        join(0),
+        left,
+    ];
     let host = home.host().args(["--budget", "tokens=1000"]);
-    let program = [child.spawn(), left.clone(), join(0), left];
     let seen = host.probe(&steps(&program)).output().expect(0).seen();
-    assert_eq!((&seen[1]["ok"], &seen[3]["ok"]), (&json!(400), &json!(1000)));
+    assert_eq!((&seen[2]["ok"], &seen[5]["ok"]), (&json!(400), &json!(1000)));
 }
 
 #[test]
@@ -528,13 +539,64 @@ fn nobody_can_ask_for_an_iteration_back() {
     let forged =
         |id: &str, arguments: &Value| json!({ "do": "call", "name": "run_script", "arguments": arguments, "id": id });
     let ask = complete("Go on.");
-    // Ids that were never issued, other arguments under an issued id, and one id again and again.
+    // Ids that were never issued, and other arguments under an issued id.
     let program = json!({ "steps": [
-        ask, forged("call_forged", &script), forged("", &script), forged("call_1", &json!({ "script": "3 + 3" })),
+        ask.clone(), forged("call_forged", &script), forged("", &script), forged("call_1", &json!({ "script": "3 + 3" })),
     ] });
     let output = home.host().probe(&program).output().expect(0);
     assert_eq!(
         (output.spent("iterations"), &output.json()["spent"]["refunded"]),
         (1, &json!(0))
     );
+    // What was issued, again and again: the first earns its iteration, and no other does.
+    let issued = forged("call_1", &script);
+    let program = json!({ "steps": [ask, issued, issued, issued, issued] });
+    let output = home.host().probe(&program).output().expect(0);
+    assert_eq!(
+        (output.spent("iterations"), &output.json()["spent"]["refunded"]),
+        (0, &json!(1))
+    );
+}
+
+#[test]
+fn a_childs_default_binds_each_child_whose_spec_names_none() {
+    let (_server, home) = quiet();
+    let dimensions = ["Iterations", "ToolCalls", "StoredBytes", "Fuel", "HostCalls"];
+    let asks = dimensions.map(|d| json!({ "do": "remaining", "dimension": d }));
+    let grandchild = ChildSpec::probe(&steps(&asks)).with("max_attempts", 1);
+    let mut below = asks.to_vec();
+    below.extend([grandchild.spawn(), join(0)]);
+    let child = ChildSpec::probe(&steps(&below));
+    let own = child
+        .clone()
+        .limit("Iterations", 9)
+        .limit("ToolCalls", 5)
+        .limit("StoredBytes", 70);
+    let program = [child.spawn(), join(0), own.spawn(), join(1), asks[1].clone()];
+    let budget = "child.iterations=7,child.tool-calls=3,child.stored-bytes=50";
+    let host = home.host().args(["--budget", budget]);
+    let seen = host.probe(&steps(&program)).output().expect(0).seen();
+    let left = |seen: &Value| -> Vec<Value> { inside(seen).iter().map(|seen| seen["ok"].clone()).collect() };
+    assert_eq!(
+        left(&seen[1])[..5],
+        [json!(7), json!(3), json!(50), Value::Null, Value::Null]
+    );
+    let grandchilds = left(&inside(&seen[1])[6]);
+    assert_eq!(grandchilds[..3], [json!(7), json!(3), json!(50)]);
+    assert_eq!(
+        left(&seen[3])[..3],
+        [json!(9), json!(5), json!(70)],
+        "what a spec names"
+    );
+    assert_eq!(seen[4]["ok"], Value::Null, "the root is not a child");
+    // The same by configuration, and a fuel that ends the child alone.
+    let spin = ChildSpec::probe(&steps(&[json!({ "do": "compute", "n": 20_000_000 })]));
+    let host = home.host().set("budget", "child.fuel=5000000");
+    let seen = host.probe(&steps(&[spin.spawn(), join(0)])).output().expect(0).seen();
+    assert_eq!(exit(&seen[1]), "Exhausted(Fuel)", "{}", seen[1]);
+    let host = home.host().args(["--budget", "child.iterations=201"]);
+    host.probe(&steps(&[]))
+        .output()
+        .expect(2)
+        .says(&["child.iterations=201", "limits.iterations.child_max"]);
 }

@@ -85,8 +85,7 @@ fn a_run_that_ends_for_want_of_a_right() {
 fn a_tool_without_its_folder_names_the_flag() {
     let home = Home::new();
     let line = ["call", "files", "list_files", r#"{"path":"/papers"}"#];
-    let output = home.host().args(line).output();
-    assert!(matches!(output.code, Some(1 | 4)), "{output:?}");
+    let output = home.host().args(line).output().expect(4);
     assert!(output.stderr.contains("--allow fs:"), "{}", output.stderr);
     home.write("papers/a.txt", "dendrites\n");
     let output = home
@@ -245,4 +244,60 @@ fn a_tools_own_space_is_the_home_folders_whatever_its_caller_calls_so() {
     own("prob-tool=blackboard:mine")
         .expect(0)
         .says(&["--own prob-tool=blackboard:mine is for nobody"]);
+}
+
+#[test]
+fn grants_are_given_by_the_files_name_whatever_a_plugin_calls_itself() {
+    let server = ModelServer::start(Vec::new());
+    let home = Home::with_model(&server, Format::OpenAi);
+    let echo = fs::read(guests::built("pure-echo")).unwrap();
+    home.write("other.wasm", &echo);
+    home.write("probe.wasm", &echo);
+    home.write("web.wasm", &echo);
+    let json = home.host().args(["inspect", "./other.wasm", "--output", "json"]);
+    assert_eq!(json.output().expect(0).json()["name"], "other");
+    let with = |tools: &[&str]| {
+        let tools = tools.iter().flat_map(|tool| ["--tool", tool]);
+        let host = tools.fold(home.host(), hermes_tests::Host::arg);
+        host.probe(&json!({ "steps": [] })).output()
+    };
+    with(&["./probe.wasm"])
+        .expect(2)
+        .says(&["both called probe", "./probe.wasm"]);
+    with(&["./web.wasm"])
+        .expect(0)
+        .says(&["the tools of web are those of", "not the built-in ones"]);
+    // One plugin twice is one plugin.
+    with(&["a=./other.wasm", "b=./other.wasm"]).expect(0);
+}
+
+#[test]
+fn a_tool_that_is_called_by_itself_has_no_run_to_use() {
+    let home = Home::new();
+    let call = |step: Value, grant: &str| {
+        let arguments = json!({ "steps": [step] }).to_string();
+        let host = home.host().arg("call").arg(guests::built("probe-tool"));
+        let output = host
+            .args(["probe", &arguments, "--allow", grant, "--output", "json"])
+            .output();
+        let json = output.expect(0).json();
+        json["structured"]["seen"][0].clone()
+    };
+    let open = call(json!({ "do": "open", "name": "notes" }), "blackboard:notes");
+    let asked = call(question(), "llm");
+    for seen in [open, asked] {
+        assert_eq!(refusal(&seen).as_deref(), Some("denied"), "{seen}");
+        assert!(message(&seen).contains("called by itself"), "{seen}");
+    }
+    let big = json!({ "n": 200_000 }).to_string();
+    let host = home
+        .host()
+        .arg("call")
+        .arg(guests::built("probe-tool"))
+        .args(["big", &big]);
+    assert_eq!(
+        host.output().expect(0).stdout.trim_end(),
+        "x".repeat(200_000),
+        "whole, as it was said"
+    );
 }

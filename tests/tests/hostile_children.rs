@@ -37,8 +37,8 @@ fn sibling() -> ChildSpec {
     ChildSpec::probe(&json!({ "steps": [ask()], "summary": "a healthy answer" }))
 }
 
-/// Runs `hostile` between two healthy siblings, and gives how it ended. Once its parent knows, it goes another way: it has a healthy child do
-/// the work.
+/// Runs `hostile` between two healthy siblings, and gives how it ended. Where its parent learns of a failure, it goes another way: it has a
+/// healthy child do the work.
 #[track_caller]
 fn beside_siblings(home: &Home, hostile: &ChildSpec, settings: &[(&str, &str)]) -> (Value, Output) {
     let host = settings
@@ -52,22 +52,31 @@ fn beside_siblings(home: &Home, hostile: &ChildSpec, settings: &[(&str, &str)]) 
 fn beside_siblings_in(home: &Home, host: Host, hostile: &ChildSpec, meanwhile: &[Value]) -> (Value, Output) {
     let mut program = vec![sibling().spawn(), hostile.spawn(), sibling().spawn()];
     program.extend_from_slice(meanwhile);
-    program.extend([join(0), join(1), join(2), sibling().spawn(), join(3)]);
+    program.extend([join(0), join(1), join(2), if_failed(1, &[sibling().spawn(), join(3)])]);
     let output = host.probe(&steps(&program)).output().expect(0);
     let seen = output.seen().split_off(meanwhile.len());
-    for healthy in [3, 5, 7] {
-        assert_eq!(exit(&seen[healthy]), "Returned", "{}", seen[healthy]);
-        assert!(summary(&seen[healthy]).contains("a healthy answer"));
+    let failed = exit(&seen[4]) != "Returned";
+    let other_way = &seen[6]["ok"];
+    assert_eq!(other_way.is_array(), failed, "{} and then {other_way}", seen[4]);
+    for healthy in [&seen[3], &seen[5], &other_way[1]].iter().take(2 + usize::from(failed)) {
+        assert_eq!(exit(healthy), "Returned", "{healthy}");
+        assert!(summary(healthy).contains("a healthy answer"), "{healthy}");
     }
     let json = output.json();
-    let open = json["agents"]
-        .as_array()
-        .unwrap()
+    let agents = json["agents"].as_array().unwrap();
+    let open = agents
         .iter()
         .find(|agent| ["active", "spawned", "interrupted"].contains(&agent["status"].as_str().unwrap()));
     assert!(open.is_none(), "no session is left open: {json}");
+    let children = agents.iter().filter(|agent| agent["parent"] == agents[0]["id"]);
+    assert_eq!(children.count(), 3 + usize::from(failed), "{json}");
     well(home);
     (seen[4].clone(), output)
+}
+
+/// What a parent does once it has learned that child `n` failed.
+fn if_failed(n: usize, steps: &[Value]) -> Value {
+    json!({ "do": "if-failed", "step": join(n), "steps": steps })
 }
 
 /// A canary: the host still answers, and its store is whole.
@@ -83,6 +92,19 @@ fn well(home: &Home) {
 }
 
 const MUCH_FUEL: (&str, &str) = ("limits.fuel", "9000000000000000");
+
+#[test]
+fn a_parent_goes_another_way_only_because_its_child_failed() {
+    let (server, home) = home(&["trap"]);
+    // It asks nothing, so that each request is a healthy child's.
+    let (seen, _) = beside_siblings(&home, &ChildSpec::probe(&steps(&[])), &[]);
+    assert_eq!(exit(&seen), "Returned", "{seen}");
+    let (canary, before) = (1, server.requests().len());
+    assert_eq!(before, 2 + canary);
+    let (seen, _) = beside_siblings(&home, &ChildSpec::of("trap", ""), &[]);
+    assert_eq!(exit(&seen), "Trapped", "{seen}");
+    assert_eq!(server.requests().len() - before, 3 + canary);
+}
 
 #[test]
 fn one_that_loops_for_ever() {
@@ -233,7 +255,7 @@ fn one_that_spawns_without_end() {
     let (seen, output) = beside_siblings(&home, &bomb().limit("Children", 20), &[]);
     let rounds = &inside(&seen)[0]["ok"];
     assert_eq!(refusal(&rounds["last"][0]).unwrap(), "exhausted(children)");
-    assert_eq!(output.json()["agents"].as_array().unwrap().len(), 1 + 4 + 20);
+    assert_eq!(output.json()["agents"].as_array().unwrap().len(), 1 + 3 + 20);
 }
 
 #[test]
@@ -313,6 +335,7 @@ fn one_that_would_spend_a_siblings_budget() {
     let drain = json!({ "do": "repeat", "n": 300, "until_error": true, "steps": [ask()] });
     let spec = ChildSpec::probe(&steps(&[drain])).limit("Iterations", 200);
     let (seen, output) = beside_siblings(&home, &spec, &[]);
+    assert_eq!(exit(&seen), "Exhausted(Iterations)");
     assert_eq!(inside(&seen)[0]["ok"]["rounds"], 200);
     assert_eq!(output.spent("iterations"), 203);
 }
@@ -336,6 +359,9 @@ fn a_parent_that_starts_again_finds_what_its_children_did() {
     assert!(summary(&seen[2]).contains("paid for once"), "{seen:?}");
     assert_eq!(server.requests().len(), 1);
 }
+
+/// The runtime's threads for what blocks come and go: so many more may be there.
+const FEW: usize = 6;
 
 /// What a process holds.
 struct Held {
@@ -365,25 +391,17 @@ impl Held {
     }
 }
 
-/// What a run holds after 64 children at once and `n` more one after another, all of which ended.
-fn held_after(n: u32) -> Held {
+/// What a run holds once it has done `program`, and its sessions.
+#[track_caller]
+fn held_after(program: &[Value]) -> (Held, Vec<Value>) {
     let server = ModelServer::start(Script::always(Turn::fault(Fault::StallBeforeHeaders)));
     let home = Home::with_model(&server, Format::OpenAi);
-    let parked = ChildSpec::parked(60_000);
-    let mut program: Vec<Value> = (0..64).map(|_| parked.spawn()).collect();
-    program.extend((0..64).map(|n| json!({ "do": "cancel-child", "child": n })));
-    program.extend((0..64).map(join));
-    program.push(json!({ "do": "drop-children" }));
-    program.push(json!({ "do": "repeat", "n": n, "until_error": true, "steps": [
-        ChildSpec::probe(&steps(&[])).spawn(), { "do": "join-last" }, { "do": "drop-children" },
-    ] }));
-    program.push(ask());
     let process = home
         .host()
         .set("limits.delegation.alive", 64)
-        .set("limits.delegation.total", 64 + n)
+        .set("limits.delegation.total", 10_000)
         .set("limits.host_calls", 100_000)
-        .probe(&steps(&program))
+        .probe(&steps(&[program, &[ask()]].concat()))
         .start();
     server.wait_for(1, Duration::from_secs(120));
     let held = Held::by(process.id());
@@ -391,30 +409,72 @@ fn held_after(n: u32) -> Held {
     let output = process.finish();
     assert_eq!(output.code, Some(130));
     let run = home.host().args(["runs", "--output", "json"]).output().expect(0).json()[0]["run"].clone();
-    let tree = home
+    let shown = home
         .host()
         .args(["show", run.as_str().unwrap(), "--output", "json"])
         .output()
         .expect(0);
-    let sessions = tree.json()["agents"].as_array().unwrap().len();
-    assert_eq!(sessions, 1 + 64 + n as usize);
+    (held, shown.json()["agents"].as_array().unwrap().clone())
+}
+
+/// What a run holds after so many rounds of 64 children at once and `n` more one after another, all of which ended.
+#[track_caller]
+fn held_after_children(rounds: u32, n: u32) -> Held {
+    let parked = ChildSpec::parked(60_000);
+    let mut round: Vec<Value> = (0..64).map(|_| parked.spawn()).collect();
+    round.extend((0..64).map(|n| json!({ "do": "cancel-child", "child": n })));
+    round.extend((0..64).map(join));
+    round.push(json!({ "do": "drop-children" }));
+    let one = [
+        ChildSpec::probe(&steps(&[])).spawn(),
+        json!({ "do": "join-last" }),
+        json!({ "do": "drop-children" }),
+    ];
+    let repeat = |n: u32, steps: &[Value]| json!({ "do": "repeat", "n": n, "until_error": true, "steps": steps });
+    let (held, sessions) = held_after(&[repeat(rounds, &round), repeat(n, &one)]);
+    assert_eq!(sessions.len(), 1 + 64 * rounds as usize + n as usize);
     held
 }
 
 #[test]
 fn a_thousand_children_and_sixty_four_at_once_leave_nothing() {
-    let (few, many) = (held_after(10), held_after(1000));
+    let none = held_after_children(0, 0);
+    let (once, often) = (held_after_children(1, 0), held_after_children(8, 0));
+    let in_turn = held_after_children(0, 1000);
     // What the run knows of a child that ended, its result among it, stays for the run's life: some KiB each.
-    let resident = (few.resident_kib, many.resident_kib);
-    assert!(resident.1 < resident.0 + 1000 * 16, "resident KiB: {resident:?}");
-    assert_eq!(many.files, few.files, "open files");
-    // One writes, one watches, and of those that read at once four are kept.
-    assert!(few.connections <= 6 && many.connections <= 6, "connections");
-    // The runtime's threads for what blocks come and go.
-    assert!(
-        many.threads <= few.threads + 2,
-        "threads: {} and {}",
-        few.threads,
-        many.threads
-    );
+    let resident = [&none, &once, &often, &in_turn].map(|held| held.resident_kib);
+    assert!(resident[3] < resident[0] + 1000 * 16, "resident KiB: {resident:?}");
+    // Room for 64 at once is kept for the next, who need no more.
+    assert!(resident[1] < resident[0] + 64 * 400, "resident KiB: {resident:?}");
+    assert!(resident[2] < resident[1] + 7 * 64 * 32, "resident KiB: {resident:?}");
+    for held in [&once, &often, &in_turn] {
+        assert_eq!(held.files, none.files, "open files");
+        // One writes, one watches, and of those that read at once four are kept.
+        assert!(held.connections <= 6, "connections: {}", held.connections);
+        let threads = (none.threads, held.threads);
+        assert!(threads.1 <= threads.0 + FEW, "threads: {threads:?}");
+    }
+}
+
+#[test]
+fn no_thread_is_held_for_one_that_waits() {
+    // Each of 32 children joins one of its own, which waits in a host call.
+    let notes = json!([{ "space": "notes", "prefix": "", "access": "ReadWrite" }]);
+    let open = json!({ "do": "open", "name": "notes" });
+    let await_key = |key: &str| json!({ "do": "changes", "space": 0, "prefix": key, "since": 0, "wait_ms": 600_000 });
+    let key = |n: usize| format!("waits/{n}.");
+    let pair = |n: usize| {
+        let put = json!({ "do": "put", "space": 0, "key": key(n), "value": "now" });
+        let waits = ChildSpec::probe(&steps(&[open.clone(), put, await_key("never")])).with("spaces", notes.clone());
+        ChildSpec::probe(&steps(&[waits.spawn(), join(0)])).with("spaces", notes.clone())
+    };
+    let mut program = vec![open.clone()];
+    program.extend((0..32).map(|n| pair(n).spawn()));
+    program.extend((0..32).map(|n| await_key(&key(n))));
+    let (none, _) = held_after(&[]);
+    let (held, sessions) = held_after(&program);
+    assert_eq!(sessions.len(), 1 + 64);
+    assert!(sessions.iter().all(|session| session["exit"].is_null()), "{sessions:?}");
+    let threads = (none.threads, held.threads);
+    assert!(threads.1 <= threads.0 + FEW, "threads: {threads:?}");
 }

@@ -446,9 +446,12 @@ fn reasoning_goes_back_unharmed(format: Format) {
     let (server, _, seen) = work(format, [turn, Turn::text("done")]);
     let parts = seen[0]["ok"]["parts"].as_array().unwrap();
     assert!(parts.iter().any(|part| part["Reasoning"] == "Let me see…"), "{parts:?}");
-    if format == Format::Anthropic {
-        let messages = server.requests()[1].messages().to_vec();
-        let said = &messages[messages.len() - 2]["content"];
+    let messages = server.requests()[1].messages().to_vec();
+    let said = &messages[messages.len() - 2];
+    if format == Format::OpenAi {
+        assert_eq!(said["reasoning_content"], "Let me see…", "{said}");
+    } else {
+        let said = &said["content"];
         assert_eq!(
             said[0],
             json!({ "type": "thinking", "thinking": "Let me see…", "signature": "c2lnbmVkIHNlY3JldGx5" })

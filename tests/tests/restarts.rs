@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use hermes_tests::child::{ChildSpec, exit, join};
-use hermes_tests::model::{Format, ModelServer, Script, Turn};
+use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
 use hermes_tests::output::slack;
 use hermes_tests::{Home, Host, Output, guests};
 use serde_json::{Value, json};
@@ -171,4 +171,57 @@ fn a_wait_is_waited() {
         waited >= Duration::from_millis(*a_fifth_around(500).start()),
         "{waited:?}"
     );
+}
+
+fn ask(words: &str) -> Value {
+    json!({ "do": "complete", "messages": [{ "User": [{ "Text": words }] }] })
+}
+
+#[test]
+fn what_a_sibling_has_set_aside_stops_no_restart() {
+    let script = Script::default()
+        .when("HANGS", [Turn::fault(Fault::StallBeforeHeaders)])
+        .when("BREAKS", [Turn::text("one"), Turn::text("two")]);
+    let server = ModelServer::start(script);
+    let home = Home::with_model(&server, Format::OpenAi);
+    let hangs = ChildSpec::probe(&json!({ "steps": [ask("HANGS")] }));
+    let wait = json!({ "do": "changes", "space": 0, "prefix": "go", "since": 0, "wait_ms": 60_000 });
+    let read = json!([{ "space": "shared", "prefix": "", "access": "ReadOnly" }]);
+    let open = json!({ "do": "open", "name": "shared" });
+    let breaks = json!({ "summary": "well", "steps": [ask("BREAKS"), open, wait, until(2)] });
+    let breaks = ChildSpec::probe(&breaks).with("max_attempts", 3).with("spaces", read);
+    let program = json!({ "summary": "done", "steps": [
+        breaks.spawn(), hangs.spawn(), join(0), { "do": "cancel-child", "child": 1 }, join(1),
+    ] });
+    let host = host(&home, &[("backoff", 0)]).args(["--allow", "blackboard:shared"]);
+    // All that is left is set aside for the one that hangs.
+    let process = host.args(["--budget", "tree.tokens=9000"]).probe(&program).start();
+    server.wait_for(2, Duration::from_secs(60));
+    let go = home.host().args(["blackboard", "put", "shared", "go", "now"]);
+    go.output().expect(0);
+    let seen = process.finish().expect(0).seen();
+    assert_eq!(
+        (exit(&seen[2]), &seen[2]["ok"]["attempts"]),
+        ("Returned".to_owned(), &json!(2)),
+        "{}",
+        seen[2]
+    );
+}
+
+#[test]
+fn a_crash_with_nothing_left_is_told_with_the_end_that_it_leads_to() {
+    let server = ModelServer::start(Script::always(Turn::text("one")));
+    let home = Home::with_model(&server, Format::OpenAi);
+    let steps = json!([ask("Once."), { "do": "trap" }]);
+    // Its last attempt's end is its own.
+    let child = ChildSpec::probe(&json!({ "steps": steps })).limit("Iterations", 1);
+    let program = json!({ "summary": "done", "steps": [child.spawn(), join(0)] });
+    let seen = home.host().probe(&program).output().expect(0).seen();
+    assert_eq!(exit(&seen[1]), "Trapped", "{}", seen[1]);
+    // A new one could do nothing, and the budget is why; what broke is said.
+    let host = home.host().args(["--budget", "iterations=1"]);
+    let output = host.probe(&json!({ "steps": steps })).output().expect(3);
+    let error = &output.json()["error"];
+    let words = error["message"].as_str().unwrap();
+    assert!(words.contains("iterations") && words.contains("unreachable"), "{error}");
 }

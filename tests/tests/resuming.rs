@@ -336,3 +336,45 @@ fn tool_calls_in_a_tool_call_go_on_with_the_fuel_that_they_had() {
         assert!(operations(&home, &run).iter().all(|op| op.1 == "done"));
     }
 }
+
+#[test]
+fn what_ended_calls_and_children_used_is_counted_again() {
+    let script = |turns: Vec<Turn>| ModelServer::start(Script::default().when("ROOT", turns));
+    let call = json!({ "do": "call", "name": "probe", "arguments": { "steps": [
+        { "do": "repeat", "n": 20, "steps": [{ "do": "info" }] },
+        { "do": "call", "name": "probe", "arguments": { "steps": [{ "do": "info" }, { "do": "info" }] } },
+    ] } });
+    // All that it computes comes after the last that it asks of its host.
+    let computes = ChildSpec::probe(&steps(&[call.clone(), json!({ "do": "compute", "n": 30_000_000 })]));
+    let computes = computes.with("toolsets", json!(["probe-tool"]));
+    let program = steps(&[call, computes.spawn(), join(0), ask("ROOT"), json!({ "do": "info" })]);
+    let host = |home: &Home| home.host().arg("--tool").arg(guests::built("probe-tool"));
+    let unkilled = script(vec![Turn::text("done")]);
+    let whole = Home::with_model(&unkilled, Format::OpenAi);
+    let whole = host(&whole).probe(&program).output().expect(0);
+    let server = script(vec![Turn::fault(Fault::StallMidStream), Turn::text("done")]);
+    let home = Home::with_model(&server, Format::OpenAi);
+    let process = host(&home).probe(&program).start();
+    server.wait_for(1, LONG);
+    process.signal(Signal::KILL);
+    assert_eq!(process.finish().code, None);
+    // The limits of the day are none of its own.
+    home.write("hermes.toml", "[limits]\ncomponent = \"1KiB\"\ntool_list = 1\n");
+    let run = run_of(&home);
+    let resumed = home
+        .host()
+        .args(["resume", &run, "--output", "json"])
+        .output()
+        .expect(0);
+    for dimension in ["host-calls", "fuel", "tool-calls", "children", "iterations"] {
+        assert_eq!(resumed.spent(dimension), whole.spent(dimension), "{dimension}");
+    }
+    let of_child = |output: &Output, dimension: &str| output.json()["agents"][1]["spent"][dimension].clone();
+    for dimension in ["host-calls", "fuel"] {
+        assert_eq!(
+            of_child(&resumed, dimension),
+            of_child(&whole, dimension),
+            "{dimension}"
+        );
+    }
+}

@@ -10,9 +10,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
+use hermes_tests::child::{ChildSpec, join};
 use hermes_tests::home::{KEY, KEY_VARIABLE};
 use hermes_tests::host::binary;
-use hermes_tests::model::{Format, ModelServer};
+use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
 use hermes_tests::terminal::Terminal;
 use hermes_tests::{Home, Host, guests};
 use rustix::process::{Pid, Signal, kill_process};
@@ -310,6 +311,85 @@ fn a_terminal_shows_a_models_words_while_they_come() {
 fn no_color_leaves_the_picture_without_colour() {
     let screen = picture(&[("NO_COLOR", "1")]);
     assert!(!is_coloured(&screen), "{screen:?}");
+}
+
+/// Every picture that a terminal was shown, in lines, without colours.
+fn pictures(shown: &str) -> Vec<Vec<String>> {
+    // Each is drawn while lines don't wrap.
+    let drawn = shown.split("\u{1b}[?7l").skip(1);
+    let drawn = drawn.filter_map(|rest| rest.split_once("\u{1b}[?7h"));
+    let lines = drawn.map(|(picture, _)| plain(picture).lines().map(str::to_owned).collect());
+    lines.collect()
+}
+
+/// What follows an agent's role in its row of a picture; `indent` columns before it are free.
+fn row<'a>(picture: &'a [String], indent: usize, role: &str) -> Option<&'a str> {
+    picture.iter().find_map(|line| {
+        // A sign of one column, which turns while the agent works, comes first.
+        let (sign, rest) = line.strip_prefix(&" ".repeat(indent))?.split_once(' ')?;
+        let is_sign = sign.chars().count() == 1;
+        rest.strip_prefix(role)?.strip_prefix(' ').filter(|_| is_sign)
+    })
+}
+
+#[test]
+fn children_at_work_have_a_row_each_on_a_terminal_of_eighty_columns() {
+    const COLUMNS: usize = 80;
+    let stalls = Turn::fault(Fault::StallBeforeHeaders);
+    let script = Script::always(Turn::text("yes")).when("WRITE", Script::always(stalls));
+    let server = ModelServer::start(script);
+    let home = Home::with_model(&server, Format::OpenAi);
+    let ask = |words: &str| json!({ "do": "complete", "messages": [{ "User": [{ "Text": words }] }] });
+    let progress = |message: &str| json!({ "do": "progress", "message": message });
+    let child = |role: &str, steps: &[Value]| {
+        let spec = ChildSpec::probe(&json!({ "steps": steps })).limit("Iterations", 7);
+        let notes = json!([{ "space": "notes", "prefix": "", "access": "ReadOnly" }]);
+        spec.with("role", role).with("spaces", notes).spawn()
+    };
+    let long = "reads a paper whose title alone has more words than a line of this terminal has room for";
+    let reads = [
+        json!({ "do": "open", "name": "notes" }),
+        ask("READ"),
+        ask("READ"),
+        progress(long),
+        json!({ "do": "changes", "space": 0, "prefix": "never", "since": 0, "wait_ms": 600_000 }),
+    ];
+    let program = [
+        child("reader", &reads),
+        child("writer", &[ask("WRITE")]),
+        progress("waits for both"),
+        join(0),
+    ];
+    home.write("task", json!({ "steps": program }).to_string());
+    let probe = guests::built("probe");
+    let run = format!("exec hermes-host --plugin '{}' \"$(cat task)\"", probe.display());
+    let mut terminal = Watched::start(on_terminal(&home, &format!("stty cols {COLUMNS}; {run}")));
+    let agents = [
+        (2, "root", "waits for both ", " 0/90 it "),
+        (4, "reader", "reads a paper whose title", "…     2/7 it "),
+        (4, "writer", "asks test/test-model ", " 1/7 it "),
+    ];
+    let shows_all = |picture: &Vec<String>| {
+        agents.iter().all(|(indent, role, state, iterations)| {
+            let row = row(picture, *indent, role).map(str::trim_start);
+            row.is_some_and(|row| row.starts_with(state) && row.contains(iterations))
+        })
+    };
+    let until = Instant::now() + PATIENCE;
+    while !pictures(&terminal.seen).iter().any(shows_all) {
+        assert!(terminal.reads(until), "{:#?}", pictures(&terminal.seen).last());
+    }
+    // Ctrl-C.
+    terminal.child.stdin.as_mut().unwrap().write_all(&[3]).unwrap();
+    let (screen, code) = terminal.ends();
+    assert_eq!(code, Some(130), "{screen}");
+    let last = pictures(&screen).pop();
+    assert!(last.as_ref().is_some_and(shows_all), "they stay: {last:#?}");
+    // Of the pictures and of what comes after them.
+    let shown = plain(&screen).replace('\r', "");
+    let wide = shown.lines().find(|line| line.chars().count() > COLUMNS);
+    assert_eq!(wide, None, "of {COLUMNS} columns");
+    assert!(shown.contains("hermes-host resume"), "{shown}");
 }
 
 #[test]

@@ -235,9 +235,14 @@ fn home(home: &Path) -> Check {
         let detail = format!("{shown} can't be made: {} is no folder", folder.display());
         return fail("home", detail, Some(ELSEWHERE.to_owned()));
     }
-    if rustix::fs::access(&folder, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK).is_err() {
-        let mend = format!("chmod u+rwx {}   or {ELSEWHERE}", folder.display());
-        return fail("home", format!("{} can't be written", folder.display()), Some(mend));
+    if let Err(error) = rustix::fs::access(&folder, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK) {
+        let folder = folder.display();
+        let (what, mend) = if error == rustix::io::Errno::ROFS {
+            ("lies on a read-only file system", ELSEWHERE.to_owned())
+        } else {
+            ("can't be written", format!("chmod u+rwx {folder}   or {ELSEWHERE}"))
+        };
+        return fail("home", format!("{folder} {what}"), Some(mend));
     }
     match fs::metadata(&state) {
         Ok(meta) if meta.permissions().mode() & 0o077 != 0 => {

@@ -69,8 +69,7 @@ impl Screen {
         };
         self.list(&mut out, "exports", "none", &plain(&found.exports));
         self.list(&mut out, "imports", "none", &plain(&found.imports));
-        let wants: Vec<_> = found.wants.iter().map(|want| self.want(want)).collect();
-        self.list(&mut out, "wants", "nothing", &wants);
+        self.wants(&mut out, &found.wants);
         if let Some(tools) = &found.tools {
             let tools = tools
                 .iter()
@@ -103,18 +102,27 @@ impl Screen {
         }
     }
 
-    fn want(&self, want: &Want) -> (String, String) {
-        let verdict = if want.granted {
-            self.paint.ink(Ink::Good, "granted")
-        } else {
-            self.paint.ink(Ink::Warn, "denied ")
-        };
-        let head = format!("{verdict} {} ", left(&want.grant, 16));
-        let allow = match want.flag.as_str() {
-            flag if !want.granted && !flag.is_empty() => format!("; allow it with {flag}"),
-            _ => String::new(),
-        };
-        (head, format!("{}{allow}", want.reason))
+    /// What it wants, each with the flag that allows it: in a line of its own, as the reason is the plugin's words.
+    fn wants(&self, out: &mut String, wants: &[Want]) {
+        out.push_str(&format!("{}\n", self.paint.ink(Ink::Bold, "wants")));
+        if wants.is_empty() {
+            out.push_str("  nothing\n");
+        }
+        for want in wants.iter().take(ROWS) {
+            let verdict = if want.granted {
+                self.paint.ink(Ink::Good, "granted")
+            } else {
+                self.paint.ink(Ink::Warn, "denied ")
+            };
+            let grant = left(&want.grant, 16);
+            let flag = if want.granted { "" } else { &want.flag };
+            let line = format!("  {verdict} {grant} {}", fit(flag, WIDTH));
+            out.push_str(&format!("{}\n", line.trim_end()));
+            self.item(out, &" ".repeat(8), 8, &want.reason);
+        }
+        if wants.len() > ROWS {
+            out.push_str(&format!("  … and {} more\n", wants.len() - ROWS));
+        }
     }
 }
 

@@ -196,7 +196,7 @@ fn tell_end(outcome: &RunOutcome, paint: Paint) {
             &outcome.open_questions.join("\n"),
         ));
     }
-    if outcome.exit == "suspended" {
+    if outcome.exit == "interrupted" {
         let (run, lead) = (&outcome.run, paint.ink(Ink::Warn, "stopped:"));
         text.push_str(&format!(
             "{lead} run {run} can go on\n  go on with it     hermes-host resume {run}\n  end it for good   hermes-host cancel {run}\n"

@@ -195,7 +195,11 @@ pub(super) fn agent_object(session: &SessionView) -> Value {
         "exit": agent.exit,
         "error": session.error,
         "spent": json::amounts(&agent.spent),
+        "closing": session.operations.iter().filter(|op| op.kind == "closing").count(),
         "refunded": session.refunded,
+        "resent": session.resent,
+        "started_ms": session.started_ms,
+        "ended_ms": session.ended_ms,
         "operations": operations.collect::<Vec<_>>(),
         "notes": notes.collect::<Vec<_>>(),
     })

@@ -45,6 +45,8 @@ struct Agent {
     state: State,
     /// What it is doing now, in its own words or ours.
     doing: String,
+    /// Whether these words are its own.
+    told: bool,
     /// The end of the text that comes now.
     text: String,
     /// Open operations, the latest last.
@@ -156,7 +158,7 @@ impl View {
     pub(super) fn summary(&self, frame: Frame) -> Vec<String> {
         let frame = Frame { height: 0, ..frame };
         let mut lines = self.heading(frame);
-        lines.extend(self.agents.iter().map(|agent| agent.row(frame)));
+        lines.extend(self.agents.iter().map(|agent| agent.row(frame, 0)));
         let end = if self.suspended { "stopped" } else { "" };
         lines.push(self.total(frame, end));
         lines
@@ -187,7 +189,7 @@ impl View {
         let mut spare = room.saturating_sub(shown + usize::from(shown < all));
         let mut rows = Vec::new();
         for &at in &order {
-            rows.push(self.agents[at].row(frame));
+            rows.push(self.agents[at].row(frame, self.at_work_below(at)));
             if let Some(text) = self.agents[at].text_row(frame).filter(|_| spare > 0) {
                 rows.push(text);
                 spare -= 1;
@@ -207,6 +209,20 @@ impl View {
         rows
     }
 
+    /// How many agents below this one work.
+    fn at_work_below(&self, at: usize) -> usize {
+        let depth = self.agents[at].depth;
+        let below = self.agents[at + 1..].iter().take_while(|agent| agent.depth > depth);
+        below.filter(|agent| agent.state == State::Working).count()
+    }
+
+    /// What all have spent. The root hears of what its children spend when it comes to be asked itself: they are known here before.
+    fn spent(&self) -> Amounts {
+        let children = self.agents.iter().filter(|agent| agent.depth == 1);
+        let below = children.fold(Amounts::ZERO, |sum, agent| sum.plus(&agent.spent));
+        self.agents.first().map_or(below, |root| root.spent.max(&below))
+    }
+
     fn total(&self, frame: Frame, end: &str) -> String {
         let Some(root) = self.agents.first() else {
             return fit("  starts", frame.width);
@@ -221,12 +237,13 @@ impl View {
         if refunded > 0 {
             parts[0].push_str(&format!(", {refunded} given back"));
         }
-        parts.push(number(root.spent.get(Dimension::Tokens), "token"));
-        parts.push(usd(root.spent.get(Dimension::CostMicroUsd)));
-        parts.push(number(root.spent.get(Dimension::ToolCalls), "call"));
+        let spent = self.spent();
+        parts.push(number(spent.get(Dimension::Tokens), "token"));
+        parts.push(usd(spent.get(Dimension::CostMicroUsd)));
+        parts.push(number(spent.get(Dimension::ToolCalls), "call"));
         parts.push(clock(since(self.started_ms, root.ended_ms.unwrap_or(frame.now_ms))));
         let mut line = format!("  {}", parts.join(" · "));
-        if !end.is_empty() && !self.ended {
+        if !end.is_empty() && (self.suspended || !self.ended) {
             let room = frame.width.saturating_sub(width(&line) + 3);
             // What there is no room for in full is said in its first words.
             let end = if width(end) <= room {
@@ -249,6 +266,7 @@ impl Agent {
             attempt: 1,
             state: State::Working,
             doing: "starts".to_owned(),
+            told: false,
             text: String::new(),
             open: Vec::new(),
             iterations: 0,
@@ -290,7 +308,7 @@ impl Agent {
                 let failed = error.as_ref().map(|e| format!("{tool}: {}", e.message));
                 self.end(op, failed.as_deref());
             }
-            EventKind::Progress { message, .. } => self.doing = message.clone(),
+            EventKind::Progress { message, .. } => (self.doing, self.told) = (message.clone(), true),
             EventKind::Spent {
                 spent,
                 remaining,
@@ -335,7 +353,7 @@ impl Agent {
 
     fn begin(&mut self, op: &str, doing: String) {
         self.open.push((op.to_owned(), doing.clone()));
-        self.doing = doing;
+        (self.doing, self.told) = (doing, false);
     }
 
     /// Shows what is still under way, else how it failed.
@@ -364,23 +382,24 @@ impl Agent {
     }
 
     /// Columns go from the right as the width shrinks: calls, time, money, tokens, iterations.
-    fn row(&self, frame: Frame) -> String {
+    /// What an agent does that only waits is done by those below it, where it doesn't say so itself.
+    fn row(&self, frame: Frame, below: usize) -> String {
         let mut numbers = String::new();
+        // The last column of a terminal stays free.
         let elapsed = since(self.started_ms, self.ended_ms.unwrap_or(frame.now_ms));
         for (least, column) in [
-            (40, format!("  {} it", right(&self.iterations_shown(), 6))),
+            (39, format!("  {} it", right(&self.iterations_shown(), 6))),
             (
-                66,
+                65,
                 format!("  {} tok", right(&count(self.spent.get(Dimension::Tokens)), 6)),
             ),
             (
-                // The last of 80 columns stays free.
                 79,
                 format!("  {}", right(&usd(self.spent.get(Dimension::CostMicroUsd)), 7)),
             ),
-            (92, format!("  {}", right(&clock(elapsed), 5))),
+            (91, format!("  {}", right(&clock(elapsed), 5))),
             (
-                106,
+                105,
                 format!("  {:>9}", number(self.spent.get(Dimension::ToolCalls), "call")),
             ),
         ] {
@@ -396,6 +415,10 @@ impl Agent {
         let doing = match (&self.state, self.attempt) {
             (State::Working, 2..) => format!("(attempt {}) {}", self.attempt, self.doing),
             (State::Ended(_), 2..) => format!("({} attempts) {}", self.attempt, self.doing),
+            (State::Working, _) if below > 0 && self.open.is_empty() && !self.told => {
+                let ending = if below == 1 { "" } else { "s" };
+                format!("{below} sub-agent{ending} at work")
+            }
             _ => self.doing.clone(),
         };
         let doing = left(&doing, frame.width.saturating_sub(fixed));

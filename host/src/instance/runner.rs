@@ -47,6 +47,7 @@ async fn run(
             answer: Err(Refusal::invalid(message)),
             fuel: 0,
             lent: 0,
+            host_calls: 0,
             records: Vec::new(),
             pure,
         });
@@ -68,6 +69,7 @@ async fn run(
         },
         fuel: guest.step.fuel_used(),
         lent: guest.step.lent(),
+        host_calls: guest.host_calls(),
         records: guest.take_pending(),
         pure,
     })
@@ -77,7 +79,11 @@ async fn run(
 fn guest(under: &Under, tool: &Tool, share: Option<u64>) -> Arc<Guest> {
     let caller = &under.guest;
     let scope = caller.stream.scope.child(under.op);
-    let rights = tool.rights.called_by(&caller.rights);
+    let rights = if caller.is_strategy() {
+        tool.rights.called_by(&caller.rights)
+    } else {
+        tool.rights.called_by_tool(&caller.rights)
+    };
     let recorded = caller.attempt.take_recorded(&scope);
     let tools = if rights.may_call_tools() {
         caller.tools.clone()

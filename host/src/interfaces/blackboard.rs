@@ -49,6 +49,7 @@ impl Call for Open<'_> {
     const NAME: &'static str = "blackboard.open";
 
     fn grant(&self, guest: &Guest) -> Result<(), Refusal> {
+        guest.session.run.store()?;
         guest.rights.may_open(&guest.plugin, self.name)
     }
 

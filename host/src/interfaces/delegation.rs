@@ -1,8 +1,10 @@
 //! `delegation`: sub-agents. A child is an operation of its parent: its return address is written down before it is built, its result before
 //! anybody hears of it.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
 use serde::Serialize;
 use wasmtime::component::Resource;
 
@@ -128,7 +130,21 @@ impl Operation for Spawn {
         let charged = under.reserved;
         let Some(Ok(child)) = self.child else { return None };
         let (parent, id) = (under.guest.session.clone(), child.id().clone());
-        let result = child.run(under).await?;
+        let result = match AssertUnwindSafe(child.run(under)).catch_unwind().await {
+            Ok(result) => result?,
+            Err(_) => {
+                let bug = Refusal::new(
+                    RefusalKind::Other("host-bug".to_owned()),
+                    "The host failed in this call.",
+                );
+                types::RunResult {
+                    exit: types::ExitReason::Failed(bug.into()),
+                    report: None,
+                    attempts: 0,
+                    spent: Vec::new(),
+                }
+            }
+        };
         if let Some(child) = parent.children().iter().find(|child| child.id == id) {
             child.ends(result.clone());
         }

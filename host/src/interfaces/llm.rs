@@ -169,6 +169,10 @@ fn body(bytes: Vec<u8>) -> (Digest, Vec<u8>) {
 
 fn resolve(guest: &Guest, name: Option<&str>) -> Result<Model, Refusal> {
     let (session, run) = (&guest.session, &guest.session.run);
+    if run.journal.is_none() {
+        let words = "A tool that is called by itself has no model: an agent gives it one (--tool).";
+        return Err(Refusal::denied(words));
+    }
     let name = guest.model_alias(name);
     guest.rights.may_llm(&guest.plugin, name)?;
     match (name, &session.model) {

@@ -62,7 +62,9 @@ pub(super) async fn scrub_output(
 ) -> Result<types::ToolOutput, End> {
     let limits = &session.run.limits;
     let mut media = usize::try_from(limits.tool_result).unwrap_or(usize::MAX);
-    let mut left = Left(usize::try_from(limits.scrub_tool).unwrap_or(usize::MAX).min(media));
+    // A person reads what he called as it is.
+    let most = session.run.journal.as_ref().map_or(u64::MAX, |_| limits.scrub_tool);
+    let mut left = Left(usize::try_from(most).unwrap_or(usize::MAX).min(media));
     let (mut content, mut notes, mut rest, mut dropped) = (Vec::new(), Vec::new(), Vec::new(), 0);
     for (at, block) in std::mem::take(&mut output.content).into_iter().enumerate() {
         let key = Key::Output(if at == 0 { op.to_owned() } else { format!("{op}-{at}") });

@@ -209,7 +209,9 @@ impl Operation for CallTool {
         if let Some(share) = share.filter(|_| !caller.is_strategy()) {
             caller.step.lent_back(share, burnt.saturating_add(end.lent));
         }
-        let charged = Amounts::of(Dimension::ToolCalls, calls).with(Dimension::Fuel, burnt);
+        let charged = Amounts::of(Dimension::ToolCalls, calls)
+            .with(Dimension::Fuel, burnt)
+            .with(Dimension::HostCalls, end.host_calls);
         let scrubbed = match end.answer {
             Ok(output) => match scrub_output(&session, &op, output).await {
                 Ok(output) => Ok(output),
@@ -281,6 +283,7 @@ impl CallTool {
                 answer: Err(refusal),
                 fuel: 0,
                 lent: 0,
+                host_calls: 0,
                 records: Vec::new(),
                 pure: true,
             })

@@ -144,6 +144,8 @@ pub struct Exhausted {
     pub cap: u64,
     /// Spent and reserved so far.
     pub used: u64,
+    /// What of that is set aside for what is under way.
+    pub reserved: u64,
     /// Whose limit it is.
     pub whose: Whose,
 }
@@ -152,9 +154,13 @@ impl From<Exhausted> for Refusal {
     fn from(e: Exhausted) -> Self {
         let (whose, key) = e.whose.words();
         let (d, used, cap) = (e.dimension, e.used, e.cap);
-        let what = match cap.saturating_sub(used) {
-            0 => format!("is used up: {used} of {cap}"),
-            rest => format!("has {rest} left of {cap}, less than this may cost"),
+        let what = match (cap.saturating_sub(used), e.reserved) {
+            (0, 0) => format!("is used up: {used} of {cap}"),
+            (0, aside) => format!(
+                "has nothing left of {cap}: {} are spent, and {aside} set aside for what is under way",
+                used.saturating_sub(aside)
+            ),
+            (rest, _) => format!("has {rest} left of {cap}, less than this may cost"),
         };
         let message = format!("The budget of {whose} for {d} {what}. It is raised with --budget {key}{d}=N.");
         Self::exhausted(d, message)
@@ -350,6 +356,21 @@ impl Ledger {
         least
     }
 
+    /// Whether a limit is spent to its end: what is only set aside for others may come back.
+    pub fn is_used_up(&self, account: AccountId, dimension: Dimension) -> bool {
+        let accounts = self.lock();
+        let mut next = Some(Slot::Agent(account));
+        while let Some(slot) = next {
+            let at = accounts.at(slot);
+            let gone = at.spent.get(dimension).saturating_add(at.lost.get(dimension));
+            if at.caps.get(dimension).is_some_and(|cap| gone >= cap) {
+                return true;
+            }
+            next = accounts.above_unless_allotted(slot, dimension);
+        }
+        false
+    }
+
     /// What the account spent, reservations apart.
     pub fn spent(&self, account: AccountId) -> Amounts {
         self.lock().agents[account.0].spent
@@ -476,6 +497,7 @@ impl Accounts {
                 dimension,
                 cap,
                 used,
+                reserved: 0,
                 whose,
             })
         })
@@ -565,6 +587,7 @@ impl Account {
                 dimension,
                 cap,
                 used: cap.saturating_sub(rest),
+                reserved: self.reserved.get(dimension),
                 whose,
             }),
             _ => Ok(()),

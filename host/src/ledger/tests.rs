@@ -127,6 +127,7 @@ fn what_needs_no_reservation_takes_nothing_that_is_set_aside_for_others() {
         dimension: D::HostCalls,
         cap: 500,
         used: 500,
+        reserved: 300,
         whose: Whose::Ancestor,
     };
     assert_eq!(once(beside), Err(refused));
@@ -142,6 +143,7 @@ fn what_needs_no_reservation_takes_nothing_that_is_set_aside_for_others() {
     let refused = Exhausted {
         cap: 300,
         used: 300,
+        reserved: 0,
         whose: Whose::Agent,
         ..refused
     };

@@ -68,11 +68,9 @@ impl Shelf {
             .file_stem()
             .map(|s| s.to_string_lossy().into_owned())
             .unwrap_or_default();
-        let name = manifest
-            .as_ref()
-            .map_or_else(|| text::line(&stem, 64), |m| m.name.clone());
+        // Grants are given to what the operator named: not to what a plugin calls itself.
         Ok(Found {
-            name,
+            name: text::line(&stem, 64),
             bytes: bytes.into(),
             origin: origin(path.to_owned()),
             manifest,

@@ -63,6 +63,7 @@ impl Wanted {
         match self.kind {
             Kind::Fs if detail == Some("rw") => "--allow fs:DIR:rw".to_owned(),
             Kind::Fs => "--allow fs:DIR".to_owned(),
+            Kind::Blackboard if detail.is_none() => "--allow blackboard:NAME".to_owned(),
             Kind::Net if detail.is_none() => "--allow net:HOST".to_owned(),
             Kind::Delegation | Kind::Lessons => format!("without --deny {}", self.kind.name()),
             _ => format!("--allow {self}"),

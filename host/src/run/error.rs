@@ -44,6 +44,24 @@ pub enum HostError {
         /// Its name.
         plugin: String,
     },
+    /// Two plugins of a run are called alike.
+    #[error("{first} and {second} are both called {name}, and grants are given by name; rename one of the files")]
+    SameName {
+        /// What both are called.
+        name: String,
+        /// Where one is.
+        first: String,
+        /// Where the other is.
+        second: String,
+    },
+    /// A child's default is more than a child may have.
+    #[error("child.iterations={asked} is more than a child may have: {most} (limits.iterations.child_max)")]
+    ChildIterations {
+        /// What the budget says.
+        asked: u64,
+        /// The limit.
+        most: u64,
+    },
     /// A tool's prefix is no name.
     #[error("--tool {prefix}=…: a prefix is letters, digits, _ and -")]
     ToolPrefix {
@@ -153,7 +171,9 @@ impl HostError {
             Self::Model(_) | Self::NoPrice { .. } | Self::ScriptUnused { .. } => "model",
             Self::Store(_) | Self::NotBegun(_) | Self::Unwritten(_) => "storage",
             Self::Toolbox(_) | Self::ToolPrefix { .. } => "tools",
-            Self::Inputs(_) | Self::NoSuchTool { .. } => "invalid-input",
+            Self::Inputs(_) | Self::NoSuchTool { .. } | Self::ChildIterations { .. } | Self::SameName { .. } => {
+                "invalid-input"
+            }
             Self::CantResume { .. } => "resume",
             Self::Blackboard(_) => "blackboard",
             Self::Run(_) => "host-bug",

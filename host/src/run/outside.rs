@@ -43,6 +43,7 @@ pub(super) fn context(host: &Host, toolbox: Toolbox, seed: [u8; 32]) -> Arc<RunC
         runner: Arc::new(Runner(host.instances.clone())),
         children: Arc::new(NoChildren),
         secrets: Secrets::none(),
+        child: Caps::default(),
         closing_call: false,
         tool_delay_ms: 0,
         seed,

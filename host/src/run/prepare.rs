@@ -21,6 +21,7 @@ use crate::run::Host;
 use crate::run::error::HostError;
 use crate::run::outside;
 use crate::run::spec::{Budget, RunSpec};
+use crate::store::SPILL_SPACE;
 use crate::text;
 
 /// What a plugin's list of tools is kept as.
@@ -38,6 +39,7 @@ pub(super) struct Ready {
     pub(super) model: Option<Model>,
     pub(super) caps: Caps,
     pub(super) tree: Caps,
+    pub(super) child: Caps,
     pub(super) task: types::Task,
     pub(super) notices: Vec<String>,
     pub(super) limits: Limits,
@@ -60,6 +62,14 @@ pub(super) struct ToolPlugin {
     pub(super) rights: Arc<ToolRights>,
     pub(super) repeatable: bool,
     pub(super) defs: Vec<types::ToolDef>,
+}
+
+/// Limits of a run's root, of the whole run, and of each child whose spec names none.
+#[derive(Default)]
+struct Budgets {
+    root: Caps,
+    tree: Caps,
+    child: Caps,
 }
 
 /// What the operator allowed, for whichever plugin.
@@ -102,6 +112,10 @@ impl Grants {
             match grant {
                 Grant::Secret { .. } | Grant::Terminal(_) => {
                     let what = "this version of the host has no secrets and no terminal";
+                    return Err(GrantError::new(&grant.to_string(), what).into());
+                }
+                Grant::Blackboard { name, .. } if name == SPILL_SPACE => {
+                    let what = "each run keeps there what was too long for its readers; choose another name";
                     return Err(GrantError::new(&grant.to_string(), what).into());
                 }
                 Grant::Llm(Some(alias)) if !config.models.aliases.contains_key(alias) => {
@@ -184,14 +198,34 @@ impl Host {
         // Side by side, as each may have to be compiled.
         let tools = self.tool_plugins(&grants, &rights, &spec.tools);
         let (prepared, plugins) = tokio::try_join!(self.resolve(&strategy), tools)?;
-        let (toolbox, held) = self.toolbox(&plugins)?;
+        one_of_each_name(&strategy, &plugins)?;
+        let (toolbox, held) = toolbox(&plugins, &self.config.limits)?;
         let (models, model) = self.model(&strategy, &rights, spec).await?;
         let others = rights.llm_aliases().filter_map(|alias| models.resolve(alias).ok());
-        let (caps, tree) = self.caps(&spec.budget, model.iter().cloned().chain(others))?;
+        let Budgets {
+            root: caps,
+            tree,
+            child,
+        } = self.budgets(&spec.budget, model.iter().cloned().chain(others))?;
         let task = task(spec)?;
         let mut notices = self.compiler.notices();
         let named = std::iter::once(&strategy.name).chain(plugins.iter().map(|p| &p.plugin.name));
         notices.extend(grants.for_nobody(spec, &named.collect::<Vec<_>>()));
+        if let Some(model) = model.as_ref().filter(|m| m.price.is_none() && m.provider() != SCRIPTED) {
+            let name = model.full_name();
+            notices.push(format!(
+                "the price of {name} is not known, so its calls count as $0 (models.\"{name}\".price, 0 for a free one)"
+            ));
+        }
+        let standard: Vec<&str> = self.shelf().standard().collect();
+        for plugin in plugins.iter().map(|p| &p.plugin) {
+            if plugin.origin != Origin::Standard && standard.contains(&plugin.name.as_str()) {
+                let (name, place) = (&plugin.name, plugin.origin.shown(&plugin.name));
+                notices.push(format!(
+                    "the tools of {name} are those of {place}, not the built-in ones"
+                ));
+            }
+        }
         Ok(Ready {
             strategy,
             prepared,
@@ -203,6 +237,7 @@ impl Host {
             model,
             caps,
             tree,
+            child,
             task,
             notices,
             limits: self.config.limits.clone(),
@@ -298,24 +333,6 @@ impl Host {
         Ok(defs)
     }
 
-    /// The frozen tools of a run, and the names that its root holds.
-    pub(super) fn toolbox(&self, plugins: &[ToolPlugin]) -> Result<(Toolbox, Vec<String>), HostError> {
-        let mut all: Vec<Tool> = Vec::new();
-        for p in plugins {
-            let listed = Listed {
-                plugin: p.plugin.clone(),
-                defs: p.defs.clone(),
-                prefix: p.prefix.clone(),
-                rights: p.rights.clone(),
-                repeatable: p.repeatable,
-            };
-            all.extend(tools(&listed, &self.config.limits)?);
-        }
-        let toolbox = Toolbox::new(all)?;
-        let held = toolbox.iter().map(|tool| tool.name.clone()).collect();
-        Ok((toolbox, held))
-    }
-
     /// The models, and the root's default. A strategy that never asks a model needs none.
     async fn model(
         &self,
@@ -350,26 +367,70 @@ impl Host {
         Ok((catalogue, Some(model)))
     }
 
-    /// The root's limits and the run's. One in money needs the price of each of `models`, which may be asked.
-    fn caps(&self, budget: &Budget, mut models: impl Iterator<Item = Model>) -> Result<(Caps, Caps), HostError> {
+    /// The limits of the run and its agents. One in money needs the price of each of `models`, which may be asked.
+    fn budgets(&self, budget: &Budget, mut models: impl Iterator<Item = Model>) -> Result<Budgets, HostError> {
         let limits = &self.config.limits;
-        let mut caps = Caps::default();
-        caps.set(Dimension::Iterations, limits.iterations_root);
-        caps.set(Dimension::WallClockMs, limits.run_wall);
-        caps.set(Dimension::JournalBytes, limits.journal_bytes);
-        let mut tree = Caps::default();
+        let mut all = Budgets::default();
+        all.root.set(Dimension::Iterations, limits.iterations_root);
+        all.root.set(Dimension::WallClockMs, limits.run_wall);
+        all.root.set(Dimension::JournalBytes, limits.journal_bytes);
         for given in [&self.config.budget, budget] {
-            given.root.iter().for_each(|(d, cap)| caps.set(*d, *cap));
-            given.tree.iter().for_each(|(d, cap)| tree.set(*d, *cap));
+            given.root.iter().for_each(|(d, cap)| all.root.set(*d, *cap));
+            given.tree.iter().for_each(|(d, cap)| all.tree.set(*d, *cap));
+            given.child.iter().for_each(|(d, cap)| all.child.set(*d, *cap));
         }
-        let money = caps.get(Dimension::CostMicroUsd).or(tree.get(Dimension::CostMicroUsd));
-        match models.find(|model| money.is_some() && model.price.is_none()) {
+        let most = limits.iterations_child_max;
+        if let Some(asked) = all.child.get(Dimension::Iterations).filter(|asked| *asked > most) {
+            return Err(HostError::ChildIterations { asked, most });
+        }
+        let money = [&all.root, &all.tree, &all.child]
+            .into_iter()
+            .any(|caps| caps.get(Dimension::CostMicroUsd).is_some());
+        match models.find(|model| money && model.price.is_none()) {
             Some(model) => Err(HostError::NoPrice {
                 model: model.full_name(),
             }),
-            None => Ok((caps, tree)),
+            None => Ok(all),
         }
     }
+}
+
+/// The frozen tools of a run, and the names that its root holds.
+pub(super) fn toolbox(plugins: &[ToolPlugin], limits: &Limits) -> Result<(Toolbox, Vec<String>), HostError> {
+    let mut all: Vec<Tool> = Vec::new();
+    for p in plugins {
+        let listed = Listed {
+            plugin: p.plugin.clone(),
+            defs: p.defs.clone(),
+            prefix: p.prefix.clone(),
+            rights: p.rights.clone(),
+            repeatable: p.repeatable,
+        };
+        all.extend(tools(&listed, limits)?);
+    }
+    let toolbox = Toolbox::new(all)?;
+    let held = toolbox.iter().map(|tool| tool.name.clone()).collect();
+    Ok((toolbox, held))
+}
+
+/// Grants are given by name: two plugins of one name would share them.
+fn one_of_each_name(strategy: &Arc<Plugin>, tools: &[ToolPlugin]) -> Result<(), HostError> {
+    let all: Vec<&Arc<Plugin>> = std::iter::once(strategy)
+        .chain(tools.iter().map(|p| &p.plugin))
+        .collect();
+    for (at, plugin) in all.iter().enumerate() {
+        let twin = all[..at]
+            .iter()
+            .find(|other| other.name == plugin.name && other.digest != plugin.digest);
+        if let Some(other) = twin {
+            return Err(HostError::SameName {
+                name: plugin.name.clone(),
+                first: other.origin.shown(&other.name),
+                second: plugin.origin.shown(&plugin.name),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// The model that a run without `--model` would ask. Asks the server that the environment names, or servers of this machine, and

@@ -7,11 +7,12 @@ use crate::bindings::types;
 use crate::event::{EventKind, now_ms};
 use crate::ids::{Digest, RunId};
 use crate::interfaces::amounts;
+use crate::limits::Limits;
 use crate::llm::Catalogue;
 use crate::plugin::load::{Found, load};
 use crate::plugin::{Origin, Plugin, manifest};
 use crate::run::handle::RunHandle;
-use crate::run::prepare::{Ready, ToolPlugin};
+use crate::run::prepare::{Ready, ToolPlugin, toolbox};
 use crate::run::root::{announce, ended, finish_row, root_session};
 use crate::run::{Host, HostError};
 use crate::session::{Journal, RunContext, codec};
@@ -104,19 +105,19 @@ impl Host {
 
     /// The run's parts as its start record names them, never as today's flags would.
     async fn rebuild(&self, store: &Store, agent: &AgentStart, shared: &RunStart) -> Result<Ready, HostError> {
-        let strategy = self.recorded_plugin(store, &agent.strategy)?;
+        let strategy = recorded_plugin(store, &agent.strategy, &shared.limits)?;
         let prepared = self.resolve(&strategy).await?;
         let mut plugins = Vec::new();
         for tool in &shared.tools {
             plugins.push(ToolPlugin {
-                plugin: self.recorded_plugin(store, &tool.plugin)?,
+                plugin: recorded_plugin(store, &tool.plugin, &shared.limits)?,
                 prefix: tool.prefix.clone(),
                 rights: Arc::new(tool.rights.clone()),
                 repeatable: tool.repeatable,
                 defs: tool.defs.clone(),
             });
         }
-        let (toolbox, _) = self.toolbox(&plugins)?;
+        let (toolbox, _) = toolbox(&plugins, &shared.limits)?;
         let script = shared.script.as_ref().map(std::path::Path::new);
         let (models, model) = match &agent.model {
             Some(of) => {
@@ -141,6 +142,7 @@ impl Host {
             model,
             caps: agent.caps.iter().copied().collect(),
             tree: shared.tree.iter().copied().collect(),
+            child: shared.child.iter().copied().collect(),
             task: agent.task.clone(),
             notices: self.compiler.notices(),
             limits: shared.limits.clone(),
@@ -148,22 +150,23 @@ impl Host {
             tool_delay_ms: shared.tool_delay_ms,
         })
     }
+}
 
-    fn recorded_plugin(&self, store: &Store, of: &PluginRef) -> Result<Arc<Plugin>, HostError> {
-        let bytes: Arc<[u8]> = store.component(&of.digest)?.into();
-        debug_assert_eq!(Digest::of(&bytes), of.digest);
-        let manifest = match &of.manifest {
-            Some(text) => Some(manifest::Manifest::beside(text).map_err(crate::engine::precheck::LoadError::from)?),
-            None => manifest::read(&bytes, None).map_err(crate::engine::precheck::LoadError::from)?,
-        };
-        let found = Found {
-            name: of.name.clone(),
-            bytes,
-            origin: Origin::Kept,
-            manifest,
-        };
-        Ok(Arc::new(load(found, &self.config.limits)?))
-    }
+/// A plugin of a run as it was when the run began, under the run's own limits.
+fn recorded_plugin(store: &Store, of: &PluginRef, limits: &Limits) -> Result<Arc<Plugin>, HostError> {
+    let bytes: Arc<[u8]> = store.component(&of.digest)?.into();
+    debug_assert_eq!(Digest::of(&bytes), of.digest);
+    let manifest = match &of.manifest {
+        Some(text) => Some(manifest::Manifest::beside(text).map_err(crate::engine::precheck::LoadError::from)?),
+        None => manifest::read(&bytes, None).map_err(crate::engine::precheck::LoadError::from)?,
+    };
+    let found = Found {
+        name: of.name.clone(),
+        bytes,
+        origin: Origin::Kept,
+        manifest,
+    };
+    Ok(Arc::new(load(found, limits)?))
 }
 
 /// The root's first start record.
@@ -171,7 +174,10 @@ fn first_start(store: &Store, run: &RunId) -> Result<StartBody, HostError> {
     let stored = store
         .start(&run.root(), 1)?
         .ok_or_else(|| cannot(run, "it never began: it has no start record"))?;
-    codec::decode(&stored.body).map_err(|e| cannot(run, &e.to_string()))
+    codec::decode(&stored.body).map_err(|e| {
+        let what = format!("its start can't be read, as another version of hermes-host wrote it or it is damaged: {e}");
+        cannot(run, &what)
+    })
 }
 
 /// The end of a session that is cancelled while nobody drives it, with its last checkpoint.

@@ -117,6 +117,7 @@ impl Host {
             runner: Arc::new(Runner(self.instances.clone())),
             children: Arc::new(supervisor.clone()),
             secrets: Secrets::new(ready.models.secrets()),
+            child: shared.child.iter().copied().collect(),
             closing_call: shared.closing_call,
             tool_delay_ms: shared.tool_delay_ms,
             seed: shared.seed,
@@ -219,6 +220,7 @@ impl Ready {
             tools: tools.collect(),
             limits: self.limits.clone(),
             tree: self.tree.iter().collect(),
+            child: self.child.iter().collect(),
             script: spec.script.as_ref().map(|p| p.display().to_string()),
             aliases: aliases.collect(),
             closing_call: self.closing_call,
@@ -317,7 +319,7 @@ pub(super) async fn finish_row(session: &Session, outcome: &RunOutcome) -> Resul
         return Ok(());
     };
     let status = match outcome.exit.as_str() {
-        "suspended" => Status::Interrupted,
+        "interrupted" => Status::Interrupted,
         "returned" => Status::Completed,
         "cancelled" => Status::Cancelled,
         _ => Status::Failed,
@@ -373,7 +375,7 @@ fn agents(session: &Session) -> Vec<AgentSummary> {
 
 fn suspended(session: &Session) -> RunOutcome {
     let mut outcome = RunOutcome {
-        exit: "suspended".to_owned(),
+        exit: "interrupted".to_owned(),
         code: 130,
         ..summary(session)
     };

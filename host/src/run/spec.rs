@@ -39,7 +39,7 @@ pub struct RunSpec {
 pub struct RunOutcome {
     /// The run.
     pub run: RunId,
-    /// The root's exit reason by name; `suspended` when it can be resumed.
+    /// The root's exit reason by name; `interrupted` when it can be resumed.
     pub exit: String,
     /// The process's exit code, by the rules of the command line.
     pub code: u8,

@@ -45,7 +45,7 @@ pub struct RunRow {
 pub struct OpView {
     /// Its number: `7`, or `7.2` inside a tool call.
     pub op: String,
-    /// completion, tool-call, child, write.
+    /// completion, closing (a completion that is no iteration), tool-call, child, write.
     pub kind: String,
     /// The model, the tool or the space.
     pub name: String,
@@ -95,8 +95,14 @@ pub struct SessionView {
     pub error: Option<String>,
     /// Whether somebody asked for its end.
     pub cancel_asked: bool,
+    /// When it began, and when it ended, in milliseconds since 1970.
+    pub started_ms: u64,
+    /// None while it can go on.
+    pub ended_ms: Option<u64>,
     /// Its iterations that were given back.
     pub refunded: u64,
+    /// Its calls that were sent again because a crash lost their answer.
+    pub resent: u64,
     /// What it had done, in order of start.
     pub operations: Vec<OpView>,
     /// What was recorded for people.
@@ -450,6 +456,7 @@ fn session_view(store: &Store, row: SessionRow, depth: usize) -> Result<SessionV
         },
     };
     let refunded = u64::try_from(store.refunds(&row.session)?.len()).unwrap_or(u64::MAX);
+    let resent = u64::try_from(store.resent(&row.session)?.len()).unwrap_or(u64::MAX);
     Ok(SessionView {
         agent: AgentSummary::of(&row),
         depth,
@@ -462,7 +469,10 @@ fn session_view(store: &Store, row: SessionRow, depth: usize) -> Result<SessionV
         task: row.task,
         error: row.error,
         cancel_asked: row.cancel_asked,
+        started_ms: row.started_ms,
+        ended_ms: row.ended_ms,
         refunded,
+        resent,
         operations: operations.into_iter().map(op_view).collect(),
         notes: notes.into_iter().map(view).collect(),
     })
@@ -479,9 +489,10 @@ fn edge_name(edge: Edge) -> &'static str {
 fn op_view(row: OperationRow) -> OpView {
     let OperationRow { intent, outcome } = row;
     let error = outcome.as_ref().and_then(|o| error(intent.kind, &o.body));
+    let closing = intent.kind == OpKind::Completion && intent.reserved.get(Dimension::Iterations) == 0;
     OpView {
         op: intent.stream.scope.op_name(intent.op),
-        kind: kind_name(intent.kind).to_owned(),
+        kind: if closing { "closing" } else { kind_name(intent.kind) }.to_owned(),
         name: intent.name,
         status: outcome.as_ref().map_or("open", |o| outcome_status(o.status)).to_owned(),
         charged: outcome.as_ref().map(|o| o.charged).unwrap_or_default(),

@@ -201,6 +201,11 @@ impl Guest {
         within.map_err(|e| self.ran_out(&e))
     }
 
+    /// Calls of the host's own interfaces that it made.
+    pub fn host_calls(&self) -> u64 {
+        self.entered.load(Ordering::Acquire)
+    }
+
     /// Why the host wants the instance ended, if it does.
     pub fn fault(&self) -> Option<End> {
         lock(&self.fault).clone()

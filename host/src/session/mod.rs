@@ -33,7 +33,7 @@ use crate::egress::Egress;
 use crate::error::{Dimension, Refusal};
 use crate::event::{EventKind, Events};
 use crate::ids::{RunId, Scope, SessionId, StreamId};
-use crate::ledger::{AccountId, Ledger, Reservation};
+use crate::ledger::{AccountId, Caps, Ledger, Reservation};
 use crate::limits::Limits;
 use crate::llm::price::Price;
 use crate::llm::{Catalogue, Model};
@@ -74,6 +74,8 @@ pub struct RunContext {
     pub secrets: Secrets,
     /// Whether an agent whose iterations ran out gets its closing call.
     pub closing_call: bool,
+    /// Limits of a child whose spec names none of these.
+    pub child: Caps,
     /// The least time between two tool calls of an agent, in milliseconds.
     pub tool_delay_ms: u64,
     /// What all randomness of the run derives from.
@@ -184,10 +186,9 @@ impl RunContext {
     /// # Errors
     /// There is no run to read from.
     pub fn store(&self) -> Result<&Store, Refusal> {
-        self.journal
-            .as_ref()
-            .map(|j| &j.store)
-            .ok_or_else(|| Refusal::denied("There is no run here, and so no blackboard."))
+        self.journal.as_ref().map(|j| &j.store).ok_or_else(|| {
+            Refusal::denied("A tool that is called by itself has no blackboard: an agent gives it one (--tool).")
+        })
     }
 }
 

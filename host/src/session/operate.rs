@@ -249,10 +249,12 @@ impl Guest {
             charged: done.charged,
             at_ms: now_ms(),
         });
+        // An instance's host calls were charged as it made them: the record has them for whoever adopts the call.
+        let cost = done.charged.with(Dimension::HostCalls, 0);
         let fits = self.count_written(&outcome);
         let mut records = std::mem::take(&mut done.records);
         records.push(outcome);
-        let passed: Vec<String> = reservation.overshoot(done.charged).iter().map(overshot).collect();
+        let passed: Vec<String> = reservation.overshoot(cost).iter().map(overshot).collect();
         for message in &passed {
             let note = Record::Note(self.new_note(NoteKind::Host, message.clone().into_bytes()));
             // It is the host's own and says what was spent: it ends nothing.
@@ -261,10 +263,10 @@ impl Guest {
         }
         if let Err(failed) = self.session.run.append(records, None, done.sync).await {
             // What is not written down nobody hears of: whoever waits finds the operation gone, and why.
-            self.settle(reservation, done.charged);
+            self.settle(reservation, cost);
             return self.fail(failed);
         }
-        self.settle(reservation, done.charged);
+        self.settle(reservation, cost);
         if let Some(event) = event {
             self.session.event(event(&done, begun.elapsed()));
         }

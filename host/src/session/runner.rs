@@ -27,6 +27,8 @@ pub struct ToolEnd {
     pub fuel: u64,
     /// Fuel that calls inside it used.
     pub lent: u64,
+    /// Calls of the host's interfaces that its instance made, each charged as it made it.
+    pub host_calls: u64,
     /// Records of its instance that wait for a commit.
     pub records: Vec<Record>,
     /// Whether its instance could reach nothing outside the host.

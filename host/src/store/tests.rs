@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::amounts::Amounts;
-use crate::ids::{Digest, RunId, Scope, StreamId};
+use crate::error::Dimension;
+use crate::ids::{Digest, RunId, Scope, SessionId, StreamId};
 
 fn open(dir: &Path) -> Store {
     Store::open(dir, StoreOptions::new(&Limits::default(), Access::Write)).expect("the store opens")
@@ -712,6 +713,156 @@ async fn the_first_end_of_a_session_stands() {
         (row.status, row.cancel_asked, row.ended_ms),
         (Status::Completed, true, Some(9))
     );
+}
+
+/// A session with a value of its own in every field.
+fn child(session: &SessionId) -> NewSession {
+    NewSession {
+        session: session.clone(),
+        parent: Some(ReturnAddress {
+            session: session.run.root(),
+            attempt: 2,
+            op: 5,
+        }),
+        edge: Edge::Delegated,
+        role: "reader".into(),
+        task: "Read it.".into(),
+        strategy: "critic".into(),
+        digest: Digest::of(b"critic"),
+        model: Some("test/small".into()),
+        budget: vec![(Dimension::Iterations, 7), (Dimension::Children, 0)],
+        toolsets: vec!["filesystem".into(), "web".into()],
+        at_ms: 4,
+    }
+}
+
+#[tokio::test]
+async fn a_new_session_has_all_that_it_was_made_with() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (store, run) = (open(dir.path()), RunId::random());
+    let owner = store.create_run(new_run(&run)).await.expect("made");
+    let new = child(&SessionId {
+        run: run.clone(),
+        number: 1,
+    });
+    let records = vec![session(&run), Record::Session(new.clone())];
+    store
+        .append(&owner, records, None, Sync::Commit)
+        .await
+        .expect("written");
+    let row = SessionRow {
+        session: new.session,
+        parent: new.parent,
+        edge: Edge::Delegated,
+        role: "reader".into(),
+        task: "Read it.".into(),
+        strategy: "critic".into(),
+        digest: Digest::of(b"critic"),
+        model: Some("test/small".into()),
+        budget: vec![(Dimension::Iterations, 7), (Dimension::Children, 0)],
+        toolsets: vec!["filesystem".into(), "web".into()],
+        status: Status::Spawned,
+        attempt: 0,
+        cancel_asked: false,
+        exit: None,
+        outcome: None,
+        error: None,
+        result: None,
+        spent: Amounts::ZERO,
+        started_ms: 4,
+        updated_ms: 4,
+        ended_ms: None,
+    };
+    assert_eq!(store.session(&row.session), Ok(row));
+}
+
+#[tokio::test]
+async fn an_update_changes_what_its_transition_means_and_nothing_else() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (store, run) = (open(dir.path()), RunId::random());
+    let owner = store.create_run(new_run(&run)).await.expect("made");
+    let (early, late) = (
+        Amounts::of(Dimension::Iterations, 3).with(Dimension::ToolCalls, 1),
+        Amounts::of(Dimension::Iterations, 4),
+    );
+    let (active, again) = (Transition::Active { attempt: 2 }, Transition::Active { attempt: 3 });
+    let (asked, interrupted) = (Transition::CancelAsked, Transition::Interrupted);
+    let lives = [
+        vec![],
+        vec![asked.clone()],
+        vec![active.clone()],
+        vec![active.clone(), asked.clone()],
+        vec![active, asked.clone(), interrupted.clone()],
+    ];
+    let end = |kind| {
+        Transition::Ended(SessionEnd {
+            kind,
+            exit: "its exit".into(),
+            outcome: Some("its outcome".into()),
+            error: Some("its error".into()),
+            result: vec![1, 2],
+        })
+    };
+    let ends = [EndKind::Completed, EndKind::Cancelled, EndKind::Failed].map(end);
+    let transitions = [&[again, interrupted, asked][..], &ends].concat();
+    let write = async |records| store.append(&owner, records, None, Sync::Commit).await;
+    write(vec![session(&run)]).await.expect("written");
+    let mut others = store.sessions(&run).expect("read");
+    for (life, transition, spent) in lives
+        .iter()
+        .flat_map(|life| transitions.iter().map(move |transition| (life, transition)))
+        .flat_map(|(life, transition)| [None, Some(late)].map(|spent| (life, transition, spent)))
+    {
+        let number = u32::try_from(others.len()).expect("few");
+        let id = SessionId {
+            run: run.clone(),
+            number,
+        };
+        let update = |transition: &Transition, spent, at_ms| {
+            Record::Update(SessionUpdate {
+                session: id.clone(),
+                transition: transition.clone(),
+                spent,
+                at_ms,
+            })
+        };
+        let mut records = vec![Record::Session(child(&id))];
+        records.extend(life.iter().map(|step| update(step, Some(early), 5)));
+        write(records).await.expect("written");
+        let before = store.session(&id).expect("read");
+        let written = write(vec![update(transition, spent, 9)]).await;
+        let mut meant = before.clone();
+        (meant.updated_ms, meant.spent) = (9, spent.unwrap_or(before.spent));
+        match transition {
+            Transition::Active { attempt } => (meant.status, meant.attempt) = (Status::Active, *attempt),
+            Transition::Interrupted => meant.status = Status::Interrupted,
+            Transition::CancelAsked => meant.cancel_asked = true,
+            Transition::Ended(end) => {
+                meant.status = match end.kind {
+                    EndKind::Completed => Status::Completed,
+                    EndKind::Cancelled => Status::Cancelled,
+                    EndKind::Failed => Status::Failed,
+                };
+                meant.ended_ms = Some(9);
+                meant.exit = Some("its exit".into());
+                meant.outcome = Some("its outcome".into());
+                meant.error = Some("its error".into());
+                meant.result = Some(vec![1, 2]);
+            }
+        }
+        if meant.status == Status::Completed && before.status != Status::Active {
+            assert!(matches!(written, Err(StoreError::Duplicate { .. })), "{written:?}");
+            meant = before;
+        } else {
+            written.expect("written");
+        }
+        others.push(meant);
+        assert_eq!(
+            store.sessions(&run).expect("read"),
+            others,
+            "{life:?}, then {transition:?}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -73,16 +73,28 @@ fn settled(session: &Session, exit: types::ExitReason, fault: Fault) -> (types::
     if session.cancel.is_cancelled() && !matches!(exit, E::Exhausted(_)) {
         return (E::Cancelled, Fault::None);
     }
-    // With nothing left to spend a new attempt could do nothing, and the budget is why.
-    if fault == Fault::Guest
-        && let Some(d) = used_up(session)
-    {
-        return (E::Exhausted(d.into()), Fault::None);
-    }
     (exit, fault)
 }
 
-/// A dimension without which no attempt can think, and of which nothing is left.
+/// The end in the place of a new attempt that could do nothing: a dimension without which none can think is spent. How the last attempt
+/// ended stands in its words.
+pub(super) fn nothing_left(session: &Session, end: &AttemptEnd) -> Option<AttemptEnd> {
+    let dimension = used_up(session)?;
+    let (name, error) = words(&end.exit);
+    let cause = end.detail.clone().or(error).unwrap_or(name);
+    let exit = types::ExitReason::Exhausted(dimension.into());
+    let (_, used_up) = words(&exit);
+    Some(AttemptEnd {
+        detail: Some(format!(
+            "{}; its last attempt ended: {cause}",
+            used_up.unwrap_or_default()
+        )),
+        exit,
+        report: end.report.clone(),
+        fault: Fault::None,
+    })
+}
+
 fn used_up(session: &Session) -> Option<Dimension> {
     use Dimension as D;
     let ledger = &session.run.ledger;
@@ -96,7 +108,7 @@ fn used_up(session: &Session) -> Option<Dimension> {
         D::HostCalls,
     ]
     .into_iter()
-    .find(|d| ledger.remaining(session.account, *d) == Some(0) && spent.get(*d) > 0)
+    .find(|d| ledger.is_used_up(session.account, *d) && spent.get(*d) > 0)
 }
 
 fn fault(ended: &Ended) -> Fault {

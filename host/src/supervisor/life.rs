@@ -144,6 +144,9 @@ impl Agent {
                 return self.end(supervisor, &driven.guest, end).await;
             };
             self.close(&driven.guest).await;
+            if let Some(end) = ending::nothing_left(&session, &end) {
+                return self.end(supervisor, &driven.guest, end).await;
+            }
             match self.restart(&driven.guest, history, &end, wait).await? {
                 Wait::Over(next) => *driven = next,
                 Wait::Cancelled => {

@@ -108,7 +108,7 @@ fn start(store: &Store, session: &SessionId, attempt: u32) -> Result<AgentStart,
 }
 
 /// Operations by their recorded charges; what is charged as it is used by the last record of it. What the last attempt's replay charges
-/// again (fuel and host calls) is left to it.
+/// again (the strategy's own fuel and host calls) is left to it.
 fn charge(
     store: &Store,
     ledger: &Ledger,
@@ -122,6 +122,8 @@ fn charge(
     let (mut reserved, mut interrupted) = (HashMap::new(), HashMap::new());
     // Fuel of tool calls in attempts before the last: part of what the last start says was spent.
     let mut earlier_tools = 0u64;
+    // Host calls of those that the last attempt made: they are not made again.
+    let mut tools_calls = 0u64;
     for OperationRow { intent, outcome } in store.session_operations(&row.session)? {
         reserved.insert((intent.stream.clone(), intent.op), intent.reserved);
         let Some(outcome) = outcome else {
@@ -138,6 +140,8 @@ fn charge(
         }
         if intent.stream.attempt < row.attempt {
             earlier_tools = earlier_tools.saturating_add(outcome.charged.get(Dimension::Fuel));
+        } else {
+            tools_calls = tools_calls.saturating_add(outcome.charged.get(Dimension::HostCalls));
         }
         spent = spent.plus(&outcome.charged);
     }
@@ -165,14 +169,21 @@ fn charge(
     // A tool's fuel is in its call's charge; the strategy's own is counted apart.
     let tools_fuel = spent.get(Dimension::Fuel);
     let strategy_fuel = fuel.saturating_sub(earlier_tools);
+    let all_fuel = tools_fuel.saturating_add(strategy_fuel);
+    // What ended code burnt after its last observation is in its row alone.
+    let all_fuel = if ended {
+        all_fuel.max(row.spent.get(Dimension::Fuel))
+    } else {
+        all_fuel
+    };
     let calls = if ended {
         // What its children called is in its row too, and comes with theirs.
         row.spent.get(Dimension::HostCalls).saturating_sub(counted.calls_below)
     } else {
-        last.spent.get(Dimension::HostCalls)
+        last.spent.get(Dimension::HostCalls).saturating_add(tools_calls)
     };
     spent = spent
-        .with(Dimension::Fuel, tools_fuel.saturating_add(strategy_fuel))
+        .with(Dimension::Fuel, all_fuel)
         .with(Dimension::WallClockMs, awake_ms)
         .with(Dimension::HostCalls, calls)
         .with(Dimension::JournalBytes, counted.bytes);

@@ -177,9 +177,15 @@ pub(super) fn budget(session: &Session, wanted: &[types::Amount]) -> Result<(Vec
             caps.push((d, value));
         }
     };
+    // The operator's own limits bind each child by itself; nothing is set aside for them.
+    session.run.child.iter().for_each(|(d, value)| match d {
+        D::JournalBytes => {}
+        _ => default(d, value),
+    });
     default(D::Iterations, limits.iterations_child);
     let journal = session.run.ledger.remaining(session.account, D::JournalBytes);
-    default(D::JournalBytes, limits.journal_bytes.min(journal.unwrap_or(u64::MAX)));
+    let own = session.run.child.get(D::JournalBytes).unwrap_or(limits.journal_bytes);
+    default(D::JournalBytes, own.min(journal.unwrap_or(u64::MAX)));
     if let Some(at) = session.deadline() {
         let rest = at.saturating_duration_since(tokio::time::Instant::now()).as_millis();
         let rest = u64::try_from(rest).unwrap_or(u64::MAX);

@@ -65,6 +65,8 @@ pub struct RunStart {
     pub limits: Limits,
     /// The run's limits.
     pub tree: Vec<(Dimension, u64)>,
+    /// Limits of a child whose spec names none of these.
+    pub child: Vec<(Dimension, u64)>,
     /// The script of a scripted model.
     pub script: Option<String>,
     /// What aliases meant.

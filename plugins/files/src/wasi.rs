@@ -44,10 +44,13 @@ impl Disk for Preopens {
     }
 
     fn open(&self, root: usize, path: &str) -> Result<Descriptor, Fault> {
-        let file = self.open_at(root, path, OpenFlags::empty())?;
-        match file.get_type().map_err(fault)? {
+        let shown = if path.is_empty() { "." } else { path };
+        let stat = self.folders[root].stat_at(PathFlags::SYMLINK_FOLLOW, shown);
+        // Opening a pipe waits for whoever writes into it.
+        match stat.map_err(fault)?.type_ {
+            DescriptorType::RegularFile => self.open_at(root, path, OpenFlags::empty()),
             DescriptorType::Directory => Err(Fault::Folder),
-            _ => Ok(file),
+            _ => Err(Fault::Failed("it is no regular file".to_owned())),
         }
     }
 

@@ -35,7 +35,8 @@ const QUOTE_CHARS: usize = 16;
 /// All citations of an answer and the quotes beside them, in order. `files` are those that were read: a name in which
 /// words end, such as one with a blank, is only found by being known.
 pub(crate) fn find<'a>(answer: &str, files: impl Iterator<Item = &'a str>) -> Found {
-    let odd: Vec<&str> = files.filter(|file| file.contains(is_border)).collect();
+    let odd = files.filter(|file| file.contains(is_border) || is_bare(file.rsplit('/').next().unwrap_or_default()));
+    let odd: Vec<&str> = odd.collect();
     let (mut found, mut offset) = (Found::default(), 0);
     for line in answer.split_inclusive('\n') {
         let mut from = 0;
@@ -119,7 +120,7 @@ fn known(line: &str, odd: &[&str]) -> Vec<(usize, usize)> {
     found.collect()
 }
 
-/// How much of a path's end stands at the end of `text`, in whole parts; none if a single word would do or if the text goes
+/// How much of a path's end stands at the end of `text`, in whole parts; none if a single word is a path by its looks or if the text goes
 /// on before it with a part of another name.
 fn tail(text: &str, path: &str) -> Option<usize> {
     let pairs = text.bytes().rev().zip(path.bytes().rev());
@@ -132,7 +133,12 @@ fn tail(text: &str, path: &str) -> Option<usize> {
     };
     let before = text[..text.len() - name.len()].chars().next_back();
     let begins = before.is_none_or(|c| is_border(c) || "/,:".contains(c)) || name.starts_with('/');
-    (begins && name.contains(is_border)).then_some(name.len())
+    (begins && (name.contains(is_border) || is_bare(name))).then_some(name.len())
+}
+
+/// A name that is a file's only because such a file was read: `LICENSE`.
+fn is_bare(name: &str) -> bool {
+    !name.contains(['.', '/'])
 }
 
 /// Where a word ends: white space, brackets, quotation marks and the like.

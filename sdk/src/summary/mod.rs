@@ -107,10 +107,13 @@ impl Summary {
             return self.of_text(&space.get_text(key)?.ok_or_else(missing)?);
         }
         let read = |place: usize| space.get_text(&keys[place])?.ok_or_else(missing);
+        // All are as long as the first, but the last.
+        let (count, first) = (keys.len(), read(0)?.len());
+        let last = if count == 1 { first } else { read(count - 1)?.len() };
         self.reduce(&Pieces {
-            places: spread(keys.len()),
-            count: keys.len(),
-            piece_bytes: PIECE_BYTES,
+            places: spread(count),
+            count,
+            piece_bytes: (first * (count - 1) + last).div_ceil(count),
             read: &read,
         })
     }
@@ -124,7 +127,7 @@ impl Summary {
         self.reduce(&Pieces {
             places: (0..pieces.len()).collect(),
             count: pieces.len(),
-            piece_bytes: PIECE_BYTES.min(whole.len()),
+            piece_bytes: whole.len().div_ceil(pieces.len().max(1)),
             read: &|place| Ok(pieces[place].to_owned()),
         })
     }

@@ -16,7 +16,7 @@ pub(super) struct Pieces<'a> {
     pub(super) places: Vec<usize>,
     /// How many there are.
     pub(super) count: usize,
-    /// What each holds at most.
+    /// What each holds, one with another.
     pub(super) piece_bytes: usize,
     pub(super) read: &'a dyn Fn(usize) -> Result<String, Error>,
 }

@@ -6,6 +6,7 @@
     reason = "a call that answers nothing is an observation like any other"
 )]
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -169,6 +170,8 @@ pub enum Step {
         #[serde(default)]
         until_error: bool,
     },
+    /// Does `step`, and `steps` where it told a failure.
+    IfFailed { step: Box<Step>, steps: Vec<Step> },
     /// Does `steps` in the first attempt alone.
     FirstAttempt { steps: Vec<Step> },
     /// `n` rounds of arithmetic.
@@ -267,6 +270,8 @@ impl Probe {
             Step::Checkpoint { report } => ok(session::checkpoint(&report)),
             Step::Cancelled => ok(session::cancelled()),
             Step::Repeat { n, steps, until_error } => self.repeat(n, &steps, until_error),
+            Step::IfFailed { step, steps } if is_failure(&self.step(&step)) => ok(self.run(&steps)),
+            Step::IfFailed { .. } => Value::Null,
             Step::FirstAttempt { steps } if self.attempt <= 1 => ok(self.run(&steps)),
             Step::FirstAttempt { .. } => Value::Null,
             Step::Compute { n } => ok(crate::work::compute(n)),
@@ -388,6 +393,12 @@ impl Probe {
         };
         turns.into_iter().map(message).collect()
     }
+}
+
+/// Whether what was seen is a failure: an error, or a child's end other than a return.
+fn is_failure(seen: &Value) -> bool {
+    let exit = seen.pointer("/ok/exit");
+    seen.get("error").is_some() || exit.is_some_and(|exit| exit != "Returned")
 }
 
 fn run_calls(completion: &llm::Completion) -> Vec<llm::ToolResult> {

@@ -124,9 +124,11 @@ fn suite_of(binary: &Binary) -> Suite {
     match (binary.is_integration, binary.name.as_str()) {
         (false, _) | (true, "architecture") => Suite::Unit,
         (true, "docs") => Suite::Docs,
-        (true, "agents" | "delegation" | "hostile_children" | "lost_task" | "restarts" | "resuming" | "supervisor") => {
-            Suite::Supervision
-        }
+        (
+            true,
+            "agents" | "delegation" | "hostile_children" | "lost_task" | "restarts" | "resuming" | "supervisor"
+            | "tasks",
+        ) => Suite::Supervision,
         (true, _) => Suite::Main,
     }
 }

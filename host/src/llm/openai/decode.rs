@@ -80,9 +80,14 @@ impl Decoder {
                 break;
             }
         }
-        for field in ["content", "refusal"] {
-            if let Some(more) = text(field) {
-                self.refused |= field == "refusal";
+        // Some servers send what is said in parts.
+        let parts = delta.get("content").and_then(Value::as_array);
+        let in_parts = parts.into_iter().flatten();
+        let in_parts: String = in_parts.filter_map(|part| part.get("text")?.as_str()).collect();
+        let content = text("content").unwrap_or(&in_parts);
+        for (more, refused) in [(content, false), (text("refusal").unwrap_or_default(), true)] {
+            if !more.is_empty() {
+                self.refused |= refused;
                 self.draft.text(more)?;
                 tell(Delta::Text(more.to_owned()));
             }
@@ -264,7 +269,7 @@ mod tests {
             chunk(&json!({ "role": "assistant", "content": "" })),
             chunk(&json!({ "reasoning_content": "hm" })),
             chunk(&json!({ "content": "Hel" })),
-            chunk(&json!({ "content": "lo" })),
+            chunk(&json!({ "content": [{ "type": "text", "text": "lo" }, { "type": "reference" }] })),
             end("stop"),
             usage,
         ]);

@@ -1,4 +1,4 @@
-//! A tool's rights: those that whoever calls it has too, and its own, which it has for any caller that holds the tool.
+//! A tool's rights: those that whoever calls it has too, and its own, which it has for any agent that holds the tool.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +11,7 @@ use crate::plugin::manifest::Manifest;
 pub struct ToolRights {
     /// Of these what its caller has as well.
     shared: Rights,
-    /// These whoever calls it. Never folders.
+    /// These whichever agent calls it. Never folders.
     own: Rights,
 }
 
@@ -32,14 +32,25 @@ impl ToolRights {
         })
     }
 
-    /// What it may do when `caller` calls it.
+    /// What it may do when another tool calls it: nothing that this one may not, so that nobody reaches further by a tool that he was not told of.
+    pub fn called_by_tool(&self, caller: &Rights) -> Rights {
+        let whole = self.whole();
+        whole.cut(caller)
+    }
+
+    /// What it may do when an agent calls it that may do this.
     pub fn called_by(&self, caller: &Rights) -> Rights {
         let mut rights = self.shared.cut(caller);
         let own = &self.own;
         rights.net.extend(own.net.iter().cloned());
         for (name, mine) in &own.spaces {
             // A name that is its own means the home folder's space, whatever it meant to its caller.
-            rights.spaces.insert(name.clone(), mine.clone());
+            match rights.spaces.get_mut(name).filter(|shared| shared.home) {
+                Some(shared) => shared.shares.extend(mine.shares.iter().cloned()),
+                None => {
+                    rights.spaces.insert(name.clone(), mine.clone());
+                }
+            }
         }
         rights.llm.default |= own.llm.default;
         rights.llm.aliases.extend(own.llm.aliases.iter().cloned());
@@ -104,6 +115,10 @@ mod tests {
         let write = |rights: &Rights| rights.may_entry("weather", "mine", "k", Access::Write);
         assert!(write(&nobody).is_err() && write(&tool.whole()).is_err());
         assert!(nobody.may_llm("weather", None).is_err() && !nobody.may_call_tools());
+        let wrote = |name: &str| tool.whole().may_entry("weather", name, "k", Access::Write);
+        assert!(wrote("both").is_ok(), "what it has itself takes nothing away");
+        assert_eq!(tool.called_by_tool(&Rights::none()), Rights::none());
+        assert_eq!(tool.called_by_tool(&tool.whole()), tool.whole());
         assert_eq!(tool.whole().net_rules().len(), 2);
         let other = ToolRights::new("other", &shared, &own, None).expect("rights");
         assert_eq!(other.called_by(&Rights::none()), Rights::none());

@@ -87,6 +87,7 @@ fn run() -> Arc<RunContext> {
         runner: Arc::new(NoTools),
         children: Arc::new(NoChildren),
         secrets: Secrets::none(),
+        child: Caps::default(),
         closing_call: false,
         tool_delay_ms: 0,
         seed: [0; 32],
