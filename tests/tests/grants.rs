@@ -266,7 +266,7 @@ fn grants_are_given_by_the_files_name_whatever_a_plugin_calls_itself() {
         .says(&["both called probe", "./probe.wasm"]);
     with(&["./web.wasm"])
         .expect(0)
-        .says(&["the tools of web are those of", "not the built-in ones"]);
+        .says(&["web is", "web.wasm here, not the built-in one"]);
     // One plugin twice is one plugin.
     with(&["a=./other.wasm", "b=./other.wasm"]).expect(0);
 }

@@ -24,7 +24,7 @@ pub struct Budget {
 pub(crate) enum Scope {
     /// The root: a bare key.
     Root,
-    /// A child that names no limit of its own: `child.KEY`.
+    /// A child whose spec names no such limit: `child.KEY`.
     Child,
     /// The whole run: `tree.KEY`.
     Tree,

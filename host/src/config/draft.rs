@@ -186,6 +186,7 @@ impl Draft {
             (Scope::Root, Dimension::Iterations) => Some(self.limits.iterations_root),
             (Scope::Child, Dimension::Iterations) => Some(self.limits.iterations_child),
             (Scope::Root, Dimension::WallClockMs) => Some(self.limits.run_wall),
+            (Scope::Root | Scope::Child, Dimension::JournalBytes) => Some(self.limits.journal_bytes),
             _ => None,
         };
         self.budget.get(item.scope, item.dimension).or(default)

@@ -49,7 +49,7 @@ pub struct Config {
     pub model: Option<String>,
     /// Grants for every run, in the operator's notation.
     pub allow: Vec<String>,
-    /// `TOOL=GRANT`: what a tool may do whoever calls it.
+    /// `TOOL=GRANT`: what a tool may do whichever agent calls it.
     pub own: Vec<String>,
     /// Defaults that a root agent shall not have.
     pub deny: Vec<String>,

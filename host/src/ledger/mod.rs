@@ -117,6 +117,8 @@ pub enum Count {
 pub enum Whose {
     /// The agent's that asked.
     Agent,
+    /// The same, where it is somebody's child.
+    Child,
     /// One of those above it.
     Ancestor,
     /// The whole run's.
@@ -128,6 +130,7 @@ impl Whose {
     pub fn words(self) -> (&'static str, &'static str) {
         match self {
             Self::Agent => ("this agent", ""),
+            Self::Child => ("this agent", "child."),
             Self::Ancestor => ("the agents above this one", ""),
             Self::Tree => ("this run", "tree."),
         }
@@ -156,10 +159,7 @@ impl From<Exhausted> for Refusal {
         let (d, used, cap) = (e.dimension, e.used, e.cap);
         let what = match (cap.saturating_sub(used), e.reserved) {
             (0, 0) => format!("is used up: {used} of {cap}"),
-            (0, aside) => format!(
-                "has nothing left of {cap}: {} are spent, and {aside} set aside for what is under way",
-                used.saturating_sub(aside)
-            ),
+            (0, aside) => format!("has nothing left of {cap}: {aside} of it are set aside for what is under way"),
             (rest, _) => format!("has {rest} left of {cap}, less than this may cost"),
         };
         let message = format!("The budget of {whose} for {d} {what}. It is raised with --budget {key}{d}=N.");
@@ -512,7 +512,10 @@ impl Accounts {
     /// Whose account `slot` is, as `account` sees it.
     fn whose(&self, slot: Slot, account: AccountId) -> Whose {
         match slot {
-            Slot::Agent(id) if id == account => Whose::Agent,
+            Slot::Agent(id) if id == account => match self.agents[id.0].parent {
+                None => Whose::Agent,
+                Some(_) => Whose::Child,
+            },
             Slot::Agent(_) => Whose::Ancestor,
             Slot::Tree => Whose::Tree,
         }

@@ -144,7 +144,7 @@ fn what_needs_no_reservation_takes_nothing_that_is_set_aside_for_others() {
         cap: 300,
         used: 300,
         reserved: 0,
-        whose: Whose::Agent,
+        whose: Whose::Child,
         ..refused
     };
     assert_eq!(once(allotted), Err(refused));

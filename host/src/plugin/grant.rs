@@ -207,8 +207,8 @@ impl Allowed {
 fn is_plugin(name: &str) -> bool {
     let good = name
         .bytes()
-        .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
-    good && !name.is_empty() && !name.contains(':')
+        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+    good && !name.is_empty()
 }
 
 impl Grant {

@@ -21,7 +21,7 @@ pub struct Shelf {
 /// A plugin that was found and read.
 #[derive(Debug, Clone)]
 pub struct Found {
-    /// The manifest's name, else the file's.
+    /// Its file's name, without `.wasm`.
     pub name: String,
     /// Its bytes.
     pub bytes: Arc<[u8]>,
@@ -59,6 +59,11 @@ impl Shelf {
     /// The plugins that every run may draw tools from.
     pub fn standard(&self) -> impl Iterator<Item = &'static str> {
         standard::names()
+    }
+
+    /// Whether a plugin has the name of a standard one, and is none.
+    pub fn is_another(&self, plugin: &Plugin) -> bool {
+        standard::find(&plugin.name).is_some_and(|bytes| Digest::of(bytes) != plugin.digest)
     }
 
     fn read(&self, path: &Path, origin: fn(PathBuf) -> Origin, limits: &Limits) -> Result<Found, LoadError> {

@@ -75,7 +75,7 @@ struct Budgets {
 /// What the operator allowed, for whichever plugin.
 pub(super) struct Grants {
     allowed: Vec<Allowed>,
-    /// What a tool has whoever calls it.
+    /// What a tool has whichever agent calls it.
     own: Vec<Allowed>,
     denied: Vec<Kind>,
 }
@@ -214,16 +214,13 @@ impl Host {
         if let Some(model) = model.as_ref().filter(|m| m.price.is_none() && m.provider() != SCRIPTED) {
             let name = model.full_name();
             notices.push(format!(
-                "the price of {name} is not known, so its calls count as $0 (models.\"{name}\".price, 0 for a free one)"
+                "the price of {name} is not known, so its calls count as $0 (models.\"{name}\".price in the configuration)"
             ));
         }
-        let standard: Vec<&str> = self.shelf().standard().collect();
-        for plugin in plugins.iter().map(|p| &p.plugin) {
-            if plugin.origin != Origin::Standard && standard.contains(&plugin.name.as_str()) {
+        for plugin in std::iter::once(&strategy).chain(plugins.iter().map(|p| &p.plugin)) {
+            if self.shelf().is_another(plugin) {
                 let (name, place) = (&plugin.name, plugin.origin.shown(&plugin.name));
-                notices.push(format!(
-                    "the tools of {name} are those of {place}, not the built-in ones"
-                ));
+                notices.push(format!("{name} is {place} here, not the built-in one"));
             }
         }
         Ok(Ready {
@@ -380,8 +377,12 @@ impl Host {
             given.child.iter().for_each(|(d, cap)| all.child.set(*d, *cap));
         }
         let most = limits.iterations_child_max;
-        if let Some(asked) = all.child.get(Dimension::Iterations).filter(|asked| *asked > most) {
-            return Err(HostError::ChildIterations { asked, most });
+        let flag = budget.child.iter().find(|(d, _)| *d == Dimension::Iterations);
+        if let Some((_, asked)) = flag.filter(|(_, asked)| *asked > most) {
+            return Err(HostError::ChildIterations { asked: *asked, most });
+        }
+        if let Some(configured) = all.child.get(Dimension::Iterations) {
+            all.child.set(Dimension::Iterations, configured.min(most));
         }
         let money = [&all.root, &all.tree, &all.child]
             .into_iter()

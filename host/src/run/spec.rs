@@ -20,7 +20,7 @@ pub struct RunSpec {
     pub inputs: Option<String>,
     /// `[PLUGIN=]GRANT`, in the order given; those of the configuration come first.
     pub allow: Vec<String>,
-    /// `TOOL=GRANT`: what a tool may do whoever calls it.
+    /// `TOOL=GRANT`: what a tool may do whichever agent calls it.
     pub own: Vec<String>,
     /// Defaults taken away: `llm`, `blackboard`, `delegation`, `lessons`.
     pub deny: Vec<String>,

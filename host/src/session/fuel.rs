@@ -9,7 +9,7 @@ use crate::session::guest::Guest;
 use crate::store::Observation;
 
 /// That a budget of fuel ended an instance.
-pub const NO_FUEL: &str = "what it had of the budget of fuel is used up (--budget fuel=N, tree.fuel=N)";
+pub const NO_FUEL: &str = "what it had of the budget of fuel is used up (--budget fuel=N, child.fuel=N, tree.fuel=N)";
 
 impl Guest {
     /// Charges the fuel burnt since the last time. A tool's is settled with its call, and a replay's was charged when it was burnt.

@@ -455,7 +455,8 @@ impl Session {
         }
         let dimension = Dimension::WallClockMs;
         self.run.ledger.ran_out(self.account, dimension);
-        let message = "The session's time is used up. It is raised with --budget wall=TIME.";
+        let message =
+            "The session's time is used up. It is raised with --budget wall=TIME, a child's with child.wall=TIME.";
         Err(Refusal::exhausted(dimension, message))
     }
 

@@ -144,7 +144,8 @@ impl Agent {
                 return self.end(supervisor, &driven.guest, end).await;
             };
             self.close(&driven.guest).await;
-            if let Some(end) = ending::nothing_left(&session, &end) {
+            let decided = self.asked.is_cancelled() || session.run.suspend.is_cancelled();
+            if let Some(end) = ending::nothing_left(&session, &end).filter(|_| !decided) {
                 return self.end(supervisor, &driven.guest, end).await;
             }
             match self.restart(&driven.guest, history, &end, wait).await? {
