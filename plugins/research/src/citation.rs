@@ -300,6 +300,18 @@ mod tests {
     }
 
     #[test]
+    fn a_bare_name_is_a_file_where_such_a_file_was_read() {
+        let files = ["/d/LICENSE", "/d/a.md"];
+        let is =
+            |answer: &str, expected: &[(String, u64, u64)]| assert_eq!(among(answer, &files), expected, "{answer}");
+        is(
+            "As is (LICENSE:3), see /d/LICENSE:5-6.",
+            &[one("LICENSE", 3, 3), one("/d/LICENSE", 5, 6)],
+        );
+        is("Note:3 and at 12:30, MYLICENSE:4", &[]);
+    }
+
+    #[test]
     fn a_citation_knows_its_end_and_a_quote_its_neighbours() {
         let answer = "Ä \"not this one here\" x.md:1 but “dendrites grow in the dark” y.md:2-3, z \"and in the last place\"\n\
                       \"on a line of its own\"";
