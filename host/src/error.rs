@@ -180,6 +180,11 @@ impl Refusal {
         Self::new(RefusalKind::Cancelled, "The run or this call was cancelled.")
     }
 
+    /// The host failed where a guest waits for an answer.
+    pub fn host_bug(message: impl Into<String>) -> Self {
+        Self::new(RefusalKind::Other("host-bug".to_owned()), message)
+    }
+
     /// `exhausted`, with the words that say by how much and which key changes it.
     pub fn exhausted(dimension: Dimension, message: impl Into<String>) -> Self {
         Self::new(RefusalKind::Exhausted(dimension), message)

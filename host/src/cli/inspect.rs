@@ -61,32 +61,26 @@ impl Screen {
                 self.item(&mut out, &format!("{name} "), 10, value);
             }
         }
-        let plain = |items: &[String]| {
-            items
-                .iter()
-                .map(|item| (String::new(), item.clone()))
-                .collect::<Vec<_>>()
-        };
-        self.list(&mut out, "exports", "none", &plain(&found.exports));
-        self.list(&mut out, "imports", "none", &plain(&found.imports));
-        self.wants(&mut out, &found.wants);
+        let name = |out: &mut String, name: &String| self.item(out, "", 0, name);
+        self.list(&mut out, "exports", "none", &found.exports, name);
+        self.list(&mut out, "imports", "none", &found.imports, name);
+        self.list(&mut out, "wants", "nothing", &found.wants, |out, want| {
+            self.want(out, want);
+        });
         if let Some(tools) = &found.tools {
-            let tools = tools
-                .iter()
-                .map(|t| (format!("{} ", left(&t.name, 24)), t.description.clone()));
-            self.list(&mut out, "tools", "none", &tools.collect::<Vec<_>>());
+            self.list(&mut out, "tools", "none", tools, |out, tool| {
+                self.item(out, &format!("{} ", left(&tool.name, 24)), 25, &tool.description);
+            });
         }
         out
     }
 
-    fn list(&self, out: &mut String, name: &str, none: &str, items: &[(String, String)]) {
+    fn list<T>(&self, out: &mut String, name: &str, none: &str, items: &[T], row: impl Fn(&mut String, &T)) {
         out.push_str(&format!("{}\n", self.paint.ink(Ink::Bold, name)));
         if items.is_empty() {
             out.push_str(&format!("  {none}\n"));
         }
-        for (head, text) in items.iter().take(ROWS) {
-            self.item(out, head, if head.is_empty() { 0 } else { 25 }, text);
-        }
+        items.iter().take(ROWS).for_each(|item| row(out, item));
         if items.len() > ROWS {
             out.push_str(&format!("  … and {} more\n", items.len() - ROWS));
         }
@@ -102,27 +96,16 @@ impl Screen {
         }
     }
 
-    /// What it wants, each with the flag that allows it: in a line of its own, as the reason is the plugin's words.
-    fn wants(&self, out: &mut String, wants: &[Want]) {
-        out.push_str(&format!("{}\n", self.paint.ink(Ink::Bold, "wants")));
-        if wants.is_empty() {
-            out.push_str("  nothing\n");
-        }
-        for want in wants.iter().take(ROWS) {
-            let verdict = if want.granted {
-                self.paint.ink(Ink::Good, "granted")
-            } else {
-                self.paint.ink(Ink::Warn, "denied ")
-            };
-            let grant = left(&want.grant, 16);
-            let flag = if want.granted { "" } else { &want.flag };
-            let line = format!("  {verdict} {grant} {}", fit(flag, WIDTH));
-            out.push_str(&format!("{}\n", line.trim_end()));
-            self.item(out, &" ".repeat(8), 8, &want.reason);
-        }
-        if wants.len() > ROWS {
-            out.push_str(&format!("  … and {} more\n", wants.len() - ROWS));
-        }
+    /// What it wants, with the flag that allows it: in a line of its own, as the reason is the plugin's words.
+    fn want(&self, out: &mut String, want: &Want) {
+        let (verdict, flag) = if want.granted {
+            (self.paint.ink(Ink::Good, "granted"), "")
+        } else {
+            (self.paint.ink(Ink::Warn, "denied "), want.flag.as_str())
+        };
+        let line = format!("  {verdict} {} {}", left(&want.grant, 16), fit(flag, WIDTH));
+        out.push_str(&format!("{}\n", line.trim_end()));
+        self.item(out, &" ".repeat(8), 8, &want.reason);
     }
 }
 

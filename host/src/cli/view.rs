@@ -385,8 +385,8 @@ impl Agent {
     /// What an agent does that only waits is done by those below it, where it doesn't say so itself.
     fn row(&self, frame: Frame, below: usize) -> String {
         let mut numbers = String::new();
-        // The last column of a terminal stays free.
         let elapsed = since(self.started_ms, self.ended_ms.unwrap_or(frame.now_ms));
+        // The last column of a terminal stays free.
         for (least, column) in [
             (39, format!("  {} it", right(&self.iterations_shown(), 6))),
             (
@@ -416,8 +416,7 @@ impl Agent {
             (State::Working, 2..) => format!("(attempt {}) {}", self.attempt, self.doing),
             (State::Ended(_), 2..) => format!("({} attempts) {}", self.attempt, self.doing),
             (State::Working, _) if below > 0 && self.open.is_empty() && !self.told => {
-                let ending = if below == 1 { "" } else { "s" };
-                format!("{below} sub-agent{ending} at work")
+                format!("{} at work", number(below as u64, "sub-agent"))
             }
             _ => self.doing.clone(),
         };

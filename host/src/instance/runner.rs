@@ -164,10 +164,7 @@ fn refusal(tool: &Tool, stopped: &Stopped) -> Refusal {
             RefusalKind::Interrupted,
             format!("The host went down while {name} ran, and the call could not be taken up again."),
         ),
-        Stopped::Host(end) => Refusal::new(
-            RefusalKind::Other("host-bug".to_owned()),
-            format!("The tool {name} failed: {end}."),
-        ),
+        Stopped::Host(end) => Refusal::host_bug(format!("The tool {name} failed: {end}.")),
         Stopped::Unusable(why) => Refusal::upstream(format!("The tool {name} can't be used: {why}.")),
         Stopped::Trapped(words) => Refusal::upstream(format!("The tool {name} crashed: {words}")),
         Stopped::Exited(code) => Refusal::upstream(format!("The tool {name} exited with {code} and gave no answer.")),

@@ -18,6 +18,7 @@ use crate::session::codec;
 use crate::session::end::End;
 use crate::session::guest::Guest;
 use crate::session::op::OpBody;
+use crate::session::operate::PANICKED;
 use crate::session::runner::NewChild;
 use crate::store::{OpKind, OutcomeStatus, Record, Sync};
 use crate::text;
@@ -114,16 +115,7 @@ impl Operation for Spawn {
     }
 
     fn refused(&self, refusal: &Refusal) -> OpBody {
-        OpBody::Child(types::RunResult {
-            exit: match refusal.kind {
-                RefusalKind::Cancelled => types::ExitReason::Cancelled,
-                RefusalKind::Interrupted => types::ExitReason::Interrupted,
-                _ => types::ExitReason::Failed(refusal.clone().into()),
-            },
-            report: None,
-            attempts: 0,
-            spent: Vec::new(),
-        })
+        OpBody::Child(without_end(refusal))
     }
 
     async fn run(self, under: Under) -> Option<Done> {
@@ -132,18 +124,7 @@ impl Operation for Spawn {
         let (parent, id) = (under.guest.session.clone(), child.id().clone());
         let result = match AssertUnwindSafe(child.run(under)).catch_unwind().await {
             Ok(result) => result?,
-            Err(_) => {
-                let bug = Refusal::new(
-                    RefusalKind::Other("host-bug".to_owned()),
-                    "The host failed in this call.",
-                );
-                types::RunResult {
-                    exit: types::ExitReason::Failed(bug.into()),
-                    report: None,
-                    attempts: 0,
-                    spent: Vec::new(),
-                }
-            }
+            Err(_) => without_end(&Refusal::host_bug(PANICKED)),
         };
         if let Some(child) = parent.children().iter().find(|child| child.id == id) {
             child.ends(result.clone());
@@ -159,6 +140,20 @@ impl Operation for Spawn {
     fn events(&self, _guest: &Guest, _op: &str, _closing: bool) -> Option<(crate::event::EventKind, EndedEvent)> {
         // A child's session tells of itself.
         None
+    }
+}
+
+/// The result of a child that came to no end of its own.
+fn without_end(refusal: &Refusal) -> types::RunResult {
+    types::RunResult {
+        exit: match refusal.kind {
+            RefusalKind::Cancelled => types::ExitReason::Cancelled,
+            RefusalKind::Interrupted => types::ExitReason::Interrupted,
+            _ => types::ExitReason::Failed(refusal.clone().into()),
+        },
+        report: None,
+        attempts: 0,
+        spent: Vec::new(),
     }
 }
 

@@ -344,31 +344,19 @@ impl Ledger {
     /// was set aside for the account is not looked for above it.
     pub fn remaining(&self, account: AccountId, dimension: Dimension) -> Option<u64> {
         let accounts = self.lock();
-        let mut least: Option<u64> = None;
-        let mut next = Some(Slot::Agent(account));
-        while let Some(slot) = next {
-            least = match (least, accounts.at(slot).rest(dimension)) {
-                (Some(x), Some(y)) => Some(x.min(y)),
-                (x, y) => x.or(y),
-            };
-            next = accounts.above_unless_allotted(slot, dimension);
-        }
-        least
+        let slots = accounts.reserved_in(account, dimension);
+        slots.filter_map(|slot| accounts.at(slot).rest(dimension)).min()
     }
 
     /// Whether a limit is spent to its end: what is only set aside for others may come back.
     pub fn is_used_up(&self, account: AccountId, dimension: Dimension) -> bool {
         let accounts = self.lock();
-        let mut next = Some(Slot::Agent(account));
-        while let Some(slot) = next {
+        let mut slots = accounts.reserved_in(account, dimension);
+        slots.any(|slot| {
             let at = accounts.at(slot);
             let gone = at.spent.get(dimension).saturating_add(at.lost.get(dimension));
-            if at.caps.get(dimension).is_some_and(|cap| gone >= cap) {
-                return true;
-            }
-            next = accounts.above_unless_allotted(slot, dimension);
-        }
-        false
+            at.caps.get(dimension).is_some_and(|cap| gone >= cap)
+        })
     }
 
     /// What the account spent, reservations apart.
@@ -509,6 +497,13 @@ impl Accounts {
         self.above(slot, dimension).filter(|_| !allotted)
     }
 
+    /// Every account in which a reservation of `dimension` by `account` stands, from its own up.
+    fn reserved_in(&self, account: AccountId, dimension: Dimension) -> impl Iterator<Item = Slot> {
+        std::iter::successors(Some(Slot::Agent(account)), move |slot| {
+            self.above_unless_allotted(*slot, dimension)
+        })
+    }
+
     /// Whose account `slot` is, as `account` sees it.
     fn whose(&self, slot: Slot, account: AccountId) -> Whose {
         match slot {
@@ -522,13 +517,8 @@ impl Accounts {
     }
 
     fn room(&self, account: AccountId, dimension: Dimension, value: u64) -> Result<(), Exhausted> {
-        let mut next = Some(Slot::Agent(account));
-        while let Some(slot) = next {
-            let whose = self.whose(slot, account);
-            self.at(slot).room(dimension, value, whose)?;
-            next = self.above_unless_allotted(slot, dimension);
-        }
-        Ok(())
+        let mut slots = self.reserved_in(account, dimension);
+        slots.try_for_each(|slot| self.at(slot).room(dimension, value, self.whose(slot, account)))
     }
 
     /// Changes every account in which a reservation of `dimension` by `account` stands.

@@ -63,7 +63,8 @@ impl Shelf {
 
     /// Whether a plugin has the name of a standard one, and is none.
     pub fn is_another(&self, plugin: &Plugin) -> bool {
-        standard::find(&plugin.name).is_some_and(|bytes| Digest::of(bytes) != plugin.digest)
+        let differs = |bytes| Digest::of(bytes) != plugin.digest;
+        plugin.origin != Origin::Standard && standard::find(&plugin.name).is_some_and(differs)
     }
 
     fn read(&self, path: &Path, origin: fn(PathBuf) -> Origin, limits: &Limits) -> Result<Found, LoadError> {

@@ -44,13 +44,7 @@ impl Host {
                 plugin: plugin.name.clone(),
             });
         }
-        let grants = Grants::read(
-            self.config(),
-            &GrantFlags {
-                allow,
-                ..GrantFlags::default()
-            },
-        )?;
+        let grants = Grants::read(self.config(), &GrantFlags::allowing(allow))?;
         let rights = Arc::new(grants.tool(&plugin.name, plugin.manifest.as_ref())?);
         let defs = self.ask_tools(&plugin).await?;
         let listed = Listed {

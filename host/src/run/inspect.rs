@@ -83,13 +83,7 @@ impl Host {
         let found = self.shelf().find(plugin, &self.config().limits)?;
         let outline =
             precheck::check(&found.bytes, &self.config().limits).map_err(|e| e.of(found.origin.shown(&found.name)))?;
-        let grants = Grants::read(
-            self.config(),
-            &GrantFlags {
-                allow,
-                ..GrantFlags::default()
-            },
-        )?;
+        let grants = Grants::read(self.config(), &GrantFlags::allowing(allow))?;
         let mut kinds = Vec::new();
         if exports_agent(&outline) {
             kinds.push("strategy".to_owned());

@@ -88,6 +88,16 @@ pub(super) struct GrantFlags<'a> {
     pub(super) deny: &'a [String],
 }
 
+impl<'a> GrantFlags<'a> {
+    /// `--allow` alone.
+    pub(super) fn allowing(allow: &'a [String]) -> Self {
+        Self {
+            allow,
+            ..Self::default()
+        }
+    }
+}
+
 impl Grants {
     pub(super) fn read(config: &Config, flags: &GrantFlags<'_>) -> Result<Self, HostError> {
         let context = GrantContext::new(&config.state_dir)?;

@@ -135,8 +135,14 @@ impl Guest {
             entered_before = lost.entered.load(Ordering::Acquire).max(lost.entered_before);
         }
         let is_strategy = stream.scope.is_root();
-        let cap = session.run.ledger.cap_in_force(session.account, Dimension::Fuel);
-        let fuel_is_budgeted = share.is_some() || is_strategy && cap.is_some();
+        let capped = || {
+            session
+                .run
+                .ledger
+                .cap_in_force(session.account, Dimension::Fuel)
+                .is_some()
+        };
+        let fuel_is_budgeted = share.is_some() || is_strategy && capped();
         Arc::new(Self {
             session,
             attempt,

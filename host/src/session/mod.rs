@@ -12,7 +12,7 @@ pub mod end;
 pub mod fuel;
 pub mod guest;
 pub mod op;
-mod operate;
+pub mod operate;
 mod path;
 pub mod runner;
 pub mod step;

@@ -294,11 +294,7 @@ impl Guest {
     /// Does it, until it ends, its attempt does, or the run is suspended.
     async fn done<C: Operation>(&self, call: C, under: Under, whole: Amounts) -> Option<Done> {
         let cancelled = call.refused(&Refusal::cancelled());
-        let bug = Refusal::new(
-            RefusalKind::Other("host-bug".to_owned()),
-            "The host failed in this call.",
-        );
-        let panicked = call.refused(&bug);
+        let panicked = call.refused(&Refusal::host_bug(PANICKED));
         let cancel = under.cancel.clone();
         let run = AssertUnwindSafe(call.run(under)).catch_unwind();
         tokio::pin!(run);
@@ -327,6 +323,9 @@ impl Guest {
         ended.unwrap_or_else(|_| Some(Done::new(OutcomeStatus::Failed, panicked, whole)))
     }
 }
+
+/// What a guest is told of a panic in an operation's task.
+pub const PANICKED: &str = "The host failed in this call.";
 
 /// What was set aside for an operation that has not begun. Refused, or left by its caller, it costs nothing.
 struct NotBegun(Option<Reservation>);

@@ -32,6 +32,14 @@ pub(super) struct AttemptEnd {
     pub(super) fault: Fault,
 }
 
+impl AttemptEnd {
+    /// Why it ended, in the words that say most.
+    pub(super) fn cause(&self) -> String {
+        let (name, error) = words(&self.exit);
+        self.detail.clone().or(error).unwrap_or(name)
+    }
+}
+
 /// Reads an attempt's end.
 pub(super) fn read(session: &Session, ended: Ended) -> AttemptEnd {
     let fault = fault(&ended);
@@ -80,14 +88,13 @@ fn settled(session: &Session, exit: types::ExitReason, fault: Fault) -> (types::
 /// ended stands in its words.
 pub(super) fn nothing_left(session: &Session, end: &AttemptEnd) -> Option<AttemptEnd> {
     let dimension = used_up(session)?;
-    let (name, error) = words(&end.exit);
-    let cause = end.detail.clone().or(error).unwrap_or(name);
     let exit = types::ExitReason::Exhausted(dimension.into());
     let (_, used_up) = words(&exit);
     Some(AttemptEnd {
         detail: Some(format!(
-            "{}; its last attempt ended: {cause}",
-            used_up.unwrap_or_default()
+            "{}; its last attempt ended: {}",
+            used_up.unwrap_or_default(),
+            end.cause()
         )),
         exit,
         report: end.report.clone(),

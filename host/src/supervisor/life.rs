@@ -299,8 +299,7 @@ impl Agent {
         wait: Duration,
     ) -> Result<Wait, End> {
         let session = &self.session;
-        let (name, error) = words(&end.exit);
-        let cause = end.detail.clone().or(error).unwrap_or(name);
+        let cause = end.cause();
         let next = history.attempts + 1;
         let message = format!("attempt {} ended: {cause}; it is started again", history.attempts);
         guest.note(NoteKind::Host, message.into_bytes()).ok();
