@@ -172,7 +172,7 @@ limits! {
     scrub_tool: "scrub.tool", Count, 48_000, 500, 10_000_000;
     #[doc = "Bytes of a text too long for its reader that are kept on the blackboard; the rest is dropped, and said so."]
     scrub_spill: "scrub.spill", Bytes, 4 * MIB, 0, GIB;
-    #[doc = "Instances resident in the process; further ones wait."]
+    #[doc = "Instances resident in the process; agents that only wait give their place to further ones, which wait for one."]
     resident: "resident", Count, 1_000, 1, 8_000;
     #[doc = "A component's bytes."]
     component: "component", Bytes, 64 * MIB, KIB, GIB;

@@ -13,6 +13,9 @@ use serde_json::Value;
 use crate::Output;
 use crate::home::{Home, KEY, KEY_VARIABLE};
 
+/// Set to `always`, the host gives every strategy's instance up at every wait, and builds it again.
+pub const PASSIVATE: &str = "HERMES_TEST_PASSIVATE";
+
 /// No command of a test may take longer: this is a net, not a measure. Python's first compile alone takes half of it.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
@@ -54,6 +57,10 @@ impl Host {
         command.env_clear().current_dir(home.work()).stdin(Stdio::null());
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.env("HERMES_HOME", home.path()).env(KEY_VARIABLE, KEY);
+        // Whoever runs a suite says whether instances are given up at every wait.
+        if let Some(when) = std::env::var_os(PASSIVATE) {
+            command.env(PASSIVATE, when);
+        }
         Self {
             command,
             timeout: TIMEOUT,
@@ -168,6 +175,11 @@ impl Process {
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Whether it has come to its end.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
     }
 
     /// Waits for its end.

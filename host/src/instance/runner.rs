@@ -130,7 +130,7 @@ async fn attempt(
     call: types::ToolCall,
 ) -> Result<Result<types::ToolOutput, types::Error>, Stopped> {
     let bounds = Bounds { guest };
-    let _place = bounds.first(instances.place(&guest.session.run.limits)).await?;
+    let _place = bounds.first(instances.place(guest)).await?;
     let _running = instances.running();
     let (folders, hooks) = reach(guest);
     let mut store = instances.store(guest, &folders, hooks).map_err(Stopped::Host)?;
@@ -140,7 +140,7 @@ async fn attempt(
     };
     begin_step(guest, &mut store)?;
     let ended = bounds
-        .call(toolset.hermes_plugin_toolset().call_call(&mut store, &call))
+        .call(toolset.hermes_plugin_toolset().call_call(&mut store, &call), None)
         .await;
     note_fuel(&store);
     ended.map_err(|stopped| stopped_in(&store, stopped))

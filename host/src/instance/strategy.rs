@@ -30,12 +30,11 @@ async fn attempt(
     prepared: Prepared,
     task: types::Task,
 ) -> Result<Result<types::Report, types::Error>, Stopped> {
-    let limits = &guest.session.run.limits;
     let pre = prepared
         .strategy
         .ok_or_else(|| Stopped::Host(End::Host("it is no strategy".to_owned())))?;
     let bounds = Bounds { guest };
-    let _place = bounds.first(instances.place(limits)).await?;
+    let mut place = bounds.first(instances.place(guest)).await?;
     let _running = instances.running();
     let (folders, hooks) = reach(guest);
     let mut store = instances.store(guest, &folders, hooks).map_err(Stopped::Host)?;
@@ -45,7 +44,10 @@ async fn attempt(
     };
     begin_step(guest, &mut store)?;
     let ended = bounds
-        .call(strategy.hermes_plugin_agent().call_run(&mut store, &task))
+        .call(
+            strategy.hermes_plugin_agent().call_run(&mut store, &task),
+            Some(&mut place),
+        )
         .await;
     note_fuel(&store);
     ended.map_err(|stopped| stopped_in(&store, stopped))

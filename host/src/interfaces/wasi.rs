@@ -23,6 +23,7 @@ use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiView as _};
 use crate::interfaces::State;
 use crate::interfaces::session::log;
 use crate::session::guest::Guest;
+use crate::session::waits::Timed;
 
 /// A folder that a tool's instance sees.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -180,11 +181,11 @@ impl clocks::monotonic_clock::Host for Clocks<'_> {
     fn subscribe_duration(&mut self, duration: u64) -> wasmtime::Result<Resource<DynPollable>> {
         // A sleep for longer than a day is one for ever: deadlines end it.
         let rest = Duration::from_nanos(duration).min(Duration::from_secs(86_400));
-        let deadline = tokio::time::Instant::now() + rest;
+        let number = self.guest.next_timer();
         let timer = self.table.push(Timer {
             guest: self.guest.clone(),
-            number: self.guest.next_timer(),
-            deadline,
+            number,
+            deadline: self.guest.waits.deadline(Timed::Timer(number), rest),
             due_ms: self
                 .guest
                 .clock
@@ -215,10 +216,19 @@ impl Pollable for Timer {
         }
         if !self.guest.replays_wait(self.number) {
             let _pause = self.guest.is_strategy().then(|| self.guest.step.pause());
-            tokio::time::sleep_until(self.deadline).await;
+            let deadline = self.deadline;
+            self.guest
+                .waits_for(async move { tokio::time::sleep_until(deadline).await })
+                .await;
         }
         self.guest.waited(self.number, self.due_ms);
         self.ended = true;
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        self.guest.waits.forget(Timed::Timer(self.number));
     }
 }
 

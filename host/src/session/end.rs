@@ -23,6 +23,9 @@ pub enum End {
     /// It was cancelled and did not return within its grace.
     #[error("it was cancelled")]
     Cancelled,
+    /// It only waited, and its place went to another: it is built again when what it waits for is there. Nothing is recorded of this.
+    #[error("its place went to another")]
+    Passivated,
     /// The run is suspended: nothing is recorded of this.
     #[error("it is suspended")]
     Suspended,

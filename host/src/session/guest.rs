@@ -21,6 +21,7 @@ use crate::session::end::End;
 use crate::session::op::{Ended, Op, OpBody};
 use crate::session::step::Step;
 use crate::session::tape::{Meters, Recorded, Tape, size};
+use crate::session::waits::Waits;
 use crate::session::{Attempt, Session, lock};
 use crate::store::{Answer, Effect, EffectResult, Note, NoteKind, Observation, OutcomeStatus, Record, Sync};
 
@@ -68,8 +69,12 @@ pub struct Guest {
     pub(super) replayed_step: AtomicU64,
     /// What is set aside for the strategy's call that it is, or is inside of.
     pub held: Option<Held>,
-    /// Why the host wants it ended, noticed where no value could say so.
-    fault: Mutex<Option<End>>,
+    /// What it waits for.
+    pub waits: Waits,
+    /// It stands in the place of an instance that is gone.
+    pub is_again: bool,
+    /// Why the host wants it ended, noticed where no value could say so: by operations, too, that an instance before it began.
+    fault: Arc<Mutex<Option<End>>>,
     tape: Mutex<Tape>,
 }
 
@@ -105,7 +110,7 @@ impl Guest {
         Self::make(session, attempt, making, None)
     }
 
-    /// The same in the place of an instance that the host lost, whose operations are still under way.
+    /// The same in the place of an instance that the host lost or gave up, whose operations are still under way.
     pub fn in_place_of(lost: &Self, making: Making) -> Arc<Self> {
         Self::make(lost.session.clone(), lost.attempt.clone(), making, Some(lost))
     }
@@ -129,10 +134,12 @@ impl Guest {
         let tape = Mutex::new(Tape::new(stream.clone(), recorded, live));
         let step = Step::new(wall, fuel);
         // What it does again was charged when the lost one did it.
-        let mut entered_before = 0;
+        let (mut entered_before, mut waits, mut fault) = (0, Waits::default(), Arc::default());
         if let Some(lost) = lost {
             step.takes_over(&lost.step);
             entered_before = lost.entered.load(Ordering::Acquire).max(lost.entered_before);
+            waits = Waits::after(&lost.waits);
+            fault = lost.fault.clone();
         }
         let is_strategy = stream.scope.is_root();
         let capped = || {
@@ -164,7 +171,9 @@ impl Guest {
             timers: AtomicU64::new(0),
             replayed_step: AtomicU64::new(0),
             held,
-            fault: Mutex::new(None),
+            waits,
+            is_again: lost.is_some(),
+            fault,
             tape,
         })
     }
@@ -277,6 +286,11 @@ impl Guest {
     /// Which of its completions this one is, from 0: by its own stream alone, so that a rebuilt instance counts the same.
     pub fn next_completion(&self) -> u32 {
         self.completions.fetch_add(1, Ordering::AcqRel)
+    }
+
+    /// The number of its next observation.
+    pub fn next_seq(&self) -> u64 {
+        self.tape().next_seq()
     }
 
     /// The number of a timer that the guest sets.

@@ -3,7 +3,7 @@
 //!
 //! Read `path` first: it is the path, and `operate` its longer half, for what is done outside. [`call`] is how interfaces describe
 //! calls to it. [`guest`] is one instance's side, [`tape`] its journal, [`op`] an operation under way, `turns` which iterations are given
-//! back, [`step`] the meter, [`clock`] the time that guests see, [`end`] why an instance was ended.
+//! back, [`step`] the meter, [`clock`] the time that guests see, [`waits`] what an instance waits for, [`end`] why it was ended.
 
 pub mod call;
 pub mod clock;
@@ -18,6 +18,7 @@ pub mod runner;
 pub mod step;
 pub mod tape;
 mod turns;
+pub mod waits;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 
 use crate::amounts::Amounts;
 use crate::error::{Dimension, Refusal, RefusalKind};
@@ -17,6 +18,7 @@ use crate::session::end::End;
 use crate::session::guest::Guest;
 use crate::session::op::{Ended, Op, OpBody};
 use crate::session::tape::refusal_body;
+use crate::session::waits::Timed;
 use crate::store::{Answer, EffectResult, Intent, Observation, OpKind, Outcome, OutcomeStatus, Record, Transition};
 use crate::store::{SessionUpdate, Sync};
 
@@ -225,30 +227,35 @@ impl Guest {
             return decode_body(&seen).map(|answer: Result<Option<u32>, Refusal>| answer.unwrap_or(None));
         }
         let found: Vec<Op> = ops.iter().filter_map(|n| self.tape().op(*n)).collect();
-        let first = self.first_ended(&found, timeout_ms).await?;
+        let wait = Timed::Call(self.next_seq());
+        let until = timeout_ms.map(|ms| self.waits.deadline(wait, Duration::from_millis(ms.into())));
+        let first = self.first_ended(&found, until).await?;
+        self.waits.forget(wait);
         self.observe(name, args, Answer::Body(codec::encode(&Ok::<_, Refusal>(first))))?;
         Ok(first)
     }
 
-    async fn first_ended(&self, ops: &[Op], timeout_ms: Option<u32>) -> Result<Option<u32>, End> {
+    async fn first_ended(&self, ops: &[Op], until: Option<Instant>) -> Result<Option<u32>, End> {
         if ops.is_empty() {
             return Ok(None);
         }
         let _pause = self.step.pause();
-        let any = futures_util::future::select_all(ops.iter().map(|op| Box::pin(op.wait())));
-        let timeout = async {
-            match timeout_ms {
-                Some(ms) => tokio::time::sleep(Duration::from_millis(ms.into())).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            biased;
-            (ended, ..) = any => { ended.ok_or_else(|| self.fault().unwrap_or(End::Suspended))?; }
-            () = self.cancel.cancelled() => return Ok(None),
-            () = timeout => {}
-        }
+        let (all, cancel) = (ops.to_vec(), self.cancel.clone());
+        self.waits_for(async move {
+            let any = futures_util::future::select_all(all.iter().map(|op| Box::pin(op.wait())));
+            let timeout = async {
+                match until {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! { _ = any => {}, () = cancel.cancelled() => {}, () = timeout => {} }
+        })
+        .await;
         let position = ops.iter().position(|op| op.ended().is_some());
+        if position.is_none() && ops.iter().any(Op::is_lost) {
+            return Err(self.fault().unwrap_or(End::Suspended));
+        }
         Ok(position.and_then(|p| u32::try_from(p).ok()))
     }
 
@@ -304,11 +311,12 @@ impl Guest {
 
     async fn outcome(&self, op: &Op) -> Result<Arc<Ended>, End> {
         let _pause = self.step.pause();
-        tokio::select! {
-            biased;
-            ended = op.wait() => ended.ok_or_else(|| self.fault().unwrap_or(End::Suspended)),
-            () = self.session.run.suspend.cancelled() => Err(End::Suspended),
-        }
+        let (waited, suspend) = (op.clone(), self.session.run.suspend.clone());
+        self.waits_for(async move {
+            tokio::select! { biased; _ = waited.wait() => {}, () = suspend.cancelled() => {} }
+        })
+        .await;
+        op.ended().ok_or_else(|| self.fault().unwrap_or(End::Suspended))
     }
 
     /// The guest is told of an outcome; from the first time on the record shows it.

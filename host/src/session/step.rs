@@ -267,6 +267,12 @@ impl Step {
         due
     }
 
+    /// What was charged and is not burnt yet: an instance in the place of another burns it once more.
+    pub fn to_burn_again(&self) -> u64 {
+        let meter = self.fuel();
+        meter.settled.saturating_sub(meter.used())
+    }
+
     /// What `lost` burnt was charged: this meter is that of the instance in its place, which burns the same again.
     pub fn takes_over(&self, lost: &Self) {
         let settled = lost.fuel().settled;

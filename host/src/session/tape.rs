@@ -87,6 +87,11 @@ impl Tape {
         !self.recorded.observations.is_empty()
     }
 
+    /// The number of the next observation.
+    pub(super) fn next_seq(&self) -> u64 {
+        self.next_seq
+    }
+
     /// The answer that the record has for this call, where it is being replayed.
     pub(super) fn replay(&mut self, call: &str, args: Digest) -> Result<Option<Observation>, End> {
         let Some(next) = self.recorded.observations.front() else {

@@ -135,7 +135,7 @@ fn stopped_exit(session: &Session, stopped: Stopped) -> types::ExitReason {
         Stopped::Host(End::Exhausted { dimension, .. }) => types::ExitReason::Exhausted(dimension.into()),
         Stopped::Host(End::TimedOut(_)) => types::ExitReason::TimedOut,
         Stopped::Host(End::Cancelled) => types::ExitReason::Cancelled,
-        Stopped::Host(End::Suspended) => types::ExitReason::Interrupted,
+        Stopped::Host(End::Suspended | End::Passivated) => types::ExitReason::Interrupted,
         Stopped::Host(End::NoRoom(what)) => {
             types::ExitReason::Failed(Refusal::new(RefusalKind::RateLimited, what).into())
         }

@@ -21,10 +21,11 @@ enum Suite {
     Unit,
     Main,
     Supervision,
+    Passivated,
     Docs,
 }
 
-const SUITES: [(Suite, &str, &str); 5] = [
+const SUITES: [(Suite, &str, &str); 6] = [
     (
         Suite::Lint,
         "lint",
@@ -45,13 +46,21 @@ const SUITES: [(Suite, &str, &str); 5] = [
         "supervision",
         "sub-agents: budgets, rights, restarts, hostile children, going on after a crash",
     ),
+    (
+        Suite::Passivated,
+        "passivated",
+        "main and supervision again, each agent that waits given up and built anew",
+    ),
     (Suite::Docs, "docs", "the commands in the README and the documentation"),
 ];
+
+/// Set to `always`, the host gives each agent's instance up whenever it waits.
+const PASSIVATE: &str = "HERMES_TEST_PASSIVATE";
 
 /// The suites, for people.
 pub(crate) fn list() -> String {
     SUITES
-        .map(|(_, name, about)| format!("    {name:<8} {about}\n"))
+        .map(|(_, name, about)| format!("    {name:<11} {about}\n"))
         .concat()
         .trim_end()
         .to_owned()
@@ -99,7 +108,7 @@ impl Suite {
             lint::run(report);
             return Ok(());
         }
-        if matches!(self, Self::Main | Self::Supervision | Self::Docs) {
+        if matches!(self, Self::Main | Self::Supervision | Self::Passivated | Self::Docs) {
             guests::build_test_guests(toolchain)?;
         }
         // Cargo builds the binary with the tests of its package: built apart, it would be compiled with other features once more.
@@ -107,16 +116,25 @@ impl Suite {
             Some(built) => built,
             None => binaries.insert(libtest::build()?),
         };
-        for binary in binaries.iter().filter(|binary| suite_of(binary) == self) {
-            binary.run(name, report)?;
+        for binary in binaries.iter().filter(|binary| self.has(binary)) {
+            let passivate = (self == Self::Passivated).then_some((PASSIVATE, "always"));
+            binary.run(name, passivate, report)?;
         }
         if self == Self::Unit {
             for binary in libtest::build_plugins()? {
-                binary.run(name, report)?;
+                binary.run(name, None, report)?;
             }
             libtest::run_doc_tests(name, report)?;
         }
         Ok(())
+    }
+
+    /// Whether these tests are part of it.
+    fn has(self, binary: &Binary) -> bool {
+        match (self, suite_of(binary)) {
+            (Self::Passivated, of) => matches!(of, Self::Main | Self::Supervision),
+            (suite, of) => suite == of,
+        }
     }
 }
 
