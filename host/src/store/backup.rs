@@ -104,12 +104,8 @@ impl Store {
         let _held = self.hold_for_copy()?;
         // Read before the database is: an anchor that is ahead of the copy then tells of damage that was there.
         let mut anchors = Vec::new();
-        for path in entries(&own.runs())? {
-            let run = path
-                .file_stem()
-                .and_then(|stem| stem.to_str())
-                .and_then(|stem| stem.parse().ok());
-            if let Some(run) = run {
+        for listed in self.runs(u32::MAX)? {
+            if let Ok(run) = listed.id.parse::<RunId>() {
                 let state = own.lock_state(&run)?;
                 anchors.push((run, state));
             }

@@ -699,6 +699,61 @@ async fn figures() {
     );
 }
 
+/// How long others wait while runs are removed: `cargo test --release store::tests::pruning_figures -- --ignored --nocapture`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "measures, asserts nothing"]
+async fn pruning_figures() {
+    let dir = tempfile::tempdir_in(std::env::temp_dir()).expect("a folder");
+    let (store, other, run) = (open(dir.path()), open(dir.path()), RunId::random());
+    for _ in 0..20 {
+        let big = RunId::random();
+        let owner = store.create_run(new_run(&big)).await.expect("made");
+        for n in 1..=20_u64 {
+            let text = vec![u8::try_from(n).expect("few"); 200_000];
+            let mut records = vec![Record::Body(Digest::of(&text), text)];
+            records.extend((1..=100).map(|seq| observation(&big, (n - 1) * 100 + seq)));
+            store
+                .append(&owner, records, None, Sync::Commit)
+                .await
+                .expect("written");
+        }
+    }
+    let runs = store.prunable().expect("read");
+    let before = store.size().expect("read");
+    let owner = other.create_run(new_run(&run)).await.expect("made");
+    let pruning = tokio::spawn(async move {
+        let mut took = [Duration::ZERO; 2];
+        let began = Instant::now();
+        for run in &runs {
+            store.remove_run(run).await.expect("removed");
+            store.sweep_rows().await.expect("swept");
+        }
+        took[0] = began.elapsed();
+        store.give_back().await.expect("given back");
+        took[1] = began.elapsed() - took[0];
+        (took, store.size().expect("read"))
+    });
+    let mut waits = Vec::new();
+    while !pruning.is_finished() {
+        let at = Instant::now();
+        let seen = vec![observation(&run, waits.len() as u64 + 1)];
+        other.append(&owner, seen, None, Sync::Durable).await.expect("written");
+        waits.push(at.elapsed());
+    }
+    let ([sweep, give], after) = pruning.await.expect("no panic");
+    waits.sort_unstable();
+    let (n, last) = (waits.len(), waits[waits.len() - 1]);
+    println!(
+        "{} to {} bytes; rows {sweep:?}, giving back {give:?}",
+        before.files, after.files
+    );
+    println!(
+        "{n} durable appends beside it: median {:?}, p99 {:?}, longest {last:?}",
+        waits[n / 2],
+        waits[n * 99 / 100]
+    );
+}
+
 #[tokio::test]
 async fn the_first_end_of_a_session_stands() {
     let dir = tempfile::tempdir().expect("a folder");
@@ -1434,7 +1489,8 @@ async fn new_effects_leave_the_reserve_alone_and_outcomes_may_have_it() {
     let dir = tempfile::tempdir().expect("a folder");
     let (store, run) = (open(dir.path()), RunId::random());
     let owner = store.create_run(new_run(&run)).await.expect("made");
-    let begun = vec![session(&run), start(&run.root()), intent(&run, 1)];
+    let active = update(&run, Transition::Active { attempt: 1 });
+    let begun = vec![session(&run), start(&run.root()), active, intent(&run, 1)];
     store.append(&owner, begun, None, Sync::Commit).await.expect("written");
     drop((owner, store));
     let mut options = StoreOptions::new(&Limits::default(), Access::Write);
