@@ -226,6 +226,10 @@ limits! {
     journal_records: "journal_records", Count, 50_000, 100, 100_000_000;
     #[doc = "How long a busy database is waited for."]
     store_busy: "store.busy", Millis, 5 * SEC, 0, 10 * MIN;
+    #[doc = "What is kept free on the disk of the home folder: with less no run begins, and no model, tool, child or write of a run."]
+    disk_reserve: "disk_reserve", Bytes, 16 * MIB, 0, 1024 * GIB;
+    #[doc = "Runs that `resume --all` has under way at once; further ones wait."]
+    resume_parallel: "resume_parallel", Count, 4, 1, 1_000;
     #[doc = "Threads for file access and other blocking work."]
     threads: "threads", Count, 64, 1, 1_024;
     #[doc = "File descriptors of the process that are kept free; no instance starts while there are fewer."]

@@ -97,11 +97,17 @@ Example:
     #[command(after_help = "Example:\n  hermes-host export 7f3a09c1d2 --form sharegpt > run.jsonl")]
     Export(Export),
     /// Goes on with a run that was stopped
-    #[command(after_help = "Example:\n  hermes-host resume 7f3a09c1d2")]
-    Resume(OfRun),
-    /// Ends a run for good
+    #[command(after_help = "Example:\n  hermes-host resume 7f3a09c1d2\n  hermes-host resume --all")]
+    Resume(Resume),
+    /// Ends a run for good, another process's too
     #[command(after_help = "Example:\n  hermes-host cancel 7f3a09c1d2")]
     Cancel(OfRun),
+    /// Copies all that is kept to a folder, while runs go on
+    #[command(after_help = "\
+The folder can stand in the place of the home folder's `host`.
+Example:
+  hermes-host backup ./hermes-backup")]
+    Backup(Backup),
     /// Reads and writes the notes that agents share
     #[command(
         subcommand,
@@ -213,10 +219,63 @@ pub(super) enum RunsCommand {
     Export(Export),
     /// Goes on with a run that was stopped
     #[command(after_help = "Example:\n  hermes-host runs resume 7f3a09c1d2")]
-    Resume(OfRun),
-    /// Ends a run for good
+    Resume(Resume),
+    /// Ends a run for good, another process's too
     #[command(after_help = "Example:\n  hermes-host runs cancel 7f3a09c1d2")]
     Cancel(OfRun),
+    /// Removes runs that are no longer needed: those that meet every condition given
+    #[command(after_help = "\
+Runs that can go on, or that are damaged, go only where --status names them; one that a process owns never does.
+Example:
+  hermes-host runs prune --older-than 30d --dry-run
+  hermes-host runs prune --status completed,failed --keep-bytes 1GiB")]
+    Prune(Prune),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Resume {
+    /// The run's id, or as much of its beginning as is unique
+    #[arg(value_name = "RUN", required_unless_present = "all")]
+    pub(super) run: Option<String>,
+    /// Every run that can go on and that no process owns, side by side
+    #[arg(long, conflicts_with = "run")]
+    pub(super) all: bool,
+    /// Of a damaged run, goes on with what is left: what is missing at its end, or lies behind damage, is given up
+    #[arg(long, conflicts_with = "all")]
+    pub(super) accept_loss: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Backup {
+    /// The folder to make, or an empty one
+    #[arg(value_name = "DIR")]
+    pub(super) to: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Prune {
+    /// Runs that ended, or last changed, so long ago: 30d, 12h, 90m
+    #[arg(long, value_name = "AGE")]
+    pub(super) older_than: Option<String>,
+    /// Runs that stand so; without it those that have ended
+    #[arg(long, value_enum, value_name = "STATUS,..", value_delimiter = ',')]
+    pub(super) status: Vec<Status>,
+    /// The oldest runs, until all that is kept fits into so many bytes: 1GiB
+    #[arg(long, value_name = "SIZE")]
+    pub(super) keep_bytes: Option<String>,
+    /// Removes nothing, and lists what would be removed
+    #[arg(long)]
+    pub(super) dry_run: bool,
+}
+
+/// How a run stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Status {
+    Completed,
+    Failed,
+    Cancelled,
+    Interrupted,
+    Damaged,
 }
 
 #[derive(Debug, Args)]
@@ -311,7 +370,7 @@ pub(super) enum Config {
     Reference,
 }
 
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 14] = [
     "run",
     "inspect",
     "call",
@@ -321,6 +380,7 @@ const COMMANDS: [&str; 13] = [
     "export",
     "resume",
     "cancel",
+    "backup",
     "blackboard",
     "config",
     "doctor",

@@ -2,6 +2,7 @@
 //! configuration only.
 
 mod args;
+mod backup;
 mod blackboard;
 mod call;
 mod config;
@@ -13,6 +14,8 @@ mod json;
 mod log;
 mod plain;
 mod progress;
+mod prune;
+mod resume_all;
 mod run;
 mod runs;
 mod show;
@@ -112,7 +115,10 @@ async fn serve(command: Command, context: Context) -> Result<u8, Problem> {
     signals::bound_files(limit).map_err(|e| Problem::usage(format!("limits.file_size could not be set: {e}")))?;
     match command {
         Command::Run(config, spec) => run::start(config, context, spec).await,
-        Command::Resume(config, id) => run::resume(config, context, &id).await,
+        Command::Resume(config, resume) => run::resume(config, context, &resume).await,
+        Command::ResumeAll(config) => resume_all::resume_all(config, context).await,
+        Command::Prune(config, spec) => prune::prune(&Host::open(config)?, context, &spec).await,
+        Command::Backup(config, to) => backup::backup(&Host::open(config)?, context, &to).await,
         Command::Cancel(config, id) => runs::cancel(&Host::open(config)?, context, &id).await,
         Command::Inspect(config, inspect) => inspect::inspect(&Host::open(config)?, context, inspect).await,
         Command::Call(config, call) => call::call(&Host::open(config)?, context, call).await,

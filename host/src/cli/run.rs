@@ -7,15 +7,16 @@ use tokio::sync::oneshot;
 use tokio::time::MissedTickBehavior;
 
 use super::args::Output;
-use super::errors::{Problem, STOPPED, block, denials};
+use super::errors::{Problem, STOPPED, block, denials, notices};
 use super::progress::{self, Mode, Progress};
 use super::signals::Stop;
-use super::style::{Ink, Paint, flow};
+use super::style::{Ink, Paint, flow, number};
+use super::validated::Resume;
 use super::{Context, json, log, stdio, terminal};
 use crate::config::Config;
 use crate::event::{EventKind, EventReceiver, RunEvent, now_ms};
 use crate::ids::SessionId;
-use crate::run::{Host, RunHandle, RunOutcome, RunSpec};
+use crate::run::{Host, Loss, RunHandle, RunOutcome, RunSpec};
 use crate::text::{Shape, clean};
 
 /// The picture is drawn at most so often.
@@ -39,15 +40,44 @@ pub(super) async fn start(config: Config, context: Context, spec: RunSpec) -> Re
 }
 
 /// Goes on with a run and stays with it to its end.
-pub(super) async fn resume(config: Config, context: Context, run: &str) -> Result<u8, Problem> {
+pub(super) async fn resume(config: Config, context: Context, resume: &Resume) -> Result<u8, Problem> {
     let mut stop = listen()?;
     let host = Host::open(config)?;
+    let run = &resume.run;
+    if resume.accept_loss {
+        accept_loss(&host, context, run).await?;
+    }
     let handle = tokio::select! {
         biased;
         () = stop.next() => return Err(Problem::stopped("before the run went on: it is as it was")),
         handle = progress::until_ready(mode(context), host.resume(run)) => handle?,
     };
     attend(&handle, context, stop).await
+}
+
+/// Gives up what a run has lost, and says how much that is.
+async fn accept_loss(host: &Host, context: Context, run: &str) -> Result<(), Problem> {
+    let (run, Loss { kept, missing, cut }) = host.accept_loss(run).await?;
+    let mut lost = Vec::new();
+    if missing > 0 {
+        lost.push(format!("{} missing at its end", number(missing, "record")));
+    }
+    if cut > 0 {
+        lost.push(format!("{} from the first damaged one on", number(cut, "record")));
+    }
+    let told = match lost.is_empty() {
+        true => format!(
+            "run {run} has lost nothing: all of its {} are there",
+            number(kept, "record")
+        ),
+        false => format!(
+            "run {run} gives up {}; {} are left",
+            lost.join(" and "),
+            number(kept, "record")
+        ),
+    };
+    stdio::tell(&notices(context.paint, &[told]));
+    Ok(())
 }
 
 /// How progress is shown.
@@ -59,7 +89,7 @@ pub(super) fn mode(context: Context) -> Mode {
     }
 }
 
-fn listen() -> Result<Stop, Problem> {
+pub(super) fn listen() -> Result<Stop, Problem> {
     Stop::listen().map_err(|e| Problem::usage(format!("signals can't be heard: {e}")))
 }
 
@@ -170,7 +200,7 @@ impl Consumer {
 }
 
 /// What a person should know besides the answer: what failed, which rights were missing, how a stopped run goes on.
-fn tell_end(outcome: &RunOutcome, paint: Paint) {
+pub(super) fn tell_end(outcome: &RunOutcome, paint: Paint) {
     let mut text = String::new();
     if let Some((kind, message)) = &outcome.error {
         // Some messages begin with their kind already.

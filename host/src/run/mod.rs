@@ -1,29 +1,36 @@
 //! The library's face: open a [`Host`], start runs, watch them by their events, and look at what earlier ones did.
 
 mod call;
+mod cancel;
 pub mod error;
 mod handle;
 mod inspect;
 mod outside;
 mod prepare;
+mod prune;
 mod resume;
 mod root;
 mod so_far;
 pub mod spec;
 mod trajectory;
+mod upkeep;
 pub mod view;
 
 use std::sync::{Arc, OnceLock};
 
 pub use call::{ToolAnswer, ToolCaller};
+pub use cancel::RunEnd;
 pub use error::HostError;
 pub use handle::RunHandle;
 pub use inspect::{Ask, Inspection, ToolInfo, Want};
 pub use prepare::default_model;
+pub use prune::{PruneSpec, Pruned, PrunedRun, Standing};
 pub use root::ReadyRun;
 pub use spec::{AgentSummary, Budget, RunOutcome, RunSpec};
 pub use trajectory::TrajectoryForm;
 pub use view::{ChangeView, EntryView, NoteView, OpView, RunRow, RunView, SessionView, SpaceView};
+
+pub use crate::store::{Copied, Integrity, Loss, Problem, Size as StoreSize};
 
 use crate::config::{Config, Durability};
 use crate::egress::Egress;

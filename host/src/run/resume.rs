@@ -3,10 +3,8 @@
 
 use std::sync::Arc;
 
-use crate::bindings::types;
 use crate::event::{EventKind, now_ms};
 use crate::ids::{Digest, RunId};
-use crate::interfaces::amounts;
 use crate::limits::Limits;
 use crate::llm::Catalogue;
 use crate::plugin::load::{Found, load};
@@ -16,9 +14,7 @@ use crate::run::prepare::{Ready, ToolPlugin, toolbox};
 use crate::run::root::{announce, ended, finish_row, root_session};
 use crate::run::{Host, HostError};
 use crate::session::{Journal, RunContext, codec};
-use crate::store::{NoteKind, Record, RunRow, RunUpdate, SessionEnd, SessionRow, SessionUpdate, Transition};
-use crate::store::{Status, Store, Sync};
-use crate::supervisor::ending;
+use crate::store::{Record, RunRow, SessionUpdate, Store, Sync, Transition};
 use crate::supervisor::start::{AgentStart, PluginRef, RunStart, StartBody};
 
 impl Host {
@@ -29,6 +25,7 @@ impl Host {
     pub async fn resume(&self, run: &str) -> Result<RunHandle, HostError> {
         let store = self.store()?;
         let id = store.find_run(run)?;
+        store.has_room()?;
         let owner = store.take_run(&id).await?;
         // Read once it is ours: it may have ended just before.
         let row = store.run(&id)?;
@@ -40,9 +37,11 @@ impl Host {
             .run
             .ok_or_else(|| cannot(&id, "its start record is not a run's"))?;
         let mut ready = self.rebuild(&store, &first.agent, &shared).await?;
+        // Its owner went down before it heard of this.
+        let cancel_asked = store.cancel_requested(&id)?.is_some();
         let supervisor = self.supervisor(&shared.limits);
         let ctx = self.context(Some(Journal { store, owner }), id.clone(), &ready, &shared, &supervisor);
-        let root = supervisor.restore(&ctx)?;
+        let mut root = supervisor.restore(&ctx)?;
         ready.task = root.start.task.clone();
         let session = root_session(&ctx, &ready, root.account, root.past);
         if let Some(result) = &root.result {
@@ -50,16 +49,23 @@ impl Host {
             finish_row(&session, &ended(&session, result)).await?;
             return Err(has_ended(&ctx_row(&ctx)?));
         }
-        let active = SessionUpdate {
-            session: session.id.clone(),
-            transition: Transition::Active {
-                attempt: root.from.attempt,
-            },
-            spent: None,
-            at_ms: now_ms(),
+        let active = Transition::Active {
+            attempt: root.from.attempt,
         };
-        let active = vec![Record::Update(active)];
-        let written = session.run.append(active, None, Sync::Durable).await;
+        let steps = std::iter::once(active).chain(cancel_asked.then_some(Transition::CancelAsked));
+        let update = |transition| {
+            Record::Update(SessionUpdate {
+                session: session.id.clone(),
+                transition,
+                spent: None,
+                at_ms: now_ms(),
+            })
+        };
+        root.from.cancel_asked |= cancel_asked;
+        let written = session
+            .run
+            .append(steps.map(update).collect(), None, Sync::Durable)
+            .await;
         written.map_err(|end| HostError::NotBegun(end.to_string()))?;
         let first = ctx.events.subscribe();
         announce(&session, &ready);
@@ -67,40 +73,6 @@ impl Host {
             observations: root.observations,
         });
         Ok(self.launch(supervisor, session, ready, root.start, root.from, first))
-    }
-
-    /// Ends a run for good, which no process owns: what it had under way is not made again, and what there is of an answer stays.
-    ///
-    /// # Errors
-    /// There is no such run, it has ended, or another process owns it.
-    pub async fn cancel(&self, run: &str) -> Result<RunId, HostError> {
-        let store = self.store()?;
-        let id = store.find_run(run)?;
-        let owner = store.take_run(&id).await?;
-        let row = store.run(&id)?;
-        if row.status.is_final() {
-            return Err(has_ended(&row));
-        }
-        let at_ms = now_ms();
-        let open = store.sessions(&id)?.into_iter().filter(|s| !s.status.is_final());
-        let updates = open.map(|session| {
-            Record::Update(SessionUpdate {
-                transition: Transition::Ended(cancelled(&store, &session)),
-                session: session.session,
-                spent: None,
-                at_ms,
-            })
-        });
-        let updates: Vec<Record> = updates.collect();
-        store.append(&owner, updates, None, Sync::Durable).await?;
-        let update = RunUpdate {
-            status: Some(Status::Cancelled),
-            exit: Some("cancelled".to_owned()),
-            ended_ms: Some(at_ms),
-            ..RunUpdate::default()
-        };
-        store.update_run(&owner, update).await?;
-        Ok(id)
     }
 
     /// The run's parts as its start record names them, never as today's flags would.
@@ -180,20 +152,6 @@ fn first_start(store: &Store, run: &RunId) -> Result<StartBody, HostError> {
     })
 }
 
-/// The end of a session that is cancelled while nobody drives it, with its last checkpoint.
-fn cancelled(store: &Store, row: &SessionRow) -> SessionEnd {
-    let notes = store.notes(&row.session, &[NoteKind::Checkpoint], 0, usize::MAX);
-    let last = notes.unwrap_or_default().pop();
-    let report = last.and_then(|(_, note)| codec::decode::<types::Report>(&note.body).ok());
-    let result = types::RunResult {
-        exit: types::ExitReason::Cancelled,
-        report,
-        attempts: row.attempt,
-        spent: amounts(&row.spent),
-    };
-    ending::row(&result, None)
-}
-
 fn ctx_row(ctx: &RunContext) -> Result<RunRow, HostError> {
     match &ctx.journal {
         Some(journal) => Ok(journal.store.run(&ctx.id)?),
@@ -201,7 +159,7 @@ fn ctx_row(ctx: &RunContext) -> Result<RunRow, HostError> {
     }
 }
 
-fn has_ended(row: &RunRow) -> HostError {
+pub(super) fn has_ended(row: &RunRow) -> HostError {
     let status = crate::run::view::status_name(row.status);
     cannot(&row.id, &format!("it has ended ({status}); a recorded end is final"))
 }

@@ -12,6 +12,7 @@ use crate::ids::RunId;
 use crate::instance::Runner;
 use crate::ledger::{AccountId, Ledger};
 use crate::limits::Limits;
+use crate::run::cancel::heed_requests;
 use crate::run::handle::{RunHandle, Stops};
 use crate::run::prepare::Ready;
 use crate::run::{AgentSummary, Host, HostError, RunOutcome, RunSpec};
@@ -148,9 +149,12 @@ impl Host {
             from,
             asked: stops.cancel.clone(),
         };
-        let strategy = ready.strategy;
+        let (strategy, cancel) = (ready.strategy, stops.cancel.clone());
         let task = tokio::spawn(async move {
-            let ending = supervisor.drive_root(agent, &strategy).await;
+            let ending = tokio::select! {
+                ending = supervisor.drive_root(agent, &strategy) => ending,
+                never = heed_requests(&session, &cancel) => match never {},
+            };
             conclude(&session, ending).await
         });
         RunHandle::new(run.id.clone(), run.events.clone(), Some(first), stops, task)

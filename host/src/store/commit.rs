@@ -441,7 +441,7 @@ fn tell(ended: Vec<Ended>) {
 }
 
 /// Copies the whole log into the database and cuts it to nothing, unless readers hold on to it for too long.
-fn empty_log(conn: &Connection) {
+pub(super) fn empty_log(conn: &Connection) {
     let emptied = conn
         .busy_timeout(LOG_WAIT)
         .and_then(|()| conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0)));
