@@ -1,6 +1,7 @@
 //! Goes on with a run that was suspended or whose process was killed: the start record says what it was made of, the strategy runs again
 //! from its start against its observations, and goes on live where they end.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::bindings::types;
@@ -16,7 +17,7 @@ use crate::run::prepare::{Ready, ToolPlugin, toolbox};
 use crate::run::root::{announce, ended, finish_row, root_session};
 use crate::run::{Host, HostError};
 use crate::session::{Journal, RunContext, codec};
-use crate::store::{NoteKind, Record, RunRow, RunUpdate, SessionEnd, SessionRow, SessionUpdate, Transition};
+use crate::store::{NoteKind, Owner, Record, RunRow, RunUpdate, SessionEnd, SessionRow, SessionUpdate, Transition};
 use crate::store::{Status, Store, Sync};
 use crate::supervisor::ending;
 use crate::supervisor::start::{AgentStart, PluginRef, RunStart, StartBody};
@@ -82,10 +83,12 @@ impl Host {
             return Err(has_ended(&row));
         }
         let at_ms = now_ms();
+        let mut checkpoints = checkpoints(&store, &owner);
         let open = store.sessions(&id)?.into_iter().filter(|s| !s.status.is_final());
         let updates = open.map(|session| {
+            let report = checkpoints.remove(&session.session.number);
             Record::Update(SessionUpdate {
-                transition: Transition::Ended(cancelled(&store, &session)),
+                transition: Transition::Ended(cancelled(&session, report)),
                 session: session.session,
                 spent: None,
                 at_ms,
@@ -180,11 +183,26 @@ fn first_start(store: &Store, run: &RunId) -> Result<StartBody, HostError> {
     })
 }
 
+/// The last checkpoint of each session of a run, by its number; up to what is damaged, which keeps nobody from ending the run.
+fn checkpoints(store: &Store, owner: &Owner) -> HashMap<u32, types::Report> {
+    let mut last = HashMap::new();
+    let walked = store.walk(owner, |record, _| {
+        if let Record::Note(note) = record
+            && note.kind == NoteKind::Checkpoint
+            && let Ok(report) = codec::decode(&note.body)
+        {
+            last.insert(note.stream.session.number, report);
+        }
+        Ok(())
+    });
+    if let Err(error) = walked {
+        tracing::warn!(run = %owner.run(), %error, "not all checkpoints could be read");
+    }
+    last
+}
+
 /// The end of a session that is cancelled while nobody drives it, with its last checkpoint.
-fn cancelled(store: &Store, row: &SessionRow) -> SessionEnd {
-    let notes = store.notes(&row.session, &[NoteKind::Checkpoint], 0, usize::MAX);
-    let last = notes.unwrap_or_default().pop();
-    let report = last.and_then(|(_, note)| codec::decode::<types::Report>(&note.body).ok());
+fn cancelled(row: &SessionRow, report: Option<types::Report>) -> SessionEnd {
     let result = types::RunResult {
         exit: types::ExitReason::Cancelled,
         report,

@@ -36,7 +36,7 @@ use tokio::sync::watch;
 
 pub use blackboard::{key_fits, value_fits};
 pub use error::StoreError;
-pub use journal::Numbered;
+pub use journal::{AttemptRecords, Numbered};
 pub use owner::Owner;
 pub use record::{
     Answer, Edge, Effect, EffectResult, EndKind, Intent, NewSession, Note, NoteKind, Observation, OpKind, Outcome,
