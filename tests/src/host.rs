@@ -120,6 +120,13 @@ impl Host {
         self
     }
 
+    /// With another time-out.
+    #[must_use]
+    pub fn within(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
     /// The command for whoever starts it in another way.
     pub(crate) fn into_command(self) -> Command {
         self.command
@@ -166,10 +173,32 @@ impl Process {
 
     /// The most memory that it has held so far, in KiB.
     pub fn peak_kib(&self) -> u64 {
+        self.status_kib("VmHWM:")
+    }
+
+    /// The memory that it holds now, in KiB.
+    pub fn resident_kib(&self) -> u64 {
+        self.status_kib("VmRSS:")
+    }
+
+    fn status_kib(&self, key: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let number = peak.and_then(|peak| peak.split_whitespace().next());
+        let value = status.lines().find_map(|line| line.strip_prefix(key));
+        let number = value.and_then(|value| value.split_whitespace().next());
         number.unwrap().parse().unwrap()
+    }
+
+    /// The processor time that it has used, in hundredths of a second.
+    pub fn processor_ticks(&self) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id())).unwrap();
+        // Its name is in brackets, and may hold anything.
+        let fields = stat.rsplit(") ").next().unwrap().split(' ');
+        fields.skip(11).take(2).map(|field| field.parse::<u64>().unwrap()).sum()
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
     }
 
     /// Sends a signal.

@@ -1,5 +1,6 @@
 //! Ends a run for good: one that nobody owns at once, another process's by a request that its owner finds.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -125,10 +126,12 @@ async fn end(store: &Store, owner: &Owner) -> Result<Ended, HostError> {
         return Ok(Ended::Before(Box::new(row)));
     }
     let at_ms = now_ms();
+    let mut checkpoints = checkpoints(store, owner);
     let open = store.sessions(run)?.into_iter().filter(|s| !s.status.is_final());
     let updates = open.map(|session| {
+        let report = checkpoints.remove(&session.session.number);
         Record::Update(SessionUpdate {
-            transition: Transition::Ended(cancelled(store, &session)),
+            transition: Transition::Ended(cancelled(&session, report)),
             session: session.session,
             spent: None,
             at_ms,
@@ -146,11 +149,26 @@ async fn end(store: &Store, owner: &Owner) -> Result<Ended, HostError> {
     Ok(Ended::Now(RunEnd::of(store.run(run)?)))
 }
 
+/// The last checkpoint of each session of a run, by its number; up to what is damaged, which keeps nobody from ending the run.
+fn checkpoints(store: &Store, owner: &Owner) -> HashMap<u32, types::Report> {
+    let mut last = HashMap::new();
+    let walked = store.walk(owner, |record, _| {
+        if let Record::Note(note) = record
+            && note.kind == NoteKind::Checkpoint
+            && let Ok(report) = codec::decode(&note.body)
+        {
+            last.insert(note.stream.session.number, report);
+        }
+        Ok(())
+    });
+    if let Err(error) = walked {
+        tracing::warn!(run = %owner.run(), %error, "not all checkpoints could be read");
+    }
+    last
+}
+
 /// The end of a session that is cancelled while nobody drives it, with its last checkpoint.
-fn cancelled(store: &Store, row: &SessionRow) -> SessionEnd {
-    let notes = store.notes(&row.session, &[NoteKind::Checkpoint], 0, usize::MAX);
-    let last = notes.unwrap_or_default().pop();
-    let report = last.and_then(|(_, note)| codec::decode::<types::Report>(&note.body).ok());
+fn cancelled(row: &SessionRow, report: Option<types::Report>) -> SessionEnd {
     let result = types::RunResult {
         exit: types::ExitReason::Cancelled,
         report,

@@ -215,8 +215,8 @@ impl Ticket {
     /// True if the task was still queued: then it will never run.
     fn withdraw(&self) -> bool {
         let mut queue = lock(&self.core.queue);
-        let place = queue.iter().position(|queued| queued.ticket == self.number);
-        place.and_then(|at| queue.remove(at)).is_some()
+        let place = queue.binary_search_by_key(&self.number, |queued| queued.ticket);
+        place.is_ok_and(|at| queue.remove(at).is_some())
     }
 }
 
@@ -253,12 +253,15 @@ impl Core {
     }
 
     fn push(self: &Arc<Self>, sync: Sync, task: Box<dyn Task>) -> Ticket {
+        let mut queue = lock(&self.queue);
+        // Drawn under the lock, so that the queue is in their order.
         let number = self.tickets.fetch_add(1, Ordering::Relaxed);
-        lock(&self.queue).push_back(Queued {
+        queue.push_back(Queued {
             ticket: number,
             sync,
             task,
         });
+        drop(queue);
         Ticket {
             core: Arc::clone(self),
             number,

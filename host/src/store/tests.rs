@@ -1,6 +1,6 @@
 //! The store through its face: real files, several stores on one folder, processes that die.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -635,68 +635,58 @@ async fn helper_process() {
     }
 }
 
-/// Figures for people: `cargo test --release store::tests::figures -- --ignored --nocapture`.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "measures, asserts nothing"]
-async fn figures() {
-    use std::io::Write as _;
-    let dir = tempfile::tempdir_in(std::env::temp_dir()).expect("a folder");
+#[tokio::test]
+async fn an_owner_reads_an_attempt_and_a_run_whole() {
+    let dir = tempfile::tempdir().expect("a folder");
     let (store, run) = (open(dir.path()), RunId::random());
     let owner = store.create_run(new_run(&run)).await.expect("made");
-    let mut file = std::fs::File::create(dir.path().join("raw")).expect("made");
-    let (mut raw, mut durable, mut commit) = (Vec::new(), Vec::new(), Vec::new());
-    for n in 1..=300 {
-        let at = Instant::now();
-        file.write_all(&[1; 300])
-            .and_then(|()| file.sync_data())
-            .expect("written");
-        raw.push(at.elapsed());
-        let at = Instant::now();
-        store
-            .append(&owner, vec![observation(&run, 2 * n)], None, Sync::Durable)
-            .await
-            .expect("written");
-        durable.push(at.elapsed());
-        let at = Instant::now();
-        store
-            .append(&owner, vec![observation(&run, 2 * n + 1)], None, Sync::Commit)
-            .await
-            .expect("written");
-        commit.push(at.elapsed());
-    }
-    for (name, times) in [
-        ("raw + fdatasync", &mut raw),
-        ("durable", &mut durable),
-        ("commit", &mut commit),
-    ] {
-        times.sort_unstable();
-        println!("{name}: median {:?}, p90 {:?}", times[150], times[270]);
-    }
-    let began = Instant::now();
-    let tasks: Vec<_> = (1..=256u32)
-        .map(|attempt| {
-            let (store, owner, run) = (store.clone(), owner.clone(), run.clone());
-            tokio::spawn(async move {
-                for seq in 1..=100 {
-                    let Record::Observation(mut seen) = observation(&run, seq) else {
-                        return;
-                    };
-                    seen.stream.attempt = attempt + 1;
-                    store
-                        .append(&owner, vec![Record::Observation(seen)], None, Sync::Durable)
-                        .await
-                        .expect("written");
-                }
-            })
-        })
-        .collect();
-    for task in tasks {
-        task.await.expect("no panic");
-    }
-    println!(
-        "256 tasks: {:.0} durable appends a second",
-        25_600.0 / began.elapsed().as_secs_f64()
-    );
+    let of = |mut record: Record, attempt: u32, scope: Scope| {
+        match &mut record {
+            Record::Intent(intent) => (intent.stream.attempt, intent.stream.scope) = (attempt, scope),
+            Record::Outcome(outcome) => (outcome.stream.attempt, outcome.stream.scope) = (attempt, scope),
+            Record::Observation(seen) => (seen.stream.attempt, seen.stream.scope) = (attempt, scope),
+            _ => {}
+        }
+        record
+    };
+    let (root, inside) = (Scope::ROOT, Scope::ROOT.child(1));
+    let first = vec![
+        Record::Body(Digest::of(b"body"), b"body".to_vec()),
+        of(intent(&run, 1), 1, root.clone()),
+        of(intent(&run, 1), 1, inside.clone()),
+        of(observation(&run, 1), 1, inside.clone()),
+        of(observation(&run, 1), 1, root.clone()),
+        of(observation(&run, 2), 1, root.clone()),
+        of(outcome(&run, 1), 1, inside),
+        of(intent(&run, 1), 2, root.clone()),
+        of(observation(&run, 1), 2, root.clone()),
+    ];
+    store.append(&owner, first.clone(), None, Sync::Durable).await.expect("written");
+
+    let of_first = store.attempt(&owner, &run.root(), 1).expect("read");
+    let ended: Vec<_> = of_first.operations.iter().map(|op| op.outcome.is_some()).collect();
+    assert_eq!(ended, [false, true]);
+    let seen: Vec<_> = of_first.observations.iter().map(|seen| (seen.stream.scope.depth(), seen.seq)).collect();
+    assert_eq!(seen, [(0, 1), (0, 2), (1, 1)]);
+    let of_second = store.attempt(&owner, &run.root(), 2).expect("read");
+    assert_eq!((of_second.operations.len(), of_second.observations.len()), (1, 1));
+
+    let mut walked = Vec::new();
+    let sizes = |bodies: &HashMap<Digest, u64>| bodies.iter().map(|(digest, size)| (*digest, *size)).collect::<Vec<_>>();
+    let all = store.walk(&owner, |record, bodies| {
+        assert_eq!(sizes(bodies), [(Digest::of(b"body"), 4)]);
+        walked.push(record);
+        Ok(())
+    });
+    assert_eq!((all, &walked[..]), (Ok(()), &first[1..]));
+    let stopped = store.walk(&owner, |_, _| Err(StoreError::internal("enough")));
+    assert_eq!(stopped, Err(StoreError::internal("enough")));
+
+    let gap = vec![of(observation(&run, 4), 1, root)];
+    store.append(&owner, gap, None, Sync::Durable).await.expect("written");
+    let read = store.attempt(&owner, &run.root(), 1);
+    let missing = |e: &StoreError| e.to_string().contains("observation 3");
+    assert!(read.as_ref().is_err_and(missing), "{read:?}");
 }
 
 /// How long others wait while runs are removed: `cargo test --release store::tests::pruning_figures -- --ignored --nocapture`.

@@ -89,7 +89,7 @@ impl Agent {
     ///
     /// # Errors
     /// What is done can't be written down.
-    pub(super) async fn live(mut self, supervisor: &Supervisor) -> Result<Ending, End> {
+    pub(super) async fn live(mut self: Box<Self>, supervisor: &Supervisor) -> Result<Ending, End> {
         let mut history = History {
             attempts: self.from.attempt,
             max_attempts: self.start.max_attempts,
@@ -306,8 +306,7 @@ impl Agent {
         let Some(journal) = &session.run.journal else {
             return Err(End::Host("there is no journal to build from".to_owned()));
         };
-        let mut recorded =
-            restore::recorded(&journal.store, &session.id, guest.attempt.number).map_err(|e| End::store(&e))?;
+        let mut recorded = restore::recorded(journal, &session.id, guest.attempt.number).map_err(|e| End::store(&e))?;
         let own = recorded.remove(&Scope::ROOT).unwrap_or_default();
         let making = self.making(&lost.making, &guest.attempt, own);
         let guest = Guest::in_place_of(guest, making);
