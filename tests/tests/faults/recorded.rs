@@ -1,0 +1,410 @@
+//! One run with a bit of everything, and how a run that was broken off and resumed is compared with one that was not.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use hermes_tests::child::{ChildSpec, join};
+use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
+use hermes_tests::shim::{Action, Shim, When};
+use hermes_tests::{Home, Host, Output, guests};
+use serde_json::{Value, json};
+
+/// A net for what is waited for.
+pub const LONG: Duration = Duration::from_secs(60);
+
+/// What a run spends alike whether it was broken off or not. Fuel, time and the journal are told apart by a few digits.
+const EXACT: [&str; 7] = [
+    "iterations",
+    "tool-calls",
+    "stored-bytes",
+    "children",
+    "tokens",
+    "cost-micro-usd",
+    "host-calls",
+];
+
+/// The requests of the recorded run: a text in each, and what is answered. The same request always gets the same answer.
+const ANSWERS: [(&str, &str); 9] = [
+    ("ROOT ONE", "one"),
+    ("PAR ONE", "par one"),
+    ("PAR TWO", "par two"),
+    ("TOOL ASKS", "for a tool"),
+    ("CHILD A ONE", "a one"),
+    ("CHILD A TWO", "a two"),
+    ("CHILD B LOST", "lost"),
+    ("CHILD B AGAIN", "b"),
+    ("CHILD C ASKS", "for c's tool"),
+];
+
+/// The model of the recorded run.
+pub fn script() -> Script {
+    let code = Turn::call("run_script", &json!({ "script": "2 + 2" }));
+    let script = Script::default().when("\"role\":\"tool\"", Script::always(Turn::text("four")));
+    let script = script.when("ROOT CODE", Script::always(code));
+    ANSWERS.iter().fold(script, |script, (asked, answer)| {
+        script.when(asked, Script::always(Turn::text(*answer)))
+    })
+}
+
+/// The same, but the first request with this text is never answered: whoever waits for it waits until the process dies.
+pub fn holding(asked: &str) -> Script {
+    let mut script = script();
+    let place = script.when.iter().position(|(marker, _)| marker == asked).unwrap();
+    script.when[place].1.turns = vec![Turn::fault(Fault::StallMidStream)];
+    script
+}
+
+fn ask(words: &str) -> Value {
+    json!({ "do": "complete", "messages": [{ "User": [{ "Text": words }] }] })
+}
+
+fn start(words: &str) -> Value {
+    json!({ "do": "start", "messages": [{ "User": [{ "Text": words }] }] })
+}
+
+fn open(name: &str) -> Value {
+    json!({ "do": "open", "name": name })
+}
+
+fn append(space: usize) -> Value {
+    json!({ "do": "append", "space": space, "prefix": "log/", "value": "a line" })
+}
+
+fn keys(space: usize) -> Value {
+    json!({ "do": "changes", "space": space, "prefix": "", "since": 0, "wait_ms": 0 })
+}
+
+/// A call that itself calls a tool and asks the model.
+fn nested(asked: &str) -> Value {
+    let inner = json!({ "do": "call", "name": "echo", "arguments": { "text": "inside" } });
+    json!({ "steps": [inner, ask(asked)] })
+}
+
+fn child(steps: &[Value], space: &str) -> ChildSpec {
+    let access = json!([{ "space": space, "prefix": "", "access": "ReadWrite" }]);
+    let child = ChildSpec::probe(&json!({ "steps": steps, "summary": "child" })).with("spaces", access);
+    child.with("max_attempts", 2)
+}
+
+/// Three children, one of which traps and is started again; completions and tool calls side by side; a tool that asks the model; an
+/// iteration that is given back; entries put, appended, compared and set.
+pub fn program() -> Value {
+    let put = |value: &str, version: Option<u64>| json!({ "do": "put", "space": 0, "key": "plan", "value": value, "if_version": version });
+    let call = |name: &str, arguments: Value| json!({ "do": "start-call", "name": name, "arguments": arguments });
+    let wait_call = |n: usize| json!({ "do": "wait-call", "call": n });
+    let wait = |n: usize| json!({ "do": "wait", "pending": n });
+    let spent = |d: &str| json!({ "do": "spent", "dimension": d });
+    let echo = || json!({ "text": "hello" });
+    let a = child(
+        &[open("a"), ask("CHILD A ONE"), append(0), append(0), ask("CHILD A TWO"), append(0)],
+        "a",
+    );
+    let lost = json!({ "do": "first-attempt", "steps": [ask("CHILD B LOST"), { "do": "trap" }] });
+    let b = child(&[lost, open("b"), append(0), ask("CHILD B AGAIN"), append(0)], "b");
+    let c = child(
+        &[
+            call("echo", echo()),
+            call("echo", echo()),
+            call("probe", nested("CHILD C ASKS")),
+            wait_call(2),
+            wait_call(1),
+            wait_call(0),
+        ],
+        "c",
+    );
+    let c = c.with("toolsets", json!(["probe-tool"]));
+    json!({ "steps": [
+        open("notes"), put("one", None), put("two", Some(1)), put("lost", Some(1)), append(0), open("a"), open("b"), open("c"),
+        ask("ROOT ONE"),
+        a.spawn(), b.spawn(), c.spawn(),
+        start("PAR ONE"), start("PAR TWO"),
+        call("probe", nested("TOOL ASKS")), call("echo", echo()),
+        wait_call(1), wait_call(0), wait(1), wait(0),
+        { "do": "agent", "user": "ROOT CODE", "turns": 3 },
+        join(0), join(1), join(2),
+        append(0), keys(0), keys(1), keys(2), put("three", Some(2)),
+        spent("Iterations"), spent("ToolCalls"), spent("StoredBytes"),
+    ] })
+}
+
+/// The recorded run's command line for this home.
+pub fn host(home: &Home) -> Host {
+    let host = home.host().arg("--tool").arg(guests::built("probe-tool"));
+    let host = host.args(["--allow", "probe-tool=llm"]);
+    let host = host.set("limits.restart.backoff", "1ms");
+    host.set("limits.restart.backoff_max", "1ms").probe(&program())
+}
+
+/// Goes on with a run.
+pub fn resume(home: &Home, run: &str) -> Host {
+    home.host().args(["resume", run, "--output", "json"])
+}
+
+/// The newest run of a home, if there is any.
+pub fn newest(home: &Home) -> Option<String> {
+    let runs = home.host().args(["runs", "--output", "json"]).output().expect(0).json();
+    runs[0]["run"].as_str().map(ToOwned::to_owned)
+}
+
+/// All of a run, as `show` has it.
+pub fn shown(home: &Home, run: &str) -> Value {
+    home.host().args(["show", run, "--output", "json"]).output().expect(0).json()
+}
+
+/// How many completions of a run have their outcome, and how many have none yet.
+pub fn completions(shown: &Value) -> (usize, usize) {
+    let agents = shown["agents"].as_array().unwrap().iter();
+    let operations = agents.flat_map(|agent| agent["operations"].as_array().unwrap());
+    let asked = operations.filter(|op| op["kind"] == "completion" || op["kind"] == "closing");
+    let (open, ended): (Vec<_>, Vec<_>) = asked.partition(|op| op["status"] == "open");
+    (ended.len(), open.len())
+}
+
+/// `doctor` finds nothing wrong with the database.
+#[track_caller]
+pub fn assert_sound(home: &Home) {
+    let found = home.host().args(["doctor", "--output", "json"]).output().json();
+    let database = found.as_array().unwrap().iter().find(|row| row["check"] == "database");
+    assert!(database.is_some_and(|row| row["state"] == "ok"), "{found}");
+}
+
+/// What a run came to, without what no two runs share.
+#[derive(Debug, Clone)]
+pub struct End(Value);
+
+impl End {
+    /// As its process printed it.
+    pub fn printed(output: &Output) -> Self {
+        let json = output.json();
+        let answer = json["answer"].as_str().unwrap_or_else(|| panic!("no answer: {json}"));
+        let mut end = Self::recorded(&json);
+        let run = json["run"].as_str().unwrap();
+        end.0["answer"] = like_any(answer.replace(run, "RUN").into());
+        end
+    }
+
+    /// As `show` has it, which has no answer.
+    pub fn recorded(json: &Value) -> Self {
+        let agents = json["agents"].as_array().unwrap().iter().map(agent);
+        let agents: Vec<Value> = agents.collect();
+        Self(json!({ "exit": json["exit"], "spent": exact(&json["spent"]), "agents": agents }))
+    }
+
+    /// Panics unless all that this one tells is the same in the other.
+    #[track_caller]
+    pub fn assert_like(&self, whole: &Self, moment: &str) {
+        let mut found = Vec::new();
+        for (field, value) in self.0.as_object().unwrap() {
+            differences(value, &whole.0[field], field, &mut found);
+        }
+        assert!(found.is_empty(), "{moment}:\n{}", found.join("\n"));
+    }
+}
+
+/// Where two values differ.
+fn differences(a: &Value, b: &Value, path: &str, found: &mut Vec<String>) {
+    match (a, b) {
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            let both = a.iter().zip(b).enumerate();
+            both.for_each(|(n, (a, b))| differences(a, b, &format!("{path}/{n}"), found));
+        }
+        (Value::Object(a), Value::Object(b)) if a.keys().eq(b.keys()) => {
+            let both = a.iter().zip(b.values());
+            both.for_each(|((name, a), b)| differences(a, b, &format!("{path}/{name}"), found));
+        }
+        _ if a == b => {}
+        _ => found.push(format!("{path}: {a}, and not {b}")),
+    }
+}
+
+fn exact(spent: &Value) -> Vec<Value> {
+    EXACT.iter().map(|d| json!([d, spent[d]])).collect()
+}
+
+fn agent(agent: &Value) -> Value {
+    let own = ["role", "status", "exit", "attempts"].map(|field| &agent[field]);
+    json!([own, exact(&agent["spent"])])
+}
+
+/// The answer is what the program saw. What time and fuel children used is taken out of it, and what marks a foreign text as such.
+fn like_any(value: Value) -> Value {
+    let is_clock = |value: &Value| matches!(value["dimension"].as_str(), Some("Fuel" | "WallClockMs" | "JournalBytes"));
+    match value {
+        Value::Array(values) => values.into_iter().filter(|v| !is_clock(v)).map(like_any).collect(),
+        Value::Object(fields) => Value::Object(fields.into_iter().map(|(name, v)| (name, like_any(v))).collect()),
+        Value::String(text) => match serde_json::from_str(&text) {
+            Ok(inner @ (Value::Array(_) | Value::Object(_))) => like_any(inner),
+            _ => without_fences(&text).into(),
+        },
+        other => other,
+    }
+}
+
+/// `<1f3a… what=…>`: the number is another in each run.
+fn without_fences(text: &str) -> String {
+    let mut out = String::new();
+    for piece in text.split_inclusive('<') {
+        let slash = usize::from(piece.starts_with('/'));
+        let digits = piece[slash..].bytes().take_while(u8::is_ascii_hexdigit).count();
+        out.push_str(if digits == 8 { &piece[slash + digits..] } else { piece });
+    }
+    out
+}
+
+/// How often each completion was asked for, by the key that tells one from another.
+pub fn sends(server: &ModelServer) -> BTreeMap<String, usize> {
+    let mut sends = BTreeMap::new();
+    for request in server.requests() {
+        let key = request.header("idempotency-key").unwrap().to_owned();
+        *sends.entry(key).or_default() += 1;
+    }
+    sends
+}
+
+/// A home and a server for one recorded run.
+pub struct Place {
+    pub server: ModelServer,
+    pub home: Home,
+}
+
+impl Place {
+    /// Whose model plays this script.
+    pub fn new(script: Script) -> Self {
+        let server = ModelServer::start(script);
+        let home = Home::with_model(&server, Format::OpenAi);
+        Self { server, home }
+    }
+
+    /// The folder of the host's own files.
+    pub fn dir(&self) -> PathBuf {
+        self.home.path().join("host")
+    }
+
+    /// How many completions were asked for.
+    fn asked(&self) -> usize {
+        self.server.requests().len()
+    }
+}
+
+/// The recorded run, whole.
+pub struct Whole {
+    pub end: End,
+    /// How many completions it asks for.
+    pub asked: usize,
+    pub took: Duration,
+    /// How often it wrote to the database's log, and how often it synced that.
+    pub writes: u64,
+    pub syncs: u64,
+}
+
+impl Whole {
+    /// Runs it once, with nothing in its way.
+    pub fn run() -> Self {
+        let place = Place::new(script());
+        let count = |shim: Shim, calls| shim.rule(calls, "-wal", When::Always, &Action::Count);
+        let shim = count(count(Shim::new(), "write"), "sync");
+        let output = shim.on(host(&place.home)).output().expect(0);
+        assert_sound(&place.home);
+        let end = End::printed(&output);
+        let run = newest(&place.home).unwrap();
+        End::recorded(&shown(&place.home, &run)).assert_like(&end, "as it is shown");
+        Self {
+            end,
+            asked: place.asked(),
+            took: output.took,
+            writes: shim.count(0),
+            syncs: shim.count(1),
+        }
+    }
+}
+
+/// How a run that a fault met went on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// The fault came too late: the run had ended by itself.
+    Unbroken,
+    /// It was broken off, and taken to its end.
+    Resumed,
+    /// Its end was recorded already.
+    HadEnded,
+}
+
+impl Whole {
+    /// Does the recorded run once more, in one process after another, each with the next of these faults, until one comes to the end.
+    /// Then all must be as it is here: the answer and what it cost, no call sent again whose outcome was committed, and what was sent
+    /// again told as such.
+    #[track_caller]
+    pub fn broken_off(&self, place: &Place, faults: &[Shim], moment: &str) -> Fate {
+        let mut faults = faults.iter();
+        let (mut fate, mut lost) = (Fate::Unbroken, 0);
+        loop {
+            let before = Before::of(place);
+            let next = before.run.as_deref().map_or_else(|| host(&place.home), |run| resume(&place.home, run));
+            let output = match faults.next() {
+                Some(shim) => shim.on(next).output(),
+                None => next.output(),
+            };
+            before.nothing_twice(place, self.asked, moment);
+            match output.code {
+                None => {
+                    lost += Before::of(place).open;
+                    fate = Fate::Resumed;
+                }
+                Some(2) if output.stderr.contains("it has ended") => {
+                    let run = newest(&place.home).unwrap();
+                    End::recorded(&shown(&place.home, &run)).assert_like(&self.end, moment);
+                    fate = Fate::HadEnded;
+                    break;
+                }
+                // Of a run that died before its start was written nothing was sent, and there is nothing to go on with.
+                Some(2) if output.stderr.contains("it never began") => {
+                    assert_eq!(place.asked(), 0, "{moment}");
+                    let run = newest(&place.home).unwrap();
+                    place.home.host().args(["cancel", &run]).output().expect(0);
+                }
+                _ => {
+                    let output = output.expect(0);
+                    End::printed(&output).assert_like(&self.end, moment);
+                    let resent = output.spent("resent");
+                    assert_eq!(resent, lost as u64, "{moment}: what was under way is told as sent again");
+                    break;
+                }
+            }
+        }
+        let sends = sends(&place.server);
+        assert_eq!(sends.len(), self.asked, "{moment}: {sends:?}");
+        let again: usize = sends.values().map(|n| n - 1).sum();
+        assert!(again <= lost, "{moment}: {sends:?}");
+        assert_sound(&place.home);
+        fate
+    }
+}
+
+/// What was recorded of a run before a process goes on with it.
+struct Before {
+    run: Option<String>,
+    ended: usize,
+    open: usize,
+    asked: usize,
+}
+
+impl Before {
+    fn of(place: &Place) -> Self {
+        let run = newest(&place.home).filter(|run| shown(&place.home, run)["status"] != "cancelled");
+        let (ended, open) = run.as_ref().map_or((0, 0), |run| completions(&shown(&place.home, run)));
+        Self {
+            run,
+            ended,
+            open,
+            asked: place.asked(),
+        }
+    }
+
+    /// Of what had its outcome, nothing was sent since.
+    #[track_caller]
+    fn nothing_twice(&self, place: &Place, all: usize, moment: &str) {
+        let sent = place.asked() - self.asked;
+        assert!(sent + self.ended <= all, "{moment}: {sent} sent, {} had ended, of {all}", self.ended);
+    }
+}
