@@ -1,0 +1,119 @@
+//! The disk is full, or fails: the run stops with the reason, tells nobody what is not written down, and goes on when the disk is well again.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use hermes_tests::Shim;
+use hermes_tests::model::Request;
+use hermes_tests::shim::{Action, EIO, ENOSPC, When};
+
+use crate::full;
+use crate::recorded::{Fate, Met, Place, Recorded};
+
+/// From the n-th of these calls on all of them fail, for each n from 1 on by `step`, until a run comes to its end before that.
+fn sweep(recorded: &Recorded, calls: &str, path: &str, error: i32, says: &'static str, step: usize) {
+    let (mut cases, mut resumed) = (0, 0);
+    for n in (1..).step_by(if full() { 1 } else { step }) {
+        let shim = Shim::new().rule(calls, path, When::From(n), &Action::Errno(error));
+        let met = Met { shim, says: Some(says) };
+        let moment = format!("error {error} from {calls} {n} of {path} on");
+        let fate = recorded.ends_well(&recorded.place(), &[met], &moment);
+        cases += 1;
+        resumed += usize::from(fate == Fate::Resumed);
+        if fate == Fate::Unbroken {
+            break;
+        }
+    }
+    println!("error {error} in {calls} of {path}: {cases} cases, {resumed} resumed");
+    assert!(resumed > 0, "the faults met nothing");
+}
+
+#[test]
+fn f06_disk_full_at_any_write() {
+    sweep(&Recorded::everything(), "write", "-wal", ENOSPC, "the disk is full", 37);
+}
+
+#[test]
+fn f07_a_write_that_fails() {
+    sweep(&Recorded::everything(), "write", "-wal", EIO, "disk I/O error", 41);
+}
+
+#[test]
+fn f07_a_sync_that_fails() {
+    sweep(&Recorded::everything(), "sync", "-wal", EIO, "disk I/O error", 4);
+}
+
+#[test]
+fn f07_a_sync_that_fails_once_is_the_last() {
+    let recorded = Recorded::everything();
+    for n in [8, 14, 20] {
+        let once = Shim::new().rule("sync", "-wal", When::At(n), &Action::Errno(EIO));
+        let place = recorded.place();
+        let output = once.on(recorded.host(&place)).output().expect(1);
+        assert_eq!(output.json()["error"]["kind"], "storage");
+        assert_eq!(once.count(0), n, "the kernel may have dropped what the sync was for");
+        recorded.ends_well(&place, &[], &format!("sync {n} failed once"));
+    }
+}
+
+/// Of these requests each is made only when the answer of the one before it was heard.
+const HEARD: [(&str, &str); 7] = [
+    ("ROOT ONE", "PAR ONE"),
+    ("ROOT ONE", "CHILD A ONE"),
+    ("CHILD A ONE", "CHILD A TWO"),
+    ("CHILD B LOST", "CHILD B AGAIN"),
+    ("TOOL ASKS", "ROOT CODE"),
+    ("PAR ONE", "ROOT CODE"),
+    ("PAR TWO", "ROOT CODE"),
+];
+
+fn asks(requests: &[Request], words: &str) -> bool {
+    requests.iter().any(|request| request.last().contains(words))
+}
+
+/// What of the host's files survives a loss of power, in the worst case: each as it was when it was synced last, in `image`.
+fn survives(place: &Place, image: &Path, lock_survives: bool) -> Vec<(PathBuf, Vec<u8>)> {
+    let synced = |name: &str| fs::read(image.join(name)).ok();
+    let names = fs::read_dir(image).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let names: BTreeSet<String> = names.collect();
+    // It was synced before it had its name.
+    let draft = names.iter().find(|name| name.starts_with("hermes.db.")).and_then(|name| synced(name));
+    let file = |(path, now): (PathBuf, Vec<u8>)| {
+        let name = path.file_name()?.to_str()?.to_owned();
+        let bytes = match name.as_str() {
+            "hermes.db-shm" => None,
+            "hermes.db" => synced("hermes.db").or(draft.clone()),
+            "hermes.db-wal" => synced("hermes.db-wal"),
+            _ if name.ends_with(".lock") && !lock_survives => synced(&name),
+            _ => Some(now),
+        };
+        Some((path, bytes?))
+    };
+    place.files().into_iter().filter_map(file).collect()
+}
+
+#[test]
+fn f04_power_is_lost() {
+    let recorded = Recorded::everything();
+    let mut fates = Vec::new();
+    for n in (2..).step_by(if full() { 1 } else { 3 }) {
+        let (place, image) = (recorded.place(), tempfile::tempdir().unwrap());
+        let shim = Shim::new().rule("sync", "*/host/", When::Always, &Action::Copy(image.path().to_owned()));
+        let shim = shim.rule("sync", "-wal", When::At(n), &Action::KillBefore);
+        let killed = shim.on(recorded.host(&place)).output().code.is_none();
+        // The line in the run's lock file is written after the sync that it tells of, and not synced itself.
+        place.restore(&survives(&place, image.path(), n % 2 == 0));
+        let before = place.server.requests();
+        fates.push(recorded.ends_well(&place, &[], &format!("power is lost before sync {n}")));
+        let after = place.server.requests().split_off(before.len());
+        for (first, then) in HEARD {
+            let heard = asks(&before, then);
+            assert!(!heard || !asks(&after, first), "sync {n}: {first:?} was answered, and that is lost");
+        }
+        if !killed {
+            break;
+        }
+    }
+    assert!(fates.len() > 5, "{fates:?}");
+}
