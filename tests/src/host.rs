@@ -113,6 +113,20 @@ impl Host {
         self
     }
 
+    /// Started by this line of a shell, which runs it as `"$0" "$@"`: `ulimit -n 64 && exec "$0" "$@"`.
+    #[must_use]
+    pub fn by(self, line: &str) -> Self {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", line]).arg(self.command.get_program()).args(self.command.get_args());
+        shell.env_clear().stdin(Stdio::null());
+        shell.envs(self.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        shell.current_dir(self.command.get_current_dir().unwrap());
+        Self {
+            command: shell,
+            timeout: self.timeout,
+        }
+    }
+
     /// The command for whoever starts it in another way.
     pub(crate) fn into_command(self) -> Command {
         self.command
@@ -155,6 +169,11 @@ impl Process {
     /// Its process id.
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
     }
 
     /// The most memory that it has held so far, in KiB.

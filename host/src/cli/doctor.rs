@@ -200,14 +200,17 @@ fn cache(config: &Config) -> Check {
 
 /// Reads every record and checks its seal.
 async fn database(host: Host) -> Check {
-    if !host.config().state_dir.join("hermes.db").exists() {
-        return ok("database", "none yet (made at the first run)".to_owned());
-    }
     let mend = "move the folder's hermes.db* away to begin anew; keep them for what they hold".to_owned();
-    let read = tokio::task::spawn_blocking(move || Ok::<_, HostError>(host.store_to_read()?.integrity()?)).await;
-    match read {
-        Ok(Ok(found)) if found.problems.is_empty() => ok("database", format!("{} records, all good", found.records)),
-        Ok(Ok(found)) => fail("database", found.problems.join("; "), Some(mend)),
+    let look = move || {
+        let store = host.store_if_any()?;
+        store.map(|store| Ok::<_, HostError>(store.integrity()?)).transpose()
+    };
+    match tokio::task::spawn_blocking(look).await {
+        Ok(Ok(None)) => ok("database", "none yet (made at the first run)".to_owned()),
+        Ok(Ok(Some(found))) if found.problems.is_empty() => {
+            ok("database", format!("{} records, all good", found.records))
+        }
+        Ok(Ok(Some(found))) => fail("database", found.problems.join("; "), Some(mend)),
         Ok(Err(error)) => {
             let mend = error.is_damage().then_some(mend);
             fail("database", error.to_string(), mend)

@@ -80,7 +80,10 @@ impl Files {
         let mut header = [0u8; 100];
         match File::open(&path).and_then(|mut file| file.read_exact(&mut header)) {
             Ok(()) => {}
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(StoreError::Missing { path }),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                self.refuse_remains()?;
+                return Err(StoreError::Missing { path });
+            }
             Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => {
                 return Err(StoreError::Corrupt {
                     path,

@@ -3,7 +3,7 @@
 //! backend can stand beside this one.
 //!
 //! Read in this order: `record` (what is written) · `rows` (what is read) · `schema` · `write` and `space` (records and effects become rows) ·
-//! `commit` (many callers, one transaction) · `owner` (who may write) · `runs`, `journal`, `blackboard`, `component` (the store's face) ·
+//! `commit` (many callers, one transaction) · `owner` (who may write) · `runs`, `lost`, `journal`, `blackboard`, `component` (the store's face) ·
 //! `upkeep`.
 
 mod blackboard;
@@ -13,6 +13,7 @@ mod error;
 mod files;
 mod gate;
 mod journal;
+mod lost;
 mod owner;
 mod pool;
 mod record;

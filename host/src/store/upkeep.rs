@@ -27,7 +27,8 @@ pub struct Integrity {
 }
 
 impl Store {
-    /// Looks through the whole database: its structure, every record's checksum, every run's chain and anchor.
+    /// Looks through the whole database: its structure, every record's checksum, every run's chain and anchor, and runs
+    /// that are lost whole.
     ///
     /// # Errors
     /// Failures of the disk, and a database too damaged to be looked through.
@@ -55,6 +56,8 @@ impl Store {
             found.records += records;
             found.problems.extend(problem.map(|what| format!("run {run}: {what}")));
         }
+        let lost = self.lost_runs()?;
+        found.problems.extend(lost.iter().map(ToString::to_string));
         Ok(found)
     }
 

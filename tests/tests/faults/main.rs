@@ -6,7 +6,9 @@
 #![allow(clippy::unwrap_used, reason = "what fails shall fail the test")]
 
 mod disk;
+mod files;
 mod kills;
+mod processes;
 mod recorded;
 
 use std::time::{Duration, Instant};
