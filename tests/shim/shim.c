@@ -1,7 +1,8 @@
 // What the operating system may do to a process, done to it on purpose: a library for LD_PRELOAD that counts calls by file, and
 // lets the n-th fail, come short, take its time, or be the last thing that the process ever did.
 //
-// SHIM_RULES    one rule a line, `CALLS PATH FROM TO ACTION`: in which calls (write, sync, truncate, open, read, socket, rename),
+// SHIM_RULES    one rule a line, `CALLS PATH FROM TO ACTION`: in which calls (write, sync, truncate, open, read, socket, rename,
+//               thread),
 //               on which file (the end of its path, or any part of it after a `*`), from the how manyth call to the how manyth
 //               (0: for ever), does what:
 //               errno:N      fails with this error
@@ -20,6 +21,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -34,7 +36,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { WRITE = 1, SYNC = 2, TRUNCATE = 4, OPEN = 8, READ = 16, SOCKET = 32, RENAME = 64 };
+enum { WRITE = 1, SYNC = 2, TRUNCATE = 4, OPEN = 8, READ = 16, SOCKET = 32, RENAME = 64, THREAD = 128 };
 enum action { COUNT, ERRNO, SHORT, DELAY, KILL_BEFORE, KILL_AFTER, TEAR, COPY };
 enum { MAX_RULES = 16, MAX_OFFSETS = 16 };
 
@@ -77,6 +79,7 @@ static unsigned call_named(const char *name) {
     static const struct { const char *name; unsigned call; } names[] = {
         {"write", WRITE}, {"sync", SYNC}, {"truncate", TRUNCATE}, {"open", OPEN},
         {"read", READ}, {"socket", SOCKET}, {"rename", RENAME},
+        {"thread", THREAD},
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!strcmp(name, names[i].name))
@@ -331,6 +334,12 @@ int rename(const char *from, const char *to) {
     REAL(int, "rename", const char *, const char *);
     struct verdict verdict = judge(RENAME, to);
     PLAIN(-1, verdict, real(from, to));
+}
+
+int pthread_create(pthread_t *thread, const pthread_attr_t *how, void *(*start)(void *), void *argument) {
+    REAL(int, "pthread_create", pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+    struct verdict verdict = judge(THREAD, "");
+    return verdict.error ? (int)verdict.error : real(thread, how, start, argument);
 }
 
 int clock_gettime(clockid_t clock, struct timespec *now) {

@@ -117,7 +117,10 @@ impl Host {
     #[must_use]
     pub fn by(self, line: &str) -> Self {
         let mut shell = Command::new("sh");
-        shell.args(["-c", line]).arg(self.command.get_program()).args(self.command.get_args());
+        shell
+            .args(["-c", line])
+            .arg(self.command.get_program())
+            .args(self.command.get_args());
         shell.env_clear().stdin(Stdio::null());
         shell.envs(self.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
         shell.current_dir(self.command.get_current_dir().unwrap());

@@ -22,6 +22,10 @@ const RULES: usize = 16;
 pub const ENOSPC: i32 = 28;
 /// The device failed.
 pub const EIO: i32 = 5;
+/// It is not allowed.
+pub const EACCES: i32 = 13;
+/// There is too little of something for now.
+pub const EAGAIN: i32 = 11;
 /// The process has as many files open as it may.
 pub const EMFILE: i32 = 24;
 
@@ -83,7 +87,7 @@ impl Shim {
         }
     }
 
-    /// A rule about `calls` (`write`, `sync`, `truncate`, `open`, `read`, `socket`, `rename`, several with commas) on files whose path
+    /// A rule about `calls` (`write`, `sync`, `truncate`, `open`, `read`, `socket`, `rename`, `thread`, several with commas) on files whose path
     /// ends with `path`, or holds what follows a `*`.
     #[must_use]
     pub fn rule(mut self, calls: &str, path: &str, when: When, action: &Action) -> Self {
@@ -118,7 +122,8 @@ impl Shim {
     #[must_use]
     pub fn clock(mut self, every: u32, offsets: &[i64]) -> Self {
         let words: Vec<String> = offsets.iter().map(ToString::to_string).collect();
-        self.variables.push(("SHIM_CLOCK", format!("{every} {}", words.join(" "))));
+        self.variables
+            .push(("SHIM_CLOCK", format!("{every} {}", words.join(" "))));
         self
     }
 
@@ -126,7 +131,9 @@ impl Shim {
     pub fn on(&self, host: Host) -> Host {
         let host = host.env("LD_PRELOAD", library()).env("SHIM_COUNTS", self.counts.path());
         let host = host.env("SHIM_RULES", self.rules.join("\n"));
-        self.variables.iter().fold(host, |host, (name, value)| host.env(name, value))
+        self.variables
+            .iter()
+            .fold(host, |host, (name, value)| host.env(name, value))
     }
 
     /// How many calls the rule has seen, in the order in which rules were given.
@@ -151,7 +158,9 @@ fn compile() -> PathBuf {
     fs::write(&source, SOURCE).unwrap();
     let mut cc = Command::new(std::env::var_os("CC").unwrap_or_else(|| "cc".into()));
     cc.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&draft).arg(&source);
-    let status = cc.status().unwrap_or_else(|e| panic!("the C compiler can't be started: {e}"));
+    let status = cc
+        .status()
+        .unwrap_or_else(|e| panic!("the C compiler can't be started: {e}"));
     assert!(status.success(), "{cc:?} ended with {status}");
     let library = folder.join("shim.so");
     fs::rename(&draft, &library).unwrap();

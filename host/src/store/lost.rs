@@ -32,7 +32,8 @@ impl Store {
     /// # Errors
     /// Failures of the disk.
     pub(super) fn lost_run(&self, prefix: &str) -> Result<Option<StoreError>, StoreError> {
-        let begins = |lost: &StoreError| matches!(lost, StoreError::Damaged { run, .. } if run.as_str().starts_with(prefix));
+        let begins =
+            |lost: &StoreError| matches!(lost, StoreError::Damaged { run, .. } if run.as_str().starts_with(prefix));
         Ok(self.lost_runs()?.into_iter().find(begins))
     }
 

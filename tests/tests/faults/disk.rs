@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use hermes_tests::Shim;
 use hermes_tests::model::Request;
 use hermes_tests::shim::{Action, EIO, ENOSPC, When};
 
 use crate::full;
-use crate::recorded::{Fate, Met, Place, Recorded};
+use crate::recorded::{End, Fate, Met, Place, Recorded, sends};
 
 /// From the n-th of these calls on all of them fail, for each n from 1 on by `step`, until a run comes to its end before that.
 fn sweep(recorded: &Recorded, calls: &str, path: &str, error: i32, says: &'static str, step: usize) {
@@ -32,6 +33,57 @@ fn sweep(recorded: &Recorded, calls: &str, path: &str, error: i32, says: &'stati
 #[test]
 fn f06_disk_full_at_any_write() {
     sweep(&Recorded::everything(), "write", "-wal", ENOSPC, "the disk is full", 37);
+}
+
+/// Puts the host's folder on a disk of its own with so many KiB free, runs the command, makes room, and resumes.
+const SMALL_DISK: &str = r#"
+set -e
+host=$HERMES_HOME/host
+cp -a "$host" kept
+mount -t tmpfs -o size=64m none "$host"
+cp -a kept/. "$host"
+free=$(df --output=avail -k "$host" | tail -n 1)
+head -c "$((free - FREE))k" /dev/zero > "$host/filler"
+set +e
+"$0" "$@" > first.out 2> first.err
+echo $? > first.code
+rm "$host/filler"
+run=$(sed -n 's/^{"run":"\([0-9a-f]*\)".*/\1/p' first.out)
+exec "$0" resume "$run" --output json
+"#;
+
+#[test]
+fn f06_a_small_disk() {
+    let namespaces = Command::new("unshare")
+        .args(["--map-root-user", "--mount", "true"])
+        .status();
+    if !namespaces.is_ok_and(|status| status.success()) {
+        eprintln!("this system lets nobody mount a disk of his own: only the library in tests/shim makes it full");
+        return;
+    }
+    let recorded = Recorded::everything();
+    for free in [2_900, 3_200, 3_500] {
+        let place = recorded.place();
+        let script = place
+            .home
+            .write("script", SMALL_DISK.replace("FREE", &free.to_string()));
+        let line = format!(
+            "exec unshare --map-root-user --mount sh -c '. {}' \"$0\" \"$@\"",
+            script.display()
+        );
+        let resumed = recorded.host(&place).by(&line).output().expect(0);
+        End::printed(&resumed).assert_like(&recorded.end, &format!("{free} KiB free"));
+        let first = |name: &str| fs::read_to_string(place.home.work().join(name)).unwrap();
+        let (code, said) = (first("first.code"), first("first.err"));
+        let told = ["the disk is full", "hermes.db has", "bytes free", "resume"];
+        assert!(
+            code.trim() == "1" && told.iter().all(|words| said.contains(words)),
+            "{free} KiB free: {code} {said}"
+        );
+        let sends = sends(&place.server);
+        let again: usize = sends.values().map(|n| n - 1).sum();
+        assert_eq!(again as u64, resumed.spent("resent"), "{free} KiB free: {sends:?}");
+    }
 }
 
 #[test]
@@ -75,10 +127,15 @@ fn asks(requests: &[Request], words: &str) -> bool {
 /// What of the host's files survives a loss of power, in the worst case: each as it was when it was synced last, in `image`.
 fn survives(place: &Place, image: &Path, lock_survives: bool) -> Vec<(PathBuf, Vec<u8>)> {
     let synced = |name: &str| fs::read(image.join(name)).ok();
-    let names = fs::read_dir(image).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let names = fs::read_dir(image)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let names: BTreeSet<String> = names.collect();
     // It was synced before it had its name.
-    let draft = names.iter().find(|name| name.starts_with("hermes.db.")).and_then(|name| synced(name));
+    let draft = names
+        .iter()
+        .find(|name| name.starts_with("hermes.db."))
+        .and_then(|name| synced(name));
     let file = |(path, now): (PathBuf, Vec<u8>)| {
         let name = path.file_name()?.to_str()?.to_owned();
         let bytes = match name.as_str() {
@@ -109,7 +166,10 @@ fn f04_power_is_lost() {
         let after = place.server.requests().split_off(before.len());
         for (first, then) in HEARD {
             let heard = asks(&before, then);
-            assert!(!heard || !asks(&after, first), "sync {n}: {first:?} was answered, and that is lost");
+            assert!(
+                !heard || !asks(&after, first),
+                "sync {n}: {first:?} was answered, and that is lost"
+            );
         }
         if !killed {
             break;

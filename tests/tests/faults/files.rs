@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use hermes_tests::Home;
 use rusqlite::Connection;
-use rustix::process::Signal;
 
 use crate::full;
 use crate::recorded::{End, Place, Recorded, newest, resume};
@@ -26,7 +25,11 @@ fn changed(files: &Files, name: &str, change: impl FnOnce(&mut Vec<u8>)) -> File
 }
 
 fn without(files: &Files, name: &str) -> Files {
-    files.iter().filter(|(path, _)| !path.ends_with(name)).cloned().collect()
+    files
+        .iter()
+        .filter(|(path, _)| !path.ends_with(name))
+        .cloned()
+        .collect()
 }
 
 /// Flips a bit of the last place that holds these bytes.
@@ -51,7 +54,9 @@ fn f04_a_torn_tail() {
             log[end - 256..].fill(0);
         }),
         ("a frame that was begun", |log| log.extend([0x55; FRAME_HEADER + 1000])),
-        ("a frame twice", |log| log.extend_from_within(log.len() - PAGE - FRAME_HEADER..)),
+        ("a frame twice", |log| {
+            log.extend_from_within(log.len() - PAGE - FRAME_HEADER..)
+        }),
     ];
     for (what, change) in cases {
         let place = recorded.killed_while("ROOT ONE", 0);
@@ -63,13 +68,15 @@ fn f04_a_torn_tail() {
 
 /// A run that was suspended with one completion under way.
 fn suspended(recorded: &Recorded) -> Place {
-    recorded.stopped_while("PAR TWO", 8, Signal::INT, Some(130))
+    recorded.suspended_while("PAR TWO", 8)
 }
 
 /// The files after the log was copied into the database.
 fn without_log(place: &Place) -> Files {
     let database = Connection::open(place.dir().join(DATABASE)).unwrap();
-    database.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    database
+        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+        .unwrap();
     database.close().unwrap();
     place.files()
 }
@@ -88,7 +95,10 @@ fn is_damaged(place: &Place, run: &str, files: &Files, what: &str) {
     let asked = place.asked();
     let output = resume(&place.home, run).output();
     let (code, said) = (output.code, &output.stderr);
-    assert!(matches!(code, Some(1 | 2)) && said.contains("damaged"), "{what}: {code:?}, {said}");
+    assert!(
+        matches!(code, Some(1 | 2)) && said.contains("damaged"),
+        "{what}: {code:?}, {said}"
+    );
     let kind = output.json()["error"]["kind"].clone();
     assert!(kind == "storage" || kind == "journal-damaged", "{what}: {kind}");
     assert_eq!(place.asked(), asked, "{what}: nothing is sent");
@@ -107,9 +117,19 @@ fn f05_a_damaged_log() {
     let recorded = Recorded::everything();
     let place = suspended(&recorded);
     let (run, files) = (newest(&place.home).unwrap(), place.files());
-    is_damaged(&place, &run, &changed(&files, LOG, flip(b"par one")), "a frame in the middle");
+    is_damaged(
+        &place,
+        &run,
+        &changed(&files, LOG, flip(b"par one")),
+        "a frame in the middle",
+    );
     others_are_well(&recorded, &place, "beside a run that lost its end");
-    is_damaged(&place, &run, &changed(&files, LOG, |log| log[100] ^= 1), "the first frame");
+    is_damaged(
+        &place,
+        &run,
+        &changed(&files, LOG, |log| log[100] ^= 1),
+        "the first frame",
+    );
     is_damaged(&place, &run, &without(&files, LOG), "no log");
 }
 
@@ -120,7 +140,12 @@ fn f05_a_damaged_database() {
     let (run, files) = (newest(&place.home).unwrap(), without_log(&place));
     is_damaged(&place, &run, &changed(&files, DATABASE, flip(b"par one")), "a record");
     others_are_well(&recorded, &place, "beside a run with a record that is damaged");
-    is_damaged(&place, &run, &changed(&files, DATABASE, |bytes| bytes[100] ^= 0x40), "the first page");
+    is_damaged(
+        &place,
+        &run,
+        &changed(&files, DATABASE, |bytes| bytes[100] ^= 0x40),
+        "the first page",
+    );
     is_damaged(&place, &run, &without(&files, DATABASE), "no database");
     // Whatever page it is that can't be read: the run is refused or ends as it should.
     let (_, bytes) = files.iter().find(|(path, _)| path.ends_with(DATABASE)).unwrap();
@@ -140,7 +165,12 @@ fn f05_a_damaged_anchor() {
     let place = suspended(&recorded);
     let (run, files) = (newest(&place.home).unwrap(), place.files());
     let lock = format!("{run}.lock");
-    is_damaged(&place, &run, &changed(&files, &lock, |line| line[40] ^= 1), "a byte of the anchor");
+    is_damaged(
+        &place,
+        &run,
+        &changed(&files, &lock, |line| line[40] ^= 1),
+        "a byte of the anchor",
+    );
     others_are_well(&recorded, &place, "beside a run without an anchor");
     is_damaged(&place, &run, &without(&files, &lock), "no anchor");
 }
@@ -148,12 +178,21 @@ fn f05_a_damaged_anchor() {
 #[test]
 fn f05_the_database_of_yesterday() {
     let recorded = Recorded::everything();
-    let place = recorded.stopped_while("ROOT ONE", 0, Signal::INT, Some(130));
+    let place = recorded.suspended_while("ROOT ONE", 0);
     let (run, yesterday) = (newest(&place.home).unwrap(), place.files());
     recorded.ends_well(&place, &[], "today");
     let lock = format!("{run}.lock");
-    let (_, line) = place.files().into_iter().find(|(path, _)| path.ends_with(&lock)).unwrap();
-    is_damaged(&place, &run, &changed(&yesterday, &lock, |bytes| *bytes = line), "yesterday's database");
+    let (_, line) = place
+        .files()
+        .into_iter()
+        .find(|(path, _)| path.ends_with(&lock))
+        .unwrap();
+    is_damaged(
+        &place,
+        &run,
+        &changed(&yesterday, &lock, |bytes| *bytes = line),
+        "yesterday's database",
+    );
 }
 
 #[test]
@@ -164,7 +203,9 @@ fn f22_a_format_that_is_newer() {
     let version = |bytes: &[u8]| u32::from_be_bytes(bytes[60..64].try_into().unwrap());
     let (_, bytes) = files.iter().find(|(path, _)| path.ends_with(DATABASE)).unwrap();
     let known = version(bytes);
-    let newer = changed(&files, DATABASE, |bytes| bytes[60..64].copy_from_slice(&(known + 1).to_be_bytes()));
+    let newer = changed(&files, DATABASE, |bytes| {
+        bytes[60..64].copy_from_slice(&(known + 1).to_be_bytes())
+    });
     place.restore(&newer);
     let names = [format!("format {}", known + 1), format!("up to {known}")];
     let asked = place.asked();
@@ -191,7 +232,12 @@ fn f22_a_record_of_an_unknown_kind() {
     let place = suspended(&recorded);
     let (run, files) = (newest(&place.home).unwrap(), without_log(&place));
     let database = Connection::open(place.dir().join(DATABASE)).unwrap();
-    database.execute("UPDATE journal SET kind = 99 WHERE id = (SELECT max(id) FROM journal WHERE kind = 6)", []).unwrap();
+    database
+        .execute(
+            "UPDATE journal SET kind = 99 WHERE id = (SELECT max(id) FROM journal WHERE kind = 6)",
+            [],
+        )
+        .unwrap();
     database.close().unwrap();
     let unknown = place.files();
     is_damaged(&place, &run, &unknown, "a record of kind 99");

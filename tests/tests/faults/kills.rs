@@ -23,7 +23,10 @@ fn sweep(recorded: &Recorded, calls: &str, path: &str, action: &Action, step: us
             break;
         }
     }
-    println!("{action:?} at {calls} of {path}: {cases} cases, {resumed} resumed, {:?}", begun.elapsed());
+    println!(
+        "{action:?} at {calls} of {path}: {cases} cases, {resumed} resumed, {:?}",
+        begun.elapsed()
+    );
     assert!(resumed > 0, "the faults met nothing");
 }
 
@@ -62,7 +65,12 @@ fn f02_kill_when_one_answer_is_kept_and_not_yet_asked_for() {
     assert_eq!(twice.len(), 1, "{sends:?}");
     let of_two = place.server.requests();
     let of_two = of_two.iter().filter(|request| request.last().contains("PAR TWO"));
-    assert!(of_two.clone().count() == 2 && of_two.into_iter().all(|r| r.header("idempotency-key") == Some(twice[0])));
+    assert!(
+        of_two.clone().count() == 2
+            && of_two
+                .into_iter()
+                .all(|r| r.header("idempotency-key") == Some(twice[0]))
+    );
 }
 
 /// Writes enough for the log to be copied into the database meanwhile: from 4 MiB on.

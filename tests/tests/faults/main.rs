@@ -5,11 +5,14 @@
 
 #![allow(clippy::unwrap_used, reason = "what fails shall fail the test")]
 
+mod agents;
 mod disk;
 mod files;
 mod kills;
 mod processes;
+mod providers;
 mod recorded;
+mod upgrade;
 
 use std::time::{Duration, Instant};
 

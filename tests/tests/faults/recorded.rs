@@ -38,7 +38,7 @@ const ANSWERS: [(&str, &str); 9] = [
 ];
 
 /// The model of the recorded run.
-pub fn script() -> Script {
+pub(crate) fn script() -> Script {
     let code = Turn::call("run_script", &json!({ "script": "2 + 2" }));
     let script = Script::default().when("\"role\":\"tool\"", Script::always(Turn::text("four")));
     let script = script.when("ROOT CODE", Script::always(code));
@@ -48,14 +48,14 @@ pub fn script() -> Script {
 }
 
 /// The same, but the first request with this text is never answered: whoever waits for it waits until the process dies.
-pub fn holding(asked: &str) -> Script {
+pub(crate) fn holding(asked: &str) -> Script {
     let mut script = script();
     let place = script.when.iter().position(|(marker, _)| marker == asked).unwrap();
     script.when[place].1.turns = vec![Turn::fault(Fault::StallMidStream)];
     script
 }
 
-pub fn ask(words: &str) -> Value {
+pub(crate) fn ask(words: &str) -> Value {
     json!({ "do": "complete", "messages": [{ "User": [{ "Text": words }] }] })
 }
 
@@ -89,7 +89,7 @@ fn child(steps: &[Value], space: &str) -> ChildSpec {
 
 /// Three children, one of which traps and is started again; completions and tool calls side by side; a tool that asks the model; an
 /// iteration that is given back; entries put, appended, compared and set.
-pub fn program() -> Value {
+pub(crate) fn program() -> Value {
     let put = |value: &str, version: Option<u64>| json!({ "do": "put", "space": 0, "key": "plan", "value": value, "if_version": version });
     let call = |name: &str, arguments: Value| json!({ "do": "start-call", "name": name, "arguments": arguments });
     let wait_call = |n: usize| json!({ "do": "wait-call", "call": n });
@@ -97,7 +97,14 @@ pub fn program() -> Value {
     let spent = |d: &str| json!({ "do": "spent", "dimension": d });
     let echo = || json!({ "text": "hello" });
     let a = child(
-        &[open("a"), ask("CHILD A ONE"), append(0), append(0), ask("CHILD A TWO"), append(0)],
+        &[
+            open("a"),
+            ask("CHILD A ONE"),
+            append(0),
+            append(0),
+            ask("CHILD A TWO"),
+            append(0),
+        ],
         "a",
     );
     let lost = json!({ "do": "first-attempt", "steps": [ask("CHILD B LOST"), { "do": "trap" }] });
@@ -129,23 +136,27 @@ pub fn program() -> Value {
 }
 
 /// Goes on with a run.
-pub fn resume(home: &Home, run: &str) -> Host {
+pub(crate) fn resume(home: &Home, run: &str) -> Host {
     home.host().args(["resume", run, "--output", "json"])
 }
 
 /// The newest run of a home, if there is any.
-pub fn newest(home: &Home) -> Option<String> {
+pub(crate) fn newest(home: &Home) -> Option<String> {
     let runs = home.host().args(["runs", "--output", "json"]).output().expect(0).json();
     runs[0]["run"].as_str().map(ToOwned::to_owned)
 }
 
 /// All of a run, as `show` has it.
-pub fn shown(home: &Home, run: &str) -> Value {
-    home.host().args(["show", run, "--output", "json"]).output().expect(0).json()
+pub(crate) fn shown(home: &Home, run: &str) -> Value {
+    home.host()
+        .args(["show", run, "--output", "json"])
+        .output()
+        .expect(0)
+        .json()
 }
 
 /// How many completions of a run have their outcome, and how many have none yet.
-pub fn completions(shown: &Value) -> (usize, usize) {
+pub(crate) fn completions(shown: &Value) -> (usize, usize) {
     let agents = shown["agents"].as_array().unwrap().iter();
     let operations = agents.flat_map(|agent| agent["operations"].as_array().unwrap());
     let asked = operations.filter(|op| op["kind"] == "completion" || op["kind"] == "closing");
@@ -155,7 +166,7 @@ pub fn completions(shown: &Value) -> (usize, usize) {
 
 /// `doctor` finds nothing wrong with the database.
 #[track_caller]
-pub fn assert_sound(home: &Home) {
+pub(crate) fn assert_sound(home: &Home) {
     let found = home.host().args(["doctor", "--output", "json"]).output().json();
     let database = found.as_array().unwrap().iter().find(|row| row["check"] == "database");
     assert!(database.is_some_and(|row| row["state"] == "ok"), "{found}");
@@ -163,11 +174,11 @@ pub fn assert_sound(home: &Home) {
 
 /// What a run came to, without what no two runs share.
 #[derive(Debug, Clone)]
-pub struct End(Value);
+pub(crate) struct End(Value);
 
 impl End {
     /// As its process printed it.
-    pub fn printed(output: &Output) -> Self {
+    pub(crate) fn printed(output: &Output) -> Self {
         let json = output.json();
         let answer = json["answer"].as_str().unwrap_or_else(|| panic!("no answer: {json}"));
         let mut end = Self::recorded(&json);
@@ -177,7 +188,7 @@ impl End {
     }
 
     /// As `show` has it, which has no answer.
-    pub fn recorded(json: &Value) -> Self {
+    pub(crate) fn recorded(json: &Value) -> Self {
         let agents = json["agents"].as_array().unwrap().iter().map(agent);
         let agents: Vec<Value> = agents.collect();
         Self(json!({ "exit": json["exit"], "spent": exact(&json["spent"]), "agents": agents }))
@@ -185,7 +196,7 @@ impl End {
 
     /// Panics unless all that this one tells is the same in the other.
     #[track_caller]
-    pub fn assert_like(&self, whole: &Self, moment: &str) {
+    pub(crate) fn assert_like(&self, whole: &Self, moment: &str) {
         let mut found = Vec::new();
         for (field, value) in self.0.as_object().unwrap() {
             differences(value, &whole.0[field], field, &mut found);
@@ -221,7 +232,12 @@ fn agent(agent: &Value) -> Value {
 
 /// The answer is what the program saw. What time and fuel children used is taken out of it, and what marks a foreign text as such.
 fn like_any(value: Value) -> Value {
-    let is_clock = |value: &Value| matches!(value["dimension"].as_str(), Some("Fuel" | "WallClockMs" | "JournalBytes"));
+    let is_clock = |value: &Value| {
+        matches!(
+            value["dimension"].as_str(),
+            Some("Fuel" | "WallClockMs" | "JournalBytes")
+        )
+    };
     match value {
         Value::Array(values) => values.into_iter().filter(|v| !is_clock(v)).map(like_any).collect(),
         Value::Object(fields) => Value::Object(fields.into_iter().map(|(name, v)| (name, like_any(v))).collect()),
@@ -245,7 +261,7 @@ fn without_fences(text: &str) -> String {
 }
 
 /// How often each completion was asked for, by the key that tells one from another.
-pub fn sends(server: &ModelServer) -> BTreeMap<String, usize> {
+pub(crate) fn sends(server: &ModelServer) -> BTreeMap<String, usize> {
     let mut sends = BTreeMap::new();
     for request in server.requests() {
         let key = request.header("idempotency-key").unwrap().to_owned();
@@ -255,31 +271,40 @@ pub fn sends(server: &ModelServer) -> BTreeMap<String, usize> {
 }
 
 /// A home, and the server of its model.
-pub struct Place {
-    pub server: ModelServer,
-    pub home: Home,
+pub(crate) struct Place {
+    pub(crate) server: ModelServer,
+    pub(crate) home: Home,
 }
 
 impl Place {
     /// Whose model plays this script.
-    pub fn new(script: Script) -> Self {
+    pub(crate) fn new(script: Script) -> Self {
         let server = ModelServer::start(script);
         let home = Home::with_model(&server, Format::OpenAi);
         Self { server, home }
     }
 
     /// The folder of the host's own files.
-    pub fn dir(&self) -> PathBuf {
+    pub(crate) fn dir(&self) -> PathBuf {
         self.home.path().join("host")
     }
 
     /// How many completions were asked for.
-    pub fn asked(&self) -> usize {
+    pub(crate) fn asked(&self) -> usize {
         self.server.requests().len()
     }
 
+    /// Waits until so many completions have their outcome, and one is under way.
+    pub(crate) fn waits(&self, answered: usize) {
+        eventually("all but one to be answered", || {
+            let run = newest(&self.home)?;
+            let under_way = completions(&shown(&self.home, &run)) == (answered, 1);
+            (under_way && self.asked() == answered + 1).then_some(())
+        });
+    }
+
     /// What the host keeps, compiled code apart: path below its folder, and bytes.
-    pub fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
+    pub(crate) fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
         let dir = self.dir();
         let own = |(path, bytes): (PathBuf, Vec<u8>)| Some((path.strip_prefix(&dir).ok()?.to_owned(), bytes));
         let files = self.home.files().into_iter().filter_map(own);
@@ -287,7 +312,7 @@ impl Place {
     }
 
     /// Puts these files in the place of what the host keeps.
-    pub fn restore(&self, files: &[(PathBuf, Vec<u8>)]) {
+    pub(crate) fn restore(&self, files: &[(PathBuf, Vec<u8>)]) {
         for (path, _) in self.files() {
             fs::remove_file(self.dir().join(path)).unwrap();
         }
@@ -298,32 +323,32 @@ impl Place {
 }
 
 /// A program that has run whole: what every other run of it must come to, whatever it meets.
-pub struct Recorded {
+pub(crate) struct Recorded {
     program: Value,
     script: Script,
-    pub end: End,
+    pub(crate) end: End,
     /// How many completions it asks for.
-    pub asked: usize,
-    pub took: Duration,
+    pub(crate) asked: usize,
+    pub(crate) took: Duration,
 }
 
 /// Something that happens to one process of a run.
-pub struct Met {
-    pub shim: Shim,
+pub(crate) struct Met {
+    pub(crate) shim: Shim,
     /// What its end says, where it is not killed.
-    pub says: Option<&'static str>,
+    pub(crate) says: Option<&'static str>,
 }
 
 impl Met {
     /// It is killed.
-    pub fn kill(shim: Shim) -> Self {
+    pub(crate) fn kill(shim: Shim) -> Self {
         Self { shim, says: None }
     }
 }
 
 /// How a run that met something came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
+pub(crate) enum Fate {
     /// By itself: what it should have met came too late.
     Unbroken,
     /// It was broken off, and taken to its end.
@@ -334,14 +359,14 @@ pub enum Fate {
 
 impl Recorded {
     /// The run with a bit of everything.
-    pub fn everything() -> Self {
+    pub(crate) fn everything() -> Self {
         Self::of(program(), script())
     }
 
     /// Runs a program once, with nothing in its way.
-    pub fn of(program: Value, script: Script) -> Self {
+    pub(crate) fn of(program: Value, script: Script) -> Self {
         let place = Place::new(script.clone());
-        let output = host(&place.home, &program).output().expect(0);
+        let output = host(&place.home, &program, &built()).output().expect(0);
         let end = End::printed(&output);
         let shown = shown(&place.home, output.json()["run"].as_str().unwrap());
         End::recorded(&shown).assert_like(&end, "as it is shown");
@@ -356,31 +381,37 @@ impl Recorded {
     }
 
     /// A place to run it again.
-    pub fn place(&self) -> Place {
+    pub(crate) fn place(&self) -> Place {
         Place::new(self.script.clone())
     }
 
     /// Its command line.
-    pub fn host(&self, place: &Place) -> Host {
-        host(&place.home, &self.program)
+    pub(crate) fn host(&self, place: &Place) -> Host {
+        self.host_of(place, &built())
     }
 
-    /// The run, killed when a request with this text is under way and nothing else can go on. Its first answer never comes.
-    pub fn killed_while(&self, asked: &str, answered: usize) -> Place {
-        self.stopped_while(asked, answered, Signal::KILL, None)
+    /// The same, of these files of the strategy and its tools.
+    pub(crate) fn host_of(&self, place: &Place, plugins: &[PathBuf; 2]) -> Host {
+        host(&place.home, &self.program, plugins)
     }
 
-    /// The run, ended by a signal when `answered` completions have their outcome and one with this text has none.
-    pub fn stopped_while(&self, asked: &str, answered: usize, signal: Signal, code: Option<i32>) -> Place {
+    /// The run, killed when `answered` completions have their outcome and one with this text has none: its first answer never comes.
+    pub(crate) fn killed_while(&self, asked: &str, answered: usize) -> Place {
         let place = Place::new(holding(asked));
         let process = self.host(&place).start();
-        eventually("all but one to be answered", || {
-            let run = newest(&place.home)?;
-            let under_way = completions(&shown(&place.home, &run)) == (answered, 1);
-            (under_way && place.asked() == answered + 1).then_some(())
-        });
-        process.signal(signal);
-        assert_eq!(process.finish().code, code);
+        place.waits(answered);
+        process.signal(Signal::KILL);
+        assert_eq!(process.finish().code, None);
+        place
+    }
+
+    /// The same, suspended.
+    pub(crate) fn suspended_while(&self, asked: &str, answered: usize) -> Place {
+        let place = Place::new(holding(asked));
+        let process = self.host(&place).start();
+        place.waits(answered);
+        process.signal(Signal::INT);
+        process.finish().expect(130);
         place
     }
 
@@ -388,7 +419,7 @@ impl Recorded {
     /// the next of these. Then all must be as in the whole run: the answer and what it cost; nothing sent without its intent, or again once its
     /// outcome was committed; what was sent again told as such.
     #[track_caller]
-    pub fn ends_well(&self, place: &Place, met: &[Met], moment: &str) -> Fate {
+    pub(crate) fn ends_well(&self, place: &Place, met: &[Met], moment: &str) -> Fate {
         let found = Before::of(place);
         let (mut fate, mut lost, mut breaks) = (Fate::Unbroken, found.open, usize::from(found.open > 0));
         // What a loss of power took was sent all the same.
@@ -439,7 +470,10 @@ impl Recorded {
             }
             let after = Before::of(place);
             let sent = sends(&place.server).len();
-            assert!(sent <= after.ended + after.open, "{moment}: {sent} sent, not all of them recorded");
+            assert!(
+                sent <= after.ended + after.open,
+                "{moment}: {sent} sent, not all of them recorded"
+            );
             lost += after.open;
             breaks += 1;
             fate = Fate::Resumed;
@@ -453,11 +487,17 @@ impl Recorded {
     }
 }
 
-fn host(home: &Home, program: &Value) -> Host {
-    let host = home.host().arg("--tool").arg(guests::built("probe-tool"));
+/// The strategy and the tools that programs are made of.
+fn built() -> [PathBuf; 2] {
+    ["probe", "probe-tool"].map(guests::built)
+}
+
+fn host(home: &Home, program: &Value, [strategy, tools]: &[PathBuf; 2]) -> Host {
+    let host = home.host().arg("--tool").arg(tools);
     let host = host.args(["--allow", "probe-tool=llm"]);
     let host = host.set("limits.restart.backoff", "1ms");
-    host.set("limits.restart.backoff_max", "1ms").probe(program)
+    let host = host.set("limits.restart.backoff_max", "1ms");
+    host.run(strategy, &program.to_string())
 }
 
 /// What is recorded of a place's run between two processes.
@@ -487,6 +527,9 @@ impl Before {
     fn nothing_twice(&self, place: &Place, all: usize, moment: &str) {
         let sent = place.asked() - self.asked;
         let ended = self.ended;
-        assert!(sent + ended <= all, "{moment}: {sent} sent, {ended} had ended, of {all}");
+        assert!(
+            sent + ended <= all,
+            "{moment}: {sent} sent, {ended} had ended, of {all}"
+        );
     }
 }

@@ -8,6 +8,7 @@ use std::thread::available_parallelism;
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
+use super::Sweeps;
 use super::report::{Report, Verdict};
 use crate::{host, process, tree};
 
@@ -70,12 +71,15 @@ fn binary_of(message: &Value) -> Option<Binary> {
 
 impl Binary {
     /// Runs all of its tests.
-    pub(super) fn run(&self, suite: &str, report: &mut Report) -> Result<()> {
+    pub(super) fn run(&self, suite: &str, sweeps: Sweeps, report: &mut Report) -> Result<()> {
         let mut command = Command::new(&self.file);
         command
             .current_dir(&self.folder)
             .env("CARGO_MANIFEST_DIR", &self.folder);
         command.arg("--color=never").arg(threads());
+        if sweeps == Sweeps::Full {
+            command.env("HERMES_TEST_FULL", "1");
+        }
         follow(&mut command, &format!("{suite}::{}", self.name), report)
     }
 }

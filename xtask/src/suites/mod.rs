@@ -21,10 +21,11 @@ enum Suite {
     Unit,
     Main,
     Supervision,
+    Faults,
     Docs,
 }
 
-const SUITES: [(Suite, &str, &str); 5] = [
+const SUITES: [(Suite, &str, &str); 6] = [
     (
         Suite::Lint,
         "lint",
@@ -45,20 +46,34 @@ const SUITES: [(Suite, &str, &str); 5] = [
         "supervision",
         "sub-agents: budgets, rights, restarts, hostile children, going on after a crash",
     ),
+    (
+        Suite::Faults,
+        "faults",
+        "processes killed at any write, disks that fail, files damaged, locks held, clocks that jump",
+    ),
     (Suite::Docs, "docs", "the commands in the README and the documentation"),
 ];
 
 /// The suites, for people.
 pub(crate) fn list() -> String {
     SUITES
-        .map(|(_, name, about)| format!("    {name:<8} {about}\n"))
+        .map(|(_, name, about)| format!("    {name:<11} {about}\n"))
         .concat()
         .trim_end()
         .to_owned()
 }
 
+/// How much of its sweeps a suite does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sweeps {
+    /// What a gate has time for.
+    Short,
+    /// All of it.
+    Full,
+}
+
 /// Sets up, builds, and runs all suites or one; succeeds if there was a test and none failed.
-pub(crate) fn run(only: Option<&str>) -> Result<ExitCode> {
+pub(crate) fn run(only: Option<&str>, sweeps: Sweeps) -> Result<ExitCode> {
     let chosen: Vec<_> = SUITES
         .iter()
         .filter(|(_, name, _)| only.is_none_or(|only| only == *name))
@@ -79,7 +94,7 @@ pub(crate) fn run(only: Option<&str>) -> Result<ExitCode> {
     let mut binaries = None;
     for (suite, name, _) in chosen {
         eprintln!("xtask: suite {name}");
-        if let Err(error) = suite.run(name, toolchain, &mut binaries, &mut report) {
+        if let Err(error) = suite.run(name, toolchain, sweeps, &mut binaries, &mut report) {
             report.fail(name, &error);
         }
     }
@@ -92,6 +107,7 @@ impl Suite {
         self,
         name: &str,
         toolchain: Toolchain,
+        sweeps: Sweeps,
         binaries: &mut Option<Vec<Binary>>,
         report: &mut Report,
     ) -> Result<()> {
@@ -99,7 +115,7 @@ impl Suite {
             lint::run(report);
             return Ok(());
         }
-        if matches!(self, Self::Main | Self::Supervision | Self::Docs) {
+        if matches!(self, Self::Main | Self::Supervision | Self::Faults | Self::Docs) {
             guests::build_test_guests(toolchain)?;
         }
         // Cargo builds the binary with the tests of its package: built apart, it would be compiled with other features once more.
@@ -108,11 +124,11 @@ impl Suite {
             None => binaries.insert(libtest::build()?),
         };
         for binary in binaries.iter().filter(|binary| suite_of(binary) == self) {
-            binary.run(name, report)?;
+            binary.run(name, sweeps, report)?;
         }
         if self == Self::Unit {
             for binary in libtest::build_plugins()? {
-                binary.run(name, report)?;
+                binary.run(name, sweeps, report)?;
             }
             libtest::run_doc_tests(name, report)?;
         }
@@ -124,6 +140,7 @@ fn suite_of(binary: &Binary) -> Suite {
     match (binary.is_integration, binary.name.as_str()) {
         (false, _) | (true, "architecture") => Suite::Unit,
         (true, "docs") => Suite::Docs,
+        (true, "faults") => Suite::Faults,
         (
             true,
             "agents" | "delegation" | "hostile_children" | "lost_task" | "restarts" | "resuming" | "supervisor"
