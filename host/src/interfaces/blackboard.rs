@@ -11,7 +11,8 @@ use crate::error::{Dimension, Refusal, RefusalKind};
 use crate::event::EventKind;
 use crate::interfaces::State;
 use crate::plugin::rights::Access;
-use crate::session::call::{Call, Look, Write};
+use crate::session::call::{Call, Look, Missed, Write};
+use crate::session::end::End;
 use crate::session::guest::Guest;
 use crate::store::{Effect, EffectResult, SpaceId};
 
@@ -61,7 +62,7 @@ impl Call for Open<'_> {
 impl Look for Open<'_> {
     type Answer = ();
 
-    async fn look(&self, _guest: &Guest) -> Result<(), Refusal> {
+    async fn look(&self, _guest: &Guest) -> Result<(), Missed> {
         Ok(())
     }
 }
@@ -87,7 +88,7 @@ impl Call for Get<'_> {
 impl Look for Get<'_> {
     type Answer = Option<blackboard::Entry>;
 
-    async fn look(&self, guest: &Guest) -> Result<Self::Answer, Refusal> {
+    async fn look(&self, guest: &Guest) -> Result<Self::Answer, Missed> {
         let entry = guest
             .session
             .run
@@ -125,7 +126,7 @@ impl Call for Keys<'_> {
 impl Look for Keys<'_> {
     type Answer = Vec<String>;
 
-    async fn look(&self, guest: &Guest) -> Result<Self::Answer, Refusal> {
+    async fn look(&self, guest: &Guest) -> Result<Self::Answer, Missed> {
         let space = space_id(guest, self.space);
         let most = self.limit.min(PAGE);
         let mut seen: Vec<String> = Vec::new();
@@ -166,7 +167,7 @@ impl Call for Changes<'_> {
 impl Look for Changes<'_> {
     type Answer = Vec<blackboard::Change>;
 
-    async fn look(&self, guest: &Guest) -> Result<Self::Answer, Refusal> {
+    async fn look(&self, guest: &Guest) -> Result<Self::Answer, Missed> {
         let space = space_id(guest, self.space);
         let store_handle = guest.session.run.store()?;
         let _pause = (self.wait_ms > 0 && guest.is_strategy()).then(|| guest.step.pause());
@@ -177,7 +178,7 @@ impl Look for Changes<'_> {
             let rest = deadline.saturating_duration_since(tokio::time::Instant::now());
             let page = tokio::select! {
                 page = store_handle.changed(&space, self.prefix, since, rest) => page.map_err(store)?,
-                () = guest.cancel.cancelled() => return Err(Refusal::cancelled()),
+                () = guest.cancel.cancelled() => return Err(Refusal::cancelled().into()),
             };
             let Some(last) = page.last().map(|c| c.version) else {
                 break page;
@@ -321,9 +322,13 @@ impl Write for Delete<'_> {
     }
 }
 
+/// A read that failed: the run stops where the disk does; what is damaged is told, as it would be no better the next time.
 #[expect(clippy::needless_pass_by_value, reason = "it is given to map_err")]
-fn store(error: crate::store::StoreError) -> Refusal {
-    Refusal::new(RefusalKind::Other("storage".to_owned()), error.to_string())
+fn store(error: crate::store::StoreError) -> Missed {
+    if error.is_of_the_disk() {
+        return Missed::Unread(End::store(&error));
+    }
+    Refusal::new(RefusalKind::Other("storage".to_owned()), error.to_string()).into()
 }
 
 /// A result of the store that is an error to the guest.
