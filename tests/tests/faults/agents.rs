@@ -11,7 +11,9 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::eventually;
-use crate::recorded::{Recorded, ask, newest, shown};
+use crate::place::{newest, shown};
+use crate::program::ask;
+use crate::recorded::Recorded;
 
 fn steps(steps: &[Value]) -> Value {
     json!({ "steps": steps, "summary": "done" })

@@ -9,8 +9,10 @@ use hermes_tests::Shim;
 use hermes_tests::model::Request;
 use hermes_tests::shim::{Action, EIO, ENOSPC, When};
 
+use crate::end::End;
 use crate::full;
-use crate::recorded::{End, Fate, Met, Place, Recorded, newest, sends, shown};
+use crate::place::{Files, Place, newest, sends, shown};
+use crate::recorded::{Fate, Met, Recorded};
 
 /// From the n-th of these calls on all of them fail, for each n from 1 on by `step`, until a run comes to its end before that.
 fn sweep(recorded: &Recorded, calls: &str, path: &str, error: i32, says: &'static str, step: usize) {
@@ -119,7 +121,11 @@ fn f04_writes_that_come_short() {
     let recorded = Recorded::everything();
     for most in [1_000, 4_095] {
         let shim = Shim::new().rule("write", "*/host/", When::Always, &Action::Short(most));
-        let fate = recorded.ends_well(&recorded.place(), &[Met::kill(shim)], &format!("at most {most} bytes at once"));
+        let fate = recorded.ends_well(
+            &recorded.place(),
+            &[Met::kill(shim)],
+            &format!("at most {most} bytes at once"),
+        );
         assert_eq!(fate, Fate::Unbroken);
     }
 }
@@ -128,7 +134,11 @@ fn f04_writes_that_come_short() {
 fn f06_nowhere_to_print() {
     let recorded = Recorded::everything();
     let place = recorded.place();
-    let output = recorded.host(&place).env("HERMES_HOST_LOG", "debug").by("exec \"$0\" \"$@\" 2> /dev/full").output();
+    let output = recorded
+        .host(&place)
+        .env("HERMES_HOST_LOG", "debug")
+        .by("exec \"$0\" \"$@\" 2> /dev/full")
+        .output();
     End::printed(&output.expect(0)).assert_like(&recorded.end, "what it says goes nowhere");
     let place = recorded.place();
     let output = recorded.host(&place).by("exec \"$0\" \"$@\" > /dev/full").output();
@@ -153,7 +163,7 @@ fn asks(requests: &[Request], words: &str) -> bool {
 }
 
 /// What of the host's files survives a loss of power, in the worst case: each as it was when it was synced last, in `image`.
-fn survives(place: &Place, image: &Path, lock_survives: bool) -> Vec<(PathBuf, Vec<u8>)> {
+fn survives(place: &Place, image: &Path, lock_survives: bool) -> Files {
     let synced = |name: &str| fs::read(image.join(name)).ok();
     let names = fs::read_dir(image)
         .unwrap()

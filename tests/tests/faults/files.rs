@@ -1,14 +1,12 @@
 //! Files that are torn, damaged, lost, swapped, or of a host to come.
 
-use std::path::PathBuf;
-
 use hermes_tests::Home;
 use rusqlite::Connection;
 
+use crate::end::End;
 use crate::full;
-use crate::recorded::{End, Place, Recorded, newest, resume};
-
-type Files = Vec<(PathBuf, Vec<u8>)>;
+use crate::place::{Files, Place, newest, resume};
+use crate::recorded::Recorded;
 
 const DATABASE: &str = "hermes.db";
 const LOG: &str = "hermes.db-wal";

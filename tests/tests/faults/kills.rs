@@ -4,16 +4,20 @@ use std::time::Instant;
 
 use hermes_tests::Shim;
 use hermes_tests::shim::{Action, When};
+use rustix::process::Signal;
 use serde_json::json;
 
-use crate::recorded::{Fate, Met, Recorded, ask, script, sends};
-use crate::{Numbers, full};
+use crate::place::sends;
+use crate::program::{ask, script};
+use crate::recorded::{Fate, Met, Recorded};
+use crate::{LONG, Numbers, full};
 
-/// Dies at the n-th of these calls, for each n from 1 on by `step`, until a run comes to its end before that.
-fn sweep(recorded: &Recorded, calls: &str, path: &str, action: &Action, step: usize) {
+/// Dies at the n-th of these calls, for each n from 1 on by a step, until a run comes to its end before that. The steps are those of the
+/// gate and of the whole sweep.
+fn sweep(recorded: &Recorded, calls: &str, path: &str, action: &Action, [short, whole]: [usize; 2]) {
     let begun = Instant::now();
     let (mut cases, mut resumed) = (0, 0);
-    for n in (1..).step_by(if full() { 1 } else { step }) {
+    for n in (1..).step_by(if full() { whole } else { short }) {
         let shim = Shim::new().rule(calls, path, When::At(n), action);
         let moment = format!("{action:?} at {calls} {n} of {path}");
         let fate = recorded.ends_well(&recorded.place(), &[Met::kill(shim)], &moment);
@@ -32,26 +36,39 @@ fn sweep(recorded: &Recorded, calls: &str, path: &str, action: &Action, step: us
 
 #[test]
 fn f01_kill_before_a_journal_write() {
-    sweep(&Recorded::everything(), "write", "-wal", &Action::KillBefore, 29);
+    sweep(&Recorded::everything(), "write", "-wal", &Action::KillBefore, [29, 1]);
 }
 
 #[test]
 fn f01_kill_after_a_journal_write() {
-    sweep(&Recorded::everything(), "write", "-wal", &Action::KillAfter, 31);
+    sweep(&Recorded::everything(), "write", "-wal", &Action::KillAfter, [31, 1]);
 }
 
 #[test]
 fn f01_kill_in_the_midst_of_a_journal_write() {
     // A frame of the log is a header of 24 bytes and a page of 4,096: 11 bytes are half of the one and little of the other.
-    sweep(&Recorded::everything(), "write", "-wal", &Action::Tear(11), 37);
+    sweep(&Recorded::everything(), "write", "-wal", &Action::Tear(11), [37, 1]);
 }
 
 #[test]
 fn f02_kill_between_intent_and_outcome() {
     // Every sync is one of an outcome, of a write to the blackboard or of a step in a session's life.
     let recorded = Recorded::everything();
-    sweep(&recorded, "sync", "-wal", &Action::KillBefore, 3);
-    sweep(&recorded, "sync", "-wal", &Action::KillAfter, 3);
+    sweep(&recorded, "sync", "-wal", &Action::KillBefore, [3, 1]);
+    sweep(&recorded, "sync", "-wal", &Action::KillAfter, [3, 1]);
+}
+
+#[test]
+fn f02_kill_when_the_model_is_asked() {
+    let recorded = Recorded::everything();
+    for n in (1..=recorded.asked).step_by(if full() { 1 } else { 2 }) {
+        let place = recorded.place();
+        let process = recorded.host(&place).start();
+        place.server.wait_for(n, LONG);
+        process.signal(Signal::KILL);
+        process.finish();
+        recorded.ends_well(&place, &[], &format!("killed at request {n}"));
+    }
 }
 
 #[test]
@@ -88,9 +105,9 @@ fn bulky() -> Recorded {
 #[test]
 fn f03_kill_in_a_checkpoint() {
     let recorded = bulky();
-    sweep(&recorded, "write,truncate", "hermes.db", &Action::KillBefore, 199);
-    sweep(&recorded, "write,truncate", "hermes.db", &Action::Tear(2048), 401);
-    sweep(&recorded, "sync", "hermes.db", &Action::KillBefore, 1);
+    sweep(&recorded, "write,truncate", "hermes.db", &Action::KillBefore, [199, 17]);
+    sweep(&recorded, "write,truncate", "hermes.db", &Action::Tear(2048), [401, 43]);
+    sweep(&recorded, "sync", "hermes.db", &Action::KillBefore, [1, 1]);
 }
 
 #[test]

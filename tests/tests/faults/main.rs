@@ -7,9 +7,12 @@
 
 mod agents;
 mod disk;
+mod end;
 mod files;
 mod kills;
+mod place;
 mod processes;
+mod program;
 mod providers;
 mod recorded;
 mod upgrade;

@@ -13,7 +13,10 @@ use rusqlite::Connection;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::recorded::{End, Met, Place, Recorded, ask, newest, resume, script};
+use crate::end::End;
+use crate::place::{Place, newest, resume};
+use crate::program::{ask, script};
+use crate::recorded::{Met, Recorded};
 use crate::{LONG, eventually, full};
 
 /// A home with a database.

@@ -9,7 +9,7 @@ use hermes_tests::{Home, Output, guests};
 use serde_json::{Value, json};
 
 use crate::full;
-use crate::recorded::ask;
+use crate::program::ask;
 
 const FORMATS: [Format; 2] = [Format::OpenAi, Format::Anthropic];
 

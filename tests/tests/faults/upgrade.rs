@@ -8,7 +8,10 @@ use hermes_tests::{Home, Host, Output, Shim, guests};
 use rustix::process::Signal;
 
 use crate::LONG;
-use crate::recorded::{End, Place, Recorded, holding, newest, resume};
+use crate::end::End;
+use crate::place::{Place, newest, resume};
+use crate::program::holding;
+use crate::recorded::Recorded;
 
 #[test]
 fn f19_another_configuration() {
