@@ -21,12 +21,17 @@ pub(crate) struct End(Value);
 impl End {
     /// As its process printed it.
     pub(crate) fn printed(output: &Output) -> Self {
+        let (mut end, Self(answer)) = (Self::recorded(&output.json()), Self::answer(output));
+        end.0["answer"] = answer["answer"].clone();
+        end
+    }
+
+    /// The answer alone that its process printed.
+    pub(crate) fn answer(output: &Output) -> Self {
         let json = output.json();
         let answer = json["answer"].as_str().unwrap_or_else(|| panic!("no answer: {json}"));
-        let mut end = Self::recorded(&json);
         let run = json["run"].as_str().unwrap();
-        end.0["answer"] = like_any(answer.replace(run, "RUN").into());
-        end
+        Self(json!({ "answer": like_any(answer.replace(run, "RUN").into()) }))
     }
 
     /// As `show` has it, which has no answer.

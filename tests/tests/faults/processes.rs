@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::end::End;
 use crate::place::{Place, newest, resume};
-use crate::program::{ask, script};
+use crate::program::{ask, holding, script};
 use crate::recorded::{Met, Recorded};
 use crate::{LONG, eventually, full};
 
@@ -44,6 +44,7 @@ fn f08_a_lock_held_for_a_second() {
     let (_server, home) = begun();
     let database = locked(&home);
     let process = put(&home, "key").start();
+    // Not waited for: this is how long it is held.
     let held = Duration::from_secs(1);
     let holder = thread::spawn(move || {
         thread::sleep(held);
@@ -89,10 +90,7 @@ fn f08_a_run_waits_for_a_lock_for_as_long_as_it_takes() {
 #[test]
 fn f08_two_resumes_of_one_run() {
     let recorded = Recorded::everything();
-    let mut stalls = script();
-    let place_of = stalls.when.iter().position(|(marker, _)| marker == "ROOT ONE").unwrap();
-    stalls.when[place_of].1.turns = vec![Turn::fault(Fault::StallMidStream); 2];
-    let place = Place::new(stalls);
+    let place = Place::new(holding("ROOT ONE", 2));
     let first = recorded.host(&place).start();
     place.server.wait_for(1, LONG);
     let run = newest(&place.home).unwrap();
@@ -143,9 +141,8 @@ fn f17_a_second_signal_ends_at_once() {
     let process = shim.on(recorded.host(&place)).start();
     eventually("the write", || (shim.count(0) >= 150).then_some(()));
     process.signal(Signal::INT);
-    thread::sleep(Duration::from_millis(100));
     let sent = Instant::now();
-    process.signal(Signal::INT);
+    process.signal(Signal::TERM);
     let output = process.finish();
     assert_eq!(output.code, Some(130));
     assert!(output.ended - sent < slack(), "{:?}", output.ended - sent);

@@ -27,11 +27,11 @@ pub(crate) fn script() -> Script {
     })
 }
 
-/// The same, but the first request with this text is never answered: whoever waits for it waits until the process dies.
-pub(crate) fn holding(asked: &str) -> Script {
+/// The same, but the first `times` requests with this text are never answered: whoever waits for one waits until the process dies.
+pub(crate) fn holding(asked: &str, times: usize) -> Script {
     let mut script = script();
     let place = script.when.iter().position(|(marker, _)| marker == asked).unwrap();
-    script.when[place].1.turns = vec![Turn::fault(Fault::StallMidStream)];
+    script.when[place].1.turns = vec![Turn::fault(Fault::StallMidStream); times];
     script
 }
 

@@ -87,7 +87,7 @@ impl Recorded {
 
     /// The run, killed when `answered` completions have their outcome and one with this text has none: its first answer never comes.
     pub(crate) fn killed_while(&self, asked: &str, answered: usize) -> Place {
-        let place = Place::new(holding(asked));
+        let place = Place::new(holding(asked, 1));
         let process = self.host(&place).start();
         place.waits(answered);
         process.signal(Signal::KILL);
@@ -97,7 +97,7 @@ impl Recorded {
 
     /// The same, suspended.
     pub(crate) fn suspended_while(&self, asked: &str, answered: usize) -> Place {
-        let place = Place::new(holding(asked));
+        let place = Place::new(holding(asked, 1));
         let process = self.host(&place).start();
         place.waits(answered);
         process.signal(Signal::INT);

@@ -13,37 +13,52 @@ use crate::place::{Place, newest, resume};
 use crate::program::holding;
 use crate::recorded::Recorded;
 
+/// A project's file under which the recorded run could not begin.
+const NARROW: &str = r#"
+budget = "iterations=1,tool-calls=1"
+
+[limits]
+component = "1KiB"
+tool_list = 1
+free_turns = 0
+
+[limits.delegation]
+alive = 1
+total = 1
+"#;
+
 #[test]
 fn f19_another_configuration() {
     let recorded = Recorded::everything();
-    let place = recorded.killed_while("PAR TWO", 8);
-    // Another default model, another price, limits that the run would not fit in, another budget, other grants.
-    place.home.configure(
-        r#"
-[models."other/model"]
-context_tokens = 1000
-"#,
-    );
+    let place = Place::new(holding("PAR TWO", 1));
+    place.home.configure("[aliases]\nquick = \"test/test-model\"\n");
+    let process = recorded.host(&place).args(["--model", "quick"]).start();
+    place.waits(8);
+    process.signal(Signal::KILL);
+    process.finish();
+    // Another default model, another price, another model of that name, limits and a budget that the run would not fit in.
     let config = place.dir().join("config.toml");
-    let text = fs::read_to_string(&config).unwrap();
-    let text = text.replace("model = \"test/test-model\"", "model = \"other/model\"");
-    let text = text.replace(
-        "input_usd_per_mtok = 1.0, output_usd_per_mtok = 2.0",
-        "input_usd_per_mtok = 70.0, output_usd_per_mtok = 90.0",
-    );
+    let mut text = fs::read_to_string(&config).unwrap();
+    for (now, then) in [
+        ("model = \"test/test-model\"", "model = \"test/larger\""),
+        ("quick = \"test/test-model\"", "quick = \"test/larger\""),
+        ("input_usd_per_mtok = 1.0", "input_usd_per_mtok = 70.0"),
+    ] {
+        assert!(text.contains(now), "{text}");
+        text = text.replace(now, then);
+    }
     fs::write(&config, text).unwrap();
-    place.home.write(
-        "hermes.toml",
-        "budget = \"iterations=1,tool-calls=1\"\n[limits]\ncomponent = \"1KiB\"\ntool_list = 1\nfree_turns = 0\n[limits.delegation]\nalive = 1\ntotal = 1\n",
-    );
+    place.home.write("hermes.toml", NARROW);
     recorded.host(&place).output().expect(2).says(&["limits.component"]);
     recorded.ends_well(&place, &[], "another configuration");
+    let requests = place.server.requests();
+    assert!(requests.iter().all(|request| request.body["model"] == "test-model"));
 }
 
 #[test]
 fn f19_other_plugins_in_their_places() {
     let recorded = Recorded::everything();
-    let place = Place::new(holding("PAR TWO"));
+    let place = Place::new(holding("PAR TWO", 1));
     let plugins = ["probe", "probe-tool"].map(|name| {
         let bytes = fs::read(guests::built(name)).unwrap();
         place.home.write(&format!("{name}.wasm"), bytes)
