@@ -35,7 +35,7 @@ fn status(json: &Value) -> Vec<&str> {
 fn f12_a_trap_before_and_after_a_host_call() {
     let (server, home) = place(Script::always(Turn::text("well")));
     let trap = json!({ "do": "trap" });
-    let before = ChildSpec::probe(&steps(&[trap.clone()]));
+    let before = ChildSpec::probe(&steps(std::slice::from_ref(&trap)));
     let after = ChildSpec::probe(&steps(&[ask("hi"), trap]));
     // It breaks in its own code, where the host writes an answer into its memory.
     let within = ChildSpec::of("realloc-spin", "");

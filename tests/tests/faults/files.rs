@@ -38,11 +38,14 @@ fn flip(at: &'static [u8]) -> impl FnOnce(&mut Vec<u8>) {
     }
 }
 
+/// What becomes of a file's bytes.
+type Change = fn(&mut Vec<u8>);
+
 #[test]
 fn f04_a_torn_tail() {
     // The last that was written is the intent of a completion, which is committed and not synced.
     let recorded = Recorded::everything();
-    let cases: [(&str, fn(&mut Vec<u8>)); 7] = [
+    let cases: [(&str, Change); 7] = [
         ("a byte short", |log| log.truncate(log.len() - 1)),
         ("half a page short", |log| log.truncate(log.len() - PAGE / 2)),
         ("a page short", |log| log.truncate(log.len() - PAGE)),
@@ -53,7 +56,7 @@ fn f04_a_torn_tail() {
         }),
         ("a frame that was begun", |log| log.extend([0x55; FRAME_HEADER + 1000])),
         ("a frame twice", |log| {
-            log.extend_from_within(log.len() - PAGE - FRAME_HEADER..)
+            log.extend_from_within(log.len() - PAGE - FRAME_HEADER..);
         }),
     ];
     for (what, change) in cases {
@@ -203,7 +206,7 @@ fn f22_a_format_that_is_newer() {
     let (_, bytes) = files.iter().find(|(path, _)| path.ends_with(DATABASE)).unwrap();
     let known = version(bytes);
     let newer = changed(&files, DATABASE, |bytes| {
-        bytes[60..64].copy_from_slice(&(known + 1).to_be_bytes())
+        bytes[60..64].copy_from_slice(&(known + 1).to_be_bytes());
     });
     place.restore(&newer);
     let names = [format!("format {}", known + 1), format!("up to {known}")];
