@@ -331,19 +331,16 @@ fn f24_a_blackboard_from_two_processes() {
             .filter_map(|line| serde_json::from_str(line).ok())
             .collect()
     };
-    let version = || lines().last().and_then(|line| line["version"].as_u64());
-    let (one, mut two) = (writers(&home).start(), writers(&home).start());
-    eventually("some writes", || version().filter(|version| *version > 8));
-    assert!(!two.has_ended(), "it is killed on the way");
-    two.signal(Signal::KILL);
-    two.finish();
+    let killed = Shim::new().rule("write", "-wal", When::At(600), &Action::KillBefore);
+    let (one, two) = (writers(&home).start(), killed.on(writers(&home)).start());
+    assert_eq!(two.finish().code, None, "it is killed on the way");
     let one = one.finish().expect(0);
     let runs = home.host().args(["runs", "--output", "json"]).output().expect(0).json();
     let killed = runs
         .as_array()
         .unwrap()
         .iter()
-        .find(|run| run["exit"].is_null())
+        .find(|run| run["status"] != "completed")
         .unwrap();
     let two = resume(&home, killed["run"].as_str().unwrap()).output().expect(0);
     let mut all = [written(&one.seen()), written(&two.seen())].concat();
