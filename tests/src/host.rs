@@ -127,6 +127,23 @@ impl Host {
         self
     }
 
+    /// Started by this line of a shell, which runs it as `"$0" "$@"`: `ulimit -n 64 && exec "$0" "$@"`.
+    #[must_use]
+    pub fn by(self, line: &str) -> Self {
+        let mut shell = Command::new("sh");
+        shell
+            .args(["-c", line])
+            .arg(self.command.get_program())
+            .args(self.command.get_args());
+        shell.env_clear().stdin(Stdio::null());
+        shell.envs(self.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        shell.current_dir(self.command.get_current_dir().unwrap());
+        Self {
+            command: shell,
+            timeout: self.timeout,
+        }
+    }
+
     /// The command for whoever starts it in another way.
     pub(crate) fn into_command(self) -> Command {
         self.command
@@ -171,6 +188,11 @@ impl Process {
         self.child.id()
     }
 
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// The most memory that it has held so far, in KiB.
     pub fn peak_kib(&self) -> u64 {
         self.status_kib("VmHWM:")
@@ -196,19 +218,9 @@ impl Process {
         fields.skip(11).take(2).map(|field| field.parse::<u64>().unwrap()).sum()
     }
 
-    /// Whether it has ended.
-    pub fn has_ended(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_some()
-    }
-
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
-    }
-
-    /// Whether it has come to its end.
-    pub fn has_ended(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_some()
     }
 
     /// Waits for its end.

@@ -9,9 +9,11 @@ pub mod home;
 pub mod host;
 pub mod model;
 pub mod output;
+pub mod shim;
 pub mod terminal;
 
 pub use home::Home;
 pub use host::{Host, Process};
 pub use model::{ModelServer, Script, Turn};
 pub use output::{Output, assert_clean};
+pub use shim::Shim;

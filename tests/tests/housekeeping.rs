@@ -305,11 +305,16 @@ fn an_end_and_a_request_race_and_the_recorded_one_stands() {
         let run = run_of(&home);
         freeze(&owner);
         let asking = asking(&home, &run);
-        home.host().args(["blackboard", "put", "shared", &key, "now"]).output().expect(0);
+        home.host()
+            .args(["blackboard", "put", "shared", &key, "now"])
+            .output()
+            .expect(0);
         owner.signal(Signal::CONT);
         let (owner, asking) = (owner.finish(), asking.finish());
         match (owner.code, asking.code, status(&home, &run).as_str()) {
-            (Some(0), Some(1), "completed") => drop(asking.says(&["ended before it could be cancelled: returned, achieved"])),
+            (Some(0), Some(1), "completed") => {
+                drop(asking.says(&["ended before it could be cancelled: returned, achieved"]))
+            }
             (Some(1), Some(0), "cancelled") => {}
             other => panic!("{other:?}: {}{}", owner.stderr, asking.stderr),
         }

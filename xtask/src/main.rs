@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 
 use guests::Profile;
+use suites::Sweeps;
 
 const HELP: &str = "\
 cargo xtask COMMAND
@@ -23,7 +24,8 @@ cargo xtask COMMAND
   demo [--model M]   builds, then has an agent answer a question from this project's own docs
   bench              builds, then measures what the host costs beside what it is compared with
   bench agents [N]   builds, then has N agents (1000) wait for a model at once, go on, be suspended and be cancelled
-  test [SUITE]       builds, then runs everything that CI runs, or one suite:";
+  test [SUITE] [--full]
+                      builds, then runs everything that CI runs, or one suite; --full leaves nothing of a sweep out:";
 
 fn main() -> ExitCode {
     match command(&std::env::args().skip(1).collect::<Vec<_>>()) {
@@ -50,8 +52,10 @@ fn command(arguments: &[String]) -> Result<ExitCode> {
         ["demo", option] if option.starts_with("--model=") => return demo::run(option.strip_prefix("--model=")),
         ["bench"] => bench(&["figures", "journal"], &[])?,
         ["bench", "agents", number @ ..] => bench(&["agents"], number)?,
-        ["test"] => return suites::run(None),
-        ["test", suite] => return suites::run(Some(suite)),
+        ["test"] => return suites::run(None, Sweeps::Short),
+        ["test", "--full"] => return suites::run(None, Sweeps::Full),
+        ["test", suite] => return suites::run(Some(suite), Sweeps::Short),
+        ["test", suite, "--full"] => return suites::run(Some(suite), Sweeps::Full),
         _ => bail!("`{}` is no command:\n{HELP}\n{}", words.join(" "), suites::list()),
     }
     Ok(ExitCode::SUCCESS)

@@ -203,14 +203,15 @@ fn cache(config: &Config) -> Check {
 /// Reads all that is kept and checks its seals. One line for each thing that is damaged.
 async fn database(host: Host) -> Vec<Check> {
     const WHAT: &str = "database";
-    if !host.config().state_dir.join("hermes.db").exists() {
-        return vec![ok(WHAT, "none yet (made at the first run)".to_owned())];
-    }
     let anew = "restore a backup, or move the folder's hermes.db* away to begin anew; keep them for what they hold";
-    let read = tokio::task::spawn_blocking(move || Ok::<_, HostError>(host.store_to_read()?.integrity()?)).await;
-    match read {
-        Ok(Ok(found)) if found.problems.is_empty() => vec![ok(WHAT, looked_at(&found))],
-        Ok(Ok(found)) => damage(&found.problems, WHAT, anew),
+    let look = move || {
+        let store = host.store_if_any()?;
+        store.map(|store| Ok::<_, HostError>(store.integrity()?)).transpose()
+    };
+    match tokio::task::spawn_blocking(look).await {
+        Ok(Ok(None)) => vec![ok(WHAT, "none yet (made at the first run)".to_owned())],
+        Ok(Ok(Some(found))) if found.problems.is_empty() => vec![ok(WHAT, looked_at(&found))],
+        Ok(Ok(Some(found))) => damage(&found.problems, WHAT, anew),
         Ok(Err(error)) => {
             let mend = error.is_damage().then(|| anew.to_owned());
             vec![fail(WHAT, error.to_string(), mend)]

@@ -42,6 +42,10 @@ pub(super) fn tell_of_panics() {
             .unwrap_or_default();
         let message = crate::text::line(message, 400);
         stdio::tell(&format!("error: a fault in hermes-host itself{place}: {message}\n"));
+        // Nobody catches what unwinds the main thread: it would leave with another exit code, or wait for threads that wait for it.
+        if std::thread::current().name() == Some("main") {
+            std::process::exit(1);
+        }
     }));
 }
 

@@ -133,6 +133,7 @@ impl Inner {
     fn store(&self, name: &Digest, bytes: &[u8], what: &str) {
         if let Some(cache) = &self.cache
             && let Err(why) = cache.store(name, bytes)
+            && !self.has_told(&why)
         {
             self.notice(format!("{what} could not be kept: {why}"));
         }
@@ -153,6 +154,12 @@ impl Inner {
         self.engine.wasmtime().precompile_compatibility_hash().hash(&mut hasher);
         let name = format!("{digest} {:016x} {}", hasher.finish(), env!("CARGO_PKG_VERSION"));
         Digest::of(name.as_bytes())
+    }
+
+    /// Whether a notice that nobody has asked for yet gives this reason: what the cache lacks is told once.
+    fn has_told(&self, why: &str) -> bool {
+        let notices = self.notices.lock().unwrap_or_else(PoisonError::into_inner);
+        notices.iter().any(|notice| notice.ends_with(why))
     }
 
     fn notice(&self, message: String) {

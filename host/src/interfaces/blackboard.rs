@@ -12,7 +12,8 @@ use crate::error::{Dimension, Refusal, RefusalKind};
 use crate::event::EventKind;
 use crate::interfaces::State;
 use crate::plugin::rights::{Access, Rights};
-use crate::session::call::{Call, Look, Write};
+use crate::session::call::{Call, Look, Missed, Write};
+use crate::session::end::End;
 use crate::session::guest::Guest;
 use crate::session::waits::Timed;
 use crate::store::{Effect, EffectResult, SpaceId, Store};
@@ -63,7 +64,7 @@ impl Call for Open<'_> {
 impl Look for Open<'_> {
     type Answer = ();
 
-    async fn look(&self, _guest: &Guest) -> Result<(), Refusal> {
+    async fn look(&self, _guest: &Guest) -> Result<(), Missed> {
         Ok(())
     }
 }
@@ -89,7 +90,7 @@ impl Call for Get<'_> {
 impl Look for Get<'_> {
     type Answer = Option<blackboard::Entry>;
 
-    async fn look(&self, guest: &Guest) -> Result<Self::Answer, Refusal> {
+    async fn look(&self, guest: &Guest) -> Result<Self::Answer, Missed> {
         let entry = guest
             .session
             .run
@@ -127,7 +128,7 @@ impl Call for Keys<'_> {
 impl Look for Keys<'_> {
     type Answer = Vec<String>;
 
-    async fn look(&self, guest: &Guest) -> Result<Self::Answer, Refusal> {
+    async fn look(&self, guest: &Guest) -> Result<Self::Answer, Missed> {
         let space = space_id(guest, self.space);
         let most = self.limit.min(PAGE);
         let mut seen: Vec<String> = Vec::new();
@@ -168,7 +169,7 @@ impl Call for Changes<'_> {
 impl Look for Changes<'_> {
     type Answer = Vec<blackboard::Change>;
 
-    async fn look(&self, guest: &Guest) -> Result<Self::Answer, Refusal> {
+    async fn look(&self, guest: &Guest) -> Result<Self::Answer, Missed> {
         let mut watch = Watch {
             store: guest.session.run.store()?.clone(),
             space: space_id(guest, self.space),
@@ -190,7 +191,7 @@ impl Look for Changes<'_> {
                 .await;
             guest.waits.forget(wait);
             if guest.cancel.is_cancelled() {
-                return Err(Refusal::cancelled());
+                return Err(Refusal::cancelled().into());
             }
             changes = watch.seen(Instant::now()).await.map_err(store)?;
         }
@@ -357,9 +358,13 @@ impl Write for Delete<'_> {
     }
 }
 
+/// A read that failed: the run stops where the disk does; what is damaged is told, as it would be no better the next time.
 #[expect(clippy::needless_pass_by_value, reason = "it is given to map_err")]
-fn store(error: crate::store::StoreError) -> Refusal {
-    Refusal::new(RefusalKind::Other("storage".to_owned()), error.to_string())
+fn store(error: crate::store::StoreError) -> Missed {
+    if error.is_of_the_disk() {
+        return Missed::Unread(End::store(&error));
+    }
+    Refusal::new(RefusalKind::Other("storage".to_owned()), error.to_string()).into()
 }
 
 /// A result of the store that is an error to the guest.

@@ -3,9 +3,9 @@
 use serde::Serialize;
 
 use crate::bindings::{budget, types};
-use crate::error::{Dimension, Refusal};
+use crate::error::Dimension;
 use crate::interfaces::State;
-use crate::session::call::{Call, Look};
+use crate::session::call::{Call, Look, Missed};
 use crate::session::guest::Guest;
 
 #[derive(Serialize)]
@@ -18,7 +18,7 @@ impl Call for Remaining {
 impl Look for Remaining {
     type Answer = Option<u64>;
 
-    async fn look(&self, guest: &Guest) -> Result<Option<u64>, Refusal> {
+    async fn look(&self, guest: &Guest) -> Result<Option<u64>, Missed> {
         settle(guest);
         Ok(guest.session.run.ledger.remaining(guest.session.account, self.0))
     }
@@ -34,7 +34,7 @@ impl Call for Spent {
 impl Look for Spent {
     type Answer = u64;
 
-    async fn look(&self, guest: &Guest) -> Result<u64, Refusal> {
+    async fn look(&self, guest: &Guest) -> Result<u64, Missed> {
         settle(guest);
         Ok(guest.session.run.ledger.spent(guest.session.account).get(self.0))
     }

@@ -13,7 +13,7 @@ use crate::error::{Refusal, RefusalKind};
 use crate::ids::Digest;
 use crate::interfaces::{State, amounts, scrub_words};
 use crate::ledger::Reservation;
-use crate::session::call::{Call, Done, EndedEvent, Look, Operation, Stopping, Under};
+use crate::session::call::{Call, Done, EndedEvent, Look, Missed, Operation, Stopping, Under};
 use crate::session::end::End;
 use crate::session::guest::Guest;
 use crate::session::op::OpBody;
@@ -175,7 +175,7 @@ impl Call for Children {
 impl Look for Children {
     type Answer = Vec<u32>;
 
-    async fn look(&self, guest: &Guest) -> Result<Vec<u32>, Refusal> {
+    async fn look(&self, guest: &Guest) -> Result<Vec<u32>, Missed> {
         let children = guest.session.children();
         Ok(children.iter().map(|child| child.handle).collect())
     }
@@ -191,7 +191,7 @@ impl Call for Id {
 impl Look for Id {
     type Answer = String;
 
-    async fn look(&self, guest: &Guest) -> Result<String, Refusal> {
+    async fn look(&self, guest: &Guest) -> Result<String, Missed> {
         let child = find(guest, self.0).ok_or_else(|| Refusal::not_found("There is no such child."))?;
         Ok(child.id.to_string())
     }
@@ -207,7 +207,7 @@ impl Call for Status {
 impl Look for Status {
     type Answer = delegation::ChildStatus;
 
-    async fn look(&self, guest: &Guest) -> Result<Self::Answer, Refusal> {
+    async fn look(&self, guest: &Guest) -> Result<Self::Answer, Missed> {
         let child = find(guest, self.0).ok_or_else(|| Refusal::not_found("There is no such child."))?;
         let ended = child.result();
         Ok(match (ended, child.session()) {

@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::bindings::{lessons, types};
 use crate::error::{Refusal, RefusalKind};
 use crate::interfaces::State;
-use crate::session::call::{Call, Look};
+use crate::session::call::{Call, Look, Missed};
 use crate::session::guest::Guest;
 
 #[derive(Serialize)]
@@ -26,7 +26,7 @@ impl Call for Recall {
 impl Look for Recall {
     type Answer = Vec<types::Lesson>;
 
-    async fn look(&self, _guest: &Guest) -> Result<Vec<types::Lesson>, Refusal> {
+    async fn look(&self, _guest: &Guest) -> Result<Vec<types::Lesson>, Missed> {
         Ok(Vec::new())
     }
 }
@@ -49,9 +49,9 @@ impl Call for Propose {
 impl Look for Propose {
     type Answer = ();
 
-    async fn look(&self, _guest: &Guest) -> Result<(), Refusal> {
+    async fn look(&self, _guest: &Guest) -> Result<(), Missed> {
         let message = "This version of the host keeps no lessons; the proposal is dropped.";
-        Err(Refusal::new(RefusalKind::Other("unsupported".to_owned()), message))
+        Err(Refusal::new(RefusalKind::Other("unsupported".to_owned()), message).into())
     }
 }
 

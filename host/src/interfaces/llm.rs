@@ -16,7 +16,7 @@ use crate::ids::Digest;
 use crate::interfaces::State;
 use crate::ledger::{AccountId, Count, Ledger, Reservation};
 use crate::llm::{COMMON_OUTPUT, Conversation, Delta, LEAST_OUTPUT, Model, Request, no_options};
-use crate::session::call::{Call, Done, EndedEvent, Look, Operation, Under};
+use crate::session::call::{Call, Done, EndedEvent, Look, Missed, Operation, Under};
 use crate::session::codec;
 use crate::session::end::End;
 use crate::session::guest::Guest;
@@ -42,7 +42,7 @@ impl Call for Models {
 impl Look for Models {
     type Answer = Vec<llm::Model>;
 
-    async fn look(&self, guest: &Guest) -> Result<Self::Answer, Refusal> {
+    async fn look(&self, guest: &Guest) -> Result<Self::Answer, Missed> {
         let held = |name| guest.rights.may_llm(&guest.plugin, name).is_ok();
         let default = guest.session.model.iter().filter(|_| held(None));
         let aliases = guest.session.run.models.aliases();

@@ -6,7 +6,7 @@ use crate::bindings::{session, types};
 use crate::error::Refusal;
 use crate::event::EventKind;
 use crate::interfaces::{State, redact_report};
-use crate::session::call::{Call, Look};
+use crate::session::call::{Call, Look, Missed};
 use crate::session::codec;
 use crate::session::guest::Guest;
 use crate::store::{NoteKind, Sync};
@@ -22,7 +22,7 @@ impl Call for Info {
 impl Look for Info {
     type Answer = (String, Option<String>, u32);
 
-    async fn look(&self, guest: &Guest) -> Result<Self::Answer, Refusal> {
+    async fn look(&self, guest: &Guest) -> Result<Self::Answer, Missed> {
         let session = &guest.session;
         Ok((
             session.id.to_string(),
@@ -42,7 +42,7 @@ impl Call for Cancelled {
 impl Look for Cancelled {
     type Answer = bool;
 
-    async fn look(&self, guest: &Guest) -> Result<bool, Refusal> {
+    async fn look(&self, guest: &Guest) -> Result<bool, Missed> {
         Ok(guest.cancel.is_cancelled())
     }
 }

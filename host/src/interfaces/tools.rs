@@ -16,7 +16,7 @@ use crate::interfaces::State;
 use crate::interfaces::scrubbing::{scrub_output, scrub_refusal};
 use crate::ledger::Reservation;
 use crate::plugin::toolbox::Tool;
-use crate::session::call::{Call, Done, EndedEvent, Look, Operation, Stopping, Under};
+use crate::session::call::{Call, Done, EndedEvent, Look, Missed, Operation, Stopping, Under};
 use crate::session::codec;
 use crate::session::end::End;
 use crate::session::guest::Guest;
@@ -38,7 +38,7 @@ impl Call for ListTools {
 impl Look for ListTools {
     type Answer = Vec<types::ToolDef>;
 
-    async fn look(&self, guest: &Guest) -> Result<Self::Answer, Refusal> {
+    async fn look(&self, guest: &Guest) -> Result<Self::Answer, Missed> {
         let toolbox = &guest.session.run.toolbox;
         Ok(guest
             .tools

@@ -13,7 +13,7 @@ use crate::session::codec;
 use crate::session::op::OpBody;
 use crate::store::{
     Edge, Effect, EffectResult, Listed, Note, NoteKind, OpKind, OperationRow, OutcomeStatus, RunRow as StoredRun,
-    SessionRow, SpaceId, SpaceRow, Status, Store, key_fits, value_fits,
+    SessionRow, SpaceId, SpaceRow, Status, Store, StoreError, key_fits, value_fits,
 };
 
 /// Notes of one session that a view holds.
@@ -237,12 +237,15 @@ impl Host {
         Blackboard(self)
     }
 
-    /// The store, or none where nothing was ever kept.
-    pub(super) fn store_if_any(&self) -> Result<Option<Store>, HostError> {
-        if !self.config().state_dir.join("hermes.db").exists() {
-            return Ok(None);
+    /// The store, if a run has made one.
+    ///
+    /// # Errors
+    /// The store can't be read; its database is missing, and files of its runs are there.
+    pub fn store_if_any(&self) -> Result<Option<Store>, HostError> {
+        match self.store_to_read() {
+            Err(HostError::Store(StoreError::Missing { .. })) => Ok(None),
+            other => other.map(Some),
         }
-        self.store_to_read().map(Some)
     }
 }
 

@@ -15,6 +15,7 @@ use crate::error::Refusal;
 use crate::event::EventKind;
 use crate::ids::Digest;
 use crate::ledger::{Held, Reservation};
+use crate::session::end::End;
 use crate::session::guest::Guest;
 use crate::session::op::OpBody;
 use crate::store::{Effect, OpKind, OutcomeStatus, Record, Sync};
@@ -58,7 +59,22 @@ pub trait Look: Call {
     type Answer: Serialize + DeserializeOwned + Send;
 
     /// Finds the answer.
-    fn look(&self, guest: &Guest) -> impl Future<Output = Result<Self::Answer, Refusal>> + Send;
+    fn look(&self, guest: &Guest) -> impl Future<Output = Result<Self::Answer, Missed>> + Send;
+}
+
+/// Why a look has no answer.
+#[derive(Debug)]
+pub enum Missed {
+    /// The guest is told why.
+    Refused(Refusal),
+    /// The disk fails where the answer is. The guest is told nothing: its run stops, and finds the answer when it goes on.
+    Unread(End),
+}
+
+impl From<Refusal> for Missed {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
 }
 
 /// A call that changes the blackboard: the effect commits together with its record.

@@ -12,7 +12,7 @@ use crate::error::{Dimension, Refusal, RefusalKind};
 use crate::event::now_ms;
 use crate::ids::Digest;
 use crate::ledger::Reservation;
-use crate::session::call::{Look, Operation, Write};
+use crate::session::call::{Look, Missed, Operation, Write};
 use crate::session::codec;
 use crate::session::end::End;
 use crate::session::guest::Guest;
@@ -34,7 +34,11 @@ impl Guest {
             return decode_body(&seen);
         }
         let answer = match call.grant(self).and_then(|()| call.caps(self)) {
-            Ok(()) => call.look(self).await,
+            Ok(()) => match call.look(self).await {
+                Ok(answer) => Ok(answer),
+                Err(Missed::Refused(refusal)) => Err(refusal),
+                Err(Missed::Unread(end)) => return Err(end),
+            },
             Err(refusal) => Err(refusal),
         };
         self.note_denial(answer.as_ref().err());

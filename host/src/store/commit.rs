@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError, mps
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 use tokio::sync::oneshot;
 
 use super::Durability;
@@ -364,6 +365,10 @@ impl Core {
             let rolled_back = state.conn.is_autocommit() || state.conn.execute_batch("ROLLBACK").is_ok();
             if uncertain || !rolled_back {
                 let _ = self.failed.set(error.to_string());
+                // A connection that closes copies the log into the database, and would sync it once more for that.
+                let _ = state
+                    .conn
+                    .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
             }
             return Err(error);
         }

@@ -217,6 +217,11 @@ impl StoreError {
         }
     }
 
+    /// True where the disk failed or is full, which may be over the next time.
+    pub(crate) fn is_of_the_disk(&self) -> bool {
+        matches!(self, Self::Full { .. } | Self::Io { .. } | Self::Failed { .. })
+    }
+
     pub(crate) fn damaged(run: &RunId, what: impl Into<String>) -> Self {
         Self::Damaged {
             run: run.clone(),

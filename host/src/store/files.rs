@@ -1,7 +1,7 @@
 //! Where the store's files are, and the checks and openings that come before the first statement.
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -80,8 +80,11 @@ impl Files {
         let mut header = [0u8; 100];
         match File::open(&path).and_then(|mut file| file.read_exact(&mut header)) {
             Ok(()) => {}
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(StoreError::Missing { path }),
-            Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => {
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                self.refuse_remains()?;
+                return Err(StoreError::Missing { path });
+            }
+            Err(e) if e.kind() == ErrorKind::UnexpectedEof => {
                 return Err(StoreError::Corrupt {
                     path,
                     what: "it is shorter than a database's header".into(),

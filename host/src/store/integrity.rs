@@ -108,6 +108,11 @@ impl Store {
         let components = self.read(components);
         let components = found.look(None, "the list of components", components)?;
         self.look_at_components(&mut found, components, &names)?;
+        for lost in self.lost_runs()? {
+            if let StoreError::Damaged { run, what } = lost {
+                found.add(Some(&run), what);
+            }
+        }
         Ok(found)
     }
 

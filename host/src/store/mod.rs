@@ -4,7 +4,7 @@
 //!
 //! Read in this order: `record` (what is written) · `rows` (what is read) · `schema` · `write` and `space` (records and effects become rows) ·
 //! `commit` (many callers, one transaction) · `owner` (who may write) · `runs`, `journal`, `blackboard`, `component`, `request` (the store's face) ·
-//! `verify`, `integrity`, `repair` (damage) · `prune`, `backup`, `reserve` (upkeep).
+//! `verify`, `integrity`, `lost`, `repair` (damage) · `prune`, `backup`, `reserve` (upkeep).
 
 mod backup;
 mod blackboard;
@@ -15,6 +15,7 @@ mod files;
 mod gate;
 mod integrity;
 mod journal;
+mod lost;
 mod owner;
 mod pool;
 mod prune;

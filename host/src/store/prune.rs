@@ -252,6 +252,14 @@ impl Store {
         Ok(())
     }
 
+    /// Whether somebody removed the run, and rows of it may still be there.
+    pub(super) fn was_removed(&self, run: &RunId) -> Result<bool, StoreError> {
+        self.read(|conn| {
+            let mut select = conn.prepare_cached("SELECT EXISTS (SELECT 1 FROM pruned WHERE id = ?1)")?;
+            Ok(select.query_row([run.as_str()], |row| row.get(0))?)
+        })
+    }
+
     fn is_gone(&self, run: &RunId) -> Result<bool, StoreError> {
         match self.run_number(run) {
             Err(StoreError::NotFound { .. }) => Ok(true),
@@ -270,7 +278,10 @@ impl Store {
                 .file_stem()
                 .and_then(|stem| stem.to_str())
                 .and_then(|stem| stem.parse().ok());
-            if let Some(run) = run.filter(|_| is_remains(&path)) {
+            // A lock file that tells of records which the database has lost stays: it is all that tells of them.
+            if let Some(run) = run.filter(|_| is_remains(&path))
+                && self.lost(&run)?.is_none()
+            {
                 self.sweep_lock(&run)?;
             }
         }

@@ -192,7 +192,7 @@ impl Store {
     /// The one run whose id begins with `prefix`.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`], [`StoreError::Ambiguous`].
+    /// [`StoreError::NotFound`], [`StoreError::Ambiguous`]; [`StoreError::Damaged`] for a run that the database has lost whole.
     pub fn find_run(&self, prefix: &str) -> Result<RunId, StoreError> {
         let wanted = prefix.to_ascii_lowercase();
         let found: Vec<String> = self.read(|conn| {
@@ -205,7 +205,8 @@ impl Store {
         })?;
         let mut candidates: Vec<RunId> = found.iter().filter_map(|id| id.parse().ok()).collect();
         match (candidates.len(), wanted.is_empty()) {
-            (0, _) | (_, true) => Err(no_run(prefix)),
+            (_, true) => Err(no_run(prefix)),
+            (0, _) => Err(self.lost_run(&wanted)?.unwrap_or_else(|| no_run(prefix))),
             (1, _) => Ok(candidates.remove(0)),
             _ => Err(StoreError::Ambiguous {
                 prefix: prefix.to_owned(),

@@ -661,18 +661,26 @@ async fn an_owner_reads_an_attempt_and_a_run_whole() {
         of(intent(&run, 1), 2, root.clone()),
         of(observation(&run, 1), 2, root.clone()),
     ];
-    store.append(&owner, first.clone(), None, Sync::Durable).await.expect("written");
+    store
+        .append(&owner, first.clone(), None, Sync::Durable)
+        .await
+        .expect("written");
 
     let of_first = store.attempt(&owner, &run.root(), 1).expect("read");
     let ended: Vec<_> = of_first.operations.iter().map(|op| op.outcome.is_some()).collect();
     assert_eq!(ended, [false, true]);
-    let seen: Vec<_> = of_first.observations.iter().map(|seen| (seen.stream.scope.depth(), seen.seq)).collect();
+    let seen: Vec<_> = of_first
+        .observations
+        .iter()
+        .map(|seen| (seen.stream.scope.depth(), seen.seq))
+        .collect();
     assert_eq!(seen, [(0, 1), (0, 2), (1, 1)]);
     let of_second = store.attempt(&owner, &run.root(), 2).expect("read");
     assert_eq!((of_second.operations.len(), of_second.observations.len()), (1, 1));
 
     let mut walked = Vec::new();
-    let sizes = |bodies: &HashMap<Digest, u64>| bodies.iter().map(|(digest, size)| (*digest, *size)).collect::<Vec<_>>();
+    let sizes =
+        |bodies: &HashMap<Digest, u64>| bodies.iter().map(|(digest, size)| (*digest, *size)).collect::<Vec<_>>();
     let all = store.walk(&owner, |record, bodies| {
         assert_eq!(sizes(bodies), [(Digest::of(b"body"), 4)]);
         walked.push(record);

@@ -97,6 +97,12 @@ fn stream_turn(
         }
         _ => {}
     }
+    if let Some(Fault::CutAt { bytes }) = fault {
+        let mut whole = events.concat();
+        whole.truncate(*bytes);
+        http::chunk(stream, whole.as_bytes())?;
+        return Ok(After::Close);
+    }
     if let Some(Fault::Huge { bytes }) = fault {
         let rest = events.split_off(half);
         send(stream, &events, turn.delivery)?;

@@ -161,6 +161,11 @@ pub enum Fault {
     StallMidStream,
     /// Sends half and closes.
     CutShort,
+    /// Sends so many bytes of the body and closes.
+    CutAt {
+        /// How many.
+        bytes: usize,
+    },
     /// Sends half and resets the connection.
     Reset,
     /// Ends the body in good order, but before the answer's end.

@@ -8,6 +8,7 @@ use std::thread::available_parallelism;
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
+use super::Sweeps;
 use super::report::{Report, Verdict};
 use crate::{host, process, tree};
 
@@ -70,13 +71,22 @@ fn binary_of(message: &Value) -> Option<Binary> {
 
 impl Binary {
     /// Runs all of its tests, with this variable set for them.
-    pub(super) fn run(&self, suite: &str, variable: Option<(&str, &str)>, report: &mut Report) -> Result<()> {
+    pub(super) fn run(
+        &self,
+        suite: &str,
+        sweeps: Sweeps,
+        variable: Option<(&str, &str)>,
+        report: &mut Report,
+    ) -> Result<()> {
         let mut command = Command::new(&self.file);
         command.envs(variable);
         command
             .current_dir(&self.folder)
             .env("CARGO_MANIFEST_DIR", &self.folder);
         command.arg("--color=never").arg(threads());
+        if sweeps == Sweeps::Full {
+            command.env("HERMES_TEST_FULL", "1");
+        }
         follow(&mut command, &format!("{suite}::{}", self.name), report)
     }
 }

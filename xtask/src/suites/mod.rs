@@ -22,10 +22,11 @@ enum Suite {
     Main,
     Supervision,
     Passivated,
+    Faults,
     Docs,
 }
 
-const SUITES: [(Suite, &str, &str); 6] = [
+const SUITES: [(Suite, &str, &str); 7] = [
     (
         Suite::Lint,
         "lint",
@@ -51,6 +52,11 @@ const SUITES: [(Suite, &str, &str); 6] = [
         "passivated",
         "main and supervision again, each agent that waits given up and built anew",
     ),
+    (
+        Suite::Faults,
+        "faults",
+        "processes killed at any write, disks that fail, files damaged, locks held, clocks that jump",
+    ),
     (Suite::Docs, "docs", "the commands in the README and the documentation"),
 ];
 
@@ -66,8 +72,17 @@ pub(crate) fn list() -> String {
         .to_owned()
 }
 
+/// How much of its sweeps a suite does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sweeps {
+    /// What a gate has time for.
+    Short,
+    /// All of it.
+    Full,
+}
+
 /// Sets up, builds, and runs all suites or one; succeeds if there was a test and none failed.
-pub(crate) fn run(only: Option<&str>) -> Result<ExitCode> {
+pub(crate) fn run(only: Option<&str>, sweeps: Sweeps) -> Result<ExitCode> {
     let chosen: Vec<_> = SUITES
         .iter()
         .filter(|(_, name, _)| only.is_none_or(|only| only == *name))
@@ -88,7 +103,7 @@ pub(crate) fn run(only: Option<&str>) -> Result<ExitCode> {
     let mut binaries = None;
     for (suite, name, _) in chosen {
         eprintln!("xtask: suite {name}");
-        if let Err(error) = suite.run(name, toolchain, &mut binaries, &mut report) {
+        if let Err(error) = suite.run(name, toolchain, sweeps, &mut binaries, &mut report) {
             report.fail(name, &error);
         }
     }
@@ -101,6 +116,7 @@ impl Suite {
         self,
         name: &str,
         toolchain: Toolchain,
+        sweeps: Sweeps,
         binaries: &mut Option<Vec<Binary>>,
         report: &mut Report,
     ) -> Result<()> {
@@ -108,7 +124,10 @@ impl Suite {
             lint::run(report);
             return Ok(());
         }
-        if matches!(self, Self::Main | Self::Supervision | Self::Passivated | Self::Docs) {
+        if matches!(
+            self,
+            Self::Main | Self::Supervision | Self::Passivated | Self::Faults | Self::Docs
+        ) {
             guests::build_test_guests(toolchain)?;
         }
         // Cargo builds the binary with the tests of its package: built apart, it would be compiled with other features once more.
@@ -118,11 +137,11 @@ impl Suite {
         };
         for binary in binaries.iter().filter(|binary| self.has(binary)) {
             let passivate = (self == Self::Passivated).then_some((PASSIVATE, "always"));
-            binary.run(name, passivate, report)?;
+            binary.run(name, sweeps, passivate, report)?;
         }
         if self == Self::Unit {
             for binary in libtest::build_plugins()? {
-                binary.run(name, None, report)?;
+                binary.run(name, sweeps, None, report)?;
             }
             libtest::run_doc_tests(name, report)?;
         }
@@ -142,6 +161,7 @@ fn suite_of(binary: &Binary) -> Suite {
     match (binary.is_integration, binary.name.as_str()) {
         (false, _) | (true, "architecture") => Suite::Unit,
         (true, "docs") => Suite::Docs,
+        (true, "faults") => Suite::Faults,
         (
             true,
             "agents" | "delegation" | "hostile_children" | "lost_task" | "restarts" | "resuming" | "supervisor"

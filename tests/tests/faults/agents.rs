@@ -1,0 +1,213 @@
+//! Agents that break, hang or lose their parent, and the host's own faults.
+
+use std::time::{Duration, Instant};
+
+use hermes_tests::child::{ChildSpec, exit, join, words};
+use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
+use hermes_tests::output::slack;
+use hermes_tests::shim::{Action, EAGAIN, When};
+use hermes_tests::{Home, Shim, guests};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::eventually;
+use crate::place::{newest, shown};
+use crate::program::ask;
+use crate::recorded::Recorded;
+
+fn steps(steps: &[Value]) -> Value {
+    json!({ "steps": steps, "summary": "done" })
+}
+
+fn place(script: impl Into<Script>) -> (ModelServer, Home) {
+    let server = ModelServer::start(script);
+    let home = Home::with_model(&server, Format::OpenAi);
+    (server, home)
+}
+
+/// Status of each agent of a run's JSON.
+fn status(json: &Value) -> Vec<&str> {
+    let agents = json["agents"].as_array().unwrap();
+    agents.iter().map(|agent| agent["status"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn f12_a_trap_before_and_after_a_host_call() {
+    let (server, home) = place(Script::always(Turn::text("well")));
+    let trap = json!({ "do": "trap" });
+    let before = ChildSpec::probe(&steps(std::slice::from_ref(&trap)));
+    let after = ChildSpec::probe(&steps(&[ask("hi"), trap]));
+    // It breaks in its own code, where the host writes an answer into its memory.
+    let within = ChildSpec::of("realloc-spin", "");
+    let sibling = ChildSpec::probe(&steps(&[ask("hi"), ask("there")]));
+    let mut program: Vec<Value> = [&sibling, &before, &after, &within, &sibling]
+        .map(ChildSpec::spawn)
+        .to_vec();
+    program.extend((0..5).map(join));
+    std::fs::create_dir_all(home.path().join("plugins")).unwrap();
+    std::fs::copy(
+        guests::built("realloc-spin"),
+        home.path().join("plugins/realloc-spin.wasm"),
+    )
+    .unwrap();
+    let host = home
+        .host()
+        .set("limits.step_wall", "500ms")
+        .set("limits.fuel", 9_000_000_000_000_000_u64);
+    let output = host.probe(&steps(&program)).output().expect(0);
+    let seen = output.seen().split_off(5);
+    let ends: Vec<String> = seen.iter().map(exit).collect();
+    assert_eq!(ends, ["Returned", "Trapped", "Trapped", "TimedOut", "Returned"]);
+    for broken in &seen[1..3] {
+        assert!(words(broken).contains("unreachable"), "{broken}");
+        assert!(words(broken).lines().count() <= 21, "{broken}");
+    }
+    let json = output.json();
+    assert_eq!(
+        status(&json),
+        ["completed", "completed", "failed", "failed", "failed", "completed"]
+    );
+    assert_eq!(server.requests().len(), 5);
+    let ended = shown(&home, json["run"].as_str().unwrap());
+    assert!(
+        ended["agents"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|agent| agent["attempts"] == 1),
+        "{ended}"
+    );
+}
+
+#[test]
+fn f13_a_crash_loop() {
+    let (server, home) = place(Script::always(Turn::text("well")));
+    let child = ChildSpec::probe(&steps(&[ask("hi"), json!({ "do": "trap" })])).with("max_attempts", 0);
+    let output = home.host().probe(&steps(&[child.spawn(), join(0)])).output().expect(0);
+    let seen = &output.seen()[1];
+    assert_eq!((exit(seen).as_str(), &seen["ok"]["attempts"]), ("Trapped", &json!(4)));
+    let requests = server.requests();
+    let waits: Vec<Duration> = requests.windows(2).map(|pair| pair[1].at - pair[0].at).collect();
+    for (wait, least) in waits.iter().zip([100, 200, 400]) {
+        // Give or take a fifth.
+        let least = Duration::from_millis(least * 4 / 5);
+        assert!(*wait >= least && *wait < least * 2 + slack(), "{waits:?}");
+    }
+    assert_eq!(requests.len(), 4);
+    let spent = &output.json()["agents"][1]["spent"];
+    assert_eq!(
+        (&spent["iterations"], &spent["tokens"]),
+        (&json!(4), &json!(480)),
+        "nothing is given back"
+    );
+}
+
+#[test]
+fn f14_a_tree_that_hears_no_signal() {
+    let (_server, home) = place(Script::always(Turn::fault(Fault::StallMidStream)));
+    std::fs::create_dir_all(home.path().join("plugins")).unwrap();
+    std::fs::copy(guests::built("spin"), home.path().join("plugins/spin.wasm")).unwrap();
+    let deep = ChildSpec::probe(&steps(&[ChildSpec::of("spin", "").spawn(), join(0)]));
+    let asks = ChildSpec::probe(&steps(&[ask("hi")]));
+    let parked = ChildSpec::parked(600_000);
+    let tool = json!({ "do": "call", "name": "spin" });
+    let program = [
+        deep.spawn(),
+        asks.spawn(),
+        json!({ "do": "open", "name": "notes" }),
+        parked.spawn(),
+        tool,
+    ];
+    let host = home.host().arg("--tool").arg(guests::built("probe-tool"));
+    let host = host
+        .set("limits.fuel", 9_000_000_000_000_000_u64)
+        .set("limits.step_wall", "5m");
+    let process = host.probe(&steps(&program)).start();
+    let run = eventually("all agents", || {
+        let run = newest(&home)?;
+        let shown = shown(&home, &run);
+        let calls = shown["agents"][0]["operations"].as_array()?;
+        let called = calls.iter().any(|op| op["kind"] == "tool-call");
+        (called && status(&shown) == ["active"; 5]).then_some(run)
+    });
+    let sent = Instant::now();
+    process.signal(Signal::INT);
+    let output = process.finish().expect(130);
+    assert!(
+        output.ended - sent < Duration::from_secs(6) + slack(),
+        "{:?}",
+        output.ended - sent
+    );
+    home.host().args(["cancel", &run]).output().expect(0);
+    assert_eq!(status(&shown(&home, &run)), ["cancelled"; 5]);
+}
+
+/// Has a parent do `ends` while one of its children has returned and one is parked, and its own parent do `meanwhile`: how all ended.
+fn ends_with_children(ends: &Value, limit: Option<u64>, meanwhile: &[Value]) -> Vec<String> {
+    let (_server, home) = place(Script::always(Turn::text("well")));
+    let quick = ChildSpec::probe(&steps(&[ask("hi")]));
+    let open = json!({ "do": "open", "name": "notes" });
+    let parent = [
+        open.clone(),
+        quick.spawn(),
+        join(0),
+        ChildSpec::parked(600_000).spawn(),
+        ends.clone(),
+    ];
+    let notes = json!([{ "space": "notes", "prefix": "", "access": "ReadOnly" }]);
+    let parent = ChildSpec::probe(&steps(&parent)).with("spaces", notes);
+    let parent = limit
+        .into_iter()
+        .fold(parent, |parent, most| parent.limit("Iterations", most));
+    let program = [&[open, parent.spawn()], meanwhile, &[join(0)]].concat();
+    let host = home.host().set("limits.cancel_grace", "300ms");
+    let json = host.probe(&steps(&program)).output().expect(0).json();
+    let agents = json["agents"].as_array().unwrap();
+    assert!(agents.iter().all(|agent| agent["status"] != "active"), "{json}");
+    agents
+        .iter()
+        .map(|agent| agent["exit"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn f15_a_parent_that_ends_while_its_children_run() {
+    let trapped = ends_with_children(&json!({ "do": "trap" }), None, &[]);
+    assert_eq!(trapped, ["returned", "trapped", "returned", "cancelled"]);
+    let asks = json!({ "do": "repeat", "n": 3, "steps": [ask("more")] });
+    let exhausted = ends_with_children(&asks, Some(1), &[]);
+    assert_eq!(exhausted, ["returned", "exhausted", "returned", "cancelled"]);
+    let waits = json!({ "do": "wait-any-child", "children": [0], "timeout_ms": 500 });
+    let cancels = [waits, json!({ "do": "cancel-child", "child": 0 })];
+    let cancelled = ends_with_children(&join(1), None, &cancels);
+    assert_eq!(cancelled, ["returned", "cancelled", "returned", "cancelled"]);
+}
+
+#[test]
+fn f16_a_host_without_threads() {
+    // What panics within a host function is mended from the journal (`host/tests/lost_task.rs`). Here the host itself panics where a
+    // library finds no thread.
+    let recorded = Recorded::everything();
+    let mut refused = 0;
+    for n in 1..=6 {
+        let place = recorded.place();
+        let shim = Shim::new().rule("thread", "*", When::At(n), &Action::Errno(EAGAIN));
+        let output = shim.on(recorded.host(&place)).output();
+        if output.code != Some(0) {
+            refused += 1;
+            assert!(
+                matches!(output.code, Some(1 | 2)),
+                "thread {n}: {:?} {}",
+                output.code,
+                output.stderr
+            );
+            assert!(
+                output.took < Duration::from_secs(5) + slack(),
+                "thread {n}: {:?}",
+                output.took
+            );
+        }
+        recorded.ends_well(&place, &[], &format!("thread {n}"));
+    }
+    assert!(refused > 2, "the faults met nothing");
+}

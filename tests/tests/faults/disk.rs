@@ -1,0 +1,249 @@
+//! The disk is full, or fails: the run stops with the reason, tells nobody what is not written down, and goes on when the disk is well again.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use hermes_tests::Shim;
+use hermes_tests::model::Request;
+use hermes_tests::shim::{Action, EIO, ENOSPC, When};
+
+use crate::end::End;
+use crate::full;
+use crate::place::{Files, Place, newest, sends, shown};
+use crate::recorded::{Fate, Met, Recorded};
+
+/// From the n-th of these calls on all of them fail, for each n from 1 on by `step`, until a run comes to its end before that.
+fn sweep(recorded: &Recorded, calls: &str, path: &str, error: i32, says: &'static str, step: usize) {
+    let begun = Instant::now();
+    let (mut cases, mut resumed) = (0, 0);
+    for n in (1..).step_by(if full() { 1 } else { step }) {
+        let shim = Shim::new().rule(calls, path, When::From(n), &Action::Errno(error));
+        let met = Met { shim, says: Some(says) };
+        let moment = format!("error {error} from {calls} {n} of {path} on");
+        let fate = recorded.ends_well(&recorded.place(), &[met], &moment);
+        cases += 1;
+        resumed += usize::from(fate == Fate::Resumed);
+        if fate == Fate::Unbroken {
+            break;
+        }
+    }
+    println!(
+        "error {error} in {calls} of {path}: {cases} cases, {resumed} resumed, {:?}",
+        begun.elapsed()
+    );
+    assert!(resumed > 0, "the faults met nothing");
+}
+
+#[test]
+fn f06_disk_full_at_any_write() {
+    sweep(&Recorded::everything(), "write", "-wal", ENOSPC, "the disk is full", 37);
+}
+
+/// Puts the host's folder on a disk of its own with so many KiB free, runs the command, makes room, and resumes.
+const SMALL_DISK: &str = r#"
+set -e
+host=$HERMES_HOME/host
+cp -a "$host" kept
+mount -t tmpfs -o size=64m none "$host"
+cp -a kept/. "$host"
+free=$(df --output=avail -k "$host" | tail -n 1)
+head -c "$((free - FREE))k" /dev/zero > "$host/filler"
+set +e
+"$0" "$@" > first.out 2> first.err
+echo $? > first.code
+rm "$host/filler"
+run=$(sed -n 's/^{"run":"\([0-9a-f]*\)".*/\1/p' first.out)
+exec "$0" resume "$run" --output json
+"#;
+
+#[test]
+fn f06_a_small_disk() {
+    let namespaces = Command::new("unshare")
+        .args(["--map-root-user", "--mount", "true"])
+        .status();
+    if !namespaces.is_ok_and(|status| status.success()) {
+        eprintln!("this system lets nobody mount a disk of his own: only the library in tests/shim makes it full");
+        return;
+    }
+    let recorded = Recorded::everything();
+    for free in [2_900, 3_200, 3_500] {
+        let place = recorded.place();
+        let script = place
+            .home
+            .write("script", SMALL_DISK.replace("FREE", &free.to_string()));
+        let line = format!(
+            "exec unshare --map-root-user --mount sh -c '. {}' \"$0\" \"$@\"",
+            script.display()
+        );
+        let resumed = recorded.host(&place).by(&line).output().expect(0);
+        End::printed(&resumed).assert_like(&recorded.end, &format!("{free} KiB free"));
+        let first = |name: &str| fs::read_to_string(place.home.work().join(name)).unwrap();
+        let (code, said) = (first("first.code"), first("first.err"));
+        let told = ["the disk is full", "hermes.db has", "bytes free", "resume"];
+        assert!(
+            code.trim() == "1" && told.iter().all(|words| said.contains(words)),
+            "{free} KiB free: {code} {said}"
+        );
+        let sends = sends(&place.server);
+        let again: usize = sends.values().map(|n| n - 1).sum();
+        assert!(again as u64 <= resumed.spent("resent"), "{free} KiB free: {sends:?}");
+    }
+}
+
+#[test]
+fn f07_a_write_that_fails() {
+    sweep(&Recorded::everything(), "write", "-wal", EIO, "disk I/O error", 41);
+}
+
+#[test]
+fn f07_a_read_that_fails() {
+    let recorded = Recorded::everything();
+    let mut stopped = 0;
+    for n in (1..).step_by(if full() { 1 } else { 23 }) {
+        let place = recorded.place();
+        let shim = Shim::new().rule("read", "*hermes.db", When::From(n), &Action::Errno(EIO));
+        let output = shim.on(recorded.host(&place)).output();
+        let moment = format!("read {n}");
+        match output.code {
+            // Of the end only who took part is read.
+            Some(0) => End::answer(&output).assert_like(&recorded.end, &moment),
+            _ => {
+                stopped += 1;
+                assert!(matches!(output.code, Some(1 | 2)), "{moment}: {:?}", output.code);
+                let error = output.json()["error"].clone();
+                assert_eq!(error["kind"], "storage", "{moment}: {error}");
+            }
+        }
+        if shim.count(0) < n {
+            break;
+        }
+        recorded.ends_well(&place, &[], &moment);
+    }
+    assert!(stopped > 0, "the faults met nothing");
+}
+
+#[test]
+fn f07_a_sync_that_fails() {
+    sweep(&Recorded::everything(), "sync", "-wal", EIO, "disk I/O error", 4);
+}
+
+#[test]
+fn f07_a_sync_that_fails_once_is_the_last() {
+    let recorded = Recorded::everything();
+    for n in [8, 14, 20] {
+        let once = Shim::new().rule("sync", "-wal", When::At(n), &Action::Errno(EIO));
+        let place = recorded.place();
+        let output = once.on(recorded.host(&place)).output().expect(1);
+        assert_eq!(output.json()["error"]["kind"], "storage");
+        assert_eq!(once.count(0), n, "the kernel may have dropped what the sync was for");
+        recorded.ends_well(&place, &[], &format!("sync {n} failed once"));
+    }
+}
+
+#[test]
+fn f04_writes_that_come_short() {
+    let recorded = Recorded::everything();
+    for most in [1_000, 4_095] {
+        let shim = Shim::new().rule("write", "*/host/", When::Always, &Action::Short(most));
+        let fate = recorded.ends_well(
+            &recorded.place(),
+            &[Met::kill(shim)],
+            &format!("at most {most} bytes at once"),
+        );
+        assert_eq!(fate, Fate::Unbroken);
+    }
+}
+
+#[test]
+fn f06_nowhere_to_print() {
+    let recorded = Recorded::everything();
+    let place = recorded.place();
+    let output = recorded
+        .host(&place)
+        .env("HERMES_HOST_LOG", "debug")
+        .by("exec \"$0\" \"$@\" 2> /dev/full")
+        .output();
+    End::printed(&output.expect(0)).assert_like(&recorded.end, "what it says goes nowhere");
+    let place = recorded.place();
+    let output = recorded.host(&place).by("exec \"$0\" \"$@\" > /dev/full").output();
+    assert!(!matches!(output.code, Some(0) | None), "{:?}", output.code);
+    assert!(
+        output.stderr.contains("standard output could not be written"),
+        "{}",
+        output.stderr
+    );
+    let run = newest(&place.home).unwrap();
+    End::recorded(&shown(&place.home, &run)).assert_like(&recorded.end, "its answer goes nowhere");
+}
+
+/// Of these requests each is made only when the answer of the one before it was heard.
+const HEARD: [(&str, &str); 7] = [
+    ("ROOT ONE", "PAR ONE"),
+    ("ROOT ONE", "CHILD A ONE"),
+    ("CHILD A ONE", "CHILD A TWO"),
+    ("CHILD B LOST", "CHILD B AGAIN"),
+    ("TOOL ASKS", "ROOT CODE"),
+    ("PAR ONE", "ROOT CODE"),
+    ("PAR TWO", "ROOT CODE"),
+];
+
+fn asks(requests: &[Request], words: &str) -> bool {
+    requests.iter().any(|request| request.last().contains(words))
+}
+
+/// What of the host's files survives a loss of power, in the worst case: each as it was when it was synced last, in `image`.
+fn survives(place: &Place, image: &Path, lock_survives: bool) -> Files {
+    let synced = |name: &str| fs::read(image.join(name)).ok();
+    let names = fs::read_dir(image)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let names: BTreeSet<String> = names.collect();
+    // It was synced before it had its name.
+    let draft = names
+        .iter()
+        .find(|name| name.starts_with("hermes.db."))
+        .and_then(|name| synced(name));
+    let file = |(path, now): (PathBuf, Vec<u8>)| {
+        let name = path.file_name()?.to_str()?.to_owned();
+        let bytes = match name.as_str() {
+            "hermes.db-shm" => None,
+            "hermes.db" => synced("hermes.db").or(draft.clone()),
+            "hermes.db-wal" => synced("hermes.db-wal"),
+            _ if name.ends_with(".lock") && !lock_survives => synced(&name),
+            _ => Some(now),
+        };
+        Some((path, bytes?))
+    };
+    place.files().into_iter().filter_map(file).collect()
+}
+
+#[test]
+fn f04_power_is_lost() {
+    let recorded = Recorded::everything();
+    let mut fates = Vec::new();
+    for n in (2..).step_by(if full() { 1 } else { 3 }) {
+        let (place, image) = (recorded.place(), tempfile::tempdir().unwrap());
+        let shim = Shim::new().rule("sync", "*/host/", When::Always, &Action::Copy(image.path().to_owned()));
+        let shim = shim.rule("sync", "-wal", When::At(n), &Action::KillBefore);
+        let killed = shim.on(recorded.host(&place)).output().code.is_none();
+        // The line in the run's lock file is written after the sync that it tells of, and not synced itself.
+        place.restore(&survives(&place, image.path(), n % 2 == 0));
+        let before = place.server.requests();
+        fates.push(recorded.ends_well(&place, &[], &format!("power is lost before sync {n}")));
+        let after = place.server.requests().split_off(before.len());
+        for (first, then) in HEARD {
+            let heard = asks(&before, then);
+            assert!(
+                !heard || !asks(&after, first),
+                "sync {n}: {first:?} was answered, and that is lost"
+            );
+        }
+        if !killed {
+            break;
+        }
+    }
+    assert!(fates.len() > 5, "{fates:?}");
+}

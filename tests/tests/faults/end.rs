@@ -1,0 +1,108 @@
+//! What a run came to, to be compared with what another came to.
+
+use hermes_tests::Output;
+use serde_json::{Value, json};
+
+/// What a run spends alike whether it was broken off or not. Fuel, time and the journal are told apart by a few digits.
+const EXACT: [&str; 7] = [
+    "iterations",
+    "tool-calls",
+    "stored-bytes",
+    "children",
+    "tokens",
+    "cost-micro-usd",
+    "host-calls",
+];
+
+/// What a run came to, without what no two runs share.
+#[derive(Debug, Clone)]
+pub(crate) struct End(Value);
+
+impl End {
+    /// As its process printed it.
+    pub(crate) fn printed(output: &Output) -> Self {
+        let (mut end, Self(answer)) = (Self::recorded(&output.json()), Self::answer(output));
+        end.0["answer"] = answer["answer"].clone();
+        end
+    }
+
+    /// The answer alone that its process printed.
+    pub(crate) fn answer(output: &Output) -> Self {
+        let json = output.json();
+        let answer = json["answer"].as_str().unwrap_or_else(|| panic!("no answer: {json}"));
+        let run = json["run"].as_str().unwrap();
+        Self(json!({ "answer": like_any(answer.replace(run, "RUN").into()) }))
+    }
+
+    /// As `show` has it, which has no answer.
+    pub(crate) fn recorded(json: &Value) -> Self {
+        let agents = json["agents"].as_array().unwrap().iter().map(agent);
+        let agents: Vec<Value> = agents.collect();
+        Self(json!({ "exit": json["exit"], "spent": exact(&json["spent"]), "agents": agents }))
+    }
+
+    /// Panics unless all that this one tells is the same in the other.
+    #[track_caller]
+    pub(crate) fn assert_like(&self, whole: &Self, moment: &str) {
+        let mut found = Vec::new();
+        for (field, value) in self.0.as_object().unwrap() {
+            differences(value, &whole.0[field], field, &mut found);
+        }
+        assert!(found.is_empty(), "{moment}:\n{}", found.join("\n"));
+    }
+}
+
+/// Where two values differ.
+fn differences(a: &Value, b: &Value, path: &str, found: &mut Vec<String>) {
+    match (a, b) {
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            let both = a.iter().zip(b).enumerate();
+            both.for_each(|(n, (a, b))| differences(a, b, &format!("{path}/{n}"), found));
+        }
+        (Value::Object(a), Value::Object(b)) if a.keys().eq(b.keys()) => {
+            let both = a.iter().zip(b.values());
+            both.for_each(|((name, a), b)| differences(a, b, &format!("{path}/{name}"), found));
+        }
+        _ if a == b => {}
+        _ => found.push(format!("{path}: {a}, and not {b}")),
+    }
+}
+
+fn exact(spent: &Value) -> Vec<Value> {
+    EXACT.iter().map(|d| json!([d, spent[d]])).collect()
+}
+
+fn agent(agent: &Value) -> Value {
+    let own = ["role", "status", "exit", "attempts"].map(|field| &agent[field]);
+    json!([own, exact(&agent["spent"])])
+}
+
+/// The answer is what the program saw. What time and fuel children used is taken out of it, and what marks a foreign text as such.
+fn like_any(value: Value) -> Value {
+    let is_clock = |value: &Value| {
+        matches!(
+            value["dimension"].as_str(),
+            Some("Fuel" | "WallClockMs" | "JournalBytes")
+        )
+    };
+    match value {
+        Value::Array(values) => values.into_iter().filter(|v| !is_clock(v)).map(like_any).collect(),
+        Value::Object(fields) => Value::Object(fields.into_iter().map(|(name, v)| (name, like_any(v))).collect()),
+        Value::String(text) => match serde_json::from_str(&text) {
+            Ok(inner @ (Value::Array(_) | Value::Object(_))) => like_any(inner),
+            _ => without_fences(&text).into(),
+        },
+        other => other,
+    }
+}
+
+/// `<1f3a… what=…>`: the number is another in each run.
+fn without_fences(text: &str) -> String {
+    let mut out = String::new();
+    for piece in text.split_inclusive('<') {
+        let slash = usize::from(piece.starts_with('/'));
+        let digits = piece[slash..].bytes().take_while(u8::is_ascii_hexdigit).count();
+        out.push_str(if digits == 8 { &piece[slash + digits..] } else { piece });
+    }
+    out
+}

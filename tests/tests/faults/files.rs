@@ -1,0 +1,250 @@
+//! Files that are torn, damaged, lost, swapped, or of a host to come.
+
+use hermes_tests::Home;
+use rusqlite::Connection;
+
+use crate::end::End;
+use crate::full;
+use crate::place::{Files, Place, newest, resume};
+use crate::recorded::Recorded;
+
+const DATABASE: &str = "hermes.db";
+const LOG: &str = "hermes.db-wal";
+/// Bytes of a page of the database, and of what stands before each in the log.
+const PAGE: usize = 4096;
+const FRAME_HEADER: usize = 24;
+
+/// The files with one of them changed.
+fn changed(files: &Files, name: &str, change: impl FnOnce(&mut Vec<u8>)) -> Files {
+    let mut files = files.clone();
+    let found = files.iter_mut().find(|(path, _)| path.ends_with(name));
+    change(&mut found.unwrap_or_else(|| panic!("there is no {name}")).1);
+    files
+}
+
+fn without(files: &Files, name: &str) -> Files {
+    files
+        .iter()
+        .filter(|(path, _)| !path.ends_with(name))
+        .cloned()
+        .collect()
+}
+
+/// Flips a bit of the last place that holds these bytes.
+fn flip(at: &'static [u8]) -> impl FnOnce(&mut Vec<u8>) {
+    move |bytes| {
+        let found = bytes.windows(at.len()).rposition(|window| window == at);
+        bytes[found.unwrap()] ^= 1;
+    }
+}
+
+/// What becomes of a file's bytes.
+type Change = fn(&mut Vec<u8>);
+
+#[test]
+fn f04_a_torn_tail() {
+    // The last that was written is the intent of a completion, which is committed and not synced.
+    let recorded = Recorded::everything();
+    let cases: [(&str, Change); 7] = [
+        ("a byte short", |log| log.truncate(log.len() - 1)),
+        ("half a page short", |log| log.truncate(log.len() - PAGE / 2)),
+        ("a page short", |log| log.truncate(log.len() - PAGE)),
+        ("a frame short", |log| log.truncate(log.len() - PAGE - FRAME_HEADER)),
+        ("half a sector of zeroes", |log| {
+            let end = log.len();
+            log[end - 256..].fill(0);
+        }),
+        ("a frame that was begun", |log| log.extend([0x55; FRAME_HEADER + 1000])),
+        ("a frame twice", |log| {
+            log.extend_from_within(log.len() - PAGE - FRAME_HEADER..);
+        }),
+    ];
+    for (what, change) in cases {
+        let place = recorded.killed_while("ROOT ONE", 0);
+        let files = place.files();
+        place.restore(&changed(&files, LOG, change));
+        recorded.ends_well(&place, &[], what);
+    }
+}
+
+/// A run that was suspended with one completion under way.
+fn suspended(recorded: &Recorded) -> Place {
+    recorded.suspended_while("PAR TWO", 8)
+}
+
+/// The files after the log was copied into the database.
+fn without_log(place: &Place) -> Files {
+    let database = Connection::open(place.dir().join(DATABASE)).unwrap();
+    database
+        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+        .unwrap();
+    database.close().unwrap();
+    place.files()
+}
+
+/// Whether `doctor` finds something wrong with the database.
+fn is_found(home: &Home) -> bool {
+    let found = home.host().args(["doctor", "--output", "json"]).output().json();
+    let mut rows = found.as_array().unwrap().iter();
+    rows.any(|row| row["check"] == "database" && row["state"] == "fail")
+}
+
+/// With these files the run is refused as damaged, nothing is sent for it, and `doctor` finds it.
+#[track_caller]
+fn is_damaged(place: &Place, run: &str, files: &Files, what: &str) {
+    place.restore(files);
+    let asked = place.asked();
+    let output = resume(&place.home, run).output();
+    let (code, said) = (output.code, &output.stderr);
+    assert!(
+        matches!(code, Some(1 | 2)) && said.contains("damaged"),
+        "{what}: {code:?}, {said}"
+    );
+    let kind = output.json()["error"]["kind"].clone();
+    assert!(kind == "storage" || kind == "journal-damaged", "{what}: {kind}");
+    assert_eq!(place.asked(), asked, "{what}: nothing is sent");
+    assert!(is_found(&place.home), "{what}");
+}
+
+/// Another run in this home comes to its end.
+#[track_caller]
+fn others_are_well(recorded: &Recorded, place: &Place, what: &str) {
+    let output = recorded.host(place).output().expect(0);
+    End::printed(&output).assert_like(&recorded.end, what);
+}
+
+#[test]
+fn f05_a_damaged_log() {
+    let recorded = Recorded::everything();
+    // A process that ends in order may copy its log into the database.
+    let place = recorded.killed_while("PAR TWO", 8);
+    let (run, files) = (newest(&place.home).unwrap(), place.files());
+    is_damaged(
+        &place,
+        &run,
+        &changed(&files, LOG, flip(b"par one")),
+        "a frame in the middle",
+    );
+    others_are_well(&recorded, &place, "beside a run that lost its end");
+    is_damaged(
+        &place,
+        &run,
+        &changed(&files, LOG, |log| log[100] ^= 1),
+        "the first frame",
+    );
+    is_damaged(&place, &run, &without(&files, LOG), "no log");
+}
+
+#[test]
+fn f05_a_damaged_database() {
+    let recorded = Recorded::everything();
+    let place = suspended(&recorded);
+    let (run, files) = (newest(&place.home).unwrap(), without_log(&place));
+    is_damaged(&place, &run, &changed(&files, DATABASE, flip(b"par one")), "a record");
+    others_are_well(&recorded, &place, "beside a run with a record that is damaged");
+    is_damaged(
+        &place,
+        &run,
+        &changed(&files, DATABASE, |bytes| bytes[100] ^= 0x40),
+        "the first page",
+    );
+    is_damaged(&place, &run, &without(&files, DATABASE), "no database");
+    // Whatever page it is that can't be read: the run is refused or ends as it should.
+    let (_, bytes) = files.iter().find(|(path, _)| path.ends_with(DATABASE)).unwrap();
+    for page in (1..bytes.len() / PAGE).step_by(if full() { 1 } else { 5 }) {
+        place.restore(&changed(&files, DATABASE, |bytes| bytes[page * PAGE] ^= 0x41));
+        let output = resume(&place.home, &run).output();
+        match output.code {
+            Some(0) => End::printed(&output).assert_like(&recorded.end, &format!("page {page}")),
+            _ => assert!(output.stderr.contains("damaged"), "page {page}: {}", output.stderr),
+        }
+    }
+}
+
+#[test]
+fn f05_a_damaged_anchor() {
+    let recorded = Recorded::everything();
+    let place = suspended(&recorded);
+    let (run, files) = (newest(&place.home).unwrap(), place.files());
+    let lock = format!("{run}.lock");
+    is_damaged(
+        &place,
+        &run,
+        &changed(&files, &lock, |line| line[40] ^= 1),
+        "a byte of the anchor",
+    );
+    others_are_well(&recorded, &place, "beside a run without an anchor");
+    is_damaged(&place, &run, &without(&files, &lock), "no anchor");
+}
+
+#[test]
+fn f05_the_database_of_yesterday() {
+    let recorded = Recorded::everything();
+    let place = recorded.suspended_while("ROOT ONE", 0);
+    let (run, yesterday) = (newest(&place.home).unwrap(), place.files());
+    recorded.ends_well(&place, &[], "today");
+    let lock = format!("{run}.lock");
+    let (_, line) = place
+        .files()
+        .into_iter()
+        .find(|(path, _)| path.ends_with(&lock))
+        .unwrap();
+    is_damaged(
+        &place,
+        &run,
+        &changed(&yesterday, &lock, |bytes| *bytes = line),
+        "yesterday's database",
+    );
+}
+
+#[test]
+fn f22_a_format_that_is_newer() {
+    let recorded = Recorded::everything();
+    let place = suspended(&recorded);
+    let (run, files) = (newest(&place.home).unwrap(), without_log(&place));
+    let version = |bytes: &[u8]| u32::from_be_bytes(bytes[60..64].try_into().unwrap());
+    let (_, bytes) = files.iter().find(|(path, _)| path.ends_with(DATABASE)).unwrap();
+    let known = version(bytes);
+    let newer = changed(&files, DATABASE, |bytes| {
+        bytes[60..64].copy_from_slice(&(known + 1).to_be_bytes());
+    });
+    place.restore(&newer);
+    let names = [format!("format {}", known + 1), format!("up to {known}")];
+    let asked = place.asked();
+    for arguments in [
+        &["runs"][..],
+        &["show", &run],
+        &["resume", &run],
+        &["cancel", &run],
+        &["blackboard", "put", "shared", "key", "value"],
+        &["blackboard", "ls", "shared"],
+    ] {
+        let output = place.home.host().args(arguments).output().expect(2);
+        output.says(&[&names[0], &names[1]]);
+    }
+    recorded.host(&place).output().expect(2).says(&[&names[0], &names[1]]);
+    assert!(is_found(&place.home));
+    assert_eq!(place.asked(), asked, "nothing is sent");
+    assert!(place.files() == newer, "nothing is touched");
+}
+
+#[test]
+fn f22_a_record_of_an_unknown_kind() {
+    let recorded = Recorded::everything();
+    let place = suspended(&recorded);
+    let (run, files) = (newest(&place.home).unwrap(), without_log(&place));
+    let database = Connection::open(place.dir().join(DATABASE)).unwrap();
+    database
+        .execute(
+            "UPDATE journal SET kind = 99 WHERE id = (SELECT max(id) FROM journal WHERE kind = 6)",
+            [],
+        )
+        .unwrap();
+    database.close().unwrap();
+    let unknown = place.files();
+    is_damaged(&place, &run, &unknown, "a record of kind 99");
+    place.restore(&files);
+    recorded.ends_well(&place, &[], "as it was");
+    place.restore(&unknown);
+    others_are_well(&recorded, &place, "beside a run with a record of an unknown kind");
+}

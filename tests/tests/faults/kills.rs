@@ -1,0 +1,134 @@
+//! The process dies, at every write of the journal and at any time.
+
+use std::time::Instant;
+
+use hermes_tests::Shim;
+use hermes_tests::shim::{Action, When};
+use rustix::process::Signal;
+use serde_json::json;
+
+use crate::place::sends;
+use crate::program::{ask, script};
+use crate::recorded::{Fate, Met, Recorded};
+use crate::{LONG, Numbers, full};
+
+/// Dies at the n-th of these calls, for each n from 1 on by a step, until a run comes to its end before that. The steps are those of the
+/// gate and of the whole sweep.
+fn sweep(recorded: &Recorded, calls: &str, path: &str, action: &Action, [short, whole]: [usize; 2]) {
+    let begun = Instant::now();
+    let (mut cases, mut resumed) = (0, 0);
+    for n in (1..).step_by(if full() { whole } else { short }) {
+        let shim = Shim::new().rule(calls, path, When::At(n), action);
+        let moment = format!("{action:?} at {calls} {n} of {path}");
+        let fate = recorded.ends_well(&recorded.place(), &[Met::kill(shim)], &moment);
+        cases += 1;
+        resumed += usize::from(fate == Fate::Resumed);
+        if fate == Fate::Unbroken {
+            break;
+        }
+    }
+    println!(
+        "{action:?} at {calls} of {path}: {cases} cases, {resumed} resumed, {:?}",
+        begun.elapsed()
+    );
+    assert!(resumed > 0, "the faults met nothing");
+}
+
+#[test]
+fn f01_kill_before_a_journal_write() {
+    sweep(&Recorded::everything(), "write", "-wal", &Action::KillBefore, [29, 1]);
+}
+
+#[test]
+fn f01_kill_after_a_journal_write() {
+    sweep(&Recorded::everything(), "write", "-wal", &Action::KillAfter, [31, 1]);
+}
+
+#[test]
+fn f01_kill_in_the_midst_of_a_journal_write() {
+    // A frame of the log is a header of 24 bytes and a page of 4,096: 11 bytes are half of the one and little of the other.
+    sweep(&Recorded::everything(), "write", "-wal", &Action::Tear(11), [37, 1]);
+}
+
+#[test]
+fn f02_kill_between_intent_and_outcome() {
+    // Every sync is one of an outcome, of a write to the blackboard or of a step in a session's life.
+    let recorded = Recorded::everything();
+    sweep(&recorded, "sync", "-wal", &Action::KillBefore, [3, 1]);
+    sweep(&recorded, "sync", "-wal", &Action::KillAfter, [3, 1]);
+}
+
+#[test]
+fn f02_kill_when_the_model_is_asked() {
+    let recorded = Recorded::everything();
+    for n in (1..=recorded.asked).step_by(if full() { 1 } else { 2 }) {
+        let place = recorded.place();
+        let process = recorded.host(&place).start();
+        place.server.wait_for(n, LONG);
+        process.signal(Signal::KILL);
+        process.finish();
+        recorded.ends_well(&place, &[], &format!("killed at request {n}"));
+    }
+}
+
+#[test]
+fn f02_kill_when_one_answer_is_kept_and_not_yet_asked_for() {
+    // The guest waits for the second of two completions, whose answer doesn't come; the first has its outcome.
+    let recorded = Recorded::everything();
+    let place = recorded.killed_while("PAR TWO", 8);
+    recorded.ends_well(&place, &[], "one kept, one under way");
+    let sends = sends(&place.server);
+    let twice: Vec<&String> = sends.iter().filter(|(_, n)| **n == 2).map(|(key, _)| key).collect();
+    assert_eq!(twice.len(), 1, "{sends:?}");
+    let of_two = place.server.requests();
+    let of_two = of_two.iter().filter(|request| request.last().contains("PAR TWO"));
+    assert!(
+        of_two.clone().count() == 2
+            && of_two
+                .into_iter()
+                .all(|r| r.header("idempotency-key") == Some(twice[0]))
+    );
+}
+
+/// Writes enough for the log to be copied into the database meanwhile: from 4 MiB on.
+fn bulky() -> Recorded {
+    let mut steps = vec![json!({ "do": "open", "name": "notes" })];
+    for (part, asked) in ["ROOT ONE", "PAR ONE", "PAR TWO"].into_iter().enumerate() {
+        let put = |n: usize| json!({ "do": "put-bytes", "space": 0, "key": format!("{part}/{n}"), "bytes": 250_000 });
+        steps.extend((0..9).map(put));
+        steps.push(ask(asked));
+    }
+    steps.push(json!({ "do": "changes", "space": 0, "prefix": "", "since": 0, "wait_ms": 0 }));
+    Recorded::of(json!({ "steps": steps }), script())
+}
+
+#[test]
+fn f03_kill_in_a_checkpoint() {
+    let recorded = bulky();
+    sweep(&recorded, "write,truncate", "hermes.db", &Action::KillBefore, [199, 17]);
+    sweep(&recorded, "write,truncate", "hermes.db", &Action::Tear(2048), [401, 43]);
+    sweep(&recorded, "sync", "hermes.db", &Action::KillBefore, [1, 1]);
+}
+
+#[test]
+fn f18_kill_again_while_resuming() {
+    let recorded = Recorded::everything();
+    let mut numbers = Numbers::new(18);
+    for round in 0..if full() { 200 } else { 8 } {
+        let places = [numbers.below(400) + 1, numbers.below(120) + 1];
+        let kills = places.map(|n| Met::kill(Shim::new().rule("write", "-wal", When::At(n), &Action::KillBefore)));
+        recorded.ends_well(&recorded.place(), &kills, &format!("round {round}: {places:?}"));
+    }
+}
+
+#[test]
+fn f18_kill_at_any_time() {
+    let recorded = Recorded::everything();
+    let mut numbers = Numbers::new(81);
+    for round in 0..if full() { 200 } else { 8 } {
+        let part = numbers.below(1000);
+        let time = recorded.took * u32::try_from(part).unwrap() / 1000;
+        let kill = Met::kill(Shim::new().killed_after(time));
+        recorded.ends_well(&recorded.place(), &[kill], &format!("round {round}: at {time:?}"));
+    }
+}

@@ -1,0 +1,368 @@
+//! Other processes: those that hold a lock, send a signal, or write to the same place.
+
+use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use hermes_tests::child::{ChildSpec, inside, join};
+use hermes_tests::model::{Fault, Format, ModelServer, Turn};
+use hermes_tests::output::{message, refusal, slack};
+use hermes_tests::shim::{Action, EMFILE, When};
+use hermes_tests::{Home, Host, Shim};
+use rusqlite::Connection;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::end::End;
+use crate::place::{Place, newest, resume};
+use crate::program::{ask, holding, script};
+use crate::recorded::{Met, Recorded};
+use crate::{LONG, eventually, full};
+
+/// A home with a database.
+fn begun() -> (ModelServer, Home) {
+    let server = ModelServer::start(script());
+    let home = Home::with_model(&server, Format::OpenAi);
+    put(&home, "begun").output().expect(0);
+    (server, home)
+}
+
+fn put(home: &Home, key: &str) -> Host {
+    home.host().args(["blackboard", "put", "shared", key, "value"])
+}
+
+/// The database of this home, locked altogether by this process.
+fn locked(home: &Home) -> Connection {
+    let database = Connection::open(home.path().join("host/hermes.db")).unwrap();
+    database.busy_timeout(Duration::from_secs(10)).unwrap();
+    database.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    database
+}
+
+#[test]
+fn f08_a_lock_held_for_a_second() {
+    let (_server, home) = begun();
+    let database = locked(&home);
+    let process = put(&home, "key").start();
+    // Not waited for: this is how long it is held.
+    let held = Duration::from_secs(1);
+    let holder = thread::spawn(move || {
+        thread::sleep(held);
+        database.execute_batch("COMMIT").unwrap();
+    });
+    let output = process.finish().expect(0);
+    holder.join().unwrap();
+    assert!(output.took >= held && output.took < held + slack(), "{:?}", output.took);
+}
+
+#[test]
+fn f08_a_lock_held_for_long() {
+    let (_server, home) = begun();
+    let database = locked(&home);
+    let output = put(&home, "key").output().expect(2);
+    assert!(output.took < Duration::from_secs(6) + slack(), "{:?}", output.took);
+    let holder = format!("process {}", std::process::id());
+    output.says(&["busy", "limits.store.busy", &holder]);
+    database.execute_batch("COMMIT").unwrap();
+    put(&home, "key").output().expect(0);
+}
+
+#[test]
+fn f08_a_run_waits_for_a_lock_for_as_long_as_it_takes() {
+    let (server, home) = begun();
+    let write = json!({ "do": "append", "space": 0, "prefix": "log/", "value": "a line" });
+    let write = json!({ "do": "repeat", "n": 50, "until_error": true, "steps": [write] });
+    // What it computes takes longer than to lock the database.
+    let compute = json!({ "do": "compute", "n": 100_000_000 });
+    let first = ask("ROOT ONE");
+    let program = json!({ "steps": [{ "do": "open", "name": "notes" }, first, compute, write, ask("PAR ONE"), write] });
+    let mut process = home.host().set("limits.store.busy", "200ms").probe(&program).start();
+    server.wait_for(1, LONG);
+    let database = locked(&home);
+    thread::sleep(Duration::from_secs(1));
+    assert!(!process.has_ended(), "it waits");
+    database.execute_batch("COMMIT").unwrap();
+    let output = process.finish().expect(0);
+    assert_eq!(output.seen()[3]["ok"]["rounds"], 50);
+    assert_eq!((server.requests().len(), output.spent("iterations")), (2, 2));
+}
+
+#[test]
+fn f08_two_resumes_of_one_run() {
+    let recorded = Recorded::everything();
+    let place = Place::new(holding("ROOT ONE", 2));
+    let first = recorded.host(&place).start();
+    place.server.wait_for(1, LONG);
+    let run = newest(&place.home).unwrap();
+    let second = resume(&place.home, &run).output().expect(2);
+    let owner = format!("process {}", first.id());
+    assert!(second.took < Duration::from_secs(1) + slack(), "{:?}", second.took);
+    second.says(&["is owned by", &owner]);
+    first.signal(Signal::KILL);
+    first.finish();
+    // The kernel frees what a dead process held.
+    let third = resume(&place.home, &run).start();
+    place.server.wait_for(2, LONG);
+    resume(&place.home, &run).output().expect(2).says(&["is owned by"]);
+    third.signal(Signal::KILL);
+    third.finish();
+    let output = resume(&place.home, &run).output().expect(0);
+    assert_eq!(output.spent("resent"), 2);
+}
+
+#[test]
+fn f17_a_signal_within_a_commit() {
+    let recorded = Recorded::everything();
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+        let place = recorded.place();
+        let slow = Action::Delay(Duration::from_millis(300));
+        let shim = Shim::new().rule("write", "-wal", When::At(150), &slow);
+        let process = shim.on(recorded.host(&place)).start();
+        eventually("the write", || (shim.count(0) >= 150).then_some(()));
+        let sent = Instant::now();
+        process.signal(signal);
+        let output = process.finish().expect(130);
+        assert!(
+            output.ended - sent < Duration::from_secs(2) + slack(),
+            "{:?}",
+            output.ended - sent
+        );
+        recorded.ends_well(&place, &[], &format!("{signal:?} within a commit"));
+    }
+}
+
+#[test]
+fn f17_a_second_signal_ends_at_once() {
+    let recorded = Recorded::everything();
+    let place = recorded.place();
+    // The first signal waits for a commit that takes long.
+    let slow = Action::Delay(Duration::from_secs(30));
+    let shim = Shim::new().rule("write", "-wal", When::At(150), &slow);
+    let process = shim.on(recorded.host(&place)).start();
+    eventually("the write", || (shim.count(0) >= 150).then_some(()));
+    process.signal(Signal::INT);
+    let sent = Instant::now();
+    process.signal(Signal::TERM);
+    let output = process.finish();
+    assert_eq!(output.code, Some(130));
+    assert!(output.ended - sent < slack(), "{:?}", output.ended - sent);
+    recorded.ends_well(&place, &[], "ended at once within a commit");
+}
+
+#[test]
+fn f17_a_file_that_may_grow_no_more() {
+    // The system ends a process by SIGXFSZ where it does not say otherwise.
+    let recorded = Recorded::everything();
+    for blocks in [300, 700, 1100] {
+        let place = recorded.place();
+        let line = format!("ulimit -f {blocks} && exec \"$0\" \"$@\"");
+        let output = recorded.host(&place).by(&line).output();
+        assert!(
+            matches!(output.code, Some(1 | 2)),
+            "{blocks}: {:?} {}",
+            output.code,
+            output.stderr
+        );
+        assert_eq!(output.json()["error"]["kind"], "storage", "{blocks}: {}", output.stderr);
+        recorded.ends_well(&place, &[], &format!("files of at most {blocks} blocks"));
+    }
+}
+
+/// Offsets of the time of day, in seconds: an hour to and fro, ten years back, the year 2100.
+const JUMPS: [i64; 5] = [0, 3_600, -3_600, -315_360_000, 2_366_841_600];
+
+#[test]
+fn f20_the_clock_jumps_while_a_run_is_under_way() {
+    let recorded = Recorded::everything();
+    for every in [1, 7, 50] {
+        let place = recorded.place();
+        let output = Shim::new()
+            .clock(every, &JUMPS)
+            .on(recorded.host(&place))
+            .output()
+            .expect(0);
+        assert!(
+            output.took < recorded.took + Duration::from_secs(10),
+            "{:?}",
+            output.took
+        );
+        let wall = output.spent("wall-clock-ms");
+        assert!(
+            wall <= u64::try_from(output.took.as_millis()).unwrap(),
+            "{wall} ms in {:?}",
+            output.took
+        );
+        End::printed(&output).assert_like(&recorded.end, &format!("it jumps after {every} readings"));
+    }
+}
+
+#[test]
+fn f20_the_clock_jumps_between_kill_and_resume() {
+    let recorded = Recorded::everything();
+    for offset in JUMPS {
+        let place = recorded.killed_while("PAR TWO", 8);
+        let other = Met::kill(Shim::new().clock(1, &[offset]));
+        recorded.ends_well(&place, &[other], &format!("off by {offset} s"));
+    }
+}
+
+#[test]
+fn f20_a_process_that_slept() {
+    let server = ModelServer::start([Turn::fault(Fault::StallMidStream), Turn::text("awake")]);
+    let home = Home::with_model(&server, Format::OpenAi);
+    let host = home.host().set("limits.llm.idle", "500ms").set("limits.llm.tries", 1);
+    let process = host.probe(&json!({ "steps": [ask("one"), ask("two")] })).start();
+    server.wait_for(1, LONG);
+    process.signal(Signal::STOP);
+    thread::sleep(Duration::from_millis(1_500));
+    process.signal(Signal::CONT);
+    let seen = process.finish().expect(0).seen();
+    assert_eq!(refusal(&seen[0]).as_deref(), Some("timed-out"), "{}", seen[0]);
+    assert_eq!(seen[1]["ok"]["parts"][0]["Text"], "awake");
+    assert_eq!(server.requests().len(), 2);
+}
+
+#[test]
+fn f21_no_file_descriptor_for_any_of_its_files() {
+    let recorded = Recorded::everything();
+    let mut refused = 0;
+    for n in (1..).step_by(if full() { 1 } else { 9 }) {
+        let place = recorded.place();
+        let shim = Shim::new().rule("open", "*", When::At(n), &Action::Errno(EMFILE));
+        let output = shim.on(recorded.host(&place)).output();
+        match output.code {
+            Some(0) => End::printed(&output).assert_like(&recorded.end, &format!("open {n}")),
+            _ => {
+                refused += 1;
+                let (code, kind) = (output.code, output.json()["error"]["kind"].clone());
+                assert!(
+                    matches!(code, Some(1 | 2)) && kind != "host-bug",
+                    "open {n}: {code:?} {}",
+                    output.stderr
+                );
+                recorded.ends_well(&place, &[], &format!("open {n}"));
+            }
+        }
+        if shim.count(0) < n {
+            break;
+        }
+    }
+    assert!(refused > 0, "the faults met nothing");
+}
+
+#[test]
+fn f21_no_file_descriptor_for_a_connection() {
+    let place = Place::new(script());
+    let shim = Shim::new().rule("socket", "*", When::At(1), &Action::Errno(EMFILE));
+    let host = shim.on(place.home.host()).set("limits.llm.tries", 1);
+    let output = host
+        .probe(&json!({ "steps": [ask("ROOT ONE"), ask("ROOT ONE")] }))
+        .output()
+        .expect(0);
+    let seen = output.seen();
+    assert_eq!(refusal(&seen[0]).as_deref(), Some("upstream"), "{}", seen[0]);
+    assert!(message(&seen[0]).contains("Too many open files"), "{}", seen[0]);
+    assert_eq!(seen[1]["ok"]["parts"][0]["Text"], "one", "{}", seen[1]);
+    assert_eq!(
+        (output.spent("iterations"), output.spent("tokens"), place.asked()),
+        (1, 120, 1),
+        "nothing was sent"
+    );
+}
+
+#[test]
+fn f21_few_file_descriptors() {
+    let recorded = Recorded::everything();
+    let run = |most: u32| {
+        let place = recorded.place();
+        let host = recorded.host(&place).set("limits.start_wall", "500ms");
+        (
+            host.by(&format!("ulimit -n {most} && exec \"$0\" \"$@\"")).output(),
+            place,
+        )
+    };
+    End::printed(&run(64).0.expect(0)).assert_like(&recorded.end, "with 64 of them");
+    let (output, place) = run(24);
+    output.expect(1).says(&["rate-limited", "limits.fds", "ulimit -n"]);
+    assert_eq!(place.asked(), 0);
+    // With more of them the next run is well.
+    let output = recorded.host(&place).output().expect(0);
+    End::printed(&output).assert_like(&recorded.end, "after one without");
+    run(16).0.expect(2).says(&["Too many open files"]);
+}
+
+/// Writers that each try to be the one that writes the next version.
+fn writers(home: &Home) -> Host {
+    const CHILDREN: usize = 32;
+    let set = |n: u64| json!({ "do": "put", "space": 0, "key": "counter", "value": "x", "if_version": n });
+    let mut steps = vec![json!({ "do": "open", "name": "shared" })];
+    steps.extend((1..40).map(set));
+    let access = json!([{ "space": "shared", "prefix": "", "access": "ReadWrite" }]);
+    let child = ChildSpec::probe(&json!({ "steps": steps, "summary": "done" })).with("spaces", access);
+    let mut program = vec![json!({ "do": "open", "name": "shared" })];
+    program.extend((0..CHILDREN).map(|_| child.spawn()));
+    program.extend((0..CHILDREN).map(join));
+    let host = home.host().args(["--deny", "llm", "--allow", "blackboard:shared"]);
+    let host = host.set("limits.delegation.alive", CHILDREN);
+    host.probe(&json!({ "steps": program }))
+}
+
+/// The versions that these children wrote.
+fn written(seen: &[Value]) -> Vec<u64> {
+    let children = seen.iter().filter(|seen| seen["ok"]["exit"].is_string());
+    let writes = children.flat_map(|child| inside(child).into_iter().skip(1));
+    writes.filter_map(|seen| seen["ok"].as_u64()).collect()
+}
+
+#[test]
+fn f24_a_blackboard_from_two_processes() {
+    let server = ModelServer::start(Vec::new());
+    let home = Home::with_model(&server, Format::OpenAi);
+    home.host()
+        .args(["blackboard", "put", "shared", "counter", "x"])
+        .output()
+        .expect(0);
+    let log = home.work().join("watched");
+    let watch = home.host().args(["blackboard", "watch", "shared", "--output", "json"]);
+    let watch = watch.by("exec \"$0\" \"$@\" > watched").start();
+    let lines = || -> Vec<Value> {
+        let text = fs::read_to_string(&log).unwrap_or_default();
+        text.lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect()
+    };
+    let killed = Shim::new().rule("write", "-wal", When::At(600), &Action::KillBefore);
+    let (one, two) = (writers(&home).start(), killed.on(writers(&home)).start());
+    assert_eq!(two.finish().code, None, "it is killed on the way");
+    let one = one.finish().expect(0);
+    let runs = home.host().args(["runs", "--output", "json"]).output().expect(0).json();
+    let killed = runs
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|run| run["status"] != "completed")
+        .unwrap();
+    let two = resume(&home, killed["run"].as_str().unwrap()).output().expect(0);
+    let mut all = [written(&one.seen()), written(&two.seen())].concat();
+    all.sort_unstable();
+    assert!(
+        all.iter().copied().eq(2..all.len() as u64 + 2),
+        "each version once, and none left out: {all:?}"
+    );
+    home.host()
+        .args(["blackboard", "put", "shared", "last", "x"])
+        .output()
+        .expect(0);
+    eventually("the last write", || {
+        lines().last().filter(|line| line["key"] == "last").cloned()
+    });
+    watch.signal(Signal::INT);
+    watch.finish().expect(0);
+    let versions: Vec<u64> = lines().iter().map(|line| line["version"].as_u64().unwrap()).collect();
+    assert!(versions.is_sorted_by(|a, b| a < b), "{versions:?}");
+    assert_eq!(
+        versions.last(),
+        Some(&(all.len() as u64 + 2)),
+        "one more than the counter's"
+    );
+}

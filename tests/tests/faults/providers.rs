@@ -1,0 +1,137 @@
+//! What a model's provider does wrong, beyond the scenarios of the suite `provider`.
+
+use std::time::Duration;
+
+use hermes_tests::home::KEY;
+use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
+use hermes_tests::output::{message, refusal};
+use hermes_tests::{Home, Output, guests};
+use serde_json::{Value, json};
+
+use crate::full;
+use crate::program::ask;
+
+const FORMATS: [Format; 2] = [Format::OpenAi, Format::Anthropic];
+
+fn run(server: &ModelServer, format: Format, steps: &[Value], settings: &[(&str, &str)]) -> Output {
+    let home = Home::with_model(server, format);
+    let host = home.host().arg("--tool").arg(guests::built("probe-tool"));
+    let host = settings.iter().fold(host, |host, (key, value)| host.set(key, value));
+    let output = host.probe(&json!({ "steps": steps })).output().expect(0);
+    home.assert_without(KEY);
+    output
+}
+
+#[test]
+fn f09_refused_requests() {
+    for format in FORMATS {
+        for (status, kind) in [(400, "invalid-input"), (404, "not-found")] {
+            let server = ModelServer::start([Turn::status(status)]);
+            let output = run(&server, format, &[ask("hi")], &[]);
+            let seen = output.seen().remove(0);
+            assert_eq!(refusal(&seen).as_deref(), Some(kind), "{format:?}, {status}: {seen}");
+            assert!(!message(&seen).contains(KEY), "{seen}");
+            assert_eq!(
+                server.requests().len(),
+                1,
+                "{format:?}, {status}: a refusal is not tried again"
+            );
+            assert_eq!(output.spent("tokens"), 0);
+        }
+    }
+}
+
+#[test]
+fn f09_an_agent_that_was_refused_claims_nothing() {
+    let server = ModelServer::start([Turn::status(401)]);
+    let home = Home::with_model(&server, Format::OpenAi);
+    let output = home
+        .host()
+        .arg("--plugin")
+        .arg("research")
+        .args(["What is new?", "--output", "json"])
+        .output()
+        .expect(1);
+    assert_eq!(output.json()["outcome"], "not-achieved");
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[test]
+fn f10_odd_words_on_when_to_come_back() {
+    let after = |words: &str| {
+        Turn::fault(Fault::Status {
+            code: 429,
+            retry_after: Some(words.to_owned()),
+        })
+    };
+    for format in FORMATS {
+        // Dates that are past, and what is no time at all: it waits as after any error.
+        for words in ["Sun, 06 Nov 1994 08:49:37 GMT", "-5", "soon", "", "1e3", "0"] {
+            let server = ModelServer::start([after(words), Turn::text("now")]);
+            let output = run(&server, format, &[ask("hi")], &[]);
+            let seen = output.seen().remove(0);
+            assert_eq!(seen["ok"]["parts"][0]["Text"], "now", "{words}: {seen}");
+            assert_eq!((server.requests().len(), output.spent("iterations")), (2, 1));
+        }
+        // Longer than anybody waits.
+        for words in ["1000000000", "Fri, 31 Dec 9999 23:59:59 GMT"] {
+            let server = ModelServer::start([after(words)]);
+            let output = run(&server, format, &[ask("hi")], &[]);
+            let seen = output.seen().remove(0);
+            assert_eq!(refusal(&seen).as_deref(), Some("rate-limited"), "{words}: {seen}");
+            assert_eq!(seen["error"]["retry_after_ms"], u32::MAX, "{words}: {seen}");
+            assert_eq!((server.requests().len(), output.spent("tokens")), (1, 0));
+        }
+    }
+}
+
+#[test]
+fn f11_cut_at_every_byte() {
+    let turn = || Turn::text("a text").and_call("call_1", "echo", r#"{"text":"x"}"#);
+    for format in FORMATS {
+        let step = if full() { 1 } else { 13 };
+        let cuts: Vec<usize> = (0..1600).step_by(step).collect();
+        let turns: Vec<Turn> = cuts
+            .iter()
+            .map(|bytes| turn().with(Fault::CutAt { bytes: *bytes }))
+            .collect();
+        let server = ModelServer::start(Script::from(turns).then(turn()));
+        let mut steps: Vec<Value> = cuts.iter().map(|_| ask("hi")).collect();
+        steps.push(ask("hi"));
+        let settings = [("limits.llm.tries", "1"), ("budget", "iterations=2000")];
+        let output = run(&server, format, &steps, &settings);
+        let mut seen = output.seen();
+        let whole = seen.pop().unwrap()["ok"]["parts"].clone();
+        let answered: Vec<bool> = seen.iter().map(|seen| seen.get("ok").is_some()).collect();
+        for (cut, seen) in cuts.iter().zip(&seen) {
+            match seen.get("ok") {
+                Some(answer) => assert_eq!(answer["parts"], whole, "cut at {cut}"),
+                None => assert_eq!(refusal(seen).as_deref(), Some("upstream"), "cut at {cut}: {seen}"),
+            }
+        }
+        assert!(
+            answered.is_sorted(),
+            "a longer piece of an answer is as good as a shorter one"
+        );
+        assert_eq!(output.spent("tool-calls"), 0);
+    }
+}
+
+#[test]
+fn f11_a_server_that_speaks_no_tls() {
+    let server = ModelServer::start(Vec::new());
+    let home = Home::with_model(&server, Format::OpenAi);
+    home.configure(&format!(
+        "[providers.secure]\nkind = \"openai\"\nbase_url = \"https://{}/v1\"\n",
+        server.address()
+    ));
+    let host = home
+        .host()
+        .args(["--model", "secure/test-model"])
+        .set("limits.llm.tries", 2);
+    let output = host.probe(&json!({ "steps": [ask("hi")] })).output().expect(0);
+    let seen = output.seen().remove(0);
+    assert_eq!(refusal(&seen).as_deref(), Some("upstream"), "{seen}");
+    assert_eq!((output.spent("tokens"), server.requests().len()), (0, 0));
+    assert!(output.took < Duration::from_secs(20), "{:?}", output.took);
+}

@@ -1,0 +1,225 @@
+//! A run that was recorded whole, and how one that was broken off and resumed is held against it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use hermes_tests::model::Script;
+use hermes_tests::{Home, Host, Shim, assert_clean, guests};
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::end::End;
+use crate::place::{Place, assert_sound, completions, newest, resume, sends, shown};
+use crate::program::{holding, program, script};
+
+/// A program that has run whole: what every other run of it must come to, whatever it meets.
+pub(crate) struct Recorded {
+    program: Value,
+    script: Script,
+    pub(crate) end: End,
+    /// How many completions it asks for.
+    pub(crate) asked: usize,
+    pub(crate) took: Duration,
+}
+
+/// Something that happens to one process of a run.
+pub(crate) struct Met {
+    pub(crate) shim: Shim,
+    /// What its end says, where it is not killed.
+    pub(crate) says: Option<&'static str>,
+}
+
+impl Met {
+    /// It is killed.
+    pub(crate) fn kill(shim: Shim) -> Self {
+        Self { shim, says: None }
+    }
+}
+
+/// How a run that met something came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// By itself: what it should have met came too late.
+    Unbroken,
+    /// It was broken off, and taken to its end.
+    Resumed,
+    /// Its end was recorded already.
+    HadEnded,
+}
+
+impl Recorded {
+    /// The run with a bit of everything.
+    pub(crate) fn everything() -> Self {
+        Self::of(program(), script())
+    }
+
+    /// Runs a program once, with nothing in its way.
+    pub(crate) fn of(program: Value, script: Script) -> Self {
+        let place = Place::new(script.clone());
+        let output = host(&place.home, &program, &built()).output().expect(0);
+        let end = End::printed(&output);
+        let shown = shown(&place.home, output.json()["run"].as_str().unwrap());
+        End::recorded(&shown).assert_like(&end, "as it is shown");
+        assert_sound(&place.home);
+        Self {
+            program,
+            script,
+            end,
+            asked: place.asked(),
+            took: output.took,
+        }
+    }
+
+    /// A place to run it again.
+    pub(crate) fn place(&self) -> Place {
+        Place::new(self.script.clone())
+    }
+
+    /// Its command line.
+    pub(crate) fn host(&self, place: &Place) -> Host {
+        self.host_of(place, &built())
+    }
+
+    /// The same, of these files of the strategy and its tools.
+    pub(crate) fn host_of(&self, place: &Place, plugins: &[PathBuf; 2]) -> Host {
+        host(&place.home, &self.program, plugins)
+    }
+
+    /// The run, killed when `answered` completions have their outcome and one with this text has none: its first answer never comes.
+    pub(crate) fn killed_while(&self, asked: &str, answered: usize) -> Place {
+        let place = Place::new(holding(asked, 1));
+        let process = self.host(&place).start();
+        place.waits(answered);
+        process.signal(Signal::KILL);
+        assert_eq!(process.finish().code, None);
+        place
+    }
+
+    /// The same, suspended.
+    pub(crate) fn suspended_while(&self, asked: &str, answered: usize) -> Place {
+        let place = Place::new(holding(asked, 1));
+        let process = self.host(&place).start();
+        place.waits(answered);
+        process.signal(Signal::INT);
+        process.finish().expect(130);
+        place
+    }
+
+    /// Goes on with the run in this place, or begins it where there is none; to its end, in one process after another, each of which meets
+    /// the next of these. Then all must be as in the whole run: the answer and what it cost; nothing sent without its intent, or again once its
+    /// outcome was committed; what was sent again told as such.
+    #[track_caller]
+    pub(crate) fn ends_well(&self, place: &Place, met: &[Met], moment: &str) -> Fate {
+        let found = Before::of(place);
+        let (mut fate, mut lost, mut breaks) = (Fate::Unbroken, found.open, usize::from(found.open > 0));
+        // What a loss of power took was sent all the same.
+        let unknown = sends(&place.server).len().saturating_sub(found.ended + found.open);
+        let mut met = met.iter();
+        loop {
+            let before = Before::of(place);
+            let next = match &before.run {
+                Some(run) => resume(&place.home, run),
+                None => self.host(place),
+            };
+            let meets = met.next();
+            let output = match meets {
+                Some(met) => met.shim.on(next).output(),
+                None => next.output(),
+            };
+            before.nothing_twice(place, self.asked, moment);
+            match (output.code, meets.and_then(|met| met.says)) {
+                (None, None) if meets.is_some() => {}
+                (Some(1 | 2), Some(says)) => {
+                    let json = output.json();
+                    assert_eq!(json["error"]["kind"], "storage", "{moment}: {json}");
+                    let message = json["error"]["message"].as_str().unwrap();
+                    assert!(message.contains(says), "{moment}: {message}");
+                    assert_clean(&output);
+                }
+                (Some(2), _) if output.stderr.contains("it has ended") => {
+                    let run = newest(&place.home).unwrap();
+                    End::recorded(&shown(&place.home, &run)).assert_like(&self.end, moment);
+                    fate = Fate::HadEnded;
+                    break;
+                }
+                // Nothing was sent of a run that died before its start was written, and there is nothing to go on with.
+                (Some(2), _) if output.stderr.contains("it never began") => {
+                    assert_eq!(place.asked(), 0, "{moment}");
+                    let run = newest(&place.home).unwrap();
+                    place.home.host().args(["cancel", &run]).output().expect(0);
+                    continue;
+                }
+                _ => {
+                    let output = output.expect(0);
+                    End::printed(&output).assert_like(&self.end, moment);
+                    let (resent, lost) = (output.spent("resent"), lost as u64);
+                    let told = if breaks < 2 { resent == lost } else { resent <= lost };
+                    assert!(told, "{moment}: {resent} told as sent again, and {lost} were under way");
+                    break;
+                }
+            }
+            let after = Before::of(place);
+            let sent = sends(&place.server).len();
+            assert!(
+                sent <= after.ended + after.open,
+                "{moment}: {sent} sent, not all of them recorded"
+            );
+            lost += after.open;
+            breaks += 1;
+            fate = Fate::Resumed;
+        }
+        let sends = sends(&place.server);
+        assert_eq!(sends.len(), self.asked, "{moment}: {sends:?}");
+        let again: usize = sends.values().map(|n| n - 1).sum();
+        assert!(again <= lost + unknown, "{moment}: {sends:?}");
+        assert_sound(&place.home);
+        fate
+    }
+}
+
+/// The strategy and the tools that programs are made of.
+fn built() -> [PathBuf; 2] {
+    ["probe", "probe-tool"].map(guests::built)
+}
+
+fn host(home: &Home, program: &Value, [strategy, tools]: &[PathBuf; 2]) -> Host {
+    let host = home.host().arg("--tool").arg(tools);
+    let host = host.args(["--allow", "probe-tool=llm"]);
+    let host = host.set("limits.restart.backoff", "1ms");
+    let host = host.set("limits.restart.backoff_max", "1ms");
+    host.run(strategy, &program.to_string())
+}
+
+/// What is recorded of a place's run between two processes.
+struct Before {
+    run: Option<String>,
+    ended: usize,
+    open: usize,
+    asked: usize,
+}
+
+impl Before {
+    fn of(place: &Place) -> Self {
+        let shown = newest(&place.home).map(|run| shown(&place.home, &run));
+        // One that never began was given up.
+        let shown = shown.filter(|shown| shown["status"] != "cancelled");
+        let (ended, open) = shown.as_ref().map_or((0, 0), completions);
+        Self {
+            run: shown.map(|shown| shown["run"].as_str().unwrap().to_owned()),
+            ended,
+            open,
+            asked: place.asked(),
+        }
+    }
+
+    /// Of what had its outcome, nothing was sent since.
+    #[track_caller]
+    fn nothing_twice(&self, place: &Place, all: usize, moment: &str) {
+        let sent = place.asked() - self.asked;
+        let ended = self.ended;
+        assert!(
+            sent + ended <= all,
+            "{moment}: {sent} sent, {ended} had ended, of {all}"
+        );
+    }
+}
