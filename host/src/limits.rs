@@ -224,6 +224,12 @@ limits! {
     journal_bytes: "journal_bytes", Bytes, 64 * MIB, 64 * KIB, 64 * GIB;
     #[doc = "Records of one session's part of the journal, over all its attempts."]
     journal_records: "journal_records", Count, 50_000, 100, 100_000_000;
+    #[doc = "A stretch of a replay between two observations; one that takes longer differs from its record."]
+    replay_wall: "replay.wall", Millis, 30 * SEC, 1, HOUR;
+    #[doc = "A run file that is imported."]
+    run_file: "run_file.bytes", Bytes, GIB, KIB, 1024 * GIB;
+    #[doc = "One line of a run file that is imported."]
+    run_file_line: "run_file.line", Bytes, 96 * MIB, 4 * KIB, 4 * GIB;
     #[doc = "How long a busy database is waited for."]
     store_busy: "store.busy", Millis, 5 * SEC, 0, 10 * MIN;
     #[doc = "Threads for file access and other blocking work."]

@@ -13,6 +13,7 @@ mod json;
 mod log;
 mod plain;
 mod progress;
+mod replay;
 mod run;
 mod runs;
 mod show;
@@ -113,6 +114,7 @@ async fn serve(command: Command, context: Context) -> Result<u8, Problem> {
     match command {
         Command::Run(config, spec) => run::start(config, context, spec).await,
         Command::Resume(config, id) => run::resume(config, context, &id).await,
+        Command::Replay(config, spec) => replay::replay(config, context, &spec).await,
         Command::Cancel(config, id) => runs::cancel(&Host::open(config)?, context, &id).await,
         Command::Inspect(config, inspect) => inspect::inspect(&Host::open(config)?, context, inspect).await,
         Command::Call(config, call) => call::call(&Host::open(config)?, context, call).await,
@@ -120,6 +122,8 @@ async fn serve(command: Command, context: Context) -> Result<u8, Problem> {
         Command::Show(config, id) => show::show(&Host::open(config)?, context, &id).await,
         Command::Tree(config, id) => tree::tree(&Host::open(config)?, context, &id).await,
         Command::Export(config, id, form) => export::export(&Host::open(config)?, context, &id, form).await,
+        Command::ExportRun(config, export) => export::to_file(&Host::open(config)?, context, &export).await,
+        Command::Import(config, file) => export::import(&Host::open(config)?, context, &file).await,
         Command::Blackboard(config, command) => blackboard::serve(&Host::open(config)?, context, command).await,
         Command::Doctor(config) => doctor::doctor(config, context).await,
         Command::ConfigShow(config) => config::show(context, &config),

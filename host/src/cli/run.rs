@@ -59,7 +59,7 @@ pub(super) fn mode(context: Context) -> Mode {
     }
 }
 
-fn listen() -> Result<Stop, Problem> {
+pub(super) fn listen() -> Result<Stop, Problem> {
     Stop::listen().map_err(|e| Problem::usage(format!("signals can't be heard: {e}")))
 }
 
@@ -208,11 +208,14 @@ fn tell_end(outcome: &RunOutcome, paint: Paint) {
 fn print_answer(outcome: &RunOutcome, context: Context) -> Result<(), Problem> {
     match (context.output, &outcome.answer) {
         (Output::Json, _) => stdio::print_line(&json::line(&json::outcome(outcome))),
-        (Output::Text, Some(answer)) => {
-            let answer = clean(answer, Shape::Block);
-            let shown = terminal::columns().map(|columns| flow(&answer, columns));
-            stdio::print_line(shown.as_deref().unwrap_or(&answer).trim_end_matches('\n'))
-        }
+        (Output::Text, Some(answer)) => print_text(answer),
         (Output::Text, None) | (Output::Events, _) => Ok(()),
     }
+}
+
+/// An answer as people read it.
+pub(super) fn print_text(answer: &str) -> Result<(), Problem> {
+    let answer = clean(answer, Shape::Block);
+    let shown = terminal::columns().map(|columns| flow(&answer, columns));
+    stdio::print_line(shown.as_deref().unwrap_or(&answer).trim_end_matches('\n'))
 }

@@ -1,6 +1,8 @@
 //! The command line made sense of: each command with the configuration and its arguments checked. Nothing behind this sees
 //! a raw flag.
 
+use std::path::PathBuf;
+
 use serde_json::Value;
 
 use super::args;
@@ -8,12 +10,13 @@ use super::errors::Problem;
 use super::stdio;
 use crate::config::{Budget, Config};
 use crate::limits::Limits;
-use crate::run::{Ask, RunSpec, TrajectoryForm};
+use crate::run::{Ask, ReplaySpec, RunSpec, TrajectoryForm, WithPlugins};
 
 /// What to do.
 pub(super) enum Command {
     Run(Config, RunSpec),
     Resume(Config, String),
+    Replay(Config, ReplaySpec),
     Cancel(Config, String),
     Inspect(Config, Inspect),
     Call(Config, Call),
@@ -21,9 +24,18 @@ pub(super) enum Command {
     Show(Config, String),
     Tree(Config, String),
     Export(Config, String, TrajectoryForm),
+    ExportRun(Config, ExportRun),
+    Import(Config, PathBuf),
     Blackboard(Config, Blackboard),
     ConfigShow(Config),
     Doctor(Config),
+}
+
+/// Which run to write to which file.
+pub(super) struct ExportRun {
+    pub(super) run: String,
+    pub(super) file: PathBuf,
+    pub(super) plugins: WithPlugins,
 }
 
 /// What to look at.
@@ -119,13 +131,17 @@ impl Command {
                 args::RunsCommand::Show(of) => Self::Show(config, id(of)?),
                 args::RunsCommand::Tree(of) => Self::Tree(config, id(of)?),
                 args::RunsCommand::Export(export) => Self::export(config, export)?,
+                args::RunsCommand::Import(import) => Self::Import(config, import.file),
                 args::RunsCommand::Resume(of) => Self::Resume(config, id(of)?),
+                args::RunsCommand::Replay(replay) => Self::replay(config, replay)?,
                 args::RunsCommand::Cancel(of) => Self::Cancel(config, id(of)?),
             },
             args::Command::Show(of) => Self::Show(config, id(of)?),
             args::Command::Tree(of) => Self::Tree(config, id(of)?),
             args::Command::Export(export) => Self::export(config, export)?,
+            args::Command::Import(import) => Self::Import(config, import.file),
             args::Command::Resume(of) => Self::Resume(config, id(of)?),
+            args::Command::Replay(replay) => Self::replay(config, replay)?,
             args::Command::Cancel(of) => Self::Cancel(config, id(of)?),
             args::Command::Blackboard(command) => {
                 let command = Blackboard::validate(command, &config.limits)?;
@@ -141,7 +157,23 @@ impl Command {
             args::Form::Sharegpt => TrajectoryForm::ShareGpt,
             args::Form::Provider => TrajectoryForm::Provider,
         };
-        Ok(Self::Export(config, id(export.of)?, form))
+        let run = id(export.of)?;
+        let Some(file) = export.run_file else {
+            return Ok(Self::Export(config, run, form));
+        };
+        let plugins = match export.with_plugins {
+            true => WithPlugins::Yes,
+            false => WithPlugins::No,
+        };
+        Ok(Self::ExportRun(config, ExportRun { run, file, plugins }))
+    }
+
+    fn replay(config: Config, replay: args::Replay) -> Result<Self, Problem> {
+        let spec = ReplaySpec {
+            run: id(replay.of)?,
+            plugin: replay.plugin.map(|plugin| not_empty("--plugin", plugin)).transpose()?,
+        };
+        Ok(Self::Replay(config, spec))
     }
 
     /// The limits in force.
@@ -149,6 +181,7 @@ impl Command {
         match self {
             Self::Run(config, _)
             | Self::Resume(config, _)
+            | Self::Replay(config, _)
             | Self::Cancel(config, _)
             | Self::Inspect(config, _)
             | Self::Call(config, _)
@@ -156,6 +189,8 @@ impl Command {
             | Self::Show(config, _)
             | Self::Tree(config, _)
             | Self::Export(config, ..)
+            | Self::ExportRun(config, _)
+            | Self::Import(config, _)
             | Self::Blackboard(config, _)
             | Self::ConfigShow(config)
             | Self::Doctor(config) => &config.limits,

@@ -18,6 +18,11 @@ pub async fn run_strategy(
     let ended = attempt(instances, &guest, prepared, task).await;
     guest.charge_fuel();
     guest.session.charge_wall();
+    returned(&guest, ended)
+}
+
+/// How its export ended: one that returned before its record was through did something else than that.
+pub(super) fn returned<T>(guest: &Guest, ended: Result<T, Stopped>) -> Result<T, Stopped> {
     match (ended, guest.unreplayed()) {
         (Ok(_), Some(left)) => Err(Stopped::Host(End::Diverged(format!("it returned before {left}")))),
         (ended, _) => ended,

@@ -15,7 +15,8 @@ use crate::run::handle::RunHandle;
 use crate::run::prepare::{Ready, ToolPlugin, toolbox};
 use crate::run::root::{announce, ended, finish_row, root_session};
 use crate::run::{Host, HostError};
-use crate::session::{Journal, RunContext, codec};
+use crate::session::keeping::{Journal, Keeping};
+use crate::session::{RunContext, codec};
 use crate::store::{NoteKind, Record, RunRow, RunUpdate, SessionEnd, SessionRow, SessionUpdate, Transition};
 use crate::store::{Status, Store, Sync};
 use crate::supervisor::ending;
@@ -35,13 +36,22 @@ impl Host {
         if row.status.is_final() {
             return Err(has_ended(&row));
         }
+        if row.is_for_viewing() {
+            return Err(cannot(&id, VIEW_ONLY));
+        }
         let first = first_start(&store, &id)?;
         let shared = first
             .run
             .ok_or_else(|| cannot(&id, "its start record is not a run's"))?;
         let mut ready = self.rebuild(&store, &first.agent, &shared).await?;
         let supervisor = self.supervisor(&shared.limits);
-        let ctx = self.context(Some(Journal { store, owner }), id.clone(), &ready, &shared, &supervisor);
+        let ctx = self.context(
+            Keeping::Journal(Journal { store, owner }),
+            id.clone(),
+            &ready,
+            &shared,
+            &supervisor,
+        );
         let root = supervisor.restore(&ctx)?;
         ready.task = root.start.task.clone();
         let session = root_session(&ctx, &ready, root.account, root.past);
@@ -152,8 +162,12 @@ impl Host {
     }
 }
 
+/// Why a run that was imported without its secrets can't be told again or go on.
+pub(super) const VIEW_ONLY: &str =
+    "secrets were taken out of it when it was exported, so that it is not what was recorded; it can be looked at";
+
 /// A plugin of a run as it was when the run began, under the run's own limits.
-fn recorded_plugin(store: &Store, of: &PluginRef, limits: &Limits) -> Result<Arc<Plugin>, HostError> {
+pub(super) fn recorded_plugin(store: &Store, of: &PluginRef, limits: &Limits) -> Result<Arc<Plugin>, HostError> {
     let bytes: Arc<[u8]> = store.component(&of.digest)?.into();
     debug_assert_eq!(Digest::of(&bytes), of.digest);
     let manifest = match &of.manifest {
@@ -170,7 +184,7 @@ fn recorded_plugin(store: &Store, of: &PluginRef, limits: &Limits) -> Result<Arc
 }
 
 /// The root's first start record.
-fn first_start(store: &Store, run: &RunId) -> Result<StartBody, HostError> {
+pub(super) fn first_start(store: &Store, run: &RunId) -> Result<StartBody, HostError> {
     let stored = store
         .start(&run.root(), 1)?
         .ok_or_else(|| cannot(run, "it never began: it has no start record"))?;
@@ -195,7 +209,7 @@ fn cancelled(store: &Store, row: &SessionRow) -> SessionEnd {
 }
 
 fn ctx_row(ctx: &RunContext) -> Result<RunRow, HostError> {
-    match &ctx.journal {
+    match ctx.keeping.journal() {
         Some(journal) => Ok(journal.store.run(&ctx.id)?),
         None => Err(HostError::Run("there is no journal".to_owned())),
     }

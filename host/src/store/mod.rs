@@ -4,11 +4,12 @@
 //!
 //! Read in this order: `record` (what is written) · `rows` (what is read) · `schema` · `write` and `space` (records and effects become rows) ·
 //! `commit` (many callers, one transaction) · `owner` (who may write) · `runs`, `journal`, `blackboard`, `component` (the store's face) ·
-//! `upkeep`.
+//! `copy` (runs that come from elsewhere) · `upkeep`.
 
 mod blackboard;
 mod commit;
 mod component;
+mod copy;
 mod error;
 mod files;
 mod gate;
@@ -35,6 +36,7 @@ use rusqlite::Connection;
 use tokio::sync::watch;
 
 pub use blackboard::{key_fits, value_fits};
+pub use copy::EntryCursor;
 pub use error::StoreError;
 pub use journal::Numbered;
 pub use owner::Owner;
@@ -43,7 +45,10 @@ pub use record::{
     OutcomeStatus, Record, ReturnAddress, SPILL_SPACE, SessionEnd, SessionUpdate, SpaceId, Spill, Start, Status, Sync,
     Transition,
 };
-pub use rows::{Change, Entry, JournalSize, NewRun, OperationRow, RunRow, RunUpdate, SessionRow, SpaceRow};
+pub use rows::{
+    Change, Entry, ForkPoint, Imported, JournalSize, NewRun, OperationRow, RunRow, RunUpdate, SessionRow, SpaceRow,
+    StoredEntry, WhatFor,
+};
 pub use runs::RunState;
 pub use upkeep::Integrity;
 pub use write::Appended;

@@ -10,13 +10,16 @@ use super::error::{Fault, StoreError};
 use super::owner::{Head, LockState, Owner, Ownership};
 use super::record::Sync;
 use super::rows::{NewRun, RunRow, RunUpdate, SessionRow};
-use super::seal::{decode, encode, sum, uint};
+use super::seal::{decode, encode, int, sum, uint};
 use super::write::{check_epoch, head, row_id};
 use super::{Durability, Store};
 use crate::ids::RunId;
 
 /// How often and after what pause a locked run is tried again: someone may just be looking whether it is owned.
 const LOOKERS: (u32, Duration) = (4, Duration::from_millis(3));
+
+/// The epoch of a run's first owner. A copy that is not whole yet has 0, and is seen by its owner alone.
+pub(super) const FIRST_EPOCH: u64 = 1;
 
 /// Whether a run can go on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,16 +40,19 @@ impl Store {
     /// # Errors
     /// [`StoreError::Duplicate`] when the id is taken; failures of the disk.
     pub async fn create_run(&self, new: NewRun) -> Result<Owner, StoreError> {
+        self.make_run(RunRow::from(new), FIRST_EPOCH).await
+    }
+
+    pub(super) async fn make_run(&self, row: RunRow, epoch: u64) -> Result<Owner, StoreError> {
         self.writer()?;
-        let id = new.id.clone();
+        let id = row.id.clone();
         let files = &self.0.files;
-        let lock = Arc::new(files.new_lock(&id, self.0.options.durability, new.at_ms)?);
-        let row = RunRow::from(new);
+        let lock = Arc::new(files.new_lock(&id, self.0.options.durability, now_ms())?);
         let work = move |conn: &Connection| {
             let (data, sum) = seal_run(&row)?;
             let added = conn
-                .prepare_cached("INSERT INTO run (id, epoch, data, sum) VALUES (?1, 1, ?2, ?3)")?
-                .execute(params![row.id.as_str(), data, sum]);
+                .prepare_cached("INSERT INTO run (id, epoch, data, sum) VALUES (?1, ?2, ?3, ?4)")?
+                .execute(params![row.id.as_str(), int(epoch), data, sum]);
             match added.map_err(Fault::from) {
                 Ok(_) => Ok(Done {
                     value: conn.last_insert_rowid(),
@@ -63,7 +69,7 @@ impl Store {
             Ok(number) => Ok(Owner(Arc::new(Ownership {
                 run: id,
                 number,
-                epoch: 1,
+                epoch,
                 lock,
                 lost_tail: None,
             }))),
@@ -158,7 +164,7 @@ impl Store {
     /// [`StoreError::Damaged`] for a row that is not what was written; failures of the disk.
     pub fn runs(&self, limit: u32) -> Result<Vec<RunRow>, StoreError> {
         self.read(|conn| {
-            let mut select = conn.prepare_cached("SELECT id, data, sum FROM run ORDER BY no DESC LIMIT ?1")?;
+            let mut select = conn.prepare_cached("SELECT id, data, sum FROM run WHERE epoch > 0 ORDER BY no DESC LIMIT ?1")?;
             let mut rows = select.query([limit])?;
             let mut runs = Vec::new();
             while let Some(row) = rows.next()? {
@@ -180,7 +186,7 @@ impl Store {
         let wanted = prefix.to_ascii_lowercase();
         let found: Vec<String> = self.read(|conn| {
             let mut select =
-                conn.prepare_cached("SELECT id FROM run WHERE id >= ?1 AND id < ?1 || 'g' ORDER BY id LIMIT 5")?;
+                conn.prepare_cached("SELECT id FROM run WHERE id >= ?1 AND id < ?1 || 'g' AND epoch > 0 ORDER BY id LIMIT 5")?;
             let ids = select
                 .query_map([&wanted], |row| row.get(0))?
                 .collect::<Result<_, _>>()?;
@@ -240,7 +246,7 @@ impl Store {
     /// The run's number in the database, and its end.
     pub(super) fn run_number(&self, run: &RunId) -> Result<(i64, Head), StoreError> {
         self.read(|conn| {
-            let mut select = conn.prepare_cached("SELECT no FROM run WHERE id = ?1")?;
+            let mut select = conn.prepare_cached("SELECT no FROM run WHERE id = ?1 AND epoch > 0")?;
             let number = select.query_row([run.as_str()], |row| row.get(0)).optional()?;
             let number = number.ok_or_else(|| no_run(run.as_str()))?;
             Ok((number, head(conn, number)?))
@@ -277,7 +283,7 @@ impl Store {
     }
 }
 
-fn seal_run(row: &RunRow) -> Result<(Vec<u8>, i64), Fault> {
+pub(super) fn seal_run(row: &RunRow) -> Result<(Vec<u8>, i64), Fault> {
     let data = encode(row)?;
     let sum = sum(&[b"run", row.id.as_str().as_bytes(), &data]);
     Ok((data, sum))
@@ -298,7 +304,7 @@ fn open_run(id: &str, data: &[u8], stored: i64) -> Result<RunRow, Fault> {
 
 fn find_row(conn: &Connection, run: &RunId) -> Result<Option<(i64, RunRow)>, Fault> {
     let found: Option<(i64, Vec<u8>, i64)> = conn
-        .prepare_cached("SELECT no, data, sum FROM run WHERE id = ?1")?
+        .prepare_cached("SELECT no, data, sum FROM run WHERE id = ?1 AND epoch > 0")?
         .query_row([run.as_str()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
         .optional()?;
     found
@@ -312,7 +318,7 @@ fn no_run(id: &str) -> StoreError {
     }
 }
 
-fn now_ms() -> u64 {
+pub(super) fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -61,6 +61,7 @@ fn intent(run: &RunId, op: u32) -> Record {
         request: vec![],
         reserved: Amounts::ZERO,
         at_ms: 2,
+        shared: false,
     })
 }
 

@@ -39,7 +39,7 @@ impl Store {
                 .query_map([], |row| row.get::<_, String>(0))?
                 .collect::<Result<Vec<_>, _>>()?;
             found.problems.extend(lines.into_iter().filter(|line| line != "ok"));
-            let mut select = conn.prepare("SELECT no, id FROM run ORDER BY no")?;
+            let mut select = conn.prepare("SELECT no, id FROM run WHERE epoch > 0 ORDER BY no")?;
             Ok(select
                 .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
                 .collect::<Result<Vec<(i64, String)>, _>>()?)

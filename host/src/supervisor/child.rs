@@ -126,8 +126,8 @@ impl Candidate {
         let run = &parent.session.run;
         let lost = |what: String| Refusal::new(RefusalKind::Other("storage".to_owned()), what);
         let journal = run
-            .journal
-            .as_ref()
+            .keeping
+            .journal()
             .ok_or_else(|| lost("there is no journal".to_owned()))?;
         let row = restored.row;
         let result = match &row.result {

@@ -135,7 +135,7 @@ impl Agent {
             let end = ending::read(&session, ended);
             let dice = [&session.run.seed[..], session.id.to_string().as_bytes()].concat();
             let next = policy::next(end.fault, history, &session.run.limits, session.awake_ms(), &dice);
-            if next == Next::Rebuild && session.run.journal.is_some() {
+            if next == Next::Rebuild && session.run.keeping.journal().is_some() {
                 history.rebuilt = true;
                 *driven = self.rebuild(driven, &end).await?;
                 continue;
@@ -266,7 +266,7 @@ impl Agent {
     /// A fault of the host: the same attempt again, from its journal, with what it had under way.
     async fn rebuild(&self, lost: &Driven, end: &AttemptEnd) -> Result<Driven, End> {
         let (guest, session) = (&lost.guest, &self.session);
-        let Some(journal) = &session.run.journal else {
+        let Some(journal) = session.run.keeping.journal() else {
             return Err(End::Host("there is no journal to build from".to_owned()));
         };
         let message = format!(

@@ -2,12 +2,13 @@
 //! faults of theirs, ended with their parents, and each leaves exactly one recorded end.
 //!
 //! Read [`life`] first: one agent's life. `policy` decides about restarts, `child` makes children, [`ending`] reads ends, `restore` reads the
-//! journal back, [`start`] is what it says of an attempt's beginning.
+//! journal back, [`start`] is what it says of an attempt's beginning, [`replay`] holds all attempts of a run against it.
 
 mod child;
 pub mod ending;
 pub mod life;
 mod policy;
+pub mod replay;
 mod restore;
 mod spec;
 pub mod start;
@@ -166,8 +167,8 @@ impl Supervisor {
     /// The journal can't be read.
     pub fn restore(&self, run: &RunContext) -> Result<RootRestored, StoreError> {
         let journal = run
-            .journal
-            .as_ref()
+            .keeping
+            .journal()
             .ok_or_else(|| StoreError::internal("there is no journal"))?;
         let mut accounts = HashMap::new();
         let mut root = None;

@@ -100,7 +100,8 @@ pub(super) fn session(
     })
 }
 
-fn start(store: &Store, session: &SessionId, attempt: u32) -> Result<AgentStart, StoreError> {
+/// What attempt `attempt` of a session was made of.
+pub(super) fn start(store: &Store, session: &SessionId, attempt: u32) -> Result<AgentStart, StoreError> {
     let missing = |what: &str| StoreError::damaged(&session.run, format!("the start of session {session}: {what}"));
     let start = store.start(session, attempt)?.ok_or_else(|| missing("it is missing"))?;
     let body: StartBody = codec::decode(&start.body).map_err(|e| missing(&e.to_string()))?;
@@ -243,7 +244,7 @@ pub(super) fn counted(
             of.records += 1;
             of.bytes += size(record) as u64;
             let Record::Intent(intent) = record else { continue };
-            for digest in intent.request.iter().filter(|_| intent.kind != OpKind::Write) {
+            for digest in &intent.request {
                 if known.insert((intent.stream.clone(), *digest)) {
                     of.records += 1;
                     of.bytes += size(&Record::Body(*digest, store.body(run, digest)?)) as u64;
