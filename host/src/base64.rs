@@ -75,7 +75,9 @@ mod tests {
 
     #[test]
     fn what_is_no_base64_is_none() {
-        for text in ["Z", "Zg", "Zg=", "Zh==", "Zg==Zg==", "====", "Z===", "Zm 8", "Zm9-", "=Zg=", "é==="] {
+        for text in [
+            "Z", "Zg", "Zg=", "Zh==", "Zg==Zg==", "====", "Z===", "Zm 8", "Zm9-", "=Zg=", "é===",
+        ] {
             assert_eq!(decode(text), None, "{text}");
         }
     }

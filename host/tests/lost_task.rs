@@ -28,8 +28,9 @@ use hermes_host::plugin::toolbox::{self, Listed, Tool, Toolbox};
 use hermes_host::scrub::Secrets;
 use hermes_host::session::call::Under;
 use hermes_host::session::guest::Guest;
+use hermes_host::session::keeping::{Journal, Keeping};
 use hermes_host::session::runner::{ChildRunner, NewChild, ToolEnd, ToolRunner, Waiting};
-use hermes_host::session::{Child, Journal, Past, RunContext, Session, SessionParts, codec};
+use hermes_host::session::{Child, Past, RunContext, Session, SessionParts, codec};
 use hermes_host::store::{
     Access, Edge, NewRun, NewSession, NoteKind, OperationRow, OutcomeStatus, Record, SessionRow, SessionUpdate,
     SpaceId, Start, Status, Store, StoreOptions, Sync, Transition,
@@ -289,7 +290,7 @@ async fn run(program: &Value, panics: u32) -> Left {
     let mut told = events.subscribe();
     let context = Arc::new(RunContext {
         id: id.clone(),
-        journal: Some(journal),
+        keeping: Keeping::Journal(journal),
         events,
         ledger: Ledger::new(Caps::default()),
         egress: Arc::new(Egress::new(&limits)),

@@ -41,7 +41,9 @@ fn run_of(home: &Home) -> String {
 
 /// A replay as somebody makes it who has the home folder and nothing else.
 fn replay(home: &Home, run: &str) -> Host {
-    home.host().without(KEY_VARIABLE).args(["replay", run, "--output", "json"])
+    home.host()
+        .without(KEY_VARIABLE)
+        .args(["replay", run, "--output", "json"])
 }
 
 /// All that the host keeps, but what a reader of the database makes for itself.
@@ -102,7 +104,10 @@ fn a_run_of_calls_of_all_kinds_is_the_same() {
         json!({ "do": "recall", "layer": "Task", "query": "q", "limit": 3 }),
     ]);
     let host = home.host().arg("--tool").arg(guests::built("probe-tool"));
-    host.args(["--budget", "tokens=100000000"]).probe(&program).output().expect(0);
+    host.args(["--budget", "tokens=100000000"])
+        .probe(&program)
+        .output()
+        .expect(0);
     let replayed = same(&server, &home);
     assert_eq!((&replayed["answer"], &replayed["agents"]), (&json!("done"), &json!(1)));
     assert!(replayed["observations"].as_u64().unwrap() >= 25, "{replayed}");
@@ -158,19 +163,29 @@ fn tools_that_call_the_host_are_made_again_and_held_to_it() {
     let inner = json!({ "do": "call", "name": "probe", "arguments": { "steps": [
         { "do": "info" }, { "do": "random", "bytes": 8 }, ask("INNER"), { "do": "cancelled" },
     ] } });
-    let outer = json!({ "do": "call", "name": "probe", "arguments": { "steps": [ask("OUTER"), inner, open(), put("k")] } });
+    let outer =
+        json!({ "do": "call", "name": "probe", "arguments": { "steps": [ask("OUTER"), inner, open(), put("k")] } });
     let quiet = json!({ "do": "call", "name": "echo", "arguments": { "text": "a" } });
     let host = home.host().arg("--tool").arg(guests::built("probe-tool"));
-    host.args(["--allow", "llm"]).probe(&steps(&[outer, quiet])).output().expect(0);
+    host.args(["--allow", "llm"])
+        .probe(&steps(&[outer, quiet]))
+        .output()
+        .expect(0);
     assert_eq!(same(&server, &home)["tool_calls"], 2);
     // The tool's bytes are kept with the run: what lies at its path is nothing to a replay.
     let host = home.host().arg("--tool").arg(guests::built("probe-tool"));
     let held = host.args(["--allow", "fs:./papers"]);
     home.write("papers/a.md", "a");
-    held.probe(&steps(&[json!({ "do": "call", "name": "probe", "arguments": { "steps": [{ "do": "info" }] } })]))
+    held.probe(&steps(&[
+        json!({ "do": "call", "name": "probe", "arguments": { "steps": [{ "do": "info" }] } }),
+    ]))
+    .output()
+    .expect(0);
+    let replayed = replay(&home, &run_of(&home))
         .output()
-        .expect(0);
-    let replayed = replay(&home, &run_of(&home)).output().expect(0).says(&["held a folder"]).json();
+        .expect(0)
+        .says(&["held a folder"])
+        .json();
     assert_eq!((&replayed["same"], &replayed["tool_calls"]), (&json!(true), &json!(0)));
 }
 
@@ -190,15 +205,33 @@ fn an_agent_that_used_its_budget_up_is_the_same_up_to_there() {
     let home = Home::with_model(&server, Format::OpenAi);
     let agent = json!({ "steps": [{ "do": "agent", "user": "Go on.", "turns": 9 }] });
     let host = || home.host().arg("--tool").arg(guests::built("pure-echo"));
-    host().args(["--budget", "iterations=2"]).probe(&agent).output().expect(3);
+    host()
+        .args(["--budget", "iterations=2"])
+        .probe(&agent)
+        .output()
+        .expect(3);
     same(&server, &home);
-    host().args(["--budget", "fuel=30000000"]).probe(&steps(&[ask("a"), json!({ "do": "spin" })])).output().expect(3);
+    host()
+        .args(["--budget", "fuel=30000000"])
+        .probe(&steps(&[ask("a"), json!({ "do": "spin" })]))
+        .output()
+        .expect(3);
     same(&server, &home);
     let calls = steps(&[json!({ "do": "repeat", "n": 20, "steps": [{ "do": "info" }] })]);
-    host().args(["--budget", "host-calls=10"]).probe(&calls).output().expect(3);
+    host()
+        .args(["--budget", "host-calls=10"])
+        .probe(&calls)
+        .output()
+        .expect(3);
     assert_eq!(same(&server, &home)["observations"], 10);
-    let timed = host().set("limits.step_wall", "200ms").set("limits.fuel", 9_000_000_000_000_000_u64);
-    timed.set("limits.restart.attempts", 1).probe(&steps(&[ask("a"), json!({ "do": "spin" })])).output().expect(1);
+    let timed = host()
+        .set("limits.step_wall", "200ms")
+        .set("limits.fuel", 9_000_000_000_000_000_u64);
+    timed
+        .set("limits.restart.attempts", 1)
+        .probe(&steps(&[ask("a"), json!({ "do": "spin" })]))
+        .output()
+        .expect(1);
     same(&server, &home);
 }
 
@@ -269,9 +302,16 @@ fn a_home_that_can_be_read_alone_and_has_no_configuration_will_do() {
 fn the_same_behaviour_in_other_bytes_is_the_same() {
     let server = ModelServer::start(Script::always(Turn::text("an answer")));
     let home = Home::with_model(&server, Format::OpenAi);
-    home.host().probe(&steps(&[open(), ask("a"), put("a"), ask("b")])).output().expect(0);
+    home.host()
+        .probe(&steps(&[open(), ask("a"), put("a"), ask("b")]))
+        .output()
+        .expect(0);
     let other = rebuilt(&home, &guests::built("probe"));
-    let replayed = replay(&home, &run_of(&home)).arg("--plugin").arg(other).output().expect(0);
+    let replayed = replay(&home, &run_of(&home))
+        .arg("--plugin")
+        .arg(other)
+        .output()
+        .expect(0);
     assert_eq!(replayed.json()["same"], true);
 }
 
@@ -279,8 +319,16 @@ fn the_same_behaviour_in_other_bytes_is_the_same() {
 #[track_caller]
 fn differs(home: &Home, plugin: &Path) -> Value {
     let before = kept(home);
-    let replayed = replay(home, &run_of(home)).arg("--plugin").arg(plugin).output().expect(1).json();
-    assert_eq!((&replayed["same"], &replayed["error"]["kind"]), (&json!(false), &json!("diverged")));
+    let replayed = replay(home, &run_of(home))
+        .arg("--plugin")
+        .arg(plugin)
+        .output()
+        .expect(1)
+        .json();
+    assert_eq!(
+        (&replayed["same"], &replayed["error"]["kind"]),
+        (&json!(false), &json!("diverged"))
+    );
     assert!(kept(home) == before, "nothing is written");
     replayed["difference"].clone()
 }
@@ -294,16 +342,41 @@ fn a_changed_prompt_differs_where_it_is_sent_first() {
     let host = home.host().run(&guests::plugin("research"), "What limits growth?");
     host.args(["--allow", "fs:./papers"]).output();
     assert!(server.requests().len() >= 2);
-    let first = saying(&home, &guests::plugin("research"), "You answer a question", "We, answer a question");
+    let first = saying(
+        &home,
+        &guests::plugin("research"),
+        "You answer a question",
+        "We, answer a question",
+    );
     let difference = differs(&home, &first);
-    assert_eq!((&difference["part"], &difference["expected"]["call"]), (&json!("message 1"), &json!("llm.complete")));
-    assert!(difference["expected"]["text"].as_str().unwrap().contains("You answer"), "{difference}");
-    assert!(difference["got"]["text"].as_str().unwrap().contains("We, answer"), "{difference}");
-    let later = saying(&home, &guests::plugin("research"), UNCITED, "Your answer cites NOTHING.");
+    assert_eq!(
+        (&difference["part"], &difference["expected"]["call"]),
+        (&json!("message 1"), &json!("llm.complete"))
+    );
+    assert!(
+        difference["expected"]["text"].as_str().unwrap().contains("You answer"),
+        "{difference}"
+    );
+    assert!(
+        difference["got"]["text"].as_str().unwrap().contains("We, answer"),
+        "{difference}"
+    );
+    let later = saying(
+        &home,
+        &guests::plugin("research"),
+        UNCITED,
+        "Your answer cites NOTHING.",
+    );
     let difference = differs(&home, &later);
     assert_eq!(difference["session"], json!(format!("{}.0", run_of(&home))));
-    assert!(difference["got"]["text"].as_str().unwrap().contains("cites NOTHING"), "{difference}");
-    assert!(difference["expected"]["text"].as_str().unwrap().contains(UNCITED), "{difference}");
+    assert!(
+        difference["got"]["text"].as_str().unwrap().contains("cites NOTHING"),
+        "{difference}"
+    );
+    assert!(
+        difference["expected"]["text"].as_str().unwrap().contains(UNCITED),
+        "{difference}"
+    );
     assert!(difference["observation"].as_u64().unwrap() > 2, "{difference}");
 }
 
@@ -315,8 +388,17 @@ fn the_first_difference_is_shown_side_by_side_on_a_terminal() {
     let host = home.host().run(&guests::plugin("research"), "What limits growth?");
     host.args(["--allow", "fs:./papers"]).output();
     let run = run_of(&home);
-    let changed = saying(&home, &guests::plugin("research"), "Your answer cites nothing.", "Your answer cites NOTHING.");
-    let host = home.host().args(["replay", &run, "--plugin"]).arg(changed).env("NO_COLOR", "1");
+    let changed = saying(
+        &home,
+        &guests::plugin("research"),
+        "Your answer cites nothing.",
+        "Your answer cites NOTHING.",
+    );
+    let host = home
+        .host()
+        .args(["replay", &run, "--plugin"])
+        .arg(changed)
+        .env("NO_COLOR", "1");
     let (screen, code) = Terminal::start(host).finish();
     assert_eq!(code, Some(1), "{screen}");
     for words in ["diverged:", "recorded", "now", "nothing", "NOTHING"] {
@@ -333,8 +415,14 @@ fn another_end_differs_too() {
     // What it returns holds these words.
     let changed = saying(&home, &guests::built("probe"), "previous", "PREVIOUS");
     let difference = differs(&home, &changed);
-    assert_eq!((&difference["expected"]["call"], &difference["got"]["call"]), (&json!("returned"), &json!("returned")));
-    assert!(difference["got"]["text"].as_str().unwrap().contains("PREVIOUS"), "{difference}");
+    assert_eq!(
+        (&difference["expected"]["call"], &difference["got"]["call"]),
+        (&json!("returned"), &json!("returned"))
+    );
+    assert!(
+        difference["got"]["text"].as_str().unwrap().contains("PREVIOUS"),
+        "{difference}"
+    );
     assert_eq!(difference["observation"], 3);
 }
 
@@ -346,7 +434,10 @@ fn what_can_not_be_replayed_is_told() {
     let home = Home::with_model(&server, Format::OpenAi);
     home.host().probe(&steps(&[ask("a")])).output().expect(0);
     let run = run_of(&home);
-    replay(&home, "0123456789").output().expect(2).says(&["no run 0123456789"]);
+    replay(&home, "0123456789")
+        .output()
+        .expect(2)
+        .says(&["no run 0123456789"]);
     let tool = replay(&home, &run).arg("--plugin").arg(guests::built("probe-tool"));
     tool.output().expect(2).says(&["is no strategy"]);
     fs::remove_dir_all(home.path().join("host/components")).unwrap();
@@ -363,5 +454,8 @@ fn a_stretch_that_never_ends_differs() {
     host.probe(&program).output().expect(0);
     let short = replay(&home, &run_of(&home)).set("limits.replay.wall", "20ms").output();
     let json = short.expect(1).json();
-    assert!(json["difference"]["got"]["text"].as_str().unwrap().contains("20 ms"), "{json}");
+    assert!(
+        json["difference"]["got"]["text"].as_str().unwrap().contains("20 ms"),
+        "{json}"
+    );
 }

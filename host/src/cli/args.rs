@@ -107,10 +107,11 @@ Example:
     Resume(OfRun),
     /// Runs a run's agents again against what was recorded: the same, or the first difference
     #[command(after_help = "\
-Nothing is sent and nothing is written. Exit codes: 0 the same, 1 it differs, 2 it can't be replayed.
+Without --fork nothing is sent and nothing is written. Exit codes: 0 the same, 1 it differs, 2 it can't be replayed.
 Example:
   hermes-host replay 7f3a09c1d2
-  hermes-host replay 7f3a09c1d2 --plugin ./changed.wasm")]
+  hermes-host replay 7f3a09c1d2 --plugin ./changed.wasm
+  hermes-host replay 7f3a09c1d2 --plugin ./changed.wasm --fork")]
     Replay(Replay),
     /// Ends a run for good
     #[command(after_help = "Example:\n  hermes-host cancel 7f3a09c1d2")]
@@ -245,6 +246,12 @@ pub(super) struct Replay {
     /// Another agent in the root's place: a path (with a slash or `.wasm`) or the name of a known plugin
     #[arg(long, short, value_name = "PLUGIN")]
     pub(super) plugin: Option<String>,
+    /// Goes on live from where it first differs, as a run of its own
+    #[arg(long)]
+    pub(super) fork: bool,
+    /// Other limits for the fork: iterations=40,usd=1,tree.usd=2
+    #[arg(long, short, value_name = "KEY=VALUE,..", requires = "fork")]
+    pub(super) budget: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -252,7 +259,13 @@ pub(super) struct Export {
     #[command(flatten)]
     pub(super) of: OfRun,
     /// How a conversation is written: ShareGPT's way, or the model's provider's own
-    #[arg(long, value_enum, default_value = "sharegpt", value_name = "FORM", conflicts_with = "run_file")]
+    #[arg(
+        long,
+        value_enum,
+        default_value = "sharegpt",
+        value_name = "FORM",
+        conflicts_with = "run_file"
+    )]
     pub(super) form: Form,
     /// Writes all that is kept of the run to this file, for `import`
     #[arg(long, value_name = "FILE")]

@@ -55,7 +55,9 @@ pub(super) async fn import(host: &Host, context: Context, file: &Path) -> Result
     }
     for (name, digest) in &imported.missing {
         let (name, digest) = (text::line(name, 64), text::prefix(digest, 12));
-        told.push(format!("its plugin {name} ({digest}) is neither in the file nor here; a replay needs it"));
+        told.push(format!(
+            "its plugin {name} ({digest}) is neither in the file nor here; a replay needs it"
+        ));
     }
     stdio::tell(&notices(context.paint, &told));
     match context.output {

@@ -115,6 +115,7 @@ async fn serve(command: Command, context: Context) -> Result<u8, Problem> {
         Command::Run(config, spec) => run::start(config, context, spec).await,
         Command::Resume(config, id) => run::resume(config, context, &id).await,
         Command::Replay(config, spec) => replay::replay(config, context, &spec).await,
+        Command::Fork(config, spec) => run::fork(config, context, &spec).await,
         Command::Cancel(config, id) => runs::cancel(&Host::open(config)?, context, &id).await,
         Command::Inspect(config, inspect) => inspect::inspect(&Host::open(config)?, context, inspect).await,
         Command::Call(config, call) => call::call(&Host::open(config)?, context, call).await,

@@ -15,7 +15,7 @@ use super::{Context, json, log, stdio, terminal};
 use crate::config::Config;
 use crate::event::{EventKind, EventReceiver, RunEvent, now_ms};
 use crate::ids::SessionId;
-use crate::run::{Host, RunHandle, RunOutcome, RunSpec};
+use crate::run::{ForkSpec, Host, RunHandle, RunOutcome, RunSpec};
 use crate::text::{Shape, clean};
 
 /// The picture is drawn at most so often.
@@ -48,6 +48,18 @@ pub(super) async fn resume(config: Config, context: Context, run: &str) -> Resul
         handle = progress::until_ready(mode(context), host.resume(run)) => handle?,
     };
     attend(&handle, context, stop).await
+}
+
+/// Goes on from a place in another run, as a run of its own, and stays with it to its end.
+pub(super) async fn fork(config: Config, context: Context, spec: &ForkSpec) -> Result<u8, Problem> {
+    let mut stop = listen()?;
+    let host = Host::open(config)?;
+    let ready = tokio::select! {
+        biased;
+        () = stop.next() => return Err(Problem::stopped("before the fork began: nothing is written")),
+        ready = progress::until_ready(mode(context), host.ready_fork(spec)) => ready?,
+    };
+    attend(&host.fork(ready).await?, context, stop).await
 }
 
 /// How progress is shown.

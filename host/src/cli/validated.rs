@@ -10,13 +10,14 @@ use super::errors::Problem;
 use super::stdio;
 use crate::config::{Budget, Config};
 use crate::limits::Limits;
-use crate::run::{Ask, ReplaySpec, RunSpec, TrajectoryForm, WithPlugins};
+use crate::run::{Ask, ForkSpec, ReplaySpec, RunSpec, TrajectoryForm, WithPlugins};
 
 /// What to do.
 pub(super) enum Command {
     Run(Config, RunSpec),
     Resume(Config, String),
     Replay(Config, ReplaySpec),
+    Fork(Config, ForkSpec),
     Cancel(Config, String),
     Inspect(Config, Inspect),
     Call(Config, Call),
@@ -87,7 +88,11 @@ pub(super) fn runs_an_agent(command: &args::Command) -> bool {
     use args::{Command, RunsCommand};
     match command {
         Command::Run(_) | Command::Resume(_) => true,
-        Command::Runs(runs) => matches!(runs.command, Some(RunsCommand::Resume(_))),
+        Command::Replay(replay) => replay.fork,
+        Command::Runs(runs) => match &runs.command {
+            Some(RunsCommand::Replay(replay)) => replay.fork,
+            command => matches!(command, Some(RunsCommand::Resume(_))),
+        },
         _ => false,
     }
 }
@@ -173,7 +178,11 @@ impl Command {
             run: id(replay.of)?,
             plugin: replay.plugin.map(|plugin| not_empty("--plugin", plugin)).transpose()?,
         };
-        Ok(Self::Replay(config, spec))
+        if !replay.fork {
+            return Ok(Self::Replay(config, spec));
+        }
+        let budget = budget(&replay.budget)?;
+        Ok(Self::Fork(config, ForkSpec { replay: spec, budget }))
     }
 
     /// The limits in force.
@@ -182,6 +191,7 @@ impl Command {
             Self::Run(config, _)
             | Self::Resume(config, _)
             | Self::Replay(config, _)
+            | Self::Fork(config, _)
             | Self::Cancel(config, _)
             | Self::Inspect(config, _)
             | Self::Call(config, _)
@@ -235,7 +245,7 @@ impl Blackboard {
 /// What the line says; the host puts it over what the configuration says.
 fn spec(run: args::Run, limits: &Limits) -> Result<RunSpec, Problem> {
     let task = not_empty("the task", or_input(run.task, limits, "the task")?)?;
-    let budget = Budget::parse(&run.budget.join(",")).map_err(|e| Problem::usage(format!("--budget: {e}")))?;
+    let budget = budget(&run.budget)?;
     Ok(RunSpec {
         plugin: not_empty("--plugin", run.plugin)?,
         task,
@@ -248,6 +258,10 @@ fn spec(run: args::Run, limits: &Limits) -> Result<RunSpec, Problem> {
         script: run.script,
         budget,
     })
+}
+
+fn budget(flags: &[String]) -> Result<Budget, Problem> {
+    Budget::parse(&flags.join(",")).map_err(|e| Problem::usage(format!("--budget: {e}")))
 }
 
 fn not_empty(what: &str, text: String) -> Result<String, Problem> {

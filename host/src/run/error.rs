@@ -129,6 +129,14 @@ pub enum HostError {
         /// Why.
         reason: String,
     },
+    /// The run can't be forked.
+    #[error("run {run} can't be forked: {reason}")]
+    CantFork {
+        /// The run.
+        run: String,
+        /// Why.
+        reason: String,
+    },
     /// A run file can't be written or read. Nothing of it is kept.
     #[error("{path}: {what}")]
     RunFile {
@@ -138,7 +146,9 @@ pub enum HostError {
         what: String,
     },
     /// A run file of a newer host.
-    #[error("{path} has version {found} of the run file's format, and this hermes-host reads version {known}; use the newer hermes-host")]
+    #[error(
+        "{path} has version {found} of the run file's format, and this hermes-host reads version {known}; use the newer hermes-host"
+    )]
     NewerRunFile {
         /// The file.
         path: String,
@@ -208,6 +218,7 @@ impl HostError {
             }
             Self::CantResume { .. } => "resume",
             Self::CantReplay { .. } => "replay",
+            Self::CantFork { .. } => "fork",
             Self::RunFile { .. } | Self::NewerRunFile { .. } => "run-file",
             Self::RunIsHere { .. } => "conflict",
             Self::Blackboard(_) => "blackboard",

@@ -3,20 +3,20 @@
 
 mod taken;
 
-use std::path::PathBuf;
+use std::sync::Arc;
 
-use crate::error::Dimension;
+use crate::amounts::Amounts;
+use crate::error::{Dimension, RefusalKind};
 use crate::event::now_ms;
-use crate::ids::{Digest, RunId, StreamId};
+use crate::ids::{RunId, Scope, StreamId};
 use crate::plugin::Plugin;
 use crate::run::handle::RunHandle;
-use crate::run::replay::{DifferenceView, Reading, ReplaySpec};
+use crate::run::replay::{ReplaySpec, failed, refusal};
 use crate::run::resume::{VIEW_ONLY, first_start};
 use crate::run::spec::Budget;
 use crate::run::{Host, HostError};
-use crate::store::{Answer, ForkPoint, RunRow, RunState, Status, Store, StoreError};
+use crate::store::{Answer, ForkPoint, RunRow, RunState, Status, Store};
 use crate::supervisor::replay::{Expected, Got, RootPlayed};
-use std::sync::Arc;
 use taken::{Cut, Taken};
 
 /// What to fork.
@@ -24,7 +24,7 @@ use taken::{Cut, Taken};
 pub struct ForkSpec {
     /// The run, and the strategy in the place of its root's.
     pub replay: ReplaySpec,
-    /// Other limits than those that the run had.
+    /// Other limits than those that the run had. One that was used up is given back what it refused first.
     pub budget: Budget,
 }
 
@@ -35,8 +35,6 @@ pub struct ReadyFork {
     cut: Cut,
     changed: Option<Arc<Plugin>>,
     budget: Budget,
-    /// Where it parts from its record.
-    pub difference: Option<DifferenceView>,
 }
 
 impl Host {
@@ -51,23 +49,22 @@ impl Host {
             return Err(cannot(&origin, VIEW_ONLY));
         }
         if store.run_state(&origin)? == RunState::Owned {
-            return Err(cannot(&origin, "it is under way in another process; wait for its end, or stop it"));
+            let reason = "it is under way in another process; wait for its end, or stop it";
+            return Err(cannot(&origin, reason));
         }
-        let reading = Reading::open(self, &store, &origin, spec.replay.plugin.as_deref())?;
-        let changed = reading.changed.clone();
-        let played = reading.root().await?;
-        let cut = self.cut(&store, &origin, &played, spec)?;
-        let difference = match &played.difference {
-            Some(difference) if cut.observations == played.observations => Some(DifferenceView::of(&store, difference)?),
-            _ => None,
-        };
+        let first = first_start(&store, &origin)?;
+        let shared = first
+            .run
+            .ok_or_else(|| cannot(&origin, "its start record is not a run's"))?;
+        let player = self.player(&store, &origin, &shared, spec.replay.plugin.as_deref())?;
+        let played = player.play_root().await.map_err(|error| failed(&origin, error))?;
+        let cut = cut(&store, &origin, &played, &spec.budget)?;
         Ok(ReadyFork {
             store,
             origin,
             cut,
-            changed,
+            changed: player.changed,
             budget: spec.budget.clone(),
-            difference,
         })
     }
 
@@ -82,7 +79,6 @@ impl Host {
             cut,
             changed,
             budget,
-            ..
         } = ready;
         store.sweep_copies().await?;
         let row = row(store.run(&origin)?, &origin, &cut);
@@ -95,7 +91,7 @@ impl Host {
             changed: changed.as_deref(),
             budget: &budget,
         };
-        let notices = match taken.over().await {
+        let mut notices = match taken.over().await {
             Ok(notices) => notices,
             Err(error) => {
                 store.drop_copy(owner).await?;
@@ -103,60 +99,67 @@ impl Host {
             }
         };
         let owner = store.finish_copy(owner, row).await?;
+        notices.insert(
+            0,
+            format!("it goes on from observation {} of run {origin}", cut.observations),
+        );
         self.go_on(store, owner, notices).await
     }
+}
 
-    /// Up to where the fork has what the run had.
-    fn cut(&self, store: &Store, origin: &RunId, played: &RootPlayed, spec: &ForkSpec) -> Result<Cut, HostError> {
-        let root = StreamId {
-            session: origin.root(),
-            attempt: played.attempt,
-            scope: crate::ids::Scope::ROOT,
-        };
-        let seen = store.observations(&root)?;
-        let raised = |dimension: &Dimension| {
-            let budget = &spec.budget;
-            budget.root.iter().chain(&budget.tree).any(|(d, _)| d == dimension)
-        };
-        let refused = seen.iter().find(|seen| exhausted(&seen.answer).is_some_and(|d| raised(&d)));
-        if let Some(refused) = refused.filter(|seen| seen.seq <= played.observations) {
-            return Ok(Cut::at(root, refused.seq - 1, None));
-        }
-        let Some(difference) = &played.difference else {
-            return Err(cannot(
-                origin,
-                "it would end again as it did; change its agent with --plugin, or raise with --budget what it used up",
-            ));
-        };
-        let tail = match (&difference.expected, &difference.got) {
-            (Expected::End(_), Got::Call(met)) => Some(met.request.iter().map(|(digest, _)| *digest).collect()),
-            _ => None,
-        };
-        Ok(Cut::at(root, played.observations, tail))
+/// Up to where the fork has what the run had.
+fn cut(store: &Store, origin: &RunId, played: &RootPlayed, budget: &Budget) -> Result<Cut, HostError> {
+    let root = StreamId {
+        session: origin.root(),
+        attempt: played.attempt,
+        scope: Scope::ROOT,
+    };
+    let seen = store.observations(&root)?;
+    let raised = |dimension: Dimension| {
+        let mut limits = budget.root.iter().chain(&budget.tree);
+        limits.any(|(d, _)| *d == dimension)
+    };
+    let refused = seen.iter().find(|seen| exhausted(&seen.answer).is_some_and(raised));
+    if let Some(refused) = refused.filter(|seen| seen.seq <= played.observations) {
+        return Ok(Cut::at(root, refused.seq - 1, None));
     }
+    let Some(difference) = &played.difference else {
+        let reason =
+            "it would end again as it did; change its agent with --plugin, or raise with --budget what it used up";
+        return Err(cannot(origin, reason));
+    };
+    let tail = match (&difference.expected, &difference.got) {
+        (Expected::End(_), Got::Call(met)) => Some(met.request.iter().map(|(digest, _)| *digest).collect()),
+        _ => None,
+    };
+    Ok(Cut::at(root, played.observations, tail))
 }
 
 /// The dimension in which a call was refused, if that is what it told.
 fn exhausted(answer: &Answer) -> Option<Dimension> {
     let Answer::Body(body) = answer else { return None };
-    let refusal = crate::run::replay::refusal(body)?;
-    match refusal.kind {
-        crate::error::RefusalKind::Exhausted(dimension) => Some(dimension),
+    match refusal(body)?.kind {
+        RefusalKind::Exhausted(dimension) => Some(dimension),
         _ => None,
     }
 }
 
 /// The fork's row: of the same task, begun here and now.
 fn row(of: RunRow, origin: &RunId, cut: &Cut) -> RunRow {
+    let argv = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned());
     RunRow {
         id: RunId::random(),
-        cwd: std::env::current_dir().unwrap_or_else(|_| PathBuf::new()).display().to_string(),
-        argv: std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect(),
+        cwd: std::env::current_dir().unwrap_or_default().display().to_string(),
+        argv: argv.collect(),
         status: Status::Active,
         exit: None,
         outcome: None,
         error: None,
         answer: None,
+        spent: Amounts::ZERO,
+        closing: 0,
+        refunded: 0,
+        resent: 0,
         started_ms: now_ms(),
         ended_ms: None,
         imported: None,
@@ -164,7 +167,8 @@ fn row(of: RunRow, origin: &RunId, cut: &Cut) -> RunRow {
             run: origin.clone(),
             observation: cut.observations,
         }),
-        ..of
+        task: of.task,
+        strategy: of.strategy,
     }
 }
 

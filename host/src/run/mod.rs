@@ -2,6 +2,7 @@
 
 mod call;
 pub mod error;
+mod fork;
 mod handle;
 mod inspect;
 mod outside;
@@ -19,6 +20,7 @@ use std::sync::{Arc, OnceLock};
 
 pub use call::{ToolAnswer, ToolCaller};
 pub use error::HostError;
+pub use fork::{ForkSpec, ReadyFork};
 pub use handle::RunHandle;
 pub use inspect::{Ask, Inspection, ToolInfo, Want};
 pub use prepare::default_model;

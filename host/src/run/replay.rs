@@ -30,6 +30,7 @@ use crate::store::{Access, NoteKind, SessionRow, Store, StoreError, StoreOptions
 use crate::supervisor::replay::{Played, Replay as Player, ReplayError};
 use crate::supervisor::start::{PluginRef, RunStart, StartBody, ToolRef};
 
+pub(super) use side::refusal;
 pub use side::{DifferenceView, SideView};
 
 /// What to replay.
@@ -85,33 +86,15 @@ impl Host {
         let shared = first
             .run
             .ok_or_else(|| cannot(&id, "its start record is not a run's"))?;
+        // The engine is made for them too.
         config.limits = replay_limits(&shared.limits, &config.limits);
         let host = Self::to_read(config)?;
-        let changed = spec.plugin.as_deref().map(|plugin| host.strategy_named(plugin));
-        let (changed, rows) = (changed.transpose()?, store.sessions(&id)?);
-        let plugins = Plugins {
-            store: &store,
-            shelf: &host.shelf(),
-            run: &id,
-            limits: &host.config.limits,
-        };
-        let toolbox = plugins.toolbox(&shared)?;
-        let player = Player {
-            run: host.told_again(&store, &id, &shared, toolbox),
-            strategies: plugins.strategies(&rows)?,
-            instances: host.instances.clone(),
-            store: store.clone(),
-            changed,
-        };
-        let played = player.play().await.map_err(|error| match error {
-            ReplayError::Store(error) => error.into(),
-            ReplayError::Plugin { .. } => cannot(&id, &error.to_string()),
-            ReplayError::Host(what) => HostError::Run(what),
-        })?;
+        let player = host.player(&store, &id, &shared, spec.plugin.as_deref())?;
+        let played = player.play().await.map_err(|error| failed(&id, error))?;
         let mut notices = host.notices();
         notices.extend(noticed(&played, spec));
         Ok(Replay {
-            answer: answer(&store, rows.first())?,
+            answer: answer(&store, &id)?,
             difference: match &played.difference {
                 Some(difference) => Some(DifferenceView::of(&store, difference)?),
                 None => None,
@@ -122,6 +105,32 @@ impl Host {
             tool_calls: played.tool_calls,
             observations: played.observations,
             notices,
+        })
+    }
+
+    /// What replays a run, under its limits.
+    pub(super) fn player(
+        &self,
+        store: &Store,
+        id: &RunId,
+        shared: &RunStart,
+        plugin: Option<&str>,
+    ) -> Result<Player, HostError> {
+        let changed = plugin.map(|plugin| self.strategy_named(plugin)).transpose()?;
+        let limits = replay_limits(&shared.limits, &self.config.limits);
+        let plugins = Plugins {
+            store,
+            shelf: &self.shelf(),
+            run: id,
+            limits: &limits,
+        };
+        let toolbox = plugins.toolbox(shared)?;
+        Ok(Player {
+            strategies: plugins.strategies(&store.sessions(id)?)?,
+            run: self.told_again(store, id, shared, toolbox, limits),
+            instances: self.instances.clone(),
+            store: store.clone(),
+            changed,
         })
     }
 
@@ -137,13 +146,20 @@ impl Host {
     }
 
     /// The run as its record has it: without a way out, a model or a key.
-    fn told_again(&self, store: &Store, id: &RunId, shared: &RunStart, toolbox: Toolbox) -> Arc<RunContext> {
+    fn told_again(
+        &self,
+        store: &Store,
+        id: &RunId,
+        shared: &RunStart,
+        toolbox: Toolbox,
+        limits: Limits,
+    ) -> Arc<RunContext> {
         Arc::new(RunContext {
             id: id.clone(),
             keeping: Keeping::Record(store.clone()),
             events: Events::default(),
             ledger: Ledger::new(Caps::default()),
-            limits: self.config.limits.clone(),
+            limits,
             models: Catalogue::empty(),
             aliases: BTreeMap::new(),
             egress: self.egress.clone(),
@@ -255,8 +271,8 @@ fn noticed(played: &Played, spec: &ReplaySpec) -> Vec<String> {
 }
 
 /// The answer that the run gave: the root's report, else its last checkpoint's.
-fn answer(store: &Store, root: Option<&SessionRow>) -> Result<Option<String>, HostError> {
-    let Some(root) = root else { return Ok(None) };
+fn answer(store: &Store, run: &RunId) -> Result<Option<String>, HostError> {
+    let root = store.session(&run.root())?;
     let result = root
         .result
         .as_deref()
@@ -269,6 +285,15 @@ fn answer(store: &Store, root: Option<&SessionRow>) -> Result<Option<String>, Ho
         .last()
         .and_then(|(_, note)| codec::decode::<types::Report>(&note.body).ok());
     Ok(last.map(|report| report.summary))
+}
+
+/// Why a replay came to nothing.
+pub(super) fn failed(run: &RunId, error: ReplayError) -> HostError {
+    match error {
+        ReplayError::Store(error) => error.into(),
+        ReplayError::Plugin { .. } => cannot(run, &error.to_string()),
+        ReplayError::Host(what) => HostError::Run(what),
+    }
 }
 
 fn cannot(run: &RunId, reason: &str) -> HostError {

@@ -17,7 +17,7 @@ use crate::run::root::{announce, ended, finish_row, root_session};
 use crate::run::{Host, HostError};
 use crate::session::keeping::{Journal, Keeping};
 use crate::session::{RunContext, codec};
-use crate::store::{NoteKind, Record, RunRow, RunUpdate, SessionEnd, SessionRow, SessionUpdate, Transition};
+use crate::store::{NoteKind, Owner, Record, RunRow, RunUpdate, SessionEnd, SessionRow, SessionUpdate, Transition};
 use crate::store::{Status, Store, Sync};
 use crate::supervisor::ending;
 use crate::supervisor::start::{AgentStart, PluginRef, RunStart, StartBody};
@@ -39,11 +39,18 @@ impl Host {
         if row.is_for_viewing() {
             return Err(cannot(&id, VIEW_ONLY));
         }
+        self.go_on(store, owner, Vec::new()).await
+    }
+
+    /// Goes on with a run that is ours, from where its record ends. `notices` are told with it.
+    pub(super) async fn go_on(&self, store: Store, owner: Owner, notices: Vec<String>) -> Result<RunHandle, HostError> {
+        let id = owner.run().clone();
         let first = first_start(&store, &id)?;
         let shared = first
             .run
             .ok_or_else(|| cannot(&id, "its start record is not a run's"))?;
         let mut ready = self.rebuild(&store, &first.agent, &shared).await?;
+        ready.notices.extend(notices);
         let supervisor = self.supervisor(&shared.limits);
         let ctx = self.context(
             Keeping::Journal(Journal { store, owner }),

@@ -117,7 +117,9 @@ impl Store {
         let by = owner.clone();
         let work = move |conn: &Connection| {
             check_epoch(conn, &by)?;
-            entries.iter().try_for_each(|entry| space::copy(conn, by.run(), entry))?;
+            entries
+                .iter()
+                .try_for_each(|entry| space::copy(conn, by.run(), entry))?;
             Ok(Done { value: (), head: None })
         };
         self.submit(Sync::Commit, None, work).await

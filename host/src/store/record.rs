@@ -380,6 +380,13 @@ pub enum Effect {
     },
 }
 
+impl EffectResult {
+    /// What an outcome's body says, where it is that of a write.
+    pub fn read(body: &[u8]) -> Option<Self> {
+        postcard::from_bytes(body).ok()
+    }
+}
+
 impl Effect {
     /// The space that it changes.
     pub fn space(&self) -> &SpaceId {

@@ -164,7 +164,8 @@ impl Store {
     /// [`StoreError::Damaged`] for a row that is not what was written; failures of the disk.
     pub fn runs(&self, limit: u32) -> Result<Vec<RunRow>, StoreError> {
         self.read(|conn| {
-            let mut select = conn.prepare_cached("SELECT id, data, sum FROM run WHERE epoch > 0 ORDER BY no DESC LIMIT ?1")?;
+            let mut select =
+                conn.prepare_cached("SELECT id, data, sum FROM run WHERE epoch > 0 ORDER BY no DESC LIMIT ?1")?;
             let mut rows = select.query([limit])?;
             let mut runs = Vec::new();
             while let Some(row) = rows.next()? {
@@ -185,8 +186,9 @@ impl Store {
     pub fn find_run(&self, prefix: &str) -> Result<RunId, StoreError> {
         let wanted = prefix.to_ascii_lowercase();
         let found: Vec<String> = self.read(|conn| {
-            let mut select =
-                conn.prepare_cached("SELECT id FROM run WHERE id >= ?1 AND id < ?1 || 'g' AND epoch > 0 ORDER BY id LIMIT 5")?;
+            let mut select = conn.prepare_cached(
+                "SELECT id FROM run WHERE id >= ?1 AND id < ?1 || 'g' AND epoch > 0 ORDER BY id LIMIT 5",
+            )?;
             let ids = select
                 .query_map([&wanted], |row| row.get(0))?
                 .collect::<Result<_, _>>()?;

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use crate::error::Dimension;
 use crate::ids::{Digest, RunId, SessionId, StreamId};
 use crate::interfaces::recorded_effect;
 use crate::plugin::Plugin;
@@ -11,8 +12,8 @@ use crate::run::spec::Budget;
 use crate::session::codec;
 use crate::session::tape::size;
 use crate::store::{
-    Answer, Edge, EffectResult, EntryCursor, Intent, Observation, OpKind, Outcome, OutcomeStatus, Owner, Record,
-    SPILL_SPACE, Start, Store, StoredEntry, Sync, Transition,
+    Answer, Edge, EffectResult, EntryCursor, Intent, Observation, OpKind, OperationRow, Outcome, OutcomeStatus, Owner,
+    Record, SPILL_SPACE, Start, Store, StoredEntry, Sync, Transition,
 };
 use crate::supervisor::start::StartBody;
 
@@ -105,7 +106,8 @@ impl Taken<'_> {
 
     fn kept(&self) -> Result<Kept, HostError> {
         let seen = self.store.observations(&self.cut.root)?;
-        let taken = || seen.iter().filter(|seen| seen.seq <= self.cut.observations);
+        let most = self.cut.observations;
+        let taken = || seen.iter().filter(move |seen| seen.seq <= most);
         let begun = |seen: &Observation| match seen.answer {
             Answer::Started(op) | Answer::Delivered(op) => Some(op),
             Answer::Body(_) => None,
@@ -115,10 +117,11 @@ impl Taken<'_> {
         let rows = self.store.operations(&self.cut.root)?;
         // Begun last, and nothing was told of it: it is the same where it asks for the same.
         let unseen = rows.iter().filter(|row| !all.contains(&row.intent.op));
-        let same = |row: &&crate::store::OperationRow| self.cut.tail.as_ref() == Some(&row.intent.request);
+        let same = |row: &&OperationRow| self.cut.tail.as_ref() == Some(&row.intent.request);
         operations.extend(unseen.filter(same).map(|row| row.intent.op));
         let cancels = |op: u32| {
-            let is = |seen: &&Observation| seen.call.ends_with(".cancel") && seen.args == codec::digest(&seen.call, &op);
+            let is =
+                |seen: &&Observation| seen.call.ends_with(".cancel") && seen.args == codec::digest(&seen.call, &op);
             taken().any(|seen| is(&seen))
         };
         let delivered: BTreeSet<u32> = taken()
@@ -128,7 +131,10 @@ impl Taken<'_> {
             })
             .collect();
         let unfinished = rows.iter().filter(|row| {
-            let cancelled = row.outcome.as_ref().is_some_and(|o| o.status == OutcomeStatus::Cancelled);
+            let cancelled = row
+                .outcome
+                .as_ref()
+                .is_some_and(|o| o.status == OutcomeStatus::Cancelled);
             let op = row.intent.op;
             cancelled && row.intent.kind != OpKind::Child && !delivered.contains(&op) && !cancels(op)
         });
@@ -243,7 +249,12 @@ impl Taken<'_> {
 
     /// Whether the write comes out as it did.
     async fn write(&self, intent: &Intent, outcome: &Outcome) -> Result<bool, HostError> {
-        let damaged = || super::cannot(self.origin, &format!("the arguments of a write to {} are not kept", intent.name));
+        let damaged = || {
+            super::cannot(
+                self.origin,
+                &format!("the arguments of a write to {} are not kept", intent.name),
+            )
+        };
         let digest = intent.request.first().ok_or_else(damaged)?;
         let arguments = self.store.body(self.origin, digest)?;
         let effect = recorded_effect(self.owner.run(), &arguments).ok_or_else(damaged)?;
@@ -307,7 +318,10 @@ impl Taken<'_> {
                 body.agent.strategy.digest = plugin.digest;
                 body.agent.strategy.manifest = plugin.manifest.as_ref().and_then(|m| m.beside.clone());
             }
-            self.budget.root.iter().for_each(|limit| set(&mut body.agent.caps, *limit));
+            self.budget
+                .root
+                .iter()
+                .for_each(|limit| set(&mut body.agent.caps, *limit));
         }
         if let Some(run) = &mut body.run {
             self.budget.tree.iter().for_each(|limit| set(&mut run.tree, *limit));
@@ -415,7 +429,7 @@ impl Batch {
 }
 
 /// Sets the limit of a dimension.
-fn set(limits: &mut Vec<(crate::error::Dimension, u64)>, limit: (crate::error::Dimension, u64)) {
+fn set(limits: &mut Vec<(Dimension, u64)>, limit: (Dimension, u64)) {
     limits.retain(|(dimension, _)| *dimension != limit.0);
     limits.push(limit);
 }

@@ -168,7 +168,8 @@ fn request(store: &Store, seen: &Observation, row: &OperationRow) -> Result<Side
     Ok(side(&seen.call, bodies))
 }
 
-fn refusal(body: &[u8]) -> Option<Refusal> {
+/// The refusal that an observation told, if it told one.
+pub(in crate::run) fn refusal(body: &[u8]) -> Option<Refusal> {
     let of_wait = || codec::decode::<OpBody>(body).ok()?.refusal();
     codec::decode::<Refusal>(body).ok().or_else(of_wait)
 }
@@ -244,7 +245,11 @@ fn completions(expected: &[Vec<u8>], got: &[Vec<u8>]) -> (Option<String>, Option
     if tools != offered {
         return (Some("tools".to_owned()), tools_shown(&tools), tools_shown(&offered));
     }
-    let options = |body: &[u8]| codec::decode::<llm::Options>(body).ok().map(|options| as_json(&options));
+    let options = |body: &[u8]| {
+        codec::decode::<llm::Options>(body)
+            .ok()
+            .map(|options| as_json(&options))
+    };
     let (one, other) = (rest(expected, ours + 1), rest(got, theirs + 1));
     (Some("options".to_owned()), options(&one), options(&other))
 }

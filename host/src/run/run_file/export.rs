@@ -52,7 +52,10 @@ impl Host {
         let store = self.store_to_read()?;
         let id = store.find_run(run)?;
         if store.run_state(&id)? == RunState::Owned {
-            return Err(wrong(file, "the run is under way in another process; wait for its end, or stop it"));
+            return Err(wrong(
+                file,
+                "the run is under way in another process; wait for its end, or stop it",
+            ));
         }
         let secrets = self.secrets_of(&store, &id)?;
         let draft = Draft::new(file)?;
@@ -74,7 +77,10 @@ impl Host {
             export.components()?;
         }
         let view_only = export.redaction.changed();
-        let written = export.to.end(view_only).and_then(|to| to.into_inner().map_err(Into::into));
+        let written = export
+            .to
+            .end(view_only)
+            .and_then(|to| to.into_inner().map_err(Into::into));
         let to = written.map_err(|e| wrong(file, &e.to_string()))?;
         to.sync_all().map_err(|e| wrong(file, &e.to_string()))?;
         let bytes = to.metadata().map_or(0, |meta| meta.len());
@@ -93,8 +99,12 @@ impl Host {
         let shared = start.and_then(|start| codec::decode::<StartBody>(&start.body).ok()?.run);
         let script = shared.and_then(|shared| shared.script);
         // A script that is gone, or a key, is no reason to export nothing.
-        let catalogue = Catalogue::open(&self.config.models, &self.config.limits, script.as_deref().map(Path::new))
-            .or_else(|_| Catalogue::open(&self.config.models, &self.config.limits, None));
+        let catalogue = Catalogue::open(
+            &self.config.models,
+            &self.config.limits,
+            script.as_deref().map(Path::new),
+        )
+        .or_else(|_| Catalogue::open(&self.config.models, &self.config.limits, None));
         Ok(catalogue.map_or_else(|_| Secrets::none(), |catalogue| Secrets::new(catalogue.secrets())))
     }
 }
@@ -173,8 +183,12 @@ impl Export<'_> {
         let mut names = BTreeMap::new();
         let mut keep = |of: PluginRef| names.insert(of.digest, of.name);
         for row in self.store.sessions(self.run)? {
-            let Some(start) = self.store.start(&row.session, 1)? else { continue };
-            let Ok(body) = codec::decode::<StartBody>(&start.body) else { continue };
+            let Some(start) = self.store.start(&row.session, 1)? else {
+                continue;
+            };
+            let Ok(body) = codec::decode::<StartBody>(&start.body) else {
+                continue;
+            };
             keep(body.agent.strategy);
             let tools = body.run.map(|run| run.tools).unwrap_or_default();
             tools.into_iter().for_each(|tool| drop(keep(tool.plugin)));

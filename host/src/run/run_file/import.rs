@@ -279,7 +279,10 @@ impl Lines<'_> {
     }
 
     fn piece(&mut self, piece: &[u8]) -> Result<Option<Vec<u8>>, HostError> {
-        let mut component = self.component.take().ok_or_else(|| self.damaged("it is a piece of nothing"))?;
+        let mut component = self
+            .component
+            .take()
+            .ok_or_else(|| self.damaged("it is a piece of nothing"))?;
         component.bytes.extend_from_slice(piece);
         let there = component.bytes.len() as u64;
         if there < component.whole && !piece.is_empty() {
@@ -296,7 +299,10 @@ impl Lines<'_> {
     async fn missing(&self, store: &Store, owner: &Owner) -> Result<Vec<(String, String)>, HostError> {
         let mut missing = Vec::new();
         for plugin in &self.header.plugins {
-            let digest = plugin.digest.parse().map_err(|_| wrong(self.path, "its first line names no plugin"))?;
+            let digest = plugin
+                .digest
+                .parse()
+                .map_err(|_| wrong(self.path, "its first line names no plugin"))?;
             match store.component(&digest) {
                 Ok(bytes) => drop(store.keep_component(owner, bytes.into()).await?),
                 Err(StoreError::NotFound { .. }) => missing.push((plugin.name.clone(), plugin.digest.clone())),

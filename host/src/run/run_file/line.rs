@@ -203,7 +203,9 @@ impl<R: BufRead> Reader<R> {
         };
         let digest = Digest::from_bytes(self.digest.clone().finalize().into()).to_string();
         if end.lines != self.lines - 1 || end.sha256 != digest {
-            return Err("it is damaged: its lines are not those that its last line tells of".to_owned().into());
+            return Err("it is damaged: its lines are not those that its last line tells of"
+                .to_owned()
+                .into());
         }
         match self.from.fill_buf() {
             Ok([]) => Ok(line),
@@ -248,7 +250,9 @@ mod tests {
             plugins: Vec::new(),
         };
         writer.line(&header).expect("memory takes all");
-        lines.iter().for_each(|line| writer.line(line).expect("memory takes all"));
+        lines
+            .iter()
+            .for_each(|line| writer.line(line).expect("memory takes all"));
         writer.end(false).expect("memory takes all")
     }
 
@@ -282,7 +286,11 @@ mod tests {
     #[test]
     fn caps_are_exact() {
         let whole = file(&[Line::Row(Bytes(vec![7; 3000]))]);
-        let longest = whole.split_inclusive(|byte| *byte == b'\n').map(<[u8]>::len).max().unwrap_or(0) as u64;
+        let longest = whole
+            .split_inclusive(|byte| *byte == b'\n')
+            .map(<[u8]>::len)
+            .max()
+            .unwrap_or(0) as u64;
         let with = |bytes: u64, line: u64| {
             let limits = Limits {
                 run_file: bytes,

@@ -10,9 +10,7 @@ use crate::ids::Digest;
 use crate::scrub::Secrets;
 use crate::session::codec;
 use crate::session::op::OpBody;
-use crate::store::{
-    Answer, Note, NoteKind, OpKind, Record, RunRow, SessionUpdate, Start, StoredEntry, Transition,
-};
+use crate::store::{Answer, Note, NoteKind, OpKind, Record, RunRow, SessionUpdate, Start, StoredEntry, Transition};
 use crate::supervisor::start::StartBody;
 
 /// Takes secrets out, and remembers whether there were any.
@@ -155,7 +153,10 @@ impl Redaction {
         match value {
             Value::String(text) => Value::String(self.secrets.without_secrets(text).into_owned()),
             Value::Array(items) => items.iter().map(|item| self.json(item)).collect(),
-            Value::Object(fields) => fields.iter().map(|(key, value)| (key.clone(), self.json(value))).collect(),
+            Value::Object(fields) => fields
+                .iter()
+                .map(|(key, value)| (key.clone(), self.json(value)))
+                .collect(),
             other => other.clone(),
         }
     }
