@@ -250,12 +250,12 @@ fn a_space_of_the_home_folder_stays_as_it_is() {
         json!({ "do": "append", "space": 0, "prefix": "n/", "value": "x" }),
         ask("1"),
         open(),
-        json!({ "do": "put", "space": 1, "key": "k", "value": "v" }),
+        json!({ "do": "repeat", "n": 1, "steps": [{ "do": "put", "space": 1, "key": "k", "value": "v" }] }),
     ]);
     home.host().args(["--allow", "blackboard:shared"]).probe(&program).output().expect(0);
     let run = run_of(&home);
     assert_eq!(keys(&home, "shared").as_array().unwrap().len(), 1);
-    let other = saying(&home, &guests::built("probe"), "previous", "PREVIOUS");
+    let other = saying(&home, &guests::built("probe"), "rounds", "ROUNDS");
     let output = home.host().args(["replay", &run, "--fork", "--plugin"]).arg(other).output().expect(0);
     let output = output.says(&["which all runs share"]);
     assert!(output.stdout.contains("done"));
@@ -272,10 +272,15 @@ fn a_fork_that_is_killed_while_it_is_made_leaves_nothing() {
     let run = run_of(&home);
     let locks = || std::fs::read_dir(home.path().join("host/runs")).unwrap().count();
     // Appends have a media type too, so the first of them differs; the whole of it is replayed by bytes that behave the same but for the end.
-    let other = saying(&home, &guests::built("probe"), "previous", "PREVIOUS");
+    let other = saying(&home, &guests::built("probe"), "rounds", "ROUNDS");
     let process = fork(&home, &run).arg("--plugin").arg(&other).start();
-    let begun = std::time::Instant::now();
-    while locks() < 2 && begun.elapsed() < LONG {}
+    // In the middle: it is there, nobody sees it, and much of it is written.
+    let log = || std::fs::metadata(home.path().join("host/hermes.db-wal")).map_or(0, |meta| meta.len());
+    let (begun, mut before) = (std::time::Instant::now(), None);
+    while before.is_none_or(|before| log() < before + (64 << 10)) {
+        assert!(begun.elapsed() < LONG, "the fork is never written");
+        before = before.or_else(|| (locks() == 2).then(log));
+    }
     process.signal(Signal::KILL);
     let killed = process.finish();
     assert_eq!(killed.code, None);

@@ -410,20 +410,20 @@ fn the_first_difference_is_shown_side_by_side_on_a_terminal() {
 fn another_end_differs_too() {
     let server = ModelServer::start(Script::always(Turn::text("an answer")));
     let home = Home::with_model(&server, Format::OpenAi);
-    let value = json!({ "steps": [open(), { "do": "get", "space": 0, "key": "a" }] });
+    let value = json!({ "steps": [open(), { "do": "repeat", "n": 2, "steps": [{ "do": "info" }] }] });
     home.host().probe(&value).output().expect(0);
     // What it returns holds these words.
-    let changed = saying(&home, &guests::built("probe"), "previous", "PREVIOUS");
+    let changed = saying(&home, &guests::built("probe"), "rounds", "ROUNDS");
     let difference = differs(&home, &changed);
     assert_eq!(
         (&difference["expected"]["call"], &difference["got"]["call"]),
         (&json!("returned"), &json!("returned"))
     );
     assert!(
-        difference["got"]["text"].as_str().unwrap().contains("PREVIOUS"),
+        difference["got"]["text"].as_str().unwrap().contains("ROUNDS"),
         "{difference}"
     );
-    assert_eq!(difference["observation"], 3);
+    assert_eq!(difference["observation"], 4);
 }
 
 #[test]

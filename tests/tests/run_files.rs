@@ -354,19 +354,20 @@ fn an_import_that_is_killed_leaves_nothing_and_can_be_made_again() {
     let there = elsewhere();
     let begun = Instant::now();
     let process = there.host().arg("import").arg(&file).start();
-    // It is there, and nobody sees it, as soon as its lock is.
+    // In the middle: it is there, nobody sees it, and much of it is written.
     let lock = there.path().join(format!("host/runs/{run}.lock"));
-    while !lock.exists() {
-        assert!(begun.elapsed() < LONG, "the import never began");
+    let log = || fs::metadata(there.path().join("host/hermes.db-wal")).map_or(0, |meta| meta.len());
+    let mut before = None;
+    while before.is_none_or(|before| log() < before + (512 << 10)) {
+        assert!(begun.elapsed() < LONG, "the import is never written");
+        before = before.or_else(|| lock.exists().then(log));
     }
     process.signal(Signal::KILL);
-    let killed = process.finish();
+    assert_eq!(process.finish().code, None);
     let runs = there.host().args(["runs", "--output", "json"]).output().expect(0).json();
-    if killed.code.is_none() {
-        assert_eq!(runs, json!([]), "a half of it is seen");
-        there.host().args(["show", &run]).output().expect(2);
-        import(&there, &file).expect(0);
-    }
+    assert_eq!(runs, json!([]), "a half of it is seen");
+    there.host().args(["show", &run]).output().expect(2);
+    import(&there, &file).expect(0);
     let replayed = there.host().args(["replay", &run, "--output", "json"]).output().expect(0).json();
     assert_eq!(replayed["same"], true);
     assert_eq!(shown(&home, &run)["spent"], shown(&there, &run)["spent"]);

@@ -77,7 +77,7 @@ fn same(replay: &Replay, paint: Paint) -> String {
         paint,
         "the same",
         Ink::Good,
-        &format!("run {}: {}", replay.run, parts.join(", ")),
+        &format!("run {}, {}", replay.run, parts.join(", ")),
     )
 }
 
@@ -98,7 +98,7 @@ impl Screen {
             n => format!(", attempt {n}"),
         };
         let head = format!(
-            "run {} parts from its record at observation {} of {} ({}){attempt}{}",
+            "run {} parts from its record at observation {} of {} (session {}){attempt}{}",
             replay.run,
             difference.observation,
             difference.role,

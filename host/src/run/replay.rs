@@ -182,6 +182,7 @@ fn replay_limits(recorded: &Limits, today: &Limits) -> Limits {
     Limits {
         step_wall: today.replay_wall,
         start_wall: today.replay_wall,
+        replay_wall: today.replay_wall,
         compile_wall: today.compile_wall,
         compile_parallel: today.compile_parallel,
         compile_cache: today.compile_cache,

@@ -1,5 +1,7 @@
 //! A difference as people and programs read it: what the record has, what came, and of a completion the first part that differs.
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::bindings::{delegation, llm, types};
@@ -170,8 +172,14 @@ fn request(store: &Store, seen: &Observation, row: &OperationRow) -> Result<Side
 
 /// The refusal that an observation told, if it told one.
 pub(in crate::run) fn refusal(body: &[u8]) -> Option<Refusal> {
-    let of_wait = || codec::decode::<OpBody>(body).ok()?.refusal();
-    codec::decode::<Refusal>(body).ok().or_else(of_wait)
+    let of_wait = whole::<OpBody>(body).and_then(|ended| ended.refusal());
+    of_wait.or_else(|| whole::<Refusal>(body))
+}
+
+/// A body that is just this and nothing else.
+fn whole<T: Serialize + DeserializeOwned>(body: &[u8]) -> Option<T> {
+    let value: T = codec::decode(body).ok()?;
+    (codec::encode(&value) == body).then_some(value)
 }
 
 /// What came.
@@ -290,7 +298,7 @@ fn words(content: &[types::Content]) -> String {
     blocks.collect::<Vec<_>>().join("\n")
 }
 
-fn as_json<T: serde::Serialize>(value: &T) -> String {
+fn as_json<T: Serialize>(value: &T) -> String {
     serde_json::to_value(value).map_or_else(|e| e.to_string(), |value| shown(&value))
 }
 

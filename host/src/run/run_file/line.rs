@@ -88,7 +88,7 @@ impl<'de> Deserialize<'de> for Bytes {
 
 /// What the last line says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub(super) struct End {
     /// Lines before it.
     pub(super) lines: u64,
