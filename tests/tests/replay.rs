@@ -190,6 +190,34 @@ fn tools_that_call_the_host_are_made_again_and_held_to_it() {
 }
 
 #[test]
+fn tools_in_other_languages_are_held_to_their_record_too() {
+    for guest in ["py-tool-wasi", "js-tool-wasi"] {
+        let server = ModelServer::start(Vec::new());
+        let home = Home::with_guest(&server, Format::OpenAi, guest);
+        let asks = |text: &str| json!({ "do": "call", "name": "ask", "arguments": { "text": text } });
+        let host = home.host().arg("--tool").arg(guests::built(guest));
+        host.probe(&steps(&[asks("who"), asks("what")])).output().expect(0);
+        assert_eq!(same(&server, &home)["tool_calls"], 2, "{guest}");
+    }
+}
+
+#[test]
+fn an_answer_of_a_tool_that_was_too_long_is_the_same() {
+    let server = ModelServer::start(Vec::new());
+    let home = Home::with_model(&server, Format::OpenAi);
+    let many = vec![json!({ "do": "info" }); 1_500];
+    let long = json!({ "do": "call", "name": "probe", "arguments": { "steps": many } });
+    let host = || home.host().arg("--tool").arg(guests::built("probe-tool"));
+    let seen = host().probe(&steps(std::slice::from_ref(&long))).output().expect(0).seen();
+    assert!(seen[0].to_string().contains("whole text: spill/"), "{}", seen[0]);
+    assert_eq!(same(&server, &home)["tool_calls"], 1);
+    // Where the blackboard had no room for the whole of it, it says so again.
+    let full = host().set("limits.blackboard.bytes", "2KiB").probe(&steps(&[long])).output().expect(0).seen();
+    assert!(full[0].to_string().contains("not kept"), "{}", full[0]);
+    assert_eq!(same(&server, &home)["tool_calls"], 1);
+}
+
+#[test]
 fn iterations_that_were_given_back_are_again() {
     let code = Turn::call("run", &json!({ "code": "1 + 1" }));
     let server = ModelServer::start(Script::from([code.clone(), code]).then(Turn::text("two")));

@@ -68,11 +68,20 @@ fn elsewhere() -> Home {
 }
 
 fn import(home: &Home, file: &Path) -> Output {
-    home.host().without(KEY_VARIABLE).arg("import").arg(file).args(["--output", "json"]).output()
+    home.host()
+        .without(KEY_VARIABLE)
+        .arg("import")
+        .arg(file)
+        .args(["--output", "json"])
+        .output()
 }
 
 fn shown(home: &Home, run: &str) -> Value {
-    home.host().args(["show", run, "--output", "json"]).output().expect(0).json()
+    home.host()
+        .args(["show", run, "--output", "json"])
+        .output()
+        .expect(0)
+        .json()
 }
 
 fn note(home: &Home, run: &str, key: &str) -> String {
@@ -90,7 +99,13 @@ fn it_is_the_same_run_on_another_machine() {
     let imported = import(&there, &file).expect(0).json();
     assert_eq!((&imported["run"], &imported["view_only"]), (&json!(run), &json!(false)));
     assert_eq!(imported["missing"], json!([]));
-    let replayed = there.host().without(KEY_VARIABLE).args(["replay", &run, "--output", "json"]).output().expect(0).json();
+    let replayed = there
+        .host()
+        .without(KEY_VARIABLE)
+        .args(["replay", &run, "--output", "json"])
+        .output()
+        .expect(0)
+        .json();
     assert_eq!((&replayed["same"], &replayed["agents"]), (&json!(true), &json!(2)));
     assert_eq!(replayed["answer"], "done");
     assert!(asked >= 3);
@@ -100,7 +115,9 @@ fn it_is_the_same_run_on_another_machine() {
     assert_eq!(before, after);
     assert_eq!(note(&there, &run, "b"), "two");
     let of = |home: &Home, space: &str| {
-        let list = home.host().args(["blackboard", "ls", &format!("{run}/{space}"), "--output", "json"]);
+        let list = home
+            .host()
+            .args(["blackboard", "ls", &format!("{run}/{space}"), "--output", "json"]);
         list.output().expect(0).json()
     };
     for space in ["notes", "spill"] {
@@ -110,12 +127,18 @@ fn it_is_the_same_run_on_another_machine() {
     assert!(tree.contains("imported"), "{tree}");
     // The chain and the anchor are this home's own.
     let doctor = there.host().arg("doctor").output();
-    assert!(!doctor.stdout.contains("damaged") && !doctor.stderr.contains("damaged"), "{doctor:?}");
+    assert!(
+        !doctor.stdout.contains("damaged") && !doctor.stderr.contains("damaged"),
+        "{doctor:?}"
+    );
     // Out again, it holds the same records.
     let again = export(&there, &run, "again.jsonl", &["--with-plugins"]);
     let records = |path: &Path| -> Vec<String> {
         let text = fs::read_to_string(path).unwrap();
-        text.lines().filter(|line| line.starts_with("{\"record\"") || line.starts_with("{\"body\"")).map(str::to_owned).collect()
+        text.lines()
+            .filter(|line| line.starts_with("{\"record\"") || line.starts_with("{\"body\""))
+            .map(str::to_owned)
+            .collect()
     };
     assert_eq!(records(&file), records(&again));
 }
@@ -126,11 +149,24 @@ fn without_its_plugins_a_replay_says_which_are_missing() {
     let file = export(&home, &run, "run.jsonl", &[]);
     let there = elsewhere();
     let imported = import(&there, &file).expect(0).json();
-    let missing: Vec<&str> = imported["missing"].as_array().unwrap().iter().filter_map(|m| m["name"].as_str()).collect();
-    assert!(missing.contains(&"probe") && missing.contains(&"probe-tool"), "{imported}");
+    let missing: Vec<&str> = imported["missing"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|m| m["name"].as_str())
+        .collect();
+    assert!(
+        missing.contains(&"probe") && missing.contains(&"probe-tool"),
+        "{imported}"
+    );
     let digest = imported["missing"][0]["digest"].as_str().unwrap();
     assert_eq!(digest.len(), 64);
-    there.host().args(["replay", &run]).output().expect(2).says(&["is not here"]);
+    there
+        .host()
+        .args(["replay", &run])
+        .output()
+        .expect(2)
+        .says(&["is not here"]);
     there.host().args(["show", &run]).output().expect(0);
     // A run that used them brings them.
     let server = ModelServer::start(Script::always(Turn::text("an answer")));
@@ -170,7 +206,11 @@ fn a_run_that_was_killed_goes_on_elsewhere() {
     let file = export(&home, &run, "run.jsonl", &["--with-plugins"]);
     let there = Home::with_model(&server, Format::OpenAi);
     import(&there, &file).expect(0);
-    let resumed = there.host().args(["resume", &run, "--output", "json"]).output().expect(0);
+    let resumed = there
+        .host()
+        .args(["resume", &run, "--output", "json"])
+        .output()
+        .expect(0);
     assert_eq!(resumed.seen()[1]["ok"]["parts"][0]["Text"], "two");
     assert_eq!(server.requests().len(), 3, "the first is not asked again");
 }
@@ -187,7 +227,9 @@ fn what_holds_a_secret_can_be_looked_at_alone() {
     ], "summary": "done" });
     home.host().probe(&program).output();
     let run = run_of(&home);
-    let host = home.host().args(["export", &run, "--run-file", "run.jsonl", "--with-plugins"]);
+    let host = home
+        .host()
+        .args(["export", &run, "--run-file", "run.jsonl", "--with-plugins"]);
     host.output().expect(0).says(&["secrets were taken out"]);
     let file = home.work().join("run.jsonl");
     let bytes = fs::read(&file).unwrap();
@@ -200,7 +242,12 @@ fn what_holds_a_secret_can_be_looked_at_alone() {
         let refused = there.host().args(command).output();
         assert_eq!(refused.code, Some(2), "{command:?}: {}", refused.stderr);
     }
-    there.host().args(["replay", &run]).output().expect(2).says(&["secrets were taken out"]);
+    there
+        .host()
+        .args(["replay", &run])
+        .output()
+        .expect(2)
+        .says(&["secrets were taken out"]);
     let text = there.host().args(["show", &run]).output().expect(0).stdout;
     assert!(text.contains("imported"), "{text}");
     there.host().args(["export", &run]).output().expect(0);
@@ -229,7 +276,11 @@ fn nothing_is_kept(home: &Home) {
     let runs = home.host().args(["runs", "--output", "json"]).output().expect(0).json();
     assert_eq!(runs, json!([]));
     for folder in ["host/runs", "host/components"] {
-        let left: Vec<_> = fs::read_dir(home.path().join(folder)).into_iter().flatten().flatten().collect();
+        let left: Vec<_> = fs::read_dir(home.path().join(folder))
+            .into_iter()
+            .flatten()
+            .flatten()
+            .collect();
         assert!(left.is_empty(), "{left:?}");
     }
 }
@@ -239,7 +290,10 @@ struct Dice(u64);
 
 impl Dice {
     fn below(&mut self, n: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         usize::try_from(self.0 >> 33).unwrap() % n
     }
 }
@@ -281,7 +335,11 @@ fn whatever_is_wrong_with_a_file_nothing_of_it_is_kept() {
             0 => drop(damaged.remove(1)),
             1 => damaged.truncate(1),
             _ => {
-                let record = damaged.iter().find(|line| line.starts_with(b"{\"record\"")).unwrap().clone();
+                let record = damaged
+                    .iter()
+                    .find(|line| line.starts_with(b"{\"record\""))
+                    .unwrap()
+                    .clone();
                 damaged.push(record);
                 // Records come before entries.
                 let entries: Vec<_> = damaged.extract_if(.., |line| line.starts_with(b"{\"entry\"")).collect();
@@ -332,7 +390,14 @@ fn a_limit_of_bytes_is_exact() {
     let file = export(&home, &run, "run.jsonl", &[]);
     let bytes = fs::metadata(&file).unwrap().len();
     let there = elsewhere();
-    let with = |most: u64| there.host().arg("import").arg(&file).set("limits.run_file.bytes", most).output();
+    let with = |most: u64| {
+        there
+            .host()
+            .arg("import")
+            .arg(&file)
+            .set("limits.run_file.bytes", most)
+            .output()
+    };
     with(bytes - 1).expect(2).says(&["limits.run_file.bytes"]);
     nothing_is_kept(&there);
     with(bytes).expect(0);
@@ -348,7 +413,11 @@ fn an_import_that_is_killed_leaves_nothing_and_can_be_made_again() {
         json!({ "do": "open", "name": "notes" }),
         json!({ "do": "repeat", "n": 3000, "steps": [append, { "do": "info" }] }),
     ]);
-    home.host().set("durability", "process").probe(&program).output().expect(0);
+    home.host()
+        .set("durability", "process")
+        .probe(&program)
+        .output()
+        .expect(0);
     let run = run_of(&home);
     let file = export(&home, &run, "run.jsonl", &["--with-plugins"]);
     let there = elsewhere();
@@ -364,11 +433,21 @@ fn an_import_that_is_killed_leaves_nothing_and_can_be_made_again() {
     }
     process.signal(Signal::KILL);
     assert_eq!(process.finish().code, None);
-    let runs = there.host().args(["runs", "--output", "json"]).output().expect(0).json();
+    let runs = there
+        .host()
+        .args(["runs", "--output", "json"])
+        .output()
+        .expect(0)
+        .json();
     assert_eq!(runs, json!([]), "a half of it is seen");
     there.host().args(["show", &run]).output().expect(2);
     import(&there, &file).expect(0);
-    let replayed = there.host().args(["replay", &run, "--output", "json"]).output().expect(0).json();
+    let replayed = there
+        .host()
+        .args(["replay", &run, "--output", "json"])
+        .output()
+        .expect(0)
+        .json();
     assert_eq!(replayed["same"], true);
     assert_eq!(shown(&home, &run)["spent"], shown(&there, &run)["spent"]);
 }

@@ -237,18 +237,19 @@ impl Plugins<'_> {
         Ok(toolbox(&plugins, self.limits)?.0)
     }
 
-    /// Every strategy that an agent of the run had, by its bytes.
+    /// Every strategy that an agent of the run had in any of its attempts, by its bytes.
     fn strategies(&self, rows: &[SessionRow]) -> Result<HashMap<Digest, Arc<Plugin>>, HostError> {
         let mut all = HashMap::new();
         for row in rows {
-            if row.attempt == 0 || all.contains_key(&row.digest) {
-                continue;
+            for attempt in 1..=row.attempt {
+                let missing = || cannot(self.run, &format!("a start of session {} is missing", row.session));
+                let start = self.store.start(&row.session, attempt)?.ok_or_else(missing)?;
+                let body: StartBody = codec::decode(&start.body).map_err(|e| cannot(self.run, &e.to_string()))?;
+                let strategy = &body.agent.strategy;
+                if !all.contains_key(&strategy.digest) {
+                    all.insert(strategy.digest, self.get(strategy)?);
+                }
             }
-            let start = self.store.start(&row.session, 1)?;
-            let start =
-                start.ok_or_else(|| cannot(self.run, &format!("the start of session {} is missing", row.session)))?;
-            let body: StartBody = codec::decode(&start.body).map_err(|e| cannot(self.run, &e.to_string()))?;
-            all.insert(row.digest, self.get(&body.agent.strategy)?);
         }
         Ok(all)
     }

@@ -49,7 +49,10 @@ impl Host {
         let shared = first
             .run
             .ok_or_else(|| cannot(&id, "its start record is not a run's"))?;
-        let mut ready = self.rebuild(&store, &first.agent, &shared).await?;
+        // An attempt may have other bytes than the one before it: a fork's has.
+        let last = store.session(&id.root())?.attempt.max(1);
+        let last = start_of(&store, &id, last)?;
+        let mut ready = self.rebuild(&store, &last.agent, &shared).await?;
         ready.notices.extend(notices);
         let supervisor = self.supervisor(&shared.limits);
         let ctx = self.context(
@@ -192,8 +195,13 @@ pub(super) fn recorded_plugin(store: &Store, of: &PluginRef, limits: &Limits) ->
 
 /// The root's first start record.
 pub(super) fn first_start(store: &Store, run: &RunId) -> Result<StartBody, HostError> {
+    start_of(store, run, 1)
+}
+
+/// The start record of the root's attempt `attempt`.
+fn start_of(store: &Store, run: &RunId, attempt: u32) -> Result<StartBody, HostError> {
     let stored = store
-        .start(&run.root(), 1)?
+        .start(&run.root(), attempt)?
         .ok_or_else(|| cannot(run, "it never began: it has no start record"))?;
     codec::decode(&stored.body).map_err(|e| {
         let what = format!("its start can't be read, as another version of hermes-host wrote it or it is damaged: {e}");

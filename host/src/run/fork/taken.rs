@@ -314,7 +314,8 @@ impl Taken<'_> {
         let mut body: StartBody = codec::decode(&start.body).map_err(|e| super::cannot(self.origin, &e.to_string()))?;
         body.agent.parent = body.agent.parent.map(|id| self.session(id));
         if start.session == self.cut.root.session {
-            if let Some(plugin) = self.changed {
+            // Attempts before it were made by the other bytes.
+            if let Some(plugin) = self.changed.filter(|_| start.attempt == self.cut.root.attempt) {
                 body.agent.strategy.digest = plugin.digest;
                 body.agent.strategy.manifest = plugin.manifest.as_ref().and_then(|m| m.beside.clone());
             }
