@@ -354,6 +354,21 @@ fn a_fork_of_a_fork_names_the_one_that_it_comes_from() {
 }
 
 #[test]
+fn what_the_end_of_the_run_broke_off_is_made_again() {
+    let server = ModelServer::start([Turn::fault(Fault::StallMidStream), Turn::text("one"), Turn::text("two")]);
+    let home = Home::with_model(&server, Format::OpenAi);
+    let start = json!({ "do": "start", "messages": [{ "User": [{ "Text": "ONE" }] }] });
+    // It is under way when the agent returns, and nobody has waited for it.
+    home.host().probe(&steps(&[open(), start, put("a")])).output().expect(0);
+    let run = run_of(&home);
+    let broken_off = |run: &str| shown(&home, run)["agents"][0]["operations"][0]["status"].clone();
+    assert_eq!(broken_off(&run), "cancelled");
+    let output = forked(&home, &run, &changed(&home), 0);
+    let spent = shown(&home, output.json()["run"].as_str().unwrap())["agents"][0]["resent"].clone();
+    assert_eq!((spent, server.requests().len()), (json!(1), 2));
+}
+
+#[test]
 fn what_would_end_again_is_not_forked() {
     let server = ModelServer::start(Script::always(Turn::text("an answer")));
     let home = Home::with_model(&server, Format::OpenAi);

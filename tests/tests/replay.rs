@@ -218,6 +218,18 @@ fn an_answer_of_a_tool_that_was_too_long_is_the_same() {
 }
 
 #[test]
+fn a_run_is_replayed_under_the_limits_that_it_had() {
+    let server = ModelServer::start(Script::always(Turn::text("an answer")));
+    let home = Home::with_model(&server, Format::OpenAi);
+    let program = steps(&[ask("a"), json!({ "do": "allocate", "pages": 1_500 }), ask("b")]);
+    let output = home.host().set("limits.memory", "128MiB").probe(&program).output().expect(0);
+    assert_eq!(output.seen()[1]["ok"][0], 1_500);
+    same(&server, &home);
+    home.host().set("limits.memory", "16MiB").probe(&program).output().expect(0);
+    same(&server, &home);
+}
+
+#[test]
 fn iterations_that_were_given_back_are_again() {
     let code = Turn::call("run", &json!({ "code": "1 + 1" }));
     let server = ModelServer::start(Script::from([code.clone(), code]).then(Turn::text("two")));
@@ -429,7 +441,7 @@ fn the_first_difference_is_shown_side_by_side_on_a_terminal() {
         .env("NO_COLOR", "1");
     let (screen, code) = Terminal::start(host).finish();
     assert_eq!(code, Some(1), "{screen}");
-    for words in ["diverged:", "recorded", "now", "nothing", "NOTHING"] {
+    for words in ["diverged:", "recorded", "now", "nothing", "NOTHING", "≠"] {
         assert!(screen.contains(words), "{words} is missing: {screen}");
     }
 }

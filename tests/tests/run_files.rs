@@ -250,7 +250,8 @@ fn what_holds_a_secret_can_be_looked_at_alone() {
         .says(&["secrets were taken out"]);
     let text = there.host().args(["show", &run]).output().expect(0).stdout;
     assert!(text.contains("imported"), "{text}");
-    there.host().args(["export", &run]).output().expect(0);
+    let conversation = there.host().args(["export", &run]).output().expect(0).stdout;
+    assert!(conversation.contains("I hold [secret"), "{conversation}");
     export(&there, &run, "again.jsonl", &[]);
 }
 

@@ -6,7 +6,7 @@ use super::args::Output;
 use super::errors::{Problem, block, notices};
 use super::progress::until_ready;
 use super::run::{listen, mode, print_text};
-use super::style::{Ink, Paint, left, number, wrap};
+use super::style::{Ink, Paint, fit, left, number, wrap};
 use super::{Context, json, stdio, terminal};
 use crate::config::Config;
 use crate::run::{DifferenceView, Host, Replay, ReplaySpec, SideView};
@@ -134,12 +134,7 @@ impl Screen {
 
     /// The lines of a side.
     fn side(&self, side: &SideView, text: &str, same: bool) -> Vec<String> {
-        let columns = if self.columns < BESIDE {
-            self.columns
-        } else {
-            self.columns / 2
-        };
-        let columns = columns.saturating_sub(4).max(16);
+        let columns = self.side_columns();
         let mut lines = Vec::new();
         if !same {
             lines.push(clean(&side.call, Shape::Line).into_owned());
@@ -149,16 +144,30 @@ impl Screen {
         lines
     }
 
+    /// Next to one another, with a mark between lines that are not the same.
     fn beside(&self, out: &mut String, expected: &[String], got: &[String]) {
-        let columns = (self.columns / 2).saturating_sub(4).max(16);
-        let row = |one: &str, other: &str| format!("{}  {}", left(one, columns), other).trim_end().to_owned();
-        let head = row("recorded", "now");
-        out.push_str(&format!("  {}\n", self.paint.ink(Ink::Dim, &head)));
+        let columns = self.side_columns();
+        let row = |one: &str, mark: &str, other: &str| {
+            let line = format!("{} {mark} {}", left(one, columns), fit(other, columns));
+            line.trim_end().to_owned()
+        };
+        out.push_str(&format!("  {}\n", self.paint.ink(Ink::Dim, &row("recorded", " ", "now"))));
         for at in 0..expected.len().max(got.len()) {
             let line = |lines: &[String]| lines.get(at).cloned().unwrap_or_default();
-            let now = super::style::fit(&line(got), columns);
-            out.push_str(&format!("  {}\n", row(&line(expected), &now)));
+            let (one, other) = (line(expected), line(got));
+            let mark = if one == other { " " } else { "≠" };
+            out.push_str(&format!("  {}\n", row(&one, mark, &other)));
         }
+    }
+
+    /// Columns of the text of a side.
+    fn side_columns(&self) -> usize {
+        let columns = if self.columns < BESIDE {
+            self.columns.saturating_sub(4)
+        } else {
+            self.columns.saturating_sub(5) / 2
+        };
+        columns.max(16)
     }
 
     fn below(&self, out: &mut String, expected: &[String], got: &[String]) {

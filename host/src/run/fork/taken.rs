@@ -106,45 +106,49 @@ impl Taken<'_> {
 
     fn kept(&self) -> Result<Kept, HostError> {
         let seen = self.store.observations(&self.cut.root)?;
+        let rows = self.store.operations(&self.cut.root)?;
+        let operations = self.operations(&seen, &rows);
+        Ok(Kept {
+            sessions: self.sessions(&operations)?,
+            unfinished: self.unfinished(&seen, &rows),
+            operations,
+        })
+    }
+
+    /// Observations of the root's last attempt that are taken over.
+    fn told<'s>(&self, seen: &'s [Observation]) -> impl Iterator<Item = &'s Observation> + use<'s> {
         let most = self.cut.observations;
-        let taken = || seen.iter().filter(move |seen| seen.seq <= most);
+        seen.iter().filter(move |seen| seen.seq <= most)
+    }
+
+    /// Operations that were begun by then.
+    fn operations(&self, seen: &[Observation], rows: &[OperationRow]) -> BTreeSet<u32> {
         let begun = |seen: &Observation| match seen.answer {
             Answer::Started(op) | Answer::Delivered(op) => Some(op),
             Answer::Body(_) => None,
         };
-        let mut operations: BTreeSet<u32> = taken().filter_map(begun).collect();
+        let mut operations: BTreeSet<u32> = self.told(seen).filter_map(begun).collect();
         let all: BTreeSet<u32> = seen.iter().filter_map(begun).collect();
-        let rows = self.store.operations(&self.cut.root)?;
         // Begun last, and nothing was told of it: it is the same where it asks for the same.
         let unseen = rows.iter().filter(|row| !all.contains(&row.intent.op));
         let same = |row: &&OperationRow| self.cut.tail.as_ref() == Some(&row.intent.request);
         operations.extend(unseen.filter(same).map(|row| row.intent.op));
-        let cancels = |op: u32| {
-            let is =
-                |seen: &&Observation| seen.call.ends_with(".cancel") && seen.args == codec::digest(&seen.call, &op);
-            taken().any(|seen| is(&seen))
-        };
-        let delivered: BTreeSet<u32> = taken()
-            .filter_map(|seen| match seen.answer {
-                Answer::Delivered(op) => Some(op),
-                _ => None,
+        operations
+    }
+
+    /// Operations that the end of the attempt broke off: cancelled, though the agent did not ask for it, and nobody was told.
+    fn unfinished(&self, seen: &[Observation], rows: &[OperationRow]) -> BTreeSet<u32> {
+        let told = |op: u32| {
+            self.told(seen).any(|seen| {
+                let cancels = || seen.call.ends_with(".cancel") && seen.args == codec::digest(&seen.call, &op);
+                seen.answer == Answer::Delivered(op) || cancels()
             })
-            .collect();
-        let unfinished = rows.iter().filter(|row| {
-            let cancelled = row
-                .outcome
-                .as_ref()
-                .is_some_and(|o| o.status == OutcomeStatus::Cancelled);
-            let op = row.intent.op;
-            cancelled && row.intent.kind != OpKind::Child && !delivered.contains(&op) && !cancels(op)
+        };
+        let broken_off = rows.iter().filter(|row| {
+            let cancelled = row.outcome.as_ref().is_some_and(|o| o.status == OutcomeStatus::Cancelled);
+            cancelled && row.intent.kind != OpKind::Child && !told(row.intent.op)
         });
-        let unfinished = unfinished.map(|row| row.intent.op).collect();
-        let sessions = self.sessions(&operations)?;
-        Ok(Kept {
-            sessions,
-            operations,
-            unfinished,
-        })
+        broken_off.map(|row| row.intent.op).collect()
     }
 
     /// The root, and all that come from what is taken over. Parents come before their children.
