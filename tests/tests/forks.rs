@@ -309,33 +309,60 @@ fn attempts_before_the_last_are_taken_over_whole() {
     home.host().probe(&program).output().expect(0);
     let output = forked(&home, &run_of(&home), &changed(&home), 0);
     assert_eq!(output.seen()[5]["ok"]["parts"][0]["Text"], "other");
-    assert_eq!(output.seen()[3]["ok"].as_array().unwrap().len(), 1, "the child of the first attempt");
+    assert_eq!(
+        output.seen()[3]["ok"].as_array().unwrap().len(),
+        1,
+        "the child of the first attempt"
+    );
     assert_eq!((server.requests().len(), output.spent("iterations")), (5, 4));
     let json = output.json();
-    assert_eq!((&json["agents"][0]["attempts"], &json["result"]["attempt"]), (&json!(2), &json!(2)));
+    assert_eq!(
+        (&json["agents"][0]["attempts"], &json["result"]["attempt"]),
+        (&json!(2), &json!(2))
+    );
     let fork = json["run"].as_str().unwrap();
-    let replayed = home.host().args(["replay", fork, "--output", "json"]).output().expect(0).json();
+    let replayed = home
+        .host()
+        .args(["replay", fork, "--output", "json"])
+        .output()
+        .expect(0)
+        .json();
     // The first attempt wrote what the changed bytes would not: it has its own.
     assert_eq!((&replayed["same"], &replayed["attempts"]), (&json!(true), &json!(3)));
 }
 
 #[test]
 fn a_fork_that_was_killed_goes_on() {
-    let script = Script::default()
-        .when("ONE", [Turn::text("one")])
-        .when("TWO", [Turn::text("two"), Turn::fault(Fault::StallMidStream), Turn::text("other")]);
+    let script = Script::default().when("ONE", [Turn::text("one")]).when(
+        "TWO",
+        [
+            Turn::text("two"),
+            Turn::fault(Fault::StallMidStream),
+            Turn::text("other"),
+        ],
+    );
     let server = ModelServer::start(script);
     let home = Home::with_model(&server, Format::OpenAi);
-    home.host().probe(&steps(&[open(), ask("ONE"), put("a"), ask("TWO")])).output().expect(0);
+    home.host()
+        .probe(&steps(&[open(), ask("ONE"), put("a"), ask("TWO")]))
+        .output()
+        .expect(0);
     let process = fork(&home, &run_of(&home)).arg("--plugin").arg(changed(&home)).start();
     server.wait_for(3, LONG);
     process.signal(Signal::KILL);
     assert_eq!(process.finish().code, None);
     let run = run_of(&home);
-    let resumed = home.host().args(["resume", &run, "--output", "json"]).output().expect(0);
+    let resumed = home
+        .host()
+        .args(["resume", &run, "--output", "json"])
+        .output()
+        .expect(0);
     assert_eq!(resumed.seen()[3]["ok"]["parts"][0]["Text"], "other");
     assert_eq!((server.requests().len(), resumed.spent("iterations")), (4, 2));
-    let entry = home.host().args(["blackboard", "get", &format!("{run}/notes"), "a", "--output", "json"]).output();
+    let entry = home
+        .host()
+        .args(["blackboard", "get", &format!("{run}/notes"), "a", "--output", "json"])
+        .output();
     assert!(entry.expect(0).stdout.contains("PLAIN"), "what the fork wrote");
 }
 
@@ -343,13 +370,27 @@ fn a_fork_that_was_killed_goes_on() {
 fn a_fork_of_a_fork_names_the_one_that_it_comes_from() {
     let server = ModelServer::start(Script::always(Turn::text("an answer")));
     let home = Home::with_model(&server, Format::OpenAi);
-    home.host().probe(&steps(&[open(), ask("1"), put("a"), ask("2")])).output().expect(0);
+    home.host()
+        .probe(&steps(&[open(), ask("1"), put("a"), ask("2")]))
+        .output()
+        .expect(0);
     let first = run_of(&home);
-    let second = forked(&home, &first, &changed(&home), 0).json()["run"].as_str().unwrap().to_owned();
-    let third = forked(&home, &second, &guests::built("probe"), 0).json()["run"].as_str().unwrap().to_owned();
+    let second = forked(&home, &first, &changed(&home), 0).json()["run"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let third = forked(&home, &second, &guests::built("probe"), 0).json()["run"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     assert_eq!(shown(&home, &third)["forked"]["run"], json!(second));
     assert_eq!(server.requests().len(), 4);
-    let replayed = home.host().args(["replay", &third, "--output", "json"]).output().expect(0).json();
+    let replayed = home
+        .host()
+        .args(["replay", &third, "--output", "json"])
+        .output()
+        .expect(0)
+        .json();
     assert_eq!(replayed["same"], true);
 }
 

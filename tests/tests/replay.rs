@@ -208,11 +208,20 @@ fn an_answer_of_a_tool_that_was_too_long_is_the_same() {
     let many = vec![json!({ "do": "info" }); 1_500];
     let long = json!({ "do": "call", "name": "probe", "arguments": { "steps": many } });
     let host = || home.host().arg("--tool").arg(guests::built("probe-tool"));
-    let seen = host().probe(&steps(std::slice::from_ref(&long))).output().expect(0).seen();
+    let seen = host()
+        .probe(&steps(std::slice::from_ref(&long)))
+        .output()
+        .expect(0)
+        .seen();
     assert!(seen[0].to_string().contains("whole text: spill/"), "{}", seen[0]);
     assert_eq!(same(&server, &home)["tool_calls"], 1);
     // Where the blackboard had no room for the whole of it, it says so again.
-    let full = host().set("limits.blackboard.bytes", "2KiB").probe(&steps(&[long])).output().expect(0).seen();
+    let full = host()
+        .set("limits.blackboard.bytes", "2KiB")
+        .probe(&steps(&[long]))
+        .output()
+        .expect(0)
+        .seen();
     assert!(full[0].to_string().contains("not kept"), "{}", full[0]);
     assert_eq!(same(&server, &home)["tool_calls"], 1);
 }
@@ -222,10 +231,19 @@ fn a_run_is_replayed_under_the_limits_that_it_had() {
     let server = ModelServer::start(Script::always(Turn::text("an answer")));
     let home = Home::with_model(&server, Format::OpenAi);
     let program = steps(&[ask("a"), json!({ "do": "allocate", "pages": 1_500 }), ask("b")]);
-    let output = home.host().set("limits.memory", "128MiB").probe(&program).output().expect(0);
+    let output = home
+        .host()
+        .set("limits.memory", "128MiB")
+        .probe(&program)
+        .output()
+        .expect(0);
     assert_eq!(output.seen()[1]["ok"][0], 1_500);
     same(&server, &home);
-    home.host().set("limits.memory", "16MiB").probe(&program).output().expect(0);
+    home.host()
+        .set("limits.memory", "16MiB")
+        .probe(&program)
+        .output()
+        .expect(0);
     same(&server, &home);
 }
 

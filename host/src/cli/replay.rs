@@ -151,7 +151,10 @@ impl Screen {
             let line = format!("{} {mark} {}", left(one, columns), fit(other, columns));
             line.trim_end().to_owned()
         };
-        out.push_str(&format!("  {}\n", self.paint.ink(Ink::Dim, &row("recorded", " ", "now"))));
+        out.push_str(&format!(
+            "  {}\n",
+            self.paint.ink(Ink::Dim, &row("recorded", " ", "now"))
+        ));
         for at in 0..expected.len().max(got.len()) {
             let line = |lines: &[String]| lines.get(at).cloned().unwrap_or_default();
             let (one, other) = (line(expected), line(got));

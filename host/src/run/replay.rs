@@ -3,6 +3,7 @@
 
 mod side;
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
@@ -246,8 +247,8 @@ impl Plugins<'_> {
                 let start = self.store.start(&row.session, attempt)?.ok_or_else(missing)?;
                 let body: StartBody = codec::decode(&start.body).map_err(|e| cannot(self.run, &e.to_string()))?;
                 let strategy = &body.agent.strategy;
-                if !all.contains_key(&strategy.digest) {
-                    all.insert(strategy.digest, self.get(strategy)?);
+                if let Entry::Vacant(place) = all.entry(strategy.digest) {
+                    place.insert(self.get(strategy)?);
                 }
             }
         }

@@ -145,7 +145,10 @@ impl Taken<'_> {
             })
         };
         let broken_off = rows.iter().filter(|row| {
-            let cancelled = row.outcome.as_ref().is_some_and(|o| o.status == OutcomeStatus::Cancelled);
+            let cancelled = row
+                .outcome
+                .as_ref()
+                .is_some_and(|o| o.status == OutcomeStatus::Cancelled);
             cancelled && row.intent.kind != OpKind::Child && !told(row.intent.op)
         });
         broken_off.map(|row| row.intent.op).collect()
@@ -269,7 +272,6 @@ impl Taken<'_> {
 
     /// A record as one of the fork.
     fn moved(&self, record: Record) -> Result<Record, HostError> {
-        let session = |id: SessionId| self.session(id);
         Ok(match record {
             Record::Session(mut new) => {
                 if new.parent.is_none() {
@@ -279,15 +281,15 @@ impl Taken<'_> {
                     }
                     self.budget.root.iter().for_each(|limit| set(&mut new.budget, *limit));
                 }
-                new.session = session(new.session);
+                new.session = self.session(&new.session);
                 new.parent = new.parent.map(|mut address| {
-                    address.session = session(address.session);
+                    address.session = self.session(&address.session);
                     address
                 });
                 Record::Session(new)
             }
             Record::Update(mut update) => {
-                update.session = session(update.session);
+                update.session = self.session(&update.session);
                 Record::Update(update)
             }
             Record::Start(start) => Record::Start(self.start(start)?),
@@ -316,7 +318,7 @@ impl Taken<'_> {
     /// A start record of the fork: of the root's attempts with the strategy and the limits of the fork.
     fn start(&self, mut start: Start) -> Result<Start, HostError> {
         let mut body: StartBody = codec::decode(&start.body).map_err(|e| super::cannot(self.origin, &e.to_string()))?;
-        body.agent.parent = body.agent.parent.map(|id| self.session(id));
+        body.agent.parent = body.agent.parent.map(|id| self.session(&id));
         if start.session == self.cut.root.session {
             // Attempts before it were made by the other bytes.
             if let Some(plugin) = self.changed.filter(|_| start.attempt == self.cut.root.attempt) {
@@ -332,12 +334,12 @@ impl Taken<'_> {
             self.budget.tree.iter().for_each(|limit| set(&mut run.tree, *limit));
             self.budget.child.iter().for_each(|limit| set(&mut run.child, *limit));
         }
-        start.session = self.session(start.session);
+        start.session = self.session(&start.session);
         start.body = codec::encode(&body);
         Ok(start)
     }
 
-    fn session(&self, id: SessionId) -> SessionId {
+    fn session(&self, id: &SessionId) -> SessionId {
         SessionId {
             run: self.owner.run().clone(),
             number: id.number,
@@ -346,7 +348,7 @@ impl Taken<'_> {
 
     fn stream(&self, stream: StreamId) -> StreamId {
         StreamId {
-            session: self.session(stream.session),
+            session: self.session(&stream.session),
             ..stream
         }
     }
@@ -371,7 +373,7 @@ impl Taken<'_> {
 
     fn entry(&self, mut entry: StoredEntry) -> StoredEntry {
         if let Ok(author) = entry.author.parse() {
-            entry.author = self.session(author).to_string();
+            entry.author = self.session(&author).to_string();
         }
         entry
     }
