@@ -241,6 +241,15 @@ limits! {
 }
 
 impl Limits {
+    /// Whether configuration might have set each of them so: what comes out of a file need not have come from one.
+    pub fn are_in_range(&self) -> bool {
+        let fits = |row: &Limit| {
+            self.get(row.key)
+                .is_some_and(|value| (row.min..=row.max).contains(&value))
+        };
+        TABLE.iter().all(fits)
+    }
+
     /// [`Limits::start_wall`] as a duration; likewise below.
     pub const fn millis(value: u64) -> Duration {
         Duration::from_millis(value)
@@ -325,6 +334,7 @@ mod tests {
             for value in [row.min, row.max] {
                 assert_eq!(limits.set(row.key, value), Ok(()), "{}", row.key);
                 assert_eq!(limits.get(row.key), Some(value), "{}", row.key);
+                assert!(limits.are_in_range(), "{}", row.key);
             }
             if row.min > 0 {
                 assert!(limits.set(row.key, row.min - 1).is_err(), "{}", row.key);
@@ -332,6 +342,11 @@ mod tests {
             assert!(limits.set(row.key, row.max + 1).is_err(), "{}", row.key);
         }
         assert_eq!(Limits::default().set("memroy", 1), Err(LimitError::Unknown));
+        let none = Limits {
+            memory: 3 * GIB + 1,
+            ..Limits::default()
+        };
+        assert!(!none.are_in_range());
     }
 
     #[test]

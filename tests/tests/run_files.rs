@@ -216,6 +216,35 @@ fn a_run_that_was_killed_goes_on_elsewhere() {
 }
 
 #[test]
+fn a_file_grants_nothing_here() {
+    let script = Script::from([Turn::fault(Fault::StallMidStream)]).then(Turn::text("late"));
+    for grant in ["fs:./papers", "net:example.org", "blackboard:shared"] {
+        let server = ModelServer::start(script.clone());
+        let home = Home::with_model(&server, Format::OpenAi);
+        home.write("papers/a.md", "a");
+        let process = home
+            .host()
+            .args(["--allow", grant])
+            .probe(&steps(&[ask("ONE")]))
+            .start();
+        server.wait_for(1, LONG);
+        process.signal(Signal::KILL);
+        process.finish();
+        let run = run_of(&home);
+        let file = export(&home, &run, "run.jsonl", &["--with-plugins"]);
+        let there = Home::with_model(&server, Format::OpenAi);
+        import(&there, &file).expect(0);
+        for command in [&["resume", &run][..], &["replay", &run, "--fork"]] {
+            let refused = there.host().args(command).output().expect(2);
+            refused.says(&["a file grants nothing of this machine"]);
+        }
+        there.host().args(["replay", &run]).output().expect(0);
+        assert_eq!(server.requests().len(), 1, "{grant}");
+        home.host().args(["resume", &run]).output().expect(0);
+    }
+}
+
+#[test]
 fn what_holds_a_secret_can_be_looked_at_alone() {
     let server = ModelServer::start(Script::always(Turn::text("an answer")));
     let home = Home::with_model(&server, Format::OpenAi);

@@ -12,7 +12,7 @@ use crate::ids::{RunId, Scope, StreamId};
 use crate::plugin::Plugin;
 use crate::run::handle::RunHandle;
 use crate::run::replay::{ReplaySpec, failed, refusal};
-use crate::run::resume::{VIEW_ONLY, first_start};
+use crate::run::resume::{first_start, may_go_on};
 use crate::run::spec::Budget;
 use crate::run::{Host, HostError};
 use crate::store::{Answer, ForkPoint, RunRow, RunState, Status, Store};
@@ -45,9 +45,7 @@ impl Host {
     pub async fn ready_fork(&self, spec: &ForkSpec) -> Result<ReadyFork, HostError> {
         let store = self.store()?;
         let origin = store.find_run(&spec.replay.run)?;
-        if store.run(&origin)?.is_for_viewing() {
-            return Err(cannot(&origin, VIEW_ONLY));
-        }
+        may_go_on(&store, &store.run(&origin)?).map_err(|reason| cannot(&origin, &reason))?;
         if store.run_state(&origin)? == RunState::Owned {
             let reason = "it is under way in another process; wait for its end, or stop it";
             return Err(cannot(&origin, reason));

@@ -36,9 +36,7 @@ impl Host {
         if row.status.is_final() {
             return Err(has_ended(&row));
         }
-        if row.is_for_viewing() {
-            return Err(cannot(&id, VIEW_ONLY));
-        }
+        may_go_on(&store, &row).map_err(|reason| cannot(&id, &reason))?;
         self.go_on(store, owner, Vec::new()).await
     }
 
@@ -176,6 +174,37 @@ impl Host {
 pub(super) const VIEW_ONLY: &str =
     "secrets were taken out of it when it was exported, so that it is not what was recorded; it can be looked at";
 
+/// Whether a run may go on, here or as a fork. A file can say what it likes: one that was imported is granted nothing of this machine by it.
+///
+/// # Errors
+/// Why it may not, in words.
+pub(super) fn may_go_on(store: &Store, row: &RunRow) -> Result<(), String> {
+    if row.is_for_viewing() {
+        return Err(VIEW_ONLY.to_owned());
+    }
+    if row.imported.is_none() {
+        return Ok(());
+    }
+    for session in store.sessions(&row.id).map_err(|e| e.to_string())? {
+        for attempt in 1..=session.attempt.max(1) {
+            let Some(start) = store.start(&session.session, attempt).map_err(|e| e.to_string())? else {
+                continue;
+            };
+            let body: StartBody = codec::decode(&start.body).map_err(|e| e.to_string())?;
+            let tools = body.run.map(|run| run.tools).unwrap_or_default();
+            let beyond = tools.iter().any(|tool| tool.rights.whole().reaches_beyond_its_run());
+            if beyond || body.agent.rights.reaches_beyond_its_run() {
+                return Err(FOREIGN_GRANTS.to_owned());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Why an imported run does not go on that was granted something where it ran.
+const FOREIGN_GRANTS: &str = "it was imported, and where it ran it was granted a folder, a host or a shared space; \
+                              a file grants nothing of this machine, so it can be looked at and replayed, and not go on";
+
 /// A plugin of a run as it was when the run began, under the run's own limits.
 pub(super) fn recorded_plugin(store: &Store, of: &PluginRef, limits: &Limits) -> Result<Arc<Plugin>, HostError> {
     let bytes: Arc<[u8]> = store.component(&of.digest)?.into();
@@ -195,7 +224,11 @@ pub(super) fn recorded_plugin(store: &Store, of: &PluginRef, limits: &Limits) ->
 
 /// The root's first start record.
 pub(super) fn first_start(store: &Store, run: &RunId) -> Result<StartBody, HostError> {
-    start_of(store, run, 1)
+    let first = start_of(store, run, 1)?;
+    match &first.run {
+        Some(shared) if !shared.limits.are_in_range() => Err(cannot(run, "its limits are none that a host may have")),
+        _ => Ok(first),
+    }
 }
 
 /// The start record of the root's attempt `attempt`.
