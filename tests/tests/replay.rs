@@ -324,6 +324,58 @@ fn what_was_killed_stopped_or_cancelled_is_the_same_up_to_there() {
 }
 
 #[test]
+fn a_run_that_went_on_after_it_was_killed_is_the_same() {
+    let script = Script::default()
+        .when("CHILD", [Turn::fault(Fault::StallMidStream), Turn::text("child")])
+        .when("TOOL", [Turn::fault(Fault::StallMidStream), Turn::text("tool")])
+        .when(
+            "ROOT",
+            [
+                Turn::text("root"),
+                Turn::fault(Fault::StallMidStream),
+                Turn::text("again"),
+            ],
+        );
+    let server = ModelServer::start(script);
+    let home = Home::with_model(&server, Format::OpenAi);
+    let child = ChildSpec::probe(&steps(&[
+        json!({ "do": "compute", "n": 10_000 }),
+        ask("CHILD"),
+        json!({ "do": "info" }),
+    ]));
+    let tool = json!({ "steps": [{ "do": "info" }, ask("TOOL"), { "do": "cancelled" }] });
+    let program = steps(&[
+        open(),
+        put("a"),
+        ask("ROOT 1"),
+        child.spawn(),
+        json!({ "do": "start-call", "name": "probe", "arguments": tool }),
+        join(0),
+        json!({ "do": "wait-call", "call": 0 }),
+        ask("ROOT 2"),
+        put("b"),
+    ]);
+    let host = home
+        .host()
+        .arg("--tool")
+        .arg(guests::built("probe-tool"))
+        .args(["--allow", "llm"]);
+    let process = host.probe(&program).start();
+    server.wait_for(3, LONG);
+    process.signal(Signal::KILL);
+    process.finish();
+    let run = run_of(&home);
+    let process = home.host().args(["resume", &run]).start();
+    server.wait_for(6, LONG);
+    process.signal(Signal::KILL);
+    process.finish();
+    same(&server, &home);
+    home.host().args(["resume", &run]).output().expect(0);
+    let replayed = same(&server, &home);
+    assert_eq!((&replayed["agents"], &replayed["tool_calls"]), (&json!(2), &json!(1)));
+}
+
+#[test]
 fn a_run_under_way_elsewhere_can_be_replayed() {
     let server = ModelServer::start([Turn::text("a"), Turn::fault(Fault::StallMidStream)]);
     let home = Home::with_model(&server, Format::OpenAi);
