@@ -81,6 +81,7 @@ fn written_before(stream: &StreamId, op: u32) -> Vec<Record> {
         request: vec![Digest::of(&message)],
         reserved: Amounts::ZERO,
         at_ms: 1,
+        shared: false,
     };
     vec![
         Record::Observation(seen),

@@ -313,7 +313,7 @@ fn an_end_and_a_request_race_and_the_recorded_one_stands() {
         let (owner, asking) = (owner.finish(), asking.finish());
         match (owner.code, asking.code, status(&home, &run).as_str()) {
             (Some(0), Some(1), "completed") => {
-                drop(asking.says(&["ended before it could be cancelled: returned, achieved"]))
+                drop(asking.says(&["ended before it could be cancelled: returned, achieved"]));
             }
             (Some(1), Some(0), "cancelled") => {}
             other => panic!("{other:?}: {}{}", owner.stderr, asking.stderr),

@@ -6,13 +6,13 @@ use hermes_host::config::{Config, Sources};
 use hermes_host::run::Host;
 
 /// Steps that one program holds: few enough for every limit of a run, and so many that the run around them weighs little.
-pub const BATCH: u64 = 4000;
+pub(crate) const BATCH: u64 = 4000;
 
-pub fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-pub fn guest(name: &str) -> PathBuf {
+pub(crate) fn guest(name: &str) -> PathBuf {
     let path = root().join("target/test-guests").join(format!("{name}.wasm"));
     assert!(
         path.exists(),
@@ -22,7 +22,7 @@ pub fn guest(name: &str) -> PathBuf {
     path
 }
 
-pub fn host(home: &Path, set: &[&str]) -> Host {
+pub(crate) fn host(home: &Path, set: &[&str]) -> Host {
     let set = set.iter().map(|s| (*s).to_owned()).collect();
     let sources = Sources {
         env: Vec::new(),
@@ -34,7 +34,7 @@ pub fn host(home: &Path, set: &[&str]) -> Host {
 }
 
 /// A scripted model that always has one more word to say.
-pub fn script() -> PathBuf {
+pub(crate) fn script() -> PathBuf {
     let path = root().join("target/always.toml");
     if !path.exists() {
         let turn = "[[turn]]\n[turn.reply]\ntext = \"Go on.\"\n";

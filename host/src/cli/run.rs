@@ -16,7 +16,7 @@ use super::{Context, json, log, stdio, terminal};
 use crate::config::Config;
 use crate::event::{EventKind, EventReceiver, RunEvent, now_ms};
 use crate::ids::SessionId;
-use crate::run::{Host, Loss, RunHandle, RunOutcome, RunSpec};
+use crate::run::{ForkSpec, Host, Loss, RunHandle, RunOutcome, RunSpec};
 use crate::text::{Shape, clean};
 
 /// The picture is drawn at most so often.
@@ -78,6 +78,18 @@ async fn accept_loss(host: &Host, context: Context, run: &str) -> Result<(), Pro
     };
     stdio::tell(&notices(context.paint, &[told]));
     Ok(())
+}
+
+/// Goes on from a place in another run, as a run of its own, and stays with it to its end.
+pub(super) async fn fork(config: Config, context: Context, spec: &ForkSpec) -> Result<u8, Problem> {
+    let mut stop = listen()?;
+    let host = Host::open(config)?;
+    let ready = tokio::select! {
+        biased;
+        () = stop.next() => return Err(Problem::stopped("before the fork began: nothing is written")),
+        ready = progress::until_ready(mode(context), host.ready_fork(spec)) => ready?,
+    };
+    attend(&host.fork(ready).await?, context, stop).await
 }
 
 /// How progress is shown.
@@ -238,11 +250,14 @@ pub(super) fn tell_end(outcome: &RunOutcome, paint: Paint) {
 fn print_answer(outcome: &RunOutcome, context: Context) -> Result<(), Problem> {
     match (context.output, &outcome.answer) {
         (Output::Json, _) => stdio::print_line(&json::line(&json::outcome(outcome))),
-        (Output::Text, Some(answer)) => {
-            let answer = clean(answer, Shape::Block);
-            let shown = terminal::columns().map(|columns| flow(&answer, columns));
-            stdio::print_line(shown.as_deref().unwrap_or(&answer).trim_end_matches('\n'))
-        }
+        (Output::Text, Some(answer)) => print_text(answer),
         (Output::Text, None) | (Output::Events, _) => Ok(()),
     }
+}
+
+/// An answer as people read it.
+pub(super) fn print_text(answer: &str) -> Result<(), Problem> {
+    let answer = clean(answer, Shape::Block);
+    let shown = terminal::columns().map(|columns| flow(&answer, columns));
+    stdio::print_line(shown.as_deref().unwrap_or(&answer).trim_end_matches('\n'))
 }

@@ -11,13 +11,15 @@ use super::errors::Problem;
 use super::stdio;
 use crate::config::{Budget, Config};
 use crate::limits::{self, Limits, Unit};
-use crate::run::{Ask, PruneSpec, RunSpec, Standing, TrajectoryForm};
+use crate::run::{Ask, ForkSpec, PruneSpec, ReplaySpec, RunSpec, Standing, TrajectoryForm, WithPlugins};
 
 /// What to do.
 pub(super) enum Command {
     Run(Config, RunSpec),
     Resume(Config, Resume),
     ResumeAll(Config),
+    Replay(Config, ReplaySpec),
+    Fork(Config, ForkSpec),
     Prune(Config, PruneSpec),
     Backup(Config, PathBuf),
     Cancel(Config, String),
@@ -27,6 +29,8 @@ pub(super) enum Command {
     Show(Config, String),
     Tree(Config, String),
     Export(Config, String, TrajectoryForm),
+    ExportRun(Config, ExportRun),
+    Import(Config, PathBuf),
     Blackboard(Config, Blackboard),
     ConfigShow(Config),
     Doctor(Config),
@@ -37,6 +41,13 @@ pub(super) struct Resume {
     pub(super) run: String,
     /// Whether what it has lost is given up.
     pub(super) accept_loss: bool,
+}
+
+/// Which run to write to which file.
+pub(super) struct ExportRun {
+    pub(super) run: String,
+    pub(super) file: PathBuf,
+    pub(super) plugins: WithPlugins,
 }
 
 /// What to look at.
@@ -88,7 +99,11 @@ pub(super) fn runs_an_agent(command: &args::Command) -> bool {
     use args::{Command, RunsCommand};
     match command {
         Command::Run(_) | Command::Resume(_) => true,
-        Command::Runs(runs) => matches!(runs.command, Some(RunsCommand::Resume(_))),
+        Command::Replay(replay) => replay.fork,
+        Command::Runs(runs) => match &runs.command {
+            Some(RunsCommand::Replay(replay)) => replay.fork,
+            command => matches!(command, Some(RunsCommand::Resume(_))),
+        },
         _ => false,
     }
 }
@@ -132,14 +147,18 @@ impl Command {
                 args::RunsCommand::Show(of) => Self::Show(config, id(of)?),
                 args::RunsCommand::Tree(of) => Self::Tree(config, id(of)?),
                 args::RunsCommand::Export(export) => Self::export(config, export)?,
+                args::RunsCommand::Import(import) => Self::Import(config, import.file),
                 args::RunsCommand::Resume(resume) => Self::resume(config, resume)?,
+                args::RunsCommand::Replay(replay) => Self::replay(config, replay)?,
                 args::RunsCommand::Cancel(of) => Self::Cancel(config, id(of)?),
                 args::RunsCommand::Prune(prune) => Self::Prune(config, prune_spec(&prune)?),
             },
             args::Command::Show(of) => Self::Show(config, id(of)?),
             args::Command::Tree(of) => Self::Tree(config, id(of)?),
             args::Command::Export(export) => Self::export(config, export)?,
+            args::Command::Import(import) => Self::Import(config, import.file),
             args::Command::Resume(resume) => Self::resume(config, resume)?,
+            args::Command::Replay(replay) => Self::replay(config, replay)?,
             args::Command::Cancel(of) => Self::Cancel(config, id(of)?),
             args::Command::Backup(args::Backup { to }) => Self::Backup(config, to),
             args::Command::Blackboard(command) => {
@@ -171,7 +190,27 @@ impl Command {
             args::Form::Sharegpt => TrajectoryForm::ShareGpt,
             args::Form::Provider => TrajectoryForm::Provider,
         };
-        Ok(Self::Export(config, id(export.of)?, form))
+        let run = id(export.of)?;
+        let Some(file) = export.run_file else {
+            return Ok(Self::Export(config, run, form));
+        };
+        let plugins = match export.with_plugins {
+            true => WithPlugins::Yes,
+            false => WithPlugins::No,
+        };
+        Ok(Self::ExportRun(config, ExportRun { run, file, plugins }))
+    }
+
+    fn replay(config: Config, replay: args::Replay) -> Result<Self, Problem> {
+        let spec = ReplaySpec {
+            run: id(replay.of)?,
+            plugin: replay.plugin.map(|plugin| not_empty("--plugin", plugin)).transpose()?,
+        };
+        if !replay.fork {
+            return Ok(Self::Replay(config, spec));
+        }
+        let budget = budget(&replay.budget)?;
+        Ok(Self::Fork(config, ForkSpec { replay: spec, budget }))
     }
 
     /// The limits in force.
@@ -180,6 +219,8 @@ impl Command {
             Self::Run(config, _)
             | Self::Resume(config, _)
             | Self::ResumeAll(config)
+            | Self::Replay(config, _)
+            | Self::Fork(config, _)
             | Self::Prune(config, _)
             | Self::Backup(config, _)
             | Self::Cancel(config, _)
@@ -189,6 +230,8 @@ impl Command {
             | Self::Show(config, _)
             | Self::Tree(config, _)
             | Self::Export(config, ..)
+            | Self::ExportRun(config, _)
+            | Self::Import(config, _)
             | Self::Blackboard(config, _)
             | Self::ConfigShow(config)
             | Self::Doctor(config) => &config.limits,
@@ -233,7 +276,7 @@ impl Blackboard {
 /// What the line says; the host puts it over what the configuration says.
 fn spec(run: args::Run, limits: &Limits) -> Result<RunSpec, Problem> {
     let task = not_empty("the task", or_input(run.task, limits, "the task")?)?;
-    let budget = Budget::parse(&run.budget.join(",")).map_err(|e| Problem::usage(format!("--budget: {e}")))?;
+    let budget = budget(&run.budget)?;
     Ok(RunSpec {
         plugin: not_empty("--plugin", run.plugin)?,
         task,
@@ -298,6 +341,10 @@ fn age(text: &str) -> Result<Duration, Problem> {
 fn bytes(text: &str) -> Result<u64, Problem> {
     limits::parse(text, Unit::Bytes)
         .map_err(|e| Problem::usage(format!("--keep-bytes {}: {e}", crate::text::line(text, 40))))
+}
+
+fn budget(flags: &[String]) -> Result<Budget, Problem> {
+    Budget::parse(&flags.join(",")).map_err(|e| Problem::usage(format!("--budget: {e}")))
 }
 
 fn not_empty(what: &str, text: String) -> Result<String, Problem> {

@@ -20,7 +20,7 @@ use wasmtime::{CallHook, Store, UpdateDeadline};
 pub use ended::Stopped;
 pub use list::{describe, list_tools};
 use residents::{Place, Residents};
-pub use runner::Runner;
+pub use runner::{Answered, Runner, answer_again, tool_guest};
 pub use strategy::run_strategy;
 
 use crate::bindings::{StrategyPre, ToolsetPre};

@@ -10,9 +10,11 @@ use wasmtime::component::Resource;
 use crate::bindings::{Space, blackboard, types};
 use crate::error::{Dimension, Refusal, RefusalKind};
 use crate::event::EventKind;
+use crate::ids::RunId;
 use crate::interfaces::State;
 use crate::plugin::rights::{Access, Rights};
 use crate::session::call::{Call, Look, Missed, Write};
+use crate::session::codec;
 use crate::session::end::End;
 use crate::session::guest::Guest;
 use crate::session::waits::Timed;
@@ -40,6 +42,44 @@ fn key_fits(guest: &Guest, key: &str) -> Result<(), Refusal> {
 
 fn value_fits(guest: &Guest, value: &types::Media) -> Result<(), Refusal> {
     crate::store::value_fits(&guest.session.run.limits, &value.media_type, &value.data).map_err(Refusal::invalid)
+}
+
+/// The change that a write of `run` made, by the arguments that the journal keeps of it; none where they are no write's.
+pub fn recorded_effect(run: &RunId, arguments: &[u8]) -> Option<Effect> {
+    let space = |name| SpaceId {
+        run: Some(run.clone()),
+        name,
+    };
+    let (call,): (String,) = codec::decode(arguments).ok()?;
+    if call == Put::NAME {
+        let (_, (name, key, value, if_version)): (String, (String, String, types::Media, Option<u64>)) =
+            codec::decode(arguments).ok()?;
+        return Some(Effect::Put {
+            space: space(name),
+            key,
+            media_type: value.media_type,
+            data: value.data,
+            if_version,
+        });
+    }
+    if call == Append::NAME {
+        let (_, (name, prefix, value)): (String, (String, String, types::Media)) = codec::decode(arguments).ok()?;
+        return Some(Effect::Append {
+            space: space(name),
+            prefix,
+            media_type: value.media_type,
+            data: value.data,
+        });
+    }
+    if call == Delete::NAME {
+        let (_, (name, key, if_version)): (String, (String, String, Option<u64>)) = codec::decode(arguments).ok()?;
+        return Some(Effect::Delete {
+            space: space(name),
+            key,
+            if_version,
+        });
+    }
+    None
 }
 
 #[derive(Serialize)]

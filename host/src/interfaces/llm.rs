@@ -169,7 +169,7 @@ fn body(bytes: Vec<u8>) -> (Digest, Vec<u8>) {
 
 fn resolve(guest: &Guest, name: Option<&str>) -> Result<Model, Refusal> {
     let (session, run) = (&guest.session, &guest.session.run);
-    if run.journal.is_none() {
+    if !run.keeping.is_run() {
         let words = "A tool that is called by itself has no model: an agent gives it one (--tool).";
         return Err(Refusal::denied(words));
     }

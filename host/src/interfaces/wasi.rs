@@ -79,11 +79,12 @@ pub(super) fn context(guest: &Arc<Guest>, folders: &[Folder]) -> Result<WasiCtx,
     Ok(builder.build())
 }
 
-/// All randomness of an instance derives from the run's seed and the instance's place in the run.
+/// All randomness of an instance derives from the run's seed and the instance's place in the run, not from the run's id: a fork goes on with
+/// the numbers of the run that it comes from.
 fn seed(guest: &Guest, purpose: &[u8]) -> [u8; 32] {
     let mut hash = Sha256::new();
     hash.update(guest.session.run.seed);
-    hash.update(guest.stream.session.to_string());
+    hash.update(guest.stream.session.number.to_le_bytes());
     hash.update(guest.stream.attempt.to_le_bytes());
     hash.update(guest.stream.scope.to_string());
     hash.update([0]);
@@ -214,7 +215,12 @@ impl Pollable for Timer {
         if self.ended {
             return;
         }
-        if !self.guest.replays_wait(self.number) {
+        if self.guest.is_told_again() {
+            // Another's turn comes first, or the record ends here.
+            if self.guest.is_replaying() && !self.guest.replays_wait(self.number) {
+                std::future::pending::<()>().await;
+            }
+        } else if !self.guest.replays_wait(self.number) {
             let _pause = self.guest.is_strategy().then(|| self.guest.step.pause());
             let deadline = self.deadline;
             self.guest

@@ -126,7 +126,7 @@ async fn end(store: &Store, owner: &Owner) -> Result<Ended, HostError> {
         return Ok(Ended::Before(Box::new(row)));
     }
     let at_ms = now_ms();
-    let mut checkpoints = checkpoints(store, owner);
+    let mut checkpoints = checkpoints(store, run);
     let open = store.sessions(run)?.into_iter().filter(|s| !s.status.is_final());
     let updates = open.map(|session| {
         let report = checkpoints.remove(&session.session.number);
@@ -150,9 +150,9 @@ async fn end(store: &Store, owner: &Owner) -> Result<Ended, HostError> {
 }
 
 /// The last checkpoint of each session of a run, by its number; up to what is damaged, which keeps nobody from ending the run.
-fn checkpoints(store: &Store, owner: &Owner) -> HashMap<u32, types::Report> {
+fn checkpoints(store: &Store, run: &RunId) -> HashMap<u32, types::Report> {
     let mut last = HashMap::new();
-    let walked = store.walk(owner, |record, _| {
+    let walked = store.walk(run, |record, _| {
         if let Record::Note(note) = record
             && note.kind == NoteKind::Checkpoint
             && let Ok(report) = codec::decode(&note.body)
@@ -162,7 +162,7 @@ fn checkpoints(store: &Store, owner: &Owner) -> HashMap<u32, types::Report> {
         Ok(())
     });
     if let Err(error) = walked {
-        tracing::warn!(run = %owner.run(), %error, "not all checkpoints could be read");
+        tracing::warn!(%run, %error, "not all checkpoints could be read");
     }
     last
 }
@@ -180,7 +180,7 @@ fn cancelled(row: &SessionRow, report: Option<types::Report>) -> SessionEnd {
 
 /// Cancels the run when another process asks for its end. Never returns.
 pub(super) async fn heed_requests(session: &Session, cancel: &CancellationToken) -> Infallible {
-    if let Some(journal) = &session.run.journal {
+    if let Some(journal) = session.run.keeping.journal() {
         journal.store.cancel_request_comes(&session.run.id).await;
         session.event(EventKind::Notice {
             message: "another process asked for the end of this run (hermes-host cancel)".to_owned(),

@@ -129,6 +129,48 @@ pub enum HostError {
         /// The run.
         run: crate::ids::RunId,
     },
+    /// The run can't be replayed.
+    #[error("run {run} can't be replayed: {reason}")]
+    CantReplay {
+        /// The run.
+        run: String,
+        /// Why.
+        reason: String,
+    },
+    /// The run can't be forked.
+    #[error("run {run} can't be forked: {reason}")]
+    CantFork {
+        /// The run.
+        run: String,
+        /// Why.
+        reason: String,
+    },
+    /// A run file can't be written or read. Nothing of it is kept.
+    #[error("{path}: {what}")]
+    RunFile {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A run file of a newer host.
+    #[error(
+        "{path} has version {found} of the run file's format, and this hermes-host reads version {known}; use the newer hermes-host"
+    )]
+    NewerRunFile {
+        /// The file.
+        path: String,
+        /// Its version.
+        found: u64,
+        /// The newest version that this host reads.
+        known: u64,
+    },
+    /// A run of this id is here already.
+    #[error("run {run} is here already; nothing was imported")]
+    RunIsHere {
+        /// The run.
+        run: String,
+    },
     /// The blackboard refused.
     #[error("the blackboard: {0}")]
     Blackboard(String),
@@ -194,6 +236,10 @@ impl HostError {
             }
             Self::CantResume { .. } => "resume",
             Self::NotEnded { .. } => "timed-out",
+            Self::CantReplay { .. } => "replay",
+            Self::CantFork { .. } => "fork",
+            Self::RunFile { .. } | Self::NewerRunFile { .. } => "run-file",
+            Self::RunIsHere { .. } => "conflict",
             Self::Blackboard(_) => "blackboard",
             Self::Run(_) => "host-bug",
         }

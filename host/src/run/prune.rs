@@ -130,6 +130,7 @@ impl Host {
             pruned.runs = chosen.iter().map(|(run, standing)| told(run, *standing)).collect();
             return Ok(pruned);
         }
+        store.sweep_copies().await?;
         store.sweep_rows().await?;
         let earlier = store.sweep_files().await?;
         let chosen = choose(store.prunable()?, spec, store.size()?.used, now_ms());

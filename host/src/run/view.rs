@@ -124,8 +124,21 @@ pub struct RunView {
     pub spent: Amounts,
     /// Iterations given back.
     pub refunded: u64,
+    /// How it came here, where it came out of a file.
+    pub imported: Option<ImportView>,
+    /// The run that it goes on from, and the number of the last observation that was taken over, where it is a fork.
+    pub forked: Option<(RunId, u64)>,
     /// Its agents, parents before children.
     pub sessions: Vec<SessionView>,
+}
+
+/// That a run came out of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImportView {
+    /// When, in milliseconds since 1970.
+    pub at_ms: u64,
+    /// Whether it can be looked at and not replayed: secrets were taken out of it.
+    pub view_only: bool,
 }
 
 /// An entry of the blackboard.
@@ -214,6 +227,11 @@ impl Host {
             sessions.push(session_view(&store, session, depth)?);
         }
         let (run, refunded) = (row.id.clone(), row.refunded);
+        let imported = row.imported.as_ref().map(|imported| ImportView {
+            at_ms: imported.at_ms,
+            view_only: row.is_for_viewing(),
+        });
+        let forked = row.forked.clone().map(|from| (from.run, from.observation));
         let RunRow {
             status,
             outcome,
@@ -228,6 +246,8 @@ impl Host {
             exit,
             spent,
             refunded,
+            imported,
+            forked,
             sessions,
         })
     }

@@ -32,6 +32,9 @@ pub enum End {
     /// A replay met a call that its record does not have.
     #[error("the run differs from its record: {0}")]
     Diverged(String),
+    /// A replay that nothing follows has told all that its record has.
+    #[error("its record ends here")]
+    RecordEnds,
     /// The guest broke a hard cap of the host's.
     #[error("{0}")]
     Broke(String),

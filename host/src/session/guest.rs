@@ -1,7 +1,7 @@
 //! One instance's side of the host: what it works for, what it may do, its meter, its clock, and its part of the journal. What its calls go
 //! through is in `path` and `operate`, what it may burn in `fuel`.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use crate::plugin::rights::Rights;
 use crate::session::clock::Clock;
 use crate::session::codec;
 use crate::session::end::End;
+use crate::session::met::Met;
 use crate::session::op::{Ended, Op, OpBody};
 use crate::session::step::Step;
 use crate::session::tape::{Meters, Recorded, Tape, size};
@@ -75,6 +76,10 @@ pub struct Guest {
     pub is_again: bool,
     /// Why the host wants it ended, noticed where no value could say so: by operations, too, that an instance before it began.
     fault: Arc<Mutex<Option<End>>>,
+    /// The call that its record does not have.
+    pub(super) met: Mutex<Option<Met>>,
+    /// In a replay that is compared: it burnt other amounts of fuel than its record says.
+    fuel_differs: AtomicBool,
     tape: Mutex<Tape>,
 }
 
@@ -174,6 +179,8 @@ impl Guest {
             waits,
             is_again: lost.is_some(),
             fault,
+            met: Mutex::new(None),
+            fuel_differs: AtomicBool::new(false),
             tape,
         })
     }
@@ -316,9 +323,9 @@ impl Guest {
         }
     }
 
-    fn observe_quietly<T: serde::Serialize>(&self, name: &'static str, args: &T, at_ms: u64) {
-        let args = codec::digest(name, args);
-        let done = match self.replay(name, args) {
+    fn observe_quietly<T: serde::Serialize>(&self, name: &'static str, shown: &T, at_ms: u64) {
+        let args = codec::digest(name, shown);
+        let done = match self.replayed(name, args, || Met::call(name, shown)) {
             Ok(Some(_)) => Ok(()),
             Ok(None) => self.observe_at(name, args, Answer::Body(Vec::new()), at_ms),
             Err(end) => Err(end),
@@ -330,18 +337,38 @@ impl Guest {
 
     /// The answer that the record has for this call, where it is being replayed.
     pub(super) fn replay(&self, name: &str, args: crate::ids::Digest) -> Result<Option<Observation>, End> {
-        let (seen, last) = {
+        let (seen, live) = {
             let mut tape = self.tape();
             let seen = tape.replay(name, args)?;
-            (seen, !tape.replaying())
+            (seen, !tape.replaying() && tape.goes_live())
         };
         if let Some(seen) = &seen {
             self.clock.observe(seen.at_ms);
-            if last {
+            if self.step.fuel_used() != seen.fuel {
+                self.fuel_differs.store(true, Ordering::Release);
+            }
+            if live {
                 self.goes_live(seen);
+            } else {
+                self.step.begin_stretch(self.fuel);
             }
         }
         Ok(seen)
+    }
+
+    /// Whether it burnt other amounts of fuel than its record says.
+    pub fn fuel_differs(&self) -> bool {
+        self.fuel_differs.load(Ordering::Acquire)
+    }
+
+    /// How many observations it was told, or will have been before the next.
+    pub fn observations(&self) -> u64 {
+        self.tape().next_seq() - 1
+    }
+
+    /// Whether it is only told again what its record has.
+    pub fn is_told_again(&self) -> bool {
+        self.session.run.keeping.is_record()
     }
 
     pub(super) fn observe(&self, name: &str, args: crate::ids::Digest, answer: Answer) -> Result<(), End> {

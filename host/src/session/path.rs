@@ -16,6 +16,7 @@ use crate::session::call::{Look, Missed, Operation, Write};
 use crate::session::codec;
 use crate::session::end::End;
 use crate::session::guest::Guest;
+use crate::session::met::Met;
 use crate::session::op::{Ended, Op, OpBody};
 use crate::session::tape::refusal_body;
 use crate::session::waits::Timed;
@@ -30,7 +31,7 @@ impl Guest {
     pub async fn look<C: Look>(&self, call: &C) -> Result<Result<C::Answer, Refusal>, End> {
         self.enter()?;
         let args = codec::digest(C::NAME, call);
-        if let Some(seen) = self.replay(C::NAME, args)? {
+        if let Some(seen) = self.replayed(C::NAME, args, || Met::call(C::NAME, call))? {
             return decode_body(&seen);
         }
         let answer = match call.grant(self).and_then(|()| call.caps(self)) {
@@ -54,7 +55,7 @@ impl Guest {
     pub async fn write<C: Write>(&self, call: &C) -> Result<Result<EffectResult, Refusal>, End> {
         self.enter()?;
         let args = codec::digest(C::NAME, call);
-        if let Some(seen) = self.replay(C::NAME, args)? {
+        if let Some(seen) = self.replayed(C::NAME, args, || Met::call(C::NAME, call))? {
             return self.replay_write(&seen);
         }
         let reserved = call.grant(self).and_then(|()| call.caps(self)).and_then(|()| {
@@ -77,6 +78,7 @@ impl Guest {
         let (op, at_ms) = (self.tape().next_op(), now_ms());
         let charged = held.amounts();
         let stream = self.stream.clone();
+        let effect = call.effect(self);
         let intent = Intent {
             stream: stream.clone(),
             op,
@@ -85,6 +87,7 @@ impl Guest {
             request: vec![args],
             reserved: charged,
             at_ms,
+            shared: effect.space().run.is_none(),
         };
         let outcome = Outcome {
             stream,
@@ -95,11 +98,13 @@ impl Guest {
             at_ms,
         };
         let seen = self.observation(C::NAME, args, Answer::Delivered(op), at_ms);
-        if let Err(full) = self.push_all(vec![Record::Intent(intent), Record::Outcome(outcome), seen]) {
+        // With its arguments, so that a space can be made again as it was at any point.
+        let mut records = self.tape().unknown(vec![(args, codec::of_call(C::NAME, call))]);
+        records.extend([Record::Intent(intent), Record::Outcome(outcome), seen]);
+        if let Err(full) = self.push_all(records) {
             held.release();
             return Err(full);
         }
-        let effect = call.effect(self);
         let result = self.append_pending(Some(effect), Sync::Durable).await?;
         let result = result.ok_or_else(|| End::Host("the store gave no result for a write".to_owned()))?;
         match result {
@@ -129,7 +134,7 @@ impl Guest {
     pub async fn start<C: Operation>(self: &Arc<Self>, call: C) -> Result<(u32, Option<Refusal>), End> {
         self.enter()?;
         let args = codec::digest(C::NAME, &call);
-        if let Some(seen) = self.replay(C::NAME, args)? {
+        if let Some(seen) = self.replayed(C::NAME, args, || Met::operation(&call))? {
             return self.replay_start(call, &seen).await;
         }
         let (op, refused) = self.begin(call).await?;
@@ -165,7 +170,7 @@ impl Guest {
     pub async fn perform<C: Operation>(self: &Arc<Self>, call: C) -> Result<OpBody, End> {
         self.enter()?;
         let args = codec::digest(C::NAME, &call);
-        if let Some(seen) = self.replay(C::NAME, args)? {
+        if let Some(seen) = self.replayed(C::NAME, args, || Met::operation(&call))? {
             return self.replay_perform(call, &seen).await;
         }
         let (number, refused) = self.begin(call).await?;
@@ -207,7 +212,7 @@ impl Guest {
     pub async fn wait(&self, name: &'static str, number: u32) -> Result<OpBody, End> {
         self.enter()?;
         let args = codec::digest(name, &number);
-        if let Some(seen) = self.replay(name, args)? {
+        if let Some(seen) = self.replayed(name, args, || Met::call(name, &number))? {
             return match &seen.answer {
                 Answer::Delivered(op) => Ok(self.delivered(*op, &seen)?.body.clone()),
                 Answer::Body(body) => codec::decode(body).map_err(|e| End::Host(e.to_string())),
@@ -227,7 +232,7 @@ impl Guest {
     pub async fn wait_any(&self, name: &'static str, ops: &[u32], timeout_ms: Option<u32>) -> Result<Option<u32>, End> {
         self.enter()?;
         let args = codec::digest(name, &(ops, timeout_ms));
-        if let Some(seen) = self.replay(name, args)? {
+        if let Some(seen) = self.replayed(name, args, || Met::call(name, &(ops, timeout_ms)))? {
             return decode_body(&seen).map(|answer: Result<Option<u32>, Refusal>| answer.unwrap_or(None));
         }
         let found: Vec<Op> = ops.iter().filter_map(|n| self.tape().op(*n)).collect();
@@ -270,7 +275,7 @@ impl Guest {
     pub fn cancel(&self, name: &'static str, number: u32) -> Result<(), End> {
         self.enter()?;
         let args = codec::digest(name, &number);
-        let seen = self.replay(name, args)?;
+        let seen = self.replayed(name, args, || Met::call(name, &number))?;
         if let Some(op) = self.tape().op(number) {
             op.cancel.cancel();
         }

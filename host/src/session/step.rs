@@ -97,6 +97,18 @@ impl Step {
         for counter in [&self.made, &self.all_calls, &self.log_bytes] {
             counter.store(0, Ordering::Release);
         }
+        self.restart_clock();
+    }
+
+    /// A stretch of a replay begins: its clock is at 0 and it has `fuel` to burn. The counters of the step go on.
+    pub fn begin_stretch(&self, fuel: u64) {
+        // Whatever call ended the stretch before, the code that made it reads its fuel anew.
+        self.calls();
+        self.fuel().give(fuel);
+        self.restart_clock();
+    }
+
+    fn restart_clock(&self) {
         let mut clock = self.lock();
         clock.used = Duration::ZERO;
         clock.since = (clock.waits == 0).then(Instant::now);

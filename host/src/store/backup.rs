@@ -183,7 +183,7 @@ impl Store {
     fn copy_anchors(&self, copy: &Files, anchors: &[(RunId, LockState)]) -> Result<u64, StoreError> {
         let conn = copy.connect_unchanging()?;
         let read = || -> Result<Vec<_>, Fault> {
-            let mut select = conn.prepare("SELECT no, id FROM run ORDER BY no")?;
+            let mut select = conn.prepare("SELECT no, id FROM run WHERE epoch > 0 ORDER BY no")?;
             let mut rows = select.query([])?;
             let mut heads = Vec::new();
             while let Some(row) = rows.next()? {

@@ -183,7 +183,7 @@ fn runs(conn: &Connection) -> Result<Vec<(i64, String, bool)>, Fault> {
         0 | 1 => Vec::new(),
         _ => damaged_requests(conn)?,
     };
-    let mut select = conn.prepare("SELECT no, id, data, sum FROM run ORDER BY no")?;
+    let mut select = conn.prepare("SELECT no, id, data, sum FROM run WHERE epoch > 0 ORDER BY no")?;
     let mut rows = select.query([])?;
     let mut runs = Vec::new();
     while let Some(row) = rows.next()? {
@@ -227,7 +227,7 @@ impl Entries {
 fn entries(conn: &Connection) -> Result<Entries, Fault> {
     let mut select = conn.prepare(
         "SELECT s.run, s.name, e.space, e.version, e.deleted, e.key, e.at_ms, e.author, e.op, e.sum, e.media_type, e.data
-         FROM space s CROSS JOIN entry e ON e.space = s.no WHERE s.run = 0 OR s.run IN (SELECT no FROM run)",
+         FROM space s CROSS JOIN entry e ON e.space = s.no WHERE s.run = 0 OR s.run IN (SELECT no FROM run WHERE epoch > 0)",
     )?;
     let mut rows = select.query([])?;
     let mut found = Entries::default();

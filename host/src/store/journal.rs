@@ -1,17 +1,17 @@
 //! The journal's reading half: every row is verified before it is answered. What is asked about a run is held against its anchor, once for each
-//! question; a run's owner, who did that when it took the run, reads the whole in one transaction ([`Store::walk`], [`Store::attempt`]).
+//! question; whoever goes on with a run or tells it again reads the whole in one transaction ([`Store::walk`], [`Store::attempt`]).
 
 use std::collections::{BTreeMap, HashMap};
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
+use super::Store;
 use super::error::{Fault, StoreError};
 use super::record::{Note, NoteKind, Observation, Record, Start};
 use super::rows::{JournalSize, OperationRow, SessionRow};
 use super::runs::RunState;
 use super::seal::{decode, uint};
 use super::write::{Kind, row_id, row_seq, row_sum, session_row};
-use super::{Owner, Store};
 use crate::amounts::Amounts;
 use crate::ids::{Digest, RunId, Scope, SessionId, StreamId};
 
@@ -28,17 +28,16 @@ pub struct AttemptRecords {
 }
 
 impl Store {
-    /// Shows `each` every record of a run in order, bodies apart, and beside it how many bytes each body has. All of it is of one moment. For the
-    /// run's owner: it is not held against the anchor again.
+    /// Shows `each` every record of a run in order, bodies apart, and beside it how many bytes each body has. All of it is of one moment.
     ///
     /// # Errors
-    /// [`StoreError::Damaged`], and what `each` fails with, which ends the walk.
+    /// [`StoreError::NotFound`], [`StoreError::Damaged`], and what `each` fails with, which ends the walk.
     pub fn walk(
         &self,
-        owner: &Owner,
+        run: &RunId,
         mut each: impl FnMut(Record, &HashMap<Digest, u64>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        let (run, number) = (owner.run(), owner.0.number);
+        let number = self.sound(run)?;
         self.read(|conn| {
             let bodies = body_sizes(conn, number)?;
             let mut select =
@@ -51,13 +50,13 @@ impl Store {
         })
     }
 
-    /// What the journal has of one attempt, at one moment: at the cost of the attempt's own records. For the run's owner: it is not held against
-    /// the anchor again.
+    /// What the journal has of one attempt, at one moment: at the cost of the attempt's own records. It is not held against
+    /// the run's anchor: whoever asks did that when it took the run, or walked through it.
     ///
     /// # Errors
-    /// [`StoreError::Damaged`], also when an observation is missing.
-    pub fn attempt(&self, owner: &Owner, session: &SessionId, attempt: u32) -> Result<AttemptRecords, StoreError> {
-        let number = owner.0.number;
+    /// [`StoreError::NotFound`] for the run; [`StoreError::Damaged`], also when an observation is missing.
+    pub fn attempt(&self, session: &SessionId, attempt: u32) -> Result<AttemptRecords, StoreError> {
+        let (number, _) = self.run_number(&session.run)?;
         let [intents, outcomes, observations] = self.read(|conn| {
             let of = |kind: Kind| {
                 let select = "SELECT id, kind, sum, data FROM journal

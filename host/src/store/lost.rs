@@ -45,7 +45,7 @@ impl Store {
         let LockState::Line(line) = self.0.files.lock_state(run)? else {
             return Ok(None);
         };
-        if line.head.seq == 0 || self.run_number(run).is_ok() || self.was_removed(run)? {
+        if line.head.seq == 0 || self.is_known(run)? || self.was_removed(run)? {
             return Ok(None);
         }
         let what = format!("the database has none of its {} records", line.head.seq);

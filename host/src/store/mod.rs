@@ -4,12 +4,13 @@
 //!
 //! Read in this order: `record` (what is written) · `rows` (what is read) · `schema` · `write` and `space` (records and effects become rows) ·
 //! `commit` (many callers, one transaction) · `owner` (who may write) · `runs`, `journal`, `blackboard`, `component`, `request` (the store's face) ·
-//! `verify`, `integrity`, `lost`, `repair` (damage) · `prune`, `backup`, `reserve` (upkeep).
+//! `copy` (runs that come from elsewhere) · `verify`, `integrity`, `lost`, `repair` (damage) · `prune`, `backup`, `reserve` (upkeep).
 
 mod backup;
 mod blackboard;
 mod commit;
 mod component;
+mod copy;
 mod error;
 mod files;
 mod gate;
@@ -43,6 +44,7 @@ use tokio::sync::watch;
 
 pub use backup::Copied;
 pub use blackboard::{key_fits, value_fits};
+pub use copy::EntryCursor;
 pub use error::StoreError;
 pub use integrity::{Integrity, Problem};
 pub use journal::{AttemptRecords, Numbered};
@@ -54,7 +56,10 @@ pub use record::{
     Transition,
 };
 pub use repair::Loss;
-pub use rows::{Change, Entry, JournalSize, NewRun, OperationRow, RunRow, RunUpdate, SessionRow, SpaceRow};
+pub use rows::{
+    Change, Entry, ForkPoint, Imported, JournalSize, NewRun, OperationRow, RunRow, RunUpdate, SessionRow, SpaceRow,
+    StoredEntry, WhatFor,
+};
 pub use runs::{Listed, RunState};
 pub use write::Appended;
 

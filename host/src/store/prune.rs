@@ -92,7 +92,7 @@ impl Store {
     /// Failures of the disk.
     pub fn prunable(&self) -> Result<Vec<Prunable>, StoreError> {
         let rows = self.read(|conn| {
-            let mut select = conn.prepare("SELECT no, id, epoch, data, sum FROM run ORDER BY no")?;
+            let mut select = conn.prepare("SELECT no, id, epoch, data, sum FROM run WHERE epoch > 0 ORDER BY no")?;
             let mut rows = select.query([])?;
             let mut found = Vec::new();
             while let Some(row) = rows.next()? {

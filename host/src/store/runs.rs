@@ -10,7 +10,7 @@ use super::error::{Fault, StoreError};
 use super::owner::{Head, LockState, NO_ANCHOR, Owner, Ownership, RunLock};
 use super::record::Sync;
 use super::rows::{NewRun, RunRow, RunUpdate, SessionRow};
-use super::seal::{decode, encode, sum, uint};
+use super::seal::{decode, encode, int, sum, uint};
 use super::write::{check_epoch, head, row_id};
 use super::{Durability, Store};
 use crate::ids::RunId;
@@ -26,6 +26,9 @@ pub struct Listed {
     /// Its row, or what is wrong with it.
     pub row: Result<RunRow, StoreError>,
 }
+
+/// The epoch of a run's first owner. A copy that is not whole yet has 0, and is seen by its owner alone.
+pub(super) const FIRST_EPOCH: u64 = 1;
 
 /// Whether a run can go on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,21 +49,24 @@ impl Store {
     /// # Errors
     /// [`StoreError::Duplicate`] when the id is taken; [`StoreError::Reserve`] on a disk that is almost full; failures of the disk.
     pub async fn create_run(&self, new: NewRun) -> Result<Owner, StoreError> {
+        self.make_run(RunRow::from(new), FIRST_EPOCH).await
+    }
+
+    pub(super) async fn make_run(&self, row: RunRow, epoch: u64) -> Result<Owner, StoreError> {
         self.writer()?;
         self.has_room()?;
-        let id = new.id.clone();
+        let id = row.id.clone();
         let files = &self.0.files;
-        let lock = Arc::new(files.new_lock(&id, self.0.options.durability, new.at_ms)?);
-        let row = RunRow::from(new);
+        let lock = Arc::new(files.new_lock(&id, self.0.options.durability, now_ms())?);
         let work = move |conn: &Connection| {
             let (data, sum) = seal_run(&row)?;
             let added = conn
                 .prepare_cached(
                     "INSERT INTO run (no, id, epoch, data, sum)
                      SELECT 1 + max(coalesce((SELECT max(no) FROM run), 0), coalesce((SELECT max(no) FROM pruned), 0)),
-                     ?1, 1, ?2, ?3",
+                     ?1, ?2, ?3, ?4",
                 )?
-                .execute(params![row.id.as_str(), data, sum]);
+                .execute(params![row.id.as_str(), int(epoch), data, sum]);
             match added.map_err(Fault::from) {
                 Ok(_) => Ok(Done {
                     value: conn.last_insert_rowid(),
@@ -77,7 +83,7 @@ impl Store {
             Ok(number) => Ok(Owner(Arc::new(Ownership {
                 run: id,
                 number,
-                epoch: 1,
+                epoch,
                 lock,
                 lost_tail: None,
             }))),
@@ -174,7 +180,8 @@ impl Store {
     /// Failures of the disk.
     pub fn runs(&self, limit: u32) -> Result<Vec<Listed>, StoreError> {
         self.read(|conn| {
-            let mut select = conn.prepare_cached("SELECT id, data, sum FROM run ORDER BY no DESC LIMIT ?1")?;
+            let mut select =
+                conn.prepare_cached("SELECT id, data, sum FROM run WHERE epoch > 0 ORDER BY no DESC LIMIT ?1")?;
             let mut rows = select.query([limit])?;
             let mut runs = Vec::new();
             while let Some(row) = rows.next()? {
@@ -196,8 +203,9 @@ impl Store {
     pub fn find_run(&self, prefix: &str) -> Result<RunId, StoreError> {
         let wanted = prefix.to_ascii_lowercase();
         let found: Vec<String> = self.read(|conn| {
-            let mut select =
-                conn.prepare_cached("SELECT id FROM run WHERE id >= ?1 AND id < ?1 || 'g' ORDER BY id LIMIT 5")?;
+            let mut select = conn.prepare_cached(
+                "SELECT id FROM run WHERE id >= ?1 AND id < ?1 || 'g' AND epoch > 0 ORDER BY id LIMIT 5",
+            )?;
             let ids = select
                 .query_map([&wanted], |row| row.get(0))?
                 .collect::<Result<_, _>>()?;
@@ -258,7 +266,7 @@ impl Store {
     /// The run's number in the database, and its end.
     pub(super) fn run_number(&self, run: &RunId) -> Result<(i64, Head), StoreError> {
         self.read(|conn| {
-            let mut select = conn.prepare_cached("SELECT no FROM run WHERE id = ?1")?;
+            let mut select = conn.prepare_cached("SELECT no FROM run WHERE id = ?1 AND epoch > 0")?;
             let number = select.query_row([run.as_str()], |row| row.get(0)).optional()?;
             let number = number.ok_or_else(|| no_run(run.as_str()))?;
             Ok((number, head(conn, number)?))
@@ -316,7 +324,7 @@ pub(super) fn open_run(id: &str, data: &[u8], stored: i64) -> Result<RunRow, Fau
 
 pub(super) fn find_row(conn: &Connection, run: &RunId) -> Result<Option<(i64, RunRow)>, Fault> {
     let found: Option<(i64, Vec<u8>, i64)> = conn
-        .prepare_cached("SELECT no, data, sum FROM run WHERE id = ?1")?
+        .prepare_cached("SELECT no, data, sum FROM run WHERE id = ?1 AND epoch > 0")?
         .query_row([run.as_str()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
         .optional()?;
     found

@@ -73,6 +73,7 @@ fn intent(run: &RunId, op: u32) -> Record {
         request: vec![],
         reserved: Amounts::ZERO,
         at_ms: 2,
+        shared: false,
     })
 }
 
@@ -666,7 +667,7 @@ async fn an_owner_reads_an_attempt_and_a_run_whole() {
         .await
         .expect("written");
 
-    let of_first = store.attempt(&owner, &run.root(), 1).expect("read");
+    let of_first = store.attempt(&run.root(), 1).expect("read");
     let ended: Vec<_> = of_first.operations.iter().map(|op| op.outcome.is_some()).collect();
     assert_eq!(ended, [false, true]);
     let seen: Vec<_> = of_first
@@ -675,24 +676,24 @@ async fn an_owner_reads_an_attempt_and_a_run_whole() {
         .map(|seen| (seen.stream.scope.depth(), seen.seq))
         .collect();
     assert_eq!(seen, [(0, 1), (0, 2), (1, 1)]);
-    let of_second = store.attempt(&owner, &run.root(), 2).expect("read");
+    let of_second = store.attempt(&run.root(), 2).expect("read");
     assert_eq!((of_second.operations.len(), of_second.observations.len()), (1, 1));
 
     let mut walked = Vec::new();
     let sizes =
         |bodies: &HashMap<Digest, u64>| bodies.iter().map(|(digest, size)| (*digest, *size)).collect::<Vec<_>>();
-    let all = store.walk(&owner, |record, bodies| {
+    let all = store.walk(&run, |record, bodies| {
         assert_eq!(sizes(bodies), [(Digest::of(b"body"), 4)]);
         walked.push(record);
         Ok(())
     });
     assert_eq!((all, &walked[..]), (Ok(()), &first[1..]));
-    let stopped = store.walk(&owner, |_, _| Err(StoreError::internal("enough")));
+    let stopped = store.walk(&run, |_, _| Err(StoreError::internal("enough")));
     assert_eq!(stopped, Err(StoreError::internal("enough")));
 
     let gap = vec![of(observation(&run, 4), 1, root)];
     store.append(&owner, gap, None, Sync::Durable).await.expect("written");
-    let read = store.attempt(&owner, &run.root(), 1);
+    let read = store.attempt(&run.root(), 1);
     let missing = |e: &StoreError| e.to_string().contains("observation 3");
     assert!(read.as_ref().is_err_and(missing), "{read:?}");
 }

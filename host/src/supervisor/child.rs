@@ -129,8 +129,8 @@ impl Candidate {
         let run = &parent.session.run;
         let lost = |what: String| Refusal::new(RefusalKind::Other("storage".to_owned()), what);
         let journal = run
-            .journal
-            .as_ref()
+            .keeping
+            .journal()
             .ok_or_else(|| lost("there is no journal".to_owned()))?;
         let row = restored.row;
         let result = match &row.result {
@@ -138,7 +138,7 @@ impl Candidate {
             None => None,
         };
         let attempt = row.attempt.max(1);
-        let recorded = restore::recorded(journal, &row.session, attempt).map_err(|e| lost(e.to_string()))?;
+        let recorded = restore::recorded(&journal.store, &row.session, attempt).map_err(|e| lost(e.to_string()))?;
         let mut broken = None;
         let model = match &restored.start.model {
             None => None,

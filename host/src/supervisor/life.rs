@@ -136,7 +136,7 @@ impl Agent {
             let end = ending::read(&session, ended);
             let dice = [&session.run.seed[..], session.id.to_string().as_bytes()].concat();
             let next = policy::next(end.fault, history, &session.run.limits, session.awake_ms(), &dice);
-            if next == Next::Rebuild && session.run.journal.is_some() {
+            if next == Next::Rebuild && session.run.keeping.journal().is_some() {
                 history.rebuilt = true;
                 *driven = self.rebuild(driven, &end).await?;
                 continue;
@@ -303,10 +303,11 @@ impl Agent {
     /// The instance in the place of one that is gone, which goes on from what the journal has of it.
     fn built_again(&self, lost: &Driven) -> Result<Driven, End> {
         let (guest, session) = (&lost.guest, &self.session);
-        let Some(journal) = &session.run.journal else {
+        let Some(journal) = session.run.keeping.journal() else {
             return Err(End::Host("there is no journal to build from".to_owned()));
         };
-        let mut recorded = restore::recorded(journal, &session.id, guest.attempt.number).map_err(|e| End::store(&e))?;
+        let mut recorded =
+            restore::recorded(&journal.store, &session.id, guest.attempt.number).map_err(|e| End::store(&e))?;
         let own = recorded.remove(&Scope::ROOT).unwrap_or_default();
         let making = self.making(&lost.making, &guest.attempt, own);
         let guest = Guest::in_place_of(guest, making);

@@ -2,12 +2,13 @@
 //! faults of theirs, ended with their parents, and each leaves exactly one recorded end.
 //!
 //! Read [`life`] first: one agent's life. `policy` decides about restarts, `child` makes children, [`ending`] reads ends, `restore` reads the
-//! journal back, [`start`] is what it says of an attempt's beginning.
+//! journal back, [`start`] is what it says of an attempt's beginning, [`replay`] holds all attempts of a run against it.
 
 mod child;
 pub mod ending;
 pub mod life;
 mod policy;
+pub mod replay;
 mod restore;
 mod spec;
 pub mod start;
@@ -30,8 +31,8 @@ use crate::plugin::load::Shelf;
 use crate::session::end::End;
 use crate::session::guest::Guest;
 use crate::session::runner::{ChildRunner, NewChild};
-use crate::session::{Child, Journal, RunContext, Session, codec};
-use crate::store::{SessionRow, StoreError};
+use crate::session::{Child, RunContext, Session, codec};
+use crate::store::{SessionRow, Store, StoreError};
 use child::Candidate;
 use life::{Agent, Ending};
 use restore::Restored;
@@ -169,11 +170,11 @@ impl Supervisor {
     /// The journal can't be read.
     pub fn restore(&self, run: &RunContext) -> Result<RootRestored, StoreError> {
         let journal = run
-            .journal
-            .as_ref()
+            .keeping
+            .journal()
             .ok_or_else(|| StoreError::internal("there is no journal"))?;
         let mut root = None;
-        for restored in restore::sessions(journal, &run.ledger)? {
+        for restored in restore::sessions(&journal.store, &run.id, &run.ledger)? {
             let mut counts = lock(&self.0.counts);
             counts.newest = counts.newest.max(restored.row.session.number);
             match restored.row.parent.clone() {
@@ -192,7 +193,7 @@ impl Supervisor {
             }
         }
         let root = root.ok_or_else(|| StoreError::damaged(&run.id, "its root's row is missing"))?;
-        RootRestored::new(journal, root)
+        RootRestored::new(&journal.store, root)
     }
 
     /// Children of earlier attempts of a session, as its restarted attempt sees them.
@@ -429,10 +430,10 @@ pub struct RootRestored {
 }
 
 impl RootRestored {
-    fn new(journal: &Journal, restored: Restored) -> Result<Self, StoreError> {
+    fn new(store: &Store, restored: Restored) -> Result<Self, StoreError> {
         let row = restored.row;
         let attempt = row.attempt.max(1);
-        let recorded = restore::recorded(journal, &row.session, attempt)?;
+        let recorded = restore::recorded(store, &row.session, attempt)?;
         let own = recorded.get(&crate::ids::Scope::ROOT);
         let observations = own.map_or(0, |own| own.observations.len() as u64);
         let damaged = |e: codec::CodecError| StoreError::damaged(&row.session.run, e.to_string());

@@ -5,22 +5,24 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use crate::amounts::Amounts;
 use crate::bindings::types;
 use crate::error::Dimension;
-use crate::ids::{Digest, Scope, SessionId, StreamId};
+use crate::ids::{Digest, RunId, Scope, SessionId, StreamId};
 use crate::ledger::{AccountId, Ledger, Reservation};
 use crate::session::tape::{Recorded, RecordedOp, size};
-use crate::session::{Journal, Past, codec};
-use crate::store::{Intent, NoteKind, Observation, OpKind, OperationRow, Outcome, Record, SessionRow, StoreError};
+use crate::session::{Past, codec};
+use crate::store::{
+    Intent, NoteKind, Observation, OpKind, OperationRow, Outcome, Record, SessionRow, Store, StoreError,
+};
 use crate::supervisor::start::{AgentStart, StartBody};
 
 /// Everything that the journal has of an attempt, by the scope of its instances.
 pub(super) fn recorded(
-    journal: &Journal,
+    store: &Store,
     session: &SessionId,
     attempt: u32,
 ) -> Result<BTreeMap<Scope, Recorded>, StoreError> {
     let mut scopes: BTreeMap<Scope, Recorded> = BTreeMap::from([(Scope::ROOT, Recorded::default())]);
     let mut thinking = Vec::new();
-    let records = journal.store.attempt(&journal.owner, session, attempt)?;
+    let records = store.attempt(session, attempt)?;
     for OperationRow { intent, outcome } in records.operations {
         let (stream, number) = (intent.stream, intent.op);
         if intent.kind == OpKind::Completion {
@@ -62,12 +64,10 @@ pub(super) struct Restored {
 
 /// Reads all sessions of a run back in one walk through its journal, and enters into the ledger what they had spent. Parents come before their
 /// children.
-pub(super) fn sessions(journal: &Journal, ledger: &Ledger) -> Result<Vec<Restored>, StoreError> {
-    let rows = journal.store.sessions(journal.owner.run())?;
+pub(super) fn sessions(store: &Store, run: &RunId, ledger: &Ledger) -> Result<Vec<Restored>, StoreError> {
+    let rows = store.sessions(run)?;
     let mut found = Found::nothing(&rows);
-    journal
-        .store
-        .walk(&journal.owner, |record, bodies| found.take(record, bodies))?;
+    store.walk(run, |record, bodies| found.take(record, bodies))?;
     let mut accounts = HashMap::new();
     let mut all = Vec::with_capacity(rows.len());
     for row in rows {
@@ -84,11 +84,11 @@ pub(super) fn sessions(journal: &Journal, ledger: &Ledger) -> Result<Vec<Restore
 }
 
 fn restored(ledger: &Ledger, row: SessionRow, parent: Option<AccountId>, left: Left) -> Result<Restored, StoreError> {
-    let first = start(&row.session, left.starts.get(&1))?;
+    let first = made_of(&row.session, left.starts.get(&1))?;
     let mut last = first.clone();
     let mut restarts_ms = Vec::new();
     for attempt in 2..=row.attempt.max(1) {
-        last = start(&row.session, left.starts.get(&attempt))?;
+        last = made_of(&row.session, left.starts.get(&attempt))?;
         restarts_ms.push(last.awake_ms);
     }
     let caps = first.caps.iter().copied().collect();
@@ -109,7 +109,13 @@ fn restored(ledger: &Ledger, row: SessionRow, parent: Option<AccountId>, left: L
     })
 }
 
-fn start(session: &SessionId, stored: Option<&Vec<u8>>) -> Result<AgentStart, StoreError> {
+/// What attempt `attempt` of a session was made of.
+pub(super) fn start(store: &Store, session: &SessionId, attempt: u32) -> Result<AgentStart, StoreError> {
+    let stored = store.start(session, attempt)?.map(|start| start.body);
+    made_of(session, stored.as_ref())
+}
+
+fn made_of(session: &SessionId, stored: Option<&Vec<u8>>) -> Result<AgentStart, StoreError> {
     let missing = |what: &str| StoreError::damaged(&session.run, format!("the start of session {session}: {what}"));
     let stored = stored.ok_or_else(|| missing("it is missing"))?;
     let body: StartBody = codec::decode(stored).map_err(|e| missing(&e.to_string()))?;
@@ -312,9 +318,6 @@ impl Found {
 
     /// A body counts for each stream that asks with it.
     fn count_bodies(&mut self, intent: &Intent, bodies: &HashMap<Digest, u64>) -> Result<(), StoreError> {
-        if intent.kind == OpKind::Write {
-            return Ok(());
-        }
         let stream = &intent.stream;
         for digest in &intent.request {
             let key = (stream.session.number, stream.attempt, stream.scope.clone(), *digest);
