@@ -405,10 +405,10 @@ fn resume(c: &mut Criterion) {
             .warm_up_time(Duration::from_millis(500))
             .measurement_time(Duration::from_secs(3));
         group.bench_function("from Host::resume", |b| {
-            b.iter_custom(|n| (0..n).map(|_| stopped.called()).sum())
+            b.iter_custom(|n| (0..n).map(|_| stopped.called()).sum());
         });
         group.bench_function("from the process's start", |b| {
-            b.iter_custom(|n| (0..n).map(|_| stopped.started()).sum())
+            b.iter_custom(|n| (0..n).map(|_| stopped.started()).sum());
         });
         group.finish();
         let (disk, messages) = stopped.sizes();
