@@ -38,6 +38,26 @@ fn sweep(recorded: &Recorded, calls: &str, path: &str, error: i32, says: &'stati
 }
 
 #[test]
+fn f06_a_disk_that_is_full_for_a_moment() {
+    let recorded = Recorded::everything();
+    for n in (1..).step_by(if full() { 1 } else { 13 }) {
+        let place = recorded.place();
+        let shim = Shim::new().rule("write", "-wal", When::At(n), &Action::Errno(ENOSPC));
+        let output = shim.on(recorded.host(&place)).output();
+        if output.code == Some(0) {
+            End::printed(&output).assert_like(&recorded.end, &format!("write {n} fails once"));
+        } else {
+            let error = output.json()["error"].clone();
+            assert_eq!(error["kind"], "storage", "write {n} fails once: {error}");
+        }
+        if shim.count(0) < n {
+            break;
+        }
+        recorded.ends_well(&place, &[], &format!("write {n} fails once"));
+    }
+}
+
+#[test]
 fn f06_disk_full_at_any_write() {
     sweep(&Recorded::everything(), "write", "-wal", ENOSPC, "the disk is full", 37);
 }
