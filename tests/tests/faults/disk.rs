@@ -147,7 +147,7 @@ fn f07_a_read_that_fails() {
 
 #[test]
 fn f07_a_sync_that_fails() {
-    sweep(&Recorded::everything(), "sync", "-wal", EIO, "disk I/O error", 4);
+    sweep(&Recorded::everything(), "sync", "-wal", EIO, "disk I/O error", 3);
 }
 
 #[test]
