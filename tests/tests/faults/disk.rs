@@ -147,13 +147,16 @@ fn f07_a_read_that_fails() {
 
 #[test]
 fn f07_a_sync_that_fails() {
-    sweep(&Recorded::everything(), "sync", "-wal", EIO, "disk I/O error", 3);
+    let recorded = Recorded::everything();
+    sweep(&recorded, "sync", "-wal", EIO, "disk I/O error", 3);
+    // Those of folders, components and lock files too.
+    sweep(&recorded, "sync", "*/host", EIO, " error", 3);
 }
 
 #[test]
 fn f07_a_sync_that_fails_once_is_the_last() {
     let recorded = Recorded::everything();
-    for n in [8, 14, 20] {
+    for n in [8, 11, 14, 17, 20] {
         let once = Shim::new().rule("sync", "-wal", When::At(n), &Action::Errno(EIO));
         let place = recorded.place();
         let output = once.on(recorded.host(&place)).output().expect(1);
