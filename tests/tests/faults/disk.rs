@@ -255,7 +255,7 @@ fn f04_power_is_lost() {
         // The line in the run's lock file is written after the sync that it tells of, and not synced itself.
         place.restore(&survives(&place, image.path(), n % 2 == 0));
         let before = place.server.requests();
-        fates.push(recorded.ends_well(&place, &[], &format!("power is lost before sync {n}")));
+        fates.push(recorded.ends_well_after_a_loss(&place, &format!("power is lost before sync {n}")));
         let after = place.server.requests().split_off(before.len());
         for (first, then) in HEARD {
             let heard = asks(&before, then);
