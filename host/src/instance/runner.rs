@@ -65,6 +65,11 @@ async fn run(
             Ok(answer) => answer.map_err(Refusal::from),
             // It goes on in another process: what it did until now is no end.
             Err(Stopped::Host(End::Suspended)) => return None,
+            // What it did can't be written down: its caller hears nothing of it, and stops with it.
+            Err(Stopped::Host(end @ End::Storage(_))) => {
+                under.guest.fail(end);
+                return None;
+            }
             Err(stopped) => Err(refusal(&tool, &stopped)),
         },
         fuel: guest.step.fuel_used(),

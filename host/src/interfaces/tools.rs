@@ -216,6 +216,10 @@ impl Operation for CallTool {
             Ok(output) => match scrub_output(&session, &op, output).await {
                 Ok(output) => Ok(output),
                 Err(End::Suspended) => return None,
+                Err(end @ End::Storage(_)) => {
+                    caller.fail(end);
+                    return None;
+                }
                 Err(failed) => Err(Refusal::new(
                     RefusalKind::Other("storage".to_owned()),
                     failed.to_string(),

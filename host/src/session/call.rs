@@ -157,7 +157,8 @@ pub trait Operation: Call + Send + 'static {
     /// A refusal as the guest is told.
     fn refused(&self, refusal: &Refusal) -> OpBody;
 
-    /// Does it. When `under.cancel` is raised it stops and says what it cost until then. None: the run was suspended first.
+    /// Does it. When `under.cancel` is raised it stops and says what it cost until then. None: the run was suspended first, or
+    /// the guest has failed meanwhile.
     fn run(self, under: Under) -> impl Future<Output = Option<Done>> + Send;
 
     /// What to tell people when it begins and when it ended; none where what it starts tells for itself.

@@ -234,7 +234,7 @@ impl Guest {
     }
 
     /// The host wants the instance ended: the first reason stands.
-    pub(super) fn fail(&self, end: End) {
+    pub fn fail(&self, end: End) {
         lock(&self.fault).get_or_insert(end);
     }
 

@@ -37,7 +37,7 @@ pub struct ToolEnd {
 /// Runs one tool call in a fresh instance.
 pub trait ToolRunner: Send + Sync {
     /// Runs `call` of `under.guest`, who holds the tool. Of a budget of fuel it may burn `share`, with all that it calls. `under.cancel` stops the
-    /// tool. None when the run was suspended first.
+    /// tool. None when the run was suspended first, or what the tool does can't be written down: then the guest has failed of that.
     fn run(
         &self,
         under: Under,

@@ -318,6 +318,10 @@ impl Core {
 
     /// One transaction over what is queued.
     fn batch(&self, state: &mut State) -> Led {
+        // What waited already when a sync failed is not written either.
+        if let Err(failed) = self.alive() {
+            return Led::Batch(self.fail_all(failed.into()));
+        }
         let full = self.durability == Durability::Power && lock(&self.queue).iter().any(|q| q.sync == Sync::Durable);
         if let Err(fault) = state.begin(if full { Synced::Full } else { Synced::Normal }) {
             if fault.is_busy() {

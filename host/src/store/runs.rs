@@ -88,8 +88,11 @@ impl Store {
                 lost_tail: None,
             }))),
             Err(error) => {
-                // The file is of this call's making; without its row it would stand for a run that never was.
-                let _ = std::fs::remove_file(files.lock_path(&id));
+                // The file is of this call's making; without its row it would stand for a run that never was. Where a sync failed the row may
+                // be found there the next time.
+                if !matches!(error, StoreError::Io { .. } | StoreError::Failed { .. }) {
+                    let _ = std::fs::remove_file(files.lock_path(&id));
+                }
                 Err(error)
             }
         }

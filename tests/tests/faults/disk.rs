@@ -38,6 +38,26 @@ fn sweep(recorded: &Recorded, calls: &str, path: &str, error: i32, says: &'stati
 }
 
 #[test]
+fn f06_a_disk_that_is_full_for_a_moment() {
+    let recorded = Recorded::everything();
+    for n in (1..).step_by(if full() { 1 } else { 13 }) {
+        let place = recorded.place();
+        let shim = Shim::new().rule("write", "-wal", When::At(n), &Action::Errno(ENOSPC));
+        let output = shim.on(recorded.host(&place)).output();
+        if output.code == Some(0) {
+            End::printed(&output).assert_like(&recorded.end, &format!("write {n} fails once"));
+        } else {
+            let error = output.json()["error"].clone();
+            assert_eq!(error["kind"], "storage", "write {n} fails once: {error}");
+        }
+        if shim.count(0) < n {
+            break;
+        }
+        recorded.ends_well(&place, &[], &format!("write {n} fails once"));
+    }
+}
+
+#[test]
 fn f06_disk_full_at_any_write() {
     sweep(&Recorded::everything(), "write", "-wal", ENOSPC, "the disk is full", 37);
 }
@@ -127,13 +147,16 @@ fn f07_a_read_that_fails() {
 
 #[test]
 fn f07_a_sync_that_fails() {
-    sweep(&Recorded::everything(), "sync", "-wal", EIO, "disk I/O error", 4);
+    let recorded = Recorded::everything();
+    sweep(&recorded, "sync", "-wal", EIO, "disk I/O error", 3);
+    // Those of folders, components and lock files too.
+    sweep(&recorded, "sync", "*/host", EIO, " error", 3);
 }
 
 #[test]
 fn f07_a_sync_that_fails_once_is_the_last() {
     let recorded = Recorded::everything();
-    for n in [8, 14, 20] {
+    for n in [8, 11, 14, 17, 20] {
         let once = Shim::new().rule("sync", "-wal", When::At(n), &Action::Errno(EIO));
         let place = recorded.place();
         let output = once.on(recorded.host(&place)).output().expect(1);
@@ -232,7 +255,7 @@ fn f04_power_is_lost() {
         // The line in the run's lock file is written after the sync that it tells of, and not synced itself.
         place.restore(&survives(&place, image.path(), n % 2 == 0));
         let before = place.server.requests();
-        fates.push(recorded.ends_well(&place, &[], &format!("power is lost before sync {n}")));
+        fates.push(recorded.ends_well_after_a_loss(&place, &format!("power is lost before sync {n}")));
         let after = place.server.requests().split_off(before.len());
         for (first, then) in HEARD {
             let heard = asks(&before, then);

@@ -63,7 +63,7 @@ fn f04_a_torn_tail() {
         let place = recorded.killed_while("ROOT ONE", 0);
         let files = place.files();
         place.restore(&changed(&files, LOG, change));
-        recorded.ends_well(&place, &[], what);
+        recorded.ends_well_after_a_loss(&place, what);
     }
 }
 
