@@ -7,18 +7,19 @@
 #![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark that fails shall stop")]
 #![allow(clippy::cast_precision_loss, reason = "numbers of steps are small")]
 
+mod common;
+
 use std::fs::File;
 use std::hint::black_box;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use common::{BATCH, guest, host, root, script};
 use criterion::{Criterion, criterion_group, criterion_main};
 use hermes_host::amounts::Amounts;
 use hermes_host::bindings::{ToolsetPre, types};
-use hermes_host::config::{Config, Sources};
 use hermes_host::engine::Engine;
 use hermes_host::run::{Host, RunSpec};
 use hermes_host::session::call::Under;
@@ -29,31 +30,6 @@ use wasmtime::{Store, UpdateDeadline};
 
 /// A record of the size that a small observation has.
 const RECORD: [u8; 300] = [7; 300];
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
-}
-
-fn guest(name: &str) -> PathBuf {
-    let path = root().join("target/test-guests").join(format!("{name}.wasm"));
-    assert!(
-        path.exists(),
-        "{} is missing: `cargo xtask bench` builds it",
-        path.display()
-    );
-    path
-}
-
-fn host(home: &Path, set: &[&str]) -> Host {
-    let set = set.iter().map(|s| (*s).to_owned()).collect();
-    let sources = Sources {
-        env: Vec::new(),
-        cwd: None,
-        home: Some(home.to_owned()),
-        set,
-    };
-    Host::open(Config::load(&sources).unwrap()).unwrap()
-}
 
 fn call() -> types::ToolCall {
     types::ToolCall {
@@ -178,9 +154,6 @@ fn tool_call(c: &mut Criterion) {
     group.finish();
 }
 
-/// Steps that one program holds: few enough for every limit of a run, and so many that the run around them weighs little.
-const BATCH: u64 = 4000;
-
 /// The time of `n` equal steps of the probe, the run around them left out: of whole programs, brought to `n`.
 fn steps(runtime: &Runtime, host: &Host, n: u64, step: &str) -> Duration {
     let programs = n.div_ceil(BATCH);
@@ -206,16 +179,6 @@ fn run(runtime: &Runtime, host: &Host, times: u64, step: &str) -> Duration {
     let outcome = runtime.block_on(async { host.start(spec).await.unwrap().wait().await.unwrap() });
     assert_eq!(outcome.code, 0, "{:?}", outcome.error);
     begun.elapsed()
-}
-
-/// A scripted model that always has one more word to say.
-fn script() -> PathBuf {
-    let path = root().join("target/always.toml");
-    if !path.exists() {
-        let turn = "[[turn]]\n[turn.reply]\ntext = \"Go on.\"\n";
-        std::fs::write(&path, turn.repeat(usize::try_from(BATCH).unwrap())).unwrap();
-    }
-    path
 }
 
 fn iteration(c: &mut Criterion) {

@@ -99,6 +99,12 @@ impl Scope {
         Self(path)
     }
 
+    /// The scope of the caller, and the operation of it that this instance serves; none for the strategy.
+    pub fn outer(&self) -> Option<(Self, u32)> {
+        let (op, outer) = self.0.split_last()?;
+        Some((Self(outer.to_vec()), *op))
+    }
+
     /// True for `outer` and every scope inside it.
     pub fn starts_with(&self, outer: &Self) -> bool {
         self.0.starts_with(&outer.0)

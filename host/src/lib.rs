@@ -3,7 +3,7 @@
 //!
 //! The layers, lowest first; each uses only those above it in this list:
 //!
-//! - [`limits`] [`amounts`] [`text`] [`scrub`] [`json`] [`ids`] [`error`]: every cap, the dimensions of a budget, making foreign text safe, new
+//! - [`limits`] [`amounts`] [`text`] [`scrub`] [`json`] [`base64`] [`ids`] [`error`]: every cap, the dimensions of a budget, making foreign text safe, encodings, new
 //!   types.
 //! - [`config`] · [`store`] · [`engine`] · [`egress`]: layered configuration · SQLite: sessions, journal, blackboard · wasmtime, checks of
 //!   bytes, the compile cache · the only way out to the network.
@@ -21,6 +21,7 @@ compile_error!(
 );
 
 pub mod amounts;
+pub mod base64;
 pub mod bindings;
 pub mod cli;
 pub mod config;

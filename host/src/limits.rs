@@ -172,7 +172,7 @@ limits! {
     scrub_tool: "scrub.tool", Count, 48_000, 500, 10_000_000;
     #[doc = "Bytes of a text too long for its reader that are kept on the blackboard; the rest is dropped, and said so."]
     scrub_spill: "scrub.spill", Bytes, 4 * MIB, 0, GIB;
-    #[doc = "Instances resident in the process; further ones wait."]
+    #[doc = "Instances resident in the process; agents that only wait give their place to further ones, which wait for one."]
     resident: "resident", Count, 1_000, 1, 8_000;
     #[doc = "A component's bytes."]
     component: "component", Bytes, 64 * MIB, KIB, GIB;
@@ -224,8 +224,18 @@ limits! {
     journal_bytes: "journal_bytes", Bytes, 64 * MIB, 64 * KIB, 64 * GIB;
     #[doc = "Records of one session's part of the journal, over all its attempts."]
     journal_records: "journal_records", Count, 50_000, 100, 100_000_000;
+    #[doc = "A stretch of a replay between two observations; one that takes longer differs from its record."]
+    replay_wall: "replay.wall", Millis, 30 * SEC, 1, HOUR;
+    #[doc = "A run file that is imported."]
+    run_file: "run_file.bytes", Bytes, GIB, KIB, 1024 * GIB;
+    #[doc = "One line of a run file that is imported."]
+    run_file_line: "run_file.line", Bytes, 96 * MIB, 4 * KIB, 4 * GIB;
     #[doc = "How long a busy database is waited for."]
     store_busy: "store.busy", Millis, 5 * SEC, 0, 10 * MIN;
+    #[doc = "What is kept free on the disk of the home folder: with less no run begins, and no model, tool, child or write of a run."]
+    disk_reserve: "disk_reserve", Bytes, 16 * MIB, 0, 1024 * GIB;
+    #[doc = "Runs that `resume --all` has under way at once; further ones wait."]
+    resume_parallel: "resume_parallel", Count, 4, 1, 1_000;
     #[doc = "Threads for file access and other blocking work."]
     threads: "threads", Count, 64, 1, 1_024;
     #[doc = "File descriptors of the process that are kept free; no instance starts while there are fewer."]
@@ -235,6 +245,15 @@ limits! {
 }
 
 impl Limits {
+    /// Whether configuration might have set each of them so: what comes out of a file need not have come from one.
+    pub fn are_in_range(&self) -> bool {
+        let fits = |row: &Limit| {
+            self.get(row.key)
+                .is_some_and(|value| (row.min..=row.max).contains(&value))
+        };
+        TABLE.iter().all(fits)
+    }
+
     /// [`Limits::start_wall`] as a duration; likewise below.
     pub const fn millis(value: u64) -> Duration {
         Duration::from_millis(value)
@@ -319,6 +338,7 @@ mod tests {
             for value in [row.min, row.max] {
                 assert_eq!(limits.set(row.key, value), Ok(()), "{}", row.key);
                 assert_eq!(limits.get(row.key), Some(value), "{}", row.key);
+                assert!(limits.are_in_range(), "{}", row.key);
             }
             if row.min > 0 {
                 assert!(limits.set(row.key, row.min - 1).is_err(), "{}", row.key);
@@ -326,6 +346,11 @@ mod tests {
             assert!(limits.set(row.key, row.max + 1).is_err(), "{}", row.key);
         }
         assert_eq!(Limits::default().set("memroy", 1), Err(LimitError::Unknown));
+        let none = Limits {
+            memory: 3 * GIB + 1,
+            ..Limits::default()
+        };
+        assert!(!none.are_in_range());
     }
 
     #[test]

@@ -16,7 +16,7 @@ use hermes_host::engine::Engine;
 use hermes_host::engine::compile::Compiler;
 use hermes_host::error::{Dimension, Refusal};
 use hermes_host::event::{EventKind, Events, now_ms};
-use hermes_host::ids::{RunId, SessionId};
+use hermes_host::ids::RunId;
 use hermes_host::instance::Instances;
 use hermes_host::ledger::{Caps, Ledger, Reservation};
 use hermes_host::limits::Limits;
@@ -28,8 +28,9 @@ use hermes_host::plugin::toolbox::{self, Listed, Tool, Toolbox};
 use hermes_host::scrub::Secrets;
 use hermes_host::session::call::Under;
 use hermes_host::session::guest::Guest;
+use hermes_host::session::keeping::{Journal, Keeping};
 use hermes_host::session::runner::{ChildRunner, NewChild, ToolEnd, ToolRunner, Waiting};
-use hermes_host::session::{Child, Journal, Past, RunContext, Session, SessionParts, codec};
+use hermes_host::session::{Child, Past, RunContext, Session, SessionParts, codec};
 use hermes_host::store::{
     Access, Edge, NewRun, NewSession, NoteKind, OperationRow, OutcomeStatus, Record, SessionRow, SessionUpdate,
     SpaceId, Start, Status, Store, StoreOptions, Sync, Transition,
@@ -75,10 +76,6 @@ impl ChildRunner for Panics {
 struct Doomed(Box<dyn NewChild>);
 
 impl NewChild for Doomed {
-    fn id(&self) -> &SessionId {
-        self.0.id()
-    }
-
     fn reserve(&mut self, parent: &Guest) -> Result<Reservation, Refusal> {
         self.0.reserve(parent)
     }
@@ -98,7 +95,7 @@ impl NewChild for Doomed {
     fn run(self: Box<Self>, _under: Under) -> Waiting<'static, Option<types::RunResult>> {
         Box::pin(async move {
             tokio::task::yield_now().await;
-            panic!("{}'s task panics", self.id());
+            panic!("a child's task panics");
         })
     }
 }
@@ -289,7 +286,7 @@ async fn run(program: &Value, panics: u32) -> Left {
     let mut told = events.subscribe();
     let context = Arc::new(RunContext {
         id: id.clone(),
-        journal: Some(journal),
+        keeping: Keeping::Journal(journal),
         events,
         ledger: Ledger::new(Caps::default()),
         egress: Arc::new(Egress::new(&limits)),

@@ -48,13 +48,19 @@ impl Home {
     /// A home whose default model is this server's, and which has compiled before what most tests use: that takes seconds of
     /// each test else.
     pub fn with_model(server: &ModelServer, format: Format) -> Self {
-        Self::after_compiling(&MOST_USE, server, format)
+        Self::after_compiling(&MOST_USE, &provider(server, format))
+    }
+
+    /// As [`Home::with_model`], for a server of OpenAI's format that is another process and listens at `address`.
+    pub fn with_model_at(address: &str) -> Self {
+        let provider = provider_at(&format!("http://{address}/v1"), Format::OpenAi);
+        Self::after_compiling(&MOST_USE, &provider)
     }
 
     /// As [`Home::with_model`], for a guest that takes long to compile: beside it are only the probe and the plugin in the binary
     /// that each run asks.
     pub fn with_guest(server: &ModelServer, format: Format, guest: &str) -> Self {
-        Self::after_compiling(&["probe", guest, "script"], server, format)
+        Self::after_compiling(&["probe", guest, "script"], &provider(server, format))
     }
 
     /// As [`Home::with_guest`], without the guest's code: what tools it has is known, and its first call compiles it.
@@ -70,7 +76,7 @@ impl Home {
         home
     }
 
-    fn after_compiling(plugins: &[&str], server: &ModelServer, format: Format) -> Self {
+    fn after_compiling(plugins: &[&str], provider: &str) -> Self {
         let home = Self::new();
         let cache = home.path().join("host/cache");
         fs::create_dir_all(&cache).unwrap();
@@ -78,7 +84,7 @@ impl Home {
         for file in compiled(plugins) {
             fs::copy(&file, cache.join(file.file_name().unwrap())).unwrap();
         }
-        home.configure(&provider(server, format));
+        home.configure(provider);
         home
     }
 
@@ -133,13 +139,17 @@ impl Home {
 
 /// The configuration of provider `test` with one model, priced and sized.
 pub fn provider(server: &ModelServer, format: Format) -> String {
+    provider_at(&server.base_url(format), format)
+}
+
+fn provider_at(base_url: &str, format: Format) -> String {
     format!(
         r#"
 model = "{MODEL}"
 
 [providers.test]
 kind = "{}"
-base_url = "{}"
+base_url = "{base_url}"
 key_env = "{KEY_VARIABLE}"
 
 [models."{MODEL}"]
@@ -147,8 +157,7 @@ context_tokens = 128000
 max_output_tokens = 4096
 price = {{ input_usd_per_mtok = 1.0, output_usd_per_mtok = 2.0, cached_input_usd_per_mtok = 0.1 }}
 "#,
-        format.kind(),
-        server.base_url(format)
+        format.kind()
     )
 }
 

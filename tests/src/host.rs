@@ -13,6 +13,9 @@ use serde_json::Value;
 use crate::Output;
 use crate::home::{Home, KEY, KEY_VARIABLE};
 
+/// Set to `always`, the host gives every strategy's instance up at every wait, and builds it again.
+pub const PASSIVATE: &str = "HERMES_TEST_PASSIVATE";
+
 /// No command of a test may take longer: this is a net, not a measure. Python's first compile alone takes half of it.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
@@ -54,6 +57,10 @@ impl Host {
         command.env_clear().current_dir(home.work()).stdin(Stdio::null());
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.env("HERMES_HOME", home.path()).env(KEY_VARIABLE, KEY);
+        // Whoever runs a suite says whether instances are given up at every wait.
+        if let Some(when) = std::env::var_os(PASSIVATE) {
+            command.env(PASSIVATE, when);
+        }
         Self {
             command,
             timeout: TIMEOUT,
@@ -110,6 +117,13 @@ impl Host {
     #[must_use]
     pub fn at(mut self, folder: &Path) -> Self {
         self.command.current_dir(folder);
+        self
+    }
+
+    /// With another time-out.
+    #[must_use]
+    pub fn within(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
         self
     }
 
@@ -181,10 +195,27 @@ impl Process {
 
     /// The most memory that it has held so far, in KiB.
     pub fn peak_kib(&self) -> u64 {
+        self.status_kib("VmHWM:")
+    }
+
+    /// The memory that it holds now, in KiB.
+    pub fn resident_kib(&self) -> u64 {
+        self.status_kib("VmRSS:")
+    }
+
+    fn status_kib(&self, key: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let number = peak.and_then(|peak| peak.split_whitespace().next());
+        let value = status.lines().find_map(|line| line.strip_prefix(key));
+        let number = value.and_then(|value| value.split_whitespace().next());
         number.unwrap().parse().unwrap()
+    }
+
+    /// The processor time that it has used, in hundredths of a second.
+    pub fn processor_ticks(&self) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id())).unwrap();
+        // Its name is in brackets, and may hold anything.
+        let fields = stat.rsplit(") ").next().unwrap().split(' ');
+        fields.skip(11).take(2).map(|field| field.parse::<u64>().unwrap()).sum()
     }
 
     /// Sends a signal.

@@ -8,7 +8,7 @@ use std::{env, fs};
 
 /// The layers of `host/src`, lowest first.
 const LAYERS: [&[&str]; 9] = [
-    &["limits", "text", "ids", "error", "amounts", "json"],
+    &["limits", "text", "ids", "error", "amounts", "json", "base64"],
     &["config", "store", "engine", "egress", "scrub"],
     &["ledger", "llm", "bindings", "event"],
     &["plugin"],

@@ -240,19 +240,34 @@ fn so_many_tools_of_a_session_run_at_once() {
 #[test]
 fn so_many_instances_are_there_at_once() {
     let home = home();
-    // The strategy has a place too.
-    let two = meeting(&home, &[("resident", 3)], (2, 2), MEET);
+    // The strategy gives its place up while it waits for them.
+    let two = meeting(&home, &[("resident", 2)], (2, 2), MEET);
     assert_eq!(two, [Ok(true), Ok(true)], "they meet");
-    let one_by_one = meeting(&home, &[("resident", 2)], (2, 2), MISS);
+    let one_by_one = meeting(&home, &[("resident", 1)], (2, 2), MISS);
     assert!(
         one_by_one.contains(&Ok(false)),
         "the second took a place: {one_by_one:?}"
     );
     assert!(one_by_one.contains(&Ok(true)), "it had its turn: {one_by_one:?}");
-    let none = meeting(&home, &[("resident", 1), ("start_wall", 300)], (1, 1), MEET);
-    let refused = none[0].as_ref().unwrap_err();
-    assert_eq!(refusal(refused).as_deref(), Some("rate-limited"));
-    assert!(message(refused).contains("limits.resident"), "{refused}");
+}
+
+#[test]
+fn no_place_comes_free_while_a_strategy_computes() {
+    let home = home();
+    // It computes on until the call that it started has given up.
+    let program = json!({ "steps": [
+        { "do": "start-call", "name": "echo", "arguments": { "text": "hello" } },
+        { "do": "compute", "n": 400_000_000 },
+        { "do": "wait-call", "call": 0 },
+    ] });
+    let host = home
+        .host()
+        .args(["--deny", "llm", "--tool"])
+        .arg(guests::built("probe-tool"));
+    let host = host.set("limits.resident", 1).set("limits.start_wall", "50ms");
+    let seen = host.probe(&program).output().expect(0).seen();
+    assert_eq!(refusal(&seen[2]).as_deref(), Some("rate-limited"), "{}", seen[2]);
+    assert!(message(&seen[2]).contains("limits.resident"), "{}", seen[2]);
 }
 
 #[test]

@@ -23,8 +23,9 @@ cargo xtask COMMAND
   build [--debug]    host at target/release/hermes-host, plugins at target/plugins/NAME.wasm
   demo [--model M]   builds, then has an agent answer a question from this project's own docs
   bench              builds, then measures what the host costs beside what it is compared with
+  bench agents [N]   builds, then has N agents (1000) wait for a model at once, go on, be suspended and be cancelled
   test [SUITE] [--full]
-                     builds, then runs everything that CI runs, or one suite; --full leaves nothing of a sweep out:";
+                      builds, then runs everything that CI runs, or one suite; --full leaves nothing of a sweep out:";
 
 fn main() -> ExitCode {
     match command(&std::env::args().skip(1).collect::<Vec<_>>()) {
@@ -49,7 +50,8 @@ fn command(arguments: &[String]) -> Result<ExitCode> {
         ["demo"] => return demo::run(None),
         ["demo", "--model", model] => return demo::run(Some(model)),
         ["demo", option] if option.starts_with("--model=") => return demo::run(option.strip_prefix("--model=")),
-        ["bench"] => bench()?,
+        ["bench"] => bench(&["figures", "journal"], &[])?,
+        ["bench", "agents", number @ ..] => bench(&["agents"], number)?,
         ["test"] => return suites::run(None, Sweeps::Short),
         ["test", "--full"] => return suites::run(None, Sweeps::Full),
         ["test", suite] => return suites::run(Some(suite), Sweeps::Short),
@@ -66,10 +68,15 @@ fn build(profile: Profile) -> Result<()> {
     host::build(profile)
 }
 
-/// Builds all that the figures are measured with, and measures them.
-fn bench() -> Result<()> {
+/// Builds all that is measured, and measures it.
+fn bench(names: &[&str], arguments: &[&str]) -> Result<()> {
     let toolchain = setup::for_building()?;
     guests::build_plugins(toolchain, Profile::Release)?;
     guests::build_test_guests(toolchain)?;
-    process::run(host::cargo("bench").args(["--workspace", "--bench", "figures"]))
+    host::build(Profile::Release)?;
+    let mut command = host::cargo("bench");
+    command
+        .arg("--workspace")
+        .args(names.iter().flat_map(|name| ["--bench", name]));
+    process::run(command.arg("--").args(arguments))
 }

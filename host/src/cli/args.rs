@@ -93,15 +93,35 @@ Example:
     /// Draws the agents of a run, each under the one that spawned it
     #[command(after_help = "Example:\n  hermes-host tree 7f3a09c1d2")]
     Tree(OfRun),
-    /// Prints the conversations of a run as JSON Lines
-    #[command(after_help = "Example:\n  hermes-host export 7f3a09c1d2 --form sharegpt > run.jsonl")]
+    /// Prints the conversations of a run as JSON Lines, or writes all of it to a file
+    #[command(after_help = "\
+Example:
+  hermes-host export 7f3a09c1d2 --form sharegpt > conversations.jsonl
+  hermes-host export 7f3a09c1d2 --run-file run.jsonl --with-plugins")]
     Export(Export),
+    /// Brings a run here that was exported to a file
+    #[command(after_help = "Example:\n  hermes-host import run.jsonl")]
+    Import(Import),
     /// Goes on with a run that was stopped
-    #[command(after_help = "Example:\n  hermes-host resume 7f3a09c1d2")]
-    Resume(OfRun),
-    /// Ends a run for good
+    #[command(after_help = "Example:\n  hermes-host resume 7f3a09c1d2\n  hermes-host resume --all")]
+    Resume(Resume),
+    /// Runs a run's agents again against what was recorded: the same, or the first difference
+    #[command(after_help = "\
+Without --fork nothing is sent and nothing is written. Exit codes: 0 the same, 1 it differs, 2 it can't be replayed.
+Example:
+  hermes-host replay 7f3a09c1d2
+  hermes-host replay 7f3a09c1d2 --plugin ./changed.wasm
+  hermes-host replay 7f3a09c1d2 --plugin ./changed.wasm --fork")]
+    Replay(Replay),
+    /// Ends a run for good, another process's too
     #[command(after_help = "Example:\n  hermes-host cancel 7f3a09c1d2")]
     Cancel(OfRun),
+    /// Copies all that is kept to a folder, while runs go on
+    #[command(after_help = "\
+The folder can stand in the place of the home folder's `host`.
+Example:
+  hermes-host backup ./hermes-backup")]
+    Backup(Backup),
     /// Reads and writes the notes that agents share
     #[command(
         subcommand,
@@ -208,15 +228,89 @@ pub(super) enum RunsCommand {
     /// Draws the agents of a run, each under the one that spawned it
     #[command(after_help = "Example:\n  hermes-host runs tree 7f3a09c1d2")]
     Tree(OfRun),
-    /// Prints the conversations of a run as JSON Lines
+    /// Prints its conversations as JSON Lines, or writes all of it to a file
     #[command(after_help = "Example:\n  hermes-host runs export 7f3a09c1d2 --form provider")]
     Export(Export),
+    /// Brings a run here that was exported to a file
+    #[command(after_help = "Example:\n  hermes-host runs import run.jsonl")]
+    Import(Import),
     /// Goes on with a run that was stopped
     #[command(after_help = "Example:\n  hermes-host runs resume 7f3a09c1d2")]
-    Resume(OfRun),
-    /// Ends a run for good
+    Resume(Resume),
+    /// Runs its agents again against what was recorded: the same, or the first difference
+    #[command(after_help = "Example:\n  hermes-host runs replay 7f3a09c1d2")]
+    Replay(Replay),
+    /// Ends a run for good, another process's too
     #[command(after_help = "Example:\n  hermes-host runs cancel 7f3a09c1d2")]
     Cancel(OfRun),
+    /// Removes runs that are no longer needed: those that meet every condition given
+    #[command(after_help = "\
+Runs that can go on, or that are damaged, go only where --status names them; one that a process owns never does.
+Example:
+  hermes-host runs prune --older-than 30d --dry-run
+  hermes-host runs prune --status completed,failed --keep-bytes 1GiB")]
+    Prune(Prune),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Resume {
+    /// The run's id, or as much of its beginning as is unique
+    #[arg(value_name = "RUN", required_unless_present = "all")]
+    pub(super) run: Option<String>,
+    /// Every run that can go on and that no process owns, side by side
+    #[arg(long, conflicts_with = "run")]
+    pub(super) all: bool,
+    /// Of a damaged run, goes on with what is left: what is missing at its end, or lies behind damage, is given up
+    #[arg(long, conflicts_with = "all")]
+    pub(super) accept_loss: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Backup {
+    /// The folder to make, or an empty one
+    #[arg(value_name = "DIR")]
+    pub(super) to: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Prune {
+    /// Runs that ended, or last changed, so long ago: 30d, 12h, 90m
+    #[arg(long, value_name = "AGE")]
+    pub(super) older_than: Option<String>,
+    /// Runs that stand so; without it those that have ended
+    #[arg(long, value_enum, value_name = "STATUS,..", value_delimiter = ',')]
+    pub(super) status: Vec<Status>,
+    /// The oldest runs, until all that is kept fits into so many bytes: 1GiB
+    #[arg(long, value_name = "SIZE")]
+    pub(super) keep_bytes: Option<String>,
+    /// Removes nothing, and lists what would be removed
+    #[arg(long)]
+    pub(super) dry_run: bool,
+}
+
+/// How a run stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Status {
+    Completed,
+    Failed,
+    Cancelled,
+    Interrupted,
+    Damaged,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Replay {
+    #[command(flatten)]
+    pub(super) of: OfRun,
+    /// Another agent in the root's place: a path (with a slash or `.wasm`) or the name of a known plugin
+    #[arg(long, short, value_name = "PLUGIN")]
+    pub(super) plugin: Option<String>,
+    /// Goes on live from where it first differs, as a run of its own
+    #[arg(long)]
+    pub(super) fork: bool,
+    /// Other limits for the fork: iterations=40,usd=1,tree.usd=2
+    #[arg(long, short, value_name = "KEY=VALUE,..", requires = "fork")]
+    pub(super) budget: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -224,8 +318,27 @@ pub(super) struct Export {
     #[command(flatten)]
     pub(super) of: OfRun,
     /// How a conversation is written: ShareGPT's way, or the model's provider's own
-    #[arg(long, value_enum, default_value = "sharegpt", value_name = "FORM")]
+    #[arg(
+        long,
+        value_enum,
+        default_value = "sharegpt",
+        value_name = "FORM",
+        conflicts_with = "run_file"
+    )]
     pub(super) form: Form,
+    /// Writes all that is kept of the run to this file, for `import`
+    #[arg(long, value_name = "FILE")]
+    pub(super) run_file: Option<PathBuf>,
+    /// Puts the plugins' bytes into the file too, so that a replay needs nothing else
+    #[arg(long, requires = "run_file")]
+    pub(super) with_plugins: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Import {
+    /// The file
+    #[arg(value_name = "FILE")]
+    pub(super) file: PathBuf,
 }
 
 /// How a conversation is written.
@@ -311,7 +424,7 @@ pub(super) enum Config {
     Reference,
 }
 
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 16] = [
     "run",
     "inspect",
     "call",
@@ -319,8 +432,11 @@ const COMMANDS: [&str; 13] = [
     "show",
     "tree",
     "export",
+    "import",
     "resume",
+    "replay",
     "cancel",
+    "backup",
     "blackboard",
     "config",
     "doctor",

@@ -14,7 +14,7 @@ use super::{Context, json, stdio, terminal};
 use crate::config::{Config, ConfigError};
 use crate::event::now_ms;
 use crate::limits::{Unit, show};
-use crate::run::{Host, HostError, default_model};
+use crate::run::{Host, HostError, Integrity, Problem as Damage, default_model};
 
 /// The longest line, in columns.
 const WIDTH: usize = 400;
@@ -26,6 +26,9 @@ const DEFAULT_MAPS: u64 = 65_530;
 const LOW_DISK: u64 = 512 * 1024 * 1024;
 /// 2025-01-01: a clock before it is wrong, and no server's certificate can be checked with it.
 const CLOCK_FLOOR_MS: u64 = 1_735_689_600_000;
+
+/// Damages that are told one by one.
+const DAMAGES: usize = 50;
 
 /// One thing that was looked at.
 struct Check {
@@ -53,11 +56,10 @@ pub(super) async fn doctor(config: Config, context: Context) -> Result<u8, Probl
     checks.extend([kernel(), maps(config.limits.resident), clock(), screen()]);
     checks.push(model(&config).await);
     match Host::open(config) {
-        Ok(host) => checks.extend([
-            ok("engine", "starts".to_owned()),
-            cache(host.config()),
-            database(host).await,
-        ]),
+        Ok(host) => {
+            checks.extend([ok("engine", "starts".to_owned()), cache(host.config())]);
+            checks.extend(database(host).await);
+        }
         Err(error) => {
             let mend = "fewer limits.resident, or less limits.memory: the engine sets room for all aside".to_owned();
             checks.push(fail("engine", error.to_string(), Some(mend)));
@@ -198,25 +200,58 @@ fn cache(config: &Config) -> Check {
     }
 }
 
-/// Reads every record and checks its seal.
-async fn database(host: Host) -> Check {
-    let mend = "move the folder's hermes.db* away to begin anew; keep them for what they hold".to_owned();
+/// Reads all that is kept and checks its seals. One line for each thing that is damaged.
+async fn database(host: Host) -> Vec<Check> {
+    const WHAT: &str = "database";
+    let anew = "restore a backup, or move the folder's hermes.db* away to begin anew; keep them for what they hold";
     let look = move || {
         let store = host.store_if_any()?;
         store.map(|store| Ok::<_, HostError>(store.integrity()?)).transpose()
     };
     match tokio::task::spawn_blocking(look).await {
-        Ok(Ok(None)) => ok("database", "none yet (made at the first run)".to_owned()),
-        Ok(Ok(Some(found))) if found.problems.is_empty() => {
-            ok("database", format!("{} records, all good", found.records))
-        }
-        Ok(Ok(Some(found))) => fail("database", found.problems.join("; "), Some(mend)),
+        Ok(Ok(None)) => vec![ok(WHAT, "none yet (made at the first run)".to_owned())],
+        Ok(Ok(Some(found))) if found.problems.is_empty() => vec![ok(WHAT, looked_at(&found))],
+        Ok(Ok(Some(found))) => damage(&found.problems, WHAT, anew),
         Ok(Err(error)) => {
-            let mend = error.is_damage().then_some(mend);
-            fail("database", error.to_string(), mend)
+            let mend = error.is_damage().then(|| anew.to_owned());
+            vec![fail(WHAT, error.to_string(), mend)]
         }
-        Err(error) => fail("database", error.to_string(), None),
+        Err(error) => vec![fail(WHAT, error.to_string(), None)],
     }
+}
+
+fn looked_at(found: &Integrity) -> String {
+    let Integrity {
+        records,
+        bodies,
+        entries,
+        components,
+        ..
+    } = found;
+    format!("{records} records, {bodies} messages, {entries} entries, {components} components, all good")
+}
+
+fn damage(problems: &[Damage], what: &'static str, anew: &str) -> Vec<Check> {
+    let mut mended = Vec::new();
+    let told = problems.iter().take(DAMAGES).map(|problem| {
+        let mend = match &problem.run {
+            None => Some(anew.to_owned()),
+            Some(run) if mended.contains(run) => None,
+            Some(run) => {
+                mended.push(run.clone());
+                Some(format!(
+                    "hermes-host resume {run} --accept-loss   goes on with what is left; others can go on as they are"
+                ))
+            }
+        };
+        fail(what, problem.to_string(), mend)
+    });
+    let mut checks: Vec<Check> = told.collect();
+    let more = problems.len().saturating_sub(DAMAGES);
+    if more > 0 {
+        checks.push(fail(what, format!("and {more} more"), None));
+    }
+    checks
 }
 
 /// The home folder or, where it is not there yet, the folder in which it would be made.

@@ -133,10 +133,27 @@ impl From<HostError> for Problem {
             code: error.code(),
             kind: error.kind(),
             message: error.to_string(),
-            help: Vec::new(),
+            help: help(&error),
             run: None,
         }
     }
+}
+
+/// What to do where that is a command.
+fn help(error: &HostError) -> Vec<String> {
+    if let Some(run) = error.damaged_run() {
+        return vec![
+            "see all that is damaged          hermes-host doctor".to_owned(),
+            format!("give up what it has lost, go on  hermes-host resume {run} --accept-loss"),
+        ];
+    }
+    if let HostError::NotEnded { run } = error {
+        return vec![
+            format!("see how far it is  hermes-host tree {run}"),
+            format!("wait for it again  hermes-host cancel {run}"),
+        ];
+    }
+    Vec::new()
 }
 
 #[cfg(test)]

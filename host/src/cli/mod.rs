@@ -2,6 +2,7 @@
 //! configuration only.
 
 mod args;
+mod backup;
 mod blackboard;
 mod call;
 mod config;
@@ -13,6 +14,9 @@ mod json;
 mod log;
 mod plain;
 mod progress;
+mod prune;
+mod replay;
+mod resume_all;
 mod run;
 mod runs;
 mod show;
@@ -112,7 +116,12 @@ async fn serve(command: Command, context: Context) -> Result<u8, Problem> {
     signals::bound_files(limit).map_err(|e| Problem::usage(format!("limits.file_size could not be set: {e}")))?;
     match command {
         Command::Run(config, spec) => run::start(config, context, spec).await,
-        Command::Resume(config, id) => run::resume(config, context, &id).await,
+        Command::Resume(config, resume) => run::resume(config, context, &resume).await,
+        Command::ResumeAll(config) => resume_all::resume_all(config, context).await,
+        Command::Replay(config, spec) => replay::replay(config, context, &spec).await,
+        Command::Fork(config, spec) => run::fork(config, context, &spec).await,
+        Command::Prune(config, spec) => prune::prune(&Host::open(config)?, context, &spec).await,
+        Command::Backup(config, to) => backup::backup(&Host::open(config)?, context, &to).await,
         Command::Cancel(config, id) => runs::cancel(&Host::open(config)?, context, &id).await,
         Command::Inspect(config, inspect) => inspect::inspect(&Host::open(config)?, context, inspect).await,
         Command::Call(config, call) => call::call(&Host::open(config)?, context, call).await,
@@ -120,6 +129,8 @@ async fn serve(command: Command, context: Context) -> Result<u8, Problem> {
         Command::Show(config, id) => show::show(&Host::open(config)?, context, &id).await,
         Command::Tree(config, id) => tree::tree(&Host::open(config)?, context, &id).await,
         Command::Export(config, id, form) => export::export(&Host::open(config)?, context, &id, form).await,
+        Command::ExportRun(config, export) => export::to_file(&Host::open(config)?, context, &export).await,
+        Command::Import(config, file) => export::import(&Host::open(config)?, context, &file).await,
         Command::Blackboard(config, command) => blackboard::serve(&Host::open(config)?, context, command).await,
         Command::Doctor(config) => doctor::doctor(config, context).await,
         Command::ConfigShow(config) => config::show(context, &config),

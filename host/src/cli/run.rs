@@ -7,15 +7,16 @@ use tokio::sync::oneshot;
 use tokio::time::MissedTickBehavior;
 
 use super::args::Output;
-use super::errors::{Problem, STOPPED, block, denials};
+use super::errors::{Problem, STOPPED, block, denials, notices};
 use super::progress::{self, Mode, Progress};
 use super::signals::Stop;
-use super::style::{Ink, Paint, flow};
+use super::style::{Ink, Paint, flow, number};
+use super::validated::Resume;
 use super::{Context, json, log, stdio, terminal};
 use crate::config::Config;
 use crate::event::{EventKind, EventReceiver, RunEvent, now_ms};
 use crate::ids::SessionId;
-use crate::run::{Host, RunHandle, RunOutcome, RunSpec};
+use crate::run::{ForkSpec, Host, Loss, RunHandle, RunOutcome, RunSpec};
 use crate::text::{Shape, clean};
 
 /// The picture is drawn at most so often.
@@ -39,15 +40,56 @@ pub(super) async fn start(config: Config, context: Context, spec: RunSpec) -> Re
 }
 
 /// Goes on with a run and stays with it to its end.
-pub(super) async fn resume(config: Config, context: Context, run: &str) -> Result<u8, Problem> {
+pub(super) async fn resume(config: Config, context: Context, resume: &Resume) -> Result<u8, Problem> {
     let mut stop = listen()?;
     let host = Host::open(config)?;
+    let run = &resume.run;
+    if resume.accept_loss {
+        accept_loss(&host, context, run).await?;
+    }
     let handle = tokio::select! {
         biased;
         () = stop.next() => return Err(Problem::stopped("before the run went on: it is as it was")),
         handle = progress::until_ready(mode(context), host.resume(run)) => handle?,
     };
     attend(&handle, context, stop).await
+}
+
+/// Gives up what a run has lost, and says how much that is.
+async fn accept_loss(host: &Host, context: Context, run: &str) -> Result<(), Problem> {
+    let (run, Loss { kept, missing, cut }) = host.accept_loss(run).await?;
+    let mut lost = Vec::new();
+    if missing > 0 {
+        lost.push(format!("{} missing at its end", number(missing, "record")));
+    }
+    if cut > 0 {
+        lost.push(format!("{} from the first damaged one on", number(cut, "record")));
+    }
+    let told = match lost.is_empty() {
+        true => format!(
+            "run {run} has lost nothing: all of its {} are there",
+            number(kept, "record")
+        ),
+        false => format!(
+            "run {run} gives up {}; {} are left",
+            lost.join(" and "),
+            number(kept, "record")
+        ),
+    };
+    stdio::tell(&notices(context.paint, &[told]));
+    Ok(())
+}
+
+/// Goes on from a place in another run, as a run of its own, and stays with it to its end.
+pub(super) async fn fork(config: Config, context: Context, spec: &ForkSpec) -> Result<u8, Problem> {
+    let mut stop = listen()?;
+    let host = Host::open(config)?;
+    let ready = tokio::select! {
+        biased;
+        () = stop.next() => return Err(Problem::stopped("before the fork began: nothing is written")),
+        ready = progress::until_ready(mode(context), host.ready_fork(spec)) => ready?,
+    };
+    attend(&host.fork(ready).await?, context, stop).await
 }
 
 /// How progress is shown.
@@ -59,7 +101,7 @@ pub(super) fn mode(context: Context) -> Mode {
     }
 }
 
-fn listen() -> Result<Stop, Problem> {
+pub(super) fn listen() -> Result<Stop, Problem> {
     Stop::listen().map_err(|e| Problem::usage(format!("signals can't be heard: {e}")))
 }
 
@@ -170,7 +212,7 @@ impl Consumer {
 }
 
 /// What a person should know besides the answer: what failed, which rights were missing, how a stopped run goes on.
-fn tell_end(outcome: &RunOutcome, paint: Paint) {
+pub(super) fn tell_end(outcome: &RunOutcome, paint: Paint) {
     let mut text = String::new();
     if let Some((kind, message)) = &outcome.error {
         // Some messages begin with their kind already.
@@ -208,11 +250,14 @@ fn tell_end(outcome: &RunOutcome, paint: Paint) {
 fn print_answer(outcome: &RunOutcome, context: Context) -> Result<(), Problem> {
     match (context.output, &outcome.answer) {
         (Output::Json, _) => stdio::print_line(&json::line(&json::outcome(outcome))),
-        (Output::Text, Some(answer)) => {
-            let answer = clean(answer, Shape::Block);
-            let shown = terminal::columns().map(|columns| flow(&answer, columns));
-            stdio::print_line(shown.as_deref().unwrap_or(&answer).trim_end_matches('\n'))
-        }
+        (Output::Text, Some(answer)) => print_text(answer),
         (Output::Text, None) | (Output::Events, _) => Ok(()),
     }
+}
+
+/// An answer as people read it.
+pub(super) fn print_text(answer: &str) -> Result<(), Problem> {
+    let answer = clean(answer, Shape::Block);
+    let shown = terminal::columns().map(|columns| flow(&answer, columns));
+    stdio::print_line(shown.as_deref().unwrap_or(&answer).trim_end_matches('\n'))
 }

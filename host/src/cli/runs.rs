@@ -7,7 +7,7 @@ use super::errors::Problem;
 use super::style::{Ink, count, fit, left, right, usd};
 use super::{Context, json, stdio, terminal};
 use crate::error::Dimension;
-use crate::run::Host;
+use crate::run::{Host, RunEnd, RunRow};
 
 /// Columns of a task, with its strategy.
 const TASK: usize = 84;
@@ -63,20 +63,43 @@ pub(super) async fn list(host: &Host, context: Context, limit: u32) -> Result<u8
             right(&count(row.spent.get(Dimension::Tokens)), 7),
             right(&usd(row.spent.get(Dimension::CostMicroUsd)), 7),
             right(&count(row.spent.get(Dimension::ToolCalls)), 5),
-            fit(&format!("{}: {}", fit(&row.strategy, 24), row.task), task),
+            fit(&about(row), task),
         ));
     }
     stdio::print(&out).map(|()| 0)
 }
 
-/// Ends a run for good: takes it, and ends it before anything of it is sent.
+/// Its strategy and its task, or what is wrong with it.
+fn about(row: &RunRow) -> String {
+    if row.strategy.is_empty() {
+        return row.task.clone();
+    }
+    format!("{}: {}", fit(&row.strategy, 24), row.task)
+}
+
+/// Ends a run for good, and tells how it ended: an end that came before stands.
 pub(super) async fn cancel(host: &Host, context: Context, run: &str) -> Result<u8, Problem> {
-    let run = host.cancel(run).await?;
+    let RunEnd {
+        run,
+        status,
+        exit,
+        outcome,
+    } = host.cancel(run).await?;
+    let is_cancelled = status == CANCELLED;
     match context.output {
-        Output::Text => stdio::tell(&format!(
+        Output::Text if is_cancelled => stdio::tell(&format!(
             "run {run} is cancelled; what it did stays:  hermes-host show {run}\n"
         )),
-        Output::Json | Output::Events => stdio::print_line(&json::line(&json!({ "run": run, "status": "cancelled" })))?,
+        Output::Text => {
+            let how = [exit, outcome].into_iter().flatten().collect::<Vec<_>>().join(", ");
+            stdio::tell(&format!("run {run} ended before it could be cancelled: {how}\n"));
+        }
+        Output::Json | Output::Events => stdio::print_line(&json::line(
+            &json!({ "run": run, "status": status, "exit": exit, "outcome": outcome }),
+        ))?,
     }
-    Ok(0)
+    Ok(u8::from(!is_cancelled))
 }
+
+/// The status of a run that was cancelled.
+const CANCELLED: &str = "cancelled";

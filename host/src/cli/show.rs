@@ -47,6 +47,7 @@ impl Screen {
         let ended: Vec<String> = ended.into_iter().flatten().map(|word| fit(word, 40)).collect();
         let run = self.paint.ink(Ink::Bold, &format!("run {}", view.run));
         let mut out = format!("{run} · {}\n", ended.join(" · "));
+        out.push_str(&origin(view, self.paint));
         view.sessions.iter().for_each(|session| self.agent(&mut out, session));
         if view.sessions.len() > 1 {
             out.push_str(&format!("{}\n", self.paint.ink(Ink::Bold, "all agents")));
@@ -146,6 +147,26 @@ impl Screen {
     }
 }
 
+/// Where a run came from that did not begin here.
+pub(super) fn origin(view: &RunView, paint: Paint) -> String {
+    let mut out = String::new();
+    if let Some((run, observation)) = &view.forked {
+        out.push_str(&format!(
+            "  {} goes on from observation {observation} of run {run}\n",
+            paint.ink(Ink::Dim, "forked")
+        ));
+    }
+    match view.imported.as_ref().map(|imported| imported.view_only) {
+        Some(true) => out.push_str(&format!(
+            "  {} without the secrets that were in it: it can be looked at, not replayed\n",
+            paint.ink(Ink::Dim, "imported")
+        )),
+        Some(false) => out.push_str(&format!("  {} from a file\n", paint.ink(Ink::Dim, "imported"))),
+        None => {}
+    }
+    out
+}
+
 fn object(view: &RunView) -> Value {
     let sessions = view.sessions.iter().map(agent_object);
     json!({
@@ -155,6 +176,8 @@ fn object(view: &RunView) -> Value {
         "exit": view.exit,
         "spent": json::amounts(&view.spent),
         "refunded": view.refunded,
+        "imported": view.imported.as_ref().map(|i| json!({ "at_ms": i.at_ms, "view_only": i.view_only })),
+        "forked": view.forked.as_ref().map(|(run, observation)| json!({ "run": run, "observation": observation })),
         "agents": sessions.collect::<Vec<_>>(),
     })
 }

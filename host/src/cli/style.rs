@@ -171,6 +171,17 @@ pub(super) fn count(n: u64) -> String {
     }
 }
 
+/// A size: `870 B`, `12.4 KiB`, `3.1 GiB`.
+pub(super) fn size(bytes: u64) -> String {
+    let (unit, name) = match bytes {
+        0..1_024 => return format!("{bytes} B"),
+        1_024..1_048_576 => (1 << 10, "KiB"),
+        1_048_576..1_073_741_824 => (1 << 20, "MiB"),
+        _ => (1 << 30, "GiB"),
+    };
+    format!("{}.{} {name}", bytes / unit, bytes % unit * 10 / unit)
+}
+
 /// A duration: `0:38`, `1:02:07`.
 pub(super) fn clock(elapsed: Duration) -> String {
     let s = elapsed.as_secs();

@@ -2,7 +2,7 @@
 
 use super::args::Output;
 use super::errors::Problem;
-use super::show::agent_object;
+use super::show::{agent_object, origin};
 use super::style::{Ink, Paint, count, fit, left, number, right, usd, width};
 use super::{Context, json, stdio, terminal};
 use crate::error::Dimension;
@@ -38,6 +38,7 @@ fn text(view: &RunView, columns: usize, paint: Paint) -> String {
         paint.ink(Ink::Bold, &format!("run {}", view.run)),
         fit(&view.status, 20)
     );
+    out.push_str(&origin(view, paint));
     for (at, session) in view.sessions.iter().enumerate() {
         if session.agent.parent.is_none() {
             let tree = Tree { view, columns, paint };

@@ -1,19 +1,27 @@
 //! The command line made sense of: each command with the configuration and its arguments checked. Nothing behind this sees
 //! a raw flag.
 
+use std::path::PathBuf;
+use std::time::Duration;
+
 use serde_json::Value;
 
 use super::args;
 use super::errors::Problem;
 use super::stdio;
 use crate::config::{Budget, Config};
-use crate::limits::Limits;
-use crate::run::{Ask, RunSpec, TrajectoryForm};
+use crate::limits::{self, Limits, Unit};
+use crate::run::{Ask, ForkSpec, PruneSpec, ReplaySpec, RunSpec, Standing, TrajectoryForm, WithPlugins};
 
 /// What to do.
 pub(super) enum Command {
     Run(Config, RunSpec),
-    Resume(Config, String),
+    Resume(Config, Resume),
+    ResumeAll(Config),
+    Replay(Config, ReplaySpec),
+    Fork(Config, ForkSpec),
+    Prune(Config, PruneSpec),
+    Backup(Config, PathBuf),
     Cancel(Config, String),
     Inspect(Config, Inspect),
     Call(Config, Call),
@@ -21,9 +29,25 @@ pub(super) enum Command {
     Show(Config, String),
     Tree(Config, String),
     Export(Config, String, TrajectoryForm),
+    ExportRun(Config, ExportRun),
+    Import(Config, PathBuf),
     Blackboard(Config, Blackboard),
     ConfigShow(Config),
     Doctor(Config),
+}
+
+/// Which run to go on with.
+pub(super) struct Resume {
+    pub(super) run: String,
+    /// Whether what it has lost is given up.
+    pub(super) accept_loss: bool,
+}
+
+/// Which run to write to which file.
+pub(super) struct ExportRun {
+    pub(super) run: String,
+    pub(super) file: PathBuf,
+    pub(super) plugins: WithPlugins,
 }
 
 /// What to look at.
@@ -75,7 +99,11 @@ pub(super) fn runs_an_agent(command: &args::Command) -> bool {
     use args::{Command, RunsCommand};
     match command {
         Command::Run(_) | Command::Resume(_) => true,
-        Command::Runs(runs) => matches!(runs.command, Some(RunsCommand::Resume(_))),
+        Command::Replay(replay) => replay.fork,
+        Command::Runs(runs) => match &runs.command {
+            Some(RunsCommand::Replay(replay)) => replay.fork,
+            command => matches!(command, Some(RunsCommand::Resume(_))),
+        },
         _ => false,
     }
 }
@@ -119,14 +147,20 @@ impl Command {
                 args::RunsCommand::Show(of) => Self::Show(config, id(of)?),
                 args::RunsCommand::Tree(of) => Self::Tree(config, id(of)?),
                 args::RunsCommand::Export(export) => Self::export(config, export)?,
-                args::RunsCommand::Resume(of) => Self::Resume(config, id(of)?),
+                args::RunsCommand::Import(import) => Self::Import(config, import.file),
+                args::RunsCommand::Resume(resume) => Self::resume(config, resume)?,
+                args::RunsCommand::Replay(replay) => Self::replay(config, replay)?,
                 args::RunsCommand::Cancel(of) => Self::Cancel(config, id(of)?),
+                args::RunsCommand::Prune(prune) => Self::Prune(config, prune_spec(&prune)?),
             },
             args::Command::Show(of) => Self::Show(config, id(of)?),
             args::Command::Tree(of) => Self::Tree(config, id(of)?),
             args::Command::Export(export) => Self::export(config, export)?,
-            args::Command::Resume(of) => Self::Resume(config, id(of)?),
+            args::Command::Import(import) => Self::Import(config, import.file),
+            args::Command::Resume(resume) => Self::resume(config, resume)?,
+            args::Command::Replay(replay) => Self::replay(config, replay)?,
             args::Command::Cancel(of) => Self::Cancel(config, id(of)?),
+            args::Command::Backup(args::Backup { to }) => Self::Backup(config, to),
             args::Command::Blackboard(command) => {
                 let command = Blackboard::validate(command, &config.limits)?;
                 Self::Blackboard(config, command)
@@ -136,12 +170,47 @@ impl Command {
         })
     }
 
+    fn resume(config: Config, resume: args::Resume) -> Result<Self, Problem> {
+        let args::Resume { run, accept_loss, .. } = resume;
+        Ok(match run {
+            // The parser wants a run or `--all`.
+            None => Self::ResumeAll(config),
+            Some(run) => Self::Resume(
+                config,
+                Resume {
+                    run: id(args::OfRun { run })?,
+                    accept_loss,
+                },
+            ),
+        })
+    }
+
     fn export(config: Config, export: args::Export) -> Result<Self, Problem> {
         let form = match export.form {
             args::Form::Sharegpt => TrajectoryForm::ShareGpt,
             args::Form::Provider => TrajectoryForm::Provider,
         };
-        Ok(Self::Export(config, id(export.of)?, form))
+        let run = id(export.of)?;
+        let Some(file) = export.run_file else {
+            return Ok(Self::Export(config, run, form));
+        };
+        let plugins = match export.with_plugins {
+            true => WithPlugins::Yes,
+            false => WithPlugins::No,
+        };
+        Ok(Self::ExportRun(config, ExportRun { run, file, plugins }))
+    }
+
+    fn replay(config: Config, replay: args::Replay) -> Result<Self, Problem> {
+        let spec = ReplaySpec {
+            run: id(replay.of)?,
+            plugin: replay.plugin.map(|plugin| not_empty("--plugin", plugin)).transpose()?,
+        };
+        if !replay.fork {
+            return Ok(Self::Replay(config, spec));
+        }
+        let budget = budget(&replay.budget)?;
+        Ok(Self::Fork(config, ForkSpec { replay: spec, budget }))
     }
 
     /// The limits in force.
@@ -149,6 +218,11 @@ impl Command {
         match self {
             Self::Run(config, _)
             | Self::Resume(config, _)
+            | Self::ResumeAll(config)
+            | Self::Replay(config, _)
+            | Self::Fork(config, _)
+            | Self::Prune(config, _)
+            | Self::Backup(config, _)
             | Self::Cancel(config, _)
             | Self::Inspect(config, _)
             | Self::Call(config, _)
@@ -156,6 +230,8 @@ impl Command {
             | Self::Show(config, _)
             | Self::Tree(config, _)
             | Self::Export(config, ..)
+            | Self::ExportRun(config, _)
+            | Self::Import(config, _)
             | Self::Blackboard(config, _)
             | Self::ConfigShow(config)
             | Self::Doctor(config) => &config.limits,
@@ -200,7 +276,7 @@ impl Blackboard {
 /// What the line says; the host puts it over what the configuration says.
 fn spec(run: args::Run, limits: &Limits) -> Result<RunSpec, Problem> {
     let task = not_empty("the task", or_input(run.task, limits, "the task")?)?;
-    let budget = Budget::parse(&run.budget.join(",")).map_err(|e| Problem::usage(format!("--budget: {e}")))?;
+    let budget = budget(&run.budget)?;
     Ok(RunSpec {
         plugin: not_empty("--plugin", run.plugin)?,
         task,
@@ -213,6 +289,62 @@ fn spec(run: args::Run, limits: &Limits) -> Result<RunSpec, Problem> {
         script: run.script,
         budget,
     })
+}
+
+fn prune_spec(prune: &args::Prune) -> Result<PruneSpec, Problem> {
+    if prune.older_than.is_none() && prune.status.is_empty() && prune.keep_bytes.is_none() {
+        let problem =
+            Problem::usage("which runs? prune removes those that meet all conditions given, and none is given");
+        return Err(problem
+            .with_help("by age       --older-than 30d")
+            .with_help(
+                "by status    --status completed,failed,cancelled   (interrupted and damaged go only where named)",
+            )
+            .with_help("by size      --keep-bytes 1GiB   (the oldest go until the rest fits)")
+            .with_help("look first   --dry-run"));
+    }
+    let standing = prune.status.iter().map(|status| match status {
+        args::Status::Completed => Standing::Completed,
+        args::Status::Failed => Standing::Failed,
+        args::Status::Cancelled => Standing::Cancelled,
+        args::Status::Interrupted => Standing::Interrupted,
+        args::Status::Damaged => Standing::Damaged,
+    });
+    Ok(PruneSpec {
+        older_than: prune.older_than.as_deref().map(age).transpose()?,
+        standing: standing.collect(),
+        keep_bytes: prune.keep_bytes.as_deref().map(bytes).transpose()?,
+        dry_run: prune.dry_run,
+    })
+}
+
+/// An age with its unit: days too, which no other duration of the host lasts.
+fn age(text: &str) -> Result<Duration, Problem> {
+    let wrong = || {
+        Problem::usage(format!(
+            "--older-than {}: an age is a number with its unit, like 30d, 12h or 90m",
+            crate::text::line(text, 40)
+        ))
+    };
+    if text.trim().ends_with(|c: char| c.is_ascii_digit()) {
+        return Err(wrong());
+    }
+    let millis = match text.trim().strip_suffix('d') {
+        Some(days) => limits::parse(days, Unit::Count)
+            .ok()
+            .and_then(|days| days.checked_mul(86_400_000)),
+        None => limits::parse(text, Unit::Millis).ok(),
+    };
+    millis.map(Duration::from_millis).ok_or_else(wrong)
+}
+
+fn bytes(text: &str) -> Result<u64, Problem> {
+    limits::parse(text, Unit::Bytes)
+        .map_err(|e| Problem::usage(format!("--keep-bytes {}: {e}", crate::text::line(text, 40))))
+}
+
+fn budget(flags: &[String]) -> Result<Budget, Problem> {
+    Budget::parse(&flags.join(",")).map_err(|e| Problem::usage(format!("--budget: {e}")))
 }
 
 fn not_empty(what: &str, text: String) -> Result<String, Problem> {

@@ -24,7 +24,17 @@ const MAGIC: &[u8; 8] = b"hermesc1";
 pub struct Cache {
     dir: PathBuf,
     most: u64,
-    key: Result<[u8; MAC], String>,
+    use_of: Use,
+    key: Result<Option<[u8; MAC]>, String>,
+}
+
+/// What a cache is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Use {
+    /// Entries are read and made.
+    Write,
+    /// Entries are read; nothing in the folder changes.
+    Read,
 }
 
 /// What the cache has for a key.
@@ -41,19 +51,24 @@ pub enum Lookup {
 }
 
 impl Cache {
-    /// The cache in `dir`, which is made when it is missing, of at most `most` bytes.
-    pub fn open(dir: &Path, most: u64) -> Self {
+    /// The cache in `dir` of at most `most` bytes. To be written, it is made where it is missing.
+    pub fn open(dir: &Path, most: u64, use_of: Use) -> Self {
         Self {
             dir: dir.to_owned(),
             most,
-            key: key(dir),
+            use_of,
+            key: match use_of {
+                Use::Write => key(dir).map(Some),
+                Use::Read => read_key(&dir.join("key")),
+            },
         }
     }
 
     /// What there is under `name`.
     pub fn load(&self, name: &Digest) -> Lookup {
         let key = match &self.key {
-            Ok(key) => key,
+            Ok(Some(key)) => key,
+            Ok(None) => return Lookup::Miss,
             Err(why) => return Lookup::Unavailable(why.clone()),
         };
         let path = self.path(name);
@@ -63,6 +78,7 @@ impl Cache {
             Err(why) => return Lookup::Rejected(why),
         };
         match open_entry(bytes, key, name) {
+            Some(code) if self.use_of == Use::Read => Lookup::Hit(code),
             Some(code) => {
                 // The time of use decides what goes first when the cache is full.
                 let _ = File::options()
@@ -72,7 +88,9 @@ impl Cache {
                 Lookup::Hit(code)
             }
             None => {
-                let _ = fs::remove_file(&path);
+                if self.use_of == Use::Write {
+                    let _ = fs::remove_file(&path);
+                }
                 Lookup::Rejected(format!("{} is damaged, or not ours", path.display()))
             }
         }
@@ -83,8 +101,10 @@ impl Cache {
     /// # Errors
     /// The cache can't be written, and why.
     pub fn store(&self, name: &Digest, code: &[u8]) -> Result<(), String> {
-        let key = self.key.as_ref().map_err(Clone::clone)?;
-        if code.len() as u64 > self.most {
+        let Some(key) = self.key.as_ref().map_err(Clone::clone)? else {
+            return Ok(());
+        };
+        if self.use_of == Use::Read || code.len() as u64 > self.most {
             return Ok(());
         }
         let mut random = [0u8; 8];
@@ -160,10 +180,8 @@ fn key(dir: &Path) -> Result<[u8; MAC], String> {
         .mode(0o700)
         .create(dir)
         .map_err(|e| why(&e))?;
-    if let Some(bytes) = read(&path)? {
-        return bytes
-            .try_into()
-            .map_err(|_| why(&"it is no key; remove it, and the cache begins anew"));
+    if let Some(key) = read_key(&path)? {
+        return Ok(key);
     }
     let mut key = [0u8; MAC];
     getrandom::fill(&mut key).map_err(|e| why(&e))?;
@@ -174,11 +192,16 @@ fn key(dir: &Path) -> Result<[u8; MAC], String> {
     let _ = fs::remove_file(&temporary);
     match linked {
         Ok(()) => Ok(key),
-        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => read(&path)?
-            .and_then(|bytes| bytes.try_into().ok())
-            .ok_or_else(|| why(&"it is no key")),
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => read_key(&path)?.ok_or_else(|| why(&"it is no key")),
         Err(e) => Err(why(&e)),
     }
+}
+
+/// The key at `path`, where there is one.
+fn read_key(path: &Path) -> Result<Option<[u8; MAC]>, String> {
+    let what = "it is no key; remove it, and the cache begins anew";
+    let no_key = |_| format!("{}: {what}", path.display());
+    read(path)?.map(|bytes| bytes.try_into().map_err(no_key)).transpose()
 }
 
 /// A file's bytes, if it is a regular file of this user that no other may write; none where there is none.
@@ -209,7 +232,7 @@ mod tests {
     use super::*;
 
     fn cache(dir: &Path) -> Cache {
-        Cache::open(&dir.join("cache"), 1 << 20)
+        Cache::open(&dir.join("cache"), 1 << 20, Use::Write)
     }
 
     #[test]
@@ -220,6 +243,25 @@ mod tests {
         cache(dir.path()).store(&name, b"code").expect("stored");
         assert_eq!(cache(dir.path()).load(&name), Lookup::Hit(b"code".to_vec()));
         assert_eq!(cache(dir.path()).load(&Digest::of(b"b")), Lookup::Miss);
+    }
+
+    #[test]
+    fn one_that_is_read_alone_changes_nothing() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let folder = dir.path().join("cache");
+        let (a, b) = (Digest::of(b"a"), Digest::of(b"b"));
+        let reader = || Cache::open(&folder, 1 << 20, Use::Read);
+        assert_eq!(reader().load(&a), Lookup::Miss);
+        reader().store(&a, b"code").expect("passed over");
+        assert!(!folder.exists());
+        cache(dir.path()).store(&a, b"code").expect("stored");
+        assert_eq!(reader().load(&a), Lookup::Hit(b"code".to_vec()));
+        fs::copy(cache(dir.path()).path(&a), cache(dir.path()).path(&b)).expect("copied");
+        assert!(matches!(reader().load(&b), Lookup::Rejected(_)));
+        assert!(
+            cache(dir.path()).path(&b).exists(),
+            "it stays for whoever may remove it"
+        );
     }
 
     #[test]
@@ -252,7 +294,7 @@ mod tests {
     #[test]
     fn the_least_recently_used_goes_first() {
         let dir = tempfile::tempdir().expect("a folder");
-        let cache = Cache::open(dir.path(), 250);
+        let cache = Cache::open(dir.path(), 250, Use::Write);
         let names = [Digest::of(b"1"), Digest::of(b"2"), Digest::of(b"3")];
         for (i, name) in names.iter().enumerate() {
             cache.store(name, &[0; 80]).expect("stored");

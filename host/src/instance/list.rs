@@ -28,7 +28,7 @@ pub async fn list_tools(
     let toolset = bounds.start(pre.instantiate_async(&mut store)).await?;
     begin_step(guest, &mut store)?;
     bounds
-        .call(toolset.hermes_plugin_toolset().call_list_tools(&mut store))
+        .call(toolset.hermes_plugin_toolset().call_list_tools(&mut store), None)
         .await
 }
 
@@ -51,6 +51,6 @@ pub async fn describe(
     let strategy = bounds.start(pre.instantiate_async(&mut store)).await?;
     begin_step(guest, &mut store)?;
     bounds
-        .call(strategy.hermes_plugin_agent().call_describe(&mut store))
+        .call(strategy.hermes_plugin_agent().call_describe(&mut store), None)
         .await
 }

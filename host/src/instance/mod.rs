@@ -4,6 +4,7 @@
 mod descriptors;
 mod ended;
 mod list;
+mod residents;
 mod runner;
 mod strategy;
 
@@ -12,13 +13,14 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OnceCell;
 use wasmtime::component::Linker;
 use wasmtime::{CallHook, Store, UpdateDeadline};
 
 pub use ended::Stopped;
 pub use list::{describe, list_tools};
-pub use runner::Runner;
+use residents::{Place, Residents};
+pub use runner::{Answered, Runner, answer_again, tool_guest};
 pub use strategy::run_strategy;
 
 use crate::bindings::{StrategyPre, ToolsetPre};
@@ -45,7 +47,7 @@ struct Inner {
     compiler: Compiler,
     linker: Linker<State>,
     prepared: Mutex<HashMap<Digest, Tried>>,
-    slots: Arc<Semaphore>,
+    residents: Arc<Residents>,
 }
 
 /// A plugin that was made ready, or that can't be: neither is tried twice.
@@ -83,14 +85,12 @@ impl Instances {
     pub fn new(engine: Engine, compiler: Compiler, limits: &Limits) -> wasmtime::Result<Self> {
         let mut linker = Linker::new(engine.wasmtime());
         interfaces::link(&mut linker)?;
-        let slots = usize::try_from(limits.resident).unwrap_or(Semaphore::MAX_PERMITS);
-        let slots = Arc::new(Semaphore::new(slots));
         Ok(Self(Arc::new(Inner {
             engine,
             compiler,
             linker,
             prepared: Mutex::default(),
-            slots,
+            residents: Residents::new(limits.resident),
         })))
     }
 
@@ -151,18 +151,25 @@ impl Instances {
         self.0.prepared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place among the resident instances, and files left to open, waited for at most as long as a start may take.
-    async fn place(&self, limits: &Limits) -> Result<OwnedSemaphorePermit, End> {
-        let until = tokio::time::Instant::now() + Duration::from_millis(limits.start_wall);
+    /// A place among the resident instances, and files left to open, waited for at most as long as a start may take: by an instance that had one
+    /// before, for as long as its session may.
+    async fn place(&self, guest: &Guest) -> Result<Place, End> {
+        let limits = &guest.session.run.limits;
+        let wait = Duration::from_millis(limits.start_wall);
+        let until = (!guest.is_again).then(|| tokio::time::Instant::now() + wait);
         let wait = limits::show(limits.start_wall, Unit::Millis);
-        let Ok(Ok(place)) = tokio::time::timeout_at(until, self.0.slots.clone().acquire_owned()).await else {
-            return Err(End::NoRoom(format!(
-                "no place among {} resident instances came free within {wait} (limits.resident, limits.start_wall)",
-                limits.resident,
-            )));
+        let place = tokio::select! {
+            biased;
+            place = self.0.residents.place() => place,
+            () = deadline(until) => {
+                return Err(End::NoRoom(format!(
+                    "no place among {} resident instances came free within {wait} (limits.resident, limits.start_wall)",
+                    limits.resident,
+                )));
+            }
         };
         while !descriptors::are_left(limits.fds) {
-            if tokio::time::Instant::now() >= until {
+            if until.is_some_and(|until| tokio::time::Instant::now() >= until) {
                 return Err(End::NoRoom(format!(
                     "fewer than {} file descriptors of this process were free for {wait} (limits.fds, ulimit -n)",
                     limits.fds,
@@ -264,11 +271,15 @@ impl Bounds<'_> {
             let wall = limits::show(wall, Unit::Millis);
             End::TimedOut(format!("it did not start within {wall} (limits.start_wall)"))
         };
-        self.until(start, timeout).await
+        self.until(start, std::future::pending(), timeout).await
     }
 
-    /// Runs a call of an export under the step's clock.
-    async fn call<T>(&self, call: impl Future<Output = wasmtime::Result<T>>) -> Result<T, Stopped> {
+    /// Runs a call of an export under the step's clock. An instance that may lose its `place` while it waits for somebody else brings it.
+    async fn call<T>(
+        &self,
+        call: impl Future<Output = wasmtime::Result<T>>,
+        place: Option<&mut Place>,
+    ) -> Result<T, Stopped> {
         let timeout = async {
             self.guest.step.ran_out().await;
             let wall = limits::show(self.guest.session.run.limits.step_wall, Unit::Millis);
@@ -277,12 +288,20 @@ impl Bounds<'_> {
             }
             End::TimedOut(format!("one step took longer than {wall} (limits.step_wall)"))
         };
-        self.until(call, timeout).await
+        let passivated = async {
+            match place {
+                Some(place) => place.called_away(&self.guest.waits).await,
+                None => std::future::pending().await,
+            }
+            End::Passivated
+        };
+        self.until(call, passivated, timeout).await
     }
 
     async fn until<T>(
         &self,
         work: impl Future<Output = wasmtime::Result<T>>,
+        passivated: impl Future<Output = End>,
         timeout: impl Future<Output = End>,
     ) -> Result<T, Stopped> {
         let ended = tokio::select! {
@@ -294,6 +313,7 @@ impl Bounds<'_> {
                 (Err(e), _) => return Err(self.classify(&e)),
             },
             end = self.called_off(true) => end,
+            end = passivated => end,
             end = timeout => end,
         };
         Err(Stopped::Host(ended))
@@ -367,6 +387,20 @@ impl Bounds<'_> {
             dimension,
             message: format!("it ran longer than {wall} (--budget wall=TIME, child.wall=TIME)"),
         }
+    }
+}
+
+/// Waits in the place of an instance that was given up, until something is there that it waited for.
+///
+/// # Errors
+/// Why it ends without being built again.
+pub async fn parked(guest: &Guest) -> Result<(), Stopped> {
+    let _pause = guest.step.pause();
+    let bounds = Bounds { guest };
+    tokio::select! {
+        biased;
+        end = bounds.called_off(true) => Err(Stopped::Host(end)),
+        () = guest.waits.woken() => Ok(()),
     }
 }
 

@@ -6,7 +6,7 @@ use crate::bindings::{ToolsetPre, types};
 use crate::error::{Refusal, RefusalKind};
 use crate::event::EventKind;
 use crate::ids::StreamId;
-use crate::instance::strategy::{begin_step, note_fuel, stopped_in};
+use crate::instance::strategy::{begin_step, note_fuel, returned, stopped_in};
 use crate::instance::{Bounds, Instances, Stopped, reach};
 use crate::interfaces::State;
 use crate::plugin::toolbox::Tool;
@@ -38,7 +38,7 @@ async fn run(
     mut call: types::ToolCall,
     share: Option<u64>,
 ) -> Option<ToolEnd> {
-    let guest = guest(&under, &tool, share);
+    let guest = tool_guest(&under, &tool, share);
     let pure = !guest.rights.reaches_out();
     let deepest = under.guest.session.run.limits.tool_depth;
     if guest.stream.scope.depth() as u64 > deepest {
@@ -80,8 +80,24 @@ async fn run(
     })
 }
 
+/// Has `tool` answer a call again, against the record of its instance alone. `guest` is what [`tool_guest`] made for it.
+pub async fn answer_again(
+    instances: &Instances,
+    guest: &Arc<Guest>,
+    tool: &Tool,
+    mut call: types::ToolCall,
+) -> Answered {
+    call.name.clone_from(&tool.own_name);
+    let toolset = ready(instances, guest, tool).await?;
+    let ended = attempt(instances, guest, toolset, call).await;
+    returned(guest, ended)
+}
+
+/// What a tool's export came to.
+pub type Answered = Result<Result<types::ToolOutput, types::Error>, Stopped>;
+
 /// The tool's side of the host: what the tool may do, cut by what its caller may.
-fn guest(under: &Under, tool: &Tool, share: Option<u64>) -> Arc<Guest> {
+pub fn tool_guest(under: &Under, tool: &Tool, share: Option<u64>) -> Arc<Guest> {
     let caller = &under.guest;
     let scope = caller.stream.scope.child(under.op);
     let rights = if caller.is_strategy() {
@@ -119,7 +135,7 @@ async fn ready(instances: &Instances, guest: &Arc<Guest>, tool: &Tool) -> Result
     let bounds = Bounds { guest };
     let prepared = bounds.first(async { Ok(instances.prepare(&tool.plugin).await) }).await;
     // Outside a run nobody follows events: whoever called asks for them.
-    if guest.session.run.journal.is_some() {
+    if guest.session.run.keeping.is_run() {
         for message in instances.notices() {
             guest.session.event(EventKind::Notice { message });
         }
@@ -135,7 +151,7 @@ async fn attempt(
     call: types::ToolCall,
 ) -> Result<Result<types::ToolOutput, types::Error>, Stopped> {
     let bounds = Bounds { guest };
-    let _place = bounds.first(instances.place(&guest.session.run.limits)).await?;
+    let _place = bounds.first(instances.place(guest)).await?;
     let _running = instances.running();
     let (folders, hooks) = reach(guest);
     let mut store = instances.store(guest, &folders, hooks).map_err(Stopped::Host)?;
@@ -145,7 +161,7 @@ async fn attempt(
     };
     begin_step(guest, &mut store)?;
     let ended = bounds
-        .call(toolset.hermes_plugin_toolset().call_call(&mut store, &call))
+        .call(toolset.hermes_plugin_toolset().call_call(&mut store, &call), None)
         .await;
     note_fuel(&store);
     ended.map_err(|stopped| stopped_in(&store, stopped))

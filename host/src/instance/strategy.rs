@@ -18,6 +18,11 @@ pub async fn run_strategy(
     let ended = attempt(instances, &guest, prepared, task).await;
     guest.charge_fuel();
     guest.session.charge_wall();
+    returned(&guest, ended)
+}
+
+/// How its export ended: one that returned before its record was through did something else than that.
+pub(super) fn returned<T>(guest: &Guest, ended: Result<T, Stopped>) -> Result<T, Stopped> {
     match (ended, guest.unreplayed()) {
         (Ok(_), Some(left)) => Err(Stopped::Host(End::Diverged(format!("it returned before {left}")))),
         (ended, _) => ended,
@@ -30,12 +35,11 @@ async fn attempt(
     prepared: Prepared,
     task: types::Task,
 ) -> Result<Result<types::Report, types::Error>, Stopped> {
-    let limits = &guest.session.run.limits;
     let pre = prepared
         .strategy
         .ok_or_else(|| Stopped::Host(End::Host("it is no strategy".to_owned())))?;
     let bounds = Bounds { guest };
-    let _place = bounds.first(instances.place(limits)).await?;
+    let mut place = bounds.first(instances.place(guest)).await?;
     let _running = instances.running();
     let (folders, hooks) = reach(guest);
     let mut store = instances.store(guest, &folders, hooks).map_err(Stopped::Host)?;
@@ -44,8 +48,10 @@ async fn attempt(
         Err(stopped) => return Err(stopped_in(&store, stopped)),
     };
     begin_step(guest, &mut store)?;
+    // What has no journal can't be built again.
+    let may_leave = guest.session.run.keeping.journal().map(|_| &mut place);
     let ended = bounds
-        .call(strategy.hermes_plugin_agent().call_run(&mut store, &task))
+        .call(strategy.hermes_plugin_agent().call_run(&mut store, &task), may_leave)
         .await;
     note_fuel(&store);
     ended.map_err(|stopped| stopped_in(&store, stopped))

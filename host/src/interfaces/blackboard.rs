@@ -4,17 +4,21 @@
 use std::time::Duration;
 
 use serde::Serialize;
+use tokio::time::Instant;
 use wasmtime::component::Resource;
 
 use crate::bindings::{Space, blackboard, types};
 use crate::error::{Dimension, Refusal, RefusalKind};
 use crate::event::EventKind;
+use crate::ids::RunId;
 use crate::interfaces::State;
-use crate::plugin::rights::Access;
+use crate::plugin::rights::{Access, Rights};
 use crate::session::call::{Call, Look, Missed, Write};
+use crate::session::codec;
 use crate::session::end::End;
 use crate::session::guest::Guest;
-use crate::store::{Effect, EffectResult, SpaceId};
+use crate::session::waits::Timed;
+use crate::store::{Effect, EffectResult, SpaceId, Store};
 
 /// Keys or changes in one answer, by the contract.
 const PAGE: u32 = 1000;
@@ -38,6 +42,44 @@ fn key_fits(guest: &Guest, key: &str) -> Result<(), Refusal> {
 
 fn value_fits(guest: &Guest, value: &types::Media) -> Result<(), Refusal> {
     crate::store::value_fits(&guest.session.run.limits, &value.media_type, &value.data).map_err(Refusal::invalid)
+}
+
+/// The change that a write of `run` made, by the arguments that the journal keeps of it; none where they are no write's.
+pub fn recorded_effect(run: &RunId, arguments: &[u8]) -> Option<Effect> {
+    let space = |name| SpaceId {
+        run: Some(run.clone()),
+        name,
+    };
+    let (call,): (String,) = codec::decode(arguments).ok()?;
+    if call == Put::NAME {
+        let (_, (name, key, value, if_version)): (String, (String, String, types::Media, Option<u64>)) =
+            codec::decode(arguments).ok()?;
+        return Some(Effect::Put {
+            space: space(name),
+            key,
+            media_type: value.media_type,
+            data: value.data,
+            if_version,
+        });
+    }
+    if call == Append::NAME {
+        let (_, (name, prefix, value)): (String, (String, String, types::Media)) = codec::decode(arguments).ok()?;
+        return Some(Effect::Append {
+            space: space(name),
+            prefix,
+            media_type: value.media_type,
+            data: value.data,
+        });
+    }
+    if call == Delete::NAME {
+        let (_, (name, key, if_version)): (String, (String, String, Option<u64>)) = codec::decode(arguments).ok()?;
+        return Some(Effect::Delete {
+            space: space(name),
+            key,
+            if_version,
+        });
+    }
+    None
 }
 
 #[derive(Serialize)]
@@ -168,29 +210,31 @@ impl Look for Changes<'_> {
     type Answer = Vec<blackboard::Change>;
 
     async fn look(&self, guest: &Guest) -> Result<Self::Answer, Missed> {
-        let space = space_id(guest, self.space);
-        let store_handle = guest.session.run.store()?;
-        let _pause = (self.wait_ms > 0 && guest.is_strategy()).then(|| guest.step.pause());
-        let wait = Duration::from_millis(self.wait_ms.into());
-        let deadline = tokio::time::Instant::now() + wait;
-        let mut since = self.since;
-        let changes = loop {
-            let rest = deadline.saturating_duration_since(tokio::time::Instant::now());
-            let page = tokio::select! {
-                page = store_handle.changed(&space, self.prefix, since, rest) => page.map_err(store)?,
-                () = guest.cancel.cancelled() => return Err(Refusal::cancelled().into()),
-            };
-            let Some(last) = page.last().map(|c| c.version) else {
-                break page;
-            };
-            let seen = page.into_iter().filter(|c| guest.rights.sees_key(self.space, &c.key));
-            let seen: Vec<_> = seen.collect();
-            if !seen.is_empty() {
-                break seen;
-            }
-            // All of it was written where the guest sees nothing: it waits on.
-            since = last;
+        let mut watch = Watch {
+            store: guest.session.run.store()?.clone(),
+            space: space_id(guest, self.space),
+            name: self.space.to_owned(),
+            prefix: self.prefix.to_owned(),
+            since: self.since,
+            rights: guest.rights.clone(),
         };
+        let mut changes = watch.seen(Instant::now()).await.map_err(store)?;
+        if changes.is_empty() && self.wait_ms > 0 {
+            let _pause = guest.is_strategy().then(|| guest.step.pause());
+            let wait = Timed::Call(guest.next_seq());
+            let until = guest.waits.deadline(wait, Duration::from_millis(self.wait_ms.into()));
+            let (mut watched, cancel) = (watch.clone(), guest.cancel.clone());
+            guest
+                .waits_for(async move {
+                    tokio::select! { _ = watched.seen(until) => {}, () = cancel.cancelled() => {} }
+                })
+                .await;
+            guest.waits.forget(wait);
+            if guest.cancel.is_cancelled() {
+                return Err(Refusal::cancelled().into());
+            }
+            changes = watch.seen(Instant::now()).await.map_err(store)?;
+        }
         let change = |c: crate::store::Change| blackboard::Change {
             key: c.key,
             version: c.version,
@@ -198,6 +242,38 @@ impl Look for Changes<'_> {
             deleted: c.deleted,
         };
         Ok(changes.into_iter().map(change).collect())
+    }
+}
+
+/// Somebody who watches keys of a space.
+#[derive(Clone)]
+struct Watch {
+    store: Store,
+    space: SpaceId,
+    /// The space as the guest calls it.
+    name: String,
+    prefix: String,
+    since: u64,
+    rights: Rights,
+}
+
+impl Watch {
+    /// The changes that the guest may see, waited for until then.
+    async fn seen(&mut self, until: Instant) -> Result<Vec<crate::store::Change>, crate::store::StoreError> {
+        loop {
+            let rest = until.saturating_duration_since(Instant::now());
+            let page = self.store.changed(&self.space, &self.prefix, self.since, rest).await?;
+            let Some(last) = page.last().map(|c| c.version) else {
+                return Ok(page);
+            };
+            let seen = page.into_iter().filter(|c| self.rights.sees_key(&self.name, &c.key));
+            let seen: Vec<_> = seen.collect();
+            if !seen.is_empty() {
+                return Ok(seen);
+            }
+            // All of it was written where the guest sees nothing: it waits on.
+            self.since = last;
+        }
     }
 }
 

@@ -14,12 +14,12 @@ use crate::ids::Digest;
 use crate::interfaces::{State, amounts, scrub_words};
 use crate::ledger::Reservation;
 use crate::session::call::{Call, Done, EndedEvent, Look, Missed, Operation, Stopping, Under};
-use crate::session::codec;
 use crate::session::end::End;
 use crate::session::guest::Guest;
 use crate::session::op::OpBody;
 use crate::session::operate::PANICKED;
 use crate::session::runner::NewChild;
+use crate::session::{self, codec};
 use crate::store::{OpKind, OutcomeStatus, Record, Sync};
 use crate::text;
 
@@ -31,6 +31,9 @@ struct Spawn {
     room: bool,
     #[serde(skip)]
     child: Option<Result<Box<dyn NewChild>, Refusal>>,
+    /// As its parent sees it, once it has begun.
+    #[serde(skip)]
+    seen: Option<Arc<session::Child>>,
 }
 
 impl Spawn {
@@ -51,7 +54,8 @@ impl Spawn {
     }
 }
 
-impl Call for Spawn {
+/// Boxed, as many of them live at once: what is moved from one task to another keeps its room in each.
+impl Call for Box<Spawn> {
     const NAME: &'static str = "delegation.spawn";
 
     fn caps(&self, guest: &Guest) -> Result<(), Refusal> {
@@ -64,7 +68,7 @@ impl Call for Spawn {
     }
 }
 
-impl Operation for Spawn {
+impl Operation for Box<Spawn> {
     const KIND: OpKind = OpKind::Child;
     const STOPPING: Stopping = Stopping::Own;
 
@@ -100,7 +104,9 @@ impl Operation for Spawn {
     fn begun(&mut self, guest: &Guest, op: u32) {
         // One that a replay takes over is known already.
         if let Ok(child) = self.child() {
-            guest.session.keep_child(child.child(guest, op));
+            let seen = child.child(guest, op);
+            guest.session.keep_child(seen.clone());
+            self.seen = Some(seen);
         }
     }
 
@@ -120,14 +126,16 @@ impl Operation for Spawn {
 
     async fn run(self, under: Under) -> Option<Done> {
         let charged = under.reserved;
+        // It was written down, and is not kept while the child lives.
+        drop(self.spec);
+        let seen = self.seen;
         let Some(Ok(child)) = self.child else { return None };
-        let (parent, id) = (under.guest.session.clone(), child.id().clone());
         let result = match AssertUnwindSafe(child.run(under)).catch_unwind().await {
             Ok(result) => result?,
             Err(_) => without_end(&Refusal::host_bug(PANICKED)),
         };
-        if let Some(child) = parent.children().iter().find(|child| child.id == id) {
-            child.ends(result.clone());
+        if let Some(seen) = seen {
+            seen.ends(result.clone());
         }
         let status = match &result.exit {
             types::ExitReason::Returned => OutcomeStatus::Done,
@@ -228,7 +236,7 @@ impl Look for Status {
     }
 }
 
-fn find(guest: &Guest, handle: u32) -> Option<Arc<crate::session::Child>> {
+fn find(guest: &Guest, handle: u32) -> Option<Arc<session::Child>> {
     guest
         .session
         .children()
@@ -245,19 +253,18 @@ fn result(body: OpBody) -> Result<types::RunResult, End> {
 
 impl delegation::Host for State {
     async fn spawn(&mut self, spec: delegation::ChildSpec) -> wasmtime::Result<Result<Resource<Child>, types::Error>> {
-        let spawn = Spawn {
+        let spawn = Box::new(Spawn {
             spec,
             room: self.room().is_ok(),
             child: None,
-        };
+            seen: None,
+        });
         let (op, refused) = self.guest.start(spawn).await?;
         if let Some(refusal) = refused {
             return Ok(Err(refusal.into()));
         }
         // One that ended before this process began is known by its rows alone.
-        if find(&self.guest, op).is_none()
-            && let Some(child) = self.guest.session.run.children.known(&self.guest, op)
-        {
+        if let Some(child) = self.guest.session.run.children.known(&self.guest, op) {
             self.guest.session.keep_child(child);
         }
         Ok(Ok(self.keep(Child::counted(op))?))

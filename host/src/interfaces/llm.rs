@@ -169,7 +169,7 @@ fn body(bytes: Vec<u8>) -> (Digest, Vec<u8>) {
 
 fn resolve(guest: &Guest, name: Option<&str>) -> Result<Model, Refusal> {
     let (session, run) = (&guest.session, &guest.session.run);
-    if run.journal.is_none() {
+    if !run.keeping.is_run() {
         let words = "A tool that is called by itself has no model: an agent gives it one (--tool).";
         return Err(Refusal::denied(words));
     }
@@ -189,7 +189,8 @@ fn resolve(guest: &Guest, name: Option<&str>) -> Result<Model, Refusal> {
     }
 }
 
-impl Call for Complete {
+/// Boxed, as many of them wait at once: what is moved from one task to another keeps its room in each.
+impl Call for Box<Complete> {
     const NAME: &'static str = "llm.complete";
 
     fn grant(&self, _guest: &Guest) -> Result<(), Refusal> {
@@ -218,7 +219,7 @@ impl Call for Complete {
     }
 }
 
-impl Operation for Complete {
+impl Operation for Box<Complete> {
     const KIND: OpKind = OpKind::Completion;
 
     fn name(&self, _guest: &Guest) -> String {
@@ -272,6 +273,8 @@ impl Operation for Complete {
 
     async fn run(self, under: Under) -> Option<Done> {
         let guest = under.guest.clone();
+        // They were written down, and are not kept while it waits.
+        drop((self.bodies, self.digests));
         let iterations = u64::from(!self.closing);
         let model = match self.model {
             Ok(model) => model,
@@ -296,7 +299,7 @@ impl Operation for Complete {
             Delta::Reasoning(_) => {}
         };
         let (ledger, account) = (&guest.session.run.ledger, guest.session.account);
-        let spare = |lost: &llm::Usage| self.lost.cover(ledger, account, charge(lost, 0));
+        let spare = |used: &llm::Usage| self.lost.cover(ledger, account, charge(used, 0));
         let deadline = Instant::now() + Duration::from_millis(guest.session.run.limits.llm_total);
         Some(
             match crate::llm::complete(&model, &request, &tell, &spare, &under.cancel, deadline).await {
@@ -402,7 +405,7 @@ impl llm::Host for State {
         tools: Vec<types::ToolDef>,
         options: Option<llm::Options>,
     ) -> wasmtime::Result<Result<llm::Completion, types::Error>> {
-        let call = Complete::new(&self.guest, messages, tools, options, true);
+        let call = Box::new(Complete::new(&self.guest, messages, tools, options, true));
         Ok(answer(Arc::clone(&self.guest).perform(call).await?)?)
     }
 
@@ -413,7 +416,7 @@ impl llm::Host for State {
         options: Option<llm::Options>,
     ) -> wasmtime::Result<Resource<PendingCompletion>> {
         let room = self.room().is_ok();
-        let call = Complete::new(&self.guest, messages, tools, options, room);
+        let call = Box::new(Complete::new(&self.guest, messages, tools, options, room));
         let (number, _) = self.guest.start(call).await?;
         self.keep(PendingCompletion(number))
     }

@@ -55,7 +55,7 @@ pub(super) fn scrub_refusal(session: &Session, refusal: Refusal) -> Refusal {
 ///
 /// # Errors
 /// The store failed.
-pub(super) async fn scrub_output(
+pub async fn scrub_output(
     session: &Session,
     op: &str,
     mut output: types::ToolOutput,
@@ -63,7 +63,11 @@ pub(super) async fn scrub_output(
     let limits = &session.run.limits;
     let mut media = usize::try_from(limits.tool_result).unwrap_or(usize::MAX);
     // A person reads what he called as it is.
-    let most = session.run.journal.as_ref().map_or(u64::MAX, |_| limits.scrub_tool);
+    let most = if session.run.keeping.is_run() {
+        limits.scrub_tool
+    } else {
+        u64::MAX
+    };
     let mut left = Left(usize::try_from(most).unwrap_or(usize::MAX).min(media));
     let (mut content, mut notes, mut rest, mut dropped) = (Vec::new(), Vec::new(), Vec::new(), 0);
     for (at, block) in std::mem::take(&mut output.content).into_iter().enumerate() {
@@ -405,8 +409,7 @@ fn spill_prefix(session: &Session, key: &Key) -> String {
 fn tag(session: &Session, key: &str) -> String {
     let mut hash = Sha256::new();
     hash.update(session.run.seed);
-    hash.update(session.id.to_string());
-    hash.update([0]);
+    hash.update(session.id.number.to_le_bytes());
     hash.update(key);
     hash.finalize()[..4].iter().map(|byte| format!("{byte:02x}")).collect()
 }

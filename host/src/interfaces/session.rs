@@ -99,7 +99,9 @@ impl session::Host for State {
         let most = usize::try_from(self.guest.session.run.limits.progress).unwrap_or(usize::MAX);
         let message = self.guest.session.run.secrets.without_secrets(&message);
         let message = text::prefix(&message, most).to_owned();
-        if self.guest.is_strategy() {
+        // An instance in the place of another says again what was said, and heard, before.
+        let before = self.guest.is_again && self.guest.is_replaying();
+        if self.guest.is_strategy() && !before {
             self.guest.session.keep_progress(&message);
         }
         if self.guest.note(NoteKind::Progress, message.clone().into_bytes())? {
@@ -132,8 +134,9 @@ impl session::Host for State {
         }
         let report = redact_report(&self.guest.session, report);
         let body = codec::encode(&report);
-        self.guest.session.keep_checkpoint(report);
         if self.guest.note(NoteKind::Checkpoint, body)? {
+            // A replay has the last one already.
+            self.guest.session.keep_checkpoint(report);
             self.guest.session.event(EventKind::Checkpoint);
         }
         Ok(())

@@ -23,6 +23,7 @@ use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiView as _};
 use crate::interfaces::State;
 use crate::interfaces::session::log;
 use crate::session::guest::Guest;
+use crate::session::waits::Timed;
 
 /// A folder that a tool's instance sees.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,11 +79,12 @@ pub(super) fn context(guest: &Arc<Guest>, folders: &[Folder]) -> Result<WasiCtx,
     Ok(builder.build())
 }
 
-/// All randomness of an instance derives from the run's seed and the instance's place in the run.
+/// All randomness of an instance derives from the run's seed and the instance's place in the run, not from the run's id: a fork goes on with
+/// the numbers of the run that it comes from.
 fn seed(guest: &Guest, purpose: &[u8]) -> [u8; 32] {
     let mut hash = Sha256::new();
     hash.update(guest.session.run.seed);
-    hash.update(guest.stream.session.to_string());
+    hash.update(guest.stream.session.number.to_le_bytes());
     hash.update(guest.stream.attempt.to_le_bytes());
     hash.update(guest.stream.scope.to_string());
     hash.update([0]);
@@ -180,11 +182,11 @@ impl clocks::monotonic_clock::Host for Clocks<'_> {
     fn subscribe_duration(&mut self, duration: u64) -> wasmtime::Result<Resource<DynPollable>> {
         // A sleep for longer than a day is one for ever: deadlines end it.
         let rest = Duration::from_nanos(duration).min(Duration::from_secs(86_400));
-        let deadline = tokio::time::Instant::now() + rest;
+        let number = self.guest.next_timer();
         let timer = self.table.push(Timer {
             guest: self.guest.clone(),
-            number: self.guest.next_timer(),
-            deadline,
+            number,
+            deadline: self.guest.waits.deadline(Timed::Timer(number), rest),
             due_ms: self
                 .guest
                 .clock
@@ -213,12 +215,26 @@ impl Pollable for Timer {
         if self.ended {
             return;
         }
-        if !self.guest.replays_wait(self.number) {
+        if self.guest.is_told_again() {
+            // Another's turn comes first, or the record ends here.
+            if self.guest.is_replaying() && !self.guest.replays_wait(self.number) {
+                std::future::pending::<()>().await;
+            }
+        } else if !self.guest.replays_wait(self.number) {
             let _pause = self.guest.is_strategy().then(|| self.guest.step.pause());
-            tokio::time::sleep_until(self.deadline).await;
+            let deadline = self.deadline;
+            self.guest
+                .waits_for(async move { tokio::time::sleep_until(deadline).await })
+                .await;
         }
         self.guest.waited(self.number, self.due_ms);
         self.ended = true;
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        self.guest.waits.forget(Timed::Timer(self.number));
     }
 }
 

@@ -107,20 +107,21 @@ struct Tries<'a> {
 impl Tries<'_> {
     async fn run(mut self, tell: &Tell<'_>) -> Result<Reply, Failure> {
         loop {
+            let permit = match self.clock.within(self.endpoint.limiter.acquire()).await {
+                Ok(permit) => permit,
+                Err(stopped) => return Err(self.stopped(stopped)),
+            };
+            // Not before its turn: of those that wait there may be many.
             let output_limit = self.endpoint.output_limit();
             let body = self
                 .endpoint
                 .encode(self.request, &self.model.id, output_limit)
                 .map_err(|refusal| self.failure(refusal))?;
             let body = serde_json::to_vec(&body).expect("a JSON value can be written");
-            let permit = match self.clock.within(self.endpoint.limiter.acquire()).await {
-                Ok(permit) => permit,
-                Err(stopped) => return Err(self.stopped(stopped)),
-            };
             self.tries += 1;
-            let mut attempt = Attempt::new(self.endpoint);
+            let mut attempt = Box::new(Attempt::new(self.endpoint));
             let work = attempt.run(self.endpoint, body, &self.request.idempotency_key, tell);
-            let ended = self.clock.within(work).await;
+            let ended = self.clock.within(Box::pin(work)).await;
             let shown = attempt.was_shown();
             self.sent |= attempt.was_sent();
             self.wire_bytes += attempt.wire_bytes;

@@ -121,6 +121,56 @@ pub enum HostError {
         /// Why.
         reason: String,
     },
+    /// A run's end was asked for, and the process that owns it takes longer than it should.
+    #[error(
+        "run {run} was asked to end and has not ended yet; the request stands, and its owner or whoever takes the run next ends it"
+    )]
+    NotEnded {
+        /// The run.
+        run: crate::ids::RunId,
+    },
+    /// The run can't be replayed.
+    #[error("run {run} can't be replayed: {reason}")]
+    CantReplay {
+        /// The run.
+        run: String,
+        /// Why.
+        reason: String,
+    },
+    /// The run can't be forked.
+    #[error("run {run} can't be forked: {reason}")]
+    CantFork {
+        /// The run.
+        run: String,
+        /// Why.
+        reason: String,
+    },
+    /// A run file can't be written or read. Nothing of it is kept.
+    #[error("{path}: {what}")]
+    RunFile {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A run file of a newer host.
+    #[error(
+        "{path} has version {found} of the run file's format, and this hermes-host reads version {known}; use the newer hermes-host"
+    )]
+    NewerRunFile {
+        /// The file.
+        path: String,
+        /// Its version.
+        found: u64,
+        /// The newest version that this host reads.
+        known: u64,
+    },
+    /// A run of this id is here already.
+    #[error("run {run} is here already; nothing was imported")]
+    RunIsHere {
+        /// The run.
+        run: String,
+    },
     /// The blackboard refused.
     #[error("the blackboard: {0}")]
     Blackboard(String),
@@ -145,10 +195,11 @@ impl From<End> for HostError {
 }
 
 impl HostError {
-    /// The process's exit code: 4 where a grant or approval is missing, 1 where a run failed, else 2.
+    /// The process's exit code: 1 where a run failed, is damaged or did not end, else 2.
     pub fn code(&self) -> u8 {
         match self {
-            Self::Run(_) | Self::Unwritten(_) => 1,
+            Self::Run(_) | Self::Unwritten(_) | Self::NotEnded { .. } => 1,
+            Self::Store(StoreError::Damaged { .. }) => 1,
             _ => 2,
         }
     }
@@ -161,6 +212,14 @@ impl HostError {
         )
     }
 
+    /// The run whose journal is damaged, where that is what it tells.
+    pub fn damaged_run(&self) -> Option<&crate::ids::RunId> {
+        match self {
+            Self::Store(StoreError::Damaged { run, .. }) => Some(run),
+            _ => None,
+        }
+    }
+
     /// The contract's kind of error, for `--output json`.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -169,12 +228,18 @@ impl HostError {
             Self::Asked { .. } => "load",
             Self::Grant(_) => "grant",
             Self::Model(_) | Self::NoPrice { .. } | Self::ScriptUnused { .. } => "model",
+            Self::Store(StoreError::Damaged { .. }) => "journal-damaged",
             Self::Store(_) | Self::NotBegun(_) | Self::Unwritten(_) => "storage",
             Self::Toolbox(_) | Self::ToolPrefix { .. } => "tools",
             Self::Inputs(_) | Self::NoSuchTool { .. } | Self::ChildIterations { .. } | Self::SameName { .. } => {
                 "invalid-input"
             }
             Self::CantResume { .. } => "resume",
+            Self::NotEnded { .. } => "timed-out",
+            Self::CantReplay { .. } => "replay",
+            Self::CantFork { .. } => "fork",
+            Self::RunFile { .. } | Self::NewerRunFile { .. } => "run-file",
+            Self::RunIsHere { .. } => "conflict",
             Self::Blackboard(_) => "blackboard",
             Self::Run(_) => "host-bug",
         }

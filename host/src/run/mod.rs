@@ -1,34 +1,47 @@
 //! The library's face: open a [`Host`], start runs, watch them by their events, and look at what earlier ones did.
 
 mod call;
+mod cancel;
 pub mod error;
+mod fork;
 mod handle;
 mod inspect;
 mod outside;
 mod prepare;
+mod prune;
+mod replay;
 mod resume;
 mod root;
+mod run_file;
 mod so_far;
 pub mod spec;
 mod trajectory;
+mod upkeep;
 pub mod view;
 
 use std::sync::{Arc, OnceLock};
 
 pub use call::{ToolAnswer, ToolCaller};
+pub use cancel::RunEnd;
 pub use error::HostError;
+pub use fork::{ForkSpec, ReadyFork};
 pub use handle::RunHandle;
 pub use inspect::{Ask, Inspection, ToolInfo, Want};
 pub use prepare::default_model;
+pub use prune::{PruneSpec, Pruned, PrunedRun, Standing};
+pub use replay::{DifferenceView, Replay, ReplaySpec, SideView};
 pub use root::ReadyRun;
+pub use run_file::{Exported, ImportedRun, WithPlugins};
 pub use spec::{AgentSummary, Budget, RunOutcome, RunSpec};
 pub use trajectory::TrajectoryForm;
-pub use view::{ChangeView, EntryView, NoteView, OpView, RunRow, RunView, SessionView, SpaceView};
+pub use view::{ChangeView, EntryView, ImportView, NoteView, OpView, RunRow, RunView, SessionView, SpaceView};
+
+pub use crate::store::{Copied, Integrity, Loss, Problem, Size as StoreSize};
 
 use crate::config::{Config, Durability};
 use crate::egress::Egress;
 use crate::engine::Engine;
-use crate::engine::cache::Cache;
+use crate::engine::cache::{Cache, Use};
 use crate::engine::compile::Compiler;
 use crate::instance::Instances;
 use crate::store::{Access, Store, StoreOptions};
@@ -48,10 +61,19 @@ impl Host {
     /// # Errors
     /// The engine can't start on this machine.
     pub fn open(config: Config) -> Result<Self, HostError> {
+        Self::made(config, Use::Write)
+    }
+
+    /// A host that changes nothing in its home.
+    fn to_read(config: Config) -> Result<Self, HostError> {
+        Self::made(config, Use::Read)
+    }
+
+    fn made(config: Config, cache: Use) -> Result<Self, HostError> {
         let engine = Engine::new(&config.limits)?;
         let cache = config
             .compile_cache
-            .then(|| Cache::open(&config.state_dir.join("cache"), config.limits.compile_cache));
+            .then(|| Cache::open(&config.state_dir.join("cache"), config.limits.compile_cache, cache));
         let compiler = Compiler::new(engine.clone(), cache, &config.limits);
         let instances =
             Instances::new(engine, compiler.clone(), &config.limits).map_err(|e| HostError::Run(format!("{e:#}")))?;

@@ -17,6 +17,7 @@ use crate::plugin::toolbox::Toolbox;
 use crate::run::{Host, HostError};
 use crate::scrub::Secrets;
 use crate::session::guest::{Guest, Making};
+use crate::session::keeping::Keeping;
 use crate::session::runner::NoChildren;
 use crate::session::tape::Recorded;
 use crate::session::{Attempt, Past, RunContext, Session, SessionParts};
@@ -32,7 +33,7 @@ pub(super) fn guest(host: &Host, plugin: &Plugin) -> Arc<Guest> {
 pub(super) fn context(host: &Host, toolbox: Toolbox, seed: [u8; 32]) -> Arc<RunContext> {
     Arc::new(RunContext {
         id: RunId::random(),
-        journal: None,
+        keeping: Keeping::Nothing,
         events: Events::default(),
         ledger: Ledger::new(Caps::default()),
         limits: host.config.limits.clone(),

@@ -3,10 +3,8 @@
 
 use std::sync::Arc;
 
-use crate::bindings::types;
 use crate::event::{EventKind, now_ms};
 use crate::ids::{Digest, RunId};
-use crate::interfaces::amounts;
 use crate::limits::Limits;
 use crate::llm::Catalogue;
 use crate::plugin::load::{Found, load};
@@ -15,10 +13,9 @@ use crate::run::handle::RunHandle;
 use crate::run::prepare::{Ready, ToolPlugin, toolbox};
 use crate::run::root::{announce, ended, finish_row, root_session};
 use crate::run::{Host, HostError};
-use crate::session::{Journal, RunContext, codec};
-use crate::store::{NoteKind, Record, RunRow, RunUpdate, SessionEnd, SessionRow, SessionUpdate, Transition};
-use crate::store::{Status, Store, Sync};
-use crate::supervisor::ending;
+use crate::session::keeping::{Journal, Keeping};
+use crate::session::{RunContext, codec};
+use crate::store::{Owner, Record, RunRow, SessionUpdate, Store, Sync, Transition};
 use crate::supervisor::start::{AgentStart, PluginRef, RunStart, StartBody};
 
 impl Host {
@@ -29,20 +26,40 @@ impl Host {
     pub async fn resume(&self, run: &str) -> Result<RunHandle, HostError> {
         let store = self.store()?;
         let id = store.find_run(run)?;
+        store.has_room()?;
         let owner = store.take_run(&id).await?;
         // Read once it is ours: it may have ended just before.
         let row = store.run(&id)?;
         if row.status.is_final() {
             return Err(has_ended(&row));
         }
+        may_go_on(&store, &row).map_err(|reason| cannot(&id, &reason))?;
+        self.go_on(store, owner, Vec::new()).await
+    }
+
+    /// Goes on with a run that is ours, from where its record ends. `notices` are told with it.
+    pub(super) async fn go_on(&self, store: Store, owner: Owner, notices: Vec<String>) -> Result<RunHandle, HostError> {
+        let id = owner.run().clone();
         let first = first_start(&store, &id)?;
         let shared = first
             .run
             .ok_or_else(|| cannot(&id, "its start record is not a run's"))?;
-        let mut ready = self.rebuild(&store, &first.agent, &shared).await?;
+        // An attempt may have other bytes than the one before it: a fork's has.
+        let last = store.session(&id.root())?.attempt.max(1);
+        let last = start_of(&store, &id, last)?;
+        let mut ready = self.rebuild(&store, &last.agent, &shared).await?;
+        ready.notices.extend(notices);
+        // Its owner went down before it heard of this.
+        let cancel_asked = store.cancel_requested(&id)?.is_some();
         let supervisor = self.supervisor(&shared.limits);
-        let ctx = self.context(Some(Journal { store, owner }), id.clone(), &ready, &shared, &supervisor);
-        let root = supervisor.restore(&ctx)?;
+        let ctx = self.context(
+            Keeping::Journal(Journal { store, owner }),
+            id.clone(),
+            &ready,
+            &shared,
+            &supervisor,
+        );
+        let mut root = supervisor.restore(&ctx)?;
         ready.task = root.start.task.clone();
         let session = root_session(&ctx, &ready, root.account, root.past);
         if let Some(result) = &root.result {
@@ -50,16 +67,23 @@ impl Host {
             finish_row(&session, &ended(&session, result)).await?;
             return Err(has_ended(&ctx_row(&ctx)?));
         }
-        let active = SessionUpdate {
-            session: session.id.clone(),
-            transition: Transition::Active {
-                attempt: root.from.attempt,
-            },
-            spent: None,
-            at_ms: now_ms(),
+        let active = Transition::Active {
+            attempt: root.from.attempt,
         };
-        let active = vec![Record::Update(active)];
-        let written = session.run.append(active, None, Sync::Durable).await;
+        let steps = std::iter::once(active).chain(cancel_asked.then_some(Transition::CancelAsked));
+        let update = |transition| {
+            Record::Update(SessionUpdate {
+                session: session.id.clone(),
+                transition,
+                spent: None,
+                at_ms: now_ms(),
+            })
+        };
+        root.from.cancel_asked |= cancel_asked;
+        let written = session
+            .run
+            .append(steps.map(update).collect(), None, Sync::Durable)
+            .await;
         written.map_err(|end| HostError::NotBegun(end.to_string()))?;
         let first = ctx.events.subscribe();
         announce(&session, &ready);
@@ -67,40 +91,6 @@ impl Host {
             observations: root.observations,
         });
         Ok(self.launch(supervisor, session, ready, root.start, root.from, first))
-    }
-
-    /// Ends a run for good, which no process owns: what it had under way is not made again, and what there is of an answer stays.
-    ///
-    /// # Errors
-    /// There is no such run, it has ended, or another process owns it.
-    pub async fn cancel(&self, run: &str) -> Result<RunId, HostError> {
-        let store = self.store()?;
-        let id = store.find_run(run)?;
-        let owner = store.take_run(&id).await?;
-        let row = store.run(&id)?;
-        if row.status.is_final() {
-            return Err(has_ended(&row));
-        }
-        let at_ms = now_ms();
-        let open = store.sessions(&id)?.into_iter().filter(|s| !s.status.is_final());
-        let updates = open.map(|session| {
-            Record::Update(SessionUpdate {
-                transition: Transition::Ended(cancelled(&store, &session)),
-                session: session.session,
-                spent: None,
-                at_ms,
-            })
-        });
-        let updates: Vec<Record> = updates.collect();
-        store.append(&owner, updates, None, Sync::Durable).await?;
-        let update = RunUpdate {
-            status: Some(Status::Cancelled),
-            exit: Some("cancelled".to_owned()),
-            ended_ms: Some(at_ms),
-            ..RunUpdate::default()
-        };
-        store.update_run(&owner, update).await?;
-        Ok(id)
     }
 
     /// The run's parts as its start record names them, never as today's flags would.
@@ -152,8 +142,43 @@ impl Host {
     }
 }
 
+/// Why a run that was imported without its secrets can't be told again or go on.
+pub(super) const VIEW_ONLY: &str =
+    "secrets were taken out of it when it was exported, so that it is not what was recorded; it can be looked at";
+
+/// Whether a run may go on, here or as a fork. A file can say what it likes: one that was imported is granted nothing of this machine by it.
+///
+/// # Errors
+/// Why it may not, in words.
+pub(super) fn may_go_on(store: &Store, row: &RunRow) -> Result<(), String> {
+    if row.is_for_viewing() {
+        return Err(VIEW_ONLY.to_owned());
+    }
+    if row.imported.is_none() {
+        return Ok(());
+    }
+    for session in store.sessions(&row.id).map_err(|e| e.to_string())? {
+        for attempt in 1..=session.attempt.max(1) {
+            let Some(start) = store.start(&session.session, attempt).map_err(|e| e.to_string())? else {
+                continue;
+            };
+            let body: StartBody = codec::decode(&start.body).map_err(|e| e.to_string())?;
+            let tools = body.run.map(|run| run.tools).unwrap_or_default();
+            let beyond = tools.iter().any(|tool| tool.rights.whole().reaches_beyond_its_run());
+            if beyond || body.agent.rights.reaches_beyond_its_run() {
+                return Err(FOREIGN_GRANTS.to_owned());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Why an imported run does not go on that was granted something where it ran.
+const FOREIGN_GRANTS: &str = "it was imported, and where it ran it was granted a folder, a host or a shared space; \
+                              a file grants nothing of this machine, so it can be looked at and replayed, and not go on";
+
 /// A plugin of a run as it was when the run began, under the run's own limits.
-fn recorded_plugin(store: &Store, of: &PluginRef, limits: &Limits) -> Result<Arc<Plugin>, HostError> {
+pub(super) fn recorded_plugin(store: &Store, of: &PluginRef, limits: &Limits) -> Result<Arc<Plugin>, HostError> {
     let bytes: Arc<[u8]> = store.component(&of.digest)?.into();
     debug_assert_eq!(Digest::of(&bytes), of.digest);
     let manifest = match &of.manifest {
@@ -170,9 +195,18 @@ fn recorded_plugin(store: &Store, of: &PluginRef, limits: &Limits) -> Result<Arc
 }
 
 /// The root's first start record.
-fn first_start(store: &Store, run: &RunId) -> Result<StartBody, HostError> {
+pub(super) fn first_start(store: &Store, run: &RunId) -> Result<StartBody, HostError> {
+    let first = start_of(store, run, 1)?;
+    match &first.run {
+        Some(shared) if !shared.limits.are_in_range() => Err(cannot(run, "its limits are none that a host may have")),
+        _ => Ok(first),
+    }
+}
+
+/// The start record of the root's attempt `attempt`.
+fn start_of(store: &Store, run: &RunId, attempt: u32) -> Result<StartBody, HostError> {
     let stored = store
-        .start(&run.root(), 1)?
+        .start(&run.root(), attempt)?
         .ok_or_else(|| cannot(run, "it never began: it has no start record"))?;
     codec::decode(&stored.body).map_err(|e| {
         let what = format!("its start can't be read, as another version of hermes-host wrote it or it is damaged: {e}");
@@ -180,28 +214,14 @@ fn first_start(store: &Store, run: &RunId) -> Result<StartBody, HostError> {
     })
 }
 
-/// The end of a session that is cancelled while nobody drives it, with its last checkpoint.
-fn cancelled(store: &Store, row: &SessionRow) -> SessionEnd {
-    let notes = store.notes(&row.session, &[NoteKind::Checkpoint], 0, usize::MAX);
-    let last = notes.unwrap_or_default().pop();
-    let report = last.and_then(|(_, note)| codec::decode::<types::Report>(&note.body).ok());
-    let result = types::RunResult {
-        exit: types::ExitReason::Cancelled,
-        report,
-        attempts: row.attempt,
-        spent: amounts(&row.spent),
-    };
-    ending::row(&result, None)
-}
-
 fn ctx_row(ctx: &RunContext) -> Result<RunRow, HostError> {
-    match &ctx.journal {
+    match ctx.keeping.journal() {
         Some(journal) => Ok(journal.store.run(&ctx.id)?),
         None => Err(HostError::Run("there is no journal".to_owned())),
     }
 }
 
-fn has_ended(row: &RunRow) -> HostError {
+pub(super) fn has_ended(row: &RunRow) -> HostError {
     let status = crate::run::view::status_name(row.status);
     cannot(&row.id, &format!("it has ended ({status}); a recorded end is final"))
 }

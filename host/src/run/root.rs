@@ -12,12 +12,14 @@ use crate::ids::RunId;
 use crate::instance::Runner;
 use crate::ledger::{AccountId, Ledger};
 use crate::limits::Limits;
+use crate::run::cancel::heed_requests;
 use crate::run::handle::{RunHandle, Stops};
 use crate::run::prepare::Ready;
 use crate::run::{AgentSummary, Host, HostError, RunOutcome, RunSpec};
 use crate::scrub::Secrets;
 use crate::session::end::End;
-use crate::session::{Alias, Journal, Past, RunContext, Session, SessionParts, codec};
+use crate::session::keeping::{Journal, Keeping};
+use crate::session::{Alias, Past, RunContext, Session, SessionParts, codec};
 use crate::store::Sync;
 use crate::store::{
     Edge, NewRun, NewSession, Owner, Record, RunUpdate, SessionUpdate, Start, Status, Store, Transition,
@@ -75,7 +77,13 @@ impl Host {
         let start = start_body(&ready, at_ms);
         let shared = ready.run_start(&spec, seed);
         let supervisor = self.supervisor(&ready.limits);
-        let ctx = self.context(Some(Journal { store, owner }), id, &ready, &shared, &supervisor);
+        let ctx = self.context(
+            Keeping::Journal(Journal { store, owner }),
+            id,
+            &ready,
+            &shared,
+            &supervisor,
+        );
         let account = ctx.ledger.open_root(ready.caps);
         let session = root_session(&ctx, &ready, account, Past::default());
         write_start(&session, &ready, start.clone(), shared).await?;
@@ -98,7 +106,7 @@ impl Host {
     /// What the sessions of a run share.
     pub(super) fn context(
         &self,
-        journal: Option<Journal>,
+        keeping: Keeping,
         id: RunId,
         ready: &Ready,
         shared: &RunStart,
@@ -106,7 +114,7 @@ impl Host {
     ) -> Arc<RunContext> {
         Arc::new(RunContext {
             id,
-            journal,
+            keeping,
             events: Events::default(),
             ledger: Ledger::new(ready.tree),
             limits: shared.limits.clone(),
@@ -148,9 +156,12 @@ impl Host {
             from,
             asked: stops.cancel.clone(),
         };
-        let strategy = ready.strategy;
+        let (strategy, cancel) = (ready.strategy, stops.cancel.clone());
         let task = tokio::spawn(async move {
-            let ending = supervisor.drive_root(agent, &strategy).await;
+            let ending = tokio::select! {
+                ending = supervisor.drive_root(agent, &strategy) => ending,
+                never = heed_requests(&session, &cancel) => match never {},
+            };
             conclude(&session, ending).await
         });
         RunHandle::new(run.id.clone(), run.events.clone(), Some(first), stops, task)
@@ -315,7 +326,7 @@ pub(super) async fn conclude(session: &Session, ending: Result<Ending, End>) -> 
 
 /// Writes into the run's row how it ended.
 pub(super) async fn finish_row(session: &Session, outcome: &RunOutcome) -> Result<(), HostError> {
-    let Some(journal) = &session.run.journal else {
+    let Some(journal) = session.run.keeping.journal() else {
         return Ok(());
     };
     let status = match outcome.exit.as_str() {
@@ -366,7 +377,7 @@ fn summary(session: &Session) -> RunOutcome {
 
 /// Every agent of the run, as the store has it.
 fn agents(session: &Session) -> Vec<AgentSummary> {
-    let Some(journal) = &session.run.journal else {
+    let Some(journal) = session.run.keeping.journal() else {
         return Vec::new();
     };
     let rows = journal.store.sessions(&session.run.id).unwrap_or_default();

@@ -1,5 +1,7 @@
 //! What a run that has not ended has spent so far, and how it stands.
 
+use std::collections::HashMap;
+
 use crate::amounts::Amounts;
 use crate::error::Dimension;
 use crate::ledger::is_own;
@@ -15,6 +17,7 @@ pub(super) fn so_far(store: &Store, mut run: RunRow) -> Result<(RunRow, Vec<Sess
         other => other,
     };
     let mut rows = store.sessions(&run.id)?;
+    let places: HashMap<u32, usize> = rows.iter().zip(0..).map(|(row, at)| (row.session.number, at)).collect();
     let (mut own, mut refunds) = (Vec::new(), 0);
     for row in &rows {
         let spent = store.charged(&row.session)?;
@@ -34,11 +37,11 @@ pub(super) fn so_far(store: &Store, mut run: RunRow) -> Result<(RunRow, Vec<Sess
             row.spent = row.spent.max(&spent);
             row.status = stands(row.status);
         }
-        let Some(parent) = row.parent.as_ref().map(|parent| parent.session.clone()) else {
+        let Some(parent) = row.parent.as_ref().map(|parent| parent.session.number) else {
             continue;
         };
         let counts: Amounts = spent.iter().filter(|(dimension, _)| !is_own(*dimension)).collect();
-        if let Some(above) = rows[..at].iter().position(|row| row.session == parent) {
+        if let Some(&above) = places.get(&parent) {
             own[above] = own[above].plus(&counts);
         }
     }

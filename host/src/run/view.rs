@@ -12,8 +12,8 @@ use crate::run::{AgentSummary, Host, HostError};
 use crate::session::codec;
 use crate::session::op::OpBody;
 use crate::store::{
-    Edge, Effect, EffectResult, Note, NoteKind, OpKind, OperationRow, OutcomeStatus, RunRow as StoredRun, SessionRow,
-    SpaceId, SpaceRow, Status, Store, StoreError, key_fits, value_fits,
+    Edge, Effect, EffectResult, Listed, Note, NoteKind, OpKind, OperationRow, OutcomeStatus, RunRow as StoredRun,
+    SessionRow, SpaceId, SpaceRow, Status, Store, StoreError, key_fits, value_fits,
 };
 
 /// Notes of one session that a view holds.
@@ -23,8 +23,8 @@ const NOTES: usize = 1000;
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunRow {
     /// The run.
-    pub run: RunId,
-    /// How it stands.
+    pub run: String,
+    /// How it stands; `damaged` where it can't be read.
     pub status: String,
     /// The root's own judgement.
     pub outcome: Option<String>,
@@ -124,8 +124,21 @@ pub struct RunView {
     pub spent: Amounts,
     /// Iterations given back.
     pub refunded: u64,
+    /// How it came here, where it came out of a file.
+    pub imported: Option<ImportView>,
+    /// The run that it goes on from, and the number of the last observation that was taken over, where it is a fork.
+    pub forked: Option<(RunId, u64)>,
     /// Its agents, parents before children.
     pub sessions: Vec<SessionView>,
+}
+
+/// That a run came out of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImportView {
+    /// When, in milliseconds since 1970.
+    pub at_ms: u64,
+    /// Whether it can be looked at and not replayed: secrets were taken out of it.
+    pub view_only: bool,
 }
 
 /// An entry of the blackboard.
@@ -177,13 +190,18 @@ impl Host {
             return Ok(Vec::new());
         };
         let rows = store.runs(limit)?.into_iter();
-        let rows = rows.map(|row| {
-            let stored = if row.status.is_final() {
-                row
-            } else {
-                so_far(&store, row)?.0
-            };
-            Ok::<_, HostError>(run_row(stored))
+        let rows = rows.map(|Listed { id, row }| {
+            let stands = row
+                .map_err(HostError::from)
+                .and_then(|row| match row.status.is_final() {
+                    true => Ok(row),
+                    false => Ok(so_far(&store, row)?.0),
+                });
+            match stands {
+                Ok(row) => Ok(run_row(row)),
+                Err(error) if error.is_damage() => Ok(damaged_row(id, &error)),
+                Err(error) => Err(error),
+            }
         });
         rows.collect()
     }
@@ -208,9 +226,13 @@ impl Host {
             let depth = above.map_or(0, |above| above.depth + 1);
             sessions.push(session_view(&store, session, depth)?);
         }
-        let refunded = row.refunded;
+        let (run, refunded) = (row.id.clone(), row.refunded);
+        let imported = row.imported.as_ref().map(|imported| ImportView {
+            at_ms: imported.at_ms,
+            view_only: row.is_for_viewing(),
+        });
+        let forked = row.forked.clone().map(|from| (from.run, from.observation));
         let RunRow {
-            run,
             status,
             outcome,
             exit,
@@ -224,6 +246,8 @@ impl Host {
             exit,
             spent,
             refunded,
+            imported,
+            forked,
             sessions,
         })
     }
@@ -233,7 +257,6 @@ impl Host {
         Blackboard(self)
     }
 
-    /// The store, or none where nothing was ever kept.
     /// The store, if a run has made one.
     ///
     /// # Errors
@@ -259,13 +282,10 @@ impl Blackboard<'_> {
             return Ok(Vec::new());
         };
         let mut all: Vec<SpaceView> = store.spaces(None)?.into_iter().map(|s| space_view(None, s)).collect();
-        for run in store.runs(u32::MAX)? {
-            all.extend(
-                store
-                    .spaces(Some(&run.id))?
-                    .into_iter()
-                    .map(|s| space_view(Some(&run.id), s)),
-            );
+        for listed in store.runs(u32::MAX)? {
+            let Ok(run) = listed.id.parse::<RunId>() else { continue };
+            let spaces = store.spaces(Some(&run))?.into_iter();
+            all.extend(spaces.map(|space| space_view(Some(&run), space)));
         }
         Ok(all)
     }
@@ -433,9 +453,23 @@ fn refused(result: &EffectResult) -> HostError {
     })
 }
 
+/// A run that is not what was written. Its task is what is wrong with it.
+fn damaged_row(id: String, error: &HostError) -> RunRow {
+    RunRow {
+        run: id,
+        status: "damaged".to_owned(),
+        outcome: None,
+        exit: None,
+        spent: Amounts::ZERO,
+        task: error.to_string(),
+        strategy: String::new(),
+        at_ms: 0,
+    }
+}
+
 fn run_row(row: StoredRun) -> RunRow {
     RunRow {
-        run: row.id,
+        run: row.id.to_string(),
         status: status_name(row.status).to_owned(),
         outcome: row.outcome,
         exit: row.exit,

@@ -40,5 +40,10 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
 
 /// The digest that names a call: its function and its arguments.
 pub fn digest<T: Serialize>(call: &str, args: &T) -> Digest {
-    Digest::of(&encode(&(call, args)))
+    Digest::of(&of_call(call, args))
+}
+
+/// A call: its function and its arguments.
+pub fn of_call<T: Serialize>(call: &str, args: &T) -> Vec<u8> {
+    encode(&(call, args))
 }

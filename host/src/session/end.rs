@@ -23,12 +23,18 @@ pub enum End {
     /// It was cancelled and did not return within its grace.
     #[error("it was cancelled")]
     Cancelled,
+    /// It only waited, and its place went to another: it is built again when what it waits for is there. Nothing is recorded of this.
+    #[error("its place went to another")]
+    Passivated,
     /// The run is suspended: nothing is recorded of this.
     #[error("it is suspended")]
     Suspended,
     /// A replay met a call that its record does not have.
     #[error("the run differs from its record: {0}")]
     Diverged(String),
+    /// A replay that nothing follows has told all that its record has.
+    #[error("its record ends here")]
+    RecordEnds,
     /// The guest broke a hard cap of the host's.
     #[error("{0}")]
     Broke(String),

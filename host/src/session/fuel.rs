@@ -34,7 +34,9 @@ impl Guest {
             return None;
         }
         if self.is_strategy() {
-            return self.session.run.ledger.remaining(self.session.account, Dimension::Fuel);
+            let rest = self.session.run.ledger.remaining(self.session.account, Dimension::Fuel);
+            // What it burns again was charged when the instance before it burnt it.
+            return rest.map(|rest| rest.saturating_add(self.step.to_burn_again()));
         }
         let gone = self.step.fuel_used().saturating_add(self.step.lent());
         self.share.map(|share| share.saturating_sub(gone))

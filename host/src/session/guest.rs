@@ -1,7 +1,7 @@
 //! One instance's side of the host: what it works for, what it may do, its meter, its clock, and its part of the journal. What its calls go
 //! through is in `path` and `operate`, what it may burn in `fuel`.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -18,9 +18,11 @@ use crate::plugin::rights::Rights;
 use crate::session::clock::Clock;
 use crate::session::codec;
 use crate::session::end::End;
+use crate::session::met::Met;
 use crate::session::op::{Ended, Op, OpBody};
 use crate::session::step::Step;
 use crate::session::tape::{Meters, Recorded, Tape, size};
+use crate::session::waits::Waits;
 use crate::session::{Attempt, Session, lock};
 use crate::store::{Answer, Effect, EffectResult, Note, NoteKind, Observation, OutcomeStatus, Record, Sync};
 
@@ -68,8 +70,16 @@ pub struct Guest {
     pub(super) replayed_step: AtomicU64,
     /// What is set aside for the strategy's call that it is, or is inside of.
     pub held: Option<Held>,
-    /// Why the host wants it ended, noticed where no value could say so.
-    fault: Mutex<Option<End>>,
+    /// What it waits for.
+    pub waits: Waits,
+    /// It stands in the place of an instance that is gone.
+    pub is_again: bool,
+    /// Why the host wants it ended, noticed where no value could say so: by operations, too, that an instance before it began.
+    fault: Arc<Mutex<Option<End>>>,
+    /// The call that its record does not have.
+    pub(super) met: Mutex<Option<Met>>,
+    /// In a replay that is compared: it burnt other amounts of fuel than its record says.
+    fuel_differs: AtomicBool,
     tape: Mutex<Tape>,
 }
 
@@ -105,7 +115,7 @@ impl Guest {
         Self::make(session, attempt, making, None)
     }
 
-    /// The same in the place of an instance that the host lost, whose operations are still under way.
+    /// The same in the place of an instance that the host lost or gave up, whose operations are still under way.
     pub fn in_place_of(lost: &Self, making: Making) -> Arc<Self> {
         Self::make(lost.session.clone(), lost.attempt.clone(), making, Some(lost))
     }
@@ -129,10 +139,12 @@ impl Guest {
         let tape = Mutex::new(Tape::new(stream.clone(), recorded, live));
         let step = Step::new(wall, fuel);
         // What it does again was charged when the lost one did it.
-        let mut entered_before = 0;
+        let (mut entered_before, mut waits, mut fault) = (0, Waits::default(), Arc::default());
         if let Some(lost) = lost {
             step.takes_over(&lost.step);
             entered_before = lost.entered.load(Ordering::Acquire).max(lost.entered_before);
+            waits = Waits::after(&lost.waits);
+            fault = lost.fault.clone();
         }
         let is_strategy = stream.scope.is_root();
         let capped = || {
@@ -164,7 +176,11 @@ impl Guest {
             timers: AtomicU64::new(0),
             replayed_step: AtomicU64::new(0),
             held,
-            fault: Mutex::new(None),
+            waits,
+            is_again: lost.is_some(),
+            fault,
+            met: Mutex::new(None),
+            fuel_differs: AtomicBool::new(false),
             tape,
         })
     }
@@ -279,6 +295,11 @@ impl Guest {
         self.completions.fetch_add(1, Ordering::AcqRel)
     }
 
+    /// The number of its next observation.
+    pub fn next_seq(&self) -> u64 {
+        self.tape().next_seq()
+    }
+
     /// The number of a timer that the guest sets.
     pub fn next_timer(&self) -> u64 {
         self.timers.fetch_add(1, Ordering::AcqRel)
@@ -302,9 +323,9 @@ impl Guest {
         }
     }
 
-    fn observe_quietly<T: serde::Serialize>(&self, name: &'static str, args: &T, at_ms: u64) {
-        let args = codec::digest(name, args);
-        let done = match self.replay(name, args) {
+    fn observe_quietly<T: serde::Serialize>(&self, name: &'static str, shown: &T, at_ms: u64) {
+        let args = codec::digest(name, shown);
+        let done = match self.replayed(name, args, || Met::call(name, shown)) {
             Ok(Some(_)) => Ok(()),
             Ok(None) => self.observe_at(name, args, Answer::Body(Vec::new()), at_ms),
             Err(end) => Err(end),
@@ -316,18 +337,38 @@ impl Guest {
 
     /// The answer that the record has for this call, where it is being replayed.
     pub(super) fn replay(&self, name: &str, args: crate::ids::Digest) -> Result<Option<Observation>, End> {
-        let (seen, last) = {
+        let (seen, live) = {
             let mut tape = self.tape();
             let seen = tape.replay(name, args)?;
-            (seen, !tape.replaying())
+            (seen, !tape.replaying() && tape.goes_live())
         };
         if let Some(seen) = &seen {
             self.clock.observe(seen.at_ms);
-            if last {
+            if self.step.fuel_used() != seen.fuel {
+                self.fuel_differs.store(true, Ordering::Release);
+            }
+            if live {
                 self.goes_live(seen);
+            } else {
+                self.step.begin_stretch(self.fuel);
             }
         }
         Ok(seen)
+    }
+
+    /// Whether it burnt other amounts of fuel than its record says.
+    pub fn fuel_differs(&self) -> bool {
+        self.fuel_differs.load(Ordering::Acquire)
+    }
+
+    /// How many observations it was told, or will have been before the next.
+    pub fn observations(&self) -> u64 {
+        self.tape().next_seq() - 1
+    }
+
+    /// Whether it is only told again what its record has.
+    pub fn is_told_again(&self) -> bool {
+        self.session.run.keeping.is_record()
     }
 
     pub(super) fn observe(&self, name: &str, args: crate::ids::Digest, answer: Answer) -> Result<(), End> {

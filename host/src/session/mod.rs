@@ -2,8 +2,9 @@
 //! replay → grant → caps → ledger → intent → operation → outcome and charge → observation → event.
 //!
 //! Read `path` first: it is the path, and `operate` its longer half, for what is done outside. [`call`] is how interfaces describe
-//! calls to it. [`guest`] is one instance's side, [`tape`] its journal, [`op`] an operation under way, `turns` which iterations are given
-//! back, [`step`] the meter, [`clock`] the time that guests see, [`end`] why an instance was ended.
+//! calls to it. [`guest`] is one instance's side, [`tape`] its journal, [`keeping`] where that goes, [`op`] an operation under way, `turns` which
+//! iterations are given back, [`step`] the meter, [`clock`] the time that guests see, [`waits`] what an instance waits for, [`met`] a call that a replay
+//! did not expect, [`end`] why an instance was ended.
 
 pub mod call;
 pub mod clock;
@@ -11,6 +12,8 @@ pub mod codec;
 pub mod end;
 pub mod fuel;
 pub mod guest;
+pub mod keeping;
+pub mod met;
 pub mod op;
 pub mod operate;
 mod path;
@@ -18,6 +21,7 @@ pub mod runner;
 pub mod step;
 pub mod tape;
 mod turns;
+pub mod waits;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -40,8 +44,9 @@ use crate::llm::{Catalogue, Model};
 use crate::plugin::rights::Rights;
 use crate::plugin::toolbox::Toolbox;
 use crate::scrub::Secrets;
-use crate::store::{Effect, EffectResult, Owner, Record, Spill, Store, StoreError, Sync};
+use crate::store::{Effect, EffectResult, Record, Spill, Store, StoreError, Sync};
 use end::End;
+use keeping::Keeping;
 use runner::{ChildRunner, ToolRunner};
 use tape::Recorded;
 use turns::Turns;
@@ -50,8 +55,8 @@ use turns::Turns;
 pub struct RunContext {
     /// The run.
     pub id: RunId,
-    /// Where everything is kept; none where a plugin is asked what it is, outside any run.
-    pub journal: Option<Journal>,
+    /// Where everything is kept.
+    pub keeping: Keeping,
     /// Where events go.
     pub events: Events,
     /// Every account of the run.
@@ -95,17 +100,9 @@ pub struct Alias {
     pub price: Option<Price>,
 }
 
-/// A run's place in the store.
-pub struct Journal {
-    /// The store.
-    pub store: Store,
-    /// Our right to write to this run.
-    pub owner: Owner,
-}
-
 impl RunContext {
-    /// Commits records, and an effect with them. A busy database is waited for, until the run is suspended. Outside a run nothing is
-    /// kept, and nothing can be changed.
+    /// Commits records, and an effect with them. A busy database is waited for, until the run is suspended. Where there is no journal
+    /// nothing is kept, and nothing can be changed.
     ///
     /// # Errors
     /// The store failed, or the run is owned by somebody else now.
@@ -115,7 +112,9 @@ impl RunContext {
         effect: Option<Effect>,
         sync: Sync,
     ) -> Result<Option<EffectResult>, End> {
-        let Some(journal) = &self.journal else { return Ok(None) };
+        let Some(journal) = self.keeping.journal() else {
+            return Ok(None);
+        };
         let appended = journal.store.append_patiently(&journal.owner, records, effect, sync);
         match self.patiently(appended).await {
             Some(appended) => appended.map(|a| a.effect).map_err(|error| End::store(&error)),
@@ -150,12 +149,19 @@ impl RunContext {
         }
     }
 
-    /// Keeps the pieces of a text that was too long for its reader. False where the run's blackboard has no room for them.
+    /// Keeps the pieces of a text that was too long for its reader. False where the run's blackboard has no room for them, or had none when
+    /// this was recorded.
     ///
     /// # Errors
     /// As [`RunContext::append`].
     pub async fn spill(&self, pieces: Vec<Spill>) -> Result<bool, End> {
-        let Some(journal) = &self.journal else { return Ok(false) };
+        let journal = match &self.keeping {
+            Keeping::Journal(journal) => journal,
+            Keeping::Record(store) => {
+                return keeping::was_spilled(store, &self.id, &pieces).map_err(|e| End::store(&e));
+            }
+            Keeping::Nothing => return Ok(false),
+        };
         let records = pieces.into_iter().map(Record::Spill).collect();
         let kept = journal
             .store
@@ -186,7 +192,7 @@ impl RunContext {
     /// # Errors
     /// There is no run to read from.
     pub fn store(&self) -> Result<&Store, Refusal> {
-        self.journal.as_ref().map(|j| &j.store).ok_or_else(|| {
+        self.keeping.store().ok_or_else(|| {
             Refusal::denied("A tool that is called by itself has no blackboard: an agent gives it one (--tool).")
         })
     }

@@ -89,6 +89,11 @@ impl Op {
         self.ended.borrow().clone()
     }
 
+    /// Its task is gone without an outcome.
+    pub fn is_lost(&self) -> bool {
+        self.ended.has_changed().is_err() && self.ended.borrow().is_none()
+    }
+
     /// Waits for its outcome. None when its task is gone without one: the run is being suspended.
     pub async fn wait(&self) -> Option<Arc<Ended>> {
         let mut ended = self.ended.clone();

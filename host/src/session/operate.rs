@@ -30,6 +30,12 @@ impl Guest {
             call.begun(self, number);
             return Ok((number, None));
         }
+        if self.is_told_again() {
+            // It came to no end that is recorded: nothing of it is done.
+            self.tape().keep(Op::open(number, self.cancel.child_token()).0);
+            call.begun(self, number);
+            return Ok((number, None));
+        }
         if self.tape().recorded(number).is_some() {
             self.begin_again(call, number).await?;
             return Ok((number, None));
@@ -50,6 +56,7 @@ impl Guest {
             request: digests,
             reserved: reservation.amounts(),
             at_ms: now_ms(),
+            shared: false,
         };
         let mut records = self.tape().unknown(request);
         records.extend(call.records(self, number));

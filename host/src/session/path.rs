@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 
 use crate::amounts::Amounts;
 use crate::error::{Dimension, Refusal, RefusalKind};
@@ -15,8 +16,10 @@ use crate::session::call::{Look, Missed, Operation, Write};
 use crate::session::codec;
 use crate::session::end::End;
 use crate::session::guest::Guest;
+use crate::session::met::Met;
 use crate::session::op::{Ended, Op, OpBody};
 use crate::session::tape::refusal_body;
+use crate::session::waits::Timed;
 use crate::store::{Answer, EffectResult, Intent, Observation, OpKind, Outcome, OutcomeStatus, Record, Transition};
 use crate::store::{SessionUpdate, Sync};
 
@@ -28,7 +31,7 @@ impl Guest {
     pub async fn look<C: Look>(&self, call: &C) -> Result<Result<C::Answer, Refusal>, End> {
         self.enter()?;
         let args = codec::digest(C::NAME, call);
-        if let Some(seen) = self.replay(C::NAME, args)? {
+        if let Some(seen) = self.replayed(C::NAME, args, || Met::call(C::NAME, call))? {
             return decode_body(&seen);
         }
         let answer = match call.grant(self).and_then(|()| call.caps(self)) {
@@ -52,7 +55,7 @@ impl Guest {
     pub async fn write<C: Write>(&self, call: &C) -> Result<Result<EffectResult, Refusal>, End> {
         self.enter()?;
         let args = codec::digest(C::NAME, call);
-        if let Some(seen) = self.replay(C::NAME, args)? {
+        if let Some(seen) = self.replayed(C::NAME, args, || Met::call(C::NAME, call))? {
             return self.replay_write(&seen);
         }
         let reserved = call.grant(self).and_then(|()| call.caps(self)).and_then(|()| {
@@ -75,6 +78,7 @@ impl Guest {
         let (op, at_ms) = (self.tape().next_op(), now_ms());
         let charged = held.amounts();
         let stream = self.stream.clone();
+        let effect = call.effect(self);
         let intent = Intent {
             stream: stream.clone(),
             op,
@@ -83,6 +87,7 @@ impl Guest {
             request: vec![args],
             reserved: charged,
             at_ms,
+            shared: effect.space().run.is_none(),
         };
         let outcome = Outcome {
             stream,
@@ -93,11 +98,13 @@ impl Guest {
             at_ms,
         };
         let seen = self.observation(C::NAME, args, Answer::Delivered(op), at_ms);
-        if let Err(full) = self.push_all(vec![Record::Intent(intent), Record::Outcome(outcome), seen]) {
+        // With its arguments, so that a space can be made again as it was at any point.
+        let mut records = self.tape().unknown(vec![(args, codec::of_call(C::NAME, call))]);
+        records.extend([Record::Intent(intent), Record::Outcome(outcome), seen]);
+        if let Err(full) = self.push_all(records) {
             held.release();
             return Err(full);
         }
-        let effect = call.effect(self);
         let result = self.append_pending(Some(effect), Sync::Durable).await?;
         let result = result.ok_or_else(|| End::Host("the store gave no result for a write".to_owned()))?;
         match result {
@@ -127,7 +134,7 @@ impl Guest {
     pub async fn start<C: Operation>(self: &Arc<Self>, call: C) -> Result<(u32, Option<Refusal>), End> {
         self.enter()?;
         let args = codec::digest(C::NAME, &call);
-        if let Some(seen) = self.replay(C::NAME, args)? {
+        if let Some(seen) = self.replayed(C::NAME, args, || Met::operation(&call))? {
             return self.replay_start(call, &seen).await;
         }
         let (op, refused) = self.begin(call).await?;
@@ -163,7 +170,7 @@ impl Guest {
     pub async fn perform<C: Operation>(self: &Arc<Self>, call: C) -> Result<OpBody, End> {
         self.enter()?;
         let args = codec::digest(C::NAME, &call);
-        if let Some(seen) = self.replay(C::NAME, args)? {
+        if let Some(seen) = self.replayed(C::NAME, args, || Met::operation(&call))? {
             return self.replay_perform(call, &seen).await;
         }
         let (number, refused) = self.begin(call).await?;
@@ -205,7 +212,7 @@ impl Guest {
     pub async fn wait(&self, name: &'static str, number: u32) -> Result<OpBody, End> {
         self.enter()?;
         let args = codec::digest(name, &number);
-        if let Some(seen) = self.replay(name, args)? {
+        if let Some(seen) = self.replayed(name, args, || Met::call(name, &number))? {
             return match &seen.answer {
                 Answer::Delivered(op) => Ok(self.delivered(*op, &seen)?.body.clone()),
                 Answer::Body(body) => codec::decode(body).map_err(|e| End::Host(e.to_string())),
@@ -225,34 +232,39 @@ impl Guest {
     pub async fn wait_any(&self, name: &'static str, ops: &[u32], timeout_ms: Option<u32>) -> Result<Option<u32>, End> {
         self.enter()?;
         let args = codec::digest(name, &(ops, timeout_ms));
-        if let Some(seen) = self.replay(name, args)? {
+        if let Some(seen) = self.replayed(name, args, || Met::call(name, &(ops, timeout_ms)))? {
             return decode_body(&seen).map(|answer: Result<Option<u32>, Refusal>| answer.unwrap_or(None));
         }
         let found: Vec<Op> = ops.iter().filter_map(|n| self.tape().op(*n)).collect();
-        let first = self.first_ended(&found, timeout_ms).await?;
+        let wait = Timed::Call(self.next_seq());
+        let until = timeout_ms.map(|ms| self.waits.deadline(wait, Duration::from_millis(ms.into())));
+        let first = self.first_ended(&found, until).await?;
+        self.waits.forget(wait);
         self.observe(name, args, Answer::Body(codec::encode(&Ok::<_, Refusal>(first))))?;
         Ok(first)
     }
 
-    async fn first_ended(&self, ops: &[Op], timeout_ms: Option<u32>) -> Result<Option<u32>, End> {
+    async fn first_ended(&self, ops: &[Op], until: Option<Instant>) -> Result<Option<u32>, End> {
         if ops.is_empty() {
             return Ok(None);
         }
         let _pause = self.step.pause();
-        let any = futures_util::future::select_all(ops.iter().map(|op| Box::pin(op.wait())));
-        let timeout = async {
-            match timeout_ms {
-                Some(ms) => tokio::time::sleep(Duration::from_millis(ms.into())).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            biased;
-            (ended, ..) = any => { ended.ok_or_else(|| self.fault().unwrap_or(End::Suspended))?; }
-            () = self.cancel.cancelled() => return Ok(None),
-            () = timeout => {}
-        }
+        let (all, cancel) = (ops.to_vec(), self.cancel.clone());
+        self.waits_for(async move {
+            let any = futures_util::future::select_all(all.iter().map(|op| Box::pin(op.wait())));
+            let timeout = async {
+                match until {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! { _ = any => {}, () = cancel.cancelled() => {}, () = timeout => {} }
+        })
+        .await;
         let position = ops.iter().position(|op| op.ended().is_some());
+        if position.is_none() && ops.iter().any(Op::is_lost) {
+            return Err(self.fault().unwrap_or(End::Suspended));
+        }
         Ok(position.and_then(|p| u32::try_from(p).ok()))
     }
 
@@ -263,7 +275,7 @@ impl Guest {
     pub fn cancel(&self, name: &'static str, number: u32) -> Result<(), End> {
         self.enter()?;
         let args = codec::digest(name, &number);
-        let seen = self.replay(name, args)?;
+        let seen = self.replayed(name, args, || Met::call(name, &number))?;
         if let Some(op) = self.tape().op(number) {
             op.cancel.cancel();
         }
@@ -308,11 +320,12 @@ impl Guest {
 
     async fn outcome(&self, op: &Op) -> Result<Arc<Ended>, End> {
         let _pause = self.step.pause();
-        tokio::select! {
-            biased;
-            ended = op.wait() => ended.ok_or_else(|| self.fault().unwrap_or(End::Suspended)),
-            () = self.session.run.suspend.cancelled() => Err(End::Suspended),
-        }
+        let (waited, suspend) = (op.clone(), self.session.run.suspend.clone());
+        self.waits_for(async move {
+            tokio::select! { biased; _ = waited.wait() => {}, () = suspend.cancelled() => {} }
+        })
+        .await;
+        op.ended().ok_or_else(|| self.fault().unwrap_or(End::Suspended))
     }
 
     /// The guest is told of an outcome; from the first time on the record shows it.

@@ -8,7 +8,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bindings::{delegation, types};
 use crate::error::Refusal;
-use crate::ids::SessionId;
 use crate::ledger::Reservation;
 use crate::plugin::toolbox::Tool;
 use crate::session::Child;
@@ -68,9 +67,6 @@ pub trait ChildRunner: Send + Sync {
 
 /// A child between its spec and its life.
 pub trait NewChild: Send + Sync {
-    /// Its session.
-    fn id(&self) -> &SessionId;
-
     /// Its place in the tree and its share of the parent's budget.
     ///
     /// # Errors

@@ -97,6 +97,18 @@ impl Step {
         for counter in [&self.made, &self.all_calls, &self.log_bytes] {
             counter.store(0, Ordering::Release);
         }
+        self.restart_clock();
+    }
+
+    /// A stretch of a replay begins: its clock is at 0 and it has `fuel` to burn. The counters of the step go on.
+    pub fn begin_stretch(&self, fuel: u64) {
+        // Whatever call ended the stretch before, the code that made it reads its fuel anew.
+        self.calls();
+        self.fuel().give(fuel);
+        self.restart_clock();
+    }
+
+    fn restart_clock(&self) {
         let mut clock = self.lock();
         clock.used = Duration::ZERO;
         clock.since = (clock.waits == 0).then(Instant::now);
@@ -265,6 +277,12 @@ impl Step {
         let due = used.saturating_sub(meter.settled);
         meter.settled = meter.settled.max(used);
         due
+    }
+
+    /// What was charged and is not burnt yet: an instance in the place of another burns it once more.
+    pub fn to_burn_again(&self) -> u64 {
+        let meter = self.fuel();
+        meter.settled.saturating_sub(meter.used())
     }
 
     /// What `lost` burnt was charged: this meter is that of the instance in its place, which burns the same again.

@@ -20,6 +20,20 @@ pub struct Recorded {
     pub operations: BTreeMap<u32, RecordedOp>,
     /// Its tool calls in which a model was asked.
     pub thinking: BTreeSet<u32>,
+    /// What follows.
+    pub after: After,
+}
+
+/// What follows when the last observation of a stream was told.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum After {
+    /// The guest goes on live.
+    #[default]
+    Live,
+    /// Nothing that could be compared: the guest is ended there.
+    Stop,
+    /// The guest's own end, and no further call.
+    End,
 }
 
 /// An operation that the journal has.
@@ -87,10 +101,19 @@ impl Tape {
         !self.recorded.observations.is_empty()
     }
 
+    /// The number of the next observation.
+    pub(super) fn next_seq(&self) -> u64 {
+        self.next_seq
+    }
+
     /// The answer that the record has for this call, where it is being replayed.
     pub(super) fn replay(&mut self, call: &str, args: Digest) -> Result<Option<Observation>, End> {
+        let after = self.recorded.after;
         let Some(next) = self.recorded.observations.front() else {
-            return Ok(None);
+            return match after {
+                After::Live => Ok(None),
+                After::Stop | After::End => Err(End::RecordEnds),
+            };
         };
         if next.call != call || next.args != args {
             let got = if next.call == call {
@@ -105,7 +128,21 @@ impl Tape {
             )));
         }
         self.next_seq = next.seq + 1;
-        Ok(self.recorded.observations.pop_front())
+        let seen = self.recorded.observations.pop_front();
+        if after == After::Stop && !self.replaying() {
+            return Err(End::RecordEnds);
+        }
+        Ok(seen)
+    }
+
+    /// True where all is replayed and nothing more is compared.
+    pub(super) fn is_through(&self) -> bool {
+        self.recorded.after == After::Stop && !self.replaying()
+    }
+
+    /// True where the guest goes on live when all is replayed.
+    pub(super) fn goes_live(&self) -> bool {
+        self.recorded.after == After::Live
     }
 
     /// True when the next thing to replay is `call` with these arguments.

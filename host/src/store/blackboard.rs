@@ -208,8 +208,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Internal`] for a run's space, which its owner alone writes; [`StoreError::Busy`]; failures of the disk.
     pub async fn write_home(&self, effect: Effect, author: &str, at_ms: u64) -> Result<EffectResult, StoreError> {
-        let (Effect::Put { space, .. } | Effect::Append { space, .. } | Effect::Delete { space, .. }) = &effect;
-        if space.run.is_some() {
+        if effect.space().run.is_some() {
             return Err(StoreError::internal("a run's space can only be written by its owner"));
         }
         let by = Writing {

@@ -216,8 +216,8 @@ impl Ticket {
     /// True if the task was still queued: then it will never run.
     fn withdraw(&self) -> bool {
         let mut queue = lock(&self.core.queue);
-        let place = queue.iter().position(|queued| queued.ticket == self.number);
-        place.and_then(|at| queue.remove(at)).is_some()
+        let place = queue.binary_search_by_key(&self.number, |queued| queued.ticket);
+        place.is_ok_and(|at| queue.remove(at).is_some())
     }
 }
 
@@ -254,12 +254,15 @@ impl Core {
     }
 
     fn push(self: &Arc<Self>, sync: Sync, task: Box<dyn Task>) -> Ticket {
+        let mut queue = lock(&self.queue);
+        // Drawn under the lock, so that the queue is in their order.
         let number = self.tickets.fetch_add(1, Ordering::Relaxed);
-        lock(&self.queue).push_back(Queued {
+        queue.push_back(Queued {
             ticket: number,
             sync,
             task,
         });
+        drop(queue);
         Ticket {
             core: Arc::clone(self),
             number,
@@ -450,7 +453,7 @@ fn tell(ended: Vec<Ended>) {
 }
 
 /// Copies the whole log into the database and cuts it to nothing, unless readers hold on to it for too long.
-fn empty_log(conn: &Connection) {
+pub(super) fn empty_log(conn: &Connection) {
     let emptied = conn
         .busy_timeout(LOG_WAIT)
         .and_then(|()| conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0)));

@@ -88,6 +88,30 @@ pub enum StoreError {
         /// Bytes free on its file system.
         free: u64,
     },
+    /// What is free is kept for what is under way: nothing new begins. What was to be written is not.
+    #[error(
+        "the disk is almost full: {} has {free} bytes free, and below {reserve} (limits.disk_reserve) nothing new begins; make space, then go on",
+        path.display()
+    )]
+    Reserve {
+        /// The store's folder.
+        path: PathBuf,
+        /// Bytes free on its file system.
+        free: u64,
+        /// Bytes that must be.
+        reserve: u64,
+    },
+    /// The folder for a copy is there already and not empty, or no place for one.
+    #[error("{} can't take a backup: {what}", path.display())]
+    NoPlace {
+        /// The folder.
+        path: PathBuf,
+        /// Why not.
+        what: String,
+    },
+    /// A copy was given up because its caller asked for that. Nothing of it is left.
+    #[error("the backup was given up")]
+    GivenUp,
     /// The operating system failed a read or a write. What was being written is undone.
     #[error("{}: {what}", path.display())]
     Io {
@@ -210,9 +234,14 @@ impl StoreError {
     }
 }
 
-/// Bytes that are free where `path` lies.
+/// Bytes that are free where the file `path` lies.
 fn free(path: &Path) -> Option<u64> {
-    let stat = rustix::fs::statvfs(path.parent().unwrap_or(path)).ok()?;
+    free_in(path.parent().unwrap_or(path))
+}
+
+/// Bytes that are free on the file system of this folder.
+pub(super) fn free_in(folder: &Path) -> Option<u64> {
+    let stat = rustix::fs::statvfs(folder).ok()?;
     Some(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
@@ -258,6 +287,11 @@ impl Fault {
     /// True when another connection held the lock that was needed.
     pub(super) fn is_busy(&self) -> bool {
         matches!(self, Self::Sql(e) if matches!(e.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)))
+    }
+
+    /// True when the file's structure is not a database's.
+    pub(super) fn is_corrupt(&self) -> bool {
+        matches!(self, Self::Sql(e) if matches!(e.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)))
     }
 
     /// True when a row that must be the only one of its kind was there already.

@@ -133,24 +133,28 @@ impl Files {
             schema::version(&conn)?;
             Ok(conn)
         };
-        let unchanging = || -> Result<Connection, Fault> {
-            let uri = format!("file:{}?immutable=1", uri_path(&path));
-            let conn = Connection::open_with_flags(
-                uri,
-                flags() | OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI,
-            )?;
-            set_up(&conn)?;
-            Ok(conn)
-        };
         let conn = match plain() {
             Ok(conn) => conn,
             Err(_) if self.wal().metadata().map_or(0, |m| m.len()) == 0 && read_only(&self.dir) => {
-                unchanging().map_err(|e| e.at(&path))?
+                self.connect_unchanging()?
             }
             Err(e) => return Err(e.at(&path)),
         };
         refuse_newer(path.clone(), schema::version(&conn).map_err(|e| e.at(&path))?)?;
         Ok(conn)
+    }
+
+    /// A connection that reads the database as a file that nobody changes: no log, no locks.
+    pub(super) fn connect_unchanging(&self) -> Result<Connection, StoreError> {
+        let path = self.database();
+        let open = || -> Result<Connection, Fault> {
+            let uri = format!("file:{}?immutable=1", uri_path(&path));
+            let flags = flags() | OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+            let conn = Connection::open_with_flags(uri, flags)?;
+            set_up(&conn)?;
+            Ok(conn)
+        };
+        open().map_err(|e| e.at(&path))
     }
 
     /// Makes a database beside its place and moves it there whole, so that a half-made one is never seen.
@@ -176,6 +180,8 @@ impl Files {
         private().create_new(true).open(draft).map_err(io)?;
         let fill = || -> Result<(), Fault> {
             let conn = Connection::open_with_flags(draft, flags() | OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+            // So that free pages can be given back in small steps. It can't be set later without writing the whole file anew.
+            conn.pragma_update(None, "auto_vacuum", "incremental")?;
             conn.execute_batch("BEGIN IMMEDIATE")?;
             conn.pragma_update(None, "application_id", schema::APPLICATION_ID)?;
             schema::upgrade(&conn, 0)?;

@@ -1,6 +1,7 @@
-//! The journal's reading half: every row is verified before it is answered.
+//! The journal's reading half: every row is verified before it is answered. What is asked about a run is held against its anchor, once for each
+//! question; whoever goes on with a run or tells it again reads the whole in one transaction ([`Store::walk`], [`Store::attempt`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
@@ -17,7 +18,60 @@ use crate::ids::{Digest, RunId, Scope, SessionId, StreamId};
 /// A place in a run's journal, and the record there.
 pub type Numbered<T> = (u64, T);
 
+/// What the journal has of one attempt, that of its tool calls included.
+#[derive(Debug, Default)]
+pub struct AttemptRecords {
+    /// Its operations.
+    pub operations: Vec<OperationRow>,
+    /// What its guests were told, each stream in its order.
+    pub observations: Vec<Observation>,
+}
+
 impl Store {
+    /// Shows `each` every record of a run in order, bodies apart, and beside it how many bytes each body has. All of it is of one moment.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::Damaged`], and what `each` fails with, which ends the walk.
+    pub fn walk(
+        &self,
+        run: &RunId,
+        mut each: impl FnMut(Record, &HashMap<Digest, u64>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let number = self.sound(run)?;
+        self.read(|conn| {
+            let bodies = body_sizes(conn, number)?;
+            let mut select =
+                conn.prepare_cached("SELECT id, kind, sum, data FROM journal WHERE id > ?1 AND id < ?2 ORDER BY id")?;
+            let mut rows = select.query(params![row_id(number, 0), row_id(number + 1, 0)])?;
+            while let Some(row) = rows.next()? {
+                each(open_row(run, row)?.1, &bodies)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// What the journal has of one attempt, at one moment: at the cost of the attempt's own records. It is not held against
+    /// the run's anchor: whoever asks did that when it took the run, or walked through it.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] for the run; [`StoreError::Damaged`], also when an observation is missing.
+    pub fn attempt(&self, session: &SessionId, attempt: u32) -> Result<AttemptRecords, StoreError> {
+        let (number, _) = self.run_number(&session.run)?;
+        let [intents, outcomes, observations] = self.read(|conn| {
+            let of = |kind: Kind| {
+                let select = "SELECT id, kind, sum, data FROM journal
+                     WHERE run = ?1 AND session = ?2 AND kind = ?3 AND attempt = ?4 ORDER BY scope, n";
+                let key = params![number, session.number, kind as i64, attempt];
+                collect(conn, &session.run, select, key)
+            };
+            Ok([of(Kind::Intent)?, of(Kind::Outcome)?, of(Kind::Observation)?])
+        })?;
+        Ok(AttemptRecords {
+            operations: join(intents, outcomes),
+            observations: without_gap(session, observations)?,
+        })
+    }
+
     /// A session's row.
     ///
     /// # Errors
@@ -86,19 +140,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`] for the run; [`StoreError::Damaged`], also when one is missing.
     pub fn observations(&self, stream: &StreamId) -> Result<Vec<Observation>, StoreError> {
-        let records = self.stream_records(stream, Kind::Observation)?;
-        let mut seen = Vec::with_capacity(records.len());
-        for record in records {
-            if let Record::Observation(observation) = record {
-                let expected = seen.len() as u64 + 1;
-                if observation.seq != expected {
-                    let what = format!("observation {expected} of session {} is missing", stream.session);
-                    return Err(StoreError::damaged(&stream.session.run, what));
-                }
-                seen.push(observation);
-            }
-        }
-        Ok(seen)
+        without_gap(&stream.session, self.stream_records(stream, Kind::Observation)?)
     }
 
     /// The first `limit` notes of a session behind the cursor `after` (0: from the first), each with its cursor. No kinds: all kinds.
@@ -284,6 +326,13 @@ impl Store {
     }
 }
 
+/// The bytes of each body of a run, which is not read for that.
+fn body_sizes(conn: &Connection, number: i64) -> Result<HashMap<Digest, u64>, Fault> {
+    let mut select = conn.prepare_cached("SELECT digest, length(data) FROM body WHERE run = ?1")?;
+    let sizes = select.query_map([number], |row| Ok((Digest::from_bytes(row.get(0)?), uint(row.get(1)?))))?;
+    Ok(sizes.collect::<Result<_, _>>()?)
+}
+
 fn collect(conn: &Connection, run: &RunId, select: &str, key: &[&dyn rusqlite::ToSql]) -> Result<Vec<Record>, Fault> {
     let mut select = conn.prepare_cached(select)?;
     let mut rows = select.query(key)?;
@@ -307,6 +356,22 @@ fn open_row(run: &RunId, row: &Row<'_>) -> Result<Numbered<Record>, Fault> {
         seq,
         record.ok_or_else(|| StoreError::damaged(run, format!("record {seq}")))?,
     ))
+}
+
+/// Observations in the order of their streams, in each of which they are numbered from 1.
+fn without_gap(session: &SessionId, records: Vec<Record>) -> Result<Vec<Observation>, StoreError> {
+    let mut seen: Vec<Observation> = Vec::with_capacity(records.len());
+    for record in records {
+        let Record::Observation(next) = record else { continue };
+        let before = seen.last().filter(|last| last.stream.scope == next.stream.scope);
+        let expected = before.map_or(1, |last| last.seq + 1);
+        if next.seq != expected {
+            let what = format!("observation {expected} of session {session} is missing");
+            return Err(StoreError::damaged(&session.run, what));
+        }
+        seen.push(next);
+    }
+    Ok(seen)
 }
 
 fn join(intents: Vec<Record>, outcomes: Vec<Record>) -> Vec<OperationRow> {

@@ -37,16 +37,16 @@ impl Store {
         Ok(self.lost_runs()?.into_iter().find(begins))
     }
 
-    fn lost(&self, run: &RunId) -> Result<Option<StoreError>, StoreError> {
+    /// Whether this is such a run.
+    ///
+    /// # Errors
+    /// Failures of the disk.
+    pub(super) fn lost(&self, run: &RunId) -> Result<Option<StoreError>, StoreError> {
         let LockState::Line(line) = self.0.files.lock_state(run)? else {
             return Ok(None);
         };
-        if line.head.seq == 0 {
+        if line.head.seq == 0 || self.is_known(run)? || self.was_removed(run)? {
             return Ok(None);
-        }
-        match self.run_number(run) {
-            Err(StoreError::NotFound { .. }) => {}
-            other => return other.map(|_| None),
         }
         let what = format!("the database has none of its {} records", line.head.seq);
         Ok(Some(StoreError::damaged(run, what)))

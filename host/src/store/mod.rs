@@ -3,26 +3,33 @@
 //! backend can stand beside this one.
 //!
 //! Read in this order: `record` (what is written) · `rows` (what is read) · `schema` · `write` and `space` (records and effects become rows) ·
-//! `commit` (many callers, one transaction) · `owner` (who may write) · `runs`, `lost`, `journal`, `blackboard`, `component` (the store's face) ·
-//! `upkeep`.
+//! `commit` (many callers, one transaction) · `owner` (who may write) · `runs`, `journal`, `blackboard`, `component`, `request` (the store's face) ·
+//! `copy` (runs that come from elsewhere) · `verify`, `integrity`, `lost`, `repair` (damage) · `prune`, `backup`, `reserve` (upkeep).
 
+mod backup;
 mod blackboard;
 mod commit;
 mod component;
+mod copy;
 mod error;
 mod files;
 mod gate;
+mod integrity;
 mod journal;
 mod lost;
 mod owner;
 mod pool;
+mod prune;
 mod record;
+mod repair;
+mod request;
+mod reserve;
 mod rows;
 mod runs;
 mod schema;
 mod seal;
 mod space;
-mod upkeep;
+mod verify;
 mod write;
 
 #[cfg(test)]
@@ -35,18 +42,25 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tokio::sync::watch;
 
+pub use backup::Copied;
 pub use blackboard::{key_fits, value_fits};
+pub use copy::EntryCursor;
 pub use error::StoreError;
-pub use journal::Numbered;
+pub use integrity::{Integrity, Problem};
+pub use journal::{AttemptRecords, Numbered};
 pub use owner::Owner;
+pub use prune::{Prunable, Removal, Size, Swept};
 pub use record::{
     Answer, Edge, Effect, EffectResult, EndKind, Intent, NewSession, Note, NoteKind, Observation, OpKind, Outcome,
     OutcomeStatus, Record, ReturnAddress, SPILL_SPACE, SessionEnd, SessionUpdate, SpaceId, Spill, Start, Status, Sync,
     Transition,
 };
-pub use rows::{Change, Entry, JournalSize, NewRun, OperationRow, RunRow, RunUpdate, SessionRow, SpaceRow};
-pub use runs::RunState;
-pub use upkeep::Integrity;
+pub use repair::Loss;
+pub use rows::{
+    Change, Entry, ForkPoint, Imported, JournalSize, NewRun, OperationRow, RunRow, RunUpdate, SessionRow, SpaceRow,
+    StoredEntry, WhatFor,
+};
+pub use runs::{Listed, RunState};
 pub use write::Appended;
 
 use crate::limits::Limits;
@@ -55,6 +69,7 @@ use error::Fault;
 use files::Files;
 use owner::RunLock;
 use pool::Pool;
+use reserve::Reserve;
 use space::Quota;
 
 /// Which failures a durable append survives.
@@ -88,6 +103,8 @@ pub struct StoreOptions {
     pub space_keys: u64,
     /// Bytes of keys, media types and values in one space.
     pub space_bytes: u64,
+    /// Bytes that are kept free on the disk: with less nothing new begins.
+    pub reserve: u64,
 }
 
 impl StoreOptions {
@@ -99,6 +116,7 @@ impl StoreOptions {
             access,
             space_keys: limits.blackboard_keys,
             space_bytes: limits.blackboard_bytes,
+            reserve: limits.disk_reserve,
         }
     }
 }
@@ -112,6 +130,7 @@ struct Inner {
     options: StoreOptions,
     pool: Pool,
     writer: Option<Writer>,
+    reserve: Reserve,
     /// Counts the writes to spaces of this process, for those who wait for a change.
     spaces: watch::Sender<u64>,
 }
@@ -138,11 +157,13 @@ impl Store {
             }
         };
         let pool = Pool::new(files.clone());
+        let reserve = Reserve::new(files.dir.clone(), options.reserve);
         Ok(Self(Arc::new(Inner {
             files,
             options,
             pool,
             writer,
+            reserve,
             spaces: watch::Sender::new(0),
         })))
     }

@@ -18,6 +18,9 @@ use crate::ids::RunId;
 /// Length of the lock file's one line: it fits a sector, which disks write whole.
 const LINE: usize = 256;
 
+/// What is wrong with a run whose lock file is gone.
+pub(super) const NO_ANCHOR: &str = "its anchor (the run's lock file) is missing";
+
 /// The right to write to a run. Cheap to clone; the run is free again when the last clone is dropped.
 #[derive(Debug, Clone)]
 pub struct Owner(pub(super) Arc<Ownership>);
@@ -129,14 +132,25 @@ impl Files {
         Ok(lock)
     }
 
-    /// Locks the lock file of a run that exists. The line in it stays until the first anchor.
+    /// Locks the lock file of a run that exists. The line in it stays until the first anchor. Makes no file: one beside no run's row would be
+    /// left for good where the run was removed just before.
     pub(super) fn take_lock(&self, run: &RunId, durability: Durability, since_ms: u64) -> Result<RunLock, StoreError> {
         let path = self.lock_path(run);
-        let file = private()
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(|e| StoreError::io(&path, &e))?;
+        match private().open(&path) {
+            Ok(file) => self.hold_lock(run, file, durability, since_ms),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(StoreError::damaged(run, NO_ANCHOR)),
+            Err(e) => Err(StoreError::io(&path, &e)),
+        }
+    }
+
+    /// As [`Files::take_lock`], and makes the file where it is missing.
+    pub(super) fn mend_lock(&self, run: &RunId, durability: Durability, since_ms: u64) -> Result<RunLock, StoreError> {
+        let path = self.lock_path(run);
+        let file = private().create(true).truncate(false).open(&path);
+        self.hold_lock(run, file.map_err(|e| StoreError::io(&path, &e))?, durability, since_ms)
+    }
+
+    fn hold_lock(&self, run: &RunId, file: File, durability: Durability, since_ms: u64) -> Result<RunLock, StoreError> {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(RunLock::new(file, durability, since_ms)),
             Err(rustix::io::Errno::WOULDBLOCK) => {
@@ -150,7 +164,7 @@ impl Files {
                     since_ms,
                 })
             }
-            Err(e) => Err(StoreError::io(&path, &e.into())),
+            Err(e) => Err(StoreError::io(&self.lock_path(run), &e.into())),
         }
     }
 
@@ -186,6 +200,19 @@ impl RunLock {
         if let Err(error) = self.write(head) {
             tracing::warn!(%error, "a run's anchor could not be written");
         }
+    }
+
+    /// Writes a line into a file that is no lock yet, for a copy of the store that nobody owns.
+    pub(super) fn leave(
+        path: &std::path::Path,
+        durability: Durability,
+        since_ms: u64,
+        head: Head,
+    ) -> std::io::Result<()> {
+        let file = private().create_new(true).open(path)?;
+        let lock = Self::new(file, durability, since_ms);
+        lock.write(head)?;
+        lock.file.sync_all()
     }
 
     /// Writes the line, in place: no sync is needed beyond the database's.

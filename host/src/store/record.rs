@@ -37,6 +37,8 @@ pub struct Intent {
     pub reserved: Amounts,
     /// Milliseconds since 1970.
     pub at_ms: u64,
+    /// Of a write: whether the space is the home folder's, which all runs share.
+    pub shared: bool,
 }
 
 /// How an operation ended.
@@ -376,6 +378,21 @@ pub enum Effect {
         /// As for `Put`.
         if_version: Option<u64>,
     },
+}
+
+impl EffectResult {
+    /// What an outcome's body says, where it is that of a write.
+    pub fn read(body: &[u8]) -> Option<Self> {
+        postcard::from_bytes(body).ok()
+    }
+}
+
+impl Effect {
+    /// The space that it changes.
+    pub fn space(&self) -> &SpaceId {
+        let (Self::Put { space, .. } | Self::Append { space, .. } | Self::Delete { space, .. }) = self;
+        space
+    }
 }
 
 /// How an effect ended; a conflict or a full space is a result, and undoes nothing else in the append.

@@ -59,6 +59,38 @@ pub struct RunRow {
     pub started_ms: u64,
     /// Milliseconds since 1970; none while it can go on.
     pub ended_ms: Option<u64>,
+    /// How it came here, where it was not run here from its beginning.
+    pub imported: Option<Imported>,
+    /// Where it goes on from, where it is a fork.
+    pub forked: Option<ForkPoint>,
+}
+
+/// That a run came out of a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Imported {
+    /// When, in milliseconds since 1970.
+    pub at_ms: u64,
+    /// What may be done with it.
+    pub what_for: WhatFor,
+}
+
+/// What may be done with an imported run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WhatFor {
+    /// All that may be done with any run.
+    Everything,
+    /// Secrets were taken out of it, so that it is not what was recorded any more: it can be looked at.
+    Viewing,
+}
+
+/// The place in another run from which a fork goes on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForkPoint {
+    /// The other run.
+    pub run: RunId,
+    /// The number of the root's last observation that was taken over.
+    pub observation: u64,
 }
 
 impl From<NewRun> for RunRow {
@@ -80,6 +112,8 @@ impl From<NewRun> for RunRow {
             resent: 0,
             started_ms: new.at_ms,
             ended_ms: None,
+            imported: None,
+            forked: None,
         }
     }
 }
@@ -110,6 +144,12 @@ pub struct RunUpdate {
 }
 
 impl RunRow {
+    /// True where secrets were taken out of it before it came here.
+    pub fn is_for_viewing(&self) -> bool {
+        let what_for = self.imported.as_ref().map(|imported| imported.what_for);
+        what_for == Some(WhatFor::Viewing)
+    }
+
     pub(super) fn apply(&mut self, update: RunUpdate) {
         self.status = update.status.unwrap_or(self.status);
         self.exit = update.exit.or(self.exit.take());
@@ -248,6 +288,29 @@ pub struct Change {
     pub author: String,
     /// The key has no entry any more.
     pub deleted: bool,
+}
+
+/// An entry of a run's space as it is stored, removed ones included: what a copy of the run is made of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredEntry {
+    /// The space's name.
+    pub space: String,
+    /// Its key.
+    pub key: String,
+    /// The space's version that this write made.
+    pub version: u64,
+    /// Whether the write removed it.
+    pub deleted: bool,
+    /// Media type of the value.
+    pub media_type: String,
+    /// The value.
+    pub data: Vec<u8>,
+    /// The session that wrote it.
+    pub author: String,
+    /// The operation that wrote it.
+    pub op: Option<(StreamId, u32)>,
+    /// Milliseconds since 1970.
+    pub at_ms: u64,
 }
 
 /// A space of the blackboard at a glance.

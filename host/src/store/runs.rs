@@ -7,16 +7,28 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::commit::Done;
 use super::error::{Fault, StoreError};
-use super::owner::{Head, LockState, Owner, Ownership};
+use super::owner::{Head, LockState, NO_ANCHOR, Owner, Ownership, RunLock};
 use super::record::Sync;
 use super::rows::{NewRun, RunRow, RunUpdate, SessionRow};
-use super::seal::{decode, encode, sum, uint};
+use super::seal::{decode, encode, int, sum, uint};
 use super::write::{check_epoch, head, row_id};
 use super::{Durability, Store};
 use crate::ids::RunId;
 
 /// How often and after what pause a locked run is tried again: someone may just be looking whether it is owned.
 const LOOKERS: (u32, Duration) = (4, Duration::from_millis(3));
+
+/// A run in a list: one whose row is damaged hides no other.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Listed {
+    /// Its id, as the database has it.
+    pub id: String,
+    /// Its row, or what is wrong with it.
+    pub row: Result<RunRow, StoreError>,
+}
+
+/// The epoch of a run's first owner. A copy that is not whole yet has 0, and is seen by its owner alone.
+pub(super) const FIRST_EPOCH: u64 = 1;
 
 /// Whether a run can go on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,18 +47,26 @@ impl Store {
     /// Makes a run, owned by the caller.
     ///
     /// # Errors
-    /// [`StoreError::Duplicate`] when the id is taken; failures of the disk.
+    /// [`StoreError::Duplicate`] when the id is taken; [`StoreError::Reserve`] on a disk that is almost full; failures of the disk.
     pub async fn create_run(&self, new: NewRun) -> Result<Owner, StoreError> {
+        self.make_run(RunRow::from(new), FIRST_EPOCH).await
+    }
+
+    pub(super) async fn make_run(&self, row: RunRow, epoch: u64) -> Result<Owner, StoreError> {
         self.writer()?;
-        let id = new.id.clone();
+        self.has_room()?;
+        let id = row.id.clone();
         let files = &self.0.files;
-        let lock = Arc::new(files.new_lock(&id, self.0.options.durability, new.at_ms)?);
-        let row = RunRow::from(new);
+        let lock = Arc::new(files.new_lock(&id, self.0.options.durability, now_ms())?);
         let work = move |conn: &Connection| {
             let (data, sum) = seal_run(&row)?;
             let added = conn
-                .prepare_cached("INSERT INTO run (id, epoch, data, sum) VALUES (?1, 1, ?2, ?3)")?
-                .execute(params![row.id.as_str(), data, sum]);
+                .prepare_cached(
+                    "INSERT INTO run (no, id, epoch, data, sum)
+                     SELECT 1 + max(coalesce((SELECT max(no) FROM run), 0), coalesce((SELECT max(no) FROM pruned), 0)),
+                     ?1, ?2, ?3, ?4",
+                )?
+                .execute(params![row.id.as_str(), int(epoch), data, sum]);
             match added.map_err(Fault::from) {
                 Ok(_) => Ok(Done {
                     value: conn.last_insert_rowid(),
@@ -63,7 +83,7 @@ impl Store {
             Ok(number) => Ok(Owner(Arc::new(Ownership {
                 run: id,
                 number,
-                epoch: 1,
+                epoch,
                 lock,
                 lost_tail: None,
             }))),
@@ -86,14 +106,7 @@ impl Store {
     pub async fn take_run(&self, run: &RunId) -> Result<Owner, StoreError> {
         self.writer()?;
         let (number, _) = self.run_number(run)?;
-        let mut tries = LOOKERS.0;
-        let lock = loop {
-            match self.0.files.take_lock(run, self.0.options.durability, now_ms()) {
-                Err(StoreError::Owned { .. }) if tries > 0 => tries -= 1,
-                other => break Arc::new(other?),
-            }
-            tokio::time::sleep(LOOKERS.1).await;
-        };
+        let lock = Arc::new(self.hold_run(run).await?);
         let lost_tail = match self.check_anchor(run)? {
             RunState::Damaged(what) => return Err(StoreError::damaged(run, what)),
             RunState::LostTail(records) => Some(records),
@@ -124,17 +137,26 @@ impl Store {
         })))
     }
 
-    /// Declares a damaged run's journal to be all there is, so that it can be taken.
+    /// Locks a run's lock file. Others who just look whether it is owned are waited for.
+    pub(super) async fn hold_run(&self, run: &RunId) -> Result<RunLock, StoreError> {
+        let mut tries = LOOKERS.0;
+        loop {
+            match self.0.files.take_lock(run, self.0.options.durability, now_ms()) {
+                Err(StoreError::Owned { .. }) if tries > 0 => tries -= 1,
+                // Somebody may have removed the run just now.
+                Err(error @ StoreError::Damaged { .. }) => return Err(self.run_number(run).err().unwrap_or(error)),
+                other => return other,
+            }
+            tokio::time::sleep(LOOKERS.1).await;
+        }
+    }
+
+    /// Whether a run may begin on what the disk has free.
     ///
     /// # Errors
-    /// [`StoreError::Owned`], [`StoreError::NotFound`], failures of the disk.
-    pub fn accept_loss(&self, run: &RunId) -> Result<(), StoreError> {
-        self.writer()?;
-        let (number, _) = self.run_number(run)?;
-        let lock = self.0.files.take_lock(run, self.0.options.durability, now_ms())?;
-        let end = self.read(|conn| head(conn, number))?;
-        lock.write(end)
-            .map_err(|e| StoreError::io(&self.0.files.lock_path(run), &e))
+    /// [`StoreError::Reserve`].
+    pub fn has_room(&self) -> Result<(), StoreError> {
+        self.0.reserve.check_now()
     }
 
     /// Changes a run's row. Fields that the update doesn't name stay.
@@ -158,18 +180,20 @@ impl Store {
     /// The newest `limit` runs, the newest first.
     ///
     /// # Errors
-    /// [`StoreError::Damaged`] for a row that is not what was written; failures of the disk.
-    pub fn runs(&self, limit: u32) -> Result<Vec<RunRow>, StoreError> {
+    /// Failures of the disk.
+    pub fn runs(&self, limit: u32) -> Result<Vec<Listed>, StoreError> {
         self.read(|conn| {
-            let mut select = conn.prepare_cached("SELECT id, data, sum FROM run ORDER BY no DESC LIMIT ?1")?;
+            let mut select =
+                conn.prepare_cached("SELECT id, data, sum FROM run WHERE epoch > 0 ORDER BY no DESC LIMIT ?1")?;
             let mut rows = select.query([limit])?;
             let mut runs = Vec::new();
             while let Some(row) = rows.next()? {
-                runs.push(open_run(
-                    &row.get::<_, String>(0)?,
-                    &row.get::<_, Vec<u8>>(1)?,
-                    row.get(2)?,
-                )?);
+                let (id, data, sum): (String, Vec<u8>, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+                let row = match open_run(&id, &data, sum) {
+                    Err(Fault::Store(error)) => Err(error),
+                    other => Ok(other?),
+                };
+                runs.push(Listed { id, row });
             }
             Ok(runs)
         })
@@ -182,8 +206,9 @@ impl Store {
     pub fn find_run(&self, prefix: &str) -> Result<RunId, StoreError> {
         let wanted = prefix.to_ascii_lowercase();
         let found: Vec<String> = self.read(|conn| {
-            let mut select =
-                conn.prepare_cached("SELECT id FROM run WHERE id >= ?1 AND id < ?1 || 'g' ORDER BY id LIMIT 5")?;
+            let mut select = conn.prepare_cached(
+                "SELECT id FROM run WHERE id >= ?1 AND id < ?1 || 'g' AND epoch > 0 ORDER BY id LIMIT 5",
+            )?;
             let ids = select
                 .query_map([&wanted], |row| row.get(0))?
                 .collect::<Result<_, _>>()?;
@@ -244,7 +269,7 @@ impl Store {
     /// The run's number in the database, and its end.
     pub(super) fn run_number(&self, run: &RunId) -> Result<(i64, Head), StoreError> {
         self.read(|conn| {
-            let mut select = conn.prepare_cached("SELECT no FROM run WHERE id = ?1")?;
+            let mut select = conn.prepare_cached("SELECT no FROM run WHERE id = ?1 AND epoch > 0")?;
             let number = select.query_row([run.as_str()], |row| row.get(0)).optional()?;
             let number = number.ok_or_else(|| no_run(run.as_str()))?;
             Ok((number, head(conn, number)?))
@@ -257,7 +282,7 @@ impl Store {
         let (number, end) = self.run_number(run)?;
         let line = match lock {
             LockState::Line(line) => line,
-            LockState::Missing => return Ok(RunState::Damaged("its anchor (the run's lock file) is missing".into())),
+            LockState::Missing => return Ok(RunState::Damaged(NO_ANCHOR.into())),
             LockState::Broken => return Ok(RunState::Damaged("its anchor (the run's lock file) is damaged".into())),
         };
         if line.head.seq > end.seq {
@@ -281,13 +306,13 @@ impl Store {
     }
 }
 
-fn seal_run(row: &RunRow) -> Result<(Vec<u8>, i64), Fault> {
+pub(super) fn seal_run(row: &RunRow) -> Result<(Vec<u8>, i64), Fault> {
     let data = encode(row)?;
     let sum = sum(&[b"run", row.id.as_str().as_bytes(), &data]);
     Ok((data, sum))
 }
 
-fn open_run(id: &str, data: &[u8], stored: i64) -> Result<RunRow, Fault> {
+pub(super) fn open_run(id: &str, data: &[u8], stored: i64) -> Result<RunRow, Fault> {
     let good = (stored == sum(&[b"run", id.as_bytes(), data]))
         .then(|| decode(data))
         .flatten();
@@ -300,9 +325,9 @@ fn open_run(id: &str, data: &[u8], stored: i64) -> Result<RunRow, Fault> {
     Ok(row)
 }
 
-fn find_row(conn: &Connection, run: &RunId) -> Result<Option<(i64, RunRow)>, Fault> {
+pub(super) fn find_row(conn: &Connection, run: &RunId) -> Result<Option<(i64, RunRow)>, Fault> {
     let found: Option<(i64, Vec<u8>, i64)> = conn
-        .prepare_cached("SELECT no, data, sum FROM run WHERE id = ?1")?
+        .prepare_cached("SELECT no, data, sum FROM run WHERE id = ?1 AND epoch > 0")?
         .query_row([run.as_str()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
         .optional()?;
     found
@@ -310,13 +335,13 @@ fn find_row(conn: &Connection, run: &RunId) -> Result<Option<(i64, RunRow)>, Fau
         .transpose()
 }
 
-fn no_run(id: &str) -> StoreError {
+pub(super) fn no_run(id: &str) -> StoreError {
     StoreError::NotFound {
         what: format!("run {id}"),
     }
 }
 
-fn now_ms() -> u64 {
+pub(super) fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

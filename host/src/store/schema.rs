@@ -11,7 +11,7 @@ pub(super) const APPLICATION_ID: u32 = 0x6865_726d;
 pub(super) const VERSION: u32 = STEPS.len() as u32;
 
 /// Step `n` brings format `n` to `n + 1`; all of them make a new database. A released step is never changed.
-const STEPS: &[&str] = &[FIRST];
+const STEPS: &[&str] = &[FIRST, SECOND];
 
 /// A journal row's id is its run's number in the upper bits and its sequence number in the run in the lower ones, so that a
 /// run's rows lie together in their order. `sum` covers a row's content, `chain` also all rows of the run before it.
@@ -41,6 +41,13 @@ CREATE TABLE entry (
     key BLOB NOT NULL, at_ms INTEGER NOT NULL, author TEXT NOT NULL, op BLOB NOT NULL, sum INTEGER NOT NULL,
     media_type TEXT NOT NULL, data BLOB NOT NULL, UNIQUE (space, key), UNIQUE (space, version)
 ) STRICT;
+";
+
+/// Who asked for a run's end while another process owned it, and runs that were removed whose other rows are still to go: their numbers are
+/// not given to new runs before.
+const SECOND: &str = "
+CREATE TABLE cancel_request (run INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, sum INTEGER NOT NULL) STRICT;
+CREATE TABLE pruned (no INTEGER PRIMARY KEY, id TEXT NOT NULL) STRICT;
 ";
 
 /// Makes the tables that formats after `from` have, in the transaction that `conn` is in.

@@ -4,8 +4,9 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::error::{Fault, StoreError};
 use super::record::{Effect, EffectResult, SpaceId};
+use super::rows::StoredEntry;
 use super::seal::{encode, int, sum, uint};
-use crate::ids::StreamId;
+use crate::ids::{RunId, StreamId};
 
 /// Deleted keys that a space remembers for its watchers; the oldest are forgotten first.
 const TOMBSTONES: u64 = 10_000;
@@ -93,6 +94,15 @@ pub(super) fn apply(conn: &Connection, effect: &Effect, by: &Writing, quota: Quo
             Ok(EffectResult::Deleted)
         }
     }
+}
+
+/// Writes an entry of a copy of `run` as it is.
+pub(super) fn copy(conn: &Connection, run: &RunId, entry: &StoredEntry) -> Result<(), Fault> {
+    let id = SpaceId {
+        run: Some(run.clone()),
+        name: entry.space.clone(),
+    };
+    Space::open(conn, &id)?.copy(conn, entry)
 }
 
 fn conflict(present: Option<&Present>, if_version: Option<u64>) -> Option<EffectResult> {
@@ -216,25 +226,29 @@ impl Space {
             media_type,
             data,
         };
-        conn.prepare_cached(
-            "INSERT INTO entry (space, version, deleted, key, at_ms, author, op, sum, media_type, data)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
-             ON CONFLICT (space, key) DO UPDATE SET version = excluded.version, deleted = excluded.deleted,
-             at_ms = excluded.at_ms, author = excluded.author, op = excluded.op, sum = excluded.sum,
-             media_type = excluded.media_type, data = excluded.data",
-        )?
-        .execute(params![
-            row.space,
-            row.version,
-            row.deleted,
-            row.key,
-            row.at_ms,
-            row.author,
-            row.op,
-            row.sum(),
-            row.media_type,
-            row.data
-        ])?;
+        row.write(conn)?;
+        self.save(conn)
+    }
+
+    /// Writes an entry of a copy as it is.
+    fn copy(&mut self, conn: &Connection, entry: &StoredEntry) -> Result<(), Fault> {
+        let op = encode(&entry.op)?;
+        let row = EntryParts {
+            space: self.number,
+            version: int(entry.version),
+            deleted: entry.deleted,
+            key: entry.key.as_bytes(),
+            at_ms: int(entry.at_ms),
+            author: &entry.author,
+            op: &op,
+            media_type: &entry.media_type,
+            data: &entry.data,
+        };
+        row.write(conn)?;
+        self.version = self.version.max(entry.version);
+        self.keys += u64::from(!entry.deleted);
+        self.tombstones += u64::from(entry.deleted);
+        self.bytes += (entry.key.len() + entry.media_type.len() + entry.data.len()) as u64 * u64::from(!entry.deleted);
         self.save(conn)
     }
 
@@ -265,6 +279,29 @@ pub(super) struct EntryParts<'e> {
 }
 
 impl EntryParts<'_> {
+    fn write(&self, conn: &Connection) -> Result<(), Fault> {
+        conn.prepare_cached(
+            "INSERT INTO entry (space, version, deleted, key, at_ms, author, op, sum, media_type, data)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+             ON CONFLICT (space, key) DO UPDATE SET version = excluded.version, deleted = excluded.deleted,
+             at_ms = excluded.at_ms, author = excluded.author, op = excluded.op, sum = excluded.sum,
+             media_type = excluded.media_type, data = excluded.data",
+        )?
+        .execute(params![
+            self.space,
+            self.version,
+            self.deleted,
+            self.key,
+            self.at_ms,
+            self.author,
+            self.op,
+            self.sum(),
+            self.media_type,
+            self.data
+        ])?;
+        Ok(())
+    }
+
     pub(super) fn sum(&self) -> i64 {
         sum(&[
             b"entry",

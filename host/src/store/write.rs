@@ -55,8 +55,8 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotOwner`] when the run was taken by another; [`StoreError::Duplicate`] for a second outcome, observation, intent,
     /// start, session or refund of the same number, and for any change of a session that has ended; [`StoreError::SpillFull`] when a
-    /// spilled text doesn't fit; [`StoreError::Busy`] after the configured wait; failures of the disk. In all cases nothing of this
-    /// append is kept.
+    /// spilled text doesn't fit; [`StoreError::Reserve`] for a new effect on a disk that is almost full; [`StoreError::Busy`] after the
+    /// configured wait; failures of the disk. In all cases nothing of this append is kept.
     pub async fn append(
         &self,
         owner: &Owner,
@@ -92,6 +92,9 @@ impl Store {
     ) -> Result<Appended, StoreError> {
         let quota = self.quota();
         let by = owner.clone();
+        if effect.is_some() || records.iter().any(|r| matches!(r, Record::Intent(_))) {
+            self.0.reserve.check()?;
+        }
         let spaces = effect.is_some() || records.iter().any(|r| matches!(r, Record::Spill(_)));
         let work = move |conn: &Connection| {
             let mut journal = Journal::open(conn, &by, quota)?;
@@ -356,8 +359,8 @@ fn once<T>(written: Result<T, Fault>, what: impl FnOnce() -> String) -> Result<(
 /// Fails unless `owner` is the run's newest.
 pub(super) fn check_epoch(conn: &Connection, owner: &Owner) -> Result<(), Fault> {
     let epoch: Option<i64> = conn
-        .prepare_cached("SELECT epoch FROM run WHERE no = ?1")?
-        .query_row([owner.0.number], |row| row.get(0))
+        .prepare_cached("SELECT epoch FROM run WHERE no = ?1 AND id = ?2")?
+        .query_row(params![owner.0.number, owner.run().as_str()], |row| row.get(0))
         .optional()?;
     if epoch.map(uint) == Some(owner.0.epoch) {
         return Ok(());
@@ -414,7 +417,7 @@ pub(super) fn session_row(
 
 impl SessionRow {
     /// The first end stands: whatever comes after it is refused.
-    fn apply(&mut self, update: &SessionUpdate) -> Result<(), StoreError> {
+    pub(super) fn apply(&mut self, update: &SessionUpdate) -> Result<(), StoreError> {
         let Some(status) = self.status.after(&update.transition) else {
             return Err(StoreError::Duplicate {
                 what: format!("the end of session {}", self.session),
@@ -440,7 +443,7 @@ impl SessionRow {
     }
 
     /// The values of its columns: run, number, data, sum.
-    fn sealed(&self, run: i64) -> Result<(i64, u32, Vec<u8>, i64), Fault> {
+    pub(super) fn sealed(&self, run: i64) -> Result<(i64, u32, Vec<u8>, i64), Fault> {
         let data = encode(self)?;
         let sum = session_sum(run, self.session.number, &data);
         Ok((run, self.session.number, data, sum))

@@ -1,6 +1,6 @@
 //! A child between its spec and its life: its place in the tree, its share of the budget, its strategy, and its rows.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokio_util::sync::CancellationToken;
 
@@ -38,6 +38,8 @@ pub(super) struct Candidate {
     account: Option<Opened>,
     /// What the journal has of it.
     before: Option<Before>,
+    /// As its parent sees it.
+    seen: OnceLock<Arc<Child>>,
 }
 
 /// A child's account. However the child ends, or never comes to be, what is left of its allotment goes back.
@@ -114,6 +116,7 @@ impl Candidate {
             broken: None,
             account: None,
             before: None,
+            seen: OnceLock::new(),
         })
     }
 
@@ -126,8 +129,8 @@ impl Candidate {
         let run = &parent.session.run;
         let lost = |what: String| Refusal::new(RefusalKind::Other("storage".to_owned()), what);
         let journal = run
-            .journal
-            .as_ref()
+            .keeping
+            .journal()
             .ok_or_else(|| lost("there is no journal".to_owned()))?;
         let row = restored.row;
         let result = match &row.result {
@@ -172,6 +175,7 @@ impl Candidate {
                 },
                 result,
             }),
+            seen: OnceLock::new(),
         })
     }
 
@@ -196,55 +200,72 @@ impl Candidate {
         Some(result)
     }
 
-    async fn live(mut self, under: Under, plugin: Arc<Plugin>, prepared: Prepared) -> Option<types::RunResult> {
+    /// Lives. What the child was made of is its own from here on, and not kept beside it.
+    fn live(
+        self: Box<Self>,
+        under: &Under,
+        plugin: &Arc<Plugin>,
+        prepared: Prepared,
+    ) -> Waiting<'static, Option<types::RunResult>> {
+        let Self {
+            supervisor,
+            id,
+            start,
+            model,
+            place,
+            account,
+            before,
+            seen,
+            ..
+        } = *self;
         let parent = &under.guest.session;
-        let before = self.before.take();
         let (past, from) = before.map_or((Past::default(), From::beginning()), |b| (b.past, b.from));
-        let account = self.account.take()?;
+        let Some(account) = account else {
+            return Box::pin(std::future::ready(None));
+        };
         let session = Session::new(SessionParts {
-            id: self.id.clone(),
-            parent: self.start.parent.clone(),
-            depth: self.start.depth,
-            role: self.start.role.clone(),
+            id,
+            parent: start.parent.clone(),
+            depth: start.depth,
+            role: start.role.clone(),
             run: parent.run.clone(),
             account: account.id,
-            rights: self.start.rights.clone(),
+            rights: start.rights.clone(),
             strategy: plugin.name.clone(),
-            model: self.model.clone(),
+            model,
             cancel: CancellationToken::new(),
             past,
         });
-        self.supervisor.begins(&session, &plugin);
-        if let Some(child) = parent.children().iter().find(|child| child.id == self.id) {
+        supervisor.begins(&session, plugin);
+        if let Some(child) = seen.get() {
             child.begins(session.clone());
         }
         let agent = Agent {
             session: session.clone(),
-            start: self.start.clone(),
+            start,
             prepared,
             from,
             asked: under.cancel.clone(),
         };
-        let ended = self.supervisor.drive(agent).await;
-        self.supervisor.ended(&session);
-        drop(account);
-        drop(self.place.take());
-        match ended {
-            Ok(Ending::Final(result)) => Some(result),
-            Ok(Ending::Suspended) => None,
-            Err(end) => {
-                self.supervisor.failed(&session.run, &end);
-                None
+        let driven = supervisor.drive(agent);
+        Box::pin(async move {
+            let ended = driven.await;
+            supervisor.ended(&session);
+            drop(account);
+            drop(place);
+            match ended {
+                Ok(Ending::Final(result)) => Some(result),
+                Ok(Ending::Suspended) => None,
+                Err(end) => {
+                    supervisor.failed(&session.run, &end);
+                    None
+                }
             }
-        }
+        })
     }
 }
 
 impl NewChild for Candidate {
-    fn id(&self) -> &SessionId {
-        &self.id
-    }
-
     fn reserve(&mut self, parent: &Guest) -> Result<Reservation, Refusal> {
         let session = &parent.session;
         let ledger = &session.run.ledger;
@@ -320,7 +341,8 @@ impl NewChild for Candidate {
     }
 
     fn child(&self, parent: &Guest, op: u32) -> Arc<Child> {
-        Child::new(self.id.clone(), op, parent.attempt.number)
+        let new = || Child::new(self.id.clone(), op, parent.attempt.number);
+        self.seen.get_or_init(new).clone()
     }
 
     fn run(mut self: Box<Self>, under: Under) -> Waiting<'static, Option<types::RunResult>> {
@@ -342,7 +364,7 @@ impl NewChild for Candidate {
                 () = under.cancel.cancelled() => Err(Refusal::cancelled()),
             };
             match ready {
-                Ok((plugin, prepared)) => self.live(under, plugin, prepared).await,
+                Ok((plugin, prepared)) => self.live(&under, &plugin, prepared).await,
                 Err(refusal) => self.fails(&run, refusal).await,
             }
         })

@@ -17,7 +17,7 @@ use crate::text;
 const ERROR_KEPT: usize = 2000;
 
 /// What a strategy's export came to.
-pub(super) type Ended = Result<Result<types::Report, types::Error>, Stopped>;
+pub type Ended = Result<Result<types::Report, types::Error>, Stopped>;
 
 /// An attempt's end.
 #[derive(Debug, Clone)]
@@ -135,12 +135,13 @@ fn stopped_exit(session: &Session, stopped: Stopped) -> types::ExitReason {
         Stopped::Host(End::Exhausted { dimension, .. }) => types::ExitReason::Exhausted(dimension.into()),
         Stopped::Host(End::TimedOut(_)) => types::ExitReason::TimedOut,
         Stopped::Host(End::Cancelled) => types::ExitReason::Cancelled,
-        Stopped::Host(End::Suspended) => types::ExitReason::Interrupted,
+        Stopped::Host(End::Suspended | End::Passivated) => types::ExitReason::Interrupted,
         Stopped::Host(End::NoRoom(what)) => {
             types::ExitReason::Failed(Refusal::new(RefusalKind::RateLimited, what).into())
         }
         Stopped::Host(End::Broke(what)) => types::ExitReason::Trapped(scrub_words(session, &what)),
         Stopped::Host(End::Diverged(what)) => other("diverged", what),
+        Stopped::Host(end @ End::RecordEnds) => other("diverged", end.to_string()),
         Stopped::Host(End::Storage(what)) => other("storage", what),
         Stopped::Host(End::Host(what)) => other("host-bug", what),
         Stopped::Unusable(why) => other("unusable", why),

@@ -2,6 +2,7 @@
 //! end written down once before anybody hears of it.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::bindings::types;
 use crate::event::{EventKind, now_ms};
 use crate::ids::{Scope, StreamId};
-use crate::instance::{Prepared, Stopped, run_strategy};
+use crate::instance::{Prepared, Stopped, parked, run_strategy};
 use crate::interfaces::{Reader, amounts, redact_report, scrub_report};
 use crate::session::end::End;
 use crate::session::guest::{Guest, Making};
@@ -88,7 +89,7 @@ impl Agent {
     ///
     /// # Errors
     /// What is done can't be written down.
-    pub(super) async fn live(mut self, supervisor: &Supervisor) -> Result<Ending, End> {
+    pub(super) async fn live(mut self: Box<Self>, supervisor: &Supervisor) -> Result<Ending, End> {
         let mut history = History {
             attempts: self.from.attempt,
             max_attempts: self.start.max_attempts,
@@ -121,7 +122,7 @@ impl Agent {
         }
         self.announce(history.attempts);
         loop {
-            let ended = self.attempt(supervisor, &driven.guest).await?;
+            let ended = self.attempt(supervisor, driven).await?;
             if matches!(ended, Err(Stopped::Host(End::Suspended))) {
                 return self.suspend(&driven.guest).await;
             }
@@ -135,7 +136,7 @@ impl Agent {
             let end = ending::read(&session, ended);
             let dice = [&session.run.seed[..], session.id.to_string().as_bytes()].concat();
             let next = policy::next(end.fault, history, &session.run.limits, session.awake_ms(), &dice);
-            if next == Next::Rebuild && session.run.journal.is_some() {
+            if next == Next::Rebuild && session.run.keeping.journal().is_some() {
                 history.rebuilt = true;
                 *driven = self.rebuild(driven, &end).await?;
                 continue;
@@ -226,32 +227,54 @@ impl Agent {
         self.session.report_spending();
     }
 
-    /// Runs one attempt in a task of its own: a panic in a host function ends this attempt alone. When somebody asks for the session's end,
-    /// that is written down before its guest sees it.
-    async fn attempt(&self, supervisor: &Supervisor, guest: &Arc<Guest>) -> Result<Ended, End> {
+    /// Runs one attempt, over as many instances as it takes: one that only waits may lose its place, and is built again when what it waits for is
+    /// there.
+    async fn attempt(&self, supervisor: &Supervisor, driven: &mut Driven) -> Result<Ended, End> {
+        loop {
+            let guest = driven.guest.clone();
+            let ended = self.instance(supervisor, &guest).await?;
+            if !matches!(ended, Err(Stopped::Host(End::Passivated))) {
+                return Ok(ended);
+            }
+            guest.flush(Sync::Commit).await?;
+            if let Err(stopped) = self.while_asked(&guest, parked(&guest)).await? {
+                return Ok(Err(stopped));
+            }
+            *driven = self.built_again(driven)?;
+        }
+    }
+
+    /// Runs one instance in a task of its own: a panic in a host function ends this attempt alone.
+    async fn instance(&self, supervisor: &Supervisor, guest: &Arc<Guest>) -> Result<Ended, End> {
         let (instances, prepared) = (supervisor.instances().clone(), self.prepared.clone());
         let (task, own) = (self.start.task.clone(), guest.clone());
-        let mut running = tokio::spawn(async move { run_strategy(&instances, own, prepared, task).await });
-        let asked = async {
-            self.asked.cancelled().await;
-            let recorded = guest.record(Transition::CancelAsked).await;
-            self.session.cancel.cancel();
-            recorded
-        };
-        let joined = tokio::select! {
-            biased;
-            joined = &mut running => joined,
-            recorded = asked, if !self.session.cancel.is_cancelled() => {
-                recorded?;
-                running.await
-            }
-        };
+        let running = tokio::spawn(async move { run_strategy(&instances, own, prepared, task).await });
+        let joined = self.while_asked(guest, running).await?;
         Ok(joined.unwrap_or_else(|panic| {
             Err(Stopped::Host(End::Host(format!(
                 "the host failed in this session: {}",
                 panicked(panic)
             ))))
         }))
+    }
+
+    /// Waits for `work`. When somebody asks for the session's end meanwhile, that is written down before its guest sees it.
+    async fn while_asked<T>(&self, guest: &Guest, work: impl Future<Output = T>) -> Result<T, End> {
+        tokio::pin!(work);
+        let asked = async {
+            self.asked.cancelled().await;
+            let recorded = guest.record(Transition::CancelAsked).await;
+            self.session.cancel.cancel();
+            recorded
+        };
+        tokio::select! {
+            biased;
+            done = &mut work => Ok(done),
+            recorded = asked, if !self.session.cancel.is_cancelled() => {
+                recorded?;
+                Ok(work.await)
+            }
+        }
     }
 
     /// Everything that the attempt started ends with it: operations, tool calls, children.
@@ -266,9 +289,6 @@ impl Agent {
     /// A fault of the host: the same attempt again, from its journal, with what it had under way.
     async fn rebuild(&self, lost: &Driven, end: &AttemptEnd) -> Result<Driven, End> {
         let (guest, session) = (&lost.guest, &self.session);
-        let Some(journal) = &session.run.journal else {
-            return Err(End::Host("there is no journal to build from".to_owned()));
-        };
         let message = format!(
             "the host failed in this session and builds it again from its journal: {}",
             words(&end.exit).1.unwrap_or_default()
@@ -277,6 +297,15 @@ impl Agent {
         let _ = guest.note(NoteKind::Host, message.clone().into_bytes());
         guest.flush(Sync::Durable).await?;
         session.event(EventKind::Notice { message });
+        self.built_again(lost)
+    }
+
+    /// The instance in the place of one that is gone, which goes on from what the journal has of it.
+    fn built_again(&self, lost: &Driven) -> Result<Driven, End> {
+        let (guest, session) = (&lost.guest, &self.session);
+        let Some(journal) = session.run.keeping.journal() else {
+            return Err(End::Host("there is no journal to build from".to_owned()));
+        };
         let mut recorded =
             restore::recorded(&journal.store, &session.id, guest.attempt.number).map_err(|e| End::store(&e))?;
         let own = recorded.remove(&Scope::ROOT).unwrap_or_default();

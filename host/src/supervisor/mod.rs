@@ -2,18 +2,19 @@
 //! faults of theirs, ended with their parents, and each leaves exactly one recorded end.
 //!
 //! Read [`life`] first: one agent's life. `policy` decides about restarts, `child` makes children, [`ending`] reads ends, `restore` reads the
-//! journal back, [`start`] is what it says of an attempt's beginning.
+//! journal back, [`start`] is what it says of an attempt's beginning, [`replay`] holds all attempts of a run against it.
 
 mod child;
 pub mod ending;
 pub mod life;
 mod policy;
+pub mod replay;
 mod restore;
 mod spec;
 pub mod start;
 mod strategies;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -31,7 +32,7 @@ use crate::session::end::End;
 use crate::session::guest::Guest;
 use crate::session::runner::{ChildRunner, NewChild};
 use crate::session::{Child, RunContext, Session, codec};
-use crate::store::{ReturnAddress, SessionRow, StoreError};
+use crate::store::{SessionRow, Store, StoreError};
 use child::Candidate;
 use life::{Agent, Ending};
 use restore::Restored;
@@ -67,8 +68,8 @@ struct State {
     living: HashMap<SessionId, Arc<Plugin>>,
     /// Bytes that are kept with the run.
     kept: HashSet<Digest>,
-    /// Children that the journal has and that were not taken up yet.
-    restored: HashMap<ReturnAddress, Restored>,
+    /// Children that the journal has and that were not taken up yet, by their parent, its attempt and the operation.
+    restored: HashMap<SessionId, BTreeMap<(u32, u32), Restored>>,
     /// Why the run stopped where it can go on: it differs from its record, or can't be written down.
     stopped: Option<End>,
 }
@@ -129,15 +130,18 @@ impl Supervisor {
         }))
     }
 
-    /// Drives an agent to its recorded end, in a task of its own.
+    /// Drives an agent to its recorded end, in a task of its own, whether or not that is waited for.
     ///
     /// # Errors
     /// What is done can't be written down.
-    pub async fn drive(&self, agent: Agent) -> Result<Ending, End> {
+    pub fn drive(&self, agent: Agent) -> impl Future<Output = Result<Ending, End>> + Send + use<> {
         let supervisor = self.clone();
+        let agent = Box::new(agent);
         let live = self.0.lives.spawn(async move { agent.live(&supervisor).await });
-        live.await
-            .unwrap_or_else(|lost| Err(End::Host(format!("the host failed while it supervised: {lost}"))))
+        async move {
+            live.await
+                .unwrap_or_else(|lost| Err(End::Host(format!("the host failed while it supervised: {lost}"))))
+        }
     }
 
     /// Drives the run's root. Gives how it ended, once all agents of the run have ended.
@@ -166,27 +170,25 @@ impl Supervisor {
     /// The journal can't be read.
     pub fn restore(&self, run: &RunContext) -> Result<RootRestored, StoreError> {
         let journal = run
-            .journal
-            .as_ref()
+            .keeping
+            .journal()
             .ok_or_else(|| StoreError::internal("there is no journal"))?;
-        let mut accounts = HashMap::new();
         let mut root = None;
-        let rows = journal.store.sessions(&run.id)?;
-        let counted = restore::counted(&journal.store, &run.id, &rows)?;
-        for row in rows {
-            let counted = counted.get(&row.session).copied().unwrap_or_default();
-            let parent = row.parent.as_ref().and_then(|p| accounts.get(&p.session).copied());
-            let restored = restore::session(&journal.store, &run.ledger, row, parent, counted)?;
-            let id = restored.row.session.clone();
-            accounts.insert(id.clone(), restored.account);
+        for restored in restore::sessions(&journal.store, &run.id, &run.ledger)? {
             let mut counts = lock(&self.0.counts);
-            counts.newest = counts.newest.max(id.number);
+            counts.newest = counts.newest.max(restored.row.session.number);
             match restored.row.parent.clone() {
                 None => root = Some(restored),
                 Some(address) => {
                     counts.total += 1;
                     drop(counts);
-                    self.state().restored.insert(address, restored);
+                    let place = (address.attempt, address.op);
+                    let mut state = self.state();
+                    state
+                        .restored
+                        .entry(address.session)
+                        .or_default()
+                        .insert(place, restored);
                 }
             }
         }
@@ -197,16 +199,14 @@ impl Supervisor {
     /// Children of earlier attempts of a session, as its restarted attempt sees them.
     pub fn inherit(&self, session: &Session, attempt: u32) {
         let mut state = self.state();
-        let mut before: Vec<(ReturnAddress, SessionRow)> = Vec::new();
-        for (address, restored) in &state.restored {
-            if address.session == session.id && address.attempt < attempt {
-                before.push((address.clone(), restored.row.clone()));
-            }
-        }
-        before.sort_by_key(|(_, row)| row.session.number);
-        for (address, row) in before {
-            state.restored.remove(&address);
-            session.keep_child(ended_child(row, address.attempt, address.op));
+        let Some(of) = state.restored.get_mut(&session.id) else {
+            return;
+        };
+        let kept = of.split_off(&(attempt, 0));
+        let mut before: Vec<_> = std::mem::replace(of, kept).into_iter().collect();
+        before.sort_by_key(|(_, restored)| restored.row.session.number);
+        for ((attempt, op), restored) in before {
+            session.keep_child(ended_child(restored.row, attempt, op));
         }
     }
 
@@ -317,12 +317,9 @@ impl Supervisor {
 
     /// What an earlier process left of the child that is operation `op` of its parent's attempt, once.
     fn take_restored(&self, parent: &Guest, op: u32) -> Option<Restored> {
-        let address = ReturnAddress {
-            session: parent.session.id.clone(),
-            attempt: parent.attempt.number,
-            op,
-        };
-        self.state().restored.remove(&address)
+        let mut state = self.state();
+        let of = state.restored.get_mut(&parent.session.id)?;
+        of.remove(&(parent.attempt.number, op))
     }
 
     /// Whether a component's bytes are kept with the run.
@@ -341,12 +338,14 @@ impl Supervisor {
             let mut state = self.state();
             let mut parents = vec![session.id.clone()];
             while let Some(parent) = parents.pop() {
-                let of = state.restored.keys().filter(|address| address.session == parent);
-                for address in of.cloned().collect::<Vec<_>>() {
-                    if let Some(restored) = state.restored.remove(&address) {
-                        parents.push(restored.row.session.clone());
-                        lost.push(restored);
-                    }
+                for restored in state
+                    .restored
+                    .remove(&parent)
+                    .into_iter()
+                    .flat_map(BTreeMap::into_values)
+                {
+                    parents.push(restored.row.session.clone());
+                    lost.push(restored);
                 }
             }
         }
@@ -431,7 +430,7 @@ pub struct RootRestored {
 }
 
 impl RootRestored {
-    fn new(store: &crate::store::Store, restored: Restored) -> Result<Self, StoreError> {
+    fn new(store: &Store, restored: Restored) -> Result<Self, StoreError> {
         let row = restored.row;
         let attempt = row.attempt.max(1);
         let recorded = restore::recorded(store, &row.session, attempt)?;

@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use crate::amounts::Amounts;
 use crate::bindings::types;
 use crate::error::Dimension;
-use crate::ids::{RunId, Scope, SessionId, StreamId};
-use crate::ledger::{AccountId, Ledger};
-use crate::session::Past;
-use crate::session::codec;
+use crate::ids::{Digest, RunId, Scope, SessionId, StreamId};
+use crate::ledger::{AccountId, Ledger, Reservation};
 use crate::session::tape::{Recorded, RecordedOp, size};
-use crate::store::{NoteKind, OpKind, OperationRow, Record, SessionRow, Store, StoreError};
+use crate::session::{Past, codec};
+use crate::store::{
+    Intent, NoteKind, Observation, OpKind, OperationRow, Outcome, Record, SessionRow, Store, StoreError,
+};
 use crate::supervisor::start::{AgentStart, StartBody};
 
 /// Everything that the journal has of an attempt, by the scope of its instances.
@@ -21,11 +22,9 @@ pub(super) fn recorded(
 ) -> Result<BTreeMap<Scope, Recorded>, StoreError> {
     let mut scopes: BTreeMap<Scope, Recorded> = BTreeMap::from([(Scope::ROOT, Recorded::default())]);
     let mut thinking = Vec::new();
-    for OperationRow { intent, outcome } in store.session_operations(session)? {
+    let records = store.attempt(session, attempt)?;
+    for OperationRow { intent, outcome } in records.operations {
         let (stream, number) = (intent.stream, intent.op);
-        if stream.attempt != attempt {
-            continue;
-        }
         if intent.kind == OpKind::Completion {
             thinking.extend(stream.scope.first());
         }
@@ -39,13 +38,9 @@ pub(super) fn recorded(
         };
         scopes.entry(stream.scope).or_default().operations.insert(number, op);
     }
-    for (scope, tape) in &mut scopes {
-        let stream = StreamId {
-            session: session.clone(),
-            attempt,
-            scope: scope.clone(),
-        };
-        tape.observations = store.observations(&stream)?.into();
+    for seen in records.observations {
+        let scope = scopes.entry(seen.stream.scope.clone()).or_default();
+        scope.observations.push_back(seen);
     }
     if let Some(own) = scopes.get_mut(&Scope::ROOT) {
         own.thinking.extend(thinking);
@@ -67,19 +62,33 @@ pub(super) struct Restored {
     pub(super) restarts_ms: Vec<u64>,
 }
 
-/// Reads a session back and enters into the ledger what it had spent. Parents come before their children.
-pub(super) fn session(
-    store: &Store,
-    ledger: &Ledger,
-    row: SessionRow,
-    parent: Option<AccountId>,
-    counted: Counted,
-) -> Result<Restored, StoreError> {
-    let first = start(store, &row.session, 1)?;
+/// Reads all sessions of a run back in one walk through its journal, and enters into the ledger what they had spent. Parents come before their
+/// children.
+pub(super) fn sessions(store: &Store, run: &RunId, ledger: &Ledger) -> Result<Vec<Restored>, StoreError> {
+    let rows = store.sessions(run)?;
+    let mut found = Found::nothing(&rows);
+    store.walk(run, |record, bodies| found.take(record, bodies))?;
+    let mut accounts = HashMap::new();
+    let mut all = Vec::with_capacity(rows.len());
+    for row in rows {
+        let parent = row
+            .parent
+            .as_ref()
+            .and_then(|p| accounts.get(&p.session.number).copied());
+        let left = found.sessions.remove(&row.session.number).unwrap_or_default();
+        let restored = restored(ledger, row, parent, left)?;
+        accounts.insert(restored.row.session.number, restored.account);
+        all.push(restored);
+    }
+    Ok(all)
+}
+
+fn restored(ledger: &Ledger, row: SessionRow, parent: Option<AccountId>, left: Left) -> Result<Restored, StoreError> {
+    let first = made_of(&row.session, left.starts.get(&1))?;
     let mut last = first.clone();
     let mut restarts_ms = Vec::new();
     for attempt in 2..=row.attempt.max(1) {
-        last = start(store, &row.session, attempt)?;
+        last = made_of(&row.session, left.starts.get(&attempt))?;
         restarts_ms.push(last.awake_ms);
     }
     let caps = first.caps.iter().copied().collect();
@@ -87,7 +96,7 @@ pub(super) fn session(
         None => ledger.open_root(caps),
         Some(parent) => ledger.reopen_child(parent, caps, first.allotment),
     };
-    let past = charge(store, ledger, account, &row, &last, counted)?;
+    let past = charge(ledger, account, &row, &last, left);
     if row.status.is_final() {
         ledger.close(account);
     }
@@ -100,66 +109,33 @@ pub(super) fn session(
     })
 }
 
-fn start(store: &Store, session: &SessionId, attempt: u32) -> Result<AgentStart, StoreError> {
+/// What attempt `attempt` of a session was made of.
+pub(super) fn start(store: &Store, session: &SessionId, attempt: u32) -> Result<AgentStart, StoreError> {
+    let stored = store.start(session, attempt)?.map(|start| start.body);
+    made_of(session, stored.as_ref())
+}
+
+fn made_of(session: &SessionId, stored: Option<&Vec<u8>>) -> Result<AgentStart, StoreError> {
     let missing = |what: &str| StoreError::damaged(&session.run, format!("the start of session {session}: {what}"));
-    let start = store.start(session, attempt)?.ok_or_else(|| missing("it is missing"))?;
-    let body: StartBody = codec::decode(&start.body).map_err(|e| missing(&e.to_string()))?;
+    let stored = stored.ok_or_else(|| missing("it is missing"))?;
+    let body: StartBody = codec::decode(stored).map_err(|e| missing(&e.to_string()))?;
     Ok(body.agent)
 }
 
 /// Operations by their recorded charges; what is charged as it is used by the last record of it. What the last attempt's replay charges
 /// again (the strategy's own fuel and host calls) is left to it.
-fn charge(
-    store: &Store,
-    ledger: &Ledger,
-    account: AccountId,
-    row: &SessionRow,
-    last: &AgentStart,
-    counted: Counted,
-) -> Result<Past, StoreError> {
-    let mut spent = Amounts::ZERO;
-    let mut checkpoint = None;
-    let (mut reserved, mut interrupted) = (HashMap::new(), HashMap::new());
-    // Fuel of tool calls in attempts before the last: part of what the last start says was spent.
-    let mut earlier_tools = 0u64;
-    // Host calls of those that the last attempt made: they are not made again.
-    let mut tools_calls = 0u64;
-    for OperationRow { intent, outcome } in store.session_operations(&row.session)? {
-        reserved.insert((intent.stream.clone(), intent.op), intent.reserved);
-        let Some(outcome) = outcome else {
-            // Still open: it is made again, until when what was set aside for it stays so. A child has its own account; fuel is needed to come to
-            // it again.
-            if intent.kind != OpKind::Child && intent.stream.attempt == row.attempt.max(1) && !row.status.is_final() {
-                let held = ledger.reserve_again(account, intent.reserved.with(Dimension::Fuel, 0));
-                interrupted.insert((intent.stream, intent.op), held);
-            }
-            continue;
-        };
-        if intent.kind == OpKind::Completion && intent.reserved.get(Dimension::Iterations) == 0 {
-            ledger.closing_made(account);
-        }
-        if intent.stream.attempt < row.attempt {
-            earlier_tools = earlier_tools.saturating_add(outcome.charged.get(Dimension::Fuel));
-        } else {
-            tools_calls = tools_calls.saturating_add(outcome.charged.get(Dimension::HostCalls));
-        }
-        spent = spent.plus(&outcome.charged);
-    }
-    for sent in store.resent(&row.session)? {
-        ledger.resent(account, reserved.get(&sent).copied().unwrap_or_default());
-    }
-    for (_, note) in store.notes(&row.session, &[NoteKind::Checkpoint], 0, usize::MAX)? {
-        checkpoint = codec::decode::<types::Report>(&note.body).ok().or(checkpoint);
-    }
+fn charge(ledger: &Ledger, account: AccountId, row: &SessionRow, last: &AgentStart, left: Left) -> Past {
     let ended = row.status.is_final();
+    if left.closing {
+        ledger.closing_made(account);
+    }
+    for sent in &left.resent {
+        let reserved = left.operations.get(sent).map(|op| op.reserved);
+        ledger.resent(account, reserved.unwrap_or_default());
+    }
     let mut awake_ms = last.awake_ms;
     let mut fuel = last.spent.get(Dimension::Fuel);
-    let own = StreamId {
-        session: row.session.clone(),
-        attempt: row.attempt.max(1),
-        scope: Scope::ROOT,
-    };
-    if let Some(seen) = store.observations(&own)?.last() {
+    if let Some(seen) = left.seen {
         awake_ms = awake_ms.max(seen.awake_ms);
         if ended {
             fuel += seen.fuel;
@@ -167,8 +143,8 @@ fn charge(
     }
     awake_ms = awake_ms.max(row.spent.get(Dimension::WallClockMs));
     // A tool's fuel is in its call's charge; the strategy's own is counted apart.
-    let tools_fuel = spent.get(Dimension::Fuel);
-    let strategy_fuel = fuel.saturating_sub(earlier_tools);
+    let tools_fuel = left.charged.get(Dimension::Fuel);
+    let strategy_fuel = fuel.saturating_sub(left.earlier_tools);
     let all_fuel = tools_fuel.saturating_add(strategy_fuel);
     // What ended code burnt after its last observation is in its row alone.
     let all_fuel = if ended {
@@ -178,93 +154,233 @@ fn charge(
     };
     let calls = if ended {
         // What its children called is in its row too, and comes with theirs.
-        row.spent.get(Dimension::HostCalls).saturating_sub(counted.calls_below)
+        row.spent.get(Dimension::HostCalls).saturating_sub(left.calls_below)
     } else {
-        last.spent.get(Dimension::HostCalls).saturating_add(tools_calls)
+        last.spent.get(Dimension::HostCalls).saturating_add(left.tools_calls)
     };
-    spent = spent
+    let spent = left
+        .charged
         .with(Dimension::Fuel, all_fuel)
         .with(Dimension::WallClockMs, awake_ms)
         .with(Dimension::HostCalls, calls)
-        .with(Dimension::JournalBytes, counted.bytes);
+        .with(Dimension::JournalBytes, left.bytes);
     ledger.charge(account, spent);
-    // The last attempt's own refunds come with its replay.
-    for (stream, _) in store.refunds(&row.session)? {
-        if ended || stream.attempt < row.attempt {
-            ledger.refund_iteration(account, u64::MAX);
-        }
+    for _ in 0..left.refunds {
+        ledger.refund_iteration(account, u64::MAX);
     }
-    Ok(Past {
+    Past {
         wall_ms: awake_ms,
-        records: counted.records,
-        checkpoint: checkpoint.or_else(|| last.task.previous.as_ref().and_then(|p| p.report.clone())),
-        interrupted,
-    })
+        records: left.records,
+        checkpoint: left
+            .checkpoint
+            .or_else(|| last.task.previous.as_ref().and_then(|p| p.report.clone())),
+        interrupted: interrupted(ledger, account, row, left.operations),
+    }
 }
 
-/// What is counted over the whole run at once, of one session.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Counted {
+/// What is still open is made again, until when what was set aside for it stays so. A child has its own account; fuel is needed to come to it
+/// again.
+fn interrupted(
+    ledger: &Ledger,
+    account: AccountId,
+    row: &SessionRow,
+    operations: HashMap<(StreamId, u32), Begun>,
+) -> HashMap<(StreamId, u32), Reservation> {
+    if row.status.is_final() {
+        return HashMap::new();
+    }
+    let open = operations.into_iter().filter(|((stream, _), op)| {
+        let last = stream.attempt == row.attempt.max(1);
+        last && !op.ended && op.kind != OpKind::Child
+    });
+    open.map(|(of, op)| (of, ledger.reserve_again(account, op.reserved.with(Dimension::Fuel, 0))))
+        .collect()
+}
+
+/// What a walk through a run's journal finds of its sessions.
+struct Found {
+    sessions: HashMap<u32, Left>,
+    /// The parent of each child.
+    parents: HashMap<u32, u32>,
+    /// Bodies that were counted already, for each stream.
+    known: HashSet<(u32, u32, Scope, Digest)>,
+}
+
+/// What is found of one session.
+#[derive(Default)]
+struct Left {
+    /// Its last attempt by its row, from 1.
+    attempt: u32,
+    /// Whether its row says that it ended.
+    ended: bool,
+    /// Host calls of its children, and of theirs.
+    calls_below: u64,
+    /// The bodies of its start records, by attempt.
+    starts: BTreeMap<u32, Vec<u8>>,
+    /// Its operations.
+    operations: HashMap<(StreamId, u32), Begun>,
+    /// What those cost that have ended.
+    charged: Amounts,
+    /// Fuel of tool calls in attempts before the last: part of what the last start says was spent.
+    earlier_tools: u64,
+    /// Host calls of those that the last attempt made: they are not made again.
+    tools_calls: u64,
+    /// Whether its closing call was made.
+    closing: bool,
+    /// Operations that were sent again, as often as they were.
+    resent: Vec<(StreamId, u32)>,
+    /// Iterations given back, but for those that come again with the last attempt's replay.
+    refunds: u64,
+    /// Its last checkpoint.
+    checkpoint: Option<types::Report>,
+    /// What the meters showed last to the strategy of the last attempt.
+    seen: Option<Seen>,
     /// Records of its part of the journal, counted as they were when they were written.
     records: u64,
     /// Their bytes.
     bytes: u64,
-    /// Host calls of its children, and of theirs.
-    calls_below: u64,
 }
 
-/// Counts what the journal has of each session of `run`, whose rows these are.
-pub(super) fn counted(
-    store: &Store,
-    run: &RunId,
-    rows: &[SessionRow],
-) -> Result<HashMap<SessionId, Counted>, StoreError> {
-    let mut all: HashMap<SessionId, Counted> = HashMap::new();
-    let mut parents = HashMap::new();
-    for row in rows {
-        if let Some(parent) = &row.parent {
-            parents.insert(row.session.clone(), parent.session.clone());
-            let of = all.entry(parent.session.clone()).or_default();
-            of.calls_below = of.calls_below.saturating_add(row.spent.get(Dimension::HostCalls));
-        }
-    }
-    let (mut known, mut after) = (HashSet::new(), 0);
-    loop {
-        let page = store.records(run, after, 1000)?;
-        let Some((last, _)) = page.last() else {
-            return Ok(all);
-        };
-        after = *last;
-        for (_, record) in &page {
-            let Some(session) = owner(record, &parents) else {
-                continue;
-            };
-            let of = all.entry(session.clone()).or_default();
-            of.records += 1;
-            of.bytes += size(record) as u64;
-            let Record::Intent(intent) = record else { continue };
-            for digest in intent.request.iter().filter(|_| intent.kind != OpKind::Write) {
-                if known.insert((intent.stream.clone(), *digest)) {
-                    of.records += 1;
-                    of.bytes += size(&Record::Body(*digest, store.body(run, digest)?)) as u64;
-                }
+/// An operation that began.
+struct Begun {
+    kind: OpKind,
+    reserved: Amounts,
+    ended: bool,
+}
+
+struct Seen {
+    awake_ms: u64,
+    fuel: u64,
+}
+
+impl Found {
+    /// Of the sessions whose rows these are.
+    fn nothing(rows: &[SessionRow]) -> Self {
+        let mut sessions: HashMap<u32, Left> = HashMap::with_capacity(rows.len());
+        let mut parents = HashMap::new();
+        for row in rows {
+            let left = sessions.entry(row.session.number).or_default();
+            left.attempt = row.attempt.max(1);
+            left.ended = row.status.is_final();
+            if let Some(parent) = &row.parent {
+                let parent = parent.session.number;
+                parents.insert(row.session.number, parent);
+                let of = sessions.entry(parent).or_default();
+                of.calls_below = of.calls_below.saturating_add(row.spent.get(Dimension::HostCalls));
             }
         }
+        Self {
+            sessions,
+            parents,
+            known: HashSet::new(),
+        }
+    }
+
+    fn take(&mut self, record: Record, bodies: &HashMap<Digest, u64>) -> Result<(), StoreError> {
+        if let Some(owner) = self.owner(&record) {
+            let bytes = size(&record) as u64;
+            self.of(owner).count(bytes);
+        }
+        match record {
+            Record::Start(start) => {
+                let left = self.of(start.session.number);
+                left.starts.insert(start.attempt, start.body);
+            }
+            Record::Intent(intent) => {
+                self.count_bodies(&intent, bodies)?;
+                let begun = Begun {
+                    kind: intent.kind,
+                    reserved: intent.reserved,
+                    ended: false,
+                };
+                let left = self.of(intent.stream.session.number);
+                left.operations.insert((intent.stream, intent.op), begun);
+            }
+            Record::Outcome(outcome) => self.of(outcome.stream.session.number).end(outcome),
+            Record::Observation(seen) => self.of(seen.stream.session.number).see(&seen),
+            Record::Note(note) if note.kind == NoteKind::Checkpoint => {
+                let left = self.of(note.stream.session.number);
+                left.checkpoint = codec::decode(&note.body).ok().or(left.checkpoint.take());
+            }
+            Record::Resent(stream, op) => self.of(stream.session.number).resent.push((stream, op)),
+            Record::Refund(stream, _) => {
+                let left = self.of(stream.session.number);
+                left.refunds += u64::from(left.ended || stream.attempt < left.attempt);
+            }
+            Record::Note(_) | Record::Session(_) | Record::Update(_) | Record::Body(..) | Record::Spill(_) => {}
+        }
+        Ok(())
+    }
+
+    fn of(&mut self, session: u32) -> &mut Left {
+        self.sessions.entry(session).or_default()
+    }
+
+    /// A body counts for each stream that asks with it.
+    fn count_bodies(&mut self, intent: &Intent, bodies: &HashMap<Digest, u64>) -> Result<(), StoreError> {
+        let stream = &intent.stream;
+        for digest in &intent.request {
+            let key = (stream.session.number, stream.attempt, stream.scope.clone(), *digest);
+            if !self.known.insert(key) {
+                continue;
+            }
+            let missing =
+                || StoreError::damaged(&stream.session.run, format!("the body {} is missing", digest.short()));
+            let body = bodies.get(digest).ok_or_else(missing)?;
+            let bytes = size(&Record::Body(*digest, Vec::new())) as u64 + body;
+            self.of(stream.session.number).count(bytes);
+        }
+        Ok(())
+    }
+
+    /// Whose record it is.
+    fn owner(&self, record: &Record) -> Option<u32> {
+        let session = match record {
+            // A child's row and its first start are written, and counted, by its parent.
+            Record::Session(new) => return new.parent.as_ref().map(|parent| parent.session.number),
+            Record::Start(start) if start.attempt == 1 => return self.parents.get(&start.session.number).copied(),
+            Record::Body(..) | Record::Start(_) | Record::Update(_) | Record::Spill(_) => return None,
+            Record::Intent(intent) => &intent.stream.session,
+            Record::Outcome(outcome) => &outcome.stream.session,
+            Record::Observation(seen) => &seen.stream.session,
+            Record::Note(note) => &note.stream.session,
+            Record::Refund(stream, _) | Record::Resent(stream, _) => &stream.session,
+        };
+        Some(session.number)
     }
 }
 
-/// Whose record it is.
-fn owner<'a>(record: &'a Record, parents: &'a HashMap<SessionId, SessionId>) -> Option<&'a SessionId> {
-    match record {
-        Record::Body(..) => None,
-        // A child's row and its first start are written, and counted, by its parent.
-        Record::Session(new) => new.parent.as_ref().map(|parent| &parent.session),
-        Record::Start(start) => parents.get(&start.session).filter(|_| start.attempt == 1),
-        Record::Update(_) | Record::Spill(_) => None,
-        Record::Intent(intent) => Some(&intent.stream.session),
-        Record::Outcome(outcome) => Some(&outcome.stream.session),
-        Record::Observation(seen) => Some(&seen.stream.session),
-        Record::Note(note) => Some(&note.stream.session),
-        Record::Refund(stream, _) | Record::Resent(stream, _) => Some(&stream.session),
+impl Left {
+    fn count(&mut self, bytes: u64) {
+        self.records += 1;
+        self.bytes += bytes;
+    }
+
+    fn end(&mut self, outcome: Outcome) {
+        let Outcome {
+            stream, op, charged, ..
+        } = outcome;
+        if stream.attempt < self.attempt {
+            let fuel = charged.get(Dimension::Fuel);
+            self.earlier_tools = self.earlier_tools.saturating_add(fuel);
+        } else {
+            let calls = charged.get(Dimension::HostCalls);
+            self.tools_calls = self.tools_calls.saturating_add(calls);
+        }
+        self.charged = self.charged.plus(&charged);
+        if let Some(begun) = self.operations.get_mut(&(stream, op)) {
+            begun.ended = true;
+            // The closing call is the completion for which no iteration was set aside.
+            self.closing |= begun.kind == OpKind::Completion && begun.reserved.get(Dimension::Iterations) == 0;
+        }
+    }
+
+    fn see(&mut self, seen: &Observation) {
+        if seen.stream.attempt == self.attempt && seen.stream.scope.is_root() {
+            self.seen = Some(Seen {
+                awake_ms: seen.awake_ms,
+                fuel: seen.fuel,
+            });
+        }
     }
 }

@@ -76,7 +76,7 @@ impl Supervisor {
             return Err(unusable(&format!("{} exports no agent", text::line(&plugin.name, 64))));
         }
         let prepared = self.prepare(&plugin).await?;
-        if let Some(journal) = &run.journal
+        if let Some(journal) = run.keeping.journal()
             && !self.is_kept(&plugin.digest)
         {
             let bytes = bytes::Bytes::from_owner(plugin.bytes.clone());
@@ -89,7 +89,7 @@ impl Supervisor {
     }
 
     fn kept(&self, run: &RunContext, of: &PluginRef) -> Result<Arc<Plugin>, String> {
-        let journal = run.journal.as_ref().ok_or("there is no run")?;
+        let journal = run.keeping.journal().ok_or("there is no run")?;
         let bytes: Arc<[u8]> = journal.store.component(&of.digest).map_err(|e| e.to_string())?.into();
         let manifest = match &of.manifest {
             Some(text) => Some(manifest::Manifest::beside(text).map_err(|e| LoadError::from(e).to_string())?),

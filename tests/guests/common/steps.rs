@@ -172,6 +172,8 @@ pub enum Step {
     },
     /// Does `step`, and `steps` where it told a failure.
     IfFailed { step: Box<Step>, steps: Vec<Step> },
+    /// From here on asks for a key after each step whose name is a digest of all that was seen: what a journal compares.
+    Witness { space: usize },
     /// Does `steps` in the first attempt alone.
     FirstAttempt { steps: Vec<Step> },
     /// `n` rounds of arithmetic.
@@ -200,6 +202,8 @@ pub struct Probe {
     spaces: Vec<blackboard::Space>,
     /// Which attempt this is; 0 where there are none.
     pub attempt: u32,
+    /// The space that is asked, and the digest of what was seen.
+    witness: Option<(usize, u64)>,
     /// What belongs to the one world alone.
     pub own: crate::own::Handles,
 }
@@ -224,6 +228,20 @@ impl Probe {
     }
 
     fn step(&mut self, step: &Step) -> Value {
+        let seen = self.do_step(step);
+        if let Some((space, digest)) = self.witness {
+            // FNV-1a.
+            let bytes = seen.to_string().into_bytes();
+            let fold = |digest: u64, byte: &u8| (digest ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+            let digest = bytes.iter().fold(digest, fold);
+            self.witness = Some((space, digest));
+            // Whatever it answers is no step's.
+            drop(self.spaces[space].get(&alloc::format!("seen-{digest:016x}")));
+        }
+        seen
+    }
+
+    fn do_step(&mut self, step: &Step) -> Value {
         match step.clone() {
             Step::Complete {
                 messages,
@@ -272,6 +290,10 @@ impl Probe {
             Step::Repeat { n, steps, until_error } => self.repeat(n, &steps, until_error),
             Step::IfFailed { step, steps } if is_failure(&self.step(&step)) => ok(self.run(&steps)),
             Step::IfFailed { .. } => Value::Null,
+            Step::Witness { space } => {
+                self.witness = Some((space, 0xcbf2_9ce4_8422_2325));
+                Value::Null
+            }
             Step::FirstAttempt { steps } if self.attempt <= 1 => ok(self.run(&steps)),
             Step::FirstAttempt { .. } => Value::Null,
             Step::Compute { n } => ok(crate::work::compute(n)),

@@ -32,6 +32,11 @@ pub(super) fn play(stream: &mut TcpStream, turn: &Turn, asked: &Asked<'_>) -> st
         Format::OpenAi => openai::error(status, asked.key),
         Format::Anthropic => anthropic::error(status, asked.key),
     };
+    if let Some(file) = &turn.hold
+        && !http::hold_until(stream, file)?
+    {
+        return Ok(After::Close);
+    }
     match &turn.fault {
         Some(Fault::Status { code, retry_after }) => {
             let headers: Vec<_> = retry_after

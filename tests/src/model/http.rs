@@ -1,12 +1,17 @@
 //! As much of HTTP/1.1 as a test needs to hold in its own hands: reading a request, writing a response byte by byte.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
+use std::time::Duration;
 
 use serde_json::Value;
 
 /// The largest request that is read.
 const MAX_BODY: usize = 64 << 20;
+
+/// Between two looks for the file that an answer waits for.
+const HOLD: Duration = Duration::from_millis(20);
 
 /// A request's parts.
 pub(super) struct Incoming {
@@ -105,6 +110,25 @@ pub(super) fn chunk(stream: &mut TcpStream, bytes: &[u8]) -> std::io::Result<()>
 /// The end of a streamed response.
 pub(super) fn end(stream: &mut TcpStream) -> std::io::Result<()> {
     stream.write_all(b"0\r\n\r\n")
+}
+
+/// Blocks until `file` is there, or the client closes the connection: then false.
+pub(super) fn hold_until(stream: &TcpStream, file: &Path) -> std::io::Result<bool> {
+    stream.set_read_timeout(Some(HOLD))?;
+    let held = loop {
+        if file.exists() {
+            break true;
+        }
+        match stream.peek(&mut [0]) {
+            Ok(0) => break false,
+            // It sends its next request before this one is answered.
+            Ok(_) => std::thread::sleep(HOLD),
+            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+            Err(_) => break false,
+        }
+    };
+    stream.set_read_timeout(None)?;
+    Ok(held)
 }
 
 /// Blocks until the client closes the connection; what it still sends is dropped.

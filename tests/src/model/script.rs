@@ -1,5 +1,7 @@
 //! What the model says, in a form that belongs to no provider, and what goes wrong on the way.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -70,6 +72,9 @@ pub struct Turn {
     /// What goes wrong.
     #[serde(default)]
     pub fault: Option<Fault>,
+    /// It is not answered before this file is there.
+    #[serde(default)]
+    pub hold: Option<PathBuf>,
 }
 
 /// One part of an answer.
@@ -234,6 +239,13 @@ impl Turn {
     #[must_use]
     pub fn sent(mut self, delivery: Delivery) -> Self {
         self.delivery = delivery;
+        self
+    }
+
+    /// Waits until this file is there.
+    #[must_use]
+    pub fn held_until(mut self, file: impl Into<PathBuf>) -> Self {
+        self.hold = Some(file.into());
         self
     }
 

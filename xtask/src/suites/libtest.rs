@@ -70,9 +70,16 @@ fn binary_of(message: &Value) -> Option<Binary> {
 }
 
 impl Binary {
-    /// Runs all of its tests.
-    pub(super) fn run(&self, suite: &str, sweeps: Sweeps, report: &mut Report) -> Result<()> {
+    /// Runs all of its tests, with this variable set for them.
+    pub(super) fn run(
+        &self,
+        suite: &str,
+        sweeps: Sweeps,
+        variable: Option<(&str, &str)>,
+        report: &mut Report,
+    ) -> Result<()> {
         let mut command = Command::new(&self.file);
+        command.envs(variable);
         command
             .current_dir(&self.folder)
             .env("CARGO_MANIFEST_DIR", &self.folder);

@@ -21,11 +21,12 @@ enum Suite {
     Unit,
     Main,
     Supervision,
+    Passivated,
     Faults,
     Docs,
 }
 
-const SUITES: [(Suite, &str, &str); 6] = [
+const SUITES: [(Suite, &str, &str); 7] = [
     (
         Suite::Lint,
         "lint",
@@ -47,12 +48,20 @@ const SUITES: [(Suite, &str, &str); 6] = [
         "sub-agents: budgets, rights, restarts, hostile children, going on after a crash",
     ),
     (
+        Suite::Passivated,
+        "passivated",
+        "main and supervision again, each agent that waits given up and built anew",
+    ),
+    (
         Suite::Faults,
         "faults",
         "processes killed at any write, disks that fail, files damaged, locks held, clocks that jump",
     ),
     (Suite::Docs, "docs", "the commands in the README and the documentation"),
 ];
+
+/// Set to `always`, the host gives each agent's instance up whenever it waits.
+const PASSIVATE: &str = "HERMES_TEST_PASSIVATE";
 
 /// The suites, for people.
 pub(crate) fn list() -> String {
@@ -115,7 +124,10 @@ impl Suite {
             lint::run(report);
             return Ok(());
         }
-        if matches!(self, Self::Main | Self::Supervision | Self::Faults | Self::Docs) {
+        if matches!(
+            self,
+            Self::Main | Self::Supervision | Self::Passivated | Self::Faults | Self::Docs
+        ) {
             guests::build_test_guests(toolchain)?;
         }
         // Cargo builds the binary with the tests of its package: built apart, it would be compiled with other features once more.
@@ -123,16 +135,25 @@ impl Suite {
             Some(built) => built,
             None => binaries.insert(libtest::build()?),
         };
-        for binary in binaries.iter().filter(|binary| suite_of(binary) == self) {
-            binary.run(name, sweeps, report)?;
+        for binary in binaries.iter().filter(|binary| self.has(binary)) {
+            let passivate = (self == Self::Passivated).then_some((PASSIVATE, "always"));
+            binary.run(name, sweeps, passivate, report)?;
         }
         if self == Self::Unit {
             for binary in libtest::build_plugins()? {
-                binary.run(name, sweeps, report)?;
+                binary.run(name, sweeps, None, report)?;
             }
             libtest::run_doc_tests(name, report)?;
         }
         Ok(())
+    }
+
+    /// Whether these tests are part of it.
+    fn has(self, binary: &Binary) -> bool {
+        match (self, suite_of(binary)) {
+            (Self::Passivated, of) => matches!(of, Self::Main | Self::Supervision),
+            (suite, of) => suite == of,
+        }
     }
 }
 

@@ -220,6 +220,11 @@ impl Rights {
         !self.folders.is_empty() || !self.net.is_empty()
     }
 
+    /// Whether it reaches anything that is not its run's own: folders, hosts, spaces of the home folder.
+    pub fn reaches_beyond_its_run(&self) -> bool {
+        self.reaches_out() || self.spaces.values().any(|space| space.home)
+    }
+
     /// Whether a standard toolset's needs are granted.
     pub fn brings(&self, toolset: &str) -> bool {
         match toolset {

@@ -22,6 +22,7 @@ use crate::plugin::{Origin, Plugin};
 use crate::scrub::Secrets;
 use crate::session::call::Under;
 use crate::session::guest::Making;
+use crate::session::keeping::Keeping;
 use crate::session::runner::{NoChildren, ToolEnd, ToolRunner, Waiting};
 use crate::session::tape::Recorded;
 use crate::session::{Alias, Attempt, Past, RunContext, SessionParts};
@@ -76,7 +77,7 @@ fn run() -> Arc<RunContext> {
     };
     Arc::new(RunContext {
         id: RunId::random(),
-        journal: None,
+        keeping: Keeping::Nothing,
         events: Events::default(),
         ledger: Ledger::new(Caps::default()),
         models: Catalogue::new(&config, &|_| None, &limits).expect("models"),

@@ -1,7 +1,10 @@
-//! What only a strategy may call: children and lessons.
+//! What only a strategy may call: children and lessons. Beside them, what a guest of WASI sees of the world: clocks, timers, random numbers.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
+use wasip2::clocks::{monotonic_clock, wall_clock};
+use wasip2::io::poll::{Pollable, poll};
+use wasip2::random::{insecure, insecure_seed, random};
 
 use crate::hermes::plugin::delegation::{self, ChildSpec};
 use crate::hermes::plugin::lessons;
@@ -45,6 +48,12 @@ pub enum Step {
         text: String,
         evidence: String,
     },
+    /// Both clocks, read so many times: the last reading.
+    Clocks { readings: u32 },
+    /// Random numbers of each kind, so many bytes.
+    Random { bytes: u64 },
+    /// Sets a timer for each, and waits until one of them has ended: which have.
+    Sleep { ms: Vec<u64> },
 }
 
 /// Children by number.
@@ -92,6 +101,26 @@ impl Handles {
             }
             Step::Recall { layer, query, limit } => seen(lessons::recall(layer, &query, limit)),
             Step::Propose { layer, text, evidence } => seen(lessons::propose(layer, &text, &evidence)),
+            Step::Clocks { readings } => {
+                let read = || {
+                    let now = wall_clock::now();
+                    (now.seconds, now.nanoseconds, monotonic_clock::now())
+                };
+                ok((0..readings.max(1)).map(|_| read()).last())
+            }
+            Step::Random { bytes } => ok((
+                random::get_random_bytes(bytes),
+                random::get_random_u64(),
+                insecure::get_insecure_random_bytes(bytes),
+                insecure_seed::insecure_seed(),
+            )),
+            Step::Sleep { ms } => {
+                let timers: Vec<Pollable> = ms
+                    .iter()
+                    .map(|ms| monotonic_clock::subscribe_duration(ms * 1_000_000))
+                    .collect();
+                ok(poll(&timers.iter().collect::<Vec<_>>()))
+            }
         }
     }
 }

@@ -1,0 +1,123 @@
+//! `runs prune`: what went, how much that was, and how much is free now.
+
+use serde_json::{Value, json};
+
+use super::args::Output;
+use super::errors::Problem;
+use super::style::{Ink, Paint, fit, left, number, right, size};
+use super::{Context, json, stdio, terminal};
+use crate::event::now_ms;
+use crate::run::{Host, PruneSpec, Pruned, PrunedRun};
+
+/// Columns of a task.
+const TASK: usize = 84;
+/// Columns before it.
+const HEAD: usize = 48;
+
+/// Removes runs, and tells of them.
+pub(super) async fn prune(host: &Host, context: Context, spec: &PruneSpec) -> Result<u8, Problem> {
+    let pruned = host.prune(spec).await?;
+    match context.output {
+        Output::Text => stdio::print(&text(&pruned, spec, terminal::paint_output(context.color)))?,
+        Output::Json | Output::Events => stdio::print_line(&json::line(&object(&pruned, spec)))?,
+    }
+    Ok(0)
+}
+
+fn text(pruned: &Pruned, spec: &PruneSpec, paint: Paint) -> String {
+    let mut out = String::new();
+    let columns = terminal::columns().map_or(TASK, |columns| columns.saturating_sub(HEAD).clamp(TASK / 4, TASK));
+    if !pruned.runs.is_empty() {
+        let head = format!(
+            "{}  {}  {}  {}  task\n",
+            left("run", 10),
+            left("status", 11),
+            right("age", 7),
+            right("size", 10)
+        );
+        out.push_str(&paint.ink(Ink::Dim, head.trim_end()));
+        out.push('\n');
+    }
+    for run in &pruned.runs {
+        out.push_str(&format!(
+            "{}  {}  {}  {}  {}\n",
+            paint.ink(Ink::Bold, run.run.as_str()),
+            left(run.standing.name(), 11),
+            right(&age(run), 7),
+            right(&size(run.bytes), 10),
+            fit(&run.task, columns),
+        ));
+    }
+    for run in &pruned.left {
+        out.push_str(&format!("run {run} stays: a process took it meanwhile\n"));
+    }
+    out.push_str(&sum(pruned, spec));
+    out
+}
+
+/// The last line: what went in all, and what is free.
+fn sum(pruned: &Pruned, spec: &PruneSpec) -> String {
+    let (before, after) = (pruned.before, pruned.after);
+    let runs = number(pruned.runs.len() as u64, "run");
+    if spec.dry_run {
+        let bytes: u64 = pruned.runs.iter().map(|run| run.bytes).sum();
+        return format!("{runs} would be removed, about {} beside components\n", size(bytes));
+    }
+    let mut out = format!(
+        "{runs} removed, {} of {}",
+        size(before.used.saturating_sub(after.used)),
+        size(before.used)
+    );
+    if pruned.components > 0 {
+        let components = number(pruned.components, "component");
+        out.push_str(&format!(", {components} among them"));
+    }
+    let returned = before.files.saturating_sub(after.files);
+    out.push_str(&format!(
+        "; {} are the file system's again, {} are free inside the database\n",
+        size(returned),
+        size(after.free)
+    ));
+    if pruned.backup {
+        out.push_str("components stay until the next prune: a backup is under way\n");
+    }
+    out
+}
+
+/// The time since it last changed, in its largest unit.
+fn age(run: &PrunedRun) -> String {
+    if run.changed_ms == 0 {
+        return "?".to_owned();
+    }
+    let seconds = now_ms().saturating_sub(run.changed_ms) / 1000;
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3_600 => format!("{} min", seconds / 60),
+        3_600..86_400 => format!("{} h", seconds / 3_600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
+
+fn object(pruned: &Pruned, spec: &PruneSpec) -> Value {
+    let runs: Vec<Value> = pruned
+        .runs
+        .iter()
+        .map(|run| {
+            json!({
+                "run": run.run,
+                "status": run.standing.name(),
+                "changed_ms": run.changed_ms,
+                "bytes": run.bytes,
+            })
+        })
+        .collect();
+    let bytes = |size: crate::run::StoreSize| json!({ "files": size.files, "used": size.used, "free": size.free });
+    json!({
+        "dry_run": spec.dry_run,
+        "runs": runs,
+        "left": pruned.left,
+        "components": pruned.components,
+        "before": bytes(pruned.before),
+        "after": bytes(pruned.after),
+    })
+}

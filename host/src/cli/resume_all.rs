@@ -1,0 +1,212 @@
+//! `resume --all`: goes on with every run that can, side by side, and tells of each as it ends.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+use tokio::sync::Semaphore;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::args::Output;
+use super::errors::{NOTHING_RAN, Problem, STOPPED};
+use super::plain::Lines;
+use super::run::{listen, tell_end};
+use super::style::{Ink, first_line, number, usd};
+use super::{Context, json, stdio};
+use crate::config::Config;
+use crate::error::Dimension;
+use crate::event::EventReceiver;
+use crate::ids::RunId;
+use crate::run::{Host, RunOutcome};
+use crate::text::{Shape, clean};
+
+/// What came of one run.
+enum End {
+    /// It went on, to this end.
+    Ran(Box<RunOutcome>),
+    /// It could not be taken up, or the host failed in it.
+    Problem(RunId, Problem),
+}
+
+/// Goes on with all runs that can, and stays with them to their ends. A signal suspends them.
+pub(super) async fn resume_all(config: Config, context: Context) -> Result<u8, Problem> {
+    let mut stop = listen()?;
+    let places = usize::try_from(config.limits.resume_parallel).unwrap_or(usize::MAX);
+    let places = Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS)));
+    let host = Arc::new(Host::open(config)?);
+    let suspend = CancellationToken::new();
+    let mut running = JoinSet::new();
+    for run in host.unfinished()? {
+        let (host, places, suspend) = (host.clone(), places.clone(), suspend.clone());
+        running.spawn(async move { one(&host, context, run, &places, &suspend).await });
+    }
+    let mut ends = Vec::new();
+    loop {
+        tokio::select! {
+            end = running.join_next() => match end {
+                None => break,
+                Some(Ok(None)) => {}
+                Some(Ok(Some(end))) => {
+                    tell(&end, context)?;
+                    ends.push(end);
+                }
+                Some(Err(lost)) => return Err(Problem::from(crate::run::HostError::Run(lost.to_string()))),
+            },
+            () = stop.next() => {
+                if suspend.is_cancelled() {
+                    std::process::exit(STOPPED.into());
+                }
+                suspend.cancel();
+            }
+        }
+    }
+    if ends.is_empty() && context.output == Output::Text {
+        stdio::tell("no run waits to go on\n");
+    }
+    if context.output == Output::Json {
+        let all: Vec<Value> = ends.iter().map(End::object).collect();
+        stdio::print_line(&json::line(&all.into()))?;
+    }
+    Ok(match suspend.is_cancelled() {
+        true => STOPPED,
+        false => code(&ends),
+    })
+}
+
+/// Goes on with one run as soon as there is a place; nothing where all were stopped before.
+async fn one(
+    host: &Host,
+    context: Context,
+    run: RunId,
+    places: &Semaphore,
+    suspend: &CancellationToken,
+) -> Option<End> {
+    let _place = tokio::select! {
+        biased;
+        () = suspend.cancelled() => return None,
+        place = places.acquire() => place.ok()?,
+    };
+    let resumed = tokio::select! {
+        biased;
+        () = suspend.cancelled() => return None,
+        resumed = host.resume(run.as_str()) => resumed,
+    };
+    let handle = match resumed {
+        Ok(handle) => handle,
+        Err(error) => return Some(End::Problem(run, error.into())),
+    };
+    let over = CancellationToken::new();
+    let shown = tokio::spawn(show(handle.subscribe(), run.clone(), context, over.clone()));
+    let end = handle.wait();
+    tokio::pin!(end);
+    let outcome = tokio::select! {
+        outcome = &mut end => outcome,
+        () = suspend.cancelled() => {
+            handle.suspend();
+            end.await
+        }
+    };
+    over.cancel();
+    let _ = shown.await;
+    Some(match outcome {
+        Ok(outcome) => End::Ran(Box::new(outcome)),
+        Err(error) => End::Problem(run.clone(), Problem::from(error).of_run(&run)),
+    })
+}
+
+/// Shows a run's events until it is over and all are shown: lines that begin with its id, or JSON lines, which have it in them.
+async fn show(mut events: EventReceiver, run: RunId, context: Context, over: CancellationToken) {
+    let mut lines = Lines::default();
+    loop {
+        let event = tokio::select! {
+            biased;
+            event = events.recv() => event,
+            () = over.cancelled() => return,
+        };
+        match event {
+            Ok(event) if context.output == Output::Events => {
+                if stdio::print_line(&json::line(&json::event(&event))).is_err() {
+                    return;
+                }
+            }
+            Ok(event) => {
+                let line = lines.line(&event, context.verbose).filter(|_| !context.quiet);
+                if let Some(line) = line {
+                    stdio::tell(&format!("{} {line}\n", context.paint.ink(Ink::Dim, run.as_str())));
+                }
+            }
+            Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
+
+/// Tells how a run ended, on one line, and prints its answer below its id, in one piece.
+fn tell(end: &End, context: Context) -> Result<(), Problem> {
+    let outcome = match end {
+        End::Ran(outcome) => outcome,
+        End::Problem(run, problem) => {
+            stdio::tell(&format!(
+                "run {run} was not gone on with\n{}",
+                problem.render(context.paint)
+            ));
+            return Ok(());
+        }
+    };
+    stdio::tell(&format!("{}\n", line(outcome)));
+    tell_end(outcome, context.paint);
+    match (&outcome.answer, context.output) {
+        (Some(answer), Output::Text) => {
+            let (run, answer) = (&outcome.run, clean(answer, Shape::Block));
+            stdio::print(&format!("run {run}:\n{}\n\n", answer.trim_end_matches('\n')))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// `run 7f3a09c1d2: returned, achieved (3 iterations, $0.012)`.
+fn line(outcome: &RunOutcome) -> String {
+    let how = match outcome.exit.as_str() {
+        "returned" => format!("returned, {}", outcome.outcome),
+        exit => exit.to_owned(),
+    };
+    let iterations = number(outcome.spent.get(Dimension::Iterations), "iteration");
+    let cost = usd(outcome.spent.get(Dimension::CostMicroUsd));
+    format!("run {}: {} ({iterations}, {cost})", outcome.run, first_line(&how))
+}
+
+impl End {
+    /// As the object of a run. One that was not taken up can go on.
+    fn object(&self) -> Value {
+        match self {
+            Self::Ran(outcome) => json::outcome(outcome),
+            Self::Problem(run, problem) => {
+                let mut object = json::failure(problem);
+                object["run"] = run.as_str().into();
+                object["exit"] = "interrupted".into();
+                object
+            }
+        }
+    }
+}
+
+/// The first code that isn't 0 of those that went on, in the order in which one run's is decided; 2 where none could.
+fn code(ends: &[End]) -> u8 {
+    let mut codes = Vec::new();
+    for end in ends {
+        match end {
+            End::Ran(outcome) => codes.push(outcome.code),
+            End::Problem(_, problem) if problem.run.is_some() => codes.push(problem.code),
+            End::Problem(..) => {}
+        }
+    }
+    if codes.is_empty() && !ends.is_empty() {
+        return NOTHING_RAN;
+    }
+    let worst = ORDER.into_iter().find(|code| codes.contains(code));
+    worst.unwrap_or(0)
+}
+
+/// Exit codes, the one that counts most first.
+const ORDER: [u8; 5] = [NOTHING_RAN, STOPPED, 4, 3, 1];

@@ -1,0 +1,241 @@
+//! Which instances are resident: at most `limits.resident` in a process. Where one more is wanted, the strategy that has waited longest gives its
+//! place up, and is built again when what it waits for is there.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+
+use crate::session::waits::Waits;
+
+/// Set to `always`, every strategy is given up at every wait: what it does then must not differ.
+const ALWAYS: &str = "HERMES_TEST_PASSIVATE";
+
+/// The places of a process.
+pub(super) struct Residents {
+    places: Arc<Semaphore>,
+    state: Mutex<State>,
+    always: bool,
+}
+
+#[derive(Default)]
+struct State {
+    next: u64,
+    /// Those that only wait, in the order in which they began to.
+    waiting: BTreeMap<u64, Arc<Call>>,
+    /// How many look for a place.
+    wanted: usize,
+    /// How many were told to leave theirs and have it still.
+    leaving: usize,
+}
+
+/// Calls one that waits away from its place.
+#[derive(Default)]
+struct Call {
+    away: AtomicBool,
+    heard: Notify,
+}
+
+/// A place among the resident instances.
+pub(super) struct Place {
+    residents: Arc<Residents>,
+    leaving: bool,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Residents {
+    /// With `most` places.
+    pub(super) fn new(most: u64) -> Arc<Self> {
+        let most = usize::try_from(most).unwrap_or(Semaphore::MAX_PERMITS);
+        Arc::new(Self {
+            places: Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))),
+            state: Mutex::default(),
+            always: std::env::var(ALWAYS).is_ok_and(|value| value == "always"),
+        })
+    }
+
+    /// A place, once one is free. None is ever refused: the caller bounds the wait.
+    pub(super) async fn place(self: &Arc<Self>) -> Place {
+        let free = self.places.clone().try_acquire_owned();
+        let permit = match free {
+            Ok(permit) => permit,
+            Err(_) => {
+                let _wanted = Wanted::new(self);
+                let Ok(permit) = self.places.clone().acquire_owned().await else {
+                    // Nobody closes it.
+                    return std::future::pending().await;
+                };
+                permit
+            }
+        };
+        Place {
+            residents: self.clone(),
+            leaving: false,
+            _permit: permit,
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Calls as many away as places are wanted, those that have waited longest first.
+    fn balance(&mut self) {
+        while self.wanted > self.leaving
+            && let Some((_, call)) = self.waiting.pop_first()
+        {
+            self.call_away(&call);
+        }
+    }
+
+    fn call_away(&mut self, call: &Call) {
+        self.leaving += 1;
+        call.away.store(true, Ordering::Release);
+        call.heard.notify_one();
+    }
+}
+
+/// Somebody looks for a place.
+struct Wanted<'r>(&'r Residents);
+
+impl<'r> Wanted<'r> {
+    fn new(residents: &'r Residents) -> Self {
+        let mut state = residents.state();
+        state.wanted += 1;
+        state.balance();
+        Self(residents)
+    }
+}
+
+impl Drop for Wanted<'_> {
+    fn drop(&mut self) {
+        self.0.state().wanted -= 1;
+    }
+}
+
+/// An instance that only waits, for as long as it does.
+struct Waiting<'r> {
+    residents: &'r Residents,
+    number: u64,
+    call: Arc<Call>,
+    left: bool,
+}
+
+impl<'r> Waiting<'r> {
+    fn new(residents: &'r Residents) -> Self {
+        let call = Arc::new(Call::default());
+        let mut state = residents.state();
+        state.next += 1;
+        let number = state.next;
+        if residents.always {
+            state.call_away(&call);
+        } else {
+            state.waiting.insert(number, call.clone());
+            state.balance();
+        }
+        drop(state);
+        Self {
+            residents,
+            number,
+            call,
+            left: false,
+        }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut state = self.residents.state();
+        state.waiting.remove(&self.number);
+        if self.call.away.load(Ordering::Acquire) && !self.left {
+            // It went on before it heard: another one leaves.
+            state.leaving -= 1;
+            state.balance();
+        }
+    }
+}
+
+impl Place {
+    /// Returns when the instance that has this place, whose `waits` these are, was given up for another.
+    pub(super) async fn called_away(&mut self, waits: &Waits) {
+        loop {
+            waits.begun().await;
+            let mut waiting = Waiting::new(&self.residents);
+            tokio::select! {
+                biased;
+                () = waits.over() => {}
+                () = waiting.call.heard.notified() => {
+                    if waits.give_up() {
+                        waiting.left = true;
+                        self.leaving = true;
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.leaving {
+            self.residents.state().leaving -= 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    fn residents(most: u64) -> Arc<Residents> {
+        let mut residents = Residents::new(most);
+        Arc::get_mut(&mut residents).expect("it is new").always = false;
+        residents
+    }
+
+    fn counts(residents: &Residents) -> (usize, usize, usize) {
+        let state = residents.state();
+        (state.waiting.len(), state.wanted, state.leaving)
+    }
+
+    #[tokio::test]
+    async fn the_one_that_waited_longest_leaves_first() {
+        let residents = residents(2);
+        let (first, second) = (residents.place().await, residents.place().await);
+        let (a, b) = (Waiting::new(&residents), Waiting::new(&residents));
+        let mut third = Box::pin(residents.place());
+        assert!((&mut third).now_or_never().is_none());
+        assert!(a.call.away.load(Ordering::Acquire) && !b.call.away.load(Ordering::Acquire));
+        assert_eq!(counts(&residents), (1, 1, 1));
+        // It goes on instead: then the next one is called.
+        drop(a);
+        assert!(b.call.away.load(Ordering::Acquire));
+        assert_eq!(counts(&residents), (0, 1, 1));
+        drop(b);
+        assert_eq!(counts(&residents), (0, 1, 0));
+        // One that begins to wait while a place is wanted is called at once.
+        let c = Waiting::new(&residents);
+        assert!(c.call.away.load(Ordering::Acquire));
+        drop(first);
+        drop(third.await);
+        drop((c, second));
+        assert_eq!(counts(&residents), (0, 0, 0));
+    }
+
+    #[tokio::test]
+    async fn nobody_leaves_where_places_are_free() {
+        let residents = residents(2);
+        let place = residents.place().await;
+        let waiting = Waiting::new(&residents);
+        let other = residents.place().await;
+        assert!(!waiting.call.away.load(Ordering::Acquire));
+        drop((place, other, waiting));
+        assert_eq!(counts(&residents), (0, 0, 0));
+    }
+}

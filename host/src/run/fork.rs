@@ -1,0 +1,178 @@
+//! A fork: a new run that has the beginning of another, up to where another strategy first does something else, and goes on live from there. What
+//! was paid for by then is not bought again.
+
+mod taken;
+
+use std::sync::Arc;
+
+use crate::amounts::Amounts;
+use crate::error::{Dimension, RefusalKind};
+use crate::event::now_ms;
+use crate::ids::{RunId, Scope, StreamId};
+use crate::plugin::Plugin;
+use crate::run::handle::RunHandle;
+use crate::run::replay::{ReplaySpec, failed, refusal};
+use crate::run::resume::{first_start, may_go_on};
+use crate::run::spec::Budget;
+use crate::run::{Host, HostError};
+use crate::store::{Answer, ForkPoint, RunRow, RunState, Status, Store};
+use crate::supervisor::replay::{Expected, Got, RootPlayed};
+use taken::{Cut, Taken};
+
+/// What to fork.
+#[derive(Debug, Clone, Default)]
+pub struct ForkSpec {
+    /// The run, and the strategy in the place of its root's.
+    pub replay: ReplaySpec,
+    /// Other limits than those that the run had. One that was used up is given back what it refused first.
+    pub budget: Budget,
+}
+
+/// A fork that is known to be able to go on. Nothing of it is written yet.
+pub struct ReadyFork {
+    store: Store,
+    origin: RunId,
+    cut: Cut,
+    changed: Option<Arc<Plugin>>,
+    budget: Budget,
+}
+
+impl Host {
+    /// Finds where a fork leaves the run that it comes from.
+    ///
+    /// # Errors
+    /// There is no such run, a process owns it, a plugin is not usable, or the run would only end again as it did.
+    pub async fn ready_fork(&self, spec: &ForkSpec) -> Result<ReadyFork, HostError> {
+        let store = self.store()?;
+        let origin = store.find_run(&spec.replay.run)?;
+        may_go_on(&store, &store.run(&origin)?).map_err(|reason| cannot(&origin, &reason))?;
+        if store.run_state(&origin)? == RunState::Owned {
+            let reason = "it is under way in another process; wait for its end, or stop it";
+            return Err(cannot(&origin, reason));
+        }
+        let first = first_start(&store, &origin)?;
+        let shared = first
+            .run
+            .ok_or_else(|| cannot(&origin, "its start record is not a run's"))?;
+        let player = self.player(&store, &origin, &shared, spec.replay.plugin.as_deref())?;
+        let played = player.play_root().await.map_err(|error| failed(&origin, error))?;
+        let cut = cut(&store, &origin, &played, &spec.budget)?;
+        Ok(ReadyFork {
+            store,
+            origin,
+            cut,
+            changed: player.changed,
+            budget: spec.budget.clone(),
+        })
+    }
+
+    /// Writes the fork down, all of it or nothing, and sets it going as a run of its own.
+    ///
+    /// # Errors
+    /// The store or a plugin is not usable, or the run's spaces can't be made again as they were.
+    pub async fn fork(&self, ready: ReadyFork) -> Result<RunHandle, HostError> {
+        let ReadyFork {
+            store,
+            origin,
+            cut,
+            changed,
+            budget,
+        } = ready;
+        store.sweep_copies().await?;
+        let row = row(store.run(&origin)?, &origin, &cut);
+        let owner = store.begin_copy(row.clone()).await?;
+        let taken = Taken {
+            store: &store,
+            origin: &origin,
+            owner: &owner,
+            cut: &cut,
+            changed: changed.as_deref(),
+            budget: &budget,
+        };
+        let mut notices = match taken.over().await {
+            Ok(notices) => notices,
+            Err(error) => {
+                store.drop_copy(owner).await?;
+                return Err(error);
+            }
+        };
+        let owner = store.finish_copy(owner, row).await?;
+        notices.insert(
+            0,
+            format!("it goes on from observation {} of run {origin}", cut.observations),
+        );
+        self.go_on(store, owner, notices).await
+    }
+}
+
+/// Up to where the fork has what the run had.
+fn cut(store: &Store, origin: &RunId, played: &RootPlayed, budget: &Budget) -> Result<Cut, HostError> {
+    let root = StreamId {
+        session: origin.root(),
+        attempt: played.attempt,
+        scope: Scope::ROOT,
+    };
+    let seen = store.observations(&root)?;
+    let raised = |dimension: Dimension| {
+        let mut limits = budget.root.iter().chain(&budget.tree);
+        limits.any(|(d, _)| *d == dimension)
+    };
+    let refused = seen.iter().find(|seen| exhausted(&seen.answer).is_some_and(raised));
+    if let Some(refused) = refused.filter(|seen| seen.seq <= played.observations) {
+        return Ok(Cut::at(root, refused.seq - 1, None));
+    }
+    let Some(difference) = &played.difference else {
+        let reason =
+            "it would end again as it did; change its agent with --plugin, or raise with --budget what it used up";
+        return Err(cannot(origin, reason));
+    };
+    let tail = match (&difference.expected, &difference.got) {
+        (Expected::End(_), Got::Call(met)) => Some(met.request.iter().map(|(digest, _)| *digest).collect()),
+        _ => None,
+    };
+    Ok(Cut::at(root, played.observations, tail))
+}
+
+/// The dimension in which a call was refused, if that is what it told.
+fn exhausted(answer: &Answer) -> Option<Dimension> {
+    let Answer::Body(body) = answer else { return None };
+    match refusal(body)?.kind {
+        RefusalKind::Exhausted(dimension) => Some(dimension),
+        _ => None,
+    }
+}
+
+/// The fork's row: of the same task, begun here and now.
+fn row(of: RunRow, origin: &RunId, cut: &Cut) -> RunRow {
+    let argv = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned());
+    RunRow {
+        id: RunId::random(),
+        cwd: std::env::current_dir().unwrap_or_default().display().to_string(),
+        argv: argv.collect(),
+        status: Status::Active,
+        exit: None,
+        outcome: None,
+        error: None,
+        answer: None,
+        spent: Amounts::ZERO,
+        closing: 0,
+        refunded: 0,
+        resent: 0,
+        started_ms: now_ms(),
+        ended_ms: None,
+        imported: None,
+        forked: Some(ForkPoint {
+            run: origin.clone(),
+            observation: cut.observations,
+        }),
+        task: of.task,
+        strategy: of.strategy,
+    }
+}
+
+fn cannot(run: &RunId, reason: &str) -> HostError {
+    HostError::CantFork {
+        run: run.to_string(),
+        reason: reason.to_owned(),
+    }
+}

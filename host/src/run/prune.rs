@@ -1,0 +1,220 @@
+//! Removes runs that nobody needs any more, by age, by how they stand, and until the rest is small enough.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::event::now_ms;
+use crate::ids::{Digest, RunId};
+use crate::run::{Host, HostError};
+use crate::store::{Prunable, Removal, RunState, Size, Status, Store};
+
+/// From this many free bytes on, and from this part of all files on, they are given back to the file system.
+const MUCH: u64 = 1 << 20;
+const PART: u64 = 8;
+
+/// How a run stands, as far as removing it is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Standing {
+    /// It returned.
+    Completed,
+    /// It ended in another way.
+    Failed,
+    /// It was cancelled.
+    Cancelled,
+    /// It can go on, and nobody owns it.
+    Interrupted,
+    /// Its row or its journal is not what was written.
+    Damaged,
+}
+
+impl Standing {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Completed,
+        Self::Failed,
+        Self::Cancelled,
+        Self::Interrupted,
+        Self::Damaged,
+    ];
+
+    /// Its name on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Interrupted => "interrupted",
+            Self::Damaged => "damaged",
+        }
+    }
+
+    /// How this run stands; nothing where a live process owns it.
+    fn of(run: &Prunable) -> Option<Self> {
+        let row = match (&run.state, &run.row) {
+            (RunState::Owned, _) => return None,
+            (RunState::Damaged(_), _) | (_, Err(_)) => return Some(Self::Damaged),
+            (RunState::Free | RunState::LostTail(_), Ok(row)) => row,
+        };
+        Some(match row.status {
+            Status::Completed => Self::Completed,
+            Status::Failed => Self::Failed,
+            Status::Cancelled => Self::Cancelled,
+            Status::Spawned | Status::Active | Status::Interrupted => Self::Interrupted,
+        })
+    }
+}
+
+/// Which runs to remove: those that meet all that is named here.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PruneSpec {
+    /// That ended, or last changed, so long ago.
+    pub older_than: Option<Duration>,
+    /// That stand so; none named: all that have ended.
+    pub standing: Vec<Standing>,
+    /// The oldest, until the store takes no more than so many bytes.
+    pub keep_bytes: Option<u64>,
+    /// Only to tell which these are.
+    pub dry_run: bool,
+}
+
+/// A run that was removed, or would be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PrunedRun {
+    /// The run.
+    pub run: RunId,
+    /// How it stood.
+    pub standing: Standing,
+    /// When it last changed, in milliseconds since 1970; 0 where that is not known.
+    pub changed_ms: u64,
+    /// About how many bytes it took, components apart.
+    pub bytes: u64,
+    /// Its task, where its row can be read.
+    pub task: String,
+}
+
+/// What a prune did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pruned {
+    /// The runs that are gone, or would be.
+    pub runs: Vec<PrunedRun>,
+    /// Runs that were chosen and that somebody took meanwhile.
+    pub left: Vec<RunId>,
+    /// Components that no run uses any more and that are gone.
+    pub components: u64,
+    /// Whether components were left because a backup is under way, which needs them.
+    pub backup: bool,
+    /// How large the store was.
+    pub before: Size,
+    /// How large it is now.
+    pub after: Size,
+}
+
+impl Host {
+    /// Removes runs, and what earlier prunes left. Never one that a live process owns.
+    ///
+    /// # Errors
+    /// The store can't be read or written. What was removed until then is gone.
+    pub async fn prune(&self, spec: &PruneSpec) -> Result<Pruned, HostError> {
+        let store = self.store()?;
+        let before = store.size()?;
+        let mut pruned = Pruned {
+            runs: Vec::new(),
+            left: Vec::new(),
+            components: 0,
+            backup: false,
+            before,
+            after: before,
+        };
+        if spec.dry_run {
+            let chosen = choose(store.prunable()?, spec, before.used, now_ms());
+            pruned.runs = chosen.iter().map(|(run, standing)| told(run, *standing)).collect();
+            return Ok(pruned);
+        }
+        store.sweep_copies().await?;
+        store.sweep_rows().await?;
+        let earlier = store.sweep_files().await?;
+        let chosen = choose(store.prunable()?, spec, store.size()?.used, now_ms());
+        for (run, standing) in chosen {
+            match store.remove_run(&run).await? {
+                Removal::Removed => pruned.runs.push(told(&run, standing)),
+                Removal::Gone => {}
+                Removal::Owned | Removal::Taken => pruned.left.push(run.run.clone()),
+            }
+            store.sweep_rows().await?;
+        }
+        let swept = store.sweep_files().await?;
+        (pruned.components, pruned.backup) = (earlier.components + swept.components, swept.in_use);
+        give_back(&store).await?;
+        pruned.after = store.size()?;
+        Ok(pruned)
+    }
+}
+
+/// Gives free space back to the file system where that is worth it.
+async fn give_back(store: &Store) -> Result<(), HostError> {
+    let size = store.size()?;
+    if size.free >= MUCH && size.free >= size.files / PART {
+        store.give_back().await?;
+    }
+    Ok(())
+}
+
+fn told(run: &Prunable, standing: Standing) -> PrunedRun {
+    PrunedRun {
+        run: run.run.clone(),
+        standing,
+        changed_ms: run.changed_ms,
+        bytes: run.bytes,
+        task: run.row.as_ref().map(|row| row.task.clone()).unwrap_or_default(),
+    }
+}
+
+/// The runs that `spec` means, the oldest first.
+fn choose(runs: Vec<Prunable>, spec: &PruneSpec, used: u64, now_ms: u64) -> Vec<(Prunable, Standing)> {
+    let usual = [Standing::Completed, Standing::Failed, Standing::Cancelled];
+    let standing = if spec.standing.is_empty() {
+        &usual[..]
+    } else {
+        &spec.standing
+    };
+    let age = spec
+        .older_than
+        .map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
+    let mut users: HashMap<Digest, u64> = HashMap::new();
+    for (digest, _) in runs.iter().flat_map(|run| &run.components) {
+        *users.entry(*digest).or_default() += 1;
+    }
+    let fits = |run: Prunable| {
+        let stands = Standing::of(&run).filter(|stands| standing.contains(stands))?;
+        let old = age.is_none_or(|age| now_ms.saturating_sub(run.changed_ms) >= age);
+        old.then_some((run, stands))
+    };
+    let mut chosen: Vec<_> = runs.into_iter().filter_map(fits).collect();
+    chosen.sort_by_key(|(run, _)| run.changed_ms);
+    let Some(keep) = spec.keep_bytes else {
+        return chosen;
+    };
+    let mut rest = used;
+    let enough = chosen.iter().position(|(run, _)| {
+        if rest <= keep {
+            return true;
+        }
+        rest = rest.saturating_sub(run.bytes + last_uses(run, &mut users));
+        false
+    });
+    chosen.truncate(enough.unwrap_or(chosen.len()));
+    chosen
+}
+
+/// Bytes of the components that only this run still uses; counts it out.
+fn last_uses(run: &Prunable, users: &mut HashMap<Digest, u64>) -> u64 {
+    let mut bytes = 0;
+    for (digest, length) in &run.components {
+        let left = users.entry(*digest).or_default();
+        *left = left.saturating_sub(1);
+        if *left == 0 {
+            bytes += length;
+        }
+    }
+    bytes
+}

@@ -1,0 +1,307 @@
+//! A run once more against its record, also with another strategy in its root's place: the same, or the first difference side by side. No network,
+//! no key, no write.
+
+mod side;
+
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::bindings::types;
+use crate::config::Config;
+use crate::event::Events;
+use crate::ids::{Digest, RunId};
+use crate::instance::Runner;
+use crate::ledger::{Caps, Ledger};
+use crate::limits::Limits;
+use crate::llm::Catalogue;
+use crate::plugin::Plugin;
+use crate::plugin::load::{Shelf, load};
+use crate::plugin::toolbox::Toolbox;
+use crate::run::prepare::{ToolPlugin, toolbox};
+use crate::run::resume::{VIEW_ONLY, first_start, recorded_plugin};
+use crate::run::{Host, HostError};
+use crate::scrub::Secrets;
+use crate::session::keeping::Keeping;
+use crate::session::runner::NoChildren;
+use crate::session::{RunContext, codec};
+use crate::store::{Access, NoteKind, SessionRow, Store, StoreError, StoreOptions};
+use crate::supervisor::replay::{Played, Replay as Player, ReplayError};
+use crate::supervisor::start::{PluginRef, RunStart, StartBody, ToolRef};
+
+pub(super) use side::refusal;
+pub use side::{DifferenceView, SideView};
+
+/// What to replay.
+#[derive(Debug, Clone, Default)]
+pub struct ReplaySpec {
+    /// The run's id, or the beginning of it.
+    pub run: String,
+    /// Another strategy in the place of the root's: a path or a name.
+    pub plugin: Option<String>,
+}
+
+/// A replay that came to its end.
+#[derive(Debug, Clone)]
+pub struct Replay {
+    /// The run.
+    pub run: RunId,
+    /// Agents.
+    pub sessions: u64,
+    /// Their attempts.
+    pub attempts: u64,
+    /// Tool calls that called the host themselves.
+    pub tool_calls: u64,
+    /// Observations that were the recorded ones.
+    pub observations: u64,
+    /// The root's report, else its last checkpoint's, as the record has it.
+    pub answer: Option<String>,
+    /// What a person should know besides.
+    pub notices: Vec<String>,
+    /// The first difference; none where all is the same.
+    pub difference: Option<DifferenceView>,
+}
+
+impl Replay {
+    /// Whether nothing differs.
+    pub fn is_same(&self) -> bool {
+        self.difference.is_none()
+    }
+}
+
+impl Host {
+    /// Runs every attempt of every agent of a run again against what was recorded. Nothing is sent, nothing is written, and the run may be under way
+    /// in another process.
+    ///
+    /// # Errors
+    /// There is no such run, a plugin of it is not here, or the host failed. A difference is no error.
+    pub async fn replay(mut config: Config, spec: &ReplaySpec) -> Result<Replay, HostError> {
+        let store = Store::open(&config.state_dir, StoreOptions::new(&config.limits, Access::Read))?;
+        let id = store.find_run(&spec.run)?;
+        if store.run(&id)?.is_for_viewing() {
+            return Err(cannot(&id, VIEW_ONLY));
+        }
+        let first = first_start(&store, &id)?;
+        let shared = first
+            .run
+            .ok_or_else(|| cannot(&id, "its start record is not a run's"))?;
+        // The engine is made for them too.
+        config.limits = replay_limits(&shared.limits, &config.limits);
+        let host = Self::to_read(config)?;
+        let player = host.player(&store, &id, &shared, spec.plugin.as_deref())?;
+        let played = player.play().await.map_err(|error| failed(&id, error))?;
+        let mut notices = host.notices();
+        notices.extend(noticed(&played, spec));
+        Ok(Replay {
+            answer: answer(&store, &id)?,
+            difference: match &played.difference {
+                Some(difference) => Some(DifferenceView::of(&store, difference)?),
+                None => None,
+            },
+            run: id,
+            sessions: played.sessions,
+            attempts: played.attempts,
+            tool_calls: played.tool_calls,
+            observations: played.observations,
+            notices,
+        })
+    }
+
+    /// What replays a run, under its limits.
+    pub(super) fn player(
+        &self,
+        store: &Store,
+        id: &RunId,
+        shared: &RunStart,
+        plugin: Option<&str>,
+    ) -> Result<Player, HostError> {
+        let changed = plugin.map(|plugin| self.strategy_named(plugin)).transpose()?;
+        let limits = replay_limits(&shared.limits, &self.config.limits);
+        let plugins = Plugins {
+            store,
+            shelf: &self.shelf(),
+            run: id,
+            limits: &limits,
+        };
+        let toolbox = plugins.toolbox(shared)?;
+        Ok(Player {
+            strategies: plugins.strategies(&store.sessions(id)?)?,
+            run: self.told_again(store, id, shared, toolbox, limits),
+            instances: self.instances.clone(),
+            store: store.clone(),
+            changed,
+        })
+    }
+
+    fn strategy_named(&self, plugin: &str) -> Result<Arc<Plugin>, HostError> {
+        let plugin = self.load(plugin)?;
+        if plugin.is_strategy() {
+            return Ok(plugin);
+        }
+        Err(HostError::NotAStrategy {
+            plugin: plugin.name.clone(),
+            tool: plugin.is_toolset(),
+        })
+    }
+
+    /// The run as its record has it: without a way out, a model or a key.
+    fn told_again(
+        &self,
+        store: &Store,
+        id: &RunId,
+        shared: &RunStart,
+        toolbox: Toolbox,
+        limits: Limits,
+    ) -> Arc<RunContext> {
+        Arc::new(RunContext {
+            id: id.clone(),
+            keeping: Keeping::Record(store.clone()),
+            events: Events::default(),
+            ledger: Ledger::new(Caps::default()),
+            limits,
+            models: Catalogue::empty(),
+            aliases: BTreeMap::new(),
+            egress: self.egress.clone(),
+            toolbox,
+            runner: Arc::new(Runner(self.instances.clone())),
+            children: Arc::new(NoChildren),
+            secrets: Secrets::none(),
+            child: Caps::default(),
+            closing_call: shared.closing_call,
+            tool_delay_ms: 0,
+            seed: shared.seed,
+            suspend: CancellationToken::new(),
+            denials: Mutex::default(),
+        })
+    }
+}
+
+/// The limits that the run began with. No clock runs but one for each stretch between two observations.
+fn replay_limits(recorded: &Limits, today: &Limits) -> Limits {
+    Limits {
+        step_wall: today.replay_wall,
+        start_wall: today.replay_wall,
+        replay_wall: today.replay_wall,
+        compile_wall: today.compile_wall,
+        compile_parallel: today.compile_parallel,
+        compile_cache: today.compile_cache,
+        threads: today.threads,
+        fds: today.fds,
+        ..recorded.clone()
+    }
+}
+
+/// The plugins of a run, as it kept them or as they are built in.
+struct Plugins<'a> {
+    store: &'a Store,
+    shelf: &'a Shelf,
+    run: &'a RunId,
+    limits: &'a Limits,
+}
+
+impl Plugins<'_> {
+    fn get(&self, of: &PluginRef) -> Result<Arc<Plugin>, HostError> {
+        match recorded_plugin(self.store, of, self.limits) {
+            Err(HostError::Store(StoreError::NotFound { .. })) => self.built_in(of),
+            other => other,
+        }
+    }
+
+    fn built_in(&self, of: &PluginRef) -> Result<Arc<Plugin>, HostError> {
+        let found = self.shelf.standard().find(|name| *name == of.name);
+        let found = found.and_then(|name| self.shelf.find(name, self.limits).ok());
+        match found.filter(|found| Digest::of(&found.bytes) == of.digest) {
+            Some(found) => Ok(Arc::new(load(found, self.limits)?)),
+            None => {
+                let (name, digest) = (&of.name, of.digest);
+                let reason = format!(
+                    "its plugin {name} is not here; import the run from a file that was exported --with-plugins, or one that has the bytes of {digest}"
+                );
+                Err(cannot(self.run, &reason))
+            }
+        }
+    }
+
+    fn toolbox(&self, shared: &RunStart) -> Result<Toolbox, HostError> {
+        let tool = |tool: &ToolRef| {
+            Ok::<_, HostError>(ToolPlugin {
+                plugin: self.get(&tool.plugin)?,
+                prefix: tool.prefix.clone(),
+                rights: Arc::new(tool.rights.clone()),
+                repeatable: tool.repeatable,
+                defs: tool.defs.clone(),
+            })
+        };
+        let plugins = shared.tools.iter().map(tool).collect::<Result<Vec<_>, _>>()?;
+        Ok(toolbox(&plugins, self.limits)?.0)
+    }
+
+    /// Every strategy that an agent of the run had in any of its attempts, by its bytes.
+    fn strategies(&self, rows: &[SessionRow]) -> Result<HashMap<Digest, Arc<Plugin>>, HostError> {
+        let mut all = HashMap::new();
+        for row in rows {
+            for attempt in 1..=row.attempt {
+                let missing = || cannot(self.run, &format!("a start of session {} is missing", row.session));
+                let start = self.store.start(&row.session, attempt)?.ok_or_else(missing)?;
+                let body: StartBody = codec::decode(&start.body).map_err(|e| cannot(self.run, &e.to_string()))?;
+                let strategy = &body.agent.strategy;
+                if let Entry::Vacant(place) = all.entry(strategy.digest) {
+                    place.insert(self.get(strategy)?);
+                }
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// What a person should know beside whether all is the same.
+fn noticed(played: &Played, spec: &ReplaySpec) -> Vec<String> {
+    let mut notices = Vec::new();
+    if played.fuel_differs && spec.plugin.is_none() {
+        notices.push(
+            "the amounts of fuel differ from those recorded: this host or its engine counts otherwise than the one that ran it".to_owned(),
+        );
+    }
+    if played.left_out > 0 {
+        notices.push(format!(
+            "{} tool calls held a folder or a network, and are not made again: what they told is taken from the record",
+            played.left_out
+        ));
+    }
+    notices
+}
+
+/// The answer that the run gave: the root's report, else its last checkpoint's.
+fn answer(store: &Store, run: &RunId) -> Result<Option<String>, HostError> {
+    let root = store.session(&run.root())?;
+    let result = root
+        .result
+        .as_deref()
+        .and_then(|bytes| codec::decode::<types::RunResult>(bytes).ok());
+    if let Some(report) = result.and_then(|result| result.report) {
+        return Ok(Some(report.summary));
+    }
+    let notes = store.notes(&root.session, &[NoteKind::Checkpoint], 0, usize::MAX)?;
+    let last = notes
+        .last()
+        .and_then(|(_, note)| codec::decode::<types::Report>(&note.body).ok());
+    Ok(last.map(|report| report.summary))
+}
+
+/// Why a replay came to nothing.
+pub(super) fn failed(run: &RunId, error: ReplayError) -> HostError {
+    match error {
+        ReplayError::Store(error) => error.into(),
+        ReplayError::Plugin { .. } => cannot(run, &error.to_string()),
+        ReplayError::Host(what) => HostError::Run(what),
+    }
+}
+
+fn cannot(run: &RunId, reason: &str) -> HostError {
+    HostError::CantReplay {
+        run: run.to_string(),
+        reason: reason.to_owned(),
+    }
+}

@@ -1,0 +1,280 @@
+//! A run into a file.
+
+use std::collections::{BTreeMap, HashSet};
+use std::io::BufWriter;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use super::line::{Bytes, ComponentLine, Header, Line, PluginLine, Writer};
+use super::redacted::{Redaction, Renamed};
+use super::{PIECE, VERSION};
+use crate::ids::{Digest, RunId};
+use crate::llm::Catalogue;
+use crate::run::{Host, HostError};
+use crate::scrub::Secrets;
+use crate::session::codec;
+use crate::store::{EntryCursor, Intent, Record, RunState, Store, StoreError};
+use crate::supervisor::start::{PluginRef, StartBody};
+
+/// Records in one read.
+const RECORDS: u32 = 256;
+/// Entries in one read: each may be large.
+const ENTRIES: u32 = 8;
+
+/// Whether the plugins' bytes go along.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WithPlugins {
+    /// They do: the file is all that a replay needs.
+    Yes,
+    /// Their digests alone.
+    No,
+}
+
+/// A run that was exported.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exported {
+    /// The run.
+    pub run: RunId,
+    /// The file.
+    pub file: PathBuf,
+    /// Its bytes.
+    pub bytes: u64,
+    /// Whether secrets were taken out, so that it can be looked at and not replayed.
+    pub view_only: bool,
+}
+
+impl Host {
+    /// Writes all that is kept of a run to a new file. Known keys and the shapes of keys are taken out.
+    ///
+    /// # Errors
+    /// There is no such run, a process owns it, or the file is there already or can't be written. Nothing is left of it then.
+    pub async fn export_run(&self, run: &str, file: &Path, plugins: WithPlugins) -> Result<Exported, HostError> {
+        let store = self.store_to_read()?;
+        let id = store.find_run(run)?;
+        if store.run_state(&id)? == RunState::Owned {
+            return Err(wrong(
+                file,
+                "the run is under way in another process; wait for its end, or stop it",
+            ));
+        }
+        let secrets = self.secrets_of(&store, &id)?;
+        let draft = Draft::new(file)?;
+        let to = draft.open()?;
+        let mut export = Export {
+            store: &store,
+            run: &id,
+            file,
+            to: Writer::new(BufWriter::new(to)),
+            redaction: Redaction::new(secrets),
+            renamed: Renamed::default(),
+            written: HashSet::new(),
+        };
+        export.header()?;
+        export.rows()?;
+        export.records()?;
+        export.entries()?;
+        if plugins == WithPlugins::Yes {
+            export.components()?;
+        }
+        let view_only = export.redaction.changed();
+        let written = export
+            .to
+            .end(view_only)
+            .and_then(|to| to.into_inner().map_err(Into::into));
+        let to = written.map_err(|e| wrong(file, &e.to_string()))?;
+        to.sync_all().map_err(|e| wrong(file, &e.to_string()))?;
+        let bytes = to.metadata().map_or(0, |meta| meta.len());
+        draft.keep()?;
+        Ok(Exported {
+            run: id,
+            file: file.to_owned(),
+            bytes,
+            view_only,
+        })
+    }
+
+    /// The keys that no file may hold: those of all providers that are configured.
+    fn secrets_of(&self, store: &Store, run: &RunId) -> Result<Secrets, HostError> {
+        let start = store.start(&run.root(), 1)?;
+        let shared = start.and_then(|start| codec::decode::<StartBody>(&start.body).ok()?.run);
+        let script = shared.and_then(|shared| shared.script);
+        // A script that is gone, or a key, is no reason to export nothing.
+        let catalogue = Catalogue::open(
+            &self.config.models,
+            &self.config.limits,
+            script.as_deref().map(Path::new),
+        )
+        .or_else(|_| Catalogue::open(&self.config.models, &self.config.limits, None));
+        Ok(catalogue.map_or_else(|_| Secrets::none(), |catalogue| Secrets::new(catalogue.secrets())))
+    }
+}
+
+/// A file that is not whole yet, beside its place; removed where it is not kept.
+struct Draft<'a> {
+    file: &'a Path,
+    draft: PathBuf,
+}
+
+impl<'a> Draft<'a> {
+    fn new(file: &'a Path) -> Result<Self, HostError> {
+        if file.exists() {
+            return Err(wrong(file, "it is there already; choose another name, or remove it"));
+        }
+        let name = file.file_name().ok_or_else(|| wrong(file, "it is no file's name"))?;
+        let draft = file.with_file_name(format!(".{}.{}.draft", name.to_string_lossy(), std::process::id()));
+        Ok(Self { file, draft })
+    }
+
+    fn open(&self) -> Result<std::fs::File, HostError> {
+        let mut options = std::fs::OpenOptions::new();
+        let opened = options.write(true).create_new(true).mode(0o600).open(&self.draft);
+        opened.map_err(|e| wrong(self.file, &e.to_string()))
+    }
+
+    fn keep(&self) -> Result<(), HostError> {
+        let linked = std::fs::hard_link(&self.draft, self.file).or_else(|_| match self.file.exists() {
+            true => Err(std::io::ErrorKind::AlreadyExists.into()),
+            // Not every file system has links.
+            false => std::fs::rename(&self.draft, self.file),
+        });
+        linked.map_err(|e| wrong(self.file, &e.to_string()))
+    }
+}
+
+impl Drop for Draft<'_> {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.draft);
+    }
+}
+
+/// A run on its way into a file.
+struct Export<'a> {
+    store: &'a Store,
+    run: &'a RunId,
+    file: &'a Path,
+    to: Writer<BufWriter<std::fs::File>>,
+    redaction: Redaction,
+    renamed: Renamed,
+    /// Bodies that are in the file.
+    written: HashSet<Digest>,
+}
+
+impl Export<'_> {
+    fn header(&mut self) -> Result<(), HostError> {
+        let names = self.plugin_names()?;
+        let name = |digest: &Digest| names.get(digest).cloned().unwrap_or_default();
+        let plugins = self.store.components(self.run)?.into_iter().map(|digest| PluginLine {
+            name: name(&digest),
+            digest: digest.to_string(),
+        });
+        let task = self.store.run(self.run)?.task;
+        let header = Header {
+            hermes_run: VERSION,
+            host: env!("CARGO_PKG_VERSION").to_owned(),
+            run: self.run.clone(),
+            task: self.redaction.text(&task),
+            plugins: plugins.collect(),
+        };
+        self.to.line(&header).map_err(|e| wrong(self.file, &e.to_string()))
+    }
+
+    /// What the run's records call its plugins.
+    fn plugin_names(&self) -> Result<BTreeMap<Digest, String>, HostError> {
+        let mut names = BTreeMap::new();
+        let mut keep = |of: PluginRef| names.insert(of.digest, of.name);
+        for row in self.store.sessions(self.run)? {
+            let Some(start) = self.store.start(&row.session, 1)? else {
+                continue;
+            };
+            let Ok(body) = codec::decode::<StartBody>(&start.body) else {
+                continue;
+            };
+            keep(body.agent.strategy);
+            let tools = body.run.map(|run| run.tools).unwrap_or_default();
+            tools.into_iter().for_each(|tool| drop(keep(tool.plugin)));
+        }
+        Ok(names)
+    }
+
+    fn rows(&mut self) -> Result<(), HostError> {
+        let row = self.redaction.row(self.store.run(self.run)?);
+        self.encoded(Line::Row, &row)
+    }
+
+    fn records(&mut self) -> Result<(), HostError> {
+        let mut after = 0;
+        loop {
+            let page = self.store.records(self.run, after, RECORDS)?;
+            let Some((last, _)) = page.last() else { return Ok(()) };
+            after = *last;
+            for (_, record) in page {
+                let mut record = self.redaction.record(record);
+                if let Record::Intent(intent) = &mut record {
+                    self.bodies(intent)?;
+                    self.renamed.request(&mut intent.request);
+                }
+                self.encoded(Line::Record, &record)?;
+            }
+        }
+    }
+
+    /// The bodies of a request, each once.
+    fn bodies(&mut self, intent: &Intent) -> Result<(), HostError> {
+        for digest in &intent.request {
+            if !self.written.insert(*digest) {
+                continue;
+            }
+            let body = match self.store.body(self.run, digest) {
+                // Of some writes the digest alone is kept.
+                Err(StoreError::NotFound { .. }) => continue,
+                other => other?,
+            };
+            let body = self.redaction.body(intent.kind, body);
+            self.renamed.keep(*digest, Digest::of(&body));
+            self.line(&Line::Body(Bytes(body)))?;
+        }
+        Ok(())
+    }
+
+    fn entries(&mut self) -> Result<(), HostError> {
+        let mut after: Option<EntryCursor> = None;
+        loop {
+            let page = self.store.stored_entries(self.run, after.as_ref(), ENTRIES)?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = Some((last.space.clone(), last.version));
+            for entry in page {
+                let entry = self.redaction.entry(entry);
+                self.encoded(Line::Entry, &entry)?;
+            }
+        }
+    }
+
+    fn components(&mut self) -> Result<(), HostError> {
+        for digest in self.store.components(self.run)? {
+            let bytes = self.store.component(&digest)?;
+            self.line(&Line::Component(ComponentLine {
+                digest: digest.to_string(),
+                bytes: bytes.len() as u64,
+            }))?;
+            for piece in bytes.chunks(PIECE) {
+                self.line(&Line::Piece(Bytes(piece.to_vec())))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn encoded<T: serde::Serialize>(&mut self, line: fn(Bytes) -> Line, value: &T) -> Result<(), HostError> {
+        self.line(&line(Bytes(codec::encode(value))))
+    }
+
+    fn line(&mut self, line: &Line) -> Result<(), HostError> {
+        self.to.line(line).map_err(|e| wrong(self.file, &e.to_string()))
+    }
+}
+
+pub(super) fn wrong(file: &Path, what: &str) -> HostError {
+    HostError::RunFile {
+        path: file.display().to_string(),
+        what: what.to_owned(),
+    }
+}

@@ -1,0 +1,333 @@
+//! A run out of a file: looked through whole first, then written in batches that nobody sees before all of them are there.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+
+use super::VERSION;
+use super::export::wrong;
+use super::line::{Bytes, ComponentLine, End, Header, Line, Reader, Wrong};
+use crate::event::now_ms;
+use crate::ids::{Digest, RunId};
+use crate::limits::{self, Unit};
+use crate::run::{Host, HostError};
+use crate::session::codec;
+use crate::session::tape::size;
+use crate::store::{Imported, Owner, Record, RunRow, Store, StoreError, StoredEntry, Sync, WhatFor};
+
+/// Records of one batch, and their bytes.
+const RECORDS: usize = 256;
+const BYTES: usize = 1 << 20;
+
+/// A run that was imported.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImportedRun {
+    /// The run.
+    pub run: RunId,
+    /// Whether it can be looked at and not replayed: secrets were taken out of it.
+    pub view_only: bool,
+    /// Plugins of it that are not here, by name and digest.
+    pub missing: Vec<(String, String)>,
+}
+
+/// What a file's lines are, in order: a row, bodies and records, entries, components.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Part {
+    Row,
+    Records,
+    Entries,
+    Components,
+}
+
+/// A file's lines, one after another, with what each of them must be.
+struct Lines<'a> {
+    path: &'a Path,
+    reader: Reader<BufReader<File>>,
+    header: Header,
+    part: Part,
+    component: Option<Component>,
+    most: u64,
+}
+
+/// A component whose pieces come.
+struct Component {
+    digest: Digest,
+    /// How many bytes it has.
+    whole: u64,
+    bytes: Vec<u8>,
+}
+
+/// What a line brings.
+enum Item {
+    Row(Box<RunRow>),
+    Record(Box<Record>),
+    Entry(StoredEntry),
+    Component(Vec<u8>),
+    End(End),
+}
+
+impl Host {
+    /// Brings a run out of a file into the store, under the id that it had. All of it or nothing.
+    ///
+    /// # Errors
+    /// The file is damaged, of a newer format or over a limit, the id is taken, or the store can't be written.
+    pub async fn import_run(&self, file: &Path) -> Result<ImportedRun, HostError> {
+        let store = self.store()?;
+        store.sweep_copies().await?;
+        let row = self.look_through(file)?;
+        let run = row.id.clone();
+        let owner = store.begin_copy(row).await.map_err(|error| match error {
+            StoreError::Duplicate { .. } => HostError::RunIsHere { run: run.to_string() },
+            other => other.into(),
+        })?;
+        match self.bring(&store, &owner, file).await {
+            Ok((row, missing)) => {
+                let view_only = row.imported.as_ref().is_some_and(|i| i.what_for == WhatFor::Viewing);
+                store.finish_copy(owner, row).await?;
+                Ok(ImportedRun {
+                    run,
+                    view_only,
+                    missing,
+                })
+            }
+            Err(error) => {
+                store.drop_copy(owner).await?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Reads the whole file and keeps nothing: every line is what it should be, and the last one tells of those before it. Gives the run's row.
+    fn look_through(&self, file: &Path) -> Result<RunRow, HostError> {
+        let mut lines = self.lines(file)?;
+        let mut row = None;
+        loop {
+            match lines.next()? {
+                Item::Row(of_run) => row = Some(*of_run),
+                Item::End(_) => return row.ok_or_else(|| wrong(file, "it is damaged: the run's row is missing")),
+                Item::Record(_) | Item::Entry(_) | Item::Component(_) => {}
+            }
+        }
+    }
+
+    /// Writes everything. Gives the run's row as it shall be, and the plugins that are not here.
+    async fn bring(
+        &self,
+        store: &Store,
+        owner: &Owner,
+        file: &Path,
+    ) -> Result<(RunRow, Vec<(String, String)>), HostError> {
+        let mut lines = self.lines(file)?;
+        let mut batch = Batch::default();
+        let mut row = None;
+        let end = loop {
+            match lines.next()? {
+                Item::Row(of_run) => row = Some(*of_run),
+                Item::Record(record) => {
+                    batch.push(*record);
+                    if batch.is_full() {
+                        batch.write(store, owner, file).await?;
+                    }
+                }
+                Item::Entry(entry) => store.copy_entries(owner, vec![entry]).await?,
+                Item::Component(bytes) => drop(store.keep_component(owner, bytes.into()).await?),
+                Item::End(end) => break end,
+            }
+        };
+        batch.write(store, owner, file).await?;
+        let missing = lines.missing(store, owner).await?;
+        let mut row = row.ok_or_else(|| wrong(file, "it is damaged: the run's row is missing"))?;
+        row.imported = Some(Imported {
+            at_ms: now_ms(),
+            what_for: match end.view_only {
+                true => WhatFor::Viewing,
+                false => WhatFor::Everything,
+            },
+        });
+        Ok((row, missing))
+    }
+
+    fn lines<'a>(&self, path: &'a Path) -> Result<Lines<'a>, HostError> {
+        let limits = &self.config.limits;
+        let file = File::open(path).map_err(|e| wrong(path, &e.to_string()))?;
+        if !file.metadata().is_ok_and(|meta| meta.is_file()) {
+            return Err(wrong(path, "it is no file"));
+        }
+        let mut reader = Reader::new(BufReader::new(file), limits);
+        let header = reader.header().map_err(|what| refused(path, what))?;
+        Ok(Lines {
+            path,
+            reader,
+            header,
+            part: Part::Row,
+            component: None,
+            most: limits.component,
+        })
+    }
+}
+
+/// Records that are written together.
+#[derive(Default)]
+struct Batch {
+    records: Vec<Record>,
+    bytes: usize,
+}
+
+impl Batch {
+    fn push(&mut self, record: Record) {
+        self.bytes += size(&record);
+        self.records.push(record);
+    }
+
+    fn is_full(&self) -> bool {
+        self.records.len() >= RECORDS || self.bytes >= BYTES
+    }
+
+    async fn write(&mut self, store: &Store, owner: &Owner, file: &Path) -> Result<(), HostError> {
+        self.bytes = 0;
+        let records = std::mem::take(&mut self.records);
+        if records.is_empty() {
+            return Ok(());
+        }
+        let written = store.append_patiently(owner, records, None, Sync::Commit).await;
+        written.map(drop).map_err(|error| match error {
+            StoreError::Duplicate { .. } | StoreError::NotFound { .. } | StoreError::Internal { .. } => {
+                wrong(file, &format!("its records are not those of one run: {error}"))
+            }
+            other => other.into(),
+        })
+    }
+}
+
+impl Lines<'_> {
+    fn next(&mut self) -> Result<Item, HostError> {
+        loop {
+            let line = self.reader.next().map_err(|what| refused(self.path, what))?;
+            if let Some(item) = self.item(line)? {
+                return Ok(item);
+            }
+        }
+    }
+
+    /// What a line brings; nothing for one that is a part of something.
+    fn item(&mut self, line: Line) -> Result<Option<Item>, HostError> {
+        if self.component.is_some() && !matches!(line, Line::Piece(_)) {
+            return Err(self.damaged("the component before it is not whole"));
+        }
+        Ok(match line {
+            Line::Row(bytes) => {
+                self.at(Part::Row)?;
+                let row: RunRow = self.decoded(&bytes)?;
+                if row.id != self.header.run {
+                    return Err(self.damaged("it is another run's"));
+                }
+                self.part = Part::Records;
+                Some(Item::Row(Box::new(row)))
+            }
+            Line::Body(Bytes(body)) => {
+                self.at(Part::Records)?;
+                Some(Item::Record(Box::new(Record::Body(Digest::of(&body), body))))
+            }
+            Line::Record(bytes) => {
+                self.at(Part::Records)?;
+                let record: Record = self.decoded(&bytes)?;
+                if matches!(record, Record::Body(..) | Record::Spill(_)) {
+                    return Err(self.damaged("it is no record of a journal"));
+                }
+                Some(Item::Record(Box::new(record)))
+            }
+            Line::Entry(bytes) => {
+                self.at(Part::Entries)?;
+                Some(Item::Entry(self.decoded(&bytes)?))
+            }
+            Line::Component(of) => {
+                self.at(Part::Components)?;
+                self.component = Some(self.begun(&of)?);
+                None
+            }
+            Line::Piece(Bytes(piece)) => self.piece(&piece)?.map(Item::Component),
+            Line::End(end) => {
+                self.at(Part::Components)?;
+                Some(Item::End(end))
+            }
+        })
+    }
+
+    /// A line of this part comes: those of earlier parts are over.
+    fn at(&mut self, part: Part) -> Result<(), HostError> {
+        if self.part > part || self.part == Part::Row && part != Part::Row {
+            return Err(self.damaged("it stands in a wrong place"));
+        }
+        self.part = part;
+        Ok(())
+    }
+
+    fn begun(&self, of: &ComponentLine) -> Result<Component, HostError> {
+        let digest = of.digest.parse().map_err(|_| self.damaged("it names no component"))?;
+        if of.bytes > self.most {
+            let most = limits::show(self.most, Unit::Bytes);
+            let what = format!("it brings a component of more than {most} (limits.component)");
+            return Err(wrong(self.path, &what));
+        }
+        Ok(Component {
+            digest,
+            whole: of.bytes,
+            bytes: Vec::new(),
+        })
+    }
+
+    fn piece(&mut self, piece: &[u8]) -> Result<Option<Vec<u8>>, HostError> {
+        let mut component = self
+            .component
+            .take()
+            .ok_or_else(|| self.damaged("it is a piece of nothing"))?;
+        component.bytes.extend_from_slice(piece);
+        let there = component.bytes.len() as u64;
+        if there < component.whole && !piece.is_empty() {
+            self.component = Some(component);
+            return Ok(None);
+        }
+        if there != component.whole || Digest::of(&component.bytes) != component.digest {
+            return Err(self.damaged("the component is not the one that was exported"));
+        }
+        Ok(Some(component.bytes))
+    }
+
+    /// Plugins of the run that are not here. Those that are are kept for it.
+    async fn missing(&self, store: &Store, owner: &Owner) -> Result<Vec<(String, String)>, HostError> {
+        let mut missing = Vec::new();
+        for plugin in &self.header.plugins {
+            let digest = plugin
+                .digest
+                .parse()
+                .map_err(|_| wrong(self.path, "its first line names no plugin"))?;
+            match store.component(&digest) {
+                Ok(bytes) => drop(store.keep_component(owner, bytes.into()).await?),
+                Err(StoreError::NotFound { .. }) => missing.push((plugin.name.clone(), plugin.digest.clone())),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(missing)
+    }
+
+    fn decoded<T: DeserializeOwned>(&self, bytes: &Bytes) -> Result<T, HostError> {
+        codec::decode(&bytes.0).map_err(|e| self.damaged(&e.to_string()))
+    }
+
+    fn damaged(&self, what: &str) -> HostError {
+        wrong(self.path, &format!("line {} is damaged: {what}", self.reader.number()))
+    }
+}
+
+fn refused(path: &Path, what: Wrong) -> HostError {
+    match what {
+        Wrong::Newer(found) => HostError::NewerRunFile {
+            path: path.display().to_string(),
+            found,
+            known: VERSION,
+        },
+        Wrong::Damaged(what) => wrong(path, &what),
+    }
+}

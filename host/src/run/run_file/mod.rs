@@ -1,0 +1,16 @@
+//! A run as one portable file: JSON Lines, a header first, then all that the store has of the run in the order in which it was written, and a last
+//! line that says how many there are and their digest. `docs/run-file.md` has the format.
+
+mod export;
+mod import;
+mod line;
+mod redacted;
+
+pub use export::{Exported, WithPlugins};
+pub use import::ImportedRun;
+
+/// The format's version, the first thing in a file.
+const VERSION: u64 = 1;
+
+/// Bytes of a component in one line.
+const PIECE: usize = 256 << 10;

@@ -1,0 +1,266 @@
+//! Runs that come from elsewhere, out of a file or as a fork: written in bounded batches while their owner alone sees them, and then there at
+//! once. One that was broken off, even by the end of its process, is swept away.
+
+use std::sync::Arc;
+
+use rusqlite::{Connection, params};
+
+use super::Store;
+use super::commit::Done;
+use super::error::{Fault, StoreError};
+use super::owner::{Owner, Ownership};
+use super::record::{Effect, EffectResult, SpaceId, Sync};
+use super::rows::{RunRow, StoredEntry};
+use super::runs::{FIRST_EPOCH, now_ms, seal_run};
+use super::seal::{decode, int, uint};
+use super::space::{self, EntryParts, Writing};
+use super::write::{check_epoch, head, row_id};
+use crate::ids::{RunId, StreamId};
+
+/// Rows that one transaction removes.
+const BATCH: u32 = 1000;
+
+/// The epoch of a copy that is not whole yet.
+const NOT_WHOLE: u64 = 0;
+
+/// Which entry comes next: behind this version of the space of this name.
+pub type EntryCursor = (String, u64);
+
+impl Store {
+    /// Begins a copy. Until [`Store::finish_copy`] nobody else sees the run.
+    ///
+    /// # Errors
+    /// [`StoreError::Duplicate`] when the id is taken, [`StoreError::Owned`] when somebody copies it now; failures of the disk.
+    pub async fn begin_copy(&self, row: RunRow) -> Result<Owner, StoreError> {
+        self.remove_stray_lock(&row.id)?;
+        self.make_run(row, NOT_WHOLE).await
+    }
+
+    /// Whether the run has a row, whole or not.
+    pub(super) fn is_known(&self, run: &RunId) -> Result<bool, StoreError> {
+        self.read(|conn| {
+            let mut select = conn.prepare_cached("SELECT 1 FROM run WHERE id = ?1")?;
+            Ok(select.exists([run.as_str()])?)
+        })
+    }
+
+    /// A process that ended before the run's row was there has left its lock file alone.
+    fn remove_stray_lock(&self, run: &RunId) -> Result<(), StoreError> {
+        let is_known = self.is_known(run)?;
+        let path = self.0.files.lock_path(run);
+        if is_known || !path.exists() {
+            return Ok(());
+        }
+        let _held = self.0.files.take_lock(run, self.0.options.durability, now_ms())?;
+        std::fs::remove_file(&path).map_err(|e| StoreError::io(&path, &e))
+    }
+
+    /// The copy is whole: from here on it is a run like any other, with this row.
+    ///
+    /// # Errors
+    /// Failures of the disk.
+    pub async fn finish_copy(&self, owner: Owner, row: RunRow) -> Result<Owner, StoreError> {
+        let by = owner.clone();
+        let work = move |conn: &Connection| {
+            check_epoch(conn, &by)?;
+            let (data, sum) = seal_run(&row)?;
+            conn.prepare_cached("UPDATE run SET epoch = ?2, data = ?3, sum = ?4 WHERE no = ?1")?
+                .execute(params![by.0.number, int(FIRST_EPOCH), data, sum])?;
+            let head = head(conn, by.0.number)?;
+            Ok(Done {
+                value: (),
+                head: Some(head),
+            })
+        };
+        self.submit(Sync::Durable, Some(&owner.0.lock), work).await?;
+        Ok(Owner(Arc::new(Ownership {
+            run: owner.run().clone(),
+            number: owner.0.number,
+            epoch: FIRST_EPOCH,
+            lock: owner.0.lock.clone(),
+            lost_tail: None,
+        })))
+    }
+
+    /// Gives a copy up: nothing of it stays.
+    ///
+    /// # Errors
+    /// Failures of the disk; what is left then is swept later.
+    pub async fn drop_copy(&self, owner: Owner) -> Result<(), StoreError> {
+        self.remove(owner.0.number, owner.run()).await
+    }
+
+    /// Removes what copies left whose process ended before they were whole.
+    ///
+    /// # Errors
+    /// Failures of the disk.
+    pub async fn sweep_copies(&self) -> Result<(), StoreError> {
+        let left: Vec<(i64, String)> = self.read(|conn| {
+            let mut select = conn.prepare_cached("SELECT no, id FROM run WHERE epoch = 0")?;
+            let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })?;
+        for (number, id) in left {
+            let run: RunId = id
+                .parse()
+                .map_err(|_| StoreError::internal(format!("a run with the id {id:?}")))?;
+            match self.0.files.take_lock(&run, self.0.options.durability, now_ms()) {
+                // Its process is still at it.
+                Err(StoreError::Owned { .. }) => {}
+                Err(error) => return Err(error),
+                Ok(_held) => self.remove(number, &run).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes entries of a copy as they are.
+    ///
+    /// # Errors
+    /// Failures of the disk.
+    pub async fn copy_entries(&self, owner: &Owner, entries: Vec<StoredEntry>) -> Result<(), StoreError> {
+        let by = owner.clone();
+        let work = move |conn: &Connection| {
+            check_epoch(conn, &by)?;
+            entries
+                .iter()
+                .try_for_each(|entry| space::copy(conn, by.run(), entry))?;
+            Ok(Done { value: (), head: None })
+        };
+        self.submit(Sync::Commit, None, work).await
+    }
+
+    /// Makes a change of one of a copy's spaces again, as operation `op` made it.
+    ///
+    /// # Errors
+    /// Failures of the disk.
+    pub async fn copy_write(
+        &self,
+        owner: &Owner,
+        effect: Effect,
+        (stream, op): (StreamId, u32),
+        at_ms: u64,
+    ) -> Result<EffectResult, StoreError> {
+        let (by, quota) = (owner.clone(), self.quota());
+        let work = move |conn: &Connection| {
+            check_epoch(conn, &by)?;
+            let by = Writing {
+                author: stream.session.to_string(),
+                op: Some((stream, op)),
+                at_ms,
+            };
+            let value = space::apply(conn, &effect, &by, quota)?;
+            Ok(Done { value, head: None })
+        };
+        self.submit(Sync::Commit, None, work).await
+    }
+
+    /// The first `limit` entries of a run's spaces behind `after`, by space and version, removed ones included.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] when one is not what was written; failures of the disk.
+    pub fn stored_entries(
+        &self,
+        run: &RunId,
+        after: Option<&EntryCursor>,
+        limit: u32,
+    ) -> Result<Vec<StoredEntry>, StoreError> {
+        let any = SpaceId {
+            run: Some(run.clone()),
+            name: String::new(),
+        };
+        let found = self.read(|conn| {
+            let Some(number) = space::run_number(conn, &any)? else {
+                return Ok(Vec::new());
+            };
+            let (name, version) = after.map_or(("", 0), |(name, version)| (name.as_str(), *version));
+            let mut select = conn.prepare_cached(
+                "SELECT s.name, s.no, e.version, e.deleted, e.key, e.at_ms, e.author, e.op, e.sum, e.media_type, e.data
+                 FROM entry e JOIN space s ON s.no = e.space
+                 WHERE s.run = ?1 AND (s.name, e.version) > (?2, ?3) ORDER BY s.name, e.version LIMIT ?4",
+            )?;
+            let rows = select.query_map(params![number, name, int(version), limit], open)?;
+            Ok(rows.collect::<Result<Vec<_>, _>>()?)
+        })?;
+        let whole = found.into_iter().collect::<Option<Vec<_>>>();
+        whole.ok_or_else(|| StoreError::Corrupt {
+            path: self.0.files.database(),
+            what: format!("an entry of a space of run {run} is not what was written"),
+        })
+    }
+
+    /// Removes all rows of a run in bounded transactions, its own last, and its lock file.
+    async fn remove(&self, number: i64, run: &RunId) -> Result<(), StoreError> {
+        for statement in [
+            "DELETE FROM journal WHERE id IN (SELECT id FROM journal WHERE id > ?2 AND id < ?3 AND run = ?1 LIMIT ?4)",
+            "DELETE FROM body WHERE rowid IN (SELECT rowid FROM body WHERE run = ?1 AND ?2 < ?3 LIMIT ?4)",
+            "DELETE FROM entry WHERE id IN (SELECT e.id FROM entry e JOIN space s ON s.no = e.space
+             WHERE s.run = ?1 AND ?2 < ?3 LIMIT ?4)",
+        ] {
+            while self.remove_some(statement, number).await? > 0 {}
+        }
+        let work = move |conn: &Connection| {
+            for statement in [
+                "DELETE FROM session WHERE run = ?1",
+                "DELETE FROM component WHERE run = ?1",
+                "DELETE FROM space WHERE run = ?1",
+                "DELETE FROM run WHERE no = ?1",
+            ] {
+                conn.prepare_cached(statement)?.execute([number])?;
+            }
+            Ok(Done { value: (), head: None })
+        };
+        self.submit(Sync::Durable, None, work).await?;
+        let path = self.0.files.lock_path(run);
+        std::fs::remove_file(&path).map_err(|e| StoreError::io(&path, &e))
+    }
+
+    async fn remove_some(&self, statement: &'static str, number: i64) -> Result<usize, StoreError> {
+        let work = move |conn: &Connection| {
+            let removed = conn.prepare_cached(statement)?.execute(params![
+                number,
+                row_id(number, 0),
+                row_id(number + 1, 0),
+                BATCH
+            ])?;
+            Ok::<_, Fault>(Done {
+                value: removed,
+                head: None,
+            })
+        };
+        self.submit(Sync::Commit, None, work).await
+    }
+}
+
+/// An entry, if it fits its checksum.
+fn open(row: &rusqlite::Row<'_>) -> Result<Option<StoredEntry>, rusqlite::Error> {
+    let (version, deleted, at_ms): (i64, bool, i64) = (row.get(2)?, row.get(3)?, row.get(5)?);
+    let (key, author, op): (Vec<u8>, String, Vec<u8>) = (row.get(4)?, row.get(6)?, row.get(7)?);
+    let (media_type, data): (String, Vec<u8>) = (row.get(9)?, row.get(10)?);
+    let parts = EntryParts {
+        space: row.get(1)?,
+        version,
+        deleted,
+        key: &key,
+        at_ms,
+        author: &author,
+        op: &op,
+        media_type: &media_type,
+        data: &data,
+    };
+    let whole = parts.sum() == row.get::<_, i64>(8)?;
+    let (Some(op), Ok(key)) = (decode(&op).filter(|_| whole), String::from_utf8(key)) else {
+        return Ok(None);
+    };
+    Ok(Some(StoredEntry {
+        space: row.get(0)?,
+        key,
+        version: uint(version),
+        deleted,
+        media_type,
+        data,
+        author,
+        op,
+        at_ms: uint(at_ms),
+    }))
+}

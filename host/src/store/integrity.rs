@@ -1,0 +1,276 @@
+//! Is everything that the store keeps what was written? Structure, records, bodies, rows, entries, components.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use rusqlite::{Connection, Row};
+
+use super::error::{Fault, StoreError};
+use super::request::damaged_requests;
+use super::rows::SessionRow;
+use super::runs::{RunState, open_run};
+use super::space::EntryParts;
+use super::verify::verify;
+use super::{Store, schema};
+use crate::ids::{Digest, RunId};
+
+/// Problems of the structure that SQLite tells at most.
+const STRUCTURE: u32 = 20;
+
+/// The result of looking through everything.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Integrity {
+    /// Records that were verified.
+    pub records: u64,
+    /// Message bodies that were verified.
+    pub bodies: u64,
+    /// Entries of the blackboard that were verified.
+    pub entries: u64,
+    /// Components that were verified.
+    pub components: u64,
+    /// What is wrong; empty when all is well.
+    pub problems: Vec<Problem>,
+}
+
+/// Something that is not what was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The run that it concerns; none where it is the whole database or the home folder's own spaces.
+    pub run: Option<RunId>,
+    /// What is wrong.
+    pub what: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.run {
+            Some(run) => write!(f, "run {run}: {}", self.what),
+            None => f.write_str(&self.what),
+        }
+    }
+}
+
+impl Integrity {
+    fn add(&mut self, run: Option<&RunId>, what: impl Into<String>) {
+        self.problems.push(Problem {
+            run: run.cloned(),
+            what: what.into(),
+        });
+    }
+
+    /// Takes over what a look found; a database too damaged for it is a problem too.
+    fn look<T: Default>(
+        &mut self,
+        run: Option<&RunId>,
+        what: &str,
+        found: Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        match found {
+            Err(StoreError::Corrupt { what: why, .. }) => {
+                self.add(run, format!("{what} can't be read: {why}"));
+                Ok(T::default())
+            }
+            other => other,
+        }
+    }
+}
+
+impl Store {
+    /// Looks through everything: the database's structure, every run's row, anchor, records with their chain, and bodies, every session's row, every
+    /// entry of the blackboard, and the components that runs use.
+    ///
+    /// # Errors
+    /// Failures of the disk.
+    pub fn integrity(&self) -> Result<Integrity, StoreError> {
+        let mut found = Integrity::default();
+        let structure = self.read(structure);
+        for line in found.look(None, "the database's structure", structure)? {
+            found.add(None, format!("the database's structure: {line}"));
+        }
+        let runs = self.read(runs);
+        let runs = found.look(None, "the list of runs", runs)?;
+        let mut names = BTreeMap::new();
+        for (number, id, sound) in runs {
+            let Ok(run) = id.parse::<RunId>() else {
+                found.add(None, format!("a run has the id {id:?}"));
+                continue;
+            };
+            if !sound {
+                found.add(Some(&run), "its row is damaged");
+            }
+            self.look_at_run(&mut found, &run, number)?;
+            names.insert(number, run);
+        }
+        let spaces = self.read(entries);
+        for (run, what) in found.look(None, "the blackboard", spaces)?.drain(&mut found.entries) {
+            found.add(names.get(&run), what);
+        }
+        let components = self.read(components);
+        let components = found.look(None, "the list of components", components)?;
+        self.look_at_components(&mut found, components, &names)?;
+        for lost in self.lost_runs()? {
+            if let StoreError::Damaged { run, what } = lost {
+                found.add(Some(&run), what);
+            }
+        }
+        Ok(found)
+    }
+
+    fn look_at_run(&self, found: &mut Integrity, run: &RunId, number: i64) -> Result<(), StoreError> {
+        let state = match self.check_anchor(run) {
+            // It was removed meanwhile.
+            Err(StoreError::NotFound { .. }) => return Ok(()),
+            other => other,
+        };
+        if let RunState::Damaged(what) = found
+            .look(Some(run), "its anchor", state.map(Some))?
+            .unwrap_or(RunState::Free)
+        {
+            found.add(Some(run), what);
+        }
+        let records = self.read(|conn| verify(conn, number, u64::MAX, |_, _| {}));
+        let records = found.look(Some(run), "its records", records)?;
+        found.records += records.records;
+        found.bodies += records.bodies;
+        if let Some(what) = records.problem {
+            found.add(Some(run), what);
+        }
+        let sessions = self.read(|conn| sessions(conn, run, number));
+        for session in found.look(Some(run), "its sessions", sessions)? {
+            found.add(Some(run), format!("the row of session {session} is damaged"));
+        }
+        Ok(())
+    }
+
+    fn look_at_components(
+        &self,
+        found: &mut Integrity,
+        components: BTreeMap<Digest, BTreeSet<i64>>,
+        names: &BTreeMap<i64, RunId>,
+    ) -> Result<(), StoreError> {
+        for (digest, users) in components {
+            let what = match self.component(&digest) {
+                Ok(_) => {
+                    found.components += 1;
+                    continue;
+                }
+                Err(StoreError::NotFound { .. }) => "is missing".to_owned(),
+                Err(StoreError::Corrupt { what, .. }) => format!("is damaged: {what}"),
+                Err(error) => return Err(error),
+            };
+            for run in users.iter().filter_map(|number| names.get(number)) {
+                // Unless the run was removed meanwhile.
+                if self.components(run).is_ok() {
+                    found.add(Some(run), format!("the component {} {what}", digest.short()));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn structure(conn: &Connection) -> Result<Vec<String>, Fault> {
+    let mut check = conn.prepare(&format!("PRAGMA integrity_check({STRUCTURE})"))?;
+    let lines = check.query_map([], |row| row.get::<_, String>(0))?;
+    let lines = lines.collect::<Result<Vec<_>, _>>()?;
+    Ok(lines.into_iter().filter(|line| line != "ok").collect())
+}
+
+/// Each run's number and id, and whether its row and the request for its end are what was written.
+fn runs(conn: &Connection) -> Result<Vec<(i64, String, bool)>, Fault> {
+    // A database that nobody has written since has no requests.
+    let damaged = match schema::version(conn)? {
+        0 | 1 => Vec::new(),
+        _ => damaged_requests(conn)?,
+    };
+    let mut select = conn.prepare("SELECT no, id, data, sum FROM run WHERE epoch > 0 ORDER BY no")?;
+    let mut rows = select.query([])?;
+    let mut runs = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (number, id): (i64, String) = (row.get(0)?, row.get(1)?);
+        let data: Vec<u8> = row.get(2)?;
+        let sound = open_run(&id, &data, row.get(3)?).is_ok() && !damaged.contains(&number);
+        runs.push((number, id, sound));
+    }
+    Ok(runs)
+}
+
+/// The numbers of a run's sessions whose rows are damaged.
+fn sessions(conn: &Connection, run: &RunId, number: i64) -> Result<Vec<u32>, Fault> {
+    let mut select = conn.prepare_cached("SELECT number, data, sum FROM session WHERE run = ?1 ORDER BY number")?;
+    let mut rows = select.query([number])?;
+    let mut damaged = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (session, data): (u32, Vec<u8>) = (row.get(0)?, row.get(1)?);
+        if SessionRow::open(run, number, session, &data, row.get(2)?).is_err() {
+            damaged.push(session);
+        }
+    }
+    Ok(damaged)
+}
+
+/// Entries of the blackboard that were looked at.
+#[derive(Debug, Default)]
+struct Entries {
+    good: u64,
+    damaged: Vec<(i64, String)>,
+}
+
+impl Entries {
+    /// The damaged ones, with the number of their run; counts the others.
+    fn drain(self, count: &mut u64) -> Vec<(i64, String)> {
+        *count += self.good;
+        self.damaged
+    }
+}
+
+fn entries(conn: &Connection) -> Result<Entries, Fault> {
+    let mut select = conn.prepare(
+        "SELECT s.run, s.name, e.space, e.version, e.deleted, e.key, e.at_ms, e.author, e.op, e.sum, e.media_type, e.data
+         FROM space s CROSS JOIN entry e ON e.space = s.no WHERE s.run = 0 OR s.run IN (SELECT no FROM run WHERE epoch > 0)",
+    )?;
+    let mut rows = select.query([])?;
+    let mut found = Entries::default();
+    while let Some(row) = rows.next()? {
+        if is_whole(row)? {
+            found.good += 1;
+            continue;
+        }
+        let (name, key): (String, Vec<u8>) = (row.get(1)?, row.get(5)?);
+        let key = String::from_utf8_lossy(&key).into_owned();
+        found.damaged.push((
+            row.get(0)?,
+            format!("the entry {key:?} of the space {name:?} is damaged"),
+        ));
+    }
+    Ok(found)
+}
+
+fn is_whole(row: &Row<'_>) -> Result<bool, Fault> {
+    let (key, author, op): (Vec<u8>, String, Vec<u8>) = (row.get(5)?, row.get(7)?, row.get(8)?);
+    let (media_type, data): (String, Vec<u8>) = (row.get(10)?, row.get(11)?);
+    let parts = EntryParts {
+        space: row.get(2)?,
+        version: row.get(3)?,
+        deleted: row.get(4)?,
+        key: &key,
+        at_ms: row.get(6)?,
+        author: &author,
+        op: &op,
+        media_type: &media_type,
+        data: &data,
+    };
+    Ok(parts.sum() == row.get::<_, i64>(9)?)
+}
+
+/// The components that runs use, each with the numbers of those runs.
+fn components(conn: &Connection) -> Result<BTreeMap<Digest, BTreeSet<i64>>, Fault> {
+    let mut select = conn.prepare("SELECT c.digest, c.run FROM component c JOIN run r ON r.no = c.run")?;
+    let mut rows = select.query([])?;
+    let mut components: BTreeMap<_, BTreeSet<i64>> = BTreeMap::new();
+    while let Some(row) = rows.next()? {
+        let digest = Digest::from_bytes(row.get(0)?);
+        components.entry(digest).or_default().insert(row.get(1)?);
+    }
+    Ok(components)
+}

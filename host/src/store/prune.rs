@@ -1,0 +1,483 @@
+//! Removing runs. A run is gone with its row, in one transaction; its other rows and its files follow in small ones, and what a crash leaves of
+//! them the next prune sweeps away.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use rustix::fs::{FlockOperation, flock};
+
+use super::commit::Done;
+use super::error::{Fault, StoreError};
+use super::files::{Files, private};
+use super::record::Sync;
+use super::rows::RunRow;
+use super::runs::open_run;
+use super::write::row_id;
+use super::{RunState, Store};
+use crate::ids::{Digest, RunId};
+
+/// How long one transaction goes on removing rows. Others wait for it.
+const TIME: Duration = Duration::from_millis(10);
+
+/// What a row takes beside its content, in bytes: the other columns, the index, and its share of half-empty pages. Measured.
+const ROW: u64 = 160;
+
+/// A draft or a lock file beside no run is a crash's remains when it is older: nobody takes so long to go on from there.
+const REMAINS_AGE: Duration = Duration::from_secs(60);
+
+/// Pages that are given back to the file system at a time.
+const PAGES: u32 = 64;
+
+/// A run that may be removed, and what that would bring.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Prunable {
+    /// The run.
+    pub run: RunId,
+    /// How often it was taken so far.
+    epoch: i64,
+    /// Its row, or what is wrong with it.
+    pub row: Result<RunRow, StoreError>,
+    /// Whether somebody owns it, or it is damaged.
+    pub state: RunState,
+    /// Milliseconds since 1970 at which something last changed; 0 where that is not known.
+    pub changed_ms: u64,
+    /// About how many bytes of the database it takes.
+    pub bytes: u64,
+    /// The components that it uses, with their bytes.
+    pub components: Vec<(Digest, u64)>,
+}
+
+/// How removing a run went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Removal {
+    /// It is gone.
+    Removed,
+    /// It was gone already.
+    Gone,
+    /// A live process owns it.
+    Owned,
+    /// Somebody took it since it was looked at.
+    Taken,
+}
+
+/// What was left over and is removed now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Components that no run uses.
+    pub components: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Whether a copy of the store is being made, which needs the components: then they are left.
+    pub in_use: bool,
+}
+
+/// How large the store is, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Size {
+    /// Of its files: the database, its log, components.
+    pub files: u64,
+    /// Of what is in them.
+    pub used: u64,
+    /// Of the database's pages that are free, and will be used again.
+    pub free: u64,
+}
+
+impl Store {
+    /// Every run with what a choice among them needs, the oldest first.
+    ///
+    /// # Errors
+    /// Failures of the disk.
+    pub fn prunable(&self) -> Result<Vec<Prunable>, StoreError> {
+        let rows = self.read(|conn| {
+            let mut select = conn.prepare("SELECT no, id, epoch, data, sum FROM run WHERE epoch > 0 ORDER BY no")?;
+            let mut rows = select.query([])?;
+            let mut found = Vec::new();
+            while let Some(row) = rows.next()? {
+                let (number, id): (i64, String) = (row.get(0)?, row.get(1)?);
+                let (epoch, data, sum): (i64, Vec<u8>, i64) = (row.get(2)?, row.get(3)?, row.get(4)?);
+                // One whose very id is damaged can't be named, and so not chosen.
+                let Ok(run) = id.parse::<RunId>() else { continue };
+                let row = match open_run(&id, &data, sum) {
+                    Err(Fault::Store(error)) => Err(error),
+                    other => Ok(other?),
+                };
+                found.push((number, epoch, run, row));
+            }
+            Ok(found)
+        })?;
+        let mut runs = Vec::with_capacity(rows.len());
+        for (number, epoch, run, row) in rows {
+            let state = match self.run_state(&run) {
+                Ok(state) => state,
+                Err(StoreError::NotFound { .. }) => continue,
+                Err(StoreError::Corrupt { what, .. }) => RunState::Damaged(what),
+                Err(error) => return Err(error),
+            };
+            let changed_ms = row.as_ref().map_or(0, |row| self.changed_ms(row));
+            runs.push(Prunable {
+                epoch,
+                row,
+                state,
+                changed_ms,
+                bytes: self.read(|conn| run_bytes(conn, number))?,
+                components: self.component_sizes(number)?,
+                run,
+            });
+        }
+        Ok(runs)
+    }
+
+    fn changed_ms(&self, row: &RunRow) -> u64 {
+        row.ended_ms.unwrap_or_else(|| {
+            let sessions = self.sessions(&row.id).unwrap_or_default();
+            let newest = sessions.iter().map(|session| session.updated_ms).max();
+            newest.unwrap_or_default().max(row.started_ms)
+        })
+    }
+
+    fn component_sizes(&self, number: i64) -> Result<Vec<(Digest, u64)>, StoreError> {
+        let digests = self.read(|conn| {
+            let mut select = conn.prepare_cached("SELECT digest FROM component WHERE run = ?1 ORDER BY digest")?;
+            let rows = select.query_map([number], |row| row.get(0).map(Digest::from_bytes))?;
+            Ok(rows.collect::<Result<Vec<_>, _>>()?)
+        })?;
+        let sized = digests
+            .into_iter()
+            .map(|digest| (digest, length(&self.component_path(&digest))));
+        Ok(sized.collect())
+    }
+
+    /// How large the store is now.
+    ///
+    /// # Errors
+    /// Failures of the disk.
+    pub fn size(&self) -> Result<Size, StoreError> {
+        let (page, pages, free) = self.read(|conn| {
+            let pragma = |name: &str| conn.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+            Ok((pragma("page_size")?, pragma("page_count")?, pragma("freelist_count")?))
+        })?;
+        let bytes = |pages: i64| pages.unsigned_abs() * page.unsigned_abs();
+        let files = &self.0.files;
+        let components: u64 = entries(&files.components())?.iter().map(|path| length(path)).sum();
+        Ok(Size {
+            files: length(&files.database()) + length(&files.wal()) + components,
+            used: bytes(pages - free) + components,
+            free: bytes(free),
+        })
+    }
+
+    /// Removes a run that is as it was looked at. Its other rows go with [`Store::sweep_rows`].
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`], failures of the disk.
+    pub async fn remove_run(&self, run: &Prunable) -> Result<Removal, StoreError> {
+        self.writer()?;
+        let (id, epoch) = (run.run.clone(), run.epoch);
+        let lock = match self.hold_run(&id).await {
+            Ok(lock) => Some(lock),
+            Err(StoreError::Owned { .. }) => return Ok(Removal::Owned),
+            Err(StoreError::NotFound { .. }) => return Ok(Removal::Gone),
+            // Without its lock file nobody can take it either.
+            Err(StoreError::Damaged { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        let gone = id.clone();
+        let work = move |conn: &Connection| {
+            let found: Option<(i64, i64)> = conn
+                .prepare_cached("SELECT no, epoch FROM run WHERE id = ?1")?
+                .query_row([gone.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))
+                .optional()?;
+            let value = match found {
+                None => Removal::Gone,
+                Some((_, now)) if now != epoch => Removal::Taken,
+                Some((number, _)) => {
+                    conn.prepare_cached("INSERT INTO pruned (no, id) VALUES (?1, ?2)")?
+                        .execute(params![number, gone.as_str()])?;
+                    conn.prepare_cached("DELETE FROM run WHERE no = ?1")?
+                        .execute([number])?;
+                    Removal::Removed
+                }
+            };
+            Ok(Done { value, head: None })
+        };
+        // On the disk before the first of its files goes.
+        let removal = self.submit(Sync::Durable, None, work).await?;
+        if removal == Removal::Removed {
+            // Where this fails, the next sweep tries again.
+            let _ = fs::remove_file(self.0.files.lock_path(&id));
+        }
+        drop(lock);
+        Ok(removal)
+    }
+
+    /// Removes what removed runs left in the database, in transactions so short that they hold up nobody for long.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`], failures of the disk.
+    pub async fn sweep_rows(&self) -> Result<(), StoreError> {
+        let left = self.read(|conn| {
+            let mut select = conn.prepare_cached("SELECT no, id FROM pruned ORDER BY no")?;
+            let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            Ok(rows.collect::<Result<Vec<(i64, String)>, _>>()?)
+        })?;
+        for (number, id) in left {
+            if let Ok(run) = id.parse::<RunId>() {
+                self.sweep_lock(&run)?;
+            }
+            while self.sweep_some(number).await? == Left::More {}
+        }
+        Ok(())
+    }
+
+    async fn sweep_some(&self, number: i64) -> Result<Left, StoreError> {
+        let work = move |conn: &Connection| {
+            let value = sweep_some(conn, number)?;
+            Ok(Done { value, head: None })
+        };
+        self.submit(Sync::Commit, None, work).await
+    }
+
+    /// Removes the lock file of a run that has no row, unless somebody holds it.
+    fn sweep_lock(&self, run: &RunId) -> Result<(), StoreError> {
+        let files = &self.0.files;
+        let Ok(file) = File::open(files.lock_path(run)) else {
+            return Ok(());
+        };
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() && self.is_gone(run)? {
+            let _ = fs::remove_file(files.lock_path(run));
+        }
+        Ok(())
+    }
+
+    /// Whether somebody removed the run, and rows of it may still be there.
+    pub(super) fn was_removed(&self, run: &RunId) -> Result<bool, StoreError> {
+        self.read(|conn| {
+            let mut select = conn.prepare_cached("SELECT EXISTS (SELECT 1 FROM pruned WHERE id = ?1)")?;
+            Ok(select.query_row([run.as_str()], |row| row.get(0))?)
+        })
+    }
+
+    fn is_gone(&self, run: &RunId) -> Result<bool, StoreError> {
+        match self.run_number(run) {
+            Err(StoreError::NotFound { .. }) => Ok(true),
+            other => other.map(|_| false),
+        }
+    }
+
+    /// Removes components that no run uses, and what crashes left of components and lock files.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`], failures of the disk.
+    pub async fn sweep_files(&self) -> Result<Swept, StoreError> {
+        let files = &self.0.files;
+        for path in entries(&files.runs())? {
+            let run = path
+                .file_stem()
+                .and_then(|stem| stem.to_str())
+                .and_then(|stem| stem.parse().ok());
+            // A lock file that tells of records which the database has lost stays: it is all that tells of them.
+            if let Some(run) = run.filter(|_| is_remains(&path))
+                && self.lost(&run)?.is_none()
+            {
+                self.sweep_lock(&run)?;
+            }
+        }
+        let mut swept = Swept::default();
+        let Some(_held) = files.hold_components(FlockOperation::NonBlockingLockExclusive)? else {
+            swept.in_use = true;
+            return Ok(swept);
+        };
+        let used = self.read(used_components)?;
+        for path in entries(&files.components())? {
+            if path.extension().is_some_and(|extension| extension == "draft") {
+                if is_remains(&path) {
+                    let _ = fs::remove_file(&path);
+                }
+                continue;
+            }
+            let digest = path
+                .file_stem()
+                .and_then(|stem| stem.to_str())
+                .and_then(|stem| stem.parse().ok());
+            let Some(digest) = digest.filter(|digest| !used.contains(digest)) else {
+                continue;
+            };
+            let bytes = length(&path);
+            if self.sweep_component(path, digest).await? {
+                swept.components += 1;
+                swept.bytes += bytes;
+            }
+        }
+        Ok(swept)
+    }
+
+    /// Removes a component's file in a transaction, so that no run comes to use it meanwhile.
+    async fn sweep_component(&self, path: PathBuf, digest: Digest) -> Result<bool, StoreError> {
+        let work = move |conn: &Connection| {
+            let used: bool = conn
+                .prepare_cached(
+                    "SELECT EXISTS (SELECT 1 FROM component c JOIN run r ON r.no = c.run WHERE c.digest = ?1)",
+                )?
+                .query_row([digest.as_bytes()], |row| row.get(0))?;
+            Ok(Done {
+                value: !used && fs::remove_file(&path).is_ok(),
+                head: None,
+            })
+        };
+        self.submit(Sync::Commit, None, work).await
+    }
+
+    /// Gives free pages of the database back to the file system, in transactions so short that they hold up nobody for long. A database that was made
+    /// by format 1 keeps them: they are used again.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`], failures of the disk.
+    pub async fn give_back(&self) -> Result<(), StoreError> {
+        let work = |conn: &Connection| {
+            let value = give_back_some(conn)?;
+            Ok(Done { value, head: None })
+        };
+        while self.submit(Sync::Commit, None, work).await? == Left::More {}
+        let files = self.0.files.clone();
+        // The file gets shorter when its log is copied into it.
+        tokio::task::spawn_blocking(move || files.connect().map(|conn| super::commit::empty_log(&conn)))
+            .await
+            .map_err(|e| StoreError::internal(format!("emptying the log: {e}")))?
+    }
+}
+
+impl Files {
+    /// The lock of those who rely on components that no run may use any more, or remove them. Nothing where another has it.
+    pub(super) fn hold_components(&self, operation: FlockOperation) -> Result<Option<File>, StoreError> {
+        let path = self.dir.join("components.lock");
+        let file = private().create(true).truncate(false).open(&path);
+        let file = file.map_err(|e| StoreError::io(&path, &e))?;
+        match flock(&file, operation) {
+            Ok(()) => Ok(Some(file)),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(e) => Err(StoreError::io(&path, &e.into())),
+        }
+    }
+}
+
+/// Whether there is more to remove.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Left {
+    More,
+    Nothing,
+}
+
+/// What removes some records of a run.
+const RECORDS: &str = "DELETE FROM journal WHERE id IN (SELECT id FROM journal WHERE id > ?1 AND id < ?2 LIMIT 16)";
+
+/// What removes some other rows of a run, by tables. Large rows go one by one.
+const STEPS: [&str; 6] = [
+    "DELETE FROM body WHERE rowid IN (SELECT rowid FROM body WHERE run = ?1 LIMIT 1)",
+    "DELETE FROM entry WHERE id IN
+     (SELECT e.id FROM space s CROSS JOIN entry e ON e.space = s.no WHERE s.run = ?1 LIMIT 4)",
+    "DELETE FROM space WHERE run = ?1",
+    "DELETE FROM session WHERE run = ?1 AND number IN (SELECT number FROM session WHERE run = ?1 LIMIT 4)",
+    "DELETE FROM component WHERE run = ?1",
+    "DELETE FROM cancel_request WHERE run = ?1",
+];
+
+fn sweep_some(conn: &Connection, number: i64) -> Result<Left, Fault> {
+    let began = Instant::now();
+    let left: bool = conn
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM pruned WHERE no = ?1)")?
+        .query_row([number], |row| row.get(0))?;
+    if !left {
+        // Another process was faster, and the number may be a new run's by now.
+        return Ok(Left::Nothing);
+    }
+    let mut records = conn.prepare_cached(RECORDS)?;
+    while records.execute(range(number))? > 0 {
+        if began.elapsed() >= TIME {
+            return Ok(Left::More);
+        }
+    }
+    for step in STEPS {
+        let mut step = conn.prepare_cached(step)?;
+        while step.execute([number])? > 0 {
+            if began.elapsed() >= TIME {
+                return Ok(Left::More);
+            }
+        }
+    }
+    conn.prepare_cached("DELETE FROM pruned WHERE no = ?1")?
+        .execute([number])?;
+    Ok(Left::Nothing)
+}
+
+/// The ids between which a run's records lie.
+fn range(number: i64) -> [i64; 2] {
+    [row_id(number, 0), row_id(number + 1, 0)]
+}
+
+fn give_back_some(conn: &Connection) -> Result<Left, Fault> {
+    let began = Instant::now();
+    let free = || conn.pragma_query_value(None, "freelist_count", |row| row.get::<_, i64>(0));
+    let mut before = free()?;
+    while before > 0 {
+        let mut vacuum = conn.prepare(&format!("PRAGMA incremental_vacuum({PAGES})"))?;
+        let mut rows = vacuum.query([])?;
+        while rows.next()?.is_some() {}
+        let after = free()?;
+        if after >= before {
+            return Ok(Left::Nothing);
+        }
+        if began.elapsed() >= TIME {
+            return Ok(Left::More);
+        }
+        before = after;
+    }
+    Ok(Left::Nothing)
+}
+
+/// About how many bytes of the database a run takes.
+fn run_bytes(conn: &Connection, number: i64) -> Result<u64, Fault> {
+    let sizes = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?));
+    let (mut rows, mut bytes) = conn
+        .prepare_cached("SELECT count(*), coalesce(sum(length(data)), 0) FROM journal WHERE id > ?1 AND id < ?2")?
+        .query_row(range(number), sizes)?;
+    for select in [
+        "SELECT count(*), coalesce(sum(length(data)), 0) FROM body WHERE run = ?1",
+        "SELECT count(*), coalesce(sum(length(data)), 0) FROM session WHERE run = ?1",
+        "SELECT count(*), coalesce(sum(length(e.key) + octet_length(e.media_type) + length(e.data)), 0)
+         FROM space s CROSS JOIN entry e ON e.space = s.no WHERE s.run = ?1",
+    ] {
+        let (more_rows, more_bytes) = conn.prepare_cached(select)?.query_row([number], sizes)?;
+        rows += more_rows;
+        bytes += more_bytes;
+    }
+    Ok(bytes.unsigned_abs() + rows.unsigned_abs() * ROW)
+}
+
+fn used_components(conn: &Connection) -> Result<BTreeSet<Digest>, Fault> {
+    let mut select = conn.prepare_cached("SELECT DISTINCT c.digest FROM component c JOIN run r ON r.no = c.run")?;
+    let rows = select.query_map([], |row| row.get(0).map(Digest::from_bytes))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+fn length(path: &Path) -> u64 {
+    path.metadata().map_or(0, |meta| meta.len())
+}
+
+/// What is in a folder of the store.
+pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let io = |e: std::io::Error| StoreError::io(folder, &e);
+    let found = fs::read_dir(folder)
+        .map_err(io)?
+        .map(|entry| entry.map(|entry| entry.path()));
+    found.collect::<Result<_, _>>().map_err(io)
+}
+
+/// Whether a file is so old that nobody works on it any more.
+fn is_remains(path: &Path) -> bool {
+    let changed = path.metadata().and_then(|meta| meta.modified());
+    let age = changed.ok().and_then(|at| SystemTime::now().duration_since(at).ok());
+    age.is_some_and(|age| age >= REMAINS_AGE)
+}

@@ -1,0 +1,208 @@
+//! Giving up what a damaged run has lost: its journal ends where it is sound to, and its rows say again what that journal says.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::Store;
+use super::commit::Done;
+use super::error::{Fault, StoreError};
+use super::owner::{Head, LockState};
+use super::record::{Record, Status, Sync};
+use super::request::request_sum;
+use super::rows::{NewRun, RunRow, SessionRow};
+use super::runs::{find_row, now_ms, seal_run};
+use super::verify::{Unstarted, verify};
+use super::write::{head, row_id};
+use crate::ids::RunId;
+
+/// What was given up of a run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Loss {
+    /// Records that it still has.
+    pub kept: u64,
+    /// Records that were missing at its end, as far as its anchor told.
+    pub missing: u64,
+    /// Records that were there and are removed: the first that is not sound, and all behind it.
+    pub cut: u64,
+}
+
+impl Loss {
+    /// Whether anything was lost.
+    pub const fn is_any(&self) -> bool {
+        self.missing > 0 || self.cut > 0
+    }
+}
+
+impl std::fmt::Display for Loss {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { kept, missing, cut } = self;
+        write!(
+            f,
+            "{missing} missing at its end, {cut} cut off behind damage, {kept} kept"
+        )
+    }
+}
+
+impl Store {
+    /// Gives up what a run has lost, so that it can be taken: records that are missing at its end and, where one is damaged, that one and all
+    /// behind it. Where nothing is lost this changes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Owned`], [`StoreError::NotFound`]; [`StoreError::Damaged`] where its beginning is damaged, so that nothing is left to go
+    /// on from; failures of the disk.
+    pub async fn accept_loss(&self, run: &RunId) -> Result<Loss, StoreError> {
+        self.writer()?;
+        let (number, end) = self.run_number(run)?;
+        let lock = self.0.files.mend_lock(run, self.0.options.durability, now_ms())?;
+        let lock = Arc::new(lock);
+        let anchored = match self.0.files.lock_state(run)? {
+            LockState::Line(line) => line.head.seq,
+            LockState::Missing | LockState::Broken => 0,
+        };
+        let id = run.clone();
+        let work = move |conn: &Connection| {
+            let sound = sound(conn, &id, number)?;
+            let end = head(conn, number)?;
+            let cut = end.seq - sound.records;
+            mend(conn, &id, number, sound, cut)?;
+            let head = head(conn, number)?;
+            Ok(Done {
+                value: (head, cut),
+                head: None,
+            })
+        };
+        let (head, cut) = self.submit(Sync::Durable, None, work).await?;
+        self.anchor_anew(run, &lock, head)?;
+        Ok(Loss {
+            kept: head.seq,
+            missing: anchored.saturating_sub(end.seq),
+            cut,
+        })
+    }
+
+    fn anchor_anew(&self, run: &RunId, lock: &super::owner::RunLock, head: Head) -> Result<(), StoreError> {
+        lock.write(head)
+            .map_err(|e| StoreError::io(&self.0.files.lock_path(run), &e))
+    }
+}
+
+/// What a run's sound records make of its sessions.
+struct Rebuilt {
+    records: u64,
+    sessions: BTreeMap<u32, SessionRow>,
+}
+
+/// The run's sound records, none of which needs one that is not there.
+fn sound(conn: &Connection, run: &RunId, number: i64) -> Result<Rebuilt, Fault> {
+    let (mut limit, mut first_problem) = (u64::MAX, None);
+    loop {
+        let (mut sessions, mut unstarted, mut twisted) = (BTreeMap::new(), Unstarted::default(), None);
+        let found = verify(conn, number, limit, |seq, record| {
+            unstarted.follow(seq, &record);
+            if twisted.is_none() && !follow(&mut sessions, record) {
+                twisted = Some(seq);
+            }
+        })?;
+        first_problem = first_problem.or(found.problem);
+        match unstarted.first().or(twisted) {
+            Some(seq) => limit = seq - 1,
+            None if sessions.is_empty() => {
+                let what = first_problem.unwrap_or_else(|| "it has no records".to_owned());
+                let what = format!("{what}, and there is nothing before it to go on from");
+                return Err(StoreError::damaged(run, what).into());
+            }
+            None => {
+                return Ok(Rebuilt {
+                    records: found.records,
+                    sessions,
+                });
+            }
+        }
+    }
+}
+
+/// Does with the rows what the record did. False where it can't follow what is there.
+fn follow(sessions: &mut BTreeMap<u32, SessionRow>, record: Record) -> bool {
+    match record {
+        Record::Session(new) => sessions.insert(new.session.number, SessionRow::new(&new)).is_none(),
+        Record::Update(update) => sessions
+            .get_mut(&update.session.number)
+            .is_some_and(|row| row.apply(&update).is_ok()),
+        _ => true,
+    }
+}
+
+/// Cuts the journal and writes the rows that are not what the journal says, in the transaction that `conn` is in.
+fn mend(conn: &Connection, run: &RunId, number: i64, sound: Rebuilt, cut: u64) -> Result<(), Fault> {
+    // Whoever believes to own it writes no more.
+    conn.prepare_cached("UPDATE run SET epoch = epoch + 1 WHERE no = ?1")?
+        .execute([number])?;
+    if cut > 0 {
+        conn.prepare_cached("DELETE FROM journal WHERE id > ?1 AND id < ?2")?
+            .execute([row_id(number, sound.records), row_id(number + 1, 0)])?;
+    }
+    mend_request(conn, number)?;
+    let root = sound.sessions.get(&0).cloned();
+    mend_sessions(conn, number, sound.sessions)?;
+    let Some(root) = root else {
+        return Err(StoreError::damaged(run, "the row of its root session").into());
+    };
+    mend_run(conn, run, number, &root)
+}
+
+fn mend_sessions(conn: &Connection, number: i64, sessions: BTreeMap<u32, SessionRow>) -> Result<(), Fault> {
+    conn.prepare_cached("DELETE FROM session WHERE run = ?1")?
+        .execute([number])?;
+    let mut insert = conn.prepare_cached("INSERT INTO session (run, number, data, sum) VALUES (?1, ?2, ?3, ?4)")?;
+    for row in sessions.into_values() {
+        insert.execute(row.sealed(number)?)?;
+    }
+    Ok(())
+}
+
+/// The run's row ends with its root; where it is damaged, what its root says of it is all that is known.
+fn mend_run(conn: &Connection, run: &RunId, number: i64, root: &SessionRow) -> Result<(), Fault> {
+    let mut row = match find_row(conn, run) {
+        Ok(Some((_, row))) => row,
+        Ok(None) | Err(Fault::Store(StoreError::Damaged { .. })) => RunRow::from(NewRun {
+            id: run.clone(),
+            task: root.task.clone(),
+            strategy: root.strategy.clone(),
+            cwd: String::new(),
+            argv: Vec::new(),
+            at_ms: root.started_ms,
+        }),
+        Err(fault) => return Err(fault),
+    };
+    if root.status.is_final() {
+        // Its end is recorded; a run's row that was not told of it is, when somebody takes the run.
+        return write_run(conn, number, &row);
+    }
+    if row.status.is_final() {
+        (row.exit, row.outcome, row.error, row.answer, row.ended_ms) = (None, None, None, None, None);
+    }
+    row.status = Status::Interrupted;
+    write_run(conn, number, &row)
+}
+
+fn write_run(conn: &Connection, number: i64, row: &RunRow) -> Result<(), Fault> {
+    let (data, sum) = seal_run(row)?;
+    conn.prepare_cached("UPDATE run SET data = ?2, sum = ?3 WHERE no = ?1")?
+        .execute(params![number, data, sum])?;
+    Ok(())
+}
+
+/// A request that is damaged says nothing: whoever wants the run's end asks again.
+fn mend_request(conn: &Connection, number: i64) -> Result<(), Fault> {
+    let found: Option<(i64, i64)> = conn
+        .prepare_cached("SELECT at_ms, sum FROM cancel_request WHERE run = ?1")?
+        .query_row([number], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    if found.is_some_and(|(at_ms, sum)| sum != request_sum(number, at_ms)) {
+        conn.prepare_cached("DELETE FROM cancel_request WHERE run = ?1")?
+            .execute([number])?;
+    }
+    Ok(())
+}

@@ -1,0 +1,145 @@
+//! Looking through a run's records: how many of them, from the first on, are what was written, and can be gone on from.
+
+use std::collections::{BTreeMap, HashMap};
+
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+
+use super::error::Fault;
+use super::record::{OpKind, Record};
+use super::seal::{decode, link};
+use super::write::{row_id, row_seq, row_sum};
+use crate::ids::Digest;
+
+/// A run's records from the first on, as far as they are sound.
+#[derive(Debug, Default)]
+pub(super) struct Sound {
+    /// How many they are.
+    pub(super) records: u64,
+    /// Bodies that they refer to.
+    pub(super) bodies: u64,
+    /// What is wrong with the next one; nothing where there is none.
+    pub(super) problem: Option<String>,
+}
+
+/// Verifies the first `limit` records of the run with this number: their order, checksums and chain, and the bodies that they refer to. `each` gets
+/// every one that is sound, with its number.
+pub(super) fn verify(
+    conn: &Connection,
+    number: i64,
+    limit: u64,
+    mut each: impl FnMut(u64, Record),
+) -> Result<Sound, Fault> {
+    let mut select =
+        conn.prepare_cached("SELECT id, kind, sum, chain, data FROM journal WHERE id > ?1 AND id < ?2 ORDER BY id")?;
+    let mut rows = select.query([row_id(number, 0), row_id(number + 1, 0)])?;
+    let (mut sound, mut before) = (Sound::default(), 0);
+    let mut bodies = HashMap::new();
+    while sound.records < limit {
+        let next = sound.records + 1;
+        let row = match rows.next() {
+            Ok(Some(row)) => row,
+            Ok(None) => break,
+            Err(error) => {
+                let fault = Fault::from(error);
+                if fault.is_corrupt() {
+                    sound.problem = Some(format!("record {next} can't be read"));
+                    break;
+                }
+                return Err(fault);
+            }
+        };
+        if row_seq(row.get(0)?) != next {
+            sound.problem = Some(format!("record {next} is missing"));
+            break;
+        }
+        let Some(record) = open(row, &mut before)? else {
+            sound.problem = Some(format!("record {next} is damaged"));
+            break;
+        };
+        if let Some(what) = lacks(conn, number, &record, &mut bodies)? {
+            sound.problem = Some(format!("record {next} refers to {what}"));
+            break;
+        }
+        sound.records = next;
+        each(next, record);
+    }
+    sound.bodies = bodies.len() as u64;
+    Ok(sound)
+}
+
+/// The record of a row of `id, kind, sum, chain, data`, if it and all before it are what was written.
+fn open(row: &Row<'_>, before: &mut i64) -> Result<Option<Record>, Fault> {
+    let (id, kind, sum, chain): (i64, i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
+    let Ok(data) = row.get_ref(4)?.as_blob() else {
+        return Ok(None);
+    };
+    *before = link(*before, sum);
+    if row_sum(id, kind, data) != sum || *before != chain {
+        return Ok(None);
+    }
+    Ok(decode(data))
+}
+
+/// The first body that a record refers to and that is not there, in words.
+fn lacks(
+    conn: &Connection,
+    number: i64,
+    record: &Record,
+    known: &mut HashMap<Digest, bool>,
+) -> Result<Option<String>, Fault> {
+    let Record::Intent(intent) = record else {
+        return Ok(None);
+    };
+    // A write's request is its arguments' digest alone.
+    for digest in intent.request.iter().filter(|_| intent.kind != OpKind::Write) {
+        let good = match known.get(digest) {
+            Some(good) => *good,
+            None => {
+                let good = body(conn, number, digest)?.is_some_and(|data| Digest::of(&data) == *digest);
+                known.insert(*digest, good);
+                good
+            }
+        };
+        if !good {
+            return Ok(Some(format!(
+                "the body {}, which is missing or damaged",
+                digest.short()
+            )));
+        }
+    }
+    Ok(None)
+}
+
+/// A body, as far as it can be read.
+fn body(conn: &Connection, number: i64, digest: &Digest) -> Result<Option<Vec<u8>>, Fault> {
+    let mut select = conn.prepare_cached("SELECT data FROM body WHERE run = ?1 AND digest = ?2")?;
+    let found = select.query_row(params![number, digest.as_bytes()], |row| row.get(0));
+    match found.optional().map_err(Fault::from) {
+        Err(fault) if fault.is_corrupt() => Ok(None),
+        other => other,
+    }
+}
+
+/// Sessions whose start is not written yet, by the number of the record that made them: a run can't go on from between the two.
+#[derive(Debug, Default)]
+pub(super) struct Unstarted(BTreeMap<u32, u64>);
+
+impl Unstarted {
+    /// Takes a record in.
+    pub(super) fn follow(&mut self, seq: u64, record: &Record) {
+        match record {
+            Record::Session(new) => {
+                self.0.insert(new.session.number, seq);
+            }
+            Record::Start(start) => {
+                self.0.remove(&start.session.number);
+            }
+            _ => {}
+        }
+    }
+
+    /// The first record that made such a session.
+    pub(super) fn first(&self) -> Option<u64> {
+        self.0.values().min().copied()
+    }
+}

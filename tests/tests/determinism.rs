@@ -1,0 +1,271 @@
+//! Nothing that a guest sees differs between a run, the same run in instances that were given up and built again, and the same run after a
+//! kill: random strategies that call every interface, with children, parallel calls, time-outs and cancels, and that ask after each step for a
+//! key which names a digest of every byte that they saw. One byte that differs is another call, and the run ends as `diverged`.
+
+#![allow(clippy::unwrap_used, reason = "what fails shall fail the test")]
+
+use hermes_tests::child::ChildSpec;
+use hermes_tests::host::PASSIVATE;
+use hermes_tests::model::{Format, ModelServer, Script, Turn};
+use hermes_tests::{Home, Host, Process, guests};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+/// Numbers from a seed: SplitMix64.
+struct Dice(u64);
+
+impl Dice {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, n: u64) -> u64 {
+        self.next() % n
+    }
+
+    fn one_of<'a>(&mut self, all: &[&'a str]) -> &'a str {
+        all[usize::try_from(self.below(all.len() as u64)).unwrap()]
+    }
+}
+
+/// A program that grows step by step, and what it has to name so far.
+struct Program {
+    steps: Vec<Value>,
+    pending: u64,
+    calls: u64,
+    children: u64,
+}
+
+impl Program {
+    /// A random program of `length` steps whose children nest `depth` deep.
+    fn random(dice: &mut Dice, length: u64, depth: u64) -> Value {
+        let mut program = Self {
+            steps: vec![
+                json!({ "do": "open", "name": "board" }),
+                json!({ "do": "witness", "space": 0 }),
+            ],
+            pending: 0,
+            calls: 0,
+            children: 0,
+        };
+        for _ in 0..length {
+            let step = program.step(dice, depth);
+            program.steps.push(step);
+        }
+        json!({ "steps": program.steps, "summary": "done" })
+    }
+
+    fn step(&mut self, dice: &mut Dice, depth: u64) -> Value {
+        match dice.below(17) {
+            0 => json!({ "do": "complete", "messages": messages(dice), "tools": "granted" }),
+            1 => {
+                self.pending += 1;
+                json!({ "do": "start", "messages": messages(dice) })
+            }
+            2 if self.pending > 0 => {
+                let what = dice.one_of(&["wait", "wait", "cancel"]);
+                json!({ "do": what, "pending": dice.below(self.pending) })
+            }
+            3 => json!({ "do": "agent", "user": dice.one_of(&["TOOLS please", "just say"]), "turns": 3 }),
+            4 => call(dice, "call"),
+            5 => {
+                self.calls += 1;
+                call(dice, "start-call")
+            }
+            6 if self.calls > 0 => match dice.below(3) {
+                0 => json!({ "do": "wait-call", "call": dice.below(self.calls) }),
+                1 => json!({ "do": "cancel-call", "call": dice.below(self.calls) }),
+                _ => {
+                    let calls: Vec<u64> = (0..self.calls).filter(|_| dice.below(2) == 0).collect();
+                    json!({ "do": "wait-any-call", "calls": calls, "timeout_ms": dice.below(60) })
+                }
+            },
+            7 if depth > 0 && self.children < 3 => {
+                self.children += 1;
+                let length = 4 + dice.below(8);
+                let inside = Self::random(dice, length, depth - 1);
+                let board = json!([{ "space": "board", "prefix": "", "access": "ReadWrite" }]);
+                let child = ChildSpec::probe(&inside).with("spaces", board);
+                child.with("toolsets", json!(["probe-tool"])).spawn()
+            }
+            8 if self.children > 0 => match dice.below(4) {
+                0 => json!({ "do": "join-last" }),
+                1 => json!({ "do": "status", "child": dice.below(self.children) }),
+                2 => json!({ "do": "cancel-child", "child": dice.below(self.children) }),
+                _ => {
+                    let children: Vec<u64> = (0..self.children).collect();
+                    json!({ "do": "wait-any-child", "children": children, "timeout_ms": dice.below(60) })
+                }
+            },
+            9 => board(dice),
+            10 => board(dice),
+            11 => json!({ "do": "clocks", "readings": 1 + dice.below(1500) }),
+            12 => json!({ "do": "random", "bytes": dice.below(40) }),
+            13 => {
+                let ms: Vec<u64> = (0..=dice.below(3)).map(|_| dice.below(30)).collect();
+                json!({ "do": "sleep", "ms": ms })
+            }
+            14 => {
+                let dimension = dice.one_of(&[
+                    "Tokens",
+                    "Iterations",
+                    "ToolCalls",
+                    "Fuel",
+                    "WallClockMs",
+                    "StoredBytes",
+                ]);
+                json!({ "do": dice.one_of(&["remaining", "spent"]), "dimension": dimension })
+            }
+            15 => session(dice),
+            _ => json!({ "do": "compute", "n": dice.below(100_000) }),
+        }
+    }
+}
+
+fn messages(dice: &mut Dice) -> Value {
+    let words = format!(
+        "{} {}",
+        dice.one_of(&["TOOLS", "SLOWLY", "FAILING", "plainly"]),
+        dice.below(1000)
+    );
+    json!([{ "User": [{ "Text": words }] }])
+}
+
+fn call(dice: &mut Dice, how: &str) -> Value {
+    let inside = json!({ "steps": [
+        { "do": "open", "name": "board" },
+        { "do": "random", "bytes": dice.below(20) },
+        { "do": "put", "space": 0, "key": format!("tool-{}", dice.below(4)), "value": "by a tool" },
+        { "do": "info" },
+    ] });
+    let (name, arguments) = match dice.below(4) {
+        0 => ("probe", inside),
+        1 => ("fail", json!({ "text": "on purpose" })),
+        2 => ("no-such-tool", json!({})),
+        _ => ("echo", json!({ "text": format!("said {}", dice.below(1000)) })),
+    };
+    json!({ "do": how, "name": name, "arguments": arguments })
+}
+
+fn board(dice: &mut Dice) -> Value {
+    let key = format!("key-{}", dice.below(5));
+    match dice.below(6) {
+        0 => json!({ "do": "get", "space": 0, "key": key }),
+        1 => json!({ "do": "put", "space": 0, "key": key, "value": format!("value {}", dice.next()) }),
+        2 => json!({ "do": "put", "space": 0, "key": key, "value": "if", "if_version": dice.below(6) }),
+        3 => json!({ "do": "append", "space": 0, "prefix": "log/", "value": "a line" }),
+        4 => json!({ "do": "delete", "space": 0, "key": key }),
+        _ => {
+            json!({ "do": "changes", "space": 0, "prefix": "key-", "since": dice.below(12), "wait_ms": dice.below(60) })
+        }
+    }
+}
+
+fn session(dice: &mut Dice) -> Value {
+    match dice.below(7) {
+        0 => json!({ "do": "info" }),
+        1 => json!({ "do": "log", "level": "Info", "message": "a line" }),
+        2 => json!({ "do": "progress", "message": "on the way", "fraction": 0.5 }),
+        3 => json!({ "do": "emit", "text": "some words" }),
+        4 => json!({ "do": "cancelled" }),
+        5 => json!({ "do": "list-tools" }),
+        _ => json!({ "do": "models" }),
+    }
+}
+
+/// A model that answers by what it is asked, so that it can be asked again.
+fn server() -> ModelServer {
+    let echo = Turn::call("echo", &json!({ "text": "as the model says" }));
+    let script = Script::always(Turn::text("yes"))
+        .when(
+            "SLOWLY",
+            Script::always(
+                Turn::text("a longer answer, in small pieces").sent(hermes_tests::model::Delivery::Bytes(7)),
+            ),
+        )
+        .when("FAILING", Script::always(Turn::status(400)))
+        // Not a second time: the results of a call end its conversation.
+        .when("as the model says", Script::always(Turn::text("heard")))
+        .when("TOOLS", Script::always(echo));
+    ModelServer::start(script)
+}
+
+fn host(home: &Home, program: &Value) -> Host {
+    let host = home.host().args(["--allow", "blackboard:board"]);
+    host.arg("--tool").arg(guests::built("probe-tool")).probe(program)
+}
+
+/// How many programs are tried: a few in each run of the suite, many where all is asked for.
+fn seeds() -> std::ops::Range<u64> {
+    if std::env::var_os("HERMES_TEST_FULL").is_some() {
+        0..300
+    } else {
+        0..10
+    }
+}
+
+/// Waits until the model has been asked `n` times; false where the process ends first.
+fn is_asked(server: &ModelServer, n: u64, process: &mut Process) -> bool {
+    while (server.requests().len() as u64) < n {
+        if process.has_ended() {
+            return false;
+        }
+        std::thread::yield_now();
+    }
+    true
+}
+
+#[track_caller]
+fn same_as_recorded(seed: u64, output: &hermes_tests::Output) {
+    assert_eq!(output.code, Some(0), "seed {seed}: {output:?}");
+}
+
+#[test]
+fn instances_that_are_given_up_see_the_same() {
+    for seed in seeds() {
+        let server = server();
+        let home = Home::with_model(&server, Format::OpenAi);
+        let program = Program::random(&mut Dice(seed), 30, 2);
+        same_as_recorded(seed, &host(&home, &program).env(PASSIVATE, "always").output());
+    }
+}
+
+#[test]
+fn runs_that_were_killed_see_the_same() {
+    for seed in seeds() {
+        let server = server();
+        let home = Home::with_model(&server, Format::OpenAi);
+        let mut dice = Dice(seed);
+        let program = Program::random(&mut dice, 30, 2);
+        // How often the model is asked.
+        same_as_recorded(seed, &host(&home, &program).output());
+        let asked = server.requests().len() as u64;
+        if asked < 2 {
+            continue;
+        }
+        let mut process = host(&home, &program).start();
+        let mut run = None;
+        for kill in 0..2 {
+            let at = asked + 1 + dice.below(asked) + kill;
+            if !is_asked(&server, at, &mut process) {
+                break;
+            }
+            process.signal(Signal::KILL);
+            process.finish();
+            let runs = home.host().args(["runs", "--output", "json"]).output().expect(0).json();
+            let newest = runs[0]["run"].as_str().unwrap().to_owned();
+            process = home.host().args(["resume", &newest, "--output", "json"]).start();
+            run = Some(newest);
+        }
+        let output = process.finish();
+        if run.is_some() && output.code == Some(2) && output.stderr.contains("has ended") {
+            // It was killed after its end was written down.
+            continue;
+        }
+        same_as_recorded(seed, &output);
+    }
+}

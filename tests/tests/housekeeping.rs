@@ -1,0 +1,1158 @@
+//! Control of runs and care for what is kept: cancelling another process's run, going on with all, removing, copying, damage, a disk that
+//! fills up.
+
+#![allow(clippy::unwrap_used, reason = "what fails shall fail the test")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use hermes_tests::child::{ChildSpec, exit, inside, join};
+use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
+use hermes_tests::output::{refusal, slack};
+use hermes_tests::{Home, Host, Output, Process};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+const LONG: Duration = Duration::from_secs(60);
+
+fn steps(steps: &[Value]) -> Value {
+    json!({ "steps": steps, "summary": "done" })
+}
+
+fn ask(words: &str) -> Value {
+    json!({ "do": "complete", "messages": [{ "User": [{ "Text": words }] }] })
+}
+
+fn stall() -> Turn {
+    Turn::fault(Fault::StallMidStream)
+}
+
+fn checkpoint() -> Value {
+    let report = json!({ "outcome": "PartlyAchieved", "summary": "So far.", "artifacts": [], "open_questions": [] });
+    json!({ "do": "checkpoint", "report": report })
+}
+
+/// A home with this script's model.
+fn home(script: impl Into<Script>) -> (ModelServer, Home) {
+    let server = ModelServer::start(script);
+    let home = Home::with_model(&server, Format::OpenAi);
+    (server, home)
+}
+
+/// The runs as `runs` lists them, the newest first.
+fn runs(home: &Home) -> Vec<Value> {
+    let listed = home.host().args(["runs", "--output", "json"]).output().expect(0);
+    listed.json().as_array().unwrap().clone()
+}
+
+fn run_of(home: &Home) -> String {
+    runs(home)[0]["run"].as_str().unwrap().to_owned()
+}
+
+fn status(home: &Home, run: &str) -> String {
+    let listed = runs(home);
+    let row = listed.iter().find(|row| row["run"] == run);
+    row.unwrap_or_else(|| panic!("{run} is not in {listed:?}"))["status"]
+        .as_str()
+        .unwrap()
+        .to_owned()
+}
+
+fn show(home: &Home, run: &str) -> Value {
+    home.host()
+        .args(["show", run, "--output", "json"])
+        .output()
+        .expect(0)
+        .json()
+}
+
+/// Starts a run that asks the model for the `n`-th time and gets no answer.
+fn stuck(server: &ModelServer, home: &Home, program: &Value, n: usize) -> (Process, String) {
+    let process = home.host().probe(program).start();
+    server.wait_for(n, LONG);
+    let run = run_of(home);
+    (process, run)
+}
+
+/// As [`stuck`], killed.
+fn killed(server: &ModelServer, home: &Home, program: &Value, n: usize) -> String {
+    let (process, run) = stuck(server, home, program, n);
+    kill(process);
+    run
+}
+
+fn kill(process: Process) {
+    process.signal(Signal::KILL);
+    assert_eq!(process.finish().code, None);
+}
+
+/// Runs `program` to its end.
+fn whole(home: &Home, program: &Value) -> String {
+    let output = home.host().probe(program).output().expect(0);
+    output.json()["run"].as_str().unwrap().to_owned()
+}
+
+fn doctor(home: &Home, code: i32) -> String {
+    home.host().arg("doctor").output().expect(code).stdout
+}
+
+fn state(home: &Home) -> PathBuf {
+    home.path().join("host")
+}
+
+/// Flips one bit of the first byte behind each place that holds `marker` in the database, whose log must be empty. Gives how many there were.
+fn damage(home: &Home, marker: &str) -> usize {
+    let path = state(home).join("hermes.db");
+    let log = fs::metadata(state(home).join("hermes.db-wal")).map_or(0, |meta| meta.len());
+    assert_eq!(log, 0, "what is damaged must be in the database");
+    let mut bytes = fs::read(&path).unwrap();
+    let places: Vec<usize> = bytes
+        .windows(marker.len())
+        .enumerate()
+        .filter(|(_, window)| *window == marker.as_bytes())
+        .map(|(at, _)| at)
+        .collect();
+    places.iter().for_each(|at| bytes[*at] ^= 1);
+    fs::write(&path, bytes).unwrap();
+    places.len()
+}
+
+/// Opens and closes the database as a writer, so that its log is copied into it.
+fn settle(home: &Home) {
+    home.host()
+        .args(["blackboard", "put", "settled", "x", "y"])
+        .output()
+        .expect(0);
+}
+
+// --- cancel ---------------------------------------------------------------------------------------------------------------
+
+#[test]
+fn another_processs_run_is_cancelled_with_its_children() {
+    let (server, home) = home([stall()]);
+    let child = ChildSpec::probe(&steps(&[ask("CHILD")]));
+    let program = steps(&[checkpoint(), child.spawn(), join(0)]);
+    let (process, run) = stuck(&server, &home, &program, 1);
+    let asked = Instant::now();
+    let told = home
+        .host()
+        .args(["cancel", &run])
+        .output()
+        .expect(0)
+        .says(&["is cancelled"]);
+    let output = process.finish().expect(1).says(&["another process asked"]);
+    // Their guests return as soon as they are told.
+    assert!(
+        output.ended - asked < Duration::from_millis(250) + slack(),
+        "{:?}",
+        output.ended - asked
+    );
+    assert!(told.took < Duration::from_secs(10), "{:?}", told.took);
+    let json = output.json();
+    assert_eq!(json["exit"], "cancelled");
+    // Both were told, and returned.
+    let of_child = &output.seen()[2];
+    assert_eq!(exit(of_child), "Cancelled", "{json}");
+    assert_eq!(refusal(&inside(of_child)[0]).as_deref(), Some("cancelled"), "{json}");
+    let shown = show(&home, &run);
+    let agents = shown["agents"].as_array().unwrap();
+    assert_eq!(agents.len(), 2);
+    for agent in agents {
+        assert_eq!(
+            (&agent["status"], &agent["cancel_asked"]),
+            (&json!("cancelled"), &json!(true)),
+            "{shown}"
+        );
+    }
+    assert_eq!(server.requests().len(), 1);
+    home.host().args(["resume", &run]).output().expect(2).says(&["final"]);
+    home.host().args(["cancel", &run]).output().expect(2).says(&["final"]);
+}
+
+#[test]
+fn a_guest_that_does_not_listen_has_its_grace_and_no_more() {
+    let (_server, home) = home(Vec::new());
+    let process = home
+        .host()
+        .set("limits.fuel", 9_000_000_000_000_000_u64)
+        .set("limits.cancel_grace", "1s")
+        .probe(&steps(&[checkpoint(), json!({ "do": "spin" })]))
+        .start();
+    let begun = Instant::now();
+    let run = loop {
+        if let Some(run) = runs(&home).first() {
+            break run["run"].as_str().unwrap().to_owned();
+        }
+        assert!(begun.elapsed() < LONG, "the run never began");
+    };
+    let asked = Instant::now();
+    let told = home
+        .host()
+        .args(["cancel", &run, "--output", "json"])
+        .output()
+        .expect(0);
+    assert_eq!(told.json()["status"], "cancelled");
+    let output = process.finish().expect(1);
+    let took = output.ended - asked;
+    assert!(took >= Duration::from_secs(1), "{took:?}");
+    assert!(took < Duration::from_millis(1250) + slack(), "{took:?}");
+    let json = output.json();
+    assert_eq!(
+        (&json["exit"], &json["answer"]),
+        (&json!("cancelled"), &json!("So far."))
+    );
+}
+
+/// Stops a process where it is: it hears nothing and writes nothing.
+fn freeze(process: &Process) {
+    process.signal(Signal::STOP);
+    let stat = format!("/proc/{}/stat", process.id());
+    let begun = Instant::now();
+    while !fs::read_to_string(&stat).unwrap().contains(") T ") {
+        assert!(begun.elapsed() < LONG, "it does not stop");
+    }
+}
+
+/// Asks for the end of a run whose owner is frozen. Gives who waits, once the request is written: nobody else writes.
+fn asking(home: &Home, run: &str) -> Process {
+    let log = || fs::metadata(state(home).join("hermes.db-wal")).map(|log| (log.len(), log.modified().unwrap()));
+    let before = log().ok();
+    let process = home.host().args(["cancel", run]).start();
+    let begun = Instant::now();
+    while log().ok() == before {
+        assert!(begun.elapsed() < LONG, "nothing was written");
+    }
+    process
+}
+
+#[test]
+fn whoever_asked_ends_the_run_where_its_owner_dies() {
+    let (server, home) = home([stall()]);
+    let (process, run) = stuck(&server, &home, &steps(&[checkpoint(), ask("ROOT")]), 1);
+    freeze(&process);
+    let asking = asking(&home, &run);
+    kill(process);
+    asking.finish().expect(0).says(&["is cancelled"]);
+    assert_eq!(status(&home, &run), "cancelled");
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[test]
+fn a_request_stands_when_all_die() {
+    let (server, home) = home(Script::from([stall()]).then(Turn::text("late")));
+    let child = ChildSpec::probe(&steps(&[ask("CHILD")]));
+    let (process, run) = stuck(&server, &home, &steps(&[checkpoint(), child.spawn(), join(0)]), 1);
+    freeze(&process);
+    let asking = home.host().args(["cancel", &run]);
+    let asking = asking.set("limits.cancel_grace", 0).set("limits.delegation.depth", 0);
+    let told = asking
+        .output()
+        .expect(1)
+        .says(&["was asked to end", "the request stands", "hermes-host cancel"]);
+    assert!(told.took >= Duration::from_secs(10), "{:?}", told.took);
+    kill(process);
+    assert_eq!(status(&home, &run), "interrupted");
+    let resumed = home
+        .host()
+        .args(["resume", &run, "--output", "json"])
+        .output()
+        .expect(1);
+    let json = resumed.json();
+    assert_eq!(
+        (&json["exit"], &json["answer"]),
+        (&json!("cancelled"), &json!("So far."))
+    );
+    let shown = show(&home, &run);
+    let agents = shown["agents"].as_array().unwrap();
+    assert!(agents.iter().all(|agent| agent["status"] == "cancelled"), "{shown}");
+    assert_eq!(agents[0]["cancel_asked"], true);
+    assert_eq!(server.requests().len(), 1, "nothing was sent again");
+}
+
+#[test]
+fn a_run_that_is_suspended_when_its_end_was_asked_for_is_ended() {
+    let (server, home) = home([stall()]);
+    let (process, run) = stuck(&server, &home, &steps(&[checkpoint(), ask("ROOT")]), 1);
+    freeze(&process);
+    let asking = asking(&home, &run);
+    process.signal(Signal::INT);
+    process.signal(Signal::CONT);
+    // Whichever it hears first.
+    let code = process.finish().code;
+    assert!(code == Some(130) || code == Some(1), "{code:?}");
+    asking.finish().expect(0);
+    assert_eq!(status(&home, &run), "cancelled");
+}
+
+#[test]
+fn an_end_and_a_request_race_and_the_recorded_one_stands() {
+    let (_server, home) = home(Script::always(Turn::text("a")));
+    for round in 0..4 {
+        let key = format!("go{round}");
+        let wait = json!({ "do": "changes", "space": 0, "prefix": key, "since": 0, "wait_ms": 600_000 });
+        let host = home.host().args(["--allow", "blackboard:shared"]);
+        let program = steps(&[ask("ROOT"), json!({ "do": "open", "name": "shared" }), wait]);
+        let owner = host.probe(&program).start();
+        // Behind this outcome it writes nothing until it ends: frozen, it holds up nobody.
+        let begun = Instant::now();
+        let answered = |run: &str| show(&home, run)["agents"][0]["operations"][0]["status"] == "done";
+        while runs(&home).len() == round || !answered(&run_of(&home)) {
+            assert!(begun.elapsed() < LONG, "it never asked");
+        }
+        let run = run_of(&home);
+        freeze(&owner);
+        let asking = asking(&home, &run);
+        home.host()
+            .args(["blackboard", "put", "shared", &key, "now"])
+            .output()
+            .expect(0);
+        owner.signal(Signal::CONT);
+        let (owner, asking) = (owner.finish(), asking.finish());
+        match (owner.code, asking.code, status(&home, &run).as_str()) {
+            (Some(0), Some(1), "completed") => {
+                drop(asking.says(&["ended before it could be cancelled: returned, achieved"]));
+            }
+            (Some(1), Some(0), "cancelled") => {}
+            other => panic!("{other:?}: {}{}", owner.stderr, asking.stderr),
+        }
+    }
+}
+
+// --- resume --all ---------------------------------------------------------------------------------------------------------
+
+/// Three runs that were killed, whose model answers when it is asked again.
+fn three_killed() -> (ModelServer, Home, Vec<String>) {
+    let names = ["ONE", "TWO", "THREE"];
+    let script = names.iter().fold(Script::default(), |script, name| {
+        script.when(&format!("I am {name}."), [stall(), Turn::text(format!("{name} it is"))])
+    });
+    let (server, home) = home(script);
+    let program =
+        |name: &str| json!({ "steps": [ask(&format!("I am {name}."))], "summary": format!("{name} is done.") });
+    let killed = |(n, name): (usize, &&str)| killed(&server, &home, &program(name), n + 1);
+    let ids: Vec<String> = names.iter().enumerate().map(killed).collect();
+    (server, home, ids)
+}
+
+#[test]
+fn all_that_can_go_on_goes_on_and_the_others_are_named() {
+    let (server, home, mut ids) = three_killed();
+    // One that ended, one that another process owns, and one whose anchor is gone.
+    let ended = whole(&home, &steps(&[]));
+    let owned = home.host().args(["--allow", "blackboard:shared"]);
+    let wait = json!({ "do": "changes", "space": 0, "prefix": "go", "since": 0, "wait_ms": 600_000 });
+    let owner = owned
+        .probe(&steps(&[json!({ "do": "open", "name": "shared" }), wait]))
+        .start();
+    let begun = Instant::now();
+    let theirs = loop {
+        let newest = run_of(&home);
+        if newest != ended {
+            break newest;
+        }
+        assert!(begun.elapsed() < LONG, "it never began");
+    };
+    let damaged = ids.pop().unwrap();
+    fs::remove_file(state(&home).join(format!("runs/{damaged}.lock"))).unwrap();
+    let output = home
+        .host()
+        .args(["resume", "--all", "--output", "json"])
+        .output()
+        .expect(0);
+    let results = output.json();
+    let of = |run: &str| {
+        results
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|result| result["run"] == run)
+            .cloned()
+    };
+    for run in &ids {
+        let result = of(run).unwrap_or_else(|| panic!("{run} is not in {results}"));
+        assert_eq!(
+            (&result["exit"], &result["outcome"]),
+            (&json!("returned"), &json!("achieved"))
+        );
+        assert_eq!(result["spent"]["resent"], 1);
+    }
+    for (run, words) in [(&theirs, "owned by process"), (&damaged, "anchor")] {
+        let result = of(run).unwrap_or_else(|| panic!("{run} is not in {results}"));
+        assert_eq!(result["exit"], "interrupted");
+        let message = result["error"]["message"].as_str().unwrap();
+        assert!(message.contains(words), "{message}");
+        assert!(
+            output.stderr.contains(&format!("run {run} was not gone on with")),
+            "{}",
+            output.stderr
+        );
+    }
+    assert_eq!(of(&ended), None);
+    assert_eq!(results.as_array().unwrap().len(), 4);
+    assert_eq!(server.requests().len(), 5, "three, and two of them again");
+    // Nothing that could go on is left.
+    home.host()
+        .args(["resume", "--all"])
+        .output()
+        .expect(2)
+        .says(&[&theirs, &damaged]);
+    home.host()
+        .args(["blackboard", "put", "shared", "go", "now"])
+        .output()
+        .expect(0);
+    owner.finish().expect(0);
+}
+
+#[test]
+fn answers_side_by_side_do_not_mix() {
+    let (_server, home, ids) = three_killed();
+    let output = home.host().args(["resume", "--all"]).output().expect(0);
+    for (run, name) in ids.iter().zip(["ONE", "TWO", "THREE"]) {
+        let answer = format!("run {run}:\n{name} is done.\n\n");
+        assert!(
+            output.stdout.contains(&answer),
+            "{answer:?} is missing in {:?}",
+            output.stdout
+        );
+        assert!(
+            output
+                .stderr
+                .contains(&format!("run {run}: returned, achieved (1 iteration")),
+            "{}",
+            output.stderr
+        );
+        let lines = output
+            .stderr
+            .lines()
+            .filter(|line| line.starts_with(&format!("{run} ")));
+        assert!(lines.count() >= 2, "progress begins with the run: {}", output.stderr);
+    }
+    assert_eq!(output.stdout.matches("is done.").count(), 3);
+    home.host()
+        .args(["resume", "--all"])
+        .output()
+        .expect(0)
+        .says(&["no run waits"]);
+}
+
+#[test]
+fn of_several_codes_the_first_in_order_counts() {
+    let script = Script::default()
+        .when("SHORT", [stall(), Turn::text("a")])
+        .when("GOOD", [stall(), Turn::text("a")])
+        .when("BAD", [stall(), Turn::text("a")]);
+    let (server, home) = home(script);
+    killed(&server, &home, &steps(&[ask("GOOD")]), 1);
+    killed(
+        &server,
+        &home,
+        &json!({ "steps": [ask("BAD")], "outcome": "NotAchieved" }),
+        2,
+    );
+    assert_eq!(runs(&home).len(), 2);
+    let short = steps(&[ask("SHORT"), ask("SHORT")]);
+    let process = home.host().args(["--budget", "iterations=1"]).probe(&short).start();
+    server.wait_for(3, LONG);
+    kill(process);
+    let output = home.host().args(["resume", "--all", "--output", "json"]).output();
+    let exits: BTreeSet<String> = output
+        .json()
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|r| r["exit"].to_string())
+        .collect();
+    assert!(
+        exits.contains("\"exhausted\"") && exits.contains("\"returned\""),
+        "{exits:?}"
+    );
+    output.expect(3);
+}
+
+#[test]
+fn as_many_go_on_at_once_as_the_limit_says_and_a_signal_suspends_them() {
+    for parallel in [1, 2] {
+        let (server, home) = home(Script::always(stall()));
+        let programs = [1, 2, 3].map(|n| killed(&server, &home, &steps(&[checkpoint(), ask("ROOT")]), n));
+        let process = home.host().args(["resume", "--all", "--output", "json"]);
+        let process = process.set("limits.resume_parallel", parallel).start();
+        server.wait_for(3 + parallel, LONG);
+        process.signal(Signal::INT);
+        let output = process.finish().expect(130);
+        assert_eq!(server.requests().len(), 3 + parallel, "no more than {parallel} at once");
+        let results = output.json();
+        assert_eq!(results.as_array().unwrap().len(), parallel, "{results}");
+        assert_eq!(
+            (&results[0]["exit"], &results[0]["answer"]),
+            (&json!("interrupted"), &json!("So far."))
+        );
+        for run in programs {
+            assert_eq!(status(&home, &run), "interrupted");
+        }
+    }
+}
+
+// --- prune ----------------------------------------------------------------------------------------------------------------
+
+fn prune(home: &Home, arguments: &[&str]) -> Value {
+    let host = home.host().args(["runs", "prune", "--output", "json"]).args(arguments);
+    host.output().expect(0).json()
+}
+
+fn pruned(report: &Value) -> BTreeSet<String> {
+    let runs = report["runs"].as_array().unwrap().iter();
+    runs.map(|run| run["run"].as_str().unwrap().to_owned()).collect()
+}
+
+fn set(runs: &[&String]) -> BTreeSet<String> {
+    runs.iter().map(|run| (*run).clone()).collect()
+}
+
+#[test]
+fn prune_wants_to_be_told_what() {
+    let home = Home::new();
+    for arguments in [&[][..], &["--dry-run"]] {
+        let output = home.host().args(["runs", "prune"]).args(arguments).output().expect(2);
+        output.says(&["--older-than", "--status", "--keep-bytes"]);
+    }
+    for wrong in [
+        ["--older-than", "30"],
+        ["--older-than", "soon"],
+        ["--keep-bytes", "much"],
+        ["--status", "old"],
+    ] {
+        home.host()
+            .args(["runs", "prune"])
+            .args(wrong)
+            .output()
+            .expect(2)
+            .says(&[wrong[1]]);
+    }
+    prune(&home, &["--older-than", "30d"]);
+}
+
+#[test]
+fn what_is_owned_or_can_go_on_stays() {
+    let (server, home) = home(Script::from([stall(), stall()]).then(Turn::text("a")));
+    let ended = [whole(&home, &steps(&[])), whole(&home, &steps(&[]))];
+    let waiting = killed(&server, &home, &steps(&[ask("ROOT")]), 1);
+    let (owner, theirs) = stuck(&server, &home, &steps(&[ask("ROOT")]), 2);
+    assert_eq!(pruned(&prune(&home, &["--older-than", "1d"])), BTreeSet::new());
+    assert_eq!(
+        pruned(&prune(&home, &["--status", "failed,cancelled"])),
+        BTreeSet::new()
+    );
+    let dry = prune(&home, &["--older-than", "0s", "--dry-run"]);
+    assert_eq!(pruned(&dry), set(&[&ended[0], &ended[1]]));
+    assert_eq!(runs(&home).len(), 4);
+    let report = prune(&home, &["--older-than", "0s"]);
+    assert_eq!(pruned(&report), set(&[&ended[0], &ended[1]]));
+    let left: Vec<Value> = runs(&home).iter().map(|run| run["run"].clone()).collect();
+    assert_eq!(left, [json!(theirs), json!(waiting)]);
+    home.host()
+        .args(["show", &ended[0]])
+        .output()
+        .expect(2)
+        .says(&["there is no run"]);
+    let locks = fs::read_dir(state(&home).join("runs")).unwrap().count();
+    assert_eq!(locks, 2, "those of the runs that stay");
+    assert!(doctor(&home, 0).contains("all good"));
+    // Not even by name while somebody owns it.
+    let report = prune(&home, &["--status", "interrupted", "--dry-run"]);
+    assert_eq!(pruned(&report), set(&[&waiting]));
+    home.host().args(["resume", &waiting]).output().expect(0);
+    owner.signal(Signal::INT);
+    owner.finish().expect(130);
+    assert_eq!(pruned(&prune(&home, &["--status", "interrupted"])), set(&[&theirs]));
+    assert_eq!(pruned(&prune(&home, &["--status", "completed"])), set(&[&waiting]));
+    let components = fs::read_dir(state(&home).join("components")).unwrap().count();
+    assert_eq!((components, runs(&home).len()), (0, 0));
+    // Numbers and names are free again.
+    whole(&home, &steps(&[]));
+    assert!(doctor(&home, 0).contains("all good"));
+}
+
+/// A run that writes so many entries of 200,000 bytes.
+fn writes(entries: u64) -> Value {
+    let puts = (0..entries).map(|n| json!({ "do": "put-bytes", "space": 0, "key": format!("k{n}"), "bytes": 200_000 }));
+    let steps: Vec<Value> = std::iter::once(json!({ "do": "open", "name": "notes" }))
+        .chain(puts)
+        .collect();
+    json!({ "steps": steps, "summary": "done" })
+}
+
+#[test]
+fn the_oldest_go_until_the_rest_fits_and_the_file_gets_smaller() {
+    let (_server, home) = home(Vec::new());
+    let ids = [8, 20, 12].map(|entries| whole(&home, &writes(entries)));
+    settle(&home);
+    let all = prune(&home, &["--keep-bytes", "0", "--dry-run"]);
+    let order: Vec<&str> = all["runs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|run| run["run"].as_str().unwrap())
+        .collect();
+    assert_eq!(order, ids, "the oldest first");
+    let bytes = |n: usize| all["runs"][n]["bytes"].as_u64().unwrap();
+    for (n, entries) in [8, 20, 12].into_iter().enumerate() {
+        let payload = entries * 200_000;
+        assert!((payload..payload + payload / 10).contains(&bytes(n)), "{}", bytes(n));
+    }
+    let used = all["before"]["used"].as_u64().unwrap();
+    let chosen = |keep: u64| pruned(&prune(&home, &["--dry-run", "--keep-bytes", &keep.to_string()]));
+    assert_eq!(chosen(used), BTreeSet::new());
+    assert_eq!(chosen(used - 1), set(&[&ids[0]]));
+    assert_eq!(chosen(used - bytes(0)), set(&[&ids[0]]));
+    assert_eq!(chosen(used - bytes(0) - 1), set(&[&ids[0], &ids[1]]));
+    let file = || fs::metadata(state(&home).join("hermes.db")).unwrap().len();
+    let before = file();
+    let report = prune(&home, &["--keep-bytes", &(used - bytes(0) - 1).to_string()]);
+    assert_eq!(pruned(&report), set(&[&ids[0], &ids[1]]));
+    assert!(before - file() > 5_000_000, "{before} to {}", file());
+    let freed = report["before"]["used"].as_u64().unwrap() - report["after"]["used"].as_u64().unwrap();
+    let estimate = bytes(0) + bytes(1);
+    assert!(freed.abs_diff(estimate) < estimate / 10, "{freed} and {estimate}");
+    let shown = show(&home, &ids[2]);
+    assert_eq!(shown["exit"], "returned");
+    assert!(doctor(&home, 0).contains("all good"));
+}
+
+#[test]
+fn a_killed_prune_leaves_a_whole_store_and_the_next_one_sweeps() {
+    let (_server, home) = home(Vec::new());
+    let kept = whole(&home, &writes(3));
+    let mut killed_midway = 0;
+    for round in 0..12_u32 {
+        whole(&home, &writes(30));
+        let before = runs(&home).len();
+        let process = home.host().args(["runs", "prune", "--keep-bytes", "1500000"]).start();
+        // At another moment each time: the sweep of all is a few tens of milliseconds.
+        std::thread::sleep(Duration::from_millis(u64::from(round) * 4));
+        process.signal(Signal::KILL);
+        if process.finish().code.is_none() {
+            killed_midway += 1;
+        }
+        assert!(doctor(&home, 0).contains("all good"));
+        let after = runs(&home).len();
+        assert!(after <= before, "{after} of {before}");
+        for run in runs(&home) {
+            show(&home, run["run"].as_str().unwrap());
+        }
+    }
+    assert!(killed_midway > 3, "{killed_midway}");
+    prune(&home, &["--keep-bytes", "0"]);
+    assert_eq!(runs(&home).len(), 0);
+    for folder in ["runs", "components"] {
+        assert_eq!(fs::read_dir(state(&home).join(folder)).unwrap().count(), 0, "{folder}");
+    }
+    let report = prune(&home, &["--keep-bytes", "0", "--dry-run"]);
+    let used = report["after"]["used"].as_u64().unwrap();
+    assert!(used < 200_000, "nothing is left of them: {used}");
+    home.host().args(["show", &kept]).output().expect(2);
+}
+
+#[test]
+fn prunes_side_by_side_and_a_run_that_writes_meanwhile_lose_nothing() {
+    let (_server, home) = home(Vec::new());
+    for _ in 0..4 {
+        whole(&home, &writes(30));
+    }
+    let append = json!({ "do": "append", "space": 0, "prefix": "n/", "value": "x" });
+    let program = steps(&[
+        json!({ "do": "open", "name": "notes" }),
+        json!({ "do": "repeat", "n": 200, "steps": [append], "until_error": true }),
+    ]);
+    let writer = home.host().probe(&program).start();
+    let start = || {
+        home.host()
+            .args(["runs", "prune", "--older-than", "0s", "--output", "json"])
+            .start()
+    };
+    let (one, two) = (start(), start());
+    let (one, two) = (one.finish().expect(0).json(), two.finish().expect(0).json());
+    let (first, second) = (pruned(&one), pruned(&two));
+    assert!(first.is_disjoint(&second), "{first:?} and {second:?}");
+    let output = writer.finish().expect(0);
+    assert_eq!(output.seen()[1]["ok"]["rounds"], 200);
+    let run = output.json()["run"].as_str().unwrap().to_owned();
+    // It may have ended before they looked.
+    let gone = first.len() + second.len();
+    assert!((4..=5).contains(&gone), "{first:?} and {second:?}");
+    assert_eq!(runs(&home).len(), 5 - gone);
+    if gone == 4 {
+        assert_eq!(show(&home, &run)["exit"], "returned");
+    }
+    assert!(doctor(&home, 0).contains("all good"));
+}
+
+// --- backup ---------------------------------------------------------------------------------------------------------------
+
+/// A command line for the home at this place.
+fn at(home: &Home, place: &Path) -> Host {
+    home.host().env("HERMES_HOME", place)
+}
+
+#[test]
+fn a_backup_made_while_runs_write_can_be_gone_on_from() {
+    let script = Script::default()
+        .when("WAITING", [stall(), Turn::text("on")])
+        .when("WRITING", [stall(), Turn::text("on")])
+        .then(Turn::text("a"));
+    let (server, home) = home(script);
+    let ended = whole(&home, &json!({ "steps": [ask("HELLO")], "summary": "All is well." }));
+    let waiting = killed(&server, &home, &steps(&[ask("WAITING")]), 2);
+    let append = json!({ "do": "append", "space": 0, "prefix": "n/", "value": "x" });
+    let program = steps(&[
+        json!({ "do": "open", "name": "notes" }),
+        json!({ "do": "repeat", "n": 300, "steps": [append.clone()], "until_error": true }),
+        ask("WRITING"),
+    ]);
+    let process = home.host().probe(&program).start();
+    let begun = Instant::now();
+    while runs(&home).len() < 3 {
+        assert!(begun.elapsed() < LONG, "it never began");
+    }
+    let writing = run_of(&home);
+    let copy = home.work().join("copy");
+    fs::create_dir(&copy).unwrap();
+    let folder = copy.join("host");
+    let backup = home.host().arg("backup").arg(&folder).args(["--output", "json"]);
+    let told = backup.output().expect(0).json();
+    assert_eq!((&told["runs"], &told["components"]), (&json!(3), &json!(2)), "{told}");
+    // The original is none the worse.
+    server.wait_for(3, LONG);
+    kill(process);
+    home.host().args(["resume", &writing]).output().expect(0);
+    fs::remove_dir_all(home.path()).unwrap();
+    let listed = at(&home, &copy)
+        .args(["runs", "--output", "json"])
+        .output()
+        .expect(0)
+        .json();
+    let status: Vec<(&Value, &Value)> = listed
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|run| (&run["run"], &run["status"]))
+        .collect();
+    assert_eq!(
+        status,
+        [
+            (&json!(writing), &json!("interrupted")),
+            (&json!(waiting), &json!("interrupted")),
+            (&json!(ended), &json!("completed")),
+        ]
+    );
+    let doctor = at(&home, &copy).arg("doctor").output().expect(0).stdout;
+    assert!(doctor.contains("all good"), "{doctor}");
+    at(&home, &copy).args(["show", &ended]).output().expect(0);
+    let resumed = at(&home, &copy)
+        .args(["resume", &waiting, "--output", "json"])
+        .output()
+        .expect(0);
+    assert_eq!(resumed.json()["outcome"], "achieved");
+    let resumed = at(&home, &copy)
+        .args(["resume", &writing, "--output", "json"])
+        .output()
+        .expect(0);
+    assert_eq!(
+        resumed.seen()[1]["ok"]["rounds"],
+        300,
+        "it went on where the copy was made"
+    );
+}
+
+#[test]
+fn a_backup_goes_to_a_folder_of_its_own() {
+    let (_server, home) = home(Vec::new());
+    let backup = |to: &Path| home.host().arg("backup").arg(to);
+    backup(&home.work().join("early"))
+        .output()
+        .expect(2)
+        .says(&["there is no database"]);
+    whole(&home, &steps(&[]));
+    let file = home.write("file", "x");
+    backup(&file).output().expect(2).says(&["it is a file"]);
+    let full = home.write("full/x", "x");
+    backup(full.parent().unwrap()).output().expect(2).says(&["not empty"]);
+    backup(&state(&home).join("copy"))
+        .output()
+        .expect(2)
+        .says(&["the folder that is copied"]);
+    backup(&home.work().join("no/where")).output().expect(2);
+    let empty = home.work().join("empty");
+    fs::create_dir(&empty).unwrap();
+    backup(&empty)
+        .output()
+        .expect(0)
+        .says(&["1 run with 2 components", "HERMES_HOME"]);
+    let names = |folder: &Path| -> BTreeSet<String> {
+        fs::read_dir(folder)
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect()
+    };
+    let expected = ["components", "config.toml", "hermes.db", "runs"].map(str::to_owned);
+    assert_eq!(names(&empty), BTreeSet::from(expected));
+    let left: Vec<String> = names(&home.work())
+        .into_iter()
+        .filter(|name| name.contains("draft"))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn a_backup_does_not_hide_damage() {
+    let (server, home) = home(Script::always(stall()));
+    let run = killed(&server, &home, &steps(&[ask("ROOT")]), 1);
+    let other = killed(&server, &home, &steps(&[ask("ROOT")]), 2);
+    let lock = state(&home).join(format!("runs/{run}.lock"));
+    fs::remove_file(&lock).unwrap();
+    let copy = home.work().join("copy");
+    fs::create_dir(&copy).unwrap();
+    home.host().arg("backup").arg(copy.join("host")).output().expect(0);
+    at(&home, &copy)
+        .args(["resume", &run])
+        .output()
+        .expect(1)
+        .says(&["is damaged", "anchor"]);
+    at(&home, &copy).args(["cancel", &other]).output().expect(0);
+}
+
+// --- damage ---------------------------------------------------------------------------------------------------------------
+
+#[test]
+fn a_damaged_record_is_told_and_other_runs_are_usable() {
+    let turns = ["a", "SECOND-ANSWER"].map(Turn::text);
+    let script = Script::from([&turns[..], &[stall(), Turn::text("b"), Turn::text("c")]].concat());
+    let (server, home) = home(script);
+    let other = killed(&server, &home, &steps(&[ask("ROOT"), ask("ROOT"), ask("ROOT")]), 3);
+    let good = whole(&home, &steps(&[]));
+    settle(&home);
+    assert!(damage(&home, "SECOND-ANSWER") >= 1);
+    let shown = home.host().args(["show", &other]).output().expect(1);
+    shown.says(&["is damaged", "record", "--accept-loss", "hermes-host doctor"]);
+    let resumed = home
+        .host()
+        .args(["resume", &other, "--output", "json"])
+        .output()
+        .expect(1);
+    assert_eq!(resumed.json()["error"]["kind"], "journal-damaged");
+    home.host().args(["export", &other]).output().expect(1);
+    let listed = runs(&home);
+    assert_eq!(listed.len(), 2, "{listed:?}");
+    assert_eq!(status(&home, &good), "completed");
+    home.host().args(["show", &good]).output().expect(0);
+    let told = doctor(&home, 1);
+    assert!(
+        told.contains(&format!("run {other}: record")) && !told.contains(&good),
+        "{told}"
+    );
+    assert_eq!(server.requests().len(), 3, "nothing was sent");
+    // What is before the damage is kept: the model is asked again for what lay behind it.
+    let resumed = home
+        .host()
+        .args(["resume", &other, "--accept-loss", "--output", "json"])
+        .output()
+        .expect(0);
+    assert!(
+        resumed.stderr.contains("from the first damaged one on"),
+        "{}",
+        resumed.stderr
+    );
+    let seen = resumed.seen();
+    let text = |n: usize| seen[n]["ok"]["parts"][0]["Text"].as_str().unwrap_or_default();
+    assert_eq!(
+        [text(0), text(1), text(2)],
+        ["a", "b", "c"],
+        "the answer before it is kept"
+    );
+    assert_eq!((server.requests().len(), resumed.spent("iterations")), (5, 3));
+    assert!(doctor(&home, 0).contains("all good"));
+    let notes = show(&home, &other)["agents"][0]["notes"].to_string();
+    assert!(notes.contains("loss of records"), "{notes}");
+}
+
+#[test]
+fn where_the_beginning_is_damaged_nothing_can_be_kept() {
+    let (server, home) = home([stall()]);
+    let run = killed(&server, &home, &steps(&[ask("ROOT")]), 1);
+    settle(&home);
+    // The start record holds the host's version.
+    let version = env!("CARGO_PKG_VERSION");
+    assert!(damage(&home, version) >= 1);
+    home.host().args(["resume", &run]).output().expect(1);
+    let refused = home.host().args(["resume", &run, "--accept-loss"]).output().expect(1);
+    refused.says(&["nothing before it"]);
+    assert_eq!(pruned(&prune(&home, &["--older-than", "0s"])), BTreeSet::new());
+    assert_eq!(runs(&home).len(), 1);
+}
+
+#[test]
+fn a_damaged_row_hides_no_other_run() {
+    let (server, home) = home([stall(), Turn::text("a")]);
+    let good = whole(&home, &steps(&[]));
+    // The command line is in the run's own row alone.
+    let process = home
+        .host()
+        .set("limits.log_step", 65_537)
+        .probe(&steps(&[ask("ROOT")]))
+        .start();
+    server.wait_for(1, LONG);
+    kill(process);
+    let run = run_of(&home);
+    settle(&home);
+    assert!(damage(&home, "limits.log_step=65537") >= 1);
+    assert_eq!(
+        (status(&home, &run), status(&home, &good)),
+        ("damaged".to_owned(), "completed".to_owned())
+    );
+    let text = home.host().arg("runs").output().expect(0).stdout;
+    assert!(text.contains("damaged") && text.contains("its row"), "{text}");
+    for command in ["show", "resume", "cancel", "tree"] {
+        home.host()
+            .args([command, &run])
+            .output()
+            .expect(1)
+            .says(&["is damaged: its row"]);
+    }
+    assert!(doctor(&home, 1).contains(&format!("run {run}: its row is damaged")));
+    // All that it says is in the journal too, its command line apart.
+    home.host()
+        .args(["resume", &run, "--accept-loss"])
+        .output()
+        .expect(0)
+        .says(&["has lost nothing"]);
+    assert_eq!(status(&home, &run), "completed");
+}
+
+#[test]
+fn a_database_of_yesterday_is_told_by_its_anchor() {
+    let (server, home) = home([
+        Turn::text("a"),
+        stall(),
+        Turn::text("b"),
+        stall(),
+        Turn::text("c"),
+        Turn::text("d"),
+    ]);
+    let run = killed(&server, &home, &steps(&[ask("ROOT"), ask("ROOT")]), 2);
+    let good = whole(&home, &steps(&[]));
+    settle(&home);
+    let database = state(&home).join("hermes.db");
+    let yesterday = fs::read(&database).unwrap();
+    let process = home.host().args(["resume", &run]).start();
+    server.wait_for(3, LONG);
+    process.finish().expect(0);
+    settle(&home);
+    fs::write(&database, yesterday).unwrap();
+    let refused = home.host().args(["resume", &run]).output().expect(1);
+    refused.says(&["missing at its end", "--accept-loss"]);
+    home.host().args(["show", &run]).output().expect(1);
+    assert_eq!(
+        (status(&home, &run), status(&home, &good)),
+        ("damaged".to_owned(), "completed".to_owned())
+    );
+    assert!(doctor(&home, 1).contains(&format!("run {run}:")));
+    assert_eq!(server.requests().len(), 3, "nothing was sent");
+    let process = home
+        .host()
+        .args(["resume", &run, "--accept-loss", "--output", "json"])
+        .start();
+    server.wait_for(4, LONG);
+    process.signal(Signal::INT);
+    let output = process.finish().expect(130).says(&["missing at its end", "are left"]);
+    assert_eq!(output.spent("iterations"), 1);
+    assert!(doctor(&home, 0).contains("all good"));
+    home.host().args(["resume", &run]).output().expect(0);
+}
+
+#[test]
+fn the_doctor_looks_at_bodies_entries_and_components() {
+    let (server, home) = home([stall()]);
+    let program = steps(&[
+        json!({ "do": "open", "name": "notes" }),
+        json!({ "do": "put", "space": 0, "key": "k", "value": "ENTRY-OF-THE-RUN" }),
+        ask("BODY-OF-A-MESSAGE"),
+    ]);
+    let run = killed(&server, &home, &program, 1);
+    home.host()
+        .args(["blackboard", "put", "shared", "k", "ENTRY-OF-THE-HOME"])
+        .output()
+        .expect(0);
+    let whole = fs::read(state(&home).join("hermes.db")).unwrap();
+    let damaged = |marker: &str, words: &[&str]| {
+        assert!(damage(&home, marker) >= 1, "{marker}");
+        let told = doctor(&home, 1);
+        for word in words {
+            assert!(told.contains(word), "{marker}: {told}");
+        }
+        fs::write(state(&home).join("hermes.db"), &whole).unwrap();
+    };
+    let of_run = format!("run {run}:");
+    damaged("\"BODY-OF", &[&of_run]);
+    damaged(
+        "ENTRY-OF-THE-HOME",
+        &["the entry \"k\" of the space \"shared\" is damaged"],
+    );
+    let component = fs::read_dir(state(&home).join("components"))
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    let bytes = fs::read(&component).unwrap();
+    fs::write(&component, &bytes[1..]).unwrap();
+    let told = doctor(&home, 1);
+    assert!(
+        told.contains(&of_run) && told.contains("component") && told.contains("is damaged"),
+        "{told}"
+    );
+    fs::remove_file(&component).unwrap();
+    let told = doctor(&home, 1);
+    assert!(told.contains("is missing"), "{told}");
+    home.host()
+        .args(["resume", &run])
+        .output()
+        .expect(2)
+        .says(&["component"]);
+    fs::write(&component, &bytes).unwrap();
+    assert!(doctor(&home, 0).contains("all good"));
+}
+
+#[test]
+fn a_garbled_page_is_never_read_as_an_empty_one() {
+    let (_server, home) = home(Vec::new());
+    let ids = [0, 1, 2].map(|_| whole(&home, &writes(1)));
+    settle(&home);
+    let database = state(&home).join("hermes.db");
+    let good = fs::read(&database).unwrap();
+    let pages = good.len() / 4096;
+    let mut told = 0;
+    for page in 1..pages {
+        let mut bad = good.clone();
+        bad[page * 4096..page * 4096 + 64].fill(0xa5);
+        fs::write(&database, &bad).unwrap();
+        let listed = home.host().args(["runs", "--output", "json"]).output();
+        match listed.code {
+            Some(0) => {
+                let rows = listed.json();
+                for run in &ids {
+                    assert!(
+                        rows.to_string().contains(run.as_str()),
+                        "page {page} of {pages}: {rows}"
+                    );
+                }
+            }
+            _ => assert!(listed.stderr.contains("damaged"), "page {page}: {}", listed.stderr),
+        }
+        let output = home.host().arg("doctor").output();
+        told += usize::from(output.code == Some(1));
+    }
+    // Some pages are free, or their first bytes are the middle of a long value of no run.
+    assert!(told >= pages - pages / 8 - 2, "{told} of {pages}");
+    fs::write(&database, &good).unwrap();
+    assert!(doctor(&home, 0).contains("all good"));
+}
+
+// --- a disk that fills up ---------------------------------------------------------------------------------------------------
+
+#[test]
+fn below_the_reserve_nothing_begins_and_all_can_be_looked_at() {
+    let (server, home) = home(Script::from([stall()]).then(Turn::text("a")));
+    let waiting = killed(&server, &home, &steps(&[ask("ROOT")]), 1);
+    let much = ("limits.disk_reserve", "1024GiB");
+    let refused = home
+        .host()
+        .set(much.0, much.1)
+        .probe(&steps(&[ask("ROOT")]))
+        .output()
+        .expect(2);
+    assert_eq!(refused.json()["error"]["kind"], "storage");
+    let place = state(&home).display().to_string();
+    refused.says(&["the disk is almost full", &place, "bytes free", "limits.disk_reserve"]);
+    home.host()
+        .set(much.0, much.1)
+        .args(["resume", &waiting])
+        .output()
+        .expect(2)
+        .says(&["almost full"]);
+    assert_eq!(server.requests().len(), 1);
+    assert_eq!(runs(&home).len(), 1, "nothing is written of it");
+    for command in [
+        &["runs"][..],
+        &["show", &waiting],
+        &["tree", &waiting],
+        &["runs", "prune", "--older-than", "0s"],
+    ] {
+        home.host().set(much.0, much.1).args(command).output().expect(0);
+    }
+    home.host().set(much.0, 0).args(["resume", &waiting]).output().expect(0);
+}
+
+#[test]
+fn a_run_stops_before_the_disk_is_full_and_goes_on_when_there_is_room() {
+    const GIB: u64 = 1 << 30;
+    let (server, home) = home(Script::always(Turn::text("a")));
+    let stat = Command::new("df")
+        .args(["--output=avail", "-B1"])
+        .arg(home.path())
+        .output()
+        .unwrap();
+    let free: u64 = String::from_utf8(stat.stdout)
+        .unwrap()
+        .lines()
+        .nth(1)
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap();
+    // The run waits for a word; what fills the disk in between is twice as much as the reserve is below what is free.
+    let program = steps(&[
+        ask("ONE"),
+        json!({ "do": "open", "name": "shared" }),
+        json!({ "do": "changes", "space": 0, "prefix": "go", "since": 0, "wait_ms": 600_000 }),
+        ask("TWO"),
+    ]);
+    let (margin, filling) = (free / 16, free / 8);
+    assert!(margin > GIB / 8, "this test needs some room: {free}");
+    let host = home.host().args(["--allow", "blackboard:shared"]);
+    let process = host.set("limits.disk_reserve", free - margin).probe(&program).start();
+    server.wait_for(1, LONG);
+    let asked = Instant::now();
+    let filler = home.work().join("filler");
+    let filled = Command::new("fallocate")
+        .arg("-l")
+        .arg(filling.to_string())
+        .arg(&filler)
+        .status()
+        .unwrap();
+    assert!(filled.success());
+    // How much is free is looked at four times a second at most.
+    while asked.elapsed() < Duration::from_millis(500) {
+        assert_eq!(runs(&home).len(), 1);
+    }
+    home.host()
+        .args(["blackboard", "put", "shared", "go", "now"])
+        .output()
+        .expect(0);
+    let output = process.finish();
+    fs::remove_file(&filler).unwrap();
+    let output = output
+        .expect(1)
+        .says(&["the disk is almost full", "limits.disk_reserve", "resume"]);
+    assert_eq!(output.json()["error"]["kind"], "storage");
+    assert_eq!(server.requests().len(), 1, "nothing was sent after it");
+    let run = run_of(&home);
+    assert_eq!(status(&home, &run), "interrupted");
+    let resumed: Output = home
+        .host()
+        .args(["resume", &run, "--output", "json"])
+        .output()
+        .expect(0);
+    assert_eq!(resumed.spent("iterations"), 2);
+}

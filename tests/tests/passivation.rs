@@ -1,0 +1,235 @@
+//! Agents that only wait give their place among the resident instances up, and are built again when what they wait for is there: nobody sees
+//! a difference, and it costs nothing.
+
+#![allow(clippy::unwrap_used, reason = "what fails shall fail the test")]
+
+use std::time::{Duration, Instant};
+
+use hermes_tests::child::{ChildSpec, exit, inside, join};
+use hermes_tests::host::PASSIVATE;
+use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
+use hermes_tests::output::slack;
+use hermes_tests::{Home, Host, Output, guests};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+/// Longer than anything of these tests takes where it works.
+const LONG_MS: u64 = 60_000;
+
+fn ask(words: &str) -> Value {
+    json!({ "do": "complete", "messages": [{ "User": [{ "Text": words }] }] })
+}
+
+fn always(host: Host) -> Host {
+    host.env(PASSIVATE, "always")
+}
+
+#[track_caller]
+fn in_time(since: Instant, limit: Duration) {
+    assert!(since.elapsed() < limit + slack(), "{:?}", since.elapsed());
+}
+
+/// A home without a model.
+fn home() -> Home {
+    Home::with_model(&ModelServer::start(Vec::new()), Format::OpenAi)
+}
+
+#[test]
+fn all_who_wait_fit_into_one_place() {
+    let home = home();
+    // Each writes, and then waits for the one that writes last.
+    let meet = json!({ "steps": [
+        { "do": "open", "name": "board" },
+        { "do": "append", "space": 0, "prefix": "n/", "value": "here" },
+        { "do": "changes", "space": 0, "prefix": "", "since": 7, "wait_ms": LONG_MS },
+    ] });
+    let board = json!([{ "space": "board", "prefix": "", "access": "ReadWrite" }]);
+    let child = ChildSpec::probe(&meet).with("spaces", board);
+    let mut steps = vec![json!({ "do": "open", "name": "board" })];
+    steps.extend((0..8).map(|_| child.spawn()));
+    steps.extend((0..8).map(join));
+    let program = json!({ "steps": steps });
+    let host = home.host().args(["--deny", "llm"]).set("limits.resident", 1);
+    let seen = host.probe(&program).output().expect(0).seen();
+    for joined in &seen[9..] {
+        assert_eq!(exit(joined), "Returned", "{joined}");
+        let changes = inside(joined)[2]["ok"].as_array().unwrap().len();
+        assert!(changes > 0, "it heard of the last: {joined}");
+    }
+}
+
+/// What a run spent, but for time.
+fn spent(output: &Output) -> Value {
+    let mut spent = output.json()["spent"].clone();
+    spent["wall-clock-ms"] = Value::Null;
+    spent
+}
+
+#[test]
+fn it_costs_nothing() {
+    // The turn that runs code is given back; the agent's loop calls tools, and a child does the same.
+    let code = Turn::call("run_script", &json!({ "script": "40 + 2" }));
+    let turns = || {
+        Script::default()
+            .when("CHILD", [code.clone(), Turn::text("child"), Turn::text("more")])
+            .when("PARENT", [code.clone(), Turn::text("parent"), Turn::text("more")])
+    };
+    let agent = |who: &str| {
+        json!({ "summary": "done", "steps": [
+            { "do": "compute", "n": 200_000 },
+            { "do": "agent", "user": who, "turns": 4 },
+            { "do": "compute", "n": 200_000 },
+            ask(who),
+            { "do": "open", "name": "notes" },
+            { "do": "put", "space": 0, "key": "k", "value": "v" },
+        ] })
+    };
+    let notes = json!([{ "space": "notes", "prefix": "", "access": "ReadWrite" }]);
+    let child = ChildSpec::probe(&agent("CHILD")).with("toolsets", json!(["code_execution"]));
+    let mut program = agent("PARENT");
+    let steps = program["steps"].as_array_mut().unwrap();
+    steps.splice(0..0, [child.with("spaces", notes).spawn(), join(0)]);
+    let run = |passivate: bool| {
+        let server = ModelServer::start(turns());
+        let home = Home::with_model(&server, Format::OpenAi);
+        let host = home.host().args(["--budget", "fuel=10000000000"]);
+        let host = if passivate { always(host) } else { host };
+        let output = host.probe(&program).output().expect(0);
+        assert_eq!(server.requests().len(), 6);
+        assert_eq!(output.spent("refunded"), 2);
+        spent(&output)
+    };
+    assert_eq!(run(true), run(false));
+}
+
+#[test]
+fn a_budget_of_fuel_is_the_same() {
+    let server = ModelServer::start(Script::always(Turn::text("yes")));
+    let home = Home::with_model(&server, Format::OpenAi);
+    let program = json!({ "summary": "done", "steps": [
+        { "do": "compute", "n": 300_000 }, ask("one"), { "do": "compute", "n": 300_000 }, ask("two"), { "do": "compute", "n": 300_000 },
+    ] });
+    let all = home.host().probe(&program).output().expect(0).spent("fuel");
+    let with = |fuel: u64| {
+        let host = always(home.host()).args(["--budget".to_owned(), format!("fuel={fuel}")]);
+        host.probe(&program).output()
+    };
+    assert_eq!(with(all).expect(0).spent("fuel"), all);
+    // Code that returns may burn one stretch between two looks at the meter more than it has.
+    with(all - 100_000).expect(3);
+}
+
+#[test]
+fn a_time_out_is_no_longer() {
+    let server = ModelServer::start(Script::always(Turn::fault(Fault::StallBeforeHeaders)));
+    let home = Home::with_model(&server, Format::OpenAi);
+    let tool = guests::built("probe-tool");
+    let program = json!({ "steps": [
+        { "do": "clocks", "readings": 1 },
+        { "do": "open", "name": "notes" },
+        { "do": "changes", "space": 0, "prefix": "", "since": 0, "wait_ms": 300 },
+        { "do": "clocks", "readings": 1 },
+        { "do": "sleep", "ms": [LONG_MS, 300] },
+        { "do": "clocks", "readings": 1 },
+        ChildSpec::parked(60_000).with("spaces", json!([{ "space": "notes", "prefix": "", "access": "ReadOnly" }])).spawn(),
+        { "do": "wait-any-child", "children": [0], "timeout_ms": 300 },
+        { "do": "clocks", "readings": 1 },
+        { "do": "info" },
+        { "do": "clocks", "readings": 1 },
+    ] });
+    let host = always(home.host()).arg("--tool").arg(tool);
+    let seen = host.probe(&program).output().expect(0).seen();
+    assert_eq!(
+        (&seen[2], &seen[4], &seen[7]),
+        (&json!({ "ok": [] }), &json!({ "ok": [1] }), &json!({ "ok": null }))
+    );
+    let clock = |at: usize| seen[at]["ok"][2].as_u64().unwrap() / 1_000_000;
+    for (from, to) in [(0, 3), (3, 5), (5, 8)] {
+        let ms = clock(to) - clock(from);
+        assert!(ms >= 300, "{from}: {ms} ms");
+        assert!(
+            Duration::from_millis(ms) < Duration::from_millis(300) + slack(),
+            "{from}: {ms} ms"
+        );
+    }
+}
+
+#[test]
+fn a_cancel_reaches_one_that_gave_its_place_up() {
+    let home = home();
+    let notes = json!([{ "space": "notes", "prefix": "", "access": "ReadOnly" }]);
+    let sleeper = json!({ "steps": [{ "do": "sleep", "ms": [LONG_MS] }], "summary": "done" });
+    let program = json!({ "steps": [
+        { "do": "open", "name": "notes" },
+        ChildSpec::parked(60_000).with("spaces", notes).spawn(),
+        ChildSpec::probe(&sleeper).spawn(),
+        { "do": "wait-any-child", "children": [0, 1], "timeout_ms": 200 },
+        { "do": "cancel-child", "child": 0 },
+        { "do": "cancel-child", "child": 1 },
+        join(0),
+        join(1),
+    ] });
+    let host = always(home.host())
+        .args(["--deny", "llm"])
+        .set("limits.cancel_grace", "300ms");
+    let began = Instant::now();
+    let seen = host.probe(&program).output().expect(0).seen();
+    assert_eq!(
+        (exit(&seen[6]), exit(&seen[7])),
+        ("Cancelled".into(), "Cancelled".into())
+    );
+    // The one that waits hears of it; the one that sleeps is dropped after its grace.
+    in_time(began, Duration::from_millis(200 + 3 * 300 + 2000));
+}
+
+#[test]
+fn a_deadline_reaches_one_that_gave_its_place_up() {
+    let home = home();
+    let program = json!({ "steps": [{ "do": "sleep", "ms": [LONG_MS] }] });
+    let host = always(home.host()).args(["--deny", "llm", "--budget", "wall=500ms"]);
+    let began = Instant::now();
+    let output = host.probe(&program).output().expect(3);
+    assert!(
+        output.json()["error"]["message"].as_str().unwrap().contains("500 ms"),
+        "{}",
+        output.json()
+    );
+    in_time(began, Duration::from_millis(500 + 2000));
+}
+
+#[test]
+fn a_signal_reaches_one_that_gave_its_place_up() {
+    let script = Script::default().when("CHILD", [Turn::fault(Fault::StallBeforeHeaders), Turn::text("yes")]);
+    let server = ModelServer::start(script);
+    let home = Home::with_model(&server, Format::OpenAi);
+    let child = ChildSpec::probe(&json!({ "steps": [ask("CHILD")], "summary": "child" }));
+    let program = json!({ "steps": [child.spawn(), join(0)] });
+    let process = home.host().set("limits.resident", 1).probe(&program).start();
+    server.wait_for(1, Duration::from_secs(30));
+    let sent = Instant::now();
+    process.signal(Signal::INT);
+    let output = process.finish().expect(130);
+    in_time(sent, Duration::from_secs(2));
+    let run = output.json()["run"].as_str().unwrap().to_owned();
+    let resumed = home
+        .host()
+        .args(["resume", &run, "--output", "json"])
+        .output()
+        .expect(0);
+    assert_eq!(exit(&resumed.seen()[1]), "Returned");
+    assert_eq!((server.requests().len(), resumed.spent("resent")), (2, 1));
+}
+
+#[test]
+fn a_restarted_agent_gives_its_place_up_too() {
+    let server = ModelServer::start(Script::always(Turn::text("yes")));
+    let home = Home::with_model(&server, Format::OpenAi);
+    let program = json!({ "summary": "done", "steps": [
+        ask("before"), { "do": "trap-before", "attempt": 2 }, ask("after"),
+    ] });
+    let output = always(home.host()).probe(&program).output().expect(0);
+    assert_eq!(
+        (output.json()["result"]["attempt"].as_u64(), server.requests().len()),
+        (Some(2), 3)
+    );
+}

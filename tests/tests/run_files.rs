@@ -1,0 +1,483 @@
+//! A run as one file: it shows and replays the same elsewhere, without network, keys or configuration; and what is not such a file is refused, and
+//! nothing of it is kept.
+
+#![allow(clippy::unwrap_used, reason = "what fails shall fail the test")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use hermes_tests::child::{ChildSpec, join};
+use hermes_tests::home::{KEY, KEY_VARIABLE};
+use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
+use hermes_tests::{Home, Output, guests};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+const LONG: Duration = Duration::from_secs(60);
+
+fn steps(steps: &[Value]) -> Value {
+    json!({ "steps": steps, "summary": "done" })
+}
+
+fn ask(words: &str) -> Value {
+    json!({ "do": "complete", "messages": [{ "User": [{ "Text": words }] }] })
+}
+
+fn run_of(home: &Home) -> String {
+    let runs = home.host().args(["runs", "--output", "json"]).output().expect(0).json();
+    runs[0]["run"].as_str().unwrap().to_owned()
+}
+
+/// A run of an agent with a child, a tool that asks a model, a long text that is kept whole, and notes, one of them removed.
+fn program() -> Value {
+    let child = ChildSpec::probe(&json!({ "steps": [ask("CHILD")], "summary": "x".repeat(30_000) }));
+    steps(&[
+        json!({ "do": "open", "name": "notes" }),
+        json!({ "do": "put", "space": 0, "key": "a", "value": "one" }),
+        json!({ "do": "put", "space": 0, "key": "b", "value": "two" }),
+        json!({ "do": "delete", "space": 0, "key": "a" }),
+        ask("ROOT"),
+        child.spawn(),
+        join(0),
+        json!({ "do": "call", "name": "probe", "arguments": { "steps": [{ "do": "info" }, ask("TOOL")] } }),
+    ])
+}
+
+/// A home with such a run, and the run.
+fn ran() -> (ModelServer, Home, String) {
+    let server = ModelServer::start(Script::always(Turn::text("an answer")));
+    let home = Home::with_model(&server, Format::OpenAi);
+    let host = home.host().arg("--tool").arg(guests::built("probe-tool"));
+    host.args(["--allow", "llm"]).probe(&program()).output().expect(0);
+    let run = run_of(&home);
+    (server, home, run)
+}
+
+fn export(home: &Home, run: &str, name: &str, more: &[&str]) -> PathBuf {
+    let host = home.host().args(["export", run, "--run-file", name]).args(more);
+    host.output().expect(0);
+    home.work().join(name)
+}
+
+/// A home of somebody who has nothing but the compiled code, which only saves the test's time.
+fn elsewhere() -> Home {
+    let home = Home::with_model(&ModelServer::start(Vec::new()), Format::OpenAi);
+    fs::remove_file(home.path().join("host/config.toml")).unwrap();
+    home
+}
+
+fn import(home: &Home, file: &Path) -> Output {
+    home.host()
+        .without(KEY_VARIABLE)
+        .arg("import")
+        .arg(file)
+        .args(["--output", "json"])
+        .output()
+}
+
+fn shown(home: &Home, run: &str) -> Value {
+    home.host()
+        .args(["show", run, "--output", "json"])
+        .output()
+        .expect(0)
+        .json()
+}
+
+fn note(home: &Home, run: &str, key: &str) -> String {
+    let host = home.host().args(["blackboard", "get", &format!("{run}/notes"), key]);
+    host.output().expect(0).stdout
+}
+
+#[test]
+fn it_is_the_same_run_on_another_machine() {
+    let (server, home, run) = ran();
+    let file = export(&home, &run, "run.jsonl", &["--with-plugins"]);
+    let there = elsewhere();
+    let asked = server.requests().len();
+    drop(server);
+    let imported = import(&there, &file).expect(0).json();
+    assert_eq!((&imported["run"], &imported["view_only"]), (&json!(run), &json!(false)));
+    assert_eq!(imported["missing"], json!([]));
+    let replayed = there
+        .host()
+        .without(KEY_VARIABLE)
+        .args(["replay", &run, "--output", "json"])
+        .output()
+        .expect(0)
+        .json();
+    assert_eq!((&replayed["same"], &replayed["agents"]), (&json!(true), &json!(2)));
+    assert_eq!(replayed["answer"], "done");
+    assert!(asked >= 3);
+    let (before, mut after) = (shown(&home, &run), shown(&there, &run));
+    assert_eq!(after["imported"]["view_only"], json!(false));
+    after["imported"] = Value::Null;
+    assert_eq!(before, after);
+    assert_eq!(note(&there, &run, "b"), "two");
+    let of = |home: &Home, space: &str| {
+        let list = home
+            .host()
+            .args(["blackboard", "ls", &format!("{run}/{space}"), "--output", "json"]);
+        list.output().expect(0).json()
+    };
+    for space in ["notes", "spill"] {
+        assert_eq!(of(&home, space), of(&there, space), "{space}");
+    }
+    let tree = there.host().args(["tree", &run]).output().expect(0).stdout;
+    assert!(tree.contains("imported"), "{tree}");
+    // The chain and the anchor are this home's own.
+    let doctor = there.host().arg("doctor").output();
+    assert!(
+        !doctor.stdout.contains("damaged") && !doctor.stderr.contains("damaged"),
+        "{doctor:?}"
+    );
+    // Out again, it holds the same records.
+    let again = export(&there, &run, "again.jsonl", &["--with-plugins"]);
+    let records = |path: &Path| -> Vec<String> {
+        let text = fs::read_to_string(path).unwrap();
+        text.lines()
+            .filter(|line| line.starts_with("{\"record\"") || line.starts_with("{\"body\""))
+            .map(str::to_owned)
+            .collect()
+    };
+    assert_eq!(records(&file), records(&again));
+}
+
+#[test]
+fn without_its_plugins_a_replay_says_which_are_missing() {
+    let (_server, home, run) = ran();
+    let file = export(&home, &run, "run.jsonl", &[]);
+    let there = elsewhere();
+    let imported = import(&there, &file).expect(0).json();
+    let missing: Vec<&str> = imported["missing"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|m| m["name"].as_str())
+        .collect();
+    assert!(
+        missing.contains(&"probe") && missing.contains(&"probe-tool"),
+        "{imported}"
+    );
+    let digest = imported["missing"][0]["digest"].as_str().unwrap();
+    assert_eq!(digest.len(), 64);
+    there
+        .host()
+        .args(["replay", &run])
+        .output()
+        .expect(2)
+        .says(&["is not here"]);
+    there.host().args(["show", &run]).output().expect(0);
+    // A run that used them brings them.
+    let server = ModelServer::start(Script::always(Turn::text("an answer")));
+    let third = Home::with_model(&server, Format::OpenAi);
+    let host = third.host().arg("--tool").arg(guests::built("probe-tool"));
+    host.probe(&steps(&[])).output().expect(0);
+    assert_eq!(import(&third, &file).expect(0).json()["missing"], json!([]));
+    third.host().args(["replay", &run]).output().expect(0);
+}
+
+#[test]
+fn a_run_that_is_here_stays_as_it_is() {
+    let (_server, home, run) = ran();
+    let file = export(&home, &run, "run.jsonl", &[]);
+    let before = shown(&home, &run);
+    import(&home, &file).expect(2).says(&[&run, "is here already"]);
+    assert_eq!(shown(&home, &run), before);
+    let again = home.host().args(["export", &run, "--run-file", "run.jsonl"]).output();
+    again.expect(2).says(&["it is there already"]);
+    let there = elsewhere();
+    import(&there, &file).expect(0);
+    import(&there, &file).expect(2).says(&["is here already"]);
+}
+
+#[test]
+fn a_run_that_was_killed_goes_on_elsewhere() {
+    let script = Script::default().when("TWO", [Turn::fault(Fault::StallMidStream), Turn::text("two")]);
+    let server = ModelServer::start(script.when("ONE", [Turn::text("one")]));
+    let home = Home::with_model(&server, Format::OpenAi);
+    let process = home.host().probe(&steps(&[ask("ONE"), ask("TWO")])).start();
+    server.wait_for(2, LONG);
+    let run = run_of(&home);
+    let owned = home.host().args(["export", &run, "--run-file", "run.jsonl"]).output();
+    owned.expect(2).says(&["under way"]);
+    process.signal(Signal::KILL);
+    process.finish();
+    let file = export(&home, &run, "run.jsonl", &["--with-plugins"]);
+    let there = Home::with_model(&server, Format::OpenAi);
+    import(&there, &file).expect(0);
+    let resumed = there
+        .host()
+        .args(["resume", &run, "--output", "json"])
+        .output()
+        .expect(0);
+    assert_eq!(resumed.seen()[1]["ok"]["parts"][0]["Text"], "two");
+    assert_eq!(server.requests().len(), 3, "the first is not asked again");
+}
+
+#[test]
+fn a_file_grants_nothing_here() {
+    let script = Script::from([Turn::fault(Fault::StallMidStream)]).then(Turn::text("late"));
+    for grant in ["fs:./papers", "net:example.org", "blackboard:shared"] {
+        let server = ModelServer::start(script.clone());
+        let home = Home::with_model(&server, Format::OpenAi);
+        home.write("papers/a.md", "a");
+        let process = home
+            .host()
+            .args(["--allow", grant])
+            .probe(&steps(&[ask("ONE")]))
+            .start();
+        server.wait_for(1, LONG);
+        process.signal(Signal::KILL);
+        process.finish();
+        let run = run_of(&home);
+        let file = export(&home, &run, "run.jsonl", &["--with-plugins"]);
+        let there = Home::with_model(&server, Format::OpenAi);
+        import(&there, &file).expect(0);
+        for command in [&["resume", &run][..], &["replay", &run, "--fork"]] {
+            let refused = there.host().args(command).output().expect(2);
+            refused.says(&["a file grants nothing of this machine"]);
+        }
+        there.host().args(["replay", &run]).output().expect(0);
+        assert_eq!(server.requests().len(), 1, "{grant}");
+        home.host().args(["resume", &run]).output().expect(0);
+    }
+}
+
+#[test]
+fn what_holds_a_secret_can_be_looked_at_alone() {
+    let server = ModelServer::start(Script::always(Turn::text("an answer")));
+    let home = Home::with_model(&server, Format::OpenAi);
+    // The operator's own words are not scrubbed on their way in.
+    let program = json!({ "steps": [
+        { "do": "open", "name": "notes" },
+        { "do": "put", "space": 0, "key": "k", "value": format!("the key is {KEY}.") },
+        ask(&format!("I hold {KEY}.")),
+    ], "summary": "done" });
+    home.host().probe(&program).output();
+    let run = run_of(&home);
+    let host = home
+        .host()
+        .args(["export", &run, "--run-file", "run.jsonl", "--with-plugins"]);
+    host.output().expect(0).says(&["secrets were taken out"]);
+    let file = home.work().join("run.jsonl");
+    let bytes = fs::read(&file).unwrap();
+    let decoded = |line: &str| line.contains(KEY);
+    assert!(!String::from_utf8_lossy(&bytes).lines().any(decoded));
+    let there = elsewhere();
+    assert_eq!(import(&there, &file).expect(0).json()["view_only"], true);
+    there.assert_without(KEY);
+    for command in [&["replay", &run][..], &["resume", &run], &["replay", &run, "--fork"]] {
+        let refused = there.host().args(command).output();
+        assert_eq!(refused.code, Some(2), "{command:?}: {}", refused.stderr);
+    }
+    there
+        .host()
+        .args(["replay", &run])
+        .output()
+        .expect(2)
+        .says(&["secrets were taken out"]);
+    let text = there.host().args(["show", &run]).output().expect(0).stdout;
+    assert!(text.contains("imported"), "{text}");
+    let conversation = there.host().args(["export", &run]).output().expect(0).stdout;
+    assert!(conversation.contains("I hold [secret"), "{conversation}");
+    export(&there, &run, "again.jsonl", &[]);
+}
+
+#[test]
+fn a_newer_format_is_told_and_nothing_touched() {
+    let (_server, home, run) = ran();
+    let file = export(&home, &run, "run.jsonl", &[]);
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replacen("{\"hermes_run\":1", "{\"hermes_run\":2", 1)).unwrap();
+    let there = elsewhere();
+    import(&there, &file).expect(2).says(&["version 2", "version 1"]);
+    nothing_is_kept(&there);
+    fs::write(&file, "not a run file\n").unwrap();
+    import(&there, &file).expect(2).says(&["no run file"]);
+    import(&there, &there.work().join("nowhere")).expect(2);
+    import(&there, &there.work()).expect(2);
+    nothing_is_kept(&there);
+}
+
+/// No run, no lock, no component.
+#[track_caller]
+fn nothing_is_kept(home: &Home) {
+    let runs = home.host().args(["runs", "--output", "json"]).output().expect(0).json();
+    assert_eq!(runs, json!([]));
+    for folder in ["host/runs", "host/components"] {
+        let left: Vec<_> = fs::read_dir(home.path().join(folder))
+            .into_iter()
+            .flatten()
+            .flatten()
+            .collect();
+        assert!(left.is_empty(), "{left:?}");
+    }
+}
+
+/// Numbers that look random and are the same each time.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(self.0 >> 33).unwrap() % n
+    }
+}
+
+#[test]
+fn whatever_is_wrong_with_a_file_nothing_of_it_is_kept() {
+    let (_server, home, run) = ran();
+    let file = export(&home, &run, "run.jsonl", &[]);
+    let whole = fs::read(&file).unwrap();
+    let there = elsewhere();
+    let mut dice = Dice(7);
+    let lines: Vec<&[u8]> = whole.split_inclusive(|byte| *byte == b'\n').collect();
+    for round in 0..60 {
+        let mut bytes = whole.clone();
+        let at = dice.below(bytes.len());
+        match round % 6 {
+            0 => bytes.truncate(at),
+            1 => bytes[at] ^= 1 << dice.below(8),
+            2 => drop(bytes.remove(at)),
+            3 => bytes.insert(at, b'a'),
+            // A line that is gone, or another's place.
+            4 => bytes = without(&lines, dice.below(lines.len())),
+            _ => bytes = swapped(&lines, dice.below(lines.len() - 1)),
+        }
+        if bytes == whole {
+            continue;
+        }
+        fs::write(&file, &bytes).unwrap();
+        let output = import(&there, &file);
+        assert_eq!(output.code, Some(2), "round {round}: {}", output.stderr);
+        assert!(!output.stderr.contains("panic"), "{}", output.stderr);
+    }
+    nothing_is_kept(&there);
+    // In good order as far as the frame goes, and yet no run.
+    for (keep, why) in [(0, "row"), (1, "row"), (3, "one run")] {
+        let mut damaged: Vec<Vec<u8>> = lines.iter().map(|line| line.to_vec()).collect();
+        damaged.pop();
+        match keep {
+            0 => drop(damaged.remove(1)),
+            1 => damaged.truncate(1),
+            _ => {
+                let record = damaged
+                    .iter()
+                    .find(|line| line.starts_with(b"{\"record\""))
+                    .unwrap()
+                    .clone();
+                damaged.push(record);
+                // Records come before entries.
+                let entries: Vec<_> = damaged.extract_if(.., |line| line.starts_with(b"{\"entry\"")).collect();
+                damaged.extend(entries);
+            }
+        }
+        fs::write(&file, sealed(&damaged)).unwrap();
+        let output = import(&there, &file);
+        assert_eq!(output.code, Some(2), "{why}: {}", output.stderr);
+    }
+    nothing_is_kept(&there);
+    fs::write(&file, &whole).unwrap();
+    import(&there, &file).expect(0);
+}
+
+fn without(lines: &[&[u8]], at: usize) -> Vec<u8> {
+    let kept = lines.iter().enumerate().filter(|(n, _)| *n != at);
+    kept.flat_map(|(_, line)| line.to_vec()).collect()
+}
+
+fn swapped(lines: &[&[u8]], at: usize) -> Vec<u8> {
+    let mut lines = lines.to_vec();
+    lines.swap(at, at + 1);
+    lines.concat()
+}
+
+/// These lines with a last line that fits them.
+fn sealed(lines: &[Vec<u8>]) -> Vec<u8> {
+    let bytes = lines.concat();
+    let digest = sha256(&bytes);
+    let end = json!({ "end": { "lines": lines.len(), "sha256": digest, "view_only": false } });
+    [bytes, format!("{end}\n").into_bytes()].concat()
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    use std::io::Write as _;
+    use std::process::{Command, Stdio};
+    let mut command = Command::new("sha256sum");
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(bytes).unwrap();
+    let output = child.wait_with_output().unwrap();
+    String::from_utf8(output.stdout).unwrap()[..64].to_owned()
+}
+
+#[test]
+fn a_limit_of_bytes_is_exact() {
+    let (_server, home, run) = ran();
+    let file = export(&home, &run, "run.jsonl", &[]);
+    let bytes = fs::metadata(&file).unwrap().len();
+    let there = elsewhere();
+    let with = |most: u64| {
+        there
+            .host()
+            .arg("import")
+            .arg(&file)
+            .set("limits.run_file.bytes", most)
+            .output()
+    };
+    with(bytes - 1).expect(2).says(&["limits.run_file.bytes"]);
+    nothing_is_kept(&there);
+    with(bytes).expect(0);
+}
+
+#[test]
+fn an_import_that_is_killed_leaves_nothing_and_can_be_made_again() {
+    let server = ModelServer::start(Vec::new());
+    let home = Home::with_model(&server, Format::OpenAi);
+    // Many records, so that there is a middle to be killed in.
+    let append = json!({ "do": "append", "space": 0, "prefix": "n/", "value": "x".repeat(2_000) });
+    let program = steps(&[
+        json!({ "do": "open", "name": "notes" }),
+        json!({ "do": "repeat", "n": 3000, "steps": [append, { "do": "info" }] }),
+    ]);
+    home.host()
+        .set("durability", "process")
+        .probe(&program)
+        .output()
+        .expect(0);
+    let run = run_of(&home);
+    let file = export(&home, &run, "run.jsonl", &["--with-plugins"]);
+    let there = elsewhere();
+    let begun = Instant::now();
+    let process = there.host().arg("import").arg(&file).start();
+    // In the middle: it is there, nobody sees it, and much of it is written.
+    let lock = there.path().join(format!("host/runs/{run}.lock"));
+    let log = || fs::metadata(there.path().join("host/hermes.db-wal")).map_or(0, |meta| meta.len());
+    let mut before = None;
+    while before.is_none_or(|before| log() < before + (512 << 10)) {
+        assert!(begun.elapsed() < LONG, "the import is never written");
+        before = before.or_else(|| lock.exists().then(log));
+    }
+    process.signal(Signal::KILL);
+    assert_eq!(process.finish().code, None);
+    let runs = there
+        .host()
+        .args(["runs", "--output", "json"])
+        .output()
+        .expect(0)
+        .json();
+    assert_eq!(runs, json!([]), "a half of it is seen");
+    there.host().args(["show", &run]).output().expect(2);
+    import(&there, &file).expect(0);
+    let replayed = there
+        .host()
+        .args(["replay", &run, "--output", "json"])
+        .output()
+        .expect(0)
+        .json();
+    assert_eq!(replayed["same"], true);
+    assert_eq!(shown(&home, &run)["spent"], shown(&there, &run)["spent"]);
+}
