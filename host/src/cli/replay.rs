@@ -6,7 +6,7 @@ use super::args::Output;
 use super::errors::{Problem, block, notices};
 use super::progress::until_ready;
 use super::run::{listen, mode, print_text};
-use super::style::{Ink, Paint, fit, left, number, wrap};
+use super::style::{Ink, Paint, fit, left, number, width, wrap};
 use super::{Context, json, stdio, terminal};
 use crate::config::Config;
 use crate::run::{DifferenceView, Host, Replay, ReplaySpec, SideView};
@@ -125,10 +125,9 @@ impl Screen {
         } else {
             self.beside(&mut out, &expected, &got);
         }
-        out.push_str(&format!(
-            "  {} were the same\n",
-            number(replay.observations, "observation")
-        ));
+        let were = if replay.observations == 1 { "was" } else { "were" };
+        let observations = number(replay.observations, "observation");
+        out.push_str(&format!("  {observations} {were} the same\n"));
         out
     }
 
@@ -140,7 +139,8 @@ impl Screen {
             lines.push(clean(&side.call, Shape::Line).into_owned());
         }
         let cleaned = clean(text, Shape::Block);
-        lines.extend(cleaned.lines().flat_map(|line| wrap(line, columns)));
+        let wrapped = cleaned.lines().flat_map(|line| wrap(line, columns));
+        lines.extend(wrapped.flat_map(|line| broken(&line, columns)));
         lines
     }
 
@@ -179,6 +179,21 @@ impl Screen {
             lines.iter().for_each(|line| out.push_str(&format!("    {line}\n")));
         }
     }
+}
+
+/// A line in pieces of at most `columns` columns. Words that are longer are broken too: their end may be what differs.
+fn broken(line: &str, columns: usize) -> Vec<String> {
+    let mut pieces = vec![String::new()];
+    for c in line.chars() {
+        let more = width(c.encode_utf8(&mut [0; 4]));
+        if pieces.last().is_some_and(|piece| width(piece) + more > columns) {
+            pieces.push(String::new());
+        }
+        if let Some(piece) = pieces.last_mut() {
+            piece.push(c);
+        }
+    }
+    pieces
 }
 
 /// Both sides from a little before the first character that differs, at most `most` characters of each.
