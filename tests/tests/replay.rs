@@ -249,11 +249,12 @@ fn a_run_is_replayed_under_the_limits_that_it_had() {
 
 #[test]
 fn iterations_that_were_given_back_are_again() {
-    let code = Turn::call("run", &json!({ "code": "1 + 1" }));
+    let code = Turn::call("run_script", &json!({ "script": "1 + 1" }));
     let server = ModelServer::start(Script::from([code.clone(), code]).then(Turn::text("two")));
     let home = Home::with_model(&server, Format::OpenAi);
     let program = json!({ "steps": [{ "do": "agent", "user": "Go on.", "turns": 5 }], "summary": "done" });
-    home.host().probe(&program).output().expect(0);
+    let ran = home.host().probe(&program).output().expect(0);
+    assert_eq!(ran.json()["spent"]["refunded"], 2);
     same(&server, &home);
 }
 
