@@ -1,5 +1,5 @@
-//! Nothing that a guest sees differs between a run, the same run in instances that were given up and built again, and the same run after a
-//! kill: random strategies that call every interface, with children, parallel calls, time-outs and cancels, and that ask after each step for a
+//! Nothing that a guest sees differs between a run, the same run in instances that were given up and built again, the same run after a kill, and
+//! each of them replayed: random strategies that call every interface, with children, parallel calls, time-outs and cancels, and that ask after each step for a
 //! key which names a digest of every byte that they saw. One byte that differs is another call, and the run ends as `diverged`.
 
 #![allow(clippy::unwrap_used, reason = "what fails shall fail the test")]
@@ -224,13 +224,23 @@ fn same_as_recorded(seed: u64, output: &hermes_tests::Output) {
     assert_eq!(output.code, Some(0), "seed {seed}: {output:?}");
 }
 
+/// The run once more against its record.
+#[track_caller]
+fn replays(seed: u64, home: &Home, output: &hermes_tests::Output) {
+    let run = output.json()["run"].as_str().unwrap().to_owned();
+    let replayed = home.host().args(["replay", &run]).output();
+    assert_eq!(replayed.code, Some(0), "seed {seed}: {replayed:?}");
+}
+
 #[test]
 fn instances_that_are_given_up_see_the_same() {
     for seed in seeds() {
         let server = server();
         let home = Home::with_model(&server, Format::OpenAi);
         let program = Program::random(&mut Dice(seed), 30, 2);
-        same_as_recorded(seed, &host(&home, &program).env(PASSIVATE, "always").output());
+        let output = host(&home, &program).env(PASSIVATE, "always").output();
+        same_as_recorded(seed, &output);
+        replays(seed, &home, &output);
     }
 }
 
@@ -242,7 +252,9 @@ fn runs_that_were_killed_see_the_same() {
         let mut dice = Dice(seed);
         let program = Program::random(&mut dice, 30, 2);
         // How often the model is asked.
-        same_as_recorded(seed, &host(&home, &program).output());
+        let whole = host(&home, &program).output();
+        same_as_recorded(seed, &whole);
+        replays(seed, &home, &whole);
         let asked = server.requests().len() as u64;
         if asked < 2 {
             continue;
@@ -267,5 +279,6 @@ fn runs_that_were_killed_see_the_same() {
             continue;
         }
         same_as_recorded(seed, &output);
+        replays(seed, &home, &output);
     }
 }
