@@ -133,8 +133,10 @@ impl Model {
         let host = host.args(["--budget", &format!("wall={LONG},child.wall={LONG}")]);
         let counts = ["limits.delegation.alive", "limits.delegation.total", "limits.resources"];
         let host = counts.iter().fold(host, |host: Host, key| host.set(key, agents + ROOM));
-        let waits = ["limits.llm.total", "limits.llm.first_byte", "limits.start_wall"];
-        let host = waits.iter().fold(host, |host, key| host.set(key, "1h"));
+        let waits = ["llm.total", "llm.first_byte", "start_wall", "step_wall", "store.busy"];
+        let host = waits
+            .iter()
+            .fold(host, |host, key| host.set(&format!("limits.{key}"), "10m"));
         host.probe(program).start()
     }
 

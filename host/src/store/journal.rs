@@ -56,8 +56,8 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`] for the run; [`StoreError::Damaged`], also when an observation is missing.
     pub fn attempt(&self, session: &SessionId, attempt: u32) -> Result<AttemptRecords, StoreError> {
-        let (number, _) = self.run_number(&session.run)?;
         let [intents, outcomes, observations] = self.read(|conn| {
+            let number = number_of(conn, &session.run)?;
             let of = |kind: Kind| {
                 let select = "SELECT id, kind, sum, data FROM journal
                      WHERE run = ?1 AND session = ?2 AND kind = ?3 AND attempt = ?4 ORDER BY scope, n";
@@ -324,6 +324,14 @@ impl Store {
             collect(conn, &session.run, select, params![number, session.number, kind as i64])
         })
     }
+}
+
+fn number_of(conn: &Connection, run: &RunId) -> Result<i64, Fault> {
+    let mut select = conn.prepare_cached("SELECT no FROM run WHERE id = ?1")?;
+    let number = select.query_row([run.as_str()], |row| row.get(0)).optional()?;
+    Ok(number.ok_or_else(|| StoreError::NotFound {
+        what: format!("run {run}"),
+    })?)
 }
 
 /// The bytes of each body of a run, which is not read for that.

@@ -99,11 +99,12 @@ impl Agent {
         let mut driven = self.first(supervisor);
         match self.lives(supervisor, &mut history, &mut driven).await {
             // Whatever it was about to write, the run was suspended first.
-            Err(End::Suspended) => self.suspend(&driven.guest).await,
+            Err(End::Suspended) => Box::pin(self.suspend(&driven.guest)).await,
             lived => lived,
         }
     }
 
+    /// What comes seldom is boxed: an agent that only waits keeps no room for it.
     async fn lives(
         &mut self,
         supervisor: &Supervisor,
@@ -115,7 +116,7 @@ impl Agent {
             self.announce(history.attempts);
             session.cancel.cancel();
             let end = ending::read(&session, Err(Stopped::Host(End::Cancelled)));
-            return self.end(supervisor, &driven.guest, end).await;
+            return Box::pin(self.end(supervisor, &driven.guest, end)).await;
         }
         if session.parent.is_some() {
             self.write_active(history.attempts).await?;
@@ -124,7 +125,7 @@ impl Agent {
         loop {
             let ended = self.attempt(supervisor, driven).await?;
             if matches!(ended, Err(Stopped::Host(End::Suspended))) {
-                return self.suspend(&driven.guest).await;
+                return Box::pin(self.suspend(&driven.guest)).await;
             }
             if let Err(Stopped::Host(End::Diverged(what))) = &ended {
                 supervisor.diverged(&session, what);
@@ -138,28 +139,28 @@ impl Agent {
             let next = policy::next(end.fault, history, &session.run.limits, session.awake_ms(), &dice);
             if next == Next::Rebuild && session.run.keeping.journal().is_some() {
                 history.rebuilt = true;
-                *driven = self.rebuild(driven, &end).await?;
+                *driven = Box::pin(self.rebuild(driven, &end)).await?;
                 continue;
             }
             let Next::Restart(wait) = next else {
-                return self.end(supervisor, &driven.guest, end).await;
+                return Box::pin(self.end(supervisor, &driven.guest, end)).await;
             };
             self.close(&driven.guest).await;
             let decided = self.asked.is_cancelled() || session.run.suspend.is_cancelled();
             if let Some(end) = ending::nothing_left(&session, &end).filter(|_| !decided) {
-                return self.end(supervisor, &driven.guest, end).await;
+                return Box::pin(self.end(supervisor, &driven.guest, end)).await;
             }
-            match self.restart(&driven.guest, history, &end, wait).await? {
+            match Box::pin(self.restart(&driven.guest, history, &end, wait)).await? {
                 Wait::Over(next) => *driven = next,
                 Wait::Cancelled => {
                     let end = ending::read(&session, Err(Stopped::Host(End::Cancelled)));
-                    return self.end(supervisor, &driven.guest, end).await;
+                    return Box::pin(self.end(supervisor, &driven.guest, end)).await;
                 }
                 Wait::OutOfTime => {
                     let ended = ending::read(&session, Ok(Err(out_of_time(&session))));
-                    return self.end(supervisor, &driven.guest, ended).await;
+                    return Box::pin(self.end(supervisor, &driven.guest, ended)).await;
                 }
-                Wait::Suspended => return self.suspend(&driven.guest).await,
+                Wait::Suspended => return Box::pin(self.suspend(&driven.guest)).await,
             }
         }
     }
