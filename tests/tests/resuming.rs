@@ -381,3 +381,64 @@ fn what_ended_calls_and_children_used_is_counted_again() {
         );
     }
 }
+
+#[test]
+fn a_tool_call_that_is_made_again_sees_the_time_that_it_saw() {
+    let server = ModelServer::start(Vec::new());
+    let home = Home::with_model(&server, Format::OpenAi);
+    // It asks for a key that names what it saw, and waits.
+    let inside = json!({ "steps": [
+        { "do": "open", "name": "shared" },
+        { "do": "witness", "space": 0 },
+        { "do": "clocks" },
+        // All that it saw is on the disk now.
+        { "do": "put", "space": 0, "key": "there", "value": "yes" },
+        { "do": "changes", "space": 0, "prefix": "go", "since": 0, "wait_ms": 600_000 },
+    ] });
+    let program = steps(&[
+        json!({ "do": "start-call", "name": "probe", "arguments": inside }),
+        json!({ "do": "emit", "text": "the call's start is on the disk" }),
+        json!({ "do": "wait-call", "call": 0 }),
+    ]);
+    let allowed = [
+        "--allow",
+        "blackboard:shared",
+        "--allow",
+        "probe-tool=blackboard:shared",
+    ];
+    let host = home.host().args(allowed).arg("--tool").arg(guests::built("probe-tool"));
+    let process = host.probe(&program).start();
+    let begun = Instant::now();
+    let is_there = || home.host().args(["blackboard", "get", "shared", "there"]).output().code == Some(0);
+    let is_told = |run: &str| {
+        let shown = home.host().args(["show", run, "--output", "json"]).output();
+        shown.stdout.contains("the call's start is on the disk")
+    };
+    while !(is_there() && is_told(&run_of(&home))) {
+        assert!(begun.elapsed() < LONG, "the call never began");
+    }
+    process.signal(Signal::KILL);
+    process.finish();
+    let run = run_of(&home);
+    home.host()
+        .args(["blackboard", "put", "shared", "go", "now"])
+        .output()
+        .expect(0);
+    let resumed = home
+        .host()
+        .args(["resume", &run, "--output", "json"])
+        .output()
+        .expect(0);
+    let waited = &resumed.seen()[2];
+    assert_eq!(refusal(waited), None, "{waited}");
+}
+
+#[test]
+fn an_instance_has_the_memory_that_its_run_began_with() {
+    let server = ModelServer::start([Turn::fault(Fault::StallMidStream), Turn::text("yes")]);
+    let home = Home::with_model(&server, Format::OpenAi);
+    // More than there is by default: 64 MiB are 1,024 pages.
+    let program = steps(&[ask("first"), json!({ "do": "allocate", "pages": 1_500 })]);
+    let output = killed_at(&server, &home, &program, 1, &["--set", "limits.memory=128MiB"], 0);
+    assert_eq!(output.seen()[1]["ok"][0], 1_500, "{}", output.seen()[1]);
+}

@@ -44,6 +44,22 @@ pub struct Engine {
 #[error("the WebAssembly engine can't start: {0}")]
 pub struct EngineError(String);
 
+/// The limits that an engine is made for: what its instances may have can't change while it lives.
+pub fn is_made_alike(one: &Limits, other: &Limits) -> bool {
+    let shape = |limits: &Limits| {
+        [
+            limits.memory,
+            limits.memories,
+            limits.tables,
+            limits.table_elements,
+            limits.core_instances,
+            limits.wasm_stack,
+            limits.async_stack,
+        ]
+    };
+    shape(one) == shape(other)
+}
+
 impl Engine {
     /// An engine under these limits.
     ///

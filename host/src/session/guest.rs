@@ -64,6 +64,8 @@ pub struct Guest {
     /// Host calls that it made, and how many of them were charged to an instance in whose place it stands.
     entered: AtomicU64,
     entered_before: u64,
+    /// What its clock showed when its present call began, in milliseconds since 1970.
+    called_ms: AtomicU64,
     /// Timers that it has set.
     timers: AtomicU64,
     /// Fuel that the record says was burnt before the step that is being replayed.
@@ -172,6 +174,7 @@ impl Guest {
             tasks: TaskTracker::new(),
             completions: AtomicU32::new(0),
             entered: AtomicU64::new(0),
+            called_ms: AtomicU64::new(at_ms),
             entered_before,
             timers: AtomicU64::new(0),
             replayed_step: AtomicU64::new(0),
@@ -205,6 +208,7 @@ impl Guest {
     /// # Errors
     /// The calls of this step are used up, or the host wants the instance ended.
     pub fn enter(&self) -> Result<(), End> {
+        self.called_ms.store(self.clock.now_ms(), Ordering::Release);
         if let Some(end) = self.fault() {
             return Err(end);
         }
@@ -221,6 +225,11 @@ impl Guest {
             return Err(self.step_ran_out(Dimension::HostCalls, message));
         }
         within.map_err(|e| self.ran_out(&e))
+    }
+
+    /// What its clock showed when its present call began: the same where that call is replayed, though its answer moves the clock on.
+    pub(super) fn called_ms(&self) -> u64 {
+        self.called_ms.load(Ordering::Acquire)
     }
 
     /// Calls of the host's own interfaces that it made.

@@ -228,7 +228,7 @@ impl Guest {
             cancel,
             reserved: reservation.amounts(),
             held: reservation.held(),
-            at_ms: self.clock.now_ms(),
+            at_ms: self.called_ms(),
         };
         let guest = self.clone();
         let task = async move { guest.drive(call, under, reservation, end, told).await };

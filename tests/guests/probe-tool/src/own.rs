@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 use serde_json::Value;
+use wasip2::clocks::{monotonic_clock, wall_clock};
 use wasip2::filesystem::preopens::get_directories;
 use wasip2::filesystem::types::{DescriptorFlags, ErrorCode, OpenFlags, PathFlags};
 use wasip2::random::random::get_random_bytes;
@@ -15,6 +16,8 @@ use crate::steps::{ok, seen};
 pub enum Step {
     /// `random.get-random-bytes`, as how many came.
     Random { bytes: u64 },
+    /// What both clocks show.
+    Clocks,
     /// Writes `text`, `times` over, as a file `/FOLDER/NAME`; how many bytes were taken.
     WriteFile {
         path: String,
@@ -37,6 +40,10 @@ impl Handles {
     pub fn step(&mut self, step: Step) -> Value {
         match step {
             Step::Random { bytes } => ok(get_random_bytes(bytes).len()),
+            Step::Clocks => {
+                let now = wall_clock::now();
+                ok((now.seconds, now.nanoseconds, monotonic_clock::now()))
+            }
             Step::WriteFile { path, text, times } => seen(write(&path, text.repeat(times).as_bytes()).map_err(refused)),
         }
     }
