@@ -101,7 +101,7 @@ impl Store {
             let made = DirBuilder::new().mode(0o700).create(&folder);
             made.map_err(|e| StoreError::not_made(&folder, &e))?;
         }
-        let _held = self.hold_for_copy()?;
+        let _held = self.rely_on_components()?;
         // Read before the database is: an anchor that is ahead of the copy then tells of damage that was there.
         let mut anchors = Vec::new();
         for listed in self.runs(u32::MAX)? {
@@ -131,8 +131,8 @@ impl Store {
         Ok(copied)
     }
 
-    /// Keeps components from being swept away while the copy is made. Where the folder can't be written nobody can sweep.
-    fn hold_for_copy(&self) -> Result<Option<File>, StoreError> {
+    /// Keeps components from being swept away while somebody relies on them. Where the folder can't be written nobody can sweep.
+    pub(super) fn rely_on_components(&self) -> Result<Option<File>, StoreError> {
         let began = Instant::now();
         loop {
             match self.0.files.hold_components(FlockOperation::NonBlockingLockShared) {

@@ -16,9 +16,6 @@ use super::record::Sync;
 use super::write::check_epoch;
 use crate::ids::{Digest, RunId};
 
-/// How often a component is written that is swept away between its writing and its row.
-const TRIES: u32 = 8;
-
 impl Store {
     /// Keeps a component for a run, and answers its digest.
     ///
@@ -26,37 +23,29 @@ impl Store {
     /// [`StoreError::NotOwner`], failures of the disk.
     pub async fn keep_component(&self, owner: &Owner, bytes: Bytes) -> Result<Digest, StoreError> {
         let digest = Digest::of(&bytes);
-        for _ in 0..TRIES {
-            let (path, bytes) = (self.component_path(&digest), bytes.clone());
-            // Components are large, and a sync may take long: not in a thread that serves other tasks.
-            tokio::task::spawn_blocking(move || keep(&path, &digest, &bytes))
-                .await
-                .map_err(|e| StoreError::internal(format!("writing a component: {e}")))??;
-            if self.link_component(owner, digest).await? {
-                return Ok(digest);
-            }
-        }
-        Err(StoreError::internal(format!(
-            "component {} was removed each time that it was written",
-            digest.short()
-        )))
+        let (store, path) = (self.clone(), self.component_path(&digest));
+        // Components are large, and a sync may take long: not in a thread that serves other tasks.
+        let keeping = tokio::task::spawn_blocking(move || {
+            let held = store.rely_on_components()?;
+            keep(&path, &digest, &bytes).map(|()| held)
+        });
+        // Until the run's row of it is there, no run may use it.
+        let held = keeping
+            .await
+            .map_err(|e| StoreError::internal(format!("writing a component: {e}")))??;
+        self.link_component(owner, digest).await?;
+        drop(held);
+        Ok(digest)
     }
 
-    /// Writes down that the run uses a component. False where its file is gone: it was one that no run used, and somebody swept it away.
-    async fn link_component(&self, owner: &Owner, digest: Digest) -> Result<bool, StoreError> {
-        let (by, path) = (owner.clone(), self.component_path(&digest));
+    /// Writes down that the run uses a component.
+    async fn link_component(&self, owner: &Owner, digest: Digest) -> Result<(), StoreError> {
+        let by = owner.clone();
         let work = move |conn: &Connection| {
             check_epoch(conn, &by)?;
-            // Files are swept in a transaction too, so that this holds until the row is there.
-            let there = path.exists();
-            if there {
-                conn.prepare_cached("INSERT OR IGNORE INTO component (run, digest) VALUES (?1, ?2)")?
-                    .execute(params![by.0.number, digest.as_bytes()])?;
-            }
-            Ok(Done {
-                value: there,
-                head: None,
-            })
+            conn.prepare_cached("INSERT OR IGNORE INTO component (run, digest) VALUES (?1, ?2)")?
+                .execute(params![by.0.number, digest.as_bytes()])?;
+            Ok(Done { value: (), head: None })
         };
         self.submit(Sync::Commit, None, work).await
     }

@@ -106,7 +106,8 @@ impl Handles {
                     let now = wall_clock::now();
                     (now.seconds, now.nanoseconds, monotonic_clock::now())
                 };
-                ok((0..readings.max(1)).map(|_| read()).last())
+                let again = (1..readings.max(1)).fold(read(), |_, _| read());
+                ok(again)
             }
             Step::Random { bytes } => ok((
                 random::get_random_bytes(bytes),
