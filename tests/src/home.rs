@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::Host;
@@ -118,6 +119,20 @@ impl Home {
     /// A command line for this home, without arguments yet.
     pub fn host(&self) -> Host {
         Host::new(self)
+    }
+
+    /// The run that began last.
+    #[track_caller]
+    pub fn newest_run(&self) -> String {
+        let runs = self.host().args(["runs", "--output", "json"]).output().expect(0).json();
+        runs[0]["run"].as_str().unwrap().to_owned()
+    }
+
+    /// What `show` says of a run.
+    #[track_caller]
+    pub fn shown(&self, run: &str) -> Value {
+        let output = self.host().args(["show", run, "--output", "json"]).output();
+        output.expect(0).json()
     }
 
     /// Every file of the home with its bytes, in order of path.

@@ -10,6 +10,7 @@ pub mod home;
 pub mod host;
 pub mod model;
 pub mod output;
+pub mod program;
 pub mod shim;
 pub mod terminal;
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use hermes_tests::child::{ChildSpec, exit, inside, join, summary, words};
 use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
 use hermes_tests::output::{refusal, slack};
+use hermes_tests::program::{ask, open, steps};
 use hermes_tests::{Home, Host, Output, Process, guests};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -17,18 +18,6 @@ use serde_json::{Value, json};
 const LONG: Duration = Duration::from_secs(60);
 
 const MUCH_FUEL: u64 = 9_000_000_000_000_000;
-
-fn steps(steps: &[Value]) -> Value {
-    json!({ "steps": steps, "summary": "done" })
-}
-
-fn ask(words: &str) -> Value {
-    json!({ "do": "complete", "messages": [{ "User": [{ "Text": words }] }] })
-}
-
-fn open() -> Value {
-    json!({ "do": "open", "name": "notes" })
-}
 
 fn put(key: &str) -> Value {
     json!({ "do": "put", "space": 0, "key": key, "value": "now" })
@@ -74,17 +63,12 @@ fn run_of(home: &Home) -> String {
     }
 }
 
-fn shown(home: &Home, run: &str) -> Value {
-    let output = home.host().args(["show", run, "--output", "json"]).output();
-    output.expect(0).json()
-}
-
 /// Waits until the first child's row has this value.
 #[track_caller]
 fn child_with(home: &Home, run: &str, key: &str, value: &Value) -> Value {
     let begun = Instant::now();
     loop {
-        let child = shown(home, run)["agents"][1].clone();
+        let child = home.shown(run)["agents"][1].clone();
         if child[key] == *value {
             return child;
         }
@@ -322,7 +306,7 @@ fn cancelled(program: &Value, grace: &str) -> (Value, u64, Value) {
         .set("limits.cancel_grace", grace)
         .set("limits.fuel", MUCH_FUEL);
     let output = host.probe(&steps(&program)).output().expect(0);
-    let agents = shown(&home, output.json()["run"].as_str().unwrap())["agents"].clone();
+    let agents = home.shown(output.json()["run"].as_str().unwrap())["agents"].clone();
     let took = between(&agents[0], "it asks", "it knows");
     (output.seen()[5].clone(), took, agents)
 }
@@ -480,11 +464,7 @@ fn a_child_that_ended_before_its_host_was_killed_is_joined_after_it() {
         seen[2]
     );
     assert_eq!(seen[3]["ok"]["ended"], true);
-    assert_eq!(
-        shown(&home, &run)["agents"][1],
-        before,
-        "nothing of it was written again"
-    );
+    assert_eq!(home.shown(&run)["agents"][1], before, "nothing of it was written again");
     let requests = server.requests();
     let of_child = requests
         .iter()
@@ -827,7 +807,7 @@ fn a_trap_stops_its_agents_tool_call_and_a_sibling_has_what_was_set_aside() {
         (&json!(0), &json!(1), &json!(0))
     );
     assert_eq!(output.spent("tool-calls"), 4);
-    let agents = shown(&home, output.json()["run"].as_str().unwrap())["agents"].clone();
+    let agents = home.shown(output.json()["run"].as_str().unwrap())["agents"].clone();
     let mut operations = agents[1]["operations"].as_array().unwrap().iter();
     let stopped = operations.find(|op| op["name"] == "spin").unwrap();
     assert_eq!(

@@ -5,6 +5,7 @@
 use hermes_tests::child::{ChildSpec, exit, inside, join, summary};
 use hermes_tests::model::{Format, ModelServer, Script, Turn};
 use hermes_tests::output::{message, refusal};
+use hermes_tests::program::steps;
 use hermes_tests::{Home, Host, Output, guests};
 use serde_json::{Value, json};
 
@@ -12,10 +13,6 @@ fn quiet() -> (ModelServer, Home) {
     let server = ModelServer::start(Vec::new());
     let home = Home::with_model(&server, Format::OpenAi);
     (server, home)
-}
-
-fn steps(steps: &[Value]) -> Value {
-    json!({ "steps": steps, "summary": "done" })
 }
 
 fn run(home: &Home, program: &[Value]) -> Output {

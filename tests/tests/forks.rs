@@ -9,40 +9,12 @@ use std::time::Duration;
 use hermes_tests::changed::{rebuilt, saying};
 use hermes_tests::child::{ChildSpec, exit, join, summary};
 use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
+use hermes_tests::program::{ask, open, put, steps};
 use hermes_tests::{Home, Host, Output, guests};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 const LONG: Duration = Duration::from_secs(60);
-
-fn steps(steps: &[Value]) -> Value {
-    json!({ "steps": steps, "summary": "done" })
-}
-
-fn ask(words: &str) -> Value {
-    json!({ "do": "complete", "messages": [{ "User": [{ "Text": words }] }] })
-}
-
-fn put(key: &str) -> Value {
-    json!({ "do": "put", "space": 0, "key": key, "value": "a value" })
-}
-
-fn open() -> Value {
-    json!({ "do": "open", "name": "notes" })
-}
-
-fn run_of(home: &Home) -> String {
-    let runs = home.host().args(["runs", "--output", "json"]).output().expect(0).json();
-    runs[0]["run"].as_str().unwrap().to_owned()
-}
-
-fn shown(home: &Home, run: &str) -> Value {
-    home.host()
-        .args(["show", run, "--output", "json"])
-        .output()
-        .expect(0)
-        .json()
-}
 
 fn fork(home: &Home, run: &str) -> Host {
     home.host().args(["replay", run, "--fork", "--output", "json"])
@@ -85,8 +57,8 @@ fn it_goes_on_from_the_first_difference_and_buys_nothing_again() {
         json!({ "do": "keys", "space": 0, "prefix": "", "limit": 9 }),
     ]);
     home.host().probe(&program).output().expect(0);
-    let run = run_of(&home);
-    let before = shown(&home, &run);
+    let run = home.newest_run();
+    let before = home.shown(&run);
     let output = forked(&home, &run, &changed(&home), 0);
     let json = output.json();
     let fork = json["run"].as_str().unwrap().to_owned();
@@ -106,11 +78,11 @@ fn it_goes_on_from_the_first_difference_and_buys_nothing_again() {
         .args(["blackboard", "get", &format!("{fork}/notes"), "a", "--output", "json"])
         .output();
     assert!(entry.expect(0).stdout.contains("PLAIN"));
-    let after = shown(&home, &fork);
+    let after = home.shown(&fork);
     assert_eq!(after["agents"][0]["edge"], "forked");
     assert_eq!(after["forked"]["run"], json!(run));
     assert_eq!(after["forked"]["observation"], 4);
-    assert_eq!(shown(&home, &run), before, "the other run is as it was");
+    assert_eq!(home.shown(&run), before, "the other run is as it was");
     for command in ["show", "tree"] {
         let text = home.host().args([command, &fork]).output().expect(0).stdout;
         assert!(text.contains("forked") && text.contains(&run), "{text}");
@@ -155,7 +127,7 @@ fn its_spaces_are_as_they_were_there() {
         changes.clone(),
     ]);
     let first = home.host().probe(&program).output().expect(0).seen();
-    let run = run_of(&home);
+    let run = home.newest_run();
     let whole = keys(&home, &format!("{run}/notes"));
     let output = forked(&home, &run, &changed(&home), 0);
     // The appends of the fork come after the same beginning, so that all versions are the same.
@@ -190,7 +162,7 @@ fn what_children_did_is_taken_over_with_them() {
     // The child is spawned before the difference, and joined after it.
     let program = steps(&[open(), child.spawn(), put("a"), join(0), late.spawn(), join(1)]);
     home.host().probe(&program).output().expect(0);
-    let run = run_of(&home);
+    let run = home.newest_run();
     let output = forked(&home, &run, &changed(&home), 0);
     let seen = output.seen();
     assert_eq!((exit(&seen[3]), exit(&seen[5])), ("Returned".into(), "Returned".into()));
@@ -203,7 +175,7 @@ fn what_children_did_is_taken_over_with_them() {
             .count()
     };
     assert_eq!((asked("CHILD"), asked("LATE")), (1, 2));
-    let fork = shown(&home, output.json()["run"].as_str().unwrap());
+    let fork = home.shown(output.json()["run"].as_str().unwrap());
     let edges: Vec<_> = fork["agents"]
         .as_array()
         .unwrap()
@@ -233,7 +205,7 @@ fn a_run_that_was_killed_has_two_ways_to_go_on() {
     let home = Home::with_model(&server, Format::OpenAi);
     let process = home.host().probe(&steps(&[ask("ONE"), ask("TWO")])).start();
     server.wait_for(2, LONG);
-    let run = run_of(&home);
+    let run = home.newest_run();
     fork(&home, &run).output().expect(2).says(&["under way"]);
     process.signal(Signal::KILL);
     process.finish();
@@ -261,7 +233,7 @@ fn an_answer_that_nobody_was_told_of_is_not_bought_again() {
     // Both are begun before the difference, and waited for after it.
     let program = steps(&[open(), start("ONE"), start("TWO"), put("a"), wait(1), wait(0)]);
     home.host().probe(&program).output().expect(0);
-    let output = forked(&home, &run_of(&home), &changed(&home), 0);
+    let output = forked(&home, &home.newest_run(), &changed(&home), 0);
     let seen = output.seen();
     let said = |at: usize| seen[at]["ok"]["parts"][0]["Text"].clone();
     assert_eq!((said(4), said(5)), (json!("two"), json!("one")));
@@ -278,13 +250,13 @@ fn a_larger_budget_goes_on_where_the_smaller_one_ended() {
     let agent = json!({ "steps": [{ "do": "agent", "user": "Go on.", "turns": 9 }], "summary": "done" });
     let host = home.host().arg("--tool").arg(guests::built("pure-echo"));
     host.args(["--budget", "iterations=2"]).probe(&agent).output().expect(3);
-    let run = run_of(&home);
+    let run = home.newest_run();
     let again = fork(&home, &run).output();
     again.expect(2).says(&["would end again as it did"]);
     let output = fork(&home, &run).args(["--budget", "iterations=4"]).output().expect(0);
     assert_eq!((output.spent("iterations"), output.spent("closing")), (4, 0));
     assert_eq!(server.requests().len(), 5, "two and the closing call, then two more");
-    let limits = shown(&home, output.json()["run"].as_str().unwrap())["agents"][0]["budget"]["iterations"].clone();
+    let limits = home.shown(output.json()["run"].as_str().unwrap())["agents"][0]["budget"]["iterations"].clone();
     assert_eq!(limits, 4);
 }
 
@@ -307,7 +279,7 @@ fn attempts_before_the_last_are_taken_over_whole() {
         ask("THIRD"),
     ]);
     home.host().probe(&program).output().expect(0);
-    let output = forked(&home, &run_of(&home), &changed(&home), 0);
+    let output = forked(&home, &home.newest_run(), &changed(&home), 0);
     assert_eq!(output.seen()[5]["ok"]["parts"][0]["Text"], "other");
     assert_eq!(
         output.seen()[3]["ok"].as_array().unwrap().len(),
@@ -347,11 +319,14 @@ fn a_fork_that_was_killed_goes_on() {
         .probe(&steps(&[open(), ask("ONE"), put("a"), ask("TWO")]))
         .output()
         .expect(0);
-    let process = fork(&home, &run_of(&home)).arg("--plugin").arg(changed(&home)).start();
+    let process = fork(&home, &home.newest_run())
+        .arg("--plugin")
+        .arg(changed(&home))
+        .start();
     server.wait_for(3, LONG);
     process.signal(Signal::KILL);
     assert_eq!(process.finish().code, None);
-    let run = run_of(&home);
+    let run = home.newest_run();
     let resumed = home
         .host()
         .args(["resume", &run, "--output", "json"])
@@ -374,7 +349,7 @@ fn a_fork_of_a_fork_names_the_one_that_it_comes_from() {
         .probe(&steps(&[open(), ask("1"), put("a"), ask("2")]))
         .output()
         .expect(0);
-    let first = run_of(&home);
+    let first = home.newest_run();
     let second = forked(&home, &first, &changed(&home), 0).json()["run"]
         .as_str()
         .unwrap()
@@ -383,7 +358,7 @@ fn a_fork_of_a_fork_names_the_one_that_it_comes_from() {
         .as_str()
         .unwrap()
         .to_owned();
-    assert_eq!(shown(&home, &third)["forked"]["run"], json!(second));
+    assert_eq!(home.shown(&third)["forked"]["run"], json!(second));
     assert_eq!(server.requests().len(), 4);
     let replayed = home
         .host()
@@ -401,11 +376,11 @@ fn what_the_end_of_the_run_broke_off_is_made_again() {
     let start = json!({ "do": "start", "messages": [{ "User": [{ "Text": "ONE" }] }] });
     // It is under way when the agent returns, and nobody has waited for it.
     home.host().probe(&steps(&[open(), start, put("a")])).output().expect(0);
-    let run = run_of(&home);
-    let broken_off = |run: &str| shown(&home, run)["agents"][0]["operations"][0]["status"].clone();
+    let run = home.newest_run();
+    let broken_off = |run: &str| home.shown(run)["agents"][0]["operations"][0]["status"].clone();
     assert_eq!(broken_off(&run), "cancelled");
     let output = forked(&home, &run, &changed(&home), 0);
-    let spent = shown(&home, output.json()["run"].as_str().unwrap())["agents"][0]["resent"].clone();
+    let spent = home.shown(output.json()["run"].as_str().unwrap())["agents"][0]["resent"].clone();
     assert_eq!((spent, server.requests().len()), (json!(1), 2));
 }
 
@@ -414,7 +389,7 @@ fn what_would_end_again_is_not_forked() {
     let server = ModelServer::start(Script::always(Turn::text("an answer")));
     let home = Home::with_model(&server, Format::OpenAi);
     home.host().probe(&steps(&[ask("1")])).output().expect(0);
-    let run = run_of(&home);
+    let run = home.newest_run();
     fork(&home, &run)
         .output()
         .expect(2)
@@ -447,7 +422,7 @@ fn a_space_of_the_home_folder_stays_as_it_is() {
         .probe(&program)
         .output()
         .expect(0);
-    let run = run_of(&home);
+    let run = home.newest_run();
     assert_eq!(keys(&home, "shared").as_array().unwrap().len(), 1);
     let other = saying(&home, &guests::built("probe"), "rounds", "ROUNDS");
     let output = home
@@ -481,7 +456,7 @@ fn a_fork_that_is_killed_while_it_is_made_leaves_nothing() {
         .probe(&program)
         .output()
         .expect(0);
-    let run = run_of(&home);
+    let run = home.newest_run();
     let locks = || std::fs::read_dir(home.path().join("host/runs")).unwrap().count();
     // Appends have a media type too, so the first of them differs; the whole of it is replayed by bytes that behave the same but for the end.
     let other = saying(&home, &guests::built("probe"), "rounds", "ROUNDS");

@@ -8,6 +8,7 @@ use std::time::Duration;
 use hermes_tests::child::{ChildSpec, exit, inside, join, summary, words};
 use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
 use hermes_tests::output::{message, refusal};
+use hermes_tests::program::steps;
 use hermes_tests::{Home, Host, Output, guests};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -22,10 +23,6 @@ fn home(named: &[&str]) -> (ModelServer, Home) {
         std::fs::copy(guests::built(name), plugins.join(format!("{name}.wasm"))).unwrap();
     }
     (server, home)
-}
-
-fn steps(steps: &[Value]) -> Value {
-    json!({ "steps": steps, "summary": "done" })
 }
 
 fn ask() -> Value {

@@ -12,19 +12,12 @@ use std::time::{Duration, Instant};
 use hermes_tests::child::{ChildSpec, exit, inside, join};
 use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
 use hermes_tests::output::{refusal, slack};
+use hermes_tests::program::{ask, steps};
 use hermes_tests::{Home, Host, Output, Process};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 const LONG: Duration = Duration::from_secs(60);
-
-fn steps(steps: &[Value]) -> Value {
-    json!({ "steps": steps, "summary": "done" })
-}
-
-fn ask(words: &str) -> Value {
-    json!({ "do": "complete", "messages": [{ "User": [{ "Text": words }] }] })
-}
 
 fn stall() -> Turn {
     Turn::fault(Fault::StallMidStream)
@@ -48,10 +41,6 @@ fn runs(home: &Home) -> Vec<Value> {
     listed.json().as_array().unwrap().clone()
 }
 
-fn run_of(home: &Home) -> String {
-    runs(home)[0]["run"].as_str().unwrap().to_owned()
-}
-
 fn status(home: &Home, run: &str) -> String {
     let listed = runs(home);
     let row = listed.iter().find(|row| row["run"] == run);
@@ -73,7 +62,7 @@ fn show(home: &Home, run: &str) -> Value {
 fn stuck(server: &ModelServer, home: &Home, program: &Value, n: usize) -> (Process, String) {
     let process = home.host().probe(program).start();
     server.wait_for(n, LONG);
-    let run = run_of(home);
+    let run = home.newest_run();
     (process, run)
 }
 
@@ -299,10 +288,10 @@ fn an_end_and_a_request_race_and_the_recorded_one_stands() {
         // Behind this outcome it writes nothing until it ends: frozen, it holds up nobody.
         let begun = Instant::now();
         let answered = |run: &str| show(&home, run)["agents"][0]["operations"][0]["status"] == "done";
-        while runs(&home).len() == round || !answered(&run_of(&home)) {
+        while runs(&home).len() == round || !answered(&home.newest_run()) {
             assert!(begun.elapsed() < LONG, "it never asked");
         }
-        let run = run_of(&home);
+        let run = home.newest_run();
         freeze(&owner);
         let asking = asking(&home, &run);
         home.host()
@@ -349,7 +338,7 @@ fn all_that_can_go_on_goes_on_and_the_others_are_named() {
         .start();
     let begun = Instant::now();
     let theirs = loop {
-        let newest = run_of(&home);
+        let newest = home.newest_run();
         if newest != ended {
             break newest;
         }
@@ -717,7 +706,7 @@ fn a_backup_made_while_runs_write_can_be_gone_on_from() {
     while runs(&home).len() < 3 {
         assert!(begun.elapsed() < LONG, "it never began");
     }
-    let writing = run_of(&home);
+    let writing = home.newest_run();
     let copy = home.work().join("copy");
     fs::create_dir(&copy).unwrap();
     let folder = copy.join("host");
@@ -905,7 +894,7 @@ fn a_damaged_row_hides_no_other_run() {
         .start();
     server.wait_for(1, LONG);
     kill(process);
-    let run = run_of(&home);
+    let run = home.newest_run();
     settle(&home);
     assert!(damage(&home, "limits.log_step=65537") >= 1);
     assert_eq!(
@@ -1148,7 +1137,7 @@ fn a_run_stops_before_the_disk_is_full_and_goes_on_when_there_is_room() {
         .says(&["the disk is almost full", "limits.disk_reserve", "resume"]);
     assert_eq!(output.json()["error"]["kind"], "storage");
     assert_eq!(server.requests().len(), 1, "nothing was sent after it");
-    let run = run_of(&home);
+    let run = home.newest_run();
     assert_eq!(status(&home, &run), "interrupted");
     let resumed: Output = home
         .host()

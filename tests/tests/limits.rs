@@ -8,6 +8,7 @@ use hermes_tests::child::{ChildSpec, join};
 use hermes_tests::host::binary;
 use hermes_tests::model::{Format, ModelServer, Turn};
 use hermes_tests::output::{message, refusal};
+use hermes_tests::program::open;
 use hermes_tests::{Home, Host, Output, guests};
 use serde_json::{Value, json};
 
@@ -49,10 +50,6 @@ fn told(home: &Home, limit: (&str, u64), steps: &[Value], event: &str) -> Vec<St
 
 fn log(bytes: usize) -> Value {
     json!({ "do": "log", "level": "Info", "message": "x".repeat(bytes) })
-}
-
-fn open() -> Value {
-    json!({ "do": "open", "name": "notes" })
 }
 
 fn call(name: &str, arguments: &Value) -> Value {

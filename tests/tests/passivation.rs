@@ -9,16 +9,13 @@ use hermes_tests::child::{ChildSpec, exit, inside, join};
 use hermes_tests::host::PASSIVATE;
 use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
 use hermes_tests::output::slack;
+use hermes_tests::program::ask;
 use hermes_tests::{Home, Host, Output, guests};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 /// Longer than anything of these tests takes where it works.
 const LONG_MS: u64 = 60_000;
-
-fn ask(words: &str) -> Value {
-    json!({ "do": "complete", "messages": [{ "User": [{ "Text": words }] }] })
-}
 
 fn always(host: Host) -> Host {
     host.env(PASSIVATE, "always")

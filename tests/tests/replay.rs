@@ -11,33 +11,13 @@ use hermes_tests::changed::{rebuilt, saying};
 use hermes_tests::child::{ChildSpec, join};
 use hermes_tests::home::KEY_VARIABLE;
 use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
+use hermes_tests::program::{ask, open, put, steps};
 use hermes_tests::terminal::Terminal;
 use hermes_tests::{Home, Host, guests};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 const LONG: Duration = Duration::from_secs(60);
-
-fn steps(steps: &[Value]) -> Value {
-    json!({ "steps": steps, "summary": "done" })
-}
-
-fn ask(words: &str) -> Value {
-    json!({ "do": "complete", "messages": [{ "User": [{ "Text": words }] }] })
-}
-
-fn put(key: &str) -> Value {
-    json!({ "do": "put", "space": 0, "key": key, "value": "a value" })
-}
-
-fn open() -> Value {
-    json!({ "do": "open", "name": "notes" })
-}
-
-fn run_of(home: &Home) -> String {
-    let runs = home.host().args(["runs", "--output", "json"]).output().expect(0).json();
-    runs[0]["run"].as_str().unwrap().to_owned()
-}
 
 /// A replay as somebody makes it who has the home folder and nothing else.
 fn replay(home: &Home, run: &str) -> Host {
@@ -57,7 +37,7 @@ fn kept(home: &Home) -> Vec<(PathBuf, Vec<u8>)> {
 #[track_caller]
 fn same(server: &ModelServer, home: &Home) -> Value {
     let (asked, before) = (server.requests().len(), kept(home));
-    let replayed = replay(home, &run_of(home)).output().expect(0).json();
+    let replayed = replay(home, &home.newest_run()).output().expect(0).json();
     assert_eq!(replayed["same"], true, "{replayed}");
     assert_eq!(replayed["notices"], json!([]), "{replayed}");
     assert_eq!(server.requests().len(), asked, "nothing is sent");
@@ -181,7 +161,7 @@ fn tools_that_call_the_host_are_made_again_and_held_to_it() {
     ]))
     .output()
     .expect(0);
-    let replayed = replay(&home, &run_of(&home))
+    let replayed = replay(&home, &home.newest_run())
         .output()
         .expect(0)
         .says(&["held a folder"])
@@ -319,7 +299,7 @@ fn what_was_killed_stopped_or_cancelled_is_the_same_up_to_there() {
         let replayed = same(&server, &home);
         assert_eq!(replayed["agents"], 2);
         assert!(replayed["observations"].as_u64().unwrap() >= 3, "{replayed}");
-        home.host().args(["cancel", &run_of(&home)]).output().expect(0);
+        home.host().args(["cancel", &home.newest_run()]).output().expect(0);
         same(&server, &home);
     }
 }
@@ -365,7 +345,7 @@ fn a_run_that_went_on_after_it_was_killed_is_the_same() {
     server.wait_for(3, LONG);
     process.signal(Signal::KILL);
     process.finish();
-    let run = run_of(&home);
+    let run = home.newest_run();
     let process = home.host().args(["resume", &run]).start();
     server.wait_for(6, LONG);
     process.signal(Signal::KILL);
@@ -382,7 +362,7 @@ fn a_run_under_way_elsewhere_can_be_replayed() {
     let home = Home::with_model(&server, Format::OpenAi);
     let process = home.host().probe(&steps(&[ask("1"), ask("2")])).start();
     server.wait_for(2, LONG);
-    let replayed = replay(&home, &run_of(&home)).output().expect(0).json();
+    let replayed = replay(&home, &home.newest_run()).output().expect(0).json();
     assert_eq!(replayed["same"], true);
     process.signal(Signal::INT);
     process.finish().expect(130);
@@ -393,7 +373,7 @@ fn a_home_that_can_be_read_alone_and_has_no_configuration_will_do() {
     let server = ModelServer::start(Script::always(Turn::text("an answer")));
     let home = Home::with_model(&server, Format::OpenAi);
     home.host().probe(&steps(&[ask("a")])).output().expect(0);
-    let run = run_of(&home);
+    let run = home.newest_run();
     fs::remove_file(home.path().join("host/config.toml")).unwrap();
     drop(server);
     let folders = ["host/runs", "host/components", "host/cache", "host", ""].map(|folder| home.path().join(folder));
@@ -418,7 +398,7 @@ fn the_same_behaviour_in_other_bytes_is_the_same() {
         .output()
         .expect(0);
     let other = rebuilt(&home, &guests::built("probe"));
-    let replayed = replay(&home, &run_of(&home))
+    let replayed = replay(&home, &home.newest_run())
         .arg("--plugin")
         .arg(other)
         .output()
@@ -430,7 +410,7 @@ fn the_same_behaviour_in_other_bytes_is_the_same() {
 #[track_caller]
 fn differs(home: &Home, plugin: &Path) -> Value {
     let before = kept(home);
-    let replayed = replay(home, &run_of(home))
+    let replayed = replay(home, &home.newest_run())
         .arg("--plugin")
         .arg(plugin)
         .output()
@@ -479,7 +459,7 @@ fn a_changed_prompt_differs_where_it_is_sent_first() {
         "Your answer cites NOTHING.",
     );
     let difference = differs(&home, &later);
-    assert_eq!(difference["session"], json!(format!("{}.0", run_of(&home))));
+    assert_eq!(difference["session"], json!(format!("{}.0", home.newest_run())));
     assert!(
         difference["got"]["text"].as_str().unwrap().contains("cites NOTHING"),
         "{difference}"
@@ -498,7 +478,7 @@ fn the_first_difference_is_shown_side_by_side_on_a_terminal() {
     home.write("papers/melt.md", "# The melt\n");
     let host = home.host().run(&guests::plugin("research"), "What limits growth?");
     host.args(["--allow", "fs:./papers"]).output();
-    let run = run_of(&home);
+    let run = home.newest_run();
     let changed = saying(
         &home,
         &guests::plugin("research"),
@@ -544,7 +524,7 @@ fn what_can_not_be_replayed_is_told() {
     let server = ModelServer::start(Script::always(Turn::text("an answer")));
     let home = Home::with_model(&server, Format::OpenAi);
     home.host().probe(&steps(&[ask("a")])).output().expect(0);
-    let run = run_of(&home);
+    let run = home.newest_run();
     replay(&home, "0123456789")
         .output()
         .expect(2)
@@ -563,7 +543,9 @@ fn a_stretch_that_never_ends_differs() {
     let program = steps(&[ask("a"), json!({ "do": "compute", "n": 400_000_000 }), ask("b")]);
     let host = home.host().set("limits.fuel", 9_000_000_000_000_u64);
     host.probe(&program).output().expect(0);
-    let short = replay(&home, &run_of(&home)).set("limits.replay.wall", "20ms").output();
+    let short = replay(&home, &home.newest_run())
+        .set("limits.replay.wall", "20ms")
+        .output();
     let json = short.expect(1).json();
     assert!(
         json["difference"]["got"]["text"].as_str().unwrap().contains("20 ms"),

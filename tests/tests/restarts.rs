@@ -8,6 +8,7 @@ use std::time::Duration;
 use hermes_tests::child::{ChildSpec, exit, join};
 use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
 use hermes_tests::output::slack;
+use hermes_tests::program::ask;
 use hermes_tests::{Home, Host, Output, guests};
 use serde_json::{Value, json};
 
@@ -171,10 +172,6 @@ fn a_wait_is_waited() {
         waited >= Duration::from_millis(*a_fifth_around(500).start()),
         "{waited:?}"
     );
-}
-
-fn ask(words: &str) -> Value {
-    json!({ "do": "complete", "messages": [{ "User": [{ "Text": words }] }] })
 }
 
 #[test]

@@ -7,19 +7,12 @@ use std::time::{Duration, Instant};
 use hermes_tests::child::{ChildSpec, exit, inside, join, summary};
 use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
 use hermes_tests::output::refusal;
+use hermes_tests::program::{ask, steps};
 use hermes_tests::{Home, Output, guests};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 const LONG: Duration = Duration::from_secs(60);
-
-fn steps(steps: &[Value]) -> Value {
-    json!({ "steps": steps, "summary": "done" })
-}
-
-fn ask(words: &str) -> Value {
-    json!({ "do": "complete", "messages": [{ "User": [{ "Text": words }] }] })
-}
 
 /// Starts `program`, kills it with SIGKILL once the model has been asked `n` times, and goes on with it.
 #[track_caller]
@@ -28,16 +21,11 @@ fn killed_at(server: &ModelServer, home: &Home, program: &Value, n: usize, argum
     server.wait_for(n, LONG);
     process.signal(Signal::KILL);
     assert_eq!(process.finish().code, None);
-    let run = run_of(home);
+    let run = home.newest_run();
     home.host()
         .args(["resume", &run, "--output", "json"])
         .output()
         .expect(code)
-}
-
-fn run_of(home: &Home) -> String {
-    let runs = home.host().args(["runs", "--output", "json"]).output().expect(0).json();
-    runs[0]["run"].as_str().unwrap().to_owned()
 }
 
 #[test]
@@ -149,7 +137,7 @@ fn a_killed_run_can_be_ended_for_good() {
     server.wait_for(1, LONG);
     process.signal(Signal::KILL);
     process.finish();
-    let run = run_of(&home);
+    let run = home.newest_run();
     home.host().args(["cancel", &run]).output().expect(0);
     home.host().args(["resume", &run]).output().expect(2).says(&["final"]);
     let shown = home
@@ -194,7 +182,7 @@ fn what_its_journal_holds_is_counted_again() {
             true => killed_at(&server, &home, &program, 3, &[], 0),
             false => home.host().probe(&program).output().expect(0),
         };
-        let shown = home.host().args(["show", &run_of(&home), "--output", "json"]);
+        let shown = home.host().args(["show", &home.newest_run(), "--output", "json"]);
         let agents = shown.output().expect(0).json()["agents"].clone();
         assert_eq!(agents.as_array().unwrap().len(), 2, "{agents}");
         let bytes = |n: usize| agents[n]["spent"]["journal-bytes"].as_u64().unwrap();
@@ -234,7 +222,7 @@ fn a_childs_completion_that_was_under_way_keeps_the_trees_last_iteration() {
     assert_eq!(process.finish().code, None);
     let go = home.host().args(["blackboard", "put", "shared", "go", "now"]);
     go.output().expect(0);
-    let run = run_of(&home);
+    let run = home.newest_run();
     let resumed = home.host().args(["resume", &run, "--output", "json"]).output();
     // The root lacked what its child had.
     let output = resumed.expect(3);
@@ -360,7 +348,7 @@ fn what_ended_calls_and_children_used_is_counted_again() {
     assert_eq!(process.finish().code, None);
     // The limits of the day are none of its own.
     home.write("hermes.toml", "[limits]\ncomponent = \"1KiB\"\ntool_list = 1\n");
-    let run = run_of(&home);
+    let run = home.newest_run();
     let resumed = home
         .host()
         .args(["resume", &run, "--output", "json"])
@@ -414,12 +402,12 @@ fn a_tool_call_that_is_made_again_sees_the_time_that_it_saw() {
         let shown = home.host().args(["show", run, "--output", "json"]).output();
         shown.stdout.contains("the call's start is on the disk")
     };
-    while !(is_there() && is_told(&run_of(&home))) {
+    while !(is_there() && is_told(&home.newest_run())) {
         assert!(begun.elapsed() < LONG, "the call never began");
     }
     process.signal(Signal::KILL);
     process.finish();
-    let run = run_of(&home);
+    let run = home.newest_run();
     home.host()
         .args(["blackboard", "put", "shared", "go", "now"])
         .output()

@@ -10,24 +10,12 @@ use std::time::{Duration, Instant};
 use hermes_tests::child::{ChildSpec, join};
 use hermes_tests::home::{KEY, KEY_VARIABLE};
 use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
+use hermes_tests::program::{ask, steps};
 use hermes_tests::{Home, Output, guests};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 const LONG: Duration = Duration::from_secs(60);
-
-fn steps(steps: &[Value]) -> Value {
-    json!({ "steps": steps, "summary": "done" })
-}
-
-fn ask(words: &str) -> Value {
-    json!({ "do": "complete", "messages": [{ "User": [{ "Text": words }] }] })
-}
-
-fn run_of(home: &Home) -> String {
-    let runs = home.host().args(["runs", "--output", "json"]).output().expect(0).json();
-    runs[0]["run"].as_str().unwrap().to_owned()
-}
 
 /// A run of an agent with a child, a tool that asks a model, a long text that is kept whole, and notes, one of them removed.
 fn program() -> Value {
@@ -50,7 +38,7 @@ fn ran() -> (ModelServer, Home, String) {
     let home = Home::with_model(&server, Format::OpenAi);
     let host = home.host().arg("--tool").arg(guests::built("probe-tool"));
     host.args(["--allow", "llm"]).probe(&program()).output().expect(0);
-    let run = run_of(&home);
+    let run = home.newest_run();
     (server, home, run)
 }
 
@@ -74,14 +62,6 @@ fn import(home: &Home, file: &Path) -> Output {
         .arg(file)
         .args(["--output", "json"])
         .output()
-}
-
-fn shown(home: &Home, run: &str) -> Value {
-    home.host()
-        .args(["show", run, "--output", "json"])
-        .output()
-        .expect(0)
-        .json()
 }
 
 fn note(home: &Home, run: &str, key: &str) -> String {
@@ -109,7 +89,7 @@ fn it_is_the_same_run_on_another_machine() {
     assert_eq!((&replayed["same"], &replayed["agents"]), (&json!(true), &json!(2)));
     assert_eq!(replayed["answer"], "done");
     assert!(asked >= 3);
-    let (before, mut after) = (shown(&home, &run), shown(&there, &run));
+    let (before, mut after) = (home.shown(&run), there.shown(&run));
     assert_eq!(after["imported"]["view_only"], json!(false));
     after["imported"] = Value::Null;
     assert_eq!(before, after);
@@ -181,9 +161,9 @@ fn without_its_plugins_a_replay_says_which_are_missing() {
 fn a_run_that_is_here_stays_as_it_is() {
     let (_server, home, run) = ran();
     let file = export(&home, &run, "run.jsonl", &[]);
-    let before = shown(&home, &run);
+    let before = home.shown(&run);
     import(&home, &file).expect(2).says(&[&run, "is here already"]);
-    assert_eq!(shown(&home, &run), before);
+    assert_eq!(home.shown(&run), before);
     let again = home.host().args(["export", &run, "--run-file", "run.jsonl"]).output();
     again.expect(2).says(&["it is there already"]);
     let there = elsewhere();
@@ -198,7 +178,7 @@ fn a_run_that_was_killed_goes_on_elsewhere() {
     let home = Home::with_model(&server, Format::OpenAi);
     let process = home.host().probe(&steps(&[ask("ONE"), ask("TWO")])).start();
     server.wait_for(2, LONG);
-    let run = run_of(&home);
+    let run = home.newest_run();
     let owned = home.host().args(["export", &run, "--run-file", "run.jsonl"]).output();
     owned.expect(2).says(&["under way"]);
     process.signal(Signal::KILL);
@@ -230,7 +210,7 @@ fn a_file_grants_nothing_here() {
         server.wait_for(1, LONG);
         process.signal(Signal::KILL);
         process.finish();
-        let run = run_of(&home);
+        let run = home.newest_run();
         let file = export(&home, &run, "run.jsonl", &["--with-plugins"]);
         let there = Home::with_model(&server, Format::OpenAi);
         import(&there, &file).expect(0);
@@ -255,7 +235,7 @@ fn what_holds_a_secret_can_be_looked_at_alone() {
         ask(&format!("I hold {KEY}.")),
     ], "summary": "done" });
     home.host().probe(&program).output();
-    let run = run_of(&home);
+    let run = home.newest_run();
     let host = home
         .host()
         .args(["export", &run, "--run-file", "run.jsonl", "--with-plugins"]);
@@ -448,7 +428,7 @@ fn an_import_that_is_killed_leaves_nothing_and_can_be_made_again() {
         .probe(&program)
         .output()
         .expect(0);
-    let run = run_of(&home);
+    let run = home.newest_run();
     let file = export(&home, &run, "run.jsonl", &["--with-plugins"]);
     let there = elsewhere();
     let begun = Instant::now();
@@ -479,5 +459,5 @@ fn an_import_that_is_killed_leaves_nothing_and_can_be_made_again() {
         .expect(0)
         .json();
     assert_eq!(replayed["same"], true);
-    assert_eq!(shown(&home, &run)["spent"], shown(&there, &run)["spent"]);
+    assert_eq!(home.shown(&run)["spent"], there.shown(&run)["spent"]);
 }

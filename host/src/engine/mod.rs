@@ -44,20 +44,18 @@ pub struct Engine {
 #[error("the WebAssembly engine can't start: {0}")]
 pub struct EngineError(String);
 
-/// The limits that an engine is made for: what its instances may have can't change while it lives.
-pub fn is_made_alike(one: &Limits, other: &Limits) -> bool {
-    let shape = |limits: &Limits| {
-        [
-            limits.memory,
-            limits.memories,
-            limits.tables,
-            limits.table_elements,
-            limits.core_instances,
-            limits.wasm_stack,
-            limits.async_stack,
-        ]
-    };
-    shape(one) == shape(other)
+/// Today's limits, but what an engine is made for as `recorded`: what its instances may have can't change while it lives.
+pub fn made_as(recorded: &Limits, today: &Limits) -> Limits {
+    Limits {
+        memory: recorded.memory,
+        memories: recorded.memories,
+        tables: recorded.tables,
+        table_elements: recorded.table_elements,
+        core_instances: recorded.core_instances,
+        wasm_stack: recorded.wasm_stack,
+        async_stack: recorded.async_stack,
+        ..today.clone()
+    }
 }
 
 impl Engine {

@@ -5,7 +5,6 @@ mod taken;
 
 use std::sync::Arc;
 
-use crate::amounts::Amounts;
 use crate::error::{Dimension, RefusalKind};
 use crate::event::now_ms;
 use crate::ids::{RunId, Scope, StreamId};
@@ -13,9 +12,10 @@ use crate::plugin::Plugin;
 use crate::run::handle::RunHandle;
 use crate::run::replay::{ReplaySpec, failed, refusal};
 use crate::run::resume::{first_start, may_go_on};
+use crate::run::root::begun_here;
 use crate::run::spec::Budget;
 use crate::run::{Host, HostError};
-use crate::store::{Answer, ForkPoint, RunRow, RunState, Status, Store};
+use crate::store::{Answer, ForkPoint, RunRow, RunState, Store};
 use crate::supervisor::replay::{Expected, Got, RootPlayed};
 use taken::{Cut, Taken};
 
@@ -144,29 +144,12 @@ fn exhausted(answer: &Answer) -> Option<Dimension> {
 
 /// The fork's row: of the same task, begun here and now.
 fn row(of: RunRow, origin: &RunId, cut: &Cut) -> RunRow {
-    let argv = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned());
     RunRow {
-        id: RunId::random(),
-        cwd: std::env::current_dir().unwrap_or_default().display().to_string(),
-        argv: argv.collect(),
-        status: Status::Active,
-        exit: None,
-        outcome: None,
-        error: None,
-        answer: None,
-        spent: Amounts::ZERO,
-        closing: 0,
-        refunded: 0,
-        resent: 0,
-        started_ms: now_ms(),
-        ended_ms: None,
-        imported: None,
         forked: Some(ForkPoint {
             run: origin.clone(),
             observation: cut.observations,
         }),
-        task: of.task,
-        strategy: of.strategy,
+        ..begun_here(of.task, of.strategy, now_ms()).into()
     }
 }
 

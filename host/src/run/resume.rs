@@ -3,8 +3,9 @@
 
 use std::sync::Arc;
 
+use crate::config::Config;
 use crate::engine::cache::Use;
-use crate::engine::is_made_alike;
+use crate::engine::made_as;
 use crate::event::{EventKind, now_ms};
 use crate::ids::{Digest, RunId};
 use crate::limits::Limits;
@@ -46,11 +47,14 @@ impl Host {
         let shared = first
             .run
             .ok_or_else(|| cannot(&id, "its start record is not a run's"))?;
-        if is_made_alike(&shared.limits, &self.config.limits) {
+        let limits = made_as(&shared.limits, &self.config.limits);
+        if limits == self.config.limits {
             return self.go_on_under(store, owner, &shared, notices).await;
         }
-        let mut config = self.config.clone();
-        config.limits = under_those_of(&shared.limits, &self.config.limits);
+        let config = Config {
+            limits,
+            ..self.config.clone()
+        };
         let host = Self::made(config, Use::Write)?;
         host.go_on_under(store, owner, &shared, notices).await
     }
@@ -196,20 +200,6 @@ pub(super) fn may_go_on(store: &Store, row: &RunRow) -> Result<(), String> {
 /// Why an imported run does not go on that was granted something where it ran.
 const FOREIGN_GRANTS: &str = "it was imported, and where it ran it was granted a folder, a host or a shared space; \
                               a file grants nothing of this machine, so it can be looked at and replayed, and not go on";
-
-/// What an engine is made for as `recorded`, and all else as today.
-fn under_those_of(recorded: &Limits, today: &Limits) -> Limits {
-    Limits {
-        memory: recorded.memory,
-        memories: recorded.memories,
-        tables: recorded.tables,
-        table_elements: recorded.table_elements,
-        core_instances: recorded.core_instances,
-        wasm_stack: recorded.wasm_stack,
-        async_stack: recorded.async_stack,
-        ..today.clone()
-    }
-}
 
 /// A plugin of a run as it was when the run began, under the run's own limits.
 pub(super) fn recorded_plugin(store: &Store, of: &PluginRef, limits: &Limits) -> Result<Arc<Plugin>, HostError> {

@@ -244,18 +244,21 @@ impl Ready {
 
 /// A run's row, under an id that no other run has.
 async fn create(store: &Store, ready: &Ready, spec: &RunSpec, at_ms: u64) -> Result<Owner, HostError> {
-    let cwd = std::env::current_dir().unwrap_or_default();
-    let new = NewRun {
-        id: RunId::random(),
-        task: spec.task.clone(),
-        strategy: ready.strategy.name.clone(),
-        cwd: cwd.display().to_string(),
-        argv: std::env::args_os()
-            .map(|arg| arg.to_string_lossy().into_owned())
-            .collect(),
-        at_ms,
-    };
+    let new = begun_here(spec.task.clone(), ready.strategy.name.clone(), at_ms);
     Ok(store.create_run(new).await?)
+}
+
+/// A run that begins with this command, in this folder.
+pub(super) fn begun_here(task: String, strategy: String, at_ms: u64) -> NewRun {
+    let argv = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned());
+    NewRun {
+        id: RunId::random(),
+        task,
+        strategy,
+        cwd: std::env::current_dir().unwrap_or_default().display().to_string(),
+        argv: argv.collect(),
+        at_ms,
+    }
 }
 
 async fn write_start(session: &Session, ready: &Ready, agent: AgentStart, shared: RunStart) -> Result<(), HostError> {

@@ -9,7 +9,7 @@ use super::Store;
 use super::error::{Fault, StoreError};
 use super::record::{Note, NoteKind, Observation, Record, Start};
 use super::rows::{JournalSize, OperationRow, SessionRow};
-use super::runs::RunState;
+use super::runs::{RunState, number_of};
 use super::seal::{decode, uint};
 use super::write::{Kind, row_id, row_seq, row_sum, session_row};
 use crate::amounts::Amounts;
@@ -324,14 +324,6 @@ impl Store {
             collect(conn, &session.run, select, params![number, session.number, kind as i64])
         })
     }
-}
-
-fn number_of(conn: &Connection, run: &RunId) -> Result<i64, Fault> {
-    let mut select = conn.prepare_cached("SELECT no FROM run WHERE id = ?1")?;
-    let number = select.query_row([run.as_str()], |row| row.get(0)).optional()?;
-    Ok(number.ok_or_else(|| StoreError::NotFound {
-        what: format!("run {run}"),
-    })?)
 }
 
 /// The bytes of each body of a run, which is not read for that.

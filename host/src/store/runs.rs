@@ -269,9 +269,7 @@ impl Store {
     /// The run's number in the database, and its end.
     pub(super) fn run_number(&self, run: &RunId) -> Result<(i64, Head), StoreError> {
         self.read(|conn| {
-            let mut select = conn.prepare_cached("SELECT no FROM run WHERE id = ?1 AND epoch > 0")?;
-            let number = select.query_row([run.as_str()], |row| row.get(0)).optional()?;
-            let number = number.ok_or_else(|| no_run(run.as_str()))?;
+            let number = number_of(conn, run)?;
             Ok((number, head(conn, number)?))
         })
     }
@@ -323,6 +321,13 @@ pub(super) fn open_run(id: &str, data: &[u8], stored: i64) -> Result<RunRow, Fau
         return Err(StoreError::damaged(&run, "its row").into());
     };
     Ok(row)
+}
+
+/// The run's number in the database.
+pub(super) fn number_of(conn: &Connection, run: &RunId) -> Result<i64, Fault> {
+    let mut select = conn.prepare_cached("SELECT no FROM run WHERE id = ?1 AND epoch > 0")?;
+    let number = select.query_row([run.as_str()], |row| row.get(0)).optional()?;
+    Ok(number.ok_or_else(|| no_run(run.as_str()))?)
 }
 
 pub(super) fn find_row(conn: &Connection, run: &RunId) -> Result<Option<(i64, RunRow)>, Fault> {

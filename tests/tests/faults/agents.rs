@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use hermes_tests::child::{ChildSpec, exit, join, words};
 use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
 use hermes_tests::output::slack;
+use hermes_tests::program::steps;
 use hermes_tests::shim::{Action, EAGAIN, When};
 use hermes_tests::{Home, Shim, guests};
 use rustix::process::Signal;
@@ -14,10 +15,6 @@ use crate::eventually;
 use crate::place::{newest, shown};
 use crate::program::ask;
 use crate::recorded::Recorded;
-
-fn steps(steps: &[Value]) -> Value {
-    json!({ "steps": steps, "summary": "done" })
-}
 
 fn place(script: impl Into<Script>) -> (ModelServer, Home) {
     let server = ModelServer::start(script);
