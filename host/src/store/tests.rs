@@ -1315,6 +1315,13 @@ async fn what_lies_behind_damage_is_cut_and_the_rows_follow() {
 
 #[tokio::test]
 async fn a_request_goes_with_its_body() {
+    // A write's is its arguments.
+    for kind in [OpKind::Completion, OpKind::Write] {
+        goes_with_its_body(kind).await;
+    }
+}
+
+async fn goes_with_its_body(kind: OpKind) {
     let dir = tempfile::tempdir().expect("a folder");
     let (store, run) = (open(dir.path()), RunId::random());
     let owner = store.create_run(new_run(&run)).await.expect("made");
@@ -1323,7 +1330,7 @@ async fn a_request_goes_with_its_body() {
         let Record::Intent(mut intent) = intent(&run, op) else {
             unreachable!("it is one")
         };
-        (intent.kind, intent.request) = (OpKind::Completion, vec![Digest::of(text)]);
+        (intent.kind, intent.request) = (kind, vec![Digest::of(text)]);
         Record::Intent(intent)
     };
     let records = vec![

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::error::Fault;
-use super::record::{OpKind, Record};
+use super::record::Record;
 use super::seal::{decode, link};
 use super::write::{row_id, row_seq, row_sum};
 use crate::ids::Digest;
@@ -90,8 +90,7 @@ fn lacks(
     let Record::Intent(intent) = record else {
         return Ok(None);
     };
-    // A write's request is its arguments' digest alone.
-    for digest in intent.request.iter().filter(|_| intent.kind != OpKind::Write) {
+    for digest in &intent.request {
         let good = match known.get(digest) {
             Some(good) => *good,
             None => {
