@@ -2,7 +2,6 @@
 //! place up, and is built again when what it waits for is there.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
@@ -23,18 +22,11 @@ pub(super) struct Residents {
 struct State {
     next: u64,
     /// Those that only wait, in the order in which they began to.
-    waiting: BTreeMap<u64, Arc<Call>>,
+    waiting: BTreeMap<u64, Arc<Notify>>,
     /// How many look for a place.
     wanted: usize,
     /// How many were told to leave theirs and have it still.
     leaving: usize,
-}
-
-/// Calls one that waits away from its place.
-#[derive(Default)]
-struct Call {
-    away: AtomicBool,
-    heard: Notify,
 }
 
 /// A place among the resident instances.
@@ -85,16 +77,15 @@ impl State {
     /// Calls as many away as places are wanted, those that have waited longest first.
     fn balance(&mut self) {
         while self.wanted > self.leaving
-            && let Some((_, call)) = self.waiting.pop_first()
+            && let Some((_, called)) = self.waiting.pop_first()
         {
-            self.call_away(&call);
+            self.call_away(&called);
         }
     }
 
-    fn call_away(&mut self, call: &Call) {
+    fn call_away(&mut self, called: &Notify) {
         self.leaving += 1;
-        call.away.store(true, Ordering::Release);
-        call.heard.notify_one();
+        called.notify_one();
     }
 }
 
@@ -120,27 +111,27 @@ impl Drop for Wanted<'_> {
 struct Waiting<'r> {
     residents: &'r Residents,
     number: u64,
-    call: Arc<Call>,
+    called: Arc<Notify>,
     left: bool,
 }
 
 impl<'r> Waiting<'r> {
     fn new(residents: &'r Residents) -> Self {
-        let call = Arc::new(Call::default());
+        let called = Arc::new(Notify::new());
         let mut state = residents.state();
         state.next += 1;
         let number = state.next;
         if residents.always {
-            state.call_away(&call);
+            state.call_away(&called);
         } else {
-            state.waiting.insert(number, call.clone());
+            state.waiting.insert(number, called.clone());
             state.balance();
         }
         drop(state);
         Self {
             residents,
             number,
-            call,
+            called,
             left: false,
         }
     }
@@ -149,8 +140,8 @@ impl<'r> Waiting<'r> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         let mut state = self.residents.state();
-        state.waiting.remove(&self.number);
-        if self.call.away.load(Ordering::Acquire) && !self.left {
+        let is_called_away = state.waiting.remove(&self.number).is_none();
+        if is_called_away && !self.left {
             // It went on before it heard: another one leaves.
             state.leaving -= 1;
             state.balance();
@@ -167,7 +158,7 @@ impl Place {
             tokio::select! {
                 biased;
                 () = waits.over() => {}
-                () = waiting.call.heard.notified() => {
+                () = waiting.called.notified() => {
                     if waits.give_up() {
                         waiting.left = true;
                         self.leaving = true;
@@ -199,6 +190,10 @@ mod tests {
         residents
     }
 
+    fn is_called_away(waiting: &Waiting<'_>) -> bool {
+        !waiting.residents.state().waiting.contains_key(&waiting.number)
+    }
+
     fn counts(residents: &Residents) -> (usize, usize, usize) {
         let state = residents.state();
         (state.waiting.len(), state.wanted, state.leaving)
@@ -211,17 +206,17 @@ mod tests {
         let (a, b) = (Waiting::new(&residents), Waiting::new(&residents));
         let mut third = Box::pin(residents.place());
         assert!((&mut third).now_or_never().is_none());
-        assert!(a.call.away.load(Ordering::Acquire) && !b.call.away.load(Ordering::Acquire));
+        assert!(is_called_away(&a) && !is_called_away(&b));
         assert_eq!(counts(&residents), (1, 1, 1));
         // It goes on instead: then the next one is called.
         drop(a);
-        assert!(b.call.away.load(Ordering::Acquire));
+        assert!(is_called_away(&b));
         assert_eq!(counts(&residents), (0, 1, 1));
         drop(b);
         assert_eq!(counts(&residents), (0, 1, 0));
         // One that begins to wait while a place is wanted is called at once.
         let c = Waiting::new(&residents);
-        assert!(c.call.away.load(Ordering::Acquire));
+        assert!(is_called_away(&c));
         drop(first);
         drop(third.await);
         drop((c, second));
@@ -234,7 +229,7 @@ mod tests {
         let place = residents.place().await;
         let waiting = Waiting::new(&residents);
         let other = residents.place().await;
-        assert!(!waiting.call.away.load(Ordering::Acquire));
+        assert!(!is_called_away(&waiting));
         drop((place, other, waiting));
         assert_eq!(counts(&residents), (0, 0, 0));
     }

@@ -6,7 +6,7 @@ use crate::error::{Dimension, Refusal, RefusalKind};
 use crate::event::now_ms;
 use crate::ids::SessionId;
 use crate::instance::Stopped;
-use crate::interfaces::{report_fits, scrub_error, scrub_words};
+use crate::interfaces::{Reader, redact_report, report_fits, scrub_error, scrub_report, scrub_words};
 use crate::session::end::End;
 use crate::session::{Session, codec};
 use crate::store::{EndKind, Record, SessionEnd, SessionUpdate, Transition};
@@ -82,6 +82,18 @@ fn settled(session: &Session, exit: types::ExitReason, fault: Fault) -> (types::
         return (E::Cancelled, Fault::None);
     }
     (exit, fault)
+}
+
+/// A report as its reader is told, and the journal keeps it: a child's is scrubbed for its parent, a root's is without keys.
+///
+/// # Errors
+/// What of it is spilled can't be written down.
+pub(super) async fn told(session: &Session, report: Option<types::Report>) -> Result<Option<types::Report>, End> {
+    Ok(match report {
+        None => None,
+        Some(report) if session.parent.is_some() => Some(scrub_report(session, report, Reader::Parent).await?),
+        Some(report) => Some(redact_report(session, report)),
+    })
 }
 
 /// The end in the place of a new attempt that could do nothing: a dimension without which none can think is spent. How the last attempt

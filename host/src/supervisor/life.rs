@@ -12,7 +12,7 @@ use crate::bindings::types;
 use crate::event::{EventKind, now_ms};
 use crate::ids::{Scope, StreamId};
 use crate::instance::{Prepared, Stopped, parked, run_strategy};
-use crate::interfaces::{Reader, amounts, redact_report, scrub_report};
+use crate::interfaces::{Reader, amounts, scrub_report};
 use crate::session::end::End;
 use crate::session::guest::{Guest, Making};
 use crate::session::tape::Recorded;
@@ -71,19 +71,6 @@ impl From {
     }
 }
 
-/// What one attempt is driven with.
-struct Driven {
-    guest: Arc<Guest>,
-    making: Remade,
-}
-
-/// What a guest can be made of again.
-struct Remade {
-    stream: StreamId,
-    fuel: u64,
-    at_ms: u64,
-}
-
 impl Agent {
     /// Lives to the recorded end.
     ///
@@ -96,10 +83,10 @@ impl Agent {
             restarts_ms: std::mem::take(&mut self.from.restarts_ms),
             rebuilt: false,
         };
-        let mut driven = self.first(supervisor);
-        match self.lives(supervisor, &mut history, &mut driven).await {
+        let mut guest = self.first(supervisor);
+        match self.lives(supervisor, &mut history, &mut guest).await {
             // Whatever it was about to write, the run was suspended first.
-            Err(End::Suspended) => Box::pin(self.suspend(&driven.guest)).await,
+            Err(End::Suspended) => Box::pin(self.suspend(&guest)).await,
             lived => lived,
         }
     }
@@ -109,23 +96,23 @@ impl Agent {
         &mut self,
         supervisor: &Supervisor,
         history: &mut History,
-        driven: &mut Driven,
+        guest: &mut Arc<Guest>,
     ) -> Result<Ending, End> {
         let session = self.session.clone();
         if self.from.cancel_asked {
             self.announce(history.attempts);
             session.cancel.cancel();
             let end = ending::read(&session, Err(Stopped::Host(End::Cancelled)));
-            return Box::pin(self.end(supervisor, &driven.guest, end)).await;
+            return Box::pin(self.end(supervisor, guest, end)).await;
         }
         if session.parent.is_some() {
             self.write_active(history.attempts).await?;
         }
         self.announce(history.attempts);
         loop {
-            let ended = self.attempt(supervisor, driven).await?;
+            let ended = self.attempt(supervisor, guest).await?;
             if matches!(ended, Err(Stopped::Host(End::Suspended))) {
-                return Box::pin(self.suspend(&driven.guest)).await;
+                return Box::pin(self.suspend(guest)).await;
             }
             if let Err(Stopped::Host(End::Diverged(what))) = &ended {
                 supervisor.diverged(&session, what);
@@ -139,83 +126,47 @@ impl Agent {
             let next = policy::next(end.fault, history, &session.run.limits, session.awake_ms(), &dice);
             if next == Next::Rebuild && session.run.keeping.journal().is_some() {
                 history.rebuilt = true;
-                *driven = Box::pin(self.rebuild(driven, &end)).await?;
+                *guest = Box::pin(self.rebuild(guest, &end)).await?;
                 continue;
             }
             let Next::Restart(wait) = next else {
-                return Box::pin(self.end(supervisor, &driven.guest, end)).await;
+                return Box::pin(self.end(supervisor, guest, end)).await;
             };
-            self.close(&driven.guest).await;
+            self.close(guest).await;
             let decided = self.asked.is_cancelled() || session.run.suspend.is_cancelled();
             if let Some(end) = ending::nothing_left(&session, &end).filter(|_| !decided) {
-                return Box::pin(self.end(supervisor, &driven.guest, end)).await;
+                return Box::pin(self.end(supervisor, guest, end)).await;
             }
-            match Box::pin(self.restart(&driven.guest, history, &end, wait)).await? {
-                Wait::Over(next) => *driven = next,
+            match Box::pin(self.restart(guest, history, &end, wait)).await? {
+                Wait::Over(next) => *guest = next,
                 Wait::Cancelled => {
                     let end = ending::read(&session, Err(Stopped::Host(End::Cancelled)));
-                    return Box::pin(self.end(supervisor, &driven.guest, end)).await;
+                    return Box::pin(self.end(supervisor, guest, end)).await;
                 }
                 Wait::OutOfTime => {
                     let ended = ending::read(&session, Ok(Err(out_of_time(&session))));
-                    return Box::pin(self.end(supervisor, &driven.guest, ended)).await;
+                    return Box::pin(self.end(supervisor, guest, ended)).await;
                 }
-                Wait::Suspended => return Box::pin(self.suspend(&driven.guest)).await,
+                Wait::Suspended => return Box::pin(self.suspend(guest)).await,
             }
         }
     }
 
-    fn first(&mut self, supervisor: &Supervisor) -> Driven {
+    fn first(&mut self, supervisor: &Supervisor) -> Arc<Guest> {
         supervisor.inherit(&self.session, self.from.attempt);
         let mut recorded = std::mem::take(&mut self.from.recorded);
         let own = recorded.remove(&Scope::ROOT).unwrap_or_default();
         self.session.begins(self.from.attempt);
         self.session.inherit_children(self.from.attempt);
         let attempt = Attempt::new(self.from.attempt, self.start.started_ms, recorded);
-        self.driven(&attempt, own)
+        self.guest(&attempt, own)
     }
 
-    fn driven(&self, attempt: &Arc<Attempt>, recorded: Recorded) -> Driven {
-        let making = Remade {
-            stream: StreamId {
-                session: self.session.id.clone(),
-                attempt: attempt.number,
-                scope: Scope::ROOT,
-            },
-            fuel: self.session.run.limits.fuel,
-            at_ms: attempt.started_ms,
-        };
-        let guest = Guest::new(
-            self.session.clone(),
-            attempt.clone(),
-            self.making(&making, attempt, recorded),
-        );
-        self.show_earlier_children(&guest);
-        Driven { guest, making }
-    }
-
-    fn show_earlier_children(&self, guest: &Guest) {
-        for child in self.session.children() {
-            if let Some(result) = child.result().filter(|_| child.attempt < guest.attempt.number) {
-                guest.keep_ended_child(child.handle, result);
-            }
-        }
-    }
-
-    fn making(&self, of: &Remade, attempt: &Attempt, recorded: Recorded) -> Making {
-        Making {
-            stream: of.stream.clone(),
-            plugin: self.session.strategy.clone(),
-            rights: self.session.rights.clone(),
-            tools: self.start.held.clone(),
-            fuel: of.fuel,
-            cancel: self.session.cancel.clone(),
-            over: attempt.over.clone(),
-            at_ms: of.at_ms,
-            recorded,
-            held: None,
-            share: None,
-        }
+    fn guest(&self, attempt: &Arc<Attempt>, recorded: Recorded) -> Arc<Guest> {
+        let making = making(&self.session, attempt, &self.start.held, recorded);
+        let guest = Guest::new(self.session.clone(), attempt.clone(), making);
+        show_earlier_children(&guest);
+        guest
     }
 
     fn announce(&self, attempt: u32) {
@@ -230,18 +181,17 @@ impl Agent {
 
     /// Runs one attempt, over as many instances as it takes: one that only waits may lose its place, and is built again when what it waits for is
     /// there.
-    async fn attempt(&self, supervisor: &Supervisor, driven: &mut Driven) -> Result<Ended, End> {
+    async fn attempt(&self, supervisor: &Supervisor, guest: &mut Arc<Guest>) -> Result<Ended, End> {
         loop {
-            let guest = driven.guest.clone();
-            let ended = self.instance(supervisor, &guest).await?;
+            let ended = self.instance(supervisor, guest).await?;
             if !matches!(ended, Err(Stopped::Host(End::Passivated))) {
                 return Ok(ended);
             }
             guest.flush(Sync::Commit).await?;
-            if let Err(stopped) = self.while_asked(&guest, parked(&guest)).await? {
+            if let Err(stopped) = self.while_asked(guest, parked(guest)).await? {
                 return Ok(Err(stopped));
             }
-            *driven = self.built_again(driven)?;
+            *guest = self.built_again(guest)?;
         }
     }
 
@@ -288,36 +238,31 @@ impl Agent {
     }
 
     /// A fault of the host: the same attempt again, from its journal, with what it had under way.
-    async fn rebuild(&self, lost: &Driven, end: &AttemptEnd) -> Result<Driven, End> {
-        let (guest, session) = (&lost.guest, &self.session);
+    async fn rebuild(&self, lost: &Guest, end: &AttemptEnd) -> Result<Arc<Guest>, End> {
+        let session = &self.session;
         let message = format!(
             "the host failed in this session and builds it again from its journal: {}",
             words(&end.exit).1.unwrap_or_default()
         );
         // A part of the journal that is full has no room for it, and the instance in this one's place finds that out.
-        let _ = guest.note(NoteKind::Host, message.clone().into_bytes());
-        guest.flush(Sync::Durable).await?;
+        let _ = lost.note(NoteKind::Host, message.clone().into_bytes());
+        lost.flush(Sync::Durable).await?;
         session.event(EventKind::Notice { message });
         self.built_again(lost)
     }
 
     /// The instance in the place of one that is gone, which goes on from what the journal has of it.
-    fn built_again(&self, lost: &Driven) -> Result<Driven, End> {
-        let (guest, session) = (&lost.guest, &self.session);
+    fn built_again(&self, lost: &Guest) -> Result<Arc<Guest>, End> {
+        let session = &self.session;
         let Some(journal) = session.run.keeping.journal() else {
             return Err(End::Host("there is no journal to build from".to_owned()));
         };
         let mut recorded =
-            restore::recorded(&journal.store, &session.id, guest.attempt.number).map_err(|e| End::store(&e))?;
+            restore::recorded(&journal.store, &session.id, lost.attempt.number).map_err(|e| End::store(&e))?;
         let own = recorded.remove(&Scope::ROOT).unwrap_or_default();
-        let making = self.making(&lost.making, &guest.attempt, own);
-        let guest = Guest::in_place_of(guest, making);
-        self.show_earlier_children(&guest);
-        let making = Remade {
-            stream: lost.making.stream.clone(),
-            ..lost.making
-        };
-        Ok(Driven { guest, making })
+        let guest = Guest::in_place_of(lost, making(session, &lost.attempt, &self.start.held, own));
+        show_earlier_children(&guest);
+        Ok(guest)
     }
 
     /// A guest's fault: waits, then writes the start of the next attempt down, which is told how this one ended.
@@ -380,7 +325,7 @@ impl Agent {
         session.inherit_children(next);
         self.announce(next);
         let attempt = Attempt::new(next, self.start.started_ms, BTreeMap::new());
-        Ok(Wait::Over(self.driven(&attempt, Recorded::default())))
+        Ok(Wait::Over(self.guest(&attempt, Recorded::default())))
     }
 
     /// A child's instance is about to be. (A root's row says so with its start record.)
@@ -440,11 +385,7 @@ impl Agent {
         }
         // No agent outlives its parent: those that its replay has not reached end before it does.
         supervisor.end_lost_children(session).await?;
-        let report = match end.report {
-            None => None,
-            Some(report) if session.parent.is_some() => Some(scrub_report(session, report, Reader::Parent).await?),
-            Some(report) => Some(redact_report(session, report)),
-        };
+        let report = ending::told(session, end.report).await?;
         let spent = session.run.ledger.spent(session.account);
         let result = types::RunResult {
             exit: end.exit,
@@ -466,9 +407,39 @@ impl Agent {
     }
 }
 
+/// What the instance of a strategy is made of, the first of its attempt and any after it.
+pub(super) fn making(session: &Session, attempt: &Attempt, held: &[String], recorded: Recorded) -> Making {
+    Making {
+        stream: StreamId {
+            session: session.id.clone(),
+            attempt: attempt.number,
+            scope: Scope::ROOT,
+        },
+        plugin: session.strategy.clone(),
+        rights: session.rights.clone(),
+        tools: held.to_vec(),
+        fuel: session.run.limits.fuel,
+        cancel: session.cancel.clone(),
+        over: attempt.over.clone(),
+        at_ms: attempt.started_ms,
+        recorded,
+        held: None,
+        share: None,
+    }
+}
+
+/// Children of earlier attempts, which have ended, as `guest` may ask for them.
+pub(super) fn show_earlier_children(guest: &Guest) {
+    for child in guest.session.children() {
+        if let Some(result) = child.result().filter(|_| child.attempt < guest.attempt.number) {
+            guest.keep_ended_child(child.handle, result);
+        }
+    }
+}
+
 /// How the wait before a restart went.
 enum Wait {
-    Over(Driven),
+    Over(Arc<Guest>),
     Cancelled,
     OutOfTime,
     Suspended,

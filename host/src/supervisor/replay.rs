@@ -11,19 +11,20 @@ use crate::bindings::types;
 use crate::error::Refusal;
 use crate::ids::{Digest, Scope, SessionId, StreamId};
 use crate::instance::{Answered, Instances, PrepareError, Stopped, answer_again, run_strategy, tool_guest};
-use crate::interfaces::{Reader, redact_report, scrub_error, scrub_output, scrub_report};
+use crate::interfaces::{scrub_error, scrub_output};
 use crate::ledger::Caps;
 use crate::plugin::Plugin;
 use crate::plugin::toolbox::Tool;
 use crate::session::call::Under;
 use crate::session::end::End;
-use crate::session::guest::{Guest, Making};
+use crate::session::guest::Guest;
 use crate::session::met::Met;
 use crate::session::op::OpBody;
 use crate::session::tape::{After, Recorded, RecordedOp};
 use crate::session::{Attempt, Past, RunContext, Session, SessionParts, codec};
 use crate::store::{Answer, Observation, OutcomeStatus, SessionRow, Store, StoreError};
 use crate::supervisor::ending::{self, words};
+use crate::supervisor::life::{making, show_earlier_children};
 use crate::supervisor::start::AgentStart;
 use crate::supervisor::{ended_child, restore};
 
@@ -271,23 +272,7 @@ impl Replay {
         start: &AgentStart,
         recorded: Recorded,
     ) -> Arc<Guest> {
-        let making = Making {
-            stream: StreamId {
-                session: session.id.clone(),
-                attempt: attempt.number,
-                scope: Scope::ROOT,
-            },
-            plugin: session.strategy.clone(),
-            rights: session.rights.clone(),
-            tools: start.held.clone(),
-            fuel: self.run.limits.fuel,
-            cancel: session.cancel.clone(),
-            over: attempt.over.clone(),
-            at_ms: start.started_ms,
-            recorded,
-            held: None,
-            share: None,
-        };
+        let making = making(session, attempt, &start.held, recorded);
         let guest = Guest::new(session.clone(), attempt.clone(), making);
         for row in rows {
             let parent = row.parent.as_ref();
@@ -296,11 +281,7 @@ impl Replay {
             }
         }
         session.inherit_children(attempt.number);
-        for child in session.children() {
-            if let Some(result) = child.result() {
-                guest.keep_ended_child(child.handle, result);
-            }
-        }
+        show_earlier_children(&guest);
         guest
     }
 
@@ -339,14 +320,8 @@ impl Replay {
         }
         let Some(recorded) = recorded else { return Ok(None) };
         let end = ending::read(&guest.session, ended);
-        let report = match end.report {
-            Some(report) if guest.session.parent.is_some() => {
-                let scrubbed = scrub_report(&guest.session, report, Reader::Parent).await;
-                Some(scrubbed.map_err(|e| host(&e))?)
-            }
-            Some(report) => Some(redact_report(&guest.session, report)),
-            None => None,
-        };
+        let report = ending::told(&guest.session, end.report).await;
+        let report = report.map_err(|e| host(&e))?;
         let got = types::RunResult {
             exit: end.exit,
             report,
