@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::{Fault, StoreError};
 use super::files::{private, sync_dir};
-use super::owner::{LockState, RunLock};
+use super::owner::{FileLock, LockState, RunLock};
 use super::prune::entries;
 use super::runs::now_ms;
 use super::write::{head, row_id};
@@ -132,7 +132,7 @@ impl Store {
     }
 
     /// Keeps components from being swept away while somebody relies on them. Where the folder can't be written nobody can sweep.
-    pub(super) fn rely_on_components(&self) -> Result<Option<File>, StoreError> {
+    pub(super) fn rely_on_components(&self) -> Result<Option<FileLock>, StoreError> {
         let began = Instant::now();
         loop {
             match self.0.files.hold_components(FlockOperation::NonBlockingLockShared) {

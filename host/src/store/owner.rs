@@ -61,7 +61,7 @@ pub(super) struct Head {
 /// An open, locked lock file.
 #[derive(Debug)]
 pub(super) struct RunLock {
-    file: File,
+    file: FileLock,
     since_ms: u64,
     boot: String,
     durability: Durability,
@@ -126,7 +126,7 @@ impl Files {
         flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|e| io(e.into()))?;
         let lock = RunLock::new(file, durability, since_ms);
         lock.write(Head::default())
-            .and_then(|()| lock.file.sync_all())
+            .and_then(|()| lock.file.0.sync_all())
             .map_err(io)?;
         sync_dir(&self.runs())?;
         Ok(lock)
@@ -173,17 +173,31 @@ impl Files {
         let Ok(file) = File::open(self.lock_path(run)) else {
             return false;
         };
-        matches!(
-            flock(&file, FlockOperation::NonBlockingLockShared),
-            Err(rustix::io::Errno::WOULDBLOCK)
-        )
+        match flock(&file, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => {
+                drop(FileLock(file));
+                false
+            }
+            Err(e) => e == rustix::io::Errno::WOULDBLOCK,
+        }
+    }
+}
+
+/// A file that this process has locked, until this is dropped. To close it would not be enough: a process that is being started has a copy of it,
+/// and so of the lock, until it is the other program.
+#[derive(Debug)]
+pub(super) struct FileLock(pub(super) File);
+
+impl Drop for FileLock {
+    fn drop(&mut self) {
+        let _ = flock(&self.0, FlockOperation::Unlock);
     }
 }
 
 impl RunLock {
     fn new(file: File, durability: Durability, since_ms: u64) -> Self {
         Self {
-            file,
+            file: FileLock(file),
             since_ms,
             boot: boot_id(),
             durability,
@@ -212,7 +226,7 @@ impl RunLock {
         let file = private().create_new(true).open(path)?;
         let lock = Self::new(file, durability, since_ms);
         lock.write(head)?;
-        lock.file.sync_all()
+        lock.file.0.sync_all()
     }
 
     /// Writes the line, in place: no sync is needed beyond the database's.
@@ -224,7 +238,7 @@ impl RunLock {
             boot: self.boot.clone(),
             durability: self.durability,
         };
-        self.file.write_all_at(&line.render(), 0)
+        self.file.0.write_all_at(&line.render(), 0)
     }
 }
 

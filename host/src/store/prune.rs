@@ -12,6 +12,7 @@ use rustix::fs::{FlockOperation, flock};
 use super::commit::Done;
 use super::error::{Fault, StoreError};
 use super::files::{Files, private};
+use super::owner::FileLock;
 use super::record::Sync;
 use super::rows::RunRow;
 use super::runs::open_run;
@@ -246,8 +247,11 @@ impl Store {
         let Ok(file) = File::open(files.lock_path(run)) else {
             return Ok(());
         };
-        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() && self.is_gone(run)? {
-            let _ = fs::remove_file(files.lock_path(run));
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            let _held = FileLock(file);
+            if self.is_gone(run)? {
+                let _ = fs::remove_file(files.lock_path(run));
+            }
         }
         Ok(())
     }
@@ -351,12 +355,12 @@ impl Store {
 
 impl Files {
     /// The lock of those who rely on components that no run may use any more, or remove them. Nothing where another has it.
-    pub(super) fn hold_components(&self, operation: FlockOperation) -> Result<Option<File>, StoreError> {
+    pub(super) fn hold_components(&self, operation: FlockOperation) -> Result<Option<FileLock>, StoreError> {
         let path = self.dir.join("components.lock");
         let file = private().create(true).truncate(false).open(&path);
         let file = file.map_err(|e| StoreError::io(&path, &e))?;
         match flock(&file, operation) {
-            Ok(()) => Ok(Some(file)),
+            Ok(()) => Ok(Some(FileLock(file))),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
             Err(e) => Err(StoreError::io(&path, &e.into())),
         }

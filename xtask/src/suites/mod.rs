@@ -6,6 +6,7 @@ mod lint;
 mod report;
 
 use std::process::ExitCode;
+use std::time::Instant;
 
 use anyhow::{Result, bail};
 
@@ -103,9 +104,11 @@ pub(crate) fn run(only: Option<&str>, sweeps: Sweeps) -> Result<ExitCode> {
     let mut binaries = None;
     for (suite, name, _) in chosen {
         eprintln!("xtask: suite {name}");
+        let begun = Instant::now();
         if let Err(error) = suite.run(name, toolchain, sweeps, &mut binaries, &mut report) {
             report.fail(name, &error);
         }
+        eprintln!("xtask: suite {name} took {} s", begun.elapsed().as_secs());
     }
     Ok(report.close())
 }
