@@ -96,7 +96,7 @@ limits! {
     async_stack: "async_stack", Bytes, 2 * MIB, MIB, 64 * MIB;
     #[doc = "Instantiating a plugin, its initialisers included."]
     start_wall: "start_wall", Millis, 5 * SEC, 1, HOUR;
-    #[doc = "One step of guest and host work, waits for models, tools, children, changes and timers apart."]
+    #[doc = "One step of guest and host work, waits for models, tools, children, changes, timers and the database apart."]
     step_wall: "step_wall", Millis, 30 * SEC, 1, 24 * HOUR;
     #[doc = "The whole run, waits included; the default of the budget's wall-clock-ms."]
     run_wall: "run_wall", Millis, 10 * MIN, 1, 30 * 24 * HOUR;

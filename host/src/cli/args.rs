@@ -103,7 +103,11 @@ Example:
     #[command(after_help = "Example:\n  hermes-host import run.jsonl")]
     Import(Import),
     /// Goes on with a run that was stopped
-    #[command(after_help = "Example:\n  hermes-host resume 7f3a09c1d2\n  hermes-host resume --all")]
+    #[command(after_help = "\
+Examples:
+  hermes-host resume 7f3a09c1d2
+  hermes-host resume 7f3a09c1d2 --budget iterations=120,usd=2
+  hermes-host resume --all")]
     Resume(Resume),
     /// Runs a run's agents again against what was recorded: the same, or the first difference
     #[command(after_help = "\
@@ -235,7 +239,10 @@ pub(super) enum RunsCommand {
     #[command(after_help = "Example:\n  hermes-host runs import run.jsonl")]
     Import(Import),
     /// Goes on with a run that was stopped
-    #[command(after_help = "Example:\n  hermes-host runs resume 7f3a09c1d2")]
+    #[command(after_help = "\
+Examples:
+  hermes-host runs resume 7f3a09c1d2
+  hermes-host runs resume 7f3a09c1d2 --budget iterations=120,usd=2")]
     Resume(Resume),
     /// Runs its agents again against what was recorded: the same, or the first difference
     #[command(after_help = "Example:\n  hermes-host runs replay 7f3a09c1d2")]
@@ -263,6 +270,12 @@ pub(super) struct Resume {
     /// Of a damaged run, goes on with what is left: what is missing at its end, or lies behind damage, is given up
     #[arg(long, conflicts_with = "all")]
     pub(super) accept_loss: bool,
+    /// Raises limits: iterations=120,usd=2,tree.usd=5
+    #[arg(long, short, value_name = "KEY=VALUE,..", conflicts_with = "all")]
+    pub(super) budget: Vec<String>,
+    /// Takes rights away from all its agents and tools: fs, net, blackboard, llm, delegation, lessons
+    #[arg(long, value_name = "KIND", value_delimiter = ',', conflicts_with = "all")]
+    pub(super) deny: Vec<String>,
 }
 
 #[derive(Debug, Args)]

@@ -5,6 +5,7 @@ use super::terminal;
 use crate::config::ConfigError;
 use crate::ids::RunId;
 use crate::run::HostError;
+use crate::store::StoreError;
 use crate::text::{Shape, clean};
 
 /// Something that ended a command, ready to be shown.
@@ -145,6 +146,12 @@ fn help(error: &HostError) -> Vec<String> {
         return vec![
             "see all that is damaged          hermes-host doctor".to_owned(),
             format!("give up what it has lost, go on  hermes-host resume {run} --accept-loss"),
+        ];
+    }
+    if let HostError::Store(StoreError::Lost { run, .. }) = error {
+        return vec![
+            "see all that is damaged  hermes-host doctor".to_owned(),
+            format!("forget it                hermes-host resume {run} --accept-loss"),
         ];
     }
     if let HostError::NotEnded { run } = error {

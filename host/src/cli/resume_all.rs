@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::error::Dimension;
 use crate::event::EventReceiver;
 use crate::ids::RunId;
-use crate::run::{Host, RunOutcome};
+use crate::run::{Host, ResumeSpec, RunOutcome};
 use crate::text::{Shape, clean};
 
 /// What came of one run.
@@ -87,10 +87,11 @@ async fn one(
         () = suspend.cancelled() => return None,
         place = places.acquire() => place.ok()?,
     };
+    let spec = ResumeSpec::of(run.as_str());
     let resumed = tokio::select! {
         biased;
         () = suspend.cancelled() => return None,
-        resumed = host.resume(run.as_str()) => resumed,
+        resumed = host.resume(&spec) => resumed,
     };
     let handle = match resumed {
         Ok(handle) => handle,

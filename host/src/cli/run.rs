@@ -43,14 +43,14 @@ pub(super) async fn start(config: Config, context: Context, spec: RunSpec) -> Re
 pub(super) async fn resume(config: Config, context: Context, resume: &Resume) -> Result<u8, Problem> {
     let mut stop = listen()?;
     let host = Host::open(config)?;
-    let run = &resume.run;
+    let spec = &resume.spec;
     if resume.accept_loss {
-        accept_loss(&host, context, run).await?;
+        accept_loss(&host, context, &spec.run).await?;
     }
     let handle = tokio::select! {
         biased;
         () = stop.next() => return Err(Problem::stopped("before the run went on: it is as it was")),
-        handle = progress::until_ready(mode(context), host.resume(run)) => handle?,
+        handle = progress::until_ready(mode(context), host.resume(spec)) => handle?,
     };
     attend(&handle, context, stop).await
 }

@@ -11,7 +11,7 @@ use super::errors::Problem;
 use super::stdio;
 use crate::config::{Budget, Config};
 use crate::limits::{self, Limits, Unit};
-use crate::run::{Ask, ForkSpec, PruneSpec, ReplaySpec, RunSpec, Standing, TrajectoryForm, WithPlugins};
+use crate::run::{Ask, ForkSpec, PruneSpec, ReplaySpec, ResumeSpec, RunSpec, Standing, TrajectoryForm, WithPlugins};
 
 /// What to do.
 pub(super) enum Command {
@@ -38,7 +38,7 @@ pub(super) enum Command {
 
 /// Which run to go on with.
 pub(super) struct Resume {
-    pub(super) run: String,
+    pub(super) spec: ResumeSpec,
     /// Whether what it has lost is given up.
     pub(super) accept_loss: bool,
 }
@@ -171,14 +171,24 @@ impl Command {
     }
 
     fn resume(config: Config, resume: args::Resume) -> Result<Self, Problem> {
-        let args::Resume { run, accept_loss, .. } = resume;
+        let args::Resume {
+            run,
+            accept_loss,
+            budget: flags,
+            deny,
+            ..
+        } = resume;
         Ok(match run {
             // The parser wants a run or `--all`.
             None => Self::ResumeAll(config),
             Some(run) => Self::Resume(
                 config,
                 Resume {
-                    run: id(args::OfRun { run })?,
+                    spec: ResumeSpec {
+                        run: id(args::OfRun { run })?,
+                        budget: budget(&flags)?,
+                        deny,
+                    },
                     accept_loss,
                 },
             ),

@@ -3,19 +3,25 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::error::DidYouMean;
 use crate::error::Dimension;
 use crate::limits::{self, Unit};
 use crate::text;
 
 /// Limits as the operator gave them; what is absent has its default.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Budget {
     /// The root's own.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub root: Vec<(Dimension, u64)>,
     /// A child's default.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub child: Vec<(Dimension, u64)>,
     /// The whole run's.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tree: Vec<(Dimension, u64)>,
 }
 

@@ -28,6 +28,7 @@ use model::ModelsConfig;
 use value::Raw;
 
 pub use budget::{Budget, BudgetError};
+pub(crate) use budget::{Item, Scope};
 pub use draft::DENIABLE;
 pub use error::ConfigError;
 pub use reference::markdown as reference;

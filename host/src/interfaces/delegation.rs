@@ -92,7 +92,7 @@ impl Operation for Box<Spawn> {
         self.child_mut()?.reserve(guest)
     }
 
-    async fn ready(&mut self, guest: &Guest) -> Result<(), Refusal> {
+    async fn ready(&mut self, guest: &Guest) -> Result<(), Missed> {
         self.child_mut()?.ready(guest).await
     }
 
@@ -110,14 +110,9 @@ impl Operation for Box<Spawn> {
         }
     }
 
-    fn again(
-        &mut self,
-        guest: &Arc<Guest>,
-        op: u32,
-        _before: &mut Option<Reservation>,
-    ) -> Result<Reservation, Refusal> {
-        self.child = Some(guest.session.run.children.recover(guest, op));
-        self.child_mut()?.reserve(guest)
+    fn again(&mut self, guest: &Arc<Guest>, op: u32, _before: &mut Option<Reservation>) -> Result<Reservation, Missed> {
+        self.child = Some(Ok(guest.session.run.children.recover(guest, op)?));
+        Ok(self.child_mut()?.reserve(guest)?)
     }
 
     fn refused(&self, refusal: &Refusal) -> OpBody {

@@ -165,11 +165,11 @@ impl Operation for CallTool {
         Ok(reservation)
     }
 
-    fn again(&mut self, guest: &Arc<Guest>, op: u32, before: &mut Option<Reservation>) -> Result<Reservation, Refusal> {
+    fn again(&mut self, guest: &Arc<Guest>, op: u32, before: &mut Option<Reservation>) -> Result<Reservation, Missed> {
         self.grant(guest)?;
         self.caps(guest)?;
         let Some(before) = before.take() else {
-            return self.reserve(guest);
+            return Ok(self.reserve(guest)?);
         };
         // What it had is what it has, without what the calls inside it burnt.
         if guest.is_strategy() {

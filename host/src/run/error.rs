@@ -129,6 +129,16 @@ pub enum HostError {
         /// The run.
         run: crate::ids::RunId,
     },
+    /// The loss of a run that the database has nothing of was accepted.
+    #[error(
+        "run {run} gives up all of its {records} records: nothing is left of it to go on from, and it is forgotten"
+    )]
+    Forgotten {
+        /// The run.
+        run: crate::ids::RunId,
+        /// The records.
+        records: u64,
+    },
     /// The run can't be replayed.
     #[error("run {run} can't be replayed: {reason}")]
     CantReplay {
@@ -199,7 +209,7 @@ impl HostError {
     pub fn code(&self) -> u8 {
         match self {
             Self::Run(_) | Self::Unwritten(_) | Self::NotEnded { .. } => 1,
-            Self::Store(StoreError::Damaged { .. }) => 1,
+            Self::Store(StoreError::Damaged { .. } | StoreError::Lost { .. }) => 1,
             _ => 2,
         }
     }
@@ -208,7 +218,7 @@ impl HostError {
     pub fn is_damage(&self) -> bool {
         matches!(
             self,
-            Self::Store(StoreError::Corrupt { .. } | StoreError::Damaged { .. })
+            Self::Store(StoreError::Corrupt { .. } | StoreError::Damaged { .. } | StoreError::Lost { .. })
         )
     }
 
@@ -228,7 +238,9 @@ impl HostError {
             Self::Asked { .. } => "load",
             Self::Grant(_) => "grant",
             Self::Model(_) | Self::NoPrice { .. } | Self::ScriptUnused { .. } => "model",
-            Self::Store(StoreError::Damaged { .. }) => "journal-damaged",
+            Self::Store(StoreError::Damaged { .. } | StoreError::Lost { .. }) | Self::Forgotten { .. } => {
+                "journal-damaged"
+            }
             Self::Store(_) | Self::NotBegun(_) | Self::Unwritten(_) => "storage",
             Self::Toolbox(_) | Self::ToolPrefix { .. } => "tools",
             Self::Inputs(_) | Self::NoSuchTool { .. } | Self::ChildIterations { .. } | Self::SameName { .. } => {

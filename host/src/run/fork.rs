@@ -17,6 +17,7 @@ use crate::run::spec::Budget;
 use crate::run::{Host, HostError};
 use crate::store::{Answer, ForkPoint, RunRow, RunState, Store};
 use crate::supervisor::replay::{Expected, Got, RootPlayed};
+use crate::supervisor::terms::Terms;
 use taken::{Cut, Taken};
 
 /// What to fork.
@@ -88,6 +89,7 @@ impl Host {
             cut: &cut,
             changed: changed.as_deref(),
             budget: &budget,
+            terms: Terms::of(&store, &origin)?,
         };
         let mut notices = match taken.over().await {
             Ok(notices) => notices,
@@ -101,7 +103,7 @@ impl Host {
             0,
             format!("it goes on from observation {} of run {origin}", cut.observations),
         );
-        self.go_on(store, owner, notices).await
+        self.go_on(store, owner, Terms::default(), notices).await
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod call;
 mod cancel;
+mod change;
 pub mod error;
 mod fork;
 mod handle;
@@ -23,6 +24,7 @@ use std::sync::{Arc, OnceLock};
 
 pub use call::{ToolAnswer, ToolCaller};
 pub use cancel::RunEnd;
+pub use change::ResumeSpec;
 pub use error::HostError;
 pub use fork::{ForkSpec, ReadyFork};
 pub use handle::RunHandle;

@@ -7,28 +7,31 @@ use crate::config::Config;
 use crate::engine::cache::Use;
 use crate::engine::made_as;
 use crate::event::{EventKind, now_ms};
-use crate::ids::{Digest, RunId};
+use crate::ids::{Digest, RunId, Scope, SessionId, StreamId};
 use crate::limits::Limits;
 use crate::llm::Catalogue;
 use crate::plugin::load::{Found, load};
 use crate::plugin::{Origin, Plugin, manifest};
+use crate::run::change::{ResumeSpec, may_change};
 use crate::run::handle::RunHandle;
 use crate::run::prepare::{Ready, ToolPlugin, toolbox};
 use crate::run::root::{announce, ended, finish_row, root_session};
 use crate::run::{Host, HostError};
 use crate::session::keeping::{Journal, Keeping};
 use crate::session::{RunContext, codec};
-use crate::store::{Owner, Record, RunRow, SessionUpdate, Store, Sync, Transition};
+use crate::store::{Note, NoteKind, Owner, Record, RunRow, SessionUpdate, Store, Sync, Transition};
 use crate::supervisor::start::{AgentStart, PluginRef, RunStart, StartBody};
+use crate::supervisor::terms::Terms;
 
 impl Host {
-    /// Goes on with a run, named by its id or the beginning of it.
+    /// Goes on with a run, with a larger budget or fewer rights where that is asked for.
     ///
     /// # Errors
-    /// There is no such run, it has ended, another process owns it, or what it was made of is gone.
-    pub async fn resume(&self, run: &str) -> Result<RunHandle, HostError> {
+    /// There is no such run, it has ended, another process owns it, what it was made of is gone, or a change of its terms would lower a limit.
+    pub async fn resume(&self, spec: &ResumeSpec) -> Result<RunHandle, HostError> {
+        let change = spec.terms()?;
         let store = self.store()?;
-        let id = store.find_run(run)?;
+        let id = store.find_run(&spec.run)?;
         store.has_room()?;
         let owner = store.take_run(&id).await?;
         // Read once it is ours: it may have ended just before.
@@ -37,11 +40,17 @@ impl Host {
             return Err(has_ended(&row));
         }
         may_go_on(&store, &row).map_err(|reason| cannot(&id, &reason))?;
-        self.go_on(store, owner, Vec::new()).await
+        self.go_on(store, owner, change, Vec::new()).await
     }
 
-    /// Goes on with a run that is ours, from where its record ends. `notices` are told with it.
-    pub(super) async fn go_on(&self, store: Store, owner: Owner, notices: Vec<String>) -> Result<RunHandle, HostError> {
+    /// Goes on with a run that is ours, from where its record ends, its terms changed so. `notices` are told with it.
+    pub(super) async fn go_on(
+        &self,
+        store: Store,
+        owner: Owner,
+        change: Terms,
+        notices: Vec<String>,
+    ) -> Result<RunHandle, HostError> {
         let id = owner.run().clone();
         let first = first_start(&store, &id)?;
         let shared = first
@@ -49,14 +58,14 @@ impl Host {
             .ok_or_else(|| cannot(&id, "its start record is not a run's"))?;
         let limits = made_as(&shared.limits, &self.config.limits);
         if limits == self.config.limits {
-            return self.go_on_under(store, owner, &shared, notices).await;
+            return self.go_on_under(store, owner, shared, change, notices).await;
         }
         let config = Config {
             limits,
             ..self.config.clone()
         };
         let host = Self::made(config, Use::Write)?;
-        host.go_on_under(store, owner, &shared, notices).await
+        host.go_on_under(store, owner, shared, change, notices).await
     }
 
     /// The same, where instances have what they had when the run began.
@@ -64,15 +73,36 @@ impl Host {
         &self,
         store: Store,
         owner: Owner,
-        shared: &RunStart,
+        shared: RunStart,
+        change: Terms,
         notices: Vec<String>,
     ) -> Result<RunHandle, HostError> {
         let id = owner.run().clone();
         // An attempt may have other bytes than the one before it: a fork's has.
         let last = store.session(&id.root())?.attempt.max(1);
-        let last = start_of(&store, &id, last)?;
-        let mut ready = self.rebuild(&store, &last.agent, shared).await?;
+        let mut start = StartBody {
+            agent: start_of(&store, &id, last)?.agent,
+            run: Some(shared),
+        };
+        let mut terms = Terms::of(&store, &id)?;
+        terms.apply(&mut start);
+        if let Some(run) = &start.run {
+            may_change(&change, &start.agent, run).map_err(|reason| cannot(&id, &reason))?;
+        }
+        change.apply(&mut start);
+        terms.change(change.clone());
+        let StartBody {
+            agent,
+            run: Some(shared),
+        } = &start
+        else {
+            return Err(cannot(&id, "its start record is not a run's"));
+        };
+        let mut ready = self.rebuild(&store, agent, shared).await?;
         ready.notices.extend(notices);
+        if !change.are_none() {
+            ready.notices.push(format!("it goes on with {}", change.words()));
+        }
         // Its owner went down before it heard of this.
         let cancel_asked = store.cancel_requested(&id)?.is_some();
         let supervisor = self.supervisor(&shared.limits);
@@ -83,12 +113,12 @@ impl Host {
             shared,
             &supervisor,
         );
-        let mut root = supervisor.restore(&ctx)?;
+        let mut root = supervisor.restore(&ctx, &terms)?;
         ready.task = root.start.task.clone();
         let session = root_session(&ctx, &ready, root.account, root.past);
         if let Some(result) = &root.result {
             // Its end is recorded: only the run's own row was not written any more.
-            finish_row(&session, &ended(&session, result)).await?;
+            finish_row(&session, &ended(&session, result)?).await?;
             return Err(has_ended(&ctx_row(&ctx)?));
         }
         let active = Transition::Active {
@@ -104,10 +134,11 @@ impl Host {
             })
         };
         root.from.cancel_asked |= cancel_asked;
-        let written = session
-            .run
-            .append(steps.map(update).collect(), None, Sync::Durable)
-            .await;
+        let mut records: Vec<Record> = steps.map(update).collect();
+        if !change.are_none() {
+            records.push(changed(&session.id, root.from.attempt, &change));
+        }
+        let written = session.run.append(records, None, Sync::Durable).await;
         written.map_err(|end| HostError::NotBegun(end.to_string()))?;
         let first = ctx.events.subscribe();
         announce(&session, &ready);
@@ -164,6 +195,20 @@ impl Host {
             tool_delay_ms: shared.tool_delay_ms,
         })
     }
+}
+
+/// The record of a change of the run's terms.
+fn changed(root: &SessionId, attempt: u32, change: &Terms) -> Record {
+    Record::Note(Note {
+        stream: StreamId {
+            session: root.clone(),
+            attempt,
+            scope: Scope::ROOT,
+        },
+        kind: NoteKind::Terms,
+        body: change.body(),
+        at_ms: now_ms(),
+    })
 }
 
 /// Why a run that was imported without its secrets can't be told again or go on.

@@ -20,9 +20,9 @@ use crate::scrub::Secrets;
 use crate::session::end::End;
 use crate::session::keeping::{Journal, Keeping};
 use crate::session::{Alias, Past, RunContext, Session, SessionParts, codec};
-use crate::store::Sync;
 use crate::store::{
-    Edge, NewRun, NewSession, Owner, Record, RunUpdate, SessionUpdate, Start, Status, Store, Transition,
+    Edge, NewRun, NewSession, Owner, Record, RunUpdate, SessionUpdate, Start, Status, Store, StoreError, Sync,
+    Transition,
 };
 use crate::supervisor::ending::{outcome_name, words};
 use crate::supervisor::life::{Agent, Ending, From};
@@ -316,19 +316,19 @@ pub(super) fn announce(session: &Session, ready: &Ready) {
 /// Sums a run up, writes that down, and gives it to whoever waits.
 pub(super) async fn conclude(session: &Session, ending: Result<Ending, End>) -> Result<RunOutcome, HostError> {
     let outcome = match ending {
-        Ok(Ending::Suspended) => suspended(session),
-        Ok(Ending::Final(result)) => ended(session, &result),
+        Ok(Ending::Suspended) => suspended(session)?,
+        Ok(Ending::Final(result)) => ended(session, &result)?,
         // Nothing of this is written: the run is left as it was.
-        Err(End::Diverged(what)) => return Ok(diverged(session, &what)),
+        Err(End::Diverged(what)) => return diverged(session, &what),
         Err(end) => return Err(end.into()),
     };
-    finish_row(session, &outcome).await?;
+    finish_row(session, &outcome).await.map_err(|e| unwritten(&e))?;
     session.event(EventKind::RunEnded { code: outcome.code });
     Ok(outcome)
 }
 
 /// Writes into the run's row how it ended.
-pub(super) async fn finish_row(session: &Session, outcome: &RunOutcome) -> Result<(), HostError> {
+pub(super) async fn finish_row(session: &Session, outcome: &RunOutcome) -> Result<(), StoreError> {
     let Some(journal) = session.run.keeping.journal() else {
         return Ok(());
     };
@@ -356,10 +356,10 @@ pub(super) async fn finish_row(session: &Session, outcome: &RunOutcome) -> Resul
     Ok(())
 }
 
-fn summary(session: &Session) -> RunOutcome {
+fn summary(session: &Session) -> Result<RunOutcome, HostError> {
     session.charge_wall();
     let (spent, totals) = session.run.ledger.spent_by_all();
-    RunOutcome {
+    Ok(RunOutcome {
         run: session.run.id.clone(),
         exit: String::new(),
         code: 1,
@@ -373,49 +373,54 @@ fn summary(session: &Session) -> RunOutcome {
         closing: totals.closing,
         refunded: totals.refunded,
         resent: totals.resent,
-        agents: agents(session),
+        agents: agents(session)?,
         denials: session.run.denials(),
-    }
+    })
+}
+
+/// Where a run ended and the disk failed: it goes on to that end when it can be written down.
+fn unwritten(error: &StoreError) -> HostError {
+    HostError::Unwritten(error.to_string())
 }
 
 /// Every agent of the run, as the store has it.
-fn agents(session: &Session) -> Vec<AgentSummary> {
+fn agents(session: &Session) -> Result<Vec<AgentSummary>, HostError> {
     let Some(journal) = session.run.keeping.journal() else {
-        return Vec::new();
+        return Ok(Vec::new());
     };
-    let rows = journal.store.sessions(&session.run.id).unwrap_or_default();
-    rows.iter().map(AgentSummary::of).collect()
+    let rows = journal.store.sessions(&session.run.id).map_err(|e| unwritten(&e))?;
+    Ok(rows.iter().map(AgentSummary::of).collect())
 }
 
-fn suspended(session: &Session) -> RunOutcome {
+fn suspended(session: &Session) -> Result<RunOutcome, HostError> {
     let mut outcome = RunOutcome {
         exit: "interrupted".to_owned(),
         code: 130,
-        ..summary(session)
+        ..summary(session)?
     };
     if let Some(report) = session.checkpoint() {
         fill(&mut outcome, &report);
     }
-    outcome
+    Ok(outcome)
 }
 
-fn diverged(session: &Session, what: &str) -> RunOutcome {
-    RunOutcome {
+fn diverged(session: &Session, what: &str) -> Result<RunOutcome, HostError> {
+    Ok(RunOutcome {
         exit: "diverged".to_owned(),
         error: Some((
             "diverged".to_owned(),
             format!("the run differs from its record: {what}"),
         )),
-        ..summary(session)
-    }
+        ..summary(session)?
+    })
 }
 
 /// A run's end as its root's result tells it.
-pub(super) fn ended(session: &Session, result: &types::RunResult) -> RunOutcome {
+pub(super) fn ended(session: &Session, result: &types::RunResult) -> Result<RunOutcome, HostError> {
     let (exit, error) = words(&result.exit);
     let mut outcome = RunOutcome {
         exit,
-        ..summary(session)
+        ..summary(session)?
     };
     if let Some(report) = &result.report {
         fill(&mut outcome, report);
@@ -424,7 +429,7 @@ pub(super) fn ended(session: &Session, result: &types::RunResult) -> RunOutcome 
     let root = outcome.agents.first();
     let detail = root.and_then(|root| root.error.clone()).filter(|_| error.is_some());
     outcome.error = detail.or(error).map(|words| (error_kind(&result.exit), words));
-    outcome
+    Ok(outcome)
 }
 
 fn fill(outcome: &mut RunOutcome, report: &types::Report) {

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use crate::event::now_ms;
 use crate::ids::{RunId, Scope, StreamId};
 use crate::run::{Host, HostError};
-use crate::store::{Copied, Loss, Note, NoteKind, Record, Sync};
+use crate::store::{Copied, Loss, Note, NoteKind, Record, StoreError, Sync};
 
 impl Host {
     /// Copies all that the host keeps to the folder `to`, while it is in use: the copy can stand in the place of the home folder's `host`.
@@ -23,10 +23,16 @@ impl Host {
     /// Gives up what a run has lost, so that it can go on from what is left of it. The journal says so too.
     ///
     /// # Errors
-    /// There is no such run, another process owns it, or nothing of it is left to go on from.
+    /// There is no such run, another process owns it, or nothing of it is left to go on from: where the database has none of it, it is forgotten.
     pub async fn accept_loss(&self, run: &str) -> Result<(RunId, Loss), HostError> {
         let store = self.store()?;
-        let id = store.find_run(run)?;
+        let id = match store.find_run(run) {
+            Err(StoreError::Lost { run, records }) => {
+                store.forget_lost(&run)?;
+                return Err(HostError::Forgotten { run, records });
+            }
+            found => found?,
+        };
         let loss = store.accept_loss(&id).await?;
         if loss.is_any() {
             let owner = store.take_run(&id).await?;

@@ -15,6 +15,7 @@ use crate::store::{
     Edge, Effect, EffectResult, Listed, Note, NoteKind, OpKind, OperationRow, OutcomeStatus, RunRow as StoredRun,
     SessionRow, SpaceId, SpaceRow, Status, Store, StoreError, key_fits, value_fits,
 };
+use crate::supervisor::terms::{Terms, put};
 
 /// Notes of one session that a view holds.
 const NOTES: usize = 1000;
@@ -480,9 +481,13 @@ fn run_row(row: StoredRun) -> RunRow {
     }
 }
 
-fn session_view(store: &Store, row: SessionRow, depth: usize) -> Result<SessionView, HostError> {
+fn session_view(store: &Store, mut row: SessionRow, depth: usize) -> Result<SessionView, HostError> {
     let operations = store.session_operations(&row.session)?;
     let notes = store.notes(&row.session, &[], 0, NOTES)?;
+    let terms = |note: &Note| serde_json::from_slice::<Terms>(&note.body).unwrap_or_default();
+    for (_, note) in notes.iter().filter(|(_, note)| note.kind == NoteKind::Terms) {
+        put(&mut row.budget, &terms(note).budget.root);
+    }
     let view = |(_, note): (u64, Note)| NoteView {
         at_ms: note.at_ms,
         kind: note_name(note.kind).to_owned(),
@@ -490,6 +495,7 @@ fn session_view(store: &Store, row: SessionRow, depth: usize) -> Result<SessionV
             NoteKind::Checkpoint => codec::decode::<types::Report>(&note.body)
                 .map(|r| r.summary)
                 .unwrap_or_default(),
+            NoteKind::Terms => format!("it went on with {}", terms(&note).words()),
             _ => String::from_utf8_lossy(&note.body).into_owned(),
         },
     };
@@ -578,6 +584,7 @@ const fn note_name(kind: NoteKind) -> &'static str {
         NoteKind::Checkpoint => "checkpoint",
         NoteKind::Audit => "audit",
         NoteKind::Host => "host",
+        NoteKind::Terms => "terms",
     }
 }
 

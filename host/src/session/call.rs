@@ -18,7 +18,7 @@ use crate::ledger::{Held, Reservation};
 use crate::session::end::End;
 use crate::session::guest::Guest;
 use crate::session::op::OpBody;
-use crate::store::{Effect, OpKind, OutcomeStatus, Record, Sync};
+use crate::store::{Effect, OpKind, OutcomeStatus, Record, StoreError, Sync};
 
 /// How an operation ends when the attempt that began it does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,18 +62,24 @@ pub trait Look: Call {
     fn look(&self, guest: &Guest) -> impl Future<Output = Result<Self::Answer, Missed>> + Send;
 }
 
-/// Why a look has no answer.
+/// Why a look has no answer, or an operation does not begin.
 #[derive(Debug)]
 pub enum Missed {
     /// The guest is told why.
     Refused(Refusal),
-    /// The disk fails where the answer is. The guest is told nothing: its run stops, and finds the answer when it goes on.
+    /// The disk fails where the answer is, or goes. The guest is told nothing: its run stops, and finds the answer when it goes on.
     Unread(End),
 }
 
 impl From<Refusal> for Missed {
     fn from(refusal: Refusal) -> Self {
         Self::Refused(refusal)
+    }
+}
+
+impl From<StoreError> for Missed {
+    fn from(error: StoreError) -> Self {
+        Self::Unread(End::store(&error))
     }
 }
 
@@ -117,7 +123,7 @@ pub trait Operation: Call + Send + 'static {
     ///
     /// # Errors
     /// It can't be had; nothing begins.
-    fn ready(&mut self, _guest: &Guest) -> impl Future<Output = Result<(), Refusal>> + Send {
+    fn ready(&mut self, _guest: &Guest) -> impl Future<Output = Result<(), Missed>> + Send {
         std::future::ready(Ok(()))
     }
 
@@ -130,18 +136,13 @@ pub trait Operation: Call + Send + 'static {
     ///
     /// # Errors
     /// It can't be done any more.
-    fn again(
-        &mut self,
-        guest: &Arc<Guest>,
-        _op: u32,
-        before: &mut Option<Reservation>,
-    ) -> Result<Reservation, Refusal> {
+    fn again(&mut self, guest: &Arc<Guest>, _op: u32, before: &mut Option<Reservation>) -> Result<Reservation, Missed> {
         self.grant(guest)?;
         self.caps(guest)?;
         if let Some(before) = before.take() {
             before.release();
         }
-        self.reserve(guest)
+        Ok(self.reserve(guest)?)
     }
 
     /// Whether it may be done again when a crash left its end unknown.

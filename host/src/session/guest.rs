@@ -490,6 +490,8 @@ impl Guest {
         if records.is_empty() && effect.is_none() {
             return Ok(None);
         }
+        // A busy database makes it wait and ends nobody.
+        let _pause = self.step.pause();
         self.session.run.append(records, effect, sync).await
     }
 

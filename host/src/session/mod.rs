@@ -116,15 +116,15 @@ impl RunContext {
             return Ok(None);
         };
         let appended = journal.store.append_patiently(&journal.owner, records, effect, sync);
-        match self.patiently(appended).await {
+        match self.patiently(&journal.store, appended).await {
             Some(appended) => appended.map(|a| a.effect).map_err(|error| End::store(&error)),
             None => Err(End::Suspended),
         }
     }
 
-    /// What an append comes to. Once the run is suspended, only as long as `store.busy` says: what is under way may be committed already,
-    /// and must not be appended twice.
-    async fn patiently<T>(&self, appended: impl Future<Output = T>) -> Option<T> {
+    /// What an append comes to. Once the run is suspended, only as long as `store.busy` says without a commit of this process: what is under way
+    /// may be committed already, and must not be appended twice.
+    async fn patiently<T>(&self, store: &Store, appended: impl Future<Output = T>) -> Option<T> {
         tokio::pin!(appended);
         tokio::select! {
             biased;
@@ -132,7 +132,15 @@ impl RunContext {
             () = self.suspend.cancelled() => {}
         }
         let busy = std::time::Duration::from_millis(self.limits.store_busy);
-        tokio::time::timeout(busy, appended).await.ok()
+        loop {
+            let commits = store.commits();
+            match tokio::time::timeout(busy, &mut appended).await {
+                Ok(appended) => return Some(appended),
+                Err(_) if store.commits() == commits => return None,
+                // Others' records come first, of which there may be many.
+                Err(_) => {}
+            }
+        }
     }
 
     /// Commits the last records of a session. A busy database is waited for until the run is suspended, and then as long as
@@ -166,7 +174,7 @@ impl RunContext {
         let kept = journal
             .store
             .append_patiently(&journal.owner, records, None, Sync::Commit);
-        match self.patiently(kept).await {
+        match self.patiently(&journal.store, kept).await {
             Some(Ok(_)) => Ok(true),
             Some(Err(StoreError::SpillFull { .. })) => Ok(false),
             Some(Err(error)) => Err(End::store(&error)),

@@ -11,7 +11,7 @@ use crate::error::{Dimension, Refusal, RefusalKind};
 use crate::event::{EventKind, now_ms};
 use crate::ids::Digest;
 use crate::ledger::{Exhausted, Reservation};
-use crate::session::call::{Done, EndedEvent, Operation, Stopping, Under};
+use crate::session::call::{Done, EndedEvent, Missed, Operation, Stopping, Under};
 use crate::session::codec;
 use crate::session::end::End;
 use crate::session::guest::Guest;
@@ -42,7 +42,8 @@ impl Guest {
         }
         let reservation = match self.check(&mut call).await {
             Ok(reservation) => reservation,
-            Err(refusal) => {
+            Err(Missed::Unread(end)) => return Err(end),
+            Err(Missed::Refused(refusal)) => {
                 self.note_denial(Some(&refusal));
                 self.keep_refused(&call, number, &refusal);
                 return Ok((number, Some(refusal)));
@@ -83,14 +84,14 @@ impl Guest {
             .unwrap_or_else(|lost| Err(End::Host(format!("the host failed while it spawned a child: {lost}"))))
     }
 
-    async fn check<C: Operation>(&self, call: &mut C) -> Result<Reservation, Refusal> {
+    async fn check<C: Operation>(&self, call: &mut C) -> Result<Reservation, Missed> {
         call.grant(self)?;
         call.caps(self)?;
         self.session.in_time()?;
         let mut held = NotBegun(Some(call.reserve(self)?));
         let _pause = self.step.pause();
         call.ready(self).await?;
-        held.0.take().ok_or_else(Refusal::cancelled)
+        held.0.take().ok_or_else(|| Refusal::cancelled().into())
     }
 
     /// An operation that was under way when the host went down.
@@ -104,7 +105,8 @@ impl Guest {
         }
         let reservation = match again {
             Ok(reservation) => reservation,
-            Err(refusal) => {
+            Err(Missed::Unread(end)) => return Err(end),
+            Err(Missed::Refused(refusal)) => {
                 // A completion may have been sent.
                 let charged = match C::KIND {
                     OpKind::Completion => set_aside,

@@ -299,6 +299,7 @@ impl Guest {
         // A full journal still takes its session's steps.
         let mut pending = self.take_pending();
         pending.extend(records);
+        let _pause = self.step.pause();
         self.session.run.append_last(pending).await
     }
 

@@ -11,7 +11,7 @@ use crate::error::Refusal;
 use crate::ledger::Reservation;
 use crate::plugin::toolbox::Tool;
 use crate::session::Child;
-use crate::session::call::Under;
+use crate::session::call::{Missed, Under};
 use crate::session::guest::Guest;
 use crate::store::Record;
 
@@ -59,7 +59,7 @@ pub trait ChildRunner: Send + Sync {
     ///
     /// # Errors
     /// The journal doesn't have it.
-    fn recover(&self, parent: &Guest, op: u32) -> Result<Box<dyn NewChild>, Refusal>;
+    fn recover(&self, parent: &Guest, op: u32) -> Result<Box<dyn NewChild>, Missed>;
 
     /// The child that operation `op` of `parent` was, where the journal has its end and its parent was told of it.
     fn known(&self, parent: &Guest, op: u32) -> Option<Arc<Child>>;
@@ -76,8 +76,8 @@ pub trait NewChild: Send + Sync {
     /// Loads its strategy.
     ///
     /// # Errors
-    /// The strategy can't be used.
-    fn ready<'a>(&'a mut self, parent: &'a Guest) -> Waiting<'a, Result<(), Refusal>>;
+    /// The strategy can't be used, or its bytes can't be kept.
+    fn ready<'a>(&'a mut self, parent: &'a Guest) -> Waiting<'a, Result<(), Missed>>;
 
     /// Its rows, written with the parent's intent: the return address before anything is built.
     fn records(&self, parent: &Guest, op: u32) -> Vec<Record>;
@@ -97,8 +97,8 @@ impl ChildRunner for NoChildren {
         Err(Refusal::denied("There is no run here, and so no sub-agents."))
     }
 
-    fn recover(&self, _: &Guest, _: u32) -> Result<Box<dyn NewChild>, Refusal> {
-        Err(Refusal::denied("There is no run here, and so no sub-agents."))
+    fn recover(&self, _: &Guest, _: u32) -> Result<Box<dyn NewChild>, Missed> {
+        Err(Refusal::denied("There is no run here, and so no sub-agents.").into())
     }
 
     fn known(&self, _: &Guest, _: u32) -> Option<Arc<Child>> {

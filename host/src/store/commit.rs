@@ -53,13 +53,14 @@ struct Core {
     state: Mutex<State>,
     queue: Mutex<VecDeque<Queued>>,
     tickets: AtomicU64,
+    /// Batches that were committed.
+    commits: AtomicU64,
     failed: OnceLock<String>,
 }
 
 struct State {
     conn: Connection,
     synced: Synced,
-    batches: u64,
 }
 
 /// What the connection's `synchronous` is set to.
@@ -120,10 +121,10 @@ impl Writer {
             state: Mutex::new(State {
                 conn,
                 synced: Synced::Full,
-                batches: 0,
             }),
             queue: Mutex::default(),
             tickets: AtomicU64::new(0),
+            commits: AtomicU64::new(0),
             failed: OnceLock::new(),
         };
         Ok(Self {
@@ -132,7 +133,8 @@ impl Writer {
         })
     }
 
-    /// Commits `work` together with what others have queued, and answers when it is as durable as `sync` asks.
+    /// Commits `work` together with what others have queued, and answers when it is as durable as `sync` asks. It waits as long as no time of
+    /// `busy` passes without a commit.
     ///
     /// Dropping the future before a batch has taken the work withdraws it; afterwards it commits all the same.
     pub(super) async fn submit<T, F>(
@@ -171,8 +173,15 @@ impl Writer {
             Err(oneshot::error::TryRecvError::Closed) => return Err(lost(())),
             Err(oneshot::error::TryRecvError::Empty) => {}
         }
-        if let Ok(result) = tokio::time::timeout(busy, &mut answer).await {
-            return result.map_err(|_| lost(()))?;
+        loop {
+            let commits = self.commits();
+            if let Ok(result) = tokio::time::timeout(busy, &mut answer).await {
+                return result.map_err(|_| lost(()))?;
+            }
+            // As long as what came before it is written, its turn comes nearer.
+            if self.commits() == commits {
+                break;
+            }
         }
         if ticket.withdraw() {
             return Err(StoreError::Busy {
@@ -181,6 +190,11 @@ impl Writer {
             });
         }
         answer.await.map_err(|_| lost(()))?
+    }
+
+    /// How many batches were committed.
+    pub(super) fn commits(&self) -> u64 {
+        self.core.commits.load(Ordering::Relaxed)
     }
 
     fn wake_thread(&self) -> Result<(), StoreError> {
@@ -376,8 +390,8 @@ impl Core {
             }
             return Err(error);
         }
-        state.batches += 1;
-        if state.batches.is_multiple_of(LOG_CHECK) && self.files.wal().metadata().is_ok_and(|m| m.len() > LOG_LIMIT) {
+        let commits = self.commits.fetch_add(1, Ordering::Relaxed) + 1;
+        if commits.is_multiple_of(LOG_CHECK) && self.files.wal().metadata().is_ok_and(|m| m.len() > LOG_LIMIT) {
             empty_log(&state.conn);
         }
         Ok(())

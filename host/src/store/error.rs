@@ -164,6 +164,14 @@ pub enum StoreError {
         /// What is wrong.
         what: String,
     },
+    /// The database has nothing of a run whose lock file tells of records.
+    #[error("run {run} is lost: the database has none of its {records} records")]
+    Lost {
+        /// The run.
+        run: RunId,
+        /// The records that were synced.
+        records: u64,
+    },
     /// No run, session or body of this name.
     #[error("there is no {what}; `hermes-host runs` lists the runs")]
     NotFound {

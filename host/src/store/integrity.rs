@@ -108,10 +108,8 @@ impl Store {
         let components = self.read(components);
         let components = found.look(None, "the list of components", components)?;
         self.look_at_components(&mut found, components, &names)?;
-        for lost in self.lost_runs()? {
-            if let StoreError::Damaged { run, what } = lost {
-                found.add(Some(&run), what);
-            }
+        for (run, records) in self.lost_runs()? {
+            found.add(Some(&run), format!("the database has none of its {records} records"));
         }
         Ok(found)
     }

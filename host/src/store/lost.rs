@@ -4,15 +4,16 @@
 use super::Store;
 use super::error::StoreError;
 use super::owner::LockState;
+use super::runs::now_ms;
 use crate::ids::RunId;
 
 impl Store {
-    /// The runs whose lock files tell of synced records and that the database doesn't know, each as the damage that it is. A run that is being
+    /// The runs whose lock files tell of synced records and that the database doesn't know, each with the number of those. A run that is being
     /// made has its row before its first record.
     ///
     /// # Errors
     /// Failures of the disk.
-    pub(super) fn lost_runs(&self) -> Result<Vec<StoreError>, StoreError> {
+    pub(super) fn lost_runs(&self) -> Result<Vec<(RunId, u64)>, StoreError> {
         let dir = self.0.files.runs();
         let entries = match std::fs::read_dir(&dir) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -22,7 +23,10 @@ impl Store {
         for entry in entries {
             let name = entry.map_err(|e| StoreError::io(&dir, &e))?.file_name();
             let run = name.to_str().and_then(|name| name.strip_suffix(".lock")?.parse().ok());
-            lost.extend(run.map(|run| self.lost(&run)).transpose()?.flatten());
+            let Some(run) = run else { continue };
+            if let Some(records) = self.lost(&run)? {
+                lost.push((run, records));
+            }
         }
         Ok(lost)
     }
@@ -32,23 +36,36 @@ impl Store {
     /// # Errors
     /// Failures of the disk.
     pub(super) fn lost_run(&self, prefix: &str) -> Result<Option<StoreError>, StoreError> {
-        let begins =
-            |lost: &StoreError| matches!(lost, StoreError::Damaged { run, .. } if run.as_str().starts_with(prefix));
-        Ok(self.lost_runs()?.into_iter().find(begins))
+        let mut lost = self.lost_runs()?.into_iter();
+        let found = lost.find(|(run, _)| run.as_str().starts_with(prefix));
+        Ok(found.map(|(run, records)| StoreError::Lost { run, records }))
     }
 
-    /// Whether this is such a run.
+    /// Forgets such a run: its lock file goes.
+    ///
+    /// # Errors
+    /// [`StoreError::Owned`]; failures of the disk.
+    pub fn forget_lost(&self, run: &RunId) -> Result<(), StoreError> {
+        let lock = self.0.files.take_lock(run, self.0.options.durability, now_ms())?;
+        if self.lost(run)?.is_some() {
+            let path = self.0.files.lock_path(run);
+            std::fs::remove_file(&path).map_err(|e| StoreError::io(&path, &e))?;
+        }
+        drop(lock);
+        Ok(())
+    }
+
+    /// How many records this run had, if it is such a run.
     ///
     /// # Errors
     /// Failures of the disk.
-    pub(super) fn lost(&self, run: &RunId) -> Result<Option<StoreError>, StoreError> {
+    pub(super) fn lost(&self, run: &RunId) -> Result<Option<u64>, StoreError> {
         let LockState::Line(line) = self.0.files.lock_state(run)? else {
             return Ok(None);
         };
         if line.head.seq == 0 || self.is_known(run)? || self.was_removed(run)? {
             return Ok(None);
         }
-        let what = format!("the database has none of its {} records", line.head.seq);
-        Ok(Some(StoreError::damaged(run, what)))
+        Ok(Some(line.head.seq))
     }
 }

@@ -173,6 +173,11 @@ impl Store {
         &self.0.files.dir
     }
 
+    /// How often this process committed: what stands still where somebody else holds the database, and only there.
+    pub fn commits(&self) -> u64 {
+        self.0.writer.as_ref().map_or(0, Writer::commits)
+    }
+
     fn quota(&self) -> Quota {
         Quota {
             keys: self.0.options.space_keys,

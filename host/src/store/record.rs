@@ -132,8 +132,10 @@ pub enum NoteKind {
     Checkpoint,
     /// A denial, or another use of rights that people should see.
     Audit,
-    /// Something that the host did or noticed: a rejected cache entry, a resume, a retry.
+    /// Something that the host did or noticed: a rejected cache entry, a retry.
     Host,
+    /// What a resume changed of the run's budget and rights, encoded by the layer above.
+    Terms,
 }
 
 /// How an agent's life stands.

@@ -202,7 +202,7 @@ impl Store {
     /// The one run whose id begins with `prefix`.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`], [`StoreError::Ambiguous`]; [`StoreError::Damaged`] for a run that the database has lost whole.
+    /// [`StoreError::NotFound`], [`StoreError::Ambiguous`]; [`StoreError::Lost`].
     pub fn find_run(&self, prefix: &str) -> Result<RunId, StoreError> {
         let wanted = prefix.to_ascii_lowercase();
         let found: Vec<String> = self.read(|conn| {

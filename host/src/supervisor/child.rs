@@ -14,11 +14,11 @@ use crate::interfaces::amounts;
 use crate::ledger::{AccountId, Ledger, Reservation};
 use crate::plugin::Plugin;
 use crate::plugin::rights::{SpaceWish, Wishes};
-use crate::session::call::Under;
+use crate::session::call::{Missed, Under};
 use crate::session::guest::Guest;
 use crate::session::runner::{NewChild, Waiting};
 use crate::session::{Child, Past, RunContext, Session, SessionParts, codec};
-use crate::store::{Edge, NewSession, Record, ReturnAddress, Start};
+use crate::store::{Edge, NewSession, Record, ReturnAddress, Start, StoreError};
 use crate::supervisor::life::{Agent, Ending, From};
 use crate::supervisor::start::{AgentStart, ModelRef, PluginRef, StartBody};
 use crate::supervisor::strategies::Known;
@@ -125,20 +125,15 @@ impl Candidate {
         supervisor: &Supervisor,
         parent: &Guest,
         restored: restore::Restored,
-    ) -> Result<Self, Refusal> {
+    ) -> Result<Self, StoreError> {
         let run = &parent.session.run;
-        let lost = |what: String| Refusal::new(RefusalKind::Other("storage".to_owned()), what);
-        let journal = run
-            .keeping
-            .journal()
-            .ok_or_else(|| lost("there is no journal".to_owned()))?;
+        let no_journal = || StoreError::internal("there is no journal");
+        let journal = run.keeping.journal().ok_or_else(no_journal)?;
         let row = restored.row;
-        let result = match &row.result {
-            Some(result) => Some(codec::decode(result).map_err(|e| lost(e.to_string()))?),
-            None => None,
-        };
+        let damaged = |e: codec::CodecError| StoreError::damaged(&run.id, format!("session {}: {e}", row.session));
+        let result = row.result.as_deref().map(codec::decode).transpose().map_err(damaged)?;
         let attempt = row.attempt.max(1);
-        let recorded = restore::recorded(&journal.store, &row.session, attempt).map_err(|e| lost(e.to_string()))?;
+        let recorded = restore::recorded(&journal.store, &row.session, attempt)?;
         let mut broken = None;
         let model = match &restored.start.model {
             None => None,
@@ -290,7 +285,7 @@ impl NewChild for Candidate {
         }
     }
 
-    fn ready<'a>(&'a mut self, parent: &'a Guest) -> Waiting<'a, Result<(), Refusal>> {
+    fn ready<'a>(&'a mut self, parent: &'a Guest) -> Waiting<'a, Result<(), Missed>> {
         Box::pin(async move {
             // What can't be compiled or linked is found before anything is written down.
             let ready = self.supervisor.loaded(&mut self.strategy, &parent.session.run).await;
@@ -355,17 +350,21 @@ impl NewChild for Candidate {
             let (supervisor, broken) = (self.supervisor.clone(), self.broken.take());
             let ready = async {
                 let ready = supervisor.loaded(&mut self.strategy, &run).await?;
-                broken.map_or(Ok(ready), Err)
+                broken.map_or(Ok(ready), |refusal| Err(refusal.into()))
             };
             let ready = tokio::select! {
                 biased;
                 ready = ready => ready,
                 () = suspend.cancelled() => return None,
-                () = under.cancel.cancelled() => Err(Refusal::cancelled()),
+                () = under.cancel.cancelled() => Err(Refusal::cancelled().into()),
             };
             match ready {
                 Ok((plugin, prepared)) => self.live(&under, &plugin, prepared).await,
-                Err(refusal) => self.fails(&run, refusal).await,
+                Err(Missed::Refused(refusal)) => self.fails(&run, refusal).await,
+                Err(Missed::Unread(end)) => {
+                    self.supervisor.failed(&run, &end);
+                    None
+                }
             }
         })
     }

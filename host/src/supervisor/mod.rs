@@ -13,6 +13,7 @@ mod restore;
 mod spec;
 pub mod start;
 mod strategies;
+pub mod terms;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -28,6 +29,7 @@ use crate::interfaces::amounts;
 use crate::limits::Limits;
 use crate::plugin::Plugin;
 use crate::plugin::load::Shelf;
+use crate::session::call::Missed;
 use crate::session::end::End;
 use crate::session::guest::Guest;
 use crate::session::runner::{ChildRunner, NewChild};
@@ -36,6 +38,7 @@ use crate::store::{SessionRow, Store, StoreError};
 use child::Candidate;
 use life::{Agent, Ending};
 use restore::Restored;
+use terms::Terms;
 
 /// Supervises the agents of one run. Cheap to clone.
 #[derive(Clone)]
@@ -168,13 +171,13 @@ impl Supervisor {
     ///
     /// # Errors
     /// The journal can't be read.
-    pub fn restore(&self, run: &RunContext) -> Result<RootRestored, StoreError> {
+    pub fn restore(&self, run: &RunContext, terms: &Terms) -> Result<RootRestored, StoreError> {
         let journal = run
             .keeping
             .journal()
             .ok_or_else(|| StoreError::internal("there is no journal"))?;
         let mut root = None;
-        for restored in restore::sessions(&journal.store, &run.id, &run.ledger)? {
+        for restored in restore::sessions(&journal.store, &run.id, &run.ledger, terms)? {
             let mut counts = lock(&self.0.counts);
             counts.newest = counts.newest.max(restored.row.session.number);
             match restored.row.parent.clone() {
@@ -383,18 +386,13 @@ impl ChildRunner for Supervisor {
         Ok(Box::new(Candidate::new(self, parent, spec)?))
     }
 
-    fn recover(&self, parent: &Guest, op: u32) -> Result<Box<dyn NewChild>, Refusal> {
+    fn recover(&self, parent: &Guest, op: u32) -> Result<Box<dyn NewChild>, Missed> {
         let lost = || {
-            Refusal::new(
-                RefusalKind::Other("storage".to_owned()),
-                "The journal has lost this child.",
-            )
+            let what = format!("the child that is operation {op} of session {}", parent.session.id);
+            StoreError::damaged(&parent.session.run.id, format!("{what} is missing"))
         };
-        Ok(Box::new(Candidate::recovered(
-            self,
-            parent,
-            self.take_restored(parent, op).ok_or_else(lost)?,
-        )?))
+        let restored = self.take_restored(parent, op).ok_or_else(lost)?;
+        Ok(Box::new(Candidate::recovered(self, parent, restored)?))
     }
 
     fn known(&self, parent: &Guest, op: u32) -> Option<Arc<Child>> {

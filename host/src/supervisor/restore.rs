@@ -13,6 +13,7 @@ use crate::store::{
     Intent, NoteKind, Observation, OpKind, OperationRow, Outcome, Record, SessionRow, Store, StoreError,
 };
 use crate::supervisor::start::{AgentStart, StartBody};
+use crate::supervisor::terms::Terms;
 
 /// Everything that the journal has of an attempt, by the scope of its instances.
 pub(super) fn recorded(
@@ -64,7 +65,12 @@ pub(super) struct Restored {
 
 /// Reads all sessions of a run back in one walk through its journal, and enters into the ledger what they had spent. Parents come before their
 /// children.
-pub(super) fn sessions(store: &Store, run: &RunId, ledger: &Ledger) -> Result<Vec<Restored>, StoreError> {
+pub(super) fn sessions(
+    store: &Store,
+    run: &RunId,
+    ledger: &Ledger,
+    terms: &Terms,
+) -> Result<Vec<Restored>, StoreError> {
     let rows = store.sessions(run)?;
     let mut found = Found::nothing(&rows);
     store.walk(run, |record, bodies| found.take(record, bodies))?;
@@ -76,19 +82,30 @@ pub(super) fn sessions(store: &Store, run: &RunId, ledger: &Ledger) -> Result<Ve
             .as_ref()
             .and_then(|p| accounts.get(&p.session.number).copied());
         let left = found.sessions.remove(&row.session.number).unwrap_or_default();
-        let restored = restored(ledger, row, parent, left)?;
+        let restored = restored(ledger, terms, row, parent, left)?;
         accounts.insert(restored.row.session.number, restored.account);
         all.push(restored);
     }
     Ok(all)
 }
 
-fn restored(ledger: &Ledger, row: SessionRow, parent: Option<AccountId>, left: Left) -> Result<Restored, StoreError> {
-    let first = made_of(&row.session, left.starts.get(&1))?;
+fn restored(
+    ledger: &Ledger,
+    terms: &Terms,
+    row: SessionRow,
+    parent: Option<AccountId>,
+    left: Left,
+) -> Result<Restored, StoreError> {
+    let under_terms = |attempt: u32| {
+        let mut body = body_of(&row.session, left.starts.get(&attempt))?;
+        terms.apply(&mut body);
+        Ok::<_, StoreError>(body.agent)
+    };
+    let first = under_terms(1)?;
     let mut last = first.clone();
     let mut restarts_ms = Vec::new();
     for attempt in 2..=row.attempt.max(1) {
-        last = made_of(&row.session, left.starts.get(&attempt))?;
+        last = under_terms(attempt)?;
         restarts_ms.push(last.awake_ms);
     }
     let caps = first.caps.iter().copied().collect();
@@ -112,14 +129,13 @@ fn restored(ledger: &Ledger, row: SessionRow, parent: Option<AccountId>, left: L
 /// What attempt `attempt` of a session was made of.
 pub(super) fn start(store: &Store, session: &SessionId, attempt: u32) -> Result<AgentStart, StoreError> {
     let stored = store.start(session, attempt)?.map(|start| start.body);
-    made_of(session, stored.as_ref())
+    Ok(body_of(session, stored.as_ref())?.agent)
 }
 
-fn made_of(session: &SessionId, stored: Option<&Vec<u8>>) -> Result<AgentStart, StoreError> {
+fn body_of(session: &SessionId, stored: Option<&Vec<u8>>) -> Result<StartBody, StoreError> {
     let missing = |what: &str| StoreError::damaged(&session.run, format!("the start of session {session}: {what}"));
     let stored = stored.ok_or_else(|| missing("it is missing"))?;
-    let body: StartBody = codec::decode(stored).map_err(|e| missing(&e.to_string()))?;
-    Ok(body.agent)
+    codec::decode(stored).map_err(|e| missing(&e.to_string()))
 }
 
 /// Operations by their recorded charges; what is charged as it is used by the last record of it. What the last attempt's replay charges
@@ -336,6 +352,8 @@ impl Found {
     /// Whose record it is.
     fn owner(&self, record: &Record) -> Option<u32> {
         let session = match record {
+            // Written by whoever goes on with the run, not by its agent.
+            Record::Note(note) if note.kind == NoteKind::Terms => return None,
             // A child's row and its first start are written, and counted, by its parent.
             Record::Session(new) => return new.parent.as_ref().map(|parent| parent.session.number),
             Record::Start(start) if start.attempt == 1 => return self.parents.get(&start.session.number).copied(),

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use crate::engine::precheck::LoadError;
-use crate::error::{Refusal, RefusalKind};
+use crate::error::Refusal;
 use crate::ids::Digest;
 use crate::instance::{PrepareError, Prepared};
 use crate::plugin::load::{Found, is_path, load};
 use crate::plugin::{Origin, Plugin, manifest};
+use crate::session::call::Missed;
 use crate::session::{RunContext, Session};
+use crate::store::StoreError;
 use crate::supervisor::Supervisor;
 use crate::supervisor::start::PluginRef;
 use crate::text;
@@ -56,7 +58,7 @@ impl Supervisor {
     }
 
     /// The strategy, ready to be instantiated; its bytes are kept with the run.
-    pub(super) async fn loaded(&self, known: &mut Known, run: &RunContext) -> Result<(Arc<Plugin>, Prepared), Refusal> {
+    pub(super) async fn loaded(&self, known: &mut Known, run: &RunContext) -> Result<(Arc<Plugin>, Prepared), Missed> {
         let plugin = match known {
             Known::Loaded(plugin) => plugin.clone(),
             Known::Found(found, _) => {
@@ -67,13 +69,13 @@ impl Supervisor {
                 plugin
             }
             Known::Kept(reference) => {
-                let plugin = self.kept(run, reference).map_err(|e| unusable(&e))?;
+                let plugin = self.kept(run, reference)?;
                 self.keep_loaded(&reference.name, &plugin);
                 plugin
             }
         };
         if !plugin.is_strategy() {
-            return Err(unusable(&format!("{} exports no agent", text::line(&plugin.name, 64))));
+            return Err(unusable(&format!("{} exports no agent", text::line(&plugin.name, 64))).into());
         }
         let prepared = self.prepare(&plugin).await?;
         if let Some(journal) = run.keeping.journal()
@@ -81,27 +83,29 @@ impl Supervisor {
         {
             let bytes = bytes::Bytes::from_owner(plugin.bytes.clone());
             let kept = journal.store.keep_component(&journal.owner, bytes).await;
-            kept.map_err(|e| Refusal::new(RefusalKind::Other("storage".to_owned()), e.to_string()))?;
+            kept?;
             self.now_kept(plugin.digest);
         }
         *known = Known::Loaded(plugin.clone());
         Ok((plugin, prepared))
     }
 
-    fn kept(&self, run: &RunContext, of: &PluginRef) -> Result<Arc<Plugin>, String> {
-        let journal = run.keeping.journal().ok_or("there is no run")?;
-        let bytes: Arc<[u8]> = journal.store.component(&of.digest).map_err(|e| e.to_string())?.into();
+    fn kept(&self, run: &RunContext, of: &PluginRef) -> Result<Arc<Plugin>, Missed> {
+        let no_journal = || StoreError::internal("there is no journal");
+        let journal = run.keeping.journal().ok_or_else(no_journal)?;
+        let bytes: Arc<[u8]> = journal.store.component(&of.digest)?.into();
         let manifest = match &of.manifest {
-            Some(text) => Some(manifest::Manifest::beside(text).map_err(|e| LoadError::from(e).to_string())?),
-            None => manifest::read(&bytes, None).map_err(|e| LoadError::from(e).to_string())?,
+            Some(text) => manifest::Manifest::beside(text).map(Some),
+            None => manifest::read(&bytes, None),
         };
+        let manifest = manifest.map_err(|e| unusable(&LoadError::from(e)))?;
         let found = Found {
             name: of.name.clone(),
             bytes,
             origin: Origin::Kept,
             manifest,
         };
-        let plugin = load(found, self.limits()).map_err(|e| e.to_string())?;
+        let plugin = load(found, self.limits()).map_err(|e| unusable(&e))?;
         Ok(Arc::new(plugin))
     }
 

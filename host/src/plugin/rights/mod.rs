@@ -104,6 +104,25 @@ impl Rights {
         Ok(rights)
     }
 
+    /// Takes away everything of these kinds.
+    pub fn take_away(&mut self, denied: &[Kind]) {
+        for kind in denied {
+            match kind {
+                Kind::Fs => self.folders.clear(),
+                Kind::Net => self.net.clear(),
+                Kind::Blackboard => {
+                    self.spaces.clear();
+                    self.run_spaces = false;
+                }
+                Kind::Llm => self.llm = Models::default(),
+                Kind::Delegation => self.delegation = false,
+                Kind::Lessons => self.lessons = false,
+                // Nothing has either in this version.
+                Kind::Secret | Kind::Terminal => {}
+            }
+        }
+    }
+
     fn add(&mut self, grant: &Grant) -> Result<(), GrantError> {
         match grant {
             Grant::Fs(folder) => match self.folders.get(&folder.name) {

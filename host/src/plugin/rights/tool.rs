@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Rights;
-use crate::plugin::grant::{Allowed, GrantError};
+use crate::plugin::grant::{Allowed, GrantError, Kind};
 use crate::plugin::manifest::Manifest;
 
 /// What a tool may do.
@@ -30,6 +30,12 @@ impl ToolRights {
             shared: Rights::tool(plugin, allowed, manifest)?,
             own: Rights::tool(plugin, own, manifest)?,
         })
+    }
+
+    /// Takes away everything of these kinds.
+    pub fn take_away(&mut self, denied: &[Kind]) {
+        self.shared.take_away(denied);
+        self.own.take_away(denied);
     }
 
     /// What it may do when another tool calls it: nothing that this one may not, so that nobody reaches further by a tool that he was not told of.

@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::error::Dimension;
 use crate::ids::{Digest, RunId, SessionId, StreamId};
 use crate::interfaces::recorded_effect;
 use crate::plugin::Plugin;
@@ -12,10 +11,11 @@ use crate::run::spec::Budget;
 use crate::session::codec;
 use crate::session::tape::size;
 use crate::store::{
-    Answer, Edge, EffectResult, EntryCursor, Intent, Observation, OpKind, OperationRow, Outcome, OutcomeStatus, Owner,
-    Record, SPILL_SPACE, Start, Store, StoredEntry, Sync, Transition,
+    Answer, Edge, EffectResult, EntryCursor, Intent, NoteKind, Observation, OpKind, OperationRow, Outcome,
+    OutcomeStatus, Owner, Record, SPILL_SPACE, Start, Store, StoredEntry, Sync, Transition,
 };
 use crate::supervisor::start::StartBody;
+use crate::supervisor::terms::{Terms, put};
 
 /// Records of one read and one batch, entries of one, and bytes of a batch.
 const RECORDS: u32 = 256;
@@ -51,6 +51,8 @@ pub(super) struct Taken<'a> {
     pub(super) cut: &'a Cut,
     pub(super) changed: Option<&'a Plugin>,
     pub(super) budget: &'a Budget,
+    /// What resumes changed of the terms of the run that it comes from.
+    pub(super) terms: Terms,
 }
 
 /// Which records are taken over.
@@ -187,6 +189,8 @@ impl Taken<'_> {
             Record::Intent(intent) => &intent.stream,
             Record::Outcome(outcome) => &outcome.stream,
             Record::Observation(seen) => &seen.stream,
+            // Its start records say so.
+            Record::Note(note) if note.kind == NoteKind::Terms => return false,
             Record::Note(note) => &note.stream,
             Record::Refund(stream, _) | Record::Resent(stream, _) => stream,
             Record::Body(..) | Record::Spill(_) => return false,
@@ -279,7 +283,8 @@ impl Taken<'_> {
                     if let Some(plugin) = self.changed {
                         new.digest = plugin.digest;
                     }
-                    self.budget.root.iter().for_each(|limit| set(&mut new.budget, *limit));
+                    put(&mut new.budget, &self.terms.budget.root);
+                    put(&mut new.budget, &self.budget.root);
                 }
                 new.session = self.session(&new.session);
                 new.parent = new.parent.map(|mut address| {
@@ -318,6 +323,7 @@ impl Taken<'_> {
     /// A start record of the fork: of the root's attempts with the strategy and the limits of the fork.
     fn start(&self, mut start: Start) -> Result<Start, HostError> {
         let mut body: StartBody = codec::decode(&start.body).map_err(|e| super::cannot(self.origin, &e.to_string()))?;
+        self.terms.apply(&mut body);
         body.agent.parent = body.agent.parent.map(|id| self.session(&id));
         if start.session == self.cut.root.session {
             // Attempts before it were made by the other bytes.
@@ -325,14 +331,11 @@ impl Taken<'_> {
                 body.agent.strategy.digest = plugin.digest;
                 body.agent.strategy.manifest = plugin.manifest.as_ref().and_then(|m| m.beside.clone());
             }
-            self.budget
-                .root
-                .iter()
-                .for_each(|limit| set(&mut body.agent.caps, *limit));
+            put(&mut body.agent.caps, &self.budget.root);
         }
         if let Some(run) = &mut body.run {
-            self.budget.tree.iter().for_each(|limit| set(&mut run.tree, *limit));
-            self.budget.child.iter().for_each(|limit| set(&mut run.child, *limit));
+            put(&mut run.tree, &self.budget.tree);
+            put(&mut run.child, &self.budget.child);
         }
         start.session = self.session(&start.session);
         start.body = codec::encode(&body);
@@ -433,10 +436,4 @@ impl Batch {
         }
         Ok(())
     }
-}
-
-/// Sets the limit of a dimension.
-fn set(limits: &mut Vec<(Dimension, u64)>, limit: (Dimension, u64)) {
-    limits.retain(|(dimension, _)| *dimension != limit.0);
-    limits.push(limit);
 }
