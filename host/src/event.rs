@@ -23,29 +23,36 @@ pub struct RunEvent {
     pub kind: EventKind,
 }
 
+/// Which run begins, or goes on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Beginning {
+    /// Its id.
+    pub run: RunId,
+    /// The root's strategy.
+    pub strategy: String,
+    /// The strategy's bytes.
+    #[serde(with = "digest_text")]
+    pub digest: Digest,
+    /// The task's prompt.
+    pub task: String,
+    /// `provider/name` of the root's default model.
+    pub model: Option<String>,
+    /// The root's limits; a dimension that is absent has none.
+    pub budget: Vec<(Dimension, u64)>,
+}
+
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum EventKind {
     /// The run began.
-    RunStarted {
-        /// Its id.
-        run: RunId,
-        /// The root's strategy.
-        strategy: String,
-        /// The strategy's bytes.
-        #[serde(with = "digest_text")]
-        digest: Digest,
-        /// The task's prompt.
-        task: String,
-        /// `provider/name` of the root's default model.
-        model: Option<String>,
-        /// The root's limits; a dimension that is absent has none.
-        budget: Vec<(Dimension, u64)>,
-    },
-    /// A run goes on from its journal.
+    RunStarted(Beginning),
+    /// A run goes on from its journal. First of what a resume tells: what was told before is not told again.
     Resumed {
-        /// How many observations were replayed before it went live.
+        /// What goes on.
+        #[serde(flatten)]
+        of: Beginning,
+        /// How many observations of its root are told again before it goes on live.
         observations: u64,
     },
     /// An agent's attempt began.

@@ -43,7 +43,7 @@ pub(super) fn amounts(spent: &Amounts) -> Map<String, Value> {
 pub(super) fn event(event: &RunEvent) -> Value {
     let mut value = serde_json::to_value(event).unwrap_or_default();
     let named = match &event.kind {
-        EventKind::RunStarted { budget, .. } => vec![("budget", limits(budget))],
+        EventKind::RunStarted(of) | EventKind::Resumed { of, .. } => vec![("budget", limits(&of.budget))],
         EventKind::CompletionEnded { charged, .. } => vec![("charged", amounts(charged))],
         EventKind::Spent { spent, remaining, .. } => vec![("spent", amounts(spent)), ("remaining", limits(remaining))],
         EventKind::SessionEnded { spent, .. } => vec![("spent", amounts(spent))],

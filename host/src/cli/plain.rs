@@ -2,7 +2,7 @@
 
 use super::style::{clock, first_line, fit, number, usd};
 use crate::error::Dimension;
-use crate::event::{EventKind, RunEvent};
+use crate::event::{Beginning, EventKind, RunEvent};
 use crate::ids::SessionId;
 use crate::text;
 
@@ -50,15 +50,23 @@ impl Lines {
 
 fn told(kind: &EventKind, verbose: bool) -> Option<String> {
     Some(match kind {
-        EventKind::RunStarted {
+        EventKind::RunStarted(Beginning {
             run, strategy, model, ..
-        } => {
+        }) => {
             format!(
                 "{strategy} starts run {run} with {}",
                 model.as_deref().unwrap_or("no model")
             )
         }
-        EventKind::Resumed { observations } => format!("goes on from its journal, {observations} answers replayed"),
+        EventKind::Resumed { of, observations } => {
+            format!(
+                "{} goes on with run {} and {}; {} from its journal",
+                of.strategy,
+                of.run,
+                of.model.as_deref().unwrap_or("no model"),
+                number(*observations, "answer")
+            )
+        }
         EventKind::SessionStarted {
             parent: None,
             attempt: 1,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::style::{Ink, Paint, clock, count, first_line, fit, left, number, right, tail, usd, width};
 use crate::amounts::Amounts;
 use crate::error::Dimension;
-use crate::event::{EventKind, RunEvent};
+use crate::event::{Beginning, EventKind, RunEvent};
 use crate::ids::SessionId;
 
 /// Streamed text kept for an agent, in bytes: more than the widest line shows.
@@ -72,13 +72,14 @@ impl View {
             self.started_ms = event.at_ms;
         }
         match &event.kind {
-            EventKind::RunStarted {
-                run,
-                strategy,
-                model,
-                budget,
-                ..
-            } => {
+            EventKind::RunStarted(of) | EventKind::Resumed { of, .. } => {
+                let Beginning {
+                    run,
+                    strategy,
+                    model,
+                    budget,
+                    ..
+                } = of;
                 let limit = |d| {
                     budget
                         .iter()
@@ -90,7 +91,12 @@ impl View {
                 self.head
                     .extend(limit(Dimension::Iterations).map(|n| number(n, "iteration")));
                 self.head.extend(limit(Dimension::CostMicroUsd).map(usd));
-                self.agent(event).limit = limit(Dimension::Iterations);
+                let resumed = matches!(event.kind, EventKind::Resumed { .. });
+                let agent = self.agent(event);
+                agent.limit = limit(Dimension::Iterations);
+                if resumed {
+                    agent.doing = "goes on from its journal".to_owned();
+                }
             }
             EventKind::Suspended => self.suspended = true,
             EventKind::RunEnded { .. } => self.ended = true,
@@ -286,7 +292,6 @@ impl Agent {
                 self.attempt = *attempt;
                 self.doing = format!("starts again: {}", first_line(cause));
             }
-            EventKind::Resumed { .. } => self.doing = "goes on from its journal".to_owned(),
             EventKind::CompletionStarted { op, model, iteration } => {
                 self.text.clear();
                 self.iterations = iteration.unwrap_or(self.iterations).max(self.iterations);

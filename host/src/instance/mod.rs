@@ -353,7 +353,7 @@ impl Bounds<'_> {
         tokio::select! {
             biased;
             () = session.run.suspend.cancelled() => End::Suspended,
-            () = deadline(session.deadline()) => self.out_of_time(),
+            () = session.time_is_up() => self.out_of_time(),
             () = cancelled => End::Cancelled,
         }
     }

@@ -441,6 +441,7 @@ impl llm::HostPendingCompletion for State {
     }
 
     async fn drop(&mut self, pending: Resource<PendingCompletion>) -> wasmtime::Result<()> {
+        self.guest.forget(self.table.get(&pending)?.0);
         self.forget(pending)
     }
 }

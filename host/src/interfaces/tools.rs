@@ -20,7 +20,7 @@ use crate::session::call::{Call, Done, EndedEvent, Look, Missed, Operation, Stop
 use crate::session::codec;
 use crate::session::end::End;
 use crate::session::guest::Guest;
-use crate::session::op::OpBody;
+use crate::session::op::{OpBody, failed_call};
 use crate::session::runner::ToolEnd;
 use crate::store::{OpKind, OutcomeStatus, Sync};
 use crate::{json, text};
@@ -194,7 +194,7 @@ impl Operation for CallTool {
     }
 
     fn refused(&self, refusal: &Refusal) -> OpBody {
-        OpBody::Tool(failed(&self.call.id, refusal))
+        OpBody::Tool(failed_call(&self.call.id, refusal))
     }
 
     async fn run(self, under: Under) -> Option<Done> {
@@ -244,7 +244,7 @@ impl Operation for CallTool {
                     _ => OutcomeStatus::Failed,
                 };
                 refusal = scrub_refusal(&session, refusal);
-                (status, failed(&call_id, &refusal))
+                (status, failed_call(&call_id, &refusal))
             }
         };
         Some(Done {
@@ -329,20 +329,6 @@ async fn keep_distance(session: &crate::session::Session) {
 }
 
 /// A refusal as a tool's result: the error in words for the model, and typed.
-fn failed(call_id: &str, refusal: &Refusal) -> types::ToolResult {
-    let words = types::Content::Text(format!("Error ({}): {}", refusal.kind, refusal.message));
-    let output = types::ToolOutput {
-        content: vec![words],
-        structured_content: None,
-        meta: None,
-    };
-    types::ToolResult {
-        call_id: call_id.to_owned(),
-        output,
-        error: Some(refusal.clone().into()),
-    }
-}
-
 fn result(body: OpBody) -> Result<types::ToolResult, End> {
     match body {
         OpBody::Tool(result) => Ok(result),
@@ -401,6 +387,7 @@ impl tools::HostPendingCall for State {
     }
 
     async fn drop(&mut self, call: Resource<PendingCall>) -> wasmtime::Result<()> {
+        self.guest.forget(self.table.get(&call)?.0);
         self.forget(call)
     }
 }

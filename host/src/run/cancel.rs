@@ -1,26 +1,24 @@
 //! Ends a run for good: one that nobody owns at once, another process's by a request that its owner finds.
 
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::amounts::Amounts;
 use crate::bindings::types;
 use crate::event::{EventKind, now_ms};
 use crate::ids::RunId;
 use crate::interfaces::amounts;
 use crate::limits::Limits;
 use crate::run::resume::has_ended;
+use crate::run::root::{row_update, summary, with_result};
 use crate::run::view::status_name;
-use crate::run::{Host, HostError};
+use crate::run::{AgentSummary, Host, HostError};
 use crate::session::{Session, codec};
-use crate::store::{
-    NoteKind, Owner, Record, RunRow, RunState, RunUpdate, SessionEnd, SessionRow, SessionUpdate, Status, Store,
-    StoreError, Sync, Transition,
-};
-use crate::supervisor::ending;
+use crate::store::{Owner, RunRow, RunState, SessionRow, Store, StoreError, Sync};
+use crate::supervisor::{LeftRun, LeftSession, ending, left};
 
 /// How often it is looked whether the owner has ended the run.
 const POLL: Duration = Duration::from_millis(50);
@@ -125,57 +123,67 @@ async fn end(store: &Store, owner: &Owner) -> Result<Ended, HostError> {
     if row.status.is_final() {
         return Ok(Ended::Before(Box::new(row)));
     }
-    let at_ms = now_ms();
-    let mut checkpoints = checkpoints(store, run);
-    let open = store.sessions(run)?.into_iter().filter(|s| !s.status.is_final());
-    let updates = open.map(|session| {
-        let report = checkpoints.remove(&session.session.number);
-        Record::Update(SessionUpdate {
-            transition: Transition::Ended(cancelled(&session, report)),
-            session: session.session,
-            spent: None,
-            at_ms,
-        })
-    });
-    let updates: Vec<Record> = updates.collect();
-    store.append(owner, updates, None, Sync::Durable).await?;
-    let update = RunUpdate {
-        status: Some(Status::Cancelled),
-        exit: Some("cancelled".to_owned()),
-        ended_ms: Some(at_ms),
-        ..RunUpdate::default()
-    };
-    store.update_run(owner, update).await?;
-    Ok(Ended::Now(RunEnd::of(store.run(run)?)))
+    let left = left(store, run)?;
+    let was_final = left.sessions.first().is_some_and(|root| root.row.status.is_final());
+    let result = root_result(run, &left)?;
+    let agents = left.sessions.iter().map(|left| AgentSummary::of(&left.row)).collect();
+    let outcome = with_result(summary(run, left.spent, left.totals, agents, Vec::new()), &result);
+    let mut records = left.outcomes;
+    // Children before their parents.
+    for open in left
+        .sessions
+        .into_iter()
+        .rev()
+        .filter(|left| !left.row.status.is_final())
+    {
+        let spent = open.spent;
+        let session = open.row.session.clone();
+        records.push(ending::record(&session, &cancelled(open), spent));
+    }
+    if !records.is_empty() {
+        store.append(owner, records, None, Sync::Durable).await?;
+    }
+    // The root's own end came first, and only the run's row was not told: that end stands.
+    store.update_run(owner, row_update(&outcome)).await?;
+    let row = store.run(run)?;
+    Ok(match was_final {
+        true => Ended::Before(Box::new(row)),
+        false => Ended::Now(RunEnd::of(row)),
+    })
 }
 
-/// The last checkpoint of each session of a run, by its number; up to what is damaged, which keeps nobody from ending the run.
-fn checkpoints(store: &Store, run: &RunId) -> HashMap<u32, types::Report> {
-    let mut last = HashMap::new();
-    let walked = store.walk(run, |record, _| {
-        if let Record::Note(note) = record
-            && note.kind == NoteKind::Checkpoint
-            && let Ok(report) = codec::decode(&note.body)
-        {
-            last.insert(note.stream.session.number, report);
+/// How the root ends, or ended.
+fn root_result(run: &RunId, left: &LeftRun) -> Result<types::RunResult, HostError> {
+    let Some(root) = left.sessions.first() else {
+        // Killed before anything of it was written down.
+        return Ok(types::RunResult {
+            exit: types::ExitReason::Cancelled,
+            report: None,
+            attempts: 0,
+            spent: Vec::new(),
+        });
+    };
+    match &root.row.result {
+        Some(result) => {
+            let damaged = |e: codec::CodecError| StoreError::damaged(run, e.to_string());
+            Ok(codec::decode(result).map_err(damaged)?)
         }
-        Ok(())
-    });
-    if let Err(error) = walked {
-        tracing::warn!(%run, %error, "not all checkpoints could be read");
+        None => Ok(ended_now(&root.row, root.spent, root.checkpoint.clone())),
     }
-    last
 }
 
 /// The end of a session that is cancelled while nobody drives it, with its last checkpoint.
-fn cancelled(row: &SessionRow, report: Option<types::Report>) -> SessionEnd {
-    let result = types::RunResult {
+fn cancelled(left: LeftSession) -> types::RunResult {
+    ended_now(&left.row, left.spent, left.checkpoint)
+}
+
+fn ended_now(row: &SessionRow, spent: Amounts, report: Option<types::Report>) -> types::RunResult {
+    types::RunResult {
         exit: types::ExitReason::Cancelled,
         report,
         attempts: row.attempt,
-        spent: amounts(&row.spent),
-    };
-    ending::row(&result, None)
+        spent: amounts(&spent),
+    }
 }
 
 /// Cancels the run when another process asks for its end. Never returns.

@@ -121,6 +121,14 @@ pub enum HostError {
         /// Why.
         reason: String,
     },
+    /// A folder that the run was granted is not there.
+    #[error(
+        "the folder {folder}, which the run was granted, can't be found; it is as it was, and goes on when the folder is back (or without it: --deny fs)"
+    )]
+    FolderGone {
+        /// The folder.
+        folder: String,
+    },
     /// A run's end was asked for, and the process that owns it takes longer than it should.
     #[error(
         "run {run} was asked to end and has not ended yet; the request stands, and its owner or whoever takes the run next ends it"
@@ -246,7 +254,7 @@ impl HostError {
             Self::Inputs(_) | Self::NoSuchTool { .. } | Self::ChildIterations { .. } | Self::SameName { .. } => {
                 "invalid-input"
             }
-            Self::CantResume { .. } => "resume",
+            Self::CantResume { .. } | Self::FolderGone { .. } => "resume",
             Self::NotEnded { .. } => "timed-out",
             Self::CantReplay { .. } => "replay",
             Self::CantFork { .. } => "fork",

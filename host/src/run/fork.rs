@@ -15,7 +15,7 @@ use crate::run::resume::{first_start, may_go_on};
 use crate::run::root::begun_here;
 use crate::run::spec::Budget;
 use crate::run::{Host, HostError};
-use crate::store::{Answer, ForkPoint, RunRow, RunState, Store};
+use crate::store::{Answer, ForkPoint, Observation, OpKind, OutcomeStatus, RunRow, RunState, Store};
 use crate::supervisor::replay::{Expected, Got, RootPlayed};
 use crate::supervisor::terms::Terms;
 use taken::{Cut, Taken};
@@ -124,6 +124,9 @@ fn cut(store: &Store, origin: &RunId, played: &RootPlayed, budget: &Budget) -> R
         return Ok(Cut::at(root, refused.seq - 1, None));
     }
     let Some(difference) = &played.difference else {
+        if let Some(failed) = unanswered(store, &root, &seen)? {
+            return Ok(Cut::at(root, failed - 1, None));
+        }
         let reason =
             "it would end again as it did; change its agent with --plugin, or raise with --budget what it used up";
         return Err(cannot(origin, reason));
@@ -133,6 +136,28 @@ fn cut(store: &Store, origin: &RunId, played: &RootPlayed, budget: &Budget) -> R
         _ => None,
     };
     Ok(Cut::at(root, played.observations, tail))
+}
+
+/// The first of the completions at the end of a run's record that no model answered, by the number of its observation: with a model that is there
+/// again it would have gone on from it.
+fn unanswered(store: &Store, root: &StreamId, seen: &[Observation]) -> Result<Option<u64>, HostError> {
+    let operations = store.operations(root)?;
+    let failed = |op: u32| {
+        let row = operations.iter().find(|row| row.intent.op == op)?;
+        let outcome = row.outcome.as_ref().filter(|_| row.intent.kind == OpKind::Completion)?;
+        Some(outcome.status == OutcomeStatus::Failed)
+    };
+    let mut first = None;
+    for seen in seen {
+        if let Answer::Delivered(op) = seen.answer {
+            match failed(op) {
+                Some(true) => first = first.or(Some(seen.seq)),
+                Some(false) => first = None,
+                None => {}
+            }
+        }
+    }
+    Ok(first)
 }
 
 /// The dimension in which a call was refused, if that is what it told.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::config::Config;
 use crate::engine::cache::Use;
 use crate::engine::made_as;
-use crate::event::{EventKind, now_ms};
+use crate::event::now_ms;
 use crate::ids::{Digest, RunId, Scope, SessionId, StreamId};
 use crate::limits::Limits;
 use crate::llm::Catalogue;
@@ -15,7 +15,7 @@ use crate::plugin::{Origin, Plugin, manifest};
 use crate::run::change::{ResumeSpec, may_change};
 use crate::run::handle::RunHandle;
 use crate::run::prepare::{Ready, ToolPlugin, toolbox};
-use crate::run::root::{announce, ended, finish_row, root_session};
+use crate::run::root::{ended, finish_row, resumed, root_session};
 use crate::run::{Host, HostError};
 use crate::session::keeping::{Journal, Keeping};
 use crate::session::{RunContext, codec};
@@ -141,15 +141,21 @@ impl Host {
         let written = session.run.append(records, None, Sync::Durable).await;
         written.map_err(|end| HostError::NotBegun(end.to_string()))?;
         let first = ctx.events.subscribe();
-        announce(&session, &ready);
-        session.event(EventKind::Resumed {
-            observations: root.observations,
-        });
+        resumed(&session, &ready, root.observations);
         Ok(self.launch(supervisor, session, ready, root.start, root.from, first))
     }
 
     /// The run's parts as its start record names them, never as today's flags would.
     async fn rebuild(&self, store: &Store, agent: &AgentStart, shared: &RunStart) -> Result<Ready, HostError> {
+        let tools = shared.tools.iter().map(|tool| tool.rights.whole());
+        for folder in tools.flat_map(|rights| rights.folders()) {
+            if !folder.dir.is_dir() {
+                let dir = folder.dir.display();
+                return Err(HostError::FolderGone {
+                    folder: dir.to_string(),
+                });
+            }
+        }
         let strategy = recorded_plugin(store, &agent.strategy, &shared.limits)?;
         let prepared = self.resolve(&strategy).await?;
         let mut plugins = Vec::new();

@@ -1,5 +1,6 @@
 //! The root session of a run: written down, driven to its end, and summed up.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
@@ -7,10 +8,10 @@ use tokio_util::sync::CancellationToken;
 use crate::amounts::Amounts;
 use crate::bindings::types;
 use crate::error::{Dimension, Refusal, RefusalKind};
-use crate::event::{EventKind, Events, now_ms};
+use crate::event::{Beginning, EventKind, Events, now_ms};
 use crate::ids::RunId;
 use crate::instance::Runner;
-use crate::ledger::{AccountId, Ledger};
+use crate::ledger::{AccountId, Ledger, Totals};
 use crate::limits::Limits;
 use crate::run::cancel::heed_requests;
 use crate::run::handle::{RunHandle, Stops};
@@ -232,7 +233,7 @@ impl Ready {
             limits: self.limits.clone(),
             tree: self.tree.iter().collect(),
             child: self.child.iter().collect(),
-            script: spec.script.as_ref().map(|p| p.display().to_string()),
+            script: spec.script.as_deref().map(whole_path),
             aliases: aliases.collect(),
             closing_call: self.closing_call,
             tool_delay_ms: self.tool_delay_ms,
@@ -297,20 +298,42 @@ async fn write_start(session: &Session, ready: &Ready, agent: AgentStart, shared
     written.map(drop).map_err(|end| HostError::NotBegun(end.to_string()))
 }
 
-pub(super) fn announce(session: &Session, ready: &Ready) {
-    session.event(EventKind::RunStarted {
+/// Tells that a run begins.
+fn announce(session: &Session, ready: &Ready) {
+    session.event(EventKind::RunStarted(beginning(session, ready)));
+    notices(session, ready);
+}
+
+/// Tells that a run goes on.
+pub(super) fn resumed(session: &Session, ready: &Ready, observations: u64) {
+    let of = beginning(session, ready);
+    session.event(EventKind::Resumed { of, observations });
+    notices(session, ready);
+}
+
+fn beginning(session: &Session, ready: &Ready) -> Beginning {
+    Beginning {
         run: session.run.id.clone(),
         strategy: ready.strategy.name.clone(),
         digest: ready.strategy.digest,
         task: ready.task.prompt.clone(),
         model: ready.model.as_ref().map(|m| m.name.clone()),
         budget: ready.caps.iter().collect(),
-    });
+    }
+}
+
+fn notices(session: &Session, ready: &Ready) {
     for message in &ready.notices {
         session.event(EventKind::Notice {
             message: message.clone(),
         });
     }
+}
+
+/// A path that means the same from any folder.
+fn whole_path(path: &Path) -> String {
+    let whole = std::path::absolute(path);
+    whole.as_deref().unwrap_or(path).display().to_string()
 }
 
 /// Sums a run up, writes that down, and gives it to whoever waits.
@@ -322,16 +345,18 @@ pub(super) async fn conclude(session: &Session, ending: Result<Ending, End>) -> 
         Err(End::Diverged(what)) => return diverged(session, &what),
         Err(end) => return Err(end.into()),
     };
-    finish_row(session, &outcome).await.map_err(|e| unwritten(&e))?;
+    finish_row(session, &outcome).await?;
     session.event(EventKind::RunEnded { code: outcome.code });
     Ok(outcome)
 }
 
 /// Writes into the run's row how it ended.
-pub(super) async fn finish_row(session: &Session, outcome: &RunOutcome) -> Result<(), StoreError> {
-    let Some(journal) = session.run.keeping.journal() else {
-        return Ok(());
-    };
+pub(super) async fn finish_row(session: &Session, outcome: &RunOutcome) -> Result<(), End> {
+    session.run.update_row(row_update(outcome)).await
+}
+
+/// How a run ended, for its row.
+pub(super) fn row_update(outcome: &RunOutcome) -> RunUpdate {
     let status = match outcome.exit.as_str() {
         "interrupted" => Status::Interrupted,
         "returned" => Status::Completed,
@@ -340,7 +365,7 @@ pub(super) async fn finish_row(session: &Session, outcome: &RunOutcome) -> Resul
     };
     let ended = status != Status::Interrupted;
     let answer = outcome.answer.as_deref();
-    let update = RunUpdate {
+    RunUpdate {
         status: Some(status),
         exit: ended.then(|| outcome.exit.clone()),
         outcome: ended.then(|| outcome.outcome.clone()),
@@ -351,16 +376,26 @@ pub(super) async fn finish_row(session: &Session, outcome: &RunOutcome) -> Resul
         refunded: Some(outcome.refunded),
         resent: Some(outcome.resent),
         ended_ms: ended.then(now_ms),
-    };
-    journal.store.update_run(&journal.owner, update).await?;
-    Ok(())
+    }
 }
 
-fn summary(session: &Session) -> Result<RunOutcome, HostError> {
+fn summary_of(session: &Session) -> Result<RunOutcome, HostError> {
     session.charge_wall();
     let (spent, totals) = session.run.ledger.spent_by_all();
-    Ok(RunOutcome {
-        run: session.run.id.clone(),
+    let agents = agents(session)?;
+    Ok(summary(&session.run.id, spent, totals, agents, session.run.denials()))
+}
+
+/// What a run spent and who was part of it, before it is said how it ended.
+pub(super) fn summary(
+    run: &RunId,
+    spent: Amounts,
+    totals: Totals,
+    agents: Vec<AgentSummary>,
+    denials: Vec<String>,
+) -> RunOutcome {
+    RunOutcome {
+        run: run.clone(),
         exit: String::new(),
         code: 1,
         outcome: "not-achieved".to_owned(),
@@ -373,9 +408,9 @@ fn summary(session: &Session) -> Result<RunOutcome, HostError> {
         closing: totals.closing,
         refunded: totals.refunded,
         resent: totals.resent,
-        agents: agents(session)?,
-        denials: session.run.denials(),
-    })
+        agents,
+        denials,
+    }
 }
 
 /// Where a run ended and the disk failed: it goes on to that end when it can be written down.
@@ -396,7 +431,7 @@ fn suspended(session: &Session) -> Result<RunOutcome, HostError> {
     let mut outcome = RunOutcome {
         exit: "interrupted".to_owned(),
         code: 130,
-        ..summary(session)?
+        ..summary_of(session)?
     };
     if let Some(report) = session.checkpoint() {
         fill(&mut outcome, &report);
@@ -411,17 +446,19 @@ fn diverged(session: &Session, what: &str) -> Result<RunOutcome, HostError> {
             "diverged".to_owned(),
             format!("the run differs from its record: {what}"),
         )),
-        ..summary(session)?
+        ..summary_of(session)?
     })
 }
 
 /// A run's end as its root's result tells it.
 pub(super) fn ended(session: &Session, result: &types::RunResult) -> Result<RunOutcome, HostError> {
+    Ok(with_result(summary_of(session)?, result))
+}
+
+/// A summary with the end that the root's result tells.
+pub(super) fn with_result(summary: RunOutcome, result: &types::RunResult) -> RunOutcome {
     let (exit, error) = words(&result.exit);
-    let mut outcome = RunOutcome {
-        exit,
-        ..summary(session)?
-    };
+    let mut outcome = RunOutcome { exit, ..summary };
     if let Some(report) = &result.report {
         fill(&mut outcome, report);
     }
@@ -429,7 +466,7 @@ pub(super) fn ended(session: &Session, result: &types::RunResult) -> Result<RunO
     let root = outcome.agents.first();
     let detail = root.and_then(|root| root.error.clone()).filter(|_| error.is_some());
     outcome.error = detail.or(error).map(|words| (error_kind(&result.exit), words));
-    Ok(outcome)
+    outcome
 }
 
 fn fill(outcome: &mut RunOutcome, report: &types::Report) {

@@ -110,6 +110,9 @@ impl Guest {
 
     /// The last thing to replay was replayed: from here on meters count on from what the record says.
     pub(super) fn goes_live(&self, last: &Observation) {
+        if self.is_strategy() {
+            self.session.wakes();
+        }
         // Whatever call ended the replay, the code that made it reads its fuel anew.
         self.step.calls();
         let before_step = self.replayed_step.load(Ordering::Acquire);

@@ -2,7 +2,7 @@
 //! through is in `path` and `operate`, what it may burn in `fuel`.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -20,6 +20,7 @@ use crate::session::codec;
 use crate::session::end::End;
 use crate::session::met::Met;
 use crate::session::op::{Ended, Op, OpBody};
+use crate::session::operate::Postponed;
 use crate::session::step::Step;
 use crate::session::tape::{Meters, Recorded, Tape, size};
 use crate::session::waits::Waits;
@@ -83,6 +84,12 @@ pub struct Guest {
     /// In a replay that is compared: it burnt other amounts of fuel than its record says.
     fuel_differs: AtomicBool,
     tape: Mutex<Tape>,
+    /// Held from when records are taken until they are committed: they are committed in their order.
+    pub(super) commits: tokio::sync::Mutex<()>,
+    /// What waits until all that is recorded has been told.
+    postponed: Mutex<Vec<Box<dyn Postponed>>>,
+    /// Itself, for tasks that it starts.
+    me: Weak<Self>,
 }
 
 /// What a guest is made of, beside its session and attempt.
@@ -142,11 +149,13 @@ impl Guest {
         let step = Step::new(wall, fuel);
         // What it does again was charged when the lost one did it.
         let (mut entered_before, mut waits, mut fault) = (0, Waits::default(), Arc::default());
+        let mut postponed = Vec::new();
         if let Some(lost) = lost {
             step.takes_over(&lost.step);
             entered_before = lost.entered.load(Ordering::Acquire).max(lost.entered_before);
             waits = Waits::after(&lost.waits);
             fault = lost.fault.clone();
+            postponed = std::mem::take(&mut *lock(&lost.postponed));
         }
         let is_strategy = stream.scope.is_root();
         let capped = || {
@@ -157,7 +166,7 @@ impl Guest {
                 .is_some()
         };
         let fuel_is_budgeted = share.is_some() || is_strategy && capped();
-        Arc::new(Self {
+        Arc::new_cyclic(|me| Self {
             session,
             attempt,
             stream,
@@ -185,6 +194,9 @@ impl Guest {
             met: Mutex::new(None),
             fuel_differs: AtomicBool::new(false),
             tape,
+            commits: tokio::sync::Mutex::new(()),
+            postponed: Mutex::new(postponed),
+            me: me.clone(),
         })
     }
 
@@ -358,6 +370,7 @@ impl Guest {
             }
             if live {
                 self.goes_live(seen);
+                self.go_on_with_postponed();
             } else {
                 self.step.begin_stretch(self.fuel);
             }
@@ -486,6 +499,7 @@ impl Guest {
     }
 
     pub(super) async fn append_pending(&self, effect: Option<Effect>, sync: Sync) -> Result<Option<EffectResult>, End> {
+        let _turn = self.commits.lock().await;
         let records = self.take_pending();
         if records.is_empty() && effect.is_none() {
             return Ok(None);
@@ -498,8 +512,45 @@ impl Guest {
     /// Ends all that it started and waits for that. Nothing outlives the instance that asked for it.
     pub async fn close(&self) {
         self.over.cancel();
+        self.end_postponed();
         self.tasks.close();
         self.tasks.wait().await;
+    }
+
+    /// Keeps what can't go on before all that is recorded has been told.
+    pub(super) fn postpone(&self, operation: Box<dyn Postponed>) {
+        lock(&self.postponed).push(operation);
+    }
+
+    /// All that is recorded has been told: what waited for that goes on.
+    pub(super) fn go_on_with_postponed(&self) {
+        let all = std::mem::take(&mut *lock(&self.postponed));
+        let Some(me) = self.me.upgrade().filter(|_| !all.is_empty()) else {
+            return;
+        };
+        let task = async move {
+            for operation in all {
+                if let Err(end) = operation.go(me.clone()).await {
+                    return me.fail(end);
+                }
+            }
+        };
+        self.attempt.tasks.spawn(self.tasks.track_future(task));
+    }
+
+    /// The instance ended first: what waited ends with it, or stays as it is where the run is suspended.
+    pub fn end_postponed(&self) {
+        if self.session.run.suspend.is_cancelled() {
+            self.leave_postponed();
+        } else {
+            self.go_on_with_postponed();
+        }
+    }
+
+    /// Leaves what waited as it is recorded.
+    pub fn leave_postponed(&self) {
+        let all = std::mem::take(&mut *lock(&self.postponed));
+        all.into_iter().for_each(Postponed::leave);
     }
 
     /// A child of an earlier attempt, which has ended: it can be asked for like those of this one.

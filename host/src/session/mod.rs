@@ -35,7 +35,7 @@ use crate::amounts::Amounts;
 use crate::bindings::types;
 use crate::egress::Egress;
 use crate::error::{Dimension, Refusal};
-use crate::event::{EventKind, Events};
+use crate::event::{EventKind, Events, now_ms};
 use crate::ids::{RunId, Scope, SessionId, StreamId};
 use crate::ledger::{AccountId, Caps, Ledger, Reservation};
 use crate::limits::Limits;
@@ -44,9 +44,12 @@ use crate::llm::{Catalogue, Model};
 use crate::plugin::rights::Rights;
 use crate::plugin::toolbox::Toolbox;
 use crate::scrub::Secrets;
-use crate::store::{Effect, EffectResult, Record, Spill, Store, StoreError, Sync};
+use crate::store::{
+    Effect, EffectResult, OpKind, Outcome, OutcomeStatus, Record, RunUpdate, Spill, Store, StoreError, Sync,
+};
 use end::End;
 use keeping::Keeping;
+use op::OpBody;
 use runner::{ChildRunner, ToolRunner};
 use tape::Recorded;
 use turns::Turns;
@@ -100,6 +103,9 @@ pub struct Alias {
     pub price: Option<Price>,
 }
 
+/// Why the last records of a run that was suspended could not be written down.
+const BUSY: &str = "the database was busy for longer than limits.store.busy";
+
 impl RunContext {
     /// Commits records, and an effect with them. A busy database is waited for, until the run is suspended. Where there is no journal
     /// nothing is kept, and nothing can be changed.
@@ -150,10 +156,23 @@ impl RunContext {
     /// As [`RunContext::append`].
     pub async fn append_last(&self, records: Vec<Record>) -> Result<(), End> {
         match self.append(records, None, Sync::Durable).await {
-            Err(End::Suspended) => Err(End::Storage(
-                "the database was busy for longer than store.busy".to_owned(),
-            )),
+            Err(End::Suspended) => Err(End::Storage(BUSY.to_owned())),
             other => other.map(drop),
+        }
+    }
+
+    /// Changes the run's row, when the database is there: as [`RunContext::append_last`] waits for it.
+    ///
+    /// # Errors
+    /// As [`RunContext::append`].
+    pub async fn update_row(&self, update: RunUpdate) -> Result<(), End> {
+        let Some(journal) = self.keeping.journal() else {
+            return Ok(());
+        };
+        let updated = journal.store.update_run_patiently(&journal.owner, update);
+        match self.patiently(&journal.store, updated).await {
+            Some(updated) => updated.map_err(|error| End::store(&error)),
+            None => Err(End::Storage(BUSY.to_owned())),
         }
     }
 
@@ -226,8 +245,8 @@ pub struct Session {
     pub strategy: String,
     /// Its default model.
     pub model: Option<Model>,
-    /// When this process took it up, on the monotonic clock.
-    pub started: tokio::time::Instant,
+    /// Since when it is awake in this process, on the monotonic clock: what it does again to find its place is not counted.
+    awake: tokio::sync::SetOnce<tokio::time::Instant>,
     /// Milliseconds that it was awake before that.
     pub past_wall: u64,
     /// Milliseconds of this process's wall clock that were charged.
@@ -235,7 +254,7 @@ pub struct Session {
     /// Tells it to stop: calls that wait answer `cancelled`, and after a grace it is dropped.
     pub cancel: CancellationToken,
     /// What is set aside for operations that were under way when the host went down.
-    interrupted: Mutex<HashMap<(StreamId, u32), Reservation>>,
+    interrupted: Mutex<HashMap<(StreamId, u32), Interrupted>>,
     /// The last checkpoint, of whichever attempt.
     checkpoint: Mutex<Option<types::Report>>,
     /// What it last said that it is doing.
@@ -288,7 +307,15 @@ pub struct Past {
     /// Its last checkpoint.
     pub checkpoint: Option<types::Report>,
     /// What is set aside for operations that were under way, by stream and number.
-    pub interrupted: HashMap<(StreamId, u32), Reservation>,
+    pub interrupted: HashMap<(StreamId, u32), Interrupted>,
+}
+
+/// An operation that was under way when the host went down.
+pub struct Interrupted {
+    /// What it is.
+    pub kind: OpKind,
+    /// What is set aside for it.
+    pub reservation: Reservation,
 }
 
 /// A child as its parent sees it.
@@ -416,7 +443,7 @@ impl Session {
             rights,
             strategy,
             model,
-            started: tokio::time::Instant::now(),
+            awake: tokio::sync::SetOnce::new(),
             past_wall: past.wall_ms,
             wall_charged: AtomicU64::new(0),
             cancel,
@@ -454,11 +481,26 @@ impl Session {
         });
     }
 
-    /// When its wall-clock budget ends.
+    /// Its time begins, where it has not: it has nothing to do again, or has done it.
+    pub fn wakes(&self) {
+        // The first time counts.
+        let _ = self.awake.set(tokio::time::Instant::now());
+    }
+
+    /// When its wall-clock budget ends; none where it has none, or is not awake yet.
     pub fn deadline(&self) -> Option<tokio::time::Instant> {
         let rest = self.run.ledger.cap_in_force(self.account, Dimension::WallClockMs)?;
         let rest = rest.saturating_sub(self.past_wall);
-        self.started.checked_add(std::time::Duration::from_millis(rest))
+        self.awake.get()?.checked_add(std::time::Duration::from_millis(rest))
+    }
+
+    /// Returns when its wall-clock budget ends.
+    pub async fn time_is_up(&self) {
+        self.awake.wait().await;
+        match self.deadline() {
+            Some(at) => tokio::time::sleep_until(at).await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Whether its time has not run out yet.
@@ -476,7 +518,8 @@ impl Session {
 
     /// Milliseconds that it was awake so far, over all attempts and processes.
     pub fn awake_ms(&self) -> u64 {
-        let elapsed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let elapsed = self.awake.get().map(tokio::time::Instant::elapsed).unwrap_or_default();
+        let elapsed = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
         self.past_wall.saturating_add(elapsed)
     }
 
@@ -495,7 +538,15 @@ impl Session {
 
     /// What was set aside for an operation that was under way when the host went down, once.
     fn take_interrupted(&self, stream: &StreamId, number: u32) -> Option<Reservation> {
-        lock(&self.interrupted).remove(&(stream.clone(), number))
+        let interrupted = lock(&self.interrupted).remove(&(stream.clone(), number));
+        Some(interrupted?.reservation)
+    }
+
+    /// Operations that were under way in the instance of `scope`, or inside of it, when the host went down, and to which nobody comes any more:
+    /// they may have been sent, and so cost what was set aside. Gives their outcomes.
+    pub fn abandon(&self, scope: &Scope) -> Vec<Record> {
+        let mut interrupted = lock(&self.interrupted);
+        abandoned(interrupted.extract_if(|(stream, _), _| stream.scope.starts_with(scope)))
     }
 
     /// Keeps a report of what there is so far.
@@ -557,6 +608,36 @@ impl Session {
             plugin: plugin.to_owned(),
             message: message.to_owned(),
         });
+    }
+}
+
+/// Ends operations that were under way when the host went down, and that nobody goes on with: they cost what was set aside.
+pub fn abandoned(interrupted: impl IntoIterator<Item = ((StreamId, u32), Interrupted)>) -> Vec<Record> {
+    let ended = interrupted
+        .into_iter()
+        .map(|((stream, op), Interrupted { kind, reservation })| {
+            let charged = reservation.amounts();
+            reservation.settle(charged);
+            Record::Outcome(Outcome {
+                stream,
+                op,
+                status: OutcomeStatus::Cancelled,
+                body: without_answer(kind),
+                charged,
+                at_ms: now_ms(),
+            })
+        });
+    ended.collect()
+}
+
+/// What such an operation tells whoever looks.
+fn without_answer(kind: OpKind) -> Vec<u8> {
+    let cancelled = Refusal::cancelled();
+    match kind {
+        OpKind::Completion => codec::encode(&OpBody::Completion(Err(cancelled.into()))),
+        OpKind::ToolCall => codec::encode(&OpBody::Tool(op::failed_call("", &cancelled))),
+        // A child has an end of its own, and a write is over when it is recorded.
+        OpKind::Child | OpKind::Write => Vec::new(),
     }
 }
 

@@ -33,6 +33,21 @@ impl OpBody {
     }
 }
 
+/// What a call of a tool that was refused tells, the model as well.
+pub fn failed_call(call_id: &str, refusal: &Refusal) -> types::ToolResult {
+    let words = types::Content::Text(format!("Error ({}): {}", refusal.kind, refusal.message));
+    let output = types::ToolOutput {
+        content: vec![words],
+        structured_content: None,
+        meta: None,
+    };
+    types::ToolResult {
+        call_id: call_id.to_owned(),
+        output,
+        error: Some(refusal.clone().into()),
+    }
+}
+
 /// An operation's end.
 #[derive(Debug, Clone)]
 pub struct Ended {

@@ -5,6 +5,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
+use tokio_util::sync::CancellationToken;
 
 use crate::amounts::Amounts;
 use crate::error::{Dimension, Refusal, RefusalKind};
@@ -16,6 +17,7 @@ use crate::session::codec;
 use crate::session::end::End;
 use crate::session::guest::Guest;
 use crate::session::op::{Ended, Op, OpEnd};
+use crate::session::runner::Waiting;
 use crate::store::{Intent, NoteKind, OpKind, Outcome, OutcomeStatus, Record, Sync};
 
 impl Guest {
@@ -94,7 +96,8 @@ impl Guest {
         held.0.take().ok_or_else(|| Refusal::cancelled().into())
     }
 
-    /// An operation that was under way when the host went down.
+    /// An operation that was under way when the host went down. It goes on when all that is recorded has been told: until then nobody knows
+    /// whether this is the same run.
     async fn begin_again<C: Operation>(self: &Arc<Self>, mut call: C, number: u32) -> Result<(), End> {
         // What was set aside for it stood in the ledger until here.
         let mut before = self.session.take_interrupted(&self.stream, number);
@@ -103,8 +106,11 @@ impl Guest {
         if let Some(unused) = before {
             unused.release();
         }
-        let reservation = match again {
-            Ok(reservation) => reservation,
+        let again = match again {
+            Ok(reservation) => {
+                call.begun(self, number);
+                Ok(reservation)
+            }
             Err(Missed::Unread(end)) => return Err(end),
             Err(Missed::Refused(refusal)) => {
                 // A completion may have been sent.
@@ -113,52 +119,52 @@ impl Guest {
                     _ => Amounts::ZERO,
                 };
                 self.session.run.ledger.charge(self.session.account, charged);
-                return self.ends_at_once(&call, number, &refusal, charged).await;
+                Err((refusal, charged))
             }
         };
-        if !call.repeatable() {
-            let words = "The host went down during this call; whether it took effect is not known.";
-            let charged = reservation.amounts();
-            reservation.settle(charged);
-            let refusal = Refusal::new(RefusalKind::Interrupted, words);
-            return self.ends_at_once(&call, number, &refusal, charged).await;
+        let cancel = self.cancel.child_token();
+        let (op, end) = Op::open(number, cancel.clone());
+        self.tape().keep(op);
+        let at_ms = self.called_ms();
+        let begun = Begun {
+            number,
+            cancel,
+            end,
+            at_ms,
+        };
+        let postponed = Box::new(Again { call, begun, again });
+        if self.is_replaying() {
+            self.postpone(postponed);
+            return Ok(());
         }
-        call.begun(self, number);
-        if C::KIND == OpKind::Completion {
-            self.session
-                .run
-                .ledger
-                .resent(self.session.account, reservation.amounts());
-            self.append(vec![Record::Resent(self.stream.clone(), number)], Sync::Commit)
-                .await?;
-        }
-        self.spawn(call, number, reservation);
-        Ok(())
+        (*postponed).go_on(self).await
     }
 
     /// Writes down that an operation ended without being done.
     async fn ends_at_once<C: Operation>(
         &self,
         call: &C,
-        number: u32,
+        begun: Begun,
         refusal: &Refusal,
         charged: Amounts,
     ) -> Result<(), End> {
         let status = match refusal.kind {
             RefusalKind::Interrupted => OutcomeStatus::Interrupted,
+            RefusalKind::Cancelled => OutcomeStatus::Cancelled,
             _ => OutcomeStatus::Failed,
         };
         let body = call.refused(refusal);
-        let outcome = Outcome {
+        let mut records = self.session.abandon(&self.stream.scope.child(begun.number));
+        records.push(Record::Outcome(Outcome {
             stream: self.stream.clone(),
-            op: number,
+            op: begun.number,
             status,
             body: codec::encode(&body),
             charged,
             at_ms: now_ms(),
-        };
-        self.append(vec![Record::Outcome(outcome)], Sync::Durable).await?;
-        self.tape().keep(Op::done(number, false, Ended { status, body }));
+        }));
+        self.append(records, Sync::Durable).await?;
+        begun.end.end(Ended { status, body });
         Ok(())
     }
 
@@ -175,7 +181,7 @@ impl Guest {
                 .outcome
                 .as_ref()
                 .map(|(.., charged)| charged.get(Dimension::Fuel));
-            if let Some(ended) = tape.outcome(number)? {
+            if let Some(ended) = tape.take_outcome(number)? {
                 tape.keep(Op::done(number, false, ended));
                 if self.share.is_some() {
                     self.step
@@ -217,6 +223,23 @@ impl Guest {
         let cancel = self.cancel.child_token();
         let (op, end) = Op::open(number, cancel.clone());
         self.tape().keep(op);
+        let at_ms = self.called_ms();
+        let begun = Begun {
+            number,
+            cancel,
+            end,
+            at_ms,
+        };
+        self.spawn_begun(call, begun, reservation);
+    }
+
+    fn spawn_begun<C: Operation>(self: &Arc<Self>, call: C, begun: Begun, reservation: Reservation) {
+        let Begun {
+            number,
+            cancel,
+            end,
+            at_ms,
+        } = begun;
         let name = self.stream.scope.op_name(number);
         let told = call
             .events(self, &name, reservation.is_closing())
@@ -230,7 +253,7 @@ impl Guest {
             cancel,
             reserved: reservation.amounts(),
             held: reservation.held(),
-            at_ms: self.called_ms(),
+            at_ms,
         };
         let guest = self.clone();
         let task = async move { guest.drive(call, under, reservation, end, told).await };
@@ -262,6 +285,9 @@ impl Guest {
         let cost = done.charged.with(Dimension::HostCalls, 0);
         let fits = self.count_written(&outcome);
         let mut records = std::mem::take(&mut done.records);
+        if C::KIND == OpKind::ToolCall {
+            records.extend(self.session.abandon(&self.stream.scope.child(number)));
+        }
         records.push(outcome);
         let passed: Vec<String> = reservation.overshoot(cost).iter().map(overshot).collect();
         for message in &passed {
@@ -330,6 +356,77 @@ impl Guest {
             done = &mut run => done,
         };
         ended.unwrap_or_else(|_| Some(Done::new(OutcomeStatus::Failed, panicked, whole)))
+    }
+}
+
+/// An operation that its guest can name, and that is to be done.
+struct Begun {
+    number: u32,
+    /// Raised when it must stop.
+    cancel: CancellationToken,
+    end: OpEnd,
+    /// The time that its guest saw when it began, in milliseconds since 1970.
+    at_ms: u64,
+}
+
+/// An operation that was under way when the host went down.
+struct Again<C> {
+    call: C,
+    begun: Begun,
+    /// What is set aside for it; else why it can't be done any more, and what it cost.
+    again: Result<Reservation, (Refusal, Amounts)>,
+}
+
+/// What waits until all that is recorded has been told.
+pub(super) trait Postponed: Send {
+    /// Goes on with it.
+    fn go(self: Box<Self>, guest: Arc<Guest>) -> Waiting<'static, Result<(), End>>;
+
+    /// Leaves it as it is recorded.
+    fn leave(self: Box<Self>);
+}
+
+impl<C: Operation> Postponed for Again<C> {
+    fn go(self: Box<Self>, guest: Arc<Guest>) -> Waiting<'static, Result<(), End>> {
+        Box::pin(async move { self.go_on(&guest).await })
+    }
+
+    fn leave(self: Box<Self>) {
+        if let Ok(reservation) = self.again {
+            reservation.release();
+        }
+    }
+}
+
+impl<C: Operation> Again<C> {
+    async fn go_on(self, guest: &Arc<Guest>) -> Result<(), End> {
+        let Self { call, begun, again } = self;
+        let reservation = match again {
+            Ok(reservation) => reservation,
+            Err((refusal, charged)) => return guest.ends_at_once(&call, begun, &refusal, charged).await,
+        };
+        let refusal = if !call.repeatable() {
+            let words = "The host went down during this call; whether it took effect is not known.";
+            Some(Refusal::new(RefusalKind::Interrupted, words))
+        } else if guest.over.is_cancelled() {
+            // Its attempt ended before it could go on.
+            Some(Refusal::cancelled())
+        } else {
+            None
+        };
+        if let Some(refusal) = refusal {
+            let charged = reservation.amounts();
+            reservation.settle(charged);
+            return guest.ends_at_once(&call, begun, &refusal, charged).await;
+        }
+        if C::KIND == OpKind::Completion {
+            let run = &guest.session.run;
+            run.ledger.resent(guest.session.account, reservation.amounts());
+            let resent = Record::Resent(guest.stream.clone(), begun.number);
+            guest.append(vec![resent], Sync::Commit).await?;
+        }
+        guest.spawn_begun(call, begun, reservation);
+        Ok(())
     }
 }
 

@@ -119,9 +119,11 @@ impl Guest {
             Answer::Delivered(op) => {
                 let mut tape = self.tape();
                 let number = tape.next_op();
-                let recorded = tape.recorded(op).and_then(|op| op.outcome.as_ref());
-                let (_, body, _) = recorded.filter(|_| number == op).ok_or_else(|| missing_outcome(op))?;
-                postcard::from_bytes(body).map(Ok).map_err(|e| End::Host(e.to_string()))
+                let recorded = tape.take_written(op).filter(|_| number == op);
+                let body = recorded.ok_or_else(|| missing_outcome(op))?;
+                postcard::from_bytes(&body)
+                    .map(Ok)
+                    .map_err(|e| End::Host(e.to_string()))
             }
             _ => decode_body(seen),
         }
@@ -180,7 +182,9 @@ impl Guest {
             None => self.outcome(&op).await?,
         };
         self.deliver(C::NAME, args, &op, &ended).await?;
-        Ok(ended.body.clone())
+        self.forget(number);
+        drop(op);
+        Ok(into_body(ended))
     }
 
     async fn replay_perform<C: Operation>(self: &Arc<Self>, call: C, seen: &Observation) -> Result<OpBody, End> {
@@ -190,7 +194,9 @@ impl Guest {
                 if number != *op {
                     return Err(End::Diverged(format!("operation {op} is {number} now")));
                 }
-                Ok(self.delivered(*op, seen)?.body.clone())
+                let ended = self.delivered(*op, seen)?;
+                self.forget(number);
+                Ok(into_body(ended))
             }
             Answer::Body(body) => {
                 let body: OpBody = codec::decode(body).map_err(|e| End::Host(e.to_string()))?;
@@ -203,6 +209,11 @@ impl Guest {
             }
             Answer::Started(_) => Err(End::Diverged("a call that was started is waited for now".to_owned())),
         }
+    }
+
+    /// The guest can name this operation no more: its outcome is not kept, where it has one.
+    pub fn forget(&self, number: u32) {
+        self.tape().forget(number);
     }
 
     /// Waits for an operation's outcome.
@@ -296,6 +307,7 @@ impl Guest {
             spent: Some(self.session.run.ledger.spent(self.session.account)),
             at_ms: now_ms(),
         })];
+        let _turn = self.commits.lock().await;
         // A full journal still takes its session's steps.
         let mut pending = self.take_pending();
         pending.extend(records);
@@ -389,6 +401,11 @@ impl Guest {
             .refund_iteration(self.session.account, most)
             .then_some(answer)
     }
+}
+
+/// What an operation told, which nobody else may need.
+fn into_body(ended: Arc<Ended>) -> OpBody {
+    Arc::unwrap_or_clone(ended).body
 }
 
 fn decode_body<T: DeserializeOwned>(seen: &Observation) -> Result<Result<T, Refusal>, End> {

@@ -76,7 +76,10 @@ pub(super) struct Tape {
 }
 
 impl Tape {
-    pub(super) fn new(stream: StreamId, recorded: Recorded, live: BTreeMap<u32, Op>) -> Self {
+    pub(super) fn new(stream: StreamId, recorded: Recorded, mut live: BTreeMap<u32, Op>) -> Self {
+        // What has ended is in the record, where that was read since.
+        let has_outcome = |number: &u32| recorded.operations.get(number).is_some_and(|op| op.outcome.is_some());
+        live.retain(|number, _| !has_outcome(number));
         let known = recorded
             .operations
             .values()
@@ -116,15 +119,11 @@ impl Tape {
             };
         };
         if next.call != call || next.args != args {
-            let got = if next.call == call {
-                "the same call with other arguments"
-            } else {
-                call
-            };
-            let expected = &next.call;
+            let (expected, before) = (&next.call, next.args.short());
             return Err(End::Diverged(format!(
-                "observation {}: expected {expected}, got {got}",
-                next.seq
+                "observation {}: expected {expected} with arguments {before}, got {call} with {}",
+                next.seq,
+                args.short()
             )));
         }
         self.next_seq = next.seq + 1;
@@ -203,13 +202,27 @@ impl Tape {
         self.recorded.operations.get(&number)
     }
 
-    /// The recorded outcome of operation `number`.
-    pub(super) fn outcome(&self, number: u32) -> Result<Option<Ended>, End> {
-        let Some((status, body, _)) = self.recorded(number).and_then(|op| op.outcome.as_ref()) else {
+    /// The recorded outcome of operation `number`, once: whoever takes it keeps it as long as somebody may ask for it.
+    pub(super) fn take_outcome(&mut self, number: u32) -> Result<Option<Ended>, End> {
+        let recorded = self.recorded.operations.get_mut(&number);
+        let Some((status, body, _)) = recorded.and_then(|op| op.outcome.as_mut()) else {
             return Ok(None);
         };
-        let body = codec::decode(body).map_err(|e| End::Host(e.to_string()))?;
+        let body = codec::decode(&std::mem::take(body)).map_err(|e| End::Host(e.to_string()))?;
         Ok(Some(Ended { status: *status, body }))
+    }
+
+    /// What the record has of a write's outcome, once.
+    pub(super) fn take_written(&mut self, number: u32) -> Option<Vec<u8>> {
+        let (_, body, _) = self.recorded.operations.get_mut(&number)?.outcome.as_mut()?;
+        Some(std::mem::take(body))
+    }
+
+    /// Nobody can ask for this operation any more. One that is still under way is kept: the instance in this one's place takes it over.
+    pub(super) fn forget(&mut self, number: u32) {
+        if self.ops.get(&number).is_some_and(|op| op.ended().is_some()) {
+            self.ops.remove(&number);
+        }
     }
 
     /// Keeps an operation, so that the guest can ask for it by number.

@@ -11,7 +11,7 @@ use super::owner::{Head, LockState, NO_ANCHOR, Owner, Ownership, RunLock};
 use super::record::Sync;
 use super::rows::{NewRun, RunRow, RunUpdate, SessionRow};
 use super::seal::{decode, encode, int, sum, uint};
-use super::write::{check_epoch, head, row_id};
+use super::write::{FOREVER, check_epoch, head, row_id};
 use super::{Durability, Store};
 use crate::ids::RunId;
 
@@ -164,6 +164,18 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotOwner`], failures of the disk.
     pub async fn update_run(&self, owner: &Owner, update: RunUpdate) -> Result<(), StoreError> {
+        self.update_run_within(self.0.options.busy, owner, update).await
+    }
+
+    /// As [`Store::update_run`], and waits for a busy database as long as it takes.
+    ///
+    /// # Errors
+    /// [`StoreError::NotOwner`], failures of the disk.
+    pub async fn update_run_patiently(&self, owner: &Owner, update: RunUpdate) -> Result<(), StoreError> {
+        self.update_run_within(FOREVER, owner, update).await
+    }
+
+    async fn update_run_within(&self, busy: Duration, owner: &Owner, update: RunUpdate) -> Result<(), StoreError> {
         let by = owner.clone();
         let work = move |conn: &Connection| {
             check_epoch(conn, &by)?;
@@ -174,7 +186,7 @@ impl Store {
                 .execute(params![by.0.number, data, sum])?;
             Ok(Done { value: (), head: None })
         };
-        self.submit(Sync::Durable, None, work).await
+        self.submit_within(busy, Sync::Durable, None, work).await
     }
 
     /// The newest `limit` runs, the newest first.

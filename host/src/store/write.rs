@@ -124,7 +124,7 @@ impl Store {
 }
 
 /// Longer than any run lasts.
-const FOREVER: Duration = Duration::from_secs(10 * 365 * 86_400);
+pub(super) const FOREVER: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 /// The end of a run's journal, open for more.
 struct Journal<'c> {

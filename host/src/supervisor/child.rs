@@ -15,9 +15,10 @@ use crate::ledger::{AccountId, Ledger, Reservation};
 use crate::plugin::Plugin;
 use crate::plugin::rights::{SpaceWish, Wishes};
 use crate::session::call::{Missed, Under};
+use crate::session::end::End;
 use crate::session::guest::Guest;
 use crate::session::runner::{NewChild, Waiting};
-use crate::session::{Child, Past, RunContext, Session, SessionParts, codec};
+use crate::session::{Child, Past, RunContext, Session, SessionParts, abandoned, codec};
 use crate::store::{Edge, NewSession, Record, ReturnAddress, Start, StoreError};
 use crate::supervisor::life::{Agent, Ending, From};
 use crate::supervisor::start::{AgentStart, ModelRef, PluginRef, StartBody};
@@ -174,25 +175,66 @@ impl Candidate {
         })
     }
 
-    /// It can't be started: its row says so, and its account is closed.
-    async fn fails(&mut self, run: &RunContext, refusal: Refusal) -> Option<types::RunResult> {
-        let account = self.account.take()?;
+    /// It can't be started: its row says so, what is below it ends, and its account is closed.
+    async fn fails(&mut self, run: &Arc<RunContext>, refusal: Refusal) -> Option<types::RunResult> {
+        match self.ends(run, refusal).await {
+            Ok(result) => result,
+            Err(end) => {
+                self.supervisor.failed(run, &end);
+                None
+            }
+        }
+    }
+
+    async fn ends(&mut self, run: &Arc<RunContext>, refusal: Refusal) -> Result<Option<types::RunResult>, End> {
+        let Some(account) = self.account.take() else {
+            return Ok(None);
+        };
+        self.supervisor.end_lost_children(run, &self.id).await?;
+        let past = self.before.as_mut().map(|before| std::mem::take(&mut before.past));
+        let past = past.unwrap_or_default();
+        let mut records = abandoned(past.interrupted);
+        let report = self.told(run, account.id, past.checkpoint).await?;
         let spent = run.ledger.spent(account.id);
         let result = types::RunResult {
             exit: match refusal.kind {
                 RefusalKind::Cancelled => types::ExitReason::Cancelled,
                 _ => types::ExitReason::Failed(refusal.into()),
             },
-            report: None,
+            report,
             attempts: self.before.as_ref().map_or(0, |before| before.from.attempt),
             spent: amounts(&spent),
         };
-        let ended = ending::record(&self.id, &result, spent);
-        if let Err(end) = run.append_last(vec![ended]).await {
-            self.supervisor.failed(run, &end);
-            return None;
+        records.push(ending::record(&self.id, &result, spent));
+        run.append_last(records).await?;
+        Ok(Some(result))
+    }
+
+    /// What it had so far, as its parent is told.
+    async fn told(
+        &self,
+        run: &Arc<RunContext>,
+        account: AccountId,
+        checkpoint: Option<types::Report>,
+    ) -> Result<Option<types::Report>, End> {
+        if checkpoint.is_none() {
+            return Ok(None);
         }
-        Some(result)
+        let start = &self.start;
+        let session = Session::new(SessionParts {
+            id: self.id.clone(),
+            parent: start.parent.clone(),
+            depth: start.depth,
+            role: start.role.clone(),
+            run: run.clone(),
+            account,
+            rights: start.rights.clone(),
+            strategy: start.strategy.name.clone(),
+            model: None,
+            cancel: CancellationToken::new(),
+            past: Past::default(),
+        });
+        ending::told(&session, checkpoint).await
     }
 
     /// Lives. What the child was made of is its own from here on, and not kept beside it.

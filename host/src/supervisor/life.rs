@@ -115,6 +115,7 @@ impl Agent {
                 return Box::pin(self.suspend(guest)).await;
             }
             if let Err(Stopped::Host(End::Diverged(what))) = &ended {
+                guest.leave_postponed();
                 supervisor.diverged(&session, what);
                 return Ok(Ending::Suspended);
             }
@@ -133,6 +134,9 @@ impl Agent {
                 return Box::pin(self.end(supervisor, guest, end)).await;
             };
             self.close(guest).await;
+            if !session.run.suspend.is_cancelled() {
+                self.abandon().await?;
+            }
             let decided = self.asked.is_cancelled() || session.run.suspend.is_cancelled();
             if let Some(end) = ending::nothing_left(&session, &end).filter(|_| !decided) {
                 return Box::pin(self.end(supervisor, guest, end)).await;
@@ -156,6 +160,9 @@ impl Agent {
         supervisor.inherit(&self.session, self.from.attempt);
         let mut recorded = std::mem::take(&mut self.from.recorded);
         let own = recorded.remove(&Scope::ROOT).unwrap_or_default();
+        if own.observations.is_empty() {
+            self.session.wakes();
+        }
         self.session.begins(self.from.attempt);
         self.session.inherit_children(self.from.attempt);
         let attempt = Attempt::new(self.from.attempt, self.start.started_ms, recorded);
@@ -231,10 +238,20 @@ impl Agent {
     /// Everything that the attempt started ends with it: operations, tool calls, children.
     async fn close(&self, guest: &Guest) {
         guest.attempt.over.cancel();
+        guest.end_postponed();
         guest.attempt.tasks.close();
         guest.attempt.tasks.wait().await;
         guest.charge_fuel();
         self.session.charge_wall();
+    }
+
+    /// The attempt ended before it came again to all that was under way in it when the host went down: that ends with it.
+    async fn abandon(&self) -> Result<(), End> {
+        let ended = self.session.abandon(&Scope::ROOT);
+        if ended.is_empty() {
+            return Ok(());
+        }
+        self.session.run.append_last(ended).await
     }
 
     /// A fault of the host: the same attempt again, from its journal, with what it had under way.
@@ -284,12 +301,7 @@ impl Agent {
             cause,
             after_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
         });
-        let out_of_time = async {
-            match session.deadline() {
-                Some(at) => tokio::time::sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
+        session.wakes();
         tokio::select! {
             biased;
             () = session.run.suspend.cancelled() => return Ok(Wait::Suspended),
@@ -298,7 +310,7 @@ impl Agent {
                 session.cancel.cancel();
                 return Ok(Wait::Cancelled);
             }
-            () = out_of_time => return Ok(Wait::OutOfTime),
+            () = session.time_is_up() => return Ok(Wait::OutOfTime),
             () = tokio::time::sleep(wait) => {}
         }
         history.attempts = next;
@@ -366,6 +378,7 @@ impl Agent {
     }
 
     async fn suspend(&self, guest: &Guest) -> Result<Ending, End> {
+        guest.leave_postponed();
         guest.attempt.tasks.close();
         guest.attempt.tasks.wait().await;
         self.session.charge_wall();
@@ -383,8 +396,9 @@ impl Agent {
             // A child of it was told to suspend; both go on in another process.
             return self.suspend(guest).await;
         }
+        self.abandon().await?;
         // No agent outlives its parent: those that its replay has not reached end before it does.
-        supervisor.end_lost_children(session).await?;
+        supervisor.end_lost_children(&session.run, &session.id).await?;
         let report = ending::told(session, end.report).await?;
         let spent = session.run.ledger.spent(session.account);
         let result = types::RunResult {

@@ -21,11 +21,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::task::TaskTracker;
 
+use crate::amounts::Amounts;
 use crate::bindings::{delegation, types};
 use crate::error::{Dimension, Refusal, RefusalKind};
 use crate::ids::{Digest, RunId, SessionId};
 use crate::instance::Instances;
 use crate::interfaces::amounts;
+use crate::ledger::{Caps, Ledger, Totals};
 use crate::limits::Limits;
 use crate::plugin::Plugin;
 use crate::plugin::load::Shelf;
@@ -33,8 +35,8 @@ use crate::session::call::Missed;
 use crate::session::end::End;
 use crate::session::guest::Guest;
 use crate::session::runner::{ChildRunner, NewChild};
-use crate::session::{Child, RunContext, Session, codec};
-use crate::store::{SessionRow, Store, StoreError};
+use crate::session::{Child, RunContext, Session, abandoned, codec};
+use crate::store::{Record, SessionRow, Store, StoreError};
 use child::Candidate;
 use life::{Agent, Ending};
 use restore::Restored;
@@ -335,11 +337,11 @@ impl Supervisor {
     }
 
     /// Ends the descendants of a session that an earlier process left and that were not taken up again.
-    async fn end_lost_children(&self, session: &Session) -> Result<(), End> {
+    async fn end_lost_children(&self, run: &RunContext, of: &SessionId) -> Result<(), End> {
         let mut lost = Vec::new();
         {
             let mut state = self.state();
-            let mut parents = vec![session.id.clone()];
+            let mut parents = vec![of.clone()];
             while let Some(parent) = parents.pop() {
                 for restored in state
                     .restored
@@ -352,16 +354,16 @@ impl Supervisor {
                 }
             }
         }
-        let ledger = &session.run.ledger;
+        let ledger = &run.ledger;
         let mut records = Vec::new();
         // Children before their parents.
         for restored in lost.iter_mut().rev().filter(|restored| !restored.row.status.is_final()) {
             // What they had under way may have been sent: it is charged.
-            restored.past.interrupted.clear();
+            records.extend(abandoned(restored.past.interrupted.drain()));
             let spent = ledger.spent(restored.account);
             let result = types::RunResult {
                 exit: types::ExitReason::Cancelled,
-                report: None,
+                report: restored.past.checkpoint.take(),
                 attempts: restored.row.attempt,
                 spent: amounts(&spent),
             };
@@ -370,7 +372,7 @@ impl Supervisor {
         if records.is_empty() {
             return Ok(());
         }
-        session.run.append_last(records).await?;
+        run.append_last(records).await?;
         // In the same order: what a child gives back goes into an account that is still open.
         lost.iter().rev().for_each(|restored| ledger.close(restored.account));
         Ok(())
@@ -379,6 +381,53 @@ impl Supervisor {
     fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.0.state)
     }
+}
+
+/// A run that nobody drives, as its journal has it.
+pub struct LeftRun {
+    /// Its sessions, parents before their children.
+    pub sessions: Vec<LeftSession>,
+    /// The ends of what they had under way: it may have been sent, and is charged.
+    pub outcomes: Vec<Record>,
+    /// What all of it cost.
+    pub spent: Amounts,
+    /// Numbers beside that.
+    pub totals: Totals,
+}
+
+/// A session of it.
+pub struct LeftSession {
+    /// Its row.
+    pub row: SessionRow,
+    /// What it spent.
+    pub spent: Amounts,
+    /// Its last checkpoint.
+    pub checkpoint: Option<types::Report>,
+}
+
+/// Reads what is left of a run back, to end it.
+///
+/// # Errors
+/// The journal can't be read.
+pub fn left(store: &Store, run: &RunId) -> Result<LeftRun, StoreError> {
+    let ledger = Ledger::new(Caps::default());
+    let mut restored = restore::sessions(store, run, &ledger, &Terms::of(store, run)?)?;
+    let mut outcomes = Vec::new();
+    for open in restored.iter_mut().rev().filter(|r| !r.row.status.is_final()) {
+        outcomes.extend(abandoned(open.past.interrupted.drain()));
+    }
+    let (spent, totals) = ledger.spent_by_all();
+    let sessions = restored.into_iter().map(|restored| LeftSession {
+        spent: ledger.spent(restored.account),
+        checkpoint: restored.past.checkpoint,
+        row: restored.row,
+    });
+    Ok(LeftRun {
+        sessions: sessions.collect(),
+        outcomes,
+        spent,
+        totals,
+    })
 }
 
 impl ChildRunner for Supervisor {

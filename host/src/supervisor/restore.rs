@@ -6,9 +6,9 @@ use crate::amounts::Amounts;
 use crate::bindings::types;
 use crate::error::Dimension;
 use crate::ids::{Digest, RunId, Scope, SessionId, StreamId};
-use crate::ledger::{AccountId, Ledger, Reservation};
+use crate::ledger::{AccountId, Ledger};
 use crate::session::tape::{Recorded, RecordedOp, size};
-use crate::session::{Past, codec};
+use crate::session::{Interrupted, Past, codec};
 use crate::store::{
     Intent, NoteKind, Observation, OpKind, OperationRow, Outcome, Record, SessionRow, Store, StoreError,
 };
@@ -201,7 +201,7 @@ fn interrupted(
     account: AccountId,
     row: &SessionRow,
     operations: HashMap<(StreamId, u32), Begun>,
-) -> HashMap<(StreamId, u32), Reservation> {
+) -> HashMap<(StreamId, u32), Interrupted> {
     if row.status.is_final() {
         return HashMap::new();
     }
@@ -209,8 +209,11 @@ fn interrupted(
         let last = stream.attempt == row.attempt.max(1);
         last && !op.ended && op.kind != OpKind::Child
     });
-    open.map(|(of, op)| (of, ledger.reserve_again(account, op.reserved.with(Dimension::Fuel, 0))))
-        .collect()
+    let again = |op: Begun| Interrupted {
+        kind: op.kind,
+        reservation: ledger.reserve_again(account, op.reserved.with(Dimension::Fuel, 0)),
+    };
+    open.map(|(of, op)| (of, again(op))).collect()
 }
 
 /// What a walk through a run's journal finds of its sessions.

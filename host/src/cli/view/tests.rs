@@ -18,14 +18,14 @@ fn started(strategy: &str) -> RunEvent {
     at(
         0,
         1_000,
-        EventKind::RunStarted {
+        EventKind::RunStarted(Beginning {
             run: run(),
             strategy: strategy.to_owned(),
             digest: Digest::of(b"x"),
             task: "What limits dendrite growth?".to_owned(),
             model: Some("openai/gpt-5-mini".to_owned()),
             budget: vec![(Dimension::Iterations, 90), (Dimension::CostMicroUsd, 500_000)],
-        },
+        }),
     )
 }
 
