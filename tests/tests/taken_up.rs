@@ -1,0 +1,337 @@
+//! What a run left under way is taken up where its record ends, or ended with all that it may have cost: by a resume, a cancel, a fork.
+
+#![allow(clippy::unwrap_used, reason = "what fails shall fail the test")]
+
+use std::time::{Duration, Instant};
+
+use hermes_tests::child::{ChildSpec, join};
+use hermes_tests::home::KEY_VARIABLE;
+use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
+use hermes_tests::program::{ask, open, put, steps};
+use hermes_tests::shim::{Action, Shim, When};
+use hermes_tests::{Home, Host, Output, guests};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+const LONG: Duration = Duration::from_secs(60);
+
+fn stall() -> Turn {
+    Turn::fault(Fault::StallMidStream)
+}
+
+/// Starts this, and sends it the signal once the model has been asked `n` times in all.
+#[track_caller]
+fn stopped(server: &ModelServer, host: Host, n: usize, signal: Signal) -> Output {
+    let process = host.start();
+    server.wait_for(n, LONG);
+    process.signal(signal);
+    process.finish()
+}
+
+fn resume(home: &Home, run: &str) -> Host {
+    home.host().args(["resume", run, "--output", "json"])
+}
+
+/// Every operation of a run's agents: its number, and how it stands.
+fn operations(shown: &Value) -> Vec<(String, String)> {
+    let agents = shown["agents"].as_array().unwrap().iter();
+    let operations = agents.flat_map(|agent| agent["operations"].as_array().unwrap());
+    let of = |op: &Value| {
+        (
+            op["op"].as_str().unwrap().to_owned(),
+            op["status"].as_str().unwrap().to_owned(),
+        )
+    };
+    operations.map(of).collect()
+}
+
+/// A resume whose strategy has not come to the end of its record sends nothing, however many times it is tried.
+#[test]
+fn a_resume_that_differs_sends_nothing() {
+    let server = ModelServer::start(
+        Script::default()
+            .when("ONE", [stall(), Turn::text("one")])
+            .when("TWO", [stall(), Turn::text("two")]),
+    );
+    let home = Home::with_model(&server, Format::OpenAi);
+    let start = json!({ "do": "start", "messages": [{ "User": [{ "Text": "ONE" }] }] });
+    let compute = json!({ "do": "compute", "n": 400_000_000 });
+    let program = steps(&[
+        open(),
+        start,
+        put("a"),
+        compute,
+        put("b"),
+        ask("TWO"),
+        json!({ "do": "wait", "pending": 0 }),
+    ]);
+    let limits = ["--set", "limits.step_wall=5s"];
+    stopped(&server, home.host().args(limits).probe(&program), 2, Signal::KILL);
+    let run = home.newest_run();
+    let process = resume(&home, &run).start();
+    let begun = Instant::now();
+    // It is in the long stretch, which is longer than it may be when it is stopped meanwhile.
+    while process.processor_ticks() < 25 {
+        assert!(begun.elapsed() < LONG, "it never computed");
+    }
+    process.signal(Signal::STOP);
+    // Not waited for: so long it stands still.
+    std::thread::sleep(Duration::from_millis(5_500));
+    process.signal(Signal::CONT);
+    let differs = process.finish().expect(1);
+    assert_eq!(differs.json()["exit"], "diverged", "{}", differs.stdout);
+    assert_eq!(server.requests().len(), 2, "nothing is sent");
+    let resumed = resume(&home, &run).output().expect(0);
+    assert_eq!((server.requests().len(), resumed.spent("resent")), (4, 2));
+}
+
+#[test]
+fn a_stretch_that_is_told_again_takes_none_of_the_time() {
+    let server = ModelServer::start(Script::from(vec![stall(); 4]).then(Turn::text("done")));
+    let home = Home::with_model(&server, Format::OpenAi);
+    let program = steps(&[open(), json!({ "do": "compute", "n": 300_000_000 }), put("a"), ask("1")]);
+    stopped(&server, home.host().probe(&program), 1, Signal::INT);
+    let run = home.newest_run();
+    let first = home.shown(&run)["spent"]["wall-clock-ms"].as_u64().unwrap();
+    for n in 2..=4 {
+        stopped(&server, resume(&home, &run), n, Signal::INT);
+    }
+    let last = home.shown(&run)["spent"]["wall-clock-ms"].as_u64().unwrap();
+    assert!(last < 2 * first, "{first} ms, and {last} ms after three resumes");
+}
+
+/// What a run spent is not forgotten when it is ended without its process, and what was under way may have cost all that was set aside.
+#[test]
+fn a_cancel_keeps_what_was_spent() {
+    let server = ModelServer::start([Turn::text("a"), Turn::text("b"), stall()]);
+    let home = Home::with_model(&server, Format::OpenAi);
+    let child = ChildSpec::probe(&steps(&[ask("1"), ask("2"), ask("3")]));
+    stopped(
+        &server,
+        home.host().probe(&steps(&[child.spawn(), join(0)])),
+        3,
+        Signal::KILL,
+    );
+    let run = home.newest_run();
+    let before = home.shown(&run);
+    assert_eq!(before["spent"]["iterations"], 2);
+    home.host().args(["cancel", &run]).output().expect(0);
+    let after = home.shown(&run);
+    let tokens = |shown: &Value| shown["spent"]["tokens"].as_u64().unwrap();
+    assert!(
+        tokens(&after) > tokens(&before),
+        "{} then {}",
+        before["spent"],
+        after["spent"]
+    );
+    assert_eq!(
+        (&after["status"], &after["spent"]["iterations"]),
+        (&json!("cancelled"), &json!(3))
+    );
+    assert_eq!(after["agents"][1]["spent"]["iterations"], 3);
+    assert!(operations(&after).iter().all(|(_, status)| status != "open"), "{after}");
+    let runs = home.host().args(["runs", "--output", "json"]).output().expect(0).json();
+    assert_eq!(runs[0]["spent"]["iterations"], 3);
+}
+
+/// A cancel that comes when the root's end is recorded and the run's row has not been told of it: the end stands, with its answer.
+#[test]
+fn an_end_that_is_recorded_stands() {
+    let server = ModelServer::start([Turn::text("a")]);
+    let program = steps(&[ask("1")]);
+    let mut ended = 0;
+    let counted = Shim::new().rule("write", "hermes.db-wal", When::Always, &Action::Count);
+    let whole = Home::with_model(&server, Format::OpenAi);
+    counted.on(whole.host().probe(&program)).output().expect(0);
+    let writes = counted.count(0);
+    for n in (1..=8).filter_map(|back| writes.checked_sub(back)) {
+        let server = ModelServer::start([Turn::text("a")]);
+        let home = Home::with_model(&server, Format::OpenAi);
+        let shim = Shim::new().rule("write", "hermes.db-wal", When::At(n + 1), &Action::KillBefore);
+        shim.on(home.host().probe(&program)).output();
+        let run = home.newest_run();
+        let shown = home.shown(&run);
+        let (root, row) = (shown["agents"][0]["status"].clone(), shown["status"].clone());
+        if root != "completed" || row == "completed" {
+            continue;
+        }
+        ended += 1;
+        home.host().args(["cancel", &run]).output();
+        let after = home.shown(&run);
+        assert_eq!(
+            (&after["status"], &after["outcome"]),
+            (&json!("completed"), &json!("achieved")),
+            "{after}"
+        );
+    }
+    assert!(ended > 0, "no kill came between the two");
+}
+
+/// Below a child that can't be taken up again nothing stays under way, and what the child had so far reaches its parent.
+#[test]
+fn below_a_child_that_is_gone_nothing_goes_on() {
+    let server = ModelServer::start(Script::default().when("DEEP", [stall()]));
+    let home = Home::with_model(&server, Format::OpenAi);
+    let report = json!({ "outcome": "PartlyAchieved", "summary": "So far.", "artifacts": [], "open_questions": [] });
+    let deep = ChildSpec::probe(&steps(&[ask("DEEP")]));
+    let checkpoint = json!({ "do": "checkpoint", "report": report });
+    let child = ChildSpec::probe(&steps(&[checkpoint, deep.spawn(), join(0)])).with("model", "other");
+    let program = steps(&[child.spawn(), join(0)]);
+    let file = home.path().join("host/config.toml");
+    let before = std::fs::read_to_string(&file).unwrap();
+    home.configure(&second(&server));
+    let host = home.host().args(["--allow", "llm:other"]).probe(&program);
+    stopped(&server, host, 1, Signal::KILL);
+    let run = home.newest_run();
+    std::fs::write(&file, before).unwrap();
+    let resumed = resume(&home, &run).output().expect(0);
+    let seen = resumed.seen();
+    assert!(seen[1].to_string().contains("So far."), "{}", seen[1]);
+    let shown = home.shown(&run);
+    let agents = shown["agents"].as_array().unwrap();
+    assert_eq!(agents.len(), 3);
+    assert!(agents.iter().all(|agent| agent["ended_ms"].is_u64()), "{shown}");
+    assert!(operations(&shown).iter().all(|(_, status)| status != "open"), "{shown}");
+}
+
+/// Another provider at the same server, and a name for a model of it.
+fn second(server: &ModelServer) -> String {
+    let base_url = server.base_url(Format::OpenAi);
+    format!(
+        "\n[providers.second]\nkind = \"openai\"\nbase_url = \"{base_url}\"\nkey_env = \"{KEY_VARIABLE}\"\n\n[aliases]\nother = \"second/model\"\n"
+    )
+}
+
+/// A tool that reached out is not called again: what it had under way ends with it.
+#[test]
+fn what_a_tool_had_under_way_ends_with_it() {
+    let server = ModelServer::start(
+        Script::default()
+            .when("INSIDE", [stall()])
+            .when("AFTER", [Turn::text("ok")]),
+    );
+    let home = Home::with_model(&server, Format::OpenAi);
+    home.write("papers/a.txt", "a line");
+    let inside = json!({ "do": "call", "name": "probe", "arguments": { "steps": [ask("INSIDE")] } });
+    let program = steps(&[inside, ask("AFTER")]);
+    let grants = [
+        "--allow",
+        "fs:./papers",
+        "--allow",
+        "probe-tool=llm",
+        "--budget",
+        "iterations=2",
+    ];
+    let host = home.host().args(grants).arg("--tool").arg(guests::built("probe-tool"));
+    stopped(&server, host.probe(&program), 1, Signal::KILL);
+    let run = home.newest_run();
+    let resumed = resume(&home, &run).output().expect(0);
+    assert!(
+        resumed.seen()[0].to_string().contains("nterrupted"),
+        "{}",
+        resumed.seen()[0]
+    );
+    let shown = home.shown(&run);
+    let operations = operations(&shown);
+    assert!(operations.iter().all(|(_, status)| status != "open"), "{operations:?}");
+    assert!(
+        operations.contains(&("1.1".to_owned(), "cancelled".to_owned())),
+        "{operations:?}"
+    );
+    // It may have been sent: it counts.
+    assert_eq!(resumed.spent("iterations"), 2);
+}
+
+/// A model that was not there is no end that a fork could not go back behind.
+#[test]
+fn a_fork_goes_on_from_where_the_model_was_gone() {
+    let gone = || {
+        Turn::fault(Fault::Status {
+            code: 400,
+            retry_after: None,
+        })
+    };
+    let server = ModelServer::start([
+        Turn::text("one"),
+        gone(),
+        gone(),
+        Turn::text("two"),
+        Turn::text("three"),
+    ]);
+    let home = Home::with_model(&server, Format::OpenAi);
+    let program = steps(&[ask("1"), ask("2"), ask("3")]);
+    home.host().probe(&program).output().expect(0);
+    let run = home.newest_run();
+    let forked = home
+        .host()
+        .args(["replay", &run, "--fork", "--output", "json"])
+        .output()
+        .expect(0);
+    let said = |at: usize| forked.seen()[at]["ok"]["parts"][0]["Text"].clone();
+    assert_eq!(
+        (said(0), said(1), said(2)),
+        (json!("one"), json!("two"), json!("three"))
+    );
+    assert_eq!(server.requests().len(), 5);
+}
+
+/// Without the folders that it was granted a run does not go on: it waits until they are back.
+#[test]
+fn a_run_whose_folder_is_gone_stays_as_it_was() {
+    let server = ModelServer::start(Script::from([stall()]).then(Turn::text("a")));
+    let home = Home::with_model(&server, Format::OpenAi);
+    home.write("papers/a.txt", "a line");
+    let host = home.host().args(["--allow", "fs:./papers"]);
+    stopped(&server, host.probe(&steps(&[ask("1")])), 1, Signal::KILL);
+    let run = home.newest_run();
+    let (there, away) = (home.work().join("papers"), home.work().join("away"));
+    std::fs::rename(&there, &away).unwrap();
+    resume(&home, &run)
+        .output()
+        .expect(2)
+        .says(&["papers", "can't be found", "--deny fs"]);
+    assert_eq!(server.requests().len(), 1);
+    std::fs::rename(&away, &there).unwrap();
+    resume(&home, &run).output().expect(0);
+}
+
+#[test]
+fn a_resume_tells_first_that_it_is_one() {
+    let server = ModelServer::start(Script::from([stall()]).then(Turn::text("a")));
+    let home = Home::with_model(&server, Format::OpenAi);
+    stopped(&server, home.host().probe(&steps(&[ask("1")])), 1, Signal::KILL);
+    let run = home.newest_run();
+    let output = home
+        .host()
+        .args(["resume", &run, "--output", "events"])
+        .output()
+        .expect(0);
+    let events = output.events();
+    assert_eq!(
+        (&events[0]["event"], &events[0]["run"]),
+        (&json!("resumed"), &json!(run))
+    );
+    assert!(events.iter().all(|event| event["event"] != "run-started"), "{events:?}");
+}
+
+/// What an agent was told does not stay in memory as long as it lives.
+#[test]
+fn an_agent_that_waits_keeps_nothing_that_it_was_told() {
+    let resident = |calls: u64| {
+        let server = ModelServer::start([stall()]);
+        let home = Home::with_model(&server, Format::OpenAi);
+        let text = "x".repeat(60_000);
+        let call = json!({ "do": "call", "name": "echo", "arguments": { "text": text } });
+        let program = steps(&[json!({ "do": "repeat", "n": calls, "steps": [call] }), ask("END")]);
+        let host = home.host().arg("--tool").arg(guests::built("pure-echo"));
+        let process = host.args(["--budget", "tool-calls=1000"]).probe(&program).start();
+        server.wait_for(1, LONG);
+        let resident = process.resident_kib();
+        process.signal(Signal::KILL);
+        process.finish();
+        resident
+    };
+    let (few, many) = (resident(10), resident(310));
+    // 300 answers are 18 MB.
+    assert!(many < few + 9_000, "{few} KiB after 10 calls, {many} KiB after 310");
+}
