@@ -8,8 +8,23 @@ use sha2::{Digest as _, Sha256};
 
 /// Names one command's whole tree: 10 lowercase hexadecimal digits, chosen at random.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "String", into = "String")]
 pub struct RunId(String);
+
+impl From<RunId> for String {
+    fn from(id: RunId) -> Self {
+        id.0
+    }
+}
+
+/// What was written is not believed: it becomes the name of a file.
+impl TryFrom<String> for RunId {
+    type Error = IdError;
+
+    fn try_from(text: String) -> Result<Self, IdError> {
+        text.parse()
+    }
+}
 
 impl RunId {
     /// A new random id. Uniqueness is settled by whoever creates the run's row.

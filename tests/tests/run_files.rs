@@ -4,7 +4,10 @@
 #![allow(clippy::unwrap_used, reason = "what fails shall fail the test")]
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use hermes_tests::child::{ChildSpec, join};
@@ -224,6 +227,77 @@ fn a_file_grants_nothing_here() {
     }
 }
 
+/// What it may cost is for the operator of this machine to say.
+#[test]
+fn an_imported_run_costs_what_it_costs_here_within_what_it_may_cost_here() {
+    let script = Script::from([Turn::text("one"), Turn::fault(Fault::StallMidStream)]).then(Turn::text("more"));
+    let server = ModelServer::start(script);
+    let home = Home::with_model(&server, Format::OpenAi);
+    let program = json!({ "do": "repeat", "n": 9, "until_error": true, "steps": [ask("AGAIN")] });
+    let price = [
+        "--set",
+        "models.\"test/model\".price={ input_usd_per_mtok = 0.0, output_usd_per_mtok = 0.0 }",
+    ];
+    let process = home.host().args(price).probe(&steps(&[program])).start();
+    server.wait_for(2, LONG);
+    process.signal(Signal::KILL);
+    process.finish();
+    let run = home.newest_run();
+    let file = export(&home, &run, "run.jsonl", &["--with-plugins"]);
+    let there = Home::with_model(&server, Format::OpenAi);
+    import(&there, &file).expect(0);
+    let all = there.host().args(["resume", "--all"]).output().expect(0);
+    all.says(&["no run waits to go on"]);
+    let resumed = there
+        .host()
+        .args(["resume", &run, "--set", "budget=iterations=4", "--output", "json"])
+        .output()
+        .expect(3);
+    assert_eq!((resumed.spent("iterations"), server.requests().len()), (4, 5));
+    assert!(resumed.spent("cost-micro-usd") > 0, "{}", resumed.stdout);
+}
+
+/// The id of a run becomes the name of a file.
+#[test]
+fn a_file_names_no_file_of_this_machine() {
+    let (_server, home, run) = ran();
+    let file = export(&home, &run, "run.jsonl", &[]);
+    let there = elsewhere();
+    let victim = there.path().join("v.lock");
+    fs::write(&victim, "precious").unwrap();
+    let whole = fs::read(&file).unwrap();
+    let lines = whole.split_inclusive(|byte| *byte == b'\n');
+    let mut lines: Vec<Vec<u8>> = lines.map(<[u8]>::to_vec).collect();
+    lines.pop();
+    // As long as an id: beside the folder of lock files, and what a terminal would do.
+    for path in ["../.././/v", "\u{1b}]0;pwn\u{7}"] {
+        assert_eq!(path.len(), run.len());
+        let mut changed = lines.clone();
+        let mut header: Value = serde_json::from_slice(&changed[0]).unwrap();
+        header["run"] = json!(path);
+        changed[0] = format!("{header}\n").into_bytes();
+        let row: Value = serde_json::from_slice(&changed[1]).unwrap();
+        let mut bytes = base64(row["row"].as_str().unwrap(), &["-d"]);
+        let at = bytes
+            .windows(run.len())
+            .position(|part| part == run.as_bytes())
+            .unwrap();
+        bytes[at..at + run.len()].copy_from_slice(path.as_bytes());
+        let text = String::from_utf8(base64(&bytes, &["-w0"])).unwrap();
+        changed[1] = format!("{}\n", json!({ "row": text })).into_bytes();
+        fs::write(&file, sealed(&changed)).unwrap();
+        let output = import(&there, &file).expect(2);
+        assert!(!output.stderr.contains('\u{1b}'), "{:?}", output.stderr);
+        nothing_is_kept(&there);
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+    }
+}
+
+/// What `base64` makes of this.
+fn base64(input: impl AsRef<[u8]>, flags: &[&str]) -> Vec<u8> {
+    filtered("base64", flags, input.as_ref())
+}
+
 #[test]
 fn what_holds_a_secret_can_be_looked_at_alone() {
     let server = ModelServer::start(Script::always(Turn::text("an answer")));
@@ -385,13 +459,19 @@ fn sealed(lines: &[Vec<u8>]) -> Vec<u8> {
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    use std::io::Write as _;
-    use std::process::{Command, Stdio};
-    let mut command = Command::new("sha256sum");
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(bytes).unwrap();
-    let output = child.wait_with_output().unwrap();
-    String::from_utf8(output.stdout).unwrap()[..64].to_owned()
+    String::from_utf8(filtered("sha256sum", &[], bytes)).unwrap()[..64].to_owned()
+}
+
+/// What a program of the system makes of its input.
+fn filtered(program: &str, flags: &[&str], input: &[u8]) -> Vec<u8> {
+    let mut command = Command::new(program);
+    command.args(flags).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    thread::scope(|scope| {
+        scope.spawn(move || stdin.write_all(input).unwrap());
+        child.wait_with_output().unwrap().stdout
+    })
 }
 
 #[test]

@@ -53,6 +53,7 @@ impl ResumeSpec {
         terms.change(Terms {
             budget: self.budget.clone(),
             denied: denied.collect::<Result<_, _>>()?,
+            prices: None,
         });
         Ok(terms)
     }

@@ -66,10 +66,10 @@ pub(super) struct ToolPlugin {
 
 /// Limits of a run's root, of the whole run, and of each child whose spec names none.
 #[derive(Default)]
-struct Budgets {
-    root: Caps,
-    tree: Caps,
-    child: Caps,
+pub(super) struct Budgets {
+    pub(super) root: Caps,
+    pub(super) tree: Caps,
+    pub(super) child: Caps,
 }
 
 /// What the operator allowed, for whichever plugin.
@@ -375,7 +375,11 @@ impl Host {
     }
 
     /// The limits of the run and its agents. One in money needs the price of each of `models`, which may be asked.
-    fn budgets(&self, budget: &Budget, mut models: impl Iterator<Item = Model>) -> Result<Budgets, HostError> {
+    pub(super) fn budgets(
+        &self,
+        budget: &Budget,
+        mut models: impl Iterator<Item = Model>,
+    ) -> Result<Budgets, HostError> {
         let limits = &self.config.limits;
         let mut all = Budgets::default();
         all.root.set(Dimension::Iterations, limits.iterations_root);

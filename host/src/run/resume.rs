@@ -1,13 +1,16 @@
 //! Goes on with a run that was suspended or whose process was killed: the start record says what it was made of, the strategy runs again
 //! from its start against its observations, and goes on live where they end.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::config::Config;
+use crate::config::{Budget, Config};
 use crate::engine::cache::Use;
 use crate::engine::made_as;
+use crate::error::Dimension;
 use crate::event::now_ms;
 use crate::ids::{Digest, RunId, Scope, SessionId, StreamId};
+use crate::ledger::Caps;
 use crate::limits::Limits;
 use crate::llm::Catalogue;
 use crate::plugin::load::{Found, load};
@@ -21,7 +24,7 @@ use crate::session::keeping::{Journal, Keeping};
 use crate::session::{RunContext, codec};
 use crate::store::{Note, NoteKind, Owner, Record, RunRow, SessionUpdate, Store, Sync, Transition};
 use crate::supervisor::start::{AgentStart, PluginRef, RunStart, StartBody};
-use crate::supervisor::terms::Terms;
+use crate::supervisor::terms::{Terms, put};
 
 impl Host {
     /// Goes on with a run, with a larger budget or fewer rights where that is asked for.
@@ -86,6 +89,9 @@ impl Host {
         };
         let mut terms = Terms::of(&store, &id)?;
         terms.apply(&mut start);
+        if store.run(&id)?.imported.is_some() {
+            self.own_terms(&id, &mut start, &mut terms)?;
+        }
         if let Some(run) = &start.run {
             may_change(&change, &start.agent, run).map_err(|reason| cannot(&id, &reason))?;
         }
@@ -143,6 +149,45 @@ impl Host {
         let first = ctx.events.subscribe();
         resumed(&session, &ready, root.observations);
         Ok(self.launch(supervisor, session, ready, root.start, root.from, first))
+    }
+
+    /// What a run that was imported may cost is this host's to say, not the file's: today's prices, and of each limit the lesser. A script is a
+    /// path of the machine where it ran.
+    fn own_terms(&self, id: &RunId, start: &mut StartBody, terms: &mut Terms) -> Result<(), HostError> {
+        let Some(run) = &mut start.run else { return Ok(()) };
+        if run.script.is_some() {
+            let reason = "it was imported, and its model is a script of the machine where it ran; it can be looked at and replayed";
+            return Err(cannot(id, reason));
+        }
+        let models = Catalogue::open(&self.config.models, &run.limits, None)?;
+        let aliases = run.aliases.values().map(|alias| &alias.model);
+        let names = aliases.chain(start.agent.model.iter().map(|model| &model.meant.model));
+        let named = names.map(|name| Ok((name.clone(), models.resolve(name)?)));
+        let named = named.collect::<Result<BTreeMap<_, _>, HostError>>()?;
+        let prices = named.iter().map(|(name, model)| (name.clone(), model.price)).collect();
+        let own = self.budgets(&Budget::default(), named.into_values())?;
+        let lesser = |of_file: &[(Dimension, u64)], own: &Caps| {
+            let mut both = own.iter().collect();
+            put(&mut both, of_file);
+            for (dimension, value) in &mut both {
+                *value = own.get(*dimension).map_or(*value, |own| own.min(*value));
+            }
+            both
+        };
+        let budget = Budget {
+            root: lesser(&start.agent.caps, &own.root),
+            child: lesser(&run.child, &own.child),
+            tree: lesser(&run.tree, &own.tree),
+        };
+        // The children's start records have the file's, below these.
+        let own = Terms {
+            budget,
+            denied: Vec::new(),
+            prices: Some(prices),
+        };
+        own.apply(start);
+        terms.change(own);
+        Ok(())
     }
 
     /// The run's parts as its start record names them, never as today's flags would.
@@ -234,8 +279,12 @@ pub(super) fn may_go_on(store: &Store, row: &RunRow) -> Result<(), String> {
     }
     for session in store.sessions(&row.id).map_err(|e| e.to_string())? {
         for attempt in 1..=session.attempt.max(1) {
-            let Some(start) = store.start(&session.session, attempt).map_err(|e| e.to_string())? else {
-                continue;
+            let start = store.start(&session.session, attempt).map_err(|e| e.to_string())?;
+            let Some(start) = start else {
+                return Err(format!(
+                    "the start of attempt {attempt} of session {} is missing",
+                    session.session
+                ));
             };
             let body: StartBody = codec::decode(&start.body).map_err(|e| e.to_string())?;
             let tools = body.run.map(|run| run.tools).unwrap_or_default();

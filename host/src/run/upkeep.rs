@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use crate::event::now_ms;
 use crate::ids::{RunId, Scope, StreamId};
 use crate::run::{Host, HostError};
-use crate::store::{Copied, Loss, Note, NoteKind, Record, StoreError, Sync};
+use crate::store::{Copied, Loss, Note, NoteKind, Record, RunRow, StoreError, Sync};
 
 impl Host {
     /// Copies all that the host keeps to the folder `to`, while it is in use: the copy can stand in the place of the home folder's `host`.
@@ -53,7 +53,8 @@ impl Host {
         Ok((id, loss))
     }
 
-    /// The runs that have not ended, the oldest first; those whose row can't be read among them, as nobody knows whether they have.
+    /// The runs of this home that have not ended, the oldest first; those whose row can't be read among them, as nobody knows whether they have.
+    /// One that was imported goes on only when it is named.
     ///
     /// # Errors
     /// The store can't be read.
@@ -62,7 +63,10 @@ impl Host {
             return Ok(Vec::new());
         };
         let runs = store.runs(u32::MAX)?.into_iter().rev();
-        let open = runs.filter(|run| run.row.as_ref().map_or(true, |row| !row.status.is_final()));
+        let open = runs.filter(|run| {
+            let waits = |row: &RunRow| !row.status.is_final() && row.imported.is_none();
+            run.row.as_ref().map_or(true, waits)
+        });
         Ok(open.filter_map(|run| run.id.parse().ok()).collect())
     }
 }

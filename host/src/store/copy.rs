@@ -101,10 +101,10 @@ impl Store {
             Ok(rows.collect::<Result<_, _>>()?)
         })?;
         for (number, id) in left {
-            let run: RunId = id
-                .parse()
-                .map_err(|_| StoreError::internal(format!("a run with the id {id:?}")))?;
-            match self.0.files.take_lock(&run, self.0.options.durability, now_ms()) {
+            // One whose very id is damaged can't be named: the doctor tells of it.
+            let Ok(run) = id.parse::<RunId>() else { continue };
+            // Without a lock file nobody can be at it.
+            match self.0.files.mend_lock(&run, self.0.options.durability, now_ms()) {
                 // Its process is still at it.
                 Err(StoreError::Owned { .. }) => {}
                 Err(error) => return Err(error),

@@ -154,7 +154,7 @@ fn charge(ledger: &Ledger, account: AccountId, row: &SessionRow, last: &AgentSta
     if let Some(seen) = left.seen {
         awake_ms = awake_ms.max(seen.awake_ms);
         if ended {
-            fuel += seen.fuel;
+            fuel = fuel.saturating_add(seen.fuel);
         }
     }
     awake_ms = awake_ms.max(row.spent.get(Dimension::WallClockMs));
@@ -374,7 +374,7 @@ impl Found {
 impl Left {
     fn count(&mut self, bytes: u64) {
         self.records += 1;
-        self.bytes += bytes;
+        self.bytes = self.bytes.saturating_add(bytes);
     }
 
     fn end(&mut self, outcome: Outcome) {

@@ -1,10 +1,13 @@
 //! What resumes changed of a run's terms: more budget, fewer rights. Each change is a record of the run; whoever goes on with it reads them all.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::config::Budget;
 use crate::error::Dimension;
 use crate::ids::RunId;
+use crate::llm::price::Price;
 use crate::plugin::grant::Kind;
 use crate::store::{NoteKind, Store, StoreError};
 use crate::supervisor::start::{AgentStart, RunStart, StartBody};
@@ -17,6 +20,9 @@ pub struct Terms {
     pub budget: Budget,
     /// Kinds of rights that no agent and no tool of the run has any more.
     pub denied: Vec<Kind>,
+    /// Of a run that was imported: what its models cost here. A record never has it.
+    #[serde(skip)]
+    pub prices: Option<BTreeMap<String, Option<Price>>>,
 }
 
 impl Terms {
@@ -50,6 +56,7 @@ impl Terms {
         self.denied.extend(later.denied);
         self.denied.sort();
         self.denied.dedup();
+        self.prices = later.prices.or(self.prices.take());
     }
 
     /// Of a start record, which may be the root's.
@@ -66,11 +73,19 @@ impl Terms {
         if is_root {
             put(&mut agent.caps, &self.budget.root);
         }
+        if let (Some(prices), Some(model)) = (&self.prices, &mut agent.model) {
+            model.meant.price = prices.get(&model.meant.model).copied().flatten();
+        }
     }
 
     fn apply_to_run(&self, run: &mut RunStart) {
         put(&mut run.tree, &self.budget.tree);
         put(&mut run.child, &self.budget.child);
+        if let Some(prices) = &self.prices {
+            for alias in run.aliases.values_mut() {
+                alias.price = prices.get(&alias.model).copied().flatten();
+            }
+        }
         for tool in &mut run.tools {
             tool.rights.take_away(&self.denied);
         }

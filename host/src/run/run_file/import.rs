@@ -1,5 +1,6 @@
 //! A run out of a file: looked through whole first, then written in batches that nobody sees before all of them are there.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
@@ -14,12 +15,15 @@ use crate::ids::{Digest, RunId};
 use crate::limits::{self, Unit};
 use crate::run::{Host, HostError};
 use crate::session::codec;
-use crate::session::tape::size;
-use crate::store::{Imported, Owner, Record, RunRow, Store, StoreError, StoredEntry, Sync, WhatFor};
+use crate::store::{Imported, Owner, Record, RunRow, Store, StoreError, StoredEntry, Sync, Transition, WhatFor};
 
 /// Records of one batch, and their bytes.
 const RECORDS: usize = 256;
 const BYTES: usize = 1 << 20;
+/// Bytes of a run's row: its command line holds its task.
+const ROW: usize = 4 << 20;
+/// How deep any host lets agents nest: the most that `limits.delegation.depth` can be.
+const DEEPEST: u64 = 64;
 
 /// A run that was imported.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,7 +66,8 @@ struct Component {
 /// What a line brings.
 enum Item {
     Row(Box<RunRow>),
-    Record(Box<Record>),
+    /// With the bytes of its line.
+    Record(Box<Record>, usize),
     Entry(StoredEntry),
     Component(Vec<u8>),
     End(End),
@@ -103,11 +108,13 @@ impl Host {
     fn look_through(&self, file: &Path) -> Result<RunRow, HostError> {
         let mut lines = self.lines(file)?;
         let mut row = None;
+        let mut agents = Agents::default();
         loop {
             match lines.next()? {
                 Item::Row(of_run) => row = Some(*of_run),
                 Item::End(_) => return row.ok_or_else(|| wrong(file, "it is damaged: the run's row is missing")),
-                Item::Record(_) | Item::Entry(_) | Item::Component(_) => {}
+                Item::Record(record, _) => agents.follow(&record).map_err(|what| lines.damaged(what))?,
+                Item::Entry(_) | Item::Component(_) => {}
             }
         }
     }
@@ -125,8 +132,8 @@ impl Host {
         let end = loop {
             match lines.next()? {
                 Item::Row(of_run) => row = Some(*of_run),
-                Item::Record(record) => {
-                    batch.push(*record);
+                Item::Record(record, bytes) => {
+                    batch.push(*record, bytes);
                     if batch.is_full() {
                         batch.write(store, owner, file).await?;
                     }
@@ -168,6 +175,56 @@ impl Host {
     }
 }
 
+/// The agents of a run, as far as its records must fit them: what goes on with a run, or shows it, goes through its attempts one by one, and down from
+/// each agent to those below.
+#[derive(Default)]
+struct Agents(HashMap<u32, AgentSoFar>);
+
+#[derive(Default)]
+struct AgentSoFar {
+    depth: u64,
+    /// Attempts whose starts have come.
+    starts: u32,
+}
+
+impl Agents {
+    fn follow(&mut self, record: &Record) -> Result<(), &'static str> {
+        match record {
+            Record::Session(new) => {
+                let depth = match &new.parent {
+                    None => 0,
+                    Some(address) => {
+                        let parent = self.0.get(&address.session.number);
+                        parent.ok_or("it is the child of nobody")?.depth + 1
+                    }
+                };
+                if depth > DEEPEST {
+                    return Err("its agents nest deeper than any host lets them");
+                }
+                let agent = AgentSoFar { depth, starts: 0 };
+                self.0.insert(new.session.number, agent);
+            }
+            Record::Start(start) => {
+                let agent = self.0.get_mut(&start.session.number).ok_or("it starts nobody")?;
+                if start.attempt != agent.starts + 1 {
+                    return Err("its attempts do not follow each other");
+                }
+                agent.starts = start.attempt;
+            }
+            Record::Update(update) => {
+                let agent = self.0.get(&update.session.number).ok_or("it is nobody's")?;
+                if let Transition::Active { attempt } = update.transition
+                    && attempt > agent.starts
+                {
+                    return Err("it is of an attempt that has no start");
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
 /// Records that are written together.
 #[derive(Default)]
 struct Batch {
@@ -176,8 +233,8 @@ struct Batch {
 }
 
 impl Batch {
-    fn push(&mut self, record: Record) {
-        self.bytes += size(&record);
+    fn push(&mut self, record: Record, bytes: usize) {
+        self.bytes += bytes;
         self.records.push(record);
     }
 
@@ -219,6 +276,9 @@ impl Lines<'_> {
         Ok(match line {
             Line::Row(bytes) => {
                 self.at(Part::Row)?;
+                if bytes.0.len() > ROW {
+                    return Err(self.damaged("no run has so large a row"));
+                }
                 let row: RunRow = self.decoded(&bytes)?;
                 if row.id != self.header.run {
                     return Err(self.damaged("it is another run's"));
@@ -228,7 +288,8 @@ impl Lines<'_> {
             }
             Line::Body(Bytes(body)) => {
                 self.at(Part::Records)?;
-                Some(Item::Record(Box::new(Record::Body(Digest::of(&body), body))))
+                let bytes = body.len();
+                Some(Item::Record(Box::new(Record::Body(Digest::of(&body), body)), bytes))
             }
             Line::Record(bytes) => {
                 self.at(Part::Records)?;
@@ -236,7 +297,7 @@ impl Lines<'_> {
                 if matches!(record, Record::Body(..) | Record::Spill(_)) {
                     return Err(self.damaged("it is no record of a journal"));
                 }
-                Some(Item::Record(Box::new(record)))
+                Some(Item::Record(Box::new(record), bytes.0.len()))
             }
             Line::Entry(bytes) => {
                 self.at(Part::Entries)?;
@@ -329,5 +390,94 @@ fn refused(path: &Path, what: Wrong) -> HostError {
             known: VERSION,
         },
         Wrong::Damaged(what) => wrong(path, &what),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::SessionId;
+    use crate::store::{Edge, NewSession, ReturnAddress, SessionUpdate, Start};
+
+    fn id(number: u32) -> SessionId {
+        SessionId {
+            run: "0123456789".parse().expect("an id"),
+            number,
+        }
+    }
+
+    fn session(number: u32, parent: Option<u32>) -> Record {
+        Record::Session(NewSession {
+            session: id(number),
+            parent: parent.map(|parent| ReturnAddress {
+                session: id(parent),
+                attempt: 1,
+                op: 1,
+            }),
+            edge: Edge::Root,
+            role: String::new(),
+            task: String::new(),
+            strategy: String::new(),
+            digest: Digest::of(b""),
+            model: None,
+            budget: Vec::new(),
+            toolsets: Vec::new(),
+            at_ms: 0,
+        })
+    }
+
+    fn start(number: u32, attempt: u32) -> Record {
+        Record::Start(Start {
+            session: id(number),
+            attempt,
+            body: Vec::new(),
+            at_ms: 0,
+        })
+    }
+
+    fn active(number: u32, attempt: u32) -> Record {
+        Record::Update(SessionUpdate {
+            session: id(number),
+            transition: Transition::Active { attempt },
+            spent: None,
+            at_ms: 0,
+        })
+    }
+
+    #[test]
+    fn attempts_follow_each_other() {
+        let mut agents = Agents::default();
+        for record in [
+            session(0, None),
+            start(0, 1),
+            active(0, 1),
+            active(0, 1),
+            start(0, 2),
+            active(0, 2),
+        ] {
+            assert_eq!(agents.follow(&record), Ok(()));
+        }
+        for record in [
+            active(0, 3),
+            active(0, u32::MAX),
+            start(0, 2),
+            start(0, 4),
+            start(1, 1),
+            active(1, 1),
+        ] {
+            assert!(agents.follow(&record).is_err(), "{record:?}");
+        }
+    }
+
+    #[test]
+    fn agents_nest_as_deep_as_a_host_lets_them() {
+        let mut agents = Agents::default();
+        assert_eq!(agents.follow(&session(0, None)), Ok(()));
+        let deepest = u32::try_from(DEEPEST).expect("a small number");
+        for number in 1..=deepest {
+            assert_eq!(agents.follow(&session(number, Some(number - 1))), Ok(()));
+        }
+        assert!(agents.follow(&session(deepest + 1, Some(deepest))).is_err());
+        assert!(agents.follow(&session(99, Some(98))).is_err(), "the child of nobody");
     }
 }

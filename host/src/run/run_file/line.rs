@@ -3,7 +3,7 @@
 use std::io::{BufRead, Write};
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use crate::base64;
@@ -26,6 +26,12 @@ pub(super) struct Header {
     pub(super) task: String,
     /// The plugins that it used.
     pub(super) plugins: Vec<PluginLine>,
+}
+
+/// What the first line of every version has.
+#[derive(Deserialize)]
+struct Format {
+    hermes_run: u64,
 }
 
 /// A plugin of the run.
@@ -181,14 +187,12 @@ impl<R: BufRead> Reader<R> {
     /// The first line.
     pub(super) fn header(&mut self) -> Result<Header, Wrong> {
         let text = self.text()?;
-        let value: Value = serde_json::from_slice(&text).map_err(|_| "it is no run file".to_owned())?;
-        let version = value["hermes_run"].as_u64();
-        match version {
-            None => return Err("it is no run file".to_owned().into()),
-            Some(newer) if newer > VERSION => return Err(Wrong::Newer(newer)),
-            Some(_) => {}
+        // Of a line that is large on purpose nothing but the version is made.
+        let format: Format = serde_json::from_slice(&text).map_err(|_| "it is no run file".to_owned())?;
+        if format.hermes_run > VERSION {
+            return Err(Wrong::Newer(format.hermes_run));
         }
-        let header = serde_json::from_value(value).map_err(|e| format!("its first line is damaged: {e}"))?;
+        let header = serde_json::from_slice(&text).map_err(|e| format!("its first line is damaged: {e}"))?;
         self.digest.update(&text);
         Ok(header)
     }
