@@ -26,7 +26,7 @@ use hermes_host::plugin::load::{Shelf, load};
 use hermes_host::plugin::rights::Rights;
 use hermes_host::plugin::toolbox::{self, Listed, Tool, Toolbox};
 use hermes_host::scrub::Secrets;
-use hermes_host::session::call::Under;
+use hermes_host::session::call::{Missed, Under};
 use hermes_host::session::guest::Guest;
 use hermes_host::session::keeping::{Journal, Keeping};
 use hermes_host::session::runner::{ChildRunner, NewChild, ToolEnd, ToolRunner, Waiting};
@@ -63,7 +63,7 @@ impl ChildRunner for Panics {
         Ok(child)
     }
 
-    fn recover(&self, parent: &Guest, op: u32) -> Result<Box<dyn NewChild>, Refusal> {
+    fn recover(&self, parent: &Guest, op: u32) -> Result<Box<dyn NewChild>, Missed> {
         self.0.recover(parent, op)
     }
 
@@ -80,7 +80,7 @@ impl NewChild for Doomed {
         self.0.reserve(parent)
     }
 
-    fn ready<'a>(&'a mut self, parent: &'a Guest) -> Waiting<'a, Result<(), Refusal>> {
+    fn ready<'a>(&'a mut self, parent: &'a Guest) -> Waiting<'a, Result<(), Missed>> {
         self.0.ready(parent)
     }
 

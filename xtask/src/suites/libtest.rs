@@ -36,6 +36,8 @@ pub(super) fn build_plugins() -> Result<Vec<Binary>> {
         .arg("test")
         .arg("--target-dir")
         .arg(tree::target().join("plugin-tests"));
+    // Nobody debugs them here, or compiles them twice.
+    command.env("CARGO_PROFILE_DEV_DEBUG", "0").env("CARGO_INCREMENTAL", "0");
     build_with(&mut command)
 }
 

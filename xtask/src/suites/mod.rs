@@ -61,6 +61,9 @@ const SUITES: [(Suite, &str, &str); 7] = [
     (Suite::Docs, "docs", "the commands in the README and the documentation"),
 ];
 
+/// Tests in which no agent lives that could wait.
+const NO_AGENTS: [&str; 5] = ["inspect", "memory", "screens", "startup", "terminal"];
+
 /// Set to `always`, the host gives each agent's instance up whenever it waits.
 const PASSIVATE: &str = "HERMES_TEST_PASSIVATE";
 
@@ -154,7 +157,9 @@ impl Suite {
     /// Whether these tests are part of it.
     fn has(self, binary: &Binary) -> bool {
         match (self, suite_of(binary)) {
-            (Self::Passivated, of) => matches!(of, Self::Main | Self::Supervision),
+            (Self::Passivated, of) => {
+                matches!(of, Self::Main | Self::Supervision) && !NO_AGENTS.contains(&binary.name.as_str())
+            }
             (suite, of) => suite == of,
         }
     }
