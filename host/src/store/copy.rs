@@ -8,13 +8,14 @@ use rusqlite::{Connection, params};
 use super::Store;
 use super::commit::Done;
 use super::error::{Fault, StoreError};
+use super::key::row_id;
 use super::owner::{Owner, Ownership};
 use super::record::{Effect, EffectResult, SpaceId, Sync};
 use super::rows::{RunRow, StoredEntry};
 use super::runs::{FIRST_EPOCH, now_ms, seal_run};
 use super::seal::{decode, int, uint};
 use super::space::{self, EntryParts, Writing};
-use super::write::{check_epoch, head, row_id};
+use super::write::{check_epoch, head};
 use crate::ids::{RunId, StreamId};
 
 /// Rows that one transaction removes.

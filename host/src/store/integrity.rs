@@ -10,7 +10,7 @@ use super::request::damaged_requests;
 use super::rows::SessionRow;
 use super::runs::{RunState, open_run};
 use super::space::EntryParts;
-use super::verify::verify;
+use super::verify::{Look, verify};
 use super::{Store, schema};
 use crate::ids::{Digest, RunId};
 
@@ -126,7 +126,7 @@ impl Store {
         {
             found.add(Some(run), what);
         }
-        let records = self.read(|conn| verify(conn, number, u64::MAX, |_, _| {}));
+        let records = self.read(|conn| verify(conn, (run, number), Look::Bodies, u64::MAX, |_, _| {}));
         let records = found.look(Some(run), "its records", records)?;
         found.records += records.records;
         found.bodies += records.bodies;

@@ -12,11 +12,11 @@ use rustix::fs::{FlockOperation, flock};
 use super::commit::Done;
 use super::error::{Fault, StoreError};
 use super::files::{Files, private};
+use super::key::row_id;
 use super::owner::FileLock;
 use super::record::Sync;
 use super::rows::RunRow;
 use super::runs::open_run;
-use super::write::row_id;
 use super::{RunState, Store};
 use crate::ids::{Digest, RunId};
 

@@ -8,13 +8,14 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::Store;
 use super::commit::Done;
 use super::error::{Fault, StoreError};
+use super::key::row_id;
 use super::owner::{Head, LockState};
 use super::record::{Record, Status, Sync};
 use super::request::request_sum;
 use super::rows::{NewRun, RunRow, SessionRow};
 use super::runs::{find_row, now_ms, seal_run};
-use super::verify::{Unstarted, verify};
-use super::write::{head, row_id};
+use super::verify::{Look, Unstarted, verify};
+use super::write::head;
 use crate::ids::RunId;
 
 /// What was given up of a run.
@@ -99,7 +100,7 @@ fn sound(conn: &Connection, run: &RunId, number: i64) -> Result<Rebuilt, Fault> 
     let (mut limit, mut first_problem) = (u64::MAX, None);
     loop {
         let (mut sessions, mut unstarted, mut twisted) = (BTreeMap::new(), Unstarted::default(), None);
-        let found = verify(conn, number, limit, |seq, record| {
+        let found = verify(conn, (run, number), Look::Bodies, limit, |seq, record| {
             unstarted.follow(seq, &record);
             if twisted.is_none() && !follow(&mut sessions, record) {
                 twisted = Some(seq);

@@ -1274,7 +1274,7 @@ async fn what_lies_behind_damage_is_cut_and_the_rows_follow() {
     assert!(!good.is_empty());
     let conn = Connection::open(dir.path().join("hermes.db")).expect("opens");
     let spoil = |seq: u64| {
-        let id = write::row_id(1, seq);
+        let id = key::row_id(1, seq);
         conn.execute(
             "UPDATE journal SET data = CAST(data || x'00' AS BLOB) WHERE id = ?1",
             [id],
