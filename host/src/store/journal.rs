@@ -1,6 +1,7 @@
 //! The journal's reading half: every row is verified before it is answered. What is asked about a run is held against its anchor, once for each
 //! question; whoever goes on with a run or tells it again reads the whole in one transaction ([`Store::walk`], [`Store::attempt`]). A record that its
-//! columns or the index hide would be read as one that is not there: before anything is found by them, the run's records are looked through, once.
+//! columns or the index hide would be read as one that is not there: before operations and observations are found by them, the run's records are looked
+//! through, once. Starts and notes are what a resume reads before it walks through all of them anyway.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -9,12 +10,12 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use super::Store;
 use super::commit::lock;
 use super::error::{Fault, StoreError};
-use super::key::{COLUMNS, Kind, open, row_id, row_seq};
+use super::key::{COLUMNS, Kind, Marks, open, row_id, row_seq};
 use super::record::{Note, NoteKind, Observation, Record, Start};
 use super::rows::{JournalSize, OperationRow, SessionRow};
 use super::runs::RunState;
 use super::seal::uint;
-use super::verify::{Look, verify};
+use super::verify::{Look, Sound, verify};
 use super::write::session_row;
 use crate::amounts::Amounts;
 use crate::ids::{Digest, RunId, Scope, SessionId, StreamId};
@@ -42,18 +43,13 @@ impl Store {
         mut each: impl FnMut(Record, &HashMap<Digest, u64>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let number = self.anchored(run)?;
-        self.read(|conn| {
+        let found = self.read(|conn| {
             let bodies = body_sizes(conn, number)?;
-            let mut select = conn.prepare_cached(&format!(
-                "SELECT {COLUMNS} FROM journal WHERE id > ?1 AND id < ?2 ORDER BY id"
-            ))?;
-            let mut rows = select.query(params![row_id(number, 0), row_id(number + 1, 0)])?;
-            let mut last = 0;
-            while let Some(row) = rows.next()? {
-                each(open_next(run, row, &mut last)?, &bodies)?;
-            }
-            Ok(())
-        })
+            verify(conn, (run, number), Look::Records, u64::MAX, |_, record| {
+                Ok(each(record, &bodies)?)
+            })
+        })?;
+        self.looked_through(run, found)
     }
 
     /// What the journal has of one attempt, at one moment: at the cost of the attempt's own records, once the run was looked through. It is not held
@@ -102,7 +98,8 @@ impl Store {
             attempt,
             scope: Scope::ROOT,
         };
-        let records = self.stream_records(&stream, Kind::Start)?;
+        let number = self.anchored(&session.run)?;
+        let records = self.stream_records(number, &stream, Kind::Start)?;
         Ok(records.into_iter().find_map(|record| match record {
             Record::Start(start) => Some(start),
             _ => None,
@@ -114,8 +111,9 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`] for the run, [`StoreError::Damaged`].
     pub fn operations(&self, stream: &StreamId) -> Result<Vec<OperationRow>, StoreError> {
-        let intents = self.stream_records(stream, Kind::Intent)?;
-        let outcomes = self.stream_records(stream, Kind::Outcome)?;
+        let number = self.sound(&stream.session.run)?;
+        let intents = self.stream_records(number, stream, Kind::Intent)?;
+        let outcomes = self.stream_records(number, stream, Kind::Outcome)?;
         Ok(join(intents, outcomes))
     }
 
@@ -146,7 +144,8 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`] for the run; [`StoreError::Damaged`], also when one is missing.
     pub fn observations(&self, stream: &StreamId) -> Result<Vec<Observation>, StoreError> {
-        without_gap(&stream.session, self.stream_records(stream, Kind::Observation)?)
+        let number = self.sound(&stream.session.run)?;
+        without_gap(&stream.session, self.stream_records(number, stream, Kind::Observation)?)
     }
 
     /// The first `limit` notes of a session behind the cursor `after` (0: from the first), each with its cursor. No kinds: all kinds.
@@ -160,7 +159,7 @@ impl Store {
         after: u64,
         limit: usize,
     ) -> Result<Vec<Numbered<Note>>, StoreError> {
-        let number = self.sound(&session.run)?;
+        let number = self.anchored(&session.run)?;
         self.read(|conn| {
             let mut select = conn.prepare_cached(&format!(
                 "SELECT {COLUMNS} FROM journal WHERE run = ?1 AND session = ?2 AND kind = ?3 AND id > ?4 ORDER BY id"
@@ -325,7 +324,11 @@ impl Store {
         if lock(&self.0.looked).contains(run) {
             return Ok(());
         }
-        let found = self.read(|conn| verify(conn, (run, number), Look::Records, u64::MAX, |_, _| {}))?;
+        let found = self.read(|conn| verify(conn, (run, number), Look::Records, u64::MAX, |_, _| Ok(())))?;
+        self.looked_through(run, found)
+    }
+
+    fn looked_through(&self, run: &RunId, found: Sound) -> Result<(), StoreError> {
         if let Some(what) = found.problem {
             return Err(StoreError::damaged(run, what));
         }
@@ -333,8 +336,7 @@ impl Store {
         Ok(())
     }
 
-    fn stream_records(&self, stream: &StreamId, kind: Kind) -> Result<Vec<Record>, StoreError> {
-        let number = self.sound(&stream.session.run)?;
+    fn stream_records(&self, number: i64, stream: &StreamId, kind: Kind) -> Result<Vec<Record>, StoreError> {
         self.read(|conn| {
             let those = "run = ?1 AND session = ?2 AND kind = ?3 AND attempt = ?4 AND scope = ?5 ORDER BY n";
             let scope = stream.scope.to_string();
@@ -372,7 +374,8 @@ fn collect(conn: &Connection, run: &RunId, those: &str, key: &[&dyn rusqlite::To
 /// Verifies and decodes a row of [`COLUMNS`].
 fn open_row(run: &RunId, row: &Row<'_>) -> Result<Numbered<Record>, Fault> {
     let seq = row_seq(row.get(0)?);
-    let opened = open(run, row).ok_or_else(|| StoreError::damaged(run, format!("record {seq}")))?;
+    let opened =
+        open(run, row, &mut Marks::default()).ok_or_else(|| StoreError::damaged(run, format!("record {seq}")))?;
     Ok((seq, opened.record))
 }
 

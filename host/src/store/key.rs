@@ -104,13 +104,13 @@ pub(super) struct Opened {
     pub(super) chain: i64,
 }
 
-/// Verifies and decodes a row of [`COLUMNS`] among those of this run; nothing where a column is not what was written.
-pub(super) fn open(run: &RunId, row: &Row<'_>) -> Option<Opened> {
+/// Verifies and decodes a row of [`COLUMNS`] among those of this run, and takes it into `marks`; nothing where a column is not what was written.
+pub(super) fn open(run: &RunId, row: &Row<'_>, marks: &mut Marks) -> Option<Opened> {
     // A value of another type than was written is damage too.
-    read(run, row).ok().flatten()
+    read(run, row, marks).ok().flatten()
 }
 
-fn read(run: &RunId, row: &Row<'_>) -> Result<Option<Opened>, rusqlite::Error> {
+fn read(run: &RunId, row: &Row<'_>, marks: &mut Marks) -> Result<Option<Opened>, rusqlite::Error> {
     let (id, number, kind): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(3)?);
     let (sum, chain) = (row.get(7)?, row.get(8)?);
     let data = row.get_ref(9)?.as_blob()?;
@@ -129,7 +129,11 @@ fn read(run: &RunId, row: &Row<'_>) -> Result<Option<Opened>, rusqlite::Error> {
         && row.get::<_, i64>(4)? == i64::from(key.attempt)
         && row.get_ref(5)?.as_str()? == key.scope
         && row.get::<_, i64>(6)? == int(key.n);
-    Ok(is_its.then_some(Opened { record, sum, chain }))
+    if !is_its {
+        return Ok(None);
+    }
+    marks.add(id, &key);
+    Ok(Some(Opened { record, sum, chain }))
 }
 
 /// The row of the record with this number in a run.
@@ -146,40 +150,65 @@ pub(super) fn row_sum(id: i64, kind: i64, data: &[u8]) -> i64 {
     sum(&[b"journal", &id.to_le_bytes(), &kind.to_le_bytes(), data])
 }
 
-/// Whether the index by which records are found has all rows of a run, each in its place, and no other.
-pub(super) fn is_indexed(conn: &Connection, number: i64) -> Result<bool, Fault> {
-    let rows = "SELECT session, kind, attempt, scope, n, id FROM journal NOT INDEXED WHERE id > ?1 AND id < ?2";
-    let stored = marks(conn, rows, &[row_id(number, 0), row_id(number + 1, 0)], false)?;
-    let found = "SELECT session, kind, attempt, scope, n, id FROM journal INDEXED BY journal_once WHERE run = ?1
-         ORDER BY session, kind, attempt, scope, n";
-    match marks(conn, found, &[number], true) {
-        Err(fault) if fault.is_corrupt() => Ok(false),
-        found => Ok(stored.is_some() && stored == found?),
-    }
+/// How many rows these are, and a sum over what each is found by: the same for the same rows in any order.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Marks {
+    count: u64,
+    sum: u64,
 }
 
-/// How many rows these are, and a sum over what each is found by; nothing where they are not in their order but should be, or of another type.
-fn marks(conn: &Connection, select: &str, key: &[i64], in_order: bool) -> Result<Option<(u64, u64)>, Fault> {
-    let mut select = conn.prepare_cached(select)?;
-    let mut rows = select.query(rusqlite::params_from_iter(key))?;
-    let (mut count, mut all) = (0, 0_u64);
-    let mut before = (i64::MIN, 0, 0, String::new(), 0);
-    while let Some(row) = rows.next()? {
-        let (Ok(session), Ok(kind), Ok(attempt)) = (row.get(0), row.get(1), row.get(2)) else {
-            return Ok(None);
-        };
-        let (Ok(scope), Ok(n), Ok(id)) = (row.get::<_, String>(3), row.get::<_, i64>(4), row.get::<_, i64>(5)) else {
-            return Ok(None);
-        };
-        let next: (i64, i64, i64, String, i64) = (session, kind, attempt, scope, n);
-        if in_order && next <= before {
-            return Ok(None);
-        }
-        let mut mark = DefaultHasher::new();
-        (&next, id).hash(&mut mark);
-        all = all.wrapping_add(mark.finish());
-        count += 1;
-        before = next;
+impl Marks {
+    /// Takes the record with this row in.
+    pub(super) fn add(&mut self, id: i64, key: &Key<'_>) {
+        let place = (key.kind as i64, i64::from(key.session.number), i64::from(key.attempt));
+        self.count_in(id, place, &key.scope, int(key.n));
     }
-    Ok(Some((count, all)))
+
+    fn count_in(&mut self, id: i64, place: (i64, i64, i64), scope: &str, n: i64) {
+        let mut mark = DefaultHasher::new();
+        (id, place, scope, n).hash(&mut mark);
+        self.count += 1;
+        self.sum = self.sum.wrapping_add(mark.finish());
+    }
+
+    /// The rows of a run in the index by which records are found; nothing where that is no index of them.
+    pub(super) fn of_index(conn: &Connection, number: i64) -> Result<Option<Self>, Fault> {
+        let found = "SELECT id, session, kind, attempt, scope, n FROM journal INDEXED BY journal_once WHERE run = ?1
+             ORDER BY session, kind, attempt, scope, n";
+        match Self::read(conn, found, &[number], true) {
+            Err(fault) if fault.is_corrupt() => Ok(None),
+            found => found,
+        }
+    }
+
+    /// The rows of a run as they are stored, whatever is in them.
+    pub(super) fn of_table(conn: &Connection, number: i64) -> Result<Option<Self>, Fault> {
+        let stored = "SELECT id, session, kind, attempt, scope, n FROM journal NOT INDEXED WHERE id > ?1 AND id < ?2";
+        Self::read(conn, stored, &[row_id(number, 0), row_id(number + 1, 0)], false)
+    }
+
+    /// Nothing where a value is of another type than was written, or the rows are not in their order but should be.
+    fn read(conn: &Connection, select: &str, of: &[i64], in_order: bool) -> Result<Option<Self>, Fault> {
+        let mut select = conn.prepare_cached(select)?;
+        let mut rows = select.query(rusqlite::params_from_iter(of))?;
+        let (mut marks, mut before) = (Self::default(), ((i64::MIN, 0, 0), String::new(), 0));
+        while let Some(row) = rows.next()? {
+            let (Ok(id), Ok(session), Ok(kind)) = (row.get(0), row.get::<_, i64>(1), row.get::<_, i64>(2)) else {
+                return Ok(None);
+            };
+            let (Ok(attempt), Ok(scope), Ok(n)) = (row.get::<_, i64>(3), row.get_ref(4)?.as_str(), row.get(5)) else {
+                return Ok(None);
+            };
+            let first = (session, kind, attempt);
+            if in_order && (first, scope, n) <= (before.0, before.1.as_str(), before.2) {
+                return Ok(None);
+            }
+            marks.count_in(id, (kind, session, attempt), scope, n);
+            if before.1 != scope {
+                before.1.replace_range(.., scope);
+            }
+            (before.0, before.2) = (first, n);
+        }
+        Ok(Some(marks))
+    }
 }

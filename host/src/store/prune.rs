@@ -131,6 +131,24 @@ impl Store {
         Ok(runs)
     }
 
+    /// Reads all of these runs that nobody owns, and notes of each that is not what was written that it is damaged.
+    ///
+    /// # Errors
+    /// Failures of the disk.
+    pub fn look_for_damage(&self, runs: &mut [Prunable]) -> Result<(), StoreError> {
+        for run in runs.iter_mut().filter(|run| run.state != RunState::Owned) {
+            match self.whole(&run.run) {
+                Err(StoreError::Damaged { what, .. } | StoreError::Corrupt { what, .. }) => {
+                    run.state = RunState::Damaged(what);
+                }
+                // It was removed meanwhile.
+                Err(StoreError::NotFound { .. }) | Ok(()) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
     fn changed_ms(&self, row: &RunRow) -> u64 {
         row.ended_ms.unwrap_or_else(|| {
             let sessions = self.sessions(&row.id).unwrap_or_default();

@@ -13,7 +13,7 @@ use super::record::Sync;
 use super::rows::{NewRun, RunRow, RunUpdate, SessionRow};
 use super::seal::{decode, encode, int, sum, uint};
 use super::write::{check_epoch, head};
-use super::{Durability, Store, commit};
+use super::{Durability, Store, commit, space};
 use crate::ids::RunId;
 
 /// How often and after what pause a locked run is tried again: someone may just be looking whether it is owned.
@@ -105,8 +105,8 @@ impl Store {
     /// Takes a run that nobody owns. Appends of earlier owners fail from here on.
     ///
     /// # Errors
-    /// [`StoreError::Owned`], [`StoreError::NotFound`]; [`StoreError::Damaged`] when durable records are missing, until
-    /// [`Store::accept_loss`].
+    /// [`StoreError::Owned`], [`StoreError::NotFound`]; [`StoreError::Damaged`] when durable records are missing or its spaces are
+    /// not what was written, until [`Store::accept_loss`].
     pub async fn take_run(&self, run: &RunId) -> Result<Owner, StoreError> {
         self.writer()?;
         let (number, _) = self.run_number(run)?;
@@ -116,6 +116,9 @@ impl Store {
             RunState::LostTail(records) => Some(records),
             RunState::Owned | RunState::Free => None,
         };
+        if let Some(what) = self.read(|conn| space::problems(conn, number))?.pop() {
+            return Err(StoreError::damaged(run, what));
+        }
         let work = move |conn: &Connection| {
             let epoch: i64 = conn
                 .prepare_cached("UPDATE run SET epoch = epoch + 1 WHERE no = ?1 RETURNING epoch")?

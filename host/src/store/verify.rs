@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::error::Fault;
-use super::key::{COLUMNS, is_indexed, open, row_id, row_seq};
+use super::key::{COLUMNS, Marks, open, row_id, row_seq};
 use super::record::Record;
 use super::seal::link;
 use crate::ids::{Digest, RunId};
@@ -31,26 +31,27 @@ pub(super) enum Look {
 }
 
 /// Verifies the first `limit` records of the run with this number: their order, checksums, columns and chain, and the bodies that they refer to; where
-/// there are no more, also the index by which they are found. `each` gets every one that is sound, with its number.
+/// there are no more, also the index by which they are found. `each` gets every one that is sound, with its number; where it fails, this does.
 pub(super) fn verify(
     conn: &Connection,
     (run, number): (&RunId, i64),
     look: Look,
     limit: u64,
-    mut each: impl FnMut(u64, Record),
+    mut each: impl FnMut(u64, Record) -> Result<(), Fault>,
 ) -> Result<Sound, Fault> {
     let mut select = conn.prepare_cached(&format!(
         "SELECT {COLUMNS} FROM journal WHERE id > ?1 AND id < ?2 ORDER BY id"
     ))?;
     let mut rows = select.query([row_id(number, 0), row_id(number + 1, 0)])?;
     let (mut sound, mut before) = (Sound::default(), 0);
-    let mut bodies = HashMap::new();
+    let (mut bodies, mut marks) = (HashMap::new(), Marks::default());
     while sound.records < limit {
         let next = sound.records + 1;
         let row = match rows.next() {
             Ok(Some(row)) => row,
             Ok(None) => {
-                sound.problem = (!is_indexed(conn, number)?).then(|| NOT_INDEXED.to_owned());
+                let indexed = Marks::of_index(conn, number)? == Some(marks);
+                sound.problem = (!indexed).then(|| NOT_INDEXED.to_owned());
                 break;
             }
             Err(error) => {
@@ -66,7 +67,7 @@ pub(super) fn verify(
             sound.problem = Some(format!("record {next} is missing"));
             break;
         }
-        let opened = open(run, row);
+        let opened = open(run, row, &mut marks);
         before = opened.as_ref().map_or(0, |opened| link(before, opened.sum));
         let Some(opened) = opened.filter(|opened| opened.chain == before) else {
             sound.problem = Some(format!("record {next} is damaged"));
@@ -79,7 +80,7 @@ pub(super) fn verify(
             break;
         }
         sound.records = next;
-        each(next, opened.record);
+        each(next, opened.record)?;
     }
     sound.bodies = bodies.len() as u64;
     Ok(sound)
