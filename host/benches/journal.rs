@@ -19,7 +19,7 @@ use hermes_host::amounts::Amounts;
 use hermes_host::config::{Config, Sources};
 use hermes_host::ids::{Digest, RunId, Scope, SessionId, StreamId};
 use hermes_host::limits::Limits;
-use hermes_host::run::{Host, RunSpec};
+use hermes_host::run::{Host, ResumeSpec, RunSpec};
 use hermes_host::store::{
     Access, Answer, Durability, Intent, NewRun, Observation, OpKind, Outcome, OutcomeStatus, Owner, Record, Store,
     StoreOptions, Sync,
@@ -356,7 +356,7 @@ impl Stopped {
         let host = open(copy.path());
         self.runtime.block_on(async {
             let begun = Instant::now();
-            let handle = host.resume(&self.run).await.unwrap();
+            let handle = host.resume(&ResumeSpec::of(&self.run)).await.unwrap();
             let took = self.until_asked(before, begun);
             handle.suspend();
             handle.wait().await.unwrap();

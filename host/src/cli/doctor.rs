@@ -234,10 +234,14 @@ fn looked_at(found: &Integrity) -> String {
 fn damage(problems: &[Damage], what: &'static str, anew: &str) -> Vec<Check> {
     let mut mended = Vec::new();
     let told = problems.iter().take(DAMAGES).map(|problem| {
-        let mend = match &problem.run {
-            None => Some(anew.to_owned()),
-            Some(run) if mended.contains(run) => None,
-            Some(run) => {
+        let mend = match (&problem.run, &problem.component) {
+            (_, Some(path)) => Some(format!(
+                "put {} back, from a backup or from where the plugin came from",
+                path.display()
+            )),
+            (None, None) => Some(anew.to_owned()),
+            (Some(run), None) if mended.contains(run) => None,
+            (Some(run), None) => {
                 mended.push(run.clone());
                 Some(format!(
                     "hermes-host resume {run} --accept-loss   goes on with what is left; others can go on as they are"

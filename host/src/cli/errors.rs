@@ -148,6 +148,12 @@ fn help(error: &HostError) -> Vec<String> {
             format!("give up what it has lost, go on  hermes-host resume {run} --accept-loss"),
         ];
     }
+    if let HostError::Store(StoreError::NothingLeft { .. }) = error {
+        return vec![
+            "see all that is damaged         hermes-host doctor".to_owned(),
+            "it can't go on; remove it with  hermes-host runs prune --status damaged".to_owned(),
+        ];
+    }
     if let HostError::Store(StoreError::Lost { run, .. }) = error {
         return vec![
             "see all that is damaged  hermes-host doctor".to_owned(),

@@ -15,7 +15,7 @@ use super::validated::Resume;
 use super::{Context, json, log, stdio, terminal};
 use crate::config::Config;
 use crate::event::{EventKind, EventReceiver, RunEvent, now_ms};
-use crate::ids::SessionId;
+use crate::ids::{RunId, SessionId};
 use crate::run::{ForkSpec, Host, Loss, RunHandle, RunOutcome, RunSpec};
 use crate::text::{Shape, clean};
 
@@ -57,7 +57,23 @@ pub(super) async fn resume(config: Config, context: Context, resume: &Resume) ->
 
 /// Gives up what a run has lost, and says how much that is.
 async fn accept_loss(host: &Host, context: Context, run: &str) -> Result<(), Problem> {
-    let (run, Loss { kept, missing, cut }) = host.accept_loss(run).await?;
+    let (run, loss) = host.accept_loss(run).await?;
+    stdio::tell(&notices(context.paint, &[given_up(&run, &loss)]));
+    Ok(())
+}
+
+fn given_up(run: &RunId, loss: &Loss) -> String {
+    let Loss {
+        kept,
+        missing,
+        cut,
+        end,
+        entries,
+    } = *loss;
+    if !loss.is_any() {
+        let kept = number(kept, "record");
+        return format!("run {run} has lost nothing: all of its {kept} are there");
+    }
     let mut lost = Vec::new();
     if missing > 0 {
         lost.push(format!("{} missing at its end", number(missing, "record")));
@@ -65,19 +81,18 @@ async fn accept_loss(host: &Host, context: Context, run: &str) -> Result<(), Pro
     if cut > 0 {
         lost.push(format!("{} from the first damaged one on", number(cut, "record")));
     }
-    let told = match lost.is_empty() {
-        true => format!(
-            "run {run} has lost nothing: all of its {} are there",
-            number(kept, "record")
-        ),
-        false => format!(
-            "run {run} gives up {}; {} are left",
-            lost.join(" and "),
-            number(kept, "record")
-        ),
+    if entries > 0 {
+        lost.push(format!("{entries} damaged entries of its spaces"));
+    }
+    if lost.is_empty() {
+        lost.push("its end, of which there is no record".to_owned());
+    }
+    let kept = number(kept, "record");
+    let goes_on = match end {
+        true => "; its end was among them: it goes on",
+        false => "",
     };
-    stdio::tell(&notices(context.paint, &[told]));
-    Ok(())
+    format!("run {run} gives up {}; {kept} are left{goes_on}", lost.join(" and "))
 }
 
 /// Goes on from a place in another run, as a run of its own, and stays with it to its end.

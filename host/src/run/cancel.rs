@@ -60,10 +60,14 @@ impl Host {
         let store = self.store()?;
         let id = store.find_run(run)?;
         match store.take_run(&id).await {
-            Ok(owner) => match end(&store, &owner).await? {
-                Ended::Now(end) => Ok(end),
-                Ended::Before(row) => Err(has_ended(&row)),
-            },
+            Ok(owner) => {
+                // An end behind damage would be cut off with it.
+                store.whole(&id)?;
+                match end(&store, &owner).await? {
+                    Ended::Now(end) => Ok(end),
+                    Ended::Before(row) => Err(has_ended(&row)),
+                }
+            }
             Err(StoreError::Owned { .. }) => {
                 store.request_cancel(&id, now_ms()).await?;
                 self.ended_by_owner(&store, &id).await
@@ -85,6 +89,7 @@ impl Host {
             };
             match taken {
                 Some(Ok(owner)) => {
+                    store.whole(run)?;
                     return Ok(match end(store, &owner).await? {
                         Ended::Now(end) => end,
                         Ended::Before(row) => RunEnd::of(*row),

@@ -129,6 +129,17 @@ pub enum HostError {
         /// The folder.
         folder: String,
     },
+    /// The bytes of a plugin of the run are not here.
+    #[error(
+        "the run's plugin {plugin} is not here; put it back as {}, from a backup or from where the plugin came from, or remove the run and import it from a file that was exported --with-plugins",
+        path.display()
+    )]
+    PluginGone {
+        /// Its name.
+        plugin: String,
+        /// Where its bytes should be.
+        path: std::path::PathBuf,
+    },
     /// A run's end was asked for, and the process that owns it takes longer than it should.
     #[error(
         "run {run} was asked to end and has not ended yet; the request stands, and its owner or whoever takes the run next ends it"
@@ -217,7 +228,7 @@ impl HostError {
     pub fn code(&self) -> u8 {
         match self {
             Self::Run(_) | Self::Unwritten(_) | Self::NotEnded { .. } => 1,
-            Self::Store(StoreError::Damaged { .. } | StoreError::Lost { .. }) => 1,
+            Self::Store(StoreError::Damaged { .. } | StoreError::NothingLeft { .. } | StoreError::Lost { .. }) => 1,
             _ => 2,
         }
     }
@@ -226,7 +237,12 @@ impl HostError {
     pub fn is_damage(&self) -> bool {
         matches!(
             self,
-            Self::Store(StoreError::Corrupt { .. } | StoreError::Damaged { .. } | StoreError::Lost { .. })
+            Self::Store(
+                StoreError::Corrupt { .. }
+                    | StoreError::Damaged { .. }
+                    | StoreError::NothingLeft { .. }
+                    | StoreError::Lost { .. }
+            )
         )
     }
 
@@ -246,15 +262,14 @@ impl HostError {
             Self::Asked { .. } => "load",
             Self::Grant(_) => "grant",
             Self::Model(_) | Self::NoPrice { .. } | Self::ScriptUnused { .. } => "model",
-            Self::Store(StoreError::Damaged { .. } | StoreError::Lost { .. }) | Self::Forgotten { .. } => {
-                "journal-damaged"
-            }
+            Self::Store(StoreError::Damaged { .. } | StoreError::NothingLeft { .. } | StoreError::Lost { .. })
+            | Self::Forgotten { .. } => "journal-damaged",
             Self::Store(_) | Self::NotBegun(_) | Self::Unwritten(_) => "storage",
             Self::Toolbox(_) | Self::ToolPrefix { .. } => "tools",
             Self::Inputs(_) | Self::NoSuchTool { .. } | Self::ChildIterations { .. } | Self::SameName { .. } => {
                 "invalid-input"
             }
-            Self::CantResume { .. } | Self::FolderGone { .. } => "resume",
+            Self::CantResume { .. } | Self::FolderGone { .. } | Self::PluginGone { .. } => "resume",
             Self::NotEnded { .. } => "timed-out",
             Self::CantReplay { .. } => "replay",
             Self::CantFork { .. } => "fork",

@@ -23,7 +23,7 @@ pub enum Standing {
     Cancelled,
     /// It can go on, and nobody owns it.
     Interrupted,
-    /// Its row or its journal is not what was written.
+    /// It is not what was written. Behind its row and its anchor this is looked for only where it is asked for.
     Damaged,
 }
 
@@ -126,14 +126,14 @@ impl Host {
             after: before,
         };
         if spec.dry_run {
-            let chosen = choose(store.prunable()?, spec, before.used, now_ms());
+            let chosen = choose(prunable(&store, spec)?, spec, before.used, now_ms());
             pruned.runs = chosen.iter().map(|(run, standing)| told(run, *standing)).collect();
             return Ok(pruned);
         }
         store.sweep_copies().await?;
         store.sweep_rows().await?;
         let earlier = store.sweep_files().await?;
-        let chosen = choose(store.prunable()?, spec, store.size()?.used, now_ms());
+        let chosen = choose(prunable(&store, spec)?, spec, store.size()?.used, now_ms());
         for (run, standing) in chosen {
             match store.remove_run(&run).await? {
                 Removal::Removed => pruned.runs.push(told(&run, standing)),
@@ -148,6 +148,15 @@ impl Host {
         pruned.after = store.size()?;
         Ok(pruned)
     }
+}
+
+/// All runs. Damage in the midst of one is found by reading it, where damaged ones are wanted.
+fn prunable(store: &Store, spec: &PruneSpec) -> Result<Vec<Prunable>, HostError> {
+    let mut runs = store.prunable()?;
+    if spec.standing.contains(&Standing::Damaged) {
+        store.look_for_damage(&mut runs)?;
+    }
+    Ok(runs)
 }
 
 /// Gives free space back to the file system where that is worth it.

@@ -18,10 +18,10 @@ use crate::ledger::{Caps, Ledger};
 use crate::limits::Limits;
 use crate::llm::Catalogue;
 use crate::plugin::Plugin;
-use crate::plugin::load::{Shelf, load};
+use crate::plugin::load::Shelf;
 use crate::plugin::toolbox::Toolbox;
 use crate::run::prepare::{ToolPlugin, toolbox};
-use crate::run::resume::{VIEW_ONLY, first_start, recorded_plugin};
+use crate::run::resume::{VIEW_ONLY, built_in, first_start, recorded_plugin};
 use crate::run::{Host, HostError};
 use crate::scrub::Secrets;
 use crate::session::keeping::Keeping;
@@ -204,16 +204,14 @@ struct Plugins<'a> {
 impl Plugins<'_> {
     fn get(&self, of: &PluginRef) -> Result<Arc<Plugin>, HostError> {
         match recorded_plugin(self.store, of, self.limits) {
-            Err(HostError::Store(StoreError::NotFound { .. })) => self.built_in(of),
+            Err(HostError::Store(StoreError::NoComponent { .. })) => self.built_in(of),
             other => other,
         }
     }
 
     fn built_in(&self, of: &PluginRef) -> Result<Arc<Plugin>, HostError> {
-        let found = self.shelf.standard().find(|name| *name == of.name);
-        let found = found.and_then(|name| self.shelf.find(name, self.limits).ok());
-        match found.filter(|found| Digest::of(&found.bytes) == of.digest) {
-            Some(found) => Ok(Arc::new(load(found, self.limits)?)),
+        match built_in(self.shelf, of, self.limits)? {
+            Some(plugin) => Ok(plugin),
             None => {
                 let (name, digest) = (&of.name, of.digest);
                 let reason = format!(

@@ -13,7 +13,7 @@ use crate::ids::{Digest, RunId, Scope, SessionId, StreamId};
 use crate::ledger::Caps;
 use crate::limits::Limits;
 use crate::llm::Catalogue;
-use crate::plugin::load::{Found, load};
+use crate::plugin::load::{Found, Shelf, load};
 use crate::plugin::{Origin, Plugin, manifest};
 use crate::run::change::{ResumeSpec, may_change};
 use crate::run::handle::RunHandle;
@@ -22,7 +22,7 @@ use crate::run::root::{ended, finish_row, resumed, root_session};
 use crate::run::{Host, HostError};
 use crate::session::keeping::{Journal, Keeping};
 use crate::session::{RunContext, codec};
-use crate::store::{Note, NoteKind, Owner, Record, RunRow, SessionUpdate, Store, Sync, Transition};
+use crate::store::{Note, NoteKind, Owner, Record, RunRow, SessionUpdate, Store, StoreError, Sync, Transition};
 use crate::supervisor::start::{AgentStart, PluginRef, RunStart, StartBody};
 use crate::supervisor::terms::{Terms, put};
 
@@ -109,6 +109,8 @@ impl Host {
         if !change.are_none() {
             ready.notices.push(format!("it goes on with {}", change.words()));
         }
+        let lost = owner.lost_tail().map(lost_tail);
+        ready.notices.extend(lost.clone());
         // Its owner went down before it heard of this.
         let cancel_asked = store.cancel_requested(&id)?.is_some();
         let supervisor = self.supervisor(&shared.limits);
@@ -141,9 +143,11 @@ impl Host {
         };
         root.from.cancel_asked |= cancel_asked;
         let mut records: Vec<Record> = steps.map(update).collect();
+        let note = |kind, body| note(&session.id, root.from.attempt, kind, body);
         if !change.are_none() {
-            records.push(changed(&session.id, root.from.attempt, &change));
+            records.push(note(NoteKind::Terms, change.body()));
         }
+        records.extend(lost.map(|lost| note(NoteKind::Host, lost.into_bytes())));
         let written = session.run.append(records, None, Sync::Durable).await;
         written.map_err(|end| HostError::NotBegun(end.to_string()))?;
         let first = ctx.events.subscribe();
@@ -190,6 +194,20 @@ impl Host {
         Ok(())
     }
 
+    /// A plugin of a run as it was kept, or as it is built in where that is the same.
+    fn plugin_of(&self, store: &Store, of: &PluginRef, limits: &Limits) -> Result<Arc<Plugin>, HostError> {
+        match recorded_plugin(store, of, limits) {
+            Err(HostError::Store(StoreError::NoComponent { path })) => {
+                let gone = || HostError::PluginGone {
+                    plugin: of.name.clone(),
+                    path,
+                };
+                built_in(&self.shelf(), of, limits)?.ok_or_else(gone)
+            }
+            other => other,
+        }
+    }
+
     /// The run's parts as its start record names them, never as today's flags would.
     async fn rebuild(&self, store: &Store, agent: &AgentStart, shared: &RunStart) -> Result<Ready, HostError> {
         let tools = shared.tools.iter().map(|tool| tool.rights.whole());
@@ -201,12 +219,12 @@ impl Host {
                 });
             }
         }
-        let strategy = recorded_plugin(store, &agent.strategy, &shared.limits)?;
+        let strategy = self.plugin_of(store, &agent.strategy, &shared.limits)?;
         let prepared = self.resolve(&strategy).await?;
         let mut plugins = Vec::new();
         for tool in &shared.tools {
             plugins.push(ToolPlugin {
-                plugin: recorded_plugin(store, &tool.plugin, &shared.limits)?,
+                plugin: self.plugin_of(store, &tool.plugin, &shared.limits)?,
                 prefix: tool.prefix.clone(),
                 rights: Arc::new(tool.rights.clone()),
                 repeatable: tool.repeatable,
@@ -248,18 +266,27 @@ impl Host {
     }
 }
 
-/// The record of a change of the run's terms.
-fn changed(root: &SessionId, attempt: u32, change: &Terms) -> Record {
+/// A note of the root's.
+fn note(root: &SessionId, attempt: u32, kind: NoteKind, body: Vec<u8>) -> Record {
     Record::Note(Note {
         stream: StreamId {
             session: root.clone(),
             attempt,
             scope: Scope::ROOT,
         },
-        kind: NoteKind::Terms,
-        body: change.body(),
+        kind,
+        body,
         at_ms: now_ms(),
     })
+}
+
+/// What a loss of power took, as the configured durability allows, in words.
+fn lost_tail(records: u64) -> String {
+    let lost = match records {
+        1 => "its last record was".to_owned(),
+        n => format!("its last {n} records were"),
+    };
+    format!("{lost} lost when the machine went down (durability = \"process\"); what that told of is done again")
 }
 
 /// Why a run that was imported without its secrets can't be told again or go on.
@@ -316,6 +343,14 @@ pub(super) fn recorded_plugin(store: &Store, of: &PluginRef, limits: &Limits) ->
         manifest,
     };
     Ok(Arc::new(load(found, limits)?))
+}
+
+/// The built-in plugin of this name, if it has the bytes that the run had.
+pub(super) fn built_in(shelf: &Shelf, of: &PluginRef, limits: &Limits) -> Result<Option<Arc<Plugin>>, HostError> {
+    let found = shelf.standard().find(|name| *name == of.name);
+    let found = found.and_then(|name| shelf.find(name, limits).ok());
+    let found = found.filter(|found| Digest::of(&found.bytes) == of.digest);
+    Ok(found.map(|found| load(found, limits)).transpose()?.map(Arc::new))
 }
 
 /// The root's first start record.

@@ -12,10 +12,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::{Fault, StoreError};
 use super::files::{private, sync_dir};
+use super::key::row_id;
 use super::owner::{FileLock, LockState, RunLock};
 use super::prune::entries;
 use super::runs::now_ms;
-use super::write::{head, row_id};
+use super::write::head;
 use super::{Files, Store};
 use crate::ids::{Digest, RunId};
 

@@ -11,7 +11,7 @@ use super::error::{Fault, StoreError};
 use super::record::{Effect, EffectResult, SpaceId, Sync};
 use super::rows::{Change, Entry, SpaceRow};
 use super::seal::{decode, int, uint};
-use super::space::{self, EntryParts, Writing, run_number};
+use super::space::{self, EntryParts, Space, Writing, run_number};
 use crate::ids::RunId;
 use crate::limits::Limits;
 
@@ -177,7 +177,7 @@ impl Store {
     /// The spaces of a run, or those of the home folder, by name.
     ///
     /// # Errors
-    /// Failures of the disk.
+    /// [`StoreError::Damaged`] or, for the home folder, [`StoreError::Corrupt`] when one is not what was written; failures of the disk.
     pub fn spaces(&self, run: Option<&RunId>) -> Result<Vec<SpaceRow>, StoreError> {
         self.read(|conn| {
             let any = SpaceId {
@@ -187,19 +187,14 @@ impl Store {
             let Some(number) = run_number(conn, &any)? else {
                 return Ok(Vec::new());
             };
-            let mut select = conn.prepare_cached(
-                "SELECT name, version, keys, bytes FROM space WHERE run = ?1 AND version > 0 ORDER BY name",
-            )?;
-            let rows = select.query_map([number], |row| {
-                let (version, keys, bytes) = (uint(row.get(1)?), uint(row.get(2)?), uint(row.get(3)?));
-                Ok(SpaceRow {
-                    name: row.get(0)?,
-                    version,
-                    keys,
-                    bytes,
-                })
-            })?;
-            Ok(rows.collect::<Result<_, _>>()?)
+            let spaces = Space::all(conn, run, number)?.into_iter();
+            let written = spaces.filter(|space| space.version > 0).map(|space| SpaceRow {
+                name: space.name,
+                version: space.version,
+                keys: space.keys,
+                bytes: space.bytes,
+            });
+            Ok(written.collect())
         })
     }
 
@@ -241,8 +236,7 @@ fn space_number(conn: &Connection, id: &SpaceId) -> Result<Option<i64>, Fault> {
     let Some(run) = run_number(conn, id)? else {
         return Ok(None);
     };
-    let mut select = conn.prepare_cached("SELECT no FROM space WHERE run = ?1 AND name = ?2")?;
-    Ok(select.query_row(params![run, id.name], |row| row.get(0)).optional()?)
+    Ok(Space::named(conn, id, run)?.map(|space| space.number))
 }
 
 fn key_text(row: &Row<'_>, column: usize) -> Result<String, rusqlite::Error> {

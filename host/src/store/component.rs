@@ -53,7 +53,7 @@ impl Store {
     /// A component's bytes, verified.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`]; [`StoreError::Corrupt`] when the file has not that digest any more.
+    /// [`StoreError::NoComponent`]; [`StoreError::Corrupt`] when the file has not that digest any more.
     pub fn component(&self, digest: &Digest) -> Result<Vec<u8>, StoreError> {
         let path = self.component_path(digest);
         match std::fs::read(&path) {
@@ -62,9 +62,7 @@ impl Store {
                 path,
                 what: "it is not the component that was kept".into(),
             }),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(StoreError::NotFound {
-                what: format!("component {}", digest.short()),
-            }),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(StoreError::NoComponent { path }),
             Err(e) => Err(StoreError::io(&path, &e)),
         }
     }

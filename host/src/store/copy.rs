@@ -8,13 +8,14 @@ use rusqlite::{Connection, params};
 use super::Store;
 use super::commit::Done;
 use super::error::{Fault, StoreError};
+use super::key::row_id;
 use super::owner::{Owner, Ownership};
 use super::record::{Effect, EffectResult, SpaceId, Sync};
 use super::rows::{RunRow, StoredEntry};
 use super::runs::{FIRST_EPOCH, now_ms, seal_run};
 use super::seal::{decode, int, uint};
-use super::space::{self, EntryParts, Writing};
-use super::write::{check_epoch, head, row_id};
+use super::space::{self, EntryParts, Space, Writing};
+use super::write::{check_epoch, head};
 use crate::ids::{RunId, StreamId};
 
 /// Rows that one transaction removes.
@@ -158,7 +159,7 @@ impl Store {
     /// The first `limit` entries of a run's spaces behind `after`, by space and version, removed ones included.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`] when one is not what was written; failures of the disk.
+    /// [`StoreError::Corrupt`] when one is not what was written, [`StoreError::Damaged`] when a space is not; failures of the disk.
     pub fn stored_entries(
         &self,
         run: &RunId,
@@ -173,6 +174,7 @@ impl Store {
             let Some(number) = space::run_number(conn, &any)? else {
                 return Ok(Vec::new());
             };
+            Space::all(conn, Some(run), number)?;
             let (name, version) = after.map_or(("", 0), |(name, version)| (name.as_str(), *version));
             let mut select = conn.prepare_cached(
                 "SELECT s.name, s.no, e.version, e.deleted, e.key, e.at_ms, e.author, e.op, e.sum, e.media_type, e.data

@@ -164,6 +164,14 @@ pub enum StoreError {
         /// What is wrong.
         what: String,
     },
+    /// Not even a run's first records are what was written. Other runs are not concerned.
+    #[error("the journal of run {run} is damaged: {what}, and there is nothing before it to go on from")]
+    NothingLeft {
+        /// The run.
+        run: RunId,
+        /// What is wrong.
+        what: String,
+    },
     /// The database has nothing of a run whose lock file tells of records.
     #[error("run {run} is lost: the database has none of its {records} records")]
     Lost {
@@ -171,6 +179,12 @@ pub enum StoreError {
         run: RunId,
         /// The records that were synced.
         records: u64,
+    },
+    /// The bytes of a plugin that a run uses are not where they were kept.
+    #[error("{} is not there, the bytes of a plugin that a run uses; put it back, from a backup or from where the plugin came from", path.display())]
+    NoComponent {
+        /// Where they should be.
+        path: PathBuf,
     },
     /// No run, session or body of this name.
     #[error("there is no {what}; `hermes-host runs` lists the runs")]
@@ -263,6 +277,8 @@ fn seconds_since(ms: u64) -> u64 {
 pub(super) enum Fault {
     Sql(rusqlite::Error),
     Store(StoreError),
+    /// What no run owns is not what was written.
+    Corrupt(String),
 }
 
 impl From<rusqlite::Error> for Fault {
@@ -289,6 +305,10 @@ impl Fault {
         match self {
             Self::Store(error) => error,
             Self::Sql(error) => from_sql(path, &error),
+            Self::Corrupt(what) => StoreError::Corrupt {
+                path: path.to_path_buf(),
+                what,
+            },
         }
     }
 

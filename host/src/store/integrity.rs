@@ -2,20 +2,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::path::PathBuf;
 
-use rusqlite::{Connection, Row};
+use rusqlite::Connection;
 
 use super::error::{Fault, StoreError};
 use super::request::damaged_requests;
 use super::rows::SessionRow;
 use super::runs::{RunState, open_run};
-use super::space::EntryParts;
-use super::verify::verify;
-use super::{Store, schema};
+use super::verify::{Look, verify};
+use super::{Store, schema, space};
 use crate::ids::{Digest, RunId};
 
 /// Problems of the structure that SQLite tells at most.
 const STRUCTURE: u32 = 20;
+
+/// Whose the spaces of the home folder are, in the place of a run's number.
+const HOME: i64 = 0;
 
 /// The result of looking through everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -39,6 +42,8 @@ pub struct Problem {
     pub run: Option<RunId>,
     /// What is wrong.
     pub what: String,
+    /// Where the bytes of a component should be, if it is that: whoever has them can put them back, and nothing else mends it.
+    pub component: Option<PathBuf>,
 }
 
 impl fmt::Display for Problem {
@@ -55,6 +60,7 @@ impl Integrity {
         self.problems.push(Problem {
             run: run.cloned(),
             what: what.into(),
+            component: None,
         });
     }
 
@@ -77,7 +83,7 @@ impl Integrity {
 
 impl Store {
     /// Looks through everything: the database's structure, every run's row, anchor, records with their chain, and bodies, every session's row, every
-    /// entry of the blackboard, and the components that runs use.
+    /// space and entry of the blackboard, and the components that runs use.
     ///
     /// # Errors
     /// Failures of the disk.
@@ -101,9 +107,10 @@ impl Store {
             self.look_at_run(&mut found, &run, number)?;
             names.insert(number, run);
         }
-        let spaces = self.read(entries);
-        for (run, what) in found.look(None, "the blackboard", spaces)?.drain(&mut found.entries) {
-            found.add(names.get(&run), what);
+        self.look_at_spaces(&mut found, None, HOME)?;
+        let strays = self.read(strays);
+        for what in found.look(None, "the blackboard", strays)? {
+            found.add(None, what);
         }
         let components = self.read(components);
         let components = found.look(None, "the list of components", components)?;
@@ -112,6 +119,21 @@ impl Store {
             found.add(Some(&run), format!("the database has none of its {records} records"));
         }
         Ok(found)
+    }
+
+    /// Whether all of a run is what was written, its components apart.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] with the first thing that is not; [`StoreError::NotFound`]; failures of the disk.
+    pub fn whole(&self, run: &RunId) -> Result<(), StoreError> {
+        self.run(run)?;
+        let (number, _) = self.run_number(run)?;
+        let mut found = Integrity::default();
+        self.look_at_run(&mut found, run, number)?;
+        match found.problems.into_iter().next() {
+            Some(problem) => Err(StoreError::damaged(run, problem.what)),
+            None => Ok(()),
+        }
     }
 
     fn look_at_run(&self, found: &mut Integrity, run: &RunId, number: i64) -> Result<(), StoreError> {
@@ -126,7 +148,7 @@ impl Store {
         {
             found.add(Some(run), what);
         }
-        let records = self.read(|conn| verify(conn, number, u64::MAX, |_, _| {}));
+        let records = self.read(|conn| verify(conn, (run, number), Look::Bodies, u64::MAX, |_, _| Ok(())));
         let records = found.look(Some(run), "its records", records)?;
         found.records += records.records;
         found.bodies += records.bodies;
@@ -137,6 +159,18 @@ impl Store {
         for session in found.look(Some(run), "its sessions", sessions)? {
             found.add(Some(run), format!("the row of session {session} is damaged"));
         }
+        self.look_at_spaces(found, Some(run), number)
+    }
+
+    fn look_at_spaces(&self, found: &mut Integrity, run: Option<&RunId>, number: i64) -> Result<(), StoreError> {
+        let looked = self.read(|conn| {
+            let (good, mut wrong) = entries(conn, number)?;
+            wrong.extend(space::problems(conn, number)?);
+            Ok((good, wrong))
+        });
+        let (good, wrong) = found.look(run, "the blackboard", looked)?;
+        found.entries += good;
+        wrong.into_iter().for_each(|what| found.add(run, what));
         Ok(())
     }
 
@@ -152,14 +186,18 @@ impl Store {
                     found.components += 1;
                     continue;
                 }
-                Err(StoreError::NotFound { .. }) => "is missing".to_owned(),
+                Err(StoreError::NoComponent { .. }) => "is missing".to_owned(),
                 Err(StoreError::Corrupt { what, .. }) => format!("is damaged: {what}"),
                 Err(error) => return Err(error),
             };
             for run in users.iter().filter_map(|number| names.get(number)) {
                 // Unless the run was removed meanwhile.
                 if self.components(run).is_ok() {
-                    found.add(Some(run), format!("the component {} {what}", digest.short()));
+                    found.problems.push(Problem {
+                        run: Some(run.clone()),
+                        what: format!("the component {} {what}", digest.short()),
+                        component: Some(self.component_path(&digest)),
+                    });
                 }
             }
         }
@@ -207,58 +245,47 @@ fn sessions(conn: &Connection, run: &RunId, number: i64) -> Result<Vec<u32>, Fau
     Ok(damaged)
 }
 
-/// Entries of the blackboard that were looked at.
-#[derive(Debug, Default)]
-struct Entries {
-    good: u64,
-    damaged: Vec<(i64, String)>,
-}
-
-impl Entries {
-    /// The damaged ones, with the number of their run; counts the others.
-    fn drain(self, count: &mut u64) -> Vec<(i64, String)> {
-        *count += self.good;
-        self.damaged
-    }
-}
-
-fn entries(conn: &Connection) -> Result<Entries, Fault> {
-    let mut select = conn.prepare(
-        "SELECT s.run, s.name, e.space, e.version, e.deleted, e.key, e.at_ms, e.author, e.op, e.sum, e.media_type, e.data
-         FROM space s CROSS JOIN entry e ON e.space = s.no WHERE s.run = 0 OR s.run IN (SELECT no FROM run WHERE epoch > 0)",
-    )?;
-    let mut rows = select.query([])?;
-    let mut found = Entries::default();
+/// How many entries of the spaces of the run with this number are what was written, and in words those that are not.
+fn entries(conn: &Connection, run: i64) -> Result<(u64, Vec<String>), Fault> {
+    let mut select =
+        conn.prepare_cached("SELECT s.name, e.* FROM space s CROSS JOIN entry e ON e.space = s.no WHERE s.run = ?1")?;
+    let mut rows = select.query([run])?;
+    let (mut good, mut damaged) = (0, Vec::new());
     while let Some(row) = rows.next()? {
-        if is_whole(row)? {
-            found.good += 1;
+        if space::is_whole(row)? {
+            good += 1;
             continue;
         }
-        let (name, key): (String, Vec<u8>) = (row.get(1)?, row.get(5)?);
+        let (name, key): (String, Vec<u8>) = (row.get("name")?, row.get("key")?);
         let key = String::from_utf8_lossy(&key).into_owned();
-        found.damaged.push((
-            row.get(0)?,
-            format!("the entry {key:?} of the space {name:?} is damaged"),
-        ));
+        damaged.push(format!("the entry {key:?} of the space {name:?} is damaged"));
     }
-    Ok(found)
+    Ok((good, damaged))
 }
 
-fn is_whole(row: &Row<'_>) -> Result<bool, Fault> {
-    let (key, author, op): (Vec<u8>, String, Vec<u8>) = (row.get(5)?, row.get(7)?, row.get(8)?);
-    let (media_type, data): (String, Vec<u8>) = (row.get(10)?, row.get(11)?);
-    let parts = EntryParts {
-        space: row.get(2)?,
-        version: row.get(3)?,
-        deleted: row.get(4)?,
-        key: &key,
-        at_ms: row.get(6)?,
-        author: &author,
-        op: &op,
-        media_type: &media_type,
-        data: &data,
+/// Spaces that belong to nobody, and how many entries belong to no space, in words.
+fn strays(conn: &Connection) -> Result<Vec<String>, Fault> {
+    let pruned = match schema::version(conn)? {
+        0 | 1 => "",
+        _ => "UNION SELECT no FROM pruned",
     };
-    Ok(parts.sum() == row.get::<_, i64>(9)?)
+    let mut select = conn.prepare(&format!(
+        "SELECT name FROM space WHERE run <> {HOME} AND run NOT IN (SELECT no FROM run {pruned})"
+    ))?;
+    let names = select.query_map([], |row| row.get::<_, String>(0))?;
+    let mut strays = names.collect::<Result<Vec<_>, _>>()?;
+    for name in &mut strays {
+        *name = format!("the space {name:?} belongs to no run");
+    }
+    let entries: i64 = conn.query_row(
+        "SELECT count(*) FROM entry WHERE space NOT IN (SELECT no FROM space)",
+        [],
+        |row| row.get(0),
+    )?;
+    if entries > 0 {
+        strays.push(format!("{entries} entries belong to no space"));
+    }
+    Ok(strays)
 }
 
 /// The components that runs use, each with the numbers of those runs.

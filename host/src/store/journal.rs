@@ -1,17 +1,22 @@
 //! The journal's reading half: every row is verified before it is answered. What is asked about a run is held against its anchor, once for each
-//! question; whoever goes on with a run or tells it again reads the whole in one transaction ([`Store::walk`], [`Store::attempt`]).
+//! question; whoever goes on with a run or tells it again reads the whole in one transaction ([`Store::walk`], [`Store::attempt`]). A record that its
+//! columns or the index hide would be read as one that is not there: before operations and observations are found by them, the run's records are looked
+//! through, once. Starts and notes are what a resume reads before it walks through all of them anyway.
 
 use std::collections::{BTreeMap, HashMap};
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::Store;
+use super::commit::lock;
 use super::error::{Fault, StoreError};
+use super::key::{COLUMNS, Kind, Marks, open, row_id, row_seq};
 use super::record::{Note, NoteKind, Observation, Record, Start};
 use super::rows::{JournalSize, OperationRow, SessionRow};
-use super::runs::{RunState, number_of};
-use super::seal::{decode, uint};
-use super::write::{Kind, row_id, row_seq, row_sum, session_row};
+use super::runs::RunState;
+use super::seal::uint;
+use super::verify::{Look, Sound, verify};
+use super::write::session_row;
 use crate::amounts::Amounts;
 use crate::ids::{Digest, RunId, Scope, SessionId, StreamId};
 
@@ -37,32 +42,29 @@ impl Store {
         run: &RunId,
         mut each: impl FnMut(Record, &HashMap<Digest, u64>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        let number = self.sound(run)?;
-        self.read(|conn| {
+        let number = self.anchored(run)?;
+        let found = self.read(|conn| {
             let bodies = body_sizes(conn, number)?;
-            let mut select =
-                conn.prepare_cached("SELECT id, kind, sum, data FROM journal WHERE id > ?1 AND id < ?2 ORDER BY id")?;
-            let mut rows = select.query(params![row_id(number, 0), row_id(number + 1, 0)])?;
-            while let Some(row) = rows.next()? {
-                each(open_row(run, row)?.1, &bodies)?;
-            }
-            Ok(())
-        })
+            verify(conn, (run, number), Look::Records, u64::MAX, |_, record| {
+                Ok(each(record, &bodies)?)
+            })
+        })?;
+        self.looked_through(run, found)
     }
 
-    /// What the journal has of one attempt, at one moment: at the cost of the attempt's own records. It is not held against
-    /// the run's anchor: whoever asks did that when it took the run, or walked through it.
+    /// What the journal has of one attempt, at one moment: at the cost of the attempt's own records, once the run was looked through. It is not held
+    /// against the run's anchor: whoever asks did that when it took the run, or walked through it.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] for the run; [`StoreError::Damaged`], also when an observation is missing.
     pub fn attempt(&self, session: &SessionId, attempt: u32) -> Result<AttemptRecords, StoreError> {
+        let (number, _) = self.run_number(&session.run)?;
+        self.look_through(&session.run, number)?;
         let [intents, outcomes, observations] = self.read(|conn| {
-            let number = number_of(conn, &session.run)?;
             let of = |kind: Kind| {
-                let select = "SELECT id, kind, sum, data FROM journal
-                     WHERE run = ?1 AND session = ?2 AND kind = ?3 AND attempt = ?4 ORDER BY scope, n";
+                let those = "run = ?1 AND session = ?2 AND kind = ?3 AND attempt = ?4 ORDER BY scope, n";
                 let key = params![number, session.number, kind as i64, attempt];
-                collect(conn, &session.run, select, key)
+                collect(conn, &session.run, those, key)
             };
             Ok([of(Kind::Intent)?, of(Kind::Outcome)?, of(Kind::Observation)?])
         })?;
@@ -96,7 +98,8 @@ impl Store {
             attempt,
             scope: Scope::ROOT,
         };
-        let records = self.stream_records(&stream, Kind::Start)?;
+        let number = self.anchored(&session.run)?;
+        let records = self.stream_records(number, &stream, Kind::Start)?;
         Ok(records.into_iter().find_map(|record| match record {
             Record::Start(start) => Some(start),
             _ => None,
@@ -108,8 +111,9 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`] for the run, [`StoreError::Damaged`].
     pub fn operations(&self, stream: &StreamId) -> Result<Vec<OperationRow>, StoreError> {
-        let intents = self.stream_records(stream, Kind::Intent)?;
-        let outcomes = self.stream_records(stream, Kind::Outcome)?;
+        let number = self.sound(&stream.session.run)?;
+        let intents = self.stream_records(number, stream, Kind::Intent)?;
+        let outcomes = self.stream_records(number, stream, Kind::Outcome)?;
         Ok(join(intents, outcomes))
     }
 
@@ -140,7 +144,8 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`] for the run; [`StoreError::Damaged`], also when one is missing.
     pub fn observations(&self, stream: &StreamId) -> Result<Vec<Observation>, StoreError> {
-        without_gap(&stream.session, self.stream_records(stream, Kind::Observation)?)
+        let number = self.sound(&stream.session.run)?;
+        without_gap(&stream.session, self.stream_records(number, stream, Kind::Observation)?)
     }
 
     /// The first `limit` notes of a session behind the cursor `after` (0: from the first), each with its cursor. No kinds: all kinds.
@@ -154,12 +159,11 @@ impl Store {
         after: u64,
         limit: usize,
     ) -> Result<Vec<Numbered<Note>>, StoreError> {
-        let number = self.sound(&session.run)?;
+        let number = self.anchored(&session.run)?;
         self.read(|conn| {
-            let mut select = conn.prepare_cached(
-                "SELECT id, kind, sum, data FROM journal WHERE run = ?1 AND session = ?2 AND kind = ?3 AND id > ?4
-                 ORDER BY id",
-            )?;
+            let mut select = conn.prepare_cached(&format!(
+                "SELECT {COLUMNS} FROM journal WHERE run = ?1 AND session = ?2 AND kind = ?3 AND id > ?4 ORDER BY id"
+            ))?;
             let mut rows = select.query(params![
                 number,
                 session.number,
@@ -184,15 +188,16 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::Damaged`].
     pub fn records(&self, run: &RunId, after: u64, limit: u32) -> Result<Vec<Numbered<Record>>, StoreError> {
-        let number = self.sound(run)?;
+        let number = self.anchored(run)?;
         self.read(|conn| {
-            let mut select = conn.prepare_cached(
-                "SELECT id, kind, sum, data FROM journal WHERE id > ?1 AND id < ?2 ORDER BY id LIMIT ?3",
-            )?;
+            let mut select = conn.prepare_cached(&format!(
+                "SELECT {COLUMNS} FROM journal WHERE id > ?1 AND id < ?2 ORDER BY id LIMIT ?3"
+            ))?;
             let mut rows = select.query(params![row_id(number, after), row_id(number + 1, 0), limit])?;
-            let mut records = Vec::new();
+            let (mut records, mut last) = (Vec::new(), after);
             while let Some(row) = rows.next()? {
-                records.push(open_row(run, row)?);
+                let record = open_next(run, row, &mut last)?;
+                records.push((last, record));
             }
             Ok(records)
         })
@@ -281,9 +286,10 @@ impl Store {
     /// How large a session's part of the journal is.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] for the run.
+    /// [`StoreError::NotFound`] for the run, [`StoreError::Damaged`].
     pub fn journal_size(&self, session: &SessionId) -> Result<JournalSize, StoreError> {
         let (number, _) = self.run_number(&session.run)?;
+        self.look_through(&session.run, number)?;
         self.read(|conn| {
             let mut select = conn.prepare_cached(
                 "SELECT count(*), coalesce(sum(length(data)), 0) FROM journal WHERE run = ?1 AND session = ?2",
@@ -297,31 +303,53 @@ impl Store {
         })
     }
 
-    /// The run's number, if its journal is not shorter than its anchor says.
+    /// The run's number, if nothing of its journal is missing: neither at its end nor to those who look for it by its columns.
     fn sound(&self, run: &RunId) -> Result<i64, StoreError> {
+        let number = self.anchored(run)?;
+        self.look_through(run, number)?;
+        Ok(number)
+    }
+
+    /// The run's number, if its journal is not shorter than its anchor says.
+    fn anchored(&self, run: &RunId) -> Result<i64, StoreError> {
         match self.check_anchor(run)? {
             RunState::Damaged(what) => Err(StoreError::damaged(run, what)),
             RunState::Owned | RunState::Free | RunState::LostTail(_) => Ok(self.run_number(run)?.0),
         }
     }
 
-    fn stream_records(&self, stream: &StreamId, kind: Kind) -> Result<Vec<Record>, StoreError> {
-        let number = self.sound(&stream.session.run)?;
+    /// Whether each record of the run is what was written, in its place and in the index. This process looks once: what it writes itself it does not
+    /// doubt.
+    fn look_through(&self, run: &RunId, number: i64) -> Result<(), StoreError> {
+        if lock(&self.0.looked).contains(run) {
+            return Ok(());
+        }
+        let found = self.read(|conn| verify(conn, (run, number), Look::Records, u64::MAX, |_, _| Ok(())))?;
+        self.looked_through(run, found)
+    }
+
+    fn looked_through(&self, run: &RunId, found: Sound) -> Result<(), StoreError> {
+        if let Some(what) = found.problem {
+            return Err(StoreError::damaged(run, what));
+        }
+        lock(&self.0.looked).insert(run.clone());
+        Ok(())
+    }
+
+    fn stream_records(&self, number: i64, stream: &StreamId, kind: Kind) -> Result<Vec<Record>, StoreError> {
         self.read(|conn| {
-            let select = "SELECT id, kind, sum, data FROM journal
-                 WHERE run = ?1 AND session = ?2 AND kind = ?3 AND attempt = ?4 AND scope = ?5 ORDER BY n";
+            let those = "run = ?1 AND session = ?2 AND kind = ?3 AND attempt = ?4 AND scope = ?5 ORDER BY n";
             let scope = stream.scope.to_string();
             let key = params![number, stream.session.number, kind as i64, stream.attempt, scope];
-            collect(conn, &stream.session.run, select, key)
+            collect(conn, &stream.session.run, those, key)
         })
     }
 
     fn session_records(&self, session: &SessionId, kind: Kind) -> Result<Vec<Record>, StoreError> {
         let number = self.sound(&session.run)?;
         self.read(|conn| {
-            let select = "SELECT id, kind, sum, data FROM journal
-                 WHERE run = ?1 AND session = ?2 AND kind = ?3 ORDER BY id";
-            collect(conn, &session.run, select, params![number, session.number, kind as i64])
+            let those = "run = ?1 AND session = ?2 AND kind = ?3 ORDER BY id";
+            collect(conn, &session.run, those, params![number, session.number, kind as i64])
         })
     }
 }
@@ -333,8 +361,8 @@ fn body_sizes(conn: &Connection, number: i64) -> Result<HashMap<Digest, u64>, Fa
     Ok(sizes.collect::<Result<_, _>>()?)
 }
 
-fn collect(conn: &Connection, run: &RunId, select: &str, key: &[&dyn rusqlite::ToSql]) -> Result<Vec<Record>, Fault> {
-    let mut select = conn.prepare_cached(select)?;
+fn collect(conn: &Connection, run: &RunId, those: &str, key: &[&dyn rusqlite::ToSql]) -> Result<Vec<Record>, Fault> {
+    let mut select = conn.prepare_cached(&format!("SELECT {COLUMNS} FROM journal WHERE {those}"))?;
     let mut rows = select.query(key)?;
     let mut records = Vec::new();
     while let Some(row) = rows.next()? {
@@ -343,19 +371,22 @@ fn collect(conn: &Connection, run: &RunId, select: &str, key: &[&dyn rusqlite::T
     Ok(records)
 }
 
-/// Verifies and decodes a row of `id, kind, sum, data`.
+/// Verifies and decodes a row of [`COLUMNS`].
 fn open_row(run: &RunId, row: &Row<'_>) -> Result<Numbered<Record>, Fault> {
-    let (id, kind, sum): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
-    let data = row
-        .get_ref(3)?
-        .as_blob()
-        .map_err(|_| StoreError::damaged(run, "a record's type"))?;
-    let record = (sum == row_sum(id, kind, data)).then(|| decode(data)).flatten();
-    let seq = row_seq(id);
-    Ok((
-        seq,
-        record.ok_or_else(|| StoreError::damaged(run, format!("record {seq}")))?,
-    ))
+    let seq = row_seq(row.get(0)?);
+    let opened =
+        open(run, row, &mut Marks::default()).ok_or_else(|| StoreError::damaged(run, format!("record {seq}")))?;
+    Ok((seq, opened.record))
+}
+
+/// The same, of the row behind the one with the number `last`.
+fn open_next(run: &RunId, row: &Row<'_>, last: &mut u64) -> Result<Record, Fault> {
+    let (seq, record) = open_row(run, row)?;
+    *last += 1;
+    if seq != *last {
+        return Err(StoreError::damaged(run, format!("record {last} is missing")).into());
+    }
+    Ok(record)
 }
 
 /// Observations in the order of their streams, in each of which they are numbered from 1.

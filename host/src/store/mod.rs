@@ -2,7 +2,7 @@
 //! components that runs use. No SQL type leaves this layer, and every write takes its records and its effect in one call, so that another
 //! backend can stand beside this one.
 //!
-//! Read in this order: `record` (what is written) · `rows` (what is read) · `schema` · `write` and `space` (records and effects become rows) ·
+//! Read in this order: `record` (what is written) · `rows` (what is read) · `schema` · `key`, `write` and `space` (records and effects become rows) ·
 //! `commit` (many callers, one transaction) · `owner` (who may write) · `runs`, `journal`, `blackboard`, `component`, `request` (the store's face) ·
 //! `copy` (runs that come from elsewhere) · `verify`, `integrity`, `lost`, `repair` (damage) · `prune`, `backup`, `reserve` (upkeep).
 
@@ -16,6 +16,7 @@ mod files;
 mod gate;
 mod integrity;
 mod journal;
+mod key;
 mod lost;
 mod owner;
 mod pool;
@@ -35,8 +36,9 @@ mod write;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rusqlite::Connection;
@@ -63,6 +65,7 @@ pub use rows::{
 pub use runs::{Listed, RunState};
 pub use write::Appended;
 
+use crate::ids::RunId;
 use crate::limits::Limits;
 use commit::{Done, Writer};
 use error::Fault;
@@ -131,6 +134,8 @@ struct Inner {
     pool: Pool,
     writer: Option<Writer>,
     reserve: Reserve,
+    /// Runs whose records this process has looked through, or began itself.
+    looked: Mutex<HashSet<RunId>>,
     /// Counts the writes to spaces of this process, for those who wait for a change.
     spaces: watch::Sender<u64>,
 }
@@ -164,6 +169,7 @@ impl Store {
             pool,
             writer,
             reserve,
+            looked: Mutex::default(),
             spaces: watch::Sender::new(0),
         })))
     }

@@ -12,11 +12,11 @@ use rustix::fs::{FlockOperation, flock};
 use super::commit::Done;
 use super::error::{Fault, StoreError};
 use super::files::{Files, private};
+use super::key::row_id;
 use super::owner::FileLock;
 use super::record::Sync;
 use super::rows::RunRow;
 use super::runs::open_run;
-use super::write::row_id;
 use super::{RunState, Store};
 use crate::ids::{Digest, RunId};
 
@@ -129,6 +129,24 @@ impl Store {
             });
         }
         Ok(runs)
+    }
+
+    /// Reads all of these runs that nobody owns, and notes of each that is not what was written that it is damaged.
+    ///
+    /// # Errors
+    /// Failures of the disk.
+    pub fn look_for_damage(&self, runs: &mut [Prunable]) -> Result<(), StoreError> {
+        for run in runs.iter_mut().filter(|run| run.state != RunState::Owned) {
+            match self.whole(&run.run) {
+                Err(StoreError::Damaged { what, .. } | StoreError::Corrupt { what, .. }) => {
+                    run.state = RunState::Damaged(what);
+                }
+                // It was removed meanwhile.
+                Err(StoreError::NotFound { .. }) | Ok(()) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     fn changed_ms(&self, row: &RunRow) -> u64 {

@@ -5,17 +5,18 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::Store;
 use super::commit::Done;
 use super::error::{Fault, StoreError};
+use super::key::{Marks, row_id};
 use super::owner::{Head, LockState};
 use super::record::{Record, Status, Sync};
 use super::request::request_sum;
 use super::rows::{NewRun, RunRow, SessionRow};
 use super::runs::{find_row, now_ms, seal_run};
-use super::verify::{Unstarted, verify};
-use super::write::{head, row_id};
-use crate::ids::RunId;
+use super::verify::{Look, Unstarted, verify};
+use super::write::{head, session_row};
+use super::{Store, space};
+use crate::ids::{Digest, RunId};
 
 /// What was given up of a run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -26,32 +27,48 @@ pub struct Loss {
     pub missing: u64,
     /// Records that were there and are removed: the first that is not sound, and all behind it.
     pub cut: u64,
+    /// Whether its recorded end was among them, so that it goes on.
+    pub end: bool,
+    /// Entries of its spaces that were damaged and are removed.
+    pub entries: u64,
 }
 
 impl Loss {
     /// Whether anything was lost.
     pub const fn is_any(&self) -> bool {
-        self.missing > 0 || self.cut > 0
+        self.missing > 0 || self.cut > 0 || self.end || self.entries > 0
     }
 }
 
 impl std::fmt::Display for Loss {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { kept, missing, cut } = self;
+        let Self {
+            kept,
+            missing,
+            cut,
+            end,
+            entries,
+        } = self;
         write!(
             f,
             "{missing} missing at its end, {cut} cut off behind damage, {kept} kept"
-        )
+        )?;
+        if *end {
+            f.write_str("; its end was among them")?;
+        }
+        if *entries > 0 {
+            write!(f, "; {entries} damaged entries of its spaces")?;
+        }
+        Ok(())
     }
 }
 
 impl Store {
     /// Gives up what a run has lost, so that it can be taken: records that are missing at its end and, where one is damaged, that one and all
-    /// behind it. Where nothing is lost this changes nothing.
+    /// behind it; bodies and entries that are damaged. What follows from what is left is made again. Where nothing is lost this changes nothing.
     ///
     /// # Errors
-    /// [`StoreError::Owned`], [`StoreError::NotFound`]; [`StoreError::Damaged`] where its beginning is damaged, so that nothing is left to go
-    /// on from; failures of the disk.
+    /// [`StoreError::Owned`], [`StoreError::NotFound`]; [`StoreError::NothingLeft`] where its beginning is damaged; failures of the disk.
     pub async fn accept_loss(&self, run: &RunId) -> Result<Loss, StoreError> {
         self.writer()?;
         let (number, end) = self.run_number(run)?;
@@ -66,19 +83,22 @@ impl Store {
             let sound = sound(conn, &id, number)?;
             let end = head(conn, number)?;
             let cut = end.seq - sound.records;
-            mend(conn, &id, number, sound, cut)?;
+            let end = mend(conn, &id, number, sound, cut)?;
+            let entries = space::mend(conn, number)?;
             let head = head(conn, number)?;
             Ok(Done {
-                value: (head, cut),
+                value: (head, cut, end, entries),
                 head: None,
             })
         };
-        let (head, cut) = self.submit(Sync::Durable, None, work).await?;
+        let (head, cut, lost_end, entries) = self.submit(Sync::Durable, None, work).await?;
         self.anchor_anew(run, &lock, head)?;
         Ok(Loss {
             kept: head.seq,
             missing: anchored.saturating_sub(end.seq),
             cut,
+            end: lost_end,
+            entries,
         })
     }
 
@@ -99,19 +119,19 @@ fn sound(conn: &Connection, run: &RunId, number: i64) -> Result<Rebuilt, Fault> 
     let (mut limit, mut first_problem) = (u64::MAX, None);
     loop {
         let (mut sessions, mut unstarted, mut twisted) = (BTreeMap::new(), Unstarted::default(), None);
-        let found = verify(conn, number, limit, |seq, record| {
+        let found = verify(conn, (run, number), Look::Bodies, limit, |seq, record| {
             unstarted.follow(seq, &record);
             if twisted.is_none() && !follow(&mut sessions, record) {
                 twisted = Some(seq);
             }
+            Ok(())
         })?;
         first_problem = first_problem.or(found.problem);
         match unstarted.first().or(twisted) {
             Some(seq) => limit = seq - 1,
             None if sessions.is_empty() => {
                 let what = first_problem.unwrap_or_else(|| "it has no records".to_owned());
-                let what = format!("{what}, and there is nothing before it to go on from");
-                return Err(StoreError::damaged(run, what).into());
+                return Err(StoreError::NothingLeft { run: run.clone(), what }.into());
             }
             None => {
                 return Ok(Rebuilt {
@@ -134,22 +154,79 @@ fn follow(sessions: &mut BTreeMap<u32, SessionRow>, record: Record) -> bool {
     }
 }
 
-/// Cuts the journal and writes the rows that are not what the journal says, in the transaction that `conn` is in.
-fn mend(conn: &Connection, run: &RunId, number: i64, sound: Rebuilt, cut: u64) -> Result<(), Fault> {
+/// Cuts the journal and writes the rows that are not what the journal says, in the transaction that `conn` is in. Gives whether the run had ended and
+/// has not any more.
+fn mend(conn: &Connection, run: &RunId, number: i64, sound: Rebuilt, cut: u64) -> Result<bool, Fault> {
     // Whoever believes to own it writes no more.
     conn.prepare_cached("UPDATE run SET epoch = epoch + 1 WHERE no = ?1")?
         .execute([number])?;
-    if cut > 0 {
-        conn.prepare_cached("DELETE FROM journal WHERE id > ?1 AND id < ?2")?
-            .execute([row_id(number, sound.records), row_id(number + 1, 0)])?;
-    }
+    let had_ended = had_ended(conn, run, number)?;
+    cut_journal(conn, number, sound.records, cut)?;
+    mend_bodies(conn, number)?;
     mend_request(conn, number)?;
     let root = sound.sessions.get(&0).cloned();
     mend_sessions(conn, number, sound.sessions)?;
     let Some(root) = root else {
         return Err(StoreError::damaged(run, "the row of its root session").into());
     };
-    mend_run(conn, run, number, &root)
+    mend_run(conn, run, number, &root)?;
+    Ok(had_ended && !root.status.is_final())
+}
+
+/// Whether the run's row or its root's says so; one that is damaged says nothing.
+fn had_ended(conn: &Connection, run: &RunId, number: i64) -> Result<bool, Fault> {
+    let row = match find_row(conn, run) {
+        Err(Fault::Store(StoreError::Damaged { .. })) => None,
+        found => found?.map(|(_, row)| row.status),
+    };
+    let root = match session_row(conn, run, number, 0) {
+        Err(Fault::Store(StoreError::Damaged { .. })) => None,
+        found => found?.map(|row| row.status),
+    };
+    Ok(row.into_iter().chain(root).any(Status::is_final))
+}
+
+/// Removes the records behind those that are kept. An index that is not theirs is made again.
+fn cut_journal(conn: &Connection, number: i64, kept: u64, cut: u64) -> Result<(), Fault> {
+    let stored = Marks::of_table(conn, number)?;
+    let index = match stored.is_some() && stored == Marks::of_index(conn, number)? {
+        true => None,
+        false => Some(
+            conn.query_row("SELECT sql FROM sqlite_schema WHERE name = 'journal_once'", [], |row| {
+                row.get::<_, String>(0)
+            })?,
+        ),
+    };
+    if index.is_some() {
+        conn.execute_batch("DROP INDEX journal_once")?;
+    }
+    if cut > 0 {
+        conn.prepare_cached("DELETE FROM journal WHERE id > ?1 AND id < ?2")?
+            .execute([row_id(number, kept), row_id(number + 1, 0)])?;
+    }
+    if let Some(index) = index {
+        conn.execute_batch(&index)?;
+    }
+    Ok(())
+}
+
+/// Removes bodies that have not their digest any more: what needs them writes them again.
+fn mend_bodies(conn: &Connection, number: i64) -> Result<(), Fault> {
+    let mut select = conn.prepare_cached("SELECT rowid, digest FROM body WHERE run = ?1")?;
+    let bodies = select.query_map([number], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?)))?;
+    for body in bodies.collect::<Result<Vec<_>, _>>()? {
+        let mut select = conn.prepare_cached("SELECT data FROM body WHERE rowid = ?1")?;
+        let data = select.query_row([body.0], |row| row.get::<_, Vec<u8>>(0));
+        let whole = match data.map_err(Fault::from) {
+            Err(fault) if fault.is_corrupt() => false,
+            data => Digest::of(&data?).as_bytes() == body.1.as_slice(),
+        };
+        if !whole {
+            conn.prepare_cached("DELETE FROM body WHERE rowid = ?1")?
+                .execute([body.0])?;
+        }
+    }
+    Ok(())
 }
 
 fn mend_sessions(conn: &Connection, number: i64, sessions: BTreeMap<u32, SessionRow>) -> Result<(), Fault> {

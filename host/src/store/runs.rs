@@ -7,12 +7,13 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::commit::Done;
 use super::error::{Fault, StoreError};
+use super::key::row_id;
 use super::owner::{Head, LockState, NO_ANCHOR, Owner, Ownership, RunLock};
 use super::record::Sync;
 use super::rows::{NewRun, RunRow, RunUpdate, SessionRow};
 use super::seal::{decode, encode, int, sum, uint};
-use super::write::{FOREVER, check_epoch, head, row_id};
-use super::{Durability, Store};
+use super::write::{FOREVER, check_epoch, head};
+use super::{Durability, Store, commit, space};
 use crate::ids::RunId;
 
 /// How often and after what pause a locked run is tried again: someone may just be looking whether it is owned.
@@ -80,13 +81,16 @@ impl Store {
             }
         };
         match self.submit(Sync::Durable, None, work).await {
-            Ok(number) => Ok(Owner(Arc::new(Ownership {
-                run: id,
-                number,
-                epoch,
-                lock,
-                lost_tail: None,
-            }))),
+            Ok(number) => {
+                commit::lock(&self.0.looked).insert(id.clone());
+                Ok(Owner(Arc::new(Ownership {
+                    run: id,
+                    number,
+                    epoch,
+                    lock,
+                    lost_tail: None,
+                })))
+            }
             Err(error) => {
                 // The file is of this call's making; without its row it would stand for a run that never was. Where a sync failed the row may
                 // be found there the next time.
@@ -101,8 +105,8 @@ impl Store {
     /// Takes a run that nobody owns. Appends of earlier owners fail from here on.
     ///
     /// # Errors
-    /// [`StoreError::Owned`], [`StoreError::NotFound`]; [`StoreError::Damaged`] when durable records are missing, until
-    /// [`Store::accept_loss`].
+    /// [`StoreError::Owned`], [`StoreError::NotFound`]; [`StoreError::Damaged`] when durable records are missing or its spaces are
+    /// not what was written, until [`Store::accept_loss`].
     pub async fn take_run(&self, run: &RunId) -> Result<Owner, StoreError> {
         self.writer()?;
         let (number, _) = self.run_number(run)?;
@@ -112,6 +116,9 @@ impl Store {
             RunState::LostTail(records) => Some(records),
             RunState::Owned | RunState::Free => None,
         };
+        if let Some(what) = self.read(|conn| space::problems(conn, number))?.pop() {
+            return Err(StoreError::damaged(run, what));
+        }
         let work = move |conn: &Connection| {
             let epoch: i64 = conn
                 .prepare_cached("UPDATE run SET epoch = epoch + 1 WHERE no = ?1 RETURNING epoch")?

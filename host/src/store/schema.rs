@@ -11,7 +11,7 @@ pub(super) const APPLICATION_ID: u32 = 0x6865_726d;
 pub(super) const VERSION: u32 = STEPS.len() as u32;
 
 /// Step `n` brings format `n` to `n + 1`; all of them make a new database. A released step is never changed.
-const STEPS: &[&str] = &[FIRST, SECOND];
+const STEPS: &[&str] = &[FIRST, SECOND, THIRD];
 
 /// A journal row's id is its run's number in the upper bits and its sequence number in the run in the lower ones, so that a
 /// run's rows lie together in their order. `sum` covers a row's content, `chain` also all rows of the run before it.
@@ -49,6 +49,9 @@ const SECOND: &str = "
 CREATE TABLE cancel_request (run INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, sum INTEGER NOT NULL) STRICT;
 CREATE TABLE pruned (no INTEGER PRIMARY KEY, id TEXT NOT NULL) STRICT;
 ";
+
+/// What vouches for the row of a space. One that an earlier format made has none until its space is written next.
+const THIRD: &str = "ALTER TABLE space ADD COLUMN sum INTEGER;";
 
 /// Makes the tables that formats after `from` have, in the transaction that `conn` is in.
 pub(super) fn upgrade(conn: &Connection, from: u32) -> Result<(), Fault> {

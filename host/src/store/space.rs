@@ -1,6 +1,6 @@
 //! The blackboard's writes: versions, compare-and-set and quotas, inside the transaction that records them.
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::error::{Fault, StoreError};
 use super::record::{Effect, EffectResult, SpaceId};
@@ -26,13 +26,15 @@ pub(super) struct Writing {
 }
 
 /// A space's row.
-struct Space {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Space {
     /// Its run's number; 0 for a space of the home folder.
     run: i64,
-    number: i64,
-    version: u64,
-    keys: u64,
-    bytes: u64,
+    pub(super) number: i64,
+    pub(super) name: String,
+    pub(super) version: u64,
+    pub(super) keys: u64,
+    pub(super) bytes: u64,
     tombstones: u64,
 }
 
@@ -114,23 +116,97 @@ fn conflict(present: Option<&Present>, if_version: Option<u64>) -> Option<Effect
 
 impl Space {
     fn open(conn: &Connection, id: &SpaceId) -> Result<Self, Fault> {
-        let run = run_number(conn, id)?.ok_or_else(|| StoreError::NotFound {
+        let none = || StoreError::NotFound {
             what: format!("run of space {}", id.name),
-        })?;
+        };
+        let run = run_number(conn, id)?.ok_or_else(none)?;
         conn.prepare_cached(
             "INSERT OR IGNORE INTO space (run, name, version, keys, bytes, tombstones) VALUES (?1, ?2, 0, 0, 0, 0)",
         )?
         .execute(params![run, id.name])?;
-        let mut select =
-            conn.prepare_cached("SELECT no, version, keys, bytes, tombstones FROM space WHERE run = ?1 AND name = ?2")?;
-        Ok(select.query_row(params![run, id.name], |row| {
+        Ok(Self::named(conn, id, run)?.ok_or_else(none)?)
+    }
+
+    /// The row of a space of the run with this number, verified.
+    pub(super) fn named(conn: &Connection, id: &SpaceId, run: i64) -> Result<Option<Self>, Fault> {
+        let mut select = conn.prepare_cached("SELECT * FROM space WHERE run = ?1 AND name = ?2")?;
+        let found = select.query_row(params![run, id.name], Self::read).optional()?;
+        found
+            .map(|(space, sound)| sound.then_some(space).ok_or_else(|| damaged(id.run.as_ref(), &id.name)))
+            .transpose()
+    }
+
+    /// The rows of all spaces of the run with this number, by name, verified.
+    pub(super) fn all(conn: &Connection, id: Option<&RunId>, run: i64) -> Result<Vec<Self>, Fault> {
+        let spaces = Self::rows(conn, run)?.into_iter();
+        spaces
+            .map(|(space, sound)| match sound {
+                true => Ok(space),
+                false => Err(damaged(id, &space.name)),
+            })
+            .collect()
+    }
+
+    /// The rows of all spaces of the run with this number, by name, and whether each is what was written.
+    pub(super) fn rows(conn: &Connection, run: i64) -> Result<Vec<(Self, bool)>, Fault> {
+        let mut select = conn.prepare_cached("SELECT * FROM space WHERE run = ?1 ORDER BY name")?;
+        let rows = select.query_map([run], Self::read)?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    fn read(row: &Row<'_>) -> Result<(Self, bool), rusqlite::Error> {
+        let space = Self {
+            run: row.get("run")?,
+            number: row.get("no")?,
+            name: row.get("name")?,
+            version: uint(row.get("version")?),
+            keys: uint(row.get("keys")?),
+            bytes: uint(row.get("bytes")?),
+            tombstones: uint(row.get("tombstones")?),
+        };
+        // A database that nobody has written since has no such column.
+        let stored: Option<i64> = match row.get("sum") {
+            Err(rusqlite::Error::InvalidColumnName(_)) => None,
+            stored => stored?,
+        };
+        let sound = stored.is_none_or(|stored| stored == space.sum());
+        Ok((space, sound))
+    }
+
+    fn sum(&self) -> i64 {
+        let Self {
+            run,
+            number,
+            name,
+            version,
+            keys,
+            bytes,
+            tombstones,
+        } = self;
+        let counts = [version, keys, bytes, tombstones].map(|count| count.to_le_bytes());
+        sum(&[
+            b"space",
+            &run.to_le_bytes(),
+            &number.to_le_bytes(),
+            name.as_bytes(),
+            counts.as_flattened(),
+        ])
+    }
+
+    /// The row as its entries say that it is: the newest of them has the space's version.
+    pub(super) fn counted(&self, conn: &Connection) -> Result<Self, Fault> {
+        let mut select = conn.prepare_cached(
+            "SELECT coalesce(max(version), 0), count(*) FILTER (WHERE deleted = 0),
+             coalesce(sum(length(key) + octet_length(media_type) + length(data)) FILTER (WHERE deleted = 0), 0),
+             count(*) FILTER (WHERE deleted <> 0) FROM entry WHERE space = ?1",
+        )?;
+        Ok(select.query_row([self.number], |row| {
             Ok(Self {
-                run,
-                number: row.get(0)?,
-                version: uint(row.get(1)?),
-                keys: uint(row.get(2)?),
-                bytes: uint(row.get(3)?),
-                tombstones: uint(row.get(4)?),
+                version: uint(row.get(0)?),
+                keys: uint(row.get(1)?),
+                bytes: uint(row.get(2)?),
+                tombstones: uint(row.get(3)?),
+                ..self.clone()
             })
         })?)
     }
@@ -253,16 +329,91 @@ impl Space {
     }
 
     fn save(&self, conn: &Connection) -> Result<(), Fault> {
-        conn.prepare_cached("UPDATE space SET version = ?2, keys = ?3, bytes = ?4, tombstones = ?5 WHERE no = ?1")?
-            .execute([
-                self.number,
-                int(self.version),
-                int(self.keys),
-                int(self.bytes),
-                int(self.tombstones),
-            ])?;
+        conn.prepare_cached(
+            "UPDATE space SET version = ?2, keys = ?3, bytes = ?4, tombstones = ?5, sum = ?6 WHERE no = ?1",
+        )?
+        .execute([
+            self.number,
+            int(self.version),
+            int(self.keys),
+            int(self.bytes),
+            int(self.tombstones),
+            self.sum(),
+        ])?;
         Ok(())
     }
+}
+
+/// What is wrong with the spaces of the run with this number, 0 for those of the home folder: a row that is not what was written, or that has other
+/// entries than it says.
+pub(super) fn problems(conn: &Connection, run: i64) -> Result<Vec<String>, Fault> {
+    let mut problems = Vec::new();
+    for (space, sound) in Space::rows(conn, run)? {
+        if !sound {
+            problems.push(not_written(&space.name));
+        } else if space.counted(conn)? != space {
+            problems.push(format!("the space {:?} has not the entries that it says", space.name));
+        }
+    }
+    Ok(problems)
+}
+
+/// Gives up what is damaged in the spaces of the run with this number: entries that are not what was written go, and the rows say what is left. Gives how
+/// many entries went.
+pub(super) fn mend(conn: &Connection, run: i64) -> Result<u64, Fault> {
+    let mut lost = 0;
+    for (space, _) in Space::rows(conn, run)? {
+        let damaged = damaged_entries(conn, space.number)?;
+        let mut delete = conn.prepare_cached("DELETE FROM entry WHERE id = ?1")?;
+        for id in &damaged {
+            delete.execute([id])?;
+        }
+        lost += damaged.len() as u64;
+        space.counted(conn)?.save(conn)?;
+    }
+    Ok(lost)
+}
+
+fn damaged_entries(conn: &Connection, space: i64) -> Result<Vec<i64>, Fault> {
+    let mut select = conn.prepare_cached("SELECT * FROM entry WHERE space = ?1")?;
+    let mut rows = select.query([space])?;
+    let mut damaged = Vec::new();
+    while let Some(row) = rows.next()? {
+        if !is_whole(row)? {
+            damaged.push(row.get("id")?);
+        }
+    }
+    Ok(damaged)
+}
+
+/// Whether an entry is what was written.
+pub(super) fn is_whole(row: &Row<'_>) -> Result<bool, Fault> {
+    let (key, author, op): (Vec<u8>, String, Vec<u8>) = (row.get("key")?, row.get("author")?, row.get("op")?);
+    let (media_type, data): (String, Vec<u8>) = (row.get("media_type")?, row.get("data")?);
+    let parts = EntryParts {
+        space: row.get("space")?,
+        version: row.get("version")?,
+        deleted: row.get("deleted")?,
+        key: &key,
+        at_ms: row.get("at_ms")?,
+        author: &author,
+        op: &op,
+        media_type: &media_type,
+        data: &data,
+    };
+    Ok(parts.sum() == row.get::<_, i64>("sum")?)
+}
+
+/// A space that is not used any more, as its row is not what was written.
+fn damaged(run: Option<&RunId>, name: &str) -> Fault {
+    match run {
+        Some(run) => StoreError::damaged(run, not_written(name)).into(),
+        None => Fault::Corrupt(not_written(name)),
+    }
+}
+
+fn not_written(name: &str) -> String {
+    format!("the row of the space {name:?} is damaged")
 }
 
 /// All that the checksum of an entry covers.

@@ -379,7 +379,7 @@ async fn a_journal_behind_its_anchor_is_damage_until_accepted() {
     let loss = Loss {
         kept: 3,
         missing: 1,
-        cut: 0,
+        ..Loss::default()
     };
     assert_eq!(store.accept_loss(&run).await, Ok(loss));
     store.take_run(&run).await.expect("taken");
@@ -537,7 +537,7 @@ fn foreign_newer_and_broken_files_are_refused_untouched() {
         errors[0],
         StoreError::FormatTooNew {
             found: 99,
-            known: 2,
+            known: 3,
             ..
         }
     ));
@@ -581,6 +581,216 @@ async fn a_flipped_byte_in_a_record_is_noticed() {
         "{read:?}"
     );
     assert_eq!(store.integrity().expect("looked").problems.len(), 1);
+}
+
+/// A run with an operation that has its outcome, an observation of it, and its start; whose owner is gone.
+async fn answered(store: &Store) -> RunId {
+    let run = RunId::random();
+    let owner = store.create_run(new_run(&run)).await.expect("made");
+    let active = update(&run, Transition::Active { attempt: 1 });
+    let begun = [session(&run), start(&run.root()), active];
+    let done = [intent(&run, 1), outcome(&run, 1), observation(&run, 1)];
+    let records = begun.into_iter().chain(done).collect();
+    store
+        .append(&owner, records, None, Sync::Durable)
+        .await
+        .expect("written");
+    run
+}
+
+/// Everything that finds records of a run refuses it, in words with `words`; so does the doctor.
+#[track_caller]
+fn is_refused(dir: &Path, run: &RunId, words: &str) {
+    let store = open(dir);
+    let refused = |error: Option<StoreError>, what: &str| {
+        let good = matches!(&error, Some(StoreError::Damaged { run: r, what }) if r == run && what.contains(words));
+        assert!(good, "{what}: {error:?}");
+    };
+    refused(store.attempt(&run.root(), 1).err(), "attempt");
+    refused(store.operations(&stream(run)).err(), "operations");
+    refused(store.session_operations(&run.root()).err(), "operations of a session");
+    refused(store.observations(&stream(run)).err(), "observations");
+    refused(store.charged(&run.root()).err(), "charges");
+    refused(store.walk(run, |_, _| Ok(())).err(), "a walk");
+    refused(store.whole(run).err(), "all of it");
+    let problems = store.integrity().expect("looked").problems;
+    let named = |problem: &&Problem| problem.run.as_ref() == Some(run) && problem.what.contains(words);
+    assert!(problems.iter().any(|problem| named(&problem)), "{problems:?}");
+}
+
+#[tokio::test]
+async fn a_record_that_its_columns_hide_is_damage() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let run = answered(&open(dir.path())).await;
+    let conn = Connection::open(dir.path().join("hermes.db")).expect("opens");
+    let change = |set: &str| {
+        conn.execute(&format!("UPDATE journal SET {set} WHERE kind = 5"), [])
+            .expect("changed");
+    };
+    for (set, undo) in [
+        ("attempt = attempt + 64", "attempt = attempt - 64"),
+        ("session = session + 64", "session = session - 64"),
+        ("run = run + 64", "run = run - 64"),
+        ("n = n + 64", "n = n - 64"),
+        ("scope = '3'", "scope = ''"),
+        ("chain = chain + 1", "chain = chain - 1"),
+    ] {
+        change(set);
+        is_refused(dir.path(), &run, "record 5");
+        change(undo);
+    }
+    assert_eq!(open(dir.path()).whole(&run), Ok(()));
+    conn.execute("DELETE FROM journal WHERE kind = 4", []).expect("gone");
+    is_refused(dir.path(), &run, "record 4 is missing");
+    let records = open(dir.path()).records(&run, 0, 9);
+    assert!(matches!(records, Err(StoreError::Damaged { .. })), "{records:?}");
+}
+
+/// The index by which records are found has no outcomes any more.
+fn spoil_index(dir: &Path) {
+    let set = |sql: &str| {
+        let conn = Connection::open(dir.join("hermes.db")).expect("opens");
+        conn.execute_batch("PRAGMA writable_schema = ON").expect("set");
+        conn.execute("UPDATE sqlite_schema SET sql = ?1 WHERE name = 'journal_once'", [sql])
+            .expect("changed");
+    };
+    let sql = "CREATE UNIQUE INDEX journal_once ON journal (run, session, kind, attempt, scope, n)";
+    set(&format!("{sql} WHERE kind <> 5"));
+    let conn = Connection::open(dir.join("hermes.db")).expect("opens");
+    conn.execute_batch("REINDEX journal_once").expect("made anew");
+    drop(conn);
+    set(sql);
+}
+
+#[tokio::test]
+async fn a_record_that_the_index_hides_is_damage_and_accept_loss_mends_it() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let run = answered(&open(dir.path())).await;
+    spoil_index(dir.path());
+    is_refused(dir.path(), &run, "the index of its records");
+    let store = open(dir.path());
+    let loss = store.accept_loss(&run).await.expect("accepted");
+    assert_eq!((loss.kept, loss.is_any()), (6, false));
+    assert_eq!(store.whole(&run), Ok(()));
+    assert!(store.integrity().expect("looked").problems.is_empty());
+    assert!(store.operations(&stream(&run)).expect("read")[0].outcome.is_some());
+    drop(store);
+    // A record that is damaged behind an index that is: both are mended.
+    spoil_index(dir.path());
+    let conn = Connection::open(dir.path().join("hermes.db")).expect("opens");
+    conn.execute("UPDATE journal SET data = x'00' WHERE kind = 5", [])
+        .expect("changed");
+    let store = open(dir.path());
+    let loss = store.accept_loss(&run).await.expect("accepted");
+    assert_eq!((loss.kept, loss.cut), (4, 2));
+    assert!(store.integrity().expect("looked").problems.is_empty());
+}
+
+#[tokio::test]
+async fn a_space_that_says_nonsense_is_refused_until_the_loss_is_accepted() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let run = answered(&open(dir.path())).await;
+    let store = open(dir.path());
+    let owner = store.take_run(&run).await.expect("taken");
+    for op in 2..5 {
+        let records = vec![intent(&run, op), outcome(&run, op)];
+        let write = put(Some(&run), &format!("k{op}"), b"v", None);
+        store
+            .append(&owner, records, Some(write), Sync::Durable)
+            .await
+            .expect("written");
+    }
+    drop(owner);
+    store
+        .write_home(put(None, "h", b"v", None), "person", 1)
+        .await
+        .expect("written");
+    let conn = Connection::open(dir.path().join("hermes.db")).expect("opens");
+    let spaces = store.spaces(Some(&run)).expect("read");
+    for column in ["version", "keys", "bytes", "tombstones"] {
+        conn.execute(&format!("UPDATE space SET {column} = {column} + 64"), [])
+            .expect("changed");
+        let taken = store.take_run(&run).await;
+        assert!(matches!(taken, Err(StoreError::Damaged { .. })), "{column}: {taken:?}");
+        let read = store.get(&space(Some(&run)), "k2");
+        assert!(matches!(read, Err(StoreError::Damaged { .. })), "{column}: {read:?}");
+        let listed = store.spaces(Some(&run));
+        assert!(
+            matches!(listed, Err(StoreError::Damaged { .. })),
+            "{column}: {listed:?}"
+        );
+        let home = store.write_home(put(None, "h", b"w", None), "person", 1).await;
+        assert!(matches!(home, Err(StoreError::Corrupt { .. })), "{column}: {home:?}");
+        assert_eq!(store.integrity().expect("looked").problems.len(), 2, "{column}");
+        let loss = store.accept_loss(&run).await.expect("accepted");
+        assert!(!loss.is_any(), "{column}: {loss}");
+        assert_eq!(store.spaces(Some(&run)), Ok(spaces.clone()), "{column}");
+        conn.execute(&format!("UPDATE space SET {column} = {column} - 64 WHERE run = 0"), [])
+            .expect("changed back");
+        assert!(store.integrity().expect("looked").problems.is_empty(), "{column}");
+        store.take_run(&run).await.expect("taken");
+    }
+    // An entry that is gone, and one that is damaged.
+    conn.execute("DELETE FROM entry WHERE key = x'6b32'", []).expect("gone");
+    let taken = store.take_run(&run).await;
+    assert!(matches!(taken, Err(StoreError::Damaged { .. })), "{taken:?}");
+    conn.execute("UPDATE entry SET author = 'x' WHERE key = x'6b33'", [])
+        .expect("changed");
+    let loss = store.accept_loss(&run).await.expect("accepted");
+    assert_eq!((loss.entries, loss.cut), (1, 0));
+    assert_eq!(store.keys(&space(Some(&run)), "", None, 9), Ok(vec!["k4".to_owned()]));
+    assert_eq!(store.whole(&run), Ok(()));
+    store.take_run(&run).await.expect("taken");
+}
+
+#[tokio::test]
+async fn damage_in_the_midst_of_a_run_is_found_where_it_is_looked_for() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let (good, bad, owned) = (answered(&store).await, answered(&store).await, answered(&store).await);
+    let _owner = store.take_run(&owned).await.expect("taken");
+    let conn = Connection::open(dir.path().join("hermes.db")).expect("opens");
+    conn.execute("UPDATE journal SET n = 7 WHERE kind = 5 AND run > 1", [])
+        .expect("changed");
+    let mut runs = store.prunable().expect("read");
+    assert_eq!(of(&runs, &bad).state, RunState::Free, "it is not read for that");
+    store.look_for_damage(&mut runs).expect("read");
+    assert_eq!(of(&runs, &good).state, RunState::Free);
+    assert!(matches!(of(&runs, &bad).state, RunState::Damaged(_)));
+    assert_eq!(of(&runs, &owned).state, RunState::Owned);
+}
+
+#[tokio::test]
+async fn a_tail_that_the_durability_may_lose_is_told_to_who_takes_the_run() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let run = answered(&open(dir.path())).await;
+    let path = dir.path().join(format!("runs/{run}.lock"));
+    let ahead = |durability: &str, boot: &str| {
+        let line = std::fs::read_to_string(&path).expect("read");
+        let fields: Vec<&str> = line.trim_end().split(' ').collect();
+        let [name, format, pid, since, ..] = fields[..] else {
+            panic!("{line}")
+        };
+        let boot = if boot.is_empty() { fields[7] } else { boot };
+        let text = format!("{name} {format} {pid} {since} 9 5 {durability} {boot}");
+        let text = format!("{text} {}", seal::sum(&[text.as_bytes()]));
+        std::fs::write(&path, format!("{text:255}\n")).expect("written");
+    };
+    let store = open(dir.path());
+    for (durability, boot) in [("process", ""), ("power", "another")] {
+        ahead(durability, boot);
+        let taken = store.take_run(&run).await;
+        assert!(matches!(taken, Err(StoreError::Damaged { .. })), "{taken:?}");
+    }
+    ahead("process", "another");
+    assert_eq!(store.run_state(&run), Ok(RunState::LostTail(3)));
+    assert!(store.integrity().expect("looked").problems.is_empty(), "it is expected");
+    assert_eq!(store.take_run(&run).await.expect("taken").lost_tail(), Some(3));
+    assert_eq!(
+        store.take_run(&run).await.expect("taken").lost_tail(),
+        None,
+        "told once"
+    );
 }
 
 #[tokio::test]
@@ -1003,20 +1213,30 @@ async fn a_database_of_format_1_is_brought_up_to_date() {
         .append(&owner, vec![observation(&run, 1)], None, Sync::Durable)
         .await
         .expect("written");
+    let write = put(None, "k", b"v", None);
+    store.write_home(write, "person", 1).await.expect("written");
     drop((owner, store));
     let old = Connection::open(&path).expect("opens");
-    old.execute_batch("DROP TABLE cancel_request; DROP TABLE pruned; PRAGMA user_version = 1")
-        .expect("as it was");
+    old.execute_batch(
+        "DROP TABLE cancel_request; DROP TABLE pruned; ALTER TABLE space DROP COLUMN sum; PRAGMA user_version = 1",
+    )
+    .expect("as it was");
     drop(old);
     let reader = Store::open(dir.path(), StoreOptions::new(&Limits::default(), Access::Read)).expect("opens");
     assert!(
         reader.integrity().expect("looked").problems.is_empty(),
         "before it is upgraded too"
     );
+    assert_eq!(reader.get(&space(None), "k").expect("read").expect("there").data, b"v");
+    assert_eq!(reader.spaces(None).expect("read")[0].keys, 1);
     drop(reader);
     let store = open(dir.path());
     assert_eq!(store.cancel_requested(&run), Ok(None));
     assert_eq!(store.observations(&stream(&run)).expect("read").len(), 1);
+    let write = put(None, "k", b"w", Some(1));
+    let written = store.write_home(write, "person", 2).await;
+    assert_eq!(written, Ok(EffectResult::Written(2)));
+    assert!(store.integrity().expect("looked").problems.is_empty());
     store.create_run(new_run(&RunId::random())).await.expect("made");
 }
 
@@ -1141,7 +1361,7 @@ async fn a_removed_run_is_gone_at_once_and_its_number_when_all_of_it_is() {
     assert_eq!(store.component(&Digest::of(b"one")), Ok(b"one".to_vec()));
     assert!(matches!(
         store.component(&Digest::of(b"two")),
-        Err(StoreError::NotFound { .. })
+        Err(StoreError::NoComponent { .. })
     ));
     assert!(store.integrity().expect("looked").problems.is_empty());
     for run in store.prunable().expect("read") {
@@ -1274,7 +1494,7 @@ async fn what_lies_behind_damage_is_cut_and_the_rows_follow() {
     assert!(!good.is_empty());
     let conn = Connection::open(dir.path().join("hermes.db")).expect("opens");
     let spoil = |seq: u64| {
-        let id = write::row_id(1, seq);
+        let id = key::row_id(1, seq);
         conn.execute(
             "UPDATE journal SET data = CAST(data || x'00' AS BLOB) WHERE id = ?1",
             [id],
@@ -1282,12 +1502,19 @@ async fn what_lies_behind_damage_is_cut_and_the_rows_follow() {
         .expect("changed");
     };
     // Nothing is lost yet, and so nothing is given up.
-    let loss = |kept, cut| Ok(Loss { kept, missing: 0, cut });
+    let loss = |kept, cut, end| {
+        Ok(Loss {
+            kept,
+            cut,
+            end,
+            ..Loss::default()
+        })
+    };
     let before = store.run(&run).expect("read");
-    assert_eq!(store.accept_loss(&run).await, loss(8, 0));
+    assert_eq!(store.accept_loss(&run).await, loss(8, 0, false));
     assert_eq!(store.run(&run), Ok(before));
     spoil(7);
-    assert_eq!(store.accept_loss(&run).await, loss(6, 2));
+    assert_eq!(store.accept_loss(&run).await, loss(6, 2, true), "its end among them");
     let row = store.run(&run).expect("read");
     assert_eq!(
         (row.status, row.exit, row.answer, row.ended_ms),
@@ -1300,14 +1527,14 @@ async fn what_lies_behind_damage_is_cut_and_the_rows_follow() {
     );
     // Between a session and its start nothing can go on.
     spoil(6);
-    assert_eq!(store.accept_loss(&run).await, loss(4, 2));
+    assert_eq!(store.accept_loss(&run).await, loss(4, 2, false));
     assert_eq!(store.sessions(&run).expect("read").len(), 1);
     store.take_run(&run).await.expect("taken");
     assert!(store.integrity().expect("looked").problems.is_empty());
     spoil(2);
     let refused = store.accept_loss(&run).await;
     assert!(
-        matches!(&refused, Err(StoreError::Damaged { what, .. }) if what.contains("record 2")),
+        matches!(&refused, Err(StoreError::NothingLeft { what, .. }) if what.contains("record 2")),
         "{refused:?}"
     );
     assert_eq!(store.integrity().expect("looked").problems.len(), 1, "it is as it was");
@@ -1361,6 +1588,17 @@ async fn goes_with_its_body(kind: OpKind) {
     let loss = store.accept_loss(&run).await.expect("accepted");
     assert_eq!((loss.kept, loss.cut), (3, 1));
     assert!(store.integrity().expect("looked").problems.is_empty());
+    // Whoever asks the same again refers to a body that is whole.
+    let owner = store.take_run(&run).await.expect("taken");
+    let again = vec![body(b"two"), asks(2, b"two")];
+    store.append(&owner, again, None, Sync::Durable).await.expect("written");
+    assert_eq!(store.body(&run, &Digest::of(b"two")), Ok(b"two".to_vec()));
+    assert_eq!(store.whole(&run), Ok(()));
+    // One that is damaged meanwhile is written again where it comes by.
+    conn.execute("UPDATE body SET data = x'00'", []).expect("changed");
+    let third = vec![body(b"one"), body(b"two"), asks(3, b"two")];
+    store.append(&owner, third, None, Sync::Durable).await.expect("written");
+    assert_eq!(store.whole(&run), Ok(()));
 }
 
 #[tokio::test]
@@ -1411,6 +1649,24 @@ async fn the_doctor_names_what_each_damage_belongs_to() {
             "UPDATE entry SET at_ms = at_ms - 1 WHERE key = x'68'",
             &None,
             "the entry \"h\"",
+        ),
+        (
+            "UPDATE space SET bytes = bytes + 1 WHERE run = 1",
+            "UPDATE space SET bytes = bytes - 1 WHERE run = 1",
+            &row,
+            "the row of the space \"notes\"",
+        ),
+        (
+            "UPDATE space SET name = 'nodes' WHERE run = 0",
+            "UPDATE space SET name = 'notes' WHERE run = 0",
+            &None,
+            "the row of the space \"nodes\"",
+        ),
+        (
+            "UPDATE space SET run = 64 WHERE run = 1",
+            "UPDATE space SET run = 1 WHERE run = 64",
+            &None,
+            "the space \"notes\" belongs to no run",
         ),
     ] {
         let problems = spoilt(change, undo);

@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::error::Fault;
+use super::key::{COLUMNS, Marks, open, row_id, row_seq};
 use super::record::Record;
-use super::seal::{decode, link};
-use super::write::{row_id, row_seq, row_sum};
-use crate::ids::Digest;
+use super::seal::link;
+use crate::ids::{Digest, RunId};
 
 /// A run's records from the first on, as far as they are sound.
 #[derive(Debug, Default)]
@@ -17,28 +17,43 @@ pub(super) struct Sound {
     pub(super) records: u64,
     /// Bodies that they refer to.
     pub(super) bodies: u64,
-    /// What is wrong with the next one; nothing where there is none.
+    /// What is wrong with the next one or, where all are sound, with the index by which they are found; nothing where all is well.
     pub(super) problem: Option<String>,
 }
 
-/// Verifies the first `limit` records of the run with this number: their order, checksums and chain, and the bodies that they refer to. `each` gets
-/// every one that is sound, with its number.
+/// What is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Look {
+    /// Records.
+    Records,
+    /// The bodies that they refer to as well.
+    Bodies,
+}
+
+/// Verifies the first `limit` records of the run with this number: their order, checksums, columns and chain, and the bodies that they refer to; where
+/// there are no more, also the index by which they are found. `each` gets every one that is sound, with its number; where it fails, this does.
 pub(super) fn verify(
     conn: &Connection,
-    number: i64,
+    (run, number): (&RunId, i64),
+    look: Look,
     limit: u64,
-    mut each: impl FnMut(u64, Record),
+    mut each: impl FnMut(u64, Record) -> Result<(), Fault>,
 ) -> Result<Sound, Fault> {
-    let mut select =
-        conn.prepare_cached("SELECT id, kind, sum, chain, data FROM journal WHERE id > ?1 AND id < ?2 ORDER BY id")?;
+    let mut select = conn.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM journal WHERE id > ?1 AND id < ?2 ORDER BY id"
+    ))?;
     let mut rows = select.query([row_id(number, 0), row_id(number + 1, 0)])?;
     let (mut sound, mut before) = (Sound::default(), 0);
-    let mut bodies = HashMap::new();
+    let (mut bodies, mut marks) = (HashMap::new(), Marks::default());
     while sound.records < limit {
         let next = sound.records + 1;
         let row = match rows.next() {
             Ok(Some(row)) => row,
-            Ok(None) => break,
+            Ok(None) => {
+                let indexed = Marks::of_index(conn, number)? == Some(marks);
+                sound.problem = (!indexed).then(|| NOT_INDEXED.to_owned());
+                break;
+            }
             Err(error) => {
                 let fault = Fault::from(error);
                 if fault.is_corrupt() {
@@ -52,33 +67,27 @@ pub(super) fn verify(
             sound.problem = Some(format!("record {next} is missing"));
             break;
         }
-        let Some(record) = open(row, &mut before)? else {
+        let opened = open(run, row, &mut marks);
+        before = opened.as_ref().map_or(0, |opened| link(before, opened.sum));
+        let Some(opened) = opened.filter(|opened| opened.chain == before) else {
             sound.problem = Some(format!("record {next} is damaged"));
             break;
         };
-        if let Some(what) = lacks(conn, number, &record, &mut bodies)? {
+        if look == Look::Bodies
+            && let Some(what) = lacks(conn, number, &opened.record, &mut bodies)?
+        {
             sound.problem = Some(format!("record {next} refers to {what}"));
             break;
         }
         sound.records = next;
-        each(next, record);
+        each(next, opened.record)?;
     }
     sound.bodies = bodies.len() as u64;
     Ok(sound)
 }
 
-/// The record of a row of `id, kind, sum, chain, data`, if it and all before it are what was written.
-fn open(row: &Row<'_>, before: &mut i64) -> Result<Option<Record>, Fault> {
-    let (id, kind, sum, chain): (i64, i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
-    let Ok(data) = row.get_ref(4)?.as_blob() else {
-        return Ok(None);
-    };
-    *before = link(*before, sum);
-    if row_sum(id, kind, data) != sum || *before != chain {
-        return Ok(None);
-    }
-    Ok(decode(data))
-}
+/// What is wrong with a run some of whose records are not found.
+const NOT_INDEXED: &str = "the index of its records is damaged";
 
 /// The first body that a record refers to and that is not there, in words.
 fn lacks(

@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::commit::Done;
 use super::error::{Fault, StoreError};
+use super::key::{Key, row_id, row_seq, row_sum};
 use super::owner::{Head, Owner};
 use super::record::{
     Effect, EffectResult, OutcomeStatus, Record, SPILL_SPACE, SessionUpdate, SpaceId, Spill, Sync, Transition,
@@ -15,10 +16,7 @@ use super::seal::{decode, encode, int, link, sum, uint};
 use super::space::{Quota, Writing};
 use super::{Store, space};
 use crate::error::Dimension;
-use crate::ids::{Digest, RunId, SessionId, StreamId};
-
-/// A run's rows have ids `number << SEQ_BITS | seq`.
-const SEQ_BITS: u32 = 40;
+use crate::ids::{Digest, RunId, SessionId};
 
 /// What an append did.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,21 +27,6 @@ pub struct Appended {
     pub bytes: u64,
     /// The run's last sequence number: a cursor for [`Store::records`].
     pub seq: u64,
-}
-
-/// What a journal row is, as its `kind` column says. Numbers are part of the format.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(i64)]
-pub(super) enum Kind {
-    Session = 1,
-    Update = 2,
-    Start = 3,
-    Intent = 4,
-    Outcome = 5,
-    Observation = 6,
-    Note = 7,
-    Refund = 8,
-    Resent = 9,
 }
 
 impl Store {
@@ -177,35 +160,25 @@ impl<'c> Journal<'c> {
     }
 
     fn push(&mut self, record: &Record) -> Result<(), Fault> {
-        let key = match record {
-            Record::Body(digest, data) => return self.push_body(digest, data),
+        let key = match (record, Key::of(record, self.head.seq + 1)) {
+            (Record::Body(digest, data), _) => return self.push_body(digest, data),
+            (Record::Spill(spill), _) => return self.spill(spill),
+            (_, Some(key)) => key,
+            (_, None) => return Err(StoreError::internal("a record that has no row").into()),
+        };
+        self.mine(key.session)?;
+        match record {
             Record::Session(new) => {
-                self.mine(&new.session)?;
                 let row = SessionRow::new(new);
                 let added = self
                     .conn
                     .prepare_cached("INSERT INTO session (run, number, data, sum) VALUES (?1, ?2, ?3, ?4)")?
                     .execute(row.sealed(self.number)?);
                 once(added.map_err(Fault::from), || format!("session {}", new.session))?;
-                Key::of_session(Kind::Session, &new.session, 0, 0)
             }
-            Record::Update(update) => {
-                self.mine(&update.session)?;
-                self.update_session(update)?;
-                Key::of_session(Kind::Update, &update.session, 0, self.head.seq + 1)
-            }
-            Record::Start(start) => {
-                self.mine(&start.session)?;
-                Key::of_session(Kind::Start, &start.session, start.attempt, 0)
-            }
-            Record::Intent(intent) => self.key(Kind::Intent, &intent.stream, u64::from(intent.op))?,
-            Record::Outcome(outcome) => self.key(Kind::Outcome, &outcome.stream, u64::from(outcome.op))?,
-            Record::Observation(seen) => self.key(Kind::Observation, &seen.stream, seen.seq)?,
-            Record::Note(note) => self.key(Kind::Note, &note.stream, self.head.seq + 1)?,
-            Record::Refund(stream, op) => self.key(Kind::Refund, stream, u64::from(*op))?,
-            Record::Resent(stream, _) => self.key(Kind::Resent, stream, self.head.seq + 1)?,
-            Record::Spill(spill) => return self.spill(spill),
-        };
+            Record::Update(update) => self.update_session(update)?,
+            _ => {}
+        }
         let written = self.push_row(&key, &encode(record)?);
         once(written, || key.to_string())
     }
@@ -234,7 +207,7 @@ impl<'c> Journal<'c> {
         }
     }
 
-    fn push_row(&mut self, key: &Key, data: &[u8]) -> Result<(), Fault> {
+    fn push_row(&mut self, key: &Key<'_>, data: &[u8]) -> Result<(), Fault> {
         let seq = self.head.seq + 1;
         let id = row_id(self.number, seq);
         let sum = row_sum(id, key.kind as i64, data);
@@ -247,7 +220,7 @@ impl<'c> Journal<'c> {
             .execute(params![
                 id,
                 self.number,
-                key.session,
+                key.session.number,
                 key.kind as i64,
                 key.attempt,
                 key.scope,
@@ -261,10 +234,14 @@ impl<'c> Journal<'c> {
         Ok(())
     }
 
+    /// A body that is there already stays; one that is damaged is written again.
     fn push_body(&mut self, digest: &Digest, data: &[u8]) -> Result<(), Fault> {
         let added = self
             .conn
-            .prepare_cached("INSERT OR IGNORE INTO body (run, digest, data) VALUES (?1, ?2, ?3)")?
+            .prepare_cached(
+                "INSERT INTO body (run, digest, data) VALUES (?1, ?2, ?3)
+                 ON CONFLICT (run, digest) DO UPDATE SET data = excluded.data WHERE data IS NOT excluded.data",
+            )?
             .execute(params![self.number, digest.as_bytes(), data])?;
         if added > 0 {
             self.bytes += data.len() as u64;
@@ -285,18 +262,6 @@ impl<'c> Journal<'c> {
         Ok(())
     }
 
-    fn key(&self, kind: Kind, stream: &StreamId, n: u64) -> Result<Key, Fault> {
-        self.mine(&stream.session)?;
-        let (session, attempt, scope) = (stream.session.number, stream.attempt, stream.scope.to_string());
-        Ok(Key {
-            kind,
-            session,
-            attempt,
-            scope,
-            n,
-        })
-    }
-
     fn mine(&self, session: &SessionId) -> Result<(), StoreError> {
         if session.run == self.run {
             return Ok(());
@@ -305,46 +270,6 @@ impl<'c> Journal<'c> {
             "a record of session {session} in the journal of run {}",
             self.run
         )))
-    }
-}
-
-/// What may be in a run's journal once.
-struct Key {
-    kind: Kind,
-    session: u32,
-    attempt: u32,
-    scope: String,
-    n: u64,
-}
-
-impl Key {
-    fn of_session(kind: Kind, session: &SessionId, attempt: u32, n: u64) -> Self {
-        Self {
-            kind,
-            session: session.number,
-            attempt,
-            scope: String::new(),
-            n,
-        }
-    }
-}
-
-impl std::fmt::Display for Key {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self {
-            kind,
-            session,
-            attempt,
-            scope,
-            n,
-        } = self;
-        let inside = if scope.is_empty() {
-            String::new()
-        } else {
-            format!(" in call {scope}")
-        };
-        let kind = format!("{kind:?}").to_lowercase();
-        write!(f, "the {kind} {n} of session {session}, attempt {attempt}{inside},")
     }
 }
 
@@ -383,20 +308,6 @@ pub(super) fn head(conn: &Connection, number: i64) -> Result<Head, Fault> {
         })
         .optional()?;
     Ok(last.unwrap_or_default())
-}
-
-/// The row of the record with this number in a run.
-pub(super) fn row_id(number: i64, seq: u64) -> i64 {
-    (number << SEQ_BITS) | int(seq)
-}
-
-/// The number in its run of the record with this row.
-pub(super) fn row_seq(id: i64) -> u64 {
-    uint(id & ((1 << SEQ_BITS) - 1))
-}
-
-pub(super) fn row_sum(id: i64, kind: i64, data: &[u8]) -> i64 {
-    sum(&[b"journal", &id.to_le_bytes(), &kind.to_le_bytes(), data])
 }
 
 /// A session's row, verified.

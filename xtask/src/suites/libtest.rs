@@ -37,7 +37,9 @@ pub(super) fn build_plugins() -> Result<Vec<Binary>> {
         .arg("--target-dir")
         .arg(tree::target().join("plugin-tests"));
     // Nobody debugs them here, or compiles them twice.
-    command.env("CARGO_PROFILE_DEV_DEBUG", "0").env("CARGO_INCREMENTAL", "0");
+    command
+        .env("CARGO_PROFILE_DEV_DEBUG", "0")
+        .env("CARGO_INCREMENTAL", "0");
     build_with(&mut command)
 }
 

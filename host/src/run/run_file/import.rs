@@ -366,7 +366,7 @@ impl Lines<'_> {
                 .map_err(|_| wrong(self.path, "its first line names no plugin"))?;
             match store.component(&digest) {
                 Ok(bytes) => drop(store.keep_component(owner, bytes.into()).await?),
-                Err(StoreError::NotFound { .. }) => missing.push((plugin.name.clone(), plugin.digest.clone())),
+                Err(StoreError::NoComponent { .. }) => missing.push((plugin.name.clone(), plugin.digest.clone())),
                 Err(error) => return Err(error.into()),
             }
         }
