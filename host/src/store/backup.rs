@@ -81,16 +81,22 @@ impl Store {
         } else {
             above
         };
-        let real = above.canonicalize().map_err(|e| StoreError::not_made(to, &e))?;
+        let Ok(real) = above.canonicalize() else {
+            return refused(&format!(
+                "its parent folder {} is not there; make that first",
+                above.display()
+            ));
+        };
         if self.dir().canonicalize().is_ok_and(|own| real.starts_with(own)) {
             return refused("it lies in the folder that is copied");
         }
         let mut draft = name.to_os_string();
         draft.push(format!(".{}.draft", std::process::id()));
         let draft = above.join(draft);
-        let make = DirBuilder::new().mode(0o700).create(&draft);
-        make.map_err(|e| StoreError::not_made(&draft, &e))?;
-        Ok(draft)
+        match DirBuilder::new().mode(0o700).create(&draft) {
+            Ok(()) => Ok(draft),
+            Err(e) => refused(&format!("its parent folder {}: {e}", above.display())),
+        }
     }
 
     fn copy_to(&self, draft: &Path, stop: &CancellationToken) -> Result<Copied, StoreError> {

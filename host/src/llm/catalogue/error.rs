@@ -43,6 +43,16 @@ pub enum ModelError {
         /// The nearest name, or all.
         hint: String,
     },
+    /// It names a provider that is not configured.
+    #[error("no provider {} is configured, for the model {name}; {hint}", quoted(provider))]
+    NoProvider {
+        /// The provider.
+        provider: String,
+        /// What was asked for.
+        name: String,
+        /// The nearest name, or all.
+        hint: String,
+    },
     /// Aliases that lead back to themselves.
     #[error(
         "the alias {} leads to no model, only to further aliases (aliases.{name})",

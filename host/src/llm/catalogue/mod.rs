@@ -219,7 +219,14 @@ impl Catalogue {
             return Err(again(error));
         }
         let Some(provider) = self.providers.get(provider_name) else {
-            return Err(self.unknown(name));
+            return Err(match id {
+                "" => self.unknown(name),
+                _ => ModelError::NoProvider {
+                    provider: provider_name.to_owned(),
+                    name: text::line(full, 200),
+                    hint: self.hint(full),
+                },
+            });
         };
         let (id, known) = match &provider.backend {
             Backend::Script(script) => {
@@ -267,19 +274,23 @@ impl Catalogue {
     }
 
     fn unknown(&self, name: &str) -> ModelError {
+        ModelError::Unknown {
+            name: name.to_owned(),
+            hint: self.hint(name),
+        }
+    }
+
+    /// The nearest name that there is, or all.
+    fn hint(&self, name: &str) -> String {
         let providers = self.providers.keys().map(|provider| format!("{provider}/…"));
         let all: Vec<String> = self.aliases.keys().cloned().chain(providers).collect();
         let nearest = text::nearest(
             name,
             self.aliases.keys().chain(self.providers.keys()).map(String::as_str),
         );
-        let hint = match nearest {
+        match nearest {
             Some(nearest) => format!("did you mean {nearest}?"),
             None => format!("there are {}", all.join(", ")),
-        };
-        ModelError::Unknown {
-            name: name.to_owned(),
-            hint,
         }
     }
 

@@ -62,7 +62,10 @@ fn aliases_and_facts_are_found() {
             .contains("did you mean fast?")
     );
     assert!(matches!(catalogue.resolve("test"), Err(ModelError::Unknown { .. })));
-    assert!(matches!(catalogue.resolve("nobody/x"), Err(ModelError::Unknown { .. })));
+    assert!(matches!(
+        catalogue.resolve("nobody/x"),
+        Err(ModelError::NoProvider { .. })
+    ));
     // Another model of the same provider has no facts.
     assert_eq!(catalogue.resolve("test/gpt-5-mini").expect("a model").price, None);
 }
@@ -251,6 +254,6 @@ async fn a_script_that_is_opened_is_the_default() {
     );
     assert!(matches!(
         Catalogue::empty().choose(Some("x/y")).await,
-        Err(ModelError::Unknown { .. })
+        Err(ModelError::NoProvider { .. })
     ));
 }
