@@ -87,6 +87,29 @@ fn f08_a_run_waits_for_a_lock_for_as_long_as_it_takes() {
     assert_eq!((server.requests().len(), output.spent("iterations")), (2, 2));
 }
 
+/// The wait is nobody's step.
+#[test]
+fn f08_a_lock_held_for_longer_than_a_step() {
+    let (server, home) = begun();
+    // What it computes takes longer than to lock the database.
+    let compute = json!({ "do": "compute", "n": 100_000_000 });
+    let open = json!({ "do": "open", "name": "notes" });
+    let put = json!({ "do": "put", "space": 0, "key": "k", "value": "a value" });
+    let program = json!({ "steps": [open, ask("ROOT ONE"), compute, put, ask("PAR ONE")] });
+    let host = home
+        .host()
+        .set("limits.store.busy", "200ms")
+        .set("limits.step_wall", "2s");
+    let process = host.probe(&program).start();
+    server.wait_for(1, LONG);
+    let database = locked(&home);
+    // Not waited for: this is how long it is held.
+    thread::sleep(Duration::from_secs(3));
+    database.execute_batch("COMMIT").unwrap();
+    let output = process.finish().expect(0);
+    assert_eq!((server.requests().len(), output.spent("iterations")), (2, 2));
+}
+
 #[test]
 fn f08_two_resumes_of_one_run() {
     let recorded = Recorded::everything();
