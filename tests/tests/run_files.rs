@@ -270,7 +270,7 @@ fn a_file_names_no_file_of_this_machine() {
     let mut lines: Vec<Vec<u8>> = lines.map(<[u8]>::to_vec).collect();
     lines.pop();
     // As long as an id: beside the folder of lock files, and what a terminal would do.
-    for path in ["../.././/v", "\u{1b}]0;pwn\u{7}"] {
+    for path in ["../.././/v", "\u{1b}]0;pwned\u{7}"] {
         assert_eq!(path.len(), run.len());
         let mut changed = lines.clone();
         let mut header: Value = serde_json::from_slice(&changed[0]).unwrap();

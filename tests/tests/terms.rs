@@ -103,7 +103,7 @@ fn no_limit_is_lowered_or_added() {
             "--budget tokens=5 would be a limit where it has none",
         ),
         (["--budget", "child.iterations=51"], "child.iterations"),
-        (["--budget", "wall=1s"], "--budget wall=1s is less than the 10min"),
+        (["--budget", "wall=1s"], "--budget wall=1s is less than the 10 min"),
         (["--deny", "files"], "files"),
         (
             ["--deny", "secret"],
@@ -153,8 +153,8 @@ fn rights_are_taken_away_and_stay_so() {
 fn a_child_loses_them_too_and_a_fork_keeps_none() {
     let server = ModelServer::start(Script::from([stall(), stall()]).then(Turn::text("a")));
     let home = Home::with_model(&server, Format::OpenAi);
-    let child = ChildSpec::probe(&steps(&[open(), ask("1"), put("a")]));
-    let program = steps(&[child.spawn(), join(0), open(), put("b")]);
+    let child = ChildSpec::probe(&steps(&[ask("1"), open()]));
+    let program = steps(&[child.spawn(), join(0), open()]);
     killed(&server, home.host().probe(&program), 1);
     let run = home.newest_run();
     killed(&server, resume(&home, &run, &["--deny", "blackboard"]), 2);

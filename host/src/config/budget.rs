@@ -196,6 +196,11 @@ impl Item {
         })
     }
 
+    /// The limit as a flag takes it.
+    pub(crate) fn flag(&self) -> String {
+        format!("{}={}", self.key(), self.to_string().replace(' ', ""))
+    }
+
     /// The limit's key below `budget.`, in the spelling for people.
     pub(crate) fn key(&self) -> String {
         let name = match self.dimension {

@@ -16,11 +16,11 @@ use crate::ledger::Reservation;
 use crate::session::call::{Call, Done, EndedEvent, Look, Missed, Operation, Stopping, Under};
 use crate::session::end::End;
 use crate::session::guest::Guest;
-use crate::session::op::OpBody;
+use crate::session::op::{OpBody, child_status};
 use crate::session::operate::PANICKED;
 use crate::session::runner::NewChild;
 use crate::session::{self, codec};
-use crate::store::{OpKind, OutcomeStatus, Record, Sync};
+use crate::store::{OpKind, Record, Sync};
 use crate::text;
 
 /// A child to be.
@@ -132,11 +132,7 @@ impl Operation for Box<Spawn> {
         if let Some(seen) = seen {
             seen.ends(result.clone());
         }
-        let status = match &result.exit {
-            types::ExitReason::Returned => OutcomeStatus::Done,
-            types::ExitReason::Cancelled => OutcomeStatus::Cancelled,
-            _ => OutcomeStatus::Failed,
-        };
+        let status = child_status(&result.exit);
         Some(Done::new(status, OpBody::Child(result), charged))
     }
 

@@ -6,19 +6,17 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::amounts::Amounts;
 use crate::bindings::types;
 use crate::event::{EventKind, now_ms};
 use crate::ids::RunId;
-use crate::interfaces::amounts;
 use crate::limits::Limits;
 use crate::run::resume::has_ended;
 use crate::run::root::{row_update, summary, with_result};
 use crate::run::view::status_name;
 use crate::run::{AgentSummary, Host, HostError};
-use crate::session::{Session, codec};
-use crate::store::{Owner, RunRow, RunState, SessionRow, Store, StoreError, Sync};
-use crate::supervisor::{LeftRun, LeftSession, ending, left};
+use crate::session::Session;
+use crate::store::{Owner, RunRow, RunState, Store, StoreError, Sync};
+use crate::supervisor::left;
 
 /// How often it is looked whether the owner has ended the run.
 const POLL: Duration = Duration::from_millis(50);
@@ -129,24 +127,18 @@ async fn end(store: &Store, owner: &Owner) -> Result<Ended, HostError> {
         return Ok(Ended::Before(Box::new(row)));
     }
     let left = left(store, run)?;
-    let was_final = left.sessions.first().is_some_and(|root| root.row.status.is_final());
-    let result = root_result(run, &left)?;
-    let agents = left.sessions.iter().map(|left| AgentSummary::of(&left.row)).collect();
+    let was_final = left.sessions.first().is_some_and(|root| root.status.is_final());
+    // Killed before anything of it was written down, it has no root.
+    let result = left.result.unwrap_or_else(|| types::RunResult {
+        exit: types::ExitReason::Cancelled,
+        report: None,
+        attempts: 0,
+        spent: Vec::new(),
+    });
+    let agents = left.sessions.iter().map(AgentSummary::of).collect();
     let outcome = with_result(summary(run, left.spent, left.totals, agents, Vec::new()), &result);
-    let mut records = left.outcomes;
-    // Children before their parents.
-    for open in left
-        .sessions
-        .into_iter()
-        .rev()
-        .filter(|left| !left.row.status.is_final())
-    {
-        let spent = open.spent;
-        let session = open.row.session.clone();
-        records.push(ending::record(&session, &cancelled(open), spent));
-    }
-    if !records.is_empty() {
-        store.append(owner, records, None, Sync::Durable).await?;
+    if !left.records.is_empty() {
+        store.append(owner, left.records, None, Sync::Durable).await?;
     }
     // The root's own end came first, and only the run's row was not told: that end stands.
     store.update_run(owner, row_update(&outcome)).await?;
@@ -155,40 +147,6 @@ async fn end(store: &Store, owner: &Owner) -> Result<Ended, HostError> {
         true => Ended::Before(Box::new(row)),
         false => Ended::Now(RunEnd::of(row)),
     })
-}
-
-/// How the root ends, or ended.
-fn root_result(run: &RunId, left: &LeftRun) -> Result<types::RunResult, HostError> {
-    let Some(root) = left.sessions.first() else {
-        // Killed before anything of it was written down.
-        return Ok(types::RunResult {
-            exit: types::ExitReason::Cancelled,
-            report: None,
-            attempts: 0,
-            spent: Vec::new(),
-        });
-    };
-    match &root.row.result {
-        Some(result) => {
-            let damaged = |e: codec::CodecError| StoreError::damaged(run, e.to_string());
-            Ok(codec::decode(result).map_err(damaged)?)
-        }
-        None => Ok(ended_now(&root.row, root.spent, root.checkpoint.clone())),
-    }
-}
-
-/// The end of a session that is cancelled while nobody drives it, with its last checkpoint.
-fn cancelled(left: LeftSession) -> types::RunResult {
-    ended_now(&left.row, left.spent, left.checkpoint)
-}
-
-fn ended_now(row: &SessionRow, spent: Amounts, report: Option<types::Report>) -> types::RunResult {
-    types::RunResult {
-        exit: types::ExitReason::Cancelled,
-        report,
-        attempts: row.attempt,
-        spent: amounts(&spent),
-    }
 }
 
 /// Cancels the run when another process asks for its end. Never returns.

@@ -70,7 +70,7 @@ pub(super) fn may_change(change: &Terms, agent: &AgentStart, run: &RunStart) -> 
         tree: run.tree.clone(),
     };
     for item in change.budget.items() {
-        let asked = format!("--budget {}={item}", item.key());
+        let asked = format!("--budget {}", item.flag());
         match has.get(item.scope, item.dimension) {
             None => {
                 return Err(format!(

@@ -48,6 +48,15 @@ pub fn failed_call(call_id: &str, refusal: &Refusal) -> types::ToolResult {
     }
 }
 
+/// How a child's operation ended, by the child's exit.
+pub fn child_status(exit: &types::ExitReason) -> OutcomeStatus {
+    match exit {
+        types::ExitReason::Returned => OutcomeStatus::Done,
+        types::ExitReason::Cancelled => OutcomeStatus::Cancelled,
+        _ => OutcomeStatus::Failed,
+    }
+}
+
 /// An operation's end.
 #[derive(Debug, Clone)]
 pub struct Ended {

@@ -408,8 +408,8 @@ impl<C: Operation> Again<C> {
         let refusal = if !call.repeatable() {
             let words = "The host went down during this call; whether it took effect is not known.";
             Some(Refusal::new(RefusalKind::Interrupted, words))
-        } else if guest.over.is_cancelled() {
-            // Its attempt ended before it could go on.
+        } else if guest.over.is_cancelled() && C::KIND != OpKind::Child {
+            // Its attempt ended before it could go on. A child is told, and has an end of its own.
             Some(Refusal::cancelled())
         } else {
             None

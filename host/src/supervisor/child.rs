@@ -190,7 +190,9 @@ impl Candidate {
         let Some(account) = self.account.take() else {
             return Ok(None);
         };
-        self.supervisor.end_lost_children(run, &self.id).await?;
+        let attempt = self.before.as_ref().map_or(1, |before| before.from.attempt);
+        let supervisor = self.supervisor.clone();
+        supervisor.end_lost_children(run, &self.id, attempt, account.id).await?;
         let past = self.before.as_mut().map(|before| std::mem::take(&mut before.past));
         let past = past.unwrap_or_default();
         let mut records = abandoned(past.interrupted);

@@ -398,7 +398,9 @@ impl Agent {
         }
         self.abandon().await?;
         // No agent outlives its parent: those that its replay has not reached end before it does.
-        supervisor.end_lost_children(&session.run, &session.id).await?;
+        supervisor
+            .end_lost_children(&session.run, &session.id, guest.attempt.number, session.account)
+            .await?;
         let report = ending::told(session, end.report).await?;
         let spent = session.run.ledger.spent(session.account);
         let result = types::RunResult {

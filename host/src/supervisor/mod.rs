@@ -24,19 +24,21 @@ use tokio_util::task::TaskTracker;
 use crate::amounts::Amounts;
 use crate::bindings::{delegation, types};
 use crate::error::{Dimension, Refusal, RefusalKind};
+use crate::event::now_ms;
 use crate::ids::{Digest, RunId, SessionId};
 use crate::instance::Instances;
 use crate::interfaces::amounts;
-use crate::ledger::{Caps, Ledger, Totals};
+use crate::ledger::{AccountId, Caps, Ledger, Totals};
 use crate::limits::Limits;
 use crate::plugin::Plugin;
 use crate::plugin::load::Shelf;
 use crate::session::call::Missed;
 use crate::session::end::End;
 use crate::session::guest::Guest;
+use crate::session::op::{OpBody, child_status};
 use crate::session::runner::{ChildRunner, NewChild};
 use crate::session::{Child, RunContext, Session, abandoned, codec};
-use crate::store::{Record, SessionRow, Store, StoreError};
+use crate::store::{OpKind, OperationRow, Outcome, Record, ReturnAddress, SessionRow, Store, StoreError};
 use child::Candidate;
 use life::{Agent, Ending};
 use restore::Restored;
@@ -336,8 +338,18 @@ impl Supervisor {
         self.state().kept.insert(digest);
     }
 
-    /// Ends the descendants of a session that an earlier process left and that were not taken up again.
-    async fn end_lost_children(&self, run: &RunContext, of: &SessionId) -> Result<(), End> {
+    /// Ends the descendants of a session that an earlier process left and that were not taken up again: of attempt `attempt` of the session `of`, whose
+    /// account this is.
+    async fn end_lost_children(
+        &self,
+        run: &RunContext,
+        of: &SessionId,
+        attempt: u32,
+        account: AccountId,
+    ) -> Result<(), End> {
+        let Some(journal) = run.keeping.journal() else {
+            return Ok(());
+        };
         let mut lost = Vec::new();
         {
             let mut state = self.state();
@@ -355,20 +367,12 @@ impl Supervisor {
             }
         }
         let ledger = &run.ledger;
-        let mut records = Vec::new();
-        // Children before their parents.
-        for restored in lost.iter_mut().rev().filter(|restored| !restored.row.status.is_final()) {
-            // What they had under way may have been sent: it is charged.
-            records.extend(abandoned(restored.past.interrupted.drain()));
-            let spent = ledger.spent(restored.account);
-            let result = types::RunResult {
-                exit: types::ExitReason::Cancelled,
-                report: restored.past.checkpoint.take(),
-                attempts: restored.row.attempt,
-                spent: amounts(&spent),
-            };
-            records.push(ending::record(&restored.row.session, &result, spent));
+        let mut ends = Ends::new(&journal.store, ledger);
+        for restored in lost.iter_mut().rev() {
+            ends.end(restored).map_err(|e| End::store(&e))?;
         }
+        ends.children_of(of, attempt, account).map_err(|e| End::store(&e))?;
+        let records = ends.records;
         if records.is_empty() {
             return Ok(());
         }
@@ -385,24 +389,16 @@ impl Supervisor {
 
 /// A run that nobody drives, as its journal has it.
 pub struct LeftRun {
-    /// Its sessions, parents before their children.
-    pub sessions: Vec<LeftSession>,
-    /// The ends of what they had under way: it may have been sent, and is charged.
-    pub outcomes: Vec<Record>,
+    /// The rows of its sessions, parents before their children.
+    pub sessions: Vec<SessionRow>,
+    /// How its root ended, or ends now; none where nothing of it was written down.
+    pub result: Option<types::RunResult>,
+    /// What ends all of it: what was under way may have been sent, and is charged.
+    pub records: Vec<Record>,
     /// What all of it cost.
     pub spent: Amounts,
     /// Numbers beside that.
     pub totals: Totals,
-}
-
-/// A session of it.
-pub struct LeftSession {
-    /// Its row.
-    pub row: SessionRow,
-    /// What it spent.
-    pub spent: Amounts,
-    /// Its last checkpoint.
-    pub checkpoint: Option<types::Report>,
 }
 
 /// Reads what is left of a run back, to end it.
@@ -412,22 +408,97 @@ pub struct LeftSession {
 pub fn left(store: &Store, run: &RunId) -> Result<LeftRun, StoreError> {
     let ledger = Ledger::new(Caps::default());
     let mut restored = restore::sessions(store, run, &ledger, &Terms::of(store, run)?)?;
-    let mut outcomes = Vec::new();
-    for open in restored.iter_mut().rev().filter(|r| !r.row.status.is_final()) {
-        outcomes.extend(abandoned(open.past.interrupted.drain()));
+    let mut ends = Ends::new(store, &ledger);
+    let mut result = None;
+    for restored in restored.iter_mut().rev() {
+        result = Some(ends.end(restored)?);
     }
+    let records = ends.records;
     let (spent, totals) = ledger.spent_by_all();
-    let sessions = restored.into_iter().map(|restored| LeftSession {
-        spent: ledger.spent(restored.account),
-        checkpoint: restored.past.checkpoint,
-        row: restored.row,
-    });
     Ok(LeftRun {
-        sessions: sessions.collect(),
-        outcomes,
+        sessions: restored.into_iter().map(|restored| restored.row).collect(),
+        result,
+        records,
         spent,
         totals,
     })
+}
+
+/// Ends sessions that nobody drives, children before their parents.
+struct Ends<'a> {
+    store: &'a Store,
+    ledger: &'a Ledger,
+    /// How those ended that are somebody's children.
+    results: HashMap<ReturnAddress, types::RunResult>,
+    /// Whose children they are.
+    parents: HashSet<SessionId>,
+    records: Vec<Record>,
+}
+
+impl<'a> Ends<'a> {
+    fn new(store: &'a Store, ledger: &'a Ledger) -> Self {
+        Self {
+            store,
+            ledger,
+            results: HashMap::new(),
+            parents: HashSet::new(),
+            records: Vec::new(),
+        }
+    }
+
+    /// Ends this one, where it has not ended. What it had under way may have been sent: it is charged. Gives its end.
+    fn end(&mut self, restored: &mut Restored) -> Result<types::RunResult, StoreError> {
+        let row = &restored.row;
+        let result = match &row.result {
+            Some(result) => codec::decode(result).map_err(|e| StoreError::damaged(&row.session.run, e.to_string()))?,
+            None => {
+                self.records.extend(abandoned(restored.past.interrupted.drain()));
+                self.children_of(&row.session, row.attempt.max(1), restored.account)?;
+                let spent = self.ledger.spent(restored.account);
+                let result = types::RunResult {
+                    exit: types::ExitReason::Cancelled,
+                    report: restored.past.checkpoint.take(),
+                    attempts: row.attempt,
+                    spent: amounts(&spent),
+                };
+                self.records.push(ending::record(&row.session, &result, spent));
+                result
+            }
+        };
+        if let Some(address) = &row.parent {
+            self.parents.insert(address.session.clone());
+            self.results.insert(address.clone(), result.clone());
+        }
+        Ok(result)
+    }
+
+    /// The operations of a session's attempt that are children, where those have ended and that is not written down.
+    fn children_of(&mut self, session: &SessionId, attempt: u32, account: AccountId) -> Result<(), StoreError> {
+        if !self.parents.contains(session) {
+            return Ok(());
+        }
+        for OperationRow { intent, outcome } in self.store.session_operations(session)? {
+            let address = ReturnAddress {
+                session: session.clone(),
+                attempt,
+                op: intent.op,
+            };
+            let is_child = intent.kind == OpKind::Child && intent.stream.attempt == attempt;
+            let Some(result) = self.results.get(&address).filter(|_| is_child && outcome.is_none()) else {
+                continue;
+            };
+            self.ledger.charge(account, intent.reserved);
+            self.records.push(Record::Outcome(Outcome {
+                stream: intent.stream,
+                op: intent.op,
+                status: child_status(&result.exit),
+                body: codec::encode(&OpBody::Child(result.clone())),
+                charged: intent.reserved,
+                at_ms: now_ms(),
+            }));
+        }
+        Ok(())
+    }
 }
 
 impl ChildRunner for Supervisor {
@@ -465,7 +536,7 @@ pub struct RootRestored {
     /// What its last attempt is made of.
     pub start: start::AgentStart,
     /// Its account.
-    pub account: crate::ledger::AccountId,
+    pub account: AccountId,
     /// What it left.
     pub past: crate::session::Past,
     /// Where it is taken up.

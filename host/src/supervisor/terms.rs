@@ -94,11 +94,7 @@ impl Terms {
     /// In the words of the flags.
     pub fn words(&self) -> String {
         let mut words = Vec::new();
-        let limits: Vec<String> = self
-            .budget
-            .items()
-            .map(|item| format!("{}={item}", item.key()))
-            .collect();
+        let limits: Vec<String> = self.budget.items().map(|item| item.flag()).collect();
         if !limits.is_empty() {
             words.push(format!("--budget {}", limits.join(",")));
         }
