@@ -12,7 +12,6 @@ use crate::event::{EventKind, now_ms};
 use crate::ids::RunId;
 use crate::interfaces::amounts;
 use crate::limits::Limits;
-use crate::run::resume::has_ended;
 use crate::run::view::status_name;
 use crate::run::{Host, HostError};
 use crate::session::{Session, codec};
@@ -64,7 +63,10 @@ impl Host {
         match store.take_run(&id).await {
             Ok(owner) => match end(&store, &owner).await? {
                 Ended::Now(end) => Ok(end),
-                Ended::Before(row) => Err(has_ended(&row)),
+                Ended::Before(row) => Err(HostError::NothingToCancel {
+                    run: row.id,
+                    status: status_name(row.status),
+                }),
             },
             Err(StoreError::Owned { .. }) => {
                 store.request_cancel(&id, now_ms()).await?;

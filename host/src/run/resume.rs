@@ -16,7 +16,7 @@ use crate::run::change::{ResumeSpec, may_change};
 use crate::run::handle::RunHandle;
 use crate::run::prepare::{Ready, ToolPlugin, toolbox};
 use crate::run::root::{announce, ended, finish_row, root_session};
-use crate::run::{Host, HostError};
+use crate::run::{Host, HostError, used_up};
 use crate::session::keeping::{Journal, Keeping};
 use crate::session::{RunContext, codec};
 use crate::store::{Note, NoteKind, Owner, Record, RunRow, SessionUpdate, Store, Sync, Transition};
@@ -37,7 +37,7 @@ impl Host {
         // Read once it is ours: it may have ended just before.
         let row = store.run(&id)?;
         if row.status.is_final() {
-            return Err(has_ended(&row));
+            return Err(used_up::has_ended(&store, &row));
         }
         may_go_on(&store, &row).map_err(|reason| cannot(&id, &reason))?;
         self.go_on(store, owner, change, Vec::new()).await
@@ -273,7 +273,7 @@ pub(super) fn first_start(store: &Store, run: &RunId) -> Result<StartBody, HostE
 }
 
 /// The start record of the root's attempt `attempt`.
-fn start_of(store: &Store, run: &RunId, attempt: u32) -> Result<StartBody, HostError> {
+pub(super) fn start_of(store: &Store, run: &RunId, attempt: u32) -> Result<StartBody, HostError> {
     let stored = store
         .start(&run.root(), attempt)?
         .ok_or_else(|| cannot(run, "it never began: it has no start record"))?;

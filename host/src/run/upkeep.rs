@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::event::now_ms;
 use crate::ids::{RunId, Scope, StreamId};
+use crate::run::resume::may_go_on;
 use crate::run::{Host, HostError};
 use crate::store::{Copied, Loss, Note, NoteKind, Record, StoreError, Sync};
 
@@ -53,7 +54,20 @@ impl Host {
         Ok((id, loss))
     }
 
-    /// The runs that have not ended, the oldest first; those whose row can't be read among them, as nobody knows whether they have.
+    /// The process that owns a run now, if one does.
+    ///
+    /// # Errors
+    /// There is no such run, or the store can't be read.
+    pub fn owner(&self, run: &str) -> Result<Option<u32>, HostError> {
+        let store = self.store_to_read()?;
+        match store.owned(&store.find_run(run)?)? {
+            Some(StoreError::Owned { pid, .. }) => Ok(Some(pid)),
+            _ => Ok(None),
+        }
+    }
+
+    /// The runs that have not ended, the oldest first; those whose row can't be read among them, as nobody knows whether they have. Imported ones
+    /// that may not go on here are left out.
     ///
     /// # Errors
     /// The store can't be read.
@@ -62,7 +76,10 @@ impl Host {
             return Ok(Vec::new());
         };
         let runs = store.runs(u32::MAX)?.into_iter().rev();
-        let open = runs.filter(|run| run.row.as_ref().map_or(true, |row| !row.status.is_final()));
+        let open = runs.filter(|run| {
+            let row = run.row.as_ref();
+            row.map_or(true, |row| !row.status.is_final() && may_go_on(&store, row).is_ok())
+        });
         Ok(open.filter_map(|run| run.id.parse().ok()).collect())
     }
 }
