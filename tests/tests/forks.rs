@@ -253,6 +253,10 @@ fn a_larger_budget_goes_on_where_the_smaller_one_ended() {
     let run = home.newest_run();
     let again = fork(&home, &run).output();
     again.expect(2).says(&["would end again as it did"]);
+    for less in ["iterations=1", "tokens=5,iterations=0"] {
+        let refused = fork(&home, &run).args(["--budget", less]).output().expect(2);
+        refused.says(&["is less than the 2 that it has, and a fork may only add to its budget"]);
+    }
     let output = fork(&home, &run).args(["--budget", "iterations=4"]).output().expect(0);
     assert_eq!((output.spent("iterations"), output.spent("closing")), (4, 0));
     assert_eq!(server.requests().len(), 5, "two and the closing call, then two more");

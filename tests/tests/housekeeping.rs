@@ -158,7 +158,11 @@ fn another_processs_run_is_cancelled_with_its_children() {
     }
     assert_eq!(server.requests().len(), 1);
     home.host().args(["resume", &run]).output().expect(2).says(&["final"]);
-    home.host().args(["cancel", &run]).output().expect(2).says(&["final"]);
+    home.host()
+        .args(["cancel", &run])
+        .output()
+        .expect(2)
+        .says(&["has ended (cancelled); there is nothing to cancel"]);
 }
 
 #[test]
@@ -190,7 +194,7 @@ fn a_guest_that_does_not_listen_has_its_grace_and_no_more() {
     assert!(took < Duration::from_millis(1250) + slack(), "{took:?}");
     let json = output.json();
     assert_eq!(
-        (&json["exit"], &json["answer"]),
+        (&json["exit"], &json["checkpoint"]),
         (&json!("cancelled"), &json!("So far."))
     );
 }
@@ -242,6 +246,12 @@ fn a_request_stands_when_all_die() {
         .expect(1)
         .says(&["was asked to end", "the request stands", "hermes-host cancel"]);
     assert!(told.took >= Duration::from_secs(10), "{:?}", told.took);
+    let asked = format!(
+        "asked process {}; waiting. Ctrl-C leaves the request standing",
+        process.id()
+    );
+    let told = told.says(&[&asked]);
+    assert_eq!(told.stdout, "");
     kill(process);
     assert_eq!(status(&home, &run), "interrupted");
     let resumed = home
@@ -251,7 +261,7 @@ fn a_request_stands_when_all_die() {
         .expect(1);
     let json = resumed.json();
     assert_eq!(
-        (&json["exit"], &json["answer"]),
+        (&json["exit"], &json["checkpoint"]),
         (&json!("cancelled"), &json!("So far."))
     );
     let shown = show(&home, &run);
@@ -475,7 +485,7 @@ fn as_many_go_on_at_once_as_the_limit_says_and_a_signal_suspends_them() {
         let results = output.json();
         assert_eq!(results.as_array().unwrap().len(), parallel, "{results}");
         assert_eq!(
-            (&results[0]["exit"], &results[0]["answer"]),
+            (&results[0]["exit"], &results[0]["checkpoint"]),
             (&json!("interrupted"), &json!("So far."))
         );
         for run in programs {
@@ -510,7 +520,9 @@ fn prune_wants_to_be_told_what() {
     for wrong in [
         ["--older-than", "30"],
         ["--older-than", "soon"],
+        ["--older-than", "1w"],
         ["--keep-bytes", "much"],
+        ["--keep-bytes", "1GB"],
         ["--status", "old"],
     ] {
         home.host()
@@ -520,7 +532,36 @@ fn prune_wants_to_be_told_what() {
             .expect(2)
             .says(&[wrong[1]]);
     }
+    for (wrong, units) in [
+        (["--older-than", "1w"], "d, h, m"),
+        (["--keep-bytes", "1GB"], "KiB, MiB or GiB"),
+    ] {
+        let output = home.host().args(["runs", "prune"]).args(wrong).output().expect(2);
+        output.says(&[units]);
+    }
     prune(&home, &["--older-than", "30d"]);
+}
+
+#[test]
+fn what_stays_is_told_where_too_little_could_go() {
+    let (server, home) = home([stall()]);
+    whole(&home, &writes(3));
+    killed(&server, &home, &steps(&[ask("ROOT")]), 1);
+    let text = |more: &[&str]| {
+        let host = home.host().args(["runs", "prune", "--keep-bytes", "1KiB"]).args(more);
+        host.output().expect(0).stdout
+    };
+    for (more, stay) in [(&["--dry-run"][..], "would stay"), (&[], "stay")] {
+        let told = text(more);
+        let last = told.lines().last().unwrap();
+        for words in [stay, "more than 1.0 KiB", "of components", "1 run that can go on"] {
+            assert!(last.contains(words), "{words}: {told}");
+        }
+    }
+    let report = prune(&home, &["--keep-bytes", "1KiB"]);
+    assert_eq!(report["stays"]["runs"], json!({ "interrupted": 1 }));
+    assert_eq!(report["stays"]["bytes"], report["after"]["used"]);
+    assert_eq!(prune(&home, &["--keep-bytes", "1GiB"])["stays"], Value::Null);
 }
 
 #[test]
@@ -773,7 +814,9 @@ fn a_backup_goes_to_a_folder_of_its_own() {
         .output()
         .expect(2)
         .says(&["the folder that is copied"]);
-    backup(&home.work().join("no/where")).output().expect(2);
+    let nowhere = backup(&home.work().join("no/where")).output().expect(2);
+    let nowhere = nowhere.says(&["its parent folder", "is not there"]);
+    assert!(!nowhere.stderr.contains("HERMES_HOME"), "{}", nowhere.stderr);
     let empty = home.work().join("empty");
     fs::create_dir(&empty).unwrap();
     backup(&empty)
@@ -788,6 +831,22 @@ fn a_backup_goes_to_a_folder_of_its_own() {
     };
     let expected = ["components", "config.toml", "hermes.db", "runs"].map(str::to_owned);
     assert_eq!(names(&empty), BTreeSet::from(expected));
+    // It is no home, but what a home's `host` holds.
+    for command in [
+        &["runs"][..],
+        &["runs", "prune", "--older-than", "0s"],
+        &["show", "0"],
+        &["doctor"],
+    ] {
+        let output = at(&home, &empty).args(command).output();
+        assert!(matches!(output.code, Some(1 | 2)), "{command:?}: {output:?}");
+        let told = format!("{}{}", output.stdout, output.stderr);
+        assert!(told.contains("looks like a backup"), "{command:?}: {told}");
+    }
+    assert_eq!(
+        names(&empty),
+        BTreeSet::from(["components", "config.toml", "hermes.db", "runs"].map(str::to_owned))
+    );
     let left: Vec<String> = names(&home.work())
         .into_iter()
         .filter(|name| name.contains("draft"))

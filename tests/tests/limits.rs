@@ -134,7 +134,7 @@ fn a_checkpoint_over_its_limit_leaves_the_last_one() {
         .probe(&json!({ "steps": steps }))
         .output()
         .expect(1);
-    assert_eq!(output.json()["answer"], "a".repeat(fits));
+    assert_eq!(output.json()["checkpoint"], "a".repeat(fits));
 }
 
 #[test]

@@ -44,6 +44,7 @@ fn the_shape_of_a_runs_object() {
         "outcome",
         "exit",
         "answer",
+        "checkpoint",
         "result",
         "artifacts",
         "spent",
@@ -127,12 +128,110 @@ fn exit_codes_follow_the_end() {
 }
 
 #[test]
-fn the_last_checkpoint_is_the_answer_of_what_broke() {
+fn the_last_checkpoint_of_what_broke_is_no_answer() {
     let (_server, home) = home();
     let report = json!({ "outcome": "PartlyAchieved", "summary": "So far.", "artifacts": [], "open_questions": [] });
     let program = json!({ "steps": [{ "do": "checkpoint", "report": report }, { "do": "trap" }] });
     let json = home.host().probe(&program).output().expect(1).json();
-    assert_eq!((&json["answer"], &json["exit"]), (&json!("So far."), &json!("trapped")));
+    assert_eq!(
+        (&json["answer"], &json["checkpoint"], &json["exit"]),
+        (&Value::Null, &json!("So far."), &json!("trapped"))
+    );
+    let text = home.host().arg("--plugin").arg(guests::built("probe"));
+    let text = text.arg(program.to_string()).output().expect(1);
+    assert_eq!(text.stdout, "", "standard output is for answers");
+    let run = home.newest_run();
+    text.says(&["so far: So far."]);
+    home.host()
+        .args(["show", &run, "--answer"])
+        .output()
+        .expect(1)
+        .says(&[&format!("run {run} has no answer (trapped)"), "how far it got"]);
+}
+
+#[test]
+fn what_an_agent_returns_that_used_its_budget_up_is_its_answer() {
+    let (_server, home) = home();
+    let ask = question()["steps"][0].clone();
+    let report = json!({ "outcome": "PartlyAchieved", "summary": "So far.", "artifacts": [], "open_questions": [] });
+    let program =
+        json!({ "steps": [{ "do": "checkpoint", "report": report }, ask, ask, ask], "summary": "All there is." });
+    let host = home.host().args(["--budget", "iterations=1"]);
+    let output = host.probe(&program).output().expect(3);
+    let json = output.json();
+    assert_eq!(
+        (&json["answer"], &json["checkpoint"], &json["exit"]),
+        (&json!("All there is."), &Value::Null, &json!("exhausted"))
+    );
+    // Its end is final, and a fork is the way on.
+    let run = json["run"].as_str().unwrap();
+    let way = format!("hermes-host replay {run} --fork --budget iterations=N");
+    let output = output.says(&[&way]);
+    drop(output);
+    let resumed = home.host().args(["resume", run]).output().expect(2);
+    resumed.says(&["it has ended (failed)", &way]);
+    let tree = home.host().args(["--budget", "tree.iterations=1"]);
+    let output = tree.probe(&program).output().expect(3);
+    output.says(&["--fork --budget tree.iterations=N"]);
+    // Stopped while it computes it would only be stopped there again.
+    let host = home.host().args(["--budget", "fuel=30000000"]);
+    let output = host.probe(&json!({ "steps": [{ "do": "spin" }] })).output().expect(3);
+    assert!(!output.stderr.contains("--fork"), "{}", output.stderr);
+}
+
+#[test]
+fn an_answer_can_be_read_back() {
+    let (_server, home) = home();
+    let long = format!("An answer.\n\n{}", "word ".repeat(2_000));
+    let program = json!({ "steps": [], "summary": long });
+    let ran = home.host().probe(&program).output().expect(0).json();
+    let run = ran["run"].as_str().unwrap();
+    let answer = home.host().args(["show", run, "--answer"]).output().expect(0);
+    assert_eq!(
+        (answer.stdout.trim_end(), answer.stderr.as_str()),
+        (long.trim_end(), "")
+    );
+    let shown = home.shown(run);
+    for key in ["answer", "checkpoint", "result", "artifacts"] {
+        assert_eq!(shown[key], ran[key], "{key}");
+    }
+    assert!(shown["result"]["seen"].is_array(), "{shown}");
+    let alone = home.host().args(["show", run, "--answer", "--output", "json"]).output();
+    let alone = alone.expect(0).json();
+    assert_eq!(keys(&alone), ["run", "answer", "checkpoint", "result", "artifacts"]);
+    assert_eq!(alone["answer"], ran["answer"]);
+    let text = home.host().args(["show", run]).output().expect(0).stdout;
+    assert!(text.contains(&format!("hermes-host show {run} --answer")), "{text}");
+}
+
+#[test]
+fn runs_are_listed_with_their_age_and_how_many_more_there_are() {
+    let (_server, home) = home();
+    for outcome in ["PartlyAchieved", "Achieved", "PartlyAchieved"] {
+        home.host().probe(&json!({ "outcome": outcome })).output();
+    }
+    let failed = json!({ "fail": { "kind": "Upstream", "message": "no luck" } });
+    home.host().probe(&failed).output().expect(1);
+    let list = |more: &[&str]| home.host().arg("runs").args(more).output().expect(0);
+    let all = list(&[]);
+    let head = all.stdout.lines().next().unwrap();
+    assert!(head.contains("end") && head.contains("age"), "{head}");
+    assert_eq!(all.stdout.matches("partly-achieved ").count(), 2, "{}", all.stdout);
+    assert_eq!((all.stdout.lines().count(), all.stderr.as_str()), (5, ""));
+    let two = list(&["--limit", "2"]).says(&["2 of 4 runs; --limit N shows more"]);
+    assert_eq!(two.stdout.lines().count(), 3);
+    let rows = |more: &[&str]| list(&[more, &["--output", "json"]].concat()).json();
+    let row = rows(&["--status", "failed"]);
+    assert_eq!(row.as_array().unwrap().len(), 1);
+    assert_eq!(
+        (&row[0]["strategy"], &row[0]["task"]),
+        (&json!("probe"), &json!(failed.to_string()))
+    );
+    assert!(row[0]["ended_ms"].as_u64() >= row[0]["started_ms"].as_u64(), "{row}");
+    assert_eq!(rows(&["--status", "failed,completed"]).as_array().unwrap().len(), 4);
+    let some = list(&["--status", "completed", "--limit", "1"]);
+    drop(some.says(&["1 of 3 runs"]));
+    list(&["--status", "interrupted"]).says(&["no run stands so"]);
 }
 
 #[test]
@@ -180,7 +279,18 @@ fn a_run_can_be_shown() {
         text.stdout
     );
     let rows = home.host().args(["runs", "--output", "json"]).output().expect(0).json();
-    assert_eq!(keys(&rows[0]), ["run", "status", "outcome", "exit", "spent"]);
+    let of_row = [
+        "run",
+        "status",
+        "outcome",
+        "exit",
+        "spent",
+        "task",
+        "strategy",
+        "started_ms",
+        "ended_ms",
+    ];
+    assert_eq!(keys(&rows[0]), of_row);
     let missing = home.host().args(["show", "0000000000"]).output().expect(2);
     assert!(missing.stderr.contains("0000000000"), "{}", missing.stderr);
 }

@@ -161,6 +161,36 @@ fn without_its_plugins_a_replay_says_which_are_missing() {
 }
 
 #[test]
+fn plugins_in_the_binary_are_here_and_hints_are_for_what_can_be_done() {
+    let server = ModelServer::start([Turn::fault(Fault::StallMidStream), Turn::text("It is one.")]);
+    let home = Home::with_model(&server, Format::OpenAi);
+    let process = home
+        .host()
+        .run(&guests::plugin("research"), "What limits growth?")
+        .start();
+    server.wait_for(1, LONG);
+    process.signal(Signal::KILL);
+    process.finish();
+    let run = home.newest_run();
+    let file = export(&home, &run, "run.jsonl", &[]);
+    let there = Home::with_model(&server, Format::OpenAi);
+    let told = there.host().arg("import").arg(&file).output().expect(0);
+    let told = told.says(&["hermes-host show", "hermes-host replay", "hermes-host resume"]);
+    assert!(!told.stderr.contains("neither in the file nor here"), "{}", told.stderr);
+    there.host().args(["replay", &run]).output().expect(0);
+    let resumed = there.host().args(["resume", &run]).output();
+    assert!(resumed.stdout.contains("It is one."), "{resumed:?}");
+    // A stream can't be read twice, or moved to its place.
+    home.host()
+        .args(["import", "-"])
+        .output()
+        .expect(2)
+        .says(&["can't be a stream"]);
+    let stream = home.host().args(["export", &run, "--run-file", "-"]).output();
+    stream.expect(2).says(&["can't be a stream"]);
+}
+
+#[test]
 fn a_run_that_is_here_stays_as_it_is() {
     let (_server, home, run) = ran();
     let file = export(&home, &run, "run.jsonl", &[]);
@@ -183,7 +213,7 @@ fn a_run_that_was_killed_goes_on_elsewhere() {
     server.wait_for(2, LONG);
     let run = home.newest_run();
     let owned = home.host().args(["export", &run, "--run-file", "run.jsonl"]).output();
-    owned.expect(2).says(&["under way"]);
+    owned.expect(2).says(&[&run, "is owned by process"]);
     process.signal(Signal::KILL);
     process.finish();
     let file = export(&home, &run, "run.jsonl", &["--with-plugins"]);
@@ -222,6 +252,10 @@ fn a_file_grants_nothing_here() {
             refused.says(&["a file grants nothing of this machine"]);
         }
         there.host().args(["replay", &run]).output().expect(0);
+        let all = there.host().args(["resume", "--all"]).output().expect(0);
+        drop(all.says(&["no run waits to go on"]));
+        let shown = there.host().args(["show", &run]).output().expect(0).stdout;
+        assert!(!shown.contains("hermes-host resume"), "{shown}");
         assert_eq!(server.requests().len(), 1, "{grant}");
         home.host().args(["resume", &run]).output().expect(0);
     }
@@ -308,8 +342,9 @@ fn what_holds_a_secret_can_be_looked_at_alone() {
         { "do": "put", "space": 0, "key": "k", "value": format!("the key is {KEY}.") },
         ask(&format!("I hold {KEY}.")),
     ], "summary": "done" });
-    home.host().probe(&program).output();
-    let run = home.newest_run();
+    // Nor are they where runs are listed.
+    let ran = home.host().probe(&program).output().json();
+    let run = ran["run"].as_str().unwrap().to_owned();
     let host = home
         .host()
         .args(["export", &run, "--run-file", "run.jsonl", "--with-plugins"]);
@@ -321,6 +356,10 @@ fn what_holds_a_secret_can_be_looked_at_alone() {
     let there = elsewhere();
     assert_eq!(import(&there, &file).expect(0).json()["view_only"], true);
     there.assert_without(KEY);
+    let third = elsewhere();
+    let told = third.host().arg("import").arg(&file).output().expect(0);
+    let told = told.says(&["hermes-host show"]);
+    assert!(!told.stderr.contains("hermes-host replay"), "{}", told.stderr);
     for command in [&["replay", &run][..], &["resume", &run], &["replay", &run, "--fork"]] {
         let refused = there.host().args(command).output();
         assert_eq!(refused.code, Some(2), "{command:?}: {}", refused.stderr);

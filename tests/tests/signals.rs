@@ -39,7 +39,10 @@ fn suspends(signal: Signal) {
         "{}",
         output.stderr
     );
-    assert_eq!(json["answer"], "So far.");
+    assert_eq!(
+        (&json["answer"], &json["checkpoint"]),
+        (&json!(null), &json!("So far."))
+    );
     let rows = home.host().args(["runs", "--output", "json"]).output().expect(0).json();
     assert_eq!(
         (&rows[0]["run"], &rows[0]["exit"]),
@@ -47,6 +50,41 @@ fn suspends(signal: Signal) {
         "it has not ended"
     );
     home.host().args(["show", run]).output().expect(0);
+}
+
+#[test]
+fn a_checkpoint_goes_to_standard_error_and_the_way_on_is_shown() {
+    let (server, home, program) = stuck();
+    let process = home
+        .host()
+        .arg("--plugin")
+        .arg(guests::built("probe"))
+        .arg(program)
+        .start();
+    server.wait_for(1, Duration::from_secs(30));
+    process.signal(Signal::INT);
+    let output = process.finish().expect(130);
+    assert_eq!(output.stdout, "", "it has no answer");
+    drop(output.says(&["so far: So far."]));
+    let run = home.newest_run();
+    let shown = home.host().args(["show", &run]).output().expect(0).stdout;
+    assert!(shown.contains(&format!("hermes-host resume {run}")), "{shown}");
+    let replayed = home.host().args(["replay", &run]).output().expect(0);
+    assert_eq!(replayed.stdout, "");
+    replayed.says(&["where the record stops; it has no answer", "so far: So far."]);
+    let none = home.host().args(["show", &run, "--answer"]).output().expect(1);
+    assert_eq!(none.stdout, "");
+    none.says(&["has no answer (interrupted)", &format!("hermes-host resume {run}")]);
+    // Cancelled it has none either.
+    home.host().args(["cancel", &run]).output().expect(0);
+    let replayed = home.host().args(["replay", &run]).output().expect(0);
+    assert_eq!(replayed.stdout, "");
+    replayed.says(&["it has no answer", "so far: So far."]);
+    home.host()
+        .args(["cancel", &run])
+        .output()
+        .expect(2)
+        .says(&[&format!("run {run} has ended (cancelled); there is nothing to cancel")]);
 }
 
 #[test]

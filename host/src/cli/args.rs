@@ -30,7 +30,7 @@ pub(super) struct Line {
 /// Flags that every command takes.
 #[derive(Debug, Clone, Args)]
 pub(super) struct Global {
-    /// What standard output carries: the answer, one JSON value, or the run's events as JSON lines
+    /// What standard output carries: text, one JSON value, or of a run under way its events as JSON lines
     #[arg(long, global = true, value_enum, default_value = "text", value_name = "FORM")]
     pub(super) output: Output,
     /// The home folder, instead of HERMES_HOME or ~/.hermes
@@ -83,13 +83,16 @@ Example:
     Call(Call),
     /// Lists runs, or does something with one
     #[command(
-        after_help = "Example:\n  hermes-host runs --limit 5",
+        after_help = "Examples:\n  hermes-host runs --limit 5\n  hermes-host runs --status interrupted",
         args_conflicts_with_subcommands = true
     )]
     Runs(Runs),
-    /// Shows who did what in a run, for how much
-    #[command(after_help = "Example:\n  hermes-host show 7f3a09c1d2")]
-    Show(OfRun),
+    /// Shows who did what in a run, for how much, or its answer
+    #[command(after_help = "\
+Examples:
+  hermes-host show 7f3a09c1d2
+  hermes-host show 7f3a09c1d2 --answer")]
+    Show(Show),
     /// Draws the agents of a run, each under the one that spawned it
     #[command(after_help = "Example:\n  hermes-host tree 7f3a09c1d2")]
     Tree(OfRun),
@@ -219,6 +222,9 @@ pub(super) struct List {
     /// How many, the newest first
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000), value_name = "N")]
     pub(super) limit: u32,
+    /// Runs that stand so
+    #[arg(long, value_enum, value_name = "STATUS,..", value_delimiter = ',')]
+    pub(super) status: Vec<Status>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -226,9 +232,9 @@ pub(super) enum RunsCommand {
     /// Lists runs, the newest first
     #[command(after_help = "Example:\n  hermes-host runs list --limit 5")]
     List(List),
-    /// Shows who did what, for how much
+    /// Shows who did what, for how much, or its answer
     #[command(after_help = "Example:\n  hermes-host runs show 7f3a09c1d2")]
-    Show(OfRun),
+    Show(Show),
     /// Draws the agents of a run, each under the one that spawned it
     #[command(after_help = "Example:\n  hermes-host runs tree 7f3a09c1d2")]
     Tree(OfRun),
@@ -262,7 +268,7 @@ Example:
 #[derive(Debug, Args)]
 pub(super) struct Resume {
     /// The run's id, or as much of its beginning as is unique
-    #[arg(value_name = "RUN", required_unless_present = "all")]
+    #[arg(value_name = "RUN")]
     pub(super) run: Option<String>,
     /// Every run that can go on and that no process owns, side by side
     #[arg(long, conflicts_with = "run")]
@@ -359,6 +365,15 @@ pub(super) struct Import {
 pub(super) enum Form {
     Sharegpt,
     Provider,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Show {
+    #[command(flatten)]
+    pub(super) of: OfRun,
+    /// Its answer alone, as the run printed it; exit code 1 where it has none
+    #[arg(long)]
+    pub(super) answer: bool,
 }
 
 #[derive(Debug, Args)]

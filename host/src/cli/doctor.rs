@@ -9,12 +9,12 @@ use serde_json::{Value, json};
 
 use super::args::Output;
 use super::errors::Problem;
-use super::style::{Ink, fit, left};
+use super::style::{Ink, fit, left, width, wrap};
 use super::{Context, json, stdio, terminal};
 use crate::config::{Config, ConfigError};
 use crate::event::now_ms;
 use crate::limits::{Unit, show};
-use crate::run::{Host, HostError, Integrity, Problem as Damage, default_model};
+use crate::run::{Host, HostError, Integrity, Problem as Damage, check_home, default_model};
 
 /// The longest line, in columns.
 const WIDTH: usize = 400;
@@ -49,13 +49,13 @@ enum State {
 pub(super) async fn doctor(config: Config, context: Context) -> Result<u8, Problem> {
     let mut checks = vec![
         ok("configuration", "read".to_owned()),
-        home(&config.home),
+        home(&config),
         disk(&config.home),
     ];
     checks.extend(key_files(&config));
     checks.extend([kernel(), maps(config.limits.resident), clock(), screen()]);
     checks.push(model(&config).await);
-    match Host::open(config) {
+    match Host::to_read(config) {
         Ok(host) => {
             checks.extend([ok("engine", "starts".to_owned()), cache(host.config())]);
             checks.extend(database(host).await);
@@ -87,6 +87,8 @@ fn report(checks: &[Check], context: Context) -> Result<u8, Problem> {
     let paint = terminal::paint_output(context.color);
     if context.output == Output::Text {
         let mut out = String::new();
+        // On a terminal lines are broken between words, below where they begin.
+        let columns = terminal::columns().map_or(usize::MAX, |columns| columns.saturating_sub(21).max(20));
         for check in checks {
             let ink = match check.state {
                 State::Ok => Ink::Good,
@@ -94,13 +96,13 @@ fn report(checks: &[Check], context: Context) -> Result<u8, Problem> {
                 State::Fail => Ink::Bad,
             };
             let word = paint.ink(ink, &left(word(check.state), 4));
-            out.push_str(&format!(
-                "{word}  {} {}\n",
-                left(check.what, 14),
-                fit(&check.detail, WIDTH)
-            ));
+            let lines = |text: &str| match fit(text, WIDTH) {
+                text if width(&text) <= columns => text,
+                text => wrap(&text, columns).join(&format!("\n{:21}", "")),
+            };
+            out.push_str(&format!("{word}  {} {}\n", left(check.what, 14), lines(&check.detail)));
             if let Some(mend) = &check.mend {
-                out.push_str(&format!("      {} {}\n", left("", 14), fit(mend, WIDTH)));
+                out.push_str(&format!("{:21}{}\n", "", lines(mend)));
             }
         }
         stdio::print(&out)?;
@@ -212,6 +214,8 @@ async fn database(host: Host) -> Vec<Check> {
         Ok(Ok(None)) => vec![ok(WHAT, "none yet (made at the first run)".to_owned())],
         Ok(Ok(Some(found))) if found.problems.is_empty() => vec![ok(WHAT, looked_at(&found))],
         Ok(Ok(Some(found))) => damage(&found.problems, WHAT, anew),
+        // Told of the home folder already.
+        Ok(Err(HostError::Home { .. })) => Vec::new(),
         Ok(Err(error)) => {
             let mend = error.is_damage().then(|| anew.to_owned());
             vec![fail(WHAT, error.to_string(), mend)]
@@ -266,17 +270,17 @@ fn existing(path: &Path) -> Option<PathBuf> {
 /// What mends a home folder that can't be used.
 const ELSEWHERE: &str = "choose another with HERMES_HOME";
 
-fn home(home: &Path) -> Check {
+fn home(config: &Config) -> Check {
+    if let Err(error) = check_home(config) {
+        return fail("home", error.to_string(), Some(ELSEWHERE.to_owned()));
+    }
+    let home = &config.home;
     let shown = home.display();
     let state = home.join("host");
     let Some(folder) = existing(&state) else {
         let detail = format!("{shown} has no folder above it");
         return fail("home", detail, Some(ELSEWHERE.to_owned()));
     };
-    if !folder.is_dir() {
-        let detail = format!("{shown} can't be made: {} is no folder", folder.display());
-        return fail("home", detail, Some(ELSEWHERE.to_owned()));
-    }
     if let Err(error) = rustix::fs::access(&folder, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK) {
         let folder = folder.display();
         let (what, mend) = if error == rustix::io::Errno::ROFS {

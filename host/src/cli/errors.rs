@@ -140,6 +140,13 @@ impl From<HostError> for Problem {
     }
 }
 
+/// How a run goes on that used these limits up.
+pub(super) fn raise(run: &RunId, keys: &[String]) -> Option<String> {
+    let budget: Vec<String> = keys.iter().map(|key| format!("{key}=N")).collect();
+    let budget = budget.join(",");
+    (!keys.is_empty()).then(|| format!("go on with more of it   hermes-host replay {run} --fork --budget {budget}"))
+}
+
 /// What to do where that is a command.
 fn help(error: &HostError) -> Vec<String> {
     if let Some(run) = error.damaged_run() {
@@ -159,6 +166,9 @@ fn help(error: &HostError) -> Vec<String> {
             "see all that is damaged  hermes-host doctor".to_owned(),
             format!("forget it                hermes-host resume {run} --accept-loss"),
         ];
+    }
+    if let HostError::Ended { run, raise: keys, .. } = error {
+        return raise(run, keys).into_iter().collect();
     }
     if let HostError::NotEnded { run } = error {
         return vec![

@@ -9,7 +9,7 @@ use super::errors::{Problem, notices};
 use super::style::number;
 use super::validated::ExportRun;
 use super::{Context, json, stdio};
-use crate::run::{Host, TrajectoryForm};
+use crate::run::{Host, ImportedRun, TrajectoryForm};
 use crate::text;
 
 /// Prints one line for each conversation.
@@ -61,18 +61,30 @@ pub(super) async fn import(host: &Host, context: Context, file: &Path) -> Result
     }
     stdio::tell(&notices(context.paint, &told));
     match context.output {
-        Output::Text => stdio::tell(&format!(
-            "run {run} is here:\n  look at it   hermes-host show {run}\n  replay it    hermes-host replay {run}\n"
-        )),
+        Output::Text => stdio::tell(&ways(&imported)),
         Output::Json | Output::Events => {
             let missing = imported.missing.iter();
             let missing = missing.map(|(name, digest)| json!({ "name": name, "digest": digest }));
             stdio::print_line(&json::line(&json!({
                 "run": run,
                 "view_only": imported.view_only,
+                "can_go_on": imported.can_go_on,
                 "missing": missing.collect::<Vec<_>>(),
             })))?;
         }
     }
     Ok(0)
+}
+
+/// What can be done with it here.
+fn ways(imported: &ImportedRun) -> String {
+    let run = &imported.run;
+    let mut text = format!("run {run} is here:\n  look at it      hermes-host show {run}\n");
+    if !imported.view_only && imported.missing.is_empty() {
+        text.push_str(&format!("  replay it       hermes-host replay {run}\n"));
+    }
+    if imported.can_go_on {
+        text.push_str(&format!("  go on with it   hermes-host resume {run}\n"));
+    }
+    text
 }

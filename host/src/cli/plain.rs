@@ -40,11 +40,15 @@ impl Lines {
             .iter()
             .find(|(known, _)| known == id)
             .map_or("root", |(_, role)| role);
-        if id.number == 0 {
-            role.to_owned()
-        } else {
-            format!("{role} {}", id.number)
-        }
+        named(role, id)
+    }
+}
+
+/// An agent by its role, and its number where that is not the root's.
+pub(super) fn named(role: &str, id: &SessionId) -> String {
+    match id.number {
+        0 => role.to_owned(),
+        number => format!("{role} {number}"),
     }
 }
 

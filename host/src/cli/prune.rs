@@ -4,10 +4,10 @@ use serde_json::{Value, json};
 
 use super::args::Output;
 use super::errors::Problem;
-use super::style::{Ink, Paint, fit, left, number, right, size};
+use super::style::{Ink, Paint, age, fit, left, number, right, size};
 use super::{Context, json, stdio, terminal};
 use crate::event::now_ms;
-use crate::run::{Host, PruneSpec, Pruned, PrunedRun};
+use crate::run::{Host, PruneSpec, Pruned, Standing, Stays};
 
 /// Columns of a task.
 const TASK: usize = 84;
@@ -43,7 +43,7 @@ fn text(pruned: &Pruned, spec: &PruneSpec, paint: Paint) -> String {
             "{}  {}  {}  {}  {}\n",
             paint.ink(Ink::Bold, run.run.as_str()),
             left(run.standing.name(), 11),
-            right(&age(run), 7),
+            right(&age(run.changed_ms, now_ms()), 7),
             right(&size(run.bytes), 10),
             fit(&run.task, columns),
         ));
@@ -52,7 +52,32 @@ fn text(pruned: &Pruned, spec: &PruneSpec, paint: Paint) -> String {
         out.push_str(&format!("run {run} stays: a process took it meanwhile\n"));
     }
     out.push_str(&sum(pruned, spec));
+    if let (Some(stays), Some(keep)) = (&pruned.stays, spec.keep_bytes) {
+        out.push_str(&too_much(stays, keep, spec.dry_run));
+    }
     out
+}
+
+/// What stays where that is more than was to be kept.
+fn too_much(stays: &Stays, keep: u64, dry_run: bool) -> String {
+    let mut parts = Vec::new();
+    if stays.components > 0 {
+        parts.push(format!("{} of components", size(stays.components)));
+    }
+    let runs = |n: u64, which: &str| format!("{} {which}", number(n, "run"));
+    parts.extend(stays.runs.iter().map(|(standing, n)| match standing {
+        Standing::Interrupted => runs(*n, "that can go on"),
+        other => runs(*n, other.name()),
+    }));
+    if stays.owned > 0 {
+        parts.push(runs(stays.owned, "under way"));
+    }
+    if parts.is_empty() {
+        parts.push("the database itself".to_owned());
+    }
+    let stay = if dry_run { "would stay" } else { "stay" };
+    let (bytes, keep) = (size(stays.bytes), size(keep));
+    format!("{bytes} {stay}, more than {keep}: {}\n", parts.join(", "))
 }
 
 /// The last line: what went in all, and what is free.
@@ -84,20 +109,6 @@ fn sum(pruned: &Pruned, spec: &PruneSpec) -> String {
     out
 }
 
-/// The time since it last changed, in its largest unit.
-fn age(run: &PrunedRun) -> String {
-    if run.changed_ms == 0 {
-        return "?".to_owned();
-    }
-    let seconds = now_ms().saturating_sub(run.changed_ms) / 1000;
-    match seconds {
-        0..60 => format!("{seconds} s"),
-        60..3_600 => format!("{} min", seconds / 60),
-        3_600..86_400 => format!("{} h", seconds / 3_600),
-        _ => format!("{} d", seconds / 86_400),
-    }
-}
-
 fn object(pruned: &Pruned, spec: &PruneSpec) -> Value {
     let runs: Vec<Value> = pruned
         .runs
@@ -119,5 +130,19 @@ fn object(pruned: &Pruned, spec: &PruneSpec) -> Value {
         "components": pruned.components,
         "before": bytes(pruned.before),
         "after": bytes(pruned.after),
+        "stays": pruned.stays.as_ref().map(stays),
+    })
+}
+
+fn stays(stays: &Stays) -> Value {
+    let runs = stays
+        .runs
+        .iter()
+        .map(|(standing, n)| (standing.name().to_owned(), json!(n)));
+    json!({
+        "bytes": stays.bytes,
+        "components": stays.components,
+        "runs": runs.collect::<serde_json::Map<_, _>>(),
+        "owned": stays.owned,
     })
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::args::Output;
 use super::errors::{Problem, block, notices};
 use super::progress::until_ready;
-use super::run::{listen, mode, print_text};
+use super::run::{listen, mode, print_text, so_far};
 use super::style::{Ink, Paint, fit, left, number, width, wrap};
 use super::{Context, json, stdio, terminal};
 use crate::config::Config;
@@ -52,6 +52,7 @@ pub(super) async fn replay(config: Config, context: Context, spec: &ReplaySpec) 
         None => {
             if !context.quiet {
                 stdio::tell(&same(&replay, context.paint));
+                stdio::tell(&so_far(context.paint, replay.checkpoint.as_deref()));
             }
             replay.answer.as_deref().map_or(Ok(()), print_text)?;
         }
@@ -73,11 +74,15 @@ fn same(replay: &Replay, paint: Paint) -> String {
             number(replay.tool_calls, "tool call")
         ));
     }
+    let end = match replay.answer {
+        Some(_) => "",
+        None => ", where the record stops; it has no answer",
+    };
     block(
         paint,
         "the same",
         Ink::Good,
-        &format!("run {}, {}", replay.run, parts.join(", ")),
+        &format!("run {}, {}{end}", replay.run, parts.join(", ")),
     )
 }
 
@@ -238,6 +243,7 @@ fn object(replay: &Replay) -> Value {
         "tool_calls": replay.tool_calls,
         "observations": replay.observations,
         "answer": replay.answer.as_ref().filter(|_| replay.is_same()),
+        "checkpoint": replay.checkpoint.as_ref().filter(|_| replay.is_same()),
         "notices": replay.notices,
         "difference": difference,
         "error": error,

@@ -156,7 +156,7 @@ fn tell(end: &End, context: Context) -> Result<(), Problem> {
         }
     };
     stdio::tell(&format!("{}\n", line(outcome)));
-    tell_end(outcome, context.paint);
+    tell_end(outcome, context);
     match (&outcome.answer, context.output) {
         (Some(answer), Output::Text) => {
             let (run, answer) = (&outcome.run, clean(answer, Shape::Block));

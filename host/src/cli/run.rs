@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use tokio::time::MissedTickBehavior;
 
 use super::args::Output;
-use super::errors::{Problem, STOPPED, block, denials, notices};
+use super::errors::{Problem, STOPPED, block, denials, notices, raise};
 use super::progress::{self, Mode, Progress};
 use super::signals::Stop;
 use super::style::{Ink, Paint, flow, number};
@@ -147,7 +147,7 @@ async fn attend(handle: &RunHandle, context: Context, mut stop: Stop) -> Result<
         () = stop.next() => std::process::exit(STOPPED.into()),
     }
     let outcome = outcome.map_err(|error| Problem::from(error).of_run(handle.id()))?;
-    tell_end(&outcome, context.paint);
+    tell_end(&outcome, context);
     print_answer(&outcome, context)?;
     Ok(outcome.code)
 }
@@ -227,8 +227,12 @@ impl Consumer {
 }
 
 /// What a person should know besides the answer: what failed, which rights were missing, how a stopped run goes on.
-pub(super) fn tell_end(outcome: &RunOutcome, paint: Paint) {
+pub(super) fn tell_end(outcome: &RunOutcome, context: Context) {
+    let paint = context.paint;
     let mut text = String::new();
+    if context.output == Output::Text {
+        text.push_str(&so_far(paint, outcome.checkpoint.as_deref()));
+    }
     if let Some((kind, message)) = &outcome.error {
         // Some messages begin with their kind already.
         let message = message.strip_prefix(&format!("{kind}: ")).unwrap_or(message);
@@ -253,6 +257,9 @@ pub(super) fn tell_end(outcome: &RunOutcome, paint: Paint) {
             &outcome.open_questions.join("\n"),
         ));
     }
+    if let Some(line) = raise(&outcome.run, &outcome.raise) {
+        text.push_str(&format!("  {line}\n"));
+    }
     if outcome.exit == "interrupted" {
         let (run, lead) = (&outcome.run, paint.ink(Ink::Warn, "stopped:"));
         text.push_str(&format!(
@@ -260,6 +267,11 @@ pub(super) fn tell_end(outcome: &RunOutcome, paint: Paint) {
         ));
     }
     stdio::tell(&text);
+}
+
+/// How far a run had got that has no answer, by its last checkpoint.
+pub(super) fn so_far(paint: Paint, checkpoint: Option<&str>) -> String {
+    checkpoint.map_or_else(String::new, |text| block(paint, "so far", Ink::Warn, text))
 }
 
 fn print_answer(outcome: &RunOutcome, context: Context) -> Result<(), Problem> {

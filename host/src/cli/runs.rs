@@ -1,72 +1,132 @@
 //! `runs` and `cancel`.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::args::Output;
 use super::errors::Problem;
-use super::style::{Ink, count, fit, left, right, usd};
+use super::style::{Ink, Paint, age, count, fit, left, number, right, usd, width};
 use super::{Context, json, stdio, terminal};
 use crate::error::Dimension;
-use crate::run::{Host, RunEnd, RunRow};
+use crate::event::now_ms;
+use crate::run::{Host, HostError, RunEnd, RunList, RunRow, Standing};
+use crate::text;
 
 /// Columns of a task, with its strategy.
 const TASK: usize = 84;
-/// Columns before it.
-const HEAD: usize = 58;
+/// Columns of an end on a terminal; elsewhere it is never cut.
+const ENDS: usize = 15;
+/// Columns of a terminal from which on all numbers are shown.
+const WHOLE: usize = 100;
+/// Columns of age, iterations, tokens, cost and calls, and whether they are shown where there is little room.
+const NUMBERS: [(usize, bool); 5] = [(6, true), (4, false), (7, true), (7, true), (5, false)];
+
+/// Which runs to list.
+pub(super) struct Which {
+    /// How many, the newest first.
+    pub(super) limit: u32,
+    /// Those that stand so; none named: all.
+    pub(super) standing: Vec<Standing>,
+}
 
 /// Lists runs, the newest first.
-pub(super) async fn list(host: &Host, context: Context, limit: u32) -> Result<u8, Problem> {
-    let rows = host.runs(limit).await?;
+pub(super) async fn list(host: &Host, context: Context, which: &Which) -> Result<u8, Problem> {
+    let RunList { rows, all } = host.runs(which.limit, &which.standing).await?;
     if context.output != Output::Text {
-        let rows: Vec<Value> = rows
-            .iter()
-            .map(|row| {
-                json!({
-                    "run": row.run,
-                    "status": row.status,
-                    "outcome": row.outcome,
-                    "exit": row.exit,
-                    "spent": json::amounts(&row.spent),
-                })
-            })
-            .collect();
+        let rows: Vec<Value> = rows.iter().map(object).collect();
         return stdio::print_line(&json::line(&rows.into())).map(|()| 0);
     }
     if rows.is_empty() {
-        stdio::tell("no runs yet; start one with  hermes-host --plugin research \"a question\"\n");
+        stdio::tell(&match which.standing.is_empty() {
+            true => format!(
+                "no runs yet in {}; start one with  hermes-host --plugin research \"a question\"\n",
+                text::line(&host.config().home.display().to_string(), 200)
+            ),
+            false => "no run stands so\n".to_owned(),
+        });
         return Ok(0);
     }
-    let paint = terminal::paint_output(context.color);
-    let head = format!(
-        "{}  {}  {}  {}  {}  {}  task\n",
-        left("run", 10),
-        left("end", 12),
-        right("it", 4),
-        right("tokens", 7),
-        right("cost", 7),
-        right("calls", 5)
-    );
-    let task = terminal::columns().map_or(TASK, |columns| columns.saturating_sub(HEAD).clamp(TASK / 4, TASK));
-    let mut out = paint.ink(Ink::Dim, head.trim_end());
-    out.push('\n');
-    for row in &rows {
-        let end = match row.exit.as_deref() {
-            Some("returned") => row.outcome.as_deref().unwrap_or("returned"),
-            Some(exit) => exit,
-            None => &row.status,
-        };
-        out.push_str(&format!(
-            "{}  {}  {}  {}  {}  {}  {}\n",
-            paint.ink(Ink::Bold, row.run.as_str()),
-            left(end, 12),
-            right(&row.spent.get(Dimension::Iterations).to_string(), 4),
-            right(&count(row.spent.get(Dimension::Tokens)), 7),
-            right(&usd(row.spent.get(Dimension::CostMicroUsd)), 7),
-            right(&count(row.spent.get(Dimension::ToolCalls)), 5),
-            fit(&about(row), task),
-        ));
+    stdio::print(&table(&rows, terminal::paint_output(context.color)))?;
+    let shown = rows.len() as u64;
+    if shown < all {
+        stdio::tell(&format!("{shown} of {}; --limit N shows more\n", number(all, "run")));
     }
-    stdio::print(&out).map(|()| 0)
+    Ok(0)
+}
+
+fn table(rows: &[RunRow], paint: Paint) -> String {
+    let columns = terminal::columns();
+    let most = if columns.is_some() { ENDS } else { usize::MAX };
+    let ends = rows.iter().map(|row| width(end(row))).max();
+    let table = Table {
+        ends: ends.unwrap_or_default().clamp(3, most),
+        whole: columns.is_none_or(|columns| columns >= WHOLE),
+    };
+    let head = table.line("end", ["age", "it", "tokens", "cost", "calls"]);
+    let head = format!("{}  {head}  task", left("run", 10));
+    // The last column of a terminal stays free.
+    let before = width(&head) - "task".len() + 1;
+    let task = columns.map_or(TASK, |columns| columns.saturating_sub(before).clamp(TASK / 4, TASK));
+    let mut out = paint.ink(Ink::Dim, &head);
+    out.push('\n');
+    let now_ms = now_ms();
+    for row in rows {
+        let spent = |dimension| row.spent.get(dimension);
+        let numbers = [
+            age(row.changed_ms, now_ms),
+            spent(Dimension::Iterations).to_string(),
+            count(spent(Dimension::Tokens)),
+            usd(spent(Dimension::CostMicroUsd)),
+            count(spent(Dimension::ToolCalls)),
+        ];
+        let line = table.line(end(row), numbers.each_ref().map(String::as_str));
+        let run = paint.ink(Ink::Bold, row.run.as_str());
+        out.push_str(&format!("{run}  {line}  {}\n", fit(&about(row), task)));
+    }
+    out
+}
+
+/// What columns there is room for.
+struct Table {
+    ends: usize,
+    /// Iterations and calls too.
+    whole: bool,
+}
+
+impl Table {
+    fn line(&self, end: &str, numbers: [&str; 5]) -> String {
+        let mut line = left(end, self.ends);
+        for (text, (columns, always)) in numbers.into_iter().zip(NUMBERS) {
+            if self.whole || always {
+                line.push_str(&format!("  {}", right(text, columns)));
+            }
+        }
+        line
+    }
+}
+
+/// How it ended, or how it stands.
+fn end(row: &RunRow) -> &str {
+    match row.exit.as_deref() {
+        Some("returned") => row.outcome.as_deref().unwrap_or("returned"),
+        Some(exit) => exit,
+        None => &row.status,
+    }
+}
+
+fn object(row: &RunRow) -> Value {
+    json!({
+        "run": row.run,
+        "status": row.status,
+        "outcome": row.outcome,
+        "exit": row.exit,
+        "spent": json::amounts(&row.spent),
+        "task": row.task,
+        "strategy": row.strategy,
+        "started_ms": row.started_ms,
+        "ended_ms": row.ended_ms,
+    })
 }
 
 /// Its strategy and its task, or what is wrong with it.
@@ -84,7 +144,7 @@ pub(super) async fn cancel(host: &Host, context: Context, run: &str) -> Result<u
         status,
         exit,
         outcome,
-    } = host.cancel(run).await?;
+    } = waited_for(host, context, run).await?;
     let is_cancelled = status == CANCELLED;
     match context.output {
         Output::Text if is_cancelled => stdio::tell(&format!(
@@ -100,6 +160,24 @@ pub(super) async fn cancel(host: &Host, context: Context, run: &str) -> Result<u
     }
     Ok(u8::from(!is_cancelled))
 }
+
+/// Asks for a run's end. Where that takes longer, it is said who was asked.
+async fn waited_for(host: &Host, context: Context, run: &str) -> Result<RunEnd, HostError> {
+    let end = host.cancel(run);
+    tokio::pin!(end);
+    if let Ok(end) = tokio::time::timeout(PATIENCE, &mut end).await {
+        return end;
+    }
+    if let Some(pid) = host.owner(run)?.filter(|_| context.output == Output::Text) {
+        stdio::tell(&format!(
+            "asked process {pid}; waiting. Ctrl-C leaves the request standing\n"
+        ));
+    }
+    end.await
+}
+
+/// How long `cancel` is silent.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The status of a run that was cancelled.
 const CANCELLED: &str = "cancelled";

@@ -1,15 +1,17 @@
 //! `show`: who did what in a run, for how much.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::args::Output;
 use super::errors::Problem;
+use super::plain::named;
+use super::run::print_text;
 use super::style::{Ink, Paint, count, fit, left, number, right, usd, width, wrap};
 use super::{Context, json, stdio, terminal};
 use crate::amounts::Amounts;
 use crate::error::Dimension;
 use crate::run::Host;
-use crate::run::view::{OpView, RunView, SessionView};
+use crate::run::view::{NoteView, OpView, RunView, SessionView};
 
 /// Columns where standard output is no terminal, and of a text at most.
 const WIDTH: usize = 160;
@@ -29,6 +31,37 @@ pub(super) async fn show(host: &Host, context: Context, run: &str) -> Result<u8,
         Output::Json | Output::Events => stdio::print_line(&json::line(&object(&view)))?,
     }
     Ok(0)
+}
+
+/// Prints the run's answer alone.
+pub(super) async fn answer(host: &Host, context: Context, run: &str) -> Result<u8, Problem> {
+    let view = host.show(run).await?;
+    match &view.answer {
+        None => Err(without_answer(&view)),
+        Some(answer) if context.output == Output::Text => print_text(answer).map(|()| 0),
+        Some(_) => stdio::print_line(&json::line(&said(&view).into())).map(|()| 0),
+    }
+}
+
+fn without_answer(view: &RunView) -> Problem {
+    let run = &view.run;
+    let mut help = Vec::new();
+    if view.checkpoint.is_some() {
+        help.push(format!("how far it got   hermes-host show {run}"));
+    }
+    if view.can_go_on {
+        help.push(format!("go on with it    hermes-host resume {run}"));
+    }
+    Problem {
+        code: 1,
+        kind: "not-found",
+        message: format!(
+            "run {run} has no answer ({})",
+            view.exit.as_deref().unwrap_or(&view.status)
+        ),
+        help,
+        run: None,
+    }
 }
 
 /// What the lines are made for.
@@ -51,7 +84,13 @@ impl Screen {
         view.sessions.iter().for_each(|session| self.agent(&mut out, session));
         if view.sessions.len() > 1 {
             out.push_str(&format!("{}\n", self.paint.ink(Ink::Bold, "all agents")));
-            self.spent(&mut out, "  ", &view.spent, view.refunded);
+            self.spent(&mut out, "  ", &view.spent, view.refunded, view.resent);
+        }
+        if view.answer.is_some() {
+            out.push_str(&format!("its answer      hermes-host show {} --answer\n", view.run));
+        }
+        if view.can_go_on {
+            out.push_str(&format!("go on with it   hermes-host resume {}\n", view.run));
         }
         out
     }
@@ -64,11 +103,11 @@ impl Screen {
         let mut facts = vec![fit(&session.strategy, 40)];
         facts.extend(session.model.as_deref().map(|model| fit(model, 60)));
         facts.push(fit(end.unwrap_or(&agent.status), 40));
-        let role = fit(&agent.role, 40);
+        let role = fit(&named(&agent.role, &agent.id), 40);
         let room = self.columns.saturating_sub(width(&indent) + width(&role) + 1);
         let facts = fit(&facts.join(" · "), room);
         out.push_str(&format!("{indent}{} {facts}\n", self.paint.ink(Ink::Bold, &role)));
-        self.spent(out, &below, &agent.spent, session.refunded);
+        self.spent(out, &below, &agent.spent, session.refunded, session.resent);
         self.words(out, &below, Ink::Dim, &session.task);
         if let Some(error) = &session.error {
             self.words(out, &below, Ink::Bad, error);
@@ -79,7 +118,7 @@ impl Screen {
                 self.words(out, &format!("{below}      "), Ink::Bad, error);
             }
         }
-        for note in &session.notes {
+        for note in told_once(&session.notes) {
             let kind = self.paint.ink(Ink::Dim, &left(&note.kind, 10));
             let room = self.columns.saturating_sub(width(&below) + 11);
             let lines = wrap(&fit(&note.text, WIDTH), room);
@@ -118,7 +157,7 @@ impl Screen {
 
     /// What was thought and what was done, apart: the one costs iterations, tokens and money, the other calls, computing and what it
     /// kept.
-    fn spent(&self, out: &mut String, indent: &str, spent: &Amounts, refunded: u64) {
+    fn spent(&self, out: &mut String, indent: &str, spent: &Amounts, refunded: u64, resent: u64) {
         let mut thought = vec![
             number(spent.get(Dimension::Iterations), "iteration"),
             number(spent.get(Dimension::Tokens), "token"),
@@ -126,6 +165,9 @@ impl Screen {
         ];
         if refunded > 0 {
             thought[0].push_str(&format!(" ({refunded} given back)"));
+        }
+        if resent > 0 {
+            thought.push(format!("{} sent again", number(resent, "call")));
         }
         let mut acted = vec![
             number(spent.get(Dimension::ToolCalls), "tool call"),
@@ -145,6 +187,18 @@ impl Screen {
             out.push_str(&format!("{indent}{what} {}\n", parts.join(" · ")));
         }
     }
+}
+
+/// Notes without those that say what the one before of their kind says: an agent that goes on says again what it said.
+fn told_once(notes: &[NoteView]) -> Vec<&NoteView> {
+    let mut told: Vec<&NoteView> = Vec::new();
+    for note in notes {
+        let before = told.iter().rev().find(|before| before.kind == note.kind);
+        if note.kind != "checkpoint" || before.is_none_or(|before| before.text != note.text) {
+            told.push(note);
+        }
+    }
+    told
 }
 
 /// Where a run came from that did not begin here.
@@ -167,9 +221,21 @@ pub(super) fn origin(view: &RunView, paint: Paint) -> String {
     out
 }
 
+/// What the run said, with the keys of a run's object.
+fn said(view: &RunView) -> Map<String, Value> {
+    let said = [
+        ("run", json!(view.run)),
+        ("answer", json!(view.answer)),
+        ("checkpoint", json!(view.checkpoint)),
+        ("result", view.result.as_deref().map_or(Value::Null, json::parsed)),
+        ("artifacts", json!(view.artifacts)),
+    ];
+    said.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
 fn object(view: &RunView) -> Value {
     let sessions = view.sessions.iter().map(agent_object);
-    json!({
+    let mut object = json!({
         "run": view.run,
         "status": view.status,
         "outcome": view.outcome,
@@ -178,8 +244,12 @@ fn object(view: &RunView) -> Value {
         "refunded": view.refunded,
         "imported": view.imported.as_ref().map(|i| json!({ "at_ms": i.at_ms, "view_only": i.view_only })),
         "forked": view.forked.as_ref().map(|(run, observation)| json!({ "run": run, "observation": observation })),
-        "agents": sessions.collect::<Vec<_>>(),
-    })
+    });
+    for (key, value) in said(view) {
+        object[key] = value;
+    }
+    object["agents"] = sessions.collect();
+    object
 }
 
 /// An agent as programs read it.

@@ -193,6 +193,20 @@ pub(super) fn clock(elapsed: Duration) -> String {
     }
 }
 
+/// The time since then, in its largest unit: `40 s`, `5 min`, `3 h`, `12 d`; `?` where it is not known.
+pub(super) fn age(then_ms: u64, now_ms: u64) -> String {
+    if then_ms == 0 {
+        return "?".to_owned();
+    }
+    let seconds = now_ms.saturating_sub(then_ms) / 1000;
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3_600 => format!("{} min", seconds / 60),
+        3_600..86_400 => format!("{} h", seconds / 3_600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
+
 /// Marks that may pile up on one character before the rest is dropped.
 const MAX_MARKS: usize = 2;
 

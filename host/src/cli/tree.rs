@@ -2,6 +2,7 @@
 
 use super::args::Output;
 use super::errors::Problem;
+use super::plain::named;
 use super::show::{agent_object, origin};
 use super::style::{Ink, Paint, count, fit, left, number, right, usd, width};
 use super::{Context, json, stdio, terminal};
@@ -88,7 +89,10 @@ impl Tree<'_> {
         } else {
             self.columns.saturating_sub(NUMBERS).clamp(12, NAME)
         };
-        let name = fit(&agent.role, columns.saturating_sub(width(lead)).max(8));
+        let name = fit(
+            &named(&agent.role, &agent.id),
+            columns.saturating_sub(width(lead)).max(8),
+        );
         let mut line = left(&format!("{lead}{name}"), columns);
         if whole {
             line.push_str(&format!(" {}", left(&session.strategy, STRATEGY - 1)));
@@ -104,6 +108,9 @@ impl Tree<'_> {
         let mut more = Vec::new();
         if session.refunded > 0 {
             more.push(format!("{} given back", session.refunded));
+        }
+        if session.resent > 0 {
+            more.push(format!("{} sent again", number(session.resent, "call")));
         }
         if agent.attempts > 1 {
             more.push(format!("{} attempts", agent.attempts));

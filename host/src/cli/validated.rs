@@ -1,13 +1,14 @@
 //! The command line made sense of: each command with the configuration and its arguments checked. Nothing behind this sees
 //! a raw flag.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
 
 use super::args;
 use super::errors::Problem;
+use super::runs::Which;
 use super::stdio;
 use crate::config::{Budget, Config};
 use crate::limits::{self, Limits, Unit};
@@ -25,8 +26,9 @@ pub(super) enum Command {
     Cancel(Config, String),
     Inspect(Config, Inspect),
     Call(Config, Call),
-    Runs(Config, u32),
+    Runs(Config, Which),
     Show(Config, String),
+    Answer(Config, String),
     Tree(Config, String),
     Export(Config, String, TrajectoryForm),
     ExportRun(Config, ExportRun),
@@ -139,24 +141,24 @@ impl Command {
                 };
                 Self::Call(config, call)
             }
-            args::Command::Runs(args::Runs { list, command: None }) => Self::Runs(config, list.limit),
+            args::Command::Runs(args::Runs { list, command: None }) => Self::Runs(config, which(&list)),
             args::Command::Runs(args::Runs {
                 command: Some(command), ..
             }) => match command {
-                args::RunsCommand::List(list) => Self::Runs(config, list.limit),
-                args::RunsCommand::Show(of) => Self::Show(config, id(of)?),
+                args::RunsCommand::List(list) => Self::Runs(config, which(&list)),
+                args::RunsCommand::Show(show) => Self::show(config, show)?,
                 args::RunsCommand::Tree(of) => Self::Tree(config, id(of)?),
                 args::RunsCommand::Export(export) => Self::export(config, export)?,
-                args::RunsCommand::Import(import) => Self::Import(config, import.file),
+                args::RunsCommand::Import(import) => Self::import(config, import)?,
                 args::RunsCommand::Resume(resume) => Self::resume(config, resume)?,
                 args::RunsCommand::Replay(replay) => Self::replay(config, replay)?,
                 args::RunsCommand::Cancel(of) => Self::Cancel(config, id(of)?),
                 args::RunsCommand::Prune(prune) => Self::Prune(config, prune_spec(&prune)?),
             },
-            args::Command::Show(of) => Self::Show(config, id(of)?),
+            args::Command::Show(show) => Self::show(config, show)?,
             args::Command::Tree(of) => Self::Tree(config, id(of)?),
             args::Command::Export(export) => Self::export(config, export)?,
-            args::Command::Import(import) => Self::Import(config, import.file),
+            args::Command::Import(import) => Self::import(config, import)?,
             args::Command::Resume(resume) => Self::resume(config, resume)?,
             args::Command::Replay(replay) => Self::replay(config, replay)?,
             args::Command::Cancel(of) => Self::Cancel(config, id(of)?),
@@ -173,13 +175,19 @@ impl Command {
     fn resume(config: Config, resume: args::Resume) -> Result<Self, Problem> {
         let args::Resume {
             run,
+            all,
             accept_loss,
             budget: flags,
             deny,
-            ..
         } = resume;
         Ok(match run {
-            // The parser wants a run or `--all`.
+            None if !all => {
+                let problem = Problem::usage("which run? resume goes on with one, or with all that can");
+                return Err(problem
+                    .with_help("one         hermes-host resume RUN")
+                    .with_help("all         hermes-host resume --all")
+                    .with_help("list them   hermes-host runs --status interrupted"));
+            }
             None => Self::ResumeAll(config),
             Some(run) => Self::Resume(
                 config,
@@ -195,6 +203,19 @@ impl Command {
         })
     }
 
+    fn import(config: Config, import: args::Import) -> Result<Self, Problem> {
+        is_file("import", &import.file)?;
+        Ok(Self::Import(config, import.file))
+    }
+
+    fn show(config: Config, show: args::Show) -> Result<Self, Problem> {
+        let run = id(show.of)?;
+        Ok(match show.answer {
+            true => Self::Answer(config, run),
+            false => Self::Show(config, run),
+        })
+    }
+
     fn export(config: Config, export: args::Export) -> Result<Self, Problem> {
         let form = match export.form {
             args::Form::Sharegpt => TrajectoryForm::ShareGpt,
@@ -204,6 +225,7 @@ impl Command {
         let Some(file) = export.run_file else {
             return Ok(Self::Export(config, run, form));
         };
+        is_file("--run-file", &file)?;
         let plugins = match export.with_plugins {
             true => WithPlugins::Yes,
             false => WithPlugins::No,
@@ -238,6 +260,7 @@ impl Command {
             | Self::Call(config, _)
             | Self::Runs(config, _)
             | Self::Show(config, _)
+            | Self::Answer(config, _)
             | Self::Tree(config, _)
             | Self::Export(config, ..)
             | Self::ExportRun(config, _)
@@ -313,26 +336,37 @@ fn prune_spec(prune: &args::Prune) -> Result<PruneSpec, Problem> {
             .with_help("by size      --keep-bytes 1GiB   (the oldest go until the rest fits)")
             .with_help("look first   --dry-run"));
     }
-    let standing = prune.status.iter().map(|status| match status {
+    Ok(PruneSpec {
+        older_than: prune.older_than.as_deref().map(age).transpose()?,
+        standing: standing(&prune.status),
+        keep_bytes: prune.keep_bytes.as_deref().map(bytes).transpose()?,
+        dry_run: prune.dry_run,
+    })
+}
+
+fn which(list: &args::List) -> Which {
+    Which {
+        limit: list.limit,
+        standing: standing(&list.status),
+    }
+}
+
+fn standing(named: &[args::Status]) -> Vec<Standing> {
+    let standing = named.iter().map(|status| match status {
         args::Status::Completed => Standing::Completed,
         args::Status::Failed => Standing::Failed,
         args::Status::Cancelled => Standing::Cancelled,
         args::Status::Interrupted => Standing::Interrupted,
         args::Status::Damaged => Standing::Damaged,
     });
-    Ok(PruneSpec {
-        older_than: prune.older_than.as_deref().map(age).transpose()?,
-        standing: standing.collect(),
-        keep_bytes: prune.keep_bytes.as_deref().map(bytes).transpose()?,
-        dry_run: prune.dry_run,
-    })
+    standing.collect()
 }
 
 /// An age with its unit: days too, which no other duration of the host lasts.
 fn age(text: &str) -> Result<Duration, Problem> {
     let wrong = || {
         Problem::usage(format!(
-            "--older-than {}: an age is a number with its unit, like 30d, 12h or 90m",
+            "--older-than {}: an age is a number with its unit: d, h, m, s or ms, like 30d or 12h",
             crate::text::line(text, 40)
         ))
     };
@@ -349,12 +383,26 @@ fn age(text: &str) -> Result<Duration, Problem> {
 }
 
 fn bytes(text: &str) -> Result<u64, Problem> {
-    limits::parse(text, Unit::Bytes)
-        .map_err(|e| Problem::usage(format!("--keep-bytes {}: {e}", crate::text::line(text, 40))))
+    limits::parse(text, Unit::Bytes).map_err(|_| {
+        Problem::usage(format!(
+            "--keep-bytes {}: a size is a number of bytes, or one with its unit: KiB, MiB or GiB, like 1GiB",
+            crate::text::line(text, 40)
+        ))
+    })
 }
 
 fn budget(flags: &[String]) -> Result<Budget, Problem> {
     Budget::parse(&flags.join(",")).map_err(|e| Problem::usage(format!("--budget: {e}")))
+}
+
+/// A run file is looked through before it is read, and moved to its place when it is whole: neither is possible with a stream.
+fn is_file(what: &str, file: &Path) -> Result<(), Problem> {
+    if file.as_os_str() == "-" {
+        return Err(Problem::usage(format!(
+            "{what} -: a run file can't be a stream; name a file (./- is one called so)"
+        )));
+    }
+    Ok(())
 }
 
 fn not_empty(what: &str, text: String) -> Result<String, Problem> {

@@ -61,6 +61,13 @@ impl Shelf {
         standard::names()
     }
 
+    /// The standard plugin of this name, where its bytes are these.
+    pub fn built_in(&self, name: &str, digest: &Digest, limits: &Limits) -> Option<Found> {
+        standard::find(name)?;
+        let found = self.find(name, limits).ok()?;
+        (Digest::of(&found.bytes) == *digest).then_some(found)
+    }
+
     /// Whether a plugin has the name of a standard one, and is none.
     pub fn is_another(&self, plugin: &Plugin) -> bool {
         let differs = |bytes| Digest::of(bytes) != plugin.digest;

@@ -10,8 +10,8 @@ use crate::bindings::types;
 use crate::event::{EventKind, now_ms};
 use crate::ids::RunId;
 use crate::limits::Limits;
-use crate::run::resume::has_ended;
 use crate::run::root::{row_update, summary, with_result};
+use crate::run::said::Said;
 use crate::run::view::status_name;
 use crate::run::{AgentSummary, Host, HostError};
 use crate::session::Session;
@@ -63,7 +63,10 @@ impl Host {
                 store.whole(&id)?;
                 match end(&store, &owner).await? {
                     Ended::Now(end) => Ok(end),
-                    Ended::Before(row) => Err(has_ended(&row)),
+                    Ended::Before(row) => Err(HostError::NothingToCancel {
+                        run: row.id,
+                        status: status_name(row.status),
+                    }),
                 }
             }
             Err(StoreError::Owned { .. }) => {
@@ -136,7 +139,15 @@ async fn end(store: &Store, owner: &Owner) -> Result<Ended, HostError> {
         spent: Vec::new(),
     });
     let agents = left.sessions.iter().map(AgentSummary::of).collect();
-    let outcome = with_result(summary(run, left.spent, left.totals, agents, Vec::new()), &result);
+    let said = match left.sessions.first() {
+        Some(root) if was_final => Said::recorded(store, root)?,
+        _ => result.report.clone().map(Said::Checkpoint),
+    };
+    let outcome = with_result(
+        summary(run, left.spent, left.totals, agents, Vec::new()),
+        &result,
+        said.as_ref(),
+    );
     if !left.records.is_empty() {
         store.append(owner, left.records, None, Sync::Durable).await?;
     }

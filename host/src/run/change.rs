@@ -64,30 +64,44 @@ impl ResumeSpec {
 /// # Errors
 /// What would be less than it has, or a limit where it has none: in words.
 pub(super) fn may_change(change: &Terms, agent: &AgentStart, run: &RunStart) -> Result<(), String> {
-    let has = Budget {
+    let has = limits_of(agent, run);
+    for item in change.budget.items() {
+        if has.get(item.scope, item.dimension).is_none() {
+            return Err(format!(
+                "--budget {} would be a limit where it has none, and a resume may only add to its budget",
+                item.flag()
+            ));
+        }
+    }
+    may_raise(&change.budget, agent, run, "a resume")
+}
+
+/// The limits that a run has.
+pub(super) fn limits_of(agent: &AgentStart, run: &RunStart) -> Budget {
+    Budget {
         root: agent.caps.clone(),
         child: run.child.clone(),
         tree: run.tree.clone(),
-    };
-    for item in change.budget.items() {
-        let asked = format!("--budget {}", item.flag());
-        match has.get(item.scope, item.dimension) {
-            None => {
-                return Err(format!(
-                    "{asked} would be a limit where it has none, and a resume may only add to its budget"
-                ));
-            }
-            Some(value) if item.value < value => {
-                let had = Item { value, ..item };
-                return Err(format!(
-                    "{asked} is less than the {had} that it has, and a resume may only add to its budget"
-                ));
-            }
-            Some(_) => {}
+    }
+}
+
+/// Whether these limits may stand in the place of those that a run has; `who` asks for that.
+///
+/// # Errors
+/// What would be less than it has, or more than anything may have: in words.
+pub(super) fn may_raise(budget: &Budget, agent: &AgentStart, run: &RunStart, who: &str) -> Result<(), String> {
+    let has = limits_of(agent, run);
+    for item in budget.items() {
+        if let Some(value) = has.get(item.scope, item.dimension).filter(|value| item.value < *value) {
+            let had = Item { value, ..item };
+            return Err(format!(
+                "--budget {} is less than the {had} that it has, and {who} may only add to its budget",
+                item.flag()
+            ));
         }
     }
     let most = run.limits.iterations_child_max;
-    match change.budget.get(Scope::Child, Dimension::Iterations) {
+    match budget.get(Scope::Child, Dimension::Iterations) {
         Some(asked) if asked > most => Err(format!(
             "--budget child.iterations={asked} is more than any sub-agent may have: {most} (limits.iterations.child_max)"
         )),

@@ -140,6 +140,32 @@ pub enum HostError {
         /// Where its bytes should be.
         path: std::path::PathBuf,
     },
+    /// The run can't go on: it has ended.
+    #[error("run {run} can't go on: it has ended ({status}); a recorded end is final")]
+    Ended {
+        /// The run.
+        run: crate::ids::RunId,
+        /// How it stands.
+        status: &'static str,
+        /// Keys of the limits that a fork would have to raise, where its budget was used up.
+        raise: Vec<String>,
+    },
+    /// The run can't be cancelled: it has ended.
+    #[error("run {run} has ended ({status}); there is nothing to cancel")]
+    NothingToCancel {
+        /// The run.
+        run: crate::ids::RunId,
+        /// How it stands.
+        status: &'static str,
+    },
+    /// The home folder can't be one.
+    #[error("{path} can't be the home folder: {what}")]
+    Home {
+        /// The folder.
+        path: String,
+        /// Why not, and what to do.
+        what: String,
+    },
     /// A run's end was asked for, and the process that owns it takes longer than it should.
     #[error(
         "run {run} was asked to end and has not ended yet; the request stands, and its owner or whoever takes the run next ends it"
@@ -264,12 +290,15 @@ impl HostError {
             Self::Model(_) | Self::NoPrice { .. } | Self::ScriptUnused { .. } => "model",
             Self::Store(StoreError::Damaged { .. } | StoreError::NothingLeft { .. } | StoreError::Lost { .. })
             | Self::Forgotten { .. } => "journal-damaged",
-            Self::Store(_) | Self::NotBegun(_) | Self::Unwritten(_) => "storage",
+            Self::Store(_) | Self::Home { .. } | Self::NotBegun(_) | Self::Unwritten(_) => "storage",
             Self::Toolbox(_) | Self::ToolPrefix { .. } => "tools",
             Self::Inputs(_) | Self::NoSuchTool { .. } | Self::ChildIterations { .. } | Self::SameName { .. } => {
                 "invalid-input"
             }
-            Self::CantResume { .. } | Self::FolderGone { .. } | Self::PluginGone { .. } => "resume",
+            Self::CantResume { .. } | Self::FolderGone { .. } | Self::PluginGone { .. } | Self::Ended { .. } => {
+                "resume"
+            }
+            Self::NothingToCancel { .. } => "cancel",
             Self::NotEnded { .. } => "timed-out",
             Self::CantReplay { .. } => "replay",
             Self::CantFork { .. } => "fork",

@@ -9,14 +9,16 @@ use crate::error::{Dimension, RefusalKind};
 use crate::event::now_ms;
 use crate::ids::{RunId, Scope, StreamId};
 use crate::plugin::Plugin;
+use crate::run::change::may_raise;
 use crate::run::handle::RunHandle;
 use crate::run::replay::{ReplaySpec, failed, refusal};
-use crate::run::resume::{first_start, may_go_on};
+use crate::run::resume::{first_start, may_go_on, start_of};
 use crate::run::root::begun_here;
 use crate::run::spec::Budget;
 use crate::run::{Host, HostError};
 use crate::store::{Answer, ForkPoint, Observation, OpKind, OutcomeStatus, RunRow, RunState, Store};
 use crate::supervisor::replay::{Expected, Got, RootPlayed};
+use crate::supervisor::start::{RunStart, StartBody};
 use crate::supervisor::terms::Terms;
 use taken::{Cut, Taken};
 
@@ -25,7 +27,7 @@ use taken::{Cut, Taken};
 pub struct ForkSpec {
     /// The run, and the strategy in the place of its root's.
     pub replay: ReplaySpec,
-    /// Other limits than those that the run had. One that was used up is given back what it refused first.
+    /// Limits that are higher than those that the run had, or new. One that was used up is given back what it refused first.
     pub budget: Budget,
 }
 
@@ -55,6 +57,7 @@ impl Host {
         let shared = first
             .run
             .ok_or_else(|| cannot(&origin, "its start record is not a run's"))?;
+        may_raise_limits(&store, &origin, &shared, &spec.budget)?;
         let player = self.player(&store, &origin, &shared, spec.replay.plugin.as_deref())?;
         let played = player.play_root().await.map_err(|error| failed(&origin, error))?;
         let cut = cut(&store, &origin, &played, &spec.budget)?;
@@ -105,6 +108,19 @@ impl Host {
         );
         self.go_on(store, owner, Terms::default(), notices).await
     }
+}
+
+/// Limits of a fork are those of the run, or higher.
+fn may_raise_limits(store: &Store, origin: &RunId, shared: &RunStart, budget: &Budget) -> Result<(), HostError> {
+    let last = store.session(&origin.root())?.attempt.max(1);
+    let mut start = StartBody {
+        agent: start_of(store, origin, last)?.agent,
+        run: Some(shared.clone()),
+    };
+    Terms::of(store, origin)?.apply(&mut start);
+    let StartBody { agent, run } = &start;
+    let run = run.as_ref().unwrap_or(shared);
+    may_raise(budget, agent, run, "a fork").map_err(|reason| cannot(origin, &reason))
 }
 
 /// Up to where the fork has what the run had.
@@ -161,7 +177,7 @@ fn unanswered(store: &Store, root: &StreamId, seen: &[Observation]) -> Result<Op
 }
 
 /// The dimension in which a call was refused, if that is what it told.
-fn exhausted(answer: &Answer) -> Option<Dimension> {
+pub(super) fn exhausted(answer: &Answer) -> Option<Dimension> {
     let Answer::Body(body) = answer else { return None };
     match refusal(body)?.kind {
         RefusalKind::Exhausted(dimension) => Some(dimension),

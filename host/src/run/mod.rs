@@ -6,6 +6,7 @@ mod change;
 pub mod error;
 mod fork;
 mod handle;
+mod home;
 mod inspect;
 mod outside;
 mod prepare;
@@ -14,10 +15,12 @@ mod replay;
 mod resume;
 mod root;
 mod run_file;
+mod said;
 mod so_far;
 pub mod spec;
 mod trajectory;
 mod upkeep;
+mod used_up;
 pub mod view;
 
 use std::sync::{Arc, OnceLock};
@@ -28,15 +31,16 @@ pub use change::ResumeSpec;
 pub use error::HostError;
 pub use fork::{ForkSpec, ReadyFork};
 pub use handle::RunHandle;
+pub use home::check_home;
 pub use inspect::{Ask, Inspection, ToolInfo, Want};
 pub use prepare::default_model;
-pub use prune::{PruneSpec, Pruned, PrunedRun, Standing};
+pub use prune::{PruneSpec, Pruned, PrunedRun, Standing, Stays};
 pub use replay::{DifferenceView, Replay, ReplaySpec, SideView};
 pub use root::ReadyRun;
 pub use run_file::{Exported, ImportedRun, WithPlugins};
 pub use spec::{AgentSummary, Budget, RunOutcome, RunSpec};
 pub use trajectory::TrajectoryForm;
-pub use view::{ChangeView, EntryView, ImportView, NoteView, OpView, RunRow, RunView, SessionView, SpaceView};
+pub use view::{ChangeView, EntryView, ImportView, NoteView, OpView, RunList, RunRow, RunView, SessionView, SpaceView};
 
 pub use crate::store::{Copied, Integrity, Loss, Problem, Size as StoreSize};
 
@@ -66,8 +70,11 @@ impl Host {
         Self::made(config, Use::Write)
     }
 
-    /// A host that changes nothing in its home.
-    fn to_read(config: Config) -> Result<Self, HostError> {
+    /// A host that makes nothing in its home but what a write to the database needs: for commands that compile nothing, or only look.
+    ///
+    /// # Errors
+    /// The engine can't start on this machine.
+    pub fn to_read(config: Config) -> Result<Self, HostError> {
         Self::made(config, Use::Read)
     }
 
@@ -107,6 +114,7 @@ impl Host {
         if let Some(store) = self.store.get() {
             return Ok(store.clone());
         }
+        check_home(&self.config)?;
         let store = Store::open(&self.config.state_dir, self.store_options(Access::Write))?;
         Ok(self.store.get_or_init(|| store).clone())
     }
@@ -118,7 +126,10 @@ impl Host {
     pub fn store_to_read(&self) -> Result<Store, HostError> {
         match self.store.get() {
             Some(store) => Ok(store.clone()),
-            None => Ok(Store::open(&self.config.state_dir, self.store_options(Access::Read))?),
+            None => {
+                check_home(&self.config)?;
+                Ok(Store::open(&self.config.state_dir, self.store_options(Access::Read))?)
+            }
         }
     }
 

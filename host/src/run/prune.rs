@@ -1,6 +1,6 @@
 //! Removes runs that nobody needs any more, by age, by how they stand, and until the rest is small enough.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use crate::event::now_ms;
@@ -93,7 +93,7 @@ pub struct PrunedRun {
 }
 
 /// What a prune did.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pruned {
     /// The runs that are gone, or would be.
     pub runs: Vec<PrunedRun>,
@@ -107,6 +107,21 @@ pub struct Pruned {
     pub before: Size,
     /// How large it is now.
     pub after: Size,
+    /// What stays, where that is more than was to be kept.
+    pub stays: Option<Stays>,
+}
+
+/// What stays where too little could go.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stays {
+    /// Bytes of all that stays; of a prune that removes nothing, about how many there would be.
+    pub bytes: u64,
+    /// Of them, bytes of components.
+    pub components: u64,
+    /// Runs that stay, by how they stand.
+    pub runs: BTreeMap<Standing, u64>,
+    /// Runs that a live process owns.
+    pub owned: u64,
 }
 
 impl Host {
@@ -115,6 +130,10 @@ impl Host {
     /// # Errors
     /// The store can't be read or written. What was removed until then is gone.
     pub async fn prune(&self, spec: &PruneSpec) -> Result<Pruned, HostError> {
+        // A home without a database has nothing to remove, and gets none for that.
+        if self.store_if_any()?.is_none() {
+            return Ok(Pruned::default());
+        }
         let store = self.store()?;
         let before = store.size()?;
         let mut pruned = Pruned {
@@ -124,10 +143,13 @@ impl Host {
             backup: false,
             before,
             after: before,
+            stays: None,
         };
         if spec.dry_run {
-            let chosen = choose(prunable(&store, spec)?, spec, before.used, now_ms());
+            let all = prunable(&store, spec)?;
+            let chosen = choose(all.clone(), spec, before.used, now_ms());
             pruned.runs = chosen.iter().map(|(run, standing)| told(run, *standing)).collect();
+            pruned.stays = left_of(&all, &chosen, before).over(spec);
             return Ok(pruned);
         }
         store.sweep_copies().await?;
@@ -146,6 +168,7 @@ impl Host {
         (pruned.components, pruned.backup) = (earlier.components + swept.components, swept.in_use);
         give_back(&store).await?;
         pruned.after = store.size()?;
+        pruned.stays = left_of(&store.prunable()?, &[], pruned.after).over(spec);
         Ok(pruned)
     }
 }
@@ -157,6 +180,44 @@ fn prunable(store: &Store, spec: &PruneSpec) -> Result<Vec<Prunable>, HostError>
         store.look_for_damage(&mut runs)?;
     }
     Ok(runs)
+}
+
+impl Stays {
+    /// Where it is more than the spec wants to keep.
+    fn over(self, spec: &PruneSpec) -> Option<Self> {
+        spec.keep_bytes.filter(|keep| self.bytes > *keep).map(|_| self)
+    }
+}
+
+/// What stays of a store of this size when these runs are gone.
+fn left_of(all: &[Prunable], gone: &[(Prunable, Standing)], size: Size) -> Stays {
+    let mut users = users(all);
+    let components: u64 = gone.iter().map(|(run, _)| last_uses(run, &mut users)).sum();
+    let rows: u64 = gone.iter().map(|(run, _)| run.bytes).sum();
+    let mut stays = Stays {
+        bytes: size.used.saturating_sub(rows + components),
+        components: size.components.saturating_sub(components),
+        ..Stays::default()
+    };
+    for run in all
+        .iter()
+        .filter(|run| !gone.iter().any(|(gone, _)| gone.run == run.run))
+    {
+        match Standing::of(run) {
+            Some(standing) => *stays.runs.entry(standing).or_default() += 1,
+            None => stays.owned += 1,
+        }
+    }
+    stays
+}
+
+/// How many runs use each component.
+fn users(runs: &[Prunable]) -> HashMap<Digest, u64> {
+    let mut users = HashMap::new();
+    for (digest, _) in runs.iter().flat_map(|run| &run.components) {
+        *users.entry(*digest).or_default() += 1;
+    }
+    users
 }
 
 /// Gives free space back to the file system where that is worth it.
@@ -189,10 +250,7 @@ fn choose(runs: Vec<Prunable>, spec: &PruneSpec, used: u64, now_ms: u64) -> Vec<
     let age = spec
         .older_than
         .map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
-    let mut users: HashMap<Digest, u64> = HashMap::new();
-    for (digest, _) in runs.iter().flat_map(|run| &run.components) {
-        *users.entry(*digest).or_default() += 1;
-    }
+    let mut users = users(&runs);
     let fits = |run: Prunable| {
         let stands = Standing::of(&run).filter(|stands| standing.contains(stands))?;
         let old = age.is_none_or(|age| now_ms.saturating_sub(run.changed_ms) >= age);

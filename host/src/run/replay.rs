@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::bindings::types;
 use crate::config::Config;
 use crate::event::Events;
 use crate::ids::{Digest, RunId};
@@ -22,12 +21,13 @@ use crate::plugin::load::Shelf;
 use crate::plugin::toolbox::Toolbox;
 use crate::run::prepare::{ToolPlugin, toolbox};
 use crate::run::resume::{VIEW_ONLY, built_in, first_start, recorded_plugin};
-use crate::run::{Host, HostError};
+use crate::run::said::Said;
+use crate::run::{Host, HostError, check_home};
 use crate::scrub::Secrets;
 use crate::session::keeping::Keeping;
 use crate::session::runner::NoChildren;
 use crate::session::{RunContext, codec};
-use crate::store::{Access, NoteKind, SessionRow, Store, StoreError, StoreOptions};
+use crate::store::{Access, SessionRow, Store, StoreError, StoreOptions};
 use crate::supervisor::replay::{Played, Replay as Player, ReplayError};
 use crate::supervisor::start::{PluginRef, RunStart, StartBody, ToolRef};
 
@@ -56,8 +56,10 @@ pub struct Replay {
     pub tool_calls: u64,
     /// Observations that were the recorded ones.
     pub observations: u64,
-    /// The root's report, else its last checkpoint's, as the record has it.
+    /// What the root returned, as the record has it.
     pub answer: Option<String>,
+    /// Its last checkpoint, where it returned nothing.
+    pub checkpoint: Option<String>,
     /// What a person should know besides.
     pub notices: Vec<String>,
     /// The first difference; none where all is the same.
@@ -78,6 +80,7 @@ impl Host {
     /// # Errors
     /// There is no such run, a plugin of it is not here, or the host failed. A difference is no error.
     pub async fn replay(mut config: Config, spec: &ReplaySpec) -> Result<Replay, HostError> {
+        check_home(&config)?;
         let store = Store::open(&config.state_dir, StoreOptions::new(&config.limits, Access::Read))?;
         let id = store.find_run(&spec.run)?;
         if store.run(&id)?.is_for_viewing() {
@@ -94,8 +97,10 @@ impl Host {
         let played = player.play().await.map_err(|error| failed(&id, error))?;
         let mut notices = host.notices();
         notices.extend(noticed(&played, spec));
+        let said = Said::recorded(&store, &store.session(&id.root())?)?;
         Ok(Replay {
-            answer: answer(&store, &id)?,
+            answer: said.as_ref().and_then(Said::answer),
+            checkpoint: said.as_ref().and_then(Said::checkpoint),
             difference: match &played.difference {
                 Some(difference) => Some(DifferenceView::of(&store, difference)?),
                 None => None,
@@ -269,23 +274,6 @@ fn noticed(played: &Played, spec: &ReplaySpec) -> Vec<String> {
         ));
     }
     notices
-}
-
-/// The answer that the run gave: the root's report, else its last checkpoint's.
-fn answer(store: &Store, run: &RunId) -> Result<Option<String>, HostError> {
-    let root = store.session(&run.root())?;
-    let result = root
-        .result
-        .as_deref()
-        .and_then(|bytes| codec::decode::<types::RunResult>(bytes).ok());
-    if let Some(report) = result.and_then(|result| result.report) {
-        return Ok(Some(report.summary));
-    }
-    let notes = store.notes(&root.session, &[NoteKind::Checkpoint], 0, usize::MAX)?;
-    let last = notes
-        .last()
-        .and_then(|(_, note)| codec::decode::<types::Report>(&note.body).ok());
-    Ok(last.map(|report| report.summary))
 }
 
 /// Why a replay came to nothing.

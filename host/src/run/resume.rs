@@ -19,7 +19,7 @@ use crate::run::change::{ResumeSpec, may_change};
 use crate::run::handle::RunHandle;
 use crate::run::prepare::{Ready, ToolPlugin, toolbox};
 use crate::run::root::{ended, finish_row, resumed, root_session};
-use crate::run::{Host, HostError};
+use crate::run::{Host, HostError, used_up};
 use crate::session::keeping::{Journal, Keeping};
 use crate::session::{RunContext, codec};
 use crate::store::{Note, NoteKind, Owner, Record, RunRow, SessionUpdate, Store, StoreError, Sync, Transition};
@@ -40,7 +40,7 @@ impl Host {
         // Read once it is ours: it may have ended just before.
         let row = store.run(&id)?;
         if row.status.is_final() {
-            return Err(has_ended(&row));
+            return Err(used_up::has_ended(&store, &row));
         }
         may_go_on(&store, &row).map_err(|reason| cannot(&id, &reason))?;
         self.go_on(store, owner, change, Vec::new()).await
@@ -115,7 +115,10 @@ impl Host {
         let cancel_asked = store.cancel_requested(&id)?.is_some();
         let supervisor = self.supervisor(&shared.limits);
         let ctx = self.context(
-            Keeping::Journal(Journal { store, owner }),
+            Keeping::Journal(Journal {
+                store: store.clone(),
+                owner,
+            }),
             id.clone(),
             &ready,
             shared,
@@ -127,7 +130,7 @@ impl Host {
         if let Some(result) = &root.result {
             // Its end is recorded: only the run's own row was not written any more.
             finish_row(&session, &ended(&session, result)?).await?;
-            return Err(has_ended(&ctx_row(&ctx)?));
+            return Err(used_up::has_ended(&store, &store.run(&id)?));
         }
         let active = Transition::Active {
             attempt: root.from.attempt,
@@ -347,9 +350,7 @@ pub(super) fn recorded_plugin(store: &Store, of: &PluginRef, limits: &Limits) ->
 
 /// The built-in plugin of this name, if it has the bytes that the run had.
 pub(super) fn built_in(shelf: &Shelf, of: &PluginRef, limits: &Limits) -> Result<Option<Arc<Plugin>>, HostError> {
-    let found = shelf.standard().find(|name| *name == of.name);
-    let found = found.and_then(|name| shelf.find(name, limits).ok());
-    let found = found.filter(|found| Digest::of(&found.bytes) == of.digest);
+    let found = shelf.built_in(&of.name, &of.digest, limits);
     Ok(found.map(|found| load(found, limits)).transpose()?.map(Arc::new))
 }
 
@@ -363,7 +364,7 @@ pub(super) fn first_start(store: &Store, run: &RunId) -> Result<StartBody, HostE
 }
 
 /// The start record of the root's attempt `attempt`.
-fn start_of(store: &Store, run: &RunId, attempt: u32) -> Result<StartBody, HostError> {
+pub(super) fn start_of(store: &Store, run: &RunId, attempt: u32) -> Result<StartBody, HostError> {
     let stored = store
         .start(&run.root(), attempt)?
         .ok_or_else(|| cannot(run, "it never began: it has no start record"))?;
@@ -371,18 +372,6 @@ fn start_of(store: &Store, run: &RunId, attempt: u32) -> Result<StartBody, HostE
         let what = format!("its start can't be read, as another version of hermes-host wrote it or it is damaged: {e}");
         cannot(run, &what)
     })
-}
-
-fn ctx_row(ctx: &RunContext) -> Result<RunRow, HostError> {
-    match ctx.keeping.journal() {
-        Some(journal) => Ok(journal.store.run(&ctx.id)?),
-        None => Err(HostError::Run("there is no journal".to_owned())),
-    }
-}
-
-pub(super) fn has_ended(row: &RunRow) -> HostError {
-    let status = crate::run::view::status_name(row.status);
-    cannot(&row.id, &format!("it has ended ({status}); a recorded end is final"))
 }
 
 fn cannot(run: &RunId, reason: &str) -> HostError {

@@ -16,14 +16,15 @@ use crate::limits::Limits;
 use crate::run::cancel::heed_requests;
 use crate::run::handle::{RunHandle, Stops};
 use crate::run::prepare::Ready;
-use crate::run::{AgentSummary, Host, HostError, RunOutcome, RunSpec};
+use crate::run::said::Said;
+use crate::run::{AgentSummary, Host, HostError, RunOutcome, RunSpec, used_up};
 use crate::scrub::Secrets;
 use crate::session::end::End;
 use crate::session::keeping::{Journal, Keeping};
 use crate::session::{Alias, Past, RunContext, Session, SessionParts, codec};
 use crate::store::{
-    Edge, NewRun, NewSession, Owner, Record, RunUpdate, SessionUpdate, Start, Status, Store, StoreError, Sync,
-    Transition,
+    Edge, NewRun, NewSession, Owner, Record, RunRow as StoredRun, RunUpdate, SessionUpdate, Start, Status, Store,
+    StoreError, Sync, Transition,
 };
 use crate::supervisor::ending::{outcome_name, words};
 use crate::supervisor::life::{Agent, Ending, From};
@@ -400,10 +401,12 @@ pub(super) fn summary(
         code: 1,
         outcome: "not-achieved".to_owned(),
         answer: None,
+        checkpoint: None,
         result: None,
         artifacts: Vec::new(),
         open_questions: Vec::new(),
         error: None,
+        raise: Vec::new(),
         spent,
         closing: totals.closing,
         refunded: totals.refunded,
@@ -434,7 +437,7 @@ fn suspended(session: &Session) -> Result<RunOutcome, HostError> {
         ..summary_of(session)?
     };
     if let Some(report) = session.checkpoint() {
-        fill(&mut outcome, &report);
+        fill(&mut outcome, &Said::Checkpoint(report));
     }
     Ok(outcome)
 }
@@ -452,15 +455,18 @@ fn diverged(session: &Session, what: &str) -> Result<RunOutcome, HostError> {
 
 /// A run's end as its root's result tells it.
 pub(super) fn ended(session: &Session, result: &types::RunResult) -> Result<RunOutcome, HostError> {
-    Ok(with_result(summary_of(session)?, result))
+    let said = Said::of(result, session.checkpoint().as_ref());
+    let mut outcome = with_result(summary_of(session)?, result, said.as_ref());
+    outcome.raise = to_raise(session, &outcome);
+    Ok(outcome)
 }
 
 /// A summary with the end that the root's result tells.
-pub(super) fn with_result(summary: RunOutcome, result: &types::RunResult) -> RunOutcome {
+pub(super) fn with_result(summary: RunOutcome, result: &types::RunResult, said: Option<&Said>) -> RunOutcome {
     let (exit, error) = words(&result.exit);
     let mut outcome = RunOutcome { exit, ..summary };
-    if let Some(report) = &result.report {
-        fill(&mut outcome, report);
+    if let Some(said) = said {
+        fill(&mut outcome, said);
     }
     outcome.code = code(&result.exit, &outcome.outcome);
     let root = outcome.agents.first();
@@ -469,9 +475,22 @@ pub(super) fn with_result(summary: RunOutcome, result: &types::RunResult) -> Run
     outcome
 }
 
-fn fill(outcome: &mut RunOutcome, report: &types::Report) {
+/// The limits that a fork of a run would have to raise that ended so.
+fn to_raise(session: &Session, outcome: &RunOutcome) -> Vec<String> {
+    let journal = session.run.keeping.journal().filter(|_| outcome.exit == "exhausted");
+    let keys = journal.and_then(|journal| {
+        let row = journal.store.run(&session.run.id).ok()?;
+        let error = outcome.error.clone();
+        used_up::to_raise(&journal.store, &StoredRun { error, ..row }).ok()
+    });
+    // It is a hint: where it can't be told the run has ended all the same.
+    keys.unwrap_or_default()
+}
+
+fn fill(outcome: &mut RunOutcome, said: &Said) {
+    let report = said.report();
     outcome_name(report.outcome).clone_into(&mut outcome.outcome);
-    outcome.answer = Some(report.summary.clone());
+    (outcome.answer, outcome.checkpoint) = (said.answer(), said.checkpoint());
     outcome.result.clone_from(&report.result_json);
     outcome.artifacts.clone_from(&report.artifacts);
     outcome.open_questions.clone_from(&report.open_questions);

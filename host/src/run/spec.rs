@@ -45,9 +45,11 @@ pub struct RunOutcome {
     pub code: u8,
     /// The root's own judgement: achieved, partly-achieved, not-achieved (also when there is no report).
     pub outcome: String,
-    /// The root's report, else its last checkpoint's summary.
+    /// What the root returned, where it did.
     pub answer: Option<String>,
-    /// The report's structured result, JSON text.
+    /// Its last checkpoint, where it returned nothing.
+    pub checkpoint: Option<String>,
+    /// The structured result of the one or the other, JSON text.
     pub result: Option<String>,
     /// Blackboard entries worth keeping.
     pub artifacts: Vec<String>,
@@ -55,6 +57,8 @@ pub struct RunOutcome {
     pub open_questions: Vec<String>,
     /// What went wrong: kind and words.
     pub error: Option<(String, String)>,
+    /// Keys of the limits that a fork would have to raise, where its budget was used up.
+    pub raise: Vec<String>,
     /// What the tree spent.
     pub spent: Amounts,
     /// Closing calls.

@@ -53,6 +53,18 @@ impl Host {
         Ok((id, loss))
     }
 
+    /// The process that owns a run now, if one does.
+    ///
+    /// # Errors
+    /// There is no such run, or the store can't be read.
+    pub fn owner(&self, run: &str) -> Result<Option<u32>, HostError> {
+        let store = self.store_to_read()?;
+        match store.owned(&store.find_run(run)?)? {
+            Some(StoreError::Owned { pid, .. }) => Ok(Some(pid)),
+            _ => Ok(None),
+        }
+    }
+
     /// The runs of this home that have not ended, the oldest first; those whose row can't be read among them, as nobody knows whether they have.
     /// One that was imported goes on only when it is named.
     ///

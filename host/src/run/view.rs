@@ -7,8 +7,10 @@ use crate::bindings::types;
 use crate::error::{Dimension, Refusal};
 use crate::event::now_ms;
 use crate::ids::{Digest, RunId};
+use crate::run::resume::may_go_on;
+use crate::run::said::Said;
 use crate::run::so_far::so_far;
-use crate::run::{AgentSummary, Host, HostError};
+use crate::run::{AgentSummary, Host, HostError, Standing};
 use crate::session::codec;
 use crate::session::op::OpBody;
 use crate::store::{
@@ -37,8 +39,21 @@ pub struct RunRow {
     pub task: String,
     /// The root's strategy.
     pub strategy: String,
-    /// When it began, in milliseconds since 1970.
-    pub at_ms: u64,
+    /// When it began, in milliseconds since 1970; 0 where that is not known.
+    pub started_ms: u64,
+    /// When it ended; none while it can go on.
+    pub ended_ms: Option<u64>,
+    /// When it last changed, as far as that is known.
+    pub changed_ms: u64,
+}
+
+/// Some runs of those that there are.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RunList {
+    /// The newest, newest first.
+    pub rows: Vec<RunRow>,
+    /// How many there are that stand as was asked for.
+    pub all: u64,
 }
 
 /// One operation.
@@ -129,6 +144,18 @@ pub struct RunView {
     pub imported: Option<ImportView>,
     /// The run that it goes on from, and the number of the last observation that was taken over, where it is a fork.
     pub forked: Option<(RunId, u64)>,
+    /// What the root returned, where it did.
+    pub answer: Option<String>,
+    /// Its last checkpoint, where it returned nothing.
+    pub checkpoint: Option<String>,
+    /// The structured result of the one or the other, JSON text.
+    pub result: Option<String>,
+    /// Blackboard entries worth keeping, as the root named them.
+    pub artifacts: Vec<String>,
+    /// Calls that were sent again because a crash lost their answer.
+    pub resent: u64,
+    /// Whether `resume` takes it: it is interrupted, and nothing forbids that it goes on here.
+    pub can_go_on: bool,
     /// Its agents, parents before children.
     pub sessions: Vec<SessionView>,
 }
@@ -182,29 +209,31 @@ pub struct SpaceView {
 }
 
 impl Host {
-    /// The newest runs, newest first.
+    /// The newest `limit` runs, newest first; of those alone that stand in one of these ways, where any is named.
     ///
     /// # Errors
     /// The store can't be read.
-    pub async fn runs(&self, limit: u32) -> Result<Vec<RunRow>, HostError> {
+    pub async fn runs(&self, limit: u32, standing: &[Standing]) -> Result<RunList, HostError> {
         let Some(store) = self.store_if_any()? else {
-            return Ok(Vec::new());
+            return Ok(RunList::default());
         };
-        let rows = store.runs(limit)?.into_iter();
-        let rows = rows.map(|Listed { id, row }| {
-            let stands = row
-                .map_err(HostError::from)
-                .and_then(|row| match row.status.is_final() {
-                    true => Ok(row),
-                    false => Ok(so_far(&store, row)?.0),
-                });
-            match stands {
-                Ok(row) => Ok(run_row(row)),
-                Err(error) if error.is_damage() => Ok(damaged_row(id, &error)),
-                Err(error) => Err(error),
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let mut list = RunList::default();
+        for listed in store.runs(u32::MAX)? {
+            // Of those that nobody sees it need not be known how they stand.
+            if standing.is_empty() && list.rows.len() == limit {
+                list.all += 1;
+                continue;
             }
-        });
-        rows.collect()
+            let row = row(&store, listed)?;
+            if standing.is_empty() || standing.iter().any(|stands| stands.name() == row.status) {
+                list.all += 1;
+                if list.rows.len() < limit {
+                    list.rows.push(row);
+                }
+            }
+        }
+        Ok(list)
     }
 
     /// Everything of one run, named by its id or the beginning of it.
@@ -220,6 +249,10 @@ impl Host {
         } else {
             so_far(&store, row)?
         };
+        let said = match rows.first() {
+            Some(root) => Said::recorded(&store, root)?,
+            None => None,
+        };
         let mut sessions: Vec<SessionView> = Vec::new();
         for session in rows {
             let parent = session.parent.as_ref().map(|p| &p.session);
@@ -227,6 +260,7 @@ impl Host {
             let depth = above.map_or(0, |above| above.depth + 1);
             sessions.push(session_view(&store, session, depth)?);
         }
+        let can_go_on = row.status == Status::Interrupted && may_go_on(&store, &row).is_ok();
         let (run, refunded) = (row.id.clone(), row.refunded);
         let imported = row.imported.as_ref().map(|imported| ImportView {
             at_ms: imported.at_ms,
@@ -249,6 +283,12 @@ impl Host {
             refunded,
             imported,
             forked,
+            answer: said.as_ref().and_then(Said::answer),
+            checkpoint: said.as_ref().and_then(Said::checkpoint),
+            result: said.as_ref().and_then(|said| said.report().result_json.clone()),
+            artifacts: said.map(|said| said.report().artifacts.clone()).unwrap_or_default(),
+            resent: sessions.iter().map(|session| session.resent).sum(),
+            can_go_on,
             sessions,
         })
     }
@@ -454,6 +494,27 @@ fn refused(result: &EffectResult) -> HostError {
     })
 }
 
+/// A run as it stands now.
+fn row(store: &Store, listed: Listed) -> Result<RunRow, HostError> {
+    let Listed { id, row } = listed;
+    let stands = row
+        .map_err(HostError::from)
+        .and_then(|row| match row.status.is_final() {
+            true => Ok(run_row(row)),
+            false => {
+                let (row, sessions) = so_far(store, row)?;
+                let newest = sessions.iter().map(|session| session.updated_ms).max();
+                let row = run_row(row);
+                let changed_ms = row.changed_ms.max(newest.unwrap_or_default());
+                Ok(RunRow { changed_ms, ..row })
+            }
+        });
+    match stands {
+        Err(error) if error.is_damage() => Ok(damaged_row(id, &error)),
+        stands => stands,
+    }
+}
+
 /// A run that is not what was written. Its task is what is wrong with it.
 fn damaged_row(id: String, error: &HostError) -> RunRow {
     RunRow {
@@ -464,7 +525,9 @@ fn damaged_row(id: String, error: &HostError) -> RunRow {
         spent: Amounts::ZERO,
         task: error.to_string(),
         strategy: String::new(),
-        at_ms: 0,
+        started_ms: 0,
+        ended_ms: None,
+        changed_ms: 0,
     }
 }
 
@@ -477,7 +540,9 @@ fn run_row(row: StoredRun) -> RunRow {
         spent: row.spent,
         task: row.task,
         strategy: row.strategy,
-        at_ms: row.started_ms,
+        started_ms: row.started_ms,
+        ended_ms: row.ended_ms,
+        changed_ms: row.ended_ms.unwrap_or(row.started_ms),
     }
 }
 

@@ -84,6 +84,8 @@ pub struct Size {
     pub used: u64,
     /// Of the database's pages that are free, and will be used again.
     pub free: u64,
+    /// Of components.
+    pub components: u64,
 }
 
 impl Store {
@@ -185,6 +187,7 @@ impl Store {
             files: length(&files.database()) + length(&files.wal()) + components,
             used: bytes(pages - free) + components,
             free: bytes(free),
+            components,
         })
     }
 

@@ -266,6 +266,23 @@ impl Store {
         }
     }
 
+    /// Who owns the run now, as [`StoreError::Owned`]; none where nobody does.
+    ///
+    /// # Errors
+    /// Failures of the disk.
+    pub fn owned(&self, run: &RunId) -> Result<Option<StoreError>, StoreError> {
+        let files = &self.0.files;
+        let line = match files.lock_state(run)? {
+            LockState::Line(line) if files.is_locked(run) => line,
+            _ => return Ok(None),
+        };
+        Ok(Some(StoreError::Owned {
+            run: run.clone(),
+            pid: line.pid,
+            since_ms: line.since_ms,
+        }))
+    }
+
     /// All sessions of a run, in order of creation.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use crate::llm::Catalogue;
 use crate::run::{Host, HostError};
 use crate::scrub::Secrets;
 use crate::session::codec;
-use crate::store::{EntryCursor, Intent, Record, RunState, Store, StoreError};
+use crate::store::{EntryCursor, Intent, Record, Store, StoreError};
 use crate::supervisor::start::{PluginRef, StartBody};
 
 /// Records in one read.
@@ -51,11 +51,8 @@ impl Host {
     pub async fn export_run(&self, run: &str, file: &Path, plugins: WithPlugins) -> Result<Exported, HostError> {
         let store = self.store_to_read()?;
         let id = store.find_run(run)?;
-        if store.run_state(&id)? == RunState::Owned {
-            return Err(wrong(
-                file,
-                "the run is under way in another process; wait for its end, or stop it",
-            ));
+        if let Some(owned) = store.owned(&id)? {
+            return Err(owned.into());
         }
         let secrets = self.secrets_of(&store, &id)?;
         let draft = Draft::new(file)?;

@@ -12,7 +12,9 @@ use super::export::wrong;
 use super::line::{Bytes, ComponentLine, End, Header, Line, Reader, Wrong};
 use crate::event::now_ms;
 use crate::ids::{Digest, RunId};
-use crate::limits::{self, Unit};
+use crate::limits::{self, Limits, Unit};
+use crate::plugin::load::Shelf;
+use crate::run::resume::may_go_on;
 use crate::run::{Host, HostError};
 use crate::session::codec;
 use crate::store::{Imported, Owner, Record, RunRow, Store, StoreError, StoredEntry, Sync, Transition, WhatFor};
@@ -34,6 +36,8 @@ pub struct ImportedRun {
     pub view_only: bool,
     /// Plugins of it that are not here, by name and digest.
     pub missing: Vec<(String, String)>,
+    /// Whether `resume` takes it: it has not ended, and nothing forbids that it goes on here.
+    pub can_go_on: bool,
 }
 
 /// What a file's lines are, in order: a row, bodies and records, entries, components.
@@ -90,11 +94,14 @@ impl Host {
         match self.bring(&store, &owner, file).await {
             Ok((row, missing)) => {
                 let view_only = row.imported.as_ref().is_some_and(|i| i.what_for == WhatFor::Viewing);
-                store.finish_copy(owner, row).await?;
+                drop(store.finish_copy(owner, row).await?);
+                let row = store.run(&run)?;
+                let can_go_on = missing.is_empty() && !row.status.is_final() && may_go_on(&store, &row).is_ok();
                 Ok(ImportedRun {
                     run,
                     view_only,
                     missing,
+                    can_go_on,
                 })
             }
             Err(error) => {
@@ -144,7 +151,7 @@ impl Host {
             }
         };
         batch.write(store, owner, file).await?;
-        let missing = lines.missing(store, owner).await?;
+        let missing = lines.missing(store, owner, &self.shelf(), &self.config.limits).await?;
         let mut row = row.ok_or_else(|| wrong(file, "it is damaged: the run's row is missing"))?;
         row.imported = Some(Imported {
             at_ms: now_ms(),
@@ -356,18 +363,31 @@ impl Lines<'_> {
         Ok(Some(component.bytes))
     }
 
-    /// Plugins of the run that are not here. Those that are are kept for it.
-    async fn missing(&self, store: &Store, owner: &Owner) -> Result<Vec<(String, String)>, HostError> {
+    /// Plugins of the run that are not here. Those that are, also as they are built in, are kept for it.
+    async fn missing(
+        &self,
+        store: &Store,
+        owner: &Owner,
+        shelf: &Shelf,
+        limits: &Limits,
+    ) -> Result<Vec<(String, String)>, HostError> {
         let mut missing = Vec::new();
         for plugin in &self.header.plugins {
             let digest = plugin
                 .digest
                 .parse()
                 .map_err(|_| wrong(self.path, "its first line names no plugin"))?;
-            match store.component(&digest) {
-                Ok(bytes) => drop(store.keep_component(owner, bytes.into()).await?),
-                Err(StoreError::NoComponent { .. }) => missing.push((plugin.name.clone(), plugin.digest.clone())),
+            let bytes = match store.component(&digest) {
+                Ok(bytes) => Some(bytes.into()),
+                Err(StoreError::NoComponent { .. }) => {
+                    let found = shelf.built_in(&plugin.name, &digest, limits);
+                    found.map(|found| bytes::Bytes::from_owner(found.bytes))
+                }
                 Err(error) => return Err(error.into()),
+            };
+            match bytes {
+                Some(bytes) => drop(store.keep_component(owner, bytes).await?),
+                None => missing.push((plugin.name.clone(), plugin.digest.clone())),
             }
         }
         Ok(missing)

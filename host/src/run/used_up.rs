@@ -1,0 +1,89 @@
+//! How a run goes on that ended because its budget was used up: its end is final, and a fork of it with more of what it lacked takes its place.
+
+use crate::config::{Budget, Item, Scope as Whom};
+use crate::error::Dimension;
+use crate::ids::{Scope, StreamId};
+use crate::run::HostError;
+use crate::run::change::limits_of;
+use crate::run::fork::exhausted;
+use crate::run::resume::{first_start, may_go_on};
+use crate::run::view::status_name;
+use crate::store::{RunRow, Store};
+use crate::supervisor::terms::Terms;
+
+/// The keys of the limits to raise, as `--budget` takes them: the root's own, the whole run's, or both where they are alike. None where the run did
+/// not end so, may not be forked here, or was refused no call: an agent that is stopped while it computes would only be stopped there again.
+pub(super) fn to_raise(store: &Store, row: &RunRow) -> Result<Vec<String>, HostError> {
+    let error = row.error.as_ref();
+    let Some(dimension) = error.and_then(|(kind, _)| used_up(kind)) else {
+        return Ok(Vec::new());
+    };
+    if may_go_on(store, row).is_err() || !was_refused(store, row, dimension)? {
+        return Ok(Vec::new());
+    }
+    let mut start = first_start(store, &row.id)?;
+    Terms::of(store, &row.id)?.apply(&mut start);
+    let Some(run) = &start.run else {
+        return Ok(Vec::new());
+    };
+    Ok(lowest(&limits_of(&start.agent, run), dimension))
+}
+
+/// Whether the root's last attempt was told that this is used up.
+fn was_refused(store: &Store, row: &RunRow, dimension: Dimension) -> Result<bool, HostError> {
+    let root = row.id.root();
+    let last = StreamId {
+        attempt: store.session(&root)?.attempt,
+        session: root,
+        scope: Scope::ROOT,
+    };
+    let seen = store.observations(&last)?;
+    Ok(seen.iter().any(|seen| exhausted(&seen.answer) == Some(dimension)))
+}
+
+/// The dimension that the error of a run names as used up.
+fn used_up(kind: &str) -> Option<Dimension> {
+    let name = kind.strip_prefix("exhausted(")?.strip_suffix(')')?;
+    name.parse().ok()
+}
+
+/// The keys of the lowest limits in this dimension that bind the root.
+fn lowest(has: &Budget, dimension: Dimension) -> Vec<String> {
+    let limits = [Whom::Root, Whom::Tree].into_iter().filter_map(|scope| {
+        let value = has.get(scope, dimension)?;
+        Some(Item {
+            scope,
+            dimension,
+            value,
+        })
+    });
+    let limits: Vec<Item> = limits.collect();
+    let least = limits.iter().map(|item| item.value).min();
+    let least = limits.iter().filter(|item| Some(item.value) == least);
+    least.map(Item::key).collect()
+}
+
+/// Why a run that has ended can't go on, and which limits a fork of it would have to raise.
+pub(super) fn has_ended(store: &Store, row: &RunRow) -> HostError {
+    HostError::Ended {
+        run: row.id.clone(),
+        status: status_name(row.status),
+        raise: to_raise(store, row).unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lower_limit_is_the_one_to_raise_and_both_where_they_are_alike() {
+        let keys = |budget: &str| lowest(&Budget::parse(budget).expect("a budget"), Dimension::CostMicroUsd);
+        assert_eq!(keys("usd=1,tree.usd=2"), ["usd"]);
+        assert_eq!(keys("usd=2,tree.usd=1"), ["tree.usd"]);
+        assert_eq!(keys("usd=1,tree.usd=1"), ["usd", "tree.usd"]);
+        assert_eq!(keys("iterations=1,child.usd=1"), [""; 0]);
+        assert_eq!(used_up("exhausted(tool-calls)"), Some(Dimension::ToolCalls));
+        assert_eq!(used_up("denied"), None);
+    }
+}
