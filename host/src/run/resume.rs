@@ -21,7 +21,7 @@ use crate::run::prepare::{Ready, ToolPlugin, toolbox};
 use crate::run::root::{ended, finish_row, resumed, root_session};
 use crate::run::{Host, HostError, used_up};
 use crate::session::keeping::{Journal, Keeping};
-use crate::session::{RunContext, codec};
+use crate::session::codec;
 use crate::store::{Note, NoteKind, Owner, Record, RunRow, SessionUpdate, Store, StoreError, Sync, Transition};
 use crate::supervisor::start::{AgentStart, PluginRef, RunStart, StartBody};
 use crate::supervisor::terms::{Terms, put};
