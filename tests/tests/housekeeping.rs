@@ -744,10 +744,17 @@ fn a_backup_made_while_runs_write_can_be_gone_on_from() {
     ]);
     let process = home.host().probe(&program).start();
     let begun = Instant::now();
-    while runs(&home).len() < 3 {
+    let has_begun = || {
+        let run = home.newest_run();
+        let is_there = runs(&home).len() == 3 && !show(&home, &run)["agents"].as_array().unwrap().is_empty();
+        is_there.then_some(run)
+    };
+    let writing = loop {
+        if let Some(run) = has_begun() {
+            break run;
+        }
         assert!(begun.elapsed() < LONG, "it never began");
-    }
-    let writing = home.newest_run();
+    };
     let copy = home.work().join("copy");
     fs::create_dir(&copy).unwrap();
     let folder = copy.join("host");

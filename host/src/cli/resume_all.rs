@@ -1,5 +1,6 @@
 //! `resume --all`: goes on with every run that can, side by side, and tells of each as it ends.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -18,7 +19,7 @@ use crate::config::Config;
 use crate::error::Dimension;
 use crate::event::EventReceiver;
 use crate::ids::RunId;
-use crate::run::{Host, ResumeSpec, RunOutcome};
+use crate::run::{Host, HostError, ResumeSpec, RunOutcome};
 use crate::text::{Shape, clean};
 
 /// What came of one run.
@@ -29,6 +30,14 @@ enum End {
     Problem(RunId, Problem),
 }
 
+fn tell_and_keep(end: Option<End>, ends: &mut Vec<End>, context: Context) -> Result<(), Problem> {
+    if let Some(end) = end {
+        tell(&end, context)?;
+        ends.push(end);
+    }
+    Ok(())
+}
+
 /// Goes on with all runs that can, and stays with them to their ends. A signal suspends them.
 pub(super) async fn resume_all(config: Config, context: Context) -> Result<u8, Problem> {
     let mut stop = listen()?;
@@ -36,22 +45,25 @@ pub(super) async fn resume_all(config: Config, context: Context) -> Result<u8, P
     let places = Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS)));
     let host = Arc::new(Host::open(config)?);
     let suspend = CancellationToken::new();
-    let mut running = JoinSet::new();
+    let (mut running, mut tasks) = (JoinSet::new(), HashMap::new());
     for run in host.unfinished()? {
         let (host, places, suspend) = (host.clone(), places.clone(), suspend.clone());
-        running.spawn(async move { one(&host, context, run, &places, &suspend).await });
+        let of = run.clone();
+        let task = running.spawn(async move { one(&host, context, run, &places, &suspend).await });
+        tasks.insert(task.id(), of);
     }
     let mut ends = Vec::new();
     loop {
         tokio::select! {
             end = running.join_next() => match end {
                 None => break,
-                Some(Ok(None)) => {}
-                Some(Ok(Some(end))) => {
-                    tell(&end, context)?;
-                    ends.push(end);
+                Some(Ok(end)) => tell_and_keep(end, &mut ends, context)?,
+                Some(Err(lost)) => {
+                    // The others go on.
+                    let problem = Problem::from(HostError::Run(lost.to_string()));
+                    let end = tasks.remove(&lost.id()).map(|run| End::Problem(run, problem));
+                    tell_and_keep(end, &mut ends, context)?;
                 }
-                Some(Err(lost)) => return Err(Problem::from(crate::run::HostError::Run(lost.to_string()))),
             },
             () = stop.next() => {
                 if suspend.is_cancelled() {

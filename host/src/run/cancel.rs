@@ -116,14 +116,15 @@ fn patience(limits: &Limits) -> Duration {
 }
 
 /// How ending a run went.
-enum Ended {
+pub(super) enum Ended {
+    /// It ended here.
     Now(RunEnd),
     /// Its end was recorded already.
     Before(Box<RunRow>),
 }
 
 /// Ends a run that is ours and that nobody drives.
-async fn end(store: &Store, owner: &Owner) -> Result<Ended, HostError> {
+pub(super) async fn end(store: &Store, owner: &Owner) -> Result<Ended, HostError> {
     let run = owner.run();
     let row = store.run(run)?;
     if row.status.is_final() {

@@ -121,6 +121,12 @@ pub enum HostError {
         /// Why.
         reason: String,
     },
+    /// The host went down between the run's row and its start.
+    #[error("run {run} was stopped before it began: there is nothing to go on with, and it is ended")]
+    NeverBegan {
+        /// The run.
+        run: crate::ids::RunId,
+    },
     /// A folder that the run was granted is not there.
     #[error(
         "the folder {folder}, which the run was granted, can't be found; it is as it was, and goes on when the folder is back (or without it: --deny fs)"
@@ -295,9 +301,11 @@ impl HostError {
             Self::Inputs(_) | Self::NoSuchTool { .. } | Self::ChildIterations { .. } | Self::SameName { .. } => {
                 "invalid-input"
             }
-            Self::CantResume { .. } | Self::FolderGone { .. } | Self::PluginGone { .. } | Self::Ended { .. } => {
-                "resume"
-            }
+            Self::CantResume { .. }
+            | Self::NeverBegan { .. }
+            | Self::FolderGone { .. }
+            | Self::PluginGone { .. }
+            | Self::Ended { .. } => "resume",
             Self::NothingToCancel { .. } => "cancel",
             Self::NotEnded { .. } => "timed-out",
             Self::CantReplay { .. } => "replay",

@@ -15,13 +15,14 @@ use crate::limits::Limits;
 use crate::llm::Catalogue;
 use crate::plugin::load::{Found, Shelf, load};
 use crate::plugin::{Origin, Plugin, manifest};
+use crate::run::cancel::end;
 use crate::run::change::{ResumeSpec, may_change};
 use crate::run::handle::RunHandle;
 use crate::run::prepare::{Ready, ToolPlugin, toolbox};
 use crate::run::root::{ended, finish_row, resumed, root_session};
 use crate::run::{Host, HostError, used_up};
-use crate::session::keeping::{Journal, Keeping};
 use crate::session::codec;
+use crate::session::keeping::{Journal, Keeping};
 use crate::store::{Note, NoteKind, Owner, Record, RunRow, SessionUpdate, Store, StoreError, Sync, Transition};
 use crate::supervisor::start::{AgentStart, PluginRef, RunStart, StartBody};
 use crate::supervisor::terms::{Terms, put};
@@ -43,6 +44,11 @@ impl Host {
             return Err(used_up::has_ended(&store, &row));
         }
         may_go_on(&store, &row).map_err(|reason| cannot(&id, &reason))?;
+        if store.sessions(&id)?.is_empty() {
+            // There is nothing to go on with, and nobody shall try that again.
+            end(&store, &owner).await?;
+            return Err(HostError::NeverBegan { run: id });
+        }
         self.go_on(store, owner, change, Vec::new()).await
     }
 
