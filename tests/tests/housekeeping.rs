@@ -14,6 +14,7 @@ use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
 use hermes_tests::output::{refusal, slack};
 use hermes_tests::program::{ask, steps};
 use hermes_tests::{Home, Host, Output, Process};
+use rusqlite::Connection;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -943,9 +944,11 @@ fn where_the_beginning_is_damaged_nothing_can_be_kept() {
     assert!(damage(&home, version) >= 1);
     home.host().args(["resume", &run]).output().expect(1);
     let refused = home.host().args(["resume", &run, "--accept-loss"]).output().expect(1);
-    refused.says(&["nothing before it"]);
+    refused.says(&["nothing before it", "it can't go on", "runs prune --status damaged"]);
     assert_eq!(pruned(&prune(&home, &["--older-than", "0s"])), BTreeSet::new());
     assert_eq!(runs(&home).len(), 1);
+    assert_eq!(pruned(&prune(&home, &["--status", "damaged"])), set(&[&run]));
+    assert!(doctor(&home, 0).contains("all good"));
 }
 
 #[test]
@@ -1068,15 +1071,134 @@ fn the_doctor_looks_at_bodies_entries_and_components() {
         told.contains(&of_run) && told.contains("component") && told.contains("is damaged"),
         "{told}"
     );
-    fs::remove_file(&component).unwrap();
+    fs::write(&component, &bytes).unwrap();
+    assert!(doctor(&home, 0).contains("all good"));
+}
+
+#[test]
+fn a_plugin_that_is_gone_is_named_and_can_be_put_back() {
+    let (server, home) = home(Script::from([stall()]).then(Turn::text("b")));
+    let run = killed(&server, &home, &steps(&[ask("ROOT")]), 1);
+    let components = state(&home).join("components");
+    let digest = show(&home, &run)["agents"][0]["digest"].as_str().unwrap().to_owned();
+    let strategy = components.join(format!("{digest}.wasm"));
+    let bytes = fs::read(&strategy).unwrap();
+    fs::remove_file(&strategy).unwrap();
     let told = doctor(&home, 1);
-    assert!(told.contains("is missing"), "{told}");
+    let place = strategy.display().to_string();
+    assert!(
+        told.contains("is missing") && told.contains(&format!("put {place} back")),
+        "{told}"
+    );
+    assert!(!told.contains("--accept-loss"), "that would mend nothing: {told}");
     home.host()
         .args(["resume", &run])
         .output()
         .expect(2)
-        .says(&["component"]);
-    fs::write(&component, &bytes).unwrap();
+        .says(&["plugin probe is not here", &place, "--with-plugins"]);
+    fs::write(&strategy, &bytes).unwrap();
+    // What is built in is there all the same.
+    for component in fs::read_dir(&components).unwrap() {
+        let component = component.unwrap().path();
+        if component != strategy {
+            fs::remove_file(component).unwrap();
+        }
+    }
+    home.host().args(["resume", &run]).output().expect(0);
+}
+
+#[test]
+fn an_end_does_not_hide_damage() {
+    let turns = ["a", "SECOND-ANSWER", "c", "SECOND-ANSWER", "e", "f"].map(Turn::text);
+    let script = Script::from([&turns[..3], &[stall()], &turns[3..]].concat());
+    let (server, home) = home(script);
+    let good = whole(&home, &steps(&[]));
+    let ended = whole(&home, &steps(&[ask("ROOT"), ask("ROOT"), ask("ROOT")]));
+    let open = killed(&server, &home, &steps(&[ask("ROOT")]), 4);
+    settle(&home);
+    assert!(damage(&home, "SECOND-ANSWER") >= 1);
+    // A run that has ended is listed by its row; what is behind that is read by who asks for damage.
+    assert_eq!(status(&home, &ended), "completed");
+    let cancel = |run: &str, code: i32| home.host().args(["cancel", run]).output().expect(code);
+    cancel(&ended, 1).says(&["is damaged", "--accept-loss"]);
+    let chosen = prune(&home, &["--status", "damaged", "--dry-run"]);
+    assert_eq!(pruned(&chosen), set(&[&ended]));
+    let resumed = home
+        .host()
+        .args(["resume", &ended, "--accept-loss", "--output", "json"])
+        .output()
+        .expect(0)
+        .says(&["its end was among them: it goes on"]);
+    let text = |n: usize| resumed.seen()[n]["ok"]["parts"][0]["Text"].as_str().map(str::to_owned);
+    assert_eq!(text(0).as_deref(), Some("a"), "the answer before it is kept");
+    assert_eq!(server.requests().len(), 6, "the two behind it are asked for again");
+    // One that was killed is not ended either.
+    settle(&home);
+    let hide = "UPDATE journal SET n = n + 64 WHERE kind = 4 AND run = (SELECT max(no) FROM run)";
+    change_rows(&home, hide);
+    cancel(&open, 1).says(&["is damaged"]);
+    assert_eq!(status(&home, &open), "damaged");
+    assert_eq!(pruned(&prune(&home, &["--status", "damaged"])), set(&[&open]));
+    assert_eq!((status(&home, &good), runs(&home).len()), ("completed".to_owned(), 2));
+    assert_eq!(server.requests().len(), 6, "nothing was sent for it");
+}
+
+#[test]
+fn a_damaged_message_is_written_again_when_its_loss_is_accepted() {
+    let (server, home) = home(Script::from([Turn::text("a"), stall()]).then(Turn::text("b")));
+    let run = killed(&server, &home, &steps(&[ask("ROOT"), ask("MESSAGE")]), 2);
+    settle(&home);
+    change_rows(
+        &home,
+        "UPDATE body SET data = CAST(data || 'x' AS BLOB) WHERE instr(data, CAST('MESSAGE' AS BLOB)) > 0",
+    );
+    assert!(doctor(&home, 1).contains("refers to the body"));
+    home.host()
+        .args(["resume", &run, "--accept-loss"])
+        .output()
+        .expect(0)
+        .says(&["from the first damaged one on"]);
+    assert!(doctor(&home, 0).contains("all good"));
+    home.host().args(["replay", &run]).output().expect(0);
+}
+
+/// Changes rows of the database, whose log is copied into it.
+fn change_rows(home: &Home, statement: &str) {
+    let database = Connection::open(state(home).join("hermes.db")).unwrap();
+    database.execute(statement, []).unwrap();
+    database.close().unwrap();
+}
+
+#[test]
+fn a_tail_that_went_with_the_power_is_told() {
+    let (server, home) = home(Script::from([stall()]).then(Turn::text("a")));
+    let process = home
+        .host()
+        .set("durability", "process")
+        .probe(&steps(&[ask("ROOT")]))
+        .start();
+    server.wait_for(1, LONG);
+    kill(process);
+    let run = home.newest_run();
+    // Its anchor is of a machine that has gone down since, and ahead of the journal.
+    let path = state(&home).join(format!("runs/{run}.lock"));
+    let line = fs::read_to_string(&path).unwrap();
+    let mut fields: Vec<&str> = line.trim_end().split(' ').collect();
+    fields.pop();
+    let ahead = (fields[4].parse::<u64>().unwrap() + 100).to_string();
+    (fields[4], fields[7]) = (&ahead, "another");
+    let text = fields.join(" ");
+    let length = u64::try_from(text.len()).unwrap().to_le_bytes();
+    let sum = blake3::hash(&[&length[..], text.as_bytes()].concat());
+    let sum = i64::from_le_bytes(sum.as_bytes()[..8].try_into().unwrap());
+    fs::write(&path, format!("{:255}\n", format!("{text} {sum}"))).unwrap();
+    assert_eq!(status(&home, &run), "interrupted");
+    assert!(doctor(&home, 0).contains("all good"));
+    let resumed = home.host().args(["resume", &run]).output().expect(0);
+    let words = "records were lost when the machine went down";
+    resumed.says(&[words]);
+    let notes = show(&home, &run)["agents"][0]["notes"].to_string();
+    assert!(notes.contains(words), "{notes}");
     assert!(doctor(&home, 0).contains("all good"));
 }
 

@@ -161,6 +161,76 @@ fn f05_a_damaged_database() {
     }
 }
 
+/// Changes rows of the database in this place, whose log is copied into it.
+fn change_rows(place: &Place, statements: &[&str]) -> Files {
+    for statement in statements {
+        let database = Connection::open(place.dir().join(DATABASE)).unwrap();
+        database.execute_batch(statement).unwrap();
+        database.close().unwrap();
+    }
+    place.files()
+}
+
+#[test]
+fn f05_a_column_that_hides_a_record() {
+    let recorded = Recorded::everything();
+    let place = suspended(&recorded);
+    let (run, files) = (newest(&place.home).unwrap(), without_log(&place));
+    // An outcome that is not found is a call that is made again and paid again.
+    for set in [
+        "attempt = attempt + 64",
+        "session = session + 64",
+        "n = n + 64",
+        "scope = '64'",
+    ] {
+        place.restore(&files);
+        let hidden = format!("UPDATE journal SET {set} WHERE id = (SELECT max(id) FROM journal WHERE kind = 5)");
+        is_damaged(&place, &run, &change_rows(&place, &[&hidden]), set);
+    }
+    others_are_well(&recorded, &place, "beside a run with a record that is hidden");
+    place.restore(&files);
+    recorded.ends_well(&place, &[], "as it was");
+}
+
+#[test]
+fn f05_an_index_that_hides_records() {
+    let recorded = Recorded::everything();
+    let place = suspended(&recorded);
+    let run = newest(&place.home).unwrap();
+    without_log(&place);
+    let index = |end: &str| {
+        format!(
+            "PRAGMA writable_schema = ON; UPDATE sqlite_schema SET sql =
+             'CREATE UNIQUE INDEX journal_once ON journal (run, session, kind, attempt, scope, n){end}'
+             WHERE name = 'journal_once'"
+        )
+    };
+    let hidden = change_rows(
+        &place,
+        &[&index(" WHERE kind <> 5"), "REINDEX journal_once", &index("")],
+    );
+    is_damaged(&place, &run, &hidden, "an index without outcomes");
+    let output = resume(&place.home, &run).arg("--accept-loss").output().expect(0);
+    assert!(output.stderr.contains("has lost nothing"), "{}", output.stderr);
+    End::printed(&output).assert_like(&recorded.end, "with its index made again");
+    assert!(!is_found(&place.home));
+}
+
+#[test]
+fn f05_a_space_that_says_nonsense() {
+    let recorded = Recorded::everything();
+    let place = suspended(&recorded);
+    let (run, files) = (newest(&place.home).unwrap(), without_log(&place));
+    for column in ["version", "keys", "bytes", "tombstones"] {
+        place.restore(&files);
+        let nonsense = format!("UPDATE space SET {column} = {column} + 64 WHERE run <> 0");
+        is_damaged(&place, &run, &change_rows(&place, &[&nonsense]), column);
+    }
+    let output = resume(&place.home, &run).arg("--accept-loss").output().expect(0);
+    End::printed(&output).assert_like(&recorded.end, "with its spaces counted again");
+    assert!(!is_found(&place.home));
+}
+
 #[test]
 fn f05_a_damaged_anchor() {
     let recorded = Recorded::everything();
