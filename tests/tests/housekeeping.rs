@@ -746,8 +746,8 @@ fn a_backup_made_while_runs_write_can_be_gone_on_from() {
     let process = home.host().probe(&program).start();
     let begun = Instant::now();
     let has_begun = || {
-        let run = home.newest_run();
-        let is_there = runs(&home).len() == 3 && !show(&home, &run)["agents"].as_array().unwrap().is_empty();
+        let run = (runs(&home).len() == 3).then(|| home.newest_run())?;
+        let is_there = !show(&home, &run)["agents"].as_array().unwrap().is_empty();
         is_there.then_some(run)
     };
     let writing = loop {

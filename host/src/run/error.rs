@@ -122,7 +122,7 @@ pub enum HostError {
         reason: String,
     },
     /// The host went down between the run's row and its start.
-    #[error("run {run} was stopped before it began: there is nothing to go on with, and it is ended")]
+    #[error("run {run} can't go on: it never began, as it was stopped before its start was written down; it is ended")]
     NeverBegan {
         /// The run.
         run: crate::ids::RunId,

@@ -138,15 +138,14 @@ impl RunContext {
             () = self.suspend.cancelled() => {}
         }
         let busy = std::time::Duration::from_millis(self.limits.store_busy);
-        loop {
-            let commits = store.commits();
-            match tokio::time::timeout(busy, &mut appended).await {
-                Ok(appended) => return Some(appended),
-                Err(_) if store.commits() == commits => return None,
-                // Others' records come first, of which there may be many.
-                Err(_) => {}
+        let began = std::time::Instant::now();
+        // Others' records come first, of which there may be many.
+        while let Some(rest) = busy.checked_sub(store.idle_since(began)).filter(|rest| !rest.is_zero()) {
+            if let Ok(appended) = tokio::time::timeout(rest, &mut appended).await {
+                return Some(appended);
             }
         }
+        None
     }
 
     /// Commits the last records of a session. A busy database is waited for until the run is suspended, and then as long as

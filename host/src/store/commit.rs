@@ -53,8 +53,10 @@ struct Core {
     state: Mutex<State>,
     queue: Mutex<VecDeque<Queued>>,
     tickets: AtomicU64,
-    /// Batches that were committed.
+    /// Batches that were committed, and when the last one was, in milliseconds since `began`.
     commits: AtomicU64,
+    committed_ms: AtomicU64,
+    began: Instant,
     failed: OnceLock<String>,
 }
 
@@ -125,6 +127,8 @@ impl Writer {
             queue: Mutex::default(),
             tickets: AtomicU64::new(0),
             commits: AtomicU64::new(0),
+            committed_ms: AtomicU64::new(0),
+            began: Instant::now(),
             failed: OnceLock::new(),
         };
         Ok(Self {
@@ -173,14 +177,10 @@ impl Writer {
             Err(oneshot::error::TryRecvError::Closed) => return Err(lost(())),
             Err(oneshot::error::TryRecvError::Empty) => {}
         }
-        loop {
-            let commits = self.commits();
-            if let Ok(result) = tokio::time::timeout(busy, &mut answer).await {
+        // As long as what came before it is written, its turn comes nearer.
+        while let Some(rest) = busy.checked_sub(self.idle_since(began)).filter(|rest| !rest.is_zero()) {
+            if let Ok(result) = tokio::time::timeout(rest, &mut answer).await {
                 return result.map_err(|_| lost(()))?;
-            }
-            // As long as what came before it is written, its turn comes nearer.
-            if self.commits() == commits {
-                break;
             }
         }
         if ticket.withdraw() {
@@ -192,9 +192,11 @@ impl Writer {
         answer.await.map_err(|_| lost(()))?
     }
 
-    /// How many batches were committed.
-    pub(super) fn commits(&self) -> u64 {
-        self.core.commits.load(Ordering::Relaxed)
+    /// For how long nothing was committed, from `began` on.
+    pub(super) fn idle_since(&self, began: Instant) -> Duration {
+        let core = &self.core;
+        let idle = core.age_ms().saturating_sub(core.committed_ms.load(Ordering::Relaxed));
+        Duration::from_millis(idle).min(began.elapsed())
     }
 
     fn wake_thread(&self) -> Result<(), StoreError> {
@@ -257,6 +259,10 @@ struct Ended {
 }
 
 impl Core {
+    fn age_ms(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
     fn alive(&self) -> Result<(), StoreError> {
         match self.failed.get() {
             None => Ok(()),
@@ -390,6 +396,7 @@ impl Core {
             }
             return Err(error);
         }
+        self.committed_ms.store(self.age_ms(), Ordering::Relaxed);
         let commits = self.commits.fetch_add(1, Ordering::Relaxed) + 1;
         if commits.is_multiple_of(LOG_CHECK) && self.files.wal().metadata().is_ok_and(|m| m.len() > LOG_LIMIT) {
             empty_log(&state.conn);

@@ -39,7 +39,7 @@ mod tests;
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use tokio::sync::watch;
@@ -179,9 +179,10 @@ impl Store {
         &self.0.files.dir
     }
 
-    /// How often this process committed: what stands still where somebody else holds the database, and only there.
-    pub fn commits(&self) -> u64 {
-        self.0.writer.as_ref().map_or(0, Writer::commits)
+    /// For how long this process committed nothing, from `began` on: as long as it commits, nobody else holds the database.
+    pub fn idle_since(&self, began: Instant) -> Duration {
+        let writer = self.0.writer.as_ref();
+        writer.map_or_else(|| began.elapsed(), |writer| writer.idle_since(began))
     }
 
     fn quota(&self) -> Quota {
