@@ -51,7 +51,7 @@ const SUITES: [(Suite, &str, &str); 7] = [
     (
         Suite::Passivated,
         "passivated",
-        "main and supervision again, each agent that waits given up and built anew",
+        "main and supervision again, each agent that waits given up and built anew (with --full all of them)",
     ),
     (
         Suite::Faults,
@@ -61,8 +61,24 @@ const SUITES: [(Suite, &str, &str); 7] = [
     (Suite::Docs, "docs", "the commands in the README and the documentation"),
 ];
 
-/// Tests in which no agent lives that could wait.
-const NO_AGENTS: [&str; 5] = ["inspect", "memory", "screens", "startup", "terminal"];
+/// Tests of what surrounds agents: the command line, the home folder, the way out. Under passivation they are left to the full sweeps.
+const AROUND: [&str; 15] = [
+    "blackboard",
+    "connecting",
+    "grants",
+    "housekeeping",
+    "inspect",
+    "languages",
+    "memory",
+    "operator",
+    "output",
+    "provider",
+    "run_files",
+    "screens",
+    "startup",
+    "terminal",
+    "web",
+];
 
 /// Set to `always`, the host gives each agent's instance up whenever it waits.
 const PASSIVATE: &str = "HERMES_TEST_PASSIVATE";
@@ -141,7 +157,7 @@ impl Suite {
             Some(built) => built,
             None => binaries.insert(libtest::build()?),
         };
-        for binary in binaries.iter().filter(|binary| self.has(binary)) {
+        for binary in binaries.iter().filter(|binary| self.has(binary, sweeps)) {
             let passivate = (self == Self::Passivated).then_some((PASSIVATE, "always"));
             binary.run(name, sweeps, passivate, report)?;
         }
@@ -155,10 +171,11 @@ impl Suite {
     }
 
     /// Whether these tests are part of it.
-    fn has(self, binary: &Binary) -> bool {
+    fn has(self, binary: &Binary, sweeps: Sweeps) -> bool {
         match (self, suite_of(binary)) {
             (Self::Passivated, of) => {
-                matches!(of, Self::Main | Self::Supervision) && !NO_AGENTS.contains(&binary.name.as_str())
+                let around = AROUND.contains(&binary.name.as_str());
+                matches!(of, Self::Main | Self::Supervision) && (sweeps == Sweeps::Full || !around)
             }
             (suite, of) => suite == of,
         }
