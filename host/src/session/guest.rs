@@ -84,8 +84,6 @@ pub struct Guest {
     /// In a replay that is compared: it burnt other amounts of fuel than its record says.
     fuel_differs: AtomicBool,
     tape: Mutex<Tape>,
-    /// Held from when records are taken until they are committed: they are committed in their order.
-    pub(super) commits: tokio::sync::Mutex<()>,
     /// What waits until all that is recorded has been told.
     postponed: Mutex<Vec<Box<dyn Postponed>>>,
     /// Itself, for tasks that it starts.
@@ -194,7 +192,6 @@ impl Guest {
             met: Mutex::new(None),
             fuel_differs: AtomicBool::new(false),
             tape,
-            commits: tokio::sync::Mutex::new(()),
             postponed: Mutex::new(postponed),
             me: me.clone(),
         })
@@ -499,7 +496,6 @@ impl Guest {
     }
 
     pub(super) async fn append_pending(&self, effect: Option<Effect>, sync: Sync) -> Result<Option<EffectResult>, End> {
-        let _turn = self.commits.lock().await;
         let records = self.take_pending();
         if records.is_empty() && effect.is_none() {
             return Ok(None);

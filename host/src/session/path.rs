@@ -307,7 +307,6 @@ impl Guest {
             spent: Some(self.session.run.ledger.spent(self.session.account)),
             at_ms: now_ms(),
         })];
-        let _turn = self.commits.lock().await;
         // A full journal still takes its session's steps.
         let mut pending = self.take_pending();
         pending.extend(records);
