@@ -328,7 +328,6 @@ async fn keep_distance(session: &crate::session::Session) {
     *last = Some(tokio::time::Instant::now());
 }
 
-/// A refusal as a tool's result: the error in words for the model, and typed.
 fn result(body: OpBody) -> Result<types::ToolResult, End> {
     match body {
         OpBody::Tool(result) => Ok(result),

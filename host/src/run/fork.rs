@@ -3,6 +3,7 @@
 
 mod taken;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::error::{Dimension, RefusalKind};
@@ -157,16 +158,15 @@ fn cut(store: &Store, origin: &RunId, played: &RootPlayed, budget: &Budget) -> R
 /// The first of the completions at the end of a run's record that no model answered, by the number of its observation: with a model that is there
 /// again it would have gone on from it.
 fn unanswered(store: &Store, root: &StreamId, seen: &[Observation]) -> Result<Option<u64>, HostError> {
-    let operations = store.operations(root)?;
-    let failed = |op: u32| {
-        let row = operations.iter().find(|row| row.intent.op == op)?;
-        let outcome = row.outcome.as_ref().filter(|_| row.intent.kind == OpKind::Completion)?;
-        Some(outcome.status == OutcomeStatus::Failed)
-    };
+    let completions = store.operations(root)?.into_iter().filter_map(|row| {
+        let outcome = row.outcome.filter(|_| row.intent.kind == OpKind::Completion)?;
+        Some((row.intent.op, outcome.status == OutcomeStatus::Failed))
+    });
+    let failed: HashMap<u32, bool> = completions.collect();
     let mut first = None;
     for seen in seen {
         if let Answer::Delivered(op) = seen.answer {
-            match failed(op) {
+            match failed.get(&op) {
                 Some(true) => first = first.or(Some(seen.seq)),
                 Some(false) => first = None,
                 None => {}

@@ -33,7 +33,7 @@ impl OpBody {
     }
 }
 
-/// What a call of a tool that was refused tells, the model as well.
+/// A refusal as a tool's result: the error in words for the model, and typed.
 pub fn failed_call(call_id: &str, refusal: &Refusal) -> types::ToolResult {
     let words = types::Content::Text(format!("Error ({}): {}", refusal.kind, refusal.message));
     let output = types::ToolOutput {

@@ -122,22 +122,13 @@ impl Guest {
                 Err((refusal, charged))
             }
         };
-        let cancel = self.cancel.child_token();
-        let (op, end) = Op::open(number, cancel.clone());
-        self.tape().keep(op);
-        let at_ms = self.called_ms();
-        let begun = Begun {
-            number,
-            cancel,
-            end,
-            at_ms,
-        };
-        let postponed = Box::new(Again { call, begun, again });
+        let begun = self.named(number);
+        let again = Again { call, begun, again };
         if self.is_replaying() {
-            self.postpone(postponed);
+            self.postpone(Box::new(again));
             return Ok(());
         }
-        (*postponed).go_on(self).await
+        again.go_on(self).await
     }
 
     /// Writes down that an operation ended without being done.
@@ -220,17 +211,20 @@ impl Guest {
     }
 
     fn spawn<C: Operation>(self: &Arc<Self>, call: C, number: u32, reservation: Reservation) {
+        self.spawn_begun(call, self.named(number), reservation);
+    }
+
+    /// The guest can name it from here on.
+    fn named(&self, number: u32) -> Begun {
         let cancel = self.cancel.child_token();
         let (op, end) = Op::open(number, cancel.clone());
         self.tape().keep(op);
-        let at_ms = self.called_ms();
-        let begun = Begun {
+        Begun {
             number,
             cancel,
             end,
-            at_ms,
-        };
-        self.spawn_begun(call, begun, reservation);
+            at_ms: self.called_ms(),
+        }
     }
 
     fn spawn_begun<C: Operation>(self: &Arc<Self>, call: C, begun: Begun, reservation: Reservation) {

@@ -53,8 +53,7 @@ struct Core {
     state: Mutex<State>,
     queue: Mutex<VecDeque<Queued>>,
     tickets: AtomicU64,
-    /// Batches that were committed, and when the last one was, in milliseconds since `began`.
-    commits: AtomicU64,
+    /// When the last batch was committed, in milliseconds since `began`.
     committed_ms: AtomicU64,
     began: Instant,
     failed: OnceLock<String>,
@@ -63,6 +62,7 @@ struct Core {
 struct State {
     conn: Connection,
     synced: Synced,
+    batches: u64,
 }
 
 /// What the connection's `synchronous` is set to.
@@ -123,10 +123,10 @@ impl Writer {
             state: Mutex::new(State {
                 conn,
                 synced: Synced::Full,
+                batches: 0,
             }),
             queue: Mutex::default(),
             tickets: AtomicU64::new(0),
-            commits: AtomicU64::new(0),
             committed_ms: AtomicU64::new(0),
             began: Instant::now(),
             failed: OnceLock::new(),
@@ -397,8 +397,8 @@ impl Core {
             return Err(error);
         }
         self.committed_ms.store(self.age_ms(), Ordering::Relaxed);
-        let commits = self.commits.fetch_add(1, Ordering::Relaxed) + 1;
-        if commits.is_multiple_of(LOG_CHECK) && self.files.wal().metadata().is_ok_and(|m| m.len() > LOG_LIMIT) {
+        state.batches += 1;
+        if state.batches.is_multiple_of(LOG_CHECK) && self.files.wal().metadata().is_ok_and(|m| m.len() > LOG_LIMIT) {
             empty_log(&state.conn);
         }
         Ok(())
