@@ -37,6 +37,12 @@ fn changes(home: &Home, run: &str) -> Vec<Value> {
     notes.into_iter().filter(|note| note["kind"] == "terms").collect()
 }
 
+#[track_caller]
+fn replays_the_same(home: &Home, run: &str) {
+    let replayed = home.host().args(["replay", run, "--output", "json"]).output().expect(0);
+    assert_eq!(replayed.json()["same"], true);
+}
+
 /// As long as the budget lets it, it asks.
 fn asking() -> Value {
     steps(&[json!({ "do": "repeat", "n": 9, "until_error": true, "steps": [ask("Go on.")] })])
@@ -61,12 +67,7 @@ fn a_budget_is_raised_and_stays_so() {
     assert_eq!(changes.len(), 1, "{changes:?}");
     assert_eq!(changes[0]["text"], "it went on with --budget iterations=4");
     assert_eq!(home.shown(&run)["agents"][0]["budget"]["iterations"], 4);
-    let replayed = home
-        .host()
-        .args(["replay", &run, "--output", "json"])
-        .output()
-        .expect(0);
-    assert_eq!(replayed.json()["same"], true);
+    replays_the_same(&home, &run);
 }
 
 #[test]
@@ -141,12 +142,7 @@ fn rights_are_taken_away_and_stay_so() {
     assert!(!seen[5].to_string().contains("a line"), "{}", seen[5]);
     assert_eq!(refusal(&seen[6]).as_deref(), Some("denied"), "{}", seen[6]);
     assert_eq!(changes(&home, &run).len(), 2);
-    let replayed = home
-        .host()
-        .args(["replay", &run, "--output", "json"])
-        .output()
-        .expect(0);
-    assert_eq!(replayed.json()["same"], true);
+    replays_the_same(&home, &run);
 }
 
 #[test]

@@ -13,8 +13,8 @@ use crate::ids::{Digest, RunId, Scope, SessionId, StreamId};
 use crate::ledger::Caps;
 use crate::limits::Limits;
 use crate::llm::Catalogue;
-use crate::plugin::load::{Found, Shelf, load};
-use crate::plugin::{Origin, Plugin, manifest};
+use crate::plugin::Plugin;
+use crate::plugin::load::{Shelf, load};
 use crate::run::cancel::end;
 use crate::run::change::{ResumeSpec, may_change};
 use crate::run::handle::RunHandle;
@@ -341,17 +341,7 @@ const FOREIGN_GRANTS: &str = "it was imported, and where it ran it was granted a
 pub(super) fn recorded_plugin(store: &Store, of: &PluginRef, limits: &Limits) -> Result<Arc<Plugin>, HostError> {
     let bytes: Arc<[u8]> = store.component(&of.digest)?.into();
     debug_assert_eq!(Digest::of(&bytes), of.digest);
-    let manifest = match &of.manifest {
-        Some(text) => Some(manifest::Manifest::beside(text).map_err(crate::engine::precheck::LoadError::from)?),
-        None => manifest::read(&bytes, None).map_err(crate::engine::precheck::LoadError::from)?,
-    };
-    let found = Found {
-        name: of.name.clone(),
-        bytes,
-        origin: Origin::Kept,
-        manifest,
-    };
-    Ok(Arc::new(load(found, limits)?))
+    Ok(of.load(bytes, limits)?)
 }
 
 /// The built-in plugin of this name, if it has the bytes that the run had.

@@ -30,6 +30,15 @@ impl Keeping {
         }
     }
 
+    /// The journal of a run that is written down.
+    ///
+    /// # Errors
+    /// There is none: a mistake of the host's.
+    pub fn written(&self) -> Result<&Journal, StoreError> {
+        self.journal()
+            .ok_or_else(|| StoreError::internal("there is no journal"))
+    }
+
     /// The store, for reads.
     pub fn store(&self) -> Option<&Store> {
         match self {

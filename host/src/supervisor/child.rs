@@ -128,8 +128,7 @@ impl Candidate {
         restored: restore::Restored,
     ) -> Result<Self, StoreError> {
         let run = &parent.session.run;
-        let no_journal = || StoreError::internal("there is no journal");
-        let journal = run.keeping.journal().ok_or_else(no_journal)?;
+        let journal = run.keeping.written()?;
         let row = restored.row;
         let damaged = |e: codec::CodecError| StoreError::damaged(&run.id, format!("session {}: {e}", row.session));
         let result = row.result.as_deref().map(codec::decode).transpose().map_err(damaged)?;

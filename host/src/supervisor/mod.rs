@@ -176,10 +176,7 @@ impl Supervisor {
     /// # Errors
     /// The journal can't be read.
     pub fn restore(&self, run: &RunContext, terms: &Terms) -> Result<RootRestored, StoreError> {
-        let journal = run
-            .keeping
-            .journal()
-            .ok_or_else(|| StoreError::internal("there is no journal"))?;
+        let journal = run.keeping.written()?;
         let mut root = None;
         for restored in restore::sessions(&journal.store, &run.id, &run.ledger, terms)? {
             let mut counts = lock(&self.0.counts);

@@ -2,16 +2,20 @@
 //! day's flags.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::amounts::Amounts;
 use crate::bindings::types;
+use crate::engine::precheck::LoadError;
 use crate::error::Dimension;
 use crate::ids::{Digest, SessionId};
 use crate::limits::Limits;
-use crate::plugin::Plugin;
+use crate::plugin::load::{Found, load};
+use crate::plugin::manifest::{self, Manifest};
 use crate::plugin::rights::{Rights, ToolRights};
+use crate::plugin::{Origin, Plugin};
 use crate::session::Alias;
 
 /// One attempt's start.
@@ -110,6 +114,26 @@ impl PluginRef {
             digest: plugin.digest,
             manifest,
         }
+    }
+}
+
+impl PluginRef {
+    /// The plugin again, of the bytes that were kept.
+    ///
+    /// # Errors
+    /// It is none, or over a limit.
+    pub fn load(&self, bytes: Arc<[u8]>, limits: &Limits) -> Result<Arc<Plugin>, LoadError> {
+        let manifest = match &self.manifest {
+            Some(text) => Some(Manifest::beside(text)?),
+            None => manifest::read(&bytes, None)?,
+        };
+        let found = Found {
+            name: self.name.clone(),
+            bytes,
+            origin: Origin::Kept,
+            manifest,
+        };
+        Ok(Arc::new(load(found, limits)?))
     }
 }
 

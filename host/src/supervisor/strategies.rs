@@ -2,15 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::engine::precheck::LoadError;
 use crate::error::Refusal;
 use crate::ids::Digest;
 use crate::instance::{PrepareError, Prepared};
+use crate::plugin::Plugin;
 use crate::plugin::load::{Found, is_path, load};
-use crate::plugin::{Origin, Plugin, manifest};
 use crate::session::call::Missed;
 use crate::session::{RunContext, Session};
-use crate::store::StoreError;
 use crate::supervisor::Supervisor;
 use crate::supervisor::start::PluginRef;
 use crate::text;
@@ -91,22 +89,9 @@ impl Supervisor {
     }
 
     fn kept(&self, run: &RunContext, of: &PluginRef) -> Result<Arc<Plugin>, Missed> {
-        let no_journal = || StoreError::internal("there is no journal");
-        let journal = run.keeping.journal().ok_or_else(no_journal)?;
-        let bytes: Arc<[u8]> = journal.store.component(&of.digest)?.into();
-        let manifest = match &of.manifest {
-            Some(text) => manifest::Manifest::beside(text).map(Some),
-            None => manifest::read(&bytes, None),
-        };
-        let manifest = manifest.map_err(|e| unusable(&LoadError::from(e)))?;
-        let found = Found {
-            name: of.name.clone(),
-            bytes,
-            origin: Origin::Kept,
-            manifest,
-        };
-        let plugin = load(found, self.limits()).map_err(|e| unusable(&e))?;
-        Ok(Arc::new(plugin))
+        let bytes = run.keeping.written()?.store.component(&of.digest)?;
+        let plugin = of.load(bytes.into(), self.limits());
+        Ok(plugin.map_err(|e| unusable(&e))?)
     }
 
     /// Compiles a strategy and resolves its imports.

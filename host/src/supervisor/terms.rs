@@ -61,16 +61,15 @@ impl Terms {
 
     /// Of a start record, which may be the root's.
     pub fn apply(&self, body: &mut StartBody) {
-        let is_root = body.agent.parent.is_none();
-        self.apply_to_agent(&mut body.agent, is_root);
+        self.apply_to_agent(&mut body.agent);
         if let Some(run) = &mut body.run {
             self.apply_to_run(run);
         }
     }
 
-    fn apply_to_agent(&self, agent: &mut AgentStart, is_root: bool) {
+    fn apply_to_agent(&self, agent: &mut AgentStart) {
         agent.rights.take_away(&self.denied);
-        if is_root {
+        if agent.parent.is_none() {
             put(&mut agent.caps, &self.budget.root);
         }
         if let (Some(prices), Some(model)) = (&self.prices, &mut agent.model) {
