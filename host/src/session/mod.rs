@@ -138,14 +138,7 @@ impl RunContext {
             () = self.suspend.cancelled() => {}
         }
         let busy = std::time::Duration::from_millis(self.limits.store_busy);
-        let began = std::time::Instant::now();
-        // Others' records come first, of which there may be many.
-        while let Some(rest) = busy.checked_sub(store.idle_since(began)).filter(|rest| !rest.is_zero()) {
-            if let Ok(appended) = tokio::time::timeout(rest, &mut appended).await {
-                return Some(appended);
-            }
-        }
-        None
+        store.while_it_commits(busy, &mut appended).await
     }
 
     /// Commits the last records of a session. A busy database is waited for until the run is suspended, and then as long as

@@ -177,11 +177,8 @@ impl Writer {
             Err(oneshot::error::TryRecvError::Closed) => return Err(lost(())),
             Err(oneshot::error::TryRecvError::Empty) => {}
         }
-        // As long as what came before it is written, its turn comes nearer.
-        while let Some(rest) = busy.checked_sub(self.idle_since(began)).filter(|rest| !rest.is_zero()) {
-            if let Ok(result) = tokio::time::timeout(rest, &mut answer).await {
-                return result.map_err(|_| lost(()))?;
-            }
+        if let Some(result) = self.while_it_commits(busy, &mut answer).await {
+            return result.map_err(|_| lost(()))?;
         }
         if ticket.withdraw() {
             return Err(StoreError::Busy {
@@ -192,11 +189,16 @@ impl Writer {
         answer.await.map_err(|_| lost(()))?
     }
 
-    /// For how long nothing was committed, from `began` on.
-    pub(super) fn idle_since(&self, began: Instant) -> Duration {
-        let core = &self.core;
-        let idle = core.age_ms().saturating_sub(core.committed_ms.load(Ordering::Relaxed));
-        Duration::from_millis(idle).min(began.elapsed())
+    /// What this comes to, unless a time of `busy` passes without a commit: as long as what came before it is written, its turn comes nearer.
+    pub(super) async fn while_it_commits<F: Future + Unpin>(&self, busy: Duration, it: &mut F) -> Option<F::Output> {
+        let began = Instant::now();
+        loop {
+            let idle = self.core.idle().min(began.elapsed());
+            let rest = busy.checked_sub(idle).filter(|rest| !rest.is_zero())?;
+            if let Ok(output) = tokio::time::timeout(rest, &mut *it).await {
+                return Some(output);
+            }
+        }
     }
 
     fn wake_thread(&self) -> Result<(), StoreError> {
@@ -261,6 +263,12 @@ struct Ended {
 impl Core {
     fn age_ms(&self) -> u64 {
         u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// For how long nothing was committed.
+    fn idle(&self) -> Duration {
+        let idle = self.age_ms().saturating_sub(self.committed_ms.load(Ordering::Relaxed));
+        Duration::from_millis(idle)
     }
 
     fn alive(&self) -> Result<(), StoreError> {

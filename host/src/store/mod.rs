@@ -39,7 +39,7 @@ mod tests;
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rusqlite::Connection;
 use tokio::sync::watch;
@@ -179,10 +179,13 @@ impl Store {
         &self.0.files.dir
     }
 
-    /// For how long this process committed nothing, from `began` on: as long as it commits, nobody else holds the database.
-    pub fn idle_since(&self, began: Instant) -> Duration {
-        let writer = self.0.writer.as_ref();
-        writer.map_or_else(|| began.elapsed(), |writer| writer.idle_since(began))
+    /// What an append or a change of a row comes to, unless a time of `busy` passes without a commit of this process: as long as it commits, nobody
+    /// else holds the database.
+    pub async fn while_it_commits<F: Future + Unpin>(&self, busy: Duration, it: &mut F) -> Option<F::Output> {
+        match &self.0.writer {
+            Some(writer) => writer.while_it_commits(busy, it).await,
+            None => tokio::time::timeout(busy, it).await.ok(),
+        }
     }
 
     fn quota(&self) -> Quota {
