@@ -13,13 +13,12 @@ use crate::plugin::Plugin;
 use crate::run::change::may_raise;
 use crate::run::handle::RunHandle;
 use crate::run::replay::{ReplaySpec, failed, refusal};
-use crate::run::resume::{first_start, may_go_on, start_of};
+use crate::run::resume::{as_it_stands, first_start, may_go_on};
 use crate::run::root::begun_here;
 use crate::run::spec::Budget;
 use crate::run::{Host, HostError};
 use crate::store::{Answer, ForkPoint, Observation, OpKind, OutcomeStatus, RunRow, RunState, Store};
 use crate::supervisor::replay::{Expected, Got, RootPlayed};
-use crate::supervisor::start::{RunStart, StartBody};
 use crate::supervisor::terms::Terms;
 use taken::{Cut, Taken};
 
@@ -58,7 +57,8 @@ impl Host {
         let shared = first
             .run
             .ok_or_else(|| cannot(&origin, "its start record is not a run's"))?;
-        may_raise_limits(&store, &origin, &shared, &spec.budget)?;
+        let (agent, now, _) = as_it_stands(&store, &origin, shared.clone())?;
+        may_raise(&spec.budget, &agent, &now, "a fork").map_err(|reason| cannot(&origin, &reason))?;
         let player = self.player(&store, &origin, &shared, spec.replay.plugin.as_deref())?;
         let played = player.play_root().await.map_err(|error| failed(&origin, error))?;
         let cut = cut(&store, &origin, &played, &spec.budget)?;
@@ -109,19 +109,6 @@ impl Host {
         );
         self.go_on(store, owner, Terms::default(), notices).await
     }
-}
-
-/// Limits of a fork are those of the run, or higher.
-fn may_raise_limits(store: &Store, origin: &RunId, shared: &RunStart, budget: &Budget) -> Result<(), HostError> {
-    let last = store.session(&origin.root())?.attempt.max(1);
-    let mut start = StartBody {
-        agent: start_of(store, origin, last)?.agent,
-        run: Some(shared.clone()),
-    };
-    Terms::of(store, origin)?.apply(&mut start);
-    let StartBody { agent, run } = &start;
-    let run = run.as_ref().unwrap_or(shared);
-    may_raise(budget, agent, run, "a fork").map_err(|reason| cannot(origin, &reason))
 }
 
 /// Up to where the fork has what the run had.

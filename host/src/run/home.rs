@@ -4,9 +4,7 @@ use std::path::Path;
 
 use crate::config::Config;
 use crate::run::HostError;
-
-/// The database's name in the home folder's `host`, and in a backup.
-const DATABASE: &str = "hermes.db";
+use crate::store::Store;
 
 /// Looks at the home folder, and changes nothing. One that is not there yet is as good as one that is.
 ///
@@ -26,7 +24,7 @@ pub fn check_home(config: &Config) -> Result<(), HostError> {
             file.display()
         ));
     }
-    if is_backup(home) && !state.join(DATABASE).exists() {
+    if Store::lies_in(home) && !Store::lies_in(state) {
         return wrong(format!(
             "it looks like a backup; move it to HOME/host, and set HERMES_HOME to HOME: mkdir -p HOME && mv {} HOME/host",
             home.display()
@@ -39,9 +37,4 @@ pub fn check_home(config: &Config) -> Result<(), HostError> {
 fn in_the_way(folder: &Path) -> Option<&Path> {
     let found = folder.ancestors().find(|path| path.symlink_metadata().is_ok())?;
     (!found.is_dir()).then_some(found)
-}
-
-/// Whether a folder holds what `backup` writes.
-fn is_backup(folder: &Path) -> bool {
-    folder.join(DATABASE).is_file() && ["runs", "components"].iter().all(|name| folder.join(name).is_dir())
 }

@@ -87,30 +87,18 @@ impl Host {
         notices: Vec<String>,
     ) -> Result<RunHandle, HostError> {
         let id = owner.run().clone();
-        // An attempt may have other bytes than the one before it: a fork's has.
-        let last = store.session(&id.root())?.attempt.max(1);
-        let mut start = StartBody {
-            agent: start_of(&store, &id, last)?.agent,
-            run: Some(shared),
-        };
-        let mut terms = Terms::of(&store, &id)?;
-        terms.apply(&mut start);
+        let (mut agent, mut shared, mut terms) = as_it_stands(&store, &id, shared)?;
         if store.run(&id)?.imported.is_some() {
-            self.own_terms(&id, &mut start, &mut terms)?;
+            let own = self.own_terms(&id, &agent, &shared)?;
+            own.apply_to_agent(&mut agent);
+            own.apply_to_run(&mut shared);
+            terms.change(own);
         }
-        if let Some(run) = &start.run {
-            may_change(&change, &start.agent, run).map_err(|reason| cannot(&id, &reason))?;
-        }
-        change.apply(&mut start);
+        may_change(&change, &agent, &shared).map_err(|reason| cannot(&id, &reason))?;
+        change.apply_to_agent(&mut agent);
+        change.apply_to_run(&mut shared);
         terms.change(change.clone());
-        let StartBody {
-            agent,
-            run: Some(shared),
-        } = &start
-        else {
-            return Err(cannot(&id, "its start record is not a run's"));
-        };
-        let mut ready = self.rebuild(&store, agent, shared).await?;
+        let mut ready = self.rebuild(&store, &agent, &shared).await?;
         ready.notices.extend(notices);
         if !change.are_none() {
             ready.notices.push(format!("it goes on with {}", change.words()));
@@ -127,7 +115,7 @@ impl Host {
             }),
             id.clone(),
             &ready,
-            shared,
+            &shared,
             &supervisor,
         );
         let mut root = supervisor.restore(&ctx, &terms)?;
@@ -166,15 +154,14 @@ impl Host {
 
     /// What a run that was imported may cost is this host's to say, not the file's: today's prices, and of each limit the lesser. A script is a
     /// path of the machine where it ran.
-    fn own_terms(&self, id: &RunId, start: &mut StartBody, terms: &mut Terms) -> Result<(), HostError> {
-        let Some(run) = &mut start.run else { return Ok(()) };
+    fn own_terms(&self, id: &RunId, agent: &AgentStart, run: &RunStart) -> Result<Terms, HostError> {
         if run.script.is_some() {
             let reason = "it was imported, and its model is a script of the machine where it ran; it can be looked at and replayed";
             return Err(cannot(id, reason));
         }
         let models = Catalogue::open(&self.config.models, &run.limits, None)?;
         let aliases = run.aliases.values().map(|alias| &alias.model);
-        let names = aliases.chain(start.agent.model.iter().map(|model| &model.meant.model));
+        let names = aliases.chain(agent.model.iter().map(|model| &model.meant.model));
         let named = names.map(|name| Ok((name.clone(), models.resolve(name)?)));
         let named = named.collect::<Result<BTreeMap<_, _>, HostError>>()?;
         let prices = named.iter().map(|(name, model)| (name.clone(), model.price)).collect();
@@ -188,19 +175,16 @@ impl Host {
             both
         };
         let budget = Budget {
-            root: lesser(&start.agent.caps, &own.root),
+            root: lesser(&agent.caps, &own.root),
             child: lesser(&run.child, &own.child),
             tree: lesser(&run.tree, &own.tree),
         };
         // The children's start records have the file's, below these.
-        let own = Terms {
+        Ok(Terms {
             budget,
             denied: Vec::new(),
             prices: Some(prices),
-        };
-        own.apply(start);
-        terms.change(own);
-        Ok(())
+        })
     }
 
     /// A plugin of a run as it was kept, or as it is built in where that is the same.
@@ -359,8 +343,23 @@ pub(super) fn first_start(store: &Store, run: &RunId) -> Result<StartBody, HostE
     }
 }
 
+/// What a run is made of now: its root's last attempt, which may have other bytes than the one before it, as a fork's has, and what all its agents
+/// share, with what resumes changed of both.
+pub(super) fn as_it_stands(
+    store: &Store,
+    run: &RunId,
+    mut shared: RunStart,
+) -> Result<(AgentStart, RunStart, Terms), HostError> {
+    let last = store.session(&run.root())?.attempt.max(1);
+    let mut agent = start_of(store, run, last)?.agent;
+    let terms = Terms::of(store, run)?;
+    terms.apply_to_agent(&mut agent);
+    terms.apply_to_run(&mut shared);
+    Ok((agent, shared, terms))
+}
+
 /// The start record of the root's attempt `attempt`.
-pub(super) fn start_of(store: &Store, run: &RunId, attempt: u32) -> Result<StartBody, HostError> {
+fn start_of(store: &Store, run: &RunId, attempt: u32) -> Result<StartBody, HostError> {
     let stored = store
         .start(&run.root(), attempt)?
         .ok_or_else(|| cannot(run, "it never began: it has no start record"))?;

@@ -6,10 +6,9 @@ use crate::ids::{Scope, StreamId};
 use crate::run::HostError;
 use crate::run::change::limits_of;
 use crate::run::fork::exhausted;
-use crate::run::resume::{first_start, may_go_on};
+use crate::run::resume::{as_it_stands, first_start, may_go_on};
 use crate::run::view::status_name;
 use crate::store::{RunRow, Store};
-use crate::supervisor::terms::Terms;
 
 /// The keys of the limits to raise, as `--budget` takes them: the root's own, the whole run's, or both where they are alike. None where the run did
 /// not end so, may not be forked here, or was refused no call: an agent that is stopped while it computes would only be stopped there again.
@@ -21,12 +20,11 @@ pub(super) fn to_raise(store: &Store, row: &RunRow) -> Result<Vec<String>, HostE
     if may_go_on(store, row).is_err() || !was_refused(store, row, dimension)? {
         return Ok(Vec::new());
     }
-    let mut start = first_start(store, &row.id)?;
-    Terms::of(store, &row.id)?.apply(&mut start);
-    let Some(run) = &start.run else {
+    let Some(shared) = first_start(store, &row.id)?.run else {
         return Ok(Vec::new());
     };
-    Ok(lowest(&limits_of(&start.agent, run), dimension))
+    let (agent, shared, _) = as_it_stands(store, &row.id, shared)?;
+    Ok(lowest(&limits_of(&agent, &shared), dimension))
 }
 
 /// Whether the root's last attempt was told that this is used up.

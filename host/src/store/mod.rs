@@ -179,6 +179,12 @@ impl Store {
         &self.0.files.dir
     }
 
+    /// Whether a folder holds a store: its database, and the folders beside it.
+    pub fn lies_in(dir: &Path) -> bool {
+        let files = Files { dir: dir.to_path_buf() };
+        files.database().is_file() && files.runs().is_dir() && files.components().is_dir()
+    }
+
     /// What an append or a change of a row comes to, unless a time of `busy` passes without a commit of this process: as long as it commits, nobody
     /// else holds the database.
     pub async fn while_it_commits<F: Future + Unpin>(&self, busy: Duration, it: &mut F) -> Option<F::Output> {

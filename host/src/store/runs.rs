@@ -218,6 +218,17 @@ impl Store {
         })
     }
 
+    /// How many runs there are.
+    ///
+    /// # Errors
+    /// Failures of the disk.
+    pub fn count_runs(&self) -> Result<u64, StoreError> {
+        self.read(|conn| {
+            let mut select = conn.prepare_cached("SELECT count(*) FROM run WHERE epoch > 0")?;
+            Ok(uint(select.query_row([], |row| row.get(0))?))
+        })
+    }
+
     /// The one run whose id begins with `prefix`.
     ///
     /// # Errors

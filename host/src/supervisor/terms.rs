@@ -67,7 +67,8 @@ impl Terms {
         }
     }
 
-    fn apply_to_agent(&self, agent: &mut AgentStart) {
+    /// Of an agent, which may be the root.
+    pub fn apply_to_agent(&self, agent: &mut AgentStart) {
         agent.rights.take_away(&self.denied);
         if agent.parent.is_none() {
             put(&mut agent.caps, &self.budget.root);
@@ -77,7 +78,8 @@ impl Terms {
         }
     }
 
-    fn apply_to_run(&self, run: &mut RunStart) {
+    /// Of what all agents share.
+    pub fn apply_to_run(&self, run: &mut RunStart) {
         put(&mut run.tree, &self.budget.tree);
         put(&mut run.child, &self.budget.child);
         if let Some(prices) = &self.prices {
