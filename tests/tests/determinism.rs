@@ -92,7 +92,8 @@ impl Program {
                 let child = ChildSpec::probe(&inside).with("spaces", board);
                 child.with("toolsets", json!(["probe-tool"])).spawn()
             }
-            8 if self.children > 0 => match dice.below(4) {
+            8 if self.children > 0 => match dice.below(5) {
+                4 => json!({ "do": "children" }),
                 0 => json!({ "do": "join-last" }),
                 1 => json!({ "do": "status", "child": dice.below(self.children) }),
                 2 => json!({ "do": "cancel-child", "child": dice.below(self.children) }),
@@ -153,7 +154,8 @@ fn call(dice: &mut Dice, how: &str) -> Value {
 
 fn board(dice: &mut Dice) -> Value {
     let key = format!("key-{}", dice.below(5));
-    match dice.below(6) {
+    match dice.below(7) {
+        6 => json!({ "do": "keys", "space": 0, "prefix": "", "limit": 1 + dice.below(9) }),
         0 => json!({ "do": "get", "space": 0, "key": key }),
         1 => json!({ "do": "put", "space": 0, "key": key, "value": format!("value {}", dice.next()) }),
         2 => json!({ "do": "put", "space": 0, "key": key, "value": "if", "if_version": dice.below(6) }),
@@ -166,7 +168,13 @@ fn board(dice: &mut Dice) -> Value {
 }
 
 fn session(dice: &mut Dice) -> Value {
-    match dice.below(7) {
+    match dice.below(9) {
+        8 => json!({ "do": "recall", "layer": "Task", "query": "x", "limit": 1 }),
+        7 => {
+            let report =
+                json!({ "outcome": "PartlyAchieved", "summary": "So far.", "artifacts": [], "open_questions": [] });
+            json!({ "do": "checkpoint", "report": report })
+        }
         0 => json!({ "do": "info" }),
         1 => json!({ "do": "log", "level": "Info", "message": "a line" }),
         2 => json!({ "do": "progress", "message": "on the way", "fraction": 0.5 }),

@@ -140,7 +140,8 @@ impl Writer {
     /// Commits `work` together with what others have queued, and answers when it is as durable as `sync` asks. It waits as long as no time of
     /// `busy` passes without a commit.
     ///
-    /// Dropping the future before a batch has taken the work withdraws it; afterwards it commits all the same.
+    /// Dropping the future takes nothing back: what is queued is committed with the next batch. A caller that is dropped halfway, as an instance may be,
+    /// has no other who knows what it had to write down.
     pub(super) async fn submit<T, F>(
         &self,
         sync: Sync,
@@ -224,7 +225,7 @@ impl Writer {
     }
 }
 
-/// A place in the queue, given up when dropped.
+/// A place in the queue.
 struct Ticket {
     core: Arc<Core>,
     number: u64,
@@ -236,12 +237,6 @@ impl Ticket {
         let mut queue = lock(&self.core.queue);
         let place = queue.binary_search_by_key(&self.number, |queued| queued.ticket);
         place.is_ok_and(|at| queue.remove(at).is_some())
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        self.withdraw();
     }
 }
 

@@ -33,7 +33,7 @@ impl Store {
     /// Writes `records` and, in the same transaction, `effect`; all of it or nothing. The effect's result becomes the
     /// body of the outcome among the records, whose status and charge of stored bytes follow it.
     ///
-    /// Dropping the future before a batch has taken the append withdraws it; afterwards it commits all the same.
+    /// Dropping the future takes nothing back: the append is committed with the next batch.
     ///
     /// # Errors
     /// [`StoreError::NotOwner`] when the run was taken by another; [`StoreError::Duplicate`] for a second outcome, observation, intent,

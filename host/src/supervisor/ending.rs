@@ -180,7 +180,7 @@ pub fn row(result: &types::RunResult, detail: Option<String>) -> SessionEnd {
 }
 
 /// The record of an end that no attempt writes down.
-pub fn record(session: &SessionId, result: &types::RunResult, spent: Amounts) -> Record {
+pub(super) fn record(session: &SessionId, result: &types::RunResult, spent: Amounts) -> Record {
     Record::Update(SessionUpdate {
         session: session.clone(),
         transition: Transition::Ended(row(result, None)),

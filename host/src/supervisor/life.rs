@@ -219,20 +219,16 @@ impl Agent {
     /// Waits for `work`. When somebody asks for the session's end meanwhile, that is written down before its guest sees it.
     async fn while_asked<T>(&self, guest: &Guest, work: impl Future<Output = T>) -> Result<T, End> {
         tokio::pin!(work);
-        let asked = async {
-            self.asked.cancelled().await;
-            let recorded = guest.record(Transition::CancelAsked).await;
-            self.session.cancel.cancel();
-            recorded
-        };
         tokio::select! {
             biased;
-            done = &mut work => Ok(done),
-            recorded = asked, if !self.session.cancel.is_cancelled() => {
-                recorded?;
-                Ok(work.await)
-            }
+            done = &mut work => return Ok(done),
+            () = self.asked.cancelled(), if !self.session.cancel.is_cancelled() => {}
         }
+        // To the end, even where the work ends first: with it goes what its guest was told and has not committed.
+        let recorded = guest.record(Transition::CancelAsked).await;
+        self.session.cancel.cancel();
+        recorded?;
+        Ok(work.await)
     }
 
     /// Everything that the attempt started ends with it: operations, tool calls, children.
