@@ -4,11 +4,15 @@
 //! An event is *durable* (a view of a committed record) or *ephemeral* (text as it comes, progress), which may be dropped and is never the only
 //! place of a fact. Foreign text in events is not cleaned: each sink does that for itself.
 
+mod queue;
+
 use serde::{Deserialize, Serialize};
 
 use crate::amounts::Amounts;
 use crate::error::{Dimension, Refusal};
 use crate::ids::{Digest, RunId, SessionId};
+
+pub use queue::{EventReceiver, Events};
 
 /// One event of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -209,41 +213,18 @@ pub enum EventKind {
     },
 }
 
-/// Where events go. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Events {
-    sender: tokio::sync::broadcast::Sender<RunEvent>,
-}
-
-/// A consumer's end: events since it subscribed; a consumer that falls far behind misses some and is told how many.
-pub type EventReceiver = tokio::sync::broadcast::Receiver<RunEvent>;
-
-/// Events that a slow consumer may fall behind before it misses some.
-const BACKLOG: usize = 16 * 1024;
-
-impl Default for Events {
-    fn default() -> Self {
-        Self {
-            sender: tokio::sync::broadcast::channel(BACKLOG).0,
-        }
-    }
-}
-
-impl Events {
-    /// Tells all consumers. Nobody listening is fine.
-    pub fn send(&self, session: &SessionId, kind: EventKind) {
-        let event = RunEvent {
-            at_ms: now_ms(),
-            session: session.clone(),
-            kind,
-        };
-        tracing::debug!(session = %event.session, event = ?event.kind, "event");
-        let _ = self.sender.send(event);
+impl EventKind {
+    /// Whether it may be dropped: all that it tells stands elsewhere in the end.
+    pub const fn is_ephemeral(&self) -> bool {
+        matches!(
+            self,
+            Self::CompletionText { .. } | Self::CompletionRestarted { .. } | Self::Progress { .. }
+        )
     }
 
-    /// A new consumer.
-    pub fn subscribe(&self) -> EventReceiver {
-        self.sender.subscribe()
+    /// Whether it is the last word on a run, which every reader gets.
+    const fn is_last(&self) -> bool {
+        matches!(self, Self::RunEnded { .. } | Self::Suspended)
     }
 }
 

@@ -220,6 +220,8 @@ limits! {
     json_schema: "json.schema", Bytes, 64 * KIB, KIB, 16 * MIB;
     #[doc = "Nesting of a tool's JSON Schema."]
     json_schema_depth: "json.schema_depth", Count, 32, 4, 100;
+    #[doc = "Events that one reader of a run may be behind; further ones are left out, and a notice counts them."]
+    events: "events", Bytes, 16 * MIB, 64 * KIB, GIB;
     #[doc = "What one session's part of the journal may grow by, over all its attempts."]
     journal_bytes: "journal_bytes", Bytes, 64 * MIB, 64 * KIB, 64 * GIB;
     #[doc = "Records of one session's part of the journal, over all its attempts."]

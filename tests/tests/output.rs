@@ -455,3 +455,65 @@ fn a_stalled_provider_is_not_waited_for_at_the_end() {
     assert_eq!(output::refusal(&output.seen()[2]).as_deref(), Some("cancelled"));
     assert!(output.took < std::time::Duration::from_secs(15), "{:?}", output.took);
 }
+
+/// Runs a program whose events nobody reads before the run has ended, on one processor: whoever waits for a reader would not end.
+#[track_caller]
+fn read_late(home: &Home, program: &Value, limits: &[(&str, &str)]) -> Vec<Value> {
+    let gate = home.work().join("gate");
+    let made = std::process::Command::new("mkfifo").arg(&gate).status().unwrap();
+    assert!(made.success());
+    let host = home
+        .host()
+        .arg("--plugin")
+        .arg(guests::built("probe"))
+        .arg(program.to_string());
+    let host = limits
+        .iter()
+        .fold(host.args(["--output", "events"]), |host, (key, value)| {
+            host.set(key, value)
+        });
+    let process = host
+        .by("taskset -c 0 \"$0\" \"$@\" | { read -r word < gate; cat; }")
+        .start();
+    let ended = || {
+        let runs = home.host().args(["runs", "--output", "json"]).output();
+        runs.stdout.contains("\"completed\"")
+    };
+    let begun = std::time::Instant::now();
+    while !ended() {
+        assert!(begun.elapsed().as_secs() < 60, "the run waits for who reads its events");
+    }
+    std::fs::write(&gate, "go\n").unwrap();
+    process.finish().expect(0).events()
+}
+
+#[test]
+fn a_reader_that_is_late_holds_nobody_up_and_misses_only_what_is_over_its_limit() {
+    let (_server, home) = home();
+    // Each line is an event of 512 bytes and its text: 20,000 of them are within the limit, and more than text as it comes may be behind.
+    let lines = |n: u32| json!({ "steps": [{ "do": "repeat", "n": n, "steps": [{ "do": "log", "level": "Info", "message": "a line" }] }] });
+    let room = [("limits.host_calls", "100000"), ("limits.log_step", "16MiB")];
+    let told = read_late(&home, &lines(20_000), &room);
+    let logged = |told: &[Value]| told.iter().filter(|event| event["event"] == "log").count();
+    assert_eq!(logged(&told), 20_000);
+    assert!(
+        !told.iter().any(|event| event["event"] == "notice"),
+        "nothing is missed"
+    );
+
+    let (_server, home) = self::home();
+    let told = read_late(&home, &lines(2_000), &[("limits.events", "64KiB")]);
+    let missed = told.iter().filter(|event| event["event"] == "notice");
+    let missed = missed.filter_map(|event| {
+        event["message"]
+            .as_str()?
+            .split_once(" events were missed here")?
+            .0
+            .parse::<usize>()
+            .ok()
+    });
+    let missed: usize = missed.sum();
+    assert!(missed > 0 && logged(&told) < 2_000);
+    assert!(logged(&told) + missed >= 2_000, "{} and {missed}", logged(&told));
+    assert_eq!(told.last().unwrap()["event"], "run-ended");
+}

@@ -5,14 +5,13 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use tokio::sync::Semaphore;
-use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::args::Output;
 use super::errors::{NOTHING_RAN, Problem, STOPPED};
 use super::plain::Lines;
-use super::run::{listen, tell_end};
+use super::run::{listen, on_a_thread, tell_end};
 use super::style::{Ink, first_line, number, usd};
 use super::{Context, json, stdio};
 use crate::config::Config;
@@ -110,7 +109,7 @@ async fn one(
         Err(error) => return Some(End::Problem(run, error.into())),
     };
     let over = CancellationToken::new();
-    let shown = tokio::spawn(show(handle.subscribe(), run.clone(), context, over.clone()));
+    let shown = on_a_thread(show(handle.subscribe(), run.clone(), context, over.clone()));
     let end = handle.wait();
     tokio::pin!(end);
     let outcome = tokio::select! {
@@ -138,19 +137,18 @@ async fn show(mut events: EventReceiver, run: RunId, context: Context, over: Can
             () = over.cancelled() => return,
         };
         match event {
-            Ok(event) if context.output == Output::Events => {
+            Some(event) if context.output == Output::Events => {
                 if stdio::print_line(&json::line(&json::event(&event))).is_err() {
                     return;
                 }
             }
-            Ok(event) => {
+            Some(event) => {
                 let line = lines.line(&event, context.verbose).filter(|_| !context.quiet);
                 if let Some(line) = line {
                     stdio::tell(&format!("{} {line}\n", context.paint.ink(Ink::Dim, run.as_str())));
                 }
             }
-            Err(RecvError::Lagged(_)) => {}
-            Err(RecvError::Closed) => return,
+            None => return,
         }
     }
 }

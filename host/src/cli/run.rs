@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 use super::args::Output;
@@ -14,8 +15,8 @@ use super::style::{Ink, Paint, flow, number};
 use super::validated::Resume;
 use super::{Context, json, log, stdio, terminal};
 use crate::config::Config;
-use crate::event::{EventKind, EventReceiver, RunEvent, now_ms};
-use crate::ids::{RunId, SessionId};
+use crate::event::{EventReceiver, RunEvent};
+use crate::ids::RunId;
 use crate::run::{ForkSpec, Host, Loss, RunHandle, RunOutcome, RunSpec};
 use crate::text::{Shape, clean};
 
@@ -120,10 +121,16 @@ pub(super) fn listen() -> Result<Stop, Problem> {
     Stop::listen().map_err(|e| Problem::usage(format!("signals can't be heard: {e}")))
 }
 
+/// Runs what may block on standard output or standard error.
+pub(super) fn on_a_thread(shows: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+    let runtime = Handle::current();
+    tokio::task::spawn_blocking(move || runtime.block_on(shows))
+}
+
 async fn attend(handle: &RunHandle, context: Context, mut stop: Stop) -> Result<u8, Problem> {
     let (finish, finished) = oneshot::channel();
-    // In a task of its own: a reader of our output that stands still must not keep signals from being heard.
-    let mut consumer = tokio::spawn(Consumer::new(handle, context).run(finished));
+    // On a thread of its own: a reader of our output that stands still holds up neither the run nor signals, on one processor either.
+    let mut consumer = on_a_thread(Consumer::new(handle, context).run(finished));
     let end = handle.wait();
     tokio::pin!(end);
     let mut stopping = false;
@@ -155,7 +162,6 @@ async fn attend(handle: &RunHandle, context: Context, mut stop: Stop) -> Result<
 /// Where the run's events go: the progress, or standard output as JSON lines.
 struct Consumer {
     receiver: EventReceiver,
-    session: SessionId,
     open: bool,
     progress: Progress,
     lines: bool,
@@ -167,7 +173,6 @@ impl Consumer {
         let progress = Progress::new(mode(context), context.paint);
         Self {
             receiver: handle.subscribe(),
-            session: handle.id().root(),
             open: true,
             progress,
             lines,
@@ -182,26 +187,16 @@ impl Consumer {
             tokio::select! {
                 _ = &mut finished => break,
                 event = self.receiver.recv(), if self.open => match event {
-                    Ok(event) => self.take(&event),
-                    Err(RecvError::Lagged(missed)) => self.missed(missed),
-                    Err(RecvError::Closed) => self.open = false,
+                    Some(event) => self.take(&event),
+                    None => self.open = false,
                 },
                 _ = frames.tick() => self.progress.tick(),
             }
         }
-        self.drain();
-        self.progress.close();
-    }
-
-    /// Takes in what is there already.
-    fn drain(&mut self) {
-        loop {
-            match self.receiver.try_recv() {
-                Ok(event) => self.take(&event),
-                Err(TryRecvError::Lagged(missed)) => self.missed(missed),
-                Err(TryRecvError::Empty | TryRecvError::Closed) => return,
-            }
+        while let Some(event) = self.receiver.try_recv() {
+            self.take(&event);
         }
+        self.progress.close();
     }
 
     fn take(&mut self, event: &RunEvent) {
@@ -210,19 +205,6 @@ impl Consumer {
             // Where nobody reads any more the run goes on; its events are in the journal.
             self.lines = stdio::print_line(&json::line(&json::event(event))).is_ok();
         }
-    }
-
-    /// Tells of events that came faster than they were taken in; durable ones among them are in the journal.
-    fn missed(&mut self, events: u64) {
-        let message = format!(
-            "{events} events were missed here; `show {}` has the whole run",
-            self.session.run
-        );
-        self.take(&RunEvent {
-            at_ms: now_ms(),
-            session: self.session.clone(),
-            kind: EventKind::Notice { message },
-        });
     }
 }
 

@@ -257,6 +257,7 @@ pub(super) fn agent_object(session: &SessionView) -> Value {
     let agent = &session.agent;
     let operations = session.operations.iter().map(|op| {
         json!({
+            "attempt": op.attempt,
             "op": op.op,
             "kind": op.kind,
             "name": op.name,

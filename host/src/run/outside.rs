@@ -34,7 +34,7 @@ pub(super) fn context(host: &Host, toolbox: Toolbox, seed: [u8; 32]) -> Arc<RunC
     Arc::new(RunContext {
         id: RunId::random(),
         keeping: Keeping::Nothing,
-        events: Events::default(),
+        events: Events::new(&host.config.limits),
         ledger: Ledger::new(Caps::default()),
         limits: host.config.limits.clone(),
         models: Catalogue::empty(),

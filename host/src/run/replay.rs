@@ -163,7 +163,7 @@ impl Host {
         Arc::new(RunContext {
             id: id.clone(),
             keeping: Keeping::Record(store.clone()),
-            events: Events::default(),
+            events: Events::new(&limits),
             ledger: Ledger::new(Caps::default()),
             limits,
             models: Catalogue::empty(),

@@ -117,7 +117,7 @@ impl Host {
         Arc::new(RunContext {
             id,
             keeping,
-            events: Events::default(),
+            events: Events::new(&shared.limits),
             ledger: Ledger::new(ready.tree),
             limits: shared.limits.clone(),
             models: ready.models.clone(),

@@ -59,7 +59,9 @@ pub struct RunList {
 /// One operation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OpView {
-    /// Its number: `7`, or `7.2` inside a tool call.
+    /// The attempt that began it, from 1.
+    pub attempt: u32,
+    /// Its number in that attempt: `7`, or `7.2` inside a tool call.
     pub op: String,
     /// completion, closing (a completion that is no iteration), tool-call, child, write.
     pub kind: String,
@@ -602,6 +604,7 @@ fn op_view(row: OperationRow) -> OpView {
     let error = outcome.as_ref().and_then(|o| error(intent.kind, &o.body));
     let closing = intent.kind == OpKind::Completion && intent.reserved.get(Dimension::Iterations) == 0;
     OpView {
+        attempt: intent.stream.attempt,
         op: intent.stream.scope.op_name(intent.op),
         kind: if closing { "closing" } else { kind_name(intent.kind) }.to_owned(),
         name: intent.name,

@@ -42,7 +42,7 @@ impl Met {
 }
 
 impl Guest {
-    /// The answer that the record has for this call, where it is being replayed. Where it has another, or none, the call is kept for whoever
+    /// Where every call of a guest begins: the answer that the record has for it, where it is being replayed. Where it has another, or none, the call is kept for whoever
     /// compares the two.
     pub(super) fn replayed(
         &self,
@@ -50,6 +50,7 @@ impl Guest {
         args: Digest,
         met: impl FnOnce() -> Met,
     ) -> Result<Option<Observation>, End> {
+        tracing::trace!(session = %self.session.id, call = name, "call");
         self.replay(name, args).inspect_err(|_| {
             if self.is_told_again() && !self.tape().is_through() {
                 lock(&self.met).get_or_insert_with(met);

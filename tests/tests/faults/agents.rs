@@ -7,7 +7,7 @@ use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
 use hermes_tests::output::slack;
 use hermes_tests::program::steps;
 use hermes_tests::shim::{Action, EAGAIN, When};
-use hermes_tests::{Home, Shim, guests};
+use hermes_tests::{Home, Process, Shim, guests};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -99,21 +99,23 @@ fn f13_a_crash_loop() {
     );
 }
 
-#[test]
-fn f14_a_tree_that_hears_no_signal() {
-    let (_server, home) = place(Script::always(Turn::fault(Fault::StallMidStream)));
-    std::fs::create_dir_all(home.path().join("plugins")).unwrap();
-    std::fs::copy(guests::built("spin"), home.path().join("plugins/spin.wasm")).unwrap();
-    let deep = ChildSpec::probe(&steps(&[ChildSpec::of("spin", "").spawn(), join(0)]));
+/// A tree whose agents compute, wait for a model, are parked, never take what they are given, and call a tool that computes: in its home, once
+/// all of it is under way.
+fn tree_that_hears_nothing(home: &Home) -> (Process, String) {
+    let plugins = home.path().join("plugins");
+    std::fs::create_dir_all(&plugins).unwrap();
+    for guest in ["spin", "realloc-spin"] {
+        std::fs::copy(guests::built(guest), plugins.join(guest).with_extension("wasm")).unwrap();
+    }
+    let deep = |guest: &str| ChildSpec::probe(&steps(&[ChildSpec::of(guest, "").spawn(), join(0)]));
     let asks = ChildSpec::probe(&steps(&[ask("hi")]));
-    let parked = ChildSpec::parked(600_000);
-    let tool = json!({ "do": "call", "name": "spin" });
     let program = [
-        deep.spawn(),
+        deep("spin").spawn(),
+        deep("realloc-spin").spawn(),
         asks.spawn(),
         json!({ "do": "open", "name": "notes" }),
-        parked.spawn(),
-        tool,
+        ChildSpec::parked(600_000).spawn(),
+        json!({ "do": "call", "name": "spin" }),
     ];
     let host = home.host().arg("--tool").arg(guests::built("probe-tool"));
     let host = host
@@ -121,22 +123,39 @@ fn f14_a_tree_that_hears_no_signal() {
         .set("limits.step_wall", "5m");
     let process = host.probe(&steps(&program)).start();
     let run = eventually("all agents", || {
-        let run = newest(&home)?;
-        let shown = shown(&home, &run);
+        let run = newest(home)?;
+        let shown = shown(home, &run);
         let calls = shown["agents"][0]["operations"].as_array()?;
         let called = calls.iter().any(|op| op["kind"] == "tool-call");
-        (called && status(&shown) == ["active"; 5]).then_some(run)
+        (called && status(&shown) == ["active"; 7]).then_some(run)
     });
+    (process, run)
+}
+
+#[test]
+fn f14_a_tree_that_hears_no_signal() {
+    let (_server, home) = place(Script::always(Turn::fault(Fault::StallMidStream)));
+    let (process, run) = tree_that_hears_nothing(&home);
     let sent = Instant::now();
     process.signal(Signal::INT);
     let output = process.finish().expect(130);
-    assert!(
-        output.ended - sent < Duration::from_secs(6) + slack(),
-        "{:?}",
-        output.ended - sent
-    );
+    let took = output.ended - sent;
+    assert!(took < Duration::from_secs(6) + slack(), "{took:?}");
     home.host().args(["cancel", &run]).output().expect(0);
-    assert_eq!(status(&shown(&home, &run)), ["cancelled"; 5]);
+    assert_eq!(status(&shown(&home, &run)), ["cancelled"; 7]);
+}
+
+#[test]
+fn f14_a_tree_that_hears_no_cancel() {
+    let (_server, home) = place(Script::always(Turn::fault(Fault::StallMidStream)));
+    let (process, run) = tree_that_hears_nothing(&home);
+    let sent = Instant::now();
+    home.host().args(["cancel", &run]).output().expect(0);
+    let output = process.finish().expect(1);
+    let took = output.ended - sent;
+    assert!(took < Duration::from_secs(6) + slack(), "{took:?}");
+    assert_eq!(output.json()["exit"], "cancelled");
+    assert_eq!(status(&shown(&home, &run)), ["cancelled"; 7]);
 }
 
 /// Has a parent do `ends` while one of its children has returned and one is parked, and its own parent do `meanwhile`: how all ended.

@@ -1,5 +1,6 @@
 //! The process dies, at every write of the journal and at any time.
 
+use std::path::Path;
 use std::time::Instant;
 
 use hermes_tests::Shim;
@@ -48,6 +49,17 @@ fn f01_kill_after_a_journal_write() {
 fn f01_kill_in_the_midst_of_a_journal_write() {
     // A frame of the log is a header of 24 bytes and a page of 4,096: 11 bytes are half of the one and little of the other.
     sweep(&Recorded::everything(), "write", "-wal", &Action::Tear(11), [37, 1]);
+}
+
+#[test]
+fn f01_kill_where_no_write_is_synced() {
+    // What a killed process wrote is in the system's hands, whoever syncs.
+    let recorded = Recorded::configured("durability = \"process\"");
+    sweep(&recorded, "write", "-wal", &Action::KillBefore, [61, 7]);
+    let place = recorded.place();
+    let shim = Shim::new().rule("sync", "-wal", When::Always, &Action::Count);
+    shim.on(recorded.host(&place)).output().expect(0);
+    assert_eq!(shim.count(0), 0, "nothing is synced");
 }
 
 #[test]
@@ -108,6 +120,41 @@ fn f03_kill_in_a_checkpoint() {
     sweep(&recorded, "write,truncate", "hermes.db", &Action::KillBefore, [199, 17]);
     sweep(&recorded, "write,truncate", "hermes.db", &Action::Tear(2048), [401, 43]);
     sweep(&recorded, "sync", "hermes.db", &Action::KillBefore, [1, 1]);
+}
+
+#[test]
+fn f03_kill_while_a_run_is_exported() {
+    let recorded = Recorded::everything();
+    let place = recorded.place();
+    recorded.host(&place).output().expect(0);
+    let run = place.home.newest_run();
+    let export = |file: &Path| {
+        place
+            .home
+            .host()
+            .args(["export", &run, "--with-plugins", "--run-file"])
+            .arg(file)
+    };
+    let whole = place.home.work().join("whole.jsonl");
+    export(&whole).output().expect(0);
+    let whole = std::fs::read(whole).unwrap();
+    let file = place.home.work().join("run.jsonl");
+    let mut killed = 0;
+    for n in (1..).step_by(if full() { 1 } else { 53 }) {
+        let shim = Shim::new().rule("write,sync", ".draft", When::At(n), &Action::KillBefore);
+        let output = shim.on(export(&file)).output();
+        if output.code.is_some() {
+            output.expect(0);
+            break;
+        }
+        assert!(!file.exists(), "killed at call {n}: half a file");
+        killed += 1;
+    }
+    assert!(killed > 0, "the faults met nothing");
+    assert!(
+        std::fs::read(file).unwrap() == whole,
+        "nothing of the earlier drafts is in it"
+    );
 }
 
 #[test]

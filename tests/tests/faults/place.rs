@@ -33,13 +33,24 @@ pub(crate) fn shown(home: &Home, run: &str) -> Value {
         .json()
 }
 
-/// How many completions of a run have their outcome, and how many have none yet.
-pub(crate) fn completions(shown: &Value) -> (usize, usize) {
-    let agents = shown["agents"].as_array().unwrap().iter();
-    let operations = agents.flat_map(|agent| agent["operations"].as_array().unwrap());
-    let asked = operations.filter(|op| op["kind"] == "completion" || op["kind"] == "closing");
-    let (open, ended): (Vec<_>, Vec<_>) = asked.partition(|op| op["status"] == "open");
-    (ended.len(), open.len())
+/// The completions of a run that have their outcome, and how many have none yet. What tells them apart is what the model's server is told.
+pub(crate) fn completions(shown: &Value) -> (Vec<String>, usize) {
+    let (mut ended, mut open) = (Vec::new(), 0);
+    for agent in shown["agents"].as_array().unwrap() {
+        let operations = agent["operations"].as_array().unwrap().iter();
+        for op in operations.filter(|op| op["kind"] == "completion" || op["kind"] == "closing") {
+            match op["status"].as_str() {
+                Some("open") => open += 1,
+                _ => ended.push(format!(
+                    "{}-{}-{}",
+                    agent["id"].as_str().unwrap(),
+                    op["attempt"],
+                    op["op"].as_str().unwrap()
+                )),
+            }
+        }
+    }
+    (ended, open)
 }
 
 /// `doctor` finds nothing wrong with the database.
@@ -88,8 +99,8 @@ impl Place {
     pub(crate) fn waits(&self, answered: usize) {
         eventually("all but one to be answered", || {
             let run = newest(&self.home)?;
-            let under_way = completions(&shown(&self.home, &run)) == (answered, 1);
-            (under_way && self.asked() == answered + 1).then_some(())
+            let (ended, open) = completions(&shown(&self.home, &run));
+            ((ended.len(), open) == (answered, 1) && self.asked() == answered + 1).then_some(())
         });
     }
 

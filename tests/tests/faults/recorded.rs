@@ -20,6 +20,8 @@ pub(crate) struct Recorded {
     /// How many completions it asks for.
     pub(crate) asked: usize,
     pub(crate) took: Duration,
+    /// What its homes are configured with besides the model.
+    configuration: &'static str,
 }
 
 /// Something that happens to one process of a run.
@@ -53,9 +55,18 @@ impl Recorded {
         Self::of(program(), script())
     }
 
+    /// The same, in homes with this configuration.
+    pub(crate) fn configured(configuration: &'static str) -> Self {
+        Self::run(program(), script(), configuration)
+    }
+
     /// Runs a program once, with nothing in its way.
     pub(crate) fn of(program: Value, script: Script) -> Self {
-        let place = Place::new(script.clone());
+        Self::run(program, script, "")
+    }
+
+    fn run(program: Value, script: Script, configuration: &'static str) -> Self {
+        let place = configured(Place::new(script.clone()), configuration);
         let output = host(&place.home, &program, &built()).output().expect(0);
         let end = End::printed(&output);
         let shown = shown(&place.home, output.json()["run"].as_str().unwrap());
@@ -67,12 +78,13 @@ impl Recorded {
             end,
             asked: place.asked(),
             took: output.took,
+            configuration,
         }
     }
 
     /// A place to run it again.
     pub(crate) fn place(&self) -> Place {
-        Place::new(self.script.clone())
+        configured(Place::new(self.script.clone()), self.configuration)
     }
 
     /// Its command line.
@@ -136,7 +148,7 @@ impl Recorded {
                 Some(met) => met.shim.on(next).output(),
                 None => next.output(),
             };
-            before.nothing_twice(place, self.asked, moment);
+            before.nothing_twice(place, moment);
             match (output.code, meets.and_then(|met| met.says)) {
                 (None, None) if meets.is_some() => {}
                 (Some(1 | 2), Some(says)) => {
@@ -182,6 +194,14 @@ impl Recorded {
     }
 }
 
+/// A place whose home has this at the top of its configuration.
+fn configured(place: Place, configuration: &str) -> Place {
+    let file = place.dir().join("config.toml");
+    let rest = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, format!("{configuration}\n{rest}")).unwrap();
+    place
+}
+
 /// The strategy and the tools that programs are made of.
 fn built() -> [PathBuf; 2] {
     ["probe", "probe-tool"].map(guests::built)
@@ -200,15 +220,15 @@ fn unknown(place: &Place) -> usize {
     let recorded = Before::of(place);
     sends(&place.server)
         .len()
-        .saturating_sub(recorded.ended + recorded.open)
+        .saturating_sub(recorded.ended.len() + recorded.open)
 }
 
 /// What is recorded of a place's run between two processes.
 struct Before {
     run: Option<String>,
-    ended: usize,
+    /// Each completion that had its outcome, and how often it had been sent.
+    ended: Vec<(String, usize)>,
     open: usize,
-    asked: usize,
 }
 
 impl Before {
@@ -216,23 +236,26 @@ impl Before {
         let shown = newest(&place.home).map(|run| shown(&place.home, &run));
         // One that never began was given up.
         let shown = shown.filter(|shown| shown["status"] != "cancelled");
-        let (ended, open) = shown.as_ref().map_or((0, 0), completions);
+        let (ended, open) = shown.as_ref().map_or((Vec::new(), 0), completions);
+        let sends = sends(&place.server);
+        let sent = |key: String| {
+            let times = sends.get(&key).copied();
+            (key, times.unwrap_or_default())
+        };
         Self {
             run: shown.map(|shown| shown["run"].as_str().unwrap().to_owned()),
-            ended,
+            ended: ended.into_iter().map(sent).collect(),
             open,
-            asked: place.asked(),
         }
     }
 
     /// Of what had its outcome, nothing was sent since.
     #[track_caller]
-    fn nothing_twice(&self, place: &Place, all: usize, moment: &str) {
-        let sent = place.asked() - self.asked;
-        let ended = self.ended;
-        assert!(
-            sent + ended <= all,
-            "{moment}: {sent} sent, {ended} had ended, of {all}"
-        );
+    fn nothing_twice(&self, place: &Place, moment: &str) {
+        let sends = sends(&place.server);
+        for (key, times) in &self.ended {
+            assert!(*times > 0, "{moment}: {key} was answered and never asked: {sends:?}");
+            assert_eq!(sends[key], *times, "{moment}: {key} had its outcome and was sent again");
+        }
     }
 }

@@ -78,7 +78,7 @@ fn run() -> Arc<RunContext> {
     Arc::new(RunContext {
         id: RunId::random(),
         keeping: Keeping::Nothing,
-        events: Events::default(),
+        events: Events::new(&limits),
         ledger: Ledger::new(Caps::default()),
         models: Catalogue::new(&config, &|_| None, &limits).expect("models"),
         aliases: MODELS[1..].iter().map(alias).collect(),

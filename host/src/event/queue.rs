@@ -1,0 +1,295 @@
+//! The way from a run to whoever follows it. Each reader has a queue of its own: a slow one falls behind and holds nobody up. What it may be
+//! behind is bounded: text as it comes goes first, and what was left out is counted and told in its place.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use tokio::sync::Notify;
+
+use super::{EventKind, RunEvent, now_ms};
+use crate::ids::SessionId;
+use crate::limits::Limits;
+
+/// Events that a reader may be behind before it gets no more of what it can do without.
+const EPHEMERAL: usize = 16 * 1024;
+/// Bytes of an event besides its longest text.
+const FRAME: usize = 512;
+
+/// Where events go. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Events(Arc<Readers>);
+
+/// All readers, until the last who may tell them something is gone.
+#[derive(Debug)]
+struct Readers {
+    cap: u64,
+    queues: Mutex<Vec<Weak<Queue>>>,
+}
+
+/// A reader's end: the events since it subscribed. One that falls behind by more than `limits.events` misses some, and gets a notice where
+/// they were that says how many.
+#[derive(Debug)]
+pub struct EventReceiver(Arc<Queue>);
+
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: Mutex<Waiting>,
+    more: Notify,
+}
+
+/// What a reader has not read.
+#[derive(Debug, Default)]
+struct Waiting {
+    events: VecDeque<RunEvent>,
+    bytes: u64,
+    missed: u64,
+    over: bool,
+}
+
+impl Events {
+    /// Nobody follows it yet.
+    pub fn new(limits: &Limits) -> Self {
+        Self(Arc::new(Readers {
+            cap: limits.events,
+            queues: Mutex::default(),
+        }))
+    }
+
+    /// Tells all readers. Nobody listening is fine.
+    pub fn send(&self, session: &SessionId, kind: EventKind) {
+        let event = RunEvent {
+            at_ms: now_ms(),
+            session: session.clone(),
+            kind,
+        };
+        tracing::debug!(session = %event.session, event = ?event.kind, "event");
+        let mut queues = self.0.queues();
+        queues.retain(|queue| {
+            let Some(queue) = queue.upgrade() else { return false };
+            queue.waiting().take_in(&event, self.0.cap);
+            queue.more.notify_one();
+            true
+        });
+    }
+
+    /// A new reader.
+    pub fn subscribe(&self) -> EventReceiver {
+        let queue = Arc::new(Queue::default());
+        self.0.queues().push(Arc::downgrade(&queue));
+        EventReceiver(queue)
+    }
+}
+
+impl Readers {
+    fn queues(&self) -> MutexGuard<'_, Vec<Weak<Queue>>> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Readers {
+    fn drop(&mut self) {
+        for queue in self.queues().iter().filter_map(Weak::upgrade) {
+            queue.waiting().over = true;
+            queue.more.notify_one();
+        }
+    }
+}
+
+impl EventReceiver {
+    /// The next event, waited for; none when the run is over and all are read.
+    pub async fn recv(&mut self) -> Option<RunEvent> {
+        loop {
+            {
+                let mut waiting = self.0.waiting();
+                let event = waiting.next();
+                if event.is_some() || waiting.over {
+                    return event;
+                }
+            }
+            self.0.more.notified().await;
+        }
+    }
+
+    /// The next event that is there already.
+    pub fn try_recv(&mut self) -> Option<RunEvent> {
+        self.0.waiting().next()
+    }
+}
+
+impl Queue {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Waiting {
+    fn take_in(&mut self, event: &RunEvent, cap: u64) {
+        let bytes = weight(event);
+        let crowded = event.kind.is_ephemeral() && self.events.len() >= EPHEMERAL;
+        let full = self.bytes.saturating_add(bytes) > cap;
+        if (crowded || full) && !event.kind.is_last() {
+            self.missed += 1;
+            return;
+        }
+        self.tell_missed(event);
+        self.bytes += bytes;
+        self.events.push_back(event.clone());
+    }
+
+    /// What was left out is told before what comes after it.
+    fn tell_missed(&mut self, next: &RunEvent) {
+        if self.missed > 0 {
+            let run = &next.session.run;
+            let message = format!(
+                "{} events were missed here, since they were not read in time (limits.events); `show {run}` has the whole run",
+                std::mem::take(&mut self.missed)
+            );
+            let notice = RunEvent {
+                at_ms: next.at_ms,
+                session: run.root(),
+                kind: EventKind::Notice { message },
+            };
+            self.bytes += weight(&notice);
+            self.events.push_back(notice);
+        }
+    }
+
+    fn next(&mut self) -> Option<RunEvent> {
+        let event = self.events.pop_front()?;
+        self.bytes -= weight(&event);
+        Some(event)
+    }
+}
+
+/// What an event takes in memory, by the texts that can be long.
+fn weight(event: &RunEvent) -> u64 {
+    let text = match &event.kind {
+        EventKind::CompletionText { text, .. } | EventKind::Emit { text } => text,
+        EventKind::RunStarted(of) | EventKind::Resumed { of, .. } => &of.task,
+        EventKind::ToolStarted { arguments, .. } => arguments,
+        EventKind::Wrote { key, .. } => key,
+        EventKind::SessionRestarts { cause: text, .. }
+        | EventKind::CompletionRestarted { reason: text, .. }
+        | EventKind::Progress { message: text, .. }
+        | EventKind::Log { message: text, .. }
+        | EventKind::Denied { message: text, .. }
+        | EventKind::LimitHit { message: text, .. }
+        | EventKind::Notice { message: text } => text,
+        EventKind::CompletionEnded { error, .. } | EventKind::ToolEnded { error, .. } => {
+            return (FRAME + error.as_ref().map_or(0, |e| e.message.len())) as u64;
+        }
+        EventKind::SessionEnded { error: Some(text), .. } => text,
+        _ => return FRAME as u64,
+    };
+    (FRAME + text.len()) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::RunId;
+
+    fn events(cap: u64) -> (Events, SessionId) {
+        let limits = Limits {
+            events: cap,
+            ..Limits::default()
+        };
+        (Events::new(&limits), RunId::random().root())
+    }
+
+    fn log(message: &str) -> EventKind {
+        EventKind::Log {
+            level: "info".to_owned(),
+            plugin: "p".to_owned(),
+            message: message.to_owned(),
+        }
+    }
+
+    fn text(text: &str) -> EventKind {
+        EventKind::CompletionText {
+            op: "1".to_owned(),
+            text: text.to_owned(),
+        }
+    }
+
+    fn all(reader: &mut EventReceiver) -> Vec<EventKind> {
+        std::iter::from_fn(|| reader.try_recv())
+            .map(|event| event.kind)
+            .collect()
+    }
+
+    #[test]
+    fn a_reader_may_be_behind_by_so_many_bytes_and_no_more() {
+        let (events, session) = events(3 * (FRAME as u64 + 4));
+        let (mut slow, mut quick) = (events.subscribe(), events.subscribe());
+        for n in 0..4 {
+            events.send(&session, log(&format!("no {n}")));
+            assert_eq!(all(&mut quick), [log(&format!("no {n}"))]);
+        }
+        // Three fit, the fourth is missed; the next one that fits says so.
+        assert_eq!(slow.try_recv().map(|e| e.kind), Some(log("no 0")));
+        events.send(&session, log("no 4"));
+        let [one, two, EventKind::Notice { message }, four] = &all(&mut slow)[..] else {
+            panic!("three and a notice");
+        };
+        assert_eq!([one, two, four], [&log("no 1"), &log("no 2"), &log("no 4")]);
+        assert!(message.starts_with("1 events were missed here"), "{message}");
+    }
+
+    #[test]
+    fn the_end_is_never_left_out() {
+        let (events, session) = events(FRAME as u64);
+        let mut reader = events.subscribe();
+        for kind in [log("too long"), log("another"), EventKind::RunEnded { code: 0 }] {
+            events.send(&session, kind);
+        }
+        let [EventKind::Notice { message }, EventKind::RunEnded { code: 0 }] = &all(&mut reader)[..] else {
+            panic!("a notice and the end");
+        };
+        assert!(message.starts_with("2 events were missed here"), "{message}");
+    }
+
+    #[test]
+    fn text_as_it_comes_is_left_out_first() {
+        let (events, session) = events(u64::MAX);
+        let mut reader = events.subscribe();
+        for _ in 0..EPHEMERAL {
+            events.send(&session, text("x"));
+        }
+        events.send(&session, text("lost"));
+        events.send(&session, log("kept"));
+        let told = all(&mut reader);
+        assert_eq!(told.len(), EPHEMERAL + 2);
+        assert_eq!(told.last(), Some(&log("kept")));
+    }
+
+    #[tokio::test]
+    async fn all_is_read_before_the_end_is() {
+        let (events, session) = events(1 << 20);
+        let mut reader = events.subscribe();
+        events.send(&session, log("last"));
+        drop(events);
+        assert_eq!(reader.recv().await.map(|e| e.kind), Some(log("last")));
+        assert_eq!(reader.recv().await, None);
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_is_woken() {
+        let (events, session) = events(1 << 20);
+        let mut reader = events.subscribe();
+        let waits = tokio::spawn(async move { (reader.recv().await, reader.recv().await) });
+        tokio::task::yield_now().await;
+        events.send(&session, log("one"));
+        drop(events);
+        let (one, end) = waits.await.expect("no panic");
+        assert_eq!((one.map(|e| e.kind), end), (Some(log("one")), None));
+    }
+
+    #[test]
+    fn a_reader_that_is_gone_is_forgotten() {
+        let (events, session) = events(1 << 20);
+        drop(events.subscribe());
+        events.send(&session, log("nobody"));
+        assert!(events.0.queues().is_empty());
+    }
+}
