@@ -29,6 +29,8 @@ pub mod egress;
 pub mod engine;
 pub mod error;
 pub mod event;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod ids;
 pub mod instance;
 pub mod interfaces;

@@ -339,7 +339,7 @@ async fn run(program: &Value, panics: u32) -> Left {
         words.filter(|words| words.contains("builds it again")).count()
     };
     let mut begun = Vec::new();
-    while let Ok(event) = told.try_recv() {
+    while let Some(event) = told.try_recv() {
         if let EventKind::SessionStarted { role, attempt, .. } = event.kind {
             begun.push((role, attempt));
         }

@@ -15,6 +15,8 @@ mod draft;
 mod estimate;
 mod export;
 mod fault;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod history;
 mod key;
 mod limiter;

@@ -12,7 +12,7 @@ use super::fault::{Fault, StatusFault};
 use super::protocol::{Answer, Decode, Tell, error_in, parse};
 use super::provider::Endpoint;
 use super::retry::retry_after;
-use super::sse::Parser;
+use super::sse::{Parser, TooLong};
 use super::usage::{Charged, End};
 use super::veil::Veil;
 use crate::error::Refusal;
@@ -168,16 +168,9 @@ impl Attempt {
     async fn stream(&mut self, mut response: Response, endpoint: &Endpoint, tell: &Tell<'_>) -> Result<(), Fault> {
         let cap = piece_cap(endpoint);
         let mut parser = Parser::new(usize::try_from(cap).unwrap_or(usize::MAX));
-        let mut events = Vec::new();
         while !self.decoder.is_over() {
             let chunk = self.chunk(&mut response, endpoint).await?;
-            let fed = match &chunk {
-                Some(bytes) => parser.feed(bytes, &mut events),
-                None => parser.finish(&mut events),
-            };
-            for event in events.drain(..) {
-                self.decoder.event(&event, tell)?;
-            }
+            let fed = take(&mut parser, &mut *self.decoder, chunk.as_deref(), tell)?;
             fed.map_err(|_| too_large(endpoint.limits.reply))?;
             if chunk.is_none() {
                 return Ok(());
@@ -229,6 +222,27 @@ impl Attempt {
         }
         Ok(Some(bytes.into()))
     }
+}
+
+/// Takes the next piece of a stream, or its end. What follows the answer's end is nobody's, in the same piece too.
+pub(super) fn take(
+    parser: &mut Parser,
+    decoder: &mut dyn Decode,
+    piece: Option<&[u8]>,
+    tell: &Tell<'_>,
+) -> Result<Result<(), TooLong>, Fault> {
+    let mut events = Vec::new();
+    let fed = match piece {
+        Some(bytes) => parser.feed(bytes, &mut events),
+        None => parser.finish(&mut events),
+    };
+    for event in &events {
+        decoder.event(event, tell)?;
+        if decoder.is_over() {
+            return Ok(Ok(()));
+        }
+    }
+    Ok(fed)
 }
 
 /// The most bytes that are held undecoded: the reply in JSON, with its escapes, in one piece.

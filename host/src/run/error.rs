@@ -241,6 +241,9 @@ pub enum HostError {
     /// What a run did can't be written down. It stops where it can go on.
     #[error("the run stopped: {0}")]
     Unwritten(String),
+    /// There was no room for the instance of a run's root. The run stops where it can go on.
+    #[error("the run stopped: {0}")]
+    NoRoom(String),
     /// The host failed in a run.
     #[error("the run failed: {0}")]
     Run(String),
@@ -250,6 +253,7 @@ impl From<End> for HostError {
     fn from(end: End) -> Self {
         match end {
             End::Storage(what) => Self::Unwritten(what),
+            End::NoRoom(what) => Self::NoRoom(what),
             other => Self::Run(other.to_string()),
         }
     }
@@ -259,7 +263,7 @@ impl HostError {
     /// The process's exit code: 1 where a run failed, is damaged or did not end, else 2.
     pub fn code(&self) -> u8 {
         match self {
-            Self::Run(_) | Self::Unwritten(_) | Self::NotEnded { .. } => 1,
+            Self::Run(_) | Self::Unwritten(_) | Self::NoRoom(_) | Self::NotEnded { .. } => 1,
             Self::Store(StoreError::Damaged { .. } | StoreError::NothingLeft { .. } | StoreError::Lost { .. }) => 1,
             _ => 2,
         }
@@ -297,6 +301,7 @@ impl HostError {
             Self::Store(StoreError::Damaged { .. } | StoreError::NothingLeft { .. } | StoreError::Lost { .. })
             | Self::Forgotten { .. } => "journal-damaged",
             Self::Store(_) | Self::Home { .. } | Self::NotBegun(_) | Self::Unwritten(_) => "storage",
+            Self::NoRoom(_) => "rate-limited",
             Self::Toolbox(_) | Self::ToolPrefix { .. } => "tools",
             Self::Inputs(_) | Self::NoSuchTool { .. } | Self::ChildIterations { .. } | Self::SameName { .. } => {
                 "invalid-input"

@@ -5,6 +5,8 @@ mod cancel;
 mod change;
 pub mod error;
 mod fork;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod handle;
 mod home;
 mod inspect;

@@ -122,6 +122,13 @@ impl Agent {
             if let Err(Stopped::Host(End::Storage(what))) = ended {
                 return Err(End::Storage(what));
             }
+            if let Err(Stopped::Host(End::NoRoom(what))) = &ended
+                && session.parent.is_none()
+            {
+                // Nobody is told, as a parent would be: what this machine lacks now ends no run.
+                Box::pin(self.suspend(guest)).await?;
+                return Err(End::NoRoom(what.clone()));
+            }
             let end = ending::read(&session, ended);
             let dice = [&session.run.seed[..], session.id.to_string().as_bytes()].concat();
             let next = policy::next(end.fault, history, &session.run.limits, session.awake_ms(), &dice);

@@ -14,7 +14,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::end::End;
-use crate::place::{Place, newest, resume};
+use crate::place::{Place, newest, resume, sends};
 use crate::program::{ask, holding, script};
 use crate::recorded::{Met, Recorded};
 use crate::{LONG, eventually, full};
@@ -311,12 +311,40 @@ fn f21_few_file_descriptors() {
     };
     End::printed(&run(64).0.expect(0)).assert_like(&recorded.end, "with 64 of them");
     let (output, place) = run(24);
-    output.expect(1).says(&["rate-limited", "limits.fds", "ulimit -n"]);
+    output
+        .expect(1)
+        .says(&["the run stopped", "limits.fds, ulimit -n", "hermes-host resume"]);
     assert_eq!(place.asked(), 0);
     // With more of them the next run is well.
     let output = recorded.host(&place).output().expect(0);
     End::printed(&output).assert_like(&recorded.end, "after one without");
     run(16).0.expect(2).says(&["Too many open files"]);
+}
+
+#[test]
+fn f21_many_runs_and_few_file_descriptors() {
+    const RUNS: usize = 17;
+    let place = Place::new(holding("ROOT ONE", RUNS));
+    let program = json!({ "steps": [ask("ROOT ONE"), ask("PAR ONE")] });
+    let begun: Vec<_> = (0..RUNS).map(|_| place.home.host().probe(&program).start()).collect();
+    place.server.wait_for(RUNS, LONG);
+    begun.iter().for_each(|process| process.signal(Signal::INT));
+    begun.into_iter().for_each(|process| drop(process.finish().expect(130)));
+    let all = || {
+        let host = place.home.host().set("limits.resume_parallel", RUNS);
+        let host = host.set("limits.start_wall", "500ms");
+        host.args(["resume", "--all", "--output", "json"])
+    };
+    // None begins, and none ends: what this machine lacks now is no run's end.
+    let few = all().by("ulimit -n 24 && exec \"$0\" \"$@\"").output().expect(1);
+    few.says(&["the run stopped", "limits.fds, ulimit -n", "hermes-host resume"]);
+    assert_eq!(place.asked(), RUNS);
+    let rest = all().output().expect(0).json();
+    let ended: Vec<_> = rest.as_array().unwrap().iter().map(|run| &run["exit"]).collect();
+    assert_eq!(ended, ["returned"; RUNS]);
+    let sends = sends(&place.server);
+    let times: Vec<usize> = sends.values().copied().collect();
+    assert_eq!((times.len(), times.iter().sum()), (2 * RUNS, 3 * RUNS), "{sends:?}");
 }
 
 /// Writers that each try to be the one that writes the next version.

@@ -9,6 +9,19 @@ mod redacted;
 pub use export::{Exported, WithPlugins};
 pub use import::ImportedRun;
 
+/// Reads lines to the last one, or to what is wrong.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) fn read_lines(bytes: &[u8], limits: &crate::limits::Limits) {
+    let mut reader = line::Reader::new(bytes, limits);
+    if reader.header().is_ok() {
+        while let Ok(line) = reader.next() {
+            if matches!(line, line::Line::End(_)) {
+                return;
+            }
+        }
+    }
+}
+
 /// The format's version, the first thing in a file.
 const VERSION: u64 = 1;
 

@@ -1,0 +1,219 @@
+//! Every parser of foreign bytes, and what must hold of any input: for fuzzers (`tests/fuzz`), and for this crate's own tests, which try
+//! mutations of good input. Compiled for nothing else.
+
+use url::Url;
+
+use crate::egress::NetRule;
+use crate::engine::precheck::{check, check_again};
+use crate::limits::Limits;
+use crate::plugin::grant::Grant;
+use crate::plugin::manifest::Manifest;
+use crate::scrub::{Budget, Scrubber, Secrets};
+use crate::text::{Shape, clean};
+use crate::{json, llm, run};
+
+/// A parser with all that is asked of it. It panics where that does not hold.
+pub type Target = fn(&[u8]);
+
+/// All of them by name, each with good input to begin with.
+pub const TARGETS: [(&str, Target, &[&[u8]]); 9] = [
+    ("manifest", manifest, &[MANIFEST]),
+    ("component", component, &[b"\0asm\x0d\0\x01\0", b"\0asm\x01\0\0\0"]),
+    (
+        "grant",
+        grant,
+        &[
+            b"a=fs:n=/tmp:rw",
+            b"secret:k@*.x.org",
+            b"net:GET,POST@http://*.x.org:81",
+        ],
+    ),
+    (
+        "address",
+        address,
+        &[b"net:*\nhttp://0x7f.1/", b"net:x.org\nhttps://u@[::ffff:7f00:1]:8/"],
+    ),
+    ("json", json_text, &[b"{\"a\":[1,{\"b\":null}],\"c\":\"\\u0000\"}"]),
+    ("openai", llm::fuzzing::openai, &[OPENAI]),
+    ("anthropic", llm::fuzzing::anthropic, &[ANTHROPIC]),
+    ("scrubber", scrubber, &[SCRUBBED]),
+    (
+        "run-file",
+        run::fuzzing::run_file,
+        &[b"{\"hermes_run\":1}\n{\"end\":{}}\n"],
+    ),
+];
+
+/// Tries the parser of this name.
+///
+/// # Panics
+/// There is none, or it does not keep its word.
+pub fn run(name: &str, data: &[u8]) {
+    let target = TARGETS.iter().find(|(target, ..)| *target == name);
+    target.expect("a target's name").1(data);
+}
+
+const MANIFEST: &[u8] = b"name = \"a\"\ntoolset = \"t\"\n[[wants]]\ngrant = \"net:x.org\"\nreason = \"why\"\n";
+const OPENAI: &[u8] = b"\x02\x10\x20data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi\",\"tool_calls\":[{\"index\":0,\"id\":\"c\",\
+\"function\":{\"name\":\"f\",\"arguments\":\"{}\"}}]},\"finish_reason\":\"tool_calls\"}],\"usage\":{\"prompt_tokens\":1}}\n\ndata: [DONE]\n\n";
+const ANTHROPIC: &[u8] = b"\x01\x30event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"model\":\"m\",\"usage\":{\"input_tokens\":1}}}\
+\r\n\r\ndata: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"a\"}}\n\n\
+data: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\"output_tokens\":2}}\n\ndata: {\"type\":\"message_stop\"}\n\n";
+const SCRUBBED: &[u8] =
+    b"\x03\x01\x08\x20a line with c2VjcmV0LXZhbHVlLTEyMzQ= and secret-value-1234\x1b[31m\nerror: it failed\n";
+
+/// The secret that no scrubbed text may hold.
+const SECRET: &str = "secret-value-1234";
+
+/// Splits `data` into pieces: its first byte says how often it is cut, the next ones how long each piece is; then comes what is cut. Nothing is
+/// lost and nothing added.
+pub fn pieces(data: &[u8]) -> (Vec<&[u8]>, &[u8]) {
+    let Some((count, rest)) = data.split_first() else {
+        return (Vec::new(), data);
+    };
+    let (lengths, whole) = rest.split_at(rest.len().min(usize::from(*count % 16)));
+    let (mut pieces, mut left) = (Vec::new(), whole);
+    for length in lengths {
+        let (piece, rest) = left.split_at(left.len().min(usize::from(*length)));
+        pieces.push(piece);
+        left = rest;
+    }
+    pieces.push(left);
+    (pieces, whole)
+}
+
+/// What is read of a manifest is clean, whatever it says.
+fn manifest(data: &[u8]) {
+    let Ok(manifest) = Manifest::parse(&String::from_utf8_lossy(data)) else {
+        return;
+    };
+    let reasons = manifest.wants.iter().map(|want| &want.reason);
+    for words in reasons.chain([&manifest.description, &manifest.version]) {
+        assert_eq!(clean(words, Shape::Line), words.as_str());
+    }
+}
+
+/// A component that passes the check passes it again.
+fn component(data: &[u8]) {
+    let limits = Limits::default();
+    if let Ok(outline) = check(data, &limits) {
+        assert_eq!(check_again(data, &limits), Ok(outline));
+    }
+}
+
+/// A host's rule is what it says, read again.
+fn grant(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let rule = text.strip_prefix("net:").unwrap_or(&text);
+    if let Ok(rule) = rule.parse::<NetRule>() {
+        let grant = Grant::Net(rule.clone()).to_string();
+        let again = grant.strip_prefix("net:").map(str::parse::<NetRule>);
+        assert_eq!(again, Some(Ok(rule)), "{grant}");
+    }
+}
+
+/// What a rule allows has a notation of its own, and an address is allowed where it is named, or everything is.
+fn address(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let Some((rule, url)) = text.split_once('\n') else {
+        return;
+    };
+    let rule = rule.strip_prefix("net:").unwrap_or(rule).parse::<NetRule>();
+    let (Ok(rule), Ok(url)) = (rule, Url::parse(url)) else {
+        return;
+    };
+    if !rule.allows("GET", &url) {
+        return;
+    }
+    let narrow = NetRule::for_request("GET", &url).expect("what a rule allows has a notation");
+    assert!(narrow.allows("GET", &url) && narrow.names(&url));
+    let is_name = matches!(url.host(), Some(url::Host::Domain(_)));
+    assert!(is_name || rule.names(&url) || rule.is_everything());
+}
+
+/// What is read is within the depth, and the same when it is read again.
+fn json_text(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    if let Ok(value) = json::parse(&text, 8) {
+        let again = value.to_string();
+        assert!(json::nesting(&again) <= 8);
+        assert_eq!(json::parse(&again, 8).as_ref(), Ok(&value));
+    }
+}
+
+/// A text comes out the same however it is cut, within its budget, without the secret and without what steers a terminal.
+fn scrubber(data: &[u8]) {
+    let (pieces, whole) = pieces(data);
+    let secrets = Secrets::new([("KEY".to_owned(), SECRET.to_owned())]);
+    let budget = Budget {
+        chars: 500,
+        spill: 1 << 16,
+        piece: 64,
+    };
+    let scrub = |pieces: &[&[u8]]| {
+        let mut spilled = String::new();
+        let mut scrubber = Scrubber::new(&secrets, budget, |piece| spilled.push_str(piece));
+        pieces.iter().for_each(|piece| scrubber.push(piece));
+        let scrubbed = scrubber.finish();
+        (scrubbed, spilled)
+    };
+    let (scrubbed, spilled) = scrub(&pieces);
+    assert_eq!((scrubbed.clone(), spilled.clone()), scrub(&[whole]), "a cut changes it");
+    assert!(scrubbed.text.chars().count() <= budget.chars);
+    for text in [&scrubbed.text, &spilled] {
+        assert!(!text.contains(SECRET));
+        assert_eq!(clean(text, Shape::Block), text.as_str());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use proptest::test_runner::{Config, TestRunner};
+
+    use super::*;
+
+    /// Good input with some of its bytes changed, left out or doubled.
+    fn mutated(seeds: &'static [&'static [u8]]) -> impl Strategy<Value = Vec<u8>> {
+        let change = (any::<prop::sample::Index>(), any::<u8>(), 0u8..4);
+        (prop::sample::select(seeds), prop::collection::vec(change, 0..6)).prop_map(|(seed, changes)| {
+            let mut bytes = seed.to_vec();
+            for (place, byte, what) in changes {
+                let at = place.index(bytes.len().max(1));
+                match what {
+                    0 if at < bytes.len() => bytes[at] = byte,
+                    1 if at < bytes.len() => drop(bytes.remove(at)),
+                    2 => bytes.insert(at.min(bytes.len()), byte),
+                    _ => bytes.extend_from_within(at.min(bytes.len())..),
+                }
+            }
+            bytes
+        })
+    }
+
+    #[test]
+    fn each_parser_keeps_its_word_for_mutations_of_good_input() {
+        for (name, target, seeds) in TARGETS {
+            let mut runner = TestRunner::new_with_rng(
+                Config::with_cases(300),
+                proptest::test_runner::TestRng::deterministic_rng(proptest::test_runner::RngAlgorithm::ChaCha),
+            );
+            let all = runner.run(&mutated(seeds), |bytes| {
+                target(&bytes);
+                Ok(())
+            });
+            assert!(all.is_ok(), "{name}: {}", all.unwrap_err());
+        }
+    }
+
+    #[test]
+    fn nothing_is_lost_where_it_is_cut() {
+        let data: Vec<u8> = (0..=255).collect();
+        let (cut, whole) = pieces(&data);
+        assert_eq!(cut.concat(), whole);
+        assert_eq!(
+            pieces(b"\x02\x01\x02abcd"),
+            (vec![&b"a"[..], b"bc", b"d"], &b"abcd"[..])
+        );
+    }
+}

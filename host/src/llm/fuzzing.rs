@@ -1,0 +1,63 @@
+//! A provider's reply of any bytes, in any pieces and as one body.
+
+use super::opaque::Owner;
+use super::protocol::{Answer, Decode, parse};
+use super::sse::Parser;
+use super::transport::take;
+use super::usage::Reported;
+use super::{anthropic, fault::Fault, openai};
+use crate::config::model::ProviderKind;
+use crate::fuzzing::pieces;
+use crate::limits::Limits;
+
+/// An answer in the form of chat completions.
+pub fn openai(data: &[u8]) {
+    reply(data, ProviderKind::Openai);
+}
+
+/// An answer in the form of Messages.
+pub fn anthropic(data: &[u8]) {
+    reply(data, ProviderKind::Anthropic);
+}
+
+/// What is read doesn't depend on how it was cut.
+fn reply(data: &[u8], kind: ProviderKind) {
+    let (pieces, whole) = pieces(data);
+    assert_eq!(read(&pieces, kind), read(&[whole], kind), "a cut changes it");
+    if let Ok(body) = parse(&String::from_utf8_lossy(whole)) {
+        let mut decoder = decoder(kind);
+        if decoder.body(&body, &|_| {}).is_ok() {
+            let _ = decoder.finish();
+        }
+    }
+}
+
+fn decoder(kind: ProviderKind) -> Box<dyn Decode> {
+    let limits = Limits {
+        reply: 4096,
+        ..Limits::default()
+    };
+    let owner = Owner {
+        kind,
+        provider: "p".into(),
+    };
+    match kind {
+        ProviderKind::Anthropic => Box::new(anthropic::Decoder::new(owner, &limits)),
+        _ => Box::new(openai::Decoder::new(owner, &limits)),
+    }
+}
+
+fn read(pieces: &[&[u8]], kind: ProviderKind) -> (Reported, Result<Answer, Fault>) {
+    let (mut parser, mut decoder) = (Parser::new(8192), decoder(kind));
+    for piece in pieces.iter().copied().map(Some).chain([None]) {
+        let taken = take(&mut parser, &mut *decoder, piece, &|_| {});
+        let taken = taken.and_then(|fed| fed.map_err(|too_long| Fault::Broken(too_long.to_string())));
+        if let Err(fault) = taken {
+            return (decoder.reported(), Err(fault));
+        }
+        if decoder.is_over() {
+            break;
+        }
+    }
+    (decoder.reported(), decoder.finish())
+}
