@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{guest, host, root, script};
+use common::{compiler, guest, host, root, script};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use hermes_host::amounts::Amounts;
 use hermes_host::config::{Config, Sources};
@@ -397,7 +397,7 @@ fn open(home: &Path) -> Host {
             "limits.host_calls=1000000".to_owned(),
         ],
     };
-    Host::open(Config::load(&sources).unwrap()).unwrap()
+    Host::open(Config::load(&sources).unwrap(), compiler()).unwrap()
 }
 
 fn resume(c: &mut Criterion) {

@@ -3,8 +3,8 @@
 //!
 //! The layers, lowest first; each uses only those above it in this list:
 //!
-//! - [`limits`] [`amounts`] [`text`] [`scrub`] [`json`] [`base64`] [`ids`] [`error`]: every cap, the dimensions of a budget, making foreign text safe, encodings, new
-//!   types.
+//! - [`limits`] [`amounts`] [`text`] [`scrub`] [`json`] [`base64`] [`ids`] [`error`] [`own_file`]: every cap, the dimensions of a budget, making foreign text safe,
+//!   encodings, new types, files that nobody else may have put there.
 //! - [`config`] · [`store`] · [`engine`] · [`egress`]: layered configuration · SQLite: sessions, journal, blackboard · wasmtime, checks of
 //!   bytes, the compile cache · the only way out to the network.
 //! - [`ledger`] · [`llm`] · [`bindings`] · [`event`]: reservations and charges · models · what `wit/` generates · what a run does, as a stream.
@@ -38,6 +38,7 @@ pub mod json;
 pub mod ledger;
 pub mod limits;
 pub mod llm;
+pub mod own_file;
 pub mod plugin;
 pub mod run;
 pub mod scrub;

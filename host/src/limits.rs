@@ -176,8 +176,28 @@ limits! {
     resident: "resident", Count, 1_000, 1, 8_000;
     #[doc = "A component's bytes."]
     component: "component", Bytes, 64 * MIB, KIB, GIB;
-    #[doc = "Compiling one component."]
+    #[doc = "Functions in all modules of a component together."]
+    parts_functions: "parts.functions", Count, 100_000, 1, 1_000_000;
+    #[doc = "One function's code."]
+    parts_function_bytes: "parts.function_bytes", Bytes, MIB, KIB, 8 * MIB;
+    #[doc = "Local variables of one function."]
+    parts_locals: "parts.locals", Count, 10_000, 1, 50_000;
+    #[doc = "Core modules in a component, at any depth."]
+    parts_modules: "parts.modules", Count, 256, 1, 10_000;
+    #[doc = "Components inside a component, at any depth."]
+    parts_components: "parts.components", Count, 256, 1, 10_000;
+    #[doc = "How deep modules and components may lie inside one another."]
+    parts_depth: "parts.depth", Count, 16, 1, 100;
+    #[doc = "Types, imports, exports, instances, aliases and canonical functions in a component, at any depth."]
+    parts_definitions: "parts.definitions", Count, 100_000, 100, 10_000_000;
+    #[doc = "Compiling one component, from the start of the compiler's process to its last byte."]
     compile_wall: "compile.wall", Millis, 60 * SEC, 100, HOUR;
+    #[doc = "Processor time of compiling one component, all threads together; in whole seconds, rounded up."]
+    compile_cpu: "compile.cpu", Millis, 5 * MIN, SEC, 24 * HOUR;
+    #[doc = "Address space of the process that compiles one component."]
+    compile_address_space: "compile.address_space", Bytes, 4 * GIB, 256 * MIB, 1024 * GIB;
+    #[doc = "Compiled code of one component."]
+    compile_code: "compile.code", Bytes, GIB, KIB, 64 * GIB;
     #[doc = "Components compiled at once."]
     compile_parallel: "compile.parallel", Count, 2, 1, 256;
     #[doc = "Compiled code kept on disk; the oldest goes first."]

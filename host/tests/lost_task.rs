@@ -13,7 +13,7 @@ use hermes_host::amounts::Amounts;
 use hermes_host::bindings::{delegation, types};
 use hermes_host::egress::Egress;
 use hermes_host::engine::Engine;
-use hermes_host::engine::compile::Compiler;
+use hermes_host::engine::compile::{CompileIn, Compiler};
 use hermes_host::error::{Dimension, Refusal};
 use hermes_host::event::{EventKind, Events, now_ms};
 use hermes_host::ids::RunId;
@@ -263,7 +263,7 @@ async fn run(program: &Value, panics: u32) -> Left {
     let home = tempfile::tempdir().unwrap();
     let limits = Limits::default();
     let engine = Engine::new(&limits).unwrap();
-    let compiler = Compiler::new(engine.clone(), None, &limits);
+    let compiler = Compiler::new(engine.clone(), None, &limits, CompileIn::ThisProcess);
     let instances = Instances::new(engine, compiler, &limits).unwrap();
     let shelf = Shelf {
         home: home.path().join("plugins"),

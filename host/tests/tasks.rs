@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hermes_host::config::{Config, Sources};
 use hermes_host::event::EventKind;
-use hermes_host::run::{Host, RunSpec};
+use hermes_host::run::{CompileIn, Host, RunSpec};
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
@@ -17,6 +17,11 @@ fn probe() -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").filter(|dir| !dir.is_empty());
     root.join(target.unwrap_or_else(|| "target".into()))
         .join("test-guests/probe.wasm")
+}
+
+/// Plugins are compiled by the command.
+fn compiler() -> CompileIn {
+    CompileIn::Program(env!("CARGO_BIN_EXE_hermes-host").into())
 }
 
 /// A child that does `steps`.
@@ -55,7 +60,7 @@ async fn children_that_ended_leave_no_task() {
         .map(str::to_owned)
         .into(),
     };
-    let host = Host::open(Config::load(&sources).unwrap()).unwrap();
+    let host = Host::open(Config::load(&sources).unwrap(), compiler()).unwrap();
     let open = json!({ "do": "open", "name": "notes" });
     let wait = json!({ "do": "changes", "space": 0, "prefix": "", "since": 0, "wait_ms": 600_000 });
     let progress = |message: &str| json!({ "do": "progress", "message": message });

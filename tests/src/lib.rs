@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test's support, what fails shall fail the test")]
 
+pub mod bomb;
 pub mod changed;
 pub mod child;
 pub mod guests;

@@ -8,7 +8,9 @@ use std::{env, fs};
 
 /// The layers of `host/src`, lowest first.
 const LAYERS: [&[&str]; 9] = [
-    &["limits", "text", "ids", "error", "amounts", "json", "base64"],
+    &[
+        "limits", "text", "ids", "error", "amounts", "json", "base64", "own_file",
+    ],
     &["config", "store", "engine", "egress", "scrub"],
     &["ledger", "llm", "bindings", "event"],
     &["plugin"],

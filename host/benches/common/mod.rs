@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use hermes_host::config::{Config, Sources};
-use hermes_host::run::Host;
+use hermes_host::run::{CompileIn, Host};
 
 /// Steps that one program holds: few enough for every limit of a run, and so many that the run around them weighs little.
 pub(crate) const BATCH: u64 = 4000;
@@ -22,6 +22,11 @@ pub(crate) fn guest(name: &str) -> PathBuf {
     path
 }
 
+/// Plugins are compiled as the command does it.
+pub(crate) fn compiler() -> CompileIn {
+    CompileIn::Program(env!("CARGO_BIN_EXE_hermes-host").into())
+}
+
 pub(crate) fn host(home: &Path, set: &[&str]) -> Host {
     let set = set.iter().map(|s| (*s).to_owned()).collect();
     let sources = Sources {
@@ -30,7 +35,7 @@ pub(crate) fn host(home: &Path, set: &[&str]) -> Host {
         home: Some(home.to_owned()),
         set,
     };
-    Host::open(Config::load(&sources).unwrap()).unwrap()
+    Host::open(Config::load(&sources).unwrap(), compiler()).unwrap()
 }
 
 /// A scripted model that always has one more word to say.

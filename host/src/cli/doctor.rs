@@ -14,7 +14,7 @@ use super::{Context, json, stdio, terminal};
 use crate::config::{Config, ConfigError};
 use crate::event::now_ms;
 use crate::limits::{Unit, show};
-use crate::run::{Host, HostError, Integrity, Problem as Damage, check_home, default_model};
+use crate::run::{CompileIn, Host, HostError, Integrity, Problem as Damage, check_home, default_model};
 
 /// The longest line, in columns.
 const WIDTH: usize = 400;
@@ -57,7 +57,11 @@ pub(super) async fn doctor(config: Config, context: Context) -> Result<u8, Probl
     checks.push(model(&config).await);
     match Host::to_read(config) {
         Ok(host) => {
-            checks.extend([ok("engine", "starts".to_owned()), cache(host.config())]);
+            checks.extend([
+                ok("engine", "starts".to_owned()),
+                compiler(host.config(), context).await,
+            ]);
+            checks.push(cache(host.config()));
             checks.extend(database(host).await);
         }
         Err(error) => {
@@ -180,6 +184,20 @@ async fn model(config: &Config) -> Check {
         Err(error) => {
             let mend = "model = \"provider/name\"   in the configuration, or --model for one run".to_owned();
             warn("model", error.to_string(), Some(mend))
+        }
+    }
+}
+
+/// What compiles plugins is a process of its own, which a machine may not let start, or not with so much memory.
+async fn compiler(config: &Config, context: Context) -> Check {
+    match CompileIn::from(context.compile_in).check(&config.limits).await {
+        Ok(()) => {
+            let memory = show(config.limits.compile_address_space, Unit::Bytes);
+            ok("compiler", format!("starts, with at most {memory} of memory"))
+        }
+        Err(why) => {
+            let mend = "more limits.compile.address_space, or more processes and memory for this user (ulimit -a)";
+            fail("compiler", format!("it {why}"), Some(mend.to_owned()))
         }
     }
 }

@@ -167,6 +167,11 @@ fn help(error: &HostError) -> Vec<String> {
             format!("forget it                hermes-host resume {run} --accept-loss"),
         ];
     }
+    if let HostError::Load(error) = error
+        && let Some(file) = error.compiled_before()
+    {
+        return vec![format!("try it again all the same   rm {}", file.display())];
+    }
     if let HostError::Ended { run, raise: keys, .. } = error {
         return raise(run, keys).into_iter().collect();
     }

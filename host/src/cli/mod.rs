@@ -33,7 +33,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::config::{Config, Sources};
-use crate::run::Host;
+use crate::run::{Host, ThisProgram};
 use args::{Line, Output};
 use errors::Problem;
 use style::Paint;
@@ -51,10 +51,13 @@ struct Context {
     verbose: bool,
     quiet: bool,
     color: args::Color,
+    /// What compiles: this program, as `main` has seen to.
+    compile_in: ThisProgram,
 }
 
 /// Runs the program with the arguments of this process.
 pub fn main() -> ExitCode {
+    let compile_in = crate::run::this_program();
     log::tell_of_panics();
     let argv = args::with_command(std::env::args_os().collect());
     let line = match args::parse(&argv) {
@@ -67,6 +70,7 @@ pub fn main() -> ExitCode {
         verbose: line.global.verbose,
         quiet: line.global.quiet,
         color: line.global.color,
+        compile_in,
     };
     let runs_an_agent = validated::runs_an_agent(&line.command);
     match carry_out(line, context) {
@@ -114,6 +118,7 @@ async fn serve(command: Command, context: Context) -> Result<u8, Problem> {
     let limit = command.limits().file_size;
     signals::raise_descriptors();
     signals::bound_files(limit).map_err(|e| Problem::usage(format!("limits.file_size could not be set: {e}")))?;
+    let open = |config| Host::open(config, context.compile_in);
     match command {
         Command::Run(config, spec) => run::start(config, context, spec).await,
         Command::Resume(config, resume) => run::resume(config, context, &resume).await,
@@ -123,15 +128,15 @@ async fn serve(command: Command, context: Context) -> Result<u8, Problem> {
         Command::Prune(config, spec) => prune::prune(&Host::to_read(config)?, context, &spec).await,
         Command::Backup(config, to) => backup::backup(&Host::to_read(config)?, context, &to).await,
         Command::Cancel(config, id) => runs::cancel(&Host::to_read(config)?, context, &id).await,
-        Command::Inspect(config, inspect) => inspect::inspect(&Host::open(config)?, context, inspect).await,
-        Command::Call(config, call) => call::call(&Host::open(config)?, context, call).await,
+        Command::Inspect(config, inspect) => inspect::inspect(&open(config)?, context, inspect).await,
+        Command::Call(config, call) => call::call(&open(config)?, context, call).await,
         Command::Runs(config, which) => runs::list(&Host::to_read(config)?, context, &which).await,
         Command::Show(config, id) => show::show(&Host::to_read(config)?, context, &id).await,
         Command::Answer(config, id) => show::answer(&Host::to_read(config)?, context, &id).await,
         Command::Tree(config, id) => tree::tree(&Host::to_read(config)?, context, &id).await,
         Command::Export(config, id, form) => export::export(&Host::to_read(config)?, context, &id, form).await,
         Command::ExportRun(config, export) => export::to_file(&Host::to_read(config)?, context, &export).await,
-        Command::Import(config, file) => export::import(&Host::open(config)?, context, &file).await,
+        Command::Import(config, file) => export::import(&open(config)?, context, &file).await,
         Command::Blackboard(config, command) => blackboard::serve(&Host::to_read(config)?, context, command).await,
         Command::Doctor(config) => doctor::doctor(config, context).await,
         Command::ConfigShow(config) => config::show(context, &config),

@@ -30,7 +30,7 @@ pub(super) async fn replay(config: Config, context: Context, spec: &ReplaySpec) 
     let replay = tokio::select! {
         biased;
         () = stop.next() => return Err(Problem::stopped("before the replay was through: nothing was written")),
-        replay = until_ready(mode(context), Host::replay(config, spec)) => replay?,
+        replay = until_ready(mode(context), Host::replay(config, context.compile_in, spec)) => replay?,
     };
     stdio::tell(&notices(context.paint, &replay.notices));
     let code = if replay.is_same() { 0 } else { DIVERGED };

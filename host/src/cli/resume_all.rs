@@ -42,7 +42,7 @@ pub(super) async fn resume_all(config: Config, context: Context) -> Result<u8, P
     let mut stop = listen()?;
     let places = usize::try_from(config.limits.resume_parallel).unwrap_or(usize::MAX);
     let places = Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS)));
-    let host = Arc::new(Host::open(config)?);
+    let host = Arc::new(Host::open(config, context.compile_in)?);
     let suspend = CancellationToken::new();
     let (mut running, mut tasks) = (JoinSet::new(), HashMap::new());
     for run in host.unfinished()? {

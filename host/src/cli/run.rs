@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// Starts a run and stays with it to its end.
 pub(super) async fn start(config: Config, context: Context, spec: RunSpec) -> Result<u8, Problem> {
     let mut stop = listen()?;
-    let host = Host::open(config)?;
+    let host = Host::open(config, context.compile_in)?;
     let ready = tokio::select! {
         biased;
         () = stop.next() => return Err(Problem::stopped("before the run began: nothing is written")),
@@ -43,7 +43,7 @@ pub(super) async fn start(config: Config, context: Context, spec: RunSpec) -> Re
 /// Goes on with a run and stays with it to its end.
 pub(super) async fn resume(config: Config, context: Context, resume: &Resume) -> Result<u8, Problem> {
     let mut stop = listen()?;
-    let host = Host::open(config)?;
+    let host = Host::open(config, context.compile_in)?;
     let spec = &resume.spec;
     if resume.accept_loss {
         accept_loss(&host, context, &spec.run).await?;
@@ -99,7 +99,7 @@ fn given_up(run: &RunId, loss: &Loss) -> String {
 /// Goes on from a place in another run, as a run of its own, and stays with it to its end.
 pub(super) async fn fork(config: Config, context: Context, spec: &ForkSpec) -> Result<u8, Problem> {
     let mut stop = listen()?;
-    let host = Host::open(config)?;
+    let host = Host::open(config, context.compile_in)?;
     let ready = tokio::select! {
         biased;
         () = stop.next() => return Err(Problem::stopped("before the fork began: nothing is written")),

@@ -8,6 +8,7 @@ pub mod precheck;
 pub mod source;
 mod ticker;
 
+use std::hash::{Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use wasmtime::{
@@ -73,7 +74,9 @@ impl Engine {
                 show(all)
             )));
         }
-        let engine = wasmtime::Engine::new(&config(limits)).map_err(|e| EngineError(format!("{e:#}")))?;
+        let mut config = config(limits);
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(limits)));
+        let engine = wasmtime::Engine::new(&config).map_err(|e| EngineError(format!("{e:#}")))?;
         let ticker = Arc::new(Ticker::start(&engine).map_err(|e| EngineError(e.to_string()))?);
         Ok(Self { engine, ticker })
     }
@@ -89,6 +92,19 @@ impl Engine {
     }
 }
 
+/// An engine that only compiles, for one that [`Engine::new`] makes under these limits: it sets no room for instances aside.
+fn to_compile(limits: &Limits) -> Result<wasmtime::Engine, EngineError> {
+    wasmtime::Engine::new(&config(limits)).map_err(|e| EngineError(format!("{e:#}")))
+}
+
+/// Names all that compiled code depends on beside the component: where two engines have the same, one loads what the other compiles.
+fn fingerprint(engine: &wasmtime::Engine) -> u64 {
+    let mut hasher = Fnv::default();
+    engine.precompile_compatibility_hash().hash(&mut hasher);
+    hasher.finish()
+}
+
+/// What is the same for all engines of these limits; how instances get their memory is none of what code depends on.
 fn config(limits: &Limits) -> Config {
     let mut config = Config::new();
     config
@@ -101,8 +117,7 @@ fn config(limits: &Limits) -> Config {
         .wasm_memory64(false)
         .wasm_relaxed_simd(false)
         .wasm_backtrace_details(WasmBacktraceDetails::Disable)
-        .concurrency_support(false)
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(limits)));
+        .concurrency_support(false);
     let mut cost = OperatorCost::default();
     cost.variable.memory_grow_per_page = GROW_COST;
     config.operator_cost(cost);
@@ -140,4 +155,25 @@ fn size(value: u64) -> usize {
 
 fn count(value: u64) -> u32 {
     u32::try_from(value).unwrap_or(u32::MAX)
+}
+
+/// FNV-1a: the same from process to process, as the standard library's hasher need not be.
+struct Fnv(u64);
+
+impl Default for Fnv {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl std::hash::Hasher for Fnv {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
 }

@@ -1,12 +1,19 @@
 //! Looks at a component's bytes before anything is compiled or run: what it is, whether this host runs its kind, what it imports and exports.
 //! Nothing here recurses on what a stranger wrote.
 
+mod error;
+mod features;
+mod parts;
+
 use std::path::PathBuf;
 
-use wasmparser::{Parser, Payload, Validator, WasmFeatures};
+use wasmparser::{Parser, Payload};
 
-use crate::limits::{self, Limits, Unit};
+use crate::limits::Limits;
 use crate::text;
+
+pub use error::LoadError;
+use parts::Parts;
 
 /// The contract's package, and the version that this host offers.
 const PACKAGE: &str = "hermes:plugin/";
@@ -26,144 +33,8 @@ const INTERFACES: [&str; 9] = [
     "toolset",
 ];
 
-/// Bytes of a page of a memory.
-const PAGE: u64 = 64 << 10;
-
 /// Names in an import's or export's list that are kept; a component with more has them counted.
 const NAMES: usize = 1000;
-
-/// A plugin that can't be loaded. Nothing of it ran.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum LoadError {
-    /// No plugin has this name.
-    #[error("there is no plugin {plugin}; {hint}")]
-    NotFound {
-        /// What was asked for.
-        plugin: String,
-        /// Where it was looked for.
-        hint: String,
-    },
-    /// No file is at this path.
-    #[error("there is no file {}", path.display())]
-    Missing {
-        /// The path.
-        path: PathBuf,
-    },
-    /// The path is no regular file.
-    #[error("{} is {what}, not a component's file", path.display())]
-    NotAFile {
-        /// The path.
-        path: PathBuf,
-        /// What it is.
-        what: &'static str,
-    },
-    /// The file can't be read.
-    #[error("{} can't be read: {reason}", path.display())]
-    Unreadable {
-        /// The path.
-        path: PathBuf,
-        /// What the system says.
-        reason: String,
-    },
-    /// The file is over the cap.
-    #[error("{} has {bytes} bytes; a component has {} at most (limits.component)", path.display(), limits::show(*limit, Unit::Bytes))]
-    TooLarge {
-        /// The path.
-        path: PathBuf,
-        /// How many it has.
-        bytes: u64,
-        /// The cap.
-        limit: u64,
-    },
-    /// What is wrong with the bytes of a plugin.
-    #[error("{plugin}: {error}")]
-    In {
-        /// Its file, or its name.
-        plugin: String,
-        /// What is wrong.
-        error: Box<LoadError>,
-    },
-    /// The bytes are no component.
-    #[error("it is no component: {0}")]
-    NotAComponent(String),
-    /// The bytes are a damaged component.
-    #[error("the component is damaged at byte {offset}: {reason}")]
-    Damaged {
-        /// Where.
-        offset: usize,
-        /// What the validator says.
-        reason: String,
-    },
-    /// The component needs a feature of WebAssembly that this host leaves off.
-    #[error("the component needs {feature}, which this host leaves off")]
-    Feature {
-        /// Its name.
-        feature: &'static str,
-    },
-    /// It imports what this host does not have.
-    #[error("the component imports {import}, which this host does not have{hint}")]
-    UnknownImport {
-        /// The import.
-        import: String,
-        /// What may have been meant.
-        hint: String,
-    },
-    /// It was built for another version of the contract.
-    #[error("the component was built for another version of the contract: it names {name}; this host has {VERSION}")]
-    OtherVersion {
-        /// The import or export that shows it, with its version.
-        name: String,
-    },
-    /// It exports nothing that this host can call.
-    #[error(
-        "the component was built for another world: it exports {exports}, and neither hermes:plugin/agent nor hermes:plugin/toolset"
-    )]
-    OtherWorld {
-        /// What it exports.
-        exports: String,
-    },
-    /// It needs more to begin with than it may have.
-    #[error("it begins with {needs} {what}, over limits.{key} ({limit})")]
-    StartsTooLarge {
-        /// Of what.
-        what: &'static str,
-        /// How much.
-        needs: u64,
-        /// The cap.
-        limit: u64,
-        /// The cap's key below `limits.`.
-        key: &'static str,
-    },
-    /// Its manifest can't be used.
-    #[error("its manifest can't be used: {0}")]
-    Manifest(String),
-    /// The compiler refused it.
-    #[error("it can't be compiled: {0}")]
-    Compile(String),
-    /// Others are compiled, and take too long.
-    #[error("no place to compile it came free among {places} (limits.compile.parallel)")]
-    CompileBusy {
-        /// How many components are compiled at once.
-        places: u64,
-    },
-    /// Compiling takes too long.
-    #[error("compiling took longer than {} (limits.compile.wall)", limits::show(*limit_ms, Unit::Millis))]
-    CompileTime {
-        /// The cap, in milliseconds.
-        limit_ms: u64,
-    },
-}
-
-impl LoadError {
-    /// The same, naming whose bytes they are.
-    #[must_use]
-    pub fn of(self, plugin: impl std::fmt::Display) -> Self {
-        Self::In {
-            plugin: text::line(&plugin.to_string(), 200),
-            error: Box::new(self),
-        }
-    }
-}
 
 /// What a component's bytes say of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -182,8 +53,8 @@ pub struct Outline {
 /// Something else, damaged, over a cap, or built for another host.
 pub fn check(bytes: &[u8], limits: &Limits) -> Result<Outline, LoadError> {
     kind(bytes)?;
-    let read = outline(bytes)?;
-    validate(bytes)?;
+    let read = outline(bytes, limits)?;
+    features::validate(bytes)?;
     held(bytes, read, limits)
 }
 
@@ -194,12 +65,12 @@ pub fn check(bytes: &[u8], limits: &Limits) -> Result<Outline, LoadError> {
 /// As [`check`], where another host wrote it down or caps have changed.
 pub fn check_again(bytes: &[u8], limits: &Limits) -> Result<Outline, LoadError> {
     kind(bytes)?;
-    held(bytes, outline(bytes)?, limits)
+    held(bytes, outline(bytes, limits)?, limits)
 }
 
 /// What a component says of itself, held against the caps and the contract.
-fn held(bytes: &[u8], (outline, initial): (Outline, Initial), limits: &Limits) -> Result<Outline, LoadError> {
-    initial.fits(limits)?;
+fn held(bytes: &[u8], (outline, parts): (Outline, Parts), limits: &Limits) -> Result<Outline, LoadError> {
+    parts.fit(limits)?;
     for import in &outline.imports {
         known(import)?;
     }
@@ -247,18 +118,18 @@ fn looks_like_text(bytes: &[u8]) -> bool {
     start.starts_with(b"(module") || start.starts_with(b"(component") || start.starts_with(b";;")
 }
 
-fn outline(bytes: &[u8]) -> Result<(Outline, Initial), LoadError> {
-    let (mut outline, mut initial, mut depth) = (Outline::default(), Initial::default(), 0u32);
+fn outline(bytes: &[u8], limits: &Limits) -> Result<(Outline, Parts), LoadError> {
+    let (mut outline, mut parts) = (Outline::default(), Parts::default());
     for payload in Parser::new(0).parse_all(bytes) {
-        match payload.map_err(|e| damaged(&e))? {
-            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
-            Payload::End(_) => depth = depth.saturating_sub(1),
-            Payload::ComponentImportSection(section) if depth == 0 => {
+        let payload = payload.map_err(|e| damaged(&e))?;
+        parts.count(&payload, limits)?;
+        match payload {
+            Payload::ComponentImportSection(section) if parts.is_outermost() => {
                 for import in section {
                     push(&mut outline.imports, import.map_err(|e| damaged(&e))?.name.name);
                 }
             }
-            Payload::ComponentExportSection(section) if depth == 0 => {
+            Payload::ComponentExportSection(section) if parts.is_outermost() => {
                 for export in section {
                     push(&mut outline.exports, export.map_err(|e| damaged(&e))?.name.name);
                 }
@@ -266,52 +137,10 @@ fn outline(bytes: &[u8]) -> Result<(Outline, Initial), LoadError> {
             Payload::CustomSection(section) if section.name() == "producers" => {
                 producers(section.data(), section.data_offset(), &mut outline.producers);
             }
-            // What can't be read of these is found when everything is validated, and said better.
-            Payload::MemorySection(section) => {
-                for memory in section.into_iter().flatten() {
-                    initial.memory = initial.memory.max(memory.initial.saturating_mul(PAGE));
-                }
-            }
-            Payload::TableSection(section) => {
-                for table in section.into_iter().flatten() {
-                    initial.table_elements = initial.table_elements.max(table.ty.initial);
-                }
-            }
             _ => {}
         }
     }
-    Ok((outline, initial))
-}
-
-/// How large the largest memory and table are to begin with.
-#[derive(Debug, Default)]
-struct Initial {
-    memory: u64,
-    table_elements: u64,
-}
-
-impl Initial {
-    /// Neither is larger than all of an instance together may be. What several of them need together shows when they are instantiated.
-    fn fits(&self, limits: &Limits) -> Result<(), LoadError> {
-        let all = [
-            ("bytes of memory", self.memory, limits.memory, "memory"),
-            (
-                "table elements",
-                self.table_elements,
-                limits.table_elements,
-                "table_elements",
-            ),
-        ];
-        match all.into_iter().find(|(_, needs, limit, _)| needs > limit) {
-            Some((what, needs, limit, key)) => Err(LoadError::StartsTooLarge {
-                what,
-                needs,
-                limit,
-                key,
-            }),
-            None => Ok(()),
-        }
-    }
+    Ok((outline, parts))
 }
 
 fn push(names: &mut Vec<String>, name: &str) {
@@ -335,50 +164,6 @@ fn producers(data: &[u8], offset: usize, names: &mut Vec<String>) {
             names.push(name);
         }
     }
-}
-
-/// The features that this host has on.
-fn features() -> WasmFeatures {
-    WasmFeatures::MUTABLE_GLOBAL
-        | WasmFeatures::SATURATING_FLOAT_TO_INT
-        | WasmFeatures::SIGN_EXTENSION
-        | WasmFeatures::REFERENCE_TYPES
-        | WasmFeatures::MULTI_VALUE
-        | WasmFeatures::BULK_MEMORY
-        | WasmFeatures::SIMD
-        | WasmFeatures::TAIL_CALL
-        | WasmFeatures::FLOATS
-        | WasmFeatures::MULTI_MEMORY
-        | WasmFeatures::EXTENDED_CONST
-        | WasmFeatures::COMPONENT_MODEL
-        | WasmFeatures::GC_TYPES
-}
-
-/// Features that are off, by the names that people know, in the order in which they are tried.
-const OFF: [(WasmFeatures, &str); 9] = [
-    (WasmFeatures::THREADS, "threads (shared memory and atomics)"),
-    (WasmFeatures::RELAXED_SIMD, "relaxed SIMD"),
-    (WasmFeatures::MEMORY64, "64-bit memories"),
-    (WasmFeatures::EXCEPTIONS, "exceptions"),
-    (WasmFeatures::FUNCTION_REFERENCES, "typed function references"),
-    (WasmFeatures::GC, "garbage collection"),
-    (WasmFeatures::CUSTOM_PAGE_SIZES, "custom page sizes"),
-    (WasmFeatures::STACK_SWITCHING, "stack switching"),
-    (WasmFeatures::CM_ASYNC, "component-model async"),
-];
-
-fn validate(bytes: &[u8]) -> Result<(), LoadError> {
-    let Err(error) = Validator::new_with_features(features()).validate_all(bytes) else {
-        return Ok(());
-    };
-    // Which single feature, or all of them, would have let it pass?
-    for (feature, name) in OFF {
-        let with = features() | feature | WasmFeatures::FUNCTION_REFERENCES;
-        if Validator::new_with_features(with).validate_all(bytes).is_ok() {
-            return Err(LoadError::Feature { feature: name });
-        }
-    }
-    Err(damaged(&error))
 }
 
 fn damaged(error: &wasmparser::BinaryReaderError) -> LoadError {

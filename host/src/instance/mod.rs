@@ -99,37 +99,26 @@ impl Instances {
     /// # Errors
     /// It can't be compiled, or linked.
     pub async fn prepare(&self, plugin: &Plugin) -> Result<Prepared, PrepareError> {
-        loop {
-            let cell = {
-                let mut prepared = self.prepared();
-                if prepared.len() >= PREPARED {
-                    prepared.clear();
-                }
-                prepared.entry(plugin.digest).or_default().clone()
-            };
-            let tried = cell.get_or_try_init(|| async {
-                match self.resolve(plugin).await {
-                    // It was not tried.
-                    Err(busy @ PrepareError::Load(LoadError::CompileBusy { .. })) => Err(busy),
-                    tried => Ok(tried),
-                }
-            });
-            let slow = |tried: &Result<_, _>| matches!(tried, Err(PrepareError::Load(LoadError::CompileTime { .. })));
-            match tried.await {
-                // Nobody waited for it, but it went on: by now there is an end of it, in the cache.
-                Ok(tried) if slow(tried) && !self.0.compiler.is_compiling(&plugin.digest) => {
-                    let mut prepared = self.prepared();
-                    if prepared
-                        .get(&plugin.digest)
-                        .is_some_and(|held| Arc::ptr_eq(held, &cell))
-                    {
-                        prepared.remove(&plugin.digest);
-                    }
-                }
-                Ok(tried) => return tried.clone(),
-                Err(busy) => return Err(busy),
+        let cell = {
+            let mut prepared = self.prepared();
+            if prepared.len() >= PREPARED {
+                prepared.clear();
             }
-        }
+            prepared.entry(plugin.digest).or_default().clone()
+        };
+        let tried = cell.get_or_try_init(|| async {
+            match self.resolve(plugin).await {
+                // That was none of its own fault.
+                Err(PrepareError::Load(again @ (LoadError::CompileBusy { .. } | LoadError::Compiler(_)))) => Err(again),
+                tried => Ok(tried),
+            }
+        });
+        tried.await?.clone()
+    }
+
+    /// Whether a component was compiled before, or can't be: it was checked then.
+    pub fn was_tried(&self, digest: &Digest) -> bool {
+        self.0.compiler.was_tried(digest)
     }
 
     async fn resolve(&self, plugin: &Plugin) -> Result<Prepared, PrepareError> {

@@ -127,15 +127,25 @@ fn is_name(name: &str) -> bool {
 /// # Errors
 /// Bytes that this host does not run, in the words of the check.
 pub fn load(found: Found, limits: &Limits) -> Result<Plugin, LoadError> {
-    let checked = match found.origin {
-        // A run's own: it passed when the run began, and its digest is the same.
-        Origin::Kept => precheck::check_again(&found.bytes, limits),
-        _ => precheck::check(&found.bytes, limits),
+    load_tried(found, limits, |_| false)
+}
+
+/// As [`load`]; what was tried before, by its digest, is not validated again. The compiler does that with all that it compiles.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_tried(found: Found, limits: &Limits, was_tried: impl FnOnce(&Digest) -> bool) -> Result<Plugin, LoadError> {
+    let digest = Digest::of(&found.bytes);
+    // A run's own passed when the run began, and its digest is the same.
+    let checked = if found.origin == Origin::Kept || was_tried(&digest) {
+        precheck::check_again(&found.bytes, limits)
+    } else {
+        precheck::check(&found.bytes, limits)
     };
     let outline = checked.map_err(|e| e.of(found.origin.shown(&found.name)))?;
     Ok(Plugin {
         name: found.name,
-        digest: Digest::of(&found.bytes),
+        digest,
         bytes: found.bytes,
         origin: found.origin,
         manifest: found.manifest,

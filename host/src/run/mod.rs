@@ -44,6 +44,7 @@ pub use spec::{AgentSummary, Budget, RunOutcome, RunSpec};
 pub use trajectory::TrajectoryForm;
 pub use view::{ChangeView, EntryView, ImportView, NoteView, OpView, RunList, RunRow, RunView, SessionView, SpaceView};
 
+pub use crate::engine::compile::{CompileIn, ThisProgram, this_program};
 pub use crate::store::{Copied, Integrity, Loss, Problem, Size as StoreSize};
 
 use crate::config::{Config, Durability};
@@ -64,12 +65,12 @@ pub struct Host {
 }
 
 impl Host {
-    /// A host under `config`. The database is opened when something needs it.
+    /// A host under `config`, whose plugins are compiled in `compile_in`. The database is opened when something needs it.
     ///
     /// # Errors
     /// The engine can't start on this machine.
-    pub fn open(config: Config) -> Result<Self, HostError> {
-        Self::made(config, Use::Write)
+    pub fn open(config: Config, compile_in: impl Into<CompileIn>) -> Result<Self, HostError> {
+        Self::made(config, compile_in.into(), Use::Write)
     }
 
     /// A host that makes nothing in its home but what a write to the database needs: for commands that compile nothing, or only look.
@@ -77,15 +78,15 @@ impl Host {
     /// # Errors
     /// The engine can't start on this machine.
     pub fn to_read(config: Config) -> Result<Self, HostError> {
-        Self::made(config, Use::Read)
+        Self::made(config, CompileIn::Nowhere, Use::Read)
     }
 
-    fn made(config: Config, cache: Use) -> Result<Self, HostError> {
+    fn made(config: Config, compile_in: CompileIn, cache: Use) -> Result<Self, HostError> {
         let engine = Engine::new(&config.limits)?;
         let cache = config
             .compile_cache
             .then(|| Cache::open(&config.state_dir.join("cache"), config.limits.compile_cache, cache));
-        let compiler = Compiler::new(engine.clone(), cache, &config.limits);
+        let compiler = Compiler::new(engine.clone(), cache, &config.limits, compile_in);
         let instances =
             Instances::new(engine, compiler.clone(), &config.limits).map_err(|e| HostError::Run(format!("{e:#}")))?;
         let egress = Arc::new(Egress::new(&config.limits));

@@ -12,7 +12,7 @@ use crate::ledger::Caps;
 use crate::limits::Limits;
 use crate::llm::{Catalogue, Model, SCRIPTED};
 use crate::plugin::grant::{Allowed, Grant, GrantContext, GrantError, Kind};
-use crate::plugin::load::{Shelf, load};
+use crate::plugin::load::{Found, Shelf, load_tried};
 use crate::plugin::manifest::Manifest;
 use crate::plugin::rights::{Rights, ToolRights};
 use crate::plugin::toolbox::{Listed, Tool, Toolbox, tools};
@@ -255,8 +255,13 @@ impl Host {
 
     /// Finds and checks a plugin.
     pub(super) fn load(&self, plugin: &str) -> Result<Arc<Plugin>, HostError> {
-        let found = self.shelf().find(plugin, &self.config.limits)?;
-        Ok(Arc::new(load(found, &self.config.limits)?))
+        self.loaded(self.shelf().find(plugin, &self.config.limits)?)
+    }
+
+    /// Checks a plugin that was found.
+    pub(super) fn loaded(&self, found: Found) -> Result<Arc<Plugin>, HostError> {
+        let plugin = load_tried(found, &self.config.limits, |digest| self.compiler.was_tried(digest));
+        Ok(Arc::new(plugin?))
     }
 
     pub(super) fn shelf(&self) -> Shelf {
@@ -303,8 +308,7 @@ impl Host {
             let own = grants.tool(name, found.manifest.as_ref())?;
             let brought = needed.is_some_and(|toolset| caller.brings(toolset) || own.brings(toolset));
             if brought && !taken.contains(name) {
-                let plugin = Arc::new(load(found, &self.config.limits)?);
-                asked.push(self.ask(plugin, None, grants));
+                asked.push(self.ask(self.loaded(found)?, None, grants));
             }
         }
         futures_util::future::try_join_all(asked).await

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::engine::cache::Use;
 use crate::event::Events;
 use crate::ids::{Digest, RunId};
 use crate::instance::Runner;
@@ -22,7 +23,7 @@ use crate::plugin::toolbox::Toolbox;
 use crate::run::prepare::{ToolPlugin, toolbox};
 use crate::run::resume::{VIEW_ONLY, built_in, first_start, recorded_plugin};
 use crate::run::said::Said;
-use crate::run::{Host, HostError, check_home};
+use crate::run::{CompileIn, Host, HostError, check_home};
 use crate::scrub::Secrets;
 use crate::session::keeping::Keeping;
 use crate::session::runner::NoChildren;
@@ -75,11 +76,15 @@ impl Replay {
 
 impl Host {
     /// Runs every attempt of every agent of a run again against what was recorded. Nothing is sent, nothing is written, and the run may be under way
-    /// in another process.
+    /// in another process. Where its plugins are not compiled yet, that happens in `compile_in`.
     ///
     /// # Errors
     /// There is no such run, a plugin of it is not here, or the host failed. A difference is no error.
-    pub async fn replay(mut config: Config, spec: &ReplaySpec) -> Result<Replay, HostError> {
+    pub async fn replay(
+        mut config: Config,
+        compile_in: impl Into<CompileIn>,
+        spec: &ReplaySpec,
+    ) -> Result<Replay, HostError> {
         check_home(&config)?;
         let store = Store::open(&config.state_dir, StoreOptions::new(&config.limits, Access::Read))?;
         let id = store.find_run(&spec.run)?;
@@ -92,7 +97,7 @@ impl Host {
             .ok_or_else(|| cannot(&id, "its start record is not a run's"))?;
         // The engine is made for them too.
         config.limits = replay_limits(&shared.limits, &config.limits);
-        let host = Self::to_read(config)?;
+        let host = Self::made(config, compile_in.into(), Use::Read)?;
         let player = host.player(&store, &id, &shared, spec.plugin.as_deref())?;
         let played = player.play().await.map_err(|error| failed(&id, error))?;
         let mut notices = host.notices();
@@ -190,6 +195,9 @@ fn replay_limits(recorded: &Limits, today: &Limits) -> Limits {
         start_wall: today.replay_wall,
         replay_wall: today.replay_wall,
         compile_wall: today.compile_wall,
+        compile_cpu: today.compile_cpu,
+        compile_address_space: today.compile_address_space,
+        compile_code: today.compile_code,
         compile_parallel: today.compile_parallel,
         compile_cache: today.compile_cache,
         threads: today.threads,

@@ -73,7 +73,7 @@ impl Host {
             limits,
             ..self.config.clone()
         };
-        let host = Self::made(config, Use::Write)?;
+        let host = Self::made(config, self.compiler.compile_in(), Use::Write)?;
         host.go_on_under(store, owner, shared, change, notices).await
     }
 

@@ -10,6 +10,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::error::{Fault, StoreError};
 use super::schema;
+use crate::own_file::{self, Trust};
 
 /// The oldest SQLite without the race of two connections that reset a write-ahead log.
 const OLDEST_SQLITE: i32 = 3_051_003;
@@ -78,7 +79,10 @@ impl Files {
             )));
         }
         let mut header = [0u8; 100];
-        match File::open(&path).and_then(|mut file| file.read_exact(&mut header)) {
+        // A link leads where somebody has put the database; a pipe would hold us for ever.
+        let no_wait = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+        let opened = OpenOptions::new().read(true).custom_flags(no_wait).open(&path);
+        match opened.and_then(|mut file| file.read_exact(&mut header)) {
             Ok(()) => {}
             Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
                 self.refuse_remains()?;
@@ -233,7 +237,12 @@ impl Files {
     }
 }
 
-/// A file for reading and writing that only its owner may open.
+/// Opens a file that tells processes of one another: no link and no pipe in its place.
+pub(super) fn shared(options: &mut OpenOptions, path: &Path) -> std::io::Result<File> {
+    own_file::open(options, path, Trust::Checked)
+}
+
+/// Options for reading and writing a file that only its owner may open.
 pub(super) fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.read(true).write(true).mode(0o600);

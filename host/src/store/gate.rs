@@ -7,7 +7,7 @@ use std::path::Path;
 use rustix::fs::{FlockOperation, flock};
 
 use super::error::StoreError;
-use super::files::private;
+use super::files::{private, shared};
 
 /// Two files: whoever waits for `main` holds `turn` meanwhile, so that a holder that lets go and wants it again stands
 /// behind those that wait already.
@@ -25,8 +25,12 @@ pub(super) struct Held<'g>(&'g Gate);
 impl Gate {
     pub(super) fn open(dir: &Path) -> Result<Self, StoreError> {
         let open = |name: &str| {
-            let file = private().create(true).truncate(false).open(dir.join(name));
-            file.map_err(|e| StoreError::io(dir, &e))
+            let path = dir.join(name);
+            let file = shared(private().create(true).truncate(false), &path);
+            file.map_err(|e| match e.kind() {
+                std::io::ErrorKind::InvalidInput => StoreError::io(&path, &e),
+                _ => StoreError::io(dir, &e),
+            })
         };
         Ok(Self {
             turn: open("write.turn")?,

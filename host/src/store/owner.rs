@@ -1,7 +1,7 @@
 //! Who may write to a run: the holder of its lock file, with the newest epoch. The file also keeps the anchor, which tells
 //! when the database has lost records that were durable.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::Durability;
 use super::error::StoreError;
-use super::files::{Files, private, sync_dir};
+use super::files::{Files, private, shared, sync_dir};
 use super::seal;
 use crate::ids::RunId;
 
@@ -94,7 +94,7 @@ impl Files {
     /// What the run's lock file says, owned or not.
     pub(super) fn lock_state(&self, run: &RunId) -> Result<LockState, StoreError> {
         let path = self.lock_path(run);
-        let file = match File::open(&path) {
+        let file = match shared(OpenOptions::new().read(true), &path) {
             Ok(file) => file,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(LockState::Missing),
             Err(e) => return Err(StoreError::io(&path, &e)),
@@ -136,7 +136,7 @@ impl Files {
     /// left for good where the run was removed just before.
     pub(super) fn take_lock(&self, run: &RunId, durability: Durability, since_ms: u64) -> Result<RunLock, StoreError> {
         let path = self.lock_path(run);
-        match private().open(&path) {
+        match shared(&mut private(), &path) {
             Ok(file) => self.hold_lock(run, file, durability, since_ms),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(StoreError::damaged(run, NO_ANCHOR)),
             Err(e) => Err(StoreError::io(&path, &e)),
@@ -146,7 +146,7 @@ impl Files {
     /// As [`Files::take_lock`], and makes the file where it is missing.
     pub(super) fn mend_lock(&self, run: &RunId, durability: Durability, since_ms: u64) -> Result<RunLock, StoreError> {
         let path = self.lock_path(run);
-        let file = private().create(true).truncate(false).open(&path);
+        let file = shared(private().create(true).truncate(false), &path);
         self.hold_lock(run, file.map_err(|e| StoreError::io(&path, &e))?, durability, since_ms)
     }
 
@@ -170,7 +170,7 @@ impl Files {
 
     /// Whether a live process owns the run.
     pub(super) fn is_locked(&self, run: &RunId) -> bool {
-        let Ok(file) = File::open(self.lock_path(run)) else {
+        let Ok(file) = shared(OpenOptions::new().read(true), &self.lock_path(run)) else {
             return false;
         };
         match flock(&file, FlockOperation::NonBlockingLockShared) {

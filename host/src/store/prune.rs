@@ -2,7 +2,7 @@
 //! them the next prune sweeps away.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -11,7 +11,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::commit::Done;
 use super::error::{Fault, StoreError};
-use super::files::{Files, private};
+use super::files::{Files, private, shared};
 use super::key::row_id;
 use super::owner::FileLock;
 use super::record::Sync;
@@ -265,7 +265,7 @@ impl Store {
     /// Removes the lock file of a run that has no row, unless somebody holds it.
     fn sweep_lock(&self, run: &RunId) -> Result<(), StoreError> {
         let files = &self.0.files;
-        let Ok(file) = File::open(files.lock_path(run)) else {
+        let Ok(file) = shared(OpenOptions::new().read(true), &files.lock_path(run)) else {
             return Ok(());
         };
         if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
@@ -378,7 +378,7 @@ impl Files {
     /// The lock of those who rely on components that no run may use any more, or remove them. Nothing where another has it.
     pub(super) fn hold_components(&self, operation: FlockOperation) -> Result<Option<FileLock>, StoreError> {
         let path = self.dir.join("components.lock");
-        let file = private().create(true).truncate(false).open(&path);
+        let file = shared(private().create(true).truncate(false), &path);
         let file = file.map_err(|e| StoreError::io(&path, &e))?;
         match flock(&file, operation) {
             Ok(()) => Ok(Some(FileLock(file))),

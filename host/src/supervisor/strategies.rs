@@ -6,7 +6,7 @@ use crate::error::Refusal;
 use crate::ids::Digest;
 use crate::instance::{PrepareError, Prepared};
 use crate::plugin::Plugin;
-use crate::plugin::load::{Found, is_path, load};
+use crate::plugin::load::{Found, is_path, load_tried};
 use crate::session::call::Missed;
 use crate::session::{RunContext, Session};
 use crate::supervisor::Supervisor;
@@ -60,8 +60,13 @@ impl Supervisor {
         let plugin = match known {
             Known::Loaded(plugin) => plugin.clone(),
             Known::Found(found, _) => {
-                let name = found.name.clone();
-                let plugin = load(found.clone(), self.limits());
+                let (name, found) = (found.name.clone(), found.clone());
+                let (limits, instances) = (self.limits().clone(), self.instances().clone());
+                // A stranger's bytes may take long to check: not in a thread that serves other agents.
+                let checked = tokio::task::spawn_blocking(move || {
+                    load_tried(found, &limits, |digest| instances.was_tried(digest))
+                });
+                let plugin = checked.await.map_err(|e| unusable(&e))?;
                 let plugin = Arc::new(plugin.map_err(|e| unusable(&e))?);
                 self.keep_loaded(&name, &plugin);
                 plugin

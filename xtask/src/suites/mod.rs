@@ -62,8 +62,10 @@ const SUITES: [(Suite, &str, &str); 7] = [
 ];
 
 /// Tests of what surrounds agents: the command line, the home folder, the way out. Under passivation they are left to the full sweeps.
-const AROUND: [&str; 15] = [
+const AROUND: [&str; 17] = [
     "blackboard",
+    "compiler",
+    "compiling",
     "connecting",
     "grants",
     "housekeeping",

@@ -1,0 +1,170 @@
+//! Why a plugin can't be loaded, in words that a person can act on.
+
+use std::path::{Path, PathBuf};
+
+use crate::engine::compile::CompileError;
+use crate::limits::{self, Unit};
+use crate::text;
+
+use super::VERSION;
+
+/// A plugin that can't be loaded. Nothing of it ran.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LoadError {
+    /// No plugin has this name.
+    #[error("there is no plugin {plugin}; {hint}")]
+    NotFound {
+        /// What was asked for.
+        plugin: String,
+        /// Where it was looked for.
+        hint: String,
+    },
+    /// No file is at this path.
+    #[error("there is no file {}", path.display())]
+    Missing {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The path is no regular file.
+    #[error("{} is {what}, not a component's file", path.display())]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
+    },
+    /// The file can't be read.
+    #[error("{} can't be read: {reason}", path.display())]
+    Unreadable {
+        /// The path.
+        path: PathBuf,
+        /// What the system says.
+        reason: String,
+    },
+    /// The file is over the cap.
+    #[error("{} has {bytes} bytes; a component has {} at most (limits.component)", path.display(), limits::show(*limit, Unit::Bytes))]
+    TooLarge {
+        /// The path.
+        path: PathBuf,
+        /// How many it has.
+        bytes: u64,
+        /// The cap.
+        limit: u64,
+    },
+    /// What is wrong with the bytes of a plugin.
+    #[error("{plugin}: {error}")]
+    In {
+        /// Its file, or its name.
+        plugin: String,
+        /// What is wrong.
+        error: Box<LoadError>,
+    },
+    /// The bytes are no component.
+    #[error("it is no component: {0}")]
+    NotAComponent(String),
+    /// The bytes are a damaged component.
+    #[error("the component is damaged at byte {offset}: {reason}")]
+    Damaged {
+        /// Where.
+        offset: usize,
+        /// What the validator says.
+        reason: String,
+    },
+    /// The component needs a feature of WebAssembly that this host leaves off.
+    #[error("the component needs {feature}, which this host leaves off")]
+    Feature {
+        /// Its name.
+        feature: &'static str,
+    },
+    /// It imports what this host does not have.
+    #[error("the component imports {import}, which this host does not have{hint}")]
+    UnknownImport {
+        /// The import.
+        import: String,
+        /// What may have been meant.
+        hint: String,
+    },
+    /// It was built for another version of the contract.
+    #[error("the component was built for another version of the contract: it names {name}; this host has {VERSION}")]
+    OtherVersion {
+        /// The import or export that shows it, with its version.
+        name: String,
+    },
+    /// It exports nothing that this host can call.
+    #[error(
+        "the component was built for another world: it exports {exports}, and neither hermes:plugin/agent nor hermes:plugin/toolset"
+    )]
+    OtherWorld {
+        /// What it exports.
+        exports: String,
+    },
+    /// It needs more to begin with than it may have.
+    #[error("it begins with {needs} {what}, over limits.{key} ({limit})")]
+    StartsTooLarge {
+        /// Of what.
+        what: &'static str,
+        /// How much.
+        needs: u64,
+        /// The cap.
+        limit: u64,
+        /// The cap's key below `limits.`.
+        key: &'static str,
+    },
+    /// Its manifest can't be used.
+    #[error("its manifest can't be used: {0}")]
+    Manifest(String),
+    /// It has more of something than a component may.
+    #[error("it has {has} {what}, over limits.{key} ({})", limits::show(*limit, *unit))]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// How many, or how much: at least, as no more was counted.
+        has: u64,
+        /// The cap.
+        limit: u64,
+        /// What the cap counts.
+        unit: Unit,
+        /// The cap's key below `limits.`.
+        key: &'static str,
+    },
+    /// It can't be compiled, or not within its limits.
+    #[error(transparent)]
+    Compile(#[from] CompileError),
+    /// It could not be compiled under the same limits before, and is not tried again.
+    #[error("{error}; so it was before, and under the same limits it is not tried again")]
+    CompiledBefore {
+        /// What came of it then.
+        error: CompileError,
+        /// Where that is kept: without the file it is tried again.
+        file: PathBuf,
+    },
+    /// The compiler itself does not work here, whatever it is given.
+    #[error("it could not be compiled, as the compiler {0}")]
+    Compiler(String),
+    /// Others are compiled, and take too long.
+    #[error("no place to compile it came free among {places} (limits.compile.parallel)")]
+    CompileBusy {
+        /// How many components are compiled at once.
+        places: u64,
+    },
+}
+
+impl LoadError {
+    /// The same, naming whose bytes they are.
+    #[must_use]
+    pub fn of(self, plugin: impl std::fmt::Display) -> Self {
+        Self::In {
+            plugin: text::line(&plugin.to_string(), 200),
+            error: Box::new(self),
+        }
+    }
+
+    /// The file that keeps it from being compiled again, where one does.
+    pub fn compiled_before(&self) -> Option<&Path> {
+        match self {
+            Self::In { error, .. } => error.compiled_before(),
+            Self::CompiledBefore { file, .. } => Some(file),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! A host in a program of its own: where it has its plugins compiled, and what is left of that when nobody waits any more.
+
+#![allow(clippy::unwrap_used, reason = "what fails shall fail the test")]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use hermes_host::config::{Config, Sources};
+use hermes_host::run::{CompileIn, Host};
+use hermes_tests::{bomb, guests};
+use tokio::sync::Mutex;
+
+/// What a process has started is counted, so one test at a time starts something.
+static ALONE: Mutex<()> = Mutex::const_new(());
+
+/// What hangs shall fail.
+const HANGS: Duration = Duration::from_secs(60);
+
+fn host(home: &Path, compile_in: CompileIn) -> Host {
+    let sources = Sources {
+        env: Vec::new(),
+        cwd: None,
+        home: Some(home.to_owned()),
+        set: Vec::new(),
+    };
+    Host::open(Config::load(&sources).unwrap(), compile_in).unwrap()
+}
+
+fn by_the_command() -> CompileIn {
+    CompileIn::Program(env!("CARGO_BIN_EXE_hermes-host").into())
+}
+
+/// Compiles a tool and calls it.
+async fn called(host: &Host, plugin: &Path) -> Result<String, String> {
+    let tools = host.tools_of(plugin.to_str().unwrap(), &[]).await;
+    let tools = tools.map_err(|e| e.to_string())?;
+    let answer = tools.call("echo", r#"{"text":"hello"}"#).await;
+    Ok(answer.map_err(|e| e.to_string())?.content.join(" "))
+}
+
+/// Processes that this one has started and that are not gone.
+fn children() -> BTreeSet<String> {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    let lists = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("children")).ok());
+    let all: Vec<String> = lists.collect();
+    all.iter()
+        .flat_map(|list| list.split_whitespace().map(str::to_owned))
+        .collect()
+}
+
+fn descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+async fn until(what: &str, is_so: impl Fn() -> bool) {
+    let comes = async {
+        while !is_so() {
+            tokio::task::yield_now().await;
+        }
+    };
+    let net = tokio::time::timeout(HANGS, comes).await;
+    assert!(net.is_ok(), "{what} did not come");
+}
+
+fn endless(home: &Path) -> PathBuf {
+    let file = home.join("bomb.wasm");
+    std::fs::write(&file, bomb::toolset(&bomb::instances(12))).unwrap();
+    file
+}
+
+#[tokio::test]
+async fn others_go_on_while_a_component_is_compiled_for_ever_and_nothing_is_left_of_it() {
+    let _alone = ALONE.lock().await;
+    let home = tempfile::tempdir().unwrap();
+    let bomb = endless(home.path());
+    let host = std::sync::Arc::new(host(home.path(), by_the_command()));
+    assert_eq!(called(&host, &guests::built("pure-echo")).await.unwrap(), "hello");
+    until("the first compiler's end", || children().is_empty()).await;
+    let before = descriptors();
+    // One thread serves both.
+    let compiling = tokio::spawn({
+        let host = host.clone();
+        async move { called(&host, &bomb).await }
+    });
+    until("the compiler", || !children().is_empty()).await;
+    for _ in 0..10 {
+        let answer = tokio::time::timeout(HANGS, called(&host, &guests::built("pure-echo"))).await;
+        assert_eq!(answer.unwrap().unwrap(), "hello");
+    }
+    let probe = tokio::time::timeout(HANGS, called(&host, &guests::built("probe-tool"))).await;
+    assert_eq!(probe.unwrap().unwrap(), "hello", "what is new is compiled beside it");
+    assert!(!compiling.is_finished());
+    compiling.abort();
+    until("the end of all compilers", || children().is_empty()).await;
+    until("the end of their pipes", || descriptors() <= before).await;
+}
+
+#[tokio::test]
+async fn a_program_that_is_no_compiler_is_told_and_not_taken_for_the_components_fault() {
+    let _alone = ALONE.lock().await;
+    let home = tempfile::tempdir().unwrap();
+    for (program, words) in [
+        ("/nowhere/hermes-host", "can't be started"),
+        ("/bin/true", "did not begin"),
+        ("/bin/echo", "another program"),
+    ] {
+        let host = host(home.path(), CompileIn::Program(program.into()));
+        let error = called(&host, &guests::built("pure-echo")).await.unwrap_err();
+        assert!(error.contains(words), "{program}: {error}");
+    }
+    // Neither in this process nor on the disk is anything held against it.
+    let host = host(home.path(), by_the_command());
+    assert_eq!(called(&host, &guests::built("pure-echo")).await.unwrap(), "hello");
+}
+
+#[tokio::test]
+async fn a_program_may_compile_in_its_own_process() {
+    let _alone = ALONE.lock().await;
+    let home = tempfile::tempdir().unwrap();
+    let host = host(home.path(), CompileIn::ThisProcess);
+    assert_eq!(called(&host, &guests::built("pure-echo")).await.unwrap(), "hello");
+}

@@ -1,0 +1,580 @@
+//! Components made to be hard on whoever checks, compiles or caches them: refused in time, by the name of the limit, and with nothing left.
+
+#![allow(clippy::unwrap_used, reason = "what fails shall fail the test")]
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use hermes_tests::model::{Fault, Format};
+use hermes_tests::output::slack;
+use hermes_tests::{Home, Host, ModelServer, Output, Process, Turn, bomb, guests};
+use rustix::process::Signal;
+use serde_json::json;
+
+/// What a host takes that has an answer at once: its own start.
+const AT_ONCE: Duration = Duration::from_millis(50);
+
+/// More than any of these takes on a busy machine: what hangs shall fail.
+const HANGS: Duration = Duration::from_secs(60);
+
+fn echo(host: Host, plugin: &Path) -> Host {
+    let call = host.within(HANGS).arg("call").arg(plugin);
+    call.args(["echo", r#"{"text":"hello"}"#])
+}
+
+fn pure_echo() -> Vec<u8> {
+    fs::read(guests::built("pure-echo")).unwrap()
+}
+
+/// Components that are instantiated more often than anybody can count.
+fn endless() -> Vec<u8> {
+    bomb::toolset(&bomb::instances(12))
+}
+
+fn cache(home: &Home) -> PathBuf {
+    home.path().join("host/cache")
+}
+
+/// Files of the cache with this extension, the largest first: code before answers.
+fn entries(home: &Home, extension: &str) -> Vec<PathBuf> {
+    let files = fs::read_dir(cache(home)).into_iter().flatten();
+    let mut files: Vec<PathBuf> = files.map(|file| file.unwrap().path()).collect();
+    files.retain(|file| file.extension().is_some_and(|e| e == extension));
+    files.sort_by_key(|file| std::cmp::Reverse(fs::symlink_metadata(file).unwrap().len()));
+    files
+}
+
+/// The processes that this one has started.
+fn children(process: &Process) -> Vec<u32> {
+    let tasks = fs::read_dir(format!("/proc/{}/task", process.id()))
+        .into_iter()
+        .flatten();
+    let lists = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("children")).ok());
+    let all: Vec<String> = lists.collect();
+    let pids = all.iter().flat_map(|list| list.split_whitespace());
+    pids.map(|pid| pid.parse().unwrap()).collect()
+}
+
+/// Waits for something that comes, as another process does it.
+#[track_caller]
+fn until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = found() {
+            return found;
+        }
+        assert!(begun.elapsed() < HANGS, "{what} did not come");
+        std::thread::yield_now();
+    }
+}
+
+/// The compiler that a host has started, once it has taken its limits on.
+#[track_caller]
+fn compiler_of(process: &Process) -> PathBuf {
+    until("the compiler", || {
+        let of = |pid| PathBuf::from(format!("/proc/{pid}"));
+        let is = |path: &PathBuf| fs::read_to_string(path.join("comm")).is_ok_and(|name| name == "hermes-compiler\n");
+        children(process).into_iter().map(of).find(is)
+    })
+}
+
+/// Waits until a process has ended, whoever hears of that, and says how long it took.
+#[track_caller]
+fn gone(process: &Path) -> Duration {
+    let begun = Instant::now();
+    until("the compiler's end", || {
+        fs::read_link(process.join("exe")).is_err().then_some(())
+    });
+    begun.elapsed()
+}
+
+/// Nothing half written is left, and nothing is running.
+#[track_caller]
+fn is_well(home: &Home) {
+    assert_eq!(entries(home, "tmp"), Vec::<PathBuf>::new());
+    let plugin = home.write("echo.wasm", pure_echo());
+    let output = echo(home.host(), &plugin).output().expect(0);
+    assert_eq!(output.stdout, "hello\n");
+}
+
+#[test]
+fn a19_a_component_that_is_never_compiled_is_refused_by_each_limit() {
+    for (set, names) in [
+        (("limits.compile.wall", "1s"), "1 s (limits.compile.wall)"),
+        (
+            ("limits.compile.cpu", "1s"),
+            "1 s of processor time (limits.compile.cpu)",
+        ),
+    ] {
+        let home = Home::new();
+        let bomb = home.write("bomb.wasm", endless());
+        let tried = |(key, value): (&str, &str)| echo(home.host().set(key, value), &bomb).output().expect(2);
+        let first = tried(set);
+        assert!(first.took < Duration::from_secs(2) + slack(), "{:?}", first.took);
+        let first = first.says(&["bomb.wasm", names]);
+        assert_eq!(first.stdout, "", "nothing ran");
+        // Once is enough.
+        let again = tried(set);
+        assert!(again.took < AT_ONCE + slack(), "{:?}", again.took);
+        let file = entries(&home, "refused").remove(0);
+        again.says(&["bomb.wasm", names, "before", &format!("rm {}", file.display())]);
+        // What it says helps, and so does another limit.
+        let raised = (set.0, "1100ms");
+        tried(raised).says(&["bomb.wasm", set.0]);
+        assert_eq!(entries(&home, "refused").len(), 2);
+        fs::remove_file(&file).unwrap();
+        let anew = tried(set);
+        assert!(anew.took >= Duration::from_secs(1) / 2, "{:?}", anew.took);
+        assert!(!anew.stderr.contains("before"), "{}", anew.stderr);
+        is_well(&home);
+    }
+}
+
+#[test]
+fn a19_a_refusal_that_was_tampered_with_is_not_believed() {
+    let home = Home::new();
+    let bomb = home.write("bomb.wasm", endless());
+    let tried = || {
+        echo(home.host().set("limits.compile.wall", "500ms"), &bomb)
+            .output()
+            .expect(2)
+    };
+    tried();
+    let file = entries(&home, "refused").remove(0);
+    let mut bytes = fs::read(&file).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&file, bytes).unwrap();
+    let again = tried();
+    assert!(!again.stderr.contains("before"), "{}", again.stderr);
+    tried().says(&["before"]);
+}
+
+#[test]
+fn a19_seven_megabytes_of_one_function() {
+    let home = Home::new();
+    let bytes = bomb::with_module(&pure_echo(), &bomb::function(50_000, 23_000));
+    assert!(bytes.len() > 6_000_000, "{}", bytes.len());
+    let bomb = home.write("bomb.wasm", bytes);
+    let refused = echo(home.host(), &bomb).output().expect(2);
+    assert!(refused.took < AT_ONCE + slack(), "{:?}", refused.took);
+    refused.says(&[
+        "bomb.wasm",
+        "bytes in one function",
+        "limits.parts.function_bytes (1 MiB)",
+    ]);
+    let larger = || home.host().set("limits.parts.function_bytes", "8MiB");
+    let locals = echo(larger(), &bomb).output().expect(2);
+    locals.says(&["local variables in one function", "limits.parts.locals (10000)"]);
+    // Whoever lets it pass is held to the compiler's limits.
+    let host = || {
+        let host = larger().set("limits.parts.locals", 50_000);
+        host.set("limits.compile.wall", "3s")
+    };
+    let compiled = echo(host(), &bomb).output().expect(2);
+    assert!(compiled.took < Duration::from_secs(4) + slack(), "{:?}", compiled.took);
+    compiled.says(&["limits.compile."]);
+    let again = echo(host(), &bomb).output().expect(2);
+    assert!(again.took < AT_ONCE + slack(), "{:?}", again.took);
+    again.says(&["limits.compile.", "before"]);
+    is_well(&home);
+}
+
+#[test]
+fn a19_more_functions_than_a_component_may_have() {
+    let home = Home::new();
+    let bytes = bomb::with_module(&pure_echo(), &bomb::functions(100_001));
+    let bomb = home.write("bomb.wasm", bytes);
+    let refused = echo(home.host(), &bomb).output().expect(2);
+    refused.says(&["bomb.wasm", "functions", "limits.parts.functions (100000)"]);
+    let host = home.host().set("limits.parts.functions", 1_000_000);
+    let compiled = echo(host.set("limits.compile.cpu", "1s"), &bomb).output().expect(2);
+    compiled.says(&["1 s of processor time (limits.compile.cpu)"]);
+    is_well(&home);
+}
+
+#[test]
+fn a19_what_lies_deep_or_many_times_in_one_another() {
+    let home = Home::new();
+    let called = |bytes: Vec<u8>, (key, value): (&str, u64)| {
+        let plugin = home.write("bomb.wasm", bytes);
+        echo(home.host().set(key, value), &plugin).output()
+    };
+    let nested = |depth: usize| bomb::with_nested(&pure_echo(), depth);
+    for deep in [17, 1000, 100_000] {
+        let refused = called(nested(deep), ("limits.parts.depth", 16)).expect(2);
+        assert!(refused.took < AT_ONCE + slack(), "{:?}", refused.took);
+        refused.says(&["bomb.wasm", "limits.parts.depth (16)"]);
+    }
+    called(nested(16), ("limits.parts.depth", 16)).expect(0);
+    called(nested(100), ("limits.parts.depth", 100)).expect(0);
+    let modules = bomb::toolset(&"(core module)".repeat(1000));
+    let refused = called(modules, ("limits.parts.modules", 256)).expect(2);
+    refused.says(&["bomb.wasm", "modules", "limits.parts.modules (256)"]);
+}
+
+#[test]
+fn each_part_is_counted_to_the_exact_bound() {
+    let home = Home::new();
+    // With the count of its variables and its end.
+    let function = format!("(core module (func {}))", "nop ".repeat(1023));
+    let memory = "(core module $m (memory (export \"m\") 1)) (core instance $i (instantiate $m))";
+    // Each is one, as are the module's export, its instance, and the instance that is exported.
+    let definitions = format!("{memory} {}", "(type string)".repeat(98));
+    let all: [(&str, &str, u64); 7] = [
+        ("(core module (func)) (core module (func) (func))", "functions", 3),
+        (&function, "function_bytes", 1025),
+        ("(core module (func (param i32) (local i32 i64 i32 i32)))", "locals", 4),
+        ("(core module) (component (core module))", "modules", 2),
+        ("(component (component)) (component)", "components", 3),
+        ("(component (component (core module)))", "depth", 3),
+        (&definitions, "definitions", 102),
+    ];
+    for (parts, key, has) in all {
+        let plugin = home.write("parts.wasm", bomb::toolset(parts));
+        let inspect = |most: u64| {
+            let host = home.host().set(&format!("limits.parts.{key}"), most);
+            host.arg("inspect").arg(&plugin).output()
+        };
+        inspect(has).expect(0);
+        inspect(has - 1)
+            .expect(2)
+            .says(&["parts.wasm", &format!("limits.parts.{key}")]);
+    }
+}
+
+#[test]
+fn compiled_code_is_counted_to_the_byte() {
+    let home = Home::new();
+    let plugin = home.write("echo.wasm", pure_echo());
+    let under = |bytes: u64| echo(home.host().set("limits.compile.code", bytes), &plugin).output();
+    let output = under(1024).expect(2);
+    let before = output.stderr.split(" bytes of compiled code").next().unwrap();
+    let bytes: u64 = before.split_whitespace().next_back().unwrap().parse().unwrap();
+    output.says(&["echo.wasm", "limits.compile.code (1 KiB)"]);
+    under(bytes - 1).expect(2).says(&["limits.compile.code"]);
+    under(bytes).expect(0);
+}
+
+#[test]
+fn a19_memory_is_refused_by_its_key_and_enough_when_raised() {
+    let home = Home::new();
+    let needy = bomb::with_module(&pure_echo(), &bomb::function(2_000, 2_500));
+    let plugin = home.write("needy.wasm", needy);
+    let under = |memory: &str| {
+        let host = home.host().set("limits.compile.address_space", memory);
+        echo(host, &plugin).output()
+    };
+    let refused = under("256MiB").expect(2);
+    refused.says(&["needy.wasm", "256 MiB of memory (limits.compile.address_space)"]);
+    under("256MiB").expect(2).says(&["before"]);
+    assert_eq!(under("4GiB").expect(0).stdout, "hello\n");
+}
+
+#[test]
+fn a19_the_compiler_has_nothing_of_the_hosts_and_no_more_than_its_limits() {
+    let home = Home::new();
+    let bomb = home.write("bomb.wasm", endless());
+    let host = home.host().set("limits.compile.address_space", "1GiB");
+    let host = host.set("limits.compile.cpu", "7s").env("A_SECRET", "x");
+    // Whoever starts the host leaves a file open to it.
+    let process = echo(host, &bomb).by("exec 9</dev/null && exec \"$0\" \"$@\"").start();
+    let compiler = compiler_of(&process);
+    let read = |what: &str| fs::read_to_string(compiler.join(what)).unwrap();
+    let limits = read("limits");
+    let limit = |name: &str| -> Vec<String> {
+        let line = limits.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.split_whitespace().take(2).map(str::to_owned).collect()
+    };
+    assert_eq!(
+        limit("Max address space"),
+        [(1u64 << 30).to_string(), (1u64 << 30).to_string()]
+    );
+    assert_eq!(limit("Max cpu time"), ["7", "8"]);
+    assert_eq!(limit("Max core file size"), ["0", "0"]);
+    assert_eq!(limit("Max file size"), ["0", "0"]);
+    assert_eq!(limit("Max open files"), ["16", "16"]);
+    let environ = read("environ");
+    let names: Vec<&str> = environ
+        .split_terminator('\0')
+        .map(|v| v.split('=').next().unwrap())
+        .collect();
+    assert_eq!(names, ["RAYON_NUM_THREADS"]);
+    assert_eq!(fs::read_link(compiler.join("cwd")).unwrap(), Path::new("/"));
+    let open = fs::read_dir(compiler.join("fd")).unwrap();
+    let mut open: Vec<String> = open.map(|fd| fd.unwrap().file_name().into_string().unwrap()).collect();
+    open.sort();
+    assert_eq!(open, ["0", "1", "2"]);
+    let status = read("status");
+    assert!(status.contains("NoNewPrivs:\t1\n"), "{status}");
+    process.signal(Signal::KILL);
+    let _ = process.finish();
+    gone(&compiler);
+}
+
+#[test]
+fn a19_a_host_that_is_gone_leaves_no_compiler() {
+    let server = ModelServer::start(Vec::new());
+    for (signal, code) in [
+        (Signal::KILL, None),
+        (Signal::INT, Some(130)),
+        (Signal::TERM, Some(130)),
+    ] {
+        let home = Home::with_model(&server, Format::OpenAi);
+        let bomb = home.write("bomb.wasm", endless());
+        let host = home.host().within(HANGS).arg("--tool").arg(&bomb);
+        let process = host.run(&guests::built("probe"), "{}").start();
+        let compiler = compiler_of(&process);
+        process.signal(signal);
+        let output = process.finish();
+        assert_eq!(output.code, code, "{signal:?}: {}", output.stderr);
+        let after = gone(&compiler);
+        assert!(after < slack(), "{signal:?}: {after:?}");
+        assert_eq!(entries(&home, "refused"), Vec::<PathBuf>::new(), "it was not its fault");
+        is_well(&home);
+    }
+}
+
+#[test]
+fn a19_a_compiler_that_somebody_ends_says_nothing_of_the_component() {
+    let home = Home::new();
+    let bomb = home.write("bomb.wasm", endless());
+    let process = echo(home.host(), &bomb).start();
+    let compiler = compiler_of(&process);
+    let pid = compiler.file_name().unwrap().to_str().unwrap().parse().unwrap();
+    rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+    process.finish().expect(2).says(&["bomb.wasm", "signal 9"]);
+    assert_eq!(entries(&home, "refused"), Vec::<PathBuf>::new());
+    is_well(&home);
+}
+
+#[test]
+fn the_compilers_own_command_line_is_of_no_use_to_people() {
+    let home = Home::new();
+    for args in [&[][..], &["1"], &["a", "b", "c", "d", "e"]] {
+        let host = home.host().within(HANGS).arg("compile-one-component").args(args);
+        host.output().expect(2).says(&["compiler"]);
+    }
+}
+
+/// A home whose cache has the code of the tool `echo` and of another one.
+fn cached() -> (Home, PathBuf) {
+    let home = Home::new();
+    let plugin = home.write("echo.wasm", pure_echo());
+    echo(home.host(), &plugin).output().expect(0);
+    (home, plugin)
+}
+
+/// Calls the tool after something was done to the cache: it answers, and a notice says what was found.
+#[track_caller]
+fn answers(home: &Home, plugin: &Path, says: &[&str]) -> Output {
+    let output = echo(home.host(), plugin).output().expect(0);
+    assert_eq!(output.stdout, "hello\n");
+    output.says(says)
+}
+
+#[test]
+fn a41_an_entry_that_is_not_ours_is_made_again() {
+    let (home, plugin) = cached();
+    let other = home.write("other.wasm", bomb::with_module(&pure_echo(), "(module (func))"));
+    let mine = entries(&home, "code").remove(0);
+    echo(home.host(), &other).output().expect(0);
+    let code: Vec<PathBuf> = entries(&home, "code").into_iter().take(2).collect();
+    let foreign = code.iter().find(|file| **file != mine).unwrap();
+    let length = fs::metadata(&mine).unwrap().len();
+    let whole = fs::read(&mine).unwrap();
+    let elsewhere = home.write("elsewhere", &whole);
+    fs::set_permissions(&elsewhere, Permissions::from_mode(0o600)).unwrap();
+    let put = |bytes: &[u8]| {
+        fs::write(&mine, bytes).unwrap();
+    };
+    let flip = |at: usize| {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1;
+        put(&bytes);
+    };
+    let replace = |by: &dyn Fn(&Path)| {
+        fs::remove_file(&mine).unwrap();
+        by(&mine);
+    };
+    let middle = usize::try_from(length / 2).unwrap();
+    let tampers: [(&str, &dyn Fn()); 11] = [
+        ("its first byte", &|| flip(0)),
+        ("its seal", &|| flip(20)),
+        ("its code", &|| flip(middle)),
+        ("its last byte", &|| flip(whole.len() - 1)),
+        ("cut", &|| put(&whole[..middle])),
+        ("empty", &|| put(b"")),
+        ("another component's", &|| {
+            fs::copy(foreign, &mine).unwrap();
+        }),
+        ("readable by others", &|| {
+            fs::set_permissions(&mine, Permissions::from_mode(0o644)).unwrap();
+        }),
+        ("a link", &|| replace(&|path| symlink(&elsewhere, path).unwrap())),
+        ("a pipe", &|| replace(&|path| pipe(path))),
+        ("a terabyte", &|| {
+            let file = fs::File::options().write(true).open(&mine).unwrap();
+            file.set_len(1 << 40).unwrap();
+        }),
+    ];
+    for (what, tamper) in tampers {
+        tamper();
+        let output = echo(home.host(), &plugin).output().expect(0);
+        assert_eq!(output.stdout, "hello\n", "{what}");
+        assert!(output.stderr.contains("rejected"), "{what}: {}", output.stderr);
+        let meta = fs::symlink_metadata(&mine).unwrap();
+        assert!(meta.is_file() && meta.len() == length, "{what}: it is made again");
+        let again = echo(home.host(), &plugin).output().expect(0);
+        assert_eq!(again.stderr, "", "{what}");
+    }
+    assert_eq!(fs::read(&elsewhere).unwrap(), whole, "what a link led to is as it was");
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::chown(&mine, Some(1), None).unwrap();
+        answers(&home, &plugin, &["rejected", "another user"]);
+        assert_eq!(fs::metadata(&mine).unwrap().uid(), 0);
+    }
+}
+
+fn pipe(path: &Path) {
+    let fifo = rustix::fs::FileType::Fifo;
+    rustix::fs::mknodat(rustix::fs::CWD, path, fifo, 0o600.into(), 0).unwrap();
+}
+
+#[test]
+fn a41_a_key_that_is_not_ours_makes_the_cache_useless_and_nothing_else() {
+    let (home, plugin) = cached();
+    let key = cache(&home).join("key");
+    let whole = fs::read(&key).unwrap();
+    let elsewhere = home.write("elsewhere", &whole);
+    fs::set_permissions(&elsewhere, Permissions::from_mode(0o600)).unwrap();
+    let restore = || {
+        let _ = fs::remove_file(&key);
+        fs::copy(&elsewhere, &key).unwrap();
+    };
+    let replace = |by: &dyn Fn()| {
+        fs::remove_file(&key).unwrap();
+        by();
+    };
+    let tampers: [(&str, &dyn Fn(), &str); 5] = [
+        ("a pipe", &|| replace(&|| pipe(&key)), "no regular file"),
+        ("a link", &|| replace(&|| symlink(&elsewhere, &key).unwrap()), "a link"),
+        ("cut", &|| fs::write(&key, &whole[..31]).unwrap(), "no key"),
+        (
+            "readable by others",
+            &|| fs::set_permissions(&key, Permissions::from_mode(0o644)).unwrap(),
+            "other users",
+        ),
+        (
+            "in a folder that others may write",
+            &|| fs::set_permissions(cache(&home), Permissions::from_mode(0o777)).unwrap(),
+            "the folder",
+        ),
+    ];
+    for (what, tamper, words) in tampers {
+        tamper();
+        let output = answers(&home, &plugin, &["the compile cache can't be used", words]);
+        assert_eq!(output.stderr.matches("can't be used").count(), 1, "{what}: told once");
+        restore();
+        fs::set_permissions(cache(&home), Permissions::from_mode(0o700)).unwrap();
+        assert_eq!(answers(&home, &plugin, &[]).stderr, "", "{what}");
+    }
+    // Another key: all that the first one vouched for is made again.
+    fs::remove_file(&key).unwrap();
+    answers(&home, &plugin, &["rejected"]);
+    assert_ne!(fs::read(&key).unwrap(), whole);
+    assert_eq!(answers(&home, &plugin, &[]).stderr, "");
+}
+
+#[test]
+fn a41_what_stands_in_the_place_of_a_lock_is_neither_followed_nor_waited_for() {
+    let server = ModelServer::start([Turn::fault(Fault::StallMidStream)]);
+    let home = Home::with_model(&server, Format::OpenAi);
+    let run = || {
+        let host = home.host().within(HANGS).args(["--deny", "llm"]);
+        host.probe(&json!({})).output()
+    };
+    run().expect(0);
+    let state = home.path().join("host");
+    let precious = home.write("precious", "as it was");
+    fs::set_permissions(&precious, Permissions::from_mode(0o600)).unwrap();
+    for lock in ["write.turn", "write.lock"].map(|name| state.join(name)) {
+        let put: [(&str, &dyn Fn()); 2] = [
+            ("a link", &|| symlink(&precious, &lock).unwrap()),
+            ("no regular file", &|| pipe(&lock)),
+        ];
+        for (what, put) in put {
+            fs::remove_file(&lock).unwrap();
+            put();
+            let output = run();
+            assert!(matches!(output.code, Some(1 | 2)), "{:?}", output.code);
+            output.says(&[lock.to_str().unwrap(), what]);
+            fs::remove_file(&lock).unwrap();
+            run().expect(0);
+        }
+    }
+    // One that can go on.
+    let ask = json!({ "do": "complete", "messages": [{ "User": [{ "Text": "hi" }] }] });
+    let process = home.host().probe(&json!({ "steps": [ask] })).start();
+    server.wait_for(1, HANGS);
+    process.signal(Signal::INT);
+    process.finish().expect(130);
+    let id = home.newest_run();
+    let lock = state.join(format!("runs/{id}.lock"));
+    let whole = fs::read(&lock).unwrap();
+    let put: [(&str, &dyn Fn()); 2] = [
+        ("a link", &|| symlink(&precious, &lock).unwrap()),
+        ("no regular file", &|| pipe(&lock)),
+    ];
+    for (what, put) in put {
+        fs::remove_file(&lock).unwrap();
+        put();
+        let output = home.host().within(HANGS).args(["resume", &id]).output();
+        assert!(matches!(output.code, Some(1 | 2)), "{:?}", output.code);
+        output.says(&[lock.to_str().unwrap(), what]);
+        let _ = fs::remove_file(&lock);
+        fs::write(&lock, &whole).unwrap();
+    }
+    assert_eq!(fs::read(&precious).unwrap(), b"as it was");
+    home.host().args(["show", &id]).output().expect(0);
+}
+
+#[test]
+fn a23_each_feature_that_is_off_is_named() {
+    let home = Home::new();
+    let shared = "(core module (memory 1 1 shared))";
+    let atomic = "(core module (memory 1) (func (drop (i32.atomic.load (i32.const 0)))))";
+    let page = "(core module (memory 1 (pagesize 1)))";
+    let relaxed = "(core module (func (param v128) (drop (i8x16.relaxed_swizzle (local.get 0) (local.get 0)))))";
+    let thrown = "(core module (tag $t) (func (throw $t)))";
+    let legacy = "(core module (func try nop catch_all end))";
+    let typed = "(core module (type $f (func)) (func (param (ref null $f))))";
+    let collected = "(core module (type (struct (field i32))))";
+    let switched = "(core module (type $f (func)) (type $c (cont $f)))";
+    for (parts, feature) in [
+        (shared, "threads"),
+        (atomic, "threads"),
+        (relaxed, "relaxed SIMD"),
+        ("(core module (memory i64 1))", "64-bit memories"),
+        (thrown, "exceptions"),
+        (legacy, "exceptions"),
+        (typed, "typed function references"),
+        (collected, "garbage collection"),
+        (
+            "(core module (func (param externref)))",
+            "references to objects of the host (externref)",
+        ),
+        (page, "custom page sizes"),
+        (switched, "stack switching"),
+        ("(core func (canon waitable-set.new))", "component-model async"),
+        ("(type (stream u8))", "component-model async"),
+    ] {
+        let plugin = home.write("feature.wasm", bomb::toolset(parts));
+        let output = home.host().arg("inspect").arg(&plugin).output().expect(2);
+        output.says(&["feature.wasm", &format!("needs {feature}"), "leaves off"]);
+        // It is named before anything is compiled, too.
+        echo(home.host(), &plugin).output().expect(2).says(&["leaves off"]);
+        assert_eq!(entries(&home, "code"), Vec::<PathBuf>::new());
+    }
+}
