@@ -8,7 +8,7 @@ use std::fmt::Debug;
 use std::sync::{Mutex, PoisonError};
 
 use hermes_host::config::{Config, Sources};
-use hermes_host::run::{Host, RunOutcome, RunSpec};
+use hermes_host::run::{CompileIn, Host, RunOutcome, RunSpec};
 use hermes_tests::guests;
 use serde_json::{Value, json};
 use tracing::field::{Field, Visit};
@@ -127,7 +127,8 @@ async fn f16_a_panic_in_each_interface() {
         home: Some(home.path().to_owned()),
         set: Vec::new(),
     };
-    let host = Host::open(Config::load(&sources).unwrap()).unwrap();
+    let compiler = CompileIn::Program(env!("CARGO_BIN_EXE_hermes-host").into());
+    let host = Host::open(Config::load(&sources).unwrap(), compiler).unwrap();
     let spec = RunSpec {
         plugin: guests::built("probe").display().to_string(),
         task: program().to_string(),
