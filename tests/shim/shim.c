@@ -2,8 +2,9 @@
 // lets the n-th fail, come short, take its time, or be the last thing that the process ever did.
 //
 // SHIM_RULES    one rule a line, `CALLS PATH FROM TO ACTION`: in which calls (write, sync, truncate, open, read, socket, rename,
-//               thread),
-//               on which file (the end of its path, or any part of it after a `*`), from the how manyth call to the how manyth
+//               thread, connect, resolve),
+//               on which file (the end of its path, or any part of it after a `*`; for connect the address, like `8.8.8.8:80`, for
+//               resolve the name), from the how manyth call to the how manyth
 //               (0: for ever), does what:
 //               errno:N      fails with this error
 //               short:N      N bytes are enough, of a write or read
@@ -16,11 +17,15 @@
 // SHIM_COUNTS   a file with a 64-bit number for each rule: how many calls it was about so far
 // SHIM_KILL_US  the process dies so many microseconds after its start
 // SHIM_CLOCK    `EVERY OFFSET…`: the time of day is off by so many seconds, by the next offset after every so many readings
+// SHIM_HOSTS    one name a line, `NAME ADDRESS,…;ADDRESS,…`: the addresses that its first, second, … question is answered with; the
+//               last of them stands
 #define _GNU_SOURCE
+#include <arpa/inet.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <netdb.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -36,9 +41,9 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { WRITE = 1, SYNC = 2, TRUNCATE = 4, OPEN = 8, READ = 16, SOCKET = 32, RENAME = 64, THREAD = 128 };
+enum { WRITE = 1, SYNC = 2, TRUNCATE = 4, OPEN = 8, READ = 16, SOCKET = 32, RENAME = 64, THREAD = 128, CONNECT = 256, RESOLVE = 512 };
 enum action { COUNT, ERRNO, SHORT, DELAY, KILL_BEFORE, KILL_AFTER, TEAR, COPY };
-enum { MAX_RULES = 16, MAX_OFFSETS = 16 };
+enum { MAX_RULES = 16, MAX_OFFSETS = 16, MAX_HOSTS = 8 };
 
 struct rule {
     unsigned calls;
@@ -47,6 +52,11 @@ struct rule {
     enum action action;
     long number;
     char folder[PATH_MAX];
+};
+
+struct host {
+    char name[128], answers[1024];
+    _Atomic int asked;
 };
 
 // What the rules say about one call.
@@ -63,6 +73,8 @@ static _Atomic unsigned long long *counts = own_counts;
 static long clock_every, clock_offsets[MAX_OFFSETS];
 static int offset_count;
 static _Atomic long clock_readings;
+static struct host hosts[MAX_HOSTS];
+static int host_count;
 
 #define REAL(type, name, ...)                                            \
     static type (*real)(__VA_ARGS__);                                    \
@@ -79,7 +91,7 @@ static unsigned call_named(const char *name) {
     static const struct { const char *name; unsigned call; } names[] = {
         {"write", WRITE}, {"sync", SYNC}, {"truncate", TRUNCATE}, {"open", OPEN},
         {"read", READ}, {"socket", SOCKET}, {"rename", RENAME},
-        {"thread", THREAD},
+        {"thread", THREAD}, {"connect", CONNECT}, {"resolve", RESOLVE},
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!strcmp(name, names[i].name))
@@ -120,6 +132,15 @@ static void parse_rule(const char *line) {
     rule_count++;
 }
 
+static void parse_host(const char *line) {
+    struct host *host = &hosts[host_count];
+    if (host_count == MAX_HOSTS || sscanf(line, "%127s %1023s", host->name, host->answers) != 2) {
+        fprintf(stderr, "shim: this is no host, or one too many: %s\n", line);
+        abort();
+    }
+    host_count++;
+}
+
 static void set_timer(const char *microseconds) {
     long long us = atoll(microseconds);
     struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGKILL};
@@ -134,6 +155,10 @@ __attribute__((constructor)) static void begin(void) {
     char *copy = strdup(text ? text : "");
     for (char *rest, *line = strtok_r(copy, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
         parse_rule(line);
+    free(copy);
+    copy = strdup((text = getenv("SHIM_HOSTS")) ? text : "");
+    for (char *rest, *line = strtok_r(copy, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
+        parse_host(line);
     free(copy);
     if (file) {
         int fd = (int)syscall(SYS_openat, AT_FDCWD, file, O_RDWR | O_CLOEXEC);
@@ -328,6 +353,50 @@ int socket(int domain, int type, int protocol) {
     REAL(int, "socket", int, int, int);
     struct verdict verdict = judge(SOCKET, "");
     PLAIN(-1, verdict, real(domain, type, protocol));
+}
+
+int connect(int fd, const struct sockaddr *to, socklen_t size) {
+    REAL(int, "connect", int, const struct sockaddr *, socklen_t);
+    char address[INET6_ADDRSTRLEN + 2] = "", path[sizeof address + 8] = "";
+    if (to->sa_family == AF_INET) {
+        const struct sockaddr_in *in = (const void *)to;
+        inet_ntop(AF_INET, &in->sin_addr, address, sizeof address);
+        snprintf(path, sizeof path, "%s:%d", address, ntohs(in->sin_port));
+    } else if (to->sa_family == AF_INET6) {
+        const struct sockaddr_in6 *in = (const void *)to;
+        inet_ntop(AF_INET6, &in->sin6_addr, address, sizeof address);
+        snprintf(path, sizeof path, "[%s]:%d", address, ntohs(in->sin6_port));
+    }
+    struct verdict verdict = judge(CONNECT, path);
+    PLAIN(-1, verdict, real(fd, to, size));
+}
+
+// The addresses of the how manyth answer, between its `;`s.
+static void nth_answer(const char *answers, int n, char *out, size_t size) {
+    for (; n > 0 && strchr(answers, ';'); n--)
+        answers = strchr(answers, ';') + 1;
+    snprintf(out, size, "%.*s", (int)strcspn(answers, ";"), answers);
+}
+
+int getaddrinfo(const char *name, const char *service, const struct addrinfo *hints, struct addrinfo **found) {
+    REAL(int, "getaddrinfo", const char *, const char *, const struct addrinfo *, struct addrinfo **);
+    judge(RESOLVE, name ? name : "");
+    for (struct host *host = hosts; name && host < hosts + host_count; host++) {
+        if (strcmp(host->name, name))
+            continue;
+        char answer[sizeof host->answers];
+        nth_answer(host->answers, atomic_fetch_add(&host->asked, 1), answer, sizeof answer);
+        struct addrinfo **last = found;
+        for (char *rest, *address = strtok_r(answer, ",", &rest); address; address = strtok_r(NULL, ",", &rest)) {
+            int failed = real(address, service, hints, last);
+            if (failed)
+                return failed;
+            while (*last)
+                last = &(*last)->ai_next;
+        }
+        return 0;
+    }
+    return real(name, service, hints, found);
 }
 
 int rename(const char *from, const char *to) {

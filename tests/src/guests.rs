@@ -21,9 +21,7 @@ pub fn plugin(name: &str) -> PathBuf {
 /// without what `cargo xtask build` does besides.
 pub fn componentized(name: &str) -> Vec<u8> {
     let folder = target().join("guests/wasm32-unknown-unknown/release");
-    let module = std::fs::read(present(folder.join(format!("{name}.wasm")))).unwrap();
-    let encoder = ComponentEncoder::default().validate(true);
-    encoder.module(&module).unwrap().encode().unwrap()
+    encode(&std::fs::read(present(folder.join(format!("{name}.wasm")))).unwrap())
 }
 
 fn present(path: PathBuf) -> PathBuf {
@@ -33,6 +31,32 @@ fn present(path: PathBuf) -> PathBuf {
         path.display()
     );
     path
+}
+
+/// Assembles WebAssembly text. A component is taken as it is; a core module names its world in a comment `;; world: strategy`, and what it imports
+/// beside that world in others, `;; import: wasi:io/poll@0.2.0`, which `foreign` declares.
+pub fn assemble(text: &str, foreign: &[&str]) -> Vec<u8> {
+    let mut module = wat::parse_str(text).unwrap_or_else(|e| panic!("{e}"));
+    let said = |key: &str| {
+        let words = text
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix(";; ")?.strip_prefix(key));
+        words.map(|words| words.trim().to_owned()).collect::<Vec<_>>()
+    };
+    let Some(world) = said("world:").pop() else {
+        return module;
+    };
+    let mut resolve = Resolve::default();
+    resolve.push_dir(root().join("wit")).unwrap();
+    for wit in foreign {
+        resolve.push_str("foreign.wit", wit).unwrap();
+    }
+    let imports: String = said("import:").iter().map(|name| format!("import {name}; ")).collect();
+    let odd = format!("package test:odd;\nworld odd {{ include hermes:plugin/{world}@0.1.0; {imports} }}\n");
+    let package = resolve.push_str("odd.wit", &odd).unwrap();
+    let world = resolve.select_world(&[package], Some("odd")).unwrap();
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
+    encode(&module)
 }
 
 /// A strategy against a contract of version 0.2.0 that is otherwise ours.
@@ -52,7 +76,7 @@ pub fn newer_contract() -> Vec<u8> {
 
 /// A strategy that imports a newer `llm` beside our own interfaces.
 pub fn newer_llm() -> Vec<u8> {
-    odd(
+    importing(
         "package hermes:plugin@0.2.0;\ninterface llm { models: func() -> list<string>; }\n",
         "hermes:plugin/llm@0.2.0",
     )
@@ -60,7 +84,7 @@ pub fn newer_llm() -> Vec<u8> {
 
 /// A strategy that imports something of somebody else.
 pub fn unknown_import() -> Vec<u8> {
-    odd(
+    importing(
         "package acme:rockets@1.0.0;\ninterface launch { fire: func(); }\n",
         "acme:rockets/launch@1.0.0",
     )
@@ -75,7 +99,7 @@ pub fn other_world() -> Vec<u8> {
 }
 
 /// A strategy that imports `interface`, which `wit` declares.
-fn odd(wit: &str, interface: &str) -> Vec<u8> {
+pub fn importing(wit: &str, interface: &str) -> Vec<u8> {
     let mut resolve = Resolve::default();
     resolve.push_dir(root().join("wit")).unwrap();
     resolve.push_str("foreign.wit", wit).unwrap();
@@ -89,6 +113,12 @@ fn component(resolve: &Resolve, package: PackageId, world: &str) -> Vec<u8> {
     let world = resolve.select_world(&[package], Some(world)).unwrap();
     let mut module = dummy_module(resolve, world, ManglingAndAbi::Legacy(LiftLowerAbi::Sync));
     embed_component_metadata(&mut module, resolve, world, StringEncoding::UTF8).unwrap();
+    encode(&module)
+}
+
+/// A component from a module that knows its world.
+fn encode(module: &[u8]) -> Vec<u8> {
     let encoder = ComponentEncoder::default().validate(true);
-    encoder.module(&module).unwrap().encode().unwrap()
+    let mut encoder = encoder.module(module).unwrap_or_else(|e| panic!("{e:#}"));
+    encoder.encode().unwrap_or_else(|e| panic!("{e:#}"))
 }

@@ -89,6 +89,11 @@ impl Home {
         home
     }
 
+    /// What holds both.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// The home folder, `HERMES_HOME`.
     pub fn path(&self) -> PathBuf {
         self.folder.path().join("home")
@@ -177,7 +182,15 @@ price = {{ input_usd_per_mtok = 1.0, output_usd_per_mtok = 2.0, cached_input_usd
 }
 
 /// What most tests use.
-const MOST_USE: [&str; 6] = ["probe", "probe-tool", "research", "files", "script", "web"];
+const MOST_USE: [&str; 7] = [
+    "probe",
+    "probe-tool",
+    "probe-wasi",
+    "research",
+    "files",
+    "script",
+    "web",
+];
 
 /// The plugins in the binary that tests run.
 const BUILT_IN: [&str; 4] = ["research", "files", "script", "web"];

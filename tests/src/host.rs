@@ -195,19 +195,19 @@ impl Process {
 
     /// The most memory that it has held so far, in KiB.
     pub fn peak_kib(&self) -> u64 {
-        self.status_kib("VmHWM:")
+        self.status_kib("VmHWM:").unwrap()
     }
 
     /// The memory that it holds now, in KiB.
     pub fn resident_kib(&self) -> u64 {
-        self.status_kib("VmRSS:")
+        self.status_kib("VmRSS:").unwrap()
     }
 
-    fn status_kib(&self, key: &str) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
-        let value = status.lines().find_map(|line| line.strip_prefix(key));
-        let number = value.and_then(|value| value.split_whitespace().next());
-        number.unwrap().parse().unwrap()
+    /// None where it has ended: what the system says of an ended child counts the test that started it too.
+    fn status_kib(&self, key: &str) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).ok()?;
+        let value = status.lines().find_map(|line| line.strip_prefix(key))?;
+        value.split_whitespace().next()?.parse().ok()
     }
 
     /// The processor time that it has used, in hundredths of a second.
@@ -225,7 +225,9 @@ impl Process {
 
     /// Waits for its end.
     pub fn finish(mut self) -> Output {
+        let mut peak_kib = 0;
         let status = loop {
+            peak_kib = self.status_kib("VmHWM:").unwrap_or(peak_kib);
             if let Some(status) = self.child.try_wait().unwrap() {
                 break status;
             }
@@ -248,6 +250,7 @@ impl Process {
             stderr: text(self.stderr),
             code: status.code(),
             took: ended - self.started,
+            peak_kib,
             ended,
         }
     }

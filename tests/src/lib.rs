@@ -7,6 +7,7 @@ pub mod bomb;
 pub mod changed;
 pub mod child;
 pub mod guests;
+pub mod held;
 pub mod home;
 pub mod host;
 pub mod model;

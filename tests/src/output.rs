@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::home::KEY;
 
 /// A command that ended.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Output {
     /// Standard output.
     pub stdout: String,
@@ -17,6 +17,8 @@ pub struct Output {
     pub code: Option<i32>,
     /// From start to end.
     pub took: Duration,
+    /// The most memory that it held, in KiB, as last seen a moment before its end.
+    pub peak_kib: u64,
     /// When it had ended.
     pub ended: Instant,
 }
@@ -126,10 +128,15 @@ fn kebab(name: &str) -> String {
 #[track_caller]
 pub fn assert_clean(output: &Output) {
     for (name, text) in [("standard output", &output.stdout), ("standard error", &output.stderr)] {
-        let odd = text.chars().find(|c| steers(*c));
+        let odd = steering(text);
         assert!(odd.is_none(), "{name} holds {odd:?}: {text:?}");
         assert!(!text.contains(KEY), "{name} holds the key: {text}");
     }
+}
+
+/// The first character of a text that could steer a terminal, or hide words.
+pub fn steering(text: &str) -> Option<char> {
+    text.chars().find(|c| steers(*c))
 }
 
 fn steers(c: char) -> bool {

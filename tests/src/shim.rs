@@ -28,6 +28,8 @@ pub const EACCES: i32 = 13;
 pub const EAGAIN: i32 = 11;
 /// The process has as many files open as it may.
 pub const EMFILE: i32 = 24;
+/// Nobody listens there.
+pub const ECONNREFUSED: i32 = 111;
 
 /// What happens at a call.
 #[derive(Debug, Clone)]
@@ -65,6 +67,7 @@ pub enum When {
 #[derive(Debug)]
 pub struct Shim {
     rules: Vec<String>,
+    hosts: Vec<String>,
     counts: NamedTempFile,
     variables: Vec<(&'static str, String)>,
 }
@@ -82,13 +85,14 @@ impl Shim {
         counts.as_file().set_len(8 * RULES as u64).unwrap();
         Self {
             rules: Vec::new(),
+            hosts: Vec::new(),
             counts,
             variables: Vec::new(),
         }
     }
 
     /// A rule about `calls` (`write`, `sync`, `truncate`, `open`, `read`, `socket`, `rename`, `thread`, several with commas) on files whose path
-    /// ends with `path`, or holds what follows a `*`.
+    /// ends with `path`, or holds what follows a `*`. The path of a `connect` is its address, like `8.8.8.8:80`, and that of a `resolve` the name.
     #[must_use]
     pub fn rule(mut self, calls: &str, path: &str, when: When, action: &Action) -> Self {
         let (from, to) = match when {
@@ -127,10 +131,20 @@ impl Shim {
         self
     }
 
+    /// What the questions for a name are answered with, one after another; the last answer stands.
+    #[must_use]
+    pub fn host(mut self, name: &str, answers: &[&[&str]]) -> Self {
+        let answers: Vec<String> = answers.iter().map(|addresses| addresses.join(",")).collect();
+        self.hosts.push(format!("{name} {}", answers.join(";")));
+        self
+    }
+
     /// Loads it into this command's process.
     pub fn on(&self, host: Host) -> Host {
         let host = host.env("LD_PRELOAD", library()).env("SHIM_COUNTS", self.counts.path());
-        let host = host.env("SHIM_RULES", self.rules.join("\n"));
+        let host = host
+            .env("SHIM_RULES", self.rules.join("\n"))
+            .env("SHIM_HOSTS", self.hosts.join("\n"));
         self.variables
             .iter()
             .fold(host, |host, (name, value)| host.env(name, value))

@@ -93,15 +93,6 @@ fn all_entries_into_the_host_are_bounded() {
 }
 
 #[test]
-fn a_plugin_lists_so_many_tools() {
-    let home = home();
-    assert_eq!(echo(&home, "tool_list", 7).expect(0).stdout, "hello\n");
-    echo(&home, "tool_list", 6)
-        .expect(2)
-        .says(&["probe-tool", "7 tools", "limits.tool_list (6)"]);
-}
-
-#[test]
 fn a_schema_is_bounded_to_the_byte() {
     let home = home();
     let key = "json.schema";

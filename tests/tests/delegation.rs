@@ -79,47 +79,6 @@ fn children_run_side_by_side_and_the_first_to_end_is_told() {
 }
 
 #[test]
-fn agents_nest_four_deep() {
-    let (_server, home) = quiet();
-    let mut program = steps(&[]);
-    for _ in 0..5 {
-        program = steps(&[ChildSpec::probe(&program).spawn(), json!({ "do": "join-last" })]);
-    }
-    let output = home.host().probe(&program).output().expect(0);
-    let mut seen = output.seen();
-    for depth in 1..=4 {
-        assert_eq!(refusal(&seen[0]), None, "depth {depth}");
-        seen = inside(&seen[1]);
-    }
-    assert_eq!(refusal(&seen[0]).unwrap(), "exhausted(children)");
-    assert!(message(&seen[0]).contains("limits.delegation.depth"), "{seen:?}");
-    let agents = output.json()["agents"].as_array().unwrap().len();
-    assert_eq!(agents, 5, "the root and four below it");
-}
-
-#[test]
-fn so_many_are_alive_at_once_and_so_many_in_all() {
-    let (_server, home) = quiet();
-    let child = ChildSpec::probe(&steps(&[])).spawn();
-    let parked = ChildSpec::parked(60_000);
-    let mut program: Vec<Value> = (0..17).map(|_| parked.spawn()).collect();
-    program.extend((0..16).map(|n| json!({ "do": "cancel-child", "child": n })));
-    program.extend((0..16).map(join));
-    let seen = run(&home, &program).expect(0).seen();
-    assert_eq!(refusal(&seen[15]), None);
-    assert_eq!(refusal(&seen[16]).unwrap(), "exhausted(children)");
-    assert!(message(&seen[16]).contains("limits.delegation.alive"), "{}", seen[16]);
-    assert!((33..49).all(|n| exit(&seen[n]) == "Cancelled"), "{seen:?}");
-
-    let each = json!({ "do": "repeat", "n": 70, "until_error": true, "steps": [child, json!({ "do": "join-last" })] });
-    let output = run(&home, std::slice::from_ref(&each)).expect(0);
-    let seen = output.seen();
-    assert_eq!(seen[0]["ok"]["rounds"], 64);
-    assert_eq!(refusal(&seen[0]["ok"]["last"][0]).unwrap(), "exhausted(children)");
-    assert_eq!(output.json()["agents"].as_array().unwrap().len(), 65);
-}
-
-#[test]
 fn iterations_are_each_agents_own() {
     let server = ModelServer::start(Script::always(Turn::text("yes")));
     let home = Home::with_model(&server, Format::OpenAi);
@@ -270,65 +229,6 @@ fn neither_do_they_in_tool_calls_and_bytes() {
             assert_eq!(spent, most);
         }
     }
-}
-
-#[test]
-fn asking_for_more_than_the_parent_has_names_what_is_missing() {
-    let (_server, home) = quiet();
-    home.write("papers/a.md", "words");
-    home.write("secret/key", "words");
-    let spec = || ChildSpec::probe(&steps(&[]));
-    let notes = |space: &str| json!([{ "space": space, "prefix": "", "access": "ReadWrite" }]);
-    let child_of_child = spec().with("spaces", notes("other"));
-    let inner = steps(&[child_of_child.spawn()]);
-    let cases = [
-        (spec().with("toolsets", json!(["terminal"])), "denied", "terminal"),
-        (spec().with("grants", json!(["fs:./secret"])), "denied", "fs:./secret"),
-        (
-            spec().with("grants", json!(["fs:./papers:rw"])),
-            "denied",
-            "fs:./papers:rw",
-        ),
-        (
-            spec().with("grants", json!(["fs:/papers/../secret"])),
-            "denied",
-            "secret",
-        ),
-        (
-            spec().with("grants", json!(["net:example.org"])),
-            "denied",
-            "net:example.org",
-        ),
-        (spec().with("grants", json!(["moon:dark"])), "invalid-input", "moon"),
-        (spec().with("model", "fast"), "denied", "fast"),
-        (
-            spec().with("strategy", "no-such-strategy"),
-            "not-found",
-            "no-such-strategy",
-        ),
-        (spec().with("strategy", "./probe.wasm"), "invalid-input", "path"),
-        (spec().with("strategy", "files"), "invalid-input", "files"),
-        (spec().with("role", " "), "invalid-input", "role"),
-        (spec().with("inputs", "[1]"), "invalid-input", "inputs"),
-    ];
-    let mut program: Vec<Value> = cases.iter().map(|(spec, ..)| spec.spawn()).collect();
-    program.push(ChildSpec::probe(&inner).with("spaces", notes("notes")).spawn());
-    program.push(join(0));
-    let host = home.host().args(["--allow", "fs:./papers"]);
-    let output = host.probe(&steps(&program)).output().expect(0);
-    let seen = output.seen();
-    for ((_, kind, words), seen) in cases.iter().zip(&seen) {
-        assert_eq!(refusal(seen).as_deref(), Some(*kind), "{words}: {seen}");
-        assert!(message(seen).contains(words), "{words}: {seen}");
-    }
-    let refused = &inside(&seen[cases.len() + 1])[0];
-    assert_eq!(
-        refusal(refused).unwrap(),
-        "denied",
-        "a space that its parent was not given"
-    );
-    assert!(message(refused).contains("blackboard:other"));
-    assert!(output.stderr.contains("--allow net:example.org"), "{}", output.stderr);
 }
 
 #[test]

@@ -124,38 +124,6 @@ fn nothing_outside_the_folder() {
 }
 
 #[test]
-fn the_hosts_own_folder_can_never_be_granted() {
-    let server = ModelServer::start(Vec::new());
-    let home = Home::with_model(&server, Format::OpenAi);
-    let inside = home.path().join("host");
-    for folder in [
-        home.path(),
-        inside.clone(),
-        inside.parent().unwrap().parent().unwrap().to_path_buf(),
-    ] {
-        let grant = format!("fs:{}", folder.display());
-        home.host()
-            .args(["--allow", &grant])
-            .probe(&json!({}))
-            .output()
-            .expect(2)
-            .says(&["host"]);
-    }
-    fs::write(home.work().join("hermes.toml"), "").unwrap();
-    home.host()
-        .args(["--allow", "fs:.:rw"])
-        .probe(&json!({}))
-        .output()
-        .expect(2)
-        .says(&["hermes.toml"]);
-    home.host()
-        .args(["--allow", "fs:."])
-        .probe(&json!({}))
-        .output()
-        .expect(0);
-}
-
-#[test]
 fn folders_of_one_name() {
     let home = Home::new();
     for folder in ["a/papers", "b/papers"] {

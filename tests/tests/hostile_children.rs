@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use hermes_tests::child::{ChildSpec, exit, inside, join, summary, words};
+use hermes_tests::held::{FEW, Held};
 use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
 use hermes_tests::output::{message, refusal};
 use hermes_tests::program::steps;
@@ -357,37 +358,6 @@ fn a_parent_that_starts_again_finds_what_its_children_did() {
     assert_eq!(server.requests().len(), 1);
 }
 
-/// The runtime's threads for what blocks come and go: so many more may be there.
-const FEW: usize = 6;
-
-/// What a process holds.
-struct Held {
-    resident_kib: u64,
-    /// Connections to the database.
-    connections: usize,
-    /// Open files beside those of the connections.
-    files: usize,
-    threads: usize,
-}
-
-impl Held {
-    fn by(id: u32) -> Self {
-        let of = |what: &str| format!("/proc/{id}/{what}");
-        let status = std::fs::read_to_string(of("status")).unwrap();
-        let resident = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-        let open = std::fs::read_dir(of("fd")).unwrap();
-        let open: Vec<_> = open.map(|fd| std::fs::read_link(fd.unwrap().path()).unwrap()).collect();
-        let ends = |end: &str| open.iter().filter(|file| file.to_string_lossy().ends_with(end)).count();
-        let (databases, logs) = (ends("hermes.db"), ends("hermes.db-wal"));
-        Self {
-            resident_kib: resident.split_whitespace().nth(1).unwrap().parse().unwrap(),
-            connections: databases,
-            files: open.len() - databases - logs,
-            threads: std::fs::read_dir(of("task")).unwrap().count(),
-        }
-    }
-}
-
 /// What a run holds once it has done `program`, and its sessions.
 #[track_caller]
 fn held_after(program: &[Value]) -> (Held, Vec<Value>) {
@@ -401,7 +371,7 @@ fn held_after(program: &[Value]) -> (Held, Vec<Value>) {
         .probe(&steps(&[program, &[ask()]].concat()))
         .start();
     server.wait_for(1, Duration::from_secs(120));
-    let held = Held::by(process.id());
+    let held = Held::by(&process);
     process.signal(Signal::INT);
     let output = process.finish();
     assert_eq!(output.code, Some(130));

@@ -379,41 +379,6 @@ fn a_key_file_that_others_may_read_is_refused() {
 }
 
 #[test]
-fn what_a_stranger_wrote_steers_no_terminal() {
-    let nasty = "\u{1b}[31mred\u{7}\u{202e}txt.exe\u{9b}2J\rover\u{200b}\u{3164}\u{fe01}\u{206a}\u{e0041}";
-    let server = ModelServer::start(Script::always(Turn::text(nasty)));
-    let home = Home::with_model(&server, Format::OpenAi);
-    let steps = json!([
-        { "do": "log", "level": "Info", "message": nasty }, { "do": "progress", "message": nasty }, { "do": "emit", "text": nasty },
-        { "do": "complete", "messages": [{ "User": [{ "Text": nasty }] }] }, { "do": "open", "name": "notes" },
-        { "do": "put", "space": 0, "key": "k", "value": nasty },
-    ]);
-    let program = json!({ "steps": steps, "summary": nasty }).to_string();
-    let start = |form: &str| {
-        home.host()
-            .args(["--verbose", "--output", form, "--plugin"])
-            .arg(guests::built("probe"))
-            .arg(&program)
-    };
-    for form in ["text", "json", "events"] {
-        start(form).output().expect(0);
-    }
-    let runs = home.host().args(["runs"]).output().expect(0);
-    let run = runs
-        .stdout
-        .lines()
-        .nth(1)
-        .unwrap()
-        .split_whitespace()
-        .next()
-        .unwrap()
-        .to_owned();
-    home.host().args(["show", &run]).output().expect(0);
-    let failing = json!({ "fail": { "kind": "Upstream", "message": nasty } });
-    home.host().probe(&failing).output().expect(1);
-}
-
-#[test]
 fn colour_only_where_it_is_asked_for() {
     let (_server, home) = home();
     let plain = home.host().probe(&question()).output().expect(0);

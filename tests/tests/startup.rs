@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "what fails shall fail the test")]
 
-use std::fs::{self, File, Permissions};
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use hermes_tests::{Home, Host, ModelServer, Output, Turn, guests, home::KEY, model::Format};
@@ -60,29 +60,6 @@ fn no_plugin_named() {
 }
 
 #[test]
-fn an_empty_file() {
-    refused_bytes(b"", &["odd.wasm", "empty"]);
-}
-
-#[test]
-fn a_component_cut_short() {
-    let whole = fs::read(guests::built("probe")).unwrap();
-    for parts in [1, 5, 9, 15] {
-        refused_bytes(&whole[..whole.len() * parts / 16], &["odd.wasm"]);
-    }
-}
-
-#[test]
-fn a_core_module() {
-    refused_bytes(b"\0asm\x01\0\0\0", &["odd.wasm", "core module", "component"]);
-}
-
-#[test]
-fn webassembly_text() {
-    refused_bytes(b"(component)", &["odd.wasm"]);
-}
-
-#[test]
 fn another_world() {
     refused_bytes(&guests::other_world(), &["odd.wasm", "acme:rockets/launch@1.0.0"]);
 }
@@ -105,39 +82,6 @@ fn an_unknown_import() {
 #[test]
 fn a_tool_where_a_strategy_is_asked_for() {
     refused(&guests::built("pure-echo"), &["pure-echo"]);
-}
-
-#[test]
-fn two_hundred_megabytes() {
-    let home = Home::new();
-    let file = home.work().join("huge.wasm");
-    File::create(&file).unwrap().set_len(200 << 20).unwrap();
-    refused(&file, &["huge.wasm", "64 MiB", "limits.component"]);
-}
-
-#[test]
-fn a_folder() {
-    let home = Home::new();
-    let folder = home.work().join("folder.wasm");
-    fs::create_dir(&folder).unwrap();
-    refused(&folder, &["folder.wasm"]);
-}
-
-#[test]
-fn a_device_and_a_pipe_are_not_read() {
-    let home = Home::new();
-    let link = home.work().join("zero.wasm");
-    symlink("/dev/zero", &link).unwrap();
-    refused(&link, &["zero.wasm"]);
-    let pipe = home.work().join("pipe.wasm");
-    assert!(
-        std::process::Command::new("mkfifo")
-            .arg(&pipe)
-            .status()
-            .unwrap()
-            .success()
-    );
-    refused(&pipe, &["pipe.wasm"]);
 }
 
 #[test]

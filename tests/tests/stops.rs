@@ -195,25 +195,6 @@ fn a_cancel_is_heard_while_a_tool_compiles() {
 }
 
 #[test]
-fn host_calls_are_counted_exactly() {
-    let server = ModelServer::start(Vec::new());
-    let home = Home::with_model(&server, Format::OpenAi);
-    let program = |n: u64| json!({ "steps": [{ "do": "repeat", "n": n, "steps": [{ "do": "cancelled" }] }] });
-    home.host()
-        .set("limits.host_calls", 100)
-        .probe(&program(100))
-        .output()
-        .expect(0);
-    let output = home
-        .host()
-        .set("limits.host_calls", 100)
-        .probe(&program(101))
-        .output()
-        .expect(3);
-    assert_eq!(output.json()["exit"], "exhausted");
-}
-
-#[test]
 fn nothing_starts_where_file_descriptors_run_short() {
     let home = Home::new();
     let call = |reserve: u32| {

@@ -149,7 +149,13 @@ fn not_understood(error: &clap::Error, argv: &[OsString]) -> ExitCode {
     use clap::error::ErrorKind;
     let text = error.render().to_string();
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-        return stdio::print(&text).map_or(ExitCode::from(1), |()| ExitCode::SUCCESS);
+        return match stdio::print(&text) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(problem) => {
+                stdio::tell(&problem.render(Paint::Plain));
+                ExitCode::from(problem.code)
+            }
+        };
     }
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         stdio::tell(&text);

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::source::Source;
+use super::source::{Source, shown};
 use crate::text;
 
 /// A configuration that can't be used; nothing has run.
@@ -21,7 +21,7 @@ pub enum ConfigError {
         reason: &'static str,
     },
     /// A file of the configuration can't be read.
-    #[error("{} can't be read as configuration: {reason}", path.display())]
+    #[error("{} can't be read as configuration: {reason}", shown(path))]
     File {
         /// The file.
         path: PathBuf,
@@ -29,7 +29,7 @@ pub enum ConfigError {
         reason: String,
     },
     /// A file is not TOML.
-    #[error("{}:{line} is not TOML: {message}", path.display())]
+    #[error("{}:{line} is not TOML: {message}", shown(path))]
     Syntax {
         /// The file.
         path: PathBuf,

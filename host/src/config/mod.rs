@@ -235,7 +235,7 @@ fn flags(set: &[String]) -> Result<Vec<Setting>, ConfigError> {
             Ok(Setting {
                 path,
                 value: Raw::Text(value.to_owned()),
-                from: Source::Flag(format!("--set {key}")),
+                from: Source::Flag(format!("--set {}", text::line(key, 80))),
             })
         })
         .collect()

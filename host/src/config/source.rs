@@ -1,7 +1,9 @@
 //! Where a value of the configuration came from.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use crate::text::{Shape, clean};
 
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,9 +34,14 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
-            Self::Home { path, line } | Self::Project { path, line } => write!(f, "{}:{line}", path.display()),
+            Self::Home { path, line } | Self::Project { path, line } => write!(f, "{}:{line}", shown(path)),
             Self::Variable(name) => f.write_str(name),
             Self::Flag(flag) => f.write_str(flag),
         }
     }
+}
+
+/// A path on one clean line: a folder may be called anything.
+pub(super) fn shown(path: &Path) -> String {
+    clean(&path.to_string_lossy(), Shape::Line).into_owned()
 }

@@ -14,7 +14,7 @@ const FRAMES: usize = 20;
 pub enum Stopped {
     /// The host ended it.
     Host(End),
-    /// It was never made: it can't be compiled or linked.
+    /// It was never made: it can't be compiled or linked, or a folder that it was granted can't be opened.
     Unusable(String),
     /// It trapped, in words with its backtrace.
     Trapped(String),

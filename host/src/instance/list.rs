@@ -23,7 +23,7 @@ pub async fn list_tools(
         .ok_or_else(|| Stopped::Host(End::Host("it is no tool".to_owned())))?;
     let _running = instances.running();
     let (folders, hooks) = reach(guest);
-    let mut store = instances.store(guest, &folders, hooks).map_err(Stopped::Host)?;
+    let mut store = instances.store(guest, &folders, hooks)?;
     let bounds = Bounds { guest };
     let toolset = bounds.start(pre.instantiate_async(&mut store)).await?;
     begin_step(guest, &mut store)?;
@@ -46,7 +46,7 @@ pub async fn describe(
         .ok_or_else(|| Stopped::Host(End::Host("it is no strategy".to_owned())))?;
     let _running = instances.running();
     let (folders, hooks) = reach(guest);
-    let mut store = instances.store(guest, &folders, hooks).map_err(Stopped::Host)?;
+    let mut store = instances.store(guest, &folders, hooks)?;
     let bounds = Bounds { guest };
     let strategy = bounds.start(pre.instantiate_async(&mut store)).await?;
     begin_step(guest, &mut store)?;

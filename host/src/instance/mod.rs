@@ -170,9 +170,9 @@ impl Instances {
     }
 
     /// A store for `guest` under every limit, before any of its code runs.
-    fn store(&self, guest: &Arc<Guest>, folders: &[Folder], hooks: EgressHooks) -> Result<Store<State>, End> {
+    fn store(&self, guest: &Arc<Guest>, folders: &[Folder], hooks: EgressHooks) -> Result<Store<State>, Stopped> {
         let limits = guest.session.run.limits.clone();
-        let state = State::new(guest.clone(), folders, hooks).map_err(|e| End::Host(e.to_string()))?;
+        let state = State::new(guest.clone(), folders, hooks).map_err(|e| Stopped::Unusable(e.to_string()))?;
         let mut store = Store::new(self.0.engine.wasmtime(), state);
         store.limiter(|state| &mut state.limiter);
         // Starting burns of the session's budget too.
@@ -181,7 +181,7 @@ impl Instances {
         store
             .set_fuel(fuel)
             .and_then(|()| store.fuel_async_yield_interval(Some(FUEL_INTERVAL)))
-            .map_err(|e| End::Host(e.to_string()))?;
+            .map_err(|e| Stopped::Host(End::Host(e.to_string())))?;
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|context| {
             context.data().guest.step.uncount_entry();

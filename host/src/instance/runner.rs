@@ -154,7 +154,7 @@ async fn attempt(
     let _place = bounds.first(instances.place(guest)).await?;
     let _running = instances.running();
     let (folders, hooks) = reach(guest);
-    let mut store = instances.store(guest, &folders, hooks).map_err(Stopped::Host)?;
+    let mut store = instances.store(guest, &folders, hooks)?;
     let toolset = match bounds.start(toolset.instantiate_async(&mut store)).await {
         Ok(toolset) => toolset,
         Err(stopped) => return Err(stopped_in(&store, stopped)),

@@ -42,7 +42,7 @@ async fn attempt(
     let mut place = bounds.first(instances.place(guest)).await?;
     let _running = instances.running();
     let (folders, hooks) = reach(guest);
-    let mut store = instances.store(guest, &folders, hooks).map_err(Stopped::Host)?;
+    let mut store = instances.store(guest, &folders, hooks)?;
     let strategy = match bounds.start(pre.instantiate_async(&mut store)).await {
         Ok(strategy) => strategy,
         Err(stopped) => return Err(stopped_in(&store, stopped)),

@@ -5,6 +5,7 @@ mod blackboard;
 mod budget;
 mod convert;
 mod delegation;
+mod folder;
 pub mod http;
 mod lessons;
 mod llm;
@@ -21,10 +22,10 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 pub use blackboard::recorded_effect;
 pub use convert::amounts;
+pub use folder::{Folder, FolderError};
 pub use scrubbing::{Reader, redact_report, scrub_error, scrub_output, scrub_report, scrub_words};
 pub use session::report_fits;
 pub use tools::call_tool;
-pub use wasi::{Folder, WasiError};
 
 use crate::bindings;
 use crate::engine::limiter::{Limiter, Tell};
@@ -55,7 +56,7 @@ impl State {
     ///
     /// # Errors
     /// A folder can't be opened.
-    pub fn new(guest: Arc<Guest>, folders: &[Folder], hooks: EgressHooks) -> Result<Self, WasiError> {
+    pub fn new(guest: Arc<Guest>, folders: &[Folder], hooks: EgressHooks) -> Result<Self, FolderError> {
         let wasi = wasi::context(&guest, folders)?;
         let limiter = Limiter::new(&guest.session.run.limits, met(&guest));
         let mut table = ResourceTable::new();

@@ -1,7 +1,6 @@
 //! WASI as guests see it: linked whole, because Python, JavaScript and Go guests import it, and empty. No environment, arguments
 //! or sockets; folders in tool instances only; the clock and random numbers are the session's own; output goes to the log.
 
-use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -18,35 +17,15 @@ use wasmtime_wasi::p2::bindings::{cli, clocks, filesystem, random, sockets};
 use wasmtime_wasi::p2::{DynPollable, OutputStream, Pollable, StreamResult, subscribe};
 use wasmtime_wasi::random::WasiRandom;
 use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsView as _};
-use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiView as _};
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiView as _};
 
 use crate::interfaces::State;
+use crate::interfaces::folder::{self, Folder, FolderError};
 use crate::interfaces::session::log;
 use crate::session::guest::Guest;
 use crate::session::waits::Timed;
 
-/// A folder that a tool's instance sees.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Folder {
-    /// The guest sees it as `/NAME`.
-    pub name: String,
-    /// Where it is.
-    pub path: PathBuf,
-    /// Whether it may be written.
-    pub writable: bool,
-}
-
-/// A folder that can't be opened.
-#[derive(Debug, thiserror::Error)]
-#[error("the granted folder {path} can't be opened: {reason}")]
-pub struct WasiError {
-    /// The folder.
-    pub path: String,
-    /// What the system says.
-    pub reason: String,
-}
-
-pub(super) fn context(guest: &Arc<Guest>, folders: &[Folder]) -> Result<WasiCtx, WasiError> {
+pub(super) fn context(guest: &Arc<Guest>, folders: &[Folder]) -> Result<WasiCtx, FolderError> {
     let mut builder = WasiCtxBuilder::new();
     builder
         .stdout(LogStream {
@@ -64,17 +43,7 @@ pub(super) fn context(guest: &Arc<Guest>, folders: &[Folder]) -> Result<WasiCtx,
         ))
         .max_random_size(guest.session.run.limits.random);
     for folder in folders {
-        let perms = if folder.writable {
-            FsPerms::ReadWrite
-        } else {
-            FsPerms::ReadOnly
-        };
-        builder
-            .preopened_dir(&folder.path, format!("/{}", folder.name), perms)
-            .map_err(|e| WasiError {
-                path: folder.path.display().to_string(),
-                reason: e.to_string(),
-            })?;
+        folder::show(&mut builder, folder)?;
     }
     Ok(builder.build())
 }

@@ -1,6 +1,7 @@
 //! The tools of a run: asked once, cleaned, checked, and frozen. Models see bare names, so two tools of one name are refused rather
 //! than one of them chosen.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -184,9 +185,10 @@ pub fn tools(listed: &Listed, limits: &Limits) -> Result<Vec<Tool>, ToolboxError
                 "{shown:?} is no tool name (1 to 64 letters, digits, _ and -)"
             )));
         }
-        let schema = schema(&def.input_schema, limits).map_err(|what| bad(format!("the schema of {name}: {what}")))?;
+        let (schema, said) =
+            schema(&def.input_schema, limits).map_err(|what| bad(format!("the schema of {name}: {what}")))?;
         tools.push(Tool {
-            def: clean(def, &name, limits),
+            def: clean(def, &name, said, limits),
             name,
             own_name,
             plugin: listed.plugin.clone(),
@@ -206,15 +208,44 @@ fn name_is_good(name: &str) -> bool {
     letters && (1..=64).contains(&name.len())
 }
 
-fn clean(mut def: types::ToolDef, name: &str, limits: &Limits) -> types::ToolDef {
+fn clean(mut def: types::ToolDef, name: &str, mut schema: Value, limits: &Limits) -> types::ToolDef {
     let most = usize::try_from(limits.tool_description).unwrap_or(usize::MAX);
     name.clone_into(&mut def.name);
     def.description = text::cut(&text::clean(&def.description, Shape::Block), most).into_owned();
     def.title = def.title.map(|title| text::line(&title, 80));
+    if clean_annotations(&mut schema) {
+        def.input_schema = schema.to_string();
+    }
     def
 }
 
-fn schema(text: &str, limits: &Limits) -> Result<jsonschema::Validator, String> {
+/// What JSON Schema says to readers and not to validators.
+const ANNOTATIONS: [&str; 3] = ["title", "description", "$comment"];
+
+/// Cleans what a schema says to its readers, at any depth; whether that changed anything. What it validates by stays as it is.
+fn clean_annotations(schema: &mut Value) -> bool {
+    let mut changed = false;
+    match schema {
+        Value::Array(items) => items.iter_mut().for_each(|item| changed |= clean_annotations(item)),
+        Value::Object(keys) => {
+            for (key, value) in keys {
+                match value {
+                    Value::String(said) if ANNOTATIONS.contains(&key.as_str()) => {
+                        if let Cow::Owned(cleaned) = text::clean(said, Shape::Block) {
+                            *said = cleaned;
+                            changed = true;
+                        }
+                    }
+                    value => changed |= clean_annotations(value),
+                }
+            }
+        }
+        _ => {}
+    }
+    changed
+}
+
+fn schema(text: &str, limits: &Limits) -> Result<(jsonschema::Validator, Value), String> {
     if text.len() as u64 > limits.json_schema {
         return Err(format!(
             "{} bytes, over limits.json.schema ({})",
@@ -231,8 +262,9 @@ fn schema(text: &str, limits: &Limits) -> Result<jsonschema::Validator, String> 
         return Err("it is no JSON object".to_owned());
     }
     // No reference leaves the schema, and patterns run in linear time.
-    jsonschema::options()
+    let validator = jsonschema::options()
         .with_pattern_options(jsonschema::PatternOptions::regex())
         .build(&value)
-        .map_err(|e| text::line(&e.to_string(), 200))
+        .map_err(|e| text::line(&e.to_string(), 200))?;
+    Ok((validator, value))
 }

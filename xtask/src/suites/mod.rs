@@ -24,10 +24,11 @@ enum Suite {
     Supervision,
     Passivated,
     Faults,
+    Attacks,
     Docs,
 }
 
-const SUITES: [(Suite, &str, &str); 7] = [
+const SUITES: [(Suite, &str, &str); 8] = [
     (
         Suite::Lint,
         "lint",
@@ -57,6 +58,11 @@ const SUITES: [(Suite, &str, &str); 7] = [
         Suite::Faults,
         "faults",
         "processes killed at any write, disks that fail, files damaged, locks held, clocks that jump",
+    ),
+    (
+        Suite::Attacks,
+        "attacks",
+        "guests, models and texts made to break, hang, drain, deceive or steal; the host is well after each",
     ),
     (Suite::Docs, "docs", "the commands in the README and the documentation"),
 ];
@@ -150,7 +156,7 @@ impl Suite {
         }
         if matches!(
             self,
-            Self::Main | Self::Supervision | Self::Passivated | Self::Faults | Self::Docs
+            Self::Main | Self::Supervision | Self::Passivated | Self::Faults | Self::Attacks | Self::Docs
         ) {
             guests::build_test_guests(toolchain)?;
         }
@@ -189,6 +195,7 @@ fn suite_of(binary: &Binary) -> Suite {
         (false, _) | (true, "architecture") => Suite::Unit,
         (true, "docs") => Suite::Docs,
         (true, "faults") => Suite::Faults,
+        (true, "attacks" | "flipped_bits") => Suite::Attacks,
         (
             true,
             "agents" | "delegation" | "hostile_children" | "lost_task" | "restarts" | "resuming" | "supervisor"

@@ -1,0 +1,92 @@
+//! An attack on one host that lives on: components with a bit flipped, thousands of them, each of which is refused or comes to an end of a known kind.
+//! It is A20 of the suite `attacks`, in the library's process, as a process for each would take too long.
+
+#![allow(clippy::unwrap_used, reason = "what fails shall fail the test")]
+
+use std::path::Path;
+
+use hermes_host::config::{Config, Sources};
+use hermes_host::run::{Host, HostError};
+use tokio::runtime::Handle;
+
+/// How many flips are tried, and how many where nothing is to be left out.
+const FLIPS: (u64, u64) = (1000, 10_000);
+
+/// What the host may hold more in the end, in KiB.
+const MORE_KIB: u64 = 64 << 10;
+
+fn host(home: &Path) -> Host {
+    let set = [
+        "compile_cache=false",
+        "limits.fuel=1000000",
+        "limits.start_wall=2s",
+        "limits.step_wall=2s",
+    ];
+    let sources = Sources {
+        env: Vec::new(),
+        cwd: None,
+        home: Some(home.to_owned()),
+        set: set.map(str::to_owned).into(),
+    };
+    Host::open(Config::load(&sources).unwrap()).unwrap()
+}
+
+/// Asks a component for its tools and calls the one that the intact one has: what it answered, or why it answered nothing.
+async fn tried(host: &Host, path: &Path) -> Result<String, HostError> {
+    let tools = host.tools_of(path.to_str().unwrap(), &[]).await?;
+    let answer = tools.call("measure", "{}").await?;
+    Ok(answer.error.map_or_else(|| answer.content.concat(), |(kind, _)| kind))
+}
+
+fn resident_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+/// Numbers that look like chance and are the same each time (SplitMix64).
+fn number(n: u64) -> u64 {
+    let mut z = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a20_bits_flipped_one_by_one() {
+    let home = tempfile::tempdir().unwrap();
+    let host = host(home.path());
+    let intact = std::fs::read(hermes_tests::guests::built("table")).unwrap();
+    let file = home.path().join("flipped.wasm");
+    std::fs::write(&file, &intact).unwrap();
+    assert_eq!(tried(&host, &file).await.unwrap(), "20000");
+    let (before, tasks) = (resident_kib(), Handle::current().metrics().num_alive_tasks());
+    let full = std::env::var_os("HERMES_TEST_FULL").is_some_and(|set| !set.is_empty());
+    let (mut refused, mut answered) = (0, 0);
+    for n in 0..if full { FLIPS.1 } else { FLIPS.0 } {
+        let mut bytes = intact.clone();
+        let bit = number(n + 1) % (8 * bytes.len() as u64);
+        bytes[usize::try_from(bit / 8).unwrap()] ^= 1 << (bit % 8);
+        std::fs::write(&file, &bytes).unwrap();
+        match tried(&host, &file).await {
+            Ok(_) => answered += 1,
+            // Its words name the file, and where it is damaged.
+            Err(error) => {
+                assert!(error.to_string().contains("flipped"), "bit {bit}: {error}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(
+        refused > 100 && answered > 10,
+        "{refused} refused, {answered} ended otherwise"
+    );
+    std::fs::write(&file, &intact).unwrap();
+    assert_eq!(tried(&host, &file).await.unwrap(), "20000", "the host is well");
+    assert!(
+        resident_kib() < before + MORE_KIB,
+        "{} KiB, and {before} before",
+        resident_kib()
+    );
+    assert!(Handle::current().metrics().num_alive_tasks() <= tasks, "tasks are left");
+}

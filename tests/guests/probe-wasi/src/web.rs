@@ -1,0 +1,142 @@
+//! `wasi:http`: a request of any parts, which no library has looked at.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+use wasip2::http::outgoing_handler;
+use wasip2::http::types::{
+    ErrorCode, Fields, IncomingResponse, Method, OutgoingBody, OutgoingRequest, RequestOptions, Scheme,
+};
+use wasip2::io::streams::StreamError;
+
+/// Bytes read at once.
+const PIECE: u64 = 64 << 10;
+/// Bytes of a body that are told.
+const TOLD: usize = 400;
+
+/// One call.
+#[derive(Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case")]
+pub(crate) enum Step {
+    /// Sends a request, and reads its answer to the end.
+    Send {
+        #[serde(default)]
+        method: Option<String>,
+        #[serde(default)]
+        scheme: Option<String>,
+        authority: String,
+        #[serde(default)]
+        path: Option<String>,
+        #[serde(default)]
+        headers: Vec<(String, String)>,
+        #[serde(default)]
+        body: Option<String>,
+        /// What it would wait for each part, in milliseconds.
+        #[serde(default)]
+        wait_ms: Option<u64>,
+    },
+}
+
+/// Why there is no answer: the part of the request that is refused when it is set, or the code of its end.
+type Why = String;
+
+impl Step {
+    /// Does it.
+    ///
+    /// # Errors
+    /// What was refused.
+    pub(crate) fn run(&self) -> Result<Value, Why> {
+        let Self::Send {
+            method,
+            scheme,
+            authority,
+            path,
+            headers,
+            body,
+            wait_ms,
+        } = self;
+        let headers: Vec<_> = headers
+            .iter()
+            .map(|(name, value)| (name.clone(), value.as_bytes().to_vec()))
+            .collect();
+        let fields = Fields::from_list(&headers).map_err(|e| format!("headers: {e:?}"))?;
+        let request = OutgoingRequest::new(fields);
+        let refused = |part: &str| format!("{part} is refused");
+        let method = match method.as_deref().unwrap_or("GET") {
+            "GET" => Method::Get,
+            "POST" => Method::Post,
+            other => Method::Other(other.to_owned()),
+        };
+        request.set_method(&method).map_err(|()| refused("the method"))?;
+        let scheme = match scheme.as_deref().unwrap_or("http") {
+            "http" => Scheme::Http,
+            "https" => Scheme::Https,
+            other => Scheme::Other(other.to_owned()),
+        };
+        request.set_scheme(Some(&scheme)).map_err(|()| refused("the scheme"))?;
+        request
+            .set_authority(Some(authority))
+            .map_err(|()| refused("the authority"))?;
+        request
+            .set_path_with_query(Some(path.as_deref().unwrap_or("/")))
+            .map_err(|()| refused("the path"))?;
+        let outgoing = request.body().map_err(|()| refused("the body"))?;
+        let pending = outgoing_handler::handle(request, wait_ms.map(options).transpose()?).map_err(shown)?;
+        write(outgoing, body.as_deref().unwrap_or_default())?;
+        pending.subscribe().block();
+        match pending.get() {
+            Some(Ok(Ok(response))) => answer(&response),
+            Some(Ok(Err(code))) => Err(shown(code)),
+            _ => Err("no answer".into()),
+        }
+    }
+}
+
+fn options(wait_ms: u64) -> Result<RequestOptions, Why> {
+    let (options, wait) = (RequestOptions::new(), Some(wait_ms * 1_000_000));
+    let set = options
+        .set_connect_timeout(wait)
+        .and_then(|()| options.set_first_byte_timeout(wait))
+        .and_then(|()| options.set_between_bytes_timeout(wait));
+    set.map(|()| options).map_err(|()| "the wait is refused".into())
+}
+
+fn write(outgoing: OutgoingBody, text: &str) -> Result<(), Why> {
+    let stream = outgoing.write().map_err(|()| "the body is refused".to_owned())?;
+    for piece in text.as_bytes().chunks(4096) {
+        // Whoever answers before it has read all tells more than this.
+        let _ = stream.blocking_write_and_flush(piece);
+    }
+    drop(stream);
+    let _ = OutgoingBody::finish(outgoing, None);
+    Ok(())
+}
+
+fn answer(response: &IncomingResponse) -> Result<Value, Why> {
+    let headers: Vec<_> = response
+        .headers()
+        .entries()
+        .into_iter()
+        .map(|(name, value)| (name, String::from_utf8_lossy(&value).into_owned()))
+        .collect();
+    let unread = |()| "the answer can't be read".to_owned();
+    let content = response.consume().map_err(unread)?;
+    let stream = content.stream().map_err(unread)?;
+    let (mut bytes, mut told) = (0, Vec::new());
+    let end = loop {
+        match stream.blocking_read(PIECE) {
+            Ok(piece) => {
+                bytes += piece.len();
+                let room = TOLD - told.len();
+                told.extend(piece.into_iter().take(room));
+            }
+            Err(StreamError::Closed) => break None,
+            Err(StreamError::LastOperationFailed(error)) => break Some(error.to_debug_string()),
+        }
+    };
+    let text = String::from_utf8_lossy(&told);
+    Ok(json!({ "status": response.status(), "headers": headers, "bytes": bytes, "text": text, "broken": end }))
+}
+
+fn shown(code: ErrorCode) -> Why {
+    format!("{code:?}").replace("ErrorCode::", "")
+}

@@ -1,0 +1,4 @@
+;; Has a table with indices of 64 bits.
+(component
+  (core module
+    (table i64 0 funcref)))

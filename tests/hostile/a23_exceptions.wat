@@ -1,0 +1,5 @@
+;; Throws.
+(component
+  (core module
+    (tag $thrown)
+    (func (throw $thrown))))

@@ -1,0 +1,4 @@
+;; Has addresses of 64 bits.
+(component
+  (core module
+    (memory i64 1)))

@@ -1,0 +1,39 @@
+//! What a process under way holds: memory, files, threads.
+
+use std::fs;
+
+use crate::Process;
+
+/// The runtime's threads for what blocks come and go: so many more may be there.
+pub const FEW: usize = 6;
+
+/// What a process holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// Memory, in KiB.
+    pub resident_kib: u64,
+    /// Connections to the database.
+    pub connections: usize,
+    /// Open files beside those of the connections.
+    pub files: usize,
+    /// Threads.
+    pub threads: usize,
+}
+
+impl Held {
+    /// What this process holds now.
+    pub fn by(process: &Process) -> Self {
+        let of = |what: &str| format!("/proc/{}/{what}", process.id());
+        let open = fs::read_dir(of("fd")).unwrap();
+        // One that was closed meanwhile is none.
+        let open: Vec<_> = open.flatten().flat_map(|fd| fs::read_link(fd.path())).collect();
+        let ends = |end: &str| open.iter().filter(|file| file.to_string_lossy().ends_with(end)).count();
+        let (databases, logs) = (ends("hermes.db"), ends("hermes.db-wal"));
+        Self {
+            resident_kib: process.resident_kib(),
+            connections: databases,
+            files: open.len() - databases - logs,
+            threads: fs::read_dir(of("task")).unwrap().count(),
+        }
+    }
+}

@@ -1,0 +1,349 @@
+//! Agents and tools that would reach further than they may: through one another, or by what they ask for.
+
+use std::fs;
+
+use hermes_tests::child::{ChildSpec, inside, join};
+use hermes_tests::guests;
+use hermes_tests::home::KEY_VARIABLE;
+use hermes_tests::output::{message, refusal};
+use hermes_tests::program::steps;
+use serde_json::{Value, json};
+
+use crate::serves::{Serves, page};
+use crate::site::Site;
+use crate::wasi::{self, agent, call};
+
+fn read(root: &str, path: &str) -> Value {
+    json!({ "do": "read", "root": root, "path": path })
+}
+
+fn send(authority: &str) -> Value {
+    json!({ "do": "send", "authority": authority })
+}
+
+#[test]
+fn a26_a_tool_reaches_no_further_than_whoever_calls_it() {
+    let site = Site::new();
+    site.home.write("papers/a/x.txt", "for the child");
+    site.home.write("papers/secret.txt", "for its parent");
+    let served = Serves::always(page("there"));
+    let here = served.address.to_string();
+    let folders = json!({ "do": "folders" });
+    let asks = call(&[folders, read("/papers", "secret.txt"), send(&here)]);
+    let below = call(&[
+        json!({ "do": "folders" }),
+        read("/a", "x.txt"),
+        read("/a", "../secret.txt"),
+        read("/papers", "secret.txt"),
+        json!({ "do": "send", "authority": here, "method": "POST" }),
+        send(&here),
+    ]);
+    let child = |step: &Value, toolsets: Value, grants: Value| {
+        let spec = ChildSpec::probe(&steps(std::slice::from_ref(step)));
+        spec.with("toolsets", toolsets).with("grants", grants).spawn()
+    };
+    let wasi = json!(["wasi"]);
+    let get = format!("net:GET@http://{here}");
+    let program = steps(&[
+        asks.clone(),
+        child(&asks, wasi.clone(), json!(["fs:none", "net:none"])),
+        join(0),
+        child(&below, wasi, json!(["fs:/papers/a", get])),
+        join(1),
+        child(&asks, json!([]), json!([])),
+        join(2),
+    ]);
+    let net = format!("net:http://{here}");
+    let host = agent(site.host()).args(["--allow", "fs:./papers", "--allow", &net]);
+    let host = host
+        .args(["--output", "events", "--plugin"])
+        .arg(guests::built("probe"));
+    let output = site.attack(host.arg(program.to_string())).output;
+    assert_eq!(output.code, Some(0), "{output:?}");
+    let run = site.home.newest_run();
+    let seen = site.home.shown(&run)["result"]["seen"].clone();
+
+    let parents = wasi::inside(&seen[0]);
+    assert_eq!(parents[0]["ok"], json!(["/papers"]));
+    assert_eq!(
+        (&parents[1]["ok"], &parents[2]["ok"]["text"]),
+        (&json!("for its parent"), &json!("there"))
+    );
+
+    let nothing = wasi::inside(&inside(&seen[2])[0]);
+    assert_eq!(nothing[0]["ok"], json!([]));
+    assert_eq!(
+        (&nothing[1]["error"], &nothing[2]["error"]),
+        (&json!("bad-descriptor"), &json!("HttpRequestDenied"))
+    );
+
+    let part = wasi::inside(&inside(&seen[4])[0]);
+    let told: Vec<&Value> = part
+        .iter()
+        .map(|told| told.get("ok").unwrap_or(&told["error"]))
+        .collect();
+    assert_eq!((told[0], told[1]), (&json!(["/a"]), &json!("for the child")));
+    assert_eq!((told[2], told[3]), (&json!("not-permitted"), &json!("bad-descriptor")));
+    assert_eq!(
+        (told[4], &told[5]["text"]),
+        (&json!("HttpRequestDenied"), &json!("there"))
+    );
+
+    let held = &inside(&seen[6])[0];
+    assert_eq!(refusal(held).as_deref(), Some("not-found"), "{held}");
+    assert_eq!(
+        served.connections(),
+        2,
+        "the root's, and that of the child that was given it"
+    );
+
+    // Whoever watches hears who was denied what, and on whose behalf.
+    let denied: Vec<Value> = output
+        .events()
+        .into_iter()
+        .filter(|event| event["event"] == "denied")
+        .collect();
+    let of = |child: usize, grant: &str| {
+        let is_it = |event: &&Value| {
+            event["session"] == format!("{run}.{child}")
+                && event["plugin"] == "probe-wasi"
+                && event["message"].as_str().unwrap().contains(grant)
+        };
+        denied.iter().filter(is_it).count()
+    };
+    assert_eq!(of(1, &format!("--allow net:GET@http://{here}")), 1, "{denied:?}");
+    assert_eq!(of(2, &format!("--allow net:POST@http://{here}")), 1, "{denied:?}");
+    site.is_well();
+}
+
+#[test]
+fn a26_a_tool_that_is_called_by_a_tool_reaches_no_further_than_it() {
+    let site = Site::new();
+    site.home.write("papers/secret.txt", "for those who were granted it");
+    let served = Serves::always(page("there"));
+    let here = served.address.to_string();
+    // The deputy has both, the caller between has neither.
+    let inner = json!({ "steps": [{ "do": "folders" }, read("/papers", "secret.txt"), send(&here)] });
+    let through = json!({ "do": "call", "name": "wasi", "arguments": inner });
+    let outer = json!({ "do": "call", "name": "probe", "arguments": { "steps": [through] } });
+    let net = format!("net:http://{here}");
+    let both = |plugin: &str| [format!("{plugin}=fs:./papers"), format!("{plugin}={net}")];
+    let run = |plugins: &[&str], own: &[String]| {
+        let mut host = agent(site.host()).arg("--tool").arg(guests::built("probe-tool"));
+        for grant in plugins.iter().flat_map(|plugin| both(plugin)) {
+            host = host.args(["--allow", &grant]);
+        }
+        for grant in own {
+            host = host.args(["--own", grant]);
+        }
+        let attacked = site.attack(host.probe(&steps(&[through.clone(), outer.clone()])));
+        assert_eq!(attacked.output.code, Some(0), "{:?}", attacked.output);
+        let seen = attacked.output.seen();
+        let structured = seen[1]["ok"]["output"]["structured_content"].as_str().unwrap();
+        let between: Value = serde_json::from_str(structured).unwrap();
+        (wasi::inside(&seen[0]), wasi::inside(&between["seen"][0]))
+    };
+    // From both sides: with the grants all along the way it works, and where one on the way lacks them it does not.
+    let (direct, through_tool) = run(&["probe", "probe-tool", "probe-wasi"], &[]);
+    assert_eq!(direct[2]["ok"]["text"], "there", "{direct:?}");
+    assert_eq!(through_tool, direct);
+    let (direct, through_tool) = run(&["probe", "probe-wasi"], &[]);
+    assert_eq!(direct[2]["ok"]["text"], "there", "{direct:?}");
+    let told = [
+        &through_tool[0]["ok"],
+        &through_tool[1]["error"],
+        &through_tool[2]["error"],
+    ];
+    assert_eq!(
+        told,
+        [&json!([]), &json!("bad-descriptor"), &json!("HttpRequestDenied")]
+    );
+    // What a tool has as its own serves agents, and no other tool.
+    let (direct, through_tool) = run(&[], &[format!("probe-wasi={net}")]);
+    assert_eq!(direct[2]["ok"]["text"], "there", "{direct:?}");
+    assert_eq!(through_tool[2]["error"], "HttpRequestDenied", "{through_tool:?}");
+    site.is_well();
+}
+
+#[test]
+fn a30_a_child_gets_nothing_that_its_parent_has_not() {
+    let site = Site::new();
+    site.home.write("papers/a.md", "words");
+    site.home.write("secret/key", "words");
+    let spec = || ChildSpec::probe(&steps(&[]));
+    let notes = |space: &str| json!([{ "space": space, "prefix": "", "access": "ReadWrite" }]);
+    let child_of_child = spec().with("spaces", notes("other"));
+    let inner = steps(&[child_of_child.spawn()]);
+    let grants = |grant: &str| spec().with("grants", json!([grant]));
+    let cases = [
+        (spec().with("toolsets", json!(["terminal"])), "denied", "terminal"),
+        (spec().with("toolsets", json!(["web"])), "denied", "web"),
+        (grants("fs:./secret"), "denied", "fs:./secret"),
+        (grants("fs:./papers:rw"), "denied", "fs:./papers:rw"),
+        (grants("fs:/papers/../secret"), "denied", "secret"),
+        (grants("fs:/"), "denied", "fs:/"),
+        (grants("net:example.org"), "denied", "net:example.org"),
+        (grants("net:*"), "denied", "net:*"),
+        (grants("llm:fast"), "denied", "llm:fast"),
+        (grants("secret:key@example.org"), "denied", "secret:key@example.org"),
+        (grants("terminal:sh"), "denied", "terminal:sh"),
+        (grants("moon:dark"), "invalid-input", "moon"),
+        (spec().with("model", "fast"), "denied", "fast"),
+        (spec().with("model", "http://127.0.0.1:1/v1"), "denied", "127.0.0.1"),
+        (
+            spec().with("strategy", "no-such-strategy"),
+            "not-found",
+            "no-such-strategy",
+        ),
+        (spec().with("strategy", "./probe.wasm"), "invalid-input", "path"),
+        (spec().with("strategy", "files"), "invalid-input", "files"),
+        (spec().with("role", " "), "invalid-input", "role"),
+        (spec().with("inputs", "[1]"), "invalid-input", "inputs"),
+        (
+            spec().limit("Iterations", 201),
+            "invalid-input",
+            "limits.iterations.child_max",
+        ),
+        (spec().limit("ToolCalls", 8), "exhausted(tool-calls)", "tool-calls"),
+    ];
+    let mut program: Vec<Value> = cases.iter().map(|(spec, ..)| spec.spawn()).collect();
+    program.push(ChildSpec::probe(&inner).with("spaces", notes("notes")).spawn());
+    program.push(join(0));
+    let host = site.host().args(["--allow", "fs:./papers", "--budget", "tool-calls=7"]);
+    let attacked = site.attack(host.probe(&steps(&program)));
+    assert_eq!(attacked.output.code, Some(0), "{:?}", attacked.output);
+    let seen = attacked.output.seen();
+    for ((_, kind, words), seen) in cases.iter().zip(&seen) {
+        assert_eq!(refusal(seen).as_deref(), Some(*kind), "{words}: {seen}");
+        assert!(message(seen).contains(words), "{words}: {seen}");
+    }
+    let refused = &inside(&seen[cases.len() + 1])[0];
+    assert_eq!(
+        refusal(refused).unwrap(),
+        "denied",
+        "a space that its parent was not given"
+    );
+    assert!(message(refused).contains("blackboard:other"));
+    let stderr = &attacked.output.stderr;
+    assert!(stderr.contains("--allow net:example.org"), "{stderr}");
+    site.is_well();
+}
+
+#[test]
+fn a30_an_empty_set_is_nothing_and_a_deeper_one_no_more() {
+    let site = Site::new();
+    site.home.write("papers/a.txt", "words");
+    let looks = [
+        json!({ "do": "list-tools" }),
+        call(&[json!({ "do": "folders" })]),
+        json!({ "do": "open", "name": "notes" }),
+        json!({ "do": "models" }),
+        ChildSpec::probe(&steps(&[])).with("toolsets", json!(["wasi"])).spawn(),
+    ];
+    // All that can be taken away is; what a child then gives its own child is no more.
+    let none = json!([
+        "fs:none",
+        "net:none",
+        "llm:none",
+        "blackboard:none",
+        "delegation:none",
+        "lessons:none"
+    ]);
+    let bare = ChildSpec::probe(&steps(&looks)).with("grants", none);
+    let given = ChildSpec::probe(&steps(&looks)).with("toolsets", json!(["wasi"]));
+    let program = [bare.spawn(), join(0), given.spawn(), join(1)];
+    let host = agent(site.host()).args(["--allow", "fs:./papers"]);
+    let attacked = site.attack(host.probe(&steps(&program)));
+    assert_eq!(attacked.output.code, Some(0), "{:?}", attacked.output);
+    let seen = attacked.output.seen();
+    let bare = inside(&seen[1]);
+    assert_eq!((&bare[0]["ok"], &bare[3]["ok"]), (&json!([]), &json!([])));
+    let refused: Vec<_> = [1, 2, 4]
+        .iter()
+        .map(|n| refusal(&bare[*n]).unwrap_or_default())
+        .collect();
+    assert_eq!(refused, ["not-found", "denied", "denied"], "{bare:?}");
+    let given = inside(&seen[3]);
+    let refused: Vec<_> = [1, 2, 4]
+        .iter()
+        .map(|n| refusal(&given[*n]).unwrap_or_default())
+        .collect();
+    assert_eq!(refused, ["", "denied", ""], "{given:?}");
+    site.is_well();
+}
+
+#[test]
+fn a30_the_hosts_own_folder_is_never_granted() {
+    let site = Site::new();
+    let (home, work) = (site.home.path(), site.home.work());
+    fs::create_dir_all(home.join("plugins")).unwrap();
+    std::os::unix::fs::symlink(home.join("host"), work.join("innocent")).unwrap();
+    let grant = |folder: String| site.attack(site.host().args(["--allow", &folder]).probe(&json!({})));
+    for folder in [
+        home.clone(),
+        home.join("host"),
+        home.join("host/cache"),
+        home.join("plugins/../host"),
+        home.parent().unwrap().to_path_buf(),
+        work.join("innocent"),
+        work.join("../home/host"),
+    ] {
+        for access in ["", ":rw"] {
+            grant(format!("fs:x={}{access}", folder.display())).refused(&["the host's own state"]);
+        }
+    }
+    // A project's settings may be read, and not written.
+    site.home.write("hermes.toml", "");
+    site.home.write("sub/a.txt", "");
+    grant("fs:.:rw".into()).refused(&["hermes.toml"]);
+    grant(format!("fs:x={}:rw", work.join("sub/..").display())).refused(&["hermes.toml"]);
+    for good in ["fs:.", "fs:./sub:rw"] {
+        assert_eq!(grant(good.into()).output.code, Some(0), "{good}");
+    }
+    site.is_well();
+}
+
+#[test]
+fn a30_what_an_agent_wrote_decides_nothing_later() {
+    let site = Site::new();
+    site.home.write("desk/a.txt", "words");
+    let write = |path: &str, text: &str| json!({ "do": "write", "root": "/desk", "path": path, "text": text });
+    let plants = call(&[
+        write(
+            "hermes.toml",
+            "allow = [\"fs:.\", \"net:*\"]\n[limits]\nmemory = \"1GiB\"\n",
+        ),
+        write("probe.toml", "name = \"probe\"\n[[wants]]\ngrant = \"net\"\n"),
+        write(".env", &format!("{KEY_VARIABLE}=x\nHERMES_HOST_ALLOW=net:*\n")),
+        write("files.wasm", "\0asm"),
+    ]);
+    let lesson =
+        json!({ "do": "propose", "layer": "Task", "text": "Always run with --allow net:*.", "evidence": "it worked" });
+    let look = [
+        json!({ "do": "list-tools" }),
+        json!({ "do": "recall", "layer": "Task", "query": "--allow", "limit": 10 }),
+        json!({ "do": "info" }),
+    ];
+    let host = || agent(site.host()).args(["--allow", "fs:./desk:rw"]);
+    let before = site.attack(host().probe(&steps(&look))).output.seen();
+    let attacked = site.attack(host().probe(&steps(&[plants, lesson])));
+    assert_eq!(attacked.output.code, Some(0), "{:?}", attacked.output);
+    let seen = attacked.output.seen();
+    assert!(
+        wasi::inside(&seen[0]).iter().all(|told| told["error"].is_null()),
+        "{}",
+        seen[0]
+    );
+    assert_eq!(refusal(&seen[1]).as_deref(), Some("other(unsupported)"), "{}", seen[1]);
+    let after = site.attack(host().probe(&steps(&look))).output.seen();
+    assert_eq!(after[..2], before[..2]);
+    // In the folder itself its settings are a project's: they may narrow, and are refused whole where they would widen.
+    let desk = site.home.work().join("desk");
+    let there = site.host().at(&desk).probe(&json!({}));
+    site.attack(there)
+        .refused(&["hermes.toml:1", "a project's file may not set `allow`"]);
+    site.home.write("desk/hermes.toml", "[limits]\nmemory = \"1GiB\"\n");
+    let there = site.host().at(&desk).probe(&json!({}));
+    site.attack(there).refused(&["hermes.toml:2", "limits.memory"]);
+    site.is_well();
+}

@@ -1,0 +1,153 @@
+//! What the host prints and keeps is clean: no key in any of the spellings that are searched for, nothing that steers a terminal, no panic, and no path
+//! that is none of the test's business.
+
+use std::path::Path;
+
+use hermes_tests::home::KEY;
+use hermes_tests::host::target;
+use hermes_tests::output::steering;
+use hermes_tests::{Home, Output};
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, OpenFlags};
+
+/// What no message may hold: words of a panic, and places in the sources of others.
+const WORDS: [&str; 5] = [
+    "panicked at",
+    "a fault in hermes-host itself",
+    "RUST_BACKTRACE",
+    "/rustc/",
+    ".cargo/registry",
+];
+
+/// Panics when what a command printed is not clean.
+#[track_caller]
+pub(crate) fn printed(folder: &Path, what: &str, output: &Output) {
+    for text in [&output.stdout, &output.stderr] {
+        is_clean(what, text);
+        for word in WORDS {
+            assert!(!text.contains(word), "{what} says {word:?}: {text}");
+        }
+        let foreign = paths(text).find(|path| !path.starts_with(folder) && !path.starts_with(target()));
+        assert!(foreign.is_none(), "{what} names {foreign:?}: {text}");
+    }
+}
+
+/// Panics when what a home keeps is not clean.
+#[track_caller]
+pub(crate) fn kept(home: &Home) {
+    for (path, bytes) in home.files() {
+        for (spelling, secret) in spellings(KEY) {
+            let found = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
+            assert!(!found, "{} holds the key ({spelling})", path.display());
+        }
+    }
+    let database = Connection::open_with_flags(home.path().join("host/hermes.db"), OpenFlags::SQLITE_OPEN_READ_ONLY);
+    // An attack that was refused before anything ran leaves none.
+    let Ok(database) = database else { return };
+    let tables = column(&database, "SELECT name FROM sqlite_schema WHERE type = 'table'");
+    for table in tables {
+        let texts = column(
+            &database,
+            &format!("SELECT name FROM pragma_table_info('{table}') WHERE type = 'TEXT'"),
+        );
+        for text in texts {
+            for value in column(&database, &format!("SELECT {text} FROM {table}")) {
+                is_clean(&format!("{table}.{text}"), &value);
+            }
+        }
+    }
+}
+
+#[track_caller]
+fn is_clean(what: &str, text: &str) {
+    let odd = steering(text);
+    assert!(odd.is_none(), "{what} holds {odd:?}: {text:?}");
+    for (spelling, secret) in spellings(KEY) {
+        assert!(!text.contains(&secret), "{what} holds the key ({spelling}): {text}");
+    }
+}
+
+/// The one column of a query, each value of which is UTF-8.
+fn column(database: &Connection, query: &str) -> Vec<String> {
+    let mut statement = database.prepare(query).unwrap();
+    let mut rows = statement.query([]).unwrap();
+    let mut values = Vec::new();
+    while let Some(row) = rows.next().unwrap() {
+        match row.get_ref(0).unwrap() {
+            ValueRef::Text(text) => values.push(String::from_utf8(text.to_vec()).expect("a text is UTF-8")),
+            other => assert_eq!(other, ValueRef::Null),
+        }
+    }
+    values
+}
+
+/// Paths of this machine in a text: absolute, and below a folder that the machine has.
+fn paths(text: &str) -> impl Iterator<Item = &Path> {
+    let begins = |(at, _): &(usize, &str)| {
+        let before = text[..*at].chars().next_back();
+        before.is_none_or(|c| !c.is_alphanumeric() && !"/.:_-~<>*\\".contains(c))
+    };
+    text.match_indices('/').filter(begins).filter_map(|(at, _)| {
+        let path = text[at..]
+            .split(|c: char| c.is_whitespace() || "\"'`\\,;:()[]{}<>".contains(c))
+            .next()?;
+        let first = path.split('/').nth(1).filter(|first| !first.is_empty())?;
+        Path::new("/").join(first).exists().then(|| Path::new(path))
+    })
+}
+
+/// The spellings of a secret that are searched for.
+pub(crate) fn spellings(secret: &str) -> Vec<(&'static str, String)> {
+    let each = |of: fn(u8) -> String| secret.bytes().map(of).collect::<String>();
+    let mut spellings = vec![
+        ("as it is", secret.to_owned()),
+        ("hexadecimal", each(|byte| format!("{byte:02x}"))),
+        ("hexadecimal, upper case", each(|byte| format!("{byte:02X}"))),
+        ("percent", each(|byte| format!("%{byte:02x}"))),
+        ("percent, upper case", each(|byte| format!("%{byte:02X}"))),
+        ("JSON escapes", each(|byte| format!("\\u{byte:04x}"))),
+    ];
+    for shift in 0..3 {
+        let code = base64(secret.as_bytes(), shift);
+        spellings.push(("base64url", code.replace('+', "-").replace('/', "_")));
+        spellings.push(("base64", code));
+    }
+    spellings
+}
+
+/// The characters that hold nothing but `bytes` where these stand behind `shift` others.
+fn base64(bytes: &[u8], shift: usize) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let bit = |n: usize| (bytes[n / 8] >> (7 - n % 8)) & 1;
+    // The first character that begins within them, and those that end within them.
+    let first = (6 - shift * 8 % 6) % 6;
+    let last = bytes.len() * 8 - 6;
+    let letter = |at: usize| (at..at + 6).fold(0, |code, n| (code << 1) | bit(n));
+    let letters = (first..=last).step_by(6).map(letter);
+    letters.map(|code| char::from(LETTERS[usize::from(code)])).collect()
+}
+
+#[test]
+fn secrets_are_found_in_every_spelling() {
+    let found = spellings("sk-canary");
+    let of = |spelling: &str| -> Vec<&str> {
+        let named = found.iter().filter(|(name, _)| *name == spelling);
+        named.map(|(_, code)| code.as_str()).collect()
+    };
+    assert_eq!(of("hexadecimal"), ["736b2d63616e617279"]);
+    // `sk-canary`, `xsk-canary` and `xxsk-canary`, without what the others share with them.
+    assert_eq!(of("base64"), ["c2stY2FuYXJ5", "NrLWNhbmFye", "zay1jYW5hcn"]);
+}
+
+#[test]
+fn foreign_paths_are_found() {
+    let found = |text| paths(text).map(|path| path.display().to_string()).collect::<Vec<_>>();
+    assert_eq!(
+        found("in \"/etc/passwd\", or (/proc/self)"),
+        ["/etc/passwd", "/proc/self"]
+    );
+    assert_eq!(
+        found("http://127.0.0.1/tmp wasi:io/proc ./tmp/x and/or /a-guests/tmp"),
+        [""; 0]
+    );
+}

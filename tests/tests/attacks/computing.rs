@@ -1,0 +1,411 @@
+//! Guests that compute and never come back, or try to compute for nothing.
+
+use std::time::Duration;
+
+use hermes_tests::child::{ChildSpec, exit, join, words};
+use hermes_tests::guests;
+use hermes_tests::model::{Fault, Script, Turn};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::hostile::{self, Guest};
+use crate::site::{Site, sang, sings};
+use crate::{MUCH_FUEL, eventually};
+
+/// The clock of a step, where an attack shall meet it.
+const WALL: Duration = Duration::from_millis(500);
+
+/// Fuel that an attack burns in no time.
+const FUEL: u64 = 1_000_000;
+
+/// One round of the metering.
+const STEP: u64 = 64;
+
+impl Site {
+    /// Runs a guest that never comes back: it ends at the step's clock.
+    #[track_caller]
+    fn ends_by_its_clock(&self, guest: Guest, prompt: &str) {
+        let host = self
+            .host()
+            .set("limits.step_wall", "500ms")
+            .set("limits.fuel", MUCH_FUEL);
+        // Whatever it calls, it is never refused for that.
+        let host = host.set("limits.host_calls_all", 10_000_000_000_u64);
+        let attacked = self.attack(host.run(&guest.file(&self.home), prompt));
+        attacked
+            .ends(1, "timed-out", &["500 ms", "limits.step_wall"])
+            .within(WALL)
+            .holding(64 << 20);
+    }
+
+    /// The same guest ends where its fuel does, to a step of the metering.
+    #[track_caller]
+    fn ends_by_its_fuel(&self, guest: Guest, prompt: &str) {
+        let host = self
+            .host()
+            .set("limits.fuel", FUEL)
+            .set("limits.host_calls_all", 10_000_000_000_u64);
+        let attacked = self.attack(host.run(&guest.file(&self.home), prompt));
+        let attacked = attacked
+            .ends(3, "exhausted(fuel)", &[&FUEL.to_string(), "limits.fuel"])
+            .holding(64 << 20);
+        let spent = attacked.output.spent("fuel");
+        assert!(spent.abs_diff(FUEL) <= STEP, "{spent}");
+    }
+}
+
+#[test]
+fn a01_a_loop_without_end() {
+    let site = Site::new();
+    for guest in [hostile::A01_LOOP, hostile::A01_TAIL_CALL, hostile::A01_CLOCK] {
+        site.ends_by_its_clock(guest, "");
+        site.ends_by_its_fuel(guest, "");
+    }
+    site.is_well();
+}
+
+#[test]
+fn a01_loops_beside_another_agent_on_one_thread() {
+    let site = Site::new();
+    let spin = |guest: Guest| ChildSpec::of(guest.plant(&site.home), "").spawn();
+    let status = |child: usize| json!({ "do": "status", "child": child });
+    let cancel = |child: usize| json!({ "do": "cancel-child", "child": child });
+    let steps = [
+        spin(hostile::A01_LOOP),
+        spin(hostile::A01_TAIL_CALL),
+        spin(hostile::A01_CLOCK),
+        sings(),
+        status(0),
+        status(1),
+        status(2),
+        cancel(0),
+        cancel(1),
+        cancel(2),
+        join(0),
+        join(1),
+        join(2),
+    ];
+    let host = site
+        .host()
+        .env("TOKIO_WORKER_THREADS", "1")
+        .set("limits.cancel_grace", "100ms");
+    let host = host
+        .set("limits.fuel", MUCH_FUEL)
+        .set("limits.host_calls_all", 10_000_000_000_u64);
+    let lived = site.lives(host, &steps);
+    sang(&lived.seen[3]);
+    assert_eq!(lived.seen[4..7], vec![json!({ "ok": "Running" }); 3], "they still loop");
+    let ends: Vec<_> = lived.seen[10..].iter().map(exit).collect();
+    assert_eq!(ends, ["Cancelled"; 3]);
+    site.is_well();
+}
+
+#[test]
+fn a02_a_start_without_end() {
+    let site = Site::new();
+    for guest in [hostile::A02_START, hostile::A02_INITIALIZE] {
+        let host = site
+            .host()
+            .set("limits.start_wall", "500ms")
+            .set("limits.fuel", MUCH_FUEL);
+        let attacked = site.attack(host.run(&guest.file(&site.home), ""));
+        attacked
+            .ends(1, "timed-out", &["500 ms", "limits.start_wall"])
+            .within(WALL)
+            .holding(1 << 20);
+        let attacked = site.attack(site.host().set("limits.fuel", FUEL).run(&guest.file(&site.home), ""));
+        attacked.ends(3, "exhausted(fuel)", &["limits.fuel"]);
+    }
+    site.is_well();
+}
+
+#[test]
+fn a02_as_many_segments_as_a_module_may_have() {
+    let site = Site::new();
+    let started = |segments: usize| {
+        let data = "(data (i32.const 512) \"x\")\n".repeat(segments - 1);
+        let file = site
+            .home
+            .write("segments.wasm", hostile::A02_SEGMENTS.with("segments", &data));
+        site.attack(site.host().run(&file, ""))
+    };
+    // One is there already.
+    started(100_000)
+        .answers("done")
+        .within(Duration::from_secs(5))
+        .holding(1 << 20);
+    let data = "(data (i32.const 512) \"x\")\n".repeat(100_000);
+    let text = hostile::A02_SEGMENTS.text.replace(";; segments", &data);
+    let core = format!("(component (core {}))", text.split_once('(').unwrap().1.trim_end());
+    let file = site.home.write("segments.wasm", guests::assemble(&core, &[]));
+    site.attack(site.host().run(&file, ""))
+        .refused(&["segments.wasm", "data segments"]);
+    site.is_well();
+}
+
+#[test]
+fn a02_looking_at_a_plugin_runs_nothing_of_it() {
+    let site = Site::new();
+    // Whoever instantiates it does not come back.
+    let file = hostile::A02_START.file(&site.home);
+    let looked = site
+        .attack(site.host().arg("inspect").arg(&file))
+        .within(Duration::ZERO);
+    assert_eq!(looked.output.code, Some(0), "{:?}", looked.output);
+    assert!(
+        looked.output.stdout.contains("hermes:plugin/agent@0.1.0"),
+        "{:?}",
+        looked.output
+    );
+    let asked = site
+        .host()
+        .set("limits.start_wall", "500ms")
+        .set("limits.fuel", MUCH_FUEL);
+    let asked = site.attack(asked.args(["inspect", "--ask"]).arg(&file));
+    asked
+        .refused(&["a02_start", "500 ms", "limits.start_wall"])
+        .within(WALL);
+    site.is_well();
+}
+
+#[test]
+fn a03_fuel_is_a_number_within_its_range() {
+    let site = Site::new();
+    let file = hostile::A04_SAME.file(&site.home);
+    for odd in ["18446744073709551615", "9223372036854775808", "-1", "1e30", "NaN"] {
+        site.attack(site.host().set("limits.fuel", odd).run(&file, ""))
+            .refused(&["limits.fuel"]);
+    }
+    site.attack(site.host().set("limits.fuel", i64::MAX).run(&file, ""))
+        .answers("done");
+    let budget = |fuel: &str| site.host().args(["--budget", &format!("fuel={fuel}")]).run(&file, "");
+    for odd in ["18446744073709551616", "-1", "1e30", "NaN"] {
+        site.attack(budget(odd)).refused(&["fuel"]);
+    }
+    site.attack(budget("18446744073709551615")).answers("done");
+    site.is_well();
+}
+
+#[test]
+fn a03_a_length_of_minus_one_is_no_way_to_get_fuel() {
+    let site = Site::new();
+    let file = hostile::A03_LENGTH.file(&site.home);
+    let broken = site
+        .attack(site.host().run(&file, ""))
+        .ends(1, "trapped", &["out of bounds memory access"]);
+    let spent = broken.output.spent("fuel");
+    assert!(spent > u64::from(u32::MAX) && spent <= 10_000_000_000, "{spent}");
+    let attacked = site.attack(site.host().set("limits.fuel", FUEL).run(&file, ""));
+    let attacked = attacked.ends(3, "exhausted(fuel)", &["limits.fuel"]);
+    // What it asked for is what it is charged for: it is no more than it had.
+    assert!(
+        attacked.output.spent("fuel") <= FUEL + STEP,
+        "{}",
+        attacked.output.spent("fuel")
+    );
+    site.is_well();
+}
+
+#[test]
+fn a03_growing_by_nothing_for_ever() {
+    let site = Site::new();
+    site.ends_by_its_clock(hostile::A03_GROW, "");
+    site.ends_by_its_fuel(hostile::A03_GROW, "");
+    // The engine enters the host for it, which counts too.
+    let attacked = site.attack(site.host().run(&hostile::A03_GROW.file(&site.home), ""));
+    attacked.ends(3, "exhausted(host-calls)", &["100000", "limits.host_calls_all"]);
+    site.is_well();
+}
+
+#[test]
+fn a04_an_answer_that_is_never_taken() {
+    let site = Site::new();
+    let file = hostile::A04_RESULT.file(&site.home);
+    let entries = |run: &str| {
+        let space = format!("{run}/notes");
+        let ls = site
+            .home
+            .host()
+            .args(["blackboard", "ls", &space, "--output", "json"])
+            .output();
+        ls.json().as_array().map_or(0, Vec::len)
+    };
+    let host = || site.host().set("limits.step_wall", "3s").set("limits.fuel", MUCH_FUEL);
+    let process = host().run(&file, "").start();
+    let run = eventually("its entry", || {
+        let runs = site.home.host().args(["runs", "--output", "json"]).output().json();
+        let run = runs[0]["run"].as_str()?.to_owned();
+        (entries(&run) == 1).then_some(run)
+    });
+    process.signal(Signal::KILL);
+    assert_eq!(process.finish().code, None, "it was killed while it took its answer");
+    // It is told the same again, and takes it no better. What it wrote is not written again.
+    let resumed = site.attack(site.host().args(["resume", &run, "--output", "json"]));
+    resumed
+        .ends(1, "timed-out", &["limits.step_wall"])
+        .within(Duration::from_secs(3));
+    assert_eq!(entries(&run), 1);
+    site.is_well();
+}
+
+#[test]
+fn a04_memory_given_out_wrongly() {
+    let site = Site::new();
+    for (guest, names) in [
+        (hostile::A04_OUT_OF_RANGE, "realloc"),
+        (hostile::A04_UNALIGNED, "realloc"),
+        (hostile::A04_CALLS, "cannot leave component instance"),
+    ] {
+        let host = site.host().run(&guest.file(&site.home), "a task");
+        site.attack(host).ends(1, "trapped", &[names]).holding(1 << 20);
+    }
+    let host = site.host().run(&hostile::A04_SAME.file(&site.home), "a task");
+    site.attack(host).answers("done");
+    // What it returned is no end, as it has not come back.
+    site.ends_by_its_clock(hostile::A04_POST_RETURN, "a task");
+    let spec = |guest: Guest| ChildSpec::of(guest.plant(&site.home), "a task").spawn();
+    let steps = [
+        spec(hostile::A04_OUT_OF_RANGE),
+        spec(hostile::A04_CALLS),
+        join(0),
+        join(1),
+    ];
+    let lived = site.lives(site.host(), &steps);
+    assert_eq!([exit(&lived.seen[2]), exit(&lived.seen[3])], ["Trapped"; 2]);
+    assert!(words(&lived.seen[2]).contains("realloc"), "{}", lived.seen[2]);
+    site.is_well();
+}
+
+#[test]
+fn a05_instructions_over_all_that_there_is() {
+    let site = Site::new();
+    for what in ["f", "c", "t", "i"] {
+        site.ends_by_its_clock(hostile::A05_BULK, what);
+    }
+    // The longest stretch without a turn for others is one such instruction.
+    let bulk = ChildSpec::of(hostile::A05_BULK.plant(&site.home), "c").spawn();
+    let remaining = json!({ "do": "remaining", "dimension": "Iterations" });
+    let cancel = json!({ "do": "cancel-child", "child": 0 });
+    let steps = [bulk, sings(), remaining, cancel, join(0)];
+    let host = site
+        .host()
+        .env("TOKIO_WORKER_THREADS", "1")
+        .set("limits.cancel_grace", "100ms");
+    let lived = site.lives(host.set("limits.fuel", MUCH_FUEL), &steps);
+    sang(&lived.seen[1]);
+    assert_eq!(exit(&lived.seen[4]), "Cancelled");
+    site.is_well();
+}
+
+/// Opens a space, and does `step` so many times.
+fn calls(n: u64, step: &Value) -> Value {
+    let repeat = json!({ "do": "repeat", "n": n, "steps": [step] });
+    json!({ "steps": [{ "do": "open", "name": "notes" }, repeat], "summary": "done" })
+}
+
+#[test]
+fn a07_a_flood_of_calls() {
+    let site = Site::new();
+    let cancelled = json!({ "do": "cancelled" });
+    // To open the space is one of them.
+    site.attack(site.host().probe(&calls(9_999, &cancelled)))
+        .answers("done");
+    let names = ["10000", "limits.host_calls"];
+    site.attack(site.host().probe(&calls(10_000, &cancelled)))
+        .ends(3, "exhausted(host-calls)", &names);
+    for step in [
+        json!({ "do": "log", "level": "Info", "message": "" }),
+        json!({ "do": "progress", "message": "" }),
+        json!({ "do": "get", "space": 0, "key": "missing" }),
+        json!({ "do": "remaining", "dimension": "Iterations" }),
+        json!({ "do": "list-tools" }),
+    ] {
+        let host = || site.host().set("limits.host_calls", 100);
+        site.attack(host().probe(&calls(99, &step))).answers("done");
+        let names = ["100", "limits.host_calls"];
+        site.attack(host().probe(&calls(100, &step)))
+            .ends(3, "exhausted(host-calls)", &names);
+    }
+    site.is_well();
+}
+
+#[test]
+fn a07_a_flood_of_calls_that_are_not_the_hosts_own() {
+    let site = Site::new();
+    let flood = hostile::A01_CLOCK.file(&site.home);
+    let attacked = site.attack(site.host().run(&flood, ""));
+    attacked.ends(3, "exhausted(host-calls)", &["100000", "limits.host_calls_all"]);
+    // The engine's clock ticks each millisecond and enters the host for it: that counts for nobody.
+    let host = site
+        .host()
+        .set("limits.host_calls_all", 1000)
+        .set("limits.fuel", MUCH_FUEL);
+    let attacked = site.attack(
+        host.set("limits.step_wall", "1500ms")
+            .run(&hostile::A01_LOOP.file(&site.home), ""),
+    );
+    attacked.ends(1, "timed-out", &["limits.step_wall"]);
+    site.is_well();
+}
+
+fn ask() -> Value {
+    json!({ "do": "complete", "messages": [{ "User": [{ "Text": "hi" }] }] })
+}
+
+#[test]
+fn a09_a_crash_to_be_refilled() {
+    let site = Site::new();
+    let asks = json!({ "do": "repeat", "n": 9, "steps": [ask()] });
+    let program = json!({ "steps": [asks, { "do": "trap" }] });
+    let host = site
+        .host()
+        .set("limits.restart.attempts", 4)
+        .set("limits.restart.backoff", 0);
+    let host = host.args(["--budget", "iterations=10"]);
+    let attacked = site
+        .attack(host.probe(&program))
+        .ends(3, "exhausted(iterations)", &["--budget iterations"]);
+    let json = attacked.output.json();
+    assert_eq!(
+        (&json["spent"]["iterations"], &json["spent"]["closing"]),
+        (&json!(10), &json!(1)),
+        "{json}"
+    );
+    assert_eq!(site.server.requests().len(), 11, "ten, and one to sum up");
+    assert_eq!(json["agents"][0]["attempts"], 2, "nothing is left for a third");
+    site.is_well();
+}
+
+#[test]
+fn a09_leaving_without_an_answer_is_no_success() {
+    let site = Site::new();
+    let attacked = site.attack(site.host().run(&hostile::A09_EXIT.file(&site.home), ""));
+    attacked.ends(1, "no-answer", &["exited with 0", "no answer"]);
+    site.is_well();
+}
+
+#[test]
+fn a09_a_crash_while_something_is_set_aside() {
+    let site = Site::with(Script::always(Turn::fault(Fault::StallBeforeHeaders)));
+    let start = json!({ "do": "start", "messages": [{ "User": [{ "Text": "hi" }] }] });
+    let program = json!({ "steps": [start, { "do": "trap" }] });
+    let host = site
+        .host()
+        .set("limits.restart.attempts", 4)
+        .set("limits.restart.backoff", 0);
+    let host = host.args(["--budget", "iterations=2"]);
+    let attacked = site
+        .attack(host.probe(&program))
+        .ends(3, "exhausted(iterations)", &["--budget iterations"]);
+    let run = attacked.output.json()["run"].as_str().unwrap().to_owned();
+    let shown = site.home.shown(&run);
+    let operations = shown["agents"][0]["operations"].as_array().unwrap();
+    assert_eq!(operations.len(), 2, "{shown}");
+    for lost in operations {
+        // Nobody knows what it cost: it cost all that was set aside, of which the answer alone may have 4,096.
+        let tokens = lost["charged"]["tokens"].as_u64().unwrap();
+        assert!(lost["status"] == "cancelled" && tokens > 4096, "{lost}");
+    }
+    assert_eq!(attacked.output.spent("iterations"), 2);
+    site.is_well();
+}

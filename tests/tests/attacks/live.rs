@@ -1,0 +1,80 @@
+//! Attacks on a host that lives on: its root has something hostile done, by a child or a tool, and is a canary itself after that.
+
+use std::fs;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use hermes_tests::held::{FEW, Held};
+use hermes_tests::{Host, Output};
+use serde_json::{Value, json};
+
+use crate::eventually;
+use crate::site::{Site, sang, sings};
+
+/// Connections to the database that a process may hold: one writes, one watches, four are kept for those that read.
+const CONNECTIONS: usize = 6;
+
+/// What the root saw of the attack, and what its process printed in the end.
+pub(crate) struct Lived {
+    pub(crate) seen: Vec<Value>,
+    pub(crate) output: Output,
+    /// How long it took to its end from the last thing that it waited for.
+    pub(crate) ending: Duration,
+}
+
+impl Site {
+    /// Has the root do `steps`. After that the same process sings as ever, holds no more files and threads than one that nobody attacked, and ends well.
+    #[track_caller]
+    pub(crate) fn lives(&self, host: Host, steps: &[Value]) -> Lived {
+        let (lived, held) = self.held(host, steps);
+        let idle = idle();
+        assert_eq!(held.files, idle.files, "open files");
+        assert!(held.connections <= CONNECTIONS, "connections: {}", held.connections);
+        assert!(held.threads <= idle.threads + FEW, "threads: {held:?}, and {idle:?}");
+        lived
+    }
+
+    /// What the run's record says of it.
+    #[track_caller]
+    pub(crate) fn shown(&self, lived: &Lived) -> Value {
+        self.home.shown(lived.output.json()["run"].as_str().unwrap())
+    }
+
+    fn held(&self, host: Host, steps: &[Value]) -> (Lived, Held) {
+        let hold = json!({ "do": "complete", "messages": [{ "User": [{ "Text": "HOLD STILL" }] }] });
+        let all = [steps, &[sings(), hold]].concat();
+        let program = json!({ "steps": all, "summary": "done" });
+        let is_held = || {
+            self.server
+                .requests()
+                .iter()
+                .filter(|r| r.last().contains("HOLD STILL"))
+                .count()
+        };
+        let before = is_held();
+        let mut process = host.probe(&program).start();
+        eventually("the canary after the attack", || (is_held() > before).then_some(()));
+        assert!(!process.has_ended());
+        let held = Held::by(&process);
+        let opened = Instant::now();
+        fs::write(self.gate(), "").unwrap();
+        let output = process.finish();
+        let ending = output.ended - opened;
+        fs::remove_file(self.gate()).unwrap();
+        self.keep("the attack", &output);
+        assert_eq!(output.code, Some(0), "{output:?}");
+        let mut seen = output.seen();
+        sang(&seen[steps.len()]);
+        seen.truncate(steps.len());
+        (Lived { seen, output, ending }, held)
+    }
+}
+
+/// What a process holds that nobody attacked.
+fn idle() -> Held {
+    static IDLE: OnceLock<Held> = OnceLock::new();
+    *IDLE.get_or_init(|| {
+        let site = Site::new();
+        site.held(site.host(), &[]).1
+    })
+}

@@ -1,0 +1,433 @@
+//! Requests that would lead a plugin to hosts that it was not granted: by another notation, a redirect, or an answer of the name service.
+
+use std::io::Write as _;
+
+use hermes_tests::output::refusal;
+use hermes_tests::shim::{Action, ECONNREFUSED, Shim, When};
+use serde_json::{Value, json};
+
+use crate::serves::{Serves, moved, page, path};
+use crate::site::Site;
+use crate::wasi::{told, told_by};
+
+fn get(authority: &str) -> Value {
+    json!({ "do": "send", "authority": authority })
+}
+
+/// Addresses that are not of the public internet, in all notations that some parser takes, and names that lead to them.
+const LOCAL: [&str; 46] = [
+    // 127.0.0.1, as one number, in parts, hexadecimal and octal.
+    "127.0.0.1",
+    "2130706433",
+    "0x7f000001",
+    "0X7F000001",
+    "017700000001",
+    "0x7f.1",
+    "0x7F.0x0.0x0.0x1",
+    "0177.0.0.1",
+    "0177.0000.0000.0001",
+    "127.1",
+    "127.0.1",
+    "127.0.0.1.",
+    "127.255.255.254",
+    "0",
+    "0.0.0.0",
+    // Where clouds keep what a machine may know of itself.
+    "169.254.169.254",
+    "2852039166",
+    "0xA9FEA9FE",
+    "0251.0376.0251.0376",
+    "169.254.170.2",
+    "100.100.100.200",
+    "192.0.0.192",
+    "[fd00:ec2::254]",
+    "[::ffff:a9fe:a9fe]",
+    "[64:ff9b::169.254.169.254]",
+    // Private, link-local, reserved.
+    "10.0.0.1",
+    "172.16.0.1",
+    "192.168.0.1",
+    "224.0.0.1",
+    "255.255.255.255",
+    "[fe80::1]",
+    "[fc00::1]",
+    "[ff02::1]",
+    // IPv6, and IPv4 inside it.
+    "[::]",
+    "[::1]",
+    "[0:0:0:0:0:0:0:1]",
+    "[0000:0000:0000:0000:0000:0000:0000:0001]",
+    "[::ffff:7f00:1]",
+    "[::ffff:127.0.0.1]",
+    "[::127.0.0.1]",
+    "[::ffff:0:127.0.0.1]",
+    "[64:ff9b::7f00:1]",
+    "[64:ff9b:1::7f00:1]",
+    // Names.
+    "localhost",
+    "localhost.",
+    "LOCALHOST",
+];
+
+#[test]
+fn a35_no_notation_of_a_local_address_is_reached_by_a_wildcard() {
+    let site = Site::new();
+    let trap = Serves::always(page("trapped"));
+    let (port, twin) = (trap.address.port(), trap.twin());
+    let steps: Vec<Value> = LOCAL.iter().map(|host| get(&format!("{host}:{port}"))).collect();
+    let (seen, output) = told(&site, &[&format!("net:http://*:{port}")], &steps);
+    for (host, seen) in LOCAL.iter().zip(&seen) {
+        // What a machine makes of a point at the end of a name is its own.
+        let is_unknown = *host == "localhost." && seen["error"].as_str().unwrap().starts_with("DnsError");
+        assert!(is_unknown || seen["error"] == "HttpRequestDenied", "{host}: {seen}");
+    }
+    assert_eq!(trap.connections() + twin.map_or(0, |twin| twin.connections()), 0);
+    for words in [
+        &format!(
+            "http://127.0.0.1:{port} is no public address, and only a grant that names it reaches it. Allow it with --allow net:GET@http://127.0.0.1:{port}"
+        ),
+        "http://169.254.169.254:",
+        "http://[::1]:",
+        "http://localhost:",
+        "which is no public address",
+    ] {
+        assert!(output.stderr.contains(words), "{words:?} is missing: {}", output.stderr);
+    }
+    site.is_well();
+}
+
+#[test]
+fn a35_an_address_that_is_granted_has_one_spelling() {
+    let site = Site::new();
+    let trap = Serves::always(page("reached"));
+    let port = trap.address.port();
+    let hosts = ["127.0.0.1", "2130706433", "0x7f.1", "0177.0.0.1", "127.1", "127.0.0.1."];
+    let steps: Vec<Value> = hosts.iter().map(|host| get(&format!("{host}:{port}"))).collect();
+    let (seen, _) = told(&site, &[&format!("net:http://127.0.0.1:{port}")], &steps);
+    for (host, seen) in hosts.iter().zip(&seen) {
+        assert_eq!(
+            (&seen["ok"]["status"], &seen["ok"]["text"]),
+            (&json!(200), &json!("reached")),
+            "{host}: {seen}"
+        );
+    }
+    assert_eq!(trap.connections(), hosts.len());
+    // A name that is granted is that name alone, and an address no name.
+    for (grant, host, connections) in [
+        (format!("net:http://localhost:{port}"), "localhost", 1),
+        (format!("net:http://localhost:{port}"), "127.0.0.1", 0),
+        (format!("net:http://127.0.0.1:{port}"), "localhost", 0),
+        (format!("net:http://127.0.0.2:{port}"), "127.0.0.1", 0),
+        (format!("net:127.0.0.1:{port}"), "127.0.0.1", 0),
+        ("net:http://127.0.0.1".to_owned(), "127.0.0.1", 0),
+    ] {
+        let before = trap.connections();
+        let (seen, _) = told(&site, &[&grant], &[get(&format!("{host}:{port}"))]);
+        assert_eq!(trap.connections() - before, connections, "{grant}, {host}: {seen:?}");
+        assert_eq!(
+            seen[0]["error"].is_null(),
+            connections == 1,
+            "{grant}, {host}: {seen:?}"
+        );
+    }
+    site.is_well();
+}
+
+#[test]
+fn a35_what_is_no_plain_host_is_never_sent() {
+    let site = Site::new();
+    let trap = Serves::always(page("trapped"));
+    let port = trap.address.port();
+    let authorities = [
+        (format!("user@127.0.0.1:{port}"), "HttpRequestUriInvalid"),
+        (format!("user:password@127.0.0.1:{port}"), "HttpRequestUriInvalid"),
+        (format!("example.org@127.0.0.1:{port}"), "HttpRequestUriInvalid"),
+        (format!("127.0.0.1:{port}@example.org"), "HttpRequestUriInvalid"),
+        (format!("127.0.0.1:{port}#@example.org"), "the authority is refused"),
+        (format!("127.0.0.1:{port}?@example.org"), "the authority is refused"),
+        (format!("127.0.0.1:{port}/@example.org"), "the authority is refused"),
+        (format!("127.0.0.1:{port}\\@example.org"), "the authority is refused"),
+        (format!(" 127.0.0.1:{port}"), "the authority is refused"),
+        (format!("127.0.0.1:{port}\r\nx: y"), "the authority is refused"),
+        (format!("127。0。0。1:{port}"), "the authority is refused"),
+        (format!("①②⑦.⓪.⓪.①:{port}"), "the authority is refused"),
+        (format!("[::1%25lo]:{port}"), "HttpRequestUriInvalid"),
+        (format!("%31%32%37.0.0.1:{port}"), "the authority is refused"),
+        (format!("[::1:{port}"), "the authority is refused"),
+        ("127.0.0.1:99999".to_owned(), "HttpRequestUriInvalid"),
+        (String::new(), "the authority is refused"),
+    ];
+    let mut steps: Vec<Value> = authorities.iter().map(|(authority, _)| get(authority)).collect();
+    let mut expected: Vec<&str> = authorities.iter().map(|(_, told)| *told).collect();
+    let local = format!("127.0.0.1:{port}");
+    for scheme in ["file", "ftp", "gopher", "ws", "data", "unix"] {
+        steps.push(json!({ "do": "send", "scheme": scheme, "authority": local }));
+        expected.push("HttpProtocolError");
+    }
+    for method in ["CONNECT", "TRACE"] {
+        steps.push(json!({ "do": "send", "method": method, "authority": local }));
+        expected.push("HttpRequestUriInvalid");
+    }
+    // Another port, another scheme, another method than those that were granted.
+    for step in [
+        get("127.0.0.1:22"),
+        get("127.0.0.1"),
+        json!({ "do": "send", "scheme": "https", "authority": local }),
+        json!({ "do": "send", "method": "POST", "authority": local }),
+    ] {
+        steps.push(step);
+        expected.push("HttpRequestDenied");
+    }
+    let (seen, output) = told(&site, &[&format!("net:GET@http://{local}")], &steps);
+    let wrong: Vec<String> = steps
+        .iter()
+        .zip(&seen)
+        .zip(&expected)
+        .filter(|((_, seen), told)| seen["error"] != **told)
+        .map(|((step, seen), told)| format!("{step}: {seen}, not {told}"))
+        .collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert_eq!(trap.connections(), 0);
+    for flag in [
+        "--allow net:GET@http://127.0.0.1:22",
+        &format!("--allow net:GET@{local}"),
+        &format!("--allow net:POST@http://{local}"),
+    ] {
+        assert!(output.stderr.contains(flag), "{flag:?} is missing: {}", output.stderr);
+    }
+    site.is_well();
+}
+
+#[test]
+fn a35_a_proxy_of_the_environment_sees_nobody() {
+    let site = Site::new();
+    let (proxy, server) = (Serves::always(page("proxied")), Serves::always(page("direct")));
+    let mut host = site.host();
+    for name in [
+        "http_proxy",
+        "HTTP_PROXY",
+        "https_proxy",
+        "HTTPS_PROXY",
+        "all_proxy",
+        "ALL_PROXY",
+    ] {
+        host = host.env(name, format!("http://{}", proxy.address));
+    }
+    let authority = server.address.to_string();
+    let request = json!({ "steps": [
+        { "do": "complete", "messages": [{ "User": [{ "Text": "hi" }] }] },
+        crate::wasi::call(&[get(&authority)]),
+    ] });
+    let host = crate::wasi::agent(host).args(["--allow", &format!("net:http://{authority}")]);
+    let attacked = site.attack(host.probe(&request));
+    assert_eq!(attacked.output.code, Some(0), "{:?}", attacked.output);
+    let seen = attacked.output.seen();
+    assert_eq!(seen[0]["ok"]["parts"][0]["Text"], "yes");
+    assert_eq!(crate::wasi::inside(&seen[1])[0]["ok"]["text"], "direct");
+    assert_eq!(proxy.connections(), 0);
+    site.is_well();
+}
+
+/// The name service's answers to `name`, and what became of them: how often it was asked, and how often each address was connected to.
+struct Names {
+    shim: Shim,
+    addresses: Vec<String>,
+}
+
+impl Names {
+    /// Whoever connects to an address that is not of this machine finds nobody there.
+    fn new(name: &str, answers: &[&[&str]], port: u16) -> Self {
+        let mut addresses: Vec<&str> = answers.concat();
+        addresses.sort_unstable();
+        addresses.dedup();
+        let mut shim = Shim::new()
+            .host(name, answers)
+            .rule("resolve", name, When::Always, &Action::Count);
+        let named = |address: &str| match address.contains(':') {
+            true => format!("[{address}]:{port}"),
+            false => format!("{address}:{port}"),
+        };
+        for address in &addresses {
+            shim = shim.rule("connect", &named(address), When::Always, &Action::Errno(ECONNREFUSED));
+        }
+        Self {
+            shim,
+            addresses: addresses.into_iter().map(str::to_owned).collect(),
+        }
+    }
+
+    fn asked(&self) -> u64 {
+        self.shim.count(0)
+    }
+
+    /// How often these were connected to.
+    fn connected(&self, address: &str) -> u64 {
+        let at = self.addresses.iter().position(|known| known == address).unwrap();
+        self.shim.count(at + 1)
+    }
+}
+
+#[test]
+fn a36_a_name_is_asked_for_once_and_all_its_addresses_are_checked() {
+    let site = Site::new();
+    let trap = Serves::always(page("trapped"));
+    let port = trap.address.port();
+    let grant = format!("net:http://rebind.example:{port}");
+    let many: Vec<String> = (1..=12).map(|n| format!("8.8.8.{n}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let hidden = [&many[..11], &["127.0.0.1"]].concat();
+    let (unreachable, denied) = ("DestinationUnavailable", "HttpRequestDenied");
+    let cases: [(&[&[&str]], &str); 9] = [
+        // What the second question is answered with, nobody asks for.
+        (&[&["8.8.8.8"], &["127.0.0.1"]], unreachable),
+        (&[&["8.8.8.8"], &["169.254.169.254"]], unreachable),
+        (&[&["127.0.0.1"], &["8.8.8.8"]], denied),
+        (&[&["8.8.8.8", "127.0.0.1"]], denied),
+        (&[&["127.0.0.1", "8.8.8.8"]], denied),
+        (&[&["::1"]], denied),
+        (&[&["8.8.8.8", "::ffff:127.0.0.1"]], denied),
+        (&[&many], unreachable),
+        (&[&hidden], denied),
+    ];
+    for (answers, told) in cases {
+        let names = Names::new("rebind.example", answers, port);
+        let steps = [get(&format!("rebind.example:{port}"))];
+        let (seen, output) = told_by(&site, names.shim.on(site.host()), &[&grant], &steps);
+        assert_eq!(seen[0]["error"], told, "{answers:?}: {seen:?}");
+        assert_eq!(names.asked(), 1, "{answers:?}");
+        for address in answers.concat() {
+            let is_first = answers[0].contains(&address);
+            let most = u64::from(is_first && told == unreachable);
+            assert_eq!(names.connected(address), most, "{answers:?}: {address}");
+        }
+        if told == denied {
+            let words = format!("http://rebind.example:{port} leads to ");
+            let is_said = output.stderr.contains(&words) && !output.stderr.contains("Allow it with");
+            assert!(is_said, "{answers:?}: {}", output.stderr);
+        }
+    }
+    assert_eq!(trap.connections(), 0);
+    site.is_well();
+}
+
+#[test]
+fn a36_a_redirect_is_checked_as_its_first_request_was() {
+    let site = Site::new();
+    let trap = Serves::always(page("trapped"));
+    let port = trap.address.port();
+    let served = Serves::with(move |request, stream| {
+        let to = match path(request) {
+            "/to-metadata" => "http://169.254.169.254/latest/".to_owned(),
+            "/to-local" => format!("http://127.0.0.1:{port}/"),
+            "/to-notation" => format!("http://2130706433:{port}/"),
+            "/to-relative" => format!("//127.0.0.1:{port}/"),
+            "/to-rebound" => format!("http://rebind.example:{port}/"),
+            "/to-secure" => format!("https://127.0.0.1:{port}/"),
+            "/to-user" => format!("http://user@127.0.0.1:{port}/"),
+            "/to-file" => "file:///etc/hostname".to_owned(),
+            "/to-data" => "data:text/plain,trapped".to_owned(),
+            "/to-broken" => "http://[".to_owned(),
+            // As many hops as the path has letters left.
+            hops => return stream.write_all(&hop(hops)),
+        };
+        stream.write_all(&moved(302, &to))
+    });
+    let here = served.address.to_string();
+    let grants = [
+        format!("net:http://{here}"),
+        format!("net:http://rebind.example:{port}"),
+    ];
+    let grants: Vec<&str> = grants.iter().map(String::as_str).collect();
+    let (denied, invalid) = ("HttpRequestDenied", "HttpRequestUriInvalid");
+    let (local, secure) = (
+        format!("--allow net:GET@http://127.0.0.1:{port}"),
+        format!("--allow net:GET@127.0.0.1:{port}"),
+    );
+    let cases = [
+        ("/to-metadata", denied, "--allow net:GET@http://169.254.169.254"),
+        ("/to-local", denied, &*local),
+        ("/to-notation", denied, &*local),
+        ("/to-relative", denied, &*local),
+        (
+            "/to-rebound",
+            denied,
+            "leads to 169.254.169.254, which is no public address",
+        ),
+        ("/to-secure", denied, &*secure),
+        ("/to-user", invalid, ""),
+        ("/to-file", invalid, ""),
+        ("/to-data", invalid, ""),
+        ("/to-broken", invalid, ""),
+    ];
+    let steps: Vec<Value> = cases
+        .iter()
+        .map(|(path, ..)| json!({ "do": "send", "authority": here, "path": path }))
+        .collect();
+    let names = Names::new("rebind.example", &[&["169.254.169.254"], &["8.8.8.8"]], port);
+    let (seen, output) = told_by(&site, names.shim.on(site.host()), &grants, &steps);
+    for ((path, told, words), seen) in cases.iter().zip(&seen) {
+        assert_eq!(seen["error"], *told, "{path}: {seen}");
+        assert!(output.stderr.contains(words), "{words:?} is missing: {}", output.stderr);
+    }
+    assert_eq!((names.asked(), names.connected("169.254.169.254")), (1, 0));
+    assert_eq!(trap.connections(), 0);
+
+    // Three are followed, and a fourth is not.
+    let hops = |n: usize| json!({ "do": "send", "authority": here, "path": format!("/{}", "x".repeat(n)) });
+    let before = served.connections();
+    let (seen, _) = told(&site, &grants[..1], &[hops(3), hops(4)]);
+    assert_eq!(seen[0]["ok"]["text"], "there");
+    assert_eq!(seen[1]["error"], "LoopDetected", "{}", seen[1]);
+    assert_eq!(served.connections() - before, 4 + 4);
+    site.is_well();
+}
+
+/// Redirects to a path of one letter less, until there is none.
+fn hop(path: &str) -> Vec<u8> {
+    match path.strip_suffix('x') {
+        Some(rest) => moved(302, rest),
+        None => page("there"),
+    }
+}
+
+#[test]
+fn a36_no_credential_goes_to_another_host() {
+    let site = Site::new();
+    let second = Serves::always(page("there"));
+    let to = second.address;
+    let first = Serves::with(move |_, stream| stream.write_all(&moved(307, &format!("http://{to}/b"))));
+    let headers = json!([
+        ["authorization", "Bearer secret"],
+        ["cookie", "a=secret"],
+        ["x-own", "kept"]
+    ]);
+    let step = json!({ "do": "send", "authority": first.address.to_string(), "headers": headers });
+    let grants = [first.address, second.address].map(|address| format!("net:http://{address}"));
+    let (seen, _) = told(&site, &grants.each_ref().map(String::as_str), &[step]);
+    assert_eq!(seen[0]["ok"]["text"], "there", "{}", seen[0]);
+    let sent = |serves: &Serves| serves.seen().remove(0).to_ascii_lowercase();
+    assert!(
+        sent(&first).contains("bearer secret") && sent(&first).contains("a=secret"),
+        "{}",
+        sent(&first)
+    );
+    assert!(
+        sent(&second).contains("x-own: kept") && !sent(&second).contains("secret"),
+        "{}",
+        sent(&second)
+    );
+
+    // A model's provider that redirects is not followed at all: its key is for it alone.
+    let trap = Serves::always(page("trapped"));
+    let to = trap.address;
+    let provider =
+        Serves::with(move |_, stream| stream.write_all(&moved(307, &format!("http://{to}/v1/chat/completions"))));
+    crate::providers::configure(&site, "moved", &provider);
+    let ask = json!({ "steps": [{ "do": "complete", "messages": [{ "User": [{ "Text": "hi" }] }] }] });
+    let host = site.host().args(["--model", "moved/test-model"]);
+    let attacked = site.attack(host.set("limits.llm.tries", 1).probe(&ask));
+    let seen = attacked.output.seen();
+    assert_eq!(refusal(&seen[0]).as_deref(), Some("upstream"), "{}", seen[0]);
+    assert_eq!((provider.connections(), trap.connections()), (1, 0));
+    site.is_well();
+}

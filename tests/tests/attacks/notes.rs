@@ -1,0 +1,188 @@
+//! Floods of the notes that agents share.
+
+use std::fs;
+
+use hermes_tests::Host;
+use hermes_tests::child::{ChildSpec, join};
+use hermes_tests::output::{message, refusal};
+use hermes_tests::program::{open, steps};
+use serde_json::{Value, json};
+
+use crate::site::Site;
+
+fn put(space: u64, key: &str) -> Value {
+    json!({ "do": "put", "space": space, "key": key, "value": "x" })
+}
+
+fn put_bytes(space: u64, key: &str, bytes: usize) -> Value {
+    json!({ "do": "put-bytes", "space": space, "key": key, "bytes": bytes })
+}
+
+/// What these steps saw, the space `notes` being open.
+#[track_caller]
+fn seen(site: &Site, host: Host, steps: &[Value]) -> Vec<Value> {
+    let all = [&[open()], steps].concat();
+    site.lives(host, &all).seen.split_off(1)
+}
+
+/// Panics unless each was refused, or not, as it should be.
+#[track_caller]
+fn refused(seen: &[Value], expected: &[Option<&str>]) {
+    let refused: Vec<_> = seen.iter().map(refusal).collect();
+    let refused: Vec<_> = refused.iter().map(Option::as_deref).collect();
+    assert_eq!(refused, expected, "{seen:?}");
+}
+
+#[test]
+fn a15_keys_and_values_to_the_last_byte() {
+    const INVALID: Option<&str> = Some("invalid-input");
+    let site = Site::new();
+    let steps = [
+        put(0, &"k".repeat(256)),
+        put(0, &"k".repeat(257)),
+        put(0, &"é".repeat(128)),
+        put(0, &format!("{}k", "é".repeat(128))),
+        put(0, ""),
+        put_bytes(0, "value", 256 << 10),
+        put_bytes(0, "value", (256 << 10) + 1),
+        json!({ "do": "get", "space": 0, "key": "k".repeat(256) }),
+    ];
+    let seen = seen(&site, site.host(), &steps);
+    refused(&seen, &[None, INVALID, None, INVALID, INVALID, None, INVALID, None]);
+    assert!(
+        message(&seen[1]).contains("256 bytes (limits.blackboard.key)"),
+        "{}",
+        seen[1]
+    );
+    assert!(
+        message(&seen[6]).contains("262144 bytes (limits.blackboard.value)"),
+        "{}",
+        seen[6]
+    );
+    assert_eq!(seen[7]["ok"]["version"], 1, "what was refused left all as it was");
+    site.is_well();
+}
+
+#[test]
+fn a15_keys_that_hide_something() {
+    let site = Site::new();
+    let odd = ["a\0b", "a\nb", "a\rb", "a\tb", "\u{7f}", "\u{85}", "\u{1b}[2J"];
+    let steps: Vec<_> = odd.iter().map(|key| put(0, key)).collect();
+    let all = seen(&site, site.host(), &steps);
+    refused(&all, &[Some("invalid-input"); 7]);
+    assert!(
+        all.iter().all(|seen| message(seen).contains("control characters")),
+        "{all:?}"
+    );
+    // Names that mean something to a file system mean nothing here.
+    let names = [
+        "..",
+        "../../host/hermes.db",
+        "/etc/passwd",
+        "a/./b",
+        "%00",
+        "'; DROP TABLE entry; --",
+    ];
+    let mut steps: Vec<_> = names.iter().map(|key| put(0, key)).collect();
+    steps.push(json!({ "do": "keys", "space": 0, "prefix": "", "limit": 100 }));
+    let all = seen(&site, site.host(), &steps);
+    refused(&all, &[None; 7]);
+    let mut sorted = names;
+    sorted.sort_unstable();
+    assert_eq!(all[6]["ok"], json!(sorted));
+    site.is_well();
+}
+
+#[test]
+fn a15_a_blackboard_full_of_keys() {
+    const FULL: Option<&str> = Some("exhausted(stored-bytes)");
+    let site = Site::new();
+    let steps = [
+        json!({ "do": "open", "name": "other" }),
+        put(0, "a"),
+        put(1, "b"),
+        put(0, "c"),
+        put(1, "d"),
+        put(0, "a"),
+        json!({ "do": "delete", "space": 0, "key": "a" }),
+        put(0, "c"),
+        put(0, "d"),
+    ];
+    let seen = seen(&site, site.host().set("limits.blackboard.keys", 2), &steps);
+    // The spaces of a run share it.
+    refused(&seen, &[None, None, None, FULL, FULL, None, None, None, FULL]);
+    assert!(message(&seen[3]).contains("limits.blackboard.keys"), "{}", seen[3]);
+    site.is_well();
+}
+
+#[test]
+fn a15_a_blackboard_full_to_the_byte() {
+    const FULL: Option<&str> = Some("exhausted(stored-bytes)");
+    let site = Site::new();
+    // An entry is its key, its media type and its value.
+    let rest = 1024 - "k".len() - "application/octet-stream".len();
+    let steps = [
+        json!({ "do": "open", "name": "other" }),
+        put_bytes(0, "k", rest + 1),
+        put_bytes(0, "k", rest),
+        put_bytes(0, "k", rest + 1),
+        put_bytes(1, "l", 0),
+        put_bytes(0, "k", rest - 25),
+        put_bytes(1, "l", 1),
+        put_bytes(1, "l", 0),
+    ];
+    let seen = seen(&site, site.host().set("limits.blackboard.bytes", 1024), &steps);
+    refused(&seen, &[None, FULL, None, FULL, FULL, None, FULL, None]);
+    assert!(message(&seen[1]).contains("limits.blackboard.bytes"), "{}", seen[1]);
+    site.is_well();
+}
+
+#[test]
+fn a15_churn_while_others_watch_and_write() {
+    const VALUE: usize = 192 << 10;
+    const ROUNDS: u64 = 250;
+    let site = Site::new();
+    let churn = [
+        put_bytes(0, "churn", VALUE),
+        json!({ "do": "delete", "space": 0, "key": "churn" }),
+    ];
+    let churn = json!({ "do": "repeat", "n": ROUNDS, "until_error": true, "steps": churn });
+    let notes = json!([{ "space": "notes", "prefix": "", "access": "ReadOnly" }]);
+    let watch = json!({ "do": "changes", "space": 0, "prefix": "", "since": u32::MAX, "wait_ms": 20 });
+    let watch = json!({ "do": "repeat", "n": 100, "steps": [watch] });
+    let watcher = ChildSpec::probe(&steps(&[open(), watch])).with("spaces", notes);
+    let program = steps(&[
+        open(),
+        watcher.spawn(),
+        churn,
+        json!({ "do": "cancel-child", "child": 0 }),
+        join(0),
+    ]);
+    let mut process = site.host().set("durability", "process").probe(&program).start();
+    let log = site.home.path().join("host/hermes.db-wal");
+    let (mut largest, mut written) = (0, 0);
+    while !process.has_ended() {
+        largest = largest.max(fs::metadata(&log).map_or(0, |log| log.len()));
+        let key = format!("key-{written}");
+        let put = site
+            .host()
+            .args(["blackboard", "put", "glossary", &key, "meanwhile"])
+            .output();
+        assert_eq!(put.code, Some(0), "{put:?}");
+        written += 1;
+    }
+    let output = process.finish();
+    site.keep("the churn", &output);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert_eq!(output.seen()[2]["ok"]["rounds"], ROUNDS, "{:?}", output.seen()[2]);
+    assert!(written > 2, "others wrote {written} times");
+    assert!(largest > 0 && largest <= 64 << 20, "the log had {largest} bytes");
+    let ls = site
+        .home
+        .host()
+        .args(["blackboard", "ls", "glossary", "--output", "json"])
+        .output()
+        .json();
+    assert_eq!(ls.as_array().unwrap().len(), written);
+    site.is_well();
+}

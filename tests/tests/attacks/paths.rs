@@ -1,0 +1,404 @@
+//! Paths that would lead a plugin out of the folders that it was granted.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use hermes_tests::child::{ChildSpec, inside, join};
+use hermes_tests::output::{message, refusal};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use serde_json::{Value, json};
+
+use crate::LONG;
+use crate::site::Site;
+use crate::wasi::{self, agent, call, told};
+
+/// What no tool may read.
+const CANARY: &str = "a canary outside of all folders";
+
+/// A folder to read, one to write, and one that is nobody's.
+struct Folders {
+    site: Site,
+    outside: PathBuf,
+}
+
+impl Folders {
+    fn new() -> Self {
+        let site = Site::new();
+        site.home.write("papers/a.txt", "a paper");
+        site.home.write("papers/sub/b.txt", "a paper below");
+        site.home.write("desk/note.txt", "a note");
+        let outside = site.home.folder().join("outside");
+        fs::create_dir(&outside).unwrap();
+        fs::write(outside.join("canary.txt"), CANARY).unwrap();
+        Self { site, outside }
+    }
+
+    fn work(&self) -> PathBuf {
+        self.site.home.work()
+    }
+
+    /// Panics when something was read or changed that is not granted for that, then unless the host is well.
+    #[track_caller]
+    fn are_untouched(&self, before: &[(&str, BTreeMap<PathBuf, String>)]) {
+        for (folder, tree) in before {
+            assert_eq!(*tree, self.tree(folder), "{folder} was changed");
+        }
+    }
+
+    fn tree(&self, folder: &str) -> BTreeMap<PathBuf, String> {
+        let mut tree = BTreeMap::new();
+        grown(&self.site.home.folder().join(folder), &mut tree);
+        tree
+    }
+
+    fn trees<'a>(&self, folders: &[&'a str]) -> Vec<(&'a str, BTreeMap<PathBuf, String>)> {
+        folders.iter().map(|folder| (*folder, self.tree(folder))).collect()
+    }
+}
+
+/// All that lies below a folder: what a file holds, where a link leads.
+fn grown(folder: &Path, tree: &mut BTreeMap<PathBuf, String>) {
+    for entry in fs::read_dir(folder).unwrap().flatten() {
+        let (path, kind) = (entry.path(), entry.file_type().unwrap());
+        if kind.is_dir() {
+            tree.insert(path.clone(), "a folder".into());
+            grown(&path, tree);
+        } else if kind.is_symlink() {
+            tree.insert(path.clone(), format!("→ {}", fs::read_link(&path).unwrap().display()));
+        } else if kind.is_file() {
+            tree.insert(path.clone(), fs::read_to_string(&path).unwrap());
+        }
+    }
+}
+
+fn on(root: &str, what: &str, path: &str) -> Value {
+    let mut step = json!({ "do": what, "root": root, "path": path });
+    match what {
+        "write" => step["text"] = json!("overwritten"),
+        "set-size" => step["bytes"] = json!(0),
+        _ => {}
+    }
+    step
+}
+
+#[test]
+fn a25_no_path_leads_out_of_a_folder() {
+    let folders = Folders::new();
+    let (work, outside) = (folders.work(), &folders.outside);
+    for root in ["papers", "desk"] {
+        let root = work.join(root);
+        symlink(outside.join("canary.txt"), root.join("absolute")).unwrap();
+        symlink("../../outside/canary.txt", root.join("relative")).unwrap();
+        symlink("../../outside", root.join("up")).unwrap();
+        symlink("/proc/self/root", root.join("magic")).unwrap();
+        symlink("/dev/zero", root.join("device")).unwrap();
+        symlink("loop", root.join("loop")).unwrap();
+    }
+    let before = folders.trees(&["outside", "work/papers", "work/desk"]);
+    let (file, absolute) = (outside.join("canary.txt"), outside.display().to_string());
+    let long = "a".repeat(5_000);
+    let deep = "a/".repeat(3_000);
+    let paths = [
+        ("../outside/canary.txt", "not-permitted"),
+        ("../../outside/canary.txt", "not-permitted"),
+        ("sub/../../../outside/canary.txt", "not-permitted"),
+        ("./././../../outside/canary.txt", "not-permitted"),
+        (file.to_str().unwrap(), "not-permitted"),
+        (absolute.as_str(), "not-permitted"),
+        ("//etc/hostname", "not-permitted"),
+        ("absolute", "not-permitted"),
+        ("absolute/", "not-permitted"),
+        ("relative", "not-permitted"),
+        ("relative/", "not-permitted"),
+        ("up/canary.txt", "not-permitted"),
+        ("up/", "not-permitted"),
+        ("up/../outside/canary.txt", "not-permitted"),
+        ("magic/etc/hostname", "not-permitted"),
+        ("magic", "not-permitted"),
+        ("device", "not-permitted"),
+        ("loop", "loop"),
+        ("loop/x", "loop"),
+        ("a\0/../../outside/canary.txt", "invalid"),
+        ("", "no-entry"),
+        ("..", "not-permitted"),
+        (long.as_str(), "name-too-long"),
+        (deep.as_str(), "name-too-long"),
+    ];
+    let kinds = [
+        "read",
+        "stat",
+        "open-writable",
+        "write",
+        "set-size",
+        "list",
+        "make-folder",
+    ];
+    let grants = ["fs:./papers", "fs:./desk:rw"];
+    let mut wrong = Vec::new();
+    for root in ["/papers", "/desk"] {
+        let steps: Vec<Value> = paths
+            .iter()
+            .flat_map(|(path, _)| kinds.map(|kind| on(root, kind, path)))
+            .collect();
+        let (seen, output) = told(&folders.site, &grants, &steps);
+        assert!(!output.stdout.contains(CANARY), "{}", output.stdout);
+        for (step, seen) in steps.iter().zip(&seen) {
+            if seen["error"].is_null() {
+                wrong.push(format!("{step}: {seen}"));
+            }
+        }
+        let reads = seen.chunks(kinds.len()).map(|told| &told[0]["error"]);
+        for ((path, code), told) in paths.iter().zip(reads) {
+            if told != code {
+                wrong.push(format!("read {root} {path:?}: {told}, not {code}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    folders.are_untouched(&before);
+    folders.site.is_well();
+}
+
+#[test]
+fn a25_what_is_granted_to_be_read_is_not_written() {
+    let folders = Folders::new();
+    let before = folders.trees(&["outside", "work/papers"]);
+    let grants = ["fs:./papers", "fs:./desk:rw"];
+    let kinds = ["write", "open-writable", "set-size", "set-times", "unlink"];
+    let mut steps: Vec<Value> = kinds.iter().map(|kind| on("/papers", kind, "a.txt")).collect();
+    steps.extend([
+        on("/papers", "write", "new.txt"),
+        on("/papers", "make-folder", "new"),
+        on("/papers", "remove-folder", "sub"),
+        json!({ "do": "symlink", "root": "/papers", "target": "a.txt", "path": "new" }),
+    ]);
+    // A second name for what may be read, where it may be written, and the other way about.
+    for (what, root, path, to_root, to) in [
+        ("link", "/papers", "a.txt", "/desk", "stolen.txt"),
+        ("link", "/papers", "a.txt", "/papers", "twice.txt"),
+        ("link", "/desk", "note.txt", "/papers", "planted.txt"),
+        ("rename", "/papers", "a.txt", "/desk", "stolen.txt"),
+        ("rename", "/papers", "sub", "/desk", "stolen"),
+        ("rename", "/papers", "a.txt", "/papers", "moved.txt"),
+        ("rename", "/desk", "note.txt", "/papers", "a.txt"),
+        ("rename", "/desk", "note.txt", "/papers", "planted.txt"),
+    ] {
+        steps.push(json!({ "do": what, "root": root, "path": path, "to_root": to_root, "to": to }));
+    }
+    let (seen, _) = told(&folders.site, &grants, &steps);
+    for (step, seen) in steps.iter().zip(&seen) {
+        assert_eq!(seen["error"], "not-permitted", "{step}: {seen}");
+    }
+    folders.are_untouched(&before);
+    // What may be written can be, by the same calls.
+    let within = [
+        on("/desk", "write", "note.txt"),
+        on("/desk", "make-folder", "new"),
+        json!({ "do": "link", "root": "/desk", "path": "note.txt", "to_root": "/desk", "to": "again.txt" }),
+        json!({ "do": "rename", "root": "/desk", "path": "again.txt", "to_root": "/desk", "to": "new/moved.txt" }),
+        on("/desk", "set-size", "new/moved.txt"),
+        on("/desk", "set-times", "new/moved.txt"),
+        on("/desk", "unlink", "new/moved.txt"),
+        on("/desk", "remove-folder", "new"),
+    ];
+    let (seen, _) = told(&folders.site, &grants, &within);
+    assert!(seen.iter().all(|seen| seen["error"].is_null()), "{seen:?}");
+    folders.site.is_well();
+}
+
+#[test]
+fn a25_a_link_that_the_guest_made_leads_nowhere() {
+    let folders = Folders::new();
+    let before = folders.trees(&["outside"]);
+    let file = folders.outside.join("canary.txt");
+    let made = |target: &str, path: &str| json!({ "do": "symlink", "root": "/desk", "target": target, "path": path });
+    symlink(&file, folders.work().join("desk/theirs")).unwrap();
+    let steps = [
+        made(file.to_str().unwrap(), "absolute"),
+        made("../../outside/canary.txt", "relative"),
+        on("/desk", "read", "relative"),
+        on("/desk", "write", "relative"),
+        made("../../outside", "folder"),
+        on("/desk", "read", "folder/canary.txt"),
+        on("/desk", "write", "folder/new.txt"),
+        on("/desk", "unlink", "folder/canary.txt"),
+        json!({ "do": "link", "root": "/desk", "path": "folder/canary.txt", "to_root": "/desk", "to": "mine" }),
+        json!({ "do": "rename", "root": "/desk", "path": "folder/canary.txt", "to_root": "/desk", "to": "mine" }),
+        // Where somebody else's link leads to is none of its business.
+        json!({ "do": "readlink", "root": "/desk", "path": "theirs" }),
+        // Within the folder links are links.
+        made("note.txt", "near"),
+        on("/desk", "read", "near"),
+    ];
+    let (seen, output) = told(&folders.site, &["fs:./desk:rw"], &steps);
+    let allowed = [1, 4, 11, 12];
+    for (n, seen) in seen.iter().enumerate() {
+        match allowed.contains(&n) {
+            true => assert!(seen["error"].is_null(), "{}: {seen}", steps[n]),
+            false => assert_eq!(seen["error"], "not-permitted", "{}: {seen}", steps[n]),
+        }
+    }
+    assert_eq!(seen[12]["ok"], "a note");
+    assert!(!output.stdout.contains(CANARY), "{}", output.stdout);
+    folders.are_untouched(&before);
+    folders.site.is_well();
+}
+
+/// The parent's tool moves the child's folder away, and puts a link in its place.
+fn swapped() -> Value {
+    call(&[
+        json!({ "do": "rename", "root": "/desk", "path": "sub", "to_root": "/desk", "to": "old" }),
+        json!({ "do": "symlink", "root": "/desk", "target": "../../outside", "path": "sub" }),
+    ])
+}
+
+#[test]
+fn a25_a_folder_that_an_agent_swapped_for_a_link_is_not_opened() {
+    let folders = Folders::new();
+    folders
+        .site
+        .home
+        .write("desk/sub/canary.txt", "what the child was given");
+    let before = folders.trees(&["outside"]);
+    let notes = json!([{ "space": "notes", "prefix": "", "access": "ReadOnly" }]);
+    let reads = call(&[on("/sub", "read", "canary.txt"), on("/sub", "write", "planted.txt")]);
+    let child = ChildSpec::probe(&json!({ "steps": [
+        reads.clone(),
+        { "do": "open", "name": "notes" },
+        { "do": "changes", "space": 0, "prefix": "go", "since": 0, "wait_ms": 60_000 },
+        reads,
+    ] }));
+    let child = child
+        .with("toolsets", json!(["wasi"]))
+        .with("spaces", notes)
+        .with("grants", json!(["fs:/desk/sub:rw", "net:none"]));
+    let program = json!({ "steps": [
+        child.spawn(),
+        // The child has used it once.
+        { "do": "wait-any-child", "children": [0], "timeout_ms": 500 },
+        swapped(),
+        { "do": "open", "name": "notes" },
+        { "do": "put", "space": 0, "key": "go", "value": "now" },
+        join(0),
+    ] });
+    let host = agent(folders.site.host()).args(["--allow", "fs:./desk:rw"]);
+    let attacked = folders.site.attack(host.probe(&program));
+    assert_eq!(attacked.output.code, Some(0), "{:?}", attacked.output);
+    let seen = attacked.output.seen();
+    assert!(
+        wasi::inside(&seen[2]).iter().all(|told| told["error"].is_null()),
+        "{}",
+        seen[2]
+    );
+    let child = inside(&seen[5]);
+    let first = wasi::inside(&child[0]);
+    assert_eq!(first[0]["ok"], "what the child was given", "{}", child[0]);
+    assert_eq!(refusal(&child[3]).as_deref(), Some("upstream"), "{}", child[3]);
+    let said = message(&child[3]);
+    assert!(
+        said.contains("the granted folder /sub can't be opened: a file or a link is in its place"),
+        "{said}"
+    );
+    folders.are_untouched(&before);
+    assert!(
+        folders.work().join("desk/old/planted.txt").exists(),
+        "before that it was the child's"
+    );
+    folders.site.is_well();
+}
+
+/// Swaps two names of a folder for each other, over and over, while `work` is done.
+fn while_swapping<T>(one: &Path, other: &Path, work: impl FnOnce() -> T) -> T {
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE).unwrap();
+            }
+        });
+        let done = work();
+        over.store(true, Ordering::Relaxed);
+        done
+    })
+}
+
+#[test]
+fn a25_a_race_for_a_folders_name_is_not_won() {
+    let folders = Folders::new();
+    let papers = folders.work().join("papers");
+    fs::write(papers.join("sub/canary.txt"), "inside").unwrap();
+    symlink("../../outside", papers.join("other")).unwrap();
+    let again = json!({ "do": "read-again", "root": "/papers", "path": "sub/canary.txt", "times": 20_000 });
+    let (seen, _) = while_swapping(&papers.join("sub"), &papers.join("other"), || {
+        told(&folders.site, &["fs:./papers"], &[again])
+    });
+    let told_by_path = seen[0]["ok"].as_object().unwrap();
+    let known = ["inside", "error not-permitted", "error no-entry", "error loop"];
+    assert!(
+        told_by_path.keys().all(|told| known.contains(&told.as_str())),
+        "{told_by_path:?}"
+    );
+    assert!(
+        ["inside", "error not-permitted"]
+            .iter()
+            .all(|told| told_by_path.contains_key(*told)),
+        "both were met: {told_by_path:?}"
+    );
+    // The granted folder itself, which each call opens.
+    let (real, fake) = (folders.work().join("desk"), folders.work().join("fake"));
+    fs::write(real.join("canary.txt"), "inside").unwrap();
+    symlink("../outside", &fake).unwrap();
+    let hold = json!({ "do": "complete", "messages": [{ "User": [{ "Text": "HOLD STILL" }] }] });
+    let read = call(&[on("/desk", "read", "canary.txt")]);
+    let all = [vec![hold], vec![read; 60]].concat();
+    let program = json!({ "steps": all });
+    let host = agent(folders.site.host()).args(["--allow", "fs:./desk"]);
+    let process = host.probe(&program).start();
+    // From here on the grant stands.
+    folders.site.server.wait_for(1, LONG);
+    let output = while_swapping(&real, &fake, || {
+        fs::write(folders.site.gate(), "").unwrap();
+        process.finish()
+    });
+    fs::remove_file(folders.site.gate()).unwrap();
+    folders.site.keep("the race", &output);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert!(!output.stdout.contains(CANARY), "{}", output.stdout);
+    for seen in &output.seen()[1..] {
+        match refusal(seen) {
+            None => assert_eq!(wasi::inside(seen)[0]["ok"], "inside", "{seen}"),
+            Some(kind) => assert_eq!(kind, "upstream", "{seen}"),
+        }
+    }
+    folders.site.is_well();
+}
+
+#[test]
+fn a25_what_is_no_file_holds_nobody_up() {
+    let folders = Folders::new();
+    let pipe = folders.work().join("papers/pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let _socket = UnixListener::bind(folders.work().join("papers/socket")).unwrap();
+    let reads = |path: &str| call(&[on("/papers", "read", path)]);
+    let limit = Duration::from_millis(500);
+    let host = agent(folders.site.host())
+        .set("limits.step_wall", "500ms")
+        .args(["--allow", "fs:./papers"]);
+    let program = json!({ "steps": [reads("pipe"), reads("socket"), reads("a.txt")] });
+    let attacked = folders.site.attack(host.probe(&program));
+    assert_eq!(attacked.output.code, Some(0), "{:?}", attacked.output);
+    let seen = attacked.output.seen();
+    assert_eq!(refusal(&seen[0]).as_deref(), Some("timed-out"), "{}", seen[0]);
+    assert!(message(&seen[0]).contains("limits.step_wall"), "{}", seen[0]);
+    assert_eq!(wasi::inside(&seen[1])[0]["error"], "io", "{}", seen[1]);
+    assert_eq!(wasi::inside(&seen[2])[0]["ok"], "a paper", "{}", seen[2]);
+    // The thread that waits in the pipe keeps the process for no more than a second.
+    attacked.within(limit + Duration::from_secs(5));
+    folders.site.is_well();
+}

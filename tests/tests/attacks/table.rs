@@ -1,0 +1,70 @@
+//! The page of attacks names them all, each with a test that is there.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use hermes_tests::host::root;
+
+/// The names of the tests below a folder or in a file.
+fn tests(path: &Path) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    if path.is_dir() {
+        for entry in fs::read_dir(path).unwrap().flatten() {
+            names.extend(tests(&entry.path()));
+        }
+    } else {
+        let text = fs::read_to_string(path).unwrap();
+        let mut lines = text.lines().map(str::trim);
+        while let Some(line) = lines.next() {
+            // Other attributes may stand between.
+            if line == "#[test]" {
+                let name = lines.find_map(|line| line.strip_prefix("fn ")?.split('(').next());
+                names.extend(name.map(ToOwned::to_owned));
+            }
+        }
+    }
+    names
+}
+
+/// The tests of a suite, which is a file or a folder.
+fn suite(name: &str) -> BTreeSet<String> {
+    let folder = root().join("tests/tests");
+    let place = [folder.join(name), folder.join(format!("{name}.rs"))];
+    place
+        .iter()
+        .filter(|place| place.exists())
+        .flat_map(|place| tests(place))
+        .collect()
+}
+
+#[test]
+fn the_page_of_attacks_has_them_all() {
+    let page = fs::read_to_string(root().join("docs/security/attacks.md")).unwrap();
+    let own = suite("attacks");
+    let mut numbers = Vec::new();
+    for row in page.lines().filter(|line| line.starts_with("| A")) {
+        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+        assert_eq!(cells.len(), 7, "{row}");
+        assert!(cells.iter().all(|cell| !cell.is_empty()), "{row}");
+        let (number, test) = (cells[0].to_lowercase(), cells[3].trim_matches('`'));
+        let (there, is_its) = match test.split_once("::") {
+            Some((name, test)) => (suite(name).contains(test), true),
+            None => (own.contains(test), test.starts_with(&format!("{number}_"))),
+        };
+        assert!(there && is_its, "{row}");
+        // Where the suite tries it, the page says so.
+        let tried = own.iter().any(|test| test.starts_with(&format!("{number}_")));
+        assert_eq!(tried, !test.contains("::"), "{row}");
+        numbers.push(number);
+    }
+    let all: Vec<String> = (1..=44).map(|n| format!("a{n:02}")).collect();
+    assert_eq!(numbers, all);
+    for test in own
+        .iter()
+        .filter(|test| test.starts_with('a') && test[1..].starts_with(|c: char| c.is_ascii_digit()))
+    {
+        let number = test.split('_').next().unwrap();
+        assert!(numbers.iter().any(|known| known == number), "{test} has no row");
+    }
+}

@@ -1,0 +1,102 @@
+//! A guest that measures: what it can learn of the host, and of others, by the clock.
+
+use hermes_tests::child::{ChildSpec, inside, join};
+use hermes_tests::output::{message, refusal};
+use hermes_tests::program::steps;
+use serde_json::{Value, json};
+
+use crate::site::Site;
+
+fn clocks(readings: u32) -> Value {
+    json!({ "do": "clocks", "readings": readings })
+}
+
+/// What the wall clock showed, in milliseconds, and the monotonic clock, in nanoseconds.
+fn shown(seen: &Value) -> (u64, u64) {
+    let at = |n: usize| seen["ok"][n].as_u64().unwrap();
+    (at(0) * 1000 + at(1) / 1_000_000, at(2))
+}
+
+#[test]
+fn a42_between_two_answers_of_the_host_the_clock_stands() {
+    let site = Site::new();
+    // Tens of milliseconds of work, and no answer of the host between the readings: 1,023 of both clocks together.
+    let work = json!({ "do": "compute", "n": 20_000_000 });
+    let program = [
+        clocks(1),
+        work.clone(),
+        clocks(510),
+        work.clone(),
+        clocks(1),
+        // The 1,024th reading and the next see what time it is.
+        clocks(1),
+        work.clone(),
+        json!({ "do": "info" }),
+        clocks(1),
+    ];
+    let attacked = site.attack(site.host().probe(&steps(&program)));
+    assert_eq!(attacked.output.code, Some(0), "{:?}", attacked.output);
+    let seen = attacked.output.seen();
+    let first = shown(&seen[0]);
+    assert_eq!(shown(&seen[2]), first);
+    assert!(shown(&seen[5]) > first, "time goes on: {seen:?}");
+    assert!(
+        shown(&seen[8]) > shown(&seen[5]),
+        "an answer of the host brings it on: {seen:?}"
+    );
+    // It counts whole milliseconds, so that nothing shorter is measured.
+    for at in [0, 2, 4, 5, 8] {
+        assert_eq!(shown(&seen[at]).1 % 1_000_000, 0);
+    }
+    site.is_well();
+}
+
+#[test]
+fn a42_a_replay_shows_a_guest_the_same_times() {
+    let site = Site::new();
+    let sleep = json!({ "do": "sleep", "ms": [20] });
+    let program = [clocks(1), json!({ "do": "info" }), clocks(700), sleep, clocks(1)];
+    let attacked = site.attack(site.host().probe(&steps(&program)));
+    assert_eq!(attacked.output.code, Some(0), "{:?}", attacked.output);
+    let run = attacked.output.json()["run"].as_str().unwrap().to_owned();
+    let seen = attacked.output.seen();
+    assert!(shown(&seen[4]).0 >= shown(&seen[2]).0 + 20, "{seen:?}");
+    // Whatever it does hangs on what the clock showed: were that another, the replay would differ.
+    let replayed = site.attack(site.host().args(["replay", &run, "--output", "json"]));
+    assert_eq!(replayed.output.json()["same"], true, "{:?}", replayed.output);
+    site.is_well();
+}
+
+#[test]
+fn a42_what_is_forbidden_takes_the_way_of_what_is_absent() {
+    let site = Site::new();
+    site.attack(
+        site.host()
+            .args(["blackboard", "put", "shared", "there", &"x".repeat(200_000)]),
+    );
+    let notes = json!([{ "space": "notes", "prefix": "mine", "access": "ReadOnly" }]);
+    let open = json!({ "do": "open", "name": "notes" });
+    let get = |key: &str| json!({ "do": "get", "space": 0, "key": key });
+    let looks = [
+        open.clone(),
+        clocks(1),
+        get("theirs/there"),
+        clocks(1),
+        get("theirs/gone"),
+        clocks(1),
+    ];
+    let child = ChildSpec::probe(&steps(&looks)).with("spaces", notes);
+    let large = json!({ "do": "put-bytes", "space": 0, "key": "theirs/there", "bytes": 200_000 });
+    let attacked = site.attack(site.host().probe(&steps(&[open, large, child.spawn(), join(0)])));
+    assert_eq!(attacked.output.code, Some(0), "{:?}", attacked.output);
+    let seen = inside(&attacked.output.seen()[3]);
+    for n in [2, 4] {
+        assert_eq!(refusal(&seen[n]).as_deref(), Some("denied"), "{}", seen[n]);
+    }
+    let words = |n: usize, key: &str| message(&seen[n]).replace(key, "KEY");
+    assert_eq!(words(2, "theirs/there"), words(4, "theirs/gone"));
+    // Neither was looked for: by the guest's clock, of whole milliseconds, there is nothing between them.
+    let took = [(1, 3), (3, 5)].map(|(from, to)| shown(&seen[to]).0 - shown(&seen[from]).0);
+    assert!(took.iter().all(|ms| *ms <= 50), "{took:?}");
+    site.is_well();
+}

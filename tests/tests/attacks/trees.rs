@@ -1,0 +1,186 @@
+//! Agents that spawn, fail or talk to one another without end.
+
+use hermes_tests::child::{ChildSpec, exit, inside, join};
+use hermes_tests::guests;
+use hermes_tests::model::{Script, Turn};
+use hermes_tests::output::{message, refusal};
+use hermes_tests::program::steps;
+use serde_json::{Value, json};
+
+use crate::site::Site;
+
+/// A program that spawns itself so many times, each below the other.
+fn nested(deep: u32) -> Value {
+    (0..deep).fold(steps(&[]), |inner, _| {
+        steps(&[ChildSpec::probe(&inner).spawn(), json!({ "do": "join-last" })])
+    })
+}
+
+#[test]
+fn a29_agents_nest_four_deep() {
+    let site = Site::new();
+    let attacked = site.attack(site.host().probe(&nested(5)));
+    assert_eq!(attacked.output.code, Some(0), "{:?}", attacked.output);
+    let mut seen = attacked.output.seen();
+    for depth in 1..=4 {
+        assert_eq!(refusal(&seen[0]), None, "depth {depth}");
+        seen = inside(&seen[1]);
+    }
+    assert_eq!(refusal(&seen[0]).unwrap(), "exhausted(children)");
+    assert!(message(&seen[0]).contains("limits.delegation.depth"), "{seen:?}");
+    let agents = attacked.output.json()["agents"].as_array().unwrap().len();
+    assert_eq!(agents, 5, "the root and four below it");
+    site.is_well();
+}
+
+#[test]
+fn a29_so_many_are_alive_at_once_and_so_many_in_all() {
+    let site = Site::new();
+    let child = ChildSpec::probe(&steps(&[])).spawn();
+    let parked = ChildSpec::parked(60_000);
+    let mut program: Vec<Value> = (0..17).map(|_| parked.spawn()).collect();
+    program.extend((0..16).map(|n| json!({ "do": "cancel-child", "child": n })));
+    program.extend((0..16).map(join));
+    let lived = site.lives(site.host(), &program);
+    let seen = lived.seen;
+    assert_eq!(refusal(&seen[15]), None);
+    assert_eq!(refusal(&seen[16]).unwrap(), "exhausted(children)");
+    assert!(message(&seen[16]).contains("limits.delegation.alive"), "{}", seen[16]);
+    assert!((33..49).all(|n| exit(&seen[n]) == "Cancelled"), "{seen:?}");
+
+    let each = json!({ "do": "repeat", "n": 70, "until_error": true, "steps": [child, json!({ "do": "join-last" })] });
+    let attacked = site.attack(site.host().probe(&steps(std::slice::from_ref(&each))));
+    let seen = attacked.output.seen();
+    assert_eq!(seen[0]["ok"]["rounds"], 64);
+    let last = &seen[0]["ok"]["last"][0];
+    assert_eq!(refusal(last).unwrap(), "exhausted(children)");
+    assert!(message(last).contains("limits.delegation.total"), "{last}");
+    assert_eq!(attacked.output.json()["agents"].as_array().unwrap().len(), 65);
+    site.is_well();
+}
+
+#[test]
+fn a29_children_that_crash_count_and_are_none_the_more() {
+    let site = Site::new();
+    // Each is started three times, and each attempt spawns one below it: a restart is no further child, what it spawns is.
+    let leaf = ChildSpec::probe(&steps(&[])).spawn();
+    let crashes = ChildSpec::probe(&steps(&[
+        leaf.clone(),
+        json!({ "do": "join-last" }),
+        json!({ "do": "trap" }),
+    ]));
+    let crashes = crashes.with("max_attempts", 3).spawn();
+    let program = [crashes.clone(), join(0), crashes, join(1), leaf.clone(), leaf];
+    let host = site.host().set("limits.delegation.total", 9);
+    let host = host.set("limits.restart.backoff", "1ms");
+    let attacked = site.attack(host.probe(&steps(&program)));
+    assert_eq!(attacked.output.code, Some(0), "{:?}", attacked.output);
+    let seen = attacked.output.seen();
+    for n in [1, 3] {
+        assert_eq!(
+            (exit(&seen[n]), &seen[n]["ok"]["attempts"]),
+            ("Trapped".into(), &json!(3)),
+            "{}",
+            seen[n]
+        );
+    }
+    assert_eq!(
+        refusal(&seen[4]),
+        None,
+        "two that crash, three below each, and this one"
+    );
+    assert_eq!(refusal(&seen[5]).unwrap(), "exhausted(children)");
+    assert!(message(&seen[5]).contains("limits.delegation.total"), "{}", seen[5]);
+    site.is_well();
+}
+
+#[test]
+fn a29_children_together_spend_no_more_than_the_tree_has() {
+    let site = Site::new();
+    let ask = json!({ "do": "complete", "messages": [{ "User": [{ "Text": "more" }] }] });
+    let drains = json!({ "do": "repeat", "n": 60, "until_error": true, "steps": [ask] });
+    let child = ChildSpec::probe(&steps(&[drains])).spawn();
+    let program: Vec<Value> = (0..40)
+        .flat_map(|_| [child.clone(), json!({ "do": "join-last" })])
+        .collect();
+    let host = site.host().args(["--budget", "tree.iterations=75,tree.usd=1"]);
+    let attacked = site.attack(host.set("closing_call", "false").probe(&steps(&program)));
+    assert_eq!(attacked.output.code, Some(0), "{:?}", attacked.output);
+    assert_eq!(attacked.output.spent("iterations"), 75);
+    assert_eq!(site.server.requests().len(), 75);
+    let seen = attacked.output.seen();
+    // The first has its own fifty, the second what is left, the others nothing: each of them is told why.
+    for (n, rounds) in [(0, 50), (1, 25), (2, 0), (39, 0)] {
+        let joined = &seen[2 * n + 1];
+        assert_eq!(exit(joined), "Exhausted(Iterations)", "{joined}");
+        assert_eq!(inside(joined)[0]["ok"]["rounds"], rounds, "{joined}");
+    }
+    site.is_well();
+}
+
+#[test]
+fn a33_a_call_that_always_fails_is_made_no_oftener_than_the_budget_allows() {
+    let fails = Script::always(Turn::call("fail", &json!({ "text": "try again" })));
+    let site = Site::with(fails);
+    let program = json!({ "steps": [{ "do": "agent", "user": "Go on until it works.", "turns": 100 }] });
+    let run = |budget: &str| {
+        let host = site.host().arg("--tool").arg(guests::built("probe-tool"));
+        site.attack(host.args(["--budget", budget]).probe(&program))
+    };
+    let attacked = run("iterations=12").ends(3, "exhausted(iterations)", &["12"]);
+    let spent = &attacked.output.json()["spent"];
+    assert_eq!(
+        (&spent["iterations"], &spent["tool-calls"], &spent["closing"]),
+        (&json!(12), &json!(12), &json!(1))
+    );
+    assert_eq!(site.server.requests().len(), 13);
+    // Where the calls run out first, it is told so each time, and its turns go on to their end.
+    let attacked = run("iterations=12,tool-calls=5").ends(3, "exhausted(iterations)", &["12"]);
+    let spent = &attacked.output.json()["spent"];
+    assert_eq!((&spent["iterations"], &spent["tool-calls"]), (&json!(12), &json!(5)));
+    let seen = attacked.output.seen().remove(0);
+    let refused = seen.as_array().unwrap().iter().filter_map(|seen| seen["ok"].get(0));
+    let refused =
+        refused.filter(|result| refusal(&json!({ "ok": result })).as_deref() == Some("exhausted(tool-calls)"));
+    assert_eq!(refused.count(), 7);
+    site.is_well();
+}
+
+#[test]
+fn a33_two_agents_that_answer_one_another_for_ever_end_with_the_budget() {
+    let site = Site::new();
+    let notes = json!([{ "space": "notes", "prefix": "", "access": "ReadWrite" }]);
+    // Each asks the model, writes to the other, and waits for what the other writes.
+    let player = |mine: &str, theirs: &str| {
+        let round = [
+            json!({ "do": "complete", "messages": [{ "User": [{ "Text": "your turn" }] }] }),
+            json!({ "do": "append", "space": 0, "prefix": format!("{mine}/"), "value": "your turn" }),
+            json!({ "do": "changes", "space": 0, "prefix": theirs, "since": 0, "wait_ms": 60_000 }),
+        ];
+        let rounds = json!({ "do": "repeat", "n": 1_000, "until_error": true, "steps": round });
+        ChildSpec::probe(&steps(&[json!({ "do": "open", "name": "notes" }), rounds])).with("spaces", notes.clone())
+    };
+    let open = json!({ "do": "open", "name": "notes" });
+    let program = [
+        open,
+        player("ping", "pong").spawn(),
+        player("pong", "ping").spawn(),
+        join(0),
+        join(1),
+    ];
+    let host = site
+        .host()
+        .args(["--budget", "tree.iterations=30"])
+        .set("closing_call", "false");
+    let attacked = site.attack(host.probe(&steps(&program)));
+    assert_eq!(attacked.output.code, Some(0), "{:?}", attacked.output);
+    let seen = attacked.output.seen();
+    for n in [3, 4] {
+        assert_eq!(exit(&seen[n]), "Exhausted(Iterations)", "{}", seen[n]);
+    }
+    assert_eq!(
+        (attacked.output.spent("iterations"), site.server.requests().len()),
+        (30, 30)
+    );
+    site.is_well();
+}

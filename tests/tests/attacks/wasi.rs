@@ -1,0 +1,48 @@
+//! What a hostile tool is told by WASI: it sends whatever it likes, and no library has looked at it before.
+
+use hermes_tests::{Host, Output, guests};
+use serde_json::{Value, json};
+
+use crate::site::Site;
+
+/// A command that calls the tool with these steps, and asks for JSON.
+pub(crate) fn calls(host: Host, steps: &[Value]) -> Host {
+    let program = json!({ "steps": steps }).to_string();
+    let host = host.arg("call").arg(guests::built("probe-wasi"));
+    host.args(["wasi", &program, "--output", "json"])
+}
+
+/// What each step told a tool with these grants, and what the command printed.
+#[track_caller]
+pub(crate) fn told(site: &Site, grants: &[&str], steps: &[Value]) -> (Vec<Value>, Output) {
+    told_by(site, site.host(), grants, steps)
+}
+
+/// The same by a host of its own.
+#[track_caller]
+pub(crate) fn told_by(site: &Site, host: Host, grants: &[&str], steps: &[Value]) -> (Vec<Value>, Output) {
+    let host = grants.iter().fold(host, |host, grant| host.args(["--allow", grant]));
+    let output = site.attack(calls(host, steps)).output;
+    assert_eq!(output.code, Some(0), "{output:?}");
+    let seen = output.json()["structured"]["seen"].clone();
+    (seen.as_array().unwrap().clone(), output)
+}
+
+/// The step of an agent that has the tool do these steps.
+pub(crate) fn call(steps: &[Value]) -> Value {
+    json!({ "do": "call", "name": "wasi", "arguments": { "steps": steps } })
+}
+
+/// What the tool's steps told, as an agent saw its answer.
+#[track_caller]
+pub(crate) fn inside(seen: &Value) -> Vec<Value> {
+    let text = seen.pointer("/ok/output/structured_content").and_then(Value::as_str);
+    let text = text.unwrap_or_else(|| panic!("the tool has no answer: {seen}"));
+    let told: Value = serde_json::from_str(text).unwrap();
+    told["seen"].as_array().unwrap().clone()
+}
+
+/// An agent that may call the tool.
+pub(crate) fn agent(host: Host) -> Host {
+    host.arg("--tool").arg(guests::built("probe-wasi"))
+}
