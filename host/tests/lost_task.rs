@@ -22,9 +22,10 @@ use hermes_host::ledger::{Caps, Ledger, Reservation};
 use hermes_host::limits::Limits;
 use hermes_host::llm::Catalogue;
 use hermes_host::plugin::Plugin;
+use hermes_host::plugin::approval::Approvals;
 use hermes_host::plugin::load::{Shelf, load};
 use hermes_host::plugin::rights::Rights;
-use hermes_host::plugin::toolbox::{self, Listed, Tool, Toolbox};
+use hermes_host::plugin::toolbox::{self, Listed, Repeatable, Tool, Toolbox};
 use hermes_host::scrub::Secrets;
 use hermes_host::session::call::{Missed, Under};
 use hermes_host::session::guest::Guest;
@@ -219,7 +220,7 @@ fn toolbox(plugin: &Arc<Plugin>, limits: &Limits) -> Toolbox {
         defs: vec![def],
         prefix: None,
         rights: Arc::default(),
-        repeatable: false,
+        repeatable: Repeatable::Never,
     };
     Toolbox::new(toolbox::tools(&listed, limits).unwrap()).unwrap()
 }
@@ -267,6 +268,7 @@ async fn run(program: &Value, panics: u32) -> Left {
     let instances = Instances::new(engine, compiler, &limits).unwrap();
     let shelf = Shelf {
         home: home.path().join("plugins"),
+        approvals: Approvals::at(home.path()),
     };
     let found = shelf.find(&probe().display().to_string(), &limits).unwrap();
     let plugin = Arc::new(load(found, &limits).unwrap());

@@ -1,4 +1,4 @@
-//! Components that differ a little from those that are built: in their bytes alone, or in a text of theirs.
+//! Components that differ a little from those that are built: in their bytes alone, in a text of theirs, or by a manifest.
 
 use std::path::{Path, PathBuf};
 
@@ -7,12 +7,35 @@ use crate::Home;
 /// A copy of the component at `path` with a custom section more: other bytes, the same behaviour.
 pub fn rebuilt(home: &Home, path: &Path) -> PathBuf {
     let mut bytes = std::fs::read(path).unwrap();
-    let name = b"hermes-tests";
-    let section = [&[u8::try_from(name.len()).unwrap()], &name[..], b"rebuilt"].concat();
-    bytes.push(0);
-    bytes.push(u8::try_from(section.len()).unwrap());
-    bytes.extend(section);
+    bytes.extend(section("hermes-tests", "rebuilt"));
     home.write(&named(path), bytes)
+}
+
+/// A copy of the component at `path`, which has no manifest, with this one inside, as `file` of the working folder.
+pub fn wanting(home: &Home, path: &Path, file: &str, manifest: &str) -> PathBuf {
+    let mut bytes = std::fs::read(path).unwrap();
+    bytes.extend(section("hermes:manifest", manifest));
+    home.write(file, bytes)
+}
+
+/// A custom section.
+fn section(name: &str, text: &str) -> Vec<u8> {
+    let content = [number(name.len()), name.into(), text.into()].concat();
+    [vec![0], number(content.len()), content].concat()
+}
+
+/// LEB128.
+fn number(mut n: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    loop {
+        let low = u8::try_from(n & 0x7f).unwrap();
+        n >>= 7;
+        if n == 0 {
+            bytes.push(low);
+            return bytes;
+        }
+        bytes.push(low | 0x80);
+    }
 }
 
 /// A copy in which `text` is `other` wherever it stands; both have the same length.

@@ -99,6 +99,11 @@ impl Home {
         self.folder.path().join("home")
     }
 
+    /// The operator's own folder, `HOME`: both of these lie in it.
+    pub fn user(&self) -> PathBuf {
+        self.folder.path().to_owned()
+    }
+
     /// The folder where commands start.
     pub fn work(&self) -> PathBuf {
         self.folder.path().join("work")

@@ -50,13 +50,14 @@ pub struct Host {
 }
 
 impl Host {
-    /// `hermes-host` in the working folder of `home`, with nothing in its environment but `PATH`, the home, and the key
-    /// of the tests' provider.
+    /// `hermes-host` in the working folder of `home`, with nothing in its environment but `PATH`, `HOME`, the home, and the
+    /// key of the tests' provider.
     pub fn new(home: &Home) -> Self {
         let mut command = Command::new(binary());
         command.env_clear().current_dir(home.work()).stdin(Stdio::null());
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.env("HERMES_HOME", home.path()).env(KEY_VARIABLE, KEY);
+        command.env("HOME", home.user());
         // Whoever runs a suite says whether instances are given up at every wait.
         if let Some(when) = std::env::var_os(PASSIVATE) {
             command.env(PASSIVATE, when);

@@ -120,7 +120,7 @@ fn a_home_that_is_read_only() {
 #[test]
 fn no_home_at_all() {
     let home = Home::new();
-    bare(home.host().without("HERMES_HOME"))
+    bare(home.host().without("HERMES_HOME").without("HOME"))
         .expect(2)
         .says(&["HERMES_HOME"]);
 }

@@ -138,6 +138,15 @@ Example:
   hermes-host blackboard ls 7f3a09c1d2/notes"
     )]
     Blackboard(Blackboard),
+    /// Adds plugins, and says what each may do from then on
+    #[command(
+        subcommand,
+        after_help = "\
+What is approved holds for the plugin's bytes as they are: one that changes does not run until it is approved anew.
+Example:
+  hermes-host plugin add ./weather.wasm --allow net:GET@api.example.org"
+    )]
+    Plugin(Plugin),
     /// Shows the configuration
     #[command(subcommand, after_help = "Example:\n  hermes-host config show")]
     Config(Config),
@@ -443,6 +452,73 @@ pub(super) enum Blackboard {
 }
 
 #[derive(Debug, Subcommand)]
+pub(super) enum Plugin {
+    /// Shows what a plugin asks for, asks you, and adds it to the home folder under its name
+    #[command(after_help = "\
+Examples:
+  hermes-host plugin add ./weather.wasm --allow net:GET@api.example.org
+  hermes-host plugin add ./weather.wasm --own net:GET@api.example.org --yes")]
+    Add(Add),
+    /// Gives a plugin that was added further rights, or takes some away
+    #[command(after_help = "\
+Examples:
+  hermes-host plugin allow weather net:api.example.org
+  hermes-host plugin allow weather --deny net")]
+    Allow(Allow),
+    /// Lists the plugins of the home folder, what each may do, and whether it has changed
+    #[command(after_help = "Example:\n  hermes-host plugin list")]
+    List,
+    /// Removes a plugin and what it may do
+    #[command(after_help = "Example:\n  hermes-host plugin remove weather")]
+    Remove {
+        /// The plugin, as `plugin list` shows it
+        #[arg(value_name = "NAME")]
+        name: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Add {
+    /// The plugin's file, with a slash or `.wasm`
+    #[arg(value_name = "PATH")]
+    pub(super) file: String,
+    /// What it is called here, instead of as its file
+    #[arg(long, value_name = "NAME")]
+    pub(super) name: Option<String>,
+    /// Grants it a right for good
+    #[arg(long, value_name = "GRANT")]
+    pub(super) allow: Vec<String>,
+    /// Grants a right to the tool itself, for any agent that may call it; never folders
+    #[arg(long, value_name = "[TOOL=]GRANT")]
+    pub(super) own: Vec<String>,
+    /// Doesn't take its word that a second call of a tool does no harm
+    #[arg(long)]
+    pub(super) no_hints: bool,
+    /// Refuses a file whose SHA-256 is another
+    #[arg(long, value_name = "DIGEST")]
+    pub(super) digest: Option<String>,
+    /// Approves it without asking
+    #[arg(long, short)]
+    pub(super) yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Allow {
+    /// The plugin, as `plugin list` shows it
+    #[arg(value_name = "NAME")]
+    pub(super) name: String,
+    /// Rights to give
+    #[arg(value_name = "GRANT")]
+    pub(super) allow: Vec<String>,
+    /// Rights to give to the tool itself, for any agent that may call it; never folders
+    #[arg(long, value_name = "[TOOL=]GRANT")]
+    pub(super) own: Vec<String>,
+    /// Rights to take away, as `plugin list` shows them, or all of a kind: fs, net, …
+    #[arg(long, value_name = "GRANT")]
+    pub(super) deny: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
 pub(super) enum Config {
     /// Prints each value and where it came from
     #[command(after_help = "Example:\n  hermes-host config show --set limits.memory=128MiB")]
@@ -452,7 +528,7 @@ pub(super) enum Config {
     Reference,
 }
 
-const COMMANDS: [&str; 16] = [
+const COMMANDS: [&str; 17] = [
     "run",
     "inspect",
     "call",
@@ -466,6 +542,7 @@ const COMMANDS: [&str; 16] = [
     "cancel",
     "backup",
     "blackboard",
+    "plugin",
     "config",
     "doctor",
     "help",

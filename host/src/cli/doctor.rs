@@ -9,12 +9,13 @@ use serde_json::{Value, json};
 
 use super::args::Output;
 use super::errors::Problem;
-use super::style::{Ink, fit, left, width, wrap};
+use super::plugin::shell_word;
+use super::style::{Ink, fit, left, number, width, wrap};
 use super::{Context, json, stdio, terminal};
 use crate::config::{Config, ConfigError};
 use crate::event::now_ms;
 use crate::limits::{Unit, show};
-use crate::run::{CompileIn, Host, HostError, Integrity, Problem as Damage, check_home, default_model};
+use crate::run::{CompileIn, Holds, Host, HostError, Integrity, Problem as Damage, check_home, default_model};
 
 /// The longest line, in columns.
 const WIDTH: usize = 400;
@@ -62,6 +63,7 @@ pub(super) async fn doctor(config: Config, context: Context) -> Result<u8, Probl
                 compiler(host.config(), context).await,
             ]);
             checks.push(cache(host.config()));
+            checks.extend(plugins(&host));
             checks.extend(database(host).await);
         }
         Err(error) => {
@@ -217,6 +219,35 @@ fn cache(config: &Config) -> Check {
         }
         Ok(_) => ok("compile cache", shown.to_string()),
         Err(_) => ok("compile cache", format!("{shown} (made at the first run)")),
+    }
+}
+
+/// A plugin that is not what was approved does not run.
+fn plugins(host: &Host) -> Vec<Check> {
+    const WHAT: &str = "plugins";
+    let all = match host.plugins() {
+        Ok(all) => all,
+        Err(error) => return vec![fail(WHAT, error.to_string(), None)],
+    };
+    let added = all.iter().filter(|plugin| plugin.approved_ms.is_some());
+    let bad = added.clone().filter_map(|plugin| {
+        let (name, path) = (&plugin.name, shell_word(&plugin.path.display().to_string()));
+        let what = match &plugin.holds {
+            Holds::Changed(_) => format!("{name} has changed since it was approved, and does not run by its name"),
+            Holds::Unreadable(why) => format!("{name} was approved and can't be read: {why}"),
+            Holds::Yes | Holds::NotAdded => return None,
+        };
+        Some(warn(
+            WHAT,
+            what,
+            Some(format!("hermes-host plugin add {path}   shows what is different")),
+        ))
+    });
+    let bad: Vec<Check> = bad.collect();
+    match added.count() {
+        _ if !bad.is_empty() => bad,
+        0 => Vec::new(),
+        n => vec![ok(WHAT, format!("{}, as approved", number(n as u64, "plugin")))],
     }
 }
 

@@ -1,10 +1,11 @@
 //! How errors look: what happened, indented why, and the lines that say what to do about it.
 
+use super::plugin::shell_word;
 use super::style::{Ink, Paint, flow, width};
 use super::terminal;
 use crate::config::ConfigError;
 use crate::ids::RunId;
-use crate::run::HostError;
+use crate::run::{ApprovalError, HostError};
 use crate::store::StoreError;
 use crate::text::{Shape, clean};
 
@@ -172,6 +173,9 @@ fn help(error: &HostError) -> Vec<String> {
     {
         return vec![format!("try it again all the same   rm {}", file.display())];
     }
+    if let HostError::Approval(error) = error {
+        return approval(error);
+    }
     if let HostError::Ended { run, raise: keys, .. } = error {
         return raise(run, keys).into_iter().collect();
     }
@@ -182,6 +186,41 @@ fn help(error: &HostError) -> Vec<String> {
         ];
     }
     Vec::new()
+}
+
+/// What to do where a plugin is not what was approved, or was never added.
+fn approval(error: &ApprovalError) -> Vec<String> {
+    match error {
+        ApprovalError::Changed(change) => {
+            let (name, path) = (&change.name, shell_word(&change.path.display().to_string()));
+            vec![
+                format!("look at it and approve it anew   hermes-host plugin add {path}"),
+                format!("remove it                        hermes-host plugin remove {name}"),
+            ]
+        }
+        ApprovalError::Elsewhere {
+            plugin,
+            approved,
+            found,
+        } => {
+            let (approved, found) = (shell_word(approved), shell_word(found));
+            vec![
+                format!("take it away        hermes-host plugin allow {plugin} --deny {approved}"),
+                format!("give the other one  hermes-host plugin allow {plugin} {found} --deny {approved}"),
+            ]
+        }
+        ApprovalError::Grant { plugin, grant, .. } => {
+            let grant = shell_word(grant);
+            vec![format!(
+                "take it away  hermes-host plugin allow {plugin} --deny {grant}"
+            )]
+        }
+        ApprovalError::Never { .. } => vec![
+            "add it             hermes-host plugin add PATH".to_owned(),
+            "see what is added  hermes-host plugin list".to_owned(),
+        ],
+        _ => Vec::new(),
+    }
 }
 
 #[cfg(test)]

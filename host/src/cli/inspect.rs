@@ -4,14 +4,14 @@ use serde_json::json;
 
 use super::args::Output;
 use super::errors::{Problem, notices};
-use super::style::{Ink, Paint, fit, left, wrap};
+use super::style::{Ink, Paint, fit, left, width, wrap};
 use super::validated;
 use super::{Context, json, progress, run, stdio, terminal};
 use crate::limits::{Unit, show};
-use crate::run::{Host, Inspection, Want};
+use crate::run::{Approved, Host, Inspection, Want};
 
 /// Columns where standard output is no terminal, and of a text at most.
-const WIDTH: usize = 200;
+pub(super) const WIDTH: usize = 200;
 /// Lines of one list at most; a component may have very many imports.
 const ROWS: usize = 100;
 
@@ -34,9 +34,9 @@ pub(super) async fn inspect(host: &Host, context: Context, wanted: validated::In
 }
 
 /// What the lines are made for.
-struct Screen {
-    paint: Paint,
-    columns: usize,
+pub(super) struct Screen {
+    pub(super) paint: Paint,
+    pub(super) columns: usize,
 }
 
 impl Screen {
@@ -47,10 +47,11 @@ impl Screen {
         self.item(&mut out, "", 0, &found.description);
         let (kinds, digest) = (found.kinds.join(", "), found.digest.to_string());
         let (toolsets, producers) = (found.toolsets.join(", "), found.producers.join(", "));
-        let size = show(found.size, Unit::Bytes);
+        let (size, approved) = (show(found.size, Unit::Bytes), approved(found.approved).to_owned());
         for (name, value) in [
             ("is", &kinds),
             ("digest", &digest),
+            ("approved", &approved),
             ("size", &size),
             ("manifest", &found.manifest),
             ("toolsets", &toolsets),
@@ -70,12 +71,16 @@ impl Screen {
         if let Some(tools) = &found.tools {
             self.list(&mut out, "tools", "none", tools, |out, tool| {
                 self.item(out, &format!("{} ", left(&tool.name, 24)), 25, &tool.description);
+                let hints = tool.hints.join(", ");
+                if !hints.is_empty() {
+                    self.item(out, &" ".repeat(25), 25, &format!("({hints}, it says)"));
+                }
             });
         }
         out
     }
 
-    fn list<T>(&self, out: &mut String, name: &str, none: &str, items: &[T], row: impl Fn(&mut String, &T)) {
+    pub(super) fn list<T>(&self, out: &mut String, name: &str, none: &str, items: &[T], row: impl Fn(&mut String, &T)) {
         out.push_str(&format!("{}\n", self.paint.ink(Ink::Bold, name)));
         if items.is_empty() {
             out.push_str(&format!("  {none}\n"));
@@ -87,7 +92,7 @@ impl Screen {
     }
 
     /// `head`, which has so many columns, and `text` behind it, all its lines below each other.
-    fn item(&self, out: &mut String, head: &str, columns: usize, text: &str) {
+    pub(super) fn item(&self, out: &mut String, head: &str, columns: usize, text: &str) {
         let lines = wrap(&fit(text, WIDTH), self.columns.saturating_sub(2 + columns));
         let hang = format!("\n{:1$}", "", 2 + columns);
         if !lines.is_empty() || !head.is_empty() {
@@ -103,9 +108,25 @@ impl Screen {
         } else {
             (self.paint.ink(Ink::Warn, "denied "), want.flag.as_str())
         };
-        let line = format!("  {verdict} {} {}", left(&want.grant, 16), fit(flag, WIDTH));
+        let line = format!("  {verdict} {} {}", at_least(&want.grant, 16), fit(flag, WIDTH));
         out.push_str(&format!("{}\n", line.trim_end()));
         self.item(out, &" ".repeat(8), 8, &want.reason);
+    }
+}
+
+/// `text` in at least so many columns: what is asked for is never cut where somebody decides on it.
+pub(super) fn at_least(text: &str, columns: usize) -> String {
+    let text = fit(text, WIDTH);
+    let space = columns.saturating_sub(width(&text));
+    format!("{text}{:space$}", "")
+}
+
+/// Whether it was approved; nothing where a path was named.
+fn approved(approved: Approved) -> &'static str {
+    match approved {
+        Approved::Yes => "as it is",
+        Approved::Changed => "no: it has changed since; see hermes-host plugin list",
+        Approved::Never | Approved::BuiltIn => "",
     }
 }
 
@@ -117,7 +138,7 @@ fn object(found: &Inspection) -> serde_json::Value {
     let tools = found.tools.as_ref().map(|tools| {
         tools
             .iter()
-            .map(|t| json!({ "name": t.name, "description": t.description }))
+            .map(|t| json!({ "name": t.name, "description": t.description, "hints": t.hints }))
             .collect::<Vec<_>>()
     });
     json!({
@@ -125,6 +146,12 @@ fn object(found: &Inspection) -> serde_json::Value {
         "version": found.version,
         "description": found.description,
         "digest": found.digest.to_string(),
+        "approved": match found.approved {
+            Approved::Yes => "yes",
+            Approved::Changed => "changed",
+            Approved::Never => "never",
+            Approved::BuiltIn => "built-in",
+        },
         "size": found.size,
         "kinds": found.kinds,
         "manifest": found.manifest,

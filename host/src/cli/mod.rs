@@ -13,10 +13,13 @@ mod inspect;
 mod json;
 mod log;
 mod plain;
+mod plugin;
 mod progress;
 mod prune;
+mod question;
 mod replay;
 mod resume_all;
+mod review;
 mod run;
 mod runs;
 mod show;
@@ -138,6 +141,7 @@ async fn serve(command: Command, context: Context) -> Result<u8, Problem> {
         Command::ExportRun(config, export) => export::to_file(&Host::to_read(config)?, context, &export).await,
         Command::Import(config, file) => export::import(&open(config)?, context, &file).await,
         Command::Blackboard(config, command) => blackboard::serve(&Host::to_read(config)?, context, command).await,
+        Command::Plugin(config, command) => plugin::serve(config, context, command).await,
         Command::Doctor(config) => doctor::doctor(config, context).await,
         Command::ConfigShow(config) => config::show(context, &config),
     }

@@ -11,8 +11,12 @@ use super::errors::Problem;
 use super::runs::Which;
 use super::stdio;
 use crate::config::{Budget, Config};
+use crate::ids::IdError;
 use crate::limits::{self, Limits, Unit};
-use crate::run::{Ask, ForkSpec, PruneSpec, ReplaySpec, ResumeSpec, RunSpec, Standing, TrajectoryForm, WithPlugins};
+use crate::run::{
+    AddSpec, AllowSpec, Ask, ForkSpec, Hints, PruneSpec, ReplaySpec, ResumeSpec, RunSpec, Standing, TrajectoryForm,
+    WithPlugins,
+};
 
 /// What to do.
 pub(super) enum Command {
@@ -34,6 +38,7 @@ pub(super) enum Command {
     ExportRun(Config, ExportRun),
     Import(Config, PathBuf),
     Blackboard(Config, Blackboard),
+    Plugin(Config, Plugin),
     ConfigShow(Config),
     Doctor(Config),
 }
@@ -94,6 +99,21 @@ pub(super) enum Blackboard {
         key: String,
         if_version: Option<u64>,
     },
+}
+
+/// What to do with plugins.
+pub(super) enum Plugin {
+    Add(Add),
+    Allow(AllowSpec),
+    List,
+    Remove(String),
+}
+
+/// A plugin to add.
+pub(super) struct Add {
+    pub(super) spec: AddSpec,
+    /// Whether the operator has said yes.
+    pub(super) yes: bool,
 }
 
 /// Whether a failure is told as the object of a run.
@@ -167,6 +187,7 @@ impl Command {
                 let command = Blackboard::validate(command, &config.limits)?;
                 Self::Blackboard(config, command)
             }
+            args::Command::Plugin(command) => Self::Plugin(config, Plugin::validate(command)?),
             args::Command::Config(_) => Self::ConfigShow(config),
             args::Command::Doctor => Self::Doctor(config),
         })
@@ -266,9 +287,44 @@ impl Command {
             | Self::ExportRun(config, _)
             | Self::Import(config, _)
             | Self::Blackboard(config, _)
+            | Self::Plugin(config, _)
             | Self::ConfigShow(config)
             | Self::Doctor(config) => &config.limits,
         }
+    }
+}
+
+impl Plugin {
+    fn validate(command: args::Plugin) -> Result<Self, Problem> {
+        Ok(match command {
+            args::Plugin::Add(add) => {
+                let digest = add.digest.map(|digest| digest.parse());
+                Self::Add(Add {
+                    spec: AddSpec {
+                        file: not_empty("the file", add.file)?,
+                        name: add.name,
+                        allow: add.allow,
+                        own: add.own,
+                        hints: if add.no_hints { Hints::Ignore } else { Hints::Approve },
+                        digest: digest
+                            .transpose()
+                            .map_err(|e: IdError| Problem::usage(format!("--digest: {e}")))?,
+                    },
+                    yes: add.yes,
+                })
+            }
+            args::Plugin::Allow(args::Allow { name, allow, own, deny }) => {
+                if allow.is_empty() && own.is_empty() && deny.is_empty() {
+                    return Err(Problem::usage(format!("what may {} do?", crate::text::line(&name, 64)))
+                        .with_help("give it a right     hermes-host plugin allow NAME GRANT")
+                        .with_help("take one away       hermes-host plugin allow NAME --deny GRANT")
+                        .with_help("see what it has     hermes-host plugin list"));
+                }
+                Self::Allow(AllowSpec { name, allow, own, deny })
+            }
+            args::Plugin::List => Self::List,
+            args::Plugin::Remove { name } => Self::Remove(name),
+        })
     }
 }
 

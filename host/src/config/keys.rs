@@ -35,7 +35,8 @@ pub(super) const KEYS: &[Key] = &[
         takes: "list of `[PLUGIN=]GRANT`",
         default: "none",
         project: None,
-        about: "Grants for every run, before those of `--allow`. Paths are taken from the current folder.",
+        about: "Grants for every run, before those of `--allow`. Paths are taken from the current folder. What a single plugin of yours \
+                may do is better approved with it: `hermes-host plugin add`.",
     },
     Key {
         name: "own",

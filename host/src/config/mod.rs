@@ -42,6 +42,8 @@ pub struct Config {
     pub home: PathBuf,
     /// Where the host keeps its state: `host` in the home folder.
     pub state_dir: PathBuf,
+    /// The operator's own folder, `HOME`, where it is set: writing outside of it takes two keys.
+    pub user_home: Option<PathBuf>,
     /// Every cap.
     pub limits: Limits,
     /// Providers, aliases and models.
@@ -118,6 +120,7 @@ impl Config {
         Ok(Self {
             home,
             state_dir,
+            user_home: paths::home(sources),
             models,
             shown,
             limits: draft.limits,

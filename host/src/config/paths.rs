@@ -33,7 +33,8 @@ fn base<'a>(draft: &'a Draft, key: &[&str], sources: &'a Sources) -> Option<&'a 
     }
 }
 
-fn home(sources: &Sources) -> Option<PathBuf> {
+/// The operator's own folder, `HOME`.
+pub(super) fn home(sources: &Sources) -> Option<PathBuf> {
     let home = sources.env.iter().find(|(name, _)| name == "HOME");
     home.map(|(_, value)| PathBuf::from(value))
         .filter(|home| home.is_absolute())

@@ -43,6 +43,8 @@ pub struct RuleError {
     what: &'static str,
 }
 
+/// Methods that by their meaning change nothing where they go.
+const READING: [&str; 3] = ["GET", "HEAD", "OPTIONS"];
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
 impl FromStr for NetRule {
@@ -184,6 +186,20 @@ impl NetRule {
     /// True for a rule that any host fits.
     pub fn is_everything(&self) -> bool {
         self.host == HostPattern::Any
+    }
+
+    /// Whether requests that change things are among those that it allows.
+    pub fn may_change(&self) -> bool {
+        self.methods.is_empty() || self.methods.iter().any(|m| !READING.contains(&m.as_str()))
+    }
+
+    /// Where to, without methods: `*.x.org:8443`.
+    pub fn place(&self) -> String {
+        Self {
+            methods: Vec::new(),
+            ..self.clone()
+        }
+        .to_string()
     }
 
     /// Whether all that `self` allows is allowed by `other`.

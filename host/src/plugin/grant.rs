@@ -151,25 +151,35 @@ impl From<(&str, RuleError)> for GrantError {
     }
 }
 
-/// Where a grant's paths start, and what may never be granted.
+/// Where a grant's paths start, what may never be granted, and what needs two keys.
 #[derive(Debug, Clone)]
 pub struct GrantContext {
     cwd: PathBuf,
-    state: PathBuf,
+    /// The host's own folder.
+    home: PathBuf,
+    /// The operator's own folder.
+    user: Option<PathBuf>,
 }
 
 impl GrantContext {
-    /// From the current folder; `state` is the home folder's `host`.
+    /// From the current folder; `home` is the home folder of the host, `user` the operator's own folder where it is known.
     ///
     /// # Errors
     /// The current folder is gone.
-    pub fn new(state: &Path) -> Result<Self, GrantError> {
+    pub fn new(home: &Path, user: Option<&Path>) -> Result<Self, GrantError> {
         let cwd = std::env::current_dir()
             .map_err(|e| GrantError::new(".", format!("the current folder can't be found: {e}")))?;
         Ok(Self {
             cwd,
-            state: state.to_owned(),
+            home: home.to_owned(),
+            user: user.map(canonical_start),
         })
+    }
+
+    /// Whether a folder lies in the operator's own. Where that is the root of all, none does.
+    fn is_users(&self, dir: &Path) -> bool {
+        let user = self.user.as_ref().filter(|user| user.parent().is_some());
+        user.is_some_and(|user| dir.starts_with(user))
     }
 }
 
@@ -180,6 +190,8 @@ pub struct Allowed {
     pub plugin: Option<String>,
     /// What it may do.
     pub grant: Grant,
+    /// Whether that needs two keys: this word of the operator's, and a manifest that asks for it.
+    pub two_keys: bool,
 }
 
 impl Allowed {
@@ -192,9 +204,12 @@ impl Allowed {
             Some((plugin, grant)) if is_plugin(plugin) => (Some(plugin.to_owned()), grant),
             _ => (None, text),
         };
+        let grant = Grant::parse(grant, context)?;
+        let two_keys = grant.needs_two_keys(context);
         Ok(Self {
             plugin,
-            grant: Grant::parse(grant, context)?,
+            grant,
+            two_keys,
         })
     }
 
@@ -221,6 +236,16 @@ impl Grant {
             Self::Llm(_) => Kind::Llm,
             Self::Secret { .. } => Kind::Secret,
             Self::Terminal(_) => Kind::Terminal,
+        }
+    }
+
+    /// Whether it takes more than the operator's word: the whole network, writing outside of the operator's own folder, any program.
+    fn needs_two_keys(&self, context: &GrantContext) -> bool {
+        match self {
+            Self::Fs(folder) => folder.writable() && !context.is_users(&folder.dir),
+            Self::Net(rule) => rule.is_everything(),
+            Self::Terminal(_) => true,
+            Self::Blackboard { .. } | Self::Llm(_) | Self::Secret { .. } => false,
         }
     }
 
@@ -305,14 +330,23 @@ fn folder(text: &str, rest: &str, context: &GrantContext) -> Result<FolderGrant,
     Ok(FolderGrant { name, dir, access })
 }
 
-/// No grant reaches the host's own state, nor writes the configuration of the current folder.
+/// No grant reaches the host's own state, nor writes its plugins or the configuration of the current folder.
 fn not_ours(text: &str, dir: &Path, access: Access, context: &GrantContext) -> Result<(), GrantError> {
-    // A state folder that is not there yet is placed by its nearest parent that is.
-    let state = canonical_start(&context.state);
-    if state.starts_with(dir) || dir.starts_with(&state) {
+    // A folder that is not there yet is placed by its nearest parent that is.
+    let touches = |name: &str| {
+        let ours = canonical_start(&context.home.join(name));
+        ours.starts_with(dir) || dir.starts_with(&ours)
+    };
+    if touches("host") {
         return Err(GrantError::new(
             text,
             "it would open the host's own state (the home folder's host/), which is never granted",
+        ));
+    }
+    if access == Access::Write && touches("plugins") {
+        return Err(GrantError::new(
+            text,
+            "it would let a plugin put others into the home folder's plugins/; grant another folder, or read-only",
         ));
     }
     let project = canonical_start(&context.cwd.join("hermes.toml"));
@@ -346,11 +380,17 @@ impl fmt::Display for Grant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Fs(folder) => {
-                let rw = if folder.writable() { ":rw" } else { "" };
+                let shown = folder.dir.to_string_lossy();
+                let rw = match folder.access {
+                    Access::Write => ":rw",
+                    // Or the name's own end would be read as one.
+                    Access::Read if shown.ends_with(":rw") || shown.ends_with(":ro") => ":ro",
+                    Access::Read => "",
+                };
                 if folder.dir.file_name().is_some_and(|last| *last == *folder.name) {
-                    write!(f, "fs:{}{rw}", folder.dir.display())
+                    write!(f, "fs:{shown}{rw}")
                 } else {
-                    write!(f, "fs:{}={}{rw}", folder.name, folder.dir.display())
+                    write!(f, "fs:{}={shown}{rw}", folder.name)
                 }
             }
             Self::Net(rule) => write!(f, "net:{rule}"),
@@ -379,14 +419,22 @@ mod tests {
     fn place() -> Place {
         let dir = tempfile::tempdir().expect("a folder");
         let cwd = dir.path().canonicalize().expect("a path");
-        for name in ["papers", "odd:name", "home/host/cache", "work"] {
+        for name in [
+            "papers",
+            "odd:name",
+            "odd:rw",
+            "home/host/cache",
+            "home/plugins",
+            "work",
+            "me/out",
+        ] {
             std::fs::create_dir_all(cwd.join(name)).expect("made");
         }
         std::fs::write(cwd.join("work/hermes.toml"), "").expect("written");
-        let state = cwd.join("home/host");
+        let (home, user) = (cwd.join("home"), Some(cwd.join("me")));
         Place {
             _dir: dir,
-            context: GrantContext { cwd, state },
+            context: GrantContext { cwd, home, user },
         }
     }
 
@@ -441,6 +489,40 @@ mod tests {
     }
 
     #[test]
+    fn nobody_writes_into_the_folder_of_plugins() {
+        let place = place();
+        let error = parse(&place, "fs:home/plugins:rw").expect_err("refused").to_string();
+        assert!(error.contains("plugins/"), "{error}");
+        assert!(parse(&place, "fs:home/plugins").is_ok());
+    }
+
+    #[test]
+    fn what_is_dangerous_needs_two_keys() {
+        let place = place();
+        let two_keys = |text: &str| parse(&place, text).expect(text).two_keys;
+        for text in ["net:*", "net:GET@http://*:8080", "fs:papers:rw", "terminal:git"] {
+            assert!(two_keys(text), "{text}");
+        }
+        for text in [
+            "net:*.x.org",
+            "fs:papers",
+            "fs:me/out:rw",
+            "fs:me:rw",
+            "llm",
+            "blackboard:notes",
+        ] {
+            assert!(!two_keys(text), "{text}");
+        }
+        for user in [None, Some(PathBuf::from("/"))] {
+            let context = GrantContext {
+                user,
+                ..place.context.clone()
+            };
+            assert!(Allowed::parse("fs:me/out:rw", &context).expect("granted").two_keys);
+        }
+    }
+
+    #[test]
     fn odd_grants_say_what_is_wrong() {
         let place = place();
         for (text, words) in [
@@ -472,6 +554,18 @@ mod tests {
             "terminal:git",
         ] {
             assert_eq!(parse(&place, text).expect(text).grant.to_string(), text);
+        }
+        for text in [
+            "fs:papers",
+            "fs:papers:rw",
+            "fs:p=papers",
+            "fs:odd:rw:ro",
+            "fs:odd:rw:rw",
+            "fs:odd:name",
+        ] {
+            let grant = parse(&place, text).expect(text).grant;
+            let again = parse(&place, &grant.to_string()).expect(text).grant;
+            assert_eq!(again, grant, "{text} is {grant}");
         }
     }
 }

@@ -1,16 +1,19 @@
-//! Plugins: bytes with a digest, what they want, what they get, and the tools that they bring.
+//! Plugins: bytes with a digest, what they want, what was approved with them, what they get, and the tools that they bring.
 
+pub mod approval;
 pub mod grant;
 pub mod load;
 pub mod manifest;
 pub mod rights;
 mod standard;
 pub mod toolbox;
+mod worst;
 
 use std::sync::Arc;
 
 use crate::engine::precheck::Outline;
 use crate::ids::Digest;
+use approval::Approval;
 use manifest::Manifest;
 
 /// Where a plugin's bytes came from.
@@ -58,6 +61,8 @@ pub struct Plugin {
     pub origin: Origin,
     /// What it wants; none when it does not say.
     pub manifest: Option<Manifest>,
+    /// What was approved with it, where it was added and is found by its name.
+    pub approval: Option<Arc<Approval>>,
     /// Its imports and exports.
     pub outline: Outline,
 }

@@ -2,17 +2,18 @@
 //! than one of them chosen.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::bindings::types;
 use crate::error::Refusal;
 use crate::json;
 use crate::limits::Limits;
-use crate::plugin::Plugin;
 use crate::plugin::rights::ToolRights;
+use crate::plugin::{Origin, Plugin};
 use crate::text::{self, Shape};
 
 /// One tool, as a run has it.
@@ -34,8 +35,46 @@ pub struct Tool {
     schema: jsonschema::Validator,
 }
 
+/// Which tools of a plugin may be called again where it is not known how a call ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Repeatable {
+    /// None.
+    #[default]
+    Never,
+    /// All: they are built in.
+    Always,
+    /// Those of these names that their plugin gave them, which were approved with it.
+    Approved(BTreeSet<String>),
+}
+
+impl Repeatable {
+    /// Those of a plugin. Its own word counts for nothing but where it was approved.
+    pub fn of(plugin: &Plugin) -> Self {
+        match (&plugin.origin, &plugin.approval) {
+            (Origin::Standard, _) => Self::Always,
+            (_, Some(approval)) => Self::Approved(approval.repeatable.iter().cloned().collect()),
+            _ => Self::Never,
+        }
+    }
+
+    /// Whether the tool is one of them that its plugin calls so.
+    pub fn has(&self, own_name: &str) -> bool {
+        match self {
+            Self::Never => false,
+            Self::Always => true,
+            Self::Approved(names) => names.contains(own_name),
+        }
+    }
+}
+
+/// Whether a plugin says of a tool that a second call does no harm. Its own word.
+pub fn says_repeatable(def: &types::ToolDef) -> bool {
+    let hints = def.annotations.as_ref();
+    hints.is_some_and(|hints| hints.read_only || hints.idempotent)
+}
+
 /// The toolset whose calls run programs.
-const CODE: &str = "code_execution";
+pub const CODE: &str = "code_execution";
 
 impl Tool {
     /// The toolset that it belongs to: its plugin's own where the manifest names none.
@@ -151,8 +190,8 @@ pub struct Listed {
     pub prefix: Option<String>,
     /// What the plugin may do.
     pub rights: Arc<ToolRights>,
-    /// Whether the operator approved of its calls being made again.
-    pub repeatable: bool,
+    /// Which of its tools may be called again.
+    pub repeatable: Repeatable,
 }
 
 /// The tools of one plugin, checked and cleaned.
@@ -190,11 +229,11 @@ pub fn tools(listed: &Listed, limits: &Limits) -> Result<Vec<Tool>, ToolboxError
         tools.push(Tool {
             def: clean(def, &name, said, limits),
             name,
+            repeatable: listed.repeatable.has(&own_name),
             own_name,
             plugin: listed.plugin.clone(),
             toolset: toolset.clone(),
             rights: listed.rights.clone(),
-            repeatable: listed.repeatable,
             schema,
         });
     }

@@ -6,8 +6,8 @@ use crate::bindings::types;
 use crate::error::Refusal;
 use crate::interfaces::call_tool;
 use crate::plugin::rights::Rights;
-use crate::plugin::toolbox::{Listed, Toolbox, tools};
-use crate::run::prepare::{GrantFlags, Grants};
+use crate::plugin::toolbox::{Listed, Repeatable, Toolbox, tools};
+use crate::run::grants::{GrantFlags, Grants};
 use crate::run::{Host, HostError, outside};
 use crate::session::guest::Guest;
 use crate::text;
@@ -30,6 +30,7 @@ pub struct ToolCaller {
     guest: Arc<Guest>,
     plugin: String,
     names: Vec<String>,
+    notices: Vec<String>,
 }
 
 impl Host {
@@ -45,14 +46,15 @@ impl Host {
             });
         }
         let grants = Grants::read(self.config(), &GrantFlags::allowing(allow))?;
-        let rights = Arc::new(grants.tool(&plugin.name, plugin.manifest.as_ref())?);
+        let rights = Arc::new(grants.tool(&*plugin)?);
+        let notices = grants.held_back(&*plugin)?;
         let defs = self.ask_tools(&plugin).await?;
         let listed = Listed {
             plugin: plugin.clone(),
             defs,
             prefix: None,
             rights: rights.clone(),
-            repeatable: false,
+            repeatable: Repeatable::Never,
         };
         let toolbox = Toolbox::new(tools(&listed, &self.config().limits)?)?;
         let names = toolbox.iter().map(|tool| tool.name.clone()).collect();
@@ -61,6 +63,7 @@ impl Host {
             guest,
             plugin: plugin.name.clone(),
             names,
+            notices,
         })
     }
 
@@ -79,6 +82,11 @@ impl ToolCaller {
     /// The person, as the guest that holds the tools.
     pub fn guest(&self) -> &Arc<Guest> {
         &self.guest
+    }
+
+    /// What a person should know before a call: what is held back from the tools.
+    pub fn notices(&self) -> &[String] {
+        &self.notices
     }
 
     /// Calls a tool.

@@ -3,7 +3,9 @@
 use crate::engine::EngineError;
 use crate::engine::precheck::LoadError;
 use crate::llm::ModelError;
+use crate::plugin::approval::ApprovalError;
 use crate::plugin::grant::GrantError;
+use crate::plugin::load::FindError;
 use crate::plugin::toolbox::ToolboxError;
 use crate::session::end::End;
 use crate::store::StoreError;
@@ -20,6 +22,9 @@ pub enum HostError {
     /// A grant is malformed or forbidden.
     #[error(transparent)]
     Grant(#[from] GrantError),
+    /// A plugin is not what was approved, or approvals can't be read or written.
+    #[error(transparent)]
+    Approval(#[from] ApprovalError),
     /// No model can be used.
     #[error(transparent)]
     Model(#[from] ModelError),
@@ -42,6 +47,12 @@ pub enum HostError {
     #[error("{plugin} brings no tools: it does not export hermes:plugin/toolset")]
     NotATool {
         /// Its name.
+        plugin: String,
+    },
+    /// A plugin was named where a file is added.
+    #[error("{plugin} is a name, and what is added is a file: its path has a slash, or ends in .wasm")]
+    NotAPath {
+        /// What was given.
         plugin: String,
     },
     /// Two plugins of a run are called alike.
@@ -259,10 +270,20 @@ impl From<End> for HostError {
     }
 }
 
+impl From<FindError> for HostError {
+    fn from(error: FindError) -> Self {
+        match error {
+            FindError::Load(error) => error.into(),
+            FindError::Approval(error) => error.into(),
+        }
+    }
+}
+
 impl HostError {
-    /// The process's exit code: 1 where a run failed, is damaged or did not end, else 2.
+    /// The process's exit code: 1 where a run failed, is damaged or did not end, 4 where an approval is missing, else 2.
     pub fn code(&self) -> u8 {
         match self {
+            Self::Approval(error) if error.refuses() => 4,
             Self::Run(_) | Self::Unwritten(_) | Self::NoRoom(_) | Self::NotEnded { .. } => 1,
             Self::Store(StoreError::Damaged { .. } | StoreError::NothingLeft { .. } | StoreError::Lost { .. }) => 1,
             _ => 2,
@@ -297,15 +318,19 @@ impl HostError {
             Self::Load(_) | Self::Link { .. } | Self::NotAStrategy { .. } | Self::NotATool { .. } => "load",
             Self::Asked { .. } => "load",
             Self::Grant(_) => "grant",
+            Self::Approval(error) if error.refuses() => "denied",
+            Self::Approval(_) => "approval",
             Self::Model(_) | Self::NoPrice { .. } | Self::ScriptUnused { .. } => "model",
             Self::Store(StoreError::Damaged { .. } | StoreError::NothingLeft { .. } | StoreError::Lost { .. })
             | Self::Forgotten { .. } => "journal-damaged",
             Self::Store(_) | Self::Home { .. } | Self::NotBegun(_) | Self::Unwritten(_) => "storage",
             Self::NoRoom(_) => "rate-limited",
             Self::Toolbox(_) | Self::ToolPrefix { .. } => "tools",
-            Self::Inputs(_) | Self::NoSuchTool { .. } | Self::ChildIterations { .. } | Self::SameName { .. } => {
-                "invalid-input"
-            }
+            Self::Inputs(_)
+            | Self::NotAPath { .. }
+            | Self::NoSuchTool { .. }
+            | Self::ChildIterations { .. }
+            | Self::SameName { .. } => "invalid-input",
             Self::CantResume { .. }
             | Self::NeverBegan { .. }
             | Self::FolderGone { .. }

@@ -1,14 +1,17 @@
 //! What a plugin is and wants, from its bytes alone. Nothing of it runs, unless it is asked for its tools, in a sandbox without grants.
 
-use crate::engine::precheck;
+use crate::bindings::types;
+use crate::engine::precheck::{self, Outline};
 use crate::ids::Digest;
 use crate::instance::describe;
+use crate::limits::Limits;
 use crate::plugin::grant::Kind;
 use crate::plugin::load::{Found, load};
 use crate::plugin::manifest::{self, Wanted};
 use crate::plugin::rights::Rights;
-use crate::plugin::{exports_agent, exports_toolset};
-use crate::run::prepare::{GrantFlags, Grants};
+use crate::plugin::toolbox::says_repeatable;
+use crate::plugin::{Origin, exports_agent, exports_toolset};
+use crate::run::grants::{GrantFlags, Grants};
 use crate::run::{Host, HostError, outside};
 use crate::text::{self, Shape};
 
@@ -26,6 +29,8 @@ pub enum Ask {
 pub struct Want {
     /// The grant or its kind.
     pub grant: String,
+    /// What it makes possible at worst.
+    pub at_worst: String,
     /// Why, in the plugin's words, cleaned.
     pub reason: String,
     /// Whether what is allowed now covers it.
@@ -41,6 +46,23 @@ pub struct ToolInfo {
     pub name: String,
     /// What it does, cleaned.
     pub description: String,
+    /// What its plugin says of a call of it: `read-only`, `destructive`, `idempotent`, `open-world`; none where it says nothing.
+    pub hints: Vec<&'static str>,
+    /// Whether it says that a second call does no harm. Its word counts where the operator approves it.
+    pub says_repeatable: bool,
+}
+
+/// Whether a plugin was approved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Approved {
+    /// As it is.
+    Yes,
+    /// It was, and has changed since: it does not run by its name.
+    Changed,
+    /// It was never added, or is named by its path.
+    Never,
+    /// It comes with the host.
+    BuiltIn,
 }
 
 /// What a plugin is.
@@ -68,6 +90,8 @@ pub struct Inspection {
     pub tools: Option<Vec<ToolInfo>>,
     /// The toolset it is, or those it would like.
     pub toolsets: Vec<String>,
+    /// Whether it was approved.
+    pub approved: Approved,
     /// Where its manifest is.
     pub manifest: String,
     /// What made it, by its `producers` section.
@@ -80,10 +104,32 @@ impl Host {
     /// # Errors
     /// It can't be found or read, or is nothing that this host runs.
     pub async fn inspect(&self, plugin: &str, ask: Ask, allow: &[String]) -> Result<Inspection, HostError> {
-        let found = self.shelf().find(plugin, &self.config().limits)?;
-        let outline =
-            precheck::check(&found.bytes, &self.config().limits).map_err(|e| e.of(found.origin.shown(&found.name)))?;
-        let grants = Grants::read(self.config(), &GrantFlags::allowing(allow))?;
+        let mut found = self.shelf().look(plugin, &self.config().limits)?;
+        let approved = match found.origin {
+            Origin::Standard => Approved::BuiltIn,
+            Origin::Path(_) | Origin::Kept => Approved::Never,
+            Origin::Home(_) => match self.shelf().approvals.of(&found.name)? {
+                None => Approved::Never,
+                Some(approval) if approval.covers(&found).is_err() => Approved::Changed,
+                Some(approval) => {
+                    found.approval = Some(approval.into());
+                    Approved::Yes
+                }
+            },
+        };
+        let mut grants = Grants::read(self.config(), &GrantFlags::allowing(allow))?;
+        let mut inspection = self.inspection(&found, &mut grants)?;
+        inspection.approved = approved;
+        if ask == Ask::Yes {
+            self.ask_it(found, &mut inspection).await?;
+        }
+        Ok(inspection)
+    }
+
+    /// What the bytes of a plugin say of it, and what it would get by these grants.
+    pub(super) fn inspection(&self, found: &Found, grants: &mut Grants<'_>) -> Result<Inspection, HostError> {
+        let checked = precheck::check(&found.bytes, &self.config().limits);
+        let outline: Outline = checked.map_err(|e| e.of(found.origin.shown(&found.name)))?;
         let mut kinds = Vec::new();
         if exports_agent(&outline) {
             kinds.push("strategy".to_owned());
@@ -96,7 +142,7 @@ impl Host {
             .map(|m| m.toolset.iter().chain(&m.toolsets).cloned().collect())
             .unwrap_or_default();
         let strategy = exports_agent(&outline);
-        let rights = grants.of(&found.name, strategy, manifest)?;
+        let rights = grants.of(found, strategy)?;
         let wanted = manifest.map_or_else(|| by_imports(&outline.imports, strategy), |m| m.wants.clone());
         let wants = wanted.iter().map(|want| view(want, &rights)).collect();
         let place = match manifest {
@@ -104,7 +150,7 @@ impl Host {
             Some(_) => "inside the component",
             None => "none: what it may want is told by its imports",
         };
-        let mut inspection = Inspection {
+        Ok(Inspection {
             name: found.name.clone(),
             version: manifest.map(|m| m.version.clone()).unwrap_or_default(),
             description: manifest.map(|m| m.description.clone()).unwrap_or_default(),
@@ -116,25 +162,17 @@ impl Host {
             wants,
             tools: None,
             toolsets,
+            approved: Approved::Never,
             manifest: place.to_owned(),
             producers: cleaned(&outline.producers),
-        };
-        if ask == Ask::Yes {
-            self.ask_it(found, &mut inspection).await?;
-        }
-        Ok(inspection)
+        })
     }
 
     async fn ask_it(&self, found: Found, inspection: &mut Inspection) -> Result<(), HostError> {
         let plugin = load(found, &self.config().limits)?;
         if plugin.is_toolset() {
             let defs = self.ask_tools(&plugin).await?;
-            let most = usize::try_from(self.config().limits.tool_description).unwrap_or(usize::MAX);
-            let info = |def: crate::bindings::types::ToolDef| ToolInfo {
-                name: text::line(&def.name, 64),
-                description: text::cut(&text::clean(&def.description, Shape::Block), most).into_owned(),
-            };
-            inspection.tools = Some(defs.into_iter().map(info).collect());
+            inspection.tools = Some(infos(&defs, &self.config().limits));
         }
         if plugin.is_strategy() {
             let prepared = self.resolve(&plugin).await?;
@@ -152,9 +190,36 @@ impl Host {
     }
 }
 
+/// What tools say of themselves, cleaned.
+pub(super) fn infos(defs: &[types::ToolDef], limits: &Limits) -> Vec<ToolInfo> {
+    let most = usize::try_from(limits.tool_description).unwrap_or(usize::MAX);
+    let info = |def: &types::ToolDef| ToolInfo {
+        name: text::line(&def.name, 64),
+        description: text::cut(&text::clean(&def.description, Shape::Block), most).into_owned(),
+        hints: hints(def),
+        says_repeatable: says_repeatable(def),
+    };
+    defs.iter().map(info).collect()
+}
+
+/// What a tool says of its calls, in the contract's words.
+fn hints(def: &types::ToolDef) -> Vec<&'static str> {
+    let Some(hints) = &def.annotations else {
+        return Vec::new();
+    };
+    let said = [
+        ("read-only", hints.read_only),
+        ("destructive", hints.destructive && !hints.read_only),
+        ("idempotent", hints.idempotent),
+        ("open-world", hints.open_world),
+    ];
+    said.into_iter().filter(|(_, is)| *is).map(|(name, _)| name).collect()
+}
+
 fn view(want: &manifest::Want, rights: &Rights) -> Want {
     Want {
         grant: want.grant.to_string(),
+        at_worst: want.grant.at_worst(),
         reason: want.reason.clone(),
         granted: rights.covers(&want.grant),
         flag: want.grant.flag(),

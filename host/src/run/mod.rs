@@ -1,5 +1,7 @@
 //! The library's face: open a [`Host`], start runs, watch them by their events, and look at what earlier ones did.
 
+mod adding;
+mod approvals;
 mod call;
 mod cancel;
 mod change;
@@ -7,6 +9,8 @@ pub mod error;
 mod fork;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+mod given;
+mod grants;
 mod handle;
 mod home;
 mod inspect;
@@ -27,14 +31,17 @@ pub mod view;
 
 use std::sync::{Arc, OnceLock};
 
+pub use adding::{AddSpec, Hints, Review};
+pub use approvals::{AllowSpec, ApprovedPlugin, Holds};
 pub use call::{ToolAnswer, ToolCaller};
 pub use cancel::RunEnd;
 pub use change::ResumeSpec;
 pub use error::HostError;
 pub use fork::{ForkSpec, ReadyFork};
+pub use given::{Holder, Right};
 pub use handle::RunHandle;
 pub use home::check_home;
-pub use inspect::{Ask, Inspection, ToolInfo, Want};
+pub use inspect::{Approved, Ask, Inspection, ToolInfo, Want};
 pub use prepare::default_model;
 pub use prune::{PruneSpec, Pruned, PrunedRun, Standing, Stays};
 pub use replay::{DifferenceView, Replay, ReplaySpec, SideView};
@@ -45,6 +52,7 @@ pub use trajectory::TrajectoryForm;
 pub use view::{ChangeView, EntryView, ImportView, NoteView, OpView, RunList, RunRow, RunView, SessionView, SpaceView};
 
 pub use crate::engine::compile::{CompileIn, ThisProgram, this_program};
+pub use crate::plugin::approval::{ApprovalError, Change};
 pub use crate::store::{Copied, Integrity, Loss, Problem, Size as StoreSize};
 
 use crate::config::{Config, Durability};

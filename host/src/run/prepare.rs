@@ -5,23 +5,22 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::bindings::types;
-use crate::config::{Config, DENIABLE};
+use crate::config::Config;
 use crate::error::Dimension;
 use crate::instance::{PrepareError, Prepared, list_tools};
 use crate::ledger::Caps;
 use crate::limits::Limits;
 use crate::llm::{Catalogue, Model, SCRIPTED};
-use crate::plugin::grant::{Allowed, Grant, GrantContext, GrantError, Kind};
+use crate::plugin::Plugin;
+use crate::plugin::approval::Approvals;
 use crate::plugin::load::{Found, Shelf, load_tried};
-use crate::plugin::manifest::Manifest;
 use crate::plugin::rights::{Rights, ToolRights};
-use crate::plugin::toolbox::{Listed, Tool, Toolbox, tools};
-use crate::plugin::{Origin, Plugin};
+use crate::plugin::toolbox::{Listed, Repeatable, Tool, Toolbox, tools};
 use crate::run::Host;
 use crate::run::error::HostError;
+use crate::run::grants::{GrantFlags, Grants};
 use crate::run::outside;
 use crate::run::spec::{Budget, RunSpec};
-use crate::store::SPILL_SPACE;
 use crate::text;
 
 /// What a plugin's list of tools is kept as.
@@ -60,7 +59,7 @@ pub(super) struct ToolPlugin {
     pub(super) plugin: Arc<Plugin>,
     pub(super) prefix: Option<String>,
     pub(super) rights: Arc<ToolRights>,
-    pub(super) repeatable: bool,
+    pub(super) repeatable: Repeatable,
     pub(super) defs: Vec<types::ToolDef>,
 }
 
@@ -70,120 +69,6 @@ pub(super) struct Budgets {
     pub(super) root: Caps,
     pub(super) tree: Caps,
     pub(super) child: Caps,
-}
-
-/// What the operator allowed, for whichever plugin.
-pub(super) struct Grants {
-    allowed: Vec<Allowed>,
-    /// What a tool has whichever agent calls it.
-    own: Vec<Allowed>,
-    denied: Vec<Kind>,
-}
-
-/// What the operator says of rights, flag by flag.
-#[derive(Default)]
-pub(super) struct GrantFlags<'a> {
-    pub(super) allow: &'a [String],
-    pub(super) own: &'a [String],
-    pub(super) deny: &'a [String],
-}
-
-impl<'a> GrantFlags<'a> {
-    /// `--allow` alone.
-    pub(super) fn allowing(allow: &'a [String]) -> Self {
-        Self {
-            allow,
-            ..Self::default()
-        }
-    }
-}
-
-impl Grants {
-    pub(super) fn read(config: &Config, flags: &GrantFlags<'_>) -> Result<Self, HostError> {
-        let context = GrantContext::new(&config.state_dir)?;
-        let read = |configured: &[String], flags: &[String]| {
-            let all = configured.iter().chain(flags);
-            all.map(|text| Allowed::parse(text, &context))
-                .collect::<Result<Vec<_>, _>>()
-        };
-        let allowed = read(&config.allow, flags.allow)?;
-        let own = read(&config.own, flags.own)?;
-        for Allowed { plugin, grant } in &own {
-            let what = match (plugin, grant) {
-                (None, _) => "whose it is comes first: --own TOOL=GRANT",
-                (_, Grant::Fs(_)) => {
-                    "folders are never a tool's own: its caller has them too, or it has none (--allow)"
-                }
-                _ => continue,
-            };
-            return Err(GrantError::new(&grant.to_string(), what).into());
-        }
-        for Allowed { grant, .. } in allowed.iter().chain(&own) {
-            match grant {
-                Grant::Secret { .. } | Grant::Terminal(_) => {
-                    let what = "this version of the host has no secrets and no terminal";
-                    return Err(GrantError::new(&grant.to_string(), what).into());
-                }
-                Grant::Blackboard { name, .. } if name == SPILL_SPACE => {
-                    let what = "each run keeps there what was too long for its readers; choose another name";
-                    return Err(GrantError::new(&grant.to_string(), what).into());
-                }
-                Grant::Llm(Some(alias)) if !config.models.aliases.contains_key(alias) => {
-                    let near = text::nearest(alias, config.models.aliases.keys().map(String::as_str));
-                    let hint = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
-                    let what = format!("there is no alias {alias} (aliases.{alias} in the configuration){hint}");
-                    return Err(GrantError::new(&grant.to_string(), what).into());
-                }
-                _ => {}
-            }
-        }
-        let denied = config.deny.iter().chain(flags.deny).map(|text| {
-            let kind = text.parse::<Kind>()?;
-            if DENIABLE.contains(&text.as_str()) {
-                return Ok(kind);
-            }
-            let what = format!("what can be denied is {}", DENIABLE.join(", "));
-            Err(GrantError::new(text, what))
-        });
-        let denied = denied.collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { allowed, own, denied })
-    }
-
-    /// What a root strategy may do.
-    pub(super) fn root(&self, plugin: &Plugin) -> Result<Rights, HostError> {
-        self.of(&plugin.name, true, plugin.manifest.as_ref())
-    }
-
-    /// What a tool plugin may do.
-    pub(super) fn tool(&self, name: &str, manifest: Option<&Manifest>) -> Result<ToolRights, HostError> {
-        Ok(ToolRights::new(name, &self.allowed, &self.own, manifest)?)
-    }
-
-    /// Which of these flags name a plugin that the run does not have.
-    fn for_nobody(&self, spec: &RunSpec, plugins: &[&String]) -> Vec<String> {
-        let mut unheard = Vec::new();
-        for (name, all, flags) in [("allow", &self.allowed, &spec.allow), ("own", &self.own, &spec.own)] {
-            // Those of the configuration come first.
-            let given = &all[all.len().saturating_sub(flags.len())..];
-            for (allowed, flag) in given.iter().zip(flags) {
-                if let Some(plugin) = allowed.plugin.as_ref().filter(|plugin| !plugins.contains(plugin)) {
-                    unheard.push(format!(
-                        "--{name} {flag} is for nobody: no plugin of this run is called {plugin}"
-                    ));
-                }
-            }
-        }
-        unheard
-    }
-
-    /// What a plugin of this name and manifest may do, as a root strategy or as a tool.
-    pub(super) fn of(&self, name: &str, strategy: bool, manifest: Option<&Manifest>) -> Result<Rights, HostError> {
-        Ok(if strategy {
-            Rights::root(name, &self.allowed, &self.denied, manifest)?
-        } else {
-            self.tool(name, manifest)?.whole()
-        })
-    }
 }
 
 impl Host {
@@ -196,7 +81,7 @@ impl Host {
                 tool: strategy.is_toolset(),
             });
         }
-        let grants = Grants::read(
+        let mut grants = Grants::read(
             &self.config,
             &GrantFlags {
                 allow: &spec.allow,
@@ -204,7 +89,7 @@ impl Host {
                 deny: &spec.deny,
             },
         )?;
-        let rights = grants.root(&strategy)?;
+        let rights = grants.root(&*strategy)?;
         // Side by side, as each may have to be compiled.
         let tools = self.tool_plugins(&grants, &rights, &spec.tools);
         let (prepared, plugins) = tokio::try_join!(self.resolve(&strategy), tools)?;
@@ -226,6 +111,9 @@ impl Host {
             notices.push(format!(
                 "the price of {name} is not known, so its calls count as $0 (models.\"{name}\".price in the configuration)"
             ));
+        }
+        for tool in &plugins {
+            notices.extend(grants.held_back(&*tool.plugin)?);
         }
         for plugin in std::iter::once(&strategy).chain(plugins.iter().map(|p| &p.plugin)) {
             if self.shelf().is_another(plugin) {
@@ -267,6 +155,7 @@ impl Host {
     pub(super) fn shelf(&self) -> Shelf {
         Shelf {
             home: self.config.home.join("plugins"),
+            approvals: Approvals::at(&self.config.state_dir),
         }
     }
 
@@ -285,7 +174,7 @@ impl Host {
     /// The plugins that bring tools: those named, and of those built in the ones whose needs were granted, to the root or as their own.
     async fn tool_plugins(
         &self,
-        grants: &Grants,
+        grants: &Grants<'_>,
         caller: &Rights,
         named: &[String],
     ) -> Result<Vec<ToolPlugin>, HostError> {
@@ -303,9 +192,9 @@ impl Host {
             asked.push(self.ask(plugin, prefix, grants));
         }
         for name in self.shelf().standard() {
-            let found = self.shelf().find(name, &self.config.limits)?;
+            let found = self.shelf().look(name, &self.config.limits)?;
             let needed = found.manifest.as_ref().and_then(|m| m.toolset.as_deref());
-            let own = grants.tool(name, found.manifest.as_ref())?;
+            let own = grants.tool(&found)?;
             let brought = needed.is_some_and(|toolset| caller.brings(toolset) || own.brings(toolset));
             if brought && !taken.contains(name) {
                 asked.push(self.ask(self.loaded(found)?, None, grants));
@@ -315,15 +204,19 @@ impl Host {
     }
 
     /// Asks a plugin for its tools, once, in a sandbox without grants.
-    async fn ask(&self, plugin: Arc<Plugin>, prefix: Option<String>, grants: &Grants) -> Result<ToolPlugin, HostError> {
-        let rights = Arc::new(grants.tool(&plugin.name, plugin.manifest.as_ref())?);
+    async fn ask(
+        &self,
+        plugin: Arc<Plugin>,
+        prefix: Option<String>,
+        grants: &Grants<'_>,
+    ) -> Result<ToolPlugin, HostError> {
+        let rights = Arc::new(grants.tool(&*plugin)?);
         let defs = self.ask_tools(&plugin).await?;
-        let repeatable = plugin.origin == Origin::Standard;
         Ok(ToolPlugin {
+            repeatable: Repeatable::of(&plugin),
             plugin,
             prefix,
             rights,
-            repeatable,
             defs,
         })
     }
@@ -423,7 +316,7 @@ pub(super) fn toolbox(plugins: &[ToolPlugin], limits: &Limits) -> Result<(Toolbo
             defs: p.defs.clone(),
             prefix: p.prefix.clone(),
             rights: p.rights.clone(),
-            repeatable: p.repeatable,
+            repeatable: p.repeatable.clone(),
         };
         all.extend(tools(&listed, limits)?);
     }

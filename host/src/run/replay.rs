@@ -241,7 +241,7 @@ impl Plugins<'_> {
                 plugin: self.get(&tool.plugin)?,
                 prefix: tool.prefix.clone(),
                 rights: Arc::new(tool.rights.clone()),
-                repeatable: tool.repeatable,
+                repeatable: tool.repeatable.clone(),
                 defs: tool.defs.clone(),
             })
         };

@@ -220,7 +220,7 @@ impl Host {
                 plugin: self.plugin_of(store, &tool.plugin, &shared.limits)?,
                 prefix: tool.prefix.clone(),
                 rights: Arc::new(tool.rights.clone()),
-                repeatable: tool.repeatable,
+                repeatable: tool.repeatable.clone(),
                 defs: tool.defs.clone(),
             });
         }

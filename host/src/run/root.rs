@@ -219,7 +219,7 @@ impl Ready {
             plugin: PluginRef::of(&p.plugin),
             prefix: p.prefix.clone(),
             rights: (*p.rights).clone(),
-            repeatable: p.repeatable,
+            repeatable: p.repeatable.clone(),
             defs: p.defs.clone(),
         });
         let aliases = self.models.aliases().into_iter().map(|m| {

@@ -39,7 +39,7 @@ pub struct Copied {
 
 impl Store {
     /// Copies the store as it stands at one moment to the folder `to`, which must not be there or be empty: database, components, the anchors of runs,
-    /// and the operator's configuration. Whoever writes meanwhile is not held up. The folder appears whole or not at all. Takes its time, in the
+    /// and the operator's configuration and approvals. Whoever writes meanwhile is not held up. The folder appears whole or not at all. Takes its time, in the
     /// caller's thread.
     ///
     /// # Errors
@@ -123,9 +123,11 @@ impl Store {
             components: self.copy_components(&copy, stop)?,
             bytes: 0,
         };
-        let config = own.dir.join("config.toml");
-        if config.is_file() {
-            copy_file(&config, &copy.dir.join("config.toml"))?;
+        for name in ["config.toml", "approvals.toml"] {
+            let file = own.dir.join(name);
+            if file.is_file() {
+                copy_file(&file, &copy.dir.join(name))?;
+            }
         }
         for folder in [copy.runs(), copy.components(), copy.dir.clone()] {
             sync_dir(&folder)?;

@@ -15,6 +15,7 @@ use crate::limits::Limits;
 use crate::plugin::load::{Found, load};
 use crate::plugin::manifest::{self, Manifest};
 use crate::plugin::rights::{Rights, ToolRights};
+use crate::plugin::toolbox::Repeatable;
 use crate::plugin::{Origin, Plugin};
 use crate::session::Alias;
 
@@ -132,6 +133,7 @@ impl PluginRef {
             bytes,
             origin: Origin::Kept,
             manifest,
+            approval: None,
         };
         Ok(Arc::new(load(found, limits)?))
     }
@@ -146,8 +148,8 @@ pub struct ToolRef {
     pub prefix: Option<String>,
     /// What it may do.
     pub rights: ToolRights,
-    /// Whether its calls may be made again.
-    pub repeatable: bool,
+    /// Which of its tools may be called again.
+    pub repeatable: Repeatable,
     /// Its tools, as they were frozen.
     pub defs: Vec<types::ToolDef>,
 }

@@ -6,7 +6,8 @@ use crate::error::Refusal;
 use crate::ids::Digest;
 use crate::instance::{PrepareError, Prepared};
 use crate::plugin::Plugin;
-use crate::plugin::load::{Found, is_path, load_tried};
+use crate::plugin::approval::ApprovalError;
+use crate::plugin::load::{FindError, Found, is_path, load_tried};
 use crate::session::call::Missed;
 use crate::session::{RunContext, Session};
 use crate::supervisor::Supervisor;
@@ -42,7 +43,16 @@ impl Supervisor {
             )));
         }
         let found = self.shelf().find(name, self.limits());
-        let found = found.map_err(|e| Refusal::not_found(format!("There is no strategy {shown}: {e}.")))?;
+        let found = found.map_err(|e| match e {
+            FindError::Load(e) => Refusal::not_found(format!("There is no strategy {shown}: {e}.")),
+            FindError::Approval(ApprovalError::Changed(_)) => Refusal::denied(format!(
+                "{shown} may not run: it has changed since it was approved. `hermes-host plugin list` tells how it is approved anew."
+            )),
+            FindError::Approval(e) => {
+                let why = text::line(&e.to_string(), 300);
+                Refusal::denied(format!("{shown} may not run: its approval can't be read: {why}."))
+            }
+        })?;
         let digest = Digest::of(&found.bytes);
         Ok(Known::Found(found, digest))
     }

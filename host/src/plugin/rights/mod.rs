@@ -90,9 +90,15 @@ impl Rights {
             tools: true,
             ..Self::default()
         };
-        for grant in for_plugin(plugin, allowed) {
-            let wanted = manifest.is_none_or(|m| m.wants.iter().any(|want| wants(&want.grant, grant)));
-            if wanted {
+        for allowed in allowed.iter().filter(|allowed| allowed.is_for(plugin)) {
+            let grant = &allowed.grant;
+            let Some(manifest) = manifest else {
+                if let Some(grant) = with_one_key(allowed) {
+                    rights.add(&grant)?;
+                }
+                continue;
+            };
+            if manifest.wants.iter().any(|want| wants(&want.grant, grant)) {
                 rights.add(&narrowed(grant, manifest))?;
             }
         }
@@ -100,7 +106,6 @@ impl Rights {
             let granted = for_plugin(plugin, allowed).any(|grant| matches!(grant, Grant::Llm(None)));
             rights.llm.default |= manifest.wants_kind(Kind::Llm) && granted;
         }
-        rights.double_keys(manifest);
         Ok(rights)
     }
 
@@ -158,14 +163,6 @@ impl Rights {
             Grant::Secret { .. } | Grant::Terminal(_) => {}
         }
         Ok(())
-    }
-
-    /// The whole network needs two keys: a flag, and a manifest that asks for it.
-    fn double_keys(&mut self, manifest: Option<&Manifest>) {
-        let asked = manifest.is_some_and(|m| m.wants_kind(Kind::Net));
-        if !asked {
-            self.net.retain(|rule| !rule.is_everything());
-        }
     }
 
     /// Of two folders of which one lies in the other, the inner one, under its own name and with the lesser access.
@@ -408,9 +405,44 @@ fn wants(wanted: &Wanted, grant: &Grant) -> bool {
     }
 }
 
+/// Whether a tool gets a grant, and gets it whole, by what its manifest asks for.
+///
+/// # Errors
+/// Why not, in words.
+pub fn asked_for(allowed: &Allowed, manifest: Option<&Manifest>) -> Result<(), &'static str> {
+    let grant = &allowed.grant;
+    let Some(manifest) = manifest else {
+        return match allowed.two_keys {
+            true => Err("it takes two keys, your word and a manifest that asks for it, and the plugin has no manifest"),
+            false => Ok(()),
+        };
+    };
+    if !manifest.wants.iter().any(|want| wants(&want.grant, grant)) {
+        return Err("the plugin does not ask for it, and so would not get it");
+    }
+    match (grant, narrowed(grant, manifest)) {
+        (Grant::Fs(_), narrowed) if narrowed != *grant => {
+            Err("it would be read-only, as the plugin asks for fs and not for fs:rw; leave :rw out")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What is left of a grant for a tool without a manifest, which asks for nothing: where two keys are needed, a folder is read-only and all else is
+/// held back.
+pub fn with_one_key(allowed: &Allowed) -> Option<Grant> {
+    match &allowed.grant {
+        grant if !allowed.two_keys => Some(grant.clone()),
+        Grant::Fs(folder) => Some(Grant::Fs(FolderGrant {
+            access: Access::Read,
+            ..folder.clone()
+        })),
+        _ => None,
+    }
+}
+
 /// A grant as far as a manifest wants it: a folder is read-only for a plugin that does not ask to write, a rule meets what is asked for.
-fn narrowed(grant: &Grant, manifest: Option<&Manifest>) -> Grant {
-    let Some(manifest) = manifest else { return grant.clone() };
+fn narrowed(grant: &Grant, manifest: &Manifest) -> Grant {
     let details = |kind| {
         manifest
             .wants
@@ -462,7 +494,11 @@ pub(super) mod tests {
     pub(super) fn all(grants: Vec<Grant>) -> Vec<Allowed> {
         grants
             .into_iter()
-            .map(|grant| Allowed { plugin: None, grant })
+            .map(|grant| Allowed {
+                two_keys: matches!(&grant, Grant::Net(rule) if rule.is_everything()),
+                plugin: None,
+                grant,
+            })
             .collect()
     }
 
@@ -551,6 +587,21 @@ pub(super) mod tests {
                 .len(),
             1
         );
+    }
+
+    #[test]
+    fn writing_where_two_keys_are_needed_takes_a_manifest_that_asks() {
+        let mut grants = all(vec![folder("srv", "/srv", Access::Write)]);
+        let access = |grants: &[Allowed], manifest: Option<&Manifest>| {
+            Rights::tool("t", grants, manifest).expect("rights").folders()[0].access
+        };
+        assert_eq!(access(&grants, None), Access::Write, "one key is enough");
+        grants[0].two_keys = true;
+        assert_eq!(access(&grants, None), Access::Read);
+        let asks = manifest("name = \"t\"\n[[wants]]\ngrant = \"fs:rw\"\n");
+        assert_eq!(access(&grants, Some(&asks)), Access::Write);
+        let root = Rights::root("r", &grants, &[], None).expect("rights");
+        assert_eq!(root.folders()[0].access, Access::Write, "its tools are asked");
     }
 
     #[test]

@@ -89,6 +89,7 @@ mod tests {
         let of = |grant: &Grant| Allowed {
             plugin: Some("weather".to_owned()),
             grant: grant.clone(),
+            two_keys: false,
         };
         grants.iter().map(of).collect()
     }

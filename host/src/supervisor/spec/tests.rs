@@ -17,7 +17,7 @@ use crate::limits::Limits;
 use crate::llm::{Catalogue, Model};
 use crate::plugin::grant::{Allowed, Grant};
 use crate::plugin::rights::{Rights, Wishes};
-use crate::plugin::toolbox::{self, Listed, Tool, Toolbox};
+use crate::plugin::toolbox::{self, Listed, Repeatable, Tool, Toolbox};
 use crate::plugin::{Origin, Plugin};
 use crate::scrub::Secrets;
 use crate::session::call::Under;
@@ -47,6 +47,7 @@ fn tools_of(&(name, tools): &(&str, &[&str])) -> Vec<Tool> {
         bytes: Arc::new([]),
         origin: Origin::Kept,
         manifest: None,
+        approval: None,
         outline: Outline::default(),
     };
     let def = |tool: &&str| types::ToolDef {
@@ -63,7 +64,7 @@ fn tools_of(&(name, tools): &(&str, &[&str])) -> Vec<Tool> {
         defs: tools.iter().map(def).collect(),
         prefix: None,
         rights: Arc::default(),
-        repeatable: false,
+        repeatable: Repeatable::Never,
     };
     toolbox::tools(&listed, &Limits::default()).expect("tools")
 }
@@ -163,7 +164,11 @@ proptest! {
         let run = run();
         let allowed: Vec<Allowed> = aliases
             .iter()
-            .map(|alias| Allowed { plugin: None, grant: Grant::Llm(Some((*alias).to_owned())) })
+            .map(|alias| Allowed {
+                plugin: None,
+                grant: Grant::Llm(Some((*alias).to_owned())),
+                two_keys: false,
+            })
             .collect();
         let rights = Rights::root("a", &allowed, &[], None).expect("rights");
         let all = run.toolbox.iter().map(|tool| tool.name.clone()).collect();

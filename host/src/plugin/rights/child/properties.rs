@@ -472,7 +472,12 @@ proptest! {
         }));
         let shared = shared.map(|access| Grant::Blackboard { name: "shared".to_owned(), access });
         let grants = folders.chain(others.iter().map(|text| grant(text))).chain(shared);
-        let allowed: Vec<Allowed> = grants.map(|grant| Allowed { plugin: None, grant }).collect();
+        let all = |grant| Allowed {
+            plugin: None,
+            grant,
+            two_keys: false,
+        };
+        let allowed: Vec<Allowed> = grants.map(all).collect();
         let rights = Rights::root("root", &allowed, &denied, None).expect("rights");
         let mut tree = Tree { root, deeds: deeds(), agents: Vec::new() };
         tree.add(None, rights, MODELS[0]);

@@ -1,0 +1,133 @@
+//! What a person reads before a plugin is added: what it is, what it asks for and what that makes possible at worst, in words of the host's, and beside them
+//! its own, marked as such.
+
+use super::inspect::{Screen, WIDTH, at_least};
+use super::style::{Ink, fit, left};
+use crate::limits::{Unit, show};
+use crate::run::{Change, Holder, Review, Right, ToolInfo, Want};
+use crate::text;
+
+impl Screen {
+    /// All of a review.
+    pub(super) fn review(&self, review: &Review) -> String {
+        let found = &review.inspection;
+        let name = self.paint.ink(Ink::Bold, &fit(&found.name, 80));
+        let mut out = format!("{name} {}\n", fit(&found.version, 40)).replace(" \n", "\n");
+        let (kinds, toolsets, digest) = (
+            found.kinds.join(", "),
+            found.toolsets.join(", "),
+            found.digest.to_string(),
+        );
+        let size = show(found.size, Unit::Bytes);
+        let words = Some(&found.description).filter(|words| !words.is_empty());
+        let words = words.map_or_else(String::new, |words| quoted(words));
+        for (name, value) in [
+            ("it says", &words),
+            ("is", &kinds),
+            ("digest", &digest),
+            ("size", &size),
+            ("manifest", &found.manifest),
+            ("toolsets", &toolsets),
+        ] {
+            if !value.is_empty() {
+                self.item(
+                    &mut out,
+                    &format!("{} ", self.paint.ink(Ink::Dim, &left(name, 9))),
+                    10,
+                    value,
+                );
+            }
+        }
+        if let Some(path) = &review.replaces {
+            self.item(
+                &mut out,
+                "",
+                0,
+                &format!("it replaces {}, which was never added", path.display()),
+            );
+        }
+        if let Some(change) = &review.change {
+            self.change(&mut out, change);
+        }
+        self.list(&mut out, "asks for", "nothing", &found.wants, |out, want| {
+            self.asks(out, want);
+        });
+        self.list(&mut out, "would get", "nothing", &review.gets, |out, right| {
+            self.gets(out, right);
+        });
+        if !review.dropped.is_empty() {
+            self.list(&mut out, "would lose", "nothing", &review.dropped, |out, dropped| {
+                self.item(out, "", 0, dropped);
+            });
+        }
+        if let Some(tools) = &found.tools {
+            self.list(&mut out, "tools", "none", tools, |out, tool| {
+                self.tool(out, tool, review);
+            });
+        }
+        out
+    }
+
+    /// How it differs from what was approved.
+    fn change(&self, out: &mut String, change: &Change) {
+        let heading = self.paint.ink(Ink::Warn, "has changed since it was approved");
+        out.push_str(&format!("{heading}\n"));
+        for line in change.lines() {
+            out.push_str(&format!("  {}\n", fit(&line, WIDTH)));
+        }
+    }
+
+    fn asks(&self, out: &mut String, want: &Want) {
+        let (verdict, flag) = if want.granted {
+            (self.paint.ink(Ink::Good, "given    "), "")
+        } else {
+            (self.paint.ink(Ink::Dim, "not given"), want.flag.as_str())
+        };
+        let line = format!("  {verdict} {} {}", at_least(&want.grant, 16), fit(flag, WIDTH));
+        out.push_str(&format!("{}\n", line.trim_end()));
+        self.said(out, "at worst", &want.at_worst);
+        if !want.reason.is_empty() {
+            self.said(out, "it says", &quoted(&want.reason));
+        }
+    }
+
+    fn gets(&self, out: &mut String, right: &Right) {
+        let holder = match right.holder {
+            Holder::Caller => "",
+            Holder::Own => "   itself, whichever agent calls it",
+        };
+        let grant = self.paint.ink(Ink::Warn, &fit(&right.grant, WIDTH));
+        out.push_str(&format!("  {grant}{holder}\n"));
+        self.said(out, "at worst", &right.at_worst);
+    }
+
+    fn tool(&self, out: &mut String, tool: &ToolInfo, review: &Review) {
+        let mut hints = tool.hints.join(", ");
+        if hints.is_empty() {
+            "nothing said of its calls".clone_into(&mut hints);
+        }
+        out.push_str(&format!("  {} {hints}\n", at_least(&tool.name, 24)));
+        if review.repeatable.contains(&tool.name) {
+            self.said(
+                out,
+                "so",
+                "it would be called again where it is not known how a call ended",
+            );
+            if review.runs_code {
+                let counted = "its calls count as running code: iterations that make no others are given back";
+                self.said(out, "and", counted);
+            }
+        }
+        self.said(out, "it says", &quoted(&tool.description));
+    }
+
+    /// A text behind who says it, all its lines below each other, so that none of it stands where the host speaks.
+    fn said(&self, out: &mut String, who: &str, text: &str) {
+        self.item(out, &format!("  {} ", left(who, 8)), 11, text);
+    }
+}
+
+/// A plugin's own words.
+fn quoted(words: &str) -> String {
+    format!("\u{201c}{}\u{201d}", text::line(words, 300).trim())
+}

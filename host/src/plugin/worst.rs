@@ -1,0 +1,107 @@
+//! What a right makes possible at worst, in one line that a person reads before giving it. `docs/security.md` has the same in its table of grants.
+
+use crate::egress::NetRule;
+use crate::plugin::grant::{Access, Grant, Kind};
+use crate::plugin::manifest::Wanted;
+
+impl Grant {
+    /// What its holder can do with it at worst.
+    pub fn at_worst(&self) -> String {
+        match self {
+            Self::Fs(folder) => files(&folder.dir.display().to_string(), folder.access),
+            Self::Net(rule) => requests(rule),
+            Self::Blackboard { name, access } => notes(&format!("the space {name} of the home folder"), *access),
+            Self::Llm(None) => spending("the default model"),
+            Self::Llm(Some(alias)) => spending(&format!("the model {alias}")),
+            Self::Secret { name, host } => format!("whatever the secret {name} allows at {host} is done there"),
+            Self::Terminal(program) => format!("whatever {program} can do as you is done"),
+        }
+    }
+}
+
+impl Wanted {
+    /// What a plugin can do at worst that is given this.
+    pub fn at_worst(&self) -> String {
+        let detail = self.detail.as_deref();
+        match self.kind {
+            Kind::Fs if detail == Some("rw") => files("the folders that you name", Access::Write),
+            Kind::Fs => files("the folders that you name", Access::Read),
+            Kind::Net => match detail.and_then(|rule| rule.parse().ok()) {
+                Some(rule) => requests(&rule),
+                None => "what an agent knows is sent to the hosts that you name".to_owned(),
+            },
+            Kind::Blackboard => match detail {
+                Some(name) => match name.strip_suffix(":ro") {
+                    Some(name) => notes(&format!("the space {name}"), Access::Read),
+                    None => notes(&format!("the space {name}"), Access::Write),
+                },
+                None => notes("the spaces that you name", Access::Write),
+            },
+            Kind::Llm => match detail {
+                Some(alias) => spending(&format!("the model {alias}")),
+                None => spending("the default model"),
+            },
+            Kind::Secret => "whatever the secret allows is done at its host".to_owned(),
+            Kind::Terminal => "whatever the programs that you name can do as you is done".to_owned(),
+            Kind::Delegation => "the run's budget is spent by sub-agents".to_owned(),
+            Kind::Lessons => "later runs are taught something wrong".to_owned(),
+        }
+    }
+}
+
+fn files(dir: &str, access: Access) -> String {
+    match access {
+        Access::Read => format!("everything in {dir} goes to the model's server"),
+        Access::Write => format!("everything in {dir} is changed or deleted, and the disk filled"),
+    }
+}
+
+fn requests(rule: &NetRule) -> String {
+    let place = rule.place();
+    let place = if rule.is_everything() {
+        "any public host"
+    } else {
+        &place
+    };
+    match rule.may_change() {
+        true => format!("what an agent knows is sent to {place}, and things there are changed"),
+        false => format!("what an agent knows is sent to {place}, in addresses"),
+    }
+}
+
+fn notes(space: &str, access: Access) -> String {
+    match access {
+        Access::Read => format!("what is in {space} goes to the model's server"),
+        Access::Write => format!("later runs read in {space} what this one was talked into writing"),
+    }
+}
+
+fn spending(model: &str) -> String {
+    format!("the run's budget is spent on {model}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_of_the_network_tells_where_to_and_whether_things_are_changed() {
+        let worst = |rule: &str| Grant::Net(rule.parse().expect("a rule")).at_worst();
+        assert!(worst("GET,HEAD@api.x.org").contains("sent to api.x.org, in addresses"));
+        assert!(worst("GET,POST@*.x.org:8443").contains("sent to *.x.org:8443, and things there are changed"));
+        assert!(worst("*").contains("any public host, and things"));
+    }
+
+    #[test]
+    fn a_want_is_told_as_far_as_its_manifest_says_it() {
+        let worst = |kind, detail: Option<&str>| {
+            let detail = detail.map(str::to_owned);
+            Wanted { kind, detail }.at_worst()
+        };
+        assert!(worst(Kind::Fs, Some("rw")).contains("deleted"));
+        assert!(!worst(Kind::Fs, None).contains("deleted"));
+        assert!(worst(Kind::Net, Some("GET@x.org")).contains("x.org"));
+        assert!(worst(Kind::Net, None).contains("you name"));
+        assert!(worst(Kind::Blackboard, Some("glossary")).contains("glossary"));
+    }
+}

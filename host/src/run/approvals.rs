@@ -1,0 +1,254 @@
+//! What was approved with plugins: listed with whether it still holds, widened, narrowed, taken back.
+
+use std::path::PathBuf;
+
+use crate::engine::precheck;
+use crate::ids::Digest;
+use crate::limits::Limits;
+use crate::plugin::approval::{Approval, ApprovalError, Change};
+use crate::plugin::grant::{GrantError, Kind};
+use crate::plugin::load::{Found, Shelf};
+use crate::plugin::{exports_agent, exports_toolset};
+use crate::run::given::{Asked, Holder};
+use crate::run::grants::Grants;
+use crate::run::{Host, HostError};
+use crate::text;
+
+/// A plugin of the home folder, with what was approved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApprovedPlugin {
+    /// Its name.
+    pub name: String,
+    /// Its file.
+    pub path: PathBuf,
+    /// The bytes that were approved, or that are there where none were; none where there are none that can be read.
+    pub digest: Option<Digest>,
+    /// The version that goes with them.
+    pub version: String,
+    /// What it may do.
+    pub allow: Vec<String>,
+    /// What it may do whichever agent calls it.
+    pub own: Vec<String>,
+    /// Its tools that are called again where it is not known how a call ended.
+    pub repeatable: Vec<String>,
+    /// Whether that holds.
+    pub holds: Holds,
+    /// When it was approved, in milliseconds since 1970.
+    pub approved_ms: Option<u64>,
+}
+
+/// Whether what was approved is what is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Holds {
+    /// It is.
+    Yes,
+    /// It is not: the plugin does not run by its name.
+    Changed(Box<Change>),
+    /// There is nothing that could be read.
+    Unreadable(String),
+    /// It was never added: it runs with what flags give it.
+    NotAdded,
+}
+
+impl Holds {
+    /// Its name, for programs.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Yes => "approved",
+            Self::Changed(_) => "changed",
+            Self::Unreadable(_) => "unreadable",
+            Self::NotAdded => "not-added",
+        }
+    }
+}
+
+/// How an approval shall change.
+#[derive(Debug, Clone, Default)]
+pub struct AllowSpec {
+    /// The plugin.
+    pub name: String,
+    /// Grants to add.
+    pub allow: Vec<String>,
+    /// Grants to add that it has whichever agent calls it.
+    pub own: Vec<String>,
+    /// Grants to take away, or whole kinds of them.
+    pub deny: Vec<String>,
+}
+
+impl ApprovedPlugin {
+    /// One whose approval holds.
+    pub(super) fn of(approval: &Approval, path: PathBuf) -> Self {
+        Self {
+            name: approval.name.clone(),
+            path,
+            digest: Some(approval.digest),
+            version: approval.version.clone(),
+            allow: approval.allow.clone(),
+            own: approval.own.clone(),
+            repeatable: approval.repeatable.clone(),
+            holds: Holds::Yes,
+            approved_ms: Some(approval.at_ms),
+        }
+    }
+}
+
+impl Host {
+    /// The plugins of the home folder, added or not, by name.
+    ///
+    /// # Errors
+    /// The approvals can't be read.
+    pub fn plugins(&self) -> Result<Vec<ApprovedPlugin>, HostError> {
+        let shelf = self.shelf();
+        let approvals = shelf.approvals.read()?;
+        let is_added = |name: &String| approvals.iter().any(|approval| approval.name == *name);
+        let others = shelf.names().into_iter().filter(|name| !is_added(name));
+        let added = approvals.iter().map(|approval| {
+            let found = shelf.at_home(&approval.name, &self.config().limits);
+            let holds = match found {
+                Ok(found) => approval
+                    .change(&found)
+                    .map_or(Holds::Yes, |change| Holds::Changed(Box::new(change))),
+                Err(error) => Holds::Unreadable(error.to_string()),
+            };
+            let path = shelf.path(&approval.name);
+            ApprovedPlugin {
+                holds,
+                ..ApprovedPlugin::of(approval, path)
+            }
+        });
+        let mut all: Vec<ApprovedPlugin> = added.collect();
+        all.extend(others.map(|name| self.not_added(&shelf, name)));
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(all)
+    }
+
+    fn not_added(&self, shelf: &Shelf, name: String) -> ApprovedPlugin {
+        let found = shelf.at_home(&name, &self.config().limits);
+        let manifest = found.as_ref().ok().and_then(|found| found.manifest.as_ref());
+        ApprovedPlugin {
+            path: shelf.path(&name),
+            digest: found.as_ref().ok().map(|found| Digest::of(&found.bytes)),
+            version: manifest.map(|m| m.version.clone()).unwrap_or_default(),
+            allow: Vec::new(),
+            own: Vec::new(),
+            repeatable: Vec::new(),
+            holds: match &found {
+                Ok(_) => Holds::NotAdded,
+                Err(error) => Holds::Unreadable(error.to_string()),
+            },
+            approved_ms: None,
+            name,
+        }
+    }
+
+    /// Widens or narrows what was approved with a plugin.
+    ///
+    /// # Errors
+    /// It was never added, or has changed since; a grant can't be read, or the plugin would not get it or has it not; the approvals can't be written.
+    pub async fn allow(&self, spec: &AllowSpec) -> Result<ApprovedPlugin, HostError> {
+        let shelf = self.shelf();
+        let (config, spec) = (self.config().clone(), spec.clone());
+        let changing = tokio::task::spawn_blocking(move || {
+            let mut grants = Grants::approved_alone(&config)?;
+            shelf.approvals.change(|all| {
+                let approval = approved(all, &spec.name)?;
+                let mut found = shelf.at_home(&spec.name, &config.limits)?;
+                approval.covers(&found)?;
+                let asked = asked(&found, &grants, &config.limits)?;
+                let strategy = asked.strategy;
+                change(approval, &spec, &asked)?;
+                // All of it together has to be something that it can be given.
+                found.approval = Some(approval.clone().into());
+                grants.of(&found, strategy)?;
+                Ok::<_, HostError>(ApprovedPlugin::of(approval, shelf.path(&spec.name)))
+            })
+        });
+        let changed = changing.await;
+        changed.map_err(|e| HostError::Run(format!("changing an approval: {e}")))?
+    }
+
+    /// Takes a plugin out of the home folder, and what was approved with it back. Answers where it was.
+    ///
+    /// # Errors
+    /// It was never added; the home can't be written.
+    pub fn remove_plugin(&self, name: &str) -> Result<PathBuf, HostError> {
+        let shelf = self.shelf();
+        let removed = shelf.approvals.change(|all| {
+            approved(all, name)?;
+            // The bytes first: what was approved with them is nothing by itself.
+            shelf.take_out(name)?;
+            all.retain(|approval| approval.name != name);
+            Ok::<_, ApprovalError>(shelf.path(name))
+        });
+        Ok(removed?)
+    }
+}
+
+/// The approval of a plugin.
+fn approved<'a>(all: &'a mut [Approval], name: &str) -> Result<&'a mut Approval, ApprovalError> {
+    let shown = text::line(name, 64);
+    if Shelf::is_built_in(name) {
+        return Err(ApprovalError::BuiltIn { name: shown });
+    }
+    let found = all.iter_mut().find(|approval| approval.name == name);
+    found.ok_or(ApprovalError::Never { name: shown })
+}
+
+/// The plugin that grants are asked for, which passed when it was added.
+fn asked<'a>(found: &'a Found, grants: &'a Grants<'a>, limits: &Limits) -> Result<Asked<'a>, HostError> {
+    let outline = precheck::check_again(&found.bytes, limits);
+    let outline = outline.map_err(|e| e.of(found.origin.shown(&found.name)))?;
+    Ok(Asked {
+        grants,
+        found,
+        strategy: exports_agent(&outline),
+        tool: exports_toolset(&outline),
+    })
+}
+
+fn change(approval: &mut Approval, spec: &AllowSpec, asked: &Asked<'_>) -> Result<(), GrantError> {
+    for text in &spec.deny {
+        take(approval, asked, text)?;
+    }
+    for (given, holder, texts) in [
+        (&spec.allow, Holder::Caller, &mut approval.allow),
+        (&spec.own, Holder::Own, &mut approval.own),
+    ] {
+        let mut new = Vec::new();
+        asked.give(given, holder, &mut new)?;
+        for allowed in new {
+            let text = allowed.grant.to_string();
+            if !texts.contains(&text) {
+                texts.push(text);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Takes a grant away, as it is listed or in the operator's words, or all of a kind.
+fn take(approval: &mut Approval, asked: &Asked<'_>, text: &str) -> Result<(), GrantError> {
+    let kind = text.parse::<Kind>().ok();
+    // A folder that is gone can't be read any more, and is taken away as it is listed.
+    let same = asked.grants.parse(text).map(|allowed| allowed.grant.to_string());
+    let meant = |listed: &String| {
+        let of_kind = kind.is_some_and(|kind| listed.split(':').next() == Some(kind.name()));
+        listed == text || of_kind || same.as_ref() == Ok(listed)
+    };
+    let had = approval.allow.len() + approval.own.len();
+    approval.allow.retain(|listed| !meant(listed));
+    approval.own.retain(|listed| !meant(listed));
+    if approval.allow.len() + approval.own.len() < had {
+        return Ok(());
+    }
+    let all: Vec<&str> = approval.allow.iter().chain(&approval.own).map(String::as_str).collect();
+    let has = if all.is_empty() {
+        "nothing".to_owned()
+    } else {
+        all.join(", ")
+    };
+    Err(GrantError::new(
+        text,
+        format!("{} was not given it; it was given {has}", approval.name),
+    ))
+}

@@ -1,0 +1,139 @@
+//! Which grants a plugin can be given for good: those that it would get, as they are written down.
+
+use crate::plugin::approval::Approval;
+use crate::plugin::grant::{Allowed, GrantError, Kind};
+use crate::plugin::load::Found;
+use crate::plugin::rights::asked_for;
+use crate::run::adding::AddSpec;
+use crate::run::grants::{Grants, may_be_own};
+
+/// A right that a plugin would get.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Right {
+    /// In the operator's notation.
+    pub grant: String,
+    /// What it makes possible at worst.
+    pub at_worst: String,
+    /// Who has it.
+    pub holder: Holder,
+}
+
+/// Who has a right that a tool was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holder {
+    /// The tool, as far as whoever calls it has it too.
+    Caller,
+    /// The tool itself, for any agent that may call it.
+    Own,
+}
+
+/// What a plugin is given.
+#[derive(Default)]
+pub(super) struct Given {
+    pub(super) allow: Vec<Allowed>,
+    pub(super) own: Vec<Allowed>,
+    /// What was approved before and is not given any more, with the reason.
+    pub(super) dropped: Vec<String>,
+}
+
+impl Given {
+    /// The same with what each makes possible.
+    pub(super) fn rights(&self) -> Vec<Right> {
+        let of = |all: &[Allowed], holder| {
+            let right = move |allowed: &Allowed| Right {
+                grant: allowed.grant.to_string(),
+                at_worst: allowed.grant.at_worst(),
+                holder,
+            };
+            all.iter().map(right).collect::<Vec<_>>()
+        };
+        [of(&self.allow, Holder::Caller), of(&self.own, Holder::Own)].concat()
+    }
+}
+
+/// A plugin that grants are asked for.
+pub(super) struct Asked<'a> {
+    pub(super) grants: &'a Grants<'a>,
+    pub(super) found: &'a Found,
+    pub(super) strategy: bool,
+    pub(super) tool: bool,
+}
+
+impl Asked<'_> {
+    /// What was given before, and what is given now.
+    ///
+    /// # Errors
+    /// As [`Asked::parse`], of what is given now.
+    pub(super) fn given(&self, spec: &AddSpec, before: Option<&Approval>) -> Result<Given, GrantError> {
+        let Given {
+            mut allow,
+            mut own,
+            mut dropped,
+        } = Given::default();
+        if let Some(before) = before {
+            self.keep(&before.allow, Holder::Caller, &mut allow, &mut dropped);
+            self.keep(&before.own, Holder::Own, &mut own, &mut dropped);
+        }
+        self.give(&spec.allow, Holder::Caller, &mut allow)?;
+        self.give(&spec.own, Holder::Own, &mut own)?;
+        Ok(Given { allow, own, dropped })
+    }
+
+    /// Adds what is given now.
+    ///
+    /// # Errors
+    /// As [`Asked::parse`].
+    pub(super) fn give(&self, given: &[String], holder: Holder, all: &mut Vec<Allowed>) -> Result<(), GrantError> {
+        for text in given {
+            let allowed = self.parse(text, holder)?;
+            if !all.contains(&allowed) {
+                all.push(allowed);
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps what was given before, as far as it can be given still.
+    fn keep(&self, before: &[String], holder: Holder, all: &mut Vec<Allowed>, dropped: &mut Vec<String>) {
+        for text in before {
+            match self.parse(text, holder) {
+                Ok(allowed) if allowed.grant.to_string() == *text => all.push(allowed),
+                Ok(_) => dropped.push(format!("{text}: it leads elsewhere now")),
+                Err(error) => dropped.push(error.to_string()),
+            }
+        }
+    }
+
+    /// One grant for this plugin, which has to be one that it would get.
+    ///
+    /// # Errors
+    /// It can't be read or given, it is for another plugin, or the plugin does not ask for it.
+    pub(super) fn parse(&self, text: &str, holder: Holder) -> Result<Allowed, GrantError> {
+        let allowed = self.grants.parse(text)?;
+        let wrong = |what: &str| Err(GrantError::new(text, what));
+        if allowed.plugin.as_ref().is_some_and(|plugin| *plugin != self.found.name) {
+            return wrong(&format!("it is for another plugin than {}", self.found.name));
+        }
+        if holder == Holder::Own {
+            may_be_own(&allowed.grant)?;
+            if !self.tool {
+                return wrong("only a tool has something of its own, and the plugin brings none");
+            }
+        }
+        let allowed = Allowed {
+            plugin: None,
+            ..allowed
+        };
+        // As it is read again whenever the plugin runs.
+        if self.grants.parse(&allowed.grant.to_string()).as_ref() != Ok(&allowed) {
+            return wrong("it can't be written down, as its path is no plain text");
+        }
+        // Folders and hosts are for an agent's tools, which are asked themselves.
+        let passed_on =
+            self.strategy && holder == Holder::Caller && matches!(allowed.grant.kind(), Kind::Fs | Kind::Net);
+        match asked_for(&allowed, self.found.manifest.as_ref()) {
+            Err(what) if !passed_on => wrong(what),
+            _ => Ok(allowed),
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! Rights out of words: what the operator allowed by flags and configuration, and what was approved with each plugin, as the rights of a run's root
+//! and of its tools.
+
+use crate::config::{Config, DENIABLE};
+use crate::plugin::approval::{Approval, ApprovalError};
+use crate::plugin::grant::{Allowed, Grant, GrantContext, GrantError, Kind};
+use crate::plugin::load::Found;
+use crate::plugin::manifest::Manifest;
+use crate::plugin::rights::{Rights, ToolRights, with_one_key};
+use crate::plugin::{Origin, Plugin};
+use crate::run::HostError;
+use crate::run::spec::RunSpec;
+use crate::store::SPILL_SPACE;
+use crate::text;
+
+/// What the operator allowed, for whichever plugin, and what was approved with each.
+pub(super) struct Grants<'a> {
+    config: &'a Config,
+    context: GrantContext,
+    allowed: Vec<Allowed>,
+    /// What a tool has whichever agent calls it.
+    own: Vec<Allowed>,
+    denied: Vec<Kind>,
+    /// What was approved with the run's root: for it, and for the tools that come with the host.
+    root: Vec<Allowed>,
+}
+
+/// What the operator says of rights, flag by flag.
+#[derive(Default)]
+pub(super) struct GrantFlags<'a> {
+    pub(super) allow: &'a [String],
+    pub(super) own: &'a [String],
+    pub(super) deny: &'a [String],
+}
+
+impl<'a> GrantFlags<'a> {
+    /// `--allow` alone.
+    pub(super) fn allowing(allow: &'a [String]) -> Self {
+        Self {
+            allow,
+            ..Self::default()
+        }
+    }
+}
+
+/// The plugin that rights are for, loaded or only found.
+#[derive(Clone, Copy)]
+pub(super) struct Whose<'a> {
+    name: &'a str,
+    manifest: Option<&'a Manifest>,
+    approval: Option<&'a Approval>,
+    origin: &'a Origin,
+}
+
+impl<'a> From<&'a Plugin> for Whose<'a> {
+    fn from(plugin: &'a Plugin) -> Self {
+        Self {
+            name: &plugin.name,
+            manifest: plugin.manifest.as_ref(),
+            approval: plugin.approval.as_deref(),
+            origin: &plugin.origin,
+        }
+    }
+}
+
+impl<'a> From<&'a Found> for Whose<'a> {
+    fn from(found: &'a Found) -> Self {
+        Self {
+            name: &found.name,
+            manifest: found.manifest.as_ref(),
+            approval: found.approval.as_deref(),
+            origin: &found.origin,
+        }
+    }
+}
+
+impl<'a> Grants<'a> {
+    /// Nothing but what was approved with a plugin.
+    pub(super) fn approved_alone(config: &'a Config) -> Result<Self, HostError> {
+        Ok(Self {
+            config,
+            context: GrantContext::new(&config.home, config.user_home.as_deref())?,
+            allowed: Vec::new(),
+            own: Vec::new(),
+            denied: Vec::new(),
+            root: Vec::new(),
+        })
+    }
+
+    pub(super) fn read(config: &'a Config, flags: &GrantFlags<'_>) -> Result<Self, HostError> {
+        let mut grants = Self::approved_alone(config)?;
+        let read = |configured: &[String], flags: &[String]| {
+            let all = configured.iter().chain(flags);
+            all.map(|text| grants.parse(text)).collect::<Result<Vec<_>, _>>()
+        };
+        let (allowed, own) = (read(&config.allow, flags.allow)?, read(&config.own, flags.own)?);
+        for Allowed { plugin, grant, .. } in &own {
+            if plugin.is_none() {
+                let what = "whose it is comes first: --own TOOL=GRANT";
+                return Err(GrantError::new(&grant.to_string(), what).into());
+            }
+            may_be_own(grant)?;
+        }
+        let denied = config.deny.iter().chain(flags.deny).map(|text| {
+            let kind = text.parse::<Kind>()?;
+            if DENIABLE.contains(&text.as_str()) {
+                return Ok(kind);
+            }
+            let what = format!("what can be denied is {}", DENIABLE.join(", "));
+            Err(GrantError::new(text, what))
+        });
+        let denied = denied.collect::<Result<Vec<_>, _>>()?;
+        (grants.allowed, grants.own, grants.denied) = (allowed, own, denied);
+        Ok(grants)
+    }
+
+    /// Reads `[PLUGIN=]GRANT`, which this host has to be able to give.
+    pub(super) fn parse(&self, text: &str) -> Result<Allowed, GrantError> {
+        let allowed = Allowed::parse(text, &self.context)?;
+        usable(&allowed.grant, self.config)?;
+        Ok(allowed)
+    }
+
+    /// What was approved with a plugin: for it alone, and for whichever agent calls it.
+    fn approved(&self, whose: Whose<'_>) -> Result<(Vec<Allowed>, Vec<Allowed>), HostError> {
+        let Some(approval) = whose.approval else {
+            return Ok((Vec::new(), Vec::new()));
+        };
+        let (allowed, own) = approval.granted(&self.context)?;
+        for Allowed { grant, .. } in allowed.iter().chain(&own) {
+            usable(grant, self.config).map_err(|error| ApprovalError::Grant {
+                plugin: approval.name.clone(),
+                grant: grant.to_string(),
+                error,
+            })?;
+        }
+        Ok((allowed, own))
+    }
+
+    /// What a root strategy may do. What was approved with it is for the tools that come with the host too: it does nothing with a folder or a
+    /// host itself. Others have what was approved with them.
+    pub(super) fn root<'p>(&mut self, strategy: impl Into<Whose<'p>>) -> Result<Rights, HostError> {
+        let whose = strategy.into();
+        (self.root, _) = self.approved(whose)?;
+        let allowed = [&self.allowed[..], &self.root].concat();
+        Ok(Rights::root(whose.name, &allowed, &self.denied, whose.manifest)?)
+    }
+
+    /// What a tool plugin may do.
+    pub(super) fn tool<'p>(&self, tool: impl Into<Whose<'p>>) -> Result<ToolRights, HostError> {
+        let whose = tool.into();
+        let (allowed, own) = self.of_tool(whose)?;
+        Ok(ToolRights::new(whose.name, &allowed, &own, whose.manifest)?)
+    }
+
+    /// What is allowed to a tool plugin, and what is its own, before it is held against what it wants.
+    fn of_tool(&self, whose: Whose<'_>) -> Result<(Vec<Allowed>, Vec<Allowed>), HostError> {
+        let (approved, own) = self.approved(whose)?;
+        let root = if *whose.origin == Origin::Standard {
+            &self.root[..]
+        } else {
+            &[]
+        };
+        Ok((
+            [&self.allowed[..], &approved, root].concat(),
+            [&self.own[..], &own].concat(),
+        ))
+    }
+
+    /// What is held back from a tool plugin for want of its second key, in words.
+    pub(super) fn held_back<'p>(&self, tool: impl Into<Whose<'p>>) -> Result<Vec<String>, HostError> {
+        let whose = tool.into();
+        if whose.manifest.is_some() {
+            return Ok(Vec::new());
+        }
+        let (allowed, own) = self.of_tool(whose)?;
+        let held = allowed
+            .iter()
+            .chain(&own)
+            .filter(|a| a.two_keys && a.is_for(whose.name));
+        let words = held.map(|held| {
+            let (name, grant) = (whose.name, &held.grant);
+            match with_one_key(held) {
+                Some(_) => format!(
+                    "{name} may only read with {grant}: writing outside of your own folder takes a manifest that asks for fs:rw besides"
+                ),
+                None => format!("{name} does not get {grant}: that takes a manifest that asks for it besides"),
+            }
+        });
+        Ok(words.collect())
+    }
+
+    /// Which of these flags name a plugin that the run does not have.
+    pub(super) fn for_nobody(&self, spec: &RunSpec, plugins: &[&String]) -> Vec<String> {
+        let mut unheard = Vec::new();
+        for (name, all, flags) in [("allow", &self.allowed, &spec.allow), ("own", &self.own, &spec.own)] {
+            // Those of the configuration come first.
+            let given = &all[all.len().saturating_sub(flags.len())..];
+            for (allowed, flag) in given.iter().zip(flags) {
+                if let Some(plugin) = allowed.plugin.as_ref().filter(|plugin| !plugins.contains(plugin)) {
+                    unheard.push(format!(
+                        "--{name} {flag} is for nobody: no plugin of this run is called {plugin}"
+                    ));
+                }
+            }
+        }
+        unheard
+    }
+
+    /// What a plugin may do, as a root strategy or as a tool.
+    pub(super) fn of<'p>(&mut self, plugin: impl Into<Whose<'p>>, strategy: bool) -> Result<Rights, HostError> {
+        Ok(if strategy {
+            self.root(plugin)?
+        } else {
+            self.tool(plugin)?.whole()
+        })
+    }
+}
+
+/// Whether this host can give a grant.
+fn usable(grant: &Grant, config: &Config) -> Result<(), GrantError> {
+    let what = match grant {
+        Grant::Secret { .. } | Grant::Terminal(_) => {
+            "this version of the host has no secrets and no terminal".to_owned()
+        }
+        Grant::Blackboard { name, .. } if name == SPILL_SPACE => {
+            "each run keeps there what was too long for its readers; choose another name".to_owned()
+        }
+        Grant::Llm(Some(alias)) if !config.models.aliases.contains_key(alias) => {
+            let near = text::nearest(alias, config.models.aliases.keys().map(String::as_str));
+            let hint = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+            format!("there is no alias {alias} (aliases.{alias} in the configuration){hint}")
+        }
+        _ => return Ok(()),
+    };
+    Err(GrantError::new(&grant.to_string(), what))
+}
+
+/// Whether a tool can have a grant whichever agent calls it.
+pub(super) fn may_be_own(grant: &Grant) -> Result<(), GrantError> {
+    let what = "folders are never a tool's own: its caller has them too, or it has none (--allow)";
+    match grant {
+        Grant::Fs(_) => Err(GrantError::new(&grant.to_string(), what)),
+        _ => Ok(()),
+    }
+}
