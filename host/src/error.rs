@@ -143,6 +143,20 @@ pub struct Refusal {
     pub message: String,
     /// Milliseconds after which the same call may succeed.
     pub retry_after_ms: Option<u32>,
+    /// Of a denial, what it is about: for the audit, and for people. Guests and the journal's observations have the words alone.
+    #[serde(skip)]
+    pub lack: Option<Box<Lack>>,
+}
+
+/// What a denial is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lack {
+    /// What was not done, after "may not": `ask a model`, `write /papers/a.md`.
+    pub what: String,
+    /// What it would have been done with: a space and a key, a model, a path, a method and an address without its query.
+    pub target: String,
+    /// The right that would allow it, as `--allow` takes it, or a kind of right that is had by default; none where no right would.
+    pub right: Option<String>,
 }
 
 impl Refusal {
@@ -152,7 +166,15 @@ impl Refusal {
             kind,
             message: message.into(),
             retry_after_ms: None,
+            lack: None,
         }
+    }
+
+    /// The same with what it is about.
+    #[must_use]
+    pub fn about(mut self, lack: Lack) -> Self {
+        self.lack = Some(Box::new(lack));
+        self
     }
 
     /// `denied`.

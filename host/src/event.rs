@@ -35,7 +35,7 @@ pub struct Beginning {
     /// The root's strategy.
     pub strategy: String,
     /// The strategy's bytes.
-    #[serde(with = "digest_text")]
+    #[serde(with = "crate::ids::digest_text")]
     pub digest: Digest,
     /// The task's prompt.
     pub task: String,
@@ -163,12 +163,45 @@ pub enum EventKind {
     },
     /// A report of what there is so far was kept.
     Checkpoint,
+    /// A right was used: the first time by this instance on this target. How often is in the audit.
+    Used {
+        /// Who used it.
+        plugin: String,
+        /// The plugin's bytes.
+        #[serde(with = "crate::ids::digest_text")]
+        digest: Digest,
+        /// The operation, or the tool call, that it was used in first; none for a look of the strategy itself.
+        call: Option<String>,
+        /// ask, spawn, read, write, send.
+        way: String,
+        /// The right, as `--allow` takes it, or the name of a kind that is had by default.
+        grant: String,
+        /// What it was used on; none for all further targets.
+        target: Option<String>,
+        /// How often.
+        count: u64,
+        /// How many of those times it came to an error.
+        failed: u64,
+    },
     /// A right was missing.
     Denied {
         /// Who asked.
         plugin: String,
-        /// What was refused and what would allow it, in words.
+        /// The plugin's bytes.
+        #[serde(with = "crate::ids::digest_text")]
+        digest: Digest,
+        /// The operation, or the tool call, that it was denied in first; none for a look of the strategy itself.
+        call: Option<String>,
+        /// The right that would allow it, where one would.
+        grant: Option<String>,
+        /// What it would have been used on.
+        target: Option<String>,
+        /// What was refused, in words.
         message: String,
+        /// The flags that would allow it.
+        flags: Vec<String>,
+        /// How often.
+        count: u64,
     },
     /// A limit was met that the guest may live with.
     LimitHit {
@@ -245,19 +278,6 @@ mod session_text {
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<SessionId, D::Error> {
-        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
-    }
-}
-
-mod digest_text {
-    use crate::ids::Digest;
-    use serde::{Deserialize as _, Deserializer, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(digest: &Digest, s: S) -> Result<S::Ok, S::Error> {
-        s.collect_str(digest)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Digest, D::Error> {
         String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
     }
 }

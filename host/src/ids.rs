@@ -234,6 +234,29 @@ impl FromStr for Digest {
     }
 }
 
+/// A digest as its hexadecimal text, for what people and other programs read.
+pub mod digest_text {
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    use super::Digest;
+
+    /// Writes it.
+    ///
+    /// # Errors
+    /// The serializer's own.
+    pub fn serialize<S: Serializer>(digest: &Digest, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(digest)
+    }
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// It is no digest.
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Digest, D::Error> {
+        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 fn hex(bytes: &[u8]) -> String {
     use fmt::Write as _;
     bytes

@@ -1,9 +1,9 @@
 //! Every cap of the host, in one table: its default, its configuration key, its range and what it bounds. Nothing else in the host holds such a
 //! number.
 
-use std::time::Duration;
+mod written;
 
-use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// What a limit's number counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +45,7 @@ const HOUR: u64 = 60 * MIN;
 macro_rules! limits {
     ($( #[doc = $about:literal] $field:ident: $key:literal, $unit:ident, $default:expr, $min:expr, $max:expr; )*) => {
         /// The caps in force. Numbers are in the unit of their row in [`TABLE`].
-        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+        #[derive(Debug, Clone, PartialEq, Eq)]
         pub struct Limits { $( #[doc = $about] pub $field: u64, )* }
 
         /// All limits, in the order in which documentation shows them.
@@ -72,8 +72,13 @@ macro_rules! limits {
                 if !(row.min..=row.max).contains(&value) {
                     return Err(LimitError::Range { min: row.min, max: row.max, unit: row.unit });
                 }
-                match key { $( $key => self.$field = value, )* _ => return Err(LimitError::Unknown) }
+                self.put(key, value);
                 Ok(())
+            }
+
+            /// Sets the limit with this key, whatever its range; one that there is not is passed over.
+            fn put(&mut self, key: &str, value: u64) {
+                match key { $( $key => self.$field = value, )* _ => {} }
             }
         }
     };
@@ -264,6 +269,8 @@ limits! {
     fds: "fds", Count, 16, 0, 100_000;
     #[doc = "One file that a guest writes."]
     file_size: "file_size", Bytes, 8 * GIB, MIB, 1024 * GIB;
+    #[doc = "Files, hosts and keys of one right, used in one way, that the audit names for each instance, and denials; further ones are counted."]
+    audit_targets: "audit.targets", Count, 100, 1, 10_000;
 }
 
 impl Limits {

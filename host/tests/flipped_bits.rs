@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use hermes_host::config::{Config, Sources};
-use hermes_host::run::{Host, HostError};
+use hermes_host::run::{CompileIn, Host, HostError};
 use tokio::runtime::Handle;
 
 /// How many flips are tried, and how many where nothing is to be left out.
@@ -28,7 +28,8 @@ fn host(home: &Path) -> Host {
         home: Some(home.to_owned()),
         set: set.map(str::to_owned).into(),
     };
-    Host::open(Config::load(&sources).unwrap()).unwrap()
+    // A process for each of them would take too long.
+    Host::open(Config::load(&sources).unwrap(), CompileIn::ThisProcess).unwrap()
 }
 
 /// Asks a component for its tools and calls the one that the intact one has: what it answered, or why it answered nothing.

@@ -318,6 +318,7 @@ async fn run(program: &Value, panics: u32) -> Left {
         run: context.clone(),
         rights,
         strategy: "probe".to_owned(),
+        plugin: Some(plugin.clone()),
         model: None,
         cancel: CancellationToken::new(),
         past: Past::default(),

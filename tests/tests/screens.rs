@@ -23,6 +23,7 @@ fn same(home: &Home, name: &str, screen: &str) {
     }
     for (pattern, shown) in [
         (r"\b[0-9a-f]{64}\b", "DIGEST"),
+        (r"\b[0-9a-f]{12}\b", "DIGEST"),
         (r"\b[0-9a-f]{10}\b", "RUNRUNRUN0"),
         (r"\b\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d)?Z?", "DATE"),
         (r"\b\d+:\d\d\b", "M:SS"),
@@ -179,4 +180,49 @@ fn a_right_that_is_missing() {
         .arg(guests::built("probe"))
         .arg(program);
     same(&home, "denied", &host.output().expect(4).stderr);
+}
+
+#[test]
+fn what_was_used_and_what_was_missing() {
+    let server = ModelServer::start(Script::always(Turn::text("hello")));
+    let home = Home::with_model(&server, Format::OpenAi);
+    home.write("papers/a.txt", "a\n");
+    let file = |deed: &str, path: &str| json!({ "do": "files", "deed": deed, "path": path });
+    let tool = json!({ "do": "call", "name": "probe", "arguments": { "steps": [
+        file("read", "/papers/a.txt"),
+        file("read", "/papers/a.txt"),
+        file("read", "/papers/none.txt"),
+        file("remove", "/papers/a.txt"),
+        file("make", "/papers/more"),
+        file("read", "/papers/../secret.txt"),
+    ] } });
+    let ask = json!({ "do": "complete", "messages": [{ "User": [{ "Text": "hi" }] }] });
+    let program = json!({ "steps": [
+        ask, ask,
+        { "do": "open", "name": "notes" },
+        { "do": "put", "space": 0, "key": "plan", "value": "read" },
+        { "do": "get", "space": 0, "key": "plan" },
+        { "do": "recall", "layer": "Task", "query": "x", "limit": 1 },
+        tool,
+    ], "summary": "done" });
+    let grants = [
+        "--allow",
+        "fs:./papers",
+        "--own",
+        "web=net:GET@x.org",
+        "--deny",
+        "lessons",
+    ];
+    let host = home.host().args(grants).arg("--tool").arg(guests::built("probe-tool"));
+    let host = host
+        .arg("--plugin")
+        .arg(guests::built("probe"))
+        .arg(program.to_string());
+    let output = host.output().expect(0);
+    same(&home, "denied page", &output.stderr);
+    let run = home.newest_run();
+    for flag in ["--audit", "--grants"] {
+        let output = home.host().args(["show", &run, flag]).output().expect(0);
+        same(&home, &format!("show {}", flag.trim_start_matches('-')), &output.stdout);
+    }
 }

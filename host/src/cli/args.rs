@@ -91,7 +91,8 @@ Example:
     #[command(after_help = "\
 Examples:
   hermes-host show 7f3a09c1d2
-  hermes-host show 7f3a09c1d2 --answer")]
+  hermes-host show 7f3a09c1d2 --answer
+  hermes-host show 7f3a09c1d2 --audit")]
     Show(Show),
     /// Draws the agents of a run, each under the one that spawned it
     #[command(after_help = "Example:\n  hermes-host tree 7f3a09c1d2")]
@@ -383,6 +384,12 @@ pub(super) struct Show {
     /// Its answer alone, as the run printed it; exit code 1 where it has none
     #[arg(long)]
     pub(super) answer: bool,
+    /// Which rights its plugins used, on what, in which call, and which they lacked
+    #[arg(long, conflicts_with = "answer")]
+    pub(super) audit: bool,
+    /// Which rights each agent and its tools have
+    #[arg(long, conflicts_with_all = ["answer", "audit"])]
+    pub(super) grants: bool,
 }
 
 #[derive(Debug, Args)]

@@ -3,10 +3,10 @@
 use serde_json::json;
 
 use super::args::Output;
-use super::errors::{Problem, block, denials, notices};
+use super::errors::{Problem, block, notices};
 use super::style::Ink;
 use super::validated;
-use super::{Context, json, progress, run, stdio};
+use super::{Context, denied, json, progress, run, stdio};
 use crate::run::Host;
 use crate::text::{Shape, clean};
 
@@ -18,7 +18,7 @@ pub(super) async fn call(host: &Host, context: Context, call: validated::Call) -
     stdio::tell(&notices(context.paint, tools.notices()));
     let answer = tools.call(&call.tool, &call.arguments).await?;
     stdio::tell(&notices(context.paint, &host.notices()));
-    stdio::tell(&denials(context.paint, &answer.denials));
+    stdio::tell(&denied::page(context.paint, &answer.denials, None));
     if context.output == Output::Text {
         let text = answer.content.join("\n");
         let text = clean(&text, Shape::Block);
@@ -37,6 +37,7 @@ pub(super) async fn call(host: &Host, context: Context, call: validated::Call) -
             "content": answer.content,
             "structured": answer.structured.as_deref().map(json::parsed),
             "error": answer.error.as_ref().map(|(kind, message)| json!({ "kind": kind, "message": message })),
+            "denied": denied::array(&answer.denials),
         })))?;
     }
     Ok(match &answer.error {

@@ -99,19 +99,6 @@ pub(super) fn block(paint: Paint, lead: &str, ink: Ink, message: &str) -> String
     out
 }
 
-/// Each missing right once, with the flag that would allow it.
-pub(super) fn denials(paint: Paint, denials: &[String]) -> String {
-    let mut told: Vec<&String> = Vec::new();
-    for denial in denials.iter().filter(|denial| !denial.is_empty()) {
-        if !told.contains(&denial) {
-            told.push(denial);
-        }
-    }
-    told.into_iter()
-        .map(|denial| block(paint, "denied", Ink::Warn, denial))
-        .collect()
-}
-
 /// What the host noticed beside what was asked for.
 pub(super) fn notices(paint: Paint, notices: &[String]) -> String {
     notices.iter().map(|n| block(paint, "notice", Ink::Dim, n)).collect()

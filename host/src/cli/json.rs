@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::denied;
 use super::errors::{Problem, STOPPED};
 use crate::amounts::Amounts;
 use crate::error::Dimension;
@@ -94,6 +95,7 @@ pub(super) fn outcome(outcome: &RunOutcome) -> Value {
         "spent": spent,
         "agents": agents,
         "error": outcome.error.as_ref().map(|(kind, message)| json!({ "kind": kind, "message": message })),
+        "denied": denied::array(&outcome.denials),
     })
 }
 
@@ -115,6 +117,7 @@ pub(super) fn failure(problem: &Problem) -> Value {
         "spent": spent,
         "agents": [],
         "error": { "kind": problem.kind, "message": problem.message },
+        "denied": [],
     })
 }
 
@@ -160,7 +163,8 @@ mod tests {
                 "artifacts",
                 "spent",
                 "agents",
-                "error"
+                "error",
+                "denied"
             ]
         );
     }

@@ -2,10 +2,12 @@
 //! configuration only.
 
 mod args;
+mod audit;
 mod backup;
 mod blackboard;
 mod call;
 mod config;
+mod denied;
 mod doctor;
 mod errors;
 mod export;
@@ -136,6 +138,8 @@ async fn serve(command: Command, context: Context) -> Result<u8, Problem> {
         Command::Runs(config, which) => runs::list(&Host::to_read(config)?, context, &which).await,
         Command::Show(config, id) => show::show(&Host::to_read(config)?, context, &id).await,
         Command::Answer(config, id) => show::answer(&Host::to_read(config)?, context, &id).await,
+        Command::Audit(config, id) => audit::audit(&Host::to_read(config)?, context, &id).await,
+        Command::Grants(config, id) => audit::grants(&Host::to_read(config)?, context, &id).await,
         Command::Tree(config, id) => tree::tree(&Host::to_read(config)?, context, &id).await,
         Command::Export(config, id, form) => export::export(&Host::to_read(config)?, context, &id, form).await,
         Command::ExportRun(config, export) => export::to_file(&Host::to_read(config)?, context, &export).await,

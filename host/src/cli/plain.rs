@@ -128,6 +128,7 @@ fn told(kind: &EventKind, verbose: bool) -> Option<String> {
         | EventKind::Emit { .. }
         | EventKind::Log { .. }
         | EventKind::Checkpoint
+        | EventKind::Used { .. }
         | EventKind::Denied { .. }
         | EventKind::Spent { .. }
         | EventKind::Suspended

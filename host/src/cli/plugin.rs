@@ -24,7 +24,7 @@ const WIDTH: usize = 400;
 /// Does what was asked for.
 pub(super) async fn serve(config: Config, context: Context, command: Plugin) -> Result<u8, Problem> {
     match command {
-        Plugin::Add(add) => self::add(&Host::open(config)?, context, &add).await,
+        Plugin::Add(add) => self::add(&Host::open(config, context.compile_in)?, context, &add).await,
         Plugin::Allow(spec) => allow(&Host::to_read(config)?, context, &spec).await,
         Plugin::List => list(&Host::to_read(config)?, context),
         Plugin::Remove(name) => remove(&Host::to_read(config)?, context, &name),

@@ -4,7 +4,7 @@
 use super::inspect::{Screen, WIDTH, at_least};
 use super::style::{Ink, fit, left};
 use crate::limits::{Unit, show};
-use crate::run::{Change, Holder, Review, Right, ToolInfo, Want};
+use crate::run::{Change, Holder, Review, ToolInfo, Want, WouldGet};
 use crate::text;
 
 impl Screen {
@@ -91,7 +91,7 @@ impl Screen {
         }
     }
 
-    fn gets(&self, out: &mut String, right: &Right) {
+    fn gets(&self, out: &mut String, right: &WouldGet) {
         let holder = match right.holder {
             Holder::Caller => "",
             Holder::Own => "   itself, whichever agent calls it",

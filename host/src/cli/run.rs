@@ -8,12 +8,12 @@ use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 use super::args::Output;
-use super::errors::{Problem, STOPPED, block, denials, notices, raise};
+use super::errors::{Problem, STOPPED, block, notices, raise};
 use super::progress::{self, Mode, Progress};
 use super::signals::Stop;
 use super::style::{Ink, Paint, flow, number};
 use super::validated::Resume;
-use super::{Context, json, log, stdio, terminal};
+use super::{Context, denied, json, log, stdio, terminal};
 use crate::config::Config;
 use crate::event::{EventReceiver, RunEvent};
 use crate::ids::RunId;
@@ -230,7 +230,7 @@ pub(super) fn tell_end(outcome: &RunOutcome, context: Context) {
         }
         text.push_str(&block(paint, "error", Ink::Bad, &lines.join("\n")));
     }
-    text.push_str(&denials(paint, &outcome.denials));
+    text.push_str(&denied::page(paint, &outcome.denials, Some(&outcome.run)));
     if !outcome.open_questions.is_empty() {
         text.push_str(&block(
             paint,

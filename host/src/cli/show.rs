@@ -7,7 +7,7 @@ use super::errors::Problem;
 use super::plain::named;
 use super::run::print_text;
 use super::style::{Ink, Paint, count, fit, left, number, right, usd, width, wrap};
-use super::{Context, json, stdio, terminal};
+use super::{Context, denied, json, stdio, terminal};
 use crate::amounts::Amounts;
 use crate::error::Dimension;
 use crate::run::Host;
@@ -85,6 +85,11 @@ impl Screen {
         if view.sessions.len() > 1 {
             out.push_str(&format!("{}\n", self.paint.ink(Ink::Bold, "all agents")));
             self.spent(&mut out, "  ", &view.spent, view.refunded, view.resent);
+        }
+        if !view.denials.is_empty() {
+            let often = number(view.denials.count(), "denial");
+            let lead = self.paint.ink(Ink::Warn, &left(&often, 15));
+            out.push_str(&format!("{lead} hermes-host show {} --audit\n", view.run));
         }
         if view.answer.is_some() {
             out.push_str(&format!("its answer      hermes-host show {} --answer\n", view.run));
@@ -243,6 +248,7 @@ fn object(view: &RunView) -> Value {
         "spent": json::amounts(&view.spent),
         "refunded": view.refunded,
         "imported": view.imported.as_ref().map(|i| json!({ "at_ms": i.at_ms, "view_only": i.view_only })),
+        "denied": denied::array(&view.denials),
         "forked": view.forked.as_ref().map(|(run, observation)| json!({ "run": run, "observation": observation })),
     });
     for (key, value) in said(view) {

@@ -33,6 +33,8 @@ pub(super) enum Command {
     Runs(Config, Which),
     Show(Config, String),
     Answer(Config, String),
+    Audit(Config, String),
+    Grants(Config, String),
     Tree(Config, String),
     Export(Config, String, TrajectoryForm),
     ExportRun(Config, ExportRun),
@@ -230,10 +232,18 @@ impl Command {
     }
 
     fn show(config: Config, show: args::Show) -> Result<Self, Problem> {
-        let run = id(show.of)?;
-        Ok(match show.answer {
-            true => Self::Answer(config, run),
-            false => Self::Show(config, run),
+        let args::Show {
+            of,
+            answer,
+            audit,
+            grants,
+        } = show;
+        let run = id(of)?;
+        Ok(match (answer, audit, grants) {
+            (true, ..) => Self::Answer(config, run),
+            (_, true, _) => Self::Audit(config, run),
+            (.., true) => Self::Grants(config, run),
+            (false, false, false) => Self::Show(config, run),
         })
     }
 
@@ -282,6 +292,8 @@ impl Command {
             | Self::Runs(config, _)
             | Self::Show(config, _)
             | Self::Answer(config, _)
+            | Self::Audit(config, _)
+            | Self::Grants(config, _)
             | Self::Tree(config, _)
             | Self::Export(config, ..)
             | Self::ExportRun(config, _)

@@ -51,6 +51,9 @@ pub struct Waits {
     pub between_bytes: Option<Duration>,
 }
 
+/// Hears by which rule a request leaves, and where to: method and address, without the query. False: it must not.
+pub type Leaves<'a> = dyn Fn(&NetRule, &str) -> bool + Send + Sync + 'a;
+
 /// A request that may have been redirected.
 struct Hop {
     method: Method,
@@ -96,7 +99,7 @@ impl Egress {
     }
 
     /// Sends a request where `rules` allow it, follows its redirects, and reads the answer, of its body no more than may cross.
-    /// Everything together takes at most `limits.http.total`.
+    /// Everything together takes at most `limits.http.total`. `leaves` hears of each request before it leaves, redirects included.
     ///
     /// # Errors
     /// A denial names the grant that would allow it; every cap names its key.
@@ -106,12 +109,13 @@ impl Egress {
         request: http::Request<Bytes>,
         waits: Waits,
         cancel: &CancellationToken,
+        leaves: &Leaves<'_>,
     ) -> Result<Answer, EgressError> {
         let total = Duration::from_millis(self.limits.http_total);
         tokio::select! {
             biased;
             () = cancel.cancelled() => Err(EgressError::Cancelled),
-            answer = timeout(total, self.follow(rules, request, waits)) => {
+            answer = timeout(total, self.follow(rules, request, waits, leaves)) => {
                 answer.unwrap_or(Err(EgressError::TimedOut(self.limits.http_total)))
             }
         }
@@ -122,6 +126,7 @@ impl Egress {
         rules: &[NetRule],
         request: http::Request<Bytes>,
         waits: Waits,
+        leaves: &Leaves<'_>,
     ) -> Result<Answer, EgressError> {
         let (parts, body) = request.into_parts();
         self.headers_fit(&parts.headers, Part::RequestHeaders, Part::RequestHeaderCount)?;
@@ -134,7 +139,7 @@ impl Egress {
             body,
         };
         for _ in 0..=self.limits.http_redirects {
-            let answer = self.hop(rules, &hop, waits).await?;
+            let answer = self.hop(rules, &hop, waits, leaves).await?;
             match target(&answer)? {
                 None => return Ok(answer),
                 Some(next) => hop.redirect(answer.status, next),
@@ -144,7 +149,13 @@ impl Egress {
     }
 
     /// One request to one place: checked, resolved once, connected to the addresses that were checked.
-    async fn hop(&self, rules: &[NetRule], hop: &Hop, waits: Waits) -> Result<Answer, EgressError> {
+    async fn hop(
+        &self,
+        rules: &[NetRule],
+        hop: &Hop,
+        waits: Waits,
+        leaves: &Leaves<'_>,
+    ) -> Result<Answer, EgressError> {
         let rule = allowed(rules, hop)?;
         let addresses = addresses(hop, rule).await?;
         let mut client = builder(&hop.url).http1_only().dns_resolver(Checked(addresses.into()));
@@ -162,6 +173,9 @@ impl Egress {
         request = request.header(header::ACCEPT_ENCODING, "identity");
         if !hop.body.is_empty() || [Method::POST, Method::PUT, Method::PATCH].contains(&hop.method) {
             request = request.body(hop.body.clone());
+        }
+        if !leaves(rule, &place(hop)) {
+            return Err(EgressError::Cancelled);
         }
         let response = within(waits.first_byte, "the first byte", request.send()).await?;
         let (status, mut headers) = (response.status(), response.headers().clone());
@@ -294,6 +308,7 @@ fn allowed<'a>(rules: &'a [NetRule], hop: &Hop) -> Result<&'a NetRule, EgressErr
         .or_else(|| fitting().next())
         .ok_or_else(|| EgressError::Denied {
             what: format!("{} {} is not granted", text::line(method.as_str(), 20), shown(url)),
+            target: place(hop),
             grant: flag(hop),
         })
 }
@@ -320,7 +335,7 @@ async fn addresses(hop: &Hop, rule: &NetRule) -> Result<Vec<SocketAddr>, EgressE
             match found.iter().find(|address| !fits(address.ip())) {
                 _ if found.is_empty() => Err(EgressError::NoAddress(shown(url))),
                 None => Ok(found),
-                Some(address) => Err(leads_inside(url, address.ip())),
+                Some(address) => Err(leads_inside(hop, address.ip())),
             }
         }
     }
@@ -333,17 +348,20 @@ fn literal(hop: &Hop, rule: &NetRule, address: IpAddr) -> Result<IpAddr, EgressE
     let shown = shown(&hop.url);
     Err(EgressError::Denied {
         what: format!("{shown} is no public address, and only a grant that names it reaches it"),
+        target: place(hop),
         grant: flag(hop),
     })
 }
 
 /// No flag is offered here: a name that leads inside may be an attack, and granting the name would not help.
-fn leads_inside(url: &Url, address: IpAddr) -> EgressError {
+fn leads_inside(hop: &Hop, address: IpAddr) -> EgressError {
+    let url = &hop.url;
     EgressError::Denied {
         what: format!(
             "{} leads to {address}, which is no public address; such an address is only reached by a request and a grant that name it",
             shown(url)
         ),
+        target: place(hop),
         grant: None,
     }
 }
@@ -368,6 +386,14 @@ fn shown(url: &Url) -> String {
     let port = url.port().map(|p| format!(":{p}")).unwrap_or_default();
     let host = url.host_str().unwrap_or("?");
     text::line(&format!("{}://{host}{port}", url.scheme()), 120)
+}
+
+/// Method and address of a request, without its query, as the audit names it.
+fn place(hop: &Hop) -> String {
+    let (method, url) = (&hop.method, &hop.url);
+    let port = url.port().map(|p| format!(":{p}")).unwrap_or_default();
+    let host = url.host_str().unwrap_or("?");
+    format!("{method} {}://{host}{port}{}", url.scheme(), url.path())
 }
 
 #[cfg(test)]

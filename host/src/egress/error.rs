@@ -16,6 +16,8 @@ pub enum EgressError {
     Denied {
         /// What was refused.
         what: String,
+        /// Method and address, without the query.
+        target: String,
         /// The grant that would allow it, where one can.
         grant: Option<String>,
     },

@@ -7,7 +7,7 @@ mod error;
 mod provider;
 pub mod rule;
 
-pub use client::{Answer, Egress, Waits};
+pub use client::{Answer, Egress, Leaves, Waits};
 pub use error::{EgressError, Part};
 pub use provider::provider_client;
 pub use rule::{NetRule, RuleError};

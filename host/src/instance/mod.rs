@@ -29,10 +29,11 @@ use crate::engine::precheck::LoadError;
 use crate::engine::{Engine, Running};
 use crate::error::Dimension;
 use crate::ids::Digest;
-use crate::interfaces::http::EgressHooks;
-use crate::interfaces::{self, Folder, State};
+use crate::interfaces::http::{EgressHooks, Told};
+use crate::interfaces::{self, State};
 use crate::limits::{self, Limits, Unit};
 use crate::plugin::Plugin;
+use crate::plugin::grant::FolderGrant;
 use crate::session::end::End;
 use crate::session::fuel::NO_FUEL;
 use crate::session::guest::Guest;
@@ -170,7 +171,7 @@ impl Instances {
     }
 
     /// A store for `guest` under every limit, before any of its code runs.
-    fn store(&self, guest: &Arc<Guest>, folders: &[Folder], hooks: EgressHooks) -> Result<Store<State>, Stopped> {
+    fn store(&self, guest: &Arc<Guest>, folders: &[FolderGrant], hooks: EgressHooks) -> Result<Store<State>, Stopped> {
         let limits = guest.session.run.limits.clone();
         let state = State::new(guest.clone(), folders, hooks).map_err(|e| Stopped::Unusable(e.to_string()))?;
         let mut store = Store::new(self.0.engine.wasmtime(), state);
@@ -401,23 +402,24 @@ async fn deadline(at: Option<tokio::time::Instant>) {
 }
 
 /// Folders and the way out that a tool's instance has by its rights; a strategy's has none.
-fn reach(guest: &Guest) -> (Vec<Folder>, EgressHooks) {
+fn reach(guest: &Arc<Guest>) -> (Vec<FolderGrant>, EgressHooks) {
     let run = &guest.session.run;
     let (folders, rules) = if guest.is_strategy() {
         (Vec::new(), None)
     } else {
         (guest.rights.folders(), Some(guest.rights.net_rules()))
     };
-    let folders = folders.iter().map(|f| Folder {
-        name: f.name.clone(),
-        path: f.dir.clone(),
-        writable: f.writable(),
+    let (told, cancel) = (guest.clone(), guest.cancel.clone());
+    let tell = Arc::new(move |told_of: Told<'_>| match told_of {
+        Told::Leaves(used) => told.uses(used),
+        Told::Failed(used) => {
+            told.failed(used);
+            true
+        }
+        Told::Denied(refusal) => {
+            told.is_denied(refusal);
+            true
+        }
     });
-    let session = guest.session.clone();
-    let plugin = guest.plugin.clone();
-    let note = Arc::new(move |message: String| session.denied(&plugin, &message));
-    (
-        folders.collect(),
-        EgressHooks::new(run.egress.clone(), rules, guest.cancel.clone(), note),
-    )
+    (folders, EgressHooks::new(run.egress.clone(), rules, cancel, tell))
 }

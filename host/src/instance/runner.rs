@@ -9,6 +9,7 @@ use crate::ids::StreamId;
 use crate::instance::strategy::{begin_step, note_fuel, returned, stopped_in};
 use crate::instance::{Bounds, Instances, Stopped, reach};
 use crate::interfaces::State;
+use crate::plugin::rights::Caller;
 use crate::plugin::toolbox::Tool;
 use crate::session::call::Under;
 use crate::session::end::End;
@@ -75,7 +76,7 @@ async fn run(
         fuel: guest.step.fuel_used(),
         lent: guest.step.lent(),
         host_calls: guest.host_calls(),
-        records: guest.take_pending(),
+        records: guest.take_last(),
         pure,
     })
 }
@@ -100,11 +101,11 @@ pub type Answered = Result<Result<types::ToolOutput, types::Error>, Stopped>;
 pub fn tool_guest(under: &Under, tool: &Tool, share: Option<u64>) -> Arc<Guest> {
     let caller = &under.guest;
     let scope = caller.stream.scope.child(under.op);
-    let rights = if caller.is_strategy() {
-        tool.rights.called_by(&caller.rights)
-    } else {
-        tool.rights.called_by_tool(&caller.rights)
+    let by = match caller.is_strategy() {
+        true => Caller::Agent,
+        false => Caller::Tool,
     };
+    let rights = tool.rights.in_call_of(by, &caller.rights);
     let recorded = caller.attempt.take_recorded(&scope);
     let tools = if rights.may_call_tools() {
         caller.tools.clone()
@@ -117,6 +118,7 @@ pub fn tool_guest(under: &Under, tool: &Tool, share: Option<u64>) -> Arc<Guest> 
             ..caller.stream.clone()
         },
         plugin: tool.plugin.name.clone(),
+        digest: tool.plugin.digest,
         rights,
         tools,
         fuel: caller.session.run.limits.fuel,

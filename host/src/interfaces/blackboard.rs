@@ -13,6 +13,7 @@ use crate::event::EventKind;
 use crate::ids::RunId;
 use crate::interfaces::State;
 use crate::plugin::rights::{Access, Rights};
+use crate::session::audit::{ToldBy, Use, Way};
 use crate::session::call::{Call, Look, Missed, Write};
 use crate::session::codec;
 use crate::session::end::End;
@@ -34,6 +35,16 @@ fn space_id(guest: &Guest, name: &str) -> SpaceId {
 
 fn may(guest: &Guest, space: &str, key: &str, access: Access) -> Result<(), Refusal> {
     guest.rights.may_entry(&guest.plugin, space, key, access)
+}
+
+/// An entry, or all below a prefix, as the audit tells of it.
+fn used<'a>(guest: &Guest, way: Way, space: &str, key: &str, told_by: ToldBy) -> Option<Use<'a>> {
+    Some(Use {
+        way,
+        grant: guest.rights.space_grant(space).into(),
+        target: format!("{space}/{key}").into(),
+        told_by,
+    })
 }
 
 fn key_fits(guest: &Guest, key: &str) -> Result<(), Refusal> {
@@ -125,6 +136,10 @@ impl Call for Get<'_> {
     fn caps(&self, guest: &Guest) -> Result<(), Refusal> {
         key_fits(guest, self.key)
     }
+
+    fn used(&self, guest: &Guest) -> Option<Use<'_>> {
+        used(guest, Way::Read, self.space, self.key, ToldBy::Audit)
+    }
 }
 
 impl Look for Get<'_> {
@@ -162,6 +177,16 @@ impl Call for Keys<'_> {
 
     fn grant(&self, guest: &Guest) -> Result<(), Refusal> {
         guest.rights.may_open(&guest.plugin, self.space)
+    }
+
+    fn used(&self, guest: &Guest) -> Option<Use<'_>> {
+        used(
+            guest,
+            Way::Read,
+            self.space,
+            &format!("{}*", self.prefix),
+            ToldBy::Audit,
+        )
     }
 }
 
@@ -203,6 +228,16 @@ impl Call for Changes<'_> {
 
     fn grant(&self, guest: &Guest) -> Result<(), Refusal> {
         guest.rights.may_open(&guest.plugin, self.space)
+    }
+
+    fn used(&self, guest: &Guest) -> Option<Use<'_>> {
+        used(
+            guest,
+            Way::Read,
+            self.space,
+            &format!("{}*", self.prefix),
+            ToldBy::Audit,
+        )
     }
 }
 
@@ -296,6 +331,10 @@ impl Call for Put<'_> {
         key_fits(guest, self.key)?;
         value_fits(guest, self.value)
     }
+
+    fn used(&self, guest: &Guest) -> Option<Use<'_>> {
+        used(guest, Way::Write, self.space, self.key, ToldBy::Operation)
+    }
 }
 
 impl Write for Put<'_> {
@@ -339,6 +378,11 @@ impl Call for Append<'_> {
         key_fits(guest, &format!("{}{}", self.prefix, "0".repeat(SUFFIX)))?;
         value_fits(guest, self.value)
     }
+
+    fn used(&self, guest: &Guest) -> Option<Use<'_>> {
+        let key = format!("{}*", self.prefix);
+        used(guest, Way::Write, self.space, &key, ToldBy::Operation)
+    }
 }
 
 impl Write for Append<'_> {
@@ -376,6 +420,10 @@ impl Call for Delete<'_> {
 
     fn caps(&self, guest: &Guest) -> Result<(), Refusal> {
         key_fits(guest, self.key)
+    }
+
+    fn used(&self, guest: &Guest) -> Option<Use<'_>> {
+        used(guest, Way::Write, self.space, self.key, ToldBy::Operation)
     }
 }
 

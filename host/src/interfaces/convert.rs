@@ -103,6 +103,7 @@ impl From<types::Error> for Refusal {
             kind: error.kind.into(),
             message: error.message,
             retry_after_ms: error.retry_after_ms,
+            lack: None,
         }
     }
 }

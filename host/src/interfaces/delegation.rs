@@ -13,6 +13,8 @@ use crate::error::{Refusal, RefusalKind};
 use crate::ids::Digest;
 use crate::interfaces::{State, amounts, scrub_words};
 use crate::ledger::Reservation;
+use crate::plugin::grant::Kind;
+use crate::session::audit::{ToldBy, Use, Way};
 use crate::session::call::{Call, Done, EndedEvent, Look, Missed, Operation, Stopping, Under};
 use crate::session::end::End;
 use crate::session::guest::Guest;
@@ -65,6 +67,15 @@ impl Call for Box<Spawn> {
         let most = guest.session.run.limits.resources;
         let message = format!("{most} handles are open, the most at once (limits.resources). Drop some first.");
         Err(Refusal::new(RefusalKind::RateLimited, message))
+    }
+
+    fn used(&self, _guest: &Guest) -> Option<Use<'_>> {
+        Some(Use {
+            way: Way::Spawn,
+            grant: Kind::Delegation.name().into(),
+            target: text::line(&self.spec.role, 64).into(),
+            told_by: ToldBy::Operation,
+        })
     }
 }
 

@@ -1,6 +1,6 @@
 //! `wasi:http` for tools: every request leaves through the host's egress, under the tool's rules.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
@@ -8,6 +8,9 @@ use tokio_util::sync::CancellationToken;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use crate::egress::{Egress, EgressError, NetRule, Part, Waits};
+use crate::error::{Lack, Refusal};
+use crate::session::audit::{ToldBy, Use, Way};
+use crate::text;
 
 /// The header of an answer that says which address it came from, after redirects. The host sets it, and no server can.
 const FINAL_URL: &str = "hermes-final-url";
@@ -16,30 +19,43 @@ const FINAL_URL: &str = "hermes-final-url";
 /// tell a guest: in wasmtime-wasi-http 48 `http-error-code` finds no code in what reading a body fails with.
 const BODY_CUT: &str = "hermes-body-cut";
 
+/// Characters of an address in a message.
+const SHOWN: usize = 200;
+
 /// What a strategy is told.
 const SHUT: &str = "A strategy has no network of its own, whatever is granted: it reaches the web through its tools";
 
-/// Tells the session of a denial.
-type Note = Arc<dyn Fn(String) + Send + Sync>;
+/// What the guest's part of the journal is told of a request.
+pub enum Told<'a> {
+    /// It leaves.
+    Leaves(&'a Use<'a>),
+    /// It left and got no answer.
+    Failed(&'a Use<'a>),
+    /// It must not leave.
+    Denied(&'a Refusal),
+}
+
+/// Tells it. False of a request that leaves: nothing can be written down any more, and so it must not.
+type Tell = Arc<dyn Fn(Told<'_>) -> bool + Send + Sync>;
 
 /// Sends a guest's requests through the egress.
 pub struct EgressHooks {
     egress: Arc<Egress>,
     rules: Option<Arc<[NetRule]>>,
     cancel: CancellationToken,
-    note: Note,
+    tell: Tell,
     most: u64,
 }
 
 impl EgressHooks {
     /// Under these rules; where there are none for want of a way out, as for a strategy, every request is denied whatever was granted.
-    pub fn new(egress: Arc<Egress>, rules: Option<Vec<NetRule>>, cancel: CancellationToken, note: Note) -> Self {
+    pub fn new(egress: Arc<Egress>, rules: Option<Vec<NetRule>>, cancel: CancellationToken, tell: Tell) -> Self {
         let most = egress.body_limit();
         Self {
             egress,
             rules: rules.map(Arc::from),
             cancel,
-            note,
+            tell,
             most,
         }
     }
@@ -56,19 +72,34 @@ impl WasiHttpHooks for EgressHooks {
         sent: Trailers,
     ) -> Sent {
         let (egress, rules, cancel) = (self.egress.clone(), self.rules.clone(), self.cancel.clone());
-        let (note, most) = (self.note.clone(), self.most);
+        let (tell, most) = (self.tell.clone(), self.most);
         Box::new(async move {
             let Some(rules) = rules else {
-                note(SHUT.to_owned());
+                tell(Told::Denied(&shut(&request)));
                 return Err(Error::HttpRequestDenied);
             };
             let (parts, body) = request.into_parts();
             let body = collect(body, most).await?;
             let request = http::Request::from_parts(parts, body);
-            let answer = egress.send(&rules, request, waits(options), &cancel).await;
+            // Of the request that left last: where it is redirected, each leaves by itself.
+            let last = Mutex::new(None);
+            let leaves = |rule: &NetRule, place: &str| {
+                let used = sends(rule, place);
+                let may = tell(Told::Leaves(&used));
+                *last.lock().unwrap_or_else(PoisonError::into_inner) = Some(used);
+                may
+            };
+            let answer = egress.send(&rules, request, waits(options), &cancel, &leaves).await;
             let answer = answer.map_err(|error| {
-                if let EgressError::Denied { .. } = &error {
-                    note(error.to_string());
+                let last = last.lock().unwrap_or_else(PoisonError::into_inner).take();
+                match (refusal(&error), last) {
+                    (Some(refusal), _) => {
+                        tell(Told::Denied(&refusal));
+                    }
+                    (None, Some(used)) => {
+                        tell(Told::Failed(&used));
+                    }
+                    (None, None) => {}
                 }
                 code(&error)
             })?;
@@ -80,6 +111,41 @@ impl WasiHttpHooks for EgressHooks {
             Ok((response, done))
         })
     }
+}
+
+/// A request as a use of the rule by which it leaves.
+fn sends(rule: &NetRule, place: &str) -> Use<'static> {
+    Use {
+        way: Way::Send,
+        grant: format!("net:{rule}").into(),
+        target: place.to_owned().into(),
+        told_by: ToldBy::Audit,
+    }
+}
+
+/// The denial that an error is, where it is one.
+fn refusal(error: &EgressError) -> Option<Refusal> {
+    let EgressError::Denied { target, grant, .. } = error else {
+        return None;
+    };
+    Some(Refusal::denied(error.to_string()).about(Lack {
+        what: format!("send {}", text::line(target, SHOWN)),
+        target: target.clone(),
+        right: grant.clone(),
+    }))
+}
+
+/// What a strategy is denied.
+fn shut(request: &http::Request<WasiBody>) -> Refusal {
+    let uri = request.uri();
+    let (scheme, host) = (uri.scheme_str().unwrap_or("https"), uri.host().unwrap_or_default());
+    let port = uri.port_u16().map(|port| format!(":{port}")).unwrap_or_default();
+    let target = format!("{} {scheme}://{host}{port}{}", request.method(), uri.path());
+    Refusal::denied(SHUT).about(Lack {
+        what: format!("send {}", text::line(&target, SHOWN)),
+        target,
+        right: None,
+    })
 }
 
 /// Says where an answer came from and whether its body is cut, in place of what its server says about that.
@@ -162,12 +228,20 @@ mod tests {
             ..Limits::default()
         };
         let notes = notes.clone();
-        let note = Arc::new(move |text| notes.lock().expect("unpoisoned").push(text));
+        let tell = Arc::new(move |told: Told<'_>| {
+            let note = match told {
+                Told::Leaves(used) => format!("{} leaves by {}", used.target, used.grant),
+                Told::Failed(used) => format!("{} failed", used.target),
+                Told::Denied(refusal) => refusal.message.clone(),
+            };
+            notes.lock().expect("unpoisoned").push(note);
+            true
+        });
         EgressHooks::new(
             Arc::new(Egress::new(&limits)),
             Some(rules),
             CancellationToken::new(),
-            note,
+            tell,
         )
     }
 
@@ -190,6 +264,23 @@ mod tests {
         assert!(
             notes.len() == 1 && notes[0].contains("--allow net:POST@x.example"),
             "{notes:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_request_is_noted_when_it_leaves_and_when_it_fails() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        drop(listener);
+        let (notes, rule) = (Arc::default(), format!("POST@http://{address}"));
+        let mut hooks = hooks(&[&rule], &notes);
+        let error = sent(&mut hooks, &format!("http://{address}/a?b=c"), 0).await;
+        error.expect_err("nobody listens");
+        let place = format!("POST http://{address}/a");
+        let notes = notes.lock().expect("unpoisoned");
+        assert_eq!(
+            *notes,
+            [format!("{place} leaves by net:{rule}"), format!("{place} failed")]
         );
     }
 

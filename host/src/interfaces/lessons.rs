@@ -5,6 +5,8 @@ use serde::Serialize;
 use crate::bindings::{lessons, types};
 use crate::error::{Refusal, RefusalKind};
 use crate::interfaces::State;
+use crate::plugin::grant::Kind;
+use crate::session::audit::{ToldBy, Use, Way};
 use crate::session::call::{Call, Look, Missed};
 use crate::session::guest::Guest;
 
@@ -20,6 +22,15 @@ impl Call for Recall {
 
     fn grant(&self, guest: &Guest) -> Result<(), Refusal> {
         guest.rights.may_lessons(&guest.plugin)
+    }
+
+    fn used(&self, _guest: &Guest) -> Option<Use<'_>> {
+        Some(Use {
+            way: Way::Read,
+            grant: Kind::Lessons.name().into(),
+            target: format!("{:?}", self.layer).to_lowercase().into(),
+            told_by: ToldBy::Audit,
+        })
     }
 }
 

@@ -16,6 +16,8 @@ use crate::ids::Digest;
 use crate::interfaces::State;
 use crate::ledger::{AccountId, Count, Ledger, Reservation};
 use crate::llm::{COMMON_OUTPUT, Conversation, Delta, LEAST_OUTPUT, Model, Request, no_options};
+use crate::plugin::grant::Kind;
+use crate::session::audit::{ToldBy, Use, Way};
 use crate::session::call::{Call, Done, EndedEvent, Look, Missed, Operation, Under};
 use crate::session::codec;
 use crate::session::end::End;
@@ -216,6 +218,16 @@ impl Call for Box<Complete> {
             return Err(Refusal::invalid("A completion needs at least one message."));
         }
         Ok(())
+    }
+
+    fn used(&self, guest: &Guest) -> Option<Use<'_>> {
+        let alias = guest.model_alias(self.options.model.as_deref());
+        Some(Use {
+            way: Way::Ask,
+            grant: alias.map_or_else(|| Kind::Llm.name().into(), |alias| format!("llm:{alias}").into()),
+            target: self.model.as_ref().ok()?.name.as_str().into(),
+            told_by: ToldBy::Operation,
+        })
     }
 }
 

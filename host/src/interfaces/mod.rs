@@ -5,10 +5,11 @@ mod blackboard;
 mod budget;
 mod convert;
 mod delegation;
-mod folder;
+mod folders;
 pub mod http;
 mod lessons;
 mod llm;
+mod preopened;
 mod scrubbing;
 mod session;
 mod tools;
@@ -22,7 +23,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 pub use blackboard::recorded_effect;
 pub use convert::amounts;
-pub use folder::{Folder, FolderError};
+pub use preopened::FolderError;
 pub use scrubbing::{Reader, redact_report, scrub_error, scrub_output, scrub_report, scrub_words};
 pub use session::report_fits;
 pub use tools::call_tool;
@@ -32,8 +33,10 @@ use crate::engine::limiter::{Limiter, Tell};
 use crate::error::{Refusal, RefusalKind};
 use crate::event::EventKind;
 use crate::limits::{self, Unit};
+use crate::plugin::grant::FolderGrant;
 use crate::session::guest::Guest;
 use crate::text;
+use folders::Places;
 use http::EgressHooks;
 
 /// What a store holds for its guest.
@@ -45,6 +48,8 @@ pub struct State {
     /// Resources of ours that live in the table.
     live: u64,
     wasi: WasiCtx,
+    /// What its descriptors are of.
+    places: Places,
     http: WasiHttpCtx,
     hooks: EgressHooks,
     /// What it may grow to.
@@ -56,7 +61,7 @@ impl State {
     ///
     /// # Errors
     /// A folder can't be opened.
-    pub fn new(guest: Arc<Guest>, folders: &[Folder], hooks: EgressHooks) -> Result<Self, FolderError> {
+    pub fn new(guest: Arc<Guest>, folders: &[FolderGrant], hooks: EgressHooks) -> Result<Self, FolderError> {
         let wasi = wasi::context(&guest, folders)?;
         let limiter = Limiter::new(&guest.session.run.limits, met(&guest));
         let mut table = ResourceTable::new();
@@ -69,6 +74,7 @@ impl State {
             table,
             live: 0,
             wasi,
+            places: Places::of(folders),
             http: WasiHttpCtx::new(),
             hooks,
             limiter,

@@ -12,7 +12,6 @@ use rand_chacha::rand_core::SeedableRng as _;
 use sha2::{Digest as _, Sha256};
 use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream, WasiCli, WasiCliView as _};
-use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView as _};
 use wasmtime_wasi::p2::bindings::{cli, clocks, filesystem, random, sockets};
 use wasmtime_wasi::p2::{DynPollable, OutputStream, Pollable, StreamResult, subscribe};
 use wasmtime_wasi::random::WasiRandom;
@@ -20,12 +19,14 @@ use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsView as _};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiView as _};
 
 use crate::interfaces::State;
-use crate::interfaces::folder::{self, Folder, FolderError};
+use crate::interfaces::folders::{GrantedFolders, folders};
+use crate::interfaces::preopened::{self, FolderError};
 use crate::interfaces::session::log;
+use crate::plugin::grant::FolderGrant;
 use crate::session::guest::Guest;
 use crate::session::waits::Timed;
 
-pub(super) fn context(guest: &Arc<Guest>, folders: &[Folder]) -> Result<WasiCtx, FolderError> {
+pub(super) fn context(guest: &Arc<Guest>, folders: &[FolderGrant]) -> Result<WasiCtx, FolderError> {
     let mut builder = WasiCtxBuilder::new();
     builder
         .stdout(LogStream {
@@ -43,7 +44,7 @@ pub(super) fn context(guest: &Arc<Guest>, folders: &[Folder]) -> Result<WasiCtx,
         ))
         .max_random_size(guest.session.run.limits.random);
     for folder in folders {
-        folder::show(&mut builder, folder)?;
+        preopened::show(&mut builder, folder)?;
     }
     Ok(builder.build())
 }
@@ -71,8 +72,8 @@ pub(super) fn link(l: &mut Linker<State>) -> wasmtime::Result<()> {
     wasmtime_wasi_io::add_to_linker_async(l)?;
     clocks::wall_clock::add_to_linker::<State, SessionClocks>(l, session_clocks)?;
     clocks::monotonic_clock::add_to_linker::<State, SessionClocks>(l, session_clocks)?;
-    filesystem::preopens::add_to_linker::<State, WasiFilesystem>(l, State::filesystem)?;
-    filesystem::types::add_to_linker::<State, WasiFilesystem>(l, State::filesystem)?;
+    filesystem::preopens::add_to_linker::<State, GrantedFolders>(l, folders)?;
+    filesystem::types::add_to_linker::<State, GrantedFolders>(l, folders)?;
     random::random::add_to_linker::<State, WasiRandom>(l, |s| s.ctx().ctx.random())?;
     random::insecure::add_to_linker::<State, WasiRandom>(l, |s| s.ctx().ctx.random())?;
     random::insecure_seed::add_to_linker::<State, WasiRandom>(l, |s| s.ctx().ctx.random())?;

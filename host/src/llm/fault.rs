@@ -175,6 +175,7 @@ impl StatusFault {
             kind,
             message,
             retry_after_ms,
+            lack: None,
         }
     }
 }

@@ -55,6 +55,7 @@ fn too_long_a_wait(asked: Duration, refusal: &Refusal, limits: &Limits) -> Refus
             refusal.message.trim_end_matches('.')
         ),
         retry_after_ms: Some(millis(asked)),
+        lack: None,
     }
 }
 

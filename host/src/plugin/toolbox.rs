@@ -214,10 +214,7 @@ pub fn tools(listed: &Listed, limits: &Limits) -> Result<Vec<Tool>, ToolboxError
     let mut tools = Vec::new();
     for def in listed.defs.clone() {
         let own_name = def.name.clone();
-        let name = match &listed.prefix {
-            Some(prefix) => format!("{prefix}_{own_name}"),
-            None => own_name.clone(),
-        };
+        let name = full_name(listed.prefix.as_deref(), &own_name);
         if !name_is_good(&name) {
             let shown = text::line(&name, 80);
             return Err(bad(format!(
@@ -238,6 +235,14 @@ pub fn tools(listed: &Listed, limits: &Limits) -> Result<Vec<Tool>, ToolboxError
         });
     }
     Ok(tools)
+}
+
+/// The name by which models know a tool.
+pub fn full_name(prefix: Option<&str>, own: &str) -> String {
+    match prefix {
+        Some(prefix) => format!("{prefix}_{own}"),
+        None => own.to_owned(),
+    }
 }
 
 fn name_is_good(name: &str) -> bool {

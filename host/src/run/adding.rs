@@ -13,7 +13,7 @@ use crate::plugin::grant::Allowed;
 use crate::plugin::load::{Found, Shelf, is_path, load};
 use crate::plugin::toolbox::{CODE, Listed, Repeatable, says_repeatable, tools};
 use crate::run::approvals::ApprovedPlugin;
-use crate::run::given::{Asked, Given, Right};
+use crate::run::given::{Asked, Given, WouldGet};
 use crate::run::grants::Grants;
 use crate::run::inspect::{Approved, Inspection, infos};
 use crate::run::{Host, HostError, check_home};
@@ -52,7 +52,7 @@ pub struct Review {
     /// What it is and asks for, each with whether it would get it.
     pub inspection: Inspection,
     /// What it would get.
-    pub gets: Vec<Right>,
+    pub gets: Vec<WouldGet>,
     /// Tools that would be called again where it is not known how a call ended.
     pub repeatable: Vec<String>,
     /// Whether calls of those count as running code, whose iterations are given back.

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use crate::bindings::types;
 use crate::error::Refusal;
+use crate::ids::Digest;
 use crate::interfaces::call_tool;
 use crate::plugin::rights::Rights;
 use crate::plugin::toolbox::{Listed, Repeatable, Toolbox, tools};
 use crate::run::grants::{GrantFlags, Grants};
 use crate::run::{Host, HostError, outside};
+use crate::session::audit::Denials;
 use crate::session::guest::Guest;
 use crate::text;
 
@@ -21,8 +23,8 @@ pub struct ToolAnswer {
     pub structured: Option<String>,
     /// Why it failed: kind and words.
     pub error: Option<(String, String)>,
-    /// Refused rights, each in the words that name the flag.
-    pub denials: Vec<String>,
+    /// Rights that were missing.
+    pub denials: Denials,
 }
 
 /// The tools of one plugin, held by the person at the terminal. Each call has a fresh instance.
@@ -58,7 +60,7 @@ impl Host {
         };
         let toolbox = Toolbox::new(tools(&listed, &self.config().limits)?)?;
         let names = toolbox.iter().map(|tool| tool.name.clone()).collect();
-        let guest = self.person(toolbox, rights.whole());
+        let guest = self.person(plugin.digest, toolbox, rights.whole());
         Ok(ToolCaller {
             guest,
             plugin: plugin.name.clone(),
@@ -67,14 +69,14 @@ impl Host {
         })
     }
 
-    /// The person at the terminal, as a guest that holds these tools.
-    fn person(&self, toolbox: Toolbox, rights: Rights) -> Arc<Guest> {
+    /// The person at the terminal, as a guest that holds these tools, and stands for the plugin with these bytes.
+    fn person(&self, digest: Digest, toolbox: Toolbox, rights: Rights) -> Arc<Guest> {
         let held = toolbox.iter().map(|tool| tool.name.clone()).collect();
         let mut seed = [0; 32];
         // Without randomness from the system the numbers that the tool sees are fixed; nothing else hangs on them.
         let _ = getrandom::fill(&mut seed);
         let run = outside::context(self, toolbox, seed);
-        outside::as_guest(&run, "call", (rights, held), crate::event::now_ms())
+        outside::as_guest(&run, ("call", digest), (rights, held), crate::event::now_ms())
     }
 }
 

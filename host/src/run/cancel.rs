@@ -13,7 +13,7 @@ use crate::limits::Limits;
 use crate::run::root::{row_update, summary, with_result};
 use crate::run::said::Said;
 use crate::run::view::status_name;
-use crate::run::{AgentSummary, Host, HostError};
+use crate::run::{AgentSummary, Denials, Host, HostError};
 use crate::session::Session;
 use crate::store::{Owner, RunRow, RunState, Store, StoreError, Sync};
 use crate::supervisor::left;
@@ -145,7 +145,7 @@ pub(super) async fn end(store: &Store, owner: &Owner) -> Result<Ended, HostError
         _ => result.report.clone().map(Said::Checkpoint),
     };
     let outcome = with_result(
-        summary(run, left.spent, left.totals, agents, Vec::new()),
+        summary(run, left.spent, left.totals, agents, Denials::default()),
         &result,
         said.as_ref(),
     );

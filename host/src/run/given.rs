@@ -9,7 +9,7 @@ use crate::run::grants::{Grants, may_be_own};
 
 /// A right that a plugin would get.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Right {
+pub struct WouldGet {
     /// In the operator's notation.
     pub grant: String,
     /// What it makes possible at worst.
@@ -38,9 +38,9 @@ pub(super) struct Given {
 
 impl Given {
     /// The same with what each makes possible.
-    pub(super) fn rights(&self) -> Vec<Right> {
+    pub(super) fn rights(&self) -> Vec<WouldGet> {
         let of = |all: &[Allowed], holder| {
-            let right = move |allowed: &Allowed| Right {
+            let right = move |allowed: &Allowed| WouldGet {
                 grant: allowed.grant.to_string(),
                 at_worst: allowed.grant.at_worst(),
                 holder,

@@ -2,6 +2,7 @@
 
 mod adding;
 mod approvals;
+pub mod audit;
 mod call;
 mod cancel;
 mod change;
@@ -33,12 +34,13 @@ use std::sync::{Arc, OnceLock};
 
 pub use adding::{AddSpec, Hints, Review};
 pub use approvals::{AllowSpec, ApprovedPlugin, Holds};
+pub use audit::{AgentGrants, AuditRow, AuditView, GrantsView, ToolGrants};
 pub use call::{ToolAnswer, ToolCaller};
 pub use cancel::RunEnd;
 pub use change::ResumeSpec;
 pub use error::HostError;
 pub use fork::{ForkSpec, ReadyFork};
-pub use given::{Holder, Right};
+pub use given::{Holder, WouldGet};
 pub use handle::RunHandle;
 pub use home::check_home;
 pub use inspect::{Approved, Ask, Inspection, ToolInfo, Want};
@@ -53,6 +55,8 @@ pub use view::{ChangeView, EntryView, ImportView, NoteView, OpView, RunList, Run
 
 pub use crate::engine::compile::{CompileIn, ThisProgram, this_program};
 pub use crate::plugin::approval::{ApprovalError, Change};
+pub use crate::plugin::rights::Right;
+pub use crate::session::audit::{Denial, Denials};
 pub use crate::store::{Copied, Integrity, Loss, Problem, Size as StoreSize};
 
 use crate::config::{Config, Durability};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use crate::event::Events;
-use crate::ids::{RunId, Scope, StreamId};
+use crate::ids::{Digest, RunId, Scope, StreamId};
 use crate::instance::{Runner, Stopped};
 use crate::ledger::{Caps, Ledger};
 use crate::llm::Catalogue;
@@ -26,7 +26,7 @@ use crate::session::{Attempt, Past, RunContext, Session, SessionParts};
 pub(super) fn guest(host: &Host, plugin: &Plugin) -> Arc<Guest> {
     let run = context(host, Toolbox::default(), [0; 32]);
     let nothing = (Rights::none(), Vec::new());
-    as_guest(&run, &plugin.name, nothing, 0)
+    as_guest(&run, (&plugin.name, plugin.digest), nothing, 0)
 }
 
 /// A run that is none: nothing of it is kept.
@@ -56,7 +56,7 @@ pub(super) fn context(host: &Host, toolbox: Toolbox, seed: [u8; 32]) -> Arc<RunC
 /// A guest in such a run, with these rights and tools.
 pub(super) fn as_guest(
     run: &Arc<RunContext>,
-    name: &str,
+    (name, digest): (&str, Digest),
     (rights, tools): (Rights, Vec<String>),
     at_ms: u64,
 ) -> Arc<Guest> {
@@ -69,6 +69,7 @@ pub(super) fn as_guest(
         account: run.ledger.open_root(Caps::default()),
         rights: rights.clone(),
         strategy: name.to_owned(),
+        plugin: None,
         model: None,
         cancel: CancellationToken::new(),
         past: Past::default(),
@@ -81,6 +82,7 @@ pub(super) fn as_guest(
             scope: Scope::ROOT,
         },
         plugin: name.to_owned(),
+        digest,
         rights,
         tools,
         fuel: run.limits.fuel,

@@ -15,6 +15,7 @@ use crate::limits::Limits;
 use crate::llm::Catalogue;
 use crate::plugin::Plugin;
 use crate::plugin::load::{Shelf, load};
+use crate::run::audit::denials;
 use crate::run::cancel::end;
 use crate::run::change::{ResumeSpec, may_change};
 use crate::run::handle::RunHandle;
@@ -118,6 +119,7 @@ impl Host {
             &shared,
             &supervisor,
         );
+        ctx.had(denials(&store, &id)?);
         let mut root = supervisor.restore(&ctx, &terms)?;
         ready.task = root.start.task.clone();
         let session = root_session(&ctx, &ready, root.account, root.past);

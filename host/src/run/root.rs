@@ -19,6 +19,7 @@ use crate::run::prepare::Ready;
 use crate::run::said::Said;
 use crate::run::{AgentSummary, Host, HostError, RunOutcome, RunSpec, used_up};
 use crate::scrub::Secrets;
+use crate::session::audit::Denials;
 use crate::session::end::End;
 use crate::session::keeping::{Journal, Keeping};
 use crate::session::{Alias, Past, RunContext, Session, SessionParts, codec};
@@ -181,6 +182,7 @@ pub(super) fn root_session(ctx: &Arc<RunContext>, ready: &Ready, account: Accoun
         account,
         rights: ready.rights.clone(),
         strategy: ready.strategy.name.clone(),
+        plugin: Some(ready.strategy.clone()),
         model: ready.model.clone(),
         cancel: CancellationToken::new(),
         past,
@@ -393,7 +395,7 @@ pub(super) fn summary(
     spent: Amounts,
     totals: Totals,
     agents: Vec<AgentSummary>,
-    denials: Vec<String>,
+    denials: Denials,
 ) -> RunOutcome {
     RunOutcome {
         run: run.clone(),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::amounts::Amounts;
 use crate::ids::{RunId, SessionId};
 use crate::run::view::status_name;
+use crate::session::audit::Denials;
 use crate::store::SessionRow;
 
 pub use crate::config::Budget;
@@ -69,8 +70,8 @@ pub struct RunOutcome {
     pub resent: u64,
     /// Every agent of the run, the root first.
     pub agents: Vec<AgentSummary>,
-    /// Refused rights, each in the words that name the flag.
-    pub denials: Vec<String>,
+    /// Rights that were missing, over all of the run.
+    pub denials: Denials,
 }
 
 /// One agent in an outcome.

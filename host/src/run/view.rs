@@ -7,10 +7,11 @@ use crate::bindings::types;
 use crate::error::{Dimension, Refusal};
 use crate::event::now_ms;
 use crate::ids::{Digest, RunId};
+use crate::run::audit::denials;
 use crate::run::resume::may_go_on;
 use crate::run::said::Said;
 use crate::run::so_far::so_far;
-use crate::run::{AgentSummary, Host, HostError, Standing};
+use crate::run::{AgentSummary, Denials, Host, HostError, Standing};
 use crate::session::codec;
 use crate::session::op::OpBody;
 use crate::store::{
@@ -21,6 +22,15 @@ use crate::supervisor::terms::{Terms, put};
 
 /// Notes of one session that a view holds.
 const NOTES: usize = 1000;
+/// Their kinds: what the audit keeps has a view of its own.
+const SHOWN: [NoteKind; 6] = [
+    NoteKind::Log,
+    NoteKind::Progress,
+    NoteKind::Emit,
+    NoteKind::Checkpoint,
+    NoteKind::Host,
+    NoteKind::Terms,
+];
 
 /// A run in a list.
 #[derive(Debug, Clone, PartialEq)]
@@ -82,7 +92,7 @@ pub struct OpView {
 pub struct NoteView {
     /// Milliseconds since 1970.
     pub at_ms: u64,
-    /// log, progress, emit, checkpoint, audit, host.
+    /// log, progress, emit, checkpoint, host, terms.
     pub kind: String,
     /// Its text.
     pub text: String,
@@ -156,6 +166,8 @@ pub struct RunView {
     pub artifacts: Vec<String>,
     /// Calls that were sent again because a crash lost their answer.
     pub resent: u64,
+    /// Rights that were missing.
+    pub denials: Denials,
     /// Whether `resume` takes it: it is interrupted, and nothing forbids that it goes on here.
     pub can_go_on: bool,
     /// Its agents, parents before children.
@@ -264,6 +276,7 @@ impl Host {
             let depth = above.map_or(0, |above| above.depth + 1);
             sessions.push(session_view(&store, session, depth)?);
         }
+        let denials = denials(&store, &row.id)?;
         let can_go_on = row.status == Status::Interrupted && may_go_on(&store, &row).is_ok();
         let (run, refunded) = (row.id.clone(), row.refunded);
         let imported = row.imported.as_ref().map(|imported| ImportView {
@@ -292,6 +305,7 @@ impl Host {
             result: said.as_ref().and_then(|said| said.report().result_json.clone()),
             artifacts: said.map(|said| said.report().artifacts.clone()).unwrap_or_default(),
             resent: sessions.iter().map(|session| session.resent).sum(),
+            denials,
             can_go_on,
             sessions,
         })
@@ -552,7 +566,7 @@ fn run_row(row: StoredRun) -> RunRow {
 
 fn session_view(store: &Store, mut row: SessionRow, depth: usize) -> Result<SessionView, HostError> {
     let operations = store.session_operations(&row.session)?;
-    let notes = store.notes(&row.session, &[], 0, NOTES)?;
+    let notes = store.notes(&row.session, &SHOWN, 0, NOTES)?;
     let terms = |note: &Note| serde_json::from_slice::<Terms>(&note.body).unwrap_or_default();
     for (_, note) in notes.iter().filter(|(_, note)| note.kind == NoteKind::Terms) {
         put(&mut row.budget, &terms(note).budget.root);

@@ -15,6 +15,7 @@ use crate::error::Refusal;
 use crate::event::EventKind;
 use crate::ids::Digest;
 use crate::ledger::{Held, Reservation};
+use crate::session::audit::Use;
 use crate::session::end::End;
 use crate::session::guest::Guest;
 use crate::session::op::OpBody;
@@ -50,6 +51,11 @@ pub trait Call: Serialize + std::marker::Sync {
     /// The refusal, which names the limit.
     fn caps(&self, _guest: &Guest) -> Result<(), Refusal> {
         Ok(())
+    }
+
+    /// Which right it uses, on what: for the audit. None where it needs none that was granted.
+    fn used(&self, _guest: &Guest) -> Option<Use<'_>> {
+        None
     }
 }
 

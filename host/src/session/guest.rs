@@ -10,11 +10,12 @@ use tokio_util::task::TaskTracker;
 
 use crate::amounts::Amounts;
 use crate::bindings::types;
-use crate::error::{Dimension, Refusal, RefusalKind};
+use crate::error::{Dimension, Refusal};
 use crate::event::now_ms;
-use crate::ids::StreamId;
+use crate::ids::{Digest, StreamId};
 use crate::ledger::{Exhausted, Held};
 use crate::plugin::rights::Rights;
+use crate::session::audit::{At, Gathered, Use, Which};
 use crate::session::clock::Clock;
 use crate::session::codec;
 use crate::session::end::End;
@@ -40,6 +41,8 @@ pub struct Guest {
     pub stream: StreamId,
     /// The plugin's name, for messages.
     pub plugin: String,
+    /// The plugin's bytes.
+    pub digest: Digest,
     /// What this instance may do.
     pub rights: Rights,
     /// Its tools, by the names that it sees.
@@ -96,6 +99,8 @@ pub struct Making {
     pub stream: StreamId,
     /// [`Guest::plugin`].
     pub plugin: String,
+    /// [`Guest::digest`].
+    pub digest: Digest,
     /// [`Guest::rights`].
     pub rights: Rights,
     /// [`Guest::tools`].
@@ -131,6 +136,7 @@ impl Guest {
         let Making {
             stream,
             plugin,
+            digest,
             rights,
             tools,
             fuel,
@@ -143,7 +149,9 @@ impl Guest {
         } = making;
         let wall = Duration::from_millis(session.run.limits.step_wall);
         let live = lost.map(|lost| lost.tape().hand_over()).unwrap_or_default();
-        let tape = Mutex::new(Tape::new(stream.clone(), recorded, live));
+        let gathered = lost.map(|lost| lost.tape().hand_over_gathered());
+        let gathered = gathered.unwrap_or_else(|| Gathered::new(session.run.limits.audit_targets));
+        let tape = Mutex::new(Tape::new(stream.clone(), recorded, live, gathered));
         let step = Step::new(wall, fuel);
         // What it does again was charged when the lost one did it.
         let (mut entered_before, mut waits, mut fault) = (0, Waits::default(), Arc::default());
@@ -169,6 +177,7 @@ impl Guest {
             attempt,
             stream,
             plugin,
+            digest,
             rights,
             tools,
             step,
@@ -354,7 +363,7 @@ impl Guest {
     }
 
     /// The answer that the record has for this call, where it is being replayed.
-    pub(super) fn replay(&self, name: &str, args: crate::ids::Digest) -> Result<Option<Observation>, End> {
+    pub(super) fn replay(&self, name: &str, args: Digest) -> Result<Option<Observation>, End> {
         let (seen, live) = {
             let mut tape = self.tape();
             let seen = tape.replay(name, args)?;
@@ -390,17 +399,36 @@ impl Guest {
         self.session.run.keeping.is_record()
     }
 
-    pub(super) fn observe(&self, name: &str, args: crate::ids::Digest, answer: Answer) -> Result<(), End> {
+    pub(super) fn observe(&self, name: &str, args: Digest, answer: Answer) -> Result<(), End> {
         self.observe_at(name, args, answer, now_ms())
     }
 
-    fn observe_at(&self, name: &str, args: crate::ids::Digest, answer: Answer, at_ms: u64) -> Result<(), End> {
+    fn observe_at(&self, name: &str, args: Digest, answer: Answer, at_ms: u64) -> Result<(), End> {
         let observation = self.observation(name, args, answer, at_ms);
         self.push(observation)
     }
 
+    /// Writes down what a look told the guest, and which of its rights it used.
+    pub(super) fn observe_use(
+        &self,
+        name: &str,
+        args: Digest,
+        answer: Answer,
+        used: Option<&Use<'_>>,
+    ) -> Result<(), End> {
+        let observation = self.observation(name, args, answer, now_ms());
+        self.count_record(&observation)?;
+        let mut tape = self.tape();
+        tape.push(observation);
+        if let Some(used) = used {
+            let number = tape.next_seq() - 1;
+            tape.gathered.uses(used, At::Observation(number));
+        }
+        Ok(())
+    }
+
     /// The record of what a call tells the guest.
-    pub(super) fn observation(&self, name: &str, args: crate::ids::Digest, answer: Answer, at_ms: u64) -> Record {
+    pub(super) fn observation(&self, name: &str, args: Digest, answer: Answer, at_ms: u64) -> Record {
         let meters = Meters {
             fuel: self.step.fuel_used(),
             awake_ms: self.session.awake_ms(),
@@ -417,11 +445,15 @@ impl Guest {
     }
 
     /// Keeps records that mean something only together: all of them, or none where the session's part of the journal has no room.
-    pub(super) fn push_all(&self, records: Vec<Record>) -> Result<(), End> {
+    /// With them it is noted which right the operation uses that they begin.
+    pub(super) fn push_all(&self, records: Vec<Record>, used: Option<(&Use<'_>, u32)>) -> Result<(), End> {
         records.iter().try_for_each(|record| self.count_record(record))?;
         let mut tape = self.tape();
         for record in records {
             tape.push(record);
+        }
+        if let Some((used, op)) = used {
+            tape.gathered.uses(used, At::Operation(op));
         }
         Ok(())
     }
@@ -482,9 +514,17 @@ impl Guest {
         self.flush(sync).await
     }
 
-    /// Everything that waits for a commit, for whoever commits it with something else.
-    pub fn take_pending(&self) -> Vec<Record> {
-        self.tape().take_pending()
+    /// Commits everything that waits for it, and how often rights were used again.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn flush_all(&self, sync: Sync) -> Result<(), End> {
+        self.append_taken(Which::All, None, sync).await.map(drop)
+    }
+
+    /// Everything that waits for a commit, for whoever commits it with something else. Nothing comes after it.
+    pub fn take_last(&self) -> Vec<Record> {
+        self.take(Which::Last).0
     }
 
     pub(super) async fn flush_if_large(&self) -> Result<(), End> {
@@ -496,13 +536,24 @@ impl Guest {
     }
 
     pub(super) async fn append_pending(&self, effect: Option<Effect>, sync: Sync) -> Result<Option<EffectResult>, End> {
-        let records = self.take_pending();
+        self.append_taken(Which::New, effect, sync).await
+    }
+
+    async fn append_taken(
+        &self,
+        which: Which,
+        effect: Option<Effect>,
+        sync: Sync,
+    ) -> Result<Option<EffectResult>, End> {
+        let (records, told) = self.take(which);
         if records.is_empty() && effect.is_none() {
             return Ok(None);
         }
         // A busy database makes it wait and ends nobody.
         let _pause = self.step.pause();
-        self.session.run.append(records, effect, sync).await
+        let appended = self.session.run.append(records, effect, sync).await?;
+        told.into_iter().for_each(|event| self.session.event(event));
+        Ok(appended)
     }
 
     /// Ends all that it started and waits for that. Nothing outlives the instance that asked for it.
@@ -556,12 +607,6 @@ impl Guest {
             body: OpBody::Child(result),
         };
         self.tape().keep(Op::done(handle, false, ended));
-    }
-
-    pub(super) fn note_denial(&self, refusal: Option<&Refusal>) {
-        if let Some(refusal) = refusal.filter(|r| r.kind == RefusalKind::Denied) {
-            self.session.denied(&self.plugin, &refusal.message);
-        }
     }
 
     pub(super) fn tape(&self) -> MutexGuard<'_, Tape> {

@@ -2,10 +2,11 @@
 //! replay → grant → caps → ledger → intent → operation → outcome and charge → observation → event.
 //!
 //! Read `path` first: it is the path, and `operate` its longer half, for what is done outside. [`call`] is how interfaces describe
-//! calls to it. [`guest`] is one instance's side, [`tape`] its journal, [`keeping`] where that goes, [`op`] an operation under way, `turns` which
-//! iterations are given back, [`step`] the meter, [`clock`] the time that guests see, [`waits`] what an instance waits for, [`met`] a call that a replay
+//! calls to it. [`guest`] is one instance's side, [`tape`] its journal, [`keeping`] where that goes, [`audit`] which rights it used and lacked,
+//! [`op`] an operation under way, `turns` which iterations are given back, [`step`] the meter, [`clock`] the time that guests see, [`waits`] what an instance waits for, [`met`] a call that a replay
 //! did not expect, [`end`] why an instance was ended.
 
+pub mod audit;
 pub mod call;
 pub mod clock;
 pub mod codec;
@@ -41,12 +42,14 @@ use crate::ledger::{AccountId, Caps, Ledger, Reservation};
 use crate::limits::Limits;
 use crate::llm::price::Price;
 use crate::llm::{Catalogue, Model};
+use crate::plugin::Plugin;
 use crate::plugin::rights::Rights;
 use crate::plugin::toolbox::Toolbox;
 use crate::scrub::Secrets;
 use crate::store::{
     Effect, EffectResult, OpKind, Outcome, OutcomeStatus, Record, RunUpdate, Spill, Store, StoreError, Sync,
 };
+use audit::{Denial, Denials};
 use end::End;
 use keeping::Keeping;
 use op::OpBody;
@@ -90,8 +93,8 @@ pub struct RunContext {
     pub seed: [u8; 32],
     /// Ends everything without a record: the run is suspended.
     pub suspend: CancellationToken,
-    /// Denials met, in the words that name the flag.
-    pub denials: Mutex<Vec<String>>,
+    /// Denials met.
+    pub denials: Mutex<Denials>,
 }
 
 /// What an alias of a model stands for, from the beginning of a run to its end.
@@ -193,17 +196,19 @@ impl RunContext {
         }
     }
 
-    /// Keeps a denial for the person, once.
-    fn denied(&self, message: &str) {
-        let mut denials = self.denials.lock().unwrap_or_else(PoisonError::into_inner);
-        if !denials.iter().any(|d| d == message) && denials.len() < MAX_DENIALS {
-            denials.push(message.to_owned());
-        }
+    /// Keeps a denial for the person.
+    fn denied(&self, denial: Denial) {
+        lock(&self.denials).add(denial);
+    }
+
+    /// Takes over the denials that its records tell of, where it goes on.
+    pub fn had(&self, denials: Denials) {
+        *lock(&self.denials) = denials;
     }
 
     /// The denials met so far.
-    pub fn denials(&self) -> Vec<String> {
-        self.denials.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn denials(&self) -> Denials {
+        lock(&self.denials).clone()
     }
 
     /// The store, for reads.
@@ -235,6 +240,8 @@ pub struct Session {
     pub rights: Rights,
     /// The strategy's name, for messages.
     pub strategy: String,
+    /// The strategy; none where nothing of it runs.
+    pub plugin: Option<Arc<Plugin>>,
     /// Its default model.
     pub model: Option<Model>,
     /// Since when it is awake in this process, on the monotonic clock: what it does again to find its place is not counted.
@@ -281,6 +288,8 @@ pub struct SessionParts {
     pub rights: Rights,
     /// [`Session::strategy`].
     pub strategy: String,
+    /// [`Session::plugin`].
+    pub plugin: Option<Arc<Plugin>>,
     /// [`Session::model`].
     pub model: Option<Model>,
     /// [`Session::cancel`].
@@ -421,6 +430,7 @@ impl Session {
             account,
             rights,
             strategy,
+            plugin,
             model,
             cancel,
             past,
@@ -434,6 +444,7 @@ impl Session {
             account,
             rights,
             strategy,
+            plugin,
             model,
             awake: tokio::sync::SetOnce::new(),
             past_wall: past.wall_ms,
@@ -592,15 +603,6 @@ impl Session {
             handle -= 1;
         }
     }
-
-    /// Keeps a denial for the person, once, and tells everybody.
-    pub fn denied(&self, plugin: &str, message: &str) {
-        self.run.denied(message);
-        self.event(EventKind::Denied {
-            plugin: plugin.to_owned(),
-            message: message.to_owned(),
-        });
-    }
 }
 
 /// Ends operations that were under way when the host went down, and that nobody goes on with: they cost what was set aside.
@@ -637,6 +639,3 @@ fn without_answer(kind: OpKind) -> Vec<u8> {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
-
-/// Different denials that a run's summary names.
-const MAX_DENIALS: usize = 32;

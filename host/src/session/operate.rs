@@ -12,6 +12,7 @@ use crate::error::{Dimension, Refusal, RefusalKind};
 use crate::event::{EventKind, now_ms};
 use crate::ids::Digest;
 use crate::ledger::{Exhausted, Reservation};
+use crate::session::audit::{self, At};
 use crate::session::call::{Done, EndedEvent, Missed, Operation, Stopping, Under};
 use crate::session::codec;
 use crate::session::end::End;
@@ -46,7 +47,7 @@ impl Guest {
             Ok(reservation) => reservation,
             Err(Missed::Unread(end)) => return Err(end),
             Err(Missed::Refused(refusal)) => {
-                self.note_denial(Some(&refusal));
+                self.note_denial(Some(&refusal), At::Operation(number));
                 self.keep_refused(&call, number, &refusal);
                 return Ok((number, Some(refusal)));
             }
@@ -64,7 +65,8 @@ impl Guest {
         let mut records = self.tape().unknown(request);
         records.extend(call.records(self, number));
         records.push(Record::Intent(intent));
-        if let Err(full) = self.push_all(records) {
+        let used = call.used(self);
+        if let Err(full) = self.push_all(records, used.as_ref().map(|used| (used, number))) {
             // It is not written down, and so it never was.
             reservation.release();
             return Err(full);
@@ -144,6 +146,7 @@ impl Guest {
             RefusalKind::Cancelled => OutcomeStatus::Cancelled,
             _ => OutcomeStatus::Failed,
         };
+        self.note_denial(Some(refusal), At::Operation(begun.number));
         let body = call.refused(refusal);
         let mut records = self.session.abandon(&self.stream.scope.child(begun.number));
         records.push(Record::Outcome(Outcome {
@@ -290,12 +293,14 @@ impl Guest {
             drop(self.count_written(&note));
             records.push(note);
         }
+        let told = audit::told(&records);
         if let Err(failed) = self.session.run.append(records, None, done.sync).await {
             // What is not written down nobody hears of: whoever waits finds the operation gone, and why.
             self.settle(reservation, cost);
             return self.fail(failed);
         }
         self.settle(reservation, cost);
+        told.into_iter().for_each(|event| self.session.event(event));
         if let Some(event) = event {
             self.session.event(event(&done, begun.elapsed()));
         }

@@ -12,6 +12,7 @@ use crate::error::{Dimension, Refusal, RefusalKind};
 use crate::event::now_ms;
 use crate::ids::Digest;
 use crate::ledger::Reservation;
+use crate::session::audit::{At, Which};
 use crate::session::call::{Look, Missed, Operation, Write};
 use crate::session::codec;
 use crate::session::end::End;
@@ -42,8 +43,9 @@ impl Guest {
             },
             Err(refusal) => Err(refusal),
         };
-        self.note_denial(answer.as_ref().err());
-        self.observe(C::NAME, args, Answer::Body(codec::encode(&answer)))?;
+        self.note_denial(answer.as_ref().err(), At::Observation(self.next_seq()));
+        let used = answer.is_ok().then(|| call.used(self)).flatten();
+        self.observe_use(C::NAME, args, Answer::Body(codec::encode(&answer)), used.as_ref())?;
         self.flush_if_large().await?;
         Ok(answer)
     }
@@ -65,7 +67,7 @@ impl Guest {
         let reservation = match reserved {
             Ok(reservation) => reservation,
             Err(refusal) => {
-                self.note_denial(Some(&refusal));
+                self.note_denial(Some(&refusal), At::Observation(self.next_seq()));
                 self.observe(C::NAME, args, Answer::Body(refusal_body::<EffectResult>(&refusal)))?;
                 return Ok(Err(refusal));
             }
@@ -101,7 +103,8 @@ impl Guest {
         // With its arguments, so that a space can be made again as it was at any point.
         let mut records = self.tape().unknown(vec![(args, codec::of_call(C::NAME, call))]);
         records.extend([Record::Intent(intent), Record::Outcome(outcome), seen]);
-        if let Err(full) = self.push_all(records) {
+        let used = call.used(self);
+        if let Err(full) = self.push_all(records, used.as_ref().map(|used| (used, op))) {
             held.release();
             return Err(full);
         }
@@ -308,10 +311,12 @@ impl Guest {
             at_ms: now_ms(),
         })];
         // A full journal still takes its session's steps.
-        let mut pending = self.take_pending();
+        let (mut pending, told) = self.take(Which::All);
         pending.extend(records);
         let _pause = self.step.pause();
-        self.session.run.append_last(pending).await
+        self.session.run.append_last(pending).await?;
+        told.into_iter().for_each(|event| self.session.event(event));
+        Ok(())
     }
 
     /// A refusal that the record has: the ledger notes it as it did when it was made.

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use crate::amounts::Amounts;
 use crate::error::Refusal;
 use crate::ids::{Digest, StreamId};
+use crate::session::audit::Gathered;
 use crate::session::codec;
 use crate::session::end::End;
 use crate::session::op::{Ended, Op};
@@ -73,10 +74,12 @@ pub(super) struct Tape {
     known: HashSet<Digest>,
     /// Operations whose outcome the guest was told.
     told: HashSet<u32>,
+    /// What was done with rights, for the audit.
+    pub(super) gathered: Gathered,
 }
 
 impl Tape {
-    pub(super) fn new(stream: StreamId, recorded: Recorded, mut live: BTreeMap<u32, Op>) -> Self {
+    pub(super) fn new(stream: StreamId, recorded: Recorded, mut live: BTreeMap<u32, Op>, gathered: Gathered) -> Self {
         // What has ended is in the record, where that was read since.
         let has_outcome = |number: &u32| recorded.operations.get(number).is_some_and(|op| op.outcome.is_some());
         live.retain(|number, _| !has_outcome(number));
@@ -96,6 +99,7 @@ impl Tape {
             live,
             known,
             told: HashSet::new(),
+            gathered,
         }
     }
 
@@ -251,6 +255,11 @@ impl Tape {
         all.append(&mut self.ops);
         all.retain(|_, op| !op.refused);
         all
+    }
+
+    /// What was done with rights so far, for the instance that takes this one's place.
+    pub(super) fn hand_over_gathered(&mut self) -> Gathered {
+        std::mem::replace(&mut self.gathered, Gathered::new(0))
     }
 
     /// Whether a model was asked inside tool call `number`, as the journal has it.

@@ -177,7 +177,7 @@ impl Agent {
     }
 
     fn guest(&self, attempt: &Arc<Attempt>, recorded: Recorded) -> Arc<Guest> {
-        let making = making(&self.session, attempt, &self.start.held, recorded);
+        let making = making(&self.session, attempt, &self.start, recorded);
         let guest = Guest::new(self.session.clone(), attempt.clone(), making);
         show_earlier_children(&guest);
         guest
@@ -280,7 +280,7 @@ impl Agent {
         let mut recorded =
             restore::recorded(&journal.store, &session.id, lost.attempt.number).map_err(|e| End::store(&e))?;
         let own = recorded.remove(&Scope::ROOT).unwrap_or_default();
-        let guest = Guest::in_place_of(lost, making(session, &lost.attempt, &self.start.held, own));
+        let guest = Guest::in_place_of(lost, making(session, &lost.attempt, &self.start, own));
         show_earlier_children(&guest);
         Ok(guest)
     }
@@ -298,7 +298,7 @@ impl Agent {
         let next = history.attempts + 1;
         let message = format!("attempt {} ended: {cause}; it is started again", history.attempts);
         guest.note(NoteKind::Host, message.into_bytes()).ok();
-        guest.flush(Sync::Commit).await?;
+        guest.flush_all(Sync::Commit).await?;
         session.event(EventKind::SessionRestarts {
             attempt: next,
             cause,
@@ -427,7 +427,7 @@ impl Agent {
 }
 
 /// What the instance of a strategy is made of, the first of its attempt and any after it.
-pub(super) fn making(session: &Session, attempt: &Attempt, held: &[String], recorded: Recorded) -> Making {
+pub(super) fn making(session: &Session, attempt: &Attempt, start: &AgentStart, recorded: Recorded) -> Making {
     Making {
         stream: StreamId {
             session: session.id.clone(),
@@ -435,8 +435,9 @@ pub(super) fn making(session: &Session, attempt: &Attempt, held: &[String], reco
             scope: Scope::ROOT,
         },
         plugin: session.strategy.clone(),
+        digest: start.strategy.digest,
         rights: session.rights.clone(),
-        tools: held.to_vec(),
+        tools: start.held.clone(),
         fuel: session.run.limits.fuel,
         cancel: session.cancel.clone(),
         over: attempt.over.clone(),

@@ -256,6 +256,7 @@ impl Replay {
             account: self.run.ledger.open_root(Caps::default()),
             rights: start.rights.clone(),
             strategy: start.strategy.name.clone(),
+            plugin: None,
             model: None,
             cancel: CancellationToken::new(),
             past: Past::default(),
@@ -272,7 +273,7 @@ impl Replay {
         start: &AgentStart,
         recorded: Recorded,
     ) -> Arc<Guest> {
-        let making = making(session, attempt, &start.held, recorded);
+        let making = making(session, attempt, start, recorded);
         let guest = Guest::new(session.clone(), attempt.clone(), making);
         for row in rows {
             let parent = row.parent.as_ref();

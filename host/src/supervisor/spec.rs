@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use crate::amounts::Amounts;
 use crate::bindings::{delegation, types};
-use crate::error::{Dimension, Refusal};
+use crate::error::{Dimension, Lack, Refusal};
 use crate::ledger::is_own;
 use crate::plugin::rights::{Access, SpaceWish};
 use crate::session::Session;
@@ -53,9 +53,12 @@ pub(super) fn tools(parent: &Guest, wanted: &[String]) -> Result<(Vec<String>, V
             } else {
                 has.iter().cloned().collect::<Vec<_>>().join(", ")
             };
-            return Err(Refusal::denied(format!(
-                "{parent} may not give the toolset {toolset} to a child: it has {has}."
-            )));
+            let words = format!("{parent} may not give the toolset {toolset} to a child: it has {has}.");
+            return Err(Refusal::denied(words).about(Lack {
+                what: format!("give the toolset {toolset} to a child"),
+                target: toolset,
+                right: None,
+            }));
         }
     }
     let held = mine().filter(|(_, tool)| wanted.iter().any(|w| w == tool.toolset_name()));

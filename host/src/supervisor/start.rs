@@ -15,7 +15,7 @@ use crate::limits::Limits;
 use crate::plugin::load::{Found, load};
 use crate::plugin::manifest::{self, Manifest};
 use crate::plugin::rights::{Rights, ToolRights};
-use crate::plugin::toolbox::Repeatable;
+use crate::plugin::toolbox::{Repeatable, full_name};
 use crate::plugin::{Origin, Plugin};
 use crate::session::Alias;
 
@@ -152,4 +152,12 @@ pub struct ToolRef {
     pub repeatable: Repeatable,
     /// Its tools, as they were frozen.
     pub defs: Vec<types::ToolDef>,
+}
+
+impl ToolRef {
+    /// The names by which models know its tools.
+    pub fn names(&self) -> impl Iterator<Item = String> {
+        let prefix = self.prefix.as_deref();
+        self.defs.iter().map(move |def| full_name(prefix, &def.name))
+    }
 }

@@ -70,7 +70,9 @@ fn limits(set: &[(&str, u64)]) -> Limits {
 async fn send(limits: &Limits, rules: &[NetRule], request: http::Request<Bytes>) -> Result<Answer, EgressError> {
     let egress = Egress::new(limits);
     egress
-        .send(rules, request, Waits::default(), &CancellationToken::new())
+        .send(rules, request, Waits::default(), &CancellationToken::new(), &|_, _| {
+            true
+        })
         .await
 }
 
@@ -221,6 +223,38 @@ async fn each_redirect_is_checked_and_takes_no_credentials_along() {
 }
 
 #[tokio::test]
+async fn each_request_is_told_before_it_leaves_and_is_not_sent_where_that_is_refused() {
+    let second = Server::start(vec![ok("there")]).await;
+    let first = Server::start(vec![moved(302, &format!("{}/b?c=d", second.url()))]).await;
+    let rules = [first.rule(), second.rule()];
+    let told = Mutex::new(Vec::new());
+    let (egress, cancel) = (Egress::new(&Limits::default()), CancellationToken::new());
+    let request = || {
+        let request = http::Request::get(format!("{}/a?secret=1#part", first.url()));
+        request.body(Bytes::new()).expect("a request")
+    };
+    let leaves = |rule: &NetRule, place: &str| {
+        told.lock()
+            .expect("unpoisoned")
+            .push((rule.to_string(), place.to_owned()));
+        true
+    };
+    let sent = egress.send(&rules, request(), Waits::default(), &cancel, &leaves);
+    sent.await.expect("an answer");
+    let of = |server: &Server, path: &str| (server.rule().to_string(), format!("GET {}{path}", server.url()));
+    assert_eq!(
+        told.into_inner().expect("unpoisoned"),
+        [of(&first, "/a"), of(&second, "/b")]
+    );
+    let unheard = Server::start(vec![ok("never")]).await;
+    let request = http::Request::get(unheard.url()).body(Bytes::new()).expect("a request");
+    let rules = [unheard.rule()];
+    let sent = egress.send(&rules, request, Waits::default(), &cancel, &|_, _| false);
+    assert_eq!(sent.await.expect_err("refused"), EgressError::Cancelled);
+    assert!(unheard.seen().is_empty());
+}
+
+#[tokio::test]
 async fn a_307_keeps_method_and_body_and_a_redirect_within_the_host_its_credentials() {
     let server = Server::start(vec![moved(307, "/b"), ok("there")]).await;
     let request = http::Request::post(server.url()).header("authorization", "Bearer x");
@@ -364,7 +398,9 @@ async fn a_silent_server_a_broken_one_and_none_at_all() {
     };
     let egress = Egress::new(&Limits::default());
     let error = egress
-        .send(&[silent.rule()], request, waits, &CancellationToken::new())
+        .send(&[silent.rule()], request, waits, &CancellationToken::new(), &|_, _| {
+            true
+        })
         .await;
     assert_eq!(
         error.expect_err("its own wait"),
@@ -398,7 +434,7 @@ async fn a_cancelled_request_ends_at_once() {
         CancellationToken::new(),
         [silent.rule()],
     );
-    let sending = egress.send(&rules, request, Waits::default(), &cancel);
+    let sending = egress.send(&rules, request, Waits::default(), &cancel, &|_, _| true);
     let cancelling = async {
         while silent.seen().is_empty() {
             tokio::task::yield_now().await;

@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use super::space::{Share, SpaceRights};
 use super::{Models, Rights};
 use crate::egress::NetRule;
-use crate::error::Refusal;
+use crate::error::{Lack, Refusal};
 use crate::plugin::grant::{Access, FolderGrant, Kind};
 use crate::store::SPILL_SPACE;
 use crate::text;
@@ -240,18 +240,30 @@ fn taken<'g>(mut given: impl Iterator<Item = &'g Given<'g>>, held: bool) -> Resu
     match given.next() {
         None => Ok(false),
         Some(_) if held => Ok(true),
-        Some(given) => Err(Refusal::denied(format!(
-            "A child may not be given {}: its parent has it not.",
-            text::line(given.text, 100)
-        ))),
+        Some(given) => {
+            let words = format!(
+                "A child may not be given {}: its parent has it not.",
+                text::line(given.text, 100)
+            );
+            Err(Refusal::denied(words).about(not_given(given.kind.name())))
+        }
     }
 }
 
 fn missing(wishes: &Wishes<'_>, grant: &str) -> Refusal {
     let (parent, grant) = (text::line(wishes.parent, 64), text::line(grant, 200));
-    Refusal::denied(format!(
+    let words = format!(
         "{parent} may not give {grant} to a child: it does not hold that itself. Allow it with --allow {grant}"
-    ))
+    );
+    Refusal::denied(words).about(not_given(&grant))
+}
+
+fn not_given(right: &str) -> Lack {
+    Lack {
+        what: format!("give {right} to a child"),
+        target: right.to_owned(),
+        right: Some(right.to_owned()),
+    }
 }
 
 fn is_name(name: &str) -> bool {

@@ -2,6 +2,8 @@
 //! nothing.
 
 mod child;
+mod list;
+mod remedy;
 mod space;
 mod tool;
 
@@ -10,15 +12,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::egress::NetRule;
-use crate::error::Refusal;
+use crate::error::{Lack, Refusal};
 use crate::plugin::grant::{Allowed, FolderGrant, Grant, GrantError, Kind};
 use crate::plugin::manifest::{Manifest, Wanted};
 use crate::text;
 
 pub use crate::plugin::grant::Access;
 pub use child::{SpaceWish, Wishes};
+pub use list::Right;
+pub use remedy::{Asker, Remedy, remedy};
 use space::{Share, SpaceRights};
-pub use tool::ToolRights;
+pub use tool::{Caller, ToolRights};
 
 /// The effective rights of one instance.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -266,8 +270,11 @@ impl Rights {
         let space = text::line(space, 64);
         Err(denied(
             plugin,
-            &format!("open the blackboard space {space}"),
-            &format!("blackboard:{space}"),
+            Lack {
+                what: format!("open the blackboard space {space}"),
+                right: Some(format!("blackboard:{space}")),
+                target: space,
+            },
         ))
     }
 
@@ -290,8 +297,11 @@ impl Rights {
         let (space, key) = (text::line(space, 64), text::line(key, 64));
         Err(denied(
             plugin,
-            &format!("{what} {key} in the blackboard space {space}"),
-            &format!("blackboard:{space}"),
+            Lack {
+                what: format!("{what} {key} in the blackboard space {space}"),
+                right: Some(format!("blackboard:{space}")),
+                target: format!("{space}/{key}"),
+            },
         ))
     }
 
@@ -315,17 +325,21 @@ impl Rights {
         if held {
             return Ok(());
         }
-        match alias {
-            None => Err(denied(plugin, "ask a model", "llm")),
-            Some(alias) => {
-                let alias = text::line(alias, 64);
-                Err(denied(
-                    plugin,
-                    &format!("ask the model {alias}"),
-                    &format!("llm:{alias}"),
-                ))
-            }
-        }
+        Err(denied(
+            plugin,
+            match alias.map(|alias| text::line(alias, 64)) {
+                None => Lack {
+                    what: "ask a model".to_owned(),
+                    right: Some("llm".to_owned()),
+                    target: "the default model".to_owned(),
+                },
+                Some(alias) => Lack {
+                    what: format!("ask the model {alias}"),
+                    right: Some(format!("llm:{alias}")),
+                    target: alias,
+                },
+            },
+        ))
     }
 
     /// The models besides the default one that may be asked, by the names that they were granted by.
@@ -465,17 +479,22 @@ fn narrowed(grant: &Grant, manifest: &Manifest) -> Grant {
     }
 }
 
-fn denied(plugin: &str, what: &str, grant: &str) -> Refusal {
-    Refusal::denied(format!(
-        "{plugin} may not {what}: it holds no grant for it. Allow it with --allow {grant}"
-    ))
+fn denied(plugin: &str, lack: Lack) -> Refusal {
+    let (what, right) = (&lack.what, lack.right.as_deref().unwrap_or_default());
+    let words = format!("{plugin} may not {what}: it holds no grant for it. Allow it with --allow {right}");
+    Refusal::denied(words).about(lack)
 }
 
 fn taken_away(plugin: &str, what: &str, kind: Kind) -> Refusal {
-    Refusal::denied(format!(
-        "{plugin} may not {what}: that was taken away with --deny {kind}, or is not among what its parent gave it",
-        kind = kind.name()
-    ))
+    let kind = kind.name();
+    let words = format!(
+        "{plugin} may not {what}: that was taken away with --deny {kind}, or is not among what its parent gave it"
+    );
+    Refusal::denied(words).about(Lack {
+        what: what.to_owned(),
+        target: kind.to_owned(),
+        right: Some(kind.to_owned()),
+    })
 }
 
 #[cfg(test)]

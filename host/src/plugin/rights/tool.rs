@@ -6,11 +6,20 @@ use super::Rights;
 use crate::plugin::grant::{Allowed, GrantError, Kind};
 use crate::plugin::manifest::Manifest;
 
+/// Who calls a tool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Caller {
+    /// An agent that holds it.
+    Agent,
+    /// Another tool.
+    Tool,
+}
+
 /// What a tool may do.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ToolRights {
     /// Of these what its caller has as well.
-    shared: Rights,
+    pub(super) shared: Rights,
     /// These whichever agent calls it. Never folders.
     own: Rights,
 }
@@ -38,8 +47,16 @@ impl ToolRights {
         self.own.take_away(denied);
     }
 
+    /// What it may do in a call of somebody who may do this.
+    pub fn in_call_of(&self, caller: Caller, rights: &Rights) -> Rights {
+        match caller {
+            Caller::Agent => self.called_by(rights),
+            Caller::Tool => self.called_by_tool(rights),
+        }
+    }
+
     /// What it may do when another tool calls it: nothing that this one may not, so that nobody reaches further by a tool that he was not told of.
-    pub fn called_by_tool(&self, caller: &Rights) -> Rights {
+    fn called_by_tool(&self, caller: &Rights) -> Rights {
         let whole = self.whole();
         whole.cut(caller)
     }

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use wasip2::clocks::{monotonic_clock, wall_clock};
 use wasip2::filesystem::preopens::get_directories;
-use wasip2::filesystem::types::{DescriptorFlags, ErrorCode, OpenFlags, PathFlags};
+use wasip2::filesystem::types::{Descriptor, DescriptorFlags, ErrorCode, OpenFlags, PathFlags};
 use wasip2::random::random::get_random_bytes;
 
 use crate::hermes::plugin::types::{Error, ErrorKind};
@@ -25,6 +25,34 @@ pub enum Step {
         #[serde(default = "once")]
         times: usize,
     },
+    /// Does one thing with a file or a folder `/FOLDER/NAME`, or with `count` of them, each with its number in the place of `{}`: how many it
+    /// could be done with.
+    Files {
+        deed: Deed,
+        path: String,
+        #[serde(default = "once")]
+        count: usize,
+    },
+}
+
+/// What is done with a file or a folder.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Deed {
+    /// Opens it to read.
+    Read,
+    /// Opens it to read, and writes to it.
+    WriteUnasked,
+    /// Asks for its size.
+    Stat,
+    /// Lists the folder.
+    List,
+    /// Makes a folder.
+    Make,
+    /// Removes the file.
+    Remove,
+    /// Gives the file another name: its own with `.new` behind it.
+    Rename,
 }
 
 fn once() -> usize {
@@ -45,16 +73,51 @@ impl Handles {
                 ok((now.seconds, now.nanoseconds, monotonic_clock::now()))
             }
             Step::WriteFile { path, text, times } => seen(write(&path, text.repeat(times).as_bytes()).map_err(refused)),
+            Step::Files { deed, path, count } => {
+                let folders = get_directories();
+                let done = |n: usize| does(&folders, deed, &path.replace("{}", &n.to_string()));
+                let all: Vec<Result<(), ErrorCode>> = (0..count).map(done).collect();
+                match all.iter().find_map(|done| done.err()) {
+                    Some(code) if all.iter().all(Result::is_err) => seen::<()>(Err(refused(code))),
+                    _ => ok(all.iter().filter(|done| done.is_ok()).count()),
+                }
+            }
         }
+    }
+}
+
+/// The granted folder that a path lies in, and the path inside it.
+fn place<'a>(folders: &'a [(Descriptor, String)], path: &'a str) -> Result<(&'a Descriptor, &'a str), ErrorCode> {
+    let inside = |root: &str| match path.strip_prefix(root)? {
+        "" => Some("."),
+        rest => rest.strip_prefix('/'),
+    };
+    let mut found = folders
+        .iter()
+        .filter_map(|(folder, root)| Some((folder, inside(root)?)));
+    found.next().ok_or(ErrorCode::NoEntry)
+}
+
+fn does(folders: &[(Descriptor, String)], deed: Deed, path: &str) -> Result<(), ErrorCode> {
+    let (folder, name) = place(folders, path)?;
+    let follow = PathFlags::SYMLINK_FOLLOW;
+    let open = || folder.open_at(follow, name, OpenFlags::empty(), DescriptorFlags::READ);
+    match deed {
+        Deed::Read => open().map(drop),
+        Deed::WriteUnasked => open()?.write_via_stream(0).map(drop),
+        Deed::Stat => folder.stat_at(follow, name).map(drop),
+        Deed::List if name == "." => folder.read_directory().map(drop),
+        Deed::List => open()?.read_directory().map(drop),
+        Deed::Make => folder.create_directory_at(name),
+        Deed::Remove => folder.unlink_file_at(name),
+        Deed::Rename => folder.rename_at(name, folder, &format!("{name}.new")),
     }
 }
 
 /// Makes the file anew, and writes on until all is written or something is refused.
 fn write(path: &str, bytes: &[u8]) -> Result<u64, ErrorCode> {
-    let inside = |root: &str| path.strip_prefix(root)?.strip_prefix('/');
     let folders = get_directories();
-    let found = folders.iter().find_map(|(folder, root)| Some((folder, inside(root)?)));
-    let (folder, name) = found.ok_or(ErrorCode::NoEntry)?;
+    let (folder, name) = place(&folders, path)?;
     let file = folder.open_at(
         PathFlags::empty(),
         name,

@@ -2,22 +2,13 @@
 
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 
 use rustix::fs::{Mode, OFlags, open, openat};
 use rustix::io::Errno;
 use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 
-/// A folder that a tool's instance sees.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Folder {
-    /// The guest sees it as `/NAME`.
-    pub name: String,
-    /// Where it is: absolute, links resolved when it was granted.
-    pub path: PathBuf,
-    /// Whether it may be written.
-    pub writable: bool,
-}
+use crate::plugin::grant::FolderGrant;
 
 /// A folder that can't be opened. It has the name that its guest knows it by: where it is, is the operator's affair.
 #[derive(Debug, thiserror::Error)]
@@ -45,13 +36,13 @@ const STEP: OFlags = OFlags::RDONLY;
 ///
 /// # Errors
 /// It is gone, or it is not where it was granted.
-pub(super) fn show(builder: &mut WasiCtxBuilder, folder: &Folder) -> Result<(), FolderError> {
+pub(super) fn show(builder: &mut WasiCtxBuilder, folder: &FolderGrant) -> Result<(), FolderError> {
     let failed = |reason: String| FolderError {
         name: folder.name.clone(),
         reason,
     };
-    let opened = open_as_granted(&folder.path).map_err(|error| failed(reason(error)))?;
-    let perms = match folder.writable {
+    let opened = open_as_granted(&folder.dir).map_err(|error| failed(reason(error)))?;
+    let perms = match folder.writable() {
         true => FsPerms::ReadWrite,
         false => FsPerms::ReadOnly,
     };

@@ -1,0 +1,269 @@
+//! `show --audit` and `show --grants`: which rights the plugins of a run used and lacked, and which its agents and their tools have.
+
+use serde_json::{Value, json};
+
+use super::args::Output;
+use super::errors::Problem;
+use super::plain::named;
+use super::style::{Ink, Paint, fit, left, width};
+use super::{Context, json, stdio, terminal};
+use crate::run::{AgentGrants, AuditRow, AuditView, GrantsView, Host, Right, ToolGrants};
+
+/// Columns where standard output is no terminal.
+const WIDTH: usize = 160;
+/// Columns of a way and of a grant, where there is room.
+const WAY: usize = 6;
+const GRANT: usize = 32;
+
+/// Prints what was used and denied.
+pub(super) async fn audit(host: &Host, context: Context, run: &str) -> Result<u8, Problem> {
+    let view = host.audit(run).await?;
+    match context.output {
+        Output::Text => stdio::print(&screen(context).audit(&view))?,
+        Output::Json | Output::Events => {
+            let rows: Vec<Value> = view.rows.iter().map(row).collect();
+            stdio::print_line(&json::line(&rows.into()))?;
+        }
+    }
+    Ok(0)
+}
+
+/// Prints who may do what.
+pub(super) async fn grants(host: &Host, context: Context, run: &str) -> Result<u8, Problem> {
+    let view = host.grants(run).await?;
+    match context.output {
+        Output::Text => stdio::print(&screen(context).grants(&view))?,
+        Output::Json | Output::Events => {
+            let agents: Vec<Value> = view.agents.iter().map(agent).collect();
+            stdio::print_line(&json::line(&agents.into()))?;
+        }
+    }
+    Ok(0)
+}
+
+fn screen(context: Context) -> Screen {
+    Screen {
+        paint: terminal::paint_output(context.color),
+        columns: terminal::columns().unwrap_or(WIDTH),
+    }
+}
+
+struct Screen {
+    paint: Paint,
+    columns: usize,
+}
+
+impl Screen {
+    fn heading(&self, run: &impl std::fmt::Display, status: &str) -> String {
+        let run = self.paint.ink(Ink::Bold, &format!("run {run}"));
+        format!("{run} · {}\n", fit(status, 40))
+    }
+
+    /// Agent by agent and plugin by plugin, under each the rights with what they were used on.
+    fn audit(&self, view: &AuditView) -> String {
+        let mut out = self.heading(&view.run, &view.status);
+        if view.rows.is_empty() {
+            out.push_str("  no right was used, and none was missing\n");
+        }
+        for of_agent in grouped(&view.rows, |row| row.session.number) {
+            let Some(first) = of_agent.first() else { continue };
+            let role = fit(&named(&first.role, &first.session), 40);
+            out.push_str(&format!("  {}\n", self.paint.ink(Ink::Bold, &role)));
+            for of_plugin in grouped(&of_agent, |row| (row.digest, row.plugin.clone())) {
+                let Some(first) = of_plugin.first() else { continue };
+                out.push_str(&self.plugin("    ", &first.plugin, &first.digest.short(), ""));
+                // Denials stand together, under whatever would allow them.
+                for of_right in grouped(&of_plugin, |row| (row.way == DENIED, right(row))) {
+                    self.right(&mut out, &of_right);
+                }
+            }
+        }
+        out
+    }
+
+    fn right(&self, out: &mut String, rows: &[&AuditRow]) {
+        let Some(first) = rows.first() else { return };
+        let (lead, ink) = match first.way {
+            DENIED => ("denied", Ink::Bad),
+            _ => ("", Ink::Dim),
+        };
+        let own = if first.own { "its own" } else { "" };
+        let said = [lead, &right(first), own].map(str::to_owned);
+        let said: Vec<String> = said.into_iter().filter(|part| !part.is_empty()).collect();
+        let line = fit(&said.join(" · "), self.columns.saturating_sub(6));
+        if !line.is_empty() {
+            out.push_str(&format!("      {}\n", self.paint.ink(ink, &line)));
+        }
+        rows.iter().for_each(|row| out.push_str(&self.row(row)));
+    }
+
+    fn row(&self, row: &AuditRow) -> String {
+        let mut facts = Vec::new();
+        if row.count > 1 {
+            facts.push(format!("{} times", row.count));
+        }
+        if row.failed > 0 {
+            facts.push(match row.failed {
+                all if all == row.count => "failed".to_owned(),
+                some => format!("{some} failed"),
+            });
+        }
+        match (&row.call, row.observation) {
+            (Some(call), _) => facts.push(format!("call {call}")),
+            (None, Some(number)) => facts.push(format!("observation {number}")),
+            (None, None) => {}
+        }
+        let facts = facts.join(", ");
+        let way = if row.way == DENIED { "" } else { row.way };
+        let what = match (&row.target, row.way) {
+            (_, DENIED) => row.message.as_deref().unwrap_or(FURTHER),
+            (Some(target), _) => target,
+            (None, _) => FURTHER,
+        };
+        let what = match (&row.message, row.way) {
+            (Some(message), way) if way != DENIED => format!("{what}: {message}"),
+            _ => what.to_owned(),
+        };
+        let lead = match way {
+            "" => "        ".to_owned(),
+            way => format!("        {} ", left(way, WAY)),
+        };
+        let room = self.columns.saturating_sub(width(&lead) + width(&facts) + 2);
+        format!(
+            "{lead}{}  {}\n",
+            fit(&what, room.max(20)),
+            self.paint.ink(Ink::Dim, &facts)
+        )
+    }
+
+    fn plugin(&self, indent: &str, name: &str, digest: &str, about: &str) -> String {
+        let name = self.paint.ink(Ink::Bold, &fit(name, 40));
+        let about = match about {
+            "" => String::new(),
+            about => format!("  {about}"),
+        };
+        format!("{indent}{name} {}{about}\n", self.paint.ink(Ink::Dim, digest))
+    }
+
+    fn grants(&self, view: &GrantsView) -> String {
+        let mut out = self.heading(&view.run, &view.status);
+        for agent in &view.agents {
+            let indent = "  ".repeat(usize::try_from(agent.depth).unwrap_or_default().min(16) + 1);
+            let role = fit(&named(&agent.role, &agent.id), 40);
+            let role = self.paint.ink(Ink::Bold, &role);
+            let (strategy, digest) = (fit(&agent.strategy, 40), agent.digest.short());
+            let digest = self.paint.ink(Ink::Dim, &digest);
+            out.push_str(&format!("{indent}{role} {strategy} {digest}\n"));
+            self.rights(&mut out, &format!("{indent}  "), &agent.rights, "by its tools alone");
+            for tool in &agent.tools {
+                let names = fit(&tool.names.join(", "), self.columns.saturating_sub(60).max(20));
+                out.push_str(&self.plugin(&format!("{indent}  "), &tool.plugin, &tool.digest.short(), &names));
+                self.rights(&mut out, &format!("{indent}    "), &tool.rights, "");
+            }
+        }
+        out
+    }
+
+    fn rights(&self, out: &mut String, indent: &str, rights: &[Right], by_tools: &str) {
+        if rights.is_empty() {
+            out.push_str(&format!("{indent}{}\n", self.paint.ink(Ink::Dim, "nothing")));
+        }
+        for right in rights {
+            let own = if right.own { "its own" } else { "" };
+            let by_tools = if right.by_tools { by_tools } else { "" };
+            let about: Vec<&str> = [own, &right.about, by_tools]
+                .into_iter()
+                .filter(|part| !part.is_empty())
+                .collect();
+            let about = self.paint.ink(Ink::Dim, &fit(&about.join(", "), 80));
+            let line = format!("{} {about}", left(&fit(&right.grant, 100), GRANT));
+            out.push_str(&format!("{indent}{}\n", line.trim_end()));
+        }
+    }
+}
+
+/// The way of a denial.
+const DENIED: &str = "denied";
+/// What stands for targets that are not named.
+const FURTHER: &str = "and further ones";
+
+/// Of a use the right, of a denial what would allow it.
+fn right(row: &AuditRow) -> String {
+    if row.way != DENIED {
+        return row.grant.clone().unwrap_or_default();
+    }
+    let mut parts = row.flags.clone();
+    parts.extend(row.remedy.clone());
+    parts.join(", ")
+}
+
+/// Rows with the same key beside one another, in the order in which they first come.
+fn grouped<R: std::borrow::Borrow<AuditRow>, K: PartialEq>(
+    rows: &[R],
+    key: impl Fn(&AuditRow) -> K,
+) -> Vec<Vec<&AuditRow>> {
+    let mut groups: Vec<(K, Vec<&AuditRow>)> = Vec::new();
+    for row in rows {
+        let row = row.borrow();
+        let of = key(row);
+        match groups.iter_mut().find(|(key, _)| *key == of) {
+            Some((_, group)) => group.push(row),
+            None => groups.push((of, vec![row])),
+        }
+    }
+    groups.into_iter().map(|(_, group)| group).collect()
+}
+
+fn row(row: &AuditRow) -> Value {
+    json!({
+        "at_ms": row.at_ms,
+        "session": row.session.to_string(),
+        "role": row.role,
+        "attempt": row.attempt,
+        "plugin": row.plugin,
+        "digest": row.digest.to_string(),
+        "call": row.call,
+        "observation": row.observation,
+        "way": row.way,
+        "grant": row.grant,
+        "own": row.own,
+        "target": row.target,
+        "count": row.count,
+        "failed": row.failed,
+        "message": row.message,
+        "flags": row.flags,
+        "remedy": row.remedy,
+    })
+}
+
+fn agent(agent: &AgentGrants) -> Value {
+    let tool = |tool: &ToolGrants| {
+        json!({
+            "plugin": tool.plugin,
+            "digest": tool.digest.to_string(),
+            "tools": tool.names,
+            "grants": rights(&tool.rights),
+        })
+    };
+    json!({
+        "id": agent.id.to_string(),
+        "parent": agent.parent.as_ref().map(ToString::to_string),
+        "role": agent.role,
+        "strategy": agent.strategy,
+        "digest": agent.digest.to_string(),
+        "grants": rights(&agent.rights),
+        "tools": agent.tools.iter().map(tool).collect::<Vec<_>>(),
+    })
+}
+
+fn rights(rights: &[Right]) -> Vec<Value> {
+    let right = |right: &Right| {
+        json!({
+            "grant": right.grant,
+            "about": right.about,
+            "own": right.own,
+            "by_tools": right.by_tools,
+        })
+    };
+    rights.iter().map(right).collect()
+}

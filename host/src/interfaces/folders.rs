@@ -1,0 +1,495 @@
+//! WASI's files: each use of a granted folder is told to the audit before it is done, by the name that the guest gives it. What may be done is
+//! decided by wasmtime-wasi, on the handle of the folder; here it is only seen what was denied.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use wasmtime::component::{HasData, Resource};
+use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemCtxView};
+use wasmtime_wasi::p2::bindings::filesystem::preopens;
+use wasmtime_wasi::p2::bindings::filesystem::types::{
+    self, Advice, DescriptorFlags, DescriptorStat, DescriptorType, DirectoryEntry, DirectoryEntryStream, ErrorCode,
+    Filesize, HostDescriptor, HostDirectoryEntryStream, MetadataHashValue, NewTimestamp, OpenFlags, PathFlags,
+};
+use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult};
+
+use crate::error::{Lack, Refusal};
+use crate::interfaces::State;
+use crate::plugin::grant::{FolderGrant, Grant};
+use crate::plugin::rights::Access;
+use crate::session::audit::{ToldBy, Use, Way};
+use crate::session::guest::Guest;
+use crate::text;
+
+/// Characters of a path in a message.
+const SHOWN: usize = 200;
+
+/// The files of a guest, as data of the linker.
+pub(super) struct GrantedFolders;
+
+impl HasData for GrantedFolders {
+    type Data<'a> = Folders<'a>;
+}
+
+/// Where a guest's descriptors lead.
+pub(super) struct Places {
+    folders: Vec<FolderGrant>,
+    /// By the number of the descriptor's handle.
+    open: HashMap<u32, Place>,
+}
+
+impl Places {
+    pub(super) fn of(folders: &[FolderGrant]) -> Self {
+        Self {
+            folders: folders.to_vec(),
+            open: HashMap::new(),
+        }
+    }
+}
+
+/// A file or a folder: which granted folder it lies in, and its path there.
+#[derive(Debug, Clone)]
+struct Place {
+    folder: usize,
+    path: String,
+}
+
+pub(super) struct Folders<'a> {
+    guest: &'a Arc<Guest>,
+    places: &'a mut Places,
+    wasi: WasiFilesystemCtxView<'a>,
+}
+
+pub(super) fn folders(state: &mut State) -> Folders<'_> {
+    Folders {
+        guest: &state.guest,
+        places: &mut state.places,
+        wasi: WasiFilesystemCtxView {
+            ctx: state.wasi.filesystem(),
+            table: &mut state.table,
+        },
+    }
+}
+
+/// Something that is done with a file or a folder.
+#[derive(Debug)]
+struct Deed {
+    way: Way,
+    /// The grant of the folder.
+    grant: String,
+    /// The path as the guest sees it.
+    target: String,
+    /// Why it will be denied.
+    denial: Option<Denial>,
+}
+
+#[derive(Debug, Clone)]
+enum Denial {
+    LeadsOut,
+    /// The grant that would allow it.
+    ReadOnly(String),
+}
+
+impl Deed {
+    fn used(&self) -> Use<'_> {
+        Use {
+            way: self.way,
+            grant: self.grant.as_str().into(),
+            target: self.target.as_str().into(),
+            told_by: ToldBy::Audit,
+        }
+    }
+}
+
+impl Folders<'_> {
+    /// Tells that `path` is read or written, from this descriptor. None where the descriptor is not one of a granted folder's.
+    fn begins(&self, way: Way, fd: &Resource<Descriptor>, path: &str) -> Option<Deed> {
+        let deed = self.deed(way, fd.rep(), path)?;
+        if deed.denial.is_none() {
+            self.guest.uses(&deed.used());
+        }
+        Some(deed)
+    }
+
+    fn deed(&self, way: Way, fd: u32, path: &str) -> Option<Deed> {
+        let base = self.places.open.get(&fd)?;
+        let folder = self.places.folders.get(base.folder)?;
+        let inside = inside(path);
+        let shown = inside.as_deref().unwrap_or(path);
+        let denial = match (&inside, way) {
+            (None, _) => Some(Denial::LeadsOut),
+            (Some(_), Way::Write) if !folder.writable() => {
+                let writable = FolderGrant {
+                    access: Access::Write,
+                    ..folder.clone()
+                };
+                Some(Denial::ReadOnly(Grant::Fs(writable).to_string()))
+            }
+            _ => None,
+        };
+        Some(Deed {
+            way,
+            grant: Grant::Fs(folder.clone()).to_string(),
+            target: joined(&joined(&format!("/{}", folder.name), &base.path), shown),
+            denial,
+        })
+    }
+
+    /// How a write through a descriptor went, whose opening told of it, unless that was to read.
+    fn wrote<T>(&self, fd: u32, done: FsResult<T>) -> FsResult<T> {
+        if done.is_ok() {
+            return done;
+        }
+        let deed = self.deed(Way::Write, fd, "");
+        self.ends(deed.filter(|deed| deed.denial.is_some()), done)
+    }
+
+    /// How it went.
+    fn ends<T>(&self, deed: Option<Deed>, done: FsResult<T>) -> FsResult<T> {
+        let Some(deed) = deed else { return done };
+        let error = match done {
+            Ok(value) => {
+                if deed.denial.is_some() {
+                    // It was done all the same.
+                    self.guest.uses(&deed.used());
+                }
+                return Ok(value);
+            }
+            Err(error) => error,
+        };
+        let code = match error.downcast() {
+            Ok(code) => code,
+            Err(trap) => return Err(FsError::trap(trap)),
+        };
+        let refused = matches!(code, ErrorCode::NotPermitted);
+        match &deed.denial {
+            Some(denial) if refused => self.denied(&deed, denial),
+            // Something else was wrong with it first: nothing was done.
+            Some(_) => {}
+            None => {
+                self.guest.failed(&deed.used());
+                if refused && deed.way == Way::Read {
+                    // A link leads there.
+                    self.denied(&deed, &Denial::LeadsOut);
+                }
+            }
+        }
+        Err(code.into())
+    }
+
+    fn denied(&self, deed: &Deed, denial: &Denial) {
+        let plugin = &self.guest.plugin;
+        let (verb, target) = (deed.way.name(), text::line(&deed.target, SHOWN));
+        let (why, right) = match denial {
+            Denial::LeadsOut => ("it leads out of the granted folder".to_owned(), None),
+            Denial::ReadOnly(grant) => {
+                let why = format!("the folder is granted to be read. Allow it with --allow {grant}");
+                (why, Some(grant.clone()))
+            }
+        };
+        let words = format!("{plugin} may not {verb} {target}: {why}");
+        self.guest.is_denied(&Refusal::denied(words).about(Lack {
+            what: format!("{verb} {target}"),
+            target: deed.target.clone(),
+            right,
+        }));
+    }
+
+    /// What is opened lies there from now on.
+    fn opened(&mut self, from: Option<Place>, path: &str, opened: &FsResult<Resource<Descriptor>>) {
+        if let (Some(from), Ok(opened), Some(inside)) = (from, opened, inside(path)) {
+            let path = joined(&from.path, &inside);
+            let folder = from.folder;
+            self.places.open.insert(opened.rep(), Place { folder, path });
+        }
+    }
+}
+
+/// A path by its text alone, from the descriptor that it is given with: none where it climbs above that, or starts at a root.
+fn inside(path: &str) -> Option<String> {
+    if path.starts_with('/') {
+        return None;
+    }
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()?),
+            part => parts.push(part),
+        }
+    }
+    Some(parts.join("/"))
+}
+
+fn joined(base: &str, path: &str) -> String {
+    match (base, path) {
+        (base, "") => base.to_owned(),
+        ("", path) => path.to_owned(),
+        (base, path) => format!("{base}/{}", path.trim_start_matches('/')),
+    }
+}
+
+impl preopens::Host for Folders<'_> {
+    fn get_directories(&mut self) -> wasmtime::Result<Vec<(Resource<Descriptor>, String)>> {
+        let found = preopens::Host::get_directories(&mut self.wasi)?;
+        for (folder, (descriptor, _)) in found.iter().enumerate() {
+            let path = String::new();
+            self.places.open.insert(descriptor.rep(), Place { folder, path });
+        }
+        Ok(found)
+    }
+}
+
+impl types::Host for Folders<'_> {
+    fn convert_error_code(&mut self, error: FsError) -> wasmtime::Result<ErrorCode> {
+        self.wasi.convert_error_code(error)
+    }
+
+    fn filesystem_error_code(&mut self, error: Resource<wasmtime::Error>) -> wasmtime::Result<Option<ErrorCode>> {
+        self.wasi.filesystem_error_code(error)
+    }
+}
+
+impl HostDescriptor for Folders<'_> {
+    async fn open_at(
+        &mut self,
+        fd: Resource<Descriptor>,
+        follow: PathFlags,
+        path: String,
+        how: OpenFlags,
+        flags: DescriptorFlags,
+    ) -> FsResult<Resource<Descriptor>> {
+        let writes = flags.contains(DescriptorFlags::WRITE) || how.intersects(OpenFlags::CREATE | OpenFlags::TRUNCATE);
+        let way = if writes { Way::Write } else { Way::Read };
+        let deed = self.begins(way, &fd, &path);
+        let from = self.places.open.get(&fd.rep()).cloned();
+        let done = self.wasi.open_at(fd, follow, path.clone(), how, flags).await;
+        self.opened(from, &path, &done);
+        self.ends(deed, done)
+    }
+
+    fn drop(&mut self, fd: Resource<Descriptor>) -> wasmtime::Result<()> {
+        self.places.open.remove(&fd.rep());
+        HostDescriptor::drop(&mut self.wasi, fd)
+    }
+
+    async fn stat_at(&mut self, fd: Resource<Descriptor>, follow: PathFlags, path: String) -> FsResult<DescriptorStat> {
+        let deed = self.begins(Way::Read, &fd, &path);
+        let done = self.wasi.stat_at(fd, follow, path).await;
+        self.ends(deed, done)
+    }
+
+    async fn metadata_hash_at(
+        &mut self,
+        fd: Resource<Descriptor>,
+        follow: PathFlags,
+        path: String,
+    ) -> FsResult<MetadataHashValue> {
+        let deed = self.begins(Way::Read, &fd, &path);
+        let done = self.wasi.metadata_hash_at(fd, follow, path).await;
+        self.ends(deed, done)
+    }
+
+    async fn readlink_at(&mut self, fd: Resource<Descriptor>, path: String) -> FsResult<String> {
+        let deed = self.begins(Way::Read, &fd, &path);
+        let done = self.wasi.readlink_at(fd, path).await;
+        self.ends(deed, done)
+    }
+
+    async fn read_directory(&mut self, fd: Resource<Descriptor>) -> FsResult<Resource<DirectoryEntryStream>> {
+        let deed = self.begins(Way::Read, &fd, "");
+        let done = self.wasi.read_directory(fd).await;
+        self.ends(deed, done)
+    }
+
+    async fn create_directory_at(&mut self, fd: Resource<Descriptor>, path: String) -> FsResult<()> {
+        let deed = self.begins(Way::Write, &fd, &path);
+        let done = self.wasi.create_directory_at(fd, path).await;
+        self.ends(deed, done)
+    }
+
+    async fn remove_directory_at(&mut self, fd: Resource<Descriptor>, path: String) -> FsResult<()> {
+        let deed = self.begins(Way::Write, &fd, &path);
+        let done = self.wasi.remove_directory_at(fd, path).await;
+        self.ends(deed, done)
+    }
+
+    async fn unlink_file_at(&mut self, fd: Resource<Descriptor>, path: String) -> FsResult<()> {
+        let deed = self.begins(Way::Write, &fd, &path);
+        let done = self.wasi.unlink_file_at(fd, path).await;
+        self.ends(deed, done)
+    }
+
+    async fn symlink_at(&mut self, fd: Resource<Descriptor>, target: String, path: String) -> FsResult<()> {
+        let deed = self.begins(Way::Write, &fd, &path);
+        let done = self.wasi.symlink_at(fd, target, path).await;
+        self.ends(deed, done)
+    }
+
+    async fn link_at(
+        &mut self,
+        fd: Resource<Descriptor>,
+        follow: PathFlags,
+        path: String,
+        new_fd: Resource<Descriptor>,
+        new_path: String,
+    ) -> FsResult<()> {
+        let from = self.begins(Way::Write, &fd, &path);
+        let to = self.begins(Way::Write, &new_fd, &new_path);
+        let done = self.wasi.link_at(fd, follow, path, new_fd, new_path).await;
+        let done = self.ends(from, done);
+        self.ends(to, done)
+    }
+
+    async fn rename_at(
+        &mut self,
+        fd: Resource<Descriptor>,
+        path: String,
+        new_fd: Resource<Descriptor>,
+        new_path: String,
+    ) -> FsResult<()> {
+        let from = self.begins(Way::Write, &fd, &path);
+        let to = self.begins(Way::Write, &new_fd, &new_path);
+        let done = self.wasi.rename_at(fd, path, new_fd, new_path).await;
+        let done = self.ends(from, done);
+        self.ends(to, done)
+    }
+
+    async fn set_times_at(
+        &mut self,
+        fd: Resource<Descriptor>,
+        follow: PathFlags,
+        path: String,
+        accessed: NewTimestamp,
+        modified: NewTimestamp,
+    ) -> FsResult<()> {
+        let deed = self.begins(Way::Write, &fd, &path);
+        let done = self.wasi.set_times_at(fd, follow, path, accessed, modified).await;
+        self.ends(deed, done)
+    }
+
+    async fn set_times(
+        &mut self,
+        fd: Resource<Descriptor>,
+        accessed: NewTimestamp,
+        modified: NewTimestamp,
+    ) -> FsResult<()> {
+        let deed = self.begins(Way::Write, &fd, "");
+        let done = self.wasi.set_times(fd, accessed, modified).await;
+        self.ends(deed, done)
+    }
+
+    async fn set_size(&mut self, fd: Resource<Descriptor>, size: Filesize) -> FsResult<()> {
+        let deed = self.begins(Way::Write, &fd, "");
+        let done = self.wasi.set_size(fd, size).await;
+        self.ends(deed, done)
+    }
+
+    // What is read and written through a descriptor was told of when it was opened.
+
+    async fn advise(
+        &mut self,
+        fd: Resource<Descriptor>,
+        offset: Filesize,
+        length: Filesize,
+        advice: Advice,
+    ) -> FsResult<()> {
+        self.wasi.advise(fd, offset, length, advice).await
+    }
+
+    async fn sync_data(&mut self, fd: Resource<Descriptor>) -> FsResult<()> {
+        self.wasi.sync_data(fd).await
+    }
+
+    async fn sync(&mut self, fd: Resource<Descriptor>) -> FsResult<()> {
+        self.wasi.sync(fd).await
+    }
+
+    async fn get_flags(&mut self, fd: Resource<Descriptor>) -> FsResult<DescriptorFlags> {
+        self.wasi.get_flags(fd).await
+    }
+
+    async fn get_type(&mut self, fd: Resource<Descriptor>) -> FsResult<DescriptorType> {
+        self.wasi.get_type(fd).await
+    }
+
+    async fn stat(&mut self, fd: Resource<Descriptor>) -> FsResult<DescriptorStat> {
+        self.wasi.stat(fd).await
+    }
+
+    async fn metadata_hash(&mut self, fd: Resource<Descriptor>) -> FsResult<MetadataHashValue> {
+        self.wasi.metadata_hash(fd).await
+    }
+
+    async fn is_same_object(&mut self, a: Resource<Descriptor>, b: Resource<Descriptor>) -> wasmtime::Result<bool> {
+        self.wasi.is_same_object(a, b).await
+    }
+
+    async fn read(
+        &mut self,
+        fd: Resource<Descriptor>,
+        length: Filesize,
+        offset: Filesize,
+    ) -> FsResult<(Vec<u8>, bool)> {
+        self.wasi.read(fd, length, offset).await
+    }
+
+    async fn write(&mut self, fd: Resource<Descriptor>, bytes: Vec<u8>, offset: Filesize) -> FsResult<Filesize> {
+        let to = fd.rep();
+        let done = self.wasi.write(fd, bytes, offset).await;
+        self.wrote(to, done)
+    }
+
+    fn read_via_stream(&mut self, fd: Resource<Descriptor>, offset: Filesize) -> FsResult<Resource<DynInputStream>> {
+        self.wasi.read_via_stream(fd, offset)
+    }
+
+    fn write_via_stream(&mut self, fd: Resource<Descriptor>, offset: Filesize) -> FsResult<Resource<DynOutputStream>> {
+        let to = fd.rep();
+        let done = self.wasi.write_via_stream(fd, offset);
+        self.wrote(to, done)
+    }
+
+    fn append_via_stream(&mut self, fd: Resource<Descriptor>) -> FsResult<Resource<DynOutputStream>> {
+        let to = fd.rep();
+        let done = self.wasi.append_via_stream(fd);
+        self.wrote(to, done)
+    }
+}
+
+impl HostDirectoryEntryStream for Folders<'_> {
+    async fn read_directory_entry(
+        &mut self,
+        stream: Resource<DirectoryEntryStream>,
+    ) -> FsResult<Option<DirectoryEntry>> {
+        self.wasi.read_directory_entry(stream).await
+    }
+
+    fn drop(&mut self, stream: Resource<DirectoryEntryStream>) -> wasmtime::Result<()> {
+        HostDirectoryEntryStream::drop(&mut self.wasi, stream)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_read_by_its_text_and_never_above_where_it_starts() {
+        for (path, expected) in [
+            ("a/b.md", Some("a/b.md")),
+            ("./a//b/../c", Some("a/c")),
+            (".", Some("")),
+            ("", Some("")),
+            ("a/..", Some("")),
+            ("..", None),
+            ("a/../../b", None),
+            ("/etc/passwd", None),
+        ] {
+            assert_eq!(inside(path).as_deref(), expected, "{path}");
+        }
+        assert_eq!(joined("/p", ""), "/p");
+        assert_eq!(joined(&joined("/p", ""), "a"), "/p/a");
+        assert_eq!(joined(&joined("/p", "a"), "/etc/passwd"), "/p/a/etc/passwd");
+    }
+}

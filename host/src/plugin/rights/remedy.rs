@@ -1,0 +1,234 @@
+//! What an operator can do about a denial: the flags that would allow what was denied, or why there are none.
+
+use serde::{Deserialize, Serialize};
+
+use super::Rights;
+use crate::egress::NetRule;
+use crate::error::Lack;
+use crate::plugin::grant::Kind;
+use crate::plugin::manifest::Manifest;
+
+/// Who was denied something.
+#[derive(Debug, Clone, Copy)]
+pub struct Asker<'a> {
+    /// What it may do.
+    pub rights: &'a Rights,
+    /// What it wants, where it says so.
+    pub manifest: Option<&'a Manifest>,
+    /// Whether it is a tool.
+    pub is_tool: bool,
+    /// Whether another agent spawned the agent that it is, or works for.
+    pub is_child: bool,
+}
+
+/// What an operator can do about a denial.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remedy {
+    /// The flags that allow it, as a shell takes them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub flags: Vec<String>,
+    /// What there is to do besides or in their place, or why nothing helps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub words: Option<String>,
+}
+
+impl Remedy {
+    fn words(words: impl Into<String>) -> Self {
+        Self {
+            flags: Vec::new(),
+            words: Some(words.into()),
+        }
+    }
+}
+
+/// What would give `asker` what it lacked.
+pub fn remedy(lack: &Lack, asker: Asker<'_>) -> Remedy {
+    let Some(right) = lack.right.as_deref() else {
+        return Remedy::default();
+    };
+    let (kind, detail) = right
+        .split_once(':')
+        .map_or((right, None), |(kind, detail)| (kind, Some(detail)));
+    let Ok(kind) = kind.parse::<Kind>() else {
+        return Remedy::default();
+    };
+    let Asker {
+        rights,
+        manifest,
+        is_tool,
+        is_child,
+    } = asker;
+    match kind {
+        Kind::Delegation | Kind::Lessons if is_tool => return Remedy::words("no tool has that"),
+        Kind::Delegation | Kind::Lessons if is_child => return Remedy::words("the agent above it has to give it that"),
+        Kind::Blackboard if is_child && !is_tool => {
+            return Remedy::words("the agent above it has to give it the space");
+        }
+        _ => {}
+    }
+    if !is_tool && !is_child && was_taken(kind, detail, rights) {
+        // What is allowed of a kind that is taken away counts for nothing.
+        let flags = match (kind, detail) {
+            (Kind::Llm, Some(_)) => vec![allow(right)],
+            _ => Vec::new(),
+        };
+        return Remedy {
+            flags,
+            ..Remedy::words(format!("leave out --deny {}", kind.name()))
+        };
+    }
+    if manifest.is_some_and(|manifest| !asks(manifest, kind, detail)) {
+        return Remedy::words(format!("its manifest does not ask for {right}"));
+    }
+    Remedy {
+        flags: vec![allow(right)],
+        words: is_child.then(|| "the agents above it need that too, and have to give it on".to_owned()),
+    }
+}
+
+/// Whether a root lacks this because `--deny` took the whole kind away.
+fn was_taken(kind: Kind, detail: Option<&str>, rights: &Rights) -> bool {
+    match kind {
+        Kind::Llm => !rights.llm.default,
+        Kind::Blackboard => {
+            let name = detail.unwrap_or_default();
+            !rights.run_spaces && !rights.spaces.contains_key(name.strip_suffix(":ro").unwrap_or(name))
+        }
+        Kind::Delegation => !rights.delegation,
+        Kind::Lessons => !rights.lessons,
+        Kind::Fs | Kind::Net | Kind::Secret | Kind::Terminal => false,
+    }
+}
+
+/// Whether a manifest wants so much.
+fn asks(manifest: &Manifest, kind: Kind, detail: Option<&str>) -> bool {
+    let wants = manifest.wants.iter().filter(|want| want.grant.kind == kind);
+    let covers = |wanted: Option<&str>| match (kind, wanted, detail) {
+        (Kind::Fs, wanted, Some(detail)) => wanted == Some("rw") || !detail.ends_with(":rw"),
+        (Kind::Net, Some(wanted), Some(detail)) => {
+            let rule = |text: &str| text.parse::<NetRule>().ok();
+            rule(wanted)
+                .zip(rule(detail))
+                .is_some_and(|(a, b)| a.meet(&b).is_some())
+        }
+        (Kind::Blackboard, Some(wanted), Some(detail)) => wanted == detail.strip_suffix(":ro").unwrap_or(detail),
+        (Kind::Llm, Some(wanted), detail) => Some(wanted) == detail,
+        _ => true,
+    };
+    wants.map(|want| want.grant.detail.as_deref()).any(covers)
+}
+
+/// The flag as a shell takes it: a guest may have chosen the words.
+fn allow(right: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "@%_+=:,./-".contains(c);
+    if right.chars().all(plain) {
+        return format!("--allow {right}");
+    }
+    format!("--allow '{}'", right.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::all;
+    use super::*;
+    use crate::plugin::grant::Grant;
+
+    fn lack(right: &str) -> Lack {
+        Lack {
+            what: "do it".to_owned(),
+            target: right.to_owned(),
+            right: Some(right.to_owned()),
+        }
+    }
+
+    fn flags(remedy: &Remedy) -> Vec<&str> {
+        remedy.flags.iter().map(String::as_str).collect()
+    }
+
+    fn root(rights: &Rights) -> Asker<'_> {
+        Asker {
+            rights,
+            manifest: None,
+            is_tool: false,
+            is_child: false,
+        }
+    }
+
+    #[test]
+    fn a_root_is_told_the_flag_or_what_to_leave_out() {
+        let rights = Rights::root("r", &[], &[], None).expect("rights");
+        let said = remedy(&lack("llm:fast"), root(&rights));
+        assert_eq!((flags(&said), said.words.as_deref()), (vec!["--allow llm:fast"], None));
+        let denied = [Kind::Llm, Kind::Blackboard, Kind::Delegation];
+        // Allowed beside --deny, it is not given either.
+        let fast = all(vec![Grant::Llm(Some("fast".to_owned()))]);
+        let less = Rights::root("r", &fast, &denied, None).expect("rights");
+        for (right, expected, words) in [
+            ("llm", vec![], "leave out --deny llm"),
+            ("llm:fast", vec!["--allow llm:fast"], "leave out --deny llm"),
+            ("blackboard:notes", vec![], "leave out --deny blackboard"),
+            ("delegation", vec![], "leave out --deny delegation"),
+        ] {
+            let said = remedy(&lack(right), root(&less));
+            assert_eq!(
+                (flags(&said), said.words.as_deref()),
+                (expected, Some(words)),
+                "{right}"
+            );
+        }
+        let nothing = Lack {
+            right: None,
+            ..lack("")
+        };
+        assert_eq!(remedy(&nothing, root(&rights)), Remedy::default());
+    }
+
+    #[test]
+    fn a_tool_whose_manifest_asks_for_less_is_told_so() {
+        let text = "name = \"t\"\n[[wants]]\ngrant = \"fs\"\n[[wants]]\ngrant = \"net:GET@x.org\"\n";
+        let manifest = Manifest::parse(text).expect("a manifest");
+        let rights = Rights::none();
+        let asker = |manifest| Asker {
+            manifest,
+            is_tool: true,
+            ..root(&rights)
+        };
+        for (right, helps) in [
+            ("fs:/p", true),
+            ("fs:/p:rw", false),
+            ("net:GET@x.org", true),
+            ("net:POST@x.org", false),
+            ("net:GET@y.org", false),
+            ("llm", false),
+        ] {
+            let said = remedy(&lack(right), asker(Some(&manifest)));
+            assert_eq!(!said.flags.is_empty(), helps, "{right}: {said:?}");
+            assert_eq!(said.words.is_none(), helps, "{right}: {said:?}");
+            assert_eq!(remedy(&lack(right), asker(None)).flags, [format!("--allow {right}")]);
+        }
+        assert!(remedy(&lack("lessons"), asker(None)).flags.is_empty());
+    }
+
+    #[test]
+    fn what_a_child_lacks_is_also_its_parents_to_give() {
+        let rights = Rights::none();
+        let child = Asker {
+            is_child: true,
+            ..root(&rights)
+        };
+        let said = remedy(&lack("net:x.org"), child);
+        assert_eq!(flags(&said), ["--allow net:x.org"]);
+        assert!(said.words.expect("words").contains("above"), "both are said");
+        for right in ["blackboard:notes", "delegation", "lessons"] {
+            let said = remedy(&lack(right), child);
+            assert!(said.flags.is_empty() && said.words.is_some(), "{right}");
+        }
+    }
+
+    #[test]
+    fn a_flag_is_one_word_to_a_shell_whatever_a_guest_asked_for() {
+        assert_eq!(allow("net:GET@http://x.org:8080"), "--allow net:GET@http://x.org:8080");
+        assert_eq!(allow("net:*.x.org"), "--allow 'net:*.x.org'");
+        assert_eq!(allow("llm:x; rm '~'"), r"--allow 'llm:x; rm '\''~'\'''");
+    }
+}

@@ -1,0 +1,681 @@
+//! The audit: every use of a right and every denial, with the plugin that it was, the call, the right and the target; and the rights that each
+//! agent and its tools have.
+
+#![allow(clippy::unwrap_used, reason = "what fails shall fail the test")]
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
+
+use hermes_tests::child::{ChildSpec, inside, join};
+use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
+use hermes_tests::output::refusal;
+use hermes_tests::program::{ask, open, put, steps};
+use hermes_tests::{Home, Host, guests};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+const LONG: Duration = Duration::from_secs(60);
+
+/// A server that answers everything with the same page.
+fn site() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
+            // A client that goes early is the client's affair.
+            let _ = stream.write_all(
+                b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 4\r\nconnection: close\r\n\r\npage",
+            );
+        }
+    });
+    address
+}
+
+/// What the audit says of a run.
+#[track_caller]
+fn audit(home: &Home, run: &str) -> Vec<Value> {
+    let output = home.host().args(["show", run, "--audit", "--output", "json"]).output();
+    output.expect(0).json().as_array().unwrap().clone()
+}
+
+/// Rows as `plugin way grant target`, the working folder as `WORK`.
+fn lines(home: &Home, rows: &[Value]) -> Vec<String> {
+    let work = home.work().canonicalize().unwrap().display().to_string();
+    let text = |row: &Value, key: &str| row[key].as_str().unwrap_or("-").replace(&work, "WORK");
+    let line = |row: &Value| ["plugin", "way", "grant", "target"].map(|key| text(row, key)).join(" ");
+    rows.iter().map(line).collect()
+}
+
+/// The one row that is so.
+#[track_caller]
+fn row<'r>(rows: &'r [Value], wanted: &[(&str, Value)]) -> &'r Value {
+    let is = |row: &&Value| wanted.iter().all(|(key, value)| row[*key] == *value);
+    let found: Vec<&Value> = rows.iter().filter(is).collect();
+    let [one] = found[..] else {
+        panic!("{} rows are {wanted:?}:\n{}", found.len(), json!(rows))
+    };
+    one
+}
+
+/// The step that has the probe's tool do these steps.
+fn tool(steps: &[Value]) -> Value {
+    json!({ "do": "call", "name": "probe", "arguments": { "steps": steps } })
+}
+
+fn files(deed: &str, path: &str, count: usize) -> Value {
+    json!({ "do": "files", "deed": deed, "path": path, "count": count })
+}
+
+fn with_probe_tool(home: &Home) -> Host {
+    home.host().arg("--tool").arg(guests::built("probe-tool"))
+}
+
+fn fetch(url: &str) -> Value {
+    json!({ "do": "call", "name": "fetch_page", "arguments": { "url": url } })
+}
+
+fn run_of(output: &hermes_tests::Output) -> String {
+    output.json()["run"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn each_use_of_a_right_is_told_with_its_plugin_its_call_and_its_target() {
+    let server = ModelServer::start(Script::always(Turn::text("hello")));
+    let home = Home::with_model(&server, Format::OpenAi);
+    home.write("papers/a.txt", "dendrites\n");
+    let (site, child) = (site(), ChildSpec::probe(&steps(&[ask("CHILD")])));
+    let program = steps(&[
+        ask("1"),
+        ask("2"),
+        open(),
+        put("plan"),
+        put("plan"),
+        json!({ "do": "get", "space": 0, "key": "plan" }),
+        json!({ "do": "append", "space": 0, "prefix": "log/", "value": "x" }),
+        json!({ "do": "keys", "space": 0, "prefix": "log/", "limit": 9 }),
+        json!({ "do": "recall", "layer": "Task", "query": "x", "limit": 1 }),
+        json!({ "do": "call", "name": "read_file", "arguments": { "path": "/papers/a.txt" } }),
+        fetch(&format!("http://{site}/page?token=hidden")),
+        child.spawn(),
+        join(0),
+    ]);
+    let net = format!("net:GET@http://{site}");
+    let allow = ["--allow", "fs:./papers", "--allow", &net];
+    let output = home.host().args(allow).probe(&program).output().expect(0);
+    assert_eq!(output.json()["denied"], json!([]));
+    let run = run_of(&output);
+    let rows = audit(&home, &run);
+    let seen = lines(&home, &rows);
+    let mut expected = vec![
+        "probe ask llm test/test-model".to_owned(),
+        "probe write blackboard notes/plan".to_owned(),
+        "probe read blackboard notes/plan".to_owned(),
+        "probe read blackboard notes/log/*".to_owned(),
+        "probe read lessons task".to_owned(),
+        "files read fs:WORK/papers /papers/a.txt".to_owned(),
+        format!("web send {net} GET http://{site}/page"),
+        "probe spawn delegation helper".to_owned(),
+        "probe ask llm test/test-model".to_owned(),
+    ];
+    let appended = seen
+        .iter()
+        .find(|line| line.starts_with("probe write blackboard notes/log/"));
+    expected.push(appended.expect("an append has the key that it made").clone());
+    let sorted = |mut lines: Vec<String>| {
+        lines.sort();
+        lines
+    };
+    assert_eq!(sorted(seen), sorted(expected), "{}", json!(rows));
+    for (wanted, call, count) in [
+        (vec![("way", json!("ask")), ("role", json!("root"))], "1", 2),
+        (vec![("way", json!("write")), ("target", json!("notes/plan"))], "3", 2),
+        (vec![("plugin", json!("files"))], "6", 1),
+        (vec![("plugin", json!("web"))], "7", 1),
+        (vec![("way", json!("spawn"))], "8", 1),
+        (vec![("way", json!("ask")), ("role", json!("helper"))], "1", 1),
+    ] {
+        let row = row(&rows, &wanted);
+        assert_eq!((&row["call"], row["failed"].as_u64()), (&json!(call), Some(0)), "{row}");
+        assert!(row["count"].as_u64() >= Some(count), "{row}");
+        assert_eq!(row["own"], false, "{row}");
+    }
+    let get = row(&rows, &[("target", json!("notes/plan")), ("way", json!("read"))]);
+    assert!(get["call"].is_null() && get["observation"].is_number(), "{get}");
+    let inspected = home
+        .host()
+        .args(["inspect", "files", "--output", "json"])
+        .output()
+        .expect(0);
+    assert_eq!(
+        row(&rows, &[("plugin", json!("files"))])["digest"],
+        inspected.json()["digest"]
+    );
+    assert!(!json!(rows).to_string().contains("hidden"), "a query is no target");
+}
+
+#[test]
+fn the_flags_of_a_denial_are_those_that_allow_it() {
+    let server = ModelServer::start(Script::always(Turn::text("hello")));
+    let home = Home::with_model(&server, Format::OpenAi);
+    home.configure("\n[aliases]\nfast = \"test/test-model\"\n");
+    home.write("out/a.txt", "a\n");
+    let site = site();
+    let fast = json!({ "do": "complete", "messages": [{ "User": [{ "Text": "hi" }] }], "options": {
+        "model": "fast", "temperature": null, "max_output_tokens": null, "stop": [], "tool_choice": null,
+        "response_schema": null, "provider_options": null,
+    } });
+    let program = steps(&[
+        fast,
+        tool(&[
+            json!({ "do": "write-file", "path": "/out/b.txt", "text": "b" }),
+            files("remove", "/out/a.txt", 1),
+        ]),
+        fetch(&format!("http://{site}/page")),
+        open(),
+        put("k"),
+    ]);
+    let elsewhere = "net:GET@elsewhere.example";
+    let given = [
+        "--allow",
+        "fs:./out",
+        "--allow",
+        elsewhere,
+        "--allow",
+        "blackboard:notes:ro",
+    ];
+    let output = with_probe_tool(&home).args(given).probe(&program).output().expect(0);
+    let denied = output.json()["denied"].as_array().unwrap().clone();
+    let out = home.work().join("out").canonicalize().unwrap();
+    let flags: Vec<&str> = denied
+        .iter()
+        .flat_map(|denial| denial["flags"].as_array().unwrap())
+        .map(|f| f.as_str().unwrap())
+        .collect();
+    let write = format!("--allow fs:{}:rw", out.display());
+    let net = format!("--allow net:GET@http://{site}");
+    assert_eq!(
+        flags,
+        ["--allow llm:fast", &write, &write, &net, "--allow blackboard:notes"],
+        "{denied:?}"
+    );
+    let page = &output.stderr[output.stderr.find("denied: 5 times\n").unwrap()..];
+    for flag in ["--allow llm:fast", &write, &net, "--allow blackboard:notes"] {
+        assert!(page.contains(&format!("    {flag}\n")), "{page}");
+    }
+    let rows = audit(&home, &run_of(&output));
+    let removal = row(&rows, &[("way", json!("denied")), ("target", json!("/out/a.txt"))]);
+    assert_eq!(
+        (&removal["plugin"], &removal["call"]),
+        (&json!("probe-tool"), &json!("2")),
+        "{removal}"
+    );
+    assert_eq!(removal["flags"], json!([write]));
+    let send = row(&rows, &[("plugin", json!("web"))]);
+    assert_eq!(
+        (&send["way"], &send["target"]),
+        (&json!("denied"), &json!(format!("GET http://{site}/page")))
+    );
+    let words: Vec<&str> = flags.iter().flat_map(|flag| flag.split(' ')).collect();
+    let output = with_probe_tool(&home)
+        .args(given)
+        .args(words)
+        .probe(&program)
+        .output()
+        .expect(0);
+    assert_eq!(
+        output.json()["denied"],
+        json!([]),
+        "with these flags all of it is allowed"
+    );
+    assert!(!output.stderr.contains("denied"), "{}", output.stderr);
+    assert!(out.join("b.txt").exists() && !out.join("a.txt").exists());
+}
+
+#[test]
+fn what_was_taken_away_is_not_had_back_by_a_flag() {
+    let server = ModelServer::start(Vec::new());
+    let home = Home::with_model(&server, Format::OpenAi);
+    let deny = ["--deny", "llm,blackboard"];
+    let output = home
+        .host()
+        .args(deny)
+        .probe(&steps(&[ask("1"), open()]))
+        .output()
+        .expect(0);
+    let denied = output.json()["denied"].clone();
+    for (at, kind) in [(0, "llm"), (1, "blackboard")] {
+        assert_eq!(denied[at]["flags"], json!([]), "{denied}");
+        assert_eq!(denied[at]["remedy"], format!("leave out --deny {kind}"), "{denied}");
+    }
+}
+
+#[test]
+fn a_path_that_leads_out_is_a_denial_that_no_flag_lifts() {
+    let server = ModelServer::start(Vec::new());
+    let home = Home::with_model(&server, Format::OpenAi);
+    home.write("papers/a.txt", "a\n");
+    let secret = home.write("secret.txt", "s\n");
+    std::os::unix::fs::symlink(&secret, home.work().join("papers/link")).unwrap();
+    let paths = ["/papers/../secret.txt", "/papers//etc/passwd", "/papers/link"];
+    let reads: Vec<Value> = paths.iter().map(|path| files("read", path, 1)).collect();
+    let program = steps(&[tool(&reads)]);
+    let host = with_probe_tool(&home).args(["--allow", "fs:./papers"]);
+    let output = host.probe(&program).output().expect(0);
+    let denied = output.json()["denied"].as_array().unwrap().clone();
+    assert_eq!(denied.len(), 3, "{denied:?}");
+    for denial in &denied {
+        assert!(denial["message"].as_str().unwrap().contains("leads out"), "{denial}");
+        assert_eq!(denial["flags"], json!([]), "{denial}");
+    }
+    let rows = audit(&home, &run_of(&output));
+    assert_eq!(rows.iter().filter(|row| row["way"] == "denied").count(), 3, "{rows:?}");
+}
+
+#[test]
+fn every_way_to_use_a_folder_is_told() {
+    let server = ModelServer::start(Vec::new());
+    let home = Home::with_model(&server, Format::OpenAi);
+    home.write("out/a", "a\n");
+    let deeds = [
+        ("read", "a", "read", 0),
+        ("read", "none", "read", 1),
+        ("stat", "a", "read", 0),
+        ("list", "", "read", 0),
+        ("make", "folder", "write", 0),
+        ("rename", "a", "write", 0),
+        ("remove", "a.new", "write", 0),
+    ];
+    let path = |name: &str| format!("/out/{name}").trim_end_matches('/').to_owned();
+    let program: Vec<Value> = deeds
+        .iter()
+        .map(|(deed, name, ..)| files(deed, &path(name), 1))
+        .collect();
+    let host = with_probe_tool(&home).args(["--allow", "fs:./out:rw"]);
+    let output = host.probe(&steps(&[tool(&program)])).output().expect(0);
+    let rows = audit(&home, &run_of(&output));
+    for (deed, name, way, failed) in deeds {
+        let row = row(&rows, &[("way", json!(way)), ("target", json!(path(name)))]);
+        assert_eq!(row["failed"], failed, "{deed}: {row}");
+        assert!(row["grant"].as_str().unwrap().ends_with("/out:rw"), "{row}");
+    }
+    // Read, and its size; renamed to, and removed.
+    for (way, name) in [("read", "a"), ("write", "a.new")] {
+        assert_eq!(
+            row(&rows, &[("way", json!(way)), ("target", json!(path(name)))])["count"],
+            2
+        );
+    }
+    assert_eq!(rows.len(), 7, "{}", json!(rows));
+    // What was opened to read can't be written to either.
+    home.write("out/a", "a\n");
+    let host = with_probe_tool(&home).args(["--allow", "fs:./out"]);
+    let unasked = steps(&[tool(&[files("write-unasked", "/out/a", 1)])]);
+    let denied = host.probe(&unasked).output().expect(0).json()["denied"].clone();
+    assert_eq!(
+        (&denied[0]["what"], denied.as_array().unwrap().len()),
+        (&json!("write /out/a"), 1)
+    );
+}
+
+#[test]
+fn of_one_right_and_way_so_many_targets_are_named_and_the_others_counted() {
+    const MOST: usize = 3;
+    let server = ModelServer::start(Vec::new());
+    let home = Home::with_model(&server, Format::OpenAi);
+    for n in 0..=MOST {
+        home.write(&format!("out/{n}"), "x");
+    }
+    let audited = |reads: usize, lacks: usize| {
+        let program = steps(&[tool(&[
+            files("read", "/out/{}", reads),
+            files("read", "/out/{}", reads),
+            files("make", "/out/last", 1),
+            files("remove", "/shut/{}", lacks),
+        ])]);
+        let host = with_probe_tool(&home).args(["--allow", "fs:./out:rw", "--allow", "fs:shut=./shut"]);
+        let output = host
+            .set("limits.audit.targets", MOST)
+            .probe(&program)
+            .output()
+            .expect(0);
+        std::fs::remove_dir(home.work().join("out/last")).unwrap();
+        audit(&home, &run_of(&output))
+    };
+    std::fs::create_dir(home.work().join("shut")).unwrap();
+    let of = |rows: &[Value], way: &str| -> Vec<(Value, u64)> {
+        let rows = rows.iter().filter(|row| row["way"] == way);
+        let mut found: Vec<_> = rows
+            .map(|row| (row["target"].clone(), row["count"].as_u64().unwrap()))
+            .collect();
+        found.sort_by_key(|(target, _)| target.to_string());
+        found
+    };
+    let named = |folder: &str, count: u64| -> Vec<(Value, u64)> {
+        (0..MOST).map(|n| (json!(format!("/{folder}/{n}")), count)).collect()
+    };
+    let at = audited(MOST, MOST);
+    assert_eq!(
+        (of(&at, "read"), of(&at, "denied")),
+        (named("out", 2), named("shut", 1))
+    );
+    let past = audited(MOST + 1, MOST + 1);
+    let with_further = |mut named: Vec<(Value, u64)>, further| {
+        named.push((Value::Null, further));
+        named
+    };
+    assert_eq!(of(&past, "read"), with_further(named("out", 2), 2));
+    assert_eq!(of(&past, "denied"), with_further(named("shut", 1), 1));
+    for rows in [at, past] {
+        assert_eq!(
+            of(&rows, "write"),
+            [(json!("/out/last"), 1)],
+            "no flood of reads hides a write"
+        );
+    }
+}
+
+#[test]
+fn a_childs_rights_are_its_own_and_what_it_lacks_is_told_as_its() {
+    let server = ModelServer::start(Vec::new());
+    let home = Home::with_model(&server, Format::OpenAi);
+    let site = site();
+    let program = steps(&[
+        fetch(&format!("http://{site}/page")),
+        open(),
+        json!({ "do": "recall", "layer": "Task", "query": "x", "limit": 1 }),
+    ]);
+    let child = ChildSpec::probe(&program)
+        .with("toolsets", json!(["web"]))
+        .with("grants", json!(["net:GET@other.example", "lessons:none"]));
+    let net = format!("net:GET@http://{site}");
+    let allow = ["--allow", &net, "--allow", "net:GET@other.example"];
+    let root = steps(&[child.spawn(), join(0), fetch(&format!("http://{site}/page"))]);
+    let output = home.host().args(allow).probe(&root).output().expect(0);
+    let seen = output.seen();
+    assert_eq!(refusal(&inside(&seen[1])[1]).as_deref(), Some("denied"), "{}", seen[1]);
+    let run = run_of(&output);
+    let rows = audit(&home, &run);
+    assert_eq!(row(&rows, &[("way", json!("send"))])["role"], "root");
+    let denied: Vec<&Value> = rows.iter().filter(|row| row["way"] == "denied").collect();
+    assert_eq!(denied.len(), 3, "{rows:?}");
+    for denial in denied {
+        assert_eq!(
+            (&denial["role"], &denial["session"]),
+            (&json!("helper"), &json!(format!("{run}.1")))
+        );
+        assert!(denial["remedy"].as_str().unwrap().contains("above"), "{denial}");
+    }
+    let lacked = row(&rows, &[("plugin", json!("web")), ("way", json!("denied"))]);
+    assert_eq!(lacked["flags"], json!([format!("--allow {net}")]));
+
+    let agents = home
+        .host()
+        .args(["show", &run, "--grants", "--output", "json"])
+        .output()
+        .expect(0)
+        .json();
+    let grants = |of: &Value| -> Vec<String> {
+        let grants = of["grants"].as_array().unwrap().iter();
+        grants
+            .map(|grant| grant["grant"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let all = [
+        net.as_str(),
+        "net:GET@other.example",
+        "blackboard",
+        "llm",
+        "delegation",
+        "lessons",
+    ];
+    let mut root = grants(&agents[0]);
+    root.sort();
+    let mut expected = all.map(str::to_owned).to_vec();
+    expected.sort();
+    assert_eq!(root, expected);
+    assert_eq!(
+        grants(&agents[1]),
+        ["net:GET@other.example", "blackboard:spill:ro", "llm", "delegation"]
+    );
+    assert_eq!(agents[1]["tools"].as_array().unwrap().len(), 1, "{agents}");
+    assert_eq!(grants(&agents[1]["tools"][0]), ["net:GET@other.example"]);
+}
+
+#[test]
+fn what_is_a_tools_own_is_marked() {
+    let server = ModelServer::start(Vec::new());
+    let home = Home::with_model(&server, Format::OpenAi);
+    let site = site();
+    let net = format!("net:GET@http://{site}");
+    let own = format!("web={net}");
+    let program = steps(&[fetch(&format!("http://{site}/page"))]);
+    let host = home.host().args(["--own", &own, "--allow", "net:GET@shared.example"]);
+    let run = run_of(&host.probe(&program).output().expect(0));
+    assert_eq!(row(&audit(&home, &run), &[("way", json!("send"))])["own"], true);
+    let grants = |run: &str| {
+        home.host()
+            .args(["show", run, "--grants", "--output", "json"])
+            .output()
+            .expect(0)
+            .json()
+    };
+    let agents = grants(&run);
+    let web = agents[0]["tools"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|tool| tool["plugin"] == "web")
+        .unwrap();
+    let marks: Vec<(&Value, &Value)> = web["grants"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|g| (&g["grant"], &g["own"]))
+        .collect();
+    assert!(marks.contains(&(&json!(net), &json!(true))), "{web}");
+    assert!(
+        marks.contains(&(&json!("net:GET@shared.example"), &json!(false))),
+        "{web}"
+    );
+    let text = home.host().args(["show", &run, "--grants"]).output().expect(0).stdout;
+    let line = text.lines().find(|line| line.contains(&net)).unwrap();
+    assert!(line.contains("its own"), "{text}");
+}
+
+#[test]
+fn a_resume_that_takes_rights_away_shows_in_them() {
+    let server = ModelServer::start([Turn::fault(Fault::StallMidStream), Turn::text("a")]);
+    let home = Home::with_model(&server, Format::OpenAi);
+    let site = site();
+    let net = format!("net:GET@http://{site}");
+    let program = steps(&[
+        open(),
+        json!({ "do": "get", "space": 0, "key": "k" }),
+        ask("1"),
+        fetch(&format!("http://{site}/page")),
+    ]);
+    let process = home.host().args(["--allow", &net]).probe(&program).start();
+    server.wait_for(1, LONG);
+    process.signal(Signal::KILL);
+    process.finish();
+    let run = home.newest_run();
+    let rows = audit(&home, &run);
+    assert_eq!(
+        lines(&home, &rows),
+        ["probe ask llm test/test-model", "probe read blackboard notes/k"],
+        "with the intent"
+    );
+    let output = home
+        .host()
+        .args(["resume", &run, "--deny", "net", "--output", "json"])
+        .output()
+        .expect(0);
+    let denied = output.json()["denied"].clone();
+    assert_eq!(denied.as_array().unwrap().len(), 1, "{denied}");
+    let rows = audit(&home, &run);
+    assert_eq!(
+        row(&rows, &[("way", json!("read"))])["count"],
+        1,
+        "what is told again is not done again"
+    );
+    assert_eq!(row(&rows, &[("way", json!("denied"))])["plugin"], "web");
+    let text = home.host().args(["show", &run, "--grants"]).output().expect(0).stdout;
+    assert!(!text.contains(&net), "{text}");
+    home.host().args(["replay", &run]).output().expect(0);
+}
+
+#[test]
+fn denials_met_before_a_crash_are_on_the_page_at_the_end() {
+    let server = ModelServer::start([Turn::fault(Fault::StallMidStream), Turn::text("a")]);
+    let home = Home::with_model(&server, Format::OpenAi);
+    let recall = json!({ "do": "recall", "layer": "Task", "query": "x", "limit": 1 });
+    let program = steps(&[recall.clone(), ask("1"), recall]);
+    let process = home.host().args(["--deny", "lessons"]).probe(&program).start();
+    server.wait_for(1, LONG);
+    process.signal(Signal::KILL);
+    process.finish();
+    let run = home.newest_run();
+    let output = home
+        .host()
+        .args(["resume", &run, "--output", "json"])
+        .output()
+        .expect(0);
+    let denied = output.json()["denied"].clone();
+    assert_eq!(
+        (denied.as_array().unwrap().len(), &denied[0]["count"]),
+        (1, &json!(2)),
+        "{denied}"
+    );
+    assert!(output.stderr.contains("denied: 2 times\n"), "{}", output.stderr);
+    let shown = home.host().args(["show", &run]).output().expect(0).stdout;
+    assert!(
+        shown.contains(&format!("2 denials       hermes-host show {run} --audit")),
+        "{shown}"
+    );
+}
+
+#[test]
+fn a_call_that_was_cut_short_is_told_as_one_whose_uses_may_be_missing() {
+    let server = ModelServer::start(Script::always(Turn::text("a")));
+    let home = Home::with_model(&server, Format::OpenAi);
+    home.write("papers/a", "a\n");
+    // Its model is asked once it has read: then the read is recorded with that.
+    let inner = [
+        files("read", "/papers/a", 1),
+        ask("INSIDE"),
+        files("read", "/papers/late", 1),
+        json!({ "do": "spin" }),
+    ];
+    let program = steps(&[tool(&inner)]);
+    let host = with_probe_tool(&home).args(["--allow", "fs:./papers", "--allow", "llm"]);
+    let process = host.probe(&program).start();
+    server.wait_for(1, LONG);
+    let run = home.newest_run();
+    let ended = || audit(&home, &run).iter().any(|row| row["way"] == "read");
+    let until = std::time::Instant::now() + LONG;
+    while !ended() {
+        assert!(std::time::Instant::now() < until, "the read was never recorded");
+    }
+    process.signal(Signal::KILL);
+    process.finish();
+    let output = home
+        .host()
+        .args(["resume", &run, "--output", "json"])
+        .output()
+        .expect(0);
+    assert_eq!(refusal(&output.seen()[0]).as_deref(), Some("interrupted"));
+    let rows = audit(&home, &run);
+    assert_eq!(row(&rows, &[("way", json!("read"))])["target"], "/papers/a");
+    let cut = row(&rows, &[("way", json!("unfinished"))]);
+    assert_eq!((&cut["target"], &cut["call"]), (&json!("probe"), &json!("1")), "{cut}");
+    assert!(cut["message"].as_str().unwrap().contains("went down"), "{cut}");
+}
+
+#[test]
+fn it_takes_no_part_in_a_replay_and_goes_along_in_a_file() {
+    let server = ModelServer::start(Script::always(Turn::text("hello")));
+    let home = Home::with_model(&server, Format::OpenAi);
+    home.write("papers/a", "a\n");
+    let key = "AKIAIOSFODNN7EXAMPLE";
+    let program = steps(&[
+        ask("1"),
+        open(),
+        json!({ "do": "get", "space": 0, "key": "k" }),
+        tool(&[files("read", "/papers/a", 1), open()]),
+        json!({ "do": "get", "space": 0, "key": key }),
+    ]);
+    let host = with_probe_tool(&home).args(["--allow", "fs:./papers"]);
+    let run = run_of(&host.probe(&program).output().expect(0));
+    let before = audit(&home, &run);
+    home.host().args(["replay", &run]).output().expect(0);
+    assert_eq!(audit(&home, &run), before, "a replay writes nothing");
+    assert!(!json!(before).to_string().contains(key), "{before:?}");
+    let file = home.work().join("run.jsonl");
+    home.host()
+        .args(["export", &run, "--run-file"])
+        .arg(&file)
+        .output()
+        .expect(0);
+    let other = Home::new();
+    other.host().arg("import").arg(&file).output().expect(0);
+    assert_eq!(lines(&other, &audit(&other, &run)).len(), before.len());
+}
+
+#[test]
+fn each_use_and_each_denial_is_an_event() {
+    let server = ModelServer::start(Script::always(Turn::text("hello")));
+    let home = Home::with_model(&server, Format::OpenAi);
+    home.write("papers/a", "a\n");
+    let program = steps(&[
+        ask("1"),
+        ask("2"),
+        tool(&[files("read", "/papers/a", 1), files("remove", "/papers/a", 1)]),
+    ]);
+    let plugin = guests::built("probe");
+    let host = with_probe_tool(&home).args(["--allow", "fs:./papers", "--output", "events", "--plugin"]);
+    let events = host.arg(plugin).arg(program.to_string()).output().expect(0).events();
+    let of = |kind: &str| -> Vec<&Value> { events.iter().filter(|event| event["event"] == kind).collect() };
+    let used = of("used");
+    let seen: Vec<_> = used
+        .iter()
+        .map(|e| {
+            (
+                e["plugin"].as_str().unwrap(),
+                e["way"].as_str().unwrap(),
+                e["call"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(seen, [("probe", "ask", "1"), ("probe-tool", "read", "3")], "{used:?}");
+    let denied = of("denied");
+    assert_eq!(denied.len(), 1, "{denied:?}");
+    assert_eq!(
+        (&denied[0]["call"], &denied[0]["target"]),
+        (&json!("3"), &json!("/papers/a"))
+    );
+    for event in used.iter().chain(&denied) {
+        assert_eq!(event["digest"].as_str().map(str::len), Some(64), "{event}");
+        assert!(event["session"].as_str().unwrap().ends_with(".0"), "{event}");
+    }
+}
+
+#[test]
+fn a_run_that_used_nothing_says_so() {
+    let server = ModelServer::start(Vec::new());
+    let home = Home::with_model(&server, Format::OpenAi);
+    let run = run_of(&home.host().probe(&steps(&[])).output().expect(0));
+    assert!(audit(&home, &run).is_empty());
+    let text = home.host().args(["show", &run, "--audit"]).output().expect(0).stdout;
+    assert!(text.contains("no right was used"), "{text}");
+    for both in [
+        ["--audit", "--grants"],
+        ["--audit", "--answer"],
+        ["--grants", "--answer"],
+    ] {
+        home.host().args(["show", &run]).args(both).output().expect(2);
+    }
+    home.host().args(["show", "0000000000", "--audit"]).output().expect(2);
+}
