@@ -184,7 +184,7 @@ limits! {
     #[doc = "Functions in all modules of a component together."]
     parts_functions: "parts.functions", Count, 100_000, 1, 1_000_000;
     #[doc = "One function's code."]
-    parts_function_bytes: "parts.function_bytes", Bytes, MIB, KIB, 8 * MIB;
+    parts_function_bytes: "parts.function_bytes", Bytes, 2 * MIB, KIB, 8 * MIB;
     #[doc = "Local variables of one function."]
     parts_locals: "parts.locals", Count, 10_000, 1, 50_000;
     #[doc = "Core modules in a component, at any depth."]

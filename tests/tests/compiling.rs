@@ -162,7 +162,7 @@ fn a19_seven_megabytes_of_one_function() {
     refused.says(&[
         "bomb.wasm",
         "bytes in one function",
-        "limits.parts.function_bytes (1 MiB)",
+        "limits.parts.function_bytes (2 MiB)",
     ]);
     let larger = || home.host().set("limits.parts.function_bytes", "8MiB");
     let locals = echo(larger(), &bomb).output().expect(2);
