@@ -4,7 +4,7 @@
   (memory (export "memory") 1008)
   (table $all 19000 funcref)
   (elem $some funcref (ref.func $letter) (ref.null func))
-  (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (i32.const 4096))
+  ;; part: room
   ;; part: strategy
   ;; part: prompt
   (func (export "hermes:plugin/agent@0.1.0#run") (param $task i32) (result i32)

@@ -4,7 +4,7 @@
 (module
   (import "hermes:plugin/session@0.1.0" "log" (func $log (param i32 i32 i32)))
   (memory (export "memory") 1000)
-  (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (i32.const 4096))
+  ;; part: room
   ;; part: strategy
   ;; part: prompt
   (data (i32.const 32) "good")

@@ -6,12 +6,7 @@
   (import "wasi:clocks/monotonic-clock@0.2.0" "subscribe-duration" (func $subscribe (param i64) (result i32)))
   (import "wasi:io/poll@0.2.0" "poll" (func $poll (param i32 i32 i32)))
   (memory (export "memory") 200)
-  (global $top (mut i32) (i32.const 4096))
-  (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
-    (local $at i32)
-    (local.set $at (i32.and (i32.add (global.get $top) (i32.const 7)) (i32.const -8)))
-    (global.set $top (i32.add (local.get $at) (local.get 3)))
-    (local.get $at))
+  ;; part: room
   ;; part: strategy
   ;; part: prompt
   (func (export "hermes:plugin/agent@0.1.0#run") (param $task i32) (result i32)

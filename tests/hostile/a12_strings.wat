@@ -4,7 +4,7 @@
   (import "hermes:plugin/session@0.1.0" "checkpoint"
     (func $checkpoint (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32)))
   (memory (export "memory") 200)
-  (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (i32.const 4096))
+  ;; part: room
   ;; part: strategy
   ;; part: prompt
   (func (export "hermes:plugin/agent@0.1.0#run") (param $task i32) (result i32)

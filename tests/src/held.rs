@@ -14,7 +14,9 @@ pub struct Held {
     pub resident_kib: u64,
     /// Connections to the database.
     pub connections: usize,
-    /// Open files beside those of the connections.
+    /// Memory images that the engine keeps: one for each plugin that is ready.
+    pub images: usize,
+    /// Open files beside those.
     pub files: usize,
     /// Threads.
     pub threads: usize,
@@ -29,10 +31,15 @@ impl Held {
         let open: Vec<_> = open.flatten().flat_map(|fd| fs::read_link(fd.path())).collect();
         let ends = |end: &str| open.iter().filter(|file| file.to_string_lossy().ends_with(end)).count();
         let (databases, logs) = (ends("hermes.db"), ends("hermes.db-wal"));
+        let images = open
+            .iter()
+            .filter(|file| file.starts_with("/memfd:wasm-memory-image"))
+            .count();
         Self {
             resident_kib: process.resident_kib(),
             connections: databases,
-            files: open.len() - databases - logs,
+            images,
+            files: open.len() - databases - logs - images,
             threads: fs::read_dir(of("task")).unwrap().count(),
         }
     }

@@ -58,8 +58,8 @@ impl Site {
 fn a01_a_loop_without_end() {
     let site = Site::new();
     for guest in [hostile::A01_LOOP, hostile::A01_TAIL_CALL, hostile::A01_CLOCK] {
-        site.ends_by_its_clock(guest, "");
-        site.ends_by_its_fuel(guest, "");
+        site.ends_by_its_clock(guest, "go");
+        site.ends_by_its_fuel(guest, "go");
     }
     site.is_well();
 }
@@ -108,12 +108,12 @@ fn a02_a_start_without_end() {
             .host()
             .set("limits.start_wall", "500ms")
             .set("limits.fuel", MUCH_FUEL);
-        let attacked = site.attack(host.run(&guest.file(&site.home), ""));
+        let attacked = site.attack(host.run(&guest.file(&site.home), "go"));
         attacked
             .ends(1, "timed-out", &["500 ms", "limits.start_wall"])
             .within(WALL)
             .holding(1 << 20);
-        let attacked = site.attack(site.host().set("limits.fuel", FUEL).run(&guest.file(&site.home), ""));
+        let attacked = site.attack(site.host().set("limits.fuel", FUEL).run(&guest.file(&site.home), "go"));
         attacked.ends(3, "exhausted(fuel)", &["limits.fuel"]);
     }
     site.is_well();
@@ -127,7 +127,7 @@ fn a02_as_many_segments_as_a_module_may_have() {
         let file = site
             .home
             .write("segments.wasm", hostile::A02_SEGMENTS.with("segments", &data));
-        site.attack(site.host().run(&file, ""))
+        site.attack(site.host().run(&file, "go"))
     };
     // One is there already.
     started(100_000)
@@ -136,9 +136,9 @@ fn a02_as_many_segments_as_a_module_may_have() {
         .holding(1 << 20);
     let data = "(data (i32.const 512) \"x\")\n".repeat(100_000);
     let text = hostile::A02_SEGMENTS.text.replace(";; segments", &data);
-    let core = format!("(component (core {}))", text.split_once('(').unwrap().1.trim_end());
+    let core = format!("(component (core {})", text.split_once('(').unwrap().1.trim_end());
     let file = site.home.write("segments.wasm", guests::assemble(&core, &[]));
-    site.attack(site.host().run(&file, ""))
+    site.attack(site.host().run(&file, "go"))
         .refused(&["segments.wasm", "data segments"]);
     site.is_well();
 }
@@ -173,12 +173,12 @@ fn a03_fuel_is_a_number_within_its_range() {
     let site = Site::new();
     let file = hostile::A04_SAME.file(&site.home);
     for odd in ["18446744073709551615", "9223372036854775808", "-1", "1e30", "NaN"] {
-        site.attack(site.host().set("limits.fuel", odd).run(&file, ""))
+        site.attack(site.host().set("limits.fuel", odd).run(&file, "go"))
             .refused(&["limits.fuel"]);
     }
-    site.attack(site.host().set("limits.fuel", i64::MAX).run(&file, ""))
+    site.attack(site.host().set("limits.fuel", i64::MAX).run(&file, "go"))
         .answers("done");
-    let budget = |fuel: &str| site.host().args(["--budget", &format!("fuel={fuel}")]).run(&file, "");
+    let budget = |fuel: &str| site.host().args(["--budget", &format!("fuel={fuel}")]).run(&file, "go");
     for odd in ["18446744073709551616", "-1", "1e30", "NaN"] {
         site.attack(budget(odd)).refused(&["fuel"]);
     }
@@ -191,11 +191,11 @@ fn a03_a_length_of_minus_one_is_no_way_to_get_fuel() {
     let site = Site::new();
     let file = hostile::A03_LENGTH.file(&site.home);
     let broken = site
-        .attack(site.host().run(&file, ""))
+        .attack(site.host().run(&file, "go"))
         .ends(1, "trapped", &["out of bounds memory access"]);
     let spent = broken.output.spent("fuel");
     assert!(spent > u64::from(u32::MAX) && spent <= 10_000_000_000, "{spent}");
-    let attacked = site.attack(site.host().set("limits.fuel", FUEL).run(&file, ""));
+    let attacked = site.attack(site.host().set("limits.fuel", FUEL).run(&file, "go"));
     let attacked = attacked.ends(3, "exhausted(fuel)", &["limits.fuel"]);
     // What it asked for is what it is charged for: it is no more than it had.
     assert!(
@@ -209,10 +209,10 @@ fn a03_a_length_of_minus_one_is_no_way_to_get_fuel() {
 #[test]
 fn a03_growing_by_nothing_for_ever() {
     let site = Site::new();
-    site.ends_by_its_clock(hostile::A03_GROW, "");
-    site.ends_by_its_fuel(hostile::A03_GROW, "");
+    site.ends_by_its_clock(hostile::A03_GROW, "go");
+    site.ends_by_its_fuel(hostile::A03_GROW, "go");
     // The engine enters the host for it, which counts too.
-    let attacked = site.attack(site.host().run(&hostile::A03_GROW.file(&site.home), ""));
+    let attacked = site.attack(site.host().run(&hostile::A03_GROW.file(&site.home), "go"));
     attacked.ends(3, "exhausted(host-calls)", &["100000", "limits.host_calls_all"]);
     site.is_well();
 }
@@ -231,7 +231,7 @@ fn a04_an_answer_that_is_never_taken() {
         ls.json().as_array().map_or(0, Vec::len)
     };
     let host = || site.host().set("limits.step_wall", "3s").set("limits.fuel", MUCH_FUEL);
-    let process = host().run(&file, "").start();
+    let process = host().run(&file, "go").start();
     let run = eventually("its entry", || {
         let runs = site.home.host().args(["runs", "--output", "json"]).output().json();
         let run = runs[0]["run"].as_str()?.to_owned();
@@ -333,7 +333,7 @@ fn a07_a_flood_of_calls() {
 fn a07_a_flood_of_calls_that_are_not_the_hosts_own() {
     let site = Site::new();
     let flood = hostile::A01_CLOCK.file(&site.home);
-    let attacked = site.attack(site.host().run(&flood, ""));
+    let attacked = site.attack(site.host().run(&flood, "go"));
     attacked.ends(3, "exhausted(host-calls)", &["100000", "limits.host_calls_all"]);
     // The engine's clock ticks each millisecond and enters the host for it: that counts for nobody.
     let host = site
@@ -342,7 +342,7 @@ fn a07_a_flood_of_calls_that_are_not_the_hosts_own() {
         .set("limits.fuel", MUCH_FUEL);
     let attacked = site.attack(
         host.set("limits.step_wall", "1500ms")
-            .run(&hostile::A01_LOOP.file(&site.home), ""),
+            .run(&hostile::A01_LOOP.file(&site.home), "go"),
     );
     attacked.ends(1, "timed-out", &["limits.step_wall"]);
     site.is_well();
@@ -379,7 +379,7 @@ fn a09_a_crash_to_be_refilled() {
 #[test]
 fn a09_leaving_without_an_answer_is_no_success() {
     let site = Site::new();
-    let attacked = site.attack(site.host().run(&hostile::A09_EXIT.file(&site.home), ""));
+    let attacked = site.attack(site.host().run(&hostile::A09_EXIT.file(&site.home), "go"));
     attacked.ends(1, "no-answer", &["exited with 0", "no answer"]);
     site.is_well();
 }

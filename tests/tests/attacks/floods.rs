@@ -227,6 +227,6 @@ fn a17_a_folder_of_thirty_thousand_files() {
         .unwrap_or_else(|| panic!("{}", lived.seen[0]));
     assert!(text.len() < 48_000, "{} bytes", text.len());
     site.holds(&lived.output, 64 << 20);
-    assert!(lived.output.took < Duration::from_secs(20), "{:?}", lived.output.took);
+    assert!(lived.output.took < Duration::from_secs(60), "{:?}", lived.output.took);
     site.is_well();
 }

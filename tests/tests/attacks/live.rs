@@ -14,6 +14,9 @@ use crate::site::{Site, sang, sings};
 /// Connections to the database that a process may hold: one writes, one watches, four are kept for those that read.
 const CONNECTIONS: usize = 6;
 
+/// Plugins that an attack makes ready beside those of its root.
+const PLUGINS: usize = 4;
+
 /// What the root saw of the attack, and what its process printed in the end.
 pub(crate) struct Lived {
     pub(crate) seen: Vec<Value>,
@@ -29,6 +32,10 @@ impl Site {
         let (lived, held) = self.held(host, steps);
         let idle = idle();
         assert_eq!(held.files, idle.files, "open files");
+        assert!(
+            held.images <= idle.images + PLUGINS,
+            "memory images: {held:?}, and {idle:?}"
+        );
         assert!(held.connections <= CONNECTIONS, "connections: {}", held.connections);
         assert!(held.threads <= idle.threads + FEW, "threads: {held:?}, and {idle:?}");
         lived

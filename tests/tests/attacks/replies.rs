@@ -43,18 +43,22 @@ fn refused(seen: &Value, kind: &str, names: &[&str]) {
 
 #[test]
 fn a13_a_text_to_the_last_byte_and_one_more() {
-    let site = Site::with([
-        Turn::fault(Fault::Huge { bytes: REPLY }),
-        Turn::fault(Fault::Huge { bytes: REPLY + 1 }),
-    ]);
-    let program = json!({ "steps": [ask(), ask()], "summary": "done" });
-    let attacked = site.attack(site.host().probe(&program)).answers("done").holding(HELD);
-    let seen = attacked.output.seen();
-    assert_eq!(refusal(&seen[0]), None, "{}", message(&seen[0]));
-    refused(&seen[1], "upstream", &["1 MiB", "limits.reply"]);
-    let spent = attacked.output.spent("tokens");
-    assert!(spent > 0, "what was read is paid for: {spent}");
-    site.is_well();
+    let says = |bytes: u64| {
+        asked(move |answer| {
+            answer.streams()?;
+            let text = "x".repeat(usize::try_from(bytes).unwrap());
+            answer.event(&json!({ "role": "assistant", "content": text }), None)?;
+            answer.event(&json!({}), Some("stop"))?;
+            answer.say("data: [DONE]\n\n")
+        })
+    };
+    let (seen, shown, _) = says(REPLY);
+    assert_eq!(refusal(&seen), None, "{}", message(&seen));
+    // It says nothing of what it used: so much is counted.
+    assert!(shown["charged"]["tokens"].as_u64().unwrap() > REPLY / 8, "{shown}");
+    let (seen, shown, _) = says(REPLY + 1);
+    refused(&seen, "upstream", &["1 MiB", "limits.reply"]);
+    assert!(shown["charged"]["tokens"].as_u64().unwrap() > 0, "{shown}");
 }
 
 #[test]

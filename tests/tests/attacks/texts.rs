@@ -298,7 +298,7 @@ fn a18_manifests_that_are_none() {
     ];
     for (n, manifest) in odd.iter().enumerate() {
         let file = site.home.write(&format!("odd-{n}.wasm"), with_manifest(manifest));
-        site.attack(site.host().run(&file, ""))
+        site.attack(site.host().run(&file, "go"))
             .refused(&[&format!("odd-{n}"), "manifest"])
             .within(Duration::ZERO);
         site.attack(site.host().arg("inspect").arg(&file))

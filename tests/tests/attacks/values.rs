@@ -61,7 +61,7 @@ fn a12_a_million_empty_texts() {
 fn a12_a_million_million_random_bytes() {
     let site = Site::new();
     let file = hostile::A12_RANDOM.file(&site.home);
-    site.attack(site.host().run(&file, ""))
+    site.attack(site.host().run(&file, "go"))
         .ends(1, "trapped", &["limits.random"])
         .holding(1 << 20);
     site.is_well();
@@ -83,7 +83,7 @@ fn a12_a_million_timers_in_one_wait() {
 fn a12_a_report_of_sixty_mebibytes() {
     let site = Site::new();
     let file = guests::built("huge-report");
-    let attacked = site.attack(site.host().run(&file, ""));
+    let attacked = site.attack(site.host().run(&file, "go"));
     attacked.ends(1, "trapped", &["limits.hostcall_bytes"]).holding(MEMORY);
     site.is_well();
 }
