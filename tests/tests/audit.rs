@@ -308,7 +308,7 @@ fn every_way_to_use_a_folder_is_told() {
             2
         );
     }
-    assert_eq!(rows.len(), 7, "{}", json!(rows));
+    assert_eq!(rows.len(), 6, "{}", json!(rows));
     // What was opened to read can't be written to either.
     home.write("out/a", "a\n");
     let host = with_probe_tool(&home).args(["--allow", "fs:./out"]);

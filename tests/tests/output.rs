@@ -50,6 +50,7 @@ fn the_shape_of_a_runs_object() {
         "spent",
         "agents",
         "error",
+        "denied",
     ];
     assert_eq!(keys(&json), shape);
     let spent = [

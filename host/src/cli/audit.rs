@@ -8,12 +8,13 @@ use super::plain::named;
 use super::style::{Ink, Paint, fit, left, width};
 use super::{Context, json, stdio, terminal};
 use crate::run::{AgentGrants, AuditRow, AuditView, GrantsView, Host, Right, ToolGrants};
+use crate::text::{Shape, clean};
 
 /// Columns where standard output is no terminal.
 const WIDTH: usize = 160;
-/// Columns of a way and of a grant, where there is room.
+/// Columns of a way, and of a grant where it is no longer.
 const WAY: usize = 6;
-const GRANT: usize = 32;
+const GRANT: usize = 24;
 
 /// Prints what was used and denied.
 pub(super) async fn audit(host: &Host, context: Context, run: &str) -> Result<u8, Problem> {
@@ -90,7 +91,8 @@ impl Screen {
         let own = if first.own { "its own" } else { "" };
         let said = [lead, &right(first), own].map(str::to_owned);
         let said: Vec<String> = said.into_iter().filter(|part| !part.is_empty()).collect();
-        let line = fit(&said.join(" · "), self.columns.saturating_sub(6));
+        let said = said.join(" · ");
+        let line = clean(&said, Shape::Line);
         if !line.is_empty() {
             out.push_str(&format!("      {}\n", self.paint.ink(ink, &line)));
         }
@@ -115,14 +117,12 @@ impl Screen {
         }
         let facts = facts.join(", ");
         let way = if row.way == DENIED { "" } else { row.way };
-        let what = match (&row.target, row.way) {
-            (_, DENIED) => row.message.as_deref().unwrap_or(FURTHER),
-            (Some(target), _) => target,
-            (None, _) => FURTHER,
-        };
-        let what = match (&row.message, row.way) {
-            (Some(message), way) if way != DENIED => format!("{what}: {message}"),
-            _ => what.to_owned(),
+        let what = match (row.way, &row.what, &row.message, &row.target) {
+            (DENIED, Some(what), ..) => format!("may not {what}"),
+            (DENIED, None, Some(message), _) => message.clone(),
+            (_, _, Some(message), Some(target)) => format!("{target}: {message}"),
+            (_, _, _, Some(target)) => target.clone(),
+            (_, _, _, None) => FURTHER.to_owned(),
         };
         let lead = match way {
             "" => "        ".to_owned(),
@@ -168,6 +168,11 @@ impl Screen {
         if rights.is_empty() {
             out.push_str(&format!("{indent}{}\n", self.paint.ink(Ink::Dim, "nothing")));
         }
+        let columns = rights
+            .iter()
+            .map(|right| width(&right.grant))
+            .filter(|columns| *columns <= GRANT);
+        let columns = columns.max().unwrap_or_default();
         for right in rights {
             let own = if right.own { "its own" } else { "" };
             let by_tools = if right.by_tools { by_tools } else { "" };
@@ -176,7 +181,10 @@ impl Screen {
                 .filter(|part| !part.is_empty())
                 .collect();
             let about = self.paint.ink(Ink::Dim, &fit(&about.join(", "), 80));
-            let line = format!("{} {about}", left(&fit(&right.grant, 100), GRANT));
+            // A grant is no use in part.
+            let grant = clean(&right.grant, Shape::Line);
+            let pad = " ".repeat(columns.saturating_sub(width(&grant)));
+            let line = format!("{grant}{pad}  {about}");
             out.push_str(&format!("{indent}{}\n", line.trim_end()));
         }
     }
@@ -230,6 +238,7 @@ fn row(row: &AuditRow) -> Value {
         "target": row.target,
         "count": row.count,
         "failed": row.failed,
+        "what": row.what,
         "message": row.message,
         "flags": row.flags,
         "remedy": row.remedy,

@@ -28,7 +28,11 @@ impl Call for Recall {
         Some(Use {
             way: Way::Read,
             grant: Kind::Lessons.name().into(),
-            target: format!("{:?}", self.layer).to_lowercase().into(),
+            target: match self.layer {
+                types::LessonLayer::Task => "task",
+                types::LessonLayer::Delegation => "delegation",
+            }
+            .into(),
             told_by: ToldBy::Audit,
         })
     }

@@ -2,18 +2,18 @@
 //! each of its agents and their tools have, by the sets by which calls are decided.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::ids::{Digest, RunId, Scope, SessionId, StreamId};
 use crate::interfaces::recorded_effect;
-use crate::plugin::rights::{Caller, Right, Rights};
+use crate::plugin::rights::{Caller, Remedy, Right, Rights};
 use crate::run::so_far::so_far;
 use crate::run::view::status_name;
 use crate::run::{Host, HostError};
 use crate::session::audit::{Audited, Denials, Entry, Way};
 use crate::session::codec;
 use crate::store::{
-    Effect, EffectResult, Intent, NoteKind, OpKind, OperationRow, Outcome, OutcomeStatus, SessionRow, Store,
+    Effect, EffectResult, Intent, Note, NoteKind, OpKind, OperationRow, Outcome, OutcomeStatus, SessionRow, Store,
 };
 use crate::supervisor::start::{AgentStart, PluginRef, RunStart, StartBody, ToolRef};
 use crate::supervisor::terms::Terms;
@@ -49,6 +49,8 @@ pub struct AuditRow {
     pub count: u64,
     /// How many of those times it came to an error.
     pub failed: u64,
+    /// Of a denial, what was not done, after "may not", where that is known apart from the message.
+    pub what: Option<String>,
     /// What the plugin was told, or what there is to say.
     pub message: Option<String>,
     /// Of a denial, the flags that would allow it.
@@ -258,12 +260,26 @@ impl<'a> Cast<'a> {
     fn rows(&self, store: &Store, rows: &mut Rows) -> Result<(), HostError> {
         let operations = store.session_operations(&self.row.session)?;
         let calls = Calls::of(&operations);
-        self.operations(store, &operations, &calls, rows);
-        self.notes(store, &calls, rows)
+        let notes = store.notes(&self.row.session, &[NoteKind::Audit], 0, usize::MAX)?;
+        let notes: Vec<Note> = notes.into_iter().map(|(_, note)| note).collect();
+        let noted = notes
+            .iter()
+            .map(|note| (note.stream.attempt, note.stream.scope.clone()));
+        self.operations(store, &operations, &calls, &noted.collect(), rows);
+        self.notes(&notes, &calls, rows);
+        Ok(())
     }
 
     /// What operations tell of: models, children and writes to the blackboard.
-    fn operations(&self, store: &Store, operations: &[OperationRow], calls: &Calls, rows: &mut Rows) {
+    /// `noted` are the instances that the audit has records of.
+    fn operations(
+        &self,
+        store: &Store,
+        operations: &[OperationRow],
+        calls: &Calls,
+        noted: &HashSet<(u32, Scope)>,
+        rows: &mut Rows,
+    ) {
         for OperationRow { intent, outcome } in operations {
             let Some(who) = self.who(&intent.stream, calls) else {
                 continue;
@@ -295,7 +311,9 @@ impl<'a> Cast<'a> {
                     rows.add(row(Way::Write, grant, key));
                 }
                 OpKind::ToolCall => {
-                    if let Some(message) = self.unfinished(intent, outcome.as_ref()) {
+                    let instance = (intent.stream.attempt, intent.stream.scope.child(intent.op));
+                    let noted = noted.contains(&instance);
+                    if let Some(message) = self.unfinished(intent, outcome.as_ref(), noted) {
                         rows.add(AuditRow {
                             at_ms: intent.at_ms,
                             call: Some(call.clone()),
@@ -311,7 +329,7 @@ impl<'a> Cast<'a> {
     }
 
     /// Why what a tool call used may not all be known, where it can have used folders or hosts.
-    fn unfinished(&self, intent: &Intent, outcome: Option<&Outcome>) -> Option<&'static str> {
+    fn unfinished(&self, intent: &Intent, outcome: Option<&Outcome>, noted: bool) -> Option<&'static str> {
         let tool = self.tool(&intent.name)?;
         let status = outcome.map(|outcome| outcome.status);
         match status {
@@ -320,14 +338,16 @@ impl<'a> Cast<'a> {
             Some(OutcomeStatus::Interrupted) => {
                 Some("the host went down while it ran: what it used by then may be missing")
             }
+            // One whose host had gone down ends so too, when nobody goes on with it.
+            Some(OutcomeStatus::Cancelled) if !noted => Some("it was cut short: what it used by then may be missing"),
             Some(_) => None,
         }
     }
 
     /// What the audit's own records tell of.
-    fn notes(&self, store: &Store, calls: &Calls, rows: &mut Rows) -> Result<(), HostError> {
-        for (_, note) in store.notes(&self.row.session, &[NoteKind::Audit], 0, usize::MAX)? {
-            let Some(audited) = Audited::read(&note) else { continue };
+    fn notes(&self, notes: &[Note], calls: &Calls, rows: &mut Rows) {
+        for note in notes {
+            let Some(audited) = Audited::read(note) else { continue };
             let Audited {
                 plugin,
                 digest,
@@ -347,8 +367,10 @@ impl<'a> Cast<'a> {
                     denied,
                     ..
                 } = entry;
-                let (message, remedy) = denied.map(|denied| (denied.message, denied.remedy)).unzip();
-                let remedy = remedy.unwrap_or_default();
+                let (what, message, remedy) = match denied {
+                    Some(denied) => (denied.what, Some(denied.message), denied.remedy),
+                    None => (None, None, Remedy::default()),
+                };
                 rows.add(AuditRow {
                     at_ms: note.at_ms,
                     session: self.row.session.clone(),
@@ -364,13 +386,13 @@ impl<'a> Cast<'a> {
                     target,
                     count,
                     failed,
+                    what,
                     message,
                     flags: remedy.flags,
                     remedy: remedy.words,
                 });
             }
         }
-        Ok(())
     }
 
     fn row(&self, who: &Who<'_>) -> AuditRow {
@@ -389,6 +411,7 @@ impl<'a> Cast<'a> {
             target: None,
             count: 1,
             failed: 0,
+            what: None,
             message: None,
             flags: Vec::new(),
             remedy: None,
