@@ -28,6 +28,9 @@ cargo xtask COMMAND
                       builds, then runs everything that CI runs, or one suite; --full leaves nothing of a sweep out:";
 
 fn main() -> ExitCode {
+    if suites::rustdoc::is_meant() {
+        return suites::rustdoc::run(std::env::args_os().skip(1).collect());
+    }
     match command(&std::env::args().skip(1).collect::<Vec<_>>()) {
         Ok(code) => code,
         Err(error) => {

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::Sweeps;
 use super::report::{Report, Verdict};
+use super::rustdoc;
 use crate::{host, process, tree};
 
 /// A test binary.
@@ -21,9 +22,26 @@ pub(super) struct Binary {
     folder: PathBuf,
 }
 
-/// Builds all tests of the root workspace.
+/// Builds the integration tests of the root workspace, and the binary that they start.
 pub(super) fn build() -> Result<Vec<Binary>> {
-    build_with(host::cargo("test").arg("--release"))
+    build_with(host::cargo("test").args(["--release", "--test", "*"]))
+}
+
+/// Builds all that the root workspace holds as its unit tests need it, quickly, and has clippy read it on the way. Dependencies are those of
+/// the release: a clippy that builds nothing would check each of them once more, which takes as long as half of them take to compile.
+pub(super) fn build_checked() -> Result<Vec<Binary>> {
+    let mut command = host::cargo("test");
+    command.args(["--release", "--all-targets"]);
+    for package in ["hermes-host", "hermes-tests"] {
+        for setting in ["opt-level=1", "debug-assertions=true"] {
+            command.arg("--config");
+            command.arg(format!("profile.release.package.{package}.{setting}"));
+        }
+    }
+    // As `cargo clippy` calls it.
+    command.env("RUSTC_WORKSPACE_WRAPPER", "clippy-driver");
+    command.env("CLIPPY_ARGS", "-D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__");
+    build_with(&mut command)
 }
 
 /// Builds the unit tests of the plugins, which run on this machine: what needs no host is plain Rust.
@@ -33,7 +51,7 @@ pub(super) fn build_plugins() -> Result<Vec<Binary>> {
     let mut command = process::cargo();
     command.current_dir(tree::at("plugins"));
     command
-        .arg("test")
+        .args(["test", "--tests"])
         .arg("--target-dir")
         .arg(tree::target().join("plugin-tests"));
     // Nobody debugs them here, or compiles them twice.
@@ -44,12 +62,7 @@ pub(super) fn build_plugins() -> Result<Vec<Binary>> {
 }
 
 fn build_with(command: &mut Command) -> Result<Vec<Binary>> {
-    command.args([
-        "--workspace",
-        "--tests",
-        "--no-run",
-        "--message-format=json-render-diagnostics",
-    ]);
+    command.args(["--workspace", "--no-run", "--message-format=json-render-diagnostics"]);
     let messages = process::capture(command)?;
     let mut binaries = vec![];
     for line in messages.lines() {
@@ -95,7 +108,7 @@ impl Binary {
     }
 }
 
-/// Runs the examples in doc comments.
+/// Checks doc comments, and runs the examples in them.
 pub(super) fn run_doc_tests(suite: &str, report: &mut Report) -> Result<()> {
     let mut command = host::cargo("test");
     command.args([
@@ -107,7 +120,11 @@ pub(super) fn run_doc_tests(suite: &str, report: &mut Report) -> Result<()> {
         "--format=pretty",
         "--color=never",
     ]);
-    follow(command.arg(threads()), &format!("{suite}::doc"), report)
+    follow(
+        rustdoc::checked(command.arg(threads()))?,
+        &format!("{suite}::doc"),
+        report,
+    )
 }
 
 /// With one thread libtest prints a test's name before its result, and what the test prints may come between.

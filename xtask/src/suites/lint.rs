@@ -2,10 +2,10 @@
 
 use std::process::Command;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
-use super::contract;
 use super::report::{Report, Verdict};
+use super::{contract, libtest};
 use crate::{host, process, setup, tree};
 
 /// The cargo workspaces: the root, then those of the guests.
@@ -19,10 +19,12 @@ pub(super) fn run(report: &mut Report) {
         check(report, &format!("locked-{name}"), || locked(folder));
         check(report, &format!("unused-dependencies-{name}"), || unused(folder));
         check(report, &format!("deny-{name}"), || deny(folder));
-        check(report, &format!("clippy-{name}"), || clippy(folder));
+        check(report, &format!("clippy-{name}"), || match folder {
+            "." => libtest::build_checked().map(drop),
+            _ => clippy(folder),
+        });
     }
     advisories(report);
-    check(report, "rustdoc", rustdoc);
 }
 
 fn workspaces() -> impl Iterator<Item = (&'static str, &'static str)> {
@@ -100,16 +102,4 @@ fn clippy(folder: &str) -> Result<()> {
     // In one folder: what the workspaces have in common is checked once.
     command.arg("--target-dir").arg(tree::target());
     process::run(command.args(["--", "-D", "warnings"]))
-}
-
-fn rustdoc() -> Result<()> {
-    if std::env::var_os("RUSTDOCFLAGS").is_some() {
-        bail!("RUSTDOCFLAGS is set; this check needs its own");
-    }
-    let mut command = host::cargo("doc");
-    process::run(
-        command
-            .args(["--release", "--workspace", "--no-deps"])
-            .env("RUSTDOCFLAGS", "-D warnings"),
-    )
 }

@@ -4,6 +4,7 @@ mod contract;
 mod libtest;
 mod lint;
 mod report;
+pub(crate) mod rustdoc;
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -32,12 +33,12 @@ const SUITES: [(Suite, &str, &str); 8] = [
     (
         Suite::Lint,
         "lint",
-        "format, clippy, rustdoc, licences, unused dependencies, compatibility of the contract",
+        "format, clippy, licences, unused dependencies, compatibility of the contract",
     ),
     (
         Suite::Unit,
         "unit",
-        "pure logic beside the code, of host and plugins; the layers; examples in doc comments",
+        "pure logic beside the code, of host and plugins; the layers; doc comments and the examples in them",
     ),
     (
         Suite::Main,
@@ -160,6 +161,14 @@ impl Suite {
         ) {
             guests::build_test_guests(toolchain)?;
         }
+        if self == Self::Unit {
+            let checked = libtest::build_checked()?;
+            let units = checked.iter().filter(|binary| self.has(binary, sweeps));
+            for binary in units.chain(&libtest::build_plugins()?) {
+                binary.run(name, sweeps, None, report)?;
+            }
+            return libtest::run_doc_tests(name, report);
+        }
         // Cargo builds the binary with the tests of its package: built apart, it would be compiled with other features once more.
         let binaries = match binaries {
             Some(built) => built,
@@ -168,12 +177,6 @@ impl Suite {
         for binary in binaries.iter().filter(|binary| self.has(binary, sweeps)) {
             let passivate = (self == Self::Passivated).then_some((PASSIVATE, "always"));
             binary.run(name, sweeps, passivate, report)?;
-        }
-        if self == Self::Unit {
-            for binary in libtest::build_plugins()? {
-                binary.run(name, sweeps, None, report)?;
-            }
-            libtest::run_doc_tests(name, report)?;
         }
         Ok(())
     }
