@@ -243,6 +243,8 @@ limits! {
     json_depth: "json.depth", Count, 64, 4, 100;
     #[doc = "A tool's JSON Schema."]
     json_schema: "json.schema", Bytes, 64 * KIB, KIB, 16 * MIB;
+    #[doc = "Parts of a tool's JSON Schema, each counted as often as references lead to it."]
+    json_schema_steps: "json.schema_steps", Count, 10_000, 16, 1_000_000;
     #[doc = "Nesting of a tool's JSON Schema."]
     json_schema_depth: "json.schema_depth", Count, 32, 4, 100;
     #[doc = "Events that one reader of a run may be behind; further ones are left out, and a notice counts them."]

@@ -10,10 +10,9 @@ use serde_json::Value;
 
 use crate::bindings::types;
 use crate::error::Refusal;
-use crate::json;
 use crate::limits::Limits;
 use crate::plugin::rights::ToolRights;
-use crate::plugin::{Origin, Plugin};
+use crate::plugin::{Origin, Plugin, schema};
 use crate::text::{self, Shape};
 
 /// One tool, as a run has it.
@@ -91,7 +90,7 @@ impl Tool {
     /// Whether `arguments` are an object that fits the tool's schema.
     ///
     /// # Errors
-    /// `invalid-input` with the first few things that do not fit.
+    /// `invalid-input` with the first thing that does not fit.
     pub fn check(&self, arguments: &Value) -> Result<(), Refusal> {
         if !arguments.is_object() {
             return Err(Refusal::invalid(format!(
@@ -99,25 +98,15 @@ impl Tool {
                 self.name
             )));
         }
-        let mut errors = self.schema.iter_errors(arguments).peekable();
-        if errors.peek().is_none() {
-            return Ok(());
-        }
-        let said: Vec<String> = errors
-            .take(3)
-            .map(|e| {
-                format!(
-                    "{} (at {})",
-                    text::line(&e.to_string(), 200),
-                    text::line(&e.instance_path().to_string(), 80)
-                )
-            })
-            .collect();
-        Err(Refusal::invalid(format!(
-            "The arguments of {} do not fit its schema: {}.",
-            self.name,
-            said.join("; ")
-        )))
+        // The first thing alone: a stranger's schema can find half a million of them.
+        self.schema.validate(arguments).map_err(|error| {
+            Refusal::invalid(format!(
+                "The arguments of {} do not fit its schema: {} (at {}).",
+                self.name,
+                text::line(&error.to_string(), 200),
+                text::line(&error.instance_path().to_string(), 80)
+            ))
+        })
     }
 }
 
@@ -222,7 +211,7 @@ pub fn tools(listed: &Listed, limits: &Limits) -> Result<Vec<Tool>, ToolboxError
             )));
         }
         let (schema, said) =
-            schema(&def.input_schema, limits).map_err(|what| bad(format!("the schema of {name}: {what}")))?;
+            schema::read(&def.input_schema, limits).map_err(|what| bad(format!("the schema of {name}: {what}")))?;
         tools.push(Tool {
             def: clean(def, &name, said, limits),
             name,
@@ -287,28 +276,4 @@ fn clean_annotations(schema: &mut Value) -> bool {
         _ => {}
     }
     changed
-}
-
-fn schema(text: &str, limits: &Limits) -> Result<(jsonschema::Validator, Value), String> {
-    if text.len() as u64 > limits.json_schema {
-        return Err(format!(
-            "{} bytes, over limits.json.schema ({})",
-            text.len(),
-            limits.json_schema
-        ));
-    }
-    let depth = limits.json_schema_depth;
-    let value = json::parse(text, depth).map_err(|e| match e {
-        json::JsonError::TooDeep(_) => format!("it nests deeper than {depth} (limits.json.schema_depth)"),
-        json::JsonError::Malformed(what) => what,
-    })?;
-    if !value.is_object() {
-        return Err("it is no JSON object".to_owned());
-    }
-    // No reference leaves the schema, and patterns run in linear time.
-    let validator = jsonschema::options()
-        .with_pattern_options(jsonschema::PatternOptions::regex())
-        .build(&value)
-        .map_err(|e| text::line(&e.to_string(), 200))?;
-    Ok((validator, value))
 }

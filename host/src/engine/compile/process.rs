@@ -62,11 +62,9 @@ pub(super) async fn compile(
     let done = tokio::time::timeout(wall, talk).await;
     // It has said all that it will be asked for.
     let _ = child.kill().await;
-    done.unwrap_or_else(|_| {
-        Err(Failure::Component(CompileError::Wall {
-            limit_ms: limits.compile_wall,
-        }))
-    })
+    done.unwrap_or(Err(Failure::Component(CompileError::Wall {
+        limit_ms: limits.compile_wall,
+    })))
 }
 
 /// Whether a compiler starts, with the limits that one has, and is one for the engine of this fingerprint.
