@@ -1,6 +1,7 @@
 ;; world: strategy
 ;; Traps some calls deep, in functions whose names would steer whatever shows them.
 (module
+  ;; part: memory
   ;; part: strategy
   (func $"\1b]0;owned by inner-name\07\1b[2J\1b[31m" (unreachable))
   (func $"\0d\0a✔ achieved\0d\0a\0a" (call $"\1b]0;owned by inner-name\07\1b[2J\1b[31m"))

@@ -154,7 +154,7 @@ fn a19_a_refusal_that_was_tampered_with_is_not_believed() {
 #[test]
 fn a19_seven_megabytes_of_one_function() {
     let home = Home::new();
-    let bytes = bomb::with_module(&pure_echo(), &bomb::function(50_000, 23_000));
+    let bytes = bomb::with_module(&pure_echo(), &bomb::function(49_998, 23_000));
     assert!(bytes.len() > 6_000_000, "{}", bytes.len());
     let bomb = home.write("bomb.wasm", bytes);
     let refused = echo(home.host(), &bomb).output().expect(2);
@@ -260,7 +260,7 @@ fn compiled_code_is_counted_to_the_byte() {
 #[test]
 fn a19_memory_is_refused_by_its_key_and_enough_when_raised() {
     let home = Home::new();
-    let needy = bomb::with_module(&pure_echo(), &bomb::function(2_000, 2_500));
+    let needy = bomb::with_module(&pure_echo(), &bomb::function(2_000, 700));
     let plugin = home.write("needy.wasm", needy);
     let under = |memory: &str| {
         let host = home.host().set("limits.compile.address_space", memory);

@@ -1,14 +1,19 @@
 //! Answers to a plugin's requests that never end, unfold into more than they are, or come too slowly to be waited for.
 
+use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use hermes_tests::output::{refusal, slack};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+use crate::LONG;
+use crate::eventually;
 use crate::serves::{Serves, drips, page, path, silent};
 use crate::site::Site;
 use crate::wasi::{self, agent, call, told, told_by};
@@ -213,25 +218,28 @@ fn a38_a_plugin_waits_for_a_slow_server_no_longer_than_the_host() {
     let served = slow();
     let here = served.address.to_string();
     let limit = Duration::from_millis(600);
-    let grants = [format!("net:http://{here}"), format!("net:{here}")];
+    // It takes connections and never a word, so that there is no TLS session.
+    let deaf = TcpListener::bind("127.0.0.1:0").unwrap();
+    let there = deaf.local_addr().unwrap().to_string();
+    let grants = [format!("net:http://{here}"), format!("net:{there}")];
     let grants = grants.each_ref().map(String::as_str);
     for (path, scheme) in [
         ("/", "http"),
         ("/headers", "http"),
         ("/body", "http"),
         ("/continue", "http"),
-        // It says nothing, so that there never is a TLS session.
         ("/", "https"),
     ] {
         // The guest would wait for ten minutes.
         for wait_ms in [Value::Null, json!(600_000)] {
-            let mut step = get(&here, path);
+            let authority = if scheme == "https" { &there } else { &here };
+            let mut step = get(authority, path);
             step["scheme"] = json!(scheme);
             step["wait_ms"] = wait_ms;
             let host = site.host().set("limits.http.total", "600ms");
             let (seen, output) = told_by(&site, host, &grants, &[step]);
             assert_eq!(seen[0]["error"], "HttpResponseTimeout", "{scheme} {path}: {seen:?}");
-            // A TLS server that says nothing hears of no request.
+            // The deaf one hears of no request.
             let took = match scheme {
                 "http" => output.ended - served.last_at(),
                 _ => output.took,
@@ -275,7 +283,7 @@ fn a38_a_slow_answer_keeps_nobody_from_stopping() {
     // A person stops the run.
     let before = served.connections();
     let process = run(&[call(&[get(&here, "/body")])]).start();
-    crate::eventually("the request", || (served.connections() > before).then_some(()));
+    eventually("the request", || (served.connections() > before).then_some(()));
     let asked = Instant::now();
     process.signal(Signal::INT);
     let output = process.finish();
@@ -296,23 +304,31 @@ fn a38_a_slow_answer_keeps_nobody_from_stopping() {
 fn a38_servers_that_keep_their_connections_open_leave_none_with_the_host() {
     let site = Site::new();
     // It answers, keeps the connection, and counts those that are closed by the other side.
-    let closed = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let closed = Arc::new(AtomicUsize::new(0));
     let counted = closed.clone();
     let served = Serves::with(move |_, stream: &mut TcpStream| {
         stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: keep-alive\r\n\r\nok")?;
         while stream.read(&mut [0; 64])? > 0 {}
-        counted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        counted.fetch_add(1, Ordering::SeqCst);
         Ok(())
     });
     let here = served.address.to_string();
     let host = agent(site.host()).args(["--allow", &format!("net:http://{here}")]);
-    let lived = site.lives(host, &vec![call(&[get(&here, "/")]); 20]);
-    for seen in &lived.seen {
+    let hold = json!({ "do": "complete", "messages": [{ "User": [{ "Text": "HOLD STILL" }] }] });
+    let all = [vec![call(&[get(&here, "/")]); 20], vec![hold]].concat();
+    let mut process = host.probe(&json!({ "steps": all })).start();
+    site.server.wait_for(1, LONG);
+    eventually("the end of each connection", || {
+        (closed.load(Ordering::SeqCst) == 20).then_some(())
+    });
+    assert!(!process.has_ended(), "they ended before it did");
+    fs::write(site.gate(), "").unwrap();
+    let output = process.finish();
+    fs::remove_file(site.gate()).unwrap();
+    site.keep("the attack", &output);
+    assert_eq!((output.code, served.connections()), (Some(0), 20), "{output:?}");
+    for seen in &output.seen()[..20] {
         assert_eq!(wasi::inside(seen)[0]["ok"]["text"], "ok", "{seen}");
     }
-    assert_eq!(served.connections(), 20);
-    crate::eventually("the end of each connection", || {
-        (closed.load(std::sync::atomic::Ordering::SeqCst) == 20).then_some(())
-    });
     site.is_well();
 }

@@ -412,7 +412,6 @@ fn a43_closed_streams_and_full_ones_are_a_quiet_end() {
         (r#"exec "$0" "$@" >/dev/full"#, 1),
         (r#""$0" "$@" | true"#, 0),
         (r#"exec setsid -w "$0" "$@" </dev/null"#, 0),
-        (r#"ulimit -s 256; exec "$0" "$@""#, 0),
     ] {
         let output = site.attack(by(&site, line)).output;
         assert_eq!(output.code, Some(code), "{line}: {output:?}");

@@ -33,6 +33,7 @@ impl Folders {
         site.home.write("papers/a.txt", "a paper");
         site.home.write("papers/sub/b.txt", "a paper below");
         site.home.write("desk/note.txt", "a note");
+        site.home.write("desk/sub/b.txt", "a note below");
         let outside = site.home.folder().join("outside");
         fs::create_dir(&outside).unwrap();
         fs::write(outside.join("canary.txt"), CANARY).unwrap();

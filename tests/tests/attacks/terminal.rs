@@ -128,7 +128,7 @@ fn a40_the_names_in_a_crash_are_clean() {
         host.env("WASMTIME_BACKTRACE_DETAILS", "1").env("RUST_LOG", "trace")
     };
     let attacked = site
-        .attack(host().run(&guest, ""))
+        .attack(host().run(&guest, "x"))
         .ends(1, "other(trapped)", &["unreachable"]);
     let json = attacked.output.json();
     let said = json["error"]["message"].as_str().unwrap();

@@ -72,7 +72,7 @@ fn a42_what_is_forbidden_takes_the_way_of_what_is_absent() {
     let site = Site::new();
     site.attack(
         site.host()
-            .args(["blackboard", "put", "shared", "there", &"x".repeat(200_000)]),
+            .args(["blackboard", "put", "shared", "there", &"x".repeat(100_000)]),
     );
     let notes = json!([{ "space": "notes", "prefix": "mine", "access": "ReadOnly" }]);
     let open = json!({ "do": "open", "name": "notes" });

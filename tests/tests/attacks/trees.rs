@@ -127,7 +127,7 @@ fn a33_a_call_that_always_fails_is_made_no_oftener_than_the_budget_allows() {
         let host = site.host().arg("--tool").arg(guests::built("probe-tool"));
         site.attack(host.args(["--budget", budget]).probe(&program))
     };
-    let attacked = run("iterations=12").ends(3, "exhausted(iterations)", &["12"]);
+    let attacked = run("iterations=12").ends(3, "exhausted(iterations)", &["--budget iterations=N"]);
     let spent = &attacked.output.json()["spent"];
     assert_eq!(
         (&spent["iterations"], &spent["tool-calls"], &spent["closing"]),
@@ -135,7 +135,7 @@ fn a33_a_call_that_always_fails_is_made_no_oftener_than_the_budget_allows() {
     );
     assert_eq!(site.server.requests().len(), 13);
     // Where the calls run out first, it is told so each time, and its turns go on to their end.
-    let attacked = run("iterations=12,tool-calls=5").ends(3, "exhausted(iterations)", &["12"]);
+    let attacked = run("iterations=12,tool-calls=5").ends(3, "exhausted(iterations)", &["--budget iterations=N"]);
     let spent = &attacked.output.json()["spent"];
     assert_eq!((&spent["iterations"], &spent["tool-calls"]), (&json!(12), &json!(5)));
     let seen = attacked.output.seen().remove(0);

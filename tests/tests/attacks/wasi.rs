@@ -21,8 +21,10 @@ pub(crate) fn told(site: &Site, grants: &[&str], steps: &[Value]) -> (Vec<Value>
 /// The same by a host of its own.
 #[track_caller]
 pub(crate) fn told_by(site: &Site, host: Host, grants: &[&str], steps: &[Value]) -> (Vec<Value>, Output) {
+    // What comes before the word `call` would be taken for a run's.
+    let host = calls(host, steps);
     let host = grants.iter().fold(host, |host, grant| host.args(["--allow", grant]));
-    let output = site.attack(calls(host, steps)).output;
+    let output = site.attack(host).output;
     assert_eq!(output.code, Some(0), "{output:?}");
     let seen = output.json()["structured"]["seen"].clone();
     (seen.as_array().unwrap().clone(), output)

@@ -127,7 +127,11 @@ async fn ready(child: &mut Child, fingerprint: u64) -> Result<Pipes, String> {
     match greeted(&mut pipes.stdout, fingerprint).await {
         Some(true) => Ok(pipes),
         Some(false) => Err(OTHER.to_owned()),
-        None => Err(format!("did not begin: {}", last_words(&mut pipes.stderr).await)),
+        None => {
+            let words = last_words(&mut pipes.stderr).await;
+            let ended = child.wait().await.map_or_else(|e| e.to_string(), how);
+            Err(format!("did not begin: {ended}, {words}"))
+        }
     }
 }
 
