@@ -200,7 +200,7 @@ limits! {
     #[doc = "Processor time of compiling one component, all threads together; in whole seconds, rounded up."]
     compile_cpu: "compile.cpu", Millis, 5 * MIN, SEC, 24 * HOUR;
     #[doc = "Address space of the process that compiles one component."]
-    compile_address_space: "compile.address_space", Bytes, 4 * GIB, 256 * MIB, 1024 * GIB;
+    compile_address_space: "compile.address_space", Bytes, 4 * GIB, 512 * MIB, 1024 * GIB;
     #[doc = "Compiled code of one component."]
     compile_code: "compile.code", Bytes, GIB, KIB, 64 * GIB;
     #[doc = "Components compiled at once."]

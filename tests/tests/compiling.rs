@@ -260,15 +260,15 @@ fn compiled_code_is_counted_to_the_byte() {
 #[test]
 fn a19_memory_is_refused_by_its_key_and_enough_when_raised() {
     let home = Home::new();
-    let needy = bomb::with_module(&pure_echo(), &bomb::function(2_000, 700));
+    let needy = bomb::with_module(&pure_echo(), &bomb::function(100, 400));
     let plugin = home.write("needy.wasm", needy);
     let under = |memory: &str| {
         let host = home.host().set("limits.compile.address_space", memory);
         echo(host, &plugin).output()
     };
-    let refused = under("256MiB").expect(2);
-    refused.says(&["needy.wasm", "256 MiB of memory (limits.compile.address_space)"]);
-    under("256MiB").expect(2).says(&["before"]);
+    let refused = under("512MiB").expect(2);
+    refused.says(&["needy.wasm", "512 MiB of memory (limits.compile.address_space)"]);
+    under("512MiB").expect(2).says(&["before"]);
     assert_eq!(under("4GiB").expect(0).stdout, "hello\n");
 }
 

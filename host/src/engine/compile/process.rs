@@ -14,8 +14,11 @@ use super::program::{CODE, GREETING, NO_MEMORY, Order, REASON, REFUSED};
 use crate::limits::Limits;
 use crate::text;
 
-/// Threads of one compiler at most: each sets some of its address space aside.
-const THREADS: usize = 16;
+/// Threads of one compiler at most.
+const THREADS: u64 = 16;
+
+/// Bytes of its address space for each of them: a thread sets some aside before it needs any.
+const FOR_A_THREAD: u64 = 256 << 20;
 
 /// Bytes of what a compiler says on standard error that are kept.
 const WORDS: u64 = 4 << 10;
@@ -81,7 +84,9 @@ pub(super) async fn check(program: &Path, fingerprint: u64, limits: &Limits) -> 
 }
 
 fn start(program: &Path, order: &Order) -> std::io::Result<Child> {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS);
+    let processors = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
+    let fit = (order.address_space / FOR_A_THREAD).clamp(1, THREADS);
+    let threads = processors.min(fit);
     let mut command = Command::new(program);
     command.args(order.args());
     // Nothing of the host's own environment, and nothing but what the compiler's library of threads reads.
