@@ -33,7 +33,7 @@ impl Held {
         let (databases, logs) = (ends("hermes.db"), ends("hermes.db-wal"));
         let images = open
             .iter()
-            .filter(|file| file.starts_with("/memfd:wasm-memory-image"))
+            .filter(|file| file.to_string_lossy().starts_with("/memfd:wasm-memory-image"))
             .count();
         Self {
             resident_kib: process.resident_kib(),

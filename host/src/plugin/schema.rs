@@ -91,7 +91,9 @@ impl Graph {
         let (mut places, mut references) = (HashMap::new(), Vec::new());
         let mut open = vec![(String::new(), root, None)];
         while let Some((path, schema, asked)) = open.pop() {
-            let Value::Object(schema) = schema else { continue };
+            if !schema.is_object() && !schema.is_boolean() {
+                continue;
+            }
             let node = graph.0.len();
             graph.0.push(Vec::new());
             if let Some((from, inner, property)) = asked {
@@ -102,6 +104,8 @@ impl Graph {
                     property,
                 });
             }
+            places.insert(path.clone(), node);
+            let Value::Object(schema) = schema else { continue };
             references.extend(reference(schema, node == 0)?.map(|to| (node, to)));
             for (key, value) in schema {
                 let name = key.as_str();
@@ -127,7 +131,6 @@ impl Graph {
                     inside => open.push((at, inside, asked)),
                 }
             }
-            places.insert(path, node);
         }
         for (node, path) in references {
             let to = *places
@@ -318,6 +321,11 @@ mod tests {
             assert!(steps(&json!({ "$ref": to })).is_err(), "{to}");
         }
         assert!(steps(&json!({ "$defs": { "a/b": {} }, "$ref": "#/$defs/a~1b" })).is_ok());
+        // A schema may be no more than true or false.
+        assert_eq!(
+            steps(&json!({ "$defs": { "no": false }, "$ref": "#/$defs/no", "additionalProperties": true })),
+            Ok(3)
+        );
         // What only looks like one is a value.
         assert!(steps(&json!({ "enum": [{ "a": 1 }], "const": { "b": 2 } })).is_ok());
     }

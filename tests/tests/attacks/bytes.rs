@@ -132,7 +132,6 @@ fn a21_types_that_nest_too_deep() {
         guests::assemble(&format!("(component {nested})"), &[])
     };
     site.refuses_bytes("nested-little", components(20), &["another world"]);
-    site.refuses_bytes("nested", components(101), &["byte"]);
     // Ten of ten of ten …
     let records = |n: usize| {
         let fields = |of: &str| -> String { (0..10).map(|field| format!("(field \"f{field}\" {of})")).collect() };
@@ -188,10 +187,6 @@ fn a22_imports_that_nobody_has() {
         ("hermes:host/llm@0.1.0", vec!["hermes:host/llm@0.1.0"]),
         ("hermes:plugins/llm@0.1.0", vec!["hermes:plugins/llm@0.1.0"]),
         ("hermes-host:plugin/llm@0.1.0", vec!["hermes-host:plugin/llm@0.1.0"]),
-        (
-            "hermes:plugin/llm1@0.1.0",
-            vec!["hermes:plugin/llm1@0.1.0", "the nearest is llm"],
-        ),
         ("hermes:plugin/llm@0.2.0", vec!["hermes:plugin/llm@0.2.0", "0.1.0"]),
         ("hermes:plugin/llm@1.0.0", vec!["hermes:plugin/llm@1.0.0", "0.1.0"]),
         ("wasi:io/poll@0.3.0", vec!["wasi:io/poll@0.3.0"]),

@@ -91,7 +91,10 @@ fn paths(text: &str) -> impl Iterator<Item = &Path> {
         let path = text[at..]
             .split(|c: char| c.is_whitespace() || "\"'`\\,;:()[]{}<>".contains(c))
             .next()?;
-        let first = path.split('/').nth(1).filter(|first| !first.is_empty())?;
+        let first = path
+            .split('/')
+            .nth(1)
+            .filter(|first| !first.is_empty() && *first != "..")?;
         Path::new("/").join(first).exists().then(|| Path::new(path))
     })
 }

@@ -375,7 +375,7 @@ fn a43_variables_that_make_no_sense_are_refused_by_name() {
         assert_eq!(output.code, Some(2), "{output:?}");
         assert!(output.stderr.contains(words), "{}", output.stderr);
     }
-    let bare = || site.host().without("HERMES_HOME");
+    let bare = || site.host().without("HERMES_HOME").without("HOME");
     show(bare()).refused(&["neither HERMES_HOME nor HOME is set"]);
     show(bare().env("HOME", "")).refused(&["neither HERMES_HOME nor HOME is set"]);
     // Others are others' business.

@@ -94,7 +94,8 @@ fn a01_loops_beside_another_agent_on_one_thread() {
         .set("limits.host_calls_all", 10_000_000_000_u64);
     let lived = site.lives(host, &steps);
     sang(&lived.seen[3]);
-    assert_eq!(lived.seen[4..7], vec![json!({ "ok": "Running" }); 3], "they still loop");
+    let loops = |seen: &Value| seen["ok"]["ended"] == false;
+    assert!(lived.seen[4..7].iter().all(loops), "{:?}", &lived.seen[4..7]);
     let ends: Vec<_> = lived.seen[10..].iter().map(exit).collect();
     assert_eq!(ends, ["Cancelled"; 3]);
     site.is_well();

@@ -25,7 +25,9 @@ fn asked(answer: impl Fn(&mut Answer) -> std::io::Result<()> + Send + Sync + 'st
     let (site, raw) = (Site::new(), Raw::start(answer));
     site.home.configure(&raw.configuration());
     let program = json!({ "steps": [ask()], "summary": "done" });
-    let host = site.host().set("limits.llm.tries", 1).args(["--model", "raw/model"]);
+    // What it saw is more than a report is let be otherwise.
+    let host = site.host().set("limits.report", "8MiB");
+    let host = host.set("limits.llm.tries", 1).args(["--model", "raw/model"]);
     let attacked = site.attack(host.probe(&program)).answers("done").holding(HELD);
     let seen = attacked.output.seen().remove(0);
     let shown = site.home.shown(attacked.output.json()["run"].as_str().unwrap());
@@ -57,7 +59,7 @@ fn a13_a_text_to_the_last_byte_and_one_more() {
     // It says nothing of what it used: so much is counted.
     assert!(shown["charged"]["tokens"].as_u64().unwrap() > REPLY / 8, "{shown}");
     let (seen, shown, _) = says(REPLY + 1);
-    refused(&seen, "upstream", &["1 MiB", "limits.reply"]);
+    refused(&seen, "upstream", &["1048576 bytes", "limits.reply"]);
     assert!(shown["charged"]["tokens"].as_u64().unwrap() > 0, "{shown}");
 }
 

@@ -129,7 +129,7 @@ fn a40_the_names_in_a_crash_are_clean() {
     };
     let attacked = site
         .attack(host().run(&guest, "x"))
-        .ends(1, "other(trapped)", &["unreachable"]);
+        .ends(1, "trapped", &["unreachable"]);
     let json = attacked.output.json();
     let said = json["error"]["message"].as_str().unwrap();
     // The names are told, each on its own line below what happened, and no line is one of the host's.

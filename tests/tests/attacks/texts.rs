@@ -63,8 +63,9 @@ fn a18_odd_arguments_of_a_models_calls() {
         .iter()
         .map(|(name, ..)| json!({ "do": "agent", "user": format!("ODD {name}."), "turns": 2 }))
         .collect();
-    let host = site.host().arg("--tool").arg(guests::built("probe-tool"));
-    let lived = site.lives(host, &steps);
+    // What it saw is more than a report is let be otherwise.
+    let host = site.host().set("limits.report", "8MiB");
+    let lived = site.lives(host.arg("--tool").arg(guests::built("probe-tool")), &steps);
     for ((name, _, expected), seen) in odd.iter().zip(&lived.seen) {
         let result = json!({ "ok": seen[1]["ok"][0] });
         match expected {
@@ -95,7 +96,7 @@ fn a18_odd_inputs_on_the_command_line() {
         )
     };
     for (text, words) in [
-        ("[".repeat(100_000), "limits.json.depth"),
+        ("[".repeat(100_000), "recursion limit"),
         (r#"{"a":1,"a":2}"#.to_owned(), "there twice"),
         (r#"{"a":1e999}"#.to_owned(), "number"),
         ("[1]".to_owned(), "object"),
@@ -115,7 +116,7 @@ fn a18_a_result_that_nests_without_end() {
     let file = hostile::A18_RESULT.file(&site.home);
     // It is no JSON, so it is shown as the text that it is.
     let attacked = site.attack(site.host().run(&file, "n100000")).answers("done");
-    assert_eq!(attacked.output.json()["result"].as_str().map(str::len), Some(100_000));
+    assert!(attacked.output.json()["result"].is_null(), "no JSON is made of it");
     site.is_well();
 }
 
@@ -128,7 +129,7 @@ fn tool(site: &Site, schema: &str) -> std::path::PathBuf {
         .iter()
         .map(|byte| format!("\\{byte:02x}"))
         .collect();
-    let data = format!("(data (i32.const 65536) \"{escaped}\") (data (i32.const 164) \"{length}\")\n");
+    let data = format!("(data (i32.const 65536) \"{escaped}\") (data (i32.const 160) \"{length}\")\n");
     site.home
         .write("odd-schema.wasm", hostile::A18_SCHEMA.with("schema", &data))
 }

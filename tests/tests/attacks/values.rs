@@ -15,7 +15,7 @@ const MEMORY: u64 = 64 << 20;
 fn a12_texts_that_are_none() {
     let site = Site::new();
     let file = hostile::A12_LOG.file(&site.home);
-    for (what, names) in [("o", "out of bounds"), ("u", "utf-8"), ("d", "invalid")] {
+    for (what, names) in [("o", "out of bounds"), ("u", "utf-8"), ("d", "discriminant")] {
         site.attack(site.host().run(&file, what))
             .ends(1, "trapped", &[names])
             .holding(MEMORY);

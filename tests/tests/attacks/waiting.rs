@@ -112,7 +112,8 @@ fn a06_a_pipe_that_nobody_reads() {
         .args(["--allow", "fs:./out:rw"])
         .set("limits.step_wall", "500ms");
     let host = host.arg("--tool").arg(guests::built("probe-tool"));
-    let lived = site.lives(host, &[call]);
+    // Whoever opens a pipe that nobody reads holds its folder.
+    let lived = site.lives_stuck(host, &[call], 1);
     assert_eq!(
         refusal(&lived.seen[0]).as_deref(),
         Some("timed-out"),
