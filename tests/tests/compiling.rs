@@ -260,13 +260,20 @@ fn compiled_code_is_counted_to_the_byte() {
 #[test]
 fn a19_memory_is_refused_by_its_key_and_enough_when_raised() {
     let home = Home::new();
-    let needy = bomb::with_module(&pure_echo(), &bomb::function(100, 400));
-    let plugin = home.write("needy.wasm", needy);
+    let plugin = home.work().join("needy.wasm");
     let under = |memory: &str| {
         let host = home.host().set("limits.compile.address_space", memory);
         echo(host, &plugin).output()
     };
-    let refused = under("512MiB").expect(2);
+    // Each takes about twice as much as the one before: the first that is too much needs little more than that.
+    let refused = [200, 400, 800, 1600, 3200].into_iter().find_map(|rounds| {
+        home.write(
+            "needy.wasm",
+            bomb::with_module(&pure_echo(), &bomb::function(500, rounds)),
+        );
+        Some(under("512MiB")).filter(|output| output.code != Some(0))
+    });
+    let refused = refused.unwrap().expect(2);
     refused.says(&["needy.wasm", "512 MiB of memory (limits.compile.address_space)"]);
     under("512MiB").expect(2).says(&["before"]);
     assert_eq!(under("4GiB").expect(0).stdout, "hello\n");

@@ -69,7 +69,8 @@ const SUITES: [(Suite, &str, &str); 8] = [
 ];
 
 /// Tests of what surrounds agents: the command line, the home folder, the way out. Under passivation they are left to the full sweeps.
-const AROUND: [&str; 17] = [
+const AROUND: [&str; 18] = [
+    "adding",
     "blackboard",
     "compiler",
     "compiling",
