@@ -6,6 +6,7 @@ use url::Url;
 use crate::egress::NetRule;
 use crate::engine::precheck::{check, check_again};
 use crate::limits::Limits;
+use crate::llm::fuzzing::pieces;
 use crate::plugin::grant::Grant;
 use crate::plugin::manifest::Manifest;
 use crate::scrub::{Budget, Scrubber, Secrets};
@@ -64,23 +65,6 @@ const SCRUBBED: &[u8] =
 
 /// The secret that no scrubbed text may hold.
 const SECRET: &str = "secret-value-1234";
-
-/// Splits `data` into pieces: its first byte says how often it is cut, the next ones how long each piece is; then comes what is cut. Nothing is
-/// lost and nothing added.
-pub fn pieces(data: &[u8]) -> (Vec<&[u8]>, &[u8]) {
-    let Some((count, rest)) = data.split_first() else {
-        return (Vec::new(), data);
-    };
-    let (lengths, whole) = rest.split_at(rest.len().min(usize::from(*count % 16)));
-    let (mut pieces, mut left) = (Vec::new(), whole);
-    for length in lengths {
-        let (piece, rest) = left.split_at(left.len().min(usize::from(*length)));
-        pieces.push(piece);
-        left = rest;
-    }
-    pieces.push(left);
-    (pieces, whole)
-}
 
 /// What is read of a manifest is clean, whatever it says.
 fn manifest(data: &[u8]) {

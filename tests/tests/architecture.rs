@@ -18,7 +18,7 @@ const LAYERS: [&[&str]; 9] = [
     &["instance"],
     &["supervisor"],
     &["run"],
-    &["cli", "main"],
+    &["cli", "main", "fuzzing"],
 ];
 
 /// Uses between modules of one layer, `(who, whom)`. None may be the reverse of another: that would be a cycle.

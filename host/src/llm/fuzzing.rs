@@ -7,8 +7,24 @@ use super::transport::take;
 use super::usage::Reported;
 use super::{anthropic, fault::Fault, openai};
 use crate::config::model::ProviderKind;
-use crate::fuzzing::pieces;
 use crate::limits::Limits;
+
+/// Splits `data` into pieces: its first byte says how often it is cut, the next ones how long each piece is; then comes what is cut. Nothing is
+/// lost and nothing added.
+pub fn pieces(data: &[u8]) -> (Vec<&[u8]>, &[u8]) {
+    let Some((count, rest)) = data.split_first() else {
+        return (Vec::new(), data);
+    };
+    let (lengths, whole) = rest.split_at(rest.len().min(usize::from(*count % 16)));
+    let (mut pieces, mut left) = (Vec::new(), whole);
+    for length in lengths {
+        let (piece, rest) = left.split_at(left.len().min(usize::from(*length)));
+        pieces.push(piece);
+        left = rest;
+    }
+    pieces.push(left);
+    (pieces, whole)
+}
 
 /// An answer in the form of chat completions.
 pub fn openai(data: &[u8]) {
