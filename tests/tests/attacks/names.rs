@@ -106,7 +106,7 @@ fn a24_another_runs_names_lead_to_nothing() {
         "notes".into(),
         "shared".into(),
         "/shared".into(),
-        "../shared".into(),
+        "../common".into(),
         "home/shared".into(),
         "spill".into(),
         "notes' OR '1'='1".into(),

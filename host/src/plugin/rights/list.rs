@@ -132,8 +132,8 @@ mod tests {
     #[test]
     fn a_root_lists_what_it_was_given_and_what_it_has_by_default() {
         let given = all(vec![
-            folder("papers", "/work/papers", Access::Read),
-            folder("out", "/work/made", Access::Write),
+            folder("papers", "/srv/papers", Access::Read),
+            folder("out", "/srv/made", Access::Write),
             net("GET@x.org"),
             Grant::Blackboard {
                 name: "shared".to_owned(),
@@ -144,8 +144,8 @@ mod tests {
         let root = Rights::root("r", &given, &[], None).expect("rights");
         let list = root.list();
         let expected = [
-            "fs:out=/work/made:rw",
-            "fs:/work/papers",
+            "fs:out=/srv/made:rw",
+            "fs:/srv/papers",
             "net:GET@x.org",
             "blackboard",
             "blackboard:shared:ro",
