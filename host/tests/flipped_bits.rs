@@ -3,9 +3,11 @@
 
 #![allow(clippy::unwrap_used, reason = "what fails shall fail the test")]
 
-use std::path::Path;
-use std::time::Duration;
+mod common;
 
+use std::path::Path;
+
+use common::falls_to;
 use hermes_host::config::{Config, Sources};
 use hermes_host::run::{CompileIn, Host, HostError};
 use tokio::runtime::Handle;
@@ -15,9 +17,6 @@ const FLIPS: (u64, u64) = (1000, 10_000);
 
 /// What the host may hold more in the end, in KiB.
 const MORE_KIB: u64 = 64 << 10;
-
-/// How long what has ended may be counted as alive.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 fn host(home: &Path) -> Host {
     let set = [
@@ -93,13 +92,5 @@ async fn a20_bits_flipped_one_by_one() {
         "{} KiB, and {before} before",
         resident_kib()
     );
-    let alive = || Handle::current().metrics().num_alive_tasks();
-    // One that ended a moment ago may still be counted.
-    let end = async {
-        while alive() > tasks {
-            tokio::task::yield_now().await;
-        }
-    };
-    let ended = tokio::time::timeout(PATIENCE, end).await;
-    assert!(ended.is_ok(), "{} tasks are alive, and {tasks} were before", alive());
+    falls_to(tasks).await;
 }

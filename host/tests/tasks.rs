@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "what fails shall fail the test")]
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+mod common;
 
+use std::path::{Path, PathBuf};
+
+use common::falls_to;
 use hermes_host::config::{Config, Sources};
 use hermes_host::event::EventKind;
 use hermes_host::run::{CompileIn, Host, RunSpec};
@@ -31,18 +33,6 @@ fn child(steps: &Value) -> Value {
         "strategy": null, "role": "helper", "prompt": program, "inputs": null, "model": null, "toolsets": [],
         "spaces": [{ "space": "notes", "prefix": "", "access": "ReadOnly" }], "grants": [], "budget": [], "max_attempts": 1,
     } })
-}
-
-/// Waits until so many tasks are alive and no more; those that ended a moment ago may still be counted.
-async fn falls_to(tasks: usize) {
-    let falls = async {
-        while Handle::current().metrics().num_alive_tasks() > tasks {
-            tokio::task::yield_now().await;
-        }
-    };
-    let net = tokio::time::timeout(Duration::from_secs(60), falls).await;
-    let alive = Handle::current().metrics().num_alive_tasks();
-    assert!(net.is_ok(), "{alive} tasks are alive, and {tasks} should be");
 }
 
 #[tokio::test(flavor = "multi_thread")]

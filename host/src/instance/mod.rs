@@ -109,8 +109,7 @@ impl Instances {
         };
         let tried = cell.get_or_try_init(|| async {
             match self.resolve(plugin).await {
-                // That was none of its own fault.
-                Err(PrepareError::Load(again @ (LoadError::CompileBusy { .. } | LoadError::Compiler(_)))) => Err(again),
+                Err(PrepareError::Load(again)) if again.is_the_machines() => Err(again),
                 tried => Ok(tried),
             }
         });

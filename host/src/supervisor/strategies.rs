@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::engine::precheck::LoadError;
 use crate::error::Refusal;
 use crate::ids::Digest;
 use crate::instance::{PrepareError, Prepared};
@@ -98,12 +97,16 @@ impl Supervisor {
         if !plugin.is_strategy() {
             return Err(unusable(&format!("{} exports no agent", text::line(&plugin.name, 64))).into());
         }
-        let prepared = match self.instances().prepare(&plugin).await {
-            Err(PrepareError::Load(lacks @ (LoadError::CompileBusy { .. } | LoadError::Compiler(_)))) if was_there => {
-                return Err(Missed::Unread(End::NoRoom(lacks.to_string())));
+        let prepared = self.instances().prepare(&plugin).await;
+        let prepared = prepared.map_err(|e| match e {
+            PrepareError::Load(lacks) if was_there && lacks.is_the_machines() => {
+                Missed::Unread(End::NoRoom(lacks.to_string()))
             }
-            prepared => prepared.map_err(|e| unprepared(&plugin, e))?,
-        };
+            PrepareError::Load(error) => unusable(&error).into(),
+            PrepareError::Link(words) => {
+                Refusal::invalid(format!("The strategy {} can't be linked: {words}.", plugin.name)).into()
+            }
+        })?;
         if let Some(journal) = run.keeping.journal()
             && !self.is_kept(&plugin.digest)
         {
@@ -120,15 +123,6 @@ impl Supervisor {
         let bytes = run.keeping.written()?.store.component(&of.digest)?;
         let plugin = of.load(bytes.into(), self.limits());
         Ok(plugin.map_err(|e| unusable(&e))?)
-    }
-}
-
-fn unprepared(plugin: &Plugin, error: PrepareError) -> Refusal {
-    match error {
-        PrepareError::Load(error) => unusable(&error),
-        PrepareError::Link(words) => {
-            Refusal::invalid(format!("The strategy {} can't be linked: {words}.", plugin.name))
-        }
     }
 }
 

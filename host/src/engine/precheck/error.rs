@@ -159,6 +159,15 @@ impl LoadError {
         }
     }
 
+    /// Whether it lies with this machine and not with the plugin, which may load another time.
+    pub fn is_the_machines(&self) -> bool {
+        match self {
+            Self::In { error, .. } => error.is_the_machines(),
+            Self::Compiler(_) | Self::CompileBusy { .. } => true,
+            _ => false,
+        }
+    }
+
     /// The file that keeps it from being compiled again, where one does.
     pub fn compiled_before(&self) -> Option<&Path> {
         match self {
