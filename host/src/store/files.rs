@@ -202,7 +202,8 @@ impl Files {
     fn refuse_remains(&self) -> Result<(), StoreError> {
         let log = self.wal().metadata().is_ok_and(|m| m.len() > 0);
         let runs = std::fs::read_dir(self.runs()).is_ok_and(|mut entries| entries.next().is_some());
-        if log || runs {
+        // Looked for once more, after what is only there beside it: another process may have made it meanwhile.
+        if (log || runs) && !self.database().exists() {
             let what = "it is missing, but files of its runs are still there".to_owned();
             return Err(StoreError::Corrupt {
                 path: self.database(),
