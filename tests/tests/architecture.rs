@@ -9,7 +9,7 @@ use std::{env, fs};
 /// The layers of `host/src`, lowest first.
 const LAYERS: [&[&str]; 9] = [
     &["limits", "text", "ids", "error", "amounts", "json", "base64"],
-    &["config", "store", "engine", "egress", "scrub"],
+    &["config", "store", "engine", "egress", "scrub", "secret"],
     &["ledger", "llm", "bindings", "event"],
     &["plugin"],
     &["session", "interfaces"],
@@ -20,8 +20,10 @@ const LAYERS: [&[&str]; 9] = [
 ];
 
 /// Uses between modules of one layer, `(who, whom)`. None may be the reverse of another: that would be a cycle.
-const WITHIN_A_LAYER: [(&str, &str); 4] = [
+const WITHIN_A_LAYER: [(&str, &str); 6] = [
     ("amounts", "error"),
+    ("egress", "scrub"),
+    ("secret", "egress"),
     ("llm", "bindings"),
     ("interfaces", "session"),
     ("main", "cli"),

@@ -58,6 +58,7 @@ pub(super) async fn doctor(config: Config, context: Context) -> Result<u8, Probl
     match Host::to_read(config) {
         Ok(host) => {
             checks.extend([ok("engine", "starts".to_owned()), cache(host.config())]);
+            checks.extend(secrets(&host));
             checks.extend(database(host).await);
         }
         Err(error) => {
@@ -199,6 +200,16 @@ fn cache(config: &Config) -> Check {
         }
         Ok(_) => ok("compile cache", shown.to_string()),
         Err(_) => ok("compile cache", format!("{shown} (made at the first run)")),
+    }
+}
+
+/// The file of secrets, where there is one.
+fn secrets(host: &Host) -> Option<Check> {
+    match host.secrets().map(|secrets| secrets.len()) {
+        Ok(0) => None,
+        Ok(1) => Some(ok("secrets", "1, readable by you alone".to_owned())),
+        Ok(n) => Some(ok("secrets", format!("{n}, readable by you alone"))),
+        Err(error) => Some(fail("secrets", error.to_string(), None)),
     }
 }
 

@@ -9,6 +9,7 @@ mod config;
 mod doctor;
 mod errors;
 mod export;
+mod hidden;
 mod inspect;
 mod json;
 mod log;
@@ -19,6 +20,7 @@ mod replay;
 mod resume_all;
 mod run;
 mod runs;
+mod secret;
 mod show;
 mod signals;
 mod stdio;
@@ -133,6 +135,7 @@ async fn serve(command: Command, context: Context) -> Result<u8, Problem> {
         Command::ExportRun(config, export) => export::to_file(&Host::to_read(config)?, context, &export).await,
         Command::Import(config, file) => export::import(&Host::open(config)?, context, &file).await,
         Command::Blackboard(config, command) => blackboard::serve(&Host::to_read(config)?, context, command).await,
+        Command::Secret(config, command) => secret::serve(&Host::to_read(config)?, context, command),
         Command::Doctor(config) => doctor::doctor(config, context).await,
         Command::ConfigShow(config) => config::show(context, &config),
     }

@@ -5,14 +5,19 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
+use zeroize::Zeroizing;
 
 use super::args;
 use super::errors::Problem;
+use super::hidden;
 use super::runs::Which;
 use super::stdio;
 use crate::config::{Budget, Config};
 use crate::limits::{self, Limits, Unit};
-use crate::run::{Ask, ForkSpec, PruneSpec, ReplaySpec, ResumeSpec, RunSpec, Standing, TrajectoryForm, WithPlugins};
+use crate::run::{
+    Ask, ForkSpec, HostError, Place, PruneSpec, ReplaySpec, ResumeSpec, RunSpec, Standing, TrajectoryForm, WithPlugins,
+    check_secret_name,
+};
 
 /// What to do.
 pub(super) enum Command {
@@ -34,6 +39,7 @@ pub(super) enum Command {
     ExportRun(Config, ExportRun),
     Import(Config, PathBuf),
     Blackboard(Config, Blackboard),
+    Secret(Config, Secret),
     ConfigShow(Config),
     Doctor(Config),
 }
@@ -93,6 +99,19 @@ pub(super) enum Blackboard {
         space: String,
         key: String,
         if_version: Option<u64>,
+    },
+}
+
+/// What to do with secrets.
+pub(super) enum Secret {
+    Set {
+        name: String,
+        value: Zeroizing<String>,
+        place: Option<Place>,
+    },
+    List,
+    Remove {
+        name: String,
     },
 }
 
@@ -166,6 +185,10 @@ impl Command {
             args::Command::Blackboard(command) => {
                 let command = Blackboard::validate(command, &config.limits)?;
                 Self::Blackboard(config, command)
+            }
+            args::Command::Secret(command) => {
+                let command = Secret::validate(command, &config)?;
+                Self::Secret(config, command)
             }
             args::Command::Config(_) => Self::ConfigShow(config),
             args::Command::Doctor => Self::Doctor(config),
@@ -266,6 +289,7 @@ impl Command {
             | Self::ExportRun(config, _)
             | Self::Import(config, _)
             | Self::Blackboard(config, _)
+            | Self::Secret(config, _)
             | Self::ConfigShow(config)
             | Self::Doctor(config) => &config.limits,
         }
@@ -302,6 +326,28 @@ impl Blackboard {
             }
             args::Blackboard::Watch { space, prefix } => Self::Watch { space, prefix },
             args::Blackboard::Delete { space, key, if_version } => Self::Delete { space, key, if_version },
+        })
+    }
+}
+
+impl Secret {
+    /// What is wrong with the line is told before its value is asked for.
+    fn validate(command: args::Secret, config: &Config) -> Result<Self, Problem> {
+        Ok(match command {
+            args::Secret::Set { name, header, query } => {
+                check_secret_name(&name).map_err(HostError::from)?;
+                let place = match (header, query) {
+                    (Some(header), _) => {
+                        Some(Place::header(&header).map_err(|e| Problem::usage(format!("--header {e}")))?)
+                    }
+                    (None, Some(key)) => Some(Place::query(&key).map_err(|e| Problem::usage(format!("--query {e}")))?),
+                    (None, None) => None,
+                };
+                let value = hidden::read(&name, config.limits.secret_value)?;
+                Self::Set { name, value, place }
+            }
+            args::Secret::List => Self::List,
+            args::Secret::Remove { name } => Self::Remove { name },
         })
     }
 }

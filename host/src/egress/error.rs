@@ -19,6 +19,9 @@ pub enum EgressError {
         /// The grant that would allow it, where one can.
         grant: Option<String>,
     },
+    /// A secret would go where the host did not put it: it says which.
+    #[error("{0}")]
+    Secret(String),
     /// The request, or a redirect's target, is nothing that can be fetched.
     #[error("{0}")]
     Malformed(String),
@@ -89,6 +92,11 @@ impl Part {
 }
 
 impl EgressError {
+    /// Whether it tells of a right that is missing.
+    pub fn is_denial(&self) -> bool {
+        matches!(self, Self::Denied { .. } | Self::Secret(_))
+    }
+
     /// An error of the HTTP client: its causes without its URL, whose path and query are not for everybody to see.
     pub(super) fn client(error: reqwest::Error) -> Self {
         let connect = error.is_connect();

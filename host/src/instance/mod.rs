@@ -414,10 +414,11 @@ async fn deadline(at: Option<tokio::time::Instant>) {
 /// Folders and the way out that a tool's instance has by its rights; a strategy's has none.
 fn reach(guest: &Guest) -> (Vec<Folder>, EgressHooks) {
     let run = &guest.session.run;
-    let (folders, rules) = if guest.is_strategy() {
+    let (folders, permit) = if guest.is_strategy() {
         (Vec::new(), None)
     } else {
-        (guest.rights.folders(), Some(guest.rights.net_rules()))
+        let permit = run.stored.permit(&guest.rights, &run.secrets);
+        (guest.rights.folders(), Some(permit))
     };
     let folders = folders.iter().map(|f| Folder {
         name: f.name.clone(),
@@ -429,6 +430,6 @@ fn reach(guest: &Guest) -> (Vec<Folder>, EgressHooks) {
     let note = Arc::new(move |message: String| session.denied(&plugin, &message));
     (
         folders.collect(),
-        EgressHooks::new(run.egress.clone(), rules, guest.cancel.clone(), note),
+        EgressHooks::new(run.egress.clone(), permit, guest.cancel.clone(), note),
     )
 }

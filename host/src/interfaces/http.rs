@@ -1,4 +1,4 @@
-//! `wasi:http` for tools: every request leaves through the host's egress, under the tool's rules.
+//! `wasi:http` for tools: every request leaves through the host's egress, by the tool's permit.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use tokio_util::sync::CancellationToken;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
-use crate::egress::{Egress, EgressError, NetRule, Part, Waits};
+use crate::egress::{Egress, EgressError, Part, Permit, Waits};
 
 /// The header of an answer that says which address it came from, after redirects. The host sets it, and no server can.
 const FINAL_URL: &str = "hermes-final-url";
@@ -25,19 +25,19 @@ type Note = Arc<dyn Fn(String) + Send + Sync>;
 /// Sends a guest's requests through the egress.
 pub struct EgressHooks {
     egress: Arc<Egress>,
-    rules: Option<Arc<[NetRule]>>,
+    permit: Option<Arc<Permit>>,
     cancel: CancellationToken,
     note: Note,
     most: u64,
 }
 
 impl EgressHooks {
-    /// Under these rules; where there are none for want of a way out, as for a strategy, every request is denied whatever was granted.
-    pub fn new(egress: Arc<Egress>, rules: Option<Vec<NetRule>>, cancel: CancellationToken, note: Note) -> Self {
+    /// By this permit; where there is none for want of a way out, as for a strategy, every request is denied whatever was granted.
+    pub fn new(egress: Arc<Egress>, permit: Option<Permit>, cancel: CancellationToken, note: Note) -> Self {
         let most = egress.body_limit();
         Self {
             egress,
-            rules: rules.map(Arc::from),
+            permit: permit.map(Arc::new),
             cancel,
             note,
             most,
@@ -55,19 +55,19 @@ impl WasiHttpHooks for EgressHooks {
         options: Option<RequestOptions>,
         sent: Trailers,
     ) -> Sent {
-        let (egress, rules, cancel) = (self.egress.clone(), self.rules.clone(), self.cancel.clone());
+        let (egress, permit, cancel) = (self.egress.clone(), self.permit.clone(), self.cancel.clone());
         let (note, most) = (self.note.clone(), self.most);
         Box::new(async move {
-            let Some(rules) = rules else {
+            let Some(permit) = permit else {
                 note(SHUT.to_owned());
                 return Err(Error::HttpRequestDenied);
             };
             let (parts, body) = request.into_parts();
             let body = collect(body, most).await?;
             let request = http::Request::from_parts(parts, body);
-            let answer = egress.send(&rules, request, waits(options), &cancel).await;
+            let answer = egress.send(&permit, request, waits(options), &cancel).await;
             let answer = answer.map_err(|error| {
-                if let EgressError::Denied { .. } = &error {
+                if error.is_denial() {
                     note(error.to_string());
                 }
                 code(&error)
@@ -128,7 +128,7 @@ async fn collect(body: WasiBody, most: u64) -> Result<Bytes, Error> {
 /// An egress error in the words of wasi:http.
 fn code(error: &EgressError) -> Error {
     match error {
-        EgressError::Denied { .. } => Error::HttpRequestDenied,
+        EgressError::Denied { .. } | EgressError::Secret(_) => Error::HttpRequestDenied,
         EgressError::Malformed(_) => Error::HttpRequestUriInvalid,
         EgressError::TooLarge { part, .. } => match part {
             Part::RequestBody => Error::HttpRequestBodySize(None),
@@ -165,7 +165,7 @@ mod tests {
         let note = Arc::new(move |text| notes.lock().expect("unpoisoned").push(text));
         EgressHooks::new(
             Arc::new(Egress::new(&limits)),
-            Some(rules),
+            Some(Permit::of(rules)),
             CancellationToken::new(),
             note,
         )

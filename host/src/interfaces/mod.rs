@@ -22,7 +22,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 pub use blackboard::recorded_effect;
 pub use convert::amounts;
 pub use scrubbing::{Reader, redact_report, scrub_error, scrub_output, scrub_report, scrub_words};
-pub use session::report_fits;
+pub use session::{end_emit, report_fits};
 pub use tools::call_tool;
 pub use wasi::{Folder, WasiError};
 

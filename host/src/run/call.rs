@@ -5,9 +5,11 @@ use std::sync::Arc;
 use crate::bindings::types;
 use crate::error::Refusal;
 use crate::interfaces::call_tool;
+use crate::llm::Catalogue;
 use crate::plugin::rights::Rights;
 use crate::plugin::toolbox::{Listed, Toolbox, tools};
 use crate::run::prepare::{GrantFlags, Grants};
+use crate::run::secrets::RunSecrets;
 use crate::run::{Host, HostError, outside};
 use crate::session::guest::Guest;
 use crate::text;
@@ -56,7 +58,8 @@ impl Host {
         };
         let toolbox = Toolbox::new(tools(&listed, &self.config().limits)?)?;
         let names = toolbox.iter().map(|tool| tool.name.clone()).collect();
-        let guest = self.person(toolbox, rights.whole());
+        let secrets = self.run_secrets(&Catalogue::empty(), &[rights.whole()])?;
+        let guest = self.person(toolbox, rights.whole(), secrets);
         Ok(ToolCaller {
             guest,
             plugin: plugin.name.clone(),
@@ -65,12 +68,12 @@ impl Host {
     }
 
     /// The person at the terminal, as a guest that holds these tools.
-    fn person(&self, toolbox: Toolbox, rights: Rights) -> Arc<Guest> {
+    fn person(&self, toolbox: Toolbox, rights: Rights, secrets: RunSecrets) -> Arc<Guest> {
         let held = toolbox.iter().map(|tool| tool.name.clone()).collect();
         let mut seed = [0; 32];
         // Without randomness from the system the numbers that the tool sees are fixed; nothing else hangs on them.
         let _ = getrandom::fill(&mut seed);
-        let run = outside::context(self, toolbox, seed);
+        let run = outside::context(self, toolbox, seed, secrets);
         outside::as_guest(&run, "call", (rights, held), crate::event::now_ms())
     }
 }

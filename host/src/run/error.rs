@@ -5,6 +5,7 @@ use crate::engine::precheck::LoadError;
 use crate::llm::ModelError;
 use crate::plugin::grant::GrantError;
 use crate::plugin::toolbox::ToolboxError;
+use crate::secret::SecretError;
 use crate::session::end::End;
 use crate::store::StoreError;
 
@@ -29,6 +30,39 @@ pub enum HostError {
     /// Tools can't be used.
     #[error(transparent)]
     Toolbox(#[from] ToolboxError),
+    /// Secrets can't be read or changed.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// A secret was granted that is not set.
+    #[error("secret:{grant}: there is no secret {name}; set it with: hermes-host secret set {name}")]
+    NoSecret {
+        /// `NAME@HOST`.
+        grant: String,
+        /// Its name.
+        name: String,
+    },
+    /// Two secrets were granted that one request would have in one place.
+    #[error(
+        "secret:{first} and secret:{second} would both be {place} of one request; grant one of them, or set one for another place: hermes-host secret set NAME --header 'NAME: TEMPLATE'"
+    )]
+    OnePlace {
+        /// `NAME@HOST`.
+        first: String,
+        /// The other.
+        second: String,
+        /// Where.
+        place: String,
+    },
+    /// What an agent would be told holds a secret.
+    #[error(
+        "{what} holds the secret {name}, which the agent would read; leave it out, and let requests have it: --allow secret:{name}@HOST"
+    )]
+    Told {
+        /// What.
+        what: &'static str,
+        /// The secret's name.
+        name: String,
+    },
     /// A plugin was asked to run that is none of the contract's strategies.
     #[error("{plugin} is no strategy: it exports {}; {}", if *tool { "tools" } else { "nothing of hermes:plugin" },
         if *tool { "call one of its tools with `hermes-host call`, or give it to a strategy with --tool" } else { "it was built for another world" })]
@@ -293,6 +327,7 @@ impl HostError {
             Self::Load(_) | Self::Link { .. } | Self::NotAStrategy { .. } | Self::NotATool { .. } => "load",
             Self::Asked { .. } => "load",
             Self::Grant(_) => "grant",
+            Self::Secret(_) | Self::NoSecret { .. } | Self::OnePlace { .. } | Self::Told { .. } => "secret",
             Self::Model(_) | Self::NoPrice { .. } | Self::ScriptUnused { .. } => "model",
             Self::Store(StoreError::Damaged { .. } | StoreError::NothingLeft { .. } | StoreError::Lost { .. })
             | Self::Forgotten { .. } => "journal-damaged",

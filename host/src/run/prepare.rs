@@ -11,7 +11,7 @@ use crate::instance::{PrepareError, Prepared, list_tools};
 use crate::ledger::Caps;
 use crate::limits::Limits;
 use crate::llm::{Catalogue, Model, SCRIPTED};
-use crate::plugin::grant::{Allowed, Grant, GrantContext, GrantError, Kind};
+use crate::plugin::grant::{Allowed, Grant, GrantContext, GrantError, Kind, SecretGrant};
 use crate::plugin::load::{Shelf, load};
 use crate::plugin::manifest::Manifest;
 use crate::plugin::rights::{Rights, ToolRights};
@@ -20,7 +20,9 @@ use crate::plugin::{Origin, Plugin};
 use crate::run::Host;
 use crate::run::error::HostError;
 use crate::run::outside;
+use crate::run::secrets::RunSecrets;
 use crate::run::spec::{Budget, RunSpec};
+use crate::secret::SecretFile;
 use crate::store::SPILL_SPACE;
 use crate::text;
 
@@ -45,6 +47,7 @@ pub(super) struct Ready {
     pub(super) limits: Limits,
     pub(super) closing_call: bool,
     pub(super) tool_delay_ms: u64,
+    pub(super) secrets: RunSecrets,
 }
 
 impl Ready {
@@ -120,8 +123,9 @@ impl Grants {
         }
         for Allowed { grant, .. } in allowed.iter().chain(&own) {
             match grant {
-                Grant::Secret { .. } | Grant::Terminal(_) => {
-                    let what = "this version of the host has no secrets and no terminal";
+                Grant::Secret(secret) => is_set(config, secret)?,
+                Grant::Terminal(_) => {
+                    let what = "this version of the host has no terminal";
                     return Err(GrantError::new(&grant.to_string(), what).into());
                 }
                 Grant::Blackboard { name, .. } if name == SPILL_SPACE => {
@@ -176,6 +180,30 @@ impl Grants {
         unheard
     }
 
+    /// Which of these flags grant a secret that goes into no request of the tools, which may do this when the root calls them.
+    fn idle_secrets(&self, spec: &RunSpec, tools: &[Rights]) -> Vec<String> {
+        let mut idle = Vec::new();
+        for (name, all, flags) in [("allow", &self.allowed, &spec.allow), ("own", &self.own, &spec.own)] {
+            let given = &all[all.len().saturating_sub(flags.len())..];
+            for (allowed, flag) in given.iter().zip(flags) {
+                let Grant::Secret(secret) = &allowed.grant else {
+                    continue;
+                };
+                let goes = tools.iter().any(|rights| {
+                    let held = rights.secrets().filter(|held| held.meet(secret).is_some());
+                    held.count() > rights.idle_secrets().filter(|held| held.meet(secret).is_some()).count()
+                });
+                if !goes {
+                    let hosts = &secret.hosts;
+                    idle.push(format!(
+                        "--{name} {flag} goes into no request: no tool of this run is given it and may send requests there (--allow net:{hosts})"
+                    ));
+                }
+            }
+        }
+        idle
+    }
+
     /// What a plugin of this name and manifest may do, as a root strategy or as a tool.
     pub(super) fn of(&self, name: &str, strategy: bool, manifest: Option<&Manifest>) -> Result<Rights, HostError> {
         Ok(if strategy {
@@ -218,9 +246,14 @@ impl Host {
             child,
         } = self.budgets(&spec.budget, model.iter().cloned().chain(others))?;
         let task = task(spec)?;
+        let secrets = self.run_secrets(&models, &whole(&plugins))?;
+        secrets.are_not_in("the task", &task.prompt)?;
+        secrets.are_not_in("what --inputs says", task.inputs.as_deref().unwrap_or_default())?;
         let mut notices = self.compiler.notices();
         let named = std::iter::once(&strategy.name).chain(plugins.iter().map(|p| &p.plugin.name));
         notices.extend(grants.for_nobody(spec, &named.collect::<Vec<_>>()));
+        let reach: Vec<Rights> = plugins.iter().map(|plugin| plugin.rights.called_by(&rights)).collect();
+        notices.extend(grants.idle_secrets(spec, &reach));
         if let Some(model) = model.as_ref().filter(|m| m.price.is_none() && m.provider() != SCRIPTED) {
             let name = model.full_name();
             notices.push(format!(
@@ -250,6 +283,7 @@ impl Host {
             limits: self.config.limits.clone(),
             closing_call: self.config.closing_call,
             tool_delay_ms: u64::try_from(self.config.tool_delay.as_millis()).unwrap_or(u64::MAX),
+            secrets,
         })
     }
 
@@ -407,6 +441,23 @@ impl Host {
             }),
             None => Ok(all),
         }
+    }
+}
+
+/// What each of these may do when somebody calls it who may do all of it.
+pub(super) fn whole(plugins: &[ToolPlugin]) -> Vec<Rights> {
+    plugins.iter().map(|plugin| plugin.rights.whole()).collect()
+}
+
+/// Whether a secret that is granted is there.
+fn is_set(config: &Config, granted: &SecretGrant) -> Result<(), HostError> {
+    let secrets = SecretFile::in_dir(&config.state_dir).read()?;
+    match secrets.iter().any(|secret| secret.name == granted.name) {
+        true => Ok(()),
+        false => Err(HostError::NoSecret {
+            grant: granted.to_string(),
+            name: granted.name.clone(),
+        }),
     }
 }
 

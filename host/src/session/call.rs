@@ -15,6 +15,8 @@ use crate::error::Refusal;
 use crate::event::EventKind;
 use crate::ids::Digest;
 use crate::ledger::{Held, Reservation};
+use crate::scrub::Secrets;
+use crate::session::codec;
 use crate::session::end::End;
 use crate::session::guest::Guest;
 use crate::session::op::OpBody;
@@ -50,6 +52,14 @@ pub trait Call: Serialize + std::marker::Sync {
     /// The refusal, which names the limit.
     fn caps(&self, _guest: &Guest) -> Result<(), Refusal> {
         Ok(())
+    }
+
+    /// The name of a secret that it would hand on: one that stands in its arguments.
+    fn holds<'a>(&self, secrets: &'a Secrets) -> Option<&'a str>
+    where
+        Self: Sized,
+    {
+        secrets.find(&codec::of_call(Self::NAME, self))
     }
 }
 

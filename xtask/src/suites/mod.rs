@@ -62,7 +62,7 @@ const SUITES: [(Suite, &str, &str); 7] = [
 ];
 
 /// Tests of what surrounds agents: the command line, the home folder, the way out. Under passivation they are left to the full sweeps.
-const AROUND: [&str; 15] = [
+const AROUND: [&str; 16] = [
     "blackboard",
     "connecting",
     "grants",
@@ -75,6 +75,7 @@ const AROUND: [&str; 15] = [
     "provider",
     "run_files",
     "screens",
+    "secrets",
     "startup",
     "terminal",
     "web",

@@ -69,8 +69,9 @@ fn limits(set: &[(&str, u64)]) -> Limits {
 
 async fn send(limits: &Limits, rules: &[NetRule], request: http::Request<Bytes>) -> Result<Answer, EgressError> {
     let egress = Egress::new(limits);
+    let permit = Permit::of(rules.to_vec());
     egress
-        .send(rules, request, Waits::default(), &CancellationToken::new())
+        .send(&permit, request, Waits::default(), &CancellationToken::new())
         .await
 }
 
@@ -364,7 +365,12 @@ async fn a_silent_server_a_broken_one_and_none_at_all() {
     };
     let egress = Egress::new(&Limits::default());
     let error = egress
-        .send(&[silent.rule()], request, waits, &CancellationToken::new())
+        .send(
+            &Permit::of(vec![silent.rule()]),
+            request,
+            waits,
+            &CancellationToken::new(),
+        )
         .await;
     assert_eq!(
         error.expect_err("its own wait"),
@@ -393,12 +399,12 @@ async fn a_silent_server_a_broken_one_and_none_at_all() {
 async fn a_cancelled_request_ends_at_once() {
     let silent = Server::start(vec![String::new()]).await;
     let request = http::Request::get(silent.url()).body(Bytes::new()).expect("a request");
-    let (egress, cancel, rules) = (
+    let (egress, cancel, permit) = (
         Egress::new(&Limits::default()),
         CancellationToken::new(),
-        [silent.rule()],
+        Permit::of(vec![silent.rule()]),
     );
-    let sending = egress.send(&rules, request, Waits::default(), &cancel);
+    let sending = egress.send(&permit, request, Waits::default(), &cancel);
     let cancelling = async {
         while silent.seen().is_empty() {
             tokio::task::yield_now().await;
