@@ -130,8 +130,14 @@ fn secrets() {
     );
     same(&home, "secret set again", &set(&["weather"]).expect(0).stderr);
     set(&["maps", "--query", "key"]).expect(0);
-    home.configure("allow = [\"secret:maps@maps.example\"]\nown = [\"web=secret:weather@*.weather.example\"]\n");
-    let list = home.host().args(["secret", "list"]).output().expect(0);
+    let list = home
+        .host()
+        .args(["secret", "list"])
+        .set("allow", "secret:maps@maps.example");
+    let list = list
+        .set("own", "web=secret:weather@*.weather.example")
+        .output()
+        .expect(0);
     same(&home, "secret list", &list.stdout);
     same(&home, "error secret name", &set(&["my key"]).expect(2).stderr);
     same(

@@ -813,7 +813,7 @@ fn secrets_are_set_listed_and_removed() {
         .says(&["no secrets yet"]);
     let first = set(&home, "weather", &format!("{CANARY}\n"), &[]).expect(0);
     assert_eq!(first.stdout, "");
-    let first = first.says(&["weather is set", "authorization: Bearer {}", "secret:weather@HOST"]);
+    let first = first.says(&["weather is set;", "authorization: Bearer {}", "secret:weather@HOST"]);
     let maps = set(
         &home,
         "maps",

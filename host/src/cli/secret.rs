@@ -42,7 +42,7 @@ fn told(context: Context, name: &str, set: &SecretSet) -> Result<(), Problem> {
     }
     let how = if set.replaced { "set anew" } else { "set" };
     stdio::tell(&format!(
-        "{name} is {how}: it goes into the {}\n  of requests to a host  --allow net:HOST --allow secret:{name}@HOST\n",
+        "{name} is {how}; the host puts it into the {}\n  grant it with  --allow net:HOST --allow secret:{name}@HOST\n",
         text::line(&set.place.to_string(), 400)
     ));
     Ok(())

@@ -183,7 +183,7 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Header { name, before, after } => write!(f, "header {name}: {before}{VALUE}{after}"),
-            Self::Query { key } => write!(f, "query {key}"),
+            Self::Query { key } => write!(f, "query parameter {key}"),
         }
     }
 }
