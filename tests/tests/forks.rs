@@ -375,19 +375,34 @@ fn a_fork_of_a_fork_names_the_one_that_it_comes_from() {
 
 #[test]
 fn what_the_end_of_the_run_broke_off_is_made_again() {
-    let server = ModelServer::start([Turn::fault(Fault::StallMidStream), Turn::text("one"), Turn::text("two")]);
+    // Neither process ends before the server was asked for what nobody waits for.
+    let gates = tempfile::tempdir().unwrap();
+    let (first, second) = (gates.path().join("first"), gates.path().join("second"));
+    let held = [
+        Turn::text("two").held_until(&first),
+        Turn::text("two").held_until(&second),
+    ];
+    let never = Script::always(Turn::fault(Fault::StallMidStream));
+    let server = ModelServer::start(Script::default().when("ONE", never).when("TWO", held));
     let home = Home::with_model(&server, Format::OpenAi);
     let start = json!({ "do": "start", "messages": [{ "User": [{ "Text": "ONE" }] }] });
-    // It is under way when the agent returns, and nobody has waited for it.
-    home.host().probe(&steps(&[open(), start, put("a")])).output().expect(0);
+    let probe = home
+        .host()
+        .probe(&steps(&[open(), start, put("a"), ask("TWO")]))
+        .start();
+    server.wait_for(2, LONG);
+    std::fs::write(first, "").unwrap();
+    probe.finish().expect(0);
     let run = home.newest_run();
     let broken_off = |run: &str| home.shown(run)["agents"][0]["operations"][0]["status"].clone();
     assert_eq!(broken_off(&run), "cancelled");
-    let output = forked(&home, &run, &changed(&home), 0);
-    let spent = home.shown(output.json()["run"].as_str().unwrap())["agents"][0]["resent"].clone();
-    assert_eq!(spent, json!(1));
-    // Of either process the end may come before the server hears of it.
-    assert!(server.requests().len() <= 2);
+    let fork = fork(&home, &run).arg("--plugin").arg(changed(&home)).start();
+    server.wait_for(4, LONG);
+    std::fs::write(second, "").unwrap();
+    let fork = fork.finish().expect(0).json()["run"].as_str().unwrap().to_owned();
+    assert_eq!(broken_off(&fork), "cancelled");
+    assert_eq!(home.shown(&fork)["agents"][0]["resent"], 1);
+    assert_eq!(server.requests().len(), 4);
 }
 
 #[test]

@@ -142,11 +142,12 @@ impl Instances {
     }
 
     /// A place among the resident instances, and files left to open, waited for at most as long as a start may take: by an instance that had one
-    /// before, for as long as its session may.
+    /// before, in this process or in an earlier one, for as long as its session may. A root that is taken up again stops where it can go on.
     async fn place(&self, guest: &Guest) -> Result<Place, End> {
         let limits = &guest.session.run.limits;
         let wait = Duration::from_millis(limits.start_wall);
-        let until = (!guest.is_again).then(|| tokio::time::Instant::now() + wait);
+        let had_one = guest.is_again || (guest.session.parent.is_some() && guest.is_replaying());
+        let until = (!had_one).then(|| tokio::time::Instant::now() + wait);
         let wait = limits::show(limits.start_wall, Unit::Millis);
         let place = tokio::select! {
             biased;

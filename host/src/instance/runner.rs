@@ -62,7 +62,7 @@ async fn run(
     };
     guest.close().await;
     Some(ToolEnd {
-        answer: match ended {
+        answer: match returned(&guest, ended) {
             Ok(answer) => answer.map_err(Refusal::from),
             // It goes on in another process: what it did until now is no end.
             Err(Stopped::Host(End::Suspended)) => return None,

@@ -7,6 +7,10 @@ use crate::instance::{Bounds, Instances, Prepared, Stopped, reach};
 use crate::interfaces::{State, end_emit};
 use crate::session::end::End;
 use crate::session::guest::Guest;
+use crate::text;
+
+/// Bytes of a crash's words that a difference is told with.
+const WORDS: usize = 200;
 
 /// Runs an attempt to its end. The caller's task owns the store.
 pub async fn run_strategy(
@@ -21,12 +25,20 @@ pub async fn run_strategy(
     returned(&guest, ended)
 }
 
-/// How its export ended: one that returned before its record was through did something else than that.
+/// How its export ended: one that came to an end of its own before its record was through did something else than that, and what was recorded
+/// is not thrown away for it.
 pub(super) fn returned<T>(guest: &Guest, ended: Result<T, Stopped>) -> Result<T, Stopped> {
-    match (ended, guest.unreplayed()) {
-        (Ok(_), Some(left)) => Err(Stopped::Host(End::Diverged(format!("it returned before {left}")))),
-        (ended, _) => ended,
-    }
+    let Some(left) = guest.unreplayed() else {
+        return ended;
+    };
+    let what = match &ended {
+        Ok(_) => "it returned".to_owned(),
+        Err(Stopped::Trapped(words)) => format!("it crashed ({})", text::line(words, WORDS)),
+        Err(Stopped::Exited(code)) => format!("it exited with {code}"),
+        Err(Stopped::Host(End::TimedOut(why) | End::Broke(why))) => format!("it was stopped ({why})"),
+        Err(_) => return ended,
+    };
+    Err(Stopped::Host(End::Diverged(format!("{what} before {left}"))))
 }
 
 async fn attempt(

@@ -333,7 +333,10 @@ impl NewChild for Candidate {
     fn ready<'a>(&'a mut self, parent: &'a Guest) -> Waiting<'a, Result<(), Missed>> {
         Box::pin(async move {
             // What can't be compiled or linked is found before anything is written down.
-            let ready = self.supervisor.loaded(&mut self.strategy, &parent.session.run).await;
+            let ready = self
+                .supervisor
+                .loaded(&mut self.strategy, &parent.session.run, false)
+                .await;
             if ready.is_err() {
                 drop(self.account.take());
             }
@@ -393,8 +396,9 @@ impl NewChild for Candidate {
             let run = under.guest.session.run.clone();
             let suspend = run.suspend.clone();
             let (supervisor, broken) = (self.supervisor.clone(), self.broken.take());
+            let was_there = self.before.is_some();
             let ready = async {
-                let ready = supervisor.loaded(&mut self.strategy, &run).await?;
+                let ready = supervisor.loaded(&mut self.strategy, &run, was_there).await?;
                 broken.map_or(Ok(ready), |refusal| Err(refusal.into()))
             };
             let ready = tokio::select! {

@@ -123,9 +123,9 @@ impl Agent {
                 return Err(End::Storage(what));
             }
             if let Err(Stopped::Host(End::NoRoom(what))) = &ended
-                && session.parent.is_none()
+                && (session.parent.is_none() || guest.is_replaying())
             {
-                // Nobody is told, as a parent would be: what this machine lacks now ends no run.
+                // Nobody is told, as a parent of one that begins would be: what this machine lacks now ends nothing that was begun.
                 Box::pin(self.suspend(guest)).await?;
                 return Err(End::NoRoom(what.clone()));
             }

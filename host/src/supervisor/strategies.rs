@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::engine::precheck::LoadError;
 use crate::error::Refusal;
 use crate::ids::Digest;
 use crate::instance::{PrepareError, Prepared};
@@ -9,6 +10,7 @@ use crate::plugin::Plugin;
 use crate::plugin::approval::ApprovalError;
 use crate::plugin::load::{FindError, Found, is_path, load_tried};
 use crate::session::call::Missed;
+use crate::session::end::End;
 use crate::session::{RunContext, Session};
 use crate::supervisor::Supervisor;
 use crate::supervisor::start::PluginRef;
@@ -65,8 +67,14 @@ impl Supervisor {
         }
     }
 
-    /// The strategy, ready to be instantiated; its bytes are kept with the run.
-    pub(super) async fn loaded(&self, known: &mut Known, run: &RunContext) -> Result<(Arc<Plugin>, Prepared), Missed> {
+    /// The strategy, ready to be instantiated; its bytes are kept with the run. Where a child `was_there` before, what this machine lacks now is
+    /// no end of it.
+    pub(super) async fn loaded(
+        &self,
+        known: &mut Known,
+        run: &RunContext,
+        was_there: bool,
+    ) -> Result<(Arc<Plugin>, Prepared), Missed> {
         let plugin = match known {
             Known::Loaded(plugin) => plugin.clone(),
             Known::Found(found, _) => {
@@ -90,7 +98,12 @@ impl Supervisor {
         if !plugin.is_strategy() {
             return Err(unusable(&format!("{} exports no agent", text::line(&plugin.name, 64))).into());
         }
-        let prepared = self.prepare(&plugin).await?;
+        let prepared = match self.instances().prepare(&plugin).await {
+            Err(PrepareError::Load(lacks @ (LoadError::CompileBusy { .. } | LoadError::Compiler(_)))) if was_there => {
+                return Err(Missed::Unread(End::NoRoom(lacks.to_string())));
+            }
+            prepared => prepared.map_err(|e| unprepared(&plugin, e))?,
+        };
         if let Some(journal) = run.keeping.journal()
             && !self.is_kept(&plugin.digest)
         {
@@ -108,15 +121,14 @@ impl Supervisor {
         let plugin = of.load(bytes.into(), self.limits());
         Ok(plugin.map_err(|e| unusable(&e))?)
     }
+}
 
-    /// Compiles a strategy and resolves its imports.
-    async fn prepare(&self, plugin: &Plugin) -> Result<Prepared, Refusal> {
-        self.instances().prepare(plugin).await.map_err(|e| match e {
-            PrepareError::Load(error) => unusable(&error),
-            PrepareError::Link(words) => {
-                Refusal::invalid(format!("The strategy {} can't be linked: {words}.", plugin.name))
-            }
-        })
+fn unprepared(plugin: &Plugin, error: PrepareError) -> Refusal {
+    match error {
+        PrepareError::Load(error) => unusable(&error),
+        PrepareError::Link(words) => {
+            Refusal::invalid(format!("The strategy {} can't be linked: {words}.", plugin.name))
+        }
     }
 }
 
