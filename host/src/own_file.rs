@@ -95,7 +95,11 @@ pub fn lock(path: &Path) -> io::Result<Lock> {
     let folder = path.parent().unwrap_or(path);
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let mut options = OpenOptions::new();
-    let file = open(options.write(true).create(true).truncate(false).mode(0o600), path, Trust::Checked)?;
+    let file = open(
+        options.write(true).create(true).truncate(false).mode(0o600),
+        path,
+        Trust::Checked,
+    )?;
     let began = Instant::now();
     loop {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -199,8 +203,14 @@ mod tests {
             fs::set_permissions(&path, Permissions::from_mode(mode)).expect("set");
             for (path, trust) in [(&path, Trust::Whole), (&link, Trust::Linked)] {
                 let text = read(path, 10, trust).map_err(|e| e.to_string());
-                assert_eq!(text.as_ref().map(|text| text.as_str()).ok(), good.then_some("0123456789"));
-                assert!(text.is_ok() || text.is_err_and(|said| said.contains("chmod 600")), "{mode:o}");
+                assert_eq!(
+                    text.as_ref().map(|text| text.as_str()).ok(),
+                    good.then_some("0123456789")
+                );
+                assert!(
+                    text.is_ok() || text.is_err_and(|said| said.contains("chmod 600")),
+                    "{mode:o}"
+                );
             }
         }
         fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("set");

@@ -575,7 +575,7 @@ pub(super) enum Config {
     Reference,
 }
 
-const COMMANDS: [&str; 17] = [
+const COMMANDS: [&str; 18] = [
     "run",
     "inspect",
     "call",

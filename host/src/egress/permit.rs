@@ -62,7 +62,11 @@ impl Permit {
     /// What a request to `url` gets, each secret once.
     pub(super) fn credentials_for<'a>(&'a self, url: &Url) -> impl Iterator<Item = &'a Credential> {
         let mut gets: Vec<&Credential> = Vec::new();
-        for credential in self.credentials.iter().filter(|credential| credential.hosts.allows(url)) {
+        for credential in self
+            .credentials
+            .iter()
+            .filter(|credential| credential.hosts.allows(url))
+        {
             if gets.iter().all(|other| other.name != credential.name) {
                 gets.push(credential);
             }

@@ -111,7 +111,9 @@ mod tests {
         assert!(worst(Kind::Net, Some("GET@x.org")).contains("x.org"));
         assert!(worst(Kind::Net, None).contains("you name"));
         assert!(worst(Kind::Blackboard, Some("glossary")).contains("glossary"));
-        assert!(worst(Kind::Secret, Some("key@*.x.org")).contains("the secret key allows is done in your name at *.x.org"));
+        assert!(
+            worst(Kind::Secret, Some("key@*.x.org")).contains("the secret key allows is done in your name at *.x.org")
+        );
         assert!(worst(Kind::Secret, None).contains("you name"));
     }
 }

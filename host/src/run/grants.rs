@@ -232,7 +232,10 @@ impl<'a> Grants<'a> {
         lists.into_iter().flat_map(|(name, all, flags)| {
             // Those of the configuration come first.
             let given = &all[all.len().saturating_sub(flags.len())..];
-            given.iter().zip(flags).map(move |(allowed, flag)| (name, allowed, flag))
+            given
+                .iter()
+                .zip(flags)
+                .map(move |(allowed, flag)| (name, allowed, flag))
         })
     }
 

@@ -78,15 +78,16 @@ impl Host {
         let config = self.config();
         let context = GrantContext::new(&config.home, config.user_home.as_deref())?;
         let approvals = self.shelf().approvals.read()?;
-        let mut given: Vec<(Option<&String>, &String, bool)> = Vec::new();
-        let mut give = |plugin, texts: &'_ [String], own| given.extend(texts.iter().map(|text| (plugin, text, own)));
-        give(None, &config.allow, false);
-        give(None, &config.own, true);
+        let mut given: Vec<(Option<&String>, &Vec<String>, bool)> =
+            vec![(None, &config.allow, false), (None, &config.own, true)];
         for approval in &approvals {
-            give(Some(&approval.name), &approval.allow, false);
-            give(Some(&approval.name), &approval.own, true);
+            let name = Some(&approval.name);
+            given.extend([(name, &approval.allow, false), (name, &approval.own, true)]);
         }
-        let granted = given.into_iter().filter_map(|(approved, text, own)| {
+        let texts = given
+            .into_iter()
+            .flat_map(|(approved, texts, own)| texts.iter().map(move |text| (approved, text, own)));
+        let granted = texts.filter_map(|(approved, text, own)| {
             // What can't be read is told where it is used.
             let Allowed { plugin, grant, .. } = Allowed::parse(text, &context).ok()?;
             let Grant::Secret(secret) = grant else { return None };
@@ -163,7 +164,8 @@ fn known(secrets: &[Secret], models: &Catalogue) -> Secrets {
 /// Whether a secret that is granted is there.
 pub(super) fn is_set(granted: &SecretGrant, file: &SecretFile) -> Result<(), GrantError> {
     let secrets = file.read();
-    let secrets = secrets.map_err(|error| GrantError::new(&Grant::Secret(granted.clone()).to_string(), error.to_string()))?;
+    let secrets =
+        secrets.map_err(|error| GrantError::new(&Grant::Secret(granted.clone()).to_string(), error.to_string()))?;
     found(granted, &secrets).map(drop)
 }
 
