@@ -351,7 +351,7 @@ fn a34_a_plugin_that_knows_a_secret_sends_it_nowhere() {
         assert!(message(seen).contains("HttpRequestDenied"), "{attack}: {seen}");
     }
     assert_eq!(site.asked().len(), 0, "nothing was sent");
-    output.says(&["a request holds the secret x", "--allow secret:x@HOST"]);
+    output.says(&["may not hand on the secret x"]);
     // What is no secret still passes, and backwards it is none.
     let back: String = CANARY.chars().rev().collect();
     let output = call(&home, &site, &[fetch(&to(&format!("/?q={back}")))], &[]).expect(0);
@@ -492,7 +492,7 @@ fn a_redirect_takes_a_secret_to_no_other_host() {
     };
     assert_eq!(final_url(&seen[0]), site.url("/end?a=1"));
     assert_eq!(other.asked().len(), 1);
-    let output = output.says(&["a redirect repeats the secret x"]);
+    let output = output.says(&["may not hand on the secret x"]);
     assert_kept(&home, &[&output]);
 }
 
@@ -698,7 +698,7 @@ fn a_secret_that_is_not_set_or_has_no_place_of_its_own_is_refused_at_the_start()
     let says = ["there is no secret x", "hermes-host secret set x"];
     start(&[&net, &secret]).expect(2).says(&says);
     let json = start(&[&secret]).json();
-    assert_eq!((&json["run"], &json["error"]["kind"]), (&Value::Null, &json!("secret")));
+    assert_eq!((&json["run"], &json["error"]["kind"]), (&Value::Null, &json!("grant")));
     let own = home.host().args(["--own", &format!("web={secret}")]).probe(&steps(&[]));
     own.output().expect(2).says(&says);
     let set_in_config = home.host().set("allow", format!("[\"{secret}\"]")).probe(&steps(&[]));
@@ -925,7 +925,7 @@ fn a_file_of_secrets_that_others_may_read_stops_everything() {
     let file = home.path().join("host/secrets.json");
     let run = || home.host().probe(&steps(&[ask("hi")])).output();
     fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
-    run().expect(2).says(&["its mode is 640", "chmod 600"]);
+    run().expect(2).says(&["other users may open it", "chmod 600"]);
     set(&home, "y", "0123456789", &[]).expect(2).says(&["chmod 600"]);
     home.host()
         .args(["secret", "list"])

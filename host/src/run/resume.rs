@@ -128,7 +128,6 @@ impl Host {
             finish_row(&session, &ended(&session, result)?).await?;
             return Err(used_up::has_ended(&store, &store.run(&id)?));
         }
-        supervisor.find_models(&ctx.models)?;
         let active = Transition::Active {
             attempt: root.from.attempt,
         };

@@ -175,8 +175,9 @@ impl SecretFile {
     }
 }
 
+/// Whether it is not there: where the home can't be, something else says so.
 fn is_nowhere(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::NotFound
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 fn secret(entry: Entry<String>) -> Result<Secret, String> {

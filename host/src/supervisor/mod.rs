@@ -30,7 +30,6 @@ use crate::instance::Instances;
 use crate::interfaces::amounts;
 use crate::ledger::{AccountId, Caps, Ledger, Totals};
 use crate::limits::Limits;
-use crate::llm::{Catalogue, ModelError};
 use crate::plugin::Plugin;
 use crate::plugin::load::Shelf;
 use crate::session::call::Missed;
@@ -199,20 +198,6 @@ impl Supervisor {
         }
         let root = root.ok_or_else(|| StoreError::damaged(&run.id, "its root's row is missing"))?;
         RootRestored::new(&journal.store, root)
-    }
-
-    /// Whether each child that goes on finds its model, as the root does.
-    ///
-    /// # Errors
-    /// It is configured no more.
-    pub fn find_models(&self, models: &Catalogue) -> Result<(), ModelError> {
-        let state = self.state();
-        let children = state.restored.values().flat_map(BTreeMap::values);
-        let go_on = children.filter(|child| !child.row.status.is_final());
-        for model in go_on.filter_map(|child| child.start.model.as_ref()) {
-            models.resolve(&model.meant.model)?;
-        }
-        Ok(())
     }
 
     /// Children of earlier attempts of a session, as its restarted attempt sees them.

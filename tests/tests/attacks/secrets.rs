@@ -95,7 +95,11 @@ fn a34_a_secret_goes_to_its_host_alone_and_comes_back_to_nobody() {
     for (at, seen) in seen.iter().enumerate() {
         is_without(&format!("what step {at} was told"), &seen.to_string());
     }
-    let text = |at: usize| seen[at]["ok"]["text"].as_str().unwrap_or_else(|| panic!("{}", seen[at]));
+    let text = |at: usize| {
+        seen[at]["ok"]["text"]
+            .as_str()
+            .unwrap_or_else(|| panic!("{}", seen[at]))
+    };
     for at in [0, 5] {
         assert!(text(at).contains(&format!("Bearer {HIDDEN}")), "{}", text(at));
     }
@@ -104,11 +108,19 @@ fn a34_a_secret_goes_to_its_host_alone_and_comes_back_to_nobody() {
     assert_eq!(seen[3]["error"], "HttpRequestDenied");
     // Its own host had it each time, and nobody else ever.
     let (owner, stranger) = (owner.seen(), stranger.seen());
-    assert!(owner.iter().all(|request| request.contains(&format!("Bearer {SECRET}"))));
+    assert!(
+        owner
+            .iter()
+            .all(|request| request.contains(&format!("Bearer {SECRET}")))
+    );
     assert_eq!((owner.len(), stranger.len()), (4, 3));
     stranger.iter().for_each(|request| is_without("a stranger", request));
     let run = output.json()["run"].as_str().unwrap().to_owned();
-    let audit = site.home.host().args(["show", &run, "--audit", "--output", "json"]).output();
+    let audit = site
+        .home
+        .host()
+        .args(["show", &run, "--audit", "--output", "json"])
+        .output();
     let audit = audit.expect(0).json();
     let rows = audit.as_array().unwrap().iter();
     let puts: Vec<_> = rows
@@ -139,7 +151,10 @@ fn a34_no_notation_leads_a_secret_to_another_host() {
     let (seen, output) = told(&site, [&owner, &stranger], &steps);
     assert!(seen.iter().any(|seen| seen["ok"]["status"] == 200), "{seen:?}");
     assert!(owner.seen().is_empty());
-    stranger.seen().iter().for_each(|request| is_without("a stranger", request));
+    stranger
+        .seen()
+        .iter()
+        .for_each(|request| is_without("a stranger", request));
     is_kept(&site, &output);
     site.is_well();
 }
@@ -159,7 +174,9 @@ fn a34_a_plugin_that_was_made_with_a_secret_tells_it_to_nobody() {
         }
     }
     // A half after the other, as they come.
-    let events = site.attack(site.host().args(["--output", "events"]).run(&file, "e0")).output;
+    let events = site
+        .attack(site.host().args(["--output", "events"]).run(&file, "e0"))
+        .output;
     assert!(events.stdout.contains(&format!("\"{HIDDEN}\"")), "{}", events.stdout);
     is_kept(&site, &events);
     site.is_well();
