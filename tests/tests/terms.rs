@@ -107,7 +107,7 @@ fn no_limit_is_lowered_or_added() {
         (["--budget", "wall=1s"], "--budget wall=1s is less than the 10 min"),
         (["--deny", "files"], "files"),
         (
-            ["--deny", "printer"],
+            ["--deny", "terminal"],
             "what a resume can take away is fs, net, secret, blackboard, llm, delegation, lessons",
         ),
     ] {
