@@ -5,8 +5,8 @@
 //!
 //! - [`limits`] [`amounts`] [`text`] [`scrub`] [`json`] [`base64`] [`ids`] [`error`] [`own_file`]: every cap, the dimensions of a budget, making foreign text safe,
 //!   encodings, new types, files that nobody else may have put there.
-//! - [`config`] · [`store`] · [`engine`] · [`egress`]: layered configuration · SQLite: sessions, journal, blackboard · wasmtime, checks of
-//!   bytes, the compile cache · the only way out to the network.
+//! - [`config`] · [`store`] · [`engine`] · [`egress`] · [`secret`]: layered configuration · SQLite: sessions, journal, blackboard · wasmtime, checks
+//!   of bytes, the compile cache · the only way out to the network · what it puts into requests.
 //! - [`ledger`] · [`llm`] · [`bindings`] · [`event`]: reservations and charges · models · what `wit/` generates · what a run does, as a stream.
 //! - [`plugin`]: manifests, grants, rights, tools.
 //! - [`session`] · [`interfaces`]: an agent's life and the one path of its calls · one file for each interface of the contract.
@@ -42,6 +42,7 @@ pub mod own_file;
 pub mod plugin;
 pub mod run;
 pub mod scrub;
+pub mod secret;
 pub mod session;
 pub mod store;
 pub mod supervisor;

@@ -217,6 +217,10 @@ limits! {
     http_redirects: "http.redirects", Count, 3, 0, 20;
     #[doc = "A guest's HTTP request, from connect to the last byte."]
     http_total: "http.total", Millis, 30 * SEC, 1, HOUR;
+    #[doc = "The value of one secret."]
+    secret_value: "secret.value", Bytes, 4 * KIB, 8, 16 * KIB;
+    #[doc = "The values of all secrets together. Looking for them takes 64 MiB of memory, or 3,000 times as much as they have where that is more."]
+    secret_total: "secret.total", Bytes, 16 * KIB, 8, 256 * KIB;
     #[doc = "Connecting to a model's provider."]
     llm_connect: "llm.connect", Millis, 10 * SEC, 1, HOUR;
     #[doc = "From the beginning of a request to the first byte of the answer's body, connecting included."]

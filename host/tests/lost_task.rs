@@ -31,6 +31,7 @@ use hermes_host::session::call::{Missed, Under};
 use hermes_host::session::guest::Guest;
 use hermes_host::session::keeping::{Journal, Keeping};
 use hermes_host::session::runner::{ChildRunner, NewChild, ToolEnd, ToolRunner, Waiting};
+use hermes_host::session::stored::Stored;
 use hermes_host::session::{Child, Past, RunContext, Session, SessionParts, codec};
 use hermes_host::store::{
     Access, Edge, NewRun, NewSession, NoteKind, OperationRow, OutcomeStatus, Record, SessionRow, SessionUpdate,
@@ -299,6 +300,7 @@ async fn run(program: &Value, panics: u32) -> Left {
         runner: Arc::new(NoTool),
         children: Arc::new(Panics(supervisor.clone(), AtomicU32::new(panics))),
         secrets: Secrets::none(),
+        stored: Stored::default(),
         child: Caps::default(),
         closing_call: true,
         tool_delay_ms: 0,

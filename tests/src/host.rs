@@ -107,6 +107,13 @@ impl Host {
         self
     }
 
+    /// With this file as its standard input.
+    #[must_use]
+    pub fn reads(mut self, file: &Path) -> Self {
+        self.command.stdin(std::fs::File::open(file).unwrap());
+        self
+    }
+
     /// Without this variable.
     #[must_use]
     pub fn without(mut self, name: &str) -> Self {

@@ -14,6 +14,7 @@ pub mod model;
 pub mod output;
 pub mod program;
 pub mod shim;
+pub mod site;
 pub mod terminal;
 
 pub use home::Home;

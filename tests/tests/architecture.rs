@@ -11,7 +11,7 @@ const LAYERS: [&[&str]; 9] = [
     &[
         "limits", "text", "ids", "error", "amounts", "json", "base64", "own_file",
     ],
-    &["config", "store", "engine", "egress", "scrub"],
+    &["config", "store", "engine", "egress", "scrub", "secret"],
     &["ledger", "llm", "bindings", "event"],
     &["plugin"],
     &["session", "interfaces"],
@@ -22,8 +22,10 @@ const LAYERS: [&[&str]; 9] = [
 ];
 
 /// Uses between modules of one layer, `(who, whom)`. None may be the reverse of another: that would be a cycle.
-const WITHIN_A_LAYER: [(&str, &str); 4] = [
+const WITHIN_A_LAYER: [(&str, &str); 6] = [
     ("amounts", "error"),
+    ("egress", "scrub"),
+    ("secret", "egress"),
     ("llm", "bindings"),
     ("interfaces", "session"),
     ("main", "cli"),

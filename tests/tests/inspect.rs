@@ -81,9 +81,9 @@ fn without_a_manifest_its_imports_tell_what_would_be_denied() {
     };
     let denied = |kind: &str| (kind.to_owned(), false);
     let granted = |kind: &str| (kind.to_owned(), true);
-    let all = ["llm", "blackboard", "fs"].map(denied);
+    let all = ["llm", "blackboard", "fs", "net"].map(denied);
     assert_eq!(wants("probe-tool", &[]), all);
-    let some = [denied("llm"), denied("blackboard"), granted("fs")];
+    let some = [denied("llm"), denied("blackboard"), granted("fs"), denied("net")];
     assert_eq!(wants("probe-tool", &["--allow", "fs:."]), some);
     // What a strategy has by default, and nothing that only its tools can have.
     let root = ["llm", "blackboard", "delegation", "lessons"].map(granted);

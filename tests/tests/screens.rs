@@ -66,6 +66,8 @@ fn help() {
         "runs",
         "show",
         "blackboard",
+        "secret",
+        "secret set",
         "config",
         "doctor",
     ] {
@@ -112,6 +114,48 @@ fn errors() {
             .expect(2);
         same(&home, &format!("error {name}"), &output.stderr);
     }
+}
+
+#[test]
+fn secrets() {
+    let (_server, home) = home();
+    let file = home.write("value", "0123456789abcdef");
+    let set = |arguments: &[&str]| {
+        let host = home.host().args(["secret", "set"]).args(arguments);
+        host.reads(&file).output()
+    };
+    same(
+        &home,
+        "secret set",
+        &set(&["weather", "--header", "X-Api-Key: {}"]).expect(0).stderr,
+    );
+    same(&home, "secret set again", &set(&["weather"]).expect(0).stderr);
+    set(&["maps", "--query", "key"]).expect(0);
+    let list = home
+        .host()
+        .args(["secret", "list"])
+        .set("allow", "secret:maps@maps.example");
+    let list = list
+        .set("own", "web=secret:weather@*.weather.example")
+        .output()
+        .expect(0);
+    same(&home, "secret list", &list.stdout);
+    same(&home, "error secret name", &set(&["my key"]).expect(2).stderr);
+    same(
+        &home,
+        "error secret header",
+        &set(&["k", "--header", "X-Key"]).expect(2).stderr,
+    );
+    let remove = |name: &str| home.host().args(["secret", "remove", name]).output();
+    same(&home, "error secret remove", &remove("map").expect(2).stderr);
+    same(&home, "secret remove", &remove("weather").expect(0).stderr);
+    let grant = "secret:weather@api.weather.example";
+    let run = home
+        .host()
+        .args(["--allow", grant, "--plugin"])
+        .arg(guests::built("probe"))
+        .arg("{}");
+    same(&home, "error secret not set", &run.output().expect(2).stderr);
 }
 
 #[test]

@@ -107,8 +107,8 @@ fn no_limit_is_lowered_or_added() {
         (["--budget", "wall=1s"], "--budget wall=1s is less than the 10 min"),
         (["--deny", "files"], "files"),
         (
-            ["--deny", "secret"],
-            "what a resume can take away is fs, net, blackboard, llm, delegation, lessons",
+            ["--deny", "terminal"],
+            "what a resume can take away is fs, net, secret, blackboard, llm, delegation, lessons",
         ),
     ] {
         let refused = resume(&home, &run, &flags).output().expect(2);

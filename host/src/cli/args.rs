@@ -148,6 +148,15 @@ Example:
   hermes-host plugin add ./weather.wasm --allow net:GET@api.example.org"
     )]
     Plugin(Plugin),
+    /// Sets, lists or removes secrets, which the host puts into requests of tools
+    #[command(
+        subcommand,
+        after_help = "\
+No plugin sees what a secret is. Requests to a host get it where that is granted: --allow secret:NAME@HOST
+Example:
+  hermes-host secret set weather --header 'X-Api-Key: {}' < key.txt"
+    )]
+    Secret(Secret),
     /// Shows the configuration
     #[command(subcommand, after_help = "Example:\n  hermes-host config show")]
     Config(Config),
@@ -164,7 +173,7 @@ pub(super) struct Run {
     /// The agent: a path (with a slash or `.wasm`) or the name of a known plugin
     #[arg(long, short, value_name = "PLUGIN")]
     pub(super) plugin: String,
-    /// Grants a right, to one plugin alone with `PLUGIN=` before it: fs:DIR[:rw], net:HOST, blackboard:NAME, …
+    /// Grants a right, to one plugin alone with `PLUGIN=` before it: fs:DIR[:rw], net:HOST, secret:NAME@HOST, …
     #[arg(long, value_name = "[PLUGIN=]GRANT")]
     pub(super) allow: Vec<String>,
     /// Grants a right to a tool itself, for any agent that may call it; never folders
@@ -289,7 +298,7 @@ pub(super) struct Resume {
     /// Raises limits: iterations=120,usd=2,tree.usd=5
     #[arg(long, short, value_name = "KEY=VALUE,..", conflicts_with = "all")]
     pub(super) budget: Vec<String>,
-    /// Takes rights away from all its agents and tools: fs, net, blackboard, llm, delegation, lessons
+    /// Takes rights away from all its agents and tools: fs, net, secret, blackboard, llm, delegation, lessons
     #[arg(long, value_name = "KIND", value_delimiter = ',', conflicts_with = "all")]
     pub(super) deny: Vec<String>,
 }
@@ -526,6 +535,37 @@ pub(super) struct Allow {
 }
 
 #[derive(Debug, Subcommand)]
+pub(super) enum Secret {
+    /// Sets a secret; its value is read from standard input, or asked for and not shown
+    #[command(after_help = "\
+Set again, a secret has its new value and goes where it went.
+Examples:
+  hermes-host secret set weather
+  hermes-host secret set github --header 'Authorization: token {}' < token.txt
+  hermes-host secret set maps --query key")]
+    Set {
+        /// Its name: letters, digits, - and _
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// Puts it into this header of a request, in the place of {}; without this and --query: Authorization: Bearer {}
+        #[arg(long, value_name = "NAME: TEMPLATE", conflicts_with = "query")]
+        header: Option<String>,
+        /// Puts it into this parameter of a request's query
+        #[arg(long, value_name = "KEY")]
+        query: Option<String>,
+    },
+    /// Lists secrets: where each goes, how old it is, who gets it for good; not what it is
+    #[command(after_help = "Example:\n  hermes-host secret list --output json")]
+    List,
+    /// Removes a secret
+    #[command(after_help = "Example:\n  hermes-host secret remove weather")]
+    Remove {
+        #[arg(value_name = "NAME")]
+        name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 pub(super) enum Config {
     /// Prints each value and where it came from
     #[command(after_help = "Example:\n  hermes-host config show --set limits.memory=128MiB")]
@@ -535,7 +575,7 @@ pub(super) enum Config {
     Reference,
 }
 
-const COMMANDS: [&str; 17] = [
+const COMMANDS: [&str; 18] = [
     "run",
     "inspect",
     "call",
@@ -550,6 +590,7 @@ const COMMANDS: [&str; 17] = [
     "backup",
     "blackboard",
     "plugin",
+    "secret",
     "config",
     "doctor",
     "help",

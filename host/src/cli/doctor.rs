@@ -64,6 +64,7 @@ pub(super) async fn doctor(config: Config, context: Context) -> Result<u8, Probl
             ]);
             checks.push(cache(host.config()));
             checks.extend(plugins(&host));
+            checks.extend(secrets(&host));
             checks.extend(database(host).await);
         }
         Err(error) => {
@@ -248,6 +249,16 @@ fn plugins(host: &Host) -> Vec<Check> {
         _ if !bad.is_empty() => bad,
         0 => Vec::new(),
         n => vec![ok(WHAT, format!("{}, as approved", number(n as u64, "plugin")))],
+    }
+}
+
+/// The file of secrets, where there is one.
+fn secrets(host: &Host) -> Option<Check> {
+    match host.secrets().map(|secrets| secrets.len()) {
+        Ok(0) => None,
+        Ok(1) => Some(ok("secrets", "1, readable by you alone".to_owned())),
+        Ok(n) => Some(ok("secrets", format!("{n}, readable by you alone"))),
+        Err(error) => Some(fail("secrets", error.to_string(), None)),
     }
 }
 

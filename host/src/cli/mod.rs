@@ -11,6 +11,7 @@ mod denied;
 mod doctor;
 mod errors;
 mod export;
+mod hidden;
 mod inspect;
 mod json;
 mod log;
@@ -24,6 +25,7 @@ mod resume_all;
 mod review;
 mod run;
 mod runs;
+mod secret;
 mod show;
 mod signals;
 mod stdio;
@@ -146,6 +148,7 @@ async fn serve(command: Command, context: Context) -> Result<u8, Problem> {
         Command::Import(config, file) => export::import(&open(config)?, context, &file).await,
         Command::Blackboard(config, command) => blackboard::serve(&Host::to_read(config)?, context, command).await,
         Command::Plugin(config, command) => plugin::serve(config, context, command).await,
+        Command::Secret(config, command) => secret::serve(&Host::to_read(config)?, context, command),
         Command::Doctor(config) => doctor::doctor(config, context).await,
         Command::ConfigShow(config) => config::show(context, &config),
     }

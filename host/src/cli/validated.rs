@@ -5,17 +5,19 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
+use zeroize::Zeroizing;
 
 use super::args;
 use super::errors::Problem;
+use super::hidden;
 use super::runs::Which;
 use super::stdio;
 use crate::config::{Budget, Config};
 use crate::ids::IdError;
 use crate::limits::{self, Limits, Unit};
 use crate::run::{
-    AddSpec, AllowSpec, Ask, ForkSpec, Hints, PruneSpec, ReplaySpec, ResumeSpec, RunSpec, Standing, TrajectoryForm,
-    WithPlugins,
+    AddSpec, AllowSpec, Ask, ForkSpec, Hints, HostError, Place, PruneSpec, ReplaySpec, ResumeSpec, RunSpec, Standing,
+    TrajectoryForm, WithPlugins, check_secret_name,
 };
 
 /// What to do.
@@ -41,6 +43,7 @@ pub(super) enum Command {
     Import(Config, PathBuf),
     Blackboard(Config, Blackboard),
     Plugin(Config, Plugin),
+    Secret(Config, Secret),
     ConfigShow(Config),
     Doctor(Config),
 }
@@ -118,6 +121,19 @@ pub(super) struct Add {
     pub(super) yes: bool,
 }
 
+/// What to do with secrets.
+pub(super) enum Secret {
+    Set {
+        name: String,
+        value: Zeroizing<String>,
+        place: Option<Place>,
+    },
+    List,
+    Remove {
+        name: String,
+    },
+}
+
 /// Whether a failure is told as the object of a run.
 pub(super) fn runs_an_agent(command: &args::Command) -> bool {
     use args::{Command, RunsCommand};
@@ -190,6 +206,10 @@ impl Command {
                 Self::Blackboard(config, command)
             }
             args::Command::Plugin(command) => Self::Plugin(config, Plugin::validate(command)?),
+            args::Command::Secret(command) => {
+                let command = Secret::validate(command, &config)?;
+                Self::Secret(config, command)
+            }
             args::Command::Config(_) => Self::ConfigShow(config),
             args::Command::Doctor => Self::Doctor(config),
         })
@@ -300,6 +320,7 @@ impl Command {
             | Self::Import(config, _)
             | Self::Blackboard(config, _)
             | Self::Plugin(config, _)
+            | Self::Secret(config, _)
             | Self::ConfigShow(config)
             | Self::Doctor(config) => &config.limits,
         }
@@ -370,6 +391,28 @@ impl Blackboard {
             }
             args::Blackboard::Watch { space, prefix } => Self::Watch { space, prefix },
             args::Blackboard::Delete { space, key, if_version } => Self::Delete { space, key, if_version },
+        })
+    }
+}
+
+impl Secret {
+    /// What is wrong with the line is told before its value is asked for.
+    fn validate(command: args::Secret, config: &Config) -> Result<Self, Problem> {
+        Ok(match command {
+            args::Secret::Set { name, header, query } => {
+                check_secret_name(&name).map_err(HostError::from)?;
+                let place = match (header, query) {
+                    (Some(header), _) => {
+                        Some(Place::header(&header).map_err(|e| Problem::usage(format!("--header {e}")))?)
+                    }
+                    (None, Some(key)) => Some(Place::query(&key).map_err(|e| Problem::usage(format!("--query {e}")))?),
+                    (None, None) => None,
+                };
+                let value = hidden::read(&name, config.limits.secret_value)?;
+                Self::Set { name, value, place }
+            }
+            args::Secret::List => Self::List,
+            args::Secret::Remove { name } => Self::Remove { name },
         })
     }
 }

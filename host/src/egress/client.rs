@@ -7,16 +7,19 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use http::header::{self, HeaderName};
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use url::{Host, Url};
 
 use super::address::is_global;
 use super::error::{EgressError, Part};
+use super::permit::{Credential, Permit};
+use super::place::{OF_THE_CONNECTION, is_for_requests};
 use super::provider::builder;
 use super::rule::NetRule;
 use crate::limits::{self, Limits, Unit};
+use crate::scrub::Rest;
 use crate::text;
 
 /// The way out for guests.
@@ -30,13 +33,13 @@ pub struct Egress {
 pub struct Answer {
     /// Its status.
     pub status: StatusCode,
-    /// Its headers, those of the connection itself left out.
+    /// Its headers, those of the connection itself left out, without secrets.
     pub headers: HeaderMap,
-    /// Its body as it was sent, nothing decompressed: the first `limits.http.body` of it.
+    /// Its body as it was sent, nothing decompressed, without secrets: the first `limits.http.body` of it.
     pub body: Bytes,
     /// The body goes on after that.
     pub cut: bool,
-    /// Where it came from in the end.
+    /// Where it came from in the end, without what the host put there.
     pub url: Url,
 }
 
@@ -51,8 +54,21 @@ pub struct Waits {
     pub between_bytes: Option<Duration>,
 }
 
-/// Hears by which rule a request leaves, and where to: method and address, without the query. False: it must not.
-pub type Leaves<'a> = dyn Fn(&NetRule, &str) -> bool + Send + Sync + 'a;
+/// A request that is about to leave.
+#[derive(Debug)]
+pub struct Leaving<'a> {
+    /// The rule that lets it.
+    pub rule: &'a NetRule,
+    /// Method and address, without the query.
+    pub place: String,
+    /// Scheme, host and port.
+    pub host: String,
+    /// The secrets that were put into it.
+    pub credentials: Vec<&'a Credential>,
+}
+
+/// Hears of a request before it leaves. False: it must not.
+pub type Leaves<'a> = dyn Fn(&Leaving<'_>) -> bool + Send + Sync + 'a;
 
 /// A request that may have been redirected.
 struct Hop {
@@ -73,20 +89,6 @@ const OF_THE_BODY: [HeaderName; 4] = [
     header::CONTENT_LOCATION,
 ];
 
-/// What belongs to one connection (RFC 9110, 7.6.1), which the host makes and a guest has no say in.
-const OF_THE_CONNECTION: [HeaderName; 10] = [
-    header::CONNECTION,
-    header::EXPECT,
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-];
-
 impl Egress {
     /// Under these limits.
     pub fn new(limits: &Limits) -> Self {
@@ -98,14 +100,14 @@ impl Egress {
         self.limits.http_body
     }
 
-    /// Sends a request where `rules` allow it, follows its redirects, and reads the answer, of its body no more than may cross.
-    /// Everything together takes at most `limits.http.total`. `leaves` hears of each request before it leaves, redirects included.
+    /// Sends a request where `permit` allows it, with the secrets that its host shall get, follows its redirects, and reads the answer, of its body no
+    /// more than may cross. Everything together takes at most `limits.http.total`. `leaves` hears of each request before it leaves, redirects included.
     ///
     /// # Errors
     /// A denial names the grant that would allow it; every cap names its key.
     pub async fn send(
         &self,
-        rules: &[NetRule],
+        permit: &Permit,
         request: http::Request<Bytes>,
         waits: Waits,
         cancel: &CancellationToken,
@@ -115,7 +117,7 @@ impl Egress {
         tokio::select! {
             biased;
             () = cancel.cancelled() => Err(EgressError::Cancelled),
-            answer = timeout(total, self.follow(rules, request, waits, leaves)) => {
+            answer = timeout(total, self.follow(permit, request, waits, leaves)) => {
                 answer.unwrap_or(Err(EgressError::TimedOut(self.limits.http_total)))
             }
         }
@@ -123,7 +125,7 @@ impl Egress {
 
     async fn follow(
         &self,
-        rules: &[NetRule],
+        permit: &Permit,
         request: http::Request<Bytes>,
         waits: Waits,
         leaves: &Leaves<'_>,
@@ -132,6 +134,8 @@ impl Egress {
         self.headers_fit(&parts.headers, Part::RequestHeaders, Part::RequestHeaderCount)?;
         self.request_fits(&body)?;
         let url = Url::parse(&parts.uri.to_string()).map_err(|e| EgressError::Malformed(format!("the URL: {e}")))?;
+        // First, as what else is wrong with it is told in words of its own.
+        permit.lets_out(&parts.uri.to_string(), &url, &parts.headers, &body)?;
         let mut hop = Hop {
             method: parts.method,
             url,
@@ -139,56 +143,69 @@ impl Egress {
             body,
         };
         for _ in 0..=self.limits.http_redirects {
-            let answer = self.hop(rules, &hop, waits, leaves).await?;
-            match target(&answer)? {
+            let (answer, target) = self.hop(permit, &hop, waits, leaves).await?;
+            match target {
                 None => return Ok(answer),
-                Some(next) => hop.redirect(answer.status, next),
+                Some(next) => {
+                    let next = permit.lets_follow(&hop.url, next)?;
+                    hop.redirect(answer.status, next);
+                }
             }
         }
         Err(EgressError::Redirects(self.limits.http_redirects))
     }
 
-    /// One request to one place: checked, resolved once, connected to the addresses that were checked.
+    /// One request to one place: checked, resolved once, connected to the addresses that were checked. Gives where it redirects to, too.
     async fn hop(
         &self,
-        rules: &[NetRule],
+        permit: &Permit,
         hop: &Hop,
         waits: Waits,
         leaves: &Leaves<'_>,
-    ) -> Result<Answer, EgressError> {
-        let rule = allowed(rules, hop)?;
+    ) -> Result<(Answer, Option<Url>), EgressError> {
+        let rule = allowed(&permit.rules, hop)?;
         let addresses = addresses(hop, rule).await?;
         let mut client = builder(&hop.url).http1_only().dns_resolver(Checked(addresses.into()));
         if let Some(connect) = waits.connect {
             client = client.connect_timeout(connect);
         }
         let client = client.build().map_err(EgressError::client)?;
-        // Everything that leaves is put together here, last: a header that only the granted host may see belongs at this place.
-        let mut request = client.request(hop.method.clone(), hop.url.clone());
-        for (name, value) in &hop.headers {
-            if is_the_guests(name) {
-                request = request.header(name, value);
-            }
+        // Everything that leaves is put together here. What only the granted host may see comes last, and stays in here.
+        let (mut url, mut headers) = (hop.url.clone(), HeaderMap::new());
+        for (name, value) in hop.headers.iter().filter(|(name, _)| is_for_requests(name)) {
+            headers.append(name, value.clone());
         }
-        request = request.header(header::ACCEPT_ENCODING, "identity");
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        permit.fill(&mut url, &mut headers);
+        let mut request = client.request(hop.method.clone(), url).headers(headers);
         if !hop.body.is_empty() || [Method::POST, Method::PUT, Method::PATCH].contains(&hop.method) {
             request = request.body(hop.body.clone());
         }
-        if !leaves(rule, &place(hop)) {
+        let leaving = Leaving {
+            rule,
+            place: place(hop),
+            host: shown(&hop.url),
+            credentials: permit.credentials_for(&hop.url).collect(),
+        };
+        if !leaves(&leaving) {
             return Err(EgressError::Cancelled);
         }
         let response = within(waits.first_byte, "the first byte", request.send()).await?;
         let (status, mut headers) = (response.status(), response.headers().clone());
         self.headers_fit(&headers, Part::AnswerHeaders, Part::AnswerHeaderCount)?;
         OF_THE_CONNECTION.iter().for_each(|name| drop(headers.remove(name)));
+        let target = target(&hop.url, status, &headers)?;
         let (body, cut) = self.read(response, waits).await?;
-        Ok(Answer {
+        let rest = if cut { Rest::Unseen } else { Rest::Nothing };
+        let body = permit.conceal(&mut headers, body, rest);
+        let answer = Answer {
             status,
             headers,
             body,
             cut,
             url: hop.url.clone(),
-        })
+        };
+        Ok((answer, target))
     }
 
     /// As much of the body as may cross, and whether it goes on after that; of the rest nothing is waited for.
@@ -252,12 +269,6 @@ impl Hop {
         }
         self.url = next;
     }
-}
-
-/// Whether a guest may set this header: not those of the connection, nor those that the host derives.
-fn is_the_guests(name: &HeaderName) -> bool {
-    const DERIVED: [HeaderName; 3] = [header::HOST, header::CONTENT_LENGTH, header::ACCEPT_ENCODING];
-    !OF_THE_CONNECTION.contains(name) && !DERIVED.contains(name)
 }
 
 /// Waits for the client, and no longer than the guest itself would.
@@ -366,23 +377,23 @@ fn leads_inside(hop: &Hop, address: IpAddr) -> EgressError {
     }
 }
 
-/// Where an answer redirects to.
-fn target(answer: &Answer) -> Result<Option<Url>, EgressError> {
-    if !matches!(answer.status.as_u16(), 301 | 302 | 303 | 307 | 308) {
+/// Where an answer of `url` redirects to.
+fn target(url: &Url, status: StatusCode, headers: &HeaderMap) -> Result<Option<Url>, EgressError> {
+    if !matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) {
         return Ok(None);
     }
-    let Some(location) = answer.headers.get(header::LOCATION) else {
+    let Some(location) = headers.get(header::LOCATION) else {
         return Ok(None);
     };
     let text = std::str::from_utf8(location.as_bytes())
         .map_err(|_| EgressError::Malformed("a redirect's target is no text".to_owned()))?;
-    let next = answer.url.join(text);
+    let next = url.join(text);
     next.map(Some)
         .map_err(|e| EgressError::Malformed(format!("a redirect's target: {e}")))
 }
 
 /// A URL as people read it: scheme, host and port.
-fn shown(url: &Url) -> String {
+pub(super) fn shown(url: &Url) -> String {
     let port = url.port().map(|p| format!(":{p}")).unwrap_or_default();
     let host = url.host_str().unwrap_or("?");
     text::line(&format!("{}://{host}{port}", url.scheme()), 120)

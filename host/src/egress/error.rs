@@ -21,6 +21,16 @@ pub enum EgressError {
         /// The grant that would allow it, where one can.
         grant: Option<String>,
     },
+    /// A secret would go where the host did not put it.
+    #[error("{what}")]
+    Secret {
+        /// What was refused.
+        what: String,
+        /// The secret's name.
+        name: String,
+        /// Where it would have gone: scheme, host and port.
+        host: String,
+    },
     /// The request, or a redirect's target, is nothing that can be fetched.
     #[error("{0}")]
     Malformed(String),

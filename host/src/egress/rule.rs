@@ -4,9 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
-use url::{Host, Url};
+use url::Url;
 
-use super::address::is_global;
+use super::host::{HostPattern, canonical};
 use crate::text;
 
 /// Which requests may leave.
@@ -14,25 +14,16 @@ use crate::text;
 #[serde(try_from = "String", into = "String")]
 pub struct NetRule {
     methods: Vec<String>,
-    scheme: Scheme,
-    host: HostPattern,
-    port: u16,
+    pub(super) scheme: Scheme,
+    pub(super) host: HostPattern,
+    pub(super) port: u16,
 }
 
+/// How a request is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-enum Scheme {
+pub(super) enum Scheme {
     Http,
     Https,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-enum HostPattern {
-    /// Every host with a global address.
-    Any,
-    /// One or more labels before this, and not it alone.
-    Below(String),
-    /// This name or address, in its canonical form.
-    Exact(String),
 }
 
 /// A rule that can't be read.
@@ -74,15 +65,7 @@ impl FromStr for NetRule {
             Some(_) => return Err(bad("the scheme is http or https")),
             None => (Scheme::Https, rest),
         };
-        let (wild, name) = match rest.strip_prefix('*') {
-            Some(rest) => (true, rest),
-            None => (false, rest),
-        };
-        let (host, port) = if wild {
-            wildcard(name, scheme).ok_or_else(|| bad("a wildcard is * alone, or *.NAME"))?
-        } else {
-            exact(name, scheme).ok_or_else(|| bad("HOST is a name or an address, and PORT 1 to 65535"))?
-        };
+        let (host, port) = HostPattern::parse(rest, scheme).map_err(bad)?;
         Ok(Self {
             methods,
             scheme,
@@ -92,53 +75,15 @@ impl FromStr for NetRule {
     }
 }
 
-fn wildcard(rest: &str, scheme: Scheme) -> Option<(HostPattern, u16)> {
-    if rest.is_empty() {
-        return Some((HostPattern::Any, scheme.port()));
-    }
-    if let Some(port) = rest.strip_prefix(':') {
-        let port = port.parse().ok().filter(|port| *port != 0)?;
-        return Some((HostPattern::Any, port));
-    }
-    let (host, port) = exact(rest.strip_prefix('.')?, scheme)?;
-    match host {
-        HostPattern::Exact(name) if is_name(&name) => Some((HostPattern::Below(name), port)),
-        _ => None,
-    }
-}
-
-fn exact(text: &str, scheme: Scheme) -> Option<(HostPattern, u16)> {
-    let odd = text.contains(['/', '?', '#', '\\', '@', '*', '%']) || text.chars().any(char::is_whitespace);
-    if text.is_empty() || text.ends_with(':') || odd {
-        return None;
-    }
-    let url = Url::parse(&format!("{}://{text}", scheme.name())).ok()?;
-    let port = Some(url.port().unwrap_or(scheme.port())).filter(|port| *port != 0)?;
-    Some((HostPattern::Exact(canonical(&url)?), port))
-}
-
-/// A URL's host as rules compare it: lower case, punycode, addresses in one spelling, no final point.
-pub(super) fn canonical(url: &Url) -> Option<String> {
-    Some(match url.host()? {
-        Host::Domain(name) => name.strip_suffix('.').unwrap_or(name).to_owned(),
-        Host::Ipv4(address) => address.to_string(),
-        Host::Ipv6(address) => format!("[{address}]"),
-    })
-}
-
-fn is_name(host: &str) -> bool {
-    !host.starts_with('[') && host.parse::<std::net::Ipv4Addr>().is_err()
-}
-
 impl Scheme {
-    const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Http => "http",
             Self::Https => "https",
         }
     }
 
-    const fn port(self) -> u16 {
+    pub(super) const fn port(self) -> u16 {
         match self {
             Self::Http => 80,
             Self::Https => 443,
@@ -168,13 +113,7 @@ impl NetRule {
     pub fn allows(&self, method: &str, url: &Url) -> bool {
         let Some(host) = canonical(url) else { return false };
         let methods = self.methods.is_empty() || self.methods.iter().any(|m| m == method);
-        let host = match &self.host {
-            HostPattern::Any => true,
-            HostPattern::Exact(name) => *name == host,
-            HostPattern::Below(name) => host
-                .strip_suffix(name.as_str())
-                .is_some_and(|labels| labels.len() > 1 && labels.ends_with('.')),
-        };
+        let host = self.host.allows(&host);
         methods && host && url.scheme() == self.scheme.name() && url.port_or_known_default() == Some(self.port)
     }
 
@@ -206,15 +145,7 @@ impl NetRule {
     pub fn within(&self, other: &Self) -> bool {
         let methods = other.methods.is_empty()
             || (!self.methods.is_empty() && self.methods.iter().all(|m| other.methods.contains(m)));
-        let host = match (&self.host, &other.host) {
-            (a, b) if a == b => true,
-            // Naming a local address reaches it; a wildcard never does.
-            (_, HostPattern::Any) => !self.names_local(),
-            (HostPattern::Exact(name) | HostPattern::Below(name), HostPattern::Below(suffix)) => name
-                .strip_suffix(suffix.as_str())
-                .is_some_and(|l| l.len() > 1 && l.ends_with('.')),
-            _ => false,
-        };
+        let host = self.host.within(&other.host);
         methods && host && self.scheme == other.scheme && self.port == other.port
     }
 
@@ -233,33 +164,13 @@ impl NetRule {
                 common
             }
         };
-        let bare = |rule: &Self| Self {
-            methods: Vec::new(),
-            ..rule.clone()
-        };
-        let (mine, theirs) = (bare(self), bare(other));
-        let host = if mine.within(&theirs) {
-            self.host.clone()
-        } else if theirs.within(&mine) {
-            other.host.clone()
-        } else {
-            return None;
-        };
+        let host = self.host.meet(&other.host)?;
         Some(Self {
             methods,
             scheme: self.scheme,
             host,
             port: self.port,
         })
-    }
-
-    /// Whether it names `localhost` or an address that is not of the public internet: a wildcard never grants those.
-    fn names_local(&self) -> bool {
-        let HostPattern::Exact(name) = &self.host else {
-            return false;
-        };
-        let address = name.trim_start_matches('[').trim_end_matches(']').parse();
-        name == "localhost" || address.is_ok_and(|address| !is_global(address))
     }
 }
 
@@ -271,11 +182,7 @@ impl fmt::Display for NetRule {
         if self.scheme == Scheme::Http {
             f.write_str("http://")?;
         }
-        match &self.host {
-            HostPattern::Any => f.write_str("*")?,
-            HostPattern::Below(name) => write!(f, "*.{name}")?,
-            HostPattern::Exact(name) => f.write_str(name)?,
-        }
+        write!(f, "{}", self.host)?;
         if self.port != self.scheme.port() {
             write!(f, ":{}", self.port)?;
         }

@@ -404,10 +404,11 @@ async fn deadline(at: Option<tokio::time::Instant>) {
 /// Folders and the way out that a tool's instance has by its rights; a strategy's has none.
 fn reach(guest: &Arc<Guest>) -> (Vec<FolderGrant>, EgressHooks) {
     let run = &guest.session.run;
-    let (folders, rules) = if guest.is_strategy() {
+    let (folders, permit) = if guest.is_strategy() {
         (Vec::new(), None)
     } else {
-        (guest.rights.folders(), Some(guest.rights.net_rules()))
+        let permit = run.stored.permit(&guest.rights, &run.secrets);
+        (guest.rights.folders(), Some(permit))
     };
     let (told, cancel) = (guest.clone(), guest.cancel.clone());
     let tell = Arc::new(move |told_of: Told<'_>| match told_of {
@@ -421,5 +422,5 @@ fn reach(guest: &Arc<Guest>) -> (Vec<FolderGrant>, EgressHooks) {
             true
         }
     });
-    (folders, EgressHooks::new(run.egress.clone(), rules, cancel, tell))
+    (folders, EgressHooks::new(run.egress.clone(), permit, cancel, tell))
 }

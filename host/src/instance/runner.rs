@@ -8,7 +8,7 @@ use crate::event::EventKind;
 use crate::ids::StreamId;
 use crate::instance::strategy::{begin_step, note_fuel, returned, stopped_in};
 use crate::instance::{Bounds, Instances, Stopped, reach};
-use crate::interfaces::State;
+use crate::interfaces::{State, end_emit};
 use crate::plugin::rights::Caller;
 use crate::plugin::toolbox::Tool;
 use crate::session::call::Under;
@@ -166,7 +166,9 @@ async fn attempt(
         .call(toolset.hermes_plugin_toolset().call_call(&mut store, &call), None)
         .await;
     note_fuel(&store);
-    ended.map_err(|stopped| stopped_in(&store, stopped))
+    let ended = ended.map_err(|stopped| stopped_in(&store, stopped))?;
+    end_emit(guest).await.map_err(Stopped::Host)?;
+    Ok(ended)
 }
 
 /// How a tool's end is told to its caller.

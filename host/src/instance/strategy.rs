@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::bindings::types;
 use crate::instance::{Bounds, Instances, Prepared, Stopped, reach};
-use crate::interfaces::State;
+use crate::interfaces::{State, end_emit};
 use crate::session::end::End;
 use crate::session::guest::Guest;
 use crate::text;
@@ -66,7 +66,9 @@ async fn attempt(
         .call(strategy.hermes_plugin_agent().call_run(&mut store, &task), may_leave)
         .await;
     note_fuel(&store);
-    ended.map_err(|stopped| stopped_in(&store, stopped))
+    let ended = ended.map_err(|stopped| stopped_in(&store, stopped))?;
+    end_emit(guest).await.map_err(Stopped::Host)?;
+    Ok(ended)
 }
 
 /// The instance has started: its first step begins, with the fuel of one.

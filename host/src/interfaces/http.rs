@@ -1,4 +1,4 @@
-//! `wasi:http` for tools: every request leaves through the host's egress, under the tool's rules.
+//! `wasi:http` for tools: every request leaves through the host's egress, by the tool's permit.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -7,7 +7,7 @@ use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use tokio_util::sync::CancellationToken;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
-use crate::egress::{Egress, EgressError, NetRule, Part, Waits};
+use crate::egress::{Egress, EgressError, Leaving, Part, Permit, Waits};
 use crate::error::{Lack, Refusal};
 use crate::session::audit::{ToldBy, Use, Way};
 use crate::text;
@@ -41,19 +41,19 @@ type Tell = Arc<dyn Fn(Told<'_>) -> bool + Send + Sync>;
 /// Sends a guest's requests through the egress.
 pub struct EgressHooks {
     egress: Arc<Egress>,
-    rules: Option<Arc<[NetRule]>>,
+    permit: Option<Arc<Permit>>,
     cancel: CancellationToken,
     tell: Tell,
     most: u64,
 }
 
 impl EgressHooks {
-    /// Under these rules; where there are none for want of a way out, as for a strategy, every request is denied whatever was granted.
-    pub fn new(egress: Arc<Egress>, rules: Option<Vec<NetRule>>, cancel: CancellationToken, tell: Tell) -> Self {
+    /// By this permit; where there is none for want of a way out, as for a strategy, every request is denied whatever was granted.
+    pub fn new(egress: Arc<Egress>, permit: Option<Permit>, cancel: CancellationToken, tell: Tell) -> Self {
         let most = egress.body_limit();
         Self {
             egress,
-            rules: rules.map(Arc::from),
+            permit: permit.map(Arc::new),
             cancel,
             tell,
             most,
@@ -71,10 +71,10 @@ impl WasiHttpHooks for EgressHooks {
         options: Option<RequestOptions>,
         sent: Trailers,
     ) -> Sent {
-        let (egress, rules, cancel) = (self.egress.clone(), self.rules.clone(), self.cancel.clone());
+        let (egress, permit, cancel) = (self.egress.clone(), self.permit.clone(), self.cancel.clone());
         let (tell, most) = (self.tell.clone(), self.most);
         Box::new(async move {
-            let Some(rules) = rules else {
+            let Some(permit) = permit else {
                 tell(Told::Denied(&shut(&request)));
                 return Err(Error::HttpRequestDenied);
             };
@@ -82,24 +82,23 @@ impl WasiHttpHooks for EgressHooks {
             let body = collect(body, most).await?;
             let request = http::Request::from_parts(parts, body);
             // Of the request that left last: where it is redirected, each leaves by itself.
-            let last = Mutex::new(None);
-            let leaves = |rule: &NetRule, place: &str| {
-                let used = sends(rule, place);
-                let may = tell(Told::Leaves(&used));
-                *last.lock().unwrap_or_else(PoisonError::into_inner) = Some(used);
+            let last = Mutex::new(Vec::new());
+            let leaves = |leaving: &Leaving<'_>| {
+                let uses = uses(leaving);
+                let may = uses.iter().all(|used| tell(Told::Leaves(used)));
+                *last.lock().unwrap_or_else(PoisonError::into_inner) = uses;
                 may
             };
-            let answer = egress.send(&rules, request, waits(options), &cancel, &leaves).await;
+            let answer = egress.send(&permit, request, waits(options), &cancel, &leaves).await;
             let answer = answer.map_err(|error| {
-                let last = last.lock().unwrap_or_else(PoisonError::into_inner).take();
-                match (refusal(&error), last) {
-                    (Some(refusal), _) => {
+                let last = last.lock().unwrap_or_else(PoisonError::into_inner);
+                match refusal(&error) {
+                    Some(refusal) => {
                         tell(Told::Denied(&refusal));
                     }
-                    (None, Some(used)) => {
-                        tell(Told::Failed(&used));
-                    }
-                    (None, None) => {}
+                    None => last.iter().for_each(|used| {
+                        tell(Told::Failed(used));
+                    }),
                 }
                 code(&error)
             })?;
@@ -113,26 +112,39 @@ impl WasiHttpHooks for EgressHooks {
     }
 }
 
-/// A request as a use of the rule by which it leaves.
-fn sends(rule: &NetRule, place: &str) -> Use<'static> {
-    Use {
-        way: Way::Send,
-        grant: format!("net:{rule}").into(),
-        target: place.to_owned().into(),
+/// What a request that leaves uses: the rule that lets it, and the secrets that are in it.
+fn uses(leaving: &Leaving<'_>) -> Vec<Use<'static>> {
+    let used = |way, grant: String, target: &str| Use {
+        way,
+        grant: grant.into(),
+        target: target.to_owned().into(),
         told_by: ToldBy::Audit,
-    }
+    };
+    let mut uses = vec![used(Way::Send, format!("net:{}", leaving.rule), &leaving.place)];
+    let put = leaving.credentials.iter().map(|credential| {
+        let grant = format!("secret:{}@{}", credential.name, credential.hosts);
+        used(Way::Put, grant, &leaving.host)
+    });
+    uses.extend(put);
+    uses
 }
 
 /// The denial that an error is, where it is one.
 fn refusal(error: &EgressError) -> Option<Refusal> {
-    let EgressError::Denied { target, grant, .. } = error else {
-        return None;
+    let lack = match error {
+        EgressError::Denied { target, grant, .. } => Lack {
+            what: format!("send {}", text::line(target, SHOWN)),
+            target: target.clone(),
+            right: grant.clone(),
+        },
+        EgressError::Secret { name, host, .. } => Lack {
+            what: format!("hand on the secret {name} to {}", text::line(host, SHOWN)),
+            target: host.clone(),
+            right: None,
+        },
+        _ => return None,
     };
-    Some(Refusal::denied(error.to_string()).about(Lack {
-        what: format!("send {}", text::line(target, SHOWN)),
-        target: target.clone(),
-        right: grant.clone(),
-    }))
+    Some(Refusal::denied(error.to_string()).about(lack))
 }
 
 /// What a strategy is denied.
@@ -194,7 +206,7 @@ async fn collect(body: WasiBody, most: u64) -> Result<Bytes, Error> {
 /// An egress error in the words of wasi:http.
 fn code(error: &EgressError) -> Error {
     match error {
-        EgressError::Denied { .. } => Error::HttpRequestDenied,
+        EgressError::Denied { .. } | EgressError::Secret { .. } => Error::HttpRequestDenied,
         EgressError::Malformed(_) => Error::HttpRequestUriInvalid,
         EgressError::TooLarge { part, .. } => match part {
             Part::RequestBody => Error::HttpRequestBodySize(None),
@@ -239,7 +251,7 @@ mod tests {
         });
         EgressHooks::new(
             Arc::new(Egress::new(&limits)),
-            Some(rules),
+            Some(Permit::of(rules)),
             CancellationToken::new(),
             tell,
         )

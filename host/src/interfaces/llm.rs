@@ -17,6 +17,7 @@ use crate::interfaces::State;
 use crate::ledger::{AccountId, Count, Ledger, Reservation};
 use crate::llm::{COMMON_OUTPUT, Conversation, Delta, LEAST_OUTPUT, Model, Request, no_options};
 use crate::plugin::grant::Kind;
+use crate::scrub::Secrets;
 use crate::session::audit::{ToldBy, Use, Way};
 use crate::session::call::{Call, Done, EndedEvent, Look, Missed, Operation, Under};
 use crate::session::codec;
@@ -194,6 +195,10 @@ fn resolve(guest: &Guest, name: Option<&str>) -> Result<Model, Refusal> {
 /// Boxed, as many of them wait at once: what is moved from one task to another keeps its room in each.
 impl Call for Box<Complete> {
     const NAME: &'static str = "llm.complete";
+
+    fn holds<'a>(&self, secrets: &'a Secrets) -> Option<&'a str> {
+        self.bodies.iter().find_map(|(_, body)| secrets.find(body))
+    }
 
     fn grant(&self, _guest: &Guest) -> Result<(), Refusal> {
         self.model.as_ref().map(drop).map_err(Clone::clone)

@@ -25,7 +25,7 @@ pub use blackboard::recorded_effect;
 pub use convert::amounts;
 pub use preopened::FolderError;
 pub use scrubbing::{Reader, redact_report, scrub_error, scrub_output, scrub_report, scrub_words};
-pub use session::report_fits;
+pub use session::{end_emit, report_fits};
 pub use tools::call_tool;
 
 use crate::bindings;

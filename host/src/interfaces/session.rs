@@ -8,6 +8,7 @@ use crate::event::EventKind;
 use crate::interfaces::{State, redact_report};
 use crate::session::call::{Call, Look, Missed};
 use crate::session::codec;
+use crate::session::end::End;
 use crate::session::guest::Guest;
 use crate::store::{NoteKind, Sync};
 use crate::text;
@@ -76,6 +77,26 @@ pub(super) fn log(guest: &Guest, level: &str, message: &str) -> wasmtime::Result
     Ok(())
 }
 
+/// Tells a piece of what a guest emits.
+async fn emit(guest: &Guest, text: String) -> Result<(), End> {
+    if guest.note(NoteKind::Emit, text.clone().into_bytes())? {
+        guest.flush(Sync::Durable).await?;
+        guest.session.event(EventKind::Emit { text });
+    }
+    Ok(())
+}
+
+/// Tells the rest of what a guest emitted that has returned.
+///
+/// # Errors
+/// What would end the guest.
+pub async fn end_emit(guest: &Guest) -> Result<(), End> {
+    match guest.last_emit() {
+        Some(text) => emit(guest, text).await,
+        None => Ok(()),
+    }
+}
+
 impl session::Host for State {
     async fn info(&mut self) -> wasmtime::Result<session::SessionInfo> {
         let (id, parent, depth) = self.guest.look(&Info).await?.unwrap_or_default();
@@ -113,12 +134,10 @@ impl session::Host for State {
 
     async fn emit(&mut self, text: String) -> wasmtime::Result<()> {
         self.guest.enter()?;
-        let text = self.guest.session.run.secrets.without_secrets(&text).into_owned();
-        if self.guest.note(NoteKind::Emit, text.clone().into_bytes())? {
-            self.guest.flush(Sync::Durable).await?;
-            self.guest.session.event(EventKind::Emit { text });
+        match self.guest.next_emit(&text) {
+            Some(text) => Ok(emit(&self.guest, text).await?),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     async fn checkpoint(&mut self, report: types::Report) -> wasmtime::Result<()> {

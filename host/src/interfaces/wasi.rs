@@ -247,7 +247,11 @@ const WRITE: usize = 64 << 10;
 
 impl LogLines {
     fn take(&mut self, bytes: &[u8]) {
-        let most = usize::try_from(self.to.guest.session.run.limits.log_line).unwrap_or(WRITE);
+        let run = &self.to.guest.session.run;
+        // A secret that goes on past the limit is still found.
+        let most = usize::try_from(run.limits.log_line)
+            .unwrap_or(WRITE)
+            .saturating_add(run.secrets.longest());
         for byte in bytes {
             match byte {
                 b'\n' => self.end_line(),

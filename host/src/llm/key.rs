@@ -2,13 +2,12 @@
 //! where a key comes from, not what it is.
 
 use std::fmt;
-use std::fs::OpenOptions;
-use std::io::Read as _;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use http::HeaderValue;
 use zeroize::Zeroizing;
+
+use crate::own_file::{self, Trust};
 
 /// The longest key file that is read, in bytes.
 const KEY_MAX: u64 = 16 * 1024;
@@ -51,21 +50,13 @@ impl fmt::Debug for Key {
 /// A key that can't be used. No variant holds any of its bytes.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// The file can't be read.
+    /// The file can't be read, or others may read it too.
     #[error("{} can't be read: {error}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
         /// Why.
         error: std::io::Error,
-    },
-    /// Others may read the file, or it is someone else's.
-    #[error("{} must belong to you and be readable by you alone, but {what}; mend it with: chmod 600 {}", path.display(), path.display())]
-    Exposed {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        what: String,
     },
     /// There is no key in it, or something that no header can carry.
     #[error("{source_} holds no usable key: it must be one line of visible ASCII characters")]
@@ -90,34 +81,10 @@ impl Key {
     /// # Errors
     /// [`KeyError`], for each of these that doesn't hold.
     pub fn from_file(path: &Path) -> Result<Self, KeyError> {
-        let read = |error| KeyError::Read {
+        let value = own_file::read(path, KEY_MAX, Trust::Linked).map_err(|error| KeyError::Read {
             path: path.to_owned(),
             error,
-        };
-        let exposed = |what: String| KeyError::Exposed {
-            path: path.to_owned(),
-            what,
-        };
-        // Without waiting, so that a pipe in the key's place can't hold the host.
-        let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-        let file = OpenOptions::new()
-            .read(true)
-            .custom_flags(flags)
-            .open(path)
-            .map_err(read)?;
-        // The open file's own metadata: what is checked is what is read.
-        let meta = file.metadata().map_err(read)?;
-        if !meta.is_file() {
-            return Err(exposed("it is no regular file".to_owned()));
-        }
-        if meta.uid() != rustix::process::geteuid().as_raw() {
-            return Err(exposed("it belongs to another user".to_owned()));
-        }
-        if meta.mode() & 0o077 != 0 {
-            return Err(exposed(format!("its mode is {:03o}", meta.mode() & 0o777)));
-        }
-        let mut value = Zeroizing::new(String::with_capacity(KEY_MAX as usize));
-        file.take(KEY_MAX).read_to_string(&mut value).map_err(read)?;
+        })?;
         Self::new(&value, KeySource::File(path.to_owned()))
     }
 
@@ -137,11 +104,6 @@ impl Key {
         &self.source
     }
 
-    /// The key itself, for whoever keeps it out of everything else.
-    pub(super) fn reveal(&self) -> String {
-        self.value.as_str().to_owned()
-    }
-
     /// A header value of `prefix` and the key, marked as sensitive so that nothing prints it.
     pub(super) fn header(&self, prefix: &str) -> HeaderValue {
         let text = Zeroizing::new(format!("{prefix}{}", self.value.as_str()));
@@ -155,7 +117,7 @@ impl Key {
         text.replace(self.value.as_str(), HIDDEN)
     }
 
-    /// The key as a reply may repeat it; none where it is too short to be one.
+    /// The key as it may be repeated, for whoever keeps it out of everything else; none where it is too short to be one.
     pub(super) fn secret(&self) -> Option<&str> {
         Some(self.value.as_str()).filter(|value| value.len() >= SECRET_MIN)
     }
@@ -177,34 +139,21 @@ impl Key {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::fs::PermissionsExt;
 
     use super::*;
 
     #[test]
-    fn only_a_private_file_is_read() {
+    fn a_key_is_read_from_a_private_file() {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("key");
         std::fs::write(&path, "sk-secret\n").expect("written");
-        for (mode, good) in [
-            (0o600, true),
-            (0o400, true),
-            (0o640, false),
-            (0o604, false),
-            (0o660, false),
-        ] {
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("set");
-            let key = Key::from_file(&path);
-            assert_eq!(key.is_ok(), good, "{mode:o}");
-            if let Err(error) = key {
-                assert!(error.to_string().contains("chmod 600"), "{error}");
-            }
+        for (mode, good) in [(0o600, true), (0o644, false)] {
+            std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).expect("set");
+            assert_eq!(Key::from_file(&path).is_ok(), good, "{mode:o}");
         }
-        assert!(matches!(Key::from_file(dir.path()), Err(KeyError::Exposed { .. })));
-        assert!(matches!(
-            Key::from_file(&dir.path().join("none")),
-            Err(KeyError::Read { .. })
-        ));
+        let none = Key::from_file(&dir.path().join("none"));
+        assert!(matches!(none, Err(KeyError::Read { .. })));
     }
 
     #[test]

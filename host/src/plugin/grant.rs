@@ -1,5 +1,5 @@
 //! What an operator can grant, as it is written: `fs:[NAME=]DIR[:rw]`, `net:[METHOD,..@][http://]HOST[:PORT]`, `blackboard:NAME[:ro]`,
-//! `llm[:ALIAS]`, `secret:NAME@HOST`, `terminal:PROGRAM`; before it, for one plugin alone, `PLUGIN=`.
+//! `llm[:ALIAS]`, `secret:NAME@HOST[:PORT]`, `terminal:PROGRAM`; before it, for one plugin alone, `PLUGIN=`.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::egress::{NetRule, RuleError};
+use crate::egress::{HostRule, NetRule, RuleError};
+use crate::secret;
 use crate::text;
 
 /// One right.
@@ -26,13 +27,8 @@ pub enum Grant {
     },
     /// A model: the default one, or this alias.
     Llm(Option<String>),
-    /// A secret, put into requests to a host.
-    Secret {
-        /// Its name.
-        name: String,
-        /// The host.
-        host: String,
-    },
+    /// A secret, put into requests to hosts.
+    Secret(SecretGrant),
     /// A program.
     Terminal(String),
 }
@@ -55,6 +51,53 @@ pub struct FolderGrant {
     pub dir: PathBuf,
     /// Whether it may be written.
     pub access: Access,
+}
+
+/// A secret that requests to some hosts get. Only its name: its value is the host's alone.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct SecretGrant {
+    /// Its name.
+    pub name: String,
+    /// The hosts.
+    pub hosts: HostRule,
+}
+
+impl SecretGrant {
+    /// Reads `NAME@HOST[:PORT]`.
+    ///
+    /// # Errors
+    /// It is none: why, in words.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let (name, hosts) = text
+            .split_once('@')
+            .filter(|(name, hosts)| !name.is_empty() && !hosts.is_empty())
+            .ok_or("it needs more, like secret:NAME@api.example.org")?;
+        secret::check_name(name).map_err(|e| e.to_string())?;
+        Ok(Self {
+            name: name.to_owned(),
+            hosts: hosts.parse().map_err(|e: crate::egress::HostRuleError| e.to_string())?,
+        })
+    }
+
+    /// Whether all that this gives `other` gives too.
+    pub fn within(&self, other: &Self) -> bool {
+        self.name == other.name && self.hosts.within(&other.hosts)
+    }
+
+    /// What both give, where that is a grant.
+    pub fn meet(&self, other: &Self) -> Option<Self> {
+        let hosts = self.hosts.meet(&other.hosts).filter(|_| self.name == other.name)?;
+        Some(Self {
+            name: self.name.clone(),
+            hosts,
+        })
+    }
+}
+
+impl fmt::Display for SecretGrant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.name, self.hosts)
+    }
 }
 
 impl FolderGrant {
@@ -234,7 +277,7 @@ impl Grant {
             Self::Net(_) => Kind::Net,
             Self::Blackboard { .. } => Kind::Blackboard,
             Self::Llm(_) => Kind::Llm,
-            Self::Secret { .. } => Kind::Secret,
+            Self::Secret(_) => Kind::Secret,
             Self::Terminal(_) => Kind::Terminal,
         }
     }
@@ -280,13 +323,7 @@ impl Grant {
             }
             (Kind::Blackboard, None) => Err(needs("blackboard:notes")),
             (Kind::Llm, rest) => Ok(Self::Llm(rest.filter(|r| !r.is_empty()).map(str::to_owned))),
-            (Kind::Secret, Some(rest)) => match rest.split_once('@') {
-                Some((name, host)) if !name.is_empty() && !host.is_empty() => Ok(Self::Secret {
-                    name: name.to_owned(),
-                    host: host.to_owned(),
-                }),
-                _ => Err(needs("secret:NAME@api.example.org")),
-            },
+            (Kind::Secret, Some(rest)) => SecretGrant::parse(rest).map(Self::Secret).map_err(|what| bad(&what)),
             (Kind::Secret, None) => Err(needs("secret:NAME@api.example.org")),
             (Kind::Terminal, Some(program)) if !program.is_empty() => Ok(Self::Terminal(program.to_owned())),
             (Kind::Terminal, _) => Err(needs("terminal:git")),
@@ -401,7 +438,7 @@ impl fmt::Display for Grant {
             Self::Blackboard { name, .. } => write!(f, "blackboard:{name}"),
             Self::Llm(None) => f.write_str("llm"),
             Self::Llm(Some(alias)) => write!(f, "llm:{alias}"),
-            Self::Secret { name, host } => write!(f, "secret:{name}@{host}"),
+            Self::Secret(secret) => write!(f, "secret:{secret}"),
             Self::Terminal(program) => write!(f, "terminal:{program}"),
         }
     }
@@ -533,6 +570,9 @@ mod tests {
             ("net:ftp://x", "http or https"),
             ("blackboard:a/b", "no slash"),
             ("secret:x", "secret:NAME@"),
+            ("secret:a b@x.org", "a secret's name is"),
+            ("secret:x@*", "hosts that are named"),
+            ("secret:x@http://x.org", "net:http://HOST"),
             ("delegation", "--deny"),
             ("terminal:", "terminal:git"),
         ] {
@@ -551,6 +591,7 @@ mod tests {
             "llm",
             "llm:fast",
             "secret:k@x.org",
+            "secret:GITHUB_TOKEN@*.x.org:8443",
             "terminal:git",
         ] {
             assert_eq!(parse(&place, text).expect(text).grant.to_string(), text);

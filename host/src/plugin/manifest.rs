@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use wasmparser::{Parser, Payload};
 
 use crate::engine::precheck::LoadError;
-use crate::plugin::grant::Kind;
+use crate::plugin::grant::{Kind, SecretGrant};
 use crate::text;
 
 /// The custom section.
@@ -65,6 +65,7 @@ impl Wanted {
             Kind::Fs => "--allow fs:DIR".to_owned(),
             Kind::Blackboard if detail.is_none() => "--allow blackboard:NAME".to_owned(),
             Kind::Net if detail.is_none() => "--allow net:HOST".to_owned(),
+            Kind::Secret if detail.is_none() => "--allow secret:NAME@HOST".to_owned(),
             Kind::Delegation | Kind::Lessons => format!("without --deny {}", self.kind.name()),
             _ => format!("--allow {self}"),
         }
@@ -185,6 +186,9 @@ fn want(written: &WrittenWant) -> Result<Want, ManifestError> {
         rule.parse::<crate::egress::NetRule>()
             .map_err(|e| ManifestError(e.to_string()))?;
     }
+    if let (Kind::Secret, Some(secret)) = (kind, &detail) {
+        SecretGrant::parse(secret).map_err(|e| ManifestError(format!("secret:{secret}: {e}")))?;
+    }
     Ok(Want {
         grant: Wanted { kind, detail },
         reason: text::line(&written.reason, MOST_WORDS),
@@ -273,6 +277,7 @@ mod tests {
             "name = \"x\"\nextra = 1",
             "name = \"x\"\n[[wants]]\ngrant = \"everything\"",
             "name = \"x\"\n[[wants]]\ngrant = \"net:ftp://x\"",
+            "name = \"x\"\n[[wants]]\ngrant = \"secret:x\"",
             "name = \"x\"\ntoolset = \"a b\"",
         ] {
             assert!(Manifest::parse(text).is_err(), "{text}");

@@ -1,7 +1,7 @@
 //! What a right makes possible at worst, in one line that a person reads before giving it. `docs/security.md` has the same in its table of grants.
 
 use crate::egress::NetRule;
-use crate::plugin::grant::{Access, Grant, Kind};
+use crate::plugin::grant::{Access, Grant, Kind, SecretGrant};
 use crate::plugin::manifest::Wanted;
 
 impl Grant {
@@ -13,7 +13,7 @@ impl Grant {
             Self::Blackboard { name, access } => notes(&format!("the space {name} of the home folder"), *access),
             Self::Llm(None) => spending("the default model"),
             Self::Llm(Some(alias)) => spending(&format!("the model {alias}")),
-            Self::Secret { name, host } => format!("whatever the secret {name} allows at {host} is done there"),
+            Self::Secret(secret) => in_your_name(secret),
             Self::Terminal(program) => format!("whatever {program} can do as you is done"),
         }
     }
@@ -41,7 +41,10 @@ impl Wanted {
                 Some(alias) => spending(&format!("the model {alias}")),
                 None => spending("the default model"),
             },
-            Kind::Secret => "whatever the secret allows is done at its host".to_owned(),
+            Kind::Secret => match detail.and_then(|secret| SecretGrant::parse(secret).ok()) {
+                Some(secret) => in_your_name(&secret),
+                None => "whatever the secrets that you name allow is done in your name at their hosts".to_owned(),
+            },
             Kind::Terminal => "whatever the programs that you name can do as you is done".to_owned(),
             Kind::Delegation => "the run's budget is spent by sub-agents".to_owned(),
             Kind::Lessons => "later runs are taught something wrong".to_owned(),
@@ -76,6 +79,11 @@ fn notes(space: &str, access: Access) -> String {
     }
 }
 
+fn in_your_name(secret: &SecretGrant) -> String {
+    let SecretGrant { name, hosts } = secret;
+    format!("whatever the secret {name} allows is done in your name at {hosts}, which learns it; the plugin does not")
+}
+
 fn spending(model: &str) -> String {
     format!("the run's budget is spent on {model}")
 }
@@ -103,5 +111,9 @@ mod tests {
         assert!(worst(Kind::Net, Some("GET@x.org")).contains("x.org"));
         assert!(worst(Kind::Net, None).contains("you name"));
         assert!(worst(Kind::Blackboard, Some("glossary")).contains("glossary"));
+        assert!(
+            worst(Kind::Secret, Some("key@*.x.org")).contains("the secret key allows is done in your name at *.x.org")
+        );
+        assert!(worst(Kind::Secret, None).contains("you name"));
     }
 }

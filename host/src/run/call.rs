@@ -6,9 +6,11 @@ use crate::bindings::types;
 use crate::error::Refusal;
 use crate::ids::Digest;
 use crate::interfaces::call_tool;
+use crate::llm::Catalogue;
 use crate::plugin::rights::Rights;
 use crate::plugin::toolbox::{Listed, Repeatable, Toolbox, tools};
 use crate::run::grants::{GrantFlags, Grants};
+use crate::run::secrets::RunSecrets;
 use crate::run::{Host, HostError, outside};
 use crate::session::audit::Denials;
 use crate::session::guest::Guest;
@@ -60,7 +62,8 @@ impl Host {
         };
         let toolbox = Toolbox::new(tools(&listed, &self.config().limits)?)?;
         let names = toolbox.iter().map(|tool| tool.name.clone()).collect();
-        let guest = self.person(plugin.digest, toolbox, rights.whole());
+        let secrets = self.run_secrets(&Catalogue::empty(), &[rights.whole()])?;
+        let guest = self.person(plugin.digest, toolbox, rights.whole(), secrets);
         Ok(ToolCaller {
             guest,
             plugin: plugin.name.clone(),
@@ -70,12 +73,12 @@ impl Host {
     }
 
     /// The person at the terminal, as a guest that holds these tools, and stands for the plugin with these bytes.
-    fn person(&self, digest: Digest, toolbox: Toolbox, rights: Rights) -> Arc<Guest> {
+    fn person(&self, digest: Digest, toolbox: Toolbox, rights: Rights, secrets: RunSecrets) -> Arc<Guest> {
         let held = toolbox.iter().map(|tool| tool.name.clone()).collect();
         let mut seed = [0; 32];
         // Without randomness from the system the numbers that the tool sees are fixed; nothing else hangs on them.
         let _ = getrandom::fill(&mut seed);
-        let run = outside::context(self, toolbox, seed);
+        let run = outside::context(self, toolbox, seed, secrets);
         outside::as_guest(&run, ("call", digest), (rights, held), crate::event::now_ms())
     }
 }

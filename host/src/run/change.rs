@@ -13,14 +13,15 @@ pub struct ResumeSpec {
     pub run: String,
     /// Limits that are higher than those it has.
     pub budget: Budget,
-    /// Kinds of rights that it loses: `fs`, `net`, `blackboard`, `llm`, `delegation`, `lessons`.
+    /// Kinds of rights that it loses: `fs`, `net`, `secret`, `blackboard`, `llm`, `delegation`, `lessons`.
     pub deny: Vec<String>,
 }
 
 /// What a resume can take away.
-const DENIABLE: [Kind; 6] = [
+const DENIABLE: [Kind; 7] = [
     Kind::Fs,
     Kind::Net,
+    Kind::Secret,
     Kind::Blackboard,
     Kind::Llm,
     Kind::Delegation,

@@ -7,6 +7,7 @@ use crate::plugin::approval::ApprovalError;
 use crate::plugin::grant::GrantError;
 use crate::plugin::load::FindError;
 use crate::plugin::toolbox::ToolboxError;
+use crate::secret::SecretError;
 use crate::session::end::End;
 use crate::store::StoreError;
 
@@ -34,6 +35,31 @@ pub enum HostError {
     /// Tools can't be used.
     #[error(transparent)]
     Toolbox(#[from] ToolboxError),
+    /// Secrets can't be read or changed.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// Two secrets were granted that one request would have in one place.
+    #[error(
+        "secret:{first} and secret:{second} would both be {place} of one request; grant one of them, or set one for another place: hermes-host secret set NAME --header 'NAME: TEMPLATE'"
+    )]
+    OnePlace {
+        /// `NAME@HOST`.
+        first: String,
+        /// The other.
+        second: String,
+        /// Where.
+        place: String,
+    },
+    /// What an agent would be told holds a secret.
+    #[error(
+        "{what} holds the secret {name}, which the agent would read; leave it out, and let requests have it: --allow secret:{name}@HOST"
+    )]
+    Told {
+        /// What.
+        what: &'static str,
+        /// The secret's name.
+        name: String,
+    },
     /// A plugin was asked to run that is none of the contract's strategies.
     #[error("{plugin} is no strategy: it exports {}; {}", if *tool { "tools" } else { "nothing of hermes:plugin" },
         if *tool { "call one of its tools with `hermes-host call`, or give it to a strategy with --tool" } else { "it was built for another world" })]
@@ -320,6 +346,7 @@ impl HostError {
             Self::Grant(_) => "grant",
             Self::Approval(error) if error.refuses() => "denied",
             Self::Approval(_) => "approval",
+            Self::Secret(_) | Self::OnePlace { .. } | Self::Told { .. } => "secret",
             Self::Model(_) | Self::NoPrice { .. } | Self::ScriptUnused { .. } => "model",
             Self::Store(StoreError::Damaged { .. } | StoreError::NothingLeft { .. } | StoreError::Lost { .. })
             | Self::Forgotten { .. } => "journal-damaged",

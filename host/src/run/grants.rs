@@ -9,7 +9,9 @@ use crate::plugin::manifest::Manifest;
 use crate::plugin::rights::{Rights, ToolRights, with_one_key};
 use crate::plugin::{Origin, Plugin};
 use crate::run::HostError;
+use crate::run::secrets::is_set;
 use crate::run::spec::RunSpec;
+use crate::secret::SecretFile;
 use crate::store::SPILL_SPACE;
 use crate::text;
 
@@ -193,18 +195,48 @@ impl<'a> Grants<'a> {
     /// Which of these flags name a plugin that the run does not have.
     pub(super) fn for_nobody(&self, spec: &RunSpec, plugins: &[&String]) -> Vec<String> {
         let mut unheard = Vec::new();
-        for (name, all, flags) in [("allow", &self.allowed, &spec.allow), ("own", &self.own, &spec.own)] {
-            // Those of the configuration come first.
-            let given = &all[all.len().saturating_sub(flags.len())..];
-            for (allowed, flag) in given.iter().zip(flags) {
-                if let Some(plugin) = allowed.plugin.as_ref().filter(|plugin| !plugins.contains(plugin)) {
-                    unheard.push(format!(
-                        "--{name} {flag} is for nobody: no plugin of this run is called {plugin}"
-                    ));
-                }
+        for (name, allowed, flag) in self.flagged(spec) {
+            if let Some(plugin) = allowed.plugin.as_ref().filter(|plugin| !plugins.contains(plugin)) {
+                unheard.push(format!(
+                    "--{name} {flag} is for nobody: no plugin of this run is called {plugin}"
+                ));
             }
         }
         unheard
+    }
+
+    /// Which of these flags grant a secret that goes into no request of the tools, which may do this when the root calls them.
+    pub(super) fn idle_secrets(&self, spec: &RunSpec, tools: &[Rights]) -> Vec<String> {
+        let mut idle = Vec::new();
+        for (name, allowed, flag) in self.flagged(spec) {
+            let Grant::Secret(secret) = &allowed.grant else {
+                continue;
+            };
+            let goes = tools.iter().any(|rights| {
+                let held = rights.secrets().filter(|held| held.meet(secret).is_some());
+                held.count() > rights.idle_secrets().filter(|held| held.meet(secret).is_some()).count()
+            });
+            if !goes {
+                let hosts = &secret.hosts;
+                idle.push(format!(
+                    "--{name} {flag} goes into no request: no tool of this run is given it and may send requests there (--allow net:{hosts})"
+                ));
+            }
+        }
+        idle
+    }
+
+    /// What the flags of a run allow, each with the flag's name and its text.
+    fn flagged<'s>(&'s self, spec: &'s RunSpec) -> impl Iterator<Item = (&'static str, &'s Allowed, &'s String)> {
+        let lists = [("allow", &self.allowed, &spec.allow), ("own", &self.own, &spec.own)];
+        lists.into_iter().flat_map(|(name, all, flags)| {
+            // Those of the configuration come first.
+            let given = &all[all.len().saturating_sub(flags.len())..];
+            given
+                .iter()
+                .zip(flags)
+                .map(move |(allowed, flag)| (name, allowed, flag))
+        })
     }
 
     /// What a plugin may do, as a root strategy or as a tool.
@@ -220,9 +252,8 @@ impl<'a> Grants<'a> {
 /// Whether this host can give a grant.
 fn usable(grant: &Grant, config: &Config) -> Result<(), GrantError> {
     let what = match grant {
-        Grant::Secret { .. } | Grant::Terminal(_) => {
-            "this version of the host has no secrets and no terminal".to_owned()
-        }
+        Grant::Secret(secret) => return is_set(secret, &SecretFile::in_dir(&config.state_dir)),
+        Grant::Terminal(_) => "this version of the host has no terminal".to_owned(),
         Grant::Blackboard { name, .. } if name == SPILL_SPACE => {
             "each run keeps there what was too long for its readers; choose another name".to_owned()
         }

@@ -14,8 +14,8 @@ use crate::llm::Catalogue;
 use crate::plugin::Plugin;
 use crate::plugin::rights::Rights;
 use crate::plugin::toolbox::Toolbox;
+use crate::run::secrets::RunSecrets;
 use crate::run::{Host, HostError};
-use crate::scrub::Secrets;
 use crate::session::guest::{Guest, Making};
 use crate::session::keeping::Keeping;
 use crate::session::runner::NoChildren;
@@ -24,13 +24,13 @@ use crate::session::{Attempt, Past, RunContext, Session, SessionParts};
 
 /// A guest that is granted nothing.
 pub(super) fn guest(host: &Host, plugin: &Plugin) -> Arc<Guest> {
-    let run = context(host, Toolbox::default(), [0; 32]);
+    let run = context(host, Toolbox::default(), [0; 32], RunSecrets::default());
     let nothing = (Rights::none(), Vec::new());
     as_guest(&run, (&plugin.name, plugin.digest), nothing, 0)
 }
 
 /// A run that is none: nothing of it is kept.
-pub(super) fn context(host: &Host, toolbox: Toolbox, seed: [u8; 32]) -> Arc<RunContext> {
+pub(super) fn context(host: &Host, toolbox: Toolbox, seed: [u8; 32], secrets: RunSecrets) -> Arc<RunContext> {
     Arc::new(RunContext {
         id: RunId::random(),
         keeping: Keeping::Nothing,
@@ -43,7 +43,8 @@ pub(super) fn context(host: &Host, toolbox: Toolbox, seed: [u8; 32]) -> Arc<RunC
         toolbox,
         runner: Arc::new(Runner(host.instances.clone())),
         children: Arc::new(NoChildren),
-        secrets: Secrets::none(),
+        secrets: secrets.known,
+        stored: secrets.stored,
         child: Caps::default(),
         closing_call: false,
         tool_delay_ms: 0,

@@ -20,6 +20,7 @@ use crate::run::Host;
 use crate::run::error::HostError;
 use crate::run::grants::{GrantFlags, Grants};
 use crate::run::outside;
+use crate::run::secrets::RunSecrets;
 use crate::run::spec::{Budget, RunSpec};
 use crate::text;
 
@@ -44,6 +45,7 @@ pub(super) struct Ready {
     pub(super) limits: Limits,
     pub(super) closing_call: bool,
     pub(super) tool_delay_ms: u64,
+    pub(super) secrets: RunSecrets,
 }
 
 impl Ready {
@@ -103,9 +105,14 @@ impl Host {
             child,
         } = self.budgets(&spec.budget, model.iter().cloned().chain(others))?;
         let task = task(spec)?;
+        let secrets = self.run_secrets(&models, &whole(&plugins))?;
+        secrets.are_not_in("the task", &task.prompt)?;
+        secrets.are_not_in("what --inputs says", task.inputs.as_deref().unwrap_or_default())?;
         let mut notices = self.compiler.notices();
         let named = std::iter::once(&strategy.name).chain(plugins.iter().map(|p| &p.plugin.name));
         notices.extend(grants.for_nobody(spec, &named.collect::<Vec<_>>()));
+        let reach: Vec<Rights> = plugins.iter().map(|plugin| plugin.rights.called_by(&rights)).collect();
+        notices.extend(grants.idle_secrets(spec, &reach));
         if let Some(model) = model.as_ref().filter(|m| m.price.is_none() && m.provider() != SCRIPTED) {
             let name = model.full_name();
             notices.push(format!(
@@ -138,6 +145,7 @@ impl Host {
             limits: self.config.limits.clone(),
             closing_call: self.config.closing_call,
             tool_delay_ms: u64::try_from(self.config.tool_delay.as_millis()).unwrap_or(u64::MAX),
+            secrets,
         })
     }
 
@@ -305,6 +313,11 @@ impl Host {
             None => Ok(all),
         }
     }
+}
+
+/// What each of these may do when somebody calls it who may do all of it.
+pub(super) fn whole(plugins: &[ToolPlugin]) -> Vec<Rights> {
+    plugins.iter().map(|plugin| plugin.rights.whole()).collect()
 }
 
 /// The frozen tools of a run, and the names that its root holds.

@@ -27,6 +27,7 @@ use crate::run::{CompileIn, Host, HostError, check_home};
 use crate::scrub::Secrets;
 use crate::session::keeping::Keeping;
 use crate::session::runner::NoChildren;
+use crate::session::stored::Stored;
 use crate::session::{RunContext, codec};
 use crate::store::{Access, SessionRow, Store, StoreError, StoreOptions};
 use crate::supervisor::replay::{Played, Replay as Player, ReplayError};
@@ -178,6 +179,7 @@ impl Host {
             runner: Arc::new(Runner(self.instances.clone())),
             children: Arc::new(NoChildren),
             secrets: Secrets::none(),
+            stored: Stored::default(),
             child: Caps::default(),
             closing_call: shared.closing_call,
             tool_delay_ms: 0,

@@ -19,7 +19,7 @@ use crate::run::audit::denials;
 use crate::run::cancel::end;
 use crate::run::change::{ResumeSpec, may_change};
 use crate::run::handle::RunHandle;
-use crate::run::prepare::{Ready, ToolPlugin, toolbox};
+use crate::run::prepare::{Ready, ToolPlugin, toolbox, whole};
 use crate::run::root::{ended, finish_row, resumed, root_session};
 use crate::run::{Host, HostError, used_up};
 use crate::session::codec;
@@ -240,6 +240,7 @@ impl Host {
             None if shared.aliases.is_empty() => (Catalogue::empty(), None),
             None => (Catalogue::open(&self.config.models, &shared.limits, script)?, None),
         };
+        let secrets = self.run_secrets(&models, &whole(&plugins))?;
         Ok(Ready {
             strategy,
             prepared,
@@ -257,6 +258,7 @@ impl Host {
             limits: shared.limits.clone(),
             closing_call: shared.closing_call,
             tool_delay_ms: shared.tool_delay_ms,
+            secrets,
         })
     }
 }
@@ -320,7 +322,7 @@ pub(super) fn may_go_on(store: &Store, row: &RunRow) -> Result<(), String> {
 }
 
 /// Why an imported run does not go on that was granted something where it ran.
-const FOREIGN_GRANTS: &str = "it was imported, and where it ran it was granted a folder, a host or a shared space; \
+const FOREIGN_GRANTS: &str = "it was imported, and where it ran it was granted a folder, a host, a secret or a shared space; \
                               a file grants nothing of this machine, so it can be looked at and replayed, and not go on";
 
 /// A plugin of a run as it was when the run began, under the run's own limits.

@@ -18,7 +18,6 @@ use crate::run::handle::{RunHandle, Stops};
 use crate::run::prepare::Ready;
 use crate::run::said::Said;
 use crate::run::{AgentSummary, Host, HostError, RunOutcome, RunSpec, used_up};
-use crate::scrub::Secrets;
 use crate::session::audit::Denials;
 use crate::session::end::End;
 use crate::session::keeping::{Journal, Keeping};
@@ -127,7 +126,8 @@ impl Host {
             toolbox: ready.toolbox.clone(),
             runner: Arc::new(Runner(self.instances.clone())),
             children: Arc::new(supervisor.clone()),
-            secrets: Secrets::new(ready.models.secrets()),
+            secrets: ready.secrets.known.clone(),
+            stored: ready.secrets.stored.clone(),
             child: shared.child.iter().copied().collect(),
             closing_call: shared.closing_call,
             tool_delay_ms: shared.tool_delay_ms,

@@ -33,11 +33,11 @@ struct Dialogue {
 }
 
 impl Host {
-    /// Every conversation of a run with a model, one object each: those of the root first, then those of its children. Known keys and the shapes of
-    /// keys are redacted.
+    /// Every conversation of a run with a model, one object each: those of the root first, then those of its children. Secrets, known keys and the
+    /// shapes of keys are redacted.
     ///
     /// # Errors
-    /// There is no such run, or its journal can't be read.
+    /// There is no such run, or its journal or the secrets can't be read.
     pub async fn trajectories(&self, run: &str, form: TrajectoryForm) -> Result<Vec<Value>, HostError> {
         let store = self.store_to_read()?;
         let id = store.find_run(run)?;
@@ -48,7 +48,7 @@ impl Host {
             .map(Path::new);
         // A script that is gone, or a key, is no reason to export nothing.
         let catalogue = Catalogue::open(&self.config.models, &self.config.limits, script);
-        let secrets = catalogue.map_or_else(|_| Secrets::none(), |catalogue| Secrets::new(catalogue.secrets()));
+        let secrets = self.known_secrets(&catalogue.unwrap_or_else(|_| Catalogue::empty()))?;
         let mut all = Vec::new();
         for session in store.sessions(&id)? {
             for (at, mut dialogue) in dialogues(&store, &session)?.into_iter().enumerate() {

@@ -9,9 +9,11 @@
 //! - `spill`: the whole text to a sink, in pieces.
 //! - `reduce`: head, tail, and what matters of the middle.
 //!
-//! Beside them: `secrets`, the values and short texts; `fence`, the mark around a text that isn't trusted.
+//! Beside them: `secrets`, the values and short texts; `conceal`, bytes that pass as they are but for the values; `fence`, the mark
+//! around a text that isn't trusted.
 
 mod clean;
+mod conceal;
 mod decode;
 mod fence;
 mod redact;
@@ -23,6 +25,7 @@ mod spill;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use self::conceal::Rest;
 pub use self::fence::fence;
 pub use self::secrets::Secrets;
 

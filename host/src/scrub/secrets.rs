@@ -80,6 +80,11 @@ impl Secrets {
     pub(super) fn rules(&self) -> &Rules {
         &self.rules
     }
+
+    /// The name of the secret with this index.
+    pub(super) fn name(&self, owner: u32) -> &str {
+        &self.names[owner as usize]
+    }
 }
 
 impl Default for Secrets {

@@ -15,7 +15,9 @@ use crate::error::Refusal;
 use crate::event::EventKind;
 use crate::ids::Digest;
 use crate::ledger::{Held, Reservation};
+use crate::scrub::Secrets;
 use crate::session::audit::Use;
+use crate::session::codec;
 use crate::session::end::End;
 use crate::session::guest::Guest;
 use crate::session::op::OpBody;
@@ -56,6 +58,14 @@ pub trait Call: Serialize + std::marker::Sync {
     /// Which right it uses, on what: for the audit. None where it needs none that was granted.
     fn used(&self, _guest: &Guest) -> Option<Use<'_>> {
         None
+    }
+
+    /// The name of a secret that it would hand on: one that stands in its arguments.
+    fn holds<'a>(&self, secrets: &'a Secrets) -> Option<&'a str>
+    where
+        Self: Sized,
+    {
+        secrets.find(&codec::of_call(Self::NAME, self))
     }
 }
 

@@ -82,6 +82,8 @@ pub struct Guest {
     pub is_again: bool,
     /// Why the host wants it ended, noticed where no value could say so: by operations, too, that an instance before it began.
     fault: Arc<Mutex<Option<End>>>,
+    /// What it emitted and is not told yet: a secret may begin in it.
+    emitted: Mutex<String>,
     /// The call that its record does not have.
     pub(super) met: Mutex<Option<Met>>,
     /// In a replay that is compared: it burnt other amounts of fuel than its record says.
@@ -198,6 +200,7 @@ impl Guest {
             waits,
             is_again: lost.is_some(),
             fault,
+            emitted: Mutex::default(),
             met: Mutex::new(None),
             fuel_differs: AtomicBool::new(false),
             tape,
@@ -306,6 +309,23 @@ impl Guest {
         }
         self.push(Record::Note(self.new_note(kind, body)))?;
         Ok(true)
+    }
+
+    /// What can be told of what it emits: not the end of it in which a secret may begin, before the next piece comes.
+    pub fn next_emit(&self, text: &str) -> Option<String> {
+        let secrets = &self.session.run.secrets;
+        let mut held = lock(&self.emitted);
+        held.push_str(text);
+        let settled = secrets.settled(&held);
+        let rest = held.split_off(settled);
+        let told = std::mem::replace(&mut *held, rest);
+        (!told.is_empty() || text.is_empty()).then(|| secrets.without_secrets(&told).into_owned())
+    }
+
+    /// The rest of what it emitted, where nothing more comes.
+    pub fn last_emit(&self) -> Option<String> {
+        let told = std::mem::take(&mut *lock(&self.emitted));
+        (!told.is_empty()).then(|| self.session.run.secrets.without_secrets(&told).into_owned())
     }
 
     pub(super) fn new_note(&self, kind: NoteKind, body: Vec<u8>) -> Note {

@@ -3,7 +3,8 @@
 //!
 //! Read `path` first: it is the path, and `operate` its longer half, for what is done outside. [`call`] is how interfaces describe
 //! calls to it. [`guest`] is one instance's side, [`tape`] its journal, [`keeping`] where that goes, [`audit`] which rights it used and lacked,
-//! [`op`] an operation under way, `turns` which iterations are given back, [`step`] the meter, [`clock`] the time that guests see, [`waits`] what an instance waits for, [`met`] a call that a replay
+//! [`op`] an operation under way, `turns` which iterations are given back, [`stored`] the operator's secrets, [`step`] the meter, [`clock`] the time
+//! that guests see, [`waits`] what an instance waits for, [`met`] a call that a replay
 //! did not expect, [`end`] why an instance was ended.
 
 pub mod audit;
@@ -20,6 +21,7 @@ pub mod operate;
 mod path;
 pub mod runner;
 pub mod step;
+pub mod stored;
 pub mod tape;
 mod turns;
 pub mod waits;
@@ -54,6 +56,7 @@ use end::End;
 use keeping::Keeping;
 use op::OpBody;
 use runner::{ChildRunner, ToolRunner};
+use stored::Stored;
 use tape::Recorded;
 use turns::Turns;
 
@@ -83,6 +86,8 @@ pub struct RunContext {
     pub children: Arc<dyn ChildRunner>,
     /// What no guest and no record may hold.
     pub secrets: Secrets,
+    /// The operator's secrets, which are among them.
+    pub stored: Stored,
     /// Whether an agent whose iterations ran out gets its closing call.
     pub closing_call: bool,
     /// Limits of a child whose spec names none of these.

@@ -89,8 +89,7 @@ impl Guest {
     }
 
     async fn check<C: Operation>(&self, call: &mut C) -> Result<Reservation, Missed> {
-        call.grant(self)?;
-        call.caps(self)?;
+        self.admits(call)?;
         self.session.in_time()?;
         let mut held = NotBegun(Some(call.reserve(self)?));
         let _pause = self.step.pause();

@@ -35,7 +35,7 @@ impl Guest {
         if let Some(seen) = self.replayed(C::NAME, args, || Met::call(C::NAME, call))? {
             return decode_body(&seen);
         }
-        let answer = match call.grant(self).and_then(|()| call.caps(self)) {
+        let answer = match self.admits(call) {
             Ok(()) => match call.look(self).await {
                 Ok(answer) => Ok(answer),
                 Err(Missed::Refused(refusal)) => Err(refusal),
@@ -60,7 +60,7 @@ impl Guest {
         if let Some(seen) = self.replayed(C::NAME, args, || Met::call(C::NAME, call))? {
             return self.replay_write(&seen);
         }
-        let reserved = call.grant(self).and_then(|()| call.caps(self)).and_then(|()| {
+        let reserved = self.admits(call).and_then(|()| {
             let amounts = Amounts::of(Dimension::StoredBytes, call.bytes());
             Ok(self.session.run.ledger.reserve(self.session.account, amounts)?)
         });

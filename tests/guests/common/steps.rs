@@ -208,6 +208,12 @@ pub struct Probe {
     pub own: crate::own::Handles,
 }
 
+/// A program with each `⧺` taken out of it, and of each two one left for whoever gets it next: what no prompt holds.
+pub fn joined(program: &str) -> String {
+    let parts = program.split("⧺⧺").map(|part| part.replace('⧺', ""));
+    parts.collect::<Vec<_>>().join("⧺")
+}
+
 /// An observation of a call that can't fail.
 pub fn ok(value: impl Serialize) -> Value {
     json!({ "ok": value })

@@ -27,6 +27,7 @@ mod paths;
 mod providers;
 mod replies;
 mod room;
+mod secrets;
 mod table;
 mod terminal;
 mod texts;

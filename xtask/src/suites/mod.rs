@@ -69,7 +69,7 @@ const SUITES: [(Suite, &str, &str); 8] = [
 ];
 
 /// Tests of what surrounds agents: the command line, the home folder, the way out. Under passivation they are left to the full sweeps.
-const AROUND: [&str; 18] = [
+const AROUND: [&str; 19] = [
     "adding",
     "blackboard",
     "compiler",
@@ -85,6 +85,7 @@ const AROUND: [&str; 18] = [
     "provider",
     "run_files",
     "screens",
+    "secrets",
     "startup",
     "terminal",
     "web",

@@ -69,10 +69,9 @@ fn limits(set: &[(&str, u64)]) -> Limits {
 
 async fn send(limits: &Limits, rules: &[NetRule], request: http::Request<Bytes>) -> Result<Answer, EgressError> {
     let egress = Egress::new(limits);
+    let permit = Permit::of(rules.to_vec());
     egress
-        .send(rules, request, Waits::default(), &CancellationToken::new(), &|_, _| {
-            true
-        })
+        .send(&permit, request, Waits::default(), &CancellationToken::new(), &|_| true)
         .await
 }
 
@@ -226,20 +225,19 @@ async fn each_redirect_is_checked_and_takes_no_credentials_along() {
 async fn each_request_is_told_before_it_leaves_and_is_not_sent_where_that_is_refused() {
     let second = Server::start(vec![ok("there")]).await;
     let first = Server::start(vec![moved(302, &format!("{}/b?c=d", second.url()))]).await;
-    let rules = [first.rule(), second.rule()];
+    let permit = Permit::of(vec![first.rule(), second.rule()]);
     let told = Mutex::new(Vec::new());
     let (egress, cancel) = (Egress::new(&Limits::default()), CancellationToken::new());
     let request = || {
         let request = http::Request::get(format!("{}/a?secret=1#part", first.url()));
         request.body(Bytes::new()).expect("a request")
     };
-    let leaves = |rule: &NetRule, place: &str| {
-        told.lock()
-            .expect("unpoisoned")
-            .push((rule.to_string(), place.to_owned()));
+    let leaves = |leaving: &Leaving<'_>| {
+        let Leaving { rule, place, .. } = leaving;
+        told.lock().expect("unpoisoned").push((rule.to_string(), place.clone()));
         true
     };
-    let sent = egress.send(&rules, request(), Waits::default(), &cancel, &leaves);
+    let sent = egress.send(&permit, request(), Waits::default(), &cancel, &leaves);
     sent.await.expect("an answer");
     let of = |server: &Server, path: &str| (server.rule().to_string(), format!("GET {}{path}", server.url()));
     assert_eq!(
@@ -248,8 +246,8 @@ async fn each_request_is_told_before_it_leaves_and_is_not_sent_where_that_is_ref
     );
     let unheard = Server::start(vec![ok("never")]).await;
     let request = http::Request::get(unheard.url()).body(Bytes::new()).expect("a request");
-    let rules = [unheard.rule()];
-    let sent = egress.send(&rules, request, Waits::default(), &cancel, &|_, _| false);
+    let permit = Permit::of(vec![unheard.rule()]);
+    let sent = egress.send(&permit, request, Waits::default(), &cancel, &|_| false);
     assert_eq!(sent.await.expect_err("refused"), EgressError::Cancelled);
     assert!(unheard.seen().is_empty());
 }
@@ -398,9 +396,13 @@ async fn a_silent_server_a_broken_one_and_none_at_all() {
     };
     let egress = Egress::new(&Limits::default());
     let error = egress
-        .send(&[silent.rule()], request, waits, &CancellationToken::new(), &|_, _| {
-            true
-        })
+        .send(
+            &Permit::of(vec![silent.rule()]),
+            request,
+            waits,
+            &CancellationToken::new(),
+            &|_| true,
+        )
         .await;
     assert_eq!(
         error.expect_err("its own wait"),
@@ -429,12 +431,12 @@ async fn a_silent_server_a_broken_one_and_none_at_all() {
 async fn a_cancelled_request_ends_at_once() {
     let silent = Server::start(vec![String::new()]).await;
     let request = http::Request::get(silent.url()).body(Bytes::new()).expect("a request");
-    let (egress, cancel, rules) = (
+    let (egress, cancel, permit) = (
         Egress::new(&Limits::default()),
         CancellationToken::new(),
-        [silent.rule()],
+        Permit::of(vec![silent.rule()]),
     );
-    let sending = egress.send(&rules, request, Waits::default(), &cancel, &|_, _| true);
+    let sending = egress.send(&permit, request, Waits::default(), &cancel, &|_| true);
     let cancelling = async {
         while silent.seen().is_empty() {
             tokio::task::yield_now().await;

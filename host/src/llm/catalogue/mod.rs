@@ -193,13 +193,14 @@ impl Catalogue {
         self.resolve(&name).ok()
     }
 
-    /// The keys of all providers, each under the provider's name: what no guest and no record may hold.
+    /// The keys of all providers, each under the provider's name: what no guest and no record may hold. Words that stand for no key are not among
+    /// them.
     pub fn secrets(&self) -> Vec<(String, String)> {
         let keys = self
             .providers
             .iter()
             .filter_map(|(name, provider)| match &provider.backend {
-                Backend::Http(endpoint) => Some((name.clone(), endpoint.key.as_ref()?.reveal())),
+                Backend::Http(endpoint) => Some((name.clone(), endpoint.key.as_ref()?.secret()?.to_owned())),
                 Backend::Script(_) => None,
             });
         keys.collect()

@@ -1,17 +1,16 @@
 //! The file of approvals, `approvals.toml` in the home folder's `host/`: written whole or not at all, by one process at a time, and never taken for
 //! an empty one when it can't be read.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::fs::OpenOptions;
+use std::io::{self, Read as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
-use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use super::{Approval, ApprovalError};
 use crate::ids::Digest;
+use crate::own_file;
 
 /// The format that this host writes.
 const VERSION: i64 = 1;
@@ -19,9 +18,6 @@ const VERSION: i64 = 1;
 const MOST: usize = 1000;
 /// Bytes of the file.
 const MOST_BYTES: u64 = 8 << 20;
-/// How long another process's change is waited for, and how often it is looked whether it is done.
-const WAIT: Duration = Duration::from_secs(5);
-const POLL: Duration = Duration::from_millis(10);
 
 /// What the file begins with.
 const HEAD: &str =
@@ -128,9 +124,8 @@ impl Approvals {
         &self,
         change: impl FnOnce(&mut Vec<Approval>) -> Result<T, E>,
     ) -> Result<T, E> {
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.state);
-        made.map_err(|e| unwritten(&self.state, &e))?;
-        let _held = self.lock()?;
+        let lock = self.state.join("approvals.lock");
+        let _held = own_file::lock(&lock).map_err(|e| unwritten(&lock, &e))?;
         let mut all = self.read()?;
         let value = change(&mut all)?;
         if all.len() > MOST {
@@ -151,34 +146,6 @@ impl Approvals {
         }
         replace(&path, text.as_bytes())?;
         Ok(value)
-    }
-
-    fn lock(&self) -> Result<Lock, ApprovalError> {
-        let path = self.state.join("approvals.lock");
-        let mut options = OpenOptions::new();
-        let file = options.write(true).create(true).truncate(false).mode(0o600).open(&path);
-        let file = file.map_err(|e| unwritten(&path, &e))?;
-        let began = Instant::now();
-        loop {
-            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(Lock(file)),
-                Err(rustix::io::Errno::WOULDBLOCK) if began.elapsed() < WAIT => std::thread::sleep(POLL),
-                Err(rustix::io::Errno::WOULDBLOCK) => {
-                    let what = io::Error::other("another process has held it for 5 s");
-                    return Err(unwritten(&path, &what));
-                }
-                Err(e) => return Err(unwritten(&path, &e.into())),
-            }
-        }
-    }
-}
-
-/// Unlocked when dropped: a process that is being started has a copy of the file, and so of the lock, until it is the other program.
-struct Lock(File);
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        let _ = flock(&self.0, FlockOperation::Unlock);
     }
 }
 
@@ -269,29 +236,9 @@ fn text(path: &Path) -> Result<Option<String>, ApprovalError> {
         .map_err(|_| unusable("it is no UTF-8 text; put it back from a backup".to_owned()))
 }
 
-/// Puts a file of this user alone in the place of what is there: whole, or not at all.
+/// As [`own_file::replace`].
 pub(in crate::plugin) fn replace(path: &Path, bytes: &[u8]) -> Result<(), ApprovalError> {
-    let folder = path.parent().unwrap_or(path);
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(format!(".{}.draft", std::process::id()));
-    let draft = folder.join(name);
-    let write = || -> io::Result<()> {
-        // Left by a process of the same number that was killed.
-        let _ = fs::remove_file(&draft);
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&draft)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&draft, path)?;
-        File::open(folder)?.sync_all()
-    };
-    write().map_err(|e| {
-        let _ = fs::remove_file(&draft);
-        unwritten(path, &e)
-    })
+    own_file::replace(path, bytes).map_err(|e| unwritten(path, &e))
 }
 
 fn unwritten(path: &Path, error: &io::Error) -> ApprovalError {
@@ -303,6 +250,7 @@ fn unwritten(path: &Path, error: &io::Error) -> ApprovalError {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;

@@ -8,7 +8,7 @@ use super::space::{Share, SpaceRights};
 use super::{Models, Rights};
 use crate::egress::NetRule;
 use crate::error::{Lack, Refusal};
-use crate::plugin::grant::{Access, FolderGrant, Kind};
+use crate::plugin::grant::{Access, FolderGrant, Kind, SecretGrant};
 use crate::store::SPILL_SPACE;
 use crate::text;
 
@@ -64,7 +64,8 @@ impl Rights {
                         "Spaces are given to a child in `spaces`, not in `grants`.",
                     ));
                 }
-                Kind::Secret | Kind::Terminal => {
+                Kind::Secret => child.secrets = self.child_secrets(wishes, of_kind())?,
+                Kind::Terminal => {
                     if let Some(given) = of_kind().next() {
                         return Err(missing(wishes, given.text));
                     }
@@ -194,6 +195,23 @@ impl Rights {
             net.insert(rule);
         }
         Ok(net)
+    }
+
+    fn child_secrets<'g>(
+        &self,
+        wishes: &Wishes<'_>,
+        grants: impl Iterator<Item = &'g Given<'g>>,
+    ) -> Result<BTreeSet<SecretGrant>, Refusal> {
+        let mut secrets = BTreeSet::new();
+        for given in grants {
+            let secret = SecretGrant::parse(given.what.unwrap_or_default())
+                .map_err(|e| Refusal::invalid(format!("The grant {}: {e}.", text::line(given.text, 100))))?;
+            if !self.secrets.iter().any(|held| secret.within(held)) {
+                return Err(missing(wishes, given.text));
+            }
+            secrets.insert(secret);
+        }
+        Ok(secrets)
     }
 
     fn child_models<'g>(
@@ -376,6 +394,7 @@ mod tests {
             ("net:y.org", RefusalKind::Denied),
             ("llm:fast", RefusalKind::Denied),
             ("secret:k@x.org", RefusalKind::Denied),
+            ("secret:k", RefusalKind::InvalidInput),
             ("terminal:sh", RefusalKind::Denied),
             ("moon:dark", RefusalKind::InvalidInput),
             ("blackboard:notes", RefusalKind::InvalidInput),
@@ -387,6 +406,20 @@ mod tests {
         let given = grants(&["net:GET@x.org", "delegation:none", "lessons"]);
         let child = boss.for_child(&wishes(&[], &given)).expect("rights");
         assert!(child.may_delegate("c").is_err() && child.may_lessons("c").is_ok());
+    }
+
+    #[test]
+    fn a_child_gets_secrets_of_its_parents_or_fewer() {
+        let boss = parent(vec![Grant::Secret(SecretGrant::parse("k@*.x.org").expect("a secret"))]);
+        let child = |texts: &[&str]| boss.for_child(&wishes(&[], &grants(texts)));
+        let held = |rights: Rights| rights.secrets().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(held(child(&[]).expect("rights")), ["k@*.x.org"], "as the parent's");
+        assert_eq!(held(child(&["secret:k@a.x.org"]).expect("rights")), ["k@a.x.org"]);
+        assert!(held(child(&["secret:none"]).expect("rights")).is_empty());
+        for more in ["secret:l@a.x.org", "secret:k@x.org", "secret:k@a.x.org:81"] {
+            let refusal = child(&[more]).expect_err(more);
+            assert_eq!(refusal.kind, RefusalKind::Denied, "{refusal}");
+        }
     }
 
     #[test]

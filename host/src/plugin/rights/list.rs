@@ -2,7 +2,7 @@
 
 use super::space::{Share, SpaceRights};
 use super::{Models, Rights, ToolRights};
-use crate::plugin::grant::{Access, FolderGrant, Grant, Kind};
+use crate::plugin::grant::{Access, FolderGrant, Grant, Kind, SecretGrant};
 
 /// One right.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,7 +11,7 @@ pub struct Right {
     pub grant: String,
     /// What more there is to say of it.
     pub about: String,
-    /// Whether it is for tools alone: folders and hosts, which no strategy reaches itself.
+    /// Whether it is for tools alone: folders, hosts and secrets, which no strategy reaches itself.
     pub by_tools: bool,
     /// Of a tool, whether it has it whichever agent calls it.
     pub own: bool,
@@ -33,11 +33,12 @@ impl Right {
 }
 
 impl Rights {
-    /// Every right, folders and hosts first.
+    /// Every right, folders, hosts and secrets first.
     pub fn list(&self) -> Vec<Right> {
         let Self {
             folders,
             net,
+            secrets,
             spaces,
             run_spaces,
             llm: Models { default, aliases },
@@ -59,6 +60,11 @@ impl Rights {
         };
         let mut list: Vec<Right> = folders.values().map(folder).collect();
         list.extend(net.iter().map(|rule| Right::new(format!("net:{rule}"), "").by_tools()));
+        let secret = |secret: &SecretGrant| {
+            let about = format!("put into requests to {}", secret.hosts);
+            Right::new(Grant::Secret(secret.clone()).to_string(), about).by_tools()
+        };
+        list.extend(secrets.iter().map(secret));
         if *run_spaces {
             list.push(Right::new(Kind::Blackboard.name(), "any space of its run"));
         }
@@ -129,12 +135,17 @@ mod tests {
         Grant::Net(rule.parse().expect("a rule"))
     }
 
+    fn secret(text: &str) -> Grant {
+        Grant::Secret(SecretGrant::parse(text).expect("a secret"))
+    }
+
     #[test]
     fn a_root_lists_what_it_was_given_and_what_it_has_by_default() {
         let given = all(vec![
             folder("papers", "/srv/papers", Access::Read),
             folder("out", "/srv/made", Access::Write),
             net("GET@x.org"),
+            secret("key@x.org"),
             Grant::Blackboard {
                 name: "shared".to_owned(),
                 access: Access::Read,
@@ -147,6 +158,7 @@ mod tests {
             "fs:out=/srv/made:rw",
             "fs:/srv/papers",
             "net:GET@x.org",
+            "secret:key@x.org",
             "blackboard",
             "blackboard:shared:ro",
             "llm",
@@ -157,7 +169,7 @@ mod tests {
         assert_eq!(grants(&list), expected);
         assert!(
             list.iter()
-                .all(|right| right.by_tools == right.grant.starts_with(['f', 'n']))
+                .all(|right| right.by_tools == right.grant.starts_with(['f', 'n', 's']))
         );
         assert!(Rights::none().list().is_empty());
     }
@@ -197,8 +209,8 @@ mod tests {
             };
             grants.into_iter().map(allowed).collect::<Vec<_>>()
         };
-        let shared = for_tool(vec![net("a.org"), net("b.org")]);
-        let own = for_tool(vec![net("c.org"), net("a.org")]);
+        let shared = for_tool(vec![net("a.org"), net("b.org"), secret("key@a.org")]);
+        let own = for_tool(vec![net("c.org"), net("a.org"), secret("key@c.org")]);
         let tool = ToolRights::new("web", &shared, &own, None).expect("rights");
         let caller = Rights::root("r", &all(vec![net("a.org")]), &[], None).expect("rights");
         let marks = |list: Vec<Right>| -> Vec<(String, bool)> {
@@ -209,11 +221,11 @@ mod tests {
         };
         assert_eq!(
             marks(tool.list(&caller)),
-            expected(&[("net:a.org", false), ("net:c.org", true)])
+            expected(&[("net:a.org", false), ("net:c.org", true), ("secret:key@c.org", true)])
         );
         assert_eq!(
             marks(tool.list(&Rights::none())),
-            expected(&[("net:a.org", true), ("net:c.org", true)])
+            expected(&[("net:a.org", true), ("net:c.org", true), ("secret:key@c.org", true)])
         );
     }
 }

@@ -4,6 +4,7 @@
 mod child;
 mod list;
 mod remedy;
+mod secret;
 mod space;
 mod tool;
 
@@ -13,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::egress::NetRule;
 use crate::error::{Lack, Refusal};
-use crate::plugin::grant::{Allowed, FolderGrant, Grant, GrantError, Kind};
+use crate::plugin::grant::{Allowed, FolderGrant, Grant, GrantError, Kind, SecretGrant};
 use crate::plugin::manifest::{Manifest, Wanted};
 use crate::text;
 
@@ -29,6 +30,8 @@ pub use tool::{Caller, ToolRights};
 pub struct Rights {
     folders: BTreeMap<String, FolderGrant>,
     net: BTreeSet<NetRule>,
+    /// What is put into requests to which hosts.
+    secrets: BTreeSet<SecretGrant>,
     /// Spaces by name.
     spaces: BTreeMap<String, SpaceRights>,
     /// Whether any other name may be opened, as a space of the run.
@@ -52,7 +55,7 @@ impl Rights {
         Self::default()
     }
 
-    /// A root strategy's: its defaults, less what was denied, and what was allowed as far as it wants it. Folders and hosts are what its
+    /// A root strategy's: its defaults, less what was denied, and what was allowed as far as it wants it. Folders, hosts and secrets are what its
     /// tools' rights are cut from; the strategy itself never gets them.
     ///
     /// # Errors
@@ -74,8 +77,8 @@ impl Rights {
         rights.llm.default = has(Kind::Llm);
         // Rights that need two keys are held back from tools whose manifest does not ask for them, not from the strategy that calls them.
         for grant in for_plugin(plugin, allowed).filter(|grant| has(grant.kind())) {
-            // Folders and hosts are for its tools, whose own manifests are asked.
-            let passed_on = matches!(grant.kind(), Kind::Fs | Kind::Net);
+            // These are for its tools, whose own manifests are asked.
+            let passed_on = matches!(grant.kind(), Kind::Fs | Kind::Net | Kind::Secret);
             let wanted = manifest.is_none_or(|m| m.wants.iter().any(|want| wants(&want.grant, grant)));
             if passed_on || wanted {
                 rights.add(grant)?;
@@ -103,7 +106,9 @@ impl Rights {
                 continue;
             };
             if manifest.wants.iter().any(|want| wants(&want.grant, grant)) {
-                rights.add(&narrowed(grant, manifest))?;
+                narrowed(grant, manifest)
+                    .iter()
+                    .try_for_each(|grant| rights.add(grant))?;
             }
         }
         if let Some(manifest) = manifest {
@@ -126,8 +131,9 @@ impl Rights {
                 Kind::Llm => self.llm = Models::default(),
                 Kind::Delegation => self.delegation = false,
                 Kind::Lessons => self.lessons = false,
-                // Nothing has either in this version.
-                Kind::Secret | Kind::Terminal => {}
+                Kind::Secret => self.secrets.clear(),
+                // Nothing has one in this version.
+                Kind::Terminal => {}
             }
         }
     }
@@ -163,8 +169,11 @@ impl Rights {
             Grant::Llm(Some(alias)) => {
                 self.llm.aliases.insert(alias.clone());
             }
-            // Refused where grants are read: this version has neither.
-            Grant::Secret { .. } | Grant::Terminal(_) => {}
+            Grant::Secret(secret) => {
+                self.secrets.insert(secret.clone());
+            }
+            // Refused where grants are read: this version has none.
+            Grant::Terminal(_) => {}
         }
         Ok(())
     }
@@ -213,6 +222,7 @@ impl Rights {
         Self {
             folders: self.common_folders(caller),
             net: net.collect(),
+            secrets: self.common_secrets(caller),
             spaces: spaces.collect(),
             run_spaces: self.run_spaces && caller.run_spaces,
             llm: Models {
@@ -240,9 +250,9 @@ impl Rights {
         !self.folders.is_empty() || !self.net.is_empty()
     }
 
-    /// Whether it reaches anything that is not its run's own: folders, hosts, spaces of the home folder.
+    /// Whether it reaches anything that is not its run's own: folders, hosts, secrets, spaces of the home folder.
     pub fn reaches_beyond_its_run(&self) -> bool {
-        self.reaches_out() || self.spaces.values().any(|space| space.home)
+        self.reaches_out() || !self.secrets.is_empty() || self.spaces.values().any(|space| space.home)
     }
 
     /// Whether a standard toolset's needs are granted.
@@ -396,7 +406,8 @@ impl Rights {
             Kind::Llm => detail.map_or(self.llm.default, |alias| self.llm.aliases.contains(alias)),
             Kind::Delegation => self.delegation,
             Kind::Lessons => self.lessons,
-            Kind::Secret | Kind::Terminal => false,
+            Kind::Secret => self.covers_secret(detail),
+            Kind::Terminal => false,
         }
     }
 }
@@ -415,6 +426,9 @@ fn wants(wanted: &Wanted, grant: &Grant) -> bool {
         (Grant::Net(rule), Some(detail)) => detail.parse::<NetRule>().is_ok_and(|want| rule.meet(&want).is_some()),
         (Grant::Blackboard { name, .. }, Some(detail)) => name == detail,
         (Grant::Llm(alias), Some(detail)) => alias.as_deref() == Some(detail),
+        (Grant::Secret(secret), Some(detail)) => {
+            SecretGrant::parse(detail).is_ok_and(|want| secret.meet(&want).is_some())
+        }
         _ => true,
     }
 }
@@ -435,7 +449,7 @@ pub fn asked_for(allowed: &Allowed, manifest: Option<&Manifest>) -> Result<(), &
         return Err("the plugin does not ask for it, and so would not get it");
     }
     match (grant, narrowed(grant, manifest)) {
-        (Grant::Fs(_), narrowed) if narrowed != *grant => {
+        (Grant::Fs(_), narrowed) if !narrowed.contains(grant) => {
             Err("it would be read-only, as the plugin asks for fs and not for fs:rw; leave :rw out")
         }
         _ => Ok(()),
@@ -455,8 +469,9 @@ pub fn with_one_key(allowed: &Allowed) -> Option<Grant> {
     }
 }
 
-/// A grant as far as a manifest wants it: a folder is read-only for a plugin that does not ask to write, a rule meets what is asked for.
-fn narrowed(grant: &Grant, manifest: &Manifest) -> Grant {
+/// A grant as far as a manifest wants it: a folder is read-only for a plugin that does not ask to write; of hosts and secrets there is what each
+/// thing that is asked for has in common with the grant.
+fn narrowed(grant: &Grant, manifest: &Manifest) -> Vec<Grant> {
     let details = |kind| {
         manifest
             .wants
@@ -464,18 +479,22 @@ fn narrowed(grant: &Grant, manifest: &Manifest) -> Grant {
             .filter(move |w| w.grant.kind == kind)
             .map(|w| w.grant.detail.as_deref())
     };
+    let all = |kind| details(kind).any(|d| d.is_none());
     match grant {
-        Grant::Fs(folder) if !details(Kind::Fs).any(|d| d == Some("rw")) => Grant::Fs(FolderGrant {
+        Grant::Fs(folder) if !details(Kind::Fs).any(|d| d == Some("rw")) => vec![Grant::Fs(FolderGrant {
             access: Access::Read,
             ..folder.clone()
-        }),
-        Grant::Net(rule) if !details(Kind::Net).any(|d| d.is_none()) => {
-            let met = details(Kind::Net)
-                .flatten()
-                .find_map(|d| rule.meet(&d.parse::<NetRule>().ok()?));
-            Grant::Net(met.unwrap_or_else(|| rule.clone()))
+        })],
+        Grant::Net(rule) if !all(Kind::Net) => {
+            let met = details(Kind::Net).flatten().filter_map(|d| rule.meet(&d.parse().ok()?));
+            met.map(Grant::Net).collect()
         }
-        other => other.clone(),
+        Grant::Secret(secret) if !all(Kind::Secret) => {
+            let wanted = details(Kind::Secret).flatten();
+            let met = wanted.filter_map(|d| secret.meet(&SecretGrant::parse(d).ok()?));
+            met.map(Grant::Secret).collect()
+        }
+        other => vec![other.clone()],
     }
 }
 
@@ -590,6 +609,42 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn of_hosts_and_secrets_a_tool_gets_each_that_it_wants() {
+        let secret = |text| Grant::Secret(SecretGrant::parse(text).expect(text));
+        let net = Grant::Net("*.x.org".parse().expect("a rule"));
+        let grants = all(vec![net, secret("k@*.x.org"), secret("other@x.org")]);
+        let wants = |wants: &[&str]| {
+            let wants = wants.iter().map(|want| format!("[[wants]]\ngrant = \"{want}\"\n"));
+            let manifest = manifest(&format!("name = \"t\"\n{}", wants.collect::<String>()));
+            Rights::tool("t", &grants, Some(&manifest)).expect("rights")
+        };
+        let held = |rights: &Rights| rights.secrets().map(ToString::to_string).collect::<Vec<_>>();
+        let two = wants(&[
+            "net:a.x.org",
+            "net:b.x.org",
+            "secret:k@a.x.org",
+            "secret:k@b.x.org",
+            "secret:k@y.org",
+        ]);
+        assert_eq!(two.net_rules().len(), 2);
+        assert_eq!(held(&two), ["k@a.x.org", "k@b.x.org"]);
+        assert_eq!(held(&wants(&["secret"])), ["k@*.x.org", "other@x.org"]);
+        assert!(held(&wants(&["net"])).is_empty());
+        let want = |text: &str| Manifest::parse(&format!("name = \"t\"\n[[wants]]\ngrant = \"{text}\"")).expect(text);
+        for (text, covered) in [
+            ("secret", true),
+            ("secret:k@a.x.org", true),
+            ("secret:k@y.org", false),
+            ("secret:l@x.org", false),
+        ] {
+            assert_eq!(two.covers(&want(text).wants[0].grant), covered, "{text}");
+        }
+        let mut less = two.clone();
+        less.take_away(&[Kind::Secret]);
+        assert!(held(&less).is_empty() && two.reaches_beyond_its_run());
+    }
+
+    #[test]
     fn the_whole_network_needs_two_keys() {
         let grants = all(vec![Grant::Net("*".parse().expect("a rule"))]);
         assert!(
@@ -650,6 +705,14 @@ pub(super) mod tests {
                 access
             }),
             prop_oneof![Just(None), Just(Some("fast".to_owned()))].prop_map(Grant::Llm),
+            prop_oneof![
+                Just("k@x.org"),
+                Just("k@*.x.org"),
+                Just("k@a.x.org"),
+                Just("l@x.org"),
+                Just("k@x.org:81")
+            ]
+            .prop_map(|secret| Grant::Secret(SecretGrant::parse(secret).expect("a secret"))),
         ]
     }
 
@@ -669,6 +732,7 @@ pub(super) mod tests {
             .net_rules()
             .iter()
             .all(|r| other.net_rules().iter().any(|o| r.within(o)))
+            && rights.secrets().all(|s| other.secrets().any(|o| s.within(o)))
             && rights.spaces.iter().all(|(name, mine)| {
                 other.spaces.get(name).map_or(other.run_spaces && !mine.home, |theirs| {
                     let covered = |share| theirs.shares.iter().any(|o| o.covers(share));

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::Rights;
 use crate::egress::NetRule;
 use crate::error::Lack;
-use crate::plugin::grant::Kind;
+use crate::plugin::grant::{Kind, SecretGrant};
 use crate::plugin::manifest::Manifest;
 
 /// Who was denied something.
@@ -113,6 +113,12 @@ fn asks(manifest: &Manifest, kind: Kind, detail: Option<&str>) -> bool {
         }
         (Kind::Blackboard, Some(wanted), Some(detail)) => wanted == detail.strip_suffix(":ro").unwrap_or(detail),
         (Kind::Llm, Some(wanted), detail) => Some(wanted) == detail,
+        (Kind::Secret, Some(wanted), Some(detail)) => {
+            let secret = |text: &str| SecretGrant::parse(text).ok();
+            secret(wanted)
+                .zip(secret(detail))
+                .is_some_and(|(a, b)| a.meet(&b).is_some())
+        }
         _ => true,
     };
     wants.map(|want| want.grant.detail.as_deref()).any(covers)

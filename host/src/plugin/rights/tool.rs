@@ -66,6 +66,7 @@ impl ToolRights {
         let mut rights = self.shared.cut(caller);
         let own = &self.own;
         rights.net.extend(own.net.iter().cloned());
+        rights.secrets.extend(own.secrets.iter().cloned());
         for (name, mine) in &own.spaces {
             // A name that is its own means the home folder's space, whatever it meant to its caller.
             match rights.spaces.get_mut(name).filter(|shared| shared.home) {
@@ -100,7 +101,7 @@ impl ToolRights {
 mod tests {
     use super::*;
     use crate::error::Refusal;
-    use crate::plugin::grant::{Access, Grant};
+    use crate::plugin::grant::{Access, Grant, SecretGrant};
 
     fn allowed(grants: &[Grant]) -> Vec<Allowed> {
         let of = |grant: &Grant| Allowed {
@@ -125,9 +126,11 @@ mod tests {
     #[test]
     fn its_own_rights_stay_whoever_calls_it_and_the_others_are_cut() {
         let net = |rule: &str| Grant::Net(rule.parse().expect("a rule"));
-        let shared = allowed(&[net("a.org"), space("both", Access::Write)]);
+        let secret = |text| Grant::Secret(SecretGrant::parse(text).expect("a secret"));
+        let shared = allowed(&[net("a.org"), secret("a@a.org"), space("both", Access::Write)]);
         let own = allowed(&[
             net("b.org"),
+            secret("b@b.org"),
             space("mine", Access::Read),
             space("both", Access::Read),
             Grant::Llm(Some("small".to_owned())),
@@ -135,6 +138,9 @@ mod tests {
         let tool = ToolRights::new("weather", &shared, &own, None).expect("rights");
         let nobody = tool.called_by(&Rights::none());
         assert_eq!(nobody.net_rules(), ["b.org".parse().expect("a rule")]);
+        let held = |rights: &Rights| rights.secrets().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(held(&nobody), ["b@b.org"]);
+        assert_eq!(held(&tool.whole()), ["a@a.org", "b@b.org"]);
         assert!(reads(&nobody, "mine").is_ok() && nobody.may_llm("weather", Some("small")).is_ok());
         let write = |rights: &Rights| rights.may_entry("weather", "mine", "k", Access::Write);
         assert!(write(&nobody).is_err() && write(&tool.whole()).is_err());

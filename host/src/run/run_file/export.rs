@@ -90,7 +90,7 @@ impl Host {
         })
     }
 
-    /// The keys that no file may hold: those of all providers that are configured.
+    /// What no file may hold: the operator's secrets, and the keys of all providers that are configured.
     fn secrets_of(&self, store: &Store, run: &RunId) -> Result<Secrets, HostError> {
         let start = store.start(&run.root(), 1)?;
         let shared = start.and_then(|start| codec::decode::<StartBody>(&start.body).ok()?.run);
@@ -102,7 +102,7 @@ impl Host {
             script.as_deref().map(Path::new),
         )
         .or_else(|_| Catalogue::open(&self.config.models, &self.config.limits, None));
-        Ok(catalogue.map_or_else(|_| Secrets::none(), |catalogue| Secrets::new(catalogue.secrets())))
+        self.known_secrets(&catalogue.unwrap_or_else(|_| Catalogue::empty()))
     }
 }
 

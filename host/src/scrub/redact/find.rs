@@ -83,10 +83,12 @@ impl Finder {
             return;
         }
         let here = decided.start - range.start..decided.end - range.start;
-        rules.forbidden.find(&window.text[range.clone()], &here, view, |hit| {
-            let place = range.start + hit.start..range.start + hit.end;
-            events.push(Event::new(place, What::Secret(hit.owner)));
-        });
+        rules
+            .forbidden
+            .find(&window.text.as_bytes()[range.clone()], &here, view, |hit| {
+                let place = range.start + hit.start..range.start + hit.end;
+                events.push(Event::new(place, What::Secret(hit.owner)));
+            });
         let block = &mut tails.block;
         shape::find(window.text, range, &mut tails.runs, |found, runs| {
             if decided.contains(&found.start) {

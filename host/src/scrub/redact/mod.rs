@@ -44,10 +44,20 @@ impl Rules {
         self.atoms.prefix(text, max)
     }
 
+    /// What is looked for.
+    pub(super) fn forbidden(&self) -> &Forbidden {
+        &self.forbidden
+    }
+
+    /// What takes the place of the secret with this index.
+    pub(super) fn placeholder(&self, owner: u32) -> &str {
+        &self.labels[owner as usize]
+    }
+
     fn label(&self, what: What) -> Option<&str> {
         match what {
             What::Atom => None,
-            What::Secret(owner) => Some(&self.labels[owner as usize]),
+            What::Secret(owner) => Some(self.placeholder(owner)),
             What::Key(kind) => Some(kind.label()),
         }
     }

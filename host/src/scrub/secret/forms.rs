@@ -35,6 +35,8 @@ pub(super) struct Forms {
     pub(super) exact: Vec<Zeroizing<Vec<u8>>>,
     /// Looked for in the squeezed view, and squeezed themselves.
     pub(super) squeezed: Vec<Zeroizing<Vec<u8>>>,
+    /// Looked for in names of hosts: the value in lower case.
+    pub(super) folded: Vec<Zeroizing<Vec<u8>>>,
 }
 
 impl Forms {
@@ -44,6 +46,10 @@ impl Forms {
         let mut forms = Self::default();
         if cleaned.len() >= VALUE_MIN {
             forms.exact.extend(parts(cleaned).map(|part| owned(part.as_bytes())));
+        }
+        if cleaned.len() >= ENCODED_MIN {
+            let lower = parts(cleaned).map(|part| Zeroizing::new(part.to_ascii_lowercase().into_bytes()));
+            forms.folded.extend(lower);
         }
         for text in [value, cleaned] {
             if text.len() >= ENCODED_MIN {
@@ -196,5 +202,6 @@ impl Drop for Forms {
     fn drop(&mut self) {
         self.exact.zeroize();
         self.squeezed.zeroize();
+        self.folded.zeroize();
     }
 }

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use zeroize::Zeroizing;
 
-use self::forms::Forms;
+use self::forms::{Forms, VALUE_MIN};
 pub(super) use self::matcher::Match;
 use self::matcher::Matcher;
 pub(super) use self::view::View;
@@ -16,26 +16,63 @@ use super::clean::cleaned;
 
 /// All forms of all secrets. The values themselves are wiped once it is built; what the searches hold of them can't be.
 pub(super) struct Forbidden {
-    exact: Option<Matcher>,
-    squeezed: Option<Matcher>,
+    exact: Patterns,
+    squeezed: Patterns,
+    /// The values in lower case, as a name of a host has them.
+    folded: Patterns,
     span: usize,
+}
+
+/// Patterns, each with the index of the secret that it belongs to, and the search for them.
+struct Patterns {
+    all: Vec<(Zeroizing<Vec<u8>>, u32)>,
+    matcher: Option<Matcher>,
+}
+
+impl Patterns {
+    fn new(all: Vec<(Zeroizing<Vec<u8>>, u32)>) -> Self {
+        Self {
+            matcher: Matcher::new(&all),
+            all,
+        }
+    }
+
+    fn longest(&self) -> usize {
+        self.all.iter().map(|(pattern, _)| pattern.len()).max().unwrap_or(0)
+    }
+
+    /// The longest end of `text` with which a pattern begins and goes on, in bytes; none that is shorter than any secret.
+    fn begun(&self, text: &[u8]) -> usize {
+        let begun = self.all.iter().filter_map(|(pattern, _)| {
+            let most = pattern.len().saturating_sub(1).min(text.len());
+            (VALUE_MIN..=most).rev().find(|n| text.ends_with(&pattern[..*n]))
+        });
+        begun.max().unwrap_or(0)
+    }
 }
 
 impl Forbidden {
     /// From the values, in the order of their owners' indices.
     pub(super) fn new(values: &[Zeroizing<String>]) -> Self {
-        let (mut exact, mut squeezed) = (vec![], vec![]);
+        let (mut exact, mut squeezed, mut folded) = (vec![], vec![], vec![]);
         for (owner, value) in (0..).zip(values) {
             let mut forms = Forms::of(value, &Zeroizing::new(cleaned(value)));
             exact.extend(forms.exact.drain(..).map(|pattern| (pattern, owner)));
             squeezed.extend(forms.squeezed.drain(..).map(|pattern| (pattern, owner)));
+            folded.extend(forms.folded.drain(..).map(|pattern| (pattern, owner)));
         }
-        let longest = |patterns: &[(Zeroizing<Vec<u8>>, u32)]| patterns.iter().map(|(p, _)| p.len()).max().unwrap_or(0);
+        let (exact, squeezed) = (Patterns::new(exact), Patterns::new(squeezed));
         Self {
-            span: longest(&exact).max(view::span(longest(&squeezed))),
-            exact: Matcher::new(&exact),
-            squeezed: Matcher::new(&squeezed),
+            span: exact.longest().max(view::span(squeezed.longest())),
+            exact,
+            squeezed,
+            folded: Patterns::new(folded),
         }
+    }
+
+    /// Whether there is nothing to look for.
+    pub(super) fn is_empty(&self) -> bool {
+        self.exact.matcher.is_none() && self.squeezed.matcher.is_none()
     }
 
     /// The longest match, in bytes.
@@ -45,13 +82,13 @@ impl Forbidden {
 
     /// All matches in `text` that begin in `decided`. Where some of one search overlap, it is one that covers them and
     /// has the first one's owner: there may be one at each byte. `view` is scratch.
-    pub(super) fn find(&self, text: &str, decided: &Range<usize>, view: &mut View, mut found: impl FnMut(Match)) {
-        if let Some(matcher) = &self.exact {
+    pub(super) fn find(&self, text: &[u8], decided: &Range<usize>, view: &mut View, mut found: impl FnMut(Match)) {
+        if let Some(matcher) = &self.exact.matcher {
             let mut joined = Joined::new(decided, &mut found);
-            matcher.find(text.as_bytes(), |hit| joined.add(hit));
+            matcher.find(text, |hit| joined.add(hit));
             joined.flush();
         }
-        if let Some(matcher) = &self.squeezed {
+        if let Some(matcher) = &self.squeezed.matcher {
             view.fill(text);
             let mut joined = Joined::new(decided, &mut found);
             matcher.find(view.bytes(), |hit| {
@@ -63,6 +100,25 @@ impl Forbidden {
             });
             joined.flush();
         }
+    }
+
+    /// The owner of a secret that a host's name holds, which is in lower case.
+    pub(super) fn find_folded(&self, host: &[u8]) -> Option<u32> {
+        let mut owner = None;
+        let matcher = self.folded.matcher.as_ref()?;
+        matcher.find(host, |hit| owner = owner.or(Some(hit.owner)));
+        owner
+    }
+
+    /// How many bytes at the end of `text` may be the beginning of a match that goes on behind it.
+    pub(super) fn begun(&self, text: &[u8], view: &mut View) -> usize {
+        let text = &text[text.len().saturating_sub(self.span)..];
+        view.fill(text);
+        let squeezed = match self.squeezed.begun(view.bytes()) {
+            0 => 0,
+            n => text.len() - view.origin(text, view.bytes().len() - n),
+        };
+        self.exact.begun(text).max(squeezed)
     }
 }
 

@@ -8,7 +8,7 @@ const GAP: usize = 16;
 /// How many bytes of text are squeezed between two notes of where that was.
 const STEP: usize = 64;
 
-/// What a byte is squeezed to; 0 for a separator, as cleaned text holds no such byte.
+/// What a byte is squeezed to; 0 for a separator. Cleaned text holds no such byte; in others it separates too.
 const SQUEEZED: [u8; 256] = {
     let (mut table, mut byte) = ([0; 256], 0);
     while byte < 256 {
@@ -61,11 +61,11 @@ impl Squeezer {
 
 impl View {
     /// Squeezes `text`, in place of what was squeezed before.
-    pub(super) fn fill(&mut self, text: &str) {
+    pub(super) fn fill(&mut self, text: &[u8]) {
         self.bytes.resize(self.bytes.len().max(text.len()), 0);
         self.notes.clear();
         let (mut squeezer, out) = (Squeezer::default(), self.bytes.as_mut_slice());
-        for step in text.as_bytes().chunks(STEP) {
+        for step in text.chunks(STEP) {
             self.notes.push(squeezer);
             step.iter().for_each(|byte| squeezer.step(*byte, out));
         }
@@ -77,12 +77,12 @@ impl View {
     }
 
     /// Where the byte at `at` comes from in `text`, which is the one that was squeezed.
-    pub(super) fn origin(&self, text: &str, at: usize) -> usize {
+    pub(super) fn origin(&self, text: &[u8], at: usize) -> usize {
         let note = self.notes.partition_point(|note| note.len <= at) - 1;
         let (mut squeezer, mut room) = (self.notes[note], [0; STEP]);
         let base = squeezer.len;
         squeezer.len = 0;
-        let step = text.as_bytes()[note * STEP..].iter().take(STEP);
+        let step = text[note * STEP..].iter().take(STEP);
         let within = step.take_while(|byte| {
             squeezer.step(**byte, &mut room);
             squeezer.len <= at - base
@@ -105,7 +105,10 @@ pub(super) fn span(len: usize) -> usize {
 /// `form` as a pattern for the view: what it is squeezed to wherever it stands.
 pub(super) fn squeezed(form: &str) -> Zeroizing<Vec<u8>> {
     let mut view = View::default();
-    view.fill(form.trim_matches(|c: char| c.is_ascii() && SQUEEZED[c as usize] == 0));
+    view.fill(
+        form.trim_matches(|c: char| c.is_ascii() && SQUEEZED[c as usize] == 0)
+            .as_bytes(),
+    );
     view.bytes.truncate(view.squeezer.len);
     Zeroizing::new(view.bytes)
 }
@@ -122,10 +125,10 @@ mod tests {
             "-".repeat(200) + "x y" + &" ".repeat(70) + "z",
         ] {
             let mut view = View::default();
-            view.fill(&text);
+            view.fill(text.as_bytes());
             let mut last = None;
             for (at, squeezed) in view.bytes().iter().enumerate() {
-                let origin = view.origin(&text, at);
+                let origin = view.origin(text.as_bytes(), at);
                 let byte = text.as_bytes()[origin].to_ascii_lowercase();
                 assert!(*squeezed == byte || *squeezed == b' ', "at {at} of {text:?}");
                 assert!(last < Some(origin));
@@ -137,9 +140,9 @@ mod tests {
     #[test]
     fn only_short_gaps_are_passed_over() {
         let mut view = View::default();
-        view.fill(&format!("a{}b", " ".repeat(GAP)));
+        view.fill(format!("a{}b", " ".repeat(GAP)).as_bytes());
         assert_eq!(view.bytes(), b"ab");
-        view.fill(&format!("a{}b", " ".repeat(GAP + 1)));
+        view.fill(format!("a{}b", " ".repeat(GAP + 1)).as_bytes());
         assert_eq!(view.bytes(), b"a b");
         assert_eq!(*squeezed(&format!("- A{}b:C:", "-".repeat(GAP + 1))), b"a bc");
     }

@@ -33,6 +33,8 @@ pub enum Way {
     Write,
     /// A request leaves.
     Send,
+    /// The host puts a secret into it.
+    Put,
     /// It was not there, and something was denied.
     Denied,
 }
@@ -46,6 +48,7 @@ impl Way {
             Self::Read => "read",
             Self::Write => "write",
             Self::Send => "send",
+            Self::Put => "put",
             Self::Denied => "denied",
         }
     }

@@ -24,6 +24,7 @@ use crate::session::call::Under;
 use crate::session::guest::Making;
 use crate::session::keeping::Keeping;
 use crate::session::runner::{NoChildren, ToolEnd, ToolRunner, Waiting};
+use crate::session::stored::Stored;
 use crate::session::tape::Recorded;
 use crate::session::{Alias, Attempt, Past, RunContext, SessionParts};
 
@@ -89,6 +90,7 @@ fn run() -> Arc<RunContext> {
         runner: Arc::new(NoTools),
         children: Arc::new(NoChildren),
         secrets: Secrets::none(),
+        stored: Stored::default(),
         child: Caps::default(),
         closing_call: false,
         tool_delay_ms: 0,

@@ -7,6 +7,7 @@ mod steps;
 #[path = "../../common/work.rs"]
 mod work;
 
+mod http;
 mod own;
 
 use serde::Deserialize;
@@ -57,7 +58,7 @@ impl Guest for Tools {
     }
 
     fn call(call: ToolCall) -> Result<ToolOutput, Error> {
-        let arguments: Value = serde_json::from_str(&call.arguments).map_err(|e| invalid(&e))?;
+        let arguments: Value = serde_json::from_str(&steps::joined(&call.arguments)).map_err(|e| invalid(&e))?;
         let text = || arguments["text"].as_str().unwrap_or_default().to_owned();
         let n = || arguments["n"].as_u64().unwrap_or_default();
         match call.name.as_str() {

@@ -1,4 +1,4 @@
-//! What a tool may call beside the contract: the granted folders and random numbers, by WASI.
+//! What a tool may call beside the contract: the granted folders, granted hosts and random numbers, by WASI.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -18,6 +18,18 @@ pub enum Step {
     Random { bytes: u64 },
     /// What both clocks show.
     Clocks,
+    /// What this text is.
+    Say { text: String },
+    /// Sends a request, its body in these pieces; what came back.
+    Fetch {
+        url: String,
+        #[serde(default = "get")]
+        method: String,
+        #[serde(default)]
+        headers: Vec<(String, String)>,
+        #[serde(default)]
+        body: Vec<String>,
+    },
     /// Writes `text`, `times` over, as a file `/FOLDER/NAME`; how many bytes were taken.
     WriteFile {
         path: String,
@@ -59,6 +71,10 @@ fn once() -> usize {
     1
 }
 
+fn get() -> String {
+    "GET".into()
+}
+
 /// No handle.
 #[derive(Default)]
 pub struct Handles;
@@ -72,6 +88,13 @@ impl Handles {
                 let now = wall_clock::now();
                 ok((now.seconds, now.nanoseconds, monotonic_clock::now()))
             }
+            Step::Say { text } => ok(text),
+            Step::Fetch {
+                url,
+                method,
+                headers,
+                body,
+            } => seen(crate::http::fetch(&url, &method, &headers, &body)),
             Step::WriteFile { path, text, times } => seen(write(&path, text.repeat(times).as_bytes()).map_err(refused)),
             Step::Files { deed, path, count } => {
                 let folders = get_directories();

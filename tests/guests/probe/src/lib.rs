@@ -56,7 +56,7 @@ impl Guest for Strategy {
     }
 
     fn run(task: Task) -> Result<Report, Error> {
-        let program: Program = serde_json::from_str(&task.prompt).map_err(|e| Error {
+        let program: Program = serde_json::from_str(&steps::joined(&task.prompt)).map_err(|e| Error {
             kind: ErrorKind::InvalidInput,
             message: format!("The task is no program for the probe: {e}"),
             retry_after_ms: None,

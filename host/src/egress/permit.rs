@@ -1,0 +1,332 @@
+//! What a guest's requests go by: which may leave, the secrets that the host puts into them, and the search for secrets in what goes out and
+//! comes back.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, HeaderValue};
+use url::Url;
+use zeroize::Zeroizing;
+
+use super::client::shown;
+use super::error::EgressError;
+use super::host::HostRule;
+use super::place::Place;
+use super::rule::NetRule;
+use crate::scrub::{Rest, Secrets};
+
+/// A secret, and where it goes.
+#[derive(Clone)]
+pub struct Credential {
+    /// Its name.
+    pub name: String,
+    /// To which hosts.
+    pub hosts: HostRule,
+    /// Where in a request.
+    pub place: Place,
+    /// What it is.
+    pub value: Arc<Zeroizing<String>>,
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Credential({}@{}, {})", self.name, self.hosts, self.place)
+    }
+}
+
+/// What a guest's requests go by.
+#[derive(Debug, Clone, Default)]
+pub struct Permit {
+    /// Which may leave.
+    pub rules: Vec<NetRule>,
+    /// What is put into them.
+    pub credentials: Vec<Credential>,
+    /// What none of them may hold.
+    pub stored: Secrets,
+    /// What no answer may hold, those among it.
+    pub known: Secrets,
+}
+
+impl Permit {
+    /// Requests by these rules alone.
+    pub fn of(rules: Vec<NetRule>) -> Self {
+        Self {
+            rules,
+            ..Self::default()
+        }
+    }
+
+    /// What a request to `url` gets, each secret once.
+    pub(super) fn credentials_for<'a>(&'a self, url: &Url) -> impl Iterator<Item = &'a Credential> {
+        let mut gets: Vec<&Credential> = Vec::new();
+        for credential in self
+            .credentials
+            .iter()
+            .filter(|credential| credential.hosts.allows(url))
+        {
+            if gets.iter().all(|other| other.name != credential.name) {
+                gets.push(credential);
+            }
+        }
+        gets.into_iter()
+    }
+
+    /// Puts into a request what its host shall get: the last that is done to it. What a guest has put in the same place is gone.
+    pub(super) fn fill(&self, url: &mut Url, headers: &mut HeaderMap) {
+        for credential in self.credentials_for(&url.clone()) {
+            credential.place.put(&credential.value, url, headers);
+        }
+    }
+
+    /// Whether a guest's request holds no secret: in its address, in whichever spelling, its headers or its body.
+    pub(super) fn lets_out(
+        &self,
+        written: &str,
+        url: &Url,
+        headers: &HeaderMap,
+        body: &[u8],
+    ) -> Result<(), EgressError> {
+        let stored = &self.stored;
+        if stored.is_empty() {
+            return Ok(());
+        }
+        let header = || {
+            headers.iter().find_map(|(name, value)| {
+                found(stored, value.as_bytes()).or_else(|| stored.find_in_host(name.as_str()))
+            })
+        };
+        let held = found(stored, written.as_bytes())
+            .or_else(|| in_address(stored, url))
+            .or_else(header)
+            .or_else(|| found(stored, body));
+        match held {
+            None => Ok(()),
+            Some(name) => Err(EgressError::Secret {
+                what: format!(
+                    "a request holds the secret {name}; the host alone puts it into requests, with --allow secret:{name}@HOST"
+                ),
+                name: name.to_owned(),
+                host: host_of(stored, url),
+            }),
+        }
+    }
+
+    /// Where a redirect leads, without what the host put into the request. One that repeats a secret elsewhere is not followed: it would be told, or
+    /// sent to whoever the server likes.
+    pub(super) fn lets_follow(&self, from: &Url, mut next: Url) -> Result<Url, EgressError> {
+        for credential in self.credentials_for(from) {
+            credential.place.take_from(&mut next);
+        }
+        match in_address(&self.known, &next) {
+            None => Ok(next),
+            Some(name) => Err(EgressError::Secret {
+                what: format!("a redirect repeats the secret {name}, and is not followed"),
+                name: name.to_owned(),
+                host: host_of(&self.known, &next),
+            }),
+        }
+    }
+
+    /// An answer's headers and body without secrets.
+    pub(super) fn conceal(&self, headers: &mut HeaderMap, body: Bytes, rest: Rest) -> Bytes {
+        if self.known.is_empty() {
+            return body;
+        }
+        let odd: Vec<_> = headers
+            .keys()
+            .filter(|name| self.known.find_in_host(name.as_str()).is_some())
+            .cloned()
+            .collect();
+        odd.iter().for_each(|name| drop(headers.remove(name)));
+        for value in headers.values_mut() {
+            if let Cow::Owned(clean) = self.known.conceal(value.as_bytes(), Rest::Nothing) {
+                *value = HeaderValue::from_bytes(&clean).unwrap_or(HeaderValue::from_static(""));
+            }
+        }
+        let clean = match self.known.conceal(&body, rest) {
+            Cow::Borrowed(clean) if clean.len() == body.len() => return body,
+            clean => Bytes::from(clean.into_owned()),
+        };
+        // What it said of a body that is another now.
+        if headers.contains_key(CONTENT_LENGTH) && rest == Rest::Nothing {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(clean.len()));
+        }
+        clean
+    }
+}
+
+/// A secret in an address: as it is written, decoded, or in the name of its host.
+fn in_address<'a>(secrets: &'a Secrets, url: &Url) -> Option<&'a str> {
+    found(secrets, url.as_str().as_bytes()).or_else(|| secrets.find_in_host(url.host_str()?))
+}
+
+/// Scheme, host and port as people may read them: without a secret that the host's name holds.
+fn host_of(secrets: &Secrets, url: &Url) -> String {
+    match url.host_str().and_then(|host| secrets.find_in_host(host)) {
+        Some(name) => format!("{}://[secret {name}]", url.scheme()),
+        None => shown(url),
+    }
+}
+
+/// A secret in bytes, as they are or with their percent signs decoded: an encoder may have left more as it is than any known one does.
+fn found<'a>(secrets: &'a Secrets, bytes: &[u8]) -> Option<&'a str> {
+    secrets.find(bytes).or_else(|| {
+        let decoded = decoded(bytes)?;
+        secrets.find(&decoded)
+    })
+}
+
+/// Each `%` and two digits as the byte that they stand for; none where there are none.
+fn decoded(bytes: &[u8]) -> Option<Vec<u8>> {
+    let digit = |at: usize| char::from(*bytes.get(at)?).to_digit(16);
+    let byte = |at: usize| u8::try_from(digit(at)? * 16 + digit(at + 1)?).ok();
+    if !bytes.contains(&b'%') {
+        return None;
+    }
+    let (mut out, mut at) = (Vec::with_capacity(bytes.len()), 0);
+    while let Some(next) = bytes.get(at) {
+        match byte(at + 1).filter(|_| *next == b'%') {
+            Some(byte) => {
+                out.push(byte);
+                at += 3;
+            }
+            None => {
+                out.push(*next);
+                at += 1;
+            }
+        }
+    }
+    Some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VALUE: &str = "Kq7zT0pW4nXv9LsB2mYc6RdG8hJf3AeU";
+
+    fn permit(hosts: &str, place: Place) -> Permit {
+        let secrets = Secrets::new([("x".to_owned(), VALUE.to_owned())]);
+        Permit {
+            rules: Vec::new(),
+            credentials: vec![Credential {
+                name: "x".to_owned(),
+                hosts: hosts.parse().expect(hosts),
+                place,
+                value: Arc::new(Zeroizing::new(VALUE.to_owned())),
+            }],
+            stored: secrets.clone(),
+            known: secrets,
+        }
+    }
+
+    fn url(text: &str) -> Url {
+        Url::parse(text).expect(text)
+    }
+
+    #[test]
+    fn only_the_granted_host_gets_it() {
+        let permit = permit("*.x.org", Place::default());
+        for (to, gets) in [
+            ("https://a.x.org/", true),
+            ("https://x.org/", false),
+            ("https://a.x.org.evil/", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            permit.fill(&mut url(to), &mut headers);
+            assert_eq!(headers.contains_key("authorization"), gets, "{to}");
+        }
+        assert!(!format!("{permit:?}").contains(VALUE));
+    }
+
+    #[test]
+    fn a_request_that_holds_it_does_not_leave() {
+        let permit = permit("x.org", Place::default());
+        let out = |to: &str, header: &str, body: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("x-mine", HeaderValue::from_str(header).expect("a value"));
+            permit.lets_out(to, &url(to), &headers, body.as_bytes())
+        };
+        assert_eq!(out("https://x.org/a?b=c%20d", "e", "f%"), Ok(()));
+        let mixed: String = VALUE
+            .chars()
+            .enumerate()
+            .map(|(at, c)| {
+                if at % 5 == 0 {
+                    format!("%{:02x}", c as u32)
+                } else {
+                    c.into()
+                }
+            })
+            .collect();
+        let hex: String = VALUE.bytes().map(|byte| format!("{byte:02X}")).collect();
+        for (to, header, body) in [
+            (&*format!("https://x.org/{VALUE}"), "", ""),
+            (&format!("https://x.org/?q={mixed}"), "", ""),
+            (&format!("https://x.org/#{hex}"), "", ""),
+            (&format!("https://{VALUE}.x.org/"), "", ""),
+            (&format!("https://{}.{}.x.org/", &VALUE[..7], &VALUE[7..]), "", ""),
+            ("https://x.org/", &format!("k={VALUE}"), ""),
+            ("https://x.org/", "", &format!("<{hex}>")),
+            ("https://x.org/", "", &mixed),
+        ] {
+            let error = out(to, header, body).expect_err(to).to_string();
+            assert!(
+                error.contains("the secret x") && !error.to_lowercase().contains(&VALUE.to_lowercase()),
+                "{error}"
+            );
+        }
+        let mut headers = HeaderMap::new();
+        headers.insert(
+            http::HeaderName::from_bytes(VALUE.as_bytes()).expect("a name"),
+            HeaderValue::from_static(""),
+        );
+        let to = "https://x.org/";
+        assert!(permit.lets_out(to, &url(to), &headers, b"").is_err(), "a header's name");
+    }
+
+    #[test]
+    fn a_redirect_takes_no_secret_along() {
+        let permit = permit("x.org", Place::query("key").expect("a parameter"));
+        let follow = |next: &str| permit.lets_follow(&url("https://x.org/"), url(next)).map(String::from);
+        assert_eq!(
+            follow(&format!("https://y.org/b?key={VALUE}&a=1")).as_deref(),
+            Ok("https://y.org/b?a=1")
+        );
+        for next in [
+            format!("https://x.org/?k={VALUE}"),
+            format!("https://x.org/{VALUE}"),
+            format!("https://{VALUE}.y.org/"),
+        ] {
+            assert!(follow(&next).is_err(), "{next}");
+        }
+    }
+
+    #[test]
+    fn an_answer_is_told_without_it() {
+        let permit = permit("x.org", Place::default());
+        let mut headers = HeaderMap::new();
+        headers.append(
+            "x-echo",
+            HeaderValue::from_str(&format!("Bearer {VALUE}")).expect("a value"),
+        );
+        headers.append("x-plain", HeaderValue::from_static("plain"));
+        headers.append("content-length", HeaderValue::from(VALUE.len() + 2));
+        headers.append(
+            http::HeaderName::from_bytes(VALUE.as_bytes()).expect("a name"),
+            HeaderValue::from_static("1"),
+        );
+        let body = permit.conceal(&mut headers, Bytes::from(format!("<{VALUE}>")), Rest::Nothing);
+        assert_eq!(&body[..], b"<[secret x]>");
+        assert_eq!(
+            (&headers["x-echo"], headers.len()),
+            (&HeaderValue::from_static("Bearer [secret x]"), 3)
+        );
+        assert_eq!(headers["content-length"], body.len().to_string());
+        let cut = Bytes::from(format!("<{}", &VALUE[..20]));
+        assert_eq!(&permit.conceal(&mut headers, cut, Rest::Unseen)[..], b"<");
+    }
+}

@@ -1,0 +1,198 @@
+//! The operator's secrets: set, listed and removed by commands, and handed to runs.
+
+use zeroize::Zeroizing;
+
+use crate::event::now_ms;
+use crate::llm::Catalogue;
+use crate::plugin::grant::{Allowed, Grant, GrantContext, GrantError, SecretGrant};
+use crate::plugin::rights::Rights;
+use crate::run::{Host, HostError};
+use crate::scrub::Secrets;
+use crate::secret::{Secret, SecretFile};
+use crate::session::stored::{Stored, named};
+
+pub use crate::egress::{Place, PlaceError};
+pub use crate::secret::{Set as SecretSet, check_name as check_secret_name};
+
+/// A secret, without what it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretRow {
+    /// Its name.
+    pub name: String,
+    /// Where it is put.
+    pub place: Place,
+    /// When it was set, in milliseconds since 1970.
+    pub set_ms: u64,
+    /// Who gets it, by the configuration and by what was approved with plugins.
+    pub granted: Vec<SecretGranted>,
+}
+
+/// That requests of a plugin get a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretGranted {
+    /// Requests to these hosts.
+    pub hosts: String,
+    /// Of this plugin; none for all.
+    pub plugin: Option<String>,
+    /// Whether it is the plugin's own, whoever calls it.
+    pub own: bool,
+}
+
+/// What of the operator's secrets a run has.
+#[derive(Clone, Default)]
+pub(super) struct RunSecrets {
+    /// What no guest and no record may hold, the keys of providers included.
+    pub(super) known: Secrets,
+    /// The operator's own.
+    pub(super) stored: Stored,
+}
+
+impl Host {
+    /// Sets a secret, in the place of one of that name; without a place it goes where that one went.
+    ///
+    /// # Errors
+    /// Name or value can't be used, or the file of secrets can't be changed.
+    pub fn set_secret(
+        &self,
+        name: &str,
+        value: Zeroizing<String>,
+        place: Option<Place>,
+    ) -> Result<SecretSet, HostError> {
+        let limits = &self.config().limits;
+        Ok(self.secret_file().set(name, value, place, now_ms(), limits)?)
+    }
+
+    /// Removes a secret.
+    ///
+    /// # Errors
+    /// There is none, or the file of secrets can't be changed.
+    pub fn remove_secret(&self, name: &str) -> Result<(), HostError> {
+        Ok(self.secret_file().remove(name)?)
+    }
+
+    /// All secrets, by their names.
+    ///
+    /// # Errors
+    /// The file of secrets or that of approvals can't be read.
+    pub fn secrets(&self) -> Result<Vec<SecretRow>, HostError> {
+        let config = self.config();
+        let context = GrantContext::new(&config.home, config.user_home.as_deref())?;
+        let approvals = self.shelf().approvals.read()?;
+        let mut given: Vec<(Option<&String>, &Vec<String>, bool)> =
+            vec![(None, &config.allow, false), (None, &config.own, true)];
+        for approval in &approvals {
+            let name = Some(&approval.name);
+            given.extend([(name, &approval.allow, false), (name, &approval.own, true)]);
+        }
+        let texts = given
+            .into_iter()
+            .flat_map(|(approved, texts, own)| texts.iter().map(move |text| (approved, text, own)));
+        let granted = texts.filter_map(|(approved, text, own)| {
+            // What can't be read is told where it is used.
+            let Allowed { plugin, grant, .. } = Allowed::parse(text, &context).ok()?;
+            let Grant::Secret(secret) = grant else { return None };
+            let plugin = approved.cloned().or(plugin);
+            Some((secret, plugin, own))
+        });
+        let granted: Vec<_> = granted.collect();
+        let to = |name: &str| {
+            let of_it = granted.iter().filter(|(secret, ..)| secret.name == name);
+            let granted = of_it.map(|(secret, plugin, own)| SecretGranted {
+                hosts: secret.hosts.to_string(),
+                plugin: plugin.clone(),
+                own: *own,
+            });
+            granted.collect()
+        };
+        let rows = self.secret_file().read()?.into_iter().map(|secret| SecretRow {
+            granted: to(&secret.name),
+            name: secret.name,
+            place: secret.place,
+            set_ms: secret.set_ms,
+        });
+        Ok(rows.collect())
+    }
+
+    /// What no record may hold: the operator's secrets, and the keys of `models`.
+    pub(super) fn known_secrets(&self, models: &Catalogue) -> Result<Secrets, HostError> {
+        Ok(known(&self.secret_file().read()?, models))
+    }
+
+    /// The secrets of a run whose tools have these rights.
+    ///
+    /// # Errors
+    /// One of them is not set, or two would stand in one place of a request.
+    pub(super) fn run_secrets(&self, models: &Catalogue, tools: &[Rights]) -> Result<RunSecrets, HostError> {
+        let secrets = self.secret_file().read()?;
+        for rights in tools {
+            all_set(rights, &secrets)?;
+        }
+        let is_granted = |secret: &Secret| {
+            tools
+                .iter()
+                .flat_map(Rights::secrets)
+                .any(|grant| grant.name == secret.name)
+        };
+        Ok(RunSecrets {
+            known: known(&secrets, models),
+            stored: Stored::new(secrets, is_granted),
+        })
+    }
+
+    fn secret_file(&self) -> SecretFile {
+        SecretFile::in_dir(&self.config().state_dir)
+    }
+}
+
+impl RunSecrets {
+    /// Whether what the operator says to an agent holds none of his secrets, which the agent would read.
+    pub(super) fn are_not_in(&self, what: &'static str, text: &str) -> Result<(), HostError> {
+        match self.stored.all().find(text.as_bytes()) {
+            None => Ok(()),
+            Some(name) => Err(HostError::Told {
+                what,
+                name: name.to_owned(),
+            }),
+        }
+    }
+}
+
+fn known(secrets: &[Secret], models: &Catalogue) -> Secrets {
+    Secrets::new(secrets.iter().map(named).chain(models.secrets()))
+}
+
+/// Whether a secret that is granted is there.
+pub(super) fn is_set(granted: &SecretGrant, file: &SecretFile) -> Result<(), GrantError> {
+    let secrets = file.read();
+    let secrets =
+        secrets.map_err(|error| GrantError::new(&Grant::Secret(granted.clone()).to_string(), error.to_string()))?;
+    found(granted, &secrets).map(drop)
+}
+
+fn found<'a>(granted: &SecretGrant, secrets: &'a [Secret]) -> Result<&'a Secret, GrantError> {
+    let name = &granted.name;
+    secrets.iter().find(|secret| secret.name == *name).ok_or_else(|| {
+        let what = format!("there is no secret {name}; set it with: hermes-host secret set {name}");
+        GrantError::new(&Grant::Secret(granted.clone()).to_string(), what)
+    })
+}
+
+/// Whether each secret that is granted is there, and has its place to itself.
+fn all_set(rights: &Rights, secrets: &[Secret]) -> Result<(), HostError> {
+    let mut all: Vec<(&SecretGrant, &Secret)> = Vec::new();
+    for grant in rights.secrets() {
+        let secret = found(grant, secrets)?;
+        let shares = |(other, put): &&(&SecretGrant, &Secret)| {
+            put.name != secret.name && put.place.is_also(&secret.place) && other.hosts.meet(&grant.hosts).is_some()
+        };
+        if let Some((other, _)) = all.iter().find(shares) {
+            return Err(HostError::OnePlace {
+                first: other.to_string(),
+                second: grant.to_string(),
+                place: secret.place.what(),
+            });
+        }
+        all.push((grant, secret));
+    }
+    Ok(())
+}

@@ -1,0 +1,211 @@
+//! Bytes of any kind that pass as they are, but for the values of secrets: what a server sends to a guest, and what a guest hands on.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use super::secret::{Match, View};
+use super::secrets::Secrets;
+
+/// Whether bytes are all that there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rest {
+    /// They are.
+    Nothing,
+    /// They were cut, and a secret may go on behind them.
+    Unseen,
+}
+
+impl Secrets {
+    /// Whether there is nothing to look for.
+    pub fn is_empty(&self) -> bool {
+        self.rules().forbidden().is_empty()
+    }
+
+    /// The longest stretch of bytes that one form of a secret takes up.
+    pub fn longest(&self) -> usize {
+        self.rules().forbidden().span()
+    }
+
+    /// The name of a secret that stands in `bytes`, as it is or in one of its encodings.
+    pub fn find(&self, bytes: &[u8]) -> Option<&str> {
+        if self.is_empty() {
+            return None;
+        }
+        let first = self.matches(bytes).into_iter().min_by_key(|hit| hit.start)?;
+        Some(self.name(first.owner))
+    }
+
+    /// The name of a secret that stands in a host's name, in which case means nothing and points may stand anywhere.
+    pub fn find_in_host(&self, host: &str) -> Option<&str> {
+        if self.is_empty() {
+            return None;
+        }
+        let lower = host.to_ascii_lowercase();
+        [lower.replace('.', ""), lower].iter().find_map(|host| {
+            let folded = self.rules().forbidden().find_folded(host.as_bytes());
+            folded
+                .map(|owner| self.name(owner))
+                .or_else(|| self.find(host.as_bytes()))
+        })
+    }
+
+    /// `bytes` with a placeholder for each stretch that is a secret, and for the end of bytes that were cut, if a secret may begin there,
+    /// with nothing.
+    pub fn conceal<'a>(&self, bytes: &'a [u8], rest: Rest) -> Cow<'a, [u8]> {
+        if self.is_empty() {
+            return Cow::Borrowed(bytes);
+        }
+        let places = joined(self.matches(bytes));
+        let hidden = places.last().map_or(0, |(place, _)| place.end);
+        let end = match rest {
+            Rest::Nothing => bytes.len(),
+            Rest::Unseen => self.end(bytes, hidden),
+        };
+        if places.is_empty() {
+            return Cow::Borrowed(&bytes[..end]);
+        }
+        let (mut out, mut from) = (Vec::with_capacity(end), 0);
+        for (place, owner) in places {
+            out.extend_from_slice(&bytes[from..place.start]);
+            out.extend_from_slice(self.rules().placeholder(owner).as_bytes());
+            from = place.end;
+        }
+        out.extend_from_slice(&bytes[from..end]);
+        Cow::Owned(out)
+    }
+
+    /// How many bytes of a text that goes on can be told: behind them a secret may begin.
+    pub fn settled(&self, text: &str) -> usize {
+        if self.is_empty() {
+            return text.len();
+        }
+        let hidden = self.matches(text.as_bytes()).iter().map(|hit| hit.end).max();
+        text.floor_char_boundary(self.end(text.as_bytes(), hidden.unwrap_or(0)))
+    }
+
+    /// Where bytes end that were cut, if a secret may begin there: not before `hidden`, the end of one that is known.
+    fn end(&self, bytes: &[u8], hidden: usize) -> usize {
+        let begun = self.rules().forbidden().begun(bytes, &mut View::default());
+        hidden.max(bytes.len() - begun)
+    }
+
+    fn matches(&self, bytes: &[u8]) -> Vec<Match> {
+        let mut found = Vec::new();
+        let all = 0..bytes.len();
+        let forbidden = self.rules().forbidden();
+        forbidden.find(bytes, &all, &mut View::default(), |hit| found.push(hit));
+        found
+    }
+}
+
+/// Stretches in order, those that overlap as one that has the first one's owner.
+fn joined(mut found: Vec<Match>) -> Vec<(Range<usize>, u32)> {
+    found.sort_unstable_by_key(|hit| (hit.start, hit.owner));
+    let mut places: Vec<(Range<usize>, u32)> = Vec::new();
+    for hit in found {
+        match places.last_mut() {
+            Some((last, _)) if hit.start < last.end => last.end = last.end.max(hit.end),
+            _ => places.push((hit.start..hit.end, hit.owner)),
+        }
+    }
+    places
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const VALUE: &str = "Kq7zT0pW4nXv9LsB2mYc6RdG8hJf3AeU";
+
+    fn secrets() -> Secrets {
+        Secrets::new([("x".to_owned(), VALUE.to_owned())])
+    }
+
+    fn hex(text: &str) -> String {
+        text.bytes().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    #[test]
+    fn what_is_no_secret_passes_byte_by_byte() {
+        let bytes = b"\xff\x00\r\n sk-0123456789abcdefghij Authorization: Bearer abcdefgh \x1b[0m\xc3";
+        assert!(matches!(secrets().conceal(bytes, Rest::Nothing), Cow::Borrowed(same) if same == bytes));
+        assert!(matches!(secrets().conceal(bytes, Rest::Unseen), Cow::Borrowed(same) if same == bytes));
+        assert_eq!(secrets().find(bytes), None);
+        assert_eq!(Secrets::none().find(VALUE.as_bytes()), None);
+    }
+
+    #[test]
+    fn a_secret_among_other_bytes_is_replaced() {
+        let text = [b"\xff\x00<", VALUE.as_bytes(), b">\xfe", hex(VALUE).as_bytes(), b"\0"].concat();
+        assert_eq!(
+            &*secrets().conceal(&text, Rest::Nothing),
+            b"\xff\x00<[secret x]>\xfe[secret x]\0"
+        );
+        assert_eq!(secrets().find(&text), Some("x"));
+    }
+
+    #[test]
+    fn of_what_was_cut_no_beginning_of_a_secret_is_left() {
+        for form in [VALUE.to_owned(), hex(VALUE), format!("\\u00{}", hex("K"))] {
+            for cut in 1..form.len() {
+                let text = format!("before {}", &form[..cut]);
+                let out = secrets().conceal(text.as_bytes(), Rest::Unseen).into_owned();
+                // Three bytes are less than any secret has.
+                assert!(
+                    out.len() <= "before ".len() + 3,
+                    "{text}: {}",
+                    String::from_utf8_lossy(&out)
+                );
+                assert!(out.starts_with(b"before "));
+                assert_eq!(&*secrets().conceal(text.as_bytes(), Rest::Nothing), text.as_bytes());
+            }
+        }
+        let whole = format!("{VALUE}{}", &VALUE[..9]);
+        assert_eq!(&*secrets().conceal(whole.as_bytes(), Rest::Unseen), b"[secret x]");
+        let again = Secrets::new([("x".to_owned(), "abcdabcdabcd".to_owned())]);
+        assert_eq!(&*again.conceal(b"-abcdabcdabcd", Rest::Unseen), b"-[secret x]");
+    }
+
+    #[test]
+    fn in_a_hosts_name_neither_case_nor_points_hide_it() {
+        let lower = VALUE.to_lowercase();
+        let (a, b) = lower.split_at(11);
+        for host in [
+            format!("{lower}.x.org"),
+            format!("{}.X.ORG", VALUE.to_uppercase()),
+            format!("{a}.{b}.x.org"),
+            format!("{}.x.org", hex(VALUE)),
+        ] {
+            assert_eq!(secrets().find_in_host(&host), Some("x"), "{host}");
+        }
+        assert_eq!(secrets().find_in_host("api.x.org"), None);
+    }
+
+    #[test]
+    fn what_may_be_the_beginning_of_a_secret_is_not_settled() {
+        let text = format!("é {VALUE} é {}", &VALUE[..9]);
+        assert_eq!(secrets().settled(&text), text.len() - 9);
+        assert_eq!(
+            secrets().settled(&text[..text.len() - 6]),
+            text.len() - 6,
+            "too little to be one"
+        );
+        assert_eq!(secrets().settled(VALUE), VALUE.len());
+        assert_eq!(Secrets::none().settled(VALUE), VALUE.len());
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_of_a_secret_is_left_and_nothing_else_is_lost(
+            before in proptest::collection::vec(any::<u8>(), 0..60),
+            after in proptest::collection::vec(any::<u8>(), 0..60),
+        ) {
+            let bytes = [&before[..], VALUE.as_bytes(), &after[..]].concat();
+            let out = secrets().conceal(&bytes, Rest::Nothing).into_owned();
+            let expected = [&before[..], b"[secret x]", &after[..]].concat();
+            prop_assert_eq!(out, expected);
+        }
+    }
+}
