@@ -879,6 +879,64 @@ fn killed_in_a_call(arguments: &[&str]) -> (Value, usize) {
     (seen, 1 + asked.try_iter().count())
 }
 
+/// Sets the secret `weather`.
+fn set_secret(home: &Home) {
+    let value = home.write("value", "0123456789abcdef");
+    let set = home.host().args(["secret", "set", "weather"]).reads(&value);
+    set.output().expect(0);
+}
+
+#[test]
+fn a_secret_that_was_approved_has_to_be_set() {
+    let home = home();
+    let file = weather(&home, &["secret", "net"]);
+    let grants = [
+        "--allow",
+        "secret:weather@api.example",
+        "--allow",
+        "net:GET@api.example",
+    ];
+    let early = home.host().args(["plugin", "add"]).arg(&file).args(grants);
+    early
+        .arg("--yes")
+        .output()
+        .expect(2)
+        .says(&["hermes-host secret set weather"]);
+    assert!(!in_home(&home).exists(), "nothing is added by halves");
+    set_secret(&home);
+    assert_eq!(add(&home, &file, &grants)["allow"], json!([grants[1], grants[3]]));
+    let secrets = || {
+        home.host()
+            .args(["secret", "list", "--output", "json"])
+            .output()
+            .expect(0)
+            .json()
+    };
+    let granted = json!([{ "hosts": "api.example", "plugin": "weather", "own": false }]);
+    let row = secrets().as_array_mut().unwrap().remove(0);
+    assert_eq!((&row["granted"], row["set_ms"].is_u64()), (&granted, true), "{row}");
+    run(&home, &[], &open("mine")).expect(0);
+    home.host().args(["secret", "remove", "weather"]).output().expect(0);
+    let row = secrets().as_array_mut().unwrap().remove(0);
+    assert_eq!((&row["granted"], &row["set_ms"]), (&granted, &json!(null)), "{row}");
+    let refused = run(&home, &[], &open("mine")).expect(2);
+    refused.says(&["hermes-host secret set weather"]);
+    let doctor = home.host().arg("doctor").output().expect(0);
+    let told = "weather is granted and not set";
+    assert!(doctor.stdout.contains(told), "{}", doctor.stdout);
+    // One that it asks for only now is part of what is different.
+    let wider = manifest("0.2.0", &["secret:maps@maps.example", "secret", "net"]);
+    let wider = wanting(&home, &guests::built("probe-tool"), "changed/weather.wasm", &wider);
+    fs::copy(wider, in_home(&home)).unwrap();
+    let path = in_home(&home).display().to_string();
+    let asked = plugin(&home, &["add", &path]);
+    assert!(
+        asked.stderr.contains("it asks for more: secret:maps@maps.example"),
+        "{}",
+        asked.stderr
+    );
+}
+
 #[test]
 fn a_tool_whose_word_was_approved_is_called_again_after_a_crash() {
     let (seen, calls) = killed_in_a_call(&[]);
@@ -891,7 +949,9 @@ fn a_tool_whose_word_was_approved_is_called_again_after_a_crash() {
 #[test]
 fn screens() {
     let home = home();
-    let wants = "[[wants]]\ngrant = \"net:GET@api.example.org\"\nreason = \"Asks for the \\u001b[31mforecast.\"\n\
+    set_secret(&home);
+    let wants = "[[wants]]\ngrant = \"secret\"\nreason = \"Has a key.\"\n\
+                 [[wants]]\ngrant = \"net:GET@api.example.org\"\nreason = \"Asks for the \\u001b[31mforecast.\"\n\
                  [[wants]]\ngrant = \"fs\"\nreason = \"granted   --yes\"\n";
     let file = wanting(
         &home,
@@ -906,6 +966,8 @@ fn screens() {
         "net:GET@api.example.org",
         "--allow",
         "blackboard:weather",
+        "--own",
+        "secret:weather@api.example.org",
     ];
     let asked = plugin(&home, &line).expect(4);
     same(&home, "plugin-add", &asked.stderr);

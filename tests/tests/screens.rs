@@ -149,6 +149,11 @@ fn secrets() {
     let remove = |name: &str| home.host().args(["secret", "remove", name]).output();
     same(&home, "error secret remove", &remove("map").expect(2).stderr);
     same(&home, "secret remove", &remove("weather").expect(0).stderr);
+    let missing = home
+        .host()
+        .args(["secret", "list"])
+        .set("own", "web=secret:weather@*.weather.example");
+    same(&home, "secret list missing", &missing.output().expect(0).stdout);
     let grant = "secret:weather@api.weather.example";
     let run = home
         .host()
@@ -231,6 +236,9 @@ fn what_was_used_and_what_was_missing() {
     let server = ModelServer::start(Script::always(Turn::text("hello")));
     let home = Home::with_model(&server, Format::OpenAi);
     home.write("papers/a.txt", "a\n");
+    let value = home.write("value", "0123456789abcdef");
+    let set = home.host().args(["secret", "set", "weather"]).reads(&value);
+    set.output().expect(0);
     let file = |deed: &str, path: &str| json!({ "do": "files", "deed": deed, "path": path });
     let tool = json!({ "do": "call", "name": "probe", "arguments": { "steps": [
         file("read", "/papers/a.txt"),
@@ -254,6 +262,8 @@ fn what_was_used_and_what_was_missing() {
         "fs:./papers",
         "--own",
         "web=net:GET@x.org",
+        "--own",
+        "web=secret:weather@x.org",
         "--deny",
         "lessons",
     ];

@@ -865,7 +865,20 @@ fn secrets_are_set_listed_and_removed() {
         .expect(2)
         .says(&["did you mean weather?"]);
     home.host().args(["secret", "remove", "weather"]).output().expect(0);
-    assert_eq!(list().as_array().unwrap().len(), 1);
+    // What is still granted is listed.
+    let rows = list();
+    assert!(rows[0]["set_ms"].is_u64(), "{rows}");
+    assert_eq!(
+        (&rows[1]["name"], &rows[1]["set_ms"]),
+        (&json!("weather"), &json!(null))
+    );
+    assert_eq!(rows[1]["granted"].as_array().unwrap().len(), 2, "{rows}");
+    let doctor = home.host().arg("doctor").output();
+    assert!(
+        doctor.stdout.contains("hermes-host secret set weather"),
+        "{}",
+        doctor.stdout
+    );
     assert_kept(&home, &[&first, &maps, &text, &again]);
 }
 

@@ -15,7 +15,9 @@ use super::{Context, json, stdio, terminal};
 use crate::config::{Config, ConfigError};
 use crate::event::now_ms;
 use crate::limits::{Unit, show};
-use crate::run::{CompileIn, Holds, Host, HostError, Integrity, Problem as Damage, check_home, default_model};
+use crate::run::{
+    CompileIn, Holds, Host, HostError, Integrity, Problem as Damage, SecretRow, check_home, default_model,
+};
 
 /// The longest line, in columns.
 const WIDTH: usize = 400;
@@ -252,14 +254,23 @@ fn plugins(host: &Host) -> Vec<Check> {
     }
 }
 
-/// The file of secrets, where there is one.
-fn secrets(host: &Host) -> Option<Check> {
-    match host.secrets().map(|secrets| secrets.len()) {
-        Ok(0) => None,
-        Ok(1) => Some(ok("secrets", "1, readable by you alone".to_owned())),
-        Ok(n) => Some(ok("secrets", format!("{n}, readable by you alone"))),
-        Err(error) => Some(fail("secrets", error.to_string(), None)),
+/// The file of secrets, where there is one, and what is granted that it lacks.
+fn secrets(host: &Host) -> Vec<Check> {
+    const WHAT: &str = "secrets";
+    let rows = match host.secrets() {
+        Ok(rows) => rows,
+        Err(error) => return vec![fail(WHAT, error.to_string(), None)],
+    };
+    let (set, missing): (Vec<_>, Vec<_>) = rows.iter().partition(|row| row.set.is_some());
+    let missing = missing.into_iter().map(|SecretRow { name, .. }| {
+        let detail = format!("{name} is granted and not set: no run that needs it begins");
+        warn(WHAT, detail, Some(format!("hermes-host secret set {name}")))
+    });
+    let mut checks: Vec<Check> = missing.collect();
+    if !set.is_empty() {
+        checks.push(ok(WHAT, format!("{}, readable by you alone", set.len())));
     }
+    checks
 }
 
 /// Reads all that is kept and checks its seals. One line for each thing that is damaged.

@@ -36,7 +36,7 @@ pub(super) fn serve(host: &Host, context: Context, command: Secret) -> Result<u8
 fn told(context: Context, name: &str, set: &SecretSet) -> Result<(), Problem> {
     if context.output != Output::Text {
         let mut object = json!({ "name": name });
-        place(&mut object, &set.place);
+        place(&mut object, Some(&set.place));
         object["replaced"] = set.replaced.into();
         return stdio::print_line(&json::line(&object));
     }
@@ -62,7 +62,11 @@ fn list(host: &Host, context: Context) -> Result<(), Problem> {
 }
 
 fn table(rows: &[SecretRow], paint: Paint) -> String {
-    let places: Vec<String> = rows.iter().map(|row| fit(&row.place.to_string(), COLUMNS)).collect();
+    let goes = |row: &SecretRow| {
+        let set = row.set.as_ref();
+        set.map_or_else(|| "not set".to_owned(), |set| fit(&set.place.to_string(), COLUMNS))
+    };
+    let places: Vec<String> = rows.iter().map(goes).collect();
     let names = rows.iter().map(|row| width(&row.name)).max().unwrap_or_default();
     let (names, wide) = (
         names.clamp(4, COLUMNS),
@@ -82,7 +86,8 @@ fn table(rows: &[SecretRow], paint: Paint) -> String {
     out.push('\n');
     for (row, goes) in rows.iter().zip(&places) {
         let granted: Vec<String> = row.granted.iter().map(shown).collect();
-        out.push_str(&line(&row.name, goes, &age(row.set_ms, now), &granted.join(", ")));
+        let age = row.set.as_ref().map(|set| age(set.ms, now)).unwrap_or_default();
+        out.push_str(&line(&row.name, goes, &age, &granted.join(", ")));
     }
     out
 }
@@ -103,17 +108,18 @@ fn object(row: &SecretRow) -> Value {
         .iter()
         .map(|granted| json!({ "hosts": granted.hosts, "plugin": granted.plugin, "own": granted.own }));
     let mut object = json!({ "name": row.name });
-    place(&mut object, &row.place);
-    object["set_ms"] = row.set_ms.into();
+    place(&mut object, row.set.as_ref().map(|set| &set.place));
+    object["set_ms"] = row.set.as_ref().map(|set| set.ms).into();
     object["granted"] = granted.collect();
     object
 }
 
-/// Says where a secret goes, in the words of the flags.
-fn place(object: &mut Value, place: &Place) {
+/// Says where a secret goes, in the words of the flags; nowhere while it is not set.
+fn place(object: &mut Value, place: Option<&Place>) {
     let (header, query) = match place {
-        Place::Header { name, before, after } => (Some(format!("{name}: {before}{{}}{after}")), None),
-        Place::Query { key } => (None, Some(key.clone())),
+        Some(Place::Header { name, before, after }) => (Some(format!("{name}: {before}{{}}{after}")), None),
+        Some(Place::Query { key }) => (None, Some(key.clone())),
+        None => (None, None),
     };
     object["header"] = header.into();
     object["query"] = query.into();

@@ -243,22 +243,35 @@ impl Allowed {
     /// # Errors
     /// It can't be read, its folder is missing, or it would give away the host's own state.
     pub fn parse(text: &str, context: &GrantContext) -> Result<Self, GrantError> {
-        let (plugin, grant) = match text.split_once('=') {
-            Some((plugin, grant)) if is_plugin(plugin) => (Some(plugin.to_owned()), grant),
-            _ => (None, text),
-        };
+        let (plugin, grant) = whose(text);
         let grant = Grant::parse(grant, context)?;
         let two_keys = grant.needs_two_keys(context);
         Ok(Self {
-            plugin,
+            plugin: plugin.map(str::to_owned),
             grant,
             two_keys,
         })
     }
 
+    /// The secret that a grant is of, and for which plugin; none where it is another grant, or can't be read. No folder is looked up for it.
+    pub fn secret(text: &str) -> Option<(Option<String>, SecretGrant)> {
+        let (plugin, grant) = whose(text);
+        let (kind, rest) = grant.split_once(':')?;
+        let secret = matches!(kind.parse(), Ok(Kind::Secret)).then(|| SecretGrant::parse(rest).ok())??;
+        Some((plugin.map(str::to_owned), secret))
+    }
+
     /// Whether it is for the plugin of this name.
     pub fn is_for(&self, plugin: &str) -> bool {
         self.plugin.as_deref().is_none_or(|name| name == plugin)
+    }
+}
+
+/// The plugin that a grant is for, where it names one, and the rest.
+fn whose(text: &str) -> (Option<&str>, &str) {
+    match text.split_once('=') {
+        Some((plugin, grant)) if is_plugin(plugin) => (Some(plugin), grant),
+        _ => (None, text),
     }
 }
 

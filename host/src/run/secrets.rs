@@ -1,10 +1,12 @@
 //! The operator's secrets: set, listed and removed by commands, and handed to runs.
 
+use std::collections::BTreeMap;
+
 use zeroize::Zeroizing;
 
 use crate::event::now_ms;
 use crate::llm::Catalogue;
-use crate::plugin::grant::{Allowed, Grant, GrantContext, GrantError, SecretGrant};
+use crate::plugin::grant::{Allowed, Grant, GrantError, SecretGrant};
 use crate::plugin::rights::Rights;
 use crate::run::{Host, HostError};
 use crate::scrub::Secrets;
@@ -14,17 +16,24 @@ use crate::session::stored::{Stored, named};
 pub use crate::egress::{Place, PlaceError};
 pub use crate::secret::{Set as SecretSet, check_name as check_secret_name};
 
-/// A secret, without what it is.
+/// A secret that is set or granted, without what it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecretRow {
     /// Its name.
     pub name: String,
+    /// How it is set; none where it is only granted.
+    pub set: Option<SecretSince>,
+    /// Who gets it, by the configuration and by what was approved with plugins.
+    pub granted: Vec<SecretGranted>,
+}
+
+/// How a secret is set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretSince {
     /// Where it is put.
     pub place: Place,
     /// When it was set, in milliseconds since 1970.
-    pub set_ms: u64,
-    /// Who gets it, by the configuration and by what was approved with plugins.
-    pub granted: Vec<SecretGranted>,
+    pub ms: u64,
 }
 
 /// That requests of a plugin get a secret.
@@ -70,47 +79,54 @@ impl Host {
         Ok(self.secret_file().remove(name)?)
     }
 
-    /// All secrets, by their names.
+    /// All secrets that are set or granted for good, by their names.
     ///
     /// # Errors
     /// The file of secrets or that of approvals can't be read.
     pub fn secrets(&self) -> Result<Vec<SecretRow>, HostError> {
+        let secrets = self.secret_file().read()?;
+        let mut granted = self.granted_secrets()?;
+        let mut rows: Vec<_> = secrets
+            .into_iter()
+            .map(|secret| SecretRow {
+                granted: granted.remove(&secret.name).unwrap_or_default(),
+                name: secret.name,
+                set: Some(SecretSince {
+                    place: secret.place,
+                    ms: secret.set_ms,
+                }),
+            })
+            .collect();
+        let not_set = granted.into_iter().map(|(name, granted)| SecretRow {
+            name,
+            set: None,
+            granted,
+        });
+        rows.extend(not_set);
+        rows.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(rows)
+    }
+
+    /// Who gets which secret, by the configuration and by what was approved with plugins. What can't be read is told where it is used.
+    fn granted_secrets(&self) -> Result<BTreeMap<String, Vec<SecretGranted>>, HostError> {
         let config = self.config();
-        let context = GrantContext::new(&config.home, config.user_home.as_deref())?;
         let approvals = self.shelf().approvals.read()?;
-        let mut given: Vec<(Option<&String>, &Vec<String>, bool)> =
-            vec![(None, &config.allow, false), (None, &config.own, true)];
+        let mut lists = vec![(None, &config.allow, false), (None, &config.own, true)];
         for approval in &approvals {
             let name = Some(&approval.name);
-            given.extend([(name, &approval.allow, false), (name, &approval.own, true)]);
+            lists.extend([(name, &approval.allow, false), (name, &approval.own, true)]);
         }
-        let texts = given
-            .into_iter()
-            .flat_map(|(approved, texts, own)| texts.iter().map(move |text| (approved, text, own)));
-        let granted = texts.filter_map(|(approved, text, own)| {
-            // What can't be read is told where it is used.
-            let Allowed { plugin, grant, .. } = Allowed::parse(text, &context).ok()?;
-            let Grant::Secret(secret) = grant else { return None };
-            let plugin = approved.cloned().or(plugin);
-            Some((secret, plugin, own))
-        });
-        let granted: Vec<_> = granted.collect();
-        let to = |name: &str| {
-            let of_it = granted.iter().filter(|(secret, ..)| secret.name == name);
-            let granted = of_it.map(|(secret, plugin, own)| SecretGranted {
-                hosts: secret.hosts.to_string(),
-                plugin: plugin.clone(),
-                own: *own,
-            });
-            granted.collect()
-        };
-        let rows = self.secret_file().read()?.into_iter().map(|secret| SecretRow {
-            granted: to(&secret.name),
-            name: secret.name,
-            place: secret.place,
-            set_ms: secret.set_ms,
-        });
-        Ok(rows.collect())
+        let mut all: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (approved, texts, own) in lists {
+            for (plugin, secret) in texts.iter().filter_map(|text| Allowed::secret(text)) {
+                all.entry(secret.name).or_default().push(SecretGranted {
+                    hosts: secret.hosts.to_string(),
+                    plugin: approved.cloned().or(plugin),
+                    own,
+                });
+            }
+        }
+        Ok(all)
     }
 
     /// What no record may hold: the operator's secrets, and the keys of `models`.

@@ -33,7 +33,7 @@ pub(super) fn build_checked() -> Result<Vec<Binary>> {
     let mut command = host::cargo("test");
     command.args(["--release", "--all-targets"]);
     for package in ["hermes-host", "hermes-tests"] {
-        for setting in ["opt-level=1", "debug-assertions=true"] {
+        for setting in ["opt-level=0", "debug-assertions=true"] {
             command.arg("--config");
             command.arg(format!("profile.release.package.{package}.{setting}"));
         }
