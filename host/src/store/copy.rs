@@ -157,7 +157,8 @@ impl Store {
         self.submit(Sync::Commit, None, work).await
     }
 
-    /// The first `limit` entries of a run's spaces behind `after`, by space and version, removed ones included.
+    /// The first `limit` entries of a run's spaces behind `after`, by space and version, removed ones included. Whoever begins is told of damage to any of
+    /// them.
     ///
     /// # Errors
     /// [`StoreError::Damaged`] when one is not what was written or is hidden, or a space is; failures of the disk.

@@ -213,8 +213,10 @@ impl Space {
             "SELECT version, id FROM entry INDEXED BY sqlite_autoindex_entry_2 WHERE space = ?1 ORDER BY version",
         )?;
         let listed = by_version.query_map([self.number], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        let Ok(mut listed) = listed.collect::<Result<Vec<(i64, i64)>, _>>() else {
-            return Ok(false);
+        let mut listed = match listed.collect::<Result<Vec<(i64, i64)>, _>>() {
+            Ok(listed) => listed,
+            Err(error @ rusqlite::Error::SqliteFailure(..)) => return Err(error.into()),
+            Err(_) => return Ok(false),
         };
         listed.retain(|(_, id)| !seen.damaged.contains(id));
         Ok(indexed && listed == versions)
