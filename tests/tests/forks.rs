@@ -4,13 +4,14 @@
 #![allow(clippy::unwrap_used, reason = "what fails shall fail the test")]
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hermes_tests::changed::{rebuilt, saying};
 use hermes_tests::child::{ChildSpec, exit, join, summary};
 use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
 use hermes_tests::program::{ask, open, put, steps};
-use hermes_tests::{Home, Host, Output, guests};
+use hermes_tests::shim::{Action, When};
+use hermes_tests::{Home, Host, Output, Shim, guests};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -219,6 +220,43 @@ fn a_run_that_was_killed_has_two_ways_to_go_on() {
     assert_eq!(resumed.seen()[1]["ok"]["parts"][0]["Text"], "two again");
     assert_eq!(server.requests().len(), 4, "the first answer was bought once");
     assert_eq!((branch.spent("iterations"), resumed.spent("iterations")), (2, 2));
+}
+
+#[test]
+fn a_run_that_is_taken_while_it_is_forked_has_no_torn_fork() {
+    let script = Script::default()
+        .when("ONE", [Turn::text("one")])
+        .when("TWO", [Turn::fault(Fault::StallMidStream), Turn::text("two")]);
+    let server = ModelServer::start(script);
+    let home = Home::with_model(&server, Format::OpenAi);
+    let process = home.host().probe(&steps(&[ask("ONE"), ask("TWO")])).start();
+    server.wait_for(2, LONG);
+    let run = home.newest_run();
+    process.signal(Signal::KILL);
+    process.finish();
+    // It has played the run, and stops before it copies it.
+    let shim = Shim::new().rule(
+        "write",
+        "*host/runs/",
+        When::At(1),
+        &Action::Delay(Duration::from_secs(2)),
+    );
+    let forking = shim.on(fork(&home, &run)).start();
+    let begun = Instant::now();
+    while shim.count(0) == 0 {
+        assert!(begun.elapsed() < LONG, "it begins to copy");
+    }
+    forking.signal(Signal::STOP);
+    home.host().args(["resume", &run]).output().expect(0);
+    let asked = server.requests().len();
+    forking.signal(Signal::CONT);
+    forking
+        .finish()
+        .expect(2)
+        .says(&[&run, "taken by another process meanwhile"]);
+    assert_eq!(server.requests().len(), asked, "nothing is sent");
+    let runs = home.host().args(["runs", "--output", "json"]).output().expect(0).json();
+    assert_eq!(runs.as_array().unwrap().len(), 1, "{runs}");
 }
 
 #[test]

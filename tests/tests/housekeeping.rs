@@ -980,6 +980,13 @@ fn a_damaged_row_hides_no_other_run() {
             .says(&["is damaged: its row"]);
     }
     assert!(doctor(&home, 1).contains(&format!("run {run}: its row is damaged")));
+    // How old it is nobody knows, so it is not older than anything.
+    let chosen = |more: &[&str]| {
+        let arguments = [&["--status", "damaged", "--dry-run"], more].concat();
+        pruned(&prune(&home, &arguments))
+    };
+    assert_eq!(chosen(&["--older-than", "1d"]), BTreeSet::new());
+    assert_eq!(chosen(&[]), set(&[&run]));
     // All that it says is in the journal too, its command line apart.
     home.host()
         .args(["resume", &run, "--accept-loss"])

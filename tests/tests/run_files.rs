@@ -14,7 +14,8 @@ use hermes_tests::child::{ChildSpec, join};
 use hermes_tests::home::{KEY, KEY_VARIABLE};
 use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
 use hermes_tests::program::{ask, steps};
-use hermes_tests::{Home, Output, guests};
+use hermes_tests::shim::{Action, When};
+use hermes_tests::{Home, Output, Shim, guests};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -226,6 +227,42 @@ fn a_run_that_was_killed_goes_on_elsewhere() {
         .expect(0);
     assert_eq!(resumed.seen()[1]["ok"]["parts"][0]["Text"], "two");
     assert_eq!(server.requests().len(), 3, "the first is not asked again");
+}
+
+#[test]
+fn a_run_that_is_taken_while_it_is_exported_makes_no_torn_file() {
+    let script = Script::default().when("TWO", [Turn::fault(Fault::StallMidStream), Turn::text("two")]);
+    let server = ModelServer::start(script.when("ONE", [Turn::text("one")]));
+    let home = Home::with_model(&server, Format::OpenAi);
+    let process = home.host().probe(&steps(&[ask("ONE"), ask("TWO")])).start();
+    server.wait_for(2, LONG);
+    let run = home.newest_run();
+    process.signal(Signal::KILL);
+    process.finish();
+    // It has seen that nobody owns the run, and stops before it reads the first of it.
+    let shim = Shim::new().rule(
+        "open",
+        "*.torn.jsonl",
+        When::At(1),
+        &Action::Delay(Duration::from_secs(2)),
+    );
+    let host = shim.on(home.host().args(["export", &run, "--run-file", "torn.jsonl"]));
+    let exporting = host.start();
+    let begun = Instant::now();
+    while shim.count(0) == 0 {
+        assert!(begun.elapsed() < LONG, "it opens its file");
+    }
+    exporting.signal(Signal::STOP);
+    home.host().args(["resume", &run]).output().expect(0);
+    exporting.signal(Signal::CONT);
+    exporting
+        .finish()
+        .expect(2)
+        .says(&[&run, "taken by another process meanwhile"]);
+    let left = fs::read_dir(home.work()).unwrap().map(|file| file.unwrap().file_name());
+    let left: Vec<_> = left.filter(|name| name.to_string_lossy().contains("torn")).collect();
+    assert!(left.is_empty(), "{left:?}");
+    export(&home, &run, "torn.jsonl", &[]);
 }
 
 #[test]

@@ -17,7 +17,7 @@ use crate::run::resume::{as_it_stands, first_start, may_go_on};
 use crate::run::root::begun_here;
 use crate::run::spec::Budget;
 use crate::run::{Host, HostError};
-use crate::store::{Answer, ForkPoint, Observation, OpKind, OutcomeStatus, RunRow, RunState, Store};
+use crate::store::{Answer, ForkPoint, Observation, OpKind, OutcomeStatus, RunRow, Store, StoreError, Unowned};
 use crate::supervisor::replay::{Expected, Got, RootPlayed};
 use crate::supervisor::terms::Terms;
 use taken::{Cut, Taken};
@@ -35,6 +35,7 @@ pub struct ForkSpec {
 pub struct ReadyFork {
     store: Store,
     origin: RunId,
+    unowned: Unowned,
     cut: Cut,
     changed: Option<Arc<Plugin>>,
     budget: Budget,
@@ -49,10 +50,13 @@ impl Host {
         let store = self.store()?;
         let origin = store.find_run(&spec.replay.run)?;
         may_go_on(&store, &store.run(&origin)?).map_err(|reason| cannot(&origin, &reason))?;
-        if store.run_state(&origin)? == RunState::Owned {
-            let reason = "it is under way in another process; wait for its end, or stop it";
-            return Err(cannot(&origin, reason));
-        }
+        let unowned = match store.unowned(&origin) {
+            Err(StoreError::Owned { .. }) => {
+                let reason = "it is under way in another process; wait for its end, or stop it";
+                return Err(cannot(&origin, reason));
+            }
+            other => other?,
+        };
         let first = first_start(&store, &origin)?;
         let shared = first
             .run
@@ -65,6 +69,7 @@ impl Host {
         Ok(ReadyFork {
             store,
             origin,
+            unowned,
             cut,
             changed: player.changed,
             budget: spec.budget.clone(),
@@ -74,11 +79,12 @@ impl Host {
     /// Writes the fork down, all of it or nothing, and sets it going as a run of its own.
     ///
     /// # Errors
-    /// The store or a plugin is not usable, or the run's spaces can't be made again as they were.
+    /// The store or a plugin is not usable, the run's spaces can't be made again as they were, or somebody took it since it was ready.
     pub async fn fork(&self, ready: ReadyFork) -> Result<RunHandle, HostError> {
         let ReadyFork {
             store,
             origin,
+            unowned,
             cut,
             changed,
             budget,
@@ -95,8 +101,9 @@ impl Host {
             budget: &budget,
             terms: Terms::of(&store, &origin)?,
         };
-        let mut notices = match taken.over().await {
-            Ok(notices) => notices,
+        let over = taken.over().await;
+        let mut notices = match over.and_then(|notices| Ok((notices, store.is_as_it_was(&unowned)?))) {
+            Ok((notices, ())) => notices,
             Err(error) => {
                 store.drop_copy(owner).await?;
                 return Err(error);

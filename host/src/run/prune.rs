@@ -67,7 +67,7 @@ impl Standing {
 /// Which runs to remove: those that meet all that is named here.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PruneSpec {
-    /// That ended, or last changed, so long ago.
+    /// That ended, or last changed, so long ago. One of which nothing says when is not among them.
     pub older_than: Option<Duration>,
     /// That stand so; none named: all that have ended.
     pub standing: Vec<Standing>,
@@ -233,7 +233,7 @@ fn told(run: &Prunable, standing: Standing) -> PrunedRun {
     PrunedRun {
         run: run.run.clone(),
         standing,
-        changed_ms: run.changed_ms,
+        changed_ms: run.changed_ms.unwrap_or_default(),
         bytes: run.bytes,
         task: run.row.as_ref().map(|row| row.task.clone()).unwrap_or_default(),
     }
@@ -253,7 +253,8 @@ fn choose(runs: Vec<Prunable>, spec: &PruneSpec, used: u64, now_ms: u64) -> Vec<
     let mut users = users(&runs);
     let fits = |run: Prunable| {
         let stands = Standing::of(&run).filter(|stands| standing.contains(stands))?;
-        let old = age.is_none_or(|age| now_ms.saturating_sub(run.changed_ms) >= age);
+        let is_old = |age: u64| run.changed_ms.is_some_and(|at| now_ms.saturating_sub(at) >= age);
+        let old = age.is_none_or(is_old);
         old.then_some((run, stands))
     };
     let mut chosen: Vec<_> = runs.into_iter().filter_map(fits).collect();

@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use rusqlite::{Connection, Row, params};
 use tokio::time::Instant;
 
-use super::Store;
-use super::commit::Done;
-use super::error::{Fault, StoreError};
+use super::commit::{Done, lock};
+use super::error::StoreError;
 use super::record::{Effect, EffectResult, SpaceId, Sync};
 use super::rows::{Change, Entry, SpaceRow};
-use super::seal::{decode, int, uint};
-use super::space::{self, EntryParts, Space, Writing, run_number};
+use super::seal::{int, uint};
+use super::space::{self, Space, Writing, run_number};
+use super::{Looked, Store, whole};
 use crate::ids::RunId;
 use crate::limits::Limits;
 
@@ -59,33 +59,33 @@ impl Store {
     /// The entry under `key`, if there is one.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`] when it is not what was written; failures of the disk.
+    /// [`StoreError::Damaged`] or, for the home folder, [`StoreError::Corrupt`] when it is not what was written, or something that is not may hide it;
+    /// failures of the disk.
     pub fn get(&self, space: &SpaceId, key: &str) -> Result<Option<Entry>, StoreError> {
-        let found = self.read(|conn| {
-            let Some(number) = space_number(conn, space)? else {
-                return Ok(None);
-            };
-            let mut select = conn.prepare_cached(
-                "SELECT version, at_ms, author, op, sum, media_type, data FROM entry
-                 WHERE space = ?1 AND key = ?2 AND deleted = 0",
-            )?;
-            let entry = select.query_row(params![number, key.as_bytes()], |row| open_entry(number, key, row));
-            Ok(entry.optional()?)
+        let found = self.read(|conn| match Space::open_to_read(conn, space)? {
+            Some(found) => found.entry(conn, space, key),
+            None => Ok(None),
         })?;
-        let Some(verified) = found else { return Ok(None) };
-        verified.map(Some).ok_or_else(|| StoreError::Corrupt {
-            path: self.0.files.database(),
-            what: format!(
-                "the entry {key:?} of the space {:?} is not what was written",
-                space.name
-            ),
-        })
+        let Some(entry) = found else {
+            // That it is not there follows from all that is.
+            self.looked_at(space)?;
+            return Ok(None);
+        };
+        Ok((!entry.deleted).then(|| Entry {
+            key: entry.key,
+            media_type: entry.media_type,
+            data: entry.data,
+            version: uint(entry.version),
+            author: entry.author,
+            op: entry.op,
+            at_ms: uint(entry.at_ms),
+        }))
     }
 
     /// The first `limit` keys (at most 1000) that begin with `prefix` and come after `after`, in byte order.
     ///
     /// # Errors
-    /// Failures of the disk.
+    /// [`StoreError::Damaged`] or, for the home folder, [`StoreError::Corrupt`] when the space is not what was written; failures of the disk.
     pub fn keys(
         &self,
         space: &SpaceId,
@@ -93,10 +93,10 @@ impl Store {
         after: Option<&str>,
         limit: u32,
     ) -> Result<Vec<String>, StoreError> {
+        let Some(number) = self.looked_at(space)? else {
+            return Ok(Vec::new());
+        };
         self.read(|conn| {
-            let Some(number) = space_number(conn, space)? else {
-                return Ok(Vec::new());
-            };
             let mut select = conn.prepare_cached(
                 "SELECT key FROM entry WHERE space = ?1 AND key >= ?2 AND (?3 IS NULL OR key < ?3)
                  AND (?4 IS NULL OR key > ?4) AND deleted = 0 ORDER BY key LIMIT ?5",
@@ -116,12 +116,12 @@ impl Store {
     /// `limit` of them, at most 1000. Of deleted keys the last 10,000 of a space are remembered.
     ///
     /// # Errors
-    /// Failures of the disk.
+    /// As [`Store::keys`].
     pub fn changes(&self, space: &SpaceId, prefix: &str, since: u64, limit: u32) -> Result<Vec<Change>, StoreError> {
+        let Some(number) = self.looked_at(space)? else {
+            return Ok(Vec::new());
+        };
         self.read(|conn| {
-            let Some(number) = space_number(conn, space)? else {
-                return Ok(Vec::new());
-            };
             let mut select = conn.prepare_cached(
                 "SELECT key, version, author, deleted FROM entry WHERE space = ?1 AND version > ?2
                  AND key >= ?3 AND (?4 IS NULL OR key < ?4) ORDER BY version LIMIT ?5",
@@ -144,7 +144,7 @@ impl Store {
     /// process are seen at once, those of others within 50 ms.
     ///
     /// # Errors
-    /// Failures of the disk.
+    /// As [`Store::keys`].
     pub async fn changed(
         &self,
         space: &SpaceId,
@@ -201,11 +201,13 @@ impl Store {
     /// Writes to a space of the home folder from outside a run, durably; `author` is shown as the entry's writer.
     ///
     /// # Errors
-    /// [`StoreError::Internal`] for a run's space, which its owner alone writes; [`StoreError::Busy`]; failures of the disk.
+    /// [`StoreError::Internal`] for a run's space, which its owner alone writes; [`StoreError::Corrupt`] when what is compared is not what was written;
+    /// [`StoreError::Busy`]; failures of the disk.
     pub async fn write_home(&self, effect: Effect, author: &str, at_ms: u64) -> Result<EffectResult, StoreError> {
         if effect.space().run.is_some() {
             return Err(StoreError::internal("a run's space can only be written by its owner"));
         }
+        self.look_before(&effect)?;
         let by = Writing {
             author: author.to_owned(),
             op: None,
@@ -220,6 +222,65 @@ impl Store {
         self.spaces_changed();
         Ok(result)
     }
+
+    /// The number of a space whose entries are what was written, and none of which is hidden; nothing where there is no such space. This process looks
+    /// once: what is written since it does not doubt.
+    fn looked_at(&self, space: &SpaceId) -> Result<Option<i64>, StoreError> {
+        let (one, all) = (Looked::Space(space.clone()), Looked::Spaces(space.run.clone()));
+        let known = {
+            let looked = lock(&self.0.looked);
+            (looked.contains(&one), looked.contains(&all))
+        };
+        let number = self.read(|conn| {
+            let Some(run) = run_number(conn, space)? else {
+                return Ok(None);
+            };
+            let found = Space::named(conn, space, run)?;
+            match &found {
+                Some(found) if !known.0 => found.check(conn, space.run.as_ref())?,
+                None if !known.1 => whole::none_is_hidden(conn, space.run.as_ref(), run)?,
+                _ => {}
+            }
+            Ok(Some(found.map(|found| found.number)))
+        })?;
+        // Of runs that are not there nothing is remembered.
+        let Some(number) = number else { return Ok(None) };
+        let is_new = if number.is_some() { !known.0 } else { !known.1 };
+        if is_new {
+            lock(&self.0.looked).insert(if number.is_some() { one } else { all });
+        }
+        Ok(number)
+    }
+
+    /// That all spaces of a run are what was written, with all that is in them.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] with the first thing that is not; [`StoreError::NotFound`]; failures of the disk.
+    pub(super) fn spaces_are_whole(&self, run: &RunId) -> Result<(), StoreError> {
+        let (number, _) = self.run_number(run)?;
+        let spaces = self.read(|conn| whole::look(conn, number))?;
+        if let Some(what) = spaces.wrong.into_iter().next() {
+            return Err(StoreError::damaged(run, what));
+        }
+        let of = |name| {
+            Looked::Space(SpaceId {
+                run: Some(run.clone()),
+                name,
+            })
+        };
+        let mut looked = lock(&self.0.looked);
+        looked.extend(spaces.names.into_iter().map(of));
+        looked.insert(Looked::Spaces(Some(run.clone())));
+        Ok(())
+    }
+
+    /// What is compared before it is written must be there to be found.
+    pub(super) fn look_before(&self, effect: &Effect) -> Result<(), StoreError> {
+        match effect.compares() {
+            true => self.looked_at(effect.space()).map(drop),
+            false => Ok(()),
+        }
+    }
 }
 
 /// Keys that begin with `prefix` are those from the first of these up to, but without, the second, where there is one.
@@ -232,48 +293,9 @@ fn range(prefix: &str) -> (&[u8], Option<Vec<u8>>) {
     (prefix.as_bytes(), Some(end).filter(|end| !end.is_empty()))
 }
 
-fn space_number(conn: &Connection, id: &SpaceId) -> Result<Option<i64>, Fault> {
-    let Some(run) = run_number(conn, id)? else {
-        return Ok(None);
-    };
-    Ok(Space::named(conn, id, run)?.map(|space| space.number))
-}
-
 fn key_text(row: &Row<'_>, column: usize) -> Result<String, rusqlite::Error> {
     let bytes: Vec<u8> = row.get(column)?;
     String::from_utf8(bytes).map_err(|e| rusqlite::Error::Utf8Error(column, e.utf8_error()))
-}
-
-/// The entry of a row of `version, at_ms, author, op, sum, media_type, data`; nothing if it does not fit its checksum.
-fn open_entry(space: i64, key: &str, row: &Row<'_>) -> Result<Option<Entry>, rusqlite::Error> {
-    let (version, at_ms, author, op): (i64, i64, String, Vec<u8>) =
-        (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
-    let (sum, media_type, data): (i64, String, Vec<u8>) = (row.get(4)?, row.get(5)?, row.get(6)?);
-    let parts = EntryParts {
-        space,
-        version,
-        deleted: false,
-        key: key.as_bytes(),
-        at_ms,
-        author: &author,
-        op: &op,
-        media_type: &media_type,
-        data: &data,
-    };
-    if parts.sum() != sum {
-        return Ok(None);
-    }
-    let Some(op) = decode(&op) else { return Ok(None) };
-    let (version, at_ms) = (uint(version), uint(at_ms));
-    Ok(Some(Entry {
-        key: key.to_owned(),
-        media_type,
-        data,
-        version,
-        author,
-        op,
-        at_ms,
-    }))
 }
 
 #[cfg(test)]

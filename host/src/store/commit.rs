@@ -3,7 +3,7 @@
 //! holds the database.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError, mpsc};
 use std::time::{Duration, Instant};
 
@@ -13,10 +13,11 @@ use tokio::sync::oneshot;
 
 use super::Durability;
 use super::error::{Fault, StoreError};
-use super::files::Files;
+use super::files::{Files, refuse_newer};
 use super::gate::Gate;
 use super::owner::{Head, RunLock};
 use super::record::Sync;
+use super::schema;
 
 /// A leader takes nothing new into its batch after this time.
 const BATCH_TIME: Duration = Duration::from_millis(20);
@@ -27,7 +28,7 @@ const FOREIGN_LOCK_POLL: Duration = Duration::from_millis(5);
 /// The log's size is looked at once in so many batches…
 const LOG_CHECK: u64 = 128;
 
-/// …and from this size on it is emptied, which waits a little for readers. SQLite by itself copies pages out of it from 4 MiB on, but never
+/// …and from this size on the thread empties it, which waits a little for readers. SQLite by itself copies pages out of it from 4 MiB on, but never
 /// waits.
 const LOG_LIMIT: u64 = 32 << 20;
 
@@ -43,7 +44,8 @@ pub(super) struct Done<T> {
 /// The writer of a store: one connection, one queue.
 pub(super) struct Writer {
     core: Arc<Core>,
-    thread: OnceLock<mpsc::Sender<()>>,
+    /// Wakes the thread, once there is one.
+    thread: Mutex<Option<mpsc::Sender<()>>>,
 }
 
 struct Core {
@@ -56,6 +58,8 @@ struct Core {
     /// When the last batch was committed, in milliseconds since `began`.
     committed_ms: AtomicU64,
     began: Instant,
+    /// Whether the log is so large that the thread is to empty it.
+    log_is_full: AtomicBool,
     failed: OnceLock<String>,
 }
 
@@ -129,11 +133,12 @@ impl Writer {
             tickets: AtomicU64::new(0),
             committed_ms: AtomicU64::new(0),
             began: Instant::now(),
+            log_is_full: AtomicBool::new(false),
             failed: OnceLock::new(),
         };
         Ok(Self {
             core: Arc::new(core),
-            thread: OnceLock::new(),
+            thread: Mutex::default(),
         })
     }
 
@@ -169,8 +174,11 @@ impl Writer {
             // Tasks that are ready to run may have something for the same sync; without any this costs a microsecond.
             tokio::task::yield_now().await;
         }
-        if self.core.lead_inline() {
-            self.wake_thread()?;
+        if self.core.lead_inline()
+            && let Err(error) = self.wake_thread()
+            && ticket.withdraw()
+        {
+            return Err(error);
         }
         let lost = |_| StoreError::internal("the writer gave up a task");
         match answer.try_recv() {
@@ -202,26 +210,24 @@ impl Writer {
         }
     }
 
+    /// Wakes the thread, and starts it where there is none.
     fn wake_thread(&self) -> Result<(), StoreError> {
-        let mut spawn_error = None;
-        let sender = self.thread.get_or_init(|| {
-            let (sender, wakes) = mpsc::channel();
-            let core = Arc::clone(&self.core);
-            let thread = std::thread::Builder::new().name("hermes-store".into());
-            spawn_error = thread
-                .spawn(move || {
-                    while wakes.recv().is_ok() {
-                        core.lead_in_thread();
-                    }
-                })
-                .err();
-            sender
+        let mut thread = lock(&self.thread);
+        if thread.as_ref().is_some_and(|wakes| wakes.send(()).is_ok()) {
+            return Ok(());
+        }
+        let (sender, wakes) = mpsc::channel();
+        let core = Arc::clone(&self.core);
+        let started = std::thread::Builder::new().name("hermes-store".into()).spawn(move || {
+            while wakes.recv().is_ok() {
+                core.lead_in_thread();
+            }
         });
-        // Without its thread the receiver is gone.
-        sender.send(()).map_err(|_| {
-            let why = spawn_error.map_or_else(|| "it ended".to_owned(), |e| e.to_string());
-            StoreError::internal(format!("the store's thread can't run: {why}"))
-        })
+        started.map_err(|e| StoreError::internal(format!("the store's thread can't run: {e}")))?;
+        // Until it ends it hears.
+        let _ = sender.send(());
+        *thread = Some(sender);
+        Ok(())
     }
 }
 
@@ -296,7 +302,7 @@ impl Core {
         !lock(&self.queue).is_empty()
     }
 
-    /// Leads one batch if the writer and the gate are free. True if work is left that the thread should do. Whoever queues
+    /// Leads one batch if the writer and the gate are free. True if work is left that the thread should do: tasks, or a log to empty. Whoever queues
     /// while another leads may rely on that leader, which looks at the queue again after it let go.
     fn lead_inline(&self) -> bool {
         if !self.has_work() {
@@ -316,10 +322,24 @@ impl Core {
                 Led::Foreign => return true,
             }
         }
-        self.has_work()
+        self.has_work() || self.log_is_full.load(Ordering::Relaxed)
     }
 
     fn lead_in_thread(&self) {
+        loop {
+            self.lead_while_there_is_work();
+            if !self.log_is_full.swap(false, Ordering::Relaxed) || self.alive().is_err() {
+                return;
+            }
+            // With a connection of its own: whoever is told of a commit, or writes meanwhile, does not wait for all that is copied.
+            match self.files.connect() {
+                Ok(conn) => empty_log(&conn),
+                Err(error) => tracing::debug!(%error, "the database's log could not be emptied"),
+            }
+        }
+    }
+
+    fn lead_while_there_is_work(&self) {
         while self.has_work() {
             let mut state = lock(&self.state);
             let held = self.gate.hold();
@@ -346,7 +366,7 @@ impl Core {
             return Led::Batch(self.fail_all(failed.into()));
         }
         let full = self.durability == Durability::Power && lock(&self.queue).iter().any(|q| q.sync == Sync::Durable);
-        if let Err(fault) = state.begin(if full { Synced::Full } else { Synced::Normal }) {
+        if let Err(fault) = state.begin(if full { Synced::Full } else { Synced::Normal }, &self.files) {
             if fault.is_busy() {
                 return Led::Foreign;
             }
@@ -402,7 +422,7 @@ impl Core {
         self.committed_ms.store(self.age_ms(), Ordering::Relaxed);
         state.batches += 1;
         if state.batches.is_multiple_of(LOG_CHECK) && self.files.wal().metadata().is_ok_and(|m| m.len() > LOG_LIMIT) {
-            empty_log(&state.conn);
+            self.log_is_full.store(true, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -423,7 +443,7 @@ impl Core {
 }
 
 impl State {
-    fn begin(&mut self, synced: Synced) -> Result<(), Fault> {
+    fn begin(&mut self, synced: Synced, files: &Files) -> Result<(), Fault> {
         if !self.conn.is_autocommit() {
             // A task that panicked left its transaction open.
             self.conn.execute_batch("ROLLBACK")?;
@@ -437,7 +457,12 @@ impl State {
             self.synced = synced;
         }
         self.conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-        Ok(())
+        // A newer host may have changed the format since this database was opened.
+        let known = refuse_newer(files.database(), schema::version(&self.conn)?);
+        if known.is_err() {
+            self.conn.execute_batch("ROLLBACK")?;
+        }
+        Ok(known?)
     }
 }
 
@@ -476,11 +501,17 @@ fn tell(ended: Vec<Ended>) {
     }
 }
 
-/// Copies the whole log into the database and cuts it to nothing, unless readers hold on to it for too long.
+/// Copies the whole log into the database and cuts it to nothing, unless readers hold on to it for too long. Others write on while most of it is copied,
+/// and wait at most as long as this waits for readers.
 pub(super) fn empty_log(conn: &Connection) {
+    let checkpoint = |how: &str| {
+        let checkpoint = format!("PRAGMA wal_checkpoint({how})");
+        conn.query_row(&checkpoint, [], |row| row.get::<_, i64>(0))
+    };
     let emptied = conn
         .busy_timeout(LOG_WAIT)
-        .and_then(|()| conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0)));
+        .and_then(|()| checkpoint("PASSIVE"))
+        .and_then(|_| checkpoint("TRUNCATE"));
     let _ = conn.busy_timeout(Duration::ZERO);
     if !matches!(emptied, Ok(0)) {
         tracing::debug!(?emptied, "the database's log could not be emptied; readers use it");

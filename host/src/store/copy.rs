@@ -7,14 +7,15 @@ use rusqlite::{Connection, params};
 
 use super::Store;
 use super::commit::Done;
+use super::entry::WholeEntry;
 use super::error::{Fault, StoreError};
 use super::key::row_id;
 use super::owner::{Owner, Ownership};
 use super::record::{Effect, EffectResult, SpaceId, Sync};
 use super::rows::{RunRow, StoredEntry};
 use super::runs::{FIRST_EPOCH, now_ms, seal_run};
-use super::seal::{decode, int, uint};
-use super::space::{self, EntryParts, Space, Writing};
+use super::seal::{int, uint};
+use super::space::{self, Space, Writing};
 use super::write::{check_epoch, head};
 use crate::ids::{RunId, StreamId};
 
@@ -156,16 +157,20 @@ impl Store {
         self.submit(Sync::Commit, None, work).await
     }
 
-    /// The first `limit` entries of a run's spaces behind `after`, by space and version, removed ones included.
+    /// The first `limit` entries of a run's spaces behind `after`, by space and version, removed ones included. Whoever begins is told of damage to any of
+    /// them.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`] when one is not what was written, [`StoreError::Damaged`] when a space is not; failures of the disk.
+    /// [`StoreError::Damaged`] when one is not what was written or is hidden, or a space is; failures of the disk.
     pub fn stored_entries(
         &self,
         run: &RunId,
         after: Option<&EntryCursor>,
         limit: u32,
     ) -> Result<Vec<StoredEntry>, StoreError> {
+        if after.is_none() {
+            self.spaces_are_whole(run)?;
+        }
         let any = SpaceId {
             run: Some(run.clone()),
             name: String::new(),
@@ -177,7 +182,7 @@ impl Store {
             Space::all(conn, Some(run), number)?;
             let (name, version) = after.map_or(("", 0), |(name, version)| (name.as_str(), *version));
             let mut select = conn.prepare_cached(
-                "SELECT s.name, s.no, e.version, e.deleted, e.key, e.at_ms, e.author, e.op, e.sum, e.media_type, e.data
+                "SELECT s.name AS space_name, e.*
                  FROM entry e JOIN space s ON s.no = e.space
                  WHERE s.run = ?1 AND (s.name, e.version) > (?2, ?3) ORDER BY s.name, e.version LIMIT ?4",
             )?;
@@ -185,10 +190,7 @@ impl Store {
             Ok(rows.collect::<Result<Vec<_>, _>>()?)
         })?;
         let whole = found.into_iter().collect::<Option<Vec<_>>>();
-        whole.ok_or_else(|| StoreError::Corrupt {
-            path: self.0.files.database(),
-            what: format!("an entry of a space of run {run} is not what was written"),
-        })
+        whole.ok_or_else(|| StoreError::damaged(run, "an entry of one of its spaces is damaged"))
     }
 
     /// Removes all rows of a run in bounded transactions, its own last, and its lock file.
@@ -234,35 +236,20 @@ impl Store {
     }
 }
 
-/// An entry, if it fits its checksum.
+/// An entry, if it is what was written.
 fn open(row: &rusqlite::Row<'_>) -> Result<Option<StoredEntry>, rusqlite::Error> {
-    let (version, deleted, at_ms): (i64, bool, i64) = (row.get(2)?, row.get(3)?, row.get(5)?);
-    let (key, author, op): (Vec<u8>, String, Vec<u8>) = (row.get(4)?, row.get(6)?, row.get(7)?);
-    let (media_type, data): (String, Vec<u8>) = (row.get(9)?, row.get(10)?);
-    let parts = EntryParts {
-        space: row.get(1)?,
-        version,
-        deleted,
-        key: &key,
-        at_ms,
-        author: &author,
-        op: &op,
-        media_type: &media_type,
-        data: &data,
-    };
-    let whole = parts.sum() == row.get::<_, i64>(8)?;
-    let (Some(op), Ok(key)) = (decode(&op).filter(|_| whole), String::from_utf8(key)) else {
+    let Some(entry) = WholeEntry::of(row) else {
         return Ok(None);
     };
     Ok(Some(StoredEntry {
-        space: row.get(0)?,
-        key,
-        version: uint(version),
-        deleted,
-        media_type,
-        data,
-        author,
-        op,
-        at_ms: uint(at_ms),
+        space: row.get("space_name")?,
+        key: entry.key,
+        version: uint(entry.version),
+        deleted: entry.deleted,
+        media_type: entry.media_type,
+        data: entry.data,
+        author: entry.author,
+        op: entry.op,
+        at_ms: uint(entry.at_ms),
     }))
 }

@@ -144,6 +144,14 @@ pub enum StoreError {
         /// When it took the run, in milliseconds since 1970.
         since_ms: u64,
     },
+    /// Somebody took the run while it was read in parts.
+    #[error(
+        "run {run} was taken by another process meanwhile, so what was read of it is not of one moment; wait for that process, then try again"
+    )]
+    TakenMeanwhile {
+        /// The run.
+        run: RunId,
+    },
     /// What may be written once was written already.
     #[error("{what} is recorded already")]
     Duplicate {

@@ -257,7 +257,8 @@ pub(super) fn sync_dir(dir: &Path) -> Result<(), StoreError> {
         .map_err(|e| StoreError::io(dir, &e))
 }
 
-fn refuse_newer(path: PathBuf, found: u32) -> Result<(), StoreError> {
+/// Refuses a format that this host doesn't know.
+pub(super) fn refuse_newer(path: PathBuf, found: u32) -> Result<(), StoreError> {
     if found > schema::VERSION {
         return Err(StoreError::FormatTooNew {
             path,

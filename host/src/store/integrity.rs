@@ -10,15 +10,13 @@ use super::error::{Fault, StoreError};
 use super::request::damaged_requests;
 use super::rows::SessionRow;
 use super::runs::{RunState, open_run};
+use super::space::HOME;
 use super::verify::{Look, verify};
-use super::{Store, schema, space};
+use super::{Store, schema, whole};
 use crate::ids::{Digest, RunId};
 
 /// Problems of the structure that SQLite tells at most.
 const STRUCTURE: u32 = 20;
-
-/// Whose the spaces of the home folder are, in the place of a run's number.
-const HOME: i64 = 0;
 
 /// The result of looking through everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -163,14 +161,10 @@ impl Store {
     }
 
     fn look_at_spaces(&self, found: &mut Integrity, run: Option<&RunId>, number: i64) -> Result<(), StoreError> {
-        let looked = self.read(|conn| {
-            let (good, mut wrong) = entries(conn, number)?;
-            wrong.extend(space::problems(conn, number)?);
-            Ok((good, wrong))
-        });
-        let (good, wrong) = found.look(run, "the blackboard", looked)?;
-        found.entries += good;
-        wrong.into_iter().for_each(|what| found.add(run, what));
+        let looked = self.read(|conn| whole::look(conn, number));
+        let spaces = found.look(run, "the blackboard", looked)?;
+        found.entries += spaces.good;
+        spaces.wrong.into_iter().for_each(|what| found.add(run, what));
         Ok(())
     }
 
@@ -243,24 +237,6 @@ fn sessions(conn: &Connection, run: &RunId, number: i64) -> Result<Vec<u32>, Fau
         }
     }
     Ok(damaged)
-}
-
-/// How many entries of the spaces of the run with this number are what was written, and in words those that are not.
-fn entries(conn: &Connection, run: i64) -> Result<(u64, Vec<String>), Fault> {
-    let mut select =
-        conn.prepare_cached("SELECT s.name, e.* FROM space s CROSS JOIN entry e ON e.space = s.no WHERE s.run = ?1")?;
-    let mut rows = select.query([run])?;
-    let (mut good, mut damaged) = (0, Vec::new());
-    while let Some(row) = rows.next()? {
-        if space::is_whole(row)? {
-            good += 1;
-            continue;
-        }
-        let (name, key): (String, Vec<u8>) = (row.get("name")?, row.get("key")?);
-        let key = String::from_utf8_lossy(&key).into_owned();
-        damaged.push(format!("the entry {key:?} of the space {name:?} is damaged"));
-    }
-    Ok((good, damaged))
 }
 
 /// Spaces that belong to nobody, and how many entries belong to no space, in words.

@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, HashMap};
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::Store;
 use super::commit::lock;
 use super::error::{Fault, StoreError};
 use super::key::{COLUMNS, Kind, Marks, open, row_id, row_seq};
@@ -17,6 +16,7 @@ use super::runs::RunState;
 use super::seal::uint;
 use super::verify::{Look, Sound, verify};
 use super::write::session_row;
+use super::{Looked, Store};
 use crate::amounts::Amounts;
 use crate::ids::{Digest, RunId, Scope, SessionId, StreamId};
 
@@ -321,7 +321,7 @@ impl Store {
     /// Whether each record of the run is what was written, in its place and in the index. This process looks once: what it writes itself it does not
     /// doubt.
     fn look_through(&self, run: &RunId, number: i64) -> Result<(), StoreError> {
-        if lock(&self.0.looked).contains(run) {
+        if lock(&self.0.looked).contains(&Looked::Records(run.clone())) {
             return Ok(());
         }
         let found = self.read(|conn| verify(conn, (run, number), Look::Records, u64::MAX, |_, _| Ok(())))?;
@@ -332,7 +332,7 @@ impl Store {
         if let Some(what) = found.problem {
             return Err(StoreError::damaged(run, what));
         }
-        lock(&self.0.looked).insert(run.clone());
+        lock(&self.0.looked).insert(Looked::Records(run.clone()));
         Ok(())
     }
 

@@ -2,15 +2,16 @@
 //! components that runs use. No SQL type leaves this layer, and every write takes its records and its effect in one call, so that another
 //! backend can stand beside this one.
 //!
-//! Read in this order: `record` (what is written) · `rows` (what is read) · `schema` · `key`, `write` and `space` (records and effects become rows) ·
+//! Read in this order: `record` (what is written) · `rows` (what is read) · `schema` · `key`, `write`, `entry` and `space` (records and effects become rows) ·
 //! `commit` (many callers, one transaction) · `owner` (who may write) · `runs`, `journal`, `blackboard`, `component`, `request` (the store's face) ·
-//! `copy` (runs that come from elsewhere) · `verify`, `integrity`, `lost`, `repair` (damage) · `prune`, `backup`, `reserve` (upkeep).
+//! `copy` (runs that come from elsewhere) · `verify`, `whole`, `integrity`, `lost`, `repair` (damage) · `prune`, `backup`, `reserve` (upkeep).
 
 mod backup;
 mod blackboard;
 mod commit;
 mod component;
 mod copy;
+mod entry;
 mod error;
 mod files;
 mod gate;
@@ -31,6 +32,7 @@ mod schema;
 mod seal;
 mod space;
 mod verify;
+mod whole;
 mod write;
 
 #[cfg(test)]
@@ -62,7 +64,7 @@ pub use rows::{
     Change, Entry, ForkPoint, Imported, JournalSize, NewRun, OperationRow, RunRow, RunUpdate, SessionRow, SpaceRow,
     StoredEntry, WhatFor,
 };
-pub use runs::{Listed, RunState};
+pub use runs::{Listed, RunState, Unowned};
 pub use write::Appended;
 
 use crate::ids::RunId;
@@ -134,10 +136,21 @@ struct Inner {
     pool: Pool,
     writer: Option<Writer>,
     reserve: Reserve,
-    /// Runs whose records this process has looked through, or began itself.
-    looked: Mutex<HashSet<RunId>>,
+    /// What this process has looked through, or made itself. There is no more of it than there is in the database.
+    looked: Mutex<HashSet<Looked>>,
     /// Counts the writes to spaces of this process, for those who wait for a change.
     spaces: watch::Sender<u64>,
+}
+
+/// What is looked through once, by a process, before it is believed that what is not found is not there.
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum Looked {
+    /// The records of a run.
+    Records(RunId),
+    /// The rows of the spaces of a run, or of the home folder.
+    Spaces(Option<RunId>),
+    /// The entries of a space.
+    Space(SpaceId),
 }
 
 impl Store {

@@ -1,9 +1,9 @@
 //! Who may write to a run: the holder of its lock file, with the newest epoch. The file also keeps the anchor, which tells
 //! when the database has lost records that were durable.
 
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::FileExt as _;
-use std::path::PathBuf;
+use std::fs::{File, Metadata, OpenOptions};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -123,7 +123,12 @@ impl Files {
             _ => StoreError::io(&path, &e),
         };
         let file = private().create_new(true).open(&path).map_err(io)?;
-        flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|e| io(e.into()))?;
+        let Locked::Ours(file) = locked(&path, file).map_err(io)? else {
+            // Whoever sweeps up took it for the remains of a run that was removed just before.
+            return Err(StoreError::Duplicate {
+                what: format!("run {run}"),
+            });
+        };
         let lock = RunLock::new(file, durability, since_ms);
         lock.write(Head::default())
             .and_then(|()| lock.file.0.sync_all())
@@ -135,36 +140,53 @@ impl Files {
     /// Locks the lock file of a run that exists. The line in it stays until the first anchor. Makes no file: one beside no run's row would be
     /// left for good where the run was removed just before.
     pub(super) fn take_lock(&self, run: &RunId, durability: Durability, since_ms: u64) -> Result<RunLock, StoreError> {
-        let path = self.lock_path(run);
-        match shared(&mut private(), &path) {
-            Ok(file) => self.hold_lock(run, file, durability, since_ms),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(StoreError::damaged(run, NO_ANCHOR)),
-            Err(e) => Err(StoreError::io(&path, &e)),
+        match self.hold_lock(run, &mut private(), durability, since_ms) {
+            Err(Untaken::File(e)) if e.kind() == std::io::ErrorKind::NotFound => {
+                Err(StoreError::damaged(run, NO_ANCHOR))
+            }
+            other => other.map_err(|e| self.untaken(run, e)),
         }
     }
 
     /// As [`Files::take_lock`], and makes the file where it is missing.
     pub(super) fn mend_lock(&self, run: &RunId, durability: Durability, since_ms: u64) -> Result<RunLock, StoreError> {
-        let path = self.lock_path(run);
-        let file = shared(private().create(true).truncate(false), &path);
-        self.hold_lock(run, file.map_err(|e| StoreError::io(&path, &e))?, durability, since_ms)
+        let taken = self.hold_lock(run, private().create(true).truncate(false), durability, since_ms);
+        taken.map_err(|e| self.untaken(run, e))
     }
 
-    fn hold_lock(&self, run: &RunId, file: File, durability: Durability, since_ms: u64) -> Result<RunLock, StoreError> {
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(RunLock::new(file, durability, since_ms)),
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                let (pid, since_ms) = match self.lock_state(run)? {
-                    LockState::Line(line) => (line.pid, line.since_ms),
-                    LockState::Missing | LockState::Broken => (0, 0),
-                };
-                Err(StoreError::Owned {
-                    run: run.clone(),
-                    pid,
-                    since_ms,
-                })
+    fn hold_lock(
+        &self,
+        run: &RunId,
+        options: &mut OpenOptions,
+        durability: Durability,
+        since_ms: u64,
+    ) -> Result<RunLock, Untaken> {
+        let path = self.lock_path(run);
+        for _ in 0..REPLACED {
+            let file = shared(options, &path).map_err(Untaken::File)?;
+            match locked(&path, file).map_err(Untaken::File)? {
+                Locked::Ours(file) => return Ok(RunLock::new(file, durability, since_ms)),
+                Locked::Theirs => break,
+                // The run was removed meanwhile, and may be there again.
+                Locked::Replaced => {}
             }
-            Err(e) => Err(StoreError::io(&self.lock_path(run), &e.into())),
+        }
+        Err(Untaken::Owned)
+    }
+
+    fn untaken(&self, run: &RunId, why: Untaken) -> StoreError {
+        if let Untaken::File(error) = why {
+            return StoreError::io(&self.lock_path(run), &error);
+        }
+        let (pid, since_ms) = match self.lock_state(run) {
+            Ok(LockState::Line(line)) => (line.pid, line.since_ms),
+            Ok(LockState::Missing | LockState::Broken) => (0, 0),
+            Err(error) => return error,
+        };
+        StoreError::Owned {
+            run: run.clone(),
+            pid,
+            since_ms,
         }
     }
 
@@ -183,6 +205,44 @@ impl Files {
     }
 }
 
+/// How often a lock file is opened anew that was replaced before it was locked.
+const REPLACED: u32 = 4;
+
+/// Why a run is not taken.
+enum Untaken {
+    /// Another process owns it, or is just about to.
+    Owned,
+    /// Its lock file can't be opened or locked.
+    File(std::io::Error),
+}
+
+/// How locking an open file went.
+#[derive(Debug)]
+enum Locked {
+    Ours(FileLock),
+    Theirs,
+    /// Another file is at its path, or none: the lock on this one says nothing.
+    Replaced,
+}
+
+/// Locks a file that was opened at `path`, if it is still the one there.
+fn locked(path: &Path, file: File) -> std::io::Result<Locked> {
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::WOULDBLOCK) => return Ok(Locked::Theirs),
+        Err(e) => return Err(e.into()),
+    }
+    let file = FileLock(file);
+    let ours = file.0.metadata()?;
+    let is_it = |there: &Metadata| (there.dev(), there.ino()) == (ours.dev(), ours.ino());
+    match std::fs::symlink_metadata(path) {
+        Ok(there) if is_it(&there) => Ok(Locked::Ours(file)),
+        Ok(_) => Ok(Locked::Replaced),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Locked::Replaced),
+        Err(e) => Err(e),
+    }
+}
+
 /// A file that this process has locked, until this is dropped. To close it would not be enough: a process that is being started has a copy of it,
 /// and so of the lock, until it is the other program.
 #[derive(Debug)]
@@ -195,9 +255,9 @@ impl Drop for FileLock {
 }
 
 impl RunLock {
-    fn new(file: File, durability: Durability, since_ms: u64) -> Self {
+    fn new(file: FileLock, durability: Durability, since_ms: u64) -> Self {
         Self {
-            file: FileLock(file),
+            file,
             since_ms,
             boot: boot_id(),
             durability,
@@ -217,14 +277,9 @@ impl RunLock {
     }
 
     /// Writes a line into a file that is no lock yet, for a copy of the store that nobody owns.
-    pub(super) fn leave(
-        path: &std::path::Path,
-        durability: Durability,
-        since_ms: u64,
-        head: Head,
-    ) -> std::io::Result<()> {
+    pub(super) fn leave(path: &Path, durability: Durability, since_ms: u64, head: Head) -> std::io::Result<()> {
         let file = private().create_new(true).open(path)?;
-        let lock = Self::new(file, durability, since_ms);
+        let lock = Self::new(FileLock(file), durability, since_ms);
         lock.write(head)?;
         lock.file.0.sync_all()
     }
@@ -308,6 +363,30 @@ fn boot_id() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lock_on_a_file_that_was_replaced_is_none() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let files = Files {
+            dir: dir.path().to_owned(),
+        };
+        std::fs::create_dir(files.runs()).expect("made");
+        let run = RunId::random();
+        let path = files.lock_path(&run);
+        let opened = || shared(&mut private(), &path).expect("opens");
+        drop(files.new_lock(&run, Durability::Power, 1).expect("new"));
+        let (before, still) = (opened(), opened());
+        assert!(matches!(locked(&path, still), Ok(Locked::Ours(_))));
+        // Somebody removes the run, and somebody imports it again.
+        std::fs::remove_file(&path).expect("removed");
+        let gone = files.take_lock(&run, Durability::Power, 1);
+        assert!(matches!(gone, Err(StoreError::Damaged { .. })), "{gone:?}");
+        let _owner = files.new_lock(&run, Durability::Power, 1).expect("new");
+        let late = locked(&path, before);
+        assert!(matches!(late, Ok(Locked::Replaced)), "{late:?}");
+        let taken = files.take_lock(&run, Durability::Power, 1);
+        assert!(matches!(taken, Err(StoreError::Owned { .. })), "{taken:?}");
+    }
 
     #[test]
     fn a_lock_line_reads_back_and_any_flipped_byte_is_noticed() {

@@ -7,7 +7,8 @@ use rusqlite::Connection;
 
 use super::commit::lock;
 use super::error::{Fault, StoreError};
-use super::files::Files;
+use super::files::{Files, refuse_newer};
+use super::schema;
 
 /// Idle connections that are kept.
 const IDLE: usize = 4;
@@ -43,7 +44,13 @@ impl Pool {
             Some(conn) => conn,
             None => self.files.connect_reader()?,
         };
-        let result = within(&conn, work).map_err(|e| e.at(&self.files.database()));
+        let database = self.files.database();
+        let result = within(&conn, |conn| {
+            // A newer host may have changed the format since this connection was made.
+            refuse_newer(database.clone(), schema::version(conn)?)?;
+            work(conn)
+        });
+        let result = result.map_err(|e| e.at(&database));
         // A connection that met damage is not used again.
         let sound = !matches!(result, Err(StoreError::Corrupt { .. } | StoreError::Io { .. }));
         let mut idle = lock(&self.idle);

@@ -43,8 +43,8 @@ pub struct Prunable {
     pub row: Result<RunRow, StoreError>,
     /// Whether somebody owns it, or it is damaged.
     pub state: RunState,
-    /// Milliseconds since 1970 at which something last changed; 0 where that is not known.
-    pub changed_ms: u64,
+    /// Milliseconds since 1970 at which something last changed; nothing where what would say so is damaged.
+    pub changed_ms: Option<u64>,
     /// About how many bytes of the database it takes.
     pub bytes: u64,
     /// The components that it uses, with their bytes.
@@ -119,7 +119,10 @@ impl Store {
                 Err(StoreError::Corrupt { what, .. }) => RunState::Damaged(what),
                 Err(error) => return Err(error),
             };
-            let changed_ms = row.as_ref().map_or(0, |row| self.changed_ms(row));
+            let changed_ms = match &row {
+                Ok(row) => self.changed_ms(row)?,
+                Err(_) => None,
+            };
             runs.push(Prunable {
                 epoch,
                 row,
@@ -151,12 +154,20 @@ impl Store {
         Ok(())
     }
 
-    fn changed_ms(&self, row: &RunRow) -> u64 {
-        row.ended_ms.unwrap_or_else(|| {
-            let sessions = self.sessions(&row.id).unwrap_or_default();
-            let newest = sessions.iter().map(|session| session.updated_ms).max();
-            newest.unwrap_or_default().max(row.started_ms)
-        })
+    fn changed_ms(&self, row: &RunRow) -> Result<Option<u64>, StoreError> {
+        if row.ended_ms.is_some() {
+            return Ok(row.ended_ms);
+        }
+        let sessions = match self.sessions(&row.id) {
+            Ok(sessions) => sessions,
+            // Damaged, or removed meanwhile.
+            Err(StoreError::Damaged { .. } | StoreError::Corrupt { .. } | StoreError::NotFound { .. }) => {
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        let newest = sessions.iter().map(|session| session.updated_ms).max();
+        Ok(newest.max(Some(row.started_ms)))
     }
 
     fn component_sizes(&self, number: i64) -> Result<Vec<(Digest, u64)>, StoreError> {

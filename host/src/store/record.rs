@@ -328,7 +328,8 @@ pub enum Record {
     Spill(Spill),
 }
 
-/// A piece of a long text, written to the space `spill` of the run together with the outcome that names it.
+/// A piece of a long text, written to the space `spill` of the run: committed before the outcome that names it, in an append of its own, so that where
+/// it doesn't fit another outcome can be written.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Spill {
     /// The session whose result or report it is.
@@ -394,6 +395,14 @@ impl Effect {
     pub fn space(&self) -> &SpaceId {
         let (Self::Put { space, .. } | Self::Append { space, .. } | Self::Delete { space, .. }) = self;
         space
+    }
+
+    /// Whether what it does depends on what is there.
+    pub(super) fn compares(&self) -> bool {
+        match self {
+            Self::Put { if_version, .. } | Self::Delete { if_version, .. } => if_version.is_some(),
+            Self::Append { .. } => false,
+        }
     }
 }
 
@@ -473,5 +482,206 @@ mod tests {
                 "from {from:?}"
             );
         }
+    }
+
+    /// Every variant of everything in a record, once at least. Whoever adds one meets a `match` below that lacks it.
+    fn one_of_each() -> Vec<Record> {
+        let session = SessionId {
+            run: "0123456789".parse().expect("an id"),
+            number: 1,
+        };
+        let stream = StreamId {
+            session: session.clone(),
+            attempt: 2,
+            scope: crate::ids::Scope::ROOT.child(3),
+        };
+        let amounts = crate::error::Dimension::ALL
+            .into_iter()
+            .fold(Amounts::ZERO, |sum, d| sum.with(d, 300 + d as u64));
+        let mut records = vec![
+            Record::Body(Digest::of(b"body"), b"body".to_vec()),
+            Record::Start(Start {
+                session: session.clone(),
+                attempt: 4,
+                body: vec![5],
+                at_ms: 6,
+            }),
+            Record::Refund(stream.clone(), 7),
+            Record::Resent(stream.clone(), 8),
+            Record::Spill(Spill {
+                session: session.clone(),
+                key: "key".into(),
+                text: "text".into(),
+                at_ms: 9,
+            }),
+        ];
+        records.extend([Edge::Root, Edge::Delegated, Edge::Forked].map(|edge| {
+            Record::Session(NewSession {
+                session: session.clone(),
+                parent: (edge == Edge::Delegated).then(|| ReturnAddress {
+                    session: session.clone(),
+                    attempt: 10,
+                    op: 11,
+                }),
+                edge,
+                role: "role".into(),
+                task: "task".into(),
+                strategy: "strategy".into(),
+                digest: Digest::of(b"digest"),
+                model: Some("model".into()),
+                budget: amounts.iter().collect(),
+                toolsets: vec!["toolset".into()],
+                at_ms: 12,
+            })
+        }));
+        let ends = [EndKind::Completed, EndKind::Cancelled, EndKind::Failed].map(|kind| {
+            Transition::Ended(SessionEnd {
+                kind,
+                exit: "exit".into(),
+                outcome: Some("outcome".into()),
+                error: Some("error".into()),
+                result: vec![13],
+            })
+        });
+        let steps = [
+            Transition::Active { attempt: 14 },
+            Transition::Interrupted,
+            Transition::CancelAsked,
+        ];
+        records.extend(steps.into_iter().chain(ends).map(|transition| {
+            Record::Update(SessionUpdate {
+                session: session.clone(),
+                transition,
+                spent: Some(amounts),
+                at_ms: 15,
+            })
+        }));
+        let kinds = [OpKind::Completion, OpKind::ToolCall, OpKind::Child, OpKind::Write];
+        records.extend(kinds.map(|kind| {
+            Record::Intent(Intent {
+                stream: stream.clone(),
+                op: 16,
+                kind,
+                name: "name".into(),
+                request: vec![Digest::of(b"request")],
+                reserved: amounts,
+                at_ms: 17,
+                shared: true,
+            })
+        }));
+        let effects = [
+            EffectResult::Written(18),
+            EffectResult::Appended("key".into(), 19),
+            EffectResult::Deleted,
+            EffectResult::Conflict(20),
+            EffectResult::TooManyKeys(21),
+            EffectResult::TooManyBytes(22),
+        ];
+        let statuses = [
+            OutcomeStatus::Done,
+            OutcomeStatus::Failed,
+            OutcomeStatus::Cancelled,
+            OutcomeStatus::Interrupted,
+        ];
+        for (at, effect) in effects.iter().enumerate() {
+            records.push(Record::Outcome(Outcome {
+                stream: stream.clone(),
+                op: 23,
+                status: statuses[at % statuses.len()],
+                body: postcard::to_stdvec(effect).expect("encodes"),
+                charged: amounts,
+                at_ms: 24,
+            }));
+        }
+        let answers = [Answer::Body(vec![25]), Answer::Started(26), Answer::Delivered(27)];
+        records.extend(answers.map(|answer| {
+            Record::Observation(Observation {
+                stream: stream.clone(),
+                seq: 28,
+                call: "call".into(),
+                args: Digest::of(b"args"),
+                answer,
+                fuel: 29,
+                awake_ms: 30,
+                at_ms: 31,
+            })
+        }));
+        let notes = [
+            NoteKind::Log,
+            NoteKind::Progress,
+            NoteKind::Emit,
+            NoteKind::Checkpoint,
+            NoteKind::Audit,
+            NoteKind::Host,
+            NoteKind::Terms,
+        ];
+        records.extend(notes.map(|kind| {
+            Record::Note(Note {
+                stream: stream.clone(),
+                kind,
+                body: vec![32],
+                at_ms: 33,
+            })
+        }));
+        records
+    }
+
+    /// A variant that is missing here is new: then [`one_of_each`] lacks it, and the format has a new number.
+    fn is_known(record: &Record) {
+        match record {
+            Record::Body(..) | Record::Start(_) | Record::Refund(..) | Record::Resent(..) | Record::Spill(_) => {}
+            Record::Session(new) => match new.edge {
+                Edge::Root | Edge::Delegated | Edge::Forked => {}
+            },
+            Record::Update(update) => match &update.transition {
+                Transition::Active { .. } | Transition::Interrupted | Transition::CancelAsked => {}
+                Transition::Ended(end) => match end.kind {
+                    EndKind::Completed | EndKind::Cancelled | EndKind::Failed => {}
+                },
+            },
+            Record::Intent(intent) => match intent.kind {
+                OpKind::Completion | OpKind::ToolCall | OpKind::Child | OpKind::Write => {}
+            },
+            Record::Outcome(outcome) => {
+                match outcome.status {
+                    OutcomeStatus::Done
+                    | OutcomeStatus::Failed
+                    | OutcomeStatus::Cancelled
+                    | OutcomeStatus::Interrupted => {}
+                }
+                match EffectResult::read(&outcome.body).expect("an effect's result") {
+                    EffectResult::Written(_)
+                    | EffectResult::Appended(..)
+                    | EffectResult::Deleted
+                    | EffectResult::Conflict(_)
+                    | EffectResult::TooManyKeys(_)
+                    | EffectResult::TooManyBytes(_) => {}
+                }
+            }
+            Record::Observation(seen) => match seen.answer {
+                Answer::Body(_) | Answer::Started(_) | Answer::Delivered(_) => {}
+            },
+            Record::Note(note) => match note.kind {
+                NoteKind::Log
+                | NoteKind::Progress
+                | NoteKind::Emit
+                | NoteKind::Checkpoint
+                | NoteKind::Audit
+                | NoteKind::Host
+                | NoteKind::Terms => {}
+            },
+        }
+    }
+
+    #[test]
+    fn what_records_are_encoded_as_belongs_to_the_formats_number() {
+        let records = one_of_each();
+        records.iter().for_each(is_known);
+        let encoded = Digest::of(&postcard::to_stdvec(&records).expect("encodes")).to_string();
+        // Where the second is another, the first must be: see `schema::VERSION`.
+        assert_eq!(
+            (super::super::schema::VERSION, encoded.as_str()),
+            (3, "6754ffe4ebafc796a2fc747ae098d87e4a4cfc77be22d2e16f799579a29f931c")
+        );
     }
 }

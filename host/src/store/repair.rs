@@ -15,7 +15,7 @@ use super::rows::{NewRun, RunRow, SessionRow};
 use super::runs::{find_row, now_ms, seal_run};
 use super::verify::{Look, Unstarted, verify};
 use super::write::{head, session_row};
-use super::{Store, space};
+use super::{Store, whole};
 use crate::ids::{Digest, RunId};
 
 /// What was given up of a run.
@@ -84,7 +84,7 @@ impl Store {
             let end = head(conn, number)?;
             let cut = end.seq - sound.records;
             let end = mend(conn, &id, number, sound, cut)?;
-            let entries = space::mend(conn, number)?;
+            let entries = whole::mend(conn, number)?;
             let head = head(conn, number)?;
             Ok(Done {
                 value: (head, cut, end, entries),

@@ -13,7 +13,7 @@ use super::record::Sync;
 use super::rows::{NewRun, RunRow, RunUpdate, SessionRow};
 use super::seal::{decode, encode, int, sum, uint};
 use super::write::{FOREVER, check_epoch, head};
-use super::{Durability, Store, commit, space};
+use super::{Durability, Looked, Store, commit};
 use crate::ids::RunId;
 
 /// How often and after what pause a locked run is tried again: someone may just be looking whether it is owned.
@@ -30,6 +30,13 @@ pub struct Listed {
 
 /// The epoch of a run's first owner. A copy that is not whole yet has 0, and is seen by its owner alone.
 pub(super) const FIRST_EPOCH: u64 = 1;
+
+/// A run that nobody owned, and how often it had been taken by then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unowned {
+    run: RunId,
+    epoch: i64,
+}
 
 /// Whether a run can go on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,7 +89,8 @@ impl Store {
         };
         match self.submit(Sync::Durable, None, work).await {
             Ok(number) => {
-                commit::lock(&self.0.looked).insert(id.clone());
+                let looked = [Looked::Records(id.clone()), Looked::Spaces(Some(id.clone()))];
+                commit::lock(&self.0.looked).extend(looked);
                 Ok(Owner(Arc::new(Ownership {
                     run: id,
                     number,
@@ -116,9 +124,7 @@ impl Store {
             RunState::LostTail(records) => Some(records),
             RunState::Owned | RunState::Free => None,
         };
-        if let Some(what) = self.read(|conn| space::problems(conn, number))?.pop() {
-            return Err(StoreError::damaged(run, what));
-        }
+        self.spaces_are_whole(run)?;
         let work = move |conn: &Connection| {
             let epoch: i64 = conn
                 .prepare_cached("UPDATE run SET epoch = epoch + 1 WHERE no = ?1 RETURNING epoch")?
@@ -292,6 +298,44 @@ impl Store {
             pid: line.pid,
             since_ms: line.since_ms,
         }))
+    }
+
+    /// A run that nobody owns, to be read in many parts: it stays as it is until somebody takes it, and whoever does raises its epoch before anything
+    /// else.
+    ///
+    /// # Errors
+    /// [`StoreError::Owned`], [`StoreError::NotFound`]; failures of the disk.
+    pub fn unowned(&self, run: &RunId) -> Result<Unowned, StoreError> {
+        // Before it is looked whether somebody owns it: whoever takes it behind that has not written yet.
+        let epoch = self.epoch(run)?;
+        match self.owned(run)? {
+            Some(owned) => Err(owned),
+            None => Ok(Unowned {
+                run: run.clone(),
+                epoch,
+            }),
+        }
+    }
+
+    /// That all that was read of a run since it was [`Store::unowned`] is of one moment.
+    ///
+    /// # Errors
+    /// [`StoreError::TakenMeanwhile`] when it may not be; [`StoreError::NotFound`] when somebody removed it; failures of the disk.
+    pub fn is_as_it_was(&self, unowned: &Unowned) -> Result<(), StoreError> {
+        match self.epoch(&unowned.run)? == unowned.epoch {
+            true => Ok(()),
+            false => Err(StoreError::TakenMeanwhile {
+                run: unowned.run.clone(),
+            }),
+        }
+    }
+
+    fn epoch(&self, run: &RunId) -> Result<i64, StoreError> {
+        self.read(|conn| {
+            let mut select = conn.prepare_cached("SELECT epoch FROM run WHERE id = ?1 AND epoch > 0")?;
+            let epoch = select.query_row([run.as_str()], |row| row.get(0)).optional()?;
+            Ok(epoch.ok_or_else(|| no_run(run.as_str()))?)
+        })
     }
 
     /// All sessions of a run, in order of creation.

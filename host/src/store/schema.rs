@@ -7,7 +7,9 @@ use super::error::Fault;
 /// `herm` in ASCII, in the database's header: tells our database from another program's.
 pub(super) const APPLICATION_ID: u32 = 0x6865_726d;
 
-/// The newest format; the length of [`STEPS`].
+/// The newest format; the length of [`STEPS`]. It rises with each change of a table and of what is encoded in one, a new kind of record or a new variant
+/// of anything in a record included: an older host would take what it doesn't know for damage, and could be told to cut it off. So it is refused the
+/// whole database instead, also by hosts that had it open before ([`version`] is read in each transaction). `tests` holds the encoding to this number.
 pub(super) const VERSION: u32 = STEPS.len() as u32;
 
 /// Step `n` brings format `n` to `n + 1`; all of them make a new database. A released step is never changed.
@@ -53,16 +55,17 @@ CREATE TABLE pruned (no INTEGER PRIMARY KEY, id TEXT NOT NULL) STRICT;
 /// What vouches for the row of a space. One that an earlier format made has none until its space is written next.
 const THIRD: &str = "ALTER TABLE space ADD COLUMN sum INTEGER;";
 
-/// Makes the tables that formats after `from` have, in the transaction that `conn` is in.
+/// Makes the tables that formats after `from` have, in the transaction that `conn` is in. A newer format stays as it is.
 pub(super) fn upgrade(conn: &Connection, from: u32) -> Result<(), Fault> {
     for step in STEPS.iter().skip(from as usize) {
         conn.execute_batch(step)?;
     }
-    conn.pragma_update(None, "user_version", VERSION)?;
+    conn.pragma_update(None, "user_version", VERSION.max(from))?;
     Ok(())
 }
 
-/// The format of the database that `conn` has open.
+/// The format of the database that `conn` has open; in a transaction, the one that the transaction sees.
 pub(super) fn version(conn: &Connection) -> Result<u32, Fault> {
-    Ok(conn.pragma_query_value(None, "user_version", |row| row.get(0))?)
+    let mut select = conn.prepare_cached("PRAGMA user_version")?;
+    Ok(select.query_row([], |row| row.get(0))?)
 }

@@ -1,12 +1,19 @@
 //! The blackboard's writes: versions, compare-and-set and quotas, inside the transaction that records them.
 
+use std::collections::BTreeSet;
+
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
+use super::entry::{EntryParts, WholeEntry};
 use super::error::{Fault, StoreError};
 use super::record::{Effect, EffectResult, SpaceId};
 use super::rows::StoredEntry;
 use super::seal::{encode, int, sum, uint};
+use super::whole::{none_is_hidden, tolerant};
 use crate::ids::{RunId, StreamId};
+
+/// Whose the spaces of the home folder are, in the place of a run's number.
+pub(super) const HOME: i64 = 0;
 
 /// Deleted keys that a space remembers for its watchers; the oldest are forgotten first.
 const TOMBSTONES: u64 = 10_000;
@@ -28,14 +35,14 @@ pub(super) struct Writing {
 /// A space's row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Space {
-    /// Its run's number; 0 for a space of the home folder.
-    run: i64,
+    /// Its run's number, [`HOME`] for a space of the home folder.
+    pub(super) run: i64,
     pub(super) number: i64,
     pub(super) name: String,
     pub(super) version: u64,
     pub(super) keys: u64,
     pub(super) bytes: u64,
-    tombstones: u64,
+    pub(super) tombstones: u64,
 }
 
 /// What a key has before a write.
@@ -43,6 +50,14 @@ struct Present {
     version: u64,
     deleted: bool,
     bytes: u64,
+}
+
+/// What is found under a key.
+enum Found {
+    Nothing,
+    Entry(WholeEntry),
+    /// The row with this id is not what was written.
+    Damaged(i64),
 }
 
 /// What is written under a key; nothing for a removal.
@@ -55,14 +70,14 @@ struct Value<'v> {
 pub(super) fn apply(conn: &Connection, effect: &Effect, by: &Writing, quota: Quota) -> Result<EffectResult, Fault> {
     match effect {
         Effect::Put {
-            space,
+            space: id,
             key,
             media_type,
             data,
             if_version,
         } => {
-            let mut space = Space::open(conn, space)?;
-            let present = space.find(conn, key)?;
+            let mut space = Space::open(conn, id)?;
+            let present = space.present(conn, id, key, *if_version)?;
             if let Some(conflict) = conflict(present.as_ref(), *if_version) {
                 return Ok(conflict);
             }
@@ -78,15 +93,19 @@ pub(super) fn apply(conn: &Connection, effect: &Effect, by: &Writing, quota: Quo
             let mut space = Space::open(conn, space)?;
             let mut key = format!("{prefix}{:020}", space.version + 1);
             // A key that someone chose to look like this one is passed over: a longer one still sorts before the next version's.
-            while space.find(conn, &key)?.is_some() {
+            while !matches!(space.find(conn, &key)?, Found::Nothing) {
                 key.push('0');
             }
             let written = space.put(conn, &key, None, &Value { media_type, data }, by, quota)?;
             Ok(written.unwrap_or(EffectResult::Appended(key, space.version)))
         }
-        Effect::Delete { space, key, if_version } => {
-            let mut space = Space::open(conn, space)?;
-            let present = space.find(conn, key)?;
+        Effect::Delete {
+            space: id,
+            key,
+            if_version,
+        } => {
+            let mut space = Space::open(conn, id)?;
+            let present = space.present(conn, id, key, *if_version)?;
             if let Some(conflict) = conflict(present.as_ref(), *if_version) {
                 return Ok(conflict);
             }
@@ -120,11 +139,26 @@ impl Space {
             what: format!("run of space {}", id.name),
         };
         let run = run_number(conn, id)?.ok_or_else(none)?;
+        if let Some(space) = Self::named(conn, id, run)? {
+            return Ok(space);
+        }
+        // Of a run this was looked for when it was taken.
+        if run == HOME {
+            none_is_hidden(conn, None, run)?;
+        }
         conn.prepare_cached(
-            "INSERT OR IGNORE INTO space (run, name, version, keys, bytes, tombstones) VALUES (?1, ?2, 0, 0, 0, 0)",
+            "INSERT INTO space (run, name, version, keys, bytes, tombstones) VALUES (?1, ?2, 0, 0, 0, 0)",
         )?
         .execute(params![run, id.name])?;
         Ok(Self::named(conn, id, run)?.ok_or_else(none)?)
+    }
+
+    /// The row of a space, verified, where there is one.
+    pub(super) fn open_to_read(conn: &Connection, id: &SpaceId) -> Result<Option<Self>, Fault> {
+        match run_number(conn, id)? {
+            Some(run) => Self::named(conn, id, run),
+            None => Ok(None),
+        }
     }
 
     /// The row of a space of the run with this number, verified.
@@ -132,29 +166,27 @@ impl Space {
         let mut select = conn.prepare_cached("SELECT * FROM space WHERE run = ?1 AND name = ?2")?;
         let found = select.query_row(params![run, id.name], Self::read).optional()?;
         found
-            .map(|(space, sound)| sound.then_some(space).ok_or_else(|| damaged(id.run.as_ref(), &id.name)))
+            .map(|(space, sound)| {
+                sound
+                    .then_some(space)
+                    .ok_or_else(|| damaged(id.run.as_ref(), not_written(&id.name)))
+            })
             .transpose()
     }
 
     /// The rows of all spaces of the run with this number, by name, verified.
     pub(super) fn all(conn: &Connection, id: Option<&RunId>, run: i64) -> Result<Vec<Self>, Fault> {
-        let spaces = Self::rows(conn, run)?.into_iter();
-        spaces
+        let mut select = conn.prepare_cached("SELECT * FROM space WHERE run = ?1 ORDER BY name")?;
+        let rows = select.query_map([run], Self::read)?.collect::<Result<Vec<_>, _>>()?;
+        rows.into_iter()
             .map(|(space, sound)| match sound {
                 true => Ok(space),
-                false => Err(damaged(id, &space.name)),
+                false => Err(damaged(id, not_written(&space.name))),
             })
             .collect()
     }
 
-    /// The rows of all spaces of the run with this number, by name, and whether each is what was written.
-    pub(super) fn rows(conn: &Connection, run: i64) -> Result<Vec<(Self, bool)>, Fault> {
-        let mut select = conn.prepare_cached("SELECT * FROM space WHERE run = ?1 ORDER BY name")?;
-        let rows = select.query_map([run], Self::read)?;
-        Ok(rows.collect::<Result<_, _>>()?)
-    }
-
-    fn read(row: &Row<'_>) -> Result<(Self, bool), rusqlite::Error> {
+    pub(super) fn read(row: &Row<'_>) -> Result<(Self, bool), rusqlite::Error> {
         let space = Self {
             run: row.get("run")?,
             number: row.get("no")?,
@@ -173,7 +205,7 @@ impl Space {
         Ok((space, sound))
     }
 
-    fn sum(&self) -> i64 {
+    pub(super) fn sum(&self) -> i64 {
         let Self {
             run,
             number,
@@ -193,37 +225,74 @@ impl Space {
         ])
     }
 
-    /// The row as its entries say that it is: the newest of them has the space's version.
-    pub(super) fn counted(&self, conn: &Connection) -> Result<Self, Fault> {
-        let mut select = conn.prepare_cached(
-            "SELECT coalesce(max(version), 0), count(*) FILTER (WHERE deleted = 0),
-             coalesce(sum(length(key) + octet_length(media_type) + length(data)) FILTER (WHERE deleted = 0), 0),
-             count(*) FILTER (WHERE deleted <> 0) FROM entry WHERE space = ?1",
-        )?;
-        Ok(select.query_row([self.number], |row| {
-            Ok(Self {
-                version: uint(row.get(0)?),
-                keys: uint(row.get(1)?),
-                bytes: uint(row.get(2)?),
-                tombstones: uint(row.get(3)?),
-                ..self.clone()
-            })
-        })?)
+    fn find(&self, conn: &Connection, key: &str) -> Result<Found, Fault> {
+        let mut select = conn.prepare_cached("SELECT * FROM entry WHERE space = ?1 AND key = ?2")?;
+        let found = select.query_row(params![self.number, key.as_bytes()], |row| {
+            Ok((row.get("id")?, WholeEntry::of(row)))
+        });
+        Ok(match found.optional()? {
+            None => Found::Nothing,
+            Some((_, Some(entry))) if entry.is_under(self.number, key.as_bytes()) => Found::Entry(entry),
+            Some((id, _)) => Found::Damaged(id),
+        })
     }
 
-    fn find(&self, conn: &Connection, key: &str) -> Result<Option<Present>, Fault> {
-        let mut select = conn.prepare_cached(
-            "SELECT version, deleted, length(key) + octet_length(media_type) + length(data) FROM entry
-             WHERE space = ?1 AND key = ?2",
-        )?;
-        let found = select.query_row(params![self.number, key.as_bytes()], |row| {
-            Ok(Present {
-                version: uint(row.get(0)?),
-                deleted: row.get(1)?,
-                bytes: uint(row.get(2)?),
-            })
-        });
-        Ok(found.optional()?)
+    /// What is under a key, a removed entry included.
+    pub(super) fn entry(&self, conn: &Connection, id: &SpaceId, key: &str) -> Result<Option<WholeEntry>, Fault> {
+        match self.find(conn, key)? {
+            Found::Nothing => Ok(None),
+            Found::Entry(entry) => Ok(Some(entry)),
+            Found::Damaged(_) => Err(damaged(id.run.as_ref(), self.entry_damaged(key.as_bytes()))),
+        }
+    }
+
+    /// What a key has, for a write that wants it to have this version. A write to the home folder that wants none takes the place of an entry that is
+    /// damaged; of a run's spaces the loss is accepted as a whole.
+    fn present(
+        &mut self,
+        conn: &Connection,
+        id: &SpaceId,
+        key: &str,
+        if_version: Option<u64>,
+    ) -> Result<Option<Present>, Fault> {
+        let row = match self.find(conn, key)? {
+            Found::Nothing => return Ok(None),
+            Found::Entry(entry) => {
+                return Ok(Some(Present {
+                    version: uint(entry.version),
+                    deleted: entry.deleted,
+                    bytes: entry.bytes(),
+                }));
+            }
+            Found::Damaged(row) => row,
+        };
+        if if_version.is_some() || id.run.is_some() {
+            return Err(damaged(id.run.as_ref(), self.entry_damaged(key.as_bytes())));
+        }
+        tracing::warn!(
+            space = id.name,
+            key,
+            "a damaged entry is given up for the one that takes its place"
+        );
+        tolerant(conn, || self.give_up(conn, &BTreeSet::from([row])))?;
+        // It counts as an empty one, which the write is about to replace.
+        self.keys += 1;
+        Ok(Some(Present {
+            version: 0,
+            deleted: false,
+            bytes: 0,
+        }))
+    }
+
+    /// What is wrong with an entry, in words.
+    pub(super) fn entry_damaged(&self, key: &[u8]) -> String {
+        let (key, name) = (String::from_utf8_lossy(key), &self.name);
+        let mends = if self.run == HOME {
+            " (to put or delete it mends that)"
+        } else {
+            ""
+        };
+        format!("the entry {key:?} of the space {name:?} is damaged{mends}")
     }
 
     /// Writes an entry, or answers which quota forbids it.
@@ -255,7 +324,7 @@ impl Space {
 
     /// Keys and bytes of the run's other spaces: they share one quota. A space of the home folder has one of its own.
     fn others(&self, conn: &Connection) -> Result<(u64, u64), Fault> {
-        if self.run == 0 {
+        if self.run == HOME {
             return Ok((0, 0));
         }
         let mut select = conn.prepare_cached(
@@ -328,7 +397,7 @@ impl Space {
         self.save(conn)
     }
 
-    fn save(&self, conn: &Connection) -> Result<(), Fault> {
+    pub(super) fn save(&self, conn: &Connection) -> Result<(), Fault> {
         conn.prepare_cached(
             "UPDATE space SET version = ?2, keys = ?3, bytes = ?4, tombstones = ?5, sum = ?6 WHERE no = ?1",
         )?
@@ -344,134 +413,21 @@ impl Space {
     }
 }
 
-/// What is wrong with the spaces of the run with this number, 0 for those of the home folder: a row that is not what was written, or that has other
-/// entries than it says.
-pub(super) fn problems(conn: &Connection, run: i64) -> Result<Vec<String>, Fault> {
-    let mut problems = Vec::new();
-    for (space, sound) in Space::rows(conn, run)? {
-        if !sound {
-            problems.push(not_written(&space.name));
-        } else if space.counted(conn)? != space {
-            problems.push(format!("the space {:?} has not the entries that it says", space.name));
-        }
-    }
-    Ok(problems)
-}
-
-/// Gives up what is damaged in the spaces of the run with this number: entries that are not what was written go, and the rows say what is left. Gives how
-/// many entries went.
-pub(super) fn mend(conn: &Connection, run: i64) -> Result<u64, Fault> {
-    let mut lost = 0;
-    for (space, _) in Space::rows(conn, run)? {
-        let damaged = damaged_entries(conn, space.number)?;
-        let mut delete = conn.prepare_cached("DELETE FROM entry WHERE id = ?1")?;
-        for id in &damaged {
-            delete.execute([id])?;
-        }
-        lost += damaged.len() as u64;
-        space.counted(conn)?.save(conn)?;
-    }
-    Ok(lost)
-}
-
-fn damaged_entries(conn: &Connection, space: i64) -> Result<Vec<i64>, Fault> {
-    let mut select = conn.prepare_cached("SELECT * FROM entry WHERE space = ?1")?;
-    let mut rows = select.query([space])?;
-    let mut damaged = Vec::new();
-    while let Some(row) = rows.next()? {
-        if !is_whole(row)? {
-            damaged.push(row.get("id")?);
-        }
-    }
-    Ok(damaged)
-}
-
-/// Whether an entry is what was written.
-pub(super) fn is_whole(row: &Row<'_>) -> Result<bool, Fault> {
-    let (key, author, op): (Vec<u8>, String, Vec<u8>) = (row.get("key")?, row.get("author")?, row.get("op")?);
-    let (media_type, data): (String, Vec<u8>) = (row.get("media_type")?, row.get("data")?);
-    let parts = EntryParts {
-        space: row.get("space")?,
-        version: row.get("version")?,
-        deleted: row.get("deleted")?,
-        key: &key,
-        at_ms: row.get("at_ms")?,
-        author: &author,
-        op: &op,
-        media_type: &media_type,
-        data: &data,
-    };
-    Ok(parts.sum() == row.get::<_, i64>("sum")?)
-}
-
-/// A space that is not used any more, as its row is not what was written.
-fn damaged(run: Option<&RunId>, name: &str) -> Fault {
+/// A space that is not used any more, as this is not what was written.
+pub(super) fn damaged(run: Option<&RunId>, what: String) -> Fault {
     match run {
-        Some(run) => StoreError::damaged(run, not_written(name)).into(),
-        None => Fault::Corrupt(not_written(name)),
+        Some(run) => StoreError::damaged(run, what).into(),
+        None => Fault::Corrupt(what),
     }
 }
 
-fn not_written(name: &str) -> String {
+pub(super) fn not_written(name: &str) -> String {
     format!("the row of the space {name:?} is damaged")
-}
-
-/// All that the checksum of an entry covers.
-pub(super) struct EntryParts<'e> {
-    pub(super) space: i64,
-    pub(super) version: i64,
-    pub(super) deleted: bool,
-    pub(super) key: &'e [u8],
-    pub(super) at_ms: i64,
-    pub(super) author: &'e str,
-    pub(super) op: &'e [u8],
-    pub(super) media_type: &'e str,
-    pub(super) data: &'e [u8],
-}
-
-impl EntryParts<'_> {
-    fn write(&self, conn: &Connection) -> Result<(), Fault> {
-        conn.prepare_cached(
-            "INSERT INTO entry (space, version, deleted, key, at_ms, author, op, sum, media_type, data)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
-             ON CONFLICT (space, key) DO UPDATE SET version = excluded.version, deleted = excluded.deleted,
-             at_ms = excluded.at_ms, author = excluded.author, op = excluded.op, sum = excluded.sum,
-             media_type = excluded.media_type, data = excluded.data",
-        )?
-        .execute(params![
-            self.space,
-            self.version,
-            self.deleted,
-            self.key,
-            self.at_ms,
-            self.author,
-            self.op,
-            self.sum(),
-            self.media_type,
-            self.data
-        ])?;
-        Ok(())
-    }
-
-    pub(super) fn sum(&self) -> i64 {
-        sum(&[
-            b"entry",
-            &self.space.to_le_bytes(),
-            &self.version.to_le_bytes(),
-            &[u8::from(self.deleted)],
-            self.key,
-            &self.at_ms.to_le_bytes(),
-            self.author.as_bytes(),
-            self.op,
-            self.media_type.as_bytes(),
-            self.data,
-        ])
-    }
 }
 
 /// The number of the space's run; 0 for the home folder's own spaces, and nothing for a run that isn't there.
 pub(super) fn run_number(conn: &Connection, id: &SpaceId) -> Result<Option<i64>, Fault> {
-    let Some(run) = &id.run else { return Ok(Some(0)) };
+    let Some(run) = &id.run else { return Ok(Some(HOME)) };
     let mut select = conn.prepare_cached("SELECT no FROM run WHERE id = ?1")?;
     Ok(select.query_row([run.as_str()], |row| row.get(0)).optional()?)
 }

@@ -737,7 +737,7 @@ async fn a_space_that_says_nonsense_is_refused_until_the_loss_is_accepted() {
     conn.execute("UPDATE entry SET author = 'x' WHERE key = x'6b33'", [])
         .expect("changed");
     let loss = store.accept_loss(&run).await.expect("accepted");
-    assert_eq!((loss.entries, loss.cut), (1, 0));
+    assert_eq!((loss.entries, loss.cut), (2, 0));
     assert_eq!(store.keys(&space(Some(&run)), "", None, 9), Ok(vec!["k4".to_owned()]));
     assert_eq!(store.whole(&run), Ok(()));
     store.take_run(&run).await.expect("taken");
@@ -837,6 +837,10 @@ async fn helper_process() {
         count_up(&store, "n", 30).await;
         return;
     }
+    if job == "no threads" {
+        writes_without_threads(&store, Path::new(&dir)).await;
+        return;
+    }
     let run = RunId::random();
     let owner = store.create_run(new_run(&run)).await.expect("made");
     for n in 1.. {
@@ -844,6 +848,44 @@ async fn helper_process() {
         let sync = if n % 3 == 0 { Sync::Durable } else { Sync::Commit };
         store.append(&owner, records, None, sync).await.expect("written");
     }
+}
+
+/// Writes while another program holds the database and this process can start no thread that waits for it.
+async fn writes_without_threads(store: &Store, dir: &Path) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let foreign = Connection::open(dir.join("hermes.db")).expect("opens");
+    foreign.execute_batch("BEGIN IMMEDIATE").expect("locked");
+    let pages = std::fs::read_to_string("/proc/self/statm").expect("read");
+    let pages: u64 = pages.split(' ').next().expect("a number").parse().expect("a number");
+    let before = getrlimit(Resource::As);
+    // Less than a thread's stack.
+    let current = Some(pages * 4096 + (1 << 20));
+    setrlimit(Resource::As, Rlimit { current, ..before }).expect("set");
+    let refused = store.write_home(put(None, "a", b"1", None), "person", 1).await;
+    setrlimit(Resource::As, before).expect("as it was");
+    let what = refused.expect_err("no thread waits for it").to_string();
+    assert!(what.contains("thread can't run"), "{what}");
+    foreign.execute_batch("COMMIT").expect("freed");
+    let written = store.write_home(put(None, "b", b"2", None), "person", 1).await;
+    assert_eq!(
+        written,
+        Ok(EffectResult::Written(1)),
+        "what was refused is not written later"
+    );
+    // Threads can start again, and one does.
+    foreign.execute_batch("BEGIN IMMEDIATE").expect("locked");
+    let waiting = store.write_home(put(None, "c", b"3", None), "person", 1);
+    let (written, ()) = tokio::join!(waiting, async {
+        foreign.execute_batch("COMMIT").expect("freed");
+    });
+    assert_eq!(written, Ok(EffectResult::Written(2)));
+}
+
+#[test]
+fn what_is_refused_for_want_of_a_thread_is_not_written_later() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut child = helper("no threads", dir.path());
+    assert!(child.wait().expect("ended").success());
 }
 
 #[tokio::test]
@@ -1338,7 +1380,7 @@ async fn a_removed_run_is_gone_at_once_and_its_number_when_all_of_it_is() {
     store.request_cancel(&second, 3).await.expect("written");
     let runs = store.prunable().expect("read");
     let found = of(&runs, &second);
-    assert_eq!((found.changed_ms, &found.state), (7, &RunState::Free));
+    assert_eq!((found.changed_ms, &found.state), (Some(7), &RunState::Free));
     assert_eq!(found.components, [(Digest::of(b"two"), 3)]);
     assert!((100_000..110_000).contains(&found.bytes), "{}", found.bytes);
     assert_eq!(store.remove_run(found).await, Ok(Removal::Removed));
@@ -1662,18 +1704,22 @@ async fn the_doctor_names_what_each_damage_belongs_to() {
             &None,
             "the row of the space \"nodes\"",
         ),
-        (
-            "UPDATE space SET run = 64 WHERE run = 1",
-            "UPDATE space SET run = 1 WHERE run = 64",
-            &None,
-            "the space \"notes\" belongs to no run",
-        ),
     ] {
         let problems = spoilt(change, undo);
         assert_eq!(problems.len(), 1, "{change}: {problems:?}");
         assert_eq!(&problems[0].0, run, "{change}");
         assert!(problems[0].1.contains(words), "{change}: {problems:?}");
     }
+    // It says that it is another's, and its checksum whose it was.
+    let strayed = spoilt(
+        "UPDATE space SET run = 64 WHERE run = 1",
+        "UPDATE space SET run = 1 WHERE run = 64",
+    );
+    let told = [
+        (row, "the row of the space \"notes\" is damaged".to_owned()),
+        (None, "the space \"notes\" belongs to no run".to_owned()),
+    ];
+    assert_eq!(strayed, told);
     assert!(store.integrity().expect("looked").problems.is_empty());
     let listed = store.runs(10).expect("listed");
     assert!(listed.iter().all(|run| run.row.is_ok()));
@@ -1772,4 +1818,329 @@ async fn new_effects_leave_the_reserve_alone_and_outcomes_may_have_it() {
     let refused = store.create_run(new_run(&RunId::random())).await;
     assert!(matches!(refused, Err(StoreError::Reserve { .. })));
     assert_eq!(store.operations(&stream(&run)).expect("read").len(), 1);
+}
+
+/// All of the log copied into the database, whose bytes are then all that there is.
+fn copied_in(dir: &Path) -> Vec<u8> {
+    let conn = Connection::open(dir.join("hermes.db")).expect("opens");
+    conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0))
+        .expect("copied");
+    drop(conn);
+    std::fs::read(dir.join("hermes.db")).expect("read")
+}
+
+/// What a leaf page of a table or of an index begins with, in SQLite's format.
+const TABLE: u8 = 13;
+const INDEX: u8 = 10;
+
+/// Changes the last of these bytes on each page of that kind, as a disk does.
+fn flipped(database: &[u8], kind: u8, bytes: &[u8]) -> Vec<u8> {
+    let mut bad = database.to_vec();
+    let mut flips = 0;
+    for page in bad.chunks_mut(4096).filter(|page| page[0] == kind) {
+        let found: Vec<_> = page.windows(bytes.len()).enumerate().collect();
+        let found: Vec<_> = found
+            .into_iter()
+            .filter(|(_, w)| *w == bytes)
+            .map(|(at, _)| at)
+            .collect();
+        for at in found {
+            page[at + bytes.len() - 1] ^= 8;
+            flips += 1;
+        }
+    }
+    assert!(flips > 0, "{bytes:?} on no page of kind {kind}");
+    bad
+}
+
+/// The entries `first` and `second` are told or refused, and never said not to be there.
+#[track_caller]
+fn hides_nothing(store: &Store, space: &SpaceId, what: &str) {
+    for key in ["first", "second"] {
+        let got = store.get(space, key);
+        assert!(!matches!(got, Ok(None)), "{what}: get {key}");
+    }
+    if let Ok(keys) = store.keys(space, "", None, 9) {
+        assert_eq!(keys, ["first", "second"], "{what}: keys");
+    }
+    if let Ok(changes) = store.changes(space, "", 0, 9) {
+        let changes: Vec<_> = changes.iter().map(|c| (c.key.as_str(), c.deleted)).collect();
+        assert_eq!(changes, [("first", false), ("second", false)], "{what}: changes");
+    }
+}
+
+/// Ways to damage the entries or the row of a space, each by its name.
+fn damages(database: &[u8], dir: &Path) -> Vec<(&'static str, Vec<u8>)> {
+    let mut damages = vec![
+        ("the key in the table", flipped(database, TABLE, b"first")),
+        ("the key in the index", flipped(database, INDEX, b"first")),
+        ("the space's name in the index", flipped(database, INDEX, b"notes")),
+        ("the space's name in the table", flipped(database, TABLE, b"notes")),
+    ];
+    for sql in [
+        "UPDATE entry SET deleted = 1",
+        "UPDATE entry SET key = x'00' WHERE version = 1",
+        "UPDATE entry SET version = version + 64",
+        "UPDATE entry SET version = version - 64",
+        "UPDATE entry SET space = space + 64",
+        "DELETE FROM entry WHERE version = 2",
+        "UPDATE space SET name = 'other'",
+        "UPDATE space SET run = run + 64",
+        "UPDATE space SET version = 0, keys = 0",
+    ] {
+        let conn = Connection::open(dir.join("hermes.db")).expect("opens");
+        conn.execute(sql, []).expect("changed");
+        drop(conn);
+        damages.push((sql, copied_in(dir)));
+        restore(dir, database);
+    }
+    damages
+}
+
+fn restore(dir: &Path, database: &[u8]) {
+    for more in ["hermes.db-wal", "hermes.db-shm"] {
+        let _ = std::fs::remove_file(dir.join(more));
+    }
+    std::fs::write(dir.join("hermes.db"), database).expect("written");
+}
+
+#[tokio::test]
+async fn damage_to_a_space_is_never_read_as_an_absence() {
+    for home in [true, false] {
+        let dir = tempfile::tempdir().expect("a folder");
+        let store = open(dir.path());
+        let run = answered(&store).await;
+        let of = (!home).then_some(&run);
+        let owner = store.take_run(&run).await.expect("taken");
+        for (op, key) in [(2, "first"), (3, "second")] {
+            let records = vec![intent(&run, op), outcome(&run, op)];
+            let write = put(of, key, b"a value", None);
+            store
+                .append(&owner, records, Some(write), Sync::Durable)
+                .await
+                .expect("written");
+        }
+        drop((owner, store));
+        let space = space(of);
+        let whole = copied_in(dir.path());
+        hides_nothing(&open(dir.path()), &space, "nothing");
+        for (what, bad) in damages(&whole, dir.path()) {
+            restore(dir.path(), &bad);
+            hides_nothing(&open(dir.path()), &space, what);
+            // Each question by itself: the first of a process must be as careful as the others.
+            let keys = open(dir.path()).keys(&space, "", None, 9);
+            assert!(
+                keys.as_ref().is_ok_and(|keys| keys == &["first", "second"]) || keys.is_err(),
+                "{what}: {keys:?}"
+            );
+            let changes = open(dir.path()).changes(&space, "", 0, 9);
+            assert!(
+                changes
+                    .as_ref()
+                    .is_ok_and(|changes| changes.iter().filter(|c| !c.deleted).count() == 2)
+                    || changes.is_err(),
+                "{what}: {changes:?}"
+            );
+            let entries = open(dir.path()).stored_entries(&run, None, 9);
+            assert!(home || entries.is_err(), "{what}: {entries:?}");
+            let store = open(dir.path());
+            if home {
+                let wrote = store.write_home(put(None, "first", b"x", Some(0)), "person", 1).await;
+                assert!(
+                    matches!(wrote, Err(_) | Ok(EffectResult::Conflict(1))),
+                    "{what}: {wrote:?}"
+                );
+            } else {
+                let taken = store.take_run(&run).await;
+                assert!(matches!(taken, Err(StoreError::Damaged { .. })), "{what}: {taken:?}");
+                assert!(store.integrity().expect("looked").problems.len() > 0, "{what}");
+                // With its loss accepted the run goes on, and with it all that looks at its space.
+                if !what.contains("UPDATE space SET") {
+                    store.accept_loss(&run).await.expect(what);
+                    assert_eq!(store.whole(&run), Ok(()), "{what}");
+                    let owner = store.take_run(&run).await.expect(what);
+                    let records = vec![intent(&run, 4), outcome(&run, 4)];
+                    let write = put(Some(&run), "third", b"a value", None);
+                    let wrote = store.append(&owner, records, Some(write), Sync::Durable).await;
+                    wrote.expect(what);
+                    let keys = store.keys(&space, "", None, 9).expect(what);
+                    assert!(keys.contains(&"third".to_owned()), "{what}: {keys:?}");
+                }
+            }
+            drop(store);
+            restore(dir.path(), &whole);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_entry_that_is_damaged_is_mended_by_writing_or_removing_it_anew() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let write = async |effect| store.write_home(effect, "person", 1).await;
+    for key in ["first", "second"] {
+        write(put(None, key, b"a value", None)).await.expect("written");
+    }
+    let conn = Connection::open(dir.path().join("hermes.db")).expect("opens");
+    let remove = Effect::Delete {
+        space: space(None),
+        key: "first".into(),
+        if_version: None,
+    };
+    for (anew, damage) in [
+        (put(None, "first", b"anew", None), "data = x'00'"),
+        (put(None, "first", b"anew", None), "deleted = 1"),
+        (remove, "media_type = 'much longer than it was, by far and far'"),
+    ] {
+        conn.execute(
+            &format!("UPDATE entry SET {damage} WHERE key = CAST('first' AS BLOB)"),
+            [],
+        )
+        .expect("changed");
+        let got = open(dir.path()).get(&space(None), "first");
+        let names_it = |error: &StoreError| error.to_string().contains("the entry \"first\" of the space \"notes\"");
+        assert!(got.as_ref().is_err_and(names_it), "{damage}: {got:?}");
+        let got = open(dir.path()).get(&space(None), "second");
+        assert!(
+            matches!(got, Ok(Some(_))),
+            "{damage}: another entry is as it was: {got:?}"
+        );
+        let compared = write(put(None, "first", b"x", Some(1))).await;
+        assert!(compared.as_ref().is_err_and(names_it), "{damage}: {compared:?}");
+        let removed = matches!(anew, Effect::Delete { .. });
+        write(anew).await.expect(damage);
+        let store = open(dir.path());
+        assert!(store.integrity().expect("looked").problems.is_empty(), "{damage}");
+        let got = store.get(&space(None), "first").expect(damage);
+        assert_eq!(
+            got.map(|entry| entry.data),
+            (!removed).then(|| b"anew".to_vec()),
+            "{damage}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_a_space_has_lost_is_counted_and_its_versions_are_given_once() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let run = answered(&store).await;
+    let owner = store.take_run(&run).await.expect("taken");
+    for op in 2..6 {
+        let records = vec![intent(&run, op), outcome(&run, op)];
+        let write = put(Some(&run), &format!("k{op}"), b"v", None);
+        store
+            .append(&owner, records, Some(write), Sync::Durable)
+            .await
+            .expect("written");
+    }
+    drop(owner);
+    let conn = Connection::open(dir.path().join("hermes.db")).expect("opens");
+    // Of four, one is gone, and the newest is damaged.
+    conn.execute("DELETE FROM entry WHERE version = 2", []).expect("gone");
+    conn.execute("UPDATE entry SET data = x'00' WHERE version = 4", [])
+        .expect("changed");
+    let loss = store.accept_loss(&run).await.expect("accepted");
+    assert_eq!((loss.entries, loss.cut), (2, 0));
+    let owner = store.take_run(&run).await.expect("taken");
+    let records = vec![intent(&run, 6), outcome(&run, 6)];
+    let write = put(Some(&run), "k6", b"v", None);
+    let appended = store.append(&owner, records, Some(write), Sync::Durable).await;
+    assert_eq!(
+        appended.expect("written").effect,
+        Some(EffectResult::Written(5)),
+        "a watcher that has seen 4 would miss another 4"
+    );
+    drop(owner);
+    assert_eq!(store.whole(&run), Ok(()));
+    store.take_run(&run).await.expect("taken");
+}
+
+#[tokio::test]
+async fn a_format_that_a_newer_host_brings_is_refused_by_stores_that_are_open() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (store, run) = (open(dir.path()), RunId::random());
+    let owner = store.create_run(new_run(&run)).await.expect("made");
+    store
+        .append(&owner, vec![session(&run), start(&run.root())], None, Sync::Durable)
+        .await
+        .expect("written");
+    let conn = Connection::open(dir.path().join("hermes.db")).expect("opens");
+    conn.pragma_update(None, "user_version", schema::VERSION + 1)
+        .expect("newer");
+    let (before, line) = (
+        rows(dir.path()),
+        std::fs::read(store.0.files.lock_path(&run)).expect("read"),
+    );
+    let newer = |error: StoreError| {
+        let is = matches!(&error, StoreError::FormatTooNew { found, known, .. } if (*found, *known) == (schema::VERSION + 1, schema::VERSION));
+        assert!(is, "{error:?}");
+    };
+    for sync in [Sync::Durable, Sync::Commit] {
+        let appended = store.append(&owner, vec![observation(&run, 1)], None, sync).await;
+        newer(appended.expect_err("refused"));
+    }
+    let written = store.write_home(put(None, "k", b"v", None), "person", 1).await;
+    newer(written.expect_err("refused"));
+    newer(store.create_run(new_run(&RunId::random())).await.expect_err("refused"));
+    newer(store.runs(9).expect_err("refused"));
+    newer(store.observations(&stream(&run)).expect_err("refused"));
+    assert_eq!(rows(dir.path()), before, "nothing is touched");
+    assert_eq!(std::fs::read(store.0.files.lock_path(&run)).expect("read"), line);
+    // The host that knows the format goes on with it.
+    conn.pragma_update(None, "user_version", schema::VERSION)
+        .expect("as it was");
+    store
+        .append(&owner, vec![observation(&run, 1)], None, Sync::Durable)
+        .await
+        .expect("written");
+}
+
+#[test]
+fn an_upgrade_that_comes_late_takes_no_newer_format_back() {
+    let dir = tempfile::tempdir().expect("a folder");
+    drop(open(dir.path()));
+    let conn = Connection::open(dir.path().join("hermes.db")).expect("opens");
+    conn.pragma_update(None, "user_version", schema::VERSION + 1)
+        .expect("newer");
+    let late = schema::upgrade(&conn, schema::VERSION + 1);
+    let version = schema::version(&conn).expect("read");
+    assert_eq!((late.is_ok(), version), (true, schema::VERSION + 1));
+}
+
+#[tokio::test]
+async fn a_full_log_is_emptied_behind_the_backs_of_those_who_wait() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut options = StoreOptions::new(&Limits::default(), Access::Write);
+    options.durability = Durability::Process;
+    let store = Store::open(dir.path(), options).expect("opens");
+    let log = dir.path().join("hermes.db-wal");
+    let mut longest = Vec::new();
+    for _ in 0..5 {
+        // Somebody who reads for long: the log can't be cut meanwhile.
+        let reader = Connection::open(dir.path().join("hermes.db")).expect("opens");
+        reader.execute_batch("BEGIN").expect("begun");
+        reader
+            .query_row("SELECT count(*) FROM run", [], |row| row.get::<_, i64>(0))
+            .expect("read");
+        let mut round = Duration::ZERO;
+        for n in 0..128 {
+            let began = Instant::now();
+            store
+                .write_home(
+                    put(None, &format!("k{}", n % 4), &vec![n as u8; 400_000], None),
+                    "person",
+                    1,
+                )
+                .await
+                .expect("written");
+            // The next one may meet the log being cut; the one that filled it may not wait for that.
+            if n == 127 {
+                round = began.elapsed();
+            }
+        }
+        assert!(log.metadata().expect("there").len() > 32 << 20);
+        longest.push(round);
+    }
+    assert!(longest.iter().min() < Some(&Duration::from_millis(200)), "{longest:?}");
 }

@@ -78,6 +78,9 @@ impl Store {
         if effect.is_some() || records.iter().any(|r| matches!(r, Record::Intent(_))) {
             self.0.reserve.check()?;
         }
+        if let Some(effect) = &effect {
+            self.look_before(effect)?;
+        }
         let spaces = effect.is_some() || records.iter().any(|r| matches!(r, Record::Spill(_)));
         let work = move |conn: &Connection| {
             let mut journal = Journal::open(conn, &by, quota)?;
@@ -183,7 +186,7 @@ impl<'c> Journal<'c> {
         once(written, || key.to_string())
     }
 
-    /// Writes a piece of a long text. It is part of the append that names it, which fails where it doesn't fit.
+    /// Writes a piece of a long text. Where it doesn't fit the append fails.
     fn spill(&self, spill: &Spill) -> Result<(), Fault> {
         self.mine(&spill.session)?;
         let put = Effect::Put {

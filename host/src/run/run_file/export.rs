@@ -47,13 +47,11 @@ impl Host {
     /// Writes all that is kept of a run to a new file. Known keys and the shapes of keys are taken out.
     ///
     /// # Errors
-    /// There is no such run, a process owns it, or the file is there already or can't be written. Nothing is left of it then.
+    /// There is no such run, a process owns it or takes it meanwhile, or the file is there already or can't be written. Nothing is left of it then.
     pub async fn export_run(&self, run: &str, file: &Path, plugins: WithPlugins) -> Result<Exported, HostError> {
         let store = self.store_to_read()?;
         let id = store.find_run(run)?;
-        if let Some(owned) = store.owned(&id)? {
-            return Err(owned.into());
-        }
+        let unowned = store.unowned(&id)?;
         let secrets = self.secrets_of(&store, &id)?;
         let draft = Draft::new(file)?;
         let to = draft.open()?;
@@ -73,6 +71,7 @@ impl Host {
         if plugins == WithPlugins::Yes {
             export.components()?;
         }
+        store.is_as_it_was(&unowned)?;
         let view_only = export.redaction.changed();
         let written = export
             .to

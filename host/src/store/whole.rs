@@ -1,0 +1,289 @@
+//! Is the blackboard what was written, all of it and nothing hidden? And giving up what is not.
+
+use std::collections::BTreeSet;
+
+use rusqlite::{Connection, OptionalExtension as _};
+
+use super::entry::WholeEntry;
+use super::error::Fault;
+use super::seal::uint;
+use super::space::{Space, damaged, not_written};
+use crate::ids::RunId;
+
+/// What there is in a space.
+#[derive(Default)]
+struct Seen {
+    /// Entries that are what was written.
+    good: u64,
+    /// What is wrong, in words.
+    wrong: Vec<String>,
+    /// The rows of entries that are not what was written.
+    damaged: BTreeSet<i64>,
+    /// Whether the indexes lead to all that is whole.
+    indexed: bool,
+}
+
+/// What there is in the spaces of a run, or in those of the home folder.
+#[derive(Debug, Default)]
+pub(super) struct Spaces {
+    /// Their names.
+    pub(super) names: Vec<String>,
+    /// Entries that are what was written.
+    pub(super) good: u64,
+    /// What is wrong, in words: a row or an entry that is not what was written, one that an index hides, others than the row says.
+    pub(super) wrong: Vec<String>,
+}
+
+/// Looks at all spaces of the run with this number, 0 for those of the home folder.
+pub(super) fn look(conn: &Connection, run: i64) -> Result<Spaces, Fault> {
+    let mut spaces = Spaces::default();
+    let stored = Space::stored(conn, run)?;
+    if !is_indexed(conn, run, &stored)? {
+        spaces.wrong.push(SPACES_NOT_INDEXED.to_owned());
+    }
+    for (space, sound) in stored {
+        let seen = space.look(conn, sound)?;
+        spaces.good += seen.good;
+        spaces.wrong.extend(seen.wrong);
+        spaces.names.push(space.name);
+    }
+    Ok(spaces)
+}
+
+/// That no row of a space of this run is hidden, so that a space that is not found is not there.
+pub(super) fn none_is_hidden(conn: &Connection, id: Option<&RunId>, run: i64) -> Result<(), Fault> {
+    let stored = Space::stored(conn, run)?;
+    if let Some((space, _)) = stored.iter().find(|(_, sound)| !sound) {
+        return Err(damaged(id, not_written(&space.name)));
+    }
+    match is_indexed(conn, run, &stored)? {
+        true => Ok(()),
+        false => Err(damaged(id, SPACES_NOT_INDEXED.to_owned())),
+    }
+}
+
+/// What is wrong with a run some of whose spaces are not found.
+const SPACES_NOT_INDEXED: &str = "the index of its spaces is damaged";
+
+/// Whether the index by which spaces are found leads to these, and to no others of the run.
+fn is_indexed(conn: &Connection, run: i64, stored: &[(Space, bool)]) -> Result<bool, Fault> {
+    let mut select = conn.prepare_cached(
+        "SELECT name, no FROM space INDEXED BY sqlite_autoindex_space_1 WHERE run = ?1 ORDER BY name",
+    )?;
+    let listed = select.query_map([run], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let listed = match listed.collect::<Result<Vec<(String, i64)>, _>>().map_err(Fault::from) {
+        Ok(listed) => listed,
+        Err(fault @ Fault::Sql(rusqlite::Error::SqliteFailure(..))) if !fault.is_corrupt() => return Err(fault),
+        // One that can't be read leads nowhere.
+        Err(_) => return Ok(false),
+    };
+    let ours = stored.iter().filter(|(space, _)| space.run == run);
+    let mut ours: Vec<_> = ours.map(|(space, _)| (space.name.clone(), space.number)).collect();
+    ours.sort_unstable();
+    Ok(listed == ours)
+}
+
+/// Gives up what is damaged in the spaces of the run with this number: entries that are not what was written go, and the rows say what is left. Gives how
+/// many entries are lost, those among them that are not there any more.
+pub(super) fn mend(conn: &Connection, run: i64) -> Result<u64, Fault> {
+    tolerant(conn, || {
+        let stored = Space::stored(conn, run)?;
+        for (space, _) in stored.iter().filter(|(space, _)| space.run != run) {
+            conn.prepare_cached("UPDATE space SET run = ?2 WHERE no = ?1")?
+                .execute([space.number, run])?;
+        }
+        let stored = Space::stored(conn, run)?;
+        if !is_indexed(conn, run, &stored)? {
+            conn.execute_batch("REINDEX space")?;
+        }
+        let mut lost = 0;
+        for (space, sound) in stored {
+            lost += space.mend(conn, sound)?;
+        }
+        Ok(lost)
+    })
+}
+
+/// Does `work` where a row may be removed to which an index does not lead; SQLite refuses that otherwise.
+pub(super) fn tolerant<T>(conn: &Connection, work: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
+    conn.pragma_update(None, "writable_schema", true)?;
+    let done = work();
+    conn.pragma_update(None, "writable_schema", false)?;
+    done
+}
+
+impl Space {
+    /// The rows of all spaces of the run with this number as the table has them, and whether each is what was written: one whose checksum says that it
+    /// is the run's is among them, whatever its row says.
+    fn stored(conn: &Connection, run: i64) -> Result<Vec<(Self, bool)>, Fault> {
+        let mut select = conn.prepare_cached("SELECT * FROM space NOT INDEXED")?;
+        let mut rows = select.query([])?;
+        let mut stored = Vec::new();
+        while let Some(row) = rows.next()? {
+            let (space, sound) = Self::read(row)?;
+            let strayed = || {
+                let as_ours = Self { run, ..space.clone() };
+                row.get::<_, i64>("sum") == Ok(as_ours.sum())
+            };
+            if space.run == run || (!sound && strayed()) {
+                stored.push((space, sound));
+            }
+        }
+        Ok(stored)
+    }
+
+    /// The row as its entries say that it is: the newest of them has the space's version.
+    fn counted(&self, conn: &Connection) -> Result<Self, Fault> {
+        let mut select = conn.prepare_cached(
+            "SELECT coalesce(max(version), 0), count(*) FILTER (WHERE deleted = 0),
+             coalesce(sum(length(key) + octet_length(media_type) + length(data)) FILTER (WHERE deleted = 0), 0),
+             count(*) FILTER (WHERE deleted <> 0) FROM entry WHERE space = ?1",
+        )?;
+        Ok(select.query_row([self.number], |row| {
+            Ok(Self {
+                version: uint(row.get(0)?),
+                keys: uint(row.get(1)?),
+                bytes: uint(row.get(2)?),
+                tombstones: uint(row.get(3)?),
+                ..self.clone()
+            })
+        })?)
+    }
+
+    /// Looks at every entry: that it is what was written, that both indexes lead to it, and that there are as many as the row says.
+    fn look(&self, conn: &Connection, sound: bool) -> Result<Seen, Fault> {
+        let mut seen = Seen::default();
+        let mut left = Self {
+            version: 0,
+            keys: 0,
+            bytes: 0,
+            tombstones: 0,
+            ..self.clone()
+        };
+        let indexed = match self.walk(conn, &mut seen, &mut left) {
+            Err(fault) if fault.is_corrupt() => false,
+            walked => walked?,
+        };
+        if !sound {
+            seen.wrong.push(not_written(&self.name));
+        }
+        let as_many = (left.keys, left.bytes, left.tombstones) == (self.keys, self.bytes, self.tombstones);
+        if !indexed {
+            let name = &self.name;
+            seen.wrong
+                .push(format!("the index of the entries of the space {name:?} is damaged"));
+        } else if sound && seen.damaged.is_empty() && !(as_many && left.version <= self.version) {
+            let name = &self.name;
+            seen.wrong
+                .push(format!("the space {name:?} has not the entries that it says"));
+        }
+        seen.indexed = indexed;
+        Ok(seen)
+    }
+
+    /// Counts into `left` what is whole. False where one of the indexes does not lead to it, or leads elsewhere.
+    fn walk(&self, conn: &Connection, seen: &mut Seen, left: &mut Self) -> Result<bool, Fault> {
+        let mut by_key = conn.prepare_cached(
+            "SELECT id, key FROM entry INDEXED BY sqlite_autoindex_entry_1 WHERE space = ?1 ORDER BY key",
+        )?;
+        let mut one = conn.prepare_cached("SELECT * FROM entry WHERE id = ?1")?;
+        let (mut indexed, mut before, mut versions) = (true, None::<Vec<u8>>, Vec::new());
+        let mut rows = by_key.query([self.number])?;
+        while let Some(row) = rows.next()? {
+            let (Ok(id), Ok(key)) = (row.get(0), row.get::<_, Vec<u8>>(1)) else {
+                return Ok(false);
+            };
+            indexed &= before.as_ref().is_none_or(|before| *before < key);
+            match one.query_row([id], |row| Ok(WholeEntry::of(row))).optional()? {
+                Some(Some(entry)) if entry.is_under(self.number, &key) => {
+                    left.count(&entry);
+                    versions.push((entry.version, id));
+                }
+                Some(None) => {
+                    seen.damaged.insert(id);
+                    seen.wrong.push(self.entry_damaged(&key));
+                }
+                Some(Some(_)) | None => indexed = false,
+            }
+            before = Some(key);
+        }
+        seen.good += versions.len() as u64;
+        versions.sort_unstable();
+        let mut by_version = conn.prepare_cached(
+            "SELECT version, id FROM entry INDEXED BY sqlite_autoindex_entry_2 WHERE space = ?1 ORDER BY version",
+        )?;
+        let listed = by_version.query_map([self.number], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let mut listed = match listed.collect::<Result<Vec<(i64, i64)>, _>>() {
+            Ok(listed) => listed,
+            Err(error @ rusqlite::Error::SqliteFailure(..)) => return Err(error.into()),
+            Err(_) => return Ok(false),
+        };
+        listed.retain(|(_, id)| !seen.damaged.contains(id));
+        Ok(indexed && listed == versions)
+    }
+
+    fn count(&mut self, entry: &WholeEntry) {
+        self.version = self.version.max(uint(entry.version));
+        self.tombstones += u64::from(entry.deleted);
+        if !entry.deleted {
+            self.keys += 1;
+            self.bytes += entry.bytes();
+        }
+    }
+
+    /// That its entries are what was written and none is hidden, so that one that is not found is not there.
+    pub(super) fn check(&self, conn: &Connection, run: Option<&RunId>) -> Result<(), Fault> {
+        match self.look(conn, true)?.wrong.into_iter().next() {
+            Some(what) => Err(damaged(run, what)),
+            None => Ok(()),
+        }
+    }
+
+    /// Removes these rows, which are not what was written, and says anew what is left. A version that was given once is not given again.
+    pub(super) fn give_up(&mut self, conn: &Connection, rows: &BTreeSet<i64>) -> Result<(), Fault> {
+        let mut delete = conn.prepare_cached("DELETE FROM entry WHERE id = ?1")?;
+        for id in rows {
+            delete.execute([id])?;
+        }
+        if !self.look(conn, true)?.indexed {
+            conn.execute_batch("REINDEX entry")?;
+        }
+        let left = self.counted(conn)?;
+        *self = Self {
+            version: left.version.max(self.version),
+            ..left
+        };
+        self.save(conn)
+    }
+
+    /// Gives up what is damaged of it, or says what is left where its row is; gives how many entries are lost.
+    fn mend(mut self, conn: &Connection, sound: bool) -> Result<u64, Fault> {
+        let seen = self.look(conn, sound)?;
+        if seen.wrong.is_empty() {
+            return Ok(0);
+        }
+        let mut damaged = seen.damaged;
+        damaged.extend(self.damaged_rows(conn)?);
+        let had = if sound { self.keys + self.tombstones } else { 0 };
+        if !sound {
+            // What it says of its version may be anything.
+            self.version = 0;
+        }
+        self.give_up(conn, &damaged)?;
+        let gone = had.saturating_sub(self.keys + self.tombstones);
+        Ok(gone.max(damaged.len() as u64))
+    }
+
+    /// Its rows that are not what was written, those among them to which no index leads.
+    fn damaged_rows(&self, conn: &Connection) -> Result<Vec<i64>, Fault> {
+        let mut select = conn.prepare_cached("SELECT * FROM entry NOT INDEXED WHERE space = ?1")?;
+        let mut rows = select.query([self.number])?;
+        let mut damaged = Vec::new();
+        while let Some(row) = rows.next()? {
+            if WholeEntry::of(row).is_none() {
+                damaged.push(row.get("id")?);
+            }
+        }
+        Ok(damaged)
+    }
+}
