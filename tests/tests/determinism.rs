@@ -254,6 +254,7 @@ fn instances_that_are_given_up_see_the_same() {
 
 #[test]
 fn runs_that_were_killed_see_the_same() {
+    let mut resumed = 0;
     for seed in seeds() {
         let server = server();
         let home = Home::with_model(&server, Format::OpenAi);
@@ -288,5 +289,10 @@ fn runs_that_were_killed_see_the_same() {
         }
         same_as_recorded(seed, &output);
         replays(seed, &home, &output);
+        resumed += u64::from(run.is_some());
     }
+    assert!(
+        resumed >= seeds().count() as u64 / 2,
+        "only {resumed} were killed before their end"
+    );
 }

@@ -67,6 +67,8 @@ fn the_shape_of_a_runs_object() {
         "closing",
         "refunded",
         "resent",
+        "resent-tokens",
+        "resent-cost-micro-usd",
     ];
     assert_eq!(keys(&json["spent"]), spent);
     assert_eq!(

@@ -4,10 +4,11 @@
 
 use std::time::{Duration, Instant};
 
+use hermes_tests::changed::{saying, wanting};
 use hermes_tests::child::{ChildSpec, exit, inside, join, summary};
 use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
-use hermes_tests::output::refusal;
-use hermes_tests::program::{ask, steps};
+use hermes_tests::output::{refusal, slack};
+use hermes_tests::program::{ask, put, steps};
 use hermes_tests::{Home, Output, guests};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -419,6 +420,88 @@ fn a_tool_call_that_is_made_again_sees_the_time_that_it_saw() {
         .expect(0);
     let waited = &resumed.seen()[2];
     assert_eq!(refusal(waited), None, "{waited}");
+}
+
+/// What a wait had behind it when its run was stopped counts: the rest is waited for, and not the whole anew.
+#[test]
+fn a_wait_goes_on_where_it_was() {
+    const WHOLE: Duration = Duration::from_secs(6);
+    const BEHIND: Duration = Duration::from_secs(5);
+    let ms = WHOLE.as_millis() as u64;
+    let open = || json!({ "do": "open", "name": "notes" });
+    let changes = || json!({ "do": "changes", "space": 0, "prefix": "", "since": 0, "wait_ms": ms });
+    let longer = json!({ "do": "changes", "space": 0, "prefix": "", "since": 0, "wait_ms": 600_000 });
+    // With the write all that the tool was told is on the disk.
+    let alone = json!({ "do": "changes", "space": 0, "prefix": "other", "since": 0, "wait_ms": ms });
+    let inside = json!({ "steps": [open(), put("a"), alone] });
+    let programs = [
+        vec![ask("ONE"), json!({ "do": "sleep", "ms": [ms, 10 * ms] })],
+        vec![ask("ONE"), open(), changes()],
+        vec![
+            json!({ "do": "start-call", "name": "probe", "arguments": { "steps": [open(), longer] } }),
+            ask("ONE"),
+            json!({ "do": "wait-any-call", "calls": [0], "timeout_ms": ms }),
+        ],
+        vec![
+            ask("ONE"),
+            json!({ "do": "call", "name": "probe", "arguments": inside }),
+        ],
+    ];
+    let waiting = programs.map(|program| {
+        let server = ModelServer::start([Turn::text("one")]);
+        let home = Home::with_model(&server, Format::OpenAi);
+        let host = home.host().arg("--tool").arg(guests::built("probe-tool"));
+        let host = host.args(["--allow", "probe-tool=blackboard:notes", "--allow", "blackboard:notes"]);
+        let process = host.probe(&steps(&program)).start();
+        server.wait_for(1, LONG);
+        (home, process)
+    });
+    // This is the time that they have behind them.
+    std::thread::sleep(BEHIND);
+    let stopped = waiting.map(|(home, process)| {
+        process.signal(Signal::INT);
+        process.finish().expect(130);
+        home
+    });
+    let resumed = stopped.each_ref().map(|home| {
+        let run = home.newest_run();
+        home.host().args(["resume", &run, "--output", "json"]).start()
+    });
+    for (n, resumed) in resumed.into_iter().enumerate() {
+        let resumed = resumed.finish().expect(0);
+        assert!(resumed.took < WHOLE - BEHIND + slack(), "{n}: {:?}", resumed.took);
+        let awake = Duration::from_millis(resumed.spent("wall-clock-ms"));
+        assert!(awake >= WHOLE, "{n}: it was awake for {awake:?}");
+    }
+}
+
+/// A model that was refused inside a call that runs code was not asked: the iteration is given back, whether or not the run was killed meanwhile.
+#[test]
+fn a_refusal_inside_of_code_counts_the_same_after_a_kill() {
+    // Without a message it is refused.
+    let inside = json!({ "steps": [{ "do": "complete", "messages": [] }] });
+    let program = steps(&[json!({ "do": "agent", "user": "Go on.", "turns": 2 })]);
+    let given_back = |lost: Option<Turn>| {
+        let kill = lost.is_some();
+        let turns = [Turn::call("probe", &inside)].into_iter().chain(lost);
+        let server = ModelServer::start(Script::from(turns.collect::<Vec<_>>()).then(Turn::text("done")));
+        let home = Home::with_model(&server, Format::OpenAi);
+        let code = saying(&home, &guests::built("probe-tool"), "hints: none", "hints: same");
+        let manifest = "name = \"coder\"\nversion = \"0.1.0\"\ndescription = \"Runs code.\"\ntoolset = \"code_execution\"\n\
+            [[wants]]\ngrant = \"llm\"\nreason = \"Asks.\"\n";
+        let code = wanting(&home, &code, "coder.wasm", manifest);
+        let add = home.host().args(["plugin", "add"]).arg(code);
+        add.args(["--allow", "llm", "--yes"]).output().expect(0);
+        let output = match kill {
+            true => killed_at(&server, &home, &program, 2, &["--tool", "coder"], 0),
+            false => home.host().args(["--tool", "coder"]).probe(&program).output().expect(0),
+        };
+        let seen = output.seen()[0].to_string();
+        assert!(seen.contains("at least one message"), "{seen}");
+        (output.spent("iterations"), output.spent("refunded"))
+    };
+    assert_eq!(given_back(None), (1, 1));
+    assert_eq!(given_back(Some(Turn::fault(Fault::StallMidStream))), (1, 1));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use hermes_tests::child::{ChildSpec, exit, join};
 use hermes_tests::home::KEY_VARIABLE;
 use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
+use hermes_tests::output::refusal;
 use hermes_tests::program::{ask, open, put, steps};
 use hermes_tests::shim::{Action, Shim, When};
 use hermes_tests::{Home, Host, Output, guests};
@@ -277,6 +278,165 @@ fn what_a_tool_had_under_way_ends_with_it() {
     );
     // It may have been sent: it counts.
     assert_eq!(resumed.spent("iterations"), 2);
+}
+
+/// A completion that its guest had cancelled, and whose outcome was lost with the host, was sent: it is charged for, and not sent again.
+#[test]
+fn what_was_cancelled_is_charged_and_not_sent_again() {
+    const ASKED: usize = 8;
+    // It takes a moment to count what a request of this length came to: meanwhile other things are written down.
+    let long = format!("ONE {}", "word ".repeat(20_000));
+    let mut program = vec![
+        json!({ "do": "open", "name": "shared" }),
+        json!({ "do": "repeat", "n": ASKED, "steps": [
+            { "do": "start", "messages": [{ "User": [{ "Text": long }] }] },
+        ] }),
+        json!({ "do": "changes", "space": 0, "prefix": "go", "since": 0, "wait_ms": 600_000 }),
+    ];
+    program.extend((0..ASKED).map(|n| json!({ "do": "cancel", "pending": n })));
+    program.push(put("after"));
+    program.extend((0..ASKED).map(|n| json!({ "do": "wait", "pending": n })));
+    let program = steps(&program);
+    let mut lost = 0;
+    for sync in 1.. {
+        let server = ModelServer::start(Script::always(stall()));
+        let home = Home::with_model(&server, Format::OpenAi);
+        let shim = Shim::new().rule("sync", "-wal", When::At(sync), &Action::KillAfter);
+        let host = home.host().args(["--allow", "blackboard:shared"]).probe(&program);
+        let mut process = shim.on(host).start();
+        while server.requests().len() < ASKED && !process.has_ended() {
+            std::thread::yield_now();
+        }
+        let go = ["blackboard", "put", "shared", "go", "now"];
+        home.host().args(go).output().expect(0);
+        if process.finish().code.is_some() {
+            break;
+        }
+        if server.requests().len() < ASKED {
+            continue;
+        }
+        let run = home.newest_run();
+        let before = operations(&home.shown(&run));
+        if before.iter().all(|(op, _)| *op != (ASKED + 1).to_string()) {
+            // What comes after the cancels is not there, and so perhaps not all of them.
+            continue;
+        }
+        let open = before.iter().filter(|(_, status)| status == "open").count();
+        if home.shown(&run)["agents"][0]["status"] == "completed" {
+            continue;
+        }
+        lost += open;
+        let resumed = resume(&home, &run).output().expect(0);
+        assert_eq!(server.requests().len(), ASKED, "sync {sync}: nothing is sent again");
+        let told = &resumed.seen()[3 + ASKED + 1..];
+        assert!(
+            told.iter().all(|told| refusal(told).as_deref() == Some("cancelled")),
+            "{told:?}"
+        );
+        let shown = home.shown(&run);
+        for op in shown["agents"][0]["operations"].as_array().unwrap() {
+            let charged = |dimension: &str| op["charged"][dimension].as_u64().unwrap();
+            let of_completion = op["kind"] == "completion";
+            assert!(
+                !of_completion || charged("iterations") == 1 && charged("tokens") > 10_000,
+                "{op}"
+            );
+        }
+        let counted = (resumed.spent("iterations"), resumed.spent("resent"));
+        assert_eq!(counted, (ASKED as u64, 0), "sync {sync}");
+    }
+    assert!(lost > 0, "no kill came between a cancel and what it came to");
+}
+
+/// What is sent again and does not get through was sent once: its iteration is not given back.
+#[test]
+fn what_can_not_be_sent_again_was_sent() {
+    let server = ModelServer::start([stall()]);
+    let home = Home::with_model(&server, Format::OpenAi);
+    let host = home.host().set("limits.llm.tries", 1);
+    stopped(&server, host.probe(&steps(&[ask("ONE")])), 1, Signal::KILL);
+    drop(server);
+    let resumed = resume(&home, &home.newest_run()).output().expect(0);
+    assert!(refusal(&resumed.seen()[0]).is_some(), "{:?}", resumed.seen());
+    assert_eq!((resumed.spent("iterations"), resumed.spent("resent")), (1, 1));
+}
+
+/// What was sent twice may have been paid for twice: that is told beside what was spent.
+#[test]
+fn what_a_lost_answer_may_have_cost_is_told() {
+    let server = ModelServer::start(Script::from([stall(), stall()]).then(Turn::text("one")));
+    let home = Home::with_model(&server, Format::OpenAi);
+    stopped(&server, home.host().probe(&steps(&[ask("ONE")])), 1, Signal::KILL);
+    let run = home.newest_run();
+    stopped(&server, resume(&home, &run), 2, Signal::KILL);
+    let resumed = home.host().args(["resume", &run]).output().expect(0);
+    resumed.says(&["2 calls sent again (lost: up to "]);
+    let shown = home.shown(&run);
+    let of = |name: &str| shown[name].as_u64().unwrap();
+    // Twice what was set aside for one.
+    assert!(
+        of("resent") == 2 && of("resent_tokens") > 8_000 && of("resent_tokens") % 2 == 0,
+        "{shown}"
+    );
+    assert!(of("resent_cost_micro_usd") > 10_000, "{shown}");
+    assert!(
+        shown["spent"]["tokens"].as_u64().unwrap() < of("resent_tokens") / 2,
+        "no agent is charged for it"
+    );
+    for name in ["resent", "resent_tokens", "resent_cost_micro_usd"] {
+        assert_eq!(shown["agents"][0][name], shown[name], "{name}");
+    }
+    for command in ["show", "tree"] {
+        let said = home.host().args([command, &run]).output().expect(0).stdout;
+        assert!(said.contains("2 calls sent again (lost: up to "), "{said}");
+    }
+}
+
+/// A run that is stopped while its agent ends leaves nothing without an outcome where that end is recorded; else it goes on, and ends so.
+#[test]
+fn a_stop_while_an_agent_ends_leaves_nothing_open() {
+    const ASKED: usize = 200;
+    let start = json!({ "do": "start", "messages": [{ "User": [{ "Text": "ONE" }] }] });
+    let program = steps(&[
+        json!({ "do": "open", "name": "shared" }),
+        json!({ "do": "repeat", "n": ASKED, "steps": [start] }),
+        json!({ "do": "changes", "space": 0, "prefix": "go", "since": 0, "wait_ms": 600_000 }),
+    ]);
+    for round in 0..6 {
+        let server = ModelServer::start(Script::always(stall()));
+        let home = Home::with_model(&server, Format::OpenAi);
+        let host = home
+            .host()
+            .args(["--allow", "blackboard:shared", "--budget", "iterations=200"]);
+        let process = host.probe(&program).start();
+        // The others wait for their turn.
+        server.wait_for(1, LONG);
+        let go = home.host().args(["blackboard", "put", "shared", "go", "now"]).start();
+        // It has returned, and what it had under way ends with it.
+        let begun = Instant::now();
+        while server.broken_off() == 0 {
+            assert!(begun.elapsed() < LONG, "it never came to its end");
+        }
+        process.signal(Signal::INT);
+        process.finish();
+        go.finish().expect(0);
+        let run = home.newest_run();
+        if home.shown(&run)["status"] == "interrupted" {
+            resume(&home, &run).output().expect(0);
+        }
+        let shown = home.shown(&run);
+        let left = operations(&shown);
+        assert_eq!(
+            (&shown["status"], left.len()),
+            (&json!("completed"), ASKED),
+            "round {round}"
+        );
+        assert!(
+            left.iter().all(|(_, status)| status == "cancelled"),
+            "round {round}: {left:?}"
+        );
+        assert_eq!(shown["spent"]["iterations"], ASKED, "round {round}");
+    }
 }
 
 /// A model that was not there is no end that a fork could not go back behind.

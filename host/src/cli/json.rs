@@ -61,12 +61,22 @@ pub(super) fn limits(limits: &[(Dimension, u64)]) -> Map<String, Value> {
         .collect()
 }
 
+/// How many calls were sent again, and what these may have cost before.
+const RESENT: [&str; 3] = ["resent", "resent-tokens", "resent-cost-micro-usd"];
+
 /// A run that ended.
 pub(super) fn outcome(outcome: &RunOutcome) -> Value {
     let mut spent = amounts(&outcome.spent);
     spent.insert("closing".to_owned(), outcome.closing.into());
     spent.insert("refunded".to_owned(), outcome.refunded.into());
-    spent.insert("resent".to_owned(), outcome.resent.into());
+    let resent = [
+        outcome.resent,
+        outcome.lost.get(Dimension::Tokens),
+        outcome.lost.get(Dimension::CostMicroUsd),
+    ];
+    for (name, value) in RESENT.into_iter().zip(resent) {
+        spent.insert(name.to_owned(), value.into());
+    }
     let agents: Vec<Value> = outcome
         .agents
         .iter()
@@ -102,7 +112,7 @@ pub(super) fn outcome(outcome: &RunOutcome) -> Value {
 /// A run that did not begin or that the host failed in, in the same form.
 pub(super) fn failure(problem: &Problem) -> Value {
     let mut spent = amounts(&Amounts::ZERO);
-    for name in ["closing", "refunded", "resent"] {
+    for name in ["closing", "refunded"].into_iter().chain(RESENT) {
         spent.insert(name.to_owned(), 0.into());
     }
     let exit = if problem.code == STOPPED { "cancelled" } else { "failed" };

@@ -11,7 +11,7 @@ use super::args::Output;
 use super::errors::{Problem, STOPPED, block, notices, raise};
 use super::progress::{self, Mode, Progress};
 use super::signals::Stop;
-use super::style::{Ink, Paint, flow, number};
+use super::style::{Ink, Paint, flow, number, sent_again};
 use super::validated::Resume;
 use super::{Context, denied, json, log, stdio, terminal};
 use crate::config::Config;
@@ -238,6 +238,9 @@ pub(super) fn tell_end(outcome: &RunOutcome, context: Context) {
             Ink::Warn,
             &outcome.open_questions.join("\n"),
         ));
+    }
+    if outcome.resent > 0 {
+        text.push_str(&format!("  {}\n", sent_again(outcome.resent, &outcome.lost)));
     }
     if let Some(line) = raise(&outcome.run, &outcome.raise) {
         text.push_str(&format!("  {line}\n"));

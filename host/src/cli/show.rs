@@ -6,7 +6,7 @@ use super::args::Output;
 use super::errors::Problem;
 use super::plain::named;
 use super::run::print_text;
-use super::style::{Ink, Paint, count, fit, left, number, right, usd, width, wrap};
+use super::style::{Ink, Paint, count, fit, left, number, right, sent_again, usd, width, wrap};
 use super::{Context, denied, json, stdio, terminal};
 use crate::amounts::Amounts;
 use crate::error::Dimension;
@@ -84,7 +84,7 @@ impl Screen {
         view.sessions.iter().for_each(|session| self.agent(&mut out, session));
         if view.sessions.len() > 1 {
             out.push_str(&format!("{}\n", self.paint.ink(Ink::Bold, "all agents")));
-            self.spent(&mut out, "  ", &view.spent, view.refunded, view.resent);
+            self.spent(&mut out, "  ", &view.spent, view.refunded, (view.resent, &view.lost));
         }
         if !view.denials.is_empty() {
             let often = number(view.denials.count(), "denial");
@@ -112,7 +112,13 @@ impl Screen {
         let room = self.columns.saturating_sub(width(&indent) + width(&role) + 1);
         let facts = fit(&facts.join(" · "), room);
         out.push_str(&format!("{indent}{} {facts}\n", self.paint.ink(Ink::Bold, &role)));
-        self.spent(out, &below, &agent.spent, session.refunded, session.resent);
+        self.spent(
+            out,
+            &below,
+            &agent.spent,
+            session.refunded,
+            (session.resent, &session.lost),
+        );
         self.words(out, &below, Ink::Dim, &session.task);
         if let Some(error) = &session.error {
             self.words(out, &below, Ink::Bad, error);
@@ -162,7 +168,7 @@ impl Screen {
 
     /// What was thought and what was done, apart: the one costs iterations, tokens and money, the other calls, computing and what it
     /// kept.
-    fn spent(&self, out: &mut String, indent: &str, spent: &Amounts, refunded: u64, resent: u64) {
+    fn spent(&self, out: &mut String, indent: &str, spent: &Amounts, refunded: u64, (resent, lost): (u64, &Amounts)) {
         let mut thought = vec![
             number(spent.get(Dimension::Iterations), "iteration"),
             number(spent.get(Dimension::Tokens), "token"),
@@ -172,7 +178,7 @@ impl Screen {
             thought[0].push_str(&format!(" ({refunded} given back)"));
         }
         if resent > 0 {
-            thought.push(format!("{} sent again", number(resent, "call")));
+            thought.push(sent_again(resent, lost));
         }
         let mut acted = vec![
             number(spent.get(Dimension::ToolCalls), "tool call"),
@@ -247,6 +253,9 @@ fn object(view: &RunView) -> Value {
         "exit": view.exit,
         "spent": json::amounts(&view.spent),
         "refunded": view.refunded,
+        "resent": view.resent,
+        "resent_tokens": view.lost.get(Dimension::Tokens),
+        "resent_cost_micro_usd": view.lost.get(Dimension::CostMicroUsd),
         "imported": view.imported.as_ref().map(|i| json!({ "at_ms": i.at_ms, "view_only": i.view_only })),
         "denied": denied::array(&view.denials),
         "forked": view.forked.as_ref().map(|(run, observation)| json!({ "run": run, "observation": observation })),
@@ -298,6 +307,8 @@ pub(super) fn agent_object(session: &SessionView) -> Value {
         "closing": session.operations.iter().filter(|op| op.kind == "closing").count(),
         "refunded": session.refunded,
         "resent": session.resent,
+        "resent_tokens": session.lost.get(Dimension::Tokens),
+        "resent_cost_micro_usd": session.lost.get(Dimension::CostMicroUsd),
         "started_ms": session.started_ms,
         "ended_ms": session.ended_ms,
         "operations": operations.collect::<Vec<_>>(),

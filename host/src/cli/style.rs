@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::amounts::Amounts;
+use crate::error::Dimension;
 use crate::text;
 
 /// What a piece of a line means; the terminal decides how it looks.
@@ -122,6 +124,13 @@ pub(super) fn usd(micro: u64) -> String {
 pub(super) fn number(n: u64, one: &str) -> String {
     let ending = if n == 1 { "" } else { "s" };
     format!("{} {one}{ending}", count(n))
+}
+
+/// How many calls were sent again because a crash lost their answer, and what that may have cost beside what was spent.
+pub(super) fn sent_again(resent: u64, lost: &Amounts) -> String {
+    let tokens = number(lost.get(Dimension::Tokens), "token");
+    let cost = usd(lost.get(Dimension::CostMicroUsd));
+    format!("{} sent again (lost: up to {tokens}, {cost})", number(resent, "call"))
 }
 
 /// `text` with its lines broken between words where they are longer than `max` columns, below where their own words begin. What is

@@ -4,7 +4,7 @@ use super::args::Output;
 use super::errors::Problem;
 use super::plain::named;
 use super::show::{agent_object, origin};
-use super::style::{Ink, Paint, count, fit, left, number, right, usd, width};
+use super::style::{Ink, Paint, count, fit, left, number, right, sent_again, usd, width};
 use super::{Context, json, stdio, terminal};
 use crate::error::Dimension;
 use crate::run::Host;
@@ -110,7 +110,7 @@ impl Tree<'_> {
             more.push(format!("{} given back", session.refunded));
         }
         if session.resent > 0 {
-            more.push(format!("{} sent again", number(session.resent, "call")));
+            more.push(sent_again(session.resent, &session.lost));
         }
         if agent.attempts > 1 {
             more.push(format!("{} attempts", agent.attempts));

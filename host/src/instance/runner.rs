@@ -126,6 +126,7 @@ pub fn tool_guest(under: &Under, tool: &Tool, share: Option<u64>) -> Arc<Guest> 
         cancel: under.cancel.clone(),
         over: caller.over.child_token(),
         at_ms: under.at_ms,
+        awake_ms: under.awake_ms,
         recorded,
         held: Some(caller.held.clone().unwrap_or_else(|| under.held.clone())),
     };

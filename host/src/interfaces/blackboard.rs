@@ -257,7 +257,8 @@ impl Look for Changes<'_> {
         if changes.is_empty() && self.wait_ms > 0 {
             let _pause = guest.is_strategy().then(|| guest.step.pause());
             let wait = Timed::Call(guest.next_seq());
-            let until = guest.waits.deadline(wait, Duration::from_millis(self.wait_ms.into()));
+            let ends = guest.wait_ends(wait, Duration::from_millis(self.wait_ms.into()));
+            let until = guest.session.awake.instant(ends).unwrap_or_else(Instant::now);
             let (mut watched, cancel) = (watch.clone(), guest.cancel.clone());
             guest
                 .waits_for(async move {

@@ -19,7 +19,7 @@ use crate::llm::{COMMON_OUTPUT, Conversation, Delta, LEAST_OUTPUT, Model, Reques
 use crate::plugin::grant::Kind;
 use crate::scrub::Secrets;
 use crate::session::audit::{ToldBy, Use, Way};
-use crate::session::call::{Call, Done, EndedEvent, Look, Missed, Operation, Under};
+use crate::session::call::{Begins, Call, Done, EndedEvent, Look, Missed, Operation, Under};
 use crate::session::codec;
 use crate::session::end::End;
 use crate::session::guest::Guest;
@@ -290,6 +290,7 @@ impl Operation for Box<Complete> {
 
     async fn run(self, under: Under) -> Option<Done> {
         let guest = under.guest.clone();
+        let was_sent = under.begins == Begins::Again;
         // They were written down, and are not kept while it waits.
         drop((self.bodies, self.digests));
         let iterations = u64::from(!self.closing);
@@ -325,7 +326,9 @@ impl Operation for Box<Complete> {
                     Done::new(OutcomeStatus::Done, OpBody::Completion(Ok(reply.completion)), charged)
                 }
                 Err(failure) => {
-                    let charged = charge(&failure.spent, if failure.sent { iterations } else { 0 });
+                    // What a send that was lost with the host may have used is the run's; the iteration is the same one.
+                    let sent = failure.sent || was_sent;
+                    let charged = charge(&failure.spent, if sent { iterations } else { 0 });
                     failed(failure.refusal, charged)
                 }
             },

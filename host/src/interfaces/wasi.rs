@@ -150,18 +150,14 @@ impl clocks::monotonic_clock::Host for Clocks<'_> {
     }
 
     fn subscribe_duration(&mut self, duration: u64) -> wasmtime::Result<Resource<DynPollable>> {
-        // A sleep for longer than a day is one for ever: deadlines end it.
-        let rest = Duration::from_nanos(duration).min(Duration::from_secs(86_400));
         let number = self.guest.next_timer();
         let timer = self.table.push(Timer {
             guest: self.guest.clone(),
             number,
-            deadline: self.guest.waits.deadline(Timed::Timer(number), rest),
-            due_ms: self
+            ends: self
                 .guest
-                .clock
-                .now_ms()
-                .saturating_add(rest.as_nanos().div_ceil(1_000_000) as u64),
+                .wait_ends(Timed::Timer(number), Duration::from_nanos(duration)),
+            due_ms: self.guest.clock.now_ms().saturating_add(duration.div_ceil(1_000_000)),
             ended: false,
         })?;
         subscribe(self.table, timer)
@@ -173,8 +169,9 @@ struct Timer {
     guest: Arc<Guest>,
     /// Its number among the guest's timers.
     number: u64,
-    deadline: tokio::time::Instant,
-    /// The same in the guest's time.
+    /// How long its session will have been awake when it ends.
+    ends: Duration,
+    /// The same in the guest's time, in milliseconds since 1970.
     due_ms: u64,
     ended: bool,
 }
@@ -192,9 +189,9 @@ impl Pollable for Timer {
             }
         } else if !self.guest.replays_wait(self.number) {
             let _pause = self.guest.is_strategy().then(|| self.guest.step.pause());
-            let deadline = self.deadline;
+            let (session, ends) = (self.guest.session.clone(), self.ends);
             self.guest
-                .waits_for(async move { tokio::time::sleep_until(deadline).await })
+                .waits_for(async move { session.awake.reaches(ends).await })
                 .await;
         }
         self.guest.waited(self.number, self.due_ms);

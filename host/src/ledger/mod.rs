@@ -101,6 +101,8 @@ pub struct Totals {
     pub refunded: u64,
     /// Calls sent again because a crash lost their answer.
     pub resent: u64,
+    /// What those may have cost before: estimated, and counted against the tree's cap alone.
+    pub lost: Amounts,
 }
 
 /// How a completion is to be counted.
@@ -327,7 +329,9 @@ impl Ledger {
         let mut accounts = self.lock();
         let estimate = estimate.with(Dimension::Iterations, 0);
         accounts.tree.lost = accounts.tree.lost.plus(&estimate);
-        accounts.agents[account.0].totals.resent += 1;
+        let totals = &mut accounts.agents[account.0].totals;
+        totals.resent += 1;
+        totals.lost = totals.lost.plus(&estimate);
     }
 
     /// A closing call stands in the journal: there is no other.
@@ -381,6 +385,7 @@ impl Ledger {
             closing: sum.closing + a.totals.closing,
             refunded: sum.refunded + a.totals.refunded,
             resent: sum.resent + a.totals.resent,
+            lost: sum.lost.plus(&a.totals.lost),
         });
         (accounts.tree.spent, totals)
     }

@@ -75,6 +75,7 @@ pub(super) fn as_guest(
         cancel: CancellationToken::new(),
         past: Past::default(),
     });
+    session.wakes();
     let attempt = Attempt::new(1, at_ms, BTreeMap::new());
     let making = Making {
         stream: StreamId {
@@ -90,6 +91,7 @@ pub(super) fn as_guest(
         cancel: session.cancel.clone(),
         over: attempt.over.clone(),
         at_ms,
+        awake_ms: 0,
         recorded: Recorded::default(),
         held: None,
         share: None,

@@ -413,6 +413,7 @@ pub(super) fn summary(
         closing: totals.closing,
         refunded: totals.refunded,
         resent: totals.resent,
+        lost: totals.lost,
         agents,
         denials,
     }

@@ -68,6 +68,8 @@ pub struct RunOutcome {
     pub refunded: u64,
     /// Calls sent again after a crash.
     pub resent: u64,
+    /// What those may have cost before, as far as that was lost: the most that it can have been. No agent is charged for it, the tree's limits are.
+    pub lost: Amounts,
     /// Every agent of the run, the root first.
     pub agents: Vec<AgentSummary>,
     /// Rights that were missing, over all of the run.

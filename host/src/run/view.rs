@@ -1,12 +1,13 @@
 //! Looking at earlier runs and at the blackboard: rows of the store as people and machines read them.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::amounts::Amounts;
 use crate::bindings::types;
 use crate::error::{Dimension, Refusal};
 use crate::event::now_ms;
-use crate::ids::{Digest, RunId};
+use crate::ids::{Digest, RunId, StreamId};
 use crate::run::audit::denials;
 use crate::run::resume::may_go_on;
 use crate::run::said::Said;
@@ -131,6 +132,8 @@ pub struct SessionView {
     pub refunded: u64,
     /// Its calls that were sent again because a crash lost their answer.
     pub resent: u64,
+    /// What those may have cost before, at most: it is not part of what was spent.
+    pub lost: Amounts,
     /// What it had done, in order of start.
     pub operations: Vec<OpView>,
     /// What was recorded for people.
@@ -166,6 +169,8 @@ pub struct RunView {
     pub artifacts: Vec<String>,
     /// Calls that were sent again because a crash lost their answer.
     pub resent: u64,
+    /// What those may have cost before, at most: it is not part of what was spent.
+    pub lost: Amounts,
     /// Rights that were missing.
     pub denials: Denials,
     /// Whether `resume` takes it: it is interrupted, and nothing forbids that it goes on here.
@@ -305,6 +310,9 @@ impl Host {
             result: said.as_ref().and_then(|said| said.report().result_json.clone()),
             artifacts: said.map(|said| said.report().artifacts.clone()).unwrap_or_default(),
             resent: sessions.iter().map(|session| session.resent).sum(),
+            lost: sessions
+                .iter()
+                .fold(Amounts::ZERO, |sum, session| sum.plus(&session.lost)),
             denials,
             can_go_on,
             sessions,
@@ -583,7 +591,9 @@ fn session_view(store: &Store, mut row: SessionRow, depth: usize) -> Result<Sess
         },
     };
     let refunded = u64::try_from(store.refunds(&row.session)?.len()).unwrap_or(u64::MAX);
-    let resent = u64::try_from(store.resent(&row.session)?.len()).unwrap_or(u64::MAX);
+    let resent = store.resent(&row.session)?;
+    let lost = lost(&operations, &resent);
+    let resent = u64::try_from(resent.len()).unwrap_or(u64::MAX);
     Ok(SessionView {
         agent: AgentSummary::of(&row),
         depth,
@@ -600,9 +610,21 @@ fn session_view(store: &Store, mut row: SessionRow, depth: usize) -> Result<Sess
         ended_ms: row.ended_ms,
         refunded,
         resent,
+        lost,
         operations: operations.into_iter().map(op_view).collect(),
         notes: notes.into_iter().map(view).collect(),
     })
+}
+
+/// What the sends may have cost whose answers a crash lost: what was set aside for each. The iteration is the same one.
+fn lost(operations: &[OperationRow], resent: &[(StreamId, u32)]) -> Amounts {
+    let reserved: HashMap<(&StreamId, u32), Amounts> = operations
+        .iter()
+        .map(|row| ((&row.intent.stream, row.intent.op), row.intent.reserved))
+        .collect();
+    let each = resent.iter().filter_map(|(stream, op)| reserved.get(&(stream, *op)));
+    each.fold(Amounts::ZERO, |sum, amounts| sum.plus(amounts))
+        .with(Dimension::Iterations, 0)
 }
 
 fn edge_name(edge: Edge) -> &'static str {

@@ -185,6 +185,15 @@ pub trait Operation: Call + Send + 'static {
 /// Makes the event of an operation's end.
 pub type EndedEvent = Box<dyn FnOnce(&Done, Duration) -> EventKind + Send>;
 
+/// Whether an operation is done for the first time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begins {
+    /// It is.
+    Now,
+    /// It was under way when the host went down, and what came of it then is lost.
+    Again,
+}
+
 /// What an operation runs under.
 pub struct Under {
     /// Who asked.
@@ -197,8 +206,12 @@ pub struct Under {
     pub reserved: Amounts,
     /// The same, for what is spent of it meanwhile.
     pub held: Held,
+    /// Whether it is done for the first time.
+    pub begins: Begins,
     /// The time that its guest saw when it began, in milliseconds since 1970.
     pub at_ms: u64,
+    /// How long its session had been awake when it began, in milliseconds; of one that is done again, when its guest was told something last before that.
+    pub awake_ms: u64,
 }
 
 /// How an operation ended.

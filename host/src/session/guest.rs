@@ -24,7 +24,7 @@ use crate::session::op::{Ended, Op, OpBody};
 use crate::session::operate::Postponed;
 use crate::session::step::Step;
 use crate::session::tape::{Meters, Recorded, Tape, size};
-use crate::session::waits::Waits;
+use crate::session::waits::{Timed, Waits};
 use crate::session::{Attempt, Session, lock};
 use crate::store::{Answer, Effect, EffectResult, Note, NoteKind, Observation, OutcomeStatus, Record, Sync};
 
@@ -70,6 +70,8 @@ pub struct Guest {
     entered_before: u64,
     /// What its clock showed when its present call began, in milliseconds since 1970.
     called_ms: AtomicU64,
+    /// How long its session had been awake, in milliseconds, when it was told something last, or began.
+    told_awake_ms: AtomicU64,
     /// Timers that it has set.
     timers: AtomicU64,
     /// Fuel that the record says was burnt before the step that is being replayed.
@@ -117,6 +119,8 @@ pub struct Making {
     pub over: CancellationToken,
     /// Where its clock starts, in milliseconds since 1970.
     pub at_ms: u64,
+    /// How long its session had been awake then, in milliseconds.
+    pub awake_ms: u64,
     /// What it replays before it goes on live.
     pub recorded: Recorded,
     /// [`Guest::held`].
@@ -146,6 +150,7 @@ impl Guest {
             cancel,
             over,
             at_ms,
+            awake_ms,
             recorded,
             held,
         } = making;
@@ -193,6 +198,7 @@ impl Guest {
             completions: AtomicU32::new(0),
             entered: AtomicU64::new(0),
             called_ms: AtomicU64::new(at_ms),
+            told_awake_ms: AtomicU64::new(awake_ms),
             entered_before,
             timers: AtomicU64::new(0),
             replayed_step: AtomicU64::new(0),
@@ -251,6 +257,24 @@ impl Guest {
     /// What its clock showed when its present call began: the same where that call is replayed, though its answer moves the clock on.
     pub(super) fn called_ms(&self) -> u64 {
         self.called_ms.load(Ordering::Acquire)
+    }
+
+    /// How long its session had been awake when it was told something last, or began, in milliseconds.
+    pub(super) fn told_awake_ms(&self) -> u64 {
+        self.told_awake_ms.load(Ordering::Acquire)
+    }
+
+    /// When a wait that begins now and takes `time` ends, by how long its session will have been awake; for one that an instance before this one
+    /// began, when that would have ended.
+    pub fn wait_ends(&self, of: Timed, time: Duration) -> Duration {
+        let told = Duration::from_millis(self.told_awake_ms());
+        let awake = &self.session.awake;
+        // What was told by a process before this one was followed by this wait there: it goes on.
+        let begins = match self.is_replaying() || told < awake.before() {
+            true => told,
+            false => awake.now(),
+        };
+        self.waits.ends(of, begins.saturating_add(time))
     }
 
     /// Calls of the host's own interfaces that it made.
@@ -391,6 +415,7 @@ impl Guest {
         };
         if let Some(seen) = &seen {
             self.clock.observe(seen.at_ms);
+            self.told_awake_ms.store(seen.awake_ms, Ordering::Release);
             if self.step.fuel_used() != seen.fuel {
                 self.fuel_differs.store(true, Ordering::Release);
             }
@@ -454,6 +479,7 @@ impl Guest {
             awake_ms: self.session.awake_ms(),
             at_ms: self.clock.observe(at_ms),
         };
+        self.told_awake_ms.store(meters.awake_ms, Ordering::Release);
         Record::Observation(self.tape().observe(name, args, answer, meters))
     }
 
@@ -617,7 +643,7 @@ impl Guest {
     /// Leaves what waited as it is recorded.
     pub fn leave_postponed(&self) {
         let all = std::mem::take(&mut *lock(&self.postponed));
-        all.into_iter().for_each(Postponed::leave);
+        all.into_iter().for_each(|operation| operation.leave(self));
     }
 
     /// A child of an earlier attempt, which has ended: it can be asked for like those of this one.

@@ -4,10 +4,11 @@
 //! Read `path` first: it is the path, and `operate` its longer half, for what is done outside. [`call`] is how interfaces describe
 //! calls to it. [`guest`] is one instance's side, [`tape`] its journal, [`keeping`] where that goes, [`audit`] which rights it used and lacked,
 //! [`op`] an operation under way, `turns` which iterations are given back, [`stored`] the operator's secrets, [`step`] the meter, [`clock`] the time
-//! that guests see, [`waits`] what an instance waits for, [`met`] a call that a replay
+//! that guests see, [`awake`] how long a session lived, [`waits`] what an instance waits for, [`met`] a call that a replay
 //! did not expect, [`end`] why an instance was ended.
 
 pub mod audit;
+pub mod awake;
 pub mod call;
 pub mod clock;
 pub mod codec;
@@ -29,6 +30,7 @@ pub mod waits;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
@@ -52,6 +54,7 @@ use crate::store::{
     Effect, EffectResult, OpKind, Outcome, OutcomeStatus, Record, RunUpdate, Spill, Store, StoreError, Sync,
 };
 use audit::{Denial, Denials};
+use awake::Awake;
 use end::End;
 use keeping::Keeping;
 use op::OpBody;
@@ -145,7 +148,7 @@ impl RunContext {
             appended = &mut appended => return Some(appended),
             () = self.suspend.cancelled() => {}
         }
-        let busy = std::time::Duration::from_millis(self.limits.store_busy);
+        let busy = Duration::from_millis(self.limits.store_busy);
         store.while_it_commits(busy, &mut appended).await
     }
 
@@ -249,15 +252,13 @@ pub struct Session {
     pub plugin: Option<Arc<Plugin>>,
     /// Its default model.
     pub model: Option<Model>,
-    /// Since when it is awake in this process, on the monotonic clock: what it does again to find its place is not counted.
-    awake: tokio::sync::SetOnce<tokio::time::Instant>,
-    /// Milliseconds that it was awake before that.
-    pub past_wall: u64,
-    /// Milliseconds of this process's wall clock that were charged.
+    /// How long it has been awake.
+    pub awake: Awake,
+    /// How many milliseconds of that are charged.
     wall_charged: AtomicU64,
     /// Tells it to stop: calls that wait answer `cancelled`, and after a grace it is dropped.
     pub cancel: CancellationToken,
-    /// What is set aside for operations that were under way when the host went down.
+    /// What is set aside for operations that were under way when the host went down, or when the run was suspended.
     interrupted: Mutex<HashMap<(StreamId, u32), Interrupted>>,
     /// The last checkpoint, of whichever attempt.
     checkpoint: Mutex<Option<types::Report>>,
@@ -316,7 +317,7 @@ pub struct Past {
     pub interrupted: HashMap<(StreamId, u32), Interrupted>,
 }
 
-/// An operation that was under way when the host went down.
+/// An operation that was under way when the host went down, or when its run was suspended.
 pub struct Interrupted {
     /// What it is.
     pub kind: OpKind,
@@ -451,9 +452,8 @@ impl Session {
             strategy,
             plugin,
             model,
-            awake: tokio::sync::SetOnce::new(),
-            past_wall: past.wall_ms,
-            wall_charged: AtomicU64::new(0),
+            awake: Awake::after(Duration::from_millis(past.wall_ms)),
+            wall_charged: AtomicU64::new(past.wall_ms),
             cancel,
             checkpoint: Mutex::new(past.checkpoint),
             interrupted: Mutex::new(past.interrupted),
@@ -491,22 +491,24 @@ impl Session {
 
     /// Its time begins, where it has not: it has nothing to do again, or has done it.
     pub fn wakes(&self) {
-        // The first time counts.
-        let _ = self.awake.set(tokio::time::Instant::now());
+        self.awake.begins();
     }
 
     /// When its wall-clock budget ends; none where it has none, or is not awake yet.
     pub fn deadline(&self) -> Option<tokio::time::Instant> {
-        let rest = self.run.ledger.cap_in_force(self.account, Dimension::WallClockMs)?;
-        let rest = rest.saturating_sub(self.past_wall);
-        self.awake.get()?.checked_add(std::time::Duration::from_millis(rest))
+        self.awake.instant(self.time()?)
+    }
+
+    /// How long it may be awake; none without a limit.
+    fn time(&self) -> Option<Duration> {
+        let cap = self.run.ledger.cap_in_force(self.account, Dimension::WallClockMs)?;
+        Some(Duration::from_millis(cap))
     }
 
     /// Returns when its wall-clock budget ends.
     pub async fn time_is_up(&self) {
-        self.awake.wait().await;
-        match self.deadline() {
-            Some(at) => tokio::time::sleep_until(at).await,
+        match self.time() {
+            Some(time) => self.awake.reaches(time).await,
             None => std::future::pending().await,
         }
     }
@@ -526,16 +528,14 @@ impl Session {
 
     /// Milliseconds that it was awake so far, over all attempts and processes.
     pub fn awake_ms(&self) -> u64 {
-        let elapsed = self.awake.get().map(tokio::time::Instant::elapsed).unwrap_or_default();
-        let elapsed = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-        self.past_wall.saturating_add(elapsed)
+        u64::try_from(self.awake.now().as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Charges the time that passed since this was last done.
     pub fn charge_wall(&self) {
-        let elapsed = self.awake_ms() - self.past_wall;
-        let before = self.wall_charged.fetch_max(elapsed, Ordering::AcqRel);
-        let more = Amounts::of(Dimension::WallClockMs, elapsed.saturating_sub(before));
+        let awake = self.awake_ms();
+        let before = self.wall_charged.fetch_max(awake, Ordering::AcqRel);
+        let more = Amounts::of(Dimension::WallClockMs, awake.saturating_sub(before));
         self.run.ledger.charge(self.account, more);
     }
 
@@ -550,8 +550,19 @@ impl Session {
         Some(interrupted?.reservation)
     }
 
-    /// Operations that were under way in the instance of `scope`, or inside of it, when the host went down, and to which nobody comes any more:
-    /// they may have been sent, and so cost what was set aside. Gives their outcomes.
+    /// An operation that this process leaves without an outcome, as its run is suspended.
+    fn keep_interrupted(&self, stream: &StreamId, number: u32, left: Interrupted) {
+        lock(&self.interrupted).insert((stream.clone(), number), left);
+    }
+
+    /// Whoever goes on with the session does again what was under way: here nothing is set aside for that any more.
+    pub fn leave_interrupted(&self) {
+        let left = std::mem::take(&mut *lock(&self.interrupted));
+        left.into_values().for_each(|left| left.reservation.release());
+    }
+
+    /// Operations that were under way in the instance of `scope`, or inside of it, when the host went down or the run was suspended, and to which
+    /// nobody comes any more: they may have been sent, and so cost what was set aside. Gives their outcomes.
     pub fn abandon(&self, scope: &Scope) -> Vec<Record> {
         let mut interrupted = lock(&self.interrupted);
         abandoned(interrupted.extract_if(|(stream, _), _| stream.scope.starts_with(scope)))

@@ -12,8 +12,9 @@ use crate::error::{Dimension, Refusal, RefusalKind};
 use crate::event::{EventKind, now_ms};
 use crate::ids::Digest;
 use crate::ledger::{Exhausted, Reservation};
+use crate::session::Interrupted;
 use crate::session::audit::{self, At};
-use crate::session::call::{Done, EndedEvent, Missed, Operation, Stopping, Under};
+use crate::session::call::{Begins, Done, EndedEvent, Missed, Operation, Stopping, Under};
 use crate::session::codec;
 use crate::session::end::End;
 use crate::session::guest::Guest;
@@ -30,13 +31,13 @@ impl Guest {
         let number = self.tape().next_op();
         self.follow_turn(&call, number);
         if self.adopt(number, &digests)? {
-            call.begun(self, number);
+            self.begun(&mut call, number);
             return Ok((number, None));
         }
         if self.is_told_again() {
             // It came to no end that is recorded: nothing of it is done.
             self.tape().keep(Op::open(number, self.cancel.child_token()).0);
-            call.begun(self, number);
+            self.begun(&mut call, number);
             return Ok((number, None));
         }
         if self.tape().recorded(number).is_some() {
@@ -71,21 +72,25 @@ impl Guest {
             reservation.release();
             return Err(full);
         }
-        call.begun(self, number);
+        self.begun(&mut call, number);
         let (guest, sync) = (self.clone(), call.sync(self));
         let begins = async move {
             guest.append_pending(None, sync).await?;
             guest.spawn(call, number, reservation);
             Ok((number, None))
         };
-        if C::KIND != OpKind::Child {
-            return begins.await;
-        }
-        // In a task of its own: a caller that is dropped while this is written down leaves no child without a life.
-        let begun = self.attempt.tasks.spawn(begins);
+        // In a task of its own: a caller that is dropped while this is written down leaves no child without a life, and no intent without
+        // an outcome.
+        let begun = self.attempt.tasks.spawn(self.tasks.track_future(begins));
         begun
             .await
-            .unwrap_or_else(|lost| Err(End::Host(format!("the host failed while it spawned a child: {lost}"))))
+            .unwrap_or_else(|lost| Err(End::Host(format!("the host failed while an operation began: {lost}"))))
+    }
+
+    /// It begins, or is taken over from the record. A model that is asked inside a tool call is thinking; one that was refused was not asked.
+    fn begun<C: Operation>(&self, call: &mut C, number: u32) {
+        self.void_turn::<C>();
+        call.begun(self, number);
     }
 
     async fn check<C: Operation>(&self, call: &mut C) -> Result<Reservation, Missed> {
@@ -107,24 +112,30 @@ impl Guest {
         if let Some(unused) = before {
             unused.release();
         }
-        let again = match again {
+        let (reservation, refusal) = match again {
             Ok(reservation) => {
-                call.begun(self, number);
-                Ok(reservation)
+                self.begun(&mut call, number);
+                (reservation, None)
             }
             Err(Missed::Unread(end)) => return Err(end),
             Err(Missed::Refused(refusal)) => {
+                self.void_turn::<C>();
                 // A completion may have been sent.
-                let charged = match C::KIND {
+                let cost = match C::KIND {
                     OpKind::Completion => set_aside,
                     _ => Amounts::ZERO,
                 };
-                self.session.run.ledger.charge(self.session.account, charged);
-                Err((refusal, charged))
+                let (ledger, account) = (&self.session.run.ledger, self.session.account);
+                (ledger.reserve_again(account, cost), Some(refusal))
             }
         };
-        let begun = self.named(number);
-        let again = Again { call, begun, again };
+        let begun = self.named(number, Begins::Again);
+        let again = Again {
+            call,
+            begun,
+            reservation,
+            refusal,
+        };
         if self.is_replaying() {
             self.postpone(Box::new(again));
             return Ok(());
@@ -192,15 +203,18 @@ impl Guest {
 
     /// A tool call may belong to an answer that only runs code; a model asked inside one means that it doesn't.
     pub(super) fn follow_turn<C: Operation>(&self, call: &C, number: u32) {
-        let mut turns = self.attempt.turns();
         if let Some(call) = call.tool_call().filter(|_| self.is_strategy()) {
+            let mut turns = self.attempt.turns();
             turns.called(number, call);
             if self.tape().was_thinking(number) {
                 turns.void(number);
             }
         }
+    }
+
+    fn void_turn<C: Operation>(&self) {
         if let Some(outer) = self.stream.scope.first().filter(|_| C::KIND == OpKind::Completion) {
-            turns.void(outer);
+            self.attempt.turns().void(outer);
         }
     }
 
@@ -213,11 +227,11 @@ impl Guest {
     }
 
     fn spawn<C: Operation>(self: &Arc<Self>, call: C, number: u32, reservation: Reservation) {
-        self.spawn_begun(call, self.named(number), reservation);
+        self.spawn_begun(call, self.named(number, Begins::Now), reservation);
     }
 
     /// The guest can name it from here on.
-    fn named(&self, number: u32) -> Begun {
+    fn named(&self, number: u32, begins: Begins) -> Begun {
         let cancel = self.cancel.child_token();
         let (op, end) = Op::open(number, cancel.clone());
         self.tape().keep(op);
@@ -225,7 +239,12 @@ impl Guest {
             number,
             cancel,
             end,
+            begins,
             at_ms: self.called_ms(),
+            awake_ms: match begins {
+                Begins::Now => self.session.awake_ms(),
+                Begins::Again => self.told_awake_ms(),
+            },
         }
     }
 
@@ -234,7 +253,9 @@ impl Guest {
             number,
             cancel,
             end,
+            begins,
             at_ms,
+            awake_ms,
         } = begun;
         let name = self.stream.scope.op_name(number);
         let told = call
@@ -249,7 +270,9 @@ impl Guest {
             cancel,
             reserved: reservation.amounts(),
             held: reservation.held(),
+            begins,
             at_ms,
+            awake_ms,
         };
         let guest = self.clone();
         let task = async move { guest.drive(call, under, reservation, end, told).await };
@@ -267,7 +290,7 @@ impl Guest {
     ) {
         let (number, begun) = (under.op, std::time::Instant::now());
         let Some(mut done) = self.done(call, under, reservation.amounts()).await else {
-            return reservation.release();
+            return self.leave::<C>(number, reservation);
         };
         let outcome = Record::Outcome(Outcome {
             stream: self.stream.clone(),
@@ -314,6 +337,16 @@ impl Guest {
             status: done.status,
             body: done.body,
         });
+    }
+
+    /// It has no outcome: whoever goes on with the run does it again, and if its session ends first, it ends with that. A child is left to itself.
+    fn leave<C: Operation>(&self, number: u32, reservation: Reservation) {
+        match C::KIND {
+            OpKind::Child | OpKind::Write => reservation.release(),
+            kind => self
+                .session
+                .keep_interrupted(&self.stream, number, Interrupted { kind, reservation }),
+        }
     }
 
     /// It cost so much. The fuel of a call inside a tool call is set aside in that one's own reservation.
@@ -363,16 +396,21 @@ struct Begun {
     /// Raised when it must stop.
     cancel: CancellationToken,
     end: OpEnd,
-    /// The time that its guest saw when it began, in milliseconds since 1970.
+    begins: Begins,
+    /// [`Under::at_ms`].
     at_ms: u64,
+    /// [`Under::awake_ms`].
+    awake_ms: u64,
 }
 
 /// An operation that was under way when the host went down.
 struct Again<C> {
     call: C,
     begun: Begun,
-    /// What is set aside for it; else why it can't be done any more, and what it cost.
-    again: Result<Reservation, (Refusal, Amounts)>,
+    /// What is set aside for it.
+    reservation: Reservation,
+    /// Why it can't be done any more.
+    refusal: Option<Refusal>,
 }
 
 /// What waits until all that is recorded has been told.
@@ -381,7 +419,7 @@ pub(super) trait Postponed: Send {
     fn go(self: Box<Self>, guest: Arc<Guest>) -> Waiting<'static, Result<(), End>>;
 
     /// Leaves it as it is recorded.
-    fn leave(self: Box<Self>);
+    fn leave(self: Box<Self>, guest: &Guest);
 }
 
 impl<C: Operation> Postponed for Again<C> {
@@ -389,29 +427,40 @@ impl<C: Operation> Postponed for Again<C> {
         Box::pin(async move { self.go_on(&guest).await })
     }
 
-    fn leave(self: Box<Self>) {
-        if let Ok(reservation) = self.again {
-            reservation.release();
-        }
+    fn leave(self: Box<Self>, guest: &Guest) {
+        guest.leave::<C>(self.begun.number, self.reservation);
     }
 }
 
 impl<C: Operation> Again<C> {
-    async fn go_on(self, guest: &Arc<Guest>) -> Result<(), End> {
-        let Self { call, begun, again } = self;
-        let reservation = match again {
-            Ok(reservation) => reservation,
-            Err((refusal, charged)) => return guest.ends_at_once(&call, begun, &refusal, charged).await,
-        };
-        let refusal = if !call.repeatable() {
+    /// Why it is not done again, if it isn't.
+    fn refusal(&self, guest: &Guest) -> Option<Refusal> {
+        if self.refusal.is_some() {
+            return self.refusal.clone();
+        }
+        if !self.call.repeatable() {
             let words = "The host went down during this call; whether it took effect is not known.";
-            Some(Refusal::new(RefusalKind::Interrupted, words))
-        } else if guest.over.is_cancelled() && C::KIND != OpKind::Child {
-            // Its attempt ended before it could go on. A child is told, and has an end of its own.
-            Some(Refusal::cancelled())
-        } else {
-            None
+            return Some(Refusal::new(RefusalKind::Interrupted, words));
+        }
+        let is_over = match C::KIND {
+            // It is told, and has an end of its own.
+            OpKind::Child => false,
+            // Nobody wants the answer any more. It was sent, and what came of it is not known.
+            OpKind::Completion => guest.over.is_cancelled() || self.begun.cancel.is_cancelled(),
+            // What it burnt until then is not known: told to stop before it begins, it costs no more than the call.
+            OpKind::ToolCall | OpKind::Write => guest.over.is_cancelled(),
         };
+        is_over.then(Refusal::cancelled)
+    }
+
+    async fn go_on(self, guest: &Arc<Guest>) -> Result<(), End> {
+        let refusal = self.refusal(guest);
+        let Self {
+            call,
+            begun,
+            reservation,
+            ..
+        } = self;
         if let Some(refusal) = refusal {
             let charged = reservation.amounts();
             reservation.settle(charged);

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
-use tokio::time::Instant;
 
 use crate::amounts::Amounts;
 use crate::error::{Dimension, Refusal, RefusalKind};
@@ -251,24 +250,25 @@ impl Guest {
         }
         let found: Vec<Op> = ops.iter().filter_map(|n| self.tape().op(*n)).collect();
         let wait = Timed::Call(self.next_seq());
-        let until = timeout_ms.map(|ms| self.waits.deadline(wait, Duration::from_millis(ms.into())));
+        let until = timeout_ms.map(|ms| self.wait_ends(wait, Duration::from_millis(ms.into())));
         let first = self.first_ended(&found, until).await?;
         self.waits.forget(wait);
         self.observe(name, args, Answer::Body(codec::encode(&Ok::<_, Refusal>(first))))?;
         Ok(first)
     }
 
-    async fn first_ended(&self, ops: &[Op], until: Option<Instant>) -> Result<Option<u32>, End> {
+    /// `until` is when that takes too long, by how long the session will have been awake.
+    async fn first_ended(&self, ops: &[Op], until: Option<Duration>) -> Result<Option<u32>, End> {
         if ops.is_empty() {
             return Ok(None);
         }
         let _pause = self.step.pause();
-        let (all, cancel) = (ops.to_vec(), self.cancel.clone());
+        let (all, cancel, session) = (ops.to_vec(), self.cancel.clone(), self.session.clone());
         self.waits_for(async move {
             let any = futures_util::future::select_all(all.iter().map(|op| Box::pin(op.wait())));
             let timeout = async {
                 match until {
-                    Some(at) => tokio::time::sleep_until(at).await,
+                    Some(at) => session.awake.reaches(at).await,
                     None => std::future::pending().await,
                 }
             };

@@ -10,7 +10,6 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
 use tokio::sync::Notify;
-use tokio::time::Instant;
 
 use crate::session::guest::Guest;
 use crate::session::lock;
@@ -38,7 +37,7 @@ pub struct Waits {
 struct State {
     next: u64,
     open: BTreeMap<u64, Until>,
-    deadlines: BTreeMap<Timed, Instant>,
+    deadlines: BTreeMap<Timed, Duration>,
     parked: Option<Parked>,
 }
 
@@ -46,7 +45,7 @@ struct State {
 #[derive(Default)]
 struct Parked {
     until: Vec<Until>,
-    deadlines: BTreeMap<Timed, Instant>,
+    deadlines: BTreeMap<Timed, Duration>,
 }
 
 /// One wait, for as long as it lives.
@@ -64,10 +63,9 @@ impl Waits {
         waits
     }
 
-    /// When a wait that begins now and takes `rest` ends; for one that an instance before this one began, when that would have ended.
-    pub fn deadline(&self, of: Timed, rest: Duration) -> Instant {
-        let mut state = self.state();
-        *state.deadlines.entry(of).or_insert_with(|| Instant::now() + rest)
+    /// That a wait ends when its session has been awake for `at`, or when one of an instance before this one was to end that is the same.
+    pub fn ends(&self, of: Timed, at: Duration) -> Duration {
+        *self.state().deadlines.entry(of).or_insert(at)
     }
 
     /// That wait is over.
@@ -196,10 +194,9 @@ mod tests {
     #[tokio::test]
     async fn a_deadline_stands_for_the_instance_in_its_place() {
         let waits = Waits::default();
-        let far = Duration::from_secs(3600);
+        let (soon, far) = (Duration::from_secs(60), Duration::from_secs(3600));
         let (timer, call) = (Timed::Timer(1), Timed::Call(7));
-        let first = waits.deadline(timer, far);
-        let second = waits.deadline(call, far);
+        assert_eq!((waits.ends(timer, far), waits.ends(call, far)), (far, far));
         waits.forget(call);
         let open = waits.open(futures_util::future::pending().boxed().shared());
         assert!(waits.give_up());
@@ -207,7 +204,7 @@ mod tests {
         // The instance that is dropped forgets its timers: those of the next stand.
         waits.forget(timer);
         let next = Waits::after(&waits);
-        assert_eq!(next.deadline(timer, Duration::ZERO), first);
-        assert!(next.deadline(call, Duration::ZERO) < second, "that one was over");
+        assert_eq!(next.ends(timer, soon), far);
+        assert_eq!(next.ends(call, soon), soon, "that one was over");
     }
 }

@@ -84,11 +84,13 @@ impl Agent {
             rebuilt: false,
         };
         let mut guest = self.first(supervisor);
-        match self.lives(supervisor, &mut history, &mut guest).await {
+        let lived = match self.lives(supervisor, &mut history, &mut guest).await {
             // Whatever it was about to write, the run was suspended first.
             Err(End::Suspended) => Box::pin(self.suspend(&guest)).await,
             lived => lived,
-        }
+        };
+        self.session.leave_interrupted();
+        lived
     }
 
     /// What comes seldom is boxed: an agent that only waits keeps no room for it.
@@ -248,7 +250,8 @@ impl Agent {
         self.session.charge_wall();
     }
 
-    /// The attempt ended before it came again to all that was under way in it when the host went down: that ends with it.
+    /// The attempt ended before it came again to all that was under way in it when the host went down, or a suspension of the run left something
+    /// without an outcome: that ends with it.
     async fn abandon(&self) -> Result<(), End> {
         let ended = self.session.abandon(&Scope::ROOT);
         if ended.is_empty() {
@@ -442,6 +445,7 @@ pub(super) fn making(session: &Session, attempt: &Attempt, start: &AgentStart, r
         cancel: session.cancel.clone(),
         over: attempt.over.clone(),
         at_ms: attempt.started_ms,
+        awake_ms: start.awake_ms,
         recorded,
         held: None,
         share: None,

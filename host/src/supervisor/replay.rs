@@ -15,7 +15,7 @@ use crate::interfaces::{scrub_error, scrub_output};
 use crate::ledger::Caps;
 use crate::plugin::Plugin;
 use crate::plugin::toolbox::Tool;
-use crate::session::call::Under;
+use crate::session::call::{Begins, Under};
 use crate::session::end::End;
 use crate::session::guest::Guest;
 use crate::session::met::Met;
@@ -422,7 +422,9 @@ impl Replay {
             cancel: CancellationToken::new(),
             reserved: Amounts::ZERO,
             held: nothing.held(),
+            begins: Begins::Again,
             at_ms: call.at_ms,
+            awake_ms: 0,
         };
         nothing.release();
         Ok(tool_guest(&under, &call.tool, None))

@@ -111,7 +111,10 @@ fn stream_turn(
     }
     send(stream, &events, turn.delivery)?;
     match fault {
-        Some(Fault::StallMidStream) => http::until_gone(stream),
+        Some(Fault::StallMidStream) => {
+            http::until_gone(stream);
+            return Err(std::io::ErrorKind::BrokenPipe.into());
+        }
         Some(Fault::CutShort) => {}
         Some(Fault::Reset) => rustix::net::sockopt::set_socket_linger(&*stream, Some(Duration::ZERO))?,
         _ => {

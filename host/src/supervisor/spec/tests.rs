@@ -131,6 +131,7 @@ fn guest(run: &Arc<RunContext>, rights: Rights, tools: Vec<String>, model: Optio
         cancel: session.cancel.clone(),
         over: attempt.over.clone(),
         at_ms: 0,
+        awake_ms: 0,
         recorded: Recorded::default(),
         held: None,
     };

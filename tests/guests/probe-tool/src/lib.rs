@@ -10,11 +10,13 @@ mod work;
 mod http;
 mod own;
 
+use std::hint::black_box;
+
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::exports::hermes::plugin::toolset::Guest;
-use crate::hermes::plugin::types::{Content, Error, ErrorKind, Media, ToolCall, ToolDef, ToolOutput};
+use crate::hermes::plugin::types::{Content, Error, ErrorKind, Media, ToolAnnotations, ToolCall, ToolDef, ToolOutput};
 
 wit_bindgen::generate!({
     path: "../../../wit",
@@ -25,6 +27,17 @@ wit_bindgen::generate!({
 
 struct Tools;
 export!(Tools);
+
+/// What its tools say of themselves: a test that wants hints writes others into the component.
+const HINTS: &str = "hints: none";
+
+/// The hints that a call of theirs may be made again.
+const SAME: ToolAnnotations = ToolAnnotations {
+    read_only: false,
+    destructive: false,
+    idempotent: true,
+    open_world: false,
+};
 
 #[derive(Deserialize)]
 struct Program {
@@ -98,7 +111,7 @@ fn tool(name: &str, description: &str, properties: &Value, required: &[&str]) ->
         description: description.into(),
         input_schema: schema.to_string(),
         output_schema: None,
-        annotations: None,
+        annotations: black_box(HINTS).ends_with("same").then_some(SAME),
         meta: None,
     }
 }
