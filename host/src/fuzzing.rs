@@ -1,23 +1,27 @@
 //! Every parser of foreign bytes, and what must hold of any input: for fuzzers (`tests/fuzz`), and for this crate's own tests, which try
 //! mutations of good input. Compiled for nothing else.
 
+use std::path::PathBuf;
+use std::sync::LazyLock;
+
 use url::Url;
 
 use crate::egress::NetRule;
 use crate::engine::precheck::{check, check_again};
 use crate::limits::Limits;
 use crate::llm::fuzzing::pieces;
-use crate::plugin::grant::Grant;
+use crate::plugin::grant::{Allowed, Grant, GrantContext};
 use crate::plugin::manifest::Manifest;
+use crate::plugin::schema;
 use crate::scrub::{Budget, Scrubber, Secrets};
-use crate::text::{Shape, clean};
-use crate::{json, llm, run};
+use crate::text::{self, Shape, clean};
+use crate::{interfaces, json, llm, run};
 
 /// A parser with all that is asked of it. It panics where that does not hold.
 pub type Target = fn(&[u8]);
 
 /// All of them by name, each with good input to begin with.
-pub const TARGETS: [(&str, Target, &[&[u8]]); 9] = [
+pub const TARGETS: [(&str, Target, &[&[u8]]); 13] = [
     ("manifest", manifest, &[MANIFEST]),
     ("component", component, &[b"\0asm\x0d\0\x01\0", b"\0asm\x01\0\0\0"]),
     (
@@ -25,6 +29,8 @@ pub const TARGETS: [(&str, Target, &[&[u8]]); 9] = [
         grant,
         &[
             b"a=fs:n=/tmp:rw",
+            b"fs:../..:ro",
+            b"blackboard:notes:ro",
             b"secret:k@*.x.org",
             b"net:GET,POST@http://*.x.org:81",
         ],
@@ -34,7 +40,19 @@ pub const TARGETS: [(&str, Target, &[&[u8]]); 9] = [
         address,
         &[b"net:*\nhttp://0x7f.1/", b"net:x.org\nhttps://u@[::ffff:7f00:1]:8/"],
     ),
+    ("path", interfaces::fuzzing::path, &[b"./a//b/../c", b"/etc/passwd"]),
     ("json", json_text, &[b"{\"a\":[1,{\"b\":null}],\"c\":\"\\u0000\"}"]),
+    (
+        "schema",
+        tool_schema,
+        &[br##"{"type":"object","properties":{"a":{"$ref":"#/$defs/b"}},"$defs":{"b":{"pattern":"^a+$"}}}"##],
+    ),
+    ("text", shown, &["a\u{202e}b\t\u{1b}[31m\u{2764}\u{fe0f}\n".as_bytes()]),
+    (
+        "sse",
+        llm::fuzzing::sse,
+        &[b"\x02\x05\x09event: a\ndata: b\rdata:c\r\n\r\n: d\n\ndata"],
+    ),
     ("openai", llm::fuzzing::openai, &[OPENAI]),
     ("anthropic", llm::fuzzing::anthropic, &[ANTHROPIC]),
     ("scrubber", scrubber, &[SCRUBBED]),
@@ -85,7 +103,16 @@ fn component(data: &[u8]) {
     }
 }
 
-/// A host's rule is what it says, read again.
+/// A home folder for grants, whose own part no grant may reach.
+static HOME: LazyLock<PathBuf> = LazyLock::new(|| {
+    let home = std::env::temp_dir().join(format!("hermes-fuzz-{}", std::process::id()));
+    for folder in ["host", "plugins"] {
+        std::fs::create_dir_all(home.join(folder)).expect("a folder for what is temporary");
+    }
+    home.canonicalize().expect("it was just made")
+});
+
+/// A grant is what it says, read again, and opens nothing of the host's own.
 fn grant(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let rule = text.strip_prefix("net:").unwrap_or(&text);
@@ -93,6 +120,17 @@ fn grant(data: &[u8]) {
         let grant = Grant::Net(rule.clone()).to_string();
         let again = grant.strip_prefix("net:").map(str::parse::<NetRule>);
         assert_eq!(again, Some(Ok(rule)), "{grant}");
+    }
+    let context = GrantContext::new(&HOME, None).expect("there is a current folder");
+    let Ok(Allowed { grant, .. }) = Allowed::parse(&text, &context) else {
+        return;
+    };
+    let again = Grant::parse(&grant.to_string(), &context);
+    assert_eq!(again.as_ref(), Ok(&grant), "{grant}");
+    if let Grant::Fs(folder) = &grant {
+        let touches = |ours: PathBuf| ours.starts_with(&folder.dir) || folder.dir.starts_with(&ours);
+        assert!(!touches(HOME.join("host")), "{grant}");
+        assert!(!(folder.writable() && touches(HOME.join("plugins"))), "{grant}");
     }
 }
 
@@ -123,6 +161,37 @@ fn json_text(data: &[u8]) {
         assert!(json::nesting(&again) <= 8);
         assert_eq!(json::parse(&again, 8).as_ref(), Ok(&value));
     }
+}
+
+/// A schema that is taken is an object within its caps, and what checks with it comes to an end.
+fn tool_schema(data: &[u8]) {
+    let limits = Limits {
+        json_schema: 4096,
+        json_schema_steps: 256,
+        ..Limits::default()
+    };
+    let text = String::from_utf8_lossy(data);
+    if let Ok((validator, value)) = schema::read(&text, &limits) {
+        assert!(value.is_object() && text.len() as u64 <= limits.json_schema);
+        // Schemas nest as values do: each is one that may be checked.
+        let _ = validator.is_valid(&value);
+    }
+}
+
+/// What a person is shown steers no terminal, and is the same when it is cleaned again.
+fn shown(data: &[u8]) {
+    let foreign = String::from_utf8_lossy(data);
+    for shape in [Shape::Line, Shape::Block] {
+        let once = clean(&foreign, shape);
+        assert!(
+            once.chars()
+                .all(|c| !c.is_control() || shape == Shape::Block && matches!(c, '\n' | '\t'))
+        );
+        assert_eq!(clean(&once, shape), once);
+    }
+    let line = text::line(&foreign, 20);
+    assert!(line.chars().count() <= 20 && clean(&line, Shape::Line) == line.as_str());
+    assert!(text::prefix(&foreign, 20).len() <= 20);
 }
 
 /// A text comes out the same however it is cut, within its budget, without the secret and without what steers a terminal.
@@ -188,6 +257,24 @@ mod tests {
             });
             assert!(all.is_ok(), "{name}: {}", all.unwrap_err());
         }
+    }
+
+    #[test]
+    fn each_has_a_target_of_its_name() {
+        let manifest = include_str!("../../tests/fuzz/Cargo.toml");
+        let page = include_str!("../../docs/security.md");
+        for (name, ..) in TARGETS {
+            assert!(
+                manifest.contains(&format!("name = \"{name}\"\n")),
+                "tests/fuzz has no {name}"
+            );
+            assert!(
+                page.contains(&format!("`{name}`")),
+                "docs/security.md doesn't name {name}"
+            );
+        }
+        let there = manifest.matches("[[bin]]").count();
+        assert_eq!(there, TARGETS.len(), "tests/fuzz has others");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Holds what `docs/architecture.md` draws: a module uses lower layers only. Also holds what must never slip into the build:
-//! features of the engine that are left out on purpose, and a release that aborts on panic.
+//! features of the engine that are left out on purpose, a release that aborts on panic, and `unsafe` where nobody says why.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -139,6 +140,106 @@ fn a_panic_unwinds_in_every_profile() {
     }
 }
 
+/// The page that says where `unsafe` is and why.
+const UNSAFE: &str = "docs/security/unsafe.md";
+
+#[test]
+fn unsafe_is_only_where_its_page_says() {
+    let page = fs::read_to_string(root().join(UNSAFE)).expect("the page is there");
+    let rows = page.lines().filter_map(|line| {
+        let mut cells = line.strip_prefix("| `")?.split('|').map(str::trim);
+        let file = cells.next()?.strip_suffix('`')?;
+        Some((file.to_owned(), cells.next()?.parse::<usize>().ok()?))
+    });
+    let told: BTreeMap<String, usize> = rows.collect();
+    let mut found = BTreeMap::new();
+    for folder in ["host", "sdk", "plugins", "tests", "xtask"] {
+        for file in rust_files(&root().join(folder)) {
+            let text = fs::read_to_string(&file).expect("sources are text");
+            let shown = file.strip_prefix(root()).unwrap_or(&file).display().to_string();
+            let places = unsafe_places(&text);
+            if places > 0 {
+                found.insert(shown, places);
+            }
+        }
+    }
+    assert_eq!(found, told, "{UNSAFE} says otherwise than the sources");
+    assert!(found.keys().any(|file| file.starts_with("host/")), "nothing was read");
+}
+
+#[test]
+fn each_unsafe_block_has_its_proof() {
+    let mut blocks = 0;
+    for folder in ["host", "sdk", "plugins", "tests", "xtask"] {
+        for file in rust_files(&root().join(folder)) {
+            let text = fs::read_to_string(&file).expect("sources are text");
+            let lines: Vec<&str> = text.lines().collect();
+            for (number, line) in blank(&text).lines().enumerate() {
+                if !words(line).any(|(at, word)| word == "unsafe" && !line[..at].ends_with("#[")) {
+                    continue;
+                }
+                blocks += 1;
+                let above = lines[..number].iter().rev();
+                let comment: Vec<_> = above.take_while(|line| line.trim_start().starts_with("//")).collect();
+                assert!(
+                    comment.iter().any(|line| line.trim_start().starts_with("// SAFETY: ")),
+                    "{}:{} is unsafe, and no comment above it says `SAFETY: ` and why it is sound",
+                    file.display(),
+                    number + 1
+                );
+            }
+        }
+    }
+    assert!(blocks > 0, "nothing was read");
+}
+
+#[test]
+fn each_crate_has_the_lint_against_unsafe() {
+    for workspace in ["Cargo.toml", "plugins/Cargo.toml"] {
+        let manifest = fs::read_to_string(root().join(workspace)).expect("the workspace has a manifest");
+        let denies = manifest.lines().any(|line| line == "unsafe_code = \"deny\"");
+        assert!(denies, "{workspace} does not deny unsafe code");
+    }
+    let mut members = 0;
+    for folder in ["host", "sdk", "plugins", "tests", "xtask"] {
+        for file in named(&root().join(folder), "Cargo.toml") {
+            let inside = file.strip_prefix(root()).unwrap_or(&file);
+            // Guests that play strangers, what stands in for crates that nobody uses, and fuzzers: workspaces of their own.
+            let is_apart = ["tests/guests", "plugins/script/unused", "tests/fuzz"];
+            let manifest = fs::read_to_string(&file).expect("a manifest is text");
+            if is_apart.iter().any(|folder| inside.starts_with(folder)) || !manifest.contains("[package]") {
+                continue;
+            }
+            members += 1;
+            let shown = inside.display();
+            assert!(
+                manifest.contains("[lints]\nworkspace = true\n"),
+                "{shown} has not the workspace's lints"
+            );
+        }
+    }
+    assert!(members > 5, "{members} were found");
+}
+
+/// How often a source has `unsafe`, or lets generated code have it.
+fn unsafe_places(text: &str) -> usize {
+    let text = blank(text);
+    let count = |wanted: &str| words(&text).filter(|(_, word)| *word == wanted).count();
+    count("unsafe").max(count("unsafe_code"))
+}
+
+/// The words of a text without comments and strings, each with its place.
+fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let is_sign = |c: char| !c.is_alphanumeric() && c != '_';
+    let mut at = 0;
+    text.split_inclusive(is_sign).filter_map(move |piece| {
+        let start = at;
+        at += piece.len();
+        let word = piece.trim_end_matches(is_sign);
+        (!word.is_empty()).then_some((start, word))
+    })
+}
+
 /// The features of a package in the whole workspace, as cargo joins them.
 fn features(package: &str) -> Vec<String> {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -191,12 +292,18 @@ fn root() -> &'static Path {
 }
 
 fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    named(folder, ".rs")
+}
+
+/// The files below a folder whose names end so, but for what was built.
+fn named(folder: &Path, end: &str) -> Vec<PathBuf> {
     let mut files = vec![];
     for entry in fs::read_dir(folder).expect("the folder can be listed") {
         let path = entry.expect("the folder can be listed").path();
-        if path.is_dir() {
-            files.extend(rust_files(&path));
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if path.is_dir() && !matches!(&*name, "target" | "node_modules") {
+            files.extend(named(&path, end));
+        } else if path.is_file() && name.ends_with(end) {
             files.push(path);
         }
     }
@@ -352,4 +459,16 @@ fn uses_are_found_wherever_they_stand() {
     let found = uses(&text, 1);
     let expected = [(2, "error"), (2, "limits"), (3, "text"), (4, "config"), (5, "store")];
     assert_eq!(found, expected.map(|(line, name)| (line, name.to_owned())));
+}
+
+#[test]
+fn places_of_unsafe_are_counted_in_code_alone() {
+    let code = "// unsafe\n#[expect(unsafe_code, reason = \"unsafe\")]\nfn f() { unsafe { g() } }\n";
+    assert_eq!(unsafe_places(code), 1);
+    assert_eq!(
+        unsafe_places("#[unsafe(no_mangle)] unsafe fn f() { unsafe { g() } }"),
+        3
+    );
+    assert_eq!(unsafe_places("#![allow(unsafe_code)] mod generated;"), 1);
+    assert_eq!(unsafe_places("fn unsafe_name() { let r = \"unsafe\"; }"), 0);
 }

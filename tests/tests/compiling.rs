@@ -37,7 +37,7 @@ fn cache(home: &Home) -> PathBuf {
     home.path().join("host/cache")
 }
 
-/// Files of the cache with this extension, the largest first: code before answers.
+/// Files of the cache with this extension, the largest first.
 fn entries(home: &Home, extension: &str) -> Vec<PathBuf> {
     let files = fs::read_dir(cache(home)).into_iter().flatten();
     let mut files: Vec<PathBuf> = files.map(|file| file.unwrap().path()).collect();

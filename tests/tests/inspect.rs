@@ -104,7 +104,7 @@ fn a_tool_is_asked_once_for_what_it_has() {
     let cache = home.path().join("host/cache");
     let entries = fs::read_dir(&cache).unwrap().map(|entry| entry.unwrap().path());
     let mut entries: Vec<_> = entries
-        .filter(|path| path.extension().is_some_and(|e| e == "code"))
+        .filter(|path| path.extension().is_some_and(|e| e == "code" || e == "answer"))
         .collect();
     entries.sort_by_key(|path| fs::metadata(path).unwrap().len());
     let [answer, code] = entries.try_into().expect("its answer and its code");

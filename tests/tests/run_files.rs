@@ -229,6 +229,93 @@ fn a_run_that_was_killed_goes_on_elsewhere() {
     assert_eq!(server.requests().len(), 3, "the first is not asked again");
 }
 
+/// A core module with a typed function reference, as a section of a component.
+const TYPED: &[u8] =
+    b"\x01\x1d\0asm\x01\0\0\0\x01\x09\x02\x60\0\0\x60\x01\x63\0\0\x03\x02\x01\x01\x0a\x04\x01\x02\0\x0b";
+
+#[test]
+fn a_plugin_in_a_file_gets_no_feature_that_is_off() {
+    let script = Script::default().when("TWO", [Turn::fault(Fault::StallMidStream), Turn::text("two")]);
+    let server = ModelServer::start(script.when("ONE", [Turn::text("one")]));
+    let home = Home::with_model(&server, Format::OpenAi);
+    let process = home.host().probe(&steps(&[ask("ONE"), ask("TWO")])).start();
+    server.wait_for(2, LONG);
+    let run = home.newest_run();
+    process.signal(Signal::KILL);
+    process.finish();
+    let file = export(&home, &run, "run.jsonl", &["--with-plugins"]);
+    let probe = fs::read(guests::built("probe")).unwrap();
+    let forged = [&probe[..], TYPED].concat();
+    let refused = home
+        .host()
+        .arg("inspect")
+        .arg(home.write("forged.wasm", &forged))
+        .output();
+    refused.expect(2).says(&["needs typed function references"]);
+    // The run of a host that would have taken it.
+    fs::write(&file, with_another_plugin(&fs::read(&file).unwrap(), &probe, &forged)).unwrap();
+    let there = Home::with_model(&server, Format::OpenAi);
+    import(&there, &file).expect(0);
+    for command in ["replay", "resume"] {
+        let output = there.host().args([command, &run]).output();
+        assert_ne!(output.code, Some(0), "{command}: {}", output.stdout);
+        output.says(&["function references"]);
+    }
+    assert_eq!(server.requests().len(), 2, "it has run");
+    there.host().args(["show", &run]).output().expect(0);
+}
+
+/// A run file that has one plugin in the place of another, wherever it names it.
+fn with_another_plugin(file: &[u8], old: &[u8], new: &[u8]) -> Vec<u8> {
+    let (was, is) = (sha256(old), sha256(new));
+    let raw = |hex: &str| -> Vec<u8> {
+        let byte = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+        (0..64).step_by(2).map(byte).collect()
+    };
+    let rename = |bytes: &[u8]| {
+        let bytes = replaced(bytes, &raw(&was), &raw(&is));
+        replaced(&bytes, was.as_bytes(), is.as_bytes())
+    };
+    let encoded = |bytes: &[u8]| String::from_utf8(base64(bytes, &["-w0"])).unwrap();
+    let (mut lines, mut replaces, mut found) = (Vec::new(), false, 0);
+    for line in file.split_inclusive(|byte| *byte == b'\n') {
+        let mut line: Value = serde_json::from_slice(line).unwrap();
+        let (key, value) = line.as_object_mut().unwrap().iter_mut().next().unwrap();
+        match key.as_str() {
+            "end" => continue,
+            "piece" if replaces => continue,
+            "component" => {
+                replaces = value["digest"] == was.as_str();
+                if replaces {
+                    found += 1;
+                    lines.push(json!({ "component": { "digest": is, "bytes": new.len() } }));
+                    lines.extend(new.chunks(200 << 10).map(|piece| json!({ "piece": encoded(piece) })));
+                    continue;
+                }
+            }
+            "row" | "body" | "record" | "entry" => {
+                let bytes = base64(value.as_str().unwrap(), &["-d"]);
+                *value = encoded(&rename(&bytes)).into();
+            }
+            _ => line = serde_json::from_slice(&rename(line.to_string().as_bytes())).unwrap(),
+        }
+        lines.push(line);
+    }
+    assert_eq!(found, 1, "the file has the plugin");
+    let lines: Vec<Vec<u8>> = lines.iter().map(|line| format!("{line}\n").into_bytes()).collect();
+    sealed(&lines)
+}
+
+fn replaced(bytes: &[u8], old: &[u8], new: &[u8]) -> Vec<u8> {
+    let mut out = bytes.to_vec();
+    for at in 0..bytes.len().saturating_sub(old.len() - 1) {
+        if &bytes[at..at + old.len()] == old {
+            out[at..at + old.len()].copy_from_slice(new);
+        }
+    }
+    out
+}
+
 #[test]
 fn a_run_that_is_taken_while_it_is_exported_makes_no_torn_file() {
     let script = Script::default().when("TWO", [Turn::fault(Fault::StallMidStream), Turn::text("two")]);

@@ -18,7 +18,7 @@ const MAC: usize = 32;
 const HALF_WRITTEN: Duration = Duration::from_secs(3600);
 
 /// What an entry begins with.
-const MAGIC: &[u8; 8] = b"hermesc1";
+const MAGIC: &[u8; 8] = b"hermesc2";
 
 /// What a file takes on a disk at least.
 const BLOCK: u64 = 4096;
@@ -44,8 +44,10 @@ pub enum Use {
 /// What an entry holds, which its file's name tells people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// What was made of a component: code, or what it answered.
+    /// A component's compiled code, which is run as it is: what is kept as anything else never becomes it.
     Code,
+    /// What a component answered.
+    Answer,
     /// Why nothing can be made of it.
     Refusal,
 }
@@ -54,6 +56,7 @@ impl Kind {
     fn extension(self) -> &'static str {
         match self {
             Self::Code => "code",
+            Self::Answer => "answer",
             Self::Refusal => "refused",
         }
     }
@@ -106,7 +109,7 @@ impl Cache {
             Ok(None) => return Lookup::Miss,
             Err(why) => return Lookup::Rejected(format!("{}: {why}", path.display())),
         };
-        match open_entry(bytes, key, name) {
+        match open_entry(bytes, key, name, kind) {
             Some(code) => {
                 // The time of use decides what goes first when the cache is full.
                 if self.use_of == Use::Write {
@@ -123,11 +126,12 @@ impl Cache {
         }
     }
 
-    /// Keeps `bytes` under `name`: in a file of its own first, so that no half entry is ever seen.
+    /// Keeps `bytes` under `name`: in a file of its own first, so that no half entry is ever seen. What is kept as [`Kind::Code`] will be run as it
+    /// is: only what compiles calls this.
     ///
     /// # Errors
     /// The cache can't be written, and why.
-    pub fn store(&self, name: &Digest, kind: Kind, bytes: &[u8]) -> Result<(), String> {
+    pub(super) fn store(&self, name: &Digest, kind: Kind, bytes: &[u8]) -> Result<(), String> {
         let Some(key) = self.key.as_ref().map_err(Clone::clone)? else {
             return Ok(());
         };
@@ -136,7 +140,7 @@ impl Cache {
         }
         let why = |e: io::Error| format!("{}: {e}", self.dir.display());
         let temporary = temporary(&self.dir, &name.short()).map_err(why)?;
-        let written = write(&temporary, &[MAGIC, mac(key, name, bytes).as_bytes(), bytes])
+        let written = write(&temporary, &[MAGIC, mac(key, name, kind, bytes).as_bytes(), bytes])
             .and_then(|()| fs::rename(&temporary, self.path(name, kind)));
         if let Err(e) = written {
             let _ = fs::remove_file(&temporary);
@@ -163,7 +167,9 @@ impl Cache {
                 if is("tmp") && modified.elapsed().is_ok_and(|age| age > HALF_WRITTEN) {
                     let _ = fs::remove_file(&path);
                 }
-                let ours = [Kind::Code, Kind::Refusal].iter().any(|kind| is(kind.extension()));
+                let ours = [Kind::Code, Kind::Answer, Kind::Refusal]
+                    .iter()
+                    .any(|kind| is(kind.extension()));
                 ours.then_some((modified, meta.len().next_multiple_of(BLOCK), path))
             })
             .collect();
@@ -180,21 +186,23 @@ impl Cache {
     }
 }
 
-fn mac(key: &[u8; MAC], name: &Digest, bytes: &[u8]) -> blake3::Hash {
+fn mac(key: &[u8; MAC], name: &Digest, kind: Kind, bytes: &[u8]) -> blake3::Hash {
     let mut hasher = blake3::Hasher::new_keyed(key);
-    hasher.update(MAGIC).update(name.as_bytes()).update(bytes);
+    // What comes before the bytes has one length for each kind, and no kind's name begins another's.
+    hasher.update(MAGIC).update(kind.extension().as_bytes());
+    hasher.update(name.as_bytes()).update(bytes);
     hasher.finalize()
 }
 
 /// What an entry holds, if its MAC is right. The comparison takes the same time wherever it fails.
-fn open_entry(mut bytes: Vec<u8>, key: &[u8; MAC], name: &Digest) -> Option<Vec<u8>> {
+fn open_entry(mut bytes: Vec<u8>, key: &[u8; MAC], name: &Digest, kind: Kind) -> Option<Vec<u8>> {
     let head = MAGIC.len() + MAC;
     if bytes.len() < head || &bytes[..MAGIC.len()] != MAGIC {
         return None;
     }
     let held = bytes.split_off(head);
     let claimed: [u8; MAC] = bytes[MAGIC.len()..].try_into().ok()?;
-    (mac(key, name, &held) == claimed).then_some(held)
+    (mac(key, name, kind, &held) == claimed).then_some(held)
 }
 
 /// The key, made at first use. Only this user may read it, and write the folder that it lies in.
@@ -357,14 +365,19 @@ mod tests {
     }
 
     #[test]
-    fn why_nothing_was_made_is_kept_beside_it_and_is_no_code() {
+    fn what_else_is_kept_of_a_component_is_never_its_code() {
         let dir = tempfile::tempdir().expect("a folder");
         let cache = cache(dir.path());
         let name = Digest::of(b"a");
-        cache.store(&name, Kind::Refusal, b"why").expect("stored");
-        assert_eq!(cache.load(&name, Kind::Refusal), Lookup::Hit(b"why".to_vec()));
-        assert!(cache.has(&name, Kind::Refusal) && !cache.has(&name, Kind::Code));
-        assert_eq!(cache.load(&name, Kind::Code), Lookup::Miss);
+        for kind in [Kind::Answer, Kind::Refusal] {
+            cache.store(&name, kind, b"words").expect("stored");
+            assert_eq!(cache.load(&name, kind), Lookup::Hit(b"words".to_vec()));
+            assert!(cache.has(&name, kind) && !cache.has(&name, Kind::Code));
+            assert_eq!(cache.load(&name, Kind::Code), Lookup::Miss);
+            // Nor is it where it lies in the code's place.
+            fs::copy(cache.path(&name, kind), cache.path(&name, Kind::Code)).expect("copied");
+            assert!(matches!(cache.load(&name, Kind::Code), Lookup::Rejected(_)), "{kind:?}");
+        }
     }
 
     #[test]

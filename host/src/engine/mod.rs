@@ -18,6 +18,7 @@ use wasmtime::{
 pub use ticker::Running;
 
 use crate::limits::{self, Limits, Unit};
+use precheck::features;
 use ticker::Ticker;
 
 /// Memory that a slot keeps between guests, so that a small guest needs no memory-map call. Measured: half the latency of a
@@ -114,8 +115,8 @@ fn config(limits: &Limits) -> Config {
         .async_stack_size(size(limits.async_stack))
         .async_stack_zeroing(false)
         .cranelift_nan_canonicalization(true)
-        .wasm_memory64(false)
-        .wasm_relaxed_simd(false)
+        .wasm_features(features::on().complement(), false)
+        .wasm_features(features::on(), true)
         .wasm_backtrace_details(WasmBacktraceDetails::Disable)
         .concurrency_support(false);
     let mut cost = OperatorCost::default();
@@ -174,6 +175,39 @@ impl std::hash::Hasher for Fnv {
     fn write(&mut self, bytes: &[u8]) {
         for byte in bytes {
             self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A component of one core module, which uses a feature that is off.
+    fn component(types: &[u8]) -> Vec<u8> {
+        let mut module = b"\0asm\x01\0\0\0\x01".to_vec();
+        module.push(u8::try_from(types.len()).expect("it is short"));
+        module.extend_from_slice(types);
+        let mut component = b"\0asm\x0d\0\x01\0\x01".to_vec();
+        component.push(u8::try_from(module.len()).expect("it is short"));
+        component.extend_from_slice(&module);
+        component
+    }
+
+    #[test]
+    fn the_engine_itself_has_off_what_the_check_refuses() {
+        let engine = to_compile(&Limits::default()).expect("an engine");
+        let plain = component(b"\x01\x60\0\0");
+        engine.precompile_component(&plain).expect("a type of a function");
+        for (types, feature) in [
+            (&b"\x02\x60\0\0\x60\x01\x63\0\0"[..], "typed function references"),
+            (b"\x01\x5f\x01\x7f\0", "structures that are collected"),
+            (b"\x01\x4e\x01\x60\0\0", "groups of types"),
+            (b"\x01\x60\x01\x6f\0", "references to objects of the host"),
+            (b"\x01\x60\x01\x71\0", "references to nothing"),
+        ] {
+            let compiled = engine.precompile_component(&component(types));
+            assert!(compiled.is_err(), "{feature} are compiled");
         }
     }
 }

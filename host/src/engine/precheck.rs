@@ -2,7 +2,7 @@
 //! Nothing here recurses on what a stranger wrote.
 
 mod error;
-mod features;
+pub(super) mod features;
 mod parts;
 
 use std::path::PathBuf;

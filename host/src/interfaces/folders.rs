@@ -206,7 +206,7 @@ impl Folders<'_> {
 }
 
 /// A path by its text alone, from the descriptor that it is given with: none where it climbs above that, or starts at a root.
-fn inside(path: &str) -> Option<String> {
+pub(super) fn inside(path: &str) -> Option<String> {
     if path.starts_with('/') {
         return None;
     }
@@ -221,7 +221,7 @@ fn inside(path: &str) -> Option<String> {
     Some(parts.join("/"))
 }
 
-fn joined(base: &str, path: &str) -> String {
+pub(super) fn joined(base: &str, path: &str) -> String {
     match (base, path) {
         (base, "") => base.to_owned(),
         ("", path) => path.to_owned(),

@@ -6,6 +6,8 @@ mod budget;
 mod convert;
 mod delegation;
 mod folders;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod http;
 mod lessons;
 mod llm;

@@ -2,7 +2,7 @@
 
 use super::opaque::Owner;
 use super::protocol::{Answer, Decode, parse};
-use super::sse::Parser;
+use super::sse::{Parser, TooLong};
 use super::transport::take;
 use super::usage::Reported;
 use super::{anthropic, fault::Fault, openai};
@@ -24,6 +24,30 @@ pub fn pieces(data: &[u8]) -> (Vec<&[u8]>, &[u8]) {
     }
     pieces.push(left);
     (pieces, whole)
+}
+
+/// Server-sent events: the same come of every cut, each within the cap.
+pub fn sse(data: &[u8]) {
+    const CAP: usize = 256;
+    let (pieces, whole) = pieces(data);
+    let events = |pieces: &[&[u8]]| {
+        let (mut parser, mut events) = (Parser::new(CAP), Vec::new());
+        let feed = |piece: &&[u8]| parser.feed(piece, &mut events);
+        let fed: Result<(), TooLong> = pieces.iter().try_for_each(feed);
+        let ended = fed.and_then(|()| parser.finish(&mut events));
+        (events, ended)
+    };
+    let (found, ended) = events(&pieces);
+    assert_eq!(
+        (&found, ended),
+        (&events(&[whole]).0, events(&[whole]).1),
+        "a cut changes it"
+    );
+    for event in found {
+        // The last line that fits is joined by a line break.
+        assert!(event.data.len() <= CAP + 1 && event.name.len() <= CAP);
+        assert!(!event.name.contains(['\n', '\r']) && !event.data.contains('\r'));
+    }
 }
 
 /// An answer in the form of chat completions.

@@ -263,7 +263,8 @@ pub fn load(found: Found, limits: &Limits) -> Result<Plugin, LoadError> {
 /// As [`load`].
 pub fn load_tried(found: Found, limits: &Limits, was_tried: impl FnOnce(&Digest) -> bool) -> Result<Plugin, LoadError> {
     let digest = Digest::of(&found.bytes);
-    // A run's own passed when the run began, and its digest is the same.
+    // A run's own passed when the run began, and its digest is the same. One that came in a run file may never have passed: the engine, which has on
+    // what the check has on, refuses it then.
     let checked = if found.origin == Origin::Kept || was_tried(&digest) {
         precheck::check_again(&found.bytes, limits)
     } else {

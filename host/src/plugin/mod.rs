@@ -5,7 +5,7 @@ pub mod grant;
 pub mod load;
 pub mod manifest;
 pub mod rights;
-mod schema;
+pub(crate) mod schema;
 mod standard;
 pub mod toolbox;
 mod worst;

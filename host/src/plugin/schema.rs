@@ -41,7 +41,7 @@ const MOVING: [&str; 5] = [
 ///
 /// # Errors
 /// It is none, is over a cap, or could take without end; in words that follow "the schema of X:".
-pub(super) fn read(text: &str, limits: &Limits) -> Result<(jsonschema::Validator, Value), String> {
+pub(crate) fn read(text: &str, limits: &Limits) -> Result<(jsonschema::Validator, Value), String> {
     if text.len() as u64 > limits.json_schema {
         return Err(format!(
             "{} bytes, over limits.json.schema ({})",

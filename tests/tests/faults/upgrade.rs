@@ -120,7 +120,7 @@ fn kept(home: &Home) -> Vec<String> {
 }
 
 fn is_entry(name: &str) -> bool {
-    name.ends_with(".code")
+    name.ends_with(".code") || name.ends_with(".answer")
 }
 
 fn entries(home: &Home) -> usize {

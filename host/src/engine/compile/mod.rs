@@ -29,7 +29,8 @@ const QUEUE: u32 = 10;
 pub enum CompileIn {
     /// In processes of this program, each for one component and under all of `limits.compile`.
     ThisProgram(ThisProgram),
-    /// The same, in processes of the `hermes-host` of this build that lies there.
+    /// The same, in processes of the `hermes-host` of this build that lies there. What it answers is run as code of this process: name no other
+    /// program.
     Program(PathBuf),
     /// In this process. For programs that trust the components they compile: memory and computing are not bounded then, and when
     /// `limits.compile.wall` is over nobody waits any more, but the compiler goes on to its end.
@@ -173,13 +174,13 @@ impl Compiler {
 
     /// What the cache has of a component beside its code, under this name.
     pub fn kept(&self, digest: Digest, what: &str) -> Option<Vec<u8>> {
-        self.0.look_up(&aside(digest, what), Kind::Code, "made again")
+        self.0.look_up(&aside(digest, what), Kind::Answer, "made again")
     }
 
     /// Keeps something of a component beside its code.
     pub fn keep(&self, digest: Digest, what: &str, bytes: &[u8]) {
         self.0
-            .store(&aside(digest, what), Kind::Code, bytes, "what a plugin answered");
+            .store(&aside(digest, what), Kind::Answer, bytes, "what a plugin answered");
     }
 
     /// What a person should know of the cache, since this was last asked.
@@ -244,9 +245,14 @@ impl Inner {
     /// Loads code that this process or its compiler made, or that the cache vouches for.
     #[expect(unsafe_code, reason = "loading compiled code trusts it; see the comment")]
     fn trusted(&self, code: &[u8]) -> wasmtime::Result<Component> {
-        // SAFETY: `deserialize` requires bytes that `precompile_component` made. They come from a call of it in this process, from one in a process
-        // of this program that wrote them to a pipe of ours, or from a cache entry whose keyed MAC over digest, engine, host version and bytes was
-        // checked, with a key that only this user can read.
+        // SAFETY: what `deserialize` is given is run as it is: it has to be, unchanged, what `precompile_component` made. Each caller has it so:
+        // - `here` from a call of it in this process.
+        // - `compile` from a process of the program that `CompileIn` names, which makes no other answer, over a pipe that this process made for it
+        //   and nobody else has. That the program is this build is the word of whoever built the `CompileIn`, and its engine's fingerprint is
+        //   compared.
+        // - `known` from the cache: `Cache::load` gives it only under a MAC over kind, name and bytes, whose key this user alone can read, and `loaded`
+        //   is all that keeps anything as `Kind::Code`: what comes by one of the ways above, under the name of its component, engine and host.
+        // A version or an engine that does not fit is refused by `deserialize` itself.
         unsafe { Component::deserialize(self.engine.wasmtime(), code) }
     }
 

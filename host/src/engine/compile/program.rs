@@ -203,6 +203,7 @@ fn bound(resource: Resource, current: u64, maximum: u64) -> io::Result<()> {
 #[expect(unsafe_code, reason = "closing a descriptor by its number; see the comment")]
 fn close_inherited() -> io::Result<()> {
     let folder = if cfg!(target_os = "linux") {
+        is_the_only_thread()?;
         "/proc/self/fd"
     } else {
         "/dev/fd"
@@ -210,16 +211,41 @@ fn close_inherited() -> io::Result<()> {
     let number = |entry: io::Result<std::fs::DirEntry>| entry.ok()?.file_name().to_str()?.parse::<i32>().ok();
     let open: Vec<i32> = std::fs::read_dir(folder)?.filter_map(number).collect();
     for descriptor in open.into_iter().filter(|descriptor| *descriptor > 2) {
-        // SAFETY: `main` has just begun, and this is its only thread: no object of this process owns any of these. (The list's own descriptor is
-        // among them, and closed by now; to close it once more is an error that is passed over.)
+        // SAFETY: `close` takes the descriptor from whatever owns it, so nothing may use or close it later. Nothing can: this is the only thread
+        // (asked of the system on Linux; elsewhere by what `this_program` says of its place in `main`), and `serve`, which alone comes here, ends
+        // the process and never goes back to code that could own one. What it opens itself it opens later. (The list's own descriptor is among
+        // them, and closed by now; to close it once more is an error that is passed over.)
         unsafe { rustix::io::close(descriptor) };
     }
     Ok(())
 }
 
+/// Closing all descriptors would take them from other threads.
+fn is_the_only_thread() -> io::Result<()> {
+    match std::fs::read_dir("/proc/self/task")?.count() {
+        1 => Ok(()),
+        threads => Err(io::Error::other(format!(
+            "the process has {threads} threads already; `this_program` is the first that `main` calls"
+        ))),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_process_with_other_threads_closes_nothing() {
+        let (end, wait) = std::sync::mpsc::channel::<()>();
+        let other = std::thread::spawn(move || wait.recv().is_err());
+        let file = std::fs::File::open("/proc/self/exe").expect("this program");
+        let error = close_inherited().expect_err("there are two threads at least");
+        assert!(error.to_string().contains("threads already"), "{error}");
+        file.metadata().expect("it is open as before");
+        drop(end);
+        assert!(other.join().expect("it ends"));
+    }
 
     #[test]
     fn an_order_reads_back_from_its_arguments() {

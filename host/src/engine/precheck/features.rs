@@ -4,8 +4,8 @@ use wasmparser::{Validator, WasmFeatures};
 
 use super::{LoadError, damaged};
 
-/// The features that this host has on: no more than the engine has.
-fn on() -> WasmFeatures {
+/// The features that this host has on, for the check as for the engine: what one of them lets pass the other does.
+pub(in crate::engine) fn on() -> WasmFeatures {
     WasmFeatures::MUTABLE_GLOBAL
         | WasmFeatures::SATURATING_FLOAT_TO_INT
         | WasmFeatures::SIGN_EXTENSION
@@ -74,11 +74,14 @@ pub(super) fn validate(bytes: &[u8]) -> Result<(), LoadError> {
     if passes(WasmFeatures::all()).is_err() {
         return Err(damaged(&error));
     }
-    let is_missing = |feature: WasmFeatures| match error.missing_wasm_feature() {
-        Some(missing) => missing.intersects(feature),
-        None => passes(WasmFeatures::all() - feature).is_err(),
+    let first = |is_missing: &dyn Fn(WasmFeatures) -> bool| OFF.into_iter().find(|(feature, _)| is_missing(*feature));
+    let missing = match error.missing_wasm_feature() {
+        Some(missing) => first(&|feature| missing.intersects(feature)),
+        // The one that is all it lacks; or one of several without which it is refused.
+        None => first(&|feature| passes(on() | feature).is_ok())
+            .or_else(|| first(&|feature| passes(WasmFeatures::all() - feature).is_err())),
     };
-    match OFF.into_iter().find(|(feature, _)| is_missing(*feature)) {
+    match missing {
         Some((_, feature)) => Err(LoadError::Feature { feature }),
         None => Err(damaged(&error)),
     }
