@@ -522,7 +522,7 @@ fn a_fork_that_is_killed_while_it_is_made_leaves_nothing() {
     let process = fork(&home, &run).arg("--plugin").arg(&other).start();
     // In the middle: it is there, nobody sees it, and much of it is written.
     let log = || std::fs::metadata(home.path().join("host/hermes.db-wal")).map_or(0, |meta| meta.len());
-    let (begun, mut before) = (std::time::Instant::now(), None);
+    let (begun, mut before) = (Instant::now(), None);
     while before.is_none_or(|before| log() < before + (64 << 10)) {
         assert!(begun.elapsed() < LONG, "the fork is never written");
         before = before.or_else(|| (locks() == 2).then(log));

@@ -623,8 +623,7 @@ fn lost(operations: &[OperationRow], resent: &[(StreamId, u32)]) -> Amounts {
         .map(|row| ((&row.intent.stream, row.intent.op), row.intent.reserved))
         .collect();
     let each = resent.iter().filter_map(|(stream, op)| reserved.get(&(stream, *op)));
-    each.fold(Amounts::ZERO, |sum, amounts| sum.plus(amounts))
-        .with(Dimension::Iterations, 0)
+    each.fold(Amounts::ZERO, Amounts::plus).with(Dimension::Iterations, 0)
 }
 
 fn edge_name(edge: Edge) -> &'static str {
