@@ -62,32 +62,33 @@ mod tests {
 
     const DAY: Duration = Duration::from_secs(86_400);
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn time_goes_on_from_where_it_was() {
-        let awake = Awake::after(Duration::from_secs(50));
-        tokio::time::advance(DAY).await;
-        assert_eq!(awake.now(), Duration::from_secs(50), "nobody has it");
-        assert!(
-            awake.reaches(Duration::ZERO).now_or_never().is_none(),
-            "it is not awake"
-        );
+        let (before, time) = (Duration::from_secs(50), Duration::from_secs(60));
+        let awake = Awake::after(before);
+        assert_eq!((awake.now(), awake.instant(time)), (before, None), "nobody has it");
+        assert!(awake.reaches(Duration::ZERO).now_or_never().is_none());
+        let earliest = Instant::now();
         awake.begins();
-        let begun = Instant::now();
-        awake.reaches(Duration::from_secs(60)).await;
-        assert_eq!(begun.elapsed().as_secs(), 10);
-        assert!(awake.reaches(Duration::from_secs(60)).now_or_never().is_some());
+        let latest = Instant::now();
+        awake.begins();
+        let rest = time - before;
+        let at = awake.instant(time).expect("it is awake");
+        assert!(earliest + rest <= at && at <= latest + rest, "the first time counts");
+        // That is over.
+        awake.reaches(before).await;
+        assert!(awake.reaches(time).now_or_never().is_none());
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_time_of_many_days_is_not_there_before() {
+    #[tokio::test]
+    async fn many_days_are_as_long_as_they_are() {
         let awake = Awake::after(Duration::ZERO);
+        let earliest = Instant::now();
         awake.begins();
-        let long = awake.reaches(3 * DAY);
-        tokio::pin!(long);
-        tokio::time::advance(3 * DAY - Duration::from_millis(1)).await;
-        assert!(long.as_mut().now_or_never().is_none());
-        tokio::time::advance(Duration::from_millis(2)).await;
-        assert!(long.now_or_never().is_some());
+        let at = awake.instant(3 * DAY).expect("it is awake");
+        assert!(at >= earliest + 3 * DAY);
+        assert!(awake.reaches(3 * DAY).now_or_never().is_none());
+        assert_eq!(awake.instant(Duration::MAX), None);
         assert!(awake.reaches(Duration::MAX).now_or_never().is_none());
     }
 }
