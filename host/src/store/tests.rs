@@ -1953,7 +1953,7 @@ async fn damage_to_a_space_is_never_read_as_an_absence() {
             } else {
                 let taken = store.take_run(&run).await;
                 assert!(matches!(taken, Err(StoreError::Damaged { .. })), "{what}: {taken:?}");
-                assert!(store.integrity().expect("looked").problems.len() > 0, "{what}");
+                assert!(!store.integrity().expect("looked").problems.is_empty(), "{what}");
                 // With its loss accepted the run goes on, and with it all that looks at its space.
                 if !what.contains("UPDATE space SET") {
                     store.accept_loss(&run).await.expect(what);
