@@ -25,7 +25,16 @@ pub struct Held {
 impl Held {
     /// What this process holds now.
     pub fn by(process: &Process) -> Self {
-        let of = |what: &str| format!("/proc/{}/{what}", process.id());
+        Self::of(process.id())
+    }
+
+    /// What the calling process holds now.
+    pub fn own() -> Self {
+        Self::of(std::process::id())
+    }
+
+    fn of(id: u32) -> Self {
+        let of = |what: &str| format!("/proc/{id}/{what}");
         let open = fs::read_dir(of("fd")).unwrap();
         // One that was closed meanwhile is none.
         let open: Vec<_> = open.flatten().flat_map(|fd| fs::read_link(fd.path())).collect();
@@ -36,11 +45,17 @@ impl Held {
             .filter(|file| file.to_string_lossy().starts_with("/memfd:wasm-memory-image"))
             .count();
         Self {
-            resident_kib: process.resident_kib(),
+            resident_kib: resident_kib(id),
             connections: databases,
             images,
             files: open.len() - databases - logs - images,
             threads: fs::read_dir(of("task")).unwrap().count(),
         }
     }
+}
+
+fn resident_kib(id: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap()
 }

@@ -52,6 +52,11 @@ impl Home {
         Self::after_compiling(&MOST_USE, &provider(server, format))
     }
 
+    /// As [`Home::with_model`], with a configuration of its own.
+    pub fn with_configuration(toml: &str) -> Self {
+        Self::after_compiling(&MOST_USE, toml)
+    }
+
     /// As [`Home::with_model`], for a server of OpenAI's format that is another process and listens at `address`.
     pub fn with_model_at(address: &str) -> Self {
         let provider = provider_at(&format!("http://{address}/v1"), Format::OpenAi);

@@ -5,10 +5,11 @@ use std::fs;
 use hermes_tests::child::{ChildSpec, inside, join};
 use hermes_tests::guests;
 use hermes_tests::home::KEY_VARIABLE;
-use hermes_tests::output::{message, refusal};
+use hermes_tests::output::refusal;
 use hermes_tests::program::steps;
 use serde_json::{Value, json};
 
+use crate::cases;
 use crate::serves::{Serves, page};
 use crate::site::Site;
 use crate::wasi::{self, agent, call};
@@ -168,62 +169,7 @@ fn a26_a_tool_that_is_called_by_a_tool_reaches_no_further_than_it() {
 #[test]
 fn a30_a_child_gets_nothing_that_its_parent_has_not() {
     let site = Site::new();
-    site.home.write("papers/a.md", "words");
-    site.home.write("secret/key", "words");
-    let spec = || ChildSpec::probe(&steps(&[]));
-    let notes = |space: &str| json!([{ "space": space, "prefix": "", "access": "ReadWrite" }]);
-    let child_of_child = spec().with("spaces", notes("other"));
-    let inner = steps(&[child_of_child.spawn()]);
-    let grants = |grant: &str| spec().with("grants", json!([grant]));
-    let cases = [
-        (spec().with("toolsets", json!(["terminal"])), "denied", "terminal"),
-        (spec().with("toolsets", json!(["web"])), "denied", "web"),
-        (grants("fs:./secret"), "denied", "fs:./secret"),
-        (grants("fs:./papers:rw"), "denied", "fs:./papers:rw"),
-        (grants("fs:/papers/../secret"), "denied", "secret"),
-        (grants("fs:/"), "denied", "fs:/"),
-        (grants("net:example.org"), "denied", "net:example.org"),
-        (grants("net:*"), "denied", "net:*"),
-        (grants("llm:fast"), "denied", "llm:fast"),
-        (grants("secret:key@example.org"), "denied", "secret:key@example.org"),
-        (grants("terminal:sh"), "denied", "terminal:sh"),
-        (grants("moon:dark"), "invalid-input", "moon"),
-        (spec().with("model", "fast"), "denied", "fast"),
-        (spec().with("model", "http://127.0.0.1:1/v1"), "denied", "127.0.0.1"),
-        (
-            spec().with("strategy", "no-such-strategy"),
-            "not-found",
-            "no-such-strategy",
-        ),
-        (spec().with("strategy", "./probe.wasm"), "invalid-input", "path"),
-        (spec().with("strategy", "files"), "invalid-input", "files"),
-        (spec().with("role", " "), "invalid-input", "role"),
-        (spec().with("inputs", "[1]"), "invalid-input", "inputs"),
-        (
-            spec().limit("Iterations", 201),
-            "invalid-input",
-            "limits.iterations.child_max",
-        ),
-        (spec().limit("ToolCalls", 8), "exhausted(tool-calls)", "tool-calls"),
-    ];
-    let mut program: Vec<Value> = cases.iter().map(|(spec, ..)| spec.spawn()).collect();
-    program.push(ChildSpec::probe(&inner).with("spaces", notes("notes")).spawn());
-    program.push(join(0));
-    let host = site.host().args(["--allow", "fs:./papers", "--budget", "tool-calls=7"]);
-    let attacked = site.attack(host.probe(&steps(&program)));
-    assert_eq!(attacked.output.code, Some(0), "{:?}", attacked.output);
-    let seen = attacked.output.seen();
-    for ((_, kind, words), seen) in cases.iter().zip(&seen) {
-        assert_eq!(refusal(seen).as_deref(), Some(*kind), "{words}: {seen}");
-        assert!(message(seen).contains(words), "{words}: {seen}");
-    }
-    let refused = &inside(&seen[cases.len() + 1])[0];
-    assert_eq!(
-        refusal(refused).unwrap(),
-        "denied",
-        "a space that its parent was not given"
-    );
-    assert!(message(refused).contains("blackboard:other"));
+    let attacked = site.tries(&cases::authority::children());
     let stderr = &attacked.output.stderr;
     assert!(stderr.contains("--allow net:example.org"), "{stderr}");
     site.is_well();

@@ -9,6 +9,7 @@ use hermes_tests::output::steering;
 use hermes_tests::{Home, Output};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags};
+use serde_json::Value;
 
 /// What no message may hold: words of a panic, and places in the sources of others.
 const WORDS: [&str; 5] = [
@@ -58,6 +59,26 @@ pub(crate) fn kept(home: &Home) {
     }
 }
 
+/// Panics unless all agents of a run have ended, each once, with nothing set aside any more and nothing spent over its budget.
+#[track_caller]
+pub(crate) fn has_ended(shown: &Value) {
+    for agent in shown["agents"].as_array().unwrap() {
+        let is_final = ["completed", "failed", "cancelled"].contains(&agent["status"].as_str().unwrap());
+        assert!(is_final && agent["exit"].is_string(), "an agent is left open: {agent}");
+        let operations = agent["operations"].as_array().unwrap();
+        let open = operations.iter().find(|operation| operation["status"] == "open");
+        assert!(open.is_none(), "an operation is left open: {open:?}");
+        // Whoever's time or fuel is used up is a little late; tokens and money are known when they are spent.
+        for exact in ["iterations", "tool-calls", "stored-bytes", "children"] {
+            let (limit, spent) = (agent["budget"][exact].as_u64(), agent["spent"][exact].as_u64());
+            assert!(
+                spent <= Some(limit.unwrap_or(u64::MAX)),
+                "{exact} over the budget: {agent}"
+            );
+        }
+    }
+}
+
 #[track_caller]
 fn is_clean(what: &str, text: &str) {
     let odd = steering(text);
@@ -82,7 +103,7 @@ fn column(database: &Connection, query: &str) -> Vec<String> {
 }
 
 /// Paths of this machine in a text: absolute, and below a folder that the machine has.
-fn paths(text: &str) -> impl Iterator<Item = &Path> {
+pub(crate) fn paths(text: &str) -> impl Iterator<Item = &Path> {
     let begins = |(at, _): &(usize, &str)| {
         let before = text[..*at].chars().next_back();
         before.is_none_or(|c| !c.is_alphanumeric() && !"/.:_-~<>*\\".contains(c))
@@ -128,29 +149,4 @@ fn base64(bytes: &[u8], shift: usize) -> String {
     let letter = |at: usize| (at..at + 6).fold(0, |code, n| (code << 1) | bit(n));
     let letters = (first..=last).step_by(6).map(letter);
     letters.map(|code| char::from(LETTERS[usize::from(code)])).collect()
-}
-
-#[test]
-fn secrets_are_found_in_every_spelling() {
-    let found = spellings("sk-canary");
-    let of = |spelling: &str| -> Vec<&str> {
-        let named = found.iter().filter(|(name, _)| *name == spelling);
-        named.map(|(_, code)| code.as_str()).collect()
-    };
-    assert_eq!(of("hexadecimal"), ["736b2d63616e617279"]);
-    // `sk-canary`, `xsk-canary` and `xxsk-canary`, without what the others share with them.
-    assert_eq!(of("base64"), ["c2stY2FuYXJ5", "NrLWNhbmFye", "zay1jYW5hcn"]);
-}
-
-#[test]
-fn foreign_paths_are_found() {
-    let found = |text| paths(text).map(|path| path.display().to_string()).collect::<Vec<_>>();
-    assert_eq!(
-        found("in \"/etc/passwd\", or (/proc/self)"),
-        ["/etc/passwd", "/proc/self"]
-    );
-    assert_eq!(
-        found("http://127.0.0.1/tmp wasi:io/proc ./tmp/x and/or /a-guests/tmp"),
-        [""; 0]
-    );
 }

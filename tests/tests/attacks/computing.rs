@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use hermes_tests::child::{ChildSpec, exit, join, words};
-use hermes_tests::guests;
 use hermes_tests::model::{Fault, Script, Turn};
+use hermes_tests::program::steps;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+use crate::cases::computing::calls;
+use crate::cases::{self, Case};
 use crate::hostile::{self, Guest};
 use crate::site::{Site, sang, sings};
 use crate::{MUCH_FUEL, eventually};
@@ -22,20 +24,13 @@ const FUEL: u64 = 1_000_000;
 const STEP: u64 = 64;
 
 impl Site {
-    /// Runs a guest that never comes back: it ends at the step's clock.
+    /// What never comes back ends at the step's clock.
     #[track_caller]
-    fn ends_by_its_clock(&self, guest: Guest, prompt: &str) {
-        let host = self
-            .host()
-            .set("limits.step_wall", "500ms")
-            .set("limits.fuel", MUCH_FUEL);
+    fn ends_by_its_clock(&self, case: &Case) {
         // Whatever it calls, it is never refused for that.
-        let host = host.set("limits.host_calls_all", 10_000_000_000_u64);
-        let attacked = self.attack(host.run(&guest.file(&self.home), prompt));
-        attacked
-            .ends(1, "timed-out", &["500 ms", "limits.step_wall"])
-            .within(WALL)
-            .holding(64 << 20);
+        let host = self.host().set("limits.host_calls_all", 10_000_000_000_u64);
+        let attacked = self.tries_on(host, case).within(WALL).holding(64 << 20);
+        assert!(attacked.message().contains("500 ms"), "{:?}", attacked.output);
     }
 
     /// The same guest ends where its fuel does, to a step of the metering.
@@ -57,8 +52,11 @@ impl Site {
 #[test]
 fn a01_a_loop_without_end() {
     let site = Site::new();
+    for case in cases::computing::loops() {
+        site.ends_by_its_clock(&case);
+    }
+    site.ends_by_its_clock(&Case::run(hostile::A01_CLOCK, "go").times_out("limits.step_wall"));
     for guest in [hostile::A01_LOOP, hostile::A01_TAIL_CALL, hostile::A01_CLOCK] {
-        site.ends_by_its_clock(guest, "go");
         site.ends_by_its_fuel(guest, "go");
     }
     site.is_well();
@@ -104,16 +102,11 @@ fn a01_loops_beside_another_agent_on_one_thread() {
 #[test]
 fn a02_a_start_without_end() {
     let site = Site::new();
+    for case in cases::computing::starts() {
+        let attacked = site.tries(&case).within(WALL).holding(1 << 20);
+        assert!(attacked.message().contains("500 ms"), "{:?}", attacked.output);
+    }
     for guest in [hostile::A02_START, hostile::A02_INITIALIZE] {
-        let host = site
-            .host()
-            .set("limits.start_wall", "500ms")
-            .set("limits.fuel", MUCH_FUEL);
-        let attacked = site.attack(host.run(&guest.file(&site.home), "go"));
-        attacked
-            .ends(1, "timed-out", &["500 ms", "limits.start_wall"])
-            .within(WALL)
-            .holding(1 << 20);
         let attacked = site.attack(site.host().set("limits.fuel", FUEL).run(&guest.file(&site.home), "go"));
         attacked.ends(3, "exhausted(fuel)", &["limits.fuel"]);
     }
@@ -123,24 +116,9 @@ fn a02_a_start_without_end() {
 #[test]
 fn a02_as_many_segments_as_a_module_may_have() {
     let site = Site::new();
-    let started = |segments: usize| {
-        let data = "(data (i32.const 512) \"x\")\n".repeat(segments - 1);
-        let file = site
-            .home
-            .write("segments.wasm", hostile::A02_SEGMENTS.with("segments", &data));
-        site.attack(site.host().run(&file, "go"))
-    };
-    // One is there already.
-    started(100_000)
-        .answers("done")
-        .within(Duration::from_secs(5))
-        .holding(1 << 20);
-    let data = "(data (i32.const 512) \"x\")\n".repeat(100_000);
-    let text = hostile::A02_SEGMENTS.text.replace(";; segments", &data);
-    let core = format!("(component (core {})", text.split_once('(').unwrap().1.trim_end());
-    let file = site.home.write("segments.wasm", guests::assemble(&core, &[]));
-    site.attack(site.host().run(&file, "go"))
-        .refused(&["segments.wasm", "data segments"]);
+    let [most, more] = cases::computing::segments();
+    site.tries(&most).within(Duration::from_secs(5)).holding(1 << 20);
+    site.tries(&more);
     site.is_well();
 }
 
@@ -191,10 +169,9 @@ fn a03_fuel_is_a_number_within_its_range() {
 fn a03_a_length_of_minus_one_is_no_way_to_get_fuel() {
     let site = Site::new();
     let file = hostile::A03_LENGTH.file(&site.home);
-    let broken = site
-        .attack(site.host().run(&file, "go"))
-        .ends(1, "trapped", &["out of bounds memory access"]);
-    let spent = broken.output.spent("fuel");
+    let [broken, within_its_budget] = cases::computing::lengths();
+    let spent = site.tries(&broken).output.spent("fuel");
+    site.tries(&within_its_budget);
     assert!(spent > u64::from(u32::MAX) && spent <= 10_000_000_000, "{spent}");
     let attacked = site.attack(site.host().set("limits.fuel", FUEL).run(&file, "go"));
     let attacked = attacked.ends(3, "exhausted(fuel)", &["limits.fuel"]);
@@ -210,11 +187,11 @@ fn a03_a_length_of_minus_one_is_no_way_to_get_fuel() {
 #[test]
 fn a03_growing_by_nothing_for_ever() {
     let site = Site::new();
-    site.ends_by_its_clock(hostile::A03_GROW, "go");
+    site.ends_by_its_clock(&Case::run(hostile::A03_GROW, "go").times_out("limits.step_wall"));
     site.ends_by_its_fuel(hostile::A03_GROW, "go");
     // The engine enters the host for it, which counts too.
-    let attacked = site.attack(site.host().run(&hostile::A03_GROW.file(&site.home), "go"));
-    attacked.ends(3, "exhausted(host-calls)", &["100000", "limits.host_calls_all"]);
+    let [_, grows] = cases::computing::foreign_calls();
+    site.tries(&grows);
     site.is_well();
 }
 
@@ -246,24 +223,17 @@ fn a04_an_answer_that_is_never_taken() {
         .ends(1, "timed-out", &["limits.step_wall"])
         .within(Duration::from_secs(3));
     assert_eq!(entries(&run), 1);
+    site.ends_by_its_clock(&cases::computing::never_taken());
     site.is_well();
 }
 
 #[test]
 fn a04_memory_given_out_wrongly() {
     let site = Site::new();
-    for (guest, names) in [
-        (hostile::A04_OUT_OF_RANGE, "realloc"),
-        (hostile::A04_UNALIGNED, "realloc"),
-        (hostile::A04_CALLS, "cannot leave component instance"),
-    ] {
-        let host = site.host().run(&guest.file(&site.home), "a task");
-        site.attack(host).ends(1, "trapped", &[names]).holding(1 << 20);
+    for case in cases::computing::given_out_wrongly() {
+        site.tries(&case).holding(1 << 20);
     }
-    let host = site.host().run(&hostile::A04_SAME.file(&site.home), "a task");
-    site.attack(host).answers("done");
-    // What it returned is no end, as it has not come back.
-    site.ends_by_its_clock(hostile::A04_POST_RETURN, "a task");
+    site.ends_by_its_clock(&cases::computing::post_return());
     let spec = |guest: Guest| ChildSpec::of(guest.plant(&site.home), "a task").spawn();
     let steps = [
         spec(hostile::A04_OUT_OF_RANGE),
@@ -280,8 +250,8 @@ fn a04_memory_given_out_wrongly() {
 #[test]
 fn a05_instructions_over_all_that_there_is() {
     let site = Site::new();
-    for what in ["f", "c", "t", "i"] {
-        site.ends_by_its_clock(hostile::A05_BULK, what);
+    for case in cases::computing::bulk() {
+        site.ends_by_its_clock(&case);
     }
     // The longest stretch without a turn for others is one such instruction.
     let bulk = ChildSpec::of(hostile::A05_BULK.plant(&site.home), "c").spawn();
@@ -298,22 +268,12 @@ fn a05_instructions_over_all_that_there_is() {
     site.is_well();
 }
 
-/// Opens a space, and does `step` so many times.
-fn calls(n: u64, step: &Value) -> Value {
-    let repeat = json!({ "do": "repeat", "n": n, "steps": [step] });
-    json!({ "steps": [{ "do": "open", "name": "notes" }, repeat], "summary": "done" })
-}
-
 #[test]
 fn a07_a_flood_of_calls() {
     let site = Site::new();
-    let cancelled = json!({ "do": "cancelled" });
-    // To open the space is one of them.
-    site.attack(site.host().probe(&calls(9_999, &cancelled)))
-        .answers("done");
-    let names = ["10000", "limits.host_calls"];
-    site.attack(site.host().probe(&calls(10_000, &cancelled)))
-        .ends(3, "exhausted(host-calls)", &names);
+    for case in cases::computing::own_calls() {
+        site.tries(&case);
+    }
     for step in [
         json!({ "do": "log", "level": "Info", "message": "" }),
         json!({ "do": "progress", "message": "" }),
@@ -322,9 +282,9 @@ fn a07_a_flood_of_calls() {
         json!({ "do": "list-tools" }),
     ] {
         let host = || site.host().set("limits.host_calls", 100);
-        site.attack(host().probe(&calls(99, &step))).answers("done");
+        site.attack(host().probe(&steps(&calls(99, &step)))).answers("done");
         let names = ["100", "limits.host_calls"];
-        site.attack(host().probe(&calls(100, &step)))
+        site.attack(host().probe(&steps(&calls(100, &step))))
             .ends(3, "exhausted(host-calls)", &names);
     }
     site.is_well();
@@ -333,9 +293,8 @@ fn a07_a_flood_of_calls() {
 #[test]
 fn a07_a_flood_of_calls_that_are_not_the_hosts_own() {
     let site = Site::new();
-    let flood = hostile::A01_CLOCK.file(&site.home);
-    let attacked = site.attack(site.host().run(&flood, "go"));
-    attacked.ends(3, "exhausted(host-calls)", &["100000", "limits.host_calls_all"]);
+    let [reads, _] = cases::computing::foreign_calls();
+    site.tries(&reads);
     // The engine's clock ticks each millisecond and enters the host for it: that counts for nobody.
     let host = site
         .host()
@@ -380,8 +339,7 @@ fn a09_a_crash_to_be_refilled() {
 #[test]
 fn a09_leaving_without_an_answer_is_no_success() {
     let site = Site::new();
-    let attacked = site.attack(site.host().run(&hostile::A09_EXIT.file(&site.home), "go"));
-    attacked.ends(1, "no-answer", &["exited with 0", "no answer"]);
+    site.tries(&cases::computing::leaves());
     site.is_well();
 }
 

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use hermes_tests::child::{ChildSpec, exit, join};
 use hermes_tests::guests;
-use hermes_tests::output::refusal;
 use hermes_tests::program::steps;
 use serde_json::json;
 
+use crate::cases;
 use crate::eventually;
 use crate::hostile;
 use crate::site::{Attacked, Site};
@@ -54,9 +54,7 @@ fn a16_a_million_lines() {
         .holding(1 << 20);
     is_bounded(&attacked.log(), 1000);
     // Without more calls than are usual it does not get so far.
-    let attacked =
-        site.attack(site.host().run(&file, "n1000000"))
-            .ends(3, "exhausted(host-calls)", &["limits.host_calls"]);
+    let attacked = site.tries(&cases::floods::lines());
     is_bounded(&attacked.log(), 1000);
     site.is_well();
 }
@@ -64,9 +62,7 @@ fn a16_a_million_lines() {
 #[test]
 fn a16_a_line_of_ten_mebibytes() {
     let site = Site::new();
-    let attacked = site
-        .attack(site.host().run(&hostile::A12_LOG.file(&site.home), "n10485760"))
-        .answers("done");
+    let attacked = site.tries(&cases::floods::line());
     let log = attacked.log();
     let ends = format!("{}…[+{}]", "x".repeat(LINE), (10 << 20) - LINE);
     assert!(log.len() == 1 && log[0].ends_with(&ends), "{log:?}");
@@ -76,17 +72,11 @@ fn a16_a_line_of_ten_mebibytes() {
 #[test]
 fn a16_standard_output_and_error_of_a_guest() {
     let site = Site::new();
-    let file = hostile::A16_STREAMS.file(&site.home);
-    let attacked = site
-        .attack(site.host().run(&file, "n1000"))
-        .answers("done")
-        .holding(1 << 20);
+    let [many, without_an_end] = cases::floods::streams();
+    let attacked = site.tries(&many).holding(1 << 20);
     is_bounded(&attacked.log(), 4095);
     // A line without an end, cut in the middle of a letter that has two bytes.
-    let attacked = site
-        .attack(site.host().run(&file, "o1000"))
-        .answers("done")
-        .holding(1 << 20);
+    let attacked = site.tries(&without_an_end).holding(1 << 20);
     let log = attacked.log();
     assert_eq!(log.len(), 2, "one of each: {log:?}");
     for line in log {
@@ -147,10 +137,7 @@ fn a17_an_answer_of_sixty_mebibytes() {
     attacked
         .ends(1, "invalid-input", &["limits.report"])
         .holding((64 + 4 * 60) << 20);
-    let attacked = site.attack(site.host().run(&file, "n62914560"));
-    attacked
-        .ends(1, "trapped", &["limits.hostcall_bytes"])
-        .holding(64 << 20);
+    site.tries(&cases::floods::answer()).holding(64 << 20);
     site.is_well();
 }
 
@@ -179,36 +166,22 @@ fn a17_a_result_to_the_last_byte() {
         .set("limits.scrub.tool", 10_000_000)
         .arg("--tool")
         .arg(guests::built("probe-tool"));
-    let steps = [256 << 10, (256 << 10) + 1, 50 << 20].map(big);
+    let steps = [256 << 10, (256 << 10) + 1].map(big);
     let lived = site.lives(host, &steps);
     let text = |n: usize| lived.seen[n]["ok"]["output"]["content"][0]["Text"].as_str();
     assert!(text(0).is_some_and(|text| text.len() == 256 << 10 && text.bytes().all(|byte| byte == b'x')));
     let cut = text(1).unwrap();
     assert!(cut.len() < 257 << 10 && cut.contains("left out"), "{} bytes", cut.len());
-    assert_eq!(
-        refusal(&lived.seen[2]).as_deref(),
-        Some("upstream"),
-        "{}",
-        lived.seen[2]
-    );
+    site.tries(&cases::floods::result());
     site.is_well();
 }
 
 #[test]
 fn a17_a_file_of_a_tebibyte() {
     let site = Site::new();
-    let out = site.home.work().join("out");
-    fs::create_dir(&out).unwrap();
-    let host = site.host().args(["--allow", "fs:./out:rw"]);
-    let host = host.arg("--tool").arg(hostile::A17_SET_SIZE.file(&site.home));
-    let lived = site.lives(host, &[json!({ "do": "call", "name": "measure" })]);
-    // 8 is `file-too-large`.
-    assert_eq!(
-        lived.seen[0]["ok"]["output"]["content"][0]["Text"], "108",
-        "{}",
-        lived.seen[0]
-    );
-    assert_eq!(fs::metadata(out.join("huge")).unwrap().len(), 0);
+    site.tries(&cases::floods::file());
+    let huge = site.home.work().join("out/huge");
+    assert_eq!(fs::metadata(huge).unwrap().len(), 0);
     site.is_well();
 }
 

@@ -1,9 +1,7 @@
 //! Hostile guests, each a tiny program of its own in `tests/hostile`. The constants are made from that folder, so that one without a test does not
 //! compile.
 
-use std::path::PathBuf;
-
-use hermes_tests::{Home, guests};
+use hermes_tests::guests;
 
 /// What hostile guests import beside the contract, a package after those that it needs.
 const FOREIGN: [&str; 5] = [
@@ -32,19 +30,6 @@ impl Guest {
         let marker = format!(";; {marker}\n");
         assert!(self.text.contains(&marker), "{} has no {marker}", self.name);
         guests::assemble(&self.text.replace(&marker, text), &FOREIGN)
-    }
-
-    /// Its component as a file of the working folder.
-    pub(crate) fn file(self, home: &Home) -> PathBuf {
-        home.write(&format!("hostile/{}.wasm", self.name), self.bytes())
-    }
-
-    /// Puts its component among the home folder's plugins, where a child's strategy is found by its name.
-    pub(crate) fn plant(self, home: &Home) -> &'static str {
-        let folder = home.path().join("plugins");
-        std::fs::create_dir_all(&folder).unwrap();
-        std::fs::write(folder.join(format!("{}.wasm", self.name)), self.bytes()).unwrap();
-        self.name
     }
 }
 

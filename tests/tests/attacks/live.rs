@@ -9,7 +9,7 @@ use hermes_tests::{Host, Output};
 use serde_json::{Value, json};
 
 use crate::eventually;
-use crate::site::{Site, sang, sings};
+use crate::site::{Attacked, Site, sang, sings};
 
 /// Connections to the database that a process may hold: one writes, one watches, four are kept for those that read.
 const CONNECTIONS: usize = 6;
@@ -23,6 +23,16 @@ pub(crate) struct Lived {
     pub(crate) output: Output,
     /// How long it took to its end from the last thing that it waited for.
     pub(crate) ending: Duration,
+}
+
+impl Lived {
+    /// The attack, as one that has ended.
+    pub(crate) fn attacked(self, site: &Site) -> Attacked<'_> {
+        Attacked {
+            site,
+            output: self.output,
+        }
+    }
 }
 
 impl Site {

@@ -3,12 +3,14 @@
 
 #![allow(clippy::unwrap_used, reason = "what fails shall fail the test")]
 
+mod cases;
 mod clean;
 mod hostile;
 mod live;
 mod raw;
 mod serves;
 mod site;
+mod tries;
 mod wasi;
 
 mod authority;

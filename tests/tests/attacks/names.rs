@@ -8,80 +8,16 @@ use hermes_tests::program::steps;
 use hermes_tests::{Host, guests};
 use serde_json::{Value, json};
 
-use crate::lists::{Listed, plant};
+use crate::cases;
+use crate::cases::lists::Listed;
+use crate::cases::names::{get, open, put, text};
+use crate::lists::plant;
 use crate::site::Site;
-
-fn open(name: &str) -> Value {
-    json!({ "do": "open", "name": name })
-}
-
-fn put(space: usize, key: &str, value: &str) -> Value {
-    json!({ "do": "put", "space": space, "key": key, "value": value })
-}
-
-fn get(space: usize, key: &str) -> Value {
-    json!({ "do": "get", "space": space, "key": key })
-}
-
-/// The text of an entry that a guest saw; none where there is no entry.
-fn text(seen: &Value) -> Option<String> {
-    let data: Vec<u8> = serde_json::from_value(seen.pointer("/ok/value/data")?.clone()).unwrap();
-    Some(String::from_utf8(data).unwrap())
-}
-
-/// Pairs of space and key that some reading takes for one another.
-const ALIKE: [(&str, &str); 26] = [
-    ("a", "b/c"),
-    ("a/b", "c"),
-    ("a", "b"),
-    ("A", "b"),
-    ("a", "B"),
-    ("a ", "b"),
-    ("a", "b "),
-    ("a/", "b"),
-    ("a", "/b"),
-    ("a//b", "c"),
-    ("a", "./b"),
-    ("a", "../a/b"),
-    ("a", "b%"),
-    ("a", "b_"),
-    ("a%", "b"),
-    ("a", "b'"),
-    ("a'--", "b"),
-    // Composed and decomposed, of another alphabet, wide, without width.
-    ("caf\u{e9}", "b"),
-    ("cafe\u{301}", "b"),
-    ("\u{430}", "b"),
-    ("\u{ff41}", "b"),
-    ("a", "\u{200b}b"),
-    ("a", "\u{feff}b"),
-    ("a", "b\u{202e}"),
-    ("K", "k"),
-    ("\u{212a}", "k"),
-];
 
 #[test]
 fn a24_names_are_bytes_and_no_two_are_one() {
     let site = Site::new();
-    let mut program = Vec::new();
-    for (n, (space, key)) in ALIKE.iter().enumerate() {
-        program.push(open(space));
-        program.push(put(n, key, &format!("value {n}")));
-    }
-    program.extend(ALIKE.iter().enumerate().map(|(n, (_, key))| get(n, key)));
-    // In lists they are what they are too: a prefix is no pattern.
-    let keys = |space: usize, prefix: &str| json!({ "do": "keys", "space": space, "prefix": prefix, "limit": 100 });
-    program.extend([keys(0, "b%"), keys(0, "%"), keys(0, "b_"), keys(0, "b/")]);
-    let attacked = site.attack(site.host().probe(&steps(&program)));
-    assert_eq!(attacked.output.code, Some(0), "{:?}", attacked.output);
-    let seen = attacked.output.seen();
-    let read = &seen[2 * ALIKE.len()..];
-    for (n, pair) in ALIKE.iter().enumerate() {
-        assert_eq!(refusal(&seen[2 * n + 1]), None, "{pair:?}");
-        assert_eq!(text(&read[n]), Some(format!("value {n}")), "{pair:?}");
-    }
-    let lists: Vec<&Value> = read[ALIKE.len()..].iter().map(|seen| &seen["ok"]).collect();
-    assert_eq!(lists, [&json!(["b%"]), &json!([]), &json!(["b_"]), &json!(["b/c"])]);
+    site.tries(&cases::names::alike());
     site.is_well();
 }
 
@@ -222,15 +158,9 @@ fn a27_two_tools_of_one_name_are_refused_by_both_names() {
     let site = Site::new();
     let tool = |file: &str, name: &str| plant(&site, file, &[Listed::named(name)], file).display().to_string();
     let (one, other) = (tool("good/search.wasm", "search"), tool("evil/finder.wasm", "search"));
-    site.attack(run(&site, &[one.clone(), other.clone()])).refused(&[
-        "two tools are called search",
-        "one of search",
-        "one of finder",
-        "--tool PREFIX=PATH",
-    ]);
-    // In either order, so that none wins by it.
-    site.attack(run(&site, &[other.clone(), one.clone()]))
-        .refused(&["two tools are called search"]);
+    for case in cases::names::tools() {
+        site.tries(&case);
+    }
     let prefixed = site.attack(run(&site, &[one.clone(), format!("evil={other}")]));
     assert_eq!(prefixed.output.code, Some(0), "{:?}", prefixed.output);
     let names = prefixed.output.seen()[0].to_string();
@@ -242,19 +172,10 @@ fn a27_two_tools_of_one_name_are_refused_by_both_names() {
     let (long, short) = (tool("good/a.wasm", "b_search"), tool("evil/b.wasm", "search"));
     site.attack(run(&site, &[long, format!("b={short}")]))
         .refused(&["two tools are called b_search"]);
-    // A tool that the binary brings.
-    let fetches = tool("evil/fetcher.wasm", "run_script");
-    site.attack(run(&site, &[fetches])).refused(&[
-        "two tools are called run_script",
-        "one of script",
-        "one of fetcher",
-    ]);
-    // Alike is not the same: what looks like it is no name, and what differs in case is told apart.
+    // Alike is not the same: what differs in case is told apart.
     let upper = tool("evil/upper.wasm", "Search");
-    let attacked = site.attack(run(&site, &[one.clone(), upper]));
+    let attacked = site.attack(run(&site, &[one, upper]));
     assert_eq!(attacked.output.code, Some(0), "{:?}", attacked.output);
-    let alike = tool("evil/alike.wasm", "se\u{430}rch");
-    site.attack(run(&site, &[one, alike])).refused(&["is no tool name"]);
     site.is_well();
 }
 

@@ -6,6 +6,7 @@ use hermes_tests::output::refusal;
 use hermes_tests::shim::{Action, ECONNREFUSED, Shim, When};
 use serde_json::{Value, json};
 
+use crate::cases;
 use crate::serves::{Serves, moved, page, path};
 use crate::site::Site;
 use crate::wasi::{told, told_by};
@@ -14,73 +15,12 @@ fn get(authority: &str) -> Value {
     json!({ "do": "send", "authority": authority })
 }
 
-/// Addresses that are not of the public internet, in all notations that some parser takes, and names that lead to them.
-const LOCAL: [&str; 46] = [
-    // 127.0.0.1, as one number, in parts, hexadecimal and octal.
-    "127.0.0.1",
-    "2130706433",
-    "0x7f000001",
-    "0X7F000001",
-    "017700000001",
-    "0x7f.1",
-    "0x7F.0x0.0x0.0x1",
-    "0177.0.0.1",
-    "0177.0000.0000.0001",
-    "127.1",
-    "127.0.1",
-    "127.0.0.1.",
-    "127.255.255.254",
-    "0",
-    "0.0.0.0",
-    // Where clouds keep what a machine may know of itself.
-    "169.254.169.254",
-    "2852039166",
-    "0xA9FEA9FE",
-    "0251.0376.0251.0376",
-    "169.254.170.2",
-    "100.100.100.200",
-    "192.0.0.192",
-    "[fd00:ec2::254]",
-    "[::ffff:a9fe:a9fe]",
-    "[64:ff9b::169.254.169.254]",
-    // Private, link-local, reserved.
-    "10.0.0.1",
-    "172.16.0.1",
-    "192.168.0.1",
-    "224.0.0.1",
-    "255.255.255.255",
-    "[fe80::1]",
-    "[fc00::1]",
-    "[ff02::1]",
-    // IPv6, and IPv4 inside it.
-    "[::]",
-    "[::1]",
-    "[0:0:0:0:0:0:0:1]",
-    "[0000:0000:0000:0000:0000:0000:0000:0001]",
-    "[::ffff:7f00:1]",
-    "[::ffff:127.0.0.1]",
-    "[::127.0.0.1]",
-    "[::ffff:0:127.0.0.1]",
-    "[64:ff9b::7f00:1]",
-    "[64:ff9b:1::7f00:1]",
-    // Names.
-    "localhost",
-    "localhost.",
-    "LOCALHOST",
-];
-
 #[test]
 fn a35_no_notation_of_a_local_address_is_reached_by_a_wildcard() {
     let site = Site::new();
     let trap = Serves::always(page("trapped"));
     let (port, twin) = (trap.address.port(), trap.twin());
-    let steps: Vec<Value> = LOCAL.iter().map(|host| get(&format!("{host}:{port}"))).collect();
-    let (seen, output) = told(&site, &[&format!("net:http://*:{port}")], &steps);
-    for (host, seen) in LOCAL.iter().zip(&seen) {
-        // What a machine makes of a point at the end of a name is its own.
-        let is_unknown = *host == "localhost." && seen["error"].as_str().unwrap().starts_with("DnsError");
-        assert!(is_unknown || seen["error"] == "HttpRequestDenied", "{host}: {seen}");
-    }
+    let output = site.tries(&cases::network::notations(port)).output;
     assert_eq!(trap.connections() + twin.map_or(0, |twin| twin.connections()), 0);
     for words in [
         &format!(

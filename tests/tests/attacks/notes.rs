@@ -4,19 +4,13 @@ use std::fs;
 
 use hermes_tests::Host;
 use hermes_tests::child::{ChildSpec, join};
-use hermes_tests::output::{message, refusal};
+use hermes_tests::output::message;
 use hermes_tests::program::{open, steps};
 use serde_json::{Value, json};
 
+use crate::cases;
+use crate::cases::notes::{put, put_bytes, refused};
 use crate::site::Site;
-
-fn put(space: u64, key: &str) -> Value {
-    json!({ "do": "put", "space": space, "key": key, "value": "x" })
-}
-
-fn put_bytes(space: u64, key: &str, bytes: usize) -> Value {
-    json!({ "do": "put-bytes", "space": space, "key": key, "bytes": bytes })
-}
 
 /// What these steps saw, the space `notes` being open.
 #[track_caller]
@@ -25,71 +19,18 @@ fn seen(site: &Site, host: Host, steps: &[Value]) -> Vec<Value> {
     site.lives(host, &all).seen.split_off(1)
 }
 
-/// Panics unless each was refused, or not, as it should be.
-#[track_caller]
-fn refused(seen: &[Value], expected: &[Option<&str>]) {
-    let refused: Vec<_> = seen.iter().map(refusal).collect();
-    let refused: Vec<_> = refused.iter().map(Option::as_deref).collect();
-    assert_eq!(refused, expected, "{seen:?}");
-}
-
 #[test]
 fn a15_keys_and_values_to_the_last_byte() {
-    const INVALID: Option<&str> = Some("invalid-input");
     let site = Site::new();
-    let steps = [
-        put(0, &"k".repeat(256)),
-        put(0, &"k".repeat(257)),
-        put(0, &"é".repeat(128)),
-        put(0, &format!("{}k", "é".repeat(128))),
-        put(0, ""),
-        put_bytes(0, "value", 256 << 10),
-        put_bytes(0, "value", (256 << 10) + 1),
-        json!({ "do": "get", "space": 0, "key": "k".repeat(256) }),
-    ];
-    let seen = seen(&site, site.host(), &steps);
-    refused(&seen, &[None, INVALID, None, INVALID, INVALID, None, INVALID, None]);
-    assert!(
-        message(&seen[1]).contains("256 bytes (limits.blackboard.key)"),
-        "{}",
-        seen[1]
-    );
-    assert!(
-        message(&seen[6]).contains("262144 bytes (limits.blackboard.value)"),
-        "{}",
-        seen[6]
-    );
-    assert_eq!(seen[7]["ok"]["version"], 1, "what was refused left all as it was");
+    site.tries(&cases::notes::to_the_last_byte());
     site.is_well();
 }
 
 #[test]
 fn a15_keys_that_hide_something() {
     let site = Site::new();
-    let odd = ["a\0b", "a\nb", "a\rb", "a\tb", "\u{7f}", "\u{85}", "\u{1b}[2J"];
-    let steps: Vec<_> = odd.iter().map(|key| put(0, key)).collect();
-    let all = seen(&site, site.host(), &steps);
-    refused(&all, &[Some("invalid-input"); 7]);
-    assert!(
-        all.iter().all(|seen| message(seen).contains("control characters")),
-        "{all:?}"
-    );
-    // Names that mean something to a file system mean nothing here.
-    let names = [
-        "..",
-        "../../host/hermes.db",
-        "/nowhere/passwd",
-        "a/./b",
-        "%00",
-        "'; DROP TABLE entry; --",
-    ];
-    let mut steps: Vec<_> = names.iter().map(|key| put(0, key)).collect();
-    steps.push(json!({ "do": "keys", "space": 0, "prefix": "", "limit": 100 }));
-    let all = seen(&site, site.host(), &steps);
-    refused(&all, &[None; 7]);
-    let mut sorted = names;
-    sorted.sort_unstable();
-    assert_eq!(all[6]["ok"], json!(sorted));
+    site.tries(&cases::notes::that_hide_something());
+    site.tries(&cases::notes::of_a_file_system());
     site.is_well();
 }
 

@@ -37,13 +37,12 @@ impl Raw {
         Self { address, written }
     }
 
-    /// The configuration of the model `raw/model`, which is this server's.
-    pub(crate) fn configuration(&self) -> String {
+    /// The configuration of the model `PROVIDER/model`, which is this server's, with a line that says where its key is.
+    pub(crate) fn configuration(&self, provider: &str, key: &str) -> String {
         format!(
-            "\n[providers.raw]\nkind = \"openai\"\nbase_url = \"http://{}/v1\"\nkey_env = \"{}\"\n\n[models.\"raw/model\"]\ncontext_tokens = 128000\n\
+            "\n[providers.{provider}]\nkind = \"openai\"\nbase_url = \"http://{}/v1\"\n{key}\n\n[models.\"{provider}/model\"]\ncontext_tokens = 128000\n\
              max_output_tokens = 4096\nprice = {{ input_usd_per_mtok = 1.0, output_usd_per_mtok = 2.0 }}\n",
             self.address,
-            hermes_tests::home::KEY_VARIABLE
         )
     }
 

@@ -5,16 +5,13 @@ use std::fs;
 use hermes_tests::Output;
 use serde_json::{Value, json};
 
+use crate::cases;
+use crate::cases::secrets::{HIDDEN, SECRET};
 use crate::clean;
 use crate::hostile;
 use crate::serves::{Serves, moved, page, path};
 use crate::site::Site;
 use crate::wasi::{agent, call, inside};
-
-/// 32 random characters, which [`hostile::A34_TELLS`] has too.
-const SECRET: &str = "Kq7zT0pW4nXv9LsB2mYc6RdG8hJf3AeU";
-/// What people and plugins have in its place.
-const HIDDEN: &str = "[secret x]";
 
 /// A place whose operator has set the secret `x`.
 fn site() -> Site {
@@ -63,7 +60,6 @@ fn told(site: &Site, servers: [&Serves; 2], steps: &[Value]) -> (Vec<Value>, Out
     let net = servers.map(|server| format!("net:http://{}", server.address));
     let secret = format!("secret:x@{}", servers[0].address);
     let host = agent(site.host()).args(["--allow", &net[0], "--allow", &net[1], "--allow", &secret]);
-    let host = host.args(["--output", "json"]);
     let output = site.attack(host.probe(&json!({ "steps": [call(steps)] }))).output;
     assert_eq!(output.code, Some(0), "{output:?}");
     (inside(&output.seen()[0]), output)
@@ -163,9 +159,8 @@ fn a34_no_notation_leads_a_secret_to_another_host() {
 fn a34_a_plugin_that_was_made_with_a_secret_tells_it_to_nobody() {
     let site = site();
     let file = hostile::A34_TELLS.file(&site.home);
-    for (what, answer) in [("l0", "done"), ("e0", "done"), ("r0", HIDDEN), ("h0", HIDDEN)] {
-        let attacked = site.attack(site.host().args(["--output", "json"]).run(&file, what));
-        let attacked = attacked.answers(answer);
+    for case in cases::secrets::tells() {
+        let attacked = site.tries(&case);
         is_kept(&site, &attacked.output);
         let run = attacked.output.json()["run"].as_str().unwrap().to_owned();
         for form in [&["show", &run, "--log"][..], &["export", &run], &["show", &run]] {
@@ -174,9 +169,8 @@ fn a34_a_plugin_that_was_made_with_a_secret_tells_it_to_nobody() {
         }
     }
     // A half after the other, as they come.
-    let events = site
-        .attack(site.host().args(["--output", "events"]).run(&file, "e0"))
-        .output;
+    let host = site.host().args(["--output", "events", "--plugin"]);
+    let events = site.attack(host.arg(&file).arg("e0")).output;
     assert!(events.stdout.contains(&format!("\"{HIDDEN}\"")), "{}", events.stdout);
     is_kept(&site, &events);
     site.is_well();

@@ -140,7 +140,7 @@ impl Site {
         );
         for run in &listed {
             let shown = self.command(&["show", run, "--output", "json"]).json();
-            has_ended(&shown);
+            clean::has_ended(&shown);
             self.command(&["export", run]);
         }
         self.command(&["runs", "--output", "text"]);
@@ -209,26 +209,6 @@ pub(crate) fn sang(seen: &Value) {
     assert_eq!(said, Some(&json!(ANSWERED)), "the canary does not sing: {seen}");
 }
 
-/// Panics unless all agents of a run have ended, each once, with nothing set aside any more and nothing spent over its budget.
-#[track_caller]
-fn has_ended(shown: &Value) {
-    for agent in shown["agents"].as_array().unwrap() {
-        let is_final = ["completed", "failed", "cancelled"].contains(&agent["status"].as_str().unwrap());
-        assert!(is_final && agent["exit"].is_string(), "an agent is left open: {agent}");
-        let operations = agent["operations"].as_array().unwrap();
-        let open = operations.iter().find(|operation| operation["status"] == "open");
-        assert!(open.is_none(), "an operation is left open: {open:?}");
-        // Whoever's time or fuel is used up is a little late; tokens and money are known when they are spent.
-        for exact in ["iterations", "tool-calls", "stored-bytes", "children"] {
-            let (limit, spent) = (agent["budget"][exact].as_u64(), agent["spent"][exact].as_u64());
-            assert!(
-                spent <= Some(limit.unwrap_or(u64::MAX)),
-                "{exact} over the budget: {agent}"
-            );
-        }
-    }
-}
-
 fn below(folder: &Path, files: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap().flatten() {
         match entry.file_type().unwrap().is_dir() {
@@ -258,16 +238,10 @@ impl Attacked<'_> {
     /// these texts. The run's record says the same.
     #[track_caller]
     pub(crate) fn ends(self, code: i32, kind: &str, names: &[&str]) -> Self {
-        let json = self.output.json();
-        let error = &json["error"];
-        assert_eq!(self.output.code, Some(code), "{json}");
-        assert_eq!(error["kind"], kind, "{json}");
-        let message = error["message"].as_str().unwrap();
-        for name in names {
-            assert!(message.contains(name), "{name:?} is missing: {message}");
-        }
+        let attacked = self.fails(code, kind, names);
+        let json = attacked.output.json();
         let run = json["run"].as_str().unwrap();
-        let shown = self.site.home.shown(run);
+        let shown = attacked.site.home.shown(run);
         let root = &shown["agents"][0];
         assert_eq!(
             (&root["exit"], &shown["exit"]),
@@ -278,7 +252,34 @@ impl Attacked<'_> {
         for name in names {
             assert!(recorded.contains(name), "{name:?} is not recorded: {recorded}");
         }
+        attacked
+    }
+
+    /// It failed so, whether or not there is a record of it.
+    #[track_caller]
+    pub(crate) fn fails(self, code: i32, kind: &str, names: &[&str]) -> Self {
+        let json = self.output.json();
+        assert_eq!(self.output.code, Some(code), "{json}");
+        assert_eq!(json["error"]["kind"], kind, "{json}");
+        let message = self.message();
+        for name in names {
+            assert!(message.contains(name), "{name:?} is missing: {message}");
+        }
         self
+    }
+
+    /// The words of its error.
+    pub(crate) fn message(&self) -> String {
+        self.output.json()["error"]["message"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    }
+
+    /// What the run's record says of it.
+    #[track_caller]
+    pub(crate) fn shown(&self) -> Value {
+        self.site.home.shown(self.output.json()["run"].as_str().unwrap())
     }
 
     /// It answered this.
@@ -315,4 +316,33 @@ impl Attacked<'_> {
         self.site.holds(&self.output, bytes);
         self
     }
+}
+
+#[test]
+fn secrets_are_found_in_every_spelling() {
+    let found = clean::spellings("sk-canary");
+    let of = |spelling: &str| -> Vec<&str> {
+        let named = found.iter().filter(|(name, _)| *name == spelling);
+        named.map(|(_, code)| code.as_str()).collect()
+    };
+    assert_eq!(of("hexadecimal"), ["736b2d63616e617279"]);
+    // `sk-canary`, `xsk-canary` and `xxsk-canary`, without what the others share with them.
+    assert_eq!(of("base64"), ["c2stY2FuYXJ5", "NrLWNhbmFye", "zay1jYW5hcn"]);
+}
+
+#[test]
+fn foreign_paths_are_found() {
+    let found = |text| {
+        clean::paths(text)
+            .map(|path| path.display().to_string())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        found("in \"/etc/passwd\", or (/proc/self)"),
+        ["/etc/passwd", "/proc/self"]
+    );
+    assert_eq!(
+        found("http://127.0.0.1/tmp wasi:io/proc ./tmp/x and/or /a-guests/tmp"),
+        [""; 0]
+    );
 }

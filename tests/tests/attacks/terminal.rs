@@ -12,8 +12,10 @@ use hermes_tests::program::steps;
 use hermes_tests::terminal::Terminal;
 use serde_json::{Value, json};
 
+use crate::cases;
+use crate::cases::lists::Listed;
 use crate::hostile;
-use crate::lists::{Listed, plant};
+use crate::lists::plant;
 use crate::serves::Serves;
 use crate::site::Site;
 
@@ -127,9 +129,7 @@ fn a40_the_names_in_a_crash_are_clean() {
         let host = site.host().env("RUST_BACKTRACE", "full");
         host.env("WASMTIME_BACKTRACE_DETAILS", "1").env("RUST_LOG", "trace")
     };
-    let attacked = site
-        .attack(host().run(&guest, "x"))
-        .ends(1, "trapped", &["unreachable"]);
+    let attacked = site.tries_on(host(), &cases::terminal::crash());
     let json = attacked.output.json();
     let said = json["error"]["message"].as_str().unwrap();
     // The names are told, each on its own line below what happened, and no line is one of the host's.

@@ -3,51 +3,16 @@
 use hermes_tests::child::{ChildSpec, inside, join};
 use hermes_tests::output::{message, refusal};
 use hermes_tests::program::steps;
-use serde_json::{Value, json};
+use serde_json::json;
 
+use crate::cases;
+use crate::cases::timing::{clocks, shown};
 use crate::site::Site;
-
-fn clocks(readings: u32) -> Value {
-    json!({ "do": "clocks", "readings": readings })
-}
-
-/// What the wall clock showed, in milliseconds, and the monotonic clock, in nanoseconds.
-fn shown(seen: &Value) -> (u64, u64) {
-    let at = |n: usize| seen["ok"][n].as_u64().unwrap();
-    (at(0) * 1000 + at(1) / 1_000_000, at(2))
-}
 
 #[test]
 fn a42_between_two_answers_of_the_host_the_clock_stands() {
     let site = Site::new();
-    // Tens of milliseconds of work, and no answer of the host between the readings: 1,023 of both clocks together.
-    let work = json!({ "do": "compute", "n": 20_000_000 });
-    let program = [
-        clocks(1),
-        work.clone(),
-        clocks(510),
-        work.clone(),
-        clocks(1),
-        // The 1,024th reading and the next see what time it is.
-        clocks(1),
-        work.clone(),
-        json!({ "do": "info" }),
-        clocks(1),
-    ];
-    let attacked = site.attack(site.host().probe(&steps(&program)));
-    assert_eq!(attacked.output.code, Some(0), "{:?}", attacked.output);
-    let seen = attacked.output.seen();
-    let first = shown(&seen[0]);
-    assert_eq!(shown(&seen[2]), first);
-    assert!(shown(&seen[5]) > first, "time goes on: {seen:?}");
-    assert!(
-        shown(&seen[8]) > shown(&seen[5]),
-        "an answer of the host brings it on: {seen:?}"
-    );
-    // It counts whole milliseconds, so that nothing shorter is measured.
-    for at in [0, 2, 4, 5, 8] {
-        assert_eq!(shown(&seen[at]).1 % 1_000_000, 0);
-    }
+    site.tries(&cases::timing::measures());
     site.is_well();
 }
 

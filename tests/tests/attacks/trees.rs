@@ -1,33 +1,17 @@
 //! Agents that spawn, fail or talk to one another without end.
 
 use hermes_tests::child::{ChildSpec, exit, inside, join};
-use hermes_tests::guests;
-use hermes_tests::model::{Script, Turn};
 use hermes_tests::output::{message, refusal};
 use hermes_tests::program::steps;
 use serde_json::{Value, json};
 
+use crate::cases;
 use crate::site::Site;
-
-/// A program that spawns itself so many times, each below the other.
-fn nested(deep: u32) -> Value {
-    (0..deep).fold(steps(&[]), |inner, _| {
-        steps(&[ChildSpec::probe(&inner).spawn(), json!({ "do": "join-last" })])
-    })
-}
 
 #[test]
 fn a29_agents_nest_four_deep() {
     let site = Site::new();
-    let attacked = site.attack(site.host().probe(&nested(5)));
-    assert_eq!(attacked.output.code, Some(0), "{:?}", attacked.output);
-    let mut seen = attacked.output.seen();
-    for depth in 1..=4 {
-        assert_eq!(refusal(&seen[0]), None, "depth {depth}");
-        seen = inside(&seen[1]);
-    }
-    assert_eq!(refusal(&seen[0]).unwrap(), "exhausted(children)");
-    assert!(message(&seen[0]).contains("limits.delegation.depth"), "{seen:?}");
+    let attacked = site.tries(&cases::trees::nested());
     let agents = attacked.output.json()["agents"].as_array().unwrap().len();
     assert_eq!(agents, 5, "the root and four below it");
     site.is_well();
@@ -36,25 +20,8 @@ fn a29_agents_nest_four_deep() {
 #[test]
 fn a29_so_many_are_alive_at_once_and_so_many_in_all() {
     let site = Site::new();
-    let child = ChildSpec::probe(&steps(&[])).spawn();
-    let parked = ChildSpec::parked(60_000);
-    let mut program: Vec<Value> = (0..17).map(|_| parked.spawn()).collect();
-    program.extend((0..16).map(|n| json!({ "do": "cancel-child", "child": n })));
-    program.extend((0..16).map(join));
-    let lived = site.lives(site.host(), &program);
-    let seen = lived.seen;
-    assert_eq!(refusal(&seen[15]), None);
-    assert_eq!(refusal(&seen[16]).unwrap(), "exhausted(children)");
-    assert!(message(&seen[16]).contains("limits.delegation.alive"), "{}", seen[16]);
-    assert!((33..49).all(|n| exit(&seen[n]) == "Cancelled"), "{seen:?}");
-
-    let each = json!({ "do": "repeat", "n": 70, "until_error": true, "steps": [child, json!({ "do": "join-last" })] });
-    let attacked = site.attack(site.host().probe(&steps(std::slice::from_ref(&each))));
-    let seen = attacked.output.seen();
-    assert_eq!(seen[0]["ok"]["rounds"], 64);
-    let last = &seen[0]["ok"]["last"][0];
-    assert_eq!(refusal(last).unwrap(), "exhausted(children)");
-    assert!(message(last).contains("limits.delegation.total"), "{last}");
+    site.tries(&cases::trees::alive());
+    let attacked = site.tries(&cases::trees::in_all());
     assert_eq!(attacked.output.json()["agents"].as_array().unwrap().len(), 65);
     site.is_well();
 }
@@ -120,14 +87,9 @@ fn a29_children_together_spend_no_more_than_the_tree_has() {
 
 #[test]
 fn a33_a_call_that_always_fails_is_made_no_oftener_than_the_budget_allows() {
-    let fails = Script::always(Turn::call("fail", &json!({ "text": "try again" })));
-    let site = Site::with(fails);
-    let program = json!({ "steps": [{ "do": "agent", "user": "Go on until it works.", "turns": 100 }] });
-    let run = |budget: &str| {
-        let host = site.host().arg("--tool").arg(guests::built("probe-tool"));
-        site.attack(host.args(["--budget", budget]).probe(&program))
-    };
-    let attacked = run("iterations=12").ends(3, "exhausted(iterations)", &["--budget iterations=N"]);
+    let case = cases::trees::always_fails();
+    let site = Site::of(&case);
+    let attacked = site.tries(&case);
     let spent = &attacked.output.json()["spent"];
     assert_eq!(
         (&spent["iterations"], &spent["tool-calls"], &spent["closing"]),
@@ -135,7 +97,7 @@ fn a33_a_call_that_always_fails_is_made_no_oftener_than_the_budget_allows() {
     );
     assert_eq!(site.server.requests().len(), 13);
     // Where the calls run out first, it is told so each time, and its turns go on to their end.
-    let attacked = run("iterations=12,tool-calls=5").ends(3, "exhausted(iterations)", &["--budget iterations=N"]);
+    let attacked = site.tries(&case.budget("iterations=12,tool-calls=5"));
     let spent = &attacked.output.json()["spent"];
     assert_eq!((&spent["iterations"], &spent["tool-calls"]), (&json!(12), &json!(5)));
     let seen = attacked.output.seen().remove(0);

@@ -200,7 +200,7 @@ fn suite_of(binary: &Binary) -> Suite {
         (false, _) | (true, "architecture") => Suite::Unit,
         (true, "docs") => Suite::Docs,
         (true, "faults") => Suite::Faults,
-        (true, "attacks" | "flipped_bits") => Suite::Attacks,
+        (true, "attacks" | "flipped_bits" | "storm") => Suite::Attacks,
         (
             true,
             "agents" | "delegation" | "hostile_children" | "lost_task" | "restarts" | "resuming" | "supervisor"

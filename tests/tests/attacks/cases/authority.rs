@@ -1,0 +1,89 @@
+//! Agents and tools that would reach further than they may.
+
+use hermes_tests::child::{ChildSpec, inside, join};
+use hermes_tests::output::{message, refusal};
+use hermes_tests::program::{ask, open, steps};
+use serde_json::{Value, json};
+
+use super::Case;
+
+/// Imports that were not granted.
+pub(crate) fn not_granted() -> Case {
+    let program = [ask("hi"), open(), ChildSpec::probe(&json!({})).spawn()];
+    let case = Case::steps("rights that were taken away", program).deny(&["llm", "blackboard", "delegation"]);
+    case.sees(|seen| {
+        let flags = ["--allow llm", "--allow blackboard:notes", "--deny delegation"];
+        for (seen, flag) in seen.iter().zip(flags) {
+            assert_eq!(refusal(seen).as_deref(), Some("denied"), "{seen}");
+            assert!(message(seen).contains(flag), "{flag}: {seen}");
+        }
+    })
+}
+
+/// An agent that gives up for want of a right says so by its exit code.
+pub(crate) fn gives_up() -> Case {
+    let program = json!({ "fail": { "kind": "Denied", "message": "I may not.", "retry_after_ms": null } });
+    let case = Case::run(super::Plugin::Built("probe"), &program.to_string()).deny(&["llm"]);
+    case.fails("denied", &["I may not."])
+}
+
+/// What a child asks for that its parent has not, the kind of its refusal, and words of it.
+fn specs() -> Vec<(ChildSpec, &'static str, &'static str)> {
+    let spec = || ChildSpec::probe(&steps(&[]));
+    let grants = |grant: &str| spec().with("grants", json!([grant]));
+    vec![
+        (spec().with("toolsets", json!(["terminal"])), "denied", "terminal"),
+        (spec().with("toolsets", json!(["web"])), "denied", "web"),
+        (grants("fs:./secret"), "denied", "fs:./secret"),
+        (grants("fs:./papers:rw"), "denied", "fs:./papers:rw"),
+        (grants("fs:/papers/../secret"), "denied", "secret"),
+        (grants("fs:/"), "denied", "fs:/"),
+        (grants("net:example.org"), "denied", "net:example.org"),
+        (grants("net:*"), "denied", "net:*"),
+        (grants("llm:fast"), "denied", "llm:fast"),
+        (grants("secret:key@example.org"), "denied", "secret:key@example.org"),
+        (grants("terminal:sh"), "denied", "terminal:sh"),
+        (grants("moon:dark"), "invalid-input", "moon"),
+        (spec().with("model", "fast"), "denied", "fast"),
+        (spec().with("model", "http://127.0.0.1:1/v1"), "denied", "127.0.0.1"),
+        (
+            spec().with("strategy", "no-such-strategy"),
+            "not-found",
+            "no-such-strategy",
+        ),
+        (spec().with("strategy", "./probe.wasm"), "invalid-input", "path"),
+        (spec().with("strategy", "files"), "invalid-input", "files"),
+        (spec().with("role", " "), "invalid-input", "role"),
+        (spec().with("inputs", "[1]"), "invalid-input", "inputs"),
+        (
+            spec().limit("Iterations", 201),
+            "invalid-input",
+            "limits.iterations.child_max",
+        ),
+        (spec().limit("ToolCalls", 8), "exhausted(tool-calls)", "tool-calls"),
+    ]
+}
+
+/// A child that gets nothing that its parent has not, and whose own child gets no more.
+pub(crate) fn children() -> Case {
+    let specs = specs();
+    let notes = |space: &str| json!([{ "space": space, "prefix": "", "access": "ReadWrite" }]);
+    let below = ChildSpec::probe(&steps(&[])).with("spaces", notes("other"));
+    let mut program: Vec<Value> = specs.iter().map(|(spec, ..)| spec.spawn()).collect();
+    let between = ChildSpec::probe(&steps(&[below.spawn()]));
+    program.push(between.with("spaces", notes("notes")).spawn());
+    program.push(join(0));
+    let case = Case::steps("children that ask for more", program);
+    let case = case.file("papers/a.md", "words").file("secret/key", "words");
+    let case = case.allow("fs:{work}/papers").budget("tool-calls=7");
+    case.sees(move |seen| {
+        for ((_, kind, words), seen) in specs.iter().zip(seen) {
+            assert_eq!(refusal(seen).as_deref(), Some(*kind), "{words}: {seen}");
+            assert!(message(seen).contains(words), "{words}: {seen}");
+        }
+        let refused = &inside(&seen[specs.len() + 1])[0];
+        let kind = refusal(refused).unwrap();
+        assert_eq!(kind, "denied", "a space that its parent was not given");
+        assert!(message(refused).contains("blackboard:other"));
+    })
+}

@@ -1,0 +1,163 @@
+//! JSON, schemas and manifests that are deep, ambiguous or made to be slow.
+
+use hermes_tests::model::{Script, Turn};
+use hermes_tests::output::{message, refusal};
+use serde_json::{Value, json};
+
+use super::{Case, Plugin};
+use crate::hostile;
+
+/// Arguments that a model may give, and what their refusal says; none where they are taken for what they are.
+fn odd_arguments() -> Vec<(&'static str, String, Option<&'static str>)> {
+    let many: String = (0..40_000).map(|n| format!(",\"key{n}\":{n}")).collect();
+    vec![
+        (
+            "deep",
+            format!("{{\"text\":{}", "[".repeat(100_000)),
+            Some("limits.json.depth"),
+        ),
+        ("deep objects", "{\"text\":".repeat(100_000), Some("limits.json.depth")),
+        (
+            "a key twice",
+            r#"{"text":"one","text":"two"}"#.to_owned(),
+            Some("there twice"),
+        ),
+        (
+            "a key twice, spelt otherwise",
+            r#"{"text":"one","\u0074ext":"two"}"#.to_owned(),
+            Some("there twice"),
+        ),
+        (
+            "an infinite number",
+            r#"{"text":"x","n":1e999}"#.to_owned(),
+            Some("number"),
+        ),
+        ("not a number", r#"{"text":NaN}"#.to_owned(), Some("JSON")),
+        ("two values", r#"{"text":"x"} {"text":"y"}"#.to_owned(), Some("JSON")),
+        ("cut off", r#"{"text":"x"#.to_owned(), Some("JSON")),
+        ("no object", r#"["text"]"#.to_owned(), Some("object")),
+        ("another type", r#"{"text":7}"#.to_owned(), Some("schema")),
+        ("many keys", format!("{{\"text\":\"x\"{many}}}"), Some("schema")),
+        ("a zero", r#"{"text":"a\u0000b"}"#.to_owned(), None),
+        ("half a pair", r#"{"text":"\ud800"}"#.to_owned(), Some("JSON")),
+    ]
+}
+
+/// A model that gives such arguments, each in a call of its own.
+pub(crate) fn arguments() -> Case {
+    let odd = odd_arguments();
+    let asks = |name: &str| format!("ODD {name}.");
+    let steps: Vec<Value> = odd
+        .iter()
+        .map(|(name, ..)| json!({ "do": "agent", "user": asks(name), "turns": 1 }))
+        .collect();
+    let case = Case::steps("odd arguments", steps).tool(Plugin::Built("probe-tool"));
+    let case = odd.iter().fold(case, |case, (name, arguments, _)| {
+        let call = Turn::text("").and_call("call_1", "echo", arguments);
+        case.when(&asks(name), Script::always(call))
+    });
+    case.sees(move |seen| {
+        for ((name, _, expected), seen) in odd.iter().zip(seen) {
+            let result = json!({ "ok": seen[1]["ok"][0] });
+            match expected {
+                Some(words) => {
+                    assert_eq!(refusal(&result).as_deref(), Some("invalid-input"), "{name}: {seen}");
+                    assert!(message(&result).contains(words), "{name}: {}", message(&result));
+                    assert!(message(&result).len() < 2000, "{name}: {}", message(&result).len());
+                }
+                None => assert_eq!(refusal(&result), None, "{name}: {seen}"),
+            }
+        }
+    })
+}
+
+/// A structured result that nests without end: it is no JSON, so it is shown as the text that it is.
+pub(crate) fn result() -> Case {
+    Case::run(hostile::A18_RESULT, "n100000")
+}
+
+/// A plugin whose one tool, `odd`, has this schema.
+pub(crate) fn tool(schema: &str) -> Plugin {
+    let escaped: String = schema.bytes().map(|byte| format!("\\{byte:02x}")).collect();
+    let length = u32::try_from(schema.len()).unwrap().to_le_bytes();
+    let length: String = length.iter().map(|byte| format!("\\{byte:02x}")).collect();
+    let data = format!("(data (i32.const 65536) \"{escaped}\") (data (i32.const 160) \"{length}\")\n");
+    Plugin::made("odd-schema", hostile::A18_SCHEMA.with("schema", &data))
+}
+
+/// A call of the tool with such a schema.
+fn called(schema: &str, arguments: &Value) -> Case {
+    let name = format!("a schema: {}", schema.chars().take(40).collect::<String>());
+    Case::call(&name, tool(schema), "odd", arguments.clone())
+}
+
+/// Patterns made to be slow: those that are matched in a time that grows with the text alone, and those that are none of ours.
+pub(crate) fn patterns() -> Vec<Case> {
+    let with = |pattern: &str| {
+        json!({ "type": "object", "properties": { "a": { "type": "string", "pattern": pattern } } }).to_string()
+    };
+    let long = json!({ "a": "a".repeat(50_000) + "!" });
+    let slow = ["^(a+)+$", "^(a|a)*$", "^(a|aa)+$", "^([a-z]+)*$"];
+    // The last is one that only a machine that goes back can find.
+    let refused = ["(((a{1000}){1000}){1000})", "a{4294967295}", "(?P<", r"^(a+)\1$"];
+    let slow = slow.map(|pattern| called(&with(pattern), &long).fails("invalid-input", &["do not fit its schema"]));
+    let refused = refused.map(|pattern| called(&with(pattern), &long).refused(&["the schema of odd"]));
+    slow.into_iter().chain(refused).collect()
+}
+
+/// Schemas that are none.
+pub(crate) fn schemas() -> Vec<Case> {
+    let odd = [
+        "",
+        "{",
+        "[]",
+        "null",
+        "{}{}",
+        r#"{"type":"nothing"}"#,
+        r#"{"type":"object","type":"string"}"#,
+        r#"{"minimum":1e999}"#,
+    ];
+    let none = odd.map(|schema| called(schema, &json!({})).refused(&["the schema of odd"]));
+    let deep = "{\"not\":".repeat(10_000) + "true" + &"}".repeat(10_000);
+    let deep = called(&deep, &json!({})).refused(&["limits.json.schema"]);
+    none.into_iter().chain([deep]).collect()
+}
+
+/// A component with this manifest.
+fn with_manifest(manifest: &str) -> Vec<u8> {
+    let name = b"hermes:manifest";
+    let mut section = vec![u8::try_from(name.len()).unwrap()];
+    section.extend_from_slice(name);
+    section.extend_from_slice(manifest.as_bytes());
+    let mut bytes = hostile::A04_SAME.bytes();
+    bytes.push(0);
+    let mut length = section.len();
+    loop {
+        let byte = u8::try_from(length & 0x7f).unwrap();
+        length >>= 7;
+        bytes.push(byte | if length > 0 { 0x80 } else { 0 });
+        if length == 0 {
+            break;
+        }
+    }
+    bytes.extend(section);
+    bytes
+}
+
+/// Manifests that are none.
+pub(crate) fn manifests() -> Vec<Case> {
+    let odd = [
+        format!("a = {}", "[".repeat(100_000)),
+        format!("a = {}", "{ a = ".repeat(100_000)),
+        format!("{}x = 1", "a.".repeat(50_000)),
+        "name = \"one\"\nname = \"two\"\n".to_owned(),
+        "name = 99999999999999999999999999\n".to_owned(),
+        "name = \"\0\"\n".to_owned(),
+        "name".to_owned(),
+    ];
+    let cases = odd.iter().enumerate().map(|(n, manifest)| {
+        let name = format!("odd-{n}");
+        Case::run(Plugin::made(&name, with_manifest(manifest)), "go").refused(&[&name, "manifest"])
+    });
+    cases.collect()
+}

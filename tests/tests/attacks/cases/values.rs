@@ -1,0 +1,77 @@
+//! Values that no honest guest passes: enormous, malformed, forged.
+
+use hermes_tests::output::{message, refusal};
+use serde_json::json;
+
+use super::{Case, Plugin};
+use crate::hostile::{self, Guest};
+
+const BYTES: &str = "limits.hostcall_bytes";
+
+fn trapped(guest: Guest, prompt: &str, words: &str) -> Case {
+    Case::run(guest, prompt).fails("trapped", &[words])
+}
+
+/// Texts that are none.
+pub(crate) fn no_texts() -> [Case; 3] {
+    [("o", "out of bounds"), ("u", "utf-8"), ("d", "discriminant")]
+        .map(|(what, words)| trapped(hostile::A12_LOG, what, words))
+}
+
+/// A text of sixty mebibytes, one to the last byte that may cross, and one with a byte more.
+pub(crate) fn long_texts() -> [Case; 3] {
+    let logs = |bytes: u64| format!("n{bytes}");
+    [
+        trapped(hostile::A12_LOG, &logs(60 << 20), BYTES),
+        Case::run(hostile::A12_LOG, &logs(16 << 20)),
+        trapped(hostile::A12_LOG, &logs((16 << 20) + 1), BYTES),
+    ]
+}
+
+/// A million empty texts.
+pub(crate) fn many_texts() -> Case {
+    trapped(hostile::A12_STRINGS, "n1000000", BYTES)
+}
+
+/// A million million random bytes.
+pub(crate) fn random() -> Case {
+    trapped(hostile::A12_RANDOM, "go", "limits.random")
+}
+
+/// A million timers in one wait.
+pub(crate) fn timers() -> Case {
+    trapped(hostile::A12_POLL, "n1700000", BYTES)
+}
+
+/// A report of sixty mebibytes.
+pub(crate) fn huge_report() -> Case {
+    Case::run(Plugin::Built("huge-report"), "go").fails("trapped", &[BYTES])
+}
+
+/// Handles that are forged.
+pub(crate) fn forged_handles() -> [Case; 4] {
+    let unknown = "unknown handle index";
+    [("f", unknown), ("u", unknown), ("d", unknown), ("w", "wrong type")]
+        .map(|(what, words)| trapped(hostile::A14_HANDLES, what, words))
+}
+
+/// Handles that nobody drops: those that are asked for are refused, those that come in any case trap.
+pub(crate) fn kept_handles() -> [Case; 2] {
+    let open = json!({ "do": "open", "name": "notes" });
+    let all = json!({ "do": "repeat", "n": 300, "until_error": true, "steps": [open] });
+    let opens = Case::steps("handles that nobody drops", [all]).sees(|seen| {
+        assert_eq!(seen[0]["ok"]["rounds"], 256);
+        let last = &seen[0]["ok"]["last"][0];
+        assert_eq!(refusal(last).as_deref(), Some("rate-limited"));
+        let said = message(last);
+        assert!(said.contains("256") && said.contains("limits.resources"), "{last}");
+    });
+    [opens, starts(1024 + 64 + 1).fails("trapped", &["limits.handles"])]
+}
+
+/// A call that is started gives a handle in any case, and the engine counts all of them: with room for each child that a run may have.
+pub(crate) fn starts(n: u64) -> Case {
+    let start = json!({ "do": "start-call", "name": "missing" });
+    let all = json!({ "do": "repeat", "n": n, "steps": [start] });
+    Case::probe("calls that nobody waits for", &[all])
+}

@@ -1,0 +1,100 @@
+//! Every attack that is a run. One that is not named here is dead code of this suite, and a warning.
+
+use crate::cases::{
+    Case, authority, bytes, calls, computing, floods, lists, names, notes, replies, room, secrets, terminal, texts,
+    timing, trees, values, waiting,
+};
+
+/// All of them.
+pub(crate) fn cases() -> Vec<Case> {
+    let mut all = Vec::new();
+    // A01 to A05, A07, A09
+    all.extend(computing::loops());
+    all.extend(computing::foreign_calls());
+    all.extend(computing::starts());
+    all.extend(computing::segments());
+    all.extend(computing::lengths());
+    all.extend(computing::given_out_wrongly());
+    all.extend(computing::bulk());
+    all.extend(computing::own_calls());
+    all.extend([computing::never_taken(), computing::post_return(), computing::leaves()]);
+    // A06
+    all.extend(waiting::agents());
+    all.extend([waiting::sleeps(), waiting::standard_input(), waiting::one_another()]);
+    // A08, A10, A11
+    all.extend(room::stacks());
+    all.extend(room::measured());
+    all.extend(room::initial_memory());
+    all.extend(room::tables());
+    all.extend([room::calls_itself(), room::brackets(), room::initial_elements()]);
+    // A12, A14
+    all.extend(values::no_texts());
+    all.extend(values::long_texts());
+    all.extend(values::forged_handles());
+    all.extend(values::kept_handles());
+    all.extend([
+        values::many_texts(),
+        values::random(),
+        values::timers(),
+        values::huge_report(),
+    ]);
+    // A13
+    all.extend(replies::to_the_last_byte());
+    all.extend(replies::usage());
+    all.extend([
+        replies::gibibyte(),
+        replies::deltas(),
+        replies::calls(),
+        replies::argument(),
+        replies::headers(),
+    ]);
+    // A15
+    all.extend([
+        notes::to_the_last_byte(),
+        notes::that_hide_something(),
+        notes::of_a_file_system(),
+    ]);
+    // A16, A17
+    all.extend(floods::streams());
+    all.extend([
+        floods::lines(),
+        floods::line(),
+        floods::answer(),
+        floods::result(),
+        floods::file(),
+    ]);
+    // A18
+    all.extend(texts::patterns());
+    all.extend(texts::schemas());
+    all.extend(texts::manifests());
+    all.extend([texts::arguments(), texts::result()]);
+    // A20 to A23
+    all.extend(bytes::no_components());
+    all.extend(bytes::cut());
+    all.extend(bytes::types());
+    all.extend(bytes::imports());
+    all.extend(bytes::imports_of_wasi());
+    all.extend(bytes::features());
+    all.extend([
+        bytes::names(),
+        bytes::import_of_another_type(),
+        authority::not_granted(),
+        authority::gives_up(),
+    ]);
+    // A24, A27
+    all.extend(names::tools());
+    all.push(names::alike());
+    // A29, A33
+    all.extend([trees::nested(), trees::alive(), trees::in_all(), trees::always_fails()]);
+    // A30, A32
+    all.extend([authority::children(), calls::of_nothing()]);
+    // A34, A40, A42; A35 has a server of its own, and is put in where that is.
+    all.extend(secrets::tells());
+    all.extend([terminal::crash(), timing::measures()]);
+    // A44
+    all.extend(lists::many());
+    all.extend(lists::bad_names());
+    all.extend(lists::never_there());
+    all.push(lists::that_changes());
+    all
+}

@@ -1,0 +1,243 @@
+//! All attacks that are a run each, at once and in random order in one process that lives on, beside healthy runs which end as ever and in time. After that
+//! the process holds what it held before.
+//!
+//! The order hangs on a seed, which is printed; `HERMES_TEST_SEED` sets it. With `HERMES_TEST_FULL` there are many rounds, each in another order.
+
+#![allow(clippy::unwrap_used, reason = "what fails shall fail the test")]
+
+#[path = "../attacks/cases/mod.rs"]
+mod cases;
+#[path = "../attacks/clean.rs"]
+mod clean;
+#[path = "../attacks/hostile.rs"]
+mod hostile;
+#[path = "../attacks/raw.rs"]
+mod raw;
+
+mod all;
+mod healthy;
+mod place;
+
+use std::collections::BTreeSet;
+use std::io::Write as _;
+use std::time::{Duration, Instant};
+
+use hermes_tests::held::Held;
+use tokio::runtime::{Builder, Handle};
+use tokio::task::JoinSet;
+
+use place::{CLOCK, Place};
+
+/// How many storms there are, and how many where nothing is to be left out.
+const ROUNDS: (u64, u64) = (1, 100);
+
+/// Healthy runs of a quiet host.
+const QUIET: usize = 20;
+
+/// Memory that the process may keep of each attack that was made at once: the engine's pool has a place for each instance, with its stack and the first of
+/// its pages, and gives it to the next. In KiB.
+const PLACE_KIB: u64 = 4 << 10;
+
+/// What the process may hold more after a storm than after the first, in KiB.
+const MORE_KIB: u64 = 64 << 10;
+
+/// Connections to the database that a process may hold: one writes, one watches, four are kept for those that read.
+const CONNECTIONS: usize = 6;
+
+/// A net for what falls back to what it was.
+const LONG: Duration = Duration::from_secs(60);
+
+/// How long the runtime keeps a thread that has nothing to do.
+const IDLE: Duration = Duration::from_millis(100);
+
+#[test]
+fn all_attacks_at_once_beside_healthy_runs() {
+    let runtime = Builder::new_multi_thread().thread_keep_alive(IDLE).enable_all().build();
+    runtime.unwrap().block_on(storms());
+}
+
+async fn storms() {
+    let place = Place::new(all::cases());
+    let full = std::env::var_os("HERMES_TEST_FULL").is_some_and(|set| !set.is_empty());
+    let (seed, rounds) = (seed(), if full { ROUNDS.1 } else { ROUNDS.0 });
+    report(&format!("HERMES_TEST_SEED={seed} has the same order"));
+    // What the host and its pools keep is there after the first.
+    place.healthy().await;
+    let mut quiet = Latencies::default();
+    for _ in 0..QUIET {
+        quiet.add(place.healthy().await);
+    }
+    let before = Before::now();
+    let mut most_kib = before.held.resident_kib + place.attacks.len() as u64 * PLACE_KIB;
+    for round in 0..rounds {
+        let order = shuffled(place.attacks.len(), seed + round);
+        let begun = Instant::now();
+        let mut attacks = JoinSet::new();
+        for n in order {
+            let place = place.clone();
+            attacks.spawn(async move { (n, place.attack(n).await) });
+        }
+        let mut storm = Latencies::default();
+        let mut ended = Vec::new();
+        while !attacks.is_empty() {
+            let healthy = place.healthy();
+            tokio::pin!(healthy);
+            loop {
+                tokio::select! {
+                    took = &mut healthy => break storm.add(took),
+                    Some(attack) = attacks.join_next() => ended.push(attack.unwrap()),
+                }
+            }
+        }
+        let took = begun.elapsed();
+        let by_a_clock = ended.iter().filter(|(n, _)| place.attacks[*n].case.by_a_clock);
+        let ratio = storm.against(&quiet);
+        report(&format!("a healthy run, quiet: {quiet}; meanwhile: {storm}; {ratio}"));
+        let late = place.judge(&ended);
+        report(&format!(
+            "{} attacks at once, {} of them until a clock of {CLOCK:?} ended them, and {late} more; all over after {:.1} s",
+            ended.len(),
+            by_a_clock.count(),
+            took.as_secs_f64()
+        ));
+        let resident_kib = before.is_back().await;
+        assert!(
+            resident_kib <= most_kib,
+            "it holds {resident_kib} KiB, and may hold {most_kib}"
+        );
+        if round == 0 {
+            most_kib = resident_kib + MORE_KIB;
+        }
+    }
+    // It is as quick as ever.
+    place.healthy().await;
+    place.is_well();
+}
+
+/// Says it to whoever runs the suite, whether or not the test succeeds.
+fn report(words: &str) {
+    // Not by `eprintln!`, which libtest keeps to itself.
+    let _ = writeln!(std::io::stderr(), "storm: {words}");
+}
+
+/// The order's seed.
+fn seed() -> u64 {
+    let set = std::env::var("HERMES_TEST_SEED").ok();
+    let now = || std::time::UNIX_EPOCH.elapsed().unwrap().as_secs();
+    set.map_or_else(now, |seed| seed.parse().expect("HERMES_TEST_SEED is a number"))
+}
+
+/// The numbers below `count` in an order that hangs on the seed.
+fn shuffled(count: usize, seed: u64) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..count).collect();
+    for at in (1..count).rev() {
+        let other = number(seed, at as u64) % (at as u64 + 1);
+        order.swap(at, usize::try_from(other).unwrap());
+    }
+    order
+}
+
+/// Numbers that look like chance and are the same each time (SplitMix64).
+fn number(seed: u64, n: u64) -> u64 {
+    let mut z = seed.wrapping_add(n.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// How long healthy runs took.
+#[derive(Default)]
+struct Latencies(Vec<Duration>);
+
+impl Latencies {
+    fn add(&mut self, took: Duration) {
+        self.0.push(took);
+        self.0.sort_unstable();
+    }
+
+    fn median(&self) -> Duration {
+        self.0[self.0.len() / 2]
+    }
+
+    fn worst(&self) -> Duration {
+        *self.0.last().unwrap()
+    }
+
+    /// How much longer they took than those.
+    fn against(&self, quiet: &Self) -> String {
+        let ratio = |storm: Duration, quiet: Duration| storm.as_secs_f64() / quiet.as_secs_f64();
+        let (median, worst) = (ratio(self.median(), quiet.median()), ratio(self.worst(), quiet.worst()));
+        format!("{median:.1} times the median, {worst:.1} times the worst")
+    }
+}
+
+impl std::fmt::Display for Latencies {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let ms = |time: Duration| time.as_secs_f64() * 1000.0;
+        write!(
+            f,
+            "median {:.0} ms, worst {:.0} ms of {}",
+            ms(self.median()),
+            ms(self.worst()),
+            self.0.len()
+        )
+    }
+}
+
+/// What the process held before the storm.
+struct Before {
+    held: Held,
+    tasks: usize,
+}
+
+impl Before {
+    fn now() -> Self {
+        Self {
+            held: Held::own(),
+            tasks: tasks(),
+        }
+    }
+
+    /// Panics unless the process comes back to it, but for its memory: how much that is, in KiB.
+    async fn is_back(&self) -> u64 {
+        let now = || (tasks(), Held::own(), children());
+        let is_back = |(tasks, held, children): &(usize, Held, BTreeSet<String>)| {
+            *tasks <= self.tasks
+                && held.threads <= self.held.threads
+                && held.files <= self.held.files
+                && held.connections <= CONNECTIONS
+                && children.is_empty()
+        };
+        let comes = async {
+            while !is_back(&now()) {
+                tokio::task::yield_now().await;
+            }
+        };
+        let net = tokio::time::timeout(LONG, comes).await;
+        let (tasks, held, children) = now();
+        let words = format!(
+            "{} tasks and {:?} before, {tasks} tasks and {held:?} after",
+            self.tasks, self.held
+        );
+        assert!(
+            net.is_ok(),
+            "it does not come back: {words}; its processes: {children:?}"
+        );
+        report(&words);
+        held.resident_kib
+    }
+}
+
+fn tasks() -> usize {
+    Handle::current().metrics().num_alive_tasks()
+}
+
+/// Processes that this one has started and that are not gone.
+fn children() -> BTreeSet<String> {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    let lists = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("children")).ok());
+    let all: Vec<String> = lists.collect();
+    all.iter()
+        .flat_map(|list| list.split_whitespace().map(str::to_owned))
+        .collect()
+}

@@ -1,0 +1,336 @@
+//! The process that is attacked: a host of the library, with a home, a model's server and all that the attacks need.
+
+use std::collections::BTreeSet;
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use hermes_host::config::{Budget, Config, Sources};
+use hermes_host::event::EventKind;
+use hermes_host::run::{CompileIn, Host, RunHandle, RunOutcome, RunSpec};
+use hermes_tests::home::{KEY, KEY_VARIABLE, provider};
+use hermes_tests::host::binary;
+use hermes_tests::model::{Format, ModelServer, Script, Turn};
+use hermes_tests::output::{slack, steering};
+use hermes_tests::site::{self, Site};
+use hermes_tests::{Home, guests};
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
+use serde_json::Value;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::cases::secrets::SECRET;
+use crate::cases::{CLOCKS, Case, Does, End, SETTINGS, network};
+use crate::raw::Raw;
+use crate::{clean, healthy};
+
+/// How long the clocks are that end what never comes back.
+pub(crate) const CLOCK: Duration = Duration::from_secs(8);
+
+/// The place, shared by all that goes on there.
+#[derive(Clone)]
+pub(crate) struct Place(Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) attacks: Vec<Attack>,
+    host: Host,
+    home: Home,
+    healthy: RunSpec,
+    /// A server on loopback that no attack may reach.
+    trap: Site,
+    runs: Mutex<BTreeSet<String>>,
+    _server: ModelServer,
+}
+
+/// An attack that is ready.
+pub(crate) struct Attack {
+    pub(crate) case: Case,
+    spec: RunSpec,
+    /// Its own model's server.
+    raw: Option<Raw>,
+}
+
+/// How one ended.
+pub(crate) enum Ended {
+    /// Nothing ran, for this reason.
+    Refused(String),
+    /// A run.
+    Run(RunOutcome),
+    /// A person's call of a tool: its error, and what it answered.
+    Called(Option<(String, String)>, Option<String>),
+}
+
+impl Ended {
+    /// Whether one of [`CLOCKS`] ended the root.
+    fn is_by_a_clock(&self) -> bool {
+        let Self::Run(outcome) = self else { return false };
+        let of_a_clock = |message: &String| CLOCKS.iter().any(|clock| message.contains(clock));
+        let error = outcome.error.as_ref();
+        error.is_some_and(|(kind, message)| kind == "timed-out" && of_a_clock(message))
+    }
+}
+
+impl std::ops::Deref for Place {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+impl Place {
+    /// Where all these are ready.
+    pub(crate) fn new(mut cases: Vec<Case>) -> Self {
+        let trap = Site::start(|_| site::ok("trapped"));
+        cases.push(network::notations(trap.address().port()));
+        let mut script = Script::always(Turn::text("yes"));
+        script.when = healthy::script();
+        script.when.extend(cases.iter().flat_map(|case| case.script.clone()));
+        let server = ModelServer::start(script);
+        // Its keys are in a file: nobody may change this process's environment.
+        let named = format!("key_env = \"{KEY_VARIABLE}\"");
+        let configuration = provider(&server, Format::OpenAi).replace(&named, "KEY");
+        let home = Home::with_configuration("");
+        let key = format!("key_file = \"{}\"", private(&home, "key", KEY).display());
+        home.configure(&configuration.replace("KEY", &key));
+        let secret = private(&home, "secret", SECRET);
+        home.host()
+            .args(["secret", "set", "x"])
+            .reads(&secret)
+            .output()
+            .expect(0);
+        let attacks = cases.into_iter().enumerate();
+        let attacks = attacks.map(|(n, case)| Attack::new(case, n, &home, &key)).collect();
+        let clocks = CLOCKS.map(|clock| format!("{clock}={}s", CLOCK.as_secs()));
+        let settings = SETTINGS.map(|(key, value)| format!("{key}={value}"));
+        let sources = Sources {
+            // What a plugin may write is below it.
+            env: vec![("HOME".into(), home.user().into())],
+            cwd: None,
+            home: Some(home.path()),
+            set: [&clocks[..], &settings[..]].concat(),
+        };
+        let config = Config::load(&sources).unwrap();
+        bound_files(config.limits.file_size);
+        let host = Host::open(config, CompileIn::Program(binary())).unwrap();
+        Self(Arc::new(Inner {
+            attacks,
+            host,
+            healthy: healthy::spec(&home),
+            home,
+            trap,
+            runs: Mutex::default(),
+            _server: server,
+        }))
+    }
+
+    /// Makes one attack, to its end.
+    pub(crate) async fn attack(&self, n: usize) -> Ended {
+        let Attack { case, spec, .. } = &self.attacks[n];
+        let Does::Call(_, tool, arguments) = &case.does else {
+            let started = self.host.start(spec.clone()).await;
+            return match started {
+                Ok(run) => Ended::Run(self.ends(&run).await),
+                Err(error) => Ended::Refused(error.to_string()),
+            };
+        };
+        let tools = match self.host.tools_of(&spec.plugin, &spec.allow).await {
+            Ok(tools) => tools,
+            Err(error) => return Ended::Refused(error.to_string()),
+        };
+        match tools.call(tool, &arguments.to_string()).await {
+            Ok(answer) => Ended::Called(answer.error, answer.structured),
+            Err(error) => Ended::Refused(error.to_string()),
+        }
+    }
+
+    /// A healthy run, which ends as ever and in time: how long it took.
+    pub(crate) async fn healthy(&self) -> Duration {
+        let begun = Instant::now();
+        let run = self.host.start(self.healthy.clone()).await.unwrap();
+        let outcome = self.ends(&run).await;
+        let took = begun.elapsed();
+        healthy::is_right(&outcome);
+        assert!(took < healthy::DEADLINE + slack(), "a healthy run took {took:?}");
+        took
+    }
+
+    /// Waits for the end of a run, and hears all that it tells.
+    async fn ends(&self, run: &RunHandle) -> RunOutcome {
+        self.runs.lock().unwrap().insert(run.id().to_string());
+        let mut events = run.subscribe();
+        let hears = async {
+            while let Some(event) = events.recv().await {
+                is_without_secrets("an event", &serde_json::to_string(&event).unwrap());
+                if matches!(event.kind, EventKind::RunEnded { .. }) {
+                    break;
+                }
+            }
+        };
+        tokio::join!(run.wait(), hears).0.unwrap()
+    }
+
+    /// Panics unless each attack ended as it should. On a slow machine a clock may end one of those first that have work to do before they meet another
+    /// limit; how many there were.
+    pub(crate) fn judge(&self, ended: &[(usize, Ended)]) -> usize {
+        let late = |(n, ended): &&(usize, Ended)| ended.is_by_a_clock() && !self.attacks[*n].case.by_a_clock;
+        let wrong: Vec<String> = ended
+            .iter()
+            .filter(|ended| !late(ended))
+            .filter_map(|(n, ended)| {
+                let attack = &self.attacks[*n];
+                let judged = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| attack.ended(ended)));
+                judged.is_err().then(|| attack.case.name.clone())
+            })
+            .collect();
+        assert!(wrong.is_empty(), "these ended otherwise: {wrong:#?}");
+        assert!(self.trap.asked().is_empty(), "a local address was reached");
+        let late = ended.iter().filter(late).count();
+        assert!(
+            late <= ended.len() / 10,
+            "a clock ended {late} of them that should end otherwise"
+        );
+        late
+    }
+
+    /// Panics unless the home is well: each run has ended and is recorded whole, and nothing that is kept or shown holds what it may not.
+    pub(crate) fn is_well(&self) {
+        let command = |line: &[&str]| {
+            let output = self.home.host().args(line).output();
+            assert_eq!(output.code, Some(0), "{line:?}: {output:?}");
+            clean::printed(self.home.folder(), line[0], &output);
+            for text in [&output.stdout, &output.stderr] {
+                is_without_secrets(line[0], text);
+            }
+            output
+        };
+        let runs = command(&["runs", "--limit", "100000", "--output", "json"]).json();
+        let runs = runs.as_array().unwrap().iter();
+        let listed: BTreeSet<String> = runs.map(|row| row["run"].as_str().unwrap().to_owned()).collect();
+        assert_eq!(
+            listed,
+            *self.runs.lock().unwrap(),
+            "a run is missing, or nobody was told of it"
+        );
+        for run in &listed {
+            clean::has_ended(&command(&["show", run, "--output", "json"]).json());
+        }
+        let doctor = command(&["doctor", "--output", "json"]).json();
+        let is_whole = |row: &Value| row["state"] != "fail";
+        assert!(doctor.as_array().unwrap().iter().all(is_whole), "{doctor}");
+        clean::kept(&self.home);
+        for (file, bytes) in self.home.files() {
+            if !file.ends_with("host/secrets.json") {
+                is_without_secrets(&file.display().to_string(), &String::from_utf8_lossy(&bytes));
+            }
+        }
+    }
+}
+
+impl Attack {
+    /// Makes it ready, its plugins in a folder of its own.
+    fn new(case: Case, n: usize, home: &Home, key: &str) -> Self {
+        let folder = format!("storm/{n}");
+        let (plugin, task) = match &case.does {
+            Does::Run(plugin, prompt) => (plugin.file(home, &folder), prompt.clone()),
+            Does::Steps(steps) => (guests::built("probe"), hermes_tests::program::steps(steps).to_string()),
+            Does::Call(plugin, ..) => (plugin.file(home, &folder), String::new()),
+        };
+        let tools = case.tools.iter().enumerate();
+        let tools = tools.map(|(n, tool)| tool.file(home, &format!("{folder}/{n}")).display().to_string());
+        let raw = case.replies.as_ref().map(|replies| {
+            let answer = replies.answer.clone();
+            let raw = Raw::start(move |to| answer(to));
+            home.configure(&raw.configuration(&format!("raw{n}"), key));
+            raw
+        });
+        let spec = RunSpec {
+            plugin: plugin.display().to_string(),
+            task,
+            allow: case.grants(home),
+            deny: case.deny.iter().map(|right| (*right).to_owned()).collect(),
+            tools: tools.collect(),
+            model: raw.as_ref().map(|_| format!("raw{n}/model")),
+            budget: case
+                .budget
+                .map_or_else(Budget::default, |budget| Budget::parse(budget).unwrap()),
+            ..RunSpec::default()
+        };
+        Self { case, spec, raw }
+    }
+
+    /// Panics unless it ended as it should.
+    fn ended(&self, ended: &Ended) {
+        let (case, end) = (&self.case.name, &self.case.end);
+        if let Some((raw, replies)) = self.raw.as_ref().zip(self.case.replies.as_ref()) {
+            assert!(raw.written() <= replies.most, "{case} wrote {} bytes", raw.written());
+        }
+        let (code, error, answer, result) = match ended {
+            Ended::Refused(reason) => {
+                is_clean(case, reason);
+                let End::Refused(words) = end else {
+                    panic!("{case} was refused: {reason}")
+                };
+                let said = reason.split_whitespace().collect::<Vec<_>>().join(" ");
+                let missing = words.iter().find(|word| !said.contains(*word));
+                assert!(missing.is_none(), "{case}: {missing:?} is missing: {said}");
+                return;
+            }
+            Ended::Run(run) => (
+                run.code,
+                run.error.as_ref(),
+                run.answer.as_deref(),
+                run.result.as_deref(),
+            ),
+            Ended::Called(error, structured) => {
+                (u8::from(error.is_some()), error.as_ref(), None, structured.as_deref())
+            }
+        };
+        assert_eq!(code, end.code(), "{case}: {error:?}");
+        match (end, error) {
+            (End::Fails(kind, words), Some((found, message))) => {
+                is_clean(case, message);
+                assert_eq!(found, kind, "{case}: {message}");
+                let missing = words.iter().find(|word| !message.contains(*word));
+                assert!(missing.is_none(), "{case}: {missing:?} is missing: {message}");
+            }
+            (End::Answers(expected), None) => assert_eq!(answer, Some(expected.as_str()), "{case}"),
+            (End::Sees(looks), None) => {
+                let result: Value = serde_json::from_str(result.unwrap()).unwrap();
+                looks(result["seen"].as_array().unwrap());
+            }
+            _ => panic!("{case}: {error:?}"),
+        }
+    }
+}
+
+/// A file beside the home that only its owner can read.
+fn private(home: &Home, name: &str, text: &str) -> std::path::PathBuf {
+    let path = home.folder().join(name);
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+    file.unwrap().write_all(text.as_bytes()).unwrap();
+    fs::canonicalize(path).unwrap()
+}
+
+/// Holds files of this process to so many bytes, as the command does.
+fn bound_files(bytes: u64) {
+    // With a handler a write past it is an error, and not the end.
+    let _ = signal(SignalKind::from_raw(Signal::XFSZ.as_raw())).unwrap();
+    let maximum = getrlimit(Resource::Fsize).maximum;
+    let current = Some(bytes);
+    setrlimit(Resource::Fsize, Rlimit { current, maximum }).unwrap();
+}
+
+fn is_without_secrets(what: &str, text: &str) {
+    for secret in [KEY, SECRET] {
+        for (spelling, secret) in clean::spellings(secret) {
+            assert!(!text.contains(&secret), "{what} holds a secret ({spelling}): {text}");
+        }
+    }
+}
+
+fn is_clean(what: &str, text: &str) {
+    is_without_secrets(what, text);
+    assert_eq!(steering(text), None, "{what}: {text:?}");
+}
