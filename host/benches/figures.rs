@@ -22,7 +22,7 @@ use hermes_host::amounts::Amounts;
 use hermes_host::bindings::{ToolsetPre, types};
 use hermes_host::engine::Engine;
 use hermes_host::run::{Host, RunSpec};
-use hermes_host::session::call::Under;
+use hermes_host::session::call::{Begins, Under};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 use wasmtime::component::{Component, Linker};
@@ -114,7 +114,9 @@ fn tool_call(c: &mut Criterion) {
                 cancel: CancellationToken::new(),
                 reserved: Amounts::ZERO,
                 held: held.clone(),
+                begins: Begins::Now,
                 at_ms: 0,
+                awake_ms: 0,
             };
             let run = guest.session.run.runner.run(under, Arc::clone(&tool), call(), None);
             black_box(runtime.block_on(run).unwrap().answer).unwrap()

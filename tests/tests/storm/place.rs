@@ -56,7 +56,7 @@ pub(crate) enum Ended {
     /// Nothing ran, for this reason.
     Refused(String),
     /// A run.
-    Run(RunOutcome),
+    Run(Box<RunOutcome>),
     /// A person's call of a tool: its error, and what it answered.
     Called(Option<(String, String)>, Option<String>),
 }
@@ -131,7 +131,7 @@ impl Place {
         let Does::Call(_, tool, arguments) = &case.does else {
             let started = self.host.start(spec.clone()).await;
             return match started {
-                Ok(run) => Ended::Run(self.ends(&run).await),
+                Ok(run) => Ended::Run(Box::new(self.ends(&run).await)),
                 Err(error) => Ended::Refused(error.to_string()),
             };
         };
