@@ -283,8 +283,8 @@ fn what_a_tool_had_under_way_ends_with_it() {
 /// A completion that its guest had cancelled, and whose outcome was lost with the host, was sent: it is charged for, and not sent again.
 #[test]
 fn what_was_cancelled_is_charged_and_not_sent_again() {
-    const ASKED: usize = 8;
-    // It takes a moment to count what a request of this length came to: meanwhile other things are written down.
+    const ASKED: usize = 48;
+    // It takes a moment to count what so many requests of this length came to: meanwhile other things are written down.
     let long = format!("ONE {}", "word ".repeat(20_000));
     let mut program = vec![
         json!({ "do": "open", "name": "shared" }),

@@ -182,12 +182,12 @@ impl Pollable for Timer {
         if self.ended {
             return;
         }
-        if self.guest.is_told_again() {
-            // Another's turn comes first, or the record ends here.
-            if self.guest.is_replaying() && !self.guest.replays_wait(self.number) {
+        if self.guest.is_replaying() {
+            // In the record another's turn comes first, however late it is by now. Where none comes the step ends, which is a difference.
+            if !self.guest.replays_wait(self.number) {
                 std::future::pending::<()>().await;
             }
-        } else if !self.guest.replays_wait(self.number) {
+        } else if !self.guest.is_told_again() {
             let _pause = self.guest.is_strategy().then(|| self.guest.step.pause());
             let (session, ends) = (self.guest.session.clone(), self.ends);
             self.guest

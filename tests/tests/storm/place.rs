@@ -205,7 +205,7 @@ impl Place {
             }
             output
         };
-        let runs = command(&["runs", "--limit", "100000", "--output", "json"]).json();
+        let runs = command(&["runs", "--limit", "10000", "--output", "json"]).json();
         let runs = runs.as_array().unwrap().iter();
         let listed: BTreeSet<String> = runs.map(|row| row["run"].as_str().unwrap().to_owned()).collect();
         assert_eq!(

@@ -23,6 +23,10 @@ reason = "Calls wasi:filesystem."
 [[wants]]
 grant = "net"
 reason = "Calls wasi:http."
+
+[[wants]]
+grant = "secret"
+reason = "Calls wasi:http with what is put into it."
 "#;
 
 const fn bytes<const N: usize>(text: &str) -> [u8; N] {
