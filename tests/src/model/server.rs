@@ -87,6 +87,11 @@ impl ModelServer {
         self.shared.state().requests.clone()
     }
 
+    /// How many completions were asked for so far.
+    pub fn asked(&self) -> usize {
+        self.shared.state().requests.len()
+    }
+
     /// How many requests came that the script had no turn for.
     pub fn surplus(&self) -> usize {
         self.shared.state().surplus
