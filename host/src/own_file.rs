@@ -22,6 +22,8 @@ pub enum Trust {
     Whole,
     /// The same of a file that a person named, who may have put a link in its place.
     Linked,
+    /// With what the operator said: it belongs to this very user, and no other may write it.
+    Ours,
     /// With what is checked when it is read: no other user may write it. Root takes anybody's, as in a container whose folders come from outside;
     /// and a file that was copied back from somewhere may be open to readers.
     Checked,
@@ -34,7 +36,7 @@ pub enum Trust {
 pub fn open(options: &mut OpenOptions, path: &Path, trust: Trust) -> io::Result<File> {
     let flags = match trust {
         Trust::Linked => OFlags::NONBLOCK,
-        Trust::Whole | Trust::Checked => OFlags::NOFOLLOW | OFlags::NONBLOCK,
+        Trust::Whole | Trust::Ours | Trust::Checked => OFlags::NOFOLLOW | OFlags::NONBLOCK,
     };
     let opened = options.custom_flags(flags.bits().cast_signed()).open(path);
     let file = opened.map_err(|e| match Errno::from_io_error(&e) {
@@ -45,17 +47,28 @@ pub fn open(options: &mut OpenOptions, path: &Path, trust: Trust) -> io::Result<
     })?;
     let meta = file.metadata()?;
     let us = rustix::process::geteuid();
+    let is_this_users = meta.uid() == us.as_raw();
     let (is_ours, exposed, mend) = match trust {
-        Trust::Whole | Trust::Linked => (meta.uid() == us.as_raw(), 0o077, "600"),
-        Trust::Checked => (meta.uid() == us.as_raw() || us.is_root(), 0o022, "go-w"),
+        Trust::Whole | Trust::Linked => (
+            is_this_users,
+            0o077,
+            "other users may open it; mend that with: chmod 600",
+        ),
+        Trust::Ours => (
+            is_this_users,
+            0o022,
+            "others could write it; see that it is right, then: chmod 600",
+        ),
+        Trust::Checked => (
+            is_this_users || us.is_root(),
+            0o022,
+            "other users may open it; mend that with: chmod go-w",
+        ),
     };
     match () {
         () if !meta.is_file() => Err(odd("it is no regular file")),
         () if !is_ours => Err(odd("it belongs to another user")),
-        () if meta.mode() & exposed != 0 => Err(odd(&format!(
-            "other users may open it; mend that with: chmod {mend} {}",
-            path.display()
-        ))),
+        () if meta.mode() & exposed != 0 => Err(odd(&format!("{mend} {}", path.display()))),
         () => Ok(file),
     }
 }
@@ -76,12 +89,12 @@ pub fn read(path: &Path, most: u64, trust: Trust) -> io::Result<Zeroizing<String
     Ok(text)
 }
 
-/// A lock that a process holds while it changes a file of several processes. Unlocked when dropped: a process that is being started has a copy of the
-/// file, and so of the lock, until it is the other program.
+/// A file that this process has locked, until this is dropped. To close it would not be enough: a process that is being started has a copy of it,
+/// and so of the lock, until it is the other program.
 #[derive(Debug)]
-pub struct Lock(File);
+pub struct FileLock(pub File);
 
-impl Drop for Lock {
+impl Drop for FileLock {
     fn drop(&mut self) {
         let _ = flock(&self.0, FlockOperation::Unlock);
     }
@@ -91,7 +104,7 @@ impl Drop for Lock {
 ///
 /// # Errors
 /// It can't be made; `WouldBlock` where another process holds it for long.
-pub fn lock(path: &Path) -> io::Result<Lock> {
+pub fn lock(path: &Path) -> io::Result<FileLock> {
     let folder = path.parent().unwrap_or(path);
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let mut options = OpenOptions::new();
@@ -103,7 +116,7 @@ pub fn lock(path: &Path) -> io::Result<Lock> {
     let began = Instant::now();
     loop {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(Lock(file)),
+            Ok(()) => return Ok(FileLock(file)),
             Err(Errno::WOULDBLOCK) if began.elapsed() < WAIT => std::thread::sleep(POLL),
             Err(Errno::WOULDBLOCK) => {
                 let what = "another process has held it for 5 s";

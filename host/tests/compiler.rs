@@ -2,12 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "what fails shall fail the test")]
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hermes_host::config::{Config, Sources};
 use hermes_host::run::{CompileIn, Host};
+use hermes_tests::held::children;
 use hermes_tests::{bomb, guests};
 use tokio::sync::Mutex;
 
@@ -37,16 +37,6 @@ async fn called(host: &Host, plugin: &Path) -> Result<String, String> {
     let tools = tools.map_err(|e| e.to_string())?;
     let answer = tools.call("echo", r#"{"text":"hello"}"#).await;
     Ok(answer.map_err(|e| e.to_string())?.content.join(" "))
-}
-
-/// Processes that this one has started and that are not gone.
-fn children() -> BTreeSet<String> {
-    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
-    let lists = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("children")).ok());
-    let all: Vec<String> = lists.collect();
-    all.iter()
-        .flat_map(|list| list.split_whitespace().map(str::to_owned))
-        .collect()
 }
 
 fn descriptors() -> usize {

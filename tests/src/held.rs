@@ -1,5 +1,6 @@
 //! What a process under way holds: memory, files, threads.
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use crate::Process;
@@ -52,6 +53,16 @@ impl Held {
             threads: fs::read_dir(of("task")).unwrap().count(),
         }
     }
+}
+
+/// Processes that the calling one has started and that are not gone.
+pub fn children() -> BTreeSet<String> {
+    let tasks = fs::read_dir("/proc/self/task").unwrap();
+    let lists = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("children")).ok());
+    let all: Vec<String> = lists.collect();
+    all.iter()
+        .flat_map(|list| list.split_whitespace().map(str::to_owned))
+        .collect()
 }
 
 fn resident_kib(id: u32) -> u64 {

@@ -10,6 +10,7 @@ pub mod guests;
 pub mod held;
 pub mod home;
 pub mod host;
+pub mod interrupted;
 pub mod model;
 pub mod output;
 pub mod program;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use hermes_tests::changed::{rebuilt, saying};
 use hermes_tests::child::{ChildSpec, exit, join, summary};
+use hermes_tests::interrupted::{killed, taken_meanwhile};
 use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
 use hermes_tests::program::{ask, open, put, steps};
 use hermes_tests::shim::{Action, When};
@@ -224,16 +225,7 @@ fn a_run_that_was_killed_has_two_ways_to_go_on() {
 
 #[test]
 fn a_run_that_is_taken_while_it_is_forked_has_no_torn_fork() {
-    let script = Script::default()
-        .when("ONE", [Turn::text("one")])
-        .when("TWO", [Turn::fault(Fault::StallMidStream), Turn::text("two")]);
-    let server = ModelServer::start(script);
-    let home = Home::with_model(&server, Format::OpenAi);
-    let process = home.host().probe(&steps(&[ask("ONE"), ask("TWO")])).start();
-    server.wait_for(2, LONG);
-    let run = home.newest_run();
-    process.signal(Signal::KILL);
-    process.finish();
+    let (server, home, run) = killed();
     // It has played the run, and stops before it copies it.
     let shim = Shim::new().rule(
         "write",
@@ -241,20 +233,9 @@ fn a_run_that_is_taken_while_it_is_forked_has_no_torn_fork() {
         When::At(1),
         &Action::Delay(Duration::from_secs(2)),
     );
-    let forking = shim.on(fork(&home, &run)).start();
-    let begun = Instant::now();
-    while shim.count(0) == 0 {
-        assert!(begun.elapsed() < LONG, "it begins to copy");
-    }
-    forking.signal(Signal::STOP);
-    home.host().args(["resume", &run]).output().expect(0);
-    let asked = server.requests().len();
-    forking.signal(Signal::CONT);
-    forking
-        .finish()
-        .expect(2)
-        .says(&[&run, "taken by another process meanwhile"]);
-    assert_eq!(server.requests().len(), asked, "nothing is sent");
+    let forked = taken_meanwhile(&home, &run, &shim, fork(&home, &run));
+    forked.expect(2).says(&[&run, "taken by another process meanwhile"]);
+    assert_eq!(server.requests().len(), 3, "the fork sends nothing");
     let runs = home.host().args(["runs", "--output", "json"]).output().expect(0).json();
     assert_eq!(runs.as_array().unwrap().len(), 1, "{runs}");
 }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use hermes_tests::child::{ChildSpec, join};
 use hermes_tests::home::{KEY, KEY_VARIABLE};
+use hermes_tests::interrupted::{killed, taken_meanwhile, waiting};
 use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
 use hermes_tests::program::{ask, steps};
 use hermes_tests::shim::{Action, When};
@@ -207,12 +208,7 @@ fn a_run_that_is_here_stays_as_it_is() {
 
 #[test]
 fn a_run_that_was_killed_goes_on_elsewhere() {
-    let script = Script::default().when("TWO", [Turn::fault(Fault::StallMidStream), Turn::text("two")]);
-    let server = ModelServer::start(script.when("ONE", [Turn::text("one")]));
-    let home = Home::with_model(&server, Format::OpenAi);
-    let process = home.host().probe(&steps(&[ask("ONE"), ask("TWO")])).start();
-    server.wait_for(2, LONG);
-    let run = home.newest_run();
+    let (server, home, process, run) = waiting();
     let owned = home.host().args(["export", &run, "--run-file", "run.jsonl"]).output();
     owned.expect(2).says(&[&run, "is owned by process"]);
     process.signal(Signal::KILL);
@@ -235,14 +231,7 @@ const TYPED: &[u8] =
 
 #[test]
 fn a_plugin_in_a_file_gets_no_feature_that_is_off() {
-    let script = Script::default().when("TWO", [Turn::fault(Fault::StallMidStream), Turn::text("two")]);
-    let server = ModelServer::start(script.when("ONE", [Turn::text("one")]));
-    let home = Home::with_model(&server, Format::OpenAi);
-    let process = home.host().probe(&steps(&[ask("ONE"), ask("TWO")])).start();
-    server.wait_for(2, LONG);
-    let run = home.newest_run();
-    process.signal(Signal::KILL);
-    process.finish();
+    let (server, home, run) = killed();
     let file = export(&home, &run, "run.jsonl", &["--with-plugins"]);
     let probe = fs::read(guests::built("probe")).unwrap();
     let forged = [&probe[..], TYPED].concat();
@@ -318,14 +307,7 @@ fn replaced(bytes: &[u8], old: &[u8], new: &[u8]) -> Vec<u8> {
 
 #[test]
 fn a_run_that_is_taken_while_it_is_exported_makes_no_torn_file() {
-    let script = Script::default().when("TWO", [Turn::fault(Fault::StallMidStream), Turn::text("two")]);
-    let server = ModelServer::start(script.when("ONE", [Turn::text("one")]));
-    let home = Home::with_model(&server, Format::OpenAi);
-    let process = home.host().probe(&steps(&[ask("ONE"), ask("TWO")])).start();
-    server.wait_for(2, LONG);
-    let run = home.newest_run();
-    process.signal(Signal::KILL);
-    process.finish();
+    let (_server, home, run) = killed();
     // It has seen that nobody owns the run, and stops before it reads the first of it.
     let shim = Shim::new().rule(
         "open",
@@ -333,19 +315,9 @@ fn a_run_that_is_taken_while_it_is_exported_makes_no_torn_file() {
         When::At(1),
         &Action::Delay(Duration::from_secs(2)),
     );
-    let host = shim.on(home.host().args(["export", &run, "--run-file", "torn.jsonl"]));
-    let exporting = host.start();
-    let begun = Instant::now();
-    while shim.count(0) == 0 {
-        assert!(begun.elapsed() < LONG, "it opens its file");
-    }
-    exporting.signal(Signal::STOP);
-    home.host().args(["resume", &run]).output().expect(0);
-    exporting.signal(Signal::CONT);
-    exporting
-        .finish()
-        .expect(2)
-        .says(&[&run, "taken by another process meanwhile"]);
+    let host = home.host().args(["export", &run, "--run-file", "torn.jsonl"]);
+    let exported = taken_meanwhile(&home, &run, &shim, host);
+    exported.expect(2).says(&[&run, "taken by another process meanwhile"]);
     let left = fs::read_dir(home.work()).unwrap().map(|file| file.unwrap().file_name());
     let left: Vec<_> = left.filter(|name| name.to_string_lossy().contains("torn")).collect();
     assert!(left.is_empty(), "{left:?}");

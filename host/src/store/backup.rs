@@ -13,12 +13,13 @@ use tokio_util::sync::CancellationToken;
 use super::error::{Fault, StoreError};
 use super::files::{private, sync_dir};
 use super::key::row_id;
-use super::owner::{FileLock, LockState, RunLock};
+use super::owner::{LockState, RunLock};
 use super::prune::entries;
 use super::runs::now_ms;
 use super::write::head;
 use super::{Files, Store};
 use crate::ids::{Digest, RunId};
+use crate::own_file::FileLock;
 
 /// Pages that are copied before it is looked again whether to go on.
 const STEP: i32 = 1024;

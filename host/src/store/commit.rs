@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::Durability;
 use super::error::{Fault, StoreError};
-use super::files::{Files, refuse_newer};
+use super::files::Files;
 use super::gate::Gate;
 use super::owner::{Head, RunLock};
 use super::record::Sync;
@@ -458,7 +458,7 @@ impl State {
         }
         self.conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         // A newer host may have changed the format since this database was opened.
-        let known = refuse_newer(files.database(), schema::version(&self.conn)?);
+        let known = files.refuse_newer(schema::version(&self.conn)?);
         if known.is_err() {
             self.conn.execute_batch("ROLLBACK")?;
         }

@@ -110,7 +110,19 @@ impl Files {
         if word(&header, 68) != schema::APPLICATION_ID {
             return Err(StoreError::NotOurs { path });
         }
-        refuse_newer(path, word(&header, 60))
+        self.refuse_newer(word(&header, 60))
+    }
+
+    /// Refuses a format that this host doesn't know.
+    pub(super) fn refuse_newer(&self, found: u32) -> Result<(), StoreError> {
+        if found > schema::VERSION {
+            return Err(StoreError::FormatTooNew {
+                path: self.database(),
+                found,
+                known: schema::VERSION,
+            });
+        }
+        Ok(())
     }
 
     /// A connection that writes, its format brought up to date by the caller.
@@ -123,7 +135,7 @@ impl Files {
             Ok(conn)
         };
         let conn = open().map_err(|e| e.at(&path))?;
-        refuse_newer(path.clone(), schema::version(&conn).map_err(|e| e.at(&path))?)?;
+        self.refuse_newer(schema::version(&conn).map_err(|e| e.at(&path))?)?;
         Ok(conn)
     }
 
@@ -144,7 +156,7 @@ impl Files {
             }
             Err(e) => return Err(e.at(&path)),
         };
-        refuse_newer(path.clone(), schema::version(&conn).map_err(|e| e.at(&path))?)?;
+        self.refuse_newer(schema::version(&conn).map_err(|e| e.at(&path))?)?;
         Ok(conn)
     }
 
@@ -255,18 +267,6 @@ pub(super) fn sync_dir(dir: &Path) -> Result<(), StoreError> {
     File::open(dir)
         .and_then(|d| d.sync_all())
         .map_err(|e| StoreError::io(dir, &e))
-}
-
-/// Refuses a format that this host doesn't know.
-pub(super) fn refuse_newer(path: PathBuf, found: u32) -> Result<(), StoreError> {
-    if found > schema::VERSION {
-        return Err(StoreError::FormatTooNew {
-            path,
-            found,
-            known: schema::VERSION,
-        });
-    }
-    Ok(())
 }
 
 fn set_up(conn: &Connection) -> Result<(), Fault> {

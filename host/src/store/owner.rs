@@ -14,6 +14,7 @@ use super::error::StoreError;
 use super::files::{Files, private, shared, sync_dir};
 use super::seal;
 use crate::ids::RunId;
+use crate::own_file::FileLock;
 
 /// Length of the lock file's one line: it fits a sector, which disks write whole.
 const LINE: usize = 256;
@@ -240,17 +241,6 @@ fn locked(path: &Path, file: File) -> std::io::Result<Locked> {
         Ok(_) => Ok(Locked::Replaced),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Locked::Replaced),
         Err(e) => Err(e),
-    }
-}
-
-/// A file that this process has locked, until this is dropped. To close it would not be enough: a process that is being started has a copy of it,
-/// and so of the lock, until it is the other program.
-#[derive(Debug)]
-pub(super) struct FileLock(pub(super) File);
-
-impl Drop for FileLock {
-    fn drop(&mut self) {
-        let _ = flock(&self.0, FlockOperation::Unlock);
     }
 }
 

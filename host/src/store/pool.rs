@@ -7,7 +7,7 @@ use rusqlite::Connection;
 
 use super::commit::lock;
 use super::error::{Fault, StoreError};
-use super::files::{Files, refuse_newer};
+use super::files::Files;
 use super::schema;
 
 /// Idle connections that are kept.
@@ -44,13 +44,12 @@ impl Pool {
             Some(conn) => conn,
             None => self.files.connect_reader()?,
         };
-        let database = self.files.database();
         let result = within(&conn, |conn| {
             // A newer host may have changed the format since this connection was made.
-            refuse_newer(database.clone(), schema::version(conn)?)?;
+            self.files.refuse_newer(schema::version(conn)?)?;
             work(conn)
         });
-        let result = result.map_err(|e| e.at(&database));
+        let result = result.map_err(|e| e.at(&self.files.database()));
         // A connection that met damage is not used again.
         let sound = !matches!(result, Err(StoreError::Corrupt { .. } | StoreError::Io { .. }));
         let mut idle = lock(&self.idle);

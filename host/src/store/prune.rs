@@ -13,12 +13,12 @@ use super::commit::Done;
 use super::error::{Fault, StoreError};
 use super::files::{Files, private, shared};
 use super::key::row_id;
-use super::owner::FileLock;
 use super::record::Sync;
 use super::rows::RunRow;
 use super::runs::open_run;
 use super::{RunState, Store};
 use crate::ids::{Digest, RunId};
+use crate::own_file::FileLock;
 
 /// How long one transaction goes on removing rows. Others wait for it.
 const TIME: Duration = Duration::from_millis(10);

@@ -686,21 +686,25 @@ async fn a_record_that_the_index_hides_is_damage_and_accept_loss_mends_it() {
     assert!(store.integrity().expect("looked").problems.is_empty());
 }
 
-#[tokio::test]
-async fn a_space_that_says_nonsense_is_refused_until_the_loss_is_accepted() {
-    let dir = tempfile::tempdir().expect("a folder");
-    let run = answered(&open(dir.path())).await;
-    let store = open(dir.path());
-    let owner = store.take_run(&run).await.expect("taken");
-    for op in 2..5 {
-        let records = vec![intent(&run, op), outcome(&run, op)];
-        let write = put(Some(&run), &format!("k{op}"), b"v", None);
+/// Has each of these operations of the run write an entry `kN`.
+async fn wrote(store: &Store, run: &RunId, ops: std::ops::Range<u32>) {
+    let owner = store.take_run(run).await.expect("taken");
+    for op in ops {
+        let records = vec![intent(run, op), outcome(run, op)];
+        let write = put(Some(run), &format!("k{op}"), b"v", None);
         store
             .append(&owner, records, Some(write), Sync::Durable)
             .await
             .expect("written");
     }
-    drop(owner);
+}
+
+#[tokio::test]
+async fn a_space_that_says_nonsense_is_refused_until_the_loss_is_accepted() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let run = answered(&open(dir.path())).await;
+    let store = open(dir.path());
+    wrote(&store, &run, 2..5).await;
     store
         .write_home(put(None, "h", b"v", None), "person", 1)
         .await
@@ -2025,16 +2029,7 @@ async fn what_a_space_has_lost_is_counted_and_its_versions_are_given_once() {
     let dir = tempfile::tempdir().expect("a folder");
     let store = open(dir.path());
     let run = answered(&store).await;
-    let owner = store.take_run(&run).await.expect("taken");
-    for op in 2..6 {
-        let records = vec![intent(&run, op), outcome(&run, op)];
-        let write = put(Some(&run), &format!("k{op}"), b"v", None);
-        store
-            .append(&owner, records, Some(write), Sync::Durable)
-            .await
-            .expect("written");
-    }
-    drop(owner);
+    wrote(&store, &run, 2..6).await;
     let conn = Connection::open(dir.path().join("hermes.db")).expect("opens");
     // Of four, one is gone, and the newest is damaged.
     conn.execute("DELETE FROM entry WHERE version = 2", []).expect("gone");

@@ -22,7 +22,7 @@ use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
-use hermes_tests::held::Held;
+use hermes_tests::held::{Held, children};
 use tokio::runtime::{Builder, Handle};
 use tokio::task::JoinSet;
 
@@ -230,14 +230,4 @@ impl Before {
 
 fn tasks() -> usize {
     Handle::current().metrics().num_alive_tasks()
-}
-
-/// Processes that this one has started and that are not gone.
-fn children() -> BTreeSet<String> {
-    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
-    let lists = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("children")).ok());
-    let all: Vec<String> = lists.collect();
-    all.iter()
-        .flat_map(|list| list.split_whitespace().map(str::to_owned))
-        .collect()
 }

@@ -1,16 +1,15 @@
 //! The file of approvals, `approvals.toml` in the home folder's `host/`: written whole or not at all, by one process at a time, and never taken for
 //! an empty one when it can't be read.
 
-use std::fs::OpenOptions;
-use std::io::{self, Read as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use super::{Approval, ApprovalError};
 use crate::ids::Digest;
-use crate::own_file;
+use crate::own_file::{self, Trust};
 
 /// The format that this host writes.
 const VERSION: i64 = 1;
@@ -197,43 +196,20 @@ fn checksum(entries: &[Entry]) -> String {
     Digest::of(&bytes).to_string()
 }
 
-/// The file's text, if it is a regular file of this user that no other may write; none where there is none.
-fn text(path: &Path) -> Result<Option<String>, ApprovalError> {
-    let unusable = |what: String| ApprovalError::Unusable {
+/// The file's text; none where there is none.
+fn text(path: &Path) -> Result<Option<Zeroizing<String>>, ApprovalError> {
+    let what = match own_file::read(path, MOST_BYTES, Trust::Ours) {
+        Ok(text) => return Ok(Some(text)),
+        Err(e) => match e.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => return Ok(None),
+            io::ErrorKind::InvalidData => "it is no UTF-8 text; put it back from a backup".to_owned(),
+            _ => e.to_string(),
+        },
+    };
+    Err(ApprovalError::Unusable {
         path: path.to_owned(),
         what,
-    };
-    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
-    let flags = flags.bits().cast_signed();
-    let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
-        Ok(file) => file,
-        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(None),
-        Err(e) => return Err(unusable(e.to_string())),
-    };
-    let meta = file.metadata().map_err(|e| unusable(e.to_string()))?;
-    if !meta.is_file() {
-        return Err(unusable("it is no regular file".to_owned()));
-    }
-    if meta.uid() != rustix::process::geteuid().as_raw() {
-        return Err(unusable("it belongs to another user".to_owned()));
-    }
-    if meta.mode() & 0o022 != 0 {
-        let what = format!(
-            "others could write it; see that it is right, then: chmod 600 {}",
-            path.display()
-        );
-        return Err(unusable(what));
-    }
-    let mut bytes = Vec::new();
-    file.take(MOST_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|e| unusable(e.to_string()))?;
-    if bytes.len() as u64 > MOST_BYTES {
-        return Err(unusable(format!("it has more than {MOST_BYTES} bytes")));
-    }
-    String::from_utf8(bytes)
-        .map(Some)
-        .map_err(|_| unusable("it is no UTF-8 text; put it back from a backup".to_owned()))
+    })
 }
 
 /// As [`own_file::replace`].
@@ -251,7 +227,7 @@ fn unwritten(path: &Path, error: &io::Error) -> ApprovalError {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
     use super::*;
 
