@@ -625,6 +625,24 @@ fn it_takes_no_part_in_a_replay_and_goes_along_in_a_file() {
 }
 
 #[test]
+fn what_a_denial_is_about_is_cut() {
+    let server = ModelServer::start(Vec::new());
+    let home = Home::with_model(&server, Format::OpenAi);
+    let path = format!("/{}", "a".repeat(60_000));
+    let send = json!({ "do": "send", "authority": "x.example", "path": path });
+    let call = json!({ "do": "call", "name": "wasi", "arguments": { "steps": [send] } });
+    let host = home.host().arg("--tool").arg(guests::built("probe-wasi"));
+    let output = host.probe(&steps(&[call])).output().expect(0);
+    let rows = audit(&home, output.json()["run"].as_str().unwrap());
+    let denied = row(&rows, &[("way", json!("denied"))]);
+    let target = denied["target"].as_str().unwrap();
+    let whole = format!("GET http://x.example{path}");
+    let (kept, missing) = (&whole[..1024], whole.len() - 1024);
+    assert_eq!(target, format!("{kept}…[+{missing}]"));
+    assert_eq!(denied["grant"], "net:GET@http://x.example");
+}
+
+#[test]
 fn each_use_and_each_denial_is_an_event() {
     let server = ModelServer::start(Script::always(Turn::text("hello")));
     let home = Home::with_model(&server, Format::OpenAi);

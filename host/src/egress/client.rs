@@ -1,6 +1,6 @@
 //! A guest's request on its way out: rule, addresses, connection to just those, redirects, caps.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use url::{Host, Url};
@@ -26,6 +27,8 @@ use crate::text;
 #[derive(Debug, Clone)]
 pub struct Egress {
     limits: Limits,
+    /// Names that are looked up at once. Each takes a thread of those that files are read by too, until the system's resolver gives up.
+    lookups: Arc<Semaphore>,
 }
 
 /// A foreign server's answer, within the caps.
@@ -92,12 +95,26 @@ const OF_THE_BODY: [HeaderName; 4] = [
 impl Egress {
     /// Under these limits.
     pub fn new(limits: &Limits) -> Self {
-        Self { limits: limits.clone() }
+        let threads = usize::try_from(limits.threads / 4).unwrap_or(usize::MAX);
+        Self {
+            limits: limits.clone(),
+            lookups: Arc::new(Semaphore::new(threads.clamp(1, Semaphore::MAX_PERMITS))),
+        }
     }
 
     /// Bytes of a body that may cross, either way.
     pub fn body_limit(&self) -> u64 {
         self.limits.http_body
+    }
+
+    /// What a request takes at most, from its first byte to the last of its answer.
+    pub fn total(&self) -> Duration {
+        Duration::from_millis(self.limits.http_total)
+    }
+
+    /// Names that are looked up at once for one permit.
+    pub fn lookups(&self) -> u64 {
+        self.limits.http_lookups
     }
 
     /// Sends a request where `permit` allows it, with the secrets that its host shall get, follows its redirects, and reads the answer, of its body no
@@ -113,7 +130,7 @@ impl Egress {
         cancel: &CancellationToken,
         leaves: &Leaves<'_>,
     ) -> Result<Answer, EgressError> {
-        let total = Duration::from_millis(self.limits.http_total);
+        let total = self.total();
         tokio::select! {
             biased;
             () = cancel.cancelled() => Err(EgressError::Cancelled),
@@ -164,7 +181,7 @@ impl Egress {
         leaves: &Leaves<'_>,
     ) -> Result<(Answer, Option<Url>), EgressError> {
         let rule = allowed(&permit.rules, hop)?;
-        let addresses = addresses(hop, rule).await?;
+        let addresses = self.addresses(permit, hop, rule).await?;
         let mut client = builder(&hop.url).http1_only().dns_resolver(Checked(addresses.into()));
         if let Some(connect) = waits.connect {
             client = client.connect_timeout(connect);
@@ -206,6 +223,44 @@ impl Egress {
             url: hop.url.clone(),
         };
         Ok((answer, target))
+    }
+
+    /// Where a request may connect to: every address of its host, if all of them are allowed.
+    async fn addresses(&self, permit: &Permit, hop: &Hop, rule: &NetRule) -> Result<Vec<SocketAddr>, EgressError> {
+        let url = &hop.url;
+        let port = url.port_or_known_default().unwrap_or(443);
+        match url.host() {
+            None => Err(EgressError::Malformed("the URL has no host".to_owned())),
+            // An address is never resolved, so it is checked here or nowhere.
+            Some(Host::Ipv4(v4)) => literal(hop, rule, v4.into()).map(|ip| vec![SocketAddr::new(ip, port)]),
+            Some(Host::Ipv6(v6)) => literal(hop, rule, v6.into()).map(|ip| vec![SocketAddr::new(ip, port)]),
+            Some(Host::Domain(name)) => {
+                let found = self.look_up(permit, name, port).await;
+                let local = rule.names(url) && name.trim_end_matches('.') == "localhost";
+                let fits = |ip: IpAddr| if local { ip.is_loopback() } else { is_global(ip) };
+                match found.iter().find(|address| !fits(address.ip())) {
+                    _ if found.is_empty() => Err(EgressError::NoAddress(shown(url))),
+                    None => Ok(found),
+                    Some(address) => Err(leads_inside(hop, address.ip())),
+                }
+            }
+        }
+    }
+
+    /// The addresses of a name; none where it has none. A look-up that nobody waits for any more goes on, and keeps its place until it ends: nothing can
+    /// stop the system's resolver.
+    async fn look_up(&self, permit: &Permit, name: &str, port: u16) -> Vec<SocketAddr> {
+        let (own, all) = (permit.lookups.clone(), self.lookups.clone());
+        let (Ok(own), Ok(all)) = (own.acquire_owned().await, all.acquire_owned().await) else {
+            return Vec::new();
+        };
+        let name = name.to_owned();
+        let found = tokio::task::spawn_blocking(move || {
+            let found = (name.as_str(), port).to_socket_addrs().map(Iterator::collect);
+            drop((own, all));
+            found.unwrap_or_default()
+        });
+        found.await.unwrap_or_default()
     }
 
     /// As much of the body as may cross, and whether it goes on after that; of the rest nothing is waited for.
@@ -327,29 +382,6 @@ fn allowed<'a>(rules: &'a [NetRule], hop: &Hop) -> Result<&'a NetRule, EgressErr
 /// The narrowest grant for a request.
 fn flag(hop: &Hop) -> Option<String> {
     NetRule::for_request(hop.method.as_str(), &hop.url).map(|rule| format!("net:{rule}"))
-}
-
-/// Where a request may connect to: every address of its host, if all of them are allowed.
-async fn addresses(hop: &Hop, rule: &NetRule) -> Result<Vec<SocketAddr>, EgressError> {
-    let url = &hop.url;
-    let port = url.port_or_known_default().unwrap_or(443);
-    match url.host() {
-        None => Err(EgressError::Malformed("the URL has no host".to_owned())),
-        // An address is never resolved, so it is checked here or nowhere.
-        Some(Host::Ipv4(v4)) => literal(hop, rule, v4.into()).map(|ip| vec![SocketAddr::new(ip, port)]),
-        Some(Host::Ipv6(v6)) => literal(hop, rule, v6.into()).map(|ip| vec![SocketAddr::new(ip, port)]),
-        Some(Host::Domain(name)) => {
-            let found = tokio::net::lookup_host((name, port)).await;
-            let found: Vec<SocketAddr> = found.map(Iterator::collect).unwrap_or_default();
-            let local = rule.names(url) && name.trim_end_matches('.') == "localhost";
-            let fits = |ip: IpAddr| if local { ip.is_loopback() } else { is_global(ip) };
-            match found.iter().find(|address| !fits(address.ip())) {
-                _ if found.is_empty() => Err(EgressError::NoAddress(shown(url))),
-                None => Ok(found),
-                Some(address) => Err(leads_inside(hop, address.ip())),
-            }
-        }
-    }
 }
 
 fn literal(hop: &Hop, rule: &NetRule, address: IpAddr) -> Result<IpAddr, EgressError> {

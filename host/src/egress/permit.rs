@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderValue};
+use tokio::sync::Semaphore;
 use url::Url;
 use zeroize::Zeroizing;
 
@@ -38,7 +39,7 @@ impl fmt::Debug for Credential {
 }
 
 /// What a guest's requests go by.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Permit {
     /// Which may leave.
     pub rules: Vec<NetRule>,
@@ -48,6 +49,21 @@ pub struct Permit {
     pub stored: Secrets,
     /// What no answer may hold, those among it.
     pub known: Secrets,
+    /// Names that are looked up at once for all who go by it.
+    pub lookups: Arc<Semaphore>,
+}
+
+impl Default for Permit {
+    /// Nothing leaves.
+    fn default() -> Self {
+        Self {
+            rules: Vec::new(),
+            credentials: Vec::new(),
+            stored: Secrets::default(),
+            known: Secrets::default(),
+            lookups: Arc::new(Semaphore::new(1)),
+        }
+    }
 }
 
 impl Permit {
@@ -57,6 +73,14 @@ impl Permit {
             rules,
             ..Self::default()
         }
+    }
+
+    /// The same, with so many names looked up at once.
+    #[must_use]
+    pub fn with_lookups(mut self, most: u64) -> Self {
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        self.lookups = Arc::new(Semaphore::new(most.clamp(1, Semaphore::MAX_PERMITS)));
+        self
     }
 
     /// What a request to `url` gets, each secret once.

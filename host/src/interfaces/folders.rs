@@ -2,6 +2,8 @@
 //! decided by wasmtime-wasi, on the handle of the folder; here it is only seen what was denied.
 
 use std::collections::HashMap;
+use std::fs::File;
+use std::io;
 use std::sync::Arc;
 
 use wasmtime::component::{HasData, Resource};
@@ -14,6 +16,7 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult};
 
 use crate::error::{Lack, Refusal};
+use crate::event::EventKind;
 use crate::interfaces::State;
 use crate::plugin::grant::{FolderGrant, Grant};
 use crate::plugin::rights::Access;
@@ -36,6 +39,8 @@ pub(super) struct Places {
     folders: Vec<FolderGrant>,
     /// By the number of the descriptor's handle.
     open: HashMap<u32, Place>,
+    /// How many entries each listing has that is open, by the number of its handle.
+    listed: HashMap<u32, u64>,
 }
 
 impl Places {
@@ -43,6 +48,7 @@ impl Places {
         Self {
             folders: folders.to_vec(),
             open: HashMap::new(),
+            listed: HashMap::new(),
         }
     }
 }
@@ -195,6 +201,27 @@ impl Folders<'_> {
         }));
     }
 
+    /// How many entries a folder has, if the host may list it now: it keeps them until the guest drops the listing.
+    async fn entries(&self, fd: &Resource<Descriptor>) -> FsResult<u64> {
+        let dir = match self.wasi.table.get(fd)? {
+            Descriptor::Dir(dir) => dir.dir.clone(),
+            Descriptor::File(_) => return Err(ErrorCode::NotDirectory.into()),
+        };
+        let most = self.guest.session.run.limits.listing;
+        let room = most.saturating_sub(self.places.listed.values().sum());
+        let counted = tokio::task::spawn_blocking(move || count(&dir, room)).await;
+        let Some(count) = counted.map_err(FsError::trap)?.map_err(io::Error::from)? else {
+            let plugin = text::line(&self.guest.plugin, 64);
+            self.guest.session.event(EventKind::LimitHit {
+                limit: "listing".to_owned(),
+                value: most,
+                message: format!("{plugin} was refused listings of more than {most} entries at once (limits.listing)"),
+            });
+            return Err(ErrorCode::InsufficientMemory.into());
+        };
+        Ok(count)
+    }
+
     /// What is opened lies there from now on.
     fn opened(&mut self, from: Option<Place>, path: &str, opened: &FsResult<Resource<Descriptor>>) {
         if let (Some(from), Ok(opened), Some(inside)) = (from, opened, inside(path)) {
@@ -203,6 +230,22 @@ impl Folders<'_> {
             self.places.open.insert(opened.rep(), Place { folder, path });
         }
     }
+}
+
+/// How many entries a folder has; none where there are more than `most`.
+fn count(dir: &File, most: u64) -> rustix::io::Result<Option<u64>> {
+    let mut count = 0;
+    for entry in rustix::fs::Dir::read_from(dir)? {
+        // What every folder has is not listed.
+        if matches!(entry?.file_name().to_bytes(), b"." | b"..") {
+            continue;
+        }
+        count += 1;
+        if count > most {
+            return Ok(None);
+        }
+    }
+    Ok(Some(count))
 }
 
 /// A path by its text alone, from the descriptor that it is given with: none where it climbs above that, or starts at a root.
@@ -298,8 +341,13 @@ impl HostDescriptor for Folders<'_> {
 
     async fn read_directory(&mut self, fd: Resource<Descriptor>) -> FsResult<Resource<DirectoryEntryStream>> {
         let deed = self.begins(Way::Read, &fd, "");
-        let done = self.wasi.read_directory(fd).await;
-        self.ends(deed, done)
+        let done = match self.entries(&fd).await {
+            Ok(count) => self.wasi.read_directory(fd).await.map(|listing| (listing, count)),
+            Err(error) => Err(error),
+        };
+        let (listing, count) = self.ends(deed, done)?;
+        self.places.listed.insert(listing.rep(), count);
+        Ok(listing)
     }
 
     async fn create_directory_at(&mut self, fd: Resource<Descriptor>, path: String) -> FsResult<()> {
@@ -466,6 +514,7 @@ impl HostDirectoryEntryStream for Folders<'_> {
     }
 
     fn drop(&mut self, stream: Resource<DirectoryEntryStream>) -> wasmtime::Result<()> {
+        self.places.listed.remove(&stream.rep());
         HostDirectoryEntryStream::drop(&mut self.wasi, stream)
     }
 }

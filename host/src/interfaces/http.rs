@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
@@ -18,6 +19,9 @@ const FINAL_URL: &str = "hermes-final-url";
 /// The header of an answer whose body the host cut; it names the limit. No server can set it either. The error at the body's end doesn't
 /// tell a guest: in wasmtime-wasi-http 48 `http-error-code` finds no code in what reading a body fails with.
 const BODY_CUT: &str = "hermes-body-cut";
+
+/// Bytes of one write to a request's body.
+const CHUNK: usize = 16 * 1024;
 
 /// Characters of an address in a message.
 const SHOWN: usize = 200;
@@ -51,9 +55,10 @@ impl EgressHooks {
     /// By this permit; where there is none for want of a way out, as for a strategy, every request is denied whatever was granted.
     pub fn new(egress: Arc<Egress>, permit: Option<Permit>, cancel: CancellationToken, tell: Tell) -> Self {
         let most = egress.body_limit();
+        let permit = permit.map(|permit| Arc::new(permit.with_lookups(egress.lookups())));
         Self {
             egress,
-            permit: permit.map(Arc::new),
+            permit,
             cancel,
             tell,
             most,
@@ -65,6 +70,11 @@ type Trailers = Box<dyn Future<Output = Result<(), Error>> + Send>;
 type Sent = Box<dyn Future<Output = Result<(http::Response<WasiBody>, Trailers), Error>> + Send>;
 
 impl WasiHttpHooks for EgressHooks {
+    /// What the host holds of a body that a guest writes: as much once more is with whoever reads it.
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        CHUNK
+    }
+
     fn send_request(
         &mut self,
         request: http::Request<WasiBody>,
@@ -79,7 +89,14 @@ impl WasiHttpHooks for EgressHooks {
                 return Err(Error::HttpRequestDenied);
             };
             let (parts, body) = request.into_parts();
-            let body = collect(body, most).await?;
+            // A guest that never ends its request's body is waited for no longer than a server that never ends its answer's.
+            let body = tokio::select! {
+                biased;
+                () = cancel.cancelled() => Err(code(&EgressError::Cancelled)),
+                body = timeout(egress.total(), collect(body, most)) => {
+                    body.unwrap_or(Err(Error::ConnectionTimeout))
+                }
+            }?;
             let request = http::Request::from_parts(parts, body);
             // Of the request that left last: where it is redirected, each leaves by itself.
             let last = Mutex::new(Vec::new());

@@ -11,6 +11,7 @@ pub mod fuzzing;
 pub mod http;
 mod lessons;
 mod llm;
+mod outgoing;
 mod preopened;
 mod scrubbing;
 mod session;
@@ -66,6 +67,7 @@ impl State {
     pub fn new(guest: Arc<Guest>, folders: &[FolderGrant], hooks: EgressHooks) -> Result<Self, FolderError> {
         let wasi = wasi::context(&guest, folders)?;
         let limiter = Limiter::new(&guest.session.run.limits, met(&guest));
+        let http = outgoing::context(&guest.session.run.limits);
         let mut table = ResourceTable::new();
         // WASI's own resources share the table; ours are counted apart and refused as values. A list of all children always fits.
         let limits = &guest.session.run.limits;
@@ -77,7 +79,7 @@ impl State {
             live: 0,
             wasi,
             places: Places::of(folders),
-            http: WasiHttpCtx::new(),
+            http,
             hooks,
             limiter,
         })
@@ -157,7 +159,7 @@ impl WasiHttpView for State {
 /// Two definitions of one name: a mistake in this host.
 pub fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     wasi::link(linker)?;
-    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
+    outgoing::link(linker)?;
     bindings::types::add_to_linker::<State, HasSelf<State>>(linker, |s| s)?;
     bindings::session::add_to_linker::<State, HasSelf<State>>(linker, |s| s)?;
     bindings::budget::add_to_linker::<State, HasSelf<State>>(linker, |s| s)?;

@@ -9,7 +9,7 @@ use wasmtime::component::Resource;
 
 use crate::amounts::Amounts;
 use crate::bindings::{PendingCall, tools, types};
-use crate::error::{Dimension, Refusal, RefusalKind};
+use crate::error::{Dimension, Lack, Refusal, RefusalKind};
 use crate::event::EventKind;
 use crate::ids::Digest;
 use crate::interfaces::State;
@@ -118,9 +118,18 @@ impl Call for CallTool {
         } else {
             text::line(&guest.tools.join(", "), 400)
         };
-        Err(Refusal::not_found(format!(
+        let refusal = Refusal::not_found(format!(
             "There is no tool {name} here.{hint} The tools are: {have}."
-        )))
+        ));
+        // Whoever calls it hears no more. Those who look at the run afterwards see that it was there, and not for this caller.
+        Err(match guest.session.run.toolbox.get(&self.call.name) {
+            Some(tool) => refusal.about(Lack {
+                what: format!("call {name}"),
+                target: tool.name.clone(),
+                right: None,
+            }),
+            None => refusal,
+        })
     }
 
     fn caps(&self, guest: &Guest) -> Result<(), Refusal> {
@@ -132,7 +141,8 @@ impl Call for CallTool {
         let limits = &guest.session.run.limits;
         let value = json::parse(&self.call.arguments, limits.json_depth)
             .map_err(|e| Refusal::invalid(format!("The arguments of {} are not usable JSON: {e}.", self.call.name)))?;
-        self.tool.as_ref().map_or(Ok(()), |tool| tool.check(&value))
+        let bytes = self.call.arguments.len();
+        self.tool.as_ref().map_or(Ok(()), |tool| tool.check(&value, bytes))
     }
 }
 

@@ -1,5 +1,5 @@
 //! A tool's schema, held against what checking arguments with it may take. A schema of a few kilobytes can ask for more steps than anybody
-//! has time for: by references that unfold, or by one to itself that is followed twice at each level of a value.
+//! has time for: by references that unfold, by one to itself that is followed twice at each level of a value, or by patterns.
 
 use std::collections::HashMap;
 
@@ -37,11 +37,45 @@ const MOVING: [&str; 5] = [
     "$anchor",
 ];
 
+/// What a compiled pattern may take, as a multiple of its length: its states, and each of the two caches in which they are followed.
+const COMPILED: u64 = 32;
+
+/// What checks a tool's arguments.
+pub(crate) struct Checker {
+    validator: jsonschema::Validator,
+    /// Patterns that a value may be held against, each counted as often as references lead to it.
+    pub(crate) patterns: u64,
+    /// Bytes of arguments up to which their patterns have time for them; none where there is no pattern.
+    most: Option<u64>,
+}
+
+impl Checker {
+    /// Holds arguments, of so many bytes as they were written, against the schema.
+    ///
+    /// # Errors
+    /// The first thing that does not fit, in words that follow "the arguments of X". All of them would be too many: a stranger's schema can find
+    /// half a million.
+    pub(crate) fn check(&self, arguments: &Value, bytes: usize) -> Result<(), String> {
+        if let Some(most) = self.most.filter(|most| bytes as u64 > *most) {
+            return Err(format!(
+                "have {bytes} bytes, and of a tool with so many patterns in its schema no more than {most} are checked (limits.json.matching)"
+            ));
+        }
+        self.validator.validate(arguments).map_err(|error| {
+            format!(
+                "do not fit its schema: {} (at {})",
+                text::line(&error.to_string(), 200),
+                text::line(&error.instance_path().to_string(), 80)
+            )
+        })
+    }
+}
+
 /// Reads a schema and makes what checks arguments with it.
 ///
 /// # Errors
 /// It is none, is over a cap, or could take without end; in words that follow "the schema of X:".
-pub(crate) fn read(text: &str, limits: &Limits) -> Result<(jsonschema::Validator, Value), String> {
+pub(crate) fn read(text: &str, limits: &Limits) -> Result<(Checker, Value), String> {
     if text.len() as u64 > limits.json_schema {
         return Err(format!(
             "{} bytes, over limits.json.schema ({})",
@@ -57,19 +91,36 @@ pub(crate) fn read(text: &str, limits: &Limits) -> Result<(jsonschema::Validator
     if !value.is_object() {
         return Err("it is no JSON object".to_owned());
     }
-    let steps = Graph::of(&value)?.steps()?;
+    let graph = Graph::of(&value, limits)?;
+    let steps = graph.steps(|_| 1)?;
     if steps > limits.json_schema_steps {
         return Err(format!(
             "with its references followed it has more than {} parts (limits.json.schema_steps)",
             limits.json_schema_steps
         ));
     }
-    // No reference leaves the schema, and patterns run in linear time.
+    let patterns = graph.steps(|node| graph.patterns[node])?;
+    let compiled = usize::try_from(limits.json_pattern.saturating_mul(COMPILED)).unwrap_or(usize::MAX);
+    // No reference leaves the schema, and patterns run in time that grows with their text and their size alone.
+    let options = jsonschema::PatternOptions::regex().size_limit(compiled).dfa_size_limit(compiled);
     let validator = jsonschema::options()
-        .with_pattern_options(jsonschema::PatternOptions::regex())
+        .with_pattern_options(options)
+        // An argument is compiled as a pattern for nobody.
+        .with_format("regex", |_: &str| true)
         .build(&value)
-        .map_err(|e| text::line(&e.to_string(), 200))?;
-    Ok((validator, value))
+        .map_err(|error| unusable(&error, patterns))?;
+    let most = limits.json_matching.checked_div(patterns);
+    let checker = Checker { validator, patterns, most };
+    Ok((checker, value))
+}
+
+/// What is wrong with a schema that is none.
+fn unusable(error: &jsonschema::ValidationError<'_>, patterns: u64) -> String {
+    let words = text::line(&error.to_string(), 200);
+    if patterns > 0 && words.contains("regex") {
+        return format!("{words} that compiles to {COMPILED} times limits.json.pattern at most");
+    }
+    words
 }
 
 /// One part of a schema asks another.
@@ -82,22 +133,31 @@ struct Edge {
     property: bool,
 }
 
-/// The objects of a schema, and which asks which.
-struct Graph(Vec<Vec<Edge>>);
+/// The objects of a schema.
+struct Graph {
+    /// Which of them asks which.
+    edges: Vec<Vec<Edge>>,
+    /// How many patterns each of them has itself.
+    patterns: Vec<u64>,
+}
 
 impl Graph {
-    fn of(root: &Value) -> Result<Self, String> {
-        let mut graph = Self(Vec::new());
+    fn of(root: &Value, limits: &Limits) -> Result<Self, String> {
+        let mut graph = Self {
+            edges: Vec::new(),
+            patterns: Vec::new(),
+        };
         let (mut places, mut references) = (HashMap::new(), Vec::new());
         let mut open = vec![(String::new(), root, None)];
         while let Some((path, schema, asked)) = open.pop() {
             if !schema.is_object() && !schema.is_boolean() {
                 continue;
             }
-            let node = graph.0.len();
-            graph.0.push(Vec::new());
+            let node = graph.edges.len();
+            graph.edges.push(Vec::new());
+            graph.patterns.push(patterns(schema, limits)?);
             if let Some((from, inner, property)) = asked {
-                let edges: &mut Vec<Edge> = &mut graph.0[from];
+                let edges: &mut Vec<Edge> = &mut graph.edges[from];
                 edges.push(Edge {
                     to: node,
                     inner,
@@ -136,7 +196,7 @@ impl Graph {
             let to = *places
                 .get(&path)
                 .ok_or_else(|| format!("it refers to {:?}, which it does not have", text::line(&path, 80)))?;
-            graph.0[node].push(Edge {
+            graph.edges[node].push(Edge {
                 to,
                 inner: false,
                 property: false,
@@ -145,32 +205,32 @@ impl Graph {
         Ok(graph)
     }
 
-    /// Parts that are asked for one value at most, all references followed.
-    fn steps(&self) -> Result<u64, String> {
+    /// What the parts weigh that are asked for one value at most, all references followed.
+    fn steps(&self, weight: impl Fn(usize) -> u64) -> Result<u64, String> {
         let round = |inner: bool| self.components(|edge: &Edge| inner || !edge.inner);
         // What comes back to itself for the same value never ends.
         let (same, sizes) = round(false);
         let ends = |node: usize| {
-            self.0[node]
+            self.edges[node]
                 .iter()
                 .all(|edge| edge.inner || same[edge.to] != same[node])
         };
-        if sizes.iter().any(|size| *size > 1) || !(0..self.0.len()).all(ends) {
+        if sizes.iter().any(|size| *size > 1) || !(0..self.edges.len()).all(ends) {
             return Err("it refers to itself for the same value".to_owned());
         }
         let (all, sizes) = round(true);
         let mut steps = vec![0u64; sizes.len()];
         // A component's number is higher than those of all that it asks.
-        let mut order: Vec<usize> = (0..self.0.len()).collect();
+        let mut order: Vec<usize> = (0..self.edges.len()).collect();
         order.sort_by_key(|node| all[*node]);
         for node in order {
-            let (back, out): (Vec<&Edge>, Vec<&Edge>) = self.0[node].iter().partition(|edge| all[edge.to] == all[node]);
+            let (back, out): (Vec<&Edge>, Vec<&Edge>) = self.edges[node].iter().partition(|edge| all[edge.to] == all[node]);
             let ways =
                 back.iter().filter(|edge| !edge.property).count() + usize::from(back.iter().any(|edge| edge.property));
             if ways > 1 {
                 return Err("it refers to itself in more than one way at once".to_owned());
             }
-            let asked = out.iter().map(|edge| steps[all[edge.to]]).fold(1, u64::saturating_add);
+            let asked = out.iter().map(|edge| steps[all[edge.to]]).fold(weight(node), u64::saturating_add);
             steps[all[node]] = steps[all[node]].saturating_add(asked);
         }
         Ok(steps[all[0]])
@@ -180,7 +240,7 @@ impl Graph {
     /// (Tarjan's algorithm, with a stack of its own.)
     fn components(&self, follows: impl Fn(&Edge) -> bool) -> (Vec<usize>, Vec<usize>) {
         const NONE: usize = usize::MAX;
-        let count = self.0.len();
+        let count = self.edges.len();
         let (mut number, mut low, mut of) = (vec![NONE; count], vec![0; count], vec![NONE; count]);
         let (mut sizes, mut seen, mut path) = (Vec::new(), 0, Vec::new());
         for root in 0..count {
@@ -195,12 +255,12 @@ impl Graph {
                     seen += 1;
                     path.push(node);
                 } else {
-                    let before = self.0[node][next - 1].to;
-                    if of[before] == NONE && follows(&self.0[node][next - 1]) {
+                    let before = self.edges[node][next - 1].to;
+                    if of[before] == NONE && follows(&self.edges[node][next - 1]) {
                         low[node] = low[node].min(low[before]);
                     }
                 }
-                if let Some(edge) = self.0[node].get(next) {
+                if let Some(edge) = self.edges[node].get(next) {
                     work.push((node, next + 1));
                     if follows(edge) && number[edge.to] == NONE {
                         work.push((edge.to, 0));
@@ -214,6 +274,25 @@ impl Graph {
         }
         (of, sizes)
     }
+}
+
+/// How many patterns a part has itself.
+fn patterns(part: &Value, limits: &Limits) -> Result<u64, String> {
+    let own = part.get("pattern").and_then(Value::as_str);
+    let names = part.get("patternProperties").and_then(Value::as_object);
+    let all = own.into_iter().chain(names.into_iter().flat_map(|names| names.keys().map(String::as_str)));
+    let mut count = 0;
+    for pattern in all {
+        if pattern.len() as u64 > limits.json_pattern {
+            return Err(format!(
+                "it has a pattern of {} bytes, over limits.json.pattern ({})",
+                pattern.len(),
+                limits.json_pattern
+            ));
+        }
+        count += 1;
+    }
+    Ok(count)
 }
 
 /// The path within the schema that an object refers to.
@@ -256,7 +335,7 @@ mod tests {
     use super::*;
 
     fn steps(schema: &Value) -> Result<u64, String> {
-        Graph::of(schema)?.steps()
+        Graph::of(schema, &Limits::default())?.steps(|_| 1)
     }
 
     fn levels(n: usize) -> Value {
@@ -291,6 +370,63 @@ mod tests {
         assert!(read(&schema.to_string(), &exact(needs)).is_ok());
         let refused = read(&schema.to_string(), &exact(needs - 1)).expect_err("one too many");
         assert!(refused.contains("limits.json.schema_steps"), "{refused}");
+    }
+
+    #[test]
+    fn patterns_are_counted_as_often_as_they_are_held_against_a_value() {
+        let counted = |schema: &Value| read(&schema.to_string(), &Limits::default()).map(|(checker, _)| checker.patterns);
+        assert_eq!(counted(&json!({ "properties": { "a": { "type": "string" } } })), Ok(0));
+        let word = json!({ "$ref": "#/$defs/word" });
+        let twice = json!({
+            "$defs": { "word": { "pattern": "^[a-z]+$" }, "unused": { "pattern": "^b" } },
+            "properties": { "a": word, "b": word },
+            "patternProperties": { "^x": {}, "^y": {} },
+        });
+        assert_eq!(counted(&twice), Ok(4));
+    }
+
+    #[test]
+    fn a_pattern_has_a_length_and_a_size() {
+        let limits = Limits {
+            json_pattern: 64,
+            ..Limits::default()
+        };
+        let refused = |pattern: &str| {
+            let schema = json!({ "patternProperties": { pattern: {} }, "properties": { "a": { "pattern": pattern } } });
+            read(&schema.to_string(), &limits).err()
+        };
+        assert_eq!(refused(&"a".repeat(32)), None);
+        assert!(refused(&"a".repeat(65)).is_some_and(|words| words.contains("limits.json.pattern (64)")));
+        let bomb = refused("^(?:\\p{L}{64}){64}$").expect("too large");
+        assert!(bomb.contains("32 times limits.json.pattern"), "{bomb}");
+    }
+
+    #[test]
+    fn what_patterns_are_held_against_is_bounded_from_both_sides() {
+        let limits = Limits {
+            json_matching: 1024,
+            ..Limits::default()
+        };
+        let schema = json!({ "properties": { "a": { "pattern": "b$" }, "c": { "pattern": "^d" } } });
+        let (checker, _) = read(&schema.to_string(), &limits).expect("a schema");
+        let value = json!({ "a": "b" });
+        assert_eq!(checker.check(&value, 512), Ok(()));
+        let refused = checker.check(&value, 513).expect_err("too long for two patterns");
+        assert!(refused.contains("no more than 512") && refused.contains("limits.json.matching"), "{refused}");
+        // What has no pattern is not held back.
+        let (checker, _) = read("{}", &limits).expect("a schema");
+        assert_eq!(checker.check(&value, 1 << 20), Ok(()));
+    }
+
+    #[test]
+    fn no_argument_is_compiled_as_a_pattern() {
+        let schema = json!({
+            "$schema": "http://json-schema.org/draft-07/schema#",
+            "properties": { "a": { "format": "regex" }, "b": { "format": "ipv4" } },
+        });
+        let (checker, _) = read(&schema.to_string(), &Limits::default()).expect("a schema");
+        assert_eq!(checker.check(&json!({ "a": "(" }), 9), Ok(()));
+        assert!(checker.check(&json!({ "b": "(" }), 9).is_err(), "other formats are asserted");
     }
 
     #[test]

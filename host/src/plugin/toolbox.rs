@@ -31,7 +31,7 @@ pub struct Tool {
     pub rights: Arc<ToolRights>,
     /// Whether a call whose end is unknown may be made again: approved by the operator, or built in.
     pub repeatable: bool,
-    schema: jsonschema::Validator,
+    schema: schema::Checker,
 }
 
 /// Which tools of a plugin may be called again where it is not known how a call ended.
@@ -87,26 +87,19 @@ impl Tool {
         self.repeatable && self.toolset.as_deref() == Some(CODE)
     }
 
-    /// Whether `arguments` are an object that fits the tool's schema.
+    /// Whether `arguments`, of so many bytes as they were written, are an object that fits the tool's schema.
     ///
     /// # Errors
     /// `invalid-input` with the first thing that does not fit.
-    pub fn check(&self, arguments: &Value) -> Result<(), Refusal> {
+    pub fn check(&self, arguments: &Value, bytes: usize) -> Result<(), Refusal> {
         if !arguments.is_object() {
             return Err(Refusal::invalid(format!(
                 "The arguments of {} must be a JSON object.",
                 self.name
             )));
         }
-        // The first thing alone: a stranger's schema can find half a million of them.
-        self.schema.validate(arguments).map_err(|error| {
-            Refusal::invalid(format!(
-                "The arguments of {} do not fit its schema: {} (at {}).",
-                self.name,
-                text::line(&error.to_string(), 200),
-                text::line(&error.instance_path().to_string(), 80)
-            ))
-        })
+        let fits = self.schema.check(arguments, bytes);
+        fits.map_err(|what| Refusal::invalid(format!("The arguments of {} {what}.", self.name)))
     }
 }
 
@@ -200,7 +193,7 @@ pub fn tools(listed: &Listed, limits: &Limits) -> Result<Vec<Tool>, ToolboxError
         )));
     }
     let toolset = listed.plugin.manifest.as_ref().and_then(|m| m.toolset.clone());
-    let mut tools = Vec::new();
+    let (mut tools, mut patterns) = (Vec::new(), 0u64);
     for def in listed.defs.clone() {
         let own_name = def.name.clone();
         let name = full_name(listed.prefix.as_deref(), &own_name);
@@ -212,6 +205,13 @@ pub fn tools(listed: &Listed, limits: &Limits) -> Result<Vec<Tool>, ToolboxError
         }
         let (schema, said) =
             schema::read(&def.input_schema, limits).map_err(|what| bad(format!("the schema of {name}: {what}")))?;
+        patterns = patterns.saturating_add(schema.patterns);
+        if patterns > limits.json_patterns {
+            return Err(bad(format!(
+                "the schemas of its tools up to {name} have {patterns} patterns, over limits.json.patterns ({})",
+                limits.json_patterns
+            )));
+        }
         tools.push(Tool {
             def: clean(def, &name, said, limits),
             name,

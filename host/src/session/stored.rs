@@ -52,6 +52,7 @@ impl Stored {
             credentials: rights.secrets().filter_map(credential).collect(),
             stored: self.all.clone(),
             known: known.clone(),
+            ..Permit::default()
         }
     }
 }

@@ -114,6 +114,14 @@ fn a26_a_tool_reaches_no_further_than_whoever_calls_it() {
     };
     assert_eq!(of(1, &format!("--allow net:GET@http://{here}")), 1, "{denied:?}");
     assert_eq!(of(2, &format!("--allow net:POST@http://{here}")), 1, "{denied:?}");
+    let not_given: Vec<&Value> = denied.iter().filter(|event| event["target"] == "wasi").collect();
+    let [not_given] = not_given[..] else {
+        panic!("{denied:?}")
+    };
+    assert_eq!(
+        (&not_given["session"], &not_given["plugin"], &not_given["flags"]),
+        (&json!(format!("{run}.3")), &json!("probe"), &json!([]))
+    );
     site.is_well();
 }
 

@@ -265,6 +265,7 @@ fn a05_instructions_over_all_that_there_is() {
     let lived = site.lives(host.set("limits.fuel", MUCH_FUEL), &steps);
     sang(&lived.seen[1]);
     assert_eq!(exit(&lived.seen[4]), "Cancelled");
+    lived.attacked(&site).within(Duration::from_secs(2));
     site.is_well();
 }
 

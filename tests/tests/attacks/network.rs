@@ -1,6 +1,7 @@
 //! Requests that would lead a plugin to hosts that it was not granted: by another notation, a redirect, or an answer of the name service.
 
 use std::io::Write as _;
+use std::time::Duration;
 
 use hermes_tests::output::refusal;
 use hermes_tests::shim::{Action, ECONNREFUSED, Shim, When};
@@ -205,6 +206,26 @@ impl Names {
         let at = self.addresses.iter().position(|known| known == address).unwrap();
         self.shim.count(at + 1)
     }
+}
+
+/// A name that nobody answers for takes few of the threads that all share, however many ask for it.
+#[test]
+fn a36_a_name_that_is_never_answered_is_asked_for_by_few_at_once() {
+    let site = Site::new();
+    let shim = Shim::new().host("stalls.example", &[&["8.8.8.8"]]).rule(
+        "resolve",
+        "stalls.example",
+        When::Always,
+        &Action::Delay(Duration::from_secs(3)),
+    );
+    let host = shim.on(site.host().set("limits.http.total", "1s"));
+    let steps = [json!({ "do": "send-all", "requests": 100, "authority": "stalls.example" })];
+    let (seen, _) = told_by(&site, host, &["net:http://stalls.example"], &steps);
+    let told = seen[0]["ok"].as_array().unwrap();
+    assert_eq!(told.len(), 100);
+    assert!(told.iter().all(|told| told == "HttpResponseTimeout"), "{told:?}");
+    assert_eq!(shim.count(0), 4, "limits.http.lookups");
+    site.is_well();
 }
 
 #[test]

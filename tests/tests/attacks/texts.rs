@@ -131,6 +131,15 @@ fn a18_patterns_made_to_be_slow() {
 }
 
 #[test]
+fn a18_patterns_that_are_many() {
+    let site = Site::new();
+    for case in cases::texts::many_patterns() {
+        site.tries(&case).within(Duration::ZERO).holding(16 << 20);
+    }
+    site.is_well();
+}
+
+#[test]
 fn a18_schemas_that_grow_as_they_are_followed() {
     let site = Site::new();
     // Each level asks the next twice; the last fits nothing.

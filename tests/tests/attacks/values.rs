@@ -6,6 +6,7 @@ use serde_json::json;
 use crate::cases;
 use crate::hostile;
 use crate::site::Site;
+use crate::wasi::told_by;
 
 /// The largest memory that these guests have.
 const MEMORY: u64 = 64 << 20;
@@ -94,5 +95,27 @@ fn a14_handles_that_nobody_drops() {
         site.tries(&case);
     }
     site.tries(&cases::values::starts(1024 + 64));
+    site.is_well();
+}
+
+#[test]
+fn a12_requests_that_nobody_sends() {
+    let site = Site::new();
+    for case in cases::values::requests() {
+        site.tries(&case).holding(32 << 20);
+    }
+    site.is_well();
+}
+
+#[test]
+fn a14_listings_that_nobody_closes() {
+    let site = Site::new();
+    (0..10).for_each(|n| drop(site.home.write(&format!("wide/{n}"), "")));
+    let list = |times: usize| json!({ "do": "list-all", "root": "/wide", "times": times });
+    let steps = [list(10), list(11), list(10)];
+    let host = site.host().set("limits.listing", 100);
+    let (seen, output) = told_by(&site, host, &["fs:./wide"], &steps);
+    assert_eq!(seen, [json!({ "ok": 10 }), json!({ "error": "insufficient-memory" }), json!({ "ok": 10 })]);
+    output.says(&["limits.listing"]);
     site.is_well();
 }

@@ -188,7 +188,7 @@ impl Place {
         assert!(self.trap.asked().is_empty(), "a local address was reached");
         let late = ended.iter().filter(late).count();
         assert!(
-            late <= ended.len() / 10,
+            late <= ended.len() / 32,
             "a clock ended {late} of them that should end otherwise"
         );
         late

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use super::{At, DeniedEntry, Entry, ToldBy, Use, Way};
 use crate::text;
 
-/// Bytes of a target.
-const TARGET: usize = 1024;
+/// Bytes of a target, and of what else a guest has a say in.
+pub(super) const TARGET: usize = 1024;
 
 /// What of it is written down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,14 +8,17 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Refusal, RefusalKind};
+use crate::error::{Lack, Refusal, RefusalKind};
 use crate::event::EventKind;
 use crate::ids::{Digest, Scope};
 use crate::plugin::rights::{Asker, Remedy, remedy};
+use crate::scrub::Secrets;
 use crate::session::guest::Guest;
 use crate::store::{Note, NoteKind, Record};
+use crate::text;
 
 pub use denials::{Denial, Denials};
+use gathered::TARGET;
 pub use gathered::Which;
 pub(super) use gathered::{Gathered, Missing};
 
@@ -220,6 +223,15 @@ fn event(plugin: &str, digest: Digest, scope: &Scope, entry: Entry) -> EventKind
     }
 }
 
+/// A text that was cut to [`TARGET`], without secrets: nor with the beginning of one whose end was cut away.
+fn told(secrets: &Secrets, text: &str) -> String {
+    let kept = text::prefix(text, TARGET);
+    match &text[kept.len()..] {
+        "" => secrets.without_secrets(text).into_owned(),
+        missing => format!("{}{missing}", secrets.without_secrets(&kept[..secrets.settled(kept)])),
+    }
+}
+
 impl Guest {
     /// Something is about to be done with a right, which no operation tells of. False where the instance has ended and its record is written:
     /// then it must not be done.
@@ -239,7 +251,9 @@ impl Guest {
 
     /// Keeps a denial for the person and for the next commit.
     pub(super) fn note_denial(&self, refusal: Option<&Refusal>, at: At) {
-        let Some(refusal) = refusal.filter(|r| r.kind == RefusalKind::Denied) else {
+        // A tool that others have is not found by who was not given it.
+        let is_denial = |refusal: &&Refusal| refusal.kind == RefusalKind::Denied || refusal.lack.is_some();
+        let Some(refusal) = refusal.filter(is_denial) else {
             return;
         };
         let run = &self.session.run;
@@ -254,16 +268,22 @@ impl Guest {
             is_tool: !self.is_strategy(),
             is_child: self.session.parent.is_some(),
         };
-        let clean = |text: &str| run.secrets.without_secrets(text).into_owned();
-        let lack = refusal.lack.as_deref();
+        // A guest chooses how long a method, a path or a key is.
+        let clean = |text: &str| told(&run.secrets, &text::cut(text, TARGET));
+        let lack = refusal.lack.as_deref().map(|lack| Lack {
+            what: clean(&lack.what),
+            target: clean(&lack.target),
+            // What is cut short allows something else.
+            right: lack.right.as_ref().filter(|right| right.len() <= TARGET).map(|right| clean(right)),
+        });
         let missing = Missing {
-            right: lack.and_then(|lack| lack.right.as_deref()).map(clean),
-            target: lack.map(|lack| clean(&lack.target)),
             denied: DeniedEntry {
-                what: lack.map(|lack| clean(&lack.what)),
+                what: lack.as_ref().map(|lack| lack.what.clone()),
                 message: clean(&refusal.message),
-                remedy: lack.map(|lack| remedy(lack, asker)).unwrap_or_default(),
+                remedy: lack.as_ref().map(|lack| remedy(lack, asker)).unwrap_or_default(),
             },
+            target: lack.as_ref().map(|lack| lack.target.clone()),
+            right: lack.and_then(|lack| lack.right),
         };
         run.denied(Denial::of(&self.plugin, self.digest, &missing));
         self.tape().gathered.denied(missing, at);
@@ -282,7 +302,7 @@ impl Guest {
         let (mut entries, mut events) = (Vec::new(), Vec::new());
         for (mut entry, told_by) in gathered {
             if let Some(target) = entry.target.as_mut().filter(|_| entry.denied.is_none()) {
-                *target = secrets.without_secrets(target).into_owned();
+                *target = told(secrets, target);
             }
             match told_by {
                 ToldBy::Audit => entries.push(entry),

@@ -47,6 +47,11 @@ pub(crate) enum Step {
         root: String,
         path: String,
     },
+    /// Opens so many listings of a folder, and closes none before all are open.
+    ListAll {
+        root: String,
+        times: usize,
+    },
     MakeFolder {
         root: String,
         path: String,
@@ -139,6 +144,11 @@ impl Step {
             }
             Self::Stat { root, path } => Ok(json!(folder(root)?.stat_at(PathFlags::SYMLINK_FOLLOW, path)?.size)),
             Self::List { root, path } => list(&folder(root)?, path),
+            Self::ListAll { root, times } => {
+                let folder = folder(root)?;
+                let open: Result<Vec<_>, ErrorCode> = (0..*times).map(|_| folder.read_directory()).collect();
+                Ok(json!(open?.len()))
+            }
             Self::MakeFolder { root, path } => Ok(json!(folder(root)?.create_directory_at(path)?)),
             Self::RemoveFolder { root, path } => Ok(json!(folder(root)?.remove_directory_at(path)?)),
             Self::Unlink { root, path } => Ok(json!(folder(root)?.unlink_file_at(path)?)),

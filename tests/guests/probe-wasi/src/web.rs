@@ -4,9 +4,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use wasip2::http::outgoing_handler;
 use wasip2::http::types::{
-    ErrorCode, Fields, IncomingResponse, Method, OutgoingBody, OutgoingRequest, RequestOptions, Scheme,
+    ErrorCode, Fields, FutureIncomingResponse, IncomingResponse, Method, OutgoingBody, OutgoingRequest, RequestOptions,
+    Scheme,
 };
-use wasip2::io::streams::StreamError;
+use wasip2::io::streams::{OutputStream, StreamError};
 
 /// Bytes read at once.
 const PIECE: u64 = 64 << 10;
@@ -34,6 +35,18 @@ pub(crate) enum Step {
         #[serde(default)]
         wait_ms: Option<u64>,
     },
+    /// Makes so many requests, each with a method, a host and a body of so many bytes, and drops none before all are made: how many bytes the host took.
+    Make {
+        requests: usize,
+        #[serde(default)]
+        method: usize,
+        #[serde(default)]
+        authority: usize,
+        #[serde(default)]
+        body: usize,
+    },
+    /// Sends so many requests at once: what each was told.
+    SendAll { requests: usize, authority: String },
 }
 
 /// Why there is no answer: the part of the request that is refused when it is set, or the code of its end.
@@ -45,49 +58,110 @@ impl Step {
     /// # Errors
     /// What was refused.
     pub(crate) fn run(&self) -> Result<Value, Why> {
-        let Self::Send {
-            method,
-            scheme,
-            authority,
-            path,
-            headers,
-            body,
-            wait_ms,
-        } = self;
-        let headers: Vec<_> = headers
-            .iter()
-            .map(|(name, value)| (name.clone(), value.as_bytes().to_vec()))
-            .collect();
-        let fields = Fields::from_list(&headers).map_err(|e| format!("headers: {e:?}"))?;
-        let request = OutgoingRequest::new(fields);
-        let refused = |part: &str| format!("{part} is refused");
-        let method = match method.as_deref().unwrap_or("GET") {
-            "GET" => Method::Get,
-            "POST" => Method::Post,
-            other => Method::Other(other.to_owned()),
-        };
-        request.set_method(&method).map_err(|()| refused("the method"))?;
-        let scheme = match scheme.as_deref().unwrap_or("http") {
-            "http" => Scheme::Http,
-            "https" => Scheme::Https,
-            other => Scheme::Other(other.to_owned()),
-        };
-        request.set_scheme(Some(&scheme)).map_err(|()| refused("the scheme"))?;
-        request
-            .set_authority(Some(authority))
-            .map_err(|()| refused("the authority"))?;
-        request
-            .set_path_with_query(Some(path.as_deref().unwrap_or("/")))
-            .map_err(|()| refused("the path"))?;
-        let outgoing = request.body().map_err(|()| refused("the body"))?;
-        let pending = outgoing_handler::handle(request, wait_ms.map(options).transpose()?).map_err(shown)?;
-        write(outgoing, body.as_deref().unwrap_or_default())?;
-        pending.subscribe().block();
-        match pending.get() {
-            Some(Ok(Ok(response))) => answer(&response),
-            Some(Ok(Err(code))) => Err(shown(code)),
-            _ => Err("no answer".into()),
+        match self {
+            Self::Send {
+                method,
+                scheme,
+                authority,
+                path,
+                headers,
+                body,
+                wait_ms,
+            } => {
+                let headers: Vec<_> = headers
+                    .iter()
+                    .map(|(name, value)| (name.clone(), value.as_bytes().to_vec()))
+                    .collect();
+                let fields = Fields::from_list(&headers).map_err(|e| format!("headers: {e:?}"))?;
+                let request = OutgoingRequest::new(fields);
+                let method = match method.as_deref().unwrap_or("GET") {
+                    "GET" => Method::Get,
+                    "POST" => Method::Post,
+                    other => Method::Other(other.to_owned()),
+                };
+                request.set_method(&method).map_err(refused("the method"))?;
+                let scheme = match scheme.as_deref().unwrap_or("http") {
+                    "http" => Scheme::Http,
+                    "https" => Scheme::Https,
+                    other => Scheme::Other(other.to_owned()),
+                };
+                request.set_scheme(Some(&scheme)).map_err(refused("the scheme"))?;
+                request
+                    .set_authority(Some(authority))
+                    .map_err(refused("the authority"))?;
+                request
+                    .set_path_with_query(Some(path.as_deref().unwrap_or("/")))
+                    .map_err(refused("the path"))?;
+                let outgoing = request.body().map_err(refused("the body"))?;
+                let pending = outgoing_handler::handle(request, wait_ms.map(options).transpose()?).map_err(shown)?;
+                write(outgoing, body.as_deref().unwrap_or_default())?;
+                answered(&pending)
+            }
+            Self::Make {
+                requests,
+                method,
+                authority,
+                body,
+            } => {
+                let made: Result<Vec<_>, Why> = (0..*requests).map(|_| made(*method, *authority, *body)).collect();
+                Ok(json!(made?.iter().map(|(_, taken)| taken).sum::<usize>()))
+            }
+            Self::SendAll { requests, authority } => {
+                let send = |_| {
+                    let request = OutgoingRequest::new(Fields::new());
+                    request.set_scheme(Some(&Scheme::Http)).map_err(refused("the scheme"))?;
+                    request
+                        .set_authority(Some(authority))
+                        .map_err(refused("the authority"))?;
+                    outgoing_handler::handle(request, None).map_err(shown)
+                };
+                let pending: Result<Vec<_>, Why> = (0..*requests).map(send).collect();
+                let told: Vec<Value> = pending?
+                    .iter()
+                    .map(|pending| answered(pending).unwrap_or_else(Value::String))
+                    .collect();
+                Ok(json!(told))
+            }
         }
+    }
+}
+
+/// In whose words a part of a request is refused.
+fn refused(part: &str) -> impl Fn(()) -> Why {
+    move |()| format!("{part} is refused")
+}
+
+/// A request that is not sent, with all that it has, and how many bytes of its body were taken.
+fn made(method: usize, authority: usize, body: usize) -> Result<((OutgoingRequest, OutgoingBody, OutputStream), usize), Why> {
+    let request = OutgoingRequest::new(Fields::new());
+    if method > 0 {
+        let method = Method::Other("M".repeat(method));
+        request.set_method(&method).map_err(refused("the method"))?;
+    }
+    if authority > 0 {
+        request
+            .set_authority(Some(&"a".repeat(authority)))
+            .map_err(refused("the authority"))?;
+    }
+    let outgoing = request.body().map_err(refused("the body"))?;
+    let stream = outgoing.write().map_err(refused("the body"))?;
+    let (bytes, mut taken) = (vec![0; body], 0);
+    while taken < body {
+        let room = usize::try_from(stream.check_write().unwrap_or(0)).unwrap_or(0).min(body - taken);
+        if room == 0 || stream.write(&bytes[taken..taken + room]).is_err() {
+            break;
+        }
+        taken += room;
+    }
+    Ok(((request, outgoing, stream), taken))
+}
+
+fn answered(pending: &FutureIncomingResponse) -> Result<Value, Why> {
+    pending.subscribe().block();
+    match pending.get() {
+        Some(Ok(Ok(response))) => answer(&response),
+        Some(Ok(Err(code))) => Err(shown(code)),
+        _ => Err("no answer".into()),
     }
 }
 

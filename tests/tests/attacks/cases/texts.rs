@@ -105,6 +105,27 @@ pub(crate) fn patterns() -> Vec<Case> {
     slow.into_iter().chain(refused).collect()
 }
 
+/// Patterns of which there are many, or long ones, or that are held against much: each bound from both sides.
+pub(crate) fn many_patterns() -> Vec<Case> {
+    let property = |n: usize, pattern: &str| (format!("p{n}"), json!({ "pattern": format!("{n}{pattern}") }));
+    let with = |count: usize, pattern: &str| {
+        let properties: serde_json::Map<String, Value> = (0..count).map(|n| property(n, pattern)).collect();
+        json!({ "type": "object", "properties": properties }).to_string()
+    };
+    let of = |bytes: usize| json!({ "a": "a".repeat(bytes - r#"{"a":""}"#.len()) });
+    // 2 MiB for all patterns together.
+    let most = (2 << 20) / 128;
+    let bomb = "(?:\\p{L}{100}){100}";
+    vec![
+        called(&with(128, "$"), &of(most)),
+        called(&with(128, "$"), &of(most + 1)).fails("invalid-input", &["limits.json.matching"]),
+        called(&with(129, "$"), &json!({})).refused(&["129 patterns", "limits.json.patterns"]),
+        called(&with(1, &"a".repeat(1023)), &json!({})),
+        called(&with(1, &"a".repeat(1024)), &json!({})).refused(&["1025 bytes", "limits.json.pattern"]),
+        called(&with(100, bomb), &json!({})).refused(&["limits.json.pattern"]),
+    ]
+}
+
 /// Schemas that are none.
 pub(crate) fn schemas() -> Vec<Case> {
     let odd = [

@@ -1,7 +1,7 @@
 //! Values that no honest guest passes: enormous, malformed, forged.
 
 use hermes_tests::output::{message, refusal};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Case, Plugin};
 use crate::hostile::{self, Guest};
@@ -67,6 +67,45 @@ pub(crate) fn kept_handles() -> [Case; 2] {
         assert!(said.contains("256") && said.contains("limits.resources"), "{last}");
     });
     [opens, starts(1024 + 64 + 1).fails("trapped", &["limits.handles"])]
+}
+
+/// The most of a method, of a host, and of the body that the host takes of a request that nobody reads.
+const METHOD: usize = 64;
+const AUTHORITY: usize = 320;
+const BODY: usize = 2 * (16 << 10);
+
+/// Requests that are made and never sent, by a tool that was granted nothing: their parts, and how many of them, to the last.
+pub(crate) fn requests() -> Vec<Case> {
+    let all = 128;
+    let make = |name: &str, steps: &[Value]| {
+        Case::call(
+            name,
+            Plugin::Built("probe-wasi"),
+            "wasi",
+            json!({ "steps": steps }),
+        )
+    };
+    let one = |part: &str, bytes: usize| json!({ "do": "make", "requests": 1, part: bytes });
+    let parts = [
+        one("method", METHOD),
+        one("method", METHOD + 1),
+        one("method", 15 << 20),
+        one("authority", AUTHORITY),
+        one("authority", AUTHORITY + 1),
+    ];
+    let whole = json!({
+        "do": "make", "requests": all, "method": METHOD, "authority": AUTHORITY, "body": 1 << 20,
+    });
+    vec![
+        make("requests of odd parts", &parts).sees(|seen| {
+            let told: Vec<_> = seen.iter().map(|seen| seen["error"].as_str()).collect();
+            let (method, host) = (Some("the method is refused"), Some("the authority is refused"));
+            assert_eq!(told, [None, method, method, None, host]);
+        }),
+        make("requests that nobody sends", &[whole]).sees(move |seen| assert_eq!(seen[0]["ok"], all * BODY)),
+        make("one request too many", &[json!({ "do": "make", "requests": all + 1 })])
+            .fails("trapped", &["128 HTTP requests", "limits.http.open"]),
+    ]
 }
 
 /// A call that is started gives a handle in any case, and the engine counts all of them: with room for each child that a run may have.
