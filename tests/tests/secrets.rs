@@ -320,6 +320,7 @@ fn a34_a_plugin_that_knows_a_secret_sends_it_nowhere() {
     let to = |path: &str| site.url(path);
     let post = |body: Value| json!({ "do": "fetch", "url": to("/"), "method": "POST", "body": body });
     let header = |name: &str, value: &str| json!({ "do": "fetch", "url": to("/"), "headers": [[name, value]] });
+    let method = |method: &str| json!({ "do": "fetch", "url": to("/"), "method": method });
     let port = site.address().port();
     let mut attacks = vec![
         fetch(&to(&format!("/{known}"))),
@@ -336,6 +337,8 @@ fn a34_a_plugin_that_knows_a_secret_sends_it_nowhere() {
         header("authorization", &format!("Bearer {known}")),
         header("x-mine", &base64(&format!("user:{CANARY}"), 0, b"+/")),
         header(&marked(0), "1"),
+        method(&known),
+        method(&known.to_uppercase()),
         post(json!([a, b])),
         post(json!(CANARY.chars().map(String::from).collect::<Vec<_>>())),
     ];
@@ -354,8 +357,11 @@ fn a34_a_plugin_that_knows_a_secret_sends_it_nowhere() {
     output.says(&["may not hand on the secret x"]);
     // What is no secret still passes, and backwards it is none.
     let back: String = CANARY.chars().rev().collect();
-    let output = call(&home, &site, &[fetch(&to(&format!("/?q={back}")))], &[]).expect(0);
-    assert_eq!(called(&output)[0]["ok"]["status"], 200);
+    let output = call(&home, &site, &[fetch(&to(&format!("/?q={back}"))), method(&back)], &[]).expect(0);
+    for seen in called(&output) {
+        assert_eq!(seen["ok"]["status"], 200, "{seen}");
+    }
+    assert!(site.asked()[1].bytes.starts_with(back.as_bytes()));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Method};
 use url::Url;
 use zeroize::Zeroizing;
 
@@ -81,9 +81,10 @@ impl Permit {
         }
     }
 
-    /// Whether a guest's request holds no secret: in its address, in whichever spelling, its headers or its body.
+    /// Whether a guest's request holds no secret: in its method, its address, in whichever spelling, its headers or its body.
     pub(super) fn lets_out(
         &self,
+        method: &Method,
         written: &str,
         url: &Url,
         headers: &HeaderMap,
@@ -98,7 +99,9 @@ impl Permit {
                 found(stored, value.as_bytes()).or_else(|| stored.find_in_host(name.as_str()))
             })
         };
-        let held = found(stored, written.as_bytes())
+        let held = stored
+            .find_in_host(method.as_str())
+            .or_else(|| found(stored, written.as_bytes()))
             .or_else(|| in_address(stored, url))
             .or_else(header)
             .or_else(|| found(stored, body));
@@ -248,7 +251,7 @@ mod tests {
         let out = |to: &str, header: &str, body: &str| {
             let mut headers = HeaderMap::new();
             headers.insert("x-mine", HeaderValue::from_str(header).expect("a value"));
-            permit.lets_out(to, &url(to), &headers, body.as_bytes())
+            permit.lets_out(&Method::PUT, to, &url(to), &headers, body.as_bytes())
         };
         assert_eq!(out("https://x.org/a?b=c%20d", "e", "f%"), Ok(()));
         let mixed: String = VALUE
@@ -285,7 +288,18 @@ mod tests {
             HeaderValue::from_static(""),
         );
         let to = "https://x.org/";
-        assert!(permit.lets_out(to, &url(to), &headers, b"").is_err(), "a header's name");
+        let held = permit.lets_out(&Method::GET, to, &url(to), &headers, b"");
+        assert!(held.is_err(), "a header's name");
+        for (method, leaves) in [
+            (VALUE, false),
+            (&*VALUE.to_lowercase(), false),
+            (&hex, false),
+            ("PURGE", true),
+        ] {
+            let method = Method::from_bytes(method.as_bytes()).expect("a method");
+            let held = permit.lets_out(&method, to, &url(to), &HeaderMap::new(), b"");
+            assert_eq!(held.is_ok(), leaves, "{method}");
+        }
     }
 
     #[test]
