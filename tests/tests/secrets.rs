@@ -254,6 +254,39 @@ fn a34_what_a_server_tells_byte_by_byte_is_found() {
     assert_kept(&home, &[&output]);
 }
 
+#[test]
+fn a34_a_form_that_is_broken_into_lines_is_found_on_either_way() {
+    let home = Home::new();
+    set(&home, "x", CANARY, &[]).expect(0);
+    // The canary itself has no lines.
+    let broken = |end: &str| -> Vec<String> {
+        let lines = |form: &String| {
+            let lines = form.as_bytes().chunks(16).map(String::from_utf8_lossy);
+            lines.collect::<Vec<_>>().join(end)
+        };
+        forms()[1..].iter().map(lines).collect()
+    };
+    for end in ["\n", "\r\n", "\r"] {
+        let body: String = broken(end).iter().map(|form| format!("<{form}>")).collect();
+        let site = Site::start(move |_| ok(&body));
+        let said = broken(&format!("⧺{end}"));
+        let post = |body: &String| json!({ "do": "fetch", "url": site.url("/"), "method": "POST", "body": [body] });
+        let mut steps = vec![fetch(&site.url("/"))];
+        steps.extend(said.iter().map(post));
+        let output = call(&home, &site, &steps, &[]).expect(0);
+        let seen = called(&output);
+        assert_eq!(
+            seen[0]["ok"]["body"],
+            format!("<{HIDDEN}>").repeat(said.len()),
+            "{end:?}"
+        );
+        for (form, seen) in said.iter().zip(&seen[1..]) {
+            assert!(message(seen).contains("HttpRequestDenied"), "{form:?}: {seen}");
+        }
+        assert_eq!((seen.len(), site.asked().len()), (said.len() + 1, 1), "{end:?}");
+    }
+}
+
 /// `call probe-tool probe` with these steps, and what both grants for a server allow.
 fn call(home: &Home, site: &Site, steps: &[Value], more: &[&str]) -> Output {
     let arguments = json!({ "steps": steps }).to_string();

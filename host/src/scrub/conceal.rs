@@ -147,6 +147,22 @@ mod tests {
     }
 
     #[test]
+    fn a_form_that_is_broken_into_lines_is_found_whichever_way_lines_end() {
+        for end in ["\n", "\r\n", "\r", "\r\n\t"] {
+            let lines: Vec<String> = hex(VALUE)
+                .as_bytes()
+                .chunks(20)
+                .map(|line| String::from_utf8_lossy(line).into_owned())
+                .collect();
+            let text = format!("<{}>", lines.join(end));
+            assert_eq!(secrets().find(text.as_bytes()), Some("x"), "{text:?}");
+            assert_eq!(&*secrets().conceal(text.as_bytes(), Rest::Nothing), b"<[secret x]>");
+            let begun = &text[..text.len() - 9];
+            assert_eq!(&*secrets().conceal(begun.as_bytes(), Rest::Unseen), b"<", "{begun:?}");
+        }
+    }
+
+    #[test]
     fn of_what_was_cut_no_beginning_of_a_secret_is_left() {
         for form in [VALUE.to_owned(), hex(VALUE), format!("\\u00{}", hex("K"))] {
             for cut in 1..form.len() {
