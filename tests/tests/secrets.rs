@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use hermes_tests::child::{ChildSpec, inside, join};
+use hermes_tests::home::{KEY, KEY_VARIABLE};
 use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
 use hermes_tests::output::{message, refusal};
 use hermes_tests::program::{ask, steps};
@@ -23,10 +24,15 @@ const CANARY: &str = "Kq7zT0pW4nXv9LsB2mYc6RdG8hJf3AeU";
 const HIDDEN: &str = "[secret x]";
 const LONG: Duration = Duration::from_secs(60);
 
-/// The canary as a program may hold it: nobody finds it, and the probe takes the marks out. `deep` is how many probes hand it on.
+/// The canary as a program may hold it.
 fn marked(deep: usize) -> String {
-    let mark = "⧺".repeat(1 << deep);
-    CANARY.split_at(16).0.to_owned() + &mark + CANARY.split_at(16).1
+    with_mark(CANARY, deep)
+}
+
+/// What a program may hold of a text: nobody finds it, and the probe takes the marks out. `deep` is how many probes hand it on.
+fn with_mark(text: &str, deep: usize) -> String {
+    let (a, b) = text.split_at(16);
+    a.to_owned() + &"⧺".repeat(1 << deep) + b
 }
 
 fn hex(text: &str) -> String {
@@ -486,6 +492,69 @@ fn a34_a_plugin_that_knows_a_secret_hands_it_to_nobody() {
         output.stdout
     );
     assert_kept(&home, &[&output]);
+}
+
+#[test]
+fn a34_the_key_of_a_provider_goes_to_that_provider_alone() {
+    let (server, home) = home(Script::always(Turn::text("understood")));
+    let (site, named) = (echo(), "the key of the provider test");
+    let (known, inner) = (with_mark(KEY, 0), with_mark(KEY, 1));
+    let program = steps(&[
+        json!({ "do": "open", "name": "notes" }),
+        json!({ "do": "put", "space": 0, "key": "k", "value": known }),
+        json!({ "do": "call", "name": "echo", "arguments": { "text": known } }),
+        ask(&format!("It is {known}.")),
+        in_tool(&[
+            fetch(&site.url(&format!("/?q={inner}"))),
+            json!({ "do": "fetch", "url": site.url("/"), "headers": [["authorization", format!("Bearer {inner}")]] }),
+        ]),
+        ask("Hello."),
+    ]);
+    let net = format!("net:{}", site.url(""));
+    let output = host(&home, &[&net]).probe(&program).output().expect(0);
+    let seen = output.seen();
+    for seen in &seen[1..4] {
+        assert_eq!(refusal(seen).as_deref(), Some("denied"), "{seen}");
+        assert!(message(seen).contains(named), "{seen}");
+    }
+    for seen in in_call(&seen[4]) {
+        assert!(message(&seen).contains("HttpRequestDenied"), "{seen}");
+    }
+    assert!(seen[5].to_string().contains("understood"), "{}", seen[5]);
+    // The host has sent it where it belongs, and nobody has sent it anywhere else.
+    let requests = server.requests();
+    assert!(requests[0].headers.iter().any(|(_, value)| value.contains(KEY)));
+    assert_eq!((requests.len(), site.asked().len()), (1, 0));
+    // A person's call asks no model, and its tool sends the key nowhere all the same; what is no key of this host leaves.
+    let arguments = json!({ "steps": [fetch(&site.url(&format!("/?q={known}")))] }).to_string();
+    let call = |key: &str| {
+        let host = home
+            .host()
+            .env(KEY_VARIABLE, key)
+            .arg("call")
+            .arg(guests::built("probe-tool"));
+        let host = host.args(["probe", &arguments, "--output", "json", "--allow", &net]);
+        host.output().expect(0)
+    };
+    let denied = call(KEY).says(&["may not hand on the key of the provider test"]);
+    assert!(
+        message(&called(&denied)[0]).contains("HttpRequestDenied"),
+        "{}",
+        denied.stdout
+    );
+    assert_eq!(site.asked().len(), 0);
+    assert_eq!(called(&call("sk-0123456789abcdef-another"))[0]["ok"]["status"], 200);
+    assert_eq!(site.asked()[0].path, format!("/?q={KEY}"));
+    // Nor is it told to an agent by its task.
+    let host = home.host().arg("--plugin").arg(guests::built("probe"));
+    let output = host.arg(format!("Use {KEY}.")).output().expect(2);
+    let output = output.says(&[named, "leave it out"]);
+    assert!(
+        !output.stderr.contains(KEY) && !output.stderr.contains("--allow secret"),
+        "{}",
+        output.stderr
+    );
+    home.assert_without(KEY);
 }
 
 #[test]

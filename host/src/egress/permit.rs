@@ -16,7 +16,7 @@ use super::error::EgressError;
 use super::host::HostRule;
 use super::place::Place;
 use super::rule::NetRule;
-use crate::scrub::{Rest, Secrets};
+use crate::scrub::{Known, Rest, Secrets};
 
 /// A secret, and where it goes.
 #[derive(Clone)]
@@ -44,9 +44,7 @@ pub struct Permit {
     pub rules: Vec<NetRule>,
     /// What is put into them.
     pub credentials: Vec<Credential>,
-    /// What none of them may hold.
-    pub stored: Secrets,
-    /// What no answer may hold, those among it.
+    /// What neither they nor the answers may hold: the operator's secrets, and the keys of providers.
     pub known: Secrets,
 }
 
@@ -90,29 +88,27 @@ impl Permit {
         headers: &HeaderMap,
         body: &[u8],
     ) -> Result<(), EgressError> {
-        let stored = &self.stored;
-        if stored.is_empty() {
+        let known = &self.known;
+        if known.is_empty() {
             return Ok(());
         }
         let header = || {
-            headers.iter().find_map(|(name, value)| {
-                found(stored, value.as_bytes()).or_else(|| stored.find_in_host(name.as_str()))
-            })
+            headers
+                .iter()
+                .find_map(|(name, value)| found(known, value.as_bytes()).or_else(|| known.find_in_host(name.as_str())))
         };
-        let held = stored
+        let held = known
             .find_in_host(method.as_str())
-            .or_else(|| found(stored, written.as_bytes()))
-            .or_else(|| in_address(stored, url))
+            .or_else(|| found(known, written.as_bytes()))
+            .or_else(|| in_address(known, url))
             .or_else(header)
-            .or_else(|| found(stored, body));
+            .or_else(|| found(known, body));
         match held {
             None => Ok(()),
-            Some(name) => Err(EgressError::Secret {
-                what: format!(
-                    "a request holds the secret {name}; the host alone puts it into requests, with --allow secret:{name}@HOST"
-                ),
-                name: name.to_owned(),
-                host: host_of(stored, url),
+            Some(held) => Err(EgressError::Secret {
+                what: format!("a request holds {held}; {}", held.way()),
+                name: held.to_string(),
+                host: host_of(known, url),
             }),
         }
     }
@@ -125,9 +121,9 @@ impl Permit {
         }
         match in_address(&self.known, &next) {
             None => Ok(next),
-            Some(name) => Err(EgressError::Secret {
-                what: format!("a redirect repeats the secret {name}, and is not followed"),
-                name: name.to_owned(),
+            Some(held) => Err(EgressError::Secret {
+                what: format!("a redirect repeats {held}, and is not followed"),
+                name: held.to_string(),
                 host: host_of(&self.known, &next),
             }),
         }
@@ -162,20 +158,20 @@ impl Permit {
 }
 
 /// A secret in an address: as it is written, decoded, or in the name of its host.
-fn in_address<'a>(secrets: &'a Secrets, url: &Url) -> Option<&'a str> {
+fn in_address<'a>(secrets: &'a Secrets, url: &Url) -> Option<Known<'a>> {
     found(secrets, url.as_str().as_bytes()).or_else(|| secrets.find_in_host(url.host_str()?))
 }
 
 /// Scheme, host and port as people may read them: without a secret that the host's name holds.
 fn host_of(secrets: &Secrets, url: &Url) -> String {
     match url.host_str().and_then(|host| secrets.find_in_host(host)) {
-        Some(name) => format!("{}://[secret {name}]", url.scheme()),
+        Some(held) => format!("{}://[secret {}]", url.scheme(), held.name()),
         None => shown(url),
     }
 }
 
 /// A secret in bytes, as they are or with their percent signs decoded: an encoder may have left more as it is than any known one does.
-fn found<'a>(secrets: &'a Secrets, bytes: &[u8]) -> Option<&'a str> {
+fn found<'a>(secrets: &'a Secrets, bytes: &[u8]) -> Option<Known<'a>> {
     secrets.find(bytes).or_else(|| {
         let decoded = decoded(bytes)?;
         secrets.find(&decoded)
@@ -221,7 +217,6 @@ mod tests {
                 place,
                 value: Arc::new(Zeroizing::new(VALUE.to_owned())),
             }],
-            stored: secrets.clone(),
             known: secrets,
         }
     }
