@@ -125,7 +125,8 @@ fn nothing_outside_the_folder() {
 
 #[test]
 fn what_the_kernel_shows_as_files_is_no_folder_to_grant() {
-    let home = Home::new();
+    let server = ModelServer::start(Vec::new());
+    let home = Home::with_model(&server, Format::OpenAi);
     std::os::unix::fs::symlink("/proc/self", home.work().join("innocent")).unwrap();
     let grant = |folder: &str| home.host().args(["--allow", folder]).probe(&json!({})).output();
     for folder in [
