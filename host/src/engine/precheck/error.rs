@@ -131,7 +131,10 @@ pub enum LoadError {
     #[error(transparent)]
     Compile(#[from] CompileError),
     /// It could not be compiled under the same limits before, and is not tried again.
-    #[error("{error}; so it was before, and under the same limits it is not tried again")]
+    #[error(
+        "{error}; so it was before, and under the same limits it is not tried again{}",
+        within(error)
+    )]
     CompiledBefore {
         /// What came of it then.
         error: CompileError,
@@ -192,6 +195,14 @@ impl LoadError {
             _ => None,
         }
     }
+}
+
+/// For how long nothing is tried again, where that is not for good.
+fn within(error: &CompileError) -> String {
+    let most = error.stands_for().map(|most| u64::try_from(most.as_millis()));
+    most.and_then(Result::ok)
+        .map(|most| format!(" within {}", limits::show(most, Unit::Millis)))
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
