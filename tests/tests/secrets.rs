@@ -14,6 +14,7 @@ use hermes_tests::output::{message, refusal};
 use hermes_tests::program::{ask, steps};
 use hermes_tests::site::{Site, answer, authority, moved, ok};
 use hermes_tests::terminal::Terminal;
+use hermes_tests::well::is_well;
 use hermes_tests::{Home, Host, Output, guests};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -240,6 +241,7 @@ fn a34_what_a_host_is_sent_comes_back_to_nobody() {
         !home.work().join("copy/secrets.json").exists(),
         "a backup leaves secrets out"
     );
+    is_well(&home);
 }
 
 #[test]
@@ -258,6 +260,7 @@ fn a34_what_a_server_tells_byte_by_byte_is_found() {
     let body = called(&output)[0]["ok"]["body"].as_str().unwrap().to_owned();
     assert_eq!(body, vec![HIDDEN; forms().len()].join(" \n"));
     assert_kept(&home, &[&output]);
+    is_well(&home);
 }
 
 #[test]
@@ -291,6 +294,7 @@ fn a34_a_form_that_is_broken_into_lines_is_found_on_either_way() {
         }
         assert_eq!((seen.len(), site.asked().len()), (said.len() + 1, 1), "{end:?}");
     }
+    is_well(&home);
 }
 
 /// `call probe-tool probe` with these steps, and what both grants for a server allow.
@@ -348,6 +352,7 @@ fn a34_of_a_body_that_is_cut_no_part_of_a_secret_is_left() {
             );
         }
     }
+    is_well(&home);
 }
 
 #[test]
@@ -401,6 +406,7 @@ fn a34_a_plugin_that_knows_a_secret_sends_it_nowhere() {
         assert_eq!(seen["ok"]["status"], 200, "{seen}");
     }
     assert!(site.asked()[1].bytes.starts_with(back.as_bytes()));
+    is_well(&home);
 }
 
 #[test]
@@ -492,6 +498,7 @@ fn a34_a_plugin_that_knows_a_secret_hands_it_to_nobody() {
         output.stdout
     );
     assert_kept(&home, &[&output]);
+    is_well(&home);
 }
 
 #[test]
@@ -555,6 +562,7 @@ fn a34_the_key_of_a_provider_goes_to_that_provider_alone() {
         output.stderr
     );
     home.assert_without(KEY);
+    is_well(&home);
 }
 
 #[test]
