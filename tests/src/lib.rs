@@ -17,6 +17,7 @@ pub mod program;
 pub mod shim;
 pub mod site;
 pub mod terminal;
+pub mod well;
 
 pub use home::Home;
 pub use host::{Host, Process};

@@ -18,6 +18,7 @@ use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
 use hermes_tests::output::{message, refusal};
 use hermes_tests::program::{ask, steps};
 use hermes_tests::terminal::Terminal;
+use hermes_tests::well::is_well;
 use hermes_tests::{Home, Output, guests};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -324,6 +325,7 @@ fn a28_bytes_that_were_replaced_are_refused_until_they_are_approved() {
     // The bytes that were approved first are those of another plugin now.
     fs::copy(&file, in_home(&home)).unwrap();
     is_refused(&home, new, &old);
+    is_well(&home);
 }
 
 #[test]
@@ -350,6 +352,7 @@ fn a28_a_manifest_that_was_changed_beside_equal_bytes_is_refused() {
     run(&home, &[], &open("mine")).says(&["whatever it is granted"]);
     fs::write(&beside, good).unwrap();
     assert_eq!(sees(&home, &[], &open("mine"))["ok"], 0);
+    is_well(&home);
 }
 
 #[test]
@@ -377,6 +380,7 @@ fn a28_a_child_is_no_way_around_it() {
         "{}",
         seen[0]
     );
+    is_well(&home);
 }
 
 #[test]
@@ -404,6 +408,7 @@ fn a28_a_folder_that_leads_elsewhere_is_not_the_one_that_was_approved() {
     plugin(&home, &["allow", "weather", "--deny", &grant]).expect(0);
     assert_eq!(listed(&home)[0]["allow"], json!([]));
     call().expect(0);
+    is_well(&home);
 }
 
 /// Puts one of two files in a third's place, over and over, by a rename and by writing into it, while `tries` goes on.
@@ -469,6 +474,7 @@ fn a28_what_is_swapped_between_check_and_load_is_never_loaded() {
         ran > 0 && refused > 0,
         "{ran} ran, {refused} were refused: there was no race"
     );
+    is_well(&home);
 }
 
 #[test]
@@ -506,6 +512,7 @@ fn a28_what_is_swapped_while_it_is_added_is_what_was_looked_at() {
             );
         }
     });
+    is_well(&home);
 }
 
 #[test]

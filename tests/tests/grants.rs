@@ -124,6 +124,29 @@ fn nothing_outside_the_folder() {
 }
 
 #[test]
+fn what_the_kernel_shows_as_files_is_no_folder_to_grant() {
+    let server = ModelServer::start(Vec::new());
+    let home = Home::with_model(&server, Format::OpenAi);
+    std::os::unix::fs::symlink("/proc/self", home.work().join("innocent")).unwrap();
+    let grant = |folder: &str| home.host().args(["--allow", folder]).probe(&json!({})).output();
+    for folder in [
+        "fs:/proc",
+        "fs:p=/proc/self",
+        "fs:./innocent",
+        "fs:/sys",
+        "fs:/dev:rw",
+        "fs:all=/",
+    ] {
+        grant(folder)
+            .expect(2)
+            .says(&[folder, "shows processes and devices as files"]);
+    }
+    for good in ["fs:.", "fs:/usr"] {
+        grant(good).expect(0);
+    }
+}
+
+#[test]
 fn folders_of_one_name() {
     let home = Home::new();
     for folder in ["a/papers", "b/papers"] {

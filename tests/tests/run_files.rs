@@ -432,14 +432,18 @@ fn base64(input: impl AsRef<[u8]>, flags: &[&str]) -> Vec<u8> {
 fn what_holds_a_secret_can_be_looked_at_alone() {
     let server = ModelServer::start(Script::always(Turn::text("an answer")));
     let home = Home::with_model(&server, Format::OpenAi);
-    // The operator's own words are not scrubbed on their way in.
+    // What they are told is a key since then.
     let program = json!({ "steps": [
         { "do": "open", "name": "notes" },
         { "do": "put", "space": 0, "key": "k", "value": format!("the key is {KEY}.") },
         ask(&format!("I hold {KEY}.")),
     ], "summary": "done" });
-    // Nor are they where runs are listed.
-    let ran = home.host().probe(&program).output().json();
+    let ran = home
+        .host()
+        .env(KEY_VARIABLE, "sk-0123456789abcdef-before")
+        .probe(&program)
+        .output()
+        .json();
     let run = ran["run"].as_str().unwrap().to_owned();
     let host = home
         .host()

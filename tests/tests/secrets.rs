@@ -8,11 +8,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use hermes_tests::child::{ChildSpec, inside, join};
+use hermes_tests::home::{KEY, KEY_VARIABLE};
 use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
 use hermes_tests::output::{message, refusal};
 use hermes_tests::program::{ask, steps};
 use hermes_tests::site::{Site, answer, authority, moved, ok};
 use hermes_tests::terminal::Terminal;
+use hermes_tests::well::is_well;
 use hermes_tests::{Home, Host, Output, guests};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -23,10 +25,15 @@ const CANARY: &str = "Kq7zT0pW4nXv9LsB2mYc6RdG8hJf3AeU";
 const HIDDEN: &str = "[secret x]";
 const LONG: Duration = Duration::from_secs(60);
 
-/// The canary as a program may hold it: nobody finds it, and the probe takes the marks out. `deep` is how many probes hand it on.
+/// The canary as a program may hold it.
 fn marked(deep: usize) -> String {
-    let mark = "⧺".repeat(1 << deep);
-    CANARY.split_at(16).0.to_owned() + &mark + CANARY.split_at(16).1
+    with_mark(CANARY, deep)
+}
+
+/// What a program may hold of a text: nobody finds it, and the probe takes the marks out. `deep` is how many probes hand it on.
+fn with_mark(text: &str, deep: usize) -> String {
+    let (a, b) = text.split_at(16);
+    a.to_owned() + &"⧺".repeat(1 << deep) + b
 }
 
 fn hex(text: &str) -> String {
@@ -234,6 +241,7 @@ fn a34_what_a_host_is_sent_comes_back_to_nobody() {
         !home.work().join("copy/secrets.json").exists(),
         "a backup leaves secrets out"
     );
+    is_well(&home);
 }
 
 #[test]
@@ -252,6 +260,41 @@ fn a34_what_a_server_tells_byte_by_byte_is_found() {
     let body = called(&output)[0]["ok"]["body"].as_str().unwrap().to_owned();
     assert_eq!(body, vec![HIDDEN; forms().len()].join(" \n"));
     assert_kept(&home, &[&output]);
+    is_well(&home);
+}
+
+#[test]
+fn a34_a_form_that_is_broken_into_lines_is_found_on_either_way() {
+    let home = Home::new();
+    set(&home, "x", CANARY, &[]).expect(0);
+    // The canary itself has no lines.
+    let broken = |end: &str| -> Vec<String> {
+        let lines = |form: &String| {
+            let lines = form.as_bytes().chunks(16).map(String::from_utf8_lossy);
+            lines.collect::<Vec<_>>().join(end)
+        };
+        forms()[1..].iter().map(lines).collect()
+    };
+    for end in ["\n", "\r\n", "\r"] {
+        let body: String = broken(end).iter().map(|form| format!("<{form}>")).collect();
+        let site = Site::start(move |_| ok(&body));
+        let said = broken(&format!("⧺{end}"));
+        let post = |body: &String| json!({ "do": "fetch", "url": site.url("/"), "method": "POST", "body": [body] });
+        let mut steps = vec![fetch(&site.url("/"))];
+        steps.extend(said.iter().map(post));
+        let output = call(&home, &site, &steps, &[]).expect(0);
+        let seen = called(&output);
+        assert_eq!(
+            seen[0]["ok"]["body"],
+            format!("<{HIDDEN}>").repeat(said.len()),
+            "{end:?}"
+        );
+        for (form, seen) in said.iter().zip(&seen[1..]) {
+            assert!(message(seen).contains("HttpRequestDenied"), "{form:?}: {seen}");
+        }
+        assert_eq!((seen.len(), site.asked().len()), (said.len() + 1, 1), "{end:?}");
+    }
+    is_well(&home);
 }
 
 /// `call probe-tool probe` with these steps, and what both grants for a server allow.
@@ -309,6 +352,7 @@ fn a34_of_a_body_that_is_cut_no_part_of_a_secret_is_left() {
             );
         }
     }
+    is_well(&home);
 }
 
 #[test]
@@ -320,6 +364,7 @@ fn a34_a_plugin_that_knows_a_secret_sends_it_nowhere() {
     let to = |path: &str| site.url(path);
     let post = |body: Value| json!({ "do": "fetch", "url": to("/"), "method": "POST", "body": body });
     let header = |name: &str, value: &str| json!({ "do": "fetch", "url": to("/"), "headers": [[name, value]] });
+    let method = |method: &str| json!({ "do": "fetch", "url": to("/"), "method": method });
     let port = site.address().port();
     let mut attacks = vec![
         fetch(&to(&format!("/{known}"))),
@@ -336,6 +381,8 @@ fn a34_a_plugin_that_knows_a_secret_sends_it_nowhere() {
         header("authorization", &format!("Bearer {known}")),
         header("x-mine", &base64(&format!("user:{CANARY}"), 0, b"+/")),
         header(&marked(0), "1"),
+        method(&known),
+        method(&known.to_uppercase()),
         post(json!([a, b])),
         post(json!(CANARY.chars().map(String::from).collect::<Vec<_>>())),
     ];
@@ -354,8 +401,12 @@ fn a34_a_plugin_that_knows_a_secret_sends_it_nowhere() {
     output.says(&["may not hand on the secret x"]);
     // What is no secret still passes, and backwards it is none.
     let back: String = CANARY.chars().rev().collect();
-    let output = call(&home, &site, &[fetch(&to(&format!("/?q={back}")))], &[]).expect(0);
-    assert_eq!(called(&output)[0]["ok"]["status"], 200);
+    let output = call(&home, &site, &[fetch(&to(&format!("/?q={back}"))), method(&back)], &[]).expect(0);
+    for seen in called(&output) {
+        assert_eq!(seen["ok"]["status"], 200, "{seen}");
+    }
+    assert!(site.asked()[1].bytes.starts_with(back.as_bytes()));
+    is_well(&home);
 }
 
 #[test]
@@ -447,6 +498,71 @@ fn a34_a_plugin_that_knows_a_secret_hands_it_to_nobody() {
         output.stdout
     );
     assert_kept(&home, &[&output]);
+    is_well(&home);
+}
+
+#[test]
+fn a34_the_key_of_a_provider_goes_to_that_provider_alone() {
+    let (server, home) = home(Script::always(Turn::text("understood")));
+    let (site, named) = (echo(), "the key of the provider test");
+    let (known, inner) = (with_mark(KEY, 0), with_mark(KEY, 1));
+    let program = steps(&[
+        json!({ "do": "open", "name": "notes" }),
+        json!({ "do": "put", "space": 0, "key": "k", "value": known }),
+        json!({ "do": "call", "name": "echo", "arguments": { "text": known } }),
+        ask(&format!("It is {known}.")),
+        in_tool(&[
+            fetch(&site.url(&format!("/?q={inner}"))),
+            json!({ "do": "fetch", "url": site.url("/"), "headers": [["authorization", format!("Bearer {inner}")]] }),
+        ]),
+        ask("Hello."),
+    ]);
+    let net = format!("net:{}", site.url(""));
+    let output = host(&home, &[&net]).probe(&program).output().expect(0);
+    let seen = output.seen();
+    for seen in &seen[1..4] {
+        assert_eq!(refusal(seen).as_deref(), Some("denied"), "{seen}");
+        assert!(message(seen).contains(named), "{seen}");
+    }
+    for seen in in_call(&seen[4]) {
+        assert!(message(&seen).contains("HttpRequestDenied"), "{seen}");
+    }
+    assert!(seen[5].to_string().contains("understood"), "{}", seen[5]);
+    // The host has sent it where it belongs, and nobody has sent it anywhere else.
+    let requests = server.requests();
+    assert!(requests[0].headers.iter().any(|(_, value)| value.contains(KEY)));
+    assert_eq!((requests.len(), site.asked().len()), (1, 0));
+    // A person's call asks no model, and its tool sends the key nowhere all the same; what is no key of this host leaves.
+    let arguments = json!({ "steps": [fetch(&site.url(&format!("/?q={known}")))] }).to_string();
+    let call = |key: &str| {
+        let host = home
+            .host()
+            .env(KEY_VARIABLE, key)
+            .arg("call")
+            .arg(guests::built("probe-tool"));
+        let host = host.args(["probe", &arguments, "--output", "json", "--allow", &net]);
+        host.output().expect(0)
+    };
+    let denied = call(KEY).says(&["may not hand on the key of the provider test"]);
+    assert!(
+        message(&called(&denied)[0]).contains("HttpRequestDenied"),
+        "{}",
+        denied.stdout
+    );
+    assert_eq!(site.asked().len(), 0);
+    assert_eq!(called(&call("sk-0123456789abcdef-another"))[0]["ok"]["status"], 200);
+    assert_eq!(site.asked()[0].path, format!("/?q={KEY}"));
+    // Nor is it told to an agent by its task.
+    let host = home.host().arg("--plugin").arg(guests::built("probe"));
+    let output = host.arg(format!("Use {KEY}.")).output().expect(2);
+    let output = output.says(&[named, "leave it out"]);
+    assert!(
+        !output.stderr.contains(KEY) && !output.stderr.contains("--allow secret"),
+        "{}",
+        output.stderr
+    );
+    home.assert_without(KEY);
+    is_well(&home);
 }
 
 #[test]

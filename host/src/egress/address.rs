@@ -15,12 +15,13 @@ pub fn is_global(address: IpAddr) -> bool {
 
 /// IANA's special-purpose registry for IPv4 (RFC 6890 and later), and what clouds use for metadata.
 fn v4_is_global(address: Ipv4Addr) -> bool {
-    let [a, b, c, _] = address.octets();
+    let [a, b, c, d] = address.octets();
     let special = a == 0
         || a == 10
         || a == 127
         || a >= 224
         || (a == 100 && (64..128).contains(&b))
+        || (a == 168 && b == 63 && c == 129 && d == 16)
         || (a == 169 && b == 254)
         || (a == 172 && (16..32).contains(&b))
         || (a == 192 && b == 168)
@@ -67,6 +68,8 @@ mod tests {
             "0.0.0.0",
             "10.1.2.3",
             "100.64.0.1",
+            "168.63.129.16",
+            "::ffff:a83f:8110",
             "169.254.169.254",
             "172.16.0.1",
             "172.31.255.255",
@@ -103,6 +106,8 @@ mod tests {
             "8.8.8.8",
             "172.32.0.1",
             "100.128.0.1",
+            "168.63.129.15",
+            "168.63.129.17",
             "2606:4700::1111",
             "64:ff9b::808:808",
             "::ffff:8.8.8.8",

@@ -152,7 +152,7 @@ impl Egress {
         self.request_fits(&body)?;
         let url = Url::parse(&parts.uri.to_string()).map_err(|e| EgressError::Malformed(format!("the URL: {e}")))?;
         // First, as what else is wrong with it is told in words of its own.
-        permit.lets_out(&parts.uri.to_string(), &url, &parts.headers, &body)?;
+        permit.lets_out(&parts.method, &parts.uri.to_string(), &url, &parts.headers, &body)?;
         let mut hop = Hop {
             method: parts.method,
             url,

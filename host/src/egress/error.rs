@@ -26,7 +26,7 @@ pub enum EgressError {
     Secret {
         /// What was refused.
         what: String,
-        /// The secret's name.
+        /// What it is, as in `the secret x`.
         name: String,
         /// Where it would have gone: scheme, host and port.
         host: String,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Method};
 use tokio::sync::Semaphore;
 use url::Url;
 use zeroize::Zeroizing;
@@ -17,7 +17,7 @@ use super::error::EgressError;
 use super::host::HostRule;
 use super::place::Place;
 use super::rule::NetRule;
-use crate::scrub::{Rest, Secrets};
+use crate::scrub::{Known, Rest, Secrets};
 
 /// A secret, and where it goes.
 #[derive(Clone)]
@@ -45,9 +45,7 @@ pub struct Permit {
     pub rules: Vec<NetRule>,
     /// What is put into them.
     pub credentials: Vec<Credential>,
-    /// What none of them may hold.
-    pub stored: Secrets,
-    /// What no answer may hold, those among it.
+    /// What neither they nor the answers may hold: the operator's secrets, and the keys of providers.
     pub known: Secrets,
     /// Names that are looked up at once for all who go by it.
     pub lookups: Arc<Semaphore>,
@@ -59,7 +57,6 @@ impl Default for Permit {
         Self {
             rules: Vec::new(),
             credentials: Vec::new(),
-            stored: Secrets::default(),
             known: Secrets::default(),
             lookups: Arc::new(Semaphore::new(1)),
         }
@@ -105,35 +102,36 @@ impl Permit {
         }
     }
 
-    /// Whether a guest's request holds no secret: in its address, in whichever spelling, its headers or its body.
+    /// Whether a guest's request holds no secret: in its method, its address, in whichever spelling, its headers or its body.
     pub(super) fn lets_out(
         &self,
+        method: &Method,
         written: &str,
         url: &Url,
         headers: &HeaderMap,
         body: &[u8],
     ) -> Result<(), EgressError> {
-        let stored = &self.stored;
-        if stored.is_empty() {
+        let known = &self.known;
+        if known.is_empty() {
             return Ok(());
         }
         let header = || {
-            headers.iter().find_map(|(name, value)| {
-                found(stored, value.as_bytes()).or_else(|| stored.find_in_host(name.as_str()))
-            })
+            headers
+                .iter()
+                .find_map(|(name, value)| found(known, value.as_bytes()).or_else(|| known.find_in_host(name.as_str())))
         };
-        let held = found(stored, written.as_bytes())
-            .or_else(|| in_address(stored, url))
+        let held = known
+            .find_in_host(method.as_str())
+            .or_else(|| found(known, written.as_bytes()))
+            .or_else(|| in_address(known, url))
             .or_else(header)
-            .or_else(|| found(stored, body));
+            .or_else(|| found(known, body));
         match held {
             None => Ok(()),
-            Some(name) => Err(EgressError::Secret {
-                what: format!(
-                    "a request holds the secret {name}; the host alone puts it into requests, with --allow secret:{name}@HOST"
-                ),
-                name: name.to_owned(),
-                host: host_of(stored, url),
+            Some(held) => Err(EgressError::Secret {
+                what: format!("a request holds {held}; {}", held.way()),
+                name: held.to_string(),
+                host: host_of(known, url),
             }),
         }
     }
@@ -146,9 +144,9 @@ impl Permit {
         }
         match in_address(&self.known, &next) {
             None => Ok(next),
-            Some(name) => Err(EgressError::Secret {
-                what: format!("a redirect repeats the secret {name}, and is not followed"),
-                name: name.to_owned(),
+            Some(held) => Err(EgressError::Secret {
+                what: format!("a redirect repeats {held}, and is not followed"),
+                name: held.to_string(),
                 host: host_of(&self.known, &next),
             }),
         }
@@ -183,20 +181,20 @@ impl Permit {
 }
 
 /// A secret in an address: as it is written, decoded, or in the name of its host.
-fn in_address<'a>(secrets: &'a Secrets, url: &Url) -> Option<&'a str> {
+fn in_address<'a>(secrets: &'a Secrets, url: &Url) -> Option<Known<'a>> {
     found(secrets, url.as_str().as_bytes()).or_else(|| secrets.find_in_host(url.host_str()?))
 }
 
 /// Scheme, host and port as people may read them: without a secret that the host's name holds.
 fn host_of(secrets: &Secrets, url: &Url) -> String {
     match url.host_str().and_then(|host| secrets.find_in_host(host)) {
-        Some(name) => format!("{}://[secret {name}]", url.scheme()),
+        Some(held) => format!("{}://[secret {}]", url.scheme(), held.name()),
         None => shown(url),
     }
 }
 
 /// A secret in bytes, as they are or with their percent signs decoded: an encoder may have left more as it is than any known one does.
-fn found<'a>(secrets: &'a Secrets, bytes: &[u8]) -> Option<&'a str> {
+fn found<'a>(secrets: &'a Secrets, bytes: &[u8]) -> Option<Known<'a>> {
     secrets.find(bytes).or_else(|| {
         let decoded = decoded(bytes)?;
         secrets.find(&decoded)
@@ -242,7 +240,6 @@ mod tests {
                 place,
                 value: Arc::new(Zeroizing::new(VALUE.to_owned())),
             }],
-            stored: secrets.clone(),
             known: secrets,
         }
     }
@@ -272,7 +269,7 @@ mod tests {
         let out = |to: &str, header: &str, body: &str| {
             let mut headers = HeaderMap::new();
             headers.insert("x-mine", HeaderValue::from_str(header).expect("a value"));
-            permit.lets_out(to, &url(to), &headers, body.as_bytes())
+            permit.lets_out(&Method::PUT, to, &url(to), &headers, body.as_bytes())
         };
         assert_eq!(out("https://x.org/a?b=c%20d", "e", "f%"), Ok(()));
         let mixed: String = VALUE
@@ -309,7 +306,18 @@ mod tests {
             HeaderValue::from_static(""),
         );
         let to = "https://x.org/";
-        assert!(permit.lets_out(to, &url(to), &headers, b"").is_err(), "a header's name");
+        let held = permit.lets_out(&Method::GET, to, &url(to), &headers, b"");
+        assert!(held.is_err(), "a header's name");
+        for (method, leaves) in [
+            (VALUE, false),
+            (&*VALUE.to_lowercase(), false),
+            (&hex, false),
+            ("PURGE", true),
+        ] {
+            let method = Method::from_bytes(method.as_bytes()).expect("a method");
+            let held = permit.lets_out(&method, to, &url(to), &HeaderMap::new(), b"");
+            assert_eq!(held.is_ok(), leaves, "{method}");
+        }
     }
 
     #[test]

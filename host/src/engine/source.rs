@@ -1,7 +1,8 @@
 //! Reads a component from a file, once and within its cap, and says plainly what a path is that holds none.
+//! What lies beside a component is opened in the same way.
 
 use std::fs::{File, OpenOptions};
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
@@ -13,7 +14,10 @@ use crate::limits::Limits;
 /// # Errors
 /// It is missing, no regular file, not readable, or larger than `limits.component`.
 pub fn read_component(path: &Path, limits: &Limits) -> Result<Vec<u8>, LoadError> {
-    let file = open(path)?;
+    let file = open(path).map_err(|e| match e.kind() {
+        io::ErrorKind::NotFound => LoadError::Missing { path: path.to_owned() },
+        _ => unreadable(path, &e),
+    })?;
     let meta = file.metadata().map_err(|e| unreadable(path, &e))?;
     if !meta.is_file() {
         let kind = meta.file_type();
@@ -49,17 +53,17 @@ pub fn read_component(path: &Path, limits: &Limits) -> Result<Vec<u8>, LoadError
     Ok(bytes)
 }
 
-/// Opens without waiting: a pipe that nobody writes would hold us for ever.
-fn open(path: &Path) -> Result<File, LoadError> {
+/// Opens a file to be read, without waiting: a pipe that nobody writes would hold us for ever. What it is has to be asked of what was opened: by its
+/// path it may be another meanwhile.
+///
+/// # Errors
+/// What the system says.
+pub fn open(path: &Path) -> io::Result<File> {
     let nonblocking = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or_default();
-    let opened = OpenOptions::new().read(true).custom_flags(nonblocking).open(path);
-    opened.map_err(|e| match e.kind() {
-        std::io::ErrorKind::NotFound => LoadError::Missing { path: path.to_owned() },
-        _ => unreadable(path, &e),
-    })
+    OpenOptions::new().read(true).custom_flags(nonblocking).open(path)
 }
 
-fn unreadable(path: &Path, error: &std::io::Error) -> LoadError {
+fn unreadable(path: &Path, error: &io::Error) -> LoadError {
     LoadError::Unreadable {
         path: path.to_owned(),
         reason: error.to_string(),

@@ -155,7 +155,7 @@ fn refusal(error: &EgressError) -> Option<Refusal> {
             right: grant.clone(),
         },
         EgressError::Secret { name, host, .. } => Lack {
-            what: format!("hand on the secret {name} to {}", text::line(host, SHOWN)),
+            what: format!("hand on {name} to {}", text::line(host, SHOWN)),
             target: host.clone(),
             right: None,
         },

@@ -17,7 +17,7 @@ use crate::interfaces::State;
 use crate::ledger::{AccountId, Count, Ledger, Reservation};
 use crate::llm::{COMMON_OUTPUT, Conversation, Delta, LEAST_OUTPUT, Model, Request, no_options};
 use crate::plugin::grant::Kind;
-use crate::scrub::Secrets;
+use crate::scrub::{Known, Secrets};
 use crate::session::audit::{ToldBy, Use, Way};
 use crate::session::call::{Begins, Call, Done, EndedEvent, Look, Missed, Operation, Under};
 use crate::session::codec;
@@ -196,7 +196,7 @@ fn resolve(guest: &Guest, name: Option<&str>) -> Result<Model, Refusal> {
 impl Call for Box<Complete> {
     const NAME: &'static str = "llm.complete";
 
-    fn holds<'a>(&self, secrets: &'a Secrets) -> Option<&'a str> {
+    fn holds<'a>(&self, secrets: &'a Secrets) -> Option<Known<'a>> {
         self.bodies.iter().find_map(|(_, body)| secrets.find(body))
     }
 

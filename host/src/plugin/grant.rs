@@ -1,8 +1,9 @@
 //! What an operator can grant, as it is written: `fs:[NAME=]DIR[:rw]`, `net:[METHOD,..@][http://]HOST[:PORT]`, `blackboard:NAME[:ro]`,
 //! `llm[:ALIAS]`, `secret:NAME@HOST[:PORT]`, `terminal:PROGRAM`; before it, for one plugin alone, `PLUGIN=`.
 
+use std::ffi::OsString;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -213,9 +214,9 @@ impl GrantContext {
         let cwd = std::env::current_dir()
             .map_err(|e| GrantError::new(".", format!("the current folder can't be found: {e}")))?;
         Ok(Self {
-            cwd,
             home: home.to_owned(),
-            user: user.map(canonical_start),
+            user: user.map(|user| Way::to(&cwd.join(user)).end),
+            cwd,
         })
     }
 
@@ -369,60 +370,125 @@ fn folder(text: &str, rest: &str, context: &GrantContext) -> Result<FolderGrant,
     if !dir.is_dir() {
         return Err(bad("it is no folder; a single file is granted by its folder".to_owned()));
     }
+    not_the_kernels(text, &dir)?;
     let name = match name {
         Some(name) => name.to_owned(),
         None => match dir.file_name() {
             Some(last) => last.to_string_lossy().into_owned(),
-            None => return Err(bad("it has no name of its own; give one, like fs:all=/".to_owned())),
+            None => return Err(bad("it has no name of its own; give one, like fs:NAME=DIR".to_owned())),
         },
     };
     not_ours(text, &dir, access, context)?;
     Ok(FolderGrant { name, dir, access })
 }
 
-/// No grant reaches the host's own state, nor writes its plugins or the configuration of the current folder.
-fn not_ours(text: &str, dir: &Path, access: Access, context: &GrantContext) -> Result<(), GrantError> {
-    // A folder that is not there yet is placed by its nearest parent that is.
-    let touches = |name: &str| {
-        let ours = canonical_start(&context.home.join(name));
-        ours.starts_with(dir) || dir.starts_with(&ours)
+/// Where the kernel shows processes, itself and devices as files.
+const KERNELS: [&str; 3] = ["/proc", "/sys", "/dev"];
+
+/// In the midst of those a folder as any other, in memory.
+const SHARED_MEMORY: &str = "/dev/shm";
+
+/// No grant reaches what the kernel shows as files: among them are the memory and the environment of each process of this user, and so of the host.
+fn not_the_kernels(text: &str, dir: &Path) -> Result<(), GrantError> {
+    let bad = |what: String| GrantError::new(text, what);
+    let shown = |what: &str| {
+        let why = "where the kernel shows processes and devices as files, which are never granted";
+        bad(format!("it would open {what}, {why}"))
     };
-    if touches("host") {
-        return Err(GrantError::new(
-            text,
-            "it would open the host's own state (the home folder's host/), which is never granted",
-        ));
+    let mut kernels = KERNELS.into_iter();
+    if let Some(at) = kernels.find(|at| dir.starts_with(at) || Path::new(at).starts_with(dir))
+        && !dir.starts_with(SHARED_MEMORY)
+    {
+        return Err(shown(at));
     }
-    if access == Access::Write && touches("plugins") {
-        return Err(GrantError::new(
-            text,
-            "it would let a plugin put others into the home folder's plugins/; grant another folder, or read-only",
-        ));
-    }
-    let project = canonical_start(&context.cwd.join("hermes.toml"));
-    if access == Access::Write && project.exists() && project.starts_with(dir) {
-        return Err(GrantError::new(
-            text,
-            "it would let a plugin rewrite hermes.toml; grant a folder below it, or read-only",
-        ));
+    let mounted = rustix::fs::statfs(dir).map_err(|e| bad(format!("its file system can't be told: {e}")))?;
+    // The same, mounted elsewhere: proc, sysfs, and those below it (magic.h of Linux: debugfs, tracefs, securityfs, configfs, cgroup2, devpts).
+    let is_shown = matches!(
+        mounted.f_type,
+        0x9fa0 | 0x6265_6572 | 0x6462_6720 | 0x7472_6163 | 0x7363_6673 | 0x6265_6570 | 0x6367_7270 | 0x1cd1
+    );
+    if is_shown {
+        return Err(shown("a file system"));
     }
     Ok(())
 }
 
-fn canonical_start(path: &Path) -> PathBuf {
-    let mut rest = Vec::new();
-    let mut start = path;
-    loop {
-        if let Ok(found) = start.canonicalize() {
-            return rest.into_iter().rev().fold(found, |path, part| path.join(part));
-        }
-        match (start.parent(), start.file_name()) {
-            (Some(parent), Some(name)) => {
-                rest.push(name);
-                start = parent;
+/// No grant reaches the host's own state, nor writes its plugins or the configuration of the current folder, nor leads the host to others by
+/// changing a link that leads to them.
+fn not_ours(text: &str, dir: &Path, access: Access, context: &GrantContext) -> Result<(), GrantError> {
+    let bad = |what: &str| Err(GrantError::new(text, what));
+    let home = context.cwd.join(&context.home);
+    let is_written = access == Access::Write;
+    let touches = |way: &Way| way.end.starts_with(dir) || dir.starts_with(&way.end);
+    let [state, config, plugins] = ["host", "host/config.toml", "plugins"].map(|name| Way::to(&home.join(name)));
+    if touches(&state) || (is_written && touches(&config)) {
+        return bad("it would open the host's own state (the home folder's host/), which is never granted");
+    }
+    if !is_written {
+        return Ok(());
+    }
+    if touches(&plugins) {
+        return bad(
+            "it would let a plugin put others into the home folder's plugins/; grant another folder, or read-only",
+        );
+    }
+    let project = Way::to(&context.cwd.join("hermes.toml"));
+    if project.end.exists() && project.end.starts_with(dir) {
+        return bad("it would let a plugin rewrite hermes.toml; grant a folder below it, or read-only");
+    }
+    let ways = [state, config, plugins, project];
+    let led = ways
+        .iter()
+        .flat_map(|way| &way.links)
+        .find(|link| link.starts_with(dir));
+    led.map_or(Ok(()), |link| {
+        let link = text::line(&link.to_string_lossy(), 200);
+        bad(&format!(
+            "it would let a plugin change the link {link}, by which the host finds what is its own; grant another folder, or read-only"
+        ))
+    })
+}
+
+/// Where a path leads.
+struct Way {
+    /// The links on the way there, each where it lies. Whoever may write the folder that holds one may lead it elsewhere.
+    links: Vec<PathBuf>,
+    /// Its end, as far as it is there without a link in it.
+    end: PathBuf,
+}
+
+impl Way {
+    /// More links than the system follows in one path.
+    const MOST: usize = 64;
+
+    /// From the root; what is not there yet has no links.
+    fn to(path: &Path) -> Self {
+        let mut way = Self {
+            links: Vec::new(),
+            end: PathBuf::from("/"),
+        };
+        // The last comes first.
+        let parts = |path: &Path| -> Vec<OsString> {
+            let parts = path.components().rev().filter(|part| *part != Component::CurDir);
+            parts.map(|part| part.as_os_str().to_owned()).collect()
+        };
+        let mut rest = parts(path);
+        while let Some(part) = rest.pop() {
+            if part == ".." {
+                way.end.pop();
+                continue;
             }
-            _ => return path.to_owned(),
+            // Where it is the root, what follows begins there.
+            let next = way.end.join(&part);
+            match next.read_link() {
+                Ok(target) if way.links.len() < Self::MOST => {
+                    way.links.push(next);
+                    rest.extend(parts(&target));
+                }
+                _ => way.end = next,
+            }
         }
+        way
     }
 }
 
@@ -544,6 +610,83 @@ mod tests {
         let error = parse(&place, "fs:home/plugins:rw").expect_err("refused").to_string();
         assert!(error.contains("plugins/"), "{error}");
         assert!(parse(&place, "fs:home/plugins").is_ok());
+    }
+
+    #[test]
+    fn links_to_what_is_the_hosts_own_are_not_for_plugins_to_change() {
+        let place = place();
+        let cwd = &place.context.cwd;
+        let link = |to: &str, name: &str| std::os::unix::fs::symlink(to, cwd.join(name)).expect("linked");
+        for name in ["dots", "links", "conf", "project", "disk/state", "half/plugins"] {
+            std::fs::create_dir_all(cwd.join(name)).expect("made");
+        }
+        for file in ["conf/host.toml", "conf/project.toml"] {
+            std::fs::write(cwd.join(file), "").expect("written");
+        }
+        link("../links/there", "dots/hermes");
+        link(&cwd.join("home").display().to_string(), "links/there");
+        link("../../conf/host.toml", "home/host/config.toml");
+        link("../disk/state", "half/host");
+        link("../conf/project.toml", "project/hermes.toml");
+        let from = |cwd: PathBuf, home: &str, text: &str| {
+            let home = place.context.cwd.join(home);
+            let user = None;
+            Grant::parse(text, &GrantContext { cwd, home, user }).map_err(|e| e.to_string())
+        };
+        let project = || cwd.join("project");
+        for (at, home, text, words) in [
+            (cwd.clone(), "dots/hermes", "fs:dots:rw", "dots/hermes"),
+            (cwd.clone(), "dots/hermes", "fs:links:rw", "links/there"),
+            (cwd.clone(), "dots/hermes", "fs:conf:rw", "own state"),
+            (cwd.clone(), "dots/hermes", "fs:home", "own state"),
+            (cwd.clone(), "half", "fs:disk", "own state"),
+            (cwd.clone(), "half", "fs:half:rw", "plugins/"),
+            (project(), "half", "fs:.:rw", "project/hermes.toml"),
+            (project(), "half", "fs:../conf:rw", "rewrite hermes.toml"),
+        ] {
+            let error = from(at.clone(), home, text).expect_err(text);
+            assert!(error.contains(words), "{text}: {error}");
+        }
+        // To be read, a folder that holds a link is one as any other, and so it is beside one.
+        for (at, home, text) in [
+            (cwd.clone(), "dots/hermes", "fs:dots"),
+            (cwd.clone(), "dots/hermes", "fs:links"),
+            (cwd.clone(), "dots/hermes", "fs:conf"),
+            (cwd.clone(), "dots/hermes", "fs:papers:rw"),
+            (project(), "half", "fs:."),
+            (project(), "half", "fs:../conf"),
+        ] {
+            assert!(from(at, home, text).is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_the_kernel_shows_as_files_is_never_granted() {
+        let place = place();
+        std::os::unix::fs::symlink("/proc", place.context.cwd.join("innocent")).expect("linked");
+        for text in [
+            "fs:/proc",
+            "fs:p=/proc/self",
+            "fs:p=/proc/self/task",
+            "fs:innocent",
+            "fs:/sys",
+            "fs:/sys/kernel",
+            "fs:/dev",
+            "fs:/dev/fd",
+            "fs:all=/",
+        ] {
+            for access in ["", ":rw"] {
+                let text = format!("{text}{access}");
+                let error = parse(&place, &text).expect_err(&text).to_string();
+                assert!(error.contains("processes and devices"), "{text}: {error}");
+            }
+        }
+        let there = ["/usr", SHARED_MEMORY]
+            .into_iter()
+            .filter(|dir| Path::new(dir).is_dir());
+        for good in there {
+            assert!(parse(&place, &format!("fs:{good}")).is_ok(), "{good}");
+        }
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! What a plugin says that it wants: TOML in the custom section `hermes:manifest`, or in a file beside the component. It is read and never run,
 //! and it only asks.
 
+use std::io::{self, Read as _};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use wasmparser::{Parser, Payload};
 
 use crate::engine::precheck::LoadError;
+use crate::engine::source;
 use crate::plugin::grant::{Kind, SecretGrant};
 use crate::text;
 
@@ -221,19 +223,31 @@ pub fn read(bytes: &[u8], path: Option<&Path>) -> Result<Option<Manifest>, Manif
     let Some(path) = path.map(|p| p.with_extension("toml")) else {
         return Ok(None);
     };
-    match std::fs::metadata(&path) {
-        Ok(meta) if meta.is_file() && meta.len() <= MOST_BYTES as u64 => {
-            let text = std::fs::read_to_string(&path)
-                .map_err(|e| ManifestError(format!("{} can't be read: {e}", path.display())))?;
-            Manifest::beside(&text)
-                .map(Some)
-                .map_err(|e| ManifestError(format!("{}: {e}", path.display())))
-        }
-        Ok(_) => Err(ManifestError(format!(
-            "{} is no regular file of {MOST_BYTES} bytes at most",
-            path.display()
-        ))),
-        Err(_) => Ok(None),
+    let Some(text) = text_of(&path).map_err(|what| ManifestError(format!("{} {what}", path.display())))? else {
+        return Ok(None);
+    };
+    let manifest = Manifest::beside(&text).map_err(|e| ManifestError(format!("{}: {e}", path.display())))?;
+    Ok(Some(manifest))
+}
+
+/// The text of the file at `path`, none where there is none; or what is wrong with it, in words that follow the path. It is opened once: what was
+/// looked at is what is read.
+fn text_of(path: &Path) -> Result<Option<String>, String> {
+    let unreadable = |e: io::Error| format!("can't be read: {e}");
+    let file = match source::open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(unreadable(e)),
+    };
+    let odd = || format!("is no regular file of {MOST_BYTES} bytes at most");
+    if !file.metadata().map_err(unreadable)?.is_file() {
+        return Err(odd());
+    }
+    let mut text = String::new();
+    let read = file.take(MOST_BYTES as u64 + 1).read_to_string(&mut text);
+    match read.map_err(unreadable)? {
+        bytes if bytes > MOST_BYTES => Err(odd()),
+        _ => Ok(Some(text)),
     }
 }
 
@@ -296,5 +310,29 @@ mod tests {
         bytes.extend_from_slice(&content);
         assert_eq!(read(&bytes, None).expect("readable").expect("there").name, "x");
         assert_eq!(read(b"\0asm\x0d\0\x01\0", None), Ok(None));
+    }
+
+    #[test]
+    fn what_lies_beside_a_component_is_read_where_it_is_a_small_file_and_waited_for_nowhere() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (bytes, path) = (b"\0asm\x0d\0\x01\0", dir.path().join("x.wasm"));
+        let beside = path.with_extension("toml");
+        let name = || read(bytes, Some(&path)).map(|found| found.map(|manifest| manifest.name));
+        let is_odd = |what: &str| name().expect_err(what).to_string().contains("no regular file");
+        assert_eq!(name(), Ok(None));
+        // Filled up to the last byte that it may have, and one more.
+        let text = |bytes: usize| format!("{:bytes$}", "name = \"x\"\n");
+        std::fs::write(&beside, text(MOST_BYTES)).expect("written");
+        assert_eq!(name(), Ok(Some("x".to_owned())));
+        std::fs::write(&beside, text(MOST_BYTES + 1)).expect("written");
+        assert!(is_odd("too long"));
+        // What has no length: a link to a device that never ends, and a pipe that nobody writes.
+        std::fs::remove_file(&beside).expect("removed");
+        std::os::unix::fs::symlink("/dev/zero", &beside).expect("linked");
+        assert!(is_odd("a device"));
+        std::fs::remove_file(&beside).expect("removed");
+        let fifo = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, &beside, fifo, 0o600.into(), 0).expect("made");
+        assert!(is_odd("a pipe"));
     }
 }

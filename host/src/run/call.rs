@@ -6,7 +6,6 @@ use crate::bindings::types;
 use crate::error::Refusal;
 use crate::ids::Digest;
 use crate::interfaces::call_tool;
-use crate::llm::Catalogue;
 use crate::plugin::rights::Rights;
 use crate::plugin::toolbox::{Listed, Repeatable, Toolbox, tools};
 use crate::run::grants::{GrantFlags, Grants};
@@ -62,7 +61,7 @@ impl Host {
         };
         let toolbox = Toolbox::new(tools(&listed, &self.config().limits)?)?;
         let names = toolbox.iter().map(|tool| tool.name.clone()).collect();
-        let secrets = self.run_secrets(&Catalogue::empty(), &[rights.whole()])?;
+        let secrets = self.run_secrets(&[rights.whole()])?;
         let guest = self.person(plugin.digest, toolbox, rights.whole(), secrets);
         Ok(ToolCaller {
             guest,

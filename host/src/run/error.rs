@@ -51,14 +51,14 @@ pub enum HostError {
         place: String,
     },
     /// What an agent would be told holds a secret.
-    #[error(
-        "{what} holds the secret {name}, which the agent would read; leave it out, and let requests have it: --allow secret:{name}@HOST"
-    )]
+    #[error("{what} holds {secret}, which the agent would read; leave it out: {way}")]
     Told {
         /// What.
         what: &'static str,
-        /// The secret's name.
-        name: String,
+        /// The secret, as in `the secret x`.
+        secret: String,
+        /// How it gets to where it belongs.
+        way: String,
     },
     /// A plugin was asked to run that is none of the contract's strategies.
     #[error("{plugin} is no strategy: it exports {}; {}", if *tool { "tools" } else { "nothing of hermes:plugin" },

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use zeroize::Zeroizing;
 
 use crate::event::now_ms;
-use crate::llm::Catalogue;
+use crate::llm::{Catalogue, ModelError};
 use crate::plugin::grant::{Allowed, Grant, GrantError, SecretGrant};
 use crate::plugin::rights::Rights;
 use crate::run::{Host, HostError};
@@ -52,7 +52,7 @@ pub struct SecretGranted {
 pub(super) struct RunSecrets {
     /// What no guest and no record may hold, the keys of providers included.
     pub(super) known: Secrets,
-    /// The operator's own.
+    /// Those of the operator's own that may be put into requests.
     pub(super) stored: Stored,
 }
 
@@ -129,16 +129,23 @@ impl Host {
         Ok(all)
     }
 
-    /// What no record may hold: the operator's secrets, and the keys of `models`.
-    pub(super) fn known_secrets(&self, models: &Catalogue) -> Result<Secrets, HostError> {
-        Ok(known(&self.secret_file().read()?, models))
+    /// What no record may hold: the operator's secrets, and the keys of providers. A provider that can't be right is no reason to tell nothing.
+    pub(super) fn known_secrets(&self) -> Result<Secrets, HostError> {
+        let keys = self.keys().unwrap_or_default();
+        Ok(Secrets::and_keys(self.secret_file().read()?.iter().map(named), keys))
+    }
+
+    /// The keys of all providers that are configured, whichever of them is asked.
+    fn keys(&self) -> Result<Vec<(String, String)>, ModelError> {
+        let config = self.config();
+        Ok(Catalogue::open(&config.models, &config.limits, None)?.secrets())
     }
 
     /// The secrets of a run whose tools have these rights.
     ///
     /// # Errors
-    /// One of them is not set, or two would stand in one place of a request.
-    pub(super) fn run_secrets(&self, models: &Catalogue, tools: &[Rights]) -> Result<RunSecrets, HostError> {
+    /// One of them is not set, or two would stand in one place of a request; a provider can't be right.
+    pub(super) fn run_secrets(&self, tools: &[Rights]) -> Result<RunSecrets, HostError> {
         let secrets = self.secret_file().read()?;
         for rights in tools {
             all_set(rights, &secrets)?;
@@ -150,7 +157,7 @@ impl Host {
                 .any(|grant| grant.name == secret.name)
         };
         Ok(RunSecrets {
-            known: known(&secrets, models),
+            known: Secrets::and_keys(secrets.iter().map(named), self.keys()?),
             stored: Stored::new(secrets, is_granted),
         })
     }
@@ -161,20 +168,17 @@ impl Host {
 }
 
 impl RunSecrets {
-    /// Whether what the operator says to an agent holds none of his secrets, which the agent would read.
+    /// Whether what the operator says to an agent holds no secret, which the agent would read.
     pub(super) fn are_not_in(&self, what: &'static str, text: &str) -> Result<(), HostError> {
-        match self.stored.all().find(text.as_bytes()) {
+        match self.known.find(text.as_bytes()) {
             None => Ok(()),
-            Some(name) => Err(HostError::Told {
+            Some(known) => Err(HostError::Told {
                 what,
-                name: name.to_owned(),
+                secret: known.to_string(),
+                way: known.way(),
             }),
         }
     }
-}
-
-fn known(secrets: &[Secret], models: &Catalogue) -> Secrets {
-    Secrets::new(secrets.iter().map(named).chain(models.secrets()))
 }
 
 /// Whether a secret that is granted is there.

@@ -1,14 +1,12 @@
 //! What agents said and did, as data to learn from: each conversation of a run, in the form of ShareGPT or of a provider.
 
-use std::path::Path;
-
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::bindings::{llm, types};
 use crate::config::model::ProviderKind;
 use crate::ids::{Digest, RunId};
-use crate::llm::{Catalogue, Form, conversation};
+use crate::llm::{Form, conversation};
 use crate::run::{Host, HostError};
 use crate::scrub::Secrets;
 use crate::session::codec;
@@ -42,13 +40,7 @@ impl Host {
         let store = self.store_to_read()?;
         let id = store.find_run(run)?;
         let shared = shared(&store, &id)?;
-        let script = shared
-            .as_ref()
-            .and_then(|shared| shared.script.as_deref())
-            .map(Path::new);
-        // A script that is gone, or a key, is no reason to export nothing.
-        let catalogue = Catalogue::open(&self.config.models, &self.config.limits, script);
-        let secrets = self.known_secrets(&catalogue.unwrap_or_else(|_| Catalogue::empty()))?;
+        let secrets = self.known_secrets()?;
         let mut all = Vec::new();
         for session in store.sessions(&id)? {
             for (at, mut dialogue) in dialogues(&store, &session)?.into_iter().enumerate() {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use super::secret::{Match, View};
-use super::secrets::Secrets;
+use super::secrets::{Known, Secrets};
 
 /// Whether bytes are all that there is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,17 +26,17 @@ impl Secrets {
         self.rules().forbidden().span()
     }
 
-    /// The name of a secret that stands in `bytes`, as it is or in one of its encodings.
-    pub fn find(&self, bytes: &[u8]) -> Option<&str> {
+    /// A secret that stands in `bytes`, as it is or in one of its encodings.
+    pub fn find(&self, bytes: &[u8]) -> Option<Known<'_>> {
         if self.is_empty() {
             return None;
         }
         let first = self.matches(bytes).into_iter().min_by_key(|hit| hit.start)?;
-        Some(self.name(first.owner))
+        Some(self.known(first.owner))
     }
 
-    /// The name of a secret that stands in a host's name, in which case means nothing and points may stand anywhere.
-    pub fn find_in_host(&self, host: &str) -> Option<&str> {
+    /// A secret that stands in a host's name, in which case means nothing and points may stand anywhere.
+    pub fn find_in_host(&self, host: &str) -> Option<Known<'_>> {
         if self.is_empty() {
             return None;
         }
@@ -44,7 +44,7 @@ impl Secrets {
         [lower.replace('.', ""), lower].iter().find_map(|host| {
             let folded = self.rules().forbidden().find_folded(host.as_bytes());
             folded
-                .map(|owner| self.name(owner))
+                .map(|owner| self.known(owner))
                 .or_else(|| self.find(host.as_bytes()))
         })
     }
@@ -143,7 +143,23 @@ mod tests {
             &*secrets().conceal(&text, Rest::Nothing),
             b"\xff\x00<[secret x]>\xfe[secret x]\0"
         );
-        assert_eq!(secrets().find(&text), Some("x"));
+        assert_eq!(secrets().find(&text), Some(Known::Secret("x")));
+    }
+
+    #[test]
+    fn a_form_that_is_broken_into_lines_is_found_whichever_way_lines_end() {
+        for end in ["\n", "\r\n", "\r", "\r\n\t"] {
+            let lines: Vec<String> = hex(VALUE)
+                .as_bytes()
+                .chunks(20)
+                .map(|line| String::from_utf8_lossy(line).into_owned())
+                .collect();
+            let text = format!("<{}>", lines.join(end));
+            assert_eq!(secrets().find(text.as_bytes()), Some(Known::Secret("x")), "{text:?}");
+            assert_eq!(&*secrets().conceal(text.as_bytes(), Rest::Nothing), b"<[secret x]>");
+            let begun = &text[..text.len() - 9];
+            assert_eq!(&*secrets().conceal(begun.as_bytes(), Rest::Unseen), b"<", "{begun:?}");
+        }
     }
 
     #[test]
@@ -178,7 +194,7 @@ mod tests {
             format!("{a}.{b}.x.org"),
             format!("{}.x.org", hex(VALUE)),
         ] {
-            assert_eq!(secrets().find_in_host(&host), Some("x"), "{host}");
+            assert_eq!(secrets().find_in_host(&host), Some(Known::Secret("x")), "{host}");
         }
         assert_eq!(secrets().find_in_host("api.x.org"), None);
     }

@@ -27,7 +27,7 @@ pub(crate) mod tests;
 
 pub use self::conceal::Rest;
 pub use self::fence::fence;
-pub use self::secrets::Secrets;
+pub use self::secrets::{Known, Secrets};
 
 use self::clean::Cleaner;
 use self::decode::Decoder;

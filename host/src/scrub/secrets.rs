@@ -9,6 +9,43 @@ use zeroize::Zeroizing;
 use super::clean::Cleaner;
 use super::redact::{Redactor, Rules, WINDOW};
 
+/// What was found: how people call it, without what it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Known<'a> {
+    /// The operator's secret of this name.
+    Secret(&'a str),
+    /// The key of the provider of this name.
+    Key(&'a str),
+}
+
+impl Known<'_> {
+    /// The name, as its placeholder `[secret NAME]` shows it too.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Secret(name) | Self::Key(name) => name,
+        }
+    }
+
+    /// How it gets to where it belongs, in words for whoever would have sent it.
+    pub fn way(&self) -> String {
+        match self {
+            Self::Secret(name) => {
+                format!("the host alone puts it into requests, with --allow secret:{name}@HOST")
+            }
+            Self::Key(_) => "the host alone sends it, and to that provider alone".to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Known<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Secret(name) => write!(f, "the secret {name}"),
+            Self::Key(name) => write!(f, "the key of the provider {name}"),
+        }
+    }
+}
+
 /// The secrets of a run, compiled once; a clone shares them.
 ///
 /// A value is looked for as it is and in the encodings that tools and models produce: base64 in both alphabets and at
@@ -20,6 +57,8 @@ use super::redact::{Redactor, Rules, WINDOW};
 #[derive(Clone)]
 pub struct Secrets {
     names: Arc<[String]>,
+    /// How many of them are of the operator's secrets. The others are of providers, for their keys.
+    operators: usize,
     rules: Arc<Rules>,
 }
 
@@ -27,11 +66,23 @@ impl Secrets {
     /// Secrets, each with the name that its placeholder `[secret NAME]` shows and its value. Memory is about a kilobyte
     /// for each byte of a value.
     pub fn new(named: impl IntoIterator<Item = (String, String)>) -> Self {
-        let (names, values): (Vec<_>, Vec<_>) = named
-            .into_iter()
-            .map(|(name, value)| (name, Zeroizing::new(value)))
-            .unzip();
+        Self::and_keys(named, [])
+    }
+
+    /// Secrets, and keys under the names of their providers, whose placeholders are the same. A value that is both is the secret.
+    pub fn and_keys(
+        secrets: impl IntoIterator<Item = (String, String)>,
+        keys: impl IntoIterator<Item = (String, String)>,
+    ) -> Self {
+        let wiped = |(name, value): (String, String)| (name, Zeroizing::new(value));
+        let (mut names, mut values): (Vec<_>, Vec<_>) = secrets.into_iter().map(wiped).unzip();
+        let operators = names.len();
+        for (name, key) in keys.into_iter().map(wiped) {
+            names.push(name);
+            values.push(key);
+        }
         Self {
+            operators,
             rules: Arc::new(Rules::new(&names, &values)),
             names: names.into(),
         }
@@ -81,9 +132,14 @@ impl Secrets {
         &self.rules
     }
 
-    /// The name of the secret with this index.
-    pub(super) fn name(&self, owner: u32) -> &str {
-        &self.names[owner as usize]
+    /// The secret with this index.
+    pub(super) fn known(&self, owner: u32) -> Known<'_> {
+        let (at, name) = (owner as usize, &self.names[owner as usize]);
+        if at < self.operators {
+            Known::Secret(name)
+        } else {
+            Known::Key(name)
+        }
     }
 }
 

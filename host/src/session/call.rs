@@ -15,7 +15,7 @@ use crate::error::Refusal;
 use crate::event::EventKind;
 use crate::ids::Digest;
 use crate::ledger::{Held, Reservation};
-use crate::scrub::Secrets;
+use crate::scrub::{Known, Secrets};
 use crate::session::audit::Use;
 use crate::session::codec;
 use crate::session::end::End;
@@ -60,8 +60,8 @@ pub trait Call: Serialize + std::marker::Sync {
         None
     }
 
-    /// The name of a secret that it would hand on: one that stands in its arguments.
-    fn holds<'a>(&self, secrets: &'a Secrets) -> Option<&'a str>
+    /// The secret that it would hand on: one that stands in its arguments.
+    fn holds<'a>(&self, secrets: &'a Secrets) -> Option<Known<'a>>
     where
         Self: Sized,
     {

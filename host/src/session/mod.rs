@@ -87,9 +87,9 @@ pub struct RunContext {
     pub runner: Arc<dyn ToolRunner>,
     /// What makes children.
     pub children: Arc<dyn ChildRunner>,
-    /// What no guest and no record may hold.
+    /// What no guest and no record may hold: the operator's secrets, and the keys of providers.
     pub secrets: Secrets,
-    /// The operator's secrets, which are among them.
+    /// Those of the operator's secrets that may be put into requests.
     pub stored: Stored,
     /// Whether an agent whose iterations ran out gets its closing call.
     pub closing_call: bool,

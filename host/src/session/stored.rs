@@ -1,4 +1,4 @@
-//! The operator's secrets as a run has them: all of them to be recognised, those that were granted to be put into requests.
+//! The operator's secrets as a run has them, those that were granted to be put into requests; and that no call hands one on, nor a provider's key.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,31 +12,22 @@ use crate::secret::Secret;
 use crate::session::call::Call;
 use crate::session::guest::Guest;
 
-/// The secrets of a run. They are read when it begins or goes on, and are in none of its records.
+/// The secrets that a run may put into requests. They are read when it begins or goes on, and are in none of its records.
 #[derive(Debug, Clone, Default)]
 pub struct Stored {
-    all: Secrets,
     granted: Arc<BTreeMap<String, Secret>>,
 }
 
 impl Stored {
-    /// Of all that there are, those that `is_granted`; the others are only recognised.
+    /// Of all that there are, those that `is_granted`.
     pub fn new(secrets: Vec<Secret>, is_granted: impl Fn(&Secret) -> bool) -> Self {
-        let values = secrets.iter().map(named);
-        let all = Secrets::new(values.collect::<Vec<_>>());
         let granted = secrets.into_iter().filter(|secret| is_granted(secret));
         Self {
-            all,
             granted: Arc::new(granted.map(|secret| (secret.name.clone(), secret)).collect()),
         }
     }
 
-    /// What no guest may hand on.
-    pub fn all(&self) -> &Secrets {
-        &self.all
-    }
-
-    /// What the requests of a tool with these rights go by; no answer to them holds any of `known`.
+    /// What the requests of a tool with these rights go by; neither they nor the answers to them hold any of `known`.
     pub fn permit(&self, rights: &Rights, known: &Secrets) -> Permit {
         let credential = |grant: &SecretGrant| {
             let secret = self.granted.get(&grant.name)?;
@@ -50,7 +41,6 @@ impl Stored {
         Permit {
             rules: rights.net_rules(),
             credentials: rights.secrets().filter_map(credential).collect(),
-            stored: self.all.clone(),
             known: known.clone(),
             ..Permit::default()
         }
@@ -75,19 +65,20 @@ impl Guest {
 
     /// First, so that no other refusal repeats what stands in the call.
     fn hands_no_secret_on<C: Call>(&self, call: &C) -> Result<(), Refusal> {
-        let stored = self.session.run.stored.all();
-        if stored.is_empty() {
+        let secrets = &self.session.run.secrets;
+        if secrets.is_empty() {
             return Ok(());
         }
-        match call.holds(stored) {
+        match call.holds(secrets) {
             None => Ok(()),
-            Some(name) => Err(Refusal::denied(format!(
-                "{} may not hand on the secret {name}, which stands in a call of {}: the host alone puts it into requests, with --allow secret:{name}@HOST",
+            Some(known) => Err(Refusal::denied(format!(
+                "{} may not hand on {known}, which stands in a call of {}: {}",
                 self.plugin,
-                C::NAME
+                C::NAME,
+                known.way()
             ))
             .about(Lack {
-                what: format!("hand on the secret {name} in a call of {}", C::NAME),
+                what: format!("hand on {known} in a call of {}", C::NAME),
                 target: C::NAME.to_owned(),
                 right: None,
             })),

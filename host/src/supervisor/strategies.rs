@@ -45,14 +45,13 @@ impl Supervisor {
         }
         let found = self.shelf().find(name, self.limits());
         let found = found.map_err(|e| match e {
-            FindError::Load(e) => Refusal::not_found(format!("There is no strategy {shown}: {e}.")),
+            FindError::Load(e) => Refusal::not_found(format!("There is no strategy {shown}: {}.", e.for_guests())),
             FindError::Approval(ApprovalError::Changed(_)) => Refusal::denied(format!(
                 "{shown} may not run: it has changed since it was approved. `hermes-host plugin list` tells how it is approved anew."
             )),
-            FindError::Approval(e) => {
-                let why = text::line(&e.to_string(), 300);
-                Refusal::denied(format!("{shown} may not run: its approval can't be read: {why}."))
-            }
+            FindError::Approval(_) => Refusal::denied(format!(
+                "{shown} may not run: its approval can't be read. `hermes-host plugin list` tells why."
+            )),
         })?;
         let digest = Digest::of(&found.bytes);
         Ok(Known::Found(found, digest))
@@ -83,8 +82,8 @@ impl Supervisor {
                 let checked = tokio::task::spawn_blocking(move || {
                     load_tried(found, &limits, |digest| instances.was_tried(digest))
                 });
-                let plugin = checked.await.map_err(|e| unusable(&e))?;
-                let plugin = Arc::new(plugin.map_err(|e| unusable(&e))?);
+                let plugin = checked.await.map_err(|e| unusable(&e.to_string()))?;
+                let plugin = Arc::new(plugin.map_err(|e| unusable(&e.for_guests()))?);
                 self.keep_loaded(&name, &plugin);
                 plugin
             }
@@ -102,7 +101,7 @@ impl Supervisor {
             PrepareError::Load(lacks) if was_there && lacks.is_the_machines() => {
                 Missed::Unread(End::NoRoom(lacks.to_string()))
             }
-            PrepareError::Load(error) => unusable(&error).into(),
+            PrepareError::Load(error) => unusable(&error.for_guests()).into(),
             PrepareError::Link(words) => {
                 Refusal::invalid(format!("The strategy {} can't be linked: {words}.", plugin.name)).into()
             }
@@ -122,10 +121,10 @@ impl Supervisor {
     fn kept(&self, run: &RunContext, of: &PluginRef) -> Result<Arc<Plugin>, Missed> {
         let bytes = run.keeping.written()?.store.component(&of.digest)?;
         let plugin = of.load(bytes.into(), self.limits());
-        Ok(plugin.map_err(|e| unusable(&e))?)
+        Ok(plugin.map_err(|e| unusable(&e.for_guests()))?)
     }
 }
 
-fn unusable(why: &impl std::fmt::Display) -> Refusal {
+fn unusable(why: &str) -> Refusal {
     Refusal::invalid(format!("The strategy can't be used: {why}."))
 }

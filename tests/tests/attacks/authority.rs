@@ -1,6 +1,8 @@
 //! Agents and tools that would reach further than they may: through one another, or by what they ask for.
 
 use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
 
 use hermes_tests::child::{ChildSpec, inside, join};
 use hermes_tests::guests;
@@ -231,7 +233,7 @@ fn a30_the_hosts_own_folder_is_never_granted() {
     let site = Site::new();
     let (home, work) = (site.home.path(), site.home.work());
     fs::create_dir_all(home.join("plugins")).unwrap();
-    std::os::unix::fs::symlink(home.join("host"), work.join("innocent")).unwrap();
+    symlink(home.join("host"), work.join("innocent")).unwrap();
     let grant = |folder: String| site.attack(site.host().args(["--allow", &folder]).probe(&json!({})));
     for folder in [
         home.clone(),
@@ -254,6 +256,32 @@ fn a30_the_hosts_own_folder_is_never_granted() {
     for good in ["fs:.", "fs:./sub:rw"] {
         assert_eq!(grant(good.into()).output.code, Some(0), "{good}");
     }
+    site.is_well();
+}
+
+#[test]
+fn a30_no_link_to_what_is_the_hosts_own_is_given_to_be_written() {
+    let site = Site::new();
+    let (home, work) = (site.home.path(), site.home.work());
+    site.home.write("dots/a.txt", "");
+    site.home.write("conf/project.toml", "");
+    let dots = work.join("dots/hermes");
+    symlink(&home, &dots).unwrap();
+    let grant = |home: &Path, folder: &str| {
+        let host = site.host().env("HERMES_HOME", home).args(["--allow", folder]);
+        site.attack(host.probe(&json!({})))
+    };
+    let passes = |home: &Path, folder: &str| assert_eq!(grant(home, folder).output.code, Some(0), "{folder}");
+    grant(&dots, "fs:./dots:rw").refused(&["dots/hermes", "read-only"]);
+    passes(&dots, "fs:./dots");
+    // A link by which the host finds nothing is one as any other.
+    passes(&home, "fs:./dots:rw");
+    symlink("conf/project.toml", work.join("hermes.toml")).unwrap();
+    for folder in ["fs:.:rw", "fs:./conf:rw"] {
+        grant(&home, folder).refused(&["hermes.toml"]);
+    }
+    passes(&home, "fs:./conf");
+    passes(&home, "fs:.");
     site.is_well();
 }
 

@@ -6,10 +6,10 @@ use std::path::Path;
 use hermes_tests::home::KEY;
 use hermes_tests::host::target;
 use hermes_tests::output::steering;
+pub(crate) use hermes_tests::well::has_ended;
 use hermes_tests::{Home, Output};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags};
-use serde_json::Value;
 
 /// What no message may hold: words of a panic, and places in the sources of others.
 const WORDS: [&str; 5] = [
@@ -55,26 +55,6 @@ pub(crate) fn kept(home: &Home) {
             for value in column(&database, &format!("SELECT {text} FROM {table}")) {
                 is_clean(&format!("{table}.{text}"), &value);
             }
-        }
-    }
-}
-
-/// Panics unless all agents of a run have ended, each once, with nothing set aside any more and nothing spent over its budget.
-#[track_caller]
-pub(crate) fn has_ended(shown: &Value) {
-    for agent in shown["agents"].as_array().unwrap() {
-        let is_final = ["completed", "failed", "cancelled"].contains(&agent["status"].as_str().unwrap());
-        assert!(is_final && agent["exit"].is_string(), "an agent is left open: {agent}");
-        let operations = agent["operations"].as_array().unwrap();
-        let open = operations.iter().find(|operation| operation["status"] == "open");
-        assert!(open.is_none(), "an operation is left open: {open:?}");
-        // Whoever's time or fuel is used up is a little late; tokens and money are known when they are spent.
-        for exact in ["iterations", "tool-calls", "stored-bytes", "children"] {
-            let (limit, spent) = (agent["budget"][exact].as_u64(), agent["spent"][exact].as_u64());
-            assert!(
-                spent <= Some(limit.unwrap_or(u64::MAX)),
-                "{exact} over the budget: {agent}"
-            );
         }
     }
 }

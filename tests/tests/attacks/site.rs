@@ -3,12 +3,13 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use hermes_tests::model::{Format, ModelServer, Script, Turn};
 use hermes_tests::output::slack;
+use hermes_tests::well::nothing_is_left;
 use hermes_tests::{Home, Host, Output};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -125,7 +126,7 @@ impl Site {
     #[track_caller]
     pub(crate) fn is_well(&self) {
         self.canary();
-        self.nothing_is_left();
+        nothing_is_left(&self.home);
         let runs = self.command(&["runs", "--limit", "1000", "--output", "json"]).json();
         let listed: BTreeSet<String> = runs
             .as_array()
@@ -165,28 +166,6 @@ impl Site {
         assert_eq!(self.server.requests().len(), before + 2);
         assert!(output.took < CANARY + slack(), "the canary took {:?}", output.took);
     }
-
-    /// No process of this home is alive, and no temporary file or memory dump is there.
-    #[track_caller]
-    fn nothing_is_left(&self) {
-        let home = format!("HERMES_HOME={}", self.home.path().display());
-        for process in fs::read_dir("/proc").unwrap().flatten() {
-            let environment = fs::read(process.path().join("environ")).unwrap_or_default();
-            let is_its = environment
-                .split(|byte| *byte == 0)
-                .any(|variable| variable == home.as_bytes());
-            assert!(!is_its, "{} is left", process.path().display());
-        }
-        let mut files = Vec::new();
-        below(self.home.folder(), &mut files);
-        let temporary = self.home.folder().join("tmp");
-        for file in files {
-            let ends = |end: &str| file.extension().is_some_and(|extension| extension == end);
-            let is_left = file.starts_with(&temporary) || ends("tmp") || ends("draft") || ends("core");
-            let is_dump = file.file_name().is_some_and(|name| name == "core");
-            assert!(!is_left && !is_dump, "{} is left", file.display());
-        }
-    }
 }
 
 /// The canary's model: it calls the tool that runs a script, and says what came of it.
@@ -207,15 +186,6 @@ pub(crate) fn sings() -> Value {
 pub(crate) fn sang(seen: &Value) {
     let said = seen.pointer("/2/ok/parts/0/Text");
     assert_eq!(said, Some(&json!(ANSWERED)), "the canary does not sing: {seen}");
-}
-
-fn below(folder: &Path, files: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).unwrap().flatten() {
-        match entry.file_type().unwrap().is_dir() {
-            true => below(&entry.path(), files),
-            false => files.push(entry.path()),
-        }
-    }
 }
 
 /// What a process holds that nothing attacks, in KiB.

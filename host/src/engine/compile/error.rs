@@ -1,4 +1,6 @@
-//! What may come of compiling a component but code. It is final: under the same limits the same comes of it again.
+//! What may come of compiling a component but code. But for the clock's sake it is final: under the same limits the same comes of it again.
+
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -44,4 +46,11 @@ pub enum CompileError {
         /// The cap on its memory, in bytes.
         limit: u64,
     },
+}
+
+impl CompileError {
+    /// For how long it stands, where that is not for good: the clock goes on for a compiler, too, that the rest of the machine keeps from its work.
+    pub fn stands_for(&self) -> Option<Duration> {
+        matches!(self, Self::Wall { .. }).then_some(Duration::from_secs(3600))
+    }
 }

@@ -6,8 +6,9 @@ mod program;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::component::Component;
 
@@ -106,7 +107,7 @@ impl Compiler {
     /// free.
     pub async fn compile(&self, bytes: Arc<[u8]>, digest: Digest) -> Result<Component, LoadError> {
         // What is in the cache waits for nobody.
-        if let Some(known) = self.apart(move |inner| inner.known(digest)).await? {
+        if let Some(known) = self.apart(move |inner| inner.known(digest, SystemTime::now())).await? {
             return known;
         }
         let slot = self.slot().await?;
@@ -120,7 +121,10 @@ impl Compiler {
             Ok(code) => self.apart(move |inner| inner.loaded(digest, &code)).await?,
             Err(Failure::Compiler(why)) => Err(LoadError::Compiler(why)),
             Err(Failure::Component(error)) => {
-                let kept = error.clone();
+                let kept = Kept {
+                    error: error.clone(),
+                    at: SystemTime::now(),
+                };
                 self.apart(move |inner| inner.remember(digest, &kept)).await?;
                 Err(error.into())
             }
@@ -189,9 +193,27 @@ impl Compiler {
     }
 }
 
+/// Why a component can't be compiled, as it is kept.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    error: CompileError,
+    /// Since when.
+    at: SystemTime,
+}
+
+impl Kept {
+    /// Whether it still says what would come of it. Where the clock was set back, nobody knows.
+    fn stands(&self, now: SystemTime) -> bool {
+        let age = now.duration_since(self.at);
+        self.error
+            .stands_for()
+            .is_none_or(|most| age.is_ok_and(|age| age < most))
+    }
+}
+
 impl Inner {
     /// The component from the cache, or why there is none; nothing where it has to be compiled.
-    fn known(&self, digest: Digest) -> Option<Result<Component, LoadError>> {
+    fn known(&self, digest: Digest, now: SystemTime) -> Option<Result<Component, LoadError>> {
         if let Some(code) = self.look_up(&self.code_name(digest), Kind::Code, "compiled again") {
             match self.trusted(&code) {
                 Ok(component) => return Some(Ok(component)),
@@ -202,9 +224,10 @@ impl Inner {
             }
         }
         let name = self.refusal_name(digest);
-        let error = self.look_up(&name, Kind::Refusal, "tried again")?;
-        let error = postcard::from_bytes(&error).ok()?;
+        let kept = self.look_up(&name, Kind::Refusal, "tried again")?;
+        let kept: Kept = postcard::from_bytes(&kept).ok()?;
         let file = self.cache.as_ref()?.path(&name, Kind::Refusal);
+        let error = kept.stands(now).then_some(kept.error)?;
         Some(Err(LoadError::CompiledBefore { error, file }))
     }
 
@@ -215,9 +238,9 @@ impl Inner {
     }
 
     /// Keeps why a component can't be compiled.
-    fn remember(&self, digest: Digest, error: &CompileError) {
+    fn remember(&self, digest: Digest, kept: &Kept) {
         let bytes =
-            postcard::to_stdvec(error).expect("an error of the compiler holds nothing that postcard can't encode");
+            postcard::to_stdvec(kept).expect("an error of the compiler holds nothing that postcard can't encode");
         let what = "why it can't be compiled";
         self.store(&self.refusal_name(digest), Kind::Refusal, &bytes, what);
     }
@@ -327,4 +350,53 @@ fn counted(error: &wasmtime::Error) -> Option<LoadError> {
 /// Names what is kept of a component beside its code, for this version of the host.
 fn aside(digest: Digest, what: &str) -> Digest {
     Digest::of(format!("{digest} {what} {}", env!("CARGO_PKG_VERSION")).as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::cache::Use;
+
+    #[test]
+    fn a_refusal_for_the_clocks_sake_stands_for_an_hour_and_any_other_for_good() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let limits = Limits::default();
+        let engine = Engine::new(&limits).expect("an engine");
+        let cache = Cache::open(&dir.path().join("cache"), 1 << 20, Use::Write);
+        let compiler = Compiler::new(engine, Some(cache), &limits, CompileIn::Nowhere);
+        let at = SystemTime::now();
+        let (second, hour) = (Duration::from_secs(1), Duration::from_secs(3600));
+        let years = 100_000 * hour;
+        let (wall, cpu) = (
+            CompileError::Wall { limit_ms: 60_000 },
+            CompileError::Cpu { limit_ms: 60_000 },
+        );
+        for (error, stands, falls) in [
+            (
+                wall,
+                vec![at, at + hour - second],
+                vec![at - second, at + hour, at + years],
+            ),
+            (cpu, vec![at - second, at, at + hour, at + years], vec![]),
+        ] {
+            let digest = Digest::of(error.to_string().as_bytes());
+            compiler.0.remember(
+                digest,
+                &Kept {
+                    error: error.clone(),
+                    at,
+                },
+            );
+            let known = |now| match compiler.0.known(digest, now) {
+                Some(Err(LoadError::CompiledBefore { error, .. })) => Some(error),
+                Some(_) => panic!("nothing was compiled"),
+                None => None,
+            };
+            assert!(
+                stands.into_iter().all(|now| known(now).as_ref() == Some(&error)),
+                "{error}"
+            );
+            assert!(falls.into_iter().all(|now| known(now).is_none()), "{error}");
+        }
+    }
 }

@@ -131,7 +131,10 @@ pub enum LoadError {
     #[error(transparent)]
     Compile(#[from] CompileError),
     /// It could not be compiled under the same limits before, and is not tried again.
-    #[error("{error}; so it was before, and under the same limits it is not tried again")]
+    #[error(
+        "{error}; so it was before, and under the same limits it is not tried again{}",
+        within(error)
+    )]
     CompiledBefore {
         /// What came of it then.
         error: CompileError,
@@ -159,6 +162,22 @@ impl LoadError {
         }
     }
 
+    /// The same for a guest, whom it does not concern where plugins lie on this machine.
+    pub fn for_guests(&self) -> String {
+        match self {
+            Self::NotFound { .. } | Self::Missing { .. } => "no plugin has this name".to_owned(),
+            Self::NotAFile { what, .. } => format!("it is {what}, not a component's file"),
+            Self::Unreadable { .. } => "it can't be read".to_owned(),
+            Self::TooLarge { bytes, limit, .. } => {
+                let most = limits::show(*limit, Unit::Bytes);
+                format!("it has {bytes} bytes; a component has {most} at most (limits.component)")
+            }
+            Self::In { error, .. } => error.for_guests(),
+            Self::Manifest(_) => "its manifest can't be used".to_owned(),
+            other => other.to_string(),
+        }
+    }
+
     /// Whether it lies with this machine and not with the plugin, which may load another time.
     pub fn is_the_machines(&self) -> bool {
         match self {
@@ -174,6 +193,57 @@ impl LoadError {
             Self::In { error, .. } => error.compiled_before(),
             Self::CompiledBefore { file, .. } => Some(file),
             _ => None,
+        }
+    }
+}
+
+/// For how long nothing is tried again, where that is not for good.
+fn within(error: &CompileError) -> String {
+    let most = error.stands_for().map(|most| u64::try_from(most.as_millis()));
+    most.and_then(Result::ok)
+        .map(|most| format!(" within {}", limits::show(most, Unit::Millis)))
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_is_told_what_is_wrong_and_not_where() {
+        let path = || PathBuf::from("/home/ann/.hermes/plugins/x.wasm");
+        let all = [
+            LoadError::NotFound {
+                plugin: "x".to_owned(),
+                hint: format!("looked in {}", path().display()),
+            },
+            LoadError::Missing { path: path() },
+            LoadError::NotAFile {
+                path: path(),
+                what: "a pipe",
+            },
+            LoadError::Unreadable {
+                path: path(),
+                reason: "no".to_owned(),
+            },
+            LoadError::TooLarge {
+                path: path(),
+                bytes: 9,
+                limit: 8,
+            },
+            LoadError::Manifest(format!("{} is odd", path().with_extension("toml").display())),
+            LoadError::NotAComponent("text".to_owned()),
+            LoadError::CompiledBefore {
+                error: CompileError::Refused("odd".to_owned()),
+                file: path(),
+            },
+        ];
+        for error in all {
+            let (bare, words) = (error.for_guests(), error.clone().of(path().display()).for_guests());
+            assert!(!words.is_empty() && !words.contains("ann"), "{words}");
+            assert_eq!(bare, words);
+            // The operator is told where.
+            assert!(error.of(path().display()).to_string().contains("/home/ann/"));
         }
     }
 }

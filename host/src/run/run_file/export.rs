@@ -9,9 +9,7 @@ use super::line::{Bytes, ComponentLine, Header, Line, PluginLine, Writer};
 use super::redacted::{Redaction, Renamed};
 use super::{PIECE, VERSION};
 use crate::ids::{Digest, RunId};
-use crate::llm::Catalogue;
 use crate::run::{Host, HostError};
-use crate::scrub::Secrets;
 use crate::session::codec;
 use crate::store::{EntryCursor, Intent, Record, Store, StoreError};
 use crate::supervisor::start::{PluginRef, StartBody};
@@ -52,7 +50,7 @@ impl Host {
         let store = self.store_to_read()?;
         let id = store.find_run(run)?;
         let unowned = store.unowned(&id)?;
-        let secrets = self.secrets_of(&store, &id)?;
+        let secrets = self.known_secrets()?;
         let draft = Draft::new(file)?;
         let to = draft.open()?;
         let mut export = Export {
@@ -87,21 +85,6 @@ impl Host {
             bytes,
             view_only,
         })
-    }
-
-    /// What no file may hold: the operator's secrets, and the keys of all providers that are configured.
-    fn secrets_of(&self, store: &Store, run: &RunId) -> Result<Secrets, HostError> {
-        let start = store.start(&run.root(), 1)?;
-        let shared = start.and_then(|start| codec::decode::<StartBody>(&start.body).ok()?.run);
-        let script = shared.and_then(|shared| shared.script);
-        // A script that is gone, or a key, is no reason to export nothing.
-        let catalogue = Catalogue::open(
-            &self.config.models,
-            &self.config.limits,
-            script.as_deref().map(Path::new),
-        )
-        .or_else(|_| Catalogue::open(&self.config.models, &self.config.limits, None));
-        self.known_secrets(&catalogue.unwrap_or_else(|_| Catalogue::empty()))
     }
 }
 

@@ -8,11 +8,11 @@ const GAP: usize = 16;
 /// How many bytes of text are squeezed between two notes of where that was.
 const STEP: usize = 64;
 
-/// What a byte is squeezed to; 0 for a separator. Cleaned text holds no such byte; in others it separates too.
+/// What a byte is squeezed to; 0 for a separator. Cleaned text holds no such byte and no carriage return; in others both separate too.
 const SQUEEZED: [u8; 256] = {
     let (mut table, mut byte) = ([0; 256], 0);
     while byte < 256 {
-        let separates = matches!(byte as u8, b' ' | b'\n' | b'\t' | b':' | b'-');
+        let separates = matches!(byte as u8, b' ' | b'\n' | b'\r' | b'\t' | b':' | b'-');
         table[byte] = if separates {
             0
         } else {
@@ -142,6 +142,8 @@ mod tests {
         let mut view = View::default();
         view.fill(format!("a{}b", " ".repeat(GAP)).as_bytes());
         assert_eq!(view.bytes(), b"ab");
+        view.fill(b"a\r\nb\rc");
+        assert_eq!(view.bytes(), b"abc");
         view.fill(format!("a{}b", " ".repeat(GAP + 1)).as_bytes());
         assert_eq!(view.bytes(), b"a b");
         assert_eq!(*squeezed(&format!("- A{}b:C:", "-".repeat(GAP + 1))), b"a bc");

@@ -80,6 +80,8 @@ pub(crate) fn children() -> Case {
         for ((_, kind, words), seen) in specs.iter().zip(seen) {
             assert_eq!(refusal(seen).as_deref(), Some(*kind), "{words}: {seen}");
             assert!(message(seen).contains(words), "{words}: {seen}");
+            // Where this machine's plugins lie does not concern an agent.
+            assert!(!message(seen).contains("/plugins"), "{words}: {seen}");
         }
         let refused = &inside(&seen[specs.len() + 1])[0];
         let kind = refusal(refused).unwrap();

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{Case, Plugin};
 
 /// Addresses that are not of the public internet, in all notations that some parser takes, and names that lead to them.
-const LOCAL: [&str; 46] = [
+const LOCAL: [&str; 48] = [
     // 127.0.0.1, as one number, in parts, hexadecimal and octal.
     "127.0.0.1",
     "2130706433",
@@ -29,6 +29,8 @@ const LOCAL: [&str; 46] = [
     "0251.0376.0251.0376",
     "169.254.170.2",
     "100.100.100.200",
+    "168.63.129.16",
+    "0xA83F8110",
     "192.0.0.192",
     "[fd00:ec2::254]",
     "[::ffff:a9fe:a9fe]",
