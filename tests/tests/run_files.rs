@@ -470,7 +470,12 @@ fn what_holds_a_secret_can_be_looked_at_alone() {
     assert!(text.contains("imported"), "{text}");
     let conversation = there.host().args(["export", &run]).output().expect(0).stdout;
     assert!(conversation.contains("I hold [secret"), "{conversation}");
-    export(&there, &run, "again.jsonl", &[]);
+    // Nothing is left in it to be taken out, and it is still not what was recorded.
+    let again = export(&there, &run, "again.jsonl", &["--with-plugins"]);
+    let fourth = elsewhere();
+    assert_eq!(import(&fourth, &again).expect(0).json()["view_only"], true);
+    let refused = fourth.host().args(["replay", &run]).output().expect(2);
+    refused.says(&["secrets were taken out"]);
 }
 
 #[test]

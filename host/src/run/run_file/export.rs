@@ -39,7 +39,7 @@ pub struct Exported {
     pub file: PathBuf,
     /// Its bytes.
     pub bytes: u64,
-    /// Whether secrets were taken out, so that it can be looked at and not replayed.
+    /// Whether secrets were taken out, now or when it was exported before, so that it can be looked at and not replayed.
     pub view_only: bool,
 }
 
@@ -55,6 +55,7 @@ impl Host {
         let secrets = self.secrets_of(&store, &id)?;
         let draft = Draft::new(file)?;
         let to = draft.open()?;
+        let view_only = store.run(&id)?.is_for_viewing();
         let mut export = Export {
             store: &store,
             run: &id,
@@ -72,7 +73,8 @@ impl Host {
             export.components()?;
         }
         store.is_as_it_was(&unowned)?;
-        let view_only = export.redaction.changed();
+        // What was taken out once is not there to be found again.
+        let view_only = view_only || export.redaction.changed();
         let written = export
             .to
             .end(view_only)
