@@ -17,6 +17,7 @@ use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
 use hermes_tests::program::{ask, steps};
 use hermes_tests::shim::{Action, When};
 use hermes_tests::{Home, Output, Shim, guests};
+use rusqlite::Connection;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -322,6 +323,21 @@ fn a_run_that_is_taken_while_it_is_exported_makes_no_torn_file() {
     let left: Vec<_> = left.filter(|name| name.to_string_lossy().contains("torn")).collect();
     assert!(left.is_empty(), "{left:?}");
     export(&home, &run, "torn.jsonl", &[]);
+}
+
+/// What a record refers to and is not there is damage, and not something that was never kept.
+#[test]
+fn a_run_that_has_lost_a_message_makes_no_file() {
+    for lost in ["ROOT", "two"] {
+        let (_server, home, run) = ran();
+        let database = Connection::open(home.path().join("host/hermes.db")).unwrap();
+        let holds = "DELETE FROM body WHERE instr(data, CAST(?1 AS BLOB)) > 0";
+        assert!(database.execute(holds, [lost]).unwrap() > 0, "{lost}");
+        database.close().unwrap();
+        let output = home.host().args(["export", &run, "--run-file", "run.jsonl"]).output();
+        output.expect(1).says(&["is damaged", "the body", "is missing"]);
+        assert!(!home.work().join("run.jsonl").exists(), "{lost}");
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::llm::Catalogue;
 use crate::run::{Host, HostError};
 use crate::scrub::Secrets;
 use crate::session::codec;
-use crate::store::{EntryCursor, Intent, Record, Store, StoreError};
+use crate::store::{EntryCursor, Intent, Record, Store};
 use crate::supervisor::start::{PluginRef, StartBody};
 
 /// Records in one read.
@@ -47,7 +47,7 @@ impl Host {
     /// Writes all that is kept of a run to a new file. Known keys and the shapes of keys are taken out.
     ///
     /// # Errors
-    /// There is no such run, a process owns it or takes it meanwhile, or the file is there already or can't be written. Nothing is left of it then.
+    /// There is no such run, it is damaged, a process owns it or takes it meanwhile, or the file is there already or can't be written. Nothing is left of it then.
     pub async fn export_run(&self, run: &str, file: &Path, plugins: WithPlugins) -> Result<Exported, HostError> {
         let store = self.store_to_read()?;
         let id = store.find_run(run)?;
@@ -222,12 +222,7 @@ impl Export<'_> {
             if !self.written.insert(*digest) {
                 continue;
             }
-            let body = match self.store.body(self.run, digest) {
-                // Of some writes the digest alone is kept.
-                Err(StoreError::NotFound { .. }) => continue,
-                other => other?,
-            };
-            let body = self.redaction.body(intent.kind, body);
+            let body = self.redaction.body(intent.kind, self.store.body(self.run, digest)?);
             self.renamed.keep(*digest, Digest::of(&body));
             self.line(&Line::Body(Bytes(body)))?;
         }
