@@ -475,6 +475,35 @@ fn a_fork_goes_on_from_where_the_model_was_gone() {
     assert_eq!(server.requests().len(), 5);
 }
 
+/// One that was begun before the others and asked for last was gone as well: its failure had not been told by then.
+#[test]
+fn a_fork_asks_again_what_was_started_before_the_model_was_gone() {
+    let gone = Turn::fault(Fault::Status {
+        code: 400,
+        retry_after: None,
+    });
+    let script = Script::default()
+        .when("ONE", [gone, Turn::text("one")])
+        .when("TWO", [Turn::text("two"), Turn::text("two again")]);
+    let server = ModelServer::start(script);
+    let home = Home::with_model(&server, Format::OpenAi);
+    let program = steps(&[
+        json!({ "do": "start", "messages": [{ "User": [{ "Text": "ONE" }] }] }),
+        ask("TWO"),
+        json!({ "do": "wait", "pending": 0 }),
+    ]);
+    let ran = home.host().probe(&program).output().expect(0);
+    assert_eq!(refusal(&ran.seen()[2]).as_deref(), Some("invalid-input"), "{}", ran.seen()[2]);
+    let run = home.newest_run();
+    let host = home.host().args(["replay", &run, "--fork", "--output", "json"]);
+    let forked = host.output().expect(0);
+    let said = |at: usize| forked.seen()[at]["ok"]["parts"][0]["Text"].clone();
+    assert_eq!((said(1), said(2)), (json!("two"), json!("one")));
+    assert_eq!((server.requests().len(), forked.spent("iterations")), (3, 2));
+    let again = home.host().args(["replay", &home.newest_run(), "--fork"]).output();
+    again.expect(2).says(&["would end again as it did"]);
+}
+
 /// Without the folders that it was granted a run does not go on: it waits until they are back.
 #[test]
 fn a_run_whose_folder_is_gone_stays_as_it_was() {
