@@ -240,44 +240,47 @@ fn second(server: &ModelServer) -> String {
     )
 }
 
-/// A tool that reached out is not called again: what it had under way ends with it.
+/// A tool that reached out is not called again: what it had under way ends with it. So it is where a resume takes away what it reached.
 #[test]
 fn what_a_tool_had_under_way_ends_with_it() {
-    let server = ModelServer::start(
-        Script::default()
-            .when("INSIDE", [stall()])
-            .when("AFTER", [Turn::text("ok")]),
-    );
-    let home = Home::with_model(&server, Format::OpenAi);
-    home.write("papers/a.txt", "a line");
-    let inside = json!({ "do": "call", "name": "probe", "arguments": { "steps": [ask("INSIDE")] } });
-    let program = steps(&[inside, ask("AFTER")]);
-    let grants = [
-        "--allow",
-        "fs:./papers",
-        "--allow",
-        "probe-tool=llm",
-        "--budget",
-        "iterations=2",
-    ];
-    let host = home.host().args(grants).arg("--tool").arg(guests::built("probe-tool"));
-    stopped(&server, host.probe(&program), 1, Signal::KILL);
-    let run = home.newest_run();
-    let resumed = resume(&home, &run).output().expect(0);
-    assert!(
-        resumed.seen()[0].to_string().contains("nterrupted"),
-        "{}",
-        resumed.seen()[0]
-    );
-    let shown = home.shown(&run);
-    let operations = operations(&shown);
-    assert!(operations.iter().all(|(_, status)| status != "open"), "{operations:?}");
-    assert!(
-        operations.contains(&("1.1".to_owned(), "cancelled".to_owned())),
-        "{operations:?}"
-    );
-    // It may have been sent: it counts.
-    assert_eq!(resumed.spent("iterations"), 2);
+    for denied in [&[][..], &["--deny", "fs"]] {
+        let server = ModelServer::start(
+            Script::default()
+                .when("INSIDE", [stall()])
+                .when("AFTER", [Turn::text("ok")]),
+        );
+        let home = Home::with_model(&server, Format::OpenAi);
+        home.write("papers/a.txt", "a line");
+        let inside = json!({ "do": "call", "name": "probe", "arguments": { "steps": [ask("INSIDE")] } });
+        let program = steps(&[inside, ask("AFTER")]);
+        let grants = [
+            "--allow",
+            "fs:./papers",
+            "--allow",
+            "probe-tool=llm",
+            "--budget",
+            "iterations=2",
+        ];
+        let host = home.host().args(grants).arg("--tool").arg(guests::built("probe-tool"));
+        stopped(&server, host.probe(&program), 1, Signal::KILL);
+        let run = home.newest_run();
+        let resumed = resume(&home, &run).args(denied).output().expect(0);
+        let told = &resumed.seen()[0];
+        assert_eq!(refusal(told).as_deref(), Some("interrupted"), "{denied:?}: {told}");
+        let shown = home.shown(&run);
+        let operations = operations(&shown);
+        assert!(
+            operations.iter().all(|(_, status)| status != "open"),
+            "{denied:?}: {operations:?}"
+        );
+        assert!(
+            operations.contains(&("1.1".to_owned(), "cancelled".to_owned())),
+            "{denied:?}: {operations:?}"
+        );
+        // It may have been sent: it counts.
+        assert_eq!(resumed.spent("iterations"), 2, "{denied:?}");
+        assert_eq!(server.requests().len(), 2, "{denied:?}");
+    }
 }
 
 /// A completion that its guest had cancelled, and whose outcome was lost with the host, was sent: it is charged for, and not sent again.
