@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "what fails shall fail the test")]
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use hermes_tests::child::{ChildSpec, exit, join};
@@ -10,6 +11,7 @@ use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
 use hermes_tests::output::refusal;
 use hermes_tests::program::{ask, open, put, steps};
 use hermes_tests::shim::{Action, Shim, When};
+use hermes_tests::site::{self, Site};
 use hermes_tests::{Home, Host, Output, guests};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -280,6 +282,50 @@ fn what_a_tool_had_under_way_ends_with_it() {
         // It may have been sent: it counts.
         assert_eq!(resumed.spent("iterations"), 2, "{denied:?}");
         assert_eq!(server.requests().len(), 2, "{denied:?}");
+    }
+}
+
+/// What a tool may have sent and sends again is told like a completion that is, and costs no more than the one call.
+#[test]
+fn a_page_that_is_fetched_again_is_told_as_sent_again() {
+    let server = ModelServer::start(Vec::new());
+    let home = Home::with_model(&server, Format::OpenAi);
+    let asked = AtomicUsize::new(0);
+    let site = Site::start(move |_| match asked.fetch_add(1, Ordering::Relaxed) {
+        0 | 1 => loop {
+            std::thread::park();
+        },
+        _ => site::answer("200 OK", &[("content-type", "text/plain")], "a page"),
+    });
+    let fetch = |path: &str| json!({ "do": "call", "name": "fetch_page", "arguments": { "url": site.url(path) } });
+    let net = format!("net:GET@{}", site.url(""));
+    let host = home.host().args(["--allow", &net, "--budget", "tree.tool-calls=2"]);
+    let mut host = host.probe(&steps(&[fetch("/a"), fetch("/b")]));
+    let mut run = String::new();
+    for n in 1..=2 {
+        let process = host.start();
+        let begun = Instant::now();
+        while site.asked().len() < n {
+            assert!(begun.elapsed() < LONG, "it never asked for the page");
+        }
+        process.signal(Signal::KILL);
+        assert_eq!(process.finish().code, None);
+        run = home.newest_run();
+        assert_eq!(home.shown(&run)["agents"][0]["resent"], n - 1);
+        host = resume(&home, &run);
+    }
+    let resumed = host.output().expect(0);
+    for seen in resumed.seen() {
+        assert!(refusal(&seen).is_none() && seen.to_string().contains("a page"), "{seen}");
+    }
+    let paths: Vec<String> = site.asked().into_iter().map(|asked| asked.path).collect();
+    assert_eq!(paths, ["/a", "/a", "/a", "/b"]);
+    let spent = ["tool-calls", "resent", "resent-tokens", "resent-cost-micro-usd"].map(|key| resumed.spent(key));
+    assert_eq!(spent, [2, 2, 0, 0]);
+    assert_eq!(home.shown(&run)["resent"], 2);
+    for command in ["show", "tree"] {
+        let text = home.host().args([command, &run]).output().expect(0).stdout;
+        assert!(text.contains("2 calls sent again"), "{text}");
     }
 }
 
