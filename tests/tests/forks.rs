@@ -306,7 +306,11 @@ fn its_place_is_found_under_the_limits_that_the_run_had() {
         let host = fork(&home, &run).set("limits.memory", memory);
         let output = host.args(["--budget", "iterations=3"]).output().expect(0);
         assert_eq!(output.seen()[2]["ok"][0], 1_500, "{memory}");
-        assert_eq!(server.requests().len(), asked + 1, "{memory}: what was answered is not bought again");
+        assert_eq!(
+            server.requests().len(),
+            asked + 1,
+            "{memory}: what was answered is not bought again"
+        );
         assert_eq!(output.spent("iterations"), 3, "{memory}");
     }
 }

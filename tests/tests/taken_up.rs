@@ -316,7 +316,10 @@ fn a_page_that_is_fetched_again_is_told_as_sent_again() {
     }
     let resumed = host.output().expect(0);
     for seen in resumed.seen() {
-        assert!(refusal(&seen).is_none() && seen.to_string().contains("a page"), "{seen}");
+        assert!(
+            refusal(&seen).is_none() && seen.to_string().contains("a page"),
+            "{seen}"
+        );
     }
     let paths: Vec<String> = site.asked().into_iter().map(|asked| asked.path).collect();
     assert_eq!(paths, ["/a", "/a", "/a", "/b"]);
@@ -542,7 +545,12 @@ fn a_fork_asks_again_what_was_started_before_the_model_was_gone() {
         json!({ "do": "wait", "pending": 0 }),
     ]);
     let ran = home.host().probe(&program).output().expect(0);
-    assert_eq!(refusal(&ran.seen()[2]).as_deref(), Some("invalid-input"), "{}", ran.seen()[2]);
+    assert_eq!(
+        refusal(&ran.seen()[2]).as_deref(),
+        Some("invalid-input"),
+        "{}",
+        ran.seen()[2]
+    );
     let run = home.newest_run();
     let host = home.host().args(["replay", &run, "--fork", "--output", "json"]);
     let forked = host.output().expect(0);

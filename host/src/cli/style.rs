@@ -133,7 +133,11 @@ pub(super) fn sent_again(resent: u64, lost: &Amounts) -> String {
     if (tokens, cost) == (0, 0) {
         return format!("{calls} sent again");
     }
-    format!("{calls} sent again (lost: up to {}, {})", number(tokens, "token"), usd(cost))
+    format!(
+        "{calls} sent again (lost: up to {}, {})",
+        number(tokens, "token"),
+        usd(cost)
+    )
 }
 
 /// `text` with its lines broken between words where they are longer than `max` columns, below where their own words begin. What is
