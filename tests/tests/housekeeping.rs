@@ -1256,15 +1256,6 @@ fn garble(home: &Home, page: usize) {
     fs::write(&path, bytes).unwrap();
 }
 
-/// The pages that hold the journal's records, in their order.
-fn journal_pages(home: &Home) -> Vec<usize> {
-    let database = Connection::open(state(home).join("hermes.db")).unwrap();
-    let leaves = "SELECT pageno FROM dbstat WHERE name = 'journal' AND pagetype = 'leaf' ORDER BY path";
-    let mut leaves = database.prepare(leaves).unwrap();
-    let leaves = leaves.query_map([], |row| row.get(0)).unwrap();
-    leaves.collect::<Result<_, _>>().unwrap()
-}
-
 #[test]
 fn a_page_that_can_not_be_read_holds_up_no_prune() {
     let (_server, home) = home(Vec::new());
@@ -1276,7 +1267,7 @@ fn a_page_that_can_not_be_read_holds_up_no_prune() {
     let bad = whole(&home, &many);
     let good = [0, 1].map(|_| whole(&home, &steps(&[])));
     settle(&home);
-    let pages = journal_pages(&home);
+    let pages = home.journal_pages();
     assert!(pages.len() >= 8, "{pages:?}");
     garble(&home, pages[1]);
     let told = doctor(&home, 1);
