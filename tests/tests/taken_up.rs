@@ -279,6 +279,13 @@ fn what_a_tool_had_under_way_ends_with_it() {
             operations.contains(&("1.1".to_owned(), "cancelled".to_owned())),
             "{denied:?}: {operations:?}"
         );
+        let audit = ["show", &run, "--audit", "--output", "json"];
+        let audit = home.host().args(audit).output().expect(0).json();
+        let mut rows = audit.as_array().unwrap().iter();
+        assert!(
+            rows.any(|row| row["way"] == "unfinished" && row["target"] == "probe"),
+            "{denied:?}: {audit}"
+        );
         // It may have been sent: it counts.
         assert_eq!(resumed.spent("iterations"), 2, "{denied:?}");
         assert_eq!(server.requests().len(), 2, "{denied:?}");
