@@ -82,7 +82,7 @@ fn exact(spent: &Value) -> Vec<Value> {
 fn beside(json: &Value) -> Value {
     let agents = json["agents"].as_array().unwrap();
     let all = |name: &str| match &json["spent"][name] {
-        Value::Null => agents.iter().map(|agent| agent[name].as_u64().unwrap()).sum(),
+        Value::Null => agents.iter().map(|agent| agent[name].as_u64().unwrap()).sum::<u64>(),
         whole => whole.as_u64().unwrap(),
     };
     json!({ "refunded": all("refunded"), "closing": all("closing") })

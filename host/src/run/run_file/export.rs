@@ -47,7 +47,8 @@ impl Host {
     /// Writes all that is kept of a run to a new file. Known keys and the shapes of keys are taken out.
     ///
     /// # Errors
-    /// There is no such run, it is damaged, a process owns it or takes it meanwhile, or the file is there already or can't be written. Nothing is left of it then.
+    /// There is no such run, it is damaged, a process owns it or takes it meanwhile, or the file is there already or can't be written. Nothing is left of
+    /// it then.
     pub async fn export_run(&self, run: &str, file: &Path, plugins: WithPlugins) -> Result<Exported, HostError> {
         let store = self.store_to_read()?;
         let id = store.find_run(run)?;
