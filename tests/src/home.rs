@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
+use rusqlite::Connection;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -148,6 +149,15 @@ impl Home {
     pub fn shown(&self, run: &str) -> Value {
         let output = self.host().args(["show", run, "--output", "json"]).output();
         output.expect(0).json()
+    }
+
+    /// The pages of the database that hold the journal's records, in their order, counted from 1.
+    pub fn journal_pages(&self) -> Vec<usize> {
+        let database = Connection::open(self.path().join("host/hermes.db")).unwrap();
+        let leaves = "SELECT pageno FROM dbstat WHERE name = 'journal' AND pagetype = 'leaf' ORDER BY path";
+        let mut leaves = database.prepare(leaves).unwrap();
+        let leaves = leaves.query_map([], |row| row.get::<_, u32>(0)).unwrap();
+        leaves.map(|page| usize::try_from(page.unwrap()).unwrap()).collect()
     }
 
     /// Every file of the home with its bytes, in order of path.

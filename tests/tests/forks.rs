@@ -283,6 +283,38 @@ fn a_larger_budget_goes_on_where_the_smaller_one_ended() {
     assert_eq!(limits, 4);
 }
 
+/// What it finds its place by has the memory that the run began with, whatever instances have today.
+#[test]
+fn its_place_is_found_under_the_limits_that_the_run_had() {
+    let server = ModelServer::start(Script::always(Turn::text("an answer")));
+    let home = Home::with_model(&server, Format::OpenAi);
+    // From the second step on it asks for an entry whose name tells what each step saw.
+    let program = steps(&[
+        open(),
+        json!({ "do": "witness", "space": 0 }),
+        json!({ "do": "allocate", "pages": 1_500 }),
+        ask("a"),
+        ask("b"),
+        ask("c"),
+    ]);
+    let host = home.host().set("limits.memory", "128MiB");
+    let host = host.args(["--budget", "iterations=2"]);
+    host.probe(&program).output().expect(3);
+    let run = home.newest_run();
+    for memory in ["64MiB", "16MiB"] {
+        let asked = server.requests().len();
+        let host = fork(&home, &run).set("limits.memory", memory);
+        let output = host.args(["--budget", "iterations=3"]).output().expect(0);
+        assert_eq!(output.seen()[2]["ok"][0], 1_500, "{memory}");
+        assert_eq!(
+            server.requests().len(),
+            asked + 1,
+            "{memory}: what was answered is not bought again"
+        );
+        assert_eq!(output.spent("iterations"), 3, "{memory}");
+    }
+}
+
 #[test]
 fn attempts_before_the_last_are_taken_over_whole() {
     let script = Script::default()

@@ -1235,6 +1235,10 @@ fn a_garbled_page_is_never_read_as_an_empty_one() {
             }
             _ => assert!(listed.stderr.contains("damaged"), "page {page}: {}", listed.stderr),
         }
+        if listed.code == Some(0) {
+            let all = prune(&home, &["--status", "completed,damaged", "--dry-run"]);
+            assert_eq!(pruned(&all), set(&ids.each_ref()), "page {page}");
+        }
         let output = home.host().arg("doctor").output();
         told += usize::from(output.code == Some(1));
     }
@@ -1242,6 +1246,57 @@ fn a_garbled_page_is_never_read_as_an_empty_one() {
     assert!(told >= pages - pages / 8 - 2, "{told} of {pages}");
     fs::write(&database, &good).unwrap();
     assert!(doctor(&home, 0).contains("all good"));
+}
+
+/// The page of the database with this number, counted from 1, is no page any more.
+fn garble(home: &Home, page: usize) {
+    let path = state(home).join("hermes.db");
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[(page - 1) * 4096..][..64].fill(0xa5);
+    fs::write(&path, bytes).unwrap();
+}
+
+#[test]
+fn a_page_that_can_not_be_read_holds_up_no_prune() {
+    let (_server, home) = home(Vec::new());
+    let put = json!({ "do": "put", "space": 0, "key": "k", "value": "a value" });
+    let many = steps(&[
+        json!({ "do": "open", "name": "notes" }),
+        json!({ "do": "repeat", "n": 200, "steps": [put] }),
+    ]);
+    let bad = whole(&home, &many);
+    let good = [0, 1].map(|_| whole(&home, &steps(&[])));
+    settle(&home);
+    let pages = home.journal_pages();
+    assert!(pages.len() >= 8, "{pages:?}");
+    garble(&home, pages[1]);
+    let told = doctor(&home, 1);
+    assert!(
+        told.contains(&format!("run {bad}: record")) && told.contains("hermes-host runs prune --status damaged"),
+        "{told}"
+    );
+    assert!(!told.contains("--accept-loss"), "{told}");
+    let all = prune(&home, &["--status", "completed"]);
+    assert_eq!((pruned(&all), &all["damaged"]), (set(&good.each_ref()), &Value::Null));
+    // It goes as far as it can be read, and what lies there holds up nothing that is removed later.
+    let goes = |status: &str, run: &String| {
+        let arguments = ["runs", "prune", "--output", "json", "--status", status];
+        let report = home.host().args(arguments).output().expect(1).json();
+        assert_eq!(pruned(&report), set(&[run]));
+        assert!(report["damaged"].as_str().unwrap().contains("is damaged"), "{report}");
+        assert_eq!(runs(&home), Vec::<Value>::new());
+    };
+    goes("damaged", &bad);
+    let later = whole(&home, &steps(&[]));
+    goes("completed", &later);
+    let database = Connection::open(state(&home).join("hermes.db")).unwrap();
+    let count = |table: &str| database.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0));
+    let left: [Result<i64, _>; 2] = ["pruned", "session"].map(count);
+    assert_eq!(left.map(Result::unwrap), [1, 1], "of the one that can't be read alone");
+    database.close().unwrap();
+    let host = home.host().args(["runs", "prune", "--older-than", "30d"]);
+    let text = host.output().expect(1).stdout;
+    assert!(text.contains("not all of it could be removed: "), "{text}");
 }
 
 // --- a disk that fills up ---------------------------------------------------------------------------------------------------

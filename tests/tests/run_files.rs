@@ -17,6 +17,7 @@ use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
 use hermes_tests::program::{ask, steps};
 use hermes_tests::shim::{Action, When};
 use hermes_tests::{Home, Output, Shim, guests};
+use rusqlite::Connection;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -324,6 +325,21 @@ fn a_run_that_is_taken_while_it_is_exported_makes_no_torn_file() {
     export(&home, &run, "torn.jsonl", &[]);
 }
 
+/// What a record refers to and is not there is damage, and not something that was never kept.
+#[test]
+fn a_run_that_has_lost_a_message_makes_no_file() {
+    for lost in ["ROOT", "two"] {
+        let (_server, home, run) = ran();
+        let database = Connection::open(home.path().join("host/hermes.db")).unwrap();
+        let holds = "DELETE FROM body WHERE instr(data, CAST(?1 AS BLOB)) > 0";
+        assert!(database.execute(holds, [lost]).unwrap() > 0, "{lost}");
+        database.close().unwrap();
+        let output = home.host().args(["export", &run, "--run-file", "run.jsonl"]).output();
+        output.expect(1).says(&["is damaged", "the body", "is missing"]);
+        assert!(!home.work().join("run.jsonl").exists(), "{lost}");
+    }
+}
+
 #[test]
 fn a_file_grants_nothing_here() {
     let script = Script::from([Turn::fault(Fault::StallMidStream)]).then(Turn::text("late"));
@@ -474,7 +490,12 @@ fn what_holds_a_secret_can_be_looked_at_alone() {
     assert!(text.contains("imported"), "{text}");
     let conversation = there.host().args(["export", &run]).output().expect(0).stdout;
     assert!(conversation.contains("I hold [secret"), "{conversation}");
-    export(&there, &run, "again.jsonl", &[]);
+    // Nothing is left in it to be taken out, and it is still not what was recorded.
+    let again = export(&there, &run, "again.jsonl", &["--with-plugins"]);
+    let fourth = elsewhere();
+    assert_eq!(import(&fourth, &again).expect(0).json()["view_only"], true);
+    let refused = fourth.host().args(["replay", &run]).output().expect(2);
+    refused.says(&["secrets were taken out"]);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "what fails shall fail the test")]
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use hermes_tests::child::{ChildSpec, exit, join};
@@ -10,6 +11,7 @@ use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
 use hermes_tests::output::refusal;
 use hermes_tests::program::{ask, open, put, steps};
 use hermes_tests::shim::{Action, Shim, When};
+use hermes_tests::site::{self, Site};
 use hermes_tests::{Home, Host, Output, guests};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -240,44 +242,101 @@ fn second(server: &ModelServer) -> String {
     )
 }
 
-/// A tool that reached out is not called again: what it had under way ends with it.
+/// A tool that reached out is not called again: what it had under way ends with it. So it is where a resume takes away what it reached.
 #[test]
 fn what_a_tool_had_under_way_ends_with_it() {
-    let server = ModelServer::start(
-        Script::default()
-            .when("INSIDE", [stall()])
-            .when("AFTER", [Turn::text("ok")]),
-    );
+    for denied in [&[][..], &["--deny", "fs"]] {
+        let server = ModelServer::start(
+            Script::default()
+                .when("INSIDE", [stall()])
+                .when("AFTER", [Turn::text("ok")]),
+        );
+        let home = Home::with_model(&server, Format::OpenAi);
+        home.write("papers/a.txt", "a line");
+        let inside = json!({ "do": "call", "name": "probe", "arguments": { "steps": [ask("INSIDE")] } });
+        let program = steps(&[inside, ask("AFTER")]);
+        let grants = [
+            "--allow",
+            "fs:./papers",
+            "--allow",
+            "probe-tool=llm",
+            "--budget",
+            "iterations=2",
+        ];
+        let host = home.host().args(grants).arg("--tool").arg(guests::built("probe-tool"));
+        stopped(&server, host.probe(&program), 1, Signal::KILL);
+        let run = home.newest_run();
+        let resumed = resume(&home, &run).args(denied).output().expect(0);
+        let told = &resumed.seen()[0];
+        assert_eq!(refusal(told).as_deref(), Some("interrupted"), "{denied:?}: {told}");
+        let shown = home.shown(&run);
+        let operations = operations(&shown);
+        assert!(
+            operations.iter().all(|(_, status)| status != "open"),
+            "{denied:?}: {operations:?}"
+        );
+        assert!(
+            operations.contains(&("1.1".to_owned(), "cancelled".to_owned())),
+            "{denied:?}: {operations:?}"
+        );
+        let audit = ["show", &run, "--audit", "--output", "json"];
+        let audit = home.host().args(audit).output().expect(0).json();
+        let mut rows = audit.as_array().unwrap().iter();
+        assert!(
+            rows.any(|row| row["way"] == "unfinished" && row["target"] == "probe"),
+            "{denied:?}: {audit}"
+        );
+        // It may have been sent: it counts.
+        assert_eq!(resumed.spent("iterations"), 2, "{denied:?}");
+        assert_eq!(server.requests().len(), 2, "{denied:?}");
+    }
+}
+
+/// What a tool may have sent and sends again is told like a completion that is, and costs no more than the one call.
+#[test]
+fn a_page_that_is_fetched_again_is_told_as_sent_again() {
+    let server = ModelServer::start(Vec::new());
     let home = Home::with_model(&server, Format::OpenAi);
-    home.write("papers/a.txt", "a line");
-    let inside = json!({ "do": "call", "name": "probe", "arguments": { "steps": [ask("INSIDE")] } });
-    let program = steps(&[inside, ask("AFTER")]);
-    let grants = [
-        "--allow",
-        "fs:./papers",
-        "--allow",
-        "probe-tool=llm",
-        "--budget",
-        "iterations=2",
-    ];
-    let host = home.host().args(grants).arg("--tool").arg(guests::built("probe-tool"));
-    stopped(&server, host.probe(&program), 1, Signal::KILL);
-    let run = home.newest_run();
-    let resumed = resume(&home, &run).output().expect(0);
-    assert!(
-        resumed.seen()[0].to_string().contains("nterrupted"),
-        "{}",
-        resumed.seen()[0]
-    );
-    let shown = home.shown(&run);
-    let operations = operations(&shown);
-    assert!(operations.iter().all(|(_, status)| status != "open"), "{operations:?}");
-    assert!(
-        operations.contains(&("1.1".to_owned(), "cancelled".to_owned())),
-        "{operations:?}"
-    );
-    // It may have been sent: it counts.
-    assert_eq!(resumed.spent("iterations"), 2);
+    let asked = AtomicUsize::new(0);
+    let site = Site::start(move |_| match asked.fetch_add(1, Ordering::Relaxed) {
+        0 | 1 => loop {
+            std::thread::park();
+        },
+        _ => site::answer("200 OK", &[("content-type", "text/plain")], "a page"),
+    });
+    let fetch = |path: &str| json!({ "do": "call", "name": "fetch_page", "arguments": { "url": site.url(path) } });
+    let net = format!("net:GET@{}", site.url(""));
+    let host = home.host().args(["--allow", &net, "--budget", "tree.tool-calls=2"]);
+    let mut host = host.probe(&steps(&[fetch("/a"), fetch("/b")]));
+    let mut run = String::new();
+    for n in 1..=2 {
+        let process = host.start();
+        let begun = Instant::now();
+        while site.asked().len() < n {
+            assert!(begun.elapsed() < LONG, "it never asked for the page");
+        }
+        process.signal(Signal::KILL);
+        assert_eq!(process.finish().code, None);
+        run = home.newest_run();
+        assert_eq!(home.shown(&run)["agents"][0]["resent"], n - 1);
+        host = resume(&home, &run);
+    }
+    let resumed = host.output().expect(0);
+    for seen in resumed.seen() {
+        assert!(
+            refusal(&seen).is_none() && seen.to_string().contains("a page"),
+            "{seen}"
+        );
+    }
+    let paths: Vec<String> = site.asked().into_iter().map(|asked| asked.path).collect();
+    assert_eq!(paths, ["/a", "/a", "/a", "/b"]);
+    let spent = ["tool-calls", "resent", "resent-tokens", "resent-cost-micro-usd"].map(|key| resumed.spent(key));
+    assert_eq!(spent, [2, 2, 0, 0]);
+    assert_eq!(home.shown(&run)["resent"], 2);
+    for command in ["show", "tree"] {
+        let text = home.host().args([command, &run]).output().expect(0).stdout;
+        assert!(text.contains("2 calls sent again"), "{text}");
+    }
 }
 
 /// A completion that its guest had cancelled, and whose outcome was lost with the host, was sent: it is charged for, and not sent again.
@@ -473,6 +532,40 @@ fn a_fork_goes_on_from_where_the_model_was_gone() {
         (json!("one"), json!("two"), json!("three"))
     );
     assert_eq!(server.requests().len(), 5);
+}
+
+/// One that was begun before the others and asked for last was gone as well: its failure had not been told by then.
+#[test]
+fn a_fork_asks_again_what_was_started_before_the_model_was_gone() {
+    let gone = Turn::fault(Fault::Status {
+        code: 400,
+        retry_after: None,
+    });
+    let script = Script::default()
+        .when("ONE", [gone, Turn::text("one")])
+        .when("TWO", [Turn::text("two"), Turn::text("two again")]);
+    let server = ModelServer::start(script);
+    let home = Home::with_model(&server, Format::OpenAi);
+    let program = steps(&[
+        json!({ "do": "start", "messages": [{ "User": [{ "Text": "ONE" }] }] }),
+        ask("TWO"),
+        json!({ "do": "wait", "pending": 0 }),
+    ]);
+    let ran = home.host().probe(&program).output().expect(0);
+    assert_eq!(
+        refusal(&ran.seen()[2]).as_deref(),
+        Some("invalid-input"),
+        "{}",
+        ran.seen()[2]
+    );
+    let run = home.newest_run();
+    let host = home.host().args(["replay", &run, "--fork", "--output", "json"]);
+    let forked = host.output().expect(0);
+    let said = |at: usize| forked.seen()[at]["ok"]["parts"][0]["Text"].clone();
+    assert_eq!((said(1), said(2)), (json!("two"), json!("one")));
+    assert_eq!((server.requests().len(), forked.spent("iterations")), (3, 2));
+    let again = home.host().args(["replay", &home.newest_run(), "--fork"]).output();
+    again.expect(2).says(&["would end again as it did"]);
 }
 
 /// Without the folders that it was granted a run does not go on: it waits until they are back.

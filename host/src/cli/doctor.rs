@@ -14,6 +14,7 @@ use super::style::{Ink, fit, left, number, width, wrap};
 use super::{Context, json, stdio, terminal};
 use crate::config::{Config, ConfigError};
 use crate::event::now_ms;
+use crate::ids::RunId;
 use crate::limits::{Unit, show};
 use crate::run::{
     CompileIn, Holds, Host, HostError, Integrity, Problem as Damage, SecretRow, check_home, default_model,
@@ -308,6 +309,7 @@ fn looked_at(found: &Integrity) -> String {
 
 fn damage(problems: &[Damage], what: &'static str, anew: &str) -> Vec<Check> {
     let mut mended = Vec::new();
+    let unreadable = |run: &RunId| problems.iter().any(|p| p.unreadable && p.run.as_ref() == Some(run));
     let told = problems.iter().take(DAMAGES).map(|problem| {
         let mend = match (&problem.run, &problem.component) {
             (_, Some(path)) => Some(format!(
@@ -318,9 +320,13 @@ fn damage(problems: &[Damage], what: &'static str, anew: &str) -> Vec<Check> {
             (Some(run), None) if mended.contains(run) => None,
             (Some(run), None) => {
                 mended.push(run.clone());
-                Some(format!(
-                    "hermes-host resume {run} --accept-loss   goes on with what is left; others can go on as they are"
-                ))
+                Some(match unreadable(run) {
+                    true => "restore a backup, or hermes-host runs prune --status damaged; others can go on as they are"
+                        .to_owned(),
+                    false => format!(
+                        "hermes-host resume {run} --accept-loss   goes on with what is left; others can go on as they are"
+                    ),
+                })
             }
         };
         fail(what, problem.to_string(), mend)

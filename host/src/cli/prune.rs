@@ -14,14 +14,14 @@ const TASK: usize = 84;
 /// Columns before it.
 const HEAD: usize = 48;
 
-/// Removes runs, and tells of them.
+/// Removes runs, and tells of them. Exit code 1 where damage of the database kept something of them.
 pub(super) async fn prune(host: &Host, context: Context, spec: &PruneSpec) -> Result<u8, Problem> {
     let pruned = host.prune(spec).await?;
     match context.output {
         Output::Text => stdio::print(&text(&pruned, spec, terminal::paint_output(context.color)))?,
         Output::Json | Output::Events => stdio::print_line(&json::line(&object(&pruned, spec)))?,
     }
-    Ok(0)
+    Ok(u8::from(pruned.damaged.is_some()))
 }
 
 fn text(pruned: &Pruned, spec: &PruneSpec, paint: Paint) -> String {
@@ -54,6 +54,9 @@ fn text(pruned: &Pruned, spec: &PruneSpec, paint: Paint) -> String {
     out.push_str(&sum(pruned, spec));
     if let (Some(stays), Some(keep)) = (&pruned.stays, spec.keep_bytes) {
         out.push_str(&too_much(stays, keep, spec.dry_run));
+    }
+    if let Some(damaged) = &pruned.damaged {
+        out.push_str(&format!("not all of it could be removed: {damaged}\n"));
     }
     out
 }
@@ -131,6 +134,7 @@ fn object(pruned: &Pruned, spec: &PruneSpec) -> Value {
         "before": bytes(pruned.before),
         "after": bytes(pruned.after),
         "stays": pruned.stays.as_ref().map(stays),
+        "damaged": pruned.damaged,
     })
 }
 

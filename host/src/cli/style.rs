@@ -128,9 +128,16 @@ pub(super) fn number(n: u64, one: &str) -> String {
 
 /// How many calls were sent again because a crash lost their answer, and what that may have cost beside what was spent.
 pub(super) fn sent_again(resent: u64, lost: &Amounts) -> String {
-    let tokens = number(lost.get(Dimension::Tokens), "token");
-    let cost = usd(lost.get(Dimension::CostMicroUsd));
-    format!("{} sent again (lost: up to {tokens}, {cost})", number(resent, "call"))
+    let calls = number(resent, "call");
+    let (tokens, cost) = (lost.get(Dimension::Tokens), lost.get(Dimension::CostMicroUsd));
+    if (tokens, cost) == (0, 0) {
+        return format!("{calls} sent again");
+    }
+    format!(
+        "{calls} sent again (lost: up to {}, {})",
+        number(tokens, "token"),
+        usd(cost)
+    )
 }
 
 /// `text` with its lines broken between words where they are longer than `max` columns, below where their own words begin. What is

@@ -196,7 +196,7 @@ impl Operation for CallTool {
     fn repeatable(&self) -> bool {
         self.tool
             .as_ref()
-            .is_none_or(|tool| tool.repeatable || !tool.rights.reaches_out())
+            .is_none_or(|tool| tool.repeatable || !tool.rights.reached_out())
     }
 
     fn tool_call(&self) -> Option<&types::ToolCall> {

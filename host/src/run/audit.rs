@@ -333,7 +333,7 @@ impl<'a> Cast<'a> {
         let tool = self.tool(&intent.name)?;
         let status = outcome.map(|outcome| outcome.status);
         match status {
-            _ if !tool.rights.reaches_out() => None,
+            _ if !tool.rights.reached_out() => None,
             None => Some("it has no end yet: what it uses is told with that"),
             Some(OutcomeStatus::Interrupted) => {
                 Some("the host went down while it ran: what it used by then may be missing")

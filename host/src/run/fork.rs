@@ -63,7 +63,9 @@ impl Host {
             .ok_or_else(|| cannot(&origin, "its start record is not a run's"))?;
         let (agent, now, _) = as_it_stands(&store, &origin, shared.clone())?;
         may_raise(&spec.budget, &agent, &now, "a fork").map_err(|reason| cannot(&origin, &reason))?;
-        let player = self.player(&store, &origin, &shared, spec.replay.plugin.as_deref())?;
+        let made = self.made_for(&shared.limits)?;
+        let host = made.as_ref().unwrap_or(self);
+        let player = host.player(&store, &origin, &shared, spec.replay.plugin.as_deref())?;
         let played = player.play_root().await.map_err(|error| failed(&origin, error))?;
         let cut = cut(&store, &origin, &played, &spec.budget)?;
         Ok(ReadyFork {

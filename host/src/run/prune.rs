@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::event::now_ms;
 use crate::ids::{Digest, RunId};
 use crate::run::{Host, HostError};
-use crate::store::{Prunable, Removal, RunState, Size, Status, Store};
+use crate::store::{Prunable, Removal, RunState, Size, Status, Store, StoreError};
 
 /// From this many free bytes on, and from this part of all files on, they are given back to the file system.
 const MUCH: u64 = 1 << 20;
@@ -109,6 +109,8 @@ pub struct Pruned {
     pub after: Size,
     /// What stays, where that is more than was to be kept.
     pub stays: Option<Stays>,
+    /// Why something of what was removed is still there: a page of the database can't be read, and all else went.
+    pub damaged: Option<String>,
 }
 
 /// What stays where too little could go.
@@ -125,7 +127,7 @@ pub struct Stays {
 }
 
 impl Host {
-    /// Removes runs, and what earlier prunes left. Never one that a live process owns.
+    /// Removes runs, and what earlier prunes left. Never one that a live process owns. Pages of the database that can't be read hold up nothing else.
     ///
     /// # Errors
     /// The store can't be read or written. What was removed until then is gone.
@@ -144,6 +146,7 @@ impl Host {
             before,
             after: before,
             stays: None,
+            damaged: None,
         };
         if spec.dry_run {
             let all = prunable(&store, spec)?;
@@ -152,24 +155,43 @@ impl Host {
             pruned.stays = left_of(&all, &chosen, before).over(spec);
             return Ok(pruned);
         }
-        store.sweep_copies().await?;
-        store.sweep_rows().await?;
-        let earlier = store.sweep_files().await?;
+        let mut damage = Damage::default();
+        damage.around(store.sweep_copies().await)?;
+        damage.around(store.sweep_rows().await)?;
+        let earlier = damage.around(store.sweep_files().await)?;
         let chosen = choose(prunable(&store, spec)?, spec, store.size()?.used, now_ms());
         for (run, standing) in chosen {
-            match store.remove_run(&run).await? {
-                Removal::Removed => pruned.runs.push(told(&run, standing)),
-                Removal::Gone => {}
-                Removal::Owned | Removal::Taken => pruned.left.push(run.run.clone()),
+            match damage.around(store.remove_run(&run).await.map(Some))? {
+                Some(Removal::Removed) => pruned.runs.push(told(&run, standing)),
+                Some(Removal::Owned | Removal::Taken) => pruned.left.push(run.run.clone()),
+                Some(Removal::Gone) | None => {}
             }
-            store.sweep_rows().await?;
+            damage.around(store.sweep_rows().await)?;
         }
-        let swept = store.sweep_files().await?;
+        let swept = damage.around(store.sweep_files().await)?;
         (pruned.components, pruned.backup) = (earlier.components + swept.components, swept.in_use);
-        give_back(&store).await?;
+        damage.around(give_back(&store).await)?;
+        pruned.damaged = damage.0.map(|error| error.to_string());
         pruned.after = store.size()?;
         pruned.stays = left_of(&store.prunable()?, &[], pruned.after).over(spec);
         Ok(pruned)
+    }
+}
+
+/// Pages of the database that can't be read: the first failure that comes of them.
+#[derive(Default)]
+struct Damage(Option<StoreError>);
+
+impl Damage {
+    /// What was done; nothing where damage stood in its way, which is kept to be told.
+    fn around<T: Default>(&mut self, done: Result<T, StoreError>) -> Result<T, StoreError> {
+        match done {
+            Err(error @ StoreError::Corrupt { .. }) => {
+                self.0.get_or_insert(error);
+                Ok(T::default())
+            }
+            done => done,
+        }
     }
 }
 
@@ -221,7 +243,7 @@ fn users(runs: &[Prunable]) -> HashMap<Digest, u64> {
 }
 
 /// Gives free space back to the file system where that is worth it.
-async fn give_back(store: &Store) -> Result<(), HostError> {
+async fn give_back(store: &Store) -> Result<(), StoreError> {
     let size = store.size()?;
     if size.free >= MUCH && size.free >= size.files / PART {
         store.give_back().await?;

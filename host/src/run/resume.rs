@@ -66,16 +66,22 @@ impl Host {
         let shared = first
             .run
             .ok_or_else(|| cannot(&id, "its start record is not a run's"))?;
-        let limits = made_as(&shared.limits, &self.config.limits);
+        let made = self.made_for(&shared.limits)?;
+        let host = made.as_ref().unwrap_or(self);
+        host.go_on_under(store, owner, shared, change, notices).await
+    }
+
+    /// A host whose instances have what they had when a run began under these limits; nothing where this one's have that.
+    pub(super) fn made_for(&self, recorded: &Limits) -> Result<Option<Self>, HostError> {
+        let limits = made_as(recorded, &self.config.limits);
         if limits == self.config.limits {
-            return self.go_on_under(store, owner, shared, change, notices).await;
+            return Ok(None);
         }
         let config = Config {
             limits,
             ..self.config.clone()
         };
-        let host = Self::made(config, self.compiler.compile_in(), Use::Write)?;
-        host.go_on_under(store, owner, shared, change, notices).await
+        Self::made(config, self.compiler.compile_in(), Use::Write).map(Some)
     }
 
     /// The same, where instances have what they had when the run began.

@@ -616,10 +616,10 @@ fn session_view(store: &Store, mut row: SessionRow, depth: usize) -> Result<Sess
     })
 }
 
-/// What the sends may have cost whose answers a crash lost: what was set aside for each. The iteration is the same one.
+/// What the completions may have cost whose answers a crash lost: what was set aside for each. The iteration is the same one.
 fn lost(operations: &[OperationRow], resent: &[(StreamId, u32)]) -> Amounts {
-    let reserved: HashMap<(&StreamId, u32), Amounts> = operations
-        .iter()
+    let completions = operations.iter().filter(|row| row.intent.kind == OpKind::Completion);
+    let reserved: HashMap<(&StreamId, u32), Amounts> = completions
         .map(|row| ((&row.intent.stream, row.intent.op), row.intent.reserved))
         .collect();
     let each = resent.iter().filter_map(|(stream, op)| reserved.get(&(stream, *op)));

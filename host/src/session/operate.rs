@@ -466,9 +466,18 @@ impl<C: Operation> Again<C> {
             reservation.settle(charged);
             return guest.ends_at_once(&call, begun, &refusal, charged).await;
         }
-        if C::KIND == OpKind::Completion {
-            let run = &guest.session.run;
-            run.ledger.resent(guest.session.account, reservation.amounts());
+        let run = &guest.session.run;
+        let lost = match C::KIND {
+            OpKind::Completion => Some(reservation.amounts()),
+            // It costs no more than the call: what it may have sent is told, and is no spending.
+            _ => call
+                .tool_call()
+                .and_then(|call| run.toolbox.get(&call.name))
+                .filter(|tool| tool.rights.reaches_out())
+                .map(|_| Amounts::ZERO),
+        };
+        if let Some(lost) = lost {
+            run.ledger.resent(guest.session.account, lost);
             let resent = Record::Resent(guest.stream.clone(), begun.number);
             guest.append(vec![resent], Sync::Commit).await?;
         }

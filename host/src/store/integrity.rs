@@ -42,6 +42,8 @@ pub struct Problem {
     pub what: String,
     /// Where the bytes of a component should be, if it is that: whoever has them can put them back, and nothing else mends it.
     pub component: Option<PathBuf>,
+    /// Whether a page of the database can't be read there: no loss can be accepted then.
+    pub unreadable: bool,
 }
 
 impl fmt::Display for Problem {
@@ -59,7 +61,16 @@ impl Integrity {
             run: run.cloned(),
             what: what.into(),
             component: None,
+            unreadable: false,
         });
+    }
+
+    /// The same, of what lies on a page that can't be read.
+    fn add_unreadable(&mut self, run: Option<&RunId>, what: impl Into<String>) {
+        self.add(run, what);
+        if let Some(problem) = self.problems.last_mut() {
+            problem.unreadable = true;
+        }
     }
 
     /// Takes over what a look found; a database too damaged for it is a problem too.
@@ -71,7 +82,7 @@ impl Integrity {
     ) -> Result<T, StoreError> {
         match found {
             Err(StoreError::Corrupt { what: why, .. }) => {
-                self.add(run, format!("{what} can't be read: {why}"));
+                self.add_unreadable(run, format!("{what} can't be read: {why}"));
                 Ok(T::default())
             }
             other => other,
@@ -150,8 +161,10 @@ impl Store {
         let records = found.look(Some(run), "its records", records)?;
         found.records += records.records;
         found.bodies += records.bodies;
-        if let Some(what) = records.problem {
-            found.add(Some(run), what);
+        match records.problem {
+            Some(what) if records.unreadable => found.add_unreadable(Some(run), what),
+            Some(what) => found.add(Some(run), what),
+            None => {}
         }
         let sessions = self.read(|conn| sessions(conn, run, number));
         for session in found.look(Some(run), "its sessions", sessions)? {
@@ -191,6 +204,7 @@ impl Store {
                         run: Some(run.clone()),
                         what: format!("the component {} {what}", digest.short()),
                         component: Some(self.component_path(&digest)),
+                        unreadable: false,
                     });
                 }
             }

@@ -265,7 +265,7 @@ impl Store {
     /// A body that requests of the run refer to.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`]; [`StoreError::Damaged`] when it has not the digest any more.
+    /// [`StoreError::NotFound`] for the run; [`StoreError::Damaged`] when the body is not there, or has not the digest any more.
     pub fn body(&self, run: &RunId, digest: &Digest) -> Result<Vec<u8>, StoreError> {
         let (number, _) = self.run_number(run)?;
         let found: Option<Vec<u8>> = self.read(|conn| {
@@ -274,9 +274,7 @@ impl Store {
                 .query_row(params![number, digest.as_bytes()], |row| row.get(0))
                 .optional()?)
         })?;
-        let data = found.ok_or_else(|| StoreError::NotFound {
-            what: format!("body {} in run {run}", digest.short()),
-        })?;
+        let data = found.ok_or_else(|| StoreError::damaged(run, format!("the body {} is missing", digest.short())))?;
         if Digest::of(&data) == *digest {
             return Ok(data);
         }

@@ -45,9 +45,9 @@ pub struct Prunable {
     pub state: RunState,
     /// Milliseconds since 1970 at which something last changed; nothing where what would say so is damaged.
     pub changed_ms: Option<u64>,
-    /// About how many bytes of the database it takes.
+    /// About how many bytes of the database it takes; 0 where that can't be read.
     pub bytes: u64,
-    /// The components that it uses, with their bytes.
+    /// The components that it uses, with their bytes; none where that can't be read.
     pub components: Vec<(Digest, u64)>,
 }
 
@@ -113,7 +113,7 @@ impl Store {
         })?;
         let mut runs = Vec::with_capacity(rows.len());
         for (number, epoch, run, row) in rows {
-            let state = match self.run_state(&run) {
+            let mut state = match self.run_state(&run) {
                 Ok(state) => state,
                 Err(StoreError::NotFound { .. }) => continue,
                 Err(StoreError::Corrupt { what, .. }) => RunState::Damaged(what),
@@ -123,13 +123,15 @@ impl Store {
                 Ok(row) => self.changed_ms(row)?,
                 Err(_) => None,
             };
+            let bytes = unless_damaged(self.read(|conn| run_bytes(conn, number)), &mut state)?;
+            let components = unless_damaged(self.component_sizes(number), &mut state)?;
             runs.push(Prunable {
                 epoch,
                 row,
                 state,
                 changed_ms,
-                bytes: self.read(|conn| run_bytes(conn, number))?,
-                components: self.component_sizes(number)?,
+                bytes,
+                components,
                 run,
             });
         }
@@ -249,19 +251,28 @@ impl Store {
     /// Removes what removed runs left in the database, in transactions so short that they hold up nobody for long.
     ///
     /// # Errors
-    /// [`StoreError::Busy`], failures of the disk.
+    /// [`StoreError::Busy`], failures of the disk; [`StoreError::Corrupt`] once all is removed but what lies on pages that can't be read.
     pub async fn sweep_rows(&self) -> Result<(), StoreError> {
         let left = self.read(|conn| {
             let mut select = conn.prepare_cached("SELECT no, id FROM pruned ORDER BY no")?;
             let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
             Ok(rows.collect::<Result<Vec<(i64, String)>, _>>()?)
         })?;
+        let mut damaged = None;
         for (number, id) in left {
             if let Ok(run) = id.parse::<RunId>() {
                 self.sweep_lock(&run)?;
             }
-            while self.sweep_some(number).await? == Left::More {}
+            match self.sweep_run(number).await {
+                Err(error @ StoreError::Corrupt { .. }) => damaged = damaged.or(Some(error)),
+                swept => swept?,
+            }
         }
+        damaged.map_or(Ok(()), Err)
+    }
+
+    async fn sweep_run(&self, number: i64) -> Result<(), StoreError> {
+        while self.sweep_some(number).await? == Left::More {}
         Ok(())
     }
 
@@ -471,6 +482,19 @@ fn give_back_some(conn: &Connection) -> Result<Left, Fault> {
         before = after;
     }
     Ok(Left::Nothing)
+}
+
+/// What was read of a run. One of whose pages can't be read is damaged, and nothing of it is counted.
+fn unless_damaged<T: Default>(read: Result<T, StoreError>, state: &mut RunState) -> Result<T, StoreError> {
+    match read {
+        Err(StoreError::Corrupt { what, .. }) => {
+            if *state != RunState::Owned {
+                *state = RunState::Damaged(what);
+            }
+            Ok(T::default())
+        }
+        read => read,
+    }
 }
 
 /// About how many bytes of the database a run takes.

@@ -190,6 +190,8 @@ async fn what_is_appended_is_read_back() {
     assert_eq!(store.observations(&stream(&run)).expect("read").len(), 1);
     assert_eq!(store.start(&run.root(), 1), Ok(Some(start)));
     assert_eq!(store.body(&run, &Digest::of(&body)), Ok(body));
+    let missing = store.body(&run, &Digest::of(b"never kept"));
+    assert!(matches!(missing, Err(StoreError::Damaged { .. })), "{missing:?}");
     assert_eq!(store.refunds(&run.root()).expect("read"), [(stream(&run), 1)]);
     assert_eq!(store.notes(&run.root(), &[NoteKind::Log], 0, 10), Ok(vec![(8, note)]));
     assert_eq!(store.notes(&run.root(), &[], 8, 10), Ok(vec![]));
@@ -762,6 +764,70 @@ async fn damage_in_the_midst_of_a_run_is_found_where_it_is_looked_for() {
     assert_eq!(of(&runs, &good).state, RunState::Free);
     assert!(matches!(of(&runs, &bad).state, RunState::Damaged(_)));
     assert_eq!(of(&runs, &owned).state, RunState::Owned);
+}
+
+/// A run whose records are on many pages, and that ended.
+async fn long_run(store: &Store) -> RunId {
+    let run = RunId::random();
+    let owner = store.create_run(new_run(&run)).await.expect("made");
+    let mut records = vec![session(&run), start(&run.root())];
+    records.extend((1..=100).flat_map(|op| [intent(&run, op), outcome(&run, op)]));
+    store
+        .append(&owner, records, None, Sync::Commit)
+        .await
+        .expect("written");
+    let update = RunUpdate {
+        status: Some(Status::Completed),
+        ended_ms: Some(7),
+        ..RunUpdate::default()
+    };
+    store.update_run(&owner, update).await.expect("written");
+    run
+}
+
+#[tokio::test]
+async fn what_lies_on_a_page_that_can_not_be_read_holds_up_no_other_run() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (bad, good) = {
+        let store = open(dir.path());
+        (long_run(&store).await, ended_run(&store, b"good").await)
+    };
+    let path = dir.path().join("hermes.db");
+    let conn = Connection::open(&path).expect("opens");
+    conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+        .expect("copied");
+    let leaves =
+        "SELECT pageno FROM dbstat WHERE name = 'journal' AND pagetype = 'leaf' ORDER BY path LIMIT 1 OFFSET 1";
+    let page: u32 = conn.query_row(leaves, [], |row| row.get(0)).expect("a second page");
+    conn.close().expect("closed");
+    let mut bytes = std::fs::read(&path).expect("read");
+    bytes[(page as usize - 1) * 4096..][..64].fill(0xa5);
+    std::fs::write(&path, bytes).expect("written");
+    let store = open(dir.path());
+    let problems = store.integrity().expect("looked").problems;
+    let (of_bad, others): (Vec<_>, Vec<_>) = problems.iter().partition(|problem| problem.run.as_ref() == Some(&bad));
+    assert!(
+        !of_bad.is_empty() && of_bad.iter().all(|problem| problem.unreadable),
+        "{of_bad:?}"
+    );
+    assert!(others.iter().all(|problem| problem.run.is_none()), "{others:?}");
+    let runs = store.prunable().expect("read");
+    let (first, second) = (of(&runs, &bad), of(&runs, &good));
+    assert!(matches!(first.state, RunState::Damaged(_)), "{first:?}");
+    assert_eq!((first.bytes, &second.state), (0, &RunState::Free));
+    assert!(second.bytes > 100_000, "{second:?}");
+    for run in &runs {
+        assert_eq!(store.remove_run(run).await, Ok(Removal::Removed));
+    }
+    // The one that can't be read comes first.
+    for _ in 0..2 {
+        let swept = store.sweep_rows().await;
+        assert!(matches!(swept, Err(StoreError::Corrupt { .. })), "{swept:?}");
+        let conn = Connection::open(&path).expect("opens");
+        let count = |table: &str| conn.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0));
+        let left: [Result<i64, _>; 4] = ["pruned", "session", "entry", "component"].map(count);
+        assert_eq!(left, [Ok(1), Ok(1), Ok(0), Ok(0)]);
+    }
 }
 
 #[tokio::test]

@@ -19,6 +19,8 @@ pub(super) struct Sound {
     pub(super) bodies: u64,
     /// What is wrong with the next one or, where all are sound, with the index by which they are found; nothing where all is well.
     pub(super) problem: Option<String>,
+    /// Whether that is a page of the database that can't be read.
+    pub(super) unreadable: bool,
 }
 
 /// What is looked at.
@@ -58,6 +60,7 @@ pub(super) fn verify(
                 let fault = Fault::from(error);
                 if fault.is_corrupt() {
                     sound.problem = Some(format!("record {next} can't be read"));
+                    sound.unreadable = true;
                     break;
                 }
                 return Err(fault);

@@ -146,8 +146,9 @@ fn charge(ledger: &Ledger, account: AccountId, row: &SessionRow, last: &AgentSta
         ledger.closing_made(account);
     }
     for sent in &left.resent {
-        let reserved = left.operations.get(sent).map(|op| op.reserved);
-        ledger.resent(account, reserved.unwrap_or_default());
+        // What a tool sends costs nothing of its own.
+        let asked = left.operations.get(sent).filter(|op| op.kind == OpKind::Completion);
+        ledger.resent(account, asked.map(|op| op.reserved).unwrap_or_default());
     }
     let mut awake_ms = last.awake_ms;
     let mut fuel = last.spent.get(Dimension::Fuel);

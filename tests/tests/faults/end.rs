@@ -38,7 +38,13 @@ impl End {
     pub(crate) fn recorded(json: &Value) -> Self {
         let agents = json["agents"].as_array().unwrap().iter().map(agent);
         let agents: Vec<Value> = agents.collect();
-        Self(json!({ "exit": json["exit"], "spent": exact(&json["spent"]), "agents": agents }))
+        let spent = exact(&json["spent"]);
+        Self(json!({ "exit": json["exit"], "spent": spent, "beside": beside(json), "agents": agents }))
+    }
+
+    /// How many iterations were given back.
+    pub(crate) fn refunded(&self) -> &Value {
+        &self.0["beside"]["refunded"]
     }
 
     /// Panics unless all that this one tells is the same in the other.
@@ -70,6 +76,16 @@ fn differences(a: &Value, b: &Value, path: &str, found: &mut Vec<String>) {
 
 fn exact(spent: &Value) -> Vec<Value> {
     EXACT.iter().map(|d| json!([d, spent[d]])).collect()
+}
+
+/// Iterations that were given back and closing calls, of all agents: its process prints them with what was spent, `show` with each agent.
+fn beside(json: &Value) -> Value {
+    let agents = json["agents"].as_array().unwrap();
+    let all = |name: &str| match &json["spent"][name] {
+        Value::Null => agents.iter().map(|agent| agent[name].as_u64().unwrap()).sum::<u64>(),
+        whole => whole.as_u64().unwrap(),
+    };
+    json!({ "refunded": all("refunded"), "closing": all("closing") })
 }
 
 fn agent(agent: &Value) -> Value {

@@ -2,6 +2,7 @@
 
 use hermes_tests::Home;
 use rusqlite::Connection;
+use serde_json::{Value, json};
 
 use crate::end::End;
 use crate::full;
@@ -149,15 +150,46 @@ fn f05_a_damaged_database() {
         "the first page",
     );
     is_damaged(&place, &run, &without(&files, DATABASE), "no database");
-    // Whatever page it is that can't be read: the run is refused or ends as it should.
+    // Whatever page it is that can't be read: the run is refused, and nothing is sent for it, or ends as it should.
     let (_, bytes) = files.iter().find(|(path, _)| path.ends_with(DATABASE)).unwrap();
     for page in (1..bytes.len() / PAGE).step_by(if full() { 1 } else { 5 }) {
         place.restore(&changed(&files, DATABASE, |bytes| bytes[page * PAGE] ^= 0x41));
+        let asked = place.asked();
         let output = resume(&place.home, &run).output();
         match output.code {
             Some(0) => End::printed(&output).assert_like(&recorded.end, &format!("page {page}")),
-            _ => assert!(output.stderr.contains("damaged"), "page {page}: {}", output.stderr),
+            _ => {
+                assert!(output.stderr.contains("damaged"), "page {page}: {}", output.stderr);
+                assert_eq!(place.asked(), asked, "page {page}: nothing is sent");
+            }
         }
+    }
+}
+
+#[test]
+fn f05_a_page_of_one_run() {
+    let recorded = Recorded::everything();
+    let place = suspended(&recorded);
+    let (run, files) = (newest(&place.home).unwrap(), without_log(&place));
+    let pages = place.home.journal_pages();
+    // What others write comes behind the last of them.
+    let inner = &pages[1..pages.len() - 3];
+    assert!(inner.len() > 2, "{pages:?}");
+    for page in inner.iter().step_by(if full() { 1 } else { inner.len() / 2 }) {
+        let what = format!("page {page}");
+        let garbled = changed(&files, DATABASE, |bytes| bytes[(page - 1) * PAGE] ^= 0x41);
+        is_damaged(&place, &run, &garbled, &what);
+        others_are_well(&recorded, &place, &what);
+        let other = newest(&place.home).unwrap();
+        assert_ne!(other, run, "{what}");
+        let prune = ["runs", "prune", "--status", "completed", "--output", "json"];
+        let pruned = place.home.host().args(prune).output().expect(0).json();
+        assert_eq!(
+            (&pruned["runs"][0]["run"], &pruned["runs"][1]),
+            (&json!(other), &Value::Null),
+            "{what}"
+        );
+        assert_eq!(newest(&place.home).as_ref(), Some(&run), "{what}");
     }
 }
 

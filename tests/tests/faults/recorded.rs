@@ -52,7 +52,9 @@ pub(crate) enum Fate {
 impl Recorded {
     /// The run with a bit of everything.
     pub(crate) fn everything() -> Self {
-        Self::of(program(), script())
+        let recorded = Self::of(program(), script());
+        assert_eq!(*recorded.end.refunded(), 1, "an iteration is given back");
+        recorded
     }
 
     /// The same, in homes with this configuration.

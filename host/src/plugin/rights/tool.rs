@@ -22,6 +22,9 @@ pub struct ToolRights {
     pub(super) shared: Rights,
     /// These whichever agent calls it. Never folders.
     own: Rights,
+    /// Whether it reached anything outside the host before rights were taken from it. Records have its rights as they were, and not this.
+    #[serde(skip)]
+    reached_out: bool,
 }
 
 impl ToolRights {
@@ -38,11 +41,13 @@ impl ToolRights {
         Ok(Self {
             shared: Rights::tool(plugin, allowed, manifest)?,
             own: Rights::tool(plugin, own, manifest)?,
+            reached_out: false,
         })
     }
 
-    /// Takes away everything of these kinds.
+    /// Takes away everything of these kinds. What calls may have done that began before that stays known.
     pub fn take_away(&mut self, denied: &[Kind]) {
+        self.reached_out |= self.reaches_out();
         self.shared.take_away(denied);
         self.own.take_away(denied);
     }
@@ -91,6 +96,11 @@ impl ToolRights {
         self.shared.reaches_out() || self.own.reaches_out()
     }
 
+    /// The same, or whether it was so before rights were taken from it.
+    pub fn reached_out(&self) -> bool {
+        self.reached_out || self.reaches_out()
+    }
+
     /// Whether the needs of a standard toolset are the tool's own.
     pub fn brings(&self, toolset: &str) -> bool {
         self.own.brings(toolset)
@@ -121,6 +131,25 @@ mod tests {
 
     fn reads(rights: &Rights, name: &str) -> Result<(), Refusal> {
         rights.may_entry("weather", name, "k", Access::Read)
+    }
+
+    #[test]
+    fn what_it_reached_stays_known_when_it_is_taken_away() {
+        let net = Grant::Net("a.org".parse().expect("a rule"));
+        let of = |shared: &[Grant], own: &[Grant]| {
+            ToolRights::new("weather", &allowed(shared), &allowed(own), None).expect("rights")
+        };
+        for mut tool in [of(std::slice::from_ref(&net), &[]), of(&[], std::slice::from_ref(&net))] {
+            tool.take_away(&[Kind::Fs]);
+            assert!(tool.reaches_out() && tool.reached_out());
+            for denied in [Kind::Net, Kind::Llm] {
+                tool.take_away(&[denied]);
+                assert!(!tool.reaches_out() && tool.reached_out());
+            }
+        }
+        let mut never = of(&[Grant::Llm(None)], &[]);
+        never.take_away(&[Kind::Net]);
+        assert!(!never.reached_out());
     }
 
     #[test]

@@ -60,7 +60,7 @@ struct Kept {
     sessions: BTreeSet<u32>,
     /// Operations of the root's last attempt.
     operations: BTreeSet<u32>,
-    /// Those of them whose outcome is left out: the end of the attempt cancelled them, and nobody was told.
+    /// Those of them whose outcome is left out, as nobody was told: the end of the attempt cancelled them, or no model answered.
     unfinished: BTreeSet<u32>,
 }
 
@@ -138,7 +138,8 @@ impl Taken<'_> {
         operations
     }
 
-    /// Operations that the end of the attempt broke off: cancelled, though the agent did not ask for it, and nobody was told.
+    /// Operations that came to nothing and that nobody was told of by then: cancelled, though the agent did not ask for it, as the end of the attempt
+    /// broke them off; and completions that no model answered.
     fn unfinished(&self, seen: &[Observation], rows: &[OperationRow]) -> BTreeSet<u32> {
         let told = |op: u32| {
             self.told(seen).any(|seen| {
@@ -146,14 +147,13 @@ impl Taken<'_> {
                 seen.answer == Answer::Delivered(op) || cancels()
             })
         };
-        let broken_off = rows.iter().filter(|row| {
-            let cancelled = row
-                .outcome
-                .as_ref()
-                .is_some_and(|o| o.status == OutcomeStatus::Cancelled);
-            cancelled && row.intent.kind != OpKind::Child && !told(row.intent.op)
-        });
-        broken_off.map(|row| row.intent.op).collect()
+        let came_to_nothing = |row: &&OperationRow| match row.outcome.as_ref().map(|outcome| outcome.status) {
+            Some(OutcomeStatus::Cancelled) => row.intent.kind != OpKind::Child,
+            Some(OutcomeStatus::Failed) => row.intent.kind == OpKind::Completion,
+            _ => false,
+        };
+        let unfinished = rows.iter().filter(came_to_nothing).map(|row| row.intent.op);
+        unfinished.filter(|op| !told(*op)).collect()
     }
 
     /// The root, and all that come from what is taken over. Parents come before their children.

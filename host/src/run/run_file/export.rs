@@ -11,7 +11,7 @@ use super::{PIECE, VERSION};
 use crate::ids::{Digest, RunId};
 use crate::run::{Host, HostError};
 use crate::session::codec;
-use crate::store::{EntryCursor, Intent, Record, Store, StoreError};
+use crate::store::{EntryCursor, Intent, Record, Store};
 use crate::supervisor::start::{PluginRef, StartBody};
 
 /// Records in one read.
@@ -37,7 +37,7 @@ pub struct Exported {
     pub file: PathBuf,
     /// Its bytes.
     pub bytes: u64,
-    /// Whether secrets were taken out, so that it can be looked at and not replayed.
+    /// Whether secrets were taken out, now or when it was exported before, so that it can be looked at and not replayed.
     pub view_only: bool,
 }
 
@@ -45,7 +45,8 @@ impl Host {
     /// Writes all that is kept of a run to a new file. Known keys and the shapes of keys are taken out.
     ///
     /// # Errors
-    /// There is no such run, a process owns it or takes it meanwhile, or the file is there already or can't be written. Nothing is left of it then.
+    /// There is no such run, it is damaged, a process owns it or takes it meanwhile, or the file is there already or can't be written. Nothing is left of
+    /// it then.
     pub async fn export_run(&self, run: &str, file: &Path, plugins: WithPlugins) -> Result<Exported, HostError> {
         let store = self.store_to_read()?;
         let id = store.find_run(run)?;
@@ -53,6 +54,7 @@ impl Host {
         let secrets = self.known_secrets()?;
         let draft = Draft::new(file)?;
         let to = draft.open()?;
+        let view_only = store.run(&id)?.is_for_viewing();
         let mut export = Export {
             store: &store,
             run: &id,
@@ -70,7 +72,8 @@ impl Host {
             export.components()?;
         }
         store.is_as_it_was(&unowned)?;
-        let view_only = export.redaction.changed();
+        // What was taken out once is not there to be found again.
+        let view_only = view_only || export.redaction.changed();
         let written = export
             .to
             .end(view_only)
@@ -203,12 +206,7 @@ impl Export<'_> {
             if !self.written.insert(*digest) {
                 continue;
             }
-            let body = match self.store.body(self.run, digest) {
-                // Of some writes the digest alone is kept.
-                Err(StoreError::NotFound { .. }) => continue,
-                other => other?,
-            };
-            let body = self.redaction.body(intent.kind, body);
+            let body = self.redaction.body(intent.kind, self.store.body(self.run, digest)?);
             self.renamed.keep(*digest, Digest::of(&body));
             self.line(&Line::Body(Bytes(body)))?;
         }
