@@ -233,7 +233,6 @@ mod tests {
     fn permit(hosts: &str, place: Place) -> Permit {
         let secrets = Secrets::new([("x".to_owned(), VALUE.to_owned())]);
         Permit {
-            rules: Vec::new(),
             credentials: vec![Credential {
                 name: "x".to_owned(),
                 hosts: hosts.parse().expect(hosts),
@@ -241,6 +240,7 @@ mod tests {
                 value: Arc::new(Zeroizing::new(VALUE.to_owned())),
             }],
             known: secrets,
+            ..Permit::default()
         }
     }
 

@@ -202,7 +202,7 @@ impl Folders<'_> {
     }
 
     /// How many entries a folder has, if the host may list it now: it keeps them until the guest drops the listing.
-    async fn entries(&self, fd: &Resource<Descriptor>) -> FsResult<u64> {
+    async fn entries(&mut self, fd: &Resource<Descriptor>) -> FsResult<u64> {
         let dir = match self.wasi.table.get(fd)? {
             Descriptor::Dir(dir) => dir.dir.clone(),
             Descriptor::File(_) => return Err(ErrorCode::NotDirectory.into()),

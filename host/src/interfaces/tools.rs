@@ -118,9 +118,7 @@ impl Call for CallTool {
         } else {
             text::line(&guest.tools.join(", "), 400)
         };
-        let refusal = Refusal::not_found(format!(
-            "There is no tool {name} here.{hint} The tools are: {have}."
-        ));
+        let refusal = Refusal::not_found(format!("There is no tool {name} here.{hint} The tools are: {have}."));
         // Whoever calls it hears no more. Those who look at the run afterwards see that it was there, and not for this caller.
         Err(match guest.session.run.toolbox.get(&self.call.name) {
             Some(tool) => refusal.about(Lack {

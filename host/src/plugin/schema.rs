@@ -41,6 +41,7 @@ const MOVING: [&str; 5] = [
 const COMPILED: u64 = 32;
 
 /// What checks a tool's arguments.
+#[derive(Debug)]
 pub(crate) struct Checker {
     validator: jsonschema::Validator,
     /// Patterns that a value may be held against, each counted as often as references lead to it.
@@ -102,7 +103,9 @@ pub(crate) fn read(text: &str, limits: &Limits) -> Result<(Checker, Value), Stri
     let patterns = graph.steps(|node| graph.patterns[node])?;
     let compiled = usize::try_from(limits.json_pattern.saturating_mul(COMPILED)).unwrap_or(usize::MAX);
     // No reference leaves the schema, and patterns run in time that grows with their text and their size alone.
-    let options = jsonschema::PatternOptions::regex().size_limit(compiled).dfa_size_limit(compiled);
+    let options = jsonschema::PatternOptions::regex()
+        .size_limit(compiled)
+        .dfa_size_limit(compiled);
     let validator = jsonschema::options()
         .with_pattern_options(options)
         // An argument is compiled as a pattern for nobody.
@@ -110,7 +113,11 @@ pub(crate) fn read(text: &str, limits: &Limits) -> Result<(Checker, Value), Stri
         .build(&value)
         .map_err(|error| unusable(&error, patterns))?;
     let most = limits.json_matching.checked_div(patterns);
-    let checker = Checker { validator, patterns, most };
+    let checker = Checker {
+        validator,
+        patterns,
+        most,
+    };
     Ok((checker, value))
 }
 
@@ -224,13 +231,17 @@ impl Graph {
         let mut order: Vec<usize> = (0..self.edges.len()).collect();
         order.sort_by_key(|node| all[*node]);
         for node in order {
-            let (back, out): (Vec<&Edge>, Vec<&Edge>) = self.edges[node].iter().partition(|edge| all[edge.to] == all[node]);
+            let (back, out): (Vec<&Edge>, Vec<&Edge>) =
+                self.edges[node].iter().partition(|edge| all[edge.to] == all[node]);
             let ways =
                 back.iter().filter(|edge| !edge.property).count() + usize::from(back.iter().any(|edge| edge.property));
             if ways > 1 {
                 return Err("it refers to itself in more than one way at once".to_owned());
             }
-            let asked = out.iter().map(|edge| steps[all[edge.to]]).fold(weight(node), u64::saturating_add);
+            let asked = out
+                .iter()
+                .map(|edge| steps[all[edge.to]])
+                .fold(weight(node), u64::saturating_add);
             steps[all[node]] = steps[all[node]].saturating_add(asked);
         }
         Ok(steps[all[0]])
@@ -280,7 +291,9 @@ impl Graph {
 fn patterns(part: &Value, limits: &Limits) -> Result<u64, String> {
     let own = part.get("pattern").and_then(Value::as_str);
     let names = part.get("patternProperties").and_then(Value::as_object);
-    let all = own.into_iter().chain(names.into_iter().flat_map(|names| names.keys().map(String::as_str)));
+    let all = own
+        .into_iter()
+        .chain(names.into_iter().flat_map(|names| names.keys().map(String::as_str)));
     let mut count = 0;
     for pattern in all {
         if pattern.len() as u64 > limits.json_pattern {
@@ -374,7 +387,8 @@ mod tests {
 
     #[test]
     fn patterns_are_counted_as_often_as_they_are_held_against_a_value() {
-        let counted = |schema: &Value| read(&schema.to_string(), &Limits::default()).map(|(checker, _)| checker.patterns);
+        let counted =
+            |schema: &Value| read(&schema.to_string(), &Limits::default()).map(|(checker, _)| checker.patterns);
         assert_eq!(counted(&json!({ "properties": { "a": { "type": "string" } } })), Ok(0));
         let word = json!({ "$ref": "#/$defs/word" });
         let twice = json!({
@@ -412,7 +426,10 @@ mod tests {
         let value = json!({ "a": "b" });
         assert_eq!(checker.check(&value, 512), Ok(()));
         let refused = checker.check(&value, 513).expect_err("too long for two patterns");
-        assert!(refused.contains("no more than 512") && refused.contains("limits.json.matching"), "{refused}");
+        assert!(
+            refused.contains("no more than 512") && refused.contains("limits.json.matching"),
+            "{refused}"
+        );
         // What has no pattern is not held back.
         let (checker, _) = read("{}", &limits).expect("a schema");
         assert_eq!(checker.check(&value, 1 << 20), Ok(()));
@@ -426,7 +443,10 @@ mod tests {
         });
         let (checker, _) = read(&schema.to_string(), &Limits::default()).expect("a schema");
         assert_eq!(checker.check(&json!({ "a": "(" }), 9), Ok(()));
-        assert!(checker.check(&json!({ "b": "(" }), 9).is_err(), "other formats are asserted");
+        assert!(
+            checker.check(&json!({ "b": "(" }), 9).is_err(),
+            "other formats are asserted"
+        );
     }
 
     #[test]

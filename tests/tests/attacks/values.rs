@@ -115,7 +115,14 @@ fn a14_listings_that_nobody_closes() {
     let steps = [list(10), list(11), list(10)];
     let host = site.host().set("limits.listing", 100);
     let (seen, output) = told_by(&site, host, &["fs:./wide"], &steps);
-    assert_eq!(seen, [json!({ "ok": 10 }), json!({ "error": "insufficient-memory" }), json!({ "ok": 10 })]);
+    assert_eq!(
+        seen,
+        [
+            json!({ "ok": 10 }),
+            json!({ "error": "insufficient-memory" }),
+            json!({ "ok": 10 })
+        ]
+    );
     output.says(&["limits.listing"]);
     site.is_well();
 }

@@ -32,6 +32,7 @@ pub(crate) fn cases() -> Vec<Case> {
     all.extend(values::long_texts());
     all.extend(values::forged_handles());
     all.extend(values::kept_handles());
+    all.extend(values::requests());
     all.extend([
         values::many_texts(),
         values::random(),
@@ -65,6 +66,7 @@ pub(crate) fn cases() -> Vec<Case> {
     ]);
     // A18
     all.extend(texts::patterns());
+    all.extend(texts::many_patterns());
     all.extend(texts::schemas());
     all.extend(texts::manifests());
     all.extend([texts::arguments(), texts::result()]);

@@ -224,7 +224,7 @@ fn event(plugin: &str, digest: Digest, scope: &Scope, entry: Entry) -> EventKind
 }
 
 /// A text that was cut to [`TARGET`], without secrets: nor with the beginning of one whose end was cut away.
-fn told(secrets: &Secrets, text: &str) -> String {
+fn shortened(secrets: &Secrets, text: &str) -> String {
     let kept = text::prefix(text, TARGET);
     match &text[kept.len()..] {
         "" => secrets.without_secrets(text).into_owned(),
@@ -269,12 +269,16 @@ impl Guest {
             is_child: self.session.parent.is_some(),
         };
         // A guest chooses how long a method, a path or a key is.
-        let clean = |text: &str| told(&run.secrets, &text::cut(text, TARGET));
+        let clean = |text: &str| shortened(&run.secrets, &text::cut(text, TARGET));
         let lack = refusal.lack.as_deref().map(|lack| Lack {
             what: clean(&lack.what),
             target: clean(&lack.target),
             // What is cut short allows something else.
-            right: lack.right.as_ref().filter(|right| right.len() <= TARGET).map(|right| clean(right)),
+            right: lack
+                .right
+                .as_ref()
+                .filter(|right| right.len() <= TARGET)
+                .map(|right| clean(right)),
         });
         let missing = Missing {
             denied: DeniedEntry {
@@ -302,7 +306,7 @@ impl Guest {
         let (mut entries, mut events) = (Vec::new(), Vec::new());
         for (mut entry, told_by) in gathered {
             if let Some(target) = entry.target.as_mut().filter(|_| entry.denied.is_none()) {
-                *target = told(secrets, target);
+                *target = shortened(secrets, target);
             }
             match told_by {
                 ToldBy::Audit => entries.push(entry),

@@ -132,7 +132,11 @@ fn refused(part: &str) -> impl Fn(()) -> Why {
 }
 
 /// A request that is not sent, with all that it has, and how many bytes of its body were taken.
-fn made(method: usize, authority: usize, body: usize) -> Result<((OutgoingRequest, OutgoingBody, OutputStream), usize), Why> {
+fn made(
+    method: usize,
+    authority: usize,
+    body: usize,
+) -> Result<((OutgoingRequest, OutgoingBody, OutputStream), usize), Why> {
     let request = OutgoingRequest::new(Fields::new());
     if method > 0 {
         let method = Method::Other("M".repeat(method));
@@ -147,7 +151,9 @@ fn made(method: usize, authority: usize, body: usize) -> Result<((OutgoingReques
     let stream = outgoing.write().map_err(refused("the body"))?;
     let (bytes, mut taken) = (vec![0; body], 0);
     while taken < body {
-        let room = usize::try_from(stream.check_write().unwrap_or(0)).unwrap_or(0).min(body - taken);
+        let room = usize::try_from(stream.check_write().unwrap_or(0))
+            .unwrap_or(0)
+            .min(body - taken);
         if room == 0 || stream.write(&bytes[taken..taken + room]).is_err() {
             break;
         }

@@ -77,14 +77,8 @@ const BODY: usize = 2 * (16 << 10);
 /// Requests that are made and never sent, by a tool that was granted nothing: their parts, and how many of them, to the last.
 pub(crate) fn requests() -> Vec<Case> {
     let all = 128;
-    let make = |name: &str, steps: &[Value]| {
-        Case::call(
-            name,
-            Plugin::Built("probe-wasi"),
-            "wasi",
-            json!({ "steps": steps }),
-        )
-    };
+    let make =
+        |name: &str, steps: &[Value]| Case::call(name, Plugin::Built("probe-wasi"), "wasi", json!({ "steps": steps }));
     let one = |part: &str, bytes: usize| json!({ "do": "make", "requests": 1, part: bytes });
     let parts = [
         one("method", METHOD),
