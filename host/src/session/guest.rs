@@ -15,7 +15,7 @@ use crate::event::now_ms;
 use crate::ids::{Digest, StreamId};
 use crate::ledger::{Exhausted, Held};
 use crate::plugin::rights::Rights;
-use crate::session::audit::{At, Gathered, Use, Which};
+use crate::session::audit::{At, Gathered, Taken, Use, Which};
 use crate::session::clock::Clock;
 use crate::session::codec;
 use crate::session::end::End;
@@ -26,7 +26,7 @@ use crate::session::step::Step;
 use crate::session::tape::{Meters, Recorded, Tape, size};
 use crate::session::waits::{Timed, Waits};
 use crate::session::{Attempt, Session, lock};
-use crate::store::{Answer, Effect, EffectResult, Note, NoteKind, Observation, OutcomeStatus, Record, Sync};
+use crate::store::{Answer, EffectResult, Note, NoteKind, Observation, OpEffect, OutcomeStatus, Record, Sync};
 
 /// Bytes of records that may wait for the next commit.
 const PENDING: usize = 64 << 10;
@@ -491,17 +491,23 @@ impl Guest {
     }
 
     /// Keeps records that mean something only together: all of them, or none where the session's part of the journal has no room.
-    /// With them it is noted which right the operation uses that they begin.
-    pub(super) fn push_all(&self, records: Vec<Record>, used: Option<(&Use<'_>, u32)>) -> Result<(), End> {
+    pub(super) fn push_all(&self, records: Vec<Record>) -> Result<(), End> {
         records.iter().try_for_each(|record| self.count_record(record))?;
-        let mut tape = self.tape();
-        for record in records {
-            tape.push(record);
-        }
-        if let Some((used, op)) = used {
-            tape.gathered.uses(used, At::Operation(op));
-        }
+        self.tape().push_all(records);
         Ok(())
+    }
+
+    /// Takes records of an operation that mean something only together, with its effect too, behind everything that waits for a commit, for whoever commits
+    /// them: in one step, so that no other commit takes some of them. With them it is noted which right the operation `op` uses. None is taken where the
+    /// session's part of the journal has no room.
+    pub(super) fn take_with(&self, records: Vec<Record>, used: Option<&Use<'_>>, op: u32) -> Result<Taken, End> {
+        records.iter().try_for_each(|record| self.count_record(record))?;
+        Ok(self.take(Which::New, |tape| {
+            tape.push_all(records);
+            if let Some(used) = used {
+                tape.gathered.uses(used, At::Operation(op));
+            }
+        }))
     }
 
     fn count_record(&self, record: &Record) -> Result<(), End> {
@@ -546,18 +552,17 @@ impl Guest {
     /// # Errors
     /// The store failed.
     pub async fn flush(&self, sync: Sync) -> Result<(), End> {
-        self.append_pending(None, sync).await.map(drop)
+        let taken = self.take(Which::New, |_| {});
+        self.append_taken(taken, None, sync).await.map(drop)
     }
 
-    /// Commits `records` together with everything that waits.
+    /// Commits records of an operation's task by themselves: what its guest was told meanwhile is the guest's to commit.
     ///
     /// # Errors
-    /// The store failed.
-    pub async fn append(&self, records: Vec<Record>, sync: Sync) -> Result<(), End> {
-        for record in records {
-            self.push(record)?;
-        }
-        self.flush(sync).await
+    /// The store failed, or the session's part of the journal has no room.
+    pub(super) async fn append_apart(&self, records: Vec<Record>, sync: Sync) -> Result<(), End> {
+        records.iter().try_for_each(|record| self.count_record(record))?;
+        self.append_taken((records, Vec::new()), None, sync).await.map(drop)
     }
 
     /// Commits everything that waits for it, and how often rights were used again.
@@ -565,12 +570,13 @@ impl Guest {
     /// # Errors
     /// The store failed.
     pub async fn flush_all(&self, sync: Sync) -> Result<(), End> {
-        self.append_taken(Which::All, None, sync).await.map(drop)
+        let taken = self.take(Which::All, |_| {});
+        self.append_taken(taken, None, sync).await.map(drop)
     }
 
     /// Everything that waits for a commit, for whoever commits it with something else. Nothing comes after it.
     pub fn take_last(&self) -> Vec<Record> {
-        self.take(Which::Last).0
+        self.take(Which::Last, |_| {}).0
     }
 
     pub(super) async fn flush_if_large(&self) -> Result<(), End> {
@@ -581,17 +587,13 @@ impl Guest {
         }
     }
 
-    pub(super) async fn append_pending(&self, effect: Option<Effect>, sync: Sync) -> Result<Option<EffectResult>, End> {
-        self.append_taken(Which::New, effect, sync).await
-    }
-
-    async fn append_taken(
+    /// Commits what was taken, and an effect that is of one of its operations.
+    pub(super) async fn append_taken(
         &self,
-        which: Which,
-        effect: Option<Effect>,
+        (records, told): Taken,
+        effect: Option<OpEffect>,
         sync: Sync,
     ) -> Result<Option<EffectResult>, End> {
-        let (records, told) = self.take(which);
         if records.is_empty() && effect.is_none() {
             return Ok(None);
         }

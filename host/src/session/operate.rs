@@ -67,15 +67,18 @@ impl Guest {
         records.extend(call.records(self, number));
         records.push(Record::Intent(intent));
         let used = call.used(self);
-        if let Err(full) = self.push_all(records, used.as_ref().map(|used| (used, number))) {
-            // It is not written down, and so it never was.
-            reservation.release();
-            return Err(full);
-        }
+        let taken = match self.take_with(records, used.as_ref(), number) {
+            Ok(taken) => taken,
+            Err(full) => {
+                // It is not written down, and so it never was.
+                reservation.release();
+                return Err(full);
+            }
+        };
         self.begun(&mut call, number);
         let (guest, sync) = (self.clone(), call.sync(self));
         let begins = async move {
-            guest.append_pending(None, sync).await?;
+            guest.append_taken(taken, None, sync).await?;
             guest.spawn(call, number, reservation);
             Ok((number, None))
         };
@@ -167,7 +170,7 @@ impl Guest {
             charged,
             at_ms: now_ms(),
         }));
-        self.append(records, Sync::Durable).await?;
+        self.append_apart(records, Sync::Durable).await?;
         begun.end.end(Ended { status, body });
         Ok(())
     }
@@ -470,7 +473,7 @@ impl<C: Operation> Again<C> {
             let run = &guest.session.run;
             run.ledger.resent(guest.session.account, reservation.amounts());
             let resent = Record::Resent(guest.stream.clone(), begun.number);
-            guest.append(vec![resent], Sync::Commit).await?;
+            guest.append_apart(vec![resent], Sync::Commit).await?;
         }
         guest.spawn_begun(call, begun, reservation);
         Ok(())

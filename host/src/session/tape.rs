@@ -183,6 +183,13 @@ impl Tape {
         bytes
     }
 
+    /// Keeps records that mean something only together.
+    pub(super) fn push_all(&mut self, records: Vec<Record>) {
+        for record in records {
+            self.push(record);
+        }
+    }
+
     /// Bytes that wait for a commit.
     pub(super) fn pending_bytes(&self) -> usize {
         self.pending_bytes

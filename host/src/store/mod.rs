@@ -55,9 +55,9 @@ pub use journal::{AttemptRecords, Numbered};
 pub use owner::Owner;
 pub use prune::{Prunable, Removal, Size, Swept};
 pub use record::{
-    Answer, Edge, Effect, EffectResult, EndKind, Intent, NewSession, Note, NoteKind, Observation, OpKind, Outcome,
-    OutcomeStatus, Record, ReturnAddress, SPILL_SPACE, SessionEnd, SessionUpdate, SpaceId, Spill, Start, Status, Sync,
-    Transition,
+    Answer, Edge, Effect, EffectResult, EndKind, Intent, NewSession, Note, NoteKind, Observation, OpEffect, OpKind,
+    Outcome, OutcomeStatus, Record, ReturnAddress, SPILL_SPACE, SessionEnd, SessionUpdate, SpaceId, Spill, Start,
+    Status, Sync, Transition,
 };
 pub use repair::Loss;
 pub use rows::{

@@ -383,6 +383,17 @@ pub enum Effect {
     },
 }
 
+/// A change of the blackboard, and the operation that makes it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OpEffect {
+    /// Whose operation.
+    pub stream: StreamId,
+    /// Its number.
+    pub op: u32,
+    /// The change.
+    pub effect: Effect,
+}
+
 impl EffectResult {
     /// What an outcome's body says, where it is that of a write.
     pub fn read(body: &[u8]) -> Option<Self> {
