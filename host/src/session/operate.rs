@@ -110,8 +110,9 @@ impl Guest {
     async fn begin_again<C: Operation>(self: &Arc<Self>, mut call: C, number: u32) -> Result<(), End> {
         // What was set aside for it stood in the ledger until here.
         let mut before = self.session.take_interrupted(&self.stream, number);
-        let set_aside = before.as_ref().map(Reservation::amounts).unwrap_or_default();
         let again = call.again(self, number, &mut before);
+        // A completion that is refused now may have been sent.
+        let sent = before.take_if(|_| C::KIND == OpKind::Completion && matches!(again, Err(Missed::Refused(_))));
         if let Some(unused) = before {
             unused.release();
         }
@@ -123,13 +124,9 @@ impl Guest {
             Err(Missed::Unread(end)) => return Err(end),
             Err(Missed::Refused(refusal)) => {
                 self.void_turn::<C>();
-                // A completion may have been sent.
-                let cost = match C::KIND {
-                    OpKind::Completion => set_aside,
-                    _ => Amounts::ZERO,
-                };
                 let (ledger, account) = (&self.session.run.ledger, self.session.account);
-                (ledger.reserve_again(account, cost), Some(refusal))
+                let cost = sent.unwrap_or_else(|| ledger.reserve_again(account, Amounts::ZERO));
+                (cost, Some(refusal))
             }
         };
         let begun = self.named(number, Begins::Again);

@@ -209,9 +209,16 @@ fn interrupted(
         let last = stream.attempt == row.attempt.max(1);
         last && !op.ended && op.kind != OpKind::Child
     });
-    let again = |op: Begun| Interrupted {
-        kind: op.kind,
-        reservation: ledger.reserve_again(account, op.reserved.with(Dimension::Fuel, 0)),
+    let again = |op: Begun| {
+        let reservation = ledger.reserve_again(account, op.reserved.with(Dimension::Fuel, 0));
+        Interrupted {
+            kind: op.kind,
+            reservation: if op.is_closing() {
+                reservation.of_closing()
+            } else {
+                reservation
+            },
+        }
     };
     open.map(|(of, op)| (of, again(op))).collect()
 }
@@ -267,6 +274,13 @@ struct Begun {
     ended: bool,
 }
 
+impl Begun {
+    /// The closing call is the completion for which no iteration was set aside.
+    fn is_closing(&self) -> bool {
+        self.kind == OpKind::Completion && self.reserved.get(Dimension::Iterations) == 0
+    }
+}
+
 struct Seen {
     awake_ms: u64,
     fuel: u64,
@@ -313,6 +327,7 @@ impl Found {
                     ended: false,
                 };
                 let left = self.of(intent.stream.session.number);
+                left.closing |= begun.is_closing();
                 left.operations.insert((intent.stream, intent.op), begun);
             }
             Record::Outcome(outcome) => self.of(outcome.stream.session.number).end(outcome),
@@ -391,8 +406,6 @@ impl Left {
         self.charged = self.charged.plus(&charged);
         if let Some(begun) = self.operations.get_mut(&(stream, op)) {
             begun.ended = true;
-            // The closing call is the completion for which no iteration was set aside.
-            self.closing |= begun.kind == OpKind::Completion && begun.reserved.get(Dimension::Iterations) == 0;
         }
     }
 
