@@ -9,7 +9,7 @@ use hermes_tests::child::{ChildSpec, exit, inside, join};
 use hermes_tests::host::PASSIVATE;
 use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
 use hermes_tests::output::slack;
-use hermes_tests::program::ask;
+use hermes_tests::program::{ask, said, says, steps};
 use hermes_tests::{Home, Host, Output, guests};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -148,6 +148,32 @@ fn a_time_out_is_no_longer() {
             Duration::from_millis(ms) < Duration::from_millis(300) + slack(),
             "{from}: {ms} ms"
         );
+    }
+}
+
+/// What an agent says before it waits stands in the journal once, and is told once to those who watch; what it says twice, twice.
+#[test]
+fn what_is_said_before_a_wait_is_said_once() {
+    let words = ["first", "second", "second", "last"];
+    let [first, second, again, last] = words.map(says);
+    let program = [&first[..], &[ask("1")], &second, &again, &[ask("2")], &last].concat();
+    let server = ModelServer::start(Script::always(Turn::text("yes")));
+    let home = Home::with_model(&server, Format::OpenAi);
+    let host = always(home.host()).args(["--output", "events", "--plugin"]);
+    let host = host.arg(guests::built("probe")).arg(steps(&program).to_string());
+    let events = host.output().expect(0).events();
+    let told = |event: &str, key: &str| -> Vec<Value> {
+        let those = events.iter().filter(|told| told["event"] == event);
+        those.map(|told| told[key].clone()).collect()
+    };
+    assert_eq!(told("emit", "text"), words);
+    assert_eq!(told("log", "message"), words);
+    assert_eq!(told("checkpoint", "event").len(), words.len());
+    let said = said(&home.shown(&home.newest_run())["agents"][0]);
+    let kinds: Vec<&str> = said.iter().map(|(kind, _)| kind.as_str()).collect();
+    assert_eq!(kinds, ["log", "progress", "emit", "checkpoint"].repeat(words.len()));
+    for (at, (_, text)) in said.iter().enumerate() {
+        assert!(text.contains(words[at / 4]), "{at}: {text}");
     }
 }
 

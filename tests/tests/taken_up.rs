@@ -8,7 +8,7 @@ use hermes_tests::child::{ChildSpec, exit, join};
 use hermes_tests::home::KEY_VARIABLE;
 use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
 use hermes_tests::output::refusal;
-use hermes_tests::program::{ask, open, put, steps};
+use hermes_tests::program::{ask, open, put, said, says, steps};
 use hermes_tests::shim::{Action, Shim, When};
 use hermes_tests::{Home, Host, Output, guests};
 use rustix::process::Signal;
@@ -587,6 +587,39 @@ fn a_resume_tells_first_that_it_is_one() {
         (&json!("resumed"), &json!(run))
     );
     assert!(events.iter().all(|event| event["event"] != "run-started"), "{events:?}");
+}
+
+/// What an agent said before its process was killed stands in the journal, and is neither written nor told again, however often it is resumed.
+#[test]
+fn what_was_said_before_a_kill_is_said_once() {
+    let words = ["first", "second", "last"];
+    let [first, second, last] = words.map(says);
+    let program = steps(&[&first[..], &[ask("1")], &second, &[ask("2")], &last].concat());
+    let server = ModelServer::start([Turn::text("one"), stall(), stall(), Turn::text("two")]);
+    let home = Home::with_model(&server, Format::OpenAi);
+    let emitted = |output: &Output| -> Vec<Value> {
+        let events = output.events().into_iter();
+        let emits = events.filter(|event| event["event"] == "emit");
+        emits.map(|event| event["text"].clone()).collect()
+    };
+    stopped(&server, home.host().probe(&program), 2, Signal::KILL);
+    let run = home.newest_run();
+    let before = said(&home.shown(&run)["agents"][0]);
+    assert_eq!(before.len(), 8, "{before:?}");
+    let resume = || home.host().args(["resume", &run, "--output", "events"]);
+    let again = stopped(&server, resume(), 3, Signal::KILL);
+    assert_eq!(emitted(&again), Vec::<Value>::new());
+    assert_eq!(said(&home.shown(&run)["agents"][0]), before);
+    let resumed = resume().output().expect(0);
+    assert_eq!(emitted(&resumed), ["last"]);
+    let all = said(&home.shown(&run)["agents"][0]);
+    assert_eq!((&all[..8], all.len()), (&before[..], 12), "{all:?}");
+    let emits: Vec<&str> = all
+        .iter()
+        .filter(|(kind, _)| kind == "emit")
+        .map(|(_, text)| text.as_str())
+        .collect();
+    assert_eq!(emits, words);
 }
 
 /// What an agent was told does not stay in memory as long as it lives.

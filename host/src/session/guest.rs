@@ -323,12 +323,12 @@ impl Guest {
         tape.unreplayed().map(|o| format!("observation {}: {}", o.seq, o.call))
     }
 
-    /// Records something for people; a replay records nothing.
+    /// Records something for people, and says whether it did: a replay records nothing, and what the record has behind all that it tells stands there already.
     ///
     /// # Errors
     /// What ends the instance.
     pub fn note(&self, kind: NoteKind, body: Vec<u8>) -> Result<bool, End> {
-        if self.is_replaying() {
+        if self.is_replaying() || self.tape().has_said(kind, &body) {
             return Ok(false);
         }
         self.push(Record::Note(self.new_note(kind, body)))?;

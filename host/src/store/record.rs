@@ -138,6 +138,16 @@ pub enum NoteKind {
     Terms,
 }
 
+impl NoteKind {
+    /// True for what a guest says, which it says again where it is built again.
+    pub const fn is_said(self) -> bool {
+        match self {
+            Self::Log | Self::Progress | Self::Emit | Self::Checkpoint => true,
+            Self::Audit | Self::Host | Self::Terms => false,
+        }
+    }
+}
+
 /// How an agent's life stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -960,21 +960,37 @@ async fn an_owner_reads_an_attempt_and_a_run_whole() {
             Record::Intent(intent) => (intent.stream.attempt, intent.stream.scope) = (attempt, scope),
             Record::Outcome(outcome) => (outcome.stream.attempt, outcome.stream.scope) = (attempt, scope),
             Record::Observation(seen) => (seen.stream.attempt, seen.stream.scope) = (attempt, scope),
+            Record::Note(note) => (note.stream.attempt, note.stream.scope) = (attempt, scope),
             _ => {}
         }
         record
+    };
+    let note = |text: &str| {
+        Record::Note(Note {
+            stream: stream(&run),
+            kind: NoteKind::Log,
+            body: text.into(),
+            at_ms: 5,
+        })
     };
     let (root, inside) = (Scope::ROOT, Scope::ROOT.child(1));
     let first = vec![
         Record::Body(Digest::of(b"body"), b"body".to_vec()),
         of(intent(&run, 1), 1, root.clone()),
         of(intent(&run, 1), 1, inside.clone()),
+        of(note("told meanwhile"), 1, inside.clone()),
         of(observation(&run, 1), 1, inside.clone()),
+        of(note("last inside"), 1, inside.clone()),
         of(observation(&run, 1), 1, root.clone()),
+        of(note("told meanwhile"), 1, root.clone()),
         of(observation(&run, 2), 1, root.clone()),
-        of(outcome(&run, 1), 1, inside),
+        of(note("last"), 1, root.clone()),
+        of(outcome(&run, 1), 1, inside.clone()),
+        of(note("and last of all"), 1, root.clone()),
         of(intent(&run, 1), 2, root.clone()),
+        of(note("told meanwhile"), 2, root.clone()),
         of(observation(&run, 1), 2, root.clone()),
+        of(note("told nothing"), 2, inside),
     ];
     store
         .append(&owner, first.clone(), None, Sync::Durable)
@@ -990,8 +1006,15 @@ async fn an_owner_reads_an_attempt_and_a_run_whole() {
         .map(|seen| (seen.stream.scope.depth(), seen.seq))
         .collect();
     assert_eq!(seen, [(0, 1), (0, 2), (1, 1)]);
+    let last = |records: &AttemptRecords| {
+        let texts = records.last_notes.iter().map(|note| note.body.clone());
+        texts.map(String::from_utf8).collect::<Result<Vec<_>, _>>()
+    };
+    let expected = ["last inside", "last", "and last of all"].map(str::to_owned);
+    assert_eq!(last(&of_first), Ok(expected.to_vec()));
     let of_second = store.attempt(&run.root(), 2).expect("read");
     assert_eq!((of_second.operations.len(), of_second.observations.len()), (1, 1));
+    assert_eq!(last(&of_second), Ok(vec!["told nothing".to_owned()]));
 
     let mut walked = Vec::new();
     let sizes =

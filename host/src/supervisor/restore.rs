@@ -43,6 +43,10 @@ pub(super) fn recorded(
         let scope = scopes.entry(seen.stream.scope.clone()).or_default();
         scope.observations.push_back(seen);
     }
+    for note in records.last_notes.into_iter().filter(|note| note.kind.is_said()) {
+        let scope = scopes.entry(note.stream.scope.clone()).or_default();
+        scope.said.push_back(note);
+    }
     if let Some(own) = scopes.get_mut(&Scope::ROOT) {
         own.thinking.extend(thinking);
     }
