@@ -151,6 +151,27 @@ fn a_time_out_is_no_longer() {
     }
 }
 
+/// A wait that told of one timer tells of that one alone, and one that had not ended when it was asked says so again, though both have ended when the instance
+/// is built again.
+#[test]
+fn what_has_ended_meanwhile_ended_in_no_call_before() {
+    let home = home();
+    let program = steps(&[
+        json!({ "do": "sleep-all", "ms": [0, 2500] }),
+        json!({ "do": "ask-timers", "ms": [2000, 2500] }),
+    ]);
+    let host = always(home.host()).args(["--deny", "llm"]);
+    let output = host.probe(&program).output().expect(0);
+    let seen = output.seen();
+    let waits = seen[0]["ok"].as_array().unwrap().iter();
+    let ended: Vec<&Value> = waits.map(|wait| &wait[0]).collect();
+    assert_eq!(ended, [&json!([0]), &json!([1])]);
+    let asked = &seen[1]["ok"];
+    assert_eq!((&asked[0], &asked[1]), (&json!([false, false]), &json!([true, true])));
+    let run = output.json()["run"].as_str().unwrap().to_owned();
+    home.host().args(["replay", &run]).output().expect(0);
+}
+
 /// What an agent says before it waits stands in the journal once, and is told once to those who watch; what it says twice, twice.
 #[test]
 fn what_is_said_before_a_wait_is_said_once() {

@@ -150,10 +150,10 @@ impl Tape {
         self.recorded.after == After::Live
     }
 
-    /// True when the next thing to replay is `call` with these arguments.
-    pub(super) fn replays_next(&self, call: &str, args: Digest) -> bool {
+    /// The next thing to replay, where it is `call` with these arguments.
+    pub(super) fn replays_next(&self, call: &str, args: Digest) -> Option<&Observation> {
         let next = self.recorded.observations.front();
-        next.is_some_and(|next| next.call == call && next.args == args)
+        next.filter(|next| next.call == call && next.args == args)
     }
 
     /// Whether the record has that its guest said this, behind all that it was told; each time that it did once. What stands before that in the record the
