@@ -65,6 +65,8 @@ pub use rows::{
     StoredEntry, WhatFor,
 };
 pub use runs::{Listed, RunState, Unowned};
+#[cfg(test)]
+pub(crate) use schema::VERSION as FORMAT;
 pub use write::Appended;
 
 use crate::ids::RunId;
