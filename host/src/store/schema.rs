@@ -9,8 +9,8 @@ pub(super) const APPLICATION_ID: u32 = 0x6865_726d;
 
 /// The newest format; the length of [`STEPS`]. It rises with each change of a table and of what is encoded in one, a new kind of record or a new variant
 /// of anything in a record included: an older host would take what it doesn't know for damage, and could be told to cut it off. So it is refused the
-/// whole database instead, also by hosts that had it open before ([`version`] is read in each transaction). Tests of `record` and of `run::encoding` hold what is
-/// encoded to this number.
+/// whole database instead, also by hosts that had it open before ([`version`] is read in each transaction). Tests of `record` and of `run::encoding` hold
+/// what is encoded to this number.
 pub(crate) const VERSION: u32 = STEPS.len() as u32;
 
 /// Step `n` brings format `n` to `n + 1`; all of them make a new database. A released step is never changed.
