@@ -198,6 +198,25 @@ fn what_is_said_before_a_wait_is_said_once() {
     }
 }
 
+/// A line of the log whose end comes after a wait is one line.
+#[test]
+fn a_line_that_is_broken_by_a_wait_is_logged_whole() {
+    let print = |text: &str| json!({ "do": "print", "text": text });
+    let program = steps(&[
+        print("whole\nbegun, "),
+        ask("1"),
+        print("and "),
+        ask("2"),
+        print("ended\nrest"),
+    ]);
+    let server = ModelServer::start(Script::always(Turn::text("yes")));
+    let home = Home::with_model(&server, Format::OpenAi);
+    always(home.host()).probe(&program).output().expect(0);
+    let said = said(&home.shown(&home.newest_run())["agents"][0]);
+    let lines: Vec<&str> = said.iter().map(|(_, text)| text.rsplit(": ").next().unwrap()).collect();
+    assert_eq!(lines, ["whole", "begun, and ended", "rest"]);
+}
+
 #[test]
 fn a_cancel_reaches_one_that_gave_its_place_up() {
     let home = home();

@@ -338,7 +338,10 @@ impl LogLines {
 
 impl Drop for LogLines {
     fn drop(&mut self) {
-        if !self.line.is_empty() {
+        // An instance that is built again says the whole line, when it comes to its end.
+        let guest = &self.to.guest;
+        let is_built_again = guest.waits.is_given_up() || guest.session.run.suspend.is_cancelled();
+        if !self.line.is_empty() && !is_built_again {
             self.end_line();
         }
     }

@@ -2,8 +2,10 @@
 
 use serde::Deserialize;
 use serde_json::{Value, json};
+use wasip2::cli::stdout::get_stdout;
 use wasip2::clocks::{monotonic_clock, wall_clock};
 use wasip2::io::poll::{Pollable, poll};
+use wasip2::io::streams::OutputStream;
 use wasip2::random::{insecure, insecure_seed, random};
 
 use crate::hermes::plugin::delegation::{self, ChildSpec};
@@ -50,6 +52,8 @@ pub enum Step {
     },
     /// Both clocks, read so many times: the last reading.
     Clocks { readings: u32 },
+    /// Writes to standard output, with or without an end of the line.
+    Print { text: String },
     /// Random numbers of each kind, so many bytes.
     Random { bytes: u64 },
     /// Sets a timer for each, and waits until one of them has ended: which have.
@@ -60,10 +64,11 @@ pub enum Step {
     AskTimers { ms: Vec<u64> },
 }
 
-/// Children by number.
+/// Children by number, and standard output once it was used.
 #[derive(Default)]
 pub struct Handles {
     children: Vec<delegation::Child>,
+    out: Option<OutputStream>,
 }
 
 impl Handles {
@@ -112,6 +117,10 @@ impl Handles {
                 };
                 let again = (1..readings.max(1)).fold(read(), |_, _| read());
                 ok(again)
+            }
+            Step::Print { text } => {
+                let out = self.out.get_or_insert_with(get_stdout);
+                ok(out.blocking_write_and_flush(text.as_bytes()).is_ok())
             }
             Step::Random { bytes } => ok((
                 random::get_random_bytes(bytes),
