@@ -229,13 +229,13 @@ fn is_asked(server: &ModelServer, n: u64, process: &mut Process) -> bool {
 }
 
 #[track_caller]
-fn same_as_recorded(seed: u64, output: &hermes_tests::Output) {
+fn same_as_recorded(seed: u64, output: &Output) {
     assert_eq!(output.code, Some(0), "seed {seed}: {output:?}");
 }
 
 /// The run once more against its record.
 #[track_caller]
-fn replays(seed: u64, home: &Home, output: &hermes_tests::Output) {
+fn replays(seed: u64, home: &Home, output: &Output) {
     let run = output.json()["run"].as_str().unwrap().to_owned();
     let replayed = home.host().args(["replay", &run]).output();
     assert_eq!(replayed.code, Some(0), "seed {seed}: {replayed:?}");
