@@ -43,6 +43,7 @@ pub fn said(agent: &Value) -> Vec<(String, String)> {
         .filter(|(kind, _)| said.contains(&kind.as_str()))
         .collect()
 }
+
 /// The step that opens the space `notes`.
 pub fn open() -> Value {
     json!({ "do": "open", "name": "notes" })
