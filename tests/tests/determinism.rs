@@ -6,8 +6,9 @@
 
 use hermes_tests::child::ChildSpec;
 use hermes_tests::host::PASSIVATE;
-use hermes_tests::model::{Format, ModelServer, Script, Turn};
-use hermes_tests::{Home, Host, Process, guests};
+use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
+use hermes_tests::program::ask;
+use hermes_tests::{Home, Host, Output, Process, guests};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -108,7 +109,7 @@ impl Program {
             12 => json!({ "do": "random", "bytes": dice.below(40) }),
             13 => {
                 let ms: Vec<u64> = (0..=dice.below(3)).map(|_| dice.below(30)).collect();
-                json!({ "do": "sleep", "ms": ms })
+                json!({ "do": dice.one_of(&["sleep", "sleep-all", "ask-timers"]), "ms": ms })
             }
             14 => {
                 let dimension = dice.one_of(&[
@@ -228,16 +229,69 @@ fn is_asked(server: &ModelServer, n: u64, process: &mut Process) -> bool {
 }
 
 #[track_caller]
-fn same_as_recorded(seed: u64, output: &hermes_tests::Output) {
+fn same_as_recorded(seed: u64, output: &Output) {
     assert_eq!(output.code, Some(0), "seed {seed}: {output:?}");
 }
 
 /// The run once more against its record.
 #[track_caller]
-fn replays(seed: u64, home: &Home, output: &hermes_tests::Output) {
+fn replays(seed: u64, home: &Home, output: &Output) {
     let run = output.json()["run"].as_str().unwrap().to_owned();
     let replayed = home.host().args(["replay", &run]).output();
     assert_eq!(replayed.code, Some(0), "seed {seed}: {replayed:?}");
+}
+
+/// A guest sees the end of a timer in the same of its calls as it did first: those that it waited for one after the other, and those that it asked too early.
+#[test]
+fn timers_end_in_the_call_in_which_they_ended() {
+    let waits = |home: &Home| {
+        let program = json!({ "summary": "done", "steps": [
+            { "do": "open", "name": "board" },
+            { "do": "witness", "space": 0 },
+            { "do": "sleep-all", "ms": [20, 220, 120] },
+            { "do": "ask-timers", "ms": [150, 50, 100] },
+            { "do": "sleep-all", "ms": [0, 0, 90] },
+            ask("LAST"),
+            { "do": "ask-timers", "ms": [20] },
+        ] });
+        host(home, &program)
+    };
+    let see_it_again = |home: &Home, output: Output| {
+        let output = output.expect(0);
+        let seen = output.seen();
+        let mut ended: Vec<u64> = Vec::new();
+        for wait in seen[2]["ok"].as_array().unwrap() {
+            ended.extend(wait[0].as_array().unwrap().iter().map(|timer| timer.as_u64().unwrap()));
+        }
+        ended.sort_unstable();
+        assert_eq!(ended, [0, 1, 2]);
+        // Asked when the one of 100 ms had ended.
+        assert_eq!(seen[3]["ok"][1].as_array().unwrap()[1..], [json!(true), json!(true)]);
+        let run = output.json()["run"].as_str().unwrap().to_owned();
+        home.host().args(["replay", &run]).output().expect(0);
+    };
+    let answers = |stalls: usize| {
+        let stall = Turn::fault(Fault::StallMidStream);
+        let turns = std::iter::repeat_n(stall, stalls).chain([Turn::text("yes")]);
+        ModelServer::start(turns.collect::<Vec<_>>())
+    };
+    for passivate in ["never", "always"] {
+        let server = answers(0);
+        let home = Home::with_model(&server, Format::OpenAi);
+        let output = waits(&home).env(PASSIVATE, passivate).output();
+        see_it_again(&home, output);
+    }
+    let server = answers(2);
+    let home = Home::with_model(&server, Format::OpenAi);
+    let mut process = waits(&home).start();
+    for n in 1..=2 {
+        assert!(is_asked(&server, n, &mut process), "it comes to its end too soon");
+        process.signal(Signal::KILL);
+        process.finish();
+        let resume = ["resume", &home.newest_run(), "--output", "json"].map(str::to_owned);
+        process = home.host().args(resume).start();
+    }
+    see_it_again(&home, process.finish());
 }
 
 #[test]

@@ -9,7 +9,7 @@ use hermes_tests::child::{ChildSpec, exit, inside, join};
 use hermes_tests::host::PASSIVATE;
 use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
 use hermes_tests::output::slack;
-use hermes_tests::program::ask;
+use hermes_tests::program::{ask, said, says, steps};
 use hermes_tests::{Home, Host, Output, guests};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -149,6 +149,72 @@ fn a_time_out_is_no_longer() {
             "{from}: {ms} ms"
         );
     }
+}
+
+/// A wait that told of one timer tells of that one alone, and one that had not ended when it was asked says so again, though both have ended when the instance
+/// is built again.
+#[test]
+fn what_has_ended_meanwhile_ended_in_no_call_before() {
+    let home = home();
+    let program = steps(&[
+        json!({ "do": "sleep-all", "ms": [0, 2500] }),
+        json!({ "do": "ask-timers", "ms": [2000, 2500] }),
+    ]);
+    let host = always(home.host()).args(["--deny", "llm"]);
+    let output = host.probe(&program).output().expect(0);
+    let seen = output.seen();
+    let waits = seen[0]["ok"].as_array().unwrap().iter();
+    let ended: Vec<&Value> = waits.map(|wait| &wait[0]).collect();
+    assert_eq!(ended, [&json!([0]), &json!([1])]);
+    let asked = &seen[1]["ok"];
+    assert_eq!((&asked[0], &asked[1]), (&json!([false, false]), &json!([true, true])));
+    let run = output.json()["run"].as_str().unwrap().to_owned();
+    home.host().args(["replay", &run]).output().expect(0);
+}
+
+/// What an agent says before it waits stands in the journal once, and is told once to those who watch; what it says twice, twice.
+#[test]
+fn what_is_said_before_a_wait_is_said_once() {
+    let words = ["first", "second", "second", "last"];
+    let [first, second, again, last] = words.map(says);
+    let program = [&first[..], &[ask("1")], &second, &again, &[ask("2")], &last].concat();
+    let server = ModelServer::start(Script::always(Turn::text("yes")));
+    let home = Home::with_model(&server, Format::OpenAi);
+    let host = always(home.host()).args(["--output", "events", "--plugin"]);
+    let host = host.arg(guests::built("probe")).arg(steps(&program).to_string());
+    let events = host.output().expect(0).events();
+    let told = |event: &str, key: &str| -> Vec<Value> {
+        let those = events.iter().filter(|told| told["event"] == event);
+        those.map(|told| told[key].clone()).collect()
+    };
+    assert_eq!(told("emit", "text"), words);
+    assert_eq!(told("log", "message"), words);
+    assert_eq!(told("checkpoint", "event").len(), words.len());
+    let said = said(&home.shown(&home.newest_run())["agents"][0]);
+    let kinds: Vec<&str> = said.iter().map(|(kind, _)| kind.as_str()).collect();
+    assert_eq!(kinds, ["log", "progress", "emit", "checkpoint"].repeat(words.len()));
+    for (at, (_, text)) in said.iter().enumerate() {
+        assert!(text.contains(words[at / 4]), "{at}: {text}");
+    }
+}
+
+/// A line of the log whose end comes after a wait is one line.
+#[test]
+fn a_line_that_is_broken_by_a_wait_is_logged_whole() {
+    let print = |text: &str| json!({ "do": "print", "text": text });
+    let program = steps(&[
+        print("whole\nbegun, "),
+        ask("1"),
+        print("and "),
+        ask("2"),
+        print("ended\nrest"),
+    ]);
+    let server = ModelServer::start(Script::always(Turn::text("yes")));
+    let home = Home::with_model(&server, Format::OpenAi);
+    always(home.host()).probe(&program).output().expect(0);
+    let said = said(&home.shown(&home.newest_run())["agents"][0]);
+    let lines: Vec<&str> = said.iter().map(|(_, text)| text.rsplit(": ").next().unwrap()).collect();
+    assert_eq!(lines, ["whole", "begun, and ended", "rest"]);
 }
 
 #[test]

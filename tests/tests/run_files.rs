@@ -503,9 +503,9 @@ fn a_newer_format_is_told_and_nothing_touched() {
     let (_server, home, run) = ran();
     let file = export(&home, &run, "run.jsonl", &[]);
     let text = fs::read_to_string(&file).unwrap();
-    fs::write(&file, text.replacen("{\"hermes_run\":1", "{\"hermes_run\":2", 1)).unwrap();
+    fs::write(&file, text.replacen("{\"hermes_run\":2", "{\"hermes_run\":3", 1)).unwrap();
     let there = elsewhere();
-    import(&there, &file).expect(2).says(&["version 2", "version 1"]);
+    import(&there, &file).expect(2).says(&["version 3", "version 2"]);
     nothing_is_kept(&there);
     fs::write(&file, "not a run file\n").unwrap();
     import(&there, &file).expect(2).says(&["no run file"]);

@@ -9,7 +9,7 @@ use hermes_tests::child::{ChildSpec, exit, join};
 use hermes_tests::home::KEY_VARIABLE;
 use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
 use hermes_tests::output::refusal;
-use hermes_tests::program::{ask, open, put, steps};
+use hermes_tests::program::{ask, open, put, said, says, steps};
 use hermes_tests::shim::{Action, Shim, When};
 use hermes_tests::site::{self, Site};
 use hermes_tests::{Home, Host, Output, guests};
@@ -454,6 +454,81 @@ fn what_a_lost_answer_may_have_cost_is_told() {
     }
 }
 
+/// What is sent again is the same request within what it had set aside: a budget that is used up besides refuses it nothing, also where the iteration that
+/// makes room comes back later in the record.
+#[test]
+fn what_is_sent_again_keeps_what_it_had_set_aside() {
+    let ran = |killed: bool| {
+        let first = |answer: &str| match killed {
+            true => vec![stall(), Turn::text(answer)],
+            false => vec![Turn::text(answer)],
+        };
+        let code = Turn::call("run_script", &json!({ "script": "40 + 2" }));
+        let script = Script::default()
+            .when("ALPHA", first("alpha"))
+            .when("CODE", [code, Turn::text("done")])
+            .when("THREE", [Turn::text("three")])
+            .when("FOUR", first("four"));
+        let server = ModelServer::start(script);
+        let home = Home::with_model(&server, Format::OpenAi);
+        let program = steps(&[
+            json!({ "do": "start", "messages": [{ "User": [{ "Text": "ALPHA" }] }] }),
+            json!({ "do": "agent", "user": "CODE", "turns": 4 }),
+            ask("THREE"),
+            ask("FOUR"),
+            json!({ "do": "wait", "pending": 0 }),
+        ]);
+        // All of its iterations: the first answer of CODE gives its own back.
+        let host = home.host().args(["--budget", "iterations=4,tokens=60000"]);
+        let host = host.probe(&program);
+        if !killed {
+            return (host.output().expect(0), server.requests(), home);
+        }
+        stopped(&server, host, 5, Signal::KILL);
+        let resumed = resume(&home, &home.newest_run()).output().expect(0);
+        (resumed, server.requests(), home)
+    };
+    let (whole, ..) = ran(false);
+    let (resumed, requests, home) = ran(true);
+    assert_eq!(resumed.seen(), whole.seen());
+    let counted = |output: &Output| ["iterations", "tool-calls", "refunded"].map(|name| output.spent(name));
+    assert_eq!((counted(&resumed), counted(&whole)), ([4, 1, 1], [4, 1, 1]));
+    for words in ["ALPHA", "FOUR"] {
+        let sent: Vec<_> = requests.iter().filter(|sent| sent.last().contains(words)).collect();
+        assert_eq!(sent.len(), 2, "{words}");
+        assert_eq!(sent[0].body, sent[1].body, "{words}");
+    }
+    assert_eq!(requests.len(), 7);
+    let shown = home.shown(&home.newest_run());
+    assert_eq!(shown["resent"], 2);
+    for (name, key) in [
+        ("resent-tokens", "resent_tokens"),
+        ("resent-cost-micro-usd", "resent_cost_micro_usd"),
+    ] {
+        assert_eq!(json!(resumed.spent(name)), shown[key], "{name}");
+    }
+}
+
+/// What lost sends may have cost counts against the whole run's limit, and takes no room from the call itself.
+#[test]
+fn a_lost_send_takes_no_room_from_its_own_call() {
+    const TREE: u64 = 4000;
+    let server = ModelServer::start(Script::from([stall(), stall()]).then(Turn::text("one")));
+    let home = Home::with_model(&server, Format::OpenAi);
+    let budget = format!("tree.tokens={TREE}");
+    let host = home.host().args(["--budget", &budget]).probe(&steps(&[ask("ONE")]));
+    stopped(&server, host, 1, Signal::KILL);
+    let run = home.newest_run();
+    stopped(&server, resume(&home, &run), 2, Signal::KILL);
+    let resumed = resume(&home, &run).output().expect(0);
+    assert_eq!(refusal(&resumed.seen()[0]), None, "{:?}", resumed.seen());
+    assert_eq!((resumed.spent("iterations"), resumed.spent("resent")), (1, 2));
+    let lost = resumed.spent("resent-tokens");
+    assert!(lost > TREE && lost % 2 == 0, "there is no room for two of them: {lost}");
+    let bodies: Vec<_> = server.requests().into_iter().map(|sent| sent.body).collect();
+    assert_eq!(bodies, vec![bodies[0].clone(); 3]);
+}
+
 /// A run that is stopped while its agent ends leaves nothing without an outcome where that end is recorded; else it goes on, and ends so.
 #[test]
 fn a_stop_while_an_agent_ends_leaves_nothing_open() {
@@ -605,6 +680,39 @@ fn a_resume_tells_first_that_it_is_one() {
         (&json!("resumed"), &json!(run))
     );
     assert!(events.iter().all(|event| event["event"] != "run-started"), "{events:?}");
+}
+
+/// What an agent said before its process was killed stands in the journal, and is neither written nor told again, however often it is resumed.
+#[test]
+fn what_was_said_before_a_kill_is_said_once() {
+    let words = ["first", "second", "last"];
+    let [first, second, last] = words.map(says);
+    let program = steps(&[&first[..], &[ask("1")], &second, &[ask("2")], &last].concat());
+    let server = ModelServer::start([Turn::text("one"), stall(), stall(), Turn::text("two")]);
+    let home = Home::with_model(&server, Format::OpenAi);
+    let emitted = |output: &Output| -> Vec<Value> {
+        let events = output.events().into_iter();
+        let emits = events.filter(|event| event["event"] == "emit");
+        emits.map(|event| event["text"].clone()).collect()
+    };
+    stopped(&server, home.host().probe(&program), 2, Signal::KILL);
+    let run = home.newest_run();
+    let before = said(&home.shown(&run)["agents"][0]);
+    assert_eq!(before.len(), 8, "{before:?}");
+    let resume = || home.host().args(["resume", &run, "--output", "events"]);
+    let again = stopped(&server, resume(), 3, Signal::KILL);
+    assert_eq!(emitted(&again), Vec::<Value>::new());
+    assert_eq!(said(&home.shown(&run)["agents"][0]), before);
+    let resumed = resume().output().expect(0);
+    assert_eq!(emitted(&resumed), ["last"]);
+    let all = said(&home.shown(&run)["agents"][0]);
+    assert_eq!((&all[..8], all.len()), (&before[..], 12), "{all:?}");
+    let emits: Vec<&str> = all
+        .iter()
+        .filter(|(kind, _)| kind == "emit")
+        .map(|(_, text)| text.as_str())
+        .collect();
+    assert_eq!(emits, words);
 }
 
 /// What an agent was told does not stay in memory as long as it lives.

@@ -280,6 +280,21 @@ impl Operation for Box<Complete> {
         }
     }
 
+    fn again(&mut self, guest: &Arc<Guest>, _op: u32, before: &mut Option<Reservation>) -> Result<Reservation, Missed> {
+        self.grant(guest)?;
+        self.caps(guest)?;
+        let model = self.model.clone()?;
+        let Some(before) = before.take() else {
+            return Ok(self.reserve(guest)?);
+        };
+        // It is the same request under the same key: as long an answer as it asked for then, and counted as it was.
+        let input = model.input_bound(&self.messages, &self.tools, &self.options);
+        let output = before.amounts().get(Dimension::Tokens).saturating_sub(input).max(1);
+        self.max_output = u32::try_from(output).unwrap_or(u32::MAX);
+        self.closing = before.is_closing();
+        Ok(before)
+    }
+
     fn begun(&mut self, guest: &Guest, _op: u32) {
         self.ordinal = guest.next_completion();
     }

@@ -10,13 +10,14 @@ use bytes::Bytes;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 use sha2::{Digest as _, Sha256};
-use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
+use wasmtime::component::{HasData, HasSelf, Linker, Resource, ResourceTable};
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream, WasiCli, WasiCliView as _};
 use wasmtime_wasi::p2::bindings::{cli, clocks, filesystem, random, sockets};
 use wasmtime_wasi::p2::{DynPollable, OutputStream, Pollable, StreamResult, subscribe};
 use wasmtime_wasi::random::WasiRandom;
 use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsView as _};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiView as _};
+use wasmtime_wasi_io::bindings::wasi::io::{error, poll, streams};
 
 use crate::interfaces::State;
 use crate::interfaces::folders::{GrantedFolders, folders};
@@ -69,7 +70,9 @@ fn random_numbers(guest: &Guest, purpose: &[u8]) -> ChaCha20Rng {
 /// Defines all of WASI 0.2 but HTTP, with our clocks in the place of the machine's.
 pub(super) fn link(l: &mut Linker<State>) -> wasmtime::Result<()> {
     let options = sockets::network::LinkOptions::default();
-    wasmtime_wasi_io::add_to_linker_async(l)?;
+    error::add_to_linker::<State, HasSelf<ResourceTable>>(l, |state| &mut state.table)?;
+    poll::add_to_linker::<State, CountedPolls>(l, polls)?;
+    streams::add_to_linker::<State, HasSelf<ResourceTable>>(l, |state| &mut state.table)?;
     clocks::wall_clock::add_to_linker::<State, SessionClocks>(l, session_clocks)?;
     clocks::monotonic_clock::add_to_linker::<State, SessionClocks>(l, session_clocks)?;
     filesystem::preopens::add_to_linker::<State, GrantedFolders>(l, folders)?;
@@ -164,6 +167,55 @@ impl clocks::monotonic_clock::Host for Clocks<'_> {
     }
 }
 
+/// `wasi:io/poll`, as data of the linker.
+struct CountedPolls;
+
+impl HasData for CountedPolls {
+    type Data<'a> = Polls<'a>;
+}
+
+/// Polls as the engine's WASI has them, counted: so that a replay ends a timer in the same of them.
+struct Polls<'a> {
+    guest: &'a Arc<Guest>,
+    table: &'a mut ResourceTable,
+}
+
+fn polls(state: &mut State) -> Polls<'_> {
+    Polls {
+        guest: &state.guest,
+        table: &mut state.table,
+    }
+}
+
+impl poll::Host for Polls<'_> {
+    async fn poll(&mut self, pollables: Vec<Resource<DynPollable>>) -> wasmtime::Result<Vec<u32>> {
+        self.guest.begins_poll();
+        let answer = <ResourceTable as poll::Host>::poll(self.table, pollables).await;
+        self.guest.ends_poll();
+        answer
+    }
+}
+
+impl poll::HostPollable for Polls<'_> {
+    async fn ready(&mut self, pollable: Resource<DynPollable>) -> wasmtime::Result<bool> {
+        self.guest.begins_poll();
+        let answer = <ResourceTable as poll::HostPollable>::ready(self.table, pollable).await;
+        self.guest.ends_poll();
+        answer
+    }
+
+    async fn block(&mut self, pollable: Resource<DynPollable>) -> wasmtime::Result<()> {
+        self.guest.begins_poll();
+        let answer = <ResourceTable as poll::HostPollable>::block(self.table, pollable).await;
+        self.guest.ends_poll();
+        answer
+    }
+
+    fn drop(&mut self, pollable: Resource<DynPollable>) -> wasmtime::Result<()> {
+        <ResourceTable as poll::HostPollable>::drop(self.table, pollable)
+    }
+}
+
 /// A guest's sleep. Its end is an observation, so that the guest's clock goes on and a replay does not sleep.
 struct Timer {
     guest: Arc<Guest>,
@@ -182,12 +234,13 @@ impl Pollable for Timer {
         if self.ended {
             return;
         }
-        if self.guest.is_replaying() {
-            // In the record another's turn comes first, however late it is by now. Where none comes the step ends, which is a difference.
-            if !self.guest.replays_wait(self.number) {
-                std::future::pending::<()>().await;
+        if self.guest.is_replaying() || self.guest.is_told_again() {
+            self.comes_again().await;
+        } else {
+            if self.guest.was_polled() {
+                // It ended later, where the guest did not wait for it alone.
+                tokio::task::yield_now().await;
             }
-        } else if !self.guest.is_told_again() {
             let _pause = self.guest.is_strategy().then(|| self.guest.step.pause());
             let (session, ends) = (self.guest.session.clone(), self.ends);
             self.guest
@@ -196,6 +249,23 @@ impl Pollable for Timer {
         }
         self.guest.waited(self.number, self.due_ms);
         self.ended = true;
+    }
+}
+
+impl Timer {
+    /// In the record it ended in one of the guest's calls: in that it ends again, however late it is by now.
+    async fn comes_again(&self) {
+        let ends = || self.guest.replays_wait(self.number);
+        if ends() == Some(self.guest.poll()) {
+            return;
+        }
+        // Whoever asks is told no, and another that is ready ends the call: only who waits here for nothing else comes back. A guest that is not the recorded
+        // one may wait for the same end in another call; for something that the record does not have, which is a difference, it waits no longer.
+        tokio::task::yield_now().await;
+        if self.guest.rights.reaches_out() && ends().is_none() {
+            // What it reached out for may still come.
+            std::future::pending::<()>().await;
+        }
     }
 }
 
@@ -268,7 +338,10 @@ impl LogLines {
 
 impl Drop for LogLines {
     fn drop(&mut self) {
-        if !self.line.is_empty() {
+        // An instance that is built again says the whole line, when it comes to its end.
+        let guest = &self.to.guest;
+        let is_built_again = guest.waits.is_given_up() || guest.session.run.suspend.is_cancelled();
+        if !self.line.is_empty() && !is_built_again {
             self.end_line();
         }
     }

@@ -72,6 +72,12 @@ impl Reservation {
         self.held.clone()
     }
 
+    /// That of a closing call, which was under way when a crash came.
+    pub fn of_closing(mut self) -> Self {
+        self.closing = true;
+        self
+    }
+
     /// True when this completion is the closing call.
     pub fn is_closing(&self) -> bool {
         self.closing

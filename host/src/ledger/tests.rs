@@ -171,6 +171,26 @@ fn what_a_crash_interrupted_is_set_aside_again_whatever_is_left() {
 }
 
 #[test]
+fn a_closing_call_that_a_crash_interrupted_stays_the_only_one() {
+    let ledger = Ledger::new(Caps::default());
+    let root = ledger.open_root(caps(&[(D::Iterations, 1)]));
+    let rest = Amounts::of(D::Tokens, 7);
+    let complete = || ledger.reserve_completion(root, Count::MayClose, rest);
+    ledger.charge(root, Amounts::of(D::Iterations, 1));
+    ledger.closing_made(root);
+    let again = ledger.reserve_again(root, rest).of_closing();
+    assert!(again.is_closing());
+    assert_eq!(complete().expect_err("refused").dimension, D::Iterations);
+    ledger.open_closing(root);
+    assert!(complete().is_err(), "it was made");
+    again.settle(rest);
+    assert_eq!(
+        (ledger.totals(root).closing, ledger.spent(root).get(D::Iterations)),
+        (1, 1)
+    );
+}
+
+#[test]
 fn an_overshoot_is_recorded_and_the_next_refused() {
     let ledger = Ledger::new(Caps::default());
     let agent = ledger.open_root(caps(&[(D::Tokens, 100)]));

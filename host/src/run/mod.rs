@@ -6,6 +6,8 @@ pub mod audit;
 mod call;
 mod cancel;
 mod change;
+#[cfg(test)]
+mod encoding;
 pub mod error;
 mod fork;
 #[cfg(any(test, feature = "fuzzing"))]

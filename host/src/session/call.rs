@@ -148,18 +148,12 @@ pub trait Operation: Call + Send + 'static {
         Vec::new()
     }
 
-    /// Takes it up again after a crash: it had passed its checks, and its intent stands in the journal. `before` is what it had set aside.
+    /// Takes it up again after a crash: it had passed its checks, and its intent stands in the journal. `before` is what it had set aside: what may have been
+    /// sent keeps that, whatever a budget has left by now.
     ///
     /// # Errors
     /// It can't be done any more.
-    fn again(&mut self, guest: &Arc<Guest>, _op: u32, before: &mut Option<Reservation>) -> Result<Reservation, Missed> {
-        self.grant(guest)?;
-        self.caps(guest)?;
-        if let Some(before) = before.take() {
-            before.release();
-        }
-        Ok(self.reserve(guest)?)
-    }
+    fn again(&mut self, guest: &Arc<Guest>, op: u32, before: &mut Option<Reservation>) -> Result<Reservation, Missed>;
 
     /// Whether it may be done again when a crash left its end unknown.
     fn repeatable(&self) -> bool {

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use crate::ids::Digest;
 
 /// The encoding's version, the first byte of every body.
-const VERSION: u8 = 1;
+pub const VERSION: u8 = 1;
 
 /// A body that can't be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

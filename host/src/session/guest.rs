@@ -15,7 +15,7 @@ use crate::event::now_ms;
 use crate::ids::{Digest, StreamId};
 use crate::ledger::{Exhausted, Held};
 use crate::plugin::rights::Rights;
-use crate::session::audit::{At, Gathered, Use, Which};
+use crate::session::audit::{At, Gathered, Taken, Use, Which};
 use crate::session::clock::Clock;
 use crate::session::codec;
 use crate::session::end::End;
@@ -26,7 +26,10 @@ use crate::session::step::Step;
 use crate::session::tape::{Meters, Recorded, Tape, size};
 use crate::session::waits::{Timed, Waits};
 use crate::session::{Attempt, Session, lock};
-use crate::store::{Answer, Effect, EffectResult, Note, NoteKind, Observation, OutcomeStatus, Record, Sync};
+use crate::store::{Answer, EffectResult, Note, NoteKind, Observation, OpEffect, OutcomeStatus, Record, Sync};
+
+/// The end of a timer, as observations name it.
+const WAIT: &str = "wasi.wait";
 
 /// Bytes of records that may wait for the next commit.
 const PENDING: usize = 64 << 10;
@@ -74,6 +77,13 @@ pub struct Guest {
     told_awake_ms: AtomicU64,
     /// Timers that it has set.
     timers: AtomicU64,
+    /// How often it has asked whether timers, or what else it can wait for, have ended.
+    polls: AtomicU64,
+    /// How many of those calls were answered, and how many of them to an instance in whose place it stands.
+    polled: AtomicU64,
+    polled_before: u64,
+    /// The last of those calls in which the record told it that a timer had ended.
+    told_poll: AtomicU64,
     /// Fuel that the record says was burnt before the step that is being replayed.
     pub(super) replayed_step: AtomicU64,
     /// What is set aside for the strategy's call that it is, or is inside of.
@@ -162,10 +172,12 @@ impl Guest {
         let step = Step::new(wall, fuel);
         // What it does again was charged when the lost one did it.
         let (mut entered_before, mut waits, mut fault) = (0, Waits::default(), Arc::default());
+        let mut polled_before = 0;
         let mut postponed = Vec::new();
         if let Some(lost) = lost {
             step.takes_over(&lost.step);
             entered_before = lost.entered.load(Ordering::Acquire).max(lost.entered_before);
+            polled_before = lost.polled.load(Ordering::Acquire).max(lost.polled_before);
             waits = Waits::after(&lost.waits);
             fault = lost.fault.clone();
             postponed = std::mem::take(&mut *lock(&lost.postponed));
@@ -201,6 +213,10 @@ impl Guest {
             told_awake_ms: AtomicU64::new(awake_ms),
             entered_before,
             timers: AtomicU64::new(0),
+            polls: AtomicU64::new(0),
+            polled: AtomicU64::new(0),
+            polled_before,
+            told_poll: AtomicU64::new(0),
             replayed_step: AtomicU64::new(0),
             held,
             waits,
@@ -323,12 +339,12 @@ impl Guest {
         tape.unreplayed().map(|o| format!("observation {}: {}", o.seq, o.call))
     }
 
-    /// Records something for people; a replay records nothing.
+    /// Records something for people, and says whether it did: a replay records nothing, and what the record has behind all that it tells stands there already.
     ///
     /// # Errors
     /// What ends the instance.
     pub fn note(&self, kind: NoteKind, body: Vec<u8>) -> Result<bool, End> {
-        if self.is_replaying() {
+        if self.is_replaying() || self.tape().has_said(kind, &body) {
             return Ok(false);
         }
         self.push(Record::Note(self.new_note(kind, body)))?;
@@ -376,34 +392,64 @@ impl Guest {
         self.timers.fetch_add(1, Ordering::AcqRel)
     }
 
-    /// Says that timer `number` ended, which was due at `due_ms` of the guest's time: its clock goes there at least.
-    pub fn waited(&self, number: u64, due_ms: u64) {
-        self.observe_quietly("wasi.wait", &number, now_ms().max(due_ms));
+    /// A call begins in which the guest may see that timers have ended: it waits for one of several, waits for one, or asks one.
+    pub fn begins_poll(&self) {
+        self.polls.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// True when the next thing to replay is the end of this timer, which then is at once.
-    pub fn replays_wait(&self, number: u64) -> bool {
-        self.tape()
-            .replays_next("wasi.wait", codec::digest("wasi.wait", &number))
+    /// It is answered.
+    pub fn ends_poll(&self) {
+        self.polled.store(self.poll(), Ordering::Release);
+    }
+
+    /// The number of such a call, from 1: the present one, or the last.
+    pub fn poll(&self) -> u64 {
+        self.polls.load(Ordering::Acquire)
+    }
+
+    /// Says that timer `number` ended, which was due at `due_ms` of the guest's time: its clock goes there at least. In which of its calls the guest sees
+    /// that is part of what it is told.
+    pub fn waited(&self, number: u64, due_ms: u64) {
+        let told = codec::encode(&self.poll());
+        if self.observe_quietly(WAIT, &number, told, now_ms().max(due_ms)) {
+            self.told_poll.store(self.poll(), Ordering::Release);
+        }
+    }
+
+    /// Whether its present call was answered before, by the record or to an instance before this one: what the record has not of it did not end in it.
+    pub fn was_polled(&self) -> bool {
+        let poll = self.poll();
+        poll <= self.polled_before || self.told_poll.load(Ordering::Acquire) == poll
+    }
+
+    /// In which of the guest's calls this timer ended, where that is the next thing to replay.
+    pub fn replays_wait(&self, number: u64) -> Option<u64> {
+        let tape = self.tape();
+        match &tape.replays_next(WAIT, codec::digest(WAIT, &number))?.answer {
+            Answer::Body(poll) => codec::decode(poll).ok(),
+            Answer::Started(_) | Answer::Delivered(_) => None,
+        }
     }
 
     /// Reads the clock; each 1,024th reading takes real time in.
     pub fn read_clock(&self) {
         if self.clock.read() {
-            self.observe_quietly("wasi.clock", &(), now_ms());
+            self.observe_quietly("wasi.clock", &(), Vec::new(), now_ms());
         }
     }
 
-    fn observe_quietly<T: serde::Serialize>(&self, name: &'static str, shown: &T, at_ms: u64) {
+    /// Whether the record has it: else it is written down.
+    fn observe_quietly<T: serde::Serialize>(&self, name: &'static str, shown: &T, told: Vec<u8>, at_ms: u64) -> bool {
         let args = codec::digest(name, shown);
-        let done = match self.replayed(name, args, || Met::call(name, shown)) {
-            Ok(Some(_)) => Ok(()),
-            Ok(None) => self.observe_at(name, args, Answer::Body(Vec::new()), at_ms),
+        let is_recorded = match self.replayed(name, args, || Met::call(name, shown)) {
+            Ok(Some(_)) => Ok(true),
+            Ok(None) => self.observe_at(name, args, Answer::Body(told), at_ms).map(|()| false),
             Err(end) => Err(end),
         };
-        if let Err(end) = done {
+        is_recorded.unwrap_or_else(|end| {
             self.fail(end);
-        }
+            false
+        })
     }
 
     /// The answer that the record has for this call, where it is being replayed.
@@ -491,17 +537,23 @@ impl Guest {
     }
 
     /// Keeps records that mean something only together: all of them, or none where the session's part of the journal has no room.
-    /// With them it is noted which right the operation uses that they begin.
-    pub(super) fn push_all(&self, records: Vec<Record>, used: Option<(&Use<'_>, u32)>) -> Result<(), End> {
+    pub(super) fn push_all(&self, records: Vec<Record>) -> Result<(), End> {
         records.iter().try_for_each(|record| self.count_record(record))?;
-        let mut tape = self.tape();
-        for record in records {
-            tape.push(record);
-        }
-        if let Some((used, op)) = used {
-            tape.gathered.uses(used, At::Operation(op));
-        }
+        self.tape().push_all(records);
         Ok(())
+    }
+
+    /// Takes records of an operation that mean something only together, with its effect too, behind everything that waits for a commit, for whoever commits
+    /// them: in one step, so that no other commit takes some of them. With them it is noted which right the operation `op` uses. None is taken where the
+    /// session's part of the journal has no room.
+    pub(super) fn take_with(&self, records: Vec<Record>, used: Option<&Use<'_>>, op: u32) -> Result<Taken, End> {
+        records.iter().try_for_each(|record| self.count_record(record))?;
+        Ok(self.take(Which::New, |tape| {
+            tape.push_all(records);
+            if let Some(used) = used {
+                tape.gathered.uses(used, At::Operation(op));
+            }
+        }))
     }
 
     fn count_record(&self, record: &Record) -> Result<(), End> {
@@ -546,18 +598,17 @@ impl Guest {
     /// # Errors
     /// The store failed.
     pub async fn flush(&self, sync: Sync) -> Result<(), End> {
-        self.append_pending(None, sync).await.map(drop)
+        let taken = self.take(Which::New, |_| {});
+        self.append_taken(taken, None, sync).await.map(drop)
     }
 
-    /// Commits `records` together with everything that waits.
+    /// Commits records of an operation's task by themselves: what its guest was told meanwhile is the guest's to commit.
     ///
     /// # Errors
-    /// The store failed.
-    pub async fn append(&self, records: Vec<Record>, sync: Sync) -> Result<(), End> {
-        for record in records {
-            self.push(record)?;
-        }
-        self.flush(sync).await
+    /// The store failed, or the session's part of the journal has no room.
+    pub(super) async fn append_apart(&self, records: Vec<Record>, sync: Sync) -> Result<(), End> {
+        records.iter().try_for_each(|record| self.count_record(record))?;
+        self.append_taken((records, Vec::new()), None, sync).await.map(drop)
     }
 
     /// Commits everything that waits for it, and how often rights were used again.
@@ -565,12 +616,13 @@ impl Guest {
     /// # Errors
     /// The store failed.
     pub async fn flush_all(&self, sync: Sync) -> Result<(), End> {
-        self.append_taken(Which::All, None, sync).await.map(drop)
+        let taken = self.take(Which::All, |_| {});
+        self.append_taken(taken, None, sync).await.map(drop)
     }
 
     /// Everything that waits for a commit, for whoever commits it with something else. Nothing comes after it.
     pub fn take_last(&self) -> Vec<Record> {
-        self.take(Which::Last).0
+        self.take(Which::Last, |_| {}).0
     }
 
     pub(super) async fn flush_if_large(&self) -> Result<(), End> {
@@ -581,17 +633,13 @@ impl Guest {
         }
     }
 
-    pub(super) async fn append_pending(&self, effect: Option<Effect>, sync: Sync) -> Result<Option<EffectResult>, End> {
-        self.append_taken(Which::New, effect, sync).await
-    }
-
-    async fn append_taken(
+    /// Commits what was taken, and an effect that is of one of its operations.
+    pub(super) async fn append_taken(
         &self,
-        which: Which,
-        effect: Option<Effect>,
+        (records, told): Taken,
+        effect: Option<OpEffect>,
         sync: Sync,
     ) -> Result<Option<EffectResult>, End> {
-        let (records, told) = self.take(which);
         if records.is_empty() && effect.is_none() {
             return Ok(None);
         }

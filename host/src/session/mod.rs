@@ -51,7 +51,7 @@ use crate::plugin::rights::Rights;
 use crate::plugin::toolbox::Toolbox;
 use crate::scrub::Secrets;
 use crate::store::{
-    Effect, EffectResult, OpKind, Outcome, OutcomeStatus, Record, RunUpdate, Spill, Store, StoreError, Sync,
+    EffectResult, OpEffect, OpKind, Outcome, OutcomeStatus, Record, RunUpdate, Spill, Store, StoreError, Sync,
 };
 use audit::{Denial, Denials};
 use awake::Awake;
@@ -126,7 +126,7 @@ impl RunContext {
     pub async fn append(
         &self,
         records: Vec<Record>,
-        effect: Option<Effect>,
+        effect: Option<OpEffect>,
         sync: Sync,
     ) -> Result<Option<EffectResult>, End> {
         let Some(journal) = self.keeping.journal() else {

@@ -67,15 +67,18 @@ impl Guest {
         records.extend(call.records(self, number));
         records.push(Record::Intent(intent));
         let used = call.used(self);
-        if let Err(full) = self.push_all(records, used.as_ref().map(|used| (used, number))) {
-            // It is not written down, and so it never was.
-            reservation.release();
-            return Err(full);
-        }
+        let taken = match self.take_with(records, used.as_ref(), number) {
+            Ok(taken) => taken,
+            Err(full) => {
+                // It is not written down, and so it never was.
+                reservation.release();
+                return Err(full);
+            }
+        };
         self.begun(&mut call, number);
         let (guest, sync) = (self.clone(), call.sync(self));
         let begins = async move {
-            guest.append_pending(None, sync).await?;
+            guest.append_taken(taken, None, sync).await?;
             guest.spawn(call, number, reservation);
             Ok((number, None))
         };
@@ -107,8 +110,9 @@ impl Guest {
     async fn begin_again<C: Operation>(self: &Arc<Self>, mut call: C, number: u32) -> Result<(), End> {
         // What was set aside for it stood in the ledger until here.
         let mut before = self.session.take_interrupted(&self.stream, number);
-        let set_aside = before.as_ref().map(Reservation::amounts).unwrap_or_default();
         let again = call.again(self, number, &mut before);
+        // A completion that is refused now may have been sent.
+        let sent = before.take_if(|_| C::KIND == OpKind::Completion && matches!(again, Err(Missed::Refused(_))));
         if let Some(unused) = before {
             unused.release();
         }
@@ -120,13 +124,9 @@ impl Guest {
             Err(Missed::Unread(end)) => return Err(end),
             Err(Missed::Refused(refusal)) => {
                 self.void_turn::<C>();
-                // A completion may have been sent.
-                let cost = match C::KIND {
-                    OpKind::Completion => set_aside,
-                    _ => Amounts::ZERO,
-                };
                 let (ledger, account) = (&self.session.run.ledger, self.session.account);
-                (ledger.reserve_again(account, cost), Some(refusal))
+                let cost = sent.unwrap_or_else(|| ledger.reserve_again(account, Amounts::ZERO));
+                (cost, Some(refusal))
             }
         };
         let begun = self.named(number, Begins::Again);
@@ -167,7 +167,7 @@ impl Guest {
             charged,
             at_ms: now_ms(),
         }));
-        self.append(records, Sync::Durable).await?;
+        self.append_apart(records, Sync::Durable).await?;
         begun.end.end(Ended { status, body });
         Ok(())
     }
@@ -479,7 +479,7 @@ impl<C: Operation> Again<C> {
         if let Some(lost) = lost {
             run.ledger.resent(guest.session.account, lost);
             let resent = Record::Resent(guest.stream.clone(), begun.number);
-            guest.append(vec![resent], Sync::Commit).await?;
+            guest.append_apart(vec![resent], Sync::Commit).await?;
         }
         guest.spawn_begun(call, begun, reservation);
         Ok(())

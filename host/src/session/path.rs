@@ -20,8 +20,10 @@ use crate::session::met::Met;
 use crate::session::op::{Ended, Op, OpBody};
 use crate::session::tape::refusal_body;
 use crate::session::waits::Timed;
-use crate::store::{Answer, EffectResult, Intent, Observation, OpKind, Outcome, OutcomeStatus, Record, Transition};
-use crate::store::{SessionUpdate, Sync};
+use crate::store::{
+    Answer, EffectResult, Intent, Observation, OpEffect, OpKind, Outcome, OutcomeStatus, Record, SessionUpdate, Sync,
+    Transition,
+};
 
 impl Guest {
     /// A call that changes nothing.
@@ -78,20 +80,23 @@ impl Guest {
     async fn commit_write<C: Write>(&self, call: &C, args: Digest, held: Reservation) -> Result<EffectResult, End> {
         let (op, at_ms) = (self.tape().next_op(), now_ms());
         let charged = held.amounts();
-        let stream = self.stream.clone();
-        let effect = call.effect(self);
+        let write = OpEffect {
+            stream: self.stream.clone(),
+            op,
+            effect: call.effect(self),
+        };
         let intent = Intent {
-            stream: stream.clone(),
+            stream: self.stream.clone(),
             op,
             kind: OpKind::Write,
             name: call.space().to_owned(),
             request: vec![args],
             reserved: charged,
             at_ms,
-            shared: effect.space().run.is_none(),
+            shared: write.effect.space().run.is_none(),
         };
         let outcome = Outcome {
-            stream,
+            stream: self.stream.clone(),
             op,
             status: OutcomeStatus::Done,
             body: Vec::new(),
@@ -103,11 +108,14 @@ impl Guest {
         let mut records = self.tape().unknown(vec![(args, codec::of_call(C::NAME, call))]);
         records.extend([Record::Intent(intent), Record::Outcome(outcome), seen]);
         let used = call.used(self);
-        if let Err(full) = self.push_all(records, used.as_ref().map(|used| (used, op))) {
-            held.release();
-            return Err(full);
-        }
-        let result = self.append_pending(Some(effect), Sync::Durable).await?;
+        let taken = match self.take_with(records, used.as_ref(), op) {
+            Ok(taken) => taken,
+            Err(full) => {
+                held.release();
+                return Err(full);
+            }
+        };
+        let result = self.append_taken(taken, Some(write), Sync::Durable).await?;
         let result = result.ok_or_else(|| End::Host("the store gave no result for a write".to_owned()))?;
         match result {
             EffectResult::Written(_) | EffectResult::Appended(..) | EffectResult::Deleted => held.settle(charged),
@@ -311,7 +319,7 @@ impl Guest {
             at_ms: now_ms(),
         })];
         // A full journal still takes its session's steps.
-        let (mut pending, told) = self.take(Which::All);
+        let (mut pending, told) = self.take(Which::All, |_| {});
         pending.extend(records);
         let _pause = self.step.pause();
         self.session.run.append_last(pending).await?;
@@ -345,22 +353,23 @@ impl Guest {
         op.ended().ok_or_else(|| self.fault().unwrap_or(End::Suspended))
     }
 
-    /// The guest is told of an outcome; from the first time on the record shows it.
+    /// The guest is told of an outcome; from the first time on the record shows it, with the iteration that is given back by it.
     async fn deliver(&self, name: &str, args: Digest, op: &Op, ended: &Ended) -> Result<(), End> {
         let answer = if op.refused {
             Answer::Body(codec::encode(&ended.body))
         } else {
             Answer::Delivered(op.number)
         };
-        self.observe(name, args, answer)?;
-        if !op.refused && self.tape().first_delivery(op.number) {
-            if let Some(answer) = self.turn_through(op.number, ended) {
-                self.push(Record::Refund(self.stream.clone(), answer))?;
-                self.session.report_spending();
-            }
-            if matches!(ended.body, OpBody::Completion(Ok(_))) {
-                self.new_step(None);
-            }
+        let mut records = vec![self.observation(name, args, answer, now_ms())];
+        let first = !op.refused && self.tape().first_delivery(op.number);
+        let refunded = first.then(|| self.turn_through(op.number, ended)).flatten();
+        records.extend(refunded.map(|answer| Record::Refund(self.stream.clone(), answer)));
+        self.push_all(records)?;
+        if refunded.is_some() {
+            self.session.report_spending();
+        }
+        if first && matches!(ended.body, OpBody::Completion(Ok(_))) {
+            self.new_step(None);
         }
         self.flush_if_large().await
     }

@@ -10,7 +10,7 @@ use crate::session::audit::Gathered;
 use crate::session::codec;
 use crate::session::end::End;
 use crate::session::op::{Ended, Op};
-use crate::store::{Answer, Observation, OutcomeStatus, Record, Transition};
+use crate::store::{Answer, Note, NoteKind, Observation, OutcomeStatus, Record, Transition};
 
 /// What the journal has of a stream that is rebuilt.
 #[derive(Debug, Default)]
@@ -19,6 +19,8 @@ pub struct Recorded {
     pub observations: VecDeque<Observation>,
     /// Its operations, by number.
     pub operations: BTreeMap<u32, RecordedOp>,
+    /// What its guest said behind the last of its observations.
+    pub said: VecDeque<Note>,
     /// Its tool calls in which a model was asked.
     pub thinking: BTreeSet<u32>,
     /// What follows.
@@ -148,10 +150,21 @@ impl Tape {
         self.recorded.after == After::Live
     }
 
-    /// True when the next thing to replay is `call` with these arguments.
-    pub(super) fn replays_next(&self, call: &str, args: Digest) -> bool {
+    /// The next thing to replay, where it is `call` with these arguments.
+    pub(super) fn replays_next(&self, call: &str, args: Digest) -> Option<&Observation> {
         let next = self.recorded.observations.front();
-        next.is_some_and(|next| next.call == call && next.args == args)
+        next.filter(|next| next.call == call && next.args == args)
+    }
+
+    /// Whether the record has that its guest said this, behind all that it was told; each time that it did once. What stands before that in the record the
+    /// guest does not say any more.
+    pub(super) fn has_said(&mut self, kind: NoteKind, body: &[u8]) -> bool {
+        let is_it = |note: &Note| note.kind == kind && note.body == body;
+        let Some(at) = self.recorded.said.iter().position(is_it) else {
+            return false;
+        };
+        drop(self.recorded.said.drain(..=at));
+        true
     }
 
     /// What was recorded and not replayed.
@@ -163,6 +176,8 @@ impl Tape {
     pub(super) fn observe(&mut self, call: &str, args: Digest, answer: Answer, meters: Meters) -> Observation {
         let seq = self.next_seq;
         self.next_seq += 1;
+        // What it says from here on is new, whatever it said before.
+        self.recorded.said.clear();
         Observation {
             stream: self.stream.clone(),
             seq,
@@ -181,6 +196,13 @@ impl Tape {
         self.pending.push(record);
         self.pending_bytes += bytes;
         bytes
+    }
+
+    /// Keeps records that mean something only together.
+    pub(super) fn push_all(&mut self, records: Vec<Record>) {
+        for record in records {
+            self.push(record);
+        }
     }
 
     /// Bytes that wait for a commit.
@@ -300,4 +322,74 @@ pub fn size(record: &Record) -> usize {
 /// A refusal as the body of an observation: what any call may answer.
 pub(super) fn refusal_body<T: serde::Serialize>(refusal: &Refusal) -> Vec<u8> {
     codec::encode(&Err::<T, &Refusal>(refusal))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{RunId, Scope};
+
+    fn stream() -> StreamId {
+        StreamId {
+            session: RunId::random().root(),
+            attempt: 1,
+            scope: Scope::ROOT,
+        }
+    }
+
+    fn tape(recorded: Recorded) -> Tape {
+        Tape::new(stream(), recorded, BTreeMap::new(), Gathered::new(0))
+    }
+
+    fn said(kind: NoteKind, words: &str) -> Note {
+        Note {
+            stream: stream(),
+            kind,
+            body: words.into(),
+            at_ms: 1,
+        }
+    }
+
+    #[test]
+    fn what_was_said_last_is_known_as_often_as_it_was_said() {
+        use NoteKind::{Emit, Log};
+        let mut tape = tape(Recorded {
+            said: [said(Emit, "a"), said(Log, "half"), said(Emit, "b"), said(Emit, "b")].into(),
+            ..Recorded::default()
+        });
+        assert!(!tape.has_said(Log, b"a"), "of another kind");
+        assert!(tape.has_said(Emit, b"a") && !tape.has_said(Emit, b"a"));
+        assert!(!tape.has_said(Log, b"half and half"));
+        assert!(tape.has_said(Emit, b"b"), "what it said before that it says no more");
+        assert!(!tape.has_said(Log, b"half"));
+        assert!(tape.has_said(Emit, b"b") && !tape.has_said(Emit, b"b"));
+    }
+
+    #[test]
+    fn what_is_said_behind_a_new_observation_is_new() {
+        let mut tape = tape(Recorded {
+            said: [said(NoteKind::Emit, "a")].into(),
+            ..Recorded::default()
+        });
+        let meters = Meters {
+            fuel: 1,
+            awake_ms: 2,
+            at_ms: 3,
+        };
+        let seen = tape.observe("session.info", Digest::of(b"args"), Answer::Started(1), meters);
+        assert_eq!(seen.seq, 1);
+        assert!(!tape.has_said(NoteKind::Emit, b"a"));
+    }
+
+    #[test]
+    fn all_that_waits_is_taken_once_and_in_order() {
+        let mut tape = tape(Recorded::default());
+        let records = ["a", "b", "c"].map(|words| Record::Note(said(NoteKind::Log, words)));
+        let [a, b, c] = records.clone();
+        tape.push(a);
+        tape.push_all(vec![b, c]);
+        assert_eq!(tape.pending_bytes(), records.iter().map(size).sum::<usize>());
+        assert_eq!(tape.take_pending(), records);
+        assert_eq!((tape.pending_bytes(), tape.take_pending()), (0, Vec::new()));
+    }
 }

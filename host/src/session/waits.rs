@@ -95,6 +95,11 @@ impl Waits {
         true
     }
 
+    /// Whether the instance was given up: another one goes on in its place.
+    pub fn is_given_up(&self) -> bool {
+        self.state().parked.is_some()
+    }
+
     /// Returns when something is there that the instance waited for when it was given up.
     pub async fn woken(&self) {
         let until = {
@@ -136,13 +141,6 @@ impl Waits {
     }
 }
 
-impl Open<'_> {
-    /// Whether the instance was given up meanwhile.
-    fn is_given_up(&self) -> bool {
-        self.waits.state().parked.is_some()
-    }
-}
-
 impl Drop for Open<'_> {
     fn drop(&mut self) {
         self.waits.state().open.remove(&self.number);
@@ -164,7 +162,9 @@ impl Guest {
         }
         let open = self.waits.open(until.clone());
         until.await;
-        if open.is_given_up() {
+        // From here on it can't be given up any more.
+        drop(open);
+        if self.waits.is_given_up() {
             std::future::pending::<()>().await;
         }
     }
@@ -183,7 +183,7 @@ mod tests {
         let open = waits.open(until.shared());
         waits.begun().await;
         assert!(waits.give_up());
-        assert!(open.is_given_up());
+        assert!(waits.is_given_up());
         drop(open);
         waits.over().await;
         assert!(waits.woken().now_or_never().is_none(), "nothing has come");

@@ -30,6 +30,8 @@ pub struct AttemptRecords {
     pub operations: Vec<OperationRow>,
     /// What its guests were told, each stream in its order.
     pub observations: Vec<Observation>,
+    /// What is noted behind the last observation of its stream, in order.
+    pub last_notes: Vec<Note>,
 }
 
 impl Store {
@@ -60,17 +62,28 @@ impl Store {
     pub fn attempt(&self, session: &SessionId, attempt: u32) -> Result<AttemptRecords, StoreError> {
         let (number, _) = self.run_number(&session.run)?;
         self.look_through(&session.run, number)?;
-        let [intents, outcomes, observations] = self.read(|conn| {
+        let [intents, outcomes, observations, notes] = self.read(|conn| {
             let of = |kind: Kind| {
                 let those = "run = ?1 AND session = ?2 AND kind = ?3 AND attempt = ?4 ORDER BY scope, n";
                 let key = params![number, session.number, kind as i64, attempt];
                 collect(conn, &session.run, those, key)
             };
-            Ok([of(Kind::Intent)?, of(Kind::Outcome)?, of(Kind::Observation)?])
+            let behind = "run = ?1 AND session = ?2 AND kind = ?3 AND attempt = ?4 AND id > coalesce((
+                SELECT told.id FROM journal told WHERE told.run = ?1 AND told.session = ?2 AND told.kind = ?5
+                AND told.attempt = ?4 AND told.scope = journal.scope ORDER BY told.n DESC LIMIT 1), 0) ORDER BY id";
+            let (note, told) = (Kind::Note as i64, Kind::Observation as i64);
+            let key = params![number, session.number, note, attempt, told];
+            let notes = collect(conn, &session.run, behind, key)?;
+            Ok([of(Kind::Intent)?, of(Kind::Outcome)?, of(Kind::Observation)?, notes])
         })?;
+        let note = |record| match record {
+            Record::Note(note) => Some(note),
+            _ => None,
+        };
         Ok(AttemptRecords {
             operations: join(intents, outcomes),
             observations: without_gap(session, observations)?,
+            last_notes: notes.into_iter().filter_map(note).collect(),
         })
     }
 

@@ -55,9 +55,9 @@ pub use journal::{AttemptRecords, Numbered};
 pub use owner::Owner;
 pub use prune::{Prunable, Removal, Size, Swept};
 pub use record::{
-    Answer, Edge, Effect, EffectResult, EndKind, Intent, NewSession, Note, NoteKind, Observation, OpKind, Outcome,
-    OutcomeStatus, Record, ReturnAddress, SPILL_SPACE, SessionEnd, SessionUpdate, SpaceId, Spill, Start, Status, Sync,
-    Transition,
+    Answer, Edge, Effect, EffectResult, EndKind, Intent, NewSession, Note, NoteKind, Observation, OpEffect, OpKind,
+    Outcome, OutcomeStatus, Record, ReturnAddress, SPILL_SPACE, SessionEnd, SessionUpdate, SpaceId, Spill, Start,
+    Status, Sync, Transition,
 };
 pub use repair::Loss;
 pub use rows::{
@@ -65,6 +65,8 @@ pub use rows::{
     StoredEntry, WhatFor,
 };
 pub use runs::{Listed, RunState, Unowned};
+#[cfg(test)]
+pub(crate) use schema::VERSION as FORMAT;
 pub use write::Appended;
 
 use crate::ids::RunId;

@@ -138,6 +138,16 @@ pub enum NoteKind {
     Terms,
 }
 
+impl NoteKind {
+    /// True for what a guest says, which it says again where it is built again.
+    pub const fn is_said(self) -> bool {
+        match self {
+            Self::Log | Self::Progress | Self::Emit | Self::Checkpoint => true,
+            Self::Audit | Self::Host | Self::Terms => false,
+        }
+    }
+}
+
 /// How an agent's life stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -381,6 +391,17 @@ pub enum Effect {
         /// As for `Put`.
         if_version: Option<u64>,
     },
+}
+
+/// A change of the blackboard, and the operation that makes it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OpEffect {
+    /// Whose operation.
+    pub stream: StreamId,
+    /// Its number.
+    pub op: u32,
+    /// The change.
+    pub effect: Effect,
 }
 
 impl EffectResult {
@@ -681,7 +702,7 @@ mod tests {
         // Where the second is another, the first must be: see `schema::VERSION`.
         assert_eq!(
             (super::super::schema::VERSION, encoded.as_str()),
-            (3, "6754ffe4ebafc796a2fc747ae098d87e4a4cfc77be22d2e16f799579a29f931c")
+            (4, "6754ffe4ebafc796a2fc747ae098d87e4a4cfc77be22d2e16f799579a29f931c")
         );
     }
 }

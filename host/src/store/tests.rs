@@ -137,6 +137,15 @@ fn put(run: Option<&RunId>, key: &str, data: &[u8], if_version: Option<u64>) -> 
     }
 }
 
+/// A change as operation `op` of the root makes it.
+fn of_op(run: &RunId, op: u32, effect: Effect) -> Option<OpEffect> {
+    Some(OpEffect {
+        stream: stream(run),
+        op,
+        effect,
+    })
+}
+
 #[tokio::test]
 async fn what_is_appended_is_read_back() {
     let dir = tempfile::tempdir().expect("a folder");
@@ -303,7 +312,7 @@ async fn an_effect_and_its_outcome_are_one() {
         let records = vec![intent(&run, op), outcome(&run, op)];
         let effect = put(Some(&run), "k", b"v", Some(0));
         let done = store
-            .append(&owner, records, Some(effect), Sync::Durable)
+            .append(&owner, records, of_op(&run, op, effect), Sync::Durable)
             .await
             .expect("written");
         assert_eq!(done.effect, Some(expected.clone()));
@@ -321,6 +330,55 @@ async fn an_effect_and_its_outcome_are_one() {
         (entry.author, entry.op),
         (run.root().to_string(), Some((stream(&run), 1)))
     );
+}
+
+#[tokio::test]
+async fn an_effect_goes_into_the_outcome_of_its_own_operation() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (store, run) = (open(dir.path()), RunId::random());
+    let owner = store.create_run(new_run(&run)).await.expect("made");
+    let inside = Scope::ROOT.child(1);
+    let in_call = |mut record: Record| {
+        match &mut record {
+            Record::Intent(intent) => intent.stream.scope = inside.clone(),
+            Record::Outcome(outcome) => outcome.stream.scope = inside.clone(),
+            _ => {}
+        }
+        record
+    };
+    // Another operation's outcome, and one of the same number in another stream, stand before its own.
+    let records = vec![
+        intent(&run, 1),
+        outcome(&run, 1),
+        in_call(intent(&run, 2)),
+        in_call(outcome(&run, 2)),
+        intent(&run, 2),
+        outcome(&run, 2),
+    ];
+    let write = of_op(&run, 2, put(Some(&run), "k", b"v", None));
+    let done = store.append(&owner, records, write, Sync::Durable).await;
+    assert_eq!(done.expect("written").effect, Some(EffectResult::Written(1)));
+    let bodies = |stream: &StreamId| {
+        let rows = store.operations(stream).expect("read").into_iter();
+        rows.filter_map(|row| Some((row.intent.op, row.outcome?.body)))
+            .collect::<Vec<_>>()
+    };
+    let written = postcard::to_stdvec(&EffectResult::Written(1)).expect("encodes");
+    assert_eq!(bodies(&stream(&run)), [(1, vec![7; 300]), (2, written)]);
+    let other = StreamId {
+        scope: inside.clone(),
+        ..stream(&run)
+    };
+    assert_eq!(bodies(&other), [(2, vec![7; 300])]);
+    let entry = store.get(&space(Some(&run)), "k").expect("read").expect("there");
+    assert_eq!(entry.op, Some((stream(&run), 2)));
+
+    let alone = of_op(&run, 4, put(Some(&run), "other", b"v", None));
+    let records = vec![intent(&run, 3), outcome(&run, 3)];
+    let missed = store.append(&owner, records, alone, Sync::Durable).await;
+    assert!(missed.is_err(), "{missed:?}");
+    assert_eq!(store.get(&space(Some(&run)), "other"), Ok(None));
+    assert_eq!(store.operations(&stream(&run)).expect("read").len(), 2);
 }
 
 #[tokio::test]
@@ -695,7 +753,7 @@ async fn wrote(store: &Store, run: &RunId, ops: std::ops::Range<u32>) {
         let records = vec![intent(run, op), outcome(run, op)];
         let write = put(Some(run), &format!("k{op}"), b"v", None);
         store
-            .append(&owner, records, Some(write), Sync::Durable)
+            .append(&owner, records, of_op(run, op, write), Sync::Durable)
             .await
             .expect("written");
     }
@@ -968,21 +1026,37 @@ async fn an_owner_reads_an_attempt_and_a_run_whole() {
             Record::Intent(intent) => (intent.stream.attempt, intent.stream.scope) = (attempt, scope),
             Record::Outcome(outcome) => (outcome.stream.attempt, outcome.stream.scope) = (attempt, scope),
             Record::Observation(seen) => (seen.stream.attempt, seen.stream.scope) = (attempt, scope),
+            Record::Note(note) => (note.stream.attempt, note.stream.scope) = (attempt, scope),
             _ => {}
         }
         record
+    };
+    let note = |text: &str| {
+        Record::Note(Note {
+            stream: stream(&run),
+            kind: NoteKind::Log,
+            body: text.into(),
+            at_ms: 5,
+        })
     };
     let (root, inside) = (Scope::ROOT, Scope::ROOT.child(1));
     let first = vec![
         Record::Body(Digest::of(b"body"), b"body".to_vec()),
         of(intent(&run, 1), 1, root.clone()),
         of(intent(&run, 1), 1, inside.clone()),
+        of(note("told meanwhile"), 1, inside.clone()),
         of(observation(&run, 1), 1, inside.clone()),
+        of(note("last inside"), 1, inside.clone()),
         of(observation(&run, 1), 1, root.clone()),
+        of(note("told meanwhile"), 1, root.clone()),
         of(observation(&run, 2), 1, root.clone()),
-        of(outcome(&run, 1), 1, inside),
+        of(note("last"), 1, root.clone()),
+        of(outcome(&run, 1), 1, inside.clone()),
+        of(note("and last of all"), 1, root.clone()),
         of(intent(&run, 1), 2, root.clone()),
+        of(note("told meanwhile"), 2, root.clone()),
         of(observation(&run, 1), 2, root.clone()),
+        of(note("told nothing"), 2, inside),
     ];
     store
         .append(&owner, first.clone(), None, Sync::Durable)
@@ -998,8 +1072,15 @@ async fn an_owner_reads_an_attempt_and_a_run_whole() {
         .map(|seen| (seen.stream.scope.depth(), seen.seq))
         .collect();
     assert_eq!(seen, [(0, 1), (0, 2), (1, 1)]);
+    let last = |records: &AttemptRecords| {
+        let texts = records.last_notes.iter().map(|note| note.body.clone());
+        texts.map(String::from_utf8).collect::<Result<Vec<_>, _>>()
+    };
+    let expected = ["last inside", "last", "and last of all"].map(str::to_owned);
+    assert_eq!(last(&of_first), Ok(expected.to_vec()));
     let of_second = store.attempt(&run.root(), 2).expect("read");
     assert_eq!((of_second.operations.len(), of_second.observations.len()), (1, 1));
+    assert_eq!(last(&of_second), Ok(vec!["told nothing".to_owned()]));
 
     let mut walked = Vec::new();
     let sizes =
@@ -1279,7 +1360,9 @@ async fn all_spaces_of_a_run_share_one_quota() {
             if_version: None,
         };
         let records = vec![intent(&run, op), outcome(&run, op)];
-        let appended = store.append(&owner, records, Some(effect), Sync::Commit).await;
+        let appended = store
+            .append(&owner, records, of_op(&run, op, effect), Sync::Commit)
+            .await;
         results.push(appended.expect("written").effect);
     }
     let written = Some(EffectResult::Written(1));
@@ -1402,7 +1485,7 @@ async fn ended_run(store: &Store, component: &'static [u8]) -> RunId {
         .append(
             &owner,
             records,
-            Some(put(Some(&run), "k", &[7; 100_000], None)),
+            of_op(&run, 1, put(Some(&run), "k", &[7; 100_000], None)),
             Sync::Commit,
         )
         .await
@@ -1879,7 +1962,7 @@ async fn new_effects_leave_the_reserve_alone_and_outcomes_may_have_it() {
     assert!(full(
         store.append(&owner, vec![intent(&run, 2)], None, Sync::Commit).await
     ));
-    let write = Some(put(Some(&run), "k", b"v", None));
+    let write = of_op(&run, 3, put(Some(&run), "k", b"v", None));
     assert!(full(
         store.append(&owner, vec![outcome(&run, 3)], write, Sync::Commit).await
     ));
@@ -1986,7 +2069,7 @@ async fn damage_to_a_space_is_never_read_as_an_absence() {
             let records = vec![intent(&run, op), outcome(&run, op)];
             let write = put(of, key, b"a value", None);
             store
-                .append(&owner, records, Some(write), Sync::Durable)
+                .append(&owner, records, of_op(&run, op, write), Sync::Durable)
                 .await
                 .expect("written");
         }
@@ -2030,8 +2113,8 @@ async fn damage_to_a_space_is_never_read_as_an_absence() {
                     assert_eq!(store.whole(&run), Ok(()), "{what}");
                     let owner = store.take_run(&run).await.expect(what);
                     let records = vec![intent(&run, 4), outcome(&run, 4)];
-                    let write = put(Some(&run), "third", b"a value", None);
-                    let wrote = store.append(&owner, records, Some(write), Sync::Durable).await;
+                    let write = of_op(&run, 4, put(Some(&run), "third", b"a value", None));
+                    let wrote = store.append(&owner, records, write, Sync::Durable).await;
                     wrote.expect(what);
                     let keys = store.keys(&space, "", None, 9).expect(what);
                     assert!(keys.contains(&"third".to_owned()), "{what}: {keys:?}");
@@ -2105,8 +2188,8 @@ async fn what_a_space_has_lost_is_counted_and_its_versions_are_given_once() {
     assert_eq!((loss.entries, loss.cut), (2, 0));
     let owner = store.take_run(&run).await.expect("taken");
     let records = vec![intent(&run, 6), outcome(&run, 6)];
-    let write = put(Some(&run), "k6", b"v", None);
-    let appended = store.append(&owner, records, Some(write), Sync::Durable).await;
+    let write = of_op(&run, 6, put(Some(&run), "k6", b"v", None));
+    let appended = store.append(&owner, records, write, Sync::Durable).await;
     assert_eq!(
         appended.expect("written").effect,
         Some(EffectResult::Written(5)),

@@ -9,7 +9,7 @@ use super::error::{Fault, StoreError};
 use super::key::{Key, row_id, row_seq, row_sum};
 use super::owner::{Head, Owner};
 use super::record::{
-    Effect, EffectResult, OutcomeStatus, Record, SPILL_SPACE, SessionUpdate, SpaceId, Spill, Sync, Transition,
+    Effect, EffectResult, OpEffect, OutcomeStatus, Record, SPILL_SPACE, SessionUpdate, SpaceId, Spill, Sync, Transition,
 };
 use super::rows::SessionRow;
 use super::seal::{decode, encode, int, link, sum, uint};
@@ -31,7 +31,7 @@ pub struct Appended {
 
 impl Store {
     /// Writes `records` and, in the same transaction, `effect`; all of it or nothing. The effect's result becomes the
-    /// body of the outcome among the records, whose status and charge of stored bytes follow it.
+    /// body of its operation's outcome among the records, whose status and charge of stored bytes follow it.
     ///
     /// Dropping the future takes nothing back: the append is committed with the next batch.
     ///
@@ -44,7 +44,7 @@ impl Store {
         &self,
         owner: &Owner,
         records: Vec<Record>,
-        effect: Option<Effect>,
+        effect: Option<OpEffect>,
         sync: Sync,
     ) -> Result<Appended, StoreError> {
         self.append_within(self.0.options.busy, owner, records, effect, sync)
@@ -59,7 +59,7 @@ impl Store {
         &self,
         owner: &Owner,
         records: Vec<Record>,
-        effect: Option<Effect>,
+        effect: Option<OpEffect>,
         sync: Sync,
     ) -> Result<Appended, StoreError> {
         self.append_within(FOREVER, owner, records, effect, sync).await
@@ -70,7 +70,7 @@ impl Store {
         busy: Duration,
         owner: &Owner,
         records: Vec<Record>,
-        effect: Option<Effect>,
+        effect: Option<OpEffect>,
         sync: Sync,
     ) -> Result<Appended, StoreError> {
         let quota = self.quota();
@@ -78,15 +78,15 @@ impl Store {
         if effect.is_some() || records.iter().any(|r| matches!(r, Record::Intent(_))) {
             self.0.reserve.check()?;
         }
-        if let Some(effect) = &effect {
-            self.look_before(effect)?;
+        if let Some(write) = &effect {
+            self.look_before(&write.effect)?;
         }
         let spaces = effect.is_some() || records.iter().any(|r| matches!(r, Record::Spill(_)));
         let work = move |conn: &Connection| {
             let mut journal = Journal::open(conn, &by, quota)?;
             let mut records = records;
             let effect = effect
-                .map(|effect| journal.take_effect(&effect, &mut records))
+                .map(|write| journal.take_effect(&write, &mut records))
                 .transpose()?;
             for record in &records {
                 journal.push(record)?;
@@ -136,10 +136,10 @@ impl<'c> Journal<'c> {
         })
     }
 
-    /// Applies the effect and writes its result into the outcome that goes with it.
-    fn take_effect(&self, effect: &Effect, records: &mut [Record]) -> Result<EffectResult, Fault> {
+    /// Applies the effect and writes its result into the outcome of its operation.
+    fn take_effect(&self, write: &OpEffect, records: &mut [Record]) -> Result<EffectResult, Fault> {
         let outcome = records.iter_mut().find_map(|record| match record {
-            Record::Outcome(outcome) => Some(outcome),
+            Record::Outcome(outcome) if outcome.op == write.op && outcome.stream == write.stream => Some(outcome),
             _ => None,
         });
         let Some(outcome) = outcome else {
@@ -150,7 +150,7 @@ impl<'c> Journal<'c> {
             op: Some((outcome.stream.clone(), outcome.op)),
             at_ms: outcome.at_ms,
         };
-        let result = space::apply(self.conn, effect, &author, self.quota)?;
+        let result = space::apply(self.conn, &write.effect, &author, self.quota)?;
         if matches!(
             result,
             EffectResult::Conflict(_) | EffectResult::TooManyKeys(_) | EffectResult::TooManyBytes(_)

@@ -43,6 +43,10 @@ pub(super) fn recorded(
         let scope = scopes.entry(seen.stream.scope.clone()).or_default();
         scope.observations.push_back(seen);
     }
+    for note in records.last_notes.into_iter().filter(|note| note.kind.is_said()) {
+        let scope = scopes.entry(note.stream.scope.clone()).or_default();
+        scope.said.push_back(note);
+    }
     if let Some(own) = scopes.get_mut(&Scope::ROOT) {
         own.thinking.extend(thinking);
     }
@@ -210,9 +214,16 @@ fn interrupted(
         let last = stream.attempt == row.attempt.max(1);
         last && !op.ended && op.kind != OpKind::Child
     });
-    let again = |op: Begun| Interrupted {
-        kind: op.kind,
-        reservation: ledger.reserve_again(account, op.reserved.with(Dimension::Fuel, 0)),
+    let again = |op: Begun| {
+        let reservation = ledger.reserve_again(account, op.reserved.with(Dimension::Fuel, 0));
+        Interrupted {
+            kind: op.kind,
+            reservation: if op.is_closing() {
+                reservation.of_closing()
+            } else {
+                reservation
+            },
+        }
     };
     open.map(|(of, op)| (of, again(op))).collect()
 }
@@ -268,6 +279,13 @@ struct Begun {
     ended: bool,
 }
 
+impl Begun {
+    /// The closing call is the completion for which no iteration was set aside.
+    fn is_closing(&self) -> bool {
+        self.kind == OpKind::Completion && self.reserved.get(Dimension::Iterations) == 0
+    }
+}
+
 struct Seen {
     awake_ms: u64,
     fuel: u64,
@@ -314,6 +332,7 @@ impl Found {
                     ended: false,
                 };
                 let left = self.of(intent.stream.session.number);
+                left.closing |= begun.is_closing();
                 left.operations.insert((intent.stream, intent.op), begun);
             }
             Record::Outcome(outcome) => self.of(outcome.stream.session.number).end(outcome),
@@ -392,8 +411,6 @@ impl Left {
         self.charged = self.charged.plus(&charged);
         if let Some(begun) = self.operations.get_mut(&(stream, op)) {
             begun.ended = true;
-            // The closing call is the completion for which no iteration was set aside.
-            self.closing |= begun.kind == OpKind::Completion && begun.reserved.get(Dimension::Iterations) == 0;
         }
     }
 

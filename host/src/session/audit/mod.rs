@@ -14,6 +14,7 @@ use crate::ids::{Digest, Scope};
 use crate::plugin::rights::{Asker, Remedy, remedy};
 use crate::scrub::Secrets;
 use crate::session::guest::Guest;
+use crate::session::tape::Tape;
 use crate::store::{Note, NoteKind, Record};
 use crate::text;
 
@@ -21,6 +22,9 @@ pub use denials::{Denial, Denials};
 use gathered::TARGET;
 pub use gathered::Which;
 pub(super) use gathered::{Gathered, Missing};
+
+/// What was taken to be committed, and what people are told once it is.
+pub(super) type Taken = (Vec<Record>, Vec<EventKind>);
 
 /// How a right is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -293,10 +297,12 @@ impl Guest {
         self.tape().gathered.denied(missing, at);
     }
 
-    /// What waits for a commit, with the audit's record of what was done meanwhile; and what people are told once it is committed.
-    pub(super) fn take(&self, which: Which) -> (Vec<Record>, Vec<EventKind>) {
+    /// What waits for a commit once `keep` has kept what belongs to it, in one step, with the audit's record of what was done meanwhile; and what people
+    /// are told once it is committed.
+    pub(super) fn take(&self, which: Which, keep: impl FnOnce(&mut Tape)) -> Taken {
         let (mut records, gathered) = {
             let mut tape = self.tape();
+            keep(&mut tape);
             (tape.take_pending(), tape.gathered.take(which))
         };
         if gathered.is_empty() {

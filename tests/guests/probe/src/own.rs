@@ -2,8 +2,10 @@
 
 use serde::Deserialize;
 use serde_json::{Value, json};
+use wasip2::cli::stdout::get_stdout;
 use wasip2::clocks::{monotonic_clock, wall_clock};
 use wasip2::io::poll::{Pollable, poll};
+use wasip2::io::streams::OutputStream;
 use wasip2::random::{insecure, insecure_seed, random};
 
 use crate::hermes::plugin::delegation::{self, ChildSpec};
@@ -50,16 +52,23 @@ pub enum Step {
     },
     /// Both clocks, read so many times: the last reading.
     Clocks { readings: u32 },
+    /// Writes to standard output, with or without an end of the line.
+    Print { text: String },
     /// Random numbers of each kind, so many bytes.
     Random { bytes: u64 },
     /// Sets a timer for each, and waits until one of them has ended: which have.
     Sleep { ms: Vec<u64> },
+    /// Sets a timer for each, and waits for those that are left until all have ended: which ended in each wait, and the clock after it.
+    SleepAll { ms: Vec<u64> },
+    /// Sets a timer for each, asks each whether it has ended, waits for the last and asks them again: what they said before and after, and the clock.
+    AskTimers { ms: Vec<u64> },
 }
 
-/// Children by number.
+/// Children by number, and standard output once it was used.
 #[derive(Default)]
 pub struct Handles {
     children: Vec<delegation::Child>,
+    out: Option<OutputStream>,
 }
 
 impl Handles {
@@ -109,19 +118,45 @@ impl Handles {
                 let again = (1..readings.max(1)).fold(read(), |_, _| read());
                 ok(again)
             }
+            Step::Print { text } => {
+                let out = self.out.get_or_insert_with(get_stdout);
+                ok(out.blocking_write_and_flush(text.as_bytes()).is_ok())
+            }
             Step::Random { bytes } => ok((
                 random::get_random_bytes(bytes),
                 random::get_random_u64(),
                 insecure::get_insecure_random_bytes(bytes),
                 insecure_seed::insecure_seed(),
             )),
-            Step::Sleep { ms } => {
-                let timers: Vec<Pollable> = ms
-                    .iter()
-                    .map(|ms| monotonic_clock::subscribe_duration(ms * 1_000_000))
-                    .collect();
-                ok(poll(&timers.iter().collect::<Vec<_>>()))
+            Step::Sleep { ms } => ok(poll(&timers(&ms).iter().collect::<Vec<_>>())),
+            Step::SleepAll { ms } => {
+                let timers = timers(&ms);
+                let mut left: Vec<usize> = (0..timers.len()).collect();
+                let mut waits = Vec::new();
+                while !left.is_empty() {
+                    let those: Vec<&Pollable> = left.iter().map(|timer| &timers[*timer]).collect();
+                    let ended: Vec<usize> = poll(&those).into_iter().map(|at| left[at as usize]).collect();
+                    left.retain(|timer| !ended.contains(timer));
+                    waits.push((ended, monotonic_clock::now()));
+                }
+                ok(waits)
+            }
+            Step::AskTimers { ms } => {
+                let timers = timers(&ms);
+                let ask = || timers.iter().map(Pollable::ready).collect::<Vec<_>>();
+                let before = ask();
+                if let Some(last) = timers.last() {
+                    last.block();
+                }
+                ok((before, ask(), monotonic_clock::now()))
             }
         }
     }
+}
+
+/// A timer for each, so many milliseconds long.
+fn timers(ms: &[u64]) -> Vec<Pollable> {
+    ms.iter()
+        .map(|ms| monotonic_clock::subscribe_duration(ms * 1_000_000))
+        .collect()
 }
