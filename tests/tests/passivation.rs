@@ -175,7 +175,7 @@ fn what_has_ended_meanwhile_ended_in_no_call_before() {
 /// What an agent says before it waits stands in the journal once, and is told once to those who watch; what it says twice, twice.
 #[test]
 fn what_is_said_before_a_wait_is_said_once() {
-    let words = ["first", "second", "second", "last"];
+    let words = ["First.", "Second.", "Second.", "Last."];
     let [first, second, again, last] = words.map(says);
     let program = [&first[..], &[ask("1")], &second, &again, &[ask("2")], &last].concat();
     let server = ModelServer::start(Script::always(Turn::text("yes")));
