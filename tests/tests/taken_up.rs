@@ -524,7 +524,10 @@ fn a_lost_send_takes_no_room_from_its_own_call() {
     assert_eq!(refusal(&resumed.seen()[0]), None, "{:?}", resumed.seen());
     assert_eq!((resumed.spent("iterations"), resumed.spent("resent")), (1, 2));
     let lost = resumed.spent("resent-tokens");
-    assert!(lost > TREE && lost.is_multiple_of(2), "there is no room for two of them: {lost}");
+    assert!(
+        lost > TREE && lost.is_multiple_of(2),
+        "there is no room for two of them: {lost}"
+    );
     let bodies: Vec<_> = server.requests().into_iter().map(|sent| sent.body).collect();
     assert_eq!(bodies, vec![bodies[0].clone(); 3]);
 }
