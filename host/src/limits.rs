@@ -219,7 +219,7 @@ limits! {
     http_total: "http.total", Millis, 30 * SEC, 1, HOUR;
     #[doc = "HTTP requests that one instance has open at once, each until its answer is dropped; past it the guest traps."]
     http_open: "http.open", Count, 128, 1, 10_000;
-    #[doc = "Names of hosts that one run looks up at once; further ones wait."]
+    #[doc = "Names of hosts that one instance looks up at once; further ones wait."]
     http_lookups: "http.lookups", Count, 4, 1, 16;
     #[doc = "The value of one secret."]
     secret_value: "secret.value", Bytes, 4 * KIB, 8, 16 * KIB;

@@ -321,7 +321,8 @@ mod tests {
         let is_odd = |what: &str| name().expect_err(what).to_string().contains("no regular file");
         assert_eq!(name(), Ok(None));
         // Filled up to the last byte that it may have, and one more.
-        let text = |bytes: usize| format!("{:bytes$}", "name = \"x\"\n");
+        let name_alone = "name = \"x\"\n";
+        let text = |bytes: usize| name_alone.to_owned() + &" ".repeat(bytes - name_alone.len());
         std::fs::write(&beside, text(MOST_BYTES)).expect("written");
         assert_eq!(name(), Ok(Some("x".to_owned())));
         std::fs::write(&beside, text(MOST_BYTES + 1)).expect("written");

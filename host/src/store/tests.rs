@@ -597,7 +597,7 @@ fn foreign_newer_and_broken_files_are_refused_untouched() {
         errors[0],
         StoreError::FormatTooNew {
             found: 99,
-            known: 3,
+            known: schema::VERSION,
             ..
         }
     ));
