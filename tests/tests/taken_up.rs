@@ -342,6 +342,14 @@ fn a_page_that_is_fetched_again_is_told_as_sent_again() {
 /// A completion that its guest had cancelled, and whose outcome was lost with the host, was sent: it is charged for, and not sent again.
 #[test]
 fn what_was_cancelled_is_charged_and_not_sent_again() {
+    // On a fast machine a sweep may find all of it counted at once.
+    let met = (0..5).any(|_| sweeps_over_cancels() > 0);
+    assert!(met, "no kill came between a cancel and what it came to");
+}
+
+/// Kills a run that cancels its completions at each sync, and takes it up again; how many cancels had not come to anything by then.
+#[track_caller]
+fn sweeps_over_cancels() -> usize {
     const ASKED: usize = 8;
     // It takes a moment to count what a request of this length came to: meanwhile other things are written down.
     let long = format!("ONE {}", "word ".repeat(200_000));
@@ -407,7 +415,7 @@ fn what_was_cancelled_is_charged_and_not_sent_again() {
         let counted = (resumed.spent("iterations"), resumed.spent("resent"));
         assert_eq!(counted, (ASKED as u64, 0), "sync {sync}");
     }
-    assert!(lost > 0, "no kill came between a cancel and what it came to");
+    lost
 }
 
 /// What is sent again and does not get through was sent once: its iteration is not given back.

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
+use rustix::fs::{Mode, OFlags};
 use wasmtime::component::{HasData, Resource};
 use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemCtxView};
 use wasmtime_wasi::p2::bindings::filesystem::preopens;
@@ -234,8 +235,11 @@ impl Folders<'_> {
 
 /// How many entries a folder has; none where there are more than `most`.
 fn count(dir: &File, most: u64) -> rustix::io::Result<Option<u64>> {
+    // A granted folder's own descriptor is for paths alone.
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let entries = rustix::fs::openat(dir, c".", flags, Mode::empty())?;
     let mut count = 0;
-    for entry in rustix::fs::Dir::read_from(dir)? {
+    for entry in rustix::fs::Dir::new(entries)? {
         // What every folder has is not listed.
         if matches!(entry?.file_name().to_bytes(), b"." | b"..") {
             continue;
