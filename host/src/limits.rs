@@ -257,8 +257,8 @@ limits! {
     json_schema_steps: "json.schema_steps", Count, 10_000, 16, 1_000_000;
     #[doc = "Nesting of a tool's JSON Schema."]
     json_schema_depth: "json.schema_depth", Count, 32, 4, 100;
-    #[doc = "One pattern in a tool's JSON Schema; compiled it may take 32 times as much."]
-    json_pattern: "json.pattern", Bytes, KIB, 16, 64 * KIB;
+    #[doc = "One pattern in a tool's JSON Schema; compiled it may take 64 times as much."]
+    json_pattern: "json.pattern", Bytes, 512, 16, 64 * KIB;
     #[doc = "Patterns in the JSON Schemas of one plugin's tools."]
     json_patterns: "json.patterns", Count, 128, 0, 10_000;
     #[doc = "Bytes of a call's arguments times the patterns that they are held against, each counted as often as references lead to it."]

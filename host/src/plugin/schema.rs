@@ -38,7 +38,7 @@ const MOVING: [&str; 5] = [
 ];
 
 /// What a compiled pattern may take, as a multiple of its length: its states, and each of the two caches in which they are followed.
-const COMPILED: u64 = 32;
+const COMPILED: u64 = 64;
 
 /// What checks a tool's arguments.
 #[derive(Debug)]
@@ -412,7 +412,7 @@ mod tests {
         assert_eq!(refused(&"a".repeat(32)), None);
         assert!(refused(&"a".repeat(65)).is_some_and(|words| words.contains("limits.json.pattern (64)")));
         let bomb = refused("^(?:\\p{L}{64}){64}$").expect("too large");
-        assert!(bomb.contains("32 times limits.json.pattern"), "{bomb}");
+        assert!(bomb.contains("64 times limits.json.pattern"), "{bomb}");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::cases;
+use crate::cases::texts::{MATCHING, PATTERN, PATTERNS, arguments_of, patterned};
 use crate::site::{Attacked, Site};
 
 #[test]
@@ -135,6 +136,15 @@ fn a18_patterns_that_are_many() {
     let site = Site::new();
     for case in cases::texts::many_patterns() {
         site.tries(&case).within(Duration::ZERO).holding(16 << 20);
+    }
+    for (schema, arguments) in [
+        (patterned(PATTERNS, "$"), arguments_of(MATCHING)),
+        (patterned(1, &"a".repeat(PATTERN - 1)), json!({})),
+    ] {
+        let fits = called(&site, &schema, &arguments)
+            .within(Duration::ZERO)
+            .holding(16 << 20);
+        assert_eq!(fits.output.code, Some(0), "{:?}", fits.output);
     }
     site.is_well();
 }

@@ -113,6 +113,7 @@ impl Step {
                     request
                         .set_authority(Some(authority))
                         .map_err(refused("the authority"))?;
+                    request.set_path_with_query(Some("/")).map_err(refused("the path"))?;
                     outgoing_handler::handle(request, None).map_err(shown)
                 };
                 let pending: Result<Vec<_>, Why> = (0..*requests).map(send).collect();
@@ -131,12 +132,11 @@ fn refused(part: &str) -> impl Fn(()) -> Why {
     move |()| format!("{part} is refused")
 }
 
+/// A request's parts, each before the one that it comes from: so they are dropped.
+type Made = (OutputStream, OutgoingBody, OutgoingRequest);
+
 /// A request that is not sent, with all that it has, and how many bytes of its body were taken.
-fn made(
-    method: usize,
-    authority: usize,
-    body: usize,
-) -> Result<((OutgoingRequest, OutgoingBody, OutputStream), usize), Why> {
+fn made(method: usize, authority: usize, body: usize) -> Result<(Made, usize), Why> {
     let request = OutgoingRequest::new(Fields::new());
     if method > 0 {
         let method = Method::Other("M".repeat(method));
@@ -159,7 +159,7 @@ fn made(
         }
         taken += room;
     }
-    Ok(((request, outgoing, stream), taken))
+    Ok(((stream, outgoing, request), taken))
 }
 
 fn answered(pending: &FutureIncomingResponse) -> Result<Value, Why> {

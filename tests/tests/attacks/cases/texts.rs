@@ -105,24 +105,32 @@ pub(crate) fn patterns() -> Vec<Case> {
     slow.into_iter().chain(refused).collect()
 }
 
-/// Patterns of which there are many, or long ones, or that are held against much: each bound from both sides.
-pub(crate) fn many_patterns() -> Vec<Case> {
-    let property = |n: usize, pattern: &str| (format!("p{n}"), json!({ "pattern": format!("{n}{pattern}") }));
-    let with = |count: usize, pattern: &str| {
-        let properties: serde_json::Map<String, Value> = (0..count).map(|n| property(n, pattern)).collect();
-        json!({ "type": "object", "properties": properties }).to_string()
-    };
-    let of = |bytes: usize| json!({ "a": "a".repeat(bytes - r#"{"a":""}"#.len()) });
-    // 2 MiB for all patterns together.
-    let most = (2 << 20) / 128;
+/// A schema of so many properties, each with a pattern of its own that ends so.
+pub(crate) fn patterned(count: usize, pattern: &str) -> String {
+    let property = |n: usize| (format!("p{n}"), json!({ "pattern": format!("{n}{pattern}") }));
+    let properties: serde_json::Map<String, Value> = (0..count).map(property).collect();
+    json!({ "type": "object", "properties": properties }).to_string()
+}
+
+/// Arguments of so many bytes.
+pub(crate) fn arguments_of(bytes: usize) -> Value {
+    json!({ "a": "a".repeat(bytes - r#"{"a":""}"#.len()) })
+}
+
+/// The most patterns, the longest, and the most that is held against all of them.
+pub(crate) const PATTERNS: usize = 128;
+pub(crate) const PATTERN: usize = 512;
+pub(crate) const MATCHING: usize = (2 << 20) / PATTERNS;
+
+/// Patterns that are one too many, a byte too long, too large, or held against a byte too much.
+pub(crate) fn many_patterns() -> [Case; 4] {
     let bomb = "(?:\\p{L}{100}){100}";
-    vec![
-        called(&with(128, "$"), &of(most)),
-        called(&with(128, "$"), &of(most + 1)).fails("invalid-input", &["limits.json.matching"]),
-        called(&with(129, "$"), &json!({})).refused(&["129 patterns", "limits.json.patterns"]),
-        called(&with(1, &"a".repeat(1023)), &json!({})),
-        called(&with(1, &"a".repeat(1024)), &json!({})).refused(&["1025 bytes", "limits.json.pattern"]),
-        called(&with(100, bomb), &json!({})).refused(&["limits.json.pattern"]),
+    [
+        called(&patterned(PATTERNS, "$"), &arguments_of(MATCHING + 1))
+            .fails("invalid-input", &["limits.json.matching"]),
+        called(&patterned(PATTERNS + 1, "$"), &json!({})).refused(&["129 patterns", "limits.json.patterns"]),
+        called(&patterned(1, &"a".repeat(PATTERN)), &json!({})).refused(&["513 bytes", "limits.json.pattern"]),
+        called(&patterned(100, bomb), &json!({})).refused(&["limits.json.pattern"]),
     ]
 }
 

@@ -98,7 +98,7 @@ pub(crate) fn requests() -> Vec<Case> {
         }),
         make("requests that nobody sends", &[whole]).sees(move |seen| assert_eq!(seen[0]["ok"], all * BODY)),
         make("one request too many", &[json!({ "do": "make", "requests": all + 1 })])
-            .fails("trapped", &["128 HTTP requests", "limits.http.open"]),
+            .fails("upstream", &["crashed: 128 HTTP requests", "limits.http.open"]),
     ]
 }
 
