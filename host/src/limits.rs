@@ -219,7 +219,7 @@ limits! {
     http_total: "http.total", Millis, 30 * SEC, 1, HOUR;
     #[doc = "HTTP requests that one instance has open at once, each until its answer is dropped; past it the guest traps."]
     http_open: "http.open", Count, 128, 1, 10_000;
-    #[doc = "Names of hosts that one instance looks up at once; further ones wait."]
+    #[doc = "Names of hosts that one run looks up at once; further ones wait."]
     http_lookups: "http.lookups", Count, 4, 1, 16;
     #[doc = "The value of one secret."]
     secret_value: "secret.value", Bytes, 4 * KIB, 8, 16 * KIB;
@@ -257,12 +257,12 @@ limits! {
     json_schema_steps: "json.schema_steps", Count, 10_000, 16, 1_000_000;
     #[doc = "Nesting of a tool's JSON Schema."]
     json_schema_depth: "json.schema_depth", Count, 32, 4, 100;
-    #[doc = "One pattern in a tool's JSON Schema; compiled it may take 64 times as much."]
+    #[doc = "One pattern in a tool's JSON Schema; compiled it may take 512 times as much."]
     json_pattern: "json.pattern", Bytes, 512, 16, 64 * KIB;
     #[doc = "Patterns in the JSON Schemas of one plugin's tools."]
-    json_patterns: "json.patterns", Count, 128, 0, 10_000;
-    #[doc = "Bytes of a call's arguments times the patterns that they are held against, each counted as often as references lead to it."]
-    json_matching: "json.matching", Bytes, 2 * MIB, KIB, GIB;
+    json_patterns: "json.patterns", Count, 256, 0, 10_000;
+    #[doc = "Bytes of a call's arguments times the patterns that they are held against, each counted as often as references lead to it, a large one as 16."]
+    json_matching: "json.matching", Bytes, 8 * MIB, KIB, GIB;
     #[doc = "Events that one reader of a run may be behind; further ones are left out, and a notice counts them."]
     events: "events", Bytes, 16 * MIB, 64 * KIB, GIB;
     #[doc = "What one session's part of the journal may grow by, over all its attempts."]

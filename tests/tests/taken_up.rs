@@ -343,7 +343,7 @@ fn a_page_that_is_fetched_again_is_told_as_sent_again() {
 #[test]
 fn what_was_cancelled_is_charged_and_not_sent_again() {
     // On a fast machine a sweep may find all of it counted at once.
-    let met = (0..5).any(|_| sweeps_over_cancels() > 0);
+    let met = (0..8).any(|_| sweeps_over_cancels() > 0);
     assert!(met, "no kill came between a cancel and what it came to");
 }
 

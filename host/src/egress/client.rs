@@ -95,10 +95,10 @@ const OF_THE_BODY: [HeaderName; 4] = [
 impl Egress {
     /// Under these limits.
     pub fn new(limits: &Limits) -> Self {
-        let threads = usize::try_from(limits.threads / 4).unwrap_or(usize::MAX);
+        let threads = usize::try_from(limits.threads / 4).unwrap_or(usize::MAX).max(4);
         Self {
             limits: limits.clone(),
-            lookups: Arc::new(Semaphore::new(threads.clamp(1, Semaphore::MAX_PERMITS))),
+            lookups: Arc::new(Semaphore::new(threads.min(Semaphore::MAX_PERMITS))),
         }
     }
 
@@ -110,11 +110,6 @@ impl Egress {
     /// What a request takes at most, from its first byte to the last of its answer.
     pub fn total(&self) -> Duration {
         Duration::from_millis(self.limits.http_total)
-    }
-
-    /// Names that are looked up at once for one permit.
-    pub fn lookups(&self) -> u64 {
-        self.limits.http_lookups
     }
 
     /// Sends a request where `permit` allows it, with the secrets that its host shall get, follows its redirects, and reads the answer, of its body no
@@ -140,6 +135,31 @@ impl Egress {
         }
     }
 
+    /// Whether a request may leave, by all that is known of it before its body is.
+    ///
+    /// # Errors
+    /// As [`Egress::send`] without a body.
+    pub fn may_leave(&self, permit: &Permit, parts: &http::request::Parts) -> Result<(), EgressError> {
+        let hop = self.first(permit, parts.clone(), Bytes::new())?;
+        allowed(&permit.rules, &hop).map(drop)
+    }
+
+    /// The first place that a request goes to, if its parts fit and none of them holds a secret.
+    fn first(&self, permit: &Permit, parts: http::request::Parts, body: Bytes) -> Result<Hop, EgressError> {
+        self.headers_fit(&parts.headers, Part::RequestHeaders, Part::RequestHeaderCount)?;
+        self.request_fits(&body)?;
+        let written = parts.uri.to_string();
+        let url = Url::parse(&written).map_err(|e| EgressError::Malformed(format!("the URL: {e}")))?;
+        // First, as what else is wrong with it is told in words of its own.
+        permit.lets_out(&parts.method, &written, &url, &parts.headers, &body)?;
+        Ok(Hop {
+            method: parts.method,
+            url,
+            headers: parts.headers,
+            body,
+        })
+    }
+
     async fn follow(
         &self,
         permit: &Permit,
@@ -148,17 +168,7 @@ impl Egress {
         leaves: &Leaves<'_>,
     ) -> Result<Answer, EgressError> {
         let (parts, body) = request.into_parts();
-        self.headers_fit(&parts.headers, Part::RequestHeaders, Part::RequestHeaderCount)?;
-        self.request_fits(&body)?;
-        let url = Url::parse(&parts.uri.to_string()).map_err(|e| EgressError::Malformed(format!("the URL: {e}")))?;
-        // First, as what else is wrong with it is told in words of its own.
-        permit.lets_out(&parts.method, &parts.uri.to_string(), &url, &parts.headers, &body)?;
-        let mut hop = Hop {
-            method: parts.method,
-            url,
-            headers: parts.headers,
-            body,
-        };
+        let mut hop = self.first(permit, parts, body)?;
         for _ in 0..=self.limits.http_redirects {
             let (answer, target) = self.hop(permit, &hop, waits, leaves).await?;
             match target {

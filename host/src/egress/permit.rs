@@ -47,7 +47,7 @@ pub struct Permit {
     pub credentials: Vec<Credential>,
     /// What neither they nor the answers may hold: the operator's secrets, and the keys of providers.
     pub known: Secrets,
-    /// Names that are looked up at once for all who go by it.
+    /// Names that are looked up at once for all of the run.
     pub lookups: Arc<Semaphore>,
 }
 
@@ -70,14 +70,6 @@ impl Permit {
             rules,
             ..Self::default()
         }
-    }
-
-    /// The same, with so many names looked up at once.
-    #[must_use]
-    pub fn with_lookups(mut self, most: u64) -> Self {
-        let most = usize::try_from(most).unwrap_or(usize::MAX);
-        self.lookups = Arc::new(Semaphore::new(most.clamp(1, Semaphore::MAX_PERMITS)));
-        self
     }
 
     /// What a request to `url` gets, each secret once.

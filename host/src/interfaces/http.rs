@@ -55,10 +55,9 @@ impl EgressHooks {
     /// By this permit; where there is none for want of a way out, as for a strategy, every request is denied whatever was granted.
     pub fn new(egress: Arc<Egress>, permit: Option<Permit>, cancel: CancellationToken, tell: Tell) -> Self {
         let most = egress.body_limit();
-        let permit = permit.map(|permit| Arc::new(permit.with_lookups(egress.lookups())));
         Self {
             egress,
-            permit,
+            permit: permit.map(Arc::new),
             cancel,
             tell,
             most,
@@ -89,6 +88,13 @@ impl WasiHttpHooks for EgressHooks {
                 return Err(Error::HttpRequestDenied);
             };
             let (parts, body) = request.into_parts();
+            // Of what must not leave nobody reads the body.
+            if let Err(error) = egress.may_leave(&permit, &parts) {
+                if let Some(refusal) = refusal(&error) {
+                    tell(Told::Denied(&refusal));
+                }
+                return Err(code(&error));
+            }
             // A guest that never ends its request's body is waited for no longer than a server that never ends its answer's.
             let body = tokio::select! {
                 biased;

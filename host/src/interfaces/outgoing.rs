@@ -1,6 +1,8 @@
 //! What the host holds for a guest that makes HTTP requests, where the crate that serves `wasi:http` does not bound it: how many requests are open at
 //! once, and how long the parts of one are that may have any length there.
 
+use std::any::Any;
+
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, Resource};
 use wasmtime_wasi_http::p2::bindings::http::types::{HostOutgoingRequest as _, Method};
@@ -75,16 +77,22 @@ impl State {
     /// Whether one more request may be open, from its making until its answer's body and trailers are dropped.
     fn has_room_for_a_request(&mut self) -> wasmtime::Result<()> {
         let most = self.guest.session.run.limits.http_open;
-        let open = self.table.iter_mut().filter(|entry| {
-            entry.is::<HostOutgoingRequest>()
-                || entry.is::<HostFutureIncomingResponse>()
-                || entry.is::<HostIncomingResponse>()
-                || entry.is::<HostIncomingBody>()
-                || entry.is::<HostFutureTrailers>()
-        });
+        let open = self.table.iter_mut().filter(|entry| is_open(*entry));
         if (open.count() as u64) < most {
             return Ok(());
         }
-        wasmtime::bail!("{most} HTTP requests and answers are open, the most at once (limits.http.open)")
+        wasmtime::bail!("{most} HTTP requests are open, the most at once (limits.http.open)")
     }
+}
+
+/// Whether an entry of the table has a request or an answer in it: the handles that it went through before are empty.
+fn is_open(entry: &(dyn Any + Send)) -> bool {
+    let answer = entry.downcast_ref::<HostFutureIncomingResponse>();
+    let response = entry.downcast_ref::<HostIncomingResponse>();
+    let trailers = entry.downcast_ref::<HostFutureTrailers>();
+    entry.is::<HostOutgoingRequest>()
+        || entry.is::<HostIncomingBody>()
+        || answer.is_some_and(|answer| !matches!(answer, HostFutureIncomingResponse::Consumed))
+        || response.is_some_and(|response| response.body.is_some())
+        || trailers.is_some_and(|trailers| matches!(trailers, HostFutureTrailers::Waiting(_)))
 }

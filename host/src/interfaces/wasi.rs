@@ -262,7 +262,7 @@ impl Timer {
         // Whoever asks is told no, and another that is ready ends the call: only who waits here for nothing else comes back. A guest that is not the recorded
         // one may wait for the same end in another call; for something that the record does not have, which is a difference, it waits no longer.
         tokio::task::yield_now().await;
-        if self.guest.rights.reaches_out() && ends().is_none() {
+        if !self.guest.is_strategy() && self.guest.rights.reaches_out() && ends().is_none() {
             // What it reached out for may still come.
             std::future::pending::<()>().await;
         }
@@ -340,7 +340,8 @@ impl Drop for LogLines {
     fn drop(&mut self) {
         // An instance that is built again says the whole line, when it comes to its end.
         let guest = &self.to.guest;
-        let is_built_again = guest.waits.is_given_up() || guest.session.run.suspend.is_cancelled();
+        let is_suspended = guest.is_strategy() && guest.session.run.suspend.is_cancelled();
+        let is_built_again = guest.waits.is_given_up() || is_suspended;
         if !self.line.is_empty() && !is_built_again {
             self.end_line();
         }

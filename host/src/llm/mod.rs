@@ -35,7 +35,7 @@ mod transport;
 mod usage;
 mod veil;
 
-pub use catalogue::{Catalogue, Env, ModelError, SCRIPTED};
+pub use catalogue::{Catalogue, Env, ModelError, SCRIPTED, keys};
 pub use complete::complete;
 pub use estimate::count;
 pub use export::{Form, conversation};

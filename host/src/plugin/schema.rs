@@ -37,14 +37,18 @@ const MOVING: [&str; 5] = [
     "$anchor",
 ];
 
-/// What a compiled pattern may take, as a multiple of its length: its states, and each of the two caches in which they are followed.
-const COMPILED: u64 = 64;
+/// What the states of a compiled pattern may take, as a multiple of the length that it may have.
+const COMPILED: u64 = 512;
+
+/// Bytes of states up to which a pattern is a small one, and for how many of those a larger one counts: a text may be held against each of its states.
+const SMALL: usize = 16 * 1024;
+const LARGE: u64 = 16;
 
 /// What checks a tool's arguments.
 #[derive(Debug)]
 pub(crate) struct Checker {
     validator: jsonschema::Validator,
-    /// Patterns that a value may be held against, each counted as often as references lead to it.
+    /// Patterns in the schema.
     pub(crate) patterns: u64,
     /// Bytes of arguments up to which their patterns have time for them; none where there is no pattern.
     most: Option<u64>,
@@ -100,19 +104,20 @@ pub(crate) fn read(text: &str, limits: &Limits) -> Result<(Checker, Value), Stri
             limits.json_schema_steps
         ));
     }
-    let patterns = graph.steps(|node| graph.patterns[node])?;
+    let patterns = graph.patterns.iter().map(|own| own.count).sum();
+    let weight = graph.steps(|node| graph.patterns[node].weight)?;
     let compiled = usize::try_from(limits.json_pattern.saturating_mul(COMPILED)).unwrap_or(usize::MAX);
     // No reference leaves the schema, and patterns run in time that grows with their text and their size alone.
     let options = jsonschema::PatternOptions::regex()
         .size_limit(compiled)
-        .dfa_size_limit(compiled);
+        .dfa_size_limit(compiled / 4);
     let validator = jsonschema::options()
         .with_pattern_options(options)
         // An argument is compiled as a pattern for nobody.
         .with_format("regex", |_: &str| true)
         .build(&value)
         .map_err(|error| unusable(&error, patterns))?;
-    let most = limits.json_matching.checked_div(patterns);
+    let most = limits.json_matching.checked_div(weight);
     let checker = Checker {
         validator,
         patterns,
@@ -130,6 +135,14 @@ fn unusable(error: &jsonschema::ValidationError<'_>, patterns: u64) -> String {
     words
 }
 
+/// The patterns of one part of a schema.
+#[derive(Debug, Clone, Copy, Default)]
+struct Patterns {
+    count: u64,
+    /// By their sizes.
+    weight: u64,
+}
+
 /// One part of a schema asks another.
 #[derive(Debug, Clone, Copy)]
 struct Edge {
@@ -144,8 +157,8 @@ struct Edge {
 struct Graph {
     /// Which of them asks which.
     edges: Vec<Vec<Edge>>,
-    /// How many patterns each of them has itself.
-    patterns: Vec<u64>,
+    /// The patterns that each of them has itself.
+    patterns: Vec<Patterns>,
 }
 
 impl Graph {
@@ -154,7 +167,7 @@ impl Graph {
             edges: Vec::new(),
             patterns: Vec::new(),
         };
-        let (mut places, mut references) = (HashMap::new(), Vec::new());
+        let (mut places, mut references, mut count) = (HashMap::new(), Vec::new(), 0);
         let mut open = vec![(String::new(), root, None)];
         while let Some((path, schema, asked)) = open.pop() {
             if !schema.is_object() && !schema.is_boolean() {
@@ -162,7 +175,9 @@ impl Graph {
             }
             let node = graph.edges.len();
             graph.edges.push(Vec::new());
-            graph.patterns.push(patterns(schema, limits)?);
+            let own = patterns(schema, limits.json_patterns - count, limits)?;
+            count += own.count;
+            graph.patterns.push(own);
             if let Some((from, inner, property)) = asked {
                 let edges: &mut Vec<Edge> = &mut graph.edges[from];
                 edges.push(Edge {
@@ -287,25 +302,36 @@ impl Graph {
     }
 }
 
-/// How many patterns a part has itself.
-fn patterns(part: &Value, limits: &Limits) -> Result<u64, String> {
+/// The patterns that a part has itself, if there are no more than `room`.
+fn patterns(part: &Value, room: u64, limits: &Limits) -> Result<Patterns, String> {
     let own = part.get("pattern").and_then(Value::as_str);
     let names = part.get("patternProperties").and_then(Value::as_object);
-    let all = own
-        .into_iter()
-        .chain(names.into_iter().flat_map(|names| names.keys().map(String::as_str)));
-    let mut count = 0;
-    for pattern in all {
-        if pattern.len() as u64 > limits.json_pattern {
+    let names = names.into_iter().flat_map(|names| names.keys().map(String::as_str));
+    let mut found = Patterns::default();
+    for pattern in own.into_iter().chain(names) {
+        let (most, bytes) = (limits.json_pattern, pattern.len());
+        if bytes as u64 > most {
             return Err(format!(
-                "it has a pattern of {} bytes, over limits.json.pattern ({})",
-                pattern.len(),
-                limits.json_pattern
+                "it has a pattern of {bytes} bytes, over limits.json.pattern ({most})"
             ));
         }
-        count += 1;
+        if found.count == room {
+            let most = limits.json_patterns;
+            return Err(format!("it has more than {most} patterns (limits.json.patterns)"));
+        }
+        found.count += 1;
+        found.weight += if is_small(pattern) { 1 } else { LARGE };
     }
-    Ok(count)
+    Ok(found)
+}
+
+fn is_small(pattern: &str) -> bool {
+    let options = jsonschema::PatternOptions::regex().size_limit(SMALL);
+    let alone = serde_json::json!({ "pattern": pattern });
+    jsonschema::options()
+        .with_pattern_options(options)
+        .build(&alone)
+        .is_ok()
 }
 
 /// The path within the schema that an object refers to.
@@ -386,33 +412,69 @@ mod tests {
     }
 
     #[test]
-    fn patterns_are_counted_as_often_as_they_are_held_against_a_value() {
-        let counted =
-            |schema: &Value| read(&schema.to_string(), &Limits::default()).map(|(checker, _)| checker.patterns);
-        assert_eq!(counted(&json!({ "properties": { "a": { "type": "string" } } })), Ok(0));
+    fn patterns_are_counted_once_and_weigh_as_often_as_they_are_held_against_a_value() {
+        let limits = Limits {
+            json_matching: 1000,
+            ..Limits::default()
+        };
+        let counted = |schema: &Value| {
+            let read = read(&schema.to_string(), &limits);
+            read.map(|(checker, _)| (checker.patterns, checker.most))
+        };
+        let none = json!({ "properties": { "a": { "type": "string" } } });
+        assert_eq!(counted(&none), Ok((0, None)));
         let word = json!({ "$ref": "#/$defs/word" });
-        let twice = json!({
+        let thrice = json!({
             "$defs": { "word": { "pattern": "^[a-z]+$" }, "unused": { "pattern": "^b" } },
-            "properties": { "a": word, "b": word },
+            "properties": { "a": word, "b": word, "c": word },
             "patternProperties": { "^x": {}, "^y": {} },
         });
-        assert_eq!(counted(&twice), Ok(4));
+        assert_eq!(counted(&thrice), Ok((4, Some(1000 / 5))));
+        let large = json!({ "properties": { "a": { "pattern": "^.{1,100}$" } } });
+        assert_eq!(counted(&large), Ok((1, Some(1000 / LARGE))));
     }
 
     #[test]
-    fn a_pattern_has_a_length_and_a_size() {
+    fn patterns_are_so_many_so_long_and_so_large() {
         let limits = Limits {
             json_pattern: 64,
+            json_patterns: 2,
             ..Limits::default()
         };
-        let refused = |pattern: &str| {
-            let schema = json!({ "patternProperties": { pattern: {} }, "properties": { "a": { "pattern": pattern } } });
-            read(&schema.to_string(), &limits).err()
+        let refused = |patterns: &[&str]| {
+            let properties: Map<String, Value> = patterns
+                .iter()
+                .map(|pattern| ((*pattern).to_owned(), json!({ "pattern": pattern })))
+                .collect();
+            read(&json!({ "properties": properties }).to_string(), &limits).err()
         };
-        assert_eq!(refused(&"a".repeat(32)), None);
-        assert!(refused(&"a".repeat(65)).is_some_and(|words| words.contains("limits.json.pattern (64)")));
-        let bomb = refused("^(?:\\p{L}{64}){64}$").expect("too large");
-        assert!(bomb.contains("64 times limits.json.pattern"), "{bomb}");
+        assert_eq!(refused(&[&"a".repeat(64), "b"]), None);
+        let says = |patterns: &[&str], words: &str| {
+            let refused = refused(patterns).expect(words);
+            assert!(refused.contains(words), "{refused}");
+        };
+        says(&[&"a".repeat(65)], "65 bytes, over limits.json.pattern (64)");
+        says(&["a", "b", "c"], "more than 2 patterns (limits.json.patterns)");
+        says(&["^(?:\\p{L}{64}){64}$"], "512 times limits.json.pattern");
+    }
+
+    /// Patterns as tools have them.
+    #[test]
+    fn what_is_usual_fits() {
+        for pattern in [
+            "^.{1,100}$",
+            "^[^/]{1,255}$",
+            "^[a-z0-9-]{1,512}$",
+            r"^[a-zA-Z0-9._%+-]+@[a-zA-Z0-9.-]+\.[a-zA-Z]{2,}$",
+            "^[0-9a-f]{8}-[0-9a-f]{4}-[1-5][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$",
+            r"^(?:0|[1-9]\d*)\.(?:0|[1-9]\d*)\.(?:0|[1-9]\d*)(?:-[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?$",
+            r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:\.\d+)?(?:Z|[+-]\d{2}:\d{2})$",
+            r"^arn:aws[a-zA-Z-]*:lambda:[a-z0-9-]+:\d{12}:function:[a-zA-Z0-9_-]{1,140}(?::\$LATEST|:[a-zA-Z0-9_-]+)?$",
+        ] {
+            let schema = json!({ "properties": { "a": { "pattern": pattern } } });
+            let read = read(&schema.to_string(), &Limits::default());
+            assert!(read.is_ok(), "{pattern}: {:?}", read.err());
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use zeroize::Zeroizing;
 
 use crate::event::now_ms;
-use crate::llm::{Catalogue, ModelError};
+use crate::llm::keys;
 use crate::plugin::grant::{Allowed, Grant, GrantError, SecretGrant};
 use crate::plugin::rights::Rights;
 use crate::run::{Host, HostError};
@@ -129,22 +129,23 @@ impl Host {
         Ok(all)
     }
 
-    /// What no record may hold: the operator's secrets, and the keys of providers. A provider that can't be right is no reason to tell nothing.
+    /// What no record may hold: the operator's secrets, and the keys of providers.
     pub(super) fn known_secrets(&self) -> Result<Secrets, HostError> {
-        let keys = self.keys().unwrap_or_default();
-        Ok(Secrets::and_keys(self.secret_file().read()?.iter().map(named), keys))
+        Ok(Secrets::and_keys(
+            self.secret_file().read()?.iter().map(named),
+            self.keys(),
+        ))
     }
 
     /// The keys of all providers that are configured, whichever of them is asked.
-    fn keys(&self) -> Result<Vec<(String, String)>, ModelError> {
-        let config = self.config();
-        Ok(Catalogue::open(&config.models, &config.limits, None)?.secrets())
+    fn keys(&self) -> Vec<(String, String)> {
+        keys(&self.config().models, &|name| std::env::var(name).ok())
     }
 
     /// The secrets of a run whose tools have these rights.
     ///
     /// # Errors
-    /// One of them is not set, or two would stand in one place of a request; a provider can't be right.
+    /// One of them is not set, or two would stand in one place of a request.
     pub(super) fn run_secrets(&self, tools: &[Rights]) -> Result<RunSecrets, HostError> {
         let secrets = self.secret_file().read()?;
         for rights in tools {
@@ -157,8 +158,8 @@ impl Host {
                 .any(|grant| grant.name == secret.name)
         };
         Ok(RunSecrets {
-            known: Secrets::and_keys(secrets.iter().map(named), self.keys()?),
-            stored: Stored::new(secrets, is_granted),
+            known: Secrets::and_keys(secrets.iter().map(named), self.keys()),
+            stored: Stored::new(secrets, is_granted, self.config().limits.http_lookups),
         })
     }
 

@@ -536,13 +536,6 @@ impl Guest {
         Ok(())
     }
 
-    /// Keeps records that mean something only together: all of them, or none where the session's part of the journal has no room.
-    pub(super) fn push_all(&self, records: Vec<Record>) -> Result<(), End> {
-        records.iter().try_for_each(|record| self.count_record(record))?;
-        self.tape().push_all(records);
-        Ok(())
-    }
-
     /// Takes records of an operation that mean something only together, with its effect too, behind everything that waits for a commit, for whoever commits
     /// them: in one step, so that no other commit takes some of them. With them it is noted which right the operation `op` uses. None is taken where the
     /// session's part of the journal has no room.
@@ -556,7 +549,7 @@ impl Guest {
         }))
     }
 
-    fn count_record(&self, record: &Record) -> Result<(), End> {
+    pub(super) fn count_record(&self, record: &Record) -> Result<(), End> {
         self.within_journal(record).map_err(|full| self.journal_full(full))
     }
 

@@ -360,14 +360,19 @@ impl Guest {
         } else {
             Answer::Delivered(op.number)
         };
-        let mut records = vec![self.observation(name, args, answer, now_ms())];
+        // What is given back is written down with what it is given back for: where there is no room for that, nothing is.
+        let seen = self.observation(name, args, answer, now_ms());
+        self.count_record(&seen)?;
+        let mut records = vec![seen];
         let first = !op.refused && self.tape().first_delivery(op.number);
         let refunded = first.then(|| self.turn_through(op.number, ended)).flatten();
-        records.extend(refunded.map(|answer| Record::Refund(self.stream.clone(), answer)));
-        self.push_all(records)?;
-        if refunded.is_some() {
+        if let Some(answer) = refunded {
+            let refund = Record::Refund(self.stream.clone(), answer);
+            drop(self.count_written(&refund));
+            records.push(refund);
             self.session.report_spending();
         }
+        self.tape().push_all(records);
         if first && matches!(ended.body, OpBody::Completion(Ok(_))) {
             self.new_step(None);
         }

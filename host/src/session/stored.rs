@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
+
 use crate::egress::{Credential, Permit};
 use crate::error::{Lack, Refusal};
 use crate::plugin::grant::SecretGrant;
@@ -13,17 +15,28 @@ use crate::session::call::Call;
 use crate::session::guest::Guest;
 
 /// The secrets that a run may put into requests. They are read when it begins or goes on, and are in none of its records.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Stored {
     granted: Arc<BTreeMap<String, Secret>>,
+    /// Names of hosts that are looked up at once for its tools.
+    lookups: Arc<Semaphore>,
+}
+
+impl Default for Stored {
+    /// Of a run that sends nothing.
+    fn default() -> Self {
+        Self::new(Vec::new(), |_| false, 1)
+    }
 }
 
 impl Stored {
-    /// Of all that there are, those that `is_granted`.
-    pub fn new(secrets: Vec<Secret>, is_granted: impl Fn(&Secret) -> bool) -> Self {
+    /// Of all that there are, those that `is_granted`; its requests look up so many names at once.
+    pub fn new(secrets: Vec<Secret>, is_granted: impl Fn(&Secret) -> bool, lookups: u64) -> Self {
+        let lookups = usize::try_from(lookups).unwrap_or(usize::MAX);
         let granted = secrets.into_iter().filter(|secret| is_granted(secret));
         Self {
             granted: Arc::new(granted.map(|secret| (secret.name.clone(), secret)).collect()),
+            lookups: Arc::new(Semaphore::new(lookups.clamp(1, Semaphore::MAX_PERMITS))),
         }
     }
 
@@ -42,7 +55,7 @@ impl Stored {
             rules: rights.net_rules(),
             credentials: rights.secrets().filter_map(credential).collect(),
             known: known.clone(),
-            ..Permit::default()
+            lookups: self.lookups.clone(),
         }
     }
 }

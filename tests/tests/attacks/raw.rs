@@ -46,9 +46,9 @@ impl Raw {
         )
     }
 
-    /// How many bytes its answers had so far.
-    pub(crate) fn written(&self) -> u64 {
-        self.written.load(Ordering::Acquire)
+    /// How many bytes its answers had since this was last asked.
+    pub(crate) fn take_written(&self) -> u64 {
+        self.written.swap(0, Ordering::AcqRel)
     }
 }
 

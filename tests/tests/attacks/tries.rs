@@ -106,7 +106,8 @@ impl Site {
             }
         };
         if let Some((raw, most)) = own {
-            assert!(raw.written() <= most, "it wrote {} bytes", raw.written());
+            let written = raw.take_written();
+            assert!(written <= most, "it wrote {written} bytes");
         }
         attacked.ended(case)
     }

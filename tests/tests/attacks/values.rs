@@ -102,7 +102,7 @@ fn a14_handles_that_nobody_drops() {
 fn a12_requests_that_nobody_sends() {
     let site = Site::new();
     for case in cases::values::requests() {
-        site.tries(&case).holding(32 << 20);
+        site.tries(&case).holding(24 << 20);
     }
     site.is_well();
 }

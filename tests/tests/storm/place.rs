@@ -188,7 +188,7 @@ impl Place {
         assert!(self.trap.asked().is_empty(), "a local address was reached");
         let late = ended.iter().filter(late).count();
         assert!(
-            late <= ended.len() / 32,
+            late <= ended.len() / 16,
             "a clock ended {late} of them that should end otherwise"
         );
         late
@@ -264,7 +264,8 @@ impl Attack {
     fn ended(&self, ended: &Ended) {
         let (case, end) = (&self.case.name, &self.case.end);
         if let Some((raw, replies)) = self.raw.as_ref().zip(self.case.replies.as_ref()) {
-            assert!(raw.written() <= replies.most, "{case} wrote {} bytes", raw.written());
+            let written = raw.take_written();
+            assert!(written <= replies.most, "{case} wrote {written} bytes");
         }
         let (code, error, answer, result) = match ended {
             Ended::Refused(reason) => {

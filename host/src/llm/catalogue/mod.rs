@@ -18,6 +18,7 @@ use crate::text;
 
 pub use error::ModelError;
 use error::again;
+pub use sources::keys;
 
 /// The default model where only a key of OpenAI is in the environment.
 const OPENAI_DEFAULT: &str = "openai/gpt-5-mini";
@@ -191,19 +192,6 @@ impl Catalogue {
         }));
         let name = found.await.into_iter().flatten().next()?;
         self.resolve(&name).ok()
-    }
-
-    /// The keys of all providers, each under the provider's name: what no guest and no record may hold. Words that stand for no key are not among
-    /// them.
-    pub fn secrets(&self) -> Vec<(String, String)> {
-        let keys = self
-            .providers
-            .iter()
-            .filter_map(|(name, provider)| match &provider.backend {
-                Backend::Http(endpoint) => Some((name.clone(), endpoint.key.as_ref()?.secret()?.to_owned())),
-                Backend::Script(_) => None,
-            });
-        keys.collect()
     }
 
     /// The models that have an alias, under it; those that can't be used now are left out.

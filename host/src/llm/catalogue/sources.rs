@@ -6,7 +6,7 @@ use std::sync::Arc;
 use url::Url;
 
 use super::{Catalogue, Env, ModelError, Usual};
-use crate::config::model::{ProviderConfig, ProviderKind, is_variable_name};
+use crate::config::model::{ModelsConfig, ProviderConfig, ProviderKind, is_variable_name};
 use crate::limits::Limits;
 use crate::llm::key::Key;
 use crate::llm::opaque::Owner;
@@ -172,6 +172,28 @@ fn key_of(name: &str, config: &ProviderConfig, url: &Url, env: &Env<'_>) -> Resu
     own.map(|value| Key::from_env(variable, value))
         .transpose()
         .map_err(failed)
+}
+
+/// The keys that the configuration and the environment have, each once, with the name of its provider: that of a provider that can't be used is one as well.
+pub fn keys(config: &ModelsConfig, env: &Env<'_>) -> Vec<(String, String)> {
+    let in_env = |variable: &str| Key::from_env(variable, env(variable)?).ok();
+    let configured = config.providers.iter().flat_map(|(name, provider)| {
+        let in_file = provider.key_file.as_deref().and_then(|path| Key::from_file(path).ok());
+        let named = provider.key_env.as_deref().and_then(in_env);
+        in_file.into_iter().chain(named).map(move |key| (name.clone(), key))
+    });
+    let makers = [ProviderKind::Openai, ProviderKind::Anthropic];
+    let makers = makers
+        .into_iter()
+        .filter_map(|kind| Some((kind.name().to_owned(), in_env(key_variable(kind))?)));
+    let mut keys: Vec<(String, String)> = Vec::new();
+    for (name, key) in configured.chain(makers) {
+        let value = key
+            .secret()
+            .filter(|value| keys.iter().all(|(_, known)| known != value));
+        keys.extend(value.map(|value| (name, value.to_owned())));
+    }
+    keys
 }
 
 /// The ecosystem's variable for the maker's key.

@@ -45,6 +45,8 @@ pub(crate) enum Step {
         #[serde(default)]
         body: usize,
     },
+    /// Sends so many requests at once, of whose bodies so many bytes are written and no end: how many bytes the host took.
+    SendUnended { requests: usize, body: usize },
     /// Sends so many requests at once: what each was told.
     SendAll { requests: usize, authority: String },
 }
@@ -106,16 +108,12 @@ impl Step {
                 let made: Result<Vec<_>, Why> = (0..*requests).map(|_| made(*method, *authority, *body)).collect();
                 Ok(json!(made?.iter().map(|(_, taken)| taken).sum::<usize>()))
             }
+            Self::SendUnended { requests, body } => {
+                let sent: Result<Vec<_>, Why> = (0..*requests).map(|_| unended(*body)).collect();
+                Ok(json!(sent?.iter().map(|(_, taken)| taken).sum::<usize>()))
+            }
             Self::SendAll { requests, authority } => {
-                let send = |_| {
-                    let request = OutgoingRequest::new(Fields::new());
-                    request.set_scheme(Some(&Scheme::Http)).map_err(refused("the scheme"))?;
-                    request
-                        .set_authority(Some(authority))
-                        .map_err(refused("the authority"))?;
-                    request.set_path_with_query(Some("/")).map_err(refused("the path"))?;
-                    outgoing_handler::handle(request, None).map_err(shown)
-                };
+                let send = |_| outgoing_handler::handle(plain(authority)?, None).map_err(shown);
                 let pending: Result<Vec<_>, Why> = (0..*requests).map(send).collect();
                 let told: Vec<Value> = pending?
                     .iter()
@@ -160,6 +158,42 @@ fn made(method: usize, authority: usize, body: usize) -> Result<(Made, usize), W
         taken += room;
     }
     Ok(((stream, outgoing, request), taken))
+}
+
+/// A request to a host, of which nothing else is said.
+fn plain(authority: &str) -> Result<OutgoingRequest, Why> {
+    let request = OutgoingRequest::new(Fields::new());
+    request.set_scheme(Some(&Scheme::Http)).map_err(refused("the scheme"))?;
+    request
+        .set_authority(Some(authority))
+        .map_err(refused("the authority"))?;
+    request.set_path_with_query(Some("/")).map_err(refused("the path"))?;
+    Ok(request)
+}
+
+/// What is left of a request that was sent.
+type Sent = (OutputStream, OutgoingBody, FutureIncomingResponse);
+
+/// A request that is sent, whose body never ends, and how many bytes of it were taken.
+fn unended(body: usize) -> Result<(Sent, usize), Why> {
+    let request = plain("x.example")?;
+    let outgoing = request.body().map_err(refused("the body"))?;
+    let stream = outgoing.write().map_err(refused("the body"))?;
+    let pending = outgoing_handler::handle(request, None).map_err(shown)?;
+    let (bytes, mut taken) = (vec![0; body], 0);
+    while taken < body {
+        let Ok(room) = stream.check_write() else { break };
+        if room == 0 {
+            stream.subscribe().block();
+            continue;
+        }
+        let room = usize::try_from(room).unwrap_or(0).min(body - taken);
+        if stream.write(&bytes[taken..taken + room]).is_err() {
+            break;
+        }
+        taken += room;
+    }
+    Ok(((stream, outgoing, pending), taken))
 }
 
 fn answered(pending: &FutureIncomingResponse) -> Result<Value, Why> {

@@ -118,9 +118,9 @@ pub(crate) fn arguments_of(bytes: usize) -> Value {
 }
 
 /// The most patterns, the longest, and the most that is held against all of them.
-pub(crate) const PATTERNS: usize = 128;
+pub(crate) const PATTERNS: usize = 256;
 pub(crate) const PATTERN: usize = 512;
-pub(crate) const MATCHING: usize = (2 << 20) / PATTERNS;
+pub(crate) const MATCHING: usize = (8 << 20) / PATTERNS;
 
 /// Patterns that are one too many, a byte too long, too large, or held against a byte too much.
 pub(crate) fn many_patterns() -> [Case; 4] {
@@ -128,7 +128,7 @@ pub(crate) fn many_patterns() -> [Case; 4] {
     [
         called(&patterned(PATTERNS, "$"), &arguments_of(MATCHING + 1))
             .fails("invalid-input", &["limits.json.matching"]),
-        called(&patterned(PATTERNS + 1, "$"), &json!({})).refused(&["129 patterns", "limits.json.patterns"]),
+        called(&patterned(PATTERNS + 1, "$"), &json!({})).refused(&["more than 256 patterns", "limits.json.patterns"]),
         called(&patterned(1, &"a".repeat(PATTERN)), &json!({})).refused(&["513 bytes", "limits.json.pattern"]),
         called(&patterned(100, bomb), &json!({})).refused(&["limits.json.pattern"]),
     ]

@@ -76,7 +76,7 @@ const BODY: usize = 2 * (16 << 10);
 
 /// Requests that are made and never sent, by a tool that was granted nothing: their parts, and how many of them, to the last.
 pub(crate) fn requests() -> Vec<Case> {
-    let all = 128;
+    let all: u64 = 128;
     let make =
         |name: &str, steps: &[Value]| Case::call(name, Plugin::Built("probe-wasi"), "wasi", json!({ "steps": steps }));
     let one = |part: &str, bytes: usize| json!({ "do": "make", "requests": 1, part: bytes });
@@ -96,7 +96,15 @@ pub(crate) fn requests() -> Vec<Case> {
             let (method, host) = (Some("the method is refused"), Some("the authority is refused"));
             assert_eq!(told, [None, method, method, None, host]);
         }),
-        make("requests that nobody sends", &[whole]).sees(move |seen| assert_eq!(seen[0]["ok"], all * BODY)),
+        make("requests that nobody sends", &[whole]).sees(move |seen| assert_eq!(seen[0]["ok"], all * BODY as u64)),
+        make(
+            "requests that never end",
+            &[json!({ "do": "send-unended", "requests": all, "body": 1 << 19 })],
+        )
+        .sees(move |seen| {
+            let taken = seen[0]["ok"].as_u64();
+            assert!(taken.is_some_and(|taken| taken <= all * BODY as u64), "{}", seen[0]);
+        }),
         make("one request too many", &[json!({ "do": "make", "requests": all + 1 })])
             .fails("upstream", &["crashed: 128 HTTP requests", "limits.http.open"]),
     ]
