@@ -73,7 +73,12 @@ pub struct Leaving<'a> {
 /// Hears of a request before it leaves. False: it must not.
 pub type Leaves<'a> = dyn Fn(&Leaving<'_>) -> bool + Send + Sync + 'a;
 
+/// A request that may leave as far as its body is none that must not.
+#[derive(Debug)]
+pub struct Admitted(Hop);
+
 /// A request that may have been redirected.
+#[derive(Debug)]
 struct Hop {
     method: Method,
     url: Url,
@@ -112,15 +117,37 @@ impl Egress {
         Duration::from_millis(self.limits.http_total)
     }
 
-    /// Sends a request where `permit` allows it, with the secrets that its host shall get, follows its redirects, and reads the answer, of its body no
-    /// more than may cross. Everything together takes at most `limits.http.total`. `leaves` hears of each request before it leaves, redirects included.
+    /// Admits a request that may leave by all that is known of it before its body is: its parts fit, none of them holds a secret, and `permit` allows it.
+    ///
+    /// # Errors
+    /// As those of [`Egress::send`].
+    pub fn admit(&self, permit: &Permit, parts: http::request::Parts) -> Result<Admitted, EgressError> {
+        self.headers_fit(&parts.headers, Part::RequestHeaders, Part::RequestHeaderCount)?;
+        let written = parts.uri.to_string();
+        let url = Url::parse(&written).map_err(|e| EgressError::Malformed(format!("the URL: {e}")))?;
+        // First, as what else is wrong with it is told in words of its own.
+        permit.lets_out(&parts.method, &written, &url, &parts.headers)?;
+        let hop = Hop {
+            method: parts.method,
+            url,
+            headers: parts.headers,
+            body: Bytes::new(),
+        };
+        allowed(&permit.rules, &hop)?;
+        Ok(Admitted(hop))
+    }
+
+    /// Sends a request with its body where `permit` allows it, with the secrets that its host shall get, follows its redirects, and reads the answer, of
+    /// its body no more than may cross. Everything together takes at most `limits.http.total`. `leaves` hears of each request before it leaves, redirects
+    /// included.
     ///
     /// # Errors
     /// A denial names the grant that would allow it; every cap names its key.
     pub async fn send(
         &self,
         permit: &Permit,
-        request: http::Request<Bytes>,
+        request: Admitted,
+        body: Bytes,
         waits: Waits,
         cancel: &CancellationToken,
         leaves: &Leaves<'_>,
@@ -129,46 +156,23 @@ impl Egress {
         tokio::select! {
             biased;
             () = cancel.cancelled() => Err(EgressError::Cancelled),
-            answer = timeout(total, self.follow(permit, request, waits, leaves)) => {
+            answer = timeout(total, self.follow(permit, request, body, waits, leaves)) => {
                 answer.unwrap_or(Err(EgressError::TimedOut(self.limits.http_total)))
             }
         }
     }
 
-    /// Whether a request may leave, by all that is known of it before its body is.
-    ///
-    /// # Errors
-    /// As [`Egress::send`] without a body.
-    pub fn may_leave(&self, permit: &Permit, parts: &http::request::Parts) -> Result<(), EgressError> {
-        let hop = self.first(permit, parts.clone(), Bytes::new())?;
-        allowed(&permit.rules, &hop).map(drop)
-    }
-
-    /// The first place that a request goes to, if its parts fit and none of them holds a secret.
-    fn first(&self, permit: &Permit, parts: http::request::Parts, body: Bytes) -> Result<Hop, EgressError> {
-        self.headers_fit(&parts.headers, Part::RequestHeaders, Part::RequestHeaderCount)?;
-        self.request_fits(&body)?;
-        let written = parts.uri.to_string();
-        let url = Url::parse(&written).map_err(|e| EgressError::Malformed(format!("the URL: {e}")))?;
-        // First, as what else is wrong with it is told in words of its own.
-        permit.lets_out(&parts.method, &written, &url, &parts.headers, &body)?;
-        Ok(Hop {
-            method: parts.method,
-            url,
-            headers: parts.headers,
-            body,
-        })
-    }
-
     async fn follow(
         &self,
         permit: &Permit,
-        request: http::Request<Bytes>,
+        Admitted(mut hop): Admitted,
+        body: Bytes,
         waits: Waits,
         leaves: &Leaves<'_>,
     ) -> Result<Answer, EgressError> {
-        let (parts, body) = request.into_parts();
-        let mut hop = self.first(permit, parts, body)?;
+        self.request_fits(&body)?;
+        permit.lets_body_out(&hop.url, &body)?;
+        hop.body = body;
         for _ in 0..=self.limits.http_redirects {
             let (answer, target) = self.hop(permit, &hop, waits, leaves).await?;
             match target {

@@ -94,19 +94,15 @@ impl Permit {
         }
     }
 
-    /// Whether a guest's request holds no secret: in its method, its address, in whichever spelling, its headers or its body.
+    /// Whether a guest's request holds no secret beside its body: in its method, its address, in whichever spelling, or its headers.
     pub(super) fn lets_out(
         &self,
         method: &Method,
         written: &str,
         url: &Url,
         headers: &HeaderMap,
-        body: &[u8],
     ) -> Result<(), EgressError> {
         let known = &self.known;
-        if known.is_empty() {
-            return Ok(());
-        }
         let header = || {
             headers
                 .iter()
@@ -116,15 +112,20 @@ impl Permit {
             .find_in_host(method.as_str())
             .or_else(|| found(known, written.as_bytes()))
             .or_else(|| in_address(known, url))
-            .or_else(header)
-            .or_else(|| found(known, body));
-        match held {
-            None => Ok(()),
-            Some(held) => Err(EgressError::Secret {
-                what: format!("a request holds {held}; {}", held.way()),
-                name: held.to_string(),
-                host: host_of(known, url),
-            }),
+            .or_else(header);
+        held.map_or(Ok(()), |held| Err(self.holds(held, url)))
+    }
+
+    /// Whether the body of a guest's request to `url` holds no secret.
+    pub(super) fn lets_body_out(&self, url: &Url, body: &[u8]) -> Result<(), EgressError> {
+        found(&self.known, body).map_or(Ok(()), |held| Err(self.holds(held, url)))
+    }
+
+    fn holds(&self, held: Known<'_>, url: &Url) -> EgressError {
+        EgressError::Secret {
+            what: format!("a request holds {held}; {}", held.way()),
+            name: held.to_string(),
+            host: host_of(&self.known, url),
         }
     }
 
@@ -187,6 +188,9 @@ fn host_of(secrets: &Secrets, url: &Url) -> String {
 
 /// A secret in bytes, as they are or with their percent signs decoded: an encoder may have left more as it is than any known one does.
 fn found<'a>(secrets: &'a Secrets, bytes: &[u8]) -> Option<Known<'a>> {
+    if secrets.is_empty() {
+        return None;
+    }
     secrets.find(bytes).or_else(|| {
         let decoded = decoded(bytes)?;
         secrets.find(&decoded)
@@ -261,7 +265,10 @@ mod tests {
         let out = |to: &str, header: &str, body: &str| {
             let mut headers = HeaderMap::new();
             headers.insert("x-mine", HeaderValue::from_str(header).expect("a value"));
-            permit.lets_out(&Method::PUT, to, &url(to), &headers, body.as_bytes())
+            let to = (to, url(to));
+            permit
+                .lets_out(&Method::PUT, to.0, &to.1, &headers)
+                .and_then(|()| permit.lets_body_out(&to.1, body.as_bytes()))
         };
         assert_eq!(out("https://x.org/a?b=c%20d", "e", "f%"), Ok(()));
         let mixed: String = VALUE
@@ -298,7 +305,7 @@ mod tests {
             HeaderValue::from_static(""),
         );
         let to = "https://x.org/";
-        let held = permit.lets_out(&Method::GET, to, &url(to), &headers, b"");
+        let held = permit.lets_out(&Method::GET, to, &url(to), &headers);
         assert!(held.is_err(), "a header's name");
         for (method, leaves) in [
             (VALUE, false),
@@ -307,7 +314,7 @@ mod tests {
             ("PURGE", true),
         ] {
             let method = Method::from_bytes(method.as_bytes()).expect("a method");
-            let held = permit.lets_out(&method, to, &url(to), &HeaderMap::new(), b"");
+            let held = permit.lets_out(&method, to, &url(to), &HeaderMap::new());
             assert_eq!(held.is_ok(), leaves, "{method}");
         }
     }

@@ -87,33 +87,9 @@ impl WasiHttpHooks for EgressHooks {
                 tell(Told::Denied(&shut(&request)));
                 return Err(Error::HttpRequestDenied);
             };
-            let (parts, body) = request.into_parts();
-            // Of what must not leave nobody reads the body.
-            if let Err(error) = egress.may_leave(&permit, &parts) {
-                if let Some(refusal) = refusal(&error) {
-                    tell(Told::Denied(&refusal));
-                }
-                return Err(code(&error));
-            }
-            // A guest that never ends its request's body is waited for no longer than a server that never ends its answer's.
-            let body = tokio::select! {
-                biased;
-                () = cancel.cancelled() => Err(code(&EgressError::Cancelled)),
-                body = timeout(egress.total(), collect(body, most)) => {
-                    body.unwrap_or(Err(Error::ConnectionTimeout))
-                }
-            }?;
-            let request = http::Request::from_parts(parts, body);
             // Of the request that left last: where it is redirected, each leaves by itself.
             let last = Mutex::new(Vec::new());
-            let leaves = |leaving: &Leaving<'_>| {
-                let uses = uses(leaving);
-                let may = uses.iter().all(|used| tell(Told::Leaves(used)));
-                *last.lock().unwrap_or_else(PoisonError::into_inner) = uses;
-                may
-            };
-            let answer = egress.send(&permit, request, waits(options), &cancel, &leaves).await;
-            let answer = answer.map_err(|error| {
+            let fails = |error: EgressError| {
                 let last = last.lock().unwrap_or_else(PoisonError::into_inner);
                 match refusal(&error) {
                     Some(refusal) => {
@@ -124,7 +100,26 @@ impl WasiHttpHooks for EgressHooks {
                     }),
                 }
                 code(&error)
-            })?;
+            };
+            let (parts, body) = request.into_parts();
+            // Of what must not leave nobody reads the body.
+            let request = egress.admit(&permit, parts).map_err(&fails)?;
+            // A guest that never ends its request's body is waited for no longer than a server that never ends its answer's.
+            let body = tokio::select! {
+                biased;
+                () = cancel.cancelled() => Err(code(&EgressError::Cancelled)),
+                body = timeout(egress.total(), collect(body, most)) => {
+                    body.unwrap_or(Err(Error::ConnectionTimeout))
+                }
+            }?;
+            let leaves = |leaving: &Leaving<'_>| {
+                let uses = uses(leaving);
+                let may = uses.iter().all(|used| tell(Told::Leaves(used)));
+                *last.lock().unwrap_or_else(PoisonError::into_inner) = uses;
+                may
+            };
+            let answer = egress.send(&permit, request, body, waits(options), &cancel, &leaves);
+            let answer = answer.await.map_err(fails)?;
             let mut response = http::Response::new(readable(answer.body, answer.cut.then_some(most)));
             *response.status_mut() = answer.status;
             *response.headers_mut() = answer.headers;

@@ -68,11 +68,23 @@ fn limits(set: &[(&str, u64)]) -> Limits {
 }
 
 async fn send(limits: &Limits, rules: &[NetRule], request: http::Request<Bytes>) -> Result<Answer, EgressError> {
-    let egress = Egress::new(limits);
     let permit = Permit::of(rules.to_vec());
-    egress
-        .send(&permit, request, Waits::default(), &CancellationToken::new(), &|_| true)
-        .await
+    let (waits, cancel) = (Waits::default(), CancellationToken::new());
+    sent(&Egress::new(limits), &permit, request, waits, &cancel, &|_| true).await
+}
+
+/// Admits a request, and sends it.
+async fn sent(
+    egress: &Egress,
+    permit: &Permit,
+    request: http::Request<Bytes>,
+    waits: Waits,
+    cancel: &CancellationToken,
+    leaves: &Leaves<'_>,
+) -> Result<Answer, EgressError> {
+    let (parts, body) = request.into_parts();
+    let admitted = egress.admit(permit, parts)?;
+    egress.send(permit, admitted, body, waits, cancel, leaves).await
 }
 
 async fn get(rules: &[NetRule], url: &str) -> Result<Answer, EgressError> {
@@ -237,8 +249,8 @@ async fn each_request_is_told_before_it_leaves_and_is_not_sent_where_that_is_ref
         told.lock().expect("unpoisoned").push((rule.to_string(), place.clone()));
         true
     };
-    let sent = egress.send(&permit, request(), Waits::default(), &cancel, &leaves);
-    sent.await.expect("an answer");
+    let answer = sent(&egress, &permit, request(), Waits::default(), &cancel, &leaves);
+    answer.await.expect("an answer");
     let of = |server: &Server, path: &str| (server.rule().to_string(), format!("GET {}{path}", server.url()));
     assert_eq!(
         told.into_inner().expect("unpoisoned"),
@@ -247,8 +259,8 @@ async fn each_request_is_told_before_it_leaves_and_is_not_sent_where_that_is_ref
     let unheard = Server::start(vec![ok("never")]).await;
     let request = http::Request::get(unheard.url()).body(Bytes::new()).expect("a request");
     let permit = Permit::of(vec![unheard.rule()]);
-    let sent = egress.send(&permit, request, Waits::default(), &cancel, &|_| false);
-    assert_eq!(sent.await.expect_err("refused"), EgressError::Cancelled);
+    let answer = sent(&egress, &permit, request, Waits::default(), &cancel, &|_| false);
+    assert_eq!(answer.await.expect_err("refused"), EgressError::Cancelled);
     assert!(unheard.seen().is_empty());
 }
 
@@ -394,16 +406,8 @@ async fn a_silent_server_a_broken_one_and_none_at_all() {
         first_byte: Some(Duration::from_millis(20)),
         ..Waits::default()
     };
-    let egress = Egress::new(&Limits::default());
-    let error = egress
-        .send(
-            &Permit::of(vec![silent.rule()]),
-            request,
-            waits,
-            &CancellationToken::new(),
-            &|_| true,
-        )
-        .await;
+    let (egress, permit) = (Egress::new(&Limits::default()), Permit::of(vec![silent.rule()]));
+    let error = sent(&egress, &permit, request, waits, &CancellationToken::new(), &|_| true).await;
     assert_eq!(
         error.expect_err("its own wait"),
         EgressError::OwnTimeOut("the first byte")
@@ -436,7 +440,7 @@ async fn a_cancelled_request_ends_at_once() {
         CancellationToken::new(),
         Permit::of(vec![silent.rule()]),
     );
-    let sending = egress.send(&permit, request, Waits::default(), &cancel, &|_| true);
+    let sending = sent(&egress, &permit, request, Waits::default(), &cancel, &|_| true);
     let cancelling = async {
         while silent.seen().is_empty() {
             tokio::task::yield_now().await;
