@@ -71,10 +71,10 @@ fn random_numbers(guest: &Guest, purpose: &[u8]) -> ChaCha20Rng {
 pub(super) fn link(l: &mut Linker<State>) -> wasmtime::Result<()> {
     let options = sockets::network::LinkOptions::default();
     error::add_to_linker::<State, HasSelf<ResourceTable>>(l, |state| &mut state.table)?;
-    poll::add_to_linker::<State, CountedPolls>(l, polls)?;
+    poll::add_to_linker::<State, GuestsOwn>(l, own)?;
     streams::add_to_linker::<State, HasSelf<ResourceTable>>(l, |state| &mut state.table)?;
-    clocks::wall_clock::add_to_linker::<State, SessionClocks>(l, session_clocks)?;
-    clocks::monotonic_clock::add_to_linker::<State, SessionClocks>(l, session_clocks)?;
+    clocks::wall_clock::add_to_linker::<State, GuestsOwn>(l, own)?;
+    clocks::monotonic_clock::add_to_linker::<State, GuestsOwn>(l, own)?;
     filesystem::preopens::add_to_linker::<State, GrantedFolders>(l, folders)?;
     filesystem::types::add_to_linker::<State, GrantedFolders>(l, folders)?;
     random::random::add_to_linker::<State, WasiRandom>(l, |s| s.ctx().ctx.random())?;
@@ -99,26 +99,26 @@ pub(super) fn link(l: &mut Linker<State>) -> wasmtime::Result<()> {
     sockets::ip_name_lookup::add_to_linker::<State, WasiSockets>(l, State::sockets)
 }
 
-/// Our clocks, as data of the linker.
-struct SessionClocks;
+/// What of WASI is the guest's own, as data of the linker: its clocks, and the polls of its timers.
+struct GuestsOwn;
 
-impl HasData for SessionClocks {
-    type Data<'a> = Clocks<'a>;
+impl HasData for GuestsOwn {
+    type Data<'a> = Own<'a>;
 }
 
-struct Clocks<'a> {
+struct Own<'a> {
     guest: &'a Arc<Guest>,
     table: &'a mut ResourceTable,
 }
 
-fn session_clocks(state: &mut State) -> Clocks<'_> {
-    Clocks {
+fn own(state: &mut State) -> Own<'_> {
+    Own {
         guest: &state.guest,
         table: &mut state.table,
     }
 }
 
-impl clocks::wall_clock::Host for Clocks<'_> {
+impl clocks::wall_clock::Host for Own<'_> {
     fn now(&mut self) -> wasmtime::Result<clocks::wall_clock::Datetime> {
         self.guest.read_clock();
         let ms = self.guest.clock.now_ms();
@@ -137,7 +137,7 @@ impl clocks::wall_clock::Host for Clocks<'_> {
     }
 }
 
-impl clocks::monotonic_clock::Host for Clocks<'_> {
+impl clocks::monotonic_clock::Host for Own<'_> {
     fn now(&mut self) -> wasmtime::Result<u64> {
         self.guest.read_clock();
         Ok(self.guest.clock.monotonic_ns())
@@ -167,27 +167,8 @@ impl clocks::monotonic_clock::Host for Clocks<'_> {
     }
 }
 
-/// `wasi:io/poll`, as data of the linker.
-struct CountedPolls;
-
-impl HasData for CountedPolls {
-    type Data<'a> = Polls<'a>;
-}
-
 /// Polls as the engine's WASI has them, counted: so that a replay ends a timer in the same of them.
-struct Polls<'a> {
-    guest: &'a Arc<Guest>,
-    table: &'a mut ResourceTable,
-}
-
-fn polls(state: &mut State) -> Polls<'_> {
-    Polls {
-        guest: &state.guest,
-        table: &mut state.table,
-    }
-}
-
-impl poll::Host for Polls<'_> {
+impl poll::Host for Own<'_> {
     async fn poll(&mut self, pollables: Vec<Resource<DynPollable>>) -> wasmtime::Result<Vec<u32>> {
         self.guest.begins_poll();
         let answer = <ResourceTable as poll::Host>::poll(self.table, pollables).await;
@@ -196,7 +177,7 @@ impl poll::Host for Polls<'_> {
     }
 }
 
-impl poll::HostPollable for Polls<'_> {
+impl poll::HostPollable for Own<'_> {
     async fn ready(&mut self, pollable: Resource<DynPollable>) -> wasmtime::Result<bool> {
         self.guest.begins_poll();
         let answer = <ResourceTable as poll::HostPollable>::ready(self.table, pollable).await;
