@@ -97,15 +97,14 @@ pub(crate) fn read(text: &str, limits: &Limits) -> Result<(Checker, Value), Stri
         return Err("it is no JSON object".to_owned());
     }
     let graph = Graph::of(&value, limits)?;
-    let steps = graph.steps(|_| 1)?;
-    if steps > limits.json_schema_steps {
+    let steps = graph.steps()?;
+    if steps.parts > limits.json_schema_steps {
         return Err(format!(
             "with its references followed it has more than {} parts (limits.json.schema_steps)",
             limits.json_schema_steps
         ));
     }
     let patterns = graph.patterns.iter().map(|own| own.count).sum();
-    let weight = graph.steps(|node| graph.patterns[node].weight)?;
     let compiled = usize::try_from(limits.json_pattern.saturating_mul(COMPILED)).unwrap_or(usize::MAX);
     // No reference leaves the schema, and patterns run in time that grows with their text and their size alone.
     let options = jsonschema::PatternOptions::regex()
@@ -117,7 +116,7 @@ pub(crate) fn read(text: &str, limits: &Limits) -> Result<(Checker, Value), Stri
         .with_format("regex", |_: &str| true)
         .build(&value)
         .map_err(|error| unusable(&error, patterns))?;
-    let most = limits.json_matching.checked_div(weight);
+    let most = limits.json_matching.checked_div(steps.weight);
     let checker = Checker {
         validator,
         patterns,
@@ -141,6 +140,23 @@ struct Patterns {
     count: u64,
     /// By their sizes.
     weight: u64,
+}
+
+/// What is asked for one value at most, all references followed.
+#[derive(Debug, Clone, Copy, Default)]
+struct Steps {
+    parts: u64,
+    /// Of the patterns in them.
+    weight: u64,
+}
+
+impl Steps {
+    const fn and(self, other: Self) -> Self {
+        Self {
+            parts: self.parts.saturating_add(other.parts),
+            weight: self.weight.saturating_add(other.weight),
+        }
+    }
 }
 
 /// One part of a schema asks another.
@@ -227,8 +243,7 @@ impl Graph {
         Ok(graph)
     }
 
-    /// What the parts weigh that are asked for one value at most, all references followed.
-    fn steps(&self, weight: impl Fn(usize) -> u64) -> Result<u64, String> {
+    fn steps(&self) -> Result<Steps, String> {
         let round = |inner: bool| self.components(|edge: &Edge| inner || !edge.inner);
         // What comes back to itself for the same value never ends.
         let (same, sizes) = round(false);
@@ -241,7 +256,7 @@ impl Graph {
             return Err("it refers to itself for the same value".to_owned());
         }
         let (all, sizes) = round(true);
-        let mut steps = vec![0u64; sizes.len()];
+        let mut steps = vec![Steps::default(); sizes.len()];
         // A component's number is higher than those of all that it asks.
         let mut order: Vec<usize> = (0..self.edges.len()).collect();
         order.sort_by_key(|node| all[*node]);
@@ -253,11 +268,12 @@ impl Graph {
             if ways > 1 {
                 return Err("it refers to itself in more than one way at once".to_owned());
             }
-            let asked = out
-                .iter()
-                .map(|edge| steps[all[edge.to]])
-                .fold(weight(node), u64::saturating_add);
-            steps[all[node]] = steps[all[node]].saturating_add(asked);
+            let own = Steps {
+                parts: 1,
+                weight: self.patterns[node].weight,
+            };
+            let asked = out.iter().map(|edge| steps[all[edge.to]]).fold(own, Steps::and);
+            steps[all[node]] = steps[all[node]].and(asked);
         }
         Ok(steps[all[0]])
     }
@@ -374,7 +390,7 @@ mod tests {
     use super::*;
 
     fn steps(schema: &Value) -> Result<u64, String> {
-        Graph::of(schema, &Limits::default())?.steps(|_| 1)
+        Ok(Graph::of(schema, &Limits::default())?.steps()?.parts)
     }
 
     fn levels(n: usize) -> Value {
