@@ -131,15 +131,13 @@ impl Host {
 
     /// What no record may hold: the operator's secrets, and the keys of providers.
     pub(super) fn known_secrets(&self) -> Result<Secrets, HostError> {
-        Ok(Secrets::and_keys(
-            self.secret_file().read()?.iter().map(named),
-            self.keys(),
-        ))
+        Ok(self.known(&self.secret_file().read()?))
     }
 
-    /// The keys of all providers that are configured, whichever of them is asked.
-    fn keys(&self) -> Vec<(String, String)> {
-        keys(&self.config().models, &|name| std::env::var(name).ok())
+    /// These, and the keys of all providers that are configured, whichever of them is asked.
+    fn known(&self, secrets: &[Secret]) -> Secrets {
+        let keys = keys(&self.config().models, &|name| std::env::var(name).ok());
+        Secrets::and_keys(secrets.iter().map(named), keys)
     }
 
     /// The secrets of a run whose tools have these rights.
@@ -158,7 +156,7 @@ impl Host {
                 .any(|grant| grant.name == secret.name)
         };
         Ok(RunSecrets {
-            known: Secrets::and_keys(secrets.iter().map(named), self.keys()),
+            known: self.known(&secrets),
             stored: Stored::new(secrets, is_granted, self.config().limits.http_lookups),
         })
     }
