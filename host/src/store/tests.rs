@@ -824,6 +824,16 @@ async fn damage_in_the_midst_of_a_run_is_found_where_it_is_looked_for() {
     assert_eq!(of(&runs, &owned).state, RunState::Owned);
 }
 
+/// Ends a run.
+async fn completed(store: &Store, owner: &Owner) {
+    let update = RunUpdate {
+        status: Some(Status::Completed),
+        ended_ms: Some(7),
+        ..RunUpdate::default()
+    };
+    store.update_run(owner, update).await.expect("written");
+}
+
 /// A run whose records are on many pages, and that ended.
 async fn long_run(store: &Store) -> RunId {
     let run = RunId::random();
@@ -834,12 +844,7 @@ async fn long_run(store: &Store) -> RunId {
         .append(&owner, records, None, Sync::Commit)
         .await
         .expect("written");
-    let update = RunUpdate {
-        status: Some(Status::Completed),
-        ended_ms: Some(7),
-        ..RunUpdate::default()
-    };
-    store.update_run(&owner, update).await.expect("written");
+    completed(store, &owner).await;
     run
 }
 
@@ -1491,12 +1496,7 @@ async fn ended_run(store: &Store, component: &'static [u8]) -> RunId {
         .await
         .expect("written");
     store.keep_component(&owner, component.into()).await.expect("kept");
-    let update = RunUpdate {
-        status: Some(Status::Completed),
-        ended_ms: Some(7),
-        ..RunUpdate::default()
-    };
-    store.update_run(&owner, update).await.expect("written");
+    completed(store, &owner).await;
     run
 }
 
