@@ -30,16 +30,21 @@ pub fn target() -> PathBuf {
     root().join(set.unwrap_or_else(|| "target".into()))
 }
 
-/// The binary: `HERMES_HOST_BIN`, else the release build.
+/// The binary: `HERMES_HOST_BIN`, else the one that was built with the program that asks.
 pub fn binary() -> PathBuf {
-    let binary =
-        std::env::var_os("HERMES_HOST_BIN").map_or_else(|| target().join("release/hermes-host"), PathBuf::from);
+    let binary = std::env::var_os("HERMES_HOST_BIN").map_or_else(built, PathBuf::from);
     assert!(
         binary.is_file(),
-        "{} is missing; `cargo xtask build` makes it",
+        "{} is missing; `cargo xtask test` makes it",
         binary.display()
     );
     binary
+}
+
+/// Tests and benchmarks lie in a folder beside it.
+fn built() -> PathBuf {
+    let own = std::env::current_exe().unwrap_or_default();
+    own.ancestors().nth(2).unwrap_or(root()).join("hermes-host")
 }
 
 /// One command line.

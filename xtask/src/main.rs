@@ -24,8 +24,9 @@ cargo xtask COMMAND
   demo [--model M]   builds, then has an agent answer a question from this project's own docs
   bench              builds, then measures what the host costs beside what it is compared with
   bench agents [N]   builds, then has N agents (1000) wait for a model at once, go on, be suspended and be cancelled
-  test [SUITE] [--full]
-                      builds, then runs everything that CI runs, or one suite; --full leaves nothing of a sweep out:";
+  test [SUITE [NAME]] [--full]
+                      builds, then runs everything that CI runs, or one suite, or its tests whose name has NAME in it; --full leaves
+                      nothing of a sweep out:";
 
 fn main() -> ExitCode {
     if suites::rustdoc::is_meant() {
@@ -55,10 +56,8 @@ fn command(arguments: &[String]) -> Result<ExitCode> {
         ["demo", option] if option.starts_with("--model=") => return demo::run(option.strip_prefix("--model=")),
         ["bench"] => bench(&["figures", "journal"], &[])?,
         ["bench", "agents", number @ ..] => bench(&["agents"], number)?,
-        ["test"] => return suites::run(None, Sweeps::Short),
-        ["test", "--full"] => return suites::run(None, Sweeps::Full),
-        ["test", suite] => return suites::run(Some(suite), Sweeps::Short),
-        ["test", suite, "--full"] => return suites::run(Some(suite), Sweeps::Full),
+        ["test", chosen @ .., "--full"] if chosen.len() <= 2 => return suites::run(chosen, Sweeps::Full),
+        ["test", chosen @ ..] if chosen.len() <= 2 => return suites::run(chosen, Sweeps::Short),
         _ => bail!("`{}` is no command:\n{HELP}\n{}", words.join(" "), suites::list()),
     }
     Ok(ExitCode::SUCCESS)

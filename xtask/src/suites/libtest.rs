@@ -8,9 +8,8 @@ use std::thread::available_parallelism;
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-use super::Sweeps;
 use super::report::{Report, Verdict};
-use super::rustdoc;
+use super::{Sweeps, Which, rustdoc};
 use crate::{host, process, tree};
 
 /// A test binary.
@@ -22,47 +21,48 @@ pub(super) struct Binary {
     folder: PathBuf,
 }
 
-/// Builds the integration tests of the root workspace, and the binary that they start.
+/// Builds all that the root workspace holds, and has clippy read it on the way. Dependencies are compiled: a clippy that builds nothing would check
+/// each of them once more, which takes as long as half of them take to compile.
 pub(super) fn build() -> Result<Vec<Binary>> {
-    build_with(host::cargo("test").args(["--release", "--test", "*"]))
+    build_with(checked().arg("--all-targets"))
 }
 
-/// Builds all that the root workspace holds as its unit tests need it, quickly, and has clippy read it on the way. Dependencies are those of
-/// the release: a clippy that builds nothing would check each of them once more, which takes as long as half of them take to compile.
-pub(super) fn build_checked() -> Result<Vec<Binary>> {
+/// A `cargo test` of the root workspace in the profile of the tests. Each use has the same variables, so that nothing is compiled twice.
+fn checked() -> Command {
     let mut command = host::cargo("test");
-    command.args(["--release", "--all-targets"]);
-    for package in ["hermes-host", "hermes-tests"] {
-        for setting in ["opt-level=0", "debug-assertions=true"] {
-            command.arg("--config");
-            command.arg(format!("profile.release.package.{package}.{setting}"));
-        }
-    }
-    // As `cargo clippy` calls it.
+    command.args(["--profile", "checked", "--workspace"]);
+    read_by_clippy(&mut command);
+    command
+}
+
+/// As `cargo clippy` has crates compiled that are a workspace's own.
+fn read_by_clippy(command: &mut Command) {
     command.env("RUSTC_WORKSPACE_WRAPPER", "clippy-driver");
     command.env("CLIPPY_ARGS", "-D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__");
+}
+
+/// Builds the unit tests of the plugins, which run on this machine, as what needs no host is plain Rust; and has clippy read all of their code.
+pub(super) fn build_plugins() -> Result<Vec<Binary>> {
+    let mut command = for_this_machine("test", "plugins");
+    command.args(["--workspace", "--all-targets"]);
+    read_by_clippy(&mut command);
     build_with(&mut command)
 }
 
-/// Builds the unit tests of the plugins, which run on this machine: what needs no host is plain Rust.
-///
-/// In a target folder of their own, since the plugins' release profile would take minutes to link them.
-pub(super) fn build_plugins() -> Result<Vec<Binary>> {
+/// A cargo that compiles guests of this folder for this machine, where nobody debugs them: clippy comes with the host's compiler, which may lack the
+/// guests' target. All have one folder: what their workspaces have in common is compiled once.
+pub(super) fn for_this_machine(subcommand: &str, folder: &str) -> Command {
     let mut command = process::cargo();
-    command.current_dir(tree::at("plugins"));
-    command
-        .args(["test", "--tests"])
-        .arg("--target-dir")
-        .arg(tree::target().join("plugin-tests"));
-    // Nobody debugs them here, or compiles them twice.
+    command.current_dir(tree::at(folder)).arg(subcommand);
+    command.arg("--target-dir").arg(tree::target().join("plugin-tests"));
     command
         .env("CARGO_PROFILE_DEV_DEBUG", "0")
         .env("CARGO_INCREMENTAL", "0");
-    build_with(&mut command)
+    command
 }
 
 fn build_with(command: &mut Command) -> Result<Vec<Binary>> {
-    command.args(["--workspace", "--no-run", "--message-format=json-render-diagnostics"]);
+    command.args(["--no-run", "--message-format=json-render-diagnostics"]);
     let messages = process::capture(command)?;
     let mut binaries = vec![];
     for line in messages.lines() {
@@ -93,11 +93,11 @@ fn binary_of(message: &Value) -> Option<Binary> {
 }
 
 impl Binary {
-    /// Runs all of its tests, with this variable set for them.
+    /// Runs its tests, with this variable set for them.
     pub(super) fn run(
         &self,
         suite: &str,
-        sweeps: Sweeps,
+        which: Which<'_>,
         variable: Option<(&str, &str)>,
         report: &mut Report,
     ) -> Result<()> {
@@ -106,8 +106,8 @@ impl Binary {
         command
             .current_dir(&self.folder)
             .env("CARGO_MANIFEST_DIR", &self.folder);
-        command.arg("--color=never").arg(threads());
-        if sweeps == Sweeps::Full {
+        command.args(which.name).arg("--color=never").arg(threads());
+        if which.sweeps == Sweeps::Full {
             command.env("HERMES_TEST_FULL", "1");
         }
         follow(&mut command, &format!("{suite}::{}", self.name), report)
@@ -115,17 +115,10 @@ impl Binary {
 }
 
 /// Checks doc comments, and runs the examples in them.
-pub(super) fn run_doc_tests(suite: &str, report: &mut Report) -> Result<()> {
-    let mut command = host::cargo("test");
-    command.args([
-        "--release",
-        "--workspace",
-        "--doc",
-        "--quiet",
-        "--",
-        "--format=pretty",
-        "--color=never",
-    ]);
+pub(super) fn run_doc_tests(suite: &str, which: Which<'_>, report: &mut Report) -> Result<()> {
+    let mut command = checked();
+    command.args(["--doc", "--quiet", "--", "--format=pretty", "--color=never"]);
+    command.args(which.name);
     follow(
         rustdoc::checked(command.arg(threads()))?,
         &format!("{suite}::doc"),

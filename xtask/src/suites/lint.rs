@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::report::{Report, Verdict};
 use super::{contract, libtest};
-use crate::{host, process, setup, tree};
+use crate::{process, setup, tree};
 
 /// The cargo workspaces: the root, then those of the guests.
 const WORKSPACES: [(&str, &str); 3] = [("root", "."), ("plugins", "plugins"), ("test-guests", "tests/guests")];
@@ -19,10 +19,7 @@ pub(super) fn run(report: &mut Report) {
         check(report, &format!("locked-{name}"), || locked(folder));
         check(report, &format!("unused-dependencies-{name}"), || unused(folder));
         check(report, &format!("deny-{name}"), || deny(folder));
-        check(report, &format!("clippy-{name}"), || match folder {
-            "." => libtest::build_checked().map(drop),
-            _ => clippy(folder),
-        });
+        check(report, &format!("clippy-{name}"), || clippy(folder));
     }
     advisories(report);
 }
@@ -93,13 +90,13 @@ fn cargo_deny(folder: &str) -> Command {
     command
 }
 
-/// Guests are checked for this machine: clippy comes with the host's compiler, which may lack the guests' target.
 fn clippy(folder: &str) -> Result<()> {
-    let mut command = host::cargo("clippy");
-    command
-        .current_dir(tree::at(folder))
-        .args(["--release", "--workspace", "--all-targets"]);
-    // In one folder: what the workspaces have in common is checked once.
-    command.arg("--target-dir").arg(tree::target());
-    process::run(command.args(["--", "-D", "warnings"]))
+    match folder {
+        "." => libtest::build().map(drop),
+        "plugins" => libtest::build_plugins().map(drop),
+        _ => {
+            let mut command = libtest::for_this_machine("clippy", folder);
+            process::run(command.args(["--workspace", "--all-targets", "--", "-D", "warnings"]))
+        }
+    }
 }

@@ -112,8 +112,18 @@ pub(crate) enum Sweeps {
     Full,
 }
 
-/// Sets up, builds, and runs all suites or one; succeeds if there was a test and none failed.
-pub(crate) fn run(only: Option<&str>, sweeps: Sweeps) -> Result<ExitCode> {
+/// Which tests of a suite are run.
+#[derive(Clone, Copy, Debug)]
+struct Which<'a> {
+    /// Those with this in their name.
+    name: Option<&'a str>,
+    sweeps: Sweeps,
+}
+
+/// Sets up, builds, and runs all suites, or the one that is chosen, or its tests with a name; succeeds if there was a test and none failed.
+pub(crate) fn run(chosen: &[&str], sweeps: Sweeps) -> Result<ExitCode> {
+    let (only, name) = (chosen.first().copied(), chosen.get(1).copied());
+    let which = Which { name, sweeps };
     let chosen: Vec<_> = SUITES
         .iter()
         .filter(|(_, name, _)| only.is_none_or(|only| only == *name))
@@ -135,7 +145,7 @@ pub(crate) fn run(only: Option<&str>, sweeps: Sweeps) -> Result<ExitCode> {
     for (suite, name, _) in chosen {
         eprintln!("xtask: suite {name}");
         let begun = Instant::now();
-        if let Err(error) = suite.run(name, toolchain, sweeps, &mut binaries, &mut report) {
+        if let Err(error) = suite.run(name, toolchain, which, &mut binaries, &mut report) {
             report.fail(name, &error);
         }
         eprintln!("xtask: suite {name} took {} s", begun.elapsed().as_secs());
@@ -144,12 +154,12 @@ pub(crate) fn run(only: Option<&str>, sweeps: Sweeps) -> Result<ExitCode> {
 }
 
 impl Suite {
-    /// Builds what the suite needs and runs it. The test binaries are built once, by the first suite that has any.
+    /// Builds what the suite needs and runs it. The test binaries are asked for once, by the first suite that has any.
     fn run(
         self,
         name: &str,
         toolchain: Toolchain,
-        sweeps: Sweeps,
+        which: Which<'_>,
         binaries: &mut Option<Vec<Binary>>,
         report: &mut Report,
     ) -> Result<()> {
@@ -163,22 +173,20 @@ impl Suite {
         ) {
             guests::build_test_guests(toolchain)?;
         }
-        if self == Self::Unit {
-            let checked = libtest::build_checked()?;
-            let units = checked.iter().filter(|binary| self.has(binary, sweeps));
-            for binary in units.chain(&libtest::build_plugins()?) {
-                binary.run(name, sweeps, None, report)?;
-            }
-            return libtest::run_doc_tests(name, report);
-        }
-        // Cargo builds the binary with the tests of its package: built apart, it would be compiled with other features once more.
         let binaries = match binaries {
             Some(built) => built,
             None => binaries.insert(libtest::build()?),
         };
-        for binary in binaries.iter().filter(|binary| self.has(binary, sweeps)) {
+        if self == Self::Unit {
+            let units = binaries.iter().filter(|binary| self.has(binary, which.sweeps));
+            for binary in units.chain(&libtest::build_plugins()?) {
+                binary.run(name, which, None, report)?;
+            }
+            return libtest::run_doc_tests(name, which, report);
+        }
+        for binary in binaries.iter().filter(|binary| self.has(binary, which.sweeps)) {
             let passivate = (self == Self::Passivated).then_some((PASSIVATE, "always"));
-            binary.run(name, sweeps, passivate, report)?;
+            binary.run(name, which, passivate, report)?;
         }
         Ok(())
     }
