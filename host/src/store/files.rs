@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::error::{Fault, StoreError};
@@ -272,6 +273,8 @@ pub(super) fn sync_dir(dir: &Path) -> Result<(), StoreError> {
 fn set_up(conn: &Connection) -> Result<(), Fault> {
     conn.set_prepared_statement_cache_capacity(64);
     conn.busy_timeout(WAIT)?;
+    // Without it a statement whose plan looked at a value would be compiled anew each time that it is used: statistics are compiled in.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     conn.execute_batch("PRAGMA mmap_size=0; PRAGMA temp_store=MEMORY; PRAGMA cache_size=-8000")?;
     Ok(())
 }

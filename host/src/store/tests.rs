@@ -2288,3 +2288,28 @@ async fn a_full_log_is_emptied_behind_the_backs_of_those_who_wait() {
     }
     assert!(longest.iter().min() < Some(&Duration::from_millis(200)), "{longest:?}");
 }
+
+#[test]
+fn statements_are_compiled_once() {
+    use rusqlite::StatementStatus;
+    let dir = tempfile::tempdir().expect("a folder");
+    drop(open(dir.path()));
+    let compiled_again = |conn: &Connection| {
+        let select = "SELECT id, n FROM journal WHERE run = ?1 AND session = ?2 AND kind = ?3 AND id > ?4 ORDER BY id";
+        for n in 1..4 {
+            let mut select = conn.prepare_cached(select).expect("a statement");
+            assert!(!select.exists((n, n, n, n)).expect("read"));
+        }
+        conn.prepare_cached(select)
+            .expect("a statement")
+            .get_status(StatementStatus::RePrepare)
+    };
+    let files = Files {
+        dir: dir.path().to_path_buf(),
+    };
+    for conn in [files.connect(), files.connect_reader()] {
+        assert_eq!(compiled_again(&conn.expect("opens")), 0);
+    }
+    let plain = Connection::open(files.database()).expect("opens");
+    assert!(compiled_again(&plain) > 0, "there would be nothing to set");
+}
