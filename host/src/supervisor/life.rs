@@ -204,7 +204,7 @@ impl Agent {
                 return Ok(ended);
             }
             guest.flush(Sync::Commit).await?;
-            if let Err(stopped) = self.while_asked(guest, parked(guest)).await? {
+            if let Err(stopped) = self.while_asked(parked(guest)).await? {
                 return Ok(Err(stopped));
             }
             *guest = self.built_again(guest)?;
@@ -216,7 +216,7 @@ impl Agent {
         let (instances, prepared) = (supervisor.instances().clone(), self.prepared.clone());
         let (task, own) = (self.start.task.clone(), guest.clone());
         let running = tokio::spawn(async move { run_strategy(&instances, own, prepared, task).await });
-        let joined = self.while_asked(guest, running).await?;
+        let joined = self.while_asked(running).await?;
         Ok(joined.unwrap_or_else(|panic| {
             Err(Stopped::Host(End::Host(format!(
                 "the host failed in this session: {}",
@@ -226,15 +226,19 @@ impl Agent {
     }
 
     /// Waits for `work`. When somebody asks for the session's end meanwhile, that is written down before its guest sees it.
-    async fn while_asked<T>(&self, guest: &Guest, work: impl Future<Output = T>) -> Result<T, End> {
+    async fn while_asked<T>(&self, work: impl Future<Output = T>) -> Result<T, End> {
         tokio::pin!(work);
         tokio::select! {
             biased;
             done = &mut work => return Ok(done),
             () = self.asked.cancelled(), if !self.session.cancel.is_cancelled() => {}
         }
-        // To the end, even where the work ends first: with it goes what its guest was told and has not committed.
-        let recorded = guest.record(Transition::CancelAsked).await;
+        // By itself, to the end, even where the work ends first: what the guest was told is its instance's to commit, in the order of its calls.
+        let recorded = self
+            .session
+            .run
+            .append_last(vec![self.step(Transition::CancelAsked)])
+            .await;
         self.session.cancel.cancel();
         recorded?;
         Ok(work.await)
@@ -348,17 +352,19 @@ impl Agent {
 
     /// A child's instance is about to be. (A root's row says so with its start record.)
     async fn write_active(&self, attempt: u32) -> Result<(), End> {
-        let active = Record::Update(SessionUpdate {
+        let active = self.step(Transition::Active { attempt });
+        let run = &self.session.run;
+        run.append(vec![active], None, Sync::Commit).await.map(drop)
+    }
+
+    /// A step of its life that is written down by itself.
+    fn step(&self, transition: Transition) -> Record {
+        Record::Update(SessionUpdate {
             session: self.session.id.clone(),
-            transition: Transition::Active { attempt },
+            transition,
             spent: None,
             at_ms: now_ms(),
-        });
-        self.session
-            .run
-            .append(vec![active], None, Sync::Commit)
-            .await
-            .map(drop)
+        })
     }
 
     async fn write_start(&self, attempt: u32) -> Result<(), End> {
