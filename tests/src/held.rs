@@ -13,6 +13,8 @@ pub const FEW: usize = 6;
 pub struct Held {
     /// Memory, in KiB.
     pub resident_kib: u64,
+    /// What of it is linear memory: that of instances, and pages that the engine's pool keeps for the next.
+    pub memories_kib: u64,
     /// Connections to the database.
     pub connections: usize,
     /// Memory images that the engine keeps: one for each plugin that is ready.
@@ -34,6 +36,11 @@ impl Held {
         Self::of(std::process::id())
     }
 
+    /// Memory that is not linear memory, in KiB.
+    pub fn own_kib(&self) -> u64 {
+        self.resident_kib - self.memories_kib
+    }
+
     fn of(id: u32) -> Self {
         let of = |what: &str| format!("/proc/{id}/{what}");
         let open = fs::read_dir(of("fd")).unwrap();
@@ -47,6 +54,7 @@ impl Held {
             .count();
         Self {
             resident_kib: resident_kib(id),
+            memories_kib: memories_kib(id),
             connections: databases,
             images,
             files: open.len() - databases - logs - images,
@@ -63,6 +71,27 @@ pub fn children() -> BTreeSet<String> {
     all.iter()
         .flat_map(|list| list.split_whitespace().map(str::to_owned))
         .collect()
+}
+
+/// What lies between guards as large as only the engine puts them between linear memories.
+fn memories_kib(id: u32) -> u64 {
+    const GUARD: u64 = 1 << 30;
+    let smaps = fs::read_to_string(format!("/proc/{id}/smaps")).unwrap();
+    let (mut total, mut is_memory, mut last) = (0, false, 0);
+    for line in smaps.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let address = |text: &str| u64::from_str_radix(text, 16).ok();
+        let mapped = words[0].split_once('-');
+        if let Some((Some(from), Some(to))) = mapped.map(|(from, to)| (address(from), address(to))) {
+            let is_image = words.get(5).is_none_or(|file| file.starts_with("/memfd:"));
+            let is_guard = words[1].starts_with("---") && to - from >= GUARD;
+            is_memory = is_guard || is_memory && is_image && from == last;
+            last = to;
+        } else if words[0] == "Rss:" && is_memory {
+            total += words[1].parse::<u64>().unwrap();
+        }
+    }
+    total
 }
 
 fn resident_kib(id: u32) -> u64 {

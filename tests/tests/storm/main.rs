@@ -34,12 +34,15 @@ const ROUNDS: (u64, u64) = (2, 100);
 /// Healthy runs of a quiet host.
 const QUIET: usize = 20;
 
-/// Memory that the process may keep of each attack that was made at once: the engine's pool has a place for each instance, with its stack and the first of
-/// its pages, and gives it to the next. In KiB.
+/// Linear memory that may be kept of each attack that was made at once, in KiB: the engine's pool keeps some pages in the place of an instance and gives
+/// it to the next.
 const PLACE_KIB: u64 = 4 << 10;
 
-/// What the process may hold more after a storm than after the first, in KiB: of each attack a mebibyte. Six storms held 36 to 62 MiB more each than the one before.
-const MORE_KIB: u64 = 200 << 10;
+/// What the process may hold beside that after the first storm, of each attack, in KiB: compiled code, stacks, and what its allocator keeps.
+const FIRST_KIB: u64 = 4 << 10;
+
+/// And after each further one, in all.
+const MORE_KIB: u64 = 64 << 10;
 
 /// Connections to the database that a process may hold: one writes, one watches, four are kept for those that read.
 const CONNECTIONS: usize = 6;
@@ -68,24 +71,25 @@ async fn storms() {
         quiet.add(place.healthy().await);
     }
     let before = Before::now();
-    let mut most_kib = before.held.resident_kib + place.attacks.len() as u64 * PLACE_KIB;
+    let attacks = place.attacks.len() as u64;
+    let mut most_kib = before.held.own_kib() + attacks * FIRST_KIB;
     for round in 0..rounds {
         let order = shuffled(place.attacks.len(), seed + round);
         let begun = Instant::now();
-        let mut attacks = JoinSet::new();
+        let mut under_way = JoinSet::new();
         for n in order {
             let place = place.clone();
-            attacks.spawn(async move { (n, place.attack(n).await) });
+            under_way.spawn(async move { (n, place.attack(n).await) });
         }
         let mut storm = Latencies::default();
         let mut ended = Vec::new();
-        while !attacks.is_empty() {
+        while !under_way.is_empty() {
             let healthy = place.healthy();
             tokio::pin!(healthy);
             loop {
                 tokio::select! {
                     took = &mut healthy => break storm.add(took),
-                    Some(attack) = attacks.join_next() => ended.push(attack.unwrap()),
+                    Some(attack) = under_way.join_next() => ended.push(attack.unwrap()),
                 }
             }
         }
@@ -100,13 +104,18 @@ async fn storms() {
             by_a_clock.count(),
             took.as_secs_f64()
         ));
-        let resident_kib = before.is_back().await;
+        let held = before.is_back().await;
         assert!(
-            resident_kib <= most_kib,
-            "it holds {resident_kib} KiB, and may hold {most_kib}"
+            held.memories_kib <= attacks * PLACE_KIB,
+            "its pool keeps too much: {held:?}"
+        );
+        let kib = held.own_kib();
+        assert!(
+            kib <= most_kib,
+            "it may hold {most_kib} KiB beside linear memory: {held:?}"
         );
         if round == 0 {
-            most_kib = resident_kib + MORE_KIB;
+            most_kib = kib + MORE_KIB;
         }
     }
     // It is as quick as ever.
@@ -198,8 +207,8 @@ impl Before {
         }
     }
 
-    /// Panics unless the process comes back to it, but for its memory: how much that is, in KiB.
-    async fn is_back(&self) -> u64 {
+    /// Panics unless the process comes back to it, but for its memory: what it holds then.
+    async fn is_back(&self) -> Held {
         let now = || (tasks(), Held::own(), children());
         let is_back = |(tasks, held, children): &(usize, Held, BTreeSet<String>)| {
             *tasks <= self.tasks
@@ -224,7 +233,7 @@ impl Before {
             "it does not come back: {words}; its processes: {children:?}"
         );
         report(&words);
-        held.resident_kib
+        held
     }
 }
 
