@@ -70,8 +70,17 @@ pub struct Leaving<'a> {
     pub credentials: Vec<&'a Credential>,
 }
 
-/// Hears of a request before it leaves. False: it must not.
-pub type Leaves<'a> = dyn Fn(&Leaving<'_>) -> bool + Send + Sync + 'a;
+/// What there is to hear of a request on its way.
+#[derive(Debug)]
+pub enum Heard<'a> {
+    /// It is about to leave.
+    Leaves(&'a Leaving<'a>),
+    /// It was answered, and goes on elsewhere.
+    Redirected,
+}
+
+/// Hears it. False of a request that is about to leave: it must not.
+pub type Hears<'a> = dyn Fn(&Heard<'_>) -> bool + Send + Sync + 'a;
 
 /// A request that may leave as far as its body is none that must not.
 #[derive(Debug)]
@@ -100,7 +109,7 @@ const OF_THE_BODY: [HeaderName; 4] = [
 impl Egress {
     /// Under these limits.
     pub fn new(limits: &Limits) -> Self {
-        let threads = usize::try_from(limits.threads / 4).unwrap_or(usize::MAX).max(4);
+        let threads = usize::try_from(limits.threads / 4).unwrap_or(usize::MAX).max(1);
         Self {
             limits: limits.clone(),
             lookups: Arc::new(Semaphore::new(threads.min(Semaphore::MAX_PERMITS))),
@@ -138,7 +147,7 @@ impl Egress {
     }
 
     /// Sends a request with its body where `permit` allows it, with the secrets that its host shall get, follows its redirects, and reads the answer, of
-    /// its body no more than may cross. Everything together takes at most `limits.http.total`. `leaves` hears of each request before it leaves, redirects
+    /// its body no more than may cross. Everything together takes at most `limits.http.total`. `hears` hears of each request before it leaves, redirects
     /// included.
     ///
     /// # Errors
@@ -150,13 +159,13 @@ impl Egress {
         body: Bytes,
         waits: Waits,
         cancel: &CancellationToken,
-        leaves: &Leaves<'_>,
+        hears: &Hears<'_>,
     ) -> Result<Answer, EgressError> {
         let total = self.total();
         tokio::select! {
             biased;
             () = cancel.cancelled() => Err(EgressError::Cancelled),
-            answer = timeout(total, self.follow(permit, request, body, waits, leaves)) => {
+            answer = timeout(total, self.follow(permit, request, body, waits, hears)) => {
                 answer.unwrap_or(Err(EgressError::TimedOut(self.limits.http_total)))
             }
         }
@@ -168,16 +177,17 @@ impl Egress {
         Admitted(mut hop): Admitted,
         body: Bytes,
         waits: Waits,
-        leaves: &Leaves<'_>,
+        hears: &Hears<'_>,
     ) -> Result<Answer, EgressError> {
         self.request_fits(&body)?;
         permit.lets_body_out(&hop.url, &body)?;
         hop.body = body;
         for _ in 0..=self.limits.http_redirects {
-            let (answer, target) = self.hop(permit, &hop, waits, leaves).await?;
+            let (answer, target) = self.hop(permit, &hop, waits, hears).await?;
             match target {
                 None => return Ok(answer),
                 Some(next) => {
+                    hears(&Heard::Redirected);
                     let next = permit.lets_follow(&hop.url, next)?;
                     hop.redirect(answer.status, next);
                 }
@@ -192,7 +202,7 @@ impl Egress {
         permit: &Permit,
         hop: &Hop,
         waits: Waits,
-        leaves: &Leaves<'_>,
+        hears: &Hears<'_>,
     ) -> Result<(Answer, Option<Url>), EgressError> {
         let rule = allowed(&permit.rules, hop)?;
         let addresses = self.addresses(permit, hop, rule).await?;
@@ -218,7 +228,7 @@ impl Egress {
             host: shown(&hop.url),
             credentials: permit.credentials_for(&hop.url).collect(),
         };
-        if !leaves(&leaving) {
+        if !hears(&Heard::Leaves(&leaving)) {
             return Err(EgressError::Cancelled);
         }
         let response = within(waits.first_byte, "the first byte", request.send()).await?;
@@ -226,7 +236,11 @@ impl Egress {
         self.headers_fit(&headers, Part::AnswerHeaders, Part::AnswerHeaderCount)?;
         OF_THE_CONNECTION.iter().for_each(|name| drop(headers.remove(name)));
         let target = target(&hop.url, status, &headers)?;
-        let (body, cut) = self.read(response, waits).await?;
+        let (body, cut) = match target {
+            // Nobody sees it.
+            Some(_) => (Bytes::new(), false),
+            None => self.read(response, waits).await?,
+        };
         let rest = if cut { Rest::Unseen } else { Rest::Nothing };
         let body = permit.conceal(&mut headers, body, rest);
         let answer = Answer {

@@ -11,7 +11,7 @@ mod place;
 mod provider;
 pub mod rule;
 
-pub use client::{Admitted, Answer, Egress, Leaves, Leaving, Waits};
+pub use client::{Admitted, Answer, Egress, Heard, Hears, Leaving, Waits};
 pub use error::{EgressError, Part};
 pub use host::{HostRule, HostRuleError};
 pub use permit::{Credential, Permit};

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
-use crate::egress::{Egress, EgressError, Leaving, Part, Permit, Waits};
+use crate::egress::{Egress, EgressError, Heard, Leaving, Part, Permit, Waits};
 use crate::error::{Lack, Refusal};
 use crate::session::audit::{ToldBy, Use, Way};
 use crate::text;
@@ -69,7 +69,7 @@ type Trailers = Box<dyn Future<Output = Result<(), Error>> + Send>;
 type Sent = Box<dyn Future<Output = Result<(http::Response<WasiBody>, Trailers), Error>> + Send>;
 
 impl WasiHttpHooks for EgressHooks {
-    /// What the host holds of a body that a guest writes: as much once more is with whoever reads it.
+    /// What the host holds of a body that a guest writes; as much once more waits to be read.
     fn p2_outgoing_body_chunk_size(&mut self) -> usize {
         CHUNK
     }
@@ -87,7 +87,7 @@ impl WasiHttpHooks for EgressHooks {
                 tell(Told::Denied(&shut(&request)));
                 return Err(Error::HttpRequestDenied);
             };
-            // Of the request that left last: where it is redirected, each leaves by itself.
+            // Of the request that left last, until it is answered: where it is redirected, each leaves by itself.
             let last = Mutex::new(Vec::new());
             let fails = |error: EgressError| {
                 let last = last.lock().unwrap_or_else(PoisonError::into_inner);
@@ -112,13 +112,16 @@ impl WasiHttpHooks for EgressHooks {
                     body.unwrap_or(Err(Error::ConnectionTimeout))
                 }
             }?;
-            let leaves = |leaving: &Leaving<'_>| {
-                let uses = uses(leaving);
+            let hears = |heard: &Heard<'_>| {
+                let uses = match heard {
+                    Heard::Leaves(leaving) => uses(leaving),
+                    Heard::Redirected => Vec::new(),
+                };
                 let may = uses.iter().all(|used| tell(Told::Leaves(used)));
                 *last.lock().unwrap_or_else(PoisonError::into_inner) = uses;
                 may
             };
-            let answer = egress.send(&permit, request, body, waits(options), &cancel, &leaves);
+            let answer = egress.send(&permit, request, body, waits(options), &cancel, &hears);
             let answer = answer.await.map_err(fails)?;
             let mut response = http::Response::new(readable(answer.body, answer.cut.then_some(most)));
             *response.status_mut() = answer.status;
@@ -248,6 +251,8 @@ fn code(error: &EgressError) -> Error {
 mod tests {
     use std::sync::Mutex;
 
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
     use super::*;
     use crate::limits::Limits;
 
@@ -312,6 +317,30 @@ mod tests {
             *notes,
             [format!("{place} leaves by net:{rule}"), format!("{place} failed")]
         );
+    }
+
+    #[tokio::test]
+    async fn what_is_redirected_without_end_was_answered_each_time() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let around = async move {
+            loop {
+                let (mut socket, _) = listener.accept().await.expect("a connection");
+                let mut request = vec![0; 4096];
+                assert!(socket.read(&mut request).await.expect("a request") > 0);
+                let moved = b"HTTP/1.1 302 Found\r\nlocation: /\r\ncontent-length: 0\r\n\r\n";
+                socket.write_all(moved).await.expect("it is there");
+            }
+        };
+        tokio::spawn(around);
+        let notes = Arc::default();
+        let mut hooks = hooks(&[&format!("http://{address}")], &notes);
+        let error = sent(&mut hooks, &format!("http://{address}/a"), 0).await;
+        error.expect_err("it leads nowhere");
+        let notes = notes.lock().expect("unpoisoned");
+        let redirects = Limits::default().http_redirects;
+        assert_eq!(notes.len() as u64, 1 + redirects);
+        assert!(notes.iter().all(|note| note.contains(" leaves by ")), "{notes:?}");
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! What the host holds for a guest that makes HTTP requests, where the crate that serves `wasi:http` does not bound it: how many requests are open at
-//! once, and how long the parts of one are that may have any length there.
+//! once, and how long the parts of one are that may have any length there. Answers to requests, which nobody sends here, are made by nobody.
 
 use std::any::Any;
 
@@ -7,7 +7,9 @@ use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, Resource};
 use wasmtime_wasi_http::p2::bindings::http::types::{HostOutgoingRequest as _, Method};
 use wasmtime_wasi_http::p2::body::{HostFutureTrailers, HostIncomingBody};
-use wasmtime_wasi_http::p2::types::{HostFutureIncomingResponse, HostIncomingResponse, HostOutgoingRequest};
+use wasmtime_wasi_http::p2::types::{
+    HostFutureIncomingResponse, HostIncomingResponse, HostOutgoingRequest, HostOutgoingResponse,
+};
 use wasmtime_wasi_http::{FieldMap, WasiHttpCtx, WasiHttpView as _};
 
 use super::State;
@@ -51,6 +53,14 @@ fn bound(linker: &mut Linker<State>) -> wasmtime::Result<()> {
         |mut store: StoreContextMut<'_, State>, (headers,): (Resource<FieldMap>,)| {
             store.data_mut().has_room_for_a_request()?;
             Ok((store.data_mut().http().new(headers)?,))
+        },
+    )?;
+    types.func_wrap(
+        "[constructor]outgoing-response",
+        |_: StoreContextMut<'_, State>,
+         (_,): (Resource<FieldMap>,)|
+         -> wasmtime::Result<(Resource<HostOutgoingResponse>,)> {
+            wasmtime::bail!("a plugin answers no HTTP requests, and makes no responses")
         },
     )?;
     types.func_wrap(

@@ -80,11 +80,11 @@ async fn sent(
     request: http::Request<Bytes>,
     waits: Waits,
     cancel: &CancellationToken,
-    leaves: &Leaves<'_>,
+    hears: &Hears<'_>,
 ) -> Result<Answer, EgressError> {
     let (parts, body) = request.into_parts();
     let admitted = egress.admit(permit, parts)?;
-    egress.send(permit, admitted, body, waits, cancel, leaves).await
+    egress.send(permit, admitted, body, waits, cancel, hears).await
 }
 
 async fn get(rules: &[NetRule], url: &str) -> Result<Answer, EgressError> {
@@ -244,8 +244,10 @@ async fn each_request_is_told_before_it_leaves_and_is_not_sent_where_that_is_ref
         let request = http::Request::get(format!("{}/a?secret=1#part", first.url()));
         request.body(Bytes::new()).expect("a request")
     };
-    let leaves = |leaving: &Leaving<'_>| {
-        let Leaving { rule, place, .. } = leaving;
+    let leaves = |heard: &Heard<'_>| {
+        let Heard::Leaves(Leaving { rule, place, .. }) = heard else {
+            return true;
+        };
         told.lock().expect("unpoisoned").push((rule.to_string(), place.clone()));
         true
     };
@@ -277,6 +279,18 @@ async fn a_307_keeps_method_and_body_and_a_redirect_within_the_host_its_credenti
         seen.starts_with("post /b ") && seen.contains("bearer x") && seen.ends_with("body"),
         "{seen}"
     );
+}
+
+#[tokio::test]
+async fn nobody_waits_for_the_body_of_a_redirect() {
+    let server = Server::start(vec![
+        moved(302, "/b").replace("content-length: 0", "content-length: 9"),
+        ok("there"),
+    ]);
+    let server = server.await;
+    let answer = get(&[server.rule()], &server.url()).await.expect("an answer");
+    assert_eq!(answer.body, "there");
+    assert_eq!(server.seen().len(), 2);
 }
 
 #[tokio::test]

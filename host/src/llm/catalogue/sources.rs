@@ -174,7 +174,8 @@ fn key_of(name: &str, config: &ProviderConfig, url: &Url, env: &Env<'_>) -> Resu
         .map_err(failed)
 }
 
-/// The keys that the configuration and the environment have, each once, with the name of its provider: that of a provider that can't be used is one as well.
+/// The keys that the configuration and the environment have, each once, with the name of its provider: that of a provider that can't be used is one as well, where it can be
+/// read.
 pub fn keys(config: &ModelsConfig, env: &Env<'_>) -> Vec<(String, String)> {
     let in_env = |variable: &str| Key::from_env(variable, env(variable)?).ok();
     let configured = config.providers.iter().flat_map(|(name, provider)| {

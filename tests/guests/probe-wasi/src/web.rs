@@ -4,8 +4,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use wasip2::http::outgoing_handler;
 use wasip2::http::types::{
-    ErrorCode, Fields, FutureIncomingResponse, IncomingResponse, Method, OutgoingBody, OutgoingRequest, RequestOptions,
-    Scheme,
+    ErrorCode, Fields, FutureIncomingResponse, IncomingResponse, Method, OutgoingBody, OutgoingRequest,
+    OutgoingResponse, RequestOptions, Scheme,
 };
 use wasip2::io::streams::{OutputStream, StreamError};
 
@@ -47,6 +47,8 @@ pub(crate) enum Step {
     },
     /// Sends so many requests at once, of whose bodies so many bytes are written and no end: how many bytes the host took.
     SendUnended { requests: usize, body: usize },
+    /// Makes an answer to a request that nobody sent.
+    Respond,
     /// Sends so many requests at once: what each was told.
     SendAll { requests: usize, authority: String },
 }
@@ -61,6 +63,10 @@ impl Step {
     /// What was refused.
     pub(crate) fn run(&self) -> Result<Value, Why> {
         match self {
+            Self::Respond => {
+                drop(OutgoingResponse::new(Fields::new()));
+                Ok(Value::Null)
+            }
             Self::Send {
                 method,
                 scheme,
