@@ -1,8 +1,9 @@
-//! Reads JSON that a stranger wrote: within a depth, with no key twice, and nothing but one value.
+//! Reads JSON that a stranger wrote: within a depth and a number of values, with no key twice, and nothing but one value.
 
+use std::collections::HashSet;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
 /// JSON text that is refused.
@@ -11,40 +12,156 @@ pub enum JsonError {
     /// It nests deeper than allowed.
     #[error("it nests deeper than {0} (limits.json.depth)")]
     TooDeep(u64),
+    /// It has more in it than allowed: a value of three bytes takes a hundred times as much when it is read.
+    #[error("it has more than {0} values and keys (limits.json.values)")]
+    TooMany(u64),
     /// It is no JSON, or has a key twice.
     #[error("{0}")]
     Malformed(String),
 }
 
+/// What a text may have that is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Most {
+    /// How deep it nests.
+    pub depth: u64,
+    /// Values, and keys.
+    pub values: u64,
+}
+
 /// Reads one JSON value.
 ///
 /// # Errors
-/// It nests deeper than `depth`, has a key twice in one object, or is not exactly one JSON value (RFC 8259).
-pub fn parse(text: &str, depth: u64) -> Result<Value, JsonError> {
-    if nesting(text) > depth {
-        return Err(JsonError::TooDeep(depth));
+/// It is over a bound of `most`, has a key twice in one object, or is not exactly one JSON value (RFC 8259).
+pub fn parse(text: &str, most: Most) -> Result<Value, JsonError> {
+    let outline = Outline::of(text);
+    if outline.depth > most.depth {
+        return Err(JsonError::TooDeep(most.depth));
+    }
+    if outline.values > most.values {
+        return Err(JsonError::TooMany(most.values));
     }
     let strict: Strict = serde_json::from_str(text).map_err(|e| JsonError::Malformed(e.to_string()))?;
     Ok(strict.0)
 }
 
+/// Whether a text is JSON that [`parse`] would read, however many values it has; and then whether it is an object. None of it is kept.
+///
+/// # Errors
+/// It nests deeper than `depth`, has a key twice in one object, or is not exactly one JSON value.
+pub fn is_object(text: &str, depth: u64) -> Result<bool, JsonError> {
+    if nesting(text) > depth {
+        return Err(JsonError::TooDeep(depth));
+    }
+    let seen: Seen = serde_json::from_str(text).map_err(|e| JsonError::Malformed(e.to_string()))?;
+    Ok(seen.is_object)
+}
+
 /// How deep brackets nest outside strings; a bound for text that is no JSON, too.
 pub fn nesting(text: &str) -> u64 {
-    let (mut depth, mut deepest, mut in_string, mut escaped) = (0u64, 0, false, false);
-    for byte in text.bytes() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            b'[' | b'{' if !in_string => {
-                depth += 1;
-                deepest = deepest.max(depth);
+    Outline::of(text).depth
+}
+
+/// A text as its signs outside of strings show it, JSON or not.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Outline {
+    depth: u64,
+    /// Values and keys: at most so many.
+    values: u64,
+}
+
+impl Outline {
+    fn of(text: &str) -> Self {
+        let (mut depth, mut in_string, mut escaped) = (0u64, false, false);
+        let mut outline = Self { depth: 0, values: 1 };
+        for byte in text.bytes() {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' if in_string => escaped = true,
+                b'"' => in_string = !in_string,
+                _ if in_string => {}
+                b'[' | b'{' => {
+                    depth += 1;
+                    outline.depth = outline.depth.max(depth);
+                    outline.values += 1;
+                }
+                b']' | b'}' => depth = depth.saturating_sub(1),
+                b',' | b':' => outline.values += 1,
+                _ => {}
             }
-            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
-            _ => {}
         }
+        outline
     }
-    deepest
+}
+
+/// What was read and not kept.
+struct Seen {
+    is_object: bool,
+}
+
+impl<'de> Deserialize<'de> for Seen {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(SeenVisitor)
+    }
+}
+
+struct SeenVisitor;
+
+impl SeenVisitor {
+    const PLAIN: Seen = Seen { is_object: false };
+}
+
+impl<'de> Visitor<'de> for SeenVisitor {
+    type Value = Seen;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Seen, E> {
+        Ok(Self::PLAIN)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Seen, E> {
+        Ok(Self::PLAIN)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Seen, E> {
+        Ok(Self::PLAIN)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Seen, E> {
+        Ok(Self::PLAIN)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Seen, E> {
+        Ok(Self::PLAIN)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Seen, E> {
+        Ok(Self::PLAIN)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Seen, A::Error> {
+        while seq.next_element::<Seen>()?.is_some() {}
+        Ok(Self::PLAIN)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Seen, A::Error> {
+        let mut keys = HashSet::new();
+        while let Some(key) = map.next_key::<String>()? {
+            map.next_value::<Seen>()?;
+            if keys.contains(&key) {
+                return Err(twice(&key));
+            }
+            keys.insert(key);
+        }
+        Ok(Seen { is_object: true })
+    }
+}
+
+fn twice<E: serde::de::Error>(key: &str) -> E {
+    E::custom(format!("the key {key:?} is there twice"))
 }
 
 struct Strict(Value);
@@ -107,7 +224,7 @@ impl<'de> Visitor<'de> for StrictVisitor {
         while let Some(key) = map.next_key::<String>()? {
             let Strict(value) = map.next_value()?;
             if object.contains_key(&key) {
-                return Err(A::Error::custom(format!("the key {key:?} is there twice")));
+                return Err(twice(&key));
             }
             object.insert(key, value);
         }
@@ -119,13 +236,35 @@ impl<'de> Visitor<'de> for StrictVisitor {
 mod tests {
     use super::*;
 
+    const MOST: Most = Most {
+        depth: 64,
+        values: 1000,
+    };
+
     #[test]
     fn depth_holds_from_both_sides() {
         let nested = |n: usize| "[".repeat(n) + &"]".repeat(n);
-        assert!(parse(&nested(64), 64).is_ok());
-        assert_eq!(parse(&nested(65), 64), Err(JsonError::TooDeep(64)));
-        assert!(parse(&nested(100_000), 64).is_err());
-        assert!(parse(r#"{"a":"[[[[\"[["}"#, 1).is_ok());
+        assert!(parse(&nested(64), MOST).is_ok());
+        assert_eq!(parse(&nested(65), MOST), Err(JsonError::TooDeep(64)));
+        assert!(parse(&nested(100_000), MOST).is_err());
+        assert!(parse(r#"{"a":"[[[[\"[["}"#, Most { depth: 1, ..MOST }).is_ok());
+        assert!(is_object(&nested(64), 64).is_ok());
+        assert_eq!(is_object(&nested(65), 64), Err(JsonError::TooDeep(64)));
+    }
+
+    #[test]
+    fn values_and_keys_are_counted_from_both_sides() {
+        let most = |values| Most { values, ..MOST };
+        for (text, values) in [("1", 1), ("[1]", 2), ("[1,2,3]", 4), (r#"{"a":[1,{"b":",:[{"}]}"#, 7)] {
+            assert!(parse(text, most(values)).is_ok(), "{text}");
+            assert_eq!(
+                parse(text, most(values - 1)),
+                Err(JsonError::TooMany(values - 1)),
+                "{text}"
+            );
+        }
+        let many = format!("[{}1]", "1,".repeat(100_000));
+        assert_eq!(is_object(&many, 64), Ok(false), "what is not kept is not bounded");
     }
 
     #[test]
@@ -139,7 +278,16 @@ mod tests {
             "{'a':1}",
             r#"{"a":{"b":1,"b":1}}"#,
         ] {
-            assert!(parse(text, 64).is_err(), "{text}");
+            assert!(parse(text, MOST).is_err(), "{text}");
+            assert!(is_object(text, 64).is_err(), "{text}");
+        }
+        for (text, object) in [
+            (r#" {"a": null}"#, true),
+            ("[{}]", false),
+            ("\"{}\"", false),
+            ("-1.5", false),
+        ] {
+            assert_eq!(is_object(text, 64), Ok(object), "{text}");
         }
     }
 }

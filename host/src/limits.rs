@@ -123,8 +123,8 @@ limits! {
     host_calls_all: "host_calls_all", Count, 100_000, 1_000, 10_000_000_000;
     #[doc = "One line of a guest's log; the rest of it is cut."]
     log_line: "log_line", Bytes, 4 * KIB, 64, MIB;
-    #[doc = "A guest's log in one step; the rest is dropped, and a line says so."]
-    log_step: "log_step", Bytes, 64 * KIB, 64, 64 * MIB;
+    #[doc = "A guest's log in one step, each line with 64 bytes besides; the rest is dropped, and a line says so."]
+    log_step: "log_step", Bytes, 64 * KIB, 128, 64 * MIB;
     #[doc = "A progress message; the rest of it is cut."]
     progress: "progress", Bytes, 256, 16, 64 * KIB;
     #[doc = "A checkpoint's report, encoded."]
@@ -251,18 +251,22 @@ limits! {
     random: "random", Bytes, 64 * KIB, 64, 64 * MIB;
     #[doc = "Nesting of JSON text."]
     json_depth: "json.depth", Count, 64, 4, 100;
+    #[doc = "Values and keys of JSON text that is read: the arguments of a tool, its JSON Schema."]
+    json_values: "json.values", Count, 50_000, 100, 10_000_000;
     #[doc = "A tool's JSON Schema."]
     json_schema: "json.schema", Bytes, 64 * KIB, KIB, 16 * MIB;
     #[doc = "Parts of a tool's JSON Schema, each counted as often as references lead to it."]
     json_schema_steps: "json.schema_steps", Count, 10_000, 16, 1_000_000;
     #[doc = "Nesting of a tool's JSON Schema."]
     json_schema_depth: "json.schema_depth", Count, 32, 4, 100;
-    #[doc = "One pattern in a tool's JSON Schema; compiled it may take 512 times as much."]
+    #[doc = "Values in a call's arguments times the parts of its tool's JSON Schema."]
+    json_checking: "json.checking", Count, 100_000_000, 1_000, 100_000_000_000;
+    #[doc = "One pattern in a tool's JSON Schema; compiled it may take 512 times as much, and all of a plugin's together 16 times that."]
     json_pattern: "json.pattern", Bytes, 512, 16, 64 * KIB;
     #[doc = "Patterns in the JSON Schemas of one plugin's tools."]
     json_patterns: "json.patterns", Count, 256, 0, 10_000;
-    #[doc = "Bytes of a call's arguments times the patterns that they are held against, each counted as often as references lead to it, a large one as 16."]
-    json_matching: "json.matching", Bytes, 8 * MIB, KIB, GIB;
+    #[doc = "Bytes of the texts in a call's arguments times the states of the compiled patterns in its tool's JSON Schema, each counted as often as references lead to it."]
+    json_matching: "json.matching", Count, 64_000_000, 1_000, 100_000_000_000;
     #[doc = "Events that one reader of a run may be behind; further ones are left out, and a notice counts them."]
     events: "events", Bytes, 16 * MIB, 64 * KIB, GIB;
     #[doc = "What one session's part of the journal may grow by, over all its attempts."]

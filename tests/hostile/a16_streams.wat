@@ -2,8 +2,8 @@
 ;; import: wasi:cli/stdout@0.2.0
 ;; import: wasi:cli/stderr@0.2.0
 ;; import: wasi:io/streams@0.2.0
-;; Writes 4,096 bytes at a time to standard output and standard error, as often as its prompt says: a line of 4,095 bytes, or with the letter o one that
-;; never ends, in whose middle letters of two bytes are cut.
+;; Writes 4,096 bytes at a time to standard output and standard error, as often as its prompt says: a line of 4,095 bytes; with the letter o one that
+;; never ends, in whose middle letters of two bytes are cut; with the letter b 4,096 lines that are empty.
 (module
   (import "wasi:cli/stdout@0.2.0" "get-stdout" (func $stdout (result i32)))
   (import "wasi:cli/stderr@0.2.0" "get-stderr" (func $stderr (result i32)))
@@ -26,6 +26,8 @@
     (if (i32.ne (call $letter (local.get $task)) (i32.const 111))
       (then (memory.fill (i32.const 16384) (i32.const 120) (i32.const 4095))
         (i32.store8 (i32.const 20479) (i32.const 10))))
+    (if (i32.eq (call $letter (local.get $task)) (i32.const 98))
+      (then (memory.fill (i32.const 16384) (i32.const 10) (i32.const 4096))))
     (loop $next
       (call $write (local.get $out) (i32.const 16384) (i32.const 4096) (i32.const 1024))
       (call $write (local.get $err) (i32.const 16384) (i32.const 4096) (i32.const 1024))

@@ -81,13 +81,13 @@ fn a_line_of_the_log_is_cut_after_its_last_byte() {
 #[test]
 fn a_steps_log_may_be_full_and_what_follows_is_dropped() {
     let home = home();
-    let dropped = "…[the rest of this step's log is dropped: limits.log_step is 64 bytes]";
+    let dropped = "…[the rest of this step's log is dropped: limits.log_step is 192 bytes]";
     let half = "x".repeat(32);
-    let full = told(&home, ("log_step", 64), &[log(32), log(32)], "log");
+    let full = told(&home, ("log_step", 192), &[log(32), log(32)], "log");
     assert_eq!(full, [half.as_str(), half.as_str()]);
-    let after = told(&home, ("log_step", 64), &[log(32), log(32), log(1), log(1)], "log");
+    let after = told(&home, ("log_step", 192), &[log(32), log(32), log(1), log(1)], "log");
     assert_eq!(after, [half.as_str(), half.as_str(), dropped], "it is said once");
-    let over = told(&home, ("log_step", 64), &[log(32), log(33), log(1)], "log");
+    let over = told(&home, ("log_step", 192), &[log(32), log(33), log(1)], "log");
     assert_eq!(over, [half.as_str(), dropped]);
 }
 

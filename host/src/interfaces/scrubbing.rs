@@ -270,7 +270,7 @@ pub fn redact_report(session: &Session, mut report: types::Report) -> types::Rep
     report.summary = secrets.without_secrets(&report.summary).into_owned();
     report.result_json = report.result_json.and_then(|text| {
         let clean = secrets.without_secrets(&text).into_owned();
-        json::parse(&clean, session.run.limits.json_depth).ok()?;
+        json::is_object(&clean, session.run.limits.json_depth).ok()?;
         Some(clean)
     });
     for line in report.artifacts.iter_mut().chain(&mut report.open_questions) {
@@ -282,7 +282,7 @@ pub fn redact_report(session: &Session, mut report: types::Report) -> types::Rep
 /// JSON text without secrets. None where that is no JSON any more, or was none.
 fn scrub_json(session: &Session, text: &str) -> Option<String> {
     let clean = session.run.secrets.redact(text);
-    json::parse(&clean, session.run.limits.json_depth).ok()?;
+    json::is_object(&clean, session.run.limits.json_depth).ok()?;
     Some(clean.into_owned())
 }
 

@@ -48,6 +48,9 @@ impl Look for Cancelled {
     }
 }
 
+/// What a line of a log takes besides its words: even an empty one is a record and an event.
+const LINE: u64 = 64;
+
 /// Keeps a line of a guest's log, within the limits of a line and of a step.
 pub(super) fn log(guest: &Guest, level: &str, message: &str) -> wasmtime::Result<()> {
     let limits = &guest.session.run.limits;
@@ -56,7 +59,7 @@ pub(super) fn log(guest: &Guest, level: &str, message: &str) -> wasmtime::Result
     }
     let message = guest.session.run.secrets.without_secrets(message);
     let message = text::cut(&message, usize::try_from(limits.log_line).unwrap_or(usize::MAX));
-    let bytes = u64::try_from(message.len()).unwrap_or(u64::MAX);
+    let bytes = LINE.saturating_add(message.len() as u64);
     let before = guest.step.count_log(bytes);
     let line = if before.saturating_add(bytes) <= limits.log_step {
         message.into_owned()

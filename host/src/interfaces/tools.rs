@@ -14,6 +14,7 @@ use crate::event::EventKind;
 use crate::ids::Digest;
 use crate::interfaces::State;
 use crate::interfaces::scrubbing::{scrub_output, scrub_refusal};
+use crate::json::{self, Most};
 use crate::ledger::Reservation;
 use crate::plugin::toolbox::Tool;
 use crate::session::call::{Call, Done, EndedEvent, Look, Missed, Operation, Stopping, Under};
@@ -23,7 +24,7 @@ use crate::session::guest::Guest;
 use crate::session::op::{OpBody, failed_call};
 use crate::session::runner::ToolEnd;
 use crate::store::{OpKind, OutcomeStatus, Sync};
-use crate::{json, text};
+use crate::text;
 
 /// Characters of a call's arguments that an event shows.
 const ARGUMENTS_SHOWN: usize = 200;
@@ -137,10 +138,13 @@ impl Call for CallTool {
             return Err(Refusal::new(RefusalKind::RateLimited, message));
         }
         let limits = &guest.session.run.limits;
-        let value = json::parse(&self.call.arguments, limits.json_depth)
+        let most = Most {
+            depth: limits.json_depth,
+            values: limits.json_values,
+        };
+        let value = json::parse(&self.call.arguments, most)
             .map_err(|e| Refusal::invalid(format!("The arguments of {} are not usable JSON: {e}.", self.call.name)))?;
-        let bytes = self.call.arguments.len();
-        self.tool.as_ref().map_or(Ok(()), |tool| tool.check(&value, bytes))
+        self.tool.as_ref().map_or(Ok(()), |tool| tool.check(&value))
     }
 }
 

@@ -1,11 +1,13 @@
 //! A tool's schema, held against what checking arguments with it may take. A schema of a few kilobytes can ask for more steps than anybody
-//! has time for: by references that unfold, by one to itself that is followed twice at each level of a value, or by patterns.
+//! has time for, and for more stack than anybody has: by references that unfold, by a chain of them that is followed at each level of a value, by one to
+//! itself that is followed twice there, by patterns, or by what it lists.
 
 use std::collections::HashMap;
 
 use serde_json::{Map, Value};
+use tokio::runtime::{Handle, RuntimeFlavor};
 
-use crate::json;
+use crate::json::{self, Most};
 use crate::limits::Limits;
 use crate::text;
 
@@ -37,42 +39,114 @@ const MOVING: [&str; 5] = [
     "$anchor",
 ];
 
-/// What the states of a compiled pattern may take, as a multiple of the length that it may have.
-const COMPILED: u64 = 512;
+/// Keywords that list values, each of which is one more thing to look for.
+const LISTS: [&str; 3] = ["enum", "required", "dependentRequired"];
 
-/// Bytes of states up to which a pattern is a small one, and for how many of those a larger one counts: a text may be held against each of its states.
-const SMALL: usize = 16 * 1024;
-const LARGE: u64 = 16;
+/// What a compiled pattern may take, as a multiple of the length that it may have; and what all of a plugin's may take, as a multiple of that.
+const COMPILED: u64 = 512;
+const ALL_COMPILED: u64 = 16;
+
+/// What the smallest compiled patterns take, in bytes; others are counted by the double of it, of that, and so on.
+const SMALLEST: u64 = 4 * 1024;
+
+/// Bytes of a compiled pattern for one of its states. A text is held against each of them at worst, byte by byte.
+const STATE: u64 = 64;
+
+/// How many parts may ask each other for one value and what lies in it, each from within the one before: each takes some of the stack on which the guest
+/// runs. (9,000 fit where it has 2 MiB.)
+const DEEP: u64 = 1_000;
+
+/// Values times parts, and bytes times states, from which on checking may take milliseconds.
+const LIGHT: u64 = 100_000;
 
 /// What checks a tool's arguments.
 #[derive(Debug)]
 pub(crate) struct Checker {
     validator: jsonschema::Validator,
     /// Patterns in the schema.
-    pub(crate) patterns: u64,
-    /// Bytes of arguments up to which their patterns have time for them; none where there is no pattern.
-    most: Option<u64>,
+    pub(crate) patterns: Patterns,
+    steps: Steps,
+    /// The most values times parts.
+    checking: u64,
+    /// The most bytes of text times states of patterns.
+    matching: u64,
 }
 
 impl Checker {
-    /// Holds arguments, of so many bytes as they were written, against the schema.
+    /// Holds arguments against the schema.
     ///
     /// # Errors
-    /// The first thing that does not fit, in words that follow "the arguments of X". All of them would be too many: a stranger's schema can find
-    /// half a million.
-    pub(crate) fn check(&self, arguments: &Value, bytes: usize) -> Result<(), String> {
-        if let Some(most) = self.most.filter(|most| bytes as u64 > *most) {
+    /// They are more than there is time for, or the first thing that does not fit, in words that follow "the arguments of X". All of them would be
+    /// too many: a stranger's schema can find half a million.
+    pub(crate) fn check(&self, arguments: &Value) -> Result<(), String> {
+        let Steps { parts, states } = self.steps;
+        let size = Size::of(arguments);
+        let (checking, matching) = (size.values.saturating_mul(parts), size.text.saturating_mul(states));
+        if checking > self.checking {
             return Err(format!(
-                "have {bytes} bytes, and of a tool with so many patterns in its schema no more than {most} are checked (limits.json.matching)"
+                "have {} values and keys, too many for a schema of {parts} parts ({} in all, limits.json.checking)",
+                size.values, self.checking
             ));
         }
-        self.validator.validate(arguments).map_err(|error| {
-            format!(
-                "do not fit its schema: {} (at {})",
-                text::line(&error.to_string(), 200),
-                text::line(&error.instance_path().to_string(), 80)
-            )
-        })
+        if matching > self.matching {
+            return Err(format!(
+                "have {} bytes of text, too many for the patterns in its schema, which have {states} states ({} in all, limits.json.matching)",
+                size.text, self.matching
+            ));
+        }
+        let validate = || self.validator.validate(arguments).map_err(|error| said(&error));
+        if checking.saturating_add(matching) > LIGHT {
+            beside_others(validate)
+        } else {
+            validate()
+        }
+    }
+}
+
+fn said(error: &jsonschema::ValidationError<'_>) -> String {
+    format!(
+        "do not fit its schema: {} (at {})",
+        text::line(&error.to_string(), 200),
+        text::line(&error.instance_path().to_string(), 80)
+    )
+}
+
+/// Does what takes long where other tasks of the runtime need not wait for it.
+fn beside_others<T>(work: impl FnOnce() -> T) -> T {
+    let flavor = Handle::try_current().map(|runtime| runtime.runtime_flavor());
+    match flavor {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+        _ => work(),
+    }
+}
+
+/// What there is to check in arguments.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Size {
+    /// Values, and keys.
+    values: u64,
+    /// Bytes of strings and keys.
+    text: u64,
+}
+
+impl Size {
+    fn of(arguments: &Value) -> Self {
+        let mut size = Self::default();
+        let mut open = vec![arguments];
+        while let Some(value) = open.pop() {
+            size.values += 1;
+            match value {
+                Value::String(text) => size.text += text.len() as u64,
+                Value::Array(items) => open.extend(items),
+                Value::Object(items) => {
+                    size.values += items.len() as u64;
+                    size.text += items.keys().map(|key| key.len() as u64).sum::<u64>();
+                    open.extend(items.values());
+                }
+                Value::Null | Value::Bool(_) | Value::Number(_) => {}
+            }
+        }
+        size
     }
 }
 
@@ -89,72 +163,105 @@ pub(crate) fn read(text: &str, limits: &Limits) -> Result<(Checker, Value), Stri
         ));
     }
     let depth = limits.json_schema_depth;
-    let value = json::parse(text, depth).map_err(|e| match e {
+    let most = Most {
+        depth,
+        values: limits.json_values,
+    };
+    let value = json::parse(text, most).map_err(|e| match e {
         json::JsonError::TooDeep(_) => format!("it nests deeper than {depth} (limits.json.schema_depth)"),
-        json::JsonError::Malformed(what) => what,
+        other => other.to_string(),
     })?;
     if !value.is_object() {
         return Err("it is no JSON object".to_owned());
     }
     let graph = Graph::of(&value, limits)?;
-    let steps = graph.steps()?;
+    let steps = graph.steps(limits.json_depth)?;
     if steps.parts > limits.json_schema_steps {
         return Err(format!(
             "with its references followed it has more than {} parts (limits.json.schema_steps)",
             limits.json_schema_steps
         ));
     }
-    let patterns = graph.patterns.iter().map(|own| own.count).sum();
-    let compiled = usize::try_from(limits.json_pattern.saturating_mul(COMPILED)).unwrap_or(usize::MAX);
+    let compiled = compiled(limits);
     // No reference leaves the schema, and patterns run in time that grows with their text and their size alone.
     let options = jsonschema::PatternOptions::regex()
-        .size_limit(compiled)
-        .dfa_size_limit(compiled / 4);
+        .size_limit(size(compiled))
+        .dfa_size_limit(size(compiled / 4));
     let validator = jsonschema::options()
         .with_pattern_options(options)
         // An argument is compiled as a pattern for nobody.
         .with_format("regex", |_: &str| true)
         .build(&value)
-        .map_err(|error| unusable(&error, patterns))?;
-    let most = limits.json_matching.checked_div(steps.weight);
+        .map_err(|error| text::line(&error.to_string(), 200))?;
     let checker = Checker {
         validator,
-        patterns,
-        most,
+        patterns: graph.patterns.iter().copied().fold(Patterns::default(), Patterns::and),
+        steps,
+        checking: limits.json_checking,
+        matching: limits.json_matching,
     };
     Ok((checker, value))
 }
 
-/// What is wrong with a schema that is none.
-fn unusable(error: &jsonschema::ValidationError<'_>, patterns: u64) -> String {
-    let words = text::line(&error.to_string(), 200);
-    if patterns > 0 && words.contains("regex") {
-        return format!("{words} that compiles to {COMPILED} times limits.json.pattern at most");
-    }
-    words
+/// What one compiled pattern may take, in bytes.
+fn compiled(limits: &Limits) -> u64 {
+    limits.json_pattern.saturating_mul(COMPILED)
 }
 
-/// The patterns of one part of a schema.
-#[derive(Debug, Clone, Copy, Default)]
-struct Patterns {
-    count: u64,
-    /// By their sizes.
-    weight: u64,
+fn size(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+/// Patterns of one part of a schema, of a schema, or of several.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Patterns {
+    pub(crate) count: u64,
+    /// What they take when they are compiled.
+    pub(crate) bytes: u64,
+}
+
+impl Patterns {
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            count: self.count.saturating_add(other.count),
+            bytes: self.bytes.saturating_add(other.bytes),
+        }
+    }
+
+    /// Whether one plugin may have so many.
+    ///
+    /// # Errors
+    /// It may not, in words that follow "it has".
+    pub(crate) fn within(self, limits: &Limits) -> Result<(), String> {
+        if self.count > limits.json_patterns {
+            return Err(format!(
+                "more than {} patterns (limits.json.patterns)",
+                limits.json_patterns
+            ));
+        }
+        if self.bytes > compiled(limits).saturating_mul(ALL_COMPILED) {
+            return Err(format!(
+                "patterns that compile to more than {ALL_COMPILED} times {COMPILED} times limits.json.pattern ({}) together",
+                limits.json_pattern
+            ));
+        }
+        Ok(())
+    }
 }
 
 /// What is asked for one value at most, all references followed.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Steps {
     parts: u64,
     /// Of the patterns in them.
-    weight: u64,
+    states: u64,
 }
 
 impl Steps {
     const fn and(self, other: Self) -> Self {
         Self {
             parts: self.parts.saturating_add(other.parts),
-            weight: self.weight.saturating_add(other.weight),
+            states: self.states.saturating_add(other.states),
         }
     }
 }
@@ -175,6 +282,8 @@ struct Graph {
     edges: Vec<Vec<Edge>>,
     /// The patterns that each of them has itself.
     patterns: Vec<Patterns>,
+    /// How many things each of them asks itself: one, and all that it lists.
+    own: Vec<u64>,
 }
 
 impl Graph {
@@ -182,8 +291,9 @@ impl Graph {
         let mut graph = Self {
             edges: Vec::new(),
             patterns: Vec::new(),
+            own: Vec::new(),
         };
-        let (mut places, mut references, mut count) = (HashMap::new(), Vec::new(), 0);
+        let (mut places, mut references, mut all) = (HashMap::new(), Vec::new(), Patterns::default());
         let mut open = vec![(String::new(), root, None)];
         while let Some((path, schema, asked)) = open.pop() {
             if !schema.is_object() && !schema.is_boolean() {
@@ -191,9 +301,9 @@ impl Graph {
             }
             let node = graph.edges.len();
             graph.edges.push(Vec::new());
-            let own = patterns(schema, limits.json_patterns - count, limits)?;
-            count += own.count;
+            let own = patterns(schema, &mut all, limits)?;
             graph.patterns.push(own);
+            graph.own.push(1 + listed(schema));
             if let Some((from, inner, property)) = asked {
                 let edges: &mut Vec<Edge> = &mut graph.edges[from];
                 edges.push(Edge {
@@ -243,7 +353,8 @@ impl Graph {
         Ok(graph)
     }
 
-    fn steps(&self) -> Result<Steps, String> {
+    /// What is asked for a value that nests so deep.
+    fn steps(&self, depth: u64) -> Result<Steps, String> {
         let round = |inner: bool| self.components(|edge: &Edge| inner || !edge.inner);
         // What comes back to itself for the same value never ends.
         let (same, sizes) = round(false);
@@ -255,7 +366,19 @@ impl Graph {
         if sizes.iter().any(|size| *size > 1) || !(0..self.edges.len()).all(ends) {
             return Err("it refers to itself for the same value".to_owned());
         }
+        let chain = self.longest(&same, |edge| !edge.inner);
         let (all, sizes) = round(true);
+        let comes_back = |node: usize| self.edges[node].iter().any(|edge| all[edge.to] == all[node]);
+        let deep = if (0..self.edges.len()).any(comes_back) {
+            chain.saturating_mul(depth + 1)
+        } else {
+            self.longest(&all, |_| true)
+        };
+        if deep > DEEP {
+            return Err(format!(
+                "its parts ask each other {deep} deep for one value, over {DEEP}: its chains of references are too long"
+            ));
+        }
         let mut steps = vec![Steps::default(); sizes.len()];
         // A component's number is higher than those of all that it asks.
         let mut order: Vec<usize> = (0..self.edges.len()).collect();
@@ -269,13 +392,25 @@ impl Graph {
                 return Err("it refers to itself in more than one way at once".to_owned());
             }
             let own = Steps {
-                parts: 1,
-                weight: self.patterns[node].weight,
+                parts: self.own[node],
+                states: self.patterns[node].bytes / STATE,
             };
             let asked = out.iter().map(|edge| steps[all[edge.to]]).fold(own, Steps::and);
             steps[all[node]] = steps[all[node]].and(asked);
         }
         Ok(steps[all[0]])
+    }
+
+    /// How many nodes the longest way over these edges has. No way comes back, and whoever is asked has the lower number.
+    fn longest(&self, number: &[usize], follows: impl Fn(&Edge) -> bool) -> u64 {
+        let mut order: Vec<usize> = (0..self.edges.len()).collect();
+        order.sort_by_key(|node| number[*node]);
+        let mut ways = vec![0u64; self.edges.len()];
+        for node in order {
+            let asked = self.edges[node].iter().filter(|edge| follows(edge));
+            ways[node] = 1 + asked.map(|edge| ways[edge.to]).max().unwrap_or_default();
+        }
+        ways.into_iter().max().unwrap_or_default()
     }
 
     /// Which nodes reach each other over these edges: a number for each node, and how many have it. Whoever is asked has the lower number.
@@ -318,8 +453,8 @@ impl Graph {
     }
 }
 
-/// The patterns that a part has itself, if there are no more than `room`.
-fn patterns(part: &Value, room: u64, limits: &Limits) -> Result<Patterns, String> {
+/// The patterns that a part has itself, counted with all that were found before.
+fn patterns(part: &Value, all: &mut Patterns, limits: &Limits) -> Result<Patterns, String> {
     let own = part.get("pattern").and_then(Value::as_str);
     let names = part.get("patternProperties").and_then(Value::as_object);
     let names = names.into_iter().flat_map(|names| names.keys().map(String::as_str));
@@ -331,23 +466,41 @@ fn patterns(part: &Value, room: u64, limits: &Limits) -> Result<Patterns, String
                 "it has a pattern of {bytes} bytes, over limits.json.pattern ({most})"
             ));
         }
-        if found.count == room {
-            let most = limits.json_patterns;
-            return Err(format!("it has more than {most} patterns (limits.json.patterns)"));
-        }
-        found.count += 1;
-        found.weight += if is_small(pattern) { 1 } else { LARGE };
+        let one = Patterns {
+            count: 1,
+            bytes: taken(pattern, compiled(limits))?,
+        };
+        (found, *all) = (found.and(one), all.and(one));
+        all.within(limits).map_err(|what| format!("it has {what}"))?;
     }
     Ok(found)
 }
 
-fn is_small(pattern: &str) -> bool {
-    let options = jsonschema::PatternOptions::regex().size_limit(SMALL);
+/// What a pattern takes when it is compiled: the least of `SMALLEST`, its double, the double of that, up to `most`, within which it fits.
+fn taken(pattern: &str, most: u64) -> Result<u64, String> {
     let alone = serde_json::json!({ "pattern": pattern });
-    jsonschema::options()
-        .with_pattern_options(options)
-        .build(&alone)
-        .is_ok()
+    let fits = |bytes: u64| {
+        let options = jsonschema::PatternOptions::regex().size_limit(size(bytes));
+        jsonschema::options()
+            .with_pattern_options(options)
+            .build(&alone)
+            .is_ok()
+    };
+    let classes = std::iter::successors(Some(SMALLEST.min(most)), |bytes| {
+        (*bytes < most).then(|| bytes.saturating_mul(2).min(most))
+    });
+    classes.into_iter().find(|bytes| fits(*bytes)).ok_or_else(|| {
+        format!(
+            "its pattern {:?} is no regular expression, or compiles to more than {COMPILED} times limits.json.pattern",
+            text::line(pattern, 80)
+        )
+    })
+}
+
+/// How many values a part lists.
+fn listed(part: &Value) -> u64 {
+    let lists = LISTS.iter().filter_map(|key| part.get(key));
+    lists.map(|list| Size::of(list).values).sum()
 }
 
 /// The path within the schema that an object refers to.
@@ -390,7 +543,7 @@ mod tests {
     use super::*;
 
     fn steps(schema: &Value) -> Result<u64, String> {
-        Ok(Graph::of(schema, &Limits::default())?.steps()?.parts)
+        Ok(Graph::of(schema, &Limits::default())?.steps(64)?.parts)
     }
 
     fn levels(n: usize) -> Value {
@@ -428,26 +581,48 @@ mod tests {
     }
 
     #[test]
-    fn patterns_are_counted_once_and_weigh_as_often_as_they_are_held_against_a_value() {
-        let limits = Limits {
-            json_matching: 1000,
-            ..Limits::default()
-        };
+    fn patterns_are_counted_once_and_their_states_as_often_as_they_are_held_against_a_value() {
         let counted = |schema: &Value| {
-            let read = read(&schema.to_string(), &limits);
-            read.map(|(checker, _)| (checker.patterns, checker.most))
+            let read = read(&schema.to_string(), &Limits::default());
+            read.map(|(checker, _)| (checker.patterns, checker.steps.states))
         };
+        let patterns = |count, bytes| Patterns { count, bytes };
         let none = json!({ "properties": { "a": { "type": "string" } } });
-        assert_eq!(counted(&none), Ok((0, None)));
+        assert_eq!(counted(&none), Ok((Patterns::default(), 0)));
         let word = json!({ "$ref": "#/$defs/word" });
         let thrice = json!({
             "$defs": { "word": { "pattern": "^[a-z]+$" }, "unused": { "pattern": "^b" } },
             "properties": { "a": word, "b": word, "c": word },
             "patternProperties": { "^x": {}, "^y": {} },
         });
-        assert_eq!(counted(&thrice), Ok((4, Some(1000 / 5))));
-        let large = json!({ "properties": { "a": { "pattern": "^[^/x]{1,60}y$" } } });
-        assert_eq!(counted(&large), Ok((1, Some(1000 / LARGE))));
+        assert_eq!(counted(&thrice), Ok((patterns(4, 4 * SMALLEST), 5 * SMALLEST / STATE)));
+        let large = json!({ "properties": { "a": { "pattern": "^(?:[a-m][n-z]){250}$" } } });
+        let (found, states) = counted(&large).expect("it fits");
+        assert!(found.count == 1 && found.bytes.is_multiple_of(SMALLEST), "{found:?}");
+        assert!((500..2500).contains(&states), "{states}");
+    }
+
+    #[test]
+    fn all_patterns_together_compile_to_so_much() {
+        let limits = Limits {
+            json_pattern: 64,
+            ..Limits::default()
+        };
+        let of = |count: usize| {
+            let property = |n: usize| {
+                (
+                    format!("p{n}"),
+                    json!({ "pattern": format!("^(?:[a-m][n-z]){{150}}{n}$") }),
+                )
+            };
+            let properties: Map<String, Value> = (0..count).map(property).collect();
+            read(&json!({ "properties": properties }).to_string(), &limits).map(|(checker, _)| checker.patterns.bytes)
+        };
+        let one = of(1).expect("it fits");
+        let fit = usize::try_from(compiled(&limits) * ALL_COMPILED / one).expect("a few");
+        assert_eq!(of(fit), Ok(one * fit as u64));
+        let refused = of(fit + 1).expect_err("one too many");
+        assert!(refused.contains("limits.json.pattern (64) together"), "{refused}");
     }
 
     #[test]
@@ -472,6 +647,7 @@ mod tests {
         says(&[&"a".repeat(65)], "65 bytes, over limits.json.pattern (64)");
         says(&["a", "b", "c"], "more than 2 patterns (limits.json.patterns)");
         says(&["^(?:\\p{L}{64}){64}$"], "512 times limits.json.pattern");
+        says(&["(?P<"], "\"(?P<\" is no regular expression");
     }
 
     /// Patterns as tools have them.
@@ -496,21 +672,59 @@ mod tests {
     #[test]
     fn what_patterns_are_held_against_is_bounded_from_both_sides() {
         let limits = Limits {
-            json_matching: 1024,
+            json_matching: 100 * 2 * SMALLEST / STATE,
             ..Limits::default()
         };
         let schema = json!({ "properties": { "a": { "pattern": "b$" }, "c": { "pattern": "^d" } } });
         let (checker, _) = read(&schema.to_string(), &limits).expect("a schema");
-        let value = json!({ "a": "b" });
-        assert_eq!(checker.check(&value, 512), Ok(()));
-        let refused = checker.check(&value, 513).expect_err("too long for two patterns");
+        let of = |bytes: usize| json!({ "a": "b".repeat(bytes - 1), "n": [1, 2, 3] });
+        assert_eq!(checker.check(&of(99)), Ok(()));
+        let refused = checker.check(&of(100)).expect_err("too long for two patterns");
         assert!(
-            refused.contains("no more than 512") && refused.contains("limits.json.matching"),
+            refused.contains("101 bytes") && refused.contains("limits.json.matching"),
             "{refused}"
         );
         // What has no pattern is not held back.
         let (checker, _) = read("{}", &limits).expect("a schema");
-        assert_eq!(checker.check(&value, 1 << 20), Ok(()));
+        assert_eq!(checker.check(&of(10_000)), Ok(()));
+    }
+
+    #[test]
+    fn what_is_checked_is_bounded_from_both_sides() {
+        let limits = Limits {
+            json_checking: 100 * 8,
+            ..Limits::default()
+        };
+        // The object, its property, what is listed, and the items.
+        let schema = json!({ "required": ["a"], "properties": { "a": { "items": { "enum": [0, 1] } } } });
+        assert_eq!(steps(&schema), Ok(8));
+        let (checker, _) = read(&schema.to_string(), &limits).expect("a schema");
+        let of = |values: usize| json!({ "a": vec![1; values - 3] });
+        assert_eq!(checker.check(&of(100)), Ok(()));
+        let refused = checker.check(&of(101)).expect_err("too many values");
+        assert!(
+            refused.contains("101 values") && refused.contains("limits.json.checking"),
+            "{refused}"
+        );
+    }
+
+    #[test]
+    fn chains_of_references_are_as_deep_as_the_values_for_which_they_are_followed() {
+        let chain = |length: usize, end: Value| {
+            let link = |at: usize| (format!("a{at}"), json!({ "$ref": format!("#/$defs/a{}", at + 1) }));
+            let mut defs: Map<String, Value> = (0..length).map(link).collect();
+            defs.insert(format!("a{length}"), end);
+            json!({ "$defs": defs, "$ref": "#/$defs/a0" })
+        };
+        let back = |length: usize| chain(length, json!({ "properties": { "x": { "$ref": "#/$defs/a0" } } }));
+        // The root, the chain, what ends it.
+        let most = usize::try_from(DEEP).expect("it fits") - 2;
+        assert!(steps(&chain(most, json!({}))).is_ok());
+        assert!(steps(&chain(most + 1, json!({}))).is_err_and(|e| e.contains("1001 deep")));
+        // At each level of a value that is 64 deep: what refers to the chain, the chain, what ends it.
+        let most = usize::try_from(DEEP / 65).expect("it fits") - 2;
+        assert!(steps(&back(most)).is_ok());
+        assert!(steps(&back(most + 1)).is_err_and(|e| e.contains(" deep")));
     }
 
     #[test]
@@ -520,9 +734,9 @@ mod tests {
             "properties": { "a": { "format": "regex" }, "b": { "format": "ipv4" } },
         });
         let (checker, _) = read(&schema.to_string(), &Limits::default()).expect("a schema");
-        assert_eq!(checker.check(&json!({ "a": "(" }), 9), Ok(()));
+        assert_eq!(checker.check(&json!({ "a": "(" })), Ok(()));
         assert!(
-            checker.check(&json!({ "b": "(" }), 9).is_err(),
+            checker.check(&json!({ "b": "(" })).is_err(),
             "other formats are asserted"
         );
     }

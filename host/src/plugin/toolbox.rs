@@ -12,7 +12,8 @@ use crate::bindings::types;
 use crate::error::Refusal;
 use crate::limits::Limits;
 use crate::plugin::rights::ToolRights;
-use crate::plugin::{Origin, Plugin, schema};
+use crate::plugin::schema::{self, Patterns};
+use crate::plugin::{Origin, Plugin};
 use crate::text::{self, Shape};
 
 /// One tool, as a run has it.
@@ -87,18 +88,18 @@ impl Tool {
         self.repeatable && self.toolset.as_deref() == Some(CODE)
     }
 
-    /// Whether `arguments`, of so many bytes as they were written, are an object that fits the tool's schema.
+    /// Whether `arguments` are an object that fits the tool's schema.
     ///
     /// # Errors
     /// `invalid-input` with the first thing that does not fit.
-    pub fn check(&self, arguments: &Value, bytes: usize) -> Result<(), Refusal> {
+    pub fn check(&self, arguments: &Value) -> Result<(), Refusal> {
         if !arguments.is_object() {
             return Err(Refusal::invalid(format!(
                 "The arguments of {} must be a JSON object.",
                 self.name
             )));
         }
-        let fits = self.schema.check(arguments, bytes);
+        let fits = self.schema.check(arguments);
         fits.map_err(|what| Refusal::invalid(format!("The arguments of {} {what}.", self.name)))
     }
 }
@@ -193,7 +194,7 @@ pub fn tools(listed: &Listed, limits: &Limits) -> Result<Vec<Tool>, ToolboxError
         )));
     }
     let toolset = listed.plugin.manifest.as_ref().and_then(|m| m.toolset.clone());
-    let (mut tools, mut patterns) = (Vec::new(), 0u64);
+    let (mut tools, mut patterns) = (Vec::new(), Patterns::default());
     for def in listed.defs.clone() {
         let own_name = def.name.clone();
         let name = full_name(listed.prefix.as_deref(), &own_name);
@@ -205,13 +206,10 @@ pub fn tools(listed: &Listed, limits: &Limits) -> Result<Vec<Tool>, ToolboxError
         }
         let (schema, said) =
             schema::read(&def.input_schema, limits).map_err(|what| bad(format!("the schema of {name}: {what}")))?;
-        patterns = patterns.saturating_add(schema.patterns);
-        if patterns > limits.json_patterns {
-            return Err(bad(format!(
-                "the schemas of its tools up to {name} have {patterns} patterns, over limits.json.patterns ({})",
-                limits.json_patterns
-            )));
-        }
+        patterns = patterns.and(schema.patterns);
+        patterns
+            .within(limits)
+            .map_err(|what| bad(format!("the schemas of its tools up to {name} have {what}")))?;
         tools.push(Tool {
             def: clean(def, &name, said, limits),
             name,

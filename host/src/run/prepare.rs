@@ -8,6 +8,7 @@ use crate::bindings::types;
 use crate::config::Config;
 use crate::error::Dimension;
 use crate::instance::{PrepareError, Prepared, list_tools};
+use crate::json;
 use crate::ledger::Caps;
 use crate::limits::Limits;
 use crate::llm::{Catalogue, Model, SCRIPTED};
@@ -370,8 +371,8 @@ pub async fn default_model(config: &Config) -> Result<Model, HostError> {
 
 fn task(spec: &RunSpec) -> Result<types::Task, HostError> {
     if let Some(inputs) = &spec.inputs {
-        let value = crate::json::parse(inputs, 64).map_err(|e| HostError::Inputs(e.to_string()))?;
-        if !value.is_object() {
+        let is_object = json::is_object(inputs, 64).map_err(|e| HostError::Inputs(e.to_string()))?;
+        if !is_object {
             return Err(HostError::Inputs("it is no JSON object".to_owned()));
         }
     }

@@ -126,9 +126,9 @@ pub(super) fn task(session: &Session, spec: &delegation::ChildSpec) -> Result<ty
         )));
     }
     if let Some(inputs) = &spec.inputs {
-        let value = json::parse(inputs, limits.json_depth)
+        let is_object = json::is_object(inputs, limits.json_depth)
             .map_err(|e| Refusal::invalid(format!("The child's inputs are no usable JSON: {e}.")))?;
-        if !value.is_object() {
+        if !is_object {
             return Err(Refusal::invalid("The child's inputs are no JSON object."));
         }
     }

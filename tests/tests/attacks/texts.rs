@@ -5,10 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use hermes_tests::output::refusal;
 use serde_json::{Value, json};
 
 use crate::cases;
-use crate::cases::texts::{MATCHING, PATTERN, PATTERNS, arguments_of, patterned};
+use crate::cases::Case;
+use crate::cases::texts::{
+    CHAIN, LARGE, MATCHING, MATCHING_LARGE, PATTERN, PATTERNS, arguments_of, chain, large, patterned, tool,
+};
 use crate::site::{Attacked, Site};
 
 #[test]
@@ -57,7 +61,7 @@ fn a18_a_result_that_nests_without_end() {
 /// Calls the one tool of a plugin with such a schema.
 #[track_caller]
 fn called<'a>(site: &'a Site, schema: &str, arguments: &Value) -> Attacked<'a> {
-    let plugin = cases::texts::tool(schema).file(&site.home, "schema");
+    let plugin = tool(schema).file(&site.home, "schema");
     let host = site.host().args(["--output", "json", "call"]).arg(plugin);
     site.attack(host.args(["odd", &arguments.to_string()]))
 }
@@ -137,15 +141,29 @@ fn a18_patterns_that_are_many() {
     for case in cases::texts::many_patterns() {
         site.tries(&case).within(Duration::ZERO).holding(16 << 20);
     }
-    for (schema, arguments) in [
-        (patterned(PATTERNS, "$"), arguments_of(MATCHING)),
-        (patterned(1, &"a".repeat(PATTERN - 1)), json!({})),
+    for (schema, arguments, time) in [
+        (patterned(PATTERNS, "$"), arguments_of(MATCHING), Duration::ZERO),
+        (patterned(1, &"a".repeat(PATTERN - 1)), json!({}), Duration::ZERO),
+        (large(1), arguments_of(MATCHING_LARGE * LARGE), Duration::from_secs(2)),
+        (large(LARGE), json!({}), Duration::ZERO),
     ] {
-        let fits = called(&site, &schema, &arguments)
-            .within(Duration::ZERO)
-            .holding(16 << 20);
+        let fits = called(&site, &schema, &arguments).within(time).holding(16 << 20);
         assert_eq!(fits.output.code, Some(0), "{:?}", fits.output);
     }
+    site.is_well();
+}
+
+#[test]
+fn a18_what_is_small_and_large_as_it_is_read() {
+    let site = Site::new();
+    for case in cases::texts::grown() {
+        site.tries(&case).within(Duration::ZERO).holding(8 << 20);
+    }
+    // What is deepest fits where a strategy calls, too: on the stack that it shares with the host.
+    let nested = (0..60).fold(json!({}), |inner, _| json!({ "a": inner }));
+    let step = json!({ "do": "call", "name": "odd", "arguments": nested });
+    let deepest = Case::steps("the longest chain", [step]).tool(tool(&chain(CHAIN)));
+    site.tries(&deepest.sees(|seen| assert_eq!(refusal(&seen[0]), None, "{}", seen[0])));
     site.is_well();
 }
 

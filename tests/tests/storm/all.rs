@@ -67,6 +67,7 @@ pub(crate) fn cases() -> Vec<Case> {
     // A18
     all.extend(texts::patterns());
     all.extend(texts::many_patterns());
+    all.extend(texts::grown());
     all.extend(texts::schemas());
     all.extend(texts::manifests());
     all.extend([texts::arguments(), texts::result()]);

@@ -16,9 +16,9 @@ pub(crate) fn line() -> Case {
     Case::run(hostile::A12_LOG, "n10485760")
 }
 
-/// Standard output and error: many lines, and one without an end, cut in the middle of a letter.
-pub(crate) fn streams() -> [Case; 2] {
-    ["n1000", "o1000"].map(|what| Case::run(hostile::A16_STREAMS, what))
+/// Standard output and error: many lines, one without an end that is cut in the middle of a letter, and lines that are empty.
+pub(crate) fn streams() -> [Case; 3] {
+    ["n1000", "o1000", "b1000"].map(|what| Case::run(hostile::A16_STREAMS, what))
 }
 
 /// An answer of sixty mebibytes.

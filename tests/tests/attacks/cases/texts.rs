@@ -112,25 +112,63 @@ pub(crate) fn patterned(count: usize, pattern: &str) -> String {
     json!({ "type": "object", "properties": properties }).to_string()
 }
 
-/// Arguments of so many bytes.
+/// Arguments with so many bytes of text, all for the first of these patterns.
 pub(crate) fn arguments_of(bytes: usize) -> Value {
-    json!({ "a": "a".repeat(bytes - r#"{"a":""}"#.len()) })
+    json!({ "p0": "a".repeat(bytes - "p0".len()) })
 }
 
-/// The most patterns, the longest, and the most that is held against all of them.
+/// A schema of so many patterns, each as large as one may be, and none of them with a word in it that could be looked for.
+pub(crate) fn large(count: usize) -> String {
+    let property = |n: usize| (format!("p{n}"), json!({ "pattern": format!("[a-m]{{3600}}[n-z]{n}") }));
+    let properties: serde_json::Map<String, Value> = (0..count).map(property).collect();
+    json!({ "type": "object", "properties": properties }).to_string()
+}
+
+/// The most patterns, the longest, the most that are the largest, and the most text that is held against the first and the last of these.
 pub(crate) const PATTERNS: usize = 256;
 pub(crate) const PATTERN: usize = 512;
-pub(crate) const MATCHING: usize = (8 << 20) / PATTERNS;
+pub(crate) const LARGE: usize = 16;
+pub(crate) const MATCHING: usize = 64_000_000 / (PATTERNS * STATES);
+pub(crate) const MATCHING_LARGE: usize = 64_000_000 / (LARGE * LARGE_STATES);
 
-/// Patterns that are one too many, a byte too long, too large, or held against a byte too much.
-pub(crate) fn many_patterns() -> [Case; 4] {
+/// For how many states patterns count, the smallest and the largest.
+const STATES: usize = 64;
+const LARGE_STATES: usize = 4096;
+
+/// Patterns that are one too many, a byte too long, too large, too large together, or held against a byte too much.
+pub(crate) fn many_patterns() -> [Case; 6] {
     let bomb = "(?:\\p{L}{100}){100}";
+    let matching = ["limits.json.matching"];
     [
-        called(&patterned(PATTERNS, "$"), &arguments_of(MATCHING + 1))
-            .fails("invalid-input", &["limits.json.matching"]),
+        called(&patterned(PATTERNS, "$"), &arguments_of(MATCHING + 1)).fails("invalid-input", &matching),
+        called(&large(LARGE), &arguments_of(MATCHING_LARGE + 1)).fails("invalid-input", &matching),
         called(&patterned(PATTERNS + 1, "$"), &json!({})).refused(&["more than 256 patterns", "limits.json.patterns"]),
         called(&patterned(1, &"a".repeat(PATTERN)), &json!({})).refused(&["513 bytes", "limits.json.pattern"]),
         called(&patterned(100, bomb), &json!({})).refused(&["limits.json.pattern"]),
+        called(&large(LARGE + 1), &json!({})).refused(&["together", "limits.json.pattern"]),
+    ]
+}
+
+/// A schema of so many references, each to the next, the last to the first for what lies in the value.
+pub(crate) fn chain(length: usize) -> String {
+    let link = |at: usize| (format!("a{at}"), json!({ "$ref": format!("#/$defs/a{}", at + 1) }));
+    let mut defs: serde_json::Map<String, Value> = (0..length).map(link).collect();
+    let back = json!({ "properties": { "a": { "$ref": "#/$defs/a0" } } });
+    defs.insert(format!("a{length}"), back);
+    json!({ "type": "object", "$defs": defs, "$ref": "#/$defs/a0" }).to_string()
+}
+
+/// References that may be followed one after the other for each level of a value: with what refers to them and what ends them, 1,000 for 65 levels.
+pub(crate) const CHAIN: usize = 1_000 / 65 - 2;
+
+/// What is small as it is written, and large as it is read, checked, or followed.
+pub(crate) fn grown() -> [Case; 3] {
+    let wide = json!({ "a": vec![json!({ "": 0 }); 16_700] });
+    let many = json!({ "properties": { "a": { "items": { "anyOf": vec![json!({ "maximum": -1 }); 3_000] } } } });
+    [
+        called("{}", &wide).fails("invalid-input", &["limits.json.values"]),
+        called(&many.to_string(), &json!({ "a": vec![0; 40_000] })).fails("invalid-input", &["limits.json.checking"]),
+        called(&chain(CHAIN + 1), &json!({})).refused(&["deep for one value"]),
     ]
 }
 
