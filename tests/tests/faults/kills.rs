@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use crate::place::sends;
-use crate::program::{ask, script};
+use crate::program::{ANSWERED, ask, script};
 use crate::recorded::{Fate, Met, Recorded};
 use crate::{LONG, Numbers, full};
 
@@ -75,7 +75,7 @@ fn f02_kill_between_intent_and_outcome() {
 fn f02_kill_when_the_model_is_asked() {
     let recorded = Recorded::everything();
     let (mut rounds, mut met) = (0, 0);
-    for n in (1..=recorded.asked).step_by(if full() { 1 } else { 2 }) {
+    for n in (1..=recorded.asked.len()).step_by(if full() { 1 } else { 2 }) {
         let place = recorded.place();
         let process = recorded.host(&place).start();
         place.server.wait_for(n, LONG);
@@ -94,7 +94,7 @@ fn f02_kill_when_the_model_is_asked() {
 fn f02_kill_when_one_answer_is_kept_and_not_yet_asked_for() {
     // The guest waits for the second of two completions, whose answer doesn't come; the first has its outcome.
     let recorded = Recorded::everything();
-    let place = recorded.killed_while("PAR TWO", 8);
+    let place = recorded.killed_while("PAR TWO", ANSWERED);
     recorded.ends_well(&place, &[], "one kept, one under way");
     let sends = sends(&place.server);
     let twice: Vec<&String> = sends.iter().filter(|(_, n)| **n == 2).map(|(key, _)| key).collect();

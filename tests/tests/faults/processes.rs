@@ -223,7 +223,7 @@ fn f20_the_clock_jumps_while_a_run_is_under_way() {
 fn f20_the_clock_jumps_between_kill_and_resume() {
     let recorded = Recorded::everything();
     for offset in JUMPS {
-        let place = recorded.killed_while("PAR TWO", 8);
+        let place = recorded.killed_while("PAR TWO", ANSWERED);
         let other = Met::kill(Shim::new().clock(1, &[offset]));
         recorded.ends_well(&place, &[other], &format!("off by {offset} s"));
     }
