@@ -1,14 +1,15 @@
 //! The process dies, at every write of the journal and at any time.
 
+use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
-use hermes_tests::Shim;
 use hermes_tests::shim::{Action, When};
+use hermes_tests::{Host, Shim};
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::place::sends;
+use crate::place::{Place, newest, sends};
 use crate::program::{ANSWERED, ask, script};
 use crate::recorded::{Fate, Met, Recorded};
 use crate::{LONG, Numbers, full};
@@ -130,21 +131,51 @@ fn f03_kill_in_a_checkpoint() {
 }
 
 #[test]
+fn f03_kill_where_a_file_gets_its_name() {
+    let recorded = Recorded::everything();
+    sweep(&recorded, "rename", "*/components/", &Action::KillBefore, [1, 1]);
+    sweep(&recorded, "rename", "*/components/", &Action::KillAfter, [1, 1]);
+}
+
+/// Writes a run to a file.
+fn export(place: &Place, run: &str, file: &Path) -> Host {
+    let host = place.home.host();
+    host.args(["export", run, "--with-plugins", "--run-file"]).arg(file)
+}
+
+#[test]
+fn f03_kill_where_an_export_gets_its_name() {
+    let recorded = Recorded::everything();
+    for (action, is_there) in [(Action::KillBefore, false), (Action::KillAfter, true)] {
+        let place = recorded.killed_while("PAR TWO", ANSWERED);
+        let run = newest(&place.home).unwrap();
+        let file = |name: &str| place.home.work().join(name);
+        let shim = Shim::new().rule("link", "run.jsonl", When::At(1), &action);
+        let killed = shim.on(export(&place, &run, &file("run.jsonl"))).output();
+        assert_eq!((killed.code, file("run.jsonl").exists()), (None, is_there), "{action:?}");
+        export(&place, &run, &file("whole.jsonl")).output().expect(0);
+        let again = export(&place, &run, &file("run.jsonl")).output();
+        if is_there {
+            again.expect(2).says(&["it is there already"]);
+        } else {
+            again.expect(0);
+        }
+        let bytes = |name: &str| fs::read(file(name)).unwrap();
+        assert!(bytes("run.jsonl") == bytes("whole.jsonl"), "{action:?}: no half file");
+        recorded.ends_well(&place, &[], &format!("{action:?} where an export gets its name"));
+    }
+}
+
+#[test]
 fn f03_kill_while_a_run_is_exported() {
     let recorded = Recorded::everything();
     let place = recorded.place();
     recorded.host(&place).output().expect(0);
     let run = place.home.newest_run();
-    let export = |file: &Path| {
-        place
-            .home
-            .host()
-            .args(["export", &run, "--with-plugins", "--run-file"])
-            .arg(file)
-    };
+    let export = |file: &Path| export(&place, &run, file);
     let whole = place.home.work().join("whole.jsonl");
     export(&whole).output().expect(0);
-    let whole = std::fs::read(whole).unwrap();
+    let whole = fs::read(whole).unwrap();
     let file = place.home.work().join("run.jsonl");
     let mut killed = 0;
     for n in (1..).step_by(if full() { 1 } else { 53 }) {
@@ -159,7 +190,7 @@ fn f03_kill_while_a_run_is_exported() {
     }
     assert!(killed > 0, "the faults met nothing");
     assert!(
-        std::fs::read(file).unwrap() == whole,
+        fs::read(file).unwrap() == whole,
         "nothing of the earlier drafts is in it"
     );
 }
