@@ -14,7 +14,8 @@
 //               tear:N       of a write only the first N bytes are done, then the process dies
 //               copy:FOLDER  when it is done, the file is copied to FOLDER under its own name: what survives a loss of power
 //               count        nothing
-// SHIM_COUNTS   a file with a 64-bit number for each rule: how many calls it was about so far
+// SHIM_COUNTS   a file with a 64-bit number for each rule: how many calls it was about so far; and one more behind those of all rules, which
+//               may be written at any time: by how many seconds the time of day is off from then on
 // SHIM_KILL_US  the process dies so many microseconds after its start
 // SHIM_CLOCK    `EVERY OFFSET…`: the time of day is off by so many seconds, by the next offset after every so many readings
 // SHIM_HOSTS    one name a line, `NAME ADDRESS,…;ADDRESS,…`: the addresses that its first, second, … question is answered with; the
@@ -68,7 +69,7 @@ struct verdict {
 
 static struct rule rules[MAX_RULES];
 static int rule_count;
-static _Atomic unsigned long long own_counts[MAX_RULES];
+static _Atomic unsigned long long own_counts[MAX_RULES + 1];
 static _Atomic unsigned long long *counts = own_counts;
 static long clock_every, clock_offsets[MAX_OFFSETS];
 static int offset_count;
@@ -426,7 +427,10 @@ int pthread_create(pthread_t *thread, const pthread_attr_t *how, void *(*start)(
 int clock_gettime(clockid_t clock, struct timespec *now) {
     REAL(int, "clock_gettime", clockid_t, struct timespec *);
     int done = real(clock, now);
-    if (done == 0 && offset_count && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE)) {
+    if (done || (clock != CLOCK_REALTIME && clock != CLOCK_REALTIME_COARSE))
+        return done;
+    now->tv_sec += (long long)atomic_load(&counts[MAX_RULES]);
+    if (offset_count) {
         long n = atomic_fetch_add(&clock_readings, 1);
         now->tv_sec += clock_offsets[n / (clock_every ? clock_every : 1) % offset_count];
     }

@@ -14,8 +14,8 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::end::End;
-use crate::place::{Place, newest, resume, sends};
-use crate::program::{ask, holding, script};
+use crate::place::{Place, completions, newest, resume, sends, shown};
+use crate::program::{ANSWERED, ask, held, holding, script};
 use crate::recorded::{Met, Recorded};
 use crate::{LONG, eventually, full};
 
@@ -229,6 +229,36 @@ fn f20_the_clock_jumps_between_kill_and_resume() {
     }
 }
 
+/// The clock that only goes forward stands still while a machine sleeps, and the time of day is another when it wakes up. It sleeps for longer than a run, a
+/// step and an answer may take.
+#[test]
+fn f20_a_machine_that_slept() {
+    const NIGHT: i64 = 8 * 3_600;
+    let recorded = Recorded::everything();
+    let gate = tempfile::tempdir().unwrap();
+    let morning = gate.path().join("morning");
+    let place = Place::new(held("PAR TWO", &morning));
+    let shim = Shim::new();
+    let process = shim.on(recorded.host(&place)).start();
+    place.waits(ANSWERED);
+    process.signal(Signal::STOP);
+    shim.jumps(NIGHT);
+    process.signal(Signal::CONT);
+    fs::write(&morning, "").unwrap();
+    let output = process.finish().expect(0);
+    let wall = output.spent("wall-clock-ms");
+    assert!(
+        wall <= u64::try_from(output.took.as_millis()).unwrap(),
+        "{wall} ms in {:?}",
+        output.took
+    );
+    End::printed(&output).assert_like(&recorded.end, "it slept for a night");
+    // It was another day.
+    let run = shown(&place.home, output.json()["run"].as_str().unwrap());
+    let of_root = |time: &str| run["agents"][0][time].as_i64().unwrap();
+    assert!(of_root("ended_ms") - of_root("started_ms") > NIGHT * 1_000, "{run}");
+}
+
 #[test]
 fn f20_a_process_that_slept() {
     let server = ModelServer::start([Turn::fault(Fault::StallMidStream), Turn::text("awake")]);
@@ -244,10 +274,13 @@ fn f20_a_process_that_slept() {
         Duration::from_millis(1_500)
     });
     process.signal(Signal::CONT);
-    let seen = process.finish().expect(0).seen();
+    let output = process.finish().expect(0);
+    let seen = output.seen();
     assert_eq!(refusal(&seen[0]).as_deref(), Some("timed-out"), "{}", seen[0]);
     assert_eq!(seen[1]["ok"]["parts"][0]["Text"], "awake");
     assert_eq!(server.requests().len(), 2);
+    let (ended, open) = completions(&shown(&home, output.json()["run"].as_str().unwrap()));
+    assert_eq!((ended.len(), open.len()), (2, 0), "each has one end");
 }
 
 #[test]

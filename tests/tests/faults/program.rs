@@ -1,5 +1,7 @@
 //! The program of the recorded run, and the model that it asks.
 
+use std::path::Path;
+
 use hermes_tests::child::{ChildSpec, join};
 use hermes_tests::model::{Fault, Script, Turn};
 use serde_json::{Value, json};
@@ -37,6 +39,15 @@ pub(crate) fn holding(asked: &str, times: usize) -> Script {
     let mut script = script();
     let place = script.when.iter().position(|(marker, _)| marker == asked).unwrap();
     script.when[place].1.turns = vec![Turn::fault(Fault::StallMidStream); times];
+    script
+}
+
+/// The same, but a request with this text is not answered before this file is there.
+pub(crate) fn held(asked: &str, file: &Path) -> Script {
+    let mut script = script();
+    let place = script.when.iter().position(|(marker, _)| marker == asked).unwrap();
+    let answers = &mut script.when[place].1;
+    answers.then = answers.then.take().map(|turn| turn.held_until(file));
     script
 }
 
