@@ -152,7 +152,11 @@ fn f03_kill_where_an_export_gets_its_name() {
         let file = |name: &str| place.home.work().join(name);
         let shim = Shim::new().rule("link", "run.jsonl", When::At(1), &action);
         let killed = shim.on(export(&place, &run, &file("run.jsonl"))).output();
-        assert_eq!((killed.code, file("run.jsonl").exists()), (None, is_there), "{action:?}");
+        assert_eq!(
+            (killed.code, file("run.jsonl").exists()),
+            (None, is_there),
+            "{action:?}"
+        );
         export(&place, &run, &file("whole.jsonl")).output().expect(0);
         let again = export(&place, &run, &file("run.jsonl")).output();
         if is_there {

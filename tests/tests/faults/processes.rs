@@ -8,7 +8,7 @@ use hermes_tests::child::{ChildSpec, inside, join};
 use hermes_tests::model::{Fault, Format, ModelServer, Turn};
 use hermes_tests::output::{message, refusal, slack};
 use hermes_tests::shim::{Action, EMFILE, When};
-use hermes_tests::{Home, Host, Shim};
+use hermes_tests::{Home, Host, Output, Shim};
 use rusqlite::Connection;
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -354,20 +354,31 @@ fn f21_few_file_descriptors() {
     run(16).0.expect(2).says(&["Too many open files"]);
 }
 
-#[test]
-fn f21_many_runs_and_few_file_descriptors() {
-    const RUNS: usize = 17;
+/// How many runs go on at once.
+const RUNS: usize = 17;
+
+/// So many runs that were stopped before their first answer.
+fn stopped_runs() -> Place {
     let place = Place::new(holding("ROOT ONE", RUNS));
     let program = json!({ "steps": [ask("ROOT ONE"), ask("PAR ONE")] });
     let begun: Vec<_> = (0..RUNS).map(|_| place.home.host().probe(&program).start()).collect();
     place.server.wait_for(RUNS, LONG);
     begun.iter().for_each(|process| process.signal(Signal::INT));
     begun.into_iter().for_each(|process| drop(process.finish().expect(130)));
-    let all = || {
-        let host = place.home.host().set("limits.resume_parallel", RUNS);
-        let host = host.set("limits.start_wall", "500ms");
-        host.args(["resume", "--all", "--output", "json"])
-    };
+    place
+}
+
+/// Goes on with all of them at once.
+fn resume_all(home: &Home) -> Host {
+    let host = home.host().set("limits.resume_parallel", RUNS);
+    let host = host.set("limits.start_wall", "500ms");
+    host.args(["resume", "--all", "--output", "json"])
+}
+
+#[test]
+fn f21_many_runs_and_few_file_descriptors() {
+    let place = stopped_runs();
+    let all = || resume_all(&place.home);
     // None begins, and none ends: what this machine lacks now is no run's end.
     let few = all().by("ulimit -n 24 && exec \"$0\" \"$@\"").output().expect(1);
     few.says(&["the run stopped", "limits.fds, ulimit -n", "hermes-host resume"]);
@@ -378,6 +389,45 @@ fn f21_many_runs_and_few_file_descriptors() {
     let sends = sends(&place.server);
     let times: Vec<usize> = sends.values().copied().collect();
     assert_eq!((times.len(), times.iter().sum()), (2 * RUNS, 3 * RUNS), "{sends:?}");
+}
+
+/// The runs in the output of `resume --all` that returned. What had no file descriptor there was told so, or is where it can go on.
+#[track_caller]
+fn returned(output: &Output) -> Vec<String> {
+    let (mut returned, runs) = (Vec::new(), output.json());
+    for run in runs.as_array().unwrap() {
+        if run["exit"] != "returned" {
+            assert_eq!(run["exit"], "interrupted", "{run}");
+            continue;
+        }
+        for seen in run["result"]["seen"].as_array().unwrap() {
+            let words = message(seen);
+            assert!(
+                refusal(seen).is_none() || words.contains("Too many open files"),
+                "{seen}"
+            );
+        }
+        returned.push(run["run"].as_str().unwrap().to_owned());
+    }
+    returned
+}
+
+#[test]
+fn f21_many_runs_and_file_descriptors_for_some() {
+    let place = stopped_runs();
+    let some = resume_all(&place.home)
+        .by("ulimit -n 64 && exec \"$0\" \"$@\"")
+        .output();
+    assert!(matches!(some.code, Some(0..=2)), "{:?}: {}", some.code, some.stderr);
+    let ended = returned(&some);
+    let before = sends(&place.server);
+    let rest = resume_all(&place.home).output().expect(0);
+    assert_eq!(ended.len() + returned(&rest).len(), RUNS, "{}", some.stdout);
+    let after = sends(&place.server);
+    for (key, times) in &before {
+        let is_over = ended.iter().any(|run| key.starts_with(run));
+        assert!(!is_over || after[key] == *times, "{key} was sent again");
+    }
 }
 
 /// Writers that each try to be the one that writes the next version.
