@@ -205,7 +205,7 @@ fn f15_a_parent_that_ends_while_its_children_run() {
 
 #[test]
 fn f16_a_host_without_threads() {
-    // What panics within a host function is mended from the journal (`host/tests/lost_task.rs`). Here the host itself panics where a
+    // What panics within a host function is mended from the journal (`host/tests/panics.rs`). Here the host itself panics where a
     // library finds no thread.
     let recorded = Recorded::everything();
     let mut refused = 0;
