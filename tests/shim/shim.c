@@ -1,7 +1,7 @@
 // What the operating system may do to a process, done to it on purpose: a library for LD_PRELOAD that counts calls by file, and
 // lets the n-th fail, come short, take its time, or be the last thing that the process ever did.
 //
-// SHIM_RULES    one rule a line, `CALLS PATH FROM TO ACTION`: in which calls (write, sync, truncate, open, read, socket, rename,
+// SHIM_RULES    one rule a line, `CALLS PATH FROM TO ACTION`: in which calls (write, sync, truncate, open, read, socket, rename, link,
 //               thread, connect, resolve),
 //               on which file (the end of its path, or any part of it after a `*`; for connect the address, like `8.8.8.8:80`, for
 //               resolve the name), from the how manyth call to the how manyth
@@ -14,7 +14,8 @@
 //               tear:N       of a write only the first N bytes are done, then the process dies
 //               copy:FOLDER  when it is done, the file is copied to FOLDER under its own name: what survives a loss of power
 //               count        nothing
-// SHIM_COUNTS   a file with a 64-bit number for each rule: how many calls it was about so far
+// SHIM_COUNTS   a file with a 64-bit number for each rule: how many calls it was about so far; and one more behind those of all rules, which
+//               may be written at any time: by how many seconds the time of day is off from then on
 // SHIM_KILL_US  the process dies so many microseconds after its start
 // SHIM_CLOCK    `EVERY OFFSET…`: the time of day is off by so many seconds, by the next offset after every so many readings
 // SHIM_HOSTS    one name a line, `NAME ADDRESS,…;ADDRESS,…`: the addresses that its first, second, … question is answered with; the
@@ -41,7 +42,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { WRITE = 1, SYNC = 2, TRUNCATE = 4, OPEN = 8, READ = 16, SOCKET = 32, RENAME = 64, THREAD = 128, CONNECT = 256, RESOLVE = 512 };
+enum { WRITE = 1, SYNC = 2, TRUNCATE = 4, OPEN = 8, READ = 16, SOCKET = 32, RENAME = 64, THREAD = 128, CONNECT = 256, RESOLVE = 512, LINK = 1024 };
 enum action { COUNT, ERRNO, SHORT, DELAY, KILL_BEFORE, KILL_AFTER, TEAR, COPY };
 enum { MAX_RULES = 16, MAX_OFFSETS = 16, MAX_HOSTS = 8 };
 
@@ -68,7 +69,7 @@ struct verdict {
 
 static struct rule rules[MAX_RULES];
 static int rule_count;
-static _Atomic unsigned long long own_counts[MAX_RULES];
+static _Atomic unsigned long long own_counts[MAX_RULES + 1];
 static _Atomic unsigned long long *counts = own_counts;
 static long clock_every, clock_offsets[MAX_OFFSETS];
 static int offset_count;
@@ -90,7 +91,7 @@ static void die(void) {
 static unsigned call_named(const char *name) {
     static const struct { const char *name; unsigned call; } names[] = {
         {"write", WRITE}, {"sync", SYNC}, {"truncate", TRUNCATE}, {"open", OPEN},
-        {"read", READ}, {"socket", SOCKET}, {"rename", RENAME},
+        {"read", READ}, {"socket", SOCKET}, {"rename", RENAME}, {"link", LINK},
         {"thread", THREAD}, {"connect", CONNECT}, {"resolve", RESOLVE},
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
@@ -405,6 +406,18 @@ int rename(const char *from, const char *to) {
     PLAIN(-1, verdict, real(from, to));
 }
 
+int link(const char *from, const char *to) {
+    REAL(int, "link", const char *, const char *);
+    struct verdict verdict = judge(LINK, to);
+    PLAIN(-1, verdict, real(from, to));
+}
+
+int linkat(int from_fd, const char *from, int to_fd, const char *to, int flags) {
+    REAL(int, "linkat", int, const char *, int, const char *, int);
+    struct verdict verdict = judge(LINK, to);
+    PLAIN(-1, verdict, real(from_fd, from, to_fd, to, flags));
+}
+
 int pthread_create(pthread_t *thread, const pthread_attr_t *how, void *(*start)(void *), void *argument) {
     REAL(int, "pthread_create", pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
     struct verdict verdict = judge(THREAD, "");
@@ -414,7 +427,10 @@ int pthread_create(pthread_t *thread, const pthread_attr_t *how, void *(*start)(
 int clock_gettime(clockid_t clock, struct timespec *now) {
     REAL(int, "clock_gettime", clockid_t, struct timespec *);
     int done = real(clock, now);
-    if (done == 0 && offset_count && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE)) {
+    if (done || (clock != CLOCK_REALTIME && clock != CLOCK_REALTIME_COARSE))
+        return done;
+    now->tv_sec += (long long)atomic_load(&counts[MAX_RULES]);
+    if (offset_count) {
         long n = atomic_fetch_add(&clock_readings, 1);
         now->tv_sec += clock_offsets[n / (clock_every ? clock_every : 1) % offset_count];
     }

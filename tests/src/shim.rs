@@ -3,6 +3,7 @@
 //! The library is compiled once, by the C compiler that the host's own build needs for SQLite.
 
 use std::fs;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -17,6 +18,9 @@ const SOURCE: &str = include_str!("../shim/shim.c");
 
 /// As many rules as the library takes.
 const RULES: usize = 16;
+
+/// Where the offset of the time of day stands in the file of the counts: behind them.
+const OFFSET: u64 = 8 * RULES as u64;
 
 /// No space left on the device.
 pub const ENOSPC: i32 = 28;
@@ -82,7 +86,7 @@ impl Shim {
     /// Without a rule.
     pub fn new() -> Self {
         let counts = NamedTempFile::new().unwrap();
-        counts.as_file().set_len(8 * RULES as u64).unwrap();
+        counts.as_file().set_len(OFFSET + 8).unwrap();
         Self {
             rules: Vec::new(),
             hosts: Vec::new(),
@@ -91,7 +95,7 @@ impl Shim {
         }
     }
 
-    /// A rule about `calls` (`write`, `sync`, `truncate`, `open`, `read`, `socket`, `rename`, `thread`, several with commas) on files whose path
+    /// A rule about `calls` (`write`, `sync`, `truncate`, `open`, `read`, `socket`, `rename`, `link`, `thread`, several with commas) on files whose path
     /// ends with `path`, or holds what follows a `*`. The path of a `connect` is its address, like `8.8.8.8:80`, and that of a `resolve` the name.
     #[must_use]
     pub fn rule(mut self, calls: &str, path: &str, when: When, action: &Action) -> Self {
@@ -129,6 +133,12 @@ impl Shim {
         self.variables
             .push(("SHIM_CLOCK", format!("{every} {}", words.join(" "))));
         self
+    }
+
+    /// From now on the time of day is off by so many seconds, also in a process that is under way.
+    pub fn jumps(&self, seconds: i64) {
+        let counts = self.counts.as_file();
+        counts.write_all_at(&seconds.to_ne_bytes(), OFFSET).unwrap();
     }
 
     /// What the questions for a name are answered with, one after another; the last answer stands.

@@ -422,6 +422,69 @@ fn a_tool_call_that_is_made_again_sees_the_time_that_it_saw() {
     assert_eq!(refusal(waited), None, "{waited}");
 }
 
+/// What the steps of a tool called `probe` saw.
+#[track_caller]
+fn inside_the_call(output: &Output) -> Vec<Value> {
+    let seen = output.seen().remove(0);
+    let text = seen.pointer("/ok/output/structured_content").and_then(Value::as_str);
+    let text = text.unwrap_or_else(|| panic!("the tool has no answer: {seen}"));
+    let told: Value = serde_json::from_str(text).unwrap();
+    told["seen"].as_array().unwrap().clone()
+}
+
+/// A tool that holds a folder and may be called again waits again for what it reads there: none of its timers ends before, and each in the call in which it
+/// ended first, however often the host goes down.
+#[test]
+fn timers_of_a_tool_that_holds_a_folder_end_where_they_ended() {
+    const KILLS: usize = 2;
+    let manifest = "name = \"reader\"\nversion = \"0.1.0\"\ndescription = \"Reads.\"\n\
+        [[wants]]\ngrant = \"fs\"\nreason = \"Reads.\"\n\
+        [[wants]]\ngrant = \"blackboard:shared\"\nreason = \"Asks for a key.\"\n\
+        [[wants]]\ngrant = \"llm\"\nreason = \"Asks.\"\n";
+    let [text, stall] = [Turn::text("heard"), Turn::fault(Fault::StallMidStream)];
+    let server = ModelServer::start(Script::from(vec![text.clone(), stall.clone(), stall]).then(text));
+    let home = Home::with_model(&server, Format::OpenAi);
+    home.write("papers/a.txt", "a line");
+    let tool = saying(&home, &guests::built("probe-tool"), "hints: none", "hints: same");
+    let tool = wanting(&home, &tool, "reader.wasm", manifest);
+    let grants = ["--allow", "fs:./papers", "--allow", "blackboard:shared"];
+    let add = home.host().args(["plugin", "add"]).arg(tool).args(grants);
+    add.args(["--allow", "llm", "--yes"]).output().expect(0);
+    let read = json!({ "do": "read-or-sleep", "path": "/papers/a.txt", "ms": 600_000 });
+    let sleep = json!({ "do": "sleep", "ms": 30 });
+    // It asks for a key that names what it saw, after each step.
+    let inside = json!({ "steps": [
+        { "do": "open", "name": "shared" }, { "do": "witness", "space": 0 },
+        read, sleep, read, sleep, ask("INSIDE"), read, sleep,
+    ] });
+    let program = steps(&[json!({ "do": "call", "name": "probe", "arguments": inside })]);
+    let host = || home.host().args(grants).args(["--tool", "reader"]).probe(&program);
+    let whole = inside_the_call(&host().output().expect(0));
+    let mut process = host().start();
+    for n in 1..=KILLS {
+        server.wait_for(1 + n, LONG);
+        process.signal(Signal::KILL);
+        assert_eq!(process.finish().code, None);
+        let resume = ["resume", &home.newest_run(), "--output", "json"].map(str::to_owned);
+        process = home.host().args(resume).start();
+    }
+    let output = process.finish().expect(0);
+    let seen = inside_the_call(&output);
+    for (at, seen) in seen.iter().enumerate() {
+        match at {
+            2 | 4 | 7 => assert_eq!(seen["ok"], json!([0]), "{at}: the file alone was there"),
+            3 | 5 | 8 => assert!(seen["ok"].is_u64(), "{at}: {seen}"),
+            _ => assert_eq!(seen, &whole[at], "{at}"),
+        }
+    }
+    assert_eq!(seen.len(), whole.len());
+    // Each time the call, and the completion inside it.
+    let resent = output.spent("resent");
+    assert_eq!((server.requests().len(), resent), (2 + KILLS, 2 * KILLS as u64));
+    let replay = home.host().args(["replay", &home.newest_run(), "--output", "json"]);
+    replay.output().expect(0).says(&["held a folder"]);
+}
+
 /// What a wait had behind it when its run was stopped counts: the rest is waited for, and not the whole anew.
 #[test]
 fn a_wait_goes_on_where_it_was() {

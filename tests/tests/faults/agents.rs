@@ -99,22 +99,24 @@ fn f13_a_crash_loop() {
     );
 }
 
-/// A tree whose agents compute, wait for a model, are parked, never take what they are given, and call a tool that computes: in its home, once
-/// all of it is under way.
+/// A tree whose agents compute, wait for a model, are parked, never take their task, or the answer of a call, and call a tool that computes: in its
+/// home, once all of it is under way.
 fn tree_that_hears_nothing(home: &Home) -> (Process, String) {
     let plugins = home.path().join("plugins");
     std::fs::create_dir_all(&plugins).unwrap();
-    for guest in ["spin", "realloc-spin"] {
+    for guest in ["spin", "realloc-spin", "answer-spin"] {
         std::fs::copy(guests::built(guest), plugins.join(guest).with_extension("wasm")).unwrap();
     }
     let deep = |guest: &str| ChildSpec::probe(&steps(&[ChildSpec::of(guest, "").spawn(), join(0)]));
     let asks = ChildSpec::probe(&steps(&[ask("hi")]));
+    let notes = json!([{ "space": "notes", "prefix": "", "access": "ReadWrite" }]);
     let program = [
         deep("spin").spawn(),
         deep("realloc-spin").spawn(),
         asks.spawn(),
         json!({ "do": "open", "name": "notes" }),
         ChildSpec::parked(600_000).spawn(),
+        ChildSpec::of("answer-spin", "").with("spaces", notes).spawn(),
         json!({ "do": "call", "name": "spin" }),
     ];
     let host = home.host().arg("--tool").arg(guests::built("probe-tool"));
@@ -125,9 +127,11 @@ fn tree_that_hears_nothing(home: &Home) -> (Process, String) {
     let run = eventually("all agents", || {
         let run = newest(home)?;
         let shown = shown(home, &run);
-        let calls = shown["agents"][0]["operations"].as_array()?;
-        let called = calls.iter().any(|op| op["kind"] == "tool-call");
-        (called && status(&shown) == ["active"; 7]).then_some(run)
+        let agents = shown["agents"].as_array()?.iter();
+        let mut operations = agents.flat_map(|agent| agent["operations"].as_array().unwrap());
+        let called = operations.clone().any(|op| op["kind"] == "tool-call");
+        let wrote = operations.any(|op| op["kind"] == "write" && op["status"] == "done");
+        (called && wrote && status(&shown) == ["active"; 8]).then_some(run)
     });
     (process, run)
 }
@@ -142,7 +146,7 @@ fn f14_a_tree_that_hears_no_signal() {
     let took = output.ended - sent;
     assert!(took < Duration::from_secs(6) + slack(), "{took:?}");
     home.host().args(["cancel", &run]).output().expect(0);
-    assert_eq!(status(&shown(&home, &run)), ["cancelled"; 7]);
+    assert_eq!(status(&shown(&home, &run)), ["cancelled"; 8]);
 }
 
 #[test]
@@ -155,7 +159,7 @@ fn f14_a_tree_that_hears_no_cancel() {
     let took = output.ended - sent;
     assert!(took < Duration::from_secs(6) + slack(), "{took:?}");
     assert_eq!(output.json()["exit"], "cancelled");
-    assert_eq!(status(&shown(&home, &run)), ["cancelled"; 7]);
+    assert_eq!(status(&shown(&home, &run)), ["cancelled"; 8]);
 }
 
 /// Has a parent do `ends` while one of its children has returned and one is parked, and its own parent do `meanwhile`: how all ended.
@@ -201,7 +205,7 @@ fn f15_a_parent_that_ends_while_its_children_run() {
 
 #[test]
 fn f16_a_host_without_threads() {
-    // What panics within a host function is mended from the journal (`host/tests/lost_task.rs`). Here the host itself panics where a
+    // What panics within a host function is mended from the journal (`host/tests/panics.rs`). Here the host itself panics where a
     // library finds no thread.
     let recorded = Recorded::everything();
     let mut refused = 0;

@@ -204,11 +204,12 @@ fn f06_nowhere_to_print() {
 }
 
 /// Of these requests each is made only when the answer of the one before it was heard.
-const HEARD: [(&str, &str); 7] = [
+const HEARD: [(&str, &str); 8] = [
     ("ROOT ONE", "PAR ONE"),
     ("ROOT ONE", "CHILD A ONE"),
     ("CHILD A ONE", "CHILD A TWO"),
     ("CHILD B LOST", "CHILD B AGAIN"),
+    ("CHILD D CALLS", "CHILD D HEARD"),
     ("TOOL ASKS", "ROOT CODE"),
     ("PAR ONE", "ROOT CODE"),
     ("PAR TWO", "ROOT CODE"),

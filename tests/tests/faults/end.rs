@@ -42,9 +42,9 @@ impl End {
         Self(json!({ "exit": json["exit"], "spent": spent, "beside": beside(json), "agents": agents }))
     }
 
-    /// How many iterations were given back.
-    pub(crate) fn refunded(&self) -> &Value {
-        &self.0["beside"]["refunded"]
+    /// How many iterations were given back, and how many closing calls were made.
+    pub(crate) fn beside(&self) -> &Value {
+        &self.0["beside"]
     }
 
     /// Panics unless all that this one tells is the same in the other.
@@ -113,7 +113,7 @@ fn like_any(value: Value) -> Value {
 }
 
 /// `<1f3a… what=…>`: the number is another in each run.
-fn without_fences(text: &str) -> String {
+pub(crate) fn without_fences(text: &str) -> String {
     let mut out = String::new();
     for piece in text.split_inclusive('<') {
         let slash = usize::from(piece.starts_with('/'));

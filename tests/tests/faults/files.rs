@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::end::End;
 use crate::full;
 use crate::place::{Files, Place, newest, resume};
+use crate::program::ANSWERED;
 use crate::recorded::Recorded;
 
 const DATABASE: &str = "hermes.db";
@@ -70,7 +71,7 @@ fn f04_a_torn_tail() {
 
 /// A run that was suspended with one completion under way.
 fn suspended(recorded: &Recorded) -> Place {
-    recorded.suspended_while("PAR TWO", 8)
+    recorded.suspended_while("PAR TWO", ANSWERED)
 }
 
 /// The files after the log was copied into the database.
@@ -118,7 +119,7 @@ fn others_are_well(recorded: &Recorded, place: &Place, what: &str) {
 fn f05_a_damaged_log() {
     let recorded = Recorded::everything();
     // A process that ends in order may copy its log into the database.
-    let place = recorded.killed_while("PAR TWO", 8);
+    let place = recorded.killed_while("PAR TWO", ANSWERED);
     let (run, files) = (newest(&place.home).unwrap(), place.files());
     is_damaged(
         &place,

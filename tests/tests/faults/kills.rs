@@ -1,15 +1,16 @@
 //! The process dies, at every write of the journal and at any time.
 
+use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
-use hermes_tests::Shim;
 use hermes_tests::shim::{Action, When};
+use hermes_tests::{Host, Shim};
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::place::sends;
-use crate::program::{ask, script};
+use crate::place::{Place, newest, sends};
+use crate::program::{ANSWERED, ask, script};
 use crate::recorded::{Fate, Met, Recorded};
 use crate::{LONG, Numbers, full};
 
@@ -75,7 +76,7 @@ fn f02_kill_between_intent_and_outcome() {
 fn f02_kill_when_the_model_is_asked() {
     let recorded = Recorded::everything();
     let (mut rounds, mut met) = (0, 0);
-    for n in (1..=recorded.asked).step_by(if full() { 1 } else { 2 }) {
+    for n in (1..=recorded.asked.len()).step_by(if full() { 1 } else { 2 }) {
         let place = recorded.place();
         let process = recorded.host(&place).start();
         place.server.wait_for(n, LONG);
@@ -94,7 +95,7 @@ fn f02_kill_when_the_model_is_asked() {
 fn f02_kill_when_one_answer_is_kept_and_not_yet_asked_for() {
     // The guest waits for the second of two completions, whose answer doesn't come; the first has its outcome.
     let recorded = Recorded::everything();
-    let place = recorded.killed_while("PAR TWO", 8);
+    let place = recorded.killed_while("PAR TWO", ANSWERED);
     recorded.ends_well(&place, &[], "one kept, one under way");
     let sends = sends(&place.server);
     let twice: Vec<&String> = sends.iter().filter(|(_, n)| **n == 2).map(|(key, _)| key).collect();
@@ -130,21 +131,55 @@ fn f03_kill_in_a_checkpoint() {
 }
 
 #[test]
+fn f03_kill_where_a_file_gets_its_name() {
+    let recorded = Recorded::everything();
+    sweep(&recorded, "rename", "*/components/", &Action::KillBefore, [1, 1]);
+    sweep(&recorded, "rename", "*/components/", &Action::KillAfter, [1, 1]);
+}
+
+/// Writes a run to a file.
+fn export(place: &Place, run: &str, file: &Path) -> Host {
+    let host = place.home.host();
+    host.args(["export", run, "--with-plugins", "--run-file"]).arg(file)
+}
+
+#[test]
+fn f03_kill_where_an_export_gets_its_name() {
+    let recorded = Recorded::everything();
+    for (action, is_there) in [(Action::KillBefore, false), (Action::KillAfter, true)] {
+        let place = recorded.killed_while("PAR TWO", ANSWERED);
+        let run = newest(&place.home).unwrap();
+        let file = |name: &str| place.home.work().join(name);
+        let shim = Shim::new().rule("link", "run.jsonl", When::At(1), &action);
+        let killed = shim.on(export(&place, &run, &file("run.jsonl"))).output();
+        assert_eq!(
+            (killed.code, file("run.jsonl").exists()),
+            (None, is_there),
+            "{action:?}"
+        );
+        export(&place, &run, &file("whole.jsonl")).output().expect(0);
+        let again = export(&place, &run, &file("run.jsonl")).output();
+        if is_there {
+            again.expect(2).says(&["it is there already"]);
+        } else {
+            again.expect(0);
+        }
+        let bytes = |name: &str| fs::read(file(name)).unwrap();
+        assert!(bytes("run.jsonl") == bytes("whole.jsonl"), "{action:?}: no half file");
+        recorded.ends_well(&place, &[], &format!("{action:?} where an export gets its name"));
+    }
+}
+
+#[test]
 fn f03_kill_while_a_run_is_exported() {
     let recorded = Recorded::everything();
     let place = recorded.place();
     recorded.host(&place).output().expect(0);
     let run = place.home.newest_run();
-    let export = |file: &Path| {
-        place
-            .home
-            .host()
-            .args(["export", &run, "--with-plugins", "--run-file"])
-            .arg(file)
-    };
+    let export = |file: &Path| export(&place, &run, file);
     let whole = place.home.work().join("whole.jsonl");
     export(&whole).output().expect(0);
-    let whole = std::fs::read(whole).unwrap();
+    let whole = fs::read(whole).unwrap();
     let file = place.home.work().join("run.jsonl");
     let mut killed = 0;
     for n in (1..).step_by(if full() { 1 } else { 53 }) {
@@ -159,7 +194,7 @@ fn f03_kill_while_a_run_is_exported() {
     }
     assert!(killed > 0, "the faults met nothing");
     assert!(
-        std::fs::read(file).unwrap() == whole,
+        fs::read(file).unwrap() == whole,
         "nothing of the earlier drafts is in it"
     );
 }

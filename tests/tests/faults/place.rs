@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
-use hermes_tests::model::{Format, ModelServer, Script};
+use hermes_tests::model::{Format, ModelServer, Request, Script};
 use hermes_tests::{Home, Host};
 use serde_json::Value;
 
+use crate::end::without_fences;
 use crate::eventually;
 
 /// The host's own files: path below its folder, and bytes.
@@ -33,20 +34,21 @@ pub(crate) fn shown(home: &Home, run: &str) -> Value {
         .json()
 }
 
-/// The completions of a run that have their outcome, and how many have none yet. What tells them apart is what the model's server is told.
-pub(crate) fn completions(shown: &Value) -> (Vec<String>, usize) {
-    let (mut ended, mut open) = (Vec::new(), 0);
+/// The completions of a run that have their outcome, and those that have none yet, each by the key that the model's server is told.
+pub(crate) fn completions(shown: &Value) -> (Vec<String>, Vec<String>) {
+    let (mut ended, mut open) = (Vec::new(), Vec::new());
     for agent in shown["agents"].as_array().unwrap() {
         let operations = agent["operations"].as_array().unwrap().iter();
         for op in operations.filter(|op| op["kind"] == "completion" || op["kind"] == "closing") {
+            let key = format!(
+                "{}-{}-{}",
+                agent["id"].as_str().unwrap(),
+                op["attempt"],
+                op["op"].as_str().unwrap()
+            );
             match op["status"].as_str() {
-                Some("open") => open += 1,
-                _ => ended.push(format!(
-                    "{}-{}-{}",
-                    agent["id"].as_str().unwrap(),
-                    op["attempt"],
-                    op["op"].as_str().unwrap()
-                )),
+                Some("open") => open.push(key),
+                _ => ended.push(key),
             }
         }
     }
@@ -69,6 +71,22 @@ pub(crate) fn sends(server: &ModelServer) -> BTreeMap<String, usize> {
         *sends.entry(key).or_default() += 1;
     }
     sends
+}
+
+/// What was asked, by the place in the run where it was: the key without the run's id. What is sent again is the same request.
+#[track_caller]
+pub(crate) fn asked(server: &ModelServer) -> BTreeMap<String, String> {
+    let mut asked: BTreeMap<String, Request> = BTreeMap::new();
+    for request in server.requests() {
+        let key = request.header("idempotency-key").unwrap();
+        let (_, place) = key.split_once('.').unwrap();
+        match asked.get(place) {
+            Some(before) => assert_eq!(before.body, request.body, "{key} asks for something else"),
+            None => drop(asked.insert(place.to_owned(), request)),
+        }
+    }
+    let words = |(place, request): (String, Request)| (place, without_fences(&request.last()));
+    asked.into_iter().map(words).collect()
 }
 
 /// A home, and the server of its model.
@@ -100,7 +118,7 @@ impl Place {
         eventually("all but one to be answered", || {
             let run = newest(&self.home)?;
             let (ended, open) = completions(&shown(&self.home, &run));
-            ((ended.len(), open) == (answered, 1) && self.asked() == answered + 1).then_some(())
+            ((ended.len(), open.len()) == (answered, 1) && self.asked() == answered + 1).then_some(())
         });
     }
 

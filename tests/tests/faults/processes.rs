@@ -8,14 +8,14 @@ use hermes_tests::child::{ChildSpec, inside, join};
 use hermes_tests::model::{Fault, Format, ModelServer, Turn};
 use hermes_tests::output::{message, refusal, slack};
 use hermes_tests::shim::{Action, EMFILE, When};
-use hermes_tests::{Home, Host, Shim};
+use hermes_tests::{Home, Host, Output, Shim};
 use rusqlite::Connection;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::end::End;
-use crate::place::{Place, newest, resume, sends};
-use crate::program::{ask, holding, script};
+use crate::place::{Place, completions, newest, resume, sends, shown};
+use crate::program::{ANSWERED, ask, held, holding, script};
 use crate::recorded::{Met, Recorded};
 use crate::{LONG, eventually, full};
 
@@ -223,10 +223,40 @@ fn f20_the_clock_jumps_while_a_run_is_under_way() {
 fn f20_the_clock_jumps_between_kill_and_resume() {
     let recorded = Recorded::everything();
     for offset in JUMPS {
-        let place = recorded.killed_while("PAR TWO", 8);
+        let place = recorded.killed_while("PAR TWO", ANSWERED);
         let other = Met::kill(Shim::new().clock(1, &[offset]));
         recorded.ends_well(&place, &[other], &format!("off by {offset} s"));
     }
+}
+
+/// The clock that only goes forward stands still while a machine sleeps, and the time of day is another when it wakes up. It sleeps for longer than a run, a
+/// step and an answer may take.
+#[test]
+fn f20_a_machine_that_slept() {
+    const NIGHT: i64 = 8 * 3_600;
+    let recorded = Recorded::everything();
+    let gate = tempfile::tempdir().unwrap();
+    let morning = gate.path().join("morning");
+    let place = Place::new(held("PAR TWO", &morning));
+    let shim = Shim::new();
+    let process = shim.on(recorded.host(&place)).start();
+    place.waits(ANSWERED);
+    process.signal(Signal::STOP);
+    shim.jumps(NIGHT);
+    process.signal(Signal::CONT);
+    fs::write(&morning, "").unwrap();
+    let output = process.finish().expect(0);
+    let wall = output.spent("wall-clock-ms");
+    assert!(
+        wall <= u64::try_from(output.took.as_millis()).unwrap(),
+        "{wall} ms in {:?}",
+        output.took
+    );
+    End::printed(&output).assert_like(&recorded.end, "it slept for a night");
+    // It was another day.
+    let run = shown(&place.home, output.json()["run"].as_str().unwrap());
+    let of_root = |time: &str| run["agents"][0][time].as_i64().unwrap();
+    assert!(of_root("ended_ms") - of_root("started_ms") > NIGHT * 1_000, "{run}");
 }
 
 #[test]
@@ -244,10 +274,13 @@ fn f20_a_process_that_slept() {
         Duration::from_millis(1_500)
     });
     process.signal(Signal::CONT);
-    let seen = process.finish().expect(0).seen();
+    let output = process.finish().expect(0);
+    let seen = output.seen();
     assert_eq!(refusal(&seen[0]).as_deref(), Some("timed-out"), "{}", seen[0]);
     assert_eq!(seen[1]["ok"]["parts"][0]["Text"], "awake");
     assert_eq!(server.requests().len(), 2);
+    let (ended, open) = completions(&shown(&home, output.json()["run"].as_str().unwrap()));
+    assert_eq!((ended.len(), open.len()), (2, 0), "each has one end");
 }
 
 #[test]
@@ -321,20 +354,31 @@ fn f21_few_file_descriptors() {
     run(16).0.expect(2).says(&["Too many open files"]);
 }
 
-#[test]
-fn f21_many_runs_and_few_file_descriptors() {
-    const RUNS: usize = 17;
+/// How many runs go on at once.
+const RUNS: usize = 17;
+
+/// So many runs that were stopped before their first answer.
+fn stopped_runs() -> Place {
     let place = Place::new(holding("ROOT ONE", RUNS));
     let program = json!({ "steps": [ask("ROOT ONE"), ask("PAR ONE")] });
     let begun: Vec<_> = (0..RUNS).map(|_| place.home.host().probe(&program).start()).collect();
     place.server.wait_for(RUNS, LONG);
     begun.iter().for_each(|process| process.signal(Signal::INT));
     begun.into_iter().for_each(|process| drop(process.finish().expect(130)));
-    let all = || {
-        let host = place.home.host().set("limits.resume_parallel", RUNS);
-        let host = host.set("limits.start_wall", "500ms");
-        host.args(["resume", "--all", "--output", "json"])
-    };
+    place
+}
+
+/// Goes on with all of them at once.
+fn resume_all(home: &Home) -> Host {
+    let host = home.host().set("limits.resume_parallel", RUNS);
+    let host = host.set("limits.start_wall", "500ms");
+    host.args(["resume", "--all", "--output", "json"])
+}
+
+#[test]
+fn f21_many_runs_and_few_file_descriptors() {
+    let place = stopped_runs();
+    let all = || resume_all(&place.home);
     // None begins, and none ends: what this machine lacks now is no run's end.
     let few = all().by("ulimit -n 24 && exec \"$0\" \"$@\"").output().expect(1);
     few.says(&["the run stopped", "limits.fds, ulimit -n", "hermes-host resume"]);
@@ -345,6 +389,45 @@ fn f21_many_runs_and_few_file_descriptors() {
     let sends = sends(&place.server);
     let times: Vec<usize> = sends.values().copied().collect();
     assert_eq!((times.len(), times.iter().sum()), (2 * RUNS, 3 * RUNS), "{sends:?}");
+}
+
+/// The runs in the output of `resume --all` that returned. What had no file descriptor there was told so, or is where it can go on.
+#[track_caller]
+fn returned(output: &Output) -> Vec<String> {
+    let (mut returned, runs) = (Vec::new(), output.json());
+    for run in runs.as_array().unwrap() {
+        if run["exit"] != "returned" {
+            assert_eq!(run["exit"], "interrupted", "{run}");
+            continue;
+        }
+        for seen in run["result"]["seen"].as_array().unwrap() {
+            let words = message(seen);
+            assert!(
+                refusal(seen).is_none() || words.contains("Too many open files"),
+                "{seen}"
+            );
+        }
+        returned.push(run["run"].as_str().unwrap().to_owned());
+    }
+    returned
+}
+
+#[test]
+fn f21_many_runs_and_file_descriptors_for_some() {
+    let place = stopped_runs();
+    let some = resume_all(&place.home)
+        .by("ulimit -n 64 && exec \"$0\" \"$@\"")
+        .output();
+    assert!(matches!(some.code, Some(0..=2)), "{:?}: {}", some.code, some.stderr);
+    let ended = returned(&some);
+    let before = sends(&place.server);
+    let rest = resume_all(&place.home).output().expect(0);
+    assert_eq!(ended.len() + returned(&rest).len(), RUNS, "{}", some.stdout);
+    let after = sends(&place.server);
+    for (key, times) in &before {
+        let is_over = ended.iter().any(|run| key.starts_with(run));
+        assert!(!is_over || after[key] == *times, "{key} was sent again");
+    }
 }
 
 /// Writers that each try to be the one that writes the next version.

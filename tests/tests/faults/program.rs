@@ -1,5 +1,7 @@
 //! The program of the recorded run, and the model that it asks.
 
+use std::path::Path;
+
 use hermes_tests::child::{ChildSpec, join};
 use hermes_tests::model::{Fault, Script, Turn};
 use serde_json::{Value, json};
@@ -17,11 +19,16 @@ const ANSWERS: [(&str, &str); 9] = [
     ("CHILD C ASKS", "for c's tool"),
 ];
 
+/// How many completions are answered while `PAR TWO` is not: all that the root doesn't wait with.
+pub(crate) const ANSWERED: usize = 10;
+
 /// The model of the recorded run.
 pub(crate) fn script() -> Script {
     let code = Turn::call("run_script", &json!({ "script": "2 + 2" }));
     let script = Script::default().when("\"role\":\"tool\"", Script::always(Turn::text("four")));
     let script = script.when("ROOT CODE", Script::always(code));
+    let echo = Turn::call("echo", &json!({ "text": "CHILD D HEARD" }));
+    let script = script.when("CHILD D CALLS", Script::always(echo));
     ANSWERS.iter().fold(script, |script, (asked, answer)| {
         script.when(asked, Script::always(Turn::text(*answer)))
     })
@@ -32,6 +39,15 @@ pub(crate) fn holding(asked: &str, times: usize) -> Script {
     let mut script = script();
     let place = script.when.iter().position(|(marker, _)| marker == asked).unwrap();
     script.when[place].1.turns = vec![Turn::fault(Fault::StallMidStream); times];
+    script
+}
+
+/// The same, but a request with this text is not answered before this file is there.
+pub(crate) fn held(asked: &str, file: &Path) -> Script {
+    let mut script = script();
+    let place = script.when.iter().position(|(marker, _)| marker == asked).unwrap();
+    let answers = &mut script.when[place].1;
+    answers.then = answers.then.take().map(|turn| turn.held_until(file));
     script
 }
 
@@ -68,8 +84,8 @@ fn child(steps: &[Value], space: &str) -> ChildSpec {
     child.with("max_attempts", 2)
 }
 
-/// Three children, one of which traps and is started again; completions and tool calls side by side; a tool that asks the model; an
-/// iteration that is given back; entries put, appended, compared and set.
+/// Four children, one of which traps and is started again, and one that runs out of iterations and makes its closing call; completions and tool
+/// calls side by side; a tool that asks the model; an iteration that is given back; entries put, appended, compared and set.
 pub(crate) fn program() -> Value {
     let put = |value: &str, version: Option<u64>| json!({ "do": "put", "space": 0, "key": "plan", "value": value, "if_version": version });
     let call = |name: &str, arguments: Value| json!({ "do": "start-call", "name": name, "arguments": arguments });
@@ -102,15 +118,17 @@ pub(crate) fn program() -> Value {
         "c",
     );
     let c = c.with("toolsets", json!(["probe-tool"]));
+    let d = child(&[json!({ "do": "agent", "user": "CHILD D CALLS", "turns": 3 })], "c");
+    let d = d.with("toolsets", json!(["probe-tool"])).limit("Iterations", 1);
     json!({ "steps": [
         open("notes"), put("one", None), put("two", Some(1)), put("lost", Some(1)), append(0), open("a"), open("b"), open("c"),
         ask("ROOT ONE"),
-        a.spawn(), b.spawn(), c.spawn(),
+        a.spawn(), b.spawn(), c.spawn(), d.spawn(),
         start("PAR ONE"), start("PAR TWO"),
         call("probe", nested("TOOL ASKS")), call("echo", echo()),
         wait_call(1), wait_call(0), wait(1), wait(0),
         { "do": "agent", "user": "ROOT CODE", "turns": 3 },
-        join(0), join(1), join(2),
+        join(0), join(1), join(2), join(3),
         append(0), keys(0), keys(1), keys(2), put("three", Some(2)),
         spent("Iterations"), spent("ToolCalls"), spent("StoredBytes"),
     ] })

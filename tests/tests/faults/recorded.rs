@@ -1,15 +1,16 @@
 //! A run that was recorded whole, and how one that was broken off and resumed is held against it.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use hermes_tests::model::Script;
 use hermes_tests::{Home, Host, Shim, assert_clean, guests};
 use rustix::process::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::end::End;
-use crate::place::{Place, assert_sound, completions, newest, resume, sends, shown};
+use crate::place::{Place, asked, assert_sound, completions, newest, resume, sends, shown};
 use crate::program::{holding, program, script};
 
 /// A program that has run whole: what every other run of it must come to, whatever it meets.
@@ -17,8 +18,8 @@ pub(crate) struct Recorded {
     program: Value,
     script: Script,
     pub(crate) end: End,
-    /// How many completions it asks for.
-    pub(crate) asked: usize,
+    /// What it asks for, by the place in the run.
+    pub(crate) asked: BTreeMap<String, String>,
     pub(crate) took: Duration,
     /// What its homes are configured with besides the model.
     configuration: &'static str,
@@ -53,7 +54,7 @@ impl Recorded {
     /// The run with a bit of everything.
     pub(crate) fn everything() -> Self {
         let recorded = Self::of(program(), script());
-        assert_eq!(*recorded.end.refunded(), 1, "an iteration is given back");
+        assert_eq!(*recorded.end.beside(), json!({ "refunded": 1, "closing": 1 }));
         recorded
     }
 
@@ -78,7 +79,7 @@ impl Recorded {
             program,
             script,
             end,
-            asked: place.asked(),
+            asked: asked(&place.server),
             took: output.took,
             configuration,
         }
@@ -124,8 +125,8 @@ impl Recorded {
     /// outcome was committed; what was sent again told as such.
     #[track_caller]
     pub(crate) fn ends_well(&self, place: &Place, met: &[Met], moment: &str) -> Fate {
-        assert_eq!(unknown(place), 0, "{moment}: not all that was sent is recorded");
-        self.ends(place, met, 0, moment)
+        all_is_known(place, moment);
+        self.ends(place, met, Vec::new(), moment)
     }
 
     /// The same where the journal has lost its end: what was sent without a trace of it may be sent again, and is not told as such.
@@ -135,9 +136,10 @@ impl Recorded {
     }
 
     #[track_caller]
-    fn ends(&self, place: &Place, met: &[Met], unknown: usize, moment: &str) -> Fate {
-        let found = Before::of(place);
-        let (mut fate, mut lost) = (Fate::Unbroken, found.open);
+    fn ends(&self, place: &Place, met: &[Met], unknown: Vec<String>, moment: &str) -> Fate {
+        // What may have been sent in vain, once for each process that left it.
+        let mut lost = [unknown, Before::of(place).open].concat();
+        let mut fate = Fate::Unbroken;
         let mut met = met.iter();
         loop {
             let before = Before::of(place);
@@ -176,27 +178,30 @@ impl Recorded {
                 _ => {
                     let output = output.expect(0);
                     End::printed(&output).assert_like(&self.end, moment);
-                    let (resent, due) = (output.spent("resent"), before.resent + before.open as u64);
+                    let (resent, due) = (output.spent("resent"), before.resent + before.open.len() as u64);
                     assert_eq!(resent, due, "{moment}: told as sent again");
                     break;
                 }
             }
-            assert_eq!(self::unknown(place), 0, "{moment}: not all that was sent is recorded");
+            all_is_known(place, moment);
             let after = Before::of(place);
             // A process that dies as well has sent again what its predecessors had told, and some or all of what they left.
-            let told = before.resent..=before.resent + before.open as u64;
+            let told = before.resent..=before.resent + before.open.len() as u64;
             assert!(
                 told.contains(&after.resent),
                 "{moment}: {} and not {told:?} sent again",
                 after.resent
             );
-            lost += after.open;
+            lost.extend(after.open);
             fate = Fate::Resumed;
         }
         let sends = sends(&place.server);
-        assert_eq!(sends.len(), self.asked, "{moment}: {sends:?}");
-        let again: usize = sends.values().map(|n| n - 1).sum();
-        assert!(again <= lost + unknown, "{moment}: {sends:?}");
+        for (key, times) in &sends {
+            let most = 1 + lost.iter().filter(|lost| *lost == key).count();
+            assert!(*times <= most, "{moment}: {key} was sent {times} times, not {most}");
+        }
+        assert_eq!(sends.len(), self.asked.len(), "{moment}: {sends:?}");
+        assert_eq!(asked(&place.server), self.asked, "{moment}");
         assert_sound(&place.home);
         fate
     }
@@ -223,12 +228,18 @@ fn host(home: &Home, program: &Value, [strategy, tools]: &[PathBuf; 2]) -> Host 
     host.run(strategy, &program.to_string())
 }
 
-/// How many completions were asked for that the journal knows nothing of.
-fn unknown(place: &Place) -> usize {
+/// The completions that were asked for and that the journal knows nothing of.
+fn unknown(place: &Place) -> Vec<String> {
     let recorded = Before::of(place);
-    sends(&place.server)
-        .len()
-        .saturating_sub(recorded.ended.len() + recorded.open)
+    let has_outcome = |key: &String| recorded.ended.iter().any(|(ended, _)| ended == key);
+    let is_known = |key: &String| recorded.open.contains(key) || has_outcome(key);
+    sends(&place.server).into_keys().filter(|key| !is_known(key)).collect()
+}
+
+#[track_caller]
+fn all_is_known(place: &Place, moment: &str) {
+    let unknown = unknown(place);
+    assert!(unknown.is_empty(), "{moment}: {unknown:?} was sent and is not recorded");
 }
 
 /// What is recorded of a place's run between two processes.
@@ -236,7 +247,8 @@ struct Before {
     run: Option<String>,
     /// Each completion that had its outcome, and how often it had been sent.
     ended: Vec<(String, usize)>,
-    open: usize,
+    /// Those that have none.
+    open: Vec<String>,
     /// How many of its completions were told as sent again.
     resent: u64,
 }
@@ -246,7 +258,7 @@ impl Before {
         let shown = newest(&place.home).map(|run| shown(&place.home, &run));
         // One that never began was given up.
         let shown = shown.filter(|shown| shown["status"] != "cancelled");
-        let (ended, open) = shown.as_ref().map_or((Vec::new(), 0), completions);
+        let (ended, open) = shown.as_ref().map(completions).unwrap_or_default();
         let agents = shown.iter().flat_map(|shown| shown["agents"].as_array().unwrap());
         let resent = agents.map(|agent| agent["resent"].as_u64().unwrap()).sum();
         let sends = sends(&place.server);

@@ -1,17 +1,17 @@
 //! What is another one when a run goes on: the plugins' files, the configuration, the compile cache.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use hermes_tests::shim::{Action, EACCES, ENOSPC, When};
 use hermes_tests::{Home, Host, Output, Shim, guests};
 use rustix::process::Signal;
 
-use crate::LONG;
 use crate::end::End;
 use crate::place::{Place, newest, resume};
-use crate::program::holding;
-use crate::recorded::Recorded;
+use crate::program::{ANSWERED, holding};
+use crate::recorded::{Fate, Recorded};
+use crate::{LONG, full};
 
 /// A project's file under which the recorded run could not begin.
 const NARROW: &str = r#"
@@ -33,7 +33,7 @@ fn f19_another_configuration() {
     let place = Place::new(holding("PAR TWO", 1));
     place.home.configure("[aliases]\nquick = \"test/test-model\"\n");
     let process = recorded.host(&place).args(["--model", "quick"]).start();
-    place.waits(8);
+    place.waits(ANSWERED);
     process.signal(Signal::KILL);
     process.finish();
     // Another default model, another price, another model of that name, limits and a budget that the run would not fit in.
@@ -55,28 +55,40 @@ fn f19_another_configuration() {
     assert!(requests.iter().all(|request| request.body["model"] == "test-model"));
 }
 
+/// Copies of the strategy and of the tools in this place.
+fn copies(place: &Place) -> [PathBuf; 2] {
+    ["probe", "probe-tool"].map(|name| {
+        let bytes = fs::read(guests::built(name)).unwrap();
+        place.home.write(&format!("{name}.wasm"), bytes)
+    })
+}
+
 #[test]
 fn f19_other_plugins_in_their_places() {
     let recorded = Recorded::everything();
-    let place = Place::new(holding("PAR TWO", 1));
-    let plugins = ["probe", "probe-tool"].map(|name| {
-        let bytes = fs::read(guests::built(name)).unwrap();
-        place.home.write(&format!("{name}.wasm"), bytes)
-    });
-    let process = recorded.host_of(&place, &plugins).start();
-    place.waits(8);
-    process.signal(Signal::KILL);
-    process.finish();
-    // Built again, one is another program and one is none.
-    fs::copy(guests::built("pure-echo"), &plugins[0]).unwrap();
-    fs::write(&plugins[1], "half a file").unwrap();
-    recorded.ends_well(&place, &[], "other plugins");
+    let mut resumed = 0;
+    for n in (1..).step_by(if full() { 1 } else { 43 }) {
+        let place = recorded.place();
+        let plugins = copies(&place);
+        let shim = Shim::new().rule("write", "-wal", When::At(n), &Action::KillAfter);
+        let killed = shim.on(recorded.host_of(&place, &plugins)).output().code.is_none();
+        // Built again, one is another program and one is none.
+        fs::copy(guests::built("pure-echo"), &plugins[0]).unwrap();
+        fs::write(&plugins[1], "half a file").unwrap();
+        let has_begun = newest(&place.home).is_some();
+        let fate = recorded.ends_well(&place, &[], &format!("other plugins after write {n}"));
+        resumed += usize::from(has_begun && fate == Fate::Unbroken);
+        if !killed {
+            break;
+        }
+    }
+    assert!(resumed > 2, "the faults met nothing");
 }
 
 #[test]
 fn f19_a_plugin_that_was_kept_and_is_another() {
     let recorded = Recorded::everything();
-    let place = recorded.suspended_while("PAR TWO", 8);
+    let place = recorded.suspended_while("PAR TWO", ANSWERED);
     let (run, files, asked) = (newest(&place.home).unwrap(), place.files(), place.asked());
     let kept = |path: &Path| path.starts_with("components");
     let mut others = files.clone();

@@ -58,7 +58,7 @@ const SUITES: [(Suite, &str, &str); 8] = [
     (
         Suite::Faults,
         "faults",
-        "processes killed at any write, disks that fail, files damaged, locks held, clocks that jump",
+        "processes killed at any write, disks that fail, files damaged, locks held, clocks that jump, a host that panics",
     ),
     (
         Suite::Attacks,
@@ -196,7 +196,9 @@ impl Suite {
         match (self, suite_of(binary)) {
             (Self::Passivated, of) => {
                 let around = AROUND.contains(&binary.name.as_str());
-                matches!(of, Self::Main | Self::Supervision) && (sweeps == Sweeps::Full || !around)
+                // What a panic breaks is built anew as well.
+                let of_agents = matches!(of, Self::Main | Self::Supervision) || binary.name == "panics";
+                of_agents && (sweeps == Sweeps::Full || !around)
             }
             (suite, of) => suite == of,
         }
@@ -207,7 +209,7 @@ fn suite_of(binary: &Binary) -> Suite {
     match (binary.is_integration, binary.name.as_str()) {
         (false, _) | (true, "architecture") => Suite::Unit,
         (true, "docs") => Suite::Docs,
-        (true, "faults") => Suite::Faults,
+        (true, "faults" | "panics") => Suite::Faults,
         (true, "attacks" | "flipped_bits" | "storm") => Suite::Attacks,
         (
             true,

@@ -5,6 +5,7 @@ use serde_json::Value;
 use wasip2::clocks::{monotonic_clock, wall_clock};
 use wasip2::filesystem::preopens::get_directories;
 use wasip2::filesystem::types::{Descriptor, DescriptorFlags, ErrorCode, OpenFlags, PathFlags};
+use wasip2::io::poll::poll;
 use wasip2::random::random::get_random_bytes;
 
 use crate::hermes::plugin::types::{Error, ErrorKind};
@@ -18,6 +19,10 @@ pub enum Step {
     Random { bytes: u64 },
     /// What both clocks show.
     Clocks,
+    /// Waits for so many milliseconds: the clock then.
+    Sleep { ms: u64 },
+    /// Waits for the bytes of a file `/FOLDER/NAME` and beside them for so many milliseconds: which of the two were there.
+    ReadOrSleep { path: String, ms: u64 },
     /// What this text is.
     Say { text: String },
     /// Sends a request, its body in these pieces; what came back.
@@ -67,6 +72,9 @@ pub enum Deed {
     Rename,
 }
 
+/// In nanoseconds.
+const MILLISECOND: u64 = 1_000_000;
+
 fn once() -> usize {
     1
 }
@@ -88,6 +96,11 @@ impl Handles {
                 let now = wall_clock::now();
                 ok((now.seconds, now.nanoseconds, monotonic_clock::now()))
             }
+            Step::Sleep { ms } => {
+                monotonic_clock::subscribe_duration(ms * MILLISECOND).block();
+                ok(monotonic_clock::now())
+            }
+            Step::ReadOrSleep { path, ms } => seen(read_or_sleep(&path, ms).map_err(refused)),
             Step::Say { text } => ok(text),
             Step::Fetch {
                 url,
@@ -152,6 +165,15 @@ fn write(path: &str, bytes: &[u8]) -> Result<u64, ErrorCode> {
         written += file.write(rest, written as u64)? as usize;
     }
     Ok(written as u64)
+}
+
+fn read_or_sleep(path: &str, ms: u64) -> Result<Vec<u32>, ErrorCode> {
+    let folders = get_directories();
+    let (folder, name) = place(&folders, path)?;
+    let file = folder.open_at(PathFlags::empty(), name, OpenFlags::empty(), DescriptorFlags::READ)?;
+    let bytes = file.read_via_stream(0)?;
+    let (there, over) = (bytes.subscribe(), monotonic_clock::subscribe_duration(ms * MILLISECOND));
+    Ok(poll(&[&there, &over]))
 }
 
 /// WASI's own name of what went wrong, as the contract's error.
