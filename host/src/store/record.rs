@@ -66,6 +66,7 @@ pub struct Outcome {
     pub status: OutcomeStatus,
     /// The answer or the error, encoded by the layer above. Ignored when the append has an effect: then the store
     /// puts the encoded [`EffectResult`] here.
+    #[serde(with = "serde_bytes")]
     pub body: Vec<u8>,
     /// What it cost.
     pub charged: Amounts,
@@ -98,7 +99,7 @@ pub struct Observation {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Answer {
     /// These encoded bytes.
-    Body(Vec<u8>),
+    Body(#[serde(with = "serde_bytes")] Vec<u8>),
     /// That an operation was started, and its number.
     Started(u32),
     /// The outcome of an operation that ended.
@@ -113,6 +114,7 @@ pub struct Note {
     /// What it is.
     pub kind: NoteKind,
     /// Its text, or an encoded body (checkpoint).
+    #[serde(with = "serde_bytes")]
     pub body: Vec<u8>,
     /// Milliseconds since 1970.
     pub at_ms: u64,
@@ -244,6 +246,7 @@ pub struct SessionEnd {
     /// What went wrong, in words.
     pub error: Option<String>,
     /// The final `run-result`, encoded by the layer above.
+    #[serde(with = "serde_bytes")]
     pub result: Vec<u8>,
 }
 
@@ -306,6 +309,7 @@ pub struct Start {
     /// 1 for the first.
     pub attempt: u32,
     /// Task, digests, grants, limits, aliases, prices, tool list, seed, host version.
+    #[serde(with = "serde_bytes")]
     pub body: Vec<u8>,
     /// Milliseconds since 1970.
     pub at_ms: u64,
@@ -315,7 +319,7 @@ pub struct Start {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Record {
     /// A body that requests refer to; stored once for each run.
-    Body(Digest, Vec<u8>),
+    Body(Digest, #[serde(with = "serde_bytes")] Vec<u8>),
     /// A session's row.
     Session(NewSession),
     /// A change of one.

@@ -200,6 +200,7 @@ pub struct SessionRow {
     /// What went wrong, in words.
     pub error: Option<String>,
     /// The final `run-result`, encoded by the layer above.
+    #[serde(with = "serde_bytes")]
     pub result: Option<Vec<u8>>,
     /// What it spent so far.
     pub spent: Amounts,
