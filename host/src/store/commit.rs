@@ -2,7 +2,8 @@
 //! transaction. A lone caller so commits in its own thread; a thread of the store takes over only when others wait, or when another process
 //! holds the database.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError, mpsc};
 use std::time::{Duration, Instant};
@@ -84,37 +85,55 @@ struct Queued {
 
 /// One caller's part of a batch.
 trait Task: Send {
-    /// Writes, inside the transaction and its own savepoint.
+    /// Whether it may be applied again when what it wrote was undone.
+    fn repeats(&self) -> bool;
+    /// Writes, inside the transaction and a savepoint.
     fn apply(&mut self, conn: &Connection) -> Result<(), Fault>;
-    /// Tells the caller how it ended; `anchor` says that what it wrote is as durable as the configuration asks.
-    fn finish(self: Box<Self>, end: Result<(), StoreError>, anchor: bool);
+    /// How far the journal of its run goes by now, for the run's anchor.
+    fn head(&self) -> Option<(&Arc<RunLock>, Head)>;
+    /// Tells the caller how it ended.
+    fn tell(self: Box<Self>, end: Result<(), StoreError>);
 }
 
 struct Job<T, F> {
-    work: Option<F>,
+    work: F,
+    repeats: bool,
     done: Option<Done<T>>,
     lock: Option<Arc<RunLock>>,
     reply: oneshot::Sender<Result<T, StoreError>>,
 }
 
-impl<T: Send, F: FnOnce(&Connection) -> Result<Done<T>, Fault> + Send> Task for Job<T, F> {
+impl<T: Send, F: FnMut(&Connection) -> Result<Done<T>, Fault> + Send> Task for Job<T, F> {
+    fn repeats(&self) -> bool {
+        self.repeats
+    }
+
     fn apply(&mut self, conn: &Connection) -> Result<(), Fault> {
-        let work = self
-            .work
-            .take()
-            .ok_or_else(|| StoreError::internal("a task was run twice"))?;
-        self.done = Some(work(conn)?);
+        self.done = None;
+        self.done = Some((self.work)(conn)?);
         Ok(())
     }
 
-    fn finish(self: Box<Self>, end: Result<(), StoreError>, anchor: bool) {
-        let Self { done, lock, reply, .. } = *self;
+    fn head(&self) -> Option<(&Arc<RunLock>, Head)> {
+        Some((self.lock.as_ref()?, self.done.as_ref()?.head?))
+    }
+
+    fn tell(self: Box<Self>, end: Result<(), StoreError>) {
+        let Self { done, reply, .. } = *self;
         let result = end.and_then(|()| done.ok_or_else(|| StoreError::internal("a task was not run")));
-        if let (true, Some(lock), Ok(Done { head: Some(head), .. })) = (anchor, &lock, &result) {
-            lock.anchor(*head);
-        }
         // A caller that is gone can't hear; what it asked for is done.
         let _ = reply.send(result.map(|done| done.value));
+    }
+}
+
+/// Work that can be done once alone.
+fn once<T>(
+    work: impl FnOnce(&Connection) -> Result<Done<T>, Fault>,
+) -> impl FnMut(&Connection) -> Result<Done<T>, Fault> {
+    let mut work = Some(work);
+    move |conn| match work.take() {
+        Some(work) => work(conn),
+        None => Err(StoreError::internal("a task was run twice").into()),
     }
 }
 
@@ -158,13 +177,44 @@ impl Writer {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<Done<T>, Fault> + Send + 'static,
     {
+        self.submit_job(sync, busy, lock, once(work), false).await
+    }
+
+    /// As [`Writer::submit`], of work that may be done again when it was undone with what others did: it is then told apart from theirs.
+    pub(super) async fn submit_repeatable<T, F>(
+        &self,
+        sync: Sync,
+        busy: Duration,
+        lock: Option<Arc<RunLock>>,
+        work: F,
+    ) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnMut(&Connection) -> Result<Done<T>, Fault> + Send + 'static,
+    {
+        self.submit_job(sync, busy, lock, work, true).await
+    }
+
+    async fn submit_job<T, F>(
+        &self,
+        sync: Sync,
+        busy: Duration,
+        lock: Option<Arc<RunLock>>,
+        work: F,
+        repeats: bool,
+    ) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnMut(&Connection) -> Result<Done<T>, Fault> + Send + 'static,
+    {
         self.core.alive()?;
         let began = Instant::now();
         let (reply, mut answer) = oneshot::channel();
         let ticket = self.core.push(
             sync,
             Box::new(Job {
-                work: Some(work),
+                work,
+                repeats,
                 done: None,
                 lock,
                 reply,
@@ -176,9 +226,11 @@ impl Writer {
         }
         if self.core.lead_inline()
             && let Err(error) = self.wake_thread()
-            && ticket.withdraw()
         {
-            return Err(error);
+            if ticket.withdraw() {
+                return Err(error);
+            }
+            self.core.lead_without_thread(&error);
         }
         let lost = |_| StoreError::internal("the writer gave up a task");
         match answer.try_recv() {
@@ -196,6 +248,12 @@ impl Writer {
             });
         }
         answer.await.map_err(|_| lost(()))?
+    }
+
+    /// How many wait.
+    #[cfg(test)]
+    pub(super) fn queued(&self) -> usize {
+        lock(&self.core.queue).len()
     }
 
     /// What this comes to, unless a time of `busy` passes without a commit: as long as what came before it is written, its turn comes nearer.
@@ -258,6 +316,7 @@ enum Led {
 struct Ended {
     task: Box<dyn Task>,
     end: Result<(), StoreError>,
+    /// Whether what it wrote is as durable as the configuration asks.
     anchor: bool,
 }
 
@@ -308,21 +367,38 @@ impl Core {
         if !self.has_work() {
             return false;
         }
-        {
-            let mut state = match self.state.try_lock() {
-                Ok(state) => state,
-                Err(TryLockError::Poisoned(broken)) => broken.into_inner(),
-                Err(TryLockError::WouldBlock) => return false,
-            };
-            let Some(held) = self.gate.try_hold() else { return true };
-            let led = self.batch(&mut state);
-            drop(held);
-            match led {
-                Led::Batch(ended) => tell(ended),
-                Led::Foreign => return true,
+        let mut state = match self.state.try_lock() {
+            Ok(state) => state,
+            Err(TryLockError::Poisoned(broken)) => broken.into_inner(),
+            Err(TryLockError::WouldBlock) => return false,
+        };
+        let Some(held) = self.gate.try_hold() else { return true };
+        let led = self.batch(&mut state);
+        drop(held);
+        match led {
+            Led::Batch(ended) => {
+                anchor(&ended);
+                drop(state);
+                tell(ended);
             }
+            Led::Foreign => return true,
         }
         self.has_work() || self.log_is_full.load(Ordering::Relaxed)
+    }
+
+    /// Leads for those who queued meanwhile and rely on it, where there is no thread that could; what it can't lead ends.
+    fn lead_without_thread(&self, error: &StoreError) {
+        let first = || lock(&self.queue).front().map(|queued| queued.ticket);
+        loop {
+            let before = first();
+            if !self.lead_inline() {
+                return;
+            }
+            if first() == before {
+                tell(self.fail_all(error.clone().into()));
+                return;
+            }
+        }
     }
 
     fn lead_in_thread(&self) {
@@ -350,7 +426,11 @@ impl Core {
             };
             drop(held);
             match led {
-                Led::Batch(ended) => tell(ended),
+                Led::Batch(ended) => {
+                    anchor(&ended);
+                    drop(state);
+                    tell(ended);
+                }
                 Led::Foreign => {
                     drop(state);
                     std::thread::sleep(FOREIGN_LOCK_POLL);
@@ -373,22 +453,21 @@ impl Core {
             return Led::Batch(self.fail_all(fault));
         }
         let began = Instant::now();
-        let mut ended = Vec::new();
+        let database = self.files.database();
+        let mut batch = Batch::new(&state.conn, &database);
         while began.elapsed() < BATCH_TIME {
-            let Some(Queued { sync, mut task, .. }) = self.next(full) else {
+            let Some(Queued { sync, task, .. }) = self.next(full) else {
                 break;
             };
-            let anchor = full || sync == Sync::Durable;
-            let alone = ended.is_empty();
-            let end = in_savepoint(&state.conn, alone, task.as_mut()).map_err(|f| f.at(&self.files.database()));
-            let undone = end.is_err() && state.conn.is_autocommit();
-            ended.push(Ended { task, end, anchor });
-            if undone {
+            batch.apply(task, full || sync == Sync::Durable);
+            if state.conn.is_autocommit() {
                 // SQLite gave up the whole transaction, as it does when the disk is full, or the only task was undone.
-                let why = ended.last().and_then(|last| last.end.clone().err());
+                let ended = batch.ended;
+                let why = ended.iter().rev().find_map(|last| last.end.clone().err());
                 return Led::Batch(spread(ended, why));
             }
         }
+        let ended = batch.ended;
         let failure = self.commit(state).err();
         Led::Batch(spread(ended, failure))
     }
@@ -466,23 +545,101 @@ impl State {
     }
 }
 
-/// Runs a task so that its failure undoes its own writes only. The first of a batch needs no savepoint: there is nothing else to undo.
-fn in_savepoint(conn: &Connection, first: bool, task: &mut dyn Task) -> Result<(), Fault> {
-    if first {
-        return task.apply(conn).inspect_err(|_| {
-            // Where this fails as well, the connection is no longer in a transaction or the next batch rolls back.
-            let _ = conn.execute_batch("ROLLBACK");
-        });
+/// The tasks of one transaction. The failure of one undoes its own writes only.
+struct Batch<'c> {
+    conn: &'c Connection,
+    database: &'c Path,
+    ended: Vec<Ended>,
+    /// From which of them on tasks share a savepoint, which costs each of them less than one of its own.
+    shared: Option<usize>,
+    /// Whether each has one of its own from here on, as one has failed.
+    apart: bool,
+}
+
+impl<'c> Batch<'c> {
+    fn new(conn: &'c Connection, database: &'c Path) -> Self {
+        Self {
+            conn,
+            database,
+            ended: Vec::new(),
+            shared: None,
+            apart: false,
+        }
     }
-    conn.prepare_cached("SAVEPOINT task")?.execute([])?;
+
+    fn apply(&mut self, mut task: Box<dyn Task>, anchor: bool) {
+        let end = if self.ended.is_empty() {
+            self.first(task.as_mut())
+        } else if task.repeats() && !self.apart {
+            self.with_others(task.as_mut())
+        } else {
+            self.leave_shared().and_then(|()| own(self.conn, task.as_mut()))
+        };
+        let end = end.map_err(|fault| fault.at(self.database));
+        self.ended.push(Ended { task, end, anchor });
+    }
+
+    /// The first needs no savepoint: there is nothing else to undo.
+    fn first(&self, task: &mut dyn Task) -> Result<(), Fault> {
+        task.apply(self.conn).inspect_err(|_| {
+            // Where this fails as well, the connection is no longer in a transaction or the next batch rolls back.
+            let _ = self.conn.execute_batch("ROLLBACK");
+        })
+    }
+
+    /// In the savepoint that tasks share. Where it fails, all that was written in there is undone and written again, each task in a savepoint of its own.
+    fn with_others(&mut self, task: &mut dyn Task) -> Result<(), Fault> {
+        if self.shared.is_none() {
+            step(self.conn, "SAVEPOINT tasks")?;
+        }
+        let from = *self.shared.get_or_insert(self.ended.len());
+        let end = task.apply(self.conn);
+        if end.is_ok() || self.conn.is_autocommit() {
+            return end;
+        }
+        (self.shared, self.apart) = (None, true);
+        undo(self.conn, "ROLLBACK TO tasks")?;
+        step(self.conn, "RELEASE tasks")?;
+        for before in &mut self.ended[from..] {
+            before.end = own(self.conn, before.task.as_mut()).map_err(|fault| fault.at(self.database));
+            if self.conn.is_autocommit() {
+                return end;
+            }
+        }
+        own(self.conn, task)
+    }
+
+    fn leave_shared(&mut self) -> Result<(), Fault> {
+        match self.shared.take() {
+            Some(_) => step(self.conn, "RELEASE tasks"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Runs a task in a savepoint of its own.
+fn own(conn: &Connection, task: &mut dyn Task) -> Result<(), Fault> {
+    step(conn, "SAVEPOINT task")?;
     let end = task.apply(conn);
     if end.is_err() && !conn.is_autocommit() {
-        conn.prepare_cached("ROLLBACK TO task")?.execute([])?;
+        undo(conn, "ROLLBACK TO task")?;
     }
     if !conn.is_autocommit() {
-        conn.prepare_cached("RELEASE task")?.execute([])?;
+        step(conn, "RELEASE task")?;
     }
     end
+}
+
+/// Undoes a part of the transaction; all of it where that fails.
+fn undo(conn: &Connection, sql: &str) -> Result<(), Fault> {
+    step(conn, sql).inspect_err(|_| {
+        let _ = conn.execute_batch("ROLLBACK");
+    })
+}
+
+fn step(conn: &Connection, sql: &str) -> Result<(), Fault> {
+    conn.prepare_cached(sql)?.execute([])?;
+    Ok(())
 }
 
 /// The batch's own failure, where there is one, is the end of every task in it that had not failed by itself.
@@ -495,9 +652,18 @@ fn spread(mut ended: Vec<Ended>, failure: Option<StoreError>) -> Vec<Ended> {
     ended
 }
 
+/// Notes for each run how far its journal is durable, once for all that was written to it.
+fn anchor(ended: &[Ended]) {
+    let durable = ended.iter().filter(|ended| ended.anchor && ended.end.is_ok());
+    let heads = durable.filter_map(|ended| ended.task.head());
+    let last: HashMap<*const RunLock, (&Arc<RunLock>, Head)> =
+        heads.map(|(lock, head)| (Arc::as_ptr(lock), (lock, head))).collect();
+    last.into_values().for_each(|(lock, head)| lock.anchor(head));
+}
+
 fn tell(ended: Vec<Ended>) {
-    for Ended { task, end, anchor } in ended {
-        task.finish(end, anchor);
+    for Ended { task, end, .. } in ended {
+        task.tell(end);
     }
 }
 

@@ -255,7 +255,7 @@ impl RunLock {
         }
     }
 
-    /// Notes that the journal up to `head` is durable. One batch may bring several heads of a run, in order.
+    /// Notes that the journal up to `head` is durable.
     pub(super) fn anchor(&self, head: Head) {
         if self.anchored.fetch_max(head.seq, Ordering::Relaxed) > head.seq {
             return;

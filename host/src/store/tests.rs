@@ -473,6 +473,58 @@ async fn many_tasks_commit_in_groups() {
     assert_eq!((found.records, found.problems), (64 * 20, vec![]));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_fails_in_a_batch_fails_alone_and_the_others_are_as_they_would_be_without_it() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let (one, other) = (RunId::random(), RunId::random());
+    let mut owners = HashMap::new();
+    for run in [&one, &other] {
+        let owner = store.create_run(new_run(run)).await.expect("made");
+        owners.insert(run.clone(), owner);
+    }
+    // While somebody else has the database, all of them queue up for one batch.
+    let foreign = Connection::open(dir.path().join("hermes.db")).expect("opens");
+    foreign.execute_batch("BEGIN IMMEDIATE").expect("begun");
+    let append = |run: &RunId, seq: u64| {
+        let (store, owner, records) = (store.clone(), owners[run].clone(), vec![observation(run, seq)]);
+        async move { store.append(&owner, records, None, Sync::Durable).await }
+    };
+    let home = || store.write_home(put(None, "key", b"value", None), "person", 1);
+    let all = async {
+        let first = async { tokio::join!(append(&one, 1), append(&other, 1), append(&one, 2), append(&other, 2)) };
+        let twice = append(&one, 1);
+        let rest = async {
+            tokio::join!(
+                append(&one, 3),
+                home(),
+                append(&other, 3),
+                append(&one, 4),
+                append(&other, 4)
+            )
+        };
+        tokio::join!(first, twice, rest)
+    };
+    let free = async {
+        let queued = || store.0.writer.as_ref().expect("it writes").queued();
+        while queued() < 10 {
+            tokio::task::yield_now().await;
+        }
+        foreign.execute_batch("ROLLBACK").expect("free again");
+    };
+    let ((first, twice, rest), ()) = tokio::join!(all, free);
+    let twice = twice.expect_err("it is there already");
+    assert!(matches!(twice, StoreError::Duplicate { .. }), "{twice}");
+    let seqs = [first.0, first.2, rest.0, rest.3].map(|appended| appended.expect("written").seq);
+    assert_eq!(seqs, [1, 2, 3, 4]);
+    let seqs = [first.1, first.3, rest.2, rest.4].map(|appended| appended.expect("written").seq);
+    assert_eq!(seqs, [1, 2, 3, 4]);
+    assert!(matches!(rest.1.expect("written"), EffectResult::Written(_)));
+    // Each run's journal is whole up to its anchor.
+    let found = store.integrity().expect("looked");
+    assert_eq!((found.records, found.problems), (8, vec![]));
+}
+
 /// Counts up `key` by compare-and-set, and answers how often it won.
 async fn count_up(store: &Store, key: &str, times: u32) -> u32 {
     let mut won = 0;

@@ -82,12 +82,15 @@ impl Store {
             self.look_before(&write.effect)?;
         }
         let spaces = effect.is_some() || records.iter().any(|r| matches!(r, Record::Spill(_)));
+        // An effect is told in its outcome, and tells it differently the second time.
+        let repeats = effect.is_none();
+        let mut records = records;
         let work = move |conn: &Connection| {
             let mut journal = Journal::open(conn, &by, quota)?;
-            let mut records = records;
-            let effect = effect
-                .map(|write| journal.take_effect(&write, &mut records))
-                .transpose()?;
+            let effect = match &effect {
+                Some(write) => Some(journal.take_effect(write, &mut records)?),
+                None => None,
+            };
             for record in &records {
                 journal.push(record)?;
             }
@@ -101,7 +104,12 @@ impl Store {
                 head: Some(head),
             })
         };
-        let appended = self.submit_within(busy, sync, Some(&owner.0.lock), work).await?;
+        let (writer, lock) = (self.writer()?, Some(owner.0.lock.clone()));
+        let appended = if repeats {
+            writer.submit_repeatable(sync, busy, lock, work).await?
+        } else {
+            writer.submit(sync, busy, lock, work).await?
+        };
         if spaces {
             self.spaces_changed();
         }
