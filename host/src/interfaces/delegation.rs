@@ -1,6 +1,7 @@
 //! `delegation`: sub-agents. A child is an operation of its parent: its return address is written down before it is built, its result before
 //! anybody hears of it.
 
+use std::borrow::Cow;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
@@ -87,9 +88,9 @@ impl Operation for Box<Spawn> {
         text::line(&self.spec.role, 64)
     }
 
-    fn request(&self) -> Vec<(Digest, Vec<u8>)> {
+    fn request(&self) -> Cow<'_, [(Digest, Vec<u8>)]> {
         let body = codec::encode(&self.spec);
-        vec![(Digest::of(&body), body)]
+        Cow::Owned(vec![(Digest::of(&body), body)])
     }
 
     fn sync(&self, _guest: &Guest) -> Sync {

@@ -1,6 +1,7 @@
 //! `llm`: completions. Each is an operation: an iteration and an upper bound of its tokens and money are set aside before it
 //! is sent, and it is charged by what the provider reports.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -243,8 +244,8 @@ impl Operation for Box<Complete> {
         self.model.as_ref().map(|m| m.name.clone()).unwrap_or_default()
     }
 
-    fn request(&self) -> Vec<(Digest, Vec<u8>)> {
-        self.bodies.clone()
+    fn request(&self) -> Cow<'_, [(Digest, Vec<u8>)]> {
+        Cow::Borrowed(&self.bodies)
     }
 
     fn sync(&self, _guest: &Guest) -> Sync {

@@ -1,6 +1,7 @@
 //! `tools`: calling tools. A refusal is a tool's result, in words for the model and as a typed error, so that no call breaks
 //! a loop.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -156,9 +157,9 @@ impl Operation for CallTool {
         text::line(&self.call.name, 64)
     }
 
-    fn request(&self) -> Vec<(Digest, Vec<u8>)> {
+    fn request(&self) -> Cow<'_, [(Digest, Vec<u8>)]> {
         let body = codec::encode(&self.call);
-        vec![(Digest::of(&body), body)]
+        Cow::Owned(vec![(Digest::of(&body), body)])
     }
 
     fn sync(&self, _guest: &Guest) -> Sync {

@@ -1,6 +1,7 @@
 //! What an imported function is to the host: an interface describes its calls in these terms, and `session::path` does with all
 //! of them what must be done around each.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -121,7 +122,7 @@ pub trait Operation: Call + Send + 'static {
     fn name(&self, guest: &Guest) -> String;
 
     /// The bodies that make up the request.
-    fn request(&self) -> Vec<(Digest, Vec<u8>)>;
+    fn request(&self) -> Cow<'_, [(Digest, Vec<u8>)]>;
 
     /// When the intent must be on the disk before the effect is sent.
     fn sync(&self, guest: &Guest) -> Sync;

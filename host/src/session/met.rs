@@ -36,7 +36,7 @@ impl Met {
         Self {
             call: C::NAME,
             arguments: Value::Null,
-            request: call.request(),
+            request: call.request().into_owned(),
         }
     }
 }

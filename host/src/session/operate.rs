@@ -26,8 +26,8 @@ impl Guest {
     /// Grant, caps, ledger, intent; then the operation runs in a task of the session. Gives its number, and the refusal where it never
     /// began.
     pub(super) async fn begin<C: Operation>(self: &Arc<Self>, mut call: C) -> Result<(u32, Option<Refusal>), End> {
-        let request = call.request();
-        let digests: Vec<Digest> = request.iter().map(|(digest, _)| *digest).collect();
+        // Its bodies are taken where they are written down: a replay, and a turn that says again what was said before, needs no more of most of them.
+        let digests: Vec<Digest> = call.request().iter().map(|(digest, _)| *digest).collect();
         let number = self.tape().next_op();
         self.follow_turn(&call, number);
         if self.adopt(number, &digests)? {
@@ -63,7 +63,7 @@ impl Guest {
             at_ms: now_ms(),
             shared: false,
         };
-        let mut records = self.tape().unknown(request);
+        let mut records = self.tape().unknown(&call.request());
         records.extend(call.records(self, number));
         records.push(Record::Intent(intent));
         let used = call.used(self);

@@ -105,7 +105,7 @@ impl Guest {
         };
         let seen = self.observation(C::NAME, args, Answer::Delivered(op), at_ms);
         // With its arguments, so that a space can be made again as it was at any point.
-        let mut records = self.tape().unknown(vec![(args, codec::of_call(C::NAME, call))]);
+        let mut records = self.tape().unknown(&[(args, codec::of_call(C::NAME, call))]);
         records.extend([Record::Intent(intent), Record::Outcome(outcome), seen]);
         let used = call.used(self);
         let taken = match self.take_with(records, used.as_ref(), op) {
@@ -307,17 +307,20 @@ impl Guest {
         }
     }
 
-    /// Writes a step of the session's life down, together with everything that waits.
+    /// Writes steps of the session's life down, together with everything that waits.
     ///
     /// # Errors
     /// The store failed.
-    pub async fn record(&self, transition: Transition) -> Result<(), End> {
-        let records = vec![Record::Update(SessionUpdate {
-            session: self.session.id.clone(),
-            transition,
-            spent: Some(self.session.run.ledger.spent(self.session.account)),
-            at_ms: now_ms(),
-        })];
+    pub async fn record(&self, transitions: Vec<Transition>) -> Result<(), End> {
+        let spent = self.session.run.ledger.spent(self.session.account);
+        let records = transitions.into_iter().map(|transition| {
+            Record::Update(SessionUpdate {
+                session: self.session.id.clone(),
+                transition,
+                spent: Some(spent),
+                at_ms: now_ms(),
+            })
+        });
         // A full journal still takes its session's steps.
         let (mut pending, told) = self.take(Which::All, |_| {});
         pending.extend(records);

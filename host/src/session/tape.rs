@@ -290,9 +290,11 @@ impl Tape {
     }
 
     /// Of these bodies, those that the journal does not have yet.
-    pub(super) fn unknown(&mut self, bodies: Vec<(Digest, Vec<u8>)>) -> Vec<Record> {
-        let fresh = bodies.into_iter().filter(|(digest, _)| self.known.insert(*digest));
-        fresh.map(|(digest, bytes)| Record::Body(digest, bytes)).collect()
+    pub(super) fn unknown(&mut self, bodies: &[(Digest, Vec<u8>)]) -> Vec<Record> {
+        let fresh = bodies.iter().filter(|(digest, _)| self.known.insert(*digest));
+        fresh
+            .map(|(digest, bytes)| Record::Body(*digest, bytes.clone()))
+            .collect()
     }
 }
 
