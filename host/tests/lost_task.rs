@@ -326,13 +326,14 @@ async fn run(program: &Value, panics: u32) -> Left {
         past: Past::default(),
     });
     let account = session.account;
-    let agent = Agent {
+    let agent = Agent::new(
         session,
         start,
-        prepared: instances.prepare(&plugin).await.unwrap(),
-        from: From::beginning(),
-        asked: CancellationToken::new(),
-    };
+        instances.prepare(&plugin).await.unwrap(),
+        From::beginning(),
+        CancellationToken::new(),
+        None,
+    );
     let ending = supervisor.drive_root(agent, &plugin).await.unwrap();
     let Ending::Final(result) = ending else {
         panic!("it was suspended")

@@ -152,13 +152,7 @@ impl Host {
             suspend: run.suspend.clone(),
             cancel: CancellationToken::new(),
         };
-        let agent = Agent {
-            session: session.clone(),
-            start,
-            prepared: ready.prepared,
-            from,
-            asked: stops.cancel.clone(),
-        };
+        let agent = Agent::new(session.clone(), start, ready.prepared, from, stops.cancel.clone(), None);
         let (strategy, cancel) = (ready.strategy, stops.cancel.clone());
         let task = tokio::spawn(async move {
             let ending = tokio::select! {

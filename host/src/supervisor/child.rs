@@ -280,13 +280,8 @@ impl Candidate {
         if let Some(child) = seen.get() {
             child.begins(session.clone());
         }
-        let agent = Agent {
-            session: session.clone(),
-            start,
-            prepared,
-            from,
-            asked: under.cancel.clone(),
-        };
+        let above = Some(under.guest.session.cancel.clone());
+        let agent = Agent::new(session.clone(), start, prepared, from, under.cancel.clone(), above);
         let driven = supervisor.drive(agent);
         Box::pin(async move {
             let ended = driven.await;

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -45,6 +46,10 @@ pub struct Agent {
     pub from: From,
     /// Raised when somebody asks for its end.
     pub asked: CancellationToken,
+    /// Raised when it is on record that its parent's end was asked for; a root has none.
+    above: Option<CancellationToken>,
+    /// Whether its end was asked for by what is on record above it, and not yet in its own row.
+    unwritten: AtomicBool,
 }
 
 /// Where an agent's life is taken up.
@@ -72,6 +77,26 @@ impl From {
 }
 
 impl Agent {
+    /// It has not begun to live.
+    pub fn new(
+        session: Arc<Session>,
+        start: AgentStart,
+        prepared: Prepared,
+        from: From,
+        asked: CancellationToken,
+        above: Option<CancellationToken>,
+    ) -> Self {
+        Self {
+            session,
+            start,
+            prepared,
+            from,
+            asked,
+            above,
+            unwritten: AtomicBool::new(false),
+        }
+    }
+
     /// Lives to the recorded end.
     ///
     /// # Errors
@@ -233,15 +258,26 @@ impl Agent {
             done = &mut work => return Ok(done),
             () = self.asked.cancelled(), if !self.session.cancel.is_cancelled() => {}
         }
-        // By itself, to the end, even where the work ends first: what the guest was told is its instance's to commit, in the order of its calls.
-        let recorded = self
-            .session
-            .run
-            .append_last(vec![self.step(Transition::CancelAsked)])
-            .await;
+        if self.above.as_ref().is_some_and(CancellationToken::is_cancelled) {
+            // After a crash its parent ends at once, and all below it; its own row tells it with its end.
+            self.unwritten.store(true, Ordering::Relaxed);
+        } else {
+            // By itself, to the end, even where the work ends first: what the guest was told is its instance's to commit, in the order of its calls.
+            let asked = vec![self.step(Transition::CancelAsked)];
+            self.session.run.append_last(asked).await?;
+        }
         self.session.cancel.cancel();
-        recorded?;
         Ok(work.await)
+    }
+
+    /// This step, behind that its end was asked for where that is not in its row.
+    fn told(&self, step: Transition) -> Vec<Transition> {
+        let asked = self.unwritten.swap(false, Ordering::Relaxed);
+        asked
+            .then_some(Transition::CancelAsked)
+            .into_iter()
+            .chain([step])
+            .collect()
     }
 
     /// Everything that the attempt started ends with it: operations, tool calls, children.
@@ -316,7 +352,7 @@ impl Agent {
             biased;
             () = session.run.suspend.cancelled() => return Ok(Wait::Suspended),
             () = self.asked.cancelled() => {
-                guest.record(Transition::CancelAsked).await?;
+                guest.record(vec![Transition::CancelAsked]).await?;
                 session.cancel.cancel();
                 return Ok(Wait::Cancelled);
             }
@@ -394,7 +430,7 @@ impl Agent {
         guest.attempt.tasks.close();
         guest.attempt.tasks.wait().await;
         self.session.charge_wall();
-        guest.record(Transition::Interrupted).await?;
+        guest.record(self.told(Transition::Interrupted)).await?;
         self.session.event(EventKind::Suspended);
         Ok(Ending::Suspended)
     }
@@ -423,7 +459,7 @@ impl Agent {
         };
         let row = ending::row(&result, end.detail);
         let (exit, outcome, error) = (row.exit.clone(), row.outcome.clone(), row.error.clone());
-        guest.record(Transition::Ended(row)).await?;
+        guest.record(self.told(Transition::Ended(row))).await?;
         session.report_spending();
         session.event(EventKind::SessionEnded {
             exit,
