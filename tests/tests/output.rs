@@ -470,7 +470,8 @@ fn a_reader_that_is_late_holds_nobody_up_and_misses_only_what_is_over_its_limit(
     );
 
     let (_server, home) = self::home();
-    let told = read_late(&home, &lines(2_000), &[("limits.events", "64KiB")]);
+    let [_, log] = room;
+    let told = read_late(&home, &lines(2_000), &[("limits.events", "64KiB"), log]);
     let missed = told.iter().filter(|event| event["event"] == "notice");
     let missed = missed.filter_map(|event| {
         event["message"]

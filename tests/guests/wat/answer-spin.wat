@@ -5,7 +5,7 @@
   (import "hermes:plugin/blackboard@0.1.0" "[method]space.append"
     (func $append (param i32 i32 i32 i32 i32 i32 i32 i32)))
   (memory (export "memory") 1)
-  (data (i32.const 32) "notes")
+  (data (i32.const 32) "spins")
   (data (i32.const 40) "text/plain")
   (global $spins (mut i32) (i32.const 0))
   (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
@@ -15,7 +15,7 @@
   (func (export "hermes:plugin/agent@0.1.0#run") (param i32) (result i32)
     (call $open (i32.const 32) (i32.const 5) (i32.const 1024))
     (global.set $spins (i32.const 1))
-    ;; Under the prefix "notes", with the value "notes".
+    ;; Under the prefix "spins", with the value "spins".
     (call $append (i32.load (i32.const 1028)) (i32.const 32) (i32.const 5)
       (i32.const 40) (i32.const 10) (i32.const 32) (i32.const 5) (i32.const 1024))
     (unreachable)))

@@ -109,14 +109,14 @@ fn tree_that_hears_nothing(home: &Home) -> (Process, String) {
     }
     let deep = |guest: &str| ChildSpec::probe(&steps(&[ChildSpec::of(guest, "").spawn(), join(0)]));
     let asks = ChildSpec::probe(&steps(&[ask("hi")]));
-    let notes = json!([{ "space": "notes", "prefix": "", "access": "ReadWrite" }]);
+    let own = json!([{ "space": "spins", "prefix": "", "access": "ReadWrite" }]);
     let program = [
         deep("spin").spawn(),
         deep("realloc-spin").spawn(),
         asks.spawn(),
         json!({ "do": "open", "name": "notes" }),
         ChildSpec::parked(600_000).spawn(),
-        ChildSpec::of("answer-spin", "").with("spaces", notes).spawn(),
+        ChildSpec::of("answer-spin", "").with("spaces", own).spawn(),
         json!({ "do": "call", "name": "spin" }),
     ];
     let host = home.host().arg("--tool").arg(guests::built("probe-tool"));

@@ -4,6 +4,7 @@ use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread::available_parallelism;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
@@ -11,6 +12,9 @@ use serde_json::Value;
 use super::report::{Report, Verdict};
 use super::{Sweeps, Which, rustdoc};
 use crate::{host, process, tree};
+
+/// From when on it is said how long a test binary took.
+const LONG: Duration = Duration::from_secs(10);
 
 /// A test binary.
 pub(super) struct Binary {
@@ -110,7 +114,13 @@ impl Binary {
         if which.sweeps == Sweeps::Full {
             command.env("HERMES_TEST_FULL", "1");
         }
-        follow(&mut command, &format!("{suite}::{}", self.name), report)
+        let (name, begun) = (format!("{suite}::{}", self.name), Instant::now());
+        follow(&mut command, &name, report)?;
+        let took = begun.elapsed();
+        if took > LONG {
+            eprintln!("xtask: {name} took {} s", took.as_secs());
+        }
+        Ok(())
     }
 }
 
