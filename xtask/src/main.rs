@@ -26,7 +26,7 @@ cargo xtask COMMAND
   bench agents [N]   builds, then has N agents (1000) wait for a model at once, go on, be suspended and be cancelled
   test [SUITE [NAME]] [--full]
                       builds, then runs everything that CI runs, or one suite, or its tests whose name has NAME in it; --full leaves
-                      nothing of a sweep out:";
+                      nothing of a sweep out, and starts the host as it is released:";
 
 fn main() -> ExitCode {
     if suites::rustdoc::is_meant() {

@@ -12,16 +12,14 @@ use crate::limits::Limits;
 use crate::text;
 
 /// Keywords whose schemas are for what lies in a value, and not for the value itself.
-const INNER: [&str; 10] = [
+const INNER: [&str; 8] = [
     "properties",
     "patternProperties",
     "additionalProperties",
     "propertyNames",
-    "unevaluatedProperties",
     "items",
     "prefixItems",
     "additionalItems",
-    "unevaluatedItems",
     "contains",
 ];
 /// Keywords that hold schemas by name.
@@ -37,6 +35,18 @@ const MOVING: [&str; 5] = [
     "$dynamicAnchor",
     "$recursiveAnchor",
     "$anchor",
+];
+
+/// Keywords for what nothing else in a schema has looked at. To know that, all that is beside and below them is asked again, at each level of them once more.
+const ASKING_AGAIN: [&str; 2] = ["unevaluatedProperties", "unevaluatedItems"];
+
+/// Keywords that go through a text, and how often each counts as a state of a pattern does.
+const THROUGH_TEXT: [(&str, u64); 5] = [
+    ("minLength", 1),
+    ("maxLength", 1),
+    ("format", 16),
+    ("contentEncoding", 16),
+    ("contentMediaType", 16),
 ];
 
 /// Keywords that list values, each of which is one more thing to look for.
@@ -59,6 +69,10 @@ const DEEP: u64 = 1_000;
 /// Values times parts, and bytes times states, from which on checking may take milliseconds.
 const LIGHT: u64 = 100_000;
 
+/// What may be copied to say what does not fit: an error may hold the value that it is about, and the part of the schema, and there may be one for each part
+/// and value. In bytes.
+const SAID: u64 = 64 << 20;
+
 /// What checks a tool's arguments.
 #[derive(Debug)]
 pub(crate) struct Checker {
@@ -66,7 +80,9 @@ pub(crate) struct Checker {
     /// Patterns in the schema.
     pub(crate) patterns: Patterns,
     steps: Steps,
-    /// The most values times parts.
+    /// What the schema itself takes, in bytes.
+    bytes: u64,
+    /// The most values times parts, and pairs of items times parts that compare them.
     checking: u64,
     /// The most bytes of text times states of patterns.
     matching: u64,
@@ -76,12 +92,14 @@ impl Checker {
     /// Holds arguments against the schema.
     ///
     /// # Errors
-    /// They are more than there is time for, or the first thing that does not fit, in words that follow "the arguments of X". All of them would be
-    /// too many: a stranger's schema can find half a million.
+    /// They are more than there is time for, or do not fit, in words that follow "the arguments of X": with the first thing that does not, where finding
+    /// words for it takes little.
     pub(crate) fn check(&self, arguments: &Value) -> Result<(), String> {
-        let Steps { parts, states } = self.steps;
+        let Steps { parts, states, unique } = self.steps;
         let size = Size::of(arguments);
-        let (checking, matching) = (size.values.saturating_mul(parts), size.text.saturating_mul(states));
+        let visits = size.values.saturating_mul(parts);
+        let checking = visits.saturating_add(size.pairs.saturating_mul(unique));
+        let matching = size.text.saturating_mul(states);
         if checking > self.checking {
             return Err(format!(
                 "have {} values and keys, too many for a schema of {parts} parts ({} in all, limits.json.checking)",
@@ -94,7 +112,15 @@ impl Checker {
                 size.text, self.matching
             ));
         }
-        let validate = || self.validator.validate(arguments).map_err(|error| said(&error));
+        let validate = || {
+            if self.validator.is_valid(arguments) {
+                return Ok(());
+            }
+            if visits.saturating_mul(size.bytes().saturating_add(self.bytes)) > SAID {
+                return Err("do not fit its schema".to_owned());
+            }
+            self.validator.validate(arguments).map_err(|error| said(&error))
+        };
         if checking.saturating_add(matching) > LIGHT {
             beside_others(validate)
         } else {
@@ -127,9 +153,16 @@ struct Size {
     values: u64,
     /// Bytes of strings and keys.
     text: u64,
+    /// Pairs of items of one array.
+    pairs: u64,
 }
 
 impl Size {
+    /// What it takes in memory, roughly.
+    fn bytes(&self) -> u64 {
+        self.values.saturating_mul(64).saturating_add(self.text)
+    }
+
     fn of(arguments: &Value) -> Self {
         let mut size = Self::default();
         let mut open = vec![arguments];
@@ -137,7 +170,10 @@ impl Size {
             size.values += 1;
             match value {
                 Value::String(text) => size.text += text.len() as u64,
-                Value::Array(items) => open.extend(items),
+                Value::Array(items) => {
+                    size.pairs = size.pairs.saturating_add((items.len() as u64).saturating_pow(2));
+                    open.extend(items);
+                }
                 Value::Object(items) => {
                     size.values += items.len() as u64;
                     size.text += items.keys().map(|key| key.len() as u64).sum::<u64>();
@@ -197,6 +233,7 @@ pub(crate) fn read(text: &str, limits: &Limits) -> Result<(Checker, Value), Stri
         validator,
         patterns: graph.patterns.iter().copied().fold(Patterns::default(), Patterns::and),
         steps,
+        bytes: Size::of(&value).bytes(),
         checking: limits.json_checking,
         matching: limits.json_matching,
     };
@@ -253,8 +290,10 @@ impl Patterns {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Steps {
     parts: u64,
-    /// Of the patterns in them.
+    /// Of the patterns in them, and what else goes through a text.
     states: u64,
+    /// Those that compare all items of an array with each other.
+    unique: u64,
 }
 
 impl Steps {
@@ -262,6 +301,7 @@ impl Steps {
         Self {
             parts: self.parts.saturating_add(other.parts),
             states: self.states.saturating_add(other.states),
+            unique: self.unique.saturating_add(other.unique),
         }
     }
 }
@@ -282,8 +322,8 @@ struct Graph {
     edges: Vec<Vec<Edge>>,
     /// The patterns that each of them has itself.
     patterns: Vec<Patterns>,
-    /// How many things each of them asks itself: one, and all that it lists.
-    own: Vec<u64>,
+    /// What each of them asks itself: one thing, and all that it lists.
+    own: Vec<Steps>,
 }
 
 impl Graph {
@@ -303,7 +343,7 @@ impl Graph {
             graph.edges.push(Vec::new());
             let own = patterns(schema, &mut all, limits)?;
             graph.patterns.push(own);
-            graph.own.push(1 + listed(schema));
+            graph.own.push(asked_by(schema, own));
             if let Some((from, inner, property)) = asked {
                 let edges: &mut Vec<Edge> = &mut graph.edges[from];
                 edges.push(Edge {
@@ -391,11 +431,8 @@ impl Graph {
             if ways > 1 {
                 return Err("it refers to itself in more than one way at once".to_owned());
             }
-            let own = Steps {
-                parts: self.own[node],
-                states: self.patterns[node].bytes / STATE,
-            };
-            let asked = out.iter().map(|edge| steps[all[edge.to]]).fold(own, Steps::and);
+            let asked = out.iter().map(|edge| steps[all[edge.to]]);
+            let asked = asked.fold(self.own[node], Steps::and);
             steps[all[node]] = steps[all[node]].and(asked);
         }
         Ok(steps[all[0]])
@@ -497,10 +534,15 @@ fn taken(pattern: &str, most: u64) -> Result<u64, String> {
     })
 }
 
-/// How many values a part lists.
-fn listed(part: &Value) -> u64 {
+/// What a part asks itself, with these patterns.
+fn asked_by(part: &Value, patterns: Patterns) -> Steps {
     let lists = LISTS.iter().filter_map(|key| part.get(key));
-    lists.map(|list| Size::of(list).values).sum()
+    let through = THROUGH_TEXT.iter().filter(|(key, _)| part.get(key).is_some());
+    Steps {
+        parts: 1 + lists.map(|list| Size::of(list).values).sum::<u64>(),
+        states: patterns.bytes / STATE + through.map(|(_, states)| states).sum::<u64>(),
+        unique: u64::from(part.get("uniqueItems") == Some(&Value::Bool(true))),
+    }
 }
 
 /// The path within the schema that an object refers to.
@@ -512,6 +554,9 @@ fn reference(object: &Map<String, Value>, is_root: bool) -> Result<Option<String
         return Err(format!(
             "it uses {key}; refer by a path in the schema (\"#/$defs/NAME\")"
         ));
+    }
+    if let Some(key) = ASKING_AGAIN.iter().find(|key| object.contains_key(**key)) {
+        return Err(format!("it uses {key}; say which properties and items there are"));
     }
     if !is_root && object.get("$id").is_some_and(Value::is_string) {
         return Err("it has another schema with an $id in it".to_owned());
@@ -687,6 +732,55 @@ mod tests {
         // What has no pattern is not held back.
         let (checker, _) = read("{}", &limits).expect("a schema");
         assert_eq!(checker.check(&of(10_000)), Ok(()));
+    }
+
+    #[test]
+    fn what_goes_through_a_text_counts_as_patterns_do() {
+        let limits = Limits {
+            json_matching: 100 * (1 + 1 + 16),
+            ..Limits::default()
+        };
+        let schema = json!({ "properties": { "a": { "minLength": 1, "maxLength": 500, "format": "uri" } } });
+        let (checker, _) = read(&schema.to_string(), &limits).expect("a schema");
+        let of = |bytes: usize| json!({ "a": "b".repeat(bytes - 1) });
+        assert_eq!(checker.check(&of(100)), Ok(()));
+        let refused = checker.check(&of(101)).expect_err("too long");
+        assert!(refused.contains("limits.json.matching"), "{refused}");
+    }
+
+    #[test]
+    fn items_that_are_compared_are_bounded_from_both_sides() {
+        // A hundred items, the array, its key and its object, for three parts: the keyword's `true` counts as one.
+        let limits = Limits {
+            json_checking: 103 * 3 + 100 * 100,
+            ..Limits::default()
+        };
+        let (checker, _) = read(r#"{ "properties": { "a": { "uniqueItems": true } } }"#, &limits).expect("a schema");
+        let of = |items: u64| json!({ "a": (0..items).collect::<Vec<_>>() });
+        assert_eq!(checker.check(&of(100)), Ok(()));
+        let refused = checker.check(&of(101)).expect_err("too many");
+        assert!(refused.contains("limits.json.checking"), "{refused}");
+    }
+
+    #[test]
+    fn what_does_not_fit_is_said_in_few_words_where_more_would_copy_much() {
+        let schema =
+            |parts: usize| json!({ "properties": { "a": { "anyOf": vec![json!({ "type": "string" }); parts] } } });
+        let refused = |parts: usize, items: usize| {
+            let (checker, _) = read(&schema(parts).to_string(), &Limits::default()).expect("a schema");
+            checker.check(&json!({ "a": vec![0; items] })).expect_err("no string")
+        };
+        assert!(refused(2, 3).contains("(at /a)"));
+        assert_eq!(refused(1000, 40_000), "do not fit its schema");
+    }
+
+    #[test]
+    fn what_would_be_asked_again_and_again_is_refused() {
+        for key in ASKING_AGAIN {
+            let nested = json!({ "allOf": [{ key: false }] });
+            let refused = steps(&nested).expect_err(key);
+            assert!(refused.contains(key), "{refused}");
+        }
     }
 
     #[test]

@@ -119,7 +119,15 @@ impl<T: Send, F: FnMut(&Connection) -> Result<Done<T>, Fault> + Send> Task for J
     }
 
     fn tell(self: Box<Self>, end: Result<(), StoreError>) {
-        let Self { done, reply, .. } = *self;
+        let Self {
+            work,
+            lock,
+            done,
+            reply,
+            ..
+        } = *self;
+        // Whoever hears of it may let go of its run, and take it again.
+        drop((work, lock));
         let result = end.and_then(|()| done.ok_or_else(|| StoreError::internal("a task was not run")));
         // A caller that is gone can't hear; what it asked for is done.
         let _ = reply.send(result.map(|done| done.value));
@@ -227,10 +235,11 @@ impl Writer {
         if self.core.lead_inline()
             && let Err(error) = self.wake_thread()
         {
-            if ticket.withdraw() {
+            let is_withdrawn = ticket.withdraw();
+            self.core.lead_without_thread(&error);
+            if is_withdrawn {
                 return Err(error);
             }
-            self.core.lead_without_thread(&error);
         }
         let lost = |_| StoreError::internal("the writer gave up a task");
         match answer.try_recv() {
@@ -463,8 +472,9 @@ impl Core {
             if state.conn.is_autocommit() {
                 // SQLite gave up the whole transaction, as it does when the disk is full, or the only task was undone.
                 let ended = batch.ended;
-                let why = ended.iter().rev().find_map(|last| last.end.clone().err());
-                return Led::Batch(spread(ended, why));
+                let why = ended.last().and_then(|last| last.end.clone().err());
+                let lost = || StoreError::internal("a task left no transaction, and told no error");
+                return Led::Batch(spread(ended, Some(why.unwrap_or_else(lost))));
             }
         }
         let ended = batch.ended;
@@ -599,12 +609,13 @@ impl<'c> Batch<'c> {
         }
         (self.shared, self.apart) = (None, true);
         undo(self.conn, "ROLLBACK TO tasks")?;
-        step(self.conn, "RELEASE tasks")?;
+        undo(self.conn, "RELEASE tasks")?;
         for before in &mut self.ended[from..] {
-            before.end = own(self.conn, before.task.as_mut()).map_err(|fault| fault.at(self.database));
+            let again = own(self.conn, before.task.as_mut());
             if self.conn.is_autocommit() {
-                return end;
+                return again;
             }
+            before.end = again.map_err(|fault| fault.at(self.database));
         }
         own(self.conn, task)
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::amounts::Amounts;
 use crate::bindings::types;
 use crate::event::{EventKind, now_ms};
 use crate::ids::{Scope, StreamId};
@@ -259,11 +260,12 @@ impl Agent {
             () = self.asked.cancelled(), if !self.session.cancel.is_cancelled() => {}
         }
         if self.above.as_ref().is_some_and(CancellationToken::is_cancelled) {
-            // After a crash its parent ends at once, and all below it; its own row tells it with its end.
+            // After a crash its parent ends at once, and all below it. Its own row tells it with its end, unless that is written after a crash.
             self.unwritten.store(true, Ordering::Relaxed);
         } else {
             // By itself, to the end, even where the work ends first: what the guest was told is its instance's to commit, in the order of its calls.
-            let asked = vec![self.step(Transition::CancelAsked)];
+            let spent = self.session.run.ledger.spent(self.session.account);
+            let asked = vec![self.step(Transition::CancelAsked, Some(spent))];
             self.session.run.append_last(asked).await?;
         }
         self.session.cancel.cancel();
@@ -353,6 +355,7 @@ impl Agent {
             () = session.run.suspend.cancelled() => return Ok(Wait::Suspended),
             () = self.asked.cancelled() => {
                 guest.record(vec![Transition::CancelAsked]).await?;
+                self.unwritten.store(false, Ordering::Relaxed);
                 session.cancel.cancel();
                 return Ok(Wait::Cancelled);
             }
@@ -388,17 +391,17 @@ impl Agent {
 
     /// A child's instance is about to be. (A root's row says so with its start record.)
     async fn write_active(&self, attempt: u32) -> Result<(), End> {
-        let active = self.step(Transition::Active { attempt });
+        let active = self.step(Transition::Active { attempt }, None);
         let run = &self.session.run;
         run.append(vec![active], None, Sync::Commit).await.map(drop)
     }
 
     /// A step of its life that is written down by itself.
-    fn step(&self, transition: Transition) -> Record {
+    fn step(&self, transition: Transition, spent: Option<Amounts>) -> Record {
         Record::Update(SessionUpdate {
             session: self.session.id.clone(),
             transition,
-            spent: None,
+            spent,
             at_ms: now_ms(),
         })
     }

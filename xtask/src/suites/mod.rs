@@ -12,7 +12,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 
 use crate::guests::{Profile, Toolchain};
-use crate::{guests, setup};
+use crate::{guests, host, setup};
 use libtest::Binary;
 use report::Report;
 
@@ -140,6 +140,11 @@ pub(crate) fn run(chosen: &[&str], sweeps: Sweeps) -> Result<ExitCode> {
     // First, for every suite: a host compiled with other plugins inside would be compiled again.
     if let Err(error) = guests::build_plugins(toolchain, Profile::Release) {
         report.fail("plugins", &error);
+    }
+    if sweeps == Sweeps::Full
+        && let Err(error) = host::build(Profile::Release)
+    {
+        report.fail("release", &error);
     }
     let mut binaries = None;
     for (suite, name, _) in chosen {
