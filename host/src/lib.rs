@@ -23,6 +23,7 @@ compile_error!(
 pub mod amounts;
 pub mod base64;
 pub mod bindings;
+pub mod blocking;
 pub mod cli;
 pub mod config;
 pub mod egress;

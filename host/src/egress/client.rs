@@ -19,6 +19,7 @@ use super::permit::{Credential, Permit};
 use super::place::{OF_THE_CONNECTION, is_for_requests};
 use super::provider::builder;
 use super::rule::NetRule;
+use crate::blocking;
 use crate::limits::{self, Limits, Unit};
 use crate::scrub::Rest;
 use crate::text;
@@ -283,7 +284,7 @@ impl Egress {
             return Vec::new();
         };
         let name = name.to_owned();
-        let found = tokio::task::spawn_blocking(move || {
+        let found = blocking::apart(move || {
             let found = (name.as_str(), port).to_socket_addrs().map(Iterator::collect);
             drop((own, all));
             found.unwrap_or_default()

@@ -16,6 +16,7 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{
 };
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult};
 
+use crate::blocking;
 use crate::error::{Lack, Refusal};
 use crate::event::EventKind;
 use crate::interfaces::State;
@@ -210,7 +211,7 @@ impl Folders<'_> {
         };
         let most = self.guest.session.run.limits.listing;
         let room = most.saturating_sub(self.places.listed.values().sum());
-        let counted = tokio::task::spawn_blocking(move || count(&dir, room)).await;
+        let counted = blocking::apart(move || count(&dir, room)).await;
         let Some(count) = counted.map_err(FsError::trap)?.map_err(io::Error::from)? else {
             let plugin = text::line(&self.guest.plugin, 64);
             self.guest.session.event(EventKind::LimitHit {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::bindings::types;
+use crate::blocking;
 use crate::event::now_ms;
 use crate::ids::Digest;
 use crate::plugin::Plugin;
@@ -153,7 +154,7 @@ impl Host {
         } = review;
         approval.at_ms = now_ms();
         // A component is large, and its sync may take long: not in a thread that serves other tasks.
-        let writing = tokio::task::spawn_blocking(move || {
+        let writing = blocking::apart(move || {
             shelf.approvals.change(|all| {
                 let now = all.iter().position(|other| other.name == approval.name);
                 if now.map(|at| &all[at]) != before.as_ref() {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::blocking;
 use crate::engine::precheck;
 use crate::ids::Digest;
 use crate::limits::Limits;
@@ -148,7 +149,7 @@ impl Host {
     pub async fn allow(&self, spec: &AllowSpec) -> Result<ApprovedPlugin, HostError> {
         let shelf = self.shelf();
         let (config, spec) = (self.config().clone(), spec.clone());
-        let changing = tokio::task::spawn_blocking(move || {
+        let changing = blocking::apart(move || {
             let mut grants = Grants::approved_alone(&config)?;
             shelf.approvals.change(|all| {
                 let approval = approved(all, &spec.name)?;

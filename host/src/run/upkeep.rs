@@ -4,6 +4,7 @@ use std::path::Path;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::blocking;
 use crate::event::now_ms;
 use crate::ids::{RunId, Scope, StreamId};
 use crate::run::{Host, HostError};
@@ -16,7 +17,7 @@ impl Host {
     /// There is nothing yet, `to` is no place for it, `stop` was raised, or the disk failed. Nothing of the copy is left then.
     pub async fn backup(&self, to: &Path, stop: CancellationToken) -> Result<Copied, HostError> {
         let (store, to) = (self.store_to_read()?, to.to_path_buf());
-        let copied = tokio::task::spawn_blocking(move || store.backup(&to, &stop)).await;
+        let copied = blocking::apart(move || store.backup(&to, &stop)).await;
         Ok(copied.map_err(|lost| HostError::Run(lost.to_string()))??)
     }
 

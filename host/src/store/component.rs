@@ -14,6 +14,7 @@ use super::files::{private, sync_dir};
 use super::owner::Owner;
 use super::record::Sync;
 use super::write::check_epoch;
+use crate::blocking;
 use crate::ids::{Digest, RunId};
 
 impl Store {
@@ -25,7 +26,7 @@ impl Store {
         let digest = Digest::of(&bytes);
         let (store, path) = (self.clone(), self.component_path(&digest));
         // Components are large, and a sync may take long: not in a thread that serves other tasks.
-        let keeping = tokio::task::spawn_blocking(move || {
+        let keeping = blocking::apart(move || {
             let held = store.rely_on_components()?;
             keep(&path, &digest, &bytes).map(|()| held)
         });

@@ -17,6 +17,7 @@ use super::record::Sync;
 use super::rows::RunRow;
 use super::runs::open_run;
 use super::{RunState, Store};
+use crate::blocking;
 use crate::ids::{Digest, RunId};
 use crate::own_file::FileLock;
 
@@ -390,7 +391,7 @@ impl Store {
         while self.submit(Sync::Commit, None, work).await? == Left::More {}
         let files = self.0.files.clone();
         // The file gets shorter when its log is copied into it.
-        tokio::task::spawn_blocking(move || files.connect().map(|conn| super::commit::empty_log(&conn)))
+        blocking::apart(move || files.connect().map(|conn| super::commit::empty_log(&conn)))
             .await
             .map_err(|e| StoreError::internal(format!("emptying the log: {e}")))?
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::blocking;
 use crate::error::Refusal;
 use crate::ids::Digest;
 use crate::instance::{PrepareError, Prepared};
@@ -79,9 +80,7 @@ impl Supervisor {
                 let (name, found) = (found.name.clone(), found.clone());
                 let (limits, instances) = (self.limits().clone(), self.instances().clone());
                 // A stranger's bytes may take long to check: not in a thread that serves other agents.
-                let checked = tokio::task::spawn_blocking(move || {
-                    load_tried(found, &limits, |digest| instances.was_tried(digest))
-                });
+                let checked = blocking::apart(move || load_tried(found, &limits, |digest| instances.was_tried(digest)));
                 let plugin = checked.await.map_err(|e| unusable(&e.to_string()))?;
                 let plugin = Arc::new(plugin.map_err(|e| unusable(&e.for_guests()))?);
                 self.keep_loaded(&name, &plugin);

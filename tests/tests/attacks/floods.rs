@@ -88,8 +88,15 @@ fn a16_standard_output_and_error_of_a_guest() {
         assert!(kept.len() <= LINE && kept.len() > LINE - 2, "{} bytes", kept.len());
         assert!(kept.trim_start_matches('x').chars().all(|c| c == 'é'), "{kept}");
     }
-    let attacked = site.tries(&empty).holding(1 << 20);
-    is_bounded(&attacked.log(), 0);
+    site.tries(&empty).holding(1 << 20);
+    // Half as many, all of which are shown.
+    let half = STEP / 2;
+    let file = hostile::A16_STREAMS.file(&site.home);
+    let host = site.host().set("limits.log_step", half);
+    let log = site.attack(host.run(&file, "b1000")).answers("done").log();
+    let (last, lines) = log.split_last().unwrap();
+    assert_eq!(lines.len(), half / OVERHEAD);
+    assert!(last.contains("limits.log_step is 32768 bytes"), "{last}");
     site.is_well();
 }
 

@@ -16,6 +16,7 @@ pub use error::CompileError;
 use process::Failure;
 pub use program::{ThisProgram, this_program};
 
+use crate::blocking;
 use crate::engine::cache::{Cache, Kind, Lookup};
 use crate::engine::precheck::LoadError;
 use crate::engine::{Engine, fingerprint, to_compile};
@@ -159,7 +160,7 @@ impl Compiler {
     /// Off the threads that serve others: reading, mapping and writing code takes long.
     async fn apart<T: Send + 'static>(&self, work: impl FnOnce(&Inner) -> T + Send + 'static) -> Result<T, LoadError> {
         let inner = self.0.clone();
-        let done = tokio::task::spawn_blocking(move || work(&inner)).await;
+        let done = blocking::apart(move || work(&inner)).await;
         done.map_err(|panic| LoadError::Compiler(format!("broke: {panic}")))
     }
 

@@ -37,7 +37,11 @@ fn odd_arguments() -> Vec<(&'static str, String, Option<&'static str>)> {
         ("cut off", r#"{"text":"x"#.to_owned(), Some("JSON")),
         ("no object", r#"["text"]"#.to_owned(), Some("object")),
         ("another type", r#"{"text":7}"#.to_owned(), Some("schema")),
-        ("many keys", format!("{{\"text\":\"x\"{many}}}"), Some("schema")),
+        (
+            "many keys",
+            format!("{{\"text\":\"x\"{many}}}"),
+            Some("limits.json.values"),
+        ),
         ("a zero", r#"{"text":"a\u0000b"}"#.to_owned(), None),
         ("half a pair", r#"{"text":"\ud800"}"#.to_owned(), Some("JSON")),
     ]
@@ -114,7 +118,7 @@ pub(crate) fn patterned(count: usize, pattern: &str) -> String {
 
 /// Arguments with so many bytes of text, all for the first of these patterns.
 pub(crate) fn arguments_of(bytes: usize) -> Value {
-    json!({ "p0": "a".repeat(bytes - "p0".len()) })
+    json!({ "p0": "a".repeat(bytes - "p00".len()) + "0" })
 }
 
 /// A schema of so many patterns, each as large as one may be, and none of them with a word in it that could be looked for.

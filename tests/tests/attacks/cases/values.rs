@@ -96,7 +96,7 @@ pub(crate) fn requests() -> Vec<Case> {
             let (method, host) = (Some("the method is refused"), Some("the authority is refused"));
             assert_eq!(told, [None, method, method, None, host]);
         }),
-        make("an answer to nobody", &[json!({ "do": "respond" })]).fails("trapped", &["answers no HTTP requests"]),
+        make("an answer to nobody", &[json!({ "do": "respond" })]).fails("upstream", &["answers no HTTP requests"]),
         make("requests that nobody sends", &[whole]).sees(move |seen| assert_eq!(seen[0]["ok"], all * BODY as u64)),
         make(
             "requests that never end",

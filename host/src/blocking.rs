@@ -1,0 +1,25 @@
+//! Work that blocks, in a thread where nobody else waits for it.
+
+use std::time::Duration;
+
+use tokio::task::{JoinError, spawn_blocking};
+
+/// How long work is left alone before it is seen to that it has a thread.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Does `work` in a thread that may block. It goes on where this is dropped.
+///
+/// Where the system has no thread for a moment, tokio leaves work to whatever thread comes to be for work that is queued later, and there may be no later
+/// work: so some that does nothing is queued behind it.
+///
+/// # Errors
+/// It panicked.
+pub async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, JoinError> {
+    let mut working = spawn_blocking(work);
+    loop {
+        if let Ok(done) = tokio::time::timeout(AGAIN, &mut working).await {
+            return done;
+        }
+        drop(spawn_blocking(|| ()));
+    }
+}
