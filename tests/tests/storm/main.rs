@@ -47,6 +47,9 @@ const MORE_KIB: u64 = 64 << 10;
 /// Connections to the database that a process may hold: one writes, one watches, four are kept for those that read.
 const CONNECTIONS: usize = 6;
 
+/// The store's thread is there from when it is needed first, which may be in a storm.
+const STORE: usize = 1;
+
 /// A net for what falls back to what it was.
 const LONG: Duration = Duration::from_secs(60);
 
@@ -212,7 +215,7 @@ impl Before {
         let now = || (tasks(), Held::own(), children());
         let is_back = |(tasks, held, children): &(usize, Held, BTreeSet<String>)| {
             *tasks <= self.tasks
-                && held.threads <= self.held.threads
+                && held.threads <= self.held.threads + STORE
                 && held.files <= self.held.files
                 && held.connections <= CONNECTIONS
                 && children.is_empty()
