@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use super::Durability;
 use super::error::{Fault, StoreError};
 use super::files::Files;
-use super::gate::Gate;
+use super::gate::{Gate, Held};
 use super::owner::{Head, RunLock};
 use super::record::Sync;
 use super::schema;
@@ -135,7 +135,7 @@ impl<T: Send, F: FnMut(&Connection) -> Result<Done<T>, Fault> + Send> Task for J
 }
 
 /// Work that can be done once alone.
-fn once<T>(
+pub(super) fn once<T>(
     work: impl FnOnce(&Connection) -> Result<Done<T>, Fault>,
 ) -> impl FnMut(&Connection) -> Result<Done<T>, Fault> {
     let mut work = Some(work);
@@ -170,7 +170,7 @@ impl Writer {
     }
 
     /// Commits `work` together with what others have queued, and answers when it is as durable as `sync` asks. It waits as long as no time of
-    /// `busy` passes without a commit.
+    /// `busy` passes without a commit. Work that `repeats` may be done again, where what it wrote was undone with what others did.
     ///
     /// Dropping the future takes nothing back: what is queued is committed with the next batch. A caller that is dropped halfway, as an instance may be,
     /// has no other who knows what it had to write down.
@@ -179,37 +179,8 @@ impl Writer {
         sync: Sync,
         busy: Duration,
         lock: Option<Arc<RunLock>>,
-        work: F,
-    ) -> Result<T, StoreError>
-    where
-        T: Send + 'static,
-        F: FnOnce(&Connection) -> Result<Done<T>, Fault> + Send + 'static,
-    {
-        self.submit_job(sync, busy, lock, once(work), false).await
-    }
-
-    /// As [`Writer::submit`], of work that may be done again when it was undone with what others did: it is then told apart from theirs.
-    pub(super) async fn submit_repeatable<T, F>(
-        &self,
-        sync: Sync,
-        busy: Duration,
-        lock: Option<Arc<RunLock>>,
-        work: F,
-    ) -> Result<T, StoreError>
-    where
-        T: Send + 'static,
-        F: FnMut(&Connection) -> Result<Done<T>, Fault> + Send + 'static,
-    {
-        self.submit_job(sync, busy, lock, work, true).await
-    }
-
-    async fn submit_job<T, F>(
-        &self,
-        sync: Sync,
-        busy: Duration,
-        lock: Option<Arc<RunLock>>,
-        work: F,
         repeats: bool,
+        work: F,
     ) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -313,14 +284,6 @@ impl Ticket {
     }
 }
 
-/// How leading went.
-enum Led {
-    /// A batch was committed or undone; its members are still to be told.
-    Batch(Vec<Ended>),
-    /// A foreign program holds the database; nothing was taken from the queue.
-    Foreign,
-}
-
 /// A task that is through, and how.
 struct Ended {
     task: Box<dyn Task>,
@@ -376,23 +339,24 @@ impl Core {
         if !self.has_work() {
             return false;
         }
-        let mut state = match self.state.try_lock() {
+        let state = match self.state.try_lock() {
             Ok(state) => state,
             Err(TryLockError::Poisoned(broken)) => broken.into_inner(),
             Err(TryLockError::WouldBlock) => return false,
         };
         let Some(held) = self.gate.try_hold() else { return true };
-        let led = self.batch(&mut state);
+        !self.lead(state, held) || self.has_work() || self.log_is_full.load(Ordering::Relaxed)
+    }
+
+    /// Leads one batch, and tells its members when others may lead the next. False where a foreign program holds the database.
+    fn lead(&self, mut state: MutexGuard<'_, State>, held: Held<'_>) -> bool {
+        let ended = self.batch(&mut state);
         drop(held);
-        match led {
-            Led::Batch(ended) => {
-                anchor(&ended);
-                drop(state);
-                tell(ended);
-            }
-            Led::Foreign => return true,
-        }
-        self.has_work() || self.log_is_full.load(Ordering::Relaxed)
+        let Some(ended) = ended else { return false };
+        anchor(&ended);
+        drop(state);
+        tell(ended);
+        true
     }
 
     /// Leads for those who queued meanwhile and rely on it, where there is no thread that could; what it can't lead ends.
@@ -426,40 +390,30 @@ impl Core {
 
     fn lead_while_there_is_work(&self) {
         while self.has_work() {
-            let mut state = lock(&self.state);
-            let held = self.gate.hold();
-            let led = if held.is_some() {
-                self.batch(&mut state)
-            } else {
-                Led::Foreign
+            let state = lock(&self.state);
+            let has_led = match self.gate.hold() {
+                Some(held) => self.lead(state, held),
+                None => {
+                    drop(state);
+                    false
+                }
             };
-            drop(held);
-            match led {
-                Led::Batch(ended) => {
-                    anchor(&ended);
-                    drop(state);
-                    tell(ended);
-                }
-                Led::Foreign => {
-                    drop(state);
-                    std::thread::sleep(FOREIGN_LOCK_POLL);
-                }
+            if !has_led {
+                std::thread::sleep(FOREIGN_LOCK_POLL);
             }
         }
     }
 
-    /// One transaction over what is queued.
-    fn batch(&self, state: &mut State) -> Led {
+    /// One transaction over what is queued, committed or undone: its members, which are still to be told. None where a foreign program holds the database:
+    /// nothing was taken from the queue.
+    fn batch(&self, state: &mut State) -> Option<Vec<Ended>> {
         // What waited already when a sync failed is not written either.
         if let Err(failed) = self.alive() {
-            return Led::Batch(self.fail_all(failed.into()));
+            return Some(self.fail_all(failed.into()));
         }
         let full = self.durability == Durability::Power && lock(&self.queue).iter().any(|q| q.sync == Sync::Durable);
         if let Err(fault) = state.begin(if full { Synced::Full } else { Synced::Normal }, &self.files) {
-            if fault.is_busy() {
-                return Led::Foreign;
-            }
-            return Led::Batch(self.fail_all(fault));
+            return (!fault.is_busy()).then(|| self.fail_all(fault));
         }
         let began = Instant::now();
         let database = self.files.database();
@@ -474,12 +428,12 @@ impl Core {
                 let ended = batch.ended;
                 let why = ended.last().and_then(|last| last.end.clone().err());
                 let lost = || StoreError::internal("a task left no transaction, and told no error");
-                return Led::Batch(spread(ended, Some(why.unwrap_or_else(lost))));
+                return Some(spread(ended, Some(why.unwrap_or_else(lost))));
             }
         }
         let ended = batch.ended;
         let failure = self.commit(state).err();
-        Led::Batch(spread(ended, failure))
+        Some(spread(ended, failure))
     }
 
     /// The next task that fits a batch of this kind: one that must be durable waits for a batch that syncs.

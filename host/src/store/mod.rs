@@ -71,7 +71,7 @@ pub use write::Appended;
 
 use crate::ids::RunId;
 use crate::limits::Limits;
-use commit::{Done, Writer};
+use commit::{Done, Writer, once};
 use error::Fault;
 use files::Files;
 use owner::RunLock;
@@ -241,7 +241,9 @@ impl Store {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<Done<T>, Fault> + Send + 'static,
     {
-        self.writer()?.submit(sync, busy, lock.cloned(), work).await
+        self.writer()?
+            .submit(sync, busy, lock.cloned(), false, once(work))
+            .await
     }
 
     fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, StoreError> {

@@ -104,12 +104,8 @@ impl Store {
                 head: Some(head),
             })
         };
-        let (writer, lock) = (self.writer()?, Some(owner.0.lock.clone()));
-        let appended = if repeats {
-            writer.submit_repeatable(sync, busy, lock, work).await?
-        } else {
-            writer.submit(sync, busy, lock, work).await?
-        };
+        let lock = Some(owner.0.lock.clone());
+        let appended = self.writer()?.submit(sync, busy, lock, repeats, work).await?;
         if spaces {
             self.spaces_changed();
         }
