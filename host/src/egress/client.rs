@@ -96,6 +96,13 @@ struct Hop {
     body: Bytes,
 }
 
+/// What came of a request to one place.
+enum Came {
+    Answer(Answer),
+    /// It is elsewhere.
+    Redirect(StatusCode, Url),
+}
+
 /// What tells another host who asks.
 const CREDENTIALS: [HeaderName; 3] = [header::AUTHORIZATION, header::COOKIE, header::PROXY_AUTHORIZATION];
 
@@ -110,10 +117,10 @@ const OF_THE_BODY: [HeaderName; 4] = [
 impl Egress {
     /// Under these limits.
     pub fn new(limits: &Limits) -> Self {
-        let threads = usize::try_from(limits.threads / 4).unwrap_or(usize::MAX).max(1);
+        let threads = usize::try_from(limits.threads / 4).unwrap_or(usize::MAX);
         Self {
             limits: limits.clone(),
-            lookups: Arc::new(Semaphore::new(threads.min(Semaphore::MAX_PERMITS))),
+            lookups: Arc::new(Semaphore::new(threads.clamp(1, Semaphore::MAX_PERMITS))),
         }
     }
 
@@ -184,27 +191,20 @@ impl Egress {
         permit.lets_body_out(&hop.url, &body)?;
         hop.body = body;
         for _ in 0..=self.limits.http_redirects {
-            let (answer, target) = self.hop(permit, &hop, waits, hears).await?;
-            match target {
-                None => return Ok(answer),
-                Some(next) => {
+            match self.hop(permit, &hop, waits, hears).await? {
+                Came::Answer(answer) => return Ok(answer),
+                Came::Redirect(status, next) => {
                     hears(&Heard::Redirected);
                     let next = permit.lets_follow(&hop.url, next)?;
-                    hop.redirect(answer.status, next);
+                    hop.redirect(status, next);
                 }
             }
         }
         Err(EgressError::Redirects(self.limits.http_redirects))
     }
 
-    /// One request to one place: checked, resolved once, connected to the addresses that were checked. Gives where it redirects to, too.
-    async fn hop(
-        &self,
-        permit: &Permit,
-        hop: &Hop,
-        waits: Waits,
-        hears: &Hears<'_>,
-    ) -> Result<(Answer, Option<Url>), EgressError> {
+    /// One request to one place: checked, resolved once, connected to the addresses that were checked.
+    async fn hop(&self, permit: &Permit, hop: &Hop, waits: Waits, hears: &Hears<'_>) -> Result<Came, EgressError> {
         let rule = allowed(&permit.rules, hop)?;
         let addresses = self.addresses(permit, hop, rule).await?;
         let mut client = builder(&hop.url).http1_only().dns_resolver(Checked(addresses.into()));
@@ -236,22 +236,20 @@ impl Egress {
         let (status, mut headers) = (response.status(), response.headers().clone());
         self.headers_fit(&headers, Part::AnswerHeaders, Part::AnswerHeaderCount)?;
         OF_THE_CONNECTION.iter().for_each(|name| drop(headers.remove(name)));
-        let target = target(&hop.url, status, &headers)?;
-        let (body, cut) = match target {
-            // Nobody sees it.
-            Some(_) => (Bytes::new(), false),
-            None => self.read(response, waits).await?,
-        };
+        if let Some(next) = target(&hop.url, status, &headers)? {
+            // Nobody sees its body.
+            return Ok(Came::Redirect(status, next));
+        }
+        let (body, cut) = self.read(response, waits).await?;
         let rest = if cut { Rest::Unseen } else { Rest::Nothing };
         let body = permit.conceal(&mut headers, body, rest);
-        let answer = Answer {
+        Ok(Came::Answer(Answer {
             status,
             headers,
             body,
             cut,
             url: hop.url.clone(),
-        };
-        Ok((answer, target))
+        }))
     }
 
     /// Where a request may connect to: every address of its host, if all of them are allowed.
