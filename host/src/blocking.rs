@@ -1,8 +1,9 @@
-//! Work that blocks, in a thread where nobody else waits for it.
+//! Work that blocks or takes long, where nobody else waits for it.
 
 use std::time::Duration;
 
-use tokio::task::{JoinError, spawn_blocking};
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::task::{JoinError, block_in_place, spawn_blocking};
 
 /// How long work is left alone before it is seen to that it has a thread.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -21,5 +22,14 @@ pub async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static)
             return done;
         }
         drop(spawn_blocking(|| ()));
+    }
+}
+
+/// Does `work` in this thread, whose other tasks go on in another one where the runtime has several.
+pub fn in_place<T>(work: impl FnOnce() -> T) -> T {
+    let flavor = Handle::try_current().map(|runtime| runtime.runtime_flavor());
+    match flavor {
+        Ok(RuntimeFlavor::MultiThread) => block_in_place(work),
+        _ => work(),
     }
 }

@@ -5,8 +5,8 @@
 use std::collections::HashMap;
 
 use serde_json::{Map, Value};
-use tokio::runtime::{Handle, RuntimeFlavor};
 
+use crate::blocking;
 use crate::json::{self, Most};
 use crate::limits::Limits;
 use crate::text;
@@ -122,7 +122,7 @@ impl Checker {
             self.validator.validate(arguments).map_err(|error| said(&error))
         };
         if checking.saturating_add(matching) > LIGHT {
-            beside_others(validate)
+            blocking::in_place(validate)
         } else {
             validate()
         }
@@ -135,15 +135,6 @@ fn said(error: &jsonschema::ValidationError<'_>) -> String {
         text::line(&error.to_string(), 200),
         text::line(&error.instance_path().to_string(), 80)
     )
-}
-
-/// Does what takes long where other tasks of the runtime need not wait for it.
-fn beside_others<T>(work: impl FnOnce() -> T) -> T {
-    let flavor = Handle::try_current().map(|runtime| runtime.runtime_flavor());
-    match flavor {
-        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
-        _ => work(),
-    }
 }
 
 /// What there is to check in arguments.
@@ -231,7 +222,7 @@ pub(crate) fn read(text: &str, limits: &Limits) -> Result<(Checker, Value), Stri
         .map_err(|error| text::line(&error.to_string(), 200))?;
     let checker = Checker {
         validator,
-        patterns: graph.patterns.iter().copied().fold(Patterns::default(), Patterns::and),
+        patterns: graph.patterns,
         steps,
         bytes: Size::of(&value).bytes(),
         checking: limits.json_checking,
@@ -320,8 +311,8 @@ struct Edge {
 struct Graph {
     /// Which of them asks which.
     edges: Vec<Vec<Edge>>,
-    /// The patterns that each of them has itself.
-    patterns: Vec<Patterns>,
+    /// The patterns of all of them.
+    patterns: Patterns,
     /// What each of them asks itself: one thing, and all that it lists.
     own: Vec<Steps>,
 }
@@ -330,10 +321,10 @@ impl Graph {
     fn of(root: &Value, limits: &Limits) -> Result<Self, String> {
         let mut graph = Self {
             edges: Vec::new(),
-            patterns: Vec::new(),
+            patterns: Patterns::default(),
             own: Vec::new(),
         };
-        let (mut places, mut references, mut all) = (HashMap::new(), Vec::new(), Patterns::default());
+        let (mut places, mut references) = (HashMap::new(), Vec::new());
         let mut open = vec![(String::new(), root, None)];
         while let Some((path, schema, asked)) = open.pop() {
             if !schema.is_object() && !schema.is_boolean() {
@@ -341,8 +332,7 @@ impl Graph {
             }
             let node = graph.edges.len();
             graph.edges.push(Vec::new());
-            let own = patterns(schema, &mut all, limits)?;
-            graph.patterns.push(own);
+            let own = patterns(schema, &mut graph.patterns, limits)?;
             graph.own.push(asked_by(schema, own));
             if let Some((from, inner, property)) = asked {
                 let edges: &mut Vec<Edge> = &mut graph.edges[from];
@@ -420,10 +410,7 @@ impl Graph {
             ));
         }
         let mut steps = vec![Steps::default(); sizes.len()];
-        // A component's number is higher than those of all that it asks.
-        let mut order: Vec<usize> = (0..self.edges.len()).collect();
-        order.sort_by_key(|node| all[*node]);
-        for node in order {
+        for node in upward(&all) {
             let (back, out): (Vec<&Edge>, Vec<&Edge>) =
                 self.edges[node].iter().partition(|edge| all[edge.to] == all[node]);
             let ways =
@@ -438,12 +425,10 @@ impl Graph {
         Ok(steps[all[0]])
     }
 
-    /// How many nodes the longest way over these edges has. No way comes back, and whoever is asked has the lower number.
+    /// How many nodes the longest way over these edges has. No way comes back.
     fn longest(&self, number: &[usize], follows: impl Fn(&Edge) -> bool) -> u64 {
-        let mut order: Vec<usize> = (0..self.edges.len()).collect();
-        order.sort_by_key(|node| number[*node]);
         let mut ways = vec![0u64; self.edges.len()];
-        for node in order {
+        for node in upward(number) {
             let asked = self.edges[node].iter().filter(|edge| follows(edge));
             ways[node] = 1 + asked.map(|edge| ways[edge.to]).max().unwrap_or_default();
         }
@@ -488,6 +473,13 @@ impl Graph {
         }
         (of, sizes)
     }
+}
+
+/// Nodes by their numbers, so that each comes behind all that it asks: whoever is asked has the lower number.
+fn upward(number: &[usize]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..number.len()).collect();
+    order.sort_by_key(|node| number[*node]);
+    order
 }
 
 /// The patterns that a part has itself, counted with all that were found before.
