@@ -1,6 +1,7 @@
 //! An operation from its checks to its outcome: begun once, done by a task of its session whoever waits for it, and written down before
 //! anybody hears of it.
 
+use std::borrow::Cow;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
@@ -26,8 +27,13 @@ impl Guest {
     /// Grant, caps, ledger, intent; then the operation runs in a task of the session. Gives its number, and the refusal where it never
     /// began.
     pub(super) async fn begin<C: Operation>(self: &Arc<Self>, mut call: C) -> Result<(u32, Option<Refusal>), End> {
-        // Its bodies are taken where they are written down: a replay, and a turn that says again what was said before, needs no more of most of them.
-        let digests: Vec<Digest> = call.request().iter().map(|(digest, _)| *digest).collect();
+        let request = call.request();
+        let digests: Vec<Digest> = request.iter().map(|(digest, _)| *digest).collect();
+        // What the call holds is taken where it is written down: a replay, and a turn that says again what was said before, need no more of most of it.
+        let encoded = match request {
+            Cow::Owned(bodies) => Some(bodies),
+            Cow::Borrowed(_) => None,
+        };
         let number = self.tape().next_op();
         self.follow_turn(&call, number);
         if self.adopt(number, &digests)? {
@@ -63,7 +69,7 @@ impl Guest {
             at_ms: now_ms(),
             shared: false,
         };
-        let mut records = self.tape().unknown(&call.request());
+        let mut records = self.tape().unknown(&encoded.map_or_else(|| call.request(), Cow::Owned));
         records.extend(call.records(self, number));
         records.push(Record::Intent(intent));
         let used = call.used(self);
