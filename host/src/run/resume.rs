@@ -24,7 +24,7 @@ use crate::run::root::{ended, finish_row, resumed, root_session};
 use crate::run::{Host, HostError, used_up};
 use crate::session::codec;
 use crate::session::keeping::{Journal, Keeping};
-use crate::store::{Note, NoteKind, Owner, Record, RunRow, SessionUpdate, Store, StoreError, Sync, Transition};
+use crate::store::{Note, NoteKind, Owner, Record, RunRow, Store, StoreError, Sync, Transition};
 use crate::supervisor::start::{AgentStart, PluginRef, RunStart, StartBody};
 use crate::supervisor::terms::{Terms, put};
 
@@ -138,16 +138,8 @@ impl Host {
             attempt: root.from.attempt,
         };
         let steps = std::iter::once(active).chain(cancel_asked.then_some(Transition::CancelAsked));
-        let update = |transition| {
-            Record::Update(SessionUpdate {
-                session: session.id.clone(),
-                transition,
-                spent: None,
-                at_ms: now_ms(),
-            })
-        };
         root.from.cancel_asked |= cancel_asked;
-        let mut records: Vec<Record> = steps.map(update).collect();
+        let mut records: Vec<Record> = steps.map(|step| session.step(step, None)).collect();
         let note = |kind, body| note(&session.id, root.from.attempt, kind, body);
         if !change.are_none() {
             records.push(note(NoteKind::Terms, change.body()));

@@ -51,7 +51,8 @@ use crate::plugin::rights::Rights;
 use crate::plugin::toolbox::Toolbox;
 use crate::scrub::Secrets;
 use crate::store::{
-    EffectResult, OpEffect, OpKind, Outcome, OutcomeStatus, Record, RunUpdate, Spill, Store, StoreError, Sync,
+    EffectResult, OpEffect, OpKind, Outcome, OutcomeStatus, Record, RunUpdate, SessionUpdate, Spill, Store, StoreError,
+    Sync, Transition,
 };
 use audit::{Denial, Denials};
 use awake::Awake;
@@ -487,6 +488,16 @@ impl Session {
             remaining,
             refunded,
         });
+    }
+
+    /// A step of its life, as it is written down.
+    pub fn step(&self, transition: Transition, spent: Option<Amounts>) -> Record {
+        Record::Update(SessionUpdate {
+            session: self.id.clone(),
+            transition,
+            spent,
+            at_ms: now_ms(),
+        })
     }
 
     /// Its time begins, where it has not: it has nothing to do again, or has done it.

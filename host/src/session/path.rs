@@ -21,8 +21,7 @@ use crate::session::op::{Ended, Op, OpBody};
 use crate::session::tape::refusal_body;
 use crate::session::waits::Timed;
 use crate::store::{
-    Answer, EffectResult, Intent, Observation, OpEffect, OpKind, Outcome, OutcomeStatus, Record, SessionUpdate, Sync,
-    Transition,
+    Answer, EffectResult, Intent, Observation, OpEffect, OpKind, Outcome, OutcomeStatus, Record, Sync, Transition,
 };
 
 impl Guest {
@@ -313,14 +312,9 @@ impl Guest {
     /// The store failed.
     pub async fn record(&self, transitions: Vec<Transition>) -> Result<(), End> {
         let spent = self.session.run.ledger.spent(self.session.account);
-        let records = transitions.into_iter().map(|transition| {
-            Record::Update(SessionUpdate {
-                session: self.session.id.clone(),
-                transition,
-                spent: Some(spent),
-                at_ms: now_ms(),
-            })
-        });
+        let records = transitions
+            .into_iter()
+            .map(|transition| self.session.step(transition, Some(spent)));
         // A full journal still takes its session's steps.
         let (mut pending, told) = self.take(Which::All, |_| {});
         pending.extend(records);

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::amounts::Amounts;
 use crate::bindings::types;
 use crate::event::{EventKind, now_ms};
 use crate::ids::{Scope, StreamId};
@@ -264,9 +263,10 @@ impl Agent {
             self.unwritten.store(true, Ordering::Relaxed);
         } else {
             // By itself, to the end, even where the work ends first: what the guest was told is its instance's to commit, in the order of its calls.
-            let spent = self.session.run.ledger.spent(self.session.account);
-            let asked = vec![self.step(Transition::CancelAsked, Some(spent))];
-            self.session.run.append_last(asked).await?;
+            let session = &self.session;
+            let spent = session.run.ledger.spent(session.account);
+            let asked = session.step(Transition::CancelAsked, Some(spent));
+            session.run.append_last(vec![asked]).await?;
         }
         self.session.cancel.cancel();
         Ok(work.await)
@@ -391,19 +391,9 @@ impl Agent {
 
     /// A child's instance is about to be. (A root's row says so with its start record.)
     async fn write_active(&self, attempt: u32) -> Result<(), End> {
-        let active = self.step(Transition::Active { attempt }, None);
-        let run = &self.session.run;
-        run.append(vec![active], None, Sync::Commit).await.map(drop)
-    }
-
-    /// A step of its life that is written down by itself.
-    fn step(&self, transition: Transition, spent: Option<Amounts>) -> Record {
-        Record::Update(SessionUpdate {
-            session: self.session.id.clone(),
-            transition,
-            spent,
-            at_ms: now_ms(),
-        })
+        let session = &self.session;
+        let active = session.step(Transition::Active { attempt }, None);
+        session.run.append(vec![active], None, Sync::Commit).await.map(drop)
     }
 
     async fn write_start(&self, attempt: u32) -> Result<(), End> {

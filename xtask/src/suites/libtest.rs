@@ -35,14 +35,10 @@ pub(super) fn build() -> Result<Vec<Binary>> {
 fn checked() -> Command {
     let mut command = host::cargo("test");
     command.args(["--profile", "checked", "--workspace"]);
-    read_by_clippy(&mut command);
-    command
-}
-
-/// As `cargo clippy` has crates compiled that are a workspace's own.
-fn read_by_clippy(command: &mut Command) {
+    // As `cargo clippy` has crates compiled that are a workspace's own.
     command.env("RUSTC_WORKSPACE_WRAPPER", "clippy-driver");
     command.env("CLIPPY_ARGS", "-D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__");
+    command
 }
 
 /// Builds the unit tests of the plugins, which run on this machine, as what needs no host is plain Rust.
