@@ -31,8 +31,9 @@ impl Held {
         Self::of(process.id())
     }
 
-    /// What the calling process holds now.
+    /// What the calling process holds now. What its allocator keeps for later is given back first: how much that is hangs on what was there at once.
     pub fn own() -> Self {
+        give_back();
         Self::of(std::process::id())
     }
 
@@ -71,6 +72,13 @@ pub fn children() -> BTreeSet<String> {
     all.iter()
         .flat_map(|list| list.split_whitespace().map(str::to_owned))
         .collect()
+}
+
+#[expect(unsafe_code, reason = "the allocator is asked by a call of C; see the comment")]
+fn give_back() {
+    // SAFETY: `malloc_trim` may be called at any time by any thread: it locks each arena before it looks at it, gives back pages of free chunks alone, and
+    // takes and returns no pointer.
+    unsafe { libc::malloc_trim(0) };
 }
 
 /// What lies between guards as large as only the engine puts them between linear memories.

@@ -38,7 +38,7 @@ const QUIET: usize = 20;
 /// it to the next.
 const PLACE_KIB: u64 = 4 << 10;
 
-/// What the process may hold beside that after the first storm, of each attack, in KiB: compiled code, stacks, and what its allocator keeps.
+/// What the process may hold beside that after the first storm, of each attack, in KiB: compiled code, stacks, and pages of its allocator that are not wholly free.
 const FIRST_KIB: u64 = 4 << 10;
 
 /// And after each further one, in all.
