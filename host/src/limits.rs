@@ -153,8 +153,10 @@ limits! {
     tool_description: "tool_description", Bytes, KIB, 64, MIB;
     #[doc = "How deep tool calls may nest."]
     tool_depth: "tool_depth", Count, 4, 1, 32;
-    #[doc = "Tool calls of one session that run at the same time; further ones wait."]
+    #[doc = "Tool calls of one session that run at the same time, of those inside other calls so many at each depth; further ones wait."]
     tool_parallel: "tool_parallel", Count, 16, 1, 1_000;
+    #[doc = "What the model and tool calls of one session hold that are in flight: what was asked of each, encoded, and 4 KiB besides; a further one is refused."]
+    in_flight: "in_flight", Bytes, 64 * MIB, 64 * KIB, 64 * GIB;
     #[doc = "Delegation: how deep."]
     delegation_depth: "delegation.depth", Count, 4, 0, 64;
     #[doc = "Delegation: children alive at once in a run."]

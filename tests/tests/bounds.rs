@@ -184,35 +184,61 @@ fn a_childs_report_is_whole_up_to_its_last_character() {
 const MEET: u32 = 20_000;
 const MISS: u32 = 1_000;
 
+/// Who calls those who meet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    Agent,
+    Tool,
+}
+
 /// Starts so many calls of a tool at once, each of which says that it is there and then waits for the one that comes as
 /// number `last`. What each saw: whether that one came, or what refused it.
-fn meeting(home: &Home, limits: &[(&str, u64)], (calls, last): (u64, u64), wait_ms: u32) -> Vec<Result<bool, Value>> {
+fn meeting(home: &Home, limits: &[(&str, u64)], meet: (u64, u64), wait_ms: u32) -> Vec<Result<bool, Value>> {
+    meeting_by(By::Agent, home, limits, meet, wait_ms)
+}
+
+fn meeting_by(
+    by: By,
+    home: &Home,
+    limits: &[(&str, u64)],
+    (calls, last): (u64, u64),
+    wait_ms: u32,
+) -> Vec<Result<bool, Value>> {
     // A space of the home folder, new for each meeting.
-    let space = format!("board-{calls}-{last}-{wait_ms}");
+    let space = format!("board-{by:?}-{calls}-{last}-{wait_ms}");
     let wait = json!({ "steps": [
         { "do": "open", "name": space }, { "do": "append", "space": 0, "prefix": "n/", "value": "here" },
         { "do": "changes", "space": 0, "prefix": "", "since": last - 1, "wait_ms": wait_ms },
     ] });
     let start = (0..calls).map(|_| json!({ "do": "start-call", "name": "probe", "arguments": wait }));
     let ends = (0..calls).map(|call| json!({ "do": "wait-call", "call": call }));
-    let program = json!({ "steps": start.chain(ends).collect::<Vec<_>>() });
+    let mut program = json!({ "steps": start.chain(ends).collect::<Vec<_>>() });
+    if by == By::Tool {
+        program = json!({ "steps": [{ "do": "call", "name": "probe", "arguments": program }] });
+    }
     let host = home
         .host()
         .args(["--deny", "llm", "--allow", &format!("blackboard:{space}")]);
     let host = host.arg("--tool").arg(guests::built("probe-tool"));
     let set = |host: Host, (key, value): &(&str, u64)| host.set(&format!("limits.{key}"), value);
     let host = limits.iter().fold(host, set);
-    let seen = host.probe(&program).output().expect(0).seen();
+    let mut seen = host.probe(&program).output().expect(0).seen();
+    if by == By::Tool {
+        seen = inside(&seen[0])["seen"].as_array().unwrap().clone();
+    }
     let ends = seen.into_iter().skip(usize::try_from(calls).unwrap());
     ends.map(|end| {
         if refusal(&end).is_some() {
             return Err(end);
         }
-        let inside = end["ok"]["output"]["structured_content"].as_str().unwrap();
-        let inside: Value = serde_json::from_str(inside).unwrap();
-        Ok(!inside["seen"][2]["ok"].as_array().unwrap().is_empty())
+        Ok(!inside(&end)["seen"][2]["ok"].as_array().unwrap().is_empty())
     })
     .collect()
+}
+
+/// What the probe as a tool answered.
+fn inside(end: &Value) -> Value {
+    serde_json::from_str(end["ok"]["output"]["structured_content"].as_str().unwrap()).unwrap()
 }
 
 #[test]
@@ -226,6 +252,64 @@ fn so_many_tools_of_a_session_run_at_once() {
     let waited_in_vain = three.iter().filter(|met| **met == Ok(false)).count();
     assert!((1..=2).contains(&waited_in_vain), "the third took a place: {three:?}");
     assert_eq!(meeting(&home, &[("tool_parallel", 3)], (3, 3), MEET), vec![Ok(true); 3]);
+}
+
+#[test]
+fn so_many_tools_that_a_tool_calls_run_at_once() {
+    let home = home();
+    let limit = ("tool_parallel", 2);
+    // The one that calls them has its own place among those of the agent.
+    let two = meeting_by(By::Tool, &home, &[limit], (2, 2), MEET);
+    assert_eq!(two, [Ok(true), Ok(true)], "they meet");
+    let three = meeting_by(By::Tool, &home, &[limit], (3, 3), MISS);
+    assert!(three.iter().all(Result::is_ok), "whoever waits has its turn: {three:?}");
+    let waited_in_vain = three.iter().filter(|met| **met == Ok(false)).count();
+    assert!((1..=2).contains(&waited_in_vain), "the third took a place: {three:?}");
+}
+
+#[test]
+fn calls_in_flight_hold_so_much() {
+    let home = home();
+    let second = json!({ "steps": [{ "do": "log", "level": "info", "message": "x".repeat(60_000) }] });
+    let seen = |most: u64| {
+        // A space of the home folder, new for each run, and as long a name in each.
+        let space = format!("board-{most:06}");
+        // The first is there until the second has been answered, or refused.
+        let first = json!({ "steps": [
+            { "do": "open", "name": space },
+            { "do": "changes", "space": 0, "prefix": "", "since": 0, "wait_ms": MEET },
+        ] });
+        let program = json!({ "steps": [
+            { "do": "open", "name": space },
+            { "do": "start-call", "name": "probe", "arguments": first },
+            { "do": "call", "name": "probe", "arguments": second },
+            { "do": "append", "space": 0, "prefix": "n/", "value": "go on" },
+            { "do": "wait-call", "call": 0 },
+            { "do": "call", "name": "probe", "arguments": second },
+        ] });
+        let host = host(&home, "in_flight", most).args(["--allow", &format!("blackboard:{space}")]);
+        let host = host.arg("--tool").arg(guests::built("probe-tool"));
+        host.probe(&program).output().expect(0).seen()
+    };
+    let refused = seen(64 << 10).remove(2);
+    assert_eq!(refusal(&refused).as_deref(), Some("rate-limited"));
+    let words = message(&refused);
+    assert!(words.contains("65536") || words.contains("64 KiB"), "{words}");
+    assert!(words.contains("limits.in_flight"), "{words}");
+    let counted = words.split_whitespace().filter_map(|word| word.parse::<u64>().ok());
+    let both: u64 = counted.take(2).sum();
+    assert!(both > 2 * 4096 + 60_000, "{words}");
+    let fits = seen(both);
+    assert_eq!(refusal(&fits[2]), None, "{}", fits[2]);
+    let one_less = seen(both - 1);
+    assert_eq!(
+        refusal(&one_less[2]).as_deref(),
+        Some("rate-limited"),
+        "{}",
+        one_less[2]
+    );
+    assert_eq!(refusal(&one_less[4]), None, "the first goes on: {}", one_less[4]);
+    assert_eq!(refusal(&one_less[5]), None, "there is room again: {}", one_less[5]);
 }
 
 #[test]

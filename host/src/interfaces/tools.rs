@@ -308,12 +308,12 @@ impl CallTool {
         let Some(tool) = self.tool else {
             return refused(Refusal::not_found("The tool is gone."));
         };
-        // A call inside a tool call has the place of that one.
-        let strategy = under.guest.is_strategy();
+        // Deeper than calls nest there are none: it is refused before it runs.
+        let slots = session.tool_slots.get(under.guest.stream.scope.depth()).cloned();
         let place = async {
-            let slot = match strategy {
-                true => session.tool_slots.clone().acquire_owned().await.ok(),
-                false => None,
+            let slot = match slots {
+                Some(slots) => slots.acquire_owned().await.ok(),
+                None => None,
             };
             keep_distance(&session).await;
             slot

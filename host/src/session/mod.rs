@@ -15,6 +15,7 @@ pub mod codec;
 pub mod end;
 pub mod fuel;
 pub mod guest;
+pub mod in_flight;
 pub mod keeping;
 pub mod met;
 pub mod op;
@@ -271,8 +272,11 @@ pub struct Session {
     children: Mutex<Vec<Arc<Child>>>,
     /// Records in the journal.
     records: AtomicU64,
-    /// Tool calls that run at once.
-    pub tool_slots: Arc<tokio::sync::Semaphore>,
+    /// Its calls in flight.
+    in_flight: InFlight,
+    /// Tool calls that run at once: those of the strategy, those inside them, and so on. One inside another waits for its place while that one has its own: with
+    /// one count for both, they could wait for each other.
+    pub tool_slots: Vec<Arc<tokio::sync::Semaphore>>,
     /// When the last tool call began, for `tool_delay`.
     pub last_tool: tokio::sync::Mutex<Option<tokio::time::Instant>>,
 }
@@ -427,7 +431,10 @@ impl Attempt {
 impl Session {
     /// A session of these parts.
     pub fn new(parts: SessionParts) -> Arc<Self> {
-        let parallel = usize::try_from(parts.run.limits.tool_parallel).unwrap_or(1);
+        let limits = &parts.run.limits;
+        let parallel = usize::try_from(limits.tool_parallel).unwrap_or(1);
+        let slots = |_| Arc::new(tokio::sync::Semaphore::new(parallel));
+        let tool_slots = (0..limits.tool_depth).map(slots).collect();
         let SessionParts {
             id,
             parent,
@@ -462,7 +469,8 @@ impl Session {
             attempt: AtomicU32::new(0),
             children: Mutex::default(),
             records: AtomicU64::new(past.records),
-            tool_slots: Arc::new(tokio::sync::Semaphore::new(parallel)),
+            in_flight: InFlight::default(),
+            tool_slots,
             last_tool: tokio::sync::Mutex::new(None),
         })
     }

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bindings::{llm, types};
 use crate::error::Refusal;
+use crate::session::in_flight::Flying;
 use crate::store::OutcomeStatus;
 
 /// How an operation ended, as its guest is told.
@@ -80,12 +81,17 @@ pub struct Op {
 
 /// The task's end of an operation.
 #[derive(Debug)]
-pub struct OpEnd(watch::Sender<Option<Arc<Ended>>>);
+pub struct OpEnd {
+    ended: watch::Sender<Option<Arc<Ended>>>,
+    /// Its part of what its session's calls in flight hold.
+    flying: Option<Flying>,
+}
 
 impl Op {
     /// An operation whose outcome will come through the second half.
-    pub fn open(number: u32, cancel: CancellationToken) -> (Self, OpEnd) {
+    pub fn open(number: u32, cancel: CancellationToken, flying: Option<Flying>) -> (Self, OpEnd) {
         let (sender, ended) = watch::channel(None);
+        let end = OpEnd { ended: sender, flying };
         (
             Self {
                 number,
@@ -93,7 +99,7 @@ impl Op {
                 cancel,
                 ended,
             },
-            OpEnd(sender),
+            end,
         )
     }
 
@@ -129,6 +135,8 @@ impl Op {
 impl OpEnd {
     /// Tells whoever waits.
     pub fn end(self, ended: Ended) {
-        self.0.send_replace(Some(Arc::new(ended)));
+        // First: whoever is told may ask for as much again.
+        drop(self.flying);
+        self.ended.send_replace(Some(Arc::new(ended)));
     }
 }

@@ -19,6 +19,7 @@ use crate::session::call::{Begins, Done, EndedEvent, Missed, Operation, Stopping
 use crate::session::codec;
 use crate::session::end::End;
 use crate::session::guest::Guest;
+use crate::session::in_flight::Flying;
 use crate::session::op::{Ended, Op, OpEnd};
 use crate::session::runner::Waiting;
 use crate::store::{Intent, NoteKind, OpKind, Outcome, OutcomeStatus, Record, Sync};
@@ -29,6 +30,9 @@ impl Guest {
     pub(super) async fn begin<C: Operation>(self: &Arc<Self>, mut call: C) -> Result<(u32, Option<Refusal>), End> {
         let request = call.request();
         let digests: Vec<Digest> = request.iter().map(|(digest, _)| *digest).collect();
+        // A child is counted as such, and keeps nothing of what was asked.
+        let asked = request.iter().map(|(_, bytes)| bytes.len() as u64).sum();
+        let asked = (C::KIND != OpKind::Child).then_some(asked);
         // What the call holds is taken where it is written down: a replay, and a turn that says again what was said before, need no more of most of it.
         let encoded = match request {
             Cow::Owned(bodies) => Some(bodies),
@@ -42,16 +46,17 @@ impl Guest {
         }
         if self.is_told_again() {
             // It came to no end that is recorded: nothing of it is done.
-            self.tape().keep(Op::open(number, self.cancel.child_token()).0);
+            self.tape().keep(Op::open(number, self.cancel.child_token(), None).0);
             self.begun(&mut call, number);
             return Ok((number, None));
         }
         if self.tape().recorded(number).is_some() {
-            self.begin_again(call, number).await?;
+            let flying = asked.map(|bytes| self.session.in_flight.again(bytes));
+            self.begin_again(call, number, flying).await?;
             return Ok((number, None));
         }
-        let reservation = match self.check(&mut call).await {
-            Ok(reservation) => reservation,
+        let (reservation, flying) = match self.check(&mut call, asked).await {
+            Ok(admitted) => admitted,
             Err(Missed::Unread(end)) => return Err(end),
             Err(Missed::Refused(refusal)) => {
                 self.note_denial(Some(&refusal), At::Operation(number));
@@ -85,7 +90,7 @@ impl Guest {
         let (guest, sync) = (self.clone(), call.sync(self));
         let begins = async move {
             guest.append_taken(taken, None, sync).await?;
-            guest.spawn(call, number, reservation);
+            guest.spawn_begun(call, guest.named(number, Begins::Now, flying), reservation);
             Ok((number, None))
         };
         // In a task of its own: a caller that is dropped while this is written down leaves no child without a life, and no intent without
@@ -102,18 +107,33 @@ impl Guest {
         call.begun(self, number);
     }
 
-    async fn check<C: Operation>(&self, call: &mut C) -> Result<Reservation, Missed> {
+    /// `asked` is how many bytes of the request it keeps until it ends.
+    async fn check<C: Operation>(
+        &self,
+        call: &mut C,
+        asked: Option<u64>,
+    ) -> Result<(Reservation, Option<Flying>), Missed> {
         self.admits(call)?;
         self.session.in_time()?;
+        let most = self.session.run.limits.in_flight;
+        let flying = asked
+            .map(|bytes| self.session.in_flight.admit(bytes, most))
+            .transpose()?;
         let mut held = NotBegun(Some(call.reserve(self)?));
         let _pause = self.step.pause();
         call.ready(self).await?;
-        held.0.take().ok_or_else(|| Refusal::cancelled().into())
+        let reservation = held.0.take().ok_or_else(Refusal::cancelled)?;
+        Ok((reservation, flying))
     }
 
     /// An operation that was under way when the host went down. It goes on when all that is recorded has been told: until then nobody knows
     /// whether this is the same run.
-    async fn begin_again<C: Operation>(self: &Arc<Self>, mut call: C, number: u32) -> Result<(), End> {
+    async fn begin_again<C: Operation>(
+        self: &Arc<Self>,
+        mut call: C,
+        number: u32,
+        flying: Option<Flying>,
+    ) -> Result<(), End> {
         // What was set aside for it stood in the ledger until here.
         let mut before = self.session.take_interrupted(&self.stream, number);
         let again = call.again(self, number, &mut before);
@@ -135,7 +155,7 @@ impl Guest {
                 (cost, Some(refusal))
             }
         };
-        let begun = self.named(number, Begins::Again);
+        let begun = self.named(number, Begins::Again, flying);
         let again = Again {
             call,
             begun,
@@ -232,14 +252,10 @@ impl Guest {
         self.tape().keep(Op::done(number, true, ended));
     }
 
-    fn spawn<C: Operation>(self: &Arc<Self>, call: C, number: u32, reservation: Reservation) {
-        self.spawn_begun(call, self.named(number, Begins::Now), reservation);
-    }
-
     /// The guest can name it from here on.
-    fn named(&self, number: u32, begins: Begins) -> Begun {
+    fn named(&self, number: u32, begins: Begins, flying: Option<Flying>) -> Begun {
         let cancel = self.cancel.child_token();
-        let (op, end) = Op::open(number, cancel.clone());
+        let (op, end) = Op::open(number, cancel.clone(), flying);
         self.tape().keep(op);
         Begun {
             number,

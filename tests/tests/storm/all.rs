@@ -30,6 +30,7 @@ pub(crate) fn cases() -> Vec<Case> {
     // A12, A14
     all.extend(values::no_texts());
     all.extend(values::long_texts());
+    all.extend(values::waits());
     all.extend(values::forged_handles());
     all.extend(values::kept_handles());
     all.extend(values::requests());

@@ -43,6 +43,14 @@ pub(crate) fn timers() -> Case {
     trapped(hostile::A12_POLL, "n1700000", BYTES)
 }
 
+/// One call that is waited for a million times in one list, and as often as doesn't cross.
+pub(crate) fn waits() -> [Case; 2] {
+    [
+        Case::run(hostile::A12_WAITS, "n1000000"),
+        trapped(hostile::A12_WAITS, "n1700000", BYTES),
+    ]
+}
+
 /// A report of sixty mebibytes.
 pub(crate) fn huge_report() -> Case {
     Case::run(Plugin::Built("huge-report"), "go").fails("trapped", &[BYTES])

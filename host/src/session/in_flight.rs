@@ -1,0 +1,89 @@
+//! What the calls of one session hold that are in flight: each keeps what was asked of it until it ends, whether or not its guest can still name it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::error::{Refusal, RefusalKind};
+use crate::limits::{self, Unit};
+
+/// Bytes of a call beside those that were asked of it, roughly: its task, its handle, its reservation.
+const CALL: u64 = 4 << 10;
+
+/// The calls of a session that are in flight, those inside its tools among them.
+#[derive(Debug, Default)]
+pub(super) struct InFlight(Arc<AtomicU64>);
+
+/// One of them, until it is dropped.
+#[derive(Debug)]
+pub struct Flying {
+    all: Arc<AtomicU64>,
+    bytes: u64,
+}
+
+impl InFlight {
+    /// One more, of which so many bytes are kept; all together hold `most` at most.
+    ///
+    /// # Errors
+    /// They would hold more.
+    pub(super) fn admit(&self, asked: u64, most: u64) -> Result<Flying, Refusal> {
+        let bytes = asked.saturating_add(CALL);
+        let more = |now: u64| now.checked_add(bytes).filter(|all| *all <= most);
+        match self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, more) {
+            Ok(_) => Ok(self.flying(bytes)),
+            Err(now) => {
+                let show = |bytes| limits::show(bytes, Unit::Bytes);
+                let message = format!(
+                    "The calls in flight hold {}, this one would hold {} more, and {} are the most together (limits.in_flight). Wait for some first.",
+                    show(now),
+                    show(bytes),
+                    show(most)
+                );
+                Err(Refusal::new(RefusalKind::RateLimited, message))
+            }
+        }
+    }
+
+    /// One that was in flight when the host went down: it was admitted then.
+    pub(super) fn again(&self, asked: u64) -> Flying {
+        let bytes = asked.saturating_add(CALL);
+        self.0.fetch_add(bytes, Ordering::AcqRel);
+        self.flying(bytes)
+    }
+
+    fn flying(&self, bytes: u64) -> Flying {
+        Flying {
+            all: self.0.clone(),
+            bytes,
+        }
+    }
+}
+
+impl Drop for Flying {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.bytes, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_in_flight_hold_so_much_and_no_more() {
+        let all = InFlight::default();
+        let most = 3 * CALL + 10;
+        let first = all.admit(10, most).unwrap();
+        let second = all.admit(CALL, most).unwrap();
+        let refusal = all.admit(0, most).unwrap_err();
+        assert_eq!(refusal.kind, RefusalKind::RateLimited);
+        assert!(refusal.message.contains("limits.in_flight"), "{refusal:?}");
+        drop(second);
+        assert!(all.admit(CALL + 1, most).is_err());
+        drop(first);
+        drop(all.admit(most - CALL, most).unwrap());
+        let before = all.again(most);
+        assert!(all.admit(0, most).is_err());
+        drop(before);
+        all.admit(most - CALL, most).unwrap();
+    }
+}
