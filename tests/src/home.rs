@@ -38,8 +38,13 @@ impl Default for Home {
 }
 
 impl Home {
-    /// An empty home, and an empty working folder beside it.
+    /// A home with no provider, and an empty working folder beside it. It has compiled before what most tests use: that takes seconds of each test else.
     pub fn new() -> Self {
+        Self::after_compiling(&MOST_USE, "")
+    }
+
+    /// An empty home, and an empty working folder beside it.
+    pub fn empty() -> Self {
         let folder = tempfile::Builder::new().prefix("hermes-tests-").tempdir().unwrap();
         let home = Self { folder };
         fs::create_dir(home.path()).unwrap();
@@ -47,8 +52,7 @@ impl Home {
         home
     }
 
-    /// A home whose default model is this server's, and which has compiled before what most tests use: that takes seconds of
-    /// each test else.
+    /// As [`Home::new`], with this server's model as its default.
     pub fn with_model(server: &ModelServer, format: Format) -> Self {
         Self::after_compiling(&MOST_USE, &provider(server, format))
     }
@@ -84,14 +88,16 @@ impl Home {
     }
 
     fn after_compiling(plugins: &[&str], provider: &str) -> Self {
-        let home = Self::new();
+        let home = Self::empty();
         let cache = home.path().join("host/cache");
         fs::create_dir_all(&cache).unwrap();
         fs::set_permissions(&cache, fs::Permissions::from_mode(0o700)).unwrap();
         for file in compiled(plugins) {
             fs::copy(&file, cache.join(file.file_name().unwrap())).unwrap();
         }
-        home.configure(provider);
+        if !provider.is_empty() {
+            home.configure(provider);
+        }
         home
     }
 
@@ -202,18 +208,20 @@ price = {{ input_usd_per_mtok = 1.0, output_usd_per_mtok = 2.0, cached_input_usd
 }
 
 /// What most tests use.
-const MOST_USE: [&str; 7] = [
+const MOST_USE: [&str; 9] = [
     "probe",
     "probe-tool",
     "probe-wasi",
+    "pure-echo",
     "research",
     "files",
     "script",
+    "supervisor",
     "web",
 ];
 
 /// The plugins in the binary that tests run.
-const BUILT_IN: [&str; 4] = ["research", "files", "script", "web"];
+const BUILT_IN: [&str; 5] = ["research", "files", "script", "supervisor", "web"];
 
 /// Compiled code of these guests and plugins in the binary, and the key that vouches for it.
 fn compiled(plugins: &[&str]) -> Vec<PathBuf> {

@@ -100,7 +100,7 @@ fn a19_a_component_that_is_never_compiled_is_refused_by_each_limit() {
             "1 s of processor time (limits.compile.cpu)",
         ),
     ] {
-        let home = Home::new();
+        let home = Home::empty();
         let bomb = home.write("bomb.wasm", endless());
         let tried = |(key, value): (&str, &str)| echo(home.host().set(key, value), &bomb).output().expect(2);
         let first = tried(set);
@@ -129,7 +129,7 @@ fn a19_a_component_that_is_never_compiled_is_refused_by_each_limit() {
 
 #[test]
 fn a19_a_refusal_that_was_tampered_with_is_not_believed() {
-    let home = Home::new();
+    let home = Home::empty();
     let bomb = home.write("bomb.wasm", endless());
     let tried = || {
         echo(home.host().set("limits.compile.wall", "500ms"), &bomb)
@@ -149,7 +149,7 @@ fn a19_a_refusal_that_was_tampered_with_is_not_believed() {
 
 #[test]
 fn a19_seven_megabytes_of_one_function() {
-    let home = Home::new();
+    let home = Home::empty();
     let bytes = bomb::with_module(&pure_echo(), &bomb::function(49_998, 23_000));
     assert!(bytes.len() > 6_000_000, "{}", bytes.len());
     let bomb = home.write("bomb.wasm", bytes);
@@ -179,7 +179,7 @@ fn a19_seven_megabytes_of_one_function() {
 
 #[test]
 fn a19_more_functions_than_a_component_may_have() {
-    let home = Home::new();
+    let home = Home::empty();
     let bytes = bomb::with_module(&pure_echo(), &bomb::functions(100_001));
     let bomb = home.write("bomb.wasm", bytes);
     let refused = echo(home.host(), &bomb).output().expect(2);
@@ -192,7 +192,7 @@ fn a19_more_functions_than_a_component_may_have() {
 
 #[test]
 fn a19_what_lies_deep_or_many_times_in_one_another() {
-    let home = Home::new();
+    let home = Home::empty();
     let called = |bytes: Vec<u8>, (key, value): (&str, u64)| {
         let plugin = home.write("bomb.wasm", bytes);
         echo(home.host().set(key, value), &plugin).output()
@@ -213,7 +213,7 @@ fn a19_what_lies_deep_or_many_times_in_one_another() {
 
 #[test]
 fn each_part_is_counted_to_the_exact_bound() {
-    let home = Home::new();
+    let home = Home::empty();
     // With the count of its variables and its end.
     let function = format!("(core module (func {}))", "nop ".repeat(1023));
     let memory = "(core module $m (memory (export \"m\") 1)) (core instance $i (instantiate $m))";
@@ -243,7 +243,7 @@ fn each_part_is_counted_to_the_exact_bound() {
 
 #[test]
 fn compiled_code_is_counted_to_the_byte() {
-    let home = Home::new();
+    let home = Home::empty();
     let plugin = home.write("echo.wasm", pure_echo());
     let under = |bytes: u64| echo(home.host().set("limits.compile.code", bytes), &plugin).output();
     let output = under(1024).expect(2);
@@ -256,7 +256,7 @@ fn compiled_code_is_counted_to_the_byte() {
 
 #[test]
 fn a19_memory_is_refused_by_its_key_and_enough_when_raised() {
-    let home = Home::new();
+    let home = Home::empty();
     let plugin = home.work().join("needy.wasm");
     let under = |memory: &str| {
         let host = home.host().set("limits.compile.address_space", memory);
@@ -279,7 +279,7 @@ fn a19_memory_is_refused_by_its_key_and_enough_when_raised() {
 
 #[test]
 fn a19_the_compiler_has_nothing_of_the_hosts_and_no_more_than_its_limits() {
-    let home = Home::new();
+    let home = Home::empty();
     let bomb = home.write("bomb.wasm", endless());
     let host = home.host().set("limits.compile.address_space", "1GiB");
     let host = host.set("limits.compile.cpu", "7s").env("A_SECRET", "x");
@@ -344,7 +344,7 @@ fn a19_a_host_that_is_gone_leaves_no_compiler() {
 
 #[test]
 fn a19_a_compiler_that_somebody_ends_says_nothing_of_the_component() {
-    let home = Home::new();
+    let home = Home::empty();
     let bomb = home.write("bomb.wasm", endless());
     let process = echo(home.host(), &bomb).start();
     let compiler = compiler_of(&process);
@@ -357,7 +357,7 @@ fn a19_a_compiler_that_somebody_ends_says_nothing_of_the_component() {
 
 #[test]
 fn the_compilers_own_command_line_is_of_no_use_to_people() {
-    let home = Home::new();
+    let home = Home::empty();
     for args in [&[][..], &["1"], &["a", "b", "c", "d", "e"]] {
         let host = home.host().within(HANGS).arg("compile-one-component").args(args);
         host.output().expect(2).says(&["compiler"]);
@@ -366,7 +366,7 @@ fn the_compilers_own_command_line_is_of_no_use_to_people() {
 
 /// A home whose cache has the code of the tool `echo` and of another one.
 fn cached() -> (Home, PathBuf) {
-    let home = Home::new();
+    let home = Home::empty();
     let plugin = home.write("echo.wasm", pure_echo());
     echo(home.host(), &plugin).output().expect(0);
     (home, plugin)
@@ -551,7 +551,7 @@ fn a41_what_stands_in_the_place_of_a_lock_is_neither_followed_nor_waited_for() {
 
 #[test]
 fn a23_each_feature_that_is_off_is_named() {
-    let home = Home::new();
+    let home = Home::empty();
     let shared = "(core module (memory 1 1 shared))";
     let atomic = "(core module (memory 1) (func (drop (i32.atomic.load (i32.const 0)))))";
     let page = "(core module (memory 1 (pagesize 1)))";

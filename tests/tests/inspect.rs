@@ -92,7 +92,7 @@ fn without_a_manifest_its_imports_tell_what_would_be_denied() {
 
 #[test]
 fn a_tool_is_asked_once_for_what_it_has() {
-    let home = Home::new();
+    let home = Home::empty();
     let ask = || {
         let host = home.host().args(["inspect", "--ask"]).arg(guests::built("probe-tool"));
         let output = host.output().expect(0);

@@ -145,7 +145,7 @@ fn board(home: &Home, words: &[&str]) -> Output {
 
 #[test]
 fn an_entry_is_removed_in_the_version_that_was_meant() {
-    let home = Home::new();
+    let home = Home::empty();
     let version = |words: &[&str]| {
         let host = home.host().args(["--output", "json", "blackboard", "put"]).args(words);
         host.output().expect(0).json()["version"].clone()
@@ -265,7 +265,7 @@ fn a_home_that_cannot_be_made_is_named_with_what_changes_it() {
 
 #[test]
 fn commands_that_look_make_nothing_in_a_home_that_is_not_there() {
-    let home = Home::new();
+    let home = Home::empty();
     let typo = home.work().join("typo");
     for (command, code) in [
         (&["runs"][..], 0),
@@ -288,7 +288,7 @@ fn commands_that_look_make_nothing_in_a_home_that_is_not_there() {
 
 #[test]
 fn resume_wants_to_be_told_what() {
-    let home = Home::new();
+    let home = Home::empty();
     let output = home.host().arg("resume").output().expect(2);
     output.says(&["which run?", "hermes-host resume --all"]);
 }
@@ -319,7 +319,7 @@ fn check<'a>(checks: &'a [Value], name: &str) -> &'a Value {
 
 /// A home whose provider has its key in a file of its own.
 fn with_key_file() -> Home {
-    let (server, home) = (ModelServer::start(Vec::new()), Home::new());
+    let (server, home) = (ModelServer::start(Vec::new()), Home::empty());
     let file = home.write("key", KEY);
     fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
     let (variable, path) = (
@@ -381,13 +381,13 @@ fn each_finding_of_doctor_comes_with_what_mends_it() {
     fs::write(home.path().join("host/hermes.db"), "no database").unwrap();
     mended("database", home.host());
     mended("configuration", home.host().set("limits.memroy", 1));
-    let bare = Home::new();
+    let bare = Home::empty();
     mended("model", bare.host());
 }
 
 #[test]
 fn doctor_finds_a_home_that_cannot_be_made() {
-    let home = Home::new();
+    let home = Home::empty();
     let file = home.write("a-file", "in the way");
     fs::set_permissions(&file, Permissions::from_mode(0o755)).unwrap();
     let checks = checks(home.host().env("HERMES_HOME", file.join("home")));

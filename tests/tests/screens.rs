@@ -165,7 +165,7 @@ fn secrets() {
 
 #[test]
 fn no_model() {
-    let home = Home::new();
+    let home = Home::empty();
     let program = json!({ "steps": [{ "do": "models" }] }).to_string();
     let output = home
         .host()

@@ -27,7 +27,7 @@ fn refused(plugin: &Path, words: &[&str]) {
 
 #[track_caller]
 fn refused_bytes(bytes: &[u8], words: &[&str]) {
-    let home = Home::new();
+    let home = Home::empty();
     refused(&home.write("odd.wasm", bytes), words);
 }
 
@@ -55,7 +55,7 @@ fn a_name_that_no_plugin_has() {
 
 #[test]
 fn no_plugin_named() {
-    let output = Home::new().host().arg("a task").output().expect(2);
+    let output = Home::empty().host().arg("a task").output().expect(2);
     assert!(output.stderr.contains("--plugin"), "{}", output.stderr);
 }
 
@@ -86,7 +86,7 @@ fn a_tool_where_a_strategy_is_asked_for() {
 
 #[test]
 fn without_any_configuration() {
-    let home = Home::new();
+    let home = Home::empty();
     let task = r#"{"steps":[{"do":"complete","messages":[{"User":[{"Text":"hi"}]}]}]}"#;
     let output = home.host().run(&guests::built("probe"), task).output();
     let output = output
@@ -102,7 +102,7 @@ fn bare(host: Host) -> Output {
 
 #[test]
 fn a_home_that_is_read_only() {
-    let home = Home::new();
+    let home = Home::empty();
     let script = home.write("script.toml", "[[turn]]\nreply = { text = \"hello\" }\n");
     let bare = |host: Host| bare(host.args(["--model", "scripted", "--script"]).arg(&script));
     fs::set_permissions(home.path(), Permissions::from_mode(0o500)).unwrap();
@@ -119,7 +119,7 @@ fn a_home_that_is_read_only() {
 
 #[test]
 fn no_home_at_all() {
-    let home = Home::new();
+    let home = Home::empty();
     bare(home.host().without("HERMES_HOME").without("HOME"))
         .expect(2)
         .says(&["HERMES_HOME"]);

@@ -131,7 +131,7 @@ fn is_coloured(text: &str) -> bool {
 /// What a terminal shows of an error.
 #[track_caller]
 fn error_on_terminal(change: impl FnOnce(Host) -> Host) -> String {
-    let home = Home::new();
+    let home = Home::empty();
     let host = change(home.host()).args(["--plugin", "./nowhere.wasm", "a task"]);
     let (screen, code) = Terminal::start(host).finish();
     assert_eq!(code, Some(2), "{screen}");
@@ -202,7 +202,7 @@ fn a_terminal_gets_colour_by_itself() {
 
 #[test]
 fn what_is_no_terminal_gets_no_colour() {
-    let home = Home::new();
+    let home = Home::empty();
     let error = home.host().args(["--plugin", "./nowhere.wasm", "a task"]).output();
     assert!(!error.stderr.contains('\u{1b}'), "{:?}", error.stderr);
     let doctor = home.host().arg("doctor").output();
@@ -425,7 +425,7 @@ fn board(home: &Home, words: &[&str]) {
 
 #[test]
 fn changes_of_a_space_are_told_as_they_come() {
-    let home = Home::new();
+    let home = Home::empty();
     // There is no database yet.
     let mut watch = watch(&home, &["glossary"]);
     board(&home, &["put", "glossary", "dendrite", "a tree"]);
@@ -443,7 +443,7 @@ fn changes_of_a_space_are_told_as_they_come() {
 
 #[test]
 fn only_changes_below_a_prefix_are_told() {
-    let home = Home::new();
+    let home = Home::empty();
     board(&home, &["put", "glossary", "a/1", "before"]);
     let mut watch = watch(&home, &["glossary", "--prefix", "a/", "--output", "json"]);
     watch.sees("\n");

@@ -142,7 +142,7 @@ fn entries(home: &Home) -> usize {
 #[test]
 fn f23_a_cache_that_takes_nothing() {
     for (calls, error) in [("write", ENOSPC), ("open", EACCES), ("rename", EACCES)] {
-        let home = Home::new();
+        let home = Home::empty();
         let shim = Shim::new().rule(calls, "*/host/cache/", When::Always, &Action::Errno(error));
         let output = answers(shim.on(call(&home)).output());
         let told = output.stderr.matches("notice:").count();
@@ -156,7 +156,7 @@ fn f23_a_cache_that_takes_nothing() {
 
 #[test]
 fn f23_two_processes_fill_a_cache() {
-    let home = Home::new();
+    let home = Home::empty();
     let both = [call(&home).start(), call(&home).start()];
     for process in both {
         assert_eq!(answers(process.finish()).stderr, "");
@@ -176,7 +176,7 @@ fn f23_two_processes_fill_a_cache() {
 fn f23_a_process_is_killed_while_it_fills_a_cache() {
     let mut killed = 0;
     for n in 1.. {
-        let home = Home::new();
+        let home = Home::empty();
         let shim = Shim::new().rule("write", "*/host/cache/", When::At(n), &Action::Tear(100));
         let output = shim.on(call(&home)).output();
         assert_eq!(answers(call(&home).output()).stderr, "", "write {n}: no half entry");
@@ -200,7 +200,7 @@ fn f23_a_cache_that_is_gone_while_a_run_is_under_way() {
 
 #[test]
 fn f22_a_cache_entry_of_another_host() {
-    let home = Home::new();
+    let home = Home::empty();
     answers(call(&home).output());
     for name in kept(&home).into_iter().filter(|name| is_entry(name)) {
         let file = home.path().join("host/cache").join(name);
