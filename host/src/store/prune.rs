@@ -272,7 +272,8 @@ impl Store {
         damaged.map_or(Ok(()), Err)
     }
 
-    async fn sweep_run(&self, number: i64) -> Result<(), StoreError> {
+    /// Removes what is left of the removed run that had this number.
+    pub(super) async fn sweep_run(&self, number: i64) -> Result<(), StoreError> {
         while self.sweep_some(number).await? == Left::More {}
         Ok(())
     }

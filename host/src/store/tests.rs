@@ -1634,6 +1634,42 @@ async fn a_run_that_was_taken_or_is_owned_stays() {
 }
 
 #[tokio::test]
+async fn a_copy_that_became_whole_is_not_swept_nor_a_run_with_the_number_of_one_that_is_gone() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (store, other) = (open(dir.path()), open(dir.path()));
+    let [whole, dead] = [RunId::random(), RunId::random()];
+    let copy = async |run: &RunId| {
+        let owner = other.begin_copy(RunRow::from(new_run(run))).await.expect("begun");
+        let records = vec![session(run), start(&run.root())];
+        other
+            .append(&owner, records, None, Sync::Commit)
+            .await
+            .expect("written");
+        owner
+    };
+    let owner = copy(&whole).await;
+    drop(copy(&dead).await);
+    store.sweep_copy(1, &whole).await.expect("its process is at it");
+    let found = store.copies().expect("read");
+    assert_eq!(found, [(1, whole.clone()), (2, dead.clone())]);
+    // Between the look and the sweep one is finished; the other is swept by another process, and its number given to a run.
+    let finished = other.finish_copy(owner, RunRow::from(new_run(&whole))).await;
+    drop(finished.expect("finished"));
+    other.sweep_copies().await.expect("swept");
+    assert_eq!(other.copies(), Ok(Vec::new()));
+    let run = ended_run(&other, b"one").await;
+    assert_eq!(other.run_number(&run).expect("read").0, 2);
+    for (number, copy) in found {
+        store.sweep_copy(number, &copy).await.expect("swept");
+    }
+    store.whole(&whole).expect("it is there");
+    store.whole(&run).expect("it is there");
+    assert_eq!(rows(dir.path()), [2, 2, 6, 1, 1, 1, 1, 0, 0]);
+    let locks = std::fs::read_dir(dir.path().join("runs")).expect("read").count();
+    assert_eq!(locks, 2, "a look at what is gone leaves no file");
+}
+
+#[tokio::test]
 async fn what_crashes_left_of_files_is_swept_when_it_is_old() {
     let dir = tempfile::tempdir().expect("a folder");
     let store = open(dir.path());
