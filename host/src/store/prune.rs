@@ -390,9 +390,8 @@ impl Store {
             Ok(Done { value, head: None })
         };
         while self.submit(Sync::Commit, None, work).await? == Left::More {}
-        let files = self.0.files.clone();
         // The file gets shorter when its log is copied into it.
-        blocking::apart(move || files.connect().map(|conn| super::commit::empty_log(&conn)))
+        blocking::apart(self.writer()?.emptying())
             .await
             .map_err(|e| StoreError::internal(format!("emptying the log: {e}")))?
     }

@@ -2341,6 +2341,23 @@ fn an_upgrade_that_comes_late_takes_no_newer_format_back() {
 }
 
 #[tokio::test]
+async fn a_log_that_nobody_reads_begins_anew_from_its_1000th_page_on() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut options = StoreOptions::new(&Limits::default(), Access::Write);
+    options.durability = Durability::Process;
+    let store = Store::open(dir.path(), options).expect("opens");
+    let log = dir.path().join("hermes.db-wal");
+    let mut longest = 0;
+    for n in 0..60 {
+        let write = put(None, &format!("k{}", n % 4), &vec![n as u8; 400_000], None);
+        store.write_home(write, "person", 1).await.expect("written");
+        longest = longest.max(log.metadata().expect("there").len());
+    }
+    // A write has about a hundred pages.
+    assert!((1000 * 4096..1300 * 4096).contains(&longest), "{longest}");
+}
+
+#[tokio::test]
 async fn a_full_log_is_emptied_behind_the_backs_of_those_who_wait() {
     let dir = tempfile::tempdir().expect("a folder");
     let mut options = StoreOptions::new(&Limits::default(), Access::Write);
