@@ -113,7 +113,7 @@ impl Store {
     }
 
     /// The keys under `prefix` that were written after version `since`, each with its latest write, in version order: the first
-    /// `limit` of them, at most 1000. Of deleted keys the last 10,000 of a space are remembered.
+    /// `limit` of them, at most 1000. Of deleted keys at least the last 10,000 of a space are remembered.
     ///
     /// # Errors
     /// As [`Store::keys`].

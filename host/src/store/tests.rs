@@ -303,6 +303,41 @@ async fn entries_have_versions_quotas_and_tombstones() {
     );
 }
 
+#[test]
+fn a_space_remembers_its_last_10000_removed_keys_and_forgets_a_thousand_at_once() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let conn = store.0.files.connect().expect("opens");
+    conn.execute_batch("BEGIN").expect("begun");
+    let by = space::Writing {
+        author: "person".into(),
+        op: None,
+        at_ms: 1,
+    };
+    let comes_and_goes = |n: u32| {
+        let key = n.to_string();
+        let delete = Effect::Delete {
+            space: space(None),
+            key: key.clone(),
+            if_version: None,
+        };
+        for effect in [put(None, &key, b"v", None), delete] {
+            space::apply(&conn, &effect, &by, store.quota()).expect("applied");
+        }
+    };
+    let remembered = || -> (i64, i64) {
+        let select = "SELECT count(*), min(version) FROM entry WHERE deleted = 1";
+        conn.query_row(select, [], |row| Ok((row.get(0)?, row.get(1)?)))
+            .expect("read")
+    };
+    (1..11_000).for_each(comes_and_goes);
+    assert_eq!(remembered(), (10_999, 2));
+    comes_and_goes(11_000);
+    assert_eq!(remembered(), (10_000, 2_002));
+    conn.execute_batch("COMMIT").expect("committed");
+    assert!(store.integrity().expect("looked").problems.is_empty());
+}
+
 #[tokio::test]
 async fn an_effect_and_its_outcome_are_one() {
     let dir = tempfile::tempdir().expect("a folder");
