@@ -11,6 +11,7 @@ use super::record::{Effect, EffectResult, SpaceId, Sync};
 use super::rows::{Change, Entry, SpaceRow};
 use super::seal::{int, uint};
 use super::space::{self, Space, Writing, run_number};
+use super::whole::Rows;
 use super::{Looked, Store, whole};
 use crate::ids::RunId;
 use crate::limits::Limits;
@@ -258,7 +259,7 @@ impl Store {
     /// [`StoreError::Damaged`] with the first thing that is not; [`StoreError::NotFound`]; failures of the disk.
     pub(super) fn spaces_are_whole(&self, run: &RunId) -> Result<(), StoreError> {
         let (number, _) = self.run_number(run)?;
-        let spaces = self.read(|conn| whole::look(conn, number))?;
+        let spaces = self.read(|conn| whole::look(conn, number, Rows::OfTable))?;
         if let Some(what) = spaces.wrong.into_iter().next() {
             return Err(StoreError::damaged(run, what));
         }

@@ -144,8 +144,9 @@ impl Store {
     /// # Errors
     /// Failures of the disk.
     pub fn look_for_damage(&self, runs: &mut [Prunable]) -> Result<(), StoreError> {
+        let spaces = self.rows_of_spaces()?;
         for run in runs.iter_mut().filter(|run| run.state != RunState::Owned) {
-            match self.whole(&run.run) {
+            match self.whole_by(&run.run, spaces) {
                 Err(StoreError::Damaged { what, .. } | StoreError::Corrupt { what, .. }) => {
                     run.state = RunState::Damaged(what);
                 }
