@@ -173,7 +173,15 @@ fn a_grandchild_that_its_parent_had_no_room_for_stops_no_resume() {
 #[test]
 fn what_its_journal_holds_is_counted_again() {
     let child = ChildSpec::probe(&steps(&[ask("CHILD ONE"), ask("CHILD TWO")]));
-    let program = steps(&[ask("ROOT ONE"), child.spawn(), join(0), ask("ROOT TWO")]);
+    let append = json!({ "do": "append", "space": 0, "prefix": "n/", "value": "x" });
+    let program = steps(&[
+        json!({ "do": "open", "name": "notes" }),
+        json!({ "do": "repeat", "n": 50, "steps": [append] }),
+        ask("ROOT ONE"),
+        child.spawn(),
+        join(0),
+        ask("ROOT TWO"),
+    ]);
     let stalls = [Turn::fault(Fault::StallMidStream), Turn::text("b")];
     let ended = |turns: &[Turn], kill: bool| {
         let script = Script::always(Turn::text("a")).when("CHILD TWO", turns.to_vec());

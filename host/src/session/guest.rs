@@ -595,12 +595,11 @@ impl Guest {
         self.append_taken(taken, None, sync).await.map(drop)
     }
 
-    /// Commits records of an operation's task by themselves: what its guest was told meanwhile is the guest's to commit.
+    /// Commits records of an operation's task by themselves, which are counted: what its guest was told meanwhile is the guest's to commit.
     ///
     /// # Errors
-    /// The store failed, or the session's part of the journal has no room.
+    /// The store failed.
     pub(super) async fn append_apart(&self, records: Vec<Record>, sync: Sync) -> Result<(), End> {
-        records.iter().try_for_each(|record| self.count_record(record))?;
         self.append_taken((records, Vec::new()), None, sync).await.map(drop)
     }
 
@@ -663,8 +662,11 @@ impl Guest {
             return;
         };
         let task = async move {
-            for operation in all {
+            let mut all = all.into_iter();
+            while let Some(operation) = all.next() {
                 if let Err(end) = operation.go(me.clone()).await {
+                    // What comes behind it stays as it is recorded.
+                    all.for_each(|operation| operation.leave(&me));
                     return me.fail(end);
                 }
             }

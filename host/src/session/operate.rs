@@ -193,7 +193,13 @@ impl Guest {
             charged,
             at_ms: now_ms(),
         }));
+        // What it tells of has happened: where there is no room for that, the session ends behind it.
+        let counted = records.iter().map(|record| self.count_written(record));
+        let fits = counted.fold(Ok(()), Result::and);
         self.append_apart(records, Sync::Durable).await?;
+        if let Err(full) = fits {
+            self.fail(self.journal_full(full));
+        }
         begun.end.end(Ended { status, body });
         Ok(())
     }
@@ -501,7 +507,12 @@ impl<C: Operation> Again<C> {
         if let Some(lost) = lost {
             run.ledger.resent(guest.session.account, lost);
             let resent = Record::Resent(guest.stream.clone(), begun.number);
-            guest.append_apart(vec![resent], Sync::Commit).await?;
+            // It is the host's own and says what may have been spent: it ends nothing.
+            drop(guest.count_written(&resent));
+            if let Err(failed) = guest.append_apart(vec![resent], Sync::Commit).await {
+                guest.leave::<C>(begun.number, reservation);
+                return Err(failed);
+            }
         }
         guest.spawn_begun(call, begun, reservation);
         Ok(())

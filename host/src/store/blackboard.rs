@@ -11,6 +11,7 @@ use super::record::{Effect, EffectResult, SpaceId, Sync};
 use super::rows::{Change, Entry, SpaceRow};
 use super::seal::{int, uint};
 use super::space::{self, Space, Writing, run_number};
+use super::whole::Rows;
 use super::{Looked, Store, whole};
 use crate::ids::RunId;
 use crate::limits::Limits;
@@ -113,7 +114,7 @@ impl Store {
     }
 
     /// The keys under `prefix` that were written after version `since`, each with its latest write, in version order: the first
-    /// `limit` of them, at most 1000. Of deleted keys the last 10,000 of a space are remembered.
+    /// `limit` of them, at most 1000. Of deleted keys at least the last 10,000 of a space are remembered.
     ///
     /// # Errors
     /// As [`Store::keys`].
@@ -258,7 +259,7 @@ impl Store {
     /// [`StoreError::Damaged`] with the first thing that is not; [`StoreError::NotFound`]; failures of the disk.
     pub(super) fn spaces_are_whole(&self, run: &RunId) -> Result<(), StoreError> {
         let (number, _) = self.run_number(run)?;
-        let spaces = self.read(|conn| whole::look(conn, number))?;
+        let spaces = self.read(|conn| whole::look(conn, number, Rows::OfTable))?;
         if let Some(what) = spaces.wrong.into_iter().next() {
             return Err(StoreError::damaged(run, what));
         }

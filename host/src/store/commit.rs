@@ -4,12 +4,13 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError, mpsc};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
+use rusqlite::hooks::Wal;
 use tokio::sync::oneshot;
 
 use super::Durability;
@@ -26,11 +27,13 @@ const BATCH_TIME: Duration = Duration::from_millis(20);
 /// How often the thread asks again for a database that a foreign program has locked.
 const FOREIGN_LOCK_POLL: Duration = Duration::from_millis(5);
 
+/// When the log has grown by so many pages it is copied into the database, as far as nobody reads it, so that it can begin anew.
+const LOG_PAGES: i32 = 1000;
+
 /// The log's size is looked at once in so many batches…
 const LOG_CHECK: u64 = 128;
 
-/// …and from this size on the thread empties it, which waits a little for readers. SQLite by itself copies pages out of it from 4 MiB on, but never
-/// waits.
+/// …and from this size on, in bytes, the thread empties it, which waits a little for readers.
 const LOG_LIMIT: u64 = 32 << 20;
 
 /// How long emptying the log waits for readers.
@@ -59,6 +62,8 @@ struct Core {
     /// When the last batch was committed, in milliseconds since `began`.
     committed_ms: AtomicU64,
     began: Instant,
+    /// How many pages the log had after the last commit.
+    log_pages: Arc<AtomicI32>,
     /// Whether the log is so large that the thread is to empty it.
     log_is_full: AtomicBool,
     failed: OnceLock<String>,
@@ -68,6 +73,8 @@ struct State {
     conn: Connection,
     synced: Synced,
     batches: u64,
+    /// How many pages the log had when it was copied last; 0 since it began anew.
+    copied: i32,
 }
 
 /// What the connection's `synchronous` is set to.
@@ -146,7 +153,14 @@ pub(super) fn once<T>(
 }
 
 impl Writer {
-    pub(super) fn new(files: &Files, durability: Durability, conn: Connection) -> Result<Self, StoreError> {
+    pub(super) fn new(files: &Files, durability: Durability, mut conn: Connection) -> Result<Self, StoreError> {
+        let log_pages = Arc::new(AtomicI32::new(0));
+        let pages = Arc::clone(&log_pages);
+        conn.wal_hook(Some(move |_: &mut Wal, now| {
+            pages.store(now, Ordering::Relaxed);
+            Ok(())
+        }))
+        .map_err(|e| Fault::from(e).at(&files.database()))?;
         let core = Core {
             gate: Gate::open(&files.dir)?,
             files: files.clone(),
@@ -155,11 +169,13 @@ impl Writer {
                 conn,
                 synced: Synced::Full,
                 batches: 0,
+                copied: 0,
             }),
             queue: Mutex::default(),
             tickets: AtomicU64::new(0),
             committed_ms: AtomicU64::new(0),
             began: Instant::now(),
+            log_pages,
             log_is_full: AtomicBool::new(false),
             failed: OnceLock::new(),
         };
@@ -228,6 +244,12 @@ impl Writer {
             });
         }
         answer.await.map_err(|_| lost(()))?
+    }
+
+    /// What empties the log, for a thread that may take its time.
+    pub(super) fn emptying(&self) -> impl FnOnce() -> Result<(), StoreError> + Send + use<> {
+        let core = Arc::clone(&self.core);
+        move || core.empty_log()
     }
 
     /// How many wait.
@@ -313,6 +335,13 @@ impl Core {
         }
     }
 
+    /// Writes nothing from here on: what is on the disk is not known.
+    fn fail(&self, conn: &Connection, error: &StoreError) {
+        let _ = self.failed.set(error.to_string());
+        // A connection that closes copies the log into the database, and would sync it once more for that.
+        let _ = conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+    }
+
     fn push(self: &Arc<Self>, sync: Sync, task: Box<dyn Task>) -> Ticket {
         let mut queue = lock(&self.queue);
         // Drawn under the lock, so that the queue is in their order.
@@ -348,15 +377,65 @@ impl Core {
         !self.lead(state, held) || self.has_work() || self.log_is_full.load(Ordering::Relaxed)
     }
 
-    /// Leads one batch, and tells its members when others may lead the next. False where a foreign program holds the database.
+    /// Leads one batch, and tells its members when others may lead the next; before that where the log must be copied first. False where a foreign program
+    /// holds the database.
     fn lead(&self, mut state: MutexGuard<'_, State>, held: Held<'_>) -> bool {
         let ended = self.batch(&mut state);
         drop(held);
         let Some(ended) = ended else { return false };
         anchor(&ended);
+        if self.must_copy_log(&mut state) {
+            // They wait for their own commit alone. Whoever leads here looks for what they queue meanwhile.
+            tell(ended);
+            self.copy_log(&mut state);
+            return true;
+        }
         drop(state);
         tell(ended);
         true
+    }
+
+    fn must_copy_log(&self, state: &mut State) -> bool {
+        let pages = self.log_pages.load(Ordering::Relaxed);
+        if pages < state.copied {
+            // It began anew.
+            state.copied = 0;
+        }
+        pages - state.copied >= LOG_PAGES && self.alive().is_ok()
+    }
+
+    /// Copies the log into the database as far as nobody reads it. No commit of this process comes meanwhile: if the log can't be synced for that, none that
+    /// is behind it counts on what the disk may have dropped.
+    fn copy_log(&self, state: &mut State) {
+        state.copied = self.log_pages.load(Ordering::Relaxed);
+        match checkpoint(&state.conn, "PASSIVE") {
+            Err(fault) if fault.is_io() => self.fail(&state.conn, &fault.at(&self.files.database())),
+            Err(fault) => tracing::debug!(?fault, "the database's log could not be copied"),
+            Ok(_) => {}
+        }
+    }
+
+    /// Copies the whole log into the database and cuts it to nothing, unless readers hold on to it for too long. With a connection of its own: whoever is told
+    /// of a commit, or writes meanwhile, does not wait for all that is copied, and waits at most as long as this waits for readers.
+    ///
+    /// # Errors
+    /// Failures of the disk, after which nothing is written any more. A sync that fails here fails on the writer's own connection as well, where that syncs
+    /// next: the system tells each of them once.
+    fn empty_log(&self) -> Result<(), StoreError> {
+        let conn = self.files.connect()?;
+        match empty(&conn) {
+            Err(fault) if fault.is_io() => {
+                let error = fault.at(&self.files.database());
+                self.fail(&conn, &error);
+                self.fail(&lock(&self.state).conn, &error);
+                Err(error)
+            }
+            Ok(0) => Ok(()),
+            emptied => {
+                tracing::debug!(?emptied, "the database's log could not be emptied; readers use it");
+                Ok(())
+            }
+        }
     }
 
     /// Leads for those who queued meanwhile and rely on it, where there is no thread that could; what it can't lead ends.
@@ -380,10 +459,8 @@ impl Core {
             if !self.log_is_full.swap(false, Ordering::Relaxed) || self.alive().is_err() {
                 return;
             }
-            // With a connection of its own: whoever is told of a commit, or writes meanwhile, does not wait for all that is copied.
-            match self.files.connect() {
-                Ok(conn) => empty_log(&conn),
-                Err(error) => tracing::debug!(%error, "the database's log could not be emptied"),
+            if let Err(error) = self.empty_log() {
+                tracing::debug!(%error, "the database's log could not be emptied");
             }
         }
     }
@@ -454,14 +531,12 @@ impl Core {
             let error = fault.at(&self.files.database());
             let rolled_back = state.conn.is_autocommit() || state.conn.execute_batch("ROLLBACK").is_ok();
             if uncertain || !rolled_back {
-                let _ = self.failed.set(error.to_string());
-                // A connection that closes copies the log into the database, and would sync it once more for that.
-                let _ = state
-                    .conn
-                    .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+                self.fail(&state.conn, &error);
             }
             return Err(error);
         }
+        // Emptying the log may have failed meanwhile, and with it what was written before this.
+        self.alive()?;
         self.committed_ms.store(self.age_ms(), Ordering::Relaxed);
         state.batches += 1;
         if state.batches.is_multiple_of(LOG_CHECK) && self.files.wal().metadata().is_ok_and(|m| m.len() > LOG_LIMIT) {
@@ -632,21 +707,16 @@ fn tell(ended: Vec<Ended>) {
     }
 }
 
-/// Copies the whole log into the database and cuts it to nothing, unless readers hold on to it for too long. Others write on while most of it is copied,
-/// and wait at most as long as this waits for readers.
-pub(super) fn empty_log(conn: &Connection) {
-    let checkpoint = |how: &str| {
-        let checkpoint = format!("PRAGMA wal_checkpoint({how})");
-        conn.query_row(&checkpoint, [], |row| row.get::<_, i64>(0))
-    };
-    let emptied = conn
-        .busy_timeout(LOG_WAIT)
-        .and_then(|()| checkpoint("PASSIVE"))
-        .and_then(|_| checkpoint("TRUNCATE"));
-    let _ = conn.busy_timeout(Duration::ZERO);
-    if !matches!(emptied, Ok(0)) {
-        tracing::debug!(?emptied, "the database's log could not be emptied; readers use it");
-    }
+/// Copies all of the log that nobody reads while others write on, and then what is left, which waits for readers. Gives 0 where the log is empty now.
+fn empty(conn: &Connection) -> Result<i64, Fault> {
+    conn.busy_timeout(LOG_WAIT)?;
+    checkpoint(conn, "PASSIVE")?;
+    checkpoint(conn, "TRUNCATE")
+}
+
+/// Copies pages of the log into the database. Gives 0 unless others were in the way.
+fn checkpoint(conn: &Connection, how: &str) -> Result<i64, Fault> {
+    Ok(conn.query_row(&format!("PRAGMA wal_checkpoint({how})"), [], |row| row.get(0))?)
 }
 
 /// A panic while the lock was held left nothing half-done that [`State::begin`] doesn't undo.

@@ -8,8 +8,7 @@ use rusqlite::{Connection, params};
 use super::Store;
 use super::commit::Done;
 use super::entry::WholeEntry;
-use super::error::{Fault, StoreError};
-use super::key::row_id;
+use super::error::StoreError;
 use super::owner::{Owner, Ownership};
 use super::record::{Effect, EffectResult, SpaceId, Sync};
 use super::rows::{RunRow, StoredEntry};
@@ -18,9 +17,6 @@ use super::seal::{int, uint};
 use super::space::{self, Space, Writing};
 use super::write::{check_epoch, head};
 use crate::ids::{RunId, StreamId};
-
-/// Rows that one transaction removes.
-const BATCH: u32 = 1000;
 
 /// The epoch of a copy that is not whole yet.
 const NOT_WHOLE: u64 = 0;
@@ -89,7 +85,7 @@ impl Store {
     /// # Errors
     /// Failures of the disk; what is left then is swept later.
     pub async fn drop_copy(&self, owner: Owner) -> Result<(), StoreError> {
-        self.remove(owner.0.number, owner.run()).await
+        self.give_up(owner.0.number, owner.run()).await
     }
 
     /// Removes what copies left whose process ended before they were whole.
@@ -97,23 +93,61 @@ impl Store {
     /// # Errors
     /// Failures of the disk.
     pub async fn sweep_copies(&self) -> Result<(), StoreError> {
-        let left: Vec<(i64, String)> = self.read(|conn| {
-            let mut select = conn.prepare_cached("SELECT no, id FROM run WHERE epoch = 0")?;
-            let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-            Ok(rows.collect::<Result<_, _>>()?)
-        })?;
-        for (number, id) in left {
-            // One whose very id is damaged can't be named: the doctor tells of it.
-            let Ok(run) = id.parse::<RunId>() else { continue };
-            // Without a lock file nobody can be at it.
-            match self.0.files.mend_lock(&run, self.0.options.durability, now_ms()) {
-                // Its process is still at it.
-                Err(StoreError::Owned { .. }) => {}
-                Err(error) => return Err(error),
-                Ok(_held) => self.remove(number, &run).await?,
-            }
+        for (number, run) in self.copies()? {
+            self.sweep_copy(number, &run).await?;
         }
         Ok(())
+    }
+
+    /// The copies that are not whole now, by number.
+    pub(super) fn copies(&self) -> Result<Vec<(i64, RunId)>, StoreError> {
+        let found = self.read(|conn| {
+            let mut select = conn.prepare_cached("SELECT no, id FROM run WHERE epoch = ?1")?;
+            let rows = select.query_map([int(NOT_WHOLE)], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            Ok(rows.collect::<Result<Vec<(i64, String)>, _>>()?)
+        })?;
+        // One whose very id is damaged can't be named: the doctor tells of it.
+        let named = found
+            .into_iter()
+            .filter_map(|(number, id)| Some((number, id.parse::<RunId>().ok()?)));
+        Ok(named.collect())
+    }
+
+    /// Removes one that was found not to be whole, unless its process is still at it, or has finished it since.
+    pub(super) async fn sweep_copy(&self, number: i64, run: &RunId) -> Result<(), StoreError> {
+        // Where its lock file is missing nobody can be at it, and with a new one nobody begins it anew meanwhile.
+        match self.0.files.mend_lock(run, self.0.options.durability, now_ms()) {
+            Err(StoreError::Owned { .. }) => Ok(()),
+            Err(error) => Err(error),
+            Ok(_held) => self.give_up(number, run).await,
+        }
+    }
+
+    /// Removes a copy whose lock file the caller holds, as a run is removed: its row in one transaction, its other rows in small ones. Since it was
+    /// looked at it may have become whole, or have gone and its number be another run's: these stay.
+    async fn give_up(&self, number: i64, run: &RunId) -> Result<(), StoreError> {
+        let id = run.clone();
+        let work = move |conn: &Connection| {
+            for statement in [
+                "INSERT INTO pruned (no, id) SELECT no, id FROM run WHERE no = ?1 AND id = ?2 AND epoch = ?3",
+                "DELETE FROM run WHERE no = ?1 AND id = ?2 AND epoch = ?3",
+            ] {
+                conn.prepare_cached(statement)?
+                    .execute(params![number, id.as_str(), int(NOT_WHOLE)])?;
+            }
+            let stays = conn
+                .prepare_cached("SELECT 1 FROM run WHERE id = ?1")?
+                .exists([id.as_str()])?;
+            Ok(Done {
+                value: stays,
+                head: None,
+            })
+        };
+        if !self.submit(Sync::Durable, None, work).await? {
+            // Where this fails, whoever begins it anew or sweeps files tries again.
+            let _ = std::fs::remove_file(self.0.files.lock_path(run));
+        }
+        self.sweep_run(number).await
     }
 
     /// Writes entries of a copy as they are.
@@ -191,48 +225,6 @@ impl Store {
         })?;
         let whole = found.into_iter().collect::<Option<Vec<_>>>();
         whole.ok_or_else(|| StoreError::damaged(run, "an entry of one of its spaces is damaged"))
-    }
-
-    /// Removes all rows of a run in bounded transactions, its own last, and its lock file.
-    async fn remove(&self, number: i64, run: &RunId) -> Result<(), StoreError> {
-        for statement in [
-            "DELETE FROM journal WHERE id IN (SELECT id FROM journal WHERE id > ?2 AND id < ?3 AND run = ?1 LIMIT ?4)",
-            "DELETE FROM body WHERE rowid IN (SELECT rowid FROM body WHERE run = ?1 AND ?2 < ?3 LIMIT ?4)",
-            "DELETE FROM entry WHERE id IN (SELECT e.id FROM entry e JOIN space s ON s.no = e.space
-             WHERE s.run = ?1 AND ?2 < ?3 LIMIT ?4)",
-        ] {
-            while self.remove_some(statement, number).await? > 0 {}
-        }
-        let work = move |conn: &Connection| {
-            for statement in [
-                "DELETE FROM session WHERE run = ?1",
-                "DELETE FROM component WHERE run = ?1",
-                "DELETE FROM space WHERE run = ?1",
-                "DELETE FROM run WHERE no = ?1",
-            ] {
-                conn.prepare_cached(statement)?.execute([number])?;
-            }
-            Ok(Done { value: (), head: None })
-        };
-        self.submit(Sync::Durable, None, work).await?;
-        let path = self.0.files.lock_path(run);
-        std::fs::remove_file(&path).map_err(|e| StoreError::io(&path, &e))
-    }
-
-    async fn remove_some(&self, statement: &'static str, number: i64) -> Result<usize, StoreError> {
-        let work = move |conn: &Connection| {
-            let removed = conn.prepare_cached(statement)?.execute(params![
-                number,
-                row_id(number, 0),
-                row_id(number + 1, 0),
-                BATCH
-            ])?;
-            Ok::<_, Fault>(Done {
-                value: removed,
-                head: None,
-            })
-        };
-        self.submit(Sync::Commit, None, work).await
     }
 }
 

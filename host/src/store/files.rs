@@ -126,13 +126,16 @@ impl Files {
         Ok(())
     }
 
-    /// A connection that writes, its format brought up to date by the caller.
+    /// A connection that writes, its format brought up to date by the caller. It copies nothing out of the log by itself: SQLite tells nobody when a sync
+    /// fails there.
     pub(super) fn connect(&self) -> Result<Connection, StoreError> {
         let path = self.database();
         let open = || -> Result<Connection, Fault> {
             let conn = Connection::open_with_flags(&path, flags() | OpenFlags::SQLITE_OPEN_READ_WRITE)?;
             set_up(&conn)?;
-            conn.execute_batch("PRAGMA synchronous=FULL; PRAGMA journal_size_limit=67108864")?;
+            conn.execute_batch(
+                "PRAGMA synchronous=FULL; PRAGMA journal_size_limit=67108864; PRAGMA wal_autocheckpoint=0",
+            )?;
             Ok(conn)
         };
         let conn = open().map_err(|e| e.at(&path))?;

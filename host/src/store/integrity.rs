@@ -12,6 +12,7 @@ use super::rows::SessionRow;
 use super::runs::{RunState, open_run};
 use super::space::HOME;
 use super::verify::{Look, verify};
+use super::whole::Rows;
 use super::{Store, schema, whole};
 use crate::ids::{Digest, RunId};
 
@@ -104,6 +105,7 @@ impl Store {
         }
         let runs = self.read(runs);
         let runs = found.look(None, "the list of runs", runs)?;
+        let spaces = self.rows_of_spaces()?;
         let mut names = BTreeMap::new();
         for (number, id, sound) in runs {
             let Ok(run) = id.parse::<RunId>() else {
@@ -113,10 +115,10 @@ impl Store {
             if !sound {
                 found.add(Some(&run), "its row is damaged");
             }
-            self.look_at_run(&mut found, &run, number)?;
+            self.look_at_run(&mut found, &run, number, spaces)?;
             names.insert(number, run);
         }
-        self.look_at_spaces(&mut found, None, HOME)?;
+        self.look_at_spaces(&mut found, None, HOME, spaces)?;
         let strays = self.read(strays);
         for what in found.look(None, "the blackboard", strays)? {
             found.add(None, what);
@@ -135,17 +137,30 @@ impl Store {
     /// # Errors
     /// [`StoreError::Damaged`] with the first thing that is not; [`StoreError::NotFound`]; failures of the disk.
     pub fn whole(&self, run: &RunId) -> Result<(), StoreError> {
+        self.whole_by(run, Rows::OfTable)
+    }
+
+    /// The same, for one of several runs whose spaces' rows are looked for in this way.
+    pub(super) fn whole_by(&self, run: &RunId, spaces: Rows) -> Result<(), StoreError> {
         self.run(run)?;
         let (number, _) = self.run_number(run)?;
         let mut found = Integrity::default();
-        self.look_at_run(&mut found, run, number)?;
+        self.look_at_run(&mut found, run, number, spaces)?;
         match found.problems.into_iter().next() {
             Some(problem) => Err(StoreError::damaged(run, problem.what)),
             None => Ok(()),
         }
     }
 
-    fn look_at_run(&self, found: &mut Integrity, run: &RunId, number: i64) -> Result<(), StoreError> {
+    /// Where to look for the rows of spaces of one run after another.
+    pub(super) fn rows_of_spaces(&self) -> Result<Rows, StoreError> {
+        match self.read(|conn| Ok(Rows::chosen(conn))) {
+            Err(StoreError::Corrupt { .. }) => Ok(Rows::OfTable),
+            other => other,
+        }
+    }
+
+    fn look_at_run(&self, found: &mut Integrity, run: &RunId, number: i64, spaces: Rows) -> Result<(), StoreError> {
         let state = match self.check_anchor(run) {
             // It was removed meanwhile.
             Err(StoreError::NotFound { .. }) => return Ok(()),
@@ -170,11 +185,17 @@ impl Store {
         for session in found.look(Some(run), "its sessions", sessions)? {
             found.add(Some(run), format!("the row of session {session} is damaged"));
         }
-        self.look_at_spaces(found, Some(run), number)
+        self.look_at_spaces(found, Some(run), number, spaces)
     }
 
-    fn look_at_spaces(&self, found: &mut Integrity, run: Option<&RunId>, number: i64) -> Result<(), StoreError> {
-        let looked = self.read(|conn| whole::look(conn, number));
+    fn look_at_spaces(
+        &self,
+        found: &mut Integrity,
+        run: Option<&RunId>,
+        number: i64,
+        rows: Rows,
+    ) -> Result<(), StoreError> {
+        let looked = self.read(|conn| whole::look(conn, number, rows));
         let spaces = found.look(run, "the blackboard", looked)?;
         found.entries += spaces.good;
         spaces.wrong.into_iter().for_each(|what| found.add(run, what));

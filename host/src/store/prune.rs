@@ -144,8 +144,9 @@ impl Store {
     /// # Errors
     /// Failures of the disk.
     pub fn look_for_damage(&self, runs: &mut [Prunable]) -> Result<(), StoreError> {
+        let spaces = self.rows_of_spaces()?;
         for run in runs.iter_mut().filter(|run| run.state != RunState::Owned) {
-            match self.whole(&run.run) {
+            match self.whole_by(&run.run, spaces) {
                 Err(StoreError::Damaged { what, .. } | StoreError::Corrupt { what, .. }) => {
                     run.state = RunState::Damaged(what);
                 }
@@ -272,7 +273,8 @@ impl Store {
         damaged.map_or(Ok(()), Err)
     }
 
-    async fn sweep_run(&self, number: i64) -> Result<(), StoreError> {
+    /// Removes what is left of the removed run that had this number.
+    pub(super) async fn sweep_run(&self, number: i64) -> Result<(), StoreError> {
         while self.sweep_some(number).await? == Left::More {}
         Ok(())
     }
@@ -389,9 +391,8 @@ impl Store {
             Ok(Done { value, head: None })
         };
         while self.submit(Sync::Commit, None, work).await? == Left::More {}
-        let files = self.0.files.clone();
         // The file gets shorter when its log is copied into it.
-        blocking::apart(move || files.connect().map(|conn| super::commit::empty_log(&conn)))
+        blocking::apart(self.writer()?.emptying())
             .await
             .map_err(|e| StoreError::internal(format!("emptying the log: {e}")))?
     }

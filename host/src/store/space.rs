@@ -18,6 +18,9 @@ pub(super) const HOME: i64 = 0;
 /// Deleted keys that a space remembers for its watchers; the oldest are forgotten first.
 const TOMBSTONES: u64 = 10_000;
 
+/// So many are forgotten at once: the oldest are looked for among all that the space holds.
+const FORGOTTEN: u64 = 1_000;
+
 /// What all spaces of a run, or one of the home folder, may hold.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Quota {
@@ -340,13 +343,13 @@ impl Space {
         self.bytes -= present.bytes;
         self.tombstones += 1;
         self.write(conn, key, None, by)?;
-        if self.tombstones > TOMBSTONES {
+        if self.tombstones >= TOMBSTONES + FORGOTTEN {
             conn.prepare_cached(
-                "DELETE FROM entry WHERE id =
-                 (SELECT id FROM entry WHERE space = ?1 AND deleted = 1 ORDER BY version LIMIT 1)",
+                "DELETE FROM entry WHERE id IN
+                 (SELECT id FROM entry WHERE space = ?1 AND deleted = 1 ORDER BY version LIMIT ?2)",
             )?
-            .execute([self.number])?;
-            self.tombstones -= 1;
+            .execute([self.number, int(FORGOTTEN)])?;
+            self.tombstones -= FORGOTTEN;
             self.save(conn)?;
         }
         Ok(())

@@ -303,6 +303,41 @@ async fn entries_have_versions_quotas_and_tombstones() {
     );
 }
 
+#[test]
+fn a_space_remembers_its_last_10000_removed_keys_and_forgets_a_thousand_at_once() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let conn = store.0.files.connect().expect("opens");
+    conn.execute_batch("BEGIN").expect("begun");
+    let by = space::Writing {
+        author: "person".into(),
+        op: None,
+        at_ms: 1,
+    };
+    let comes_and_goes = |n: u32| {
+        let key = n.to_string();
+        let delete = Effect::Delete {
+            space: space(None),
+            key: key.clone(),
+            if_version: None,
+        };
+        for effect in [put(None, &key, b"v", None), delete] {
+            space::apply(&conn, &effect, &by, store.quota()).expect("applied");
+        }
+    };
+    let remembered = || -> (i64, i64) {
+        let select = "SELECT count(*), min(version) FROM entry WHERE deleted = 1";
+        conn.query_row(select, [], |row| Ok((row.get(0)?, row.get(1)?)))
+            .expect("read")
+    };
+    (1..11_000).for_each(comes_and_goes);
+    assert_eq!(remembered(), (10_999, 2));
+    comes_and_goes(11_000);
+    assert_eq!(remembered(), (10_000, 2_002));
+    conn.execute_batch("COMMIT").expect("committed");
+    assert!(store.integrity().expect("looked").problems.is_empty());
+}
+
 #[tokio::test]
 async fn an_effect_and_its_outcome_are_one() {
     let dir = tempfile::tempdir().expect("a folder");
@@ -1634,6 +1669,42 @@ async fn a_run_that_was_taken_or_is_owned_stays() {
 }
 
 #[tokio::test]
+async fn a_copy_that_became_whole_is_not_swept_nor_a_run_with_the_number_of_one_that_is_gone() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (store, other) = (open(dir.path()), open(dir.path()));
+    let [whole, dead] = [RunId::random(), RunId::random()];
+    let copy = async |run: &RunId| {
+        let owner = other.begin_copy(RunRow::from(new_run(run))).await.expect("begun");
+        let records = vec![session(run), start(&run.root())];
+        other
+            .append(&owner, records, None, Sync::Commit)
+            .await
+            .expect("written");
+        owner
+    };
+    let owner = copy(&whole).await;
+    drop(copy(&dead).await);
+    store.sweep_copy(1, &whole).await.expect("its process is at it");
+    let found = store.copies().expect("read");
+    assert_eq!(found, [(1, whole.clone()), (2, dead.clone())]);
+    // Between the look and the sweep one is finished; the other is swept by another process, and its number given to a run.
+    let finished = other.finish_copy(owner, RunRow::from(new_run(&whole))).await;
+    drop(finished.expect("finished"));
+    other.sweep_copies().await.expect("swept");
+    assert_eq!(other.copies(), Ok(Vec::new()));
+    let run = ended_run(&other, b"one").await;
+    assert_eq!(other.run_number(&run).expect("read").0, 2);
+    for (number, copy) in found {
+        store.sweep_copy(number, &copy).await.expect("swept");
+    }
+    store.whole(&whole).expect("it is there");
+    store.whole(&run).expect("it is there");
+    assert_eq!(rows(dir.path()), [2, 2, 6, 1, 1, 1, 1, 0, 0]);
+    let locks = std::fs::read_dir(dir.path().join("runs")).expect("read").count();
+    assert_eq!(locks, 2, "a look at what is gone leaves no file");
+}
+
+#[tokio::test]
 async fn what_crashes_left_of_files_is_swept_when_it_is_old() {
     let dir = tempfile::tempdir().expect("a folder");
     let store = open(dir.path());
@@ -2302,6 +2373,23 @@ fn an_upgrade_that_comes_late_takes_no_newer_format_back() {
     let late = schema::upgrade(&conn, schema::VERSION + 1);
     let version = schema::version(&conn).expect("read");
     assert_eq!((late.is_ok(), version), (true, schema::VERSION + 1));
+}
+
+#[tokio::test]
+async fn a_log_that_nobody_reads_begins_anew_from_its_1000th_page_on() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut options = StoreOptions::new(&Limits::default(), Access::Write);
+    options.durability = Durability::Process;
+    let store = Store::open(dir.path(), options).expect("opens");
+    let log = dir.path().join("hermes.db-wal");
+    let mut longest = 0;
+    for n in 0..60 {
+        let write = put(None, &format!("k{}", n % 4), &vec![n as u8; 400_000], None);
+        store.write_home(write, "person", 1).await.expect("written");
+        longest = longest.max(log.metadata().expect("there").len());
+    }
+    // A write has about a hundred pages.
+    assert!((1000 * 4096..1300 * 4096).contains(&longest), "{longest}");
 }
 
 #[tokio::test]

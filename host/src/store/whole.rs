@@ -34,10 +34,51 @@ pub(super) struct Spaces {
     pub(super) wrong: Vec<String>,
 }
 
+/// Where the rows of the spaces of a run are looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rows {
+    /// In the whole table: one that is not what was written may say that it is another run's.
+    OfTable,
+    /// By their index.
+    OfIndex,
+}
+
+impl Rows {
+    /// By their index where it leads to every row of the table, and each is what was written: one pass for all runs that are looked at then.
+    pub(super) fn chosen(conn: &Connection) -> Self {
+        match all_are_found(conn) {
+            Ok(true) => Self::OfIndex,
+            // What can't be read is told of the run that it is met in.
+            Ok(false) | Err(_) => Self::OfTable,
+        }
+    }
+}
+
+fn all_are_found(conn: &Connection) -> Result<bool, Fault> {
+    let mut select = conn.prepare("SELECT * FROM space NOT INDEXED")?;
+    let mut rows = select.query([])?;
+    let mut stored = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (space, sound) = Space::read(row)?;
+        if !sound {
+            return Ok(false);
+        }
+        stored.push((space.run, space.name, space.number));
+    }
+    stored.sort_unstable();
+    let mut select =
+        conn.prepare("SELECT run, name, no FROM space INDEXED BY sqlite_autoindex_space_1 ORDER BY run, name")?;
+    let listed = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    Ok(listed.collect::<Result<Vec<(i64, String, i64)>, _>>()? == stored)
+}
+
 /// Looks at all spaces of the run with this number, 0 for those of the home folder.
-pub(super) fn look(conn: &Connection, run: i64) -> Result<Spaces, Fault> {
+pub(super) fn look(conn: &Connection, run: i64, rows: Rows) -> Result<Spaces, Fault> {
     let mut spaces = Spaces::default();
-    let stored = Space::stored(conn, run)?;
+    let stored = match rows {
+        Rows::OfTable => Space::stored(conn, run)?,
+        Rows::OfIndex => Space::listed(conn, run)?,
+    };
     if !is_indexed(conn, run, &stored)? {
         spaces.wrong.push(SPACES_NOT_INDEXED.to_owned());
     }
@@ -130,6 +171,14 @@ impl Space {
             }
         }
         Ok(stored)
+    }
+
+    /// The rows of all spaces of the run with this number as their index has them, and whether each is what was written.
+    fn listed(conn: &Connection, run: i64) -> Result<Vec<(Self, bool)>, Fault> {
+        let mut select =
+            conn.prepare_cached("SELECT * FROM space INDEXED BY sqlite_autoindex_space_1 WHERE run = ?1 ORDER BY no")?;
+        let rows = select.query_map([run], Self::read)?;
+        Ok(rows.collect::<Result<_, _>>()?)
     }
 
     /// The row as its entries say that it is: the newest of them has the space's version.

@@ -399,7 +399,11 @@ impl Left {
 
     fn end(&mut self, outcome: Outcome) {
         let Outcome {
-            stream, op, charged, ..
+            stream,
+            op,
+            body,
+            charged,
+            ..
         } = outcome;
         if stream.attempt < self.attempt {
             let fuel = charged.get(Dimension::Fuel);
@@ -411,6 +415,10 @@ impl Left {
         self.charged = self.charged.plus(&charged);
         if let Some(begun) = self.operations.get_mut(&(stream, op)) {
             begun.ended = true;
+            if begun.kind == OpKind::Write {
+                // It was counted before the store knew what it comes to.
+                self.bytes = self.bytes.saturating_sub(body.len() as u64);
+            }
         }
     }
 

@@ -12,6 +12,7 @@ use hermes_tests::shim::{Action, EIO, ENOSPC, When};
 
 use crate::end::End;
 use crate::full;
+use crate::kills::bulky;
 use crate::place::{Files, Place, newest, sends, shown};
 use crate::recorded::{Fate, Met, Recorded};
 
@@ -165,6 +166,52 @@ fn f07_a_sync_that_fails_once_is_the_last() {
         assert_eq!(once.count(0), n, "the kernel may have dropped what the sync was for");
         recorded.ends_well(&place, &[], &format!("sync {n} failed once"));
     }
+}
+
+/// Which syncs of the log are those before its pages are copied into the database, as far as runs go alike.
+fn syncs_before_a_copy(recorded: &Recorded) -> Vec<u64> {
+    let nth = |n| {
+        let shim = Shim::new().rule("sync", "hermes.db", When::At(n), &Action::KillBefore);
+        let shim = shim.rule("sync", "-wal", When::Always, &Action::Count);
+        let killed = shim.on(recorded.host(&recorded.place())).output().code.is_none();
+        killed.then(|| shim.count(1))
+    };
+    (1..).map_while(nth).collect()
+}
+
+#[test]
+fn f07_a_sync_for_a_copy_of_the_log_that_fails_once_is_the_last() {
+    let recorded = bulky();
+    let copies = syncs_before_a_copy(&recorded);
+    assert!(copies.len() > 1, "the log was copied at the end alone: {copies:?}");
+    let (mut cases, mut stopped) = (0, 0);
+    for n in 1.. {
+        if !full() && n % 11 != 1 && !copies.contains(&n) {
+            continue;
+        }
+        let (place, moment) = (recorded.place(), format!("sync {n} of the log failed once"));
+        let once = Shim::new().rule("sync", "-wal", When::At(n), &Action::Errno(EIO));
+        let output = once.on(recorded.host(&place)).output();
+        if once.count(0) < n {
+            output.expect(0);
+            break;
+        }
+        assert_eq!(once.count(0), n, "{moment}: what comes later counts on it");
+        cases += 1;
+        match output.code {
+            // It had told its end.
+            Some(0) => End::printed(&output).assert_like(&recorded.end, &moment),
+            _ => {
+                stopped += 1;
+                assert!(matches!(output.code, Some(1 | 2)), "{moment}: {:?}", output.code);
+                let error = output.json()["error"].clone();
+                assert_eq!(error["kind"], "storage", "{moment}: {error}");
+            }
+        }
+        recorded.ends_well(&place, &[], &moment);
+    }
+    println!("{cases} syncs of the log failed, {stopped} stopped a run");
+    assert!(stopped > 0, "the faults met nothing");
 }
 
 #[test]
