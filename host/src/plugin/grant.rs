@@ -220,6 +220,27 @@ impl GrantContext {
         })
     }
 
+    /// Whether the tools of a run may have this folder where a plugin of the run is named by its path. To be written it holds neither the component, nor
+    /// the manifest beside it, nor a link by which they are found: whoever writes there decides what that plugin is the next time, and what it asks for.
+    ///
+    /// # Errors
+    /// They may not.
+    pub fn spares(&self, folder: &FolderGrant, component: &Path) -> Result<(), GrantError> {
+        let component = self.cwd.join(component);
+        let ways = [Way::to(&component), Way::to(&component.with_extension("toml"))];
+        let mut met = ways.iter().flat_map(|way| way.links.iter().chain([&way.end]));
+        if !folder.writable() || !met.any(|path| path.starts_with(&folder.dir)) {
+            return Ok(());
+        }
+        let shown = text::line(&component.to_string_lossy(), 200);
+        Err(GrantError::new(
+            &Grant::Fs(folder.clone()).to_string(),
+            format!(
+                "it would let a plugin rewrite {shown}, which this run uses, or the manifest beside it; put the component elsewhere, or grant a folder below, or read-only"
+            ),
+        ))
+    }
+
     /// Whether a folder lies in the operator's own. Where that is the root of all, none does.
     fn is_users(&self, dir: &Path) -> bool {
         let user = self.user.as_ref().filter(|user| user.parent().is_some());
@@ -657,6 +678,39 @@ mod tests {
             (project(), "half", "fs:../conf"),
         ] {
             assert!(from(at, home, text).is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_folder_to_be_written_holds_no_plugin_that_is_named_by_its_path() {
+        let place = place();
+        let cwd = &place.context.cwd;
+        std::fs::write(cwd.join("me/x.wasm"), "").expect("written");
+        std::os::unix::fs::symlink("../me/x.wasm", cwd.join("papers/y.wasm")).expect("linked");
+        let spares = |folder: &str, component: &str| {
+            let Grant::Fs(folder) = parse(&place, folder).expect("granted").grant else {
+                panic!("a folder")
+            };
+            let spared = place.context.spares(&folder, Path::new(component));
+            spared.map_err(|e| e.to_string())
+        };
+        for (folder, component) in [
+            ("fs:me:rw", "me/x.wasm"),
+            ("fs:me:rw", "./work/../me/x.wasm"),
+            // By a link: where it lies, and where it leads.
+            ("fs:papers:rw", "papers/y.wasm"),
+            ("fs:me:rw", "papers/y.wasm"),
+        ] {
+            let error = spares(folder, component).expect_err(component);
+            assert!(error.contains(".wasm") && error.contains("elsewhere"), "{error}");
+        }
+        for (folder, component) in [
+            ("fs:me", "me/x.wasm"),
+            ("fs:me/out:rw", "me/x.wasm"),
+            ("fs:papers:rw", "me/x.wasm"),
+            ("fs:work:rw", "papers/y.wasm"),
+        ] {
+            assert_eq!(spares(folder, component), Ok(()), "{folder} {component}");
         }
     }
 

@@ -3,7 +3,7 @@
 
 use crate::config::{Config, DENIABLE};
 use crate::plugin::approval::{Approval, ApprovalError};
-use crate::plugin::grant::{Allowed, Grant, GrantContext, GrantError, Kind};
+use crate::plugin::grant::{Allowed, FolderGrant, Grant, GrantContext, GrantError, Kind};
 use crate::plugin::load::Found;
 use crate::plugin::manifest::Manifest;
 use crate::plugin::rights::{Rights, ToolRights, with_one_key};
@@ -237,6 +237,23 @@ impl<'a> Grants<'a> {
                 .zip(flags)
                 .map(move |(allowed, flag)| (name, allowed, flag))
         })
+    }
+
+    /// Whether tools with these rights can't rewrite any of these plugins, where it was named by its path.
+    pub(super) fn spare<'p>(
+        &self,
+        plugins: impl Iterator<Item = &'p Plugin>,
+        tools: &[Rights],
+    ) -> Result<(), GrantError> {
+        let folders: Vec<FolderGrant> = tools.iter().flat_map(Rights::folders).collect();
+        for plugin in plugins {
+            if let Origin::Path(component) = &plugin.origin {
+                for folder in &folders {
+                    self.context.spares(folder, component)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// What a plugin may do, as a root strategy or as a tool.
