@@ -3,7 +3,7 @@
 
 use crate::config::{Config, DENIABLE};
 use crate::plugin::approval::{Approval, ApprovalError};
-use crate::plugin::grant::{Allowed, FolderGrant, Grant, GrantContext, GrantError, Kind};
+use crate::plugin::grant::{Allowed, FolderGrant, Grant, GrantContext, GrantError, Kind, ProviderFiles};
 use crate::plugin::load::Found;
 use crate::plugin::manifest::Manifest;
 use crate::plugin::rights::{Rights, ToolRights, with_one_key};
@@ -79,9 +79,14 @@ impl<'a> From<&'a Found> for Whose<'a> {
 impl<'a> Grants<'a> {
     /// Nothing but what was approved with a plugin.
     pub(super) fn approved_alone(config: &'a Config) -> Result<Self, HostError> {
+        let providers = config.models.providers.values();
+        let files = ProviderFiles {
+            keys: providers.clone().filter_map(|p| p.key_file.clone()).collect(),
+            scripts: providers.filter_map(|p| p.file.clone()).collect(),
+        };
         Ok(Self {
             config,
-            context: GrantContext::new(&config.home, config.user_home.as_deref())?,
+            context: GrantContext::new(&config.home, config.user_home.as_deref(), files)?,
             allowed: Vec::new(),
             own: Vec::new(),
             denied: Vec::new(),
