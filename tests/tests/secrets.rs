@@ -371,9 +371,9 @@ fn a34_a_plugin_that_knows_a_secret_sends_it_nowhere() {
         fetch(&to(&format!("/?q={known}"))),
         fetch(&to(&format!("/?q={}", hex(CANARY)))),
         fetch(&to(&format!("/%4b{}", &known[1..]))),
-        fetch(&format!("http://{known}.localhost:{port}/")),
+        fetch(&format!("http://{known}.x.localhost:{port}/")),
         fetch(&format!(
-            "http://{}.{}.localhost:{port}/",
+            "http://{}.{}.x.localhost:{port}/",
             a.to_lowercase(),
             b.to_lowercase()
         )),
@@ -389,7 +389,7 @@ fn a34_a_plugin_that_knows_a_secret_sends_it_nowhere() {
     attacks.extend(forms()[1..].iter().map(|form| post(json!([form]))));
     // The arguments of a person's call are searched too.
     let steps: Vec<Value> = attacks.iter().map(with_marks).collect();
-    let wild = format!("net:http://*.localhost:{port}");
+    let wild = format!("net:http://*.x.localhost:{port}");
     let output = call(&home, &site, &steps, &["--allow", &wild]).expect(0);
     let json = output.json();
     let seen = json["structured"]["seen"].as_array().unwrap();

@@ -329,11 +329,11 @@ impl Grant {
         }
     }
 
-    /// Whether it takes more than the operator's word: the whole network, writing outside of the operator's own folder, any program.
+    /// Whether it takes more than the operator's word: the whole network or a top-level domain of it, writing outside of the operator's own folder, any program.
     fn needs_two_keys(&self, context: &GrantContext) -> bool {
         match self {
             Self::Fs(folder) => folder.writable() && !context.is_users(&folder.dir),
-            Self::Net(rule) => rule.is_everything(),
+            Self::Net(rule) => rule.is_wide(),
             Self::Terminal(_) => true,
             Self::Blackboard { .. } | Self::Llm(_) | Self::Secret { .. } => false,
         }
@@ -814,7 +814,14 @@ mod tests {
     fn what_is_dangerous_needs_two_keys() {
         let place = place();
         let two_keys = |text: &str| parse(&place, text).expect(text).two_keys;
-        for text in ["net:*", "net:GET@http://*:8080", "fs:papers:rw", "terminal:git"] {
+        for text in [
+            "net:*",
+            "net:GET@http://*:8080",
+            "net:*.com",
+            "net:GET@*.org:8443",
+            "fs:papers:rw",
+            "terminal:git",
+        ] {
             assert!(two_keys(text), "{text}");
         }
         for text in [
