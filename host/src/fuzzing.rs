@@ -11,7 +11,7 @@ use crate::engine::precheck::{check, check_again};
 use crate::json::{self, Most};
 use crate::limits::Limits;
 use crate::llm::fuzzing::pieces;
-use crate::plugin::grant::{Allowed, Grant, GrantContext};
+use crate::plugin::grant::{Allowed, Grant, GrantContext, ProviderFiles};
 use crate::plugin::manifest::Manifest;
 use crate::plugin::schema;
 use crate::scrub::{Budget, Scrubber, Secrets};
@@ -122,7 +122,7 @@ fn grant(data: &[u8]) {
         let again = grant.strip_prefix("net:").map(str::parse::<NetRule>);
         assert_eq!(again, Some(Ok(rule)), "{grant}");
     }
-    let context = GrantContext::new(&HOME, None).expect("there is a current folder");
+    let context = GrantContext::new(&HOME, None, ProviderFiles::default()).expect("there is a current folder");
     let Ok(Allowed { grant, .. }) = Allowed::parse(&text, &context) else {
         return;
     };

@@ -109,7 +109,8 @@ fn is_bidirectional(c: char) -> bool {
     matches!(c, '\u{061C}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
 }
 
-/// What takes no room or looks like nothing: words can hide in it, or differ by it alone.
+/// What takes no room or looks like nothing: words can hide in it, or differ by it alone. All that Unicode calls default-ignorable
+/// (`DerivedCoreProperties.txt`) is among it, but for the bidirectional.
 fn is_invisible(c: char) -> bool {
     matches!(
         c,
@@ -118,8 +119,10 @@ fn is_invisible(c: char) -> bool {
             | '\u{180B}'..='\u{180F}'
             // Zero-width characters, line and paragraph separators, invisible operators, deprecated controls.
             | '\u{200B}'..='\u{200D}' | '\u{2028}' | '\u{2029}' | '\u{2060}'..='\u{2065}' | '\u{206A}'..='\u{206F}'
-            // Variation selectors, byte order mark, interlinear marks, tags.
-            | '\u{FE00}'..='\u{FE0F}' | '\u{FEFF}' | '\u{FFF9}'..='\u{FFFB}' | '\u{E0000}'..='\u{E0FFF}'
+            // Variation selectors, byte order mark, specials without a sign and interlinear marks.
+            | '\u{FE00}'..='\u{FE0F}' | '\u{FEFF}' | '\u{FFF0}'..='\u{FFFB}'
+            // Controls of shorthand and of musical notes, tags.
+            | '\u{1BCA0}'..='\u{1BCA3}' | '\u{1D173}'..='\u{1D17A}' | '\u{E0000}'..='\u{E0FFF}'
     )
 }
 
@@ -142,6 +145,38 @@ mod tests {
         let hidden = "\u{ad}\u{34f}\u{115f}\u{1160}\u{17b4}\u{180b}\u{180e}\u{200d}\u{2028}\u{2060}\u{206a}\u{206f}\
                       \u{3164}\u{fe00}\u{fe0f}\u{feff}\u{ffa0}\u{fff9}\u{e0041}\u{e0100}\u{e01ef}";
         for c in hidden.chars() {
+            assert_eq!(
+                clean(&format!("a{c}b"), Shape::Block),
+                "a\u{fffd}b",
+                "{:x}",
+                u32::from(c)
+            );
+        }
+    }
+
+    #[test]
+    fn nothing_that_unicode_calls_default_ignorable_stays() {
+        // `Default_Ignorable_Code_Point` of Unicode 16 and 17.
+        let ignorable = [
+            '\u{AD}'..='\u{AD}',
+            '\u{34F}'..='\u{34F}',
+            '\u{61C}'..='\u{61C}',
+            '\u{115F}'..='\u{1160}',
+            '\u{17B4}'..='\u{17B5}',
+            '\u{180B}'..='\u{180F}',
+            '\u{200B}'..='\u{200F}',
+            '\u{202A}'..='\u{202E}',
+            '\u{2060}'..='\u{206F}',
+            '\u{3164}'..='\u{3164}',
+            '\u{FE00}'..='\u{FE0F}',
+            '\u{FEFF}'..='\u{FEFF}',
+            '\u{FFA0}'..='\u{FFA0}',
+            '\u{FFF0}'..='\u{FFF8}',
+            '\u{1BCA0}'..='\u{1BCA3}',
+            '\u{1D173}'..='\u{1D17A}',
+            '\u{E0000}'..='\u{E0FFF}',
+        ];
+        for c in ignorable.into_iter().flatten() {
             assert_eq!(
                 clean(&format!("a{c}b"), Shape::Block),
                 "a\u{fffd}b",

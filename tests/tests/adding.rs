@@ -710,11 +710,12 @@ fn what_is_dangerous_takes_two_keys() {
         (&json!(5), false),
         "{told}"
     );
-    // The whole network likewise.
-    let host = home
-        .host()
-        .args(["call", "./weather.wasm", "echo", r#"{"text":"x"}"#, "--allow", "net:*"]);
-    host.output().expect(0).says(&["weather does not get net:*"]);
+    // The whole network likewise, and nearly the whole.
+    for grant in ["net:*", "net:*.com"] {
+        let host = home.host().args(["call", "./weather.wasm", "echo", r#"{"text":"x"}"#]);
+        let output = host.args(["--allow", grant]).output().expect(0);
+        output.says(&[&format!("weather does not get {grant}")]);
+    }
     let try_adding = |file: &Path, grant: &str| {
         let host = home.host().args(["plugin", "add", "--yes", "--allow", grant]).arg(file);
         host.output()

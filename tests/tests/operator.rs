@@ -336,6 +336,18 @@ fn with_key_file() -> Home {
 }
 
 #[test]
+fn a_folder_that_holds_a_providers_key_is_not_granted() {
+    let home = with_key_file();
+    home.write("below/a.txt", "");
+    let host = |folder: &str| home.host().args(["--deny", "llm", "--allow", folder]);
+    let run = |folder: &str| host(folder).probe(&json!({})).output();
+    for folder in ["fs:.", "fs:.:rw"] {
+        run(folder).expect(2).says(&["work/key", "key_file"]);
+    }
+    run("fs:./below:rw").expect(0);
+}
+
+#[test]
 fn what_doctor_tells_mends_what_it_found() {
     let home = with_key_file();
     let doctor = || checks(home.host());

@@ -371,9 +371,9 @@ fn a34_a_plugin_that_knows_a_secret_sends_it_nowhere() {
         fetch(&to(&format!("/?q={known}"))),
         fetch(&to(&format!("/?q={}", hex(CANARY)))),
         fetch(&to(&format!("/%4b{}", &known[1..]))),
-        fetch(&format!("http://{known}.localhost:{port}/")),
+        fetch(&format!("http://{known}.x.localhost:{port}/")),
         fetch(&format!(
-            "http://{}.{}.localhost:{port}/",
+            "http://{}.{}.x.localhost:{port}/",
             a.to_lowercase(),
             b.to_lowercase()
         )),
@@ -389,7 +389,7 @@ fn a34_a_plugin_that_knows_a_secret_sends_it_nowhere() {
     attacks.extend(forms()[1..].iter().map(|form| post(json!([form]))));
     // The arguments of a person's call are searched too.
     let steps: Vec<Value> = attacks.iter().map(with_marks).collect();
-    let wild = format!("net:http://*.localhost:{port}");
+    let wild = format!("net:http://*.x.localhost:{port}");
     let output = call(&home, &site, &steps, &["--allow", &wild]).expect(0);
     let json = output.json();
     let seen = json["structured"]["seen"].as_array().unwrap();
@@ -1006,13 +1006,18 @@ fn what_can_be_no_secret_is_refused() {
     set(&home, "a", "0123456789abcdefg", &long)
         .expect(2)
         .says(&["limits.secret.value"]);
-    set(&home, "b", "01234567", &long).expect(0);
-    set(&home, "c", "01234567", &long)
+    let short = [&long[..], &["--guessable"]].concat();
+    set(&home, "b", "01234567", &short).expect(0);
+    set(&home, "c", "01234567", &short)
         .expect(2)
         .says(&["limits.secret.total"]);
     for (name, value, arguments, words) in [
         ("a b", "0123456789", &[][..], "a secret's name is"),
         ("d", "0123456", &[], "8 characters"),
+        ("d", "0123456", &["--guessable"], "8 characters"),
+        ("d", "01234567", &[], "can be guessed"),
+        ("d", "31415926535897932", &[], "20 at least"),
+        ("d", "abababababababababababab", &[], "characters that differ"),
         ("d", "", &[], "no value came"),
         ("d", "\n", &[], "no value came"),
         ("d", "0123456789\n0123456789\n", &[], "one line"),
@@ -1055,7 +1060,7 @@ fn a_file_of_secrets_that_others_may_read_stops_everything() {
     let run = || home.host().probe(&steps(&[ask("hi")])).output();
     fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
     run().expect(2).says(&["other users may open it", "chmod 600"]);
-    set(&home, "y", "0123456789", &[]).expect(2).says(&["chmod 600"]);
+    set(&home, "y", "another-value", &[]).expect(2).says(&["chmod 600"]);
     home.host()
         .args(["secret", "list"])
         .output()

@@ -53,6 +53,19 @@ fn suspends(signal: Signal) {
 }
 
 #[test]
+fn a_host_that_is_ended_leaves_no_core_file() {
+    let (server, home, program) = stuck();
+    let process = home.host().run(&guests::built("probe"), &program).start();
+    server.wait_for(1, Duration::from_secs(30));
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", process.id())).unwrap();
+    let core = limits.lines().find_map(|line| line.strip_prefix("Max core file size"));
+    let core: Vec<&str> = core.unwrap().split_whitespace().collect();
+    assert_eq!(core, ["0", "0", "bytes"]);
+    process.signal(Signal::TERM);
+    process.finish().expect(130);
+}
+
+#[test]
 fn a_checkpoint_goes_to_standard_error_and_the_way_on_is_shown() {
     let (server, home, program) = stuck();
     let process = home

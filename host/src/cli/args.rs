@@ -553,6 +553,9 @@ Examples:
         /// Puts it into this parameter of a request's query
         #[arg(long, value_name = "KEY")]
         query: Option<String>,
+        /// Sets it even where it can be guessed: a plugin is told when its call holds a secret, and can try values
+        #[arg(long)]
+        guessable: bool,
     },
     /// Lists secrets: where each goes, how old it is, who gets it for good; not what it is
     #[command(after_help = "Example:\n  hermes-host secret list --output json")]

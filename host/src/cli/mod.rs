@@ -65,6 +65,7 @@ struct Context {
 /// Runs the program with the arguments of this process.
 pub fn main() -> ExitCode {
     let compile_in = crate::run::this_program();
+    signals::leave_no_core();
     log::tell_of_panics();
     let argv = args::with_command(std::env::args_os().collect());
     let line = match args::parse(&argv) {

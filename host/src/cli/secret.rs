@@ -17,8 +17,13 @@ const COLUMNS: usize = 40;
 /// Does what the command says.
 pub(super) fn serve(host: &Host, context: Context, command: Secret) -> Result<u8, Problem> {
     match command {
-        Secret::Set { name, value, place } => {
-            let set = host.set_secret(&name, value, place)?;
+        Secret::Set {
+            name,
+            value,
+            place,
+            guessable,
+        } => {
+            let set = host.set_secret(&name, value, place, guessable)?;
             told(context, &name, &set)?;
         }
         Secret::List => list(host, context)?,

@@ -1,4 +1,4 @@
-//! Signals: those that ask the process to stop, and one that must not end it.
+//! Signals: those that ask the process to stop, and one that must not end it. And what the system holds the process to.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -39,6 +39,17 @@ pub(super) fn bound_files(bytes: u64) -> std::io::Result<()> {
     let current = Some(hard.map_or(bytes, |hard| bytes.min(hard)));
     setrlimit(Resource::Fsize, Rlimit { current, maximum: hard })?;
     Ok(())
+}
+
+/// Has the system write no core file of this process, nor of those that it starts: the keys and secrets that it holds would lie in one.
+pub(super) fn leave_no_core() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    // A limit can always be lowered.
+    let _ = setrlimit(Resource::Core, none);
 }
 
 /// Lets the process open as many files as the system allows: the usual limit is made for programs that wait with `select`.

@@ -16,8 +16,8 @@ use crate::config::{Budget, Config};
 use crate::ids::IdError;
 use crate::limits::{self, Limits, Unit};
 use crate::run::{
-    AddSpec, AllowSpec, Ask, ForkSpec, Hints, HostError, Place, PruneSpec, ReplaySpec, ResumeSpec, RunSpec, Standing,
-    TrajectoryForm, WithPlugins, check_secret_name,
+    AddSpec, AllowSpec, Ask, ForkSpec, Guessable, Hints, HostError, Place, PruneSpec, ReplaySpec, ResumeSpec, RunSpec,
+    Standing, TrajectoryForm, WithPlugins, check_secret_name,
 };
 
 /// What to do.
@@ -127,6 +127,7 @@ pub(super) enum Secret {
         name: String,
         value: Zeroizing<String>,
         place: Option<Place>,
+        guessable: Guessable,
     },
     List,
     Remove {
@@ -399,7 +400,12 @@ impl Secret {
     /// What is wrong with the line is told before its value is asked for.
     fn validate(command: args::Secret, config: &Config) -> Result<Self, Problem> {
         Ok(match command {
-            args::Secret::Set { name, header, query } => {
+            args::Secret::Set {
+                name,
+                header,
+                query,
+                guessable,
+            } => {
                 check_secret_name(&name).map_err(HostError::from)?;
                 let place = match (header, query) {
                     (Some(header), _) => {
@@ -409,7 +415,16 @@ impl Secret {
                     (None, None) => None,
                 };
                 let value = hidden::read(&name, config.limits.secret_value)?;
-                Self::Set { name, value, place }
+                Self::Set {
+                    name,
+                    value,
+                    place,
+                    guessable: if guessable {
+                        Guessable::Accept
+                    } else {
+                        Guessable::Refuse
+                    },
+                }
             }
             args::Secret::List => Self::List,
             args::Secret::Remove { name } => Self::Remove { name },

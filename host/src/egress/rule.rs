@@ -127,6 +127,15 @@ impl NetRule {
         self.host == HostPattern::Any
     }
 
+    /// True for a rule that any host fits, or any below a top-level domain: `*.com` is nearly as much.
+    pub fn is_wide(&self) -> bool {
+        match &self.host {
+            HostPattern::Any => true,
+            HostPattern::Below(name) => !name.contains('.'),
+            HostPattern::Exact(_) => false,
+        }
+    }
+
     /// Whether requests that change things are among those that it allows.
     pub fn may_change(&self) -> bool {
         self.methods.is_empty() || self.methods.iter().any(|m| !READING.contains(&m.as_str()))
@@ -285,6 +294,24 @@ mod tests {
             assert!(allows("http://127.0.0.1", "GET", url), "{url}");
         }
         assert!(allows("http://[::1]:80", "GET", "http://[0:0:0:0:0:0:0:1]/"));
+    }
+
+    #[test]
+    fn a_rule_for_a_whole_top_level_domain_is_wide() {
+        for (text, wide) in [
+            ("*", true),
+            ("GET@http://*:8080", true),
+            ("*.com", true),
+            ("GET@*.COM.:8443", true),
+            ("*.xn--p1ai", true),
+            ("*.x.com", false),
+            ("com", false),
+            ("x.com", false),
+            ("1.1.1.1", false),
+            ("[::1]", false),
+        ] {
+            assert_eq!(rule(text).is_wide(), wide, "{text}");
+        }
     }
 
     #[test]

@@ -198,16 +198,19 @@ impl Look for Keys<'_> {
         let most = self.limit.min(PAGE);
         let mut seen: Vec<String> = Vec::new();
         let mut after = self.after.map(str::to_owned);
+        let mut size = most;
         // Keys that the guest may not see are passed over, so that an empty page means that there are no more.
         while (seen.len() as u64) < u64::from(most) {
             let page = guest
                 .session
                 .run
                 .store()?
-                .keys(&space, self.prefix, after.as_deref(), most)
+                .keys(&space, self.prefix, after.as_deref(), size)
                 .map_err(store)?;
             let Some(last) = page.last() else { break };
             after = Some(last.clone());
+            // However few the guest asked for: those that it may not see are not looked through one by one.
+            size = PAGE;
             seen.extend(page.into_iter().filter(|key| guest.rights.sees_key(self.space, key)));
         }
         seen.truncate(most as usize);

@@ -224,6 +224,19 @@ impl Folders<'_> {
         Ok(count)
     }
 
+    /// Whether what is there can be opened: a file or a folder, or nothing yet. A pipe would hold a thread that nothing calls back until its other end is
+    /// opened too, and a device does whatever it is for. What can't be told, and a link that is not followed, is the opening's own affair.
+    async fn opens_at_once(&mut self, fd: &Resource<Descriptor>, follow: PathFlags, path: &str) -> FsResult<()> {
+        let fd = Resource::new_borrow(fd.rep());
+        let there = self.wasi.stat_at(fd, follow, path.to_owned()).await;
+        match there.map(|there| there.type_) {
+            Ok(DescriptorType::RegularFile | DescriptorType::Directory | DescriptorType::SymbolicLink) | Err(_) => {
+                Ok(())
+            }
+            Ok(_) => Err(ErrorCode::Unsupported.into()),
+        }
+    }
+
     /// What is opened lies there from now on.
     fn opened(&mut self, from: Option<Place>, path: &str, opened: &FsResult<Resource<Descriptor>>) {
         if let (Some(from), Ok(opened), Some(inside)) = (from, opened, inside(path)) {
@@ -311,7 +324,10 @@ impl HostDescriptor for Folders<'_> {
         let way = if writes { Way::Write } else { Way::Read };
         let deed = self.begins(way, &fd, &path);
         let from = self.places.open.get(&fd.rep()).cloned();
-        let done = self.wasi.open_at(fd, follow, path.clone(), how, flags).await;
+        let done = match self.opens_at_once(&fd, follow, &path).await {
+            Ok(()) => self.wasi.open_at(fd, follow, path.clone(), how, flags).await,
+            Err(error) => Err(error),
+        };
         self.opened(from, &path, &done);
         self.ends(deed, done)
     }

@@ -203,21 +203,54 @@ pub struct GrantContext {
     home: PathBuf,
     /// The operator's own folder.
     user: Option<PathBuf>,
+    files: ProviderFiles,
+}
+
+/// Files by which the configuration has providers.
+#[derive(Debug, Clone, Default)]
+pub struct ProviderFiles {
+    /// Those that hold their keys.
+    pub keys: Vec<PathBuf>,
+    /// Those with the turns of scripted ones.
+    pub scripts: Vec<PathBuf>,
 }
 
 impl GrantContext {
-    /// From the current folder; `home` is the home folder of the host, `user` the operator's own folder where it is known.
+    /// From the current folder; `home` is the home folder of the host, `user` the operator's own folder where it is known, `files` are those of
+    /// providers.
     ///
     /// # Errors
     /// The current folder is gone.
-    pub fn new(home: &Path, user: Option<&Path>) -> Result<Self, GrantError> {
+    pub fn new(home: &Path, user: Option<&Path>, files: ProviderFiles) -> Result<Self, GrantError> {
         let cwd = std::env::current_dir()
             .map_err(|e| GrantError::new(".", format!("the current folder can't be found: {e}")))?;
         Ok(Self {
             home: home.to_owned(),
             user: user.map(|user| Way::to(&cwd.join(user)).end),
+            files,
             cwd,
         })
+    }
+
+    /// Whether the tools of a run may have this folder where a plugin of the run is named by its path. To be written it holds neither the component, nor
+    /// the manifest beside it, nor a link by which they are found: whoever writes there decides what that plugin is the next time, and what it asks for.
+    ///
+    /// # Errors
+    /// They may not.
+    pub fn spares(&self, folder: &FolderGrant, component: &Path) -> Result<(), GrantError> {
+        let component = self.cwd.join(component);
+        let ways = [Way::to(&component), Way::to(&component.with_extension("toml"))];
+        let mut met = ways.iter().flat_map(|way| way.links.iter().chain([&way.end]));
+        if !folder.writable() || !met.any(|path| path.starts_with(&folder.dir)) {
+            return Ok(());
+        }
+        let shown = text::line(&component.to_string_lossy(), 200);
+        Err(GrantError::new(
+            &Grant::Fs(folder.clone()).to_string(),
+            format!(
+                "it would let a plugin rewrite {shown}, which this run uses, or the manifest beside it; put the component elsewhere, or grant a folder below, or read-only"
+            ),
+        ))
     }
 
     /// Whether a folder lies in the operator's own. Where that is the root of all, none does.
@@ -296,11 +329,11 @@ impl Grant {
         }
     }
 
-    /// Whether it takes more than the operator's word: the whole network, writing outside of the operator's own folder, any program.
+    /// Whether it takes more than the operator's word: the whole network or a top-level domain of it, writing outside of the operator's own folder, any program.
     fn needs_two_keys(&self, context: &GrantContext) -> bool {
         match self {
             Self::Fs(folder) => folder.writable() && !context.is_users(&folder.dir),
-            Self::Net(rule) => rule.is_everything(),
+            Self::Net(rule) => rule.is_wide(),
             Self::Terminal(_) => true,
             Self::Blackboard { .. } | Self::Llm(_) | Self::Secret { .. } => false,
         }
@@ -413,8 +446,8 @@ fn not_the_kernels(text: &str, dir: &Path) -> Result<(), GrantError> {
     Ok(())
 }
 
-/// No grant reaches the host's own state, nor writes its plugins or the configuration of the current folder, nor leads the host to others by
-/// changing a link that leads to them.
+/// No grant reaches the host's own state or a provider's key, nor writes the host's plugins, the configuration of the current folder or a provider's
+/// script, nor leads the host to others by changing a link that leads to them.
 fn not_ours(text: &str, dir: &Path, access: Access, context: &GrantContext) -> Result<(), GrantError> {
     let bad = |what: &str| Err(GrantError::new(text, what));
     let home = context.cwd.join(&context.home);
@@ -424,8 +457,24 @@ fn not_ours(text: &str, dir: &Path, access: Access, context: &GrantContext) -> R
     if touches(&state) || (is_written && touches(&config)) {
         return bad("it would open the host's own state (the home folder's host/), which is never granted");
     }
+    let ways = |files: &[PathBuf]| -> Vec<Way> { files.iter().map(|file| Way::to(&context.cwd.join(file))).collect() };
+    let held = |ways: &[Way]| {
+        let held = ways.iter().find(|way| way.end.starts_with(dir))?;
+        Some(text::line(&held.end.to_string_lossy(), 200))
+    };
+    let (keys, scripts) = (ways(&context.files.keys), ways(&context.files.scripts));
+    if let Some(key) = held(&keys) {
+        return bad(&format!(
+            "it would open {key}, which holds a provider's key (key_file) and is never granted; keep it in a folder of its own"
+        ));
+    }
     if !is_written {
         return Ok(());
+    }
+    if let Some(script) = held(&scripts) {
+        return bad(&format!(
+            "it would let a plugin rewrite {script}, which a provider answers from (file); grant another folder, or read-only"
+        ));
     }
     if touches(&plugins) {
         return bad(
@@ -436,9 +485,11 @@ fn not_ours(text: &str, dir: &Path, access: Access, context: &GrantContext) -> R
     if project.end.exists() && project.end.starts_with(dir) {
         return bad("it would let a plugin rewrite hermes.toml; grant a folder below it, or read-only");
     }
-    let ways = [state, config, plugins, project];
-    let led = ways
+    let own = [state, config, plugins, project];
+    let led = own
         .iter()
+        .chain(&keys)
+        .chain(&scripts)
         .flat_map(|way| &way.links)
         .find(|link| link.starts_with(dir));
     led.map_or(Ok(()), |link| {
@@ -550,7 +601,12 @@ mod tests {
         let (home, user) = (cwd.join("home"), Some(cwd.join("me")));
         Place {
             _dir: dir,
-            context: GrantContext { cwd, home, user },
+            context: GrantContext {
+                cwd,
+                home,
+                user,
+                files: ProviderFiles::default(),
+            },
         }
     }
 
@@ -630,8 +686,13 @@ mod tests {
         link("../conf/project.toml", "project/hermes.toml");
         let from = |cwd: PathBuf, home: &str, text: &str| {
             let home = place.context.cwd.join(home);
-            let user = None;
-            Grant::parse(text, &GrantContext { cwd, home, user }).map_err(|e| e.to_string())
+            let context = GrantContext {
+                cwd,
+                home,
+                user: None,
+                files: ProviderFiles::default(),
+            };
+            Grant::parse(text, &context).map_err(|e| e.to_string())
         };
         let project = || cwd.join("project");
         for (at, home, text, words) in [
@@ -657,6 +718,66 @@ mod tests {
             (project(), "half", "fs:../conf"),
         ] {
             assert!(from(at, home, text).is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_providers_key_is_never_granted_and_its_script_never_written() {
+        let mut place = place();
+        let cwd = place.context.cwd.clone();
+        std::fs::write(cwd.join("work/key"), "").expect("written");
+        std::os::unix::fs::symlink("../work/key", cwd.join("papers/linked")).expect("linked");
+        place.context.files = ProviderFiles {
+            keys: vec![cwd.join("papers/linked"), cwd.join("me/not-yet")],
+            scripts: vec![cwd.join("odd:name/script.toml")],
+        };
+        for (text, words) in [
+            ("fs:work", "work/key"),
+            ("fs:work:rw", "work/key"),
+            ("fs:me", "me/not-yet"),
+            ("fs:me:rw", "me/not-yet"),
+            // Through it, none is read; another can be put into its place.
+            ("fs:papers:rw", "the link"),
+            ("fs:odd:name:rw", "script.toml"),
+        ] {
+            let error = parse(&place, text).expect_err(text).to_string();
+            assert!(error.contains(words), "{text}: {error}");
+        }
+        for good in ["fs:papers", "fs:odd:name", "fs:me/out:rw"] {
+            assert!(parse(&place, good).is_ok(), "{good}");
+        }
+    }
+
+    #[test]
+    fn a_folder_to_be_written_holds_no_plugin_that_is_named_by_its_path() {
+        let place = place();
+        let cwd = &place.context.cwd;
+        std::fs::write(cwd.join("me/x.wasm"), "").expect("written");
+        std::os::unix::fs::symlink("../me/x.wasm", cwd.join("papers/y.wasm")).expect("linked");
+        let spares = |folder: &str, component: &str| {
+            let Grant::Fs(folder) = parse(&place, folder).expect("granted").grant else {
+                panic!("a folder")
+            };
+            let spared = place.context.spares(&folder, Path::new(component));
+            spared.map_err(|e| e.to_string())
+        };
+        for (folder, component) in [
+            ("fs:me:rw", "me/x.wasm"),
+            ("fs:me:rw", "./work/../me/x.wasm"),
+            // By a link: where it lies, and where it leads.
+            ("fs:papers:rw", "papers/y.wasm"),
+            ("fs:me:rw", "papers/y.wasm"),
+        ] {
+            let error = spares(folder, component).expect_err(component);
+            assert!(error.contains(".wasm") && error.contains("elsewhere"), "{error}");
+        }
+        for (folder, component) in [
+            ("fs:me", "me/x.wasm"),
+            ("fs:me/out:rw", "me/x.wasm"),
+            ("fs:papers:rw", "me/x.wasm"),
+            ("fs:work:rw", "papers/y.wasm"),
+        ] {
+            assert_eq!(spares(folder, component), Ok(()), "{folder} {component}");
         }
     }
 
@@ -693,7 +814,14 @@ mod tests {
     fn what_is_dangerous_needs_two_keys() {
         let place = place();
         let two_keys = |text: &str| parse(&place, text).expect(text).two_keys;
-        for text in ["net:*", "net:GET@http://*:8080", "fs:papers:rw", "terminal:git"] {
+        for text in [
+            "net:*",
+            "net:GET@http://*:8080",
+            "net:*.com",
+            "net:GET@*.org:8443",
+            "fs:papers:rw",
+            "terminal:git",
+        ] {
             assert!(two_keys(text), "{text}");
         }
         for text in [

@@ -10,7 +10,9 @@ use crate::error::{Dimension, RefusalKind};
 use crate::event::now_ms;
 use crate::ids::{RunId, Scope, StreamId};
 use crate::plugin::Plugin;
+use crate::plugin::rights::Rights;
 use crate::run::change::may_raise;
+use crate::run::grants::Grants;
 use crate::run::handle::RunHandle;
 use crate::run::replay::{ReplaySpec, failed, refusal};
 use crate::run::resume::{as_it_stands, first_start, may_go_on};
@@ -19,6 +21,7 @@ use crate::run::spec::Budget;
 use crate::run::{Host, HostError};
 use crate::store::{Answer, ForkPoint, Observation, OpKind, OutcomeStatus, RunRow, Store, StoreError, Unowned};
 use crate::supervisor::replay::{Expected, Got, RootPlayed};
+use crate::supervisor::start::ToolRef;
 use crate::supervisor::terms::Terms;
 use taken::{Cut, Taken};
 
@@ -66,6 +69,11 @@ impl Host {
         let made = self.made_for(&shared.limits)?;
         let host = made.as_ref().unwrap_or(self);
         let player = host.player(&store, &origin, &shared, spec.replay.plugin.as_deref())?;
+        if let Some(changed) = player.changed.as_deref() {
+            let called_by_root = |tool: &ToolRef| tool.rights.called_by(&agent.rights);
+            let tools: Vec<Rights> = now.tools.iter().map(called_by_root).collect();
+            Grants::approved_alone(self.config())?.spare(std::iter::once(changed), &tools)?;
+        }
         let played = player.play_root().await.map_err(|error| failed(&origin, error))?;
         let cut = cut(&store, &origin, &played, &spec.budget)?;
         Ok(ReadyFork {

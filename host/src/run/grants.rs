@@ -3,7 +3,7 @@
 
 use crate::config::{Config, DENIABLE};
 use crate::plugin::approval::{Approval, ApprovalError};
-use crate::plugin::grant::{Allowed, Grant, GrantContext, GrantError, Kind};
+use crate::plugin::grant::{Allowed, FolderGrant, Grant, GrantContext, GrantError, Kind, ProviderFiles};
 use crate::plugin::load::Found;
 use crate::plugin::manifest::Manifest;
 use crate::plugin::rights::{Rights, ToolRights, with_one_key};
@@ -79,9 +79,14 @@ impl<'a> From<&'a Found> for Whose<'a> {
 impl<'a> Grants<'a> {
     /// Nothing but what was approved with a plugin.
     pub(super) fn approved_alone(config: &'a Config) -> Result<Self, HostError> {
+        let providers = config.models.providers.values();
+        let files = ProviderFiles {
+            keys: providers.clone().filter_map(|p| p.key_file.clone()).collect(),
+            scripts: providers.filter_map(|p| p.file.clone()).collect(),
+        };
         Ok(Self {
             config,
-            context: GrantContext::new(&config.home, config.user_home.as_deref())?,
+            context: GrantContext::new(&config.home, config.user_home.as_deref(), files)?,
             allowed: Vec::new(),
             own: Vec::new(),
             denied: Vec::new(),
@@ -237,6 +242,23 @@ impl<'a> Grants<'a> {
                 .zip(flags)
                 .map(move |(allowed, flag)| (name, allowed, flag))
         })
+    }
+
+    /// Whether tools with these rights can't rewrite any of these plugins, where it was named by its path.
+    pub(super) fn spare<'p>(
+        &self,
+        plugins: impl Iterator<Item = &'p Plugin>,
+        tools: &[Rights],
+    ) -> Result<(), GrantError> {
+        let folders: Vec<FolderGrant> = tools.iter().flat_map(Rights::folders).collect();
+        for plugin in plugins {
+            if let Origin::Path(component) = &plugin.origin {
+                for folder in &folders {
+                    self.context.spares(folder, component)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// What a plugin may do, as a root strategy or as a tool.

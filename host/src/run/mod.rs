@@ -52,7 +52,7 @@ pub use prune::{PruneSpec, Pruned, PrunedRun, Standing, Stays};
 pub use replay::{DifferenceView, Replay, ReplaySpec, SideView};
 pub use root::ReadyRun;
 pub use run_file::{Exported, ImportedRun, WithPlugins};
-pub use secrets::{Place, PlaceError, SecretGranted, SecretRow, SecretSet, SecretSince, check_secret_name};
+pub use secrets::{Guessable, Place, PlaceError, SecretGranted, SecretRow, SecretSet, SecretSince, check_secret_name};
 pub use spec::{AgentSummary, Budget, RunOutcome, RunSpec};
 pub use trajectory::TrajectoryForm;
 pub use view::{ChangeView, EntryView, ImportView, NoteView, OpView, RunList, RunRow, RunView, SessionView, SpaceView};

@@ -97,6 +97,9 @@ impl Host {
         let tools = self.tool_plugins(&grants, &rights, &spec.tools);
         let (prepared, plugins) = tokio::try_join!(self.resolve(&strategy), tools)?;
         one_of_each_name(&strategy, &plugins)?;
+        let reach: Vec<Rights> = plugins.iter().map(|plugin| plugin.rights.called_by(&rights)).collect();
+        let all = std::iter::once(&*strategy).chain(plugins.iter().map(|p| &*p.plugin));
+        grants.spare(all, &reach)?;
         let (toolbox, held) = toolbox(&plugins, &self.config.limits)?;
         let (models, model) = self.model(&strategy, &rights, spec).await?;
         let others = rights.llm_aliases().filter_map(|alias| models.resolve(alias).ok());
@@ -112,7 +115,6 @@ impl Host {
         let mut notices = self.compiler.notices();
         let named = std::iter::once(&strategy.name).chain(plugins.iter().map(|p| &p.plugin.name));
         notices.extend(grants.for_nobody(spec, &named.collect::<Vec<_>>()));
-        let reach: Vec<Rights> = plugins.iter().map(|plugin| plugin.rights.called_by(&rights)).collect();
         notices.extend(grants.idle_secrets(spec, &reach));
         if let Some(model) = model.as_ref().filter(|m| m.price.is_none() && m.provider() != SCRIPTED) {
             let name = model.full_name();

@@ -14,7 +14,7 @@ use crate::secret::{Secret, SecretFile};
 use crate::session::stored::{Stored, named};
 
 pub use crate::egress::{Place, PlaceError};
-pub use crate::secret::{Set as SecretSet, check_name as check_secret_name};
+pub use crate::secret::{Guessable, Set as SecretSet, check_name as check_secret_name};
 
 /// A secret that is set or granted, without what it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,15 +60,17 @@ impl Host {
     /// Sets a secret, in the place of one of that name; without a place it goes where that one went.
     ///
     /// # Errors
-    /// Name or value can't be used, or the file of secrets can't be changed.
+    /// Name or value can't be used, the value can be guessed and that is refused, or the file of secrets can't be changed.
     pub fn set_secret(
         &self,
         name: &str,
         value: Zeroizing<String>,
         place: Option<Place>,
+        guessable: Guessable,
     ) -> Result<SecretSet, HostError> {
         let limits = &self.config().limits;
-        Ok(self.secret_file().set(name, value, place, now_ms(), limits)?)
+        let file = self.secret_file();
+        Ok(file.set(name, value, place, guessable, now_ms(), limits)?)
     }
 
     /// Removes a secret.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::{Secret, SecretError, check_name, check_value};
+use super::{Guessable, Secret, SecretError, check_guess, check_name, check_value};
 use crate::egress::Place;
 use crate::limits::Limits;
 use crate::own_file::{self, Trust};
@@ -120,11 +120,15 @@ impl SecretFile {
         name: &str,
         value: Zeroizing<String>,
         place: Option<Place>,
+        guessable: Guessable,
         at_ms: u64,
         limits: &Limits,
     ) -> Result<Set, SecretError> {
         check_name(name)?;
         check_value(&value, limits.secret_value)?;
+        if guessable == Guessable::Refuse {
+            check_guess(&value)?;
+        }
         self.change(|secrets| {
             let before = secrets.iter().position(|secret| secret.name == name);
             let before = before.map(|at| secrets.remove(at));
@@ -243,7 +247,7 @@ mod tests {
 
     fn set(file: &SecretFile, name: &str, value: &str, place: Option<Place>) -> Result<Set, SecretError> {
         let value = Zeroizing::new(value.to_owned());
-        file.set(name, value, place, AT, &Limits::default())
+        file.set(name, value, place, Guessable::Accept, AT, &Limits::default())
     }
 
     #[test]
@@ -283,7 +287,7 @@ mod tests {
         limits.set("secret.total", 24).expect("in range");
         let set = |name: &str, value: &str| {
             let value = Zeroizing::new(value.to_owned());
-            file.set(name, value, None, AT, &limits)
+            file.set(name, value, None, Guessable::Accept, AT, &limits)
         };
         set("a", "0123456789abcdef").expect("set");
         set("b", "01234567").expect("at the cap");

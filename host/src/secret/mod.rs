@@ -2,6 +2,7 @@
 
 mod file;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,6 +19,19 @@ pub use file::{SecretFile, Set};
 const NAME_MAX: usize = 64;
 /// The shortest value, in bytes: a shorter one would be found where it is not, and is not looked for in its encodings.
 pub const VALUE_MIN: usize = 8;
+
+/// The least room, in bits, in which nobody finds a value by trying.
+const BITS: f64 = 64.0;
+
+/// Whether a value is set that can be found by trying.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Guessable {
+    /// It is refused.
+    #[default]
+    Refuse,
+    /// It is set all the same.
+    Accept,
+}
 
 /// A secret.
 #[derive(Clone, PartialEq, Eq)]
@@ -161,6 +175,43 @@ pub fn check_value(value: &str, most: u64) -> Result<(), SecretError> {
     Ok(())
 }
 
+/// Whether a value can't be found by trying, as far as its length and its kinds of characters tell: a word that somebody chose may be found sooner. A
+/// plugin may try as many as it likes: that its call or request holds a secret is told to it.
+///
+/// # Errors
+/// It can be: what it lacks, without any of it.
+pub fn check_guess(value: &str) -> Result<(), SecretError> {
+    let kind = |byte: u8| match byte {
+        b'0'..=b'9' => 0,
+        b'a'..=b'z' => 1,
+        b'A'..=b'Z' => 2,
+        _ => 3,
+    };
+    let kinds: BTreeSet<usize> = value.bytes().map(kind).collect();
+    let alphabet: u32 = kinds.into_iter().map(|kind| [10_u32, 26, 26, 33][kind]).sum();
+    let seen = value.bytes().fold(0_u128, |seen, byte| seen | (1_u128 << (byte & 127)));
+    let distinct = seen.count_ones();
+    let length = u32::try_from(value.len()).unwrap_or(u32::MAX);
+    // Where it has far fewer than there could be, those alone are what it is made of.
+    let few = 2 * distinct < alphabet.min(length);
+    let symbols = if few { distinct } else { alphabet };
+    let bits = |symbols: u32| f64::from(symbols).log2();
+    if f64::from(length) * bits(symbols) >= BITS {
+        return Ok(());
+    }
+    let needed = (BITS / bits(alphabet)).ceil();
+    let lacks = if f64::from(length) < needed {
+        format!("of such characters it has {needed} at least")
+    } else {
+        "it has more characters that differ".to_owned()
+    };
+    Err(SecretError::Value {
+        what: format!(
+            "is none that can be guessed, as a plugin may try values and is told when its call holds one: {lacks}; --guessable sets it all the same"
+        ),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -203,6 +254,37 @@ mod tests {
         ] {
             let error = check_value(value, 64).expect_err(value).to_string();
             assert!(error.contains(words) && !error.contains("1234"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_value_that_can_be_found_by_trying_is_told() {
+        for value in [
+            "31415926535897932384",
+            "q3vx9k2m7t1zb",
+            "Kq7zT0pW4nX",
+            "kqvxzjwhgmtbdp",
+            "#Kq7 zT0p~",
+            // The same few again and again, and so long that it is many all the same.
+            &"0123456789abcdef".repeat(4),
+            &"01".repeat(32),
+        ] {
+            assert!(check_guess(value).is_ok(), "{value}");
+        }
+        for (value, words) in [
+            ("31415926", "20 at least"),
+            ("3141592653589793238", "20 at least"),
+            ("q3vx9k2m7t1z", "13 at least"),
+            ("Kq7zT0pW4n", "11 at least"),
+            ("kqvxzjwhgmtbd", "14 at least"),
+            ("#Kq7 zT0p", "10 at least"),
+            (&*"a".repeat(200), "that differ"),
+            (&*"01".repeat(31), "that differ"),
+            (&*"password".repeat(2), "that differ"),
+        ] {
+            let error = check_guess(value).expect_err(value).to_string();
+            assert!(error.contains(words) && error.contains("--guessable"), "{error}");
+            assert!(!error.contains(value), "{error}");
         }
     }
 }

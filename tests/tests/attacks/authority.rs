@@ -286,6 +286,40 @@ fn a30_no_link_to_what_is_the_hosts_own_is_given_to_be_written() {
 }
 
 #[test]
+fn a30_no_plugin_that_is_named_by_its_path_is_given_to_be_written() {
+    let site = Site::new();
+    let work = site.home.work();
+    site.home.write("desk/below/a.txt", "");
+    site.home.write("elsewhere/a.txt", "");
+    fs::copy(guests::built("probe-wasi"), work.join("desk/tool.wasm")).unwrap();
+    symlink("../desk/tool.wasm", work.join("elsewhere/linked.wasm")).unwrap();
+    let run = |tool: &str, folder: &str| {
+        let host = site.host().args(["--tool", tool, "--allow", folder]);
+        site.attack(host.probe(&json!({})))
+    };
+    let called = |folder: &str| {
+        let host = site.host().args(["call", "./desk/tool.wasm", "wasi"]);
+        site.attack(host.args(["{\"steps\":[]}", "--allow", folder]))
+    };
+    for (tool, folder) in [
+        ("./desk/tool.wasm", "fs:./desk:rw"),
+        ("./desk/tool.wasm", "fs:x=.:rw"),
+        ("./elsewhere/linked.wasm", "fs:./elsewhere:rw"),
+        ("./elsewhere/linked.wasm", "fs:./desk:rw"),
+    ] {
+        run(tool, folder).refused(&["rewrite", ".wasm", "read-only"]);
+    }
+    called("fs:./desk:rw").refused(&["rewrite", "desk/tool.wasm", "read-only"]);
+    for good in ["fs:./desk", "fs:./desk/below:rw", "fs:./elsewhere:rw"] {
+        let output = run("./desk/tool.wasm", good).output;
+        assert_eq!(output.code, Some(0), "{good}: {output:?}");
+        let output = called(good).output;
+        assert_eq!(output.code, Some(0), "{good}: {output:?}");
+    }
+    site.is_well();
+}
+
+#[test]
 fn a30_what_an_agent_wrote_decides_nothing_later() {
     let site = Site::new();
     site.home.write("desk/a.txt", "words");

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
 
 use hermes_tests::held::{FEW, Held};
 use hermes_tests::{Host, Output};
@@ -21,8 +20,6 @@ const PLUGINS: usize = 4;
 pub(crate) struct Lived {
     pub(crate) seen: Vec<Value>,
     pub(crate) output: Output,
-    /// How long it took to its end from the last thing that it waited for.
-    pub(crate) ending: Duration,
 }
 
 impl Lived {
@@ -39,15 +36,9 @@ impl Site {
     /// Has the root do `steps`. After that the same process sings as ever, holds no more files and threads than one that nobody attacked, and ends well.
     #[track_caller]
     pub(crate) fn lives(&self, host: Host, steps: &[Value]) -> Lived {
-        self.lives_stuck(host, steps, 0)
-    }
-
-    /// The same, where so many files are held by calls of the system that never come back.
-    #[track_caller]
-    pub(crate) fn lives_stuck(&self, host: Host, steps: &[Value], stuck: usize) -> Lived {
         let (lived, held) = self.held(host, steps);
         let idle = idle();
-        assert_eq!(held.files, idle.files + stuck, "open files");
+        assert_eq!(held.files, idle.files, "open files");
         assert!(
             held.images <= idle.images + PLUGINS,
             "memory images: {held:?}, and {idle:?}"
@@ -55,12 +46,6 @@ impl Site {
         assert!(held.connections <= CONNECTIONS, "connections: {}", held.connections);
         assert!(held.threads <= idle.threads + FEW, "threads: {held:?}, and {idle:?}");
         lived
-    }
-
-    /// What the run's record says of it.
-    #[track_caller]
-    pub(crate) fn shown(&self, lived: &Lived) -> Value {
-        self.home.shown(lived.output.json()["run"].as_str().unwrap())
     }
 
     fn held(&self, host: Host, steps: &[Value]) -> (Lived, Held) {
@@ -79,17 +64,15 @@ impl Site {
         eventually("the canary after the attack", || (is_held() > before).then_some(()));
         assert!(!process.has_ended());
         let held = Held::by(&process);
-        let opened = Instant::now();
         fs::write(self.gate(), "").unwrap();
         let output = process.finish();
-        let ending = output.ended - opened;
         fs::remove_file(self.gate()).unwrap();
         self.keep("the attack", &output);
         assert_eq!(output.code, Some(0), "{output:?}");
         let mut seen = output.seen();
         sang(&seen[steps.len()]);
         seen.truncate(steps.len());
-        (Lived { seen, output, ending }, held)
+        (Lived { seen, output }, held)
     }
 }
 

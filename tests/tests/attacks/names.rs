@@ -106,6 +106,8 @@ fn a24_what_is_not_given_is_told_alike_be_it_there_or_not() {
     looks.push(open("notes"));
     looks.extend(keys.map(|key| get(0, key)));
     looks.extend([get(0, "mine/1"), get(0, "mine/2"), put(0, "mine/1", "x")]);
+    let next = |after: Value| json!({ "do": "keys", "space": 0, "prefix": "", "after": after, "limit": 1 });
+    looks.extend([next(Value::Null), next(json!("mine/1"))]);
     let child = ChildSpec::probe(&steps(&looks)).with("spaces", shares);
     let program = [
         open("notes"),
@@ -143,6 +145,8 @@ fn a24_what_is_not_given_is_told_alike_be_it_there_or_not() {
         (text(&own[0]).as_deref(), &own[1]["ok"]),
         (Some("the child's"), &Value::Null)
     );
+    // One by one, what it may not see is passed over.
+    assert_eq!((&own[3]["ok"], &own[4]["ok"]), (&json!(["mine/1"]), &json!([])));
     assert_eq!(refusal(&own[2]).as_deref(), Some("denied"), "it may read alone");
     site.is_well();
 }

@@ -27,6 +27,7 @@ fn nasty() -> String {
     );
     text.extend((1..=0x1f).filter_map(char::from_u32));
     text.extend((0x7f..=0x9f).filter_map(char::from_u32));
+    text.push_str("\u{fff0}\u{1bca0}\u{1d173}\u{180e}");
     text.extend("hidden".chars().filter_map(|c| char::from_u32(0xe0000 + u32::from(c))));
     text
 }

@@ -300,6 +300,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::plugin::grant::ProviderFiles;
     use crate::plugin::manifest::Manifest;
 
     fn found(bytes: &[u8], manifest: Option<&str>) -> Found {
@@ -375,7 +376,7 @@ mod tests {
         for name in ["papers", "secret"] {
             std::fs::create_dir(root.join(name)).expect("made");
         }
-        let context = GrantContext::new(Path::new("/nowhere"), None).expect("a place");
+        let context = GrantContext::new(Path::new("/nowhere"), None, ProviderFiles::default()).expect("a place");
         let mut approval = approval(&found(b"a", None));
         approval.allow = vec![format!("fs:{}", root.join("papers").display())];
         assert_eq!(approval.granted(&context).expect("granted").0.len(), 1);
