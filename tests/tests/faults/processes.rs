@@ -430,27 +430,44 @@ fn f21_many_runs_and_file_descriptors_for_some() {
     }
 }
 
-/// Writers that each try to be the one that writes the next version.
+/// How many writers one process has.
+const WRITERS: usize = 32;
+
+/// Which write of each of them asks for no version.
+const UNCONDITIONAL: usize = 29;
+
+/// Writers that each try to be the one that writes the next version, and on the way write one whatever it is.
 fn writers(home: &Home) -> Host {
-    const CHILDREN: usize = 32;
-    let set = |n: u64| json!({ "do": "put", "space": 0, "key": "counter", "value": "x", "if_version": n });
+    let put = |n: Option<usize>| json!({ "do": "put", "space": 0, "key": "counter", "value": "x", "if_version": n });
     let mut steps = vec![json!({ "do": "open", "name": "shared" })];
-    steps.extend((1..40).map(set));
+    steps.extend((1..=UNCONDITIONAL).map(|n| put(Some(n))));
+    steps.push(put(None));
+    steps.extend((UNCONDITIONAL + 1..60).map(|n| put(Some(n))));
     let access = json!([{ "space": "shared", "prefix": "", "access": "ReadWrite" }]);
     let child = ChildSpec::probe(&json!({ "steps": steps, "summary": "done" })).with("spaces", access);
     let mut program = vec![json!({ "do": "open", "name": "shared" })];
-    program.extend((0..CHILDREN).map(|_| child.spawn()));
-    program.extend((0..CHILDREN).map(join));
+    program.extend((0..WRITERS).map(|_| child.spawn()));
+    program.extend((0..WRITERS).map(join));
     let host = home.host().args(["--deny", "llm", "--allow", "blackboard:shared"]);
-    let host = host.set("limits.delegation.alive", CHILDREN);
+    let host = host.set("limits.delegation.alive", WRITERS);
     host.probe(&json!({ "steps": program }))
 }
 
-/// The versions that these children wrote.
+/// The versions that these children wrote. Each wrote the one that it asked no version for, and whoever lost another was told of a conflict.
+#[track_caller]
 fn written(seen: &[Value]) -> Vec<u64> {
     let children = seen.iter().filter(|seen| seen["ok"]["exit"].is_string());
-    let writes = children.flat_map(|child| inside(child).into_iter().skip(1));
-    writes.filter_map(|seen| seen["ok"].as_u64()).collect()
+    let children: Vec<Vec<Value>> = children.map(|child| inside(child).split_off(1)).collect();
+    assert_eq!(children.len(), WRITERS);
+    let mut versions = Vec::new();
+    for writes in &children {
+        for (n, write) in writes.iter().enumerate() {
+            let lost = n != UNCONDITIONAL && refusal(write).as_deref() == Some("conflict");
+            assert!(lost || write["ok"].is_u64(), "write {n}: {write}");
+            versions.extend(write["ok"].as_u64());
+        }
+    }
+    versions
 }
 
 #[test]
