@@ -12,7 +12,7 @@ use hermes_tests::shim::{Action, EIO, ENOSPC, When};
 
 use crate::end::End;
 use crate::full;
-use crate::place::{Files, Place, newest, sends, shown};
+use crate::place::{Files, Place, newest, sends};
 use crate::recorded::{Fate, Met, Recorded};
 
 /// From the n-th of these calls on all of them fail, for each n from 1 on by `step`, until a run comes to its end before that.
@@ -200,7 +200,7 @@ fn f06_nowhere_to_print() {
         output.stderr
     );
     let run = newest(&place.home).unwrap();
-    End::recorded(&shown(&place.home, &run)).assert_like(&recorded.end, "its answer goes nowhere");
+    End::shown(&place.home, &run).assert_like(&recorded.end, "its answer goes nowhere");
 }
 
 /// Of these requests each is made only when the answer of the one before it was heard.
