@@ -172,6 +172,48 @@ fn f17_a_second_signal_ends_at_once() {
     recorded.ends_well(&place, &[], "ended at once within a commit");
 }
 
+/// What the host exited with in this place, where a shell has written that down.
+fn exited(place: &Place) -> String {
+    fs::read_to_string(place.home.work().join("code")).unwrap()
+}
+
+/// A process that writes to a pipe which nobody reads gets SIGPIPE, and the system ends it where it does not say otherwise.
+#[test]
+fn f17_nobody_reads_its_answer() {
+    let recorded = Recorded::everything();
+    let place = recorded.place();
+    let host = recorded.host(&place).by("{ \"$0\" \"$@\"; echo $? > code; } | true");
+    let output = host.output().expect(0);
+    assert_eq!(exited(&place), "0\n", "{}", output.stderr);
+    assert!(!output.stderr.contains("a fault in hermes-host"), "{}", output.stderr);
+    End::shown(&place.home, &newest(&place.home).unwrap()).assert_like(&recorded.end, "nobody reads its answer");
+}
+
+#[test]
+fn f17_nobody_reads_its_events_any_more() {
+    let recorded = Recorded::everything();
+    let place = recorded.suspended_while("PAR TWO", ANSWERED);
+    let run = newest(&place.home).unwrap();
+    let host = place.home.host().args(["resume", &run, "--output", "events"]);
+    let host = host.by("{ \"$0\" \"$@\"; echo $? > code; } | head -n 1");
+    let output = host.output().expect(0);
+    assert_eq!(output.events().len(), 1);
+    assert_eq!(exited(&place), "0\n", "{}", output.stderr);
+    assert!(!output.stderr.contains("a fault in hermes-host"), "{}", output.stderr);
+    End::shown(&place.home, &run).assert_like(&recorded.end, "nobody reads its events any more");
+}
+
+#[test]
+fn f17_nobody_reads_what_it_tells() {
+    let recorded = Recorded::everything();
+    let place = recorded.place();
+    let host = recorded.host(&place).env("HERMES_HOST_LOG", "debug");
+    let host = host.by("{ { \"$0\" \"$@\"; echo $? > code; } 2>&1 >&3 3>&- | true; } 3>&1");
+    let output = host.output().expect(0);
+    assert_eq!(exited(&place), "0\n");
+    End::printed(&output).assert_like(&recorded.end, "nobody reads what it tells");
+}
+
 #[test]
 fn f17_a_file_that_may_grow_no_more() {
     // The system ends a process by SIGXFSZ where it does not say otherwise.
