@@ -12,6 +12,7 @@ use hermes_tests::shim::{Action, EIO, ENOSPC, When};
 use rustix::process::geteuid;
 
 use crate::end::End;
+use crate::kills::bulky;
 use crate::place::{Files, Place, completions, newest, sends, shown};
 use crate::recorded::{Fate, Met, Recorded};
 use crate::{eventually, full};
@@ -38,6 +39,33 @@ fn sweep(recorded: &Recorded, calls: &str, path: &str, error: i32, says: &'stati
     assert!(resumed > 0, "the faults met nothing");
 }
 
+/// The same where a run need not end of it: it comes to what it should, or tells why not and is taken to its end.
+fn endures(recorded: &Recorded, calls: &str, path: &str, error: i32, step: usize) {
+    let begun = Instant::now();
+    let mut met = 0;
+    for n in (1..).step_by(if full() { step / 16 + 1 } else { step }) {
+        let place = recorded.place();
+        let shim = Shim::new().rule(calls, path, When::From(n), &Action::Errno(error));
+        let output = shim.on(recorded.host(&place)).output();
+        let moment = format!("error {error} from {calls} {n} of {path} on");
+        match output.code {
+            Some(0) => End::printed(&output).assert_like(&recorded.end, &moment),
+            _ => {
+                assert!(matches!(output.code, Some(1 | 2)), "{moment}: {:?}", output.code);
+                let error = output.json()["error"].clone();
+                assert_eq!(error["kind"], "storage", "{moment}: {error}");
+            }
+        }
+        recorded.ends_well(&place, &[], &moment);
+        if shim.count(0) < n {
+            break;
+        }
+        met += 1;
+    }
+    println!("error {error} in {calls} of {path}: {met} met, {:?}", begun.elapsed());
+    assert!(met > 0, "the faults met nothing");
+}
+
 #[test]
 fn f06_a_disk_that_is_full_for_a_moment() {
     let recorded = Recorded::everything();
@@ -61,6 +89,36 @@ fn f06_a_disk_that_is_full_for_a_moment() {
 #[test]
 fn f06_disk_full_at_any_write() {
     sweep(&Recorded::everything(), "write", "-wal", ENOSPC, "the disk is full", 37);
+}
+
+#[test]
+fn f06_disk_full_where_a_component_is_kept() {
+    let recorded = Recorded::everything();
+    sweep(
+        &recorded,
+        "write,rename",
+        "*/components/",
+        ENOSPC,
+        "the disk is full",
+        2,
+    );
+    sweep(&recorded, "write,rename", "*/components/", EIO, " error", 3);
+}
+
+/// What is not copied into the database stays in its log.
+#[test]
+fn f07_a_database_that_takes_nothing_from_its_log() {
+    let recorded = bulky();
+    endures(&recorded, "write,truncate", "hermes.db", ENOSPC, 701);
+    endures(&recorded, "write,truncate", "hermes.db", EIO, 601);
+}
+
+/// An anchor behind the journal is normal.
+#[test]
+fn f07_an_anchor_that_is_not_written() {
+    let recorded = Recorded::everything();
+    endures(&recorded, "write", ".lock", ENOSPC, 17);
+    endures(&recorded, "write", ".lock", EIO, 19);
 }
 
 /// Whose intent can't be written down is not sent: the model hears of no more than it had heard when the disk was full.

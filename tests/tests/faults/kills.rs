@@ -111,7 +111,7 @@ fn f02_kill_when_one_answer_is_kept_and_not_yet_asked_for() {
 }
 
 /// Writes enough for the log to be copied into the database meanwhile: from 4 MiB on.
-fn bulky() -> Recorded {
+pub(crate) fn bulky() -> Recorded {
     let mut steps = vec![json!({ "do": "open", "name": "notes" })];
     for (part, asked) in ["ROOT ONE", "PAR ONE", "PAR TWO"].into_iter().enumerate() {
         let put = |n: usize| json!({ "do": "put-bytes", "space": 0, "key": format!("{part}/{n}"), "bytes": 250_000 });
