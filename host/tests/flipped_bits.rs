@@ -10,6 +10,8 @@ use std::path::Path;
 use common::falls_to;
 use hermes_host::config::{Config, Sources};
 use hermes_host::run::{CompileIn, Host, HostError};
+use hermes_tests::well::is_well;
+use hermes_tests::{Home, guests};
 use tokio::runtime::Handle;
 
 /// How many flips are tried, and how many where nothing is to be left out.
@@ -58,11 +60,10 @@ fn number(n: u64) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a20_bits_flipped_one_by_one() {
-    let home = tempfile::tempdir().unwrap();
-    let host = host(home.path());
-    let intact = std::fs::read(hermes_tests::guests::built("table")).unwrap();
-    let file = home.path().join("flipped.wasm");
-    std::fs::write(&file, &intact).unwrap();
+    let home = Home::new();
+    let host = host(&home.path());
+    let intact = std::fs::read(guests::built("table")).unwrap();
+    let file = home.write("flipped.wasm", &intact);
     assert_eq!(tried(&host, &file).await.unwrap(), "20000");
     let (before, tasks) = (resident_kib(), Handle::current().metrics().num_alive_tasks());
     let full = std::env::var_os("HERMES_TEST_FULL").is_some_and(|set| !set.is_empty());
@@ -93,4 +94,6 @@ async fn a20_bits_flipped_one_by_one() {
         resident_kib()
     );
     falls_to(tasks).await;
+    drop(host);
+    is_well(&home);
 }

@@ -12,22 +12,24 @@ use std::sync::{Mutex, PoisonError};
 
 use hermes_host::config::{Config, Sources};
 use hermes_host::run::{CompileIn, Host, RunOutcome, RunSpec};
+use hermes_tests::child::{ChildSpec, join};
 use hermes_tests::guests;
+use hermes_tests::program::steps;
 use hermes_tests::site::{self, Site};
 use serde_json::{Value, json};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
-/// What the trace told, and at which call it breaks next.
+/// What the trace told, and at which calls it is still to break.
 struct Trace {
     calls: BTreeSet<String>,
-    breaks: Option<String>,
+    breaks: Vec<String>,
 }
 
 static TRACE: Mutex<Trace> = Mutex::new(Trace {
     calls: BTreeSet::new(),
-    breaks: None,
+    breaks: Vec::new(),
 });
 
 /// The calls that tell their guest nothing, by the events that tell people of them.
@@ -67,8 +69,8 @@ struct Listener;
 impl Listener {
     fn hears(call: String) {
         let mut trace = TRACE.lock().unwrap_or_else(PoisonError::into_inner);
-        if trace.breaks.as_ref() == Some(&call) {
-            trace.breaks = None;
+        if trace.breaks.last() == Some(&call) {
+            trace.breaks.pop();
             drop(trace);
             panic!("{call} panics");
         }
@@ -174,6 +176,25 @@ fn tool_program(address: &str) -> Value {
     json!({ "steps": [call, { "do": "call", "name": "echo", "arguments": { "text": "hello" } }] })
 }
 
+/// Has an agent ask for its budget while a child of its own waits for it, and its own parent see how it ended.
+fn family() -> Value {
+    let open = json!({ "do": "open", "name": "notes" });
+    let put = |key: &str| json!({ "do": "put", "space": 0, "key": key, "value": "x" });
+    let wait = |key: &str| json!({ "do": "changes", "space": 0, "prefix": key, "since": 0, "wait_ms": 60_000 });
+    let notes = json!([{ "space": "notes", "prefix": "", "access": "ReadWrite" }]);
+    let agent = |does: &[Value]| ChildSpec::probe(&steps(does)).with("spaces", notes.clone());
+    let child = agent(&[open.clone(), put("waits"), wait("go")]);
+    let asks = json!({ "do": "remaining", "dimension": "Iterations" });
+    let parent = agent(&[open.clone(), child.spawn(), wait("waits"), asks, put("go"), join(0)]);
+    steps(&[open, parent.spawn(), join(0)])
+}
+
+/// How each agent ended, and in which attempt.
+fn ends(outcome: &RunOutcome) -> Value {
+    let agents = outcome.agents.iter();
+    agents.map(|agent| json!([agent.exit, agent.attempts])).collect()
+}
+
 /// A host, whose home and whose agents' folder lie in this one.
 fn host(folder: &Path) -> Host {
     let home = folder.join("home");
@@ -204,11 +225,11 @@ async fn unbroken(host: &Host, spec: &RunSpec, ready: impl Fn()) -> (RunOutcome,
     (outcome, std::mem::take(&mut TRACE.lock().unwrap().calls))
 }
 
-/// The same, where this call panics the first time that it is made.
-async fn broken(host: &Host, spec: &RunSpec, call: &str) -> RunOutcome {
-    TRACE.lock().unwrap().breaks = Some(call.to_owned());
+/// The same, where this call panics the first so many times that it is made.
+async fn broken(host: &Host, spec: &RunSpec, call: &str, times: usize) -> RunOutcome {
+    TRACE.lock().unwrap().breaks = vec![call.to_owned(); times];
     let outcome = run(host, spec).await;
-    assert_eq!(TRACE.lock().unwrap().breaks, None, "{call} was not reached");
+    assert!(TRACE.lock().unwrap().breaks.is_empty(), "{call} was not reached");
     outcome
 }
 
@@ -228,6 +249,7 @@ async fn f16_a_panic_in_each_interface() {
     let host = host(folder.path());
     in_an_agent(&host, folder.path()).await;
     in_a_tool(&host, &folder.path().join("papers")).await;
+    beside_a_child(&host).await;
 }
 
 async fn in_an_agent(host: &Host, folder: &Path) {
@@ -262,7 +284,7 @@ async fn in_an_agent(host: &Host, folder: &Path) {
     assert!(interfaces(&calls).into_iter().eq(all), "{calls:?}");
     assert!(SAID.iter().all(|(_, call)| calls.contains(*call)), "{calls:?}");
     for call in calls {
-        let outcome = broken(host, &spec, &call).await;
+        let outcome = broken(host, &spec, &call, 1).await;
         assert_eq!(came_to(&outcome), came_to(&whole), "{call}");
     }
 }
@@ -303,10 +325,30 @@ async fn in_a_tool(host: &Host, papers: &Path) {
     assert!(interfaces(&calls).into_iter().eq(all), "{calls:?}");
     for call in calls {
         fresh();
-        let outcome = broken(host, &spec, &call).await;
+        let outcome = broken(host, &spec, &call, 1).await;
         let seen = seen(&outcome);
         let kind = &seen[0]["ok"]["error"]["kind"];
         assert_eq!(kind, &json!({ "Other": "host-bug" }), "{call}: {}", seen[0]);
         assert_eq!((outcome.code, &seen[1]), (0, &whole[1]), "{call}: all else is well");
     }
+}
+
+/// An agent that is built again goes on with its child; one that the host fails once more ends, and its child with it.
+async fn beside_a_child(host: &Host) {
+    let spec = RunSpec {
+        plugin: guests::built("probe").display().to_string(),
+        task: family().to_string(),
+        deny: vec!["llm".to_owned()],
+        ..RunSpec::default()
+    };
+    let well = json!([["returned", 1], ["returned", 1], ["returned", 1]]);
+    assert_eq!(ends(&run(host, &spec).await), well);
+    let once = broken(host, &spec, "budget.remaining", 1).await;
+    assert_eq!((once.code, ends(&once)), (0, well));
+    let twice = broken(host, &spec, "budget.remaining", 2).await;
+    let lost = json!([["returned", 1], ["failed", 1], ["cancelled", 1]]);
+    assert_eq!((twice.code, ends(&twice)), (0, lost));
+    let seen = seen(&twice);
+    let kind = &seen[2]["ok"]["exit"]["Failed"]["kind"];
+    assert_eq!(kind, &json!({ "Other": "host-bug" }), "{}", seen[2]);
 }

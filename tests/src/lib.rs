@@ -6,6 +6,7 @@
 pub mod bomb;
 pub mod changed;
 pub mod child;
+pub mod clean;
 pub mod guests;
 pub mod held;
 pub mod home;

@@ -1,24 +1,27 @@
-//! Whether a home's host is well after what was done to it: it works as ever, has left nothing behind, and what it keeps is whole.
+//! Whether a home's host is well after what was done to it: it works as ever, has left nothing behind, and what it keeps is whole and clean.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::home::KEY;
-use crate::{Home, Output, guests};
+use crate::{Home, Output, clean, guests};
 
-/// The runs that are looked at one by one; `doctor` looks at all.
+/// The runs that are looked at one by one; `doctor`, and the search in what is kept, look at all.
 const LAST: &str = "20";
 
 /// Panics unless the host of this home is well. A run that was interrupted there may go on later; all others have ended.
 #[track_caller]
 pub fn is_well(home: &Home) {
-    let echo = home.host().arg("call").arg(guests::built("pure-echo"));
-    let echoed = echo.args(["echo", r#"{"text":"hello"}"#]).output().expect(0);
+    let command = |line: &[&str]| -> Output {
+        let output = home.host().args(line).output().expect(0);
+        clean::printed(home.folder(), line[0], &output);
+        output
+    };
+    let echo = guests::built("pure-echo").display().to_string();
+    let echoed = command(&["call", &echo, "echo", r#"{"text":"hello"}"#]);
     assert_eq!(echoed.stdout, "hello\n");
     nothing_is_left(home);
-    let command = |line: &[&str]| -> Output { home.host().args(line).output().expect(0) };
     if home.path().join("host/hermes.db").exists() {
         let runs = command(&["runs", "--limit", LAST, "--output", "json"]).json();
         for row in runs.as_array().unwrap() {
@@ -33,7 +36,7 @@ pub fn is_well(home: &Home) {
     let doctor = command(&["doctor", "--output", "json"]).json();
     let failed = doctor.as_array().unwrap().iter().find(|row| row["state"] == "fail");
     assert!(failed.is_none(), "{doctor}");
-    home.assert_without(KEY);
+    clean::kept(home);
 }
 
 /// Panics when a process of this home is alive, or a temporary file or memory dump is there.

@@ -61,7 +61,7 @@ impl Program {
     }
 
     fn step(&mut self, dice: &mut Dice, depth: u64) -> Value {
-        match dice.below(17) {
+        match dice.below(18) {
             0 => json!({ "do": "complete", "messages": messages(dice), "tools": "granted" }),
             1 => {
                 self.pending += 1;
@@ -123,6 +123,7 @@ impl Program {
                 json!({ "do": dice.one_of(&["remaining", "spent"]), "dimension": dimension })
             }
             15 => session(dice),
+            16 => json!({ "do": "print", "text": dice.one_of(&["a line\n", "some words, "]) }),
             _ => json!({ "do": "compute", "n": dice.below(100_000) }),
         }
     }
@@ -138,12 +139,17 @@ fn messages(dice: &mut Dice) -> Value {
 }
 
 fn call(dice: &mut Dice, how: &str) -> Value {
-    let inside = json!({ "steps": [
-        { "do": "open", "name": "board" },
-        { "do": "random", "bytes": dice.below(20) },
-        { "do": "put", "space": 0, "key": format!("tool-{}", dice.below(4)), "value": "by a tool" },
-        { "do": "info" },
-    ] });
+    let mut inside = vec![
+        json!({ "do": "open", "name": "board" }),
+        json!({ "do": "witness", "space": 0 }),
+        json!({ "do": "random", "bytes": dice.below(20) }),
+        json!({ "do": "put", "space": 0, "key": format!("tool-{}", dice.below(4)), "value": "by a tool" }),
+        json!({ "do": "info" }),
+    ];
+    for _ in 0..dice.below(4) {
+        inside.push(of_a_tool(dice));
+    }
+    let inside = json!({ "steps": inside });
     let (name, arguments) = match dice.below(4) {
         0 => ("probe", inside),
         1 => ("fail", json!({ "text": "on purpose" })),
@@ -151,6 +157,18 @@ fn call(dice: &mut Dice, how: &str) -> Value {
         _ => ("echo", json!({ "text": format!("said {}", dice.below(1000)) })),
     };
     json!({ "do": how, "name": name, "arguments": arguments })
+}
+
+/// What takes a tool time, or may come to something else when it is made again.
+fn of_a_tool(dice: &mut Dice) -> Value {
+    match dice.below(6) {
+        0 => json!({ "do": "complete", "messages": messages(dice) }),
+        1 => json!({ "do": "call", "name": "echo", "arguments": { "text": format!("said {}", dice.below(1000)) } }),
+        2 => json!({ "do": "clocks" }),
+        3 => json!({ "do": "sleep", "ms": dice.below(30) }),
+        4 => json!({ "do": "remaining", "dimension": dice.one_of(&["Iterations", "ToolCalls", "HostCalls"]) }),
+        _ => json!({ "do": "log", "level": "Info", "message": "a line" }),
+    }
 }
 
 fn board(dice: &mut Dice) -> Value {
@@ -169,7 +187,8 @@ fn board(dice: &mut Dice) -> Value {
 }
 
 fn session(dice: &mut Dice) -> Value {
-    match dice.below(9) {
+    match dice.below(10) {
+        9 => json!({ "do": "propose", "layer": "Task", "text": "a lesson", "evidence": "it worked" }),
         8 => json!({ "do": "recall", "layer": "Task", "query": "x", "limit": 1 }),
         7 => {
             let report =
@@ -204,7 +223,9 @@ fn server() -> ModelServer {
 }
 
 fn host(home: &Home, program: &Value) -> Host {
-    let host = home.host().args(["--allow", "blackboard:board"]);
+    let host = home
+        .host()
+        .args(["--allow", "blackboard:board", "--allow", "probe-tool=llm"]);
     host.arg("--tool").arg(guests::built("probe-tool")).probe(program)
 }
 

@@ -514,6 +514,27 @@ fn a_newer_format_is_told_and_nothing_touched() {
     nothing_is_kept(&there);
 }
 
+#[test]
+fn an_unknown_field_is_told_and_nothing_touched() {
+    let (_server, home, run) = ran();
+    let file = export(&home, &run, "run.jsonl", &["--with-plugins"]);
+    let text = fs::read_to_string(&file).unwrap();
+    let there = elsewhere();
+    for begins in ["{", "{\"component\":{", "{\"end\":{"] {
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        let at = lines.iter().position(|line| line.starts_with(begins)).unwrap();
+        lines[at] = lines[at].replacen(begins, &format!("{begins}\"later\":1,"), 1);
+        fs::write(&file, lines.join("\n") + "\n").unwrap();
+        let line = match at {
+            0 => "first line".to_owned(),
+            _ => format!("line {}", at + 1),
+        };
+        let output = import(&there, &file).expect(2);
+        output.says(&[&line, "unknown field `later`"]);
+        nothing_is_kept(&there);
+    }
+}
+
 /// No run, no lock, no component.
 #[track_caller]
 fn nothing_is_kept(home: &Home) {

@@ -97,10 +97,13 @@ fn stream_turn(
         }
         _ => {}
     }
-    if let Some(Fault::CutAt { bytes }) = fault {
+    if let Some(Fault::CutAt { bytes } | Fault::StallAt { bytes }) = fault {
         let mut whole = events.concat();
         whole.truncate(*bytes);
         http::chunk(stream, whole.as_bytes())?;
+        if matches!(fault, Some(Fault::StallAt { .. })) {
+            http::until_gone(stream);
+        }
         return Ok(After::Close);
     }
     if let Some(Fault::Huge { bytes }) = fault {

@@ -166,6 +166,11 @@ pub enum Fault {
         /// How many.
         bytes: usize,
     },
+    /// Sends so many bytes of the body and then nothing until the client goes.
+    StallAt {
+        /// How many.
+        bytes: usize,
+    },
     /// Sends half and resets the connection.
     Reset,
     /// Ends the body in good order, but before the answer's end.

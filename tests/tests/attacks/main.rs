@@ -4,7 +4,6 @@
 #![allow(clippy::unwrap_used, reason = "what fails shall fail the test")]
 
 mod cases;
-mod clean;
 mod hostile;
 mod live;
 mod raw;

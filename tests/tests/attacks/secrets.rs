@@ -2,12 +2,11 @@
 
 use std::fs;
 
-use hermes_tests::Output;
+use hermes_tests::{Output, clean};
 use serde_json::{Value, json};
 
 use crate::cases;
 use crate::cases::secrets::{HIDDEN, SECRET};
-use crate::clean;
 use crate::hostile;
 use crate::serves::{Serves, moved, page, path};
 use crate::site::Site;

@@ -9,12 +9,10 @@ use std::time::Duration;
 
 use hermes_tests::model::{Format, ModelServer, Script, Turn};
 use hermes_tests::output::slack;
-use hermes_tests::well::nothing_is_left;
-use hermes_tests::{Home, Host, Output};
+use hermes_tests::well::{has_ended, nothing_is_left};
+use hermes_tests::{Home, Host, Output, clean};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-
-use crate::clean;
 
 /// What the canary asks its model.
 const ASKED: &str = "CANARY: how do you sing?";
@@ -141,7 +139,7 @@ impl Site {
         );
         for run in &listed {
             let shown = self.command(&["show", run, "--output", "json"]).json();
-            clean::has_ended(&shown);
+            has_ended(&shown);
             self.command(&["export", run]);
         }
         self.command(&["runs", "--output", "text"]);

@@ -203,6 +203,59 @@ fn f15_a_parent_that_ends_while_its_children_run() {
     assert_eq!(cancelled, ["returned", "cancelled", "returned", "cancelled"]);
 }
 
+/// Its children end before its next attempt begins, those of theirs first, and it finds what they came to.
+#[test]
+fn f15_a_parent_that_starts_again_while_its_children_run() {
+    let (server, home) = place(Script::always(Turn::text("well")));
+    let open = |name: &str| json!({ "do": "open", "name": name });
+    let quick = ChildSpec::probe(&steps(&[ask("hi")]));
+    let sign = json!({ "do": "put", "space": 1, "key": "under-way", "value": "x" });
+    let parked = ChildSpec::parked(600_000).spawn();
+    let deep = ChildSpec::probe(&steps(&[open("notes"), open("signs"), parked, sign, join(0)]));
+    let deep = deep.with(
+        "spaces",
+        json!([
+            { "space": "notes", "prefix": "", "access": "ReadOnly" },
+            { "space": "signs", "prefix": "", "access": "ReadWrite" },
+        ]),
+    );
+    let is_under_way = json!({ "do": "changes", "space": 1, "prefix": "", "since": 0, "wait_ms": 60_000 });
+    let once = [
+        quick.spawn(),
+        join(0),
+        deep.spawn(),
+        is_under_way,
+        json!({ "do": "trap" }),
+    ];
+    let program = steps(&[
+        open("notes"),
+        open("signs"),
+        json!({ "do": "first-attempt", "steps": once }),
+        json!({ "do": "adopt-children" }),
+        json!({ "do": "status", "child": 1 }),
+        join(0),
+        join(1),
+    ]);
+    let host = home.host().set("limits.cancel_grace", "300ms");
+    let output = host.probe(&program).output().expect(0);
+    let seen = output.seen();
+    assert_eq!((&seen[3]["ok"], &seen[4]["ok"]["ended"]), (&json!(2), &json!(true)));
+    assert_eq!(
+        (exit(&seen[5]), exit(&seen[6])),
+        ("Returned".to_owned(), "Cancelled".to_owned())
+    );
+    let shown = shown(&home, output.json()["run"].as_str().unwrap());
+    let each = |field: &str| -> Vec<Value> {
+        let agents = shown["agents"].as_array().unwrap().iter();
+        agents.map(|agent| agent[field].clone()).collect()
+    };
+    assert_eq!(each("exit"), ["returned", "returned", "cancelled", "cancelled"]);
+    assert_eq!(each("attempts"), [2, 1, 1, 1]);
+    let ended: Vec<Option<u64>> = each("ended_ms").iter().map(Value::as_u64).collect();
+    assert!(ended[3].is_some() && ended[3] <= ended[2], "{ended:?}");
+    assert_eq!(server.requests().len(), 1, "what is done is not done again");
+}
+
 #[test]
 fn f16_a_host_without_threads() {
     // What panics within a host function is mended from the journal (`host/tests/panics.rs`). Here the host itself panics where a

@@ -1,7 +1,9 @@
 //! What a run came to, to be compared with what another came to.
 
-use hermes_tests::Output;
+use hermes_tests::{Home, Output};
 use serde_json::{Value, json};
+
+use crate::place::{answered, shown};
 
 /// What a run spends alike whether it was broken off or not. Fuel, time and the journal are told apart by a few digits.
 const EXACT: [&str; 7] = [
@@ -21,12 +23,21 @@ pub(crate) struct End(Value);
 impl End {
     /// As its process printed it.
     pub(crate) fn printed(output: &Output) -> Self {
-        let (mut end, Self(answer)) = (Self::recorded(&output.json()), Self::answer(output));
+        Self::with_answer(&output.json(), output)
+    }
+
+    /// As it is recorded.
+    pub(crate) fn shown(home: &Home, run: &str) -> Self {
+        Self::with_answer(&shown(home, run), &answered(home, run))
+    }
+
+    fn with_answer(json: &Value, output: &Output) -> Self {
+        let (mut end, Self(answer)) = (Self::without_answer(json), Self::answer(output));
         end.0["answer"] = answer["answer"].clone();
         end
     }
 
-    /// The answer alone that its process printed.
+    /// The answer alone that was printed.
     pub(crate) fn answer(output: &Output) -> Self {
         let json = output.json();
         let answer = json["answer"].as_str().unwrap_or_else(|| panic!("no answer: {json}"));
@@ -34,8 +45,7 @@ impl End {
         Self(json!({ "answer": like_any(answer.replace(run, "RUN").into()) }))
     }
 
-    /// As `show` has it, which has no answer.
-    pub(crate) fn recorded(json: &Value) -> Self {
+    fn without_answer(json: &Value) -> Self {
         let agents = json["agents"].as_array().unwrap().iter().map(agent);
         let agents: Vec<Value> = agents.collect();
         let spent = exact(&json["spent"]);

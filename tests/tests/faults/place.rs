@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use hermes_tests::model::{Format, ModelServer, Request, Script};
-use hermes_tests::{Home, Host};
+use hermes_tests::{Home, Host, Output};
 use serde_json::Value;
 
 use crate::end::without_fences;
@@ -32,6 +32,14 @@ pub(crate) fn shown(home: &Home, run: &str) -> Value {
         .output()
         .expect(0)
         .json()
+}
+
+/// The answer of a run, as `show` has it.
+pub(crate) fn answered(home: &Home, run: &str) -> Output {
+    home.host()
+        .args(["show", run, "--answer", "--output", "json"])
+        .output()
+        .expect(0)
 }
 
 /// The completions of a run that have their outcome, and those that have none yet, each by the key that the model's server is told.

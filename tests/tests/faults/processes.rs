@@ -172,6 +172,48 @@ fn f17_a_second_signal_ends_at_once() {
     recorded.ends_well(&place, &[], "ended at once within a commit");
 }
 
+/// What the host exited with in this place, where a shell has written that down.
+fn exited(place: &Place) -> String {
+    fs::read_to_string(place.home.work().join("code")).unwrap()
+}
+
+/// A process that writes to a pipe which nobody reads gets SIGPIPE, and the system ends it where it does not say otherwise.
+#[test]
+fn f17_nobody_reads_its_answer() {
+    let recorded = Recorded::everything();
+    let place = recorded.place();
+    let host = recorded.host(&place).by("{ \"$0\" \"$@\"; echo $? > code; } | true");
+    let output = host.output().expect(0);
+    assert_eq!(exited(&place), "0\n", "{}", output.stderr);
+    assert!(!output.stderr.contains("a fault in hermes-host"), "{}", output.stderr);
+    End::shown(&place.home, &newest(&place.home).unwrap()).assert_like(&recorded.end, "nobody reads its answer");
+}
+
+#[test]
+fn f17_nobody_reads_its_events_any_more() {
+    let recorded = Recorded::everything();
+    let place = recorded.suspended_while("PAR TWO", ANSWERED);
+    let run = newest(&place.home).unwrap();
+    let host = place.home.host().args(["resume", &run, "--output", "events"]);
+    let host = host.by("{ \"$0\" \"$@\"; echo $? > code; } | head -n 1");
+    let output = host.output().expect(0);
+    assert_eq!(output.events().len(), 1);
+    assert_eq!(exited(&place), "0\n", "{}", output.stderr);
+    assert!(!output.stderr.contains("a fault in hermes-host"), "{}", output.stderr);
+    End::shown(&place.home, &run).assert_like(&recorded.end, "nobody reads its events any more");
+}
+
+#[test]
+fn f17_nobody_reads_what_it_tells() {
+    let recorded = Recorded::everything();
+    let place = recorded.place();
+    let host = recorded.host(&place).env("HERMES_HOST_LOG", "debug");
+    let host = host.by("{ { \"$0\" \"$@\"; echo $? > code; } 2>&1 >&3 3>&- | true; } 3>&1");
+    let output = host.output().expect(0);
+    assert_eq!(exited(&place), "0\n");
+    End::printed(&output).assert_like(&recorded.end, "nobody reads what it tells");
+}
+
 #[test]
 fn f17_a_file_that_may_grow_no_more() {
     // The system ends a process by SIGXFSZ where it does not say otherwise.
@@ -191,8 +233,8 @@ fn f17_a_file_that_may_grow_no_more() {
     }
 }
 
-/// Offsets of the time of day, in seconds: an hour to and fro, ten years back, the year 2100.
-const JUMPS: [i64; 5] = [0, 3_600, -3_600, -315_360_000, 2_366_841_600];
+/// Offsets of the time of day, in seconds: a leap second and an hour to and fro, ten years back, the year 2100.
+const JUMPS: [i64; 7] = [0, 1, -1, 3_600, -3_600, -315_360_000, 2_366_841_600];
 
 #[test]
 fn f20_the_clock_jumps_while_a_run_is_under_way() {
@@ -430,27 +472,44 @@ fn f21_many_runs_and_file_descriptors_for_some() {
     }
 }
 
-/// Writers that each try to be the one that writes the next version.
+/// How many writers one process has.
+const WRITERS: usize = 32;
+
+/// Which write of each of them asks for no version.
+const UNCONDITIONAL: usize = 29;
+
+/// Writers that each try to be the one that writes the next version, and on the way write one whatever it is.
 fn writers(home: &Home) -> Host {
-    const CHILDREN: usize = 32;
-    let set = |n: u64| json!({ "do": "put", "space": 0, "key": "counter", "value": "x", "if_version": n });
+    let put = |n: Option<usize>| json!({ "do": "put", "space": 0, "key": "counter", "value": "x", "if_version": n });
     let mut steps = vec![json!({ "do": "open", "name": "shared" })];
-    steps.extend((1..40).map(set));
+    steps.extend((1..=UNCONDITIONAL).map(|n| put(Some(n))));
+    steps.push(put(None));
+    steps.extend((UNCONDITIONAL + 1..60).map(|n| put(Some(n))));
     let access = json!([{ "space": "shared", "prefix": "", "access": "ReadWrite" }]);
     let child = ChildSpec::probe(&json!({ "steps": steps, "summary": "done" })).with("spaces", access);
     let mut program = vec![json!({ "do": "open", "name": "shared" })];
-    program.extend((0..CHILDREN).map(|_| child.spawn()));
-    program.extend((0..CHILDREN).map(join));
+    program.extend((0..WRITERS).map(|_| child.spawn()));
+    program.extend((0..WRITERS).map(join));
     let host = home.host().args(["--deny", "llm", "--allow", "blackboard:shared"]);
-    let host = host.set("limits.delegation.alive", CHILDREN);
+    let host = host.set("limits.delegation.alive", WRITERS);
     host.probe(&json!({ "steps": program }))
 }
 
-/// The versions that these children wrote.
+/// The versions that these children wrote. Each wrote the one that it asked no version for, and whoever lost another was told of a conflict.
+#[track_caller]
 fn written(seen: &[Value]) -> Vec<u64> {
     let children = seen.iter().filter(|seen| seen["ok"]["exit"].is_string());
-    let writes = children.flat_map(|child| inside(child).into_iter().skip(1));
-    writes.filter_map(|seen| seen["ok"].as_u64()).collect()
+    let children: Vec<Vec<Value>> = children.map(|child| inside(child).split_off(1)).collect();
+    assert_eq!(children.len(), WRITERS);
+    let mut versions = Vec::new();
+    for writes in &children {
+        for (n, write) in writes.iter().enumerate() {
+            let lost = n != UNCONDITIONAL && refusal(write).as_deref() == Some("conflict");
+            assert!(lost || write["ok"].is_u64(), "write {n}: {write}");
+            versions.extend(write["ok"].as_u64());
+        }
+    }
+    versions
 }
 
 #[test]

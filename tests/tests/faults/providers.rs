@@ -117,6 +117,50 @@ fn f11_cut_at_every_byte() {
     }
 }
 
+/// At once, as each of them is waited for as long as an answer may stand still.
+#[test]
+fn f11_stalled_all_over_an_answer() {
+    let turn = || Turn::text("a text").and_call("call_1", "echo", r#"{"text":"x"}"#);
+    let words = |bytes: usize| format!("STALLS AT {bytes:04}");
+    for format in FORMATS {
+        let step = if full() { 13 } else { 5 * 13 };
+        let stalls: Vec<usize> = (13..1600).step_by(step).collect();
+        let script = stalls.iter().fold(Script::always(turn()), |script, bytes| {
+            let stalled = turn().with(Fault::StallAt { bytes: *bytes });
+            script.when(&words(*bytes), [stalled])
+        });
+        let server = ModelServer::start(script);
+        let start = |bytes: &usize| json!({ "do": "start", "messages": [{ "User": [{ "Text": words(*bytes) }] }] });
+        let mut steps: Vec<Value> = stalls.iter().map(start).collect();
+        steps.extend((0..stalls.len()).map(|n| json!({ "do": "wait", "pending": n })));
+        steps.push(ask("hi"));
+        let settings = [
+            ("limits.llm.tries", "1"),
+            ("limits.llm.idle", "500ms"),
+            ("budget", "iterations=2000"),
+        ];
+        let output = run(&server, format, &steps, &settings);
+        let mut seen = output.seen().split_off(stalls.len());
+        let whole = seen.pop().unwrap()["ok"]["parts"].clone();
+        assert!(whole.is_array(), "{format:?}: {whole}");
+        for (stall, seen) in stalls.iter().zip(&seen) {
+            match seen.get("ok") {
+                Some(answer) => assert_eq!(answer["parts"], whole, "stalled at {stall}"),
+                None => assert_eq!(
+                    refusal(seen).as_deref(),
+                    Some("timed-out"),
+                    "stalled at {stall}: {seen}"
+                ),
+            }
+        }
+        let answered: Vec<bool> = seen.iter().map(|seen| seen.get("ok").is_some()).collect();
+        assert!(answered.is_sorted() && !answered[0], "{format:?}: {answered:?}");
+        assert_eq!(server.asked(), stalls.len() + 1, "{format:?}: nothing is tried again");
+        assert_eq!(output.spent("tool-calls"), 0);
+        assert!(output.took < Duration::from_secs(20), "{:?}", output.took);
+    }
+}
+
 #[test]
 fn f11_a_server_that_speaks_no_tls() {
     let server = ModelServer::start(Vec::new());

@@ -72,8 +72,7 @@ impl Recorded {
         let place = configured(Place::new(script.clone()), configuration);
         let output = host(&place.home, &program, &built()).output().expect(0);
         let end = End::printed(&output);
-        let shown = shown(&place.home, output.json()["run"].as_str().unwrap());
-        End::recorded(&shown).assert_like(&end, "as it is shown");
+        End::shown(&place.home, output.json()["run"].as_str().unwrap()).assert_like(&end, "as it is shown");
         assert_sound(&place.home);
         Self {
             program,
@@ -164,7 +163,7 @@ impl Recorded {
                 }
                 (Some(2), _) if output.stderr.contains("it has ended") => {
                     let run = newest(&place.home).unwrap();
-                    End::recorded(&shown(&place.home, &run)).assert_like(&self.end, moment);
+                    End::shown(&place.home, &run).assert_like(&self.end, moment);
                     fate = Fate::HadEnded;
                     break;
                 }

@@ -200,15 +200,25 @@ fn f23_a_cache_that_is_gone_while_a_run_is_under_way() {
 
 #[test]
 fn f22_a_cache_entry_of_another_host() {
+    const MARK: &[u8] = b"hermesc";
     let home = Home::empty();
     answers(call(&home).output());
-    for name in kept(&home).into_iter().filter(|name| is_entry(name)) {
-        let file = home.path().join("host/cache").join(name);
-        let mut bytes = fs::read(&file).unwrap();
-        bytes[0] ^= 1;
-        fs::write(file, bytes).unwrap();
+    // The first letter of what it begins with, and the number behind that: the one of a newer format, of an entry that is whole otherwise.
+    for at in [0, MARK.len()] {
+        for name in kept(&home).into_iter().filter(|name| is_entry(name)) {
+            let file = home.path().join("host/cache").join(name);
+            let mut bytes = fs::read(&file).unwrap();
+            assert!(bytes.starts_with(MARK) && bytes[MARK.len()].is_ascii_digit());
+            bytes[at] += 1;
+            fs::write(file, bytes).unwrap();
+        }
+        let output = answers(call(&home).output());
+        assert_eq!(
+            output.stderr.matches("rejected").count(),
+            2,
+            "byte {at}: {}",
+            output.stderr
+        );
+        assert_eq!(answers(call(&home).output()).stderr, "", "they were made again");
     }
-    let output = answers(call(&home).output());
-    assert_eq!(output.stderr.matches("rejected").count(), 2, "{}", output.stderr);
-    assert_eq!(answers(call(&home).output()).stderr, "", "they were made again");
 }

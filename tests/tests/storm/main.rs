@@ -7,8 +7,6 @@
 
 #[path = "../attacks/cases/mod.rs"]
 mod cases;
-#[path = "../attacks/clean.rs"]
-mod clean;
 #[path = "../attacks/hostile.rs"]
 mod hostile;
 #[path = "../attacks/raw.rs"]

@@ -15,15 +15,16 @@ use hermes_tests::host::binary;
 use hermes_tests::model::{Format, ModelServer, Script, Turn};
 use hermes_tests::output::{slack, steering};
 use hermes_tests::site::{self, Site};
-use hermes_tests::{Home, guests};
+use hermes_tests::well::has_ended;
+use hermes_tests::{Home, clean, guests};
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cases::secrets::SECRET;
 use crate::cases::{CLOCKS, Case, Does, End, SETTINGS, network};
+use crate::healthy;
 use crate::raw::Raw;
-use crate::{clean, healthy};
 
 /// How long the clocks are that end what never comes back.
 pub(crate) const CLOCK: Duration = Duration::from_secs(8);
@@ -214,7 +215,7 @@ impl Place {
             "a run is missing, or nobody was told of it"
         );
         for run in &listed {
-            clean::has_ended(&command(&["show", run, "--output", "json"]).json());
+            has_ended(&command(&["show", run, "--output", "json"]).json());
         }
         let doctor = command(&["doctor", "--output", "json"]).json();
         let is_whole = |row: &Value| row["state"] != "fail";

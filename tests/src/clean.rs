@@ -3,13 +3,13 @@
 
 use std::path::Path;
 
-use hermes_tests::home::KEY;
-use hermes_tests::host::target;
-use hermes_tests::output::steering;
-pub(crate) use hermes_tests::well::has_ended;
-use hermes_tests::{Home, Output};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags};
+
+use crate::home::KEY;
+use crate::host::target;
+use crate::output::steering;
+use crate::{Home, Output};
 
 /// What no message may hold: words of a panic, and places in the sources of others.
 const WORDS: [&str; 5] = [
@@ -22,7 +22,7 @@ const WORDS: [&str; 5] = [
 
 /// Panics when what a command printed is not clean.
 #[track_caller]
-pub(crate) fn printed(folder: &Path, what: &str, output: &Output) {
+pub fn printed(folder: &Path, what: &str, output: &Output) {
     for text in [&output.stdout, &output.stderr] {
         is_clean(what, text);
         for word in WORDS {
@@ -35,7 +35,7 @@ pub(crate) fn printed(folder: &Path, what: &str, output: &Output) {
 
 /// Panics when what a home keeps is not clean.
 #[track_caller]
-pub(crate) fn kept(home: &Home) {
+pub fn kept(home: &Home) {
     for (path, bytes) in home.files() {
         for (spelling, secret) in spellings(KEY) {
             let found = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
@@ -83,7 +83,7 @@ fn column(database: &Connection, query: &str) -> Vec<String> {
 }
 
 /// Paths of this machine in a text: absolute, and below a folder that the machine has.
-pub(crate) fn paths(text: &str) -> impl Iterator<Item = &Path> {
+pub fn paths(text: &str) -> impl Iterator<Item = &Path> {
     let begins = |(at, _): &(usize, &str)| {
         let before = text[..*at].chars().next_back();
         before.is_none_or(|c| !c.is_alphanumeric() && !"/.:_-~<>*\\".contains(c))
@@ -101,7 +101,7 @@ pub(crate) fn paths(text: &str) -> impl Iterator<Item = &Path> {
 }
 
 /// The spellings of a secret that are searched for.
-pub(crate) fn spellings(secret: &str) -> Vec<(&'static str, String)> {
+pub fn spellings(secret: &str) -> Vec<(&'static str, String)> {
     let each = |of: fn(u8) -> String| secret.bytes().map(of).collect::<String>();
     let mut spellings = vec![
         ("as it is", secret.to_owned()),
