@@ -29,6 +29,9 @@ cargo xtask COMMAND
                       nothing of a sweep out, and starts the host as it is released:";
 
 fn main() -> ExitCode {
+    if let Some(arguments) = suites::rustc::meant() {
+        return suites::rustc::run(arguments);
+    }
     if suites::rustdoc::is_meant() {
         return suites::rustdoc::run(std::env::args_os().skip(1).collect());
     }

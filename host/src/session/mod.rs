@@ -58,6 +58,7 @@ use crate::store::{
 use audit::{Denial, Denials};
 use awake::Awake;
 use end::End;
+use in_flight::InFlight;
 use keeping::Keeping;
 use op::OpBody;
 use runner::{ChildRunner, ToolRunner};

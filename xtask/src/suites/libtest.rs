@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 use super::report::{Report, Verdict};
-use super::{Sweeps, Which, rustdoc};
+use super::{Sweeps, Which, rustc, rustdoc};
 use crate::{host, process, tree};
 
 /// From when on it is said how long a test binary took.
@@ -28,17 +28,15 @@ pub(super) struct Binary {
 /// Builds all that the root workspace holds, and has clippy read it on the way. Dependencies are compiled: a clippy that builds nothing would check
 /// each of them once more, which takes as long as half of them take to compile.
 pub(super) fn build() -> Result<Vec<Binary>> {
-    build_with(checked().arg("--all-targets"))
+    build_with(checked()?.arg("--all-targets"))
 }
 
 /// A `cargo test` of the root workspace in the profile of the tests. Each use has the same variables, so that nothing is compiled twice.
-fn checked() -> Command {
+fn checked() -> std::io::Result<Command> {
     let mut command = host::cargo("test");
     command.args(["--profile", "checked", "--workspace"]);
-    // As `cargo clippy` has crates compiled that are a workspace's own.
-    command.env("RUSTC_WORKSPACE_WRAPPER", "clippy-driver");
-    command.env("CLIPPY_ARGS", "-D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__");
-    command
+    rustc::checked(&mut command)?;
+    Ok(command)
 }
 
 /// Builds the unit tests of the plugins, which run on this machine, as what needs no host is plain Rust.
@@ -123,7 +121,7 @@ impl Binary {
 
 /// Checks doc comments, and runs the examples in them.
 pub(super) fn run_doc_tests(suite: &str, which: Which<'_>, report: &mut Report) -> Result<()> {
-    let mut command = checked();
+    let mut command = checked()?;
     command.args(["--doc", "--quiet", "--", "--format=pretty", "--color=never"]);
     command.args(which.name);
     follow(

@@ -4,6 +4,7 @@ mod contract;
 mod libtest;
 mod lint;
 mod report;
+pub(crate) mod rustc;
 pub(crate) mod rustdoc;
 
 use std::process::ExitCode;
