@@ -2,7 +2,9 @@
 //! that is none of the test's business.
 
 use std::path::Path;
+use std::sync::LazyLock;
 
+use memchr::memmem;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags};
 
@@ -37,8 +39,8 @@ pub fn printed(folder: &Path, what: &str, output: &Output) {
 #[track_caller]
 pub fn kept(home: &Home) {
     for (path, bytes) in home.files() {
-        for (spelling, secret) in spellings(KEY) {
-            let found = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
+        for (spelling, secret) in of_the_key() {
+            let found = memmem::find(&bytes, secret.as_bytes()).is_some();
             assert!(!found, "{} holds the key ({spelling})", path.display());
         }
     }
@@ -63,8 +65,8 @@ pub fn kept(home: &Home) {
 fn is_clean(what: &str, text: &str) {
     let odd = steering(text);
     assert!(odd.is_none(), "{what} holds {odd:?}: {text:?}");
-    for (spelling, secret) in spellings(KEY) {
-        assert!(!text.contains(&secret), "{what} holds the key ({spelling}): {text}");
+    for (spelling, secret) in of_the_key() {
+        assert!(!text.contains(secret), "{what} holds the key ({spelling}): {text}");
     }
 }
 
@@ -98,6 +100,12 @@ pub fn paths(text: &str) -> impl Iterator<Item = &Path> {
             .filter(|first| !first.is_empty() && *first != "..")?;
         Path::new("/").join(first).exists().then(|| Path::new(path))
     })
+}
+
+/// Those of the key.
+fn of_the_key() -> &'static [(&'static str, String)] {
+    static SPELLINGS: LazyLock<Vec<(&str, String)>> = LazyLock::new(|| spellings(KEY));
+    &SPELLINGS
 }
 
 /// The spellings of a secret that are searched for.

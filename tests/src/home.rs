@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
+use memchr::memmem;
 use rusqlite::Connection;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -177,7 +178,7 @@ impl Home {
     /// Panics when a file of the home holds `secret`.
     pub fn assert_without(&self, secret: &str) {
         for (path, bytes) in self.files() {
-            let found = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
+            let found = memmem::find(&bytes, secret.as_bytes()).is_some();
             assert!(!found, "{} holds the secret", path.display());
         }
     }

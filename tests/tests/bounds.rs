@@ -270,7 +270,7 @@ fn so_many_tools_that_a_tool_calls_run_at_once() {
 #[test]
 fn calls_in_flight_hold_so_much() {
     let home = home();
-    let second = json!({ "steps": [{ "do": "log", "level": "info", "message": "x".repeat(60_000) }] });
+    let second = json!({ "steps": [{ "do": "log", "level": "Info", "message": "x".repeat(60_000) }] });
     let seen = |most: u64| {
         // A space of the home folder, new for each run, and as long a name in each.
         let space = format!("board-{most:06}");

@@ -14,6 +14,7 @@ use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
 use hermes_tests::output::{refusal, slack};
 use hermes_tests::program::{ask, steps};
 use hermes_tests::{Home, Host, Output, Process};
+use memchr::memmem;
 use rusqlite::Connection;
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -99,12 +100,7 @@ fn damage(home: &Home, marker: &str) -> usize {
     let log = fs::metadata(state(home).join("hermes.db-wal")).map_or(0, |meta| meta.len());
     assert_eq!(log, 0, "what is damaged must be in the database");
     let mut bytes = fs::read(&path).unwrap();
-    let places: Vec<usize> = bytes
-        .windows(marker.len())
-        .enumerate()
-        .filter(|(_, window)| *window == marker.as_bytes())
-        .map(|(at, _)| at)
-        .collect();
+    let places: Vec<usize> = memmem::find_iter(&bytes, marker).collect();
     places.iter().for_each(|at| bytes[*at] ^= 1);
     fs::write(&path, bytes).unwrap();
     places.len()

@@ -1,12 +1,13 @@
 //! `show --audit` and `show --grants`: which rights the plugins of a run used and lacked, and which its agents and their tools have.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::args::Output;
 use super::errors::Problem;
 use super::plain::named;
 use super::style::{Ink, Paint, fit, left, width};
 use super::{Context, json, stdio, terminal};
+use crate::config::{Item, Scope};
 use crate::run::{AgentGrants, AuditRow, AuditView, GrantsView, Host, Right, ToolGrants};
 use crate::text::{Shape, clean};
 
@@ -155,6 +156,10 @@ impl Screen {
             let digest = self.paint.ink(Ink::Dim, &digest);
             out.push_str(&format!("{indent}{role} {strategy} {digest}\n"));
             self.rights(&mut out, &format!("{indent}  "), &agent.rights, "by its tools alone");
+            if !agent.budget.is_empty() {
+                let budget = fit(&format!("--budget {}", budget(agent)), self.columns.max(40));
+                out.push_str(&format!("{indent}  {}\n", self.paint.ink(Ink::Dim, &budget)));
+            }
             for tool in &agent.tools {
                 let names = fit(&tool.names.join(", "), self.columns.saturating_sub(60).max(20));
                 out.push_str(&self.plugin(&format!("{indent}  "), &tool.plugin, &tool.digest.short(), &names));
@@ -188,6 +193,16 @@ impl Screen {
             out.push_str(&format!("{indent}{}\n", line.trim_end()));
         }
     }
+}
+
+/// What an agent may spend, as a flag takes it.
+fn budget(agent: &AgentGrants) -> String {
+    let items = agent.budget.iter().map(|&(dimension, value)| Item {
+        scope: Scope::Root,
+        dimension,
+        value,
+    });
+    items.map(|item| item.flag()).collect::<Vec<_>>().join(",")
 }
 
 /// The way of a denial.
@@ -261,6 +276,7 @@ fn agent(agent: &AgentGrants) -> Value {
         "strategy": agent.strategy,
         "digest": agent.digest.to_string(),
         "grants": rights(&agent.rights),
+        "budget": agent.budget.iter().map(|(dimension, most)| (dimension.name().to_owned(), json!(most))).collect::<Map<_, _>>(),
         "tools": agent.tools.iter().map(tool).collect::<Vec<_>>(),
     })
 }

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use crate::error::Dimension;
 use crate::ids::{Digest, RunId, Scope, SessionId, StreamId};
 use crate::interfaces::recorded_effect;
 use crate::plugin::rights::{Caller, Remedy, Right, Rights};
@@ -87,6 +88,8 @@ pub struct AgentGrants {
     pub digest: Digest,
     /// What it may do.
     pub rights: Vec<Right>,
+    /// What it may spend at most, in the units of its dimensions; what is above it may have less.
+    pub budget: Vec<(Dimension, u64)>,
     /// The plugins whose tools it holds.
     pub tools: Vec<ToolGrants>,
 }
@@ -237,6 +240,7 @@ impl<'a> Cast<'a> {
             strategy: agent.strategy.name.clone(),
             digest: agent.strategy.digest,
             rights: self.with_models(agent, agent.rights.list()),
+            budget: agent.caps.clone(),
             tools: tools.collect(),
         })
     }

@@ -54,7 +54,7 @@ const SUITES: [(Suite, &str, &str); 8] = [
     (
         Suite::Passivated,
         "passivated",
-        "main and supervision again, each agent that waits given up and built anew (with --full all of them)",
+        "main and supervision again, each agent that waits given up and built anew (with --full all of them, and the faults)",
     ),
     (
         Suite::Faults,
@@ -69,22 +69,19 @@ const SUITES: [(Suite, &str, &str); 8] = [
     (Suite::Docs, "docs", "the commands in the README and the documentation"),
 ];
 
-/// Tests of what surrounds agents: the command line, the home folder, the way out. Under passivation they are left to the full sweeps.
-const AROUND: [&str; 19] = [
+/// Tests of what surrounds agents, in which none waits or few do: the command line, the home folder, the way out. Under passivation they are left to the
+/// full sweeps, as are the faults.
+const AROUND: [&str; 15] = [
     "adding",
-    "blackboard",
     "compiler",
     "compiling",
     "connecting",
-    "grants",
     "housekeeping",
     "inspect",
     "languages",
-    "memory",
     "operator",
     "output",
     "provider",
-    "run_files",
     "screens",
     "secrets",
     "startup",
@@ -201,10 +198,10 @@ impl Suite {
     fn has(self, binary: &Binary, sweeps: Sweeps) -> bool {
         match (self, suite_of(binary)) {
             (Self::Passivated, of) => {
-                let around = AROUND.contains(&binary.name.as_str());
+                let is_around = of == Self::Faults || AROUND.contains(&binary.name.as_str());
+                let of_agents = matches!(of, Self::Main | Self::Supervision | Self::Faults);
                 // What a panic breaks is built anew as well.
-                let of_agents = matches!(of, Self::Main | Self::Supervision) || binary.name == "panics";
-                of_agents && (sweeps == Sweeps::Full || !around)
+                of_agents && (sweeps == Sweeps::Full || !is_around || binary.name == "panics")
             }
             (suite, of) => suite == of,
         }
