@@ -1,7 +1,6 @@
 //! The path of a call, for all interfaces alike: replay → grant → caps → ledger → intent → operation → outcome and charge → observation →
 //! event. Looks and writes walk it here from end to end; what is done outside begins and ends in `operate`.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -256,7 +255,7 @@ impl Guest {
         if let Some(seen) = self.replayed(name, args, || Met::call(name, &(ops, timeout_ms)))? {
             return decode_body(&seen).map(|answer: Result<Option<u32>, Refusal>| answer.unwrap_or(None));
         }
-        let found = self.each_once(ops);
+        let found: Vec<Op> = ops.iter().filter_map(|n| self.tape().op(*n)).collect();
         let wait = Timed::Call(self.next_seq());
         let until = timeout_ms.map(|ms| self.wait_ends(wait, Duration::from_millis(ms.into())));
         let first = self.first_ended(&found, until).await?;
@@ -265,26 +264,15 @@ impl Guest {
         Ok(first)
     }
 
-    /// These operations, each with the first position that it has among them: a guest may name one as often as it likes.
-    fn each_once(&self, ops: &[u32]) -> Vec<(u32, Op)> {
-        let tape = self.tape();
-        let mut seen = HashSet::new();
-        (0..)
-            .zip(ops)
-            .filter(|(_, number)| seen.insert(**number))
-            .filter_map(|(position, number)| Some((position, tape.op(*number)?)))
-            .collect()
-    }
-
-    /// The position of the first that has ended. `until` is when that takes too long, by how long the session will have been awake.
-    async fn first_ended(&self, ops: &[(u32, Op)], until: Option<Duration>) -> Result<Option<u32>, End> {
+    /// `until` is when that takes too long, by how long the session will have been awake.
+    async fn first_ended(&self, ops: &[Op], until: Option<Duration>) -> Result<Option<u32>, End> {
         if ops.is_empty() {
             return Ok(None);
         }
         let _pause = self.step.pause();
         let (all, cancel, session) = (ops.to_vec(), self.cancel.clone(), self.session.clone());
         self.waits_for(async move {
-            let any = futures_util::future::select_all(all.iter().map(|(_, op)| Box::pin(op.wait())));
+            let any = futures_util::future::select_all(all.iter().map(|op| Box::pin(op.wait())));
             let timeout = async {
                 match until {
                     Some(at) => session.awake.reaches(at).await,
@@ -294,11 +282,11 @@ impl Guest {
             tokio::select! { _ = any => {}, () = cancel.cancelled() => {}, () = timeout => {} }
         })
         .await;
-        let ended = ops.iter().find(|(_, op)| op.ended().is_some());
-        if ended.is_none() && ops.iter().any(|(_, op)| op.is_lost()) {
+        let position = ops.iter().position(|op| op.ended().is_some());
+        if position.is_none() && ops.iter().any(Op::is_lost) {
             return Err(self.fault().unwrap_or(End::Suspended));
         }
-        Ok(ended.map(|(position, _)| *position))
+        Ok(position.and_then(|p| u32::try_from(p).ok()))
     }
 
     /// Asks an operation to stop.

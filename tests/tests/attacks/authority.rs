@@ -128,6 +128,13 @@ fn a26_a_tool_reaches_no_further_than_whoever_calls_it() {
 }
 
 #[test]
+fn a26_a_tool_in_the_hands_of_a_child() {
+    let site = Site::new();
+    site.tries(&cases::authority::reaches_no_further());
+    site.is_well();
+}
+
+#[test]
 fn a26_a_tool_that_is_called_by_a_tool_reaches_no_further_than_it() {
     let site = Site::new();
     site.home.write("papers/secret.txt", "for those who were granted it");

@@ -15,6 +15,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde_json::{Value, json};
 
 use crate::LONG;
+use crate::cases;
 use crate::site::Site;
 use crate::wasi::{self, agent, call, told};
 
@@ -163,6 +164,7 @@ fn a25_no_path_leads_out_of_a_folder() {
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
     folders.are_untouched(&before);
+    folders.site.tries(&cases::paths::lead_out());
     folders.site.is_well();
 }
 

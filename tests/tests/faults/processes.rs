@@ -476,7 +476,7 @@ fn f21_many_runs_and_file_descriptors_for_some() {
 const WRITERS: usize = 32;
 
 /// Which write of each of them asks for no version.
-const UNCONDITIONAL: usize = 29;
+const UNCONDITIONAL: usize = 19;
 
 /// Writers that each try to be the one that writes the next version, and on the way write one whatever it is.
 fn writers(home: &Home) -> Host {
@@ -484,7 +484,8 @@ fn writers(home: &Home) -> Host {
     let mut steps = vec![json!({ "do": "open", "name": "shared" })];
     steps.extend((1..=UNCONDITIONAL).map(|n| put(Some(n))));
     steps.push(put(None));
-    steps.extend((UNCONDITIONAL + 1..60).map(|n| put(Some(n))));
+    // A command's line takes no more of them.
+    steps.extend((UNCONDITIONAL + 1..40).map(|n| put(Some(n))));
     let access = json!([{ "space": "shared", "prefix": "", "access": "ReadWrite" }]);
     let child = ChildSpec::probe(&json!({ "steps": steps, "summary": "done" })).with("spaces", access);
     let mut program = vec![json!({ "do": "open", "name": "shared" })];

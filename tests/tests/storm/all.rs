@@ -1,8 +1,8 @@
 //! Every attack that is a run. One that is not named here is dead code of this suite, and a warning.
 
 use crate::cases::{
-    Case, authority, bytes, calls, computing, floods, lists, names, notes, replies, room, secrets, terminal, texts,
-    timing, trees, values, waiting,
+    Case, authority, bytes, calls, computing, floods, lists, names, notes, paths, replies, room, secrets, terminal,
+    texts, timing, trees, values, waiting,
 };
 
 /// All of them.
@@ -85,9 +85,9 @@ pub(crate) fn cases() -> Vec<Case> {
         authority::not_granted(),
         authority::gives_up(),
     ]);
-    // A24, A27
+    // A24 to A27
     all.extend(names::tools());
-    all.push(names::alike());
+    all.extend([names::alike(), paths::lead_out(), authority::reaches_no_further()]);
     // A29, A33
     all.extend([trees::nested(), trees::alive(), trees::in_all(), trees::always_fails()]);
     // A30, A32

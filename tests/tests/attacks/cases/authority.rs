@@ -5,7 +5,7 @@ use hermes_tests::output::{message, refusal};
 use hermes_tests::program::{ask, open, steps};
 use serde_json::{Value, json};
 
-use super::Case;
+use super::{Case, Plugin};
 
 /// Imports that were not granted.
 pub(crate) fn not_granted() -> Case {
@@ -23,8 +23,31 @@ pub(crate) fn not_granted() -> Case {
 /// An agent that gives up for want of a right says so by its exit code.
 pub(crate) fn gives_up() -> Case {
     let program = json!({ "fail": { "kind": "Denied", "message": "I may not.", "retry_after_ms": null } });
-    let case = Case::run(super::Plugin::Built("probe"), &program.to_string()).deny(&["llm"]);
+    let case = Case::run(Plugin::Built("probe"), &program.to_string()).deny(&["llm"]);
     case.fails("denied", &["I may not."])
+}
+
+/// A child that was given a tool, and not the folder that the tool reads for its parent.
+pub(crate) fn reaches_no_further() -> Case {
+    let read = json!({ "do": "read", "root": "/held", "path": "x.txt" });
+    let read = json!({ "do": "call", "name": "wasi", "arguments": { "steps": [read] } });
+    let child = ChildSpec::probe(&steps(std::slice::from_ref(&read)));
+    let child = child
+        .with("toolsets", json!(["wasi"]))
+        .with("grants", json!(["fs:none"]));
+    let case =
+        Case::steps("a tool in the hands of a child", [read, child.spawn(), join(0)]).tool(Plugin::Built("probe-wasi"));
+    let case = case.file("held/x.txt", "for its parent").allow("fs:{work}/held");
+    case.sees(|seen| {
+        let told = |of: &Value| -> Value {
+            let text = of.pointer("/ok/output/structured_content").and_then(Value::as_str);
+            let told: Value =
+                serde_json::from_str(text.unwrap_or_else(|| panic!("the tool has no answer: {of}"))).unwrap();
+            told["seen"][0].clone()
+        };
+        assert_eq!(told(&seen[0])["ok"], "for its parent");
+        assert_eq!(told(&inside(&seen[2])[0])["error"], "bad-descriptor");
+    })
 }
 
 /// What a child asks for that its parent has not, the kind of its refusal, and words of it.

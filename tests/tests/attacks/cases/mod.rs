@@ -10,6 +10,7 @@ pub(crate) mod lists;
 pub(crate) mod names;
 pub(crate) mod network;
 pub(crate) mod notes;
+pub(crate) mod paths;
 pub(crate) mod replies;
 pub(crate) mod room;
 pub(crate) mod secrets;
