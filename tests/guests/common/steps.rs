@@ -95,6 +95,13 @@ pub enum Step {
         #[serde(default)]
         id: String,
     },
+    /// `tools.start`, `n` times, each handle dropped at once; then `tools.call` of the same. The arguments have `pad` spaces behind them.
+    CallAfterDropped {
+        name: String,
+        arguments: Value,
+        pad: usize,
+        n: u32,
+    },
     /// `pending-call.wait`.
     WaitCall { call: usize },
     /// `pending-call.cancel`.
@@ -278,6 +285,17 @@ impl Probe {
             Step::StartCall { name, arguments, id } => {
                 self.calls.push(tools::start(&call(name, &arguments, id)));
                 ok(self.calls.len() - 1)
+            }
+            Step::CallAfterDropped {
+                name,
+                arguments,
+                pad,
+                n,
+            } => {
+                let mut call = call(name, &arguments, String::new());
+                call.arguments.push_str(&" ".repeat(pad));
+                (0..n).for_each(|_| drop(tools::start(&call)));
+                ok(tools::call(&call))
             }
             Step::WaitCall { call } => ok(self.calls[call].wait()),
             Step::CancelCall { call } => ok(self.calls[call].cancel()),

@@ -36,6 +36,7 @@ pub(crate) fn cases() -> Vec<Case> {
     all.extend(values::requests());
     all.extend([
         values::many_texts(),
+        values::dropped_calls(),
         values::random(),
         values::timers(),
         values::huge_report(),

@@ -77,6 +77,17 @@ pub(crate) fn kept_handles() -> [Case; 2] {
     [opens, starts(1024 + 64 + 1).fails("trapped", &["limits.handles"])]
 }
 
+/// Calls with much to keep whose handles are dropped at once: they are in flight all the same.
+pub(crate) fn dropped_calls() -> Case {
+    let sleep = json!({ "steps": [{ "do": "sleep", "ms": 600_000 }] });
+    let all = json!({ "do": "call-after-dropped", "name": "probe", "arguments": sleep, "pad": 1 << 20, "n": 200 });
+    let case = Case::steps("calls whose handles are dropped", [all]).tool(Plugin::Built("probe-tool"));
+    case.sees(|seen| {
+        assert_eq!(refusal(&seen[0]).as_deref(), Some("rate-limited"), "{}", seen[0]);
+        assert!(message(&seen[0]).contains("limits.in_flight"), "{}", seen[0]);
+    })
+}
+
 /// The most of a method, of a host, and of the body that the host takes of a request that nobody reads.
 const METHOD: usize = 64;
 const AUTHORITY: usize = 320;
