@@ -73,7 +73,7 @@ fn a_resume_that_differs_sends_nothing() {
     let run = home.newest_run();
     let budget = || home.shown(&run)["agents"][0]["budget"].clone();
     let before = budget();
-    let more = ["--budget", "tool-calls=77"];
+    let more = ["--budget", "iterations=100"];
     let process = resume(&home, &run).args(more).start();
     let begun = Instant::now();
     // It is in the long stretch, which is longer than it may be when it is stopped meanwhile.
@@ -90,7 +90,7 @@ fn a_resume_that_differs_sends_nothing() {
     assert_eq!(budget(), before, "nothing is changed");
     let resumed = resume(&home, &run).args(more).output().expect(0);
     assert_eq!((server.requests().len(), resumed.spent("resent")), (4, 2));
-    assert_eq!(budget()["tool-calls"], 77);
+    assert_eq!(budget()["iterations"], 100);
 }
 
 /// Agents that are told again compute, and give no place up meanwhile: one that was there before waits for its place, however long they take.
