@@ -433,7 +433,11 @@ impl HostDescriptor for Folders<'_> {
         modified: NewTimestamp,
     ) -> FsResult<()> {
         let deed = self.begins(Way::Write, &fd, &path);
-        let done = self.wasi.set_times_at(fd, follow, path, accessed, modified).await;
+        // Where a link is followed it opens what lies there.
+        let done = match self.opens_at_once(&fd, follow, &path).await {
+            Ok(()) => self.wasi.set_times_at(fd, follow, path, accessed, modified).await,
+            Err(error) => Err(error),
+        };
         self.ends(deed, done)
     }
 

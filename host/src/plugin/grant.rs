@@ -238,18 +238,32 @@ impl GrantContext {
     /// # Errors
     /// They may not.
     pub fn spares(&self, folder: &FolderGrant, component: &Path) -> Result<(), GrantError> {
-        let component = self.cwd.join(component);
-        let ways = [Way::to(&component), Way::to(&component.with_extension("toml"))];
+        let what = "which this run uses, or the manifest beside it; put the component elsewhere";
+        self.spares_files(folder, &[component, &component.with_extension("toml")], what)
+    }
+
+    /// The same of the script that its model is played from.
+    ///
+    /// # Errors
+    /// They may not have the folder.
+    pub fn spares_script(&self, folder: &FolderGrant, script: &Path) -> Result<(), GrantError> {
+        self.spares_files(
+            folder,
+            &[script],
+            "from which the model's answers are read; put it elsewhere",
+        )
+    }
+
+    fn spares_files(&self, folder: &FolderGrant, files: &[&Path], what: &str) -> Result<(), GrantError> {
+        let ways: Vec<Way> = files.iter().map(|file| Way::to(&self.cwd.join(file))).collect();
         let mut met = ways.iter().flat_map(|way| way.links.iter().chain([&way.end]));
         if !folder.writable() || !met.any(|path| path.starts_with(&folder.dir)) {
             return Ok(());
         }
-        let shown = text::line(&component.to_string_lossy(), 200);
+        let shown = text::line(&self.cwd.join(files[0]).to_string_lossy(), 200);
         Err(GrantError::new(
             &Grant::Fs(folder.clone()).to_string(),
-            format!(
-                "it would let a plugin rewrite {shown}, which this run uses, or the manifest beside it; put the component elsewhere, or grant a folder below, or read-only"
-            ),
+            format!("it would let a plugin rewrite {shown}, {what}, or grant a folder below, or read-only"),
         ))
     }
 

@@ -50,7 +50,7 @@ impl Host {
         }
         let grants = Grants::read(self.config(), &GrantFlags::allowing(allow))?;
         let rights = Arc::new(grants.tool(&*plugin)?);
-        grants.spare(std::iter::once(&*plugin), &[rights.whole()])?;
+        grants.spare(std::iter::once(&*plugin), None, &[rights.whole()])?;
         let notices = grants.held_back(&*plugin)?;
         let defs = self.ask_tools(&plugin).await?;
         let listed = Listed {

@@ -72,7 +72,7 @@ impl Host {
         if let Some(changed) = player.changed.as_deref() {
             let called_by_root = |tool: &ToolRef| tool.rights.called_by(&agent.rights);
             let tools: Vec<Rights> = now.tools.iter().map(called_by_root).collect();
-            Grants::approved_alone(self.config())?.spare(std::iter::once(changed), &tools)?;
+            Grants::approved_alone(self.config())?.spare(std::iter::once(changed), None, &tools)?;
         }
         let played = player.play_root().await.map_err(|error| failed(&origin, error))?;
         let cut = cut(&store, &origin, &played, &spec.budget)?;

@@ -244,21 +244,27 @@ impl<'a> Grants<'a> {
         })
     }
 
-    /// Whether tools with these rights can't rewrite any of these plugins, where it was named by its path.
+    /// Whether tools with these rights can't rewrite any of these plugins, where it is read from a file, nor the script that is played.
     pub(super) fn spare<'p>(
         &self,
         plugins: impl Iterator<Item = &'p Plugin>,
+        script: Option<&Path>,
         tools: &[Rights],
     ) -> Result<(), GrantError> {
         let folders: Vec<FolderGrant> = tools.iter().flat_map(Rights::folders).collect();
-        for plugin in plugins {
-            if let Origin::Path(component) = &plugin.origin {
-                for folder in &folders {
-                    self.context.spares(folder, component)?;
-                }
-            }
+        let component = |plugin: &'p Plugin| match &plugin.origin {
+            Origin::Path(component) | Origin::Home(component) => Some(component),
+            Origin::Standard | Origin::Kept => None,
+        };
+        for component in plugins.filter_map(component) {
+            folders
+                .iter()
+                .try_for_each(|folder| self.context.spares(folder, component))?;
         }
-        Ok(())
+        let Some(script) = script else { return Ok(()) };
+        folders
+            .iter()
+            .try_for_each(|folder| self.context.spares_script(folder, script))
     }
 
     /// What a plugin may do, as a root strategy or as a tool.

@@ -99,7 +99,7 @@ impl Host {
         one_of_each_name(&strategy, &plugins)?;
         let reach: Vec<Rights> = plugins.iter().map(|plugin| plugin.rights.called_by(&rights)).collect();
         let all = std::iter::once(&*strategy).chain(plugins.iter().map(|p| &*p.plugin));
-        grants.spare(all, &reach)?;
+        grants.spare(all, spec.script.as_deref(), &reach)?;
         let (toolbox, held) = toolbox(&plugins, &self.config.limits)?;
         let (models, model) = self.model(&strategy, &rights, spec).await?;
         let others = rights.llm_aliases().filter_map(|alias| models.resolve(alias).ok());

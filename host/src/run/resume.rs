@@ -141,12 +141,11 @@ impl Host {
         root.from.cancel_asked |= cancel_asked;
         let mut records: Vec<Record> = steps.map(|step| session.step(step, None)).collect();
         let note = |kind, body| note(&session.id, root.from.attempt, kind, body);
-        let changed = (!change.are_none()).then(|| note(NoteKind::Terms, change.body()));
+        if !change.are_none() {
+            // At once: what is denied stays denied, however this ends.
+            records.push(note(NoteKind::Terms, change.body()));
+        }
         records.extend(lost.map(|lost| note(NoteKind::Host, lost.into_bytes())));
-        let own = root.from.recorded.get(&Scope::ROOT);
-        let tells = own.is_some_and(|own| !own.observations.is_empty()) && !root.from.cancel_asked;
-        let into = if tells { &mut root.from.changed } else { &mut records };
-        into.extend(changed);
         let written = session.run.append(records, None, Sync::Durable).await;
         written.map_err(|end| HostError::NotBegun(end.to_string()))?;
         let first = ctx.events.subscribe();

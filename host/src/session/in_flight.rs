@@ -24,14 +24,21 @@ impl InFlight {
     /// One more, of which so many bytes are kept; all together hold `most` at most.
     ///
     /// # Errors
-    /// They would hold more.
+    /// They would hold more, and this one alone or all together: waiting helps in the second case.
     pub(super) fn admit(&self, asked: u64, most: u64) -> Result<Flying, Refusal> {
         let bytes = asked.saturating_add(CALL);
+        let show = |bytes| limits::show(bytes, Unit::Bytes);
+        if bytes > most {
+            let (bytes, most) = (show(bytes), show(most));
+            let message = format!(
+                "This call would hold {bytes} while it is in flight, and {most} are the most (limits.in_flight)."
+            );
+            return Err(Refusal::invalid(message));
+        }
         let more = |now: u64| now.checked_add(bytes).filter(|all| *all <= most);
         match self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, more) {
             Ok(_) => Ok(self.flying(bytes)),
             Err(now) => {
-                let show = |bytes| limits::show(bytes, Unit::Bytes);
                 let message = format!(
                     "The calls in flight hold {}, this one would hold {} more, and {} are the most together (limits.in_flight). Wait for some first.",
                     show(now),
@@ -80,6 +87,8 @@ mod tests {
         drop(second);
         assert!(all.admit(CALL + 1, most).is_err());
         drop(first);
+        let never = all.admit(most - CALL + 1, most).unwrap_err();
+        assert_eq!(never.kind, RefusalKind::InvalidInput, "waiting does not help");
         drop(all.admit(most - CALL, most).unwrap());
         let before = all.again(most);
         assert!(all.admit(0, most).is_err());

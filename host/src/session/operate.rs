@@ -101,13 +101,6 @@ impl Guest {
             .unwrap_or_else(|lost| Err(End::Host(format!("the host failed while an operation began: {lost}"))))
     }
 
-    /// These are written down when all that is recorded has been told, and not where that comes to differ from the record.
-    pub fn postpone_records(&self, records: Vec<Record>) {
-        if !records.is_empty() {
-            self.postpone(Box::new(Changed(records)));
-        }
-    }
-
     /// It begins, or is taken over from the record. A model that is asked inside a tool call is thinking; one that was refused was not asked.
     fn begun<C: Operation>(&self, call: &mut C, number: u32) {
         self.void_turn::<C>();
@@ -436,17 +429,6 @@ struct Begun {
     at_ms: u64,
     /// [`Under::awake_ms`].
     awake_ms: u64,
-}
-
-/// What is written down only if this is the same run.
-struct Changed(Vec<Record>);
-
-impl Postponed for Changed {
-    fn go(self: Box<Self>, guest: Arc<Guest>) -> Waiting<'static, Result<(), End>> {
-        Box::pin(async move { guest.append_apart(self.0, Sync::Durable).await })
-    }
-
-    fn leave(self: Box<Self>, _guest: &Guest) {}
 }
 
 /// An operation that was under way when the host went down.

@@ -167,7 +167,6 @@ impl Candidate {
                     recorded,
                     restarts_ms: restored.restarts_ms,
                     cancel_asked: row.cancel_asked,
-                    changed: Vec::new(),
                 },
                 result,
             }),

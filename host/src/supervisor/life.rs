@@ -62,8 +62,6 @@ pub struct From {
     pub restarts_ms: Vec<u64>,
     /// Whether its end was asked for already.
     pub cancel_asked: bool,
-    /// What is written down when all that is recorded has been told again: what differs from its record leaves that as it was.
-    pub changed: Vec<Record>,
 }
 
 impl From {
@@ -74,7 +72,6 @@ impl From {
             recorded: BTreeMap::new(),
             restarts_ms: Vec::new(),
             cancel_asked: false,
-            changed: Vec::new(),
         }
     }
 }
@@ -112,7 +109,6 @@ impl Agent {
             rebuilt: false,
         };
         let mut guest = self.first(supervisor);
-        guest.postpone_records(std::mem::take(&mut self.from.changed));
         let lived = match self.lives(supervisor, &mut history, &mut guest).await {
             // Whatever it was about to write, the run was suspended first.
             Err(End::Suspended) => Box::pin(self.suspend(&guest)).await,

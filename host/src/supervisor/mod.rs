@@ -565,7 +565,6 @@ impl RootRestored {
                 recorded,
                 restarts_ms: restored.restarts_ms,
                 cancel_asked: row.cancel_asked,
-                changed: Vec::new(),
             },
             result,
             observations,

@@ -385,18 +385,23 @@ fn a25_a_race_for_a_folders_name_is_not_won() {
 #[test]
 fn a25_what_is_no_file_holds_nobody_up() {
     let folders = Folders::new();
-    let pipe = folders.work().join("papers/pipe");
-    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for folder in ["papers", "desk"] {
+        let pipe = folders.work().join(folder).join("pipe");
+        assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    }
     let _socket = UnixListener::bind(folders.work().join("papers/socket")).unwrap();
     let reads = |path: &str| call(&[on("/papers", "read", path)]);
-    let host = agent(folders.site.host()).args(["--allow", "fs:./papers"]);
-    let program = json!({ "steps": [reads("pipe"), reads("socket"), reads("a.txt")] });
+    // To set the times of what a link leads to, it is opened.
+    let times = call(&[json!({ "do": "set-times", "root": "/desk", "path": "pipe", "follow": true })]);
+    let host = agent(folders.site.host()).args(["--allow", "fs:./papers", "--allow", "fs:./desk:rw"]);
+    let program = json!({ "steps": [reads("pipe"), reads("socket"), reads("a.txt"), times] });
     let attacked = folders.site.attack(host.probe(&program));
     assert_eq!(attacked.output.code, Some(0), "{:?}", attacked.output);
     let seen = attacked.output.seen();
     assert_eq!(wasi::inside(&seen[0])[0]["error"], "unsupported", "{}", seen[0]);
     assert_eq!(wasi::inside(&seen[1])[0]["error"], "unsupported", "{}", seen[1]);
     assert_eq!(wasi::inside(&seen[2])[0]["ok"], "a paper", "{}", seen[2]);
+    assert_eq!(wasi::inside(&seen[3])[0]["error"], "unsupported", "{}", seen[3]);
     // No thread waits in the pipe, for which the process would wait a second.
     attacked.within(Duration::from_secs(5));
     folders.site.is_well();

@@ -94,6 +94,9 @@ pub(crate) enum Step {
     SetTimes {
         root: String,
         path: String,
+        /// Whether a link is followed.
+        #[serde(default)]
+        follow: bool,
     },
 }
 
@@ -178,9 +181,14 @@ impl Step {
                 )?;
                 Ok(json!(file.set_size(*bytes)?))
             }
-            Self::SetTimes { root, path } => {
+            Self::SetTimes { root, path, follow } => {
                 let now = NewTimestamp::Now;
-                Ok(json!(folder(root)?.set_times_at(PathFlags::empty(), path, now, now)?))
+                let flags = if *follow {
+                    PathFlags::SYMLINK_FOLLOW
+                } else {
+                    PathFlags::empty()
+                };
+                Ok(json!(folder(root)?.set_times_at(flags, path, now, now)?))
             }
         }
     }
