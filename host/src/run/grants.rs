@@ -1,6 +1,8 @@
 //! Rights out of words: what the operator allowed by flags and configuration, and what was approved with each plugin, as the rights of a run's root
 //! and of its tools.
 
+use std::path::Path;
+
 use crate::config::{Config, DENIABLE};
 use crate::plugin::approval::{Approval, ApprovalError};
 use crate::plugin::grant::{Allowed, FolderGrant, Grant, GrantContext, GrantError, Kind, ProviderFiles};
