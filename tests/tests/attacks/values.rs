@@ -110,8 +110,8 @@ fn a14_handles_that_nobody_drops() {
 #[test]
 fn a14_calls_whose_handles_are_dropped() {
     let site = Site::new();
-    // What is asked of those in flight, and what their instances hold.
-    site.tries(&cases::values::dropped_calls()).holding(160 << 20);
+    // What is asked of those in flight, and what their instances hold of it.
+    site.tries(&cases::values::dropped_calls()).holding(400 << 20);
     site.is_well();
 }
 

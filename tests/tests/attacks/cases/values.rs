@@ -79,8 +79,9 @@ pub(crate) fn kept_handles() -> [Case; 2] {
 
 /// Calls with much to keep whose handles are dropped at once: they are in flight all the same.
 pub(crate) fn dropped_calls() -> Case {
-    let sleep = json!({ "steps": [{ "do": "sleep", "ms": 600_000 }] });
-    let all = json!({ "do": "call-after-dropped", "name": "probe", "arguments": sleep, "pad": 1 << 20, "n": 200 });
+    // All that are let in run at once, and end while whoever asks next waits.
+    let sleep = json!({ "steps": [{ "do": "sleep", "ms": 5_000 }] });
+    let all = json!({ "do": "call-after-dropped", "name": "probe", "arguments": sleep, "pad": 4 << 20, "n": 40 });
     let case = Case::steps("calls whose handles are dropped", [all]).tool(Plugin::Built("probe-tool"));
     case.sees(|seen| {
         assert_eq!(refusal(&seen[0]).as_deref(), Some("rate-limited"), "{}", seen[0]);
