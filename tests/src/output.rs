@@ -112,6 +112,15 @@ pub fn message(seen: &Value) -> &str {
     message.and_then(Value::as_str).unwrap_or_default()
 }
 
+/// What the steps of a tool saw, as whoever called it was answered.
+#[track_caller]
+pub fn in_call(seen: &Value) -> Vec<Value> {
+    let text = seen.pointer("/ok/output/structured_content").and_then(Value::as_str);
+    let text = text.unwrap_or_else(|| panic!("the tool has no answer: {seen}"));
+    let told: Value = serde_json::from_str(text).unwrap();
+    told["seen"].as_array().unwrap().clone()
+}
+
 /// `ToolCalls` → `tool-calls`.
 fn kebab(name: &str) -> String {
     let mut out = String::new();

@@ -85,9 +85,7 @@ fn sees(home: &Home, arguments: &[&str], step: &Value) -> Value {
 /// What the step of a tool call saw.
 #[track_caller]
 fn inside(call: &Value) -> Value {
-    let text = call["ok"]["output"]["structured_content"].as_str();
-    let text = text.unwrap_or_else(|| panic!("no answer: {call}"));
-    serde_json::from_str::<Value>(text).unwrap()["seen"][0].clone()
+    hermes_tests::output::in_call(call).swap_remove(0)
 }
 
 fn open(name: &str) -> Value {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hermes_tests::child::{ChildSpec, join, summary};
 use hermes_tests::model::{Format, ModelServer};
-use hermes_tests::output::{message, refusal, slack};
+use hermes_tests::output::{in_call, message, refusal, slack};
 use hermes_tests::{Home, Host, Output, guests};
 use serde_json::{Value, json};
 
@@ -224,21 +224,16 @@ fn meeting_by(
     let host = limits.iter().fold(host, set);
     let mut seen = host.probe(&program).output().expect(0).seen();
     if by == By::Tool {
-        seen = inside(&seen[0])["seen"].as_array().unwrap().clone();
+        seen = in_call(&seen[0]);
     }
     let ends = seen.into_iter().skip(usize::try_from(calls).unwrap());
     ends.map(|end| {
         if refusal(&end).is_some() {
             return Err(end);
         }
-        Ok(!inside(&end)["seen"][2]["ok"].as_array().unwrap().is_empty())
+        Ok(!in_call(&end)[2]["ok"].as_array().unwrap().is_empty())
     })
     .collect()
-}
-
-/// What the probe as a tool answered.
-fn inside(end: &Value) -> Value {
-    serde_json::from_str(end["ok"]["output"]["structured_content"].as_str().unwrap()).unwrap()
 }
 
 #[test]

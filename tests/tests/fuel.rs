@@ -193,9 +193,7 @@ fn a_call_that_was_cancelled_inside_a_tool_call_takes_none_of_its_share() {
         let output = run(steps, Some(budget));
         let seen = output.seen();
         assert_eq!(hermes_tests::output::refusal(&seen[0]), None, "{}", seen[0]);
-        let inside = seen[0]["ok"]["output"]["structured_content"].as_str().unwrap();
-        let inside: Value = serde_json::from_str(inside).unwrap();
-        let inside = inside["seen"].as_array().unwrap();
+        let inside = hermes_tests::output::in_call(&seen[0]);
         assert_eq!(inside.len(), steps.len());
         assert!(inside.last().unwrap()["ok"].is_u64(), "it computed: {inside:?}");
         if let [_, _, waited, _] = inside.as_slice() {

@@ -192,11 +192,7 @@ fn a_tool_opens_only_what_it_was_given() {
     let open = json!({ "do": "open", "name": "notes" });
     let host = home.host().arg("--tool").arg(guests::built("probe-tool"));
     let seen = host.probe(&json!({ "steps": [open, call] })).output().expect(0).seen();
-    let inner = seen[1]["ok"]["output"]["structured_content"]
-        .as_str()
-        .unwrap_or_else(|| panic!("{}", seen[1]));
-    let inner: Value = serde_json::from_str(inner).unwrap();
-    let inner = inner["seen"].as_array().unwrap();
+    let inner = &hermes_tests::output::in_call(&seen[1]);
     for seen in inner {
         assert_eq!(refusal(seen).as_deref(), Some("denied"), "{seen}");
     }

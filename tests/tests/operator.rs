@@ -24,8 +24,7 @@ fn tool_sees(home: &Home, arguments: &[&str], step: &Value) -> Value {
     let host = home.host().args(["--deny", "llm"]).args(arguments);
     let host = host.arg("--tool").arg(guests::built("probe-tool"));
     let seen = host.probe(&json!({ "steps": [call] })).output().expect(0).seen();
-    let inside = seen[0]["ok"]["output"]["structured_content"].as_str().unwrap();
-    serde_json::from_str::<Value>(inside).unwrap()["seen"][0].clone()
+    hermes_tests::output::in_call(&seen[0]).swap_remove(0)
 }
 
 fn write(path: &str, text: &str) -> Value {

@@ -433,11 +433,7 @@ fn a_tool_call_that_is_made_again_sees_the_time_that_it_saw() {
 /// What the steps of a tool called `probe` saw.
 #[track_caller]
 fn inside_the_call(output: &Output) -> Vec<Value> {
-    let seen = output.seen().remove(0);
-    let text = seen.pointer("/ok/output/structured_content").and_then(Value::as_str);
-    let text = text.unwrap_or_else(|| panic!("the tool has no answer: {seen}"));
-    let told: Value = serde_json::from_str(text).unwrap();
-    told["seen"].as_array().unwrap().clone()
+    hermes_tests::output::in_call(&output.seen()[0])
 }
 
 /// A tool that holds a folder and may be called again waits again for what it reads there: none of its timers ends before, and each in the call in which it

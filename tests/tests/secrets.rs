@@ -10,7 +10,7 @@ use std::time::Duration;
 use hermes_tests::child::{ChildSpec, inside, join};
 use hermes_tests::home::{KEY, KEY_VARIABLE};
 use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
-use hermes_tests::output::{message, refusal};
+use hermes_tests::output::{in_call, message, refusal};
 use hermes_tests::program::{ask, steps};
 use hermes_tests::site::{Site, answer, authority, moved, ok};
 use hermes_tests::terminal::Terminal;
@@ -133,17 +133,6 @@ fn in_tool(steps: &[Value]) -> Value {
 
 fn fetch(url: &str) -> Value {
     json!({ "do": "fetch", "url": url })
-}
-
-/// What the steps of a call of `probe` saw.
-#[track_caller]
-fn in_call(seen: &Value) -> Vec<Value> {
-    let text = seen["ok"]["output"]["structured_content"].as_str();
-    let text = text.unwrap_or_else(|| panic!("{seen}"));
-    serde_json::from_str::<Value>(text).unwrap()["seen"]
-        .as_array()
-        .unwrap()
-        .clone()
 }
 
 /// A run of the probe with the tools of `probe-tool`, with these grants.

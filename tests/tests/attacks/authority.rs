@@ -66,21 +66,21 @@ fn a26_a_tool_reaches_no_further_than_whoever_calls_it() {
     let run = site.home.newest_run();
     let seen = site.home.shown(&run)["result"]["seen"].clone();
 
-    let parents = wasi::inside(&seen[0]);
+    let parents = wasi::in_call(&seen[0]);
     assert_eq!(parents[0]["ok"], json!(["/papers"]));
     assert_eq!(
         (&parents[1]["ok"], &parents[2]["ok"]["text"]),
         (&json!("for its parent"), &json!("there"))
     );
 
-    let nothing = wasi::inside(&inside(&seen[2])[0]);
+    let nothing = wasi::in_call(&inside(&seen[2])[0]);
     assert_eq!(nothing[0]["ok"], json!([]));
     assert_eq!(
         (&nothing[1]["error"], &nothing[2]["error"]),
         (&json!("bad-descriptor"), &json!("HttpRequestDenied"))
     );
 
-    let part = wasi::inside(&inside(&seen[4])[0]);
+    let part = wasi::in_call(&inside(&seen[4])[0]);
     let told: Vec<&Value> = part
         .iter()
         .map(|told| told.get("ok").unwrap_or(&told["error"]))
@@ -157,9 +157,7 @@ fn a26_a_tool_that_is_called_by_a_tool_reaches_no_further_than_it() {
         let attacked = site.attack(host.probe(&steps(&[through.clone(), outer.clone()])));
         assert_eq!(attacked.output.code, Some(0), "{:?}", attacked.output);
         let seen = attacked.output.seen();
-        let structured = seen[1]["ok"]["output"]["structured_content"].as_str().unwrap();
-        let between: Value = serde_json::from_str(structured).unwrap();
-        (wasi::inside(&seen[0]), wasi::inside(&between["seen"][0]))
+        (wasi::in_call(&seen[0]), wasi::in_call(&wasi::in_call(&seen[1])[0]))
     };
     // From both sides: with the grants all along the way it works, and where one on the way lacks them it does not.
     let (direct, through_tool) = run(&["probe", "probe-tool", "probe-wasi"], &[]);
@@ -353,7 +351,7 @@ fn a30_what_an_agent_wrote_decides_nothing_later() {
     assert_eq!(attacked.output.code, Some(0), "{:?}", attacked.output);
     let seen = attacked.output.seen();
     assert!(
-        wasi::inside(&seen[0]).iter().all(|told| told["error"].is_null()),
+        wasi::in_call(&seen[0]).iter().all(|told| told["error"].is_null()),
         "{}",
         seen[0]
     );

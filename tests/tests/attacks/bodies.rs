@@ -328,7 +328,7 @@ fn a38_servers_that_keep_their_connections_open_leave_none_with_the_host() {
     site.keep("the attack", &output);
     assert_eq!((output.code, served.connections()), (Some(0), 20), "{output:?}");
     for seen in &output.seen()[..20] {
-        assert_eq!(wasi::inside(seen)[0]["ok"]["text"], "ok", "{seen}");
+        assert_eq!(wasi::in_call(seen)[0]["ok"]["text"], "ok", "{seen}");
     }
     site.is_well();
 }

@@ -164,7 +164,7 @@ fn a35_a_proxy_of_the_environment_sees_nobody() {
     assert_eq!(attacked.output.code, Some(0), "{:?}", attacked.output);
     let seen = attacked.output.seen();
     assert_eq!(seen[0]["ok"]["parts"][0]["Text"], "yes");
-    assert_eq!(crate::wasi::inside(&seen[1])[0]["ok"]["text"], "direct");
+    assert_eq!(crate::wasi::in_call(&seen[1])[0]["ok"]["text"], "direct");
     assert_eq!(proxy.connections(), 0);
     site.is_well();
 }

@@ -295,12 +295,12 @@ fn a25_a_folder_that_an_agent_swapped_for_a_link_is_not_opened() {
     assert_eq!(attacked.output.code, Some(0), "{:?}", attacked.output);
     let seen = attacked.output.seen();
     assert!(
-        wasi::inside(&seen[2]).iter().all(|told| told["error"].is_null()),
+        wasi::in_call(&seen[2]).iter().all(|told| told["error"].is_null()),
         "{}",
         seen[2]
     );
     let child = inside(&seen[5]);
-    let first = wasi::inside(&child[0]);
+    let first = wasi::in_call(&child[0]);
     assert_eq!(first[0]["ok"], "what the child was given", "{}", child[0]);
     assert_eq!(refusal(&child[3]).as_deref(), Some("upstream"), "{}", child[3]);
     let said = message(&child[3]);
@@ -375,7 +375,7 @@ fn a25_a_race_for_a_folders_name_is_not_won() {
     assert!(!output.stdout.contains(CANARY), "{}", output.stdout);
     for seen in &output.seen()[1..] {
         match refusal(seen) {
-            None => assert_eq!(wasi::inside(seen)[0]["ok"], "inside", "{seen}"),
+            None => assert_eq!(wasi::in_call(seen)[0]["ok"], "inside", "{seen}"),
             Some(kind) => assert_eq!(kind, "upstream", "{seen}"),
         }
     }
@@ -398,10 +398,10 @@ fn a25_what_is_no_file_holds_nobody_up() {
     let attacked = folders.site.attack(host.probe(&program));
     assert_eq!(attacked.output.code, Some(0), "{:?}", attacked.output);
     let seen = attacked.output.seen();
-    assert_eq!(wasi::inside(&seen[0])[0]["error"], "unsupported", "{}", seen[0]);
-    assert_eq!(wasi::inside(&seen[1])[0]["error"], "unsupported", "{}", seen[1]);
-    assert_eq!(wasi::inside(&seen[2])[0]["ok"], "a paper", "{}", seen[2]);
-    assert_eq!(wasi::inside(&seen[3])[0]["error"], "unsupported", "{}", seen[3]);
+    assert_eq!(wasi::in_call(&seen[0])[0]["error"], "unsupported", "{}", seen[0]);
+    assert_eq!(wasi::in_call(&seen[1])[0]["error"], "unsupported", "{}", seen[1]);
+    assert_eq!(wasi::in_call(&seen[2])[0]["ok"], "a paper", "{}", seen[2]);
+    assert_eq!(wasi::in_call(&seen[3])[0]["error"], "unsupported", "{}", seen[3]);
     // No thread waits in the pipe, for which the process would wait a second.
     attacked.within(Duration::from_secs(5));
     folders.site.is_well();

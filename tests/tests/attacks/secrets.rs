@@ -10,7 +10,7 @@ use crate::cases::secrets::{HIDDEN, SECRET};
 use crate::hostile;
 use crate::serves::{Serves, moved, page, path};
 use crate::site::Site;
-use crate::wasi::{agent, call, inside};
+use crate::wasi::{agent, call, in_call};
 
 /// A place whose operator has set the secret `x`.
 fn site() -> Site {
@@ -61,7 +61,7 @@ fn told(site: &Site, servers: [&Serves; 2], steps: &[Value]) -> (Vec<Value>, Out
     let host = agent(site.host()).args(["--allow", &net[0], "--allow", &net[1], "--allow", &secret]);
     let output = site.attack(host.probe(&json!({ "steps": [call(steps)] }))).output;
     assert_eq!(output.code, Some(0), "{output:?}");
-    (inside(&output.seen()[0]), output)
+    (in_call(&output.seen()[0]), output)
 }
 
 #[test]

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::cases;
 use crate::site::Site;
-use crate::wasi::inside;
+use crate::wasi::in_call;
 
 /// The clock of a step or a run.
 const WALL: Duration = Duration::from_millis(500);
@@ -68,7 +68,7 @@ fn a06_a_pipe_that_nobody_reads() {
     let host = site.host().args(["--allow", "fs:./out:rw"]);
     let host = host.arg("--tool").arg(guests::built("probe-tool"));
     let lived = site.lives(host, &[call]);
-    let seen = inside(&lived.seen[0]);
+    let seen = in_call(&lived.seen[0]);
     assert_eq!(seen.len(), 3, "{seen:?}");
     assert!(seen.iter().all(|seen| message(seen) == "unsupported"), "{seen:?}");
     site.is_well();

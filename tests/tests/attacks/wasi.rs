@@ -1,5 +1,6 @@
 //! What a hostile tool is told by WASI: it sends whatever it likes, and no library has looked at it before.
 
+pub(crate) use hermes_tests::output::in_call;
 use hermes_tests::{Host, Output, guests};
 use serde_json::{Value, json};
 
@@ -33,15 +34,6 @@ pub(crate) fn told_by(site: &Site, host: Host, grants: &[&str], steps: &[Value])
 /// The step of an agent that has the tool do these steps.
 pub(crate) fn call(steps: &[Value]) -> Value {
     json!({ "do": "call", "name": "wasi", "arguments": { "steps": steps } })
-}
-
-/// What the tool's steps told, as an agent saw its answer.
-#[track_caller]
-pub(crate) fn inside(seen: &Value) -> Vec<Value> {
-    let text = seen.pointer("/ok/output/structured_content").and_then(Value::as_str);
-    let text = text.unwrap_or_else(|| panic!("the tool has no answer: {seen}"));
-    let told: Value = serde_json::from_str(text).unwrap();
-    told["seen"].as_array().unwrap().clone()
 }
 
 /// An agent that may call the tool.

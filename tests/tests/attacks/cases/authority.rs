@@ -1,7 +1,7 @@
 //! Agents and tools that would reach further than they may.
 
 use hermes_tests::child::{ChildSpec, inside, join};
-use hermes_tests::output::{message, refusal};
+use hermes_tests::output::{in_call, message, refusal};
 use hermes_tests::program::{ask, open, steps};
 use serde_json::{Value, json};
 
@@ -39,14 +39,8 @@ pub(crate) fn reaches_no_further() -> Case {
         Case::steps("a tool in the hands of a child", [read, child.spawn(), join(0)]).tool(Plugin::Built("probe-wasi"));
     let case = case.file("held/x.txt", "for its parent").allow("fs:{work}/held");
     case.sees(|seen| {
-        let told = |of: &Value| -> Value {
-            let text = of.pointer("/ok/output/structured_content").and_then(Value::as_str);
-            let told: Value =
-                serde_json::from_str(text.unwrap_or_else(|| panic!("the tool has no answer: {of}"))).unwrap();
-            told["seen"][0].clone()
-        };
-        assert_eq!(told(&seen[0])["ok"], "for its parent");
-        assert_eq!(told(&inside(&seen[2])[0])["error"], "bad-descriptor");
+        assert_eq!(in_call(&seen[0])[0]["ok"], "for its parent");
+        assert_eq!(in_call(&inside(&seen[2])[0])[0]["error"], "bad-descriptor");
     })
 }
 

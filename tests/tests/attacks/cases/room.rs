@@ -1,6 +1,6 @@
 //! Guests that want more room than they may have: stack, memory, tables.
 
-use hermes_tests::output::{message, refusal};
+use hermes_tests::output::{in_call, message, refusal};
 use serde_json::{Value, json};
 
 use super::{Case, Plugin};
@@ -44,19 +44,12 @@ pub(crate) fn calls_itself() -> Case {
     let step = call(&[size.clone(), grow, size.clone(), call(&[size])]);
     let case = Case::steps("a tool that calls itself", [step]).tool(Plugin::Built("probe-tool"));
     case.sees(|seen| {
-        let outer = structured(&seen[0]);
+        let outer = in_call(&seen[0]);
         let pages = |seen: &Value| seen["ok"][1].as_u64().unwrap();
-        let inner = structured(&outer[3]);
+        let inner = in_call(&outer[3]);
         assert_eq!(pages(&outer[2]), pages(&outer[0]) + 100);
         assert_eq!(pages(&inner[0]), pages(&outer[0]), "it has a memory of its own");
     })
-}
-
-/// What the steps of a call of the tool `probe` saw.
-fn structured(seen: &Value) -> Vec<Value> {
-    let text = seen["ok"]["output"]["structured_content"].as_str().unwrap();
-    let content: Value = serde_json::from_str(text).unwrap();
-    content["seen"].as_array().unwrap().clone()
 }
 
 /// Arguments that nest without end, one level too deep, and as deep as they may.
