@@ -8,7 +8,7 @@ use hermes_tests::shim::{Action, ECONNREFUSED, Shim, When};
 use serde_json::{Value, json};
 
 use crate::cases;
-use crate::serves::{Serves, moved, page, path};
+use crate::serves::{Serves, moved, page};
 use crate::site::Site;
 use crate::wasi::{told, told_by};
 
@@ -276,79 +276,37 @@ fn a36_a_redirect_is_checked_as_its_first_request_was() {
     let site = Site::new();
     let trap = Serves::always(page("trapped"));
     let port = trap.address.port();
-    let served = Serves::with(move |request, stream| {
-        let to = match path(request) {
-            "/to-metadata" => "http://169.254.169.254/latest/".to_owned(),
-            "/to-local" => format!("http://127.0.0.1:{port}/"),
-            "/to-notation" => format!("http://2130706433:{port}/"),
-            "/to-relative" => format!("//127.0.0.1:{port}/"),
-            "/to-rebound" => format!("http://rebind.example:{port}/"),
-            "/to-secure" => format!("https://127.0.0.1:{port}/"),
-            "/to-user" => format!("http://user@127.0.0.1:{port}/"),
-            "/to-file" => "file:///etc/hostname".to_owned(),
-            "/to-data" => "data:text/plain,trapped".to_owned(),
-            "/to-broken" => "http://[".to_owned(),
-            // As many hops as the path has letters left.
-            hops => return stream.write_all(&hop(hops)),
-        };
-        stream.write_all(&moved(302, &to))
-    });
+    let output = site.tries(&cases::network::redirects(&trap)).output;
+    for words in [
+        "--allow net:GET@http://169.254.169.254",
+        &format!("--allow net:GET@http://127.0.0.1:{port}"),
+        &format!("--allow net:GET@127.0.0.1:{port}"),
+    ] {
+        assert!(output.stderr.contains(words), "{words:?} is missing: {}", output.stderr);
+    }
+
+    // A name that was granted leads inside.
+    let to = format!("http://rebind.example:{port}/");
+    let served = Serves::with(move |_, stream| stream.write_all(&moved(302, &to)));
     let here = served.address.to_string();
     let grants = [
         format!("net:http://{here}"),
         format!("net:http://rebind.example:{port}"),
     ];
-    let grants: Vec<&str> = grants.iter().map(String::as_str).collect();
-    let (denied, invalid) = ("HttpRequestDenied", "HttpRequestUriInvalid");
-    let (local, secure) = (
-        format!("--allow net:GET@http://127.0.0.1:{port}"),
-        format!("--allow net:GET@127.0.0.1:{port}"),
-    );
-    let cases = [
-        ("/to-metadata", denied, "--allow net:GET@http://169.254.169.254"),
-        ("/to-local", denied, &*local),
-        ("/to-notation", denied, &*local),
-        ("/to-relative", denied, &*local),
-        (
-            "/to-rebound",
-            denied,
-            "leads to 169.254.169.254, which is no public address",
-        ),
-        ("/to-secure", denied, &*secure),
-        ("/to-user", invalid, ""),
-        ("/to-file", invalid, ""),
-        ("/to-data", invalid, ""),
-        ("/to-broken", invalid, ""),
-    ];
-    let steps: Vec<Value> = cases
-        .iter()
-        .map(|(path, ..)| json!({ "do": "send", "authority": here, "path": path }))
-        .collect();
+    let grants = grants.each_ref().map(String::as_str);
     let names = Names::new("rebind.example", &[&["169.254.169.254"], &["8.8.8.8"]], port);
-    let (seen, output) = told_by(&site, names.shim.on(site.host()), &grants, &steps);
-    for ((path, told, words), seen) in cases.iter().zip(&seen) {
-        assert_eq!(seen["error"], *told, "{path}: {seen}");
-        assert!(output.stderr.contains(words), "{words:?} is missing: {}", output.stderr);
-    }
+    let (seen, output) = told_by(&site, names.shim.on(site.host()), &grants, &[get(&here)]);
+    assert_eq!(seen[0]["error"], "HttpRequestDenied", "{}", seen[0]);
+    let words = "leads to 169.254.169.254, which is no public address";
+    assert!(output.stderr.contains(words), "{}", output.stderr);
     assert_eq!((names.asked(), names.connected("169.254.169.254")), (1, 0));
     assert_eq!(trap.connections(), 0);
 
     // Three are followed, and a fourth is not.
-    let hops = |n: usize| json!({ "do": "send", "authority": here, "path": format!("/{}", "x".repeat(n)) });
-    let before = served.connections();
-    let (seen, _) = told(&site, &grants[..1], &[hops(3), hops(4)]);
-    assert_eq!(seen[0]["ok"]["text"], "there");
-    assert_eq!(seen[1]["error"], "LoopDetected", "{}", seen[1]);
-    assert_eq!(served.connections() - before, 4 + 4);
+    let served = cases::network::hopping();
+    site.tries(&cases::network::hops(&served));
+    assert_eq!(served.connections(), 4 + 4);
     site.is_well();
-}
-
-/// Redirects to a path of one letter less, until there is none.
-fn hop(path: &str) -> Vec<u8> {
-    match path.strip_suffix('x') {
-        Some(rest) => moved(302, rest),
-        None => page("there"),
-    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! A server that answers as badly as a test wants: byte by byte, never, or with what is no HTTP. It counts who comes.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -72,12 +72,12 @@ impl Serves {
 
     /// The requests so far.
     pub(crate) fn seen(&self) -> Vec<String> {
-        self.seen.lock().unwrap().iter().map(|(_, text)| text.clone()).collect()
+        self.requests().into_iter().map(|(_, text)| text).collect()
     }
 
-    /// When the last request was here.
-    pub(crate) fn last_at(&self) -> Instant {
-        self.seen.lock().unwrap().last().unwrap().0
+    /// When each of them was here, and its text.
+    pub(crate) fn requests(&self) -> Vec<(Instant, String)> {
+        self.seen.lock().unwrap().clone()
     }
 }
 
@@ -124,13 +124,13 @@ pub(crate) fn path(request: &str) -> &str {
 }
 
 /// Says nothing until the client goes.
-pub(crate) fn silent(stream: &mut TcpStream) -> std::io::Result<()> {
+pub(crate) fn silent(stream: &mut impl Read) -> std::io::Result<()> {
     while stream.read(&mut [0; 1024])? > 0 {}
     Ok(())
 }
 
 /// Sends `piece` over and over, with so much time between, until the client goes.
-pub(crate) fn drips(stream: &mut TcpStream, piece: &[u8], every: Duration) -> std::io::Result<()> {
+pub(crate) fn drips(stream: &mut impl Write, piece: &[u8], every: Duration) -> std::io::Result<()> {
     loop {
         stream.write_all(piece)?;
         // What is slow is the attack.

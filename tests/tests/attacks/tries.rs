@@ -83,14 +83,11 @@ impl Site {
         if !matches!(case.does, Does::Call(..)) {
             host = case.rights(&self.home, host);
         }
-        let own = case.replies.as_ref().map(|replies| {
-            let (answer, most) = (replies.answer.clone(), replies.most);
-            (Raw::start(move |to| answer(to)), most)
-        });
+        let own = case.replies.as_ref().map(|replies| (Raw::start(replies), replies));
         if let Some((raw, _)) = &own {
             let key = format!("key_env = \"{KEY_VARIABLE}\"");
-            self.home.configure(&raw.configuration("raw", &key));
-            host = host.args(["--model", "raw/model"]);
+            self.home.configure(&raw.configuration(&key));
+            host = host.args(["--model", &raw.model()]);
         }
         let attacked = match &case.does {
             Does::Run(_, prompt) => self.attack(host.run(&case.strategy(&self.home), prompt)),
@@ -105,9 +102,8 @@ impl Site {
                 self.attack(case.rights(&self.home, host.args([*tool, &arguments.to_string()])))
             }
         };
-        if let Some((raw, most)) = own {
-            let written = raw.take_written();
-            assert!(written <= most, "it wrote {written} bytes");
+        if let Some((raw, replies)) = own {
+            replies.fit(&case.name, raw.take());
         }
         attacked.ended(case)
     }

@@ -1,9 +1,14 @@
 //! Every attack that is a run. One that is not named here is dead code of this suite, and a warning.
 
 use crate::cases::{
-    Case, authority, bytes, calls, computing, floods, lists, names, notes, paths, replies, room, secrets, terminal,
-    texts, timing, trees, values, waiting,
+    Case, authority, bodies, bytes, calls, computing, floods, lists, names, network, notes, orders, paths, replies,
+    room, secrets, slow, streams, terminal, texts, timing, trees, values, waiting,
 };
+use crate::compiling;
+use crate::serves::{Serves, page};
+
+/// How many bytes one answer has that comes in chunks of a byte: each is read by itself, among all else that goes on.
+const SINGLE: usize = 200;
 
 /// All of them.
 pub(crate) fn cases() -> Vec<Case> {
@@ -73,6 +78,9 @@ pub(crate) fn cases() -> Vec<Case> {
     all.extend(texts::schemas());
     all.extend(texts::manifests());
     all.extend([texts::arguments(), texts::result()]);
+    // A19
+    all.extend(compiling::too_many());
+    all.push(compiling::endless());
     // A20 to A23
     all.extend(bytes::no_components());
     all.extend(bytes::cut());
@@ -93,8 +101,25 @@ pub(crate) fn cases() -> Vec<Case> {
     all.extend([trees::nested(), trees::alive(), trees::in_all(), trees::always_fails()]);
     // A30, A32
     all.extend([authority::children(), calls::of_nothing()]);
-    // A34, A40, A42; A35 has a server of its own, and is put in where that is.
+    // A31; A28 and A41 change the home, and are put in where that is.
+    all.push(orders::obeys(&Serves::always(page("thank you"))));
+    // A34; A35 has a server of its own, and is put in where that is.
     all.extend(secrets::tells());
+    // A36, A37: a request in each call, as each takes its time.
+    all.push(network::redirects(&Serves::always(page("trapped"))));
+    all.push(network::hops(&network::hopping()));
+    let served = bodies::server();
+    all.extend(bodies::cut(&served, SINGLE, 1));
+    all.extend(bodies::broken(&served, 1));
+    all.push(bodies::packed(&served));
+    // A38, A39
+    let served = slow::server();
+    all.extend(slow::waits(&served));
+    all.push(slow::waits_less(&served));
+    all.extend(slow::models().map(|(_, case)| case));
+    all.extend(streams::cut());
+    all.extend([streams::odd_of_openai(), streams::odd_of_anthropic()]);
+    // A40, A42
     all.extend([terminal::crash(), timing::measures()]);
     // A44
     all.extend(lists::many());

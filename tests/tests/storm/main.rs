@@ -1,6 +1,8 @@
 //! All attacks that are a run each, at once and in random order in one process that lives on, beside healthy runs which end as ever and in time. After that
 //! the process holds what it held before.
 //!
+//! What needs a process of its own is not among them: an odd command line or environment, a terminal, a signal, and a name service in the system's place.
+//!
 //! The order hangs on a seed, which is printed; `HERMES_TEST_SEED` sets it. With `HERMES_TEST_FULL` there are many rounds, each in another order.
 
 #![allow(clippy::unwrap_used, reason = "what fails shall fail the test")]
@@ -11,8 +13,12 @@ mod cases;
 mod hostile;
 #[path = "../attacks/raw.rs"]
 mod raw;
+#[path = "../attacks/serves.rs"]
+mod serves;
 
 mod all;
+mod changed;
+mod compiling;
 mod healthy;
 mod place;
 

@@ -14,7 +14,6 @@ use hermes_tests::home::{KEY, KEY_VARIABLE, provider};
 use hermes_tests::host::binary;
 use hermes_tests::model::{Format, ModelServer, Script, Turn};
 use hermes_tests::output::{slack, steering};
-use hermes_tests::site::{self, Site};
 use hermes_tests::well::has_ended;
 use hermes_tests::{Home, clean, guests};
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
@@ -23,11 +22,21 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cases::secrets::SECRET;
 use crate::cases::{CLOCKS, Case, Does, End, SETTINGS, network};
-use crate::healthy;
 use crate::raw::Raw;
+use crate::serves::{Serves, page};
+use crate::{changed, healthy};
 
 /// How long the clocks are that end what never comes back.
 pub(crate) const CLOCK: Duration = Duration::from_secs(8);
+
+/// How long others are waited for, in seconds. A tool that gives up a server has time left in its step.
+const WAITS: [(&str, u64); 5] = [
+    ("limits.http.total", CLOCK.as_secs() - 2),
+    ("limits.llm.first_byte", CLOCK.as_secs()),
+    ("limits.llm.idle", CLOCK.as_secs()),
+    ("limits.llm.total", 2 * CLOCK.as_secs()),
+    ("limits.compile.wall", 20),
+];
 
 /// The place, shared by all that goes on there.
 #[derive(Clone)]
@@ -38,8 +47,8 @@ pub(crate) struct Inner {
     host: Host,
     home: Home,
     healthy: RunSpec,
-    /// A server on loopback that no attack may reach.
-    trap: Site,
+    /// Servers on loopback that no attack may reach.
+    traps: Vec<Serves>,
     runs: Mutex<BTreeSet<String>>,
     _server: ModelServer,
 }
@@ -63,11 +72,14 @@ pub(crate) enum Ended {
 }
 
 impl Ended {
-    /// Whether one of [`CLOCKS`] ended the root.
+    /// Whether one of [`CLOCKS`] ended the root, or the called tool.
     fn is_by_a_clock(&self) -> bool {
-        let Self::Run(outcome) = self else { return false };
+        let error = match self {
+            Self::Refused(_) => None,
+            Self::Run(outcome) => outcome.error.as_ref(),
+            Self::Called(error, _) => error.as_ref(),
+        };
         let of_a_clock = |message: &String| CLOCKS.iter().any(|clock| message.contains(clock));
-        let error = outcome.error.as_ref();
         error.is_some_and(|(kind, message)| kind == "timed-out" && of_a_clock(message))
     }
 }
@@ -83,8 +95,8 @@ impl std::ops::Deref for Place {
 impl Place {
     /// Where all these are ready.
     pub(crate) fn new(mut cases: Vec<Case>) -> Self {
-        let trap = Site::start(|_| site::ok("trapped"));
-        cases.push(network::notations(trap.address().port()));
+        let trap = Serves::always(page("trapped"));
+        cases.push(network::notations(trap.address.port()));
         let mut script = Script::always(Turn::text("yes"));
         script.when = healthy::script();
         script.when.extend(cases.iter().flat_map(|case| case.script.clone()));
@@ -101,16 +113,24 @@ impl Place {
             .reads(&secret)
             .output()
             .expect(0);
+        // Their model says nothing.
+        cases.extend([changed::child(), changed::code(&home)]);
         let attacks = cases.into_iter().enumerate();
-        let attacks = attacks.map(|(n, case)| Attack::new(case, n, &home, &key)).collect();
+        let mut attacks: Vec<Attack> = attacks.map(|(n, case)| Attack::new(case, n, &home, &key)).collect();
+        for (name, case) in changed::replaced(&home) {
+            let mut attack = Attack::new(case, attacks.len(), &home, &key);
+            name.clone_into(&mut attack.spec.plugin);
+            attacks.push(attack);
+        }
         let clocks = CLOCKS.map(|clock| format!("{clock}={}s", CLOCK.as_secs()));
+        let waits = WAITS.map(|(key, seconds)| format!("{key}={seconds}s"));
         let settings = SETTINGS.map(|(key, value)| format!("{key}={value}"));
         let sources = Sources {
             // What a plugin may write is below it.
             env: vec![("HOME".into(), home.user().into())],
             cwd: None,
             home: Some(home.path()),
-            set: [&clocks[..], &settings[..]].concat(),
+            set: [&clocks[..], &waits[..], &settings[..]].concat(),
         };
         let config = Config::load(&sources).unwrap();
         bound_files(config.limits.file_size);
@@ -120,7 +140,7 @@ impl Place {
             host,
             healthy: healthy::spec(&home),
             home,
-            trap,
+            traps: trap.twin().into_iter().chain([trap]).collect(),
             runs: Mutex::default(),
             _server: server,
         }))
@@ -128,7 +148,11 @@ impl Place {
 
     /// Makes one attack, to its end.
     pub(crate) async fn attack(&self, n: usize) -> Ended {
-        let Attack { case, spec, .. } = &self.attacks[n];
+        let Attack { case, spec, raw } = &self.attacks[n];
+        if let Some(raw) = raw {
+            // What it has from a run that a clock ended is nothing to this one.
+            raw.take();
+        }
         let Does::Call(_, tool, arguments) = &case.does else {
             let started = self.host.start(spec.clone()).await;
             return match started {
@@ -186,7 +210,8 @@ impl Place {
             })
             .collect();
         assert!(wrong.is_empty(), "these ended otherwise: {wrong:#?}");
-        assert!(self.trap.asked().is_empty(), "a local address was reached");
+        let is_reached = self.traps.iter().any(|trap| trap.connections() > 0);
+        assert!(!is_reached, "a local address was reached");
         let late = ended.iter().filter(late).count();
         assert!(
             late <= ended.len() / 16,
@@ -241,9 +266,8 @@ impl Attack {
         let tools = case.tools.iter().enumerate();
         let tools = tools.map(|(n, tool)| tool.file(home, &format!("{folder}/{n}")).display().to_string());
         let raw = case.replies.as_ref().map(|replies| {
-            let answer = replies.answer.clone();
-            let raw = Raw::start(move |to| answer(to));
-            home.configure(&raw.configuration(&format!("raw{n}"), key));
+            let raw = Raw::start(replies);
+            home.configure(&raw.configuration(key));
             raw
         });
         let spec = RunSpec {
@@ -252,7 +276,7 @@ impl Attack {
             allow: case.grants(home),
             deny: case.deny.iter().map(|right| (*right).to_owned()).collect(),
             tools: tools.collect(),
-            model: raw.as_ref().map(|_| format!("raw{n}/model")),
+            model: raw.as_ref().map(Raw::model),
             budget: case
                 .budget
                 .map_or_else(Budget::default, |budget| Budget::parse(budget).unwrap()),
@@ -265,8 +289,7 @@ impl Attack {
     fn ended(&self, ended: &Ended) {
         let (case, end) = (&self.case.name, &self.case.end);
         if let Some((raw, replies)) = self.raw.as_ref().zip(self.case.replies.as_ref()) {
-            let written = raw.take_written();
-            assert!(written <= replies.most, "{case} wrote {written} bytes");
+            replies.fit(case, raw.take());
         }
         let (code, error, answer, result) = match ended {
             Ended::Refused(reason) => {

@@ -2,6 +2,7 @@
 //! its own; the suite `storm` tries all of them at once in one process.
 
 pub(crate) mod authority;
+pub(crate) mod bodies;
 pub(crate) mod bytes;
 pub(crate) mod calls;
 pub(crate) mod computing;
@@ -10,16 +11,20 @@ pub(crate) mod lists;
 pub(crate) mod names;
 pub(crate) mod network;
 pub(crate) mod notes;
+pub(crate) mod orders;
 pub(crate) mod paths;
 pub(crate) mod replies;
 pub(crate) mod room;
 pub(crate) mod secrets;
+pub(crate) mod slow;
+pub(crate) mod streams;
 pub(crate) mod terminal;
 pub(crate) mod texts;
 pub(crate) mod timing;
 pub(crate) mod trees;
 pub(crate) mod values;
 pub(crate) mod waiting;
+pub(crate) mod wire;
 
 use std::path::PathBuf;
 
@@ -60,7 +65,7 @@ pub(crate) struct Case {
     /// `--budget`.
     pub(crate) budget: Option<&'static str>,
     /// Files of the working folder.
-    files: Vec<(&'static str, &'static str)>,
+    files: Vec<(&'static str, String)>,
     /// What the model says to requests that hold a text.
     pub(crate) script: Vec<(String, Script)>,
     /// A server of its own that is its model.
@@ -173,6 +178,12 @@ impl Case {
         Self::new(name.to_owned(), Does::Call(plugin.into(), tool, arguments))
     }
 
+    /// A call of the tool that calls WASI with whatever these steps say.
+    pub(crate) fn wasi(name: &str, steps: &[Value]) -> Self {
+        let arguments = serde_json::json!({ "steps": steps });
+        Self::call(name, Plugin::Built("probe-wasi"), "wasi", arguments)
+    }
+
     /// The tool `measure` of this guest is called by an agent, and answers so.
     pub(crate) fn measures(guest: Guest, answer: &'static str) -> Self {
         let call = serde_json::json!({ "do": "call", "name": "measure" });
@@ -205,8 +216,8 @@ impl Case {
     }
 
     /// With this file in the working folder.
-    pub(crate) fn file(mut self, path: &'static str, text: &'static str) -> Self {
-        self.files.push((path, text));
+    pub(crate) fn file(mut self, path: &'static str, text: impl Into<String>) -> Self {
+        self.files.push((path, text.into()));
         self
     }
 

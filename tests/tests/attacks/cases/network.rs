@@ -1,8 +1,16 @@
 //! Requests that would lead a plugin to hosts that it was not granted.
 
+use std::io::Write as _;
+
 use serde_json::{Value, json};
 
-use super::{Case, Plugin};
+use super::Case;
+use crate::serves::{Serves, moved, page, path};
+
+/// The step that asks a server for what is at a path.
+pub(super) fn get(authority: &str, path: &str) -> Value {
+    json!({ "do": "send", "authority": authority, "path": path })
+}
 
 /// Addresses that are not of the public internet, in all notations that some parser takes, and names that lead to them.
 const LOCAL: [&str; 48] = [
@@ -65,18 +73,70 @@ const LOCAL: [&str; 48] = [
 pub(crate) fn notations(port: u16) -> Case {
     let send = |host: &str| json!({ "do": "send", "authority": format!("{host}:{port}") });
     let steps: Vec<Value> = LOCAL.iter().map(|host| send(host)).collect();
-    let arguments = json!({ "steps": steps });
-    let case = Case::call(
-        "notations of local addresses",
-        Plugin::Built("probe-wasi"),
-        "wasi",
-        arguments,
-    );
+    let case = Case::wasi("notations of local addresses", &steps);
     case.allow(format!("net:http://*:{port}")).sees(|seen| {
         for (host, seen) in LOCAL.iter().zip(seen) {
             // What a machine makes of a point at the end of a name is its own.
             let is_unknown = *host == "localhost." && seen["error"].as_str().unwrap().starts_with("DnsError");
             assert!(is_unknown || seen["error"] == "HttpRequestDenied", "{host}: {seen}");
         }
+    })
+}
+
+/// Paths at which a server sends on to where nobody may go, where that is, and what is told of it. At this port of this machine listens somebody who was
+/// not granted.
+fn forbidden(port: u16) -> [(&'static str, String, &'static str); 9] {
+    let (denied, invalid) = ("HttpRequestDenied", "HttpRequestUriInvalid");
+    [
+        ("/to-metadata", "http://169.254.169.254/latest/".to_owned(), denied),
+        ("/to-local", format!("http://127.0.0.1:{port}/"), denied),
+        ("/to-notation", format!("http://2130706433:{port}/"), denied),
+        ("/to-relative", format!("//127.0.0.1:{port}/"), denied),
+        ("/to-secure", format!("https://127.0.0.1:{port}/"), denied),
+        ("/to-user", format!("http://user@127.0.0.1:{port}/"), invalid),
+        ("/to-file", "file:///etc/hostname".to_owned(), invalid),
+        ("/to-data", "data:text/plain,trapped".to_owned(), invalid),
+        ("/to-broken", "http://[".to_owned(), invalid),
+    ]
+}
+
+/// Redirects of a server that was granted to one that was not, and to what is none.
+pub(crate) fn redirects(trap: &Serves) -> Case {
+    let (trap, port) = (trap.clone(), trap.address.port());
+    let served = Serves::with(move |request, stream| {
+        let all = forbidden(port);
+        let (_, to, _) = all.iter().find(|(from, ..)| *from == path(request)).unwrap();
+        stream.write_all(&moved(302, to))
+    });
+    let here = served.address.to_string();
+    let steps = forbidden(port).map(|(path, ..)| get(&here, path));
+    let case = Case::wasi("redirects to where nobody may go", &steps);
+    case.allow(format!("net:http://{here}")).sees(move |seen| {
+        for ((path, _, told), seen) in forbidden(port).iter().zip(seen) {
+            assert_eq!(seen["error"], *told, "{path}: {seen}");
+        }
+        assert_eq!(trap.connections(), 0);
+    })
+}
+
+/// A server that redirects to a path of one letter less, until there is none.
+pub(crate) fn hopping() -> Serves {
+    Serves::with(|request, stream| {
+        let path = path(request);
+        stream.write_all(&match path.strip_suffix('x') {
+            Some(rest) => moved(302, rest),
+            None => page("there"),
+        })
+    })
+}
+
+/// As many of its redirects as are followed, and one more.
+pub(crate) fn hops(served: &Serves) -> Case {
+    let here = served.address.to_string();
+    let hops = |n: usize| get(&here, &format!("/{}", "x".repeat(n)));
+    let case = Case::wasi("redirects after one another", &[hops(3), hops(4)]);
+    case.allow(format!("net:http://{here}")).sees(|seen| {
+        assert_eq!(seen[0]["ok"]["text"], "there", "{}", seen[0]);
+        assert_eq!(seen[1]["error"], "LoopDetected", "{}", seen[1]);
     })
 }

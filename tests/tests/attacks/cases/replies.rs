@@ -3,24 +3,58 @@
 use std::io::Result;
 use std::sync::Arc;
 
+use hermes_tests::model::Format;
 use hermes_tests::output::{message, refusal};
 use hermes_tests::program::ask;
 use serde_json::{Value, json};
 
-use super::Case;
+use super::{Case, Does};
 use crate::raw::Answer;
 
 /// `limits.reply` as it is where nobody set it.
-const REPLY: u64 = 1 << 20;
+pub(super) const REPLY: u64 = 1 << 20;
 
-/// How a server answers, and how many bytes it has written at most when the host has broken it off.
-#[derive(Clone)]
+/// How a server answers.
 pub(crate) struct Replies {
+    pub(crate) format: Format,
     pub(crate) answer: Arc<Write>,
-    pub(crate) most: u64,
+    /// How many completions it is asked for.
+    asks: usize,
+    /// How many bytes it has written at most when the host has had its answers, or has broken them off.
+    most: u64,
 }
 
 type Write = dyn Fn(&mut Answer) -> Result<()> + Send + Sync;
+
+impl Replies {
+    /// Panics when it was asked for one twice, or wrote on: how many have connected to it, and how many bytes it wrote.
+    #[track_caller]
+    pub(crate) fn fit(&self, case: &str, (connections, written): (usize, u64)) {
+        assert_eq!(connections, self.asks, "{case}: none is asked for twice");
+        assert!(written <= self.most, "{case} wrote {written} bytes");
+    }
+}
+
+impl Case {
+    /// Each of its steps is a completion of a model's server that answers so.
+    pub(super) fn answered(
+        mut self,
+        format: Format,
+        most: u64,
+        answer: impl Fn(&mut Answer) -> Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        let Does::Steps(steps) = &self.does else {
+            unreachable!("it asks by steps")
+        };
+        self.replies = Some(Replies {
+            format,
+            answer: Arc::new(answer),
+            asks: steps.len(),
+            most,
+        });
+        self
+    }
+}
 
 /// One completion of such a model, whose answer `is_right` looks at.
 fn case(
@@ -29,9 +63,7 @@ fn case(
     answer: impl Fn(&mut Answer) -> Result<()> + Send + Sync + 'static,
     is_right: impl Fn(&Value) + Send + Sync + 'static,
 ) -> Case {
-    let mut case = Case::steps(name, [ask("hi")]);
-    let answer = Arc::new(answer);
-    case.replies = Some(Replies { answer, most });
+    let case = Case::steps(name, [ask("hi")]).answered(Format::OpenAi, most, answer);
     case.sees(move |seen| is_right(&seen[0]))
 }
 

@@ -1,7 +1,7 @@
 //! Values that no honest guest passes: enormous, malformed, forged.
 
 use hermes_tests::output::{message, refusal};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{Case, Plugin};
 use crate::hostile::{self, Guest};
@@ -97,8 +97,7 @@ const BODY: usize = 2 * (16 << 10);
 /// Requests that are made and never sent, by a tool that was granted nothing: their parts, and how many of them, to the last.
 pub(crate) fn requests() -> Vec<Case> {
     let all: u64 = 128;
-    let make =
-        |name: &str, steps: &[Value]| Case::call(name, Plugin::Built("probe-wasi"), "wasi", json!({ "steps": steps }));
+    let make = Case::wasi;
     let one = |part: &str, bytes: usize| json!({ "do": "make", "requests": 1, part: bytes });
     let parts = [
         one("method", METHOD),
