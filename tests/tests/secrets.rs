@@ -602,6 +602,30 @@ fn a_redirect_takes_a_secret_to_no_other_host() {
 }
 
 #[test]
+fn a_stranger_who_redirects_has_nothing_asked_with_a_secret() {
+    let home = Home::new();
+    set(&home, "x", CANARY, &[]).expect(0);
+    let owner = echo();
+    let there = owner.url("/keys/delete?all=1");
+    let stranger = Site::start(move |_| answer("307 Temporary Redirect", &[("location", &there)], ""));
+    let wide = ["--allow".to_owned(), format!("net:{}", stranger.url(""))];
+    let steps = [fetch(&owner.url("/mine")), fetch(&stranger.url("/"))];
+    let output = call(&home, &owner, &steps, &refs(&wide)).expect(0);
+    assert!(
+        called(&output).iter().all(|seen| seen["ok"]["status"] == 200),
+        "{}",
+        output.stdout
+    );
+    let asked = owner.asked();
+    let sent: Vec<_> = asked
+        .iter()
+        .map(|asked| (&*asked.path, asked.header("authorization").len()))
+        .collect();
+    assert_eq!(sent, [("/mine", 1), ("/keys/delete?all=1", 0)]);
+    assert_kept(&home, &[&output]);
+}
+
+#[test]
 fn a_secret_goes_where_its_grant_and_the_networks_meet() {
     let home = Home::new();
     set(&home, "x", CANARY, &["--header", "X-Key: k={}"]).expect(0);

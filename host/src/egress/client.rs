@@ -15,7 +15,7 @@ use url::{Host, Url};
 
 use super::address::is_global;
 use super::error::{EgressError, Part};
-use super::permit::{Credential, Permit};
+use super::permit::{Credential, Permit, Way};
 use super::place::{OF_THE_CONNECTION, is_for_requests};
 use super::provider::builder;
 use super::rule::NetRule;
@@ -91,7 +91,7 @@ pub struct Admitted(Hop);
 #[derive(Debug)]
 struct Hop {
     method: Method,
-    url: Url,
+    way: Way,
     headers: HeaderMap,
     body: Bytes,
 }
@@ -146,7 +146,7 @@ impl Egress {
         permit.lets_out(&parts.method, &written, &url, &parts.headers)?;
         let hop = Hop {
             method: parts.method,
-            url,
+            way: Way::to(url),
             headers: parts.headers,
             body: Bytes::new(),
         };
@@ -188,14 +188,14 @@ impl Egress {
         hears: &Hears<'_>,
     ) -> Result<Answer, EgressError> {
         self.request_fits(&body)?;
-        permit.lets_body_out(&hop.url, &body)?;
+        permit.lets_body_out(&hop.way.at, &body)?;
         hop.body = body;
         for _ in 0..=self.limits.http_redirects {
             match self.hop(permit, &hop, waits, hears).await? {
                 Came::Answer(answer) => return Ok(answer),
                 Came::Redirect(status, next) => {
                     hears(&Heard::Redirected);
-                    let next = permit.lets_follow(&hop.url, next)?;
+                    let next = permit.lets_follow(&hop.way, next)?;
                     hop.redirect(status, next);
                 }
             }
@@ -207,18 +207,19 @@ impl Egress {
     async fn hop(&self, permit: &Permit, hop: &Hop, waits: Waits, hears: &Hears<'_>) -> Result<Came, EgressError> {
         let rule = allowed(&permit.rules, hop)?;
         let addresses = self.addresses(permit, hop, rule).await?;
-        let mut client = builder(&hop.url).http1_only().dns_resolver(Checked(addresses.into()));
+        let at = &hop.way.at;
+        let mut client = builder(at).http1_only().dns_resolver(Checked(addresses.into()));
         if let Some(connect) = waits.connect {
             client = client.connect_timeout(connect);
         }
         let client = client.build().map_err(EgressError::client)?;
         // Everything that leaves is put together here. What only the granted host may see comes last, and stays in here.
-        let (mut url, mut headers) = (hop.url.clone(), HeaderMap::new());
+        let (mut url, mut headers) = (at.clone(), HeaderMap::new());
         for (name, value) in hop.headers.iter().filter(|(name, _)| is_for_requests(name)) {
             headers.append(name, value.clone());
         }
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        permit.fill(&mut url, &mut headers);
+        permit.fill(&hop.way, &mut url, &mut headers);
         let mut request = client.request(hop.method.clone(), url).headers(headers);
         if !hop.body.is_empty() || [Method::POST, Method::PUT, Method::PATCH].contains(&hop.method) {
             request = request.body(hop.body.clone());
@@ -226,8 +227,8 @@ impl Egress {
         let leaving = Leaving {
             rule,
             place: place(hop),
-            host: shown(&hop.url),
-            credentials: permit.credentials_for(&hop.url).collect(),
+            host: shown(at),
+            credentials: permit.credentials_for(&hop.way).collect(),
         };
         if !hears(&Heard::Leaves(&leaving)) {
             return Err(EgressError::Cancelled);
@@ -236,7 +237,7 @@ impl Egress {
         let (status, mut headers) = (response.status(), response.headers().clone());
         self.headers_fit(&headers, Part::AnswerHeaders, Part::AnswerHeaderCount)?;
         OF_THE_CONNECTION.iter().for_each(|name| drop(headers.remove(name)));
-        if let Some(next) = target(&hop.url, status, &headers)? {
+        if let Some(next) = target(at, status, &headers)? {
             // Nobody sees its body.
             return Ok(Came::Redirect(status, next));
         }
@@ -248,13 +249,13 @@ impl Egress {
             headers,
             body,
             cut,
-            url: hop.url.clone(),
+            url: at.clone(),
         }))
     }
 
     /// Where a request may connect to: every address of its host, if all of them are allowed.
     async fn addresses(&self, permit: &Permit, hop: &Hop, rule: &NetRule) -> Result<Vec<SocketAddr>, EgressError> {
-        let url = &hop.url;
+        let url = &hop.way.at;
         let port = url.port_or_known_default().unwrap_or(443);
         match url.host() {
             None => Err(EgressError::Malformed("the URL has no host".to_owned())),
@@ -346,10 +347,10 @@ impl Hop {
             self.body = Bytes::new();
             OF_THE_BODY.iter().for_each(|name| drop(self.headers.remove(name)));
         }
-        if next.origin() != self.url.origin() {
+        if next.origin() != self.way.at.origin() {
             CREDENTIALS.iter().for_each(|name| drop(self.headers.remove(name)));
         }
-        self.url = next;
+        self.way.goes_on(next);
     }
 }
 
@@ -387,7 +388,7 @@ impl reqwest::dns::Resolve for Checked {
 
 /// The rule that lets this request go, the one that names its host literally before a wildcard, because it allows more.
 fn allowed<'a>(rules: &'a [NetRule], hop: &Hop) -> Result<&'a NetRule, EgressError> {
-    let (method, url) = (&hop.method, &hop.url);
+    let (method, url) = (&hop.method, &hop.way.at);
     if !matches!(url.scheme(), "http" | "https") || !url.username().is_empty() || url.password().is_some() {
         let what = "only http and https URLs without a user name can be fetched";
         return Err(EgressError::Malformed(what.to_owned()));
@@ -408,14 +409,14 @@ fn allowed<'a>(rules: &'a [NetRule], hop: &Hop) -> Result<&'a NetRule, EgressErr
 
 /// The narrowest grant for a request.
 fn flag(hop: &Hop) -> Option<String> {
-    NetRule::for_request(hop.method.as_str(), &hop.url).map(|rule| format!("net:{rule}"))
+    NetRule::for_request(hop.method.as_str(), &hop.way.at).map(|rule| format!("net:{rule}"))
 }
 
 fn literal(hop: &Hop, rule: &NetRule, address: IpAddr) -> Result<IpAddr, EgressError> {
-    if rule.names(&hop.url) || is_global(address) {
+    if rule.names(&hop.way.at) || is_global(address) {
         return Ok(address);
     }
-    let shown = shown(&hop.url);
+    let shown = shown(&hop.way.at);
     Err(EgressError::Denied {
         what: format!("{shown} is no public address, and only a grant that names it reaches it"),
         target: place(hop),
@@ -425,7 +426,7 @@ fn literal(hop: &Hop, rule: &NetRule, address: IpAddr) -> Result<IpAddr, EgressE
 
 /// No flag is offered here: a name that leads inside may be an attack, and granting the name would not help.
 fn leads_inside(hop: &Hop, address: IpAddr) -> EgressError {
-    let url = &hop.url;
+    let url = &hop.way.at;
     EgressError::Denied {
         what: format!(
             "{} leads to {address}, which is no public address; such an address is only reached by a request and a grant that name it",
@@ -460,7 +461,7 @@ pub(super) fn shown(url: &Url) -> String {
 
 /// Method and address of a request, without its query, as the audit names it.
 fn place(hop: &Hop) -> String {
-    let (method, url) = (&hop.method, &hop.url);
+    let (method, url) = (&hop.method, &hop.way.at);
     let port = url.port().map(|p| format!(":{p}")).unwrap_or_default();
     let host = url.host_str().unwrap_or("?");
     format!("{method} {}://{host}{port}{}", url.scheme(), url.path())

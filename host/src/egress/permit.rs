@@ -38,6 +38,32 @@ impl fmt::Debug for Credential {
     }
 }
 
+/// How a request came to where it is.
+#[derive(Debug)]
+pub(super) struct Way {
+    /// Its address.
+    pub(super) at: Url,
+    /// Those that redirected it there.
+    passed: Vec<Url>,
+}
+
+impl Way {
+    /// Nobody redirected it.
+    pub(super) fn to(at: Url) -> Self {
+        Self { at, passed: Vec::new() }
+    }
+
+    /// It was redirected.
+    pub(super) fn goes_on(&mut self, next: Url) {
+        self.passed.push(std::mem::replace(&mut self.at, next));
+    }
+
+    /// All servers that have a say in it.
+    fn servers(&self) -> impl Iterator<Item = &Url> {
+        self.passed.iter().chain([&self.at])
+    }
+}
+
 /// What a guest's requests go by.
 #[derive(Debug, Clone)]
 pub struct Permit {
@@ -72,13 +98,14 @@ impl Permit {
         }
     }
 
-    /// What a request to `url` gets, each secret once.
-    pub(super) fn credentials_for<'a>(&'a self, url: &Url) -> impl Iterator<Item = &'a Credential> {
+    /// What a request that came this way gets, each secret once: those that every server on it may have. Whoever redirects a request says what it asks
+    /// for, and nobody may ask with a secret that is not theirs.
+    pub(super) fn credentials_for<'a>(&'a self, way: &Way) -> impl Iterator<Item = &'a Credential> {
         let mut gets: Vec<&Credential> = Vec::new();
         for credential in self
             .credentials
             .iter()
-            .filter(|credential| credential.hosts.allows(url))
+            .filter(|credential| way.servers().all(|url| credential.hosts.allows(url)))
         {
             if gets.iter().all(|other| other.name != credential.name) {
                 gets.push(credential);
@@ -88,8 +115,8 @@ impl Permit {
     }
 
     /// Puts into a request what its host shall get: the last that is done to it. What a guest has put in the same place is gone.
-    pub(super) fn fill(&self, url: &mut Url, headers: &mut HeaderMap) {
-        for credential in self.credentials_for(&url.clone()) {
+    pub(super) fn fill(&self, way: &Way, url: &mut Url, headers: &mut HeaderMap) {
+        for credential in self.credentials_for(way) {
             credential.place.put(&credential.value, url, headers);
         }
     }
@@ -131,8 +158,8 @@ impl Permit {
 
     /// Where a redirect leads, without what the host put into the request. One that repeats a secret elsewhere is not followed: it would be told, or
     /// sent to whoever the server likes.
-    pub(super) fn lets_follow(&self, from: &Url, mut next: Url) -> Result<Url, EgressError> {
-        for credential in self.credentials_for(from) {
+    pub(super) fn lets_follow(&self, way: &Way, mut next: Url) -> Result<Url, EgressError> {
+        for credential in self.credentials_for(way) {
             credential.place.take_from(&mut next);
         }
         match in_address(&self.known, &next) {
@@ -253,8 +280,18 @@ mod tests {
             ("https://a.x.org.evil/", false),
         ] {
             let mut headers = HeaderMap::new();
-            permit.fill(&mut url(to), &mut headers);
+            permit.fill(&Way::to(url(to)), &mut url(to), &mut headers);
             assert_eq!(headers.contains_key("authorization"), gets, "{to}");
+        }
+        for (way, gets) in [
+            (["https://a.x.org/", "https://b.x.org/"], true),
+            (["https://stranger.org/", "https://a.x.org/"], false),
+        ] {
+            let mut headers = HeaderMap::new();
+            let mut redirected = Way::to(url(way[0]));
+            redirected.goes_on(url(way[1]));
+            permit.fill(&redirected, &mut url(way[1]), &mut headers);
+            assert_eq!(headers.contains_key("authorization"), gets, "{way:?}");
         }
         assert!(!format!("{permit:?}").contains(VALUE));
     }
@@ -322,7 +359,11 @@ mod tests {
     #[test]
     fn a_redirect_takes_no_secret_along() {
         let permit = permit("x.org", Place::query("key").expect("a parameter"));
-        let follow = |next: &str| permit.lets_follow(&url("https://x.org/"), url(next)).map(String::from);
+        let follow = |next: &str| {
+            permit
+                .lets_follow(&Way::to(url("https://x.org/")), url(next))
+                .map(String::from)
+        };
         assert_eq!(
             follow(&format!("https://y.org/b?key={VALUE}&a=1")).as_deref(),
             Ok("https://y.org/b?a=1")

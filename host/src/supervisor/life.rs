@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
@@ -50,6 +50,8 @@ pub struct Agent {
     above: Option<CancellationToken>,
     /// Whether its end was asked for by what is on record above it, and not yet in its own row.
     unwritten: AtomicBool,
+    /// When its guest was told of that.
+    heard: OnceLock<Instant>,
 }
 
 /// Where an agent's life is taken up.
@@ -94,6 +96,7 @@ impl Agent {
             asked,
             above,
             unwritten: AtomicBool::new(false),
+            heard: OnceLock::new(),
         }
     }
 
@@ -232,6 +235,9 @@ impl Agent {
             if let Err(stopped) = self.while_asked(parked(guest)).await? {
                 return Ok(Err(stopped));
             }
+            if self.had_its_grace() {
+                return Ok(Err(Stopped::Host(End::Cancelled)));
+            }
             *guest = self.built_again(guest)?;
         }
     }
@@ -269,7 +275,15 @@ impl Agent {
             session.run.append_last(vec![asked]).await?;
         }
         self.session.cancel.cancel();
+        let _ = self.heard.set(Instant::now());
         Ok(work.await)
+    }
+
+    /// Whether its grace is over before an instance could be built again for it to hear of its end: where very many are cancelled at once. One that has
+    /// children waits for them first, and has its grace after that.
+    fn had_its_grace(&self) -> bool {
+        let grace = Duration::from_millis(self.session.run.limits.cancel_grace);
+        self.heard.get().is_some_and(|heard| heard.elapsed() >= grace) && self.session.children().is_empty()
     }
 
     /// This step, behind that its end was asked for where that is not in its row.

@@ -24,6 +24,13 @@ pub(super) fn run(report: &mut Report) {
     advisories(report);
 }
 
+/// Has clippy read the guests, which it does again when it is asked what it found.
+pub(super) fn compile_ahead() {
+    for (_, folder) in workspaces().filter(|(_, folder)| *folder != ".") {
+        drop(clippy(folder));
+    }
+}
+
 fn workspaces() -> impl Iterator<Item = (&'static str, &'static str)> {
     let is_there = |folder: &str| tree::at(folder).join("Cargo.toml").is_file();
     WORKSPACES.into_iter().filter(move |(_, folder)| is_there(folder))

@@ -144,8 +144,17 @@ pub(crate) fn run(chosen: &[&str], sweeps: Sweeps) -> Result<ExitCode> {
     {
         report.fail("release", &error);
     }
+    let mut ahead = chosen.iter().any(|(suite, ..)| *suite == Suite::Lint).then(|| {
+        let for_tests = chosen.len() > 1;
+        std::thread::spawn(move || compile_ahead(toolchain, for_tests))
+    });
     let mut binaries = None;
     for (suite, name, _) in chosen {
+        if *suite != Suite::Lint
+            && let Some(ahead) = ahead.take()
+        {
+            finish(ahead);
+        }
         eprintln!("xtask: suite {name}");
         let begun = Instant::now();
         if let Err(error) = suite.run(name, toolchain, which, &mut binaries, &mut report) {
@@ -153,7 +162,24 @@ pub(crate) fn run(chosen: &[&str], sweeps: Sweeps) -> Result<ExitCode> {
         }
         eprintln!("xtask: suite {name} took {} s", begun.elapsed().as_secs());
     }
+    ahead.into_iter().for_each(finish);
     Ok(report.close())
+}
+
+/// Compiles what is the guests' beside the host, whose crate is minutes of one processor's work. Whoever needs it next finds it there, or meets what is
+/// wrong with it and says so.
+fn compile_ahead(toolchain: Toolchain, for_tests: bool) {
+    lint::compile_ahead();
+    if for_tests {
+        drop(guests::build_test_guests(toolchain));
+        drop(libtest::build_plugins());
+    }
+}
+
+fn finish(ahead: std::thread::JoinHandle<()>) {
+    if ahead.join().is_err() {
+        eprintln!("xtask: the guests were not compiled ahead");
+    }
 }
 
 impl Suite {
