@@ -127,6 +127,42 @@ fn children_that_are_taken_up_wait_for_a_place() {
     );
 }
 
+/// A run that is stopped before it has come to the end of its record is charged for nothing of what is under way, its children's included: that is sent
+/// again, and counts then.
+#[test]
+fn a_stop_before_the_record_ends_charges_nothing() {
+    let script = Script::default()
+        .when("CHILD", [stall(), Turn::text("child")])
+        .when("ROOT", [stall(), Turn::text("root")]);
+    let server = ModelServer::start(script);
+    let home = Home::with_model(&server, Format::OpenAi);
+    let program = steps(&[
+        ChildSpec::probe(&steps(&[ask("CHILD")])).spawn(),
+        open(),
+        json!({ "do": "compute", "n": 400_000_000 }),
+        put("a"),
+        ask("ROOT"),
+        join(0),
+    ]);
+    stopped(&server, home.host().probe(&program), 2, Signal::KILL);
+    let run = home.newest_run();
+    let process = resume(&home, &run).start();
+    let begun = Instant::now();
+    // It is in the long stretch.
+    while process.processor_ticks() < 25 {
+        assert!(begun.elapsed() < LONG, "it never computed");
+    }
+    process.signal(Signal::INT);
+    let stopped = process.finish().expect(130);
+    assert_eq!(server.requests().len(), 2, "nothing is sent");
+    assert_eq!((stopped.spent("iterations"), stopped.spent("tokens")), (0, 0));
+    let spent = &home.shown(&run)["spent"];
+    assert_eq!((&spent["iterations"], &spent["tokens"]), (&json!(0), &json!(0)));
+    let resumed = resume(&home, &run).output().expect(0);
+    assert_eq!((resumed.spent("iterations"), resumed.spent("resent")), (2, 2));
+    assert_eq!(resumed.spent("children"), 1);
+}
+
 #[test]
 fn a_stretch_that_is_told_again_takes_none_of_the_time() {
     let server = ModelServer::start(Script::from(vec![stall(); 4]).then(Turn::text("done")));

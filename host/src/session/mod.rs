@@ -641,21 +641,26 @@ impl Session {
     }
 }
 
-/// Ends operations that were under way when the host went down, and that nobody goes on with: they cost what was set aside.
+/// Ends operations that were under way when the host went down, and that nobody goes on with: they cost what was set aside. A child has an end of its
+/// own: whoever writes that down writes the outcome with it, and charges it.
 pub fn abandoned(interrupted: impl IntoIterator<Item = ((StreamId, u32), Interrupted)>) -> Vec<Record> {
     let ended = interrupted
         .into_iter()
-        .map(|((stream, op), Interrupted { kind, reservation })| {
+        .filter_map(|((stream, op), Interrupted { kind, reservation })| {
+            if kind == OpKind::Child {
+                reservation.release();
+                return None;
+            }
             let charged = reservation.amounts();
             reservation.settle(charged);
-            Record::Outcome(Outcome {
+            Some(Record::Outcome(Outcome {
                 stream,
                 op,
                 status: OutcomeStatus::Cancelled,
                 body: without_answer(kind),
                 charged,
                 at_ms: now_ms(),
-            })
+            }))
         });
     ended.collect()
 }
