@@ -766,6 +766,26 @@ fn what_was_said_before_a_kill_is_said_once() {
     assert_eq!(emits, words);
 }
 
+/// What the spaces of a run may hold was settled when it began, whatever is configured where it goes on or is forked.
+#[test]
+fn the_spaces_of_a_run_hold_what_they_held() {
+    const FULL: Option<&str> = Some("exhausted(stored-bytes)");
+    let program = steps(&[open(), put("a"), put("b"), ask("ONE"), put("c")]);
+    for (began, today, third) in [(10_000, 1, None), (2, 10_000, FULL)] {
+        let server = ModelServer::start(Script::from([stall()]).then(Turn::text("one")));
+        let home = Home::with_model(&server, Format::OpenAi);
+        let host = home.host().set("limits.blackboard.keys", began);
+        stopped(&server, host.probe(&program), 1, Signal::KILL);
+        let run = home.newest_run();
+        let fork = home.host().args(["replay", &run, "--fork", "--output", "json"]);
+        for host in [fork, resume(&home, &run)] {
+            let output = host.set("limits.blackboard.keys", today).output().expect(0);
+            let seen = &output.seen()[4];
+            assert_eq!(refusal(seen).as_deref(), third, "{began}, then {today}: {seen}");
+        }
+    }
+}
+
 /// What an agent was told does not stay in memory as long as it lives.
 #[test]
 fn an_agent_that_waits_keeps_nothing_that_it_was_told() {

@@ -52,8 +52,8 @@ use crate::plugin::rights::Rights;
 use crate::plugin::toolbox::Toolbox;
 use crate::scrub::Secrets;
 use crate::store::{
-    EffectResult, OpEffect, OpKind, Outcome, OutcomeStatus, Record, RunUpdate, SessionUpdate, Spill, Store, StoreError,
-    Sync, Transition,
+    EffectResult, OpEffect, OpKind, Outcome, OutcomeStatus, Quota, Record, RunUpdate, SessionUpdate, Spill, Store,
+    StoreError, Sync, Transition,
 };
 use audit::{Denial, Denials};
 use awake::Awake;
@@ -135,7 +135,10 @@ impl RunContext {
         let Some(journal) = self.keeping.journal() else {
             return Ok(None);
         };
-        let appended = journal.store.append_patiently(&journal.owner, records, effect, sync);
+        let quota = Quota::of(&self.limits);
+        let appended = journal
+            .store
+            .append_patiently(&journal.owner, quota, records, effect, sync);
         match self.patiently(&journal.store, appended).await {
             Some(appended) => appended.map(|a| a.effect).map_err(|error| End::store(&error)),
             None => Err(End::Suspended),
@@ -198,7 +201,7 @@ impl RunContext {
         let records = pieces.into_iter().map(Record::Spill).collect();
         let kept = journal
             .store
-            .append_patiently(&journal.owner, records, None, Sync::Commit);
+            .append_patiently(&journal.owner, Quota::of(&self.limits), records, None, Sync::Commit);
         match self.patiently(&journal.store, kept).await {
             Some(Ok(_)) => Ok(true),
             Some(Err(StoreError::SpillFull { .. })) => Ok(false),
