@@ -766,6 +766,22 @@ fn what_was_said_before_a_kill_is_said_once() {
     assert_eq!(emits, words);
 }
 
+/// What an agent wrote before its process was killed was told by that one, and is not told again.
+#[test]
+fn what_was_written_before_a_kill_is_told_once() {
+    let server = ModelServer::start(Script::from([stall()]).then(Turn::text("one")));
+    let home = Home::with_model(&server, Format::OpenAi);
+    let append = json!({ "do": "append", "space": 0, "prefix": "n/", "value": "x" });
+    let delete = json!({ "do": "delete", "space": 0, "key": "a" });
+    let program = steps(&[open(), put("a"), append, delete, ask("ONE"), put("b")]);
+    stopped(&server, home.host().probe(&program), 1, Signal::KILL);
+    let host = home.host().args(["resume", &home.newest_run(), "--output", "events"]);
+    let events = host.output().expect(0).events();
+    let wrote = events.iter().filter(|event| event["event"] == "wrote");
+    let keys: Vec<Value> = wrote.map(|event| event["key"].clone()).collect();
+    assert_eq!(keys, ["b"]);
+}
+
 /// What the spaces of a run may hold was settled when it began, whatever is configured where it goes on or is forked.
 #[test]
 fn the_spaces_of_a_run_hold_what_they_held() {
