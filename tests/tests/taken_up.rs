@@ -802,6 +802,27 @@ fn the_spaces_of_a_run_hold_what_they_held() {
     }
 }
 
+/// A run that was stopped and goes on is under way, and nobody is told how to go on with it.
+#[test]
+fn a_run_that_goes_on_is_not_shown_as_stopped() {
+    let server = ModelServer::start(Script::from([stall(), stall()]).then(Turn::text("one")));
+    let home = Home::with_model(&server, Format::OpenAi);
+    stopped(&server, home.host().probe(&steps(&[ask("ONE")])), 1, Signal::INT);
+    let run = home.newest_run();
+    let stands = || {
+        let runs = home.host().args(["runs", "--output", "json"]).output().expect(0).json();
+        let shown = home.host().args(["show", &run]).output().expect(0).stdout;
+        (runs[0]["status"].clone(), shown.contains("hermes-host resume"))
+    };
+    assert_eq!(stands(), (json!("interrupted"), true));
+    let process = resume(&home, &run).start();
+    server.wait_for(2, LONG);
+    assert_eq!(stands(), (json!("active"), false));
+    process.signal(Signal::KILL);
+    process.finish();
+    assert_eq!(stands(), (json!("interrupted"), true));
+}
+
 /// What an agent was told does not stay in memory as long as it lives.
 #[test]
 fn an_agent_that_waits_keeps_nothing_that_it_was_told() {
