@@ -9,7 +9,7 @@ use hermes_tests::child::{ChildSpec, exit, inside, join};
 use hermes_tests::host::PASSIVATE;
 use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
 use hermes_tests::output::slack;
-use hermes_tests::program::{ask, said, says, steps};
+use hermes_tests::program::{ask, open, put, said, says, steps};
 use hermes_tests::{Home, Host, Output, guests};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -196,6 +196,22 @@ fn what_is_said_before_a_wait_is_said_once() {
     for (at, (_, text)) in said.iter().enumerate() {
         assert!(text.contains(words[at / 4]), "{at}: {text}");
     }
+}
+
+/// What an agent writes is told once to those who watch, however often it is built again.
+#[test]
+fn what_is_written_before_a_wait_is_told_once() {
+    let append = json!({ "do": "append", "space": 0, "prefix": "n/", "value": "x" });
+    let delete = json!({ "do": "delete", "space": 0, "key": "a" });
+    let program = steps(&[open(), put("a"), ask("1"), append, ask("2"), delete, ask("3")]);
+    let server = ModelServer::start(Script::always(Turn::text("yes")));
+    let home = Home::with_model(&server, Format::OpenAi);
+    let host = always(home.host()).args(["--output", "events", "--plugin"]);
+    let host = host.arg(guests::built("probe")).arg(program.to_string());
+    let events = host.output().expect(0).events();
+    let wrote = events.iter().filter(|event| event["event"] == "wrote");
+    let keys: Vec<Value> = wrote.map(|event| event["key"].clone()).collect();
+    assert_eq!(keys, ["a", "n/00000000000000000002", "a"]);
 }
 
 /// A line of the log whose end comes after a wait is one line.

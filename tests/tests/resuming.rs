@@ -255,6 +255,57 @@ fn a_childs_completion_that_was_under_way_keeps_the_trees_last_iteration() {
     assert_eq!(made, [0, 1], "{agents}");
 }
 
+/// Children that were under way when the process was killed have their places among the run's from the beginning of the resume on, also those whose parents
+/// come to them later.
+#[test]
+fn children_that_were_under_way_keep_their_places() {
+    let deep = ChildSpec::probe(&steps(&[ask("DEEP")]));
+    // Made again, the child spawns its own after its parent asks for one more.
+    let compute = json!({ "do": "compute", "n": 150_000_000 });
+    let child = ChildSpec::probe(&steps(&[compute, deep.spawn(), join(0)]));
+    let program = steps(&[
+        json!({ "do": "open", "name": "shared" }),
+        child.spawn(),
+        json!({ "do": "changes", "space": 0, "prefix": "go", "since": 0, "wait_ms": 600_000 }),
+        ChildSpec::probe(&steps(&[])).spawn(),
+        join(0),
+    ]);
+    for limit in [["--budget", "children=2"], ["--set", "limits.delegation.alive=2"]] {
+        let script = Script::default().when("DEEP", [Turn::fault(Fault::StallMidStream), Turn::text("again")]);
+        let server = ModelServer::start(script);
+        let home = Home::with_model(&server, Format::OpenAi);
+        let host = home.host().args(["--allow", "blackboard:shared"]).args(limit);
+        let process = host.probe(&program).start();
+        server.wait_for(1, LONG);
+        process.signal(Signal::KILL);
+        assert_eq!(process.finish().code, None);
+        let go = home.host().args(["blackboard", "put", "shared", "go", "now"]);
+        go.output().expect(0);
+        let run = home.newest_run();
+        let resumed = home.host().args(["resume", &run, "--output", "json"]).output();
+        let output = resumed.expect(0);
+        let seen = output.seen();
+        assert_eq!(
+            refusal(&seen[3]).as_deref(),
+            Some("exhausted(children)"),
+            "{limit:?}: {}",
+            seen[3]
+        );
+        assert_eq!(exit(&seen[4]), "Returned", "{limit:?}: {}", seen[4]);
+        let inside = inside(&seen[4]);
+        assert_eq!(exit(&inside[2]), "Returned", "{limit:?}: {}", inside[2]);
+        assert_eq!((output.spent("children"), output.spent("resent")), (2, 1), "{limit:?}");
+        assert_eq!(server.requests().len(), 2, "{limit:?}");
+        let agents = output.json()["agents"].clone();
+        let agents = agents.as_array().unwrap();
+        assert_eq!(agents.len(), 3, "{limit:?}");
+        assert!(
+            agents.iter().all(|agent| agent["status"] == "completed"),
+            "{limit:?}: {agents:?}"
+        );
+    }
+}
+
 /// What `show` has of the root's operations: number, status, fuel.
 fn operations(home: &Home, run: &str) -> Vec<(String, String, u64)> {
     let shown = home.host().args(["show", run, "--output", "json"]).output().expect(0);

@@ -127,6 +127,42 @@ fn children_that_are_taken_up_wait_for_a_place() {
     );
 }
 
+/// A run that is stopped before it has come to the end of its record is charged for nothing of what is under way, its children's included: that is sent
+/// again, and counts then.
+#[test]
+fn a_stop_before_the_record_ends_charges_nothing() {
+    let script = Script::default()
+        .when("CHILD", [stall(), Turn::text("child")])
+        .when("ROOT", [stall(), Turn::text("root")]);
+    let server = ModelServer::start(script);
+    let home = Home::with_model(&server, Format::OpenAi);
+    let program = steps(&[
+        ChildSpec::probe(&steps(&[ask("CHILD")])).spawn(),
+        open(),
+        json!({ "do": "compute", "n": 400_000_000 }),
+        put("a"),
+        ask("ROOT"),
+        join(0),
+    ]);
+    stopped(&server, home.host().probe(&program), 2, Signal::KILL);
+    let run = home.newest_run();
+    let process = resume(&home, &run).start();
+    let begun = Instant::now();
+    // It is in the long stretch.
+    while process.processor_ticks() < 25 {
+        assert!(begun.elapsed() < LONG, "it never computed");
+    }
+    process.signal(Signal::INT);
+    let stopped = process.finish().expect(130);
+    assert_eq!(server.requests().len(), 2, "nothing is sent");
+    assert_eq!((stopped.spent("iterations"), stopped.spent("tokens")), (0, 0));
+    let spent = &home.shown(&run)["spent"];
+    assert_eq!((&spent["iterations"], &spent["tokens"]), (&json!(0), &json!(0)));
+    let resumed = resume(&home, &run).output().expect(0);
+    assert_eq!((resumed.spent("iterations"), resumed.spent("resent")), (2, 2));
+    assert_eq!(resumed.spent("children"), 1);
+}
+
 #[test]
 fn a_stretch_that_is_told_again_takes_none_of_the_time() {
     let server = ModelServer::start(Script::from(vec![stall(); 4]).then(Turn::text("done")));
@@ -728,6 +764,63 @@ fn what_was_said_before_a_kill_is_said_once() {
         .map(|(_, text)| text.as_str())
         .collect();
     assert_eq!(emits, words);
+}
+
+/// What an agent wrote before its process was killed was told by that one, and is not told again.
+#[test]
+fn what_was_written_before_a_kill_is_told_once() {
+    let server = ModelServer::start(Script::from([stall()]).then(Turn::text("one")));
+    let home = Home::with_model(&server, Format::OpenAi);
+    let append = json!({ "do": "append", "space": 0, "prefix": "n/", "value": "x" });
+    let delete = json!({ "do": "delete", "space": 0, "key": "a" });
+    let program = steps(&[open(), put("a"), append, delete, ask("ONE"), put("b")]);
+    stopped(&server, home.host().probe(&program), 1, Signal::KILL);
+    let host = home.host().args(["resume", &home.newest_run(), "--output", "events"]);
+    let events = host.output().expect(0).events();
+    let wrote = events.iter().filter(|event| event["event"] == "wrote");
+    let keys: Vec<Value> = wrote.map(|event| event["key"].clone()).collect();
+    assert_eq!(keys, ["b"]);
+}
+
+/// What the spaces of a run may hold was settled when it began, whatever is configured where it goes on or is forked.
+#[test]
+fn the_spaces_of_a_run_hold_what_they_held() {
+    const FULL: Option<&str> = Some("exhausted(stored-bytes)");
+    let program = steps(&[open(), put("a"), put("b"), ask("ONE"), put("c")]);
+    for (began, today, third) in [(10_000, 1, None), (2, 10_000, FULL)] {
+        let server = ModelServer::start(Script::from([stall()]).then(Turn::text("one")));
+        let home = Home::with_model(&server, Format::OpenAi);
+        let host = home.host().set("limits.blackboard.keys", began);
+        stopped(&server, host.probe(&program), 1, Signal::KILL);
+        let run = home.newest_run();
+        let fork = home.host().args(["replay", &run, "--fork", "--output", "json"]);
+        for host in [fork, resume(&home, &run)] {
+            let output = host.set("limits.blackboard.keys", today).output().expect(0);
+            let seen = &output.seen()[4];
+            assert_eq!(refusal(seen).as_deref(), third, "{began}, then {today}: {seen}");
+        }
+    }
+}
+
+/// A run that was stopped and goes on is under way, and nobody is told how to go on with it.
+#[test]
+fn a_run_that_goes_on_is_not_shown_as_stopped() {
+    let server = ModelServer::start(Script::from([stall(), stall()]).then(Turn::text("one")));
+    let home = Home::with_model(&server, Format::OpenAi);
+    stopped(&server, home.host().probe(&steps(&[ask("ONE")])), 1, Signal::INT);
+    let run = home.newest_run();
+    let stands = || {
+        let runs = home.host().args(["runs", "--output", "json"]).output().expect(0).json();
+        let shown = home.host().args(["show", &run]).output().expect(0).stdout;
+        (runs[0]["status"].clone(), shown.contains("hermes-host resume"))
+    };
+    assert_eq!(stands(), (json!("interrupted"), true));
+    let process = resume(&home, &run).start();
+    server.wait_for(2, LONG);
+    assert_eq!(stands(), (json!("active"), false));
+    process.signal(Signal::KILL);
+    process.finish();
+    assert_eq!(stands(), (json!("interrupted"), true));
 }
 
 /// What an agent was told does not stay in memory as long as it lives.

@@ -359,6 +359,13 @@ impl Write for Put<'_> {
     fn bytes(&self) -> u64 {
         (self.key.len() + self.value.data.len()) as u64
     }
+
+    fn event(&self, result: &EffectResult) -> Option<EventKind> {
+        match result {
+            EffectResult::Written(version) => Some(wrote(self.space, self.key, Some(*version))),
+            _ => None,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -406,6 +413,13 @@ impl Write for Append<'_> {
     fn bytes(&self) -> u64 {
         (self.prefix.len() + SUFFIX + self.value.data.len()) as u64
     }
+
+    fn event(&self, result: &EffectResult) -> Option<EventKind> {
+        match result {
+            EffectResult::Appended(key, version) => Some(wrote(self.space, key, Some(*version))),
+            _ => None,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -448,6 +462,13 @@ impl Write for Delete<'_> {
     fn bytes(&self) -> u64 {
         0
     }
+
+    fn event(&self, result: &EffectResult) -> Option<EventKind> {
+        match result {
+            EffectResult::Deleted => Some(wrote(self.space, self.key, None)),
+            _ => None,
+        }
+    }
 }
 
 /// A read that failed: the run stops where the disk does; what is damaged is told, as it would be no better the next time.
@@ -482,12 +503,12 @@ fn refused(result: &EffectResult) -> Refusal {
     }
 }
 
-fn wrote(guest: &Guest, space: &str, key: &str, version: Option<u64>) {
-    guest.session.event(EventKind::Wrote {
+fn wrote(space: &str, key: &str, version: Option<u64>) -> EventKind {
+    EventKind::Wrote {
         space: space.to_owned(),
         key: key.to_owned(),
         version,
-    });
+    }
 }
 
 impl blackboard::Host for State {
@@ -543,10 +564,7 @@ impl blackboard::HostSpace for State {
             if_version,
         };
         Ok(match self.guest.write(&call).await? {
-            Ok(EffectResult::Written(version)) => {
-                wrote(&self.guest, &space, &key, Some(version));
-                Ok(version)
-            }
+            Ok(EffectResult::Written(version)) => Ok(version),
             Ok(other) => Err(refused(&other).into()),
             Err(refusal) => Err(refusal.into()),
         })
@@ -565,10 +583,7 @@ impl blackboard::HostSpace for State {
             value: &value,
         };
         Ok(match self.guest.write(&call).await? {
-            Ok(EffectResult::Appended(key, version)) => {
-                wrote(&self.guest, &space, &key, Some(version));
-                Ok(key)
-            }
+            Ok(EffectResult::Appended(key, _)) => Ok(key),
             Ok(other) => Err(refused(&other).into()),
             Err(refusal) => Err(refusal.into()),
         })
@@ -591,10 +606,7 @@ impl blackboard::HostSpace for State {
                 })
                 .await?
             {
-                Ok(EffectResult::Deleted) => {
-                    wrote(&self.guest, &space, &key, None);
-                    Ok(())
-                }
+                Ok(EffectResult::Deleted) => Ok(()),
                 Ok(other) => Err(refused(&other).into()),
                 Err(refusal) => Err(refusal.into()),
             },

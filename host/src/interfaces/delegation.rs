@@ -9,8 +9,9 @@ use futures_util::FutureExt as _;
 use serde::Serialize;
 use wasmtime::component::Resource;
 
+use crate::amounts::Amounts;
 use crate::bindings::{Child, delegation, types};
-use crate::error::{Refusal, RefusalKind};
+use crate::error::{Dimension, Refusal, RefusalKind};
 use crate::ids::Digest;
 use crate::interfaces::{State, amounts, scrub_words};
 use crate::ledger::Reservation;
@@ -122,9 +123,14 @@ impl Operation for Box<Spawn> {
         }
     }
 
-    fn again(&mut self, guest: &Arc<Guest>, op: u32, _before: &mut Option<Reservation>) -> Result<Reservation, Missed> {
-        self.child = Some(Ok(guest.session.run.children.recover(guest, op)?));
-        Ok(self.child_mut()?.reserve(guest)?)
+    fn again(&mut self, guest: &Arc<Guest>, op: u32, before: &mut Option<Reservation>) -> Result<Reservation, Missed> {
+        let session = &guest.session;
+        self.child = Some(Ok(session.run.children.recover(guest, op)?));
+        // It is there: whether one more fits is no question.
+        let (ledger, one) = (&session.run.ledger, Amounts::of(Dimension::Children, 1));
+        Ok(before
+            .take()
+            .unwrap_or_else(|| ledger.reserve_again(session.account, one)))
     }
 
     fn refused(&self, refusal: &Refusal) -> OpBody {

@@ -19,7 +19,7 @@ use crate::run::resume::{as_it_stands, first_start, may_go_on};
 use crate::run::root::begun_here;
 use crate::run::spec::Budget;
 use crate::run::{Host, HostError};
-use crate::store::{Answer, ForkPoint, Observation, OpKind, OutcomeStatus, RunRow, Store, StoreError, Unowned};
+use crate::store::{Answer, ForkPoint, Observation, OpKind, OutcomeStatus, Quota, RunRow, Store, StoreError, Unowned};
 use crate::supervisor::replay::{Expected, Got, RootPlayed};
 use crate::supervisor::start::ToolRef;
 use crate::supervisor::terms::Terms;
@@ -42,6 +42,7 @@ pub struct ReadyFork {
     cut: Cut,
     changed: Option<Arc<Plugin>>,
     budget: Budget,
+    quota: Quota,
 }
 
 impl Host {
@@ -83,6 +84,7 @@ impl Host {
             cut,
             changed: player.changed,
             budget: spec.budget.clone(),
+            quota: Quota::of(&shared.limits),
         })
     }
 
@@ -98,6 +100,7 @@ impl Host {
             cut,
             changed,
             budget,
+            quota,
         } = ready;
         store.sweep_copies().await?;
         let row = row(store.run(&origin)?, &origin, &cut);
@@ -110,6 +113,7 @@ impl Host {
             changed: changed.as_deref(),
             budget: &budget,
             terms: Terms::of(&store, &origin)?,
+            quota,
         };
         let over = taken.over().await;
         let mut notices = match over.and_then(|notices| Ok((notices, store.is_as_it_was(&unowned)?))) {

@@ -28,7 +28,11 @@ pub(super) fn so_far(store: &Store, mut run: RunRow) -> Result<(RunRow, Vec<Sess
     let all = own.iter().fold(Amounts::ZERO, Amounts::plus);
     run.spent = run.spent.max(&all);
     run.refunded = run.refunded.max(refunds);
-    run.status = stands(run.status);
+    // A stop wrote that it is interrupted, and whoever goes on with it writes into its row at its end alone.
+    run.status = match run.status {
+        Status::Interrupted if owned => Status::Active,
+        status => stands(status),
+    };
     // Children come after their parents, and count for them.
     for at in (0..rows.len()).rev() {
         let spent = own[at];

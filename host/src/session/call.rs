@@ -22,7 +22,7 @@ use crate::session::codec;
 use crate::session::end::End;
 use crate::session::guest::Guest;
 use crate::session::op::OpBody;
-use crate::store::{Effect, OpKind, OutcomeStatus, Record, StoreError, Sync};
+use crate::store::{Effect, EffectResult, OpKind, OutcomeStatus, Record, StoreError, Sync};
 
 /// How an operation ends when the attempt that began it does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,6 +108,8 @@ pub trait Write: Call {
     fn effect(&self, guest: &Guest) -> Effect;
     /// Bytes that it stores.
     fn bytes(&self) -> u64;
+    /// What to tell people of it when it is done; none where it changed nothing.
+    fn event(&self, result: &EffectResult) -> Option<EventKind>;
 }
 
 /// A call that has something done outside: by a task of the session, recorded before and after.

@@ -52,8 +52,8 @@ use crate::plugin::rights::Rights;
 use crate::plugin::toolbox::Toolbox;
 use crate::scrub::Secrets;
 use crate::store::{
-    EffectResult, OpEffect, OpKind, Outcome, OutcomeStatus, Record, RunUpdate, SessionUpdate, Spill, Store, StoreError,
-    Sync, Transition,
+    EffectResult, OpEffect, OpKind, Outcome, OutcomeStatus, Quota, Record, RunUpdate, SessionUpdate, Spill, Store,
+    StoreError, Sync, Transition,
 };
 use audit::{Denial, Denials};
 use awake::Awake;
@@ -135,7 +135,10 @@ impl RunContext {
         let Some(journal) = self.keeping.journal() else {
             return Ok(None);
         };
-        let appended = journal.store.append_patiently(&journal.owner, records, effect, sync);
+        let quota = Quota::of(&self.limits);
+        let appended = journal
+            .store
+            .append_patiently(&journal.owner, quota, records, effect, sync);
         match self.patiently(&journal.store, appended).await {
             Some(appended) => appended.map(|a| a.effect).map_err(|error| End::store(&error)),
             None => Err(End::Suspended),
@@ -198,7 +201,7 @@ impl RunContext {
         let records = pieces.into_iter().map(Record::Spill).collect();
         let kept = journal
             .store
-            .append_patiently(&journal.owner, records, None, Sync::Commit);
+            .append_patiently(&journal.owner, Quota::of(&self.limits), records, None, Sync::Commit);
         match self.patiently(&journal.store, kept).await {
             Some(Ok(_)) => Ok(true),
             Some(Err(StoreError::SpillFull { .. })) => Ok(false),
@@ -641,21 +644,26 @@ impl Session {
     }
 }
 
-/// Ends operations that were under way when the host went down, and that nobody goes on with: they cost what was set aside.
+/// Ends operations that were under way when the host went down, and that nobody goes on with: they cost what was set aside. A child has an end of its
+/// own: whoever writes that down writes the outcome with it, and charges it.
 pub fn abandoned(interrupted: impl IntoIterator<Item = ((StreamId, u32), Interrupted)>) -> Vec<Record> {
     let ended = interrupted
         .into_iter()
-        .map(|((stream, op), Interrupted { kind, reservation })| {
+        .filter_map(|((stream, op), Interrupted { kind, reservation })| {
+            if kind == OpKind::Child {
+                reservation.release();
+                return None;
+            }
             let charged = reservation.amounts();
             reservation.settle(charged);
-            Record::Outcome(Outcome {
+            Some(Record::Outcome(Outcome {
                 stream,
                 op,
                 status: OutcomeStatus::Cancelled,
                 body: without_answer(kind),
                 charged,
                 at_ms: now_ms(),
-            })
+            }))
         });
     ended.collect()
 }

@@ -120,6 +120,10 @@ impl Guest {
             EffectResult::Written(_) | EffectResult::Appended(..) | EffectResult::Deleted => held.settle(charged),
             _ => held.release(),
         }
+        // By whoever writes it: a replay of it tells nobody.
+        if let Some(event) = call.event(&result) {
+            self.session.event(event);
+        }
         Ok(result)
     }
 

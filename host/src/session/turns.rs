@@ -17,6 +17,8 @@ pub(super) struct Turns {
     running: BTreeMap<u32, (u32, usize)>,
     /// Answers whose iteration was given back: never again, also where an instance that the host lost is built once more.
     given: BTreeSet<u32>,
+    /// Tool calls in which a model was asked, also where an instance that is built once more has not come to them yet.
+    voided: BTreeSet<u32>,
 }
 
 #[derive(Debug)]
@@ -69,8 +71,11 @@ impl Turns {
             if let Some((at, issued)) = fitting.next() {
                 issued.state = State::Running;
                 self.running.insert(op, (*answer, at));
-                return;
+                break;
             }
+        }
+        if self.voided.contains(&op) {
+            self.void(op);
         }
     }
 
@@ -93,6 +98,7 @@ impl Turns {
 
     /// A model was asked inside tool call `op`: that was thinking, not only running code.
     pub(super) fn void(&mut self, op: u32) {
+        self.voided.insert(op);
         if let Some((answer, _)) = self.running.remove(&op) {
             self.open.remove(&answer);
         }
@@ -172,6 +178,30 @@ mod tests {
             assert_eq!(turns.delivered(2, ran), None);
             turns.called(3, &a);
             assert_eq!(turns.delivered(3, true), None);
+        }
+    }
+
+    #[test]
+    fn a_voided_turn_stays_so_where_its_instance_is_built_again() {
+        let (a, b) = (call("a", "1"), call("b", "2"));
+        let told = answer(&[a.clone(), b.clone()]);
+        // The model is asked before the new instance is told the answer again, or behind that.
+        for before in [true, false] {
+            let mut turns = Turns::default();
+            turns.answered(1, &told, |_| true);
+            turns.called(2, &a);
+            if before {
+                turns.void(2);
+            }
+            turns.answered(1, &told, |_| true);
+            if !before {
+                turns.void(2);
+            }
+            turns.called(2, &a);
+            turns.called(3, &b);
+            assert_eq!((turns.delivered(2, true), turns.delivered(3, true)), (None, None));
+            turns.called(4, &a);
+            assert_eq!(turns.delivered(4, true), None, "it is issued no more");
         }
     }
 

@@ -10,12 +10,12 @@ use super::commit::Done;
 use super::entry::WholeEntry;
 use super::error::StoreError;
 use super::owner::{Owner, Ownership};
-use super::record::{Effect, EffectResult, SpaceId, Sync};
+use super::record::{Effect, EffectResult, Record, SpaceId, Sync};
 use super::rows::{RunRow, StoredEntry};
 use super::runs::{FIRST_EPOCH, now_ms, seal_run};
 use super::seal::{int, uint};
-use super::space::{self, Space, Writing};
-use super::write::{check_epoch, head};
+use super::space::{self, Quota, Space, Writing};
+use super::write::{FOREVER, check_epoch, head};
 use crate::ids::{RunId, StreamId};
 
 /// The epoch of a copy that is not whole yet.
@@ -150,6 +150,16 @@ impl Store {
         self.sweep_run(number).await
     }
 
+    /// Writes records of a copy, and waits for a busy database for as long as the caller does.
+    ///
+    /// # Errors
+    /// As [`Store::append_patiently`].
+    pub async fn copy_records(&self, owner: &Owner, records: Vec<Record>) -> Result<(), StoreError> {
+        // None of them changes a space: entries are copied by themselves.
+        let written = self.append_within(FOREVER, self.quota(), owner, records, None, Sync::Commit);
+        written.await.map(drop)
+    }
+
     /// Writes entries of a copy as they are.
     ///
     /// # Errors
@@ -166,18 +176,19 @@ impl Store {
         self.submit(Sync::Commit, None, work).await
     }
 
-    /// Makes a change of one of a copy's spaces again, as operation `op` made it.
+    /// Makes a change of one of a copy's spaces again, as operation `op` made it, where they may hold what `quota` says.
     ///
     /// # Errors
     /// Failures of the disk.
     pub async fn copy_write(
         &self,
         owner: &Owner,
+        quota: Quota,
         effect: Effect,
         (stream, op): (StreamId, u32),
         at_ms: u64,
     ) -> Result<EffectResult, StoreError> {
-        let (by, quota) = (owner.clone(), self.quota());
+        let by = owner.clone();
         let work = move |conn: &Connection| {
             check_epoch(conn, &by)?;
             let by = Writing {

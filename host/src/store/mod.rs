@@ -67,6 +67,7 @@ pub use rows::{
 pub use runs::{Listed, RunState, Unowned};
 #[cfg(test)]
 pub(crate) use schema::VERSION as FORMAT;
+pub use space::Quota;
 pub use write::Appended;
 
 use crate::ids::RunId;
@@ -77,7 +78,6 @@ use files::Files;
 use owner::RunLock;
 use pool::Pool;
 use reserve::Reserve;
-use space::Quota;
 
 /// Which failures a durable append survives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,9 +106,9 @@ pub struct StoreOptions {
     pub busy: Duration,
     /// For what.
     pub access: Access,
-    /// Keys in one space of the blackboard.
+    /// Keys in one space of the home folder, and in all those of a run whose writer names no other quota.
     pub space_keys: u64,
-    /// Bytes of keys, media types and values in one space.
+    /// Bytes of keys, media types and values there.
     pub space_bytes: u64,
     /// Bytes that are kept free on the disk: with less nothing new begins.
     pub reserve: u64,
@@ -209,6 +209,7 @@ impl Store {
         }
     }
 
+    /// What a space of the home folder may hold, and all those of a run whose writer names no other quota.
     fn quota(&self) -> Quota {
         Quota {
             keys: self.0.options.space_keys,

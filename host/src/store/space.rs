@@ -11,6 +11,7 @@ use super::rows::StoredEntry;
 use super::seal::{encode, int, sum, uint};
 use super::whole::{none_is_hidden, tolerant};
 use crate::ids::{RunId, StreamId};
+use crate::limits::Limits;
 
 /// Whose the spaces of the home folder are, in the place of a run's number.
 pub(super) const HOME: i64 = 0;
@@ -22,10 +23,22 @@ const TOMBSTONES: u64 = 10_000;
 const FORGOTTEN: u64 = 1_000;
 
 /// What all spaces of a run, or one of the home folder, may hold.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Quota {
-    pub(super) keys: u64,
-    pub(super) bytes: u64,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quota {
+    /// Keys.
+    pub keys: u64,
+    /// Bytes of keys, media types and values.
+    pub bytes: u64,
+}
+
+impl Quota {
+    /// Under these limits.
+    pub fn of(limits: &Limits) -> Self {
+        Self {
+            keys: limits.blackboard_keys,
+            bytes: limits.blackboard_bytes,
+        }
+    }
 }
 
 /// Who writes, as part of which operation, and when.

@@ -47,33 +47,36 @@ impl Store {
         effect: Option<OpEffect>,
         sync: Sync,
     ) -> Result<Appended, StoreError> {
-        self.append_within(self.0.options.busy, owner, records, effect, sync)
+        self.append_within(self.0.options.busy, self.quota(), owner, records, effect, sync)
             .await
     }
 
-    /// As [`Store::append`], but waits for a busy database for as long as the caller does.
+    /// As [`Store::append`], but waits for a busy database for as long as the caller does, and the run's own spaces may hold what `quota` says.
     ///
     /// # Errors
     /// As [`Store::append`], [`StoreError::Busy`] apart.
     pub async fn append_patiently(
         &self,
         owner: &Owner,
+        quota: Quota,
         records: Vec<Record>,
         effect: Option<OpEffect>,
         sync: Sync,
     ) -> Result<Appended, StoreError> {
-        self.append_within(FOREVER, owner, records, effect, sync).await
+        self.append_within(FOREVER, quota, owner, records, effect, sync).await
     }
 
-    async fn append_within(
+    /// `quota` is what the run's own spaces may hold.
+    pub(super) async fn append_within(
         &self,
         busy: Duration,
+        quota: Quota,
         owner: &Owner,
         records: Vec<Record>,
         effect: Option<OpEffect>,
         sync: Sync,
     ) -> Result<Appended, StoreError> {
-        let quota = self.quota();
+        let home = self.quota();
         let by = owner.clone();
         if effect.is_some() || records.iter().any(|r| matches!(r, Record::Intent(_))) {
             self.0.reserve.check()?;
@@ -86,7 +89,7 @@ impl Store {
         let repeats = effect.is_none();
         let mut records = records;
         let work = move |conn: &Connection| {
-            let mut journal = Journal::open(conn, &by, quota)?;
+            let mut journal = Journal::open(conn, &by, quota, home)?;
             let effect = match &effect {
                 Some(write) => Some(journal.take_effect(write, &mut records)?),
                 None => None,
@@ -123,11 +126,14 @@ struct Journal<'c> {
     number: i64,
     head: Head,
     bytes: u64,
+    /// What the run's own spaces may hold.
     quota: Quota,
+    /// What a space of the home folder may.
+    home: Quota,
 }
 
 impl<'c> Journal<'c> {
-    fn open(conn: &'c Connection, owner: &Owner, quota: Quota) -> Result<Self, Fault> {
+    fn open(conn: &'c Connection, owner: &Owner, quota: Quota, home: Quota) -> Result<Self, Fault> {
         let number = owner.0.number;
         check_epoch(conn, owner)?;
         Ok(Self {
@@ -137,6 +143,7 @@ impl<'c> Journal<'c> {
             head: head(conn, number)?,
             bytes: 0,
             quota,
+            home,
         })
     }
 
@@ -154,7 +161,11 @@ impl<'c> Journal<'c> {
             op: Some((outcome.stream.clone(), outcome.op)),
             at_ms: outcome.at_ms,
         };
-        let result = space::apply(self.conn, &write.effect, &author, self.quota)?;
+        let quota = match write.effect.space().run {
+            Some(_) => self.quota,
+            None => self.home,
+        };
+        let result = space::apply(self.conn, &write.effect, &author, quota)?;
         if matches!(
             result,
             EffectResult::Conflict(_) | EffectResult::TooManyKeys(_) | EffectResult::TooManyBytes(_)

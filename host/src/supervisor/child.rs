@@ -36,9 +36,9 @@ pub(super) struct Candidate {
     place: Option<Place>,
     /// Why it can't go on where an earlier process left it.
     broken: Option<Refusal>,
-    account: Option<Opened>,
-    /// What the journal has of it.
+    /// What the journal has of it: it lets go of what is set aside for that while its account is open.
     before: Option<Before>,
+    account: Option<Opened>,
     /// As its parent sees it.
     seen: OnceLock<Arc<Child>>,
 }
@@ -55,9 +55,26 @@ impl Drop for Opened {
     }
 }
 
+/// What is taken up when the child lives, or ends. Where it comes to neither, whoever goes on with it does again what was under way: here nothing is set
+/// aside for that any more.
+struct Unlived(Past);
+
+impl Unlived {
+    fn take(&mut self) -> Past {
+        std::mem::take(&mut self.0)
+    }
+}
+
+impl Drop for Unlived {
+    fn drop(&mut self) {
+        let left = self.take().interrupted;
+        left.into_values().for_each(|left| left.reservation.release());
+    }
+}
+
 /// What an earlier process left of a child.
 struct Before {
-    past: Past,
+    past: Unlived,
     from: From,
     /// How it ended, where only its parent was not told.
     result: Option<types::RunResult>,
@@ -115,8 +132,8 @@ impl Candidate {
             model: model.map(|(model, _)| model),
             place: None,
             broken: None,
-            account: None,
             before: None,
+            account: None,
             seen: OnceLock::new(),
         })
     }
@@ -146,7 +163,6 @@ impl Candidate {
             },
         };
         let strategy = supervisor.recorded_strategy(&restored.start.strategy);
-        let place = result.is_none().then(|| supervisor.place_again());
         Ok(Self {
             supervisor: supervisor.clone(),
             id: row.session,
@@ -154,14 +170,10 @@ impl Candidate {
             toolsets: row.toolsets,
             strategy,
             model,
-            place,
+            place: restored.place,
             broken,
-            account: Some(Opened {
-                ledger: run.ledger.clone(),
-                id: restored.account,
-            }),
             before: Some(Before {
-                past: restored.past,
+                past: Unlived(restored.past),
                 from: From {
                     attempt,
                     recorded,
@@ -169,6 +181,10 @@ impl Candidate {
                     cancel_asked: row.cancel_asked,
                 },
                 result,
+            }),
+            account: Some(Opened {
+                ledger: run.ledger.clone(),
+                id: restored.account,
             }),
             seen: OnceLock::new(),
         })
@@ -192,7 +208,7 @@ impl Candidate {
         let attempt = self.before.as_ref().map_or(1, |before| before.from.attempt);
         let supervisor = self.supervisor.clone();
         supervisor.end_lost_children(run, &self.id, attempt, account.id).await?;
-        let past = self.before.as_mut().map(|before| std::mem::take(&mut before.past));
+        let past = self.before.as_mut().map(|before| before.past.take());
         let past = past.unwrap_or_default();
         let mut records = abandoned(past.interrupted);
         let report = self.told(run, account.id, past.checkpoint).await?;
@@ -252,16 +268,16 @@ impl Candidate {
             start,
             model,
             place,
-            account,
             before,
+            account,
             seen,
             ..
         } = *self;
         let parent = &under.guest.session;
-        let (past, from) = before.map_or((Past::default(), From::beginning()), |b| (b.past, b.from));
         let Some(account) = account else {
             return Box::pin(std::future::ready(None));
         };
+        let (past, from) = before.map_or((Past::default(), From::beginning()), |mut b| (b.past.take(), b.from));
         let session = Session::new(SessionParts {
             id,
             parent: start.parent.clone(),
@@ -304,13 +320,8 @@ impl NewChild for Candidate {
     fn reserve(&mut self, parent: &Guest) -> Result<Reservation, Refusal> {
         let session = &parent.session;
         let ledger = &session.run.ledger;
-        let one = Amounts::of(Dimension::Children, 1);
-        if self.before.is_some() {
-            // Its account was restored with what it had; the place in the count is its parent's again.
-            return Ok(ledger.reserve(session.account, one)?);
-        }
         self.place = Some(self.supervisor.place(&session.run.limits, self.start.depth)?);
-        let reservation = ledger.reserve(session.account, one)?;
+        let reservation = ledger.reserve(session.account, Amounts::of(Dimension::Children, 1))?;
         let caps = self.start.caps.iter().copied().collect();
         match ledger.open_child(session.account, caps, self.start.allotment) {
             Ok(id) => {

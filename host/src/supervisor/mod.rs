@@ -178,23 +178,17 @@ impl Supervisor {
     pub fn restore(&self, run: &RunContext, terms: &Terms) -> Result<RootRestored, StoreError> {
         let journal = run.keeping.written()?;
         let mut root = None;
-        for restored in restore::sessions(&journal.store, &run.id, &run.ledger, terms)? {
-            let mut counts = lock(&self.0.counts);
-            counts.newest = counts.newest.max(restored.row.session.number);
-            match restored.row.parent.clone() {
-                None => root = Some(restored),
-                Some(address) => {
-                    counts.total += 1;
-                    drop(counts);
-                    let place = (address.attempt, address.op);
-                    let mut state = self.state();
-                    state
-                        .restored
-                        .entry(address.session)
-                        .or_default()
-                        .insert(place, restored);
-                }
-            }
+        for mut restored in restore::sessions(&journal.store, &run.id, &run.ledger, terms)? {
+            let row = &restored.row;
+            self.number_is_taken(row.session.number);
+            let Some(address) = row.parent.clone() else {
+                root = Some(restored);
+                continue;
+            };
+            restored.place = self.place_again(row);
+            let mut state = self.state();
+            let of = state.restored.entry(address.session).or_default();
+            of.insert((address.attempt, address.op), restored);
         }
         let root = root.ok_or_else(|| StoreError::damaged(&run.id, "its root's row is missing"))?;
         RootRestored::new(&journal.store, root)
@@ -269,13 +263,23 @@ impl Supervisor {
         })
     }
 
-    /// The place of a child that the journal has.
-    fn place_again(&self) -> Place {
-        lock(&self.0.counts).alive += 1;
-        Place {
+    fn number_is_taken(&self, number: u32) {
+        let mut counts = lock(&self.0.counts);
+        counts.newest = counts.newest.max(number);
+    }
+
+    /// Counts a child that the journal has. Gives its place among those alive, where it has not ended: it is one of them, though its parent comes to it later.
+    fn place_again(&self, row: &SessionRow) -> Option<Place> {
+        let mut counts = lock(&self.0.counts);
+        counts.total += 1;
+        if row.result.is_some() {
+            return None;
+        }
+        counts.alive += 1;
+        Some(Place {
             counts: self.0.counts.clone(),
             counted: true,
-        }
+        })
     }
 
     fn begins(&self, session: &Session, plugin: &Arc<Plugin>) {

@@ -12,6 +12,7 @@ use crate::session::{Interrupted, Past, codec};
 use crate::store::{
     Intent, NoteKind, Observation, OpKind, OperationRow, Outcome, Record, SessionRow, Store, StoreError,
 };
+use crate::supervisor::Place;
 use crate::supervisor::start::{AgentStart, StartBody};
 use crate::supervisor::terms::Terms;
 
@@ -65,6 +66,8 @@ pub(super) struct Restored {
     pub(super) past: Past,
     /// When it was started again, in milliseconds awake.
     pub(super) restarts_ms: Vec<u64>,
+    /// Its place among those alive, where it is a child of a run that goes on and has not ended.
+    pub(super) place: Option<Place>,
 }
 
 /// Reads all sessions of a run back in one walk through its journal, and enters into the ledger what they had spent. Parents come before their
@@ -127,6 +130,7 @@ fn restored(
         account,
         past,
         restarts_ms,
+        place: None,
     })
 }
 
@@ -199,8 +203,7 @@ fn charge(ledger: &Ledger, account: AccountId, row: &SessionRow, last: &AgentSta
     }
 }
 
-/// What is still open is made again, until when what was set aside for it stays so. A child has its own account; fuel is needed to come to it
-/// again.
+/// What is still open is made again, until when what was set aside for it stays so. Fuel is needed to come to it again.
 fn interrupted(
     ledger: &Ledger,
     account: AccountId,
@@ -212,7 +215,7 @@ fn interrupted(
     }
     let open = operations.into_iter().filter(|((stream, _), op)| {
         let last = stream.attempt == row.attempt.max(1);
-        last && !op.ended && op.kind != OpKind::Child
+        last && !op.ended
     });
     let again = |op: Begun| {
         let reservation = ledger.reserve_again(account, op.reserved.with(Dimension::Fuel, 0));

@@ -22,6 +22,10 @@ component = "1KiB"
 tool_list = 1
 free_turns = 0
 
+[limits.blackboard]
+keys = 1
+bytes = "1KiB"
+
 [limits.delegation]
 alive = 1
 total = 1

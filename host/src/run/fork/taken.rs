@@ -12,7 +12,7 @@ use crate::session::codec;
 use crate::session::tape::size;
 use crate::store::{
     Answer, Edge, EffectResult, EntryCursor, Intent, NoteKind, Observation, OpKind, OperationRow, Outcome,
-    OutcomeStatus, Owner, Record, SPILL_SPACE, Start, Store, StoredEntry, Sync, Transition,
+    OutcomeStatus, Owner, Quota, Record, SPILL_SPACE, Start, Store, StoredEntry, Transition,
 };
 use crate::supervisor::start::StartBody;
 use crate::supervisor::terms::{Terms, put};
@@ -53,6 +53,8 @@ pub(super) struct Taken<'a> {
     pub(super) budget: &'a Budget,
     /// What resumes changed of the terms of the run that it comes from.
     pub(super) terms: Terms,
+    /// What the spaces of that run may hold, and the fork's.
+    pub(super) quota: Quota,
 }
 
 /// Which records are taken over.
@@ -270,8 +272,8 @@ impl Taken<'_> {
         let arguments = self.store.body(self.origin, digest)?;
         let effect = recorded_effect(self.owner.run(), &arguments).ok_or_else(damaged)?;
         let by = (self.stream(intent.stream.clone()), intent.op);
-        let result = self.store.copy_write(self.owner, effect, by, outcome.at_ms).await?;
-        Ok(EffectResult::read(&outcome.body) == Some(result))
+        let copied = self.store.copy_write(self.owner, self.quota, effect, by, outcome.at_ms);
+        Ok(EffectResult::read(&outcome.body) == Some(copied.await?))
     }
 
     /// A record as one of the fork.
@@ -432,7 +434,7 @@ impl Batch {
         self.bytes = 0;
         let records = std::mem::take(&mut self.records);
         if !records.is_empty() {
-            store.append_patiently(owner, records, None, Sync::Commit).await?;
+            store.copy_records(owner, records).await?;
         }
         Ok(())
     }

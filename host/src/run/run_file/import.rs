@@ -17,7 +17,7 @@ use crate::plugin::load::Shelf;
 use crate::run::resume::may_go_on;
 use crate::run::{Host, HostError};
 use crate::session::codec;
-use crate::store::{Imported, Owner, Record, RunRow, Store, StoreError, StoredEntry, Sync, Transition, WhatFor};
+use crate::store::{Imported, Owner, Record, RunRow, Store, StoreError, StoredEntry, Transition, WhatFor};
 
 /// Records of one batch, and their bytes.
 const RECORDS: usize = 256;
@@ -255,8 +255,8 @@ impl Batch {
         if records.is_empty() {
             return Ok(());
         }
-        let written = store.append_patiently(owner, records, None, Sync::Commit).await;
-        written.map(drop).map_err(|error| match error {
+        let written = store.copy_records(owner, records).await;
+        written.map_err(|error| match error {
             StoreError::Duplicate { .. } | StoreError::NotFound { .. } | StoreError::Internal { .. } => {
                 wrong(file, &format!("its records are not those of one run: {error}"))
             }
