@@ -46,6 +46,15 @@ pub fn line(text: &str, max: usize) -> String {
     cut
 }
 
+/// A word as a shell reads it back: whoever chose it, it is one.
+pub fn shell_word(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@,+%".contains(c);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}
+
 /// The longest prefix of `text` that has at most `max` bytes and ends at a character.
 pub fn prefix(text: &str, max: usize) -> &str {
     &text[..text.floor_char_boundary(max)]
@@ -202,6 +211,27 @@ mod tests {
         assert_eq!(cut("aé", 3), "aé");
         assert_eq!(line("abcdef", 4), "abc…");
         assert_eq!(line("abcd", 4), "abcd");
+    }
+
+    #[test]
+    fn a_line_is_the_same_however_many_bytes_its_characters_have() {
+        for c in ["a", "é", "\u{202e}", "🌶"] {
+            let shown = clean(c, Shape::Line).into_owned();
+            assert_eq!(line(&c.repeat(20), 20), shown.repeat(20));
+            for more in [21, 22, 1000] {
+                assert_eq!(line(&c.repeat(more), 20), format!("{}…", shown.repeat(19)));
+            }
+        }
+    }
+
+    #[test]
+    fn a_shell_reads_a_word_back() {
+        assert_eq!(shell_word("./plugins/x-1.wasm"), "./plugins/x-1.wasm");
+        assert_eq!(shell_word("net:GET@http://x.org:8080"), "net:GET@http://x.org:8080");
+        assert_eq!(shell_word("my tools/it's.wasm"), r"'my tools/it'\''s.wasm'");
+        assert_eq!(shell_word("net:*"), "'net:*'");
+        assert_eq!(shell_word("x; rm '~'"), r"'x; rm '\''~'\'''");
+        assert_eq!(shell_word(""), "''");
     }
 
     #[test]

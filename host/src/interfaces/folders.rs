@@ -191,7 +191,8 @@ impl Folders<'_> {
         let (why, right) = match denial {
             Denial::LeadsOut => ("it leads out of the granted folder".to_owned(), None),
             Denial::ReadOnly(grant) => {
-                let why = format!("the folder is granted to be read. Allow it with --allow {grant}");
+                let flag = text::shell_word(grant);
+                let why = format!("the folder is granted to be read. Allow it with --allow {flag}");
                 (why, Some(grant.clone()))
             }
         };

@@ -69,7 +69,7 @@ impl Wanted {
             Kind::Net if detail.is_none() => "--allow net:HOST".to_owned(),
             Kind::Secret if detail.is_none() => "--allow secret:NAME@HOST".to_owned(),
             Kind::Delegation | Kind::Lessons => format!("without --deny {}", self.kind.name()),
-            _ => format!("--allow {self}"),
+            _ => format!("--allow {}", text::shell_word(&self.to_string())),
         }
     }
 }

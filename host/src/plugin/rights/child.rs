@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 
 use super::space::{Share, SpaceRights};
-use super::{Models, Rights};
+use super::{Models, Rights, remedy};
 use crate::egress::NetRule;
 use crate::error::{Lack, Refusal};
 use crate::plugin::grant::{Access, FolderGrant, Kind, SecretGrant};
@@ -270,9 +270,8 @@ fn taken<'g>(mut given: impl Iterator<Item = &'g Given<'g>>, held: bool) -> Resu
 
 fn missing(wishes: &Wishes<'_>, grant: &str) -> Refusal {
     let (parent, grant) = (text::line(wishes.parent, 64), text::line(grant, 200));
-    let words = format!(
-        "{parent} may not give {grant} to a child: it does not hold that itself. Allow it with --allow {grant}"
-    );
+    let flag = remedy::allow(&grant);
+    let words = format!("{parent} may not give {grant} to a child: it does not hold that itself. Allow it with {flag}");
     Refusal::denied(words).about(not_given(&grant))
 }
 
