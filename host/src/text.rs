@@ -37,7 +37,9 @@ pub fn clean(text: &str, shape: Shape) -> Cow<'_, str> {
 
 /// One cleaned line of at most `max` characters, an ellipsis among them when it was cut.
 pub fn line(text: &str, max: usize) -> String {
-    let cleaned = clean(text, Shape::Line);
+    // No more is looked at than one character needs that is not shown: none has more than 4 bytes.
+    let looked_at = prefix(text, max.saturating_add(1).saturating_mul(4));
+    let cleaned = clean(looked_at, Shape::Line);
     if cleaned.chars().count() <= max {
         return cleaned.into_owned();
     }

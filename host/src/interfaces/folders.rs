@@ -29,6 +29,9 @@ use crate::text;
 /// Characters of a path in a message.
 const SHOWN: usize = 200;
 
+/// Bytes of a path, from its granted folder on: `PATH_MAX` of Linux.
+const PATH: usize = 4096;
+
 /// The files of a guest, as data of the linker.
 pub(super) struct GrantedFolders;
 
@@ -111,12 +114,19 @@ impl Deed {
 
 impl Folders<'_> {
     /// Tells that `path` is read or written, from this descriptor. None where the descriptor is not one of a granted folder's.
-    fn begins(&self, way: Way, fd: &Resource<Descriptor>, path: &str) -> Option<Deed> {
-        let deed = self.deed(way, fd.rep(), path)?;
-        if deed.denial.is_none() {
+    fn begins(&self, way: Way, fd: &Resource<Descriptor>, path: &str) -> FsResult<Option<Deed>> {
+        self.fits(fd, path)?;
+        let deed = self.deed(way, fd.rep(), path);
+        if let Some(deed) = deed.as_ref().filter(|deed| deed.denial.is_none()) {
             self.guest.uses(&deed.used());
         }
-        Some(deed)
+        Ok(deed)
+    }
+
+    /// Whether `path` is short enough to be looked at, from this descriptor.
+    fn fits(&self, fd: &Resource<Descriptor>, path: &str) -> FsResult<()> {
+        let before = self.places.open.get(&fd.rep()).map_or(0, |place| place.path.len());
+        at_most(PATH.saturating_sub(before), path)
     }
 
     fn deed(&self, way: Way, fd: u32, path: &str) -> Option<Deed> {
@@ -267,6 +277,14 @@ fn count(dir: &File, most: u64) -> rustix::io::Result<Option<u64>> {
     Ok(Some(count))
 }
 
+/// Whether a path has no more than so many bytes.
+fn at_most(bytes: usize, path: &str) -> FsResult<()> {
+    match path.len() > bytes {
+        true => Err(ErrorCode::NameTooLong.into()),
+        false => Ok(()),
+    }
+}
+
 /// A path by its text alone, from the descriptor that it is given with: none where it climbs above that, or starts at a root.
 pub(super) fn inside(path: &str) -> Option<String> {
     if path.starts_with('/') {
@@ -323,7 +341,7 @@ impl HostDescriptor for Folders<'_> {
     ) -> FsResult<Resource<Descriptor>> {
         let writes = flags.contains(DescriptorFlags::WRITE) || how.intersects(OpenFlags::CREATE | OpenFlags::TRUNCATE);
         let way = if writes { Way::Write } else { Way::Read };
-        let deed = self.begins(way, &fd, &path);
+        let deed = self.begins(way, &fd, &path)?;
         let from = self.places.open.get(&fd.rep()).cloned();
         let done = match self.opens_at_once(&fd, follow, &path).await {
             Ok(()) => self.wasi.open_at(fd, follow, path.clone(), how, flags).await,
@@ -339,7 +357,7 @@ impl HostDescriptor for Folders<'_> {
     }
 
     async fn stat_at(&mut self, fd: Resource<Descriptor>, follow: PathFlags, path: String) -> FsResult<DescriptorStat> {
-        let deed = self.begins(Way::Read, &fd, &path);
+        let deed = self.begins(Way::Read, &fd, &path)?;
         let done = self.wasi.stat_at(fd, follow, path).await;
         self.ends(deed, done)
     }
@@ -350,19 +368,19 @@ impl HostDescriptor for Folders<'_> {
         follow: PathFlags,
         path: String,
     ) -> FsResult<MetadataHashValue> {
-        let deed = self.begins(Way::Read, &fd, &path);
+        let deed = self.begins(Way::Read, &fd, &path)?;
         let done = self.wasi.metadata_hash_at(fd, follow, path).await;
         self.ends(deed, done)
     }
 
     async fn readlink_at(&mut self, fd: Resource<Descriptor>, path: String) -> FsResult<String> {
-        let deed = self.begins(Way::Read, &fd, &path);
+        let deed = self.begins(Way::Read, &fd, &path)?;
         let done = self.wasi.readlink_at(fd, path).await;
         self.ends(deed, done)
     }
 
     async fn read_directory(&mut self, fd: Resource<Descriptor>) -> FsResult<Resource<DirectoryEntryStream>> {
-        let deed = self.begins(Way::Read, &fd, "");
+        let deed = self.begins(Way::Read, &fd, "")?;
         let done = match self.entries(&fd).await {
             Ok(count) => self.wasi.read_directory(fd).await.map(|listing| (listing, count)),
             Err(error) => Err(error),
@@ -373,25 +391,26 @@ impl HostDescriptor for Folders<'_> {
     }
 
     async fn create_directory_at(&mut self, fd: Resource<Descriptor>, path: String) -> FsResult<()> {
-        let deed = self.begins(Way::Write, &fd, &path);
+        let deed = self.begins(Way::Write, &fd, &path)?;
         let done = self.wasi.create_directory_at(fd, path).await;
         self.ends(deed, done)
     }
 
     async fn remove_directory_at(&mut self, fd: Resource<Descriptor>, path: String) -> FsResult<()> {
-        let deed = self.begins(Way::Write, &fd, &path);
+        let deed = self.begins(Way::Write, &fd, &path)?;
         let done = self.wasi.remove_directory_at(fd, path).await;
         self.ends(deed, done)
     }
 
     async fn unlink_file_at(&mut self, fd: Resource<Descriptor>, path: String) -> FsResult<()> {
-        let deed = self.begins(Way::Write, &fd, &path);
+        let deed = self.begins(Way::Write, &fd, &path)?;
         let done = self.wasi.unlink_file_at(fd, path).await;
         self.ends(deed, done)
     }
 
     async fn symlink_at(&mut self, fd: Resource<Descriptor>, target: String, path: String) -> FsResult<()> {
-        let deed = self.begins(Way::Write, &fd, &path);
+        at_most(PATH, &target)?;
+        let deed = self.begins(Way::Write, &fd, &path)?;
         let done = self.wasi.symlink_at(fd, target, path).await;
         self.ends(deed, done)
     }
@@ -404,8 +423,9 @@ impl HostDescriptor for Folders<'_> {
         new_fd: Resource<Descriptor>,
         new_path: String,
     ) -> FsResult<()> {
-        let from = self.begins(Way::Write, &fd, &path);
-        let to = self.begins(Way::Write, &new_fd, &new_path);
+        self.fits(&new_fd, &new_path)?;
+        let from = self.begins(Way::Write, &fd, &path)?;
+        let to = self.begins(Way::Write, &new_fd, &new_path)?;
         let done = self.wasi.link_at(fd, follow, path, new_fd, new_path).await;
         let done = self.ends(from, done);
         self.ends(to, done)
@@ -418,8 +438,9 @@ impl HostDescriptor for Folders<'_> {
         new_fd: Resource<Descriptor>,
         new_path: String,
     ) -> FsResult<()> {
-        let from = self.begins(Way::Write, &fd, &path);
-        let to = self.begins(Way::Write, &new_fd, &new_path);
+        self.fits(&new_fd, &new_path)?;
+        let from = self.begins(Way::Write, &fd, &path)?;
+        let to = self.begins(Way::Write, &new_fd, &new_path)?;
         let done = self.wasi.rename_at(fd, path, new_fd, new_path).await;
         let done = self.ends(from, done);
         self.ends(to, done)
@@ -433,7 +454,7 @@ impl HostDescriptor for Folders<'_> {
         accessed: NewTimestamp,
         modified: NewTimestamp,
     ) -> FsResult<()> {
-        let deed = self.begins(Way::Write, &fd, &path);
+        let deed = self.begins(Way::Write, &fd, &path)?;
         // Where a link is followed it opens what lies there.
         let done = match self.opens_at_once(&fd, follow, &path).await {
             Ok(()) => self.wasi.set_times_at(fd, follow, path, accessed, modified).await,
@@ -448,13 +469,13 @@ impl HostDescriptor for Folders<'_> {
         accessed: NewTimestamp,
         modified: NewTimestamp,
     ) -> FsResult<()> {
-        let deed = self.begins(Way::Write, &fd, "");
+        let deed = self.begins(Way::Write, &fd, "")?;
         let done = self.wasi.set_times(fd, accessed, modified).await;
         self.ends(deed, done)
     }
 
     async fn set_size(&mut self, fd: Resource<Descriptor>, size: Filesize) -> FsResult<()> {
-        let deed = self.begins(Way::Write, &fd, "");
+        let deed = self.begins(Way::Write, &fd, "")?;
         let done = self.wasi.set_size(fd, size).await;
         self.ends(deed, done)
     }
@@ -566,5 +587,15 @@ mod tests {
         assert_eq!(joined("/p", ""), "/p");
         assert_eq!(joined(&joined("/p", ""), "a"), "/p/a");
         assert_eq!(joined(&joined("/p", "a"), "/etc/passwd"), "/p/a/etc/passwd");
+    }
+
+    #[test]
+    fn a_path_is_as_long_as_the_system_takes_one() {
+        assert!(at_most(PATH, &"a".repeat(PATH)).is_ok());
+        for (bytes, path) in [(PATH, "a".repeat(PATH + 1)), (0, "a".to_owned())] {
+            let refused = at_most(bytes, &path).expect_err("too long");
+            assert!(matches!(refused.downcast(), Ok(ErrorCode::NameTooLong)), "{bytes}");
+        }
+        assert!(at_most(0, "").is_ok(), "what is open already");
     }
 }

@@ -1,6 +1,8 @@
 //! Values that no honest guest passes: enormous, malformed, forged.
 
 use hermes_tests::child::{ChildSpec, exit, join, words};
+use hermes_tests::output::{message, refusal};
+use hermes_tests::program::steps;
 use serde_json::json;
 
 use crate::cases;
@@ -67,6 +69,27 @@ fn a12_one_call_waited_for_a_million_times() {
     let site = Site::new();
     for case in cases::values::waits() {
         site.tries(&case).holding(13 << 20);
+    }
+    site.is_well();
+}
+
+#[test]
+fn a12_a_grant_of_sixteen_megabytes() {
+    let site = Site::new();
+    let spawn = |before: &str, part: &str, times: usize| {
+        let mut step = ChildSpec::probe(&json!({})).spawn();
+        step["do"] = json!("spawn-with-grant");
+        step["grant"] = json!([before, part, "@x"]);
+        step["times"] = json!(times);
+        step
+    };
+    let spawns = [spawn("net:", ",", 16_000_000), spawn("fs:/", "a/", 8_000_000)];
+    let attacked = site.attack(site.host().probe(&steps(&spawns))).holding(3 * MEMORY);
+    assert_eq!(attacked.output.code, Some(0), "{:?}", attacked.output);
+    for seen in attacked.output.seen() {
+        assert_eq!(refusal(&seen).as_deref(), Some("invalid-input"), "{seen}");
+        let said = message(&seen);
+        assert!(said.contains("4608 are the most") && said.len() < 300, "{said}");
     }
     site.is_well();
 }

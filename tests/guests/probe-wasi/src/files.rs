@@ -42,6 +42,13 @@ pub(crate) enum Step {
         root: String,
         path: String,
     },
+    /// The size of what lies at a path of the same part so many times, and an end.
+    StatFar {
+        root: String,
+        part: String,
+        times: usize,
+        end: String,
+    },
     /// The names in a folder.
     List {
         root: String,
@@ -146,6 +153,10 @@ impl Step {
                 Ok(Value::Null)
             }
             Self::Stat { root, path } => Ok(json!(folder(root)?.stat_at(PathFlags::SYMLINK_FOLLOW, path)?.size)),
+            Self::StatFar { root, part, times, end } => {
+                let path = [part.repeat(*times).as_str(), end.as_str()].concat();
+                Ok(json!(folder(root)?.stat_at(PathFlags::SYMLINK_FOLLOW, &path)?.size))
+            }
             Self::List { root, path } => list(&folder(root)?, path),
             Self::ListAll { root, times } => {
                 let folder = folder(root)?;
