@@ -17,6 +17,7 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult};
 
 use crate::blocking;
+use crate::descriptors;
 use crate::error::{Lack, Refusal};
 use crate::event::EventKind;
 use crate::interfaces::State;
@@ -216,6 +217,7 @@ impl Folders<'_> {
 
     /// How many entries a folder has, if the host may list it now: it keeps them until the guest drops the listing.
     async fn entries(&mut self, fd: &Resource<Descriptor>) -> FsResult<u64> {
+        self.leaves_enough()?;
         let dir = match self.wasi.table.get(fd)? {
             Descriptor::Dir(dir) => dir.dir.clone(),
             Descriptor::File(_) => return Err(ErrorCode::NotDirectory.into()),
@@ -233,6 +235,29 @@ impl Folders<'_> {
             return Err(ErrorCode::InsufficientMemory.into());
         };
         Ok(count)
+    }
+
+    /// Whether the host may open what is there, now.
+    async fn may_open(&mut self, fd: &Resource<Descriptor>, follow: PathFlags, path: &str) -> FsResult<()> {
+        self.leaves_enough()?;
+        self.opens_at_once(fd, follow, path).await
+    }
+
+    /// Whether the process keeps as many descriptors free as it shall, once there is one more.
+    fn leaves_enough(&self) -> FsResult<()> {
+        let least = self.guest.session.run.limits.fds;
+        if descriptors::seem_left(least.saturating_add(1)) {
+            return Ok(());
+        }
+        let plugin = text::line(&self.guest.plugin, 64);
+        self.guest.session.event(EventKind::LimitHit {
+            limit: "fds".to_owned(),
+            value: least,
+            message: format!(
+                "{plugin} was refused a file: {least} file descriptors of this process are kept free (limits.fds, ulimit -n)"
+            ),
+        });
+        Err(ErrorCode::InsufficientMemory.into())
     }
 
     /// Whether what is there can be opened: a file or a folder, or nothing yet. A pipe would hold a thread that nothing calls back until its other end is
@@ -343,7 +368,7 @@ impl HostDescriptor for Folders<'_> {
         let way = if writes { Way::Write } else { Way::Read };
         let deed = self.begins(way, &fd, &path)?;
         let from = self.places.open.get(&fd.rep()).cloned();
-        let done = match self.opens_at_once(&fd, follow, &path).await {
+        let done = match self.may_open(&fd, follow, &path).await {
             Ok(()) => self.wasi.open_at(fd, follow, path.clone(), how, flags).await,
             Err(error) => Err(error),
         };

@@ -148,6 +148,31 @@ fn a12_requests_that_nobody_sends() {
 }
 
 #[test]
+fn a14_files_that_nobody_closes() {
+    let site = Site::new();
+    site.home.write("papers/a.txt", "a paper");
+    let all = json!({ "do": "open-all", "root": "/papers", "path": "a.txt", "times": 1_000 });
+    let read = json!({ "do": "read", "root": "/papers", "path": "a.txt" });
+    let opened = |reserve: u64| {
+        let host = site.host().by("ulimit -n 128 && exec \"$0\" \"$@\"");
+        let steps = [all.clone(), read.clone()];
+        let (seen, output) = told_by(&site, host.set("limits.fds", reserve), &["fs:./papers"], &steps);
+        let few = "insufficient-memory";
+        assert_eq!(
+            (&seen[0]["ok"]["next"], &seen[0]["ok"]["listing"]),
+            (&json!(few), &json!(few))
+        );
+        assert_eq!(seen[1], json!({ "ok": "a paper" }), "when they are closed");
+        output.says(&["limits.fds", "ulimit -n"]);
+        seen[0]["ok"]["open"].as_u64().unwrap()
+    };
+    // The process may have one or another open besides.
+    let more = opened(16) - opened(48);
+    assert!((24..=40).contains(&more), "{more} more where 32 fewer are kept free");
+    site.is_well();
+}
+
+#[test]
 fn a14_listings_that_nobody_closes() {
     let site = Site::new();
     (0..10).for_each(|n| drop(site.home.write(&format!("wide/{n}"), "")));
