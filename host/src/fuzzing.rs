@@ -12,7 +12,7 @@ use crate::json::{self, Most};
 use crate::limits::Limits;
 use crate::llm::fuzzing::pieces;
 use crate::plugin::grant::{Allowed, Grant, GrantContext, ProviderFiles};
-use crate::plugin::manifest::Manifest;
+use crate::plugin::manifest::{self, Manifest};
 use crate::plugin::schema;
 use crate::scrub::{Budget, Scrubber, Secrets};
 use crate::text::{self, Shape, clean};
@@ -22,8 +22,9 @@ use crate::{interfaces, llm, run};
 pub type Target = fn(&[u8]);
 
 /// All of them by name, each with good input to begin with.
-pub const TARGETS: [(&str, Target, &[&[u8]]); 13] = [
+pub const TARGETS: [(&str, Target, &[&[u8]]); 15] = [
     ("manifest", manifest, &[MANIFEST]),
+    ("manifest-section", manifest_section, &[IN_COMPONENT, IN_MODULE]),
     ("component", component, &[b"\0asm\x0d\0\x01\0", b"\0asm\x01\0\0\0"]),
     (
         "grant",
@@ -62,6 +63,7 @@ pub const TARGETS: [(&str, Target, &[&[u8]]); 13] = [
         run::fuzzing::run_file,
         &[b"{\"hermes_run\":1}\n{\"end\":{}}\n"],
     ),
+    ("record", run::fuzzing::record, &[NOTE, ENTRY]),
 ];
 
 /// Tries the parser of this name.
@@ -74,6 +76,12 @@ pub fn run(name: &str, data: &[u8]) {
 }
 
 const MANIFEST: &[u8] = b"name = \"a\"\ntoolset = \"t\"\n[[wants]]\ngrant = \"net:x.org\"\nreason = \"why\"\n";
+/// A component with a manifest, and one with a module that has it.
+const IN_COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0\0\x1a\x0fhermes:manifestname = \"x\"";
+const IN_MODULE: &[u8] = b"\0asm\x0d\0\x01\0\x01\x24\0asm\x01\0\0\0\0\x1a\x0fhermes:manifestname = \"x\"";
+/// A note of a run's root, and an entry of its blackboard, as the journal encodes them.
+const NOTE: &[u8] = b"\x01\x07\x0a0123456789\0\x01\0\0\x02hi\x09";
+const ENTRY: &[u8] = b"\x01\x05notes\x01k\x01\0\x0atext/plain\x02hi\x04root\x01\x0a0123456789\0\x01\0\x03\x09";
 const OPENAI: &[u8] = b"\x02\x10\x20data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi\",\"tool_calls\":[{\"index\":0,\"id\":\"c\",\
 \"function\":{\"name\":\"f\",\"arguments\":\"{}\"}}]},\"finish_reason\":\"tool_calls\"}],\"usage\":{\"prompt_tokens\":1}}\n\ndata: [DONE]\n\n";
 const ANTHROPIC: &[u8] = b"\x01\x30event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"model\":\"m\",\"usage\":{\"input_tokens\":1}}}\
@@ -87,9 +95,20 @@ const SECRET: &str = "secret-value-1234";
 
 /// What is read of a manifest is clean, whatever it says.
 fn manifest(data: &[u8]) {
-    let Ok(manifest) = Manifest::parse(&String::from_utf8_lossy(data)) else {
-        return;
-    };
+    if let Ok(manifest) = Manifest::parse(&String::from_utf8_lossy(data)) {
+        is_clean(&manifest);
+    }
+}
+
+/// So is what is read of one that lies in a component, however that is made.
+fn manifest_section(data: &[u8]) {
+    if let Ok(Some(manifest)) = manifest::read(data, None) {
+        assert_eq!(manifest.beside, None);
+        is_clean(&manifest);
+    }
+}
+
+fn is_clean(manifest: &Manifest) {
     let reasons = manifest.wants.iter().map(|want| &want.reason);
     for words in reasons.chain([&manifest.description, &manifest.version]) {
         assert_eq!(clean(words, Shape::Line), words.as_str());

@@ -3,8 +3,8 @@
 //!
 //! The layers, lowest first; each uses only those above it in this list:
 //!
-//! - [`limits`] [`amounts`] [`text`] [`scrub`] [`json`] [`base64`] [`ids`] [`error`] [`own_file`]: every cap, the dimensions of a budget, making foreign text safe,
-//!   encodings, new types, files that nobody else may have put there.
+//! - [`limits`] [`amounts`] [`text`] [`scrub`] [`json`] [`base64`] [`ids`] [`error`] [`own_file`] [`descriptors`]: every cap, the dimensions of a budget, making
+//!   foreign text safe, encodings, new types, files that nobody else may have put there, open files that are left.
 //! - [`config`] · [`store`] · [`engine`] · [`egress`] · [`secret`]: layered configuration · SQLite: sessions, journal, blackboard · wasmtime, checks
 //!   of bytes, the compile cache · the only way out to the network · what it puts into requests.
 //! - [`ledger`] · [`llm`] · [`bindings`] · [`event`]: reservations and charges · models · what `wit/` generates · what a run does, as a stream.
@@ -26,6 +26,7 @@ pub mod bindings;
 pub mod blocking;
 pub mod cli;
 pub mod config;
+pub mod descriptors;
 pub mod egress;
 pub mod engine;
 pub mod error;

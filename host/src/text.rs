@@ -37,13 +37,24 @@ pub fn clean(text: &str, shape: Shape) -> Cow<'_, str> {
 
 /// One cleaned line of at most `max` characters, an ellipsis among them when it was cut.
 pub fn line(text: &str, max: usize) -> String {
-    let cleaned = clean(text, Shape::Line);
+    // No more is looked at than one character needs that is not shown: none has more than 4 bytes.
+    let looked_at = prefix(text, max.saturating_add(1).saturating_mul(4));
+    let cleaned = clean(looked_at, Shape::Line);
     if cleaned.chars().count() <= max {
         return cleaned.into_owned();
     }
     let mut cut: String = cleaned.chars().take(max.saturating_sub(1)).collect();
     cut.push('…');
     cut
+}
+
+/// A word as a shell reads it back: whoever chose it, it is one.
+pub fn shell_word(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@,+%".contains(c);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
 }
 
 /// The longest prefix of `text` that has at most `max` bytes and ends at a character.
@@ -202,6 +213,27 @@ mod tests {
         assert_eq!(cut("aé", 3), "aé");
         assert_eq!(line("abcdef", 4), "abc…");
         assert_eq!(line("abcd", 4), "abcd");
+    }
+
+    #[test]
+    fn a_line_is_the_same_however_many_bytes_its_characters_have() {
+        for c in ["a", "é", "\u{202e}", "🌶"] {
+            let shown = clean(c, Shape::Line).into_owned();
+            assert_eq!(line(&c.repeat(20), 20), shown.repeat(20));
+            for more in [21, 22, 1000] {
+                assert_eq!(line(&c.repeat(more), 20), format!("{}…", shown.repeat(19)));
+            }
+        }
+    }
+
+    #[test]
+    fn a_shell_reads_a_word_back() {
+        assert_eq!(shell_word("./plugins/x-1.wasm"), "./plugins/x-1.wasm");
+        assert_eq!(shell_word("net:GET@http://x.org:8080"), "net:GET@http://x.org:8080");
+        assert_eq!(shell_word("my tools/it's.wasm"), r"'my tools/it'\''s.wasm'");
+        assert_eq!(shell_word("net:*"), "'net:*'");
+        assert_eq!(shell_word("x; rm '~'"), r"'x; rm '\''~'\'''");
+        assert_eq!(shell_word(""), "''");
     }
 
     #[test]

@@ -10,7 +10,16 @@ use std::{env, fs};
 /// The layers of `host/src`, lowest first.
 const LAYERS: [&[&str]; 9] = [
     &[
-        "limits", "text", "ids", "error", "amounts", "json", "base64", "own_file", "blocking",
+        "limits",
+        "text",
+        "ids",
+        "error",
+        "amounts",
+        "json",
+        "base64",
+        "own_file",
+        "descriptors",
+        "blocking",
     ],
     &["config", "store", "engine", "egress", "scrub", "secret"],
     &["ledger", "llm", "bindings", "event"],

@@ -235,6 +235,31 @@ fn the_flags_of_a_denial_are_those_that_allow_it() {
 }
 
 #[test]
+fn a_flag_that_is_offered_is_one_word_to_a_shell_whoever_chose_it() {
+    let server = ModelServer::start(Vec::new());
+    let home = Home::with_model(&server, Format::OpenAi);
+    let send = json!({ "do": "send", "authority": "x;reboot;.example" });
+    let child = ChildSpec::probe(&steps(&[])).with("grants", json!(["llm:fast; reboot"]));
+    let program = steps(&[
+        json!({ "do": "open", "name": "notes --allow fs:/home/me:rw" }),
+        json!({ "do": "call", "name": "wasi", "arguments": { "steps": [send] } }),
+        child.spawn(),
+    ]);
+    let host = home.host().args(["--deny", "blackboard", "--tool"]);
+    let output = host.arg(guests::built("probe-wasi")).probe(&program).output().expect(0);
+    let denied = output.json()["denied"].as_array().unwrap().clone();
+    for word in [
+        "'blackboard:notes --allow fs:/home/me:rw'",
+        "'net:GET@http://x;reboot;.example'",
+        "'llm:fast; reboot'",
+    ] {
+        let offered = format!("Allow it with --allow {word}");
+        let is_said = |denial: &Value| denial["message"].as_str().is_some_and(|said| said.contains(&offered));
+        assert!(denied.iter().any(is_said), "{offered}: {denied:?}");
+    }
+}
+
+#[test]
 fn what_was_taken_away_is_not_had_back_by_a_flag() {
     let server = ModelServer::start(Vec::new());
     let home = Home::with_model(&server, Format::OpenAi);

@@ -212,6 +212,25 @@ fn a19_what_lies_deep_or_many_times_in_one_another() {
 }
 
 #[test]
+fn a19_two_million_components_inside_one_another() {
+    let home = Home::empty();
+    let inspected = |depth: usize| {
+        let bomb = home.write("bomb.wasm", bomb::with_nested(&pure_echo(), depth));
+        let output = home.host().within(HANGS).arg("inspect").arg(&bomb).output().expect(2);
+        output.says(&["bomb.wasm", "limits.parts.depth (16)"])
+    };
+    let (few, many) = (inspected(1000), inspected(2_000_000));
+    // Its bytes, twice, and nothing for what they nest.
+    let most = few.peak_kib + (96 << 10);
+    assert!(
+        many.peak_kib < most,
+        "it held {} KiB, and may hold {most}",
+        many.peak_kib
+    );
+    is_well(&home);
+}
+
+#[test]
 fn each_part_is_counted_to_the_exact_bound() {
     let home = Home::empty();
     // With the count of its variables and its end.

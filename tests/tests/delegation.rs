@@ -232,6 +232,29 @@ fn neither_do_they_in_tool_calls_and_bytes() {
 }
 
 #[test]
+fn a_strategy_is_looked_for_when_all_else_is_in_order() {
+    let (_server, home) = quiet();
+    let unknown = || ChildSpec::of("no-such-strategy", "go");
+    let all = [
+        (unknown().with("toolsets", json!(["web"])), "denied"),
+        (unknown().with("model", "fast"), "denied"),
+        (unknown().with("grants", json!(["net:example.org"])), "denied"),
+        (unknown().limit("Iterations", 201), "invalid-input"),
+        (unknown().with("inputs", "[1]"), "invalid-input"),
+        (unknown().with("role", " "), "invalid-input"),
+        (unknown(), "not-found"),
+    ];
+    let spawns: Vec<Value> = all.iter().map(|(spec, _)| spec.spawn()).collect();
+    let seen = run(&home, &spawns).expect(0).seen();
+    for ((spec, kind), seen) in all.iter().zip(&seen) {
+        assert_eq!(refusal(seen).as_deref(), Some(*kind), "{spec:?}: {seen}");
+    }
+    let host = home.host().set("limits.delegation.total", 0);
+    let seen = host.probe(&steps(&[unknown().spawn()])).output().expect(0).seen();
+    assert_eq!(refusal(&seen[0]).as_deref(), Some("exhausted(children)"), "{}", seen[0]);
+}
+
+#[test]
 fn no_toolset_means_no_tools() {
     let (_server, home) = quiet();
     let list = json!({ "do": "list-tools" });

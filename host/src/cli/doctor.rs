@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 
 use super::args::Output;
 use super::errors::Problem;
-use super::plugin::shell_word;
 use super::style::{Ink, fit, left, number, width, wrap};
 use super::{Context, json, stdio, terminal};
 use crate::config::{Config, ConfigError};
@@ -19,6 +18,7 @@ use crate::limits::{Unit, show};
 use crate::run::{
     CompileIn, Holds, Host, HostError, Integrity, Problem as Damage, SecretRow, check_home, default_model,
 };
+use crate::text::shell_word;
 
 /// The longest line, in columns.
 const WIDTH: usize = 400;

@@ -1,13 +1,12 @@
 //! How errors look: what happened, indented why, and the lines that say what to do about it.
 
-use super::plugin::shell_word;
 use super::style::{Ink, Paint, flow, width};
 use super::terminal;
 use crate::config::ConfigError;
 use crate::ids::RunId;
 use crate::run::{ApprovalError, HostError};
 use crate::store::StoreError;
-use crate::text::{Shape, clean};
+use crate::text::{Shape, clean, shell_word};
 
 /// Something that ended a command, ready to be shown.
 #[derive(Debug)]

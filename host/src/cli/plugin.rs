@@ -11,7 +11,7 @@ use super::validated::{Add, Plugin};
 use super::{Context, json, progress, question, run, stdio, terminal};
 use crate::config::Config;
 use crate::run::{AllowSpec, ApprovedPlugin, Holds, Host, Review};
-use crate::text;
+use crate::text::{self, shell_word};
 
 /// Columns of a name, and of a version.
 const NAME: usize = 24;
@@ -99,15 +99,6 @@ fn denied(message: String) -> Problem {
         code: 4,
         kind: "denied",
         ..Problem::usage(message)
-    }
-}
-
-/// A word as a shell reads it back.
-pub(super) fn shell_word(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@,+%".contains(c);
-    match !word.is_empty() && word.chars().all(plain) {
-        true => word.to_owned(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
     }
 }
 
@@ -226,18 +217,4 @@ fn object(plugin: &ApprovedPlugin) -> Value {
         "approved_ms": plugin.approved_ms,
         "path": plugin.path.display().to_string(),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_shell_reads_a_word_back() {
-        assert_eq!(shell_word("./plugins/x-1.wasm"), "./plugins/x-1.wasm");
-        assert_eq!(shell_word("net:GET@x.org"), "net:GET@x.org");
-        assert_eq!(shell_word("my tools/it's.wasm"), r"'my tools/it'\''s.wasm'");
-        assert_eq!(shell_word("net:*"), "'net:*'");
-        assert_eq!(shell_word(""), "''");
-    }
 }

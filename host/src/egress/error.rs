@@ -12,7 +12,7 @@ const REASON: usize = 300;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EgressError {
     /// No rule allows it, or it leads to an address that is not of the public internet.
-    #[error("{what}{}", grant.as_ref().map(|grant| format!(". Allow it with --allow {grant}")).unwrap_or_default())]
+    #[error("{what}{}", grant.as_ref().map(|grant| format!(". Allow it with --allow {}", text::shell_word(grant))).unwrap_or_default())]
     Denied {
         /// What was refused.
         what: String,

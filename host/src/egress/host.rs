@@ -10,6 +10,13 @@ use super::address::is_global;
 use super::rule::{NetRule, Scheme};
 use crate::text;
 
+/// Bytes of a rule as it is written, and what is told of one with more. The longest that says something new has some 300.
+pub(super) const RULE: usize = 1024;
+pub(super) const TOO_LONG: &str = "it has more than 1024 bytes";
+
+/// Bytes of a host's name (RFC 1035, 2.3.4).
+const NAME: usize = 253;
+
 /// Which hosts.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum HostPattern {
@@ -113,10 +120,13 @@ fn exact(text: &str, scheme: Scheme) -> Option<(HostPattern, u16)> {
     Some((HostPattern::Exact(canonical(&url)?), port))
 }
 
-/// A URL's host as grants compare it: lower case, punycode, addresses in one spelling, no final point.
+/// A URL's host as grants compare it: lower case, punycode, addresses in one spelling, no final point. A name that is longer than any host's is none.
 pub(super) fn canonical(url: &Url) -> Option<String> {
     Some(match url.host()? {
-        Host::Domain(name) => name.strip_suffix('.').unwrap_or(name).to_owned(),
+        Host::Domain(name) => {
+            let name = name.strip_suffix('.').unwrap_or(name);
+            Some(name).filter(|name| name.len() <= NAME)?.to_owned()
+        }
         Host::Ipv4(address) => address.to_string(),
         Host::Ipv6(address) => format!("[{address}]"),
     })
@@ -151,6 +161,9 @@ impl FromStr for HostRule {
             text: text::line(text, 120),
             what,
         };
+        if text.len() > RULE {
+            return Err(bad(TOO_LONG));
+        }
         if text.contains("://") {
             return Err(bad(
                 "https or http is for the grant of the network to say (net:http://HOST)",
@@ -260,6 +273,21 @@ mod tests {
         ] {
             let error = text.parse::<HostRule>().expect_err(text).to_string();
             assert!(error.contains(words), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_as_long_as_a_hosts_may_be_and_a_text_as_a_rule_may_be() {
+        let name = |bytes: usize| "a.".repeat(bytes / 2) + &"a".repeat(bytes % 2);
+        assert_eq!(host(&name(NAME)).to_string(), name(NAME));
+        assert_eq!(host(&(name(NAME) + ".")), host(&name(NAME)));
+        assert!(allows(&name(NAME), &format!("https://{}/", name(NAME))));
+        let (long, anywhere) = (name(NAME + 2), "*".parse::<NetRule>().expect("a rule"));
+        let url = Url::parse(&format!("https://{long}/")).expect("a URL");
+        assert!(long.parse::<HostRule>().is_err() && !anywhere.allows("GET", &url));
+        for (bytes, words) in [(RULE, "HOST is"), (RULE + 1, TOO_LONG)] {
+            let error = "/".repeat(bytes).parse::<HostRule>().expect_err(words).to_string();
+            assert!(error.contains(words) && error.len() < 300, "{error}");
         }
     }
 

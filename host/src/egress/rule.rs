@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::host::{HostPattern, canonical};
+use super::host::{HostPattern, RULE, TOO_LONG, canonical};
 use crate::text;
 
 /// Which requests may leave.
@@ -46,6 +46,9 @@ impl FromStr for NetRule {
             text: text::line(text, 120),
             what,
         };
+        if text.len() > RULE {
+            return Err(bad(TOO_LONG));
+        }
         let (methods, rest) = match text.split_once('@') {
             Some((methods, rest)) => (methods.split(',').collect(), rest),
             None => (Vec::new(), text),
@@ -92,7 +95,7 @@ impl Scheme {
 }
 
 impl NetRule {
-    /// The narrowest rule that lets `method` go to `url`; none where the notation has none, as for a foreign scheme. A method that rules
+    /// The narrowest rule that lets `method` go to `url`; none where the notation has none, as for a foreign scheme or no host's name. A method that rules
     /// can't name needs a rule for all methods.
     pub fn for_request(method: &str, url: &Url) -> Option<Self> {
         let scheme = match url.scheme() {
@@ -340,6 +343,19 @@ mod tests {
         ] {
             assert!(text.parse::<NetRule>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_rule_is_no_longer_than_it_need_be() {
+        let fits = "GET,".repeat(253) + "GET@wx.x.org";
+        assert_eq!((fits.len(), rule(&fits)), (RULE, rule("GET@wx.x.org")));
+        assert!(TOO_LONG.contains(&RULE.to_string()));
+        for long in [fits + ".", ",".repeat(1 << 20) + "@x.org"] {
+            let error = long.parse::<NetRule>().expect_err("too long").to_string();
+            assert!(error.contains(TOO_LONG) && error.len() < 400, "{error}");
+        }
+        let nowhere = Url::parse(&format!("https://{}/", "a.".repeat(200))).expect("a URL");
+        assert_eq!(NetRule::for_request("GET", &nowhere), None);
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! One instance's life: a fresh store under every limit, owned by one task, ended by its return, a trap, a clock or a cancel, and
 //! dropped after it.
 
-mod descriptors;
 mod ended;
 mod list;
 mod residents;
@@ -24,6 +23,7 @@ pub use runner::{Answered, Runner, answer_again, tool_guest};
 pub use strategy::run_strategy;
 
 use crate::bindings::{StrategyPre, ToolsetPre};
+use crate::descriptors;
 use crate::engine::compile::Compiler;
 use crate::engine::precheck::LoadError;
 use crate::engine::{Engine, Running};

@@ -17,6 +17,7 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult};
 
 use crate::blocking;
+use crate::descriptors;
 use crate::error::{Lack, Refusal};
 use crate::event::EventKind;
 use crate::interfaces::State;
@@ -28,6 +29,9 @@ use crate::text;
 
 /// Characters of a path in a message.
 const SHOWN: usize = 200;
+
+/// Bytes of a path, from its granted folder on: `PATH_MAX` of Linux.
+const PATH: usize = 4096;
 
 /// The files of a guest, as data of the linker.
 pub(super) struct GrantedFolders;
@@ -111,12 +115,19 @@ impl Deed {
 
 impl Folders<'_> {
     /// Tells that `path` is read or written, from this descriptor. None where the descriptor is not one of a granted folder's.
-    fn begins(&self, way: Way, fd: &Resource<Descriptor>, path: &str) -> Option<Deed> {
-        let deed = self.deed(way, fd.rep(), path)?;
-        if deed.denial.is_none() {
+    fn begins(&self, way: Way, fd: &Resource<Descriptor>, path: &str) -> FsResult<Option<Deed>> {
+        self.fits(fd, path)?;
+        let deed = self.deed(way, fd.rep(), path);
+        if let Some(deed) = deed.as_ref().filter(|deed| deed.denial.is_none()) {
             self.guest.uses(&deed.used());
         }
-        Some(deed)
+        Ok(deed)
+    }
+
+    /// Whether `path` is short enough to be looked at, from this descriptor.
+    fn fits(&self, fd: &Resource<Descriptor>, path: &str) -> FsResult<()> {
+        let before = self.places.open.get(&fd.rep()).map_or(0, |place| place.path.len());
+        at_most(PATH.saturating_sub(before), path)
     }
 
     fn deed(&self, way: Way, fd: u32, path: &str) -> Option<Deed> {
@@ -191,7 +202,8 @@ impl Folders<'_> {
         let (why, right) = match denial {
             Denial::LeadsOut => ("it leads out of the granted folder".to_owned(), None),
             Denial::ReadOnly(grant) => {
-                let why = format!("the folder is granted to be read. Allow it with --allow {grant}");
+                let flag = text::shell_word(grant);
+                let why = format!("the folder is granted to be read. Allow it with --allow {flag}");
                 (why, Some(grant.clone()))
             }
         };
@@ -205,6 +217,7 @@ impl Folders<'_> {
 
     /// How many entries a folder has, if the host may list it now: it keeps them until the guest drops the listing.
     async fn entries(&mut self, fd: &Resource<Descriptor>) -> FsResult<u64> {
+        self.leaves_enough()?;
         let dir = match self.wasi.table.get(fd)? {
             Descriptor::Dir(dir) => dir.dir.clone(),
             Descriptor::File(_) => return Err(ErrorCode::NotDirectory.into()),
@@ -222,6 +235,29 @@ impl Folders<'_> {
             return Err(ErrorCode::InsufficientMemory.into());
         };
         Ok(count)
+    }
+
+    /// Whether the host may open what is there, now.
+    async fn may_open(&mut self, fd: &Resource<Descriptor>, follow: PathFlags, path: &str) -> FsResult<()> {
+        self.leaves_enough()?;
+        self.opens_at_once(fd, follow, path).await
+    }
+
+    /// Whether the process keeps as many descriptors free as it shall, once there is one more.
+    fn leaves_enough(&self) -> FsResult<()> {
+        let least = self.guest.session.run.limits.fds;
+        if descriptors::seem_left(least.saturating_add(1)) {
+            return Ok(());
+        }
+        let plugin = text::line(&self.guest.plugin, 64);
+        self.guest.session.event(EventKind::LimitHit {
+            limit: "fds".to_owned(),
+            value: least,
+            message: format!(
+                "{plugin} was refused a file: {least} file descriptors of this process are kept free (limits.fds, ulimit -n)"
+            ),
+        });
+        Err(ErrorCode::InsufficientMemory.into())
     }
 
     /// Whether what is there can be opened: a file or a folder, or nothing yet. A pipe would hold a thread that nothing calls back until its other end is
@@ -264,6 +300,14 @@ fn count(dir: &File, most: u64) -> rustix::io::Result<Option<u64>> {
         }
     }
     Ok(Some(count))
+}
+
+/// Whether a path has no more than so many bytes.
+fn at_most(bytes: usize, path: &str) -> FsResult<()> {
+    match path.len() > bytes {
+        true => Err(ErrorCode::NameTooLong.into()),
+        false => Ok(()),
+    }
 }
 
 /// A path by its text alone, from the descriptor that it is given with: none where it climbs above that, or starts at a root.
@@ -322,9 +366,9 @@ impl HostDescriptor for Folders<'_> {
     ) -> FsResult<Resource<Descriptor>> {
         let writes = flags.contains(DescriptorFlags::WRITE) || how.intersects(OpenFlags::CREATE | OpenFlags::TRUNCATE);
         let way = if writes { Way::Write } else { Way::Read };
-        let deed = self.begins(way, &fd, &path);
+        let deed = self.begins(way, &fd, &path)?;
         let from = self.places.open.get(&fd.rep()).cloned();
-        let done = match self.opens_at_once(&fd, follow, &path).await {
+        let done = match self.may_open(&fd, follow, &path).await {
             Ok(()) => self.wasi.open_at(fd, follow, path.clone(), how, flags).await,
             Err(error) => Err(error),
         };
@@ -338,7 +382,7 @@ impl HostDescriptor for Folders<'_> {
     }
 
     async fn stat_at(&mut self, fd: Resource<Descriptor>, follow: PathFlags, path: String) -> FsResult<DescriptorStat> {
-        let deed = self.begins(Way::Read, &fd, &path);
+        let deed = self.begins(Way::Read, &fd, &path)?;
         let done = self.wasi.stat_at(fd, follow, path).await;
         self.ends(deed, done)
     }
@@ -349,19 +393,19 @@ impl HostDescriptor for Folders<'_> {
         follow: PathFlags,
         path: String,
     ) -> FsResult<MetadataHashValue> {
-        let deed = self.begins(Way::Read, &fd, &path);
+        let deed = self.begins(Way::Read, &fd, &path)?;
         let done = self.wasi.metadata_hash_at(fd, follow, path).await;
         self.ends(deed, done)
     }
 
     async fn readlink_at(&mut self, fd: Resource<Descriptor>, path: String) -> FsResult<String> {
-        let deed = self.begins(Way::Read, &fd, &path);
+        let deed = self.begins(Way::Read, &fd, &path)?;
         let done = self.wasi.readlink_at(fd, path).await;
         self.ends(deed, done)
     }
 
     async fn read_directory(&mut self, fd: Resource<Descriptor>) -> FsResult<Resource<DirectoryEntryStream>> {
-        let deed = self.begins(Way::Read, &fd, "");
+        let deed = self.begins(Way::Read, &fd, "")?;
         let done = match self.entries(&fd).await {
             Ok(count) => self.wasi.read_directory(fd).await.map(|listing| (listing, count)),
             Err(error) => Err(error),
@@ -372,25 +416,26 @@ impl HostDescriptor for Folders<'_> {
     }
 
     async fn create_directory_at(&mut self, fd: Resource<Descriptor>, path: String) -> FsResult<()> {
-        let deed = self.begins(Way::Write, &fd, &path);
+        let deed = self.begins(Way::Write, &fd, &path)?;
         let done = self.wasi.create_directory_at(fd, path).await;
         self.ends(deed, done)
     }
 
     async fn remove_directory_at(&mut self, fd: Resource<Descriptor>, path: String) -> FsResult<()> {
-        let deed = self.begins(Way::Write, &fd, &path);
+        let deed = self.begins(Way::Write, &fd, &path)?;
         let done = self.wasi.remove_directory_at(fd, path).await;
         self.ends(deed, done)
     }
 
     async fn unlink_file_at(&mut self, fd: Resource<Descriptor>, path: String) -> FsResult<()> {
-        let deed = self.begins(Way::Write, &fd, &path);
+        let deed = self.begins(Way::Write, &fd, &path)?;
         let done = self.wasi.unlink_file_at(fd, path).await;
         self.ends(deed, done)
     }
 
     async fn symlink_at(&mut self, fd: Resource<Descriptor>, target: String, path: String) -> FsResult<()> {
-        let deed = self.begins(Way::Write, &fd, &path);
+        at_most(PATH, &target)?;
+        let deed = self.begins(Way::Write, &fd, &path)?;
         let done = self.wasi.symlink_at(fd, target, path).await;
         self.ends(deed, done)
     }
@@ -403,8 +448,9 @@ impl HostDescriptor for Folders<'_> {
         new_fd: Resource<Descriptor>,
         new_path: String,
     ) -> FsResult<()> {
-        let from = self.begins(Way::Write, &fd, &path);
-        let to = self.begins(Way::Write, &new_fd, &new_path);
+        self.fits(&new_fd, &new_path)?;
+        let from = self.begins(Way::Write, &fd, &path)?;
+        let to = self.begins(Way::Write, &new_fd, &new_path)?;
         let done = self.wasi.link_at(fd, follow, path, new_fd, new_path).await;
         let done = self.ends(from, done);
         self.ends(to, done)
@@ -417,8 +463,9 @@ impl HostDescriptor for Folders<'_> {
         new_fd: Resource<Descriptor>,
         new_path: String,
     ) -> FsResult<()> {
-        let from = self.begins(Way::Write, &fd, &path);
-        let to = self.begins(Way::Write, &new_fd, &new_path);
+        self.fits(&new_fd, &new_path)?;
+        let from = self.begins(Way::Write, &fd, &path)?;
+        let to = self.begins(Way::Write, &new_fd, &new_path)?;
         let done = self.wasi.rename_at(fd, path, new_fd, new_path).await;
         let done = self.ends(from, done);
         self.ends(to, done)
@@ -432,7 +479,7 @@ impl HostDescriptor for Folders<'_> {
         accessed: NewTimestamp,
         modified: NewTimestamp,
     ) -> FsResult<()> {
-        let deed = self.begins(Way::Write, &fd, &path);
+        let deed = self.begins(Way::Write, &fd, &path)?;
         // Where a link is followed it opens what lies there.
         let done = match self.opens_at_once(&fd, follow, &path).await {
             Ok(()) => self.wasi.set_times_at(fd, follow, path, accessed, modified).await,
@@ -447,13 +494,13 @@ impl HostDescriptor for Folders<'_> {
         accessed: NewTimestamp,
         modified: NewTimestamp,
     ) -> FsResult<()> {
-        let deed = self.begins(Way::Write, &fd, "");
+        let deed = self.begins(Way::Write, &fd, "")?;
         let done = self.wasi.set_times(fd, accessed, modified).await;
         self.ends(deed, done)
     }
 
     async fn set_size(&mut self, fd: Resource<Descriptor>, size: Filesize) -> FsResult<()> {
-        let deed = self.begins(Way::Write, &fd, "");
+        let deed = self.begins(Way::Write, &fd, "")?;
         let done = self.wasi.set_size(fd, size).await;
         self.ends(deed, done)
     }
@@ -565,5 +612,15 @@ mod tests {
         assert_eq!(joined("/p", ""), "/p");
         assert_eq!(joined(&joined("/p", ""), "a"), "/p/a");
         assert_eq!(joined(&joined("/p", "a"), "/etc/passwd"), "/p/a/etc/passwd");
+    }
+
+    #[test]
+    fn a_path_is_as_long_as_the_system_takes_one() {
+        assert!(at_most(PATH, &"a".repeat(PATH)).is_ok());
+        for (bytes, path) in [(PATH, "a".repeat(PATH + 1)), (0, "a".to_owned())] {
+            let refused = at_most(bytes, &path).expect_err("too long");
+            assert!(matches!(refused.downcast(), Ok(ErrorCode::NameTooLong)), "{bytes}");
+        }
+        assert!(at_most(0, "").is_ok(), "what is open already");
     }
 }

@@ -39,6 +39,8 @@ pub enum FindError {
 pub struct Found {
     /// Its file's name, without `.wasm`.
     pub name: String,
+    /// Names its bytes.
+    pub digest: Digest,
     /// Its bytes.
     pub bytes: Arc<[u8]>,
     /// Where they came from.
@@ -78,6 +80,7 @@ impl Shelf {
             let manifest = manifest::read(bytes, None).map_err(LoadError::from)?;
             return Ok(Found {
                 name: plugin.to_owned(),
+                digest: Digest::of(bytes),
                 bytes: bytes.into(),
                 origin: Origin::Standard,
                 manifest,
@@ -180,7 +183,7 @@ impl Shelf {
     pub fn built_in(&self, name: &str, digest: &Digest, limits: &Limits) -> Option<Found> {
         standard::find(name)?;
         let found = self.look(name, limits).ok()?;
-        (Digest::of(&found.bytes) == *digest).then_some(found)
+        (found.digest == *digest).then_some(found)
     }
 
     /// Whether a plugin has the name of a standard one, and is none.
@@ -199,6 +202,7 @@ impl Shelf {
         // Grants are given to what the operator named: not to what a plugin calls itself.
         Ok(Found {
             name: text::line(&stem, 64),
+            digest: Digest::of(&bytes),
             bytes: bytes.into(),
             origin: origin(path.to_owned()),
             manifest,
@@ -262,10 +266,9 @@ pub fn load(found: Found, limits: &Limits) -> Result<Plugin, LoadError> {
 /// # Errors
 /// As [`load`].
 pub fn load_tried(found: Found, limits: &Limits, was_tried: impl FnOnce(&Digest) -> bool) -> Result<Plugin, LoadError> {
-    let digest = Digest::of(&found.bytes);
     // A run's own passed when the run began, and its digest is the same. One that came in a run file may never have passed: the engine, which has on
     // what the check has on, refuses it then.
-    let checked = if found.origin == Origin::Kept || was_tried(&digest) {
+    let checked = if found.origin == Origin::Kept || was_tried(&found.digest) {
         precheck::check_again(&found.bytes, limits)
     } else {
         precheck::check(&found.bytes, limits)
@@ -273,7 +276,7 @@ pub fn load_tried(found: Found, limits: &Limits, was_tried: impl FnOnce(&Digest)
     let outline = checked.map_err(|e| e.of(found.origin.shown(&found.name)))?;
     Ok(Plugin {
         name: found.name,
-        digest,
+        digest: found.digest,
         bytes: found.bytes,
         origin: found.origin,
         manifest: found.manifest,

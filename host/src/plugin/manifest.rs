@@ -20,6 +20,8 @@ const MOST_BYTES: usize = 64 << 10;
 const MOST_WANTS: usize = 64;
 /// Characters of a reason or a description.
 const MOST_WORDS: usize = 300;
+/// How deep modules and components may lie inside one another by any `limits.parts.depth`.
+const DEEPEST: usize = 100;
 
 /// What a plugin says of itself and wants.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,7 +71,7 @@ impl Wanted {
             Kind::Net if detail.is_none() => "--allow net:HOST".to_owned(),
             Kind::Secret if detail.is_none() => "--allow secret:NAME@HOST".to_owned(),
             Kind::Delegation | Kind::Lessons => format!("without --deny {}", self.kind.name()),
-            _ => format!("--allow {self}"),
+            _ => format!("--allow {}", text::shell_word(&self.to_string())),
         }
     }
 }
@@ -251,19 +253,23 @@ fn text_of(path: &Path) -> Result<Option<String>, String> {
     }
 }
 
-/// The manifest's section, at the top level or in a module inside. Bytes that can't be parsed have none: the check of the bytes says why.
+/// The manifest's section, at the top level or in a module inside. Bytes that can't be parsed, or nest too deep, have none: the check of the bytes says
+/// why. The parser keeps something for each level that it is in.
 fn section(bytes: &[u8]) -> Result<Option<&[u8]>, ManifestError> {
-    let mut found: Option<&[u8]> = None;
+    let (mut found, mut depth): (Option<&[u8]>, usize) = (None, 0);
     for payload in Parser::new(0).parse_all(bytes) {
-        let Ok(payload) = payload else { return Ok(None) };
-        if let Payload::CustomSection(custom) = payload
-            && custom.name() == SECTION
-        {
-            let data = custom.data();
-            if found.is_some_and(|first| first != data) {
-                return Err(ManifestError("the component has more than one".to_owned()));
+        match payload {
+            Ok(Payload::ModuleSection { .. } | Payload::ComponentSection { .. }) if depth < DEEPEST => depth += 1,
+            Ok(Payload::ModuleSection { .. } | Payload::ComponentSection { .. }) | Err(_) => return Ok(None),
+            Ok(Payload::End(_)) => depth = depth.saturating_sub(1),
+            Ok(Payload::CustomSection(custom)) if custom.name() == SECTION => {
+                let data = custom.data();
+                if found.is_some_and(|first| first != data) {
+                    return Err(ManifestError("the component has more than one".to_owned()));
+                }
+                found = Some(data);
             }
-            found = Some(data);
+            Ok(_) => {}
         }
     }
     Ok(found)
@@ -310,6 +316,27 @@ mod tests {
         bytes.extend_from_slice(&content);
         assert_eq!(read(&bytes, None).expect("readable").expect("there").name, "x");
         assert_eq!(read(b"\0asm\x0d\0\x01\0", None), Ok(None));
+    }
+
+    #[test]
+    fn the_section_is_looked_for_as_deep_as_a_component_may_nest() {
+        let mut limits = crate::limits::Limits::default();
+        assert!(limits.set("parts.depth", DEEPEST as u64).is_ok());
+        assert!(limits.set("parts.depth", DEEPEST as u64 + 1).is_err());
+        let header = b"\0asm\x0d\0\x01\0";
+        let innermost = [&header[..], &[0, 26, 15], b"hermes:manifestname = \"x\""].concat();
+        let nested = |depth: usize| {
+            (0..depth).fold(innermost.clone(), |inner, _| {
+                let length = u16::try_from(inner.len()).expect("short");
+                // Two bytes of LEB128, whatever the number.
+                let length = [(length & 0x7f) as u8 | 0x80, (length >> 7) as u8];
+                [&header[..], &[4], &length, &inner].concat()
+            })
+        };
+        let name = |depth| read(&nested(depth), None).map(|found| found.map(|manifest| manifest.name));
+        assert_eq!(name(0), Ok(Some("x".to_owned())));
+        assert_eq!(name(DEEPEST), Ok(Some("x".to_owned())));
+        assert_eq!(name(DEEPEST + 1), Ok(None));
     }
 
     #[test]

@@ -68,7 +68,7 @@ fn requests(rule: &NetRule) -> String {
     };
     match rule.may_change() {
         true => format!("what an agent knows is sent to {place}, and things there are changed"),
-        false => format!("what an agent knows is sent to {place}, in addresses"),
+        false => format!("what an agent knows is sent to {place}"),
     }
 }
 
@@ -95,7 +95,7 @@ mod tests {
     #[test]
     fn a_rule_of_the_network_tells_where_to_and_whether_things_are_changed() {
         let worst = |rule: &str| Grant::Net(rule.parse().expect("a rule")).at_worst();
-        assert!(worst("GET,HEAD@api.x.org").contains("sent to api.x.org, in addresses"));
+        assert!(worst("GET,HEAD@api.x.org").ends_with("what an agent knows is sent to api.x.org"));
         assert!(worst("GET,POST@*.x.org:8443").contains("sent to *.x.org:8443, and things there are changed"));
         assert!(worst("*").contains("any public host, and things"));
     }

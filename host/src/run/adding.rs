@@ -189,11 +189,10 @@ fn read(shelf: &Shelf, spec: &AddSpec, host: &Host) -> Result<Found, HostError> 
         name.clone_into(&mut found.name);
     }
     Shelf::may_be_called(&found.name)?;
-    let digest = Digest::of(&found.bytes);
     match spec.digest {
-        Some(named) if named != digest => Err(ApprovalError::OtherDigest {
+        Some(named) if named != found.digest => Err(ApprovalError::OtherDigest {
             path: Path::new(file).to_owned(),
-            found: digest,
+            found: found.digest,
             named,
         }
         .into()),
@@ -210,7 +209,7 @@ fn proposed(found: &Found, given: &Given, defs: &[types::ToolDef], hints: Hints)
     let texts = |of: &[Allowed]| of.iter().map(|allowed| allowed.grant.to_string()).collect();
     Approval {
         name: found.name.clone(),
-        digest: Digest::of(&found.bytes),
+        digest: found.digest,
         beside: approval::beside(found),
         version: manifest.map(|m| m.version.clone()).unwrap_or_default(),
         wants: approval::wants(found),

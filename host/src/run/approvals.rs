@@ -128,7 +128,7 @@ impl Host {
         let manifest = found.as_ref().ok().and_then(|found| found.manifest.as_ref());
         ApprovedPlugin {
             path: shelf.path(&name),
-            digest: found.as_ref().ok().map(|found| Digest::of(&found.bytes)),
+            digest: found.as_ref().ok().map(|found| found.digest),
             version: manifest.map(|m| m.version.clone()).unwrap_or_default(),
             allow: Vec::new(),
             own: Vec::new(),

@@ -154,7 +154,7 @@ impl Host {
             name: found.name.clone(),
             version: manifest.map(|m| m.version.clone()).unwrap_or_default(),
             description: manifest.map(|m| m.description.clone()).unwrap_or_default(),
-            digest: Digest::of(&found.bytes),
+            digest: found.digest,
             size: found.bytes.len() as u64,
             kinds,
             exports: cleaned(&outline.exports),

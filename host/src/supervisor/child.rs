@@ -81,12 +81,11 @@ struct Before {
 }
 
 impl Candidate {
-    /// What `spec` asks for, held against what `parent` has.
+    /// What `spec` asks for, held against what `parent` has. Its strategy is looked for when all else is in order: its bytes are read for that.
     pub(super) fn new(supervisor: &Supervisor, parent: &Guest, spec: &delegation::ChildSpec) -> Result<Self, Refusal> {
         let session = &parent.session;
         parent.rights.may_delegate(&parent.plugin)?;
         spec::lengths(spec)?;
-        let strategy = supervisor.strategy(session, spec.strategy.as_deref())?;
         let (held, toolsets) = spec::tools(parent, &spec.toolsets)?;
         let model = spec::model(parent, spec.model.as_deref())?;
         let spaces: Vec<SpaceWish> = spec.spaces.iter().map(spec::space).collect();
@@ -100,11 +99,14 @@ impl Candidate {
             rights = rights.with_default_model();
         }
         let (caps, allotment) = spec::budget(session, &spec.budget)?;
+        let (task, role, depth) = (spec::task(session, spec)?, spec::role(&spec.role)?, session.depth + 1);
+        let place = supervisor.place(&session.run.limits, depth)?;
+        let strategy = supervisor.strategy(session, spec.strategy.as_deref())?;
         let start = AgentStart {
-            task: spec::task(session, spec)?,
-            role: spec::role(&spec.role)?,
+            task,
+            role,
             parent: Some(session.id.clone()),
-            depth: session.depth + 1,
+            depth,
             strategy: strategy.reference(),
             held,
             rights,
@@ -130,7 +132,7 @@ impl Candidate {
             toolsets,
             strategy,
             model: model.map(|(model, _)| model),
-            place: None,
+            place: Some(place),
             broken: None,
             before: None,
             account: None,
@@ -320,7 +322,6 @@ impl NewChild for Candidate {
     fn reserve(&mut self, parent: &Guest) -> Result<Reservation, Refusal> {
         let session = &parent.session;
         let ledger = &session.run.ledger;
-        self.place = Some(self.supervisor.place(&session.run.limits, self.start.depth)?);
         let reservation = ledger.reserve(session.account, Amounts::of(Dimension::Children, 1))?;
         let caps = self.start.caps.iter().copied().collect();
         match ledger.open_child(session.account, caps, self.start.allotment) {
@@ -430,9 +431,9 @@ impl Known {
     fn reference(&self) -> PluginRef {
         match self {
             Self::Loaded(plugin) => PluginRef::of(plugin),
-            Self::Found(found, digest) => PluginRef {
+            Self::Found(found) => PluginRef {
                 name: found.name.clone(),
-                digest: *digest,
+                digest: found.digest,
                 manifest: found.manifest.as_ref().and_then(|m| m.beside.clone()),
             },
             Self::Kept(reference) => reference.clone(),

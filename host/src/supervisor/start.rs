@@ -130,6 +130,7 @@ impl PluginRef {
         };
         let found = Found {
             name: self.name.clone(),
+            digest: Digest::of(&bytes),
             bytes,
             origin: Origin::Kept,
             manifest,

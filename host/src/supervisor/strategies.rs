@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use crate::blocking;
 use crate::error::Refusal;
-use crate::ids::Digest;
 use crate::instance::{PrepareError, Prepared};
 use crate::plugin::Plugin;
 use crate::plugin::approval::ApprovalError;
@@ -21,7 +20,7 @@ pub(super) enum Known {
     /// Ready.
     Loaded(Arc<Plugin>),
     /// Read, and not checked yet.
-    Found(Found, Digest),
+    Found(Found),
     /// In the store.
     Kept(PluginRef),
 }
@@ -44,8 +43,9 @@ impl Supervisor {
                 "{shown}: a child's strategy is named, not given by its path."
             )));
         }
-        let found = self.shelf().find(name, self.limits());
-        let found = found.map_err(|e| match e {
+        // A component is large: whoever else this thread serves goes on meanwhile.
+        let found = blocking::in_place(|| self.shelf().find(name, self.limits()));
+        found.map(Known::Found).map_err(|e| match e {
             FindError::Load(e) => Refusal::not_found(format!("There is no strategy {shown}: {}.", e.for_guests())),
             FindError::Approval(ApprovalError::Changed(_)) => Refusal::denied(format!(
                 "{shown} may not run: it has changed since it was approved. `hermes-host plugin list` tells how it is approved anew."
@@ -53,9 +53,7 @@ impl Supervisor {
             FindError::Approval(_) => Refusal::denied(format!(
                 "{shown} may not run: its approval can't be read. `hermes-host plugin list` tells why."
             )),
-        })?;
-        let digest = Digest::of(&found.bytes);
-        Ok(Known::Found(found, digest))
+        })
     }
 
     /// A strategy as a start record names it.
@@ -76,7 +74,7 @@ impl Supervisor {
     ) -> Result<(Arc<Plugin>, Prepared), Missed> {
         let plugin = match known {
             Known::Loaded(plugin) => plugin.clone(),
-            Known::Found(found, _) => {
+            Known::Found(found) => {
                 let (name, found) = (found.name.clone(), found.clone());
                 let (limits, instances) = (self.limits().clone(), self.instances().clone());
                 // A stranger's bytes may take long to check: not in a thread that serves other agents.

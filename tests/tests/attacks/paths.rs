@@ -169,6 +169,26 @@ fn a25_no_path_leads_out_of_a_folder() {
 }
 
 #[test]
+fn a25_a_path_without_an_end() {
+    let folders = Folders::new();
+    let stat = |part: &str, times: usize, end: &str| json!({ "do": "stat-far", "root": "/papers", "part": part, "times": times, "end": end });
+    let steps = [
+        stat("./", 1_000, "a.txt"),
+        stat("./", 2_048, "a.txt"),
+        stat("a/", 8_000_000, ""),
+        stat("../", 5_000_000, "outside/canary.txt"),
+        stat("a", 16_000_000, ""),
+    ];
+    let (seen, output) = told(&folders.site, &["fs:./papers"], &steps);
+    assert_eq!(seen[0], json!({ "ok": "a paper".len() }));
+    for (step, seen) in steps.iter().zip(&seen).skip(1) {
+        assert_eq!(*seen, json!({ "error": "name-too-long" }), "{step}");
+    }
+    folders.site.holds(&output, 64 << 20);
+    folders.site.is_well();
+}
+
+#[test]
 fn a25_what_is_granted_to_be_read_is_not_written() {
     let folders = Folders::new();
     let before = folders.trees(&["outside", "work/papers"]);

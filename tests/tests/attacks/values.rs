@@ -1,6 +1,8 @@
 //! Values that no honest guest passes: enormous, malformed, forged.
 
 use hermes_tests::child::{ChildSpec, exit, join, words};
+use hermes_tests::output::{message, refusal};
+use hermes_tests::program::steps;
 use serde_json::json;
 
 use crate::cases;
@@ -72,6 +74,27 @@ fn a12_one_call_waited_for_a_million_times() {
 }
 
 #[test]
+fn a12_a_grant_of_sixteen_megabytes() {
+    let site = Site::new();
+    let spawn = |before: &str, part: &str, times: usize| {
+        let mut step = ChildSpec::probe(&json!({})).spawn();
+        step["do"] = json!("spawn-with-grant");
+        step["grant"] = json!([before, part, "@x"]);
+        step["times"] = json!(times);
+        step
+    };
+    let spawns = [spawn("net:", ",", 16_000_000), spawn("fs:/", "a/", 8_000_000)];
+    let attacked = site.attack(site.host().probe(&steps(&spawns))).holding(3 * MEMORY);
+    assert_eq!(attacked.output.code, Some(0), "{:?}", attacked.output);
+    for seen in attacked.output.seen() {
+        assert_eq!(refusal(&seen).as_deref(), Some("invalid-input"), "{seen}");
+        let said = message(&seen);
+        assert!(said.contains("4608 are the most") && said.len() < 300, "{said}");
+    }
+    site.is_well();
+}
+
+#[test]
 fn a12_a_report_of_sixty_mebibytes() {
     let site = Site::new();
     site.tries(&cases::values::huge_report()).holding(MEMORY);
@@ -121,6 +144,31 @@ fn a12_requests_that_nobody_sends() {
     for case in cases::values::requests() {
         site.tries(&case).holding(24 << 20);
     }
+    site.is_well();
+}
+
+#[test]
+fn a14_files_that_nobody_closes() {
+    let site = Site::new();
+    site.home.write("papers/a.txt", "a paper");
+    let all = json!({ "do": "open-all", "root": "/papers", "path": "a.txt", "times": 1_000 });
+    let read = json!({ "do": "read", "root": "/papers", "path": "a.txt" });
+    let opened = |reserve: u64| {
+        let host = site.host().by("ulimit -n 128 && exec \"$0\" \"$@\"");
+        let steps = [all.clone(), read.clone()];
+        let (seen, output) = told_by(&site, host.set("limits.fds", reserve), &["fs:./papers"], &steps);
+        let few = "insufficient-memory";
+        assert_eq!(
+            (&seen[0]["ok"]["next"], &seen[0]["ok"]["listing"]),
+            (&json!(few), &json!(few))
+        );
+        assert_eq!(seen[1], json!({ "ok": "a paper" }), "when they are closed");
+        output.says(&["limits.fds", "ulimit -n"]);
+        seen[0]["ok"]["open"].as_u64().unwrap()
+    };
+    // The process may have one or another open besides.
+    let more = opened(16) - opened(48);
+    assert!((24..=40).contains(&more), "{more} more where 32 fewer are kept free");
     site.is_well();
 }
 

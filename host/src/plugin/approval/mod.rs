@@ -185,7 +185,7 @@ impl Approval {
 
     /// How what was found differs; none where it does not.
     pub fn change(&self, found: &Found) -> Option<Change> {
-        let digest = Digest::of(&found.bytes);
+        let digest = found.digest;
         if digest == self.digest && beside(found) == self.beside {
             return None;
         }
@@ -306,6 +306,7 @@ mod tests {
     fn found(bytes: &[u8], manifest: Option<&str>) -> Found {
         Found {
             name: "weather".to_owned(),
+            digest: Digest::of(bytes),
             bytes: bytes.into(),
             origin: Origin::Home(PathBuf::from("/home/plugins/weather.wasm")),
             manifest: manifest.map(|text| Manifest::beside(text).expect("a manifest")),
@@ -316,7 +317,7 @@ mod tests {
     fn approval(of: &Found) -> Approval {
         Approval {
             name: of.name.clone(),
-            digest: Digest::of(&of.bytes),
+            digest: of.digest,
             beside: beside(of),
             version: "0.1.0".to_owned(),
             wants: wants(of),

@@ -5,12 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 
 use super::space::{Share, SpaceRights};
-use super::{Models, Rights};
+use super::{Models, Rights, remedy};
 use crate::egress::NetRule;
 use crate::error::{Lack, Refusal};
 use crate::plugin::grant::{Access, FolderGrant, Kind, SecretGrant};
 use crate::store::SPILL_SPACE;
 use crate::text;
+
+/// Bytes of one grant: as many as the longest path and a name have (`PATH_MAX` and `NAME_MAX` of Linux), and some besides.
+const GRANT: usize = 4096 + 512;
 
 /// What a parent gives to a child.
 #[derive(Debug, Clone, Copy)]
@@ -243,6 +246,12 @@ struct Given<'a> {
 
 impl<'a> Given<'a> {
     fn parse(text: &'a str) -> Result<Self, Refusal> {
+        if text.len() > GRANT {
+            let (bytes, shown) = (text.len(), text::line(text, 100));
+            return Err(Refusal::invalid(format!(
+                "A grant of the child has {bytes} bytes; {GRANT} are the most: {shown}."
+            )));
+        }
         let (kind, what) = text.split_once(':').map_or((text, None), |(kind, what)| {
             (kind, Some(what).filter(|w| !w.is_empty()))
         });
@@ -270,9 +279,8 @@ fn taken<'g>(mut given: impl Iterator<Item = &'g Given<'g>>, held: bool) -> Resu
 
 fn missing(wishes: &Wishes<'_>, grant: &str) -> Refusal {
     let (parent, grant) = (text::line(wishes.parent, 64), text::line(grant, 200));
-    let words = format!(
-        "{parent} may not give {grant} to a child: it does not hold that itself. Allow it with --allow {grant}"
-    );
+    let flag = remedy::allow(&grant);
+    let words = format!("{parent} may not give {grant} to a child: it does not hold that itself. Allow it with {flag}");
     Refusal::denied(words).about(not_given(&grant))
 }
 
@@ -384,6 +392,28 @@ mod tests {
             1,
             "as the parent's"
         );
+    }
+
+    #[test]
+    fn a_grant_is_as_long_as_a_path_may_be() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let root = dir.path().canonicalize().expect("a path");
+        let part = "p".repeat(200);
+        let deep = root.join([part.as_str(); 15].join("/"));
+        std::fs::create_dir_all(&deep).expect("made");
+        let boss = parent(vec![folder("root", &root.display().to_string(), Access::Read)]);
+        let child = |grant: String| boss.for_child(&wishes(&[], &[grant]));
+        let rights = child(format!("fs:{}={}", "n".repeat(200), deep.display())).expect("a long path");
+        assert_eq!(rights.folders()[0].dir, deep);
+        let long = |bytes: usize| "fs:/".to_owned() + &"a".repeat(bytes - 4);
+        let refusal = child(long(GRANT)).expect_err("no such folder");
+        assert_eq!(refusal.kind, RefusalKind::Denied, "{refusal}");
+        for grant in [long(GRANT + 1), "net:".to_owned() + &",".repeat(1 << 20) + "@x"] {
+            let refusal = child(grant).expect_err("too long");
+            assert_eq!(refusal.kind, RefusalKind::InvalidInput, "{refusal}");
+            let said = &refusal.message;
+            assert!(said.contains("4608 are the most") && said.len() < 300, "{said}");
+        }
     }
 
     #[test]

@@ -500,7 +500,8 @@ fn narrowed(grant: &Grant, manifest: &Manifest) -> Vec<Grant> {
 
 fn denied(plugin: &str, lack: Lack) -> Refusal {
     let (what, right) = (&lack.what, lack.right.as_deref().unwrap_or_default());
-    let words = format!("{plugin} may not {what}: it holds no grant for it. Allow it with --allow {right}");
+    let flag = remedy::allow(right);
+    let words = format!("{plugin} may not {what}: it holds no grant for it. Allow it with {flag}");
     Refusal::denied(words).about(lack)
 }
 

@@ -7,6 +7,7 @@ use crate::egress::NetRule;
 use crate::error::Lack;
 use crate::plugin::grant::{Kind, SecretGrant};
 use crate::plugin::manifest::Manifest;
+use crate::text::shell_word;
 
 /// Who was denied something.
 #[derive(Debug, Clone, Copy)]
@@ -125,12 +126,8 @@ fn asks(manifest: &Manifest, kind: Kind, detail: Option<&str>) -> bool {
 }
 
 /// The flag as a shell takes it: a guest may have chosen the words.
-fn allow(right: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "@%_+=:,./-".contains(c);
-    if right.chars().all(plain) {
-        return format!("--allow {right}");
-    }
-    format!("--allow '{}'", right.replace('\'', r"'\''"))
+pub(super) fn allow(right: &str) -> String {
+    format!("--allow {}", shell_word(right))
 }
 
 #[cfg(test)]

@@ -42,6 +42,19 @@ pub(crate) enum Step {
         root: String,
         path: String,
     },
+    /// The size of what lies at a path of the same part so many times, and an end.
+    StatFar {
+        root: String,
+        part: String,
+        times: usize,
+        end: String,
+    },
+    /// Opens a file so many times, or until that is refused, and closes none: how many are open then, and what the next one and a listing of the folder were told.
+    OpenAll {
+        root: String,
+        path: String,
+        times: usize,
+    },
     /// The names in a folder.
     List {
         root: String,
@@ -146,6 +159,11 @@ impl Step {
                 Ok(Value::Null)
             }
             Self::Stat { root, path } => Ok(json!(folder(root)?.stat_at(PathFlags::SYMLINK_FOLLOW, path)?.size)),
+            Self::StatFar { root, part, times, end } => {
+                let path = [part.repeat(*times).as_str(), end.as_str()].concat();
+                Ok(json!(folder(root)?.stat_at(PathFlags::SYMLINK_FOLLOW, &path)?.size))
+            }
+            Self::OpenAll { root, path, times } => open_all(&folder(root)?, path, *times),
             Self::List { root, path } => list(&folder(root)?, path),
             Self::ListAll { root, times } => {
                 let folder = folder(root)?;
@@ -206,6 +224,24 @@ fn read(folder: &Descriptor, path: &str, follow: PathFlags) -> Result<String, Er
     let file = folder.open_at(follow, path, OpenFlags::empty(), DescriptorFlags::READ)?;
     let (bytes, _) = file.read(64 << 10, 0)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn open_all(folder: &Descriptor, path: &str, times: usize) -> Result<Value, ErrorCode> {
+    let mut open = Vec::new();
+    let mut refused = None;
+    while open.len() < times && refused.is_none() {
+        match folder.open_at(
+            PathFlags::SYMLINK_FOLLOW,
+            path,
+            OpenFlags::empty(),
+            DescriptorFlags::READ,
+        ) {
+            Ok(file) => open.push(file),
+            Err(code) => refused = Some(code.name().to_owned()),
+        }
+    }
+    let listing = folder.read_directory().err().map(|code| code.name().to_owned());
+    Ok(json!({ "open": open.len(), "next": refused, "listing": listing }))
 }
 
 fn list(folder: &Descriptor, path: &str) -> Result<Value, ErrorCode> {

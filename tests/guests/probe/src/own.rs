@@ -19,6 +19,12 @@ use crate::steps::{ok, seen};
 pub enum Step {
     /// `delegation.spawn`.
     Spawn { spec: ChildSpec },
+    /// The same with one grant more, of three parts, the middle one so many times: what no prompt holds.
+    SpawnWithGrant {
+        spec: ChildSpec,
+        grant: (String, String, String),
+        times: usize,
+    },
     /// `delegation.children`, as their ids.
     Children,
     /// `child.status`.
@@ -75,13 +81,12 @@ impl Handles {
     /// Does one step.
     pub fn step(&mut self, step: Step) -> Value {
         match step {
-            Step::Spawn { spec } => match delegation::spawn(&spec) {
-                Ok(child) => {
-                    self.children.push(child);
-                    ok(self.children.len() - 1)
-                }
-                Err(error) => json!({ "error": error }),
-            },
+            Step::Spawn { spec } => self.spawn(&spec),
+            Step::SpawnWithGrant { mut spec, grant, times } => {
+                let (before, part, after) = grant;
+                spec.grants.push([before, part.repeat(times), after].concat());
+                self.spawn(&spec)
+            }
             Step::Children => ok(delegation::children()
                 .iter()
                 .map(delegation::Child::id)
@@ -150,6 +155,16 @@ impl Handles {
                 }
                 ok((before, ask(), monotonic_clock::now()))
             }
+        }
+    }
+
+    fn spawn(&mut self, spec: &ChildSpec) -> Value {
+        match delegation::spawn(spec) {
+            Ok(child) => {
+                self.children.push(child);
+                ok(self.children.len() - 1)
+            }
+            Err(error) => json!({ "error": error }),
         }
     }
 }
