@@ -31,8 +31,29 @@ pub struct Limit {
     pub min: u64,
     /// The largest value that configuration may set.
     pub max: u64,
+    /// Which values allow more.
+    pub looser: Looser,
     /// What it bounds, and what happens there.
     pub about: &'static str,
+}
+
+/// Which values of a limit allow more: where somebody else's word may only narrow, they are the ones refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Looser {
+    /// Larger ones: it caps what somebody may use.
+    More,
+    /// Smaller ones: it is kept free, waited for, counted over or written down.
+    Less,
+}
+
+impl Limit {
+    /// Whether `value` allows more than `other`.
+    pub const fn is_looser(&self, value: u64, other: u64) -> bool {
+        match self.looser {
+            Looser::More => value > other,
+            Looser::Less => value < other,
+        }
+    }
 }
 
 const KIB: u64 = 1024;
@@ -42,15 +63,25 @@ const SEC: u64 = 1000;
 const MIN: u64 = 60 * SEC;
 const HOUR: u64 = 60 * MIN;
 
+/// A row whose looser values are not named caps something.
+macro_rules! looser {
+    () => {
+        Looser::More
+    };
+    ($looser:ident) => {
+        Looser::$looser
+    };
+}
+
 macro_rules! limits {
-    ($( #[doc = $about:literal] $field:ident: $key:literal, $unit:ident, $default:expr, $min:expr, $max:expr; )*) => {
+    ($( #[doc = $about:literal] $field:ident: $key:literal, $unit:ident, $default:expr, $min:expr, $max:expr $(, $looser:ident)?; )*) => {
         /// The caps in force. Numbers are in the unit of their row in [`TABLE`].
         #[derive(Debug, Clone, PartialEq, Eq)]
         pub struct Limits { $( #[doc = $about] pub $field: u64, )* }
 
         /// All limits, in the order in which documentation shows them.
         pub const TABLE: &[Limit] = &[ $( Limit {
-            key: $key, unit: Unit::$unit, default: $default, min: $min, max: $max, about: $about,
+            key: $key, unit: Unit::$unit, default: $default, min: $min, max: $max, looser: looser!($($looser)?), about: $about,
         }, )* ];
 
         impl Default for Limits {
@@ -168,11 +199,11 @@ limits! {
     #[doc = "Restarts of one agent within restart.window; one more ends it."]
     restart_intensity: "restart.intensity", Count, 3, 0, 1_000;
     #[doc = "The stretch of awake time in which restarts are counted."]
-    restart_window: "restart.window", Millis, MIN, 1, 24 * HOUR;
+    restart_window: "restart.window", Millis, MIN, 1, 24 * HOUR, Less;
     #[doc = "The wait before the first restart; it doubles with each further one, give or take a fifth."]
-    restart_backoff: "restart.backoff", Millis, 100, 0, HOUR;
+    restart_backoff: "restart.backoff", Millis, 100, 0, HOUR, Less;
     #[doc = "The longest wait before a restart."]
-    restart_backoff_max: "restart.backoff_max", Millis, 5 * SEC, 0, HOUR;
+    restart_backoff_max: "restart.backoff_max", Millis, 5 * SEC, 0, HOUR, Less;
     #[doc = "Characters of a child's report that its parent reads; the whole goes to the blackboard."]
     scrub_report: "scrub.report", Count, 24_000, 500, 10_000_000;
     #[doc = "Characters of a tool's result that its caller reads; the whole goes to the blackboard."]
@@ -284,17 +315,17 @@ limits! {
     #[doc = "How long a busy database is waited for."]
     store_busy: "store.busy", Millis, 5 * SEC, 0, 10 * MIN;
     #[doc = "What is kept free on the disk of the home folder: with less no run begins, and no model, tool, child or write of a run."]
-    disk_reserve: "disk_reserve", Bytes, 16 * MIB, 0, 1024 * GIB;
+    disk_reserve: "disk_reserve", Bytes, 16 * MIB, 0, 1024 * GIB, Less;
     #[doc = "Runs that `resume --all` has under way at once; further ones wait."]
     resume_parallel: "resume_parallel", Count, 4, 1, 1_000;
     #[doc = "Threads for file access and other blocking work."]
     threads: "threads", Count, 64, 1, 1_024;
     #[doc = "File descriptors of the process that are kept free; no instance starts while there are fewer, and no file is opened for a plugin that would leave fewer."]
-    fds: "fds", Count, 16, 0, 100_000;
+    fds: "fds", Count, 16, 0, 100_000, Less;
     #[doc = "One file that a guest writes."]
     file_size: "file_size", Bytes, 8 * GIB, MIB, 1024 * GIB;
     #[doc = "Files, hosts and keys of one right, used in one way, that the audit names for each instance, and denials; further ones are counted."]
-    audit_targets: "audit.targets", Count, 100, 1, 10_000;
+    audit_targets: "audit.targets", Count, 100, 1, 10_000, Less;
 }
 
 impl Limits {
@@ -305,6 +336,18 @@ impl Limits {
                 .is_some_and(|value| (row.min..=row.max).contains(&value))
         };
         TABLE.iter().all(fits)
+    }
+
+    /// The limits in which these allow more than `other`.
+    pub fn looser_than(&self, other: &Self) -> Vec<&'static Limit> {
+        let mut looser = Vec::new();
+        for row in TABLE {
+            let values = self.get(row.key).zip(other.get(row.key));
+            if values.is_some_and(|(mine, theirs)| row.is_looser(mine, theirs)) {
+                looser.push(row);
+            }
+        }
+        looser
     }
 
     /// [`Limits::start_wall`] as a duration; likewise below.
@@ -378,6 +421,11 @@ pub fn show(value: u64, unit: Unit) -> String {
     format!("{} {name}", value / factor).trim_end().to_owned()
 }
 
+/// `value` as [`parse`] reads it, in one word: `64MiB`, `30s`.
+pub fn word(value: u64, unit: Unit) -> String {
+    show(value, unit).replace(" bytes", "").replace(' ', "")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -407,6 +455,32 @@ mod tests {
     }
 
     #[test]
+    fn of_a_cap_more_is_looser_and_of_what_is_kept_back_less() {
+        let less = TABLE.iter().filter(|row| row.looser == Looser::Less);
+        assert_eq!(
+            less.map(|row| row.key).collect::<Vec<_>>(),
+            [
+                "restart.window",
+                "restart.backoff",
+                "restart.backoff_max",
+                "disk_reserve",
+                "fds",
+                "audit.targets",
+            ]
+        );
+        let own = Limits::default();
+        assert!(own.looser_than(&own).is_empty());
+        let changed = |by: fn(u64) -> u64| Limits {
+            memory: by(own.memory),
+            disk_reserve: by(own.disk_reserve),
+            ..own.clone()
+        };
+        let keys = |limits: Limits| limits.looser_than(&own).iter().map(|row| row.key).collect::<Vec<_>>();
+        assert_eq!(keys(changed(|value| value + 1)), ["memory"]);
+        assert_eq!(keys(changed(|value| value - 1)), ["disk_reserve"]);
+    }
+
+    #[test]
     fn a_guests_call_fits_the_largest_prompt_twice() {
         let limits = Limits::default();
         assert!(limits.hostcall_bytes >= 2 * limits.prompt);
@@ -424,5 +498,10 @@ mod tests {
         assert_eq!(show(64 << 20, Unit::Bytes), "64 MiB");
         assert_eq!(show(30_000, Unit::Millis), "30 s");
         assert_eq!(show(0, Unit::Count), "0");
+        for row in TABLE {
+            for value in [row.min, row.default, row.max, row.max - 1] {
+                assert_eq!(parse(&word(value, row.unit), row.unit), Ok(value), "{}", row.key);
+            }
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "what fails shall fail the test")]
 
+use hermes_tests::changed::wanting;
 use hermes_tests::child::{ChildSpec, exit, inside, join, summary};
 use hermes_tests::model::{Format, ModelServer, Script, Turn};
 use hermes_tests::output::{message, refusal};
@@ -269,6 +270,33 @@ fn no_toolset_means_no_tools() {
         (&json!([]), "not-found".into())
     );
     assert_eq!((one[0]["ok"].as_array().unwrap().len(), refusal(&one[1])), (1, None));
+}
+
+#[test]
+fn a_child_has_no_more_than_its_manifest_asks_for() {
+    let (_server, home) = quiet();
+    let plugins = home.path().join("plugins");
+    std::fs::create_dir_all(&plugins).unwrap();
+    let asks = "[[wants]]\ngrant = \"blackboard:shared\"\n";
+    for (name, wants) in [("modest", ""), ("eager", asks)] {
+        let (file, manifest) = (format!("{name}.wasm"), format!("name = \"{name}\"\n{wants}"));
+        let component = wanting(&home, &guests::built("probe"), &file, &manifest);
+        std::fs::copy(component, plugins.join(file)).unwrap();
+    }
+    let space = |name: &str| json!({ "space": name, "prefix": "", "access": "ReadWrite" });
+    let opens = ["shared", "notes"].map(|name| json!({ "do": "open", "name": name }));
+    let opens = steps(&opens).to_string();
+    let child = |name: &str| {
+        let child = ChildSpec::of(name, &opens);
+        child.with("spaces", json!([space("shared"), space("notes")])).spawn()
+    };
+    let program = steps(&[child("modest"), join(0), child("eager"), join(1)]);
+    let host = home.host().args(["--allow", "blackboard:shared"]);
+    let seen = host.probe(&program).output().expect(0).seen();
+    let refused = |seen: &Value| inside(seen).iter().map(refusal).collect::<Vec<_>>();
+    // A space of its run is what an agent has by default.
+    assert_eq!(refused(&seen[1]), [Some("denied".to_owned()), None], "{}", seen[1]);
+    assert!(refused(&seen[3]).iter().all(Option::is_none), "{}", seen[3]);
 }
 
 #[test]

@@ -6,10 +6,11 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use hermes_tests::changed::{rebuilt, saying};
+use hermes_tests::changed::{rebuilt, saying, wanting};
 use hermes_tests::child::{ChildSpec, exit, join, summary};
 use hermes_tests::interrupted::{killed, taken_meanwhile};
 use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
+use hermes_tests::output::in_call;
 use hermes_tests::program::{ask, open, put, steps};
 use hermes_tests::shim::{Action, When};
 use hermes_tests::{Home, Host, Output, Shim, guests};
@@ -510,6 +511,101 @@ fn a_space_of_the_home_folder_stays_as_it_is() {
         1,
         "it is not written again"
     );
+}
+
+/// What was approved was so for other bytes.
+#[test]
+fn another_plugin_has_of_what_was_approved_what_is_given_to_it_and_asked_for() {
+    let server = ModelServer::start(Script::always(Turn::text("an answer")));
+    let home = Home::with_model(&server, Format::OpenAi);
+    let add = home.host().args(["plugin", "add"]).arg(guests::built("probe"));
+    let approved = ["--name", "agent", "--allow", "blackboard:shared", "--yes"];
+    add.args(approved).output().expect(0);
+    // It comes to its second step from the record, and does the third in another way.
+    let program = steps(&[
+        json!({ "do": "open", "name": "shared" }),
+        ask("1"),
+        json!({ "do": "append", "space": 0, "prefix": "n/", "value": "x" }),
+    ]);
+    let agent = home.host().run(Path::new("agent"), &program.to_string());
+    agent.output().expect(0);
+    let run = home.newest_run();
+    let other = changed(&home);
+    let allowed = |plugin: &Path| {
+        let host = fork(&home, &run).arg("--plugin").arg(plugin);
+        host.args(["--allow", "blackboard:shared"]).output().expect(0)
+    };
+    let written = |space: &str| keys(&home, space).as_array().unwrap().len();
+    let strategy = |run: &str| home.shown(run)["agents"][0]["strategy"].clone();
+    let lost = "goes on without blackboard:shared";
+    let id = |output: &Output| output.json()["run"].as_str().unwrap().to_owned();
+
+    let forked = forked(&home, &run, &other, 0).says(&[lost]);
+    let own = format!("{}/shared", id(&forked));
+    assert_eq!(
+        (written("shared"), written(&own)),
+        (1, 1),
+        "its run's own is what it opened"
+    );
+    assert_eq!(
+        (strategy(&run), strategy(&id(&forked))),
+        (json!("agent"), json!("probe"))
+    );
+    let runs = home.host().args(["runs", "--output", "json"]).output().expect(0).json();
+    assert_eq!(runs[0]["strategy"], "probe");
+
+    let given = allowed(&other);
+    assert!(!given.stderr.contains("goes on without"), "{}", given.stderr);
+    assert_eq!(written("shared"), 2);
+
+    let modest = wanting(&home, &other, "modest.wasm", "name = \"modest\"\n");
+    let modest = allowed(&modest).says(&[lost]);
+    assert_eq!((written("shared"), strategy(&id(&modest))), (2, json!("modest")));
+    assert_eq!(server.requests().len(), 1, "what was answered is not bought again");
+}
+
+#[test]
+fn what_a_run_was_granted_by_flags_is_named_again_for_another_plugin() {
+    let server = ModelServer::start(Script::always(Turn::text("an answer")));
+    let home = Home::with_model(&server, Format::OpenAi);
+    home.write("papers/a.txt", "a line");
+    let file = json!({ "do": "files", "deed": "read", "path": "/papers/a.txt" });
+    let look = json!({ "do": "call", "name": "probe", "arguments": { "steps": [{ "do": "info" }, file] } });
+    let program = steps(&[open(), look.clone(), ask("1"), put("a"), look]);
+    let host = home.host().arg("--tool").arg(guests::built("probe-tool"));
+    let host = host.args(["--allow", "fs:./papers"]);
+    host.probe(&program).output().expect(0);
+    let run = home.newest_run();
+    let other = changed(&home);
+    let read = |seen: &Value| in_call(seen)[1]["error"].is_null();
+    for (allow, again) in [(vec![], false), (vec!["--allow", "fs:./papers"], true)] {
+        let output = fork(&home, &run)
+            .arg("--plugin")
+            .arg(&other)
+            .args(allow)
+            .output()
+            .expect(0);
+        let seen = output.seen();
+        assert_eq!((read(&seen[1]), read(&seen[4])), (true, again), "{seen:?}");
+        let told = output.stderr.contains("goes on without fs:");
+        assert_eq!(told, !again, "{}", output.stderr);
+        // The call before the fork's place held the folder, whatever the fork holds.
+        let fork = output.json()["run"].as_str().unwrap().to_owned();
+        let replayed = home.host().args(["replay", &fork, "--output", "json"]).output();
+        let replayed = replayed.expect(0).json();
+        assert_eq!(replayed["same"], true, "{replayed}");
+    }
+    let more = fork(&home, &run)
+        .arg("--plugin")
+        .arg(&other)
+        .args(["--allow", "net:x.example"]);
+    let more = more.output().expect(0);
+    more.says(&["--allow net:x.example gives it nothing", "goes on without fs:"]);
+    let same = fork(&home, &run).arg("--plugin").arg(guests::built("probe"));
+    let same = same.args(["--allow", "fs:./papers"]).output().expect(2);
+    same.says(&["--allow is for another plugin"]);
+    let none = fork(&home, &run).args(["--allow", "fs:./papers"]).output().expect(2);
+    none.says(&["--plugin"]);
 }
 
 #[test]

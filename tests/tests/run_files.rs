@@ -394,13 +394,97 @@ fn an_imported_run_costs_what_it_costs_here_within_what_it_may_cost_here() {
     import(&there, &file).expect(0);
     let all = there.host().args(["resume", "--all"]).output().expect(0);
     all.says(&["no run waits to go on"]);
-    let resumed = there
-        .host()
-        .args(["resume", &run, "--set", "budget=iterations=4", "--output", "json"])
-        .output()
-        .expect(3);
-    assert_eq!((resumed.spent("iterations"), server.requests().len()), (4, 5));
-    assert!(resumed.spent("cost-micro-usd") > 0, "{}", resumed.stdout);
+    for (way, asked) in [(&["replay", &run, "--fork"][..], 5), (&["resume", &run][..], 8)] {
+        let host = there.host().args(way).set("budget", "iterations=4");
+        let ended = host.args(["--output", "json"]).output().expect(3);
+        assert_eq!((ended.spent("iterations"), server.requests().len()), (4, asked));
+        assert!(ended.spent("cost-micro-usd") > 0, "{}", ended.stdout);
+    }
+}
+
+/// A file's limits are the word of whoever wrote it.
+#[test]
+fn a_file_allows_no_more_than_the_limits_here_unless_that_is_said() {
+    let script = Script::from([Turn::fault(Fault::StallMidStream)]).then(Turn::text("late"));
+    let server = ModelServer::start(script);
+    let home = Home::with_model(&server, Format::OpenAi);
+    // 64 MiB are 1,024 pages.
+    let program = steps(&[ask("ONE"), json!({ "do": "allocate", "pages": 1_500 })]);
+    let process = home.host().probe(&program).start();
+    server.wait_for(1, LONG);
+    process.signal(Signal::KILL);
+    process.finish();
+    let run = home.newest_run();
+    let file = export(&home, &run, "run.jsonl", &["--with-plugins"]);
+    let whole = fs::read(&file).unwrap();
+    let with_memory = |mebibytes: u64| {
+        let forged = with_limit(&whole, "memory", 64 << 20, mebibytes << 20);
+        fs::write(&file, forged).unwrap();
+        let there = Home::with_model(&server, Format::OpenAi);
+        import(&there, &file).expect(0);
+        there
+    };
+    let there = with_memory(128);
+    for command in [&["resume", &run][..], &["replay", &run], &["replay", &run, "--fork"]] {
+        let refused = there.host().args(command).output().expect(2);
+        refused.says(&[
+            "limits.memory is 128 MiB there and 64 MiB here",
+            "--set limits.memory=128MiB",
+        ]);
+    }
+    assert_eq!(server.requests().len(), 1, "nothing is sent");
+    let accepted = |command: &str| {
+        let host = there.host().args([command, &run]).set("limits.memory", "128MiB");
+        host.args(["--output", "json"]).output().expect(0)
+    };
+    assert_eq!(accepted("replay").json()["same"], true);
+    assert_eq!(accepted("resume").seen()[1]["ok"][0], 1_500);
+    // One that is tighter is the run's own.
+    let there = with_memory(32);
+    there.host().args(["replay", &run]).output().expect(0);
+    let resumed = there.host().args(["resume", &run, "--output", "json"]);
+    let pages = resumed.output().expect(0).seen()[1]["ok"][0].as_u64().unwrap();
+    assert!(pages < 512, "{pages}");
+}
+
+/// A run file whose run began with another value of a limit, which is as long in it.
+fn with_limit(file: &[u8], key: &str, was: u64, is: u64) -> Vec<u8> {
+    let row = |value: u64| {
+        let length = u64::try_from(key.len()).unwrap();
+        [varint(length), key.as_bytes().to_vec(), varint(value)].concat()
+    };
+    let (old, new) = (row(was), row(is));
+    assert_eq!(old.len(), new.len());
+    let (mut lines, mut found) = (Vec::new(), 0);
+    for line in file.split_inclusive(|byte| *byte == b'\n') {
+        let mut value: Value = serde_json::from_slice(line).unwrap();
+        if value["end"].is_object() {
+            continue;
+        }
+        if let Some(record) = value["record"].as_str() {
+            let bytes = base64(record, &["-d"]);
+            let forged = replaced(&bytes, &old, &new);
+            found += usize::from(forged != bytes);
+            value["record"] = String::from_utf8(base64(forged, &["-w0"])).unwrap().into();
+        }
+        lines.push(format!("{value}\n").into_bytes());
+    }
+    assert_eq!(found, 1, "it is one start that has the run's limits");
+    sealed(&lines)
+}
+
+/// A number as records have it.
+fn varint(mut number: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    loop {
+        let low = u8::try_from(number & 0x7f).unwrap();
+        number >>= 7;
+        if number == 0 {
+            bytes.push(low);
+            return bytes;
+        }
+        bytes.push(low | 0x80);
+    }
 }
 
 /// The id of a run becomes the name of a file.

@@ -119,7 +119,8 @@ Without --fork nothing is sent and nothing is written. Exit codes: 0 the same, 1
 Example:
   hermes-host replay 7f3a09c1d2
   hermes-host replay 7f3a09c1d2 --plugin ./changed.wasm
-  hermes-host replay 7f3a09c1d2 --plugin ./changed.wasm --fork")]
+  hermes-host replay 7f3a09c1d2 --plugin ./changed.wasm --fork
+  hermes-host replay 7f3a09c1d2 --plugin ./changed.wasm --fork --allow fs:./papers")]
     Replay(Replay),
     /// Ends a run for good, another process's too
     #[command(after_help = "Example:\n  hermes-host cancel 7f3a09c1d2")]
@@ -349,6 +350,9 @@ pub(super) struct Replay {
     /// Other limits for the fork: iterations=40,usd=1,tree.usd=2
     #[arg(long, short, value_name = "KEY=VALUE,..", requires = "fork")]
     pub(super) budget: Vec<String>,
+    /// Gives the other agent a right that the run's own had: nothing that was granted to that is kept without it
+    #[arg(long, value_name = "[PLUGIN=]GRANT", requires = "fork", requires = "plugin")]
+    pub(super) allow: Vec<String>,
 }
 
 #[derive(Debug, Args)]

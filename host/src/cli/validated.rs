@@ -293,8 +293,12 @@ impl Command {
         if !replay.fork {
             return Ok(Self::Replay(config, spec));
         }
-        let budget = budget(&replay.budget)?;
-        Ok(Self::Fork(config, ForkSpec { replay: spec, budget }))
+        let spec = ForkSpec {
+            replay: spec,
+            budget: budget(&replay.budget)?,
+            allow: replay.allow,
+        };
+        Ok(Self::Fork(config, spec))
     }
 
     /// The limits in force.

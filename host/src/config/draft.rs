@@ -15,7 +15,7 @@ use super::model::ModelsConfig;
 use super::source::Source;
 use super::value::Raw;
 use crate::error::Dimension;
-use crate::limits::{self, Limit, Limits, Unit};
+use crate::limits::{self, Limit, Limits, Looser, Unit};
 use crate::text;
 
 /// What a root agent may be denied.
@@ -146,8 +146,8 @@ impl Draft {
     fn put_limit(&mut self, row: &Limit, setting: &Setting, below: &Self) -> Result<(), ConfigError> {
         let value = setting.value.number(row.unit).map_err(|e| setting.wrong(e))?;
         let in_force = below.limits.get(row.key).unwrap_or(row.default);
-        if matches!(setting.from, Source::Project { .. }) && value > in_force {
-            return Err(self.too_much(setting, &limits::show(in_force, row.unit)));
+        if matches!(setting.from, Source::Project { .. }) && row.is_looser(value, in_force) {
+            return Err(self.too_loose(setting, row.looser, &limits::show(in_force, row.unit)));
         }
         self.limits
             .set(row.key, value)
@@ -162,8 +162,9 @@ impl Draft {
                 && let Some(in_force) = below.budget_in_force(item)
                 && item.value > in_force
             {
-                return Err(self.too_much(
+                return Err(self.too_loose(
                     setting,
+                    Looser::More,
                     &Item {
                         value: in_force,
                         ..item
@@ -238,11 +239,15 @@ impl Draft {
         )
     }
 
-    fn too_much(&self, setting: &Setting, in_force: &str) -> ConfigError {
+    fn too_loose(&self, setting: &Setting, looser: Looser, in_force: &str) -> ConfigError {
         let value = quoted(&setting.value.show());
+        let (may, is) = match looser {
+            Looser::More => ("lower", "more"),
+            Looser::Less => ("raise", "less"),
+        };
         self.project_error(
             setting,
-            format!("it may only lower it, and {value} is more than {in_force}"),
+            format!("it may only {may} it, and {value} is {is} than {in_force}"),
         )
     }
 

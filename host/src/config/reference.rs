@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::budget;
 use super::keys::{self, KEYS};
-use crate::limits::{self, TABLE, Unit};
+use crate::limits::{self, Looser, TABLE, Unit};
 
 const HEAD: &str = "\
 # Configuration
@@ -21,8 +21,8 @@ Layers, later ones over earlier ones:
 
 `hermes-host config show` prints each value and where it came from. An unknown key or variable is an error.
 
-**A project's file may be a stranger's.** It may narrow what the operator allows and nothing else: lower a limit or the
-budget, add to `deny`, choose among the operator's own aliases as `model`. Any other key in it is an error.
+**A project's file may be a stranger's.** It may narrow what the operator allows and nothing else: tighten a limit, lower
+the budget, add to `deny`, choose among the operator's own aliases as `model`. Any other key in it is an error.
 
 A number may have its unit: `64KiB`, `64MiB`, `2GiB`; `250ms`, `30s`, `5m`, `1h`. A bare number is of bytes or of
 milliseconds. A list in a variable or in `--set` is a TOML array, or its one item.
@@ -90,7 +90,14 @@ fn budget(page: &mut String) {
 }
 
 fn limits(page: &mut String) {
-    page.push_str("## Limits\n\nKeys below `[limits]`. A project's file may lower each of them.\n\n");
+    let less = TABLE.iter().filter(|row| row.looser == Looser::Less);
+    let less: Vec<String> = less.map(|row| format!("`{}`", row.key)).collect();
+    let _ = writeln!(
+        page,
+        "## Limits\n\nKeys below `[limits]`. A project's file may lower each of them but these, of which less allows more, and which it \
+         may raise:\n{}.\n",
+        less.join(", ")
+    );
     page.push_str("| key | default | range | bounds | variable |\n|---|---|---|---|---|\n");
     for row in TABLE {
         let [default, min, max] = [row.default, row.min, row.max].map(|value| shown(value, row.unit));

@@ -2,6 +2,7 @@ use std::fs;
 
 use super::*;
 use crate::error::Dimension;
+use crate::limits::{Looser, TABLE};
 
 struct Place {
     dir: tempfile::TempDir,
@@ -165,6 +166,34 @@ fn a_project_narrows_only() {
         );
     }
     assert!(place("deny = ['llm']\n", "deny = ['lessons']\n").load().deny == ["llm", "lessons"]);
+}
+
+/// Of each limit one side is looser, and the other is the project's to choose.
+#[test]
+fn a_project_tightens_each_limit_and_loosens_none() {
+    for row in TABLE {
+        let (looser, tighter) = match row.looser {
+            Looser::More => (row.max, row.min),
+            Looser::Less => (row.min, row.max),
+        };
+        let project = |value: u64| format!("[limits]\n{} = {value}\n", row.key);
+        let config = place("", &project(tighter)).load();
+        assert_eq!(config.limits.get(row.key), Some(tighter), "{}", row.key);
+        place("", &project(row.default)).load();
+        if looser != row.default {
+            let error = Config::load(&place("", &project(looser)).sources).unwrap_err();
+            assert!(matches!(error, ConfigError::Project { .. }), "{}: {error}", row.key);
+        }
+    }
+    let error = place(
+        "[limits]\ndisk_reserve = '32MiB'\n",
+        "[limits]\ndisk_reserve = '16MiB'\n",
+    )
+    .error();
+    assert!(
+        error.ends_with("it may only raise it, and `16MiB` is less than 32 MiB"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -1,28 +1,26 @@
 //! A fork: a new run that has the beginning of another, up to where another strategy first does something else, and goes on live from there. What
 //! was paid for by then is not bought again.
 
+mod changed;
 mod taken;
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use crate::error::{Dimension, RefusalKind};
 use crate::event::now_ms;
 use crate::ids::{RunId, Scope, StreamId};
-use crate::plugin::Plugin;
-use crate::plugin::rights::Rights;
 use crate::run::change::may_raise;
-use crate::run::grants::Grants;
 use crate::run::handle::RunHandle;
+use crate::run::own_limits::may_hold;
 use crate::run::replay::{ReplaySpec, failed, refusal};
-use crate::run::resume::{as_it_stands, first_start, may_go_on};
+use crate::run::resume::{first_start, may_go_on};
 use crate::run::root::begun_here;
 use crate::run::spec::Budget;
 use crate::run::{Host, HostError};
 use crate::store::{Answer, ForkPoint, Observation, OpKind, OutcomeStatus, Quota, RunRow, Store, StoreError, Unowned};
 use crate::supervisor::replay::{Expected, Got, RootPlayed};
-use crate::supervisor::start::ToolRef;
 use crate::supervisor::terms::Terms;
+use changed::Changed;
 use taken::{Cut, Taken};
 
 /// What to fork.
@@ -32,6 +30,8 @@ pub struct ForkSpec {
     pub replay: ReplaySpec,
     /// Limits that are higher than those that the run had, or new. One that was used up is given back what it refused first.
     pub budget: Budget,
+    /// What that strategy has of the rights that the run had, in the operator's notation.
+    pub allow: Vec<String>,
 }
 
 /// A fork that is known to be able to go on. Nothing of it is written yet.
@@ -40,8 +40,9 @@ pub struct ReadyFork {
     origin: RunId,
     unowned: Unowned,
     cut: Cut,
-    changed: Option<Arc<Plugin>>,
+    changed: Option<Changed>,
     budget: Budget,
+    terms: Terms,
     quota: Quota,
 }
 
@@ -53,7 +54,8 @@ impl Host {
     pub async fn ready_fork(&self, spec: &ForkSpec) -> Result<ReadyFork, HostError> {
         let store = self.store()?;
         let origin = store.find_run(&spec.replay.run)?;
-        may_go_on(&store, &store.run(&origin)?).map_err(|reason| cannot(&origin, &reason))?;
+        let row = store.run(&origin)?;
+        may_go_on(&store, &row).map_err(|reason| cannot(&origin, &reason))?;
         let unowned = match store.unowned(&origin) {
             Err(StoreError::Owned { .. }) => {
                 let reason = "it is under way in another process; wait for its end, or stop it";
@@ -65,15 +67,20 @@ impl Host {
         let shared = first
             .run
             .ok_or_else(|| cannot(&origin, "its start record is not a run's"))?;
-        let (agent, now, _) = as_it_stands(&store, &origin, shared.clone())?;
+        let own = &self.config().limits;
+        may_hold(&store, &row, &shared.limits, own).map_err(|reason| cannot(&origin, &reason))?;
+        let (agent, now, terms) = self.as_it_goes_on(&store, &row, shared.clone())?;
         may_raise(&spec.budget, &agent, &now, "a fork").map_err(|reason| cannot(&origin, &reason))?;
         let made = self.made_for(&shared.limits)?;
         let host = made.as_ref().unwrap_or(self);
         let player = host.player(&store, &origin, &shared, spec.replay.plugin.as_deref())?;
-        if let Some(changed) = player.changed.as_deref() {
-            let called_by_root = |tool: &ToolRef| tool.rights.called_by(&agent.rights);
-            let tools: Vec<Rights> = now.tools.iter().map(called_by_root).collect();
-            Grants::approved_alone(self.config())?.spare(std::iter::once(changed), None, &tools)?;
+        let changed = match &player.changed {
+            Some(plugin) => Changed::of(plugin, self.config(), &spec.allow, &agent, &now.tools)?,
+            None => None,
+        };
+        if changed.is_none() && !spec.allow.is_empty() {
+            let reason = "--allow is for another plugin than the run's; its own has what it had";
+            return Err(cannot(&origin, reason));
         }
         let played = player.play_root().await.map_err(|error| failed(&origin, error))?;
         let cut = cut(&store, &origin, &played, &spec.budget)?;
@@ -82,8 +89,9 @@ impl Host {
             origin,
             unowned,
             cut,
-            changed: player.changed,
+            changed,
             budget: spec.budget.clone(),
+            terms,
             quota: Quota::of(&shared.limits),
         })
     }
@@ -100,19 +108,20 @@ impl Host {
             cut,
             changed,
             budget,
+            terms,
             quota,
         } = ready;
         store.sweep_copies().await?;
-        let row = row(store.run(&origin)?, &origin, &cut);
+        let row = row(store.run(&origin)?, &origin, &cut, changed.as_ref());
         let owner = store.begin_copy(row.clone()).await?;
         let taken = Taken {
             store: &store,
             origin: &origin,
             owner: &owner,
             cut: &cut,
-            changed: changed.as_deref(),
+            changed: changed.as_ref(),
             budget: &budget,
-            terms: Terms::of(&store, &origin)?,
+            terms,
             quota,
         };
         let over = taken.over().await;
@@ -128,6 +137,7 @@ impl Host {
             0,
             format!("it goes on from observation {} of run {origin}", cut.observations),
         );
+        notices.extend(changed.into_iter().flat_map(|changed| changed.notices));
         self.go_on(store, owner, Terms::default(), notices).await
     }
 }
@@ -194,13 +204,14 @@ pub(super) fn exhausted(answer: &Answer) -> Option<Dimension> {
 }
 
 /// The fork's row: of the same task, begun here and now.
-fn row(of: RunRow, origin: &RunId, cut: &Cut) -> RunRow {
+fn row(of: RunRow, origin: &RunId, cut: &Cut, changed: Option<&Changed>) -> RunRow {
+    let strategy = changed.map_or(of.strategy, |changed| changed.plugin.name.clone());
     RunRow {
         forked: Some(ForkPoint {
             run: origin.clone(),
             observation: cut.observations,
         }),
-        ..begun_here(of.task, of.strategy, now_ms()).into()
+        ..begun_here(of.task, strategy, now_ms()).into()
     }
 }
 

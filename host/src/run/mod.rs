@@ -18,6 +18,7 @@ mod handle;
 mod home;
 mod inspect;
 mod outside;
+mod own_limits;
 mod prepare;
 mod prune;
 mod replay;

@@ -20,6 +20,7 @@ use crate::llm::Catalogue;
 use crate::plugin::Plugin;
 use crate::plugin::load::Shelf;
 use crate::plugin::toolbox::Toolbox;
+use crate::run::own_limits::{in_this_process, may_be_told};
 use crate::run::prepare::{ToolPlugin, toolbox};
 use crate::run::resume::{VIEW_ONLY, built_in, first_start, recorded_plugin};
 use crate::run::said::Said;
@@ -89,13 +90,15 @@ impl Host {
         check_home(&config)?;
         let store = Store::open(&config.state_dir, StoreOptions::new(&config.limits, Access::Read))?;
         let id = store.find_run(&spec.run)?;
-        if store.run(&id)?.is_for_viewing() {
+        let row = store.run(&id)?;
+        if row.is_for_viewing() {
             return Err(cannot(&id, VIEW_ONLY));
         }
         let first = first_start(&store, &id)?;
         let shared = first
             .run
             .ok_or_else(|| cannot(&id, "its start record is not a run's"))?;
+        may_be_told(&row, &shared.limits, &config.limits).map_err(|reason| cannot(&id, &reason))?;
         // The engine is made for them too.
         config.limits = replay_limits(&shared.limits, &config.limits);
         let host = Self::made(config, compile_in.into(), Use::Read)?;
@@ -195,16 +198,8 @@ fn replay_limits(recorded: &Limits, today: &Limits) -> Limits {
     Limits {
         step_wall: today.replay_wall,
         start_wall: today.replay_wall,
-        replay_wall: today.replay_wall,
-        compile_wall: today.compile_wall,
-        compile_cpu: today.compile_cpu,
-        compile_address_space: today.compile_address_space,
-        compile_code: today.compile_code,
-        compile_parallel: today.compile_parallel,
-        compile_cache: today.compile_cache,
-        threads: today.threads,
         fds: today.fds,
-        ..recorded.clone()
+        ..in_this_process(recorded, today)
     }
 }
 

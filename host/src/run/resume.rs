@@ -21,10 +21,10 @@ use crate::run::change::{ResumeSpec, may_change};
 use crate::run::handle::RunHandle;
 use crate::run::prepare::{Ready, ToolPlugin, toolbox, whole};
 use crate::run::root::{ended, finish_row, resumed, root_session};
-use crate::run::{Host, HostError, used_up};
+use crate::run::{Host, HostError, own_limits, used_up};
 use crate::session::codec;
 use crate::session::keeping::{Journal, Keeping};
-use crate::store::{Note, NoteKind, Owner, Record, RunRow, Store, StoreError, Sync, Transition};
+use crate::store::{Note, NoteKind, Owner, Record, RunRow, SessionRow, Store, StoreError, Sync, Transition};
 use crate::supervisor::start::{AgentStart, PluginRef, RunStart, StartBody};
 use crate::supervisor::terms::{Terms, put};
 
@@ -66,6 +66,8 @@ impl Host {
         let shared = first
             .run
             .ok_or_else(|| cannot(&id, "its start record is not a run's"))?;
+        let (row, own) = (store.run(&id)?, &self.config.limits);
+        own_limits::may_hold(&store, &row, &shared.limits, own).map_err(|reason| cannot(&id, &reason))?;
         let made = self.made_for(&shared.limits)?;
         let host = made.as_ref().unwrap_or(self);
         host.go_on_under(store, owner, shared, change, notices).await
@@ -94,13 +96,7 @@ impl Host {
         notices: Vec<String>,
     ) -> Result<RunHandle, HostError> {
         let id = owner.run().clone();
-        let (mut agent, mut shared, mut terms) = as_it_stands(&store, &id, shared)?;
-        if store.run(&id)?.imported.is_some() {
-            let own = self.own_terms(&id, &agent, &shared)?;
-            own.apply_to_agent(&mut agent);
-            own.apply_to_run(&mut shared);
-            terms.change(own);
-        }
+        let (mut agent, mut shared, mut terms) = self.as_it_goes_on(&store, &store.run(&id)?, shared)?;
         may_change(&change, &agent, &shared).map_err(|reason| cannot(&id, &reason))?;
         change.apply_to_agent(&mut agent);
         change.apply_to_run(&mut shared);
@@ -151,6 +147,23 @@ impl Host {
         let first = ctx.events.subscribe();
         resumed(&session, &ready, root.observations);
         Ok(self.launch(supervisor, session, ready, root.start, root.from, first))
+    }
+
+    /// What a run is made of when it goes on here: as it stands, and one that was imported under this host's own terms where those are less.
+    pub(super) fn as_it_goes_on(
+        &self,
+        store: &Store,
+        row: &RunRow,
+        shared: RunStart,
+    ) -> Result<(AgentStart, RunStart, Terms), HostError> {
+        let (mut agent, mut shared, mut terms) = as_it_stands(store, &row.id, shared)?;
+        if row.imported.is_some() {
+            let own = self.own_terms(&row.id, &agent, &shared)?;
+            own.apply_to_agent(&mut agent);
+            own.apply_to_run(&mut shared);
+            terms.change(own);
+        }
+        Ok((agent, shared, terms))
     }
 
     /// What a run that was imported may cost is this host's to say, not the file's: today's prices, and of each limit the lesser. A script is a
@@ -300,7 +313,26 @@ pub(super) fn may_go_on(store: &Store, row: &RunRow) -> Result<(), String> {
     if row.imported.is_none() {
         return Ok(());
     }
-    for session in store.sessions(&row.id).map_err(|e| e.to_string())? {
+    each_start(store, &row.id, |_, body| {
+        let tools = body.run.map(|run| run.tools).unwrap_or_default();
+        let beyond = tools.iter().any(|tool| tool.rights.whole().reaches_beyond_its_run());
+        match beyond || body.agent.rights.reaches_beyond_its_run() {
+            true => Err(FOREIGN_GRANTS.to_owned()),
+            false => Ok(()),
+        }
+    })
+}
+
+/// Looks at each start record of a run, those of an agent before those of its children.
+///
+/// # Errors
+/// One is missing or can't be read, or what `look` says of one: in words.
+pub(super) fn each_start(
+    store: &Store,
+    run: &RunId,
+    mut look: impl FnMut(&SessionRow, StartBody) -> Result<(), String>,
+) -> Result<(), String> {
+    for session in store.sessions(run).map_err(|e| e.to_string())? {
         for attempt in 1..=session.attempt.max(1) {
             let start = store.start(&session.session, attempt).map_err(|e| e.to_string())?;
             let Some(start) = start else {
@@ -309,12 +341,7 @@ pub(super) fn may_go_on(store: &Store, row: &RunRow) -> Result<(), String> {
                     session.session
                 ));
             };
-            let body: StartBody = codec::decode(&start.body).map_err(|e| e.to_string())?;
-            let tools = body.run.map(|run| run.tools).unwrap_or_default();
-            let beyond = tools.iter().any(|tool| tool.rights.whole().reaches_beyond_its_run());
-            if beyond || body.agent.rights.reaches_beyond_its_run() {
-                return Err(FOREIGN_GRANTS.to_owned());
-            }
+            look(&session, codec::decode(&start.body).map_err(|e| e.to_string())?)?;
         }
     }
     Ok(())

@@ -347,12 +347,13 @@ impl NewChild for Candidate {
             if ready.is_err() {
                 drop(self.account.take());
             }
-            ready?;
+            let (plugin, _) = ready?;
             if let Some(place) = &mut self.place {
                 place.counts();
             }
             self.id = self.supervisor.next_id(&parent.session.run.id);
-            let rights = std::mem::take(&mut self.start.rights);
+            // What its parent gives it and it does not ask for it has not: as a root.
+            let rights = std::mem::take(&mut self.start.rights).as_wanted(plugin.manifest.as_ref());
             self.start.rights = rights.with_spill(&self.id.number.to_string());
             Ok(())
         })

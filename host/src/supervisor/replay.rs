@@ -22,7 +22,7 @@ use crate::session::met::Met;
 use crate::session::op::OpBody;
 use crate::session::tape::{After, Recorded, RecordedOp};
 use crate::session::{Attempt, Past, RunContext, Session, SessionParts, codec};
-use crate::store::{Answer, Observation, OutcomeStatus, SessionRow, Store, StoreError};
+use crate::store::{Answer, Edge, Observation, OutcomeStatus, SessionRow, Store, StoreError};
 use crate::supervisor::ending::{self, words};
 use crate::supervisor::life::{making, show_earlier_children};
 use crate::supervisor::start::AgentStart;
@@ -226,7 +226,7 @@ impl Replay {
             played.difference = difference;
         }
         if played.difference.is_none() {
-            self.tools(&guest, calls, played).await?;
+            self.tools(row, &guest, calls, played).await?;
         }
         Ok(())
     }
@@ -385,7 +385,13 @@ impl Replay {
         Ok(tool.map(|tool| (call, tool)))
     }
 
-    async fn tools(&self, strategy: &Arc<Guest>, calls: Vec<Call>, played: &mut Played) -> Result<(), ReplayError> {
+    async fn tools(
+        &self,
+        row: &SessionRow,
+        strategy: &Arc<Guest>,
+        calls: Vec<Call>,
+        played: &mut Played,
+    ) -> Result<(), ReplayError> {
         let mut guests: HashMap<Scope, Arc<Guest>> = HashMap::from([(Scope::ROOT, strategy.clone())]);
         for call in calls {
             let Some((outer, number)) = call.scope.outer() else {
@@ -397,7 +403,9 @@ impl Replay {
             if call.observations == 0 {
                 continue;
             }
-            if guest.rights.reaches_out() {
+            // In the run that a fork comes from its root may have had more, and this call with it.
+            let reached_out = row.edge == Edge::Forked && call.tool.rights.reaches_out();
+            if reached_out || guest.rights.reaches_out() {
                 played.left_out += 1;
                 continue;
             }

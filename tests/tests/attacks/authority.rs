@@ -366,5 +366,18 @@ fn a30_what_an_agent_wrote_decides_nothing_later() {
     site.home.write("desk/hermes.toml", "[limits]\nmemory = \"1GiB\"\n");
     let there = site.host().at(&desk).probe(&json!({}));
     site.attack(there).refused(&["hermes.toml:2", "limits.memory"]);
+    // Nor do they loosen where less allows more: what is kept free, waited for, counted over or written down.
+    for looser in [
+        "audit.targets = 1",
+        "disk_reserve = 0",
+        "fds = 0",
+        "restart.window = 1",
+        "restart.backoff = 0",
+        "restart.backoff_max = 0",
+    ] {
+        site.home.write("desk/hermes.toml", format!("[limits]\n{looser}\n"));
+        let there = site.host().at(&desk).probe(&json!({}));
+        site.attack(there).refused(&["hermes.toml:2", "it may only raise it"]);
+    }
     site.is_well();
 }

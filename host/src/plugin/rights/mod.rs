@@ -87,6 +87,25 @@ impl Rights {
         Ok(rights)
     }
 
+    /// The same as far as the plugin wants it that has it: spaces of the home folder, and models by their aliases. What agents have by default stays,
+    /// and so does what is for its tools, whose own manifests are asked.
+    #[must_use]
+    pub fn as_wanted(mut self, manifest: Option<&Manifest>) -> Self {
+        let Some(manifest) = manifest else { return self };
+        let wanted = |grant: &Grant| manifest.wants.iter().any(|want| wants(&want.grant, grant));
+        self.spaces.retain(|name, space| {
+            let grant = Grant::Blackboard {
+                name: name.clone(),
+                access: Access::Read,
+            };
+            !space.home || wanted(&grant)
+        });
+        self.llm
+            .aliases
+            .retain(|alias| wanted(&Grant::Llm(Some(alias.clone()))));
+        self
+    }
+
     /// A tool's, before its caller's cut it: what was allowed, as far as it wants it.
     ///
     /// # Errors
@@ -577,6 +596,34 @@ pub(super) mod tests {
         assert!(nothing.brings("filesystem"), "its tools' own manifests are asked");
         let both = root("[[wants]]\ngrant = \"blackboard:shared\"\n[[wants]]\ngrant = \"llm:fast\"\n");
         assert!(both.spaces.contains_key("shared") && both.llm.aliases.contains("fast"));
+    }
+
+    #[test]
+    fn an_agent_keeps_of_what_it_is_given_what_it_wants() {
+        let space = Grant::Blackboard {
+            name: "shared".to_owned(),
+            access: Access::Write,
+        };
+        let given = all(vec![
+            space,
+            Grant::Llm(Some("fast".to_owned())),
+            folder("p", "/p", Access::Read),
+        ]);
+        let given = Rights::root("r", &given, &[], None).expect("rights");
+        let kept = |wants: &str| {
+            let manifest = manifest(&format!("name = \"c\"\n{wants}"));
+            given.clone().as_wanted(Some(&manifest))
+        };
+        let alone = all(vec![folder("p", "/p", Access::Read)]);
+        let alone = Rights::root("r", &alone, &[], None).expect("rights");
+        assert_eq!(kept(""), alone, "its tools' own manifests are asked");
+        let both = "[[wants]]\ngrant = \"blackboard:shared\"\n[[wants]]\ngrant = \"llm:fast\"\n";
+        assert_eq!(kept(both), given);
+        assert_eq!(
+            kept("[[wants]]\ngrant = \"blackboard\"\n[[wants]]\ngrant = \"llm\"\n"),
+            given
+        );
+        assert_eq!(given.clone().as_wanted(None), given);
     }
 
     #[test]

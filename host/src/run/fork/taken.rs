@@ -5,8 +5,8 @@ use std::collections::{BTreeSet, HashMap};
 
 use crate::ids::{Digest, RunId, SessionId, StreamId};
 use crate::interfaces::recorded_effect;
-use crate::plugin::Plugin;
 use crate::run::HostError;
+use crate::run::fork::changed::Changed;
 use crate::run::spec::Budget;
 use crate::session::codec;
 use crate::session::tape::size;
@@ -14,7 +14,7 @@ use crate::store::{
     Answer, Edge, EffectResult, EntryCursor, Intent, NoteKind, Observation, OpKind, OperationRow, Outcome,
     OutcomeStatus, Owner, Quota, Record, SPILL_SPACE, Start, Store, StoredEntry, Transition,
 };
-use crate::supervisor::start::StartBody;
+use crate::supervisor::start::{PluginRef, StartBody};
 use crate::supervisor::terms::{Terms, put};
 
 /// Records of one read and one batch, entries of one, and bytes of a batch.
@@ -49,9 +49,9 @@ pub(super) struct Taken<'a> {
     pub(super) origin: &'a RunId,
     pub(super) owner: &'a Owner,
     pub(super) cut: &'a Cut,
-    pub(super) changed: Option<&'a Plugin>,
+    pub(super) changed: Option<&'a Changed>,
     pub(super) budget: &'a Budget,
-    /// What resumes changed of the terms of the run that it comes from.
+    /// What resumes changed of the terms of the run that it comes from, and this host of one that was imported.
     pub(super) terms: Terms,
     /// What the spaces of that run may hold, and the fork's.
     pub(super) quota: Quota,
@@ -282,8 +282,9 @@ impl Taken<'_> {
             Record::Session(mut new) => {
                 if new.parent.is_none() {
                     new.edge = Edge::Forked;
-                    if let Some(plugin) = self.changed {
-                        new.digest = plugin.digest;
+                    if let Some(changed) = self.changed {
+                        new.strategy.clone_from(&changed.plugin.name);
+                        new.digest = changed.plugin.digest;
                     }
                     put(&mut new.budget, &self.terms.budget.root);
                     put(&mut new.budget, &self.budget.root);
@@ -322,16 +323,16 @@ impl Taken<'_> {
         })
     }
 
-    /// A start record of the fork: of the root's attempts with the strategy and the limits of the fork.
+    /// A start record of the fork: of the root's attempts with the strategy, its rights and the limits of the fork.
     fn start(&self, mut start: Start) -> Result<Start, HostError> {
         let mut body: StartBody = codec::decode(&start.body).map_err(|e| super::cannot(self.origin, &e.to_string()))?;
         self.terms.apply(&mut body);
         body.agent.parent = body.agent.parent.map(|id| self.session(&id));
         if start.session == self.cut.root.session {
             // Attempts before it were made by the other bytes.
-            if let Some(plugin) = self.changed.filter(|_| start.attempt == self.cut.root.attempt) {
-                body.agent.strategy.digest = plugin.digest;
-                body.agent.strategy.manifest = plugin.manifest.as_ref().and_then(|m| m.beside.clone());
+            if let Some(changed) = self.changed.filter(|_| start.attempt == self.cut.root.attempt) {
+                body.agent.strategy = PluginRef::of(&changed.plugin);
+                body.agent.rights = changed.rights.clone();
             }
             put(&mut body.agent.caps, &self.budget.root);
         }
@@ -388,8 +389,8 @@ impl Taken<'_> {
             let bytes = self.store.component(&digest)?;
             self.store.keep_component(self.owner, bytes.into()).await?;
         }
-        if let Some(plugin) = self.changed {
-            let bytes = bytes::Bytes::from_owner(plugin.bytes.clone());
+        if let Some(changed) = self.changed {
+            let bytes = bytes::Bytes::from_owner(changed.plugin.bytes.clone());
             self.store.keep_component(self.owner, bytes).await?;
         }
         Ok(())
