@@ -653,22 +653,34 @@ fn the_oldest_go_until_the_rest_fits_and_the_file_gets_smaller() {
 fn a_killed_prune_leaves_a_whole_store_and_the_next_one_sweeps() {
     let (_server, home) = home(Vec::new());
     let kept = whole(&home, &writes(3));
+    let ids = || -> Vec<String> {
+        let listed = runs(&home).into_iter();
+        listed.map(|run| run["run"].as_str().unwrap().to_owned()).collect()
+    };
     let mut killed_midway = 0;
     for round in 0..12_u32 {
         whole(&home, &writes(30));
-        let before = runs(&home).len();
+        let before = ids();
         let process = home.host().args(["runs", "prune", "--keep-bytes", "1500000"]).start();
         // At another moment each time: the sweep of all is a few tens of milliseconds.
         std::thread::sleep(Duration::from_millis(u64::from(round) * 4));
         process.signal(Signal::KILL);
-        if process.finish().code.is_none() {
+        let code = process.finish().code;
+        if code.is_none() {
             killed_midway += 1;
         }
         assert!(doctor(&home, 0).contains("all good"));
-        let after = runs(&home).len();
-        assert!(after <= before, "{after} of {before}");
-        for run in runs(&home) {
-            show(&home, run["run"].as_str().unwrap());
+        // The oldest go first, and each of them whole: where it comes to its end, all.
+        let after = ids();
+        assert!(before.starts_with(&after), "{after:?} of {before:?}");
+        assert!(
+            code.is_none() || code == Some(0) && after.is_empty(),
+            "{code:?}: {after:?}"
+        );
+        for run in &after {
+            let shown = show(&home, run);
+            let entries = shown["agents"][0]["operations"].as_array().unwrap().len();
+            assert_eq!(entries, if *run == kept { 3 } else { 30 }, "{run}");
         }
     }
     assert!(killed_midway > 3, "{killed_midway}");
@@ -1108,6 +1120,49 @@ fn a_plugin_that_is_gone_is_named_and_can_be_put_back() {
         }
     }
     home.host().args(["resume", &run]).output().expect(0);
+}
+
+#[test]
+fn a_plugin_in_use_stays_where_the_row_that_names_it_is_damaged() {
+    let (server, home) = home(Script::from([stall()]).then(Turn::text("b")));
+    let run = killed(&server, &home, &steps(&[ask("ROOT")]), 1);
+    settle(&home);
+    let digest = show(&home, &run)["agents"][0]["digest"].as_str().unwrap().to_owned();
+    let strategy = state(&home).join(format!("components/{digest}.wasm"));
+    let path = state(&home).join("hermes.db");
+    let database = Connection::open(&path).unwrap();
+    let mut select = database.prepare("SELECT digest FROM component").unwrap();
+    let digests = select.query_map([], |row| row.get::<_, Vec<u8>>(0)).unwrap();
+    let digests: Vec<Vec<u8>> = digests.map(Result::unwrap).collect();
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let named = digests.iter().find(|bytes| hex(bytes) == digest).unwrap();
+    let mut flipped = named.clone();
+    flipped[0] ^= 1;
+    database
+        .execute("UPDATE component SET digest = ?1 WHERE digest = ?2", [&flipped, named])
+        .unwrap();
+    drop(select);
+    database.close().unwrap();
+    let short = hex(&flipped)[..12].to_owned();
+    let host = home.host().args(["runs", "prune", "--older-than", "9999d"]);
+    let told = host.output().expect(0).stdout;
+    let words = format!("components stay: {short}, which a run uses, is not there");
+    assert!(told.contains(&words), "{told}");
+    let report = prune(&home, &["--status", "completed"]);
+    assert_eq!(
+        (&report["components"], &report["missing"]),
+        (&json!(0), &json!(hex(&flipped)))
+    );
+    assert!(strategy.exists());
+    let told = doctor(&home, 1);
+    let words = format!("run {run}: the component {short} is missing");
+    assert!(told.contains(&words), "{told}");
+    // The run goes by its records, and when it is gone no plugin is in use.
+    home.host().args(["resume", &run]).output().expect(0);
+    let report = prune(&home, &["--status", "completed"]);
+    assert_eq!((pruned(&report), &report["missing"]), (set(&[&run]), &Value::Null));
+    assert!(!strategy.exists());
+    assert!(doctor(&home, 0).contains("all good"));
 }
 
 #[test]

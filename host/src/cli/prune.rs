@@ -109,6 +109,12 @@ fn sum(pruned: &Pruned, spec: &PruneSpec) -> String {
     if pruned.backup {
         out.push_str("components stay until the next prune: a backup is under way\n");
     }
+    if let Some(missing) = &pruned.missing {
+        let missing = missing.short();
+        out.push_str(&format!(
+            "components stay: {missing}, which a run uses, is not there; which run:  hermes-host doctor\n"
+        ));
+    }
     out
 }
 
@@ -131,6 +137,7 @@ fn object(pruned: &Pruned, spec: &PruneSpec) -> Value {
         "runs": runs,
         "left": pruned.left,
         "components": pruned.components,
+        "missing": pruned.missing.as_ref().map(ToString::to_string),
         "before": bytes(pruned.before),
         "after": bytes(pruned.after),
         "stays": pruned.stays.as_ref().map(stays),

@@ -169,9 +169,11 @@ async fn waited_for(host: &Host, context: Context, run: &str) -> Result<RunEnd, 
         return end;
     }
     if let Some(pid) = host.owner(run)?.filter(|_| context.output == Output::Text) {
-        stdio::tell(&format!(
-            "asked process {pid}; waiting. Ctrl-C leaves the request standing\n"
-        ));
+        let owner = match pid {
+            0 => "another process".to_owned(),
+            pid => format!("process {pid}"),
+        };
+        stdio::tell(&format!("asked {owner}; waiting. Ctrl-C leaves the request standing\n"));
     }
     end.await
 }

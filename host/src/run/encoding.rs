@@ -489,7 +489,7 @@ fn what_is_encoded_belongs_to_the_formats_number() {
     assert_eq!(
         (FORMAT, run_file::VERSION, codec::VERSION, encoded.as_str()),
         (
-            4,
+            5,
             2,
             1,
             "2f1d61a288b6508ccde9ec49d27d36b40411225e309e98bab509089f32946f40"

@@ -103,6 +103,8 @@ pub struct Pruned {
     pub components: u64,
     /// Whether components were left because a backup is under way, which needs them.
     pub backup: bool,
+    /// A component that a run uses and that is not there: then components were left, as those may be in use that seem not to be.
+    pub missing: Option<Digest>,
     /// How large the store was.
     pub before: Size,
     /// How large it is now.
@@ -143,6 +145,7 @@ impl Host {
             left: Vec::new(),
             components: 0,
             backup: false,
+            missing: None,
             before,
             after: before,
             stays: None,
@@ -169,7 +172,8 @@ impl Host {
             damage.around(store.sweep_rows().await)?;
         }
         let swept = damage.around(store.sweep_files().await)?;
-        (pruned.components, pruned.backup) = (earlier.components + swept.components, swept.in_use);
+        pruned.components = earlier.components + swept.components;
+        (pruned.backup, pruned.missing) = (swept.in_use, swept.missing);
         damage.around(give_back(&store).await)?;
         pruned.damaged = damage.0.map(|error| error.to_string());
         pruned.after = store.size()?;

@@ -54,7 +54,7 @@ impl Host {
         Ok((id, loss))
     }
 
-    /// The process that owns a run now, if one does.
+    /// The process that owns a run now, if one does; 0 where the run's lock file does not say which.
     ///
     /// # Errors
     /// There is no such run, or the store can't be read.

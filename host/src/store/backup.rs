@@ -15,7 +15,7 @@ use super::files::{private, sync_dir};
 use super::key::row_id;
 use super::owner::{LockState, RunLock};
 use super::prune::entries;
-use super::runs::now_ms;
+use super::runs::{NOT_WHOLE, now_ms};
 use super::write::head;
 use super::{Files, Store};
 use crate::ids::{Digest, RunId};
@@ -193,7 +193,9 @@ impl Store {
     fn copy_anchors(&self, copy: &Files, anchors: &[(RunId, LockState)]) -> Result<u64, StoreError> {
         let conn = copy.connect_unchanging()?;
         let read = || -> Result<Vec<_>, Fault> {
-            let mut select = conn.prepare("SELECT no, id FROM run WHERE epoch > 0 ORDER BY no")?;
+            let mut select = conn.prepare(&format!(
+                "SELECT no, id FROM run WHERE epoch IS NOT {NOT_WHOLE} ORDER BY no"
+            ))?;
             let mut rows = select.query([])?;
             let mut heads = Vec::new();
             while let Some(row) = rows.next()? {

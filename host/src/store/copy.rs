@@ -12,14 +12,11 @@ use super::error::StoreError;
 use super::owner::{Owner, Ownership};
 use super::record::{Effect, EffectResult, Record, SpaceId, Sync};
 use super::rows::{RunRow, StoredEntry};
-use super::runs::{FIRST_EPOCH, now_ms, seal_run};
+use super::runs::{FIRST_EPOCH, NOT_WHOLE, now_ms, seal_run};
 use super::seal::{int, uint};
 use super::space::{self, Quota, Space, Writing};
 use super::write::{FOREVER, check_epoch, head};
 use crate::ids::{RunId, StreamId};
-
-/// The epoch of a copy that is not whole yet.
-const NOT_WHOLE: u64 = 0;
 
 /// Which entry comes next: behind this version of the space of this name.
 pub type EntryCursor = (String, u64);

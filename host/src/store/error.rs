@@ -135,13 +135,13 @@ pub enum StoreError {
         run: RunId,
     },
     /// Another process owns the run.
-    #[error("run {run} is owned by process {pid}, for {} s now; end that process, or wait for it", seconds_since(*since_ms))]
+    #[error("run {run} is owned by {}; end that process, or wait for it", holder(*pid, *since_ms))]
     Owned {
         /// The run.
         run: RunId,
-        /// The owner's process.
+        /// The owner's process; 0 where the run's lock file does not say.
         pid: u32,
-        /// When it took the run, in milliseconds since 1970.
+        /// When it took the run, in milliseconds since 1970; 0 where the run's lock file does not say.
         since_ms: u64,
     },
     /// Somebody took the run while it was read in parts.
@@ -273,6 +273,14 @@ fn free(path: &Path) -> Option<u64> {
 pub(super) fn free_in(folder: &Path) -> Option<u64> {
     let stat = rustix::fs::statvfs(folder).ok()?;
     Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+/// Who owns a run, in words.
+fn holder(pid: u32, since_ms: u64) -> String {
+    match pid {
+        0 => "another process".to_owned(),
+        pid => format!("process {pid}, for {} s now", seconds_since(since_ms)),
+    }
 }
 
 fn seconds_since(ms: u64) -> u64 {

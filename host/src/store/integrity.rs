@@ -7,9 +7,10 @@ use std::path::PathBuf;
 use rusqlite::Connection;
 
 use super::error::{Fault, StoreError};
+use super::record::Record;
 use super::request::damaged_requests;
 use super::rows::SessionRow;
-use super::runs::{RunState, open_run};
+use super::runs::{NOT_WHOLE, RunState, epoch_at, open_run};
 use super::space::HOME;
 use super::verify::{Look, verify};
 use super::whole::Rows;
@@ -93,7 +94,7 @@ impl Integrity {
 
 impl Store {
     /// Looks through everything: the database's structure, every run's row, anchor, records with their chain, and bodies, every session's row, every
-    /// space and entry of the blackboard, and the components that runs use.
+    /// space and entry of the blackboard, and the components that runs use; and what belongs to no run that is there.
     ///
     /// # Errors
     /// Failures of the disk.
@@ -120,7 +121,7 @@ impl Store {
         }
         self.look_at_spaces(&mut found, None, HOME, spaces)?;
         let strays = self.read(strays);
-        for what in found.look(None, "the blackboard", strays)? {
+        for what in found.look(None, "what belongs to runs", strays)? {
             found.add(None, what);
         }
         let components = self.read(components);
@@ -164,6 +165,8 @@ impl Store {
         let state = match self.check_anchor(run) {
             // It was removed meanwhile.
             Err(StoreError::NotFound { .. }) => return Ok(()),
+            // Its row is, which is told already.
+            Err(StoreError::Damaged { .. }) => Ok(RunState::Free),
             other => other,
         };
         if let RunState::Damaged(what) = found
@@ -172,7 +175,15 @@ impl Store {
         {
             found.add(Some(run), what);
         }
-        let records = self.read(|conn| verify(conn, (run, number), Look::Bodies, u64::MAX, |_, _| Ok(())));
+        let mut recorded = BTreeSet::new();
+        let records = self.read(|conn| {
+            verify(conn, (run, number), Look::Bodies, u64::MAX, |_, record| {
+                if let Record::Session(new) = record {
+                    recorded.insert(new.session.number);
+                }
+                Ok(())
+            })
+        });
         let records = found.look(Some(run), "its records", records)?;
         found.records += records.records;
         found.bodies += records.bodies;
@@ -181,11 +192,33 @@ impl Store {
             Some(what) => found.add(Some(run), what),
             None => {}
         }
-        let sessions = self.read(|conn| sessions(conn, run, number));
-        for session in found.look(Some(run), "its sessions", sessions)? {
+        self.look_at_sessions(found, run, number, &recorded)?;
+        self.look_at_spaces(found, Some(run), number, spaces)
+    }
+
+    /// Holds the rows of a run's sessions against those that its records tell of.
+    fn look_at_sessions(
+        &self,
+        found: &mut Integrity,
+        run: &RunId,
+        number: i64,
+        recorded: &BTreeSet<u32>,
+    ) -> Result<(), StoreError> {
+        let rows = self.read(|conn| sessions(conn, run, number)).map(Some);
+        let Some(rows) = found.look(Some(run), "its sessions", rows)? else {
+            return Ok(());
+        };
+        for (session, _) in rows.iter().filter(|(_, sound)| !**sound) {
             found.add(Some(run), format!("the row of session {session} is damaged"));
         }
-        self.look_at_spaces(found, Some(run), number, spaces)
+        let missing: Vec<_> = recorded.iter().filter(|session| !rows.contains_key(*session)).collect();
+        // Unless the run was removed meanwhile.
+        if !missing.is_empty() && self.is_known(run)? {
+            for session in missing {
+                found.add(Some(run), format!("the row of session {session} is missing"));
+            }
+        }
+        Ok(())
     }
 
     fn look_at_spaces(
@@ -220,7 +253,7 @@ impl Store {
             };
             for run in users.iter().filter_map(|number| names.get(number)) {
                 // Unless the run was removed meanwhile.
-                if self.components(run).is_ok() {
+                if self.is_known(run)? {
                     found.problems.push(Problem {
                         run: Some(run.clone()),
                         what: format!("the component {} {what}", digest.short()),
@@ -248,45 +281,64 @@ fn runs(conn: &Connection) -> Result<Vec<(i64, String, bool)>, Fault> {
         0 | 1 => Vec::new(),
         _ => damaged_requests(conn)?,
     };
-    let mut select = conn.prepare("SELECT no, id, data, sum FROM run WHERE epoch > 0 ORDER BY no")?;
+    let mut select = conn.prepare(&format!(
+        "SELECT no, id, epoch, data, sum FROM run WHERE epoch IS NOT {NOT_WHOLE} ORDER BY no"
+    ))?;
     let mut rows = select.query([])?;
     let mut runs = Vec::new();
     while let Some(row) = rows.next()? {
         let (number, id): (i64, String) = (row.get(0)?, row.get(1)?);
-        let data: Vec<u8> = row.get(2)?;
-        let sound = open_run(&id, &data, row.get(3)?).is_ok() && !damaged.contains(&number);
+        let data: Vec<u8> = row.get(3)?;
+        let sound = open_run(&id, epoch_at(row, 2), &data, row.get(4)?).is_ok() && !damaged.contains(&number);
         runs.push((number, id, sound));
     }
     Ok(runs)
 }
 
-/// The numbers of a run's sessions whose rows are damaged.
-fn sessions(conn: &Connection, run: &RunId, number: i64) -> Result<Vec<u32>, Fault> {
+/// A run's sessions, and whether the row of each is what was written.
+fn sessions(conn: &Connection, run: &RunId, number: i64) -> Result<BTreeMap<u32, bool>, Fault> {
     let mut select = conn.prepare_cached("SELECT number, data, sum FROM session WHERE run = ?1 ORDER BY number")?;
     let mut rows = select.query([number])?;
-    let mut damaged = Vec::new();
+    let mut sessions = BTreeMap::new();
     while let Some(row) = rows.next()? {
         let (session, data): (u32, Vec<u8>) = (row.get(0)?, row.get(1)?);
-        if SessionRow::open(run, number, session, &data, row.get(2)?).is_err() {
-            damaged.push(session);
-        }
+        let sound = SessionRow::open(run, number, session, &data, row.get(2)?).is_ok();
+        sessions.insert(session, sound);
     }
-    Ok(damaged)
+    Ok(sessions)
 }
 
-/// Spaces that belong to nobody, and how many entries belong to no space, in words.
+/// Spaces and uses of components that belong to no run, how many entries belong to no space, and removed runs with the number of one that is there: in
+/// words.
 fn strays(conn: &Connection) -> Result<Vec<String>, Fault> {
-    let pruned = match schema::version(conn)? {
-        0 | 1 => "",
-        _ => "UNION SELECT no FROM pruned",
+    // A database that nobody has written since has no such table.
+    let knows_pruned = schema::version(conn)? > 1;
+    let pruned = if knows_pruned {
+        "UNION SELECT no FROM pruned"
+    } else {
+        ""
     };
-    let mut select = conn.prepare(&format!(
-        "SELECT name FROM space WHERE run <> {HOME} AND run NOT IN (SELECT no FROM run {pruned})"
-    ))?;
+    let of_no_run = format!("run NOT IN (SELECT no FROM run {pruned})");
+    let mut select = conn.prepare(&format!("SELECT name FROM space WHERE run <> {HOME} AND {of_no_run}"))?;
     let names = select.query_map([], |row| row.get::<_, String>(0))?;
     let mut strays = names.collect::<Result<Vec<_>, _>>()?;
     for name in &mut strays {
         *name = format!("the space {name:?} belongs to no run");
+    }
+    let mut select = conn.prepare(&format!("SELECT DISTINCT digest FROM component WHERE {of_no_run}"))?;
+    let digests = select.query_map([], |row| row.get(0).map(Digest::from_bytes))?;
+    for digest in digests {
+        strays.push(format!(
+            "the component {} is used by no run that is there",
+            digest?.short()
+        ));
+    }
+    if knows_pruned {
+        let mut select = conn.prepare("SELECT id FROM pruned WHERE no IN (SELECT no FROM run)")?;
+        let ids = select.query_map([], |row| row.get::<_, String>(0))?;
+        for id in ids {
+            strays.push(format!("the removed run {:?} has the number of one that is there", id?));
+        }
     }
     let entries: i64 = conn.query_row(
         "SELECT count(*) FROM entry WHERE space NOT IN (SELECT no FROM space)",

@@ -176,32 +176,40 @@ impl Files {
     }
 
     fn untaken(&self, run: &RunId, why: Untaken) -> StoreError {
-        if let Untaken::File(error) = why {
-            return StoreError::io(&self.lock_path(run), &error);
-        }
-        let (pid, since_ms) = match self.lock_state(run) {
-            Ok(LockState::Line(line)) => (line.pid, line.since_ms),
-            Ok(LockState::Missing | LockState::Broken) => (0, 0),
-            Err(error) => return error,
-        };
-        StoreError::Owned {
-            run: run.clone(),
-            pid,
-            since_ms,
+        match why {
+            Untaken::File(error) => StoreError::io(&self.lock_path(run), &error),
+            Untaken::Owned => self.owned(run).unwrap_or_else(|error| error),
         }
     }
 
+    /// That the run is owned, and by whom, as far as its lock file says.
+    pub(super) fn owned(&self, run: &RunId) -> Result<StoreError, StoreError> {
+        let (pid, since_ms) = match self.lock_state(run)? {
+            LockState::Line(line) => (line.pid, line.since_ms),
+            LockState::Missing | LockState::Broken => (0, 0),
+        };
+        Ok(StoreError::Owned {
+            run: run.clone(),
+            pid,
+            since_ms,
+        })
+    }
+
     /// Whether a live process owns the run.
-    pub(super) fn is_locked(&self, run: &RunId) -> bool {
-        let Ok(file) = shared(OpenOptions::new().read(true), &self.lock_path(run)) else {
-            return false;
+    pub(super) fn is_locked(&self, run: &RunId) -> Result<bool, StoreError> {
+        let path = self.lock_path(run);
+        let file = match shared(OpenOptions::new().read(true), &path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            Err(e) => return Err(StoreError::io(&path, &e)),
         };
         match flock(&file, FlockOperation::NonBlockingLockShared) {
             Ok(()) => {
                 drop(FileLock(file));
-                false
+                Ok(false)
             }
-            Err(e) => e == rustix::io::Errno::WOULDBLOCK,
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(true),
+            Err(e) => Err(StoreError::io(&path, &e.into())),
         }
     }
 }

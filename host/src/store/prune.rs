@@ -15,7 +15,7 @@ use super::files::{Files, private, shared};
 use super::key::row_id;
 use super::record::Sync;
 use super::rows::RunRow;
-use super::runs::open_run;
+use super::runs::{NOT_WHOLE, epoch_at, open_run};
 use super::{RunState, Store};
 use crate::blocking;
 use crate::ids::{Digest, RunId};
@@ -74,6 +74,8 @@ pub struct Swept {
     pub bytes: u64,
     /// Whether a copy of the store is being made, which needs the components: then they are left.
     pub in_use: bool,
+    /// A component that a run uses and that is not there. Then all are left: where the row that names it is damaged, one that no row names is in use.
+    pub missing: Option<Digest>,
 }
 
 /// How large the store is, in bytes.
@@ -96,15 +98,17 @@ impl Store {
     /// Failures of the disk.
     pub fn prunable(&self) -> Result<Vec<Prunable>, StoreError> {
         let rows = self.read(|conn| {
-            let mut select = conn.prepare("SELECT no, id, epoch, data, sum FROM run WHERE epoch > 0 ORDER BY no")?;
+            let mut select = conn.prepare(&format!(
+                "SELECT no, id, epoch, data, sum FROM run WHERE epoch IS NOT {NOT_WHOLE} ORDER BY no"
+            ))?;
             let mut rows = select.query([])?;
             let mut found = Vec::new();
             while let Some(row) = rows.next()? {
                 let (number, id): (i64, String) = (row.get(0)?, row.get(1)?);
-                let (epoch, data, sum): (i64, Vec<u8>, i64) = (row.get(2)?, row.get(3)?, row.get(4)?);
+                let (epoch, data, sum): (i64, Vec<u8>, i64) = (epoch_at(row, 2), row.get(3)?, row.get(4)?);
                 // One whose very id is damaged can't be named, and so not chosen.
                 let Ok(run) = id.parse::<RunId>() else { continue };
-                let row = match open_run(&id, &data, sum) {
+                let row = match open_run(&id, epoch, &data, sum) {
                     Err(Fault::Store(error)) => Err(error),
                     other => Ok(other?),
                 };
@@ -117,7 +121,7 @@ impl Store {
             let mut state = match self.run_state(&run) {
                 Ok(state) => state,
                 Err(StoreError::NotFound { .. }) => continue,
-                Err(StoreError::Corrupt { what, .. }) => RunState::Damaged(what),
+                Err(StoreError::Damaged { what, .. } | StoreError::Corrupt { what, .. }) => RunState::Damaged(what),
                 Err(error) => return Err(error),
             };
             let changed_ms = match &row {
@@ -225,7 +229,7 @@ impl Store {
         let work = move |conn: &Connection| {
             let found: Option<(i64, i64)> = conn
                 .prepare_cached("SELECT no, epoch FROM run WHERE id = ?1")?
-                .query_row([gone.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))
+                .query_row([gone.as_str()], |row| Ok((row.get(0)?, epoch_at(row, 1))))
                 .optional()?;
             let value = match found {
                 None => Removal::Gone,
@@ -313,11 +317,12 @@ impl Store {
     fn is_gone(&self, run: &RunId) -> Result<bool, StoreError> {
         match self.run_number(run) {
             Err(StoreError::NotFound { .. }) => Ok(true),
+            Err(StoreError::Damaged { .. }) => Ok(false),
             other => other.map(|_| false),
         }
     }
 
-    /// Removes components that no run uses, and what crashes left of components and lock files.
+    /// Removes components that no run uses, unless one is missing that a run uses, and what crashes left of components and lock files.
     ///
     /// # Errors
     /// [`StoreError::Busy`], failures of the disk.
@@ -341,6 +346,10 @@ impl Store {
             return Ok(swept);
         };
         let used = self.read(used_components)?;
+        swept.missing = used
+            .iter()
+            .copied()
+            .find(|digest| !self.component_path(digest).exists());
         for path in entries(&files.components())? {
             if path.extension().is_some_and(|extension| extension == "draft") {
                 if is_remains(&path) {
@@ -348,11 +357,12 @@ impl Store {
                 }
                 continue;
             }
-            let digest = path
+            let digest: Option<Digest> = path
                 .file_stem()
                 .and_then(|stem| stem.to_str())
                 .and_then(|stem| stem.parse().ok());
-            let Some(digest) = digest.filter(|digest| !used.contains(digest)) else {
+            let goes = |digest: &Digest| swept.missing.is_none() && !used.contains(digest);
+            let Some(digest) = digest.filter(goes) else {
                 continue;
             };
             let bytes = length(&path);
@@ -368,9 +378,9 @@ impl Store {
     async fn sweep_component(&self, path: PathBuf, digest: Digest) -> Result<bool, StoreError> {
         let work = move |conn: &Connection| {
             let used: bool = conn
-                .prepare_cached(
-                    "SELECT EXISTS (SELECT 1 FROM component c JOIN run r ON r.no = c.run WHERE c.digest = ?1)",
-                )?
+                .prepare_cached(&format!(
+                    "SELECT EXISTS (SELECT 1 FROM component WHERE {IN_USE} AND digest = ?1)"
+                ))?
                 .query_row([digest.as_bytes()], |row| row.get(0))?;
             Ok(Done {
                 value: !used && fs::remove_file(&path).is_ok(),
@@ -436,10 +446,12 @@ const STEPS: [&str; 6] = [
 fn sweep_some(conn: &Connection, number: i64) -> Result<Left, Fault> {
     let began = Instant::now();
     let left: bool = conn
-        .prepare_cached("SELECT EXISTS (SELECT 1 FROM pruned WHERE no = ?1)")?
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM pruned WHERE no = ?1) AND NOT EXISTS (SELECT 1 FROM run WHERE no = ?1)",
+        )?
         .query_row([number], |row| row.get(0))?;
     if !left {
-        // Another process was faster, and the number may be a new run's by now.
+        // Another process was faster, and the number may be a new run's by now; or a damaged row names a run that is there.
         return Ok(Left::Nothing);
     }
     let mut records = conn.prepare_cached(RECORDS)?;
@@ -518,8 +530,12 @@ fn run_bytes(conn: &Connection, number: i64) -> Result<u64, Fault> {
     Ok(bytes.unsigned_abs() + rows.unsigned_abs() * ROW)
 }
 
+/// What holds for rows of components that are in use, in SQL: all but those of removed runs. No checksum covers such a row, so that one whose run is not
+/// there may be of one that is.
+const IN_USE: &str = "(run IN (SELECT no FROM run) OR run NOT IN (SELECT no FROM pruned))";
+
 fn used_components(conn: &Connection) -> Result<BTreeSet<Digest>, Fault> {
-    let mut select = conn.prepare_cached("SELECT DISTINCT c.digest FROM component c JOIN run r ON r.no = c.run")?;
+    let mut select = conn.prepare_cached(&format!("SELECT DISTINCT digest FROM component WHERE {IN_USE}"))?;
     let rows = select.query_map([], |row| row.get(0).map(Digest::from_bytes))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }

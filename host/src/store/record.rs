@@ -706,7 +706,7 @@ mod tests {
         // Where the second is another, the first must be: see `schema::VERSION`.
         assert_eq!(
             (super::super::schema::VERSION, encoded.as_str()),
-            (4, "6754ffe4ebafc796a2fc747ae098d87e4a4cfc77be22d2e16f799579a29f931c")
+            (5, "6754ffe4ebafc796a2fc747ae098d87e4a4cfc77be22d2e16f799579a29f931c")
         );
     }
 }

@@ -12,8 +12,8 @@ use super::owner::{Head, LockState};
 use super::record::{Record, Status, Sync};
 use super::request::request_sum;
 use super::rows::{NewRun, RunRow, SessionRow};
-use super::runs::{find_row, now_ms, seal_run};
-use super::verify::{Look, Unstarted, verify};
+use super::runs::{MENDED_EPOCH, find_row, is_epoch, now_ms, place_of, seal_run};
+use super::verify::{Look, Steps, verify};
 use super::write::{head, session_row};
 use super::{Store, whole};
 use crate::ids::{Digest, RunId};
@@ -71,7 +71,10 @@ impl Store {
     /// [`StoreError::Owned`], [`StoreError::NotFound`]; [`StoreError::NothingLeft`] where its beginning is damaged; failures of the disk.
     pub async fn accept_loss(&self, run: &RunId) -> Result<Loss, StoreError> {
         self.writer()?;
-        let (number, end) = self.run_number(run)?;
+        let (number, end) = self.read(|conn| {
+            let (number, _) = place_of(conn, run)?;
+            Ok((number, head(conn, number)?))
+        })?;
         let lock = self.0.files.mend_lock(run, self.0.options.durability, now_ms())?;
         let lock = Arc::new(lock);
         let anchored = match self.0.files.lock_state(run)? {
@@ -114,20 +117,20 @@ struct Rebuilt {
     sessions: BTreeMap<u32, SessionRow>,
 }
 
-/// The run's sound records, none of which needs one that is not there.
+/// The run's sound records, none of which needs one that is not there: what was written in one step stays or goes as a whole.
 fn sound(conn: &Connection, run: &RunId, number: i64) -> Result<Rebuilt, Fault> {
     let (mut limit, mut first_problem) = (u64::MAX, None);
     loop {
-        let (mut sessions, mut unstarted, mut twisted) = (BTreeMap::new(), Unstarted::default(), None);
+        let (mut sessions, mut steps, mut twisted) = (BTreeMap::new(), Steps::default(), None);
         let found = verify(conn, (run, number), Look::Bodies, limit, |seq, record| {
-            unstarted.follow(seq, &record);
+            steps.follow(seq, &record);
             if twisted.is_none() && !follow(&mut sessions, record) {
                 twisted = Some(seq);
             }
             Ok(())
         })?;
         first_problem = first_problem.or(found.problem);
-        match unstarted.first().or(twisted) {
+        match steps.first_open().into_iter().chain(twisted).min() {
             Some(seq) => limit = seq - 1,
             None if sessions.is_empty() => {
                 let what = first_problem.unwrap_or_else(|| "it has no records".to_owned());
@@ -158,8 +161,10 @@ fn follow(sessions: &mut BTreeMap<u32, SessionRow>, record: Record) -> bool {
 /// has not any more.
 fn mend(conn: &Connection, run: &RunId, number: i64, sound: Rebuilt, cut: u64) -> Result<bool, Fault> {
     // Whoever believes to own it writes no more.
-    conn.prepare_cached("UPDATE run SET epoch = epoch + 1 WHERE no = ?1")?
-        .execute([number])?;
+    let (_, epoch) = place_of(conn, run)?;
+    let next = if is_epoch(epoch) { epoch + 1 } else { MENDED_EPOCH };
+    conn.prepare_cached("UPDATE run SET epoch = ?2 WHERE no = ?1")?
+        .execute([number, next])?;
     let had_ended = had_ended(conn, run, number)?;
     cut_journal(conn, number, sound.records, cut)?;
     mend_bodies(conn, number)?;

@@ -1,9 +1,10 @@
 //! Runs: making, taking and listing them, and telling whether one has lost records.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::commit::Done;
 use super::error::{Fault, StoreError};
@@ -28,8 +29,18 @@ pub struct Listed {
     pub row: Result<RunRow, StoreError>,
 }
 
-/// The epoch of a run's first owner. A copy that is not whole yet has 0, and is seen by its owner alone.
+/// The epoch of a run's first owner.
 pub(super) const FIRST_EPOCH: u64 = 1;
+
+/// The epochs that a run comes to by being taken. No checksum covers a run's epoch: any other is damage.
+const EPOCHS: RangeInclusive<i64> = 1..=0xffff_ffff;
+
+/// The epoch of a copy that is not whole yet, which its owner alone sees. It differs from each run's in several bits: damage to one makes neither of the
+/// other.
+pub(super) const NOT_WHOLE: u64 = 0x5a5a_5a5a_5a5a;
+
+/// The epoch that a run gets in the place of a damaged one: no owner has had it.
+pub(super) const MENDED_EPOCH: i64 = 0x1000_0000;
 
 /// A run that nobody owned, and how often it had been taken by then.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,10 +87,14 @@ impl Store {
                 )?
                 .execute(params![row.id.as_str(), int(epoch), data, sum]);
             match added.map_err(Fault::from) {
-                Ok(_) => Ok(Done {
-                    value: conn.last_insert_rowid(),
-                    head: None,
-                }),
+                Ok(_) => {
+                    let number = conn.last_insert_rowid();
+                    remove_strays(conn, number)?;
+                    Ok(Done {
+                        value: number,
+                        head: None,
+                    })
+                }
                 Err(e) if e.is_duplicate() => Err(StoreError::Duplicate {
                     what: format!("run {}", row.id),
                 }
@@ -208,13 +223,15 @@ impl Store {
     /// Failures of the disk.
     pub fn runs(&self, limit: u32) -> Result<Vec<Listed>, StoreError> {
         self.read(|conn| {
-            let mut select =
-                conn.prepare_cached("SELECT id, data, sum FROM run WHERE epoch > 0 ORDER BY no DESC LIMIT ?1")?;
+            let mut select = conn.prepare_cached(&format!(
+                "SELECT id, epoch, data, sum FROM run WHERE epoch IS NOT {NOT_WHOLE} ORDER BY no DESC LIMIT ?1"
+            ))?;
             let mut rows = select.query([limit])?;
             let mut runs = Vec::new();
             while let Some(row) = rows.next()? {
-                let (id, data, sum): (String, Vec<u8>, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
-                let row = match open_run(&id, &data, sum) {
+                let (id, epoch): (String, i64) = (row.get(0)?, epoch_at(row, 1));
+                let (data, sum): (Vec<u8>, i64) = (row.get(2)?, row.get(3)?);
+                let row = match open_run(&id, epoch, &data, sum) {
                     Err(Fault::Store(error)) => Err(error),
                     other => Ok(other?),
                 };
@@ -230,7 +247,8 @@ impl Store {
     /// Failures of the disk.
     pub fn count_runs(&self) -> Result<u64, StoreError> {
         self.read(|conn| {
-            let mut select = conn.prepare_cached("SELECT count(*) FROM run WHERE epoch > 0")?;
+            let mut select =
+                conn.prepare_cached(&format!("SELECT count(*) FROM run WHERE epoch IS NOT {NOT_WHOLE}"))?;
             Ok(uint(select.query_row([], |row| row.get(0))?))
         })
     }
@@ -242,9 +260,9 @@ impl Store {
     pub fn find_run(&self, prefix: &str) -> Result<RunId, StoreError> {
         let wanted = prefix.to_ascii_lowercase();
         let found: Vec<String> = self.read(|conn| {
-            let mut select = conn.prepare_cached(
-                "SELECT id FROM run WHERE id >= ?1 AND id < ?1 || 'g' AND epoch > 0 ORDER BY id LIMIT 5",
-            )?;
+            let mut select = conn.prepare_cached(&format!(
+                "SELECT id FROM run WHERE id >= ?1 AND id < ?1 || 'g' AND epoch IS NOT {NOT_WHOLE} ORDER BY id LIMIT 5"
+            ))?;
             let ids = select
                 .query_map([&wanted], |row| row.get(0))?
                 .collect::<Result<_, _>>()?;
@@ -276,7 +294,7 @@ impl Store {
     /// [`StoreError::NotFound`], failures of the disk.
     pub fn run_state(&self, run: &RunId) -> Result<RunState, StoreError> {
         let state = self.check_anchor(run)?;
-        if state == RunState::Free && self.0.files.is_locked(run) {
+        if state == RunState::Free && self.0.files.is_locked(run)? {
             Ok(RunState::Owned)
         } else {
             Ok(state)
@@ -289,15 +307,10 @@ impl Store {
     /// Failures of the disk.
     pub fn owned(&self, run: &RunId) -> Result<Option<StoreError>, StoreError> {
         let files = &self.0.files;
-        let line = match files.lock_state(run)? {
-            LockState::Line(line) if files.is_locked(run) => line,
-            _ => return Ok(None),
-        };
-        Ok(Some(StoreError::Owned {
-            run: run.clone(),
-            pid: line.pid,
-            since_ms: line.since_ms,
-        }))
+        match files.is_locked(run)? {
+            true => files.owned(run).map(Some),
+            false => Ok(None),
+        }
     }
 
     /// A run that nobody owns, to be read in many parts: it stays as it is until somebody takes it, and whoever does raises its epoch before anything
@@ -331,11 +344,7 @@ impl Store {
     }
 
     fn epoch(&self, run: &RunId) -> Result<i64, StoreError> {
-        self.read(|conn| {
-            let mut select = conn.prepare_cached("SELECT epoch FROM run WHERE id = ?1 AND epoch > 0")?;
-            let epoch = select.query_row([run.as_str()], |row| row.get(0)).optional()?;
-            Ok(epoch.ok_or_else(|| no_run(run.as_str()))?)
-        })
+        self.read(|conn| Ok(sound_place(conn, run)?.1))
     }
 
     /// All sessions of a run, in order of creation.
@@ -360,7 +369,7 @@ impl Store {
     /// The run's number in the database, and its end.
     pub(super) fn run_number(&self, run: &RunId) -> Result<(i64, Head), StoreError> {
         self.read(|conn| {
-            let number = number_of(conn, run)?;
+            let (number, _) = sound_place(conn, run)?;
             Ok((number, head(conn, number)?))
         })
     }
@@ -401,34 +410,75 @@ pub(super) fn seal_run(row: &RunRow) -> Result<(Vec<u8>, i64), Fault> {
     Ok((data, sum))
 }
 
-pub(super) fn open_run(id: &str, data: &[u8], stored: i64) -> Result<RunRow, Fault> {
-    let good = (stored == sum(&[b"run", id.as_bytes(), data]))
+pub(super) fn open_run(id: &str, epoch: i64, data: &[u8], stored: i64) -> Result<RunRow, Fault> {
+    let good = (is_epoch(epoch) && stored == sum(&[b"run", id.as_bytes(), data]))
         .then(|| decode(data))
         .flatten();
     let Some(row) = good else {
         let run = id
             .parse()
             .map_err(|_| StoreError::internal(format!("a run with the id {id:?}")))?;
-        return Err(StoreError::damaged(&run, "its row").into());
+        return Err(damaged_row(&run).into());
     };
     Ok(row)
 }
 
-/// The run's number in the database.
-pub(super) fn number_of(conn: &Connection, run: &RunId) -> Result<i64, Fault> {
-    let mut select = conn.prepare_cached("SELECT no FROM run WHERE id = ?1 AND epoch > 0")?;
-    let number = select.query_row([run.as_str()], |row| row.get(0)).optional()?;
-    Ok(number.ok_or_else(|| no_run(run.as_str()))?)
+/// What is told of a run whose row is not what was written.
+pub(super) fn damaged_row(run: &RunId) -> StoreError {
+    StoreError::damaged(run, "its row")
+}
+
+/// Whether a run may have this epoch.
+pub(super) fn is_epoch(epoch: i64) -> bool {
+    EPOCHS.contains(&epoch)
+}
+
+/// The epoch in this column of a run's row; none that a run may have where no number stands there.
+pub(super) fn epoch_at(row: &Row<'_>, column: usize) -> i64 {
+    row.get(column).unwrap_or_default()
+}
+
+/// The run's number in the database and its epoch, whatever that is.
+pub(super) fn place_of(conn: &Connection, run: &RunId) -> Result<(i64, i64), Fault> {
+    let mut select = conn.prepare_cached(&format!(
+        "SELECT no, epoch FROM run WHERE id = ?1 AND epoch IS NOT {NOT_WHOLE}"
+    ))?;
+    let place = select.query_row([run.as_str()], |row| Ok((row.get(0)?, epoch_at(row, 1))));
+    Ok(place.optional()?.ok_or_else(|| no_run(run.as_str()))?)
+}
+
+/// The same of a run whose epoch is one.
+fn sound_place(conn: &Connection, run: &RunId) -> Result<(i64, i64), Fault> {
+    let (number, epoch) = place_of(conn, run)?;
+    match is_epoch(epoch) {
+        true => Ok((number, epoch)),
+        false => Err(damaged_row(run).into()),
+    }
 }
 
 pub(super) fn find_row(conn: &Connection, run: &RunId) -> Result<Option<(i64, RunRow)>, Fault> {
-    let found: Option<(i64, Vec<u8>, i64)> = conn
-        .prepare_cached("SELECT no, data, sum FROM run WHERE id = ?1 AND epoch > 0")?
-        .query_row([run.as_str()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+    let found: Option<(i64, i64, Vec<u8>, i64)> = conn
+        .prepare_cached(&format!(
+            "SELECT no, epoch, data, sum FROM run WHERE id = ?1 AND epoch IS NOT {NOT_WHOLE}"
+        ))?
+        .query_row([run.as_str()], |row| {
+            Ok((row.get(0)?, epoch_at(row, 1), row.get(2)?, row.get(3)?))
+        })
         .optional()?;
     found
-        .map(|(number, data, sum)| Ok((number, open_run(run.as_str(), &data, sum)?)))
+        .map(|(number, epoch, data, sum)| Ok((number, open_run(run.as_str(), epoch, &data, sum)?)))
         .transpose()
+}
+
+/// Rows that say by damage that they are of the run that gets this number now. What they were of is told without them, and made again.
+fn remove_strays(conn: &Connection, number: i64) -> Result<(), Fault> {
+    for delete in [
+        "DELETE FROM session WHERE run = ?1",
+        "DELETE FROM cancel_request WHERE run = ?1",
+    ] {
+        conn.prepare_cached(delete)?.execute([number])?;
+    }
+    Ok(())
 }
 
 pub(super) fn no_run(id: &str) -> StoreError {

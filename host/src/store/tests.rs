@@ -101,6 +101,26 @@ fn observation(run: &RunId, seq: u64) -> Record {
     })
 }
 
+/// That the guest was told how operation `op` ended.
+fn told(run: &RunId, seq: u64, op: u32) -> Record {
+    let Record::Observation(mut seen) = observation(run, seq) else {
+        unreachable!("it is one")
+    };
+    seen.answer = Answer::Delivered(op);
+    Record::Observation(seen)
+}
+
+/// A record of an operation, or of an observation, as one of this attempt and scope.
+fn within(mut record: Record, attempt: u32, scope: &Scope) -> Record {
+    match &mut record {
+        Record::Intent(intent) => (intent.stream.attempt, intent.stream.scope) = (attempt, scope.clone()),
+        Record::Outcome(outcome) => (outcome.stream.attempt, outcome.stream.scope) = (attempt, scope.clone()),
+        Record::Observation(seen) => (seen.stream.attempt, seen.stream.scope) = (attempt, scope.clone()),
+        _ => {}
+    }
+    record
+}
+
 fn update(run: &RunId, transition: Transition) -> Record {
     Record::Update(SessionUpdate {
         session: run.root(),
@@ -736,7 +756,7 @@ async fn answered(store: &Store) -> RunId {
     let owner = store.create_run(new_run(&run)).await.expect("made");
     let active = update(&run, Transition::Active { attempt: 1 });
     let begun = [session(&run), start(&run.root()), active];
-    let done = [intent(&run, 1), outcome(&run, 1), observation(&run, 1)];
+    let done = [intent(&run, 1), outcome(&run, 1), told(&run, 1, 1)];
     let records = begun.into_iter().chain(done).collect();
     store
         .append(&owner, records, None, Sync::Durable)
@@ -829,15 +849,15 @@ async fn a_record_that_the_index_hides_is_damage_and_accept_loss_mends_it() {
         .expect("changed");
     let store = open(dir.path());
     let loss = store.accept_loss(&run).await.expect("accepted");
-    assert_eq!((loss.kept, loss.cut), (4, 2));
+    assert_eq!((loss.kept, loss.cut), (3, 3), "the intent goes with its outcome");
     assert!(store.integrity().expect("looked").problems.is_empty());
 }
 
-/// Has each of these operations of the run write an entry `kN`.
+/// Has each of these operations of the run, of which it has one, write an entry `kN`.
 async fn wrote(store: &Store, run: &RunId, ops: std::ops::Range<u32>) {
     let owner = store.take_run(run).await.expect("taken");
     for op in ops {
-        let records = vec![intent(run, op), outcome(run, op)];
+        let records = vec![intent(run, op), outcome(run, op), told(run, op.into(), op)];
         let write = put(Some(run), &format!("k{op}"), b"v", None);
         store
             .append(&owner, records, of_op(run, op, write), Sync::Durable)
@@ -1299,6 +1319,15 @@ fn child(session: &SessionId) -> NewSession {
     }
 }
 
+/// The intent of the operation that [`child`] is.
+fn child_intent(run: &RunId) -> Record {
+    let Record::Intent(mut intent) = intent(run, 5) else {
+        unreachable!("it is one")
+    };
+    intent.kind = OpKind::Child;
+    within(Record::Intent(intent), 2, &Scope::ROOT)
+}
+
 #[tokio::test]
 async fn a_new_session_has_all_that_it_was_made_with() {
     let dir = tempfile::tempdir().expect("a folder");
@@ -1655,6 +1684,188 @@ async fn a_removed_run_is_gone_at_once_and_its_number_when_all_of_it_is() {
 }
 
 #[tokio::test]
+async fn a_removed_run_whose_number_is_damaged_takes_no_other_with_it() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let (first, second) = (ended_run(&store, b"one").await, ended_run(&store, b"two").await);
+    let runs = store.prunable().expect("read");
+    assert_eq!(store.remove_run(of(&runs, &second)).await, Ok(Removal::Removed));
+    let conn = Connection::open(dir.path().join("hermes.db")).expect("opens");
+    conn.execute("UPDATE pruned SET no = 1", []).expect("changed");
+    store.sweep_rows().await.expect("swept");
+    store.sweep_files().await.expect("swept");
+    assert_eq!(store.whole(&first), Ok(()));
+    assert_eq!(store.component(&Digest::of(b"one")), Ok(b"one".to_vec()));
+    let problems = store.integrity().expect("looked").problems;
+    let words = format!("the removed run \"{second}\" has the number of one that is there");
+    assert!(problems.iter().any(|problem| problem.what == words), "{problems:?}");
+}
+
+#[tokio::test]
+async fn no_component_is_swept_while_one_that_a_run_uses_is_missing() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let run = ended_run(&store, b"one").await;
+    let (one, others) = (Digest::of(b"one"), Digest::of(b"nobody's"));
+    std::fs::write(store.component_path(&others), b"nobody's").expect("written");
+    let mut bytes = *one.as_bytes();
+    bytes[7] ^= 1;
+    let flipped = Digest::from_bytes(bytes);
+    let conn = Connection::open(dir.path().join("hermes.db")).expect("opens");
+    let name = |digest: &Digest| {
+        conn.execute("UPDATE component SET digest = ?1", [digest.as_bytes()])
+            .expect("changed");
+    };
+    let told = || {
+        let problems = store.integrity().expect("looked").problems;
+        let told = problems.into_iter().map(|problem| (problem.run, problem.what));
+        told.collect::<Vec<_>>()
+    };
+    name(&flipped);
+    let swept = store.sweep_files().await.expect("swept");
+    assert_eq!((swept.components, swept.missing), (0, Some(flipped)));
+    let words = format!("the component {} is missing", flipped.short());
+    assert_eq!(told(), [(Some(run), words)]);
+    // One that says that it is another run's is used all the same.
+    name(&one);
+    conn.execute("UPDATE component SET run = run + 64", [])
+        .expect("changed");
+    let swept = store.sweep_files().await.expect("swept");
+    assert_eq!((swept.components, swept.missing), (1, None));
+    assert_eq!(store.component(&one), Ok(b"one".to_vec()));
+    assert!(matches!(store.component(&others), Err(StoreError::NoComponent { .. })));
+    let words = format!("the component {} is used by no run that is there", one.short());
+    assert_eq!(told(), [(None, words)]);
+}
+
+#[tokio::test]
+async fn a_row_that_strayed_to_the_number_of_a_new_run_is_not_in_its_way() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let run = answered(&store).await;
+    let conn = Connection::open(dir.path().join("hermes.db")).expect("opens");
+    conn.execute("UPDATE session SET run = run + 1", []).expect("changed");
+    let missing = StoreError::damaged(&run, "the row of session 0 is missing");
+    assert_eq!(store.whole(&run), Err(missing));
+    let next = answered(&store).await;
+    assert_eq!(store.whole(&next), Ok(()));
+    let loss = store.accept_loss(&run).await.expect("accepted");
+    assert!(!loss.is_any(), "{loss}");
+    assert!(store.integrity().expect("looked").problems.is_empty());
+    store.take_run(&run).await.expect("taken");
+}
+
+#[tokio::test]
+async fn a_run_whose_epoch_is_damaged_is_told_as_damaged_and_nothing_sweeps_it() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let run = answered(&store).await;
+    let conn = Connection::open(dir.path().join("hermes.db")).expect("opens");
+    let set = |epoch: i64| {
+        conn.execute("UPDATE run SET epoch = ?1", [epoch]).expect("changed");
+    };
+    let lock = dir.path().join(format!("runs/{run}.lock"));
+    let damaged = StoreError::damaged(&run, "its row");
+    for epoch in [0, -1, 1 << 32, 0x5a5a_5a5a_5a5b] {
+        set(epoch);
+        let old = std::time::SystemTime::now() - Duration::from_secs(61);
+        let file = std::fs::File::options().append(true).open(&lock).expect("opens");
+        file.set_modified(old).expect("aged");
+        store.sweep_copies().await.expect("swept");
+        store.sweep_rows().await.expect("swept");
+        store.sweep_files().await.expect("swept");
+        assert!(lock.exists(), "{epoch}");
+        assert_eq!(
+            (store.count_runs(), store.find_run(run.as_str())),
+            (Ok(1), Ok(run.clone()))
+        );
+        assert_eq!(store.runs(9).expect("listed")[0].row, Err(damaged.clone()), "{epoch}");
+        assert_eq!(store.run(&run), Err(damaged.clone()), "{epoch}");
+        assert_eq!(store.unowned(&run), Err(damaged.clone()), "{epoch}");
+        assert_eq!(store.take_run(&run).await.err(), Some(damaged.clone()), "{epoch}");
+        let problems = store.integrity().expect("looked").problems;
+        let told: Vec<_> = problems.iter().map(|p| (p.run.as_ref(), p.what.as_str())).collect();
+        assert_eq!(told, [(Some(&run), "its row is damaged")], "{epoch}");
+        let runs = store.prunable().expect("read");
+        assert!(matches!(runs[0].state, RunState::Damaged(_)), "{:?}", runs[0]);
+        let loss = store.accept_loss(&run).await.expect("accepted");
+        assert!(!loss.is_any(), "{epoch}: {loss}");
+        assert!(store.integrity().expect("looked").problems.is_empty(), "{epoch}");
+        store.take_run(&run).await.expect("taken");
+    }
+    let owner = store.take_run(&run).await.expect("taken");
+    set(0);
+    let late = store
+        .append(&owner, vec![observation(&run, 2)], None, Sync::Commit)
+        .await;
+    assert_eq!(late, Err(damaged));
+    drop(owner);
+    let runs = store.prunable().expect("read");
+    assert_eq!(store.remove_run(of(&runs, &run)).await, Ok(Removal::Removed));
+    store.sweep_rows().await.expect("swept");
+    assert_eq!((rows(dir.path()), lock.exists()), (vec![0; 9], false));
+}
+
+#[test]
+fn no_damaged_bit_makes_a_copy_of_a_run_or_a_run_of_a_copy() {
+    let copy = i64::try_from(runs::NOT_WHOLE).expect("it fits");
+    for bit in 0..64 {
+        let flipped = |epoch: i64| epoch ^ (1_i64 << bit);
+        assert!(!runs::is_epoch(flipped(copy)), "bit {bit}");
+        for epoch in [1, 2, 77, runs::MENDED_EPOCH] {
+            assert_ne!(flipped(epoch), copy, "bit {bit} of {epoch}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_copy_that_an_earlier_format_left_is_swept() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (store, copy) = (open(dir.path()), RunId::random());
+    let run = answered(&store).await;
+    drop(store.begin_copy(RunRow::from(new_run(&copy))).await.expect("begun"));
+    drop(store);
+    let conn = Connection::open(dir.path().join("hermes.db")).expect("opens");
+    conn.execute_batch("UPDATE run SET epoch = 0 WHERE no = 2; PRAGMA user_version = 4")
+        .expect("as it was");
+    drop(conn);
+    let store = open(dir.path());
+    assert_eq!(store.copies(), Ok(vec![(2, copy)]));
+    assert_eq!(store.count_runs(), Ok(1));
+    store.sweep_copies().await.expect("swept");
+    assert_eq!(store.copies(), Ok(Vec::new()));
+    store.take_run(&run).await.expect("it is as it was");
+}
+
+#[tokio::test]
+async fn a_run_is_owned_whatever_its_lock_file_says() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (store, other, run) = (open(dir.path()), open(dir.path()), RunId::random());
+    let owner = store.create_run(new_run(&run)).await.expect("made");
+    let lock = dir.path().join(format!("runs/{run}.lock"));
+    std::fs::write(&lock, "this is no line").expect("written");
+    let owned = StoreError::Owned {
+        run: run.clone(),
+        pid: 0,
+        since_ms: 0,
+    };
+    assert!(
+        owned.to_string().contains("is owned by another process; end"),
+        "{owned}"
+    );
+    assert_eq!(other.owned(&run), Ok(Some(owned.clone())));
+    assert_eq!(other.unowned(&run), Err(owned));
+    drop(owner);
+    assert_eq!(other.owned(&run), Ok(None));
+    // What can't be looked at is not taken to be free.
+    std::fs::remove_file(&lock).expect("removed");
+    assert_eq!(other.owned(&run), Ok(None));
+    std::os::unix::fs::symlink("elsewhere", &lock).expect("made");
+    let refused = other.owned(&run);
+    assert!(matches!(refused, Err(StoreError::Io { .. })), "{refused:?}");
+}
+
+#[tokio::test]
 async fn a_run_that_was_taken_or_is_owned_stays() {
     let dir = tempfile::tempdir().expect("a folder");
     let (store, other) = (open(dir.path()), open(dir.path()));
@@ -1792,6 +2003,7 @@ async fn what_lies_behind_damage_is_cut_and_the_rows_follow() {
         observation(&run, 1),
         Record::Session(child(&child_id)),
         start(&child_id),
+        child_intent(&run),
         observation(&run, 2),
         update(&run, ended()),
     ];
@@ -1829,10 +2041,10 @@ async fn what_lies_behind_damage_is_cut_and_the_rows_follow() {
         })
     };
     let before = store.run(&run).expect("read");
-    assert_eq!(store.accept_loss(&run).await, loss(8, 0, false));
+    assert_eq!(store.accept_loss(&run).await, loss(9, 0, false));
     assert_eq!(store.run(&run), Ok(before));
-    spoil(7);
-    assert_eq!(store.accept_loss(&run).await, loss(6, 2, true), "its end among them");
+    spoil(8);
+    assert_eq!(store.accept_loss(&run).await, loss(7, 2, true), "its end among them");
     let row = store.run(&run).expect("read");
     assert_eq!(
         (row.status, row.exit, row.answer, row.ended_ms),
@@ -1843,9 +2055,9 @@ async fn what_lies_behind_damage_is_cut_and_the_rows_follow() {
         (sessions.len(), sessions[0].status, sessions[0].ended_ms),
         (2, Status::Active, None)
     );
-    // Between a session and its start nothing can go on.
-    spoil(6);
-    assert_eq!(store.accept_loss(&run).await, loss(4, 2, false));
+    // Between a session, its start and the operation that it is nothing can go on.
+    spoil(7);
+    assert_eq!(store.accept_loss(&run).await, loss(4, 3, false));
     assert_eq!(store.sessions(&run).expect("read").len(), 1);
     store.take_run(&run).await.expect("taken");
     assert!(store.integrity().expect("looked").problems.is_empty());
@@ -1856,6 +2068,57 @@ async fn what_lies_behind_damage_is_cut_and_the_rows_follow() {
         "{refused:?}"
     );
     assert_eq!(store.integrity().expect("looked").problems.len(), 1, "it is as it was");
+}
+
+#[tokio::test]
+async fn what_is_cut_leaves_nothing_half_written() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (store, run) = (open(dir.path()), RunId::random());
+    let owner = store.create_run(new_run(&run)).await.expect("made");
+    let child_id = SessionId {
+        run: run.clone(),
+        number: 1,
+    };
+    let Record::Start(mut again) = start(&run.root()) else {
+        unreachable!("it is one")
+    };
+    again.attempt = 2;
+    let inside = Scope::ROOT.child(7);
+    let in_call = [intent(&run, 1), outcome(&run, 1), told(&run, 1, 1)];
+    let in_call = in_call.map(|record| within(record, 2, &inside));
+    let steps: [Vec<Record>; 6] = [
+        vec![session(&run), start(&run.root())],
+        vec![update(&run, Transition::Active { attempt: 1 })],
+        vec![intent(&run, 1), outcome(&run, 1), told(&run, 1, 1)],
+        vec![Record::Start(again), update(&run, Transition::Active { attempt: 2 })],
+        vec![Record::Session(child(&child_id)), start(&child_id), child_intent(&run)],
+        in_call.to_vec(),
+    ];
+    for records in steps.clone() {
+        store
+            .append(&owner, records, None, Sync::Durable)
+            .await
+            .expect("written");
+    }
+    drop((owner, store));
+    let whole = copied_in(dir.path());
+    let all: u64 = steps.iter().map(|step| step.len() as u64).sum();
+    let mut before = 0;
+    for step in steps.iter().map(|step| step.len() as u64) {
+        // Without its first step there is no run.
+        for damaged in before + 1..=before + step * u64::from(before > 0) {
+            restore(dir.path(), &whole);
+            let conn = Connection::open(dir.path().join("hermes.db")).expect("opens");
+            let spoil = "UPDATE journal SET data = CAST(data || x'00' AS BLOB) WHERE id = ?1";
+            conn.execute(spoil, [key::row_id(1, damaged)]).expect("changed");
+            drop(conn);
+            let store = open(dir.path());
+            let loss = store.accept_loss(&run).await.expect("accepted");
+            assert_eq!((loss.kept, loss.cut), (before, all - before), "record {damaged}");
+            assert!(store.integrity().expect("looked").problems.is_empty());
+        }
+        before += step;
+    }
 }
 
 #[tokio::test]
@@ -1883,8 +2146,10 @@ async fn goes_with_its_body(kind: OpKind) {
         start(&run.root()),
         body(b"one"),
         asks(1, b"one"),
+        told(&run, 1, 1),
         body(b"two"),
         asks(2, b"two"),
+        told(&run, 2, 2),
     ];
     store
         .append(&owner, records, None, Sync::Durable)
@@ -1892,7 +2157,7 @@ async fn goes_with_its_body(kind: OpKind) {
         .expect("written");
     drop(owner);
     let found = store.integrity().expect("looked");
-    assert_eq!((found.records, found.bodies, found.problems.len()), (4, 2, 0));
+    assert_eq!((found.records, found.bodies, found.problems.len()), (6, 2, 0));
     let conn = Connection::open(dir.path().join("hermes.db")).expect("opens");
     conn.execute(
         "UPDATE body SET data = x'00' WHERE digest = ?1",
@@ -1902,9 +2167,9 @@ async fn goes_with_its_body(kind: OpKind) {
     let problems = store.integrity().expect("looked").problems;
     assert_eq!(problems.len(), 1);
     assert_eq!(problems[0].run, Some(run.clone()));
-    assert!(problems[0].what.contains("record 4 refers to the body"), "{problems:?}");
+    assert!(problems[0].what.contains("record 5 refers to the body"), "{problems:?}");
     let loss = store.accept_loss(&run).await.expect("accepted");
-    assert_eq!((loss.kept, loss.cut), (3, 1));
+    assert_eq!((loss.kept, loss.cut), (4, 2));
     assert!(store.integrity().expect("looked").problems.is_empty());
     // Whoever asks the same again refers to a body that is whole.
     let owner = store.take_run(&run).await.expect("taken");
@@ -1954,7 +2219,19 @@ async fn the_doctor_names_what_each_damage_belongs_to() {
             "UPDATE session SET sum = sum + 1 WHERE run = 1",
             "UPDATE session SET sum = sum - 1 WHERE run = 1",
             &row,
-            "the row of session 0",
+            "the row of session 0 is damaged",
+        ),
+        (
+            "UPDATE session SET run = run + 64 WHERE run = 1",
+            "UPDATE session SET run = run - 64 WHERE run = 65",
+            &row,
+            "the row of session 0 is missing",
+        ),
+        (
+            "UPDATE component SET run = run + 64 WHERE run = 1",
+            "UPDATE component SET run = run - 64 WHERE run = 65",
+            &None,
+            "is used by no run that is there",
         ),
         (
             "UPDATE entry SET at_ms = at_ms + 1 WHERE key = x'6b' AND space = 1",
@@ -2189,7 +2466,7 @@ async fn damage_to_a_space_is_never_read_as_an_absence() {
         let of = (!home).then_some(&run);
         let owner = store.take_run(&run).await.expect("taken");
         for (op, key) in [(2, "first"), (3, "second")] {
-            let records = vec![intent(&run, op), outcome(&run, op)];
+            let records = vec![intent(&run, op), outcome(&run, op), told(&run, op.into(), op)];
             let write = put(of, key, b"a value", None);
             store
                 .append(&owner, records, of_op(&run, op, write), Sync::Durable)

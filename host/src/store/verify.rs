@@ -1,14 +1,14 @@
 //! Looking through a run's records: how many of them, from the first on, are what was written, and can be gone on from.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::error::Fault;
 use super::key::{COLUMNS, Marks, open, row_id, row_seq};
-use super::record::Record;
+use super::record::{Answer, OpKind, Record, ReturnAddress, Transition};
 use super::seal::link;
-use crate::ids::{Digest, RunId};
+use crate::ids::{Digest, RunId, StreamId};
 
 /// A run's records from the first on, as far as they are sound.
 #[derive(Debug, Default)]
@@ -131,26 +131,73 @@ fn body(conn: &Connection, number: i64, digest: &Digest) -> Result<Option<Vec<u8
     }
 }
 
-/// Sessions whose start is not written yet, by the number of the record that made them: a run can't go on from between the two.
+/// What was written in one step and has not all come by, with the number of the record that begins it: a run can't go on from the midst of it.
 #[derive(Debug, Default)]
-pub(super) struct Unstarted(BTreeMap<u32, u64>);
+pub(super) struct Steps(HashMap<Awaited, u64>);
 
-impl Unstarted {
+/// The record that ends such a step.
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum Awaited {
+    /// The first start of this session.
+    Start(u32),
+    /// The intent of the operation that a child is.
+    Child(ReturnAddress),
+    /// What the guest of this stream was told of its write.
+    Told(StreamId, u32),
+    /// That this session's attempt is active, which is not its first.
+    Active(u32, u32),
+}
+
+impl Steps {
     /// Takes a record in.
     pub(super) fn follow(&mut self, seq: u64, record: &Record) {
         match record {
             Record::Session(new) => {
-                self.0.insert(new.session.number, seq);
+                self.0.insert(Awaited::Start(new.session.number), seq);
+                if let Some(address) = &new.parent {
+                    self.0.insert(Awaited::Child(address.clone()), seq);
+                }
             }
             Record::Start(start) => {
-                self.0.remove(&start.session.number);
+                self.0.remove(&Awaited::Start(start.session.number));
+                if start.attempt > 1 {
+                    self.0.insert(Awaited::Active(start.session.number, start.attempt), seq);
+                }
             }
-            _ => {}
+            Record::Update(update) => {
+                if let Transition::Active { attempt } = update.transition {
+                    self.0.remove(&Awaited::Active(update.session.number, attempt));
+                }
+            }
+            Record::Intent(intent) => match intent.kind {
+                OpKind::Child => {
+                    self.0.remove(&Awaited::Child(ReturnAddress {
+                        session: intent.stream.session.clone(),
+                        attempt: intent.stream.attempt,
+                        op: intent.op,
+                    }));
+                }
+                OpKind::Write => {
+                    self.0.insert(Awaited::Told(intent.stream.clone(), intent.op), seq);
+                }
+                OpKind::Completion | OpKind::ToolCall => {}
+            },
+            Record::Observation(seen) => {
+                if let Answer::Delivered(op) = seen.answer {
+                    self.0.remove(&Awaited::Told(seen.stream.clone(), op));
+                }
+            }
+            Record::Body(..)
+            | Record::Outcome(_)
+            | Record::Note(_)
+            | Record::Refund(..)
+            | Record::Resent(..)
+            | Record::Spill(_) => {}
         }
     }
 
-    /// The first record that made such a session.
-    pub(super) fn first(&self) -> Option<u64> {
+    /// The first record of the first step that is not whole.
+    pub(super) fn first_open(&self) -> Option<u64> {
         self.0.values().min().copied()
     }
 }

@@ -12,6 +12,7 @@ use super::record::{
     Effect, EffectResult, OpEffect, OutcomeStatus, Record, SPILL_SPACE, SessionUpdate, SpaceId, Spill, Sync, Transition,
 };
 use super::rows::SessionRow;
+use super::runs::{NOT_WHOLE, damaged_row, epoch_at, is_epoch};
 use super::seal::{decode, encode, int, link, sum, uint};
 use super::space::{Quota, Writing};
 use super::{Store, space};
@@ -303,15 +304,18 @@ fn once<T>(written: Result<T, Fault>, what: impl FnOnce() -> String) -> Result<(
 pub(super) fn check_epoch(conn: &Connection, owner: &Owner) -> Result<(), Fault> {
     let epoch: Option<i64> = conn
         .prepare_cached("SELECT epoch FROM run WHERE no = ?1 AND id = ?2")?
-        .query_row(params![owner.0.number, owner.run().as_str()], |row| row.get(0))
+        .query_row(params![owner.0.number, owner.run().as_str()], |row| {
+            Ok(epoch_at(row, 0))
+        })
         .optional()?;
-    if epoch.map(uint) == Some(owner.0.epoch) {
-        return Ok(());
+    match epoch {
+        Some(epoch) if uint(epoch) == owner.0.epoch => Ok(()),
+        Some(epoch) if !is_epoch(epoch) && uint(epoch) != NOT_WHOLE => Err(damaged_row(owner.run()).into()),
+        _ => Err(StoreError::NotOwner {
+            run: owner.run().clone(),
+        }
+        .into()),
     }
-    Err(StoreError::NotOwner {
-        run: owner.run().clone(),
-    }
-    .into())
 }
 
 /// The last record of a run, zero before the first.

@@ -57,6 +57,12 @@ impl End {
         &self.0["beside"]
     }
 
+    /// Each agent's role, status, exit and attempts.
+    pub(crate) fn agents(&self) -> Vec<&Value> {
+        let agents = self.0["agents"].as_array().unwrap();
+        agents.iter().map(|agent| &agent[0]).collect()
+    }
+
     /// Panics unless all that this one tells is the same in the other.
     #[track_caller]
     pub(crate) fn assert_like(&self, whole: &Self, moment: &str) {

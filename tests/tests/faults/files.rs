@@ -10,7 +10,7 @@ use crate::place::{Files, Place, newest, resume};
 use crate::program::ANSWERED;
 use crate::recorded::Recorded;
 
-const DATABASE: &str = "hermes.db";
+pub(crate) const DATABASE: &str = "hermes.db";
 const LOG: &str = "hermes.db-wal";
 /// Bytes of a page of the database, and of what stands before each in the log.
 const PAGE: usize = 4096;
@@ -70,12 +70,12 @@ fn f04_a_torn_tail() {
 }
 
 /// A run that was suspended with one completion under way.
-fn suspended(recorded: &Recorded) -> Place {
+pub(crate) fn suspended(recorded: &Recorded) -> Place {
     recorded.suspended_while("PAR TWO", ANSWERED)
 }
 
 /// The files after the log was copied into the database.
-fn without_log(place: &Place) -> Files {
+pub(crate) fn without_log(place: &Place) -> Files {
     let database = Connection::open(place.dir().join(DATABASE)).unwrap();
     database
         .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
@@ -85,7 +85,7 @@ fn without_log(place: &Place) -> Files {
 }
 
 /// Whether `doctor` finds something wrong with the database.
-fn is_found(home: &Home) -> bool {
+pub(crate) fn is_found(home: &Home) -> bool {
     let found = home.host().args(["doctor", "--output", "json"]).output().json();
     let mut rows = found.as_array().unwrap().iter();
     rows.any(|row| row["check"] == "database" && row["state"] == "fail")
@@ -93,7 +93,7 @@ fn is_found(home: &Home) -> bool {
 
 /// With these files the run is refused as damaged, nothing is sent for it, and `doctor` finds it.
 #[track_caller]
-fn is_damaged(place: &Place, run: &str, files: &Files, what: &str) {
+pub(crate) fn is_damaged(place: &Place, run: &str, files: &Files, what: &str) {
     place.restore(files);
     let asked = place.asked();
     let output = resume(&place.home, run).output();
@@ -195,7 +195,7 @@ fn f05_a_page_of_one_run() {
 }
 
 /// Changes rows of the database in this place, whose log is copied into it.
-fn change_rows(place: &Place, statements: &[&str]) -> Files {
+pub(crate) fn change_rows(place: &Place, statements: &[&str]) -> Files {
     for statement in statements {
         let database = Connection::open(place.dir().join(DATABASE)).unwrap();
         database.execute_batch(statement).unwrap();

@@ -10,6 +10,7 @@ mod disk;
 mod end;
 mod files;
 mod kills;
+mod losses;
 mod place;
 mod processes;
 mod program;
