@@ -7,8 +7,11 @@ use crate::cases::{
 use crate::compiling;
 use crate::serves::{Serves, page};
 
+/// One of so many places where a stream may be cut is: a test of its own tries all.
+const CUTS: usize = 16;
+
 /// How many bytes one answer has that comes in chunks of a byte: each is read by itself, among all else that goes on.
-const SINGLE: usize = 200;
+const SINGLE: usize = 20;
 
 /// All of them.
 pub(crate) fn cases() -> Vec<Case> {
@@ -117,7 +120,7 @@ pub(crate) fn cases() -> Vec<Case> {
     all.extend(slow::waits(&served));
     all.push(slow::waits_less(&served));
     all.extend(slow::models().map(|(_, case)| case));
-    all.extend(streams::cut());
+    all.extend(streams::cut(CUTS));
     all.extend([streams::odd_of_openai(), streams::odd_of_anthropic()]);
     // A40, A42
     all.extend([terminal::crash(), timing::measures()]);

@@ -34,7 +34,7 @@ const WAITS: [(&str, u64); 5] = [
     ("limits.http.total", CLOCK.as_secs() - 2),
     ("limits.llm.first_byte", CLOCK.as_secs()),
     ("limits.llm.idle", CLOCK.as_secs()),
-    ("limits.llm.total", 2 * CLOCK.as_secs()),
+    ("limits.llm.total", 3 * CLOCK.as_secs()),
     ("limits.compile.wall", 20),
 ];
 

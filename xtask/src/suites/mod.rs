@@ -24,10 +24,10 @@ enum Suite {
     Unit,
     Main,
     Supervision,
-    Passivated,
     Faults,
     Attacks,
     Docs,
+    Passivated,
 }
 
 const SUITES: [(Suite, &str, &str); 8] = [
@@ -52,11 +52,6 @@ const SUITES: [(Suite, &str, &str); 8] = [
         "sub-agents: budgets, rights, restarts, hostile children, going on after a crash",
     ),
     (
-        Suite::Passivated,
-        "passivated",
-        "main and supervision again, each agent that waits given up and built anew (with --full all of them, and the faults)",
-    ),
-    (
         Suite::Faults,
         "faults",
         "processes killed at any write, disks that fail, files damaged, locks held, clocks that jump, a host that panics",
@@ -67,26 +62,11 @@ const SUITES: [(Suite, &str, &str); 8] = [
         "guests, models and texts made to break, hang, drain, deceive or steal; the host is well after each",
     ),
     (Suite::Docs, "docs", "the commands in the README and the documentation"),
-];
-
-/// Tests of what surrounds agents, in which none waits or few do: the command line, the home folder, the way out. Under passivation they are left to the
-/// full sweeps, as are the faults.
-const AROUND: [&str; 15] = [
-    "adding",
-    "compiler",
-    "compiling",
-    "connecting",
-    "housekeeping",
-    "inspect",
-    "languages",
-    "operator",
-    "output",
-    "provider",
-    "screens",
-    "secrets",
-    "startup",
-    "terminal",
-    "web",
+    (
+        Suite::Passivated,
+        "passivated",
+        "all from main to docs again, each agent that waits given up and built anew",
+    ),
 ];
 
 /// Set to `always`, the host gives each agent's instance up whenever it waits.
@@ -207,13 +187,13 @@ impl Suite {
             None => binaries.insert(libtest::build()?),
         };
         if self == Self::Unit {
-            let units = binaries.iter().filter(|binary| self.has(binary, which.sweeps));
+            let units = binaries.iter().filter(|binary| self.has(binary));
             for binary in units.chain(&libtest::build_plugins()?) {
                 binary.run(name, which, None, report)?;
             }
             return libtest::run_doc_tests(name, which, report);
         }
-        for binary in binaries.iter().filter(|binary| self.has(binary, which.sweeps)) {
+        for binary in binaries.iter().filter(|binary| self.has(binary)) {
             let passivate = (self == Self::Passivated).then_some((PASSIVATE, "always"));
             binary.run(name, which, passivate, report)?;
         }
@@ -221,14 +201,9 @@ impl Suite {
     }
 
     /// Whether these tests are part of it.
-    fn has(self, binary: &Binary, sweeps: Sweeps) -> bool {
+    fn has(self, binary: &Binary) -> bool {
         match (self, suite_of(binary)) {
-            (Self::Passivated, of) => {
-                let is_around = of == Self::Faults || AROUND.contains(&binary.name.as_str());
-                let of_agents = matches!(of, Self::Main | Self::Supervision | Self::Faults);
-                // What a panic breaks is built anew as well.
-                of_agents && (sweeps == Sweeps::Full || !is_around || binary.name == "panics")
-            }
+            (Self::Passivated, of) => of != Self::Unit,
             (suite, of) => suite == of,
         }
     }

@@ -103,7 +103,10 @@ pub(crate) fn models() -> [(&'static str, Case); 6] {
     let (hello, still) = (chunk(b": hello\n\n"), chunk(b": still there\n\n"));
     [
         model("a model that says nothing", first, silent),
-        model("a model that drips its head", first, |to| drips(to, b"H", EVERY)),
+        model("a model that drips its head", first, |to| {
+            to.say("HTTP/1.1 200 OK\r\nx: ")?;
+            drips(to, b"y", EVERY)
+        }),
         model("a model that asks for patience", first, |to| {
             drips(to, b"HTTP/1.1 100 Continue\r\n\r\n", EVERY)
         }),

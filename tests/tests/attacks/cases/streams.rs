@@ -1,7 +1,6 @@
 //! Model servers whose stream the network cuts, or who garble it.
 
 use std::io::Result;
-use std::ops::Range;
 
 use hermes_tests::model::Format;
 use hermes_tests::output::{message, refusal};
@@ -21,7 +20,7 @@ const ASKED: &str = "STREAM NUMBER ";
 fn case(
     name: &str,
     format: Format,
-    answers: Range<usize>,
+    answers: impl Iterator<Item = usize>,
     most: u64,
     answer: impl Fn(&mut Answer, usize) -> Result<()> + Send + Sync + 'static,
 ) -> Case {
@@ -43,21 +42,20 @@ fn number(asked: &str) -> usize {
     words.split_once('.').unwrap().0.parse().unwrap()
 }
 
-/// The same answer over and over, in either protocol, and cut otherwise each time.
-pub(crate) fn cut() -> Vec<Case> {
+/// The same answer over and over, in either protocol: whole, in single bytes, and cut at each `step`th byte.
+pub(crate) fn cut(step: usize) -> Vec<Case> {
     let mut cases = Vec::new();
     for (format, text) in [(Format::OpenAi, openai()), (Format::Anthropic, anthropic())] {
-        let all = text.len() + 1;
-        for from in (0..all).step_by(AT_ONCE) {
-            cases.push(cut_between(format, text.clone(), from..all.min(from + AT_ONCE)));
-        }
+        let all: Vec<usize> = [0, 1].into_iter().chain((2..=text.len()).step_by(step)).collect();
+        let cut = |answers: &[usize]| cut_at(format, text.clone(), answers.to_vec());
+        cases.extend(all.chunks(AT_ONCE).map(cut));
     }
     cases
 }
 
 /// The first answer is whole, the second in single bytes, and each other is cut once, further and further on.
-fn cut_between(format: Format, text: String, answers: Range<usize>) -> Case {
-    let name = format!("a stream of {}, cut at {answers:?}", format.kind());
+fn cut_at(format: Format, text: String, answers: Vec<usize>) -> Case {
+    let name = format!("a stream of {}, cut from {} on", format.kind(), answers[0]);
     // Of a chunk with a single byte the rest is five.
     let most = (answers.len() as u64 + 8) * (text.len() as u64 + 1024);
     let cut = move |to: &mut Answer, n: usize| match (n, text.as_bytes()) {
@@ -65,10 +63,10 @@ fn cut_between(format: Format, text: String, answers: Range<usize>) -> Case {
         (1, text) => stream(to, &text.chunks(1).collect::<Vec<_>>()),
         (n, text) => stream(to, &[&text[..n - 1], &text[n - 1..]]),
     };
-    let case = case(&name, format, answers.clone(), most, cut);
+    let case = case(&name, format, answers.iter().copied(), most, cut);
     case.sees(move |seen| {
         assert_eq!(seen.len(), answers.len());
-        for (n, seen) in answers.clone().zip(seen) {
+        for (n, seen) in answers.iter().zip(seen) {
             assert_eq!(seen["ok"]["parts"], said(), "answer {n}: {seen}");
         }
     })
