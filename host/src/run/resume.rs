@@ -45,10 +45,7 @@ impl Host {
             return Err(used_up::has_ended(&store, &row));
         }
         may_go_on(&store, &row).map_err(|reason| cannot(&id, &reason))?;
-        if !store.sessions(&id)?.iter().any(|row| row.session == id.root()) {
-            if !store.records(&id, 0, 1)?.is_empty() {
-                return Err(StoreError::damaged(&id, "the row of session 0 is missing").into());
-            }
+        if store.sessions(&id)?.is_empty() {
             // There is nothing to go on with, and nobody shall try that again.
             end(&store, &owner).await?;
             return Err(HostError::NeverBegan { run: id });

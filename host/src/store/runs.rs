@@ -39,6 +39,17 @@ const EPOCHS: RangeInclusive<i64> = 1..=0xffff_ffff;
 /// other.
 pub(super) const NOT_WHOLE: u64 = 0x5a5a_5a5a_5a5a;
 
+/// The first session of a run that has records and no row, found by as many look-ups as it has sessions.
+const LOST_SESSION: &str = "
+WITH RECURSIVE recorded(number) AS (
+    SELECT min(session) FROM journal WHERE run = ?1
+    UNION ALL
+    SELECT (SELECT min(session) FROM journal WHERE run = ?1 AND session > number) FROM recorded WHERE number IS NOT NULL
+)
+SELECT number FROM recorded
+WHERE number IS NOT NULL AND NOT EXISTS (SELECT 1 FROM session WHERE session.run = ?1 AND session.number = recorded.number)
+LIMIT 1";
+
 /// The epoch that a run gets in the place of a damaged one: no owner has had it.
 pub(super) const MENDED_EPOCH: i64 = 0x1000_0000;
 
@@ -350,10 +361,17 @@ impl Store {
     /// All sessions of a run, in order of creation.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`], [`StoreError::Damaged`].
+    /// [`StoreError::NotFound`]; [`StoreError::Damaged`], also where one that has records has no row.
     pub fn sessions(&self, run: &RunId) -> Result<Vec<SessionRow>, StoreError> {
         let (number, _) = self.run_number(run)?;
         self.read(|conn| {
+            let lost: Option<u32> = conn
+                .prepare_cached(LOST_SESSION)?
+                .query_row([number], |row| row.get(0))
+                .optional()?;
+            if let Some(session) = lost {
+                return Err(StoreError::damaged(run, format!("the row of session {session} is missing")).into());
+            }
             let mut select =
                 conn.prepare_cached("SELECT number, data, sum FROM session WHERE run = ?1 ORDER BY number")?;
             let mut rows = select.query([number])?;

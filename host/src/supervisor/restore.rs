@@ -81,10 +81,6 @@ pub(super) fn sessions(
     let rows = store.sessions(run)?;
     let mut found = Found::nothing(&rows);
     store.walk(run, |record, bodies| found.take(record, bodies))?;
-    if let Some(session) = found.without_row(&rows) {
-        let what = format!("the row of session {session} is missing");
-        return Err(StoreError::damaged(run, what));
-    }
     let mut accounts = HashMap::new();
     let mut all = Vec::with_capacity(rows.len());
     for row in rows {
@@ -359,16 +355,6 @@ impl Found {
             Record::Note(_) | Record::Update(_) | Record::Body(..) | Record::Spill(_) => {}
         }
         Ok(())
-    }
-
-    /// A session of which records tell, or the row of a child of it, and that has none of these rows: one that was written is lost.
-    fn without_row(&self, rows: &[SessionRow]) -> Option<u32> {
-        let known: HashSet<u32> = rows.iter().map(|row| row.session.number).collect();
-        self.sessions
-            .keys()
-            .filter(|number| !known.contains(*number))
-            .min()
-            .copied()
     }
 
     fn of(&mut self, session: u32) -> &mut Left {

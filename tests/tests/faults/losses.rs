@@ -115,8 +115,10 @@ fn f05_a_session_without_its_row() {
         place.restore(&files);
         let before = rows(&place).len();
         is_damaged(&place, &run, &change_rows(&place, &[hide]), hide);
-        let cancel = place.home.host().args(["cancel", &run]).output();
-        cancel.expect(1).says(&["is damaged", "the row of session"]);
+        for command in ["cancel", "show", "tree", "replay", "export"] {
+            let output = place.home.host().args([command, &run]).output();
+            output.expect(1).says(&["is damaged", "the row of session"]);
+        }
         assert_eq!(rows(&place).len(), before, "{hide}: nothing is written");
         let output = resume(&place.home, &run).arg("--accept-loss").output().expect(0);
         assert!(output.stderr.contains("has lost nothing"), "{hide}: {}", output.stderr);
