@@ -45,8 +45,8 @@ const PLACE_KIB: u64 = 4 << 10;
 /// What the process may hold beside that after the first storm, of each attack, in KiB: compiled code, stacks, and pages of its allocator that are not wholly free.
 const FIRST_KIB: u64 = 4 << 10;
 
-/// And after each further one, in all.
-const MORE_KIB: u64 = 64 << 10;
+/// And after each further one, in all: how its allocator's pages lie is another each time.
+const MORE_KIB: u64 = 192 << 10;
 
 /// Connections to the database that a process may hold: one writes, one watches, four are kept for those that read.
 const CONNECTIONS: usize = 6;

@@ -72,15 +72,18 @@ pub(crate) enum Ended {
 }
 
 impl Ended {
-    /// Whether one of [`CLOCKS`] ended the root, or the called tool.
+    /// Whether a clock ended it, or something that it waited for.
     fn is_by_a_clock(&self) -> bool {
-        let error = match self {
-            Self::Refused(_) => None,
-            Self::Run(outcome) => outcome.error.as_ref(),
-            Self::Called(error, _) => error.as_ref(),
+        let (error, seen) = match self {
+            Self::Refused(_) => (None, None),
+            Self::Run(outcome) => (outcome.error.as_ref(), outcome.result.as_deref()),
+            Self::Called(error, structured) => (error.as_ref(), structured.as_deref()),
         };
-        let of_a_clock = |message: &String| CLOCKS.iter().any(|clock| message.contains(clock));
-        error.is_some_and(|(kind, message)| kind == "timed-out" && of_a_clock(message))
+        let said = [error.map(|(_, message)| message.as_str()), seen];
+        let clocks = CLOCKS.into_iter().chain(WAITS.map(|(key, _)| key));
+        // What a plugin is told where it waited for `limits.http.total`.
+        let mut words = clocks.chain(["HttpResponseTimeout"]);
+        words.any(|words| said.into_iter().flatten().any(|said| said.contains(words)))
     }
 }
 
@@ -199,25 +202,26 @@ impl Place {
     /// Panics unless each attack ended as it should. On a slow machine a clock may end one of those first that have work to do before they meet another
     /// limit; how many there were.
     pub(crate) fn judge(&self, ended: &[(usize, Ended)]) -> usize {
-        let late = |(n, ended): &&(usize, Ended)| ended.is_by_a_clock() && !self.attacks[*n].case.by_a_clock;
-        let wrong: Vec<String> = ended
+        let is_wrong = |(n, ended): &&(usize, Ended)| {
+            let attack = &self.attacks[*n];
+            let judged = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| attack.ended(ended)));
+            judged.is_err()
+        };
+        let (late, wrong): (Vec<_>, Vec<_>) = ended
             .iter()
-            .filter(|ended| !late(ended))
-            .filter_map(|(n, ended)| {
-                let attack = &self.attacks[*n];
-                let judged = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| attack.ended(ended)));
-                judged.is_err().then(|| attack.case.name.clone())
-            })
-            .collect();
-        assert!(wrong.is_empty(), "these ended otherwise: {wrong:#?}");
+            .filter(is_wrong)
+            .partition(|(_, ended)| ended.is_by_a_clock());
+        let names =
+            |of: &[&(usize, Ended)]| -> Vec<_> { of.iter().map(|(n, _)| self.attacks[*n].case.name.clone()).collect() };
+        assert!(wrong.is_empty(), "these ended otherwise: {:#?}", names(&wrong));
         let is_reached = self.traps.iter().any(|trap| trap.connections() > 0);
         assert!(!is_reached, "a local address was reached");
-        let late = ended.iter().filter(late).count();
         assert!(
-            late <= ended.len() / 16,
-            "a clock ended {late} of them that should end otherwise"
+            late.len() <= ended.len() / 16,
+            "a clock ended these that should end otherwise: {:#?}",
+            names(&late)
         );
-        late
+        late.len()
     }
 
     /// Panics unless the home is well: each run has ended and is recorded whole, and nothing that is kept or shown holds what it may not.
