@@ -92,6 +92,11 @@ impl ModelServer {
         self.shared.state().requests.len()
     }
 
+    /// Forgets the requests so far.
+    pub fn forget(&self) {
+        self.shared.state().requests = Vec::new();
+    }
+
     /// How many requests came that the script had no turn for.
     pub fn surplus(&self) -> usize {
         self.shared.state().surplus

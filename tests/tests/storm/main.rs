@@ -46,7 +46,7 @@ const PLACE_KIB: u64 = 4 << 10;
 const FIRST_KIB: u64 = 4 << 10;
 
 /// And after each further one, in all: how its allocator's pages lie is another each time.
-const MORE_KIB: u64 = 192 << 10;
+const MORE_KIB: u64 = 128 << 10;
 
 /// Connections to the database that a process may hold: one writes, one watches, four are kept for those that read.
 const CONNECTIONS: usize = 6;
@@ -111,6 +111,8 @@ async fn storms() {
             by_a_clock.count(),
             took.as_secs_f64()
         ));
+        drop(ended);
+        place.forget();
         let held = before.is_back().await;
         assert!(
             held.memories_kib <= attacks * PLACE_KIB,

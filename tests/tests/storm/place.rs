@@ -50,7 +50,7 @@ pub(crate) struct Inner {
     /// Servers on loopback that no attack may reach.
     traps: Vec<Serves>,
     runs: Mutex<BTreeSet<String>>,
-    _server: ModelServer,
+    server: ModelServer,
 }
 
 /// An attack that is ready.
@@ -145,7 +145,7 @@ impl Place {
             home,
             traps: trap.twin().into_iter().chain([trap]).collect(),
             runs: Mutex::default(),
-            _server: server,
+            server,
         }))
     }
 
@@ -197,6 +197,11 @@ impl Place {
             }
         };
         tokio::join!(run.wait(), hears).0.unwrap()
+    }
+
+    /// Lets go of what is kept of the attacks beside the host.
+    pub(crate) fn forget(&self) {
+        self.server.forget();
     }
 
     /// Panics unless each attack ended as it should. On a slow machine a clock may end one of those first that have work to do before they meet another
