@@ -641,12 +641,31 @@ fn the_oldest_go_until_the_rest_fits_and_the_file_gets_smaller() {
     let report = prune(&home, &["--keep-bytes", &(used - bytes(0) - 1).to_string()]);
     assert_eq!(pruned(&report), set(&[&ids[0], &ids[1]]));
     assert!(before - file() > 5_000_000, "{before} to {}", file());
+    assert!(report["returned"].as_u64().unwrap() > 5_000_000, "{report}");
     let freed = report["before"]["used"].as_u64().unwrap() - report["after"]["used"].as_u64().unwrap();
     let estimate = bytes(0) + bytes(1);
     assert!(freed.abs_diff(estimate) < estimate / 10, "{freed} and {estimate}");
     let shown = show(&home, &ids[2]);
     assert_eq!(shown["exit"], "returned");
     assert!(doctor(&home, 0).contains("all good"));
+}
+
+#[test]
+fn bytes_of_components_that_are_gone_are_told_as_given_back() {
+    let (_server, home) = home(Vec::new());
+    whole(&home, &steps(&[]));
+    let components = fs::read_dir(state(&home).join("components")).unwrap();
+    let bytes: u64 = components.map(|file| file.unwrap().metadata().unwrap().len()).sum();
+    let report = prune(&home, &["--older-than", "0s"]);
+    assert_eq!(report["returned"], json!(bytes), "{report}");
+    whole(&home, &steps(&[]));
+    let told = home
+        .host()
+        .args(["runs", "prune", "--older-than", "0s"])
+        .output()
+        .expect(0);
+    assert!(!told.stdout.contains("; 0 B are"), "{}", told.stdout);
+    assert!(told.stdout.contains("are the file system's again"), "{}", told.stdout);
 }
 
 #[test]
