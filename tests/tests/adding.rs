@@ -534,13 +534,32 @@ fn rights_are_given_and_taken_away_by_name() {
     home.write("papers/a.txt", "dendrites\n");
     add(&home, &file, &[]);
     let allow = |arguments: &[&str]| plugin(&home, &[&["allow", "weather"], arguments].concat());
-    allow(&["net:GET@api.example.org", "fs:./papers", "--own", "blackboard:mine"]).expect(0);
+    let told = allow(&["net:GET@api.example.org", "fs:./papers", "--own", "blackboard:mine"]).expect(0);
+    let (worst, given) = told.stderr.split_once("weather may now").unwrap();
+    for words in [
+        "at worst what an agent knows is sent to api.example.org",
+        "papers goes to the model's server",
+        "itself, whichever agent calls it",
+        "later runs read in the space mine",
+    ] {
+        assert!(
+            worst.contains(words) && !given.contains(words),
+            "{words:?}: {}",
+            told.stderr
+        );
+    }
     let papers = format!("fs:{}", home.work().canonicalize().unwrap().join("papers").display());
     let row = listed(&home)[0].clone();
     assert_eq!(row["allow"], json!(["net:GET@api.example.org", papers]));
     assert_eq!(row["own"], json!(["blackboard:mine"]));
     assert_eq!(sees(&home, &[], &open("mine"))["ok"], 0);
-    allow(&["--deny", "fs:./papers", "--deny", "blackboard"]).expect(0);
+    for nothing_new in [
+        &["net:GET@api.example.org"][..],
+        &["--deny", "fs:./papers", "--deny", "blackboard"],
+    ] {
+        let told = allow(nothing_new).expect(0);
+        assert!(!told.stderr.contains("at worst"), "{}", told.stderr);
+    }
     let row = listed(&home)[0].clone();
     assert_eq!(
         (&row["allow"], &row["own"]),

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::blocking;
+use crate::config::Config;
 use crate::engine::precheck;
 use crate::ids::Digest;
 use crate::limits::Limits;
@@ -10,7 +11,7 @@ use crate::plugin::approval::{Approval, ApprovalError, Change};
 use crate::plugin::grant::{GrantError, Kind};
 use crate::plugin::load::{Found, Shelf};
 use crate::plugin::{exports_agent, exports_toolset};
-use crate::run::given::{Asked, Holder};
+use crate::run::given::{Asked, Holder, WouldGet};
 use crate::run::grants::Grants;
 use crate::run::{Host, HostError};
 use crate::text;
@@ -142,6 +143,21 @@ impl Host {
         }
     }
 
+    /// The rights that a plugin would get and has not yet, with what each makes possible at worst. Nothing is written.
+    ///
+    /// # Errors
+    /// As [`Host::allow`].
+    pub async fn would_allow(&self, spec: &AllowSpec) -> Result<Vec<WouldGet>, HostError> {
+        let shelf = self.shelf();
+        let (config, spec) = (self.config().clone(), spec.clone());
+        let looking = blocking::apart(move || {
+            let mut all = shelf.approvals.read()?;
+            changed(&mut all, &spec, &shelf, &config).map(|(_, gets)| gets)
+        });
+        let gets = looking.await;
+        gets.map_err(|e| HostError::Run(format!("looking at an approval: {e}")))?
+    }
+
     /// Widens or narrows what was approved with a plugin.
     ///
     /// # Errors
@@ -150,19 +166,8 @@ impl Host {
         let shelf = self.shelf();
         let (config, spec) = (self.config().clone(), spec.clone());
         let changing = blocking::apart(move || {
-            let mut grants = Grants::approved_alone(&config)?;
-            shelf.approvals.change(|all| {
-                let approval = approved(all, &spec.name)?;
-                let mut found = shelf.at_home(&spec.name, &config.limits)?;
-                approval.covers(&found)?;
-                let asked = asked(&found, &grants, &config.limits)?;
-                let strategy = asked.strategy;
-                change(approval, &spec, &asked)?;
-                // All of it together has to be something that it can be given.
-                found.approval = Some(approval.clone().into());
-                grants.of(&found, strategy)?;
-                Ok::<_, HostError>(ApprovedPlugin::of(approval, shelf.path(&spec.name)))
-            })
+            let approvals = &shelf.approvals;
+            approvals.change(|all| changed(all, &spec, &shelf, &config).map(|(plugin, _)| plugin))
         });
         let changed = changing.await;
         changed.map_err(|e| HostError::Run(format!("changing an approval: {e}")))?
@@ -207,10 +212,31 @@ fn asked<'a>(found: &'a Found, grants: &'a Grants<'a>, limits: &Limits) -> Resul
     })
 }
 
-fn change(approval: &mut Approval, spec: &AllowSpec, asked: &Asked<'_>) -> Result<(), GrantError> {
+/// Changes an approval among all. What it is then, and what the plugin gets that it had not.
+fn changed(
+    all: &mut [Approval],
+    spec: &AllowSpec,
+    shelf: &Shelf,
+    config: &Config,
+) -> Result<(ApprovedPlugin, Vec<WouldGet>), HostError> {
+    let mut grants = Grants::approved_alone(config)?;
+    let approval = approved(all, &spec.name)?;
+    let mut found = shelf.at_home(&spec.name, &config.limits)?;
+    approval.covers(&found)?;
+    let asked = asked(&found, &grants, &config.limits)?;
+    let strategy = asked.strategy;
+    let gets = change(approval, spec, &asked)?;
+    // All of it together has to be something that it can be given.
+    found.approval = Some(approval.clone().into());
+    grants.of(&found, strategy)?;
+    Ok((ApprovedPlugin::of(approval, shelf.path(&spec.name)), gets))
+}
+
+fn change(approval: &mut Approval, spec: &AllowSpec, asked: &Asked<'_>) -> Result<Vec<WouldGet>, GrantError> {
     for text in &spec.deny {
         take(approval, asked, text)?;
     }
+    let mut gets = Vec::new();
     for (given, holder, texts) in [
         (&spec.allow, Holder::Caller, &mut approval.allow),
         (&spec.own, Holder::Own, &mut approval.own),
@@ -221,10 +247,11 @@ fn change(approval: &mut Approval, spec: &AllowSpec, asked: &Asked<'_>) -> Resul
             let text = allowed.grant.to_string();
             if !texts.contains(&text) {
                 texts.push(text);
+                gets.push(WouldGet::of(&allowed, holder));
             }
         }
     }
-    Ok(())
+    Ok(gets)
 }
 
 /// Takes a grant away, as it is listed or in the operator's words, or all of a kind.
