@@ -768,6 +768,24 @@ fn a_plugin_can_not_be_let_into_the_folder_of_plugins() {
 }
 
 #[test]
+fn a_plugin_whose_file_is_gone_is_removed_as_doctor_says() {
+    let home = home();
+    add(&home, &weather(&home, &[]), &[]);
+    fs::remove_file(in_home(&home)).unwrap();
+    let doctor = home.host().arg("doctor").output().stdout;
+    assert!(
+        doctor.contains("weather was approved and can't be read: its file is not there"),
+        "{doctor}"
+    );
+    let remedy = "hermes-host plugin remove weather";
+    assert!(doctor.contains(remedy) && !doctor.contains("plugin add"), "{doctor}");
+    let list = plugin(&home, &["list"]).expect(0).stdout;
+    assert!(list.contains(&format!("its file is not there   {remedy}")), "{list}");
+    plugin(&home, &["remove", "weather"]).expect(0);
+    assert_eq!(listed(&home), json!([]));
+}
+
+#[test]
 fn approvals_that_can_not_be_read_are_never_taken_for_none() {
     let home = home();
     let file = weather(&home, &["blackboard:mine"]);

@@ -1138,7 +1138,33 @@ fn a_plugin_that_is_gone_is_named_and_can_be_put_back() {
             fs::remove_file(component).unwrap();
         }
     }
+    let told = doctor(&home, 0);
+    assert!(
+        told.contains("is missing; the plugin that is built in takes its place"),
+        "{told}"
+    );
     home.host().args(["resume", &run]).output().expect(0);
+}
+
+#[test]
+fn a_plugin_that_is_gone_is_told_once_for_all_its_runs() {
+    let (_server, home) = home(Vec::new());
+    let runs: Vec<String> = (0..5).map(|_| whole(&home, &steps(&[]))).collect();
+    let digest = show(&home, &runs[0])["agents"][0]["digest"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let strategy = state(&home).join(format!("components/{digest}.wasm"));
+    fs::remove_file(&strategy).unwrap();
+    let told = doctor(&home, 1);
+    let place = strategy.display().to_string();
+    assert_eq!(told.matches(&place).count(), 1, "{told}");
+    let words = format!("the component {} is missing, which 5 runs use: ", &digest[..12]);
+    let (_, named) = told.split_once(&words).unwrap();
+    let named = named.lines().next().unwrap();
+    let first: Vec<&str> = named.split(", ").collect();
+    assert_eq!((first.len(), first[3]), (4, "…"), "{named}");
+    assert!(first[..3].iter().all(|run| runs.iter().any(|of| of == run)), "{named}");
 }
 
 #[test]

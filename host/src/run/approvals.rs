@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::blocking;
 use crate::config::Config;
-use crate::engine::precheck;
+use crate::engine::precheck::{self, LoadError};
 use crate::ids::Digest;
 use crate::limits::Limits;
 use crate::plugin::approval::{Approval, ApprovalError, Change};
@@ -110,6 +110,7 @@ impl Host {
                 Ok(found) => approval
                     .change(&found)
                     .map_or(Holds::Yes, |change| Holds::Changed(Box::new(change))),
+                Err(LoadError::NotFound { .. }) => Holds::Unreadable("its file is not there".to_owned()),
                 Err(error) => Holds::Unreadable(error.to_string()),
             };
             let path = shelf.path(&approval.name);

@@ -6,7 +6,7 @@ use crate::ids::Digest;
 use crate::instance::describe;
 use crate::limits::Limits;
 use crate::plugin::grant::Kind;
-use crate::plugin::load::{Found, load};
+use crate::plugin::load::{Found, Shelf, load};
 use crate::plugin::manifest::{self, Wanted};
 use crate::plugin::rights::Rights;
 use crate::plugin::toolbox::says_repeatable;
@@ -22,6 +22,11 @@ pub enum Ask {
     Yes,
     /// Run nothing.
     No,
+}
+
+/// Whether a plugin that is built in has these bytes. It takes the place of one that a run used and that is gone.
+pub fn is_built_in(digest: &Digest) -> bool {
+    Shelf::has_built_in(digest)
 }
 
 /// One thing that a plugin wants.

@@ -47,7 +47,7 @@ pub use fork::{ForkSpec, ReadyFork};
 pub use given::{Holder, WouldGet};
 pub use handle::RunHandle;
 pub use home::check_home;
-pub use inspect::{Approved, Ask, Inspection, ToolInfo, Want};
+pub use inspect::{Approved, Ask, Inspection, ToolInfo, Want, is_built_in};
 pub use prepare::default_model;
 pub use prune::{PruneSpec, Pruned, PrunedRun, Standing, Stays};
 pub use replay::{DifferenceView, Replay, ReplaySpec, SideView};
@@ -62,7 +62,7 @@ pub use crate::engine::compile::{CompileIn, ThisProgram, this_program};
 pub use crate::plugin::approval::{ApprovalError, Change};
 pub use crate::plugin::rights::Right;
 pub use crate::session::audit::{Denial, Denials};
-pub use crate::store::{Copied, Integrity, Loss, Problem, Size as StoreSize};
+pub use crate::store::{BadComponent, Copied, Integrity, Loss, Problem, Size as StoreSize};
 
 use crate::config::{Config, Durability};
 use crate::egress::Egress;
