@@ -1065,6 +1065,7 @@ fn same(home: &Home, name: &str, screen: &str) {
         (r"\b[0-9a-f]{64}\b", "DIGEST"),
         (r"\b[0-9a-f]{12}\b", "DIGESTSHORT0"),
         (r"\b\d+ bytes\b", "N bytes"),
+        (r"getting ready; .*\n", ""),
     ] {
         settings.add_filter(pattern, shown);
     }

@@ -58,7 +58,7 @@ pub use spec::{AgentSummary, Budget, RunOutcome, RunSpec};
 pub use trajectory::TrajectoryForm;
 pub use view::{ChangeView, EntryView, ImportView, NoteView, OpView, RunList, RunRow, RunView, SessionView, SpaceView};
 
-pub use crate::engine::compile::{CompileIn, ThisProgram, this_program};
+pub use crate::engine::compile::{CompileIn, ThisProgram, is_compiling, this_program};
 pub use crate::plugin::approval::{ApprovalError, Change};
 pub use crate::plugin::rights::Right;
 pub use crate::session::audit::{Denial, Denials};
