@@ -521,6 +521,7 @@ fn prune_wants_to_be_told_what() {
         ["--keep-bytes", "much"],
         ["--keep-bytes", "1GB"],
         ["--status", "old"],
+        ["--status", "active"],
     ] {
         home.host()
             .args(["runs", "prune"])
@@ -567,6 +568,12 @@ fn what_is_owned_or_can_go_on_stays() {
     let ended = [whole(&home, &steps(&[])), whole(&home, &steps(&[]))];
     let waiting = killed(&server, &home, &steps(&[ask("ROOT")]), 1);
     let (owner, theirs) = stuck(&server, &home, &steps(&[ask("ROOT")]), 2);
+    let active = home.host().args(["runs", "--status", "active", "--output", "json"]);
+    let active = active.output().expect(0).json();
+    assert_eq!(
+        (active.as_array().unwrap().len(), &active[0]["run"]),
+        (1, &json!(theirs))
+    );
     assert_eq!(pruned(&prune(&home, &["--older-than", "1d"])), BTreeSet::new());
     assert_eq!(
         pruned(&prune(&home, &["--status", "failed,cancelled"])),

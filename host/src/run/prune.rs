@@ -25,16 +25,19 @@ pub enum Standing {
     Interrupted,
     /// It is not what was written. Behind its row and its anchor this is looked for only where it is asked for.
     Damaged,
+    /// A live process has it under way. No such run is removed.
+    Active,
 }
 
 impl Standing {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Completed,
         Self::Failed,
         Self::Cancelled,
         Self::Interrupted,
         Self::Damaged,
+        Self::Active,
     ];
 
     /// Its name on the command line.
@@ -45,6 +48,7 @@ impl Standing {
             Self::Cancelled => "cancelled",
             Self::Interrupted => "interrupted",
             Self::Damaged => "damaged",
+            Self::Active => "active",
         }
     }
 
