@@ -649,6 +649,10 @@ fn names_that_mean_something_else_are_not_given_away() {
     plugin(&home, &["add", "./core.wasm", "--yes"])
         .expect(2)
         .says(&["core module"]);
+    home.write("script.toml", "model = \"slow\"\n");
+    plugin(&home, &["add", "./script.toml", "--yes"])
+        .expect(2)
+        .says(&["script.toml: it is no component"]);
     let names: Vec<_> = listed(&home)
         .as_array()
         .unwrap()
@@ -783,6 +787,23 @@ fn a_plugin_whose_file_is_gone_is_removed_as_doctor_says() {
     assert!(list.contains(&format!("its file is not there   {remedy}")), "{list}");
     plugin(&home, &["remove", "weather"]).expect(0);
     assert_eq!(listed(&home), json!([]));
+}
+
+#[test]
+fn a_file_that_was_put_there_by_hand_is_told_with_what_can_be_done() {
+    let home = home();
+    fs::create_dir_all(home.path().join("plugins")).unwrap();
+    fs::copy(weather(&home, &[]), in_home(&home)).unwrap();
+    let path = in_home(&home).display().to_string();
+    for arguments in [&["remove", "weather"][..], &["allow", "weather", "llm"]] {
+        let told = plugin(&home, arguments).expect(2);
+        told.says(&[
+            "weather was never added",
+            &format!("hermes-host plugin add {path}"),
+            &format!("rm {path}"),
+        ]);
+    }
+    assert!(in_home(&home).exists());
 }
 
 #[test]

@@ -181,7 +181,7 @@ impl Host {
     pub fn remove_plugin(&self, name: &str) -> Result<PathBuf, HostError> {
         let shelf = self.shelf();
         let removed = shelf.approvals.change(|all| {
-            approved(all, name)?;
+            approved(&shelf, all, name)?;
             // The bytes first: what was approved with them is nothing by itself.
             shelf.take_out(name)?;
             all.retain(|approval| approval.name != name);
@@ -192,13 +192,19 @@ impl Host {
 }
 
 /// The approval of a plugin.
-fn approved<'a>(all: &'a mut [Approval], name: &str) -> Result<&'a mut Approval, ApprovalError> {
+fn approved<'a>(shelf: &Shelf, all: &'a mut [Approval], name: &str) -> Result<&'a mut Approval, ApprovalError> {
     let shown = text::line(name, 64);
     if Shelf::is_built_in(name) {
         return Err(ApprovalError::BuiltIn { name: shown });
     }
     let found = all.iter_mut().find(|approval| approval.name == name);
-    found.ok_or(ApprovalError::Never { name: shown })
+    found.ok_or_else(|| match shelf.names().iter().any(|there| there == name) {
+        true => ApprovalError::NotAdded {
+            name: shown,
+            path: shelf.path(name),
+        },
+        false => ApprovalError::Never { name: shown },
+    })
 }
 
 /// The plugin that grants are asked for, which passed when it was added.
@@ -221,7 +227,7 @@ fn changed(
     config: &Config,
 ) -> Result<(ApprovedPlugin, Vec<WouldGet>), HostError> {
     let mut grants = Grants::approved_alone(config)?;
-    let approval = approved(all, &spec.name)?;
+    let approval = approved(shelf, all, &spec.name)?;
     let mut found = shelf.at_home(&spec.name, &config.limits)?;
     approval.covers(&found)?;
     let asked = asked(&found, &grants, &config.limits)?;
