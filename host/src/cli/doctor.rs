@@ -360,7 +360,7 @@ fn damage(problems: &[Damage], what: &'static str, anew: &str) -> Vec<Check> {
 /// that has the same bytes.
 fn bad_component(component: &BadComponent, problems: &[Damage], what: &'static str) -> Check {
     let mut about = "";
-    let mut runs = Vec::new();
+    let mut runs: Vec<&str> = Vec::new();
     for problem in problems.iter().filter(|p| p.component.as_ref() == Some(component)) {
         about = &problem.what;
         runs.extend(problem.run.as_ref().map(RunId::as_str));

@@ -107,7 +107,8 @@ fn screen(context: Context) -> Screen {
 
 /// Says what would be possible at worst, and then changes what was approved.
 async fn allow(host: &Host, context: Context, spec: &AllowSpec) -> Result<u8, Problem> {
-    stdio::tell(&screen(context).further(&host.would_allow(spec).await?));
+    let gets = host.would_allow(spec).await?;
+    stdio::tell(&screen(context).further(&gets));
     let changed = host.allow(spec).await?;
     let name = &changed.name;
     told(context, &changed, &format!("{name} may now: {}", rights(&changed)))
