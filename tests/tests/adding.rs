@@ -534,13 +534,32 @@ fn rights_are_given_and_taken_away_by_name() {
     home.write("papers/a.txt", "dendrites\n");
     add(&home, &file, &[]);
     let allow = |arguments: &[&str]| plugin(&home, &[&["allow", "weather"], arguments].concat());
-    allow(&["net:GET@api.example.org", "fs:./papers", "--own", "blackboard:mine"]).expect(0);
+    let told = allow(&["net:GET@api.example.org", "fs:./papers", "--own", "blackboard:mine"]).expect(0);
+    let (worst, given) = told.stderr.split_once("weather may now").unwrap();
+    for words in [
+        "at worst what an agent knows is sent to api.example.org",
+        "papers goes to the model's server",
+        "itself, whichever agent calls it",
+        "later runs read in the space mine",
+    ] {
+        assert!(
+            worst.contains(words) && !given.contains(words),
+            "{words:?}: {}",
+            told.stderr
+        );
+    }
     let papers = format!("fs:{}", home.work().canonicalize().unwrap().join("papers").display());
     let row = listed(&home)[0].clone();
     assert_eq!(row["allow"], json!(["net:GET@api.example.org", papers]));
     assert_eq!(row["own"], json!(["blackboard:mine"]));
     assert_eq!(sees(&home, &[], &open("mine"))["ok"], 0);
-    allow(&["--deny", "fs:./papers", "--deny", "blackboard"]).expect(0);
+    for nothing_new in [
+        &["net:GET@api.example.org"][..],
+        &["--deny", "fs:./papers", "--deny", "blackboard"],
+    ] {
+        let told = allow(nothing_new).expect(0);
+        assert!(!told.stderr.contains("at worst"), "{}", told.stderr);
+    }
     let row = listed(&home)[0].clone();
     assert_eq!(
         (&row["allow"], &row["own"]),
@@ -630,6 +649,10 @@ fn names_that_mean_something_else_are_not_given_away() {
     plugin(&home, &["add", "./core.wasm", "--yes"])
         .expect(2)
         .says(&["core module"]);
+    home.write("script.toml", "model = \"slow\"\n");
+    plugin(&home, &["add", "./script.toml", "--yes"])
+        .expect(2)
+        .says(&["script.toml: it is no component"]);
     let names: Vec<_> = listed(&home)
         .as_array()
         .unwrap()
@@ -746,6 +769,41 @@ fn a_plugin_can_not_be_let_into_the_folder_of_plugins() {
         .output()
         .expect(2)
         .says(&["plugins/"]);
+}
+
+#[test]
+fn a_plugin_whose_file_is_gone_is_removed_as_doctor_says() {
+    let home = home();
+    add(&home, &weather(&home, &[]), &[]);
+    fs::remove_file(in_home(&home)).unwrap();
+    let doctor = home.host().arg("doctor").output().stdout;
+    assert!(
+        doctor.contains("weather was approved and can't be read: its file is not there"),
+        "{doctor}"
+    );
+    let remedy = "hermes-host plugin remove weather";
+    assert!(doctor.contains(remedy) && !doctor.contains("plugin add"), "{doctor}");
+    let list = plugin(&home, &["list"]).expect(0).stdout;
+    assert!(list.contains(&format!("its file is not there   {remedy}")), "{list}");
+    plugin(&home, &["remove", "weather"]).expect(0);
+    assert_eq!(listed(&home), json!([]));
+}
+
+#[test]
+fn a_file_that_was_put_there_by_hand_is_told_with_what_can_be_done() {
+    let home = home();
+    fs::create_dir_all(home.path().join("plugins")).unwrap();
+    fs::copy(weather(&home, &[]), in_home(&home)).unwrap();
+    let path = in_home(&home).display().to_string();
+    for arguments in [&["remove", "weather"][..], &["allow", "weather", "llm"]] {
+        let told = plugin(&home, arguments).expect(2);
+        told.says(&[
+            "weather was never added",
+            &format!("hermes-host plugin add {path}"),
+            &format!("rm {path}"),
+        ]);
+    }
+    assert!(in_home(&home).exists());
 }
 
 #[test]
@@ -1028,6 +1086,7 @@ fn same(home: &Home, name: &str, screen: &str) {
         (r"\b[0-9a-f]{64}\b", "DIGEST"),
         (r"\b[0-9a-f]{12}\b", "DIGESTSHORT0"),
         (r"\b\d+ bytes\b", "N bytes"),
+        (r"getting ready; .*\n", ""),
     ] {
         settings.add_filter(pattern, shown);
     }

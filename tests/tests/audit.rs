@@ -617,6 +617,9 @@ fn a_call_that_was_cut_short_is_told_as_one_whose_uses_may_be_missing() {
     let cut = row(&rows, &[("way", json!("unfinished"))]);
     assert_eq!((&cut["target"], &cut["call"]), (&json!("probe"), &json!("1")), "{cut}");
     assert!(cut["message"].as_str().unwrap().contains("went down"), "{cut}");
+    let shown = home.host().args(["show", &run, "--audit"]).output().expect(0).stdout;
+    let words = "\n      unfinished\n        probe: the host went down while it ran";
+    assert!(shown.contains(words), "{shown}");
 }
 
 #[test]

@@ -128,6 +128,21 @@ fn a19_a_component_that_is_never_compiled_is_refused_by_each_limit() {
 }
 
 #[test]
+fn a_compile_that_takes_long_is_told_to_whoever_reads_no_terminal() {
+    const WORDS: &str = "getting ready; plugins that are new here are compiled once\n";
+    let home = Home::empty();
+    let bomb = home.write("bomb.wasm", endless());
+    let told = |arguments: &[&str]| {
+        let host = home.host().set("limits.compile.wall", "3s").args(arguments);
+        echo(host, &bomb).output().expect(2).stderr.matches(WORDS).count()
+    };
+    assert_eq!(told(&[]), 1);
+    assert_eq!(told(&[]), 0, "nothing is compiled that is known");
+    fs::remove_file(entries(&home, "refused").remove(0)).unwrap();
+    assert_eq!(told(&["--quiet"]), 0);
+}
+
+#[test]
 fn a19_a_refusal_that_was_tampered_with_is_not_believed() {
     let home = Home::empty();
     let bomb = home.write("bomb.wasm", endless());

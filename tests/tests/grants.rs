@@ -228,9 +228,10 @@ fn a_tools_own_space_is_the_home_folders_whatever_its_caller_calls_so() {
     ] {
         own(grant).expect(2).says(&[words]);
     }
-    own("prob-tool=blackboard:mine")
-        .expect(0)
-        .says(&["--own prob-tool=blackboard:mine is for nobody"]);
+    own("prob-tool=blackboard:mine").expect(0).says(&[
+        "--own prob-tool=blackboard:mine is for nobody",
+        "did you mean probe-tool?",
+    ]);
 }
 
 #[test]

@@ -521,6 +521,7 @@ fn prune_wants_to_be_told_what() {
         ["--keep-bytes", "much"],
         ["--keep-bytes", "1GB"],
         ["--status", "old"],
+        ["--status", "active"],
     ] {
         home.host()
             .args(["runs", "prune"])
@@ -567,6 +568,12 @@ fn what_is_owned_or_can_go_on_stays() {
     let ended = [whole(&home, &steps(&[])), whole(&home, &steps(&[]))];
     let waiting = killed(&server, &home, &steps(&[ask("ROOT")]), 1);
     let (owner, theirs) = stuck(&server, &home, &steps(&[ask("ROOT")]), 2);
+    let active = home.host().args(["runs", "--status", "active", "--output", "json"]);
+    let active = active.output().expect(0).json();
+    assert_eq!(
+        (active.as_array().unwrap().len(), &active[0]["run"]),
+        (1, &json!(theirs))
+    );
     assert_eq!(pruned(&prune(&home, &["--older-than", "1d"])), BTreeSet::new());
     assert_eq!(
         pruned(&prune(&home, &["--status", "failed,cancelled"])),
@@ -641,12 +648,31 @@ fn the_oldest_go_until_the_rest_fits_and_the_file_gets_smaller() {
     let report = prune(&home, &["--keep-bytes", &(used - bytes(0) - 1).to_string()]);
     assert_eq!(pruned(&report), set(&[&ids[0], &ids[1]]));
     assert!(before - file() > 5_000_000, "{before} to {}", file());
+    assert!(report["returned"].as_u64().unwrap() > 5_000_000, "{report}");
     let freed = report["before"]["used"].as_u64().unwrap() - report["after"]["used"].as_u64().unwrap();
     let estimate = bytes(0) + bytes(1);
     assert!(freed.abs_diff(estimate) < estimate / 10, "{freed} and {estimate}");
     let shown = show(&home, &ids[2]);
     assert_eq!(shown["exit"], "returned");
     assert!(doctor(&home, 0).contains("all good"));
+}
+
+#[test]
+fn bytes_of_components_that_are_gone_are_told_as_given_back() {
+    let (_server, home) = home(Vec::new());
+    whole(&home, &steps(&[]));
+    let components = fs::read_dir(state(&home).join("components")).unwrap();
+    let bytes: u64 = components.map(|file| file.unwrap().metadata().unwrap().len()).sum();
+    let report = prune(&home, &["--older-than", "0s"]);
+    assert_eq!(report["returned"], json!(bytes), "{report}");
+    whole(&home, &steps(&[]));
+    let told = home
+        .host()
+        .args(["runs", "prune", "--older-than", "0s"])
+        .output()
+        .expect(0);
+    assert!(!told.stdout.contains("; 0 B are"), "{}", told.stdout);
+    assert!(told.stdout.contains("are the file system's again"), "{}", told.stdout);
 }
 
 #[test]
@@ -1119,7 +1145,33 @@ fn a_plugin_that_is_gone_is_named_and_can_be_put_back() {
             fs::remove_file(component).unwrap();
         }
     }
+    let told = doctor(&home, 0);
+    assert!(
+        told.contains("is missing; the plugin that is built in takes its place"),
+        "{told}"
+    );
     home.host().args(["resume", &run]).output().expect(0);
+}
+
+#[test]
+fn a_plugin_that_is_gone_is_told_once_for_all_its_runs() {
+    let (_server, home) = home(Vec::new());
+    let runs: Vec<String> = (0..5).map(|_| whole(&home, &steps(&[]))).collect();
+    let digest = show(&home, &runs[0])["agents"][0]["digest"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let strategy = state(&home).join(format!("components/{digest}.wasm"));
+    fs::remove_file(&strategy).unwrap();
+    let told = doctor(&home, 1);
+    let place = strategy.display().to_string();
+    assert_eq!(told.matches(&place).count(), 1, "{told}");
+    let words = format!("the component {} is missing, which 5 runs use: ", &digest[..12]);
+    let (_, named) = told.split_once(&words).unwrap();
+    let named = named.lines().next().unwrap();
+    let first: Vec<&str> = named.split(", ").collect();
+    assert_eq!((first.len(), first[3]), (4, "…"), "{named}");
+    assert!(first[..3].iter().all(|run| runs.iter().any(|of| of == run)), "{named}");
 }
 
 #[test]

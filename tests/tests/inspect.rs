@@ -38,7 +38,34 @@ fn only_asking_runs_it_and_with_nothing_granted() {
             .args(["--output", "json"])
     };
     let json = ask("pure-echo").output().expect(0).json();
-    assert_eq!(json["tools"][0]["name"], "echo");
+    let tool = &json["tools"][0];
+    assert_eq!(tool["name"], "echo");
+    assert_eq!(tool["schema"]["properties"]["text"]["type"], "string");
+    assert_eq!(tool["schema"]["required"], serde_json::json!(["text"]));
+}
+
+#[test]
+fn what_a_tool_takes_is_told_before_it_is_called_and_when_it_is_called_wrongly() {
+    let home = Home::new();
+    let shown = home
+        .host()
+        .args(["inspect", "files", "--ask"])
+        .output()
+        .expect(0)
+        .stdout;
+    let (_, read) = shown.split_once("\n  read_file ").unwrap();
+    assert!(read.contains("path (string, required): File to read"), "{shown}");
+    assert!(read.contains("start (integer): First line"), "{shown}");
+    let call = [
+        "call",
+        "files",
+        "read_file",
+        r#"{"path":"/x","pat":"/x"}"#,
+        "--allow",
+        "fs:.",
+    ];
+    let refused = home.host().args(call).output().expect(1);
+    refused.says(&["'pat' was unexpected); its arguments are lines, path, start"]);
 }
 
 #[test]
@@ -94,8 +121,9 @@ fn without_a_manifest_its_imports_tell_what_would_be_denied() {
 fn a_tool_is_asked_once_for_what_it_has() {
     let home = Home::empty();
     let ask = || {
-        let host = home.host().args(["inspect", "--ask"]).arg(guests::built("probe-tool"));
-        let output = host.output().expect(0);
+        // However long it is compiled.
+        let host = home.host().args(["inspect", "--ask", "--quiet"]);
+        let output = host.arg(guests::built("probe-tool")).output().expect(0);
         (output.stdout, output.stderr)
     };
     let (said, notices) = ask();

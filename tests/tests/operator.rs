@@ -397,6 +397,32 @@ fn each_finding_of_doctor_comes_with_what_mends_it() {
 }
 
 #[test]
+fn a_home_that_has_lost_its_database_begins_anew_as_doctor_says() {
+    let home = with_key_file();
+    let host = home.path().join("host");
+    fs::create_dir(host.join("runs")).unwrap();
+    fs::write(host.join("runs/0123456789.lock"), "").unwrap();
+    let found = checks(home.host());
+    let found = check(&found, "database");
+    let (detail, mend) = (found["detail"].as_str().unwrap(), found["mend"].as_str().unwrap());
+    assert!(detail.ends_with("files of its runs are still there"), "{found}");
+    let words = format!("move hermes.db*, runs and components in {} away", host.display());
+    assert!(mend.contains(&words), "{found}");
+    fs::rename(host.join("runs"), home.work().join("runs")).unwrap();
+    assert_eq!(check(&checks(home.host()), "database")["state"], "ok");
+}
+
+#[test]
+fn a_setting_that_is_unknown_is_told_with_a_command_that_works() {
+    let home = with_key_file();
+    home.write("hermes.toml", "[limits]\nmemroy = 1\n");
+    let found = checks(home.host());
+    let mend = check(&found, "configuration")["mend"].as_str().unwrap();
+    assert!(mend.ends_with("hermes-host config reference"), "{mend}");
+    home.host().args(["config", "reference"]).output().expect(0);
+}
+
+#[test]
 fn doctor_finds_a_home_that_cannot_be_made() {
     let home = Home::empty();
     let file = home.write("a-file", "in the way");

@@ -30,6 +30,7 @@ fn same(home: &Home, name: &str, screen: &str) {
         (r"\b\d+(\.\d+)? ?(ms|s)\b", "TIME"),
         (r"\b\d[\d,.]*[kMG]? (fuel|bytes)\b", "N $1"),
         (r"127\.0\.0\.1:\d+", "127.0.0.1:PORT"),
+        (r"getting ready; .*\n", ""),
     ] {
         settings.add_filter(pattern, shown);
     }

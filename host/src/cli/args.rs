@@ -244,7 +244,7 @@ pub(super) struct List {
     pub(super) limit: u32,
     /// Runs that stand so
     #[arg(long, value_enum, value_name = "STATUS,..", value_delimiter = ',')]
-    pub(super) status: Vec<Status>,
+    pub(super) status: Vec<Listed>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -327,7 +327,18 @@ pub(super) struct Prune {
     pub(super) dry_run: bool,
 }
 
-/// How a run stands.
+/// How a run stands that is listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Listed {
+    Completed,
+    Failed,
+    Cancelled,
+    Interrupted,
+    Damaged,
+    Active,
+}
+
+/// How a run stands that can be removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Status {
     Completed,
@@ -417,7 +428,7 @@ pub(super) enum Blackboard {
     /// Lists spaces, or the keys of one
     #[command(after_help = "Example:\n  hermes-host blackboard ls 7f3a09c1d2/notes --prefix source/")]
     Ls {
-        /// The space; all spaces are listed without it
+        /// The space; of a run without /NAME its spaces are listed, and all spaces without it
         #[arg(value_name = "SPACE")]
         space: Option<String>,
         /// Only keys that begin so
@@ -449,7 +460,7 @@ pub(super) enum Blackboard {
         #[arg(long, value_name = "N")]
         if_version: Option<u64>,
     },
-    /// Prints changes as they come, until Ctrl-C
+    /// Prints the latest write of each key, then changes as they come, until Ctrl-C
     #[command(after_help = "Example:\n  hermes-host blackboard watch 7f3a09c1d2/notes")]
     Watch {
         #[arg(value_name = "SPACE")]

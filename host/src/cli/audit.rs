@@ -74,8 +74,8 @@ impl Screen {
             for of_plugin in grouped(&of_agent, |row| (row.digest, row.plugin.clone())) {
                 let Some(first) = of_plugin.first() else { continue };
                 out.push_str(&self.plugin("    ", &first.plugin, &first.digest.short(), ""));
-                // Denials stand together, under whatever would allow them.
-                for of_right in grouped(&of_plugin, |row| (row.way == DENIED, right(row))) {
+                // Denials stand together, under whatever would allow them, and so do calls whose uses may not all be known.
+                for of_right in grouped(&of_plugin, |row| (heading(row), right(row))) {
                     self.right(&mut out, &of_right);
                 }
             }
@@ -85,9 +85,11 @@ impl Screen {
 
     fn right(&self, out: &mut String, rows: &[&AuditRow]) {
         let Some(first) = rows.first() else { return };
-        let (lead, ink) = match first.way {
-            DENIED => ("denied", Ink::Bad),
-            _ => ("", Ink::Dim),
+        let lead = heading(first);
+        let ink = match lead {
+            DENIED => Ink::Bad,
+            UNFINISHED => Ink::Warn,
+            _ => Ink::Dim,
         };
         let own = if first.own { "its own" } else { "" };
         let said = [lead, &right(first), own].map(str::to_owned);
@@ -117,7 +119,7 @@ impl Screen {
             (None, None) => {}
         }
         let facts = facts.join(", ");
-        let way = if row.way == DENIED { "" } else { row.way };
+        let way = if heading(row).is_empty() { row.way } else { "" };
         let what = match (row.way, &row.what, &row.message, &row.target) {
             (DENIED, Some(what), ..) => format!("may not {what}"),
             (DENIED, None, Some(message), _) => message.clone(),
@@ -207,8 +209,19 @@ fn budget(agent: &AgentGrants) -> String {
 
 /// The way of a denial.
 const DENIED: &str = "denied";
+/// The way of a call whose uses may not all be known.
+const UNFINISHED: &str = "unfinished";
 /// What stands for targets that are not named.
 const FURTHER: &str = "and further ones";
+
+/// The way of a row where it stands above it, in the heading of all rows with it.
+fn heading(row: &AuditRow) -> &'static str {
+    match row.way {
+        DENIED => DENIED,
+        UNFINISHED => UNFINISHED,
+        _ => "",
+    }
+}
 
 /// Of a use the right, of a denial what would allow it.
 fn right(row: &AuditRow) -> String {

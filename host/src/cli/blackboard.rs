@@ -13,7 +13,7 @@ use super::validated::Blackboard;
 use super::{Context, json, stdio};
 use crate::limits::{Unit, show};
 use crate::run::Host;
-use crate::run::view::EntryView;
+use crate::run::view::{EntryView, SpaceView};
 use crate::text::{Shape, clean};
 
 /// How long one wait for changes lasts before the next begins.
@@ -27,19 +27,8 @@ const WIDTH: usize = 256;
 pub(super) async fn serve(host: &Host, context: Context, command: Blackboard) -> Result<u8, Problem> {
     let board = host.blackboard();
     match command {
-        Blackboard::Spaces => spaces(host, context).await?,
-        Blackboard::Keys { space, prefix } => {
-            let keys = board.keys(&space, &prefix).await?;
-            match context.output {
-                Output::Text => stdio::print(
-                    &keys
-                        .iter()
-                        .map(|key| format!("{}\n", fit(key, WIDTH)))
-                        .collect::<String>(),
-                )?,
-                Output::Json | Output::Events => stdio::print_line(&json::line(&keys.into()))?,
-            }
-        }
+        Blackboard::Spaces => spaces(&board.spaces().await?, context)?,
+        Blackboard::Keys { space, prefix } => keys(host, context, &space, &prefix).await?,
         Blackboard::Get { space, key } => match board.get(&space, &key).await? {
             Some(entry) => print_entry(&key, &entry, context)?,
             None => return Err(absent(&space, &key)),
@@ -63,8 +52,34 @@ pub(super) async fn serve(host: &Host, context: Context, command: Blackboard) ->
     Ok(0)
 }
 
-async fn spaces(host: &Host, context: Context) -> Result<(), Problem> {
-    let spaces = host.blackboard().spaces().await?;
+/// The keys of a space, or the spaces of a run. That there is no such space is an error for a person; a program reads that it has no keys.
+async fn keys(host: &Host, context: Context, space: &str, prefix: &str) -> Result<(), Problem> {
+    let board = host.blackboard();
+    let keys = board.keys(space, prefix).await?;
+    if keys.is_empty() && !board.is_there(space).await? {
+        match board.spaces_of(space).await? {
+            Some(of_run) if of_run.is_empty() && context.output == Output::Text => {
+                stdio::tell(&format!(
+                    "run {} has written nothing to its spaces\n",
+                    fit(space, WIDTH)
+                ));
+                return Ok(());
+            }
+            Some(of_run) => return spaces(&of_run, context),
+            None if context.output == Output::Text => return Err(no_space(space)),
+            None => {}
+        }
+    }
+    match context.output {
+        Output::Text => {
+            let lines = keys.iter().map(|key| format!("{}\n", fit(key, WIDTH)));
+            stdio::print(&lines.collect::<String>())
+        }
+        Output::Json | Output::Events => stdio::print_line(&json::line(&keys.into())),
+    }
+}
+
+fn spaces(spaces: &[SpaceView], context: Context) -> Result<(), Problem> {
     if context.output == Output::Text {
         let row = |name: &str, keys: &str, bytes: &str| {
             format!("{} {} {}\n", left(name, 40), right(keys, 8), right(bytes, 16))
@@ -144,6 +159,16 @@ async fn watch(host: &Host, context: Context, space: &str, prefix: &str) -> Resu
             };
             stdio::print_line(&line)?;
         }
+    }
+}
+
+fn no_space(space: &str) -> Problem {
+    Problem {
+        code: 1,
+        kind: "not-found",
+        message: format!("there is no space `{}`", fit(space, WIDTH)),
+        help: vec!["all spaces:  hermes-host blackboard ls".to_owned()],
+        run: None,
     }
 }
 

@@ -1,5 +1,6 @@
 //! `doctor`: what is missing on this machine, and the command that mends it.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::IsTerminal as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -16,8 +17,10 @@ use crate::event::now_ms;
 use crate::ids::RunId;
 use crate::limits::{Unit, show};
 use crate::run::{
-    CompileIn, Holds, Host, HostError, Integrity, Problem as Damage, SecretRow, check_home, default_model,
+    BadComponent, CompileIn, Holds, Host, HostError, Integrity, Problem as Damage, SecretRow, check_home,
+    default_model, is_built_in,
 };
+use crate::store::StoreError;
 use crate::text::shell_word;
 
 /// The longest line, in columns.
@@ -33,6 +36,8 @@ const CLOCK_FLOOR_MS: u64 = 1_735_689_600_000;
 
 /// Damages that are told one by one.
 const DAMAGES: usize = 50;
+/// Runs that are named of those that use a component.
+const RUNS: usize = 3;
 
 /// One thing that was looked at.
 struct Check {
@@ -81,7 +86,7 @@ pub(super) async fn doctor(config: Config, context: Context) -> Result<u8, Probl
 /// With a configuration that can't be read there is still a machine to check.
 pub(super) fn without_configuration(context: Context, error: &ConfigError) -> Result<u8, Problem> {
     let mend = error.help().into_iter().next();
-    let mend = mend.or_else(|| Some("correct it there; the keys are in docs/configuration.md".to_owned()));
+    let mend = mend.or_else(|| Some("correct it there; all settings:  hermes-host config reference".to_owned()));
     report(
         &[
             fail("configuration", error.to_string(), mend),
@@ -236,16 +241,18 @@ fn plugins(host: &Host) -> Vec<Check> {
     let added = all.iter().filter(|plugin| plugin.approved_ms.is_some());
     let bad = added.clone().filter_map(|plugin| {
         let (name, path) = (&plugin.name, shell_word(&plugin.path.display().to_string()));
-        let what = match &plugin.holds {
-            Holds::Changed(_) => format!("{name} has changed since it was approved, and does not run by its name"),
-            Holds::Unreadable(why) => format!("{name} was approved and can't be read: {why}"),
+        let (what, mend) = match &plugin.holds {
+            Holds::Changed(_) => (
+                format!("{name} has changed since it was approved, and does not run by its name"),
+                format!("hermes-host plugin add {path}   shows what is different"),
+            ),
+            Holds::Unreadable(why) => (
+                format!("{name} was approved and can't be read: {why}"),
+                format!("hermes-host plugin remove {name}   or put {path} back as it was"),
+            ),
             Holds::Yes | Holds::NotAdded => return None,
         };
-        Some(warn(
-            WHAT,
-            what,
-            Some(format!("hermes-host plugin add {path}   shows what is different")),
-        ))
+        Some(warn(WHAT, what, Some(mend)))
     });
     let bad: Vec<Check> = bad.collect();
     match added.count() {
@@ -277,7 +284,10 @@ fn secrets(host: &Host) -> Vec<Check> {
 /// Reads all that is kept and checks its seals. One line for each thing that is damaged.
 async fn database(host: Host) -> Vec<Check> {
     const WHAT: &str = "database";
-    let anew = "restore a backup, or move the folder's hermes.db* away to begin anew; keep them for what they hold";
+    let anew = format!(
+        "restore a backup, or move hermes.db*, runs and components in {} away to begin anew; keep them for what they hold",
+        host.config().state_dir.display()
+    );
     let look = move || {
         let store = host.store_if_any()?;
         store.map(|store| Ok::<_, HostError>(store.integrity()?)).transpose()
@@ -285,11 +295,15 @@ async fn database(host: Host) -> Vec<Check> {
     match tokio::task::spawn_blocking(look).await {
         Ok(Ok(None)) => vec![ok(WHAT, "none yet (made at the first run)".to_owned())],
         Ok(Ok(Some(found))) if found.problems.is_empty() => vec![ok(WHAT, looked_at(&found))],
-        Ok(Ok(Some(found))) => damage(&found.problems, WHAT, anew),
+        Ok(Ok(Some(found))) => damage(&found.problems, WHAT, &anew),
         // Told of the home folder already.
         Ok(Err(HostError::Home { .. })) => Vec::new(),
+        Ok(Err(HostError::Store(StoreError::Corrupt { path, what }))) => {
+            let detail = format!("{} is damaged: {what}", path.display());
+            vec![fail(WHAT, detail, Some(anew))]
+        }
         Ok(Err(error)) => {
-            let mend = error.is_damage().then(|| anew.to_owned());
+            let mend = error.is_damage().then_some(anew);
             vec![fail(WHAT, error.to_string(), mend)]
         }
         Err(error) => vec![fail(WHAT, error.to_string(), None)],
@@ -308,14 +322,17 @@ fn looked_at(found: &Integrity) -> String {
 }
 
 fn damage(problems: &[Damage], what: &'static str, anew: &str) -> Vec<Check> {
-    let mut mended = Vec::new();
+    let (mut components, mut mended) = (BTreeSet::new(), Vec::new());
     let unreadable = |run: &RunId| problems.iter().any(|p| p.unreadable && p.run.as_ref() == Some(run));
-    let told = problems.iter().take(DAMAGES).map(|problem| {
+    // A component is told once for all runs that use it.
+    let is_first = |problem: &&Damage| match &problem.component {
+        Some(component) => components.insert(component.digest),
+        None => true,
+    };
+    let all: Vec<&Damage> = problems.iter().filter(is_first).collect();
+    let told = all.iter().copied().take(DAMAGES).map(|problem| {
         let mend = match (&problem.run, &problem.component) {
-            (_, Some(path)) => Some(format!(
-                "put {} back, from a backup or from where the plugin came from",
-                path.display()
-            )),
+            (_, Some(component)) => return bad_component(component, problems, what),
             (None, None) => Some(anew.to_owned()),
             (Some(run), None) if mended.contains(run) => None,
             (Some(run), None) => {
@@ -332,11 +349,37 @@ fn damage(problems: &[Damage], what: &'static str, anew: &str) -> Vec<Check> {
         fail(what, problem.to_string(), mend)
     });
     let mut checks: Vec<Check> = told.collect();
-    let more = problems.len().saturating_sub(DAMAGES);
+    let more = all.len().saturating_sub(DAMAGES);
     if more > 0 {
         checks.push(fail(what, format!("and {more} more"), None));
     }
     checks
+}
+
+/// A component that is missing or damaged, with the runs that use it. In the place of one that is missing a run takes the plugin that is built in, where
+/// that has the same bytes.
+fn bad_component(component: &BadComponent, problems: &[Damage], what: &'static str) -> Check {
+    let mut about = "";
+    let mut runs: Vec<&str> = Vec::new();
+    for problem in problems.iter().filter(|p| p.component.as_ref() == Some(component)) {
+        about = &problem.what;
+        runs.extend(problem.run.as_ref().map(RunId::as_str));
+    }
+    let first = runs[..runs.len().min(RUNS)].join(", ");
+    let mut detail = match runs.len() {
+        1 => format!("run {first}: {about}"),
+        n if n > RUNS => format!("{about}, which {n} runs use: {first}, …"),
+        n => format!("{about}, which {n} runs use: {first}"),
+    };
+    let mend = format!(
+        "put {} back, from a backup or from where the plugin came from",
+        component.path.display()
+    );
+    if component.missing && is_built_in(&component.digest) {
+        detail.push_str("; the plugin that is built in takes its place, as it has the same bytes");
+        return warn(what, detail, Some(mend));
+    }
+    fail(what, detail, Some(mend))
 }
 
 /// The home folder or, where it is not there yet, the folder in which it would be made.

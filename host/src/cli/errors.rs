@@ -201,6 +201,13 @@ fn approval(error: &ApprovalError) -> Vec<String> {
                 "take it away  hermes-host plugin allow {plugin} --deny {grant}"
             )]
         }
+        ApprovalError::NotAdded { path, .. } => {
+            let path = shell_word(&path.display().to_string());
+            vec![
+                format!("add it     hermes-host plugin add {path}"),
+                format!("remove it  rm {path}"),
+            ]
+        }
         ApprovalError::Never { .. } => vec![
             "add it             hermes-host plugin add PATH".to_owned(),
             "see what is added  hermes-host plugin list".to_owned(),

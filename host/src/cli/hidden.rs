@@ -27,8 +27,8 @@ pub(super) fn read(name: &str, most: u64) -> Result<Zeroizing<String>, Problem> 
     }
     let line = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
     let line = line.strip_suffix(b"\r").unwrap_or(line);
-    let text =
-        std::str::from_utf8(line).map_err(|_| Problem::usage("the value of a secret is visible ASCII characters"))?;
+    let text = std::str::from_utf8(line)
+        .map_err(|_| Problem::usage("the value of a secret is visible ASCII characters and spaces"))?;
     if text.is_empty() {
         let none = Problem::usage("no value came from standard input");
         return Err(none

@@ -8,12 +8,16 @@ use super::style::{Ink, Paint, fit, left, width, wrap};
 use super::validated;
 use super::{Context, json, progress, run, stdio, terminal};
 use crate::limits::{Unit, show};
-use crate::run::{Approved, Host, Inspection, Want};
+use crate::run::{Approved, ArgumentInfo, Host, Inspection, ToolInfo, Want};
 
 /// Columns where standard output is no terminal, and of a text at most.
 pub(super) const WIDTH: usize = 200;
 /// Lines of one list at most; a component may have very many imports.
 const ROWS: usize = 100;
+/// Columns of a tool's name.
+const TOOL: usize = 24;
+/// Arguments of a tool that are shown.
+const ARGUMENTS: usize = 32;
 
 /// Looks at a plugin.
 pub(super) async fn inspect(host: &Host, context: Context, wanted: validated::Inspect) -> Result<u8, Problem> {
@@ -70,14 +74,30 @@ impl Screen {
         });
         if let Some(tools) = &found.tools {
             self.list(&mut out, "tools", "none", tools, |out, tool| {
-                self.item(out, &format!("{} ", left(&tool.name, 24)), 25, &tool.description);
-                let hints = tool.hints.join(", ");
-                if !hints.is_empty() {
-                    self.item(out, &" ".repeat(25), 25, &format!("({hints}, it says)"));
-                }
+                self.tool(out, tool);
             });
         }
         out
+    }
+
+    /// A tool, with what it takes and says of itself below it.
+    fn tool(&self, out: &mut String, tool: &ToolInfo) {
+        let below = " ".repeat(TOOL + 1);
+        let mut item = |head: &str, text: &str| self.item(out, head, TOOL + 1, text);
+        item(&format!("{} ", left(&tool.name, TOOL)), &tool.description);
+        for argument in tool.arguments.iter().take(ARGUMENTS) {
+            item(&below, &taken(argument));
+        }
+        if tool.arguments.len() > ARGUMENTS {
+            item(
+                &below,
+                &format!("… and {} more arguments", tool.arguments.len() - ARGUMENTS),
+            );
+        }
+        let hints = tool.hints.join(", ");
+        if !hints.is_empty() {
+            item(&below, &format!("({hints}, it says)"));
+        }
     }
 
     pub(super) fn list<T>(&self, out: &mut String, name: &str, none: &str, items: &[T], row: impl Fn(&mut String, &T)) {
@@ -114,6 +134,19 @@ impl Screen {
     }
 }
 
+/// `path (string, required): The file.`
+fn taken(argument: &ArgumentInfo) -> String {
+    let ArgumentInfo {
+        name,
+        kind,
+        required,
+        description,
+    } = argument;
+    let required = if *required { ", required" } else { "" };
+    let colon = if description.is_empty() { "" } else { ": " };
+    format!("{name} ({kind}{required}){colon}{description}")
+}
+
 /// `text` in at least so many columns: what is asked for is never cut where somebody decides on it.
 pub(super) fn at_least(text: &str, columns: usize) -> String {
     let text = fit(text, WIDTH);
@@ -138,7 +171,7 @@ fn object(found: &Inspection) -> serde_json::Value {
     let tools = found.tools.as_ref().map(|tools| {
         tools
             .iter()
-            .map(|t| json!({ "name": t.name, "description": t.description, "hints": t.hints }))
+            .map(|t| json!({ "name": t.name, "description": t.description, "hints": t.hints, "schema": t.schema }))
             .collect::<Vec<_>>()
     });
     json!({

@@ -42,11 +42,7 @@ async fn add(host: &Host, context: Context, add: &Add) -> Result<u8, Problem> {
     };
     stdio::tell(&notices(context.paint, &host.notices()));
     if !review.stands {
-        let screen = Screen {
-            paint: context.paint,
-            columns: terminal::error_columns().unwrap_or(WIDTH),
-        };
-        stdio::tell(&screen.review(&review));
+        stdio::tell(&screen(context).review(&review));
         if !add.yes {
             if !question::can_be_asked() {
                 return Err(unasked(&review));
@@ -102,7 +98,17 @@ fn denied(message: String) -> Problem {
     }
 }
 
+fn screen(context: Context) -> Screen {
+    Screen {
+        paint: context.paint,
+        columns: terminal::error_columns().unwrap_or(WIDTH),
+    }
+}
+
+/// Says what would be possible at worst, and then changes what was approved.
 async fn allow(host: &Host, context: Context, spec: &AllowSpec) -> Result<u8, Problem> {
+    let gets = host.would_allow(spec).await?;
+    stdio::tell(&screen(context).further(&gets));
     let changed = host.allow(spec).await?;
     let name = &changed.name;
     told(context, &changed, &format!("{name} may now: {}", rights(&changed)))

@@ -4,10 +4,12 @@ use std::future::Future;
 use std::time::Duration;
 
 use super::plain::Lines;
+use super::stdio;
 use super::style::Paint;
 use super::terminal::{self, Kind, Screen};
 use super::view::{Frame, View};
 use crate::event::{RunEvent, now_ms};
+use crate::run::is_compiling;
 
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,25 +25,41 @@ pub(super) enum Mode {
     Nothing,
 }
 
-/// A start that takes longer says what it does.
+/// What a start says that takes long.
+const GETTING_READY: &str = "getting ready; plugins that are new here are compiled once";
+/// A start that takes longer says so on a terminal.
 const QUICK: Duration = Duration::from_millis(400);
+/// Elsewhere one says so that is seen to compile so often, at looks so far apart: for a second in all.
+const LOOKS: usize = 4;
+const APART: Duration = Duration::from_millis(250);
 
-/// Waits for a run to be ready. On a terminal it is said what takes so long.
+/// Waits for a run to be ready. It is said what takes so long: on a terminal while it does, elsewhere once, where something is compiled.
 pub(super) async fn until_ready<T>(mode: Mode, ready: impl Future<Output = T>) -> T {
     tokio::pin!(ready);
-    if mode != Mode::Picture {
-        return ready.await;
+    match mode {
+        Mode::Picture => {
+            if let Ok(done) = tokio::time::timeout(QUICK, &mut ready).await {
+                return done;
+            }
+            let mut screen = Screen::open();
+            screen.draw(vec![GETTING_READY.to_owned()]);
+            let done = ready.await;
+            screen.close(&[]);
+            done
+        }
+        Mode::Lines { .. } => {
+            let mut seen = 0;
+            while seen < LOOKS {
+                if let Ok(done) = tokio::time::timeout(APART, &mut ready).await {
+                    return done;
+                }
+                seen += usize::from(is_compiling());
+            }
+            stdio::tell(&format!("{GETTING_READY}\n"));
+            ready.await
+        }
+        Mode::Nothing => ready.await,
     }
-    if let Ok(done) = tokio::time::timeout(QUICK, &mut ready).await {
-        return done;
-    }
-    let mut screen = Screen::open();
-    screen.draw(vec![
-        "getting ready; plugins that are new here are compiled once".to_owned(),
-    ]);
-    let done = ready.await;
-    screen.close(&[]);
-    done
 }
 
 /// Shows one run.

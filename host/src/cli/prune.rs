@@ -100,10 +100,9 @@ fn sum(pruned: &Pruned, spec: &PruneSpec) -> String {
         let components = number(pruned.components, "component");
         out.push_str(&format!(", {components} among them"));
     }
-    let returned = before.files.saturating_sub(after.files);
     out.push_str(&format!(
         "; {} are the file system's again, {} are free inside the database\n",
-        size(returned),
+        size(pruned.returned),
         size(after.free)
     ));
     if pruned.backup {
@@ -137,6 +136,7 @@ fn object(pruned: &Pruned, spec: &PruneSpec) -> Value {
         "runs": runs,
         "left": pruned.left,
         "components": pruned.components,
+        "returned": pruned.returned,
         "missing": pruned.missing.as_ref().map(ToString::to_string),
         "before": bytes(pruned.before),
         "after": bytes(pruned.after),

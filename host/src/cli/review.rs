@@ -68,6 +68,17 @@ impl Screen {
         out
     }
 
+    /// What a plugin gets that was added before; no words where that is nothing.
+    pub(super) fn further(&self, gets: &[WouldGet]) -> String {
+        let mut out = String::new();
+        if !gets.is_empty() {
+            self.list(&mut out, "gets", "nothing", gets, |out, right| {
+                self.gets(out, right);
+            });
+        }
+        out
+    }
+
     /// How it differs from what was approved.
     fn change(&self, out: &mut String, change: &Change) {
         let heading = self.paint.ink(Ink::Warn, "has changed since it was approved");

@@ -103,7 +103,7 @@ impl ConfigError {
                 format!("or say it for this once      --set {key}=…"),
             ],
             Self::UnknownKey { .. } | Self::UnknownVariable { .. } => {
-                vec!["all settings:  hermes-host config show".to_owned()]
+                vec!["all settings:  hermes-host config reference".to_owned()]
             }
             _ => Vec::new(),
         }

@@ -98,13 +98,7 @@ fn part_of_key(part: &str) -> String {
 
 /// No secret belongs into these files; one that was put there all the same is not shown.
 fn safe(path: &[String], value: &Value) -> String {
-    const HIDING: [&str; 5] = ["key", "token", "secret", "password", "header"];
-    let last = path.last().map_or("", String::as_str);
-    // A key that stands where its variable's name should.
-    if last == "key_env" && !value.as_str().is_some_and(model::is_variable_name) {
-        return "[hidden]".to_owned();
-    }
-    if HIDING.iter().any(|word| last.contains(word)) && !matches!(last, "key_env" | "key_file") {
+    if may_be_secret(path, value) {
         return "[hidden]".to_owned();
     }
     match value {
@@ -119,6 +113,21 @@ fn safe(path: &[String], value: &Value) -> String {
     }
 }
 
+/// Whether a secret may stand here: only below a provider there is a place for one, and none is a number.
+fn may_be_secret(path: &[String], value: &Value) -> bool {
+    const HIDING: [&str; 5] = ["key", "token", "secret", "password", "header"];
+    let [first, _, rest @ ..] = path else { return false };
+    if first != "providers" || !matches!(value, Value::String(_) | Value::Array(_)) {
+        return false;
+    }
+    match rest {
+        // A key that stands where its variable's name should.
+        [only] if only == "key_env" => !value.as_str().is_some_and(model::is_variable_name),
+        [only] if only == "key_file" => false,
+        parts => parts.iter().any(|part| HIDING.iter().any(|word| part.contains(word))),
+    }
+}
+
 fn without_userinfo(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else {
         return text.to_owned();
@@ -127,5 +136,43 @@ fn without_userinfo(text: &str) -> String {
     match authority.rfind('@') {
         Some(at) => format!("{scheme}://[hidden]{}", &rest[at..]),
         None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(path: &[&str], value: impl Into<Value>) -> String {
+        let path: Vec<String> = path.iter().map(|part| (*part).to_owned()).collect();
+        safe(&path, &value.into())
+    }
+
+    #[test]
+    fn only_what_may_be_a_secret_is_hidden() {
+        assert_eq!(shown(&["models", "home/qwen3", "context_tokens"], 32_768), "32768");
+        assert_eq!(shown(&["models", "tokenizer/x", "max_output_tokens"], 4_096), "4096");
+        assert_eq!(shown(&["aliases", "keystone"], "home/qwen3"), "home/qwen3");
+        assert_eq!(shown(&["providers", "token", "kind"], "openai"), "openai");
+        assert_eq!(shown(&["providers", "x", "key_env"], "X_KEY"), "X_KEY");
+        assert_eq!(shown(&["providers", "x", "key_file"], "/keys/x"), "/keys/x");
+        assert_eq!(shown(&["providers", "x", "keys"], true), "true");
+        for (key, value) in [("key_env", "sk-live"), ("api_key", "sk-live"), ("password", "sk-live")] {
+            assert_eq!(shown(&["providers", "x", key], value), "[hidden]", "{key}");
+        }
+        assert_eq!(shown(&["providers", "x", "tokens"], vec!["sk-live"]), "[hidden]");
+        assert_eq!(
+            shown(&["providers", "x", "headers", "Authorization"], "sk-live"),
+            "[hidden]"
+        );
+    }
+
+    #[test]
+    fn a_table_is_shown_but_for_the_secret_in_it() {
+        let table: toml::Table = "key = 'sk-live'\nkind = 'openai'\n".parse().unwrap();
+        assert_eq!(
+            shown(&["providers", "keystone"], table),
+            "{ key = [hidden], kind = openai }"
+        );
     }
 }

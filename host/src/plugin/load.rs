@@ -186,6 +186,13 @@ impl Shelf {
         (found.digest == *digest).then_some(found)
     }
 
+    /// Whether a standard plugin has these bytes.
+    pub fn has_built_in(digest: &Digest) -> bool {
+        standard::names()
+            .filter_map(standard::find)
+            .any(|bytes| Digest::of(bytes) == *digest)
+    }
+
     /// Whether a plugin has the name of a standard one, and is none.
     pub fn is_another(&self, plugin: &Plugin) -> bool {
         let differs = |bytes| Digest::of(bytes) != plugin.digest;

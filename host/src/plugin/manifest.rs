@@ -222,7 +222,11 @@ pub fn read(bytes: &[u8], path: Option<&Path>) -> Result<Option<Manifest>, Manif
         let text = std::str::from_utf8(section).map_err(|_| ManifestError("it is no UTF-8 text".to_owned()))?;
         return Manifest::parse(text).map(Some);
     }
-    let Some(path) = path.map(|p| p.with_extension("toml")) else {
+    // A file that is called as a manifest is none of itself.
+    let beside = path
+        .map(|p| p.with_extension("toml"))
+        .filter(|beside| path != Some(beside.as_path()));
+    let Some(path) = beside else {
         return Ok(None);
     };
     let Some(text) = text_of(&path).map_err(|what| ManifestError(format!("{} {what}", path.display())))? else {

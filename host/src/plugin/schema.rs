@@ -4,6 +4,8 @@
 
 use std::collections::HashMap;
 
+use jsonschema::ValidationError;
+use jsonschema::error::ValidationErrorKind;
 use serde_json::{Map, Value};
 
 use crate::blocking;
@@ -73,6 +75,9 @@ const LIGHT: u64 = 100_000;
 /// and value. In bytes.
 const SAID: u64 = 64 << 20;
 
+/// Arguments that are named where another was given.
+const NAMES: usize = 20;
+
 /// What checks a tool's arguments.
 #[derive(Debug)]
 pub(crate) struct Checker {
@@ -86,6 +91,8 @@ pub(crate) struct Checker {
     checking: u64,
     /// The most bytes of text times states of patterns.
     matching: u64,
+    /// The arguments that the schema names, as words; empty where it names none.
+    names: String,
 }
 
 impl Checker {
@@ -119,7 +126,7 @@ impl Checker {
             if visits.saturating_mul(size.bytes().saturating_add(self.bytes)) > SAID {
                 return Err("do not fit its schema".to_owned());
             }
-            self.validator.validate(arguments).map_err(|error| said(&error))
+            self.validator.validate(arguments).map_err(|error| self.said(&error))
         };
         if checking.saturating_add(matching) > LIGHT {
             blocking::in_place(validate)
@@ -127,14 +134,34 @@ impl Checker {
             validate()
         }
     }
+
+    /// What does not fit, where, and which arguments there are where one is none of them.
+    fn said(&self, error: &ValidationError<'_>) -> String {
+        let mut said = format!("do not fit its schema: {}", text::line(&error.to_string(), 200));
+        let place = error.instance_path().to_string();
+        let unexpected = matches!(
+            error.kind(),
+            ValidationErrorKind::AdditionalProperties { .. } | ValidationErrorKind::UnevaluatedProperties { .. }
+        );
+        if !place.is_empty() {
+            said.push_str(&format!(" (at {})", text::line(&place, 80)));
+        } else if unexpected && !self.names.is_empty() {
+            said.push_str(&format!("; its arguments are {}", self.names));
+        }
+        said
+    }
 }
 
-fn said(error: &jsonschema::ValidationError<'_>) -> String {
-    format!(
-        "do not fit its schema: {} (at {})",
-        text::line(&error.to_string(), 200),
-        text::line(&error.instance_path().to_string(), 80)
-    )
+/// The arguments that a schema names, as words.
+fn names(schema: &Value) -> String {
+    let Some(properties) = schema["properties"].as_object() else {
+        return String::new();
+    };
+    let mut names: Vec<String> = properties.keys().take(NAMES).map(|name| text::line(name, 40)).collect();
+    if properties.len() > NAMES {
+        names.push("…".to_owned());
+    }
+    names.join(", ")
 }
 
 /// What there is to check in arguments.
@@ -227,6 +254,7 @@ pub(crate) fn read(text: &str, limits: &Limits) -> Result<(Checker, Value), Stri
         bytes: Size::of(&value).bytes(),
         checking: limits.json_checking,
         matching: limits.json_matching,
+        names: names(&value),
     };
     Ok((checker, value))
 }
@@ -764,6 +792,22 @@ mod tests {
         };
         assert!(refused(2, 3).contains("(at /a)"));
         assert_eq!(refused(1000, 40_000), "do not fit its schema");
+    }
+
+    #[test]
+    fn an_argument_that_is_none_is_told_with_those_that_there_are() {
+        let schema =
+            json!({ "properties": { "path": {}, "limit": { "type": "integer" } }, "additionalProperties": false });
+        let (checker, _) = read(&schema.to_string(), &Limits::default()).expect("a schema");
+        let refused = |arguments: Value| checker.check(&arguments).expect_err("it does not fit");
+        assert_eq!(
+            refused(json!({ "pat": 1 })),
+            "do not fit its schema: Additional properties are not allowed ('pat' was unexpected); its arguments are path, limit"
+        );
+        assert!(refused(json!({ "limit": "x" })).ends_with("(at /limit)"));
+        let (checker, _) = read(r#"{ "required": ["path"] }"#, &Limits::default()).expect("a schema");
+        let refused = checker.check(&json!({})).expect_err("it lacks one");
+        assert!(!refused.contains("(at"), "{refused}");
     }
 
     #[test]

@@ -3,14 +3,15 @@
 use std::path::PathBuf;
 
 use crate::blocking;
-use crate::engine::precheck;
+use crate::config::Config;
+use crate::engine::precheck::{self, LoadError};
 use crate::ids::Digest;
 use crate::limits::Limits;
 use crate::plugin::approval::{Approval, ApprovalError, Change};
 use crate::plugin::grant::{GrantError, Kind};
 use crate::plugin::load::{Found, Shelf};
 use crate::plugin::{exports_agent, exports_toolset};
-use crate::run::given::{Asked, Holder};
+use crate::run::given::{Asked, Holder, WouldGet};
 use crate::run::grants::Grants;
 use crate::run::{Host, HostError};
 use crate::text;
@@ -109,6 +110,7 @@ impl Host {
                 Ok(found) => approval
                     .change(&found)
                     .map_or(Holds::Yes, |change| Holds::Changed(Box::new(change))),
+                Err(LoadError::NotFound { .. }) => Holds::Unreadable("its file is not there".to_owned()),
                 Err(error) => Holds::Unreadable(error.to_string()),
             };
             let path = shelf.path(&approval.name);
@@ -142,6 +144,21 @@ impl Host {
         }
     }
 
+    /// The rights that a plugin would get and has not yet, with what each makes possible at worst. Nothing is written.
+    ///
+    /// # Errors
+    /// As [`Host::allow`].
+    pub async fn would_allow(&self, spec: &AllowSpec) -> Result<Vec<WouldGet>, HostError> {
+        let shelf = self.shelf();
+        let (config, spec) = (self.config().clone(), spec.clone());
+        let looking = blocking::apart(move || {
+            let mut all = shelf.approvals.read()?;
+            changed(&mut all, &spec, &shelf, &config).map(|(_, gets)| gets)
+        });
+        let gets = looking.await;
+        gets.map_err(|e| HostError::Run(format!("looking at an approval: {e}")))?
+    }
+
     /// Widens or narrows what was approved with a plugin.
     ///
     /// # Errors
@@ -150,19 +167,8 @@ impl Host {
         let shelf = self.shelf();
         let (config, spec) = (self.config().clone(), spec.clone());
         let changing = blocking::apart(move || {
-            let mut grants = Grants::approved_alone(&config)?;
-            shelf.approvals.change(|all| {
-                let approval = approved(all, &spec.name)?;
-                let mut found = shelf.at_home(&spec.name, &config.limits)?;
-                approval.covers(&found)?;
-                let asked = asked(&found, &grants, &config.limits)?;
-                let strategy = asked.strategy;
-                change(approval, &spec, &asked)?;
-                // All of it together has to be something that it can be given.
-                found.approval = Some(approval.clone().into());
-                grants.of(&found, strategy)?;
-                Ok::<_, HostError>(ApprovedPlugin::of(approval, shelf.path(&spec.name)))
-            })
+            let approvals = &shelf.approvals;
+            approvals.change(|all| changed(all, &spec, &shelf, &config).map(|(plugin, _)| plugin))
         });
         let changed = changing.await;
         changed.map_err(|e| HostError::Run(format!("changing an approval: {e}")))?
@@ -175,7 +181,7 @@ impl Host {
     pub fn remove_plugin(&self, name: &str) -> Result<PathBuf, HostError> {
         let shelf = self.shelf();
         let removed = shelf.approvals.change(|all| {
-            approved(all, name)?;
+            approved(&shelf, all, name)?;
             // The bytes first: what was approved with them is nothing by itself.
             shelf.take_out(name)?;
             all.retain(|approval| approval.name != name);
@@ -186,13 +192,19 @@ impl Host {
 }
 
 /// The approval of a plugin.
-fn approved<'a>(all: &'a mut [Approval], name: &str) -> Result<&'a mut Approval, ApprovalError> {
+fn approved<'a>(shelf: &Shelf, all: &'a mut [Approval], name: &str) -> Result<&'a mut Approval, ApprovalError> {
     let shown = text::line(name, 64);
     if Shelf::is_built_in(name) {
         return Err(ApprovalError::BuiltIn { name: shown });
     }
     let found = all.iter_mut().find(|approval| approval.name == name);
-    found.ok_or(ApprovalError::Never { name: shown })
+    found.ok_or_else(|| match shelf.names().iter().any(|there| there == name) {
+        true => ApprovalError::NotAdded {
+            name: shown,
+            path: shelf.path(name),
+        },
+        false => ApprovalError::Never { name: shown },
+    })
 }
 
 /// The plugin that grants are asked for, which passed when it was added.
@@ -207,10 +219,31 @@ fn asked<'a>(found: &'a Found, grants: &'a Grants<'a>, limits: &Limits) -> Resul
     })
 }
 
-fn change(approval: &mut Approval, spec: &AllowSpec, asked: &Asked<'_>) -> Result<(), GrantError> {
+/// Changes an approval among all. What it is then, and what the plugin gets that it had not.
+fn changed(
+    all: &mut [Approval],
+    spec: &AllowSpec,
+    shelf: &Shelf,
+    config: &Config,
+) -> Result<(ApprovedPlugin, Vec<WouldGet>), HostError> {
+    let mut grants = Grants::approved_alone(config)?;
+    let approval = approved(shelf, all, &spec.name)?;
+    let mut found = shelf.at_home(&spec.name, &config.limits)?;
+    approval.covers(&found)?;
+    let asked = asked(&found, &grants, &config.limits)?;
+    let strategy = asked.strategy;
+    let gets = change(approval, spec, &asked)?;
+    // All of it together has to be something that it can be given.
+    found.approval = Some(approval.clone().into());
+    grants.of(&found, strategy)?;
+    Ok((ApprovedPlugin::of(approval, shelf.path(&spec.name)), gets))
+}
+
+fn change(approval: &mut Approval, spec: &AllowSpec, asked: &Asked<'_>) -> Result<Vec<WouldGet>, GrantError> {
     for text in &spec.deny {
         take(approval, asked, text)?;
     }
+    let mut gets = Vec::new();
     for (given, holder, texts) in [
         (&spec.allow, Holder::Caller, &mut approval.allow),
         (&spec.own, Holder::Own, &mut approval.own),
@@ -221,10 +254,11 @@ fn change(approval: &mut Approval, spec: &AllowSpec, asked: &Asked<'_>) -> Resul
             let text = allowed.grant.to_string();
             if !texts.contains(&text) {
                 texts.push(text);
+                gets.push(WouldGet::of(&allowed, holder));
             }
         }
     }
-    Ok(())
+    Ok(gets)
 }
 
 /// Takes a grant away, as it is listed or in the operator's words, or all of a kind.

@@ -18,6 +18,17 @@ pub struct WouldGet {
     pub holder: Holder,
 }
 
+impl WouldGet {
+    /// A grant, with what it makes possible.
+    pub(super) fn of(allowed: &Allowed, holder: Holder) -> Self {
+        Self {
+            grant: allowed.grant.to_string(),
+            at_worst: allowed.grant.at_worst(),
+            holder,
+        }
+    }
+}
+
 /// Who has a right that a tool was given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Holder {
@@ -39,15 +50,9 @@ pub(super) struct Given {
 impl Given {
     /// The same with what each makes possible.
     pub(super) fn rights(&self) -> Vec<WouldGet> {
-        let of = |all: &[Allowed], holder| {
-            let right = move |allowed: &Allowed| WouldGet {
-                grant: allowed.grant.to_string(),
-                at_worst: allowed.grant.at_worst(),
-                holder,
-            };
-            all.iter().map(right).collect::<Vec<_>>()
-        };
-        [of(&self.allow, Holder::Caller), of(&self.own, Holder::Own)].concat()
+        let caller = self.allow.iter().map(|allowed| WouldGet::of(allowed, Holder::Caller));
+        let own = self.own.iter().map(|allowed| WouldGet::of(allowed, Holder::Own));
+        caller.chain(own).collect()
     }
 }
 

@@ -204,8 +204,10 @@ impl<'a> Grants<'a> {
         let mut unheard = Vec::new();
         for (name, allowed, flag) in self.flagged(spec) {
             if let Some(plugin) = allowed.plugin.as_ref().filter(|plugin| !plugins.contains(plugin)) {
+                let near = text::nearest(plugin, plugins.iter().copied().map(String::as_str));
+                let near = near.map_or_else(String::new, |near| format!("; did you mean {near}?"));
                 unheard.push(format!(
-                    "--{name} {flag} is for nobody: no plugin of this run is called {plugin}"
+                    "--{name} {flag} is for nobody: no plugin of this run is called {plugin}{near}"
                 ));
             }
         }

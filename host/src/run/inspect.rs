@@ -1,12 +1,15 @@
 //! What a plugin is and wants, from its bytes alone. Nothing of it runs, unless it is asked for its tools, in a sandbox without grants.
 
+use serde_json::Value;
+
 use crate::bindings::types;
 use crate::engine::precheck::{self, Outline};
 use crate::ids::Digest;
 use crate::instance::describe;
+use crate::json::{self, Most};
 use crate::limits::Limits;
 use crate::plugin::grant::Kind;
-use crate::plugin::load::{Found, load};
+use crate::plugin::load::{Found, Shelf, load};
 use crate::plugin::manifest::{self, Wanted};
 use crate::plugin::rights::Rights;
 use crate::plugin::toolbox::says_repeatable;
@@ -22,6 +25,11 @@ pub enum Ask {
     Yes,
     /// Run nothing.
     No,
+}
+
+/// Whether a plugin that is built in has these bytes. It takes the place of one that a run used and that is gone.
+pub fn is_built_in(digest: &Digest) -> bool {
+    Shelf::has_built_in(digest)
 }
 
 /// One thing that a plugin wants.
@@ -46,10 +54,27 @@ pub struct ToolInfo {
     pub name: String,
     /// What it does, cleaned.
     pub description: String,
+    /// What it takes: first what no call can do without.
+    pub arguments: Vec<ArgumentInfo>,
+    /// Its schema as JSON, not cleaned; null where it is none that a run could use, or all schemas of the plugin together are too long.
+    pub schema: Value,
     /// What its plugin says of a call of it: `read-only`, `destructive`, `idempotent`, `open-world`; none where it says nothing.
     pub hints: Vec<&'static str>,
     /// Whether it says that a second call does no harm. Its word counts where the operator approves it.
     pub says_repeatable: bool,
+}
+
+/// An argument that a tool takes, as its schema says plainly.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArgumentInfo {
+    /// Its name, cleaned.
+    pub name: String,
+    /// Its type, or the values that it may have, cleaned.
+    pub kind: String,
+    /// Whether no call can do without it.
+    pub required: bool,
+    /// What it is for, cleaned.
+    pub description: String,
 }
 
 /// Whether a plugin was approved.
@@ -193,14 +218,80 @@ impl Host {
 /// What tools say of themselves, cleaned.
 pub(super) fn infos(defs: &[types::ToolDef], limits: &Limits) -> Vec<ToolInfo> {
     let most = usize::try_from(limits.tool_description).unwrap_or(usize::MAX);
-    let info = |def: &types::ToolDef| ToolInfo {
-        name: text::line(&def.name, 64),
-        description: text::cut(&text::clean(&def.description, Shape::Block), most).into_owned(),
-        hints: hints(def),
-        says_repeatable: says_repeatable(def),
+    let mut room = limits.json_schema.saturating_mul(SCHEMAS);
+    let info = |def: &types::ToolDef| {
+        let schema = schema(&def.input_schema, &mut room, limits);
+        ToolInfo {
+            name: text::line(&def.name, 64),
+            description: text::cut(&text::clean(&def.description, Shape::Block), most).into_owned(),
+            arguments: arguments(&schema),
+            schema,
+            hints: hints(def),
+            says_repeatable: says_repeatable(def),
+        }
     };
     defs.iter().map(info).collect()
 }
+
+/// What the schemas of a plugin's tools may have together to be told, as a multiple of the length that one may have: read they take far more than as text.
+const SCHEMAS: u64 = 16;
+
+/// A tool's schema, where there is `room` for so many bytes.
+fn schema(text: &str, room: &mut u64, limits: &Limits) -> Value {
+    let bytes = text.len() as u64;
+    if bytes > limits.json_schema || bytes > *room {
+        return Value::Null;
+    }
+    *room -= bytes;
+    let most = Most {
+        depth: limits.json_schema_depth,
+        values: limits.json_values,
+    };
+    json::parse(text, most).unwrap_or_default()
+}
+
+/// What a schema says of the arguments, as far as it does so without references and alternatives.
+fn arguments(schema: &Value) -> Vec<ArgumentInfo> {
+    let Some(properties) = schema["properties"].as_object() else {
+        return Vec::new();
+    };
+    let required = |name: &str| {
+        let names = schema["required"].as_array();
+        names.is_some_and(|names| names.iter().any(|required| required == name))
+    };
+    let argument = |(name, of): (&String, &Value)| ArgumentInfo {
+        name: text::line(name, 64),
+        kind: kind(of),
+        required: required(name),
+        description: text::line(of["description"].as_str().unwrap_or_default(), 300),
+    };
+    let mut arguments: Vec<ArgumentInfo> = properties.iter().map(argument).collect();
+    arguments.sort_by_key(|argument| !argument.required);
+    arguments
+}
+
+/// The type of an argument, in few words. That it may be null as well says no more than that a call can do without it.
+fn kind(schema: &Value) -> String {
+    let words = match (&schema["enum"], &schema["type"]) {
+        (Value::Array(values), _) => {
+            let values: Vec<String> = values.iter().take(VALUES).map(ToString::to_string).collect();
+            format!("one of {}", values.join(", "))
+        }
+        (_, Value::String(name)) => match schema["items"]["type"].as_str() {
+            Some(items) if name == "array" => format!("array of {items}"),
+            _ => name.clone(),
+        },
+        (_, Value::Array(names)) => {
+            let names = names.iter().filter_map(Value::as_str).filter(|name| *name != "null");
+            names.collect::<Vec<_>>().join(" or ")
+        }
+        _ => "any".to_owned(),
+    };
+    text::line(&words, 80)
+}
+
+/// Values that an argument may have that are named.
+const VALUES: usize = 20;
 
 /// What a tool says of its calls, in the contract's words.
 fn hints(def: &types::ToolDef) -> Vec<&'static str> {
@@ -252,4 +343,55 @@ fn by_imports(imports: &[String], strategy: bool) -> Vec<manifest::Want> {
 
 fn cleaned(names: &[String]) -> Vec<String> {
     names.iter().map(|name| text::line(name, 200)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_a_tool_takes_is_told_with_what_it_needs_first() {
+        let schema = json!({
+            "properties": {
+                "limit": { "type": ["integer", "null"], "description": "How\u{1b}[2J many." },
+                "names": { "type": "array", "items": { "type": "string" } },
+                "path": { "type": "string" },
+                "side": { "enum": ["left", "right"] },
+                "x": {},
+            },
+            "required": ["path"],
+        });
+        let told = arguments(&schema);
+        let told: Vec<(&str, &str, bool)> = told.iter().map(|a| (&*a.name, &*a.kind, a.required)).collect();
+        assert_eq!(
+            told,
+            [
+                ("path", "string", true),
+                ("limit", "integer", false),
+                ("names", "array of string", false),
+                ("side", "one of \"left\", \"right\"", false),
+                ("x", "any", false),
+            ]
+        );
+        assert!(!arguments(&schema)[1].description.contains('\u{1b}'));
+        assert!(arguments(&json!(true)).is_empty());
+    }
+
+    #[test]
+    fn schemas_are_told_as_far_as_there_is_room() {
+        let limits = Limits {
+            json_schema: 20,
+            ..Limits::default()
+        };
+        let mut room = 30;
+        assert_eq!(schema("{}", &mut room, &limits), json!({}));
+        assert_eq!(schema(&format!("{{{:19}}}", ""), &mut room, &limits), Value::Null);
+        assert_eq!(schema(&format!("{{{:18}}}", ""), &mut room, &limits), json!({}));
+        assert_eq!(room, 8);
+        assert_eq!(schema(&format!("{{{:7}}}", ""), &mut room, &limits), Value::Null);
+        assert_eq!(schema(&format!("{{{:6}}}", ""), &mut room, &limits), json!({}));
+        assert_eq!(schema("{", &mut room, &limits), Value::Null);
+    }
 }

@@ -47,7 +47,7 @@ pub use fork::{ForkSpec, ReadyFork};
 pub use given::{Holder, WouldGet};
 pub use handle::RunHandle;
 pub use home::check_home;
-pub use inspect::{Approved, Ask, Inspection, ToolInfo, Want};
+pub use inspect::{Approved, ArgumentInfo, Ask, Inspection, ToolInfo, Want, is_built_in};
 pub use prepare::default_model;
 pub use prune::{PruneSpec, Pruned, PrunedRun, Standing, Stays};
 pub use replay::{DifferenceView, Replay, ReplaySpec, SideView};
@@ -58,11 +58,11 @@ pub use spec::{AgentSummary, Budget, RunOutcome, RunSpec};
 pub use trajectory::TrajectoryForm;
 pub use view::{ChangeView, EntryView, ImportView, NoteView, OpView, RunList, RunRow, RunView, SessionView, SpaceView};
 
-pub use crate::engine::compile::{CompileIn, ThisProgram, this_program};
+pub use crate::engine::compile::{CompileIn, ThisProgram, is_compiling, this_program};
 pub use crate::plugin::approval::{ApprovalError, Change};
 pub use crate::plugin::rights::Right;
 pub use crate::session::audit::{Denial, Denials};
-pub use crate::store::{Copied, Integrity, Loss, Problem, Size as StoreSize};
+pub use crate::store::{BadComponent, Copied, Integrity, Loss, Problem, Size as StoreSize};
 
 use crate::config::{Config, Durability};
 use crate::egress::Egress;

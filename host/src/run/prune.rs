@@ -25,16 +25,19 @@ pub enum Standing {
     Interrupted,
     /// It is not what was written. Behind its row and its anchor this is looked for only where it is asked for.
     Damaged,
+    /// A live process has it under way. No such run is removed.
+    Active,
 }
 
 impl Standing {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Completed,
         Self::Failed,
         Self::Cancelled,
         Self::Interrupted,
         Self::Damaged,
+        Self::Active,
     ];
 
     /// Its name on the command line.
@@ -45,6 +48,7 @@ impl Standing {
             Self::Cancelled => "cancelled",
             Self::Interrupted => "interrupted",
             Self::Damaged => "damaged",
+            Self::Active => "active",
         }
     }
 
@@ -101,6 +105,8 @@ pub struct Pruned {
     pub left: Vec<RunId>,
     /// Components that no run uses any more and that are gone.
     pub components: u64,
+    /// Bytes that are the file system's again: those of these components, and by how much the database has shrunk.
+    pub returned: u64,
     /// Whether components were left because a backup is under way, which needs them.
     pub backup: bool,
     /// A component that a run uses and that is not there: then components were left, as those may be in use that seem not to be.
@@ -144,6 +150,7 @@ impl Host {
             runs: Vec::new(),
             left: Vec::new(),
             components: 0,
+            returned: 0,
             backup: false,
             missing: None,
             before,
@@ -174,7 +181,8 @@ impl Host {
         let swept = damage.around(store.sweep_files().await)?;
         pruned.components = earlier.components + swept.components;
         (pruned.backup, pruned.missing) = (swept.in_use, swept.missing);
-        damage.around(give_back(&store).await)?;
+        let shrunk = damage.around(give_back(&store).await)?;
+        pruned.returned = earlier.bytes + swept.bytes + shrunk;
         pruned.damaged = damage.0.map(|error| error.to_string());
         pruned.after = store.size()?;
         pruned.stays = left_of(&store.prunable()?, &[], pruned.after).over(spec);
@@ -246,13 +254,14 @@ fn users(runs: &[Prunable]) -> HashMap<Digest, u64> {
     users
 }
 
-/// Gives free space back to the file system where that is worth it.
-async fn give_back(store: &Store) -> Result<(), StoreError> {
+/// Gives free space back to the file system where that is worth it. By how many bytes the database has shrunk.
+async fn give_back(store: &Store) -> Result<u64, StoreError> {
     let size = store.size()?;
-    if size.free >= MUCH && size.free >= size.files / PART {
-        store.give_back().await?;
+    if size.free < MUCH || size.free < size.files / PART {
+        return Ok(0);
     }
-    Ok(())
+    store.give_back().await?;
+    Ok(size.pages().saturating_sub(store.size()?.pages()))
 }
 
 fn told(run: &Prunable, standing: Standing) -> PrunedRun {

@@ -357,6 +357,34 @@ impl Blackboard<'_> {
         Ok(all)
     }
 
+    /// The spaces of a run, which is named by its id or the beginning of it; nothing where no run is meant.
+    ///
+    /// # Errors
+    /// The store can't be read, or several runs are meant.
+    pub async fn spaces_of(&self, run: &str) -> Result<Option<Vec<SpaceView>>, HostError> {
+        let Some(store) = self.0.store_if_any()? else {
+            return Ok(None);
+        };
+        let run = match store.find_run(run) {
+            Err(StoreError::NotFound { .. }) => return Ok(None),
+            found => found?,
+        };
+        let spaces = store.spaces(Some(&run))?.into_iter();
+        Ok(Some(spaces.map(|space| space_view(Some(&run), space)).collect()))
+    }
+
+    /// Whether anything was ever written to a space.
+    ///
+    /// # Errors
+    /// The store can't be read, or no run is meant.
+    pub async fn is_there(&self, space: &str) -> Result<bool, HostError> {
+        let Some((store, space)) = self.open(space)? else {
+            return Ok(false);
+        };
+        let spaces = store.spaces(space.run.as_ref())?;
+        Ok(spaces.iter().any(|row| row.name == space.name))
+    }
+
     /// The keys of a space that start with `prefix`.
     ///
     /// # Errors

@@ -158,7 +158,7 @@ pub fn check_value(value: &str, most: u64) -> Result<(), SecretError> {
         return bad("is one line, and this has several".to_owned());
     }
     if !value.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
-        return bad("is visible ASCII characters: a header carries no others".to_owned());
+        return bad("is visible ASCII characters and spaces: a header carries no others".to_owned());
     }
     if value.trim() != value {
         return bad("neither begins nor ends with a space".to_owned());

@@ -42,10 +42,21 @@ pub struct Problem {
     pub run: Option<RunId>,
     /// What is wrong.
     pub what: String,
-    /// Where the bytes of a component should be, if it is that: whoever has them can put them back, and nothing else mends it.
-    pub component: Option<PathBuf>,
+    /// The component that it is about, if it is that; there is one such problem for each run that uses it.
+    pub component: Option<BadComponent>,
     /// Whether a page of the database can't be read there: no loss can be accepted then.
     pub unreadable: bool,
+}
+
+/// A component that is not what was kept. Whoever has its bytes can put them back, and nothing else mends it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadComponent {
+    /// The digest of what was kept.
+    pub digest: Digest,
+    /// Where its bytes should be.
+    pub path: PathBuf,
+    /// Whether nothing is there.
+    pub missing: bool,
 }
 
 impl fmt::Display for Problem {
@@ -242,13 +253,13 @@ impl Store {
         names: &BTreeMap<i64, RunId>,
     ) -> Result<(), StoreError> {
         for (digest, users) in components {
-            let what = match self.component(&digest) {
+            let (missing, what) = match self.component(&digest) {
                 Ok(_) => {
                     found.components += 1;
                     continue;
                 }
-                Err(StoreError::NoComponent { .. }) => "is missing".to_owned(),
-                Err(StoreError::Corrupt { what, .. }) => format!("is damaged: {what}"),
+                Err(StoreError::NoComponent { .. }) => (true, "is missing".to_owned()),
+                Err(StoreError::Corrupt { what, .. }) => (false, format!("is damaged: {what}")),
                 Err(error) => return Err(error),
             };
             for run in users.iter().filter_map(|number| names.get(number)) {
@@ -257,7 +268,11 @@ impl Store {
                     found.problems.push(Problem {
                         run: Some(run.clone()),
                         what: format!("the component {} {what}", digest.short()),
-                        component: Some(self.component_path(&digest)),
+                        component: Some(BadComponent {
+                            digest,
+                            path: self.component_path(&digest),
+                            missing,
+                        }),
                         unreadable: false,
                     });
                 }

@@ -50,7 +50,7 @@ pub use backup::Copied;
 pub use blackboard::{key_fits, value_fits};
 pub use copy::EntryCursor;
 pub use error::StoreError;
-pub use integrity::{Integrity, Problem};
+pub use integrity::{BadComponent, Integrity, Problem};
 pub use journal::{AttemptRecords, Numbered};
 pub use owner::Owner;
 pub use prune::{Prunable, Removal, Size, Swept};

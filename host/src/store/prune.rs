@@ -91,6 +91,13 @@ pub struct Size {
     pub components: u64,
 }
 
+impl Size {
+    /// Of the database's pages, used or free, wherever they lie: in its file or in its log.
+    pub fn pages(&self) -> u64 {
+        (self.used + self.free).saturating_sub(self.components)
+    }
+}
+
 impl Store {
     /// Every run with what a choice among them needs, the oldest first.
     ///

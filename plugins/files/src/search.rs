@@ -273,8 +273,9 @@ impl<D: Disk> Search<'_, D> {
                 notes.push("the result is full; narrow it with `path`, `glob` or a longer `pattern`".into());
             }
             _ if self.matches == 0 => notes.push(format!(
-                "no match in {} files; try other words, a shorter `pattern`, or `ignore_case`",
-                self.count.searched
+                "no match in {} file{}; try other words, a shorter `pattern`, or `ignore_case`",
+                self.count.searched,
+                if self.count.searched == 1 { "" } else { "s" }
             )),
             _ => {}
         }
@@ -405,7 +406,12 @@ mod tests {
 
     #[test]
     fn a_match_stays_in_its_line() {
-        assert!(search(&args(r"one\s+Dendrite")).starts_with("[no match in 2 files"));
+        assert!(search(&args(r"one\s+Dendrite")).starts_with("[no match in 2 files;"));
+        let in_one = SearchFiles {
+            path: Some("/d/a.md".into()),
+            ..args("nowhere")
+        };
+        assert!(search(&in_one).starts_with("[no match in 1 file;"));
         assert!(search(&args(r"o(ne|ur)$")).starts_with("/d/a.md:1: one\n/d/a.md:4: four\n[files not"));
     }
 

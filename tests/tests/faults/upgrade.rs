@@ -112,10 +112,10 @@ fn f19_a_plugin_that_was_kept_and_is_another() {
     recorded.ends_well(&place, &[], "as it was");
 }
 
-/// One call of a small plugin.
+/// One call of a small plugin. That it is compiled is not told, however long it takes.
 fn call(home: &Home) -> Host {
     home.host()
-        .arg("call")
+        .args(["--quiet", "call"])
         .arg(guests::built("pure-echo"))
         .args(["echo", r#"{"text":"hello"}"#])
 }

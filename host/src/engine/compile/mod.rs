@@ -5,6 +5,7 @@ mod process;
 mod program;
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -22,6 +23,30 @@ use crate::engine::precheck::LoadError;
 use crate::engine::{Engine, fingerprint, to_compile};
 use crate::ids::Digest;
 use crate::limits::Limits;
+
+/// Components that this process has compiled at the moment, or that wait for their place.
+static UNDER_WAY: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether this process has a component compiled at the moment: one that is not in the cache.
+pub fn is_compiling() -> bool {
+    UNDER_WAY.load(Ordering::Relaxed) > 0
+}
+
+/// One of those that are under way, until it is dropped.
+struct UnderWay;
+
+impl UnderWay {
+    fn begin() -> Self {
+        UNDER_WAY.fetch_add(1, Ordering::Relaxed);
+        Self
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        UNDER_WAY.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 /// A component waits at most as long for its place as so many others may take.
 const QUEUE: u32 = 10;
@@ -111,6 +136,7 @@ impl Compiler {
         if let Some(known) = self.apart(move |inner| inner.known(digest, SystemTime::now())).await? {
             return known;
         }
+        let _under_way = UnderWay::begin();
         let slot = self.slot().await?;
         let Some(program) = self.0.compile_in.program().map_err(LoadError::Compiler)? else {
             return self.here(bytes, digest, slot).await;

@@ -133,6 +133,14 @@ pub enum ApprovalError {
         /// The plugin.
         name: String,
     },
+    /// It lies in the home folder and has no approval.
+    #[error("{name} was never added: {} lies there without an approval", path.display())]
+    NotAdded {
+        /// The plugin.
+        name: String,
+        /// Its file.
+        path: PathBuf,
+    },
     /// It can't be approved, as it comes with the host.
     #[error(
         "{name} is built in and needs no approval; its grants are kept in the configuration: allow = [\"{name}=GRANT\"]"
