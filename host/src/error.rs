@@ -170,6 +170,14 @@ impl Refusal {
         }
     }
 
+    /// The dimension that is used up, where that is why.
+    pub fn used_up(&self) -> Option<Dimension> {
+        match self.kind {
+            RefusalKind::Exhausted(dimension) => Some(dimension),
+            _ => None,
+        }
+    }
+
     /// The same with what it is about.
     #[must_use]
     pub fn about(mut self, lack: Lack) -> Self {

@@ -234,6 +234,49 @@ fn the_flags_of_a_denial_are_those_that_allow_it() {
     assert!(out.join("b.txt").exists() && !out.join("a.txt").exists());
 }
 
+/// A tool that has no folder says so in words of its own; what people are told is in the host's.
+#[test]
+fn a_kind_of_right_of_which_a_tool_has_nothing_is_a_denial() {
+    let server = ModelServer::start(Vec::new());
+    let home = Home::with_model(&server, Format::OpenAi);
+    home.write("papers/a.txt", "a\n");
+    let list = json!({ "do": "call", "name": "list_files", "arguments": { "path": "/papers" } });
+    let program = steps(&[list.clone(), list]);
+    let ran = |allow: &[&str]| {
+        let host = home.host().arg("--tool").arg(guests::plugin("files"));
+        host.args(allow).probe(&program).output().expect(0)
+    };
+    let (agents, tools) = (["--allow", "probe=fs:./papers"], ["--allow", "files=fs:./papers"]);
+    for (allow, flag) in [
+        (&[][..], "--allow fs:DIR"),
+        // A right takes both, the agent and its tool.
+        (&agents[..], "--allow files=fs:DIR"),
+        (&tools[..], "--allow probe=fs:DIR"),
+    ] {
+        let output = ran(allow);
+        let denied = output.json()["denied"].clone();
+        assert_eq!(
+            (&denied[0]["plugin"], &denied[0]["flags"], &denied[0]["count"]),
+            (&json!("files"), &json!([flag]), &json!(2)),
+            "{denied}"
+        );
+        assert_eq!(denied.as_array().unwrap().len(), 1, "{denied}");
+        let page = format!("denied: 2 times\n  files may not use any folder   2 times\n    {flag}\n");
+        assert!(output.stderr.contains(&page), "{}", output.stderr);
+        let run = run_of(&output);
+        let rows = audit(&home, &run);
+        let mut lacks = rows.iter().filter(|row| row["way"] == "denied");
+        assert!(lacks.all(|row| row["flags"] == json!([flag])), "{rows:?}");
+        assert_eq!(rows[0]["plugin"], "files", "{rows:?}");
+        let shown = home.host().args(["show", &run]).output().expect(0).stdout;
+        assert!(shown.contains("2 denials"), "{shown}");
+        home.host().args(["replay", &run]).output().expect(0);
+        assert_eq!(audit(&home, &run), rows, "a replay denies nothing");
+    }
+    let both = [agents, tools].concat();
+    assert_eq!(ran(&both).json()["denied"], json!([]), "with both flags it is allowed");
+}
+
 #[test]
 fn a_flag_that_is_offered_is_one_word_to_a_shell_whoever_chose_it() {
     let server = ModelServer::start(Vec::new());
@@ -241,11 +284,11 @@ fn a_flag_that_is_offered_is_one_word_to_a_shell_whoever_chose_it() {
     let send = json!({ "do": "send", "authority": "x;reboot;.example" });
     let child = ChildSpec::probe(&steps(&[])).with("grants", json!(["llm:fast; reboot"]));
     let program = steps(&[
-        json!({ "do": "open", "name": "notes --allow fs:/home/me:rw" }),
+        tool(&[json!({ "do": "open", "name": "notes --allow fs:/home/me:rw" })]),
         json!({ "do": "call", "name": "wasi", "arguments": { "steps": [send] } }),
         child.spawn(),
     ]);
-    let host = home.host().args(["--deny", "blackboard", "--tool"]);
+    let host = with_probe_tool(&home).arg("--tool");
     let output = host.arg(guests::built("probe-wasi")).probe(&program).output().expect(0);
     let denied = output.json()["denied"].as_array().unwrap().clone();
     for word in [
@@ -274,6 +317,12 @@ fn what_was_taken_away_is_not_had_back_by_a_flag() {
     for (at, kind) in [(0, "llm"), (1, "blackboard")] {
         assert_eq!(denied[at]["flags"], json!([]), "{denied}");
         assert_eq!(denied[at]["remedy"], format!("leave out --deny {kind}"), "{denied}");
+        // Nor do the words that the agent is told offer one.
+        let told = denied[at]["message"].as_str().unwrap();
+        let taken = format!("that was taken away with --deny {kind}");
+        assert!(told.ends_with(&taken) && !told.contains("--allow"), "{told}");
+        let seen = output.seen();
+        assert!(seen[at].to_string().contains(&taken), "{}", seen[at]);
     }
 }
 

@@ -86,7 +86,16 @@ fn a_tool_without_its_folder_names_the_flag() {
     let home = Home::new();
     let line = ["call", "files", "list_files", r#"{"path":"/papers"}"#];
     let output = home.host().args(line).output().expect(4);
-    assert!(output.stderr.contains("--allow fs:"), "{}", output.stderr);
+    let page = "denied: once\n  files may not use any folder\n    --allow fs:DIR\n";
+    assert!(output.stderr.ends_with(page), "{}", output.stderr);
+    let json = home
+        .host()
+        .args(line)
+        .args(["--output", "json"])
+        .output()
+        .expect(4)
+        .json();
+    assert_eq!(json["denied"][0]["flags"], json!(["--allow fs:DIR"]), "{json}");
     home.write("papers/a.txt", "dendrites\n");
     let output = home
         .host()

@@ -182,6 +182,58 @@ fn what_an_agent_returns_that_used_its_budget_up_is_its_answer() {
     assert!(!output.stderr.contains("--fork"), "{}", output.stderr);
 }
 
+/// Also where the agent lives with it, and achieves what it was asked for.
+#[test]
+fn what_a_budget_refused_is_told_and_the_end_names_the_way_on() {
+    let (_server, home) = home();
+    let echo = json!({ "do": "call", "name": "echo", "arguments": { "text": "x" } });
+    let put = |key: &str| json!({ "do": "put", "space": 0, "key": key, "value": "a value" });
+    let open = json!({ "do": "open", "name": "notes" });
+    let told = "echo failed: The budget of this agent for tool-calls is used up: 1 of 1";
+    for (key, steps, told) in [
+        ("tool-calls", json!([echo, echo, echo]), &[told][..]),
+        ("stored-bytes", json!([open, put("a"), put("b")]), &[][..]),
+    ] {
+        let program = json!({ "steps": steps, "summary": "An answer." });
+        let host = home.host().arg("--tool").arg(guests::built("pure-echo"));
+        let host = host.args(["--budget", &format!("{key}=1")]);
+        let output = host.probe(&program).output().expect(0);
+        let run = output.json()["run"].as_str().unwrap().to_owned();
+        let way = format!("hermes-host replay {run} --fork --budget {key}=N");
+        let output = output.says(told).says(&[&way]);
+        let failed = output.stderr.matches("echo failed").count();
+        assert_eq!(failed, told.len() * 2, "each is told once: {}", output.stderr);
+        let resumed = home.host().args(["resume", &run]).output().expect(2);
+        resumed.says(&["it has ended (completed)", &way]);
+        let more = ["--budget", &format!("{key}=1000"), "--output", "json"];
+        let fork = home.host().args(["replay", &run, "--fork"]).args(more).output();
+        let fork = fork.expect(0);
+        assert!(fork.spent(key) > 1, "{}", fork.stdout);
+        assert!(!fork.stderr.contains("--fork"), "{}", fork.stderr);
+    }
+}
+
+#[test]
+fn the_end_of_its_time_names_the_way_on_where_something_was_waited_for() {
+    let server = ModelServer::start([Turn::fault(Fault::StallMidStream), Turn::text("late")]);
+    let home = Home::with_model(&server, Format::OpenAi);
+    let host = home.host().args(["--budget", "wall=3s"]);
+    let output = host.probe(&question()).output().expect(3);
+    let run = output.json()["run"].as_str().unwrap().to_owned();
+    let message = output.json()["error"]["message"].clone();
+    assert_eq!(message, "it ran longer than 3 s (--budget wall=TIME)");
+    let way = format!("hermes-host replay {run} --fork --budget wall=TIME");
+    output.says(&[&way]);
+    let fork = home.host().args(["replay", &run, "--fork", "--budget", "wall=1m"]);
+    assert_eq!(fork.output().expect(0).stdout, "An answer.\n");
+    // Stopped while it computes it would only be stopped there again.
+    let host = home.host().args(["--budget", "tree.wall=500ms"]);
+    let host = host.set("limits.fuel", 9_000_000_000_000_000_u64);
+    let output = host.probe(&json!({ "steps": [{ "do": "spin" }] })).output().expect(3);
+    let output = output.says(&["it ran longer than 500 ms (--budget tree.wall=TIME)"]);
+    assert!(!output.stderr.contains("--fork"), "{}", output.stderr);
+}
+
 #[test]
 fn an_answer_can_be_read_back() {
     let (_server, home) = home();

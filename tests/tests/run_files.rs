@@ -16,7 +16,7 @@ use hermes_tests::interrupted::{killed, taken_meanwhile, waiting};
 use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
 use hermes_tests::program::{ask, steps};
 use hermes_tests::shim::{Action, When};
-use hermes_tests::{Home, Output, Shim, guests};
+use hermes_tests::{Home, Host, Output, Shim, guests};
 use rusqlite::Connection;
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -373,6 +373,51 @@ fn a_file_grants_nothing_here() {
     }
 }
 
+/// A run whose model is a script, killed when it was answered once.
+fn killed_with_a_script(home: &Home) -> String {
+    home.write("script.toml", "[[turn]]\nreply = { text = \"one\" }\n");
+    let waits = json!({ "do": "changes", "space": 0, "prefix": "", "since": 0, "wait_ms": 100_000 });
+    let program = steps(&[ask("ONE"), json!({ "do": "open", "name": "notes" }), waits]);
+    let process = home.host().args(["--script", "script.toml"]).probe(&program).start();
+    let answered = || {
+        let runs = home.host().args(["runs", "--output", "json"]).output().expect(0).json();
+        let run = runs[0]["run"].as_str()?.to_owned();
+        let first = home.shown(&run)["agents"][0]["operations"][0]["status"].clone();
+        (first == "done").then_some(run)
+    };
+    let begun = Instant::now();
+    let run = loop {
+        if let Some(run) = answered() {
+            break run;
+        }
+        assert!(begun.elapsed() < LONG, "the script was never asked");
+    };
+    process.signal(Signal::KILL);
+    process.finish();
+    run
+}
+
+/// A script is a file of the machine where the run began.
+#[test]
+fn a_run_of_a_script_goes_on_only_where_it_ran() {
+    let home = Home::new();
+    let run = killed_with_a_script(&home);
+    let shown = |home: &Home| home.host().args(["show", &run]).output().expect(0).stdout;
+    assert!(shown(&home).contains("hermes-host resume"), "{}", shown(&home));
+    let file = export(&home, &run, "run.jsonl", &["--with-plugins"]);
+    let there = elsewhere();
+    let told = there.host().arg("import").arg(&file).output().expect(0);
+    let told = told.says(&["hermes-host show", "hermes-host replay"]);
+    assert!(!told.stderr.contains("resume"), "{}", told.stderr);
+    assert_eq!(import(&elsewhere(), &file).expect(0).json()["can_go_on"], false);
+    assert!(!shown(&there).contains("hermes-host resume"), "{}", shown(&there));
+    for command in [&["resume", &run][..], &["replay", &run, "--fork"]] {
+        let refused = there.host().args(command).output().expect(2);
+        refused.says(&["its model is a script of the machine where it ran"]);
+    }
+    there.host().args(["replay", &run]).output().expect(0);
+}
+
 /// What it may cost is for the operator of this machine to say.
 #[test]
 fn an_imported_run_costs_what_it_costs_here_within_what_it_may_cost_here() {
@@ -433,6 +478,10 @@ fn a_file_allows_no_more_than_the_limits_here_unless_that_is_said() {
         ]);
     }
     assert_eq!(server.requests().len(), 1, "nothing is sent");
+    let offered = |host: Host| host.output().expect(0).stdout.contains("hermes-host resume");
+    let show = || there.host().args(["show", &run]);
+    assert!(!offered(show()), "what is refused is not offered");
+    assert!(offered(show().set("limits.memory", "128MiB")));
     let accepted = |command: &str| {
         let host = there.host().args([command, &run]).set("limits.memory", "128MiB");
         host.args(["--output", "json"]).output().expect(0)

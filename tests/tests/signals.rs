@@ -17,7 +17,8 @@ const PROMPT: Duration = Duration::from_secs(7);
 fn stuck() -> (ModelServer, Home, String) {
     let server = ModelServer::start([Turn::fault(Fault::StallMidStream)]);
     let home = Home::with_model(&server, Format::OpenAi);
-    let report = json!({ "outcome": "PartlyAchieved", "summary": "So far.", "artifacts": [], "open_questions": [] });
+    let open = ["It cites nothing yet."];
+    let report = json!({ "outcome": "PartlyAchieved", "summary": "So far.", "artifacts": [], "open_questions": open });
     let ask = json!({ "do": "complete", "messages": [{ "User": [{ "Text": "hi" }] }] });
     let program = json!({ "steps": [{ "do": "checkpoint", "report": report }, ask] });
     (server, home, program.to_string())
@@ -78,7 +79,12 @@ fn a_checkpoint_goes_to_standard_error_and_the_way_on_is_shown() {
     process.signal(Signal::INT);
     let output = process.finish().expect(130);
     assert_eq!(output.stdout, "", "it has no answer");
-    drop(output.says(&["so far: So far."]));
+    let output = output.says(&["so far: So far."]);
+    assert!(
+        !output.stderr.contains("left open"),
+        "there is no answer: {}",
+        output.stderr
+    );
     let run = home.newest_run();
     let shown = home.host().args(["show", &run]).output().expect(0).stdout;
     assert!(shown.contains(&format!("hermes-host resume {run}")), "{shown}");

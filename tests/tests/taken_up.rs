@@ -212,6 +212,52 @@ fn a_cancel_keeps_what_was_spent() {
     assert_eq!(runs[0]["spent"]["iterations"], 3);
 }
 
+/// What a run spent that was killed is told by its journal: of each agent what it did up to its last record, and of all of them no less than that.
+#[test]
+fn a_run_that_was_killed_spent_no_less_than_its_agents() {
+    let script = Script::default().when("ONE", Script::always(Turn::text("one")));
+    let server = ModelServer::start(script.when("TWO", Script::always(stall())));
+    let home = Home::with_model(&server, Format::OpenAi);
+    let compute = json!({ "do": "compute", "n": 1_000_000 });
+    let child = ChildSpec::probe(&steps(&[ask("ONE"), compute, ask("TWO")]));
+    let program = steps(&[open(), put("a"), child.spawn(), child.spawn(), join(0), join(1)]);
+    stopped(&server, home.host().probe(&program), 4, Signal::KILL);
+    let run = home.newest_run();
+    let shown = home.shown(&run);
+    let of = |spent: &Value, dimension: &str| spent[dimension].as_u64().unwrap();
+    let agents = shown["agents"].as_array().unwrap();
+    assert_eq!(agents.len(), 3);
+    for agent in agents {
+        assert_eq!(agent["status"], "interrupted", "{agent}");
+        for dimension in ["fuel", "host-calls", "journal-bytes"] {
+            assert!(of(&agent["spent"], dimension) > 0, "{dimension}: {agent}");
+        }
+    }
+    let sum =
+        |agents: &[Value], dimension: &str| -> u64 { agents.iter().map(|agent| of(&agent["spent"], dimension)).sum() };
+    // These are an agent's own.
+    for dimension in ["iterations", "fuel", "journal-bytes"] {
+        let (all, parts) = (of(&shown["spent"], dimension), sum(agents, dimension));
+        assert!(all >= parts, "{dimension}: {all} of all, {parts} of each: {shown}");
+    }
+    // These count for those above it too.
+    for dimension in ["host-calls", "tokens", "children", "stored-bytes"] {
+        let root = of(&agents[0]["spent"], dimension);
+        let below = sum(&agents[1..], dimension);
+        assert!(root >= below, "{dimension}: {root} of the root, {below} below: {shown}");
+        assert!(of(&shown["spent"], dimension) >= root, "{dimension}: {shown}");
+    }
+    let runs = home.host().args(["runs", "--output", "json"]).output().expect(0).json();
+    assert_eq!(runs[0]["spent"], shown["spent"]);
+    // It is not forgotten when it is ended without its process.
+    home.host().args(["cancel", &run]).output().expect(0);
+    let after = home.shown(&run);
+    for dimension in ["fuel", "host-calls", "journal-bytes", "wall-clock-ms", "iterations"] {
+        let (before, now) = (of(&shown["spent"], dimension), of(&after["spent"], dimension));
+        assert!(now >= before, "{dimension}: {before}, then {now}");
+    }
+}
+
 /// A cancel that comes when the root's end is recorded and the run's row has not been told of it: the end stands, with its answer.
 #[test]
 fn an_end_that_is_recorded_stands() {

@@ -18,7 +18,10 @@ pub(super) async fn call(host: &Host, context: Context, call: validated::Call) -
     stdio::tell(&notices(context.paint, tools.notices()));
     let answer = tools.call(&call.tool, &call.arguments).await?;
     stdio::tell(&notices(context.paint, &host.notices()));
-    stdio::tell(&denied::page(context.paint, &answer.denials, None));
+    let page = denied::page(context.paint, &answer.denials, None);
+    if answer.error.is_none() || context.output != Output::Text {
+        stdio::tell(&page);
+    }
     if context.output == Output::Text {
         let text = answer.content.join("\n");
         let text = clean(&text, Shape::Block);
@@ -29,7 +32,9 @@ pub(super) async fn call(host: &Host, context: Context, call: validated::Call) -
                 stdio::print_line(&structured.map_or_else(String::new, |value| json::line(&value)))?;
             }
             Some((kind, message)) => {
-                stdio::tell(&block(context.paint, "error", Ink::Bad, &format!("{message} ({kind})")));
+                let error = block(context.paint, "error", Ink::Bad, &format!("{message} ({kind})"));
+                // What to do about it comes last.
+                stdio::tell(&format!("{error}{page}"));
             }
         }
     } else {

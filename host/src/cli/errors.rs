@@ -129,7 +129,8 @@ impl From<HostError> for Problem {
 
 /// How a run goes on that used these limits up.
 pub(super) fn raise(run: &RunId, keys: &[String]) -> Option<String> {
-    let budget: Vec<String> = keys.iter().map(|key| format!("{key}=N")).collect();
+    let value = |key: &String| if key.ends_with("wall") { "TIME" } else { "N" };
+    let budget: Vec<String> = keys.iter().map(|key| format!("{key}={}", value(key))).collect();
     let budget = budget.join(",");
     (!keys.is_empty()).then(|| format!("go on with more of it   hermes-host replay {run} --fork --budget {budget}"))
 }

@@ -231,7 +231,8 @@ pub(super) fn tell_end(outcome: &RunOutcome, context: Context) {
         text.push_str(&block(paint, "error", Ink::Bad, &lines.join("\n")));
     }
     text.push_str(&denied::page(paint, &outcome.denials, Some(&outcome.run)));
-    if !outcome.open_questions.is_empty() {
+    // A run that was only stopped has no answer yet of which something could be open.
+    if outcome.exit != "interrupted" && !outcome.open_questions.is_empty() {
         text.push_str(&block(
             paint,
             "left open",

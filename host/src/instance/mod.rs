@@ -375,7 +375,7 @@ impl Bounds<'_> {
         session.run.ledger.ran_out(session.account, dimension);
         End::Exhausted {
             dimension,
-            message: format!("it ran longer than {wall} (--budget wall=TIME, child.wall=TIME)"),
+            message: format!("it ran longer than {wall} ({})", session.raises_time()),
         }
     }
 }

@@ -63,7 +63,14 @@ async fn run(
     guest.close().await;
     Some(ToolEnd {
         answer: match returned(&guest, ended) {
-            Ok(answer) => answer.map_err(Refusal::from),
+            Ok(Ok(output)) => Ok(output),
+            Ok(Err(error)) => {
+                let refusal = Refusal::from(error);
+                if refusal.kind == RefusalKind::Denied {
+                    guest.says_denied(&under.guest);
+                }
+                Err(refusal)
+            }
             // It goes on in another process: what it did until now is no end.
             Err(Stopped::Host(End::Suspended)) => return None,
             // What it did can't be written down: its caller hears nothing of it, and stops with it.

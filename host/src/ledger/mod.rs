@@ -76,6 +76,8 @@ struct Account {
     /// Of the tree: what sends that a crash lost may have cost.
     lost: Amounts,
     totals: Totals,
+    /// Whether anything was refused to it, or ran out.
+    refused: bool,
     ending: Option<Dimension>,
     closing: Closing,
 }
@@ -197,7 +199,10 @@ impl Ledger {
     pub fn open_child(&self, parent: AccountId, mut caps: Caps, allotment: Amounts) -> Result<AccountId, Exhausted> {
         let mut accounts = self.lock();
         for (dimension, value) in allotment.iter() {
-            accounts.room(parent, dimension, value)?;
+            if let Err(refused) = accounts.room(parent, dimension, value) {
+                accounts.agents[parent.0].refused = true;
+                return Err(refused);
+            }
         }
         for (dimension, value) in allotment.iter() {
             caps.set(dimension, value);
@@ -392,9 +397,18 @@ impl Ledger {
 
     /// The smallest limit of `dimension` that a charge to the account enters: its own, or the tree's.
     pub fn cap_in_force(&self, account: AccountId, dimension: Dimension) -> Option<u64> {
+        self.limit_in_force(account, dimension).map(|(cap, _)| cap)
+    }
+
+    /// The same, and whose limit that is.
+    pub fn limit_in_force(&self, account: AccountId, dimension: Dimension) -> Option<(u64, Whose)> {
         let accounts = self.lock();
         let slots = accounts.entered(account, dimension);
-        slots.filter_map(|slot| accounts.at(slot).caps.get(dimension)).min()
+        let limit = |slot| {
+            let cap = accounts.at(slot).caps.get(dimension)?;
+            Some((cap, accounts.whose(slot, account)))
+        };
+        slots.filter_map(limit).min_by_key(|(cap, _)| *cap)
     }
 
     /// The account's limits.
@@ -410,6 +424,16 @@ impl Ledger {
     /// Notes that `dimension` ran out without a reservation: fuel, time, host calls, journal bytes.
     pub fn ran_out(&self, account: AccountId, dimension: Dimension) {
         self.lock().note_refusal(account, dimension);
+    }
+
+    /// Notes that the account was too poor for a child, which ends nothing.
+    pub fn had_too_little(&self, account: AccountId) {
+        self.lock().agents[account.0].refused = true;
+    }
+
+    /// Whether anything was refused to the account, or ran out.
+    pub fn was_refused(&self, account: AccountId) -> bool {
+        self.lock().agents[account.0].refused
     }
 
     fn lock(&self) -> MutexGuard<'_, Accounts> {
@@ -564,9 +588,11 @@ impl Accounts {
 
     fn note_refusal(&mut self, account: AccountId, dimension: Dimension) {
         use Dimension as D;
+        let agent = &mut self.agents[account.0];
+        agent.refused = true;
         // Refusals in children, tool calls and stored bytes are values that an agent may live with.
         if !matches!(dimension, D::Children | D::ToolCalls | D::StoredBytes) {
-            self.agents[account.0].ending.get_or_insert(dimension);
+            agent.ending.get_or_insert(dimension);
         }
     }
 }

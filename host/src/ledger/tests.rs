@@ -329,6 +329,42 @@ fn time_is_the_roots_for_the_tree() {
 }
 
 #[test]
+fn the_limit_in_force_is_the_smallest_and_its_own_where_they_are_alike() {
+    let ledger = Ledger::new(caps(&[(D::WallClockMs, 50), (D::Fuel, 50)]));
+    let root = ledger.open_root(caps(&[(D::WallClockMs, 60), (D::Fuel, 50)]));
+    let child = ledger.open_child(root, caps(&[(D::WallClockMs, 90)]), Amounts::ZERO);
+    let child = child.expect("room");
+    let limit = |account, dimension| ledger.limit_in_force(account, dimension);
+    assert_eq!(limit(root, D::WallClockMs), Some((50, Whose::Tree)));
+    assert_eq!(limit(root, D::Fuel), Some((50, Whose::Agent)));
+    assert_eq!(limit(child, D::WallClockMs), Some((90, Whose::Child)));
+    assert_eq!(limit(child, D::Tokens), None);
+}
+
+#[test]
+fn whatever_is_refused_is_remembered_and_ends_no_agent_that_lives_with_it() {
+    let of = |dimension| {
+        let ledger = Ledger::new(Caps::default());
+        (
+            ledger.clone(),
+            ledger.open_root(caps(&[(dimension, 0), (D::Tokens, 5)])),
+        )
+    };
+    for dimension in [D::ToolCalls, D::StoredBytes, D::Children] {
+        let (ledger, root) = of(dimension);
+        assert!(!ledger.was_refused(root));
+        assert!(ledger.reserve(root, Amounts::of(dimension, 1)).is_err());
+        assert!(ledger.was_refused(root) && ledger.ending(root).is_none(), "{dimension}");
+    }
+    let (ledger, root) = of(D::ToolCalls);
+    let child = ledger.open_child(root, Caps::default(), Amounts::of(D::Tokens, 6));
+    assert!(child.is_err() && ledger.was_refused(root) && ledger.ending(root).is_none());
+    let (ledger, root) = of(D::ToolCalls);
+    ledger.had_too_little(root);
+    assert!(ledger.was_refused(root) && ledger.ending(root).is_none());
+}
+
+#[test]
 fn a_lost_send_counts_against_the_tree_and_no_agent() {
     let ledger = Ledger::new(caps(&[(D::Tokens, 100), (D::Iterations, 5)]));
     let root = ledger.open_root(Caps::default());

@@ -6,13 +6,13 @@ mod taken;
 
 use std::collections::HashMap;
 
-use crate::error::{Dimension, RefusalKind};
+use crate::error::Dimension;
 use crate::event::now_ms;
 use crate::ids::{RunId, Scope, StreamId};
 use crate::run::change::may_raise;
 use crate::run::handle::RunHandle;
 use crate::run::own_limits::may_hold;
-use crate::run::replay::{ReplaySpec, failed, refusal};
+use crate::run::replay::{ReplaySpec, failed, refusal, refusal_of_write};
 use crate::run::resume::{first_start, may_go_on};
 use crate::run::root::begun_here;
 use crate::run::spec::Budget;
@@ -154,7 +154,7 @@ fn cut(store: &Store, origin: &RunId, played: &RootPlayed, budget: &Budget) -> R
         let mut limits = budget.root.iter().chain(&budget.tree);
         limits.any(|(d, _)| *d == dimension)
     };
-    let refused = seen.iter().find(|seen| exhausted(&seen.answer).is_some_and(raised));
+    let refused = seen.iter().find(|seen| exhausted(seen).is_some_and(raised));
     if let Some(refused) = refused.filter(|seen| seen.seq <= played.observations) {
         return Ok(Cut::at(root, refused.seq - 1, None));
     }
@@ -195,12 +195,13 @@ fn unanswered(store: &Store, root: &StreamId, seen: &[Observation]) -> Result<Op
 }
 
 /// The dimension in which a call was refused, if that is what it told.
-pub(super) fn exhausted(answer: &Answer) -> Option<Dimension> {
-    let Answer::Body(body) = answer else { return None };
-    match refusal(body)?.kind {
-        RefusalKind::Exhausted(dimension) => Some(dimension),
-        _ => None,
-    }
+pub(super) fn exhausted(seen: &Observation) -> Option<Dimension> {
+    let Answer::Body(body) = &seen.answer else { return None };
+    let refusal = match seen.call.starts_with("blackboard.") {
+        true => refusal_of_write(body),
+        false => refusal(body),
+    };
+    refusal?.used_up()
 }
 
 /// The fork's row: of the same task, begun here and now.

@@ -34,8 +34,8 @@ use crate::store::{Access, SessionRow, Store, StoreError, StoreOptions};
 use crate::supervisor::replay::{Played, Replay as Player, ReplayError};
 use crate::supervisor::start::{PluginRef, RunStart, StartBody, ToolRef};
 
-pub(super) use side::refusal;
 pub use side::{DifferenceView, SideView};
+pub(super) use side::{refusal, refusal_of_write};
 
 /// What to replay.
 #[derive(Debug, Clone, Default)]

@@ -158,7 +158,7 @@ impl Host {
     ) -> Result<(AgentStart, RunStart, Terms), HostError> {
         let (mut agent, mut shared, mut terms) = as_it_stands(store, &row.id, shared)?;
         if row.imported.is_some() {
-            let own = self.own_terms(&row.id, &agent, &shared)?;
+            let own = self.own_terms(&agent, &shared)?;
             own.apply_to_agent(&mut agent);
             own.apply_to_run(&mut shared);
             terms.change(own);
@@ -166,13 +166,17 @@ impl Host {
         Ok((agent, shared, terms))
     }
 
-    /// What a run that was imported may cost is this host's to say, not the file's: today's prices, and of each limit the lesser. A script is a
-    /// path of the machine where it ran.
-    fn own_terms(&self, id: &RunId, agent: &AgentStart, run: &RunStart) -> Result<Terms, HostError> {
-        if run.script.is_some() {
-            let reason = "it was imported, and its model is a script of the machine where it ran; it can be looked at and replayed";
-            return Err(cannot(id, reason));
-        }
+    /// Whether a resume takes up a run that has not ended: nothing forbids that it goes on here, and it was begun under no looser limits than this
+    /// host's. Whether its plugins and its models are here is seen when it does.
+    pub(super) fn would_go_on(&self, store: &Store, row: &RunRow) -> bool {
+        let own = &self.config.limits;
+        let limits = || Some(first_start(store, &row.id).ok()?.run?.limits);
+        let within = |limits: Limits| own_limits::may_hold(store, row, &limits, own).is_ok();
+        may_go_on(store, row).is_ok() && (row.imported.is_none() || limits().is_some_and(within))
+    }
+
+    /// What a run that was imported may cost is this host's to say, not the file's: today's prices, and of each limit the lesser.
+    fn own_terms(&self, agent: &AgentStart, run: &RunStart) -> Result<Terms, HostError> {
         let models = Catalogue::open(&self.config.models, &run.limits, None)?;
         let aliases = run.aliases.values().map(|alias| &alias.model);
         let names = aliases.chain(agent.model.iter().map(|model| &model.meant.model));
@@ -314,10 +318,13 @@ pub(super) fn may_go_on(store: &Store, row: &RunRow) -> Result<(), String> {
         return Ok(());
     }
     each_start(store, &row.id, |_, body| {
-        let tools = body.run.map(|run| run.tools).unwrap_or_default();
-        let beyond = tools.iter().any(|tool| tool.rights.whole().reaches_beyond_its_run());
-        match beyond || body.agent.rights.reaches_beyond_its_run() {
-            true => Err(FOREIGN_GRANTS.to_owned()),
+        let tools = body.run.iter().flat_map(|run| &run.tools);
+        let mut whole = tools.map(|tool| tool.rights.whole());
+        if body.agent.rights.reaches_beyond_its_run() || whole.any(|rights| rights.reaches_beyond_its_run()) {
+            return Err(FOREIGN_GRANTS.to_owned());
+        }
+        match body.run.is_some_and(|run| run.script.is_some()) {
+            true => Err(FOREIGN_SCRIPT.to_owned()),
             false => Ok(()),
         }
     })
@@ -350,6 +357,10 @@ pub(super) fn each_start(
 /// Why an imported run does not go on that was granted something where it ran.
 const FOREIGN_GRANTS: &str = "it was imported, and where it ran it was granted a folder, a host, a secret or a shared space; \
                               a file grants nothing of this machine, so it can be looked at and replayed, and not go on";
+
+/// Why an imported run does not go on whose model was a script.
+const FOREIGN_SCRIPT: &str =
+    "it was imported, and its model is a script of the machine where it ran; it can be looked at and replayed";
 
 /// A plugin of a run as it was when the run began, under the run's own limits.
 pub(super) fn recorded_plugin(store: &Store, of: &PluginRef, limits: &Limits) -> Result<Arc<Plugin>, HostError> {

@@ -474,7 +474,8 @@ pub(super) fn with_result(summary: RunOutcome, result: &types::RunResult, said: 
 
 /// The limits that a fork of a run would have to raise that ended so.
 fn to_raise(session: &Session, outcome: &RunOutcome) -> Vec<String> {
-    let journal = session.run.keeping.journal().filter(|_| outcome.exit == "exhausted");
+    let was_refused = session.run.ledger.was_refused(session.account);
+    let journal = session.run.keeping.journal().filter(|_| was_refused);
     let keys = journal.and_then(|journal| {
         let row = journal.store.run(&session.run.id).ok()?;
         let error = outcome.error.clone();

@@ -1,4 +1,6 @@
-//! How a run goes on that ended because its budget was used up: its end is final, and a fork of it with more of what it lacked takes its place.
+//! How a run goes on whose budget was used up: its end is final, and a fork of it with more of what it lacked takes its place.
+
+use std::collections::HashSet;
 
 use crate::config::{Budget, Item, Scope as Whom};
 use crate::error::Dimension;
@@ -8,27 +10,29 @@ use crate::run::change::limits_of;
 use crate::run::fork::exhausted;
 use crate::run::resume::{as_it_stands, first_start, may_go_on};
 use crate::run::view::status_name;
-use crate::store::{RunRow, Store};
+use crate::store::{Answer, Observation, RunRow, Store};
 
-/// The keys of the limits to raise, as `--budget` takes them: the root's own, the whole run's, or both where they are alike. None where the run did
-/// not end so, may not be forked here, or was refused no call: an agent that is stopped while it computes would only be stopped there again.
+/// The keys of the limits to raise, as `--budget` takes them: the root's own, the whole run's, or both where they are alike, in the order in which they
+/// were met. None where the run may not be forked here, or its root lacked nothing.
 pub(super) fn to_raise(store: &Store, row: &RunRow) -> Result<Vec<String>, HostError> {
-    let error = row.error.as_ref();
-    let Some(dimension) = error.and_then(|(kind, _)| used_up(kind)) else {
-        return Ok(Vec::new());
-    };
-    if may_go_on(store, row).is_err() || !was_refused(store, row, dimension)? {
+    let lacked = lacked(store, row)?;
+    if lacked.is_empty() || may_go_on(store, row).is_err() {
         return Ok(Vec::new());
     }
     let Some(shared) = first_start(store, &row.id)?.run else {
         return Ok(Vec::new());
     };
     let (agent, shared, _) = as_it_stands(store, &row.id, shared)?;
-    Ok(lowest(&limits_of(&agent, &shared), dimension))
+    let has = limits_of(&agent, &shared);
+    Ok(lacked
+        .into_iter()
+        .flat_map(|dimension| lowest(&has, dimension))
+        .collect())
 }
 
-/// Whether the root's last attempt was told that this is used up.
-fn was_refused(store: &Store, row: &RunRow, dimension: Dimension) -> Result<bool, HostError> {
+/// What the root's last attempt was told is used up, and the time, where it ran out while the root waited for something: an agent that is stopped while
+/// it computes would only be stopped there again.
+fn lacked(store: &Store, row: &RunRow) -> Result<Vec<Dimension>, HostError> {
     let root = row.id.root();
     let last = StreamId {
         attempt: store.session(&root)?.attempt,
@@ -36,7 +40,29 @@ fn was_refused(store: &Store, row: &RunRow, dimension: Dimension) -> Result<bool
         scope: Scope::ROOT,
     };
     let seen = store.observations(&last)?;
-    Ok(seen.iter().any(|seen| exhausted(&seen.answer) == Some(dimension)))
+    let out_of_time = row.error.as_ref().and_then(|(kind, _)| used_up(kind)) == Some(Dimension::WallClockMs);
+    let mut all: Vec<Dimension> = seen.iter().filter_map(exhausted).collect();
+    if out_of_time && waited(store, &last, &seen)? {
+        all.push(Dimension::WallClockMs);
+    }
+    let mut lacked = Vec::new();
+    for dimension in all {
+        if !lacked.contains(&dimension) {
+            lacked.push(dimension);
+        }
+    }
+    Ok(lacked)
+}
+
+/// Whether the end of something that an agent had begun did not come to it any more.
+fn waited(store: &Store, stream: &StreamId, seen: &[Observation]) -> Result<bool, HostError> {
+    let told = seen.iter().filter_map(|seen| match seen.answer {
+        Answer::Delivered(op) => Some(op),
+        Answer::Body(_) | Answer::Started(_) => None,
+    });
+    let told: HashSet<u32> = told.collect();
+    let begun = store.operations(stream)?;
+    Ok(begun.iter().any(|row| !told.contains(&row.intent.op)))
 }
 
 /// The dimension that the error of a run names as used up.

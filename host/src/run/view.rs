@@ -9,7 +9,6 @@ use crate::error::{Dimension, Refusal};
 use crate::event::now_ms;
 use crate::ids::{Digest, RunId, StreamId};
 use crate::run::audit::denials;
-use crate::run::resume::may_go_on;
 use crate::run::said::Said;
 use crate::run::so_far::so_far;
 use crate::run::{AgentSummary, Denials, Host, HostError, Standing};
@@ -282,7 +281,7 @@ impl Host {
             sessions.push(session_view(&store, session, depth)?);
         }
         let denials = denials(&store, &row.id)?;
-        let can_go_on = row.status == Status::Interrupted && may_go_on(&store, &row).is_ok();
+        let can_go_on = row.status == Status::Interrupted && self.would_go_on(&store, &row);
         let (run, refunded) = (row.id.clone(), row.refunded);
         let imported = row.imported.as_ref().map(|imported| ImportView {
             at_ms: imported.at_ms,

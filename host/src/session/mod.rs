@@ -43,7 +43,7 @@ use crate::egress::Egress;
 use crate::error::{Dimension, Refusal};
 use crate::event::{EventKind, Events, now_ms};
 use crate::ids::{RunId, Scope, SessionId, StreamId};
-use crate::ledger::{AccountId, Caps, Ledger, Reservation};
+use crate::ledger::{AccountId, Caps, Ledger, Reservation, Whose};
 use crate::limits::Limits;
 use crate::llm::price::Price;
 use crate::llm::{Catalogue, Model};
@@ -544,9 +544,21 @@ impl Session {
         }
         let dimension = Dimension::WallClockMs;
         self.run.ledger.ran_out(self.account, dimension);
-        let message =
-            "The session's time is used up. It is raised with --budget wall=TIME, a child's with child.wall=TIME.";
+        let message = format!(
+            "The session's time is used up. It is raised with {}.",
+            self.raises_time()
+        );
         Err(Refusal::exhausted(dimension, message))
+    }
+
+    /// The flag that raises its time.
+    pub fn raises_time(&self) -> String {
+        let limit = self.run.ledger.limit_in_force(self.account, Dimension::WallClockMs);
+        match limit.map_or(Whose::Agent, |(_, whose)| whose) {
+            // It has no more than its parent had left.
+            Whose::Child => "--budget wall=TIME, child.wall=TIME".to_owned(),
+            whose => format!("--budget {}wall=TIME", whose.words().1),
+        }
     }
 
     /// Milliseconds that it was awake so far, over all attempts and processes.

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use tokio_util::sync::CancellationToken;
@@ -60,6 +61,7 @@ impl Guest {
             Err(Missed::Unread(end)) => return Err(end),
             Err(Missed::Refused(refusal)) => {
                 self.note_denial(Some(&refusal), At::Operation(number));
+                self.tell_refused(&call, number, &refusal);
                 self.keep_refused(&call, number, &refusal);
                 return Ok((number, Some(refusal)));
             }
@@ -247,6 +249,18 @@ impl Guest {
     fn void_turn<C: Operation>(&self) {
         if let Some(outer) = self.stream.scope.first().filter(|_| C::KIND == OpKind::Completion) {
             self.attempt.turns().void(outer);
+        }
+    }
+
+    /// Tells people of a tool call that a budget refused, as of others that failed.
+    fn tell_refused<C: Operation>(&self, call: &C, number: u32, refusal: &Refusal) {
+        if C::KIND != OpKind::ToolCall || refusal.used_up().is_none() {
+            return;
+        }
+        let op = self.stream.scope.op_name(number);
+        if let Some((_, ended)) = call.events(self, &op, false) {
+            let done = Done::new(OutcomeStatus::Failed, call.refused(refusal), Amounts::ZERO);
+            self.session.event(ended(&done, Duration::ZERO));
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 
 use crate::amounts::Amounts;
-use crate::error::{Dimension, Refusal, RefusalKind};
+use crate::error::{Dimension, Refusal};
 use crate::event::now_ms;
 use crate::ids::Digest;
 use crate::ledger::Reservation;
@@ -138,7 +138,13 @@ impl Guest {
                     .map(Ok)
                     .map_err(|e| End::Host(e.to_string()))
             }
-            _ => decode_body(seen),
+            _ => {
+                let told: Result<EffectResult, Refusal> = decode_body(seen)?;
+                if let Some(dimension) = told.as_ref().err().and_then(Refusal::used_up) {
+                    self.session.run.ledger.ran_out(self.session.account, dimension);
+                }
+                Ok(told)
+            }
         }
     }
 
@@ -330,14 +336,15 @@ impl Guest {
 
     /// A refusal that the record has: the ledger notes it as it did when it was made.
     fn refused_again<C: Operation>(&self, refusal: &Refusal) {
-        if C::KIND == OpKind::Child {
-            // A parent that is too poor for a child is not poor for itself.
-            return;
-        }
-        let RefusalKind::Exhausted(dimension) = refusal.kind else {
+        let Some(dimension) = refusal.used_up() else {
             return;
         };
         let run = &self.session.run;
+        if C::KIND == OpKind::Child {
+            // A parent that is too poor for a child is not poor for itself.
+            run.ledger.had_too_little(self.session.account);
+            return;
+        }
         run.ledger.ran_out(self.session.account, dimension);
         if dimension == Dimension::Iterations && run.closing_call {
             run.ledger.open_closing(self.session.account);

@@ -72,7 +72,7 @@ impl Guest {
     /// The refusal.
     pub(super) fn admits<C: Call>(&self, call: &C) -> Result<(), Refusal> {
         self.hands_no_secret_on(call)?;
-        call.grant(self)?;
+        call.grant(self).map_err(|refusal| self.worded(refusal))?;
         call.caps(self)
     }
 

@@ -17,7 +17,6 @@ use super::seal::uint;
 use super::verify::{Look, Sound, verify};
 use super::write::session_row;
 use super::{Looked, Store};
-use crate::amounts::Amounts;
 use crate::ids::{Digest, RunId, Scope, SessionId, StreamId};
 
 /// A place in a run's journal, and the record there.
@@ -138,18 +137,6 @@ impl Store {
         let intents = self.session_records(session, Kind::Intent)?;
         let outcomes = self.session_records(session, Kind::Outcome)?;
         Ok(join(intents, outcomes))
-    }
-
-    /// What a session's operations cost that have ended.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`] for the run, [`StoreError::Damaged`].
-    pub fn charged(&self, session: &SessionId) -> Result<Amounts, StoreError> {
-        let outcomes = self.session_records(session, Kind::Outcome)?;
-        Ok(outcomes.iter().fold(Amounts::ZERO, |sum, record| match record {
-            Record::Outcome(outcome) => sum.plus(&outcome.charged),
-            _ => sum,
-        }))
     }
 
     /// What the guest of one stream was told, in its order, without a gap.

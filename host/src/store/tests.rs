@@ -777,7 +777,6 @@ fn is_refused(dir: &Path, run: &RunId, words: &str) {
     refused(store.operations(&stream(run)).err(), "operations");
     refused(store.session_operations(&run.root()).err(), "operations of a session");
     refused(store.observations(&stream(run)).err(), "observations");
-    refused(store.charged(&run.root()).err(), "charges");
     refused(store.walk(run, |_, _| Ok(())).err(), "a walk");
     refused(store.whole(run).err(), "all of it");
     let problems = store.integrity().expect("looked").problems;

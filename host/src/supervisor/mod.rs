@@ -41,7 +41,7 @@ use crate::session::{Child, RunContext, Session, abandoned, codec};
 use crate::store::{OpKind, OperationRow, Outcome, Record, ReturnAddress, SessionRow, Store, StoreError};
 use child::Candidate;
 use life::{Agent, Ending};
-use restore::Restored;
+use restore::{ReadFor, Restored};
 use terms::Terms;
 
 /// Supervises the agents of one run. Cheap to clone.
@@ -178,7 +178,7 @@ impl Supervisor {
     pub fn restore(&self, run: &RunContext, terms: &Terms) -> Result<RootRestored, StoreError> {
         let journal = run.keeping.written()?;
         let mut root = None;
-        for mut restored in restore::sessions(&journal.store, &run.id, &run.ledger, terms)? {
+        for mut restored in restore::sessions(&journal.store, &run.id, &run.ledger, terms, ReadFor::GoingOn)? {
             let row = &restored.row;
             self.number_is_taken(row.session.number);
             let Some(address) = row.parent.clone() else {
@@ -408,7 +408,7 @@ pub struct LeftRun {
 /// The journal can't be read.
 pub fn left(store: &Store, run: &RunId) -> Result<LeftRun, StoreError> {
     let ledger = Ledger::new(Caps::default());
-    let mut restored = restore::sessions(store, run, &ledger, &Terms::of(store, run)?)?;
+    let mut restored = restore::sessions(store, run, &ledger, &Terms::of(store, run)?, ReadFor::Telling)?;
     let mut ends = Ends::new(store, &ledger);
     let mut result = None;
     for restored in restored.iter_mut().rev() {
@@ -420,6 +420,37 @@ pub fn left(store: &Store, run: &RunId) -> Result<LeftRun, StoreError> {
         sessions: restored.into_iter().map(|restored| restored.row).collect(),
         result,
         records,
+        spent,
+        totals,
+    })
+}
+
+/// A run that has not ended, as far as its journal has it.
+pub struct RunSoFar {
+    /// The rows of its sessions with what each spent, parents before their children.
+    pub sessions: Vec<SessionRow>,
+    /// What all of it spent.
+    pub spent: Amounts,
+    /// Numbers beside that.
+    pub totals: Totals,
+}
+
+/// Reads what a run has spent that has not ended, to tell it. The run may be under way in another process.
+///
+/// # Errors
+/// The journal can't be read.
+pub fn so_far(store: &Store, run: &RunId) -> Result<RunSoFar, StoreError> {
+    let ledger = Ledger::new(Caps::default());
+    let mut restored = restore::sessions(store, run, &ledger, &Terms::of(store, run)?, ReadFor::Telling)?;
+    // What is under way is set aside, and counts as spent when what holds it is dropped.
+    for Restored { row, account, .. } in &mut restored {
+        if !row.status.is_final() {
+            row.spent = row.spent.max(&ledger.spent(*account));
+        }
+    }
+    let (spent, totals) = ledger.spent_by_all();
+    Ok(RunSoFar {
+        sessions: restored.into_iter().map(|restored| restored.row).collect(),
         spent,
         totals,
     })

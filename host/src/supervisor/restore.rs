@@ -70,6 +70,15 @@ pub(super) struct Restored {
     pub(super) place: Option<Place>,
 }
 
+/// What a run is read back for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ReadFor {
+    /// It goes on: what the replay of an agent's last attempt charges again is left to it.
+    GoingOn,
+    /// Nothing is charged again: all of it counts, as far as the journal tells.
+    Telling,
+}
+
 /// Reads all sessions of a run back in one walk through its journal, and enters into the ledger what they had spent. Parents come before their
 /// children.
 pub(super) fn sessions(
@@ -77,6 +86,7 @@ pub(super) fn sessions(
     run: &RunId,
     ledger: &Ledger,
     terms: &Terms,
+    read_for: ReadFor,
 ) -> Result<Vec<Restored>, StoreError> {
     let rows = store.sessions(run)?;
     let mut found = Found::nothing(&rows);
@@ -89,7 +99,7 @@ pub(super) fn sessions(
             .as_ref()
             .and_then(|p| accounts.get(&p.session.number).copied());
         let left = found.sessions.remove(&row.session.number).unwrap_or_default();
-        let restored = restored(ledger, terms, row, parent, left)?;
+        let restored = restored(ledger, terms, row, parent, left, read_for)?;
         accounts.insert(restored.row.session.number, restored.account);
         all.push(restored);
     }
@@ -102,6 +112,7 @@ fn restored(
     row: SessionRow,
     parent: Option<AccountId>,
     left: Left,
+    read_for: ReadFor,
 ) -> Result<Restored, StoreError> {
     let under_terms = |attempt: u32| {
         let mut body = body_of(&row.session, left.starts.get(&attempt))?;
@@ -120,7 +131,7 @@ fn restored(
         None => ledger.open_root(caps),
         Some(parent) => ledger.reopen_child(parent, caps, first.allotment),
     };
-    let past = charge(ledger, account, &row, &last, left);
+    let past = charge(ledger, account, &row, &last, left, read_for);
     if row.status.is_final() {
         ledger.close(account);
     }
@@ -147,9 +158,17 @@ fn body_of(session: &SessionId, stored: Option<&Vec<u8>>) -> Result<StartBody, S
 }
 
 /// Operations by their recorded charges; what is charged as it is used by the last record of it. What the last attempt's replay charges
-/// again (the strategy's own fuel and host calls) is left to it.
-fn charge(ledger: &Ledger, account: AccountId, row: &SessionRow, last: &AgentStart, left: Left) -> Past {
+/// again (the strategy's own fuel and host calls) is left to it, where there will be one.
+fn charge(
+    ledger: &Ledger,
+    account: AccountId,
+    row: &SessionRow,
+    last: &AgentStart,
+    left: Left,
+    read_for: ReadFor,
+) -> Past {
     let ended = row.status.is_final();
+    let is_over = ended || read_for == ReadFor::Telling;
     if left.closing {
         ledger.closing_made(account);
     }
@@ -162,7 +181,7 @@ fn charge(ledger: &Ledger, account: AccountId, row: &SessionRow, last: &AgentSta
     let mut fuel = last.spent.get(Dimension::Fuel);
     if let Some(seen) = left.seen {
         awake_ms = awake_ms.max(seen.awake_ms);
-        if ended {
+        if is_over {
             fuel = fuel.saturating_add(seen.fuel);
         }
     }
@@ -171,8 +190,8 @@ fn charge(ledger: &Ledger, account: AccountId, row: &SessionRow, last: &AgentSta
     let tools_fuel = left.charged.get(Dimension::Fuel);
     let strategy_fuel = fuel.saturating_sub(left.earlier_tools);
     let all_fuel = tools_fuel.saturating_add(strategy_fuel);
-    // What ended code burnt after its last observation is in its row alone.
-    let all_fuel = if ended {
+    // What code burnt after its last observation is in its row alone.
+    let all_fuel = if is_over {
         all_fuel.max(row.spent.get(Dimension::Fuel))
     } else {
         all_fuel
@@ -181,7 +200,9 @@ fn charge(ledger: &Ledger, account: AccountId, row: &SessionRow, last: &AgentSta
         // What its children called is in its row too, and comes with theirs.
         row.spent.get(Dimension::HostCalls).saturating_sub(left.calls_below)
     } else {
-        last.spent.get(Dimension::HostCalls).saturating_add(left.tools_calls)
+        let again = if is_over { left.calls } else { 0 };
+        let before = last.spent.get(Dimension::HostCalls).saturating_add(left.tools_calls);
+        before.saturating_add(again)
     };
     let spent = left
         .charged
@@ -190,7 +211,8 @@ fn charge(ledger: &Ledger, account: AccountId, row: &SessionRow, last: &AgentSta
         .with(Dimension::HostCalls, calls)
         .with(Dimension::JournalBytes, left.bytes);
     ledger.charge(account, spent);
-    for _ in 0..left.refunds {
+    let again = if is_over { left.refunds_again } else { 0 };
+    for _ in 0..left.refunds + again {
         ledger.refund_iteration(account, u64::MAX);
     }
     Past {
@@ -265,10 +287,14 @@ struct Left {
     resent: Vec<(StreamId, u32)>,
     /// Iterations given back, but for those that come again with the last attempt's replay.
     refunds: u64,
+    /// Those that do.
+    refunds_again: u64,
     /// Its last checkpoint.
     checkpoint: Option<types::Report>,
     /// What the meters showed last to the strategy of the last attempt.
     seen: Option<Seen>,
+    /// Calls of the host that were answered to that strategy.
+    calls: u64,
     /// Records of its part of the journal, counted as they were when they were written.
     records: u64,
     /// Their bytes.
@@ -347,7 +373,10 @@ impl Found {
             Record::Resent(stream, op) => self.of(stream.session.number).resent.push((stream, op)),
             Record::Refund(stream, _) => {
                 let left = self.of(stream.session.number);
-                left.refunds += u64::from(left.ended || stream.attempt < left.attempt);
+                match left.ended || stream.attempt < left.attempt {
+                    true => left.refunds += 1,
+                    false => left.refunds_again += 1,
+                }
             }
             Record::Session(new) => {
                 self.of(new.session.number);
@@ -430,6 +459,8 @@ impl Left {
 
     fn see(&mut self, seen: &Observation) {
         if seen.stream.attempt == self.attempt && seen.stream.scope.is_root() {
+            // What it sees of its clock and its timers is no call of the host's own interfaces.
+            self.calls += u64::from(!seen.call.starts_with("wasi."));
             self.seen = Some(Seen {
                 awake_ms: seen.awake_ms,
                 fuel: seen.fuel,

@@ -195,7 +195,10 @@ pub(super) fn budget(session: &Session, wanted: &[types::Amount]) -> Result<(Vec
         if rest < LEAST_TIME {
             return Err(Refusal::exhausted(
                 D::WallClockMs,
-                format!("{rest} ms are left, too little for a child (--budget wall=TIME, child.wall=TIME)."),
+                format!(
+                    "{rest} ms are left, too little for a child ({}).",
+                    session.raises_time()
+                ),
             ));
         }
         match caps.iter_mut().find(|(d, _)| *d == D::WallClockMs) {

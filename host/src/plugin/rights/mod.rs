@@ -21,7 +21,7 @@ use crate::text;
 pub use crate::plugin::grant::Access;
 pub use child::{SpaceWish, Wishes};
 pub use list::Right;
-pub use remedy::{Asker, Remedy, remedy};
+pub use remedy::{Asker, Remedy, remedy, wanted_in_vain, worded};
 use space::{Share, SpaceRights};
 pub use tool::{Caller, ToolRights};
 

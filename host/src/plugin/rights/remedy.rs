@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Rights;
+use super::{Rights, denied};
 use crate::egress::NetRule;
-use crate::error::Lack;
+use crate::error::{Lack, Refusal};
 use crate::plugin::grant::{Kind, SecretGrant};
-use crate::plugin::manifest::Manifest;
+use crate::plugin::manifest::{Manifest, Wanted};
 use crate::text::shell_word;
 
 /// Who was denied something.
@@ -20,6 +20,8 @@ pub struct Asker<'a> {
     pub is_tool: bool,
     /// Whether another agent spawned the agent that it is, or works for.
     pub is_child: bool,
+    /// The plugin that a grant has to name, where it is only this one that lacks the right.
+    pub only: Option<&'a str>,
 }
 
 /// What an operator can do about a denial.
@@ -44,20 +46,15 @@ impl Remedy {
 
 /// What would give `asker` what it lacked.
 pub fn remedy(lack: &Lack, asker: Asker<'_>) -> Remedy {
-    let Some(right) = lack.right.as_deref() else {
-        return Remedy::default();
-    };
-    let (kind, detail) = right
-        .split_once(':')
-        .map_or((right, None), |(kind, detail)| (kind, Some(detail)));
-    let Ok(kind) = kind.parse::<Kind>() else {
+    let Some((right, kind, detail)) = right_of(lack) else {
         return Remedy::default();
     };
     let Asker {
-        rights,
         manifest,
         is_tool,
         is_child,
+        only,
+        ..
     } = asker;
     match kind {
         Kind::Delegation | Kind::Lessons if is_tool => return Remedy::words("no tool has that"),
@@ -67,7 +64,7 @@ pub fn remedy(lack: &Lack, asker: Asker<'_>) -> Remedy {
         }
         _ => {}
     }
-    if !is_tool && !is_child && was_taken(kind, detail, rights) {
+    if was_taken(kind, detail, asker) {
         // What is allowed of a kind that is taken away counts for nothing.
         let flags = match (kind, detail) {
             (Kind::Llm, Some(_)) => vec![allow(right)],
@@ -81,14 +78,83 @@ pub fn remedy(lack: &Lack, asker: Asker<'_>) -> Remedy {
     if manifest.is_some_and(|manifest| !asks(manifest, kind, detail)) {
         return Remedy::words(format!("its manifest does not ask for {right}"));
     }
+    let flag = match only {
+        Some(plugin) => allow(&format!("{plugin}={right}")),
+        None => allow(right),
+    };
     Remedy {
-        flags: vec![allow(right)],
+        flags: vec![flag],
         words: is_child.then(|| "the agents above it need that too, and have to give it on".to_owned()),
     }
 }
 
+/// A denial as `asker` is told of it, which is called `plugin`: what `--deny` took away no other flag gives back.
+pub fn worded(denial: Refusal, plugin: &str, asker: Asker<'_>) -> Refusal {
+    let words = denial.lack.as_deref().and_then(|lack| {
+        let (_, kind, detail) = right_of(lack)?;
+        let (what, kind_name) = (&lack.what, kind.name());
+        was_taken(kind, detail, asker)
+            .then(|| format!("{plugin} may not {what}: that was taken away with --deny {kind_name}"))
+    });
+    match words {
+        Some(message) => Refusal { message, ..denial },
+        None => denial,
+    }
+}
+
+/// What a tool wants of folders, hosts and secrets and can't have, as it has nothing of that kind: each with the denial in words of the host's.
+pub fn wanted_in_vain(plugin: &str, manifest: &Manifest, rights: &Rights) -> Vec<(Kind, Refusal)> {
+    let mut denials: Vec<(Kind, Refusal)> = Vec::new();
+    for want in &manifest.wants {
+        let Wanted { kind, detail } = &want.grant;
+        let any = Wanted {
+            kind: *kind,
+            detail: None,
+        };
+        let Some(lack) = lack_of(*kind, detail.as_deref()).filter(|_| !rights.covers(&any)) else {
+            continue;
+        };
+        let denial = denied(plugin, lack);
+        if !denials.iter().any(|(_, other)| *other == denial) {
+            denials.push((*kind, denial));
+        }
+    }
+    denials
+}
+
+/// What a tool lacks that wants this and has nothing of the kind.
+fn lack_of(kind: Kind, detail: Option<&str>) -> Option<Lack> {
+    let (verb, any, right) = match kind {
+        Kind::Fs => ("use", "any folder", "DIR"),
+        Kind::Net => ("reach", "any host", "HOST"),
+        Kind::Secret => ("use", "any secret", "NAME@HOST"),
+        _ => return None,
+    };
+    // Of a folder it is said how it is to be used, not which it is.
+    let detail = detail.filter(|_| kind != Kind::Fs);
+    let target = detail.unwrap_or(any);
+    Some(Lack {
+        what: format!("{verb} {target}"),
+        target: target.to_owned(),
+        right: Some(format!("{}:{}", kind.name(), detail.unwrap_or(right))),
+    })
+}
+
+/// The right that would have allowed it, its kind, and what it is of that.
+fn right_of(lack: &Lack) -> Option<(&str, Kind, Option<&str>)> {
+    let right = lack.right.as_deref()?;
+    let (kind, detail) = right
+        .split_once(':')
+        .map_or((right, None), |(kind, detail)| (kind, Some(detail)));
+    Some((right, kind.parse::<Kind>().ok()?, detail))
+}
+
 /// Whether a root lacks this because `--deny` took the whole kind away.
-fn was_taken(kind: Kind, detail: Option<&str>, rights: &Rights) -> bool {
+fn was_taken(kind: Kind, detail: Option<&str>, asker: Asker<'_>) -> bool {
+    if asker.is_tool || asker.is_child {
+        return false;
+    }
+    let rights = asker.rights;
     match kind {
         Kind::Llm => !rights.llm.default,
         Kind::Blackboard => {
@@ -132,9 +198,9 @@ pub(super) fn allow(right: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::all;
+    use super::super::tests::{all, folder};
     use super::*;
-    use crate::plugin::grant::Grant;
+    use crate::plugin::grant::{Access, Grant};
 
     fn lack(right: &str) -> Lack {
         Lack {
@@ -154,6 +220,7 @@ mod tests {
             manifest: None,
             is_tool: false,
             is_child: false,
+            only: None,
         }
     }
 
@@ -178,6 +245,13 @@ mod tests {
                 (expected, Some(words)),
                 "{right}"
             );
+            let denial = denied("r", lack(right));
+            let told = worded(denial.clone(), "r", root(&less));
+            let flag = words.trim_start_matches("leave out ");
+            let expected = format!("r may not do it: that was taken away with {flag}");
+            assert_eq!((told.message, &told.lack), (expected, &denial.lack), "{right}");
+            let others = worded(denial.clone(), "r", root(&rights));
+            assert_eq!(others, denial, "{right}: nothing was taken away");
         }
         let nothing = Lack {
             right: None,
@@ -210,6 +284,53 @@ mod tests {
             assert_eq!(remedy(&lack(right), asker(None)).flags, [format!("--allow {right}")]);
         }
         assert!(remedy(&lack("lessons"), asker(None)).flags.is_empty());
+    }
+
+    #[test]
+    fn what_a_tool_wants_of_a_kind_of_which_it_has_nothing_is_wanted_in_vain() {
+        let wants = ["fs", "fs:rw", "net:GET@x.org", "net:y.org", "secret", "llm"];
+        let wants = wants.map(|want| format!("[[wants]]\ngrant = \"{want}\"\n")).concat();
+        let manifest = Manifest::parse(&format!("name = \"t\"\n{wants}")).expect("a manifest");
+        let told = |rights: &Rights| -> Vec<(String, Vec<String>)> {
+            let asker = Asker {
+                manifest: Some(&manifest),
+                is_tool: true,
+                ..root(rights)
+            };
+            let denials = wanted_in_vain("t", &manifest, rights);
+            let of = |(_, denial): &(Kind, Refusal)| {
+                let lack = denial.lack.as_deref().expect("what it is about");
+                assert!(denial.message.starts_with("t may not "), "{denial}");
+                (lack.what.clone(), remedy(lack, asker).flags)
+            };
+            denials.iter().map(of).collect()
+        };
+        let expected = |denials: &[(&str, &str)]| -> Vec<(String, Vec<String>)> {
+            let of = |(what, right): &(&str, &str)| ((*what).to_owned(), vec![format!("--allow {right}")]);
+            denials.iter().map(of).collect()
+        };
+        let nothing = [
+            ("use any folder", "fs:DIR"),
+            ("reach GET@x.org", "net:GET@x.org"),
+            ("reach y.org", "net:y.org"),
+            ("use any secret", "secret:NAME@HOST"),
+        ];
+        assert_eq!(told(&Rights::none()), expected(&nothing));
+        let net = Grant::Net("x.org".parse().expect("a rule"));
+        let some = all(vec![folder("p", "/p", Access::Read), net]);
+        let some = Rights::tool("t", &some, Some(&manifest)).expect("rights");
+        assert_eq!(told(&some), expected(&nothing[3..]), "it has some of the others");
+    }
+
+    #[test]
+    fn a_flag_names_the_plugin_where_it_alone_lacks_the_right() {
+        let rights = Rights::none();
+        let asker = Asker {
+            is_tool: true,
+            only: Some("files"),
+            ..root(&rights)
+        };
+        assert_eq!(flags(&remedy(&lack("fs:DIR"), asker)), ["--allow files=fs:DIR"]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::run::HostError;
 use crate::session::codec;
 use crate::session::met::Met;
 use crate::session::op::OpBody;
-use crate::store::{Answer, Effect, Observation, OperationRow, Store};
+use crate::store::{Answer, Effect, EffectResult, Observation, OperationRow, Store};
 use crate::supervisor::replay::{Difference, Ending, Expected, Got};
 
 /// Operations by whose number a wait's digest is looked for beyond those recorded.
@@ -174,6 +174,11 @@ fn request(store: &Store, seen: &Observation, row: &OperationRow) -> Result<Side
 pub(in crate::run) fn refusal(body: &[u8]) -> Option<Refusal> {
     let of_wait = whole::<OpBody>(body).and_then(|ended| ended.refusal());
     of_wait.or_else(|| whole::<Refusal>(body))
+}
+
+/// The same of a change of the blackboard.
+pub(in crate::run) fn refusal_of_write(body: &[u8]) -> Option<Refusal> {
+    whole::<Result<EffectResult, Refusal>>(body).and_then(Result::err)
 }
 
 /// A body that is just this and nothing else.

@@ -14,7 +14,6 @@ use crate::event::now_ms;
 use crate::ids::{Digest, RunId};
 use crate::limits::{self, Limits, Unit};
 use crate::plugin::load::Shelf;
-use crate::run::resume::may_go_on;
 use crate::run::{Host, HostError};
 use crate::session::codec;
 use crate::store::{Imported, Owner, Record, RunRow, Store, StoreError, StoredEntry, Transition, WhatFor};
@@ -96,7 +95,7 @@ impl Host {
                 let view_only = row.imported.as_ref().is_some_and(|i| i.what_for == WhatFor::Viewing);
                 drop(store.finish_copy(owner, row).await?);
                 let row = store.run(&run)?;
-                let can_go_on = missing.is_empty() && !row.status.is_final() && may_go_on(&store, &row).is_ok();
+                let can_go_on = missing.is_empty() && !row.status.is_final() && self.would_go_on(&store, &row);
                 Ok(ImportedRun {
                     run,
                     view_only,

@@ -113,6 +113,11 @@ impl Gathered {
         self.change(Way::Denied, "", &key, new, |seen| seen.count += 1);
     }
 
+    /// Whether any right was missing.
+    pub(super) fn has_denials(&self) -> bool {
+        self.lines.iter().any(|line| line.way == Way::Denied)
+    }
+
     fn change(
         &mut self,
         way: Way,

@@ -5,13 +5,16 @@ mod denials;
 mod gathered;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Lack, Refusal, RefusalKind};
 use crate::event::EventKind;
 use crate::ids::{Digest, Scope};
-use crate::plugin::rights::{Asker, Remedy, remedy};
+use crate::plugin::manifest::Wanted;
+use crate::plugin::rights::{Asker, Remedy, remedy, wanted_in_vain, worded};
+use crate::plugin::toolbox::Tool;
 use crate::scrub::Secrets;
 use crate::session::guest::Guest;
 use crate::session::tape::Tape;
@@ -253,25 +256,68 @@ impl Guest {
         self.note_denial(Some(refusal), At::Call);
     }
 
-    /// Keeps a denial for the person and for the next commit.
-    pub(super) fn note_denial(&self, refusal: Option<&Refusal>, at: At) {
-        // A tool that others have is not found by who was not given it.
-        let is_denial = |refusal: &&Refusal| refusal.kind == RefusalKind::Denied || refusal.lack.is_some();
-        let Some(refusal) = refusal.filter(is_denial) else {
+    /// The tool says that something was denied to it in a call of `caller`. Where the host denied it nothing, what is told is not its word but what it
+    /// wants of a kind of right of which it has nothing.
+    pub fn says_denied(&self, caller: &Self) {
+        let Some(tool) = self.tool().filter(|_| !self.tape().gathered.has_denials()) else {
             return;
         };
-        let run = &self.session.run;
-        let tool = || run.toolbox.iter().find(|tool| tool.plugin.digest == self.digest);
+        let Some(manifest) = &tool.plugin.manifest else { return };
+        for (kind, denial) in wanted_in_vain(&self.plugin, manifest, &self.rights) {
+            let any = Wanted { kind, detail: None };
+            let is_root = caller.is_strategy() && caller.session.parent.is_none();
+            // A right takes both of them.
+            let only = match (tool.rights.whole().covers(&any), caller.rights.covers(&any)) {
+                (false, true) => Some(self.plugin.as_str()),
+                (true, false) if is_root => Some(caller.plugin.as_str()),
+                _ => None,
+            };
+            self.note_denial_of(&denial, At::Call, only);
+        }
+    }
+
+    /// The tool that it is.
+    fn tool(&self) -> Option<&Arc<Tool>> {
+        let mut tools = self.session.run.toolbox.iter();
+        tools.find(|tool| tool.plugin.digest == self.digest && !self.is_strategy())
+    }
+
+    /// Who it is to whom something is denied.
+    fn asker(&self) -> Asker<'_> {
         let plugin = match self.is_strategy() {
             true => self.session.plugin.as_ref(),
-            false => tool().map(|tool| &tool.plugin),
+            false => self.tool().map(|tool| &tool.plugin),
         };
-        let asker = Asker {
+        Asker {
             rights: &self.rights,
             manifest: plugin.and_then(|plugin| plugin.manifest.as_ref()),
             is_tool: !self.is_strategy(),
             is_child: self.session.parent.is_some(),
-        };
+            only: None,
+        }
+    }
+
+    /// A refusal as the guest is told of it.
+    pub(super) fn worded(&self, refusal: Refusal) -> Refusal {
+        if refusal.lack.is_none() {
+            return refusal;
+        }
+        worded(refusal, &self.plugin, self.asker())
+    }
+
+    /// Keeps a denial for the person and for the next commit.
+    pub(super) fn note_denial(&self, refusal: Option<&Refusal>, at: At) {
+        // A tool that others have is not found by who was not given it.
+        let is_denial = |refusal: &&Refusal| refusal.kind == RefusalKind::Denied || refusal.lack.is_some();
+        if let Some(refusal) = refusal.filter(is_denial) {
+            self.note_denial_of(refusal, at, None);
+        }
+    }
+
+    /// `only` is the plugin that a grant has to name.
+    fn note_denial_of(&self, refusal: &Refusal, at: At, only: Option<&str>) {
+        let run = &self.session.run;
+        let asker = Asker { only, ..self.asker() };
         // A guest chooses how long a method, a path or a key is.
         let clean = |text: &str| shortened(&run.secrets, &text::cut(text, TARGET));
         let lack = refusal.lack.as_deref().map(|lack| Lack {
