@@ -74,14 +74,14 @@ impl Screen {
         });
         if let Some(tools) = &found.tools {
             self.list(&mut out, "tools", "none", tools, |out, tool| {
-                self.tool(out, tool);
+                self.offered(out, tool);
             });
         }
         out
     }
 
     /// A tool, with what it takes and says of itself below it.
-    fn tool(&self, out: &mut String, tool: &ToolInfo) {
+    fn offered(&self, out: &mut String, tool: &ToolInfo) {
         let below = " ".repeat(TOOL + 1);
         let mut item = |head: &str, text: &str| self.item(out, head, TOOL + 1, text);
         item(&format!("{} ", left(&tool.name, TOOL)), &tool.description);

@@ -111,7 +111,9 @@ fn carry_out(line: Line, context: Context) -> Result<u8, Problem> {
     if let Command::ConfigShow(config) = &command {
         return config::show(context, config);
     }
-    let threads = usize::try_from(command.limits().threads).unwrap_or(usize::MAX);
+    // Each run that is shown has one of its own, for as long as it lasts.
+    let shown = command.limits().resume_parallel.saturating_add(1);
+    let threads = usize::try_from(command.limits().threads.saturating_add(shown)).unwrap_or(usize::MAX);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .max_blocking_threads(threads)

@@ -229,10 +229,10 @@ mod tests {
         let rights = Rights::root("r", &[], &[], None).expect("rights");
         let said = remedy(&lack("llm:fast"), root(&rights));
         assert_eq!((flags(&said), said.words.as_deref()), (vec!["--allow llm:fast"], None));
-        let denied = [Kind::Llm, Kind::Blackboard, Kind::Delegation];
+        let gone = [Kind::Llm, Kind::Blackboard, Kind::Delegation];
         // Allowed beside --deny, it is not given either.
         let fast = all(vec![Grant::Llm(Some("fast".to_owned()))]);
-        let less = Rights::root("r", &fast, &denied, None).expect("rights");
+        let less = Rights::root("r", &fast, &gone, None).expect("rights");
         for (right, expected, words) in [
             ("llm", vec![], "leave out --deny llm"),
             ("llm:fast", vec!["--allow llm:fast"], "leave out --deny llm"),
