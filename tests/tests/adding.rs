@@ -649,10 +649,10 @@ fn names_that_mean_something_else_are_not_given_away() {
     plugin(&home, &["add", "./core.wasm", "--yes"])
         .expect(2)
         .says(&["core module"]);
-    home.write("script.toml", "model = \"slow\"\n");
-    plugin(&home, &["add", "./script.toml", "--yes"])
+    home.write("slow.toml", "model = \"slow\"\n");
+    plugin(&home, &["add", "./slow.toml", "--yes"])
         .expect(2)
-        .says(&["script.toml: it is no component"]);
+        .says(&["slow.toml: it is no component"]);
     let names: Vec<_> = listed(&home)
         .as_array()
         .unwrap()
