@@ -447,6 +447,34 @@ fn an_imported_run_costs_what_it_costs_here_within_what_it_may_cost_here() {
     }
 }
 
+/// What was set aside for a child where it ran is not money of this machine.
+#[test]
+fn a_child_out_of_a_file_spends_what_this_host_gives_it() {
+    let script = Script::from([Turn::text("one"), Turn::fault(Fault::StallMidStream)]).then(Turn::text("more"));
+    let server = ModelServer::start(script);
+    let home = Home::with_model(&server, Format::OpenAi);
+    let asks = json!({ "do": "repeat", "n": 60, "until_error": true, "steps": [ask("AGAIN")] });
+    let child = ChildSpec::probe(&steps(&[asks]))
+        .limit("Iterations", 60)
+        .limit("Tokens", 1_000_000_000)
+        .limit("CostMicroUsd", 1_000_000_000);
+    let process = home.host().probe(&steps(&[child.spawn(), join(0)])).start();
+    server.wait_for(2, LONG);
+    process.signal(Signal::KILL);
+    process.finish();
+    let run = home.newest_run();
+    let file = export(&home, &run, "run.jsonl", &["--with-plugins"]);
+    // It made one of its iterations where it ran, and what was under way is asked again.
+    for (budget, most) in [("child.iterations=4", 3), ("tokens=1", 1), ("tree.tokens=1", 1)] {
+        let there = Home::with_model(&server, Format::OpenAi);
+        import(&there, &file).expect(0);
+        let before = server.requests().len();
+        there.host().args(["resume", &run]).set("budget", budget).output();
+        let asked = server.requests().len() - before;
+        assert!(asked <= most, "{budget}: {asked}");
+    }
+}
+
 /// A file's limits are the word of whoever wrote it.
 #[test]
 fn a_file_allows_no_more_than_the_limits_here_unless_that_is_said() {

@@ -61,10 +61,14 @@ pub(super) fn may_hold(store: &Store, row: &RunRow, recorded: &Limits, own: &Lim
             limits.restart_attempts = limits.restart_attempts.max(u64::from(agent.max_attempts));
             return Ok(());
         }
-        let mut caps = agent.caps.iter();
-        let iterations = caps.find(|(dimension, _)| *dimension == Dimension::Iterations);
-        if let Some((_, most)) = iterations.filter(|(_, most)| *most > own.iterations_child) {
-            limits.iterations_child_max = limits.iterations_child_max.max(*most);
+        for (dimension, most) in agent.caps {
+            match dimension {
+                Dimension::Iterations if most > own.iterations_child => {
+                    limits.iterations_child_max = limits.iterations_child_max.max(most);
+                }
+                Dimension::JournalBytes => limits.journal_bytes = limits.journal_bytes.max(most),
+                _ => {}
+            }
         }
         Ok(())
     })?;
