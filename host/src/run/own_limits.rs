@@ -91,12 +91,19 @@ fn none_is_looser(limits: &Limits, own: &Limits) -> Result<(), String> {
 fn told(row: &Limit, limits: &Limits, own: &Limits) -> String {
     let value = |limits: &Limits| limits.get(row.key).unwrap_or(row.default);
     let (there, here) = (value(limits), value(own));
+    let accepted = match (row.min..=row.max).contains(&there) {
+        true => format!("accept it with --set limits.{}={}", row.key, word(there, row.unit)),
+        false => format!(
+            "no host may have that: it is from {} to {}",
+            show(row.min, row.unit),
+            show(row.max, row.unit)
+        ),
+    };
     format!(
-        "limits.{key} is {} there and {} here (accept it with --set limits.{key}={})",
+        "limits.{} is {} there and {} here ({accepted})",
+        row.key,
         show(there, row.unit),
         show(here, row.unit),
-        word(there, row.unit),
-        key = row.key,
     )
 }
 
@@ -120,6 +127,22 @@ mod tests {
              limits.memory is 128 MiB there and 64 MiB here (accept it with --set limits.memory=128MiB); \
              limits.disk_reserve is 0 bytes there and 16 MiB here (accept it with --set limits.disk_reserve=0)"
         );
+    }
+
+    #[test]
+    fn no_flag_is_told_that_no_host_takes() {
+        let own = Limits::default();
+        for (attempts, told) in [
+            (1_000, "accept it with --set limits.restart.attempts=1000"),
+            (1_001, "no host may have that: it is from 1 to "),
+        ] {
+            let file = Limits {
+                restart_attempts: attempts,
+                ..own.clone()
+            };
+            let refused = none_is_looser(&file, &own).unwrap_err();
+            assert!(refused.contains(told), "{refused}");
+        }
     }
 
     #[test]
