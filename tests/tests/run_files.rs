@@ -550,6 +550,64 @@ fn with_limit(file: &[u8], key: &str, was: u64, is: u64) -> Vec<u8> {
     sealed(&lines)
 }
 
+/// What the host could not go on with, it does not take.
+#[test]
+fn a_record_that_no_host_can_go_on_from_is_refused() {
+    let (_server, home, run) = ran();
+    let file = export(&home, &run, "run.jsonl", &[]);
+    let whole = fs::read(&file).unwrap();
+    let there = elsewhere();
+    // The id of a session: its run, and its number.
+    let named = |number: u64| {
+        let length = u64::try_from(run.len()).unwrap();
+        [varint(length), run.as_bytes().to_vec(), varint(number)].concat()
+    };
+    let (child, last) = (named(1), named(u64::from(u32::MAX)));
+    let numbered = |records: &mut Vec<Vec<u8>>| {
+        for record in records {
+            while let Some(at) = record.windows(child.len()).position(|part| part == child) {
+                drop(record.splice(at..at + child.len(), last.clone()));
+            }
+        }
+    };
+    // A note of the root's first attempt, of the kind that has terms.
+    let terms = |records: &mut Vec<Vec<u8>>| {
+        records.push([vec![1, 7], named(0), vec![1, 0, 6, 1, b'x', 5]].concat());
+    };
+    let cases: [(&dyn Fn(&mut Vec<Vec<u8>>), &str); 2] = [
+        (&numbered, "has a number that no session has"),
+        (&terms, "its terms can't be read"),
+    ];
+    for (forge, why) in cases {
+        fs::write(&file, with_records(&whole, forge)).unwrap();
+        import(&there, &file).expect(2).says(&["line ", "is damaged", why]);
+        nothing_is_kept(&there);
+    }
+    fs::write(&file, &whole).unwrap();
+    import(&there, &file).expect(0);
+}
+
+/// A run file with these records in the place of its own.
+fn with_records(file: &[u8], forge: &dyn Fn(&mut Vec<Vec<u8>>)) -> Vec<u8> {
+    let all: Vec<Value> = file
+        .split_inclusive(|byte| *byte == b'\n')
+        .map(|line| serde_json::from_slice(line).unwrap())
+        .collect();
+    let is_record = |line: &Value| line["record"].is_string() || line["body"].is_string();
+    let first = all.iter().position(is_record).unwrap();
+    let end = all.iter().rposition(is_record).unwrap() + 1;
+    let mut lines: Vec<Value> = all[..first].to_vec();
+    lines.extend(all[first..end].iter().filter(|line| line["body"].is_string()).cloned());
+    let records = all[first..end].iter().filter_map(|line| line["record"].as_str());
+    let mut records: Vec<Vec<u8>> = records.map(|record| base64(record, &["-d"])).collect();
+    forge(&mut records);
+    let encoded = |record: Vec<u8>| String::from_utf8(base64(record, &["-w0"])).unwrap();
+    lines.extend(records.into_iter().map(|record| json!({ "record": encoded(record) })));
+    lines.extend(all[end..all.len() - 1].iter().cloned());
+    let lines: Vec<Vec<u8>> = lines.iter().map(|line| format!("{line}\n").into_bytes()).collect();
+    sealed(&lines)
+}
+
 /// A number as records have it.
 fn varint(mut number: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
