@@ -373,6 +373,44 @@ fn a_file_grants_nothing_here() {
     }
 }
 
+/// Whoever gives up what damage took does not take a stranger's run for their own.
+#[test]
+fn a_file_grants_nothing_here_when_the_row_of_its_run_is_lost() {
+    let server = ModelServer::start(Script::from([Turn::fault(Fault::StallMidStream)]).then(Turn::text("late")));
+    let home = Home::with_model(&server, Format::OpenAi);
+    home.write("papers/a.md", "a");
+    let host = home.host().args(["--allow", "fs:./papers"]);
+    let process = host.probe(&steps(&[ask("ONE")])).start();
+    server.wait_for(1, LONG);
+    process.signal(Signal::KILL);
+    process.finish();
+    let run = home.newest_run();
+    let file = export(&home, &run, "run.jsonl", &["--with-plugins"]);
+    let there = Home::with_model(&server, Format::OpenAi);
+    import(&there, &file).expect(0);
+    let damage = |home: &Home, change: &str| {
+        let database = Connection::open(home.path().join("host/hermes.db")).unwrap();
+        assert_eq!(database.execute(change, []).unwrap(), 1);
+        database.close().unwrap();
+    };
+    let row = "UPDATE run SET sum = sum + 1";
+    // Its epoch is lost and made anew, and then its row; and both at once.
+    for change in [
+        row,
+        "UPDATE run SET epoch = -1",
+        row,
+        "UPDATE run SET sum = sum + 1, epoch = -1",
+    ] {
+        damage(&there, change);
+        let refused = there.host().args(["resume", &run, "--accept-loss"]).output().expect(2);
+        refused.says(&["a file grants nothing of this machine"]);
+    }
+    assert_eq!(server.requests().len(), 1);
+    // One that began here is its own.
+    damage(&home, row);
+    home.host().args(["resume", &run, "--accept-loss"]).output().expect(0);
+}
+
 /// A run whose model is a script, killed when it was answered once.
 fn killed_with_a_script(home: &Home) -> String {
     home.write("script.toml", "[[turn]]\nreply = { text = \"one\" }\n");
