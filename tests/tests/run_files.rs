@@ -373,6 +373,44 @@ fn a_file_grants_nothing_here() {
     }
 }
 
+/// Whoever gives up what damage took does not take a stranger's run for their own.
+#[test]
+fn a_file_grants_nothing_here_when_the_row_of_its_run_is_lost() {
+    let server = ModelServer::start(Script::from([Turn::fault(Fault::StallMidStream)]).then(Turn::text("late")));
+    let home = Home::with_model(&server, Format::OpenAi);
+    home.write("papers/a.md", "a");
+    let host = home.host().args(["--allow", "fs:./papers"]);
+    let process = host.probe(&steps(&[ask("ONE")])).start();
+    server.wait_for(1, LONG);
+    process.signal(Signal::KILL);
+    process.finish();
+    let run = home.newest_run();
+    let file = export(&home, &run, "run.jsonl", &["--with-plugins"]);
+    let there = Home::with_model(&server, Format::OpenAi);
+    import(&there, &file).expect(0);
+    let damage = |home: &Home, change: &str| {
+        let database = Connection::open(home.path().join("host/hermes.db")).unwrap();
+        assert_eq!(database.execute(change, []).unwrap(), 1);
+        database.close().unwrap();
+    };
+    let row = "UPDATE run SET sum = sum + 1";
+    // Its epoch is lost and made anew, and then its row; and both at once.
+    for change in [
+        row,
+        "UPDATE run SET epoch = -1",
+        row,
+        "UPDATE run SET sum = sum + 1, epoch = -1",
+    ] {
+        damage(&there, change);
+        let refused = there.host().args(["resume", &run, "--accept-loss"]).output().expect(2);
+        refused.says(&["a file grants nothing of this machine"]);
+    }
+    assert_eq!(server.requests().len(), 1);
+    // One that began here is its own.
+    damage(&home, row);
+    home.host().args(["resume", &run, "--accept-loss"]).output().expect(0);
+}
+
 /// A run whose model is a script, killed when it was answered once.
 fn killed_with_a_script(home: &Home) -> String {
     home.write("script.toml", "[[turn]]\nreply = { text = \"one\" }\n");
@@ -444,6 +482,34 @@ fn an_imported_run_costs_what_it_costs_here_within_what_it_may_cost_here() {
         let ended = host.args(["--output", "json"]).output().expect(3);
         assert_eq!((ended.spent("iterations"), server.requests().len()), (4, asked));
         assert!(ended.spent("cost-micro-usd") > 0, "{}", ended.stdout);
+    }
+}
+
+/// What was set aside for a child where it ran is not money of this machine.
+#[test]
+fn a_child_out_of_a_file_spends_what_this_host_gives_it() {
+    let script = Script::from([Turn::text("one"), Turn::fault(Fault::StallMidStream)]).then(Turn::text("more"));
+    let server = ModelServer::start(script);
+    let home = Home::with_model(&server, Format::OpenAi);
+    let asks = json!({ "do": "repeat", "n": 60, "until_error": true, "steps": [ask("AGAIN")] });
+    let child = ChildSpec::probe(&steps(&[asks]))
+        .limit("Iterations", 60)
+        .limit("Tokens", 1_000_000_000)
+        .limit("CostMicroUsd", 1_000_000_000);
+    let process = home.host().probe(&steps(&[child.spawn(), join(0)])).start();
+    server.wait_for(2, LONG);
+    process.signal(Signal::KILL);
+    process.finish();
+    let run = home.newest_run();
+    let file = export(&home, &run, "run.jsonl", &["--with-plugins"]);
+    // It made one of its iterations where it ran, and what was under way is asked again.
+    for (budget, most) in [("child.iterations=4", 3), ("tokens=1", 1), ("tree.tokens=1", 1)] {
+        let there = Home::with_model(&server, Format::OpenAi);
+        import(&there, &file).expect(0);
+        let before = server.requests().len();
+        there.host().args(["resume", &run]).set("budget", budget).output();
+        let asked = server.requests().len() - before;
+        assert!(asked <= most, "{budget}: {asked}");
     }
 }
 
@@ -519,6 +585,64 @@ fn with_limit(file: &[u8], key: &str, was: u64, is: u64) -> Vec<u8> {
         lines.push(format!("{value}\n").into_bytes());
     }
     assert_eq!(found, 1, "it is one start that has the run's limits");
+    sealed(&lines)
+}
+
+/// What the host could not go on with, it does not take.
+#[test]
+fn a_record_that_no_host_can_go_on_from_is_refused() {
+    let (_server, home, run) = ran();
+    let file = export(&home, &run, "run.jsonl", &[]);
+    let whole = fs::read(&file).unwrap();
+    let there = elsewhere();
+    // The id of a session: its run, and its number.
+    let named = |number: u64| {
+        let length = u64::try_from(run.len()).unwrap();
+        [varint(length), run.as_bytes().to_vec(), varint(number)].concat()
+    };
+    let (child, last) = (named(1), named(u64::from(u32::MAX)));
+    let numbered = |records: &mut Vec<Vec<u8>>| {
+        for record in records {
+            while let Some(at) = record.windows(child.len()).position(|part| part == child) {
+                drop(record.splice(at..at + child.len(), last.clone()));
+            }
+        }
+    };
+    // A note of the root's first attempt, of the kind that has terms.
+    let terms = |records: &mut Vec<Vec<u8>>| {
+        records.push([vec![1, 7], named(0), vec![1, 0, 6, 1, b'x', 5]].concat());
+    };
+    let cases: [(&dyn Fn(&mut Vec<Vec<u8>>), &str); 2] = [
+        (&numbered, "has a number that no session has"),
+        (&terms, "its terms can't be read"),
+    ];
+    for (forge, why) in cases {
+        fs::write(&file, with_records(&whole, forge)).unwrap();
+        import(&there, &file).expect(2).says(&["line ", "is damaged", why]);
+        nothing_is_kept(&there);
+    }
+    fs::write(&file, &whole).unwrap();
+    import(&there, &file).expect(0);
+}
+
+/// A run file with these records in the place of its own.
+fn with_records(file: &[u8], forge: &dyn Fn(&mut Vec<Vec<u8>>)) -> Vec<u8> {
+    let all: Vec<Value> = file
+        .split_inclusive(|byte| *byte == b'\n')
+        .map(|line| serde_json::from_slice(line).unwrap())
+        .collect();
+    let is_record = |line: &Value| line["record"].is_string() || line["body"].is_string();
+    let first = all.iter().position(is_record).unwrap();
+    let end = all.iter().rposition(is_record).unwrap() + 1;
+    let mut lines: Vec<Value> = all[..first].to_vec();
+    lines.extend(all[first..end].iter().filter(|line| line["body"].is_string()).cloned());
+    let records = all[first..end].iter().filter_map(|line| line["record"].as_str());
+    let mut records: Vec<Vec<u8>> = records.map(|record| base64(record, &["-d"])).collect();
+    forge(&mut records);
+    let encoded = |record: Vec<u8>| String::from_utf8(base64(record, &["-w0"])).unwrap();
+    lines.extend(records.into_iter().map(|record| json!({ "record": encoded(record) })));
+    lines.extend(all[end..all.len() - 1].iter().cloned());
+    let lines: Vec<Vec<u8>> = lines.iter().map(|line| format!("{line}\n").into_bytes()).collect();
     sealed(&lines)
 }
 

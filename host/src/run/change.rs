@@ -55,6 +55,7 @@ impl ResumeSpec {
             budget: self.budget.clone(),
             denied: denied.collect::<Result<_, _>>()?,
             prices: None,
+            children: None,
         });
         Ok(terms)
     }

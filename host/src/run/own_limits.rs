@@ -61,10 +61,14 @@ pub(super) fn may_hold(store: &Store, row: &RunRow, recorded: &Limits, own: &Lim
             limits.restart_attempts = limits.restart_attempts.max(u64::from(agent.max_attempts));
             return Ok(());
         }
-        let mut caps = agent.caps.iter();
-        let iterations = caps.find(|(dimension, _)| *dimension == Dimension::Iterations);
-        if let Some((_, most)) = iterations.filter(|(_, most)| *most > own.iterations_child) {
-            limits.iterations_child_max = limits.iterations_child_max.max(*most);
+        for (dimension, most) in agent.caps {
+            match dimension {
+                Dimension::Iterations if most > own.iterations_child => {
+                    limits.iterations_child_max = limits.iterations_child_max.max(most);
+                }
+                Dimension::JournalBytes => limits.journal_bytes = limits.journal_bytes.max(most),
+                _ => {}
+            }
         }
         Ok(())
     })?;
@@ -87,12 +91,19 @@ fn none_is_looser(limits: &Limits, own: &Limits) -> Result<(), String> {
 fn told(row: &Limit, limits: &Limits, own: &Limits) -> String {
     let value = |limits: &Limits| limits.get(row.key).unwrap_or(row.default);
     let (there, here) = (value(limits), value(own));
+    let accepted = match (row.min..=row.max).contains(&there) {
+        true => format!("accept it with --set limits.{}={}", row.key, word(there, row.unit)),
+        false => format!(
+            "no host may have that: it is from {} to {}",
+            show(row.min, row.unit),
+            show(row.max, row.unit)
+        ),
+    };
     format!(
-        "limits.{key} is {} there and {} here (accept it with --set limits.{key}={})",
+        "limits.{} is {} there and {} here ({accepted})",
+        row.key,
         show(there, row.unit),
         show(here, row.unit),
-        word(there, row.unit),
-        key = row.key,
     )
 }
 
@@ -116,6 +127,22 @@ mod tests {
              limits.memory is 128 MiB there and 64 MiB here (accept it with --set limits.memory=128MiB); \
              limits.disk_reserve is 0 bytes there and 16 MiB here (accept it with --set limits.disk_reserve=0)"
         );
+    }
+
+    #[test]
+    fn no_flag_is_told_that_no_host_takes() {
+        let own = Limits::default();
+        for (attempts, told) in [
+            (1_000, "accept it with --set limits.restart.attempts=1000"),
+            (1_001, "no host may have that: it is from 1 to "),
+        ] {
+            let file = Limits {
+                restart_attempts: attempts,
+                ..own.clone()
+            };
+            let refused = none_is_looser(&file, &own).unwrap_err();
+            assert!(refused.contains(told), "{refused}");
+        }
     }
 
     #[test]

@@ -26,7 +26,7 @@ use crate::session::codec;
 use crate::session::keeping::{Journal, Keeping};
 use crate::store::{Note, NoteKind, Owner, Record, RunRow, SessionRow, Store, StoreError, Sync, Transition};
 use crate::supervisor::start::{AgentStart, PluginRef, RunStart, StartBody};
-use crate::supervisor::terms::{Terms, put};
+use crate::supervisor::terms::{ChildTerms, Terms, put};
 
 impl Host {
     /// Goes on with a run, with a larger budget or fewer rights where that is asked for.
@@ -197,11 +197,11 @@ impl Host {
             child: lesser(&run.child, &own.child),
             tree: lesser(&run.tree, &own.tree),
         };
-        // The children's start records have the file's, below these.
         Ok(Terms {
             budget,
             denied: Vec::new(),
             prices: Some(prices),
+            children: Some(ChildTerms::new(&own.child, &self.config.limits)),
         })
     }
 

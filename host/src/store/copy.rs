@@ -12,7 +12,7 @@ use super::error::StoreError;
 use super::owner::{Owner, Ownership};
 use super::record::{Effect, EffectResult, Record, SpaceId, Sync};
 use super::rows::{RunRow, StoredEntry};
-use super::runs::{FIRST_EPOCH, NOT_WHOLE, now_ms, seal_run};
+use super::runs::{FIRST_EPOCH, NOT_WHOLE, now_ms, origin_flags, seal_run};
 use super::seal::{int, uint};
 use super::space::{self, Quota, Space, Writing};
 use super::write::{FOREVER, check_epoch, head};
@@ -56,11 +56,12 @@ impl Store {
     /// Failures of the disk.
     pub async fn finish_copy(&self, owner: Owner, row: RunRow) -> Result<Owner, StoreError> {
         let by = owner.clone();
+        let epoch = FIRST_EPOCH | origin_flags(row.imported.as_ref());
         let work = move |conn: &Connection| {
             check_epoch(conn, &by)?;
             let (data, sum) = seal_run(&row)?;
             conn.prepare_cached("UPDATE run SET epoch = ?2, data = ?3, sum = ?4 WHERE no = ?1")?
-                .execute(params![by.0.number, int(FIRST_EPOCH), data, sum])?;
+                .execute(params![by.0.number, int(epoch), data, sum])?;
             let head = head(conn, by.0.number)?;
             Ok(Done {
                 value: (),
@@ -71,7 +72,7 @@ impl Store {
         Ok(Owner(Arc::new(Ownership {
             run: owner.run().clone(),
             number: owner.0.number,
-            epoch: FIRST_EPOCH,
+            epoch,
             lock: owner.0.lock.clone(),
             lost_tail: None,
         })))

@@ -12,7 +12,8 @@ use super::owner::{Head, LockState};
 use super::record::{Record, Status, Sync};
 use super::request::request_sum;
 use super::rows::{NewRun, RunRow, SessionRow};
-use super::runs::{MENDED_EPOCH, find_row, is_epoch, now_ms, place_of, seal_run};
+use super::runs::{MENDED_EPOCH, find_row, is_epoch, now_ms, origin_flags, origin_of, place_of, seal_run};
+use super::seal::int;
 use super::verify::{Look, Steps, verify};
 use super::write::{head, session_row};
 use super::{Store, whole};
@@ -174,7 +175,7 @@ fn mend(conn: &Connection, run: &RunId, number: i64, sound: Rebuilt, cut: u64) -
     let Some(root) = root else {
         return Err(StoreError::damaged(run, "the row of its root session").into());
     };
-    mend_run(conn, run, number, &root)?;
+    mend_run(conn, run, number, &root, epoch)?;
     Ok(had_ended && !root.status.is_final())
 }
 
@@ -244,20 +245,26 @@ fn mend_sessions(conn: &Connection, number: i64, sessions: BTreeMap<u32, Session
     Ok(())
 }
 
-/// The run's row ends with its root; where it is damaged, what its root says of it is all that is known.
-fn mend_run(conn: &Connection, run: &RunId, number: i64, root: &SessionRow) -> Result<(), Fault> {
+/// The run's row ends with its root; where it is damaged, what its root and its epoch say of it is all that is known.
+fn mend_run(conn: &Connection, run: &RunId, number: i64, root: &SessionRow, epoch: i64) -> Result<(), Fault> {
     let mut row = match find_row(conn, run) {
         Ok(Some((_, row))) => row,
-        Ok(None) | Err(Fault::Store(StoreError::Damaged { .. })) => RunRow::from(NewRun {
-            id: run.clone(),
-            task: root.task.clone(),
-            strategy: root.strategy.clone(),
-            cwd: String::new(),
-            argv: Vec::new(),
-            at_ms: root.started_ms,
-        }),
+        Ok(None) | Err(Fault::Store(StoreError::Damaged { .. })) => RunRow {
+            imported: origin_of(epoch),
+            ..RunRow::from(NewRun {
+                id: run.clone(),
+                task: root.task.clone(),
+                strategy: root.strategy.clone(),
+                cwd: String::new(),
+                argv: Vec::new(),
+                at_ms: root.started_ms,
+            })
+        },
         Err(fault) => return Err(fault),
     };
+    // An epoch that was damaged has lost where the run came from.
+    conn.prepare_cached("UPDATE run SET epoch = epoch | ?2 WHERE no = ?1")?
+        .execute([number, int(origin_flags(row.imported.as_ref()))])?;
     if root.status.is_final() {
         // Its end is recorded; a run's row that was not told of it is, when somebody takes the run.
         return write_run(conn, number, &row);

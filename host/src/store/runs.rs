@@ -11,7 +11,7 @@ use super::error::{Fault, StoreError};
 use super::key::row_id;
 use super::owner::{Head, LockState, NO_ANCHOR, Owner, Ownership, RunLock};
 use super::record::Sync;
-use super::rows::{NewRun, RunRow, RunUpdate, SessionRow};
+use super::rows::{Imported, NewRun, RunRow, RunUpdate, SessionRow, WhatFor};
 use super::seal::{decode, encode, int, sum, uint};
 use super::write::{FOREVER, check_epoch, head};
 use super::{Durability, Looked, Store, commit};
@@ -31,6 +31,12 @@ pub struct Listed {
 
 /// The epoch of a run's first owner.
 pub(super) const FIRST_EPOCH: u64 = 1;
+
+/// What the epochs of a run have that was imported, so that this is known where its row is lost: its file may grant nothing of this machine.
+pub(super) const IMPORTED_EPOCH: u64 = 0x8000_0000;
+
+/// What they have besides where it can be looked at alone.
+pub(super) const VIEWED_EPOCH: u64 = 0x4000_0000;
 
 /// The epochs that a run comes to by being taken. No checksum covers a run's epoch: any other is damage.
 const EPOCHS: RangeInclusive<i64> = 1..=0xffff_ffff;
@@ -449,6 +455,37 @@ pub(super) fn damaged_row(run: &RunId) -> StoreError {
 /// Whether a run may have this epoch.
 pub(super) fn is_epoch(epoch: i64) -> bool {
     EPOCHS.contains(&epoch)
+}
+
+/// What a run's row says of where it came from, as its epochs have it.
+pub(super) const fn origin_flags(imported: Option<&Imported>) -> u64 {
+    match imported {
+        None => 0,
+        Some(Imported {
+            what_for: WhatFor::Everything,
+            ..
+        }) => IMPORTED_EPOCH,
+        Some(Imported {
+            what_for: WhatFor::Viewing,
+            ..
+        }) => IMPORTED_EPOCH | VIEWED_EPOCH,
+    }
+}
+
+/// Where a run came from whose row is lost, by its epoch. One with a damaged epoch too may have come from anywhere: it is taken as imported.
+pub(super) fn origin_of(epoch: i64) -> Option<Imported> {
+    let flags = match is_epoch(epoch) {
+        true => uint(epoch),
+        false => IMPORTED_EPOCH,
+    };
+    let what_for = match flags & VIEWED_EPOCH {
+        0 => WhatFor::Everything,
+        _ => WhatFor::Viewing,
+    };
+    (flags & IMPORTED_EPOCH != 0).then(|| Imported {
+        at_ms: now_ms(),
+        what_for,
+    })
 }
 
 /// The epoch in this column of a run's row; none that a run may have where no number stands there.

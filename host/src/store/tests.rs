@@ -1811,7 +1811,8 @@ fn no_damaged_bit_makes_a_copy_of_a_run_or_a_run_of_a_copy() {
     for bit in 0..64 {
         let flipped = |epoch: i64| epoch ^ (1_i64 << bit);
         assert!(!runs::is_epoch(flipped(copy)), "bit {bit}");
-        for epoch in [1, 2, 77, runs::MENDED_EPOCH] {
+        let imported = i64::try_from(runs::IMPORTED_EPOCH | runs::VIEWED_EPOCH).expect("it fits");
+        for epoch in [1, 2, 77, runs::MENDED_EPOCH, imported | 1] {
             assert_ne!(flipped(epoch), copy, "bit {bit} of {epoch}");
         }
     }

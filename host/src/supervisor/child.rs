@@ -344,14 +344,18 @@ impl NewChild for Candidate {
                 .supervisor
                 .loaded(&mut self.strategy, &parent.session.run, false)
                 .await;
+            let ready = ready.and_then(|(plugin, _)| {
+                let id = self.supervisor.next_id(&parent.session.run.id)?;
+                Ok((plugin, id))
+            });
             if ready.is_err() {
                 drop(self.account.take());
             }
-            let (plugin, _) = ready?;
+            let (plugin, id) = ready?;
             if let Some(place) = &mut self.place {
                 place.counts();
             }
-            self.id = self.supervisor.next_id(&parent.session.run.id);
+            self.id = id;
             // What its parent gives it and it does not ask for it has not: as a root.
             let rights = std::mem::take(&mut self.start.rights).as_wanted(plugin.manifest.as_ref());
             self.start.rights = rights.with_spill(&self.id.number.to_string());

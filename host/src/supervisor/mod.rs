@@ -226,13 +226,15 @@ impl Supervisor {
     }
 
     /// The id of the next session.
-    fn next_id(&self, run: &RunId) -> SessionId {
+    fn next_id(&self, run: &RunId) -> Result<SessionId, Refusal> {
         let mut counts = lock(&self.0.counts);
-        counts.newest += 1;
-        SessionId {
+        let next = counts.newest.checked_add(1);
+        let full = || Refusal::exhausted(Dimension::Children, "This run has no number left for another child.");
+        counts.newest = next.ok_or_else(full)?;
+        Ok(SessionId {
             run: run.clone(),
             number: counts.newest,
-        }
+        })
     }
 
     /// A place in the tree for a child at `depth`.

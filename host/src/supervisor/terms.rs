@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::amounts::Amounts;
 use crate::config::Budget;
 use crate::error::Dimension;
 use crate::ids::RunId;
+use crate::ledger::Caps;
+use crate::limits::Limits;
 use crate::llm::price::Price;
 use crate::plugin::grant::Kind;
 use crate::store::{NoteKind, Store, StoreError};
@@ -23,6 +26,45 @@ pub struct Terms {
     /// Of a run that was imported: what its models cost here. A record never has it.
     #[serde(skip)]
     pub prices: Option<BTreeMap<String, Option<Price>>>,
+    /// Of a run that was imported: what its children may have here. A record never has it.
+    #[serde(skip)]
+    pub children: Option<ChildTerms>,
+}
+
+/// What a child may have whose start is the word of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChildTerms {
+    /// Its limits where it names none.
+    absent: Caps,
+    /// The most that it may name.
+    most: Caps,
+}
+
+impl ChildTerms {
+    /// Those of a host that gives its children `own` under these limits.
+    pub fn new(own: &Caps, limits: &Limits) -> Self {
+        let (mut absent, mut most) = (*own, *own);
+        let iterations = own.get(Dimension::Iterations);
+        absent.set(Dimension::Iterations, iterations.unwrap_or(limits.iterations_child));
+        most.set(Dimension::Iterations, iterations.unwrap_or(limits.iterations_child_max));
+        let journal = own.get(Dimension::JournalBytes).unwrap_or(limits.journal_bytes);
+        for caps in [&mut absent, &mut most] {
+            caps.set(Dimension::JournalBytes, journal.min(limits.journal_bytes));
+        }
+        Self { absent, most }
+    }
+
+    /// The limits of a child that names these.
+    fn bound(&self, caps: &mut Vec<(Dimension, u64)>) {
+        for (dimension, value) in caps.iter_mut() {
+            *value = self.most.get(*dimension).map_or(*value, |most| most.min(*value));
+        }
+        for (dimension, value) in self.absent.iter() {
+            if caps.iter().all(|(named, _)| *named != dimension) {
+                caps.push((dimension, value));
+            }
+        }
+    }
 }
 
 impl Terms {
@@ -57,6 +99,7 @@ impl Terms {
         self.denied.sort();
         self.denied.dedup();
         self.prices = later.prices.or(self.prices.take());
+        self.children = later.children.or(self.children.take());
     }
 
     /// Of a start record, which may be the root's.
@@ -72,6 +115,10 @@ impl Terms {
         agent.rights.take_away(&self.denied);
         if agent.parent.is_none() {
             put(&mut agent.caps, &self.budget.root);
+        } else if let Some(children) = &self.children {
+            children.bound(&mut agent.caps);
+            // Nothing is set aside for it: all that it uses counts at its parent and in the whole run.
+            agent.allotment = Amounts::ZERO;
         }
         if let (Some(prices), Some(model)) = (&self.prices, &mut agent.model) {
             model.meant.price = prices.get(&model.meant.model).copied().flatten();
@@ -112,5 +159,40 @@ pub fn put(limits: &mut Vec<(Dimension, u64)>, over: &[(Dimension, u64)]) {
     for limit in over {
         limits.retain(|(dimension, _)| *dimension != limit.0);
         limits.push(*limit);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_out_of_a_file_has_limits_of_this_host() {
+        let limits = Limits::default();
+        let own: Caps = [(Dimension::Tokens, 70)].into_iter().collect();
+        let children = ChildTerms::new(&own, &limits);
+        let mut none = Vec::new();
+        children.bound(&mut none);
+        let named: Caps = none.iter().copied().collect();
+        assert_eq!(named.get(Dimension::Iterations), Some(limits.iterations_child));
+        assert_eq!(named.get(Dimension::JournalBytes), Some(limits.journal_bytes));
+        assert_eq!(named.get(Dimension::Tokens), Some(70));
+        let most = limits.iterations_child_max;
+        for (dimension, asked, has) in [
+            (Dimension::Iterations, most, most),
+            (Dimension::Iterations, most + 1, most),
+            (Dimension::JournalBytes, u64::MAX, limits.journal_bytes),
+            (Dimension::Tokens, 69, 69),
+            (Dimension::Tokens, 71, 70),
+            (Dimension::Fuel, 5, 5),
+        ] {
+            let mut caps = vec![(dimension, asked)];
+            children.bound(&mut caps);
+            assert_eq!(caps[0], (dimension, has));
+        }
+        let own: Caps = [(Dimension::Iterations, 5)].into_iter().collect();
+        let mut caps = vec![(Dimension::Iterations, 400)];
+        ChildTerms::new(&own, &limits).bound(&mut caps);
+        assert_eq!(caps[0], (Dimension::Iterations, 5));
     }
 }

@@ -8,6 +8,7 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 
 use super::VERSION;
+use super::contents::{self, Contents};
 use super::export::wrong;
 use super::line::{Bytes, ComponentLine, End, Header, Line, Reader, Wrong};
 use crate::event::now_ms;
@@ -114,13 +115,20 @@ impl Host {
     fn look_through(&self, file: &Path) -> Result<RunRow, HostError> {
         let mut lines = self.lines(file)?;
         let mut row = None;
-        let mut agents = Agents::default();
+        let (mut agents, mut contents) = (Agents::default(), Contents::default());
         loop {
             match lines.next()? {
                 Item::Row(of_run) => row = Some(*of_run),
+                Item::End(end) if contents.are_for_viewing() && !end.view_only => {
+                    return Err(wrong(file, "it is damaged: bodies of its records are missing"));
+                }
                 Item::End(_) => return row.ok_or_else(|| wrong(file, "it is damaged: the run's row is missing")),
-                Item::Record(record, _) => agents.follow(&record).map_err(|what| lines.damaged(what))?,
-                Item::Entry(_) | Item::Component(_) => {}
+                Item::Record(record, _) => {
+                    agents.follow(&record).map_err(|what| lines.damaged(what))?;
+                    contents.follow(&record).map_err(|what| lines.damaged(&what))?;
+                }
+                Item::Entry(entry) => contents::entry(&entry).map_err(|what| lines.damaged(&what))?,
+                Item::Component(_) => {}
             }
         }
     }

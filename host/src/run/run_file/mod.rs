@@ -1,6 +1,7 @@
 //! A run as one portable file: JSON Lines, a header first, then all that the store has of the run in the order in which it was written, and a last
 //! line that says how many there are and their digest. `docs/run-file.md` has the format.
 
+mod contents;
 mod export;
 mod import;
 mod line;

@@ -1,0 +1,293 @@
+//! What stands inside the records of a run file: each body is read as the host reads it when it goes on with the run, and no number is so large that
+//! none comes after it.
+
+use std::collections::HashMap;
+
+use serde::de::DeserializeOwned;
+
+use crate::bindings::types;
+use crate::ids::StreamId;
+use crate::session::codec;
+use crate::session::op::OpBody;
+use crate::store::{Answer, EffectResult, NoteKind, Observation, OpKind, Outcome, Record, StoredEntry, Transition};
+use crate::supervisor::start::StartBody;
+use crate::supervisor::terms::Terms;
+
+/// The largest number of a session: the most that `limits.delegation.total` can be.
+const SESSIONS: u32 = 1_000_000;
+/// The largest number of an operation.
+const OPERATIONS: u32 = 1 << 31;
+/// The largest of all other numbers that are counted on from.
+const LARGEST: u64 = 1 << 53;
+
+/// The contents of the records that have come.
+#[derive(Default)]
+pub(super) struct Contents {
+    /// Operations that have begun.
+    operations: HashMap<(StreamId, u32), Operation>,
+    /// Whether a body is empty that none is of a whole run: it was left out, as it held a secret.
+    left_out: bool,
+}
+
+struct Operation {
+    writes: bool,
+    /// Whether it has an outcome, and whether that has a body.
+    outcome: Option<Body>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Body {
+    Empty,
+    Read,
+}
+
+impl Contents {
+    /// Whether a body was left out, as only a run may have it that is there to be looked at.
+    pub(super) const fn are_for_viewing(&self) -> bool {
+        self.left_out
+    }
+
+    /// Looks into a record.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words.
+    pub(super) fn follow(&mut self, record: &Record) -> Result<(), String> {
+        match record {
+            Record::Session(new) if new.session.number > SESSIONS => {
+                Err("its session has a number that no session has".to_owned())
+            }
+            Record::Start(start) => self.read::<StartBody>("start", &start.body),
+            Record::Update(update) => match &update.transition {
+                Transition::Ended(end) => self.read::<types::RunResult>("result", &end.result),
+                Transition::Active { .. } | Transition::Interrupted | Transition::CancelAsked => Ok(()),
+            },
+            Record::Intent(intent) => {
+                number_of(intent.op)?;
+                let operation = Operation {
+                    writes: intent.kind == OpKind::Write,
+                    outcome: None,
+                };
+                self.operations.insert((intent.stream.clone(), intent.op), operation);
+                Ok(())
+            }
+            Record::Outcome(outcome) => self.outcome(outcome),
+            Record::Observation(seen) => self.observation(seen),
+            Record::Note(note) if note.kind == NoteKind::Terms => {
+                let read = serde_json::from_slice::<Terms>(&note.body);
+                read.map(drop).map_err(|e| format!("its terms can't be read: {e}"))
+            }
+            Record::Refund(_, op) | Record::Resent(_, op) => number_of(*op),
+            Record::Session(_) | Record::Note(_) | Record::Body(..) | Record::Spill(_) => Ok(()),
+        }
+    }
+
+    fn outcome(&mut self, outcome: &Outcome) -> Result<(), String> {
+        number_of(outcome.op)?;
+        let of = (outcome.stream.clone(), outcome.op);
+        let writes = self.operations.get(&of).is_some_and(|operation| operation.writes);
+        // A write that was given up before it was made has none.
+        match writes {
+            true if outcome.body.is_empty() || EffectResult::read(&outcome.body).is_some() => {}
+            true => return Err("its outcome can't be read".to_owned()),
+            false => self.read::<OpBody>("outcome", &outcome.body)?,
+        }
+        let operation = self.operations.get_mut(&of).ok_or("it is the outcome of nothing")?;
+        operation.outcome = Some(match outcome.body.is_empty() {
+            true => Body::Empty,
+            false => Body::Read,
+        });
+        Ok(())
+    }
+
+    fn observation(&mut self, seen: &Observation) -> Result<(), String> {
+        within(seen.seq)?;
+        match seen.answer {
+            Answer::Started(op) => number_of(op),
+            Answer::Delivered(op) => {
+                let operation = self.operations.get(&(seen.stream.clone(), op));
+                let body = operation.and_then(|operation| operation.outcome);
+                self.left_out |= body.ok_or("it tells an outcome that there is not")? == Body::Empty;
+                Ok(())
+            }
+            Answer::Body(_) => Ok(()),
+        }
+    }
+
+    /// A body of this type; one that is empty was left out.
+    fn read<T: DeserializeOwned>(&mut self, what: &str, body: &[u8]) -> Result<(), String> {
+        if body.is_empty() {
+            self.left_out = true;
+            return Ok(());
+        }
+        let read = codec::decode::<T>(body);
+        read.map(drop).map_err(|e| format!("its {what} can't be read: {e}"))
+    }
+}
+
+/// Looks at an entry of a space.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub(super) fn entry(entry: &StoredEntry) -> Result<(), String> {
+    within(entry.version)?;
+    entry.op.as_ref().map_or(Ok(()), |(_, op)| number_of(*op))
+}
+
+fn number_of(operation: u32) -> Result<(), String> {
+    match operation < OPERATIONS {
+        true => Ok(()),
+        false => Err("its operation has a number that no operation has".to_owned()),
+    }
+}
+
+fn within(number: u64) -> Result<(), String> {
+    match number < LARGEST {
+        true => Ok(()),
+        false => Err("it has a number that is larger than any".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::amounts::Amounts;
+    use crate::error::Refusal;
+    use crate::ids::{Digest, Scope, SessionId};
+    use crate::store::{EndKind, Intent, Note, OutcomeStatus, SessionEnd, SessionUpdate, Start};
+
+    fn root() -> SessionId {
+        SessionId {
+            run: "0123456789".parse().expect("an id"),
+            number: 0,
+        }
+    }
+
+    fn stream() -> StreamId {
+        StreamId {
+            session: root(),
+            attempt: 1,
+            scope: Scope::ROOT,
+        }
+    }
+
+    fn intent(op: u32, kind: OpKind) -> Record {
+        Record::Intent(Intent {
+            stream: stream(),
+            op,
+            kind,
+            name: String::new(),
+            request: Vec::new(),
+            reserved: Amounts::ZERO,
+            at_ms: 0,
+            shared: false,
+        })
+    }
+
+    fn outcome(op: u32, body: Vec<u8>) -> Record {
+        Record::Outcome(Outcome {
+            stream: stream(),
+            op,
+            status: OutcomeStatus::Done,
+            body,
+            charged: Amounts::ZERO,
+            at_ms: 0,
+        })
+    }
+
+    fn seen(answer: Answer) -> Record {
+        Record::Observation(Observation {
+            stream: stream(),
+            seq: 1,
+            call: String::new(),
+            args: Digest::of(b""),
+            answer,
+            fuel: 0,
+            awake_ms: 0,
+            at_ms: 0,
+        })
+    }
+
+    fn terms(body: &[u8]) -> Record {
+        Record::Note(Note {
+            stream: stream(),
+            kind: NoteKind::Terms,
+            body: body.to_vec(),
+            at_ms: 0,
+        })
+    }
+
+    fn ended(result: &[u8]) -> Record {
+        Record::Update(SessionUpdate {
+            session: root(),
+            transition: Transition::Ended(SessionEnd {
+                kind: EndKind::Failed,
+                exit: "failed".to_owned(),
+                outcome: None,
+                error: None,
+                result: result.to_vec(),
+            }),
+            spent: None,
+            at_ms: 0,
+        })
+    }
+
+    fn completion() -> Vec<u8> {
+        codec::encode(&OpBody::Completion(Err(Refusal::cancelled().into())))
+    }
+
+    #[test]
+    fn what_the_host_can_read_is_taken() {
+        let mut contents = Contents::default();
+        for record in [
+            intent(1, OpKind::Completion),
+            outcome(1, completion()),
+            seen(Answer::Started(1)),
+            seen(Answer::Delivered(1)),
+            intent(2, OpKind::Write),
+            outcome(2, Vec::new()),
+            terms(&Terms::default().body()),
+        ] {
+            assert_eq!(contents.follow(&record), Ok(()), "{record:?}");
+        }
+        assert!(!contents.are_for_viewing());
+    }
+
+    #[test]
+    fn what_the_host_can_not_read_is_refused() {
+        let unread = Record::Start(Start {
+            session: root(),
+            attempt: 1,
+            body: vec![codec::VERSION],
+            at_ms: 0,
+        });
+        for record in [
+            terms(b"x"),
+            ended(b"zz"),
+            unread,
+            outcome(1, vec![codec::VERSION, 0xff]),
+            outcome(3, completion()),
+            seen(Answer::Delivered(1)),
+            seen(Answer::Started(OPERATIONS)),
+            intent(OPERATIONS, OpKind::Child),
+            Record::Resent(stream(), u32::MAX),
+        ] {
+            let mut contents = Contents::default();
+            assert_eq!(contents.follow(&intent(1, OpKind::Completion)), Ok(()));
+            assert!(contents.follow(&record).is_err(), "{record:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_left_out_can_be_looked_at_alone() {
+        let begun = |kind| vec![intent(1, kind), outcome(1, Vec::new())];
+        let mut told = begun(OpKind::Write);
+        told.push(seen(Answer::Delivered(1)));
+        for records in [vec![ended(b"")], begun(OpKind::ToolCall), told] {
+            let mut contents = Contents::default();
+            for record in records {
+                assert_eq!(contents.follow(&record), Ok(()), "{record:?}");
+            }
+            assert!(contents.are_for_viewing());
+        }
+    }
+}
