@@ -38,6 +38,8 @@ const PAGES: u32 = 64;
 pub struct Prunable {
     /// The run.
     pub run: RunId,
+    /// Its row in the table.
+    number: i64,
     /// How often it was taken so far.
     epoch: i64,
     /// Its row, or what is wrong with it.
@@ -138,6 +140,7 @@ impl Store {
             let bytes = unless_damaged(self.read(|conn| run_bytes(conn, number)), &mut state)?;
             let components = unless_damaged(self.component_sizes(number), &mut state)?;
             runs.push(Prunable {
+                number,
                 epoch,
                 row,
                 state,
@@ -217,13 +220,14 @@ impl Store {
         })
     }
 
-    /// Removes a run that is as it was looked at. Its other rows go with [`Store::sweep_rows`].
+    /// Removes a run that is as it was looked at. Its other rows go with [`Store::sweep_rows`]. Its row is the one that was looked at in the table: the
+    /// index of ids may lead to another run's.
     ///
     /// # Errors
     /// [`StoreError::Busy`], failures of the disk.
     pub async fn remove_run(&self, run: &Prunable) -> Result<Removal, StoreError> {
         self.writer()?;
-        let (id, epoch) = (run.run.clone(), run.epoch);
+        let (id, number, epoch) = (run.run.clone(), run.number, run.epoch);
         let lock = match self.hold_run(&id).await {
             Ok(lock) => Some(lock),
             Err(StoreError::Owned { .. }) => return Ok(Removal::Owned),
@@ -234,18 +238,18 @@ impl Store {
         };
         let gone = id.clone();
         let work = move |conn: &Connection| {
-            let found: Option<(i64, i64)> = conn
-                .prepare_cached("SELECT no, epoch FROM run WHERE id = ?1")?
-                .query_row([gone.as_str()], |row| Ok((row.get(0)?, epoch_at(row, 1))))
+            let found: Option<i64> = conn
+                .prepare_cached("SELECT epoch FROM run NOT INDEXED WHERE no = ?1 AND id = ?2")?
+                .query_row(params![number, gone.as_str()], |row| Ok(epoch_at(row, 0)))
                 .optional()?;
             let value = match found {
                 None => Removal::Gone,
-                Some((_, now)) if now != epoch => Removal::Taken,
-                Some((number, _)) => {
+                Some(now) if now != epoch => Removal::Taken,
+                Some(_) => {
                     conn.prepare_cached("INSERT INTO pruned (no, id) VALUES (?1, ?2)")?
                         .execute(params![number, gone.as_str()])?;
-                    conn.prepare_cached("DELETE FROM run WHERE no = ?1")?
-                        .execute([number])?;
+                    conn.prepare_cached("DELETE FROM run NOT INDEXED WHERE no = ?1 AND id = ?2")?
+                        .execute(params![number, gone.as_str()])?;
                     Removal::Removed
                 }
             };

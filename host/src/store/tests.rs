@@ -1683,6 +1683,26 @@ async fn a_removed_run_is_gone_at_once_and_its_number_when_all_of_it_is() {
 }
 
 #[tokio::test]
+async fn a_run_whose_id_leads_to_another_is_removed_alone() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let (_, second, third) = (answered(&store).await, answered(&store).await, answered(&store).await);
+    drop(store);
+    let entry = |number: u8| [second.as_str().as_bytes(), &[number]].concat();
+    rot(dir.path(), INDEX, &entry(2), &entry(3));
+    let store = open(dir.path());
+    let mut runs = store.prunable().expect("read");
+    store.look_for_damage(&mut runs).expect("read");
+    assert!(matches!(of(&runs, &second).state, RunState::Damaged(_)), "{runs:?}");
+    assert_eq!(of(&runs, &third).state, RunState::Free);
+    assert_eq!(store.remove_run(of(&runs, &second)).await, Ok(Removal::Removed));
+    store.sweep_rows().await.expect("swept");
+    assert_eq!(rows(dir.path()), [2, 2, 12, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(store.whole(&third), Ok(()));
+    assert!(store.integrity().expect("looked").problems.is_empty());
+}
+
+#[tokio::test]
 async fn a_removed_run_whose_number_is_damaged_takes_no_other_with_it() {
     let dir = tempfile::tempdir().expect("a folder");
     let store = open(dir.path());
@@ -2403,6 +2423,23 @@ fn flipped(database: &[u8], kind: u8, bytes: &[u8]) -> Vec<u8> {
     }
     assert!(flips > 0, "{bytes:?} on no page of kind {kind}");
     bad
+}
+
+/// Changes these bytes, which stand once on the pages of that kind, as a disk does. No store may have the database open.
+fn rot(dir: &Path, kind: u8, bytes: &[u8], changed: &[u8]) {
+    let mut bad = copied_in(dir);
+    let mut found = 0;
+    for page in bad.chunks_mut(4096).filter(|page| page[0] == kind) {
+        let places: Vec<_> = (0..=page.len() - bytes.len())
+            .filter(|at| page[*at..].starts_with(bytes))
+            .collect();
+        for at in places {
+            page[at..at + bytes.len()].copy_from_slice(changed);
+            found += 1;
+        }
+    }
+    assert_eq!(found, 1, "{bytes:?} on pages of kind {kind}");
+    restore(dir, &bad);
 }
 
 /// The entries `first` and `second` are told or refused, and never said not to be there.
