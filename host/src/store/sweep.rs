@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, params_from_iter};
 
+use super::component::{link, row_sum};
 use super::error::Fault;
 use super::key::row_id;
 use super::space::HOME;
+use crate::ids::Digest;
 
 /// How long one transaction goes on removing rows. Others wait for it.
 pub(super) const TIME: Duration = Duration::from_millis(10);
@@ -83,6 +85,7 @@ pub(super) fn sweep_some(conn: &Connection, number: i64) -> Result<Left, Fault> 
         conn.prepare_cached("DELETE FROM space WHERE no = ?1")?
             .execute([space])?;
     }
+    give_back(conn, number)?;
     for step in REST {
         if !all_go(conn, step, &[number], until)? {
             return Ok(Left::More);
@@ -94,6 +97,27 @@ pub(super) fn sweep_some(conn: &Connection, number: i64) -> Result<Left, Fault> 
     conn.prepare_cached("DELETE FROM pruned WHERE no = ?1")?
         .execute([number])?;
     Ok(Left::Nothing)
+}
+
+/// Gives rows of components back to the runs whose they are by their checksums: the plugin of a run that is there stays, though its row strayed to this
+/// one's.
+fn give_back(conn: &Connection, number: i64) -> Result<(), Fault> {
+    let mut select = conn.prepare_cached("SELECT digest, sum FROM component WHERE run = ?1 AND sum IS NOT NULL")?;
+    let rows = select.query_map([number], |row| Ok((row.get(0).map(Digest::from_bytes)?, row.get(1)?)))?;
+    let mut strays = rows.collect::<Result<Vec<(Digest, i64)>, _>>()?;
+    strays.retain(|(digest, sum)| row_sum(number, digest) != *sum);
+    if strays.is_empty() {
+        return Ok(());
+    }
+    let mut select = conn.prepare_cached("SELECT no FROM run NOT INDEXED")?;
+    let runs = select.query_map([], |row| row.get(0))?;
+    let runs = runs.collect::<Result<Vec<i64>, _>>()?;
+    for (digest, sum) in strays {
+        if let Some(run) = runs.iter().find(|run| row_sum(**run, &digest) == sum) {
+            link(conn, *run, &digest)?;
+        }
+    }
+    Ok(())
 }
 
 /// The ids between which a run's records lie.

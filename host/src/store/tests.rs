@@ -1533,7 +1533,8 @@ async fn a_database_of_format_1_is_brought_up_to_date() {
     drop((owner, store));
     let old = Connection::open(&path).expect("opens");
     old.execute_batch(
-        "DROP TABLE cancel_request; DROP TABLE pruned; ALTER TABLE space DROP COLUMN sum; PRAGMA user_version = 1",
+        "DROP TABLE cancel_request; DROP TABLE pruned; ALTER TABLE space DROP COLUMN sum;
+         ALTER TABLE component DROP COLUMN sum; PRAGMA user_version = 1",
     )
     .expect("as it was");
     drop(old);
@@ -1758,6 +1759,48 @@ async fn a_removed_run_takes_no_entry_that_only_an_index_gives_it() {
 }
 
 #[tokio::test]
+async fn a_component_stays_whose_row_says_that_a_removed_run_uses_it() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let (first, second) = (ended_run(&store, b"one").await, ended_run(&store, b"two").await);
+    let one = Digest::of(b"one");
+    let conn = Connection::open(dir.path().join("hermes.db")).expect("opens");
+    conn.execute("UPDATE component SET run = 2 WHERE run = 1", [])
+        .expect("changed");
+    let problems = store.integrity().expect("looked").problems;
+    let told: Vec<_> = problems.iter().map(|problem| problem.what.clone()).collect();
+    let short = one.short();
+    let words = format!("the row that says that the run {second} uses the component {short} is damaged");
+    assert_eq!(told, [words]);
+    let runs = store.prunable().expect("read");
+    assert_eq!(store.remove_run(of(&runs, &second)).await, Ok(Removal::Removed));
+    store.sweep_rows().await.expect("swept");
+    let swept = store.sweep_files().await.expect("swept");
+    assert_eq!((swept.components, swept.missing), (1, None));
+    assert_eq!(store.component(&one), Ok(b"one".to_vec()));
+    assert_eq!(store.components(&first), Ok(vec![one]));
+    assert!(store.integrity().expect("looked").problems.is_empty());
+}
+
+#[tokio::test]
+async fn a_component_that_an_earlier_format_knew_is_vouched_for_when_it_is_used() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let run = ended_run(&store, b"one").await;
+    let conn = Connection::open(dir.path().join("hermes.db")).expect("opens");
+    let vouched = || {
+        conn.query_row("SELECT count(sum) FROM component", [], |row| row.get::<_, i64>(0))
+            .expect("counted")
+    };
+    conn.execute("UPDATE component SET sum = NULL", []).expect("as it was");
+    assert!(store.integrity().expect("looked").problems.is_empty());
+    assert_eq!(vouched(), 0);
+    let owner = store.take_run(&run).await.expect("taken");
+    let kept = store.keep_component(&owner, b"one".as_slice().into()).await;
+    assert_eq!((kept, vouched()), (Ok(Digest::of(b"one")), 1));
+}
+
+#[tokio::test]
 async fn a_removed_run_whose_number_is_damaged_takes_no_other_with_it() {
     let dir = tempfile::tempdir().expect("a folder");
     let store = open(dir.path());
@@ -1900,8 +1943,10 @@ async fn a_copy_that_an_earlier_format_left_is_swept() {
     drop(store.begin_copy(RunRow::from(new_run(&copy))).await.expect("begun"));
     drop(store);
     let conn = Connection::open(dir.path().join("hermes.db")).expect("opens");
-    conn.execute_batch("UPDATE run SET epoch = 0 WHERE no = 2; PRAGMA user_version = 4")
-        .expect("as it was");
+    conn.execute_batch(
+        "UPDATE run SET epoch = 0 WHERE no = 2; ALTER TABLE component DROP COLUMN sum; PRAGMA user_version = 4",
+    )
+    .expect("as it was");
     drop(conn);
     let store = open(dir.path());
     assert_eq!(store.copies(), Ok(vec![(2, copy)]));
