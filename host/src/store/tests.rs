@@ -913,6 +913,61 @@ async fn a_space_that_says_nonsense_is_refused_until_the_loss_is_accepted() {
     store.take_run(&run).await.expect("taken");
 }
 
+/// The row of the first run's space has a text where its version was.
+fn mistyped(dir: &Path) {
+    let schema = |from: &str, to: &str| {
+        let conn = Connection::open(dir.join("hermes.db")).expect("opens");
+        conn.execute_batch("PRAGMA writable_schema = ON").expect("set");
+        conn.execute(
+            "UPDATE sqlite_schema SET sql = replace(sql, ?1, ?2) WHERE name = 'space'",
+            [from, to],
+        )
+        .expect("changed");
+    };
+    schema(" STRICT", " /*STRICT*/");
+    let conn = Connection::open(dir.join("hermes.db")).expect("opens");
+    conn.execute("UPDATE space SET version = 'x' WHERE run = 1", [])
+        .expect("changed");
+    drop(conn);
+    schema(" /*STRICT*/", " STRICT");
+}
+
+#[tokio::test]
+async fn a_row_of_a_space_that_can_not_be_read_is_damage_of_its_own_run_alone() {
+    for typed in [true, false] {
+        let dir = tempfile::tempdir().expect("a folder");
+        let store = open(dir.path());
+        let (bad, good) = (answered(&store).await, answered(&store).await);
+        wrote(&store, &bad, 2..4).await;
+        wrote(&store, &good, 2..4).await;
+        drop(store);
+        if typed {
+            // Its header says that it is longer than the row.
+            rot(dir.path(), TABLE, b"\x09\x00\x09\x17", b"\x89\x00\x09\x17");
+        } else {
+            mistyped(dir.path());
+        }
+        let store = open(dir.path());
+        store.take_run(&good).await.expect("taken");
+        assert_eq!(store.whole(&good), Ok(()), "{typed}");
+        let told = store.whole(&bad);
+        assert!(matches!(told, Err(StoreError::Damaged { .. })), "{typed}: {told:?}");
+        let mut runs = store.prunable().expect("read");
+        store.look_for_damage(&mut runs).expect("read");
+        assert_eq!(of(&runs, &good).state, RunState::Free, "{typed}");
+        assert!(matches!(of(&runs, &bad).state, RunState::Damaged(_)), "{typed}");
+        let problems = store.integrity().expect("looked").problems;
+        assert!(problems.iter().any(|p| p.run.as_ref() == Some(&bad)), "{problems:?}");
+        assert!(problems.iter().all(|p| p.run.as_ref() != Some(&good)), "{problems:?}");
+        if !typed {
+            let loss = store.accept_loss(&bad).await.expect("accepted");
+            assert!(!loss.is_any(), "{loss}");
+            store.take_run(&bad).await.expect("taken");
+            assert!(store.integrity().expect("looked").problems.is_empty());
+        }
+    }
+}
+
 #[tokio::test]
 async fn damage_in_the_midst_of_a_run_is_found_where_it_is_looked_for() {
     let dir = tempfile::tempdir().expect("a folder");
