@@ -9,10 +9,11 @@ use rusqlite::{Connection, params};
 
 use super::Store;
 use super::commit::Done;
-use super::error::StoreError;
+use super::error::{Fault, StoreError};
 use super::files::{private, sync_dir};
 use super::owner::Owner;
 use super::record::Sync;
+use super::seal::sum;
 use super::write::check_epoch;
 use crate::blocking;
 use crate::ids::{Digest, RunId};
@@ -44,8 +45,7 @@ impl Store {
         let by = owner.clone();
         let work = move |conn: &Connection| {
             check_epoch(conn, &by)?;
-            conn.prepare_cached("INSERT OR IGNORE INTO component (run, digest) VALUES (?1, ?2)")?
-                .execute(params![by.0.number, digest.as_bytes()])?;
+            link(conn, by.0.number, &digest)?;
             Ok(Done { value: (), head: None })
         };
         self.submit(Sync::Commit, None, work).await
@@ -84,6 +84,21 @@ impl Store {
     pub(super) fn component_path(&self, digest: &Digest) -> PathBuf {
         self.0.files.components().join(format!("{digest}.wasm"))
     }
+}
+
+/// Writes the row that says that the run with this number uses a component, or vouches for it anew.
+pub(super) fn link(conn: &Connection, run: i64, digest: &Digest) -> Result<(), Fault> {
+    conn.prepare_cached(
+        "INSERT INTO component (run, digest, sum) VALUES (?1, ?2, ?3)
+         ON CONFLICT (run, digest) DO UPDATE SET sum = excluded.sum",
+    )?
+    .execute(params![run, digest.as_bytes(), row_sum(run, digest)])?;
+    Ok(())
+}
+
+/// The checksum of the row that says that a run uses a component.
+pub(super) fn row_sum(run: i64, digest: &Digest) -> i64 {
+    sum(&[b"component", &run.to_le_bytes(), digest.as_bytes()])
 }
 
 /// Writes the file beside its place and moves it there, unless it is there already and whole.

@@ -14,7 +14,7 @@ use super::runs::{NOT_WHOLE, RunState, epoch_at, open_run};
 use super::space::HOME;
 use super::verify::{Look, verify};
 use super::whole::Rows;
-use super::{Store, schema, whole};
+use super::{Store, component, schema, whole};
 use crate::ids::{Digest, RunId};
 
 /// Problems of the structure that SQLite tells at most.
@@ -249,20 +249,28 @@ impl Store {
     fn look_at_components(
         &self,
         found: &mut Integrity,
-        components: BTreeMap<Digest, BTreeSet<i64>>,
+        components: BTreeMap<Digest, BTreeMap<i64, bool>>,
         names: &BTreeMap<i64, RunId>,
     ) -> Result<(), StoreError> {
         for (digest, users) in components {
             let (missing, what) = match self.component(&digest) {
                 Ok(_) => {
                     found.components += 1;
+                    let damaged = users.iter().filter(|(_, sound)| !**sound);
+                    for run in damaged.filter_map(|(number, _)| names.get(number)) {
+                        let digest = digest.short();
+                        found.add(
+                            None,
+                            format!("the row that says that the run {run} uses the component {digest} is damaged"),
+                        );
+                    }
                     continue;
                 }
                 Err(StoreError::NoComponent { .. }) => (true, "is missing".to_owned()),
                 Err(StoreError::Corrupt { what, .. }) => (false, format!("is damaged: {what}")),
                 Err(error) => return Err(error),
             };
-            for run in users.iter().filter_map(|number| names.get(number)) {
+            for run in users.keys().filter_map(|number| names.get(number)) {
                 // Unless the run was removed meanwhile.
                 if self.is_known(run)? {
                     found.problems.push(Problem {
@@ -366,14 +374,20 @@ fn strays(conn: &Connection) -> Result<Vec<String>, Fault> {
     Ok(strays)
 }
 
-/// The components that runs use, each with the numbers of those runs.
-fn components(conn: &Connection) -> Result<BTreeMap<Digest, BTreeSet<i64>>, Fault> {
-    let mut select = conn.prepare("SELECT c.digest, c.run FROM component c JOIN run r ON r.no = c.run")?;
+/// The components that runs use, each with the numbers of those runs, and whether the row that says so is what was written.
+fn components(conn: &Connection) -> Result<BTreeMap<Digest, BTreeMap<i64, bool>>, Fault> {
+    // A database that nobody has written since has no such column.
+    let vouches = if schema::version(conn)? > 4 { "c.sum" } else { "NULL" };
+    let mut select = conn.prepare(&format!(
+        "SELECT c.digest, c.run, {vouches} FROM component c JOIN run r ON r.no = c.run"
+    ))?;
     let mut rows = select.query([])?;
-    let mut components: BTreeMap<_, BTreeSet<i64>> = BTreeMap::new();
+    let mut components: BTreeMap<_, BTreeMap<i64, bool>> = BTreeMap::new();
     while let Some(row) = rows.next()? {
-        let digest = Digest::from_bytes(row.get(0)?);
-        components.entry(digest).or_default().insert(row.get(1)?);
+        let (digest, run) = (Digest::from_bytes(row.get(0)?), row.get(1)?);
+        let sum: Option<i64> = row.get(2)?;
+        let sound = sum.is_none_or(|sum| sum == component::row_sum(run, &digest));
+        components.entry(digest).or_default().insert(run, sound);
     }
     Ok(components)
 }

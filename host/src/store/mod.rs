@@ -31,6 +31,7 @@ mod runs;
 mod schema;
 mod seal;
 mod space;
+mod sweep;
 mod verify;
 mod whole;
 mod write;

@@ -12,17 +12,14 @@ use rustix::fs::{FlockOperation, flock};
 use super::commit::Done;
 use super::error::{Fault, StoreError};
 use super::files::{Files, private, shared};
-use super::key::row_id;
 use super::record::Sync;
 use super::rows::RunRow;
 use super::runs::{NOT_WHOLE, epoch_at, open_run};
+use super::sweep::{DOUBTFUL, Left, TIME, range, sweep_some};
 use super::{RunState, Store};
 use crate::blocking;
 use crate::ids::{Digest, RunId};
 use crate::own_file::FileLock;
-
-/// How long one transaction goes on removing rows. Others wait for it.
-const TIME: Duration = Duration::from_millis(10);
 
 /// What a row takes beside its content, in bytes: the other columns, the index, and its share of half-empty pages. Measured.
 const ROW: u64 = 160;
@@ -38,6 +35,8 @@ const PAGES: u32 = 64;
 pub struct Prunable {
     /// The run.
     pub run: RunId,
+    /// Its row in the table.
+    number: i64,
     /// How often it was taken so far.
     epoch: i64,
     /// Its row, or what is wrong with it.
@@ -138,6 +137,7 @@ impl Store {
             let bytes = unless_damaged(self.read(|conn| run_bytes(conn, number)), &mut state)?;
             let components = unless_damaged(self.component_sizes(number), &mut state)?;
             runs.push(Prunable {
+                number,
                 epoch,
                 row,
                 state,
@@ -217,13 +217,14 @@ impl Store {
         })
     }
 
-    /// Removes a run that is as it was looked at. Its other rows go with [`Store::sweep_rows`].
+    /// Removes a run that is as it was looked at. Its other rows go with [`Store::sweep_rows`]. Its row is the one that was looked at in the table: the
+    /// index of ids may lead to another run's.
     ///
     /// # Errors
     /// [`StoreError::Busy`], failures of the disk.
     pub async fn remove_run(&self, run: &Prunable) -> Result<Removal, StoreError> {
         self.writer()?;
-        let (id, epoch) = (run.run.clone(), run.epoch);
+        let (id, number, epoch) = (run.run.clone(), run.number, run.epoch);
         let lock = match self.hold_run(&id).await {
             Ok(lock) => Some(lock),
             Err(StoreError::Owned { .. }) => return Ok(Removal::Owned),
@@ -234,18 +235,18 @@ impl Store {
         };
         let gone = id.clone();
         let work = move |conn: &Connection| {
-            let found: Option<(i64, i64)> = conn
-                .prepare_cached("SELECT no, epoch FROM run WHERE id = ?1")?
-                .query_row([gone.as_str()], |row| Ok((row.get(0)?, epoch_at(row, 1))))
+            let found: Option<i64> = conn
+                .prepare_cached("SELECT epoch FROM run NOT INDEXED WHERE no = ?1 AND id = ?2")?
+                .query_row(params![number, gone.as_str()], |row| Ok(epoch_at(row, 0)))
                 .optional()?;
             let value = match found {
                 None => Removal::Gone,
-                Some((_, now)) if now != epoch => Removal::Taken,
-                Some((number, _)) => {
+                Some(now) if now != epoch => Removal::Taken,
+                Some(_) => {
                     conn.prepare_cached("INSERT INTO pruned (no, id) VALUES (?1, ?2)")?
                         .execute(params![number, gone.as_str()])?;
-                    conn.prepare_cached("DELETE FROM run WHERE no = ?1")?
-                        .execute([number])?;
+                    conn.prepare_cached("DELETE FROM run NOT INDEXED WHERE no = ?1 AND id = ?2")?
+                        .execute(params![number, gone.as_str()])?;
                     Removal::Removed
                 }
             };
@@ -264,7 +265,8 @@ impl Store {
     /// Removes what removed runs left in the database, in transactions so short that they hold up nobody for long.
     ///
     /// # Errors
-    /// [`StoreError::Busy`], failures of the disk; [`StoreError::Corrupt`] once all is removed but what lies on pages that can't be read.
+    /// [`StoreError::Busy`], failures of the disk; [`StoreError::Corrupt`] once all is removed but what lies on pages that can't be read, and what may
+    /// be another run's.
     pub async fn sweep_rows(&self) -> Result<(), StoreError> {
         let left = self.read(|conn| {
             let mut select = conn.prepare_cached("SELECT no, id FROM pruned ORDER BY no")?;
@@ -286,8 +288,18 @@ impl Store {
 
     /// Removes what is left of the removed run that had this number.
     pub(super) async fn sweep_run(&self, number: i64) -> Result<(), StoreError> {
-        while self.sweep_some(number).await? == Left::More {}
-        Ok(())
+        loop {
+            match self.sweep_some(number).await? {
+                Left::More => {}
+                Left::Nothing => return Ok(()),
+                Left::Doubtful => {
+                    return Err(StoreError::Corrupt {
+                        path: self.0.files.database(),
+                        what: DOUBTFUL.to_owned(),
+                    });
+                }
+            }
+        }
     }
 
     async fn sweep_some(&self, number: i64) -> Result<Left, StoreError> {
@@ -427,62 +439,6 @@ impl Files {
             Err(e) => Err(StoreError::io(&path, &e.into())),
         }
     }
-}
-
-/// Whether there is more to remove.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Left {
-    More,
-    Nothing,
-}
-
-/// What removes some records of a run.
-const RECORDS: &str = "DELETE FROM journal WHERE id IN (SELECT id FROM journal WHERE id > ?1 AND id < ?2 LIMIT 16)";
-
-/// What removes some other rows of a run, by tables. Large rows go one by one.
-const STEPS: [&str; 6] = [
-    "DELETE FROM body WHERE rowid IN (SELECT rowid FROM body WHERE run = ?1 LIMIT 1)",
-    "DELETE FROM entry WHERE id IN
-     (SELECT e.id FROM space s CROSS JOIN entry e ON e.space = s.no WHERE s.run = ?1 LIMIT 4)",
-    "DELETE FROM space WHERE run = ?1",
-    "DELETE FROM session WHERE run = ?1 AND number IN (SELECT number FROM session WHERE run = ?1 LIMIT 4)",
-    "DELETE FROM component WHERE run = ?1",
-    "DELETE FROM cancel_request WHERE run = ?1",
-];
-
-fn sweep_some(conn: &Connection, number: i64) -> Result<Left, Fault> {
-    let began = Instant::now();
-    let left: bool = conn
-        .prepare_cached(
-            "SELECT EXISTS (SELECT 1 FROM pruned WHERE no = ?1) AND NOT EXISTS (SELECT 1 FROM run WHERE no = ?1)",
-        )?
-        .query_row([number], |row| row.get(0))?;
-    if !left {
-        // Another process was faster, and the number may be a new run's by now; or a damaged row names a run that is there.
-        return Ok(Left::Nothing);
-    }
-    let mut records = conn.prepare_cached(RECORDS)?;
-    while records.execute(range(number))? > 0 {
-        if began.elapsed() >= TIME {
-            return Ok(Left::More);
-        }
-    }
-    for step in STEPS {
-        let mut step = conn.prepare_cached(step)?;
-        while step.execute([number])? > 0 {
-            if began.elapsed() >= TIME {
-                return Ok(Left::More);
-            }
-        }
-    }
-    conn.prepare_cached("DELETE FROM pruned WHERE no = ?1")?
-        .execute([number])?;
-    Ok(Left::Nothing)
-}
-
-/// The ids between which a run's records lie.
-fn range(number: i64) -> [i64; 2] {
-    [row_id(number, 0), row_id(number + 1, 0)]
 }
 
 fn give_back_some(conn: &Connection) -> Result<Left, Fault> {

@@ -59,8 +59,12 @@ const THIRD: &str = "ALTER TABLE space ADD COLUMN sum INTEGER;";
 /// No table is another: the end of a timer tells in which of its guest's calls it was seen, and starts, rows and bodies are held to the number from here on.
 const FOURTH: &str = "";
 
-/// A copy that is not whole has an epoch that differs from a run's in several bits.
-const FIFTH: &str = "UPDATE run SET epoch = 99344109427290 WHERE epoch = 0;";
+/// A copy that is not whole has an epoch that differs from a run's in several bits. What vouches for the row of a component: one that an earlier format
+/// made has none until its run uses the component next.
+const FIFTH: &str = "
+UPDATE run SET epoch = 99344109427290 WHERE epoch = 0;
+ALTER TABLE component ADD COLUMN sum INTEGER;
+";
 
 /// Makes the tables that formats after `from` have, in the transaction that `conn` is in. A newer format stays as it is.
 pub(super) fn upgrade(conn: &Connection, from: u32) -> Result<(), Fault> {

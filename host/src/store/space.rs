@@ -16,6 +16,9 @@ use crate::limits::Limits;
 /// Whose the spaces of the home folder are, in the place of a run's number.
 pub(super) const HOME: i64 = 0;
 
+/// Whose a space is whose row has no run's number: no run has this one.
+const NOBODY: i64 = -1;
+
 /// Deleted keys that a space remembers for its watchers; the oldest are forgotten first.
 const TOMBSTONES: u64 = 10_000;
 
@@ -202,23 +205,40 @@ impl Space {
             .collect()
     }
 
+    /// A row as it is, and whether it is what was written. One with a value of another type than was written is not, and hides no other.
     pub(super) fn read(row: &Row<'_>) -> Result<(Self, bool), rusqlite::Error> {
-        let space = Self {
-            run: row.get("run")?,
-            number: row.get("no")?,
-            name: row.get("name")?,
-            version: uint(row.get("version")?),
-            keys: uint(row.get("keys")?),
-            bytes: uint(row.get("bytes")?),
-            tombstones: uint(row.get("tombstones")?),
-        };
+        let number: i64 = row.get("no")?;
         // A database that nobody has written since has no such column.
-        let stored: Option<i64> = match row.get("sum") {
-            Err(rusqlite::Error::InvalidColumnName(_)) => None,
-            stored => stored?,
+        let stored: Result<Option<i64>, _> = match row.get("sum") {
+            Err(rusqlite::Error::InvalidColumnName(_)) => Ok(None),
+            stored => stored,
         };
-        let sound = stored.is_none_or(|stored| stored == space.sum());
-        Ok((space, sound))
+        let count = |column: &str| row.get(column).map(uint);
+        let typed = || {
+            Ok::<_, rusqlite::Error>(Self {
+                run: row.get("run")?,
+                number,
+                name: row.get("name")?,
+                version: count("version")?,
+                keys: count("keys")?,
+                bytes: count("bytes")?,
+                tombstones: count("tombstones")?,
+            })
+        };
+        if let (Ok(space), Ok(stored)) = (typed(), stored) {
+            let sound = stored.is_none_or(|stored| stored == space.sum());
+            return Ok((space, sound));
+        }
+        let space = Self {
+            run: row.get("run").unwrap_or(NOBODY),
+            number,
+            name: row.get("name").unwrap_or_default(),
+            version: count("version").unwrap_or_default(),
+            keys: count("keys").unwrap_or_default(),
+            bytes: count("bytes").unwrap_or_default(),
+            tombstones: count("tombstones").unwrap_or_default(),
+        };
+        Ok((space, false))
     }
 
     pub(super) fn sum(&self) -> i64 {

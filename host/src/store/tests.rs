@@ -913,6 +913,61 @@ async fn a_space_that_says_nonsense_is_refused_until_the_loss_is_accepted() {
     store.take_run(&run).await.expect("taken");
 }
 
+/// The row of the first run's space has a text where its version was.
+fn mistyped(dir: &Path) {
+    let schema = |from: &str, to: &str| {
+        let conn = Connection::open(dir.join("hermes.db")).expect("opens");
+        conn.execute_batch("PRAGMA writable_schema = ON").expect("set");
+        conn.execute(
+            "UPDATE sqlite_schema SET sql = replace(sql, ?1, ?2) WHERE name = 'space'",
+            [from, to],
+        )
+        .expect("changed");
+    };
+    schema(" STRICT", " /*STRICT*/");
+    let conn = Connection::open(dir.join("hermes.db")).expect("opens");
+    conn.execute("UPDATE space SET version = 'x' WHERE run = 1", [])
+        .expect("changed");
+    drop(conn);
+    schema(" /*STRICT*/", " STRICT");
+}
+
+#[tokio::test]
+async fn a_row_of_a_space_that_can_not_be_read_is_damage_of_its_own_run_alone() {
+    for typed in [true, false] {
+        let dir = tempfile::tempdir().expect("a folder");
+        let store = open(dir.path());
+        let (bad, good) = (answered(&store).await, answered(&store).await);
+        wrote(&store, &bad, 2..4).await;
+        wrote(&store, &good, 2..4).await;
+        drop(store);
+        if typed {
+            // Its header says that it is longer than the row.
+            rot(dir.path(), TABLE, b"\x09\x00\x09\x17", b"\x89\x00\x09\x17");
+        } else {
+            mistyped(dir.path());
+        }
+        let store = open(dir.path());
+        store.take_run(&good).await.expect("taken");
+        assert_eq!(store.whole(&good), Ok(()), "{typed}");
+        let told = store.whole(&bad);
+        assert!(matches!(told, Err(StoreError::Damaged { .. })), "{typed}: {told:?}");
+        let mut runs = store.prunable().expect("read");
+        store.look_for_damage(&mut runs).expect("read");
+        assert_eq!(of(&runs, &good).state, RunState::Free, "{typed}");
+        assert!(matches!(of(&runs, &bad).state, RunState::Damaged(_)), "{typed}");
+        let problems = store.integrity().expect("looked").problems;
+        assert!(problems.iter().any(|p| p.run.as_ref() == Some(&bad)), "{problems:?}");
+        assert!(problems.iter().all(|p| p.run.as_ref() != Some(&good)), "{problems:?}");
+        if !typed {
+            let loss = store.accept_loss(&bad).await.expect("accepted");
+            assert!(!loss.is_any(), "{loss}");
+            store.take_run(&bad).await.expect("taken");
+            assert!(store.integrity().expect("looked").problems.is_empty());
+        }
+    }
+}
+
 #[tokio::test]
 async fn damage_in_the_midst_of_a_run_is_found_where_it_is_looked_for() {
     let dir = tempfile::tempdir().expect("a folder");
@@ -1533,7 +1588,8 @@ async fn a_database_of_format_1_is_brought_up_to_date() {
     drop((owner, store));
     let old = Connection::open(&path).expect("opens");
     old.execute_batch(
-        "DROP TABLE cancel_request; DROP TABLE pruned; ALTER TABLE space DROP COLUMN sum; PRAGMA user_version = 1",
+        "DROP TABLE cancel_request; DROP TABLE pruned; ALTER TABLE space DROP COLUMN sum;
+         ALTER TABLE component DROP COLUMN sum; PRAGMA user_version = 1",
     )
     .expect("as it was");
     drop(old);
@@ -1683,6 +1739,123 @@ async fn a_removed_run_is_gone_at_once_and_its_number_when_all_of_it_is() {
 }
 
 #[tokio::test]
+async fn a_run_whose_id_leads_to_another_is_removed_alone() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let (_, second, third) = (answered(&store).await, answered(&store).await, answered(&store).await);
+    drop(store);
+    let entry = |number: u8| [second.as_str().as_bytes(), &[number]].concat();
+    rot(dir.path(), INDEX, &entry(2), &entry(3));
+    let store = open(dir.path());
+    let mut runs = store.prunable().expect("read");
+    store.look_for_damage(&mut runs).expect("read");
+    assert!(matches!(of(&runs, &second).state, RunState::Damaged(_)), "{runs:?}");
+    assert_eq!(of(&runs, &third).state, RunState::Free);
+    assert_eq!(store.remove_run(of(&runs, &second)).await, Ok(Removal::Removed));
+    store.sweep_rows().await.expect("swept");
+    assert_eq!(rows(dir.path()), [2, 2, 12, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(store.whole(&third), Ok(()));
+    assert!(store.integrity().expect("looked").problems.is_empty());
+}
+
+#[tokio::test]
+async fn a_removed_run_takes_no_space_of_another_whatever_one_bit_says() {
+    for (kind, bytes, changed) in [
+        // Of the second run's space, the index says that it is the third's; then its row says that.
+        (INDEX, b"\x02notes", b"\x03notes"),
+        (TABLE, b"\x02notes", b"\x03notes"),
+    ] {
+        let dir = tempfile::tempdir().expect("a folder");
+        let store = open(dir.path());
+        answered(&store).await;
+        let (second, third) = (answered(&store).await, answered(&store).await);
+        wrote(&store, &second, 2..5).await;
+        drop(store);
+        rot(dir.path(), kind, bytes, changed);
+        let store = open(dir.path());
+        let runs = store.prunable().expect("read");
+        assert_eq!(store.remove_run(of(&runs, &third)).await, Ok(Removal::Removed));
+        let swept = store.sweep_rows().await;
+        assert!(matches!(swept, Err(StoreError::Corrupt { .. })), "{kind}: {swept:?}");
+        assert_eq!(rows(dir.path())[5..7], [1, 3], "{kind}");
+        let told = store.whole(&second);
+        assert!(matches!(told, Err(StoreError::Damaged { .. })), "{kind}: {told:?}");
+        let loss = store.accept_loss(&second).await.expect("accepted");
+        assert!(!loss.is_any(), "{kind}: {loss}");
+        assert_eq!(store.whole(&second), Ok(()), "{kind}");
+        store.sweep_rows().await.expect("nothing is doubtful any more");
+        let keys = store.keys(&space(Some(&second)), "", None, 9).expect("read");
+        assert_eq!(keys, ["k2", "k3", "k4"], "{kind}");
+        assert!(store.integrity().expect("looked").problems.is_empty(), "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn a_removed_run_takes_no_entry_that_only_an_index_gives_it() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let (first, second, third) = (answered(&store).await, answered(&store).await, answered(&store).await);
+    for run in [&first, &second, &third] {
+        wrote(&store, run, 2..3).await;
+    }
+    drop(store);
+    // By key, the entry of the second run's space is the third's.
+    rot(dir.path(), INDEX, b"\x02k2\x02", b"\x03k2\x02");
+    let store = open(dir.path());
+    let runs = store.prunable().expect("read");
+    assert_eq!(store.remove_run(of(&runs, &third)).await, Ok(Removal::Removed));
+    let swept = store.sweep_rows().await;
+    assert!(matches!(swept, Err(StoreError::Corrupt { .. })), "{swept:?}");
+    let loss = store.accept_loss(&second).await.expect("accepted");
+    assert!(!loss.is_any(), "{loss}");
+    assert_eq!(store.whole(&second), Ok(()));
+    assert_eq!(store.whole(&first), Ok(()));
+    store.sweep_rows().await.expect("nothing is doubtful any more");
+}
+
+#[tokio::test]
+async fn a_component_stays_whose_row_says_that_a_removed_run_uses_it() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let (first, second) = (ended_run(&store, b"one").await, ended_run(&store, b"two").await);
+    let one = Digest::of(b"one");
+    let conn = Connection::open(dir.path().join("hermes.db")).expect("opens");
+    conn.execute("UPDATE component SET run = 2 WHERE run = 1", [])
+        .expect("changed");
+    let problems = store.integrity().expect("looked").problems;
+    let told: Vec<_> = problems.iter().map(|problem| problem.what.clone()).collect();
+    let short = one.short();
+    let words = format!("the row that says that the run {second} uses the component {short} is damaged");
+    assert_eq!(told, [words]);
+    let runs = store.prunable().expect("read");
+    assert_eq!(store.remove_run(of(&runs, &second)).await, Ok(Removal::Removed));
+    store.sweep_rows().await.expect("swept");
+    let swept = store.sweep_files().await.expect("swept");
+    assert_eq!((swept.components, swept.missing), (1, None));
+    assert_eq!(store.component(&one), Ok(b"one".to_vec()));
+    assert_eq!(store.components(&first), Ok(vec![one]));
+    assert!(store.integrity().expect("looked").problems.is_empty());
+}
+
+#[tokio::test]
+async fn a_component_that_an_earlier_format_knew_is_vouched_for_when_it_is_used() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let run = ended_run(&store, b"one").await;
+    let conn = Connection::open(dir.path().join("hermes.db")).expect("opens");
+    let vouched = || {
+        conn.query_row("SELECT count(sum) FROM component", [], |row| row.get::<_, i64>(0))
+            .expect("counted")
+    };
+    conn.execute("UPDATE component SET sum = NULL", []).expect("as it was");
+    assert!(store.integrity().expect("looked").problems.is_empty());
+    assert_eq!(vouched(), 0);
+    let owner = store.take_run(&run).await.expect("taken");
+    let kept = store.keep_component(&owner, b"one".as_slice().into()).await;
+    assert_eq!((kept, vouched()), (Ok(Digest::of(b"one")), 1));
+}
+
+#[tokio::test]
 async fn a_removed_run_whose_number_is_damaged_takes_no_other_with_it() {
     let dir = tempfile::tempdir().expect("a folder");
     let store = open(dir.path());
@@ -1826,8 +1999,10 @@ async fn a_copy_that_an_earlier_format_left_is_swept() {
     drop(store.begin_copy(RunRow::from(new_run(&copy))).await.expect("begun"));
     drop(store);
     let conn = Connection::open(dir.path().join("hermes.db")).expect("opens");
-    conn.execute_batch("UPDATE run SET epoch = 0 WHERE no = 2; PRAGMA user_version = 4")
-        .expect("as it was");
+    conn.execute_batch(
+        "UPDATE run SET epoch = 0 WHERE no = 2; ALTER TABLE component DROP COLUMN sum; PRAGMA user_version = 4",
+    )
+    .expect("as it was");
     drop(conn);
     let store = open(dir.path());
     assert_eq!(store.copies(), Ok(vec![(2, copy)]));
@@ -2404,6 +2579,23 @@ fn flipped(database: &[u8], kind: u8, bytes: &[u8]) -> Vec<u8> {
     }
     assert!(flips > 0, "{bytes:?} on no page of kind {kind}");
     bad
+}
+
+/// Changes these bytes on the pages of that kind, as a disk does. No store may have the database open.
+fn rot(dir: &Path, kind: u8, bytes: &[u8], changed: &[u8]) {
+    let mut bad = copied_in(dir);
+    let mut found = false;
+    for page in bad.chunks_mut(4096).filter(|page| page[0] == kind) {
+        let places: Vec<_> = (0..=page.len() - bytes.len())
+            .filter(|at| page[*at..].starts_with(bytes))
+            .collect();
+        for at in places {
+            page[at..at + bytes.len()].copy_from_slice(changed);
+            found = true;
+        }
+    }
+    assert!(found, "{bytes:?} on no page of kind {kind}");
+    restore(dir, &bad);
 }
 
 /// The entries `first` and `second` are told or refused, and never said not to be there.

@@ -46,25 +46,31 @@ pub(super) enum Rows {
 impl Rows {
     /// By their index where it leads to every row of the table, and each is what was written: one pass for all runs that are looked at then.
     pub(super) fn chosen(conn: &Connection) -> Self {
-        match all_are_found(conn) {
-            Ok(true) => Self::OfIndex,
-            // What can't be read is told of the run that it is met in.
-            Ok(false) | Err(_) => Self::OfTable,
+        match every_row(conn) {
+            Ok(rows) => match all_are_found(conn, rows) {
+                Ok(true) => Self::OfIndex,
+                Ok(false) | Err(_) => Self::OfTable,
+            },
+            // Whose the row is that can't be read, the index says: it is damage of that run, and of no other.
+            Err(fault) if fault.is_corrupt() => Self::OfIndex,
+            Err(_) => Self::OfTable,
         }
     }
 }
 
-fn all_are_found(conn: &Connection) -> Result<bool, Fault> {
+/// All rows of the table, and whether each is what was written.
+fn every_row(conn: &Connection) -> Result<Vec<(Space, bool)>, Fault> {
     let mut select = conn.prepare("SELECT * FROM space NOT INDEXED")?;
-    let mut rows = select.query([])?;
-    let mut stored = Vec::new();
-    while let Some(row) = rows.next()? {
-        let (space, sound) = Space::read(row)?;
-        if !sound {
-            return Ok(false);
-        }
-        stored.push((space.run, space.name, space.number));
+    let rows = select.query_map([], Space::read)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+fn all_are_found(conn: &Connection, rows: Vec<(Space, bool)>) -> Result<bool, Fault> {
+    if rows.iter().any(|(_, sound)| !sound) {
+        return Ok(false);
     }
+    let stored = rows.into_iter().map(|(space, _)| (space.run, space.name, space.number));
+    let mut stored: Vec<_> = stored.collect();
     stored.sort_unstable();
     let mut select =
         conn.prepare("SELECT run, name, no FROM space INDEXED BY sqlite_autoindex_space_1 ORDER BY run, name")?;
@@ -124,6 +130,14 @@ fn is_indexed(conn: &Connection, run: i64, stored: &[(Space, bool)]) -> Result<b
     Ok(listed == ours)
 }
 
+/// Whether the index by which spaces are found leads to this one from another run.
+fn is_anothers(conn: &Connection, number: i64, run: i64) -> Result<bool, Fault> {
+    let mut select = conn.prepare_cached(
+        "SELECT 1 FROM space INDEXED BY sqlite_autoindex_space_1 WHERE +no = ?1 AND run <> ?2 ORDER BY run, name",
+    )?;
+    Ok(select.exists([number, run])?)
+}
+
 /// Gives up what is damaged in the spaces of the run with this number: entries that are not what was written go, and the rows say what is left. Gives how
 /// many entries are lost, those among them that are not there any more.
 pub(super) fn mend(conn: &Connection, run: i64) -> Result<u64, Fault> {
@@ -155,19 +169,25 @@ pub(super) fn tolerant<T>(conn: &Connection, work: impl FnOnce() -> Result<T, Fa
 
 impl Space {
     /// The rows of all spaces of the run with this number as the table has them, and whether each is what was written: one whose checksum says that it
-    /// is the run's is among them, whatever its row says.
+    /// is the run's is among them, whatever its row says. One that can't be read is damage of the run to which the index leads; of all where it leads to
+    /// none.
     fn stored(conn: &Connection, run: i64) -> Result<Vec<(Self, bool)>, Fault> {
-        let mut select = conn.prepare_cached("SELECT * FROM space NOT INDEXED")?;
-        let mut rows = select.query([])?;
+        let mut select = conn.prepare_cached("SELECT no FROM space NOT INDEXED")?;
+        let numbers = select.query_map([], |row| row.get(0))?;
+        let numbers = numbers.collect::<Result<Vec<i64>, _>>()?;
+        let mut select = conn.prepare_cached("SELECT * FROM space WHERE no = ?1")?;
         let mut stored = Vec::new();
-        while let Some(row) = rows.next()? {
-            let (space, sound) = Self::read(row)?;
-            let strayed = || {
+        for number in numbers {
+            let read = select.query_row([number], |row| {
+                let (space, sound) = Self::read(row)?;
                 let as_ours = Self { run, ..space.clone() };
-                row.get::<_, i64>("sum") == Ok(as_ours.sum())
-            };
-            if space.run == run || (!sound && strayed()) {
-                stored.push((space, sound));
+                let strayed = !sound && row.get::<_, i64>("sum") == Ok(as_ours.sum());
+                Ok((space.run == run || strayed).then_some((space, sound)))
+            });
+            // One that its number does not find is missed by who holds these against the index.
+            match read.optional().map_err(Fault::from) {
+                Err(fault) if fault.is_corrupt() && is_anothers(conn, number, run)? => {}
+                read => stored.extend(read?.flatten()),
             }
         }
         Ok(stored)
