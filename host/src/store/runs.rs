@@ -145,6 +145,8 @@ impl Store {
         self.writer()?;
         let (number, _) = self.run_number(run)?;
         let lock = Arc::new(self.hold_run(run).await?);
+        // A row that is not what was written may be none that can be written again.
+        self.run(run)?;
         let lost_tail = match self.check_anchor(run)? {
             RunState::Damaged(what) => return Err(StoreError::damaged(run, what)),
             RunState::LostTail(records) => Some(records),
@@ -240,12 +242,8 @@ impl Store {
             let mut rows = select.query([limit])?;
             let mut runs = Vec::new();
             while let Some(row) = rows.next()? {
-                let (id, epoch): (String, i64) = (row.get(0)?, epoch_at(row, 1));
-                let (data, sum): (Vec<u8>, i64) = (row.get(2)?, row.get(3)?);
-                let row = match open_run(&id, epoch, &data, sum) {
-                    Err(Fault::Store(error)) => Err(error),
-                    other => Ok(other?),
-                };
+                let (id, row) = listed_at(row, 0);
+                let row = row.map_err(|fault| fault.at(&self.0.files.database()));
                 runs.push(Listed { id, row });
             }
             Ok(runs)
@@ -377,8 +375,9 @@ impl Store {
             let mut rows = select.query([number])?;
             let mut sessions = Vec::new();
             while let Some(row) = rows.next()? {
-                let data: Vec<u8> = row.get(1)?;
-                sessions.push(SessionRow::open(run, number, row.get(0)?, &data, row.get(2)?)?);
+                let session = row.get(0);
+                let session = session.map_err(|_| StoreError::damaged(run, "the row of a session"))?;
+                sessions.push(SessionRow::at((run, number, session), row, 1)?);
             }
             Ok(sessions)
         })
@@ -432,13 +431,36 @@ pub(super) fn open_run(id: &str, epoch: i64, data: &[u8], stored: i64) -> Result
     let good = (is_epoch(epoch) && stored == sum(&[b"run", id.as_bytes(), data]))
         .then(|| decode(data))
         .flatten();
-    let Some(row) = good else {
-        let run = id
-            .parse()
-            .map_err(|_| StoreError::internal(format!("a run with the id {id:?}")))?;
-        return Err(damaged_row(&run).into());
-    };
-    Ok(row)
+    good.ok_or_else(|| damaged_row_of(id))
+}
+
+/// The row of the run `id`, of the columns epoch, data and sum from `first` on, whatever is in them.
+pub(super) fn run_at(id: &str, row: &Row<'_>, first: usize) -> Result<RunRow, Fault> {
+    let (data, sum): (Option<Vec<u8>>, Option<i64>) = (row.get(first + 1).ok(), row.get(first + 2).ok());
+    match data.zip(sum) {
+        Some((data, sum)) => open_run(id, epoch_at(row, first), &data, sum),
+        None => Err(damaged_row_of(id)),
+    }
+}
+
+/// A run's id and row, of the columns id, epoch, data and sum from `first` on, whatever is in them.
+pub(super) fn listed_at(row: &Row<'_>, first: usize) -> (String, Result<RunRow, Fault>) {
+    if let Ok(id) = row.get::<_, String>(first) {
+        let opened = run_at(&id, row, first + 1);
+        return (id, opened);
+    }
+    let bytes = row.get_ref(first).ok().and_then(|id| id.as_bytes().ok());
+    let id = String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned();
+    let damaged = damaged_row_of(&id);
+    (id, Err(damaged))
+}
+
+/// What is told of a run whose row is not what was written, where its id may be damaged too.
+fn damaged_row_of(id: &str) -> Fault {
+    match id.parse::<RunId>() {
+        Ok(run) => damaged_row(&run).into(),
+        Err(_) => Fault::Corrupt(format!("a run has the id {id:?}")),
+    }
 }
 
 /// What is told of a run whose row is not what was written.
@@ -475,17 +497,13 @@ fn sound_place(conn: &Connection, run: &RunId) -> Result<(i64, i64), Fault> {
 }
 
 pub(super) fn find_row(conn: &Connection, run: &RunId) -> Result<Option<(i64, RunRow)>, Fault> {
-    let found: Option<(i64, i64, Vec<u8>, i64)> = conn
+    let found: Option<(i64, Result<RunRow, Fault>)> = conn
         .prepare_cached(&format!(
             "SELECT no, epoch, data, sum FROM run WHERE id = ?1 AND epoch IS NOT {NOT_WHOLE}"
         ))?
-        .query_row([run.as_str()], |row| {
-            Ok((row.get(0)?, epoch_at(row, 1), row.get(2)?, row.get(3)?))
-        })
+        .query_row([run.as_str()], |row| Ok((row.get(0)?, run_at(run.as_str(), row, 1))))
         .optional()?;
-    found
-        .map(|(number, epoch, data, sum)| Ok((number, open_run(run.as_str(), epoch, &data, sum)?)))
-        .transpose()
+    found.map(|(number, row)| Ok((number, row?))).transpose()
 }
 
 /// Rows that say by damage that they are of the run that gets this number now. What they were of is told without them, and made again.

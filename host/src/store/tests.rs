@@ -1805,6 +1805,72 @@ async fn a_run_whose_epoch_is_damaged_is_told_as_damaged_and_nothing_sweeps_it()
     assert_eq!((rows(dir.path()), lock.exists()), (vec![0; 9], false));
 }
 
+/// Changes a row of this table as if no column of it had a type.
+fn retype(dir: &Path, table: &str, change: &str) {
+    let open = || Connection::open(dir.join("hermes.db")).expect("opens");
+    let set = |sql: &str| {
+        let conn = open();
+        conn.execute_batch("PRAGMA writable_schema = ON").expect("set");
+        conn.execute("UPDATE sqlite_schema SET sql = ?1 WHERE name = ?2", [sql, table])
+            .expect("changed");
+    };
+    let select = "SELECT sql FROM sqlite_schema WHERE name = ?1";
+    let strict: String = open()
+        .query_row(select, [table], |row| row.get(0))
+        .expect("there is such a table");
+    set(&strict.replace(") STRICT, ", ") ").replace(") STRICT", ")"));
+    open().execute(change, []).expect("changed");
+    set(&strict);
+}
+
+#[tokio::test]
+async fn a_value_of_another_type_is_damage_of_its_run_alone() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let (run, other) = (ended_run(&store, b"one").await, ended_run(&store, b"two").await);
+    drop(store);
+    let good = copied_in(dir.path());
+    let row = "its row";
+    let session = "the row of session 0";
+    for (table, change, words) in [
+        ("run", "UPDATE run SET data = CAST(data AS TEXT) WHERE no = 1", row),
+        ("run", "UPDATE run SET sum = 'x' WHERE no = 1", row),
+        ("run", "UPDATE run SET epoch = 'x' WHERE no = 1", row),
+        (
+            "session",
+            "UPDATE session SET data = CAST(data AS TEXT) WHERE run = 1",
+            session,
+        ),
+        ("session", "UPDATE session SET sum = 'x' WHERE run = 1", session),
+    ] {
+        restore(dir.path(), &good);
+        retype(dir.path(), table, change);
+        let store = open(dir.path());
+        let is_told = |error: Option<StoreError>| {
+            let told =
+                matches!(&error, Some(StoreError::Damaged { run: r, what }) if *r == run && what.contains(words));
+            assert!(told, "{change}: {error:?}");
+        };
+        let mut listed = store.runs(9).expect("listed").into_iter();
+        assert!(listed.next().is_some_and(|other| other.row.is_ok()), "{change}");
+        let listed = listed.next().expect("it is listed too");
+        assert_eq!(listed.id, run.as_str(), "{change}");
+        is_told(store.whole(&run).err());
+        if table == "run" {
+            is_told(listed.row.err());
+            is_told(store.take_run(&run).await.err());
+        } else {
+            is_told(store.sessions(&run).err());
+            is_told(store.session(&run.root()).err());
+        }
+        let problems = store.integrity().expect("looked").problems;
+        let of = |run: &RunId| problems.iter().filter(|p| p.run.as_ref() == Some(run)).count();
+        assert_eq!((of(&run), of(&other)), (1, 0), "{change}: {problems:?}");
+        assert_eq!(store.whole(&other), Ok(()), "{change}");
+        store.take_run(&other).await.expect("it can be taken");
+    }
+}
+
 #[test]
 fn no_damaged_bit_makes_a_copy_of_a_run_or_a_run_of_a_copy() {
     let copy = i64::try_from(runs::NOT_WHOLE).expect("it fits");
