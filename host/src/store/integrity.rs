@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use rusqlite::Connection;
 
 use super::error::{Fault, StoreError};
+use super::hidden::{NOT_LED_TO, is_led_to};
 use super::record::Record;
 use super::request::damaged_requests;
 use super::rows::SessionRow;
@@ -119,13 +120,13 @@ impl Store {
         let runs = found.look(None, "the list of runs", runs)?;
         let spaces = self.rows_of_spaces()?;
         let mut names = BTreeMap::new();
-        for (number, id, sound) in runs {
+        for (number, id, problem) in runs {
             let Ok(run) = id.parse::<RunId>() else {
                 found.add(None, format!("a run has the id {id:?}"));
                 continue;
             };
-            if !sound {
-                found.add(Some(&run), "its row is damaged");
+            if let Some(what) = problem {
+                found.add(Some(&run), what);
             }
             self.look_at_run(&mut found, &run, number, spaces)?;
             names.insert(number, run);
@@ -289,8 +290,8 @@ fn structure(conn: &Connection) -> Result<Vec<String>, Fault> {
     Ok(lines.into_iter().filter(|line| line != "ok").collect())
 }
 
-/// Each run's number and id, and whether its row and the request for its end are what was written.
-fn runs(conn: &Connection) -> Result<Vec<(i64, String, bool)>, Fault> {
+/// Each run's number and id, and what is wrong where its row or the request for its end is not what was written, or the index hides it.
+fn runs(conn: &Connection) -> Result<Vec<(i64, String, Option<&'static str>)>, Fault> {
     // A database that nobody has written since has no requests.
     let damaged = match schema::version(conn)? {
         0 | 1 => Vec::new(),
@@ -303,8 +304,12 @@ fn runs(conn: &Connection) -> Result<Vec<(i64, String, bool)>, Fault> {
     let mut runs = Vec::new();
     while let Some(row) = rows.next()? {
         let (number, (id, opened)) = (row.get(0)?, listed_at(row, 1));
-        let sound = opened.is_ok() && !damaged.contains(&number);
-        runs.push((number, id, sound));
+        let problem = match opened.is_ok() && !damaged.contains(&number) {
+            true if is_led_to(conn, &id, number)? => None,
+            true => Some(NOT_LED_TO),
+            false => Some("its row is damaged"),
+        };
+        runs.push((number, id, problem));
     }
     Ok(runs)
 }

@@ -7,8 +7,8 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::Store;
 use super::commit::Done;
 use super::error::{Fault, StoreError};
+use super::hidden::not_found;
 use super::record::Sync;
-use super::runs::no_run;
 use super::seal::{int, sum, uint};
 use crate::ids::RunId;
 
@@ -27,7 +27,9 @@ impl Store {
                 .prepare_cached("SELECT no FROM run WHERE id = ?1")?
                 .query_row([run.as_str()], |row| row.get(0))
                 .optional()?;
-            let number = number.ok_or_else(|| no_run(run.as_str()))?;
+            let Some(number) = number else {
+                return Err(not_found(conn, &run)?.into());
+            };
             conn.prepare_cached("INSERT OR IGNORE INTO cancel_request (run, at_ms, sum) VALUES (?1, ?2, ?3)")?
                 .execute(params![number, int(at_ms), request_sum(number, int(at_ms))])?;
             Ok(Done { value: (), head: None })

@@ -8,6 +8,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::commit::Done;
 use super::error::{Fault, StoreError};
+use super::hidden::{candidates, not_found};
 use super::key::row_id;
 use super::owner::{Head, LockState, NO_ANCHOR, Owner, Ownership, RunLock};
 use super::record::Sync;
@@ -220,7 +221,7 @@ impl Store {
         let by = owner.clone();
         let work = move |conn: &Connection| {
             check_epoch(conn, &by)?;
-            let mut row = find_row(conn, by.run())?.ok_or_else(|| no_run(by.run().as_str()))?.1;
+            let mut row = known_row(conn, by.run())?;
             row.apply(update);
             let (data, sum) = seal_run(&row)?;
             conn.prepare_cached("UPDATE run SET data = ?2, sum = ?3 WHERE no = ?1")?
@@ -268,16 +269,7 @@ impl Store {
     /// [`StoreError::NotFound`], [`StoreError::Ambiguous`]; [`StoreError::Lost`].
     pub fn find_run(&self, prefix: &str) -> Result<RunId, StoreError> {
         let wanted = prefix.to_ascii_lowercase();
-        let found: Vec<String> = self.read(|conn| {
-            let mut select = conn.prepare_cached(&format!(
-                "SELECT id FROM run WHERE id >= ?1 AND id < ?1 || 'g' AND epoch IS NOT {NOT_WHOLE} ORDER BY id LIMIT 5"
-            ))?;
-            let ids = select
-                .query_map([&wanted], |row| row.get(0))?
-                .collect::<Result<_, _>>()?;
-            Ok(ids)
-        })?;
-        let mut candidates: Vec<RunId> = found.iter().filter_map(|id| id.parse().ok()).collect();
+        let mut candidates = self.read(|conn| candidates(conn, &wanted))?;
         match (candidates.len(), wanted.is_empty()) {
             (_, true) => Err(no_run(prefix)),
             (0, _) => Err(self.lost_run(&wanted)?.unwrap_or_else(|| no_run(prefix))),
@@ -294,7 +286,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::Damaged`].
     pub fn run(&self, run: &RunId) -> Result<RunRow, StoreError> {
-        self.read(|conn| Ok(find_row(conn, run)?.ok_or_else(|| no_run(run.as_str()))?.1))
+        self.read(|conn| known_row(conn, run))
     }
 
     /// Whether the run is owned, can be taken, or has lost records.
@@ -484,7 +476,10 @@ pub(super) fn place_of(conn: &Connection, run: &RunId) -> Result<(i64, i64), Fau
         "SELECT no, epoch FROM run WHERE id = ?1 AND epoch IS NOT {NOT_WHOLE}"
     ))?;
     let place = select.query_row([run.as_str()], |row| Ok((row.get(0)?, epoch_at(row, 1))));
-    Ok(place.optional()?.ok_or_else(|| no_run(run.as_str()))?)
+    match place.optional()? {
+        Some(place) => Ok(place),
+        None => Err(not_found(conn, run)?.into()),
+    }
 }
 
 /// The same of a run whose epoch is one.
@@ -504,6 +499,13 @@ pub(super) fn find_row(conn: &Connection, run: &RunId) -> Result<Option<(i64, Ru
         .query_row([run.as_str()], |row| Ok((row.get(0)?, run_at(run.as_str(), row, 1))))
         .optional()?;
     found.map(|(number, row)| Ok((number, row?))).transpose()
+}
+
+fn known_row(conn: &Connection, run: &RunId) -> Result<RunRow, Fault> {
+    match find_row(conn, run)? {
+        Some((_, row)) => Ok(row),
+        None => Err(not_found(conn, run)?.into()),
+    }
 }
 
 /// Rows that say by damage that they are of the run that gets this number now. What they were of is told without them, and made again.

@@ -1871,6 +1871,43 @@ async fn a_value_of_another_type_is_damage_of_its_run_alone() {
     }
 }
 
+#[tokio::test]
+async fn a_run_that_the_index_hides_is_damaged_and_not_lost() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let (run, other) = (answered(&store).await, answered(&store).await);
+    drop(store);
+    // As a record of that index begins for the first run: a text of ten bytes, and the number 1.
+    let named = [b"\x03\x21\x09".as_slice(), run.as_str().as_bytes()].concat();
+    let bad = flipped(&copied_in(dir.path()), INDEX, &named);
+    restore(dir.path(), &bad);
+    let store = open(dir.path());
+    let damaged = StoreError::damaged(&run, hidden::NOT_LED_TO);
+    assert_eq!(store.find_run(run.as_str()), Ok(run.clone()));
+    assert_eq!(store.run(&run), Err(damaged.clone()));
+    assert_eq!(store.run_state(&run), Err(damaged.clone()));
+    assert_eq!(store.whole(&run), Err(damaged.clone()));
+    assert_eq!(store.take_run(&run).await.err(), Some(damaged.clone()));
+    assert_eq!(store.request_cancel(&run, 1).await, Err(damaged.clone()));
+    let (lost, all) = (store.lost_runs(), store.runs(9).expect("listed").len());
+    assert_eq!((lost, all), (Ok(Vec::new()), 2));
+    store.forget_lost(&run).expect("there is nothing to forget");
+    assert!(dir.path().join(format!("runs/{run}.lock")).exists());
+    let problems = store.integrity().expect("looked").problems;
+    let of = |run: &RunId| {
+        let of = problems.iter().filter(|p| p.run.as_ref() == Some(run));
+        of.map(|p| p.what.as_str()).collect::<Vec<_>>()
+    };
+    assert_eq!((of(&run), of(&other)), (vec![hidden::NOT_LED_TO], Vec::new()));
+    assert_eq!(store.find_run(other.as_str()), Ok(other.clone()));
+    store.take_run(&other).await.expect("it can be taken");
+    store.index_again(&run).await.expect("made again");
+    let loss = store.accept_loss(&run).await.expect("accepted");
+    assert!(!loss.is_any(), "{loss}");
+    assert!(store.integrity().expect("looked").problems.is_empty());
+    store.take_run(&run).await.expect("it can be taken");
+}
+
 #[test]
 fn no_damaged_bit_makes_a_copy_of_a_run_or_a_run_of_a_copy() {
     let copy = i64::try_from(runs::NOT_WHOLE).expect("it fits");
