@@ -34,19 +34,21 @@ pub struct AttemptRecords {
 }
 
 impl Store {
-    /// Shows `each` every record of a run in order, bodies apart, and beside it how many bytes each body has. All of it is of one moment.
+    /// Shows `each` every record of a run in order, bodies apart, and beside it how many bytes each body has. All of it is of one moment. Bodies are
+    /// read where `look` says so.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`], [`StoreError::Damaged`], and what `each` fails with, which ends the walk.
+    /// [`StoreError::NotFound`]; [`StoreError::Damaged`] for what was looked at; what `each` fails with, which ends the walk.
     pub fn walk(
         &self,
         run: &RunId,
+        look: Look,
         mut each: impl FnMut(Record, &HashMap<Digest, u64>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let number = self.anchored(run)?;
         let found = self.read(|conn| {
             let bodies = body_sizes(conn, run, number)?;
-            verify(conn, (run, number), Look::Records, u64::MAX, |_, record| {
+            verify(conn, (run, number), look, u64::MAX, |_, record| {
                 Ok(each(record, &bodies)?)
             })
         })?;

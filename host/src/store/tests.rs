@@ -777,7 +777,7 @@ fn is_refused(dir: &Path, run: &RunId, words: &str) {
     refused(store.operations(&stream(run)).err(), "operations");
     refused(store.session_operations(&run.root()).err(), "operations of a session");
     refused(store.observations(&stream(run)).err(), "observations");
-    refused(store.walk(run, |_, _| Ok(())).err(), "a walk");
+    refused(store.walk(run, Look::Records, |_, _| Ok(())).err(), "a walk");
     refused(store.whole(run).err(), "all of it");
     let problems = store.integrity().expect("looked").problems;
     let named = |problem: &&Problem| problem.run.as_ref() == Some(run) && problem.what.contains(words);
@@ -1196,13 +1196,13 @@ async fn an_owner_reads_an_attempt_and_a_run_whole() {
     let mut walked = Vec::new();
     let sizes =
         |bodies: &HashMap<Digest, u64>| bodies.iter().map(|(digest, size)| (*digest, *size)).collect::<Vec<_>>();
-    let all = store.walk(&run, |record, bodies| {
+    let all = store.walk(&run, Look::Records, |record, bodies| {
         assert_eq!(sizes(bodies), [(Digest::of(b"body"), 4)]);
         walked.push(record);
         Ok(())
     });
     assert_eq!((all, &walked[..]), (Ok(()), &first[1..]));
-    let stopped = store.walk(&run, |_, _| Err(StoreError::internal("enough")));
+    let stopped = store.walk(&run, Look::Records, |_, _| Err(StoreError::internal("enough")));
     assert_eq!(stopped, Err(StoreError::internal("enough")));
 
     let gap = vec![of(observation(&run, 4), 1, root)];
@@ -2270,6 +2270,9 @@ async fn goes_with_its_body(kind: OpKind) {
     assert_eq!(problems.len(), 1);
     assert_eq!(problems[0].run, Some(run.clone()));
     assert!(problems[0].what.contains("record 5 refers to the body"), "{problems:?}");
+    let walked = store.walk(&run, Look::Bodies, |_, _| Ok(()));
+    assert!(matches!(walked, Err(StoreError::Damaged { .. })), "{walked:?}");
+    assert_eq!(store.walk(&run, Look::Records, |_, _| Ok(())), Ok(()));
     let loss = store.accept_loss(&run).await.expect("accepted");
     assert_eq!((loss.kept, loss.cut), (4, 2));
     assert!(store.integrity().expect("looked").problems.is_empty());
