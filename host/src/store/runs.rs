@@ -427,7 +427,7 @@ pub(super) fn open_run(id: &str, epoch: i64, data: &[u8], stored: i64) -> Result
 }
 
 /// The row of the run `id`, of the columns epoch, data and sum from `first` on, whatever is in them.
-pub(super) fn run_at(id: &str, row: &Row<'_>, first: usize) -> Result<RunRow, Fault> {
+fn run_at(id: &str, row: &Row<'_>, first: usize) -> Result<RunRow, Fault> {
     let (data, sum): (Option<Vec<u8>>, Option<i64>) = (row.get(first + 1).ok(), row.get(first + 2).ok());
     match data.zip(sum) {
         Some((data, sum)) => open_run(id, epoch_at(row, first), &data, sum),
