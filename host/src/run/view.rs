@@ -236,7 +236,8 @@ impl Host {
             return Ok(RunList::default());
         };
         if standing.is_empty() {
-            let rows = store.runs(limit)?.into_iter().map(|listed| row(&store, listed));
+            let listed = store.runs(limit)?.into_iter();
+            let rows = listed.filter_map(|listed| row(&store, listed).transpose());
             return Ok(RunList {
                 rows: rows.collect::<Result<_, _>>()?,
                 all: store.count_runs()?,
@@ -245,7 +246,7 @@ impl Host {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let mut list = RunList::default();
         for listed in store.runs(u32::MAX)? {
-            let row = row(&store, listed)?;
+            let Some(row) = row(&store, listed)? else { continue };
             if standing.iter().any(|stands| stands.name() == row.status) {
                 list.all += 1;
                 if list.rows.len() < limit {
@@ -547,8 +548,8 @@ fn refused(result: &EffectResult) -> HostError {
     })
 }
 
-/// A run as it stands now.
-fn row(store: &Store, listed: Listed) -> Result<RunRow, HostError> {
+/// A run as it stands now; nothing where it was removed meanwhile.
+fn row(store: &Store, listed: Listed) -> Result<Option<RunRow>, HostError> {
     let Listed { id, row } = listed;
     let stands = row
         .map_err(HostError::from)
@@ -563,8 +564,9 @@ fn row(store: &Store, listed: Listed) -> Result<RunRow, HostError> {
             }
         });
     match stands {
-        Err(error) if error.is_damage() => Ok(damaged_row(id, &error)),
-        stands => stands,
+        Err(HostError::Store(StoreError::NotFound { .. })) => Ok(None),
+        Err(error) if error.is_damage() => Ok(Some(damaged_row(id, &error))),
+        stands => stands.map(Some),
     }
 }
 

@@ -9,6 +9,7 @@ use super::Store;
 use super::commit::Done;
 use super::entry::WholeEntry;
 use super::error::StoreError;
+use super::hidden::is_stored;
 use super::owner::{Owner, Ownership};
 use super::record::{Effect, EffectResult, Record, SpaceId, Sync};
 use super::rows::{RunRow, StoredEntry};
@@ -35,7 +36,7 @@ impl Store {
     pub(super) fn is_known(&self, run: &RunId) -> Result<bool, StoreError> {
         self.read(|conn| {
             let mut select = conn.prepare_cached("SELECT 1 FROM run WHERE id = ?1")?;
-            Ok(select.exists([run.as_str()])?)
+            Ok(select.exists([run.as_str()])? || is_stored(conn, run)?)
         })
     }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rusqlite::ErrorCode;
+use rusqlite::{ErrorCode, ffi};
 
 use crate::ids::RunId;
 
@@ -333,14 +333,15 @@ impl Fault {
         matches!(self, Self::Sql(e) if matches!(e.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)))
     }
 
-    /// True when the file's structure is not a database's.
+    /// True when the file's structure is not a database's, or a value in it has not the type that was written.
     pub(super) fn is_corrupt(&self) -> bool {
-        matches!(self, Self::Sql(e) if matches!(e.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)))
+        matches!(self, Self::Sql(e) if is_mistyped(e)
+            || matches!(e.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)))
     }
 
     /// True when a row that must be the only one of its kind was there already.
     pub(super) fn is_duplicate(&self) -> bool {
-        matches!(self, Self::Sql(e) if e.sqlite_error_code() == Some(ErrorCode::ConstraintViolation))
+        matches!(self, Self::Sql(e) if e.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) && !is_mistyped(e))
     }
 
     /// True for a read, write or sync that the operating system failed.
@@ -349,9 +350,25 @@ impl Fault {
     }
 }
 
+/// True for a value that has not the type that was written, where it is read, and where SQLite is to write its row again. What the host writes always has.
+fn is_mistyped(error: &rusqlite::Error) -> bool {
+    use rusqlite::Error as E;
+    match error {
+        E::InvalidColumnType(..)
+        | E::FromSqlConversionFailure(..)
+        | E::IntegralValueOutOfRange(..)
+        | E::Utf8Error(..) => true,
+        E::SqliteFailure(failure, _) => failure.extended_code == ffi::SQLITE_CONSTRAINT_DATATYPE,
+        _ => false,
+    }
+}
+
 fn from_sql(path: &Path, error: &rusqlite::Error) -> StoreError {
     let path = path.to_path_buf();
     let what = error.to_string();
+    if is_mistyped(error) {
+        return StoreError::Corrupt { path, what };
+    }
     match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Busy {
             holder: None,

@@ -7,10 +7,11 @@ use std::path::PathBuf;
 use rusqlite::Connection;
 
 use super::error::{Fault, StoreError};
+use super::hidden::{NOT_LED_TO, is_led_to};
 use super::record::Record;
 use super::request::damaged_requests;
 use super::rows::SessionRow;
-use super::runs::{NOT_WHOLE, RunState, epoch_at, open_run};
+use super::runs::{NOT_WHOLE, RunState, listed_at};
 use super::space::HOME;
 use super::verify::{Look, verify};
 use super::whole::Rows;
@@ -119,13 +120,13 @@ impl Store {
         let runs = found.look(None, "the list of runs", runs)?;
         let spaces = self.rows_of_spaces()?;
         let mut names = BTreeMap::new();
-        for (number, id, sound) in runs {
+        for (number, id, problem) in runs {
             let Ok(run) = id.parse::<RunId>() else {
                 found.add(None, format!("a run has the id {id:?}"));
                 continue;
             };
-            if !sound {
-                found.add(Some(&run), "its row is damaged");
+            if let Some(what) = problem {
+                found.add(Some(&run), what);
             }
             self.look_at_run(&mut found, &run, number, spaces)?;
             names.insert(number, run);
@@ -297,8 +298,8 @@ fn structure(conn: &Connection) -> Result<Vec<String>, Fault> {
     Ok(lines.into_iter().filter(|line| line != "ok").collect())
 }
 
-/// Each run's number and id, and whether its row and the request for its end are what was written.
-fn runs(conn: &Connection) -> Result<Vec<(i64, String, bool)>, Fault> {
+/// Each run's number and id, and what is wrong where its row or the request for its end is not what was written, or the index hides it.
+fn runs(conn: &Connection) -> Result<Vec<(i64, String, Option<&'static str>)>, Fault> {
     // A database that nobody has written since has no requests.
     let damaged = match schema::version(conn)? {
         0 | 1 => Vec::new(),
@@ -310,10 +311,13 @@ fn runs(conn: &Connection) -> Result<Vec<(i64, String, bool)>, Fault> {
     let mut rows = select.query([])?;
     let mut runs = Vec::new();
     while let Some(row) = rows.next()? {
-        let (number, id): (i64, String) = (row.get(0)?, row.get(1)?);
-        let data: Vec<u8> = row.get(3)?;
-        let sound = open_run(&id, epoch_at(row, 2), &data, row.get(4)?).is_ok() && !damaged.contains(&number);
-        runs.push((number, id, sound));
+        let (number, (id, opened)) = (row.get(0)?, listed_at(row, 1));
+        let problem = match opened.is_ok() && !damaged.contains(&number) {
+            true if is_led_to(conn, &id, number)? => None,
+            true => Some(NOT_LED_TO),
+            false => Some("its row is damaged"),
+        };
+        runs.push((number, id, problem));
     }
     Ok(runs)
 }
@@ -324,8 +328,9 @@ fn sessions(conn: &Connection, run: &RunId, number: i64) -> Result<BTreeMap<u32,
     let mut rows = select.query([number])?;
     let mut sessions = BTreeMap::new();
     while let Some(row) = rows.next()? {
-        let (session, data): (u32, Vec<u8>) = (row.get(0)?, row.get(1)?);
-        let sound = SessionRow::open(run, number, session, &data, row.get(2)?).is_ok();
+        // One whose very number is damaged is missed among those that are recorded.
+        let Ok(session) = row.get(0) else { continue };
+        let sound = SessionRow::at((run, number, session), row, 1).is_ok();
         sessions.insert(session, sound);
     }
     Ok(sessions)

@@ -34,19 +34,21 @@ pub struct AttemptRecords {
 }
 
 impl Store {
-    /// Shows `each` every record of a run in order, bodies apart, and beside it how many bytes each body has. All of it is of one moment.
+    /// Shows `each` every record of a run in order, bodies apart, and beside it how many bytes each body has. All of it is of one moment. Bodies are
+    /// read where `look` says so.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`], [`StoreError::Damaged`], and what `each` fails with, which ends the walk.
+    /// [`StoreError::NotFound`]; [`StoreError::Damaged`] for what was looked at; what `each` fails with, which ends the walk.
     pub fn walk(
         &self,
         run: &RunId,
+        look: Look,
         mut each: impl FnMut(Record, &HashMap<Digest, u64>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let number = self.anchored(run)?;
         let found = self.read(|conn| {
-            let bodies = body_sizes(conn, number)?;
-            verify(conn, (run, number), Look::Records, u64::MAX, |_, record| {
+            let bodies = body_sizes(conn, run, number)?;
+            verify(conn, (run, number), look, u64::MAX, |_, record| {
                 Ok(each(record, &bodies)?)
             })
         })?;
@@ -268,17 +270,15 @@ impl Store {
     /// [`StoreError::NotFound`] for the run; [`StoreError::Damaged`] when the body is not there, or has not the digest any more.
     pub fn body(&self, run: &RunId, digest: &Digest) -> Result<Vec<u8>, StoreError> {
         let (number, _) = self.run_number(run)?;
-        let found: Option<Vec<u8>> = self.read(|conn| {
+        let found: Option<Option<Vec<u8>>> = self.read(|conn| {
             let mut select = conn.prepare_cached("SELECT data FROM body WHERE run = ?1 AND digest = ?2")?;
             Ok(select
-                .query_row(params![number, digest.as_bytes()], |row| row.get(0))
+                .query_row(params![number, digest.as_bytes()], |row| Ok(row.get(0).ok()))
                 .optional()?)
         })?;
         let data = found.ok_or_else(|| StoreError::damaged(run, format!("the body {} is missing", digest.short())))?;
-        if Digest::of(&data) == *digest {
-            return Ok(data);
-        }
-        Err(StoreError::damaged(run, format!("the body {}", digest.short())))
+        let whole = data.filter(|data| Digest::of(data) == *digest);
+        whole.ok_or_else(|| StoreError::damaged(run, format!("the body {}", digest.short())))
     }
 
     /// How large a session's part of the journal is.
@@ -353,10 +353,17 @@ impl Store {
 }
 
 /// The bytes of each body of a run, which is not read for that.
-fn body_sizes(conn: &Connection, number: i64) -> Result<HashMap<Digest, u64>, Fault> {
+fn body_sizes(conn: &Connection, run: &RunId, number: i64) -> Result<HashMap<Digest, u64>, Fault> {
     let mut select = conn.prepare_cached("SELECT digest, length(data) FROM body WHERE run = ?1")?;
-    let sizes = select.query_map([number], |row| Ok((Digest::from_bytes(row.get(0)?), uint(row.get(1)?))))?;
-    Ok(sizes.collect::<Result<_, _>>()?)
+    let mut rows = select.query([number])?;
+    let mut sizes = HashMap::new();
+    while let Some(row) = rows.next()? {
+        let (Ok(digest), Ok(size)) = (row.get(0), row.get(1)) else {
+            return Err(StoreError::damaged(run, "the row of a body").into());
+        };
+        sizes.insert(Digest::from_bytes(digest), uint(size));
+    }
+    Ok(sizes)
 }
 
 fn collect(conn: &Connection, run: &RunId, those: &str, key: &[&dyn rusqlite::ToSql]) -> Result<Vec<Record>, Fault> {

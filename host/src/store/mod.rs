@@ -4,7 +4,7 @@
 //!
 //! Read in this order: `record` (what is written) · `rows` (what is read) · `schema` · `key`, `write`, `entry` and `space` (records and effects become rows) ·
 //! `commit` (many callers, one transaction) · `owner` (who may write) · `runs`, `journal`, `blackboard`, `component`, `request` (the store's face) ·
-//! `copy` (runs that come from elsewhere) · `verify`, `whole`, `integrity`, `lost`, `repair` (damage) · `prune`, `backup`, `reserve` (upkeep).
+//! `copy` (runs that come from elsewhere) · `verify`, `whole`, `integrity`, `hidden`, `lost`, `repair` (damage) · `prune`, `backup`, `reserve` (upkeep).
 
 mod backup;
 mod blackboard;
@@ -15,6 +15,7 @@ mod entry;
 mod error;
 mod files;
 mod gate;
+mod hidden;
 mod integrity;
 mod journal;
 mod key;
@@ -69,6 +70,7 @@ pub use runs::{Listed, RunState, Unowned};
 #[cfg(test)]
 pub(crate) use schema::VERSION as FORMAT;
 pub use space::Quota;
+pub use verify::Look;
 pub use write::Appended;
 
 use crate::ids::RunId;

@@ -7,8 +7,8 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::Store;
 use super::commit::Done;
 use super::error::{Fault, StoreError};
+use super::hidden::not_found;
 use super::record::Sync;
-use super::runs::no_run;
 use super::seal::{int, sum, uint};
 use crate::ids::RunId;
 
@@ -27,7 +27,9 @@ impl Store {
                 .prepare_cached("SELECT no FROM run WHERE id = ?1")?
                 .query_row([run.as_str()], |row| row.get(0))
                 .optional()?;
-            let number = number.ok_or_else(|| no_run(run.as_str()))?;
+            let Some(number) = number else {
+                return Err(not_found(conn, &run)?.into());
+            };
             conn.prepare_cached("INSERT OR IGNORE INTO cancel_request (run, at_ms, sum) VALUES (?1, ?2, ?3)")?
                 .execute(params![number, int(at_ms), request_sum(number, int(at_ms))])?;
             Ok(Done { value: (), head: None })
@@ -40,19 +42,20 @@ impl Store {
     /// # Errors
     /// [`StoreError::Damaged`] for a request that is not what was written; failures of the disk.
     pub fn cancel_requested(&self, run: &RunId) -> Result<Option<u64>, StoreError> {
-        let found: Option<(i64, i64, i64)> = self.read(|conn| {
+        let found: Option<(i64, Option<i64>, Option<i64>)> = self.read(|conn| {
             let mut select = conn.prepare_cached(
                 "SELECT c.run, c.at_ms, c.sum FROM run r JOIN cancel_request c ON c.run = r.no WHERE r.id = ?1",
             )?;
-            let row = select.query_row([run.as_str()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
+            let row = select.query_row([run.as_str()], |row| {
+                Ok((row.get(0)?, row.get(1).ok(), row.get(2).ok()))
+            });
             Ok(row.optional()?)
         })?;
         let Some((number, at_ms, stored)) = found else {
             return Ok(None);
         };
-        if stored != request_sum(number, at_ms) {
-            return Err(StoreError::damaged(run, "the request for its end"));
-        }
+        let sound = at_ms.filter(|at_ms| stored == Some(request_sum(number, *at_ms)));
+        let at_ms = sound.ok_or_else(|| StoreError::damaged(run, "the request for its end"))?;
         Ok(Some(uint(at_ms)))
     }
 
@@ -88,8 +91,8 @@ pub(super) fn damaged_requests(conn: &Connection) -> Result<Vec<i64>, Fault> {
     let mut rows = select.query([])?;
     let mut damaged = Vec::new();
     while let Some(row) = rows.next()? {
-        let (run, at_ms, stored): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        if stored != request_sum(run, at_ms) {
+        let (run, at_ms, stored): (i64, Option<i64>, Option<i64>) = (row.get(0)?, row.get(1).ok(), row.get(2).ok());
+        if stored.is_none() || stored != at_ms.map(|at_ms| request_sum(run, at_ms)) {
             damaged.push(run);
         }
     }

@@ -8,6 +8,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::commit::Done;
 use super::error::{Fault, StoreError};
+use super::hidden::{candidates, not_found};
 use super::key::row_id;
 use super::owner::{Head, LockState, NO_ANCHOR, Owner, Ownership, RunLock};
 use super::record::Sync;
@@ -151,6 +152,8 @@ impl Store {
         self.writer()?;
         let (number, _) = self.run_number(run)?;
         let lock = Arc::new(self.hold_run(run).await?);
+        // A row that is not what was written may be none that can be written again.
+        self.run(run)?;
         let lost_tail = match self.check_anchor(run)? {
             RunState::Damaged(what) => return Err(StoreError::damaged(run, what)),
             RunState::LostTail(records) => Some(records),
@@ -224,7 +227,7 @@ impl Store {
         let by = owner.clone();
         let work = move |conn: &Connection| {
             check_epoch(conn, &by)?;
-            let mut row = find_row(conn, by.run())?.ok_or_else(|| no_run(by.run().as_str()))?.1;
+            let mut row = known_row(conn, by.run())?;
             row.apply(update);
             let (data, sum) = seal_run(&row)?;
             conn.prepare_cached("UPDATE run SET data = ?2, sum = ?3 WHERE no = ?1")?
@@ -246,12 +249,8 @@ impl Store {
             let mut rows = select.query([limit])?;
             let mut runs = Vec::new();
             while let Some(row) = rows.next()? {
-                let (id, epoch): (String, i64) = (row.get(0)?, epoch_at(row, 1));
-                let (data, sum): (Vec<u8>, i64) = (row.get(2)?, row.get(3)?);
-                let row = match open_run(&id, epoch, &data, sum) {
-                    Err(Fault::Store(error)) => Err(error),
-                    other => Ok(other?),
-                };
+                let (id, row) = listed_at(row, 0);
+                let row = row.map_err(|fault| fault.at(&self.0.files.database()));
                 runs.push(Listed { id, row });
             }
             Ok(runs)
@@ -276,16 +275,7 @@ impl Store {
     /// [`StoreError::NotFound`], [`StoreError::Ambiguous`]; [`StoreError::Lost`].
     pub fn find_run(&self, prefix: &str) -> Result<RunId, StoreError> {
         let wanted = prefix.to_ascii_lowercase();
-        let found: Vec<String> = self.read(|conn| {
-            let mut select = conn.prepare_cached(&format!(
-                "SELECT id FROM run WHERE id >= ?1 AND id < ?1 || 'g' AND epoch IS NOT {NOT_WHOLE} ORDER BY id LIMIT 5"
-            ))?;
-            let ids = select
-                .query_map([&wanted], |row| row.get(0))?
-                .collect::<Result<_, _>>()?;
-            Ok(ids)
-        })?;
-        let mut candidates: Vec<RunId> = found.iter().filter_map(|id| id.parse().ok()).collect();
+        let mut candidates = self.read(|conn| candidates(conn, &wanted))?;
         match (candidates.len(), wanted.is_empty()) {
             (_, true) => Err(no_run(prefix)),
             (0, _) => Err(self.lost_run(&wanted)?.unwrap_or_else(|| no_run(prefix))),
@@ -302,7 +292,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::Damaged`].
     pub fn run(&self, run: &RunId) -> Result<RunRow, StoreError> {
-        self.read(|conn| Ok(find_row(conn, run)?.ok_or_else(|| no_run(run.as_str()))?.1))
+        self.read(|conn| known_row(conn, run))
     }
 
     /// Whether the run is owned, can be taken, or has lost records.
@@ -383,8 +373,9 @@ impl Store {
             let mut rows = select.query([number])?;
             let mut sessions = Vec::new();
             while let Some(row) = rows.next()? {
-                let data: Vec<u8> = row.get(1)?;
-                sessions.push(SessionRow::open(run, number, row.get(0)?, &data, row.get(2)?)?);
+                let session = row.get(0);
+                let session = session.map_err(|_| StoreError::damaged(run, "the row of a session"))?;
+                sessions.push(SessionRow::at((run, number, session), row, 1)?);
             }
             Ok(sessions)
         })
@@ -438,13 +429,36 @@ pub(super) fn open_run(id: &str, epoch: i64, data: &[u8], stored: i64) -> Result
     let good = (is_epoch(epoch) && stored == sum(&[b"run", id.as_bytes(), data]))
         .then(|| decode(data))
         .flatten();
-    let Some(row) = good else {
-        let run = id
-            .parse()
-            .map_err(|_| StoreError::internal(format!("a run with the id {id:?}")))?;
-        return Err(damaged_row(&run).into());
-    };
-    Ok(row)
+    good.ok_or_else(|| damaged_row_of(id))
+}
+
+/// The row of the run `id`, of the columns epoch, data and sum from `first` on, whatever is in them.
+fn run_at(id: &str, row: &Row<'_>, first: usize) -> Result<RunRow, Fault> {
+    let (data, sum): (Option<Vec<u8>>, Option<i64>) = (row.get(first + 1).ok(), row.get(first + 2).ok());
+    match data.zip(sum) {
+        Some((data, sum)) => open_run(id, epoch_at(row, first), &data, sum),
+        None => Err(damaged_row_of(id)),
+    }
+}
+
+/// A run's id and row, of the columns id, epoch, data and sum from `first` on, whatever is in them.
+pub(super) fn listed_at(row: &Row<'_>, first: usize) -> (String, Result<RunRow, Fault>) {
+    if let Ok(id) = row.get::<_, String>(first) {
+        let opened = run_at(&id, row, first + 1);
+        return (id, opened);
+    }
+    let bytes = row.get_ref(first).ok().and_then(|id| id.as_bytes().ok());
+    let id = String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned();
+    let damaged = damaged_row_of(&id);
+    (id, Err(damaged))
+}
+
+/// What is told of a run whose row is not what was written, where its id may be damaged too.
+fn damaged_row_of(id: &str) -> Fault {
+    match id.parse::<RunId>() {
+        Ok(run) => damaged_row(&run).into(),
+        Err(_) => Fault::Corrupt(format!("a run has the id {id:?}")),
+    }
 }
 
 /// What is told of a run whose row is not what was written.
@@ -499,7 +513,10 @@ pub(super) fn place_of(conn: &Connection, run: &RunId) -> Result<(i64, i64), Fau
         "SELECT no, epoch FROM run WHERE id = ?1 AND epoch IS NOT {NOT_WHOLE}"
     ))?;
     let place = select.query_row([run.as_str()], |row| Ok((row.get(0)?, epoch_at(row, 1))));
-    Ok(place.optional()?.ok_or_else(|| no_run(run.as_str()))?)
+    match place.optional()? {
+        Some(place) => Ok(place),
+        None => Err(not_found(conn, run)?.into()),
+    }
 }
 
 /// The same of a run whose epoch is one.
@@ -512,17 +529,20 @@ fn sound_place(conn: &Connection, run: &RunId) -> Result<(i64, i64), Fault> {
 }
 
 pub(super) fn find_row(conn: &Connection, run: &RunId) -> Result<Option<(i64, RunRow)>, Fault> {
-    let found: Option<(i64, i64, Vec<u8>, i64)> = conn
+    let found: Option<(i64, Result<RunRow, Fault>)> = conn
         .prepare_cached(&format!(
             "SELECT no, epoch, data, sum FROM run WHERE id = ?1 AND epoch IS NOT {NOT_WHOLE}"
         ))?
-        .query_row([run.as_str()], |row| {
-            Ok((row.get(0)?, epoch_at(row, 1), row.get(2)?, row.get(3)?))
-        })
+        .query_row([run.as_str()], |row| Ok((row.get(0)?, run_at(run.as_str(), row, 1))))
         .optional()?;
-    found
-        .map(|(number, epoch, data, sum)| Ok((number, open_run(run.as_str(), epoch, &data, sum)?)))
-        .transpose()
+    found.map(|(number, row)| Ok((number, row?))).transpose()
+}
+
+fn known_row(conn: &Connection, run: &RunId) -> Result<RunRow, Fault> {
+    match find_row(conn, run)? {
+        Some((_, row)) => Ok(row),
+        None => Err(not_found(conn, run)?.into()),
+    }
 }
 
 /// Rows that say by damage that they are of the run that gets this number now. What they were of is told without them, and made again.

@@ -777,7 +777,7 @@ fn is_refused(dir: &Path, run: &RunId, words: &str) {
     refused(store.operations(&stream(run)).err(), "operations");
     refused(store.session_operations(&run.root()).err(), "operations of a session");
     refused(store.observations(&stream(run)).err(), "observations");
-    refused(store.walk(run, |_, _| Ok(())).err(), "a walk");
+    refused(store.walk(run, Look::Records, |_, _| Ok(())).err(), "a walk");
     refused(store.whole(run).err(), "all of it");
     let problems = store.integrity().expect("looked").problems;
     let named = |problem: &&Problem| problem.run.as_ref() == Some(run) && problem.what.contains(words);
@@ -1251,13 +1251,13 @@ async fn an_owner_reads_an_attempt_and_a_run_whole() {
     let mut walked = Vec::new();
     let sizes =
         |bodies: &HashMap<Digest, u64>| bodies.iter().map(|(digest, size)| (*digest, *size)).collect::<Vec<_>>();
-    let all = store.walk(&run, |record, bodies| {
+    let all = store.walk(&run, Look::Records, |record, bodies| {
         assert_eq!(sizes(bodies), [(Digest::of(b"body"), 4)]);
         walked.push(record);
         Ok(())
     });
     assert_eq!((all, &walked[..]), (Ok(()), &first[1..]));
-    let stopped = store.walk(&run, |_, _| Err(StoreError::internal("enough")));
+    let stopped = store.walk(&run, Look::Records, |_, _| Err(StoreError::internal("enough")));
     assert_eq!(stopped, Err(StoreError::internal("enough")));
 
     let gap = vec![of(observation(&run, 4), 1, root)];
@@ -1978,6 +1978,109 @@ async fn a_run_whose_epoch_is_damaged_is_told_as_damaged_and_nothing_sweeps_it()
     assert_eq!((rows(dir.path()), lock.exists()), (vec![0; 9], false));
 }
 
+/// Changes a row of this table as if no column of it had a type.
+fn retype(dir: &Path, table: &str, change: &str) {
+    let open = || Connection::open(dir.join("hermes.db")).expect("opens");
+    let set = |sql: &str| {
+        let conn = open();
+        conn.execute_batch("PRAGMA writable_schema = ON").expect("set");
+        conn.execute("UPDATE sqlite_schema SET sql = ?1 WHERE name = ?2", [sql, table])
+            .expect("changed");
+    };
+    let select = "SELECT sql FROM sqlite_schema WHERE name = ?1";
+    let strict: String = open()
+        .query_row(select, [table], |row| row.get(0))
+        .expect("there is such a table");
+    set(&strict.replace(") STRICT, ", ") ").replace(") STRICT", ")"));
+    open().execute(change, []).expect("changed");
+    set(&strict);
+}
+
+#[tokio::test]
+async fn a_value_of_another_type_is_damage_of_its_run_alone() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let (run, other) = (ended_run(&store, b"one").await, ended_run(&store, b"two").await);
+    drop(store);
+    let good = copied_in(dir.path());
+    let row = "its row";
+    let session = "the row of session 0";
+    for (table, change, words) in [
+        ("run", "UPDATE run SET data = CAST(data AS TEXT) WHERE no = 1", row),
+        ("run", "UPDATE run SET sum = 'x' WHERE no = 1", row),
+        ("run", "UPDATE run SET epoch = 'x' WHERE no = 1", row),
+        (
+            "session",
+            "UPDATE session SET data = CAST(data AS TEXT) WHERE run = 1",
+            session,
+        ),
+        ("session", "UPDATE session SET sum = 'x' WHERE run = 1", session),
+    ] {
+        restore(dir.path(), &good);
+        retype(dir.path(), table, change);
+        let store = open(dir.path());
+        let is_told = |error: Option<StoreError>| {
+            let told =
+                matches!(&error, Some(StoreError::Damaged { run: r, what }) if *r == run && what.contains(words));
+            assert!(told, "{change}: {error:?}");
+        };
+        let mut listed = store.runs(9).expect("listed").into_iter();
+        assert!(listed.next().is_some_and(|other| other.row.is_ok()), "{change}");
+        let listed = listed.next().expect("it is listed too");
+        assert_eq!(listed.id, run.as_str(), "{change}");
+        is_told(store.whole(&run).err());
+        if table == "run" {
+            is_told(listed.row.err());
+            is_told(store.take_run(&run).await.err());
+        } else {
+            is_told(store.sessions(&run).err());
+            is_told(store.session(&run.root()).err());
+        }
+        let problems = store.integrity().expect("looked").problems;
+        let of = |run: &RunId| problems.iter().filter(|p| p.run.as_ref() == Some(run)).count();
+        assert_eq!((of(&run), of(&other)), (1, 0), "{change}: {problems:?}");
+        assert_eq!(store.whole(&other), Ok(()), "{change}");
+        store.take_run(&other).await.expect("it can be taken");
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_the_index_hides_is_damaged_and_not_lost() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let (run, other) = (answered(&store).await, answered(&store).await);
+    drop(store);
+    // As a record of that index begins for the first run: a text of ten bytes, and the number 1.
+    let named = [b"\x03\x21\x09".as_slice(), run.as_str().as_bytes()].concat();
+    let bad = flipped(&copied_in(dir.path()), INDEX, &named);
+    restore(dir.path(), &bad);
+    let store = open(dir.path());
+    let damaged = StoreError::damaged(&run, hidden::NOT_LED_TO);
+    assert_eq!(store.find_run(run.as_str()), Ok(run.clone()));
+    assert_eq!(store.run(&run), Err(damaged.clone()));
+    assert_eq!(store.run_state(&run), Err(damaged.clone()));
+    assert_eq!(store.whole(&run), Err(damaged.clone()));
+    assert_eq!(store.take_run(&run).await.err(), Some(damaged.clone()));
+    assert_eq!(store.request_cancel(&run, 1).await, Err(damaged.clone()));
+    let (lost, all) = (store.lost_runs(), store.runs(9).expect("listed").len());
+    assert_eq!((lost, all), (Ok(Vec::new()), 2));
+    store.forget_lost(&run).expect("there is nothing to forget");
+    assert!(dir.path().join(format!("runs/{run}.lock")).exists());
+    let problems = store.integrity().expect("looked").problems;
+    let of = |run: &RunId| {
+        let of = problems.iter().filter(|p| p.run.as_ref() == Some(run));
+        of.map(|p| p.what.as_str()).collect::<Vec<_>>()
+    };
+    assert_eq!((of(&run), of(&other)), (vec![hidden::NOT_LED_TO], Vec::new()));
+    assert_eq!(store.find_run(other.as_str()), Ok(other.clone()));
+    store.take_run(&other).await.expect("it can be taken");
+    store.index_again(&run).await.expect("made again");
+    let loss = store.accept_loss(&run).await.expect("accepted");
+    assert!(!loss.is_any(), "{loss}");
+    assert!(store.integrity().expect("looked").problems.is_empty());
+    store.take_run(&run).await.expect("it can be taken");
+}
+
 #[test]
 fn no_damaged_bit_makes_a_copy_of_a_run_or_a_run_of_a_copy() {
     let copy = i64::try_from(runs::NOT_WHOLE).expect("it fits");
@@ -2343,6 +2446,9 @@ async fn goes_with_its_body(kind: OpKind) {
     assert_eq!(problems.len(), 1);
     assert_eq!(problems[0].run, Some(run.clone()));
     assert!(problems[0].what.contains("record 5 refers to the body"), "{problems:?}");
+    let walked = store.walk(&run, Look::Bodies, |_, _| Ok(()));
+    assert!(matches!(walked, Err(StoreError::Damaged { .. })), "{walked:?}");
+    assert_eq!(store.walk(&run, Look::Records, |_, _| Ok(())), Ok(()));
     let loss = store.accept_loss(&run).await.expect("accepted");
     assert_eq!((loss.kept, loss.cut), (4, 2));
     assert!(store.integrity().expect("looked").problems.is_empty());

@@ -25,7 +25,7 @@ pub(super) struct Sound {
 
 /// What is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Look {
+pub enum Look {
     /// Records.
     Records,
     /// The bodies that they refer to as well.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::commit::Done;
 use super::error::{Fault, StoreError};
@@ -339,13 +339,13 @@ pub(super) fn session_row(
     number: i64,
     session: u32,
 ) -> Result<Option<SessionRow>, Fault> {
-    let found: Option<(Vec<u8>, i64)> = conn
+    let found: Option<Result<SessionRow, Fault>> = conn
         .prepare_cached("SELECT data, sum FROM session WHERE run = ?1 AND number = ?2")?
-        .query_row(params![number, session], |row| Ok((row.get(0)?, row.get(1)?)))
+        .query_row(params![number, session], |row| {
+            Ok(SessionRow::at((run, number, session), row, 0))
+        })
         .optional()?;
-    found
-        .map(|(data, sum)| SessionRow::open(run, number, session, &data, sum))
-        .transpose()
+    found.transpose()
 }
 
 impl SessionRow {
@@ -382,10 +382,14 @@ impl SessionRow {
         Ok((run, self.session.number, data, sum))
     }
 
-    pub(super) fn open(run: &RunId, number: i64, session: u32, data: &[u8], sum: i64) -> Result<Self, Fault> {
-        let good = (sum == session_sum(number, session, data))
-            .then(|| decode(data))
-            .flatten();
+    /// The row of this session of the run with this number, of the columns data and sum from `first` on, whatever is in them.
+    pub(super) fn at((run, number, session): (&RunId, i64, u32), row: &Row<'_>, first: usize) -> Result<Self, Fault> {
+        let (data, sum): (Option<Vec<u8>>, Option<i64>) = (row.get(first).ok(), row.get(first + 1).ok());
+        let good = data.zip(sum).and_then(|(data, sum)| {
+            (sum == session_sum(number, session, &data))
+                .then(|| decode(&data))
+                .flatten()
+        });
         Ok(good.ok_or_else(|| StoreError::damaged(run, format!("the row of session {session}")))?)
     }
 }

@@ -10,7 +10,7 @@ use crate::ledger::{AccountId, Ledger};
 use crate::session::tape::{Recorded, RecordedOp, size};
 use crate::session::{Interrupted, Past, codec};
 use crate::store::{
-    Intent, NoteKind, Observation, OpKind, OperationRow, Outcome, Record, SessionRow, Store, StoreError,
+    Intent, Look, NoteKind, Observation, OpKind, OperationRow, Outcome, Record, SessionRow, Store, StoreError,
 };
 use crate::supervisor::Place;
 use crate::supervisor::start::{AgentStart, StartBody};
@@ -90,7 +90,12 @@ pub(super) fn sessions(
 ) -> Result<Vec<Restored>, StoreError> {
     let rows = store.sessions(run)?;
     let mut found = Found::nothing(&rows);
-    store.walk(run, |record, bodies| found.take(record, bodies))?;
+    let look = match read_for {
+        // What is sent behind a message that is damaged would be cut off with it, and paid again.
+        ReadFor::GoingOn => Look::Bodies,
+        ReadFor::Telling => Look::Records,
+    };
+    store.walk(run, look, |record, bodies| found.take(record, bodies))?;
     let mut accounts = HashMap::new();
     let mut all = Vec::with_capacity(rows.len());
     for row in rows {

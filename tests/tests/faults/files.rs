@@ -251,6 +251,26 @@ fn f05_an_index_that_hides_records() {
 }
 
 #[test]
+fn f05_an_index_that_hides_a_run() {
+    let recorded = Recorded::everything();
+    let place = suspended(&recorded);
+    let (run, files) = (newest(&place.home).unwrap(), without_log(&place));
+    // As a record of that index begins for the first run: a text of ten bytes, and the number 1.
+    let named = [b"\x03\x21\x09".as_slice(), run.as_bytes()].concat();
+    let hidden = changed(&files, DATABASE, |bytes| {
+        let found = bytes.windows(named.len()).position(|window| window == named);
+        bytes[found.expect("the index has it") + named.len() - 1] ^= 8;
+    });
+    is_damaged(&place, &run, &hidden, "an index without the run");
+    let listed = place.home.host().args(["runs", "--output", "json"]).output().expect(0);
+    assert_eq!(listed.json()[0]["status"], "damaged");
+    let output = resume(&place.home, &run).arg("--accept-loss").output().expect(0);
+    assert!(output.stderr.contains("has lost nothing"), "{}", output.stderr);
+    End::printed(&output).assert_like(&recorded.end, "with its index made again");
+    assert!(!is_found(&place.home));
+}
+
+#[test]
 fn f05_a_space_that_says_nonsense() {
     let recorded = Recorded::everything();
     let place = suspended(&recorded);

@@ -128,6 +128,20 @@ fn f05_a_session_without_its_row() {
 }
 
 #[test]
+fn f05_a_message_that_is_damaged() {
+    let recorded = Recorded::everything();
+    let place = suspended(&recorded);
+    let run = newest(&place.home).unwrap();
+    without_log(&place);
+    let spoil = "UPDATE body SET data = CAST(data || 'x' AS BLOB) WHERE rowid = (SELECT min(rowid) FROM body)";
+    let (before, bad) = (rows(&place).len(), change_rows(&place, &[spoil]));
+    is_damaged(&place, &run, &bad, "a message");
+    let output = resume(&place.home, &run).output().expect(1);
+    assert_eq!(output.json()["error"]["kind"], "journal-damaged");
+    assert_eq!(rows(&place).len(), before, "nothing is written");
+}
+
+#[test]
 fn f05_an_epoch_that_hides_a_run() {
     let recorded = Recorded::everything();
     let place = suspended(&recorded);
