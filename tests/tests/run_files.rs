@@ -612,7 +612,8 @@ fn a_record_that_no_host_can_go_on_from_is_refused() {
     let terms = |records: &mut Vec<Vec<u8>>| {
         records.push([vec![1, 7], named(0), vec![1, 0, 6, 1, b'x', 5]].concat());
     };
-    let cases: [(&dyn Fn(&mut Vec<Vec<u8>>), &str); 2] = [
+    type Change<'c> = &'c dyn Fn(&mut Vec<Vec<u8>>);
+    let cases: [(Change<'_>, &str); 2] = [
         (&numbered, "has a number that no session has"),
         (&terms, "its terms can't be read"),
     ];

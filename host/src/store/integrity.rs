@@ -298,8 +298,10 @@ fn structure(conn: &Connection) -> Result<Vec<String>, Fault> {
     Ok(lines.into_iter().filter(|line| line != "ok").collect())
 }
 
-/// Each run's number and id, and what is wrong where its row or the request for its end is not what was written, or the index hides it.
-fn runs(conn: &Connection) -> Result<Vec<(i64, String, Option<&'static str>)>, Fault> {
+/// A run's number and id, and what is wrong where its row or the request for its end is not what was written, or the index hides it.
+type LookedAt = (i64, String, Option<&'static str>);
+
+fn runs(conn: &Connection) -> Result<Vec<LookedAt>, Fault> {
     // A database that nobody has written since has no requests.
     let damaged = match schema::version(conn)? {
         0 | 1 => Vec::new(),

@@ -14,7 +14,7 @@ use super::error::{Fault, StoreError};
 use super::files::{Files, private, shared};
 use super::record::Sync;
 use super::rows::RunRow;
-use super::runs::{NOT_WHOLE, epoch_at, open_run};
+use super::runs::{NOT_WHOLE, epoch_at, listed_at};
 use super::sweep::{DOUBTFUL, Left, TIME, range, sweep_some};
 use super::{RunState, Store};
 use crate::blocking;
@@ -110,11 +110,11 @@ impl Store {
             let mut rows = select.query([])?;
             let mut found = Vec::new();
             while let Some(row) = rows.next()? {
-                let (number, id): (i64, String) = (row.get(0)?, row.get(1)?);
-                let (epoch, data, sum): (i64, Vec<u8>, i64) = (epoch_at(row, 2), row.get(3)?, row.get(4)?);
+                let (number, epoch) = (row.get::<_, i64>(0)?, epoch_at(row, 2));
+                let (id, opened) = listed_at(row, 1);
                 // One whose very id is damaged can't be named, and so not chosen.
                 let Ok(run) = id.parse::<RunId>() else { continue };
-                let row = match open_run(&id, epoch, &data, sum) {
+                let row = match opened {
                     Err(Fault::Store(error)) => Err(error),
                     other => Ok(other?),
                 };

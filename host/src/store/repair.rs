@@ -161,11 +161,7 @@ fn follow(sessions: &mut BTreeMap<u32, SessionRow>, record: Record) -> bool {
 /// Cuts the journal and writes the rows that are not what the journal says, in the transaction that `conn` is in. Gives whether the run had ended and
 /// has not any more.
 fn mend(conn: &Connection, run: &RunId, number: i64, sound: Rebuilt, cut: u64) -> Result<bool, Fault> {
-    // Whoever believes to own it writes no more.
     let (_, epoch) = place_of(conn, run)?;
-    let next = if is_epoch(epoch) { epoch + 1 } else { MENDED_EPOCH };
-    conn.prepare_cached("UPDATE run SET epoch = ?2 WHERE no = ?1")?
-        .execute([number, next])?;
     let had_ended = had_ended(conn, run, number)?;
     cut_journal(conn, number, sound.records, cut)?;
     mend_bodies(conn, number)?;
@@ -262,24 +258,20 @@ fn mend_run(conn: &Connection, run: &RunId, number: i64, root: &SessionRow, epoc
         },
         Err(fault) => return Err(fault),
     };
-    // An epoch that was damaged has lost where the run came from.
-    conn.prepare_cached("UPDATE run SET epoch = epoch | ?2 WHERE no = ?1")?
-        .execute([number, int(origin_flags(row.imported.as_ref()))])?;
-    if root.status.is_final() {
-        // Its end is recorded; a run's row that was not told of it is, when somebody takes the run.
-        return write_run(conn, number, &row);
+    // Where its end is recorded, a run's row that was not told of it is, when somebody takes the run.
+    if !root.status.is_final() {
+        if row.status.is_final() {
+            (row.exit, row.outcome, row.error, row.answer, row.ended_ms) = (None, None, None, None, None);
+        }
+        row.status = Status::Interrupted;
     }
-    if row.status.is_final() {
-        (row.exit, row.outcome, row.error, row.answer, row.ended_ms) = (None, None, None, None, None);
-    }
-    row.status = Status::Interrupted;
-    write_run(conn, number, &row)
-}
-
-fn write_run(conn: &Connection, number: i64, row: &RunRow) -> Result<(), Fault> {
-    let (data, sum) = seal_run(row)?;
-    conn.prepare_cached("UPDATE run SET data = ?2, sum = ?3 WHERE no = ?1")?
-        .execute(params![number, data, sum])?;
+    // Whoever believes to own it writes no more. An epoch that was damaged has lost where the run came from.
+    let next = if is_epoch(epoch) { epoch + 1 } else { MENDED_EPOCH };
+    let next = next | int(origin_flags(row.imported.as_ref()));
+    let (data, sum) = seal_run(&row)?;
+    // At once: none of them can be written beside one whose type is damaged.
+    conn.prepare_cached("UPDATE run SET epoch = ?2, data = ?3, sum = ?4 WHERE no = ?1")?
+        .execute(params![number, next, data, sum])?;
     Ok(())
 }
 
