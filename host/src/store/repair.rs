@@ -12,7 +12,7 @@ use super::owner::{Head, LockState};
 use super::record::{Record, Status, Sync};
 use super::request::request_sum;
 use super::rows::{NewRun, RunRow, SessionRow};
-use super::runs::{MENDED_EPOCH, find_row, is_epoch, now_ms, origin_flags, origin_of, place_of, seal_run};
+use super::runs::{MENDED_EPOCH, is_epoch, now_ms, origin_flags, origin_of, place_of, row_beside_epoch, seal_run};
 use super::seal::int;
 use super::verify::{Look, Steps, verify};
 use super::write::{head, session_row};
@@ -177,10 +177,7 @@ fn mend(conn: &Connection, run: &RunId, number: i64, sound: Rebuilt, cut: u64) -
 
 /// Whether the run's row or its root's says so; one that is damaged says nothing.
 fn had_ended(conn: &Connection, run: &RunId, number: i64) -> Result<bool, Fault> {
-    let row = match find_row(conn, run) {
-        Err(Fault::Store(StoreError::Damaged { .. })) => None,
-        found => found?.map(|(_, row)| row.status),
-    };
+    let row = row_beside_epoch(conn, run, number)?.map(|row| row.status);
     let root = match session_row(conn, run, number, 0) {
         Err(Fault::Store(StoreError::Damaged { .. })) => None,
         found => found?.map(|row| row.status),
@@ -243,21 +240,18 @@ fn mend_sessions(conn: &Connection, number: i64, sessions: BTreeMap<u32, Session
 
 /// The run's row ends with its root; where it is damaged, what its root and its epoch say of it is all that is known.
 fn mend_run(conn: &Connection, run: &RunId, number: i64, root: &SessionRow, epoch: i64) -> Result<(), Fault> {
-    let mut row = match find_row(conn, run) {
-        Ok(Some((_, row))) => row,
-        Ok(None) | Err(Fault::Store(StoreError::Damaged { .. })) => RunRow {
-            imported: origin_of(epoch),
-            ..RunRow::from(NewRun {
-                id: run.clone(),
-                task: root.task.clone(),
-                strategy: root.strategy.clone(),
-                cwd: String::new(),
-                argv: Vec::new(),
-                at_ms: root.started_ms,
-            })
-        },
-        Err(fault) => return Err(fault),
+    let lost = || RunRow {
+        imported: origin_of(epoch),
+        ..RunRow::from(NewRun {
+            id: run.clone(),
+            task: root.task.clone(),
+            strategy: root.strategy.clone(),
+            cwd: String::new(),
+            argv: Vec::new(),
+            at_ms: root.started_ms,
+        })
     };
+    let mut row = row_beside_epoch(conn, run, number)?.unwrap_or_else(lost);
     // Where its end is recorded, a run's row that was not told of it is, when somebody takes the run.
     if !root.status.is_final() {
         if row.status.is_final() {

@@ -538,6 +538,14 @@ pub(super) fn find_row(conn: &Connection, run: &RunId) -> Result<Option<(i64, Ru
     found.map(|(number, row)| Ok((number, row?))).transpose()
 }
 
+/// What a run's row says beside its epoch, whatever that is; none where that is not what was written.
+pub(super) fn row_beside_epoch(conn: &Connection, run: &RunId, number: i64) -> Result<Option<RunRow>, Fault> {
+    let mut select = conn.prepare_cached("SELECT data, sum FROM run WHERE no = ?1")?;
+    let stored: Option<(Vec<u8>, i64)> = select.query_row([number], |row| Ok(row.get(0).ok().zip(row.get(1).ok())))?;
+    let opened = stored.map(|(data, sum)| open_run(run.as_str(), *EPOCHS.start(), &data, sum));
+    Ok(opened.and_then(Result::ok))
+}
+
 fn known_row(conn: &Connection, run: &RunId) -> Result<RunRow, Fault> {
     match find_row(conn, run)? {
         Some((_, row)) => Ok(row),

@@ -12,7 +12,7 @@ pub(crate) fn not_granted() -> Case {
     let program = [ask("hi"), open(), ChildSpec::probe(&json!({})).spawn()];
     let case = Case::steps("rights that were taken away", program).deny(&["llm", "blackboard", "delegation"]);
     case.sees(|seen| {
-        let flags = ["--allow llm", "--allow blackboard:notes", "--deny delegation"];
+        let flags = ["--deny llm", "--deny blackboard", "--deny delegation"];
         for (seen, flag) in seen.iter().zip(flags) {
             assert_eq!(refusal(seen).as_deref(), Some("denied"), "{seen}");
             assert!(message(seen).contains(flag), "{flag}: {seen}");
