@@ -583,3 +583,11 @@ fn descriptors_are_counted_where_low_ones_are_free() {
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("limits.fds"), "{said}");
 }
+
+#[test]
+fn one_thread_for_what_blocks_is_enough_for_a_run_that_is_shown() {
+    let home = home();
+    let step = call("probe", &json!({ "steps": [log(1)] }));
+    let seen = seen_with_tools(&home, ("threads", 1), &[step]);
+    assert!(seen[0]["ok"]["output"].is_object(), "{}", seen[0]);
+}
