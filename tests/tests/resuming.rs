@@ -9,7 +9,7 @@ use hermes_tests::child::{ChildSpec, exit, inside, join, summary};
 use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
 use hermes_tests::output::{refusal, slack};
 use hermes_tests::program::{ask, put, steps};
-use hermes_tests::{Home, Output, guests};
+use hermes_tests::{Home, Output, Process, guests};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -226,13 +226,7 @@ fn a_childs_completion_that_was_under_way_keeps_the_trees_last_iteration() {
     ]);
     let host = home.host().args(["--allow", "blackboard:shared"]);
     let process = host.args(["--budget", "tree.iterations=1"]).probe(&program).start();
-    server.wait_for(1, LONG);
-    process.signal(Signal::KILL);
-    assert_eq!(process.finish().code, None);
-    let go = home.host().args(["blackboard", "put", "shared", "go", "now"]);
-    go.output().expect(0);
-    let run = home.newest_run();
-    let resumed = home.host().args(["resume", &run, "--output", "json"]).output();
+    let (run, resumed) = killed_and_resumed(&server, &home, process);
     // The root lacked what its child had.
     let output = resumed.expect(3);
     let seen = output.seen();
@@ -253,6 +247,18 @@ fn a_childs_completion_that_was_under_way_keeps_the_trees_last_iteration() {
     let agents = shown.json()["agents"].clone();
     let made = [0, 1].map(|n: usize| agents[n]["spent"]["iterations"].as_u64().unwrap_or_default());
     assert_eq!(made, [0, 1], "{agents}");
+}
+
+/// Kills a run once it has asked its model, and goes on with it where the note is there that it waits for.
+fn killed_and_resumed(server: &ModelServer, home: &Home, process: Process) -> (String, Output) {
+    server.wait_for(1, LONG);
+    process.signal(Signal::KILL);
+    assert_eq!(process.finish().code, None);
+    let go = home.host().args(["blackboard", "put", "shared", "go", "now"]);
+    go.output().expect(0);
+    let run = home.newest_run();
+    let resumed = home.host().args(["resume", &run, "--output", "json"]).output();
+    (run, resumed)
 }
 
 /// Children that were under way when the process was killed have their places among the run's from the beginning of the resume on, also those whose parents
@@ -276,13 +282,7 @@ fn children_that_were_under_way_keep_their_places() {
         let home = Home::with_model(&server, Format::OpenAi);
         let host = home.host().args(["--allow", "blackboard:shared"]).args(limit);
         let process = host.probe(&program).start();
-        server.wait_for(1, LONG);
-        process.signal(Signal::KILL);
-        assert_eq!(process.finish().code, None);
-        let go = home.host().args(["blackboard", "put", "shared", "go", "now"]);
-        go.output().expect(0);
-        let run = home.newest_run();
-        let resumed = home.host().args(["resume", &run, "--output", "json"]).output();
+        let (_, resumed) = killed_and_resumed(&server, &home, process);
         let output = resumed.expect(0);
         let seen = output.seen();
         assert_eq!(

@@ -347,18 +347,7 @@ fn a_file_grants_nothing_here() {
         let server = ModelServer::start(script.clone());
         let home = Home::with_model(&server, Format::OpenAi);
         home.write("papers/a.md", "a");
-        let process = home
-            .host()
-            .args(["--allow", grant])
-            .probe(&steps(&[ask("ONE")]))
-            .start();
-        server.wait_for(1, LONG);
-        process.signal(Signal::KILL);
-        process.finish();
-        let run = home.newest_run();
-        let file = export(&home, &run, "run.jsonl", &["--with-plugins"]);
-        let there = Home::with_model(&server, Format::OpenAi);
-        import(&there, &file).expect(0);
+        let (run, there) = killed_and_imported(&server, &home, grant);
         for command in [&["resume", &run][..], &["replay", &run, "--fork"]] {
             let refused = there.host().args(command).output().expect(2);
             refused.says(&["a file grants nothing of this machine"]);
@@ -373,21 +362,27 @@ fn a_file_grants_nothing_here() {
     }
 }
 
+/// A run with this grant that was killed while it asked its model, and another home that it was imported to.
+fn killed_and_imported(server: &ModelServer, home: &Home, grant: &str) -> (String, Home) {
+    let host = home.host().args(["--allow", grant]);
+    let process = host.probe(&steps(&[ask("ONE")])).start();
+    server.wait_for(1, LONG);
+    process.signal(Signal::KILL);
+    process.finish();
+    let run = home.newest_run();
+    let file = export(home, &run, "run.jsonl", &["--with-plugins"]);
+    let there = Home::with_model(server, Format::OpenAi);
+    import(&there, &file).expect(0);
+    (run, there)
+}
+
 /// Whoever gives up what damage took does not take a stranger's run for their own.
 #[test]
 fn a_file_grants_nothing_here_when_the_row_of_its_run_is_lost() {
     let server = ModelServer::start(Script::from([Turn::fault(Fault::StallMidStream)]).then(Turn::text("late")));
     let home = Home::with_model(&server, Format::OpenAi);
     home.write("papers/a.md", "a");
-    let host = home.host().args(["--allow", "fs:./papers"]);
-    let process = host.probe(&steps(&[ask("ONE")])).start();
-    server.wait_for(1, LONG);
-    process.signal(Signal::KILL);
-    process.finish();
-    let run = home.newest_run();
-    let file = export(&home, &run, "run.jsonl", &["--with-plugins"]);
-    let there = Home::with_model(&server, Format::OpenAi);
-    import(&there, &file).expect(0);
+    let (run, there) = killed_and_imported(&server, &home, "fs:./papers");
     let damage = |home: &Home, change: &str| {
         let database = Connection::open(home.path().join("host/hermes.db")).unwrap();
         assert_eq!(database.execute(change, []).unwrap(), 1);
