@@ -120,12 +120,14 @@ fn exact(text: &str, scheme: Scheme) -> Option<(HostPattern, u16)> {
     Some((HostPattern::Exact(canonical(&url)?), port))
 }
 
-/// A URL's host as grants compare it: lower case, punycode, addresses in one spelling, no final point. A name that is longer than any host's is none.
+/// A URL's host as grants compare it: lower case, punycode, addresses in one spelling, no final point. A name that is longer than any host's is none,
+/// nor is one with an empty label.
 pub(super) fn canonical(url: &Url) -> Option<String> {
     Some(match url.host()? {
         Host::Domain(name) => {
             let name = name.strip_suffix('.').unwrap_or(name);
-            Some(name).filter(|name| name.len() <= NAME)?.to_owned()
+            let good = name.len() <= NAME && name.split('.').all(|label| !label.is_empty());
+            good.then(|| name.to_owned())?
         }
         Host::Ipv4(address) => address.to_string(),
         Host::Ipv6(address) => format!("[{address}]"),

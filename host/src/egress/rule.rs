@@ -338,6 +338,11 @@ mod tests {
             "GET,@x.org",
             "@x.org",
             "*.*",
+            ".",
+            "*..",
+            ".x.org",
+            "x..org",
+            "x.org..",
             "http://",
             "user:password@x.org",
         ] {

@@ -138,7 +138,8 @@ impl Host {
             format!("it goes on from observation {} of run {origin}", cut.observations),
         );
         notices.extend(changed.into_iter().flat_map(|changed| changed.notices));
-        self.go_on(store, owner, Terms::default(), notices).await
+        let row = store.run(owner.run())?;
+        self.go_on(store, owner, row, Terms::default(), notices).await
     }
 }
 

@@ -50,14 +50,15 @@ impl Host {
             end(&store, &owner).await?;
             return Err(HostError::NeverBegan { run: id });
         }
-        self.go_on(store, owner, change, Vec::new()).await
+        self.go_on(store, owner, row, change, Vec::new()).await
     }
 
-    /// Goes on with a run that is ours, from where its record ends, its terms changed so. `notices` are told with it.
+    /// Goes on with a run that is ours and whose row is this, from where its record ends, its terms changed so. `notices` are told with it.
     pub(super) async fn go_on(
         &self,
         store: Store,
         owner: Owner,
+        row: RunRow,
         change: Terms,
         notices: Vec<String>,
     ) -> Result<RunHandle, HostError> {
@@ -66,11 +67,11 @@ impl Host {
         let shared = first
             .run
             .ok_or_else(|| cannot(&id, "its start record is not a run's"))?;
-        let (row, own) = (store.run(&id)?, &self.config.limits);
-        own_limits::may_hold(&store, &row, &shared.limits, own).map_err(|reason| cannot(&id, &reason))?;
+        own_limits::may_hold(&store, &row, &shared.limits, &self.config.limits)
+            .map_err(|reason| cannot(&id, &reason))?;
         let made = self.made_for(&shared.limits)?;
         let host = made.as_ref().unwrap_or(self);
-        host.go_on_under(store, owner, shared, change, notices).await
+        host.go_on_under(store, owner, &row, shared, change, notices).await
     }
 
     /// A host whose instances have what they had when a run began under these limits; nothing where this one's have that.
@@ -91,12 +92,13 @@ impl Host {
         &self,
         store: Store,
         owner: Owner,
+        row: &RunRow,
         shared: RunStart,
         change: Terms,
         notices: Vec<String>,
     ) -> Result<RunHandle, HostError> {
         let id = owner.run().clone();
-        let (mut agent, mut shared, mut terms) = self.as_it_goes_on(&store, &store.run(&id)?, shared)?;
+        let (mut agent, mut shared, mut terms) = self.as_it_goes_on(&store, row, shared)?;
         may_change(&change, &agent, &shared).map_err(|reason| cannot(&id, &reason))?;
         change.apply_to_agent(&mut agent);
         change.apply_to_run(&mut shared);

@@ -20,6 +20,9 @@ const THREADS: u64 = 16;
 /// Bytes of its address space for each of them: a thread sets some aside before it needs any.
 const FOR_A_THREAD: u64 = 256 << 20;
 
+/// How much of its address space the allocator sets aside at a time. It would be a gibibyte, which a compiler may not have.
+const ALLOCATED_AHEAD: &str = "64MiB";
+
 /// Bytes of what a compiler says on standard error that are kept.
 const WORDS: u64 = 4 << 10;
 
@@ -89,8 +92,9 @@ fn start(program: &Path, order: &Order) -> std::io::Result<Child> {
     let threads = processors.min(fit);
     let mut command = Command::new(program);
     command.args(order.args());
-    // Nothing of the host's own environment, and nothing but what the compiler's library of threads reads.
+    // Nothing of the host's own environment, and nothing but what the compiler's library of threads and its allocator read.
     command.env_clear().env("RAYON_NUM_THREADS", threads.to_string());
+    command.env("MIMALLOC_ARENA_RESERVE", ALLOCATED_AHEAD);
     command.current_dir("/");
     command
         .stdin(Stdio::piped())

@@ -166,7 +166,7 @@ pub(crate) fn headers() -> Case {
         answer.say("\r\n")
     };
     case("headers of ten megabytes", 10_000_000, answer, |seen| {
-        refused(seen, &[]);
+        refused(seen, &["message head is too large"]);
     })
 }
 
