@@ -62,6 +62,11 @@ pub fn nesting(text: &str) -> u64 {
     Outline::of(text).depth
 }
 
+/// How many values and keys there are; a bound for text that is no JSON, too.
+pub fn values(text: &str) -> u64 {
+    Outline::of(text).values
+}
+
 /// A text as its signs outside of strings show it, JSON or not.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Outline {

@@ -5,7 +5,6 @@ use std::io::Read as _;
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
-use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::ConfigError;
@@ -28,15 +27,16 @@ pub(super) struct Line {
 /// The settings of the file at `path`, in key order; none when there is no such file.
 pub(super) fn read(path: &Path) -> Result<Vec<Line>, ConfigError> {
     let Some(text) = text(path)? else { return Ok(Vec::new()) };
+    let starts = Starts::of(&text);
     let syntax = |error: toml::de::Error| ConfigError::Syntax {
         path: path.to_owned(),
-        line: line_at(&text, error.span().map_or(0, |span| span.start)),
+        line: starts.line_at(error.span().map_or(0, |span| span.start)),
         message: crate::text::line(error.message(), 200),
     };
     let spanned = DeTable::parse(&text).map_err(syntax)?;
     let values: toml::Table = toml::from_str(&text).map_err(syntax)?;
     let mut lines = Vec::new();
-    flatten(&text, &mut Vec::new(), spanned.get_ref(), &values, &mut lines);
+    flatten(&starts, &mut Vec::new(), spanned.get_ref(), &values, &mut lines);
     Ok(lines)
 }
 
@@ -67,7 +67,7 @@ fn text(path: &Path) -> Result<Option<String>, ConfigError> {
         .map_err(|_| failed("it is not UTF-8 text".to_owned()))
 }
 
-fn flatten(text: &str, path: &mut Vec<String>, spans: &DeTable<'_>, values: &toml::Table, lines: &mut Vec<Line>) {
+fn flatten(starts: &Starts, path: &mut Vec<String>, spans: &DeTable<'_>, values: &toml::Table, lines: &mut Vec<Line>) {
     for (key, spanned) in spans {
         let Some(value) = values.get(key.get_ref().as_ref()) else {
             continue;
@@ -75,22 +75,27 @@ fn flatten(text: &str, path: &mut Vec<String>, spans: &DeTable<'_>, values: &tom
         path.push(key.get_ref().to_string());
         match (spanned.get_ref(), value) {
             (DeValue::Table(inner), toml::Value::Table(table)) if !table.is_empty() => {
-                flatten(text, path, inner, table, lines);
+                flatten(starts, path, inner, table, lines);
             }
             _ => lines.push(Line {
                 path: path.clone(),
                 value: Raw::Toml(value.clone()),
-                number: number(text, key),
+                number: starts.line_at(key.span().start),
             }),
         }
         path.pop();
     }
 }
 
-fn number<T>(text: &str, at: &Spanned<T>) -> usize {
-    line_at(text, at.span().start)
-}
+/// Where the lines of a text begin, but for the first.
+struct Starts(Vec<usize>);
 
-fn line_at(text: &str, offset: usize) -> usize {
-    1 + text.bytes().take(offset).filter(|byte| *byte == b'\n').count()
+impl Starts {
+    fn of(text: &str) -> Self {
+        Self(text.match_indices('\n').map(|(at, _)| at + 1).collect())
+    }
+
+    fn line_at(&self, offset: usize) -> usize {
+        1 + self.0.partition_point(|start| *start <= offset)
+    }
 }

@@ -21,7 +21,6 @@ use super::provider::builder;
 use super::rule::NetRule;
 use crate::blocking;
 use crate::limits::{self, Limits, Unit};
-use crate::scrub::Rest;
 use crate::text;
 
 /// The way out for guests.
@@ -241,9 +240,10 @@ impl Egress {
             // Nobody sees its body.
             return Ok(Came::Redirect(status, next));
         }
-        let (body, cut) = self.read(response, waits).await?;
-        let rest = if cut { Rest::Unseen } else { Rest::Nothing };
-        let body = permit.conceal(&mut headers, body, rest);
+        let most = usize::try_from(self.limits.http_body).unwrap_or(usize::MAX);
+        let body = read(response, waits, most.saturating_add(permit.beyond())).await?;
+        let cut = body.len() > most;
+        let body = permit.conceal(&mut headers, body, most);
         Ok(Came::Answer(Answer {
             status,
             headers,
@@ -291,26 +291,6 @@ impl Egress {
         found.await.unwrap_or_default()
     }
 
-    /// As much of the body as may cross, and whether it goes on after that; of the rest nothing is waited for.
-    async fn read(&self, response: reqwest::Response, waits: Waits) -> Result<(Bytes, bool), EgressError> {
-        let most = usize::try_from(self.limits.http_body).unwrap_or(usize::MAX);
-        let mut body = BytesMut::new();
-        let mut stream = response.bytes_stream();
-        loop {
-            let next = async { stream.next().await.transpose() };
-            match within(waits.between_bytes, "the next byte", next).await? {
-                None => return Ok((body.freeze(), false)),
-                Some(chunk) => {
-                    let fits = chunk.len().min(most - body.len());
-                    body.extend_from_slice(&chunk[..fits]);
-                    if fits < chunk.len() {
-                        return Ok((body.freeze(), true));
-                    }
-                }
-            }
-        }
-    }
-
     fn request_fits(&self, body: &[u8]) -> Result<(), EgressError> {
         if body.len() as u64 <= self.limits.http_body {
             return Ok(());
@@ -351,6 +331,23 @@ impl Hop {
             CREDENTIALS.iter().for_each(|name| drop(self.headers.remove(name)));
         }
         self.way.goes_on(next);
+    }
+}
+
+/// So many bytes of the body, or all; of what comes behind them nothing is waited for.
+async fn read(response: reqwest::Response, waits: Waits, most: usize) -> Result<Bytes, EgressError> {
+    let mut body = BytesMut::new();
+    let mut stream = response.bytes_stream();
+    loop {
+        let next = async { stream.next().await.transpose() };
+        let Some(chunk) = within(waits.between_bytes, "the next byte", next).await? else {
+            return Ok(body.freeze());
+        };
+        let fits = chunk.len().min(most - body.len());
+        body.extend_from_slice(&chunk[..fits]);
+        if body.len() == most {
+            return Ok(body.freeze());
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_LENGTH, IF_RANGE, RANGE};
 use http::{HeaderMap, HeaderValue, Method};
 use tokio::sync::Semaphore;
 use url::Url;
@@ -17,7 +17,7 @@ use super::error::EgressError;
 use super::host::HostRule;
 use super::place::Place;
 use super::rule::NetRule;
-use crate::scrub::{Known, Rest, Secrets};
+use crate::scrub::{Known, Secrets};
 
 /// A secret, and where it goes.
 #[derive(Clone)]
@@ -118,6 +118,10 @@ impl Permit {
     pub(super) fn fill(&self, way: &Way, url: &mut Url, headers: &mut HeaderMap) {
         for credential in self.credentials_for(way) {
             credential.place.put(&credential.value, url, headers);
+            // An answer that repeats it comes in one piece, in which it is found.
+            for name in [RANGE, IF_RANGE] {
+                headers.remove(name);
+            }
         }
     }
 
@@ -172,9 +176,16 @@ impl Permit {
         }
     }
 
-    /// An answer's headers and body without secrets.
-    pub(super) fn conceal(&self, headers: &mut HeaderMap, body: Bytes, rest: Rest) -> Bytes {
+    /// So many bytes behind those of an answer that cross are read, to see whether a secret goes on there; one at least, to see whether anything does.
+    pub(super) fn beyond(&self) -> usize {
+        self.known.longest().max(1)
+    }
+
+    /// An answer's headers and the first `shown` bytes of its body without secrets.
+    pub(super) fn conceal(&self, headers: &mut HeaderMap, mut body: Bytes, shown: usize) -> Bytes {
+        let cut = body.len() > shown;
         if self.known.is_empty() {
+            body.truncate(shown);
             return body;
         }
         let odd: Vec<_> = headers
@@ -184,16 +195,19 @@ impl Permit {
             .collect();
         odd.iter().for_each(|name| drop(headers.remove(name)));
         for value in headers.values_mut() {
-            if let Cow::Owned(clean) = self.known.conceal(value.as_bytes(), Rest::Nothing) {
+            if let Cow::Owned(clean) = self.known.conceal(value.as_bytes()) {
                 *value = HeaderValue::from_bytes(&clean).unwrap_or(HeaderValue::from_static(""));
             }
         }
-        let clean = match self.known.conceal(&body, rest) {
-            Cow::Borrowed(clean) if clean.len() == body.len() => return body,
-            clean => Bytes::from(clean.into_owned()),
+        let clean = match self.known.conceal_first(&body, shown) {
+            Cow::Borrowed(_) => {
+                body.truncate(shown);
+                return body;
+            }
+            Cow::Owned(clean) => Bytes::from(clean),
         };
         // What it said of a body that is another now.
-        if headers.contains_key(CONTENT_LENGTH) && rest == Rest::Nothing {
+        if headers.contains_key(CONTENT_LENGTH) && !cut {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(clean.len()));
         }
         clean
@@ -391,14 +405,16 @@ mod tests {
             http::HeaderName::from_bytes(VALUE.as_bytes()).expect("a name"),
             HeaderValue::from_static("1"),
         );
-        let body = permit.conceal(&mut headers, Bytes::from(format!("<{VALUE}>")), Rest::Nothing);
+        let body = permit.conceal(&mut headers, Bytes::from(format!("<{VALUE}>")), 99);
         assert_eq!(&body[..], b"<[secret x]>");
         assert_eq!(
             (&headers["x-echo"], headers.len()),
             (&HeaderValue::from_static("Bearer [secret x]"), 3)
         );
         assert_eq!(headers["content-length"], body.len().to_string());
-        let cut = Bytes::from(format!("<{}", &VALUE[..20]));
-        assert_eq!(&permit.conceal(&mut headers, cut, Rest::Unseen)[..], b"<");
+        let cut = Bytes::from(format!("<{VALUE}>"));
+        assert_eq!(&permit.conceal(&mut headers, cut, 20)[..], b"<[secret x]");
+        let guess = Bytes::from(format!("<{}-", &VALUE[..20]));
+        assert_eq!(&permit.conceal(&mut headers, guess.clone(), 21)[..], &guess[..21]);
     }
 }

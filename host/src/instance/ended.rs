@@ -56,6 +56,7 @@ fn engine_words(error: &wasmtime::Error) -> String {
     if words.contains("resource table has no free keys")
         || words.contains("too many component handles")
         || words.contains("handle table")
+        || words.contains("handle limit exceeded")
     {
         return format!("{words} (limits.handles)");
     }

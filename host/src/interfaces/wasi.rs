@@ -70,7 +70,7 @@ fn random_numbers(guest: &Guest, purpose: &[u8]) -> ChaCha20Rng {
 /// Defines all of WASI 0.2 but HTTP, with our clocks in the place of the machine's.
 pub(super) fn link(l: &mut Linker<State>) -> wasmtime::Result<()> {
     let options = sockets::network::LinkOptions::default();
-    error::add_to_linker::<State, HasSelf<ResourceTable>>(l, |state| &mut state.table)?;
+    error::add_to_linker::<State, GuestsOwn>(l, own)?;
     poll::add_to_linker::<State, GuestsOwn>(l, own)?;
     streams::add_to_linker::<State, HasSelf<ResourceTable>>(l, |state| &mut state.table)?;
     clocks::wall_clock::add_to_linker::<State, GuestsOwn>(l, own)?;
@@ -115,6 +115,20 @@ fn own(state: &mut State) -> Own<'_> {
     Own {
         guest: &state.guest,
         table: &mut state.table,
+    }
+}
+
+impl error::Host for Own<'_> {}
+
+impl error::HostError for Own<'_> {
+    fn drop(&mut self, error: Resource<streams::Error>) -> wasmtime::Result<()> {
+        self.table.delete(error)?;
+        Ok(())
+    }
+
+    /// What it says, with its causes, and never where in the host it arose: the host's environment would decide that.
+    fn to_debug_string(&mut self, error: Resource<streams::Error>) -> wasmtime::Result<String> {
+        Ok(format!("{:#}", self.table.get(&error)?))
     }
 }
 

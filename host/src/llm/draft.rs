@@ -10,6 +10,9 @@ use crate::bindings::types::ToolCall;
 use crate::error::Refusal;
 use crate::limits::Limits;
 
+/// Parts of an answer at most, beside tool calls: each costs something, also where it is empty.
+const PARTS: u64 = 1024;
+
 /// A part that may still grow.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Slot {
@@ -64,8 +67,34 @@ impl Draft {
                 ))));
             }
         }
+        if self.slots.len() as u64 >= self.max_calls.saturating_add(PARTS) {
+            return Err(Fault::Refused(Refusal::upstream(format!(
+                "The model's reply has more than {} parts; it was cut off and is refused.",
+                self.max_calls.saturating_add(PARTS)
+            ))));
+        }
         self.slots.push(slot);
         Ok(self.slots.len() - 1)
+    }
+
+    /// Gives the call that part `index` is its id and its name, where it began without.
+    pub(super) fn name_call(&mut self, index: usize, id: String, name: String) -> Result<(), Fault> {
+        let Slot::Call {
+            id: old_id,
+            name: old_name,
+            ..
+        } = &mut self.slots[index]
+        else {
+            return Ok(());
+        };
+        let mut more = 0;
+        for (old, new) in [(old_id, id), (old_name, name)] {
+            if old.is_empty() {
+                more += new.len();
+                *old = new;
+            }
+        }
+        self.grow(more)
     }
 
     /// Appends to the text, reasoning or arguments of part `index`.
@@ -110,11 +139,6 @@ impl Draft {
             }
         }
         Ok(())
-    }
-
-    /// Part `index`.
-    pub(super) fn slot_mut(&mut self, index: usize) -> &mut Slot {
-        &mut self.slots[index]
     }
 
     /// All parts.
@@ -237,6 +261,39 @@ mod tests {
         assert!(draft.text("12345").is_ok());
         assert!(draft.text("67890").is_ok());
         assert!(matches!(draft.text("1"), Err(Fault::Refused(r)) if r.message.contains("limits.reply")));
+    }
+
+    #[test]
+    fn what_comes_late_of_a_call_counts_as_well() {
+        let mut draft = draft(10, 32);
+        let call = draft.push(call("", "")).expect("fits");
+        assert!(draft.name_call(call, "1234".into(), String::new()).is_ok());
+        assert!(draft.name_call(call, "no more than once".into(), "g".into()).is_ok());
+        assert!(draft.append(call, "67890").is_ok());
+        assert!(draft.append(call, "1").is_err());
+        let mut draft = super::Draft::new(&Limits {
+            reply: 10,
+            ..Limits::default()
+        });
+        let call = draft.push(Slot::Call {
+            id: String::new(),
+            name: String::new(),
+            arguments: String::new(),
+        });
+        assert!(
+            draft
+                .name_call(call.expect("fits"), "12345".into(), "123456".into())
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn the_cap_on_parts_is_exact() {
+        let mut draft = draft(10, 1);
+        for _ in 0..=PARTS {
+            assert!(draft.push(Slot::Text(String::new())).is_ok());
+        }
+        assert!(draft.push(Slot::Text(String::new())).is_err());
     }
 
     #[test]

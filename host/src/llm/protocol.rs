@@ -13,6 +13,7 @@ use super::usage::Reported;
 use crate::bindings::llm::{FinishReason, Part};
 use crate::bindings::types::ToolDef;
 use crate::error::Refusal;
+use crate::json;
 
 /// Who hears of text as it comes.
 pub(super) type Tell<'a> = dyn Fn(Delta) + Send + Sync + 'a;
@@ -112,8 +113,19 @@ fn status_of(code: &str) -> u16 {
     500
 }
 
+/// Values, and keys, of one event or body at most: each takes far more memory than its text.
+const VALUES: u64 = 100_000;
+
+/// The name of a model as a provider says it, of a length that a name may have.
+pub(super) fn model_name(name: &str) -> String {
+    crate::text::line(name, 256)
+}
+
 /// The JSON of an event or body.
 pub(super) fn parse(text: &str) -> Result<Value, Fault> {
+    if json::values(text) > VALUES {
+        return Err(Fault::Broken(format!("a piece of it has more than {VALUES} values")));
+    }
     serde_json::from_str(text).map_err(|error| Fault::Broken(format!("a piece of it is no JSON ({error})")))
 }
 

@@ -1,6 +1,8 @@
 //! The limits of a run that was imported: its file says them, and anybody can write one. None of them may allow more than this host's own, unless its
 //! operator says so.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::error::Dimension;
 use crate::limits::{Limit, Limits, show, word};
 use crate::run::resume::each_start;
@@ -48,6 +50,7 @@ pub(super) fn may_hold(store: &Store, row: &RunRow, recorded: &Limits, own: &Lim
         return Ok(());
     }
     let mut limits = in_this_process(recorded, own);
+    let (mut depths, mut alive) = (BTreeMap::new(), BTreeSet::new());
     each_start(store, &row.id, |session, body| {
         let agent = body.agent;
         // By that it is told which limits are the agent's.
@@ -57,9 +60,21 @@ pub(super) fn may_hold(store: &Store, row: &RunRow, recorded: &Limits, own: &Lim
                 "a start of session {session} names another parent than its row"
             ));
         }
+        let above = agent.parent.as_ref().map(|parent| depths.get(&parent.number));
+        let deeper = above.map_or(Some(0), |above: Option<&u32>| above?.checked_add(1));
+        if deeper != Some(agent.depth) {
+            let session = &session.session;
+            return Err(format!(
+                "a start of session {session} says that it is at another depth than it is"
+            ));
+        }
+        depths.insert(session.session.number, agent.depth);
         if agent.parent.is_none() {
             limits.restart_attempts = limits.restart_attempts.max(u64::from(agent.max_attempts));
             return Ok(());
+        }
+        if session.result.is_none() {
+            alive.insert(session.session.number);
         }
         for (dimension, most) in agent.caps {
             match dimension {
@@ -72,6 +87,10 @@ pub(super) fn may_hold(store: &Store, row: &RunRow, recorded: &Limits, own: &Lim
         }
         Ok(())
     })?;
+    let deepest = depths.values().max().copied().unwrap_or_default();
+    limits.delegation_depth = limits.delegation_depth.max(deepest.into());
+    limits.delegation_alive = limits.delegation_alive.max(alive.len() as u64);
+    limits.delegation_total = limits.delegation_total.max(depths.len().saturating_sub(1) as u64);
     none_is_looser(&limits, own)
 }
 

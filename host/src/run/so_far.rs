@@ -1,5 +1,6 @@
 //! What a run that has not ended has spent so far, and how it stands.
 
+use crate::ledger::Totals;
 use crate::run::HostError;
 use crate::store::{RunRow, RunState, SessionRow, Status, Store};
 use crate::supervisor::{self, RunSoFar};
@@ -16,7 +17,15 @@ pub(super) fn so_far(store: &Store, mut run: RunRow) -> Result<(RunRow, Vec<Sess
         mut sessions,
         spent,
         totals,
-    } = supervisor::so_far(store, &run.id)?;
+    } = match run.is_for_viewing() {
+        // Its starts may have been left out, and it does not go on.
+        true => RunSoFar {
+            sessions: store.sessions(&run.id)?,
+            spent: run.spent,
+            totals: Totals::default(),
+        },
+        false => supervisor::so_far(store, &run.id)?,
+    };
     run.spent = run.spent.max(&spent);
     if let Some(root) = sessions.first() {
         // A stop wrote it, with what the journal doesn't tell.

@@ -34,7 +34,7 @@ impl Host {
             }
             found => found?,
         };
-        store.index_again(&id).await?;
+        let id = store.lead_to(&id).await?;
         let loss = store.accept_loss(&id).await?;
         if loss.is_any() {
             let owner = store.take_run(&id).await?;

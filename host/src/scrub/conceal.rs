@@ -6,15 +6,6 @@ use std::ops::Range;
 use super::secret::{Match, View};
 use super::secrets::{Known, Secrets};
 
-/// Whether bytes are all that there is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rest {
-    /// They are.
-    Nothing,
-    /// They were cut, and a secret may go on behind them.
-    Unseen,
-}
-
 impl Secrets {
     /// Whether there is nothing to look for.
     pub fn is_empty(&self) -> bool {
@@ -49,28 +40,30 @@ impl Secrets {
         })
     }
 
-    /// `bytes` with a placeholder for each stretch that is a secret, and for the end of bytes that were cut, if a secret may begin there,
-    /// with nothing.
-    pub fn conceal<'a>(&self, bytes: &'a [u8], rest: Rest) -> Cow<'a, [u8]> {
+    /// `bytes` with a placeholder for each stretch that is a secret.
+    pub fn conceal<'a>(&self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
+        self.conceal_first(bytes, bytes.len())
+    }
+
+    /// The first `shown` of `bytes` with a placeholder for each stretch that is a secret, also for one that goes on behind them. Nothing but a whole secret
+    /// changes what is shown: whoever wrote the bytes would learn by how much where a guess goes wrong.
+    pub fn conceal_first<'a>(&self, bytes: &'a [u8], shown: usize) -> Cow<'a, [u8]> {
+        let first = &bytes[..shown.min(bytes.len())];
         if self.is_empty() {
-            return Cow::Borrowed(bytes);
+            return Cow::Borrowed(first);
         }
-        let places = joined(self.matches(bytes));
-        let hidden = places.last().map_or(0, |(place, _)| place.end);
-        let end = match rest {
-            Rest::Nothing => bytes.len(),
-            Rest::Unseen => self.end(bytes, hidden),
-        };
+        let mut places = joined(self.matches(bytes));
+        places.retain(|(place, _)| place.start < first.len());
         if places.is_empty() {
-            return Cow::Borrowed(&bytes[..end]);
+            return Cow::Borrowed(first);
         }
-        let (mut out, mut from) = (Vec::with_capacity(end), 0);
+        let (mut out, mut from) = (Vec::with_capacity(first.len()), 0);
         for (place, owner) in places {
-            out.extend_from_slice(&bytes[from..place.start]);
+            out.extend_from_slice(&first[from..place.start]);
             out.extend_from_slice(self.rules().placeholder(owner).as_bytes());
-            from = place.end;
+            from = place.end.min(first.len());
         }
-        out.extend_from_slice(&bytes[from..end]);
+        out.extend_from_slice(&first[from..]);
         Cow::Owned(out)
     }
 
@@ -83,7 +76,7 @@ impl Secrets {
         text.floor_char_boundary(self.end(text.as_bytes(), hidden.unwrap_or(0)))
     }
 
-    /// Where bytes end that were cut, if a secret may begin there: not before `hidden`, the end of one that is known.
+    /// Where bytes end that go on, if a secret may begin there: not before `hidden`, the end of one that is known.
     fn end(&self, bytes: &[u8], hidden: usize) -> usize {
         let begun = self.rules().forbidden().begun(bytes, &mut View::default());
         hidden.max(bytes.len() - begun)
@@ -130,8 +123,7 @@ mod tests {
     #[test]
     fn what_is_no_secret_passes_byte_by_byte() {
         let bytes = b"\xff\x00\r\n sk-0123456789abcdefghij Authorization: Bearer abcdefgh \x1b[0m\xc3";
-        assert!(matches!(secrets().conceal(bytes, Rest::Nothing), Cow::Borrowed(same) if same == bytes));
-        assert!(matches!(secrets().conceal(bytes, Rest::Unseen), Cow::Borrowed(same) if same == bytes));
+        assert!(matches!(secrets().conceal(bytes), Cow::Borrowed(same) if same == bytes));
         assert_eq!(secrets().find(bytes), None);
         assert_eq!(Secrets::none().find(VALUE.as_bytes()), None);
     }
@@ -139,10 +131,7 @@ mod tests {
     #[test]
     fn a_secret_among_other_bytes_is_replaced() {
         let text = [b"\xff\x00<", VALUE.as_bytes(), b">\xfe", hex(VALUE).as_bytes(), b"\0"].concat();
-        assert_eq!(
-            &*secrets().conceal(&text, Rest::Nothing),
-            b"\xff\x00<[secret x]>\xfe[secret x]\0"
-        );
+        assert_eq!(&*secrets().conceal(&text), b"\xff\x00<[secret x]>\xfe[secret x]\0");
         assert_eq!(secrets().find(&text), Some(Known::Secret("x")));
     }
 
@@ -156,32 +145,48 @@ mod tests {
                 .collect();
             let text = format!("<{}>", lines.join(end));
             assert_eq!(secrets().find(text.as_bytes()), Some(Known::Secret("x")), "{text:?}");
-            assert_eq!(&*secrets().conceal(text.as_bytes(), Rest::Nothing), b"<[secret x]>");
-            let begun = &text[..text.len() - 9];
-            assert_eq!(&*secrets().conceal(begun.as_bytes(), Rest::Unseen), b"<", "{begun:?}");
+            assert_eq!(&*secrets().conceal(text.as_bytes()), b"<[secret x]>");
+            let shown = text.len() - 9;
+            assert_eq!(
+                &*secrets().conceal_first(text.as_bytes(), shown),
+                b"<[secret x]",
+                "{shown}"
+            );
         }
     }
 
     #[test]
-    fn of_what_was_cut_no_beginning_of_a_secret_is_left() {
+    fn of_a_secret_that_goes_on_behind_what_is_shown_nothing_is_left() {
         for form in [VALUE.to_owned(), hex(VALUE), format!("\\u00{}", hex("K"))] {
-            for cut in 1..form.len() {
-                let text = format!("before {}", &form[..cut]);
-                let out = secrets().conceal(text.as_bytes(), Rest::Unseen).into_owned();
-                // Three bytes are less than any secret has.
-                assert!(
-                    out.len() <= "before ".len() + 3,
-                    "{text}: {}",
-                    String::from_utf8_lossy(&out)
-                );
-                assert!(out.starts_with(b"before "));
-                assert_eq!(&*secrets().conceal(text.as_bytes(), Rest::Nothing), text.as_bytes());
+            let is_secret = secrets().find(form.as_bytes()).is_some();
+            let text = format!("before {form} after");
+            for shown in "before ".len() + 1..="before ".len() + form.len() {
+                let out = secrets().conceal_first(text.as_bytes(), shown).into_owned();
+                let expected = match is_secret {
+                    true => b"before [secret x]".as_slice(),
+                    false => &text.as_bytes()[..shown],
+                };
+                assert_eq!(out, expected, "{shown}");
             }
         }
-        let whole = format!("{VALUE}{}", &VALUE[..9]);
-        assert_eq!(&*secrets().conceal(whole.as_bytes(), Rest::Unseen), b"[secret x]");
-        let again = Secrets::new([("x".to_owned(), "abcdabcdabcd".to_owned())]);
-        assert_eq!(&*again.conceal(b"-abcdabcdabcd", Rest::Unseen), b"-[secret x]");
+    }
+
+    #[test]
+    fn a_guess_tells_nothing_by_what_is_left_of_it() {
+        let (value, other) = (VALUE.to_owned(), VALUE.replace('K', "L"));
+        for form in [|text: &str| text.to_owned(), hex] {
+            let (right, wrong) = (form(&value), form(&other));
+            for begun in 1..right.len() {
+                for beyond in [0, 1, 64] {
+                    let cut = |guess: &str| {
+                        let text = format!("before {}{}", &guess[..begun], "-".repeat(beyond));
+                        let shown = "before ".len() + begun;
+                        secrets().conceal_first(text.as_bytes(), shown).len()
+                    };
+                    assert_eq!(cut(&right), cut(&wrong), "{begun} {beyond}");
+                }
+            }
+        }
     }
 
     #[test]
@@ -219,7 +224,7 @@ mod tests {
             after in proptest::collection::vec(any::<u8>(), 0..60),
         ) {
             let bytes = [&before[..], VALUE.as_bytes(), &after[..]].concat();
-            let out = secrets().conceal(&bytes, Rest::Nothing).into_owned();
+            let out = secrets().conceal(&bytes).into_owned();
             let expected = [&before[..], b"[secret x]", &after[..]].concat();
             prop_assert_eq!(out, expected);
         }

@@ -25,7 +25,6 @@ mod spill;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use self::conceal::Rest;
 pub use self::fence::fence;
 pub use self::secrets::{Known, Secrets};
 

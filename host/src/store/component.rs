@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Row, params};
 
 use super::Store;
 use super::commit::Done;
@@ -76,7 +76,7 @@ impl Store {
         let (number, _) = self.run_number(run)?;
         self.read(|conn| {
             let mut select = conn.prepare_cached("SELECT digest FROM component WHERE run = ?1 ORDER BY digest")?;
-            let rows = select.query_map([number], |row| row.get(0).map(Digest::from_bytes))?;
+            let rows = select.query_map([number], |row| digest_at(row, 0))?;
             Ok(rows.collect::<Result<_, _>>()?)
         })
     }
@@ -93,6 +93,46 @@ pub(super) fn link(conn: &Connection, run: i64, digest: &Digest) -> Result<(), F
          ON CONFLICT (run, digest) DO UPDATE SET sum = excluded.sum",
     )?
     .execute(params![run, digest.as_bytes(), row_sum(run, digest)])?;
+    Ok(())
+}
+
+/// The digest in this column, whatever type its value has.
+pub(super) fn digest_at(row: &Row<'_>, column: usize) -> Result<Digest, rusqlite::Error> {
+    let value = row.get_ref(column)?;
+    let bytes = value.as_bytes().ok().and_then(|bytes| bytes.try_into().ok());
+    let other = || rusqlite::Error::InvalidColumnType(column, "digest".to_owned(), value.data_type());
+    bytes.map(Digest::from_bytes).ok_or_else(other)
+}
+
+/// Gives rows of components back to the runs whose they are by their checksums: the plugin of a run that is there stays, though its row strayed to this
+/// one's.
+pub(super) fn give_back(conn: &Connection, number: i64) -> Result<(), Fault> {
+    let mut select = conn.prepare_cached("SELECT digest, sum FROM component WHERE run = ?1 AND sum IS NOT NULL")?;
+    let rows = select.query_map([number], |row| Ok((digest_at(row, 0)?, row.get(1)?)))?;
+    let mut strays = rows.collect::<Result<Vec<(Digest, i64)>, _>>()?;
+    strays.retain(|(digest, sum)| row_sum(number, digest) != *sum);
+    if strays.is_empty() {
+        return Ok(());
+    }
+    let mut select = conn.prepare_cached("SELECT no FROM run NOT INDEXED")?;
+    let runs = select.query_map([], |row| row.get(0))?;
+    let runs = runs.collect::<Result<Vec<i64>, _>>()?;
+    for (digest, sum) in strays {
+        if let Some(run) = runs.iter().find(|run| row_sum(**run, &digest) == sum) {
+            link(conn, *run, &digest)?;
+        }
+    }
+    Ok(())
+}
+
+/// Gives the rows of this run that are another's back to it, and vouches for the others anew.
+pub(super) fn mend(conn: &Connection, run: i64) -> Result<(), Fault> {
+    give_back(conn, run)?;
+    let mut select = conn.prepare_cached("SELECT digest FROM component WHERE run = ?1")?;
+    let digests = select.query_map([run], |row| digest_at(row, 0))?;
+    for digest in digests.collect::<Result<Vec<_>, _>>()? {
+        link(conn, run, &digest)?;
+    }
     Ok(())
 }
 

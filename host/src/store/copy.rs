@@ -101,7 +101,7 @@ impl Store {
     /// The copies that are not whole now, by number.
     pub(super) fn copies(&self) -> Result<Vec<(i64, RunId)>, StoreError> {
         let found = self.read(|conn| {
-            let mut select = conn.prepare_cached("SELECT no, id FROM run WHERE epoch = ?1")?;
+            let mut select = conn.prepare_cached("SELECT no, CAST(id AS TEXT) FROM run WHERE epoch = ?1")?;
             let rows = select.query_map([int(NOT_WHOLE)], |row| Ok((row.get(0)?, row.get(1)?)))?;
             Ok(rows.collect::<Result<Vec<(i64, String)>, _>>()?)
         })?;

@@ -22,15 +22,20 @@ pub(super) struct WholeEntry {
 impl WholeEntry {
     /// That of this row of the table's columns; nothing where they are not what was written. A value of another type is that too.
     pub(super) fn of(row: &Row<'_>) -> Option<Self> {
-        Self::read(row).ok().flatten()
+        Self::read(row, row.get("space").ok()?).ok().flatten()
     }
 
-    fn read(row: &Row<'_>) -> Result<Option<Self>, rusqlite::Error> {
+    /// Whether this row is what was written into this space, whatever it says of whose it is.
+    pub(super) fn was_of(row: &Row<'_>, space: i64) -> bool {
+        matches!(Self::read(row, space), Ok(Some(_)))
+    }
+
+    fn read(row: &Row<'_>, space: i64) -> Result<Option<Self>, rusqlite::Error> {
         let (deleted, key, op): (i64, Vec<u8>, Vec<u8>) = (row.get("deleted")?, row.get("key")?, row.get("op")?);
         let (author, media_type, data): (String, String, Vec<u8>) =
             (row.get("author")?, row.get("media_type")?, row.get("data")?);
         let parts = EntryParts {
-            space: row.get("space")?,
+            space,
             version: row.get("version")?,
             deleted: deleted == 1,
             key: &key,

@@ -1,52 +1,109 @@
 //! Runs that the database has and to which the index of their ids does not lead: they are told as damaged, and never as ones that are not there.
 
+use std::collections::BTreeSet;
+
 use rusqlite::{Connection, params};
 
 use super::Store;
 use super::commit::Done;
 use super::error::{Fault, StoreError};
 use super::record::Sync;
-use super::runs::{NOT_WHOLE, no_run};
+use super::runs::{NOT_WHOLE, no_run, vouched_id};
+use super::whole::tolerant;
 use crate::ids::RunId;
 
 /// What is wrong with such a run.
 pub(super) const NOT_LED_TO: &str = "the index of runs does not lead to it";
 
+/// How the index of runs is asked.
+const BY_INDEX: &str = "INDEXED BY sqlite_autoindex_run_1";
+
 /// How many runs are told at most where a prefix may be any of them.
 const CANDIDATES: u32 = 5;
 
 impl Store {
-    /// Makes the index of runs again where it does not lead to this one.
+    /// Makes right by what a run is found: the id in its row, which the row's checksum covers, and the index of runs. Gives the id that it has: one that
+    /// was damaged has led here in the place of that.
     ///
     /// # Errors
     /// Failures of the disk.
-    pub async fn index_again(&self, run: &RunId) -> Result<(), StoreError> {
+    pub async fn lead_to(&self, run: &RunId) -> Result<RunId, StoreError> {
         self.writer()?;
-        let is_hidden = self.read(|conn| {
-            let mut select = conn.prepare_cached("SELECT no FROM run NOT INDEXED WHERE id = ?1")?;
-            let mut rows = select.query([run.as_str()])?;
-            while let Some(row) = rows.next()? {
-                if !is_led_to(conn, run.as_str(), row.get(0)?)? {
-                    return Ok(true);
-                }
+        let Some(Misled { number, id, renamed }) = self.read(|conn| misled(conn, run))? else {
+            return Ok(run.clone());
+        };
+        let right = id.clone();
+        let work = move |conn: &Connection| {
+            if renamed {
+                tolerant(conn, || {
+                    let mut update = conn.prepare_cached("UPDATE run SET id = ?2 WHERE no = ?1")?;
+                    Ok(update.execute(params![number, right.as_str()])?)
+                })?;
             }
-            Ok(false)
-        })?;
-        if !is_hidden {
-            return Ok(());
-        }
-        let work = |conn: &Connection| {
             conn.execute_batch("REINDEX run")?;
             Ok(Done { value: (), head: None })
         };
-        self.submit(Sync::Durable, None, work).await
+        self.submit(Sync::Durable, None, work).await?;
+        Ok(id)
+    }
+}
+
+/// A run to which its id does not lead.
+struct Misled {
+    number: i64,
+    /// The id that it has.
+    id: RunId,
+    /// Whether its row has another.
+    renamed: bool,
+}
+
+/// The run that is meant by an id which the table or the index has, where that does not lead to it by both.
+fn misled(conn: &Connection, run: &RunId) -> Result<Option<Misled>, Fault> {
+    let mut numbers = BTreeSet::new();
+    for (by, id) in [("NOT INDEXED", "CAST(id AS TEXT)"), (BY_INDEX, "id")] {
+        let mut select = conn.prepare_cached(&format!("SELECT no FROM run {by} WHERE {id} = ?1"))?;
+        let found = select.query_map([run.as_str()], |row| row.get(0))?;
+        match found.collect::<Result<Vec<i64>, _>>().map_err(Fault::from) {
+            // What can't be read leads nowhere.
+            Err(fault) if fault.is_corrupt() => {}
+            found => numbers.extend(found?),
+        }
+    }
+    for number in numbers {
+        let stored = is_stored_as(conn, run, number)?;
+        let id = match vouched_id(conn, number)? {
+            Some(id) => id,
+            // Nothing says that it is another's, and no other id leads to it.
+            None if stored && !is_led_to_from_any(conn, number)? => run.clone(),
+            None => continue,
+        };
+        let renamed = !is_stored_as(conn, &id, number)?;
+        // The index may lead from this id to a run that has nothing to do with it.
+        let meant = id == *run || stored;
+        if meant && (renamed || !is_led_to(conn, id.as_str(), number)?) {
+            return Ok(Some(Misled { number, id, renamed }));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether the row with this number has this id.
+pub(super) fn is_stored_as(conn: &Connection, id: &RunId, number: i64) -> Result<bool, Fault> {
+    let mut select = conn.prepare_cached("SELECT 1 FROM run NOT INDEXED WHERE no = ?1 AND id = ?2")?;
+    Ok(select.exists(params![number, id.as_str()])?)
+}
+
+fn is_led_to_from_any(conn: &Connection, number: i64) -> Result<bool, Fault> {
+    let mut select = conn.prepare_cached(&format!("SELECT 1 FROM run {BY_INDEX} WHERE +no = ?1 ORDER BY id"))?;
+    match select.exists([number]).map_err(Fault::from) {
+        Err(fault) if fault.is_corrupt() => Ok(false),
+        led => led,
     }
 }
 
 /// Whether the index leads from this id to the row with this number.
 pub(super) fn is_led_to(conn: &Connection, id: &str, number: i64) -> Result<bool, Fault> {
-    let mut select =
-        conn.prepare_cached("SELECT 1 FROM run INDEXED BY sqlite_autoindex_run_1 WHERE id = ?1 AND no = ?2")?;
+    let mut select = conn.prepare_cached(&format!("SELECT 1 FROM run {BY_INDEX} WHERE id = ?1 AND no = ?2"))?;
     match select.exists(params![id, number]).map_err(Fault::from) {
         // What can't be read leads nowhere.
         Err(fault) if fault.is_corrupt() => Ok(false),
@@ -73,15 +130,14 @@ pub(super) fn not_found(conn: &Connection, run: &RunId) -> Result<StoreError, Fa
 
 /// The first runs whose ids begin with `prefix`. Where the index leads to none, or to one that has another id, the table is asked.
 pub(super) fn candidates(conn: &Connection, prefix: &str) -> Result<Vec<RunId>, Fault> {
-    let mut found = named(conn, "INDEXED BY sqlite_autoindex_run_1", prefix)?;
-    let mut stored = conn.prepare_cached("SELECT 1 FROM run NOT INDEXED WHERE no = ?1 AND id = ?2")?;
+    let mut found = named(conn, BY_INDEX, prefix)?;
     let mut are_stored = !found.is_empty();
     for (number, run) in &found {
-        are_stored &= stored.exists(params![number, run.as_str()])?;
+        are_stored &= is_stored_as(conn, run, *number)?;
     }
     if !are_stored {
         let mut all = named(conn, "NOT INDEXED", prefix)?;
-        found.retain(|(number, _)| all.iter().all(|(other, _)| other != number));
+        found.retain(|(_, run)| all.iter().all(|(_, other)| other != run));
         all.append(&mut found);
         found = all;
     }

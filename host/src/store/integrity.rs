@@ -261,7 +261,7 @@ impl Store {
                     for run in damaged.filter_map(|(number, _)| names.get(number)) {
                         let digest = digest.short();
                         found.add(
-                            None,
+                            Some(run),
                             format!("the row that says that the run {run} uses the component {digest} is damaged"),
                         );
                     }
@@ -391,7 +391,7 @@ fn components(conn: &Connection) -> Result<BTreeMap<Digest, BTreeMap<i64, bool>>
     let mut rows = select.query([])?;
     let mut components: BTreeMap<_, BTreeMap<i64, bool>> = BTreeMap::new();
     while let Some(row) = rows.next()? {
-        let (digest, run) = (Digest::from_bytes(row.get(0)?), row.get(1)?);
+        let (digest, run) = (component::digest_at(row, 0)?, row.get(1)?);
         let sum: Option<i64> = row.get(2)?;
         let sound = sum.is_none_or(|sum| sum == component::row_sum(run, &digest));
         components.entry(digest).or_default().insert(run, sound);

@@ -10,12 +10,15 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use rustix::fs::{FlockOperation, flock};
 
 use super::commit::Done;
+use super::component::{digest_at, give_back};
 use super::error::{Fault, StoreError};
 use super::files::{Files, private, shared};
+use super::hidden::{is_led_to, is_stored_as};
 use super::record::Sync;
 use super::rows::RunRow;
 use super::runs::{NOT_WHOLE, epoch_at, listed_at};
 use super::sweep::{DOUBTFUL, Left, TIME, range, sweep_some};
+use super::whole::tolerant;
 use super::{RunState, Store};
 use crate::blocking;
 use crate::ids::{Digest, RunId};
@@ -188,7 +191,7 @@ impl Store {
     fn component_sizes(&self, number: i64) -> Result<Vec<(Digest, u64)>, StoreError> {
         let digests = self.read(|conn| {
             let mut select = conn.prepare_cached("SELECT digest FROM component WHERE run = ?1 ORDER BY digest")?;
-            let rows = select.query_map([number], |row| row.get(0).map(Digest::from_bytes))?;
+            let rows = select.query_map([number], |row| digest_at(row, 0))?;
             Ok(rows.collect::<Result<Vec<_>, _>>()?)
         })?;
         let sized = digests
@@ -236,17 +239,17 @@ impl Store {
         let gone = id.clone();
         let work = move |conn: &Connection| {
             let found: Option<i64> = conn
-                .prepare_cached("SELECT epoch FROM run NOT INDEXED WHERE no = ?1 AND id = ?2")?
+                .prepare_cached("SELECT epoch FROM run NOT INDEXED WHERE no = ?1 AND CAST(id AS TEXT) = ?2")?
                 .query_row(params![number, gone.as_str()], |row| Ok(epoch_at(row, 0)))
                 .optional()?;
             let value = match found {
                 None => Removal::Gone,
                 Some(now) if now != epoch => Removal::Taken,
                 Some(_) => {
+                    give_back(conn, number)?;
                     conn.prepare_cached("INSERT INTO pruned (no, id) VALUES (?1, ?2)")?
                         .execute(params![number, gone.as_str()])?;
-                    conn.prepare_cached("DELETE FROM run NOT INDEXED WHERE no = ?1 AND id = ?2")?
-                        .execute(params![number, gone.as_str()])?;
+                    delete_row(conn, &gone, number)?;
                     Removal::Removed
                 }
             };
@@ -474,6 +477,20 @@ fn unless_damaged<T: Default>(read: Result<T, StoreError>, state: &mut RunState)
     }
 }
 
+/// Deletes a run's row. Where the index of runs does not lead to it, that is made again from the rows that are left.
+fn delete_row(conn: &Connection, id: &RunId, number: i64) -> Result<(), Fault> {
+    let delete = || {
+        let mut delete = conn.prepare_cached("DELETE FROM run NOT INDEXED WHERE no = ?1")?;
+        Ok(delete.execute([number])?)
+    };
+    if is_stored_as(conn, id, number)? && is_led_to(conn, id.as_str(), number)? {
+        delete()?;
+        return Ok(());
+    }
+    tolerant(conn, delete)?;
+    Ok(conn.execute_batch("REINDEX run")?)
+}
+
 /// About how many bytes of the database a run takes.
 fn run_bytes(conn: &Connection, number: i64) -> Result<u64, Fault> {
     let sizes = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?));
@@ -493,13 +510,13 @@ fn run_bytes(conn: &Connection, number: i64) -> Result<u64, Fault> {
     Ok(bytes.unsigned_abs() + rows.unsigned_abs() * ROW)
 }
 
-/// What holds for rows of components that are in use, in SQL: all but those of removed runs. No checksum covers such a row, so that one whose run is not
-/// there may be of one that is.
+/// What holds for rows of components that are in use, in SQL: all but those of removed runs, which have been given back whose checksum says so. One whose
+/// run was never there may be of one that is.
 const IN_USE: &str = "(run IN (SELECT no FROM run) OR run NOT IN (SELECT no FROM pruned))";
 
 fn used_components(conn: &Connection) -> Result<BTreeSet<Digest>, Fault> {
     let mut select = conn.prepare_cached(&format!("SELECT DISTINCT digest FROM component WHERE {IN_USE}"))?;
-    let rows = select.query_map([], |row| row.get(0).map(Digest::from_bytes))?;
+    let rows = select.query_map([], |row| digest_at(row, 0))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 

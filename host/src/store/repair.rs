@@ -16,7 +16,7 @@ use super::runs::{MENDED_EPOCH, is_epoch, now_ms, origin_flags, origin_of, place
 use super::seal::int;
 use super::verify::{Look, Steps, verify};
 use super::write::{head, session_row};
-use super::{Store, whole};
+use super::{Store, component, whole};
 use crate::ids::{Digest, RunId};
 
 /// What was given up of a run.
@@ -166,6 +166,7 @@ fn mend(conn: &Connection, run: &RunId, number: i64, sound: Rebuilt, cut: u64) -
     cut_journal(conn, number, sound.records, cut)?;
     mend_bodies(conn, number)?;
     mend_request(conn, number)?;
+    component::mend(conn, number)?;
     let root = sound.sessions.get(&0).cloned();
     mend_sessions(conn, number, sound.sessions)?;
     let Some(root) = root else {

@@ -9,6 +9,7 @@ use super::commit::Done;
 use super::error::{Fault, StoreError};
 use super::hidden::not_found;
 use super::record::Sync;
+use super::runs::find_row;
 use super::seal::{int, sum, uint};
 use crate::ids::RunId;
 
@@ -19,15 +20,11 @@ impl Store {
     /// Asks for the end of a run that another process owns, durably. The first request stands.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`], [`StoreError::Busy`], failures of the disk.
+    /// [`StoreError::NotFound`], [`StoreError::Damaged`], [`StoreError::Busy`], failures of the disk.
     pub async fn request_cancel(&self, run: &RunId, at_ms: u64) -> Result<(), StoreError> {
         let run = run.clone();
         let work = move |conn: &Connection| {
-            let number: Option<i64> = conn
-                .prepare_cached("SELECT no FROM run WHERE id = ?1")?
-                .query_row([run.as_str()], |row| row.get(0))
-                .optional()?;
-            let Some(number) = number else {
+            let Some((number, _)) = find_row(conn, &run)? else {
                 return Err(not_found(conn, &run)?.into());
             };
             conn.prepare_cached("INSERT OR IGNORE INTO cancel_request (run, at_ms, sum) VALUES (?1, ?2, ?3)")?

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::commit::Done;
 use super::error::{Fault, StoreError};
-use super::hidden::{candidates, not_found};
+use super::hidden::{candidates, is_stored_as, not_found};
 use super::key::row_id;
 use super::owner::{Head, LockState, NO_ANCHOR, Owner, Ownership, RunLock};
 use super::record::Sync;
@@ -414,7 +414,8 @@ impl Store {
     fn chain_at(&self, number: i64, seq: u64) -> Result<Option<i64>, StoreError> {
         self.read(|conn| {
             let mut select = conn.prepare_cached("SELECT chain FROM journal WHERE id = ?1")?;
-            Ok(select.query_row([row_id(number, seq)], |row| row.get(0)).optional()?)
+            let chain = select.query_row([row_id(number, seq)], |row| Ok(row.get(0).ok()));
+            Ok(chain.optional()?.flatten())
         })
     }
 }
@@ -535,7 +536,12 @@ pub(super) fn find_row(conn: &Connection, run: &RunId) -> Result<Option<(i64, Ru
         ))?
         .query_row([run.as_str()], |row| Ok((row.get(0)?, run_at(run.as_str(), row, 1))))
         .optional()?;
-    found.map(|(number, row)| Ok((number, row?))).transpose()
+    let Some((number, row)) = found else { return Ok(None) };
+    // The index has led here, and the row may have another id.
+    match is_stored_as(conn, run, number)? {
+        true => Ok(Some((number, row?))),
+        false => Err(damaged_row(run).into()),
+    }
 }
 
 /// What a run's row says beside its epoch, whatever that is; none where that is not what was written.
@@ -544,6 +550,18 @@ pub(super) fn row_beside_epoch(conn: &Connection, run: &RunId, number: i64) -> R
     let stored: Option<(Vec<u8>, i64)> = select.query_row([number], |row| Ok(row.get(0).ok().zip(row.get(1).ok())))?;
     let opened = stored.map(|(data, sum)| open_run(run.as_str(), *EPOCHS.start(), &data, sum));
     Ok(opened.and_then(Result::ok))
+}
+
+/// The id of a run's row by its checksum, whatever the column says; none where that is not what was written.
+pub(super) fn vouched_id(conn: &Connection, number: i64) -> Result<Option<RunId>, Fault> {
+    let mut select = conn.prepare_cached("SELECT data, sum FROM run WHERE no = ?1")?;
+    let stored: Option<(Vec<u8>, i64)> = select.query_row([number], |row| Ok(row.get(0).ok().zip(row.get(1).ok())))?;
+    Ok(stored.and_then(|(data, sum)| {
+        let id = decode::<RunRow>(&data)?.id;
+        open_run(id.as_str(), *EPOCHS.start(), &data, sum)
+            .ok()
+            .map(|row| row.id)
+    }))
 }
 
 fn known_row(conn: &Connection, run: &RunId) -> Result<RunRow, Fault> {

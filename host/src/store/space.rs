@@ -64,6 +64,75 @@ pub(super) struct Space {
     pub(super) tombstones: u64,
 }
 
+/// A space's row as the table has it.
+pub(super) struct StoredSpace {
+    /// What it says.
+    pub(super) space: Space,
+    /// Whether that is what was written.
+    pub(super) sound: bool,
+    /// Its checksum; none where that is of another type, or a database has none that nobody has written since.
+    sum: Option<i64>,
+}
+
+impl StoredSpace {
+    /// A row with a value of another type than was written is not sound, and hides no other.
+    pub(super) fn read(row: &Row<'_>) -> Result<Self, rusqlite::Error> {
+        let number: i64 = row.get("no")?;
+        let stored: Result<Option<i64>, _> = match row.get("sum") {
+            Err(rusqlite::Error::InvalidColumnName(_)) => Ok(None),
+            stored => stored,
+        };
+        let count = |column: &str| row.get(column).map(uint);
+        let typed = || {
+            Ok::<_, rusqlite::Error>(Space {
+                run: row.get("run")?,
+                number,
+                name: row.get("name")?,
+                version: count("version")?,
+                keys: count("keys")?,
+                bytes: count("bytes")?,
+                tombstones: count("tombstones")?,
+            })
+        };
+        if let (Ok(space), Ok(sum)) = (typed(), &stored) {
+            let sound = sum.is_none_or(|sum| sum == space.sum());
+            return Ok(Self {
+                space,
+                sound,
+                sum: *sum,
+            });
+        }
+        let space = Space {
+            run: row.get("run").unwrap_or(NOBODY),
+            number,
+            name: row.get("name").unwrap_or_default(),
+            version: count("version").unwrap_or_default(),
+            keys: count("keys").unwrap_or_default(),
+            bytes: count("bytes").unwrap_or_default(),
+            tombstones: count("tombstones").unwrap_or_default(),
+        };
+        Ok(Self {
+            space,
+            sound: false,
+            sum: stored.ok().flatten(),
+        })
+    }
+
+    /// Whether it is what was written of a space of the run with this number.
+    pub(super) fn was_of(&self, run: i64) -> bool {
+        match self.sound {
+            true => self.space.run == run,
+            false => {
+                let space = Space {
+                    run,
+                    ..self.space.clone()
+                };
+                self.sum == Some(space.sum())
+            }
+        }
+    }
+}
+
 /// What a key has before a write.
 struct Present {
     version: u64,
@@ -207,38 +276,8 @@ impl Space {
 
     /// A row as it is, and whether it is what was written. One with a value of another type than was written is not, and hides no other.
     pub(super) fn read(row: &Row<'_>) -> Result<(Self, bool), rusqlite::Error> {
-        let number: i64 = row.get("no")?;
-        // A database that nobody has written since has no such column.
-        let stored: Result<Option<i64>, _> = match row.get("sum") {
-            Err(rusqlite::Error::InvalidColumnName(_)) => Ok(None),
-            stored => stored,
-        };
-        let count = |column: &str| row.get(column).map(uint);
-        let typed = || {
-            Ok::<_, rusqlite::Error>(Self {
-                run: row.get("run")?,
-                number,
-                name: row.get("name")?,
-                version: count("version")?,
-                keys: count("keys")?,
-                bytes: count("bytes")?,
-                tombstones: count("tombstones")?,
-            })
-        };
-        if let (Ok(space), Ok(stored)) = (typed(), stored) {
-            let sound = stored.is_none_or(|stored| stored == space.sum());
-            return Ok((space, sound));
-        }
-        let space = Self {
-            run: row.get("run").unwrap_or(NOBODY),
-            number,
-            name: row.get("name").unwrap_or_default(),
-            version: count("version").unwrap_or_default(),
-            keys: count("keys").unwrap_or_default(),
-            bytes: count("bytes").unwrap_or_default(),
-            tombstones: count("tombstones").unwrap_or_default(),
-        };
-        Ok((space, false))
+        let StoredSpace { space, sound, .. } = StoredSpace::read(row)?;
+        Ok((space, sound))
     }
 
     pub(super) fn sum(&self) -> i64 {

@@ -1,16 +1,17 @@
-//! Removing what a removed run left in the database. A row goes where its table and the index that leads to it say the same of whose it is: one flipped
-//! bit in either takes nothing from another run.
+//! Removing what a removed run left in the database. A row of a space, an entry or a body goes where its table and the index that leads to it say the same
+//! of whose it is, and where they don't, as its checksum says: one flipped bit in either takes nothing from another run.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, params_from_iter};
+use rusqlite::{Connection, OptionalExtension as _, params_from_iter};
 
-use super::component::{link, row_sum};
+use super::component::give_back;
+use super::entry::WholeEntry;
 use super::error::Fault;
 use super::key::row_id;
 use super::space::HOME;
-use crate::ids::Digest;
+use super::whole::{claims, row_of, set_owner, tolerant, whose};
 
 /// How long one transaction goes on removing rows. Others wait for it.
 pub(super) const TIME: Duration = Duration::from_millis(10);
@@ -62,28 +63,26 @@ pub(super) fn sweep_some(conn: &Connection, number: i64) -> Result<Left, Fault> 
     if !all_go(conn, RECORDS, &range(number), until)? || !all_go(conn, BODIES, &[number], until)? {
         return Ok(Left::More);
     }
-    let mut doubtful = exists(
-        conn,
-        "SELECT 1 FROM body INDEXED BY sqlite_autoindex_body_1 WHERE run = ?1",
-        number,
-    )?;
-    let (stored, listed) = (stored(conn, number)?, listed(conn, number)?);
-    doubtful |= stored != listed;
-    for space in stored.intersection(&listed) {
-        if !all_go(conn, ENTRIES, &[*space], until)? {
+    let mut doubtful = !bodies_settled(conn, number)?;
+    let settled = settle_spaces(conn, number)?;
+    doubtful |= settled.doubtful;
+    for space in settled.ours {
+        if !all_go(conn, ENTRIES, &[space], until)? {
             return Ok(Left::More);
         }
-        if exists(
-            conn,
-            "SELECT 1 FROM entry INDEXED BY sqlite_autoindex_entry_1 WHERE space = ?1",
-            *space,
-        )? {
+        if !entries_settled(conn, space)? {
             // Without its row nobody would know whose they are, and its number would be given again.
             doubtful = true;
             continue;
         }
-        conn.prepare_cached("DELETE FROM space WHERE no = ?1")?
-            .execute([space])?;
+        tolerant(conn, || {
+            let mut delete = conn.prepare_cached("DELETE FROM space WHERE no = ?1")?;
+            Ok(delete.execute([space])?)
+        })?;
+    }
+    // While one is doubtful, the index that says another thing of it stays.
+    if settled.strayed && !settled.doubtful {
+        doubtful |= !indexed_again(conn, "space")?;
     }
     give_back(conn, number)?;
     for step in REST {
@@ -99,45 +98,144 @@ pub(super) fn sweep_some(conn: &Connection, number: i64) -> Result<Left, Fault> 
     Ok(Left::Nothing)
 }
 
-/// Gives rows of components back to the runs whose they are by their checksums: the plugin of a run that is there stays, though its row strayed to this
-/// one's.
-fn give_back(conn: &Connection, number: i64) -> Result<(), Fault> {
-    let mut select = conn.prepare_cached("SELECT digest, sum FROM component WHERE run = ?1 AND sum IS NOT NULL")?;
-    let rows = select.query_map([number], |row| Ok((row.get(0).map(Digest::from_bytes)?, row.get(1)?)))?;
-    let mut strays = rows.collect::<Result<Vec<(Digest, i64)>, _>>()?;
-    strays.retain(|(digest, sum)| row_sum(number, digest) != *sum);
-    if strays.is_empty() {
-        return Ok(());
-    }
-    let mut select = conn.prepare_cached("SELECT no FROM run NOT INDEXED")?;
-    let runs = select.query_map([], |row| row.get(0))?;
-    let runs = runs.collect::<Result<Vec<i64>, _>>()?;
-    for (digest, sum) in strays {
-        if let Some(run) = runs.iter().find(|run| row_sum(**run, &digest) == sum) {
-            link(conn, *run, &digest)?;
-        }
-    }
-    Ok(())
-}
-
 /// The ids between which a run's records lie.
 pub(super) fn range(number: i64) -> [i64; 2] {
     [row_id(number, 0), row_id(number + 1, 0)]
 }
 
-/// Does a step until it finds nothing more. False where the time was over before.
+/// Does a step until it finds nothing more. False where the time was over before. A row to which an index does not lead goes too.
 fn all_go(conn: &Connection, step: &str, of: &[i64], until: Instant) -> Result<bool, Fault> {
-    let mut step = conn.prepare_cached(step)?;
-    while step.execute(params_from_iter(of))? > 0 {
+    let mut statement = conn.prepare_cached(step)?;
+    loop {
+        let removed = match statement.execute(params_from_iter(of)).map_err(Fault::from) {
+            Err(fault) if fault.is_corrupt() => {
+                let removed = tolerant(conn, || Ok(statement.execute(params_from_iter(of))?))?;
+                for table in ["journal", "body", "entry"]
+                    .into_iter()
+                    .filter(|table| step.contains(table))
+                {
+                    indexed_again(conn, table)?;
+                }
+                removed
+            }
+            removed => removed?,
+        };
+        if removed == 0 {
+            return Ok(true);
+        }
         if Instant::now() >= until {
             return Ok(false);
         }
     }
-    Ok(true)
 }
 
 fn exists(conn: &Connection, select: &str, of: i64) -> Result<bool, Fault> {
     Ok(conn.prepare_cached(select)?.exists([of])?)
+}
+
+/// The spaces of a removed run.
+struct Settled {
+    /// Their numbers.
+    ours: BTreeSet<i64>,
+    /// Whether the table and the index say different things of any.
+    strayed: bool,
+    /// Whether it stays open whose one is.
+    doubtful: bool,
+}
+
+/// Settles which spaces are this run's. Where the table and the index say different things, the row's checksum says which is right; where that says nothing
+/// either, whether the other is there at all.
+fn settle_spaces(conn: &Connection, number: i64) -> Result<Settled, Fault> {
+    let (stored, listed) = (stored(conn, number)?, listed(conn, number)?);
+    let mut settled = Settled {
+        ours: stored.intersection(&listed).copied().collect(),
+        strayed: stored != listed,
+        doubtful: false,
+    };
+    for space in stored.symmetric_difference(&listed) {
+        let Some(row) = row_of(conn, *space)? else { continue };
+        match whose(conn, &row)? {
+            Some(owner) if owner == number => {
+                settled.ours.insert(*space);
+            }
+            Some(owner) => tolerant(conn, || set_owner(conn, *space, owner))?,
+            None => {
+                let others = claims(conn, *space)?.into_iter().chain([row.space.run]);
+                let mut is_anothers = false;
+                for other in others.filter(|other| *other != number) {
+                    is_anothers |= other == HOME || exists(conn, IS_RUN, other)?;
+                }
+                match is_anothers {
+                    true => settled.doubtful = true,
+                    false => drop(settled.ours.insert(*space)),
+                }
+            }
+        }
+    }
+    Ok(settled)
+}
+
+/// Removes the entries that only an index gives to this space and that are nobody else's, and makes the indexes right. False where one is left.
+fn entries_settled(conn: &Connection, space: i64) -> Result<bool, Fault> {
+    let mut strays = BTreeSet::new();
+    for index in ["sqlite_autoindex_entry_1", "sqlite_autoindex_entry_2"] {
+        let select = format!("SELECT id FROM entry INDEXED BY {index} WHERE space = ?1");
+        strays.extend(numbers(conn, &select, space)?);
+    }
+    if strays.is_empty() {
+        return Ok(true);
+    }
+    let mut select = conn.prepare_cached("SELECT * FROM entry NOT INDEXED WHERE id = ?1")?;
+    for entry in strays {
+        let goes = select.query_row([entry], |row| {
+            let is_ours = row.get::<_, i64>("space") == Ok(space) || WholeEntry::was_of(row, space);
+            Ok((is_ours, row.get("space").unwrap_or(space)))
+        });
+        if let Some((is_ours, of)) = goes.optional()?
+            && (is_ours || !exists(conn, "SELECT 1 FROM space NOT INDEXED WHERE no = ?1", of)?)
+        {
+            remove(conn, "DELETE FROM entry WHERE id = ?1", entry)?;
+        }
+    }
+    indexed_again(conn, "entry")
+}
+
+/// The same of bodies: one that another run has by its row is left to it, as it is what its digest says whose ever it is.
+fn bodies_settled(conn: &Connection, number: i64) -> Result<bool, Fault> {
+    let strays = numbers(
+        conn,
+        "SELECT rowid FROM body INDEXED BY sqlite_autoindex_body_1 WHERE run = ?1",
+        number,
+    )?;
+    if strays.is_empty() {
+        return Ok(true);
+    }
+    for body in strays {
+        let of = "SELECT 1 FROM body b NOT INDEXED JOIN run r NOT INDEXED ON r.no = b.run WHERE b.rowid = ?1";
+        if !exists(conn, of, body)? {
+            remove(conn, "DELETE FROM body WHERE rowid = ?1", body)?;
+        }
+    }
+    indexed_again(conn, "body")
+}
+
+/// Whether there is a run with this number.
+const IS_RUN: &str = "SELECT 1 FROM run NOT INDEXED WHERE no = ?1";
+
+/// Removes a row to which not every index leads.
+fn remove(conn: &Connection, delete: &str, row: i64) -> Result<(), Fault> {
+    tolerant(conn, || {
+        conn.prepare_cached(delete)?.execute([row])?;
+        Ok(())
+    })
+}
+
+/// Makes the indexes of a table again from its rows. False where that can't be, as two rows say the same or one can't be read.
+fn indexed_again(conn: &Connection, table: &str) -> Result<bool, Fault> {
+    match conn.execute_batch(&format!("REINDEX {table}")).map_err(Fault::from) {
+        Err(fault) if fault.is_duplicate() || fault.is_corrupt() => Ok(false),
+        made => made.map(|()| true),
+    }
 }
 
 /// The numbers of the spaces whose rows say that they are this run's.

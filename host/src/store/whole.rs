@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension as _};
 use super::entry::WholeEntry;
 use super::error::Fault;
 use super::seal::uint;
-use super::space::{Space, damaged, not_written};
+use super::space::{Space, StoredSpace, damaged, not_written};
 use crate::ids::RunId;
 
 /// What there is in a space.
@@ -58,18 +58,20 @@ impl Rows {
     }
 }
 
-/// All rows of the table, and whether each is what was written.
-fn every_row(conn: &Connection) -> Result<Vec<(Space, bool)>, Fault> {
-    let mut select = conn.prepare("SELECT * FROM space NOT INDEXED")?;
-    let rows = select.query_map([], Space::read)?;
+/// All rows of the table.
+fn every_row(conn: &Connection) -> Result<Vec<StoredSpace>, Fault> {
+    let mut select = conn.prepare_cached("SELECT * FROM space NOT INDEXED")?;
+    let rows = select.query_map([], StoredSpace::read)?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-fn all_are_found(conn: &Connection, rows: Vec<(Space, bool)>) -> Result<bool, Fault> {
-    if rows.iter().any(|(_, sound)| !sound) {
+fn all_are_found(conn: &Connection, rows: Vec<StoredSpace>) -> Result<bool, Fault> {
+    if rows.iter().any(|row| !row.sound) {
         return Ok(false);
     }
-    let stored = rows.into_iter().map(|(space, _)| (space.run, space.name, space.number));
+    let stored = rows
+        .into_iter()
+        .map(|StoredSpace { space, .. }| (space.run, space.name, space.number));
     let mut stored: Vec<_> = stored.collect();
     stored.sort_unstable();
     let mut select =
@@ -130,12 +132,63 @@ fn is_indexed(conn: &Connection, run: i64, stored: &[(Space, bool)]) -> Result<b
     Ok(listed == ours)
 }
 
-/// Whether the index by which spaces are found leads to this one from another run.
-fn is_anothers(conn: &Connection, number: i64, run: i64) -> Result<bool, Fault> {
+/// The rows of the table, one by one. One that can't be read is damage of the run to which the index leads; of all where it leads to none.
+fn readable_rows(conn: &Connection, run: i64) -> Result<Vec<StoredSpace>, Fault> {
+    let mut select = conn.prepare_cached("SELECT no FROM space NOT INDEXED")?;
+    let numbers = select.query_map([], |row| row.get(0))?;
+    let numbers = numbers.collect::<Result<Vec<i64>, _>>()?;
+    let mut rows = Vec::new();
+    for number in numbers {
+        match row_of(conn, number) {
+            Err(fault) if fault.is_corrupt() && claims(conn, number)?.iter().any(|claim| *claim != run) => {}
+            // One that its number does not find is missed by who holds these against the index.
+            row => rows.extend(row?),
+        }
+    }
+    Ok(rows)
+}
+
+/// The row of the space with this number, where there is one.
+pub(super) fn row_of(conn: &Connection, number: i64) -> Result<Option<StoredSpace>, Fault> {
+    let mut select = conn.prepare_cached("SELECT * FROM space WHERE no = ?1")?;
+    Ok(select.query_row([number], StoredSpace::read).optional()?)
+}
+
+/// The number of the run whose this space is by its checksum, of those whose it is by its row and its index; none where that says nothing.
+pub(super) fn whose(conn: &Connection, row: &StoredSpace) -> Result<Option<i64>, Fault> {
+    if row.sound {
+        return Ok(Some(row.space.run));
+    }
+    Ok(claims(conn, row.space.number)?.into_iter().find(|run| row.was_of(*run)))
+}
+
+/// The numbers of the runs from which the index by which spaces are found leads to this one. An index that can't be read leads from none.
+pub(super) fn claims(conn: &Connection, number: i64) -> Result<Vec<i64>, Fault> {
     let mut select = conn.prepare_cached(
-        "SELECT 1 FROM space INDEXED BY sqlite_autoindex_space_1 WHERE +no = ?1 AND run <> ?2 ORDER BY run, name",
+        "SELECT run FROM space INDEXED BY sqlite_autoindex_space_1 WHERE +no = ?1 ORDER BY run, name",
     )?;
-    Ok(select.exists([number, run])?)
+    let runs = select.query_map([number], |row| row.get(0))?;
+    match runs.collect::<Result<_, _>>().map_err(Fault::from) {
+        Err(fault) if fault.is_corrupt() => Ok(Vec::new()),
+        runs => runs,
+    }
+}
+
+/// Gives each row that strayed back to the run whose it is by its checksum, where SQLite is [`tolerant`]. The index is as it was.
+fn give_back(conn: &Connection) -> Result<(), Fault> {
+    for row in every_row(conn)?.into_iter().filter(|row| !row.sound) {
+        if let Some(owner) = whose(conn, &row)? {
+            set_owner(conn, row.space.number, owner)?;
+        }
+    }
+    Ok(())
+}
+
+/// Says in a space's row whose it is.
+pub(super) fn set_owner(conn: &Connection, number: i64, run: i64) -> Result<(), Fault> {
+    conn.prepare_cached("UPDATE space SET run = ?2 WHERE no = ?1 AND run <> ?2")?
+        .execute([number, run])?;
+    Ok(())
 }
 
 /// Gives up what is damaged in the spaces of the run with this number: entries that are not what was written go, and the rows say what is left. Gives how
@@ -143,12 +196,12 @@ fn is_anothers(conn: &Connection, number: i64, run: i64) -> Result<bool, Fault> 
 pub(super) fn mend(conn: &Connection, run: i64) -> Result<u64, Fault> {
     tolerant(conn, || {
         let stored = Space::stored(conn, run)?;
-        for (space, _) in stored.iter().filter(|(space, _)| space.run != run) {
-            conn.prepare_cached("UPDATE space SET run = ?2 WHERE no = ?1")?
-                .execute([space.number, run])?;
+        for (space, _) in &stored {
+            set_owner(conn, space.number, run)?;
         }
         let stored = Space::stored(conn, run)?;
         if !is_indexed(conn, run, &stored)? {
+            give_back(conn)?;
             conn.execute_batch("REINDEX space")?;
         }
         let mut lost = 0;
@@ -169,25 +222,17 @@ pub(super) fn tolerant<T>(conn: &Connection, work: impl FnOnce() -> Result<T, Fa
 
 impl Space {
     /// The rows of all spaces of the run with this number as the table has them, and whether each is what was written: one whose checksum says that it
-    /// is the run's is among them, whatever its row says. One that can't be read is damage of the run to which the index leads; of all where it leads to
-    /// none.
+    /// is the run's is among them, whatever its row says, and none whose checksum says that it is another's.
     fn stored(conn: &Connection, run: i64) -> Result<Vec<(Self, bool)>, Fault> {
-        let mut select = conn.prepare_cached("SELECT no FROM space NOT INDEXED")?;
-        let numbers = select.query_map([], |row| row.get(0))?;
-        let numbers = numbers.collect::<Result<Vec<i64>, _>>()?;
-        let mut select = conn.prepare_cached("SELECT * FROM space WHERE no = ?1")?;
+        let rows = match every_row(conn) {
+            Err(fault) if fault.is_corrupt() => readable_rows(conn, run)?,
+            rows => rows?,
+        };
         let mut stored = Vec::new();
-        for number in numbers {
-            let read = select.query_row([number], |row| {
-                let (space, sound) = Self::read(row)?;
-                let as_ours = Self { run, ..space.clone() };
-                let strayed = !sound && row.get::<_, i64>("sum") == Ok(as_ours.sum());
-                Ok((space.run == run || strayed).then_some((space, sound)))
-            });
-            // One that its number does not find is missed by who holds these against the index.
-            match read.optional().map_err(Fault::from) {
-                Err(fault) if fault.is_corrupt() && is_anothers(conn, number, run)? => {}
-                read => stored.extend(read?.flatten()),
+        for row in rows {
+            let ours = row.was_of(run) || row.space.run == run && whose(conn, &row)?.is_none_or(|owner| owner == run);
+            if ours {
+                stored.push((row.space, row.sound));
             }
         }
         Ok(stored)

@@ -280,10 +280,12 @@ impl Agent {
     }
 
     /// Whether its grace is over before an instance could be built again for it to hear of its end: where very many are cancelled at once. One that has
-    /// children waits for them first, and has its grace after that.
+    /// children that have not ended waits for them first, and has its grace after that.
     fn had_its_grace(&self) -> bool {
         let grace = Duration::from_millis(self.session.run.limits.cancel_grace);
-        self.heard.get().is_some_and(|heard| heard.elapsed() >= grace) && self.session.children().is_empty()
+        let children = self.session.children();
+        let waits = children.iter().any(|child| child.result().is_none());
+        self.heard.get().is_some_and(|heard| heard.elapsed() >= grace) && !waits
     }
 
     /// This step, behind that its end was asked for where that is not in its row.

@@ -7,7 +7,7 @@ use crate::limits::Limits;
 use crate::llm::draft::{Draft, Slot};
 use crate::llm::fault::Fault;
 use crate::llm::opaque::Owner;
-use crate::llm::protocol::{Answer, Decode, Tell, error_in, parse};
+use crate::llm::protocol::{Answer, Decode, Tell, error_in, model_name, parse};
 use crate::llm::request::Delta;
 use crate::llm::sse::Event;
 use crate::llm::usage::Reported;
@@ -38,7 +38,7 @@ impl Decoder {
     }
 
     fn message(&mut self, message: &Value) {
-        self.model = message.get("model").and_then(Value::as_str).map(str::to_owned);
+        self.model = message.get("model").and_then(Value::as_str).map(model_name);
         self.usage(message);
         self.stop_reason(message);
     }

@@ -8,7 +8,7 @@ use crate::limits::Limits;
 use crate::llm::draft::{Draft, Slot};
 use crate::llm::fault::Fault;
 use crate::llm::opaque::Owner;
-use crate::llm::protocol::{Answer, Decode, Tell, error_in, parse};
+use crate::llm::protocol::{Answer, Decode, Tell, error_in, model_name, parse};
 use crate::llm::request::Delta;
 use crate::llm::sse::Event;
 use crate::llm::usage::Reported;
@@ -50,7 +50,7 @@ impl Decoder {
             .and_then(Value::as_str)
             .filter(|model| !model.is_empty())
         {
-            self.model.get_or_insert_with(|| model.to_owned());
+            self.model.get_or_insert_with(|| model_name(model));
         }
         if let Some(usage) = value.get("usage").filter(|usage| usage.is_object()) {
             self.usage(usage);
@@ -121,19 +121,7 @@ impl Decoder {
             self.calls.push((index, slot));
             return Ok(());
         };
-        if let Slot::Call {
-            id: old_id,
-            name: old_name,
-            ..
-        } = self.draft.slot_mut(slot)
-        {
-            if old_id.is_empty() {
-                *old_id = id;
-            }
-            if old_name.is_empty() {
-                *old_name = name;
-            }
-        }
+        self.draft.name_call(slot, id, name)?;
         self.draft.append(slot, &arguments)
     }
 

@@ -1,12 +1,12 @@
-//! What stands inside the records of a run file: each body is read as the host reads it when it goes on with the run, and no number is so large that
-//! none comes after it.
+//! What stands inside the records of a run file: starts, results, outcomes and terms are read as the host reads them when it goes on with the run, and no
+//! number is so large that none comes after it.
 
 use std::collections::HashMap;
 
 use serde::de::DeserializeOwned;
 
 use crate::bindings::types;
-use crate::ids::StreamId;
+use crate::ids::{Scope, StreamId};
 use crate::session::codec;
 use crate::session::op::OpBody;
 use crate::store::{Answer, EffectResult, NoteKind, Observation, OpKind, Outcome, Record, StoredEntry, Transition};
@@ -24,13 +24,20 @@ const LARGEST: u64 = 1 << 53;
 #[derive(Default)]
 pub(super) struct Contents {
     /// Operations that have begun.
-    operations: HashMap<(StreamId, u32), Operation>,
+    operations: HashMap<OperationId, Operation>,
     /// Whether a body is empty that none is of a whole run: it was left out, as it held a secret.
     left_out: bool,
 }
 
+/// An operation of the file's run: session, attempt, scope and number.
+type OperationId = (u32, u32, Scope, u32);
+
+fn id_of(stream: &StreamId, op: u32) -> OperationId {
+    (stream.session.number, stream.attempt, stream.scope.clone(), op)
+}
+
 struct Operation {
-    writes: bool,
+    kind: OpKind,
     /// Whether it has an outcome, and whether that has a body.
     outcome: Option<Body>,
 }
@@ -64,10 +71,10 @@ impl Contents {
             Record::Intent(intent) => {
                 number_of(intent.op)?;
                 let operation = Operation {
-                    writes: intent.kind == OpKind::Write,
+                    kind: intent.kind,
                     outcome: None,
                 };
-                self.operations.insert((intent.stream.clone(), intent.op), operation);
+                self.operations.insert(id_of(&intent.stream, intent.op), operation);
                 Ok(())
             }
             Record::Outcome(outcome) => self.outcome(outcome),
@@ -83,15 +90,20 @@ impl Contents {
 
     fn outcome(&mut self, outcome: &Outcome) -> Result<(), String> {
         number_of(outcome.op)?;
-        let of = (outcome.stream.clone(), outcome.op);
-        let writes = self.operations.get(&of).is_some_and(|operation| operation.writes);
-        // A write that was given up before it was made has none.
-        match writes {
-            true if outcome.body.is_empty() || EffectResult::read(&outcome.body).is_some() => {}
-            true => return Err("its outcome can't be read".to_owned()),
-            false => self.read::<OpBody>("outcome", &outcome.body)?,
+        let operation = self.operations.get_mut(&id_of(&outcome.stream, outcome.op));
+        let operation = operation.ok_or("it is the outcome of nothing")?;
+        match operation.kind {
+            // A write that was given up before it was made has none.
+            OpKind::Write if outcome.body.is_empty() || EffectResult::read(&outcome.body).is_some() => {}
+            OpKind::Write => return Err("its outcome can't be read".to_owned()),
+            _ if outcome.body.is_empty() => self.left_out = true,
+            kind => {
+                let body = codec::decode(&outcome.body).map_err(|e| format!("its outcome can't be read: {e}"))?;
+                if !is_of(&body, kind) {
+                    return Err("its outcome is none of such an operation".to_owned());
+                }
+            }
         }
-        let operation = self.operations.get_mut(&of).ok_or("it is the outcome of nothing")?;
         operation.outcome = Some(match outcome.body.is_empty() {
             true => Body::Empty,
             false => Body::Read,
@@ -104,12 +116,15 @@ impl Contents {
         match seen.answer {
             Answer::Started(op) => number_of(op),
             Answer::Delivered(op) => {
-                let operation = self.operations.get(&(seen.stream.clone(), op));
+                let operation = self.operations.get(&id_of(&seen.stream, op));
                 let body = operation.and_then(|operation| operation.outcome);
                 self.left_out |= body.ok_or("it tells an outcome that there is not")? == Body::Empty;
                 Ok(())
             }
-            Answer::Body(_) => Ok(()),
+            Answer::Body(ref body) => {
+                self.left_out |= body.is_empty();
+                Ok(())
+            }
         }
     }
 
@@ -121,6 +136,15 @@ impl Contents {
         }
         let read = codec::decode::<T>(body);
         read.map(drop).map_err(|e| format!("its {what} can't be read: {e}"))
+    }
+}
+
+/// Whether an operation of this kind ends so.
+fn is_of(body: &OpBody, kind: OpKind) -> bool {
+    match body {
+        OpBody::Completion(_) => kind == OpKind::Completion,
+        OpBody::Tool(_) => kind == OpKind::ToolCall,
+        OpBody::Child(_) => kind == OpKind::Child,
     }
 }
 
@@ -152,7 +176,7 @@ mod tests {
     use super::*;
     use crate::amounts::Amounts;
     use crate::error::Refusal;
-    use crate::ids::{Digest, Scope, SessionId};
+    use crate::ids::{Digest, SessionId};
     use crate::store::{EndKind, Intent, Note, OutcomeStatus, SessionEnd, SessionUpdate, Start};
 
     fn root() -> SessionId {
@@ -266,6 +290,7 @@ mod tests {
             unread,
             outcome(1, vec![codec::VERSION, 0xff]),
             outcome(3, completion()),
+            outcome(2, completion()),
             seen(Answer::Delivered(1)),
             seen(Answer::Started(OPERATIONS)),
             intent(OPERATIONS, OpKind::Child),
@@ -273,6 +298,7 @@ mod tests {
         ] {
             let mut contents = Contents::default();
             assert_eq!(contents.follow(&intent(1, OpKind::Completion)), Ok(()));
+            assert_eq!(contents.follow(&intent(2, OpKind::ToolCall)), Ok(()));
             assert!(contents.follow(&record).is_err(), "{record:?}");
         }
     }

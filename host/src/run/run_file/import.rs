@@ -85,13 +85,13 @@ impl Host {
     pub async fn import_run(&self, file: &Path) -> Result<ImportedRun, HostError> {
         let store = self.store()?;
         store.sweep_copies().await?;
-        let row = self.look_through(file)?;
+        let (row, seen) = self.look_through(file)?;
         let run = row.id.clone();
         let owner = store.begin_copy(row).await.map_err(|error| match error {
             StoreError::Duplicate { .. } => HostError::RunIsHere { run: run.to_string() },
             other => other.into(),
         })?;
-        match self.bring(&store, &owner, file).await {
+        match self.bring(&store, &owner, file, &seen).await {
             Ok((row, missing)) => {
                 let view_only = row.imported.as_ref().is_some_and(|i| i.what_for == WhatFor::Viewing);
                 drop(store.finish_copy(owner, row).await?);
@@ -111,8 +111,9 @@ impl Host {
         }
     }
 
-    /// Reads the whole file and keeps nothing: every line is what it should be, and the last one tells of those before it. Gives the run's row.
-    fn look_through(&self, file: &Path) -> Result<RunRow, HostError> {
+    /// Reads the whole file and keeps nothing: every line is what it should be, and the last one tells of those before it. Gives the run's row and
+    /// the last line.
+    fn look_through(&self, file: &Path) -> Result<(RunRow, End), HostError> {
         let mut lines = self.lines(file)?;
         let mut row = None;
         let (mut agents, mut contents) = (Agents::default(), Contents::default());
@@ -122,7 +123,10 @@ impl Host {
                 Item::End(end) if contents.are_for_viewing() && !end.view_only => {
                     return Err(wrong(file, "it is damaged: bodies of its records are missing"));
                 }
-                Item::End(_) => return row.ok_or_else(|| wrong(file, "it is damaged: the run's row is missing")),
+                Item::End(end) => {
+                    let row = row.ok_or_else(|| wrong(file, "it is damaged: the run's row is missing"))?;
+                    return Ok((row, end));
+                }
                 Item::Record(record, _) => {
                     agents.follow(&record).map_err(|what| lines.damaged(what))?;
                     contents.follow(&record).map_err(|what| lines.damaged(&what))?;
@@ -133,12 +137,14 @@ impl Host {
         }
     }
 
-    /// Writes everything. Gives the run's row as it shall be, and the plugins that are not here.
+    /// Writes everything of the file that was looked through, whose last line is `seen`. Gives the run's row as it shall be, and the plugins that are not
+    /// here.
     async fn bring(
         &self,
         store: &Store,
         owner: &Owner,
         file: &Path,
+        seen: &End,
     ) -> Result<(RunRow, Vec<(String, String)>), HostError> {
         let mut lines = self.lines(file)?;
         let mut batch = Batch::default();
@@ -158,6 +164,9 @@ impl Host {
             }
         };
         batch.write(store, owner, file).await?;
+        if end != *seen {
+            return Err(wrong(file, "it was changed while it was read"));
+        }
         let missing = lines.missing(store, owner, &self.shelf(), &self.config.limits).await?;
         let mut row = row.ok_or_else(|| wrong(file, "it is damaged: the run's row is missing"))?;
         row.imported = Some(Imported {
