@@ -1,0 +1,359 @@
+//! Runs are removed, what nobody uses any more is swept, and free pages are given back; whatever damage says, nothing else goes.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use super::*;
+
+/// How long others wait while runs are removed: `cargo test --release store::tests::pruning::pruning_figures -- --ignored --nocapture`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "measures, asserts nothing"]
+async fn pruning_figures() {
+    let dir = tempfile::tempdir_in(std::env::temp_dir()).expect("a folder");
+    let (store, other, run) = (open(dir.path()), open(dir.path()), RunId::random());
+    for _ in 0..20 {
+        let big = RunId::random();
+        let owner = store.create_run(new_run(&big)).await.expect("made");
+        for n in 1..=20_u64 {
+            let text = vec![u8::try_from(n).expect("few"); 200_000];
+            let mut records = vec![Record::Body(Digest::of(&text), text)];
+            records.extend((1..=100).map(|seq| observation(&big, (n - 1) * 100 + seq)));
+            store
+                .append(&owner, records, None, Sync::Commit)
+                .await
+                .expect("written");
+        }
+    }
+    let runs = store.prunable().expect("read");
+    let before = store.size().expect("read");
+    let owner = other.create_run(new_run(&run)).await.expect("made");
+    let pruning = tokio::spawn(async move {
+        let mut took = [Duration::ZERO; 2];
+        let began = Instant::now();
+        for run in &runs {
+            store.remove_run(run).await.expect("removed");
+            store.sweep_rows().await.expect("swept");
+        }
+        took[0] = began.elapsed();
+        store.give_back().await.expect("given back");
+        took[1] = began.elapsed() - took[0];
+        (took, store.size().expect("read"))
+    });
+    let mut waits = Vec::new();
+    while !pruning.is_finished() {
+        let at = Instant::now();
+        let seen = vec![observation(&run, waits.len() as u64 + 1)];
+        other.append(&owner, seen, None, Sync::Durable).await.expect("written");
+        waits.push(at.elapsed());
+    }
+    let ([sweep, give], after) = pruning.await.expect("no panic");
+    waits.sort_unstable();
+    let (n, last) = (waits.len(), waits[waits.len() - 1]);
+    println!(
+        "{} to {} bytes; rows {sweep:?}, giving back {give:?}",
+        before.files, after.files
+    );
+    println!(
+        "{n} durable appends beside it: median {:?}, p99 {:?}, longest {last:?}",
+        waits[n / 2],
+        waits[n * 99 / 100]
+    );
+}
+
+#[tokio::test]
+async fn a_removed_run_is_gone_at_once_and_its_number_when_all_of_it_is() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let (first, second) = (ended_run(&store, b"one").await, ended_run(&store, b"two").await);
+    store.request_cancel(&second, 3).await.expect("written");
+    let runs = store.prunable().expect("read");
+    let found = of(&runs, &second);
+    assert_eq!((found.changed_ms, &found.state), (Some(7), &RunState::Free));
+    assert_eq!(found.components, [(Digest::of(b"two"), 3)]);
+    assert!((100_000..110_000).contains(&found.bytes), "{}", found.bytes);
+    assert_eq!(store.remove_run(found).await, Ok(Removal::Removed));
+    assert_eq!(store.remove_run(found).await, Ok(Removal::Gone));
+    assert!(matches!(store.run(&second), Err(StoreError::NotFound { .. })));
+    assert!(matches!(
+        store.take_run(&second).await,
+        Err(StoreError::NotFound { .. })
+    ));
+    let locks = || std::fs::read_dir(dir.path().join("runs")).expect("read").count();
+    assert_eq!(locks(), 1, "a look at what is gone makes no file");
+    // As a crash leaves it. The next run must not be given the number of what is left.
+    let third = ended_run(&store, b"three").await;
+    assert!(store.integrity().expect("looked").problems.is_empty());
+    assert_eq!(store.observations(&stream(&third)).expect("read").len(), 0);
+    store.sweep_rows().await.expect("swept");
+    assert_eq!(rows(dir.path()), [2, 2, 8, 2, 2, 2, 2, 0, 0]);
+    let swept = store.sweep_files().await.expect("swept");
+    assert_eq!((swept.components, swept.bytes), (1, 3));
+    assert_eq!(store.component(&Digest::of(b"one")), Ok(b"one".to_vec()));
+    assert!(matches!(
+        store.component(&Digest::of(b"two")),
+        Err(StoreError::NoComponent { .. })
+    ));
+    assert!(store.integrity().expect("looked").problems.is_empty());
+    for run in store.prunable().expect("read") {
+        assert_eq!(store.remove_run(&run).await, Ok(Removal::Removed), "{first} or {third}");
+    }
+    store.sweep_rows().await.expect("swept");
+    store.sweep_files().await.expect("swept");
+    assert_eq!((rows(dir.path()), locks()), (vec![0; 9], 0));
+}
+
+#[tokio::test]
+async fn a_run_whose_id_leads_to_another_is_removed_alone() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let (_, second, third) = (answered(&store).await, answered(&store).await, answered(&store).await);
+    drop(store);
+    let entry = |number: u8| [second.as_str().as_bytes(), &[number]].concat();
+    rot(dir.path(), INDEX, &entry(2), &entry(3));
+    let store = open(dir.path());
+    let mut runs = store.prunable().expect("read");
+    store.look_for_damage(&mut runs).expect("read");
+    assert!(matches!(of(&runs, &second).state, RunState::Damaged(_)), "{runs:?}");
+    assert_eq!(of(&runs, &third).state, RunState::Free);
+    assert_eq!(store.remove_run(of(&runs, &second)).await, Ok(Removal::Removed));
+    store.sweep_rows().await.expect("swept");
+    assert_eq!(rows(dir.path()), [2, 2, 12, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(store.whole(&third), Ok(()));
+    assert!(store.integrity().expect("looked").problems.is_empty());
+}
+
+#[tokio::test]
+async fn a_removed_run_takes_no_space_of_another_whatever_one_bit_says() {
+    for (kind, bytes, changed) in [
+        // Of the second run's space, the index says that it is the third's; then its row says that.
+        (INDEX, b"\x02notes", b"\x03notes"),
+        (TABLE, b"\x02notes", b"\x03notes"),
+    ] {
+        let dir = tempfile::tempdir().expect("a folder");
+        let store = open(dir.path());
+        answered(&store).await;
+        let (second, third) = (answered(&store).await, answered(&store).await);
+        wrote(&store, &second, 2..5).await;
+        drop(store);
+        rot(dir.path(), kind, bytes, changed);
+        let store = open(dir.path());
+        let runs = store.prunable().expect("read");
+        assert_eq!(store.remove_run(of(&runs, &third)).await, Ok(Removal::Removed));
+        let swept = store.sweep_rows().await;
+        assert!(matches!(swept, Err(StoreError::Corrupt { .. })), "{kind}: {swept:?}");
+        assert_eq!(rows(dir.path())[5..7], [1, 3], "{kind}");
+        let told = store.whole(&second);
+        assert!(matches!(told, Err(StoreError::Damaged { .. })), "{kind}: {told:?}");
+        let loss = store.accept_loss(&second).await.expect("accepted");
+        assert!(!loss.is_any(), "{kind}: {loss}");
+        assert_eq!(store.whole(&second), Ok(()), "{kind}");
+        store.sweep_rows().await.expect("nothing is doubtful any more");
+        let keys = store.keys(&space(Some(&second)), "", None, 9).expect("read");
+        assert_eq!(keys, ["k2", "k3", "k4"], "{kind}");
+        assert!(store.integrity().expect("looked").problems.is_empty(), "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn a_removed_run_takes_no_entry_that_only_an_index_gives_it() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let (first, second, third) = (answered(&store).await, answered(&store).await, answered(&store).await);
+    for run in [&first, &second, &third] {
+        wrote(&store, run, 2..3).await;
+    }
+    drop(store);
+    // By key, the entry of the second run's space is the third's.
+    rot(dir.path(), INDEX, b"\x02k2\x02", b"\x03k2\x02");
+    let store = open(dir.path());
+    let runs = store.prunable().expect("read");
+    assert_eq!(store.remove_run(of(&runs, &third)).await, Ok(Removal::Removed));
+    let swept = store.sweep_rows().await;
+    assert!(matches!(swept, Err(StoreError::Corrupt { .. })), "{swept:?}");
+    let loss = store.accept_loss(&second).await.expect("accepted");
+    assert!(!loss.is_any(), "{loss}");
+    assert_eq!(store.whole(&second), Ok(()));
+    assert_eq!(store.whole(&first), Ok(()));
+    store.sweep_rows().await.expect("nothing is doubtful any more");
+}
+
+#[tokio::test]
+async fn a_component_stays_whose_row_says_that_a_removed_run_uses_it() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let (first, second) = (ended_run(&store, b"one").await, ended_run(&store, b"two").await);
+    let one = Digest::of(b"one");
+    let conn = Connection::open(dir.path().join("hermes.db")).expect("opens");
+    conn.execute("UPDATE component SET run = 2 WHERE run = 1", [])
+        .expect("changed");
+    let problems = store.integrity().expect("looked").problems;
+    let told: Vec<_> = problems.iter().map(|problem| problem.what.clone()).collect();
+    let short = one.short();
+    let words = format!("the row that says that the run {second} uses the component {short} is damaged");
+    assert_eq!(told, [words]);
+    let runs = store.prunable().expect("read");
+    assert_eq!(store.remove_run(of(&runs, &second)).await, Ok(Removal::Removed));
+    store.sweep_rows().await.expect("swept");
+    let swept = store.sweep_files().await.expect("swept");
+    assert_eq!((swept.components, swept.missing), (1, None));
+    assert_eq!(store.component(&one), Ok(b"one".to_vec()));
+    assert_eq!(store.components(&first), Ok(vec![one]));
+    assert!(store.integrity().expect("looked").problems.is_empty());
+}
+
+#[tokio::test]
+async fn a_removed_run_whose_number_is_damaged_takes_no_other_with_it() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let (first, second) = (ended_run(&store, b"one").await, ended_run(&store, b"two").await);
+    let runs = store.prunable().expect("read");
+    assert_eq!(store.remove_run(of(&runs, &second)).await, Ok(Removal::Removed));
+    let conn = Connection::open(dir.path().join("hermes.db")).expect("opens");
+    conn.execute("UPDATE pruned SET no = 1", []).expect("changed");
+    store.sweep_rows().await.expect("swept");
+    store.sweep_files().await.expect("swept");
+    assert_eq!(store.whole(&first), Ok(()));
+    assert_eq!(store.component(&Digest::of(b"one")), Ok(b"one".to_vec()));
+    let problems = store.integrity().expect("looked").problems;
+    let words = format!("the removed run \"{second}\" has the number of one that is there");
+    assert!(problems.iter().any(|problem| problem.what == words), "{problems:?}");
+}
+
+#[tokio::test]
+async fn no_component_is_swept_while_one_that_a_run_uses_is_missing() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let run = ended_run(&store, b"one").await;
+    let (one, others) = (Digest::of(b"one"), Digest::of(b"nobody's"));
+    std::fs::write(store.component_path(&others), b"nobody's").expect("written");
+    let mut bytes = *one.as_bytes();
+    bytes[7] ^= 1;
+    let flipped = Digest::from_bytes(bytes);
+    let conn = Connection::open(dir.path().join("hermes.db")).expect("opens");
+    let name = |digest: &Digest| {
+        conn.execute("UPDATE component SET digest = ?1", [digest.as_bytes()])
+            .expect("changed");
+    };
+    let told = || {
+        let problems = store.integrity().expect("looked").problems;
+        let told = problems.into_iter().map(|problem| (problem.run, problem.what));
+        told.collect::<Vec<_>>()
+    };
+    name(&flipped);
+    let swept = store.sweep_files().await.expect("swept");
+    assert_eq!((swept.components, swept.missing), (0, Some(flipped)));
+    let words = format!("the component {} is missing", flipped.short());
+    assert_eq!(told(), [(Some(run), words)]);
+    // One that says that it is another run's is used all the same.
+    name(&one);
+    conn.execute("UPDATE component SET run = run + 64", [])
+        .expect("changed");
+    let swept = store.sweep_files().await.expect("swept");
+    assert_eq!((swept.components, swept.missing), (1, None));
+    assert_eq!(store.component(&one), Ok(b"one".to_vec()));
+    assert!(matches!(store.component(&others), Err(StoreError::NoComponent { .. })));
+    let words = format!("the component {} is used by no run that is there", one.short());
+    assert_eq!(told(), [(None, words)]);
+}
+
+#[tokio::test]
+async fn a_run_that_was_taken_or_is_owned_stays() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (store, other) = (open(dir.path()), open(dir.path()));
+    let run = ended_run(&store, b"one").await;
+    let seen = store.prunable().expect("read");
+    let owner = other.take_run(&run).await.expect("taken");
+    assert_eq!(store.remove_run(of(&seen, &run)).await, Ok(Removal::Owned));
+    assert_eq!(of(&store.prunable().expect("read"), &run).state, RunState::Owned);
+    drop(owner);
+    assert_eq!(store.remove_run(of(&seen, &run)).await, Ok(Removal::Taken));
+    other.take_run(&run).await.expect("it is as it was");
+}
+
+#[tokio::test]
+async fn what_crashes_left_of_files_is_swept_when_it_is_old() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let run = RunId::random();
+    let lock = dir.path().join(format!("runs/{run}.lock"));
+    let draft = dir.path().join("components/x.1.0.draft");
+    for path in [&lock, &draft] {
+        std::fs::write(path, "").expect("written");
+    }
+    store.sweep_files().await.expect("swept");
+    assert!(
+        lock.exists() && draft.exists(),
+        "somebody may be about to go on with them"
+    );
+    let old = std::time::SystemTime::now() - Duration::from_secs(61);
+    for path in [&lock, &draft] {
+        let file = std::fs::File::options().append(true).open(path).expect("opens");
+        file.set_modified(old).expect("aged");
+    }
+    store.sweep_files().await.expect("swept");
+    assert!(!lock.exists() && !draft.exists());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_component_that_comes_into_use_is_not_swept_away() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (store, other) = (open(dir.path()), open(dir.path()));
+    let sweeping = {
+        let other = other.clone();
+        tokio::spawn(async move {
+            let mut swept = 0;
+            for _ in 0..300 {
+                swept += other.sweep_files().await.expect("swept").components;
+            }
+            swept
+        })
+    };
+    let mut kept = BTreeSet::new();
+    for n in 0..60_u8 {
+        let run = RunId::random();
+        let owner = store.create_run(new_run(&run)).await.expect("made");
+        kept.insert(store.keep_component(&owner, vec![n].into()).await.expect("kept"));
+    }
+    sweeping.await.expect("no panic");
+    for digest in kept {
+        store.component(&digest).expect("it is there");
+    }
+}
+
+#[tokio::test]
+async fn free_pages_go_back_to_the_file_system() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    for _ in 0..20 {
+        ended_run(&store, b"one").await;
+    }
+    let kept = ended_run(&store, b"one").await;
+    let before = store.size().expect("read");
+    for run in store.prunable().expect("read").iter().filter(|run| run.run != kept) {
+        store.remove_run(run).await.expect("removed");
+    }
+    store.sweep_rows().await.expect("swept");
+    let free = store.size().expect("read").free;
+    assert!(free > 2_000_000, "{free}");
+    store.give_back().await.expect("given back");
+    let after = store.size().expect("read");
+    assert_eq!(after.free, 0);
+    assert!(before.files - after.files > 2_000_000, "{before:?}, {after:?}");
+    assert!(store.integrity().expect("looked").problems.is_empty());
+}
+
+#[tokio::test]
+async fn a_copy_keeps_components_from_being_swept_away() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    std::fs::write(store.component_path(&Digest::of(b"x")), b"x").expect("written");
+    let held = store
+        .0
+        .files
+        .hold_components(rustix::fs::FlockOperation::NonBlockingLockShared)
+        .expect("opens");
+    assert!(store.sweep_files().await.expect("swept").in_use);
+    assert!(store.component(&Digest::of(b"x")).is_ok());
+    drop(held);
+    assert_eq!(store.sweep_files().await.expect("swept").components, 1);
+}
