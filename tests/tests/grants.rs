@@ -107,6 +107,79 @@ fn a_tool_without_its_folder_names_the_flag() {
 }
 
 #[test]
+fn a_local_address_is_told_as_one_beside_its_flag() {
+    let home = Home::new();
+    let call = |url: &str, allow: &[&str]| {
+        let arguments = json!({ "url": url }).to_string();
+        let allow = allow.iter().flat_map(|grant| ["--allow", *grant]);
+        let host = home.host().args(["call", "web", "fetch_page", &arguments]);
+        host.args(allow).output().expect(4)
+    };
+    let this = "it is an address of this machine itself";
+    let link = "it is a link-local address, as clouds have for a machine's metadata and keys";
+    for (url, allow, right, is) in [
+        (
+            "http://169.254.169.254/",
+            &["net:*"][..],
+            "net:GET@http://169.254.169.254",
+            link,
+        ),
+        ("https://127.0.0.1/", &["net:*"], "net:GET@127.0.0.1", this),
+        ("https://localhost/", &["net:*"], "net:GET@localhost", this),
+        (
+            "https://10.0.0.1/",
+            &["net:x.example"],
+            "net:GET@10.0.0.1",
+            "it is a private address",
+        ),
+    ] {
+        let output = call(url, allow);
+        let page = format!("denied: once\n  web may not send GET {url}\n    --allow {right}   ({is})\n");
+        assert!(output.stderr.ends_with(&page), "{}", output.stderr);
+        assert!(!output.stderr.contains("the operator was told"), "{}", output.stderr);
+    }
+}
+
+#[test]
+fn a_denial_without_a_flag_says_why() {
+    let home = Home::new();
+    home.write("papers/a.txt", "dendrites\n");
+    let secret = home.write("secret.txt", "s\n");
+    std::os::unix::fs::symlink(&secret, home.work().join("papers/link")).unwrap();
+    let line = [
+        "call",
+        "files",
+        "read_file",
+        r#"{"path":"/papers/link"}"#,
+        "--allow",
+        "fs:./papers",
+    ];
+    let output = home.host().args(line).output().expect(4);
+    let page = "denied: once\n  files may not read /papers/link\n    it leads out of the granted folder\n";
+    assert!(output.stderr.ends_with(page), "{}", output.stderr);
+}
+
+#[test]
+fn a_result_that_a_call_cuts_says_by_which_limit() {
+    let home = Home::new();
+    home.write("papers/a.txt", &"dendrites\n".repeat(1000));
+    let arguments = r#"{"path":"/papers/a.txt","lines":1000}"#;
+    let line = ["call", "files", "read_file", arguments, "--allow", "fs:./papers"];
+    let output = home
+        .host()
+        .set("limits.tool_result", "1KiB")
+        .args(line)
+        .output()
+        .expect(0);
+    let why = "the whole text was not kept: a single call keeps none; it is cut by limits.tool_result";
+    assert!(
+        output.stdout.contains(why) && !output.stdout.contains("full"),
+        "{}",
+        output.stdout
+    );
+}
+
+#[test]
 fn nothing_outside_the_folder() {
     let home = Home::new();
     home.write("papers/a.txt", "dendrites\n");

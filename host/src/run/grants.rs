@@ -3,12 +3,12 @@
 
 use std::path::Path;
 
-use crate::config::{Config, DENIABLE};
+use crate::config::{Config, DENIABLE, Source};
 use crate::plugin::approval::{Approval, ApprovalError};
 use crate::plugin::grant::{Allowed, FolderGrant, Grant, GrantContext, GrantError, Kind, ProviderFiles};
 use crate::plugin::load::Found;
 use crate::plugin::manifest::Manifest;
-use crate::plugin::rights::{Rights, ToolRights, with_one_key};
+use crate::plugin::rights::{Rights, TakenBy, TakenIn, ToolRights, with_one_key};
 use crate::plugin::{Origin, Plugin};
 use crate::run::HostError;
 use crate::run::secrets::is_set;
@@ -279,6 +279,22 @@ impl<'a> Grants<'a> {
             self.tool(plugin)?.whole()
         })
     }
+}
+
+/// Where the configuration takes rights away from roots.
+pub(super) fn taken_by(config: &Config) -> TakenBy {
+    let one = |(kind, from): (&String, &Source)| {
+        let of = |place: String| match from {
+            Source::Flag(_) => place,
+            _ => format!("deny in {place}"),
+        };
+        let taken_in = TakenIn {
+            told: of(from.short()),
+            place: of(from.to_string()),
+        };
+        Some((kind.parse::<Kind>().ok()?, taken_in))
+    };
+    config.deny_from.iter().filter_map(one).collect()
 }
 
 /// Whether this host can give a grant.
