@@ -317,6 +317,48 @@ fn a_tools_own_space_is_the_home_folders_whatever_its_caller_calls_so() {
 }
 
 #[test]
+fn a_call_tells_of_a_grant_for_a_plugin_that_it_has_not() {
+    let home = Home::new();
+    home.write("papers/a.txt", "dendrites\n");
+    let line = ["call", "files", "list_files", r#"{"path":"/papers"}"#];
+    let host = home.host().args(line).args(["--allow", "fs:./papers"]);
+    let output = host.args(["--allow", "file=fs:./papers"]).output().expect(0);
+    output.says(&["--allow file=fs:./papers is for nobody", "did you mean files?"]);
+}
+
+#[test]
+fn a_folder_that_nobody_may_write_is_told_as_one() {
+    let server = ModelServer::start(Vec::new());
+    let home = Home::with_model(&server, Format::OpenAi);
+    home.write("papers/a.txt", "dendrites\n");
+    let told = "--allow fs:./papers:rw lets nobody write";
+    let allow = ["--allow", "fs:./papers:rw"];
+    let program = json!({ "steps": [{ "do": "list-tools" }] });
+    let output = home.host().args(allow).probe(&program).output().expect(0);
+    assert!(output.stderr.contains(told), "{}", output.stderr);
+    let run = home.newest_run();
+    let grants = |run: &str| home.host().args(["show", run, "--grants"]).output().expect(0).stdout;
+    let shown = grants(&run);
+    assert!(
+        shown.contains("/papers, to read, as none of its tools asks to write"),
+        "{shown}"
+    );
+    assert!(!shown.contains("to read and write, by its tools"), "{shown}");
+    let line = ["call", "files", "list_files", r#"{"path":"/papers"}"#];
+    let output = home.host().args(line).args(allow).output().expect(0);
+    assert!(output.stderr.contains(told), "{}", output.stderr);
+    // The tests' tool has no manifest, and may write.
+    let host = home.host().args(allow).arg("--tool").arg(guests::built("probe-tool"));
+    let output = host.probe(&program).output().expect(0);
+    assert!(!output.stderr.contains("lets nobody write"), "{}", output.stderr);
+    let shown = grants(&home.newest_run());
+    assert!(
+        shown.contains("/papers, to read and write, by its tools alone"),
+        "{shown}"
+    );
+}
+
+#[test]
 fn grants_are_given_by_the_files_name_whatever_a_plugin_calls_itself() {
     let server = ModelServer::start(Vec::new());
     let home = Home::with_model(&server, Format::OpenAi);

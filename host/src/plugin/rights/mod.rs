@@ -259,6 +259,12 @@ impl Rights {
         self.folders.values().cloned().collect()
     }
 
+    /// Whether it writes in a folder that is granted, or in one below.
+    pub fn writes_in(&self, granted: &FolderGrant) -> bool {
+        let mut folders = self.folders.values();
+        folders.any(|folder| folder.writable() && folder.dir.starts_with(&granted.dir))
+    }
+
     /// Rules of the way out, for a tool's instance.
     pub fn net_rules(&self) -> Vec<NetRule> {
         self.net.iter().cloned().collect()
