@@ -157,6 +157,8 @@ pub struct Lack {
     pub target: String,
     /// The right that would allow it, as `--allow` takes it, or a kind of right that is had by default; none where no right would.
     pub right: Option<String>,
+    /// Why no right would, or what there is to know before it is granted.
+    pub why: Option<String>,
 }
 
 impl Refusal {

@@ -306,6 +306,7 @@ async fn run(program: &Value, panics: u32) -> Left {
         tool_delay_ms: 0,
         seed: [7; 32],
         suspend: CancellationToken::new(),
+        taken: BTreeMap::new(),
         denials: std::sync::Mutex::default(),
     });
     let rights = Rights::root("probe", &[], &[], None).unwrap();

@@ -579,9 +579,9 @@ fn rights_are_given_and_taken_away_by_name() {
         allow(arguments).expect(2).says(&[words]);
     }
     for (name, words) in [
-        ("other", "was never added"),
+        ("other", "there is no plugin other"),
         ("files", "is built in"),
-        ("../x", "was never added"),
+        ("../x", "there is no plugin ../x"),
     ] {
         plugin(&home, &["allow", name, "net:x.org"]).expect(2).says(&[words]);
         plugin(&home, &["remove", name]).expect(2).says(&[words]);
@@ -787,6 +787,49 @@ fn a_plugin_whose_file_is_gone_is_removed_as_doctor_says() {
     assert!(list.contains(&format!("its file is not there   {remedy}")), "{list}");
     plugin(&home, &["remove", "weather"]).expect(0);
     assert_eq!(listed(&home), json!([]));
+}
+
+#[test]
+fn a_plugin_whose_file_is_cut_short_is_told_as_damaged() {
+    let home = home();
+    add(&home, &weather(&home, &["blackboard:notes"]), &[]);
+    let bytes = fs::read(in_home(&home)).unwrap();
+    fs::write(in_home(&home), &bytes[..bytes.len() / 2]).unwrap();
+    let remedy = "hermes-host plugin remove weather";
+    let listed = plugin(&home, &["list"]).expect(0).stdout;
+    let doctor = home.host().arg("doctor").output().stdout;
+    let called = home
+        .host()
+        .args(["call", "weather", "echo", "{}"])
+        .output()
+        .expect(4)
+        .stderr;
+    for told in [listed, doctor, called] {
+        let told = told.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(
+            told.contains("the component is damaged") && told.contains(remedy),
+            "{told}"
+        );
+        assert!(!told.contains("asks for more"), "{told}");
+    }
+}
+
+#[test]
+fn what_the_host_finds_of_a_plugin_without_a_manifest_is_not_put_into_its_mouth() {
+    let home = home();
+    let bare = home.write("weather.wasm", fs::read(guests::built("probe-tool")).unwrap());
+    let host = home.host().args(["plugin", "add"]).arg(&bare);
+    let told = host.output().expect(4).stderr;
+    let words = told.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        words.contains("because it has no manifest; it imports wasi:filesystem/preopens"),
+        "{told}"
+    );
+    assert!(
+        words.contains("everything in those that you name with :rw is changed or deleted"),
+        "{told}"
+    );
+    assert!(!words.contains("it says \u{201c}it "), "{told}");
 }
 
 #[test]

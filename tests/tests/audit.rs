@@ -327,6 +327,34 @@ fn what_was_taken_away_is_not_had_back_by_a_flag() {
 }
 
 #[test]
+fn what_a_file_took_away_is_told_with_the_file() {
+    let server = ModelServer::start(Vec::new());
+    let home = Home::with_model(&server, Format::OpenAi);
+    let file = home.write("hermes.toml", "deny = [\"llm\"]\n");
+    let output = home.host().probe(&steps(&[ask("1")])).output().expect(0);
+    let denied = output.json()["denied"].clone();
+    let place = format!("{}:1", file.display());
+    let remedy = format!("take llm out of deny in {place}");
+    assert_eq!(
+        (&denied[0]["flags"], &denied[0]["remedy"]),
+        (&json!([]), &json!(remedy)),
+        "{denied}"
+    );
+    // The agent is not told where on this machine the file is.
+    let seen = output.seen()[0].to_string();
+    let is_told = seen.contains("that was taken away with deny in hermes.toml");
+    assert!(is_told && !seen.contains(&place) && !seen.contains("--deny"), "{seen}");
+    let output = home
+        .host()
+        .args(["--set", "deny=[\"lessons\", \"llm\"]"])
+        .probe(&steps(&[ask("1")]))
+        .output()
+        .expect(0);
+    let denied = output.json()["denied"].clone();
+    assert_eq!(denied[0]["remedy"], "take llm out of --set deny", "{denied}");
+}
+
+#[test]
 fn a_path_that_leads_out_is_a_denial_that_no_flag_lifts() {
     let server = ModelServer::start(Vec::new());
     let home = Home::with_model(&server, Format::OpenAi);
@@ -343,6 +371,7 @@ fn a_path_that_leads_out_is_a_denial_that_no_flag_lifts() {
     for denial in &denied {
         assert!(denial["message"].as_str().unwrap().contains("leads out"), "{denial}");
         assert_eq!(denial["flags"], json!([]), "{denial}");
+        assert_eq!(denial["remedy"], "it leads out of the granted folder", "{denial}");
     }
     let rows = audit(&home, &run_of(&output));
     assert_eq!(rows.iter().filter(|row| row["way"] == "denied").count(), 3, "{rows:?}");

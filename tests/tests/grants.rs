@@ -107,6 +107,79 @@ fn a_tool_without_its_folder_names_the_flag() {
 }
 
 #[test]
+fn a_local_address_is_told_as_one_beside_its_flag() {
+    let home = Home::new();
+    let call = |url: &str, allow: &[&str]| {
+        let arguments = json!({ "url": url }).to_string();
+        let allow = allow.iter().flat_map(|grant| ["--allow", *grant]);
+        let host = home.host().args(["call", "web", "fetch_page", &arguments]);
+        host.args(allow).output().expect(4)
+    };
+    let this = "it is an address of this machine itself";
+    let link = "it is a link-local address, as clouds have for a machine's metadata and keys";
+    for (url, allow, right, is) in [
+        (
+            "http://169.254.169.254/",
+            &["net:*"][..],
+            "net:GET@http://169.254.169.254",
+            link,
+        ),
+        ("https://127.0.0.1/", &["net:*"], "net:GET@127.0.0.1", this),
+        ("https://localhost/", &["net:*"], "net:GET@localhost", this),
+        (
+            "https://10.0.0.1/",
+            &["net:x.example"],
+            "net:GET@10.0.0.1",
+            "it is a private address",
+        ),
+    ] {
+        let output = call(url, allow);
+        let page = format!("denied: once\n  web may not send GET {url}\n    --allow {right}   ({is})\n");
+        assert!(output.stderr.ends_with(&page), "{}", output.stderr);
+        assert!(!output.stderr.contains("the operator was told"), "{}", output.stderr);
+    }
+}
+
+#[test]
+fn a_denial_without_a_flag_says_why() {
+    let home = Home::new();
+    home.write("papers/a.txt", "dendrites\n");
+    let secret = home.write("secret.txt", "s\n");
+    std::os::unix::fs::symlink(&secret, home.work().join("papers/link")).unwrap();
+    let line = [
+        "call",
+        "files",
+        "read_file",
+        r#"{"path":"/papers/link"}"#,
+        "--allow",
+        "fs:./papers",
+    ];
+    let output = home.host().args(line).output().expect(4);
+    let page = "denied: once\n  files may not read /papers/link\n    it leads out of the granted folder\n";
+    assert!(output.stderr.ends_with(page), "{}", output.stderr);
+}
+
+#[test]
+fn a_result_that_a_call_cuts_says_by_which_limit() {
+    let home = Home::new();
+    home.write("papers/a.txt", &"dendrites\n".repeat(1000));
+    let arguments = r#"{"path":"/papers/a.txt","lines":1000}"#;
+    let line = ["call", "files", "read_file", arguments, "--allow", "fs:./papers"];
+    let output = home
+        .host()
+        .set("limits.tool_result", "1KiB")
+        .args(line)
+        .output()
+        .expect(0);
+    let why = "the whole text was not kept: a single call keeps none; it is cut by limits.tool_result";
+    assert!(
+        output.stdout.contains(why) && !output.stdout.contains("full"),
+        "{}",
+        output.stdout
+    );
+}
+
+#[test]
 fn nothing_outside_the_folder() {
     let home = Home::new();
     home.write("papers/a.txt", "dendrites\n");
@@ -241,6 +314,48 @@ fn a_tools_own_space_is_the_home_folders_whatever_its_caller_calls_so() {
         "--own prob-tool=blackboard:mine is for nobody",
         "did you mean probe-tool?",
     ]);
+}
+
+#[test]
+fn a_call_tells_of_a_grant_for_a_plugin_that_it_has_not() {
+    let home = Home::new();
+    home.write("papers/a.txt", "dendrites\n");
+    let line = ["call", "files", "list_files", r#"{"path":"/papers"}"#];
+    let host = home.host().args(line).args(["--allow", "fs:./papers"]);
+    let output = host.args(["--allow", "file=fs:./papers"]).output().expect(0);
+    output.says(&["--allow file=fs:./papers is for nobody", "did you mean files?"]);
+}
+
+#[test]
+fn a_folder_that_nobody_may_write_is_told_as_one() {
+    let server = ModelServer::start(Vec::new());
+    let home = Home::with_model(&server, Format::OpenAi);
+    home.write("papers/a.txt", "dendrites\n");
+    let told = "--allow fs:./papers:rw lets nobody write";
+    let allow = ["--allow", "fs:./papers:rw"];
+    let program = json!({ "steps": [{ "do": "list-tools" }] });
+    let output = home.host().args(allow).probe(&program).output().expect(0);
+    assert!(output.stderr.contains(told), "{}", output.stderr);
+    let run = home.newest_run();
+    let grants = |run: &str| home.host().args(["show", run, "--grants"]).output().expect(0).stdout;
+    let shown = grants(&run);
+    assert!(
+        shown.contains("/papers, to read, as none of its tools asks to write"),
+        "{shown}"
+    );
+    assert!(!shown.contains("to read and write, by its tools"), "{shown}");
+    let line = ["call", "files", "list_files", r#"{"path":"/papers"}"#];
+    let output = home.host().args(line).args(allow).output().expect(0);
+    assert!(output.stderr.contains(told), "{}", output.stderr);
+    // The tests' tool has no manifest, and may write.
+    let host = home.host().args(allow).arg("--tool").arg(guests::built("probe-tool"));
+    let output = host.probe(&program).output().expect(0);
+    assert!(!output.stderr.contains("lets nobody write"), "{}", output.stderr);
+    let shown = grants(&home.newest_run());
+    assert!(
+        shown.contains("/papers, to read and write, by its tools alone"),
+        "{shown}"
+    );
 }
 
 #[test]

@@ -555,6 +555,18 @@ fn a34_the_key_of_a_provider_goes_to_that_provider_alone() {
 }
 
 #[test]
+fn a_person_is_told_that_their_own_arguments_hold_a_secret() {
+    let home = Home::new();
+    set(&home, "x", CANARY, &[]).expect(0);
+    let arguments = json!({ "path": format!("/{CANARY}") }).to_string();
+    let output = home.host().args(["call", "files", "list_files", &arguments]).output();
+    let words = "the arguments that you gave hold the secret x, which no tool is told";
+    let output = output.expect(4).says(&[words, "--allow secret:x@HOST"]);
+    let is_plain = !output.stderr.contains("call may not") && !output.stderr.contains(CANARY);
+    assert!(is_plain, "{}", output.stderr);
+}
+
+#[test]
 fn a_redirect_takes_a_secret_to_no_other_host() {
     let home = Home::new();
     set(&home, "x", CANARY, &["--query", "key"]).expect(0);

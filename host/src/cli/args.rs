@@ -3,7 +3,8 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use crate::text;
 
@@ -631,9 +632,30 @@ pub(super) fn with_command(mut argv: Vec<OsString>) -> Vec<OsString> {
 /// # Errors
 /// It makes no sense, or asks for help.
 pub(super) fn parse(argv: &[OsString]) -> Result<Line, clap::Error> {
-    let mut line = Line::try_parse_from(argv)?;
+    let mut line = Line::try_parse_from(argv).map_err(|error| unnamed(argv, error.kind()).unwrap_or(error))?;
     line.global.set = settings(argv);
     Ok(line)
+}
+
+/// What is wrong with a line that has a single word where a command or the flag for a plugin was meant, in better words than the parser's, to which it is
+/// the task of a run that names no plugin.
+fn unnamed(argv: &[OsString], kind: ErrorKind) -> Option<clap::Error> {
+    let (command, rest) = argv.get(first_word(argv)..)?.split_first()?;
+    let word = rest.first()?.to_string_lossy();
+    let is_word = !word.is_empty() && !word.starts_with('-') && !word.contains(char::is_whitespace);
+    if command != "run" || !is_word || names_plugin(argv) {
+        return None;
+    }
+    let word = text::shell_word(&text::line(&word, 64));
+    let has_task = rest.get(1).is_some_and(|next| !next.to_string_lossy().starts_with('-'));
+    let message = match kind {
+        ErrorKind::UnknownArgument if has_task => format!("no plugin is named; did you mean --plugin {word}?"),
+        ErrorKind::MissingRequiredArgument => {
+            format!("there is no command {word}, and as a task it needs a plugin that does it: --plugin <PLUGIN>")
+        }
+        _ => return None,
+    };
+    Some(Line::command().error(kind, message))
 }
 
 /// Every `--set` of a line that was parsed, in order. The parser keeps those of the last level alone: what stands before a command would be
@@ -691,16 +713,16 @@ pub(super) fn asks_for_json(argv: &[OsString]) -> bool {
 
 /// A word close to a command's name, in a line that names no plugin to run.
 fn is_slip(word: &str, argv: &[OsString]) -> bool {
-    let names_plugin = argv
-        .iter()
-        .any(|arg| arg.to_string_lossy().starts_with("--plugin") || arg == "-p");
-    !names_plugin && text::nearest(word, COMMANDS).is_some()
+    !names_plugin(argv) && text::nearest(word, COMMANDS).is_some()
+}
+
+fn names_plugin(argv: &[OsString]) -> bool {
+    argv.iter()
+        .any(|arg| arg.to_string_lossy().starts_with("--plugin") || arg == "-p")
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     fn parse(line: &[&str]) -> Result<Line, clap::Error> {
@@ -784,6 +806,17 @@ mod tests {
                 .to_string()
                 .contains("'inspect'")
         );
+        for (line, words) in [
+            (&["research", "a task"][..], "did you mean --plugin research?"),
+            (&["run", "research", "a task"], "did you mean --plugin research?"),
+            (&["version"], "there is no command version"),
+            (&["version", "--quiet"], "there is no command version"),
+        ] {
+            let told = parse(line).unwrap_err().to_string();
+            assert!(told.contains(words), "{line:?}: {told}");
+        }
+        let unknown = parse(&["research", "--buget", "x"]).unwrap_err().to_string();
+        assert!(unknown.contains("'--buget'"), "{unknown}");
         assert!(parse(&["what is this?"]).unwrap_err().to_string().contains("--plugin"));
         assert!(
             parse(&["--plugin", "p", "t", "--buget", "x"])

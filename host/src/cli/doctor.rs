@@ -242,6 +242,13 @@ fn plugins(host: &Host) -> Vec<Check> {
     let bad = added.clone().filter_map(|plugin| {
         let (name, path) = (&plugin.name, shell_word(&plugin.path.display().to_string()));
         let (what, mend) = match &plugin.holds {
+            Holds::Changed(change) if change.damaged.is_some() => {
+                let why = change.damaged.as_deref().unwrap_or_default();
+                (
+                    format!("{name} was approved and can't be used: {why}"),
+                    format!("hermes-host plugin remove {name}   or put {path} back as it was"),
+                )
+            }
             Holds::Changed(_) => (
                 format!("{name} has changed since it was approved, and does not run by its name"),
                 format!("hermes-host plugin add {path}   shows what is different"),

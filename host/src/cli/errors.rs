@@ -178,6 +178,10 @@ fn help(error: &HostError) -> Vec<String> {
 /// What to do where a plugin is not what was approved, or was never added.
 fn approval(error: &ApprovalError) -> Vec<String> {
     match error {
+        ApprovalError::Changed(change) if change.damaged.is_some() => vec![
+            "put it back  hermes-host plugin add PATH".to_owned(),
+            format!("remove it    hermes-host plugin remove {}", change.name),
+        ],
         ApprovalError::Changed(change) => {
             let (name, path) = (&change.name, shell_word(&change.path.display().to_string()));
             vec![

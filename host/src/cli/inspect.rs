@@ -121,7 +121,7 @@ impl Screen {
         }
     }
 
-    /// What it wants, with the flag that allows it: in a line of its own, as the reason is the plugin's words.
+    /// What it wants, with the flag that allows it: in a line of its own, as the reason may be the plugin's words.
     fn want(&self, out: &mut String, want: &Want) {
         let (verdict, flag) = if want.granted {
             (self.paint.ink(Ink::Good, "granted"), "")

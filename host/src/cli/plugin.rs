@@ -195,6 +195,10 @@ fn mend(plugin: &ApprovedPlugin) -> Option<String> {
     let (name, path) = (&plugin.name, shell_word(&plugin.path.display().to_string()));
     Some(match &plugin.holds {
         Holds::Yes => return None,
+        Holds::Changed(change) if change.damaged.is_some() => {
+            let why = change.damaged.as_deref().unwrap_or_default();
+            format!("can't be used: {why}   hermes-host plugin remove {name}")
+        }
         Holds::Changed(_) => format!("has changed since it was approved   hermes-host plugin add {path}"),
         Holds::Unreadable(why) => format!("can't be read: {why}   hermes-host plugin remove {name}"),
         Holds::NotAdded => format!("was never added   hermes-host plugin add {path}"),

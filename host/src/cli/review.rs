@@ -97,8 +97,11 @@ impl Screen {
         let line = format!("  {verdict} {} {}", at_least(&want.grant, 16), fit(flag, WIDTH));
         out.push_str(&format!("{}\n", line.trim_end()));
         self.said(out, "at worst", &want.at_worst);
-        if !want.reason.is_empty() {
-            self.said(out, "it says", &quoted(&want.reason));
+        match &*want.reason {
+            "" => {}
+            reason if want.is_said => self.said(out, "it says", &quoted(reason)),
+            // The host's own words, of what the plugin imports.
+            reason => self.said(out, "because", reason),
         }
     }
 

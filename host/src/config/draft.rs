@@ -31,6 +31,8 @@ pub(super) struct Draft {
     pub(super) allow: Vec<String>,
     pub(super) own: Vec<String>,
     pub(super) deny: Vec<String>,
+    /// Where each of those was denied first.
+    pub(super) deny_from: BTreeMap<String, Source>,
     pub(super) tools: Vec<String>,
     pub(super) budget: Budget,
     pub(super) durability: Durability,
@@ -61,6 +63,7 @@ impl Draft {
             allow: Vec::new(),
             own: Vec::new(),
             deny: Vec::new(),
+            deny_from: BTreeMap::new(),
             tools: Vec::new(),
             budget: Budget::default(),
             durability: Durability::Power,
@@ -116,9 +119,17 @@ impl Draft {
             "allow" => self.allow = value.list().map_err(wrong)?,
             "own" => self.own = value.list().map_err(wrong)?,
             "deny" => {
-                let mut deny = if in_project { below.deny.clone() } else { Vec::new() };
-                deny.extend(value.list().and_then(deniable).map_err(wrong)?);
-                self.deny = deny;
+                let kinds = value.list().and_then(deniable).map_err(wrong)?;
+                // A project's file adds to what there is.
+                let (mut deny, mut from) = match in_project {
+                    true => (below.deny.clone(), below.deny_from.clone()),
+                    false => (Vec::new(), BTreeMap::new()),
+                };
+                for kind in &kinds {
+                    from.entry(kind.clone()).or_insert_with(|| setting.from.clone());
+                }
+                deny.extend(kinds);
+                (self.deny, self.deny_from) = (deny, from);
             }
             "tools" => self.tools = value.list().map_err(wrong)?,
             "budget" => {

@@ -16,6 +16,7 @@ mod show;
 mod source;
 mod value;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -56,6 +57,8 @@ pub struct Config {
     pub own: Vec<String>,
     /// Defaults that a root agent shall not have.
     pub deny: Vec<String>,
+    /// Where each of those was denied.
+    pub deny_from: BTreeMap<String, Source>,
     /// `[PREFIX=]PATH` of tools for every run.
     pub tools: Vec<String>,
     /// Limits of every run.
@@ -128,6 +131,7 @@ impl Config {
             allow: draft.allow,
             own: draft.own,
             deny: draft.deny,
+            deny_from: draft.deny_from,
             tools: draft.tools,
             budget: draft.budget,
             durability: draft.durability,

@@ -41,6 +41,18 @@ impl fmt::Display for Source {
     }
 }
 
+impl Source {
+    /// The same for whoever may not know where on this machine the files are: a file by its name alone.
+    pub fn short(&self) -> String {
+        match self {
+            Self::Home { path, .. } | Self::Project { path, .. } => {
+                shown(Path::new(path.file_name().unwrap_or_default()))
+            }
+            Self::Default | Self::Variable(_) | Self::Flag(_) => self.to_string(),
+        }
+    }
+}
+
 /// A path on one clean line: a folder may be called anything.
 pub(super) fn shown(path: &Path) -> String {
     clean(&path.to_string_lossy(), Shape::Line).into_owned()

@@ -57,9 +57,77 @@ fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
     }
 }
 
+/// What an address is that is not of the public internet, for whoever may want to grant it; none where it is of that.
+pub fn local_words(address: IpAddr) -> Option<&'static str> {
+    if is_global(address) {
+        return None;
+    }
+    let words = match address {
+        IpAddr::V4(v4) => v4_words(v4),
+        IpAddr::V6(v6) => match embedded(v6) {
+            Some(v4) => v4_words(v4),
+            None => v6_words(v6),
+        },
+    };
+    Some(words)
+}
+
+const THIS_MACHINE: &str = "it is an address of this machine itself";
+const PRIVATE: &str = "it is a private address";
+const LINK_LOCAL: &str = "it is a link-local address, as clouds have for a machine's metadata and keys";
+const OTHER: &str = "it is no public address";
+
+fn v4_words(address: Ipv4Addr) -> &'static str {
+    if address.is_loopback() || address.is_unspecified() {
+        THIS_MACHINE
+    } else if address.is_private() {
+        PRIVATE
+    } else if address.is_link_local() {
+        LINK_LOCAL
+    } else {
+        OTHER
+    }
+}
+
+fn v6_words(address: Ipv6Addr) -> &'static str {
+    let first = address.segments()[0];
+    if address.is_loopback() || address.is_unspecified() {
+        THIS_MACHINE
+    } else if first & 0xfe00 == 0xfc00 {
+        PRIVATE
+    } else if first & 0xffc0 == 0xfe80 {
+        LINK_LOCAL
+    } else {
+        OTHER
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whoever_may_grant_an_address_is_told_what_it_is() {
+        for (text, words) in [
+            ("127.0.0.1", Some(THIS_MACHINE)),
+            ("0.0.0.0", Some(THIS_MACHINE)),
+            ("::1", Some(THIS_MACHINE)),
+            ("::", Some(THIS_MACHINE)),
+            ("::ffff:127.0.0.1", Some(THIS_MACHINE)),
+            ("10.1.2.3", Some(PRIVATE)),
+            ("192.168.1.1", Some(PRIVATE)),
+            ("fd00::1", Some(PRIVATE)),
+            ("169.254.169.254", Some(LINK_LOCAL)),
+            ("::ffff:a9fe:a9fe", Some(LINK_LOCAL)),
+            ("fe80::1", Some(LINK_LOCAL)),
+            ("100.64.0.1", Some(OTHER)),
+            ("ff02::1", Some(OTHER)),
+            ("8.8.8.8", None),
+            ("2606:4700::1111", None),
+        ] {
+            assert_eq!(local_words(text.parse().expect(text)), words, "{text}");
+        }
+    }
 
     #[test]
     fn local_addresses_are_not_global_in_any_spelling() {

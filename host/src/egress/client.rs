@@ -1,6 +1,6 @@
 //! A guest's request on its way out: rule, addresses, connection to just those, redirects, caps.
 
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use url::{Host, Url};
 
-use super::address::is_global;
+use super::address::{is_global, local_words};
 use super::error::{EgressError, Part};
 use super::permit::{Credential, Permit, Way};
 use super::place::{OF_THE_CONNECTION, is_for_requests};
@@ -264,12 +264,12 @@ impl Egress {
             Some(Host::Ipv6(v6)) => literal(hop, rule, v6.into()).map(|ip| vec![SocketAddr::new(ip, port)]),
             Some(Host::Domain(name)) => {
                 let found = self.look_up(permit, name, port).await;
-                let local = rule.names(url) && name.trim_end_matches('.') == "localhost";
+                let local = rule.names(url) && is_localhost(name);
                 let fits = |ip: IpAddr| if local { ip.is_loopback() } else { is_global(ip) };
                 match found.iter().find(|address| !fits(address.ip())) {
                     _ if found.is_empty() => Err(EgressError::NoAddress(shown(url))),
                     None => Ok(found),
-                    Some(address) => Err(leads_inside(hop, address.ip())),
+                    Some(address) => Err(leads_inside(hop, rule, address.ip())),
                 }
             }
         }
@@ -401,12 +401,27 @@ fn allowed<'a>(rules: &'a [NetRule], hop: &Hop) -> Result<&'a NetRule, EgressErr
             what: format!("{} {} is not granted", text::line(method.as_str(), 20), shown(url)),
             target: place(hop),
             grant: flag(hop),
+            is: is_local(&hop.way.at),
         })
 }
 
 /// The narrowest grant for a request.
 fn flag(hop: &Hop) -> Option<String> {
     NetRule::for_request(hop.method.as_str(), &hop.way.at).map(|rule| format!("net:{rule}"))
+}
+
+/// What the address of a request is by itself, where that is not of the public internet. A name's addresses are not looked up for it.
+fn is_local(url: &Url) -> Option<&'static str> {
+    match url.host()? {
+        Host::Ipv4(v4) => local_words(v4.into()),
+        Host::Ipv6(v6) => local_words(v6.into()),
+        Host::Domain(name) if is_localhost(name) => local_words(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        Host::Domain(_) => None,
+    }
+}
+
+fn is_localhost(name: &str) -> bool {
+    name.trim_end_matches('.') == "localhost"
 }
 
 fn literal(hop: &Hop, rule: &NetRule, address: IpAddr) -> Result<IpAddr, EgressError> {
@@ -418,19 +433,27 @@ fn literal(hop: &Hop, rule: &NetRule, address: IpAddr) -> Result<IpAddr, EgressE
         what: format!("{shown} is no public address, and only a grant that names it reaches it"),
         target: place(hop),
         grant: flag(hop),
+        is: is_local(&hop.way.at),
     })
 }
 
-/// No flag is offered here: a name that leads inside may be an attack, and granting the name would not help.
-fn leads_inside(hop: &Hop, address: IpAddr) -> EgressError {
+/// A flag is offered for `localhost` alone, where a wildcard let it go this far: that name stands for this machine. Any other name that leads inside may be
+/// an attack, and granting the name would not help.
+fn leads_inside(hop: &Hop, rule: &NetRule, address: IpAddr) -> EgressError {
     let url = &hop.way.at;
-    EgressError::Denied {
-        what: format!(
-            "{} leads to {address}, which is no public address; such an address is only reached by a request and a grant that name it",
-            shown(url)
+    let helps = url.domain().is_some_and(is_localhost) && address.is_loopback() && !rule.names(url);
+    let (by, grant) = match helps {
+        true => ("it is only reached by a grant that names it", flag(hop)),
+        false => (
+            "such an address is only reached by a request and a grant that name it",
+            None,
         ),
+    };
+    EgressError::Denied {
+        what: format!("{} leads to {address}, which is no public address; {by}", shown(url)),
         target: place(hop),
-        grant: None,
+        is: grant.as_ref().and_then(|_| local_words(address)),
+        grant,
     }
 }
 

@@ -12,7 +12,7 @@ const REASON: usize = 300;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EgressError {
     /// No rule allows it, or it leads to an address that is not of the public internet.
-    #[error("{what}{}", grant.as_ref().map(|grant| format!(". Allow it with --allow {}", text::shell_word(grant))).unwrap_or_default())]
+    #[error("{what}{}", offered(grant.as_deref(), *is))]
     Denied {
         /// What was refused.
         what: String,
@@ -20,6 +20,8 @@ pub enum EgressError {
         target: String,
         /// The grant that would allow it, where one can.
         grant: Option<String>,
+        /// What its address is, where that is not of the public internet: to be known before it is granted.
+        is: Option<&'static str>,
     },
     /// A secret would go where the host did not put it.
     #[error("{what}")]
@@ -63,6 +65,13 @@ pub enum EgressError {
     /// It was cancelled.
     #[error("it was cancelled")]
     Cancelled,
+}
+
+/// The flag for a grant, and what is said beside it.
+fn offered(grant: Option<&str>, is: Option<&str>) -> String {
+    let is = is.map(|is| format!(" ({is})")).unwrap_or_default();
+    let flag = |grant| format!(". Allow it with --allow {}{is}", text::shell_word(grant));
+    grant.map(flag).unwrap_or_default()
 }
 
 /// A part of an HTTP message that has a cap.

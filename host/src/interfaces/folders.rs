@@ -211,6 +211,7 @@ impl Folders<'_> {
         self.guest.is_denied(&Refusal::denied(words).about(Lack {
             what: format!("{verb} {target}"),
             target: deed.target.clone(),
+            why: right.is_none().then_some(why),
             right,
         }));
     }

@@ -153,15 +153,25 @@ fn uses(leaving: &Leaving<'_>) -> Vec<Use<'static>> {
 /// The denial that an error is, where it is one.
 fn refusal(error: &EgressError) -> Option<Refusal> {
     let lack = match error {
-        EgressError::Denied { target, grant, .. } => Lack {
+        EgressError::Denied {
+            what,
+            target,
+            grant,
+            is,
+        } => Lack {
             what: format!("send {}", text::line(target, SHOWN)),
             target: target.clone(),
             right: grant.clone(),
+            why: match grant {
+                Some(_) => is.map(str::to_owned),
+                None => Some(what.clone()),
+            },
         },
-        EgressError::Secret { name, host, .. } => Lack {
+        EgressError::Secret { what, name, host } => Lack {
             what: format!("hand on {name} to {}", text::line(host, SHOWN)),
             target: host.clone(),
             right: None,
+            why: Some(what.clone()),
         },
         _ => return None,
     };
@@ -178,6 +188,7 @@ fn shut(request: &http::Request<WasiBody>) -> Refusal {
         what: format!("send {}", text::line(&target, SHOWN)),
         target,
         right: None,
+        why: Some(SHUT.to_owned()),
     })
 }
 

@@ -351,6 +351,13 @@ const PIECE: usize = 64 << 10;
 
 /// Keeps a whole text, and says where: `whole text: spill/PREFIX, N bytes`.
 async fn keep(session: &Session, key: &Key, text: &str) -> Result<String, End> {
+    let no = "the whole text was not kept";
+    if !session.run.keeping.is_run() {
+        // What is cut outside of a run is a tool's result.
+        return Ok(format!(
+            "{no}: a single call keeps none; it is cut by limits.tool_result"
+        ));
+    }
     let limits = &session.run.limits;
     let size = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX);
     let prefix = spill_prefix(session, key);
@@ -371,7 +378,6 @@ async fn keep(session: &Session, key: &Key, text: &str) -> Result<String, End> {
     scrubber.push(text.as_bytes());
     let all = scrubber.finish();
     let bytes = Amounts::of(Dimension::StoredBytes, all.spilled_bytes);
-    let no = "the whole text was not kept";
     if pieces.is_empty() {
         return Ok(format!("{no} (limits.scrub.spill)"));
     }

@@ -127,6 +127,7 @@ impl Call for CallTool {
                 what: format!("call {name}"),
                 target: tool.name.clone(),
                 right: None,
+                why: Some("whoever made this agent did not give it that tool".to_owned()),
             }),
             None => refusal,
         })

@@ -50,6 +50,18 @@ impl Wanted {
             Kind::Lessons => "later runs are taught something wrong".to_owned(),
         }
     }
+
+    /// The same of a plugin without a manifest, which wants whatever it is granted: a folder to be written too.
+    pub fn at_worst_unsaid(&self) -> String {
+        match self.kind {
+            Kind::Fs => format!(
+                "{}; {}",
+                files("the folders that you name", Access::Read),
+                files("those that you name with :rw", Access::Write)
+            ),
+            _ => self.at_worst(),
+        }
+    }
 }
 
 fn files(dir: &str, access: Access) -> String {
@@ -110,6 +122,9 @@ mod tests {
         assert!(!worst(Kind::Fs, None).contains("deleted"));
         assert!(worst(Kind::Net, Some("GET@x.org")).contains("x.org"));
         assert!(worst(Kind::Net, None).contains("you name"));
+        let unsaid = |kind| Wanted { kind, detail: None }.at_worst_unsaid();
+        assert!(unsaid(Kind::Fs).contains("with :rw is changed or deleted"));
+        assert_eq!(unsaid(Kind::Llm), worst(Kind::Llm, None));
         assert!(worst(Kind::Blackboard, Some("glossary")).contains("glossary"));
         assert!(
             worst(Kind::Secret, Some("key@*.x.org")).contains("the secret key allows is done in your name at *.x.org")

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use crate::error::Dimension;
 use crate::ids::{Digest, RunId, Scope, SessionId, StreamId};
 use crate::interfaces::recorded_effect;
+use crate::plugin::grant::{FolderGrant, Grant};
 use crate::plugin::rights::{Caller, Remedy, Right, Rights};
 use crate::run::so_far::so_far;
 use crate::run::view::status_name;
@@ -223,6 +224,18 @@ impl<'a> Cast<'a> {
     fn grants(&self) -> Option<AgentGrants> {
         let (_, agent) = self.starts.last_key_value()?;
         let held = |tool: &ToolRef| -> Vec<String> { tool.names().filter(|name| agent.held.contains(name)).collect() };
+        let writes = |folder: &FolderGrant| {
+            let mut tools = self.shared.tools.iter().filter(|tool| !held(tool).is_empty());
+            tools.any(|tool| tool.rights.called_by(&agent.rights).writes_in(folder))
+        };
+        let mut rights = agent.rights.list();
+        // A folder is for its tools: what none of them may do with it nobody may.
+        for folder in agent.rights.folders().iter().filter(|f| f.writable() && !writes(f)) {
+            let grant = Grant::Fs(folder.clone()).to_string();
+            for right in rights.iter_mut().filter(|right| right.grant == grant) {
+                right.about = format!("/{}, to read, as none of its tools asks to write", folder.name);
+            }
+        }
         let tools = self.shared.tools.iter().filter_map(|tool| {
             let names = held(tool);
             (!names.is_empty()).then(|| ToolGrants {
@@ -239,7 +252,7 @@ impl<'a> Cast<'a> {
             role: self.row.role.clone(),
             strategy: agent.strategy.name.clone(),
             digest: agent.strategy.digest,
-            rights: self.with_models(agent, agent.rights.list()),
+            rights: self.with_models(agent, rights),
             budget: agent.caps.clone(),
             tools: tools.collect(),
         })

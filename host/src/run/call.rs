@@ -10,7 +10,7 @@ use crate::plugin::rights::Rights;
 use crate::plugin::toolbox::{Listed, Repeatable, Toolbox, tools};
 use crate::run::grants::{GrantFlags, Grants};
 use crate::run::secrets::RunSecrets;
-use crate::run::{Host, HostError, outside};
+use crate::run::{Host, HostError, RunSpec, outside};
 use crate::session::audit::Denials;
 use crate::session::guest::Guest;
 use crate::text;
@@ -51,7 +51,14 @@ impl Host {
         let grants = Grants::read(self.config(), &GrantFlags::allowing(allow))?;
         let rights = Arc::new(grants.tool(&*plugin)?);
         grants.spare(std::iter::once(&*plugin), None, &[rights.whole()])?;
-        let notices = grants.held_back(&*plugin)?;
+        let spec = RunSpec {
+            allow: allow.to_vec(),
+            ..RunSpec::default()
+        };
+        let named = [&plugin.name];
+        let mut notices = grants.for_nobody(&spec, &named, "call");
+        notices.extend(grants.unwritten(&spec, &named, &[rights.whole()]));
+        notices.extend(grants.held_back(&*plugin)?);
         let defs = self.ask_tools(&plugin).await?;
         let listed = Listed {
             plugin: plugin.clone(),

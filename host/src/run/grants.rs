@@ -3,12 +3,12 @@
 
 use std::path::Path;
 
-use crate::config::{Config, DENIABLE};
+use crate::config::{Config, DENIABLE, Source};
 use crate::plugin::approval::{Approval, ApprovalError};
 use crate::plugin::grant::{Allowed, FolderGrant, Grant, GrantContext, GrantError, Kind, ProviderFiles};
 use crate::plugin::load::Found;
 use crate::plugin::manifest::Manifest;
-use crate::plugin::rights::{Rights, ToolRights, with_one_key};
+use crate::plugin::rights::{Rights, TakenBy, TakenIn, ToolRights, with_one_key};
 use crate::plugin::{Origin, Plugin};
 use crate::run::HostError;
 use crate::run::secrets::is_set;
@@ -199,19 +199,35 @@ impl<'a> Grants<'a> {
         Ok(words.collect())
     }
 
-    /// Which of these flags name a plugin that the run does not have.
-    pub(super) fn for_nobody(&self, spec: &RunSpec, plugins: &[&String]) -> Vec<String> {
+    /// Which of these flags name a plugin that the run, or the `call`, does not have.
+    pub(super) fn for_nobody(&self, spec: &RunSpec, plugins: &[&String], what: &str) -> Vec<String> {
         let mut unheard = Vec::new();
         for (name, allowed, flag) in self.flagged(spec) {
             if let Some(plugin) = allowed.plugin.as_ref().filter(|plugin| !plugins.contains(plugin)) {
                 let near = text::nearest(plugin, plugins.iter().copied().map(String::as_str));
                 let near = near.map_or_else(String::new, |near| format!("; did you mean {near}?"));
                 unheard.push(format!(
-                    "--{name} {flag} is for nobody: no plugin of this run is called {plugin}{near}"
+                    "--{name} {flag} is for nobody: no plugin of this {what} is called {plugin}{near}"
                 ));
             }
         }
         unheard
+    }
+
+    /// Which of these flags grant a folder to be written that none of the tools writes, which may do this when they are called. One for a plugin that is
+    /// not there is told otherwise.
+    pub(super) fn unwritten(&self, spec: &RunSpec, plugins: &[&String], tools: &[Rights]) -> Vec<String> {
+        let mut unwritten = Vec::new();
+        for (name, allowed, flag) in self.flagged(spec) {
+            let Grant::Fs(folder) = &allowed.grant else { continue };
+            let is_here = allowed.plugin.as_ref().is_none_or(|plugin| plugins.contains(&plugin));
+            if folder.writable() && is_here && !tools.iter().any(|rights| rights.writes_in(folder)) {
+                unwritten.push(format!(
+                    "--{name} {flag} lets nobody write: no tool that is given it may, as none asks for fs:rw; leave :rw out"
+                ));
+            }
+        }
+        unwritten
     }
 
     /// Which of these flags grant a secret that goes into no request of the tools, which may do this when the root calls them.
@@ -279,6 +295,22 @@ impl<'a> Grants<'a> {
             self.tool(plugin)?.whole()
         })
     }
+}
+
+/// Where the configuration takes rights away from roots.
+pub(super) fn taken_by(config: &Config) -> TakenBy {
+    let one = |(kind, from): (&String, &Source)| {
+        let of = |place: String| match from {
+            Source::Flag(_) => place,
+            _ => format!("deny in {place}"),
+        };
+        let taken_in = TakenIn {
+            told: of(from.short()),
+            place: of(from.to_string()),
+        };
+        Some((kind.parse::<Kind>().ok()?, taken_in))
+    };
+    config.deny_from.iter().filter_map(one).collect()
 }
 
 /// Whether this host can give a grant.

@@ -39,8 +39,10 @@ pub struct Want {
     pub grant: String,
     /// What it makes possible at worst.
     pub at_worst: String,
-    /// Why, in the plugin's words, cleaned.
+    /// Why, cleaned.
     pub reason: String,
+    /// Whether those are the plugin's words; else the host's, of what the plugin imports.
+    pub is_said: bool,
     /// Whether what is allowed now covers it.
     pub granted: bool,
     /// The flag that would allow it.
@@ -169,7 +171,7 @@ impl Host {
         let strategy = exports_agent(&outline);
         let rights = grants.of(found, strategy)?;
         let wanted = manifest.map_or_else(|| by_imports(&outline.imports, strategy), |m| m.wants.clone());
-        let wants = wanted.iter().map(|want| view(want, &rights)).collect();
+        let wants = wanted.iter().map(|want| view(want, &rights, manifest.is_some()));
         let place = match manifest {
             Some(m) if m.beside.is_some() => "a file beside the component",
             Some(_) => "inside the component",
@@ -184,7 +186,7 @@ impl Host {
             kinds,
             exports: cleaned(&outline.exports),
             imports: cleaned(&outline.imports),
-            wants,
+            wants: wants.collect(),
             tools: None,
             toolsets,
             approved: Approved::Never,
@@ -307,11 +309,17 @@ fn hints(def: &types::ToolDef) -> Vec<&'static str> {
     said.into_iter().filter(|(_, is)| *is).map(|(name, _)| name).collect()
 }
 
-fn view(want: &manifest::Want, rights: &Rights) -> Want {
+/// `is_said` where a manifest says it.
+fn view(want: &manifest::Want, rights: &Rights, is_said: bool) -> Want {
+    let at_worst = match is_said {
+        true => want.grant.at_worst(),
+        false => want.grant.at_worst_unsaid(),
+    };
     Want {
         grant: want.grant.to_string(),
-        at_worst: want.grant.at_worst(),
+        at_worst,
         reason: want.reason.clone(),
+        is_said,
         granted: rights.covers(&want.grant),
         flag: want.grant.flag(),
     }
@@ -335,7 +343,7 @@ fn by_imports(imports: &[String], strategy: bool) -> Vec<manifest::Want> {
         let import = imports.iter().find(|import| import.starts_with(needs))?;
         Some(manifest::Want {
             grant: Wanted { kind, detail: None },
-            reason: format!("it imports {}", text::line(import, 80)),
+            reason: format!("it has no manifest; it imports {}", text::line(import, 80)),
         })
     };
     kinds.into_iter().filter_map(want).collect()

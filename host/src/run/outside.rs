@@ -12,7 +12,7 @@ use crate::instance::{Runner, Stopped};
 use crate::ledger::{Caps, Ledger};
 use crate::llm::Catalogue;
 use crate::plugin::Plugin;
-use crate::plugin::rights::Rights;
+use crate::plugin::rights::{Rights, TakenBy};
 use crate::plugin::toolbox::Toolbox;
 use crate::run::secrets::RunSecrets;
 use crate::run::{Host, HostError};
@@ -50,6 +50,7 @@ pub(super) fn context(host: &Host, toolbox: Toolbox, seed: [u8; 32], secrets: Ru
         tool_delay_ms: 0,
         seed,
         suspend: CancellationToken::new(),
+        taken: TakenBy::new(),
         denials: std::sync::Mutex::default(),
     })
 }

@@ -114,7 +114,9 @@ impl Host {
         secrets.are_not_in("what --inputs says", task.inputs.as_deref().unwrap_or_default())?;
         let mut notices = self.compiler.notices();
         let named = std::iter::once(&strategy.name).chain(plugins.iter().map(|p| &p.plugin.name));
-        notices.extend(grants.for_nobody(spec, &named.collect::<Vec<_>>()));
+        let named: Vec<&String> = named.collect();
+        notices.extend(grants.for_nobody(spec, &named, "run"));
+        notices.extend(grants.unwritten(spec, &named, &reach));
         notices.extend(grants.idle_secrets(spec, &reach));
         if let Some(model) = model.as_ref().filter(|m| m.price.is_none() && m.provider() != SCRIPTED) {
             let name = model.full_name();

@@ -188,6 +188,7 @@ impl Host {
             tool_delay_ms: 0,
             seed: shared.seed,
             suspend: CancellationToken::new(),
+            taken: BTreeMap::new(),
             denials: Mutex::default(),
         })
     }

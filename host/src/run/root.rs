@@ -17,7 +17,7 @@ use crate::run::cancel::heed_requests;
 use crate::run::handle::{RunHandle, Stops};
 use crate::run::prepare::Ready;
 use crate::run::said::Said;
-use crate::run::{AgentSummary, Host, HostError, RunOutcome, RunSpec, used_up};
+use crate::run::{AgentSummary, Host, HostError, RunOutcome, RunSpec, grants, used_up};
 use crate::session::audit::Denials;
 use crate::session::end::End;
 use crate::session::keeping::{Journal, Keeping};
@@ -133,6 +133,7 @@ impl Host {
             tool_delay_ms: shared.tool_delay_ms,
             seed: shared.seed,
             suspend: CancellationToken::new(),
+            taken: grants::taken_by(&self.config),
             denials: std::sync::Mutex::default(),
         })
     }

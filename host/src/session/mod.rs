@@ -48,7 +48,7 @@ use crate::limits::Limits;
 use crate::llm::price::Price;
 use crate::llm::{Catalogue, Model};
 use crate::plugin::Plugin;
-use crate::plugin::rights::Rights;
+use crate::plugin::rights::{Rights, TakenBy};
 use crate::plugin::toolbox::Toolbox;
 use crate::scrub::Secrets;
 use crate::store::{
@@ -104,6 +104,8 @@ pub struct RunContext {
     pub seed: [u8; 32],
     /// Ends everything without a record: the run is suspended.
     pub suspend: CancellationToken,
+    /// Where the configuration takes rights away from roots.
+    pub taken: TakenBy,
     /// Denials met.
     pub denials: Mutex<Denials>,
 }

@@ -58,6 +58,7 @@ pub(super) fn tools(parent: &Guest, wanted: &[String]) -> Result<(Vec<String>, V
                 what: format!("give the toolset {toolset} to a child"),
                 target: toolset,
                 right: None,
+                why: Some("it has no such toolset itself".to_owned()),
             }));
         }
     }

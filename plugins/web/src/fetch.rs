@@ -106,9 +106,9 @@ fn read(address: &Address, response: &IncomingResponse) -> Result<Response, Erro
 fn failure(address: &Address, code: ErrorCode) -> Error {
     let (shown, host) = (address.shown(), address.host());
     match code {
-        // Which of the two it is, and the flag for it, only the host knows: it tells the operator.
+        // Which of the two it is, why, and the flag for it, only the host knows: it tells the operator.
         ErrorCode::HttpRequestDenied | ErrorCode::DestinationIpProhibited => Error::denied(format!(
-            "{shown} may not be fetched: it, or a page that it redirects to, is not granted; the operator was told the flag"
+            "{shown} may not be fetched: it, or a page that it redirects to, is not granted; the operator is told why"
         )),
         ErrorCode::DnsError(_) | ErrorCode::DnsTimeout | ErrorCode::DestinationNotFound => {
             Error::failed(format!("{shown}: there is no host {host}; check the address"))

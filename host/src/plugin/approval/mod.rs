@@ -5,10 +5,13 @@ mod file;
 
 use std::path::PathBuf;
 
+use crate::engine::precheck::{self, LoadError};
 use crate::ids::Digest;
+use crate::limits::Limits;
 use crate::plugin::Origin;
 use crate::plugin::grant::{Allowed, GrantContext, GrantError};
 use crate::plugin::load::Found;
+use crate::text;
 
 pub use file::Approvals;
 pub(super) use file::replace;
@@ -51,6 +54,8 @@ pub struct Change {
     pub digests: (Digest, Digest),
     /// The versions of both, as they say.
     pub versions: (String, String),
+    /// What is wrong with the bytes that are there, where they are no component any more: what that asks for means nothing.
+    pub damaged: Option<String>,
     /// What it asks for besides.
     pub asks_more: Vec<String>,
     /// What it asks for no longer.
@@ -128,7 +133,7 @@ pub enum ApprovalError {
         named: Digest,
     },
     /// There is no such approval.
-    #[error("{name} was never added")]
+    #[error("there is no plugin {name}")]
     Never {
         /// The plugin.
         name: String,
@@ -216,6 +221,7 @@ impl Approval {
                 self.version.clone(),
                 manifest.map(|m| m.version.clone()).unwrap_or_default(),
             ),
+            damaged: (digest != self.digest).then(|| damage(found)).flatten(),
             asks_more: only(&after, &before),
             asks_less: only(&before, &after),
             toolsets: Some(toolsets).filter(|(before, after)| before != after),
@@ -256,6 +262,14 @@ pub fn wants(found: &Found) -> Option<Vec<String>> {
     Some(manifest.wants.iter().map(|want| want.grant.to_string()).collect())
 }
 
+/// What is wrong with bytes that are no whole component.
+fn damage(found: &Found) -> Option<String> {
+    match precheck::check_again(&found.bytes, &Limits::default()) {
+        Err(error @ (LoadError::Damaged { .. } | LoadError::NotAComponent(_))) => Some(error.to_string()),
+        _ => None,
+    }
+}
+
 /// The text of its manifest, where that lies beside it.
 pub fn beside(found: &Found) -> Option<Digest> {
     let text = found.manifest.as_ref()?.beside.as_ref()?;
@@ -272,6 +286,10 @@ impl Change {
     pub fn lines(&self) -> Vec<String> {
         let (approved, found) = &self.digests;
         let mut lines = vec![format!("approved  {approved}"), format!("now       {found}")];
+        if let Some(damaged) = &self.damaged {
+            lines.push(text::line(damaged, 200));
+            return lines;
+        }
         if approved == found {
             lines.push("its bytes are the same, and the manifest beside it is another".to_owned());
         }
@@ -358,17 +376,20 @@ mod tests {
         );
     }
 
+    /// The shortest component.
+    const OTHER: &[u8] = b"\0asm\x0d\0\x01\0";
+
     #[test]
     fn a_change_tells_what_is_asked_for_besides_and_no_longer() {
         let approval = approval(&found(b"a", Some(MANIFEST)));
         let wider = MANIFEST.replace("\"fs\"", "\"fs:rw\"").replace("0.1.0", "0.2.0");
-        let change = approval.change(&found(b"b", Some(&wider))).expect("a change");
+        let change = approval.change(&found(OTHER, Some(&wider))).expect("a change");
         assert_eq!(change.asks_more, ["fs:rw"]);
         assert_eq!(change.asks_less, ["fs"]);
         let words = change.to_string();
         for part in [
             &approval.digest.to_string(),
-            &Digest::of(b"b").to_string(),
+            &Digest::of(OTHER).to_string(),
             "0.1.0 before, 0.2.0 now",
         ] {
             assert!(words.contains(part), "{part:?} in {words}");
@@ -376,6 +397,10 @@ mod tests {
         let bare = approval.change(&found(b"a", None)).expect("a change");
         assert_eq!(bare.asks_more.len(), 1, "{bare}");
         assert!(bare.to_string().contains("no manifest"), "{bare}");
+        // What is left of a component asks for nothing.
+        let damaged = approval.change(&found(&OTHER[..4], None)).expect("a change");
+        assert!(damaged.damaged.is_some(), "{damaged:?}");
+        assert!(!damaged.to_string().contains("asks for"), "{damaged}");
     }
 
     #[test]

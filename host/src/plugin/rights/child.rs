@@ -289,6 +289,7 @@ fn not_given(right: &str) -> Lack {
         what: format!("give {right} to a child"),
         target: right.to_owned(),
         right: Some(right.to_owned()),
+        why: None,
     }
 }
 

@@ -21,7 +21,7 @@ use crate::text;
 pub use crate::plugin::grant::Access;
 pub use child::{SpaceWish, Wishes};
 pub use list::Right;
-pub use remedy::{Asker, Remedy, remedy, wanted_in_vain, worded};
+pub use remedy::{Asker, Remedy, TakenBy, TakenIn, remedy, wanted_in_vain, worded};
 use space::{Share, SpaceRights};
 pub use tool::{Caller, ToolRights};
 
@@ -259,6 +259,12 @@ impl Rights {
         self.folders.values().cloned().collect()
     }
 
+    /// Whether it writes in a folder that is granted, or in one below.
+    pub fn writes_in(&self, granted: &FolderGrant) -> bool {
+        let mut folders = self.folders.values();
+        folders.any(|folder| folder.writable() && folder.dir.starts_with(&granted.dir))
+    }
+
     /// Rules of the way out, for a tool's instance.
     pub fn net_rules(&self) -> Vec<NetRule> {
         self.net.iter().cloned().collect()
@@ -303,6 +309,7 @@ impl Rights {
                 what: format!("open the blackboard space {space}"),
                 right: Some(format!("blackboard:{space}")),
                 target: space,
+                why: None,
             },
         ))
     }
@@ -330,6 +337,7 @@ impl Rights {
                 what: format!("{what} {key} in the blackboard space {space}"),
                 right: Some(format!("blackboard:{space}")),
                 target: format!("{space}/{key}"),
+                why: None,
             },
         ))
     }
@@ -361,11 +369,13 @@ impl Rights {
                     what: "ask a model".to_owned(),
                     right: Some("llm".to_owned()),
                     target: "the default model".to_owned(),
+                    why: None,
                 },
                 Some(alias) => Lack {
                     what: format!("ask the model {alias}"),
                     right: Some(format!("llm:{alias}")),
                     target: alias,
+                    why: None,
                 },
             },
         ))
@@ -526,13 +536,13 @@ fn denied(plugin: &str, lack: Lack) -> Refusal {
 
 fn taken_away(plugin: &str, what: &str, kind: Kind) -> Refusal {
     let kind = kind.name();
-    let words = format!(
-        "{plugin} may not {what}: that was taken away with --deny {kind}, or is not among what its parent gave it"
-    );
+    let words =
+        format!("{plugin} may not {what}: that was taken away from the run, or is not among what its parent gave it");
     Refusal::denied(words).about(Lack {
         what: what.to_owned(),
         target: kind.to_owned(),
         right: Some(kind.to_owned()),
+        why: None,
     })
 }
 

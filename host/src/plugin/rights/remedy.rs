@@ -1,5 +1,7 @@
 //! What an operator can do about a denial: the flags that would allow what was denied, or why there are none.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Rights, denied};
@@ -8,6 +10,18 @@ use crate::error::{Lack, Refusal};
 use crate::plugin::grant::{Kind, SecretGrant};
 use crate::plugin::manifest::{Manifest, Wanted};
 use crate::text::shell_word;
+
+/// Where the configuration takes kinds of rights away from roots; what is not in it was taken away by the flag.
+pub type TakenBy = BTreeMap<Kind, TakenIn>;
+
+/// A place of the configuration that takes a kind of right away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TakenIn {
+    /// In the words that a guest is told: `deny in hermes.toml`.
+    pub told: String,
+    /// In those for an operator, with the whole path and the line.
+    pub place: String,
+}
 
 /// Who was denied something.
 #[derive(Debug, Clone, Copy)]
@@ -22,6 +36,8 @@ pub struct Asker<'a> {
     pub is_child: bool,
     /// The plugin that a grant has to name, where it is only this one that lacks the right.
     pub only: Option<&'a str>,
+    /// Where the configuration takes rights away.
+    pub taken: &'a TakenBy,
 }
 
 /// What an operator can do about a denial.
@@ -47,7 +63,10 @@ impl Remedy {
 /// What would give `asker` what it lacked.
 pub fn remedy(lack: &Lack, asker: Asker<'_>) -> Remedy {
     let Some((right, kind, detail)) = right_of(lack) else {
-        return Remedy::default();
+        return Remedy {
+            flags: Vec::new(),
+            words: lack.why.clone(),
+        };
     };
     let Asker {
         manifest,
@@ -70,9 +89,13 @@ pub fn remedy(lack: &Lack, asker: Asker<'_>) -> Remedy {
             (Kind::Llm, Some(_)) => vec![allow(right)],
             _ => Vec::new(),
         };
+        let words = match asker.taken.get(&kind) {
+            Some(taken) => format!("take {} out of {}", kind.name(), taken.place),
+            None => format!("leave out --deny {}", kind.name()),
+        };
         return Remedy {
             flags,
-            ..Remedy::words(format!("leave out --deny {}", kind.name()))
+            ..Remedy::words(words)
         };
     }
     if manifest.is_some_and(|manifest| !asks(manifest, kind, detail)) {
@@ -82,19 +105,24 @@ pub fn remedy(lack: &Lack, asker: Asker<'_>) -> Remedy {
         Some(plugin) => allow(&format!("{plugin}={right}")),
         None => allow(right),
     };
+    let above = is_child.then_some("the agents above it need that too, and have to give it on");
+    let words: Vec<&str> = lack.why.as_deref().into_iter().chain(above).collect();
     Remedy {
         flags: vec![flag],
-        words: is_child.then(|| "the agents above it need that too, and have to give it on".to_owned()),
+        words: (!words.is_empty()).then(|| words.join("; ")),
     }
 }
 
-/// A denial as `asker` is told of it, which is called `plugin`: what `--deny` took away no other flag gives back.
+/// A denial as `asker` is told of it, which is called `plugin`: what `--deny` or the configuration took away no other flag gives back.
 pub fn worded(denial: Refusal, plugin: &str, asker: Asker<'_>) -> Refusal {
     let words = denial.lack.as_deref().and_then(|lack| {
         let (_, kind, detail) = right_of(lack)?;
-        let (what, kind_name) = (&lack.what, kind.name());
-        was_taken(kind, detail, asker)
-            .then(|| format!("{plugin} may not {what}: that was taken away with --deny {kind_name}"))
+        let what = &lack.what;
+        let by = match asker.taken.get(&kind) {
+            Some(taken) => taken.told.clone(),
+            None => format!("--deny {}", kind.name()),
+        };
+        was_taken(kind, detail, asker).then(|| format!("{plugin} may not {what}: that was taken away with {by}"))
     });
     match words {
         Some(message) => Refusal { message, ..denial },
@@ -137,6 +165,7 @@ fn lack_of(kind: Kind, detail: Option<&str>) -> Option<Lack> {
         what: format!("{verb} {target}"),
         target: target.to_owned(),
         right: Some(format!("{}:{}", kind.name(), detail.unwrap_or(right))),
+        why: None,
     })
 }
 
@@ -149,7 +178,7 @@ fn right_of(lack: &Lack) -> Option<(&str, Kind, Option<&str>)> {
     Some((right, kind.parse::<Kind>().ok()?, detail))
 }
 
-/// Whether a root lacks this because `--deny` took the whole kind away.
+/// Whether a root lacks this because the whole kind was taken away.
 fn was_taken(kind: Kind, detail: Option<&str>, asker: Asker<'_>) -> bool {
     if asker.is_tool || asker.is_child {
         return false;
@@ -207,6 +236,7 @@ mod tests {
             what: "do it".to_owned(),
             target: right.to_owned(),
             right: Some(right.to_owned()),
+            why: None,
         }
     }
 
@@ -214,8 +244,11 @@ mod tests {
         remedy.flags.iter().map(String::as_str).collect()
     }
 
+    static BY_FLAGS: TakenBy = TakenBy::new();
+
     fn root(rights: &Rights) -> Asker<'_> {
         Asker {
+            taken: &BY_FLAGS,
             rights,
             manifest: None,
             is_tool: false,
@@ -258,6 +291,59 @@ mod tests {
             ..lack("")
         };
         assert_eq!(remedy(&nothing, root(&rights)), Remedy::default());
+        let because = Lack {
+            why: Some("it leads out".to_owned()),
+            ..nothing
+        };
+        assert_eq!(remedy(&because, root(&rights)), Remedy::words("it leads out"));
+    }
+
+    #[test]
+    fn what_the_configuration_took_away_is_not_blamed_on_a_flag() {
+        let gone = [Kind::Llm, Kind::Lessons];
+        let rights = Rights::root("r", &[], &gone, None).expect("rights");
+        let taken_in = TakenIn {
+            told: "deny in hermes.toml".to_owned(),
+            place: "deny in /p/hermes.toml:1".to_owned(),
+        };
+        let taken = TakenBy::from([(Kind::Llm, taken_in)]);
+        let asker = Asker {
+            taken: &taken,
+            ..root(&rights)
+        };
+        for (right, told, words) in [
+            ("llm", "deny in hermes.toml", "take llm out of deny in /p/hermes.toml:1"),
+            ("lessons", "--deny lessons", "leave out --deny lessons"),
+        ] {
+            let expected = format!("r may not do it: that was taken away with {told}");
+            assert_eq!(worded(denied("r", lack(right)), "r", asker).message, expected);
+            assert_eq!(remedy(&lack(right), asker), Remedy::words(words));
+        }
+    }
+
+    #[test]
+    fn what_there_is_to_know_stands_beside_the_flag() {
+        let rights = Rights::none();
+        let local = Lack {
+            why: Some("it is a private address".to_owned()),
+            ..lack("net:GET@10.0.0.1")
+        };
+        let tool = Asker {
+            is_tool: true,
+            ..root(&rights)
+        };
+        let said = remedy(&local, tool);
+        let flag = "--allow net:GET@10.0.0.1";
+        assert_eq!(
+            (flags(&said), said.words.as_deref()),
+            (vec![flag], local.why.as_deref())
+        );
+        let said = remedy(&local, Asker { is_child: true, ..tool });
+        let words = said.words.unwrap_or_default();
+        assert!(
+            words.starts_with("it is a private address; the agents above"),
+            "{words}"
+        );
     }
 
     #[test]

@@ -294,6 +294,7 @@ impl Guest {
             is_tool: !self.is_strategy(),
             is_child: self.session.parent.is_some(),
             only: None,
+            taken: &self.session.run.taken,
         }
     }
 
@@ -329,6 +330,7 @@ impl Guest {
                 .as_ref()
                 .filter(|right| right.len() <= TARGET)
                 .map(|right| clean(right)),
+            why: lack.why.as_deref().map(clean),
         });
         let missing = Missing {
             denied: DeniedEntry {

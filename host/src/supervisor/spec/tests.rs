@@ -96,6 +96,7 @@ fn run() -> Arc<RunContext> {
         tool_delay_ms: 0,
         seed: [0; 32],
         suspend: CancellationToken::new(),
+        taken: BTreeMap::new(),
         denials: Mutex::default(),
     })
 }
