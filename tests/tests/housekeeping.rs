@@ -375,19 +375,17 @@ fn all_that_can_go_on_goes_on_and_the_others_are_named() {
         );
         assert_eq!(result["spent"]["resent"], 1);
     }
-    for (run, words) in [(&theirs, "owned by process"), (&damaged, "anchor")] {
-        let result = of(run).unwrap_or_else(|| panic!("{run} is not in {results}"));
-        assert_eq!(result["exit"], "interrupted");
-        let message = result["error"]["message"].as_str().unwrap();
-        assert!(message.contains(words), "{message}");
-        assert!(
-            output.stderr.contains(&format!("run {run} was not gone on with")),
-            "{}",
-            output.stderr
-        );
-    }
-    assert_eq!(of(&ended), None);
-    assert_eq!(results.as_array().unwrap().len(), 4);
+    let result = of(&damaged).unwrap_or_else(|| panic!("{damaged} is not in {results}"));
+    assert_eq!(result["exit"], "interrupted");
+    let message = result["error"]["message"].as_str().unwrap();
+    assert!(message.contains("anchor"), "{message}");
+    let not_gone_on = format!("run {damaged} was not gone on with");
+    assert!(output.stderr.contains(&not_gone_on), "{}", output.stderr);
+    // What another process has is none of it.
+    let under_way = format!("run {theirs} is under way in process");
+    assert!(output.stderr.contains(&under_way), "{}", output.stderr);
+    assert_eq!((of(&theirs), of(&ended)), (None, None));
+    assert_eq!(results.as_array().unwrap().len(), 3);
     assert_eq!(server.requests().len(), 5, "three, and two of them again");
     // Nothing that could go on is left.
     home.host()
@@ -395,6 +393,9 @@ fn all_that_can_go_on_goes_on_and_the_others_are_named() {
         .output()
         .expect(2)
         .says(&[&theirs, &damaged]);
+    let resumed = home.host().args(["resume", &theirs]).output().expect(2);
+    let ways = format!("hermes-host cancel {theirs}");
+    resumed.says(&["is owned by process", &ways]);
     home.host()
         .args(["blackboard", "put", "shared", "go", "now"])
         .output()

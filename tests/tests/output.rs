@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "what fails shall fail the test")]
 
+use hermes_tests::child::{ChildSpec, join};
 use hermes_tests::home::{KEY, KEY_VARIABLE};
 use hermes_tests::model::{Delivery, Fault, Format, ModelServer, Script, Turn};
 use hermes_tests::{Home, guests, output};
@@ -180,6 +181,89 @@ fn what_an_agent_returns_that_used_its_budget_up_is_its_answer() {
     let host = home.host().args(["--budget", "fuel=30000000"]);
     let output = host.probe(&json!({ "steps": [{ "do": "spin" }] })).output().expect(3);
     assert!(!output.stderr.contains("--fork"), "{}", output.stderr);
+}
+
+/// Where the agent itself only makes the best of it, the code is its own.
+#[test]
+fn a_budget_that_ended_sub_agents_is_named() {
+    let server = ModelServer::start(Script::always(Turn::text("yes")));
+    let home = Home::with_model(&server, Format::OpenAi);
+    let ask = question()["steps"][0].clone();
+    let child = |limit: Option<u64>| {
+        let child = ChildSpec::probe(&json!({ "steps": [ask, ask, ask] }));
+        match limit {
+            Some(limit) => child.limit("Iterations", limit),
+            None => child,
+        }
+    };
+    for (budget, children, key) in [
+        ("iterations=90", [Some(1), Some(2)], "child.iterations"),
+        ("tree.iterations=2", [None, None], "tree.iterations"),
+    ] {
+        let [one, other] = children.map(|limit| child(limit).spawn());
+        let steps = json!([one, join(0), other, join(1)]);
+        let program = |outcome: &str| json!({ "steps": steps, "outcome": outcome });
+        let host = home.host().args(["--budget", budget]);
+        let output = host.probe(&program("NotAchieved")).output().expect(1);
+        let words = format!("its budget of iterations was used up (--budget {key}=N)");
+        assert_eq!(output.json()["agents"][1]["error"], json!(words));
+        let ended = format!("used up: the budget {key} ended 2 sub-agents");
+        let more = format!("run it anew with more: --budget {key}=N");
+        let output = output.says(&[&words, &ended, &more]);
+        assert!(!output.stderr.contains("--fork"), "{}", output.stderr);
+        let host = home.host().args(["--budget", budget]);
+        let achieved = host.probe(&program("Achieved")).output().expect(0);
+        assert!(!achieved.stderr.contains("used up: the budget"), "{}", achieved.stderr);
+    }
+}
+
+#[test]
+fn a_person_reads_what_was_shortened_without_the_marks_for_models() {
+    let home = Home::new();
+    home.write("papers/long.md", "A line of words that say little.\n".repeat(200));
+    let read = || {
+        let call = ["call", "files", "read_file", r#"{"path":"/papers/long.md"}"#];
+        let host = home.host().args(call).args(["--allow", "fs:./papers"]);
+        host.set("limits.tool_result", "1KiB")
+    };
+    let text = read().output().expect(0).stdout;
+    assert!(
+        text.starts_with("[/papers/long.md") && text.contains("left out"),
+        "{text}"
+    );
+    assert!(!text.contains("untrusted data"), "{text}");
+    let json = read().args(["--output", "json"]).output().expect(0).json();
+    assert!(
+        json["content"][0].as_str().unwrap().contains("untrusted data"),
+        "{json}"
+    );
+}
+
+#[test]
+fn what_is_to_be_pasted_names_the_home_folder_that_was_named() {
+    let (_server, home) = home();
+    let named = || home.host().without("HERMES_HOME").arg("--home").arg(home.path());
+    let program = format!("hermes-host --home {}", home.path().display());
+    named()
+        .arg("runs")
+        .output()
+        .expect(0)
+        .says(&[&format!("{program} --plugin research")]);
+    let run = named().probe(&question()).output().expect(0).json()["run"].clone();
+    let run = run.as_str().unwrap();
+    let shown = named().args(["show", run]).output().expect(0).stdout;
+    assert!(
+        shown.contains(&format!("its answer      {program} show {run} --answer")),
+        "{shown}"
+    );
+    let missing = named().args(["show", "0123456789"]).output().expect(2);
+    missing.says(&[&format!("`{program} runs` lists the runs")]);
+    // The environment names it for all that is pasted there.
+    let shown = home.host().args(["show", run]).output().expect(0).stdout;
+    assert!(
+        shown.contains(&format!("its answer      hermes-host show {run} --answer")),
+        "{shown}"
+    );
 }
 
 /// Also where the agent lives with it, and achieves what it was asked for.

@@ -211,7 +211,8 @@ fn a_run_that_is_here_stays_as_it_is() {
 fn a_run_that_was_killed_goes_on_elsewhere() {
     let (server, home, process, run) = waiting();
     let owned = home.host().args(["export", &run, "--run-file", "run.jsonl"]).output();
-    owned.expect(2).says(&[&run, "is owned by process"]);
+    let ways = format!("hermes-host cancel {run}");
+    owned.expect(2).says(&[&run, "is owned by process", &ways]);
     process.signal(Signal::KILL);
     process.finish();
     let file = export(&home, &run, "run.jsonl", &["--with-plugins"]);

@@ -594,7 +594,7 @@ pub(super) enum Config {
     Reference,
 }
 
-const COMMANDS: [&str; 18] = [
+pub(super) const COMMANDS: [&str; 18] = [
     "run",
     "inspect",
     "call",

@@ -3,11 +3,12 @@
 use serde_json::json;
 
 use super::args::Output;
-use super::errors::{Problem, block, notices};
+use super::errors::{Problem, block, notices, with_kind};
+use super::pasted::pasted;
 use super::style::Ink;
 use super::validated;
 use super::{Context, denied, json, progress, run, stdio};
-use crate::run::Host;
+use crate::run::{Host, Titles, without_fences};
 use crate::text::{Shape, clean};
 
 /// Calls the tool and prints what it answered; exit code 4 where a right was missing, 1 where the call failed otherwise.
@@ -19,11 +20,13 @@ pub(super) async fn call(host: &Host, context: Context, call: validated::Call) -
     let answer = tools.call(&call.tool, &call.arguments).await?;
     stdio::tell(&notices(context.paint, &host.notices()));
     let page = denied::page(context.paint, &answer.denials, None);
+    let page = pasted(&page);
     if answer.error.is_none() || context.output != Output::Text {
         stdio::tell(&page);
     }
     if context.output == Output::Text {
         let text = answer.content.join("\n");
+        let text = without_fences(&text, Titles::Dropped);
         let text = clean(&text, Shape::Block);
         match &answer.error {
             None if !text.is_empty() => stdio::print_line(text.trim_end_matches('\n'))?,
@@ -32,7 +35,8 @@ pub(super) async fn call(host: &Host, context: Context, call: validated::Call) -
                 stdio::print_line(&structured.map_or_else(String::new, |value| json::line(&value)))?;
             }
             Some((kind, message)) => {
-                let error = block(context.paint, "error", Ink::Bad, &format!("{message} ({kind})"));
+                let message = without_fences(message, Titles::Dropped);
+                let error = block(context.paint, "error", Ink::Bad, &with_kind(&message, kind));
                 // What to do about it comes last.
                 stdio::tell(&format!("{error}{page}"));
             }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::args::Output;
 use super::errors::Problem;
+use super::pasted::pasted;
 use super::style::{Ink, fit, left, number, width, wrap};
 use super::{Context, json, stdio, terminal};
 use crate::config::{Config, ConfigError};
@@ -117,7 +118,7 @@ fn report(checks: &[Check], context: Context) -> Result<u8, Problem> {
             };
             out.push_str(&format!("{word}  {} {}\n", left(check.what, 14), lines(&check.detail)));
             if let Some(mend) = &check.mend {
-                out.push_str(&format!("{:21}{}\n", "", lines(mend)));
+                out.push_str(&format!("{:21}{}\n", "", lines(&pasted(mend))));
             }
         }
         stdio::print(&out)?;

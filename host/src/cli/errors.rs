@@ -1,5 +1,6 @@
 //! How errors look: what happened, indented why, and the lines that say what to do about it.
 
+use super::pasted::pasted;
 use super::style::{Ink, Paint, flow, width};
 use super::terminal;
 use crate::config::ConfigError;
@@ -70,9 +71,9 @@ impl Problem {
             STOPPED => ("stopped", Ink::Warn),
             _ => ("error", Ink::Bad),
         };
-        let mut out = block(paint, lead, ink, &self.message);
+        let mut out = block(paint, lead, ink, &pasted(&self.message));
         for line in &self.help {
-            out.push_str(&format!("  {}\n", clean(line, Shape::Line)));
+            out.push_str(&format!("  {}\n", clean(&pasted(line), Shape::Line)));
         }
         out
     }
@@ -129,10 +130,24 @@ impl From<HostError> for Problem {
 
 /// How a run goes on that used these limits up.
 pub(super) fn raise(run: &RunId, keys: &[String]) -> Option<String> {
-    let value = |key: &String| if key.ends_with("wall") { "TIME" } else { "N" };
-    let budget: Vec<String> = keys.iter().map(|key| format!("{key}={}", value(key))).collect();
-    let budget = budget.join(",");
+    let budget = budget_of(keys.iter().map(String::as_str));
     (!keys.is_empty()).then(|| format!("go on with more of it   hermes-host replay {run} --fork --budget {budget}"))
+}
+
+/// A budget with these keys, as a flag takes it, but for how much.
+pub(super) fn budget_of<'k>(keys: impl Iterator<Item = &'k str>) -> String {
+    let value = |key: &str| if key.ends_with("wall") { "TIME" } else { "N" };
+    let limits: Vec<String> = keys.map(|key| format!("{key}={}", value(key))).collect();
+    limits.join(",")
+}
+
+/// What happened, with its kind where that says something that the words don't: that something failed outside or that a budget was used up is
+/// said by them.
+pub(super) fn with_kind(message: &str, kind: &str) -> String {
+    if kind == "upstream" || kind.starts_with("exhausted(") {
+        return message.to_owned();
+    }
+    format!("{message} ({kind})")
 }
 
 /// What to do where that is a command.
@@ -165,6 +180,12 @@ fn help(error: &HostError) -> Vec<String> {
     }
     if let HostError::Ended { run, raise: keys, .. } = error {
         return raise(run, keys).into_iter().collect();
+    }
+    if let HostError::Store(StoreError::Owned { run, .. }) = error {
+        return vec![
+            format!("see how far it is  hermes-host tree {run}"),
+            format!("end it for good    hermes-host cancel {run}"),
+        ];
     }
     if let HostError::NotEnded { run } = error {
         return vec![
@@ -239,5 +260,14 @@ mod tests {
             "denied: research may not list ./pa\u{fffd}[2Jpers\n  it holds no grant for files\n  allow it with  --allow fs:./papers\n"
         );
         assert_eq!(Problem::usage("no task").render(Paint::Plain), "error: no task\n");
+    }
+
+    #[test]
+    fn a_kind_stands_behind_words_that_do_not_say_it() {
+        assert_eq!(with_kind("a.wasm ended", "trapped"), "a.wasm ended (trapped)");
+        assert_eq!(with_kind("there is no a.md", "upstream"), "there is no a.md");
+        let used_up = "its budget of tokens was used up";
+        assert_eq!(with_kind(used_up, "exhausted(tokens)"), used_up);
+        assert_eq!(budget_of(["usd", "tree.wall"].into_iter()), "usd=N,tree.wall=TIME");
     }
 }

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::args::Output;
 use super::errors::{Problem, notices};
+use super::pasted::pasted;
 use super::style::number;
 use super::validated::ExportRun;
 use super::{Context, json, stdio};
@@ -61,7 +62,7 @@ pub(super) async fn import(host: &Host, context: Context, file: &Path) -> Result
     }
     stdio::tell(&notices(context.paint, &told));
     match context.output {
-        Output::Text => stdio::tell(&ways(&imported)),
+        Output::Text => stdio::tell(&pasted(&ways(&imported))),
         Output::Json | Output::Events => {
             let missing = imported.missing.iter();
             let missing = missing.map(|(name, digest)| json!({ "name": name, "digest": digest }));

@@ -15,6 +15,7 @@ mod hidden;
 mod inspect;
 mod json;
 mod log;
+mod pasted;
 mod plain;
 mod plugin;
 mod progress;
@@ -72,6 +73,9 @@ pub fn main() -> ExitCode {
         Ok(line) => line,
         Err(error) => return not_understood(&error, &argv),
     };
+    if let Some(home) = &line.global.home {
+        pasted::at_home(home);
+    }
     let context = Context {
         output: line.global.output,
         paint: terminal::paint(line.global.color),

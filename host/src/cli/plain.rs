@@ -1,6 +1,7 @@
 //! Progress where there is no terminal: one line for each thing worth telling.
 
 use super::style::{clock, first_line, fit, number, usd};
+use crate::amounts::Amounts;
 use crate::error::Dimension;
 use crate::event::{Beginning, EventKind, RunEvent};
 use crate::ids::SessionId;
@@ -114,11 +115,7 @@ fn told(kind: &EventKind, verbose: bool) -> Option<String> {
                 .unwrap_or_default();
             let error = error.as_ref().map(|error| format!(": {}", first_line(error)));
             let error = error.unwrap_or_default();
-            let iterations = number(spent.get(Dimension::Iterations), "iteration");
-            let tokens = number(spent.get(Dimension::Tokens), "token");
-            let cost = usd(spent.get(Dimension::CostMicroUsd));
-            let calls = number(spent.get(Dimension::ToolCalls), "call");
-            format!("{exit}{outcome}{error} ({iterations}, {tokens}, {cost}; {calls})")
+            format!("{exit}{outcome}{error} ({})", figures(spent))
         }
         // Text as it comes would be most of a log; what is denied is told once, at the end.
         EventKind::CompletionText { .. }
@@ -136,9 +133,35 @@ fn told(kind: &EventKind, verbose: bool) -> Option<String> {
     })
 }
 
+/// What an agent spent. Its iterations are its own; of all else what its sub-agents spent counts for it too, which is said where it has some.
+fn figures(spent: &Amounts) -> String {
+    let iterations = number(spent.get(Dimension::Iterations), "iteration");
+    let tokens = number(spent.get(Dimension::Tokens), "token");
+    let cost = usd(spent.get(Dimension::CostMicroUsd));
+    let calls = number(spent.get(Dimension::ToolCalls), "call");
+    match spent.get(Dimension::Children) {
+        0 => format!("{iterations}, {tokens}, {cost}; {calls}"),
+        children => {
+            let children = number(children, "sub-agent");
+            format!("{iterations} of its own; with {children} {tokens}, {cost}; {calls}")
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn figures_say_whose_they_are() {
+        let alone = Amounts::of(Dimension::Iterations, 2).with(Dimension::Tokens, 4_100);
+        assert_eq!(figures(&alone), "2 iterations, 4.1k tokens, $0; 0 calls");
+        let above = alone.with(Dimension::Children, 3).with(Dimension::ToolCalls, 8);
+        assert_eq!(
+            figures(&above),
+            "2 iterations of its own; with 3 sub-agents 4.1k tokens, $0; 8 calls"
+        );
+    }
 
     #[test]
     fn each_step_is_one_clean_line() {

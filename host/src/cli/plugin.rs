@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::args::Output;
 use super::errors::{Problem, notices};
 use super::inspect::Screen;
+use super::pasted::pasted;
 use super::run::listen;
 use super::style::{Ink, Paint, fit, left, width};
 use super::validated::{Add, Plugin};
@@ -145,8 +146,9 @@ fn list(host: &Host, context: Context) -> Result<u8, Problem> {
     if plugins.is_empty() {
         let home = host.config().home.join("plugins").display().to_string();
         stdio::tell(&format!(
-            "no plugins in {}; add one with  hermes-host plugin add ./NAME.wasm\n",
-            text::line(&home, 200)
+            "no plugins in {}; add one with  {}\n",
+            text::line(&home, 200),
+            pasted("hermes-host plugin add ./NAME.wasm")
         ));
         return Ok(0);
     }
@@ -184,7 +186,7 @@ fn table(plugins: &[ApprovedPlugin], paint: Paint) -> String {
         let row = line([&plugin.name, &digest, &plugin.version, &rights(plugin)]);
         out.push_str(&format!("{}\n", row.trim_end()));
         if let Some(words) = mend(plugin) {
-            out.push_str(&format!("  {}\n", paint.ink(Ink::Warn, &fit(&words, WIDTH))));
+            out.push_str(&format!("  {}\n", paint.ink(Ink::Warn, &fit(&pasted(&words), WIDTH))));
         }
     }
     out

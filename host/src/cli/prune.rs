@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::args::Output;
 use super::errors::Problem;
+use super::pasted::pasted;
 use super::style::{Ink, Paint, age, fit, left, number, right, size};
 use super::{Context, json, stdio, terminal};
 use crate::event::now_ms;
@@ -110,9 +111,9 @@ fn sum(pruned: &Pruned, spec: &PruneSpec) -> String {
     }
     if let Some(missing) = &pruned.missing {
         let missing = missing.short();
-        out.push_str(&format!(
+        out.push_str(&pasted(&format!(
             "components stay: {missing}, which a run uses, is not there; which run:  hermes-host doctor\n"
-        ));
+        )));
     }
     out
 }

@@ -18,7 +18,8 @@ use crate::config::Config;
 use crate::error::Dimension;
 use crate::event::EventReceiver;
 use crate::ids::RunId;
-use crate::run::{Host, HostError, ResumeSpec, RunOutcome};
+use crate::run::{Host, HostError, ResumeSpec, RunOutcome, Titles, without_fences};
+use crate::store::StoreError;
 use crate::text::{Shape, clean};
 
 /// What came of one run.
@@ -27,12 +28,17 @@ enum End {
     Ran(Box<RunOutcome>),
     /// It could not be taken up, or the host failed in it.
     Problem(RunId, Problem),
+    /// Another process has it; 0 where it is not known which.
+    Elsewhere(RunId, u32),
 }
 
+/// What is under way elsewhere is told, and is none of ours.
 fn tell_and_keep(end: Option<End>, ends: &mut Vec<End>, context: Context) -> Result<(), Problem> {
     if let Some(end) = end {
         tell(&end, context)?;
-        ends.push(end);
+        if !matches!(end, End::Elsewhere(..)) {
+            ends.push(end);
+        }
     }
     Ok(())
 }
@@ -76,7 +82,7 @@ pub(super) async fn resume_all(config: Config, context: Context) -> Result<u8, P
         stdio::tell("no run waits to go on\n");
     }
     if context.output == Output::Json {
-        let all: Vec<Value> = ends.iter().map(End::object).collect();
+        let all: Vec<Value> = ends.iter().filter_map(End::object).collect();
         stdio::print_line(&json::line(&all.into()))?;
     }
     Ok(match suspend.is_cancelled() {
@@ -106,6 +112,7 @@ async fn one(
     };
     let handle = match resumed {
         Ok(handle) => handle,
+        Err(HostError::Store(StoreError::Owned { pid, .. })) => return Some(End::Elsewhere(run, pid)),
         Err(error) => return Some(End::Problem(run, error.into())),
     };
     let over = CancellationToken::new();
@@ -164,12 +171,23 @@ fn tell(end: &End, context: Context) -> Result<(), Problem> {
             ));
             return Ok(());
         }
+        End::Elsewhere(run, pid) => {
+            let owner = match pid {
+                0 => "another process".to_owned(),
+                pid => format!("process {pid}"),
+            };
+            if !context.quiet {
+                stdio::tell(&format!("run {run} is under way in {owner}\n"));
+            }
+            return Ok(());
+        }
     };
     stdio::tell(&format!("{}\n", line(outcome)));
     tell_end(outcome, context);
     match (&outcome.answer, context.output) {
         (Some(answer), Output::Text) => {
-            let (run, answer) = (&outcome.run, clean(answer, Shape::Block));
+            let answer = without_fences(answer, Titles::Kept);
+            let (run, answer) = (&outcome.run, clean(&answer, Shape::Block));
             stdio::print(&format!("run {run}:\n{}\n\n", answer.trim_end_matches('\n')))
         }
         _ => Ok(()),
@@ -188,16 +206,17 @@ fn line(outcome: &RunOutcome) -> String {
 }
 
 impl End {
-    /// As the object of a run. One that was not taken up can go on.
-    fn object(&self) -> Value {
+    /// As the object of a run. One that was not taken up can go on. None of one that is another process's.
+    fn object(&self) -> Option<Value> {
         match self {
-            Self::Ran(outcome) => json::outcome(outcome),
+            Self::Ran(outcome) => Some(json::outcome(outcome)),
             Self::Problem(run, problem) => {
                 let mut object = json::failure(problem);
                 object["run"] = run.as_str().into();
                 object["exit"] = "interrupted".into();
-                object
+                Some(object)
             }
+            Self::Elsewhere(..) => None,
         }
     }
 }
@@ -209,7 +228,7 @@ fn code(ends: &[End]) -> u8 {
         match end {
             End::Ran(outcome) => codes.push(outcome.code),
             End::Problem(_, problem) if problem.run.is_some() => codes.push(problem.code),
-            End::Problem(..) => {}
+            End::Problem(..) | End::Elsewhere(..) => {}
         }
     }
     if codes.is_empty() && !ends.is_empty() {

@@ -8,7 +8,8 @@ use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 use super::args::Output;
-use super::errors::{Problem, STOPPED, block, notices, raise};
+use super::errors::{Problem, STOPPED, block, budget_of, notices, raise, with_kind};
+use super::pasted::pasted;
 use super::progress::{self, Mode, Progress};
 use super::signals::Stop;
 use super::style::{Ink, Paint, flow, number, sent_again};
@@ -17,7 +18,7 @@ use super::{Context, denied, json, log, stdio, terminal};
 use crate::config::Config;
 use crate::event::{EventReceiver, RunEvent};
 use crate::ids::RunId;
-use crate::run::{ForkSpec, Host, Loss, RunHandle, RunOutcome, RunSpec};
+use crate::run::{ForkSpec, Host, Loss, RunHandle, RunOutcome, RunSpec, Titles, without_fences};
 use crate::text::{Shape, clean};
 
 /// The picture is drawn at most so often.
@@ -222,15 +223,17 @@ pub(super) fn tell_end(outcome: &RunOutcome, context: Context) {
         let more = lines.len().saturating_sub(ERROR_LINES);
         lines.truncate(ERROR_LINES);
         if let Some(first) = lines.first_mut() {
-            first.push_str(&format!(" ({kind})"));
+            *first = with_kind(first, kind);
         }
         if more > 0 {
             let run = &outcome.run;
-            lines.push(format!("… and {more} more   hermes-host show {run} --output json"));
+            lines.push(pasted(&format!("… and {more} more   hermes-host show {run} --output json")).into_owned());
         }
         text.push_str(&block(paint, "error", Ink::Bad, &lines.join("\n")));
     }
-    text.push_str(&denied::page(paint, &outcome.denials, Some(&outcome.run)));
+    let before = text.len();
+    text.push_str(&pasted(&denied::page(paint, &outcome.denials, Some(&outcome.run))));
+    text.push_str(&used_up_below(paint, outcome));
     // A run that was only stopped has no answer yet of which something could be open.
     if outcome.exit != "interrupted" && !outcome.open_questions.is_empty() {
         text.push_str(&block(
@@ -240,24 +243,51 @@ pub(super) fn tell_end(outcome: &RunOutcome, context: Context) {
             &outcome.open_questions.join("\n"),
         ));
     }
+    let mut last = String::new();
     if outcome.resent > 0 {
-        text.push_str(&format!("  {}\n", sent_again(outcome.resent, &outcome.lost)));
+        last.push_str(&format!("  {}\n", sent_again(outcome.resent, &outcome.lost)));
     }
     if let Some(line) = raise(&outcome.run, &outcome.raise) {
-        text.push_str(&format!("  {line}\n"));
+        last.push_str(&format!("  {}\n", pasted(&line)));
     }
+    // They are about the run, not about the last of the lists.
+    if text.len() > before && !last.is_empty() {
+        text.push('\n');
+    }
+    text.push_str(&last);
     if outcome.exit == "interrupted" {
         let (run, lead) = (&outcome.run, paint.ink(Ink::Warn, "stopped:"));
-        text.push_str(&format!(
+        let ways = format!(
             "{lead} run {run} can go on\n  go on with it     hermes-host resume {run}\n  end it for good   hermes-host cancel {run}\n"
-        ));
+        );
+        text.push_str(&pasted(&ways));
     }
     stdio::tell(&text);
 }
 
+/// Which budgets ended sub-agents, of a run that did not achieve all it was to. A fork takes over what they came to, so a run of its own is what
+/// gives them more.
+fn used_up_below(paint: Paint, outcome: &RunOutcome) -> String {
+    let achieved = outcome.exit == "returned" && outcome.outcome == "achieved";
+    if achieved || outcome.used_up.is_empty() {
+        return String::new();
+    }
+    let each = outcome.used_up.iter();
+    let mut lines: Vec<String> = each
+        .map(|(key, agents)| format!("the budget {key} ended {}", number(*agents, "sub-agent")))
+        .collect();
+    let budget = budget_of(outcome.used_up.iter().map(|(key, _)| key.as_str()));
+    lines.push(format!(
+        "they stay ended in a fork; run it anew with more: --budget {budget}"
+    ));
+    block(paint, "used up", Ink::Warn, &lines.join("\n"))
+}
+
 /// How far a run had got that has no answer, by its last checkpoint.
 pub(super) fn so_far(paint: Paint, checkpoint: Option<&str>) -> String {
-    checkpoint.map_or_else(String::new, |text| block(paint, "so far", Ink::Warn, text))
+    checkpoint.map_or_else(String::new, |text| {
+        block(paint, "so far", Ink::Warn, &without_fences(text, Titles::Kept))
+    })
 }
 
 fn print_answer(outcome: &RunOutcome, context: Context) -> Result<(), Problem> {
@@ -270,7 +300,8 @@ fn print_answer(outcome: &RunOutcome, context: Context) -> Result<(), Problem> {
 
 /// An answer as people read it.
 pub(super) fn print_text(answer: &str) -> Result<(), Problem> {
-    let answer = clean(answer, Shape::Block);
+    let answer = without_fences(answer, Titles::Kept);
+    let answer = clean(&answer, Shape::Block);
     let shown = terminal::columns().map(|columns| flow(&answer, columns));
     stdio::print_line(shown.as_deref().unwrap_or(&answer).trim_end_matches('\n'))
 }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::args::Output;
 use super::errors::Problem;
+use super::pasted::pasted;
 use super::style::{Ink, Paint, age, count, fit, left, number, right, usd, width};
 use super::{Context, json, stdio, terminal};
 use crate::error::Dimension;
@@ -40,8 +41,9 @@ pub(super) async fn list(host: &Host, context: Context, which: &Which) -> Result
     if rows.is_empty() {
         stdio::tell(&match which.standing.is_empty() {
             true => format!(
-                "no runs yet in {}; start one with  hermes-host --plugin research \"a question\"\n",
-                text::line(&host.config().home.display().to_string(), 200)
+                "no runs yet in {}; start one with  {}\n",
+                text::line(&host.config().home.display().to_string(), 200),
+                pasted("hermes-host --plugin research \"a question\"")
             ),
             false => "no run stands so\n".to_owned(),
         });
@@ -147,9 +149,9 @@ pub(super) async fn cancel(host: &Host, context: Context, run: &str) -> Result<u
     } = waited_for(host, context, run).await?;
     let is_cancelled = status == CANCELLED;
     match context.output {
-        Output::Text if is_cancelled => stdio::tell(&format!(
+        Output::Text if is_cancelled => stdio::tell(&pasted(&format!(
             "run {run} is cancelled; what it did stays:  hermes-host show {run}\n"
-        )),
+        ))),
         Output::Text => {
             let how = [exit, outcome].into_iter().flatten().collect::<Vec<_>>().join(", ");
             stdio::tell(&format!("run {run} ended before it could be cancelled: {how}\n"));

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::args::Output;
 use super::errors::Problem;
+use super::pasted::pasted;
 use super::style::{Ink, Paint, age, fit, left, right, width};
 use super::validated::Secret;
 use super::{Context, json, stdio, terminal};
@@ -60,7 +61,7 @@ fn list(host: &Host, context: Context) -> Result<(), Problem> {
         return stdio::print_line(&json::line(&rows.into()));
     }
     if rows.is_empty() {
-        stdio::tell("no secrets yet; set one with  hermes-host secret set NAME\n");
+        stdio::tell(&pasted("no secrets yet; set one with  hermes-host secret set NAME\n"));
         return Ok(());
     }
     stdio::print(&table(&rows, terminal::paint_output(context.color)))

@@ -4,14 +4,15 @@ use serde_json::{Map, Value, json};
 
 use super::args::Output;
 use super::errors::Problem;
+use super::pasted::pasted;
 use super::plain::named;
 use super::run::print_text;
 use super::style::{Ink, Paint, count, fit, left, number, right, sent_again, usd, width, wrap};
 use super::{Context, denied, json, stdio, terminal};
 use crate::amounts::Amounts;
 use crate::error::Dimension;
-use crate::run::Host;
 use crate::run::view::{NoteView, OpView, RunView, SessionView};
+use crate::run::{Host, Titles, without_fences};
 
 /// Columns where standard output is no terminal, and of a text at most.
 const WIDTH: usize = 160;
@@ -84,18 +85,20 @@ impl Screen {
         view.sessions.iter().for_each(|session| self.agent(&mut out, session));
         if view.sessions.len() > 1 {
             out.push_str(&format!("{}\n", self.paint.ink(Ink::Bold, "all agents")));
-            self.spent(&mut out, "  ", &view.spent, view.refunded, (view.resent, &view.lost));
+            let spent = (&view.spent, "");
+            self.spent(&mut out, "  ", spent, view.refunded, (view.resent, &view.lost));
         }
         if !view.denials.is_empty() {
             let often = number(view.denials.count(), "denial");
             let lead = self.paint.ink(Ink::Warn, &left(&often, 15));
-            out.push_str(&format!("{lead} hermes-host show {} --audit\n", view.run));
+            out.push_str(&pasted(&format!("{lead} hermes-host show {} --audit\n", view.run)));
         }
         if view.answer.is_some() {
-            out.push_str(&format!("its answer      hermes-host show {} --answer\n", view.run));
+            let way = format!("its answer      hermes-host show {} --answer\n", view.run);
+            out.push_str(&pasted(&way));
         }
         if view.can_go_on {
-            out.push_str(&format!("go on with it   hermes-host resume {}\n", view.run));
+            out.push_str(&pasted(&format!("go on with it   hermes-host resume {}\n", view.run)));
         }
         out
     }
@@ -112,10 +115,15 @@ impl Screen {
         let room = self.columns.saturating_sub(width(&indent) + width(&role) + 1);
         let facts = fit(&facts.join(" · "), room);
         out.push_str(&format!("{indent}{} {facts}\n", self.paint.ink(Ink::Bold, &role)));
+        // All else that its sub-agents spent is in its figures.
+        let whose = match agent.spent.get(Dimension::Children) {
+            0 => "",
+            _ => " of its own",
+        };
         self.spent(
             out,
             &below,
-            &agent.spent,
+            (&agent.spent, whose),
             session.refunded,
             (session.resent, &session.lost),
         );
@@ -132,7 +140,7 @@ impl Screen {
         for note in told_once(&session.notes) {
             let kind = self.paint.ink(Ink::Dim, &left(&note.kind, 10));
             let room = self.columns.saturating_sub(width(&below) + 11);
-            let lines = wrap(&fit(&note.text, WIDTH), room);
+            let lines = wrap(&fit(&without_fences(&note.text, Titles::Kept), WIDTH), room);
             let hang = format!("\n{below}{:11}", "");
             out.push_str(&format!("{below}{kind} {}\n", lines.join(&hang)));
         }
@@ -140,7 +148,7 @@ impl Screen {
 
     fn words(&self, out: &mut String, indent: &str, ink: Ink, text: &str) {
         let room = self.columns.saturating_sub(width(indent));
-        for line in wrap(&fit(text, WIDTH), room) {
+        for line in wrap(&fit(&without_fences(text, Titles::Kept), WIDTH), room) {
             out.push_str(&format!("{indent}{}\n", self.paint.ink(ink, &line)));
         }
     }
@@ -167,10 +175,17 @@ impl Screen {
     }
 
     /// What was thought and what was done, apart: the one costs iterations, tokens and money, the other calls, computing and what it
-    /// kept.
-    fn spent(&self, out: &mut String, indent: &str, spent: &Amounts, refunded: u64, (resent, lost): (u64, &Amounts)) {
+    /// kept. `whose` stands behind the iterations.
+    fn spent(
+        &self,
+        out: &mut String,
+        indent: &str,
+        (spent, whose): (&Amounts, &str),
+        refunded: u64,
+        (resent, lost): (u64, &Amounts),
+    ) {
         let mut thought = vec![
-            number(spent.get(Dimension::Iterations), "iteration"),
+            format!("{}{whose}", number(spent.get(Dimension::Iterations), "iteration")),
             number(spent.get(Dimension::Tokens), "token"),
             usd(spent.get(Dimension::CostMicroUsd)),
         ];

@@ -57,12 +57,8 @@ struct Tree<'a> {
 
 impl Tree<'_> {
     fn branch(&self, out: &mut String, at: usize, lead: &str, below: &str) {
-        let view = self.view;
-        let session = &view.sessions[at];
-        self.row(out, session, lead, below);
-        let is_child = |other: &SessionView| other.agent.parent.as_ref() == Some(&session.agent.id);
-        let children = view.sessions.iter().enumerate().filter(|(_, other)| is_child(other));
-        let children: Vec<usize> = children.map(|(at, _)| at).collect();
+        self.row(out, at, lead, below);
+        let children = self.children(at);
         for (n, child) in children.iter().enumerate() {
             let last = n + 1 == children.len();
             let (lead, next) = if last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
@@ -70,7 +66,23 @@ impl Tree<'_> {
         }
     }
 
-    fn row(&self, out: &mut String, session: &SessionView, lead: &str, below: &str) {
+    fn children(&self, at: usize) -> Vec<usize> {
+        let sessions = &self.view.sessions;
+        let id = &sessions[at].agent.id;
+        let is_child = |other: &SessionView| other.agent.parent.as_ref() == Some(id);
+        let children = sessions.iter().enumerate().filter(|(_, other)| is_child(other));
+        children.map(|(at, _)| at).collect()
+    }
+
+    /// Iterations of an agent and of all below it, as its other figures are.
+    fn iterations(&self, at: usize) -> u64 {
+        let own = self.view.sessions[at].agent.spent.get(Dimension::Iterations);
+        let below = self.children(at).into_iter().map(|child| self.iterations(child));
+        own.saturating_add(below.sum())
+    }
+
+    fn row(&self, out: &mut String, at: usize, lead: &str, below: &str) {
+        let session = &self.view.sessions[at];
         let agent = &session.agent;
         let spent = &agent.spent;
         let end = agent
@@ -100,7 +112,7 @@ impl Tree<'_> {
         out.push_str(&format!(
             "{line} {} {} it {} tok {} {}",
             self.paint.ink(ink, &left(end, 15)),
-            right(&spent.get(Dimension::Iterations).to_string(), 4),
+            right(&self.iterations(at).to_string(), 4),
             right(&count(spent.get(Dimension::Tokens)), 6),
             right(&usd(spent.get(Dimension::CostMicroUsd)), 7),
             right(&number(spent.get(Dimension::ToolCalls), "call"), 10),

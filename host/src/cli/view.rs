@@ -429,7 +429,7 @@ impl Agent {
         let (icon, ink) = match self.state {
             State::Working if frame.height == 0 => ('-', Ink::Warn),
             State::Working => (self.spinner(frame.now_ms), Ink::Bold),
-            State::Ended(ink) => (if ink == Ink::Bad { '✗' } else { '✓' }, ink),
+            State::Ended(ink) => (mark(ink), ink),
         };
         let row = format!(
             "{:indent$}{} {} {doing}{numbers}",
@@ -452,6 +452,15 @@ impl Agent {
         let shown = tail(&self.text, frame.width.saturating_sub(indent));
         let wanted = self.state == State::Working && !shown.trim().is_empty();
         wanted.then(|| format!("{:indent$}{}", "", frame.paint.ink(Ink::Dim, &shown)))
+    }
+}
+
+/// What stands before an agent that has ended: it achieved its task, it returned without that, or it failed.
+fn mark(ink: Ink) -> char {
+    match ink {
+        Ink::Good => '✓',
+        Ink::Bad => '✗',
+        _ => '!',
     }
 }
 

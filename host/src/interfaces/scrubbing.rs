@@ -8,7 +8,7 @@ use crate::bindings::types;
 use crate::error::{Dimension, Refusal};
 use crate::event::now_ms;
 use crate::json;
-use crate::scrub::{Budget, Scrubber, fence};
+use crate::scrub::{Budget, Scrubber, TAG_BYTES, fence};
 use crate::session::Session;
 use crate::session::end::End;
 use crate::store::{SPILL_SPACE, Spill};
@@ -417,5 +417,8 @@ fn tag(session: &Session, key: &str) -> String {
     hash.update(session.run.seed);
     hash.update(session.id.number.to_le_bytes());
     hash.update(key);
-    hash.finalize()[..4].iter().map(|byte| format!("{byte:02x}")).collect()
+    hash.finalize()[..TAG_BYTES]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }

@@ -79,6 +79,8 @@ struct Account {
     /// Whether anything was refused to it, or ran out.
     refused: bool,
     ending: Option<Dimension>,
+    /// Whose limit that was, where a reservation met it.
+    ended_by: Option<Whose>,
     closing: Closing,
 }
 
@@ -138,6 +140,13 @@ impl Whose {
             Self::Ancestor => ("the agents above this one", ""),
             Self::Tree => ("this run", "tree."),
         }
+    }
+
+    /// Whose limit a refusal's words name by its key. The agent's own stands for that of one above it too, whose key is the same.
+    fn named(words: &str) -> Option<Self> {
+        let (_, key) = words.split_once("--budget ")?;
+        let of = |whose: &Self| key.starts_with(whose.words().1);
+        [Self::Tree, Self::Child, Self::Agent].into_iter().find(of)
     }
 }
 
@@ -240,7 +249,7 @@ impl Ledger {
         let mut accounts = self.lock();
         for (dimension, value) in amounts.iter() {
             if let Err(refused) = accounts.room(account, dimension, value) {
-                accounts.note_refusal(account, refused.dimension);
+                accounts.note_refusal(account, refused.dimension, Some(refused.whose));
                 return Err(refused);
             }
         }
@@ -421,9 +430,19 @@ impl Ledger {
         self.lock().agents[account.0].ending
     }
 
+    /// Whose limit of that dimension it was, where a reservation met it, now or by the record.
+    pub fn ended_by(&self, account: AccountId) -> Option<Whose> {
+        self.lock().agents[account.0].ended_by
+    }
+
     /// Notes that `dimension` ran out without a reservation: fuel, time, host calls, journal bytes.
     pub fn ran_out(&self, account: AccountId, dimension: Dimension) {
-        self.lock().note_refusal(account, dimension);
+        self.lock().note_refusal(account, dimension, None);
+    }
+
+    /// Notes a refusal in `dimension`, in these words, that a record tells of.
+    pub fn refused_before(&self, account: AccountId, dimension: Dimension, words: &str) {
+        self.lock().note_refusal(account, dimension, Whose::named(words));
     }
 
     /// Notes that the account was too poor for a child, which ends nothing.
@@ -586,13 +605,13 @@ impl Accounts {
         }
     }
 
-    fn note_refusal(&mut self, account: AccountId, dimension: Dimension) {
+    fn note_refusal(&mut self, account: AccountId, dimension: Dimension, whose: Option<Whose>) {
         use Dimension as D;
         let agent = &mut self.agents[account.0];
         agent.refused = true;
         // Refusals in children, tool calls and stored bytes are values that an agent may live with.
-        if !matches!(dimension, D::Children | D::ToolCalls | D::StoredBytes) {
-            agent.ending.get_or_insert(dimension);
+        if !matches!(dimension, D::Children | D::ToolCalls | D::StoredBytes) && agent.ending.is_none() {
+            (agent.ending, agent.ended_by) = (Some(dimension), whose);
         }
     }
 }

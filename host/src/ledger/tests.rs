@@ -38,6 +38,7 @@ fn iterations_are_exact_and_one_closing_call_follows() {
     assert_eq!(ledger.spent(agent).get(D::Iterations), 2);
     assert_eq!(ledger.totals(agent).closing, 1);
     assert_eq!(ledger.ending(agent), Some(D::Iterations));
+    assert_eq!(ledger.ended_by(agent), Some(Whose::Agent));
 }
 
 #[test]
@@ -380,4 +381,32 @@ fn a_lost_send_counts_against_the_tree_and_no_agent() {
         (Amounts::ZERO, Amounts::ZERO)
     );
     assert_eq!(ledger.totals(root).resent, 1);
+}
+
+#[test]
+fn a_refusal_names_whose_limit_it_met() {
+    for (whose, named) in [
+        (Whose::Agent, Whose::Agent),
+        (Whose::Ancestor, Whose::Agent),
+        (Whose::Child, Whose::Child),
+        (Whose::Tree, Whose::Tree),
+    ] {
+        let refused = Exhausted {
+            dimension: D::Tokens,
+            cap: 2,
+            used: 2,
+            reserved: 0,
+            whose,
+        };
+        let words = Refusal::from(refused).message;
+        assert_eq!(Whose::named(&words), Some(named), "{words}");
+        let ledger = Ledger::new(Caps::default());
+        let root = ledger.open_root(Caps::default());
+        ledger.refused_before(root, D::Tokens, &words);
+        assert_eq!(
+            (ledger.ending(root), ledger.ended_by(root)),
+            (Some(D::Tokens), Some(named))
+        );
+    }
+    assert_eq!(Whose::named("no more of it"), None);
 }

@@ -61,6 +61,7 @@ pub use view::{ChangeView, EntryView, ImportView, NoteView, OpView, RunList, Run
 pub use crate::engine::compile::{CompileIn, ThisProgram, is_compiling, this_program};
 pub use crate::plugin::approval::{ApprovalError, Change};
 pub use crate::plugin::rights::Right;
+pub use crate::scrub::{Titles, without_fences};
 pub use crate::session::audit::{Denial, Denials};
 pub use crate::store::{BadComponent, Copied, Integrity, Loss, Problem, Size as StoreSize};
 

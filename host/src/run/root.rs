@@ -1,5 +1,6 @@
 //! The root session of a run: written down, driven to its end, and summed up.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -26,7 +27,7 @@ use crate::store::{
     Edge, NewRun, NewSession, Owner, Record, RunRow as StoredRun, RunUpdate, SessionUpdate, Start, Status, Store,
     StoreError, Sync, Transition,
 };
-use crate::supervisor::ending::{outcome_name, words};
+use crate::supervisor::ending::{named_limit, outcome_name, words};
 use crate::supervisor::life::{Agent, Ending, From};
 use crate::supervisor::start::{AgentStart, ModelRef, PluginRef, RunStart, StartBody, ToolRef};
 use crate::supervisor::{Means, Supervisor};
@@ -404,6 +405,7 @@ pub(super) fn summary(
         open_questions: Vec::new(),
         error: None,
         raise: Vec::new(),
+        used_up: Vec::new(),
         spent,
         closing: totals.closing,
         refunded: totals.refunded,
@@ -470,7 +472,20 @@ pub(super) fn with_result(summary: RunOutcome, result: &types::RunResult, said: 
     let root = outcome.agents.first();
     let detail = root.and_then(|root| root.error.clone()).filter(|_| error.is_some());
     outcome.error = detail.or(error).map(|words| (error_kind(&result.exit), words));
+    outcome.used_up = used_up_below(&outcome.agents);
     outcome
+}
+
+/// The limits that sub-agents used up, and how many agents that ended each time, in the order of their keys.
+fn used_up_below(agents: &[AgentSummary]) -> Vec<(String, u64)> {
+    let mut keys = BTreeMap::<String, u64>::new();
+    let below = agents.iter().filter(|agent| agent.parent.is_some());
+    for agent in below.filter(|agent| agent.exit.as_deref() == Some("exhausted")) {
+        if let Some(key) = agent.error.as_deref().and_then(named_limit) {
+            *keys.entry(key.to_owned()).or_default() += 1;
+        }
+    }
+    keys.into_iter().collect()
 }
 
 /// The limits that a fork of a run would have to raise that ended so.

@@ -60,6 +60,8 @@ pub struct RunOutcome {
     pub error: Option<(String, String)>,
     /// Keys of the limits that a fork would have to raise, where its budget was used up.
     pub raise: Vec<String>,
+    /// Keys of the limits that ended sub-agents, and how many agents each.
+    pub used_up: Vec<(String, u64)>,
     /// What the tree spent.
     pub spent: Amounts,
     /// Closing calls.

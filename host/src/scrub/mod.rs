@@ -25,7 +25,7 @@ mod spill;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use self::fence::fence;
+pub use self::fence::{TAG_BYTES, Titles, fence, without_fences};
 pub use self::secrets::{Known, Secrets};
 
 use self::clean::Cleaner;

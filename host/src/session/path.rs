@@ -345,7 +345,8 @@ impl Guest {
             run.ledger.had_too_little(self.session.account);
             return;
         }
-        run.ledger.ran_out(self.session.account, dimension);
+        run.ledger
+            .refused_before(self.session.account, dimension, &refusal.message);
         if dimension == Dimension::Iterations && run.closing_call {
             run.ledger.open_closing(self.session.account);
         }

@@ -128,6 +128,30 @@ supervisor · run 7f3a09c1d2 · openai/gpt-5-mini · 90 iterations · $0.500
 }
 
 #[test]
+fn only_what_is_achieved_is_ticked_off() {
+    for (exit, outcome, mark) in [
+        ("returned", Some("achieved"), '✓'),
+        ("returned", Some("partly-achieved"), '!'),
+        ("returned", Some("not-achieved"), '!'),
+        ("exhausted", Some("achieved"), '✗'),
+        ("trapped", None, '✗'),
+    ] {
+        let mut view = View::default();
+        view.apply(&started("research"));
+        view.apply(&session(0, None, "root"));
+        let end = EventKind::SessionEnded {
+            exit: exit.to_owned(),
+            outcome: outcome.map(str::to_owned),
+            error: None,
+            spent: spent(1, 1, 1),
+        };
+        view.apply(&at(0, 2_000, end));
+        let row = &view.summary(frame(100, 24))[1];
+        assert!(row.trim_start().starts_with(mark), "{row}");
+    }
+}
+
+#[test]
 fn a_narrow_terminal_keeps_what_matters() {
     let lines = busy().lines(frame(60, 40));
     assert!(lines.iter().all(|line| width(line) <= 60), "{lines:#?}");
