@@ -175,6 +175,20 @@ fn an_entry_is_removed_in_the_version_that_was_meant() {
 }
 
 #[test]
+fn a_value_that_is_too_long_is_told_with_its_key() {
+    let home = Home::empty();
+    let put = |bytes: usize| {
+        let value = home.write("value", "x".repeat(bytes));
+        let host = home.host().args(["blackboard", "put", "glossary", "big", "-"]);
+        host.reads(&value).output()
+    };
+    put(256 << 10).expect(0);
+    put((256 << 10) + 1)
+        .expect(2)
+        .says(&["the value on standard input is longer than 256 KiB (limits.blackboard.value)"]);
+}
+
+#[test]
 fn a_runs_space_is_changed_by_its_run_alone() {
     let home = home();
     let open = json!({ "do": "open", "name": "notes" });

@@ -442,7 +442,7 @@ fn a43_a_task_on_standard_input_is_bounded() {
     let task = |line: &str| site.attack(runs(site.host()).args(["-", "--output", "json"]).by(line));
     let most = 4 << 20;
     task(&format!(r#"head -c {} /dev/zero | tr '\0' x | "$0" "$@""#, most + 1))
-        .refused(&["the task", &format!("longer than {most} bytes")]);
+        .refused(&["the task", "longer than 4 MiB (limits.prompt)"]);
     task(r#"printf '\377\376' | "$0" "$@""#).refused(&["the task", "not UTF-8"]);
     task(r#""$0" "$@" < /"#).refused(&["the task could not be read"]);
     let fits = format!(
