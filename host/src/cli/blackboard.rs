@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 use super::args::Output;
 use super::errors::Problem;
 use super::signals::Stop;
-use super::style::{fit, left, right};
+use super::style::{Ink, fit, left, right, width};
 use super::validated::Blackboard;
-use super::{Context, json, stdio};
+use super::{Context, json, stdio, terminal};
 use crate::limits::{Unit, show};
 use crate::run::Host;
-use crate::run::view::{EntryView, SpaceView};
+use crate::run::view::{ChangeView, EntryView, SpaceView};
 use crate::text::{Shape, clean};
 
 /// How long one wait for changes lasts before the next begins.
@@ -22,6 +22,11 @@ const WAIT: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(250);
 /// The longest key or name shown, in columns.
 const WIDTH: usize = 256;
+/// Columns of a space's name in a table, and of what stands beside it.
+const NAME: usize = 40;
+const BESIDE: usize = 26;
+/// Columns of an author.
+const AUTHOR: usize = 40;
 
 /// Does what the command says.
 pub(super) async fn serve(host: &Host, context: Context, command: Blackboard) -> Result<u8, Problem> {
@@ -81,13 +86,23 @@ async fn keys(host: &Host, context: Context, space: &str, prefix: &str) -> Resul
 
 fn spaces(spaces: &[SpaceView], context: Context) -> Result<(), Problem> {
     if context.output == Output::Text {
+        let columns = terminal::columns().map_or(NAME, |columns| columns.saturating_sub(BESIDE).min(NAME));
         let row = |name: &str, keys: &str, bytes: &str| {
-            format!("{} {} {}\n", left(name, 40), right(keys, 8), right(bytes, 16))
+            format!("{} {} {}", left(name, columns), right(keys, 8), right(bytes, 16))
         };
-        let rows = spaces
-            .iter()
-            .map(|s| row(&s.name, &s.keys.to_string(), &show(s.bytes, Unit::Bytes)));
-        return stdio::print(&rows.collect::<String>());
+        let mut out = String::new();
+        if !spaces.is_empty() {
+            let head = row("space", "keys", "bytes");
+            out.push_str(&format!(
+                "{}\n",
+                terminal::paint_output(context.color).ink(Ink::Dim, &head)
+            ));
+        }
+        for space in spaces {
+            let row = row(&space.name, &space.keys.to_string(), &show(space.bytes, Unit::Bytes));
+            out.push_str(&format!("{row}\n"));
+        }
+        return stdio::print(&out);
     }
     let rows: Vec<Value> = spaces
         .iter()
@@ -141,15 +156,7 @@ async fn watch(host: &Host, context: Context, space: &str, prefix: &str) -> Resu
         for change in changes {
             since = since.max(change.version);
             let line = match context.output {
-                Output::Text => {
-                    let what = if change.deleted { "removed" } else { "written" };
-                    format!(
-                        "{} {what} {} by {}",
-                        right(&change.version.to_string(), 6),
-                        fit(&change.key, WIDTH),
-                        fit(&change.author, 40)
-                    )
-                }
+                Output::Text => told(&change),
                 Output::Json | Output::Events => json::line(&json!({
                     "key": change.key,
                     "version": change.version,
@@ -160,6 +167,20 @@ async fn watch(host: &Host, context: Context, space: &str, prefix: &str) -> Resu
             stdio::print_line(&line)?;
         }
     }
+}
+
+/// A change in one line: as wide as a terminal, where it goes to one.
+fn told(change: &ChangeView) -> String {
+    let what = if change.deleted { "removed" } else { "written" };
+    let head = format!("{} {what} ", right(&change.version.to_string(), 6));
+    let columns = terminal::columns();
+    let author = fit(
+        &change.author,
+        columns.map_or(AUTHOR, |columns| AUTHOR.min(columns / 3)),
+    );
+    let tail = format!(" by {author}");
+    let room = columns.map_or(WIDTH, |columns| columns.saturating_sub(width(&head) + width(&tail)));
+    format!("{head}{}{tail}", fit(&change.key, room.min(WIDTH)))
 }
 
 fn no_space(space: &str) -> Problem {
