@@ -240,11 +240,20 @@ pub(super) struct Runs {
 #[derive(Debug, Args)]
 pub(super) struct List {
     /// How many, the newest first
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000), value_name = "N")]
+    #[arg(long, default_value_t = 20, value_parser = listed_at_once, value_name = "N")]
     pub(super) limit: u32,
-    /// Runs that stand so
+    /// Runs with this status
     #[arg(long, value_enum, value_name = "STATUS,..", value_delimiter = ',')]
     pub(super) status: Vec<Listed>,
+}
+
+/// How many runs are listed at once.
+fn listed_at_once(text: &str) -> Result<u32, String> {
+    match text.parse::<u32>() {
+        Ok(n @ 1..=10_000) => Ok(n),
+        Ok(n) => Err(format!("{n} is not from 1 to 10000")),
+        Err(_) => Err("it is a number from 1 to 10000".to_owned()),
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -316,7 +325,7 @@ pub(super) struct Prune {
     /// Runs that ended, or last changed, so long ago: 30d, 12h, 90m
     #[arg(long, value_name = "AGE")]
     pub(super) older_than: Option<String>,
-    /// Runs that stand so; without it those that have ended
+    /// Runs with this status; without it those that have ended
     #[arg(long, value_enum, value_name = "STATUS,..", value_delimiter = ',')]
     pub(super) status: Vec<Status>,
     /// The oldest runs, until all that is kept fits into so many bytes: 1GiB

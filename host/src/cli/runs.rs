@@ -38,10 +38,10 @@ pub(super) async fn list(host: &Host, context: Context, which: &Which) -> Result
     if rows.is_empty() {
         stdio::tell(&match which.standing.is_empty() {
             true => format!(
-                "no runs yet in {}; start one with  hermes-host --plugin research \"a question\"\n",
+                "no runs in {}; start one with  hermes-host --plugin research \"a question\"\n",
                 text::line(&host.config().home.display().to_string(), 200)
             ),
-            false => "no run stands so\n".to_owned(),
+            false => "no run has this status\n".to_owned(),
         });
         return Ok(0);
     }

@@ -54,7 +54,7 @@ pub enum BudgetError {
     #[error("a budget is KEY=VALUE with commas between, like iterations=20,usd=0.50,wall=5m; `{0}` has no `=`")]
     NoValue(String),
     /// No dimension has this name.
-    #[error("a budget has no key `{key}`{}", DidYouMean(*nearest))]
+    #[error("a budget has no key `{key}`{}", near_or_all(*nearest))]
     Unknown {
         /// The key as written.
         key: String,
@@ -74,6 +74,17 @@ pub enum BudgetError {
         /// What it should be.
         wanted: &'static str,
     },
+}
+
+/// The key that may have been meant, or all that there are.
+fn near_or_all(nearest: Option<&str>) -> String {
+    match nearest {
+        Some(_) => DidYouMean(nearest).to_string(),
+        None => format!(
+            "; its keys are {}, each also as child.KEY and tree.KEY",
+            KEYS.join(", ")
+        ),
+    }
 }
 
 /// The human spellings, and all names of the contract.
@@ -304,6 +315,11 @@ mod tests {
         assert_eq!(
             unknown.to_string(),
             "a budget has no key `child.iteratoins`; did you mean `iterations`?"
+        );
+        let strange = Budget::parse("zzzzzzzz=1").unwrap_err().to_string();
+        assert!(
+            strange.contains("`zzzzzzzz`; its keys are usd, wall, iterations,"),
+            "{strange}"
         );
         assert_eq!(
             Budget::parse("usd=1,cost-micro-usd=5"),

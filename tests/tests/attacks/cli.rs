@@ -55,7 +55,10 @@ fn a43_a_line_that_makes_no_sense_is_refused_by_what_is_wrong_in_it() {
         (&["--plugin", "--", "x"], "--plugin"),
         (&["--plugin", "research", "-"], "the task is empty"),
         (&["--plugin", "research", "x", "--allow", ""], "the kinds are fs"),
-        (&["--plugin", "research", "x", "--deny", ""], "the kinds are fs"),
+        (
+            &["--plugin", "research", "x", "--deny", ""],
+            "what can be denied is llm",
+        ),
         (&["--plugin", "research", "x", "--own", ""], "the kinds are fs"),
         (&["--plugin", "research", "x", "--tool", ""], ""),
         (&["--plugin", "research", "x", "--tool", "="], ""),

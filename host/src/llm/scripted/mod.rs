@@ -146,9 +146,12 @@ impl Script {
         };
         let ordinal = request.conversation.ordinal as usize;
         let Some(turn) = conversation.turns.get(ordinal) else {
-            let turns = conversation.turns.len();
+            let turns = match conversation.turns.len() {
+                1 => "1 turn".to_owned(),
+                n => format!("{n} turns"),
+            };
             return Err(mismatch(&format!(
-                "its conversation has {turns} turns, and this is completion {}",
+                "its conversation has {turns}, and this is completion {}",
                 ordinal + 1
             )));
         };
