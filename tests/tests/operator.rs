@@ -159,7 +159,7 @@ fn an_entry_is_removed_in_the_version_that_was_meant() {
     assert_eq!(got.stdout, "a crystal", "it is still there");
     board(&home, &[&delete[..], &["--if-version", "2"]].concat()).expect(0);
     board(&home, &["get", "glossary", "dendrite"])
-        .expect(1)
+        .expect(2)
         .says(&["dendrite", "blackboard ls glossary"]);
     assert_eq!(board(&home, &["ls", "glossary"]).expect(0).stdout, "");
     board(&home, &[&delete[..], &["--if-version", "2"]].concat())
@@ -171,7 +171,10 @@ fn an_entry_is_removed_in_the_version_that_was_meant() {
         "a removal is a change too"
     );
     board(&home, &delete).expect(0);
-    board(&home, &["get", "glossary", "dendrite"]).expect(1);
+    board(&home, &["get", "glossary", "dendrite"]).expect(2);
+    board(&home, &delete)
+        .expect(2)
+        .says(&["there is no entry `dendrite` in `glossary`"]);
 }
 
 #[test]

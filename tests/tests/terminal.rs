@@ -204,6 +204,19 @@ fn lines_are_as_wide_as_the_terminal_and_broken_between_words() {
 }
 
 #[test]
+fn a_value_ends_its_line_on_a_terminal_alone() {
+    let home = Home::empty();
+    for (key, value, lines) in [("bare", "a tree", "a tree\n"), ("ended", "a tree\n", "a tree\n")] {
+        board(&home, &["put", "glossary", key, value]);
+        let line = format!("hermes-host blackboard get glossary {key}");
+        let (shown, code) = Watched::start(on_terminal(&home, &line)).ends();
+        assert_eq!((shown.replace('\r', "").as_str(), code), (lines, Some(0)));
+        let piped = home.host().args(["blackboard", "get", "glossary", key]).output();
+        assert_eq!(piped.expect(0).stdout, value);
+    }
+}
+
+#[test]
 fn a_change_fits_on_a_narrow_terminal() {
     let home = Home::empty();
     let key = "k".repeat(100);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::args::Output;
-use super::errors::Problem;
+use super::errors::{NOTHING_RAN, Problem};
 use super::signals::Stop;
 use super::style::{Ink, fit, left, right, width};
 use super::validated::Blackboard;
@@ -52,7 +52,13 @@ pub(super) async fn serve(host: &Host, context: Context, command: Blackboard) ->
             }
         }
         Blackboard::Watch { space, prefix } => return watch(host, context, &space, &prefix).await,
-        Blackboard::Delete { space, key, if_version } => board.delete(&space, &key, if_version).await?,
+        Blackboard::Delete { space, key, if_version } => {
+            // With a version the write itself tells that there is none.
+            if if_version.is_none() && board.get(&space, &key).await?.is_none() {
+                return Err(absent(&space, &key));
+            }
+            board.delete(&space, &key, if_version).await?;
+        }
     }
     Ok(0)
 }
@@ -129,7 +135,11 @@ fn print_entry(key: &str, entry: &EntryView, context: Context) -> Result<(), Pro
         return stdio::print_bytes(&entry.data);
     }
     match std::str::from_utf8(&entry.data) {
-        Ok(text) => stdio::print_line(&clean(text, Shape::Block)),
+        Ok(text) => {
+            // The prompt comes in a line of its own.
+            let text = clean(text, Shape::Block);
+            stdio::print_line(text.strip_suffix('\n').unwrap_or(&text))
+        }
         Err(_) => {
             let (kind, bytes) = (fit(&entry.media_type, 60), entry.data.len());
             Err(
@@ -185,7 +195,7 @@ fn told(change: &ChangeView) -> String {
 
 fn no_space(space: &str) -> Problem {
     Problem {
-        code: 1,
+        code: NOTHING_RAN,
         kind: "not-found",
         message: format!("there is no space `{}`", fit(space, WIDTH)),
         help: vec!["all spaces:  hermes-host blackboard ls".to_owned()],
@@ -197,7 +207,7 @@ fn absent(space: &str, key: &str) -> Problem {
     let (space, key) = (fit(space, WIDTH), fit(key, WIDTH));
     let message = format!("there is no entry `{key}` in `{space}`");
     Problem {
-        code: 1,
+        code: NOTHING_RAN,
         kind: "not-found",
         message,
         help: vec![format!("its keys:  hermes-host blackboard ls {space}")],

@@ -57,7 +57,7 @@ pub enum ConfigError {
         nearest: Option<String>,
     },
     /// A setting with a value that it can't have.
-    #[error("{}: `{key}` can't be {value}: {reason}", Where(from, key))]
+    #[error("{} can't be {value}: {reason}", Named(from, key))]
     Value {
         /// The key.
         key: String,
@@ -110,14 +110,26 @@ impl ConfigError {
     }
 }
 
-/// Where a key stands. A flag names the key too, which is said once.
+/// Where a key stands, without the key: a flag names it too.
 struct Where<'a>(&'a Source, &'a str);
 
 impl fmt::Display for Where<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Source::Flag(flag) if flag.strip_prefix("--set ") == Some(self.1) => f.write_str("--set"),
-            other => other.fmt(f),
+            other => write!(f, "{other}"),
+        }
+    }
+}
+
+/// A key and where it stands. A flag that names the key is enough.
+struct Named<'a>(&'a Source, &'a str);
+
+impl fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Source::Flag(flag) if flag.strip_prefix("--set ") == Some(self.1) => f.write_str(flag),
+            other => write!(f, "{other}: `{}`", self.1),
         }
     }
 }
