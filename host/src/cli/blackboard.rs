@@ -53,8 +53,8 @@ pub(super) async fn serve(host: &Host, context: Context, command: Blackboard) ->
         }
         Blackboard::Watch { space, prefix } => return watch(host, context, &space, &prefix).await,
         Blackboard::Delete { space, key, if_version } => {
-            // With a version the write itself tells that there is none.
-            if if_version.is_none() && board.get(&space, &key).await?.is_none() {
+            // With a version the write itself tells that there is none. A damaged one can't be read, and is removed all the same.
+            if if_version.is_none() && matches!(board.get(&space, &key).await, Ok(None)) {
                 return Err(absent(&space, &key));
             }
             board.delete(&space, &key, if_version).await?;
