@@ -154,11 +154,13 @@ fn a_person_reads_what_a_run_wrote() {
     let space = format!("{run}/notes");
     let listed = home.host().args(["blackboard", "ls"]).output().expect(0);
     assert!(listed.stdout.contains(&space), "{}", listed.stdout);
+    let head: Vec<&str> = listed.stdout.lines().next().unwrap().split_whitespace().collect();
+    assert_eq!(head, ["space", "keys", "bytes"]);
     // Of a run alone its spaces are listed, by as much of its id as is unique.
     let ls = |space: &str| home.host().args(["blackboard", "ls", space]).output();
     assert_eq!(ls(&run[..6]).expect(0).stdout, listed.stdout);
     for none in ["nope", &format!("{run}/nope")] {
-        ls(none).expect(1).says(&["there is no space", none, "blackboard ls"]);
+        ls(none).expect(2).says(&["there is no space", none, "blackboard ls"]);
     }
     let nope = home.host().args(["blackboard", "ls", "nope", "--output", "json"]);
     assert_eq!(nope.output().expect(0).json(), json!([]));

@@ -56,6 +56,19 @@ fn a_steps_limit_is_exact() {
 }
 
 #[test]
+fn a_call_without_fuel_has_the_exit_code_of_a_run_without() {
+    let home = home();
+    let call = |settings: &[&str]| {
+        let host = home
+            .host()
+            .args(["call", "script", "run_script", r#"{"script":"loop {}"}"#]);
+        host.args(settings).output()
+    };
+    call(&[]).expect(1).says(&["more than 500000 steps"]);
+    call(&["--set", "limits.fuel=5000000"]).expect(3).says(&["limits.fuel"]);
+}
+
+#[test]
 fn a_tool_without_fuel_is_a_value() {
     let home = home();
     let call =

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "what fails shall fail the test")]
 
+use std::path::Path;
+
 use hermes_tests::home::KEY;
 use hermes_tests::model::{Format, ModelServer, Script, Turn};
 use hermes_tests::{Home, Host, guests};
@@ -73,6 +75,22 @@ fn a_script_is_played_whatever_is_configured() {
         .expect(2)
         .says(&["--script", "test/test-model"]);
     assert_eq!(server.requests().len(), 0);
+}
+
+#[test]
+fn a_script_that_is_no_file_or_too_long_is_told_as_that() {
+    let home = Home::empty();
+    let folder = home.write("folder/in-it", "");
+    let folder = folder.parent().unwrap();
+    let long = home.write("long.toml", "#".repeat((4 << 20) + 1));
+    for (script, what) in [
+        (folder, "it is a folder; a script is a file"),
+        (long.as_path(), "it is longer than 4 MiB, which no key changes"),
+        (Path::new("/dev/null"), "it is no regular file"),
+    ] {
+        let host = home.host().arg("--script").arg(script);
+        host.probe(&json!({})).output().expect(2).says(&[what]);
+    }
 }
 
 #[test]

@@ -159,7 +159,7 @@ fn an_entry_is_removed_in_the_version_that_was_meant() {
     assert_eq!(got.stdout, "a crystal", "it is still there");
     board(&home, &[&delete[..], &["--if-version", "2"]].concat()).expect(0);
     board(&home, &["get", "glossary", "dendrite"])
-        .expect(1)
+        .expect(2)
         .says(&["dendrite", "blackboard ls glossary"]);
     assert_eq!(board(&home, &["ls", "glossary"]).expect(0).stdout, "");
     board(&home, &[&delete[..], &["--if-version", "2"]].concat())
@@ -171,7 +171,24 @@ fn an_entry_is_removed_in_the_version_that_was_meant() {
         "a removal is a change too"
     );
     board(&home, &delete).expect(0);
-    board(&home, &["get", "glossary", "dendrite"]).expect(1);
+    board(&home, &["get", "glossary", "dendrite"]).expect(2);
+    board(&home, &delete)
+        .expect(2)
+        .says(&["there is no entry `dendrite` in `glossary`"]);
+}
+
+#[test]
+fn a_value_that_is_too_long_is_told_with_its_key() {
+    let home = Home::empty();
+    let put = |bytes: usize| {
+        let value = home.write("value", "x".repeat(bytes));
+        let host = home.host().args(["blackboard", "put", "glossary", "big", "-"]);
+        host.reads(&value).output()
+    };
+    put(256 << 10).expect(0);
+    put((256 << 10) + 1)
+        .expect(2)
+        .says(&["the value on standard input is longer than 256 KiB (limits.blackboard.value)"]);
 }
 
 #[test]
@@ -185,6 +202,16 @@ fn a_runs_space_is_changed_by_its_run_alone() {
     board(&home, &["delete", &space, "plan"]).expect(2).says(&[&space]);
     board(&home, &["put", &space, "plan", "mine"]).expect(2).says(&[&space]);
     assert_eq!(board(&home, &["get", &space, "plan"]).expect(0).stdout, "read");
+    // Of a run that there is not, that is said.
+    for change in [
+        &["put", "ffffffffff/notes", "plan", "mine"][..],
+        &["delete", "ffffffffff/notes", "plan"],
+    ] {
+        board(&home, change).expect(2).says(&["there is no run ffffffffff"]);
+    }
+    board(&home, &["put", "glossary", "", "x"])
+        .expect(2)
+        .says(&["the blackboard: a key has 1 to 256 bytes"]);
 }
 
 #[test]
@@ -282,7 +309,7 @@ fn commands_that_look_make_nothing_in_a_home_that_is_not_there() {
         assert!(!typo.exists(), "{command:?}");
     }
     let listed = home.host().arg("--home").arg(&typo).arg("runs").output().expect(0);
-    listed.says(&["no runs yet in", typo.to_str().unwrap()]);
+    listed.says(&["no runs in", typo.to_str().unwrap()]);
 }
 
 #[test]
@@ -298,6 +325,27 @@ fn a_provider_that_is_not_configured_is_named() {
     let host = home.host().args(["--model", "slow/model"]);
     let output = host.probe(&json!({})).output().expect(2);
     output.says(&["no provider \"slow\" is configured"]);
+    let checks = checks(home.host().env("HERMES_HOST_MODEL", "slow/model"));
+    let mend = check(&checks, "model")["mend"].as_str().unwrap();
+    assert!(mend.starts_with("[providers.slow]   "), "{mend}");
+}
+
+#[test]
+fn a_variable_that_is_unknown_is_told_with_another_only_where_that_is_near() {
+    let home = Home::empty();
+    let runs = |name: &str| home.host().env(name, "1").arg("runs").output().expect(2).stderr;
+    let near = runs("HERMES_HOST_MODLE");
+    assert!(near.contains("did you mean `HERMES_HOST_MODEL`?"), "{near}");
+    let far = runs("HERMES_HOST_FOO");
+    assert!(far.contains("no variable `HERMES_HOST_FOO`\n"), "{far}");
+}
+
+#[test]
+fn a_grant_that_is_wrong_is_named_once() {
+    let home = home();
+    let host = home.host().args(["--allow", "net:http://a.b/c"]);
+    let said = host.probe(&json!({})).output().expect(2).stderr;
+    assert_eq!(said.matches("net:http://a.b/c").count(), 1, "{said}");
 }
 
 /// What `doctor` says: each thing that it looked at.

@@ -370,7 +370,9 @@ fn runs_are_listed_with_their_age_and_how_many_more_there_are() {
     assert_eq!(rows(&["--status", "failed,completed"]).as_array().unwrap().len(), 4);
     let some = list(&["--status", "completed", "--limit", "1"]);
     drop(some.says(&["1 of 3 runs"]));
-    list(&["--status", "interrupted"]).says(&["no run stands so"]);
+    list(&["--status", "interrupted"]).says(&["no run has this status"]);
+    let none = home.host().args(["runs", "--limit", "0"]).output().expect(2);
+    none.says(&["0 is not from 1 to 10000"]);
 }
 
 #[test]

@@ -153,39 +153,81 @@ fn plain(text: &str) -> String {
 
 #[test]
 fn lines_are_as_wide_as_the_terminal_and_broken_between_words() {
-    const COLUMNS: usize = 80;
     let server = ModelServer::start(Vec::new());
     let home = Home::with_model(&server, Format::OpenAi);
     let answer = "What was found says more than fits on a line. ".repeat(6);
     let program = json!({ "summary": answer }).to_string();
     home.write("task", program.as_bytes());
     let probe = guests::built("probe");
-    let shown = |line: &str| {
-        let line = format!("stty cols {COLUMNS}; {line}");
+    let shown = |line: &str, columns: usize| {
+        let line = format!("stty cols {columns}; {line}");
         let (shown, code) = Watched::start(on_terminal(&home, &line)).ends();
         assert_eq!(code, Some(0), "{shown}");
         plain(&shown).replace('\r', "")
     };
     let run = format!("hermes-host --plugin '{}' \"$(cat task)\" 2>/dev/null", probe.display());
-    let said = shown(&run);
+    let said = shown(&run, 80);
     assert_eq!(said.split_whitespace().collect::<Vec<_>>().join(" "), answer.trim());
+    assert!(said.lines().all(|line| line.chars().count() <= 80), "{said}");
+    home.host()
+        .args(["blackboard", "put", "glossary", "dendrite", "a tree"])
+        .output()
+        .expect(0);
     let runs = home.host().args(["runs", "--output", "json"]).output().expect(0).json();
     let run = runs[0]["run"].as_str().unwrap();
     let inspected = format!("hermes-host inspect '{}'", guests::built("pure-echo").display());
-    let screens = [
-        said,
-        shown("hermes-host runs"),
-        shown(&format!("hermes-host tree {run}")),
-        shown(&format!("hermes-host show {run}")),
-        shown(&inspected),
-    ];
-    for screen in &screens {
-        for line in screen.lines() {
-            // What has no space in it is there to be copied: a digest, a program of steps.
-            let whole = line.split_whitespace().any(|word| word.len() > COLUMNS / 2);
-            assert!(line.chars().count() <= COLUMNS || whole, "{line:?} in\n{screen}");
+    for columns in [80, 60] {
+        for line in [
+            "hermes-host runs",
+            "hermes-host runs prune --older-than 0s --dry-run",
+            "hermes-host blackboard ls",
+            &format!("hermes-host tree {run}"),
+            &format!("hermes-host show {run}"),
+            &format!("hermes-host show {run} --grants"),
+            &inspected,
+        ] {
+            let screen = shown(line, columns);
+            for row in screen.lines() {
+                // What has no space in it is there to be copied: a digest, a program of steps.
+                let whole = row.split_whitespace().any(|word| word.len() > columns / 2);
+                assert!(
+                    row.chars().count() <= columns || whole,
+                    "{row:?} of {line} in\n{screen}"
+                );
+            }
         }
     }
+    let narrow = shown("hermes-host runs", 60);
+    assert!(narrow.contains("age") && !narrow.contains("tokens"), "{narrow}");
+    let piped = home.host().arg("runs").output().expect(0).stdout;
+    assert!(piped.contains("tokens") && piped.contains("calls"), "{piped}");
+}
+
+#[test]
+fn a_value_ends_its_line_on_a_terminal_alone() {
+    let home = Home::empty();
+    for (key, value, lines) in [("bare", "a tree", "a tree\n"), ("ended", "a tree\n", "a tree\n")] {
+        board(&home, &["put", "glossary", key, value]);
+        let line = format!("hermes-host blackboard get glossary {key}");
+        let (shown, code) = Watched::start(on_terminal(&home, &line)).ends();
+        assert_eq!((shown.replace('\r', "").as_str(), code), (lines, Some(0)));
+        let piped = home.host().args(["blackboard", "get", "glossary", key]).output();
+        assert_eq!(piped.expect(0).stdout, value);
+    }
+}
+
+#[test]
+fn a_change_fits_on_a_narrow_terminal() {
+    let home = Home::empty();
+    let key = "k".repeat(100);
+    board(&home, &["put", "glossary", &key, "x"]);
+    let mut watch = Watched::start(on_terminal(
+        &home,
+        "stty cols 60; exec hermes-host blackboard watch glossary",
+    ));
+    watch.sees("… by operator");
+    let row = plain(&watch.seen).replace('\r', "");
+    assert!(row.trim_end().chars().count() <= 60, "{row:?}");
 }
 
 #[test]

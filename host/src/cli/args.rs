@@ -28,26 +28,29 @@ pub(super) struct Line {
     pub(super) command: Command,
 }
 
+/// Over the flags that every command takes, in each help.
+const EVERY: &str = "Options of every command";
+
 /// Flags that every command takes.
 #[derive(Debug, Clone, Args)]
 pub(super) struct Global {
     /// What standard output carries: text, one JSON value, or of a run under way its events as JSON lines
-    #[arg(long, global = true, value_enum, default_value = "text", value_name = "FORM")]
+    #[arg(long, global = true, help_heading = EVERY, value_enum, default_value = "text", value_name = "FORM")]
     pub(super) output: Output,
     /// The home folder, instead of HERMES_HOME or ~/.hermes
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, help_heading = EVERY, value_name = "DIR")]
     pub(super) home: Option<PathBuf>,
     /// Sets a key of the configuration for this once; `config show` lists them
-    #[arg(long, global = true, value_name = "KEY=VALUE")]
+    #[arg(long, global = true, help_heading = EVERY, value_name = "KEY=VALUE")]
     pub(super) set: Vec<String>,
     /// When to use colour; NO_COLOR turns `auto` off
-    #[arg(long, global = true, value_enum, default_value = "auto", value_name = "WHEN")]
+    #[arg(long, global = true, help_heading = EVERY, value_enum, default_value = "auto", value_name = "WHEN")]
     pub(super) color: Color,
     /// Shows the plugins' own log lines too
-    #[arg(long, short, global = true)]
+    #[arg(long, short, global = true, help_heading = EVERY)]
     pub(super) verbose: bool,
     /// Shows no progress
-    #[arg(long, short, global = true, conflicts_with = "verbose")]
+    #[arg(long, short, global = true, help_heading = EVERY, conflicts_with = "verbose")]
     pub(super) quiet: bool,
 }
 
@@ -100,7 +103,7 @@ Examples:
     Tree(OfRun),
     /// Prints the conversations of a run as JSON Lines, or writes all of it to a file
     #[command(after_help = "\
-Example:
+Examples:
   hermes-host export 7f3a09c1d2 --form sharegpt > conversations.jsonl
   hermes-host export 7f3a09c1d2 --run-file run.jsonl --with-plugins")]
     Export(Export),
@@ -111,13 +114,13 @@ Example:
     #[command(after_help = "\
 Examples:
   hermes-host resume 7f3a09c1d2
-  hermes-host resume 7f3a09c1d2 --budget iterations=120,usd=2
+  hermes-host resume 7f3a09c1d2 --budget iterations=120,wall=20m
   hermes-host resume --all")]
     Resume(Resume),
     /// Runs a run's agents again against what was recorded: the same, or the first difference
     #[command(after_help = "\
 Without --fork nothing is sent and nothing is written. Exit codes: 0 the same, 1 it differs, 2 it can't be replayed.
-Example:
+Examples:
   hermes-host replay 7f3a09c1d2
   hermes-host replay 7f3a09c1d2 --plugin ./changed.wasm
   hermes-host replay 7f3a09c1d2 --plugin ./changed.wasm --fork
@@ -241,11 +244,20 @@ pub(super) struct Runs {
 #[derive(Debug, Args)]
 pub(super) struct List {
     /// How many, the newest first
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000), value_name = "N")]
+    #[arg(long, default_value_t = 20, value_parser = listed_at_once, value_name = "N")]
     pub(super) limit: u32,
-    /// Runs that stand so
+    /// Runs with this status
     #[arg(long, value_enum, value_name = "STATUS,..", value_delimiter = ',')]
     pub(super) status: Vec<Listed>,
+}
+
+/// How many runs are listed at once.
+fn listed_at_once(text: &str) -> Result<u32, String> {
+    match text.parse::<u32>() {
+        Ok(n @ 1..=10_000) => Ok(n),
+        Ok(n) => Err(format!("{n} is not from 1 to 10000")),
+        Err(_) => Err("it is a number from 1 to 10000".to_owned()),
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -269,7 +281,7 @@ pub(super) enum RunsCommand {
     #[command(after_help = "\
 Examples:
   hermes-host runs resume 7f3a09c1d2
-  hermes-host runs resume 7f3a09c1d2 --budget iterations=120,usd=2")]
+  hermes-host runs resume 7f3a09c1d2 --budget iterations=120,wall=20m")]
     Resume(Resume),
     /// Runs its agents again against what was recorded: the same, or the first difference
     #[command(after_help = "Example:\n  hermes-host runs replay 7f3a09c1d2")]
@@ -280,7 +292,7 @@ Examples:
     /// Removes runs that are no longer needed: those that meet every condition given
     #[command(after_help = "\
 Runs that can go on, or that are damaged, go only where --status names them; one that a process owns never does.
-Example:
+Examples:
   hermes-host runs prune --older-than 30d --dry-run
   hermes-host runs prune --status completed,failed --keep-bytes 1GiB")]
     Prune(Prune),
@@ -297,7 +309,7 @@ pub(super) struct Resume {
     /// Of a damaged run, goes on with what is left: what is missing at its end, or lies behind damage, is given up
     #[arg(long, conflicts_with = "all")]
     pub(super) accept_loss: bool,
-    /// Raises limits: iterations=120,usd=2,tree.usd=5
+    /// Raises limits that the run has: iterations=120,wall=20m,tree.usd=5
     #[arg(long, short, value_name = "KEY=VALUE,..", conflicts_with = "all")]
     pub(super) budget: Vec<String>,
     /// Takes rights away from all its agents and tools: fs, net, secret, blackboard, llm, delegation, lessons
@@ -317,7 +329,7 @@ pub(super) struct Prune {
     /// Runs that ended, or last changed, so long ago: 30d, 12h, 90m
     #[arg(long, value_name = "AGE")]
     pub(super) older_than: Option<String>,
-    /// Runs that stand so; without it those that have ended
+    /// Runs with this status; without it those that have ended
     #[arg(long, value_enum, value_name = "STATUS,..", value_delimiter = ',')]
     pub(super) status: Vec<Status>,
     /// The oldest runs, until all that is kept fits into so many bytes: 1GiB
@@ -439,16 +451,20 @@ pub(super) enum Blackboard {
     /// Prints an entry's value
     #[command(after_help = "Example:\n  hermes-host blackboard get 7f3a09c1d2/notes plan")]
     Get {
+        /// The space: RUN/NAME for one of a run, NAME for one of the home folder
         #[arg(value_name = "SPACE")]
         space: String,
+        /// The entry's key
         #[arg(value_name = "KEY")]
         key: String,
     },
     /// Writes an entry
     #[command(after_help = "Example:\n  hermes-host blackboard put glossary dendrite \"a tree-like crystal\"")]
     Put {
+        /// The space: NAME of one of the home folder, which is made where there is none
         #[arg(value_name = "SPACE")]
         space: String,
+        /// The entry's key
         #[arg(value_name = "KEY")]
         key: String,
         /// The value; `-` reads it from standard input
@@ -464,6 +480,7 @@ pub(super) enum Blackboard {
     /// Prints the latest write of each key, then changes as they come, until Ctrl-C
     #[command(after_help = "Example:\n  hermes-host blackboard watch 7f3a09c1d2/notes")]
     Watch {
+        /// The space: RUN/NAME for one of a run, NAME for one of the home folder
         #[arg(value_name = "SPACE")]
         space: String,
         /// Only keys that begin so
@@ -473,8 +490,10 @@ pub(super) enum Blackboard {
     /// Removes an entry
     #[command(after_help = "Example:\n  hermes-host blackboard delete glossary dendrite")]
     Delete {
+        /// The space: NAME of one of the home folder
         #[arg(value_name = "SPACE")]
         space: String,
+        /// The entry's key
         #[arg(value_name = "KEY")]
         key: String,
         /// Only when the entry has this version
@@ -579,6 +598,7 @@ Examples:
     /// Removes a secret
     #[command(after_help = "Example:\n  hermes-host secret remove weather")]
     Remove {
+        /// The secret, as `secret list` shows it
         #[arg(value_name = "NAME")]
         name: String,
     },

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::args::Output;
 use super::errors::Problem;
 use super::plain::named;
-use super::style::{Ink, Paint, fit, left, width};
+use super::style::{Ink, Paint, fit, left, width, wrap};
 use super::{Context, json, stdio, terminal};
 use crate::config::{Item, Scope};
 use crate::run::{AgentGrants, AuditRow, AuditView, GrantsView, Host, Right, ToolGrants};
@@ -47,12 +47,14 @@ fn screen(context: Context) -> Screen {
     Screen {
         paint: terminal::paint_output(context.color),
         columns: terminal::columns().unwrap_or(WIDTH),
+        is_terminal: terminal::columns().is_some(),
     }
 }
 
 struct Screen {
     paint: Paint,
     columns: usize,
+    is_terminal: bool,
 }
 
 impl Screen {
@@ -153,17 +155,24 @@ impl Screen {
         for agent in &view.agents {
             let indent = "  ".repeat(usize::try_from(agent.depth).unwrap_or_default().min(16) + 1);
             let role = fit(&named(&agent.role, &agent.id), 40);
-            let role = self.paint.ink(Ink::Bold, &role);
-            let (strategy, digest) = (fit(&agent.strategy, 40), agent.digest.short());
-            let digest = self.paint.ink(Ink::Dim, &digest);
+            let digest = agent.digest.short();
+            let room = self
+                .columns
+                .saturating_sub(width(&indent) + width(&role) + width(&digest) + 2);
+            let strategy = fit(&agent.strategy, room.min(40));
+            let (role, digest) = (self.paint.ink(Ink::Bold, &role), self.paint.ink(Ink::Dim, &digest));
             out.push_str(&format!("{indent}{role} {strategy} {digest}\n"));
             self.rights(&mut out, &format!("{indent}  "), &agent.rights, "by its tools alone");
             if !agent.budget.is_empty() {
-                let budget = fit(&format!("--budget {}", budget(agent)), self.columns.max(40));
+                let room = self.columns.saturating_sub(width(&indent) + 2);
+                let budget = fit(&format!("--budget {}", budget(agent)), room);
                 out.push_str(&format!("{indent}  {}\n", self.paint.ink(Ink::Dim, &budget)));
             }
             for tool in &agent.tools {
-                let names = fit(&tool.names.join(", "), self.columns.saturating_sub(60).max(20));
+                let beside = width(&indent) + 2 + width(&fit(&tool.plugin, 40)) + width(&tool.digest.short()) + 3;
+                let room = self.columns.saturating_sub(60).max(20);
+                let room = room.min(self.columns.saturating_sub(beside));
+                let names = fit(&tool.names.join(", "), room);
                 out.push_str(&self.plugin(&format!("{indent}  "), &tool.plugin, &tool.digest.short(), &names));
                 self.rights(&mut out, &format!("{indent}    "), &tool.rights, "");
             }
@@ -187,12 +196,22 @@ impl Screen {
                 .into_iter()
                 .filter(|part| !part.is_empty())
                 .collect();
-            let about = self.paint.ink(Ink::Dim, &fit(&about.join(", "), 80));
+            let about = fit(&about.join(", "), 80);
             // A grant is no use in part.
             let grant = clean(&right.grant, Shape::Line);
             let pad = " ".repeat(columns.saturating_sub(width(&grant)));
-            let line = format!("{grant}{pad}  {about}");
-            out.push_str(&format!("{indent}{}\n", line.trim_end()));
+            let room = self
+                .columns
+                .saturating_sub(width(indent) + width(&grant) + width(&pad) + 2);
+            if width(&about) <= room || !self.is_terminal {
+                let line = format!("{grant}{pad}  {}", self.paint.ink(Ink::Dim, &about));
+                out.push_str(&format!("{indent}{}\n", line.trim_end()));
+                continue;
+            }
+            out.push_str(&format!("{indent}{grant}\n"));
+            for line in wrap(&about, self.columns.saturating_sub(width(indent) + 4)) {
+                out.push_str(&format!("{indent}    {}\n", self.paint.ink(Ink::Dim, &line)));
+            }
         }
     }
 }

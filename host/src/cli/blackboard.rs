@@ -6,14 +6,14 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::args::Output;
-use super::errors::Problem;
+use super::errors::{NOTHING_RAN, Problem};
 use super::signals::Stop;
-use super::style::{fit, left, right};
+use super::style::{Ink, fit, left, right, width};
 use super::validated::Blackboard;
-use super::{Context, json, stdio};
+use super::{Context, json, stdio, terminal};
 use crate::limits::{Unit, show};
 use crate::run::Host;
-use crate::run::view::{EntryView, SpaceView};
+use crate::run::view::{ChangeView, EntryView, SpaceView};
 use crate::text::{Shape, clean};
 
 /// How long one wait for changes lasts before the next begins.
@@ -22,6 +22,11 @@ const WAIT: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(250);
 /// The longest key or name shown, in columns.
 const WIDTH: usize = 256;
+/// Columns of a space's name in a table, and of what stands beside it.
+const NAME: usize = 40;
+const BESIDE: usize = 26;
+/// Columns of an author.
+const AUTHOR: usize = 40;
 
 /// Does what the command says.
 pub(super) async fn serve(host: &Host, context: Context, command: Blackboard) -> Result<u8, Problem> {
@@ -47,7 +52,13 @@ pub(super) async fn serve(host: &Host, context: Context, command: Blackboard) ->
             }
         }
         Blackboard::Watch { space, prefix } => return watch(host, context, &space, &prefix).await,
-        Blackboard::Delete { space, key, if_version } => board.delete(&space, &key, if_version).await?,
+        Blackboard::Delete { space, key, if_version } => {
+            // With a version the write itself tells that there is none. A damaged one can't be read, and is removed all the same.
+            if if_version.is_none() && matches!(board.get(&space, &key).await, Ok(None)) {
+                return Err(absent(&space, &key));
+            }
+            board.delete(&space, &key, if_version).await?;
+        }
     }
     Ok(0)
 }
@@ -81,13 +92,23 @@ async fn keys(host: &Host, context: Context, space: &str, prefix: &str) -> Resul
 
 fn spaces(spaces: &[SpaceView], context: Context) -> Result<(), Problem> {
     if context.output == Output::Text {
+        let columns = terminal::columns().map_or(NAME, |columns| columns.saturating_sub(BESIDE).min(NAME));
         let row = |name: &str, keys: &str, bytes: &str| {
-            format!("{} {} {}\n", left(name, 40), right(keys, 8), right(bytes, 16))
+            format!("{} {} {}", left(name, columns), right(keys, 8), right(bytes, 16))
         };
-        let rows = spaces
-            .iter()
-            .map(|s| row(&s.name, &s.keys.to_string(), &show(s.bytes, Unit::Bytes)));
-        return stdio::print(&rows.collect::<String>());
+        let mut out = String::new();
+        if !spaces.is_empty() {
+            let head = row("space", "keys", "bytes");
+            out.push_str(&format!(
+                "{}\n",
+                terminal::paint_output(context.color).ink(Ink::Dim, &head)
+            ));
+        }
+        for space in spaces {
+            let row = row(&space.name, &space.keys.to_string(), &show(space.bytes, Unit::Bytes));
+            out.push_str(&format!("{row}\n"));
+        }
+        return stdio::print(&out);
     }
     let rows: Vec<Value> = spaces
         .iter()
@@ -114,7 +135,11 @@ fn print_entry(key: &str, entry: &EntryView, context: Context) -> Result<(), Pro
         return stdio::print_bytes(&entry.data);
     }
     match std::str::from_utf8(&entry.data) {
-        Ok(text) => stdio::print_line(&clean(text, Shape::Block)),
+        Ok(text) => {
+            // The prompt comes in a line of its own.
+            let text = clean(text, Shape::Block);
+            stdio::print_line(text.strip_suffix('\n').unwrap_or(&text))
+        }
         Err(_) => {
             let (kind, bytes) = (fit(&entry.media_type, 60), entry.data.len());
             Err(
@@ -141,15 +166,7 @@ async fn watch(host: &Host, context: Context, space: &str, prefix: &str) -> Resu
         for change in changes {
             since = since.max(change.version);
             let line = match context.output {
-                Output::Text => {
-                    let what = if change.deleted { "removed" } else { "written" };
-                    format!(
-                        "{} {what} {} by {}",
-                        right(&change.version.to_string(), 6),
-                        fit(&change.key, WIDTH),
-                        fit(&change.author, 40)
-                    )
-                }
+                Output::Text => told(&change),
                 Output::Json | Output::Events => json::line(&json!({
                     "key": change.key,
                     "version": change.version,
@@ -162,9 +179,23 @@ async fn watch(host: &Host, context: Context, space: &str, prefix: &str) -> Resu
     }
 }
 
+/// A change in one line: as wide as a terminal, where it goes to one.
+fn told(change: &ChangeView) -> String {
+    let what = if change.deleted { "removed" } else { "written" };
+    let head = format!("{} {what} ", right(&change.version.to_string(), 6));
+    let columns = terminal::columns();
+    let author = fit(
+        &change.author,
+        columns.map_or(AUTHOR, |columns| AUTHOR.min(columns / 3)),
+    );
+    let tail = format!(" by {author}");
+    let room = columns.map_or(WIDTH, |columns| columns.saturating_sub(width(&head) + width(&tail)));
+    format!("{head}{}{tail}", fit(&change.key, room.min(WIDTH)))
+}
+
 fn no_space(space: &str) -> Problem {
     Problem {
-        code: 1,
+        code: NOTHING_RAN,
         kind: "not-found",
         message: format!("there is no space `{}`", fit(space, WIDTH)),
         help: vec!["all spaces:  hermes-host blackboard ls".to_owned()],
@@ -176,7 +207,7 @@ fn absent(space: &str, key: &str) -> Problem {
     let (space, key) = (fit(space, WIDTH), fit(key, WIDTH));
     let message = format!("there is no entry `{key}` in `{space}`");
     Problem {
-        code: 1,
+        code: NOTHING_RAN,
         kind: "not-found",
         message,
         help: vec![format!("its keys:  hermes-host blackboard ls {space}")],

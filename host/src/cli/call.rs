@@ -11,7 +11,8 @@ use super::{Context, denied, json, progress, run, stdio};
 use crate::run::{Host, Titles, without_fences};
 use crate::text::{Shape, clean};
 
-/// Calls the tool and prints what it answered; exit code 4 where a right was missing, 1 where the call failed otherwise.
+/// Calls the tool and prints what it answered; exit code 4 where a right was missing, 3 where a limit was used up that a budget
+/// counts too, 1 where the call failed otherwise.
 pub(super) async fn call(host: &Host, context: Context, call: validated::Call) -> Result<u8, Problem> {
     // Nothing moves but the first compile; what the tool does it says by its answer.
     let tools = host.tools_of(&call.plugin, &call.allow);
@@ -52,6 +53,7 @@ pub(super) async fn call(host: &Host, context: Context, call: validated::Call) -
     Ok(match &answer.error {
         None => 0,
         Some((kind, _)) if kind == "denied" => 4,
+        Some((kind, _)) if kind.starts_with("exhausted") => 3,
         Some(_) => 1,
     })
 }

@@ -194,7 +194,10 @@ async fn model(config: &Config) -> Check {
             ok("model", format!("{} ({why})", model.full_name()))
         }
         Err(error) => {
-            let mend = "model = \"provider/name\"   in the configuration, or --model for one run".to_owned();
+            let mend = match error.missing_provider() {
+                Some(provider) => format!("[providers.{provider}]   in the configuration, with its kind and base_url"),
+                None => "model = \"provider/name\"   in the configuration, or --model for one run".to_owned(),
+            };
             warn("model", error.to_string(), Some(mend))
         }
     }
@@ -522,7 +525,10 @@ fn clock() -> Check {
 
 fn screen() -> Check {
     if !std::io::stderr().is_terminal() {
-        return ok("terminal", "standard error is none: progress is plain lines".to_owned());
+        return ok(
+            "terminal",
+            "standard error is no terminal: progress is plain lines".to_owned(),
+        );
     }
     match terminal::kind() {
         terminal::Kind::Terminal => {

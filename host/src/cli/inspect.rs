@@ -132,8 +132,13 @@ impl Screen {
         } else {
             (self.paint.ink(Ink::Warn, "denied "), want.flag.as_str())
         };
-        let line = format!("  {verdict} {} {}", at_least(&want.grant, 16), fit(flag, WIDTH));
-        out.push_str(&format!("{}\n", line.trim_end()));
+        let (grant, flag) = (at_least(&want.grant, 16), fit(flag, WIDTH));
+        let fits = 11 + width(&grant) + width(&flag) <= self.columns;
+        let between = if fits || flag.is_empty() { " " } else { "\n          " };
+        out.push_str(&format!(
+            "  {verdict} {}\n",
+            format!("{grant}{between}{flag}").trim_end()
+        ));
         self.item(out, &" ".repeat(8), 8, &want.reason);
     }
 }

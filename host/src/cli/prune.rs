@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::args::Output;
 use super::errors::Problem;
 use super::pasted::pasted;
-use super::style::{Ink, Paint, age, fit, left, number, right, size};
+use super::style::{Ink, Paint, age, fit, flow, left, number, right, size};
 use super::{Context, json, stdio, terminal};
 use crate::event::now_ms;
 use crate::run::{Host, PruneSpec, Pruned, Standing, Stays};
@@ -27,7 +27,8 @@ pub(super) async fn prune(host: &Host, context: Context, spec: &PruneSpec) -> Re
 
 fn text(pruned: &Pruned, spec: &PruneSpec, paint: Paint) -> String {
     let mut out = String::new();
-    let columns = terminal::columns().map_or(TASK, |columns| columns.saturating_sub(HEAD).clamp(TASK / 4, TASK));
+    let room = terminal::columns();
+    let columns = room.map_or(TASK, |columns| columns.saturating_sub(HEAD).min(TASK));
     if !pruned.runs.is_empty() {
         let head = format!(
             "{}  {}  {}  {}  task\n",
@@ -40,24 +41,30 @@ fn text(pruned: &Pruned, spec: &PruneSpec, paint: Paint) -> String {
         out.push('\n');
     }
     for run in &pruned.runs {
-        out.push_str(&format!(
-            "{}  {}  {}  {}  {}\n",
+        let row = format!(
+            "{}  {}  {}  {}  {}",
             paint.ink(Ink::Bold, run.run.as_str()),
             left(run.standing.name(), 11),
             right(&age(run.changed_ms, now_ms()), 7),
             right(&size(run.bytes), 10),
             fit(&run.task, columns),
-        ));
+        );
+        out.push_str(&format!("{}\n", row.trim_end()));
     }
+    let mut words = String::new();
     for run in &pruned.left {
-        out.push_str(&format!("run {run} stays: a process took it meanwhile\n"));
+        words.push_str(&format!("run {run} stays: a process took it meanwhile\n"));
     }
-    out.push_str(&sum(pruned, spec));
+    words.push_str(&sum(pruned, spec));
     if let (Some(stays), Some(keep)) = (&pruned.stays, spec.keep_bytes) {
-        out.push_str(&too_much(stays, keep, spec.dry_run));
+        words.push_str(&too_much(stays, keep, spec.dry_run));
     }
     if let Some(damaged) = &pruned.damaged {
-        out.push_str(&format!("not all of it could be removed: {damaged}\n"));
+        words.push_str(&format!("not all of it could be removed: {damaged}\n"));
+    }
+    match room {
+        Some(columns) => out.push_str(&flow(&words, columns)),
+        None => out.push_str(&words),
     }
     out
 }

@@ -18,10 +18,8 @@ use crate::text;
 const TASK: usize = 84;
 /// Columns of an end on a terminal; elsewhere it is never cut.
 const ENDS: usize = 15;
-/// Columns of a terminal from which on all numbers are shown.
-const WHOLE: usize = 100;
-/// Columns of age, iterations, tokens, cost and calls, and whether they are shown where there is little room.
-const NUMBERS: [(usize, bool); 5] = [(6, true), (4, false), (7, true), (7, true), (5, false)];
+/// Columns of age, iterations, tokens, cost and calls, each with the columns of a terminal from which on it is shown.
+const NUMBERS: [(usize, usize); 5] = [(6, 48), (4, 100), (7, 76), (7, 68), (5, 100)];
 
 /// Which runs to list.
 pub(super) struct Which {
@@ -41,11 +39,11 @@ pub(super) async fn list(host: &Host, context: Context, which: &Which) -> Result
     if rows.is_empty() {
         stdio::tell(&match which.standing.is_empty() {
             true => format!(
-                "no runs yet in {}; start one with  {}\n",
+                "no runs in {}; start one with  {}\n",
                 text::line(&host.config().home.display().to_string(), 200),
                 pasted("hermes-host --plugin research \"a question\"")
             ),
-            false => "no run stands so\n".to_owned(),
+            false => "no run has this status\n".to_owned(),
         });
         return Ok(0);
     }
@@ -63,13 +61,13 @@ fn table(rows: &[RunRow], paint: Paint) -> String {
     let ends = rows.iter().map(|row| width(end(row))).max();
     let table = Table {
         ends: ends.unwrap_or_default().clamp(3, most),
-        whole: columns.is_none_or(|columns| columns >= WHOLE),
+        columns: columns.unwrap_or(usize::MAX),
     };
     let head = table.line("end", ["age", "it", "tokens", "cost", "calls"]);
     let head = format!("{}  {head}  task", left("run", 10));
     // The last column of a terminal stays free.
     let before = width(&head) - "task".len() + 1;
-    let task = columns.map_or(TASK, |columns| columns.saturating_sub(before).clamp(TASK / 4, TASK));
+    let task = columns.map_or(TASK, |columns| columns.saturating_sub(before).min(TASK));
     let mut out = paint.ink(Ink::Dim, &head);
     out.push('\n');
     let now_ms = now_ms();
@@ -84,7 +82,8 @@ fn table(rows: &[RunRow], paint: Paint) -> String {
         ];
         let line = table.line(end(row), numbers.each_ref().map(String::as_str));
         let run = paint.ink(Ink::Bold, row.run.as_str());
-        out.push_str(&format!("{run}  {line}  {}\n", fit(&about(row), task)));
+        let row = format!("{run}  {line}  {}", fit(&about(row), task));
+        out.push_str(&format!("{}\n", row.trim_end()));
     }
     out
 }
@@ -92,15 +91,15 @@ fn table(rows: &[RunRow], paint: Paint) -> String {
 /// What columns there is room for.
 struct Table {
     ends: usize,
-    /// Iterations and calls too.
-    whole: bool,
+    /// Of the terminal.
+    columns: usize,
 }
 
 impl Table {
     fn line(&self, end: &str, numbers: [&str; 5]) -> String {
         let mut line = left(end, self.ends);
-        for (text, (columns, always)) in numbers.into_iter().zip(NUMBERS) {
-            if self.whole || always {
+        for (text, (columns, least)) in numbers.into_iter().zip(NUMBERS) {
+            if self.columns >= least {
                 line.push_str(&format!("  {}", right(text, columns)));
             }
         }

@@ -7,7 +7,7 @@ use super::errors::Problem;
 use super::pasted::pasted;
 use super::plain::named;
 use super::run::print_text;
-use super::style::{Ink, Paint, count, fit, left, number, right, sent_again, usd, width, wrap};
+use super::style::{Ink, Paint, count, fit, hung, left, number, right, sent_again, usd, width, wrap};
 use super::{Context, denied, json, stdio, terminal};
 use crate::amounts::Amounts;
 use crate::error::Dimension;
@@ -16,8 +16,9 @@ use crate::run::{Host, Titles, without_fences};
 
 /// Columns where standard output is no terminal, and of a text at most.
 const WIDTH: usize = 160;
-/// Columns of a line of operations beside the name, and of a name.
+/// Columns of a line of operations beside the name, without what was charged, and of a name.
 const BESIDE: usize = 57;
+const UNCHARGED: usize = 38;
 const NAME: std::ops::RangeInclusive<usize> = 12..=28;
 
 /// Prints the run's tree with each agent's operations and notes.
@@ -81,7 +82,7 @@ impl Screen {
         let ended: Vec<String> = ended.into_iter().flatten().map(|word| fit(word, 40)).collect();
         let run = self.paint.ink(Ink::Bold, &format!("run {}", view.run));
         let mut out = format!("{run} · {}\n", ended.join(" · "));
-        out.push_str(&origin(view, self.paint));
+        out.push_str(&origin(view, self.columns, self.paint));
         view.sessions.iter().for_each(|session| self.agent(&mut out, session));
         if view.sessions.len() > 1 {
             out.push_str(&format!("{}\n", self.paint.ink(Ink::Bold, "all agents")));
@@ -132,7 +133,7 @@ impl Screen {
             self.words(out, &below, Ink::Bad, error);
         }
         for op in &session.operations {
-            out.push_str(&format!("{below}{}\n", self.operation(op, width(&below))));
+            out.push_str(&format!("{below}{}\n", self.operation(op, &below)));
             if let Some(error) = &op.error {
                 self.words(out, &format!("{below}      "), Ink::Bad, error);
             }
@@ -153,7 +154,8 @@ impl Screen {
         }
     }
 
-    fn operation(&self, op: &OpView, indent: usize) -> String {
+    /// What was charged stands in a line of its own where there is no room for it.
+    fn operation(&self, op: &OpView, below: &str) -> String {
         let took = op.ms.map(|ms| format!("{}.{}s", ms / 1000, ms % 1000 / 100));
         let charged = match (
             op.charged.get(Dimension::Tokens),
@@ -162,16 +164,21 @@ impl Screen {
             (0, 0) => String::new(),
             (tokens, micro) => format!("{} tok {}", count(tokens), usd(micro)),
         };
+        let indent = width(below);
         let name = self.columns.saturating_sub(indent + BESIDE);
+        let least = self.columns.saturating_sub(indent + UNCHARGED).min(*NAME.start());
         let line = format!(
-            "{} {} {} {} {}  {charged}",
+            "{} {} {} {} {}",
             right(&op.op, 5),
             left(&op.kind, 10),
-            left(&op.name, name.clamp(*NAME.start(), *NAME.end())),
+            left(&op.name, name.clamp(least, *NAME.end())),
             left(&op.status, 11),
             right(&took.unwrap_or_default(), 7)
         );
-        line.trim_end().to_owned()
+        if indent + width(&line) + 2 + width(&charged) > self.columns && !charged.is_empty() {
+            return format!("{}\n{below}      {charged}", line.trim_end());
+        }
+        format!("{line}  {charged}").trim_end().to_owned()
     }
 
     /// What was thought and what was done, apart: the one costs iterations, tokens and money, the other calls, computing and what it
@@ -210,7 +217,9 @@ impl Screen {
         }
         for (what, parts) in [("thought", thought), ("acted", acted)] {
             let what = self.paint.ink(Ink::Dim, &left(what, 7));
-            out.push_str(&format!("{indent}{what} {}\n", parts.join(" · ")));
+            let head = format!("{indent}{what} ");
+            let line = hung(&head, width(indent) + 8, &parts.join(" · "), self.columns);
+            out.push_str(&format!("{line}\n"));
         }
     }
 }
@@ -228,20 +237,25 @@ fn told_once(notes: &[NoteView]) -> Vec<&NoteView> {
 }
 
 /// Where a run came from that did not begin here.
-pub(super) fn origin(view: &RunView, paint: Paint) -> String {
+pub(super) fn origin(view: &RunView, columns: usize, paint: Paint) -> String {
     let mut out = String::new();
+    let mut tell = |what: &str, text: &str| {
+        let head = format!("  {} ", paint.ink(Ink::Dim, what));
+        out.push_str(&hung(&head, width(what) + 3, text, columns));
+        out.push('\n');
+    };
     if let Some((run, observation)) = &view.forked {
-        out.push_str(&format!(
-            "  {} goes on from observation {observation} of run {run}\n",
-            paint.ink(Ink::Dim, "forked")
-        ));
+        tell(
+            "forked",
+            &format!("goes on from observation {observation} of run {run}"),
+        );
     }
     match view.imported.as_ref().map(|imported| imported.view_only) {
-        Some(true) => out.push_str(&format!(
-            "  {} without the secrets that were in it: it can be looked at, not replayed\n",
-            paint.ink(Ink::Dim, "imported")
-        )),
-        Some(false) => out.push_str(&format!("  {} from a file\n", paint.ink(Ink::Dim, "imported"))),
+        Some(true) => tell(
+            "imported",
+            "without the secrets that were in it: it can be looked at, not replayed",
+        ),
+        Some(false) => tell("imported", "from a file"),
         None => {}
     }
     out

@@ -4,6 +4,7 @@
 use std::io::{ErrorKind, Read as _, Write as _};
 
 use super::errors::Problem;
+use crate::limits::{Unit, show};
 
 /// Writes to standard output.
 pub(super) fn print(text: &str) -> Result<(), Problem> {
@@ -35,14 +36,14 @@ pub(super) fn tell(text: &str) {
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
-/// All of standard input as text, at most `max` bytes.
-pub(super) fn input(max: u64, what: &str) -> Result<String, Problem> {
-    let bytes = input_bytes(max, what)?;
+/// All of standard input as text, at most `max` bytes; `key` is that limit's.
+pub(super) fn input(max: u64, key: &str, what: &str) -> Result<String, Problem> {
+    let bytes = input_bytes(max, key, what)?;
     String::from_utf8(bytes).map_err(|_| Problem::usage(format!("{what} on standard input is not UTF-8 text")))
 }
 
-/// All of standard input, at most `max` bytes.
-pub(super) fn input_bytes(max: u64, what: &str) -> Result<Vec<u8>, Problem> {
+/// All of standard input, at most `max` bytes; `key` is that limit's.
+pub(super) fn input_bytes(max: u64, key: &str, what: &str) -> Result<Vec<u8>, Problem> {
     let mut bytes = Vec::new();
     let read = std::io::stdin()
         .lock()
@@ -50,8 +51,9 @@ pub(super) fn input_bytes(max: u64, what: &str) -> Result<Vec<u8>, Problem> {
         .read_to_end(&mut bytes);
     read.map_err(|e| Problem::usage(format!("{what} could not be read from standard input: {e}")))?;
     if bytes.len() as u64 > max {
+        let max = show(max, Unit::Bytes);
         return Err(Problem::usage(format!(
-            "{what} on standard input is longer than {max} bytes"
+            "{what} on standard input is longer than {max} ({key})"
         )));
     }
     Ok(bytes)

@@ -178,6 +178,13 @@ pub(super) fn wrap(text: &str, max: usize) -> Vec<String> {
     lines
 }
 
+/// `head`, which has so many columns, and clean `text` behind it in lines of at most `max` columns, all its lines below each other.
+pub(super) fn hung(head: &str, columns: usize, text: &str, max: usize) -> String {
+    let hang = format!("\n{:columns$}", "");
+    let lines = wrap(text, max.saturating_sub(columns)).join(&hang);
+    format!("{head}{lines}").trim_end().to_owned()
+}
+
 /// A large count: `870`, `12.4k`, `3.1M`.
 pub(super) fn count(n: u64) -> String {
     match n {
@@ -273,6 +280,8 @@ mod tests {
         assert_eq!(wrap("a /very/long/path b", 6), ["a", "/very/long/path", "b"]);
         assert_eq!(wrap("漢字 漢字", 9), ["漢字 漢字"]);
         assert_eq!(wrap(" ", 9), Vec::<String>::new());
+        assert_eq!(hung("acted ", 6, "one two three", 13), "acted one two\n      three");
+        assert_eq!(hung("acted ", 6, "", 13), "acted");
         let answer = "- one two three\n```\nlet long = code;\n```\n| a | long | row |\n\none two";
         let flown = "- one two\n  three\n```\nlet long = code;\n```\n| a | long | row |\n\none two\n";
         assert_eq!(flow(answer, 10), flown);

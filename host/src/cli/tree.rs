@@ -4,15 +4,20 @@ use super::args::Output;
 use super::errors::Problem;
 use super::plain::named;
 use super::show::{agent_object, origin};
-use super::style::{Ink, Paint, count, fit, left, number, right, sent_again, usd, width};
+use super::style::{Ink, Paint, count, fit, left, number, right, sent_again, usd, width, wrap};
 use super::{Context, json, stdio, terminal};
+use crate::amounts::Amounts;
 use crate::error::Dimension;
 use crate::run::Host;
 use crate::run::view::{RunView, SessionView};
 
 /// Columns of a role with its branch, where there is room.
 const NAME: usize = 34;
-/// Columns of the end and the numbers.
+/// The least columns of it.
+const LEAST: usize = 12;
+/// Columns of an end.
+const END: usize = 15;
+/// Columns of the end and the numbers, all of them.
 const NUMBERS: usize = 54;
 /// Columns of a strategy, which is left out where there are fewer.
 const STRATEGY: usize = 17;
@@ -39,7 +44,7 @@ fn text(view: &RunView, columns: usize, paint: Paint) -> String {
         paint.ink(Ink::Bold, &format!("run {}", view.run)),
         fit(&view.status, 20)
     );
-    out.push_str(&origin(view, paint));
+    out.push_str(&origin(view, columns, paint));
     for (at, session) in view.sessions.iter().enumerate() {
         if session.agent.parent.is_none() {
             let tree = Tree { view, columns, paint };
@@ -96,10 +101,12 @@ impl Tree<'_> {
             _ => Ink::Bad,
         };
         let whole = self.columns >= NAME + STRATEGY + NUMBERS;
+        let numbers = self.numbers(spent, self.iterations(at));
+        let beside = 1 + END + width(&numbers);
         let columns = if whole {
             NAME
         } else {
-            self.columns.saturating_sub(NUMBERS).clamp(12, NAME)
+            self.columns.saturating_sub(beside).clamp(LEAST, NAME)
         };
         let name = fit(
             &named(&agent.role, &agent.id),
@@ -109,14 +116,7 @@ impl Tree<'_> {
         if whole {
             line.push_str(&format!(" {}", left(&session.strategy, STRATEGY - 1)));
         }
-        out.push_str(&format!(
-            "{line} {} {} it {} tok {} {}",
-            self.paint.ink(ink, &left(end, 15)),
-            right(&self.iterations(at).to_string(), 4),
-            right(&count(spent.get(Dimension::Tokens)), 6),
-            right(&usd(spent.get(Dimension::CostMicroUsd)), 7),
-            right(&number(spent.get(Dimension::ToolCalls), "call"), 10),
-        ));
+        out.push_str(&format!("{line} {}{numbers}", self.paint.ink(ink, &left(end, END))));
         let mut more = Vec::new();
         if session.refunded > 0 {
             more.push(format!("{} given back", session.refunded));
@@ -127,13 +127,42 @@ impl Tree<'_> {
         if agent.attempts > 1 {
             more.push(format!("{} attempts", agent.attempts));
         }
-        let more = more.join("  ");
-        let used = width(&line) + NUMBERS;
-        match more.as_str() {
-            "" => {}
-            more if used.saturating_add(2 + width(more)) <= self.columns => out.push_str(&format!("  {more}")),
-            more => out.push_str(&format!("\n{below}  {}", self.paint.ink(Ink::Dim, more))),
+        let behind = more.join("  ");
+        if width(&line) + beside + 2 + width(&behind) <= self.columns {
+            out.push_str(format!("  {behind}").trim_end());
+        } else {
+            for line in wrap(&more.join(", "), self.columns.saturating_sub(width(below) + 2)) {
+                out.push_str(&format!("\n{below}  {}", self.paint.ink(Ink::Dim, &line)));
+            }
         }
         out.push('\n');
+    }
+
+    /// What it spent, as far as there is room beside the shortest name: calls go first, then tokens and money.
+    fn numbers(&self, spent: &Amounts, iterations: u64) -> String {
+        let mut numbers = String::new();
+        for (least, column) in [
+            (
+                0,
+                format!(" {} it", right(&iterations.to_string(), 4)),
+            ),
+            (
+                LEAST + 1 + END + 27,
+                format!(" {} tok", right(&count(spent.get(Dimension::Tokens)), 6)),
+            ),
+            (
+                LEAST + 1 + END + 16,
+                format!(" {}", right(&usd(spent.get(Dimension::CostMicroUsd)), 7)),
+            ),
+            (
+                LEAST + NUMBERS,
+                format!(" {}", right(&number(spent.get(Dimension::ToolCalls), "call"), 10)),
+            ),
+        ] {
+            if self.columns >= least {
+                numbers.push_str(&column);
+            }
+        }
+        numbers
     }
 }

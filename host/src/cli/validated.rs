@@ -383,7 +383,7 @@ impl Blackboard {
                 if_version,
             } => {
                 let value = match value.as_str() {
-                    "-" => stdio::input_bytes(limits.blackboard_value, "the value")?,
+                    "-" => stdio::input_bytes(limits.blackboard_value, "limits.blackboard.value", "the value")?,
                     _ => value.into_bytes(),
                 };
                 Self::Put {
@@ -556,7 +556,7 @@ fn not_empty(what: &str, text: String) -> Result<String, Problem> {
 
 fn or_input(text: String, limits: &Limits, what: &str) -> Result<String, Problem> {
     if text == "-" {
-        stdio::input(limits.prompt, what)
+        stdio::input(limits.prompt, "limits.prompt", what)
     } else {
         Ok(text)
     }

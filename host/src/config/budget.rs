@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::DidYouMean;
 use crate::error::Dimension;
-use crate::limits::{self, Unit};
+use crate::limits::{self, Limit, TABLE, Unit};
 use crate::text;
 
 /// Limits as the operator gave them; what is absent has its default.
@@ -54,7 +54,7 @@ pub enum BudgetError {
     #[error("a budget is KEY=VALUE with commas between, like iterations=20,usd=0.50,wall=5m; `{0}` has no `=`")]
     NoValue(String),
     /// No dimension has this name.
-    #[error("a budget has no key `{key}`{}", DidYouMean(*nearest))]
+    #[error("a budget has no key `{key}`{}", near_or_all(*nearest))]
     Unknown {
         /// The key as written.
         key: String,
@@ -74,6 +74,29 @@ pub enum BudgetError {
         /// What it should be.
         wanted: &'static str,
     },
+    /// The value is more than the limit may be that is its default.
+    #[error("`{value}` is no value for the budget's `{key}`: {most} is the most, as for limits.{limit}")]
+    TooMuch {
+        /// The key as written.
+        key: String,
+        /// The value as written.
+        value: String,
+        /// The most, with its unit.
+        most: String,
+        /// The limit's key.
+        limit: &'static str,
+    },
+}
+
+/// The key that may have been meant, or all that there are.
+fn near_or_all(nearest: Option<&str>) -> String {
+    match nearest {
+        Some(_) => DidYouMean(nearest).to_string(),
+        None => format!(
+            "; its keys are {}, each also as child.KEY and tree.KEY",
+            KEYS.join(", ")
+        ),
+    }
 }
 
 /// The human spellings, and all names of the contract.
@@ -178,7 +201,7 @@ impl Item {
             value: text::line(value, 40),
             wanted,
         };
-        let (dimension, value) = match name {
+        let (dimension, number) = match name {
             "usd" => (Dimension::CostMicroUsd, micro_usd(value).ok_or_else(|| wrong(USD))?),
             "wall" => (Dimension::WallClockMs, duration_ms(value).ok_or_else(|| wrong(WALL))?),
             name => {
@@ -189,16 +212,41 @@ impl Item {
                 (dimension, limits::parse(value, Unit::Count).map_err(|_| wrong(COUNT))?)
             }
         };
-        Ok(Self {
+        let item = Self {
             scope,
             dimension,
-            value,
-        })
+            value: number,
+        };
+        match item.default_limit().filter(|limit| number > limit.max) {
+            Some(limit) => Err(BudgetError::TooMuch {
+                key: key.to_owned(),
+                value: text::line(value, 40),
+                most: limits::show(limit.max, limit.unit),
+                limit: limit.key,
+            }),
+            None => Ok(item),
+        }
+    }
+
+    /// The limit of the configuration that is its default: it goes no further than that may.
+    fn default_limit(&self) -> Option<&'static Limit> {
+        let key = match (self.scope, self.dimension) {
+            (_, Dimension::WallClockMs) => "run_wall",
+            (Scope::Root, Dimension::Iterations) => "iterations.root",
+            (Scope::Child, Dimension::Iterations) => "iterations.child",
+            _ => return None,
+        };
+        TABLE.iter().find(|row| row.key == key)
     }
 
     /// The limit as a flag takes it.
     pub(crate) fn flag(&self) -> String {
-        format!("{}={}", self.key(), self.to_string().replace(' ', ""))
+        let value = self.to_string().replace(' ', "");
+        let value = match self.dimension {
+            Dimension::CostMicroUsd => value.trim_end_matches('0').trim_end_matches('.'),
+            _ => value.as_str(),
+        };
+        format!("{}={value}", self.key())
     }
 
     /// The limit's key below `budget.`, in the spelling for people.
@@ -270,6 +318,22 @@ mod tests {
     }
 
     #[test]
+    fn a_limit_is_told_as_it_was_written() {
+        for text in [
+            "usd=5",
+            "usd=0.25",
+            "usd=0",
+            "tree.usd=10",
+            "iterations=100",
+            "wall=5min",
+        ] {
+            let budget = Budget::parse(text).unwrap();
+            let flags: Vec<String> = budget.items().map(|item| item.flag()).collect();
+            assert_eq!(flags, [text]);
+        }
+    }
+
+    #[test]
     fn every_name_of_the_contract_is_a_key() {
         for dimension in Dimension::ALL {
             assert!(KEYS.contains(&dimension.name()));
@@ -297,13 +361,28 @@ mod tests {
             "iterations=-1",
             "iterations=",
             "iterations",
+            "iterations=1000001",
+            "child.iterations=1000001",
+            "wall=721h",
+            "tree.wall-clock-ms=2592000001",
         ] {
             assert!(Budget::parse(text).is_err(), "{text}");
         }
+        let most = "iterations=1000000,child.iterations=1000000,tree.iterations=2000000,wall=720h,tree.wall=720h";
+        assert!(Budget::parse(most).is_ok());
+        assert_eq!(
+            Budget::parse("wall=1000h").unwrap_err().to_string(),
+            "`1000h` is no value for the budget's `wall`: 720 h is the most, as for limits.run_wall"
+        );
         let unknown = Budget::parse("child.iteratoins=1").unwrap_err();
         assert_eq!(
             unknown.to_string(),
             "a budget has no key `child.iteratoins`; did you mean `iterations`?"
+        );
+        let strange = Budget::parse("zzzzzzzz=1").unwrap_err().to_string();
+        assert!(
+            strange.contains("`zzzzzzzz`; its keys are usd, wall, iterations,"),
+            "{strange}"
         );
         assert_eq!(
             Budget::parse("usd=1,cost-micro-usd=5"),

@@ -39,7 +39,7 @@ pub enum ConfigError {
         message: String,
     },
     /// No setting has this key.
-    #[error("{from}: there is no setting `{key}`{}", DidYouMean(nearest.as_deref()))]
+    #[error("{}: there is no setting `{key}`{}", Where(from, key), DidYouMean(nearest.as_deref()))]
     UnknownKey {
         /// The key as written.
         key: String,
@@ -57,7 +57,7 @@ pub enum ConfigError {
         nearest: Option<String>,
     },
     /// A setting with a value that it can't have.
-    #[error("{from}: `{key}` can't be {value}: {reason}")]
+    #[error("{} can't be {value}: {reason}", Named(from, key))]
     Value {
         /// The key.
         key: String,
@@ -106,6 +106,30 @@ impl ConfigError {
                 vec!["all settings:  hermes-host config reference".to_owned()]
             }
             _ => Vec::new(),
+        }
+    }
+}
+
+/// Where a key stands, without the key: a flag names it too.
+struct Where<'a>(&'a Source, &'a str);
+
+impl fmt::Display for Where<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Source::Flag(flag) if flag.strip_prefix("--set ") == Some(self.1) => f.write_str("--set"),
+            other => write!(f, "{other}"),
+        }
+    }
+}
+
+/// A key and where it stands. A flag that names the key is enough.
+struct Named<'a>(&'a Source, &'a str);
+
+impl fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Source::Flag(flag) if flag.strip_prefix("--set ") == Some(self.1) => f.write_str(flag),
+            other => write!(f, "{other}: `{}`", self.1),
         }
     }
 }

@@ -207,8 +207,11 @@ fn variables(env: &[(OsString, OsString)]) -> Result<Vec<Setting>, ConfigError> 
             continue;
         }
         let Some(path) = keys::of_variable(&name) else {
-            let known: Vec<String> = keys::settable().map(|key| keys::variable(&key)).collect();
-            let nearest = text::nearest(&name, known.iter().map(String::as_str)).map(str::to_owned);
+            // What all of them begin with makes none of them near.
+            let rest = |variable: &str| variable.strip_prefix(keys::PREFIX).unwrap_or(variable).to_owned();
+            let known: Vec<String> = keys::settable().map(|key| rest(&keys::variable(&key))).collect();
+            let nearest = text::nearest(&rest(&name), known.iter().map(String::as_str));
+            let nearest = nearest.map(|nearest| format!("{}{nearest}", keys::PREFIX));
             return Err(ConfigError::UnknownVariable {
                 name: text::line(&name, 80),
                 nearest,

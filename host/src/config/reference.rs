@@ -85,7 +85,7 @@ fn budget(page: &mut String) {
     page.push_str(
         "`usd` takes dollars (`0.50`), `wall` a duration with its unit (`5m`), all others whole numbers. Each binds the \
          root, as\n`child.KEY` a child whose spec names no such limit, as `tree.KEY` the whole run. What is not named has \
-         no limit, but\n`iterations` (`limits.iterations.root` and `.child`) and `wall` (`limits.run_wall`).\n\n",
+         no limit, but\n`iterations` (`limits.iterations.root` and `.child`) and `wall` (`limits.run_wall`), which go no further than these keys.\n\n",
     );
 }
 

@@ -28,10 +28,21 @@ pub(super) enum Scheme {
 
 /// A rule that can't be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("net:{text}: {what}; a rule is net:[METHOD,..@][http://]HOST[:PORT], like net:GET@*.example.org")]
+#[error("net:{text}: {}", reason(what))]
 pub struct RuleError {
     text: String,
     what: &'static str,
+}
+
+impl RuleError {
+    /// What is wrong, without the rule: where that stands before it already.
+    pub fn reason(&self) -> String {
+        reason(self.what)
+    }
+}
+
+fn reason(what: &str) -> String {
+    format!("{what}; a rule is net:[METHOD,..@][http://]HOST[:PORT], like net:GET@*.example.org")
 }
 
 /// Methods that by their meaning change nothing where they go.

@@ -172,7 +172,7 @@ impl From<Exhausted> for Refusal {
         let (d, used, cap) = (e.dimension, e.used, e.cap);
         let what = match (cap.saturating_sub(used), e.reserved) {
             (0, 0) => format!("is used up: {used} of {cap}"),
-            (0, aside) => format!("has nothing left of {cap}: {aside} of it are set aside for what is under way"),
+            (0, aside) => format!("has nothing left of {cap}, with {aside} set aside for what is under way"),
             (rest, _) => format!("has {rest} left of {cap}, less than this may cost"),
         };
         let message = format!("The budget of {whose} for {d} {what}. It is raised with --budget {key}{d}=N.");

@@ -191,7 +191,7 @@ impl GrantError {
 
 impl From<(&str, RuleError)> for GrantError {
     fn from((grant, error): (&str, RuleError)) -> Self {
-        Self::new(grant, error.to_string())
+        Self::new(grant, error.reason())
     }
 }
 

@@ -10,6 +10,7 @@ use crate::plugin::toolbox::ToolboxError;
 use crate::secret::SecretError;
 use crate::session::end::End;
 use crate::store::StoreError;
+use crate::text;
 
 /// Why nothing ran, or a question has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -335,6 +336,20 @@ impl HostError {
             Self::Store(StoreError::Damaged { run, .. }) => Some(run),
             _ => None,
         }
+    }
+
+    /// The provider that a model was named of and that is not configured, as a key of the configuration.
+    pub fn missing_provider(&self) -> Option<String> {
+        let Self::Model(ModelError::NoProvider { provider, .. }) = self else {
+            return None;
+        };
+        let bare = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        let is_bare = !provider.is_empty() && provider.chars().all(bare);
+        Some(if is_bare {
+            provider.clone()
+        } else {
+            format!("{:?}", text::line(provider, 60))
+        })
     }
 
     /// The contract's kind of error, for `--output json`.

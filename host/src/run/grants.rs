@@ -111,9 +111,8 @@ impl<'a> Grants<'a> {
             may_be_own(grant)?;
         }
         let denied = config.deny.iter().chain(flags.deny).map(|text| {
-            let kind = text.parse::<Kind>()?;
             if DENIABLE.contains(&text.as_str()) {
-                return Ok(kind);
+                return text.parse::<Kind>();
             }
             let what = format!("what can be denied is {}", DENIABLE.join(", "));
             Err(GrantError::new(text, what))

@@ -435,10 +435,10 @@ impl Blackboard<'_> {
         let limits = &self.0.config().limits;
         key_fits(limits, key)
             .and_then(|()| value_fits(limits, media_type, &data))
-            .map_err(HostError::Blackboard)?;
+            .map_err(|sentence| HostError::Blackboard(behind_a_colon(&sentence)))?;
         let (key, media_type) = (key.to_owned(), media_type.to_owned());
         let effect = Effect::Put {
-            space: home_space(space)?,
+            space: self.home_space(space)?,
             key,
             media_type,
             data,
@@ -456,7 +456,7 @@ impl Blackboard<'_> {
     /// As for [`Blackboard::put`].
     pub async fn delete(&self, space: &str, key: &str, if_version: Option<u64>) -> Result<(), HostError> {
         let effect = Effect::Delete {
-            space: home_space(space)?,
+            space: self.home_space(space)?,
             key: key.to_owned(),
             if_version,
         };
@@ -488,6 +488,20 @@ impl Blackboard<'_> {
             deleted: c.deleted,
         };
         Ok(changes.into_iter().map(view).collect())
+    }
+
+    /// A space of the home folder, which a person may write.
+    fn home_space(&self, space: &str) -> Result<SpaceId, HostError> {
+        if let Some((run, _)) = space.split_once('/') {
+            self.0.store_to_read()?.find_run(run)?;
+            return Err(HostError::Blackboard(format!(
+                "{space} is a run's space: it is written by its run alone"
+            )));
+        }
+        Ok(SpaceId {
+            run: None,
+            name: space.to_owned(),
+        })
     }
 
     fn open(&self, space: &str) -> Result<Option<(Store, SpaceId)>, HostError> {
@@ -526,16 +540,15 @@ fn space_view(run: Option<&RunId>, row: SpaceRow) -> SpaceView {
 /// Who writes when a person does.
 const AUTHOR: &str = "operator";
 
-fn home_space(space: &str) -> Result<SpaceId, HostError> {
-    if space.contains('/') {
-        return Err(HostError::Blackboard(format!(
-            "{space} is a run's space: it is written by its run alone"
-        )));
-    }
-    Ok(SpaceId {
-        run: None,
-        name: space.to_owned(),
-    })
+/// A sentence as it stands behind a colon.
+fn behind_a_colon(sentence: &str) -> String {
+    let mut rest = sentence.chars();
+    let first = rest.next().map(|c| c.to_ascii_lowercase());
+    let rest = rest.as_str();
+    first
+        .into_iter()
+        .chain(rest.strip_suffix('.').unwrap_or(rest).chars())
+        .collect()
 }
 
 fn refused(result: &EffectResult) -> HostError {

@@ -165,7 +165,7 @@ pub fn check_value(value: &str, most: u64) -> Result<(), SecretError> {
     }
     if value.len() < VALUE_MIN {
         return bad(format!(
-            "has {VALUE_MIN} characters at least: a shorter one would be found where it is not"
+            "has {VALUE_MIN} characters at least, which no key changes: a shorter one would be found where it is not"
         ));
     }
     if value.len() as u64 > most {

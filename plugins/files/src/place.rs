@@ -120,12 +120,13 @@ pub(crate) fn first<D: Disk, T>(
 /// The error for a path that leads nowhere.
 fn missing(disk: &impl Disk, path: &str, places: &[Place]) -> Error {
     let mut message = format!("there is no `{path}` in the granted folders, which are {}", names(disk));
-    let near: Vec<_> = places
-        .iter()
-        .filter_map(|place| nearest(disk, place))
-        .flatten()
-        .take(SUGGESTIONS)
-        .collect();
+    let mut near = Vec::new();
+    for name in places.iter().filter_map(|place| nearest(disk, place)).flatten() {
+        // Several places may lie in one folder.
+        if near.len() < SUGGESTIONS && !near.contains(&name) {
+            near.push(name);
+        }
+    }
     if near.is_empty() {
         message.push_str("; see what there is with list_files");
     } else {
@@ -252,6 +253,8 @@ mod tests {
             "{}",
             open("li2023.md")
         );
+        let nearest = open("/papers/li2023.md");
+        assert_eq!(nearest.matches("/papers/li2024.md").count(), 1, "{nearest}");
         assert!(open("notes/c.md").contains("/papers/notes/b.md"));
         assert!(open("notes").contains("is a folder"));
         let none = Folder::new(&[], &[]);

@@ -27,7 +27,7 @@ pub(crate) fn failed(script: &str, error: &EvalAltResult) -> String {
     }
     let what = match inner {
         EvalAltResult::ErrorTooManyOperations(_) => format!(
-            "it took more than {} steps and was stopped; is there a loop that does not end? Do less in one call",
+            "it took more than {} steps, the most of one call, and was stopped; is there a loop that does not end? Do less in one call",
             caps::OPERATIONS
         ),
         EvalAltResult::ErrorStackOverflow(_) => {

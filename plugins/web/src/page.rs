@@ -71,7 +71,7 @@ fn cut(response: &Response) -> String {
     let key = if bytes < BODY_BYTES {
         "; the operator's key for it is limits.http.body"
     } else {
-        ""
+        "; fetch_page never reads more of one"
     };
     format!("\n[the page was cut after {bytes} bytes, the rest of it was not read{key}]")
 }
@@ -179,7 +179,9 @@ mod tests {
         assert!(scripts.contains("no text") && scripts.ends_with(&said(10)), "{scripts}");
         let full = cut_off("text/plain", &vec![b'x'; BODY_BYTES], 0, None).unwrap();
         assert!(
-            full.ends_with("[the page was cut after 1048576 bytes, the rest of it was not read]"),
+            full.ends_with(
+                "[the page was cut after 1048576 bytes, the rest of it was not read; fetch_page never reads more of one]"
+            ),
             "no key would help"
         );
     }

@@ -55,7 +55,10 @@ fn a43_a_line_that_makes_no_sense_is_refused_by_what_is_wrong_in_it() {
         (&["--plugin", "--", "x"], "--plugin"),
         (&["--plugin", "research", "-"], "the task is empty"),
         (&["--plugin", "research", "x", "--allow", ""], "the kinds are fs"),
-        (&["--plugin", "research", "x", "--deny", ""], "the kinds are fs"),
+        (
+            &["--plugin", "research", "x", "--deny", ""],
+            "what can be denied is llm",
+        ),
         (&["--plugin", "research", "x", "--own", ""], "the kinds are fs"),
         (&["--plugin", "research", "x", "--tool", ""], ""),
         (&["--plugin", "research", "x", "--tool", "="], ""),
@@ -442,7 +445,7 @@ fn a43_a_task_on_standard_input_is_bounded() {
     let task = |line: &str| site.attack(runs(site.host()).args(["-", "--output", "json"]).by(line));
     let most = 4 << 20;
     task(&format!(r#"head -c {} /dev/zero | tr '\0' x | "$0" "$@""#, most + 1))
-        .refused(&["the task", &format!("longer than {most} bytes")]);
+        .refused(&["the task", "longer than 4 MiB (limits.prompt)"]);
     task(r#"printf '\377\376' | "$0" "$@""#).refused(&["the task", "not UTF-8"]);
     task(r#""$0" "$@" < /"#).refused(&["the task could not be read"]);
     let fits = format!(

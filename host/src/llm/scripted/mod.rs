@@ -18,6 +18,7 @@ use super::usage::Charged;
 use crate::bindings::llm::{Completion, FinishReason, Message, Part};
 use crate::bindings::types::{Content, ToolCall};
 use crate::error::Refusal;
+use crate::limits::{Unit, show};
 use crate::text;
 use turn::{Captures, Turn, first_user_text};
 
@@ -55,8 +56,15 @@ impl Script {
     pub(super) fn read(path: &Path) -> Result<Self, ScriptError> {
         let failed = |error: std::io::Error| ScriptError(error.to_string());
         let meta = std::fs::metadata(path).map_err(failed)?;
-        if !meta.is_file() || meta.len() > SCRIPT_MAX {
-            return Err(ScriptError(format!("it must be a file of at most {SCRIPT_MAX} bytes")));
+        if meta.is_dir() {
+            return Err(ScriptError("it is a folder; a script is a file".to_owned()));
+        }
+        if !meta.is_file() {
+            return Err(ScriptError("it is no regular file".to_owned()));
+        }
+        if meta.len() > SCRIPT_MAX {
+            let most = show(SCRIPT_MAX, Unit::Bytes);
+            return Err(ScriptError(format!("it is longer than {most}, which no key changes")));
         }
         Self::parse(&std::fs::read_to_string(path).map_err(failed)?)
     }
@@ -138,9 +146,12 @@ impl Script {
         };
         let ordinal = request.conversation.ordinal as usize;
         let Some(turn) = conversation.turns.get(ordinal) else {
-            let turns = conversation.turns.len();
+            let turns = match conversation.turns.len() {
+                1 => "1 turn".to_owned(),
+                n => format!("{n} turns"),
+            };
             return Err(mismatch(&format!(
-                "its conversation has {turns} turns, and this is completion {}",
+                "its conversation has {turns}, and this is completion {}",
                 ordinal + 1
             )));
         };
