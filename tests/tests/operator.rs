@@ -256,7 +256,8 @@ fn a_home_that_cannot_be_made_is_named_with_what_changes_it() {
             // It could be made for all that can be told by looking.
             assert_eq!(runs.expect(0).json(), json!([]));
         } else {
-            assert_eq!(runs.expect(2).says(&words).stdout, "", "{shown}");
+            let error = &runs.expect(2).says(&words).json()["error"];
+            assert!(error["message"].as_str().unwrap().contains(&shown), "{error}");
         }
     }
     assert_eq!(fs::read_to_string(file).unwrap(), "in the way");
@@ -283,6 +284,27 @@ fn commands_that_look_make_nothing_in_a_home_that_is_not_there() {
     }
     let listed = home.host().arg("--home").arg(&typo).arg("runs").output().expect(0);
     listed.says(&["no runs yet in", typo.to_str().unwrap()]);
+}
+
+#[test]
+fn what_has_no_events_refuses_them() {
+    let home = home();
+    for line in [
+        &["runs"][..],
+        &["doctor"],
+        &["config", "show"],
+        &["config", "reference"],
+        &["call", "files", "list_files"],
+        &["show", "0123456789"],
+        &["replay", "0123456789"],
+        &["blackboard", "watch", "glossary"],
+    ] {
+        let output = home.host().args(line).args(["--output", "events"]).output().expect(2);
+        let output = output.says(&["`run`, `resume`, and `replay` with --fork", "--output json"]);
+        assert_eq!(output.stdout, "", "{line:?}");
+    }
+    let output = home.host().args(["runs", "--json"]).output().expect(2);
+    output.says(&["tip: use --output json"]);
 }
 
 #[test]

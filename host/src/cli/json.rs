@@ -109,7 +109,7 @@ pub(super) fn outcome(outcome: &RunOutcome) -> Value {
     })
 }
 
-/// A run that did not begin or that the host failed in, in the same form.
+/// An error of any command, in the same form: a run that did not begin, that the host failed in, or something else that could not be done.
 pub(super) fn failure(problem: &Problem) -> Value {
     let mut spent = amounts(&Amounts::ZERO);
     for name in ["closing", "refunded"].into_iter().chain(RESENT) {
