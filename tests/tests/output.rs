@@ -57,20 +57,20 @@ fn the_shape_of_a_runs_object() {
     assert_eq!(keys(&json), SHAPE);
     let spent = [
         "iterations",
-        "tool-calls",
+        "tool_calls",
         "tokens",
-        "cost-micro-usd",
+        "cost_micro_usd",
         "fuel",
-        "wall-clock-ms",
-        "stored-bytes",
-        "journal-bytes",
-        "host-calls",
+        "wall_clock_ms",
+        "stored_bytes",
+        "journal_bytes",
+        "host_calls",
         "children",
         "closing",
         "refunded",
         "resent",
-        "resent-tokens",
-        "resent-cost-micro-usd",
+        "resent_tokens",
+        "resent_cost_micro_usd",
     ];
     assert_eq!(keys(&json["spent"]), spent);
     assert_eq!(
