@@ -116,7 +116,7 @@ pub(super) const KEYS: &[Key] = &[
         takes: "tables `[models.\"provider/name\"]` of `context_tokens`, `max_output_tokens`, `price`",
         default: "built-in list",
         project: None,
-        about: "Prices and sizes of models.",
+        about: "Prices and sizes of models, over those of the [built-in list](#models-with-known-prices).",
     },
 ];
 

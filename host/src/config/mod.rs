@@ -9,6 +9,7 @@ mod draft;
 mod error;
 mod file;
 mod keys;
+pub mod known;
 pub mod model;
 mod paths;
 mod reference;
