@@ -308,6 +308,36 @@ fn what_has_no_events_refuses_them() {
 }
 
 #[test]
+fn the_model_that_a_run_would_ask_is_shown_with_what_makes_it_so() {
+    let home = Home::empty();
+    let model = |variable: &str, value: &str| {
+        let shown = home.host().args(["config", "show", "--output", "json"]);
+        let shown = shown.env(variable, value).output().expect(0).json();
+        let rows = shown.as_array().unwrap();
+        assert_eq!(rows[0]["key"], "home");
+        let row = rows.iter().find(|row| row["key"] == "model").unwrap();
+        (row["value"].clone(), row["source"].clone())
+    };
+    assert_eq!(model("UNUSED", "x"), (Value::Null, json!("default")));
+    assert_eq!(
+        model("OPENAI_API_KEY", KEY),
+        (json!("openai/gpt-5-mini"), json!("OPENAI_API_KEY"))
+    );
+    // Which one is told by the server alone, which is not asked here.
+    assert_eq!(
+        model("OPENAI_BASE_URL", "http://127.0.0.1:1/v1"),
+        (Value::Null, json!("OPENAI_BASE_URL"))
+    );
+    let shown = home.host().args(["config", "show"]).env("ANTHROPIC_API_KEY", KEY);
+    let shown = shown.output().expect(0).stdout;
+    let row = shown.lines().find(|line| line.starts_with("model ")).unwrap();
+    assert!(
+        row.ends_with("anthropic/claude-sonnet-4-5  (ANTHROPIC_API_KEY)"),
+        "{row}"
+    );
+}
+
+#[test]
 fn resume_wants_to_be_told_what() {
     let home = Home::empty();
     let output = home.host().arg("resume").output().expect(2);

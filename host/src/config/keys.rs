@@ -121,7 +121,7 @@ pub(super) const KEYS: &[Key] = &[
 ];
 
 /// Keys that hold tables of the operator's own names.
-const TREES: [&str; 3] = ["providers", "aliases", "models"];
+pub(super) const TREES: [&str; 3] = ["providers", "aliases", "models"];
 
 /// What a path of table names and key leads to.
 #[derive(Debug, Clone, Copy)]
