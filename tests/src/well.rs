@@ -80,7 +80,7 @@ pub fn has_ended(shown: &Value) {
         let open = operations.iter().find(|operation| operation["status"] == "open");
         assert!(open.is_none(), "an operation is left open: {open:?}");
         // Whoever's time or fuel is used up is a little late; tokens and money are known when they are spent.
-        for exact in ["iterations", "tool-calls", "stored-bytes", "children"] {
+        for exact in ["iterations", "tool_calls", "stored_bytes", "children"] {
             let (limit, spent) = (agent["budget"][exact].as_u64(), agent["spent"][exact].as_u64());
             assert!(
                 spent <= Some(limit.unwrap_or(u64::MAX)),

@@ -806,7 +806,7 @@ fn a_trap_stops_its_agents_tool_call_and_a_sibling_has_what_was_set_aside() {
         (&seen[4]["ok"], &seen[7]["ok"], &seen[10]["ok"]),
         (&json!(0), &json!(1), &json!(0))
     );
-    assert_eq!(output.spent("tool-calls"), 4);
+    assert_eq!(output.spent("tool_calls"), 4);
     let agents = home.shown(output.json()["run"].as_str().unwrap())["agents"].clone();
     let mut operations = agents[1]["operations"].as_array().unwrap().iter();
     let stopped = operations.find(|op| op["name"] == "spin").unwrap();
@@ -814,5 +814,5 @@ fn a_trap_stops_its_agents_tool_call_and_a_sibling_has_what_was_set_aside() {
         (&stopped["kind"], &stopped["status"]),
         (&json!("tool-call"), &json!("cancelled"))
     );
-    assert_eq!(agents[1]["spent"]["tool-calls"], 1, "the one that it began");
+    assert_eq!(agents[1]["spent"]["tool_calls"], 1, "the one that it began");
 }

@@ -149,7 +149,7 @@ fn a_session_ends_after_the_last_byte_of_its_journal() {
         let host = host(&home, "journal_bytes", bytes).set("limits.log_step", 1 << 20);
         host.probe(&program).output()
     };
-    let bytes = run(1 << 20).expect(0).spent("journal-bytes");
+    let bytes = run(1 << 20).expect(0).spent("journal_bytes");
     assert!(bytes > 20 * 4000, "{bytes}");
     run(bytes).expect(0);
     let output = run(bytes - 1).expect(3);

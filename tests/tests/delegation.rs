@@ -113,7 +113,7 @@ fn no_childs_part_of_the_journal_is_larger_than_its_parents_rest() {
     let run = output.json()["run"].as_str().unwrap().to_owned();
     let show = home.host().args(["show", &run, "--output", "json"]);
     let shown = show.output().expect(0).json();
-    let caps = [0, 1, 2].map(|n: usize| shown["agents"][n]["budget"]["journal-bytes"].as_u64().unwrap());
+    let caps = [0, 1, 2].map(|n: usize| shown["agents"][n]["budget"]["journal_bytes"].as_u64().unwrap());
     assert_eq!(caps[0], 300_000, "{shown}");
     let root = output.seen();
     let child = inside(&root[3]);
@@ -200,8 +200,8 @@ fn neither_do_they_in_tool_calls_and_bytes() {
     let write = json!({ "do": "append", "space": 0, "prefix": "k/", "value": "12345678" });
     let open = json!({ "do": "open", "name": "notes" });
     for (budget, dimension, first, step) in [
-        ("tree.tool-calls=17", "tool-calls", &call, &call),
-        ("tree.stored-bytes=200", "stored-bytes", &open, &write),
+        ("tree.tool-calls=17", "tool_calls", &call, &call),
+        ("tree.stored-bytes=200", "stored_bytes", &open, &write),
     ] {
         let again = json!({ "do": "repeat", "n": 20, "until_error": true, "steps": [step] });
         let child = ChildSpec::probe(&steps(&[first.clone(), again]))
@@ -226,7 +226,7 @@ fn neither_do_they_in_tool_calls_and_bytes() {
         let spent = output.spent(dimension);
         // What did not fit was refused whole: for a key that the host makes, the longest that it may be is set aside.
         assert!(spent <= most && most - spent < 40, "{spent} of {most} {dimension}");
-        if dimension == "tool-calls" {
+        if dimension == "tool_calls" {
             assert_eq!(spent, most);
         }
     }

@@ -121,7 +121,7 @@ fn tool_calls_are_exact_and_end_nothing() {
     let seen = output.seen();
     let refused: Vec<_> = seen.iter().map(refusal).collect();
     assert_eq!(refused, [None, None, Some("exhausted(tool-calls)".into())]);
-    assert_eq!(output.spent("tool-calls"), 2);
+    assert_eq!(output.spent("tool_calls"), 2);
 }
 
 #[test]
@@ -237,7 +237,7 @@ fn money_is_exact(format: Format) {
         }
         let spent = |dimension| output.spent(dimension);
         assert_eq!(
-            (spent("cost-micro-usd"), spent("iterations"), spent("closing")),
+            (spent("cost_micro_usd"), spent("iterations"), spent("closing")),
             (used * sent as u64, sent as u64, 0)
         );
     }
@@ -255,9 +255,9 @@ fn money_is_never_overspent() {
     let home = Home::with_model(&server, Format::OpenAi);
     let output = insatiable(&home, "usd=0.01").expect(3);
     assert!(
-        output.spent("cost-micro-usd") <= 10_000,
+        output.spent("cost_micro_usd") <= 10_000,
         "{}",
-        output.spent("cost-micro-usd")
+        output.spent("cost_micro_usd")
     );
     assert!(output.spent("iterations") > 1);
     assert_eq!(output.spent("closing"), 0, "none when money ran out");

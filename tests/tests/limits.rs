@@ -357,7 +357,7 @@ fn twenty_thousand_blocks_harm_neither_their_reader_nor_the_journal() {
             .host()
             .args(["show", json["run"].as_str().unwrap(), "--output", "json"]);
         let shown = show.output().expect(0).json();
-        let bytes = shown["agents"][0]["spent"]["journal-bytes"].as_u64().unwrap();
+        let bytes = shown["agents"][0]["spent"]["journal_bytes"].as_u64().unwrap();
         assert!(bytes < 200_000, "{kind}: {bytes}");
     }
 }
@@ -523,7 +523,7 @@ fn a_child_that_has_too_few_bytes_leaves_nothing() {
     // More than the smallest limit has room for.
     let program = spawns_after(800);
     let whole = host(&home, &[]).probe(&program).output().expect(0).json();
-    let whole = whole["agents"][0]["spent"]["journal-bytes"].as_u64().unwrap();
+    let whole = whole["agents"][0]["spent"]["journal_bytes"].as_u64().unwrap();
     // No record is as small as a step from one limit to the next, and the last one is larger than what is left to the whole.
     let limits = (whole - 1600..whole - 64).step_by(64);
     let left: Vec<usize> = limits

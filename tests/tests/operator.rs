@@ -283,7 +283,8 @@ fn a_home_that_cannot_be_made_is_named_with_what_changes_it() {
             // It could be made for all that can be told by looking.
             assert_eq!(runs.expect(0).json(), json!([]));
         } else {
-            assert_eq!(runs.expect(2).says(&words).stdout, "", "{shown}");
+            let error = &runs.expect(2).says(&words).json()["error"];
+            assert!(error["message"].as_str().unwrap().contains(&shown), "{error}");
         }
     }
     assert_eq!(fs::read_to_string(file).unwrap(), "in the way");
@@ -310,6 +311,57 @@ fn commands_that_look_make_nothing_in_a_home_that_is_not_there() {
     }
     let listed = home.host().arg("--home").arg(&typo).arg("runs").output().expect(0);
     listed.says(&["no runs in", typo.to_str().unwrap()]);
+}
+
+#[test]
+fn what_has_no_events_refuses_them() {
+    let home = home();
+    for line in [
+        &["runs"][..],
+        &["doctor"],
+        &["config", "show"],
+        &["config", "reference"],
+        &["call", "files", "list_files"],
+        &["show", "0123456789"],
+        &["replay", "0123456789"],
+        &["blackboard", "watch", "glossary"],
+    ] {
+        let output = home.host().args(line).args(["--output", "events"]).output().expect(2);
+        let output = output.says(&["`run`, `resume`, and `replay` with --fork", "--output json"]);
+        assert_eq!(output.stdout, "", "{line:?}");
+    }
+    let output = home.host().args(["runs", "--json"]).output().expect(2);
+    output.says(&["tip: use --output json"]);
+}
+
+#[test]
+fn the_model_that_a_run_would_ask_is_shown_with_what_makes_it_so() {
+    let home = Home::empty();
+    let model = |variable: &str, value: &str| {
+        let shown = home.host().args(["config", "show", "--output", "json"]);
+        let shown = shown.env(variable, value).output().expect(0).json();
+        let rows = shown.as_array().unwrap();
+        assert_eq!(rows[0]["key"], "home");
+        let row = rows.iter().find(|row| row["key"] == "model").unwrap();
+        (row["value"].clone(), row["source"].clone())
+    };
+    assert_eq!(model("UNUSED", "x"), (Value::Null, json!("default")));
+    assert_eq!(
+        model("OPENAI_API_KEY", KEY),
+        (json!("openai/gpt-5-mini"), json!("OPENAI_API_KEY"))
+    );
+    // Which one is told by the server alone, which is not asked here.
+    assert_eq!(
+        model("OPENAI_BASE_URL", "http://127.0.0.1:1/v1"),
+        (Value::Null, json!("OPENAI_BASE_URL"))
+    );
+    let shown = home.host().args(["config", "show"]).env("ANTHROPIC_API_KEY", KEY);
+    let shown = shown.output().expect(0).stdout;
+    let row = shown.lines().find(|line| line.starts_with("model ")).unwrap();
+    assert!(
+        row.ends_with("anthropic/claude-sonnet-4-5  (ANTHROPIC_API_KEY)"),
+        "{row}"
+    );
 }
 
 #[test]

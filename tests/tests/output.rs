@@ -8,6 +8,21 @@ use hermes_tests::model::{Delivery, Fault, Format, ModelServer, Script, Turn};
 use hermes_tests::{Home, guests, output};
 use serde_json::{Value, json};
 
+/// The keys of a run's object, and of an error's.
+const SHAPE: [&str; 11] = [
+    "run",
+    "outcome",
+    "exit",
+    "answer",
+    "checkpoint",
+    "result",
+    "artifacts",
+    "spent",
+    "agents",
+    "error",
+    "denied",
+];
+
 fn home() -> (ModelServer, Home) {
     let server = ModelServer::start(Script::always(Turn::text("hello")));
     let home = Home::with_model(&server, Format::OpenAi);
@@ -40,36 +55,23 @@ fn the_answer_and_nothing_else() {
 fn the_shape_of_a_runs_object() {
     let (_server, home) = home();
     let json = home.host().probe(&question()).output().expect(0).json();
-    let shape = [
-        "run",
-        "outcome",
-        "exit",
-        "answer",
-        "checkpoint",
-        "result",
-        "artifacts",
-        "spent",
-        "agents",
-        "error",
-        "denied",
-    ];
-    assert_eq!(keys(&json), shape);
+    assert_eq!(keys(&json), SHAPE);
     let spent = [
         "iterations",
-        "tool-calls",
+        "tool_calls",
         "tokens",
-        "cost-micro-usd",
+        "cost_micro_usd",
         "fuel",
-        "wall-clock-ms",
-        "stored-bytes",
-        "journal-bytes",
-        "host-calls",
+        "wall_clock_ms",
+        "stored_bytes",
+        "journal_bytes",
+        "host_calls",
         "children",
         "closing",
         "refunded",
         "resent",
-        "resent-tokens",
-        "resent-cost-micro-usd",
+        "resent_tokens",
+        "resent_cost_micro_usd",
     ];
     assert_eq!(keys(&json["spent"]), spent);
     assert_eq!(
@@ -84,20 +86,43 @@ fn the_shape_of_a_runs_object() {
         .output()
         .expect(2)
         .json();
-    assert_eq!(keys(&refused), shape, "exit 2 prints the object too");
+    assert_eq!(keys(&refused), SHAPE, "exit 2 prints the object too");
     assert_eq!(refused["run"], Value::Null);
 }
 
 #[test]
-fn a_line_that_makes_no_sense_is_told_whole_where_a_run_was_meant() {
+fn an_error_is_the_same_object_whatever_the_command() {
     let (_server, home) = home();
-    let missing = home.host().args(["--output", "json", "a task"]).output().expect(2);
-    let error = &missing.json()["error"];
-    assert_eq!(error["kind"], "invalid-input");
-    assert!(error["message"].as_str().unwrap().contains("--plugin"), "{error}");
-    for line in [&["inspect"][..], &["runs", "--limit", "x"], &["config", "shwo"]] {
-        let output = home.host().args(["--output", "json"]).args(line).output().expect(2);
-        assert_eq!(output.stdout, "", "{line:?} is no run");
+    home.host().probe(&question()).output().expect(0);
+    let bytes = home.write("nothing.wasm", b"");
+    let file = bytes.to_str().unwrap();
+    for (line, kind, says) in [
+        (&["a task"][..], "invalid-input", "--plugin"),
+        (&["inspect"], "invalid-input", "<PLUGIN>"),
+        (&["runs", "--limit", "x"], "invalid-input", "'x'"),
+        (&["config", "shwo"], "invalid-input", "'shwo'"),
+        (&["config"], "invalid-input", "command"),
+        (
+            &["config", "show", "--set", "limits.memroy=1"],
+            "invalid-input",
+            "limits.memory",
+        ),
+        (&["show", "../x"], "", "../x"),
+        (&["tree", "../x"], "", "../x"),
+        (&["call", "nowhere", "echo"], "", "nowhere"),
+        (&["import", file], "", ""),
+        (&["plugin", "add", file], "", ""),
+        (&["blackboard", "get", "glossary", "dendrite"], "not-found", "dendrite"),
+    ] {
+        let output = home.host().args(["--output", "json"]).args(line).output();
+        assert_ne!(output.code, Some(0), "{line:?}: {output:?}");
+        assert!(!output.stderr.is_empty(), "people are told too: {line:?}");
+        let json = output.json();
+        assert_eq!(keys(&json), SHAPE, "{line:?}");
+        let error = &json["error"];
+        assert_eq!(keys(error), ["kind", "message"], "{line:?}");
+        assert!(kind.is_empty() || error["kind"] == kind, "{line:?}: {error}");
+        assert!(error["message"].as_str().unwrap().contains(says), "{line:?}: {error}");
     }
 }
 

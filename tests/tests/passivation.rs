@@ -58,7 +58,7 @@ fn all_who_wait_fit_into_one_place() {
 /// What a run spent, but for time.
 fn spent(output: &Output) -> Value {
     let mut spent = output.json()["spent"].clone();
-    spent["wall-clock-ms"] = Value::Null;
+    spent["wall_clock_ms"] = Value::Null;
     spent
 }
 

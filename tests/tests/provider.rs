@@ -108,11 +108,11 @@ fn several_tool_calls(format: Format) {
     );
     let spent = |dimension| output.spent(dimension);
     assert_eq!(
-        (spent("iterations"), spent("tool-calls"), spent("tokens")),
+        (spent("iterations"), spent("tool_calls"), spent("tokens")),
         (3, 2, 3 * 120)
     );
     // At one dollar for a million tokens read and two for as many written.
-    assert_eq!(spent("cost-micro-usd"), 3 * (100 + 2 * 20));
+    assert_eq!(spent("cost_micro_usd"), 3 * (100 + 2 * 20));
 }
 
 fn text_cut_at_every_byte(format: Format) {
@@ -142,7 +142,7 @@ fn two_calls_in_one_reply(format: Format) {
     let results = server.requests()[1].results();
     assert_eq!(results.len(), 2);
     assert_ne!(results[0].0, results[1].0, "each result goes to its own call");
-    assert_eq!((output.spent("iterations"), output.spent("tool-calls")), (2, 2));
+    assert_eq!((output.spent("iterations"), output.spent("tool_calls")), (2, 2));
 }
 
 fn an_unknown_tool(format: Format) {
@@ -218,7 +218,7 @@ fn access_refused(format: Format) {
     assert_eq!(refusal(&seen).as_deref(), Some("other(llm-auth)"));
     assert!(!message(&seen).contains(KEY), "{}", message(&seen));
     assert_eq!(server.requests().len(), 1, "a refusal is not tried again");
-    assert_eq!(output.spent("cost-micro-usd"), 0);
+    assert_eq!(output.spent("cost_micro_usd"), 0);
 }
 
 fn access_forbidden(format: Format) {
@@ -230,7 +230,7 @@ fn access_forbidden(format: Format) {
         message(&seen)
     );
     assert_eq!(server.requests().len(), 1, "a refusal is not tried again");
-    assert_eq!(output.spent("cost-micro-usd"), 0);
+    assert_eq!(output.spent("cost_micro_usd"), 0);
 }
 
 fn told_to_wait(format: Format) {
@@ -352,14 +352,14 @@ fn no_second_try_without_money(format: Format) {
     assert_eq!(refusal(&seen).as_deref(), Some("upstream"));
     assert!(message(&seen).contains("--budget cost-micro-usd"), "{}", message(&seen));
     assert_eq!(server.requests().len(), 1);
-    let spent = output.spent("cost-micro-usd");
+    let spent = output.spent("cost_micro_usd");
     assert!((1..=4_000).contains(&spent), "{spent}");
     // With more of it, a second one is paid for.
     let settings = [("budget", "usd=1"), ("limits.llm.tries", "2")];
     let (server, output, seen) = ask(format, cut(), &settings);
     assert!(!message(&seen).contains("--budget"), "{}", message(&seen));
     assert_eq!(
-        (server.requests().len(), output.spent("cost-micro-usd")),
+        (server.requests().len(), output.spent("cost_micro_usd")),
         (2, 2 * spent)
     );
 }
@@ -437,7 +437,7 @@ fn cached_tokens(format: Format) {
         ),
         (&1000.into(), &900.into(), &50.into())
     );
-    assert_eq!(output.spent("cost-micro-usd"), 100 + 90 + 100);
+    assert_eq!(output.spent("cost_micro_usd"), 100 + 90 + 100);
 }
 
 fn reasoning_goes_back_unharmed(format: Format) {
@@ -469,7 +469,7 @@ fn many_calls_in_one_reply(format: Format) {
     };
     let (_, output, seen) = work(format, [calls(32), Turn::text("done")]);
     assert_eq!(
-        (seen[1]["ok"].as_array().unwrap().len(), output.spent("tool-calls")),
+        (seen[1]["ok"].as_array().unwrap().len(), output.spent("tool_calls")),
         (32, 32)
     );
     let (_, output, seen) = work(format, [calls(33)]);
@@ -478,12 +478,12 @@ fn many_calls_in_one_reply(format: Format) {
         "{:?}",
         seen[0]
     );
-    assert_eq!((output.spent("iterations"), output.spent("tool-calls")), (1, 0));
+    assert_eq!((output.spent("iterations"), output.spent("tool_calls")), (1, 0));
 }
 
 fn no_half_call_is_run(format: Format) {
     let whole = Turn::call("echo", &echo("a text that is long enough to be cut in the midst of it"));
     let (_, output, seen) = work(format, [whole.with(Fault::NoEnd), Turn::text("done")]);
     assert_eq!(text(&seen[0]), "done");
-    assert_eq!(output.spent("tool-calls"), 0);
+    assert_eq!(output.spent("tool_calls"), 0);
 }

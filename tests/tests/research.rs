@@ -171,7 +171,7 @@ fn an_answer_is_checked(format: Format) {
     assert_eq!(
         (
             output.spent("iterations"),
-            output.spent("tool-calls"),
+            output.spent("tool_calls"),
             output.spent("closing")
         ),
         (6, 3, 0),

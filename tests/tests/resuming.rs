@@ -194,8 +194,8 @@ fn what_its_journal_holds_is_counted_again() {
         let shown = home.host().args(["show", &home.newest_run(), "--output", "json"]);
         let agents = shown.output().expect(0).json()["agents"].clone();
         assert_eq!(agents.as_array().unwrap().len(), 2, "{agents}");
-        let bytes = |n: usize| agents[n]["spent"]["journal-bytes"].as_u64().unwrap();
-        assert_eq!(output.spent("journal-bytes"), bytes(0) + bytes(1));
+        let bytes = |n: usize| agents[n]["spent"]["journal_bytes"].as_u64().unwrap();
+        assert_eq!(output.spent("journal_bytes"), bytes(0) + bytes(1));
         [bytes(0), bytes(1)]
     };
     let (whole, killed) = (ended(&stalls[1..], false), ended(&stalls, true));
@@ -414,14 +414,14 @@ fn what_ended_calls_and_children_used_is_counted_again() {
         .args(["resume", &run, "--output", "json"])
         .output()
         .expect(0);
-    for dimension in ["host-calls", "tool-calls", "children", "iterations"] {
+    for dimension in ["host_calls", "tool_calls", "children", "iterations"] {
         assert_eq!(resumed.spent(dimension), whole.spent(dimension), "{dimension}");
     }
     // The root reads how many milliseconds its child took, and more digits take more fuel.
     let (fuel, fuel_of_whole) = (resumed.spent("fuel"), whole.spent("fuel"));
     assert!(fuel.abs_diff(fuel_of_whole) < 10_000, "{fuel} and {fuel_of_whole}");
     let of_child = |output: &Output, dimension: &str| output.json()["agents"][1]["spent"][dimension].clone();
-    for dimension in ["host-calls", "fuel"] {
+    for dimension in ["host_calls", "fuel"] {
         assert_eq!(
             of_child(&resumed, dimension),
             of_child(&whole, dimension),
@@ -588,7 +588,7 @@ fn a_wait_goes_on_where_it_was() {
     for (n, resumed) in resumed.into_iter().enumerate() {
         let resumed = resumed.finish().expect(0);
         assert!(resumed.took < WHOLE - BEHIND + slack(), "{n}: {:?}", resumed.took);
-        let awake = Duration::from_millis(resumed.spent("wall-clock-ms"));
+        let awake = Duration::from_millis(resumed.spent("wall_clock_ms"));
         assert!(awake >= WHOLE, "{n}: it was awake for {awake:?}");
     }
 }

@@ -477,7 +477,7 @@ fn an_imported_run_costs_what_it_costs_here_within_what_it_may_cost_here() {
         let host = there.host().args(way).set("budget", "iterations=4");
         let ended = host.args(["--output", "json"]).output().expect(3);
         assert_eq!((ended.spent("iterations"), server.requests().len()), (4, asked));
-        assert!(ended.spent("cost-micro-usd") > 0, "{}", ended.stdout);
+        assert!(ended.spent("cost_micro_usd") > 0, "{}", ended.stdout);
     }
 }
 

@@ -206,7 +206,7 @@ fn an_interrupt_while_a_tool_compiles() {
         .output()
         .expect(0);
     assert_eq!(resumed.seen()[0]["ok"]["output"]["content"][0]["Text"], "hello");
-    assert_eq!(resumed.spent("tool-calls"), 1);
+    assert_eq!(resumed.spent("tool_calls"), 1);
 }
 
 #[test]

@@ -170,11 +170,11 @@ fn a_stretch_that_is_told_again_takes_none_of_the_time() {
     let program = steps(&[open(), json!({ "do": "compute", "n": 300_000_000 }), put("a"), ask("1")]);
     stopped(&server, home.host().probe(&program), 1, Signal::INT);
     let run = home.newest_run();
-    let first = home.shown(&run)["spent"]["wall-clock-ms"].as_u64().unwrap();
+    let first = home.shown(&run)["spent"]["wall_clock_ms"].as_u64().unwrap();
     for n in 2..=4 {
         stopped(&server, resume(&home, &run), n, Signal::INT);
     }
-    let last = home.shown(&run)["spent"]["wall-clock-ms"].as_u64().unwrap();
+    let last = home.shown(&run)["spent"]["wall_clock_ms"].as_u64().unwrap();
     assert!(last < 2 * first, "{first} ms, and {last} ms after three resumes");
 }
 
@@ -229,19 +229,19 @@ fn a_run_that_was_killed_spent_no_less_than_its_agents() {
     assert_eq!(agents.len(), 3);
     for agent in agents {
         assert_eq!(agent["status"], "interrupted", "{agent}");
-        for dimension in ["fuel", "host-calls", "journal-bytes"] {
+        for dimension in ["fuel", "host_calls", "journal_bytes"] {
             assert!(of(&agent["spent"], dimension) > 0, "{dimension}: {agent}");
         }
     }
     let sum =
         |agents: &[Value], dimension: &str| -> u64 { agents.iter().map(|agent| of(&agent["spent"], dimension)).sum() };
     // These are an agent's own.
-    for dimension in ["iterations", "fuel", "journal-bytes"] {
+    for dimension in ["iterations", "fuel", "journal_bytes"] {
         let (all, parts) = (of(&shown["spent"], dimension), sum(agents, dimension));
         assert!(all >= parts, "{dimension}: {all} of all, {parts} of each: {shown}");
     }
     // These count for those above it too.
-    for dimension in ["host-calls", "tokens", "children", "stored-bytes"] {
+    for dimension in ["host_calls", "tokens", "children", "stored_bytes"] {
         let root = of(&agents[0]["spent"], dimension);
         let below = sum(&agents[1..], dimension);
         assert!(root >= below, "{dimension}: {root} of the root, {below} below: {shown}");
@@ -252,7 +252,7 @@ fn a_run_that_was_killed_spent_no_less_than_its_agents() {
     // It is not forgotten when it is ended without its process.
     home.host().args(["cancel", &run]).output().expect(0);
     let after = home.shown(&run);
-    for dimension in ["fuel", "host-calls", "journal-bytes", "wall-clock-ms", "iterations"] {
+    for dimension in ["fuel", "host_calls", "journal_bytes", "wall_clock_ms", "iterations"] {
         let (before, now) = (of(&shown["spent"], dimension), of(&after["spent"], dimension));
         assert!(now >= before, "{dimension}: {before}, then {now}");
     }
@@ -414,7 +414,7 @@ fn a_page_that_is_fetched_again_is_told_as_sent_again() {
     }
     let paths: Vec<String> = site.asked().into_iter().map(|asked| asked.path).collect();
     assert_eq!(paths, ["/a", "/a", "/a", "/b"]);
-    let spent = ["tool-calls", "resent", "resent-tokens", "resent-cost-micro-usd"].map(|key| resumed.spent(key));
+    let spent = ["tool_calls", "resent", "resent_tokens", "resent_cost_micro_usd"].map(|key| resumed.spent(key));
     assert_eq!(spent, [2, 2, 0, 0]);
     assert_eq!(home.shown(&run)["resent"], 2);
     for command in ["show", "tree"] {
@@ -583,7 +583,7 @@ fn what_is_sent_again_keeps_what_it_had_set_aside() {
     let (whole, ..) = ran(false);
     let (resumed, requests, home) = ran(true);
     assert_eq!(resumed.seen(), whole.seen());
-    let counted = |output: &Output| ["iterations", "tool-calls", "refunded"].map(|name| output.spent(name));
+    let counted = |output: &Output| ["iterations", "tool_calls", "refunded"].map(|name| output.spent(name));
     assert_eq!((counted(&resumed), counted(&whole)), ([4, 1, 1], [4, 1, 1]));
     for words in ["ALPHA", "FOUR"] {
         let sent: Vec<_> = requests.iter().filter(|sent| sent.last().contains(words)).collect();
@@ -593,11 +593,8 @@ fn what_is_sent_again_keeps_what_it_had_set_aside() {
     assert_eq!(requests.len(), 7);
     let shown = home.shown(&home.newest_run());
     assert_eq!(shown["resent"], 2);
-    for (name, key) in [
-        ("resent-tokens", "resent_tokens"),
-        ("resent-cost-micro-usd", "resent_cost_micro_usd"),
-    ] {
-        assert_eq!(json!(resumed.spent(name)), shown[key], "{name}");
+    for key in ["resent_tokens", "resent_cost_micro_usd"] {
+        assert_eq!(json!(resumed.spent(key)), shown[key], "{key}");
     }
 }
 
@@ -615,7 +612,7 @@ fn a_lost_send_takes_no_room_from_its_own_call() {
     let resumed = resume(&home, &run).output().expect(0);
     assert_eq!(refusal(&resumed.seen()[0]), None, "{:?}", resumed.seen());
     assert_eq!((resumed.spent("iterations"), resumed.spent("resent")), (1, 2));
-    let lost = resumed.spent("resent-tokens");
+    let lost = resumed.spent("resent_tokens");
     assert!(
         lost > TREE && lost.is_multiple_of(2),
         "there is no room for two of them: {lost}"

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use crate::text;
@@ -163,7 +163,10 @@ Example:
     )]
     Secret(Secret),
     /// Shows the configuration
-    #[command(subcommand, after_help = "Example:\n  hermes-host config show")]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  hermes-host config show\n  hermes-host config reference"
+    )]
     Config(Config),
     /// Says what is missing on this machine, and what mends it
     #[command(after_help = "Example:\n  hermes-host doctor")]
@@ -609,8 +612,8 @@ pub(super) enum Config {
     /// Prints each value and where it came from
     #[command(after_help = "Example:\n  hermes-host config show --set limits.memory=128MiB")]
     Show,
-    /// Prints the reference of all keys as Markdown
-    #[command(hide = true)]
+    /// Prints what each key takes, its default and its range, as Markdown
+    #[command(after_help = "Example:\n  hermes-host config reference")]
     Reference,
 }
 
@@ -652,7 +655,8 @@ pub(super) fn with_command(mut argv: Vec<OsString>) -> Vec<OsString> {
 /// # Errors
 /// It makes no sense, or asks for help.
 pub(super) fn parse(argv: &[OsString]) -> Result<Line, clap::Error> {
-    let mut line = Line::try_parse_from(argv).map_err(|error| unnamed(argv, error.kind()).unwrap_or(error))?;
+    let mut line =
+        Line::try_parse_from(argv).map_err(|error| unnamed(argv, error.kind()).unwrap_or_else(|| with_tip(error)))?;
     line.global.set = settings(argv);
     Ok(line)
 }
@@ -676,6 +680,18 @@ fn unnamed(argv: &[OsString], kind: ErrorKind) -> Option<clap::Error> {
         _ => return None,
     };
     Some(Line::command().error(kind, message))
+}
+
+/// The error with a tip that helps, where the parser's own doesn't: `--json` is a habit from elsewhere.
+fn with_tip(mut error: clap::Error) -> clap::Error {
+    let is_json =
+        matches!(error.get(ContextKind::InvalidArg), Some(ContextValue::String(word)) if word.as_str() == "--json");
+    if is_json {
+        error.remove(ContextKind::SuggestedArg);
+        let tip = ContextValue::StyledStrs(vec!["use --output json".into()]);
+        error.insert(ContextKind::Suggested, tip);
+    }
+    error
 }
 
 /// Every `--set` of a line that was parsed, in order. The parser keeps those of the last level alone: what stands before a command would be
@@ -711,18 +727,6 @@ fn first_word(argv: &[OsString]) -> usize {
         }
     }
     at
-}
-
-/// Whether a line that could not be parsed means to run an agent, as far as can be told; `run` has been put in.
-pub(super) fn means_an_agent(argv: &[OsString]) -> bool {
-    let Some((command, rest)) = argv.get(first_word(argv)..).and_then(<[_]>::split_first) else {
-        return false;
-    };
-    match command.to_string_lossy().as_ref() {
-        "run" | "resume" => true,
-        "runs" => rest.iter().any(|word| word == "resume"),
-        _ => false,
-    }
 }
 
 /// Whether a line that could not be parsed asks for JSON, as far as can be told.
@@ -792,30 +796,6 @@ mod tests {
             parse(&["--set", "limits.memory=1", "config", "show"]).unwrap().command,
             Command::Config(_)
         ));
-    }
-
-    #[test]
-    fn a_broken_line_is_told_as_a_run_only_where_one_was_meant() {
-        let means = |line: &[&str]| {
-            let argv = std::iter::once("hermes-host").chain(line.iter().copied());
-            means_an_agent(&with_command(argv.map(OsString::from).collect()))
-        };
-        for line in [
-            &["a task"][..],
-            &["--output", "json", "run", "-x"],
-            &["resume"],
-            &["runs", "resume"],
-        ] {
-            assert!(means(line), "{line:?}");
-        }
-        for line in [
-            &["inspect"][..],
-            &["--output=json", "runs", "--limit", "x"],
-            &["inspct", "x"],
-            &[],
-        ] {
-            assert!(!means(line), "{line:?}");
-        }
     }
 
     #[test]

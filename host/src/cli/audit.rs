@@ -1,6 +1,6 @@
 //! `show --audit` and `show --grants`: which rights the plugins of a run used and lacked, and which its agents and their tools have.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::args::Output;
 use super::errors::Problem;
@@ -308,7 +308,7 @@ fn agent(agent: &AgentGrants) -> Value {
         "strategy": agent.strategy,
         "digest": agent.digest.to_string(),
         "grants": rights(&agent.rights),
-        "budget": agent.budget.iter().map(|(dimension, most)| (dimension.name().to_owned(), json!(most))).collect::<Map<_, _>>(),
+        "budget": json::limits(&agent.budget),
         "tools": agent.tools.iter().map(tool).collect::<Vec<_>>(),
     })
 }

@@ -6,30 +6,25 @@ use super::args::Output;
 use super::errors::Problem;
 use super::style::{Ink, fit, left, width};
 use super::{Context, json, stdio, terminal};
-use crate::config::{Config, Source};
+use crate::config::{Config, Shown, Source};
+use crate::run::usual_model;
 
 /// The longest value, in columns.
 const WIDTH: usize = 120;
 
 /// Prints each value and where it came from.
 pub(super) fn show(context: Context, config: &Config) -> Result<u8, Problem> {
+    let all = settings(config);
     if context.output != Output::Text {
-        let rows: Vec<Value> = config
-            .shown
+        let rows: Vec<Value> = all
             .iter()
-            .map(|s| json!({ "key": s.key, "value": s.value, "source": s.source.to_string() }))
+            .map(|s| json!({ "key": s.key, "value": s.plain, "shown": s.value, "source": s.source.to_string() }))
             .collect();
         return stdio::print_line(&json::line(&rows.into())).map(|()| 0);
     }
     let paint = terminal::paint_output(context.color);
-    let columns = config
-        .shown
-        .iter()
-        .map(|s| width(&s.key))
-        .max()
-        .unwrap_or_default()
-        .min(60);
-    let rows = config.shown.iter().map(|s| {
+    let columns = all.iter().map(|s| width(&s.key)).max().unwrap_or_default().min(60);
+    let rows = all.iter().map(|s| {
         let (key, value, source) = (
             left(&s.key, columns),
             fit(&s.value, WIDTH),
@@ -40,7 +35,22 @@ pub(super) fn show(context: Context, config: &Config) -> Result<u8, Problem> {
             _ => format!("{key}  {value}  {}\n", paint.ink(Ink::Good, &format!("({source})"))),
         }
     });
-    let home = fit(&config.home.display().to_string(), WIDTH);
-    let rows: String = rows.collect();
-    stdio::print(&format!("{}  {home}\n{rows}", left("home", columns))).map(|()| 0)
+    stdio::print(&rows.collect::<String>()).map(|()| 0)
+}
+
+/// All settings. Where no model is set, the one that a run would ask stands there, as far as it is known without asking a server.
+fn settings(config: &Config) -> Vec<Shown> {
+    let mut all = config.shown.clone();
+    let unset = all.iter_mut().find(|s| s.key == "model" && config.model.is_none());
+    if let Some(row) = unset {
+        match usual_model(config) {
+            Some((variable, model)) => {
+                row.source = Source::Variable(variable.to_owned());
+                row.value = model.clone().unwrap_or_else(|| "whichever its server lists".to_owned());
+                row.plain = model.into();
+            }
+            None => row.value = "not set: a run asks a local server, if one answers".to_owned(),
+        }
+    }
+    all
 }

@@ -32,15 +32,20 @@ pub(super) fn line(value: &Value) -> String {
     out
 }
 
-/// Every dimension by the contract's name.
+/// A dimension as a key: the contract's name, written as all keys are.
+fn key(dimension: Dimension) -> String {
+    dimension.name().replace('-', "_")
+}
+
+/// Every dimension by its key.
 pub(super) fn amounts(spent: &Amounts) -> Map<String, Value> {
     Dimension::ALL
         .into_iter()
-        .map(|d| (d.name().to_owned(), spent.get(d).into()))
+        .map(|dimension| (key(dimension), spent.get(dimension).into()))
         .collect()
 }
 
-/// An event, its amounts by the contract's names.
+/// An event, its amounts by their keys.
 pub(super) fn event(event: &RunEvent) -> Value {
     let mut value = serde_json::to_value(event).unwrap_or_default();
     let named = match &event.kind {
@@ -54,15 +59,16 @@ pub(super) fn event(event: &RunEvent) -> Value {
     value
 }
 
+/// The dimensions that have a limit, by their keys.
 pub(super) fn limits(limits: &[(Dimension, u64)]) -> Map<String, Value> {
     limits
         .iter()
-        .map(|(d, value)| (d.name().to_owned(), (*value).into()))
+        .map(|&(dimension, value)| (key(dimension), value.into()))
         .collect()
 }
 
 /// How many calls were sent again, and what these may have cost before.
-const RESENT: [&str; 3] = ["resent", "resent-tokens", "resent-cost-micro-usd"];
+const RESENT: [&str; 3] = ["resent", "resent_tokens", "resent_cost_micro_usd"];
 
 /// A run that ended.
 pub(super) fn outcome(outcome: &RunOutcome) -> Value {
@@ -109,7 +115,7 @@ pub(super) fn outcome(outcome: &RunOutcome) -> Value {
     })
 }
 
-/// A run that did not begin or that the host failed in, in the same form.
+/// An error of any command, in the same form: a run that did not begin, that the host failed in, or something else that could not be done.
 pub(super) fn failure(problem: &Problem) -> Value {
     let mut spent = amounts(&Amounts::ZERO);
     for name in ["closing", "refunded"].into_iter().chain(RESENT) {

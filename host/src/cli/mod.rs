@@ -84,21 +84,30 @@ pub fn main() -> ExitCode {
         color: line.global.color,
         compile_in,
     };
-    let runs_an_agent = validated::runs_an_agent(&line.command);
     match carry_out(line, context) {
         Ok(code) => ExitCode::from(code),
         Err(problem) => {
             stdio::tell(&problem.render(context.paint));
-            if runs_an_agent && context.output == Output::Json {
-                let _ = stdio::print_line(&json::line(&json::failure(&problem)));
+            if context.output == Output::Json {
+                print_failure(&problem);
             }
             ExitCode::from(problem.code)
         }
     }
 }
 
+/// Prints an error as programs read it: of every command one object of the same form.
+fn print_failure(problem: &Problem) {
+    let _ = stdio::print_line(&json::line(&json::failure(problem)));
+}
+
 fn carry_out(line: Line, context: Context) -> Result<u8, Problem> {
     log::start()?;
+    if context.output == Output::Events && !validated::has_events(&line.command) {
+        let problem =
+            Problem::usage("--output events is for a run under way: `run`, `resume`, and `replay` with --fork");
+        return Err(problem.with_help("one JSON value:  --output json"));
+    }
     if matches!(line.command, args::Command::Config(args::Config::Reference)) {
         return stdio::print(&crate::config::reference()).map(|()| 0);
     }
@@ -161,8 +170,7 @@ async fn serve(command: Command, context: Context) -> Result<u8, Problem> {
     }
 }
 
-/// Help and version are answers; all else is an error of exit code 2, as an object too where a run was meant and that was asked
-/// for.
+/// Help and version are answers; all else is an error of exit code 2, as an object too where JSON was asked for.
 fn not_understood(error: &clap::Error, argv: &[OsString]) -> ExitCode {
     use clap::error::ErrorKind;
     let text = error.render().to_string();
@@ -175,14 +183,15 @@ fn not_understood(error: &clap::Error, argv: &[OsString]) -> ExitCode {
             }
         };
     }
-    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+    let wrong = if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         stdio::tell(&text);
-        return ExitCode::from(errors::NOTHING_RAN);
-    }
-    stdio::tell(&crate::text::clean(&text, crate::text::Shape::Block));
-    if args::means_an_agent(argv) && args::asks_for_json(argv) {
-        let problem = Problem::usage(what_is_wrong(&text));
-        let _ = stdio::print_line(&json::line(&json::failure(&problem)));
+        "a command is missing".to_owned()
+    } else {
+        stdio::tell(&crate::text::clean(&text, crate::text::Shape::Block));
+        what_is_wrong(&text)
+    };
+    if args::asks_for_json(argv) {
+        print_failure(&Problem::usage(wrong));
     }
     ExitCode::from(errors::NOTHING_RAN)
 }
@@ -218,6 +227,17 @@ mod tests {
             slip.starts_with("unexpected argument '--buget' found; tip:") && slip.contains("'--budget'"),
             "{slip}"
         );
+        for line in [
+            &["runs", "--json"][..],
+            &["--plugin", "p", "t", "--json"],
+            &["--json", "runs"],
+        ] {
+            assert_eq!(
+                wrong(line),
+                "unexpected argument '--json' found; tip: use --output json",
+                "{line:?}"
+            );
+        }
         let value = wrong(&["--plugin", "p", "t", "--color", "red"]);
         assert!(
             value.contains("'red'") && value.contains("auto, always, never"),

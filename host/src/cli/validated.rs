@@ -135,8 +135,8 @@ pub(super) enum Secret {
     },
 }
 
-/// Whether a failure is told as the object of a run.
-pub(super) fn runs_an_agent(command: &args::Command) -> bool {
+/// Whether it has a run under way, of which there are events.
+pub(super) fn has_events(command: &args::Command) -> bool {
     use args::{Command, RunsCommand};
     match command {
         Command::Run(_) | Command::Resume(_) => true,

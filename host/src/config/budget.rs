@@ -209,7 +209,11 @@ impl Item {
                     key: text::line(key, 60),
                     nearest: text::nearest(name, KEYS),
                 })?;
-                (dimension, limits::parse(value, Unit::Count).map_err(|_| wrong(COUNT))?)
+                let (unit, wanted) = match dimension {
+                    Dimension::StoredBytes | Dimension::JournalBytes => (Unit::Bytes, BYTES),
+                    _ => (Unit::Count, COUNT),
+                };
+                (dimension, limits::parse(value, unit).map_err(|_| wrong(wanted))?)
             }
         };
         let item = Self {
@@ -277,6 +281,7 @@ impl fmt::Display for Item {
 const USD: &str = "it takes US dollars like 0.50, to the millionth";
 const WALL: &str = "it takes a duration with its unit, like 90s or 5m";
 const COUNT: &str = "it takes a whole number from 0";
+const BYTES: &str = "it takes a number of bytes, like 64MiB";
 
 /// Dollars with at most six decimals, exactly, as millionths.
 fn micro_usd(text: &str) -> Option<u64> {
@@ -312,6 +317,9 @@ mod tests {
         assert_eq!(budget.child, [(Dimension::Iterations, 10)]);
         assert_eq!(budget.tree, [(Dimension::CostMicroUsd, 1_000_000)]);
         assert_eq!(Budget::parse("").unwrap(), Budget::default());
+        let bytes = Budget::parse("journal-bytes=64MiB,tree.stored-bytes=1_000").unwrap();
+        assert_eq!(bytes.root, [(Dimension::JournalBytes, 64 << 20)]);
+        assert_eq!(bytes.tree, [(Dimension::StoredBytes, 1000)]);
         for (text, micro) in [("0", 0), (".5", 500_000), ("1.", 1_000_000), ("0.000001", 1)] {
             assert_eq!(micro_usd(text), Some(micro), "{text}");
         }

@@ -192,16 +192,23 @@ impl Draft {
         Ok(())
     }
 
-    /// The limit that binds where no other is set: some have their default among the limits.
+    /// The limit that binds: the one that is set, else its default.
     fn budget_in_force(&self, item: Item) -> Option<u64> {
-        let default = match (item.scope, item.dimension) {
-            (Scope::Root, Dimension::Iterations) => Some(self.limits.iterations_root),
-            (Scope::Child, Dimension::Iterations) => Some(self.limits.iterations_child),
-            (Scope::Root, Dimension::WallClockMs) => Some(self.limits.run_wall),
-            (Scope::Root | Scope::Child, Dimension::JournalBytes) => Some(self.limits.journal_bytes),
-            _ => None,
+        let default = self.budget_default(item.scope, item.dimension);
+        let set = self.budget.get(item.scope, item.dimension);
+        set.or(default.map(|(_, value)| value))
+    }
+
+    /// What binds where a budget sets no limit: some have their default among the limits, under this key.
+    pub(super) fn budget_default(&self, scope: Scope, dimension: Dimension) -> Option<(&'static str, u64)> {
+        let key = match (scope, dimension) {
+            (Scope::Root, Dimension::Iterations) => "iterations.root",
+            (Scope::Child, Dimension::Iterations) => "iterations.child",
+            (Scope::Root, Dimension::WallClockMs) => "run_wall",
+            (Scope::Root | Scope::Child, Dimension::JournalBytes) => "journal_bytes",
+            _ => return None,
         };
-        self.budget.get(item.scope, item.dimension).or(default)
+        Some((key, self.limits.get(key)?))
     }
 
     fn put_tree(&mut self, key: &Key, setting: &Setting) -> Result<(), ConfigError> {

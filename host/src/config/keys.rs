@@ -116,12 +116,12 @@ pub(super) const KEYS: &[Key] = &[
         takes: "tables `[models.\"provider/name\"]` of `context_tokens`, `max_output_tokens`, `price`",
         default: "built-in list",
         project: None,
-        about: "Prices and sizes of models.",
+        about: "Prices and sizes of models, over those of the [built-in list](#models-with-known-prices).",
     },
 ];
 
 /// Keys that hold tables of the operator's own names.
-const TREES: [&str; 3] = ["providers", "aliases", "models"];
+pub(super) const TREES: [&str; 3] = ["providers", "aliases", "models"];
 
 /// What a path of table names and key leads to.
 #[derive(Debug, Clone, Copy)]

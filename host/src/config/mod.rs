@@ -9,6 +9,7 @@ mod draft;
 mod error;
 mod file;
 mod keys;
+pub mod known;
 pub mod model;
 mod paths;
 mod reference;
@@ -71,7 +72,7 @@ pub struct Config {
     pub tool_delay: Duration,
     /// Whether compiled plugins are kept on disk.
     pub compile_cache: bool,
-    /// Every setting with its value in force and where it came from.
+    /// Every setting with its value in force and where it came from; the home folder comes first.
     pub shown: Vec<Shown>,
 }
 
@@ -104,7 +105,7 @@ impl Config {
     /// No home folder, a file that can't be read, an unknown key or variable, a value that its key can't have, or a
     /// project's file that would widen what the operator allows.
     pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
-        let home = home(sources)?;
+        let (home, named_by) = home(sources)?;
         let state_dir = home.join("host");
         let home_file = state_dir.join("config.toml");
         let mut draft = Draft::new(home_file.clone());
@@ -119,7 +120,7 @@ impl Config {
         draft.put(flags(&sources.set)?)?;
         let mut models = draft.models()?;
         paths::resolve(&mut models, &draft, sources);
-        let shown = show::all(&draft);
+        let shown = show::all(&draft, &home, named_by);
         Ok(Self {
             home,
             state_dir,
@@ -162,7 +163,8 @@ impl FromStr for Durability {
     }
 }
 
-fn home(sources: &Sources) -> Result<PathBuf, ConfigError> {
+/// The home folder, and what named it.
+fn home(sources: &Sources) -> Result<(PathBuf, Source), ConfigError> {
     let variable = |name: &str| {
         sources
             .env
@@ -180,10 +182,15 @@ fn home(sources: &Sources) -> Result<PathBuf, ConfigError> {
         variable: named_by,
         reason,
     };
+    let source = match named_by {
+        "--home" => Source::Flag(named_by.to_owned()),
+        "HERMES_HOME" => Source::Variable(named_by.to_owned()),
+        _ => Source::Default,
+    };
     match &sources.cwd {
         _ if path.as_os_str().is_empty() => Err(bad("it is empty")),
-        _ if path.is_absolute() => Ok(path),
-        Some(cwd) => Ok(cwd.join(path)),
+        _ if path.is_absolute() => Ok((path, source)),
+        Some(cwd) => Ok((cwd.join(path), source)),
         None => Err(bad("it is not absolute, and the current folder is gone")),
     }
 }

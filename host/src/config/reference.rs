@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::budget;
 use super::keys::{self, KEYS};
+use super::known::{KNOWN, PRICES_AS_OF};
 use crate::limits::{self, Looser, TABLE, Unit};
 
 const HEAD: &str = "\
@@ -73,9 +74,38 @@ pub fn markdown() -> String {
         page.push('\n');
     }
     page.push_str(EXAMPLE);
+    known(&mut page);
     budget(&mut page);
     limits(&mut page);
     page
+}
+
+fn known(page: &mut String) {
+    let _ = writeln!(
+        page,
+        "## Models with known prices\n\nUS dollars for each million tokens, as they stood in their makers' price lists in {PRICES_AS_OF}. A name may \
+         have its date behind it. A limit in `usd`\ntakes models whose price is known: of others it is set below `models`, as in the example, and so \
+         is one that has changed.\n"
+    );
+    page.push_str(
+        "| model | input | cached input | output | window, in tokens | longest answer |\n|---|---|---|---|---|---|\n",
+    );
+    for model in KNOWN {
+        let [input, cached, output] = model.price.map(dollars);
+        let [window, answer] = [model.context_tokens, model.max_output_tokens].map(|tokens| grouped(tokens.into()));
+        let (maker, name) = (model.kind.name(), model.name);
+        let _ = writeln!(
+            page,
+            "| `{maker}/{name}` | {input} | {cached} | {output} | {window} | {answer} |"
+        );
+    }
+    page.push('\n');
+}
+
+/// Thousandths of a dollar as dollars: `1.25`.
+fn dollars(thousandths: u64) -> String {
+    let dollars = format!("{}.{:03}", thousandths / 1_000, thousandths % 1_000);
+    dollars.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 fn budget(page: &mut String) {
@@ -83,9 +113,10 @@ fn budget(page: &mut String) {
     let names: Vec<String> = budget::KEYS.iter().map(|key| format!("`{key}`")).collect();
     let _ = writeln!(page, "{}.\n", names.join(", "));
     page.push_str(
-        "`usd` takes dollars (`0.50`), `wall` a duration with its unit (`5m`), all others whole numbers. Each binds the \
-         root, as\n`child.KEY` a child whose spec names no such limit, as `tree.KEY` the whole run. What is not named has \
-         no limit, but\n`iterations` (`limits.iterations.root` and `.child`) and `wall` (`limits.run_wall`), which go no further than these keys.\n\n",
+        "`usd` takes dollars (`0.50`), `wall` a duration with its unit (`5m`), all others whole numbers, `stored-bytes` and \
+         `journal-bytes` with a unit too (`64MiB`).\nEach binds the root, as `child.KEY` a child whose spec names no such limit, \
+         as `tree.KEY` the whole run. What is not named has no limit, but\n`iterations` (`limits.iterations.root` and `.child`) \
+         and `wall` (`limits.run_wall`), which go no further than these keys, and `journal-bytes` (`limits.journal_bytes`).\n\n",
     );
 }
 
@@ -111,10 +142,16 @@ fn limits(page: &mut String) {
     }
 }
 
-fn shown(value: u64, unit: Unit) -> String {
-    if matches!(unit, Unit::Bytes | Unit::Millis) {
-        return limits::show(value, unit);
+/// A number in the unit that it is best read in.
+pub(super) fn shown(value: u64, unit: Unit) -> String {
+    match unit {
+        Unit::Bytes | Unit::Millis => limits::show(value, unit),
+        Unit::Count | Unit::Fuel => grouped(value),
     }
+}
+
+/// `10,000`.
+fn grouped(value: u64) -> String {
     let digits = value.to_string();
     let groups: Vec<&str> = digits
         .as_bytes()

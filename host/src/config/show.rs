@@ -1,39 +1,59 @@
 //! Every setting with its value in force and where it came from, for `config show`.
 
+use std::path::Path;
+
+use serde_json::Value as Json;
 use toml::Value;
 
+use super::budget::{Item, Scope};
 use super::draft::Draft;
-use super::keys::KEYS;
+use super::keys::{KEYS, TREES};
 use super::model;
+use super::reference;
 use super::source::Source;
-use crate::limits;
+use crate::error::Dimension;
+use crate::limits::{self, Unit};
 
-/// One setting as shown to people.
+/// One setting as shown to people and programs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shown {
     /// Its key.
     pub key: String,
-    /// Its value in force. Text from files is not cleaned.
+    /// Its value in force, for people. Text from files is not cleaned.
     pub value: String,
+    /// The same for programs: a number in the key's own unit (bytes, milliseconds, dollars), a list; null where nothing is set.
+    pub plain: Json,
     /// Where it was set.
     pub source: Source,
 }
 
-pub(super) fn all(draft: &Draft) -> Vec<Shown> {
-    let mut shown: Vec<Shown> = KEYS.iter().filter_map(|key| plain(draft, key.name)).collect();
-    shown.extend(draft.budget.items().map(|item| {
-        let key = format!("budget.{}", item.key());
-        Shown {
-            source: origin(draft, &key),
-            value: item.to_string(),
-            key,
-        }
+/// All settings; the home folder comes first, with what named it.
+pub(super) fn all(draft: &Draft, home: &Path, named_by: Source) -> Vec<Shown> {
+    let home = home.display().to_string();
+    let mut shown = vec![Shown {
+        key: "home".to_owned(),
+        value: home.clone(),
+        plain: home.into(),
+        source: named_by,
+    }];
+    shown.extend(KEYS.iter().filter_map(|key| plain(draft, key.name)));
+    shown.extend(budget(draft));
+    // Of what is not set the reference's word for it stands there.
+    let unset = KEYS
+        .iter()
+        .filter(|key| TREES.contains(&key.name) && !draft.trees.contains_key(key.name));
+    shown.extend(unset.map(|key| Shown {
+        key: key.name.to_owned(),
+        value: key.default.to_owned(),
+        plain: Json::Null,
+        source: Source::Default,
     }));
     for (path, source) in &draft.origins {
         if let Some(value) = leaf(draft, path) {
             let key = path.iter().map(|part| part_of_key(part)).collect::<Vec<_>>().join(".");
             shown.push(Shown {
                 value: safe(path, &value),
+                plain: safe_json(path, &value),
                 source: source.clone(),
                 key,
             });
@@ -41,33 +61,92 @@ pub(super) fn all(draft: &Draft) -> Vec<Shown> {
     }
     shown.extend(limits::TABLE.iter().map(|row| {
         let key = format!("limits.{}", row.key);
-        let value = limits::show(draft.limits.get(row.key).unwrap_or(row.default), row.unit);
+        let value = draft.limits.get(row.key).unwrap_or(row.default);
         Shown {
             source: origin(draft, &key),
-            value,
+            value: reference::shown(value, row.unit),
+            plain: value.into(),
             key,
         }
     }));
     shown
 }
 
+/// The limits of a budget that are in force, those that have their default among the limits too.
+fn budget(draft: &Draft) -> Vec<Shown> {
+    let mut shown = Vec::new();
+    for scope in [Scope::Root, Scope::Child, Scope::Tree] {
+        for dimension in Dimension::ALL {
+            let set = draft.budget.get(scope, dimension);
+            let default = draft.budget_default(scope, dimension);
+            let Some(value) = set.or(default.map(|(_, value)| value)) else {
+                continue;
+            };
+            let item = Item {
+                scope,
+                dimension,
+                value,
+            };
+            let key = format!("budget.{}", item.key());
+            let source = match (set, default) {
+                (None, Some((limit, _))) => origin(draft, &format!("limits.{limit}")),
+                _ => origin(draft, &key),
+            };
+            let (value, plain) = amount(item);
+            shown.push(Shown {
+                key,
+                value,
+                plain,
+                source,
+            });
+        }
+    }
+    shown
+}
+
+/// A limit of a budget for people, and for programs in the unit that its key takes.
+fn amount(item: Item) -> (String, Json) {
+    match item.dimension {
+        Dimension::CostMicroUsd => {
+            let dollars = item.to_string();
+            let number = dollars.parse::<f64>().ok();
+            (dollars, number.into())
+        }
+        Dimension::WallClockMs => (item.to_string(), item.value.into()),
+        Dimension::StoredBytes | Dimension::JournalBytes => {
+            (reference::shown(item.value, Unit::Bytes), item.value.into())
+        }
+        _ => (reference::shown(item.value, Unit::Count), item.value.into()),
+    }
+}
+
 fn plain(draft: &Draft, key: &str) -> Option<Shown> {
-    let list = |items: &[String]| Value::from(items.to_vec()).to_string();
-    let value = match key {
-        "model" => draft.model.clone().unwrap_or_else(|| "not set".to_owned()),
+    let list =
+        |items: &[String]| -> (String, Json) { (Value::from(items.to_vec()).to_string(), items.to_vec().into()) };
+    let flag = |value: bool| -> (String, Json) { (value.to_string(), value.into()) };
+    let text = |value: &str| -> (String, Json) { (value.to_owned(), value.into()) };
+    let (value, plain) = match key {
+        "model" => match draft.model.as_deref() {
+            Some(model) => text(model),
+            None => ("not set".to_owned(), Json::Null),
+        },
         "allow" => list(&draft.allow),
         "own" => list(&draft.own),
         "deny" => list(&draft.deny),
         "tools" => list(&draft.tools),
-        "closing_call" => draft.closing_call.to_string(),
-        "tool_delay" => format!("{} ms", draft.tool_delay.as_millis()),
-        "durability" => draft.durability.name().to_owned(),
-        "compile_cache" => draft.compile_cache.to_string(),
+        "closing_call" => flag(draft.closing_call),
+        "tool_delay" => {
+            let ms = u64::try_from(draft.tool_delay.as_millis()).unwrap_or(u64::MAX);
+            (limits::show(ms, Unit::Millis), ms.into())
+        }
+        "durability" => text(draft.durability.name()),
+        "compile_cache" => flag(draft.compile_cache),
         _ => return None,
     };
     Some(Shown {
         key: key.to_owned(),
         value,
+        plain,
         source: origin(draft, key),
     })
 }
@@ -110,6 +189,27 @@ fn safe(path: &[String], value: &Value) -> String {
             format!("{{ {} }}", table.iter().map(part).collect::<Vec<_>>().join(", "))
         }
         other => other.to_string(),
+    }
+}
+
+/// The same for programs.
+fn safe_json(path: &[String], value: &Value) -> Json {
+    if may_be_secret(path, value) {
+        return safe(path, value).into();
+    }
+    match value {
+        Value::Integer(number) => (*number).into(),
+        Value::Float(number) => (*number).into(),
+        Value::Boolean(flag) => (*flag).into(),
+        Value::Array(items) => items.iter().map(|item| safe_json(path, item)).collect(),
+        Value::Table(table) => {
+            let part = |(key, value): (&String, &Value)| {
+                let below = [path, std::slice::from_ref(key)].concat();
+                (key.clone(), safe_json(&below, value))
+            };
+            table.iter().map(part).collect::<serde_json::Map<_, _>>().into()
+        }
+        Value::String(_) | Value::Datetime(_) => safe(path, value).into(),
     }
 }
 
@@ -173,6 +273,14 @@ mod tests {
         assert_eq!(
             shown(&["providers", "keystone"], table),
             "{ key = [hidden], kind = openai }"
+        );
+        let table: toml::Table = "key = 'sk-live'\nbase_url = 'http://me:pw@x/'\nparts = [1, 2.5, true]\n"
+            .parse()
+            .unwrap();
+        let path = ["providers".to_owned(), "keystone".to_owned()];
+        assert_eq!(
+            safe_json(&path, &table.into()),
+            serde_json::json!({ "key": "[hidden]", "base_url": "http://[hidden]@x/", "parts": [1, 2.5, true] })
         );
     }
 }

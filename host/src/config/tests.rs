@@ -129,6 +129,45 @@ fn a_budget_is_merged_limit_by_limit() {
 }
 
 #[test]
+fn every_value_is_shown_for_people_and_for_programs() {
+    use serde_json::json;
+    let home = "allow = ['fs:./a']\nbudget = 'usd=0.25,tree.stored-bytes=1MiB'\n[limits]\nrun_wall = '90s'\n\
+                [aliases]\nfast = 'x/y'\n[models.'x/y']\ncontext_tokens = 32768\n";
+    let config = place(home, "").load();
+    let row = |key: &str| config.shown.iter().find(|s| s.key == key).unwrap();
+    for (key, value, plain, source) in [
+        ("home", None, json!(config.home.display().to_string()), "HERMES_HOME"),
+        ("model", Some("not set"), json!(null), "default"),
+        ("allow", Some("[\"fs:./a\"]"), json!(["fs:./a"]), ":1"),
+        ("tool_delay", Some("0 ms"), json!(0), "default"),
+        ("closing_call", Some("true"), json!(true), "default"),
+        ("budget.usd", Some("0.250000"), json!(0.25), ":2"),
+        ("budget.tree.stored-bytes", Some("1 MiB"), json!(1 << 20), ":2"),
+        ("budget.iterations", Some("90"), json!(90), "default"),
+        ("budget.child.iterations", Some("50"), json!(50), "default"),
+        // Its default is a limit, which was set.
+        ("budget.wall", Some("90 s"), json!(90_000), ":4"),
+        ("budget.journal-bytes", Some("64 MiB"), json!(64 << 20), "default"),
+        ("providers", Some("none"), json!(null), "default"),
+        ("aliases.fast", Some("x/y"), json!("x/y"), ":6"),
+        ("models.\"x/y\".context_tokens", Some("32768"), json!(32_768), ":8"),
+        ("limits.memory", Some("64 MiB"), json!(64 << 20), "default"),
+        (
+            "limits.fuel",
+            Some("10,000,000,000"),
+            json!(10_000_000_000_u64),
+            "default",
+        ),
+    ] {
+        let row = row(key);
+        assert!(value.is_none_or(|value| row.value == value), "{key}: {row:?}");
+        assert_eq!(row.plain, plain, "{key}");
+        assert!(row.source.to_string().ends_with(source), "{key}: {row:?}");
+    }
+    assert!(config.shown.iter().all(|s| s.key != "models" && s.key != "aliases"));
+}
+
+#[test]
 fn a_project_narrows_only() {
     let home = "[limits]\nmemory = '32MiB'\n[budget]\ntokens = 100\n[aliases]\ncareful = 'local/x'\n";
     let narrowed = "model = 'careful'\ndeny = ['delegation']\nbudget = 'iterations=5,usd=1,tokens=100'\n[limits]\nmemory = '32MiB'\n";

@@ -394,7 +394,8 @@ fn rest_for_output(guest: &Guest, model: &Model, input: u64) -> u64 {
 fn unpriced(model: &Model) -> Refusal {
     let name = model.full_name();
     Refusal::invalid(format!(
-        "The budget has a limit in money, and what the model {name} costs is not known; it can be asked when its price is set, 0 included: models.\"{name}\".price"
+        "The budget has a limit in money, and what the model {name} costs is not known; it can be asked when its price is set, 0 included: models.\"{name}\".price; \
+         the models with known prices are in `hermes-host config reference`"
     ))
 }
 

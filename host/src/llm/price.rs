@@ -1,9 +1,7 @@
 //! What tokens cost, and the built-in facts of well-known models. Configuration overrides every number here.
 
+use crate::config::known::KNOWN;
 use crate::config::model::{PriceConfig, ProviderKind};
-
-/// The month in which the built-in prices were last compared with the makers' price lists.
-pub const PRICES_AS_OF: &str = "2025-11";
 
 /// A model's price, in micro-USD for each million tokens (so $1 for a million tokens is 1,000,000).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -130,76 +128,12 @@ pub const UNKNOWN: Known = Known {
     price: None,
 };
 
-/// Maker's protocol, model, window, most output, and thousandths of a dollar for a million tokens of input, cached input
-/// and output.
-type Row = (ProviderKind, &'static str, u32, u32, [u64; 3]);
-
-const TABLE: &[Row] = &[
-    (ProviderKind::Openai, "gpt-5", 400_000, 128_000, [1_250, 125, 10_000]),
-    (ProviderKind::Openai, "gpt-5-mini", 400_000, 128_000, [250, 25, 2_000]),
-    (ProviderKind::Openai, "gpt-5-nano", 400_000, 128_000, [50, 5, 400]),
-    (ProviderKind::Openai, "gpt-5.1", 400_000, 128_000, [1_250, 125, 10_000]),
-    (ProviderKind::Openai, "gpt-4.1", 1_047_576, 32_768, [2_000, 500, 8_000]),
-    (
-        ProviderKind::Openai,
-        "gpt-4.1-mini",
-        1_047_576,
-        32_768,
-        [400, 100, 1_600],
-    ),
-    (ProviderKind::Openai, "gpt-4.1-nano", 1_047_576, 32_768, [100, 25, 400]),
-    (ProviderKind::Openai, "gpt-4o", 128_000, 16_384, [2_500, 1_250, 10_000]),
-    (ProviderKind::Openai, "gpt-4o-mini", 128_000, 16_384, [150, 75, 600]),
-    (ProviderKind::Openai, "o3", 200_000, 100_000, [2_000, 500, 8_000]),
-    (ProviderKind::Openai, "o4-mini", 200_000, 100_000, [1_100, 275, 4_400]),
-    (
-        ProviderKind::Anthropic,
-        "claude-opus-4-5",
-        200_000,
-        64_000,
-        [5_000, 500, 25_000],
-    ),
-    (
-        ProviderKind::Anthropic,
-        "claude-opus-4-1",
-        200_000,
-        32_000,
-        [15_000, 1_500, 75_000],
-    ),
-    (
-        ProviderKind::Anthropic,
-        "claude-sonnet-4-5",
-        200_000,
-        64_000,
-        [3_000, 300, 15_000],
-    ),
-    (
-        ProviderKind::Anthropic,
-        "claude-sonnet-4",
-        200_000,
-        64_000,
-        [3_000, 300, 15_000],
-    ),
-    (
-        ProviderKind::Anthropic,
-        "claude-haiku-4-5",
-        200_000,
-        64_000,
-        [1_000, 100, 5_000],
-    ),
-    (
-        ProviderKind::Anthropic,
-        "claude-3-5-haiku",
-        200_000,
-        8_192,
-        [800, 80, 4_000],
-    ),
-];
-
 /// The facts of `model` of the maker of protocol `kind`, wherever it is asked; a dated name (`gpt-5-mini-2025-08-07`) is its
 /// undated one.
 pub fn known(kind: ProviderKind, model: &str) -> Option<Known> {
-    let row = TABLE.iter().find(|row| row.0 == kind && is_dated_form(model, row.1));
+    let row = KNOWN
+        .iter()
+        .find(|row| row.kind == kind && is_dated_form(model, row.name));
     let price = |[input, cached, output]: [u64; 3]| {
         let input = input * 1_000;
         Price {
@@ -209,10 +143,10 @@ pub fn known(kind: ProviderKind, model: &str) -> Option<Known> {
             output: output * 1_000,
         }
     };
-    row.map(|&(_, _, context_tokens, max_output_tokens, prices)| Known {
-        context_tokens,
-        max_output_tokens,
-        price: Some(price(prices)),
+    row.map(|row| Known {
+        context_tokens: row.context_tokens,
+        max_output_tokens: row.max_output_tokens,
+        price: Some(price(row.price)),
     })
 }
 

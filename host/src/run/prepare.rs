@@ -373,6 +373,14 @@ pub async fn default_model(config: &Config) -> Result<Model, HostError> {
     Ok(catalogue.choose(config.model.as_deref()).await?)
 }
 
+/// As [`default_model`] where the key `model` is not set, as far as it is known without asking a server: the variable of the environment that
+/// decides, and the model where no server need be asked for it.
+pub fn usual_model(config: &Config) -> Option<(&'static str, Option<String>)> {
+    let catalogue = Catalogue::open(&config.models, &config.limits, None).ok()?;
+    let (variable, model) = catalogue.usual()?;
+    Some((variable, model.map(str::to_owned)))
+}
+
 fn task(spec: &RunSpec) -> Result<types::Task, HostError> {
     if let Some(inputs) = &spec.inputs {
         let is_object = json::is_object(inputs, 64).map_err(|e| HostError::Inputs(e.to_string()))?;

@@ -16,7 +16,7 @@ fn a32_a_call_of_what_is_not_there_runs_nothing_and_is_told() {
     let json = attacked.output.json();
     let spent = &json["spent"];
     assert_eq!(
-        (&spent["tool-calls"], &spent["iterations"]),
+        (&spent["tool_calls"], &spent["iterations"]),
         (&json!(1), &json!(4)),
         "the canary's are among them"
     );

@@ -60,7 +60,7 @@ fn eventually<T>(what: &str, there: impl Fn() -> Option<T>) -> T {
 /// What the attacks meet, as it is where nobody set it. Those that would take long are tried with less.
 const DEFAULTS: [(&str, &str); 24] = [
     ("memory", "64 MiB"),
-    ("table_elements", "20000"),
+    ("table_elements", "20,000"),
     ("memories", "16"),
     ("tables", "64"),
     ("core_instances", "256"),
@@ -68,19 +68,19 @@ const DEFAULTS: [(&str, &str); 24] = [
     ("start_wall", "5 s"),
     ("step_wall", "30 s"),
     ("run_wall", "10 min"),
-    ("fuel", "10000000000"),
-    ("host_calls", "10000"),
-    ("host_calls_all", "100000"),
+    ("fuel", "10,000,000,000"),
+    ("host_calls", "10,000"),
+    ("host_calls_all", "100,000"),
     ("log_line", "4 KiB"),
     ("log_step", "64 KiB"),
-    ("blackboard.keys", "10000"),
+    ("blackboard.keys", "10,000"),
     ("blackboard.bytes", "32 MiB"),
     ("reply", "1 MiB"),
     ("tool_calls", "32"),
     ("tool_result", "256 KiB"),
     ("component", "64 MiB"),
     ("hostcall_bytes", "16 MiB"),
-    ("handles", "1024"),
+    ("handles", "1,024"),
     ("resources", "256"),
     ("json.depth", "64"),
 ];
@@ -103,7 +103,7 @@ fn limits_are_what_the_attacks_take_them_for() {
             .find(|row| row["key"] == format!("limits.{key}"));
         let row = row.unwrap_or_else(|| panic!("no limits.{key}"));
         assert_eq!(
-            (&row["value"], &row["source"]),
+            (&row["shown"], &row["source"]),
             (&expected.into(), &"default".into()),
             "limits.{key}"
         );

@@ -20,7 +20,7 @@ fn a18_odd_arguments_of_a_models_calls() {
     let case = cases::texts::arguments();
     let site = Site::of(&case);
     let attacked = site.tries(&case);
-    let calls = attacked.output.spent("tool-calls");
+    let calls = attacked.output.spent("tool_calls");
     assert_eq!(calls, 1 + 1, "what is refused does not run: one, and the canary's");
     site.is_well();
 }

@@ -92,14 +92,14 @@ fn a33_a_call_that_always_fails_is_made_no_oftener_than_the_budget_allows() {
     let attacked = site.tries(&case);
     let spent = &attacked.output.json()["spent"];
     assert_eq!(
-        (&spent["iterations"], &spent["tool-calls"], &spent["closing"]),
+        (&spent["iterations"], &spent["tool_calls"], &spent["closing"]),
         (&json!(12), &json!(12), &json!(1))
     );
     assert_eq!(site.server.requests().len(), 13);
     // Where the calls run out first, it is told so each time, and its turns go on to their end.
     let attacked = site.tries(&case.budget("iterations=12,tool-calls=5"));
     let spent = &attacked.output.json()["spent"];
-    assert_eq!((&spent["iterations"], &spent["tool-calls"]), (&json!(12), &json!(5)));
+    assert_eq!((&spent["iterations"], &spent["tool_calls"]), (&json!(12), &json!(5)));
     let seen = attacked.output.seen().remove(0);
     let refused = seen.as_array().unwrap().iter().filter_map(|seen| seen["ok"].get(0));
     let refused =

@@ -8,12 +8,12 @@ use crate::place::{answered, shown};
 /// What a run spends alike whether it was broken off or not. Fuel, time and the journal are told apart by a few digits.
 const EXACT: [&str; 7] = [
     "iterations",
-    "tool-calls",
-    "stored-bytes",
+    "tool_calls",
+    "stored_bytes",
     "children",
     "tokens",
-    "cost-micro-usd",
-    "host-calls",
+    "cost_micro_usd",
+    "host_calls",
 ];
 
 /// What a run came to, without what no two runs share.

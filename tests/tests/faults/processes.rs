@@ -251,7 +251,7 @@ fn f20_the_clock_jumps_while_a_run_is_under_way() {
             "{:?}",
             output.took
         );
-        let wall = output.spent("wall-clock-ms");
+        let wall = output.spent("wall_clock_ms");
         assert!(
             wall <= u64::try_from(output.took.as_millis()).unwrap(),
             "{wall} ms in {:?}",
@@ -288,7 +288,7 @@ fn f20_a_machine_that_slept() {
     process.signal(Signal::CONT);
     fs::write(&morning, "").unwrap();
     let output = process.finish().expect(0);
-    let wall = output.spent("wall-clock-ms");
+    let wall = output.spent("wall_clock_ms");
     assert!(
         wall <= u64::try_from(output.took.as_millis()).unwrap(),
         "{wall} ms in {:?}",

@@ -113,7 +113,7 @@ fn f11_cut_at_every_byte() {
             answered.is_sorted(),
             "a longer piece of an answer is as good as a shorter one"
         );
-        assert_eq!(output.spent("tool-calls"), 0);
+        assert_eq!(output.spent("tool_calls"), 0);
     }
 }
 
@@ -156,7 +156,7 @@ fn f11_stalled_all_over_an_answer() {
         let answered: Vec<bool> = seen.iter().map(|seen| seen.get("ok").is_some()).collect();
         assert!(answered.is_sorted() && !answered[0], "{format:?}: {answered:?}");
         assert_eq!(server.asked(), stalls.len() + 1, "{format:?}: nothing is tried again");
-        assert_eq!(output.spent("tool-calls"), 0);
+        assert_eq!(output.spent("tool_calls"), 0);
         assert!(output.took < Duration::from_secs(20), "{:?}", output.took);
     }
 }

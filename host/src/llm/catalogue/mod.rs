@@ -50,8 +50,8 @@ pub struct Catalogue {
 /// What is asked where nobody named a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Usual {
-    /// This model.
-    Model(String),
+    /// This model, with the variable of the environment that makes it so; none where a flag does.
+    Model(String, Option<&'static str>),
     /// The provider of this name, which the environment leads to by this variable: whichever model it lists.
     ListOf(&'static str, &'static str),
 }
@@ -71,7 +71,7 @@ impl Catalogue {
         let mut catalogue = Self::new(config, &|name| std::env::var(name).ok(), limits)?;
         if let Some(path) = script {
             catalogue.add_script(path)?;
-            catalogue.usual = Some(Usual::Model(SCRIPTED.to_owned()));
+            catalogue.usual = Some(Usual::Model(SCRIPTED.to_owned(), None));
         }
         Ok(catalogue)
     }
@@ -148,6 +148,15 @@ impl Catalogue {
         Err(ModelError::AliasLoop { name: name.to_owned() })
     }
 
+    /// What the environment makes usual to ask, as far as it is known without asking anybody: the variable that does, and the model where a server need
+    /// not be asked for it.
+    pub fn usual(&self) -> Option<(&'static str, Option<&str>)> {
+        match self.usual.as_ref()? {
+            Usual::Model(name, variable) => Some(((*variable)?, Some(name.as_str()))),
+            Usual::ListOf(_, variable) => Some((*variable, None)),
+        }
+    }
+
     /// The model to use where a person named `wanted`, or nothing: then the first that the environment has a key or an
     /// address for, else one of a local server that answers. What the environment has is used or refused, never passed over.
     ///
@@ -157,7 +166,7 @@ impl Catalogue {
     pub async fn choose(&self, wanted: Option<&str>) -> Result<Model, ModelError> {
         match (wanted, &self.usual) {
             (Some(name), _) => self.resolve(name),
-            (None, Some(Usual::Model(name))) => self.resolve(name),
+            (None, Some(Usual::Model(name, _))) => self.resolve(name),
             (None, Some(Usual::ListOf(provider, variable))) => self.listed(provider, variable).await,
             (None, None) => self.find_local().await.ok_or(ModelError::NoModel),
         }

@@ -88,11 +88,12 @@ impl Catalogue {
         let (key_variable, url_variable) = (key_variable(kind), url_variable(kind));
         let url = base_url_of(&set(url_variable).unwrap_or_else(|| maker_url(kind)));
         let key = set(key_variable).map(|value| Key::from_env(key_variable, value));
-        let error = match (url, key.transpose()) {
+        let (variable, error) = match (url, key.transpose()) {
             (Ok(url), Ok(key)) => {
                 // Elsewhere than at the maker, the maker's models need not exist.
                 let usual = if is_maker(kind, &url) {
-                    key.is_some().then(|| Usual::Model(default.to_owned()))
+                    key.is_some()
+                        .then(|| Usual::Model(default.to_owned(), Some(key_variable)))
                 } else {
                     Some(Usual::ListOf(name, url_variable))
                 };
@@ -101,20 +102,20 @@ impl Catalogue {
                     .insert(name.to_owned(), endpoint(name, kind, url, key, &self.limits));
                 return usual.map(|usual| Found { rank, usual });
             }
-            (Err(what), _) => ModelError::Variable {
-                variable: url_variable,
-                what,
-            },
-            (_, Err(error)) => ModelError::Key {
-                provider: name.to_owned(),
-                error,
-            },
+            (Err(what), _) => {
+                let variable = url_variable;
+                (variable, ModelError::Variable { variable, what })
+            }
+            (_, Err(error)) => {
+                let provider = name.to_owned();
+                (key_variable, ModelError::Key { provider, error })
+            }
         };
         self.broken.insert(name.to_owned(), Arc::new(error));
         // Asked for all the same, so that whoever set it hears what is wrong with it.
         Some(Found {
             rank: Rank::Key,
-            usual: Usual::Model(default.to_owned()),
+            usual: Usual::Model(default.to_owned(), Some(variable)),
         })
     }
 
