@@ -142,10 +142,7 @@ impl Tree<'_> {
     fn numbers(&self, spent: &Amounts, iterations: u64) -> String {
         let mut numbers = String::new();
         for (least, column) in [
-            (
-                0,
-                format!(" {} it", right(&iterations.to_string(), 4)),
-            ),
+            (0, format!(" {} it", right(&iterations.to_string(), 4))),
             (
                 LEAST + 1 + END + 27,
                 format!(" {} tok", right(&count(spent.get(Dimension::Tokens)), 6)),
