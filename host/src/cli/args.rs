@@ -473,7 +473,7 @@ pub(super) enum Blackboard {
         #[arg(long, default_value = "", value_name = "TEXT")]
         prefix: String,
     },
-    /// Removes an entry
+    /// Deletes an entry
     #[command(after_help = "Example:\n  hermes-host blackboard delete glossary dendrite")]
     Delete {
         #[arg(value_name = "SPACE")]

@@ -5,9 +5,10 @@ use serde_json::{Value, json};
 use super::args::Output;
 use super::errors::Problem;
 use super::plain::named;
-use super::style::{Ink, Paint, fit, left, width};
-use super::{Context, json, stdio, terminal};
-use crate::config::{Item, Scope};
+use super::style::{Ink, Paint, count, fit, left, size, usd, width};
+use super::{Context, json, show, stdio, terminal};
+use crate::error::Dimension;
+use crate::limits::{self, Unit};
 use crate::run::{AgentGrants, AuditRow, AuditView, GrantsView, Host, Right, ToolGrants};
 use crate::text::{Shape, clean};
 
@@ -56,14 +57,9 @@ struct Screen {
 }
 
 impl Screen {
-    fn heading(&self, run: &impl std::fmt::Display, status: &str) -> String {
-        let run = self.paint.ink(Ink::Bold, &format!("run {run}"));
-        format!("{run} · {}\n", fit(status, 40))
-    }
-
     /// Agent by agent and plugin by plugin, under each the rights with what they were used on.
     fn audit(&self, view: &AuditView) -> String {
-        let mut out = self.heading(&view.run, &view.status);
+        let mut out = show::heading(self.paint, &view.run, &view.status, [&view.outcome, &view.exit]);
         if view.rows.is_empty() {
             out.push_str("  no right was used, and none was missing\n");
         }
@@ -149,7 +145,7 @@ impl Screen {
     }
 
     fn grants(&self, view: &GrantsView) -> String {
-        let mut out = self.heading(&view.run, &view.status);
+        let mut out = show::heading(self.paint, &view.run, &view.status, [&view.outcome, &view.exit]);
         for agent in &view.agents {
             let indent = "  ".repeat(usize::try_from(agent.depth).unwrap_or_default().min(16) + 1);
             let role = fit(&named(&agent.role, &agent.id), 40);
@@ -159,7 +155,7 @@ impl Screen {
             out.push_str(&format!("{indent}{role} {strategy} {digest}\n"));
             self.rights(&mut out, &format!("{indent}  "), &agent.rights, "by its tools alone");
             if !agent.budget.is_empty() {
-                let budget = fit(&format!("--budget {}", budget(agent)), self.columns.max(40));
+                let budget = fit(&format!("budget {}", budget(agent)), self.columns.max(40));
                 out.push_str(&format!("{indent}  {}\n", self.paint.ink(Ink::Dim, &budget)));
             }
             for tool in &agent.tools {
@@ -197,14 +193,35 @@ impl Screen {
     }
 }
 
-/// What an agent may spend, as a flag takes it.
+/// What an agent may spend, each limit by its key in a budget.
 fn budget(agent: &AgentGrants) -> String {
-    let items = agent.budget.iter().map(|&(dimension, value)| Item {
-        scope: Scope::Root,
-        dimension,
-        value,
-    });
-    items.map(|item| item.flag()).collect::<Vec<_>>().join(",")
+    let limit = |&(dimension, most): &(Dimension, u64)| match dimension {
+        Dimension::CostMicroUsd => usd(most),
+        Dimension::WallClockMs => format!("wall {}", duration(most)),
+        Dimension::StoredBytes | Dimension::JournalBytes => format!("{dimension} {}", bytes(most)),
+        _ => format!("{dimension} {}", count(most)),
+    };
+    agent.budget.iter().map(limit).collect::<Vec<_>>().join(" · ")
+}
+
+/// `8 min 19 s`.
+fn duration(ms: u64) -> String {
+    let seconds = ms / 1_000;
+    match seconds {
+        _ if ms.is_multiple_of(60_000) => limits::show(ms, Unit::Millis),
+        0 => format!("{ms} ms"),
+        1..60 => format!("{seconds} s"),
+        60..3_600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3_600, seconds % 3_600 / 60),
+    }
+}
+
+/// `64 MiB`, `292.9 KiB`.
+fn bytes(n: u64) -> String {
+    if n.is_multiple_of(1_024) {
+        return limits::show(n, Unit::Bytes);
+    }
+    size(n)
 }
 
 /// The way of a denial.

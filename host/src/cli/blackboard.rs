@@ -142,7 +142,7 @@ async fn watch(host: &Host, context: Context, space: &str, prefix: &str) -> Resu
             since = since.max(change.version);
             let line = match context.output {
                 Output::Text => {
-                    let what = if change.deleted { "removed" } else { "written" };
+                    let what = if change.deleted { "deleted" } else { "written" };
                     format!(
                         "{} {what} {} by {}",
                         right(&change.version.to_string(), 6),
