@@ -322,3 +322,26 @@ fn rights(rights: &[Right]) -> Vec<Value> {
     };
     rights.iter().map(right).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_told_in_units() {
+        for (ms, told) in [
+            (0, "0 ms"),
+            (999, "999 ms"),
+            (499_999, "8 min 19 s"),
+            (600_000, "10 min"),
+            (90_000, "1 min 30 s"),
+            (5_430_000, "1 h 30 min"),
+        ] {
+            assert_eq!(duration(ms), told);
+        }
+        assert_eq!(
+            (bytes(64 << 20), bytes(300_000)),
+            ("64 MiB".to_owned(), "292.9 KiB".to_owned())
+        );
+    }
+}
