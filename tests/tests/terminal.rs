@@ -475,7 +475,7 @@ fn changes_of_a_space_are_told_as_they_come() {
     board(&home, &["put", "glossary", "dendrite", "a crystal"]);
     watch.sees("     2 written dendrite by operator\n");
     board(&home, &["delete", "glossary", "dendrite"]);
-    watch.sees("     3 removed dendrite by operator\n");
+    watch.sees("     3 deleted dendrite by operator\n");
     board(&home, &["put", "glossary", "\u{202e}red", "x"]);
     watch.sees("red by operator\n");
     let (shown, code) = watch.stops(Signal::INT);

@@ -490,7 +490,7 @@ pub(super) enum Blackboard {
         #[arg(long, default_value = "", value_name = "TEXT")]
         prefix: String,
     },
-    /// Removes an entry
+    /// Deletes an entry
     #[command(after_help = "Example:\n  hermes-host blackboard delete glossary dendrite")]
     Delete {
         /// The space: NAME of one of the home folder

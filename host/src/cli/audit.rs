@@ -5,9 +5,11 @@ use serde_json::{Value, json};
 use super::args::Output;
 use super::errors::Problem;
 use super::plain::named;
-use super::style::{Ink, Paint, fit, left, width, wrap};
-use super::{Context, json, stdio, terminal};
+use super::style::{Ink, Paint, count, fit, left, size, usd, width, wrap};
+use super::{Context, json, show, stdio, terminal};
 use crate::config::{Item, Scope};
+use crate::error::Dimension;
+use crate::limits::{self, Unit};
 use crate::run::{AgentGrants, AuditRow, AuditView, GrantsView, Host, Right, ToolGrants};
 use crate::text::{Shape, clean};
 
@@ -58,14 +60,9 @@ struct Screen {
 }
 
 impl Screen {
-    fn heading(&self, run: &impl std::fmt::Display, status: &str) -> String {
-        let run = self.paint.ink(Ink::Bold, &format!("run {run}"));
-        format!("{run} · {}\n", fit(status, 40))
-    }
-
     /// Agent by agent and plugin by plugin, under each the rights with what they were used on.
     fn audit(&self, view: &AuditView) -> String {
-        let mut out = self.heading(&view.run, &view.status);
+        let mut out = show::heading(self.paint, &view.run, &view.status, [&view.outcome, &view.exit]);
         if view.rows.is_empty() {
             out.push_str("  no right was used, and none was missing\n");
         }
@@ -151,7 +148,7 @@ impl Screen {
     }
 
     fn grants(&self, view: &GrantsView) -> String {
-        let mut out = self.heading(&view.run, &view.status);
+        let mut out = show::heading(self.paint, &view.run, &view.status, [&view.outcome, &view.exit]);
         for agent in &view.agents {
             let indent = "  ".repeat(usize::try_from(agent.depth).unwrap_or_default().min(16) + 1);
             let role = fit(&named(&agent.role, &agent.id), 40);
@@ -165,7 +162,7 @@ impl Screen {
             self.rights(&mut out, &format!("{indent}  "), &agent.rights, "by its tools alone");
             if !agent.budget.is_empty() {
                 let room = self.columns.saturating_sub(width(&indent) + 2);
-                let budget = fit(&format!("--budget {}", budget(agent)), room);
+                let budget = fit(&format!("budget {}", budget(agent)), room);
                 out.push_str(&format!("{indent}  {}\n", self.paint.ink(Ink::Dim, &budget)));
             }
             for tool in &agent.tools {
@@ -216,14 +213,35 @@ impl Screen {
     }
 }
 
-/// What an agent may spend, as a flag takes it.
+/// What an agent may spend, each limit by its key in a budget.
 fn budget(agent: &AgentGrants) -> String {
-    let items = agent.budget.iter().map(|&(dimension, value)| Item {
-        scope: Scope::Root,
-        dimension,
-        value,
-    });
-    items.map(|item| item.flag()).collect::<Vec<_>>().join(",")
+    let limit = |&(dimension, most): &(Dimension, u64)| match dimension {
+        Dimension::CostMicroUsd => usd(most),
+        Dimension::WallClockMs => format!("wall {}", duration(most)),
+        Dimension::StoredBytes | Dimension::JournalBytes => format!("{dimension} {}", bytes(most)),
+        _ => format!("{dimension} {}", count(most)),
+    };
+    agent.budget.iter().map(limit).collect::<Vec<_>>().join(" · ")
+}
+
+/// `8 min 19 s`.
+fn duration(ms: u64) -> String {
+    let seconds = ms / 1_000;
+    match seconds {
+        _ if ms.is_multiple_of(60_000) => limits::show(ms, Unit::Millis),
+        0 => format!("{ms} ms"),
+        1..60 => format!("{seconds} s"),
+        60..3_600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3_600, seconds % 3_600 / 60),
+    }
+}
+
+/// `64 MiB`, `292.9 KiB`.
+fn bytes(n: u64) -> String {
+    if n.is_multiple_of(1_024) {
+        return limits::show(n, Unit::Bytes);
+    }
+    size(n)
 }
 
 /// The way of a denial.
@@ -323,4 +341,27 @@ fn rights(rights: &[Right]) -> Vec<Value> {
         })
     };
     rights.iter().map(right).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_told_in_units() {
+        for (ms, told) in [
+            (0, "0 ms"),
+            (999, "999 ms"),
+            (499_999, "8 min 19 s"),
+            (600_000, "10 min"),
+            (90_000, "1 min 30 s"),
+            (5_430_000, "1 h 30 min"),
+        ] {
+            assert_eq!(duration(ms), told);
+        }
+        assert_eq!(
+            (bytes(64 << 20), bytes(300_000)),
+            ("64 MiB".to_owned(), "292.9 KiB".to_owned())
+        );
+    }
 }

@@ -11,7 +11,7 @@ use super::run::listen;
 use super::style::{number, size};
 use super::{Context, json, stdio};
 use crate::run::Host;
-use crate::text::{Shape, clean};
+use crate::text::{Shape, clean, shell_word};
 
 /// Copies, and says how much that was. A signal gives the copy up, and nothing of it is left.
 pub(super) async fn backup(host: &Host, context: Context, to: &Path) -> Result<u8, Problem> {
@@ -33,11 +33,12 @@ pub(super) async fn backup(host: &Host, context: Context, to: &Path) -> Result<u
     let shown = to.display().to_string();
     match context.output {
         Output::Text => stdio::tell(&format!(
-            "{} with {} are in {}, {} in all\nto use it, move it to where HERMES_HOME has its folder `host`\n",
+            "{} with {} are in {}, {} in all\nto use it, while nothing else does:\n{}",
             number(copied.runs, "run"),
             number(copied.components, "component"),
             clean(&shown, Shape::Line),
-            size(copied.bytes)
+            size(copied.bytes),
+            commands(&shown, &host.config().state_dir)
         )),
         Output::Json | Output::Events => stdio::print_line(&json::line(&json!({
             "folder": shown,
@@ -47,4 +48,14 @@ pub(super) async fn backup(host: &Host, context: Context, to: &Path) -> Result<u
         })))?,
     }
     Ok(0)
+}
+
+/// What puts a backup in the place of what is in use, which is kept beside it.
+fn commands(backup: &str, in_use: &Path) -> String {
+    let in_use = in_use.display().to_string();
+    let before = shell_word(&format!("{in_use}.before"));
+    let (backup, in_use) = (shell_word(backup), shell_word(&in_use));
+    let commands = [format!("mv {in_use} {before}"), format!("mv {backup} {in_use}")];
+    let lines = commands.iter().map(|line| format!("  {}\n", clean(line, Shape::Line)));
+    lines.collect()
 }

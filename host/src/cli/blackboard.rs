@@ -181,7 +181,7 @@ async fn watch(host: &Host, context: Context, space: &str, prefix: &str) -> Resu
 
 /// A change in one line: as wide as a terminal, where it goes to one.
 fn told(change: &ChangeView) -> String {
-    let what = if change.deleted { "removed" } else { "written" };
+    let what = if change.deleted { "deleted" } else { "written" };
     let head = format!("{} {what} ", right(&change.version.to_string(), 6));
     let columns = terminal::columns();
     let author = fit(

@@ -11,6 +11,7 @@ use super::style::{Ink, Paint, count, fit, hung, left, number, right, sent_again
 use super::{Context, denied, json, stdio, terminal};
 use crate::amounts::Amounts;
 use crate::error::Dimension;
+use crate::ids::RunId;
 use crate::run::view::{NoteView, OpView, RunView, SessionView};
 use crate::run::{Host, Titles, without_fences};
 
@@ -74,14 +75,7 @@ struct Screen {
 
 impl Screen {
     fn text(&self, view: &RunView) -> String {
-        let ended = [
-            Some(view.status.as_str()),
-            view.outcome.as_deref(),
-            view.exit.as_deref(),
-        ];
-        let ended: Vec<String> = ended.into_iter().flatten().map(|word| fit(word, 40)).collect();
-        let run = self.paint.ink(Ink::Bold, &format!("run {}", view.run));
-        let mut out = format!("{run} · {}\n", ended.join(" · "));
+        let mut out = heading(self.paint, &view.run, &view.status, [&view.outcome, &view.exit]);
         out.push_str(&origin(view, self.columns, self.paint));
         view.sessions.iter().for_each(|session| self.agent(&mut out, session));
         if view.sessions.len() > 1 {
@@ -234,6 +228,17 @@ fn told_once(notes: &[NoteView]) -> Vec<&NoteView> {
         }
     }
     told
+}
+
+/// What a screen on a run begins with: which one it is, how it stands, and of one that ended its outcome and why.
+pub(super) fn heading(paint: Paint, run: &RunId, status: &str, end: [&Option<String>; 2]) -> String {
+    let end = end.into_iter().filter_map(|word| word.as_deref());
+    let words: Vec<String> = std::iter::once(status).chain(end).map(|word| fit(word, 40)).collect();
+    format!(
+        "{} · {}\n",
+        paint.ink(Ink::Bold, &format!("run {run}")),
+        words.join(" · ")
+    )
 }
 
 /// Where a run came from that did not begin here.

@@ -3,7 +3,7 @@
 use super::args::Output;
 use super::errors::Problem;
 use super::plain::named;
-use super::show::{agent_object, origin};
+use super::show::{agent_object, heading, origin};
 use super::style::{Ink, Paint, count, fit, left, number, right, sent_again, usd, width, wrap};
 use super::{Context, json, stdio, terminal};
 use crate::amounts::Amounts;
@@ -39,11 +39,7 @@ pub(super) async fn tree(host: &Host, context: Context, run: &str) -> Result<u8,
 }
 
 fn text(view: &RunView, columns: usize, paint: Paint) -> String {
-    let mut out = format!(
-        "{} · {}\n",
-        paint.ink(Ink::Bold, &format!("run {}", view.run)),
-        fit(&view.status, 20)
-    );
+    let mut out = heading(paint, &view.run, &view.status, [&view.outcome, &view.exit]);
     out.push_str(&origin(view, columns, paint));
     for (at, session) in view.sessions.iter().enumerate() {
         if session.agent.parent.is_none() {

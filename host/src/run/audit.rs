@@ -15,7 +15,8 @@ use crate::run::{Host, HostError};
 use crate::session::audit::{Audited, Denials, Entry, Way};
 use crate::session::codec;
 use crate::store::{
-    Effect, EffectResult, Intent, Note, NoteKind, OpKind, OperationRow, Outcome, OutcomeStatus, SessionRow, Store,
+    Effect, EffectResult, Intent, Note, NoteKind, OpKind, OperationRow, Outcome, OutcomeStatus, RunRow, SessionRow,
+    Store,
 };
 use crate::supervisor::start::{AgentStart, PluginRef, RunStart, StartBody, ToolRef};
 use crate::supervisor::terms::Terms;
@@ -68,6 +69,10 @@ pub struct AuditView {
     pub run: RunId,
     /// How it stands.
     pub status: String,
+    /// The root's own judgement.
+    pub outcome: Option<String>,
+    /// Why it ended.
+    pub exit: Option<String>,
     /// What was used and denied, in the order in which it first was.
     pub rows: Vec<AuditRow>,
 }
@@ -115,6 +120,10 @@ pub struct GrantsView {
     pub run: RunId,
     /// How it stands.
     pub status: String,
+    /// The root's own judgement.
+    pub outcome: Option<String>,
+    /// Why it ended.
+    pub exit: Option<String>,
     /// Its agents, parents before children.
     pub agents: Vec<AgentGrants>,
 }
@@ -126,8 +135,8 @@ impl Host {
     /// There is no such run, several are meant, or the store can't be read.
     pub async fn audit(&self, run: &str) -> Result<AuditView, HostError> {
         let store = self.store_to_read()?;
-        let (run, status, sessions) = standing(&store, run)?;
-        let terms = Terms::of(&store, &run)?;
+        let (run, sessions) = standing(&store, run)?;
+        let terms = Terms::of(&store, &run.id)?;
         let mut rows = Rows::default();
         let mut shared = None;
         for row in &sessions {
@@ -135,8 +144,10 @@ impl Host {
             cast.rows(&store, &mut rows)?;
         }
         Ok(AuditView {
-            run,
-            status,
+            run: run.id,
+            status: status_name(run.status).to_owned(),
+            outcome: run.outcome,
+            exit: run.exit,
             rows: rows.sorted(),
         })
     }
@@ -147,14 +158,20 @@ impl Host {
     /// As [`Host::audit`].
     pub async fn grants(&self, run: &str) -> Result<GrantsView, HostError> {
         let store = self.store_to_read()?;
-        let (run, status, sessions) = standing(&store, run)?;
-        let terms = Terms::of(&store, &run)?;
+        let (run, sessions) = standing(&store, run)?;
+        let terms = Terms::of(&store, &run.id)?;
         let mut shared = None;
         let mut agents = Vec::with_capacity(sessions.len());
         for row in &sessions {
             agents.extend(Cast::read(&store, row, &terms, &mut shared)?.grants());
         }
-        Ok(GrantsView { run, status, agents })
+        Ok(GrantsView {
+            run: run.id,
+            status: status_name(run.status).to_owned(),
+            outcome: run.outcome,
+            exit: run.exit,
+            agents,
+        })
     }
 }
 
@@ -171,16 +188,14 @@ pub(super) fn denials(store: &Store, run: &RunId) -> Result<Denials, HostError> 
     Ok(denials)
 }
 
-fn standing(store: &Store, run: &str) -> Result<(RunId, String, Vec<SessionRow>), HostError> {
+/// A run, as far as it has come, and its agents.
+fn standing(store: &Store, run: &str) -> Result<(RunRow, Vec<SessionRow>), HostError> {
     let row = store.run(&store.find_run(run)?)?;
-    let (row, sessions) = if row.status.is_final() {
+    if row.status.is_final() {
         let sessions = store.sessions(&row.id)?;
-        (row, sessions)
-    } else {
-        so_far(store, row)?
-    };
-    let stands = row.exit.clone().unwrap_or_else(|| status_name(row.status).to_owned());
-    Ok((row.id, stands, sessions))
+        return Ok((row, sessions));
+    }
+    so_far(store, row)
 }
 
 /// Who plays in an agent's records: its strategy, attempt by attempt, and the tools of the run.
