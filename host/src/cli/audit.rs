@@ -7,7 +7,6 @@ use super::errors::Problem;
 use super::plain::named;
 use super::style::{Ink, Paint, count, fit, left, size, usd, width, wrap};
 use super::{Context, json, show, stdio, terminal};
-use crate::config::{Item, Scope};
 use crate::error::Dimension;
 use crate::limits::{self, Unit};
 use crate::run::{AgentGrants, AuditRow, AuditView, GrantsView, Host, Right, ToolGrants};

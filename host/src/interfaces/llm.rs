@@ -358,7 +358,7 @@ impl Operation for Box<Complete> {
             .ledger
             .spent(guest.session.account)
             .get(Dimension::Iterations);
-        let iteration = (!closing).then_some(spent + 1);
+        let iteration = (!closing).then_some(spent.saturating_add(1));
         let op = op.to_owned();
         let started = EventKind::CompletionStarted {
             op: op.clone(),

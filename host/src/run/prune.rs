@@ -166,10 +166,16 @@ impl Host {
             return Ok(pruned);
         }
         let mut damage = Damage::default();
+        damage.around(store.pages_are_apart())?;
+        if let Some(error) = damage.0 {
+            pruned.damaged = Some(error.to_string());
+            return Ok(pruned);
+        }
         damage.around(store.sweep_copies().await)?;
         damage.around(store.sweep_rows().await)?;
         let earlier = damage.around(store.sweep_files().await)?;
-        let chosen = choose(prunable(&store, spec)?, spec, store.size()?.used, now_ms());
+        let all = damage.around(prunable(&store, spec))?;
+        let chosen = choose(all, spec, store.size()?.used, now_ms());
         for (run, standing) in chosen {
             match damage.around(store.remove_run(&run).await.map(Some))? {
                 Some(Removal::Removed) => pruned.runs.push(told(&run, standing)),
@@ -208,7 +214,7 @@ impl Damage {
 }
 
 /// All runs. Damage in the midst of one is found by reading it, where damaged ones are wanted.
-fn prunable(store: &Store, spec: &PruneSpec) -> Result<Vec<Prunable>, HostError> {
+fn prunable(store: &Store, spec: &PruneSpec) -> Result<Vec<Prunable>, StoreError> {
     let mut runs = store.prunable()?;
     if spec.standing.contains(&Standing::Damaged) {
         store.look_for_damage(&mut runs)?;

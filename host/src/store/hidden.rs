@@ -130,7 +130,11 @@ pub(super) fn not_found(conn: &Connection, run: &RunId) -> Result<StoreError, Fa
 
 /// The first runs whose ids begin with `prefix`. Where the index leads to none, or to one that has another id, the table is asked.
 pub(super) fn candidates(conn: &Connection, prefix: &str) -> Result<Vec<RunId>, Fault> {
-    let mut found = named(conn, BY_INDEX, prefix)?;
+    let mut found = match named(conn, BY_INDEX, prefix) {
+        // What can't be read leads to none.
+        Err(fault) if fault.is_corrupt() => Vec::new(),
+        found => found?,
+    };
     let mut are_stored = !found.is_empty();
     for (number, run) in &found {
         are_stored &= is_stored_as(conn, run, *number)?;

@@ -10,7 +10,10 @@ use super::seal::{decode, int, sum, uint};
 use crate::ids::{RunId, SessionId, StreamId};
 
 /// A run's rows have ids `number << SEQ_BITS | seq`.
-const SEQ_BITS: u32 = 40;
+pub(super) const SEQ_BITS: u32 = 40;
+
+/// No run has a number so large: its rows would have no ids.
+pub(super) const NUMBERS: i64 = 1 << (62 - SEQ_BITS);
 
 /// What [`open`] reads of a row, in this order.
 pub(super) const COLUMNS: &str = "id, run, session, kind, attempt, scope, n, sum, chain, data";
@@ -181,8 +184,13 @@ impl Marks {
         }
     }
 
-    /// The rows of a run as they are stored, whatever is in them.
+    /// The rows of a run as they are stored, whatever is in them; nothing where one says that it is another run's.
     pub(super) fn of_table(conn: &Connection, number: i64) -> Result<Option<Self>, Fault> {
+        let mut strays =
+            conn.prepare_cached("SELECT 1 FROM journal NOT INDEXED WHERE id > ?1 AND id < ?2 AND run IS NOT ?3")?;
+        if strays.exists([row_id(number, 0), row_id(number + 1, 0), number])? {
+            return Ok(None);
+        }
         let stored = "SELECT id, session, kind, attempt, scope, n FROM journal NOT INDEXED WHERE id > ?1 AND id < ?2";
         Self::read(conn, stored, &[row_id(number, 0), row_id(number + 1, 0)], false)
     }

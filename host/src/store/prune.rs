@@ -14,11 +14,13 @@ use super::component::{digest_at, give_back};
 use super::error::{Fault, StoreError};
 use super::files::{Files, private, shared};
 use super::hidden::{is_led_to, is_stored_as};
+use super::key::NUMBERS;
 use super::record::Sync;
 use super::rows::RunRow;
-use super::runs::{NOT_WHOLE, epoch_at, listed_at};
+use super::runs::{IMPORTED_EPOCH, NOT_WHOLE, epoch_at, listed_at};
 use super::sweep::{DOUBTFUL, Left, TIME, range, sweep_some};
 use super::whole::tolerant;
+use super::write::session_row;
 use super::{RunState, Store};
 use crate::blocking;
 use crate::ids::{Digest, RunId};
@@ -76,7 +78,8 @@ pub struct Swept {
     pub bytes: u64,
     /// Whether a copy of the store is being made, which needs the components: then they are left.
     pub in_use: bool,
-    /// A component that a run uses and that is not there. Then all are left: where the row that names it is damaged, one that no row names is in use.
+    /// A component that a run uses and that is not there, or that no row of the run names any more. Then all are left: where a row that names one is damaged
+    /// or gone, one that no row names is in use.
     pub missing: Option<Digest>,
 }
 
@@ -127,7 +130,7 @@ impl Store {
         })?;
         let mut runs = Vec::with_capacity(rows.len());
         for (number, epoch, run, row) in rows {
-            let mut state = match self.run_state(&run) {
+            let state = match self.run_state(&run) {
                 Ok(state) => state,
                 Err(StoreError::NotFound { .. }) => continue,
                 Err(StoreError::Damaged { what, .. } | StoreError::Corrupt { what, .. }) => RunState::Damaged(what),
@@ -137,8 +140,8 @@ impl Store {
                 Ok(row) => self.changed_ms(row)?,
                 Err(_) => None,
             };
-            let bytes = unless_damaged(self.read(|conn| run_bytes(conn, number)), &mut state)?;
-            let components = unless_damaged(self.component_sizes(number), &mut state)?;
+            let bytes = unless_damaged(self.read(|conn| run_bytes(conn, number)))?;
+            let components = unless_damaged(self.component_sizes(number))?;
             runs.push(Prunable {
                 number,
                 epoch,
@@ -156,8 +159,14 @@ impl Store {
     /// Reads all of these runs that nobody owns, and notes of each that is not what was written that it is damaged.
     ///
     /// # Errors
-    /// Failures of the disk.
+    /// [`StoreError::Corrupt`] where an index can't be read that all runs share: every run would seem damaged. Failures of the disk.
     pub fn look_for_damage(&self, runs: &mut [Prunable]) -> Result<(), StoreError> {
+        if let Some(index) = self.read(unreadable_index)? {
+            return Err(StoreError::Corrupt {
+                path: self.0.files.database(),
+                what: format!("the index {index} can't be read, and so not which runs are damaged"),
+            });
+        }
         let spaces = self.rows_of_spaces()?;
         for run in runs.iter_mut().filter(|run| run.state != RunState::Owned) {
             match self.whole_by(&run.run, spaces) {
@@ -220,6 +229,25 @@ impl Store {
         })
     }
 
+    /// That no page of the database belongs to two rows, before any is removed.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] where one does; failures of the disk.
+    pub fn pages_are_apart(&self) -> Result<(), StoreError> {
+        let shared = match self.read(shared_page) {
+            // What stands on pages that can't be read is found where it is needed.
+            Err(StoreError::Corrupt { .. }) => None,
+            shared => shared?,
+        };
+        match shared {
+            None => Ok(()),
+            Some(what) => Err(StoreError::Corrupt {
+                path: self.0.files.database(),
+                what: format!("two of its rows have one page, so that nothing is removed from it ({what})"),
+            }),
+        }
+    }
+
     /// Removes a run that is as it was looked at. Its other rows go with [`Store::sweep_rows`]. Its row is the one that was looked at in the table: the
     /// index of ids may lead to another run's.
     ///
@@ -247,7 +275,7 @@ impl Store {
                 Some(now) if now != epoch => Removal::Taken,
                 Some(_) => {
                     give_back(conn, number)?;
-                    conn.prepare_cached("INSERT INTO pruned (no, id) VALUES (?1, ?2)")?
+                    conn.prepare_cached("INSERT OR REPLACE INTO pruned (no, id) VALUES (?1, ?2)")?
                         .execute(params![number, gone.as_str()])?;
                     delete_row(conn, &gone, number)?;
                     Removal::Removed
@@ -272,13 +300,13 @@ impl Store {
     /// be another run's.
     pub async fn sweep_rows(&self) -> Result<(), StoreError> {
         let left = self.read(|conn| {
-            let mut select = conn.prepare_cached("SELECT no, id FROM pruned ORDER BY no")?;
-            let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-            Ok(rows.collect::<Result<Vec<(i64, String)>, _>>()?)
+            let mut select = conn.prepare_cached("SELECT no, id FROM pruned WHERE no > 0 AND no < ?1 ORDER BY no")?;
+            let rows = select.query_map([NUMBERS], |row| Ok((row.get(0)?, row.get(1).ok())))?;
+            Ok(rows.collect::<Result<Vec<(i64, Option<String>)>, _>>()?)
         })?;
         let mut damaged = None;
         for (number, id) in left {
-            if let Ok(run) = id.parse::<RunId>() {
+            if let Some(run) = id.and_then(|id| id.parse::<RunId>().ok()) {
                 self.sweep_lock(&run)?;
             }
             match self.sweep_run(number).await {
@@ -368,10 +396,11 @@ impl Store {
             return Ok(swept);
         };
         let used = self.read(used_components)?;
-        swept.missing = used
+        let missing = used
             .iter()
             .copied()
             .find(|digest| !self.component_path(digest).exists());
+        swept.missing = missing.or(self.read(unnamed_component)?);
         for path in entries(&files.components())? {
             if path.extension().is_some_and(|extension| extension == "draft") {
                 if is_remains(&path) {
@@ -464,15 +493,10 @@ fn give_back_some(conn: &Connection) -> Result<Left, Fault> {
     Ok(Left::Nothing)
 }
 
-/// What was read of a run. One of whose pages can't be read is damaged, and nothing of it is counted.
-fn unless_damaged<T: Default>(read: Result<T, StoreError>, state: &mut RunState) -> Result<T, StoreError> {
+/// What was read of how much a run takes; nothing where a page can't be read. That makes no run damaged: others share the page, or the index.
+fn unless_damaged<T: Default>(read: Result<T, StoreError>) -> Result<T, StoreError> {
     match read {
-        Err(StoreError::Corrupt { what, .. }) => {
-            if *state != RunState::Owned {
-                *state = RunState::Damaged(what);
-            }
-            Ok(T::default())
-        }
+        Err(StoreError::Corrupt { .. }) => Ok(T::default()),
         read => read,
     }
 }
@@ -489,6 +513,26 @@ fn delete_row(conn: &Connection, id: &RunId, number: i64) -> Result<(), Fault> {
     }
     tolerant(conn, delete)?;
     Ok(conn.execute_batch("REINDEX run")?)
+}
+
+/// An index that can't be read to its end.
+fn unreadable_index(conn: &Connection) -> Result<Option<String>, Fault> {
+    let mut select = conn.prepare("SELECT name, tbl_name FROM sqlite_schema WHERE type = 'index' ORDER BY name")?;
+    let indexes = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let indexes = indexes.collect::<Result<Vec<(String, String)>, _>>()?;
+    for (index, table) in indexes {
+        // A table without rowids is its own index.
+        let count = format!("SELECT count(*) FROM {table} INDEXED BY {index}");
+        if index.starts_with("sqlite_autoindex_") && ["session", "component"].contains(&table.as_str()) {
+            continue;
+        }
+        let counted = conn.query_row(&count, [], |row| row.get::<_, i64>(0));
+        match counted.map_err(Fault::from) {
+            Err(fault) if fault.is_corrupt() => return Ok(Some(index)),
+            counted => drop(counted?),
+        }
+    }
+    Ok(None)
 }
 
 /// About how many bytes of the database a run takes.
@@ -518,6 +562,36 @@ fn used_components(conn: &Connection) -> Result<BTreeSet<Digest>, Fault> {
     let mut select = conn.prepare_cached(&format!("SELECT DISTINCT digest FROM component WHERE {IN_USE}"))?;
     let rows = select.query_map([], |row| digest_at(row, 0))?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The strategy of a run of this machine that no row names, nor any other component of it: the rows are gone. Of one that was imported they may never have come.
+fn unnamed_component(conn: &Connection) -> Result<Option<Digest>, Fault> {
+    let mut select = conn.prepare_cached(&format!(
+        "SELECT no, CAST(id AS TEXT) FROM run NOT INDEXED
+         WHERE epoch IS NOT {NOT_WHOLE} AND epoch & {IMPORTED_EPOCH} = 0
+         AND EXISTS (SELECT 1 FROM session WHERE session.run = no AND number = 0)
+         AND NOT EXISTS (SELECT 1 FROM component WHERE component.run = no)"
+    ))?;
+    let runs = select.query_map([], |row| Ok((row.get(0)?, row.get::<_, String>(1)?)))?;
+    for (number, id) in runs.collect::<Result<Vec<_>, _>>()? {
+        let Ok(run) = id.parse::<RunId>() else { continue };
+        match session_row(conn, &run, number, 0) {
+            Err(Fault::Store(StoreError::Damaged { .. })) | Ok(None) => {}
+            row => return Ok(row?.map(|row| row.digest)),
+        }
+    }
+    Ok(None)
+}
+
+/// Pages that two rows have, in words: with one of the rows the other's page would go.
+fn shared_page(conn: &Connection) -> Result<Option<String>, Fault> {
+    let mut check = conn.prepare("PRAGMA quick_check(1000)")?;
+    let lines = check.query_map([], |row| row.get::<_, String>(0))?;
+    let lines = lines.collect::<Result<Vec<_>, _>>()?;
+    let mut lines = lines.iter().flat_map(|lines| lines.lines());
+    Ok(lines
+        .find(|line| line.contains("2nd reference to page"))
+        .map(str::to_owned))
 }
 
 fn length(path: &Path) -> u64 {

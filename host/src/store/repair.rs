@@ -69,9 +69,11 @@ impl Store {
     /// behind it; bodies and entries that are damaged. What follows from what is left is made again. Where nothing is lost this changes nothing.
     ///
     /// # Errors
-    /// [`StoreError::Owned`], [`StoreError::NotFound`]; [`StoreError::NothingLeft`] where its beginning is damaged; failures of the disk.
+    /// [`StoreError::Owned`], [`StoreError::NotFound`]; [`StoreError::NothingLeft`] where its beginning is damaged; [`StoreError::Corrupt`] where two rows
+    /// of the database have one page; failures of the disk.
     pub async fn accept_loss(&self, run: &RunId) -> Result<Loss, StoreError> {
         self.writer()?;
+        self.pages_are_apart()?;
         let (number, end) = self.read(|conn| {
             let (number, _) = place_of(conn, run)?;
             Ok((number, head(conn, number)?))
@@ -210,23 +212,48 @@ fn cut_journal(conn: &Connection, number: i64, kept: u64, cut: u64) -> Result<()
     Ok(())
 }
 
-/// Removes bodies that have not their digest any more: what needs them writes them again.
+/// Removes bodies that have not their digest any more: what needs them writes them again. Which are the run's its rows say; the index is made again where it
+/// says another thing.
 fn mend_bodies(conn: &Connection, number: i64) -> Result<(), Fault> {
-    let mut select = conn.prepare_cached("SELECT rowid, digest FROM body WHERE run = ?1")?;
-    let bodies = select.query_map([number], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?)))?;
-    for body in bodies.collect::<Result<Vec<_>, _>>()? {
+    let by_index = bodies(conn, "INDEXED BY sqlite_autoindex_body_1", number);
+    let stored = match bodies(conn, "NOT INDEXED", number) {
+        // The rows of all runs lie together, and a page of others can't be read.
+        Err(fault) if fault.is_corrupt() => by_index?,
+        stored => {
+            let stored = stored?;
+            let led = match by_index {
+                Err(fault) if !fault.is_corrupt() => return Err(fault),
+                by_index => by_index.is_ok_and(|listed| listed == stored),
+            };
+            if !led {
+                conn.execute_batch("REINDEX body")?;
+            }
+            stored
+        }
+    };
+    for (row, digest) in stored {
         let mut select = conn.prepare_cached("SELECT data FROM body WHERE rowid = ?1")?;
-        let data = select.query_row([body.0], |row| row.get::<_, Vec<u8>>(0));
+        let data = select.query_row([row], |row| row.get::<_, Vec<u8>>(0));
         let whole = match data.map_err(Fault::from) {
             Err(fault) if fault.is_corrupt() => false,
-            data => Digest::of(&data?).as_bytes() == body.1.as_slice(),
+            data => Digest::of(&data?).as_bytes() == digest.as_slice(),
         };
         if !whole {
-            conn.prepare_cached("DELETE FROM body WHERE rowid = ?1")?
-                .execute([body.0])?;
+            conn.prepare_cached("DELETE FROM body WHERE rowid = ?1 AND run = ?2")?
+                .execute([row, number])?;
         }
     }
     Ok(())
+}
+
+/// The rows of a run's bodies with what they say of their digests, found so.
+fn bodies(conn: &Connection, by: &str, number: i64) -> Result<BTreeMap<i64, Vec<u8>>, Fault> {
+    let mut select = conn.prepare_cached(&format!("SELECT rowid, digest FROM body {by} WHERE run = ?1"))?;
+    let rows = select.query_map([number], |row| {
+        let digest = row.get_ref(1)?.as_bytes().unwrap_or_default();
+        Ok((row.get(0)?, digest.to_vec()))
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 fn mend_sessions(conn: &Connection, number: i64, sessions: BTreeMap<u32, SessionRow>) -> Result<(), Fault> {
@@ -272,11 +299,14 @@ fn mend_run(conn: &Connection, run: &RunId, number: i64, root: &SessionRow, epoc
 
 /// A request that is damaged says nothing: whoever wants the run's end asks again.
 fn mend_request(conn: &Connection, number: i64) -> Result<(), Fault> {
-    let found: Option<(i64, i64)> = conn
+    let found: Option<(Option<i64>, Option<i64>)> = conn
         .prepare_cached("SELECT at_ms, sum FROM cancel_request WHERE run = ?1")?
-        .query_row([number], |row| Ok((row.get(0)?, row.get(1)?)))
+        .query_row([number], |row| Ok((row.get(0).ok(), row.get(1).ok())))
         .optional()?;
-    if found.is_some_and(|(at_ms, sum)| sum != request_sum(number, at_ms)) {
+    let is_sound = |(at_ms, sum): (Option<i64>, Option<i64>)| {
+        sum.is_some() && sum == at_ms.map(|at_ms| request_sum(number, at_ms))
+    };
+    if found.is_some_and(|found| !is_sound(found)) {
         conn.prepare_cached("DELETE FROM cancel_request WHERE run = ?1")?
             .execute([number])?;
     }

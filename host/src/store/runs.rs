@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use super::commit::Done;
 use super::error::{Fault, StoreError};
 use super::hidden::{candidates, is_stored_as, not_found};
-use super::key::row_id;
+use super::key::{NUMBERS, SEQ_BITS, row_id};
 use super::owner::{Head, LockState, NO_ANCHOR, Owner, Ownership, RunLock};
 use super::record::Sync;
 use super::rows::{Imported, NewRun, RunRow, RunUpdate, SessionRow, WhatFor};
@@ -100,10 +100,10 @@ impl Store {
             let added = conn
                 .prepare_cached(
                     "INSERT INTO run (no, id, epoch, data, sum)
-                     SELECT 1 + max(coalesce((SELECT max(no) FROM run), 0), coalesce((SELECT max(no) FROM pruned), 0)),
-                     ?1, ?2, ?3, ?4",
+                     SELECT 1 + max(coalesce((SELECT max(no) FROM run), 0), coalesce((SELECT max(no) FROM pruned WHERE no < ?5), 0),
+                     coalesce((SELECT max(id) FROM journal), 0) >> ?6), ?1, ?2, ?3, ?4",
                 )?
-                .execute(params![row.id.as_str(), int(epoch), data, sum]);
+                .execute(params![row.id.as_str(), int(epoch), data, sum, NUMBERS, SEQ_BITS]);
             match added.map_err(Fault::from) {
                 Ok(_) => {
                     let number = conn.last_insert_rowid();

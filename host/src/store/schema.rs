@@ -69,10 +69,25 @@ ALTER TABLE component ADD COLUMN sum INTEGER;
 /// Makes the tables that formats after `from` have, in the transaction that `conn` is in. A newer format stays as it is.
 pub(super) fn upgrade(conn: &Connection, from: u32) -> Result<(), Fault> {
     for step in STEPS.iter().skip(from as usize) {
-        conn.execute_batch(step)?;
+        for statement in step
+            .split_inclusive(';')
+            .filter(|statement| !statement.trim().is_empty())
+        {
+            match conn.execute_batch(statement) {
+                // The number of the format is damaged, and not the tables.
+                Err(error) if from > 0 && is_there(&error) => {}
+                done => done?,
+            }
+        }
     }
     conn.pragma_update(None, "user_version", VERSION.max(from))?;
     Ok(())
+}
+
+/// Whether a table or a column was not made as it is there.
+fn is_there(error: &rusqlite::Error) -> bool {
+    let words = error.to_string();
+    words.contains("duplicate column name") || words.contains("already exists")
 }
 
 /// The format of the database that `conn` has open; in a transaction, the one that the transaction sees.

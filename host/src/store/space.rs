@@ -230,12 +230,14 @@ impl Space {
         if let Some(space) = Self::named(conn, id, run)? {
             return Ok(space);
         }
-        // Of a run this was looked for when it was taken.
+        // Of a run this was looked for when it was taken. A number that entries have, though no space has it, is not given again.
         if run == HOME {
             none_is_hidden(conn, None, run)?;
         }
         conn.prepare_cached(
-            "INSERT INTO space (run, name, version, keys, bytes, tombstones) VALUES (?1, ?2, 0, 0, 0, 0)",
+            "INSERT INTO space (no, run, name, version, keys, bytes, tombstones)
+             SELECT 1 + max(coalesce((SELECT max(no) FROM space), 0), coalesce((SELECT max(space) FROM entry), 0)),
+             ?1, ?2, 0, 0, 0, 0",
         )?
         .execute(params![run, id.name])?;
         Ok(Self::named(conn, id, run)?.ok_or_else(none)?)

@@ -29,7 +29,7 @@ pub(super) enum Left {
 pub(super) const DOUBTFUL: &str = "what is left of a removed run may be another's, and stays";
 
 /// What removes some records of a run: they are found by their ids, which no index has a part in.
-const RECORDS: &str = "DELETE FROM journal WHERE id IN (SELECT id FROM journal WHERE id > ?1 AND id < ?2 LIMIT 16)";
+const RECORDS: &str = "DELETE FROM journal WHERE id IN (SELECT id FROM journal NOT INDEXED WHERE id > ?1 AND id < ?2 AND run = ?3 LIMIT 16)";
 
 /// What removes a body of a run. Large rows go one by one.
 const BODIES: &str = "DELETE FROM body WHERE rowid IN
@@ -60,10 +60,11 @@ pub(super) fn sweep_some(conn: &Connection, number: i64) -> Result<Left, Fault> 
         // Another process was faster, and the number may be a new run's by now; or a damaged row names a run that is there, or the home folder.
         return Ok(Left::Nothing);
     }
-    if !all_go(conn, RECORDS, &range(number), until)? || !all_go(conn, BODIES, &[number], until)? {
+    let [first, last] = range(number);
+    if !all_go(conn, RECORDS, &[first, last, number], until)? || !all_go(conn, BODIES, &[number], until)? {
         return Ok(Left::More);
     }
-    let mut doubtful = !bodies_settled(conn, number)?;
+    let mut doubtful = !records_settled(conn, number)? || !bodies_settled(conn, number)?;
     let settled = settle_spaces(conn, number)?;
     doubtful |= settled.doubtful;
     for space in settled.ours {
@@ -100,7 +101,7 @@ pub(super) fn sweep_some(conn: &Connection, number: i64) -> Result<Left, Fault> 
 
 /// The ids between which a run's records lie.
 pub(super) fn range(number: i64) -> [i64; 2] {
-    [row_id(number, 0), row_id(number + 1, 0)]
+    [row_id(number, 0), row_id(number.saturating_add(1), 0)]
 }
 
 /// Does a step until it finds nothing more. False where the time was over before. A row to which an index does not lead goes too.
@@ -200,7 +201,22 @@ fn entries_settled(conn: &Connection, space: i64) -> Result<bool, Fault> {
     indexed_again(conn, "entry")
 }
 
-/// The same of bodies: one that another run has by its row is left to it, as it is what its digest says whose ever it is.
+/// Removes the records that say that they are another run's: with one of them SQLite takes that run's entry out of the index, which is made again. False
+/// where it can't be.
+fn records_settled(conn: &Connection, number: i64) -> Result<bool, Fault> {
+    let mut select = conn.prepare_cached("SELECT id FROM journal NOT INDEXED WHERE id > ?1 AND id < ?2")?;
+    let strays = select.query_map(range(number), |row| row.get(0))?;
+    let strays = strays.collect::<Result<Vec<i64>, _>>()?;
+    if strays.is_empty() {
+        return Ok(true);
+    }
+    for record in strays {
+        remove(conn, "DELETE FROM journal WHERE id = ?1", record)?;
+    }
+    indexed_again(conn, "journal")
+}
+
+/// Removes the bodies that only the index gives to this run: one that another run has by its row is left to it, as it is what its digest says whose ever it is.
 fn bodies_settled(conn: &Connection, number: i64) -> Result<bool, Fault> {
     let strays = numbers(
         conn,

@@ -257,3 +257,19 @@ fn statements_are_compiled_once() {
     let plain = Connection::open(files.database()).expect("opens");
     assert!(compiled_again(&plain) > 0, "there would be nothing to set");
 }
+
+#[tokio::test]
+async fn a_number_of_the_format_that_is_too_low_makes_nothing_twice() {
+    for version in 1..schema::VERSION {
+        let dir = tempfile::tempdir().expect("a folder");
+        let store = open(dir.path());
+        let run = answered(&store).await;
+        drop(store);
+        let conn = Connection::open(dir.path().join("hermes.db")).expect("opens");
+        conn.pragma_update(None, "user_version", version).expect("changed");
+        drop(conn);
+        let store = open(dir.path());
+        store.take_run(&run).await.expect("it can be taken");
+        assert_eq!(store.whole(&run), Ok(()), "{version}");
+    }
+}

@@ -109,7 +109,7 @@ async fn a_run_that_the_index_hides_is_damaged_and_not_lost() {
     assert_eq!((of(&run), of(&other)), (vec![hidden::NOT_LED_TO], Vec::new()));
     assert_eq!(store.find_run(other.as_str()), Ok(other.clone()));
     store.take_run(&other).await.expect("it can be taken");
-    store.index_again(&run).await.expect("made again");
+    assert_eq!(store.lead_to(&run).await, Ok(run.clone()));
     let loss = store.accept_loss(&run).await.expect("accepted");
     assert!(!loss.is_any(), "{loss}");
     assert!(store.integrity().expect("looked").problems.is_empty());
@@ -314,4 +314,93 @@ async fn goes_with_its_body(kind: OpKind) {
     let third = vec![body(b"one"), body(b"two"), asks(3, b"two")];
     store.append(&owner, third, None, Sync::Durable).await.expect("written");
     assert_eq!(store.whole(&run), Ok(()));
+}
+
+/// Another id that differs from this one in one bit of a digit.
+fn one_bit_off(run: &RunId) -> RunId {
+    let mut bytes = run.as_str().as_bytes().to_vec();
+    let last = bytes.len() - 1;
+    let other = (0..8).map(|bit| bytes[last] ^ (1 << bit)).find(u8::is_ascii_hexdigit);
+    bytes[last] = other.expect("each digit has a neighbour").to_ascii_lowercase();
+    String::from_utf8(bytes).expect("digits").parse().expect("an id")
+}
+
+#[tokio::test]
+async fn a_run_whose_row_has_another_id_gets_its_own_again() {
+    for named_rightly in [true, false] {
+        let dir = tempfile::tempdir().expect("a folder");
+        let store = open(dir.path());
+        let (run, other) = (answered(&store).await, answered(&store).await);
+        drop(store);
+        let wrong = one_bit_off(&run);
+        // In the column, and not in what the row says: before the first stands the type of the column of its checksum.
+        let column = |id: &RunId| [b"\x06", id.as_str().as_bytes()].concat();
+        rot(dir.path(), TABLE, &column(&run), &column(&wrong));
+        let store = open(dir.path());
+        let name = if named_rightly { &run } else { &wrong };
+        assert_eq!(store.find_run(name.as_str()), Ok(name.clone()));
+        let told = store.run(name);
+        assert!(matches!(told, Err(StoreError::Damaged { .. })), "{told:?}");
+        assert_eq!(store.lead_to(name).await, Ok(run.clone()));
+        assert_eq!((store.whole(&run), store.whole(&other)), (Ok(()), Ok(())));
+        assert!(matches!(store.run(&wrong), Err(StoreError::NotFound { .. })));
+        assert!(store.integrity().expect("looked").problems.is_empty());
+        store.take_run(&run).await.expect("it can be taken");
+    }
+}
+
+#[tokio::test]
+async fn a_run_whose_id_has_another_type_is_mended_or_removed() {
+    for mended in [true, false] {
+        let dir = tempfile::tempdir().expect("a folder");
+        let store = open(dir.path());
+        let (run, other) = (answered(&store).await, answered(&store).await);
+        // Its epoch is 2, and takes a byte.
+        drop(store.take_run(&other).await.expect("taken"));
+        drop(store);
+        // A text of ten bytes, and the number 1; then ten bytes that are no text.
+        rot(dir.path(), TABLE, b"\0\x21\x09", b"\0\x20\x09");
+        let store = open(dir.path());
+        let taken = store.take_run(&run).await;
+        assert!(matches!(taken, Err(StoreError::Damaged { .. })), "{:?}", taken.err());
+        if mended {
+            assert_eq!(store.lead_to(&run).await, Ok(run.clone()));
+            store.take_run(&run).await.expect("it can be taken");
+        } else {
+            let all = store.prunable().expect("read");
+            let gone = all.iter().find(|found| found.run == run).expect("it is there");
+            assert_eq!(store.remove_run(gone).await, Ok(Removal::Removed));
+            store.sweep_rows().await.expect("swept");
+            assert!(matches!(store.run(&run), Err(StoreError::NotFound { .. })));
+        }
+        assert_eq!(store.whole(&other), Ok(()));
+        assert!(store.integrity().expect("looked").problems.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_the_index_hides_or_leads_elsewhere_from_can_be_removed_or_led_to() {
+    for removed in [true, false] {
+        let dir = tempfile::tempdir().expect("a folder");
+        let store = open(dir.path());
+        let (_, second, third) = (answered(&store).await, answered(&store).await, answered(&store).await);
+        drop(store);
+        let entry = |number: u8| [second.as_str().as_bytes(), &[number]].concat();
+        rot(dir.path(), INDEX, &entry(2), &entry(3));
+        let store = open(dir.path());
+        assert_eq!(store.find_run(second.as_str()), Ok(second.clone()));
+        let asked = store.request_cancel(&second, 1).await;
+        assert!(matches!(asked, Err(StoreError::Damaged { .. })), "{asked:?}");
+        if removed {
+            let all = store.prunable().expect("read");
+            assert_eq!(store.remove_run(of(&all, &second)).await, Ok(Removal::Removed));
+            store.sweep_rows().await.expect("swept");
+        } else {
+            assert_eq!(store.lead_to(&second).await, Ok(second.clone()));
+            assert_eq!(store.whole(&second), Ok(()));
+        }
+        assert_eq!(store.whole(&third), Ok(()));
+        assert_eq!(store.cancel_requested(&third), Ok(None));
+        assert!(store.integrity().expect("looked").problems.is_empty());
+    }
 }

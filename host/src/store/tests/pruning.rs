@@ -123,58 +123,136 @@ async fn a_run_whose_id_leads_to_another_is_removed_alone() {
 }
 
 #[tokio::test]
-async fn a_removed_run_takes_no_space_of_another_whatever_one_bit_says() {
+async fn a_removed_run_takes_its_spaces_and_no_others_whatever_one_bit_says() {
     for (kind, bytes, changed) in [
         // Of the second run's space, the index says that it is the third's; then its row says that.
         (INDEX, b"\x02notes", b"\x03notes"),
         (TABLE, b"\x02notes", b"\x03notes"),
     ] {
-        let dir = tempfile::tempdir().expect("a folder");
-        let store = open(dir.path());
-        answered(&store).await;
-        let (second, third) = (answered(&store).await, answered(&store).await);
-        wrote(&store, &second, 2..5).await;
-        drop(store);
-        rot(dir.path(), kind, bytes, changed);
-        let store = open(dir.path());
-        let runs = store.prunable().expect("read");
-        assert_eq!(store.remove_run(of(&runs, &third)).await, Ok(Removal::Removed));
-        let swept = store.sweep_rows().await;
-        assert!(matches!(swept, Err(StoreError::Corrupt { .. })), "{kind}: {swept:?}");
-        assert_eq!(rows(dir.path())[5..7], [1, 3], "{kind}");
-        let told = store.whole(&second);
-        assert!(matches!(told, Err(StoreError::Damaged { .. })), "{kind}: {told:?}");
-        let loss = store.accept_loss(&second).await.expect("accepted");
-        assert!(!loss.is_any(), "{kind}: {loss}");
-        assert_eq!(store.whole(&second), Ok(()), "{kind}");
-        store.sweep_rows().await.expect("nothing is doubtful any more");
-        let keys = store.keys(&space(Some(&second)), "", None, 9).expect("read");
-        assert_eq!(keys, ["k2", "k3", "k4"], "{kind}");
-        assert!(store.integrity().expect("looked").problems.is_empty(), "{kind}");
+        for removed in [1, 2] {
+            let dir = tempfile::tempdir().expect("a folder");
+            let store = open(dir.path());
+            answered(&store).await;
+            let runs = [answered(&store).await, answered(&store).await];
+            wrote(&store, &runs[0], 2..5).await;
+            wrote(&store, &runs[1], 5..7).await;
+            drop(store);
+            rot(dir.path(), kind, bytes, changed);
+            let store = open(dir.path());
+            let (gone, kept) = (&runs[removed - 1], &runs[2 - removed]);
+            let all = store.prunable().expect("read");
+            assert_eq!(store.remove_run(of(&all, gone)).await, Ok(Removal::Removed));
+            store.sweep_rows().await.expect("nothing is doubtful");
+            assert_eq!(store.whole(kept), Ok(()), "{kind} {removed}");
+            let keys = store.keys(&space(Some(kept)), "", None, 9).expect("read");
+            let expected: &[&str] = match removed {
+                1 => &["k5", "k6"],
+                _ => &["k2", "k3", "k4"],
+            };
+            assert_eq!(keys, expected, "{kind} {removed}");
+            assert_eq!(rows(dir.path())[5], 1, "{kind} {removed}");
+            assert!(
+                store.integrity().expect("looked").problems.is_empty(),
+                "{kind} {removed}"
+            );
+        }
     }
 }
 
 #[tokio::test]
-async fn a_removed_run_takes_no_entry_that_only_an_index_gives_it() {
+async fn a_run_is_well_beside_one_whose_space_strayed_to_it() {
     let dir = tempfile::tempdir().expect("a folder");
     let store = open(dir.path());
-    let (first, second, third) = (answered(&store).await, answered(&store).await, answered(&store).await);
-    for run in [&first, &second, &third] {
-        wrote(&store, run, 2..3).await;
-    }
+    let (first, second) = (answered(&store).await, answered(&store).await);
+    wrote(&store, &first, 2..5).await;
+    wrote(&store, &second, 5..7).await;
     drop(store);
-    // By key, the entry of the second run's space is the third's.
-    rot(dir.path(), INDEX, b"\x02k2\x02", b"\x03k2\x02");
+    rot(dir.path(), TABLE, b"\x01notes", b"\x02notes");
     let store = open(dir.path());
-    let runs = store.prunable().expect("read");
-    assert_eq!(store.remove_run(of(&runs, &third)).await, Ok(Removal::Removed));
-    let swept = store.sweep_rows().await;
-    assert!(matches!(swept, Err(StoreError::Corrupt { .. })), "{swept:?}");
-    let loss = store.accept_loss(&second).await.expect("accepted");
-    assert!(!loss.is_any(), "{loss}");
     assert_eq!(store.whole(&second), Ok(()));
-    assert_eq!(store.whole(&first), Ok(()));
-    store.sweep_rows().await.expect("nothing is doubtful any more");
+    store.take_run(&second).await.expect("it can be taken");
+    let told = store.whole(&first);
+    assert!(matches!(told, Err(StoreError::Damaged { .. })), "{told:?}");
+    let loss = store.accept_loss(&first).await.expect("accepted");
+    assert!(!loss.is_any(), "{loss}");
+    assert_eq!((store.whole(&first), store.whole(&second)), (Ok(()), Ok(())));
+    assert!(store.integrity().expect("looked").problems.is_empty());
+}
+
+#[tokio::test]
+async fn a_removed_run_takes_its_entries_and_no_others_whatever_one_bit_says() {
+    // By key, and then by version, the entry of the second run's space is the third's.
+    for (bytes, changed) in [(b"\x02k2\x02", b"\x03k2\x02")] {
+        for removed in [1, 2] {
+            let dir = tempfile::tempdir().expect("a folder");
+            let store = open(dir.path());
+            let runs = [answered(&store).await, answered(&store).await, answered(&store).await];
+            for run in &runs {
+                wrote(&store, run, 2..3).await;
+            }
+            drop(store);
+            rot(dir.path(), INDEX, bytes, changed);
+            let store = open(dir.path());
+            let (gone, kept) = (&runs[removed], &runs[3 - removed]);
+            let all = store.prunable().expect("read");
+            assert_eq!(store.remove_run(of(&all, gone)).await, Ok(Removal::Removed));
+            store.sweep_rows().await.expect("nothing is doubtful");
+            assert_eq!(
+                (store.whole(&runs[0]), store.whole(kept)),
+                (Ok(()), Ok(())),
+                "{removed}"
+            );
+            assert_eq!(rows(dir.path())[5..7], [2, 2], "{removed}");
+            assert!(store.integrity().expect("looked").problems.is_empty(), "{removed}");
+            let new = answered(&store).await;
+            wrote(&store, &new, 2..3).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn rows_of_removed_runs_that_are_none_hold_up_nobody() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let run = ended_run(&store, b"one").await;
+    let conn = Connection::open(dir.path().join("hermes.db")).expect("opens");
+    let none = "INSERT INTO pruned (no, id) VALUES (9223372036854775807, 'x'), (-3, 'y'), (1, 'z')";
+    conn.execute(none, []).expect("changed");
+    store.sweep_rows().await.expect("swept");
+    assert_eq!(store.whole(&run), Ok(()));
+    answered(&store).await;
+    let all = store.prunable().expect("read");
+    assert_eq!(store.remove_run(of(&all, &run)).await, Ok(Removal::Removed));
+    store.sweep_rows().await.expect("swept");
+    assert_eq!(rows(dir.path())[..3], [1, 1, 6]);
+}
+
+#[tokio::test]
+async fn components_stay_while_no_row_says_which_a_run_uses() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let (first, _) = (ended_run(&store, b"one").await, ended_run(&store, b"two").await);
+    let conn = Connection::open(dir.path().join("hermes.db")).expect("opens");
+    conn.execute("DELETE FROM component", []).expect("changed");
+    let swept = store.sweep_files().await.expect("swept");
+    assert_eq!((swept.components, swept.missing), (0, Some(Digest::of(b"x"))));
+    let runs = store.prunable().expect("read");
+    assert_eq!(of(&runs, &first).state, RunState::Free);
+}
+
+#[tokio::test]
+async fn a_number_whose_records_are_there_is_given_to_no_other_run() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let (first, second) = (answered(&store).await, answered(&store).await);
+    let conn = Connection::open(dir.path().join("hermes.db")).expect("opens");
+    conn.execute("DELETE FROM run WHERE no = 2", []).expect("changed");
+    let third = answered(&store).await;
+    assert_eq!((store.whole(&first), store.whole(&third)), (Ok(()), Ok(())));
+    let number: i64 = conn
+        .query_row("SELECT no FROM run WHERE id = ?1", [third.as_str()], |row| row.get(0))
+        .expect("read");
+    assert_eq!(number, 3, "{second} had 2");
 }
 
 #[tokio::test]
