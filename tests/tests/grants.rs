@@ -162,7 +162,7 @@ fn a_denial_without_a_flag_says_why() {
 #[test]
 fn a_result_that_a_call_cuts_says_by_which_limit() {
     let home = Home::new();
-    home.write("papers/a.txt", &"dendrites\n".repeat(1000));
+    home.write("papers/a.txt", "dendrites\n".repeat(1000));
     let arguments = r#"{"path":"/papers/a.txt","lines":1000}"#;
     let line = ["call", "files", "read_file", arguments, "--allow", "fs:./papers"];
     let output = home

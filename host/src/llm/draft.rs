@@ -271,7 +271,7 @@ mod tests {
         assert!(draft.name_call(call, "no more than once".into(), "g".into()).is_ok());
         assert!(draft.append(call, "67890").is_ok());
         assert!(draft.append(call, "1").is_err());
-        let mut draft = super::Draft::new(&Limits {
+        let mut draft = Draft::new(&Limits {
             reply: 10,
             ..Limits::default()
         });
