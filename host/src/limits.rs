@@ -186,7 +186,7 @@ limits! {
     tool_depth: "tool_depth", Count, 4, 1, 32;
     #[doc = "Tool calls of one session that run at the same time, of those inside other calls so many at each depth; further ones wait."]
     tool_parallel: "tool_parallel", Count, 16, 1, 1_000;
-    #[doc = "What the model and tool calls of one session hold that are in flight: what was asked of each, encoded, and 4 KiB besides; a further one is refused."]
+    #[doc = "What the model and tool calls of one session hold that are in flight: what was asked of each, encoded, and 4 KiB besides, and the bodies of HTTP that its tools have; a further one is refused."]
     in_flight: "in_flight", Bytes, 64 * MIB, 64 * KIB, 64 * GIB;
     #[doc = "Delegation: how deep."]
     delegation_depth: "delegation.depth", Count, 4, 0, 64;

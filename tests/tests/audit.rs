@@ -203,7 +203,7 @@ fn the_flags_of_a_denial_are_those_that_allow_it() {
     );
     let page = &output.stderr[output.stderr.find("denied: 5 times\n").unwrap()..];
     for flag in ["--allow llm:fast", &write, &net, "--allow blackboard:notes"] {
-        assert!(page.contains(&format!("    {flag}\n")), "{page}");
+        assert!(page.contains(&format!("    {flag}")), "{page}");
     }
     let rows = audit(&home, &run_of(&output));
     let removal = row(&rows, &[("way", json!("denied")), ("target", json!("/out/a.txt"))]);

@@ -339,7 +339,7 @@ fn a19_the_compiler_has_nothing_of_the_hosts_and_no_more_than_its_limits() {
         .split_terminator('\0')
         .map(|v| v.split('=').next().unwrap())
         .collect();
-    assert_eq!(names, ["RAYON_NUM_THREADS"]);
+    assert_eq!(names, ["MIMALLOC_ARENA_RESERVE", "RAYON_NUM_THREADS"]);
     assert_eq!(fs::read_link(compiler.join("cwd")).unwrap(), Path::new("/"));
     let open = fs::read_dir(compiler.join("fd")).unwrap();
     let mut open: Vec<String> = open.map(|fd| fd.unwrap().file_name().into_string().unwrap()).collect();

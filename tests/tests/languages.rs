@@ -140,7 +140,7 @@ fn fuel_stops_a_call_from_the_terminal() {
     let home = Home::with_guest(&server, Format::OpenAi, "js-tool");
     let host = home.host().set("limits.fuel", 50_000_000).arg("call");
     let output = host.arg(guests::built("js-tool")).arg("spin").output();
-    output.expect(1).says(&["limits.fuel"]);
+    output.expect(3).says(&["limits.fuel"]);
 }
 
 #[test]

@@ -336,12 +336,34 @@ fn a34_of_a_body_that_is_cut_no_part_of_a_secret_is_left() {
             let seen = called(&output)[0]["ok"].clone();
             assert_eq!(
                 (&seen["body"], &seen["whole"]),
-                (&json!(before), &json!(false)),
+                (&json!(before + "[secret x]"), &json!(false)),
                 "{cut}"
             );
         }
     }
     is_well(&home);
+}
+
+/// A server that guesses would read out a secret digit by digit, if a beginning that is right were cut off and one that is wrong were not.
+#[test]
+fn a34_a_beginning_at_the_cut_is_left_as_it_is() {
+    let home = Home::new();
+    set(&home, "x", CANARY, &[]).expect(0);
+    for form in [CANARY.to_owned(), hex(CANARY)] {
+        for right in [1, 4, 20, form.len() - 1] {
+            let guess = "1".repeat(1024 - right) + &form[..right];
+            let body = guess.clone() + &"-".repeat(4096);
+            let site = Site::start(move |_| ok(&body));
+            let limit = ["--set", "limits.http.body=1KiB"];
+            let output = call(&home, &site, &[fetch(&site.url("/"))], &limit).expect(0);
+            let seen = called(&output)[0]["ok"].clone();
+            assert_eq!(
+                (&seen["body"], &seen["whole"]),
+                (&json!(guess), &json!(false)),
+                "{right}"
+            );
+        }
+    }
 }
 
 #[test]

@@ -77,9 +77,11 @@ pub enum Heard<'a> {
     Leaves(&'a Leaving<'a>),
     /// It was answered, and goes on elsewhere.
     Redirected,
+    /// So many bytes of its answer came.
+    Came(usize),
 }
 
-/// Hears it. False of a request that is about to leave: it must not.
+/// Hears it. False of a request that is about to leave: it must not; of bytes that came: there is no room for them.
 pub type Hears<'a> = dyn Fn(&Heard<'_>) -> bool + Send + Sync + 'a;
 
 /// A request that may leave as far as its body is none that must not.
@@ -241,7 +243,7 @@ impl Egress {
             return Ok(Came::Redirect(status, next));
         }
         let most = usize::try_from(self.limits.http_body).unwrap_or(usize::MAX);
-        let body = read(response, waits, most.saturating_add(permit.beyond())).await?;
+        let body = read(response, waits, most.saturating_add(permit.beyond()), hears).await?;
         let cut = body.len() > most;
         let body = permit.conceal(&mut headers, body, most);
         Ok(Came::Answer(Answer {
@@ -335,7 +337,7 @@ impl Hop {
 }
 
 /// So many bytes of the body, or all; of what comes behind them nothing is waited for.
-async fn read(response: reqwest::Response, waits: Waits, most: usize) -> Result<Bytes, EgressError> {
+async fn read(response: reqwest::Response, waits: Waits, most: usize, hears: &Hears<'_>) -> Result<Bytes, EgressError> {
     let mut body = BytesMut::new();
     let mut stream = response.bytes_stream();
     loop {
@@ -344,6 +346,9 @@ async fn read(response: reqwest::Response, waits: Waits, most: usize) -> Result<
             return Ok(body.freeze());
         };
         let fits = chunk.len().min(most - body.len());
+        if !hears(&Heard::Came(fits)) {
+            return Err(EgressError::NoRoom);
+        }
         body.extend_from_slice(&chunk[..fits]);
         if body.len() == most {
             return Ok(body.freeze());

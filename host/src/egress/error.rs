@@ -62,6 +62,9 @@ pub enum EgressError {
     /// The other side broke off, or does not speak HTTP.
     #[error("the exchange broke off: {0}")]
     Protocol(String),
+    /// There is no room for its answer beside what the agent's calls hold.
+    #[error("the calls in flight of its agent hold as much as they may (limits.in_flight)")]
+    NoRoom,
     /// It was cancelled.
     #[error("it was cancelled")]
     Cancelled,

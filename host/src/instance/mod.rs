@@ -422,5 +422,9 @@ fn reach(guest: &Arc<Guest>) -> (Vec<FolderGrant>, EgressHooks) {
             true
         }
     });
-    (folders, EgressHooks::new(run.egress.clone(), permit, cancel, tell))
+    let in_flight = (guest.session.in_flight(), run.limits.in_flight);
+    (
+        folders,
+        EgressHooks::new(run.egress.clone(), permit, cancel, tell, in_flight),
+    )
 }

@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use bytes::{Bytes, BytesMut};
+use http_body_util::{BodyExt as _, Full};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
@@ -11,6 +11,7 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 use crate::egress::{Egress, EgressError, Heard, Leaving, Part, Permit, Waits};
 use crate::error::{Lack, Refusal};
 use crate::session::audit::{ToldBy, Use, Way};
+use crate::session::in_flight::{Flying, InFlight};
 use crate::text;
 
 /// The header of an answer that says which address it came from, after redirects. The host sets it, and no server can.
@@ -49,11 +50,20 @@ pub struct EgressHooks {
     cancel: CancellationToken,
     tell: Tell,
     most: u64,
+    /// What the agent's calls hold, and how much they may.
+    in_flight: (InFlight, u64),
 }
 
 impl EgressHooks {
     /// By this permit; where there is none for want of a way out, as for a strategy, every request is denied whatever was granted.
-    pub fn new(egress: Arc<Egress>, permit: Option<Permit>, cancel: CancellationToken, tell: Tell) -> Self {
+    /// What the bodies take counts in `in_flight`, which may hold so many bytes.
+    pub fn new(
+        egress: Arc<Egress>,
+        permit: Option<Permit>,
+        cancel: CancellationToken,
+        tell: Tell,
+        in_flight: (InFlight, u64),
+    ) -> Self {
         let most = egress.body_limit();
         Self {
             egress,
@@ -61,6 +71,7 @@ impl EgressHooks {
             cancel,
             tell,
             most,
+            in_flight,
         }
     }
 }
@@ -82,7 +93,13 @@ impl WasiHttpHooks for EgressHooks {
     ) -> Sent {
         let (egress, permit, cancel) = (self.egress.clone(), self.permit.clone(), self.cancel.clone());
         let (tell, most) = (self.tell.clone(), self.most);
+        let (held, most_held) = (self.in_flight.0.nothing(), self.in_flight.1);
         Box::new(async move {
+            let held = Mutex::new(held);
+            let grows = |bytes: usize| {
+                let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
+                held.grow(bytes as u64, most_held)
+            };
             let Some(permit) = permit else {
                 tell(Told::Denied(&shut(&request)));
                 return Err(Error::HttpRequestDenied);
@@ -108,7 +125,7 @@ impl WasiHttpHooks for EgressHooks {
             let body = tokio::select! {
                 biased;
                 () = cancel.cancelled() => Err(code(&EgressError::Cancelled)),
-                body = timeout(egress.total(), collect(body, most)) => {
+                body = timeout(egress.total(), collect(body, most, &grows)) => {
                     body.unwrap_or(Err(Error::ConnectionTimeout))
                 }
             }?;
@@ -116,6 +133,7 @@ impl WasiHttpHooks for EgressHooks {
                 let uses = match heard {
                     Heard::Leaves(leaving) => uses(leaving),
                     Heard::Redirected => Vec::new(),
+                    Heard::Came(bytes) => return grows(*bytes),
                 };
                 let may = uses.iter().all(|used| tell(Told::Leaves(used)));
                 *last.lock().unwrap_or_else(PoisonError::into_inner) = uses;
@@ -123,7 +141,9 @@ impl WasiHttpHooks for EgressHooks {
             };
             let answer = egress.send(&permit, request, body, waits(options), &cancel, &hears);
             let answer = answer.await.map_err(fails)?;
-            let mut response = http::Response::new(readable(answer.body, answer.cut.then_some(most)));
+            let mut held = held.into_inner().unwrap_or_else(PoisonError::into_inner);
+            held.shrink(answer.body.len() as u64);
+            let mut response = http::Response::new(readable(answer.body, answer.cut.then_some(most), held));
             *response.status_mut() = answer.status;
             *response.headers_mut() = answer.headers;
             stamp(response.headers_mut(), answer.url.as_str(), answer.cut);
@@ -204,11 +224,15 @@ fn stamp(headers: &mut http::HeaderMap, url: &str, cut: bool) {
     }
 }
 
-/// An answer's body for a guest. One that was cut, after so many bytes, ends with an error, so that nobody takes the part for the whole.
-fn readable(bytes: Bytes, cut: Option<u64>) -> WasiBody {
+/// An answer's body for a guest. One that was cut, after so many bytes, ends with an error, so that nobody takes the part for the whole. It
+/// holds what it takes until it is dropped.
+fn readable(bytes: Bytes, cut: Option<u64>, held: Flying) -> WasiBody {
     let end = cut.map(|bytes| Err(Error::HttpResponseBodySize(Some(bytes))));
     Full::new(bytes)
-        .map_err(|never| -> Error { match never {} })
+        .map_err(move |never| -> Error {
+            let _ = &held;
+            match never {}
+        })
         .with_trailers(std::future::ready(end))
         .boxed_unsync()
 }
@@ -223,16 +247,20 @@ fn waits(options: Option<RequestOptions>) -> Waits {
     }
 }
 
-async fn collect(body: WasiBody, most: u64) -> Result<Bytes, Error> {
-    let most = usize::try_from(most).unwrap_or(usize::MAX);
-    match Limited::new(body, most).collect().await {
-        Ok(whole) => Ok(whole.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(Error::HttpRequestBodySize(Some(most as u64))),
-        Err(error) => Err(match error.downcast::<Error>() {
-            Ok(error) => *error,
-            Err(other) => Error::InternalError(Some(other.to_string())),
-        }),
+/// The whole body of a request, of `most` bytes at most, each of which is held.
+async fn collect(body: WasiBody, most: u64, grows: &(dyn Fn(usize) -> bool + Sync)) -> Result<Bytes, Error> {
+    let (mut body, mut whole) = (std::pin::pin!(body), BytesMut::new());
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        if (whole.len() + data.len()) as u64 > most {
+            return Err(Error::HttpRequestBodySize(Some(most)));
+        }
+        if !grows(data.len()) {
+            return Err(code(&EgressError::NoRoom));
+        }
+        whole.extend_from_slice(&data);
     }
+    Ok(whole.freeze())
 }
 
 /// An egress error in the words of wasi:http.
@@ -255,6 +283,7 @@ fn code(error: &EgressError) -> Error {
         EgressError::Unreachable(_) => Error::DestinationUnavailable,
         EgressError::Protocol(_) => Error::HttpProtocolError,
         EgressError::Cancelled => Error::ConnectionTerminated,
+        EgressError::NoRoom => Error::InternalError(Some(error.to_string())),
     }
 }
 
@@ -288,6 +317,7 @@ mod tests {
             Some(Permit::of(rules)),
             CancellationToken::new(),
             tell,
+            (InFlight::default(), 1 << 20),
         )
     }
 

@@ -159,7 +159,7 @@ impl Host {
             damaged: None,
         };
         if spec.dry_run {
-            let all = prunable(&store, spec)?;
+            let all = prunable(&store, spec, &mut Damage::default())?;
             let chosen = choose(all.clone(), spec, before.used, now_ms());
             pruned.runs = chosen.iter().map(|(run, standing)| told(run, *standing)).collect();
             pruned.stays = left_of(&all, &chosen, before).over(spec);
@@ -174,7 +174,7 @@ impl Host {
         damage.around(store.sweep_copies().await)?;
         damage.around(store.sweep_rows().await)?;
         let earlier = damage.around(store.sweep_files().await)?;
-        let all = damage.around(prunable(&store, spec))?;
+        let all = prunable(&store, spec, &mut damage)?;
         let chosen = choose(all, spec, store.size()?.used, now_ms());
         for (run, standing) in chosen {
             match damage.around(store.remove_run(&run).await.map(Some))? {
@@ -213,11 +213,11 @@ impl Damage {
     }
 }
 
-/// All runs. Damage in the midst of one is found by reading it, where damaged ones are wanted.
-fn prunable(store: &Store, spec: &PruneSpec) -> Result<Vec<Prunable>, StoreError> {
+/// All runs. Damage in the midst of one is found by reading it, where damaged ones are wanted and can be told from others.
+fn prunable(store: &Store, spec: &PruneSpec, damage: &mut Damage) -> Result<Vec<Prunable>, StoreError> {
     let mut runs = store.prunable()?;
     if spec.standing.contains(&Standing::Damaged) {
-        store.look_for_damage(&mut runs)?;
+        damage.around(store.look_for_damage(&mut runs))?;
     }
     Ok(runs)
 }

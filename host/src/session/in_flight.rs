@@ -1,4 +1,5 @@
-//! What the calls of one session hold that are in flight: each keeps what was asked of it until it ends, whether or not its guest can still name it.
+//! What the calls of one session hold that are in flight: each keeps what was asked of it until it ends, whether or not its guest can still name it; and
+//! the bodies of HTTP that its tools send and have been answered.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,10 +11,10 @@ use crate::limits::{self, Unit};
 const CALL: u64 = 4 << 10;
 
 /// The calls of a session that are in flight, those inside its tools among them.
-#[derive(Debug, Default)]
-pub(super) struct InFlight(Arc<AtomicU64>);
+#[derive(Debug, Default, Clone)]
+pub struct InFlight(Arc<AtomicU64>);
 
-/// One of them, until it is dropped.
+/// One of them, or a body, until it is dropped.
 #[derive(Debug)]
 pub struct Flying {
     all: Arc<AtomicU64>,
@@ -57,11 +58,35 @@ impl InFlight {
         self.flying(bytes)
     }
 
+    /// A body of which nothing has come yet.
+    pub fn nothing(&self) -> Flying {
+        self.flying(0)
+    }
+
     fn flying(&self, bytes: u64) -> Flying {
         Flying {
             all: self.0.clone(),
             bytes,
         }
+    }
+}
+
+impl Flying {
+    /// Holds so many bytes more, unless all together would hold more than `most`. Whether it does.
+    pub fn grow(&mut self, more: u64, most: u64) -> bool {
+        let fits = |now: u64| now.checked_add(more).filter(|all| *all <= most);
+        let fitted = self.all.fetch_update(Ordering::AcqRel, Ordering::Acquire, fits).is_ok();
+        if fitted {
+            self.bytes += more;
+        }
+        fitted
+    }
+
+    /// Holds no more than so many bytes from now on.
+    pub fn shrink(&mut self, to: u64) {
+        let less = self.bytes.saturating_sub(to);
+        self.bytes -= less;
+        self.all.fetch_sub(less, Ordering::AcqRel);
     }
 }
 
@@ -74,6 +99,17 @@ impl Drop for Flying {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bodies_hold_so_much_and_no_more() {
+        let all = InFlight::default();
+        let (mut one, mut other) = (all.nothing(), all.nothing());
+        assert!(one.grow(6, 10) && other.grow(4, 10) && !one.grow(1, 10));
+        one.shrink(3);
+        assert!(other.grow(3, 10) && !other.grow(1, 10));
+        drop(other);
+        assert!(one.grow(7, 10) && !one.grow(1, 10));
+    }
 
     #[test]
     fn calls_in_flight_hold_so_much_and_no_more() {

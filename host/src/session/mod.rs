@@ -645,6 +645,11 @@ impl Session {
         lock(&self.children).clone()
     }
 
+    /// What its calls in flight hold.
+    pub fn in_flight(&self) -> InFlight {
+        self.in_flight.clone()
+    }
+
     /// Children of attempts before `attempt`, under handles that no operation of it will have. All of them have ended.
     pub fn inherit_children(&self, attempt: u32) {
         let mut children = lock(&self.children);

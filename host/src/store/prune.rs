@@ -130,7 +130,7 @@ impl Store {
         })?;
         let mut runs = Vec::with_capacity(rows.len());
         for (number, epoch, run, row) in rows {
-            let state = match self.run_state(&run) {
+            let mut state = match self.run_state(&run) {
                 Ok(state) => state,
                 Err(StoreError::NotFound { .. }) => continue,
                 Err(StoreError::Damaged { what, .. } | StoreError::Corrupt { what, .. }) => RunState::Damaged(what),
@@ -140,8 +140,21 @@ impl Store {
                 Ok(row) => self.changed_ms(row)?,
                 Err(_) => None,
             };
-            let bytes = unless_damaged(self.read(|conn| run_bytes(conn, number)))?;
-            let components = unless_damaged(self.component_sizes(number))?;
+            let bytes = match self.read(|conn| run_bytes(conn, number)) {
+                Err(StoreError::Corrupt { what, .. }) => {
+                    // A page of its own can't be read, unless it is one of an index that all runs share.
+                    if state != RunState::Owned && self.read(unreadable_index)?.is_none() {
+                        state = RunState::Damaged(what);
+                    }
+                    0
+                }
+                bytes => bytes?,
+            };
+            // No run needs these rows to be read.
+            let components = match self.component_sizes(number) {
+                Err(StoreError::Corrupt { .. }) => Vec::new(),
+                components => components?,
+            };
             runs.push(Prunable {
                 number,
                 epoch,
@@ -491,14 +504,6 @@ fn give_back_some(conn: &Connection) -> Result<Left, Fault> {
         before = after;
     }
     Ok(Left::Nothing)
-}
-
-/// What was read of how much a run takes; nothing where a page can't be read. That makes no run damaged: others share the page, or the index.
-fn unless_damaged<T: Default>(read: Result<T, StoreError>) -> Result<T, StoreError> {
-    match read {
-        Err(StoreError::Corrupt { .. }) => Ok(T::default()),
-        read => read,
-    }
 }
 
 /// Deletes a run's row. Where the index of runs does not lead to it, that is made again from the rows that are left.

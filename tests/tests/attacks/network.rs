@@ -350,3 +350,24 @@ fn a36_no_credential_goes_to_another_host() {
     assert_eq!((provider.connections(), trap.connections()), (1, 0));
     site.is_well();
 }
+
+/// Answers that nobody reads yet are held to what the calls of an agent may hold, however many there are.
+#[test]
+fn a12_answers_that_nobody_reads() {
+    let site = Site::new();
+    let server = Serves::always(page(&"x".repeat(900_000)));
+    let authority = server.address.to_string();
+    let steps = [json!({ "do": "send-all", "requests": 60, "authority": authority })];
+    let grant = format!("net:http://{authority}");
+    let host = || site.host().set("limits.in_flight", "2MiB");
+    let (seen, _) = told_by(&site, host(), &[&grant], &steps);
+    let told = seen[0]["ok"].as_array().unwrap();
+    let refused = |told: &Value| told.as_str().is_some_and(|told| told.contains("limits.in_flight"));
+    let (no, yes): (Vec<_>, Vec<_>) = told.iter().partition(|told| refused(told));
+    assert!(!no.is_empty() && !yes.is_empty(), "{told:?}");
+    // What was let go leaves room.
+    let one_by_one: Vec<Value> = (0..6).map(|_| get(&authority)).collect();
+    let (seen, _) = told_by(&site, host(), &[&grant], &one_by_one);
+    assert!(seen.iter().all(|seen| seen["ok"].is_object()), "{seen:?}");
+    site.is_well();
+}
