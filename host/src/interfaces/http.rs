@@ -408,12 +408,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_that_was_cut_ends_with_an_error() {
-        let whole = readable(Bytes::from_static(b"whole"), None)
+        let whole = readable(Bytes::from_static(b"whole"), None, InFlight::default().nothing())
             .collect()
             .await
             .expect("an end");
         assert_eq!(whole.to_bytes(), "whole");
-        let mut part = readable(Bytes::from_static(b"part"), Some(4));
+        let mut part = readable(Bytes::from_static(b"part"), Some(4), InFlight::default().nothing());
         let frame = part.frame().await.expect("a frame").expect("bytes");
         assert_eq!(frame.into_data().expect("bytes"), "part");
         let error = part.frame().await.expect("no end").expect_err("cut");
