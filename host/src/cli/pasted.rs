@@ -5,18 +5,21 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use super::args::COMMANDS;
-use crate::text::shell_word;
+use crate::text::{self, shell_word};
 
 const PROGRAM: &str = "hermes-host";
 const FLAG: &str = "--home";
+
+/// Characters of a path at most: as long as the system lets one be.
+const PATH: usize = 4096;
 
 /// The folder that this process was given, as a shell reads it back.
 static HOME: OnceLock<String> = OnceLock::new();
 
 /// This process was given a home folder.
 pub(super) fn at_home(home: &Path) {
-    // There is one command line.
-    let _ = HOME.set(shell_word(&home.display().to_string()));
+    // There is one command line. A name with signs that no screen is shown is told as all names are, and then can't be pasted.
+    let _ = HOME.set(shell_word(&text::line(&home.display().to_string(), PATH)));
 }
 
 /// `text` with the home folder in each of its commands.

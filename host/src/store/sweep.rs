@@ -159,7 +159,7 @@ fn settle_spaces(conn: &Connection, number: i64) -> Result<Settled, Fault> {
             Some(owner) if owner == number => {
                 settled.ours.insert(*space);
             }
-            Some(owner) => tolerant(conn, || set_owner(conn, *space, owner))?,
+            Some(owner) => drop(tolerant(conn, || set_owner(conn, *space, owner))?),
             None => {
                 let others = claims(conn, *space)?.into_iter().chain([row.space.run]);
                 let mut is_anothers = false;

@@ -184,11 +184,13 @@ fn give_back(conn: &Connection) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Says in a space's row whose it is.
-pub(super) fn set_owner(conn: &Connection, number: i64, run: i64) -> Result<(), Fault> {
-    conn.prepare_cached("UPDATE space SET run = ?2 WHERE no = ?1 AND run <> ?2")?
+/// Says in a space's row whose it is. Whether it said another thing: then the index is to be made again, as SQLite takes out of it what it has for the other
+/// run's space of the same name.
+pub(super) fn set_owner(conn: &Connection, number: i64, run: i64) -> Result<bool, Fault> {
+    let changed = conn
+        .prepare_cached("UPDATE space SET run = ?2 WHERE no = ?1 AND run <> ?2")?
         .execute([number, run])?;
-    Ok(())
+    Ok(changed > 0)
 }
 
 /// Gives up what is damaged in the spaces of the run with this number: entries that are not what was written go, and the rows say what is left. Gives how
@@ -196,11 +198,12 @@ pub(super) fn set_owner(conn: &Connection, number: i64, run: i64) -> Result<(), 
 pub(super) fn mend(conn: &Connection, run: i64) -> Result<u64, Fault> {
     tolerant(conn, || {
         let stored = Space::stored(conn, run)?;
+        let mut strayed = false;
         for (space, _) in &stored {
-            set_owner(conn, space.number, run)?;
+            strayed |= set_owner(conn, space.number, run)?;
         }
         let stored = Space::stored(conn, run)?;
-        if !is_indexed(conn, run, &stored)? {
+        if strayed || !is_indexed(conn, run, &stored)? {
             give_back(conn)?;
             conn.execute_batch("REINDEX space")?;
         }

@@ -280,12 +280,10 @@ impl Agent {
     }
 
     /// Whether its grace is over before an instance could be built again for it to hear of its end: where very many are cancelled at once. One that has
-    /// children that have not ended waits for them first, and has its grace after that.
+    /// had children may have waited for them first, and has its grace after that.
     fn had_its_grace(&self) -> bool {
         let grace = Duration::from_millis(self.session.run.limits.cancel_grace);
-        let children = self.session.children();
-        let waits = children.iter().any(|child| child.result().is_none());
-        self.heard.get().is_some_and(|heard| heard.elapsed() >= grace) && !waits
+        self.heard.get().is_some_and(|heard| heard.elapsed() >= grace) && self.session.children().is_empty()
     }
 
     /// This step, behind that its end was asked for where that is not in its row.

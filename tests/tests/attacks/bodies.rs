@@ -18,8 +18,9 @@ use crate::serves::Serves;
 use crate::site::Site;
 use crate::wasi::{self, agent, call, told};
 
-/// Memory that an answer may take beside its body's part that crosses, which the host has once and the guest once more.
-const BESIDE_KIB: u64 = 4 << 10;
+/// Memory that an answer may take beside its body's part that crosses, which the host has once and the guest once more, and beside what the allocator keeps of
+/// the pieces that came.
+const BESIDE_KIB: u64 = 24 << 10;
 
 fn get(authority: &str, path: &str) -> Value {
     json!({ "do": "send", "authority": authority, "path": path })

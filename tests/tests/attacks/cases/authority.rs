@@ -12,10 +12,11 @@ pub(crate) fn not_granted() -> Case {
     let program = [ask("hi"), open(), ChildSpec::probe(&json!({})).spawn()];
     let case = Case::steps("rights that were taken away", program).deny(&["llm", "blackboard", "delegation"]);
     case.sees(|seen| {
-        let flags = ["--deny llm", "--deny blackboard", "--deny delegation"];
-        for (seen, flag) in seen.iter().zip(flags) {
+        // Whether a run or its parent took delegation away, an agent is not told.
+        let words = ["--deny llm", "--deny blackboard", "taken away from the run"];
+        for (seen, words) in seen.iter().zip(words) {
             assert_eq!(refusal(seen).as_deref(), Some("denied"), "{seen}");
-            assert!(message(seen).contains(flag), "{flag}: {seen}");
+            assert!(message(seen).contains(words), "{words}: {seen}");
         }
     })
 }
