@@ -86,6 +86,8 @@ impl Store {
         };
         let id = run.clone();
         let work = move |conn: &Connection| {
+            // Records are not lost for an index that does not lead to their bodies.
+            mend_bodies(conn, number)?;
             let sound = sound(conn, &id, number)?;
             let end = head(conn, number)?;
             let cut = end.seq - sound.records;
@@ -166,7 +168,6 @@ fn mend(conn: &Connection, run: &RunId, number: i64, sound: Rebuilt, cut: u64) -
     let (_, epoch) = place_of(conn, run)?;
     let had_ended = had_ended(conn, run, number)?;
     cut_journal(conn, number, sound.records, cut)?;
-    mend_bodies(conn, number)?;
     mend_request(conn, number)?;
     component::mend(conn, number)?;
     let root = sound.sessions.get(&0).cloned();
