@@ -1,11 +1,14 @@
 //! The bytes of the components that runs use, kept by digest, so that a run can go on after its plugin was rebuilt.
 
-use std::io::Write as _;
+use std::fs::OpenOptions;
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use rusqlite::{Connection, Row, params};
+use rustix::fs::OFlags;
 
 use super::Store;
 use super::commit::Done;
@@ -57,13 +60,17 @@ impl Store {
     /// [`StoreError::NoComponent`]; [`StoreError::Corrupt`] when the file has not that digest any more.
     pub fn component(&self, digest: &Digest) -> Result<Vec<u8>, StoreError> {
         let path = self.component_path(digest);
-        match std::fs::read(&path) {
+        match read(&path) {
             Ok(bytes) if Digest::of(&bytes) == *digest => Ok(bytes),
             Ok(_) => Err(StoreError::Corrupt {
                 path,
                 what: "it is not the component that was kept".into(),
             }),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(StoreError::NoComponent { path }),
+            Err(_) if path.metadata().is_ok_and(|meta| !meta.is_file()) => Err(StoreError::Corrupt {
+                path,
+                what: "it is no regular file".into(),
+            }),
             Err(e) => Err(StoreError::io(&path, &e)),
         }
     }
@@ -84,6 +91,18 @@ impl Store {
     pub(super) fn component_path(&self, digest: &Digest) -> PathBuf {
         self.0.files.components().join(format!("{digest}.wasm"))
     }
+}
+
+/// The bytes of a file; what stands in its place is not waited for where it is a pipe.
+fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let mut file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(std::io::Error::other("it is no regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Writes the row that says that the run with this number uses a component, or vouches for it anew.
@@ -144,7 +163,7 @@ pub(super) fn row_sum(run: i64, digest: &Digest) -> i64 {
 /// Writes the file beside its place and moves it there, unless it is there already and whole.
 fn keep(path: &Path, digest: &Digest, bytes: &[u8]) -> Result<(), StoreError> {
     static DRAFTS: AtomicU64 = AtomicU64::new(0);
-    if std::fs::read(path).is_ok_and(|kept| Digest::of(&kept) == *digest) {
+    if read(path).is_ok_and(|kept| Digest::of(&kept) == *digest) {
         return Ok(());
     }
     let draft = path.with_extension(format!(

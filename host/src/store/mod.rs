@@ -70,7 +70,7 @@ pub use runs::{Listed, RunState, Unowned};
 #[cfg(test)]
 pub(crate) use schema::VERSION as FORMAT;
 pub use space::Quota;
-pub use verify::Look;
+pub use verify::{Look, Steps};
 pub use write::Appended;
 
 use crate::ids::RunId;

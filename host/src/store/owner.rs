@@ -98,6 +98,7 @@ impl Files {
         let file = match shared(OpenOptions::new().read(true), &path) {
             Ok(file) => file,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(LockState::Missing),
+            Err(_) if is_odd(&path) => return Ok(LockState::Broken),
             Err(e) => return Err(StoreError::io(&path, &e)),
         };
         // A read may fall into its owner's write; then the next one does not.
@@ -201,6 +202,7 @@ impl Files {
         let file = match shared(OpenOptions::new().read(true), &path) {
             Ok(file) => file,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            Err(_) if is_odd(&path) => return Ok(false),
             Err(e) => return Err(StoreError::io(&path, &e)),
         };
         match flock(&file, FlockOperation::NonBlockingLockShared) {
@@ -212,6 +214,11 @@ impl Files {
             Err(e) => Err(StoreError::io(&path, &e.into())),
         }
     }
+}
+
+/// Whether something else than a file stands in the place of a lock file: a folder, a pipe, a link.
+fn is_odd(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|meta| !meta.is_file())
 }
 
 /// How often a lock file is opened anew that was replaced before it was locked.

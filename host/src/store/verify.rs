@@ -133,7 +133,7 @@ fn body(conn: &Connection, number: i64, digest: &Digest) -> Result<Option<Vec<u8
 
 /// What was written in one step and has not all come by, with the number of the record that begins it: a run can't go on from the midst of it.
 #[derive(Debug, Default)]
-pub(super) struct Steps(HashMap<Awaited, u64>);
+pub struct Steps(HashMap<Awaited, u64>);
 
 /// The record that ends such a step.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -150,7 +150,7 @@ enum Awaited {
 
 impl Steps {
     /// Takes a record in.
-    pub(super) fn follow(&mut self, seq: u64, record: &Record) {
+    pub fn follow(&mut self, seq: u64, record: &Record) {
         match record {
             Record::Session(new) => {
                 self.0.insert(Awaited::Start(new.session.number), seq);
@@ -197,7 +197,7 @@ impl Steps {
     }
 
     /// The first record of the first step that is not whole.
-    pub(super) fn first_open(&self) -> Option<u64> {
+    pub fn first_open(&self) -> Option<u64> {
         self.0.values().min().copied()
     }
 }

@@ -1,15 +1,18 @@
 //! What stands inside the records of a run file: starts, results, outcomes and terms are read as the host reads them when it goes on with the run, and no
 //! number is so large that none comes after it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher as _, RandomState};
 
 use serde::de::DeserializeOwned;
 
 use crate::bindings::types;
-use crate::ids::{Scope, StreamId};
+use crate::ids::{Digest, Scope, StreamId};
 use crate::session::codec;
 use crate::session::op::OpBody;
-use crate::store::{Answer, EffectResult, NoteKind, Observation, OpKind, Outcome, Record, StoredEntry, Transition};
+use crate::store::{
+    Answer, EffectResult, NoteKind, Observation, OpKind, Outcome, Record, Steps, StoredEntry, Transition,
+};
 use crate::supervisor::start::StartBody;
 use crate::supervisor::terms::Terms;
 
@@ -19,6 +22,8 @@ const SESSIONS: u32 = 1_000_000;
 const OPERATIONS: u32 = 1 << 31;
 /// The largest of all other numbers that are counted on from.
 const LARGEST: u64 = 1 << 53;
+/// Bytes of the longest name of a space, and of the longest key: the most that `limits.blackboard.key` can be, and the number of an entry that was appended.
+const LONGEST: usize = (4 << 10) + 64;
 
 /// The contents of the records that have come.
 #[derive(Default)]
@@ -27,6 +32,17 @@ pub(super) struct Contents {
     operations: HashMap<OperationId, Operation>,
     /// Whether a body is empty that none is of a whole run: it was left out, as it held a secret.
     left_out: bool,
+    /// What was written in one step and has not all come.
+    steps: Steps,
+    /// Records that have come.
+    records: u64,
+    /// Messages that have come.
+    messages: HashSet<Digest>,
+    /// Whether a request has a message that has not.
+    lacks_message: bool,
+    /// Keys and versions of spaces that have come, as numbers that the file can't foresee.
+    entries: HashSet<u64>,
+    hasher: RandomState,
 }
 
 /// An operation of the file's run: session, attempt, scope and number.
@@ -59,6 +75,8 @@ impl Contents {
     /// # Errors
     /// What is wrong with it, in words.
     pub(super) fn follow(&mut self, record: &Record) -> Result<(), String> {
+        self.records += 1;
+        self.steps.follow(self.records, record);
         match record {
             Record::Session(new) if new.session.number > SESSIONS => {
                 Err("its session has a number that no session has".to_owned())
@@ -70,6 +88,7 @@ impl Contents {
             },
             Record::Intent(intent) => {
                 number_of(intent.op)?;
+                self.lacks_message |= intent.request.iter().any(|digest| !self.messages.contains(digest));
                 let operation = Operation {
                     kind: intent.kind,
                     outcome: None,
@@ -84,7 +103,49 @@ impl Contents {
                 read.map(drop).map_err(|e| format!("its terms can't be read: {e}"))
             }
             Record::Refund(_, op) | Record::Resent(_, op) => number_of(*op),
-            Record::Session(_) | Record::Note(_) | Record::Body(..) | Record::Spill(_) => Ok(()),
+            Record::Body(digest, _) => {
+                self.messages.insert(*digest);
+                Ok(())
+            }
+            Record::Session(_) | Record::Note(_) | Record::Spill(_) => Ok(()),
+        }
+    }
+
+    /// That all that was written in one step is there, and that no message is missing unless the run is there to be looked at.
+    ///
+    /// # Errors
+    /// What is not, in words.
+    pub(super) fn are_whole(&self, view_only: bool) -> Result<(), &'static str> {
+        if self.steps.first_open().is_some() {
+            return Err("it is damaged: a step of its records is not whole");
+        }
+        match self.lacks_message && !view_only {
+            true => Err("it is damaged: messages of its records are missing"),
+            false => Ok(()),
+        }
+    }
+
+    /// Looks at an entry of a space.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words.
+    pub(super) fn entry(&mut self, entry: &StoredEntry) -> Result<(), String> {
+        within(entry.version)?;
+        entry.op.as_ref().map_or(Ok(()), |(_, op)| number_of(*op))?;
+        let (name, key) = (&entry.space, &entry.key);
+        let is_name =
+            (1..=LONGEST).contains(&name.len()) && !name.contains(['/', ':']) && !name.contains(char::is_control);
+        if !is_name {
+            return Err("its space has a name that no space has".to_owned());
+        }
+        if !(1..=LONGEST).contains(&key.len()) || key.contains(char::is_control) {
+            return Err("its key is none that an entry has".to_owned());
+        }
+        let of_key = self.hasher.hash_one((name, key));
+        let of_version = self.hasher.hash_one((name, entry.version));
+        match self.entries.insert(of_key) & self.entries.insert(of_version) {
+            true => Ok(()),
+            false => Err("its key or its version is another's of the same space".to_owned()),
         }
     }
 
@@ -148,15 +209,6 @@ fn is_of(body: &OpBody, kind: OpKind) -> bool {
     }
 }
 
-/// Looks at an entry of a space.
-///
-/// # Errors
-/// What is wrong with it, in words.
-pub(super) fn entry(entry: &StoredEntry) -> Result<(), String> {
-    within(entry.version)?;
-    entry.op.as_ref().map_or(Ok(()), |(_, op)| number_of(*op))
-}
-
 fn number_of(operation: u32) -> Result<(), String> {
     match operation < OPERATIONS {
         true => Ok(()),
@@ -176,7 +228,7 @@ mod tests {
     use super::*;
     use crate::amounts::Amounts;
     use crate::error::Refusal;
-    use crate::ids::{Digest, SessionId};
+    use crate::ids::SessionId;
     use crate::store::{EndKind, Intent, Note, OutcomeStatus, SessionEnd, SessionUpdate, Start};
 
     fn root() -> SessionId {
@@ -301,6 +353,71 @@ mod tests {
             assert_eq!(contents.follow(&intent(2, OpKind::ToolCall)), Ok(()));
             assert!(contents.follow(&record).is_err(), "{record:?}");
         }
+    }
+
+    fn entry(space: &str, key: &str, version: u64) -> StoredEntry {
+        StoredEntry {
+            space: space.to_owned(),
+            key: key.to_owned(),
+            version,
+            deleted: false,
+            media_type: String::new(),
+            data: Vec::new(),
+            author: String::new(),
+            op: None,
+            at_ms: 0,
+        }
+    }
+
+    #[test]
+    fn entries_have_names_of_their_own() {
+        let mut contents = Contents::default();
+        let long = "k".repeat(LONGEST + 1);
+        assert_eq!(contents.entry(&entry("notes", &long[1..], 1)), Ok(()));
+        assert_eq!(contents.entry(&entry("notes", "b", 2)), Ok(()));
+        assert_eq!(contents.entry(&entry("other", "b", 2)), Ok(()));
+        for (space, key, version) in [
+            ("notes", "b", 3),
+            ("notes", "c", 2),
+            ("notes", &long, 3),
+            ("notes", "", 3),
+            ("", "c", 3),
+            ("a/../b", "c", 3),
+            (&long, "c", 3),
+            ("notes", "c", LARGEST),
+        ] {
+            assert!(
+                contents.entry(&entry(space, key, version)).is_err(),
+                "{space} {key} {version}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_message_or_half_a_step_is_missed() {
+        let asks = |digest: Digest| {
+            let Record::Intent(mut intent) = intent(1, OpKind::Completion) else {
+                unreachable!("it is one")
+            };
+            intent.request = vec![digest];
+            Record::Intent(intent)
+        };
+        let digest = Digest::of(b"a message");
+        for (comes, whole) in [(true, true), (false, false)] {
+            let mut contents = Contents::default();
+            if comes {
+                let message = Record::Body(digest, b"a message".to_vec());
+                assert_eq!(contents.follow(&message), Ok(()));
+            }
+            assert_eq!(contents.follow(&asks(digest)), Ok(()));
+            assert_eq!(
+                (contents.are_whole(false).is_ok(), contents.are_whole(true).is_ok()),
+                (whole, true)
+            );
+        }
+        let mut contents = Contents::default();
+        assert_eq!(contents.follow(&intent(1, OpKind::Write)), Ok(()));
+        assert!(contents.are_whole(true).is_err(), "nobody was told of it");
     }
 
     #[test]

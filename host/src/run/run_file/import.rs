@@ -8,7 +8,7 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 
 use super::VERSION;
-use super::contents::{self, Contents};
+use super::contents::Contents;
 use super::export::wrong;
 use super::line::{Bytes, ComponentLine, End, Header, Line, Reader, Wrong};
 use crate::event::now_ms;
@@ -124,6 +124,7 @@ impl Host {
                     return Err(wrong(file, "it is damaged: bodies of its records are missing"));
                 }
                 Item::End(end) => {
+                    contents.are_whole(end.view_only).map_err(|what| wrong(file, what))?;
                     let row = row.ok_or_else(|| wrong(file, "it is damaged: the run's row is missing"))?;
                     return Ok((row, end));
                 }
@@ -131,7 +132,7 @@ impl Host {
                     agents.follow(&record).map_err(|what| lines.damaged(what))?;
                     contents.follow(&record).map_err(|what| lines.damaged(&what))?;
                 }
-                Item::Entry(entry) => contents::entry(&entry).map_err(|what| lines.damaged(&what))?,
+                Item::Entry(entry) => contents.entry(&entry).map_err(|what| lines.damaged(&what))?,
                 Item::Component(_) => {}
             }
         }

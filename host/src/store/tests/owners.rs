@@ -259,3 +259,35 @@ async fn a_copy_has_anchors_that_fit_it() {
     assert_eq!(given_up, Err(StoreError::GivenUp));
     assert_eq!(std::fs::read_dir(place.path()).expect("read").count(), 1);
 }
+
+#[tokio::test]
+async fn what_stands_in_the_place_of_a_lock_file_is_damage_of_its_run_alone() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let (run, other) = (answered(&store).await, answered(&store).await);
+    let lock = dir.path().join(format!("runs/{run}.lock"));
+    std::fs::remove_file(&lock).expect("removed");
+    std::fs::create_dir(&lock).expect("made");
+    for _ in 0..2 {
+        let state = store.run_state(&run);
+        assert!(matches!(state, Ok(RunState::Damaged(_))), "{state:?}");
+        assert_eq!(store.run_state(&other), Ok(RunState::Free));
+        assert_eq!(store.prunable().expect("read").len(), 2);
+        std::fs::remove_dir(&lock)
+            .or_else(|_| std::fs::remove_file(&lock))
+            .expect("removed");
+        std::os::unix::fs::symlink("elsewhere", &lock).expect("made");
+    }
+}
+
+#[tokio::test]
+async fn a_pipe_in_the_place_of_a_component_is_not_waited_for() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let digest = Digest::of(b"one");
+    let path = store.component_path(&digest);
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).expect("made");
+    let read = store.component(&digest);
+    assert!(matches!(read, Err(StoreError::Corrupt { .. })), "{read:?}");
+}
