@@ -190,6 +190,23 @@ mod tests {
     }
 
     #[test]
+    fn a_page_that_repeats_a_secret_hides_it_by_no_escape() {
+        let value = "Kq7z<T0p&W4n\"Xv9'Ls>B2mYc6RdG8h";
+        let secrets = Secrets::new([("x".to_owned(), value.to_owned())]);
+        let text = value.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+        for (quote, apostrophe) in [
+            ("\"", "'"),
+            ("&quot;", "'"),
+            ("&quot;", "&#x27;"),
+            ("&quot;", "&#39;"),
+            ("&#34;", "&#39;"),
+        ] {
+            let page = text.replace('"', quote).replace('\'', apostrophe);
+            assert_eq!(&*secrets.conceal(page.as_bytes()), b"[secret x]", "{page}");
+        }
+    }
+
+    #[test]
     fn in_a_hosts_name_neither_case_nor_points_hide_it() {
         let lower = VALUE.to_lowercase();
         let (a, b) = lower.split_at(11);

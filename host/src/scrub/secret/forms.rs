@@ -1,4 +1,4 @@
-//! The forms in which a secret's value may stand in a text: as it is, and as base64, hex, percent and JSON escapes.
+//! The forms in which a secret's value may stand in a text: as it is, and as base64, hex, percent, JSON and HTML escapes.
 
 use zeroize::{Zeroize as _, Zeroizing};
 
@@ -26,6 +26,15 @@ const PERCENT: [(&str, &str); 8] = [
     ("-._~/", "%20"),
     ("-._~/", "+"),
     ("-._~$&+=:@", "%20"),
+];
+
+/// What encoders for HTML make of the two quotes beside `&`, `<` and `>`: those of texts, of attributes, Python's and Jinja's, and Go's.
+const HTML: [(&str, &str); 5] = [
+    ("\"", "'"),
+    ("&quot;", "'"),
+    ("&quot;", "&#x27;"),
+    ("&quot;", "&#39;"),
+    ("&#34;", "&#39;"),
 ];
 
 /// The patterns of one value.
@@ -69,6 +78,9 @@ impl Forms {
             self.add(part, &json(part, escaped));
         }
         self.add(part, &unicode(part));
+        for (quote, apostrophe) in HTML {
+            self.add(part, &html(part, quote, apostrophe));
+        }
         for symbols in [*b"+/", *b"-_"] {
             (0..3).for_each(|shift| self.add(part, &base64(part.as_bytes(), shift, symbols)));
         }
@@ -149,6 +161,22 @@ fn json(text: &str, escaped: &str) -> Zeroizing<String> {
                 '\u{C}' => out.push_str("\\f"),
                 c if c < ' ' || escaped.contains(c) => push_unicode(out, c),
                 c if !c.is_ascii() && escaped.contains('\u{7f}') => push_unicode(out, c),
+                c => out.push(c),
+            }
+        }
+    })
+}
+
+/// With the signs of HTML escaped, the quotes as these.
+fn html(text: &str, quote: &str, apostrophe: &str) -> Zeroizing<String> {
+    build(text.len() * 6, |out| {
+        for c in text.chars() {
+            match c {
+                '&' => out.push_str("&amp;"),
+                '<' => out.push_str("&lt;"),
+                '>' => out.push_str("&gt;"),
+                '"' => out.push_str(quote),
+                '\'' => out.push_str(apostrophe),
                 c => out.push(c),
             }
         }
