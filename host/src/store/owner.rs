@@ -202,7 +202,6 @@ impl Files {
         let file = match shared(OpenOptions::new().read(true), &path) {
             Ok(file) => file,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
-            Err(_) if is_odd(&path) => return Ok(false),
             Err(e) => return Err(StoreError::io(&path, &e)),
         };
         match flock(&file, FlockOperation::NonBlockingLockShared) {
