@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::sync::OnceLock;
+use std::time::Instant;
 
 use hermes_tests::held::{FEW, Held};
 use hermes_tests::{Host, Output};
 use serde_json::{Value, json};
 
-use crate::eventually;
 use crate::site::{Attacked, Site, sang, sings};
+use crate::{LONG, eventually};
 
 /// Connections to the database that a process may hold: one writes, one watches, four are kept for those that read.
 const CONNECTIONS: usize = 6;
@@ -36,8 +37,8 @@ impl Site {
     /// Has the root do `steps`. After that the same process sings as ever, holds no more files and threads than one that nobody attacked, and ends well.
     #[track_caller]
     pub(crate) fn lives(&self, host: Host, steps: &[Value]) -> Lived {
-        let (lived, held) = self.held(host, steps);
         let idle = idle();
+        let (lived, held) = self.held(host, steps, idle.threads + FEW);
         assert_eq!(held.files, idle.files, "open files");
         assert!(
             held.images <= idle.images + PLUGINS,
@@ -48,7 +49,8 @@ impl Site {
         lived
     }
 
-    fn held(&self, host: Host, steps: &[Value]) -> (Lived, Held) {
+    /// What the process holds while it sings, as soon as it has no more threads than `threads`: those for what blocks end by themselves.
+    fn held(&self, host: Host, steps: &[Value], threads: usize) -> (Lived, Held) {
         let hold = json!({ "do": "complete", "messages": [{ "User": [{ "Text": "HOLD STILL" }] }] });
         let all = [steps, &[sings(), hold]].concat();
         let program = json!({ "steps": all, "summary": "done" });
@@ -63,7 +65,13 @@ impl Site {
         let mut process = host.probe(&program).start();
         eventually("the canary after the attack", || (is_held() > before).then_some(()));
         assert!(!process.has_ended());
-        let held = Held::by(&process);
+        let begun = Instant::now();
+        let held = loop {
+            let held = Held::by(&process);
+            if held.threads <= threads || begun.elapsed() > LONG {
+                break held;
+            }
+        };
         fs::write(self.gate(), "").unwrap();
         let output = process.finish();
         fs::remove_file(self.gate()).unwrap();
@@ -81,6 +89,6 @@ fn idle() -> Held {
     static IDLE: OnceLock<Held> = OnceLock::new();
     *IDLE.get_or_init(|| {
         let site = Site::new();
-        site.held(site.host(), &[]).1
+        site.held(site.host(), &[], usize::MAX).1
     })
 }
