@@ -144,6 +144,11 @@ pub(super) fn row_id(number: i64, seq: u64) -> i64 {
     (number << SEQ_BITS) | int(seq)
 }
 
+/// The ids between which a run's records lie.
+pub(super) fn range(number: i64) -> [i64; 2] {
+    [row_id(number, 0), row_id(number.saturating_add(1), 0)]
+}
+
 /// The number in its run of the record with this row.
 pub(super) fn row_seq(id: i64) -> u64 {
     uint(id & ((1 << SEQ_BITS) - 1))
@@ -186,13 +191,14 @@ impl Marks {
 
     /// The rows of a run as they are stored, whatever is in them; nothing where one says that it is another run's.
     pub(super) fn of_table(conn: &Connection, number: i64) -> Result<Option<Self>, Fault> {
+        let [first, last] = range(number);
         let mut strays =
             conn.prepare_cached("SELECT 1 FROM journal NOT INDEXED WHERE id > ?1 AND id < ?2 AND run IS NOT ?3")?;
-        if strays.exists([row_id(number, 0), row_id(number + 1, 0), number])? {
+        if strays.exists([first, last, number])? {
             return Ok(None);
         }
         let stored = "SELECT id, session, kind, attempt, scope, n FROM journal NOT INDEXED WHERE id > ?1 AND id < ?2";
-        Self::read(conn, stored, &[row_id(number, 0), row_id(number + 1, 0)], false)
+        Self::read(conn, stored, &[first, last], false)
     }
 
     /// Nothing where a value is of another type than was written, or the rows are not in their order but should be.

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension as _, params_from_iter};
 use super::component::give_back;
 use super::entry::WholeEntry;
 use super::error::Fault;
-use super::key::row_id;
+use super::key::range;
 use super::space::HOME;
 use super::whole::{claims, row_of, set_owner, tolerant, whose};
 
@@ -64,7 +64,8 @@ pub(super) fn sweep_some(conn: &Connection, number: i64) -> Result<Left, Fault> 
     if !all_go(conn, RECORDS, &[first, last, number], until)? || !all_go(conn, BODIES, &[number], until)? {
         return Ok(Left::More);
     }
-    let mut doubtful = !records_settled(conn, number)? || !bodies_settled(conn, number)?;
+    let mut doubtful = !records_settled(conn, number)?;
+    doubtful |= !bodies_settled(conn, number)?;
     let settled = settle_spaces(conn, number)?;
     doubtful |= settled.doubtful;
     for space in settled.ours {
@@ -97,11 +98,6 @@ pub(super) fn sweep_some(conn: &Connection, number: i64) -> Result<Left, Fault> 
     conn.prepare_cached("DELETE FROM pruned WHERE no = ?1")?
         .execute([number])?;
     Ok(Left::Nothing)
-}
-
-/// The ids between which a run's records lie.
-pub(super) fn range(number: i64) -> [i64; 2] {
-    [row_id(number, 0), row_id(number.saturating_add(1), 0)]
 }
 
 /// Does a step until it finds nothing more. False where the time was over before. A row to which an index does not lead goes too.
