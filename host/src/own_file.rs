@@ -24,6 +24,9 @@ pub enum Trust {
     Linked,
     /// With what the operator said: it belongs to this very user, and no other may write it.
     Ours,
+    /// With what the operator said, where a person or a machine's set-up put it, a link perhaps: it belongs to this very user or to root, and not everybody
+    /// may write it. Root takes anybody's.
+    Configured,
     /// With what is checked when it is read: no other user may write it. Root takes anybody's, as in a container whose folders come from outside;
     /// and a file that was copied back from somewhere may be open to readers.
     Checked,
@@ -35,7 +38,7 @@ pub enum Trust {
 /// What the system says; or that something else is there, in words that can follow the path.
 pub fn open(options: &mut OpenOptions, path: &Path, trust: Trust) -> io::Result<File> {
     let flags = match trust {
-        Trust::Linked => OFlags::NONBLOCK,
+        Trust::Linked | Trust::Configured => OFlags::NONBLOCK,
         Trust::Whole | Trust::Ours | Trust::Checked => OFlags::NOFOLLOW | OFlags::NONBLOCK,
     };
     let opened = options.custom_flags(flags.bits().cast_signed()).open(path);
@@ -58,6 +61,11 @@ pub fn open(options: &mut OpenOptions, path: &Path, trust: Trust) -> io::Result<
             is_this_users,
             0o022,
             "others could write it; see that it is right, then: chmod 600",
+        ),
+        Trust::Configured => (
+            is_this_users || us.is_root() || meta.uid() == 0,
+            0o002,
+            "everybody may write it; see that it is right, then: chmod o-w",
         ),
         Trust::Checked => (
             is_this_users || us.is_root(),
@@ -199,6 +207,8 @@ mod tests {
             (0o640, Trust::Whole, false),
             (0o644, Trust::Checked, true),
             (0o620, Trust::Checked, false),
+            (0o664, Trust::Configured, true),
+            (0o602, Trust::Configured, false),
         ] {
             fs::set_permissions(path("file"), Permissions::from_mode(mode)).expect("set");
             let said = opened(&path("file"), trust);

@@ -8,7 +8,7 @@ use super::pasted::pasted;
 use super::style::{Ink, Paint, age, fit, flow, left, number, right, size};
 use super::{Context, json, stdio, terminal};
 use crate::event::now_ms;
-use crate::run::{Host, PruneSpec, Pruned, Standing, Stays};
+use crate::run::{Host, Missing, PruneSpec, Pruned, Standing, Stays};
 
 /// Columns of a task.
 const TASK: usize = 84;
@@ -116,12 +116,12 @@ fn sum(pruned: &Pruned, spec: &PruneSpec) -> String {
     if pruned.backup {
         out.push_str("components stay until the next prune: a backup is under way\n");
     }
-    if let Some(missing) = &pruned.missing {
-        let missing = missing.short();
-        out.push_str(&pasted(&format!(
-            "components stay: {missing}, which a run uses, is not there; which run:  hermes-host doctor\n"
-        )));
-    }
+    let why = match &pruned.missing {
+        None => return out,
+        Some(Missing::Component(digest)) => format!("{}, which a run uses, is not there; which run:", digest.short()),
+        Some(Missing::Rows(run)) => format!("no row says any more which of them the run {run} uses; more:"),
+    };
+    out.push_str(&pasted(&format!("components stay: {why}  hermes-host doctor\n")));
     out
 }
 
@@ -145,7 +145,14 @@ fn object(pruned: &Pruned, spec: &PruneSpec) -> Value {
         "left": pruned.left,
         "components": pruned.components,
         "returned": pruned.returned,
-        "missing": pruned.missing.as_ref().map(ToString::to_string),
+        "missing": match &pruned.missing {
+            Some(Missing::Component(digest)) => Some(digest.to_string()),
+            _ => None,
+        },
+        "without_components": match &pruned.missing {
+            Some(Missing::Rows(run)) => Some(run),
+            _ => None,
+        },
         "before": bytes(pruned.before),
         "after": bytes(pruned.after),
         "stays": pruned.stays.as_ref().map(stays),

@@ -1,14 +1,16 @@
 //! Reads a file of the configuration into settings, each with its line.
 
-use std::fs::File;
-use std::io::Read as _;
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::OFlags;
 use toml::de::{DeTable, DeValue};
 
 use super::error::ConfigError;
 use super::value::Raw;
+use crate::own_file::{self, Trust};
 
 /// The largest file that is read, in bytes.
 const MAX: u64 = 1024 * 1024;
@@ -24,9 +26,20 @@ pub(super) struct Line {
     pub(super) number: usize,
 }
 
+/// Whose file of the configuration it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// The operator's: what it says is allowed, so nobody else may have written it.
+    Operators,
+    /// A project's, which may only narrow that.
+    Projects,
+}
+
 /// The settings of the file at `path`, in key order; none when there is no such file.
-pub(super) fn read(path: &Path) -> Result<Vec<Line>, ConfigError> {
-    let Some(text) = text(path)? else { return Ok(Vec::new()) };
+pub(super) fn read(path: &Path, whose: Whose) -> Result<Vec<Line>, ConfigError> {
+    let Some(text) = text(path, whose)? else {
+        return Ok(Vec::new());
+    };
     let starts = Starts::of(&text);
     let syntax = |error: toml::de::Error| ConfigError::Syntax {
         path: path.to_owned(),
@@ -41,15 +54,15 @@ pub(super) fn read(path: &Path) -> Result<Vec<Line>, ConfigError> {
 }
 
 /// Opens without waiting, so that a pipe in the place of the file can't stop the start.
-fn text(path: &Path) -> Result<Option<String>, ConfigError> {
+fn text(path: &Path, whose: Whose) -> Result<Option<String>, ConfigError> {
     let failed = |reason: String| ConfigError::File {
         path: path.to_owned(),
         reason,
     };
-    let file = match rustix::fs::open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty()) {
-        Ok(file) => File::from(file),
-        Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => return Ok(None),
-        Err(error) => return Err(failed(std::io::Error::from(error).to_string())),
+    let file = match open(path, whose) {
+        Ok(file) => file,
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
+        Err(error) => return Err(failed(error.to_string())),
     };
     let meta = file.metadata().map_err(|e| failed(e.to_string()))?;
     if !meta.is_file() {
@@ -65,6 +78,15 @@ fn text(path: &Path) -> Result<Option<String>, ConfigError> {
     String::from_utf8(bytes)
         .map(Some)
         .map_err(|_| failed("it is not UTF-8 text".to_owned()))
+}
+
+fn open(path: &Path, whose: Whose) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true);
+    match whose {
+        Whose::Operators => own_file::open(&mut options, path, Trust::Configured),
+        Whose::Projects => options.custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path),
+    }
 }
 
 fn flatten(starts: &Starts, path: &mut Vec<String>, spans: &DeTable<'_>, values: &toml::Table, lines: &mut Vec<Line>) {

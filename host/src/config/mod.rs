@@ -26,6 +26,7 @@ use std::time::Duration;
 use crate::limits::Limits;
 use crate::text;
 use draft::{Draft, Setting};
+use file::Whose;
 use model::ModelsConfig;
 use value::Raw;
 
@@ -109,11 +110,13 @@ impl Config {
         let state_dir = home.join("host");
         let home_file = state_dir.join("config.toml");
         let mut draft = Draft::new(home_file.clone());
-        draft.put(lines(&home_file, |path, line| Source::Home { path, line })?)?;
+        draft.put(lines(&home_file, Whose::Operators, |path, line| Source::Home {
+            path,
+            line,
+        })?)?;
         if let Some(cwd) = &sources.cwd {
-            draft.put(lines(&cwd.join("hermes.toml"), |path, line| Source::Project {
-                path,
-                line,
+            draft.put(lines(&cwd.join("hermes.toml"), Whose::Projects, |path, line| {
+                Source::Project { path, line }
             })?)?;
         }
         draft.put(variables(&sources.env)?)?;
@@ -195,8 +198,8 @@ fn home(sources: &Sources) -> Result<(PathBuf, Source), ConfigError> {
     }
 }
 
-fn lines(path: &Path, source: impl Fn(PathBuf, usize) -> Source) -> Result<Vec<Setting>, ConfigError> {
-    let lines = file::read(path)?.into_iter();
+fn lines(path: &Path, whose: Whose, source: impl Fn(PathBuf, usize) -> Source) -> Result<Vec<Setting>, ConfigError> {
+    let lines = file::read(path, whose)?.into_iter();
     Ok(lines
         .map(|l| Setting {
             path: l.path,

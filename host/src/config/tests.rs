@@ -399,3 +399,25 @@ fn the_reference_names_every_key() {
         assert!(page.contains(&format!("`{name}`")), "{key}");
     }
 }
+
+#[test]
+fn the_operators_file_is_not_read_where_everybody_may_write_it() {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    let place = place("allow = ['net:example.org']", "");
+    let file = place.dir.path().join("home/host/config.toml");
+    let mode = |mode| fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+    mode(0o666);
+    let said = place.error();
+    assert!(
+        said.contains("everybody may write it") && said.contains("chmod o-w"),
+        "{said}"
+    );
+    assert!(said.contains("home/host/config.toml"), "{said}");
+    mode(0o664);
+    assert_eq!(place.load().allow, ["net:example.org"]);
+    // As those have it who keep their configuration elsewhere.
+    let elsewhere = place.dir.path().join("mine.toml");
+    fs::rename(&file, &elsewhere).unwrap();
+    symlink(&elsewhere, &file).unwrap();
+    assert_eq!(place.load().allow, ["net:example.org"]);
+}

@@ -63,7 +63,7 @@ pub use crate::plugin::approval::{ApprovalError, Change};
 pub use crate::plugin::rights::Right;
 pub use crate::scrub::{Titles, without_fences};
 pub use crate::session::audit::{Denial, Denials};
-pub use crate::store::{BadComponent, Copied, Integrity, Loss, Problem, Size as StoreSize};
+pub use crate::store::{BadComponent, Copied, Integrity, Loss, Missing, Problem, Size as StoreSize};
 
 use crate::config::{Config, Durability};
 use crate::egress::Egress;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::event::now_ms;
 use crate::ids::{Digest, RunId};
 use crate::run::{Host, HostError};
-use crate::store::{Prunable, Removal, RunState, Size, Status, Store, StoreError};
+use crate::store::{Missing, Prunable, Removal, RunState, Size, Status, Store, StoreError};
 
 /// From this many free bytes on, and from this part of all files on, they are given back to the file system.
 const MUCH: u64 = 1 << 20;
@@ -109,8 +109,8 @@ pub struct Pruned {
     pub returned: u64,
     /// Whether components were left because a backup is under way, which needs them.
     pub backup: bool,
-    /// A component that a run uses and that is not there: then components were left, as those may be in use that seem not to be.
-    pub missing: Option<Digest>,
+    /// What is missing, so that components were left, as those may be in use that seem not to be.
+    pub missing: Option<Missing>,
     /// How large the store was.
     pub before: Size,
     /// How large it is now.
@@ -166,7 +166,7 @@ impl Host {
             return Ok(pruned);
         }
         let mut damage = Damage::default();
-        damage.around(store.pages_are_apart())?;
+        damage.around(store.pages_are_apart().await)?;
         if let Some(error) = damage.0 {
             pruned.damaged = Some(error.to_string());
             return Ok(pruned);
@@ -182,7 +182,7 @@ impl Host {
                 Some(Removal::Owned | Removal::Taken) => pruned.left.push(run.run.clone()),
                 Some(Removal::Gone) | None => {}
             }
-            damage.around(store.sweep_rows().await)?;
+            damage.around(store.sweep_rows_of(&run).await)?;
         }
         let swept = damage.around(store.sweep_files().await)?;
         pruned.components = earlier.components + swept.components;

@@ -13,9 +13,10 @@ use tokio_util::sync::CancellationToken;
 use super::error::{Fault, StoreError};
 use super::files::{private, sync_dir};
 use super::key::row_id;
+use super::listing::{self, Found};
 use super::owner::{LockState, RunLock};
 use super::prune::entries;
-use super::runs::{NOT_WHOLE, now_ms};
+use super::runs::now_ms;
 use super::write::head;
 use super::{Files, Store};
 use crate::ids::{Digest, RunId};
@@ -193,13 +194,8 @@ impl Store {
     fn copy_anchors(&self, copy: &Files, anchors: &[(RunId, LockState)]) -> Result<u64, StoreError> {
         let conn = copy.connect_unchanging()?;
         let read = || -> Result<Vec<_>, Fault> {
-            let mut select = conn.prepare(&format!(
-                "SELECT no, id FROM run WHERE epoch IS NOT {NOT_WHOLE} ORDER BY no"
-            ))?;
-            let mut rows = select.query([])?;
             let mut heads = Vec::new();
-            while let Some(row) = rows.next()? {
-                let (number, id): (i64, String) = (row.get(0)?, row.get(1)?);
+            for Found { number, id, .. } in listing::every(&conn)? {
                 let Ok(run) = id.parse::<RunId>() else { continue };
                 let known = anchors.iter().find(|(of, _)| *of == run).map(|(_, state)| state);
                 let sound = match known {

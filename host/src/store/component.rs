@@ -127,8 +127,10 @@ pub(super) fn digest_at(row: &Row<'_>, column: usize) -> Result<Digest, rusqlite
 /// one's.
 pub(super) fn give_back(conn: &Connection, number: i64) -> Result<(), Fault> {
     let mut select = conn.prepare_cached("SELECT digest, sum FROM component WHERE run = ?1 AND sum IS NOT NULL")?;
-    let rows = select.query_map([number], |row| Ok((digest_at(row, 0)?, row.get(1)?)))?;
-    let mut strays = rows.collect::<Result<Vec<(Digest, i64)>, _>>()?;
+    // One whose digest or checksum has not the type that was written tells of nobody.
+    let rows = select.query_map([number], |row| Ok(digest_at(row, 0).ok().zip(row.get(1).ok())))?;
+    let rows = rows.collect::<Result<Vec<Option<(Digest, i64)>>, _>>()?;
+    let mut strays: Vec<_> = rows.into_iter().flatten().collect();
     strays.retain(|(digest, sum)| row_sum(number, digest) != *sum);
     if strays.is_empty() {
         return Ok(());
@@ -139,17 +141,22 @@ pub(super) fn give_back(conn: &Connection, number: i64) -> Result<(), Fault> {
     for (digest, sum) in strays {
         if let Some(run) = runs.iter().find(|run| row_sum(**run, &digest) == sum) {
             link(conn, *run, &digest)?;
+            conn.prepare_cached("DELETE FROM component WHERE run = ?1 AND digest = ?2")?
+                .execute(params![number, digest.as_bytes()])?;
         }
     }
     Ok(())
 }
 
-/// Gives the rows of this run that are another's back to it, and vouches for the others anew.
-pub(super) fn mend(conn: &Connection, run: i64) -> Result<(), Fault> {
+/// Gives the rows of this run that are another's back to it, vouches for the others anew, and has one for each of the components that its sessions use.
+pub(super) fn mend(conn: &Connection, run: i64, used: impl Iterator<Item = Digest>) -> Result<(), Fault> {
     give_back(conn, run)?;
     let mut select = conn.prepare_cached("SELECT digest FROM component WHERE run = ?1")?;
-    let digests = select.query_map([run], |row| digest_at(row, 0))?;
-    for digest in digests.collect::<Result<Vec<_>, _>>()? {
+    let digests = select.query_map([run], |row| Ok(digest_at(row, 0).ok()))?;
+    let digests = digests.collect::<Result<Vec<_>, _>>()?;
+    conn.prepare_cached("DELETE FROM component WHERE run = ?1")?
+        .execute([run])?;
+    for digest in digests.into_iter().flatten().chain(used) {
         link(conn, run, &digest)?;
     }
     Ok(())

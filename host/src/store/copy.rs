@@ -11,6 +11,7 @@ use super::entry::WholeEntry;
 use super::error::StoreError;
 use super::hidden::is_stored;
 use super::owner::{Owner, Ownership};
+use super::prune::remove_row;
 use super::record::{Effect, EffectResult, Record, SpaceId, Sync};
 use super::rows::{RunRow, StoredEntry};
 use super::runs::{FIRST_EPOCH, NOT_WHOLE, now_ms, origin_flags, seal_run};
@@ -36,7 +37,7 @@ impl Store {
     pub(super) fn is_known(&self, run: &RunId) -> Result<bool, StoreError> {
         self.read(|conn| {
             let mut select = conn.prepare_cached("SELECT 1 FROM run WHERE id = ?1")?;
-            Ok(select.exists([run.as_str()])? || is_stored(conn, run)?)
+            Ok(select.exists([run.as_str()])? || is_stored(conn, run.as_str())?)
         })
     }
 
@@ -46,6 +47,11 @@ impl Store {
         let path = self.0.files.lock_path(run);
         if is_known || !path.exists() {
             return Ok(());
+        }
+        if let Some(records) = self.lost(run)? {
+            // It is all that tells of them.
+            let run = run.clone();
+            return Err(StoreError::Lost { run, records });
         }
         let _held = self.0.files.take_lock(run, self.0.options.durability, now_ms())?;
         std::fs::remove_file(&path).map_err(|e| StoreError::io(&path, &e))
@@ -90,9 +96,13 @@ impl Store {
     /// Removes what copies left whose process ended before they were whole.
     ///
     /// # Errors
-    /// Failures of the disk.
+    /// [`StoreError::Corrupt`] where two rows of the database have one page; failures of the disk.
     pub async fn sweep_copies(&self) -> Result<(), StoreError> {
-        for (number, run) in self.copies()? {
+        let copies = self.copies()?;
+        if !copies.is_empty() {
+            self.pages_are_apart().await?;
+        }
+        for (number, run) in copies {
             self.sweep_copy(number, &run).await?;
         }
         Ok(())
@@ -127,20 +137,9 @@ impl Store {
     async fn give_up(&self, number: i64, run: &RunId) -> Result<(), StoreError> {
         let id = run.clone();
         let work = move |conn: &Connection| {
-            for statement in [
-                "INSERT INTO pruned (no, id) SELECT no, id FROM run WHERE no = ?1 AND id = ?2 AND epoch = ?3",
-                "DELETE FROM run WHERE no = ?1 AND id = ?2 AND epoch = ?3",
-            ] {
-                conn.prepare_cached(statement)?
-                    .execute(params![number, id.as_str(), int(NOT_WHOLE)])?;
-            }
-            let stays = conn
-                .prepare_cached("SELECT 1 FROM run WHERE id = ?1")?
-                .exists([id.as_str()])?;
-            Ok(Done {
-                value: stays,
-                head: None,
-            })
+            remove_row(conn, &id, number, int(NOT_WHOLE))?;
+            let value = is_stored(conn, id.as_str())?;
+            Ok(Done { value, head: None })
         };
         if !self.submit(Sync::Durable, None, work).await? {
             // Where this fails, whoever begins it anew or sweeps files tries again.

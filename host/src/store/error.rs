@@ -350,6 +350,14 @@ impl Fault {
     }
 }
 
+/// What was found; nothing where it can't be read, as what can't be read leads nowhere.
+pub(super) fn unless_unreadable<T: Default>(found: Result<T, Fault>) -> Result<T, Fault> {
+    match found {
+        Err(fault) if fault.is_corrupt() => Ok(T::default()),
+        found => found,
+    }
+}
+
 /// True for a value that has not the type that was written, where it is read, and where SQLite is to write its row again. What the host writes always has.
 fn is_mistyped(error: &rusqlite::Error) -> bool {
     use rusqlite::Error as E;

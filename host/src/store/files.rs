@@ -140,7 +140,33 @@ impl Files {
         };
         let conn = open().map_err(|e| e.at(&path))?;
         self.refuse_newer(schema::version(&conn).map_err(|e| e.at(&path))?)?;
+        self.refuse_shortened(&conn)?;
         Ok(conn)
+    }
+
+    /// Refuses a database that says that it is shorter than its file: new pages would be written over those behind its end. One whose process was killed
+    /// just before it made the file shorter is sound.
+    fn refuse_shortened(&self, conn: &Connection) -> Result<(), StoreError> {
+        let path = self.database();
+        let looked = || -> Result<Option<String>, Fault> {
+            let pragma = |name: &str| conn.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+            let said = pragma("page_size")?
+                .saturating_mul(pragma("page_count")?)
+                .unsigned_abs();
+            if path.metadata().map_or(0, |meta| meta.len()) <= said || self.wal().metadata().is_ok_and(|m| m.len() > 0)
+            {
+                return Ok(None);
+            }
+            let first = conn.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0))?;
+            Ok((first != "ok").then_some(first))
+        };
+        match looked().map_err(|e| e.at(&path))? {
+            None => Ok(()),
+            Some(what) => Err(StoreError::Corrupt {
+                path,
+                what: format!("it says that it is shorter than it is ({what})"),
+            }),
+        }
     }
 
     /// A connection that only reads, and waits up to 5 s for whoever has locked the database altogether. Where not even the log's index may be made, the database is read as a file that does

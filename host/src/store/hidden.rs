@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::Store;
 use super::commit::Done;
-use super::error::{Fault, StoreError};
+use super::error::{Fault, StoreError, unless_unreadable};
+use super::listing::{ROW_UNREADABLE, is_run_at, none_would_go};
 use super::record::Sync;
 use super::runs::{NOT_WHOLE, no_run, vouched_id};
 use super::whole::tolerant;
@@ -16,10 +17,10 @@ use crate::ids::RunId;
 pub(super) const NOT_LED_TO: &str = "the index of runs does not lead to it";
 
 /// How the index of runs is asked.
-const BY_INDEX: &str = "INDEXED BY sqlite_autoindex_run_1";
+pub(super) const BY_INDEX: &str = "INDEXED BY sqlite_autoindex_run_1";
 
 /// How many runs are told at most where a prefix may be any of them.
-const CANDIDATES: u32 = 5;
+const CANDIDATES: usize = 5;
 
 impl Store {
     /// Makes right by what a run is found: the id in its row, which the row's checksum covers, and the index of runs. Gives the id that it has: one that
@@ -29,22 +30,27 @@ impl Store {
     /// Failures of the disk.
     pub async fn lead_to(&self, run: &RunId) -> Result<RunId, StoreError> {
         self.writer()?;
-        let Some(Misled { number, id, renamed }) = self.read(|conn| misled(conn, run))? else {
+        if self.read(|conn| misled(conn, run))?.is_none() {
             return Ok(run.clone());
-        };
-        let right = id.clone();
+        }
+        self.pages_are_apart().await?;
+        let meant = run.clone();
         let work = move |conn: &Connection| {
+            let Some(Misled { number, id, renamed }) = misled(conn, &meant)? else {
+                let head = None;
+                return Ok(Done { value: meant, head });
+            };
+            none_would_go(conn, number)?;
             if renamed {
                 tolerant(conn, || {
                     let mut update = conn.prepare_cached("UPDATE run SET id = ?2 WHERE no = ?1")?;
-                    Ok(update.execute(params![number, right.as_str()])?)
+                    Ok(update.execute(params![number, id.as_str()])?)
                 })?;
             }
             conn.execute_batch("REINDEX run")?;
-            Ok(Done { value: (), head: None })
+            Ok(Done { value: id, head: None })
         };
-        self.submit(Sync::Durable, None, work).await?;
-        Ok(id)
+        self.submit(Sync::Durable, None, work).await
     }
 }
 
@@ -63,11 +69,8 @@ fn misled(conn: &Connection, run: &RunId) -> Result<Option<Misled>, Fault> {
     for (by, id) in [("NOT INDEXED", "CAST(id AS TEXT)"), (BY_INDEX, "id")] {
         let mut select = conn.prepare_cached(&format!("SELECT no FROM run {by} WHERE {id} = ?1"))?;
         let found = select.query_map([run.as_str()], |row| row.get(0))?;
-        match found.collect::<Result<Vec<i64>, _>>().map_err(Fault::from) {
-            // What can't be read leads nowhere.
-            Err(fault) if fault.is_corrupt() => {}
-            found => numbers.extend(found?),
-        }
+        let found = found.collect::<Result<Vec<i64>, _>>().map_err(Fault::from);
+        numbers.extend(unless_unreadable(found)?);
     }
     for number in numbers {
         let stored = is_stored_as(conn, run, number)?;
@@ -95,26 +98,19 @@ pub(super) fn is_stored_as(conn: &Connection, id: &RunId, number: i64) -> Result
 
 fn is_led_to_from_any(conn: &Connection, number: i64) -> Result<bool, Fault> {
     let mut select = conn.prepare_cached(&format!("SELECT 1 FROM run {BY_INDEX} WHERE +no = ?1 ORDER BY id"))?;
-    match select.exists([number]).map_err(Fault::from) {
-        Err(fault) if fault.is_corrupt() => Ok(false),
-        led => led,
-    }
+    unless_unreadable(select.exists([number]).map_err(Fault::from))
 }
 
 /// Whether the index leads from this id to the row with this number.
 pub(super) fn is_led_to(conn: &Connection, id: &str, number: i64) -> Result<bool, Fault> {
     let mut select = conn.prepare_cached(&format!("SELECT 1 FROM run {BY_INDEX} WHERE id = ?1 AND no = ?2"))?;
-    match select.exists(params![id, number]).map_err(Fault::from) {
-        // What can't be read leads nowhere.
-        Err(fault) if fault.is_corrupt() => Ok(false),
-        led => led,
-    }
+    unless_unreadable(select.exists(params![id, number]).map_err(Fault::from))
 }
 
 /// Whether a run has a row, whole or not, wherever its index leads.
-pub(super) fn is_stored(conn: &Connection, run: &RunId) -> Result<bool, Fault> {
+pub(super) fn is_stored(conn: &Connection, id: &str) -> Result<bool, Fault> {
     let mut select = conn.prepare_cached("SELECT 1 FROM run NOT INDEXED WHERE id = ?1")?;
-    Ok(select.exists([run.as_str()])?)
+    Ok(select.exists([id])?)
 }
 
 /// Why no run is found by this id.
@@ -122,25 +118,28 @@ pub(super) fn not_found(conn: &Connection, run: &RunId) -> Result<StoreError, Fa
     let mut select = conn.prepare_cached(&format!(
         "SELECT 1 FROM run NOT INDEXED WHERE id = ?1 AND epoch IS NOT {NOT_WHOLE}"
     ))?;
-    Ok(match select.exists([run.as_str()])? {
-        true => StoreError::damaged(run, NOT_LED_TO),
-        false => no_run(run.as_str()),
+    if unless_unreadable(select.exists([run.as_str()]).map_err(Fault::from))? {
+        return Ok(StoreError::damaged(run, NOT_LED_TO));
+    }
+    let mut select = conn.prepare_cached(&format!("SELECT no FROM run {BY_INDEX} WHERE id = ?1"))?;
+    let led = select.query_row([run.as_str()], |row| row.get(0)).optional();
+    Ok(match unless_unreadable(led.map_err(Fault::from))? {
+        Some(number) if unless_unreadable(is_run_at(conn, number))?.unwrap_or(true) => {
+            StoreError::damaged(run, ROW_UNREADABLE)
+        }
+        _ => no_run(run.as_str()),
     })
 }
 
 /// The first runs whose ids begin with `prefix`. Where the index leads to none, or to one that has another id, the table is asked.
 pub(super) fn candidates(conn: &Connection, prefix: &str) -> Result<Vec<RunId>, Fault> {
-    let mut found = match named(conn, BY_INDEX, prefix) {
-        // What can't be read leads to none.
-        Err(fault) if fault.is_corrupt() => Vec::new(),
-        found => found?,
-    };
+    let mut found = unless_unreadable(named(conn, BY_INDEX, prefix))?;
     let mut are_stored = !found.is_empty();
     for (number, run) in &found {
-        are_stored &= is_stored_as(conn, run, *number)?;
+        are_stored &= unless_unreadable(is_stored_as(conn, run, *number))?;
     }
     if !are_stored {
-        let mut all = named(conn, "NOT INDEXED", prefix)?;
+        let mut all = unless_unreadable(named(conn, "NOT INDEXED", prefix))?;
         found.retain(|(_, run)| all.iter().all(|(_, other)| other != run));
         all.append(&mut found);
         found = all;
@@ -151,15 +150,18 @@ pub(super) fn candidates(conn: &Connection, prefix: &str) -> Result<Vec<RunId>, 
 /// The numbers and ids of the first of them, found so. One whose very id is damaged has no name.
 fn named(conn: &Connection, by: &str, prefix: &str) -> Result<Vec<(i64, RunId)>, Fault> {
     let mut select = conn.prepare_cached(&format!(
-        "SELECT no, id FROM run {by} WHERE id >= ?1 AND id < ?1 || 'g' AND epoch IS NOT {NOT_WHOLE}
-         ORDER BY id LIMIT {CANDIDATES}"
+        "SELECT no, id FROM run {by} WHERE id >= ?1 AND id < ?1 || 'g' ORDER BY id"
     ))?;
     let mut rows = select.query([prefix])?;
     let mut named = Vec::new();
-    while let Some(row) = rows.next()? {
-        let id: Option<String> = row.get(1).ok();
-        if let Some(run) = id.and_then(|id| id.parse().ok()) {
-            named.push((row.get(0)?, run));
+    while let Some(row) = rows.next()?
+        && named.len() < CANDIDATES
+    {
+        let (number, id): (i64, Option<String>) = (row.get(0)?, row.get(1).ok());
+        if let Some(run) = id.and_then(|id| id.parse().ok())
+            && unless_unreadable(is_run_at(conn, number))?.unwrap_or(true)
+        {
+            named.push((number, run));
         }
     }
     Ok(named)

@@ -8,10 +8,11 @@ use rusqlite::Connection;
 
 use super::error::{Fault, StoreError};
 use super::hidden::{NOT_LED_TO, is_led_to};
+use super::listing::{self, Found, ROW_UNREADABLE};
 use super::record::Record;
 use super::request::damaged_requests;
 use super::rows::SessionRow;
-use super::runs::{NOT_WHOLE, RunState, listed_at};
+use super::runs::RunState;
 use super::space::HOME;
 use super::verify::{Look, verify};
 use super::whole::Rows;
@@ -119,16 +120,26 @@ impl Store {
         let runs = self.read(runs);
         let runs = found.look(None, "the list of runs", runs)?;
         let spaces = self.rows_of_spaces()?;
-        let mut names = BTreeMap::new();
-        for (number, id, problem) in runs {
+        let (mut names, mut recorded) = (BTreeMap::new(), Vec::new());
+        for LookedAt {
+            number,
+            id,
+            imported,
+            wrong,
+        } in runs
+        {
             let Ok(run) = id.parse::<RunId>() else {
                 found.add(None, format!("a run has the id {id:?}"));
                 continue;
             };
-            if let Some(what) = problem {
-                found.add(Some(&run), what);
+            match wrong {
+                Some(ROW_UNREADABLE) => found.add_unreadable(Some(&run), ROW_UNREADABLE),
+                Some(what) => found.add(Some(&run), what),
+                None => {}
             }
-            self.look_at_run(&mut found, &run, number, spaces)?;
+            let used = self.look_at_run(&mut found, &run, number, spaces)?;
+            // Of one that was imported they may never have come.
+            recorded.extend(used.into_iter().filter(|_| !imported).map(|digest| (number, digest)));
             names.insert(number, run);
         }
         self.look_at_spaces(&mut found, None, HOME, spaces)?;
@@ -138,9 +149,25 @@ impl Store {
         }
         let components = self.read(components);
         let components = found.look(None, "the list of components", components)?;
+        recorded.retain(|(number, digest)| components.get(digest).is_none_or(|users| !users.contains_key(number)));
+        for (number, digest) in recorded {
+            // Unless the run was removed meanwhile.
+            if let Some(run) = names.get(&number)
+                && self.is_known(run)?
+            {
+                let what = format!(
+                    "the row that says that the run {run} uses the component {} is missing",
+                    digest.short()
+                );
+                found.add(Some(run), what);
+            }
+        }
         self.look_at_components(&mut found, components, &names)?;
         for (run, records) in self.lost_runs()? {
-            found.add(Some(&run), format!("the database has none of its {records} records"));
+            // Unless the run was removed meanwhile, and its lock file just after it.
+            if self.lost(&run)?.is_some() {
+                found.add(Some(&run), format!("the database has none of its {records} records"));
+            }
         }
         Ok(found)
     }
@@ -173,10 +200,17 @@ impl Store {
         }
     }
 
-    fn look_at_run(&self, found: &mut Integrity, run: &RunId, number: i64, spaces: Rows) -> Result<(), StoreError> {
+    /// Gives the components of its strategies, as its records have them.
+    fn look_at_run(
+        &self,
+        found: &mut Integrity,
+        run: &RunId,
+        number: i64,
+        spaces: Rows,
+    ) -> Result<BTreeSet<Digest>, StoreError> {
         let state = match self.check_anchor(run) {
             // It was removed meanwhile.
-            Err(StoreError::NotFound { .. }) => return Ok(()),
+            Err(StoreError::NotFound { .. }) => return Ok(BTreeSet::new()),
             // Its row is, which is told already.
             Err(StoreError::Damaged { .. }) => Ok(RunState::Free),
             other => other,
@@ -187,11 +221,12 @@ impl Store {
         {
             found.add(Some(run), what);
         }
-        let mut recorded = BTreeSet::new();
+        let (mut recorded, mut used) = (BTreeSet::new(), BTreeSet::new());
         let records = self.read(|conn| {
             verify(conn, (run, number), Look::Bodies, u64::MAX, |_, record| {
                 if let Record::Session(new) = record {
                     recorded.insert(new.session.number);
+                    used.insert(new.digest);
                 }
                 Ok(())
             })
@@ -205,7 +240,8 @@ impl Store {
             None => {}
         }
         self.look_at_sessions(found, run, number, &recorded)?;
-        self.look_at_spaces(found, Some(run), number, spaces)
+        self.look_at_spaces(found, Some(run), number, spaces)?;
+        Ok(used)
     }
 
     /// Holds the rows of a run's sessions against those that its records tell of.
@@ -298,8 +334,14 @@ fn structure(conn: &Connection) -> Result<Vec<String>, Fault> {
     Ok(lines.into_iter().filter(|line| line != "ok").collect())
 }
 
-/// A run's number and id, and what is wrong where its row or the request for its end is not what was written, or the index hides it.
-type LookedAt = (i64, String, Option<&'static str>);
+/// A run, and what is wrong where its row or the request for its end is not what was written, or the index hides it.
+struct LookedAt {
+    number: i64,
+    id: String,
+    /// Whether its row says that it came out of a file.
+    imported: bool,
+    wrong: Option<&'static str>,
+}
 
 fn runs(conn: &Connection) -> Result<Vec<LookedAt>, Fault> {
     // A database that nobody has written since has no requests.
@@ -307,19 +349,20 @@ fn runs(conn: &Connection) -> Result<Vec<LookedAt>, Fault> {
         0 | 1 => Vec::new(),
         _ => damaged_requests(conn)?,
     };
-    let mut select = conn.prepare(&format!(
-        "SELECT no, id, epoch, data, sum FROM run WHERE epoch IS NOT {NOT_WHOLE} ORDER BY no"
-    ))?;
-    let mut rows = select.query([])?;
     let mut runs = Vec::new();
-    while let Some(row) = rows.next()? {
-        let (number, (id, opened)) = (row.get(0)?, listed_at(row, 1));
-        let problem = match opened.is_ok() && !damaged.contains(&number) {
-            true if is_led_to(conn, &id, number)? => None,
-            true => Some(NOT_LED_TO),
-            false => Some("its row is damaged"),
+    for Found { number, id, row, .. } in listing::every(conn)? {
+        let imported = matches!(&row, Ok(row) if row.imported.is_some());
+        let wrong = match row {
+            Err(Fault::Store(StoreError::Damaged { what, .. })) if what == ROW_UNREADABLE => Some(ROW_UNREADABLE),
+            Ok(_) if !damaged.contains(&number) => (!is_led_to(conn, &id, number)?).then_some(NOT_LED_TO),
+            _ => Some("its row is damaged"),
         };
-        runs.push((number, id, problem));
+        runs.push(LookedAt {
+            number,
+            id,
+            imported,
+            wrong,
+        });
     }
     Ok(runs)
 }
@@ -356,11 +399,11 @@ fn strays(conn: &Connection) -> Result<Vec<String>, Fault> {
         *name = format!("the space {name:?} belongs to no run");
     }
     let mut select = conn.prepare(&format!("SELECT DISTINCT digest FROM component WHERE {of_no_run}"))?;
-    let digests = select.query_map([], |row| row.get(0).map(Digest::from_bytes))?;
-    for digest in digests {
+    let digests = select.query_map([], |row| Ok(component::digest_at(row, 0).ok()))?;
+    for digest in digests.collect::<Result<Vec<_>, _>>()?.into_iter().flatten() {
         strays.push(format!(
             "the component {} is used by no run that is there",
-            digest?.short()
+            digest.short()
         ));
     }
     if knows_pruned {
@@ -391,9 +434,12 @@ fn components(conn: &Connection) -> Result<BTreeMap<Digest, BTreeMap<i64, bool>>
     let mut rows = select.query([])?;
     let mut components: BTreeMap<_, BTreeMap<i64, bool>> = BTreeMap::new();
     while let Some(row) = rows.next()? {
-        let (digest, run) = (component::digest_at(row, 0)?, row.get(1)?);
-        let sum: Option<i64> = row.get(2)?;
-        let sound = sum.is_none_or(|sum| sum == component::row_sum(run, &digest));
+        // One whose digest is none is missed among those that are recorded.
+        let Ok(digest) = component::digest_at(row, 0) else {
+            continue;
+        };
+        let (run, sum): (_, Option<Option<i64>>) = (row.get(1)?, row.get(2).ok());
+        let sound = sum.is_some_and(|sum| sum.is_none_or(|sum| sum == component::row_sum(run, &digest)));
         components.entry(digest).or_default().insert(run, sound);
     }
     Ok(components)

@@ -8,6 +8,7 @@
 
 mod backup;
 mod blackboard;
+mod body;
 mod commit;
 mod component;
 mod copy;
@@ -19,6 +20,7 @@ mod hidden;
 mod integrity;
 mod journal;
 mod key;
+mod listing;
 mod lost;
 mod owner;
 mod pool;
@@ -55,7 +57,7 @@ pub use error::StoreError;
 pub use integrity::{BadComponent, Integrity, Problem};
 pub use journal::{AttemptRecords, Numbered};
 pub use owner::Owner;
-pub use prune::{Prunable, Removal, Size, Swept};
+pub use prune::{Missing, Prunable, Removal, Size, Swept};
 pub use record::{
     Answer, Edge, Effect, EffectResult, EndKind, Intent, NewSession, Note, NoteKind, Observation, OpEffect, OpKind,
     Outcome, OutcomeStatus, Record, ReturnAddress, SPILL_SPACE, SessionEnd, SessionUpdate, SpaceId, Spill, Start,

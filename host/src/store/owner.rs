@@ -146,6 +146,10 @@ impl Files {
             Err(Untaken::File(e)) if e.kind() == std::io::ErrorKind::NotFound => {
                 Err(StoreError::damaged(run, NO_ANCHOR))
             }
+            Err(Untaken::File(e)) if is_odd(&self.lock_path(run)) => {
+                let path = self.lock_path(run);
+                Err(StoreError::damaged(run, format!("{e}: {}", path.display())))
+            }
             other => other.map_err(|e| self.untaken(run, e)),
         }
     }

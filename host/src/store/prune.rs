@@ -15,10 +15,11 @@ use super::error::{Fault, StoreError};
 use super::files::{Files, private, shared};
 use super::hidden::{is_led_to, is_stored_as};
 use super::key::{NUMBERS, range};
+use super::listing::{self, Found, none_would_go};
 use super::record::Sync;
 use super::rows::RunRow;
-use super::runs::{IMPORTED_EPOCH, NOT_WHOLE, epoch_at, listed_at};
-use super::sweep::{DOUBTFUL, Left, TIME, sweep_some};
+use super::runs::{IMPORTED_EPOCH, NOT_WHOLE, epoch_at};
+use super::sweep::{Left, Part, TIME, sweep_rest, sweep_some};
 use super::whole::tolerant;
 use super::write::session_row;
 use super::{RunState, Store};
@@ -70,7 +71,7 @@ pub enum Removal {
 }
 
 /// What was left over and is removed now.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Swept {
     /// Components that no run uses.
     pub components: u64,
@@ -78,9 +79,17 @@ pub struct Swept {
     pub bytes: u64,
     /// Whether a copy of the store is being made, which needs the components: then they are left.
     pub in_use: bool,
-    /// A component that a run uses and that is not there, or that no row of the run names any more. Then all are left: where a row that names one is damaged
-    /// or gone, one that no row names is in use.
-    pub missing: Option<Digest>,
+    /// Why all components are left.
+    pub missing: Option<Missing>,
+}
+
+/// What is missing: then a component that no row names may be in use, and none is removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Missing {
+    /// A component that a run uses: the row that names it may be damaged.
+    Component(Digest),
+    /// All rows that say which components this run uses.
+    Rows(RunId),
 }
 
 /// How large the store is, in bytes.
@@ -109,27 +118,13 @@ impl Store {
     /// # Errors
     /// Failures of the disk.
     pub fn prunable(&self) -> Result<Vec<Prunable>, StoreError> {
-        let rows = self.read(|conn| {
-            let mut select = conn.prepare(&format!(
-                "SELECT no, id, epoch, data, sum FROM run WHERE epoch IS NOT {NOT_WHOLE} ORDER BY no"
-            ))?;
-            let mut rows = select.query([])?;
-            let mut found = Vec::new();
-            while let Some(row) = rows.next()? {
-                let (number, epoch) = (row.get::<_, i64>(0)?, epoch_at(row, 2));
-                let (id, opened) = listed_at(row, 1);
-                // One whose very id is damaged can't be named, and so not chosen.
-                let Ok(run) = id.parse::<RunId>() else { continue };
-                let row = match opened {
-                    Err(Fault::Store(error)) => Err(error),
-                    other => Ok(other?),
-                };
-                found.push((number, epoch, run, row));
-            }
-            Ok(found)
-        })?;
-        let mut runs = Vec::with_capacity(rows.len());
-        for (number, epoch, run, row) in rows {
+        let every = self.read(listing::every)?;
+        let mut runs = Vec::with_capacity(every.len());
+        let mut index = None;
+        for Found { number, id, epoch, row } in every {
+            // One whose very id is damaged can't be named, and so not chosen.
+            let Ok(run) = id.parse::<RunId>() else { continue };
+            let row = row.map_err(|fault| fault.at(&self.0.files.database()));
             let mut state = match self.run_state(&run) {
                 Ok(state) => state,
                 Err(StoreError::NotFound { .. }) => continue,
@@ -143,7 +138,11 @@ impl Store {
             let bytes = match self.read(|conn| run_bytes(conn, number)) {
                 Err(StoreError::Corrupt { what, .. }) => {
                     // A page of its own can't be read, unless it is one of an index that all runs share.
-                    if state != RunState::Owned && self.read(unreadable_index)?.is_none() {
+                    let index = match &index {
+                        Some(index) => index,
+                        None => index.insert(self.read(unreadable_index)?),
+                    };
+                    if state != RunState::Owned && index.is_none() {
                         state = RunState::Damaged(what);
                     }
                     0
@@ -242,23 +241,15 @@ impl Store {
         })
     }
 
-    /// That no page of the database belongs to two rows, before any is removed.
+    /// That no page of the database belongs to two rows, before any is removed. All of the database is read for it.
     ///
     /// # Errors
     /// [`StoreError::Corrupt`] where one does; failures of the disk.
-    pub fn pages_are_apart(&self) -> Result<(), StoreError> {
-        let shared = match self.read(shared_page) {
-            // What stands on pages that can't be read is found where it is needed.
-            Err(StoreError::Corrupt { .. }) => None,
-            shared => shared?,
-        };
-        match shared {
-            None => Ok(()),
-            Some(what) => Err(StoreError::Corrupt {
-                path: self.0.files.database(),
-                what: format!("two of its rows have one page, so that nothing is removed from it ({what})"),
-            }),
-        }
+    pub async fn pages_are_apart(&self) -> Result<(), StoreError> {
+        // The whole database is read for it.
+        let store = self.clone();
+        let looked = blocking::apart(move || store.read(none_is_shared)).await;
+        looked.map_err(|e| StoreError::internal(format!("looking at the database: {e}")))?
     }
 
     /// Removes a run that is as it was looked at. Its other rows go with [`Store::sweep_rows`]. Its row is the one that was looked at in the table: the
@@ -279,21 +270,7 @@ impl Store {
         };
         let gone = id.clone();
         let work = move |conn: &Connection| {
-            let found: Option<i64> = conn
-                .prepare_cached("SELECT epoch FROM run NOT INDEXED WHERE no = ?1 AND CAST(id AS TEXT) = ?2")?
-                .query_row(params![number, gone.as_str()], |row| Ok(epoch_at(row, 0)))
-                .optional()?;
-            let value = match found {
-                None => Removal::Gone,
-                Some(now) if now != epoch => Removal::Taken,
-                Some(_) => {
-                    give_back(conn, number)?;
-                    conn.prepare_cached("INSERT OR REPLACE INTO pruned (no, id) VALUES (?1, ?2)")?
-                        .execute(params![number, gone.as_str()])?;
-                    delete_row(conn, &gone, number)?;
-                    Removal::Removed
-                }
-            };
+            let value = remove_row(conn, &gone, number, epoch)?;
             Ok(Done { value, head: None })
         };
         // On the disk before the first of its files goes.
@@ -330,28 +307,40 @@ impl Store {
         damaged.map_or(Ok(()), Err)
     }
 
-    /// Removes what is left of the removed run that had this number.
+    /// Removes what a run that was just removed left in the database; else as [`Store::sweep_rows`].
+    ///
+    /// # Errors
+    /// As of [`Store::sweep_rows`].
+    pub async fn sweep_rows_of(&self, run: &Prunable) -> Result<(), StoreError> {
+        self.sweep_run(run.number).await
+    }
+
+    /// Removes what is left of the removed run that had this number. What can't be removed of one part holds up no other part.
     pub(super) async fn sweep_run(&self, number: i64) -> Result<(), StoreError> {
-        loop {
-            match self.sweep_some(number).await? {
-                Left::More => {}
-                Left::Nothing => return Ok(()),
-                Left::Doubtful => {
-                    return Err(StoreError::Corrupt {
-                        path: self.0.files.database(),
-                        what: DOUBTFUL.to_owned(),
-                    });
-                }
+        let mut damaged = None;
+        for part in Part::ALL {
+            match self.all_go(move |conn| sweep_some(conn, number, part)).await {
+                Err(error @ StoreError::Corrupt { .. }) => drop(damaged.get_or_insert(error)),
+                swept => swept?,
             }
+        }
+        match damaged {
+            Some(error) => Err(error),
+            None => self.all_go(move |conn| sweep_rest(conn, number)).await,
         }
     }
 
-    async fn sweep_some(&self, number: i64) -> Result<Left, StoreError> {
+    /// Does a step, each time in a transaction of its own, until nothing is left for it.
+    async fn all_go(
+        &self,
+        step: impl Fn(&Connection) -> Result<Left, Fault> + Copy + Send + 'static,
+    ) -> Result<(), StoreError> {
         let work = move |conn: &Connection| {
-            let value = sweep_some(conn, number)?;
+            let value = step(conn)?;
             Ok(Done { value, head: None })
         };
-        self.submit(Sync::Commit, None, work).await
+        while self.submit(Sync::Commit, None, work).await? == Left::More {}
+        Ok(())
     }
 
     /// Removes the lock file of a run that has no row, unless somebody holds it.
@@ -413,7 +402,10 @@ impl Store {
             .iter()
             .copied()
             .find(|digest| !self.component_path(digest).exists());
-        swept.missing = missing.or(self.read(unnamed_component)?);
+        swept.missing = match missing {
+            Some(component) => Some(Missing::Component(component)),
+            None => self.read(without_components)?.map(Missing::Rows),
+        };
         for path in entries(&files.components())? {
             if path.extension().is_some_and(|extension| extension == "draft") {
                 if is_remains(&path) {
@@ -460,11 +452,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Busy`], failures of the disk.
     pub async fn give_back(&self) -> Result<(), StoreError> {
-        let work = |conn: &Connection| {
-            let value = give_back_some(conn)?;
-            Ok(Done { value, head: None })
-        };
-        while self.submit(Sync::Commit, None, work).await? == Left::More {}
+        self.all_go(give_back_some).await?;
         // The file gets shorter when its log is copied into it.
         blocking::apart(self.writer()?.emptying())
             .await
@@ -506,6 +494,28 @@ fn give_back_some(conn: &Connection) -> Result<Left, Fault> {
     Ok(Left::Nothing)
 }
 
+/// Removes the row of a run that still has this epoch, and notes that its other rows are to go.
+pub(super) fn remove_row(conn: &Connection, id: &RunId, number: i64, epoch: i64) -> Result<Removal, Fault> {
+    let found: Option<i64> = conn
+        .prepare_cached("SELECT epoch FROM run NOT INDEXED WHERE no = ?1 AND CAST(id AS TEXT) = ?2")?
+        .query_row(params![number, id.as_str()], |row| Ok(epoch_at(row, 0)))
+        .optional()?;
+    match found {
+        None if is_led_to(conn, id.as_str(), number)? => Err(Fault::Corrupt(format!(
+            "the row of run {id} can't be read, and so it stays"
+        ))),
+        None => Ok(Removal::Gone),
+        Some(now) if now != epoch => Ok(Removal::Taken),
+        Some(_) => {
+            give_back(conn, number)?;
+            conn.prepare_cached("INSERT OR REPLACE INTO pruned (no, id) VALUES (?1, ?2)")?
+                .execute(params![number, id.as_str()])?;
+            delete_row(conn, id, number)?;
+            Ok(Removal::Removed)
+        }
+    }
+}
+
 /// Deletes a run's row. Where the index of runs does not lead to it, that is made again from the rows that are left.
 fn delete_row(conn: &Connection, id: &RunId, number: i64) -> Result<(), Fault> {
     let delete = || {
@@ -516,6 +526,7 @@ fn delete_row(conn: &Connection, id: &RunId, number: i64) -> Result<(), Fault> {
         delete()?;
         return Ok(());
     }
+    none_would_go(conn, number)?;
     tolerant(conn, delete)?;
     Ok(conn.execute_batch("REINDEX run")?)
 }
@@ -569,8 +580,8 @@ fn used_components(conn: &Connection) -> Result<BTreeSet<Digest>, Fault> {
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// The strategy of a run of this machine that no row names, nor any other component of it: the rows are gone. Of one that was imported they may never have come.
-fn unnamed_component(conn: &Connection) -> Result<Option<Digest>, Fault> {
+/// A run of this machine of which no row names any component: the rows are gone. Of one that was imported they may never have come.
+fn without_components(conn: &Connection) -> Result<Option<RunId>, Fault> {
     let mut select = conn.prepare_cached(&format!(
         "SELECT no, CAST(id AS TEXT) FROM run NOT INDEXED
          WHERE epoch IS NOT {NOT_WHOLE} AND epoch & {IMPORTED_EPOCH} = 0
@@ -582,22 +593,36 @@ fn unnamed_component(conn: &Connection) -> Result<Option<Digest>, Fault> {
         let Ok(run) = id.parse::<RunId>() else { continue };
         match session_row(conn, &run, number, 0) {
             Err(Fault::Store(StoreError::Damaged { .. })) | Ok(None) => {}
-            row => return Ok(row?.map(|row| row.digest)),
+            row => return row.map(|_| Some(run)),
         }
     }
     Ok(None)
 }
 
-/// Pages that two rows have, in words: with one of the rows the other's page would go.
-fn shared_page(conn: &Connection) -> Result<Option<String>, Fault> {
-    let mut check = conn.prepare("PRAGMA quick_check(1000)")?;
-    let lines = check.query_map([], |row| row.get::<_, String>(0))?;
-    let lines = lines.collect::<Result<Vec<_>, _>>()?;
-    let mut lines = lines.iter().flat_map(|lines| lines.lines());
-    Ok(lines
-        .find(|line| line.contains("2nd reference to page"))
-        .map(str::to_owned))
+/// That no page belongs to two rows: with one of the rows the other's page would go.
+pub(super) fn none_is_shared(conn: &Connection) -> Result<(), Fault> {
+    let mut check = conn.prepare(&format!("PRAGMA quick_check({PROBLEMS})"))?;
+    let mut lines = check.query([])?;
+    loop {
+        let line: String = match lines.next() {
+            Ok(Some(line)) => line.get(0)?,
+            Ok(None) => return Ok(()),
+            Err(error) => {
+                let fault = Fault::from(error);
+                // What stands on a page that can't be read is found where it is needed; it is looked at last.
+                return if fault.is_corrupt() { Ok(()) } else { Err(fault) };
+            }
+        };
+        if let Some(what) = line.lines().find(|line| line.contains("2nd reference to page")) {
+            return Err(Fault::Corrupt(format!(
+                "two of its rows have one page, so that nothing is removed from it ({what})"
+            )));
+        }
+    }
 }
+
+/// Problems of the structure that are looked through for shared pages.
+const PROBLEMS: u32 = 1_000_000;
 
 fn length(path: &Path) -> u64 {
     path.metadata().map_or(0, |meta| meta.len())

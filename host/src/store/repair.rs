@@ -16,8 +16,8 @@ use super::runs::{MENDED_EPOCH, is_epoch, now_ms, origin_flags, origin_of, place
 use super::seal::int;
 use super::verify::{Look, Steps, verify};
 use super::write::{head, session_row};
-use super::{Store, component, whole};
-use crate::ids::{Digest, RunId};
+use super::{Store, body, component, whole};
+use crate::ids::RunId;
 
 /// What was given up of a run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -73,7 +73,7 @@ impl Store {
     /// of the database have one page; failures of the disk.
     pub async fn accept_loss(&self, run: &RunId) -> Result<Loss, StoreError> {
         self.writer()?;
-        self.pages_are_apart()?;
+        self.pages_are_apart().await?;
         let (number, end) = self.read(|conn| {
             let (number, _) = place_of(conn, run)?;
             Ok((number, head(conn, number)?))
@@ -86,8 +86,7 @@ impl Store {
         };
         let id = run.clone();
         let work = move |conn: &Connection| {
-            // Records are not lost for an index that does not lead to their bodies.
-            mend_bodies(conn, number)?;
+            body::mend(conn, number)?;
             let sound = sound(conn, &id, number)?;
             let end = head(conn, number)?;
             let cut = end.seq - sound.records;
@@ -169,7 +168,8 @@ fn mend(conn: &Connection, run: &RunId, number: i64, sound: Rebuilt, cut: u64) -
     let had_ended = had_ended(conn, run, number)?;
     cut_journal(conn, number, sound.records, cut)?;
     mend_request(conn, number)?;
-    component::mend(conn, number)?;
+    let digests = sound.sessions.values().map(|session| session.digest);
+    component::mend(conn, number, digests)?;
     let root = sound.sessions.get(&0).cloned();
     mend_sessions(conn, number, sound.sessions)?;
     let Some(root) = root else {
@@ -211,50 +211,6 @@ fn cut_journal(conn: &Connection, number: i64, kept: u64, cut: u64) -> Result<()
         conn.execute_batch(&index)?;
     }
     Ok(())
-}
-
-/// Removes bodies that have not their digest any more: what needs them writes them again. Which are the run's its rows say; the index is made again where it
-/// says another thing.
-fn mend_bodies(conn: &Connection, number: i64) -> Result<(), Fault> {
-    let by_index = bodies(conn, "INDEXED BY sqlite_autoindex_body_1", number);
-    let stored = match bodies(conn, "NOT INDEXED", number) {
-        // The rows of all runs lie together, and a page of others can't be read.
-        Err(fault) if fault.is_corrupt() => by_index?,
-        stored => {
-            let stored = stored?;
-            let led = match by_index {
-                Err(fault) if !fault.is_corrupt() => return Err(fault),
-                by_index => by_index.is_ok_and(|listed| listed == stored),
-            };
-            if !led {
-                conn.execute_batch("REINDEX body")?;
-            }
-            stored
-        }
-    };
-    for (row, digest) in stored {
-        let mut select = conn.prepare_cached("SELECT data FROM body WHERE rowid = ?1")?;
-        let data = select.query_row([row], |row| row.get::<_, Vec<u8>>(0));
-        let whole = match data.map_err(Fault::from) {
-            Err(fault) if fault.is_corrupt() => false,
-            data => Digest::of(&data?).as_bytes() == digest.as_slice(),
-        };
-        if !whole {
-            conn.prepare_cached("DELETE FROM body WHERE rowid = ?1 AND run = ?2")?
-                .execute([row, number])?;
-        }
-    }
-    Ok(())
-}
-
-/// The rows of a run's bodies with what they say of their digests, found so.
-fn bodies(conn: &Connection, by: &str, number: i64) -> Result<BTreeMap<i64, Vec<u8>>, Fault> {
-    let mut select = conn.prepare_cached(&format!("SELECT rowid, digest FROM body {by} WHERE run = ?1"))?;
-    let rows = select.query_map([number], |row| {
-        let digest = row.get_ref(1)?.as_bytes().unwrap_or_default();
-        Ok((row.get(0)?, digest.to_vec()))
-    })?;
-    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 fn mend_sessions(conn: &Connection, number: i64, sessions: BTreeMap<u32, SessionRow>) -> Result<(), Fault> {

@@ -7,9 +7,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::commit::Done;
-use super::error::{Fault, StoreError};
+use super::error::{Fault, StoreError, unless_unreadable};
 use super::hidden::{candidates, is_stored_as, not_found};
 use super::key::{NUMBERS, SEQ_BITS, row_id};
+use super::listing::{self, Found};
 use super::owner::{Head, LockState, NO_ANCHOR, Owner, Ownership, RunLock};
 use super::record::Sync;
 use super::rows::{Imported, NewRun, RunRow, RunUpdate, SessionRow, WhatFor};
@@ -97,21 +98,21 @@ impl Store {
         let lock = Arc::new(files.new_lock(&id, self.0.options.durability, now_ms())?);
         let work = move |conn: &Connection| {
             let (data, sum) = seal_run(&row)?;
+            // A number that any row has, as damage made it one of no run that is there, would make that row this run's.
             let added = conn
                 .prepare_cached(
                     "INSERT INTO run (no, id, epoch, data, sum)
-                     SELECT 1 + max(coalesce((SELECT max(no) FROM run), 0), coalesce((SELECT max(no) FROM pruned WHERE no < ?5), 0),
-                     coalesce((SELECT max(id) FROM journal), 0) >> ?6), ?1, ?2, ?3, ?4",
+                     SELECT 1 + max(coalesce((SELECT max(no) FROM run WHERE no < ?5), 0), coalesce((SELECT max(no) FROM pruned WHERE no < ?5), 0),
+                     coalesce((SELECT max(id) FROM journal WHERE id < ?5 << ?6), 0) >> ?6,
+                     coalesce((SELECT max(run) FROM session WHERE run < ?5), 0), coalesce((SELECT max(run) FROM body WHERE run < ?5), 0),
+                     coalesce((SELECT max(run) FROM component WHERE run < ?5), 0), coalesce((SELECT max(run) FROM space WHERE run < ?5), 0),
+                     coalesce((SELECT max(run) FROM cancel_request WHERE run < ?5), 0)), ?1, ?2, ?3, ?4",
                 )?
                 .execute(params![row.id.as_str(), int(epoch), data, sum, NUMBERS, SEQ_BITS]);
             match added.map_err(Fault::from) {
                 Ok(_) => {
-                    let number = conn.last_insert_rowid();
-                    remove_strays(conn, number)?;
-                    Ok(Done {
-                        value: number,
-                        head: None,
-                    })
+                    let value = conn.last_insert_rowid();
+                    Ok(Done { value, head: None })
                 }
                 Err(e) if e.is_duplicate() => Err(StoreError::Duplicate {
                     what: format!("run {}", row.id),
@@ -242,16 +243,14 @@ impl Store {
     /// # Errors
     /// Failures of the disk.
     pub fn runs(&self, limit: u32) -> Result<Vec<Listed>, StoreError> {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         self.read(|conn| {
-            let mut select = conn.prepare_cached(&format!(
-                "SELECT id, epoch, data, sum FROM run WHERE epoch IS NOT {NOT_WHOLE} ORDER BY no DESC LIMIT ?1"
-            ))?;
-            let mut rows = select.query([limit])?;
             let mut runs = Vec::new();
-            while let Some(row) = rows.next()? {
-                let (id, row) = listed_at(row, 0);
-                let row = row.map_err(|fault| fault.at(&self.0.files.database()));
-                runs.push(Listed { id, row });
+            for place in listing::places(conn)?.into_iter().rev().take(limit) {
+                runs.extend(listing::found(conn, place)?.map(|Found { id, row, .. }| Listed {
+                    id,
+                    row: row.map_err(|fault| fault.at(&self.0.files.database())),
+                }));
             }
             Ok(runs)
         })
@@ -262,11 +261,7 @@ impl Store {
     /// # Errors
     /// Failures of the disk.
     pub fn count_runs(&self) -> Result<u64, StoreError> {
-        self.read(|conn| {
-            let mut select =
-                conn.prepare_cached(&format!("SELECT count(*) FROM run WHERE epoch IS NOT {NOT_WHOLE}"))?;
-            Ok(uint(select.query_row([], |row| row.get(0))?))
-        })
+        self.read(|conn| Ok(listing::places(conn)?.len() as u64))
     }
 
     /// The one run whose id begins with `prefix`.
@@ -467,6 +462,12 @@ pub(super) fn damaged_row(run: &RunId) -> StoreError {
     StoreError::damaged(run, "its row")
 }
 
+/// Whether there is a run with this number, whole or not.
+pub(super) fn is_there(conn: &Connection, number: i64) -> Result<bool, Fault> {
+    let mut select = conn.prepare_cached("SELECT 1 FROM run NOT INDEXED WHERE no = ?1")?;
+    Ok(select.exists([number])?)
+}
+
 /// Whether a run may have this epoch.
 pub(super) fn is_epoch(epoch: i64) -> bool {
     EPOCHS.contains(&epoch)
@@ -514,7 +515,7 @@ pub(super) fn place_of(conn: &Connection, run: &RunId) -> Result<(i64, i64), Fau
         "SELECT no, epoch FROM run WHERE id = ?1 AND epoch IS NOT {NOT_WHOLE}"
     ))?;
     let place = select.query_row([run.as_str()], |row| Ok((row.get(0)?, epoch_at(row, 1))));
-    match place.optional()? {
+    match unless_unreadable(place.optional().map_err(Fault::from))? {
         Some(place) => Ok(place),
         None => Err(not_found(conn, run)?.into()),
     }
@@ -530,13 +531,15 @@ fn sound_place(conn: &Connection, run: &RunId) -> Result<(i64, i64), Fault> {
 }
 
 pub(super) fn find_row(conn: &Connection, run: &RunId) -> Result<Option<(i64, RunRow)>, Fault> {
-    let found: Option<(i64, Result<RunRow, Fault>)> = conn
+    let found: Result<Option<(i64, Result<RunRow, Fault>)>, _> = conn
         .prepare_cached(&format!(
             "SELECT no, epoch, data, sum FROM run WHERE id = ?1 AND epoch IS NOT {NOT_WHOLE}"
         ))?
         .query_row([run.as_str()], |row| Ok((row.get(0)?, run_at(run.as_str(), row, 1))))
-        .optional()?;
-    let Some((number, row)) = found else { return Ok(None) };
+        .optional();
+    let Some((number, row)) = unless_unreadable(found.map_err(Fault::from))? else {
+        return Ok(None);
+    };
     // The index has led here, and the row may have another id.
     match is_stored_as(conn, run, number)? {
         true => Ok(Some((number, row?))),
@@ -555,8 +558,9 @@ pub(super) fn row_beside_epoch(conn: &Connection, run: &RunId, number: i64) -> R
 /// The id of a run's row by its checksum, whatever the column says; none where that is not what was written.
 pub(super) fn vouched_id(conn: &Connection, number: i64) -> Result<Option<RunId>, Fault> {
     let mut select = conn.prepare_cached("SELECT data, sum FROM run WHERE no = ?1")?;
-    let stored: Option<(Vec<u8>, i64)> = select.query_row([number], |row| Ok(row.get(0).ok().zip(row.get(1).ok())))?;
-    Ok(stored.and_then(|(data, sum)| {
+    let stored = select.query_row([number], |row| Ok(row.get(0).ok().zip(row.get(1).ok())));
+    let stored: Option<Option<(Vec<u8>, i64)>> = unless_unreadable(stored.optional().map_err(Fault::from))?;
+    Ok(stored.flatten().and_then(|(data, sum)| {
         let id = decode::<RunRow>(&data)?.id;
         open_run(id.as_str(), *EPOCHS.start(), &data, sum)
             .ok()
@@ -569,17 +573,6 @@ fn known_row(conn: &Connection, run: &RunId) -> Result<RunRow, Fault> {
         Some((_, row)) => Ok(row),
         None => Err(not_found(conn, run)?.into()),
     }
-}
-
-/// Rows that say by damage that they are of the run that gets this number now. What they were of is told without them, and made again.
-fn remove_strays(conn: &Connection, number: i64) -> Result<(), Fault> {
-    for delete in [
-        "DELETE FROM session WHERE run = ?1",
-        "DELETE FROM cancel_request WHERE run = ?1",
-    ] {
-        conn.prepare_cached(delete)?.execute([number])?;
-    }
-    Ok(())
 }
 
 pub(super) fn no_run(id: &str) -> StoreError {

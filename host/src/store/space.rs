@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::entry::{EntryParts, WholeEntry};
 use super::error::{Fault, StoreError};
+use super::prune::none_is_shared;
 use super::record::{Effect, EffectResult, SpaceId};
 use super::rows::StoredEntry;
 use super::seal::{encode, int, sum, uint};
@@ -116,6 +117,11 @@ impl StoredSpace {
             sound: false,
             sum: stored.ok().flatten(),
         })
+    }
+
+    /// Whether a checksum says that it is what was written.
+    pub(super) const fn is_vouched_for(&self) -> bool {
+        self.sound && self.sum.is_some()
     }
 
     /// Whether it is what was written of a space of the run with this number.
@@ -236,7 +242,7 @@ impl Space {
         }
         conn.prepare_cached(
             "INSERT INTO space (no, run, name, version, keys, bytes, tombstones)
-             SELECT 1 + max(coalesce((SELECT max(no) FROM space), 0), coalesce((SELECT max(space) FROM entry), 0)),
+             SELECT 1 + max(coalesce((SELECT max(no) FROM space), 0), coalesce((SELECT max(space) FROM entry WHERE space < 1 << 48), 0)),
              ?1, ?2, 0, 0, 0, 0",
         )?
         .execute(params![run, id.name])?;
@@ -346,6 +352,7 @@ impl Space {
         if if_version.is_some() || id.run.is_some() {
             return Err(damaged(id.run.as_ref(), self.entry_damaged(key.as_bytes())));
         }
+        none_is_shared(conn)?;
         tracing::warn!(
             space = id.name,
             key,

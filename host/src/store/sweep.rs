@@ -1,9 +1,11 @@
 //! Removing what a removed run left in the database. A row of a space, an entry or a body goes where its table and the index that leads to it say the same
-//! of whose it is, and where they don't, as its checksum says: one flipped bit in either takes nothing from another run.
+//! of whose it is. Where they don't, they are first made to say the same, by the row's checksum or its content, in the transaction in which the first row
+//! goes: one flipped bit in either takes nothing from another run.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, params_from_iter};
 
 use super::component::give_back;
@@ -11,7 +13,8 @@ use super::entry::WholeEntry;
 use super::error::Fault;
 use super::key::range;
 use super::space::HOME;
-use super::whole::{claims, row_of, set_owner, tolerant, whose};
+use super::whole::{claims, only_listed, row_of, set_owner, tolerant, whose};
+use super::{body, runs};
 
 /// How long one transaction goes on removing rows. Others wait for it.
 pub(super) const TIME: Duration = Duration::from_millis(10);
@@ -21,12 +24,21 @@ pub(super) const TIME: Duration = Duration::from_millis(10);
 pub(super) enum Left {
     More,
     Nothing,
-    /// Only what may be another run's.
-    Doubtful,
 }
 
-/// What is told of [`Left::Doubtful`].
-pub(super) const DOUBTFUL: &str = "what is left of a removed run may be another's, and stays";
+/// What is left of a removed run, part by part in this order. What is not removed of one holds up no other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    Records,
+    Bodies,
+    /// Which rows of spaces are its.
+    WhichSpaces,
+    Spaces,
+}
+
+impl Part {
+    pub(super) const ALL: [Self; 4] = [Self::Records, Self::Bodies, Self::WhichSpaces, Self::Spaces];
+}
 
 /// What removes some records of a run: they are found by their ids, which no index has a part in.
 const RECORDS: &str = "DELETE FROM journal WHERE id IN (SELECT id FROM journal NOT INDEXED WHERE id > ?1 AND id < ?2 AND run = ?3 LIMIT 16)";
@@ -42,226 +54,245 @@ const ENTRIES: &str = "DELETE FROM entry WHERE id IN
       WHERE i.space = ?1 AND e.space = ?1 LIMIT 4)";
 
 /// What removes the rest of a run's rows, by tables that are their own index. A session's row is made again from its records.
-const REST: [&str; 3] = [
-    "DELETE FROM session WHERE run = ?1 AND number IN (SELECT number FROM session WHERE run = ?1 LIMIT 4)",
-    "DELETE FROM component WHERE run = ?1",
-    "DELETE FROM cancel_request WHERE run = ?1",
+const REST: [(&str, &str); 3] = [
+    (
+        "session",
+        "DELETE FROM session WHERE run = ?1 AND number IN (SELECT number FROM session WHERE run = ?1 LIMIT 4)",
+    ),
+    ("component", "DELETE FROM component WHERE run = ?1"),
+    ("cancel_request", "DELETE FROM cancel_request WHERE run = ?1"),
 ];
 
-/// Removes some of what is left of the removed run that had this number.
-pub(super) fn sweep_some(conn: &Connection, number: i64) -> Result<Left, Fault> {
-    let until = Instant::now() + TIME;
-    let left: bool = conn
-        .prepare_cached(
-            "SELECT EXISTS (SELECT 1 FROM pruned WHERE no = ?1) AND NOT EXISTS (SELECT 1 FROM run WHERE no = ?1)",
-        )?
-        .query_row([number], |row| row.get(0))?;
-    if !left || number == HOME {
-        // Another process was faster, and the number may be a new run's by now; or a damaged row names a run that is there, or the home folder.
+/// Removes some of a part of what is left of the removed run that had this number.
+///
+/// # Errors
+/// [`Fault::Corrupt`] where what is left of the part may be another run's; then nothing is changed.
+pub(super) fn sweep_some(conn: &Connection, number: i64, part: Part) -> Result<Left, Fault> {
+    if !is_left(conn, number)? {
         return Ok(Left::Nothing);
     }
-    let [first, last] = range(number);
-    if !all_go(conn, RECORDS, &[first, last, number], until)? || !all_go(conn, BODIES, &[number], until)? {
-        return Ok(Left::More);
+    match part {
+        Part::Records => records(conn, number),
+        Part::Bodies => bodies(conn, number),
+        Part::WhichSpaces => settle_spaces(conn, number).map(|()| Left::Nothing),
+        Part::Spaces => spaces(conn, number),
     }
-    let mut doubtful = !records_settled(conn, number)?;
-    doubtful |= !bodies_settled(conn, number)?;
-    let settled = settle_spaces(conn, number)?;
-    doubtful |= settled.doubtful;
-    for space in settled.ours {
-        if !all_go(conn, ENTRIES, &[space], until)? {
-            return Ok(Left::More);
-        }
-        if !entries_settled(conn, space)? {
-            // Without its row nobody would know whose they are, and its number would be given again.
-            doubtful = true;
-            continue;
-        }
-        tolerant(conn, || {
-            let mut delete = conn.prepare_cached("DELETE FROM space WHERE no = ?1")?;
-            Ok(delete.execute([space])?)
-        })?;
-    }
-    // While one is doubtful, the index that says another thing of it stays.
-    if settled.strayed && !settled.doubtful {
-        doubtful |= !indexed_again(conn, "space")?;
+}
+
+/// Removes some of the rest, once all parts are gone, and with its last row what says that there is something left.
+pub(super) fn sweep_rest(conn: &Connection, number: i64) -> Result<Left, Fault> {
+    if !is_left(conn, number)? {
+        return Ok(Left::Nothing);
     }
     give_back(conn, number)?;
-    for step in REST {
-        if !all_go(conn, step, &[number], until)? {
+    let until = Instant::now() + TIME;
+    for (table, step) in REST {
+        if all_go(conn, until, table, step, &[number])? == Left::More {
             return Ok(Left::More);
         }
-    }
-    if doubtful {
-        return Ok(Left::Doubtful);
     }
     conn.prepare_cached("DELETE FROM pruned WHERE no = ?1")?
         .execute([number])?;
     Ok(Left::Nothing)
 }
 
-/// Does a step until it finds nothing more. False where the time was over before. A row to which an index does not lead goes too.
-fn all_go(conn: &Connection, step: &str, of: &[i64], until: Instant) -> Result<bool, Fault> {
+/// Whether something may be left of a removed run that had this number. Where not, another process was faster, and the number may be a new run's by now; or a
+/// damaged row names a run that is there, or the home folder.
+fn is_left(conn: &Connection, number: i64) -> Result<bool, Fault> {
+    let left: bool = conn
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM pruned WHERE no = ?1) AND NOT EXISTS (SELECT 1 FROM run WHERE no = ?1)",
+        )?
+        .query_row([number], |row| row.get(0))?;
+    Ok(left && number != HOME)
+}
+
+/// Does a step until it finds nothing more or the time is over. Where an index does not lead to a row that goes, all go at once, and the indexes of the table
+/// are made again: as this takes long, it is done once.
+fn all_go(conn: &Connection, until: Instant, table: &str, step: &str, of: &[i64]) -> Result<Left, Fault> {
     let mut statement = conn.prepare_cached(step)?;
     loop {
-        let removed = match statement.execute(params_from_iter(of)).map_err(Fault::from) {
+        match statement.execute(params_from_iter(of)).map_err(Fault::from) {
             Err(fault) if fault.is_corrupt() => {
-                let removed = tolerant(conn, || Ok(statement.execute(params_from_iter(of))?))?;
-                for table in ["journal", "body", "entry"]
-                    .into_iter()
-                    .filter(|table| step.contains(table))
-                {
-                    indexed_again(conn, table)?;
-                }
-                removed
+                tolerant(conn, || {
+                    while statement.execute(params_from_iter(of))? > 0 {}
+                    Ok(())
+                })?;
+                index_again(conn, table)?;
+                return Ok(Left::Nothing);
             }
-            removed => removed?,
-        };
-        if removed == 0 {
-            return Ok(true);
+            removed => {
+                if removed? == 0 {
+                    return Ok(Left::Nothing);
+                }
+            }
         }
         if Instant::now() >= until {
-            return Ok(false);
+            return Ok(Left::More);
         }
     }
 }
 
-fn exists(conn: &Connection, select: &str, of: i64) -> Result<bool, Fault> {
-    Ok(conn.prepare_cached(select)?.exists([of])?)
+/// Removes records, at last those whose rows say that they are another run's: with one of them SQLite takes that run's entry out of the index, which is made
+/// again.
+fn records(conn: &Connection, number: i64) -> Result<Left, Fault> {
+    let [first, last] = range(number);
+    let until = Instant::now() + TIME;
+    if all_go(conn, until, "journal", RECORDS, &[first, last, number])? == Left::More {
+        return Ok(Left::More);
+    }
+    let mut select = conn.prepare_cached("SELECT id FROM journal NOT INDEXED WHERE id > ?1 AND id < ?2")?;
+    let strays = select.query_map([first, last], |row| row.get(0))?;
+    let strays = strays.collect::<Result<Vec<i64>, _>>()?;
+    if !strays.is_empty() {
+        remove(conn, "DELETE FROM journal WHERE id = ?1", strays)?;
+        index_again(conn, "journal")?;
+    }
+    Ok(Left::Nothing)
 }
 
-/// The spaces of a removed run.
-struct Settled {
-    /// Their numbers.
-    ours: BTreeSet<i64>,
-    /// Whether the table and the index say different things of any.
-    strayed: bool,
-    /// Whether it stays open whose one is.
-    doubtful: bool,
+fn bodies(conn: &Connection, number: i64) -> Result<Left, Fault> {
+    let until = Instant::now() + TIME;
+    if all_go(conn, until, "body", BODIES, &[number])? == Left::More {
+        return Ok(Left::More);
+    }
+    let strays = "SELECT 1 FROM body INDEXED BY sqlite_autoindex_body_1 WHERE run = ?1";
+    if !exists(conn, strays, number)? {
+        return Ok(Left::Nothing);
+    }
+    body::settle(conn)?;
+    all_go(conn, until, "body", BODIES, &[number])
 }
 
-/// Settles which spaces are this run's. Where the table and the index say different things, the row's checksum says which is right; where that says nothing
-/// either, whether the other is there at all.
-fn settle_spaces(conn: &Connection, number: i64) -> Result<Settled, Fault> {
+fn spaces(conn: &Connection, number: i64) -> Result<Left, Fault> {
+    let until = Instant::now() + TIME;
+    for space in listed(conn, number)?.into_keys() {
+        if all_go(conn, until, "entry", ENTRIES, &[space])? == Left::More {
+            return Ok(Left::More);
+        }
+        // Without its row nobody would know whose they are, and its number would be given again.
+        remove_stray_entries(conn, space)?;
+        let mut delete = conn.prepare_cached("DELETE FROM space WHERE no = ?1 AND run = ?2")?;
+        if delete.execute([space, number])? == 0 {
+            return Err(doubtful());
+        }
+        if Instant::now() >= until {
+            return Ok(Left::More);
+        }
+    }
+    Ok(Left::Nothing)
+}
+
+/// Has the table and the index say the same of which spaces are this run's: what the row's checksum says, and where that says nothing, whether another run
+/// that is meant is there at all.
+fn settle_spaces(conn: &Connection, number: i64) -> Result<(), Fault> {
     let (stored, listed) = (stored(conn, number)?, listed(conn, number)?);
-    let mut settled = Settled {
-        ours: stored.intersection(&listed).copied().collect(),
-        strayed: stored != listed,
-        doubtful: false,
-    };
-    for space in stored.symmetric_difference(&listed) {
-        let Some(row) = row_of(conn, *space)? else { continue };
-        match whose(conn, &row)? {
-            Some(owner) if owner == number => {
-                settled.ours.insert(*space);
-            }
-            Some(owner) => drop(tolerant(conn, || set_owner(conn, *space, owner))?),
-            None => {
-                let others = claims(conn, *space)?.into_iter().chain([row.space.run]);
-                let mut is_anothers = false;
-                for other in others.filter(|other| *other != number) {
-                    is_anothers |= other == HOME || exists(conn, IS_RUN, other)?;
-                }
-                match is_anothers {
-                    true => settled.doubtful = true,
-                    false => drop(settled.ours.insert(*space)),
-                }
-            }
-        }
+    if stored == listed {
+        return Ok(());
     }
-    Ok(settled)
+    let hidden = only_listed(conn)?;
+    if hidden.iter().any(|space| space.run != number) {
+        return Err(doubtful());
+    }
+    tolerant(conn, || {
+        let numbers: BTreeSet<_> = stored.keys().chain(listed.keys()).collect();
+        for space in numbers
+            .into_iter()
+            .filter(|space| stored.get(space) != listed.get(space))
+        {
+            let Some(row) = row_of(conn, *space)? else { continue };
+            let owner = match whose(conn, &row)? {
+                Some(owner) => owner,
+                None => {
+                    let others = claims(conn, *space)?.into_iter().chain([row.space.run]);
+                    for other in others.filter(|other| *other != number) {
+                        if other == HOME || runs::is_there(conn, other)? {
+                            return Err(doubtful());
+                        }
+                    }
+                    number
+                }
+            };
+            set_owner(conn, *space, owner)?;
+        }
+        index_again(conn, "space")?;
+        // Those of which only the index told go with their entries.
+        hidden.iter().try_for_each(|space| space.insert(conn))
+    })
 }
 
-/// Removes the entries that only an index gives to this space and that are nobody else's, and makes the indexes right. False where one is left.
-fn entries_settled(conn: &Connection, space: i64) -> Result<bool, Fault> {
+/// Removes the entries that only an index gives to this space and that are nobody else's, and makes the indexes right.
+fn remove_stray_entries(conn: &Connection, space: i64) -> Result<(), Fault> {
     let mut strays = BTreeSet::new();
     for index in ["sqlite_autoindex_entry_1", "sqlite_autoindex_entry_2"] {
         let select = format!("SELECT id FROM entry INDEXED BY {index} WHERE space = ?1");
         strays.extend(numbers(conn, &select, space)?);
     }
     if strays.is_empty() {
-        return Ok(true);
+        return Ok(());
     }
-    let mut select = conn.prepare_cached("SELECT * FROM entry NOT INDEXED WHERE id = ?1")?;
+    let (mut select, mut go) = (
+        conn.prepare_cached("SELECT * FROM entry NOT INDEXED WHERE id = ?1")?,
+        Vec::new(),
+    );
     for entry in strays {
-        let goes = select.query_row([entry], |row| {
+        let stray = select.query_row([entry], |row| {
             let is_ours = row.get::<_, i64>("space") == Ok(space) || WholeEntry::was_of(row, space);
             Ok((is_ours, row.get("space").unwrap_or(space)))
         });
-        if let Some((is_ours, of)) = goes.optional()?
+        if let Some((is_ours, of)) = stray.optional()?
             && (is_ours || !exists(conn, "SELECT 1 FROM space NOT INDEXED WHERE no = ?1", of)?)
         {
-            remove(conn, "DELETE FROM entry WHERE id = ?1", entry)?;
+            go.push(entry);
         }
     }
-    indexed_again(conn, "entry")
+    remove(conn, "DELETE FROM entry WHERE id = ?1", go)?;
+    index_again(conn, "entry")
 }
 
-/// Removes the records that say that they are another run's: with one of them SQLite takes that run's entry out of the index, which is made again. False
-/// where it can't be.
-fn records_settled(conn: &Connection, number: i64) -> Result<bool, Fault> {
-    let mut select = conn.prepare_cached("SELECT id FROM journal NOT INDEXED WHERE id > ?1 AND id < ?2")?;
-    let strays = select.query_map(range(number), |row| row.get(0))?;
-    let strays = strays.collect::<Result<Vec<i64>, _>>()?;
-    if strays.is_empty() {
-        return Ok(true);
-    }
-    for record in strays {
-        remove(conn, "DELETE FROM journal WHERE id = ?1", record)?;
-    }
-    indexed_again(conn, "journal")
+fn exists(conn: &Connection, select: &str, of: i64) -> Result<bool, Fault> {
+    Ok(conn.prepare_cached(select)?.exists([of])?)
 }
 
-/// Removes the bodies that only the index gives to this run: one that another run has by its row is left to it, as it is what its digest says whose ever it is.
-fn bodies_settled(conn: &Connection, number: i64) -> Result<bool, Fault> {
-    let strays = numbers(
-        conn,
-        "SELECT rowid FROM body INDEXED BY sqlite_autoindex_body_1 WHERE run = ?1",
-        number,
-    )?;
-    if strays.is_empty() {
-        return Ok(true);
-    }
-    for body in strays {
-        let of = "SELECT 1 FROM body b NOT INDEXED JOIN run r NOT INDEXED ON r.no = b.run WHERE b.rowid = ?1";
-        if !exists(conn, of, body)? {
-            remove(conn, "DELETE FROM body WHERE rowid = ?1", body)?;
-        }
-    }
-    indexed_again(conn, "body")
-}
-
-/// Whether there is a run with this number.
-const IS_RUN: &str = "SELECT 1 FROM run NOT INDEXED WHERE no = ?1";
-
-/// Removes a row to which not every index leads.
-fn remove(conn: &Connection, delete: &str, row: i64) -> Result<(), Fault> {
+/// Removes rows to which not every index leads.
+fn remove(conn: &Connection, delete: &str, rows: Vec<i64>) -> Result<(), Fault> {
     tolerant(conn, || {
-        conn.prepare_cached(delete)?.execute([row])?;
+        let mut delete = conn.prepare_cached(delete)?;
+        for row in rows {
+            delete.execute([row])?;
+        }
         Ok(())
     })
 }
 
-/// Makes the indexes of a table again from its rows. False where that can't be, as two rows say the same or one can't be read.
-fn indexed_again(conn: &Connection, table: &str) -> Result<bool, Fault> {
+/// Makes the indexes of a table again from its rows.
+fn index_again(conn: &Connection, table: &str) -> Result<(), Fault> {
     match conn.execute_batch(&format!("REINDEX {table}")).map_err(Fault::from) {
-        Err(fault) if fault.is_duplicate() || fault.is_corrupt() => Ok(false),
-        made => made.map(|()| true),
+        // Two rows say the same.
+        Err(fault) if fault.is_duplicate() => Err(doubtful()),
+        made => made,
     }
 }
 
-/// The numbers of the spaces whose rows say that they are this run's.
-fn stored(conn: &Connection, run: i64) -> Result<BTreeSet<i64>, Fault> {
-    numbers(conn, "SELECT no FROM space NOT INDEXED WHERE run = ?1", run)
+/// What is told where nobody can say whose something is.
+fn doubtful() -> Fault {
+    Fault::Corrupt("what is left of a removed run may be another's, and stays".to_owned())
 }
 
-/// The numbers of the spaces that their index says are this run's.
-fn listed(conn: &Connection, run: i64) -> Result<BTreeSet<i64>, Fault> {
-    numbers(
-        conn,
-        "SELECT no FROM space INDEXED BY sqlite_autoindex_space_1 WHERE run = ?1",
-        run,
-    )
+/// The spaces whose rows say that they are this run's, by number, each with its name.
+fn stored(conn: &Connection, run: i64) -> Result<BTreeMap<i64, Value>, Fault> {
+    named(conn, "NOT INDEXED", run)
+}
+
+/// The spaces that their index says are this run's.
+fn listed(conn: &Connection, run: i64) -> Result<BTreeMap<i64, Value>, Fault> {
+    named(conn, "INDEXED BY sqlite_autoindex_space_1", run)
+}
+
+fn named(conn: &Connection, by: &str, run: i64) -> Result<BTreeMap<i64, Value>, Fault> {
+    let mut select = conn.prepare_cached(&format!("SELECT no, name FROM space {by} WHERE run = ?1"))?;
+    let named = select.query_map([run], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(named.collect::<Result<_, _>>()?)
 }
 
 fn numbers(conn: &Connection, select: &str, run: i64) -> Result<BTreeSet<i64>, Fault> {

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use rusqlite::{Connection, OptionalExtension as _};
+use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::entry::WholeEntry;
-use super::error::Fault;
+use super::error::{Fault, unless_unreadable};
+use super::runs;
 use super::seal::uint;
-use super::space::{Space, StoredSpace, damaged, not_written};
+use super::space::{HOME, Space, StoredSpace, damaged, not_written};
 use crate::ids::RunId;
 
 /// What there is in a space.
@@ -156,10 +157,31 @@ pub(super) fn row_of(conn: &Connection, number: i64) -> Result<Option<StoredSpac
 
 /// The number of the run whose this space is by its checksum, of those whose it is by its row and its index; none where that says nothing.
 pub(super) fn whose(conn: &Connection, row: &StoredSpace) -> Result<Option<i64>, Fault> {
-    if row.sound {
+    if row.is_vouched_for() {
         return Ok(Some(row.space.run));
     }
     Ok(claims(conn, row.space.number)?.into_iter().find(|run| row.was_of(*run)))
+}
+
+/// Whether it may be a space of this run where no checksum says whose it is: the index leads from this run to it, or its row says so and the index leads from no
+/// other that is there.
+fn may_be_of(conn: &Connection, row: &StoredSpace, run: i64) -> Result<bool, Fault> {
+    if row.space.run != run && row.sound {
+        return Ok(false);
+    }
+    if let Some(owner) = whose(conn, row)? {
+        return Ok(owner == run);
+    }
+    let claims = claims(conn, row.space.number)?;
+    if row.space.run != run || claims.contains(&run) {
+        return Ok(claims.contains(&run));
+    }
+    for other in claims {
+        if other == HOME || runs::is_there(conn, other)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// The numbers of the runs from which the index by which spaces are found leads to this one. An index that can't be read leads from none.
@@ -168,10 +190,36 @@ pub(super) fn claims(conn: &Connection, number: i64) -> Result<Vec<i64>, Fault> 
         "SELECT run FROM space INDEXED BY sqlite_autoindex_space_1 WHERE +no = ?1 ORDER BY run, name",
     )?;
     let runs = select.query_map([number], |row| row.get(0))?;
-    match runs.collect::<Result<_, _>>().map_err(Fault::from) {
-        Err(fault) if fault.is_corrupt() => Ok(Vec::new()),
-        runs => runs,
-    }
+    unless_unreadable(runs.collect::<Result<_, _>>().map_err(Fault::from))
+}
+
+/// The spaces of which only the index by which they are found tells, as damage to the table hides their rows: as if they had no entries.
+pub(super) fn only_listed(conn: &Connection) -> Result<Vec<Space>, Fault> {
+    let mut select = conn.prepare_cached(
+        "SELECT run, name, no FROM space i INDEXED BY sqlite_autoindex_space_1
+         WHERE NOT EXISTS (SELECT 1 FROM space r NOT INDEXED WHERE r.no = i.no)
+         AND NOT EXISTS (SELECT 1 FROM space r NOT INDEXED WHERE r.run = i.run AND r.name = i.name) ORDER BY run, name",
+    )?;
+    let rows = select.query_map([], |row| {
+        Ok(Space {
+            run: row.get(0)?,
+            name: row.get(1)?,
+            number: row.get(2)?,
+            version: 0,
+            keys: 0,
+            bytes: 0,
+            tombstones: 0,
+        })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Why the index of spaces is not made again.
+fn only_listed_still(space: &Space) -> Fault {
+    Fault::Corrupt(format!(
+        "only the index of spaces tells of {:?} of another run, whose row can't be read; so that index is not made again",
+        space.name
+    ))
 }
 
 /// Gives each row that strayed back to the run whose it is by its checksum, where SQLite is [`tolerant`]. The index is as it was.
@@ -193,19 +241,45 @@ pub(super) fn set_owner(conn: &Connection, number: i64, run: i64) -> Result<bool
     Ok(changed > 0)
 }
 
+/// Gives a space whose row is damaged the name by which the index leads from this run to it. Whether it had another one.
+fn set_name(conn: &Connection, number: i64, run: i64) -> Result<bool, Fault> {
+    let mut select = conn.prepare_cached(
+        "SELECT name FROM space INDEXED BY sqlite_autoindex_space_1 WHERE run = ?1 AND +no = ?2 ORDER BY name",
+    )?;
+    let name = select.query_row([run, number], |row| row.get::<_, String>(0));
+    let Some(name) = unless_unreadable(name.optional().map_err(Fault::from))? else {
+        return Ok(false);
+    };
+    let changed = conn
+        .prepare_cached("UPDATE space SET name = ?2 WHERE no = ?1 AND name IS NOT ?2")?
+        .execute(params![number, name])?;
+    Ok(changed > 0)
+}
+
 /// Gives up what is damaged in the spaces of the run with this number: entries that are not what was written go, and the rows say what is left. Gives how
 /// many entries are lost, those among them that are not there any more.
 pub(super) fn mend(conn: &Connection, run: i64) -> Result<u64, Fault> {
     tolerant(conn, || {
         let stored = Space::stored(conn, run)?;
         let mut strayed = false;
-        for (space, _) in &stored {
+        for (space, sound) in &stored {
             strayed |= set_owner(conn, space.number, run)?;
+            if !sound {
+                strayed |= set_name(conn, space.number, run)?;
+            }
         }
-        let stored = Space::stored(conn, run)?;
+        let mut stored = Space::stored(conn, run)?;
         if strayed || !is_indexed(conn, run, &stored)? {
+            let hidden = only_listed(conn)?;
+            if let Some(other) = hidden.iter().find(|space| space.run != run) {
+                return Err(only_listed_still(other));
+            }
             give_back(conn)?;
             conn.execute_batch("REINDEX space")?;
+            for space in hidden {
+                space.counted(conn)?.insert(conn)?;
+            }
+            stored = Space::stored(conn, run)?;
         }
         let mut lost = 0;
         for (space, sound) in stored {
@@ -223,6 +297,22 @@ pub(super) fn tolerant<T>(conn: &Connection, work: impl FnOnce() -> Result<T, Fa
     done
 }
 
+/// The spaces from which the indexes of entries lead to this one. An index that can't be read leads from none.
+fn spaces_of_entry(conn: &Connection, id: i64) -> Result<BTreeSet<i64>, Fault> {
+    let mut spaces = BTreeSet::new();
+    for (index, order) in [
+        ("sqlite_autoindex_entry_1", "key"),
+        ("sqlite_autoindex_entry_2", "version"),
+    ] {
+        let select = format!("SELECT space FROM entry INDEXED BY {index} WHERE +id = ?1 ORDER BY space, {order}");
+        let mut select = conn.prepare_cached(&select)?;
+        let found = select.query_map([id], |row| row.get(0))?;
+        let found = found.collect::<Result<Vec<i64>, _>>().map_err(Fault::from);
+        spaces.extend(unless_unreadable(found)?);
+    }
+    Ok(spaces)
+}
+
 impl Space {
     /// The rows of all spaces of the run with this number as the table has them, and whether each is what was written: one whose checksum says that it
     /// is the run's is among them, whatever its row says, and none whose checksum says that it is another's.
@@ -233,8 +323,7 @@ impl Space {
         };
         let mut stored = Vec::new();
         for row in rows {
-            let ours = row.was_of(run) || row.space.run == run && whose(conn, &row)?.is_none_or(|owner| owner == run);
-            if ours {
+            if row.was_of(run) || may_be_of(conn, &row, run)? {
                 stored.push((row.space, row.sound));
             }
         }
@@ -247,6 +336,15 @@ impl Space {
             conn.prepare_cached("SELECT * FROM space INDEXED BY sqlite_autoindex_space_1 WHERE run = ?1 ORDER BY no")?;
         let rows = select.query_map([run], Self::read)?;
         Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Puts a row back that damage to the table hides.
+    pub(super) fn insert(&self, conn: &Connection) -> Result<(), Fault> {
+        conn.prepare_cached(
+            "INSERT INTO space (no, run, name, version, keys, bytes, tombstones) VALUES (?1, ?2, ?3, 0, 0, 0, 0)",
+        )?
+        .execute(params![self.number, self.run, self.name])?;
+        self.save(conn)
     }
 
     /// The row as its entries say that it is: the newest of them has the space's version.
@@ -362,7 +460,8 @@ impl Space {
         for id in rows {
             delete.execute([id])?;
         }
-        if !self.look(conn, true)?.indexed {
+        // With a row SQLite takes out of an index what that has for another row which it takes for this one.
+        if !rows.is_empty() || !self.look(conn, true)?.indexed {
             conn.execute_batch("REINDEX entry")?;
         }
         let left = self.counted(conn)?;
@@ -395,11 +494,22 @@ impl Space {
     fn damaged_rows(&self, conn: &Connection) -> Result<Vec<i64>, Fault> {
         let mut select = conn.prepare_cached("SELECT * FROM entry NOT INDEXED WHERE space = ?1")?;
         let mut rows = select.query([self.number])?;
-        let mut damaged = Vec::new();
+        let (mut damaged, mut strayed) = (Vec::new(), Vec::new());
         while let Some(row) = rows.next()? {
-            if WholeEntry::of(row).is_none() {
-                damaged.push(row.get("id")?);
+            if WholeEntry::of(row).is_some() {
+                continue;
             }
+            let id = row.get("id")?;
+            let others = spaces_of_entry(conn, id)?;
+            match others.into_iter().find(|other| WholeEntry::was_of(row, *other)) {
+                Some(other) => strayed.push((id, other)),
+                None => damaged.push(id),
+            }
+        }
+        // Those of another space are given back to it.
+        for (id, other) in strayed {
+            conn.prepare_cached("UPDATE entry SET space = ?2 WHERE id = ?1")?
+                .execute([id, other])?;
         }
         Ok(damaged)
     }

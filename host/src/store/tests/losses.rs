@@ -1,5 +1,7 @@
 //! What an accepted loss cuts, keeps and mends: nothing half written stays, and what only an index hides is not lost.
 
+use tokio_util::sync::CancellationToken;
+
 use super::*;
 
 /// A record of an operation, or of an observation, as one of this attempt and scope.
@@ -402,5 +404,266 @@ async fn a_run_that_the_index_hides_or_leads_elsewhere_from_can_be_removed_or_le
         assert_eq!(store.whole(&third), Ok(()));
         assert_eq!(store.cancel_requested(&third), Ok(None));
         assert!(store.integrity().expect("looked").problems.is_empty());
+    }
+}
+
+/// Many runs, so that their rows lie on several pages, each with its records.
+async fn many(dir: &Path) -> Vec<RunId> {
+    let (store, mut runs) = (open(dir), Vec::new());
+    for _ in 0..60 {
+        runs.push(answered(&store).await);
+    }
+    runs
+}
+
+#[tokio::test]
+async fn a_run_whose_row_is_hidden_is_told_and_holds_up_no_other() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut runs = many(dir.path()).await;
+    hide(dir.path(), runs[30].as_str().as_bytes());
+    let store = open(dir.path());
+    let bad = runs.remove(30);
+    let damaged = StoreError::damaged(&bad, listing::ROW_UNREADABLE);
+    let listed = store.runs(u32::MAX).expect("listed");
+    assert_eq!((listed.len(), store.count_runs()), (61 - 1, Ok(60)));
+    for Listed { id, row } in &listed {
+        assert_eq!(row.as_ref().err(), (*id == bad.as_str()).then_some(&damaged), "{id}");
+    }
+    assert_eq!(store.find_run(bad.as_str()), Ok(bad.clone()));
+    assert_eq!(store.run(&bad), Err(damaged.clone()));
+    assert_eq!(store.take_run(&bad).await.err(), Some(damaged.clone()));
+    assert_eq!(store.whole(&bad), Err(damaged.clone()));
+    let problems = store.integrity().expect("looked").problems;
+    let others = problems.iter().filter(|p| p.run.as_ref() != Some(&bad));
+    assert!(others.clone().all(|p| p.run.is_none()), "{problems:?}");
+    assert!(
+        problems.iter().any(|p| p.run.as_ref() == Some(&bad) && p.unreadable),
+        "{problems:?}"
+    );
+    // Neither it nor any other goes by what is done about it.
+    let all = store.prunable().expect("read");
+    let removed = store.remove_run(of(&all, &bad)).await;
+    assert!(
+        matches!(&removed, Err(StoreError::Corrupt { what, .. }) if what.contains(bad.as_str())),
+        "{removed:?}"
+    );
+    assert_eq!(store.accept_loss(&bad).await.err(), Some(damaged.clone()));
+    assert_eq!(store.remove_run(of(&all, &runs[0])).await, Ok(Removal::Removed));
+    store.sweep_rows().await.expect("swept");
+    assert_eq!(store.run(&bad), Err(damaged.clone()));
+    assert_eq!(store.whole(&runs[1]), Ok(()));
+    store.take_run(&runs[2]).await.expect("taken");
+    // Nor by making the index again, where that leads elsewhere for another.
+    let conn = Connection::open(dir.path().join("hermes.db")).expect("opens");
+    let number: i64 = conn
+        .query_row("SELECT no FROM run WHERE id = ?1", [runs[3].as_str()], |row| row.get(0))
+        .expect("read");
+    assert!(listing::none_would_go(&conn, number).is_err());
+}
+
+#[tokio::test]
+async fn a_page_of_runs_that_can_not_be_read_is_told_of_its_runs_alone() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let runs = many(dir.path()).await;
+    let mut bad = copied_in(dir.path());
+    let page = bad
+        .chunks_mut(4096)
+        .find(|page| page[0] == TABLE && page.windows(10).any(|w| w == runs[20].as_str().as_bytes()))
+        .expect("its page");
+    let is_on = |run: &&RunId| page.windows(10).any(|w| w == run.as_str().as_bytes());
+    let (gone, left): (Vec<_>, Vec<_>) = runs.iter().partition(is_on);
+    assert!(!gone.is_empty() && left.len() > 20, "{} {}", gone.len(), left.len());
+    page.fill(0);
+    restore(dir.path(), &bad);
+    let store = open(dir.path());
+    let listed = store.runs(u32::MAX).expect("listed");
+    let told: Vec<_> = listed.iter().map(|listed| (&*listed.id, listed.row.is_ok())).collect();
+    let expected: Vec<_> = runs
+        .iter()
+        .rev()
+        .map(|run| (run.as_str(), left.contains(&run)))
+        .collect();
+    assert_eq!(told, expected);
+    for run in &gone {
+        assert_eq!(store.run(run), Err(StoreError::damaged(run, listing::ROW_UNREADABLE)));
+        assert_eq!(store.find_run(run.as_str()), Ok((*run).clone()));
+    }
+    let all = store.prunable().expect("read");
+    for run in [left[0], left[left.len() - 1]] {
+        assert_eq!(store.whole(run), Ok(()));
+        assert_eq!(of(&all, run).state, RunState::Free);
+    }
+    assert_eq!(store.remove_run(of(&all, left[0])).await, Ok(Removal::Removed));
+    let removed = store.remove_run(of(&all, gone[0])).await;
+    assert!(matches!(removed, Err(StoreError::Corrupt { .. })), "{removed:?}");
+    store.take_run(left[1]).await.expect("taken");
+    let copy = dir.path().join("copy");
+    store
+        .backup(&copy, &CancellationToken::new())
+        .expect("copied, damage and all");
+}
+
+#[tokio::test]
+async fn a_space_whose_row_is_hidden_is_put_back_and_never_read_as_one_that_is_not_there() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let (run, other) = (answered(&store).await, answered(&store).await);
+    wrote(&store, &run, 2..5).await;
+    wrote(&store, &other, 5..7).await;
+    drop(store);
+    let whole = copied_in(dir.path());
+    hide(dir.path(), b"\x01notes");
+    let store = open(dir.path());
+    let refused = store.take_run(&run).await.err();
+    assert!(matches!(refused, Some(StoreError::Damaged { .. })), "{refused:?}");
+    let loss = store.accept_loss(&run).await.expect("accepted");
+    assert!(!loss.is_any(), "{loss}");
+    assert!(store.integrity().expect("looked").problems.is_empty());
+    assert_eq!(
+        store.keys(&space(Some(&run)), "", None, 9).expect("read"),
+        ["k2", "k3", "k4"]
+    );
+    drop(store);
+    // Where another's is hidden too, the index that alone tells of it stays as it is, whatever is done about the first.
+    restore(dir.path(), &whole);
+    hide(dir.path(), b"\x01notes");
+    hide(dir.path(), b"\x02notes");
+    let store = open(dir.path());
+    let accepted = store.accept_loss(&run).await;
+    assert!(matches!(accepted, Err(StoreError::Corrupt { .. })), "{accepted:?}");
+    let all = store.prunable().expect("read");
+    assert_eq!(store.remove_run(of(&all, &run)).await, Ok(Removal::Removed));
+    let swept = store.sweep_rows().await;
+    assert!(matches!(swept, Err(StoreError::Corrupt { .. })), "{swept:?}");
+    let refused = store.take_run(&other).await.err();
+    assert!(matches!(refused, Some(StoreError::Damaged { .. })), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_lock_file_that_is_none_is_damage_of_its_run_alone() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let (run, other) = (answered(&store).await, answered(&store).await);
+    let lock = dir.path().join(format!("runs/{run}.lock"));
+    std::fs::remove_file(&lock).expect("removed");
+    std::fs::create_dir(&lock).expect("made");
+    assert!(matches!(store.run_state(&run), Ok(RunState::Damaged(_))));
+    let all = store.prunable().expect("read");
+    store.take_run(&other).await.expect("taken");
+    let accepted = store.accept_loss(&run).await;
+    assert!(matches!(accepted, Err(StoreError::Io { .. })), "{accepted:?}");
+    assert_eq!(store.remove_run(of(&all, &run)).await, Ok(Removal::Removed));
+    store.sweep_rows().await.expect("swept");
+}
+
+#[tokio::test]
+async fn a_component_that_no_row_names_is_missed() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let (run, _other) = (answered(&store).await, answered(&store).await);
+    let conn = Connection::open(dir.path().join("hermes.db")).expect("opens");
+    conn.execute("DELETE FROM component WHERE run = 1", []).expect("gone");
+    let problems = store.integrity().expect("looked").problems;
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert_eq!(problems[0].run.as_ref(), Some(&run));
+    assert!(problems[0].what.contains("is missing"), "{problems:?}");
+}
+
+/// A run whose one operation has sent this message; whose owner is gone.
+async fn with_body(store: &Store, content: &[u8]) -> RunId {
+    let run = RunId::random();
+    let owner = store.create_run(new_run(&run)).await.expect("made");
+    let Record::Intent(mut intent) = intent(&run, 1) else {
+        unreachable!("it is one")
+    };
+    intent.request = vec![Digest::of(content)];
+    let records = vec![
+        session(&run),
+        start(&run.root()),
+        update(&run, Transition::Active { attempt: 1 }),
+        Record::Body(Digest::of(content), content.to_vec()),
+        Record::Intent(intent),
+        outcome(&run, 1),
+        told(&run, 1, 1),
+    ];
+    store
+        .append(&owner, records, None, Sync::Durable)
+        .await
+        .expect("written");
+    keep_strategy(store, &owner).await;
+    run
+}
+
+#[tokio::test]
+async fn no_message_is_lost_for_what_its_row_or_the_index_says_of_it() {
+    for kind in [TABLE, INDEX] {
+        // The number of the run, which becomes the other's; a byte of the digest.
+        for at in [0, 1] {
+            let dir = tempfile::tempdir().expect("a folder");
+            let store = open(dir.path());
+            answered(&store).await;
+            let runs = [with_body(&store, b"one").await, with_body(&store, b"two").await];
+            drop(store);
+            let label = [&[2], Digest::of(b"one").as_bytes().as_slice()].concat();
+            let mut changed = label.clone();
+            changed[at] ^= 1;
+            rot(dir.path(), kind, &label, &changed);
+            let bad = copied_in(dir.path());
+            // For another reason than this.
+            let store = open(dir.path());
+            for run in &runs {
+                std::fs::remove_file(dir.path().join(format!("runs/{run}.lock"))).expect("removed");
+                let loss = store.accept_loss(run).await.expect("accepted");
+                assert_eq!((loss.cut, loss.kept), (0, 6), "{kind} {at}");
+            }
+            assert_eq!(store.integrity().expect("looked").problems, [], "{kind} {at}");
+            drop(store);
+            // And a removed run takes its own with it alone.
+            restore(dir.path(), &bad);
+            let store = open(dir.path());
+            let all = store.prunable().expect("read");
+            assert_eq!(store.remove_run(of(&all, &runs[1])).await, Ok(Removal::Removed));
+            store.sweep_rows().await.expect("nothing is doubtful");
+            let loss = store.accept_loss(&runs[0]).await.expect("accepted");
+            assert_eq!((loss.cut, store.whole(&runs[0])), (0, Ok(())), "{kind} {at}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_rows_of_a_runs_components_are_made_again() {
+    // One that is gone, and one whose checksum has another type.
+    for mistyped in [false, true] {
+        let dir = tempfile::tempdir().expect("a folder");
+        let store = open(dir.path());
+        answered(&store).await;
+        let run = answered(&store).await;
+        drop(store);
+        if mistyped {
+            rot(dir.path(), INDEX, b"\x04\x01\x4c\x06", b"\x04\x01\x4c\x07");
+        } else {
+            let conn = Connection::open(dir.path().join("hermes.db")).expect("opens");
+            conn.execute("DELETE FROM component WHERE run = 2", []).expect("gone");
+        }
+        let bad = copied_in(dir.path());
+        let store = open(dir.path());
+        let problems = store.integrity().expect("looked").problems;
+        assert!(problems.iter().any(|p| p.run.as_ref() == Some(&run)), "{problems:?}");
+        let swept = store.sweep_files().await.expect("swept");
+        let missing = (!mistyped).then(|| Missing::Rows(run.clone()));
+        assert_eq!((swept.components, swept.missing), (0, missing));
+        store.accept_loss(&run).await.expect("accepted");
+        assert_eq!(store.integrity().expect("looked").problems, [], "{mistyped}");
+        drop(store);
+        restore(dir.path(), &bad);
+        let store = open(dir.path());
+        let all = store.prunable().expect("read");
+        assert_eq!(
+            store.remove_run(of(&all, &run)).await,
+            Ok(Removal::Removed),
+            "{mistyped}"
+        );
+        store.sweep_rows().await.expect("swept");
+        assert_eq!(store.integrity().expect("looked").problems, [], "{mistyped}");
     }
 }

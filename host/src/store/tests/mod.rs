@@ -167,7 +167,13 @@ async fn answered(store: &Store) -> RunId {
         .append(&owner, records, None, Sync::Durable)
         .await
         .expect("written");
+    keep_strategy(store, &owner).await;
     run
+}
+
+/// Keeps the component whose digest the run's sessions have.
+async fn keep_strategy(store: &Store, owner: &Owner) {
+    store.keep_component(owner, b"x".as_slice().into()).await.expect("kept");
 }
 
 /// Everything that finds records of a run refuses it, in words with `words`; so does the doctor.
@@ -237,8 +243,14 @@ fn child(session: &SessionId) -> NewSession {
 async fn ended_run(store: &Store, component: &'static [u8]) -> RunId {
     let run = RunId::random();
     let owner = store.create_run(new_run(&run)).await.expect("made");
+    let Record::Session(begun) = session(&run) else {
+        unreachable!("it is one")
+    };
     let records = vec![
-        session(&run),
+        Record::Session(NewSession {
+            digest: Digest::of(component),
+            ..begun
+        }),
         start(&run.root()),
         Record::Body(Digest::of(b"a body"), b"a body".to_vec()),
         intent(&run, 1),
@@ -330,6 +342,27 @@ fn rot(dir: &Path, kind: u8, bytes: &[u8], changed: &[u8]) {
         }
     }
     assert!(found, "{bytes:?} on no page of kind {kind}");
+    restore(dir, &bad);
+}
+
+/// Takes the row with these bytes out of what its page leads to, as damage to the page's head does.
+fn hide(dir: &Path, bytes: &[u8]) {
+    let mut bad = copied_in(dir);
+    let mut hidden = 0;
+    for page in bad.chunks_mut(4096).filter(|page| page[0] == TABLE) {
+        let Some(at) = page.windows(bytes.len()).position(|w| w == bytes) else {
+            continue;
+        };
+        let word = |page: &[u8], at: usize| usize::from(u16::from_be_bytes([page[at], page[at + 1]]));
+        let cells = word(page, 3);
+        let begins = |n: usize| word(page, 8 + 2 * n);
+        let of = (0..cells).filter(|n| begins(*n) <= at).max_by_key(|n| begins(*n));
+        let Some(of) = of else { continue };
+        page.copy_within(8 + 2 * (of + 1)..8 + 2 * cells, 8 + 2 * of);
+        page[3..5].copy_from_slice(&u16::try_from(cells - 1).expect("small").to_be_bytes());
+        hidden += 1;
+    }
+    assert_eq!(hidden, 1, "{bytes:?}");
     restore(dir, &bad);
 }
 

@@ -236,7 +236,10 @@ async fn components_stay_while_no_row_says_which_a_run_uses() {
     let conn = Connection::open(dir.path().join("hermes.db")).expect("opens");
     conn.execute("DELETE FROM component", []).expect("changed");
     let swept = store.sweep_files().await.expect("swept");
-    assert_eq!((swept.components, swept.missing), (0, Some(Digest::of(b"x"))));
+    assert_eq!(
+        (swept.components, swept.missing),
+        (0, Some(Missing::Rows(first.clone())))
+    );
     let runs = store.prunable().expect("read");
     assert_eq!(of(&runs, &first).state, RunState::Free);
 }
@@ -320,18 +323,26 @@ async fn no_component_is_swept_while_one_that_a_run_uses_is_missing() {
     };
     name(&flipped);
     let swept = store.sweep_files().await.expect("swept");
-    assert_eq!((swept.components, swept.missing), (0, Some(flipped)));
+    assert_eq!(
+        (swept.components, swept.missing),
+        (0, Some(Missing::Component(flipped)))
+    );
     let words = format!("the component {} is missing", flipped.short());
-    assert_eq!(told(), [(Some(run), words)]);
+    let unnamed = format!(
+        "the row that says that the run {run} uses the component {} is missing",
+        one.short()
+    );
+    let unnamed = (Some(run.clone()), unnamed);
+    assert_eq!(told(), [unnamed.clone(), (Some(run.clone()), words)]);
     // Where the only row of a run says that it is another's, nobody knows what else the run uses.
     name(&one);
     conn.execute("UPDATE component SET run = run + 64", [])
         .expect("changed");
     let swept = store.sweep_files().await.expect("swept");
-    assert_eq!((swept.components, swept.missing), (0, Some(Digest::of(b"x"))));
+    assert_eq!((swept.components, swept.missing), (0, Some(Missing::Rows(run.clone()))));
     assert_eq!(store.component(&one), Ok(b"one".to_vec()));
     let words = format!("the component {} is used by no run that is there", one.short());
-    assert_eq!(told(), [(None, words)]);
+    assert_eq!(told(), [(None, words), unnamed]);
 }
 
 #[tokio::test]
@@ -434,4 +445,49 @@ async fn a_copy_keeps_components_from_being_swept_away() {
     assert!(store.component(&Digest::of(b"x")).is_ok());
     drop(held);
     assert_eq!(store.sweep_files().await.expect("swept").components, 1);
+}
+
+#[tokio::test]
+async fn a_space_for_which_no_checksum_vouches_goes_with_no_run_that_may_not_have_it() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    answered(&store).await;
+    let (kept, gone) = (answered(&store).await, answered(&store).await);
+    wrote(&store, &kept, 2..5).await;
+    wrote(&store, &gone, 5..7).await;
+    drop(store);
+    let conn = Connection::open(dir.path().join("hermes.db")).expect("opens");
+    conn.execute("UPDATE space SET sum = NULL", [])
+        .expect("as format 2 made them");
+    drop(conn);
+    rot(dir.path(), TABLE, b"\x02notes", b"\x03notes");
+    let store = open(dir.path());
+    let all = store.prunable().expect("read");
+    assert_eq!(store.remove_run(of(&all, &gone)).await, Ok(Removal::Removed));
+    let swept = store.sweep_rows().await;
+    assert!(matches!(swept, Err(StoreError::Corrupt { .. })), "{swept:?}");
+    let loss = store.accept_loss(&kept).await.expect("accepted");
+    assert_eq!((loss.entries, store.whole(&kept)), (0, Ok(())), "{loss}");
+    store.sweep_rows().await.expect("nothing is doubtful any more");
+    assert_eq!(
+        store.keys(&space(Some(&kept)), "", None, 9).expect("read"),
+        ["k2", "k3", "k4"]
+    );
+    assert_eq!(rows(dir.path())[5..7], [1, 3]);
+}
+
+#[tokio::test]
+async fn a_copy_to_which_the_index_does_not_lead_is_swept_too() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (store, run) = (open(dir.path()), RunId::random());
+    drop(store.begin_copy(RunRow::from(new_run(&run))).await.expect("begun"));
+    answered(&store).await;
+    drop(store);
+    let named = [b"\x03\x21\x09".as_slice(), run.as_str().as_bytes()].concat();
+    let bad = flipped(&copied_in(dir.path()), INDEX, &named);
+    restore(dir.path(), &bad);
+    let store = open(dir.path());
+    store.sweep_copies().await.expect("swept");
+    assert_eq!(store.integrity().expect("looked").problems, []);
+    assert_eq!(store.count_runs(), Ok(1));
 }
