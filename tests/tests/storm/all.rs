@@ -114,6 +114,7 @@ pub(crate) fn cases() -> Vec<Case> {
     let served = bodies::server();
     all.extend(bodies::cut(&served, SINGLE, 1));
     all.extend(bodies::broken(&served, 1));
+    all.extend(bodies::headed(&served));
     all.push(bodies::packed(&served));
     // A38, A39
     let served = slow::server();
