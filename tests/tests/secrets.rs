@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use hermes_tests::child::{ChildSpec, inside, join};
+use hermes_tests::clean::html;
 use hermes_tests::home::{KEY, KEY_VARIABLE};
 use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
 use hermes_tests::output::{in_call, message, refusal};
@@ -329,6 +330,45 @@ fn with_marks(step: &Value) -> Value {
             .map(|(key, value)| (key.clone(), with_marks(value)))
             .collect(),
         other => other.clone(),
+    }
+}
+
+#[test]
+fn a34_escapes_of_html_hide_a_secret_in_neither_direction() {
+    const SIGNS: &str = "Kq7z<T0p&W4n\"Xv9'Ls>B2mYc6RdG8h";
+    let home = Home::new();
+    set(&home, "x", SIGNS, &[]).expect(0);
+    // A page that shows what it was sent, in the way that is asked for.
+    let site = Site::start(|asked| {
+        let way: usize = asked.path[1..].parse().unwrap();
+        ok(&html(&asked.header("authorization").join(""))[way])
+    });
+    let pages: Vec<Value> = (0..5).map(|way| fetch(&site.url(&format!("/{way}")))).collect();
+    let shown = call(&home, &site, &pages, &[]).expect(0);
+    for seen in called(&shown) {
+        assert_eq!(seen["ok"]["body"], format!("Bearer {HIDDEN}"), "{seen}");
+    }
+    for asked in site.asked() {
+        assert_eq!(asked.header("authorization"), [format!("Bearer {SIGNS}")]);
+    }
+    // A plugin that knows it.
+    let posts = html(SIGNS).map(|form| {
+        let (a, b) = form.split_at(form.len() / 2);
+        json!({ "do": "fetch", "url": site.url("/0"), "method": "POST", "body": [format!("{a}⧺{b}")] })
+    });
+    let sent = call(&home, &site, &posts, &[]).expect(0);
+    for (post, seen) in posts.iter().zip(called(&sent)) {
+        assert!(message(&seen).contains("HttpRequestDenied"), "{post}: {seen}");
+    }
+    assert_eq!(site.asked().len(), pages.len(), "nothing more was sent");
+    let sent = sent.says(&["may not hand on the secret x"]);
+    for form in html(SIGNS) {
+        for output in [&shown, &sent] {
+            assert!(
+                !output.stdout.contains(&form) && !output.stderr.contains(&form),
+                "{output:?}"
+            );
+        }
     }
 }
 
