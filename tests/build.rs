@@ -5,6 +5,9 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::{env, fs};
 
+/// What lies beside the guests: parts that they have in common, and what they import beside the contract.
+const FOLDERS: [&str; 2] = ["parts", "wit"];
+
 fn main() {
     println!("cargo::rerun-if-changed=hostile");
     let mut guests = Vec::new();
@@ -12,6 +15,14 @@ fn main() {
         let path = entry.expect("the folder can be listed").path();
         if path.extension().is_some_and(|extension| extension == "wat") {
             guests.push(path);
+        } else {
+            // What is not understood would be a guest that nothing tries.
+            let is_known = FOLDERS.iter().any(|folder| path.is_dir() && path.ends_with(folder));
+            assert!(
+                is_known,
+                "{} is neither a guest, a `.wat`, nor one of the folders {FOLDERS:?}",
+                path.display()
+            );
         }
     }
     guests.sort();

@@ -1,5 +1,5 @@
 ;; world: strategy
-;; Opens a space, and then uses a handle that it never had (f), one that it dropped (u), drops one twice (d), or uses one of another kind (w).
+;; Opens a space, and then uses the handle of this number (fN), one that it dropped (u), drops one twice (d), or uses one of another kind (w).
 (module
   (import "hermes:plugin/blackboard@0.1.0" "open" (func $open (param i32 i32 i32)))
   (import "hermes:plugin/blackboard@0.1.0" "[method]space.get" (func $get (param i32 i32 i32 i32)))
@@ -15,7 +15,7 @@
     (call $open (i32.const 32) (i32.const 5) (i32.const 1024))
     (local.set $space (i32.load (i32.const 1028)))
     (if (i32.eq (local.get $what) (i32.const 102))
-      (then (call $get (i32.const 7777) (i32.const 32) (i32.const 5) (i32.const 1024))))
+      (then (call $get (call $number (local.get $task)) (i32.const 32) (i32.const 5) (i32.const 1024))))
     (if (i32.eq (local.get $what) (i32.const 117))
       (then (call $drop_space (local.get $space))
         (call $get (local.get $space) (i32.const 32) (i32.const 5) (i32.const 1024))))

@@ -124,7 +124,22 @@ pub fn spellings(secret: &str) -> Vec<(&'static str, String)> {
         spellings.push(("base64url", code.replace('+', "-").replace('/', "_")));
         spellings.push(("base64", code));
     }
+    let escaped = html(secret).into_iter().filter(|form| form != secret);
+    spellings.extend(escaped.map(|form| ("HTML escapes", form)));
     spellings
+}
+
+/// A text in a page, in each of the ways in which quotes are escaped there.
+pub fn html(text: &str) -> [String; 5] {
+    let signs = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    let quotes = [
+        ("\"", "'"),
+        ("&quot;", "'"),
+        ("&quot;", "&#x27;"),
+        ("&quot;", "&#39;"),
+        ("&#34;", "&#39;"),
+    ];
+    quotes.map(|(quote, apostrophe)| signs.replace('"', quote).replace('\'', apostrophe))
 }
 
 /// The characters that hold nothing but `bytes` where these stand behind `shift` others.

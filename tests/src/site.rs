@@ -40,11 +40,16 @@ pub struct Site {
 impl Site {
     /// Starts; each request gets what `answer` makes of it, and the connection ends with it.
     pub fn start(answer: impl Fn(&Asked) -> Vec<u8> + Send + Sync + 'static) -> Self {
-        Self::serve("http", answer, |stream| Box::new(stream))
+        Self::serve(("http", "127.0.0.1:0"), answer, |stream| Box::new(stream))
     }
 
     /// Starts with TLS, for `localhost` and 127.0.0.1. Whom [`authority`] names trusts it.
     pub fn start_tls(answer: impl Fn(&Asked) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        Self::start_tls_at("127.0.0.1:0", answer)
+    }
+
+    /// The same at this address of the machine, which need not be the certificate's.
+    pub fn start_tls_at(at: &str, answer: impl Fn(&Asked) -> Vec<u8> + Send + Sync + 'static) -> Self {
         let file = |name: &str| root().join("tests/certificates").join(name);
         let certificate = CertificateDer::from_pem_file(file("server.pem")).unwrap();
         let key = PrivateKeyDer::from_pem_file(file("server.key")).unwrap();
@@ -56,18 +61,18 @@ impl Site {
             .with_single_cert(vec![certificate], key)
             .unwrap();
         let config = Arc::new(config);
-        Self::serve("https", answer, move |stream| {
+        Self::serve(("https", at), answer, move |stream| {
             let connection = ServerConnection::new(Arc::clone(&config)).unwrap();
             Box::new(StreamOwned::new(connection, stream))
         })
     }
 
     fn serve(
-        scheme: &'static str,
+        (scheme, at): (&'static str, &str),
         answer: impl Fn(&Asked) -> Vec<u8> + Send + Sync + 'static,
         connect: impl Fn(TcpStream) -> Box<dyn Connection> + Send + Sync + 'static,
     ) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = TcpListener::bind(at).unwrap();
         let address = listener.local_addr().unwrap();
         let asked = Arc::new(Mutex::new(Vec::new()));
         let (kept, both) = (Arc::clone(&asked), Arc::new((answer, connect)));

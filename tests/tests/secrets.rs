@@ -8,11 +8,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use hermes_tests::child::{ChildSpec, inside, join};
+use hermes_tests::clean::html;
 use hermes_tests::home::{KEY, KEY_VARIABLE};
 use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
 use hermes_tests::output::{in_call, message, refusal};
 use hermes_tests::program::{ask, steps};
-use hermes_tests::site::{Site, answer, authority, moved, ok};
+use hermes_tests::site::{Asked, Site, answer, authority, moved, ok};
 use hermes_tests::terminal::Terminal;
 use hermes_tests::well::is_well;
 use hermes_tests::{Home, Host, Output, guests};
@@ -148,6 +149,11 @@ fn both(site: &Site) -> [String; 2] {
 
 fn refs(grants: &[String]) -> Vec<&str> {
     grants.iter().map(String::as_str).collect()
+}
+
+/// A command line that trusts the authority of the tests' certificate.
+fn trusting(home: &Home) -> Host {
+    home.host().env("SSL_CERT_FILE", authority())
 }
 
 /// A server that says all that it was asked, and each form of what stands in its header.
@@ -288,8 +294,13 @@ fn a34_a_form_that_is_broken_into_lines_is_found_on_either_way() {
 
 /// `call probe-tool probe` with these steps, and what both grants for a server allow.
 fn call(home: &Home, site: &Site, steps: &[Value], more: &[&str]) -> Output {
+    call_by(home.host(), site, steps, more)
+}
+
+/// The same by a host of its own.
+fn call_by(host: Host, site: &Site, steps: &[Value], more: &[&str]) -> Output {
     let arguments = json!({ "steps": steps }).to_string();
-    let host = home.host().arg("call").arg(guests::built("probe-tool"));
+    let host = host.arg("call").arg(guests::built("probe-tool"));
     let host = host.args(["probe", &arguments, "--output", "json"]).args(more);
     let host = both(site)
         .iter()
@@ -319,6 +330,45 @@ fn with_marks(step: &Value) -> Value {
             .map(|(key, value)| (key.clone(), with_marks(value)))
             .collect(),
         other => other.clone(),
+    }
+}
+
+#[test]
+fn a34_escapes_of_html_hide_a_secret_in_neither_direction() {
+    const SIGNS: &str = "Kq7z<T0p&W4n\"Xv9'Ls>B2mYc6RdG8h";
+    let home = Home::new();
+    set(&home, "x", SIGNS, &[]).expect(0);
+    // A page that shows what it was sent, in the way that is asked for.
+    let site = Site::start(|asked| {
+        let way: usize = asked.path[1..].parse().unwrap();
+        ok(&html(&asked.header("authorization").join(""))[way])
+    });
+    let pages: Vec<Value> = (0..5).map(|way| fetch(&site.url(&format!("/{way}")))).collect();
+    let shown = call(&home, &site, &pages, &[]).expect(0);
+    for seen in called(&shown) {
+        assert_eq!(seen["ok"]["body"], format!("Bearer {HIDDEN}"), "{seen}");
+    }
+    for asked in site.asked() {
+        assert_eq!(asked.header("authorization"), [format!("Bearer {SIGNS}")]);
+    }
+    // A plugin that knows it.
+    let posts = html(SIGNS).map(|form| {
+        let (a, b) = form.split_at(form.len() / 2);
+        json!({ "do": "fetch", "url": site.url("/0"), "method": "POST", "body": [format!("{a}⧺{b}")] })
+    });
+    let sent = call(&home, &site, &posts, &[]).expect(0);
+    for (post, seen) in posts.iter().zip(called(&sent)) {
+        assert!(message(&seen).contains("HttpRequestDenied"), "{post}: {seen}");
+    }
+    assert_eq!(site.asked().len(), pages.len(), "nothing more was sent");
+    let sent = sent.says(&["may not hand on the secret x"]);
+    for form in html(SIGNS) {
+        for output in [&shown, &sent] {
+            assert!(
+                !output.stdout.contains(&form) && !output.stderr.contains(&form),
+                "{output:?}"
+            );
+        }
     }
 }
 
@@ -710,8 +760,7 @@ fn over_https_a_secret_needs_no_word_more() {
     set(&home, "x", CANARY, &[]).expect(0);
     let site = Site::start_tls(|asked| ok(asked.header("authorization").join("")));
     let arguments = json!({ "steps": [fetch(&site.url("/"))] }).to_string();
-    let host = home.host().env("SSL_CERT_FILE", authority());
-    let host = host
+    let host = trusting(&home)
         .arg("call")
         .arg(guests::built("probe-tool"))
         .args(["probe", &arguments, "--output", "json"]);
@@ -731,6 +780,46 @@ fn over_https_a_secret_needs_no_word_more() {
         output.stdout
     );
     assert_eq!(site.asked()[0].header("authorization"), [format!("Bearer {CANARY}")]);
+}
+
+#[test]
+fn who_can_not_prove_its_name_is_sent_nothing() {
+    let home = Home::new();
+    set(&home, "x", CANARY, &[]).expect(0);
+    let path = |asked: &Asked| ok(&asked.path);
+    // An authority that nobody trusts, and a name that the certificate has not.
+    let (stranger, other) = (Site::start_tls(path), Site::start_tls_at("127.0.0.2:0", path));
+    for (host, site) in [(home.host(), &stranger), (trusting(&home), &other)] {
+        let output = call_by(host, site, &[fetch(&site.url("/"))], &[]).expect(0);
+        let seen = called(&output).remove(0);
+        assert!(message(&seen).ends_with("DestinationUnavailable"), "{seen}");
+        assert_eq!(site.asked().len(), 0);
+        assert_kept(&home, &[&output]);
+    }
+}
+
+#[test]
+fn a36_a_redirect_out_of_https_is_checked_and_takes_no_secret_along() {
+    let home = Home::new();
+    set(&home, "x", CANARY, &[]).expect(0);
+    let plain = Site::start(|asked| ok(&asked.path));
+    let there = plain.url("/plain");
+    let secure = Site::start_tls(move |_| moved(&there));
+    let go = [fetch(&secure.url("/"))];
+    let output = call_by(trusting(&home), &secure, &go, &[]).expect(0);
+    let seen = called(&output).remove(0);
+    assert!(message(&seen).ends_with("HttpRequestDenied"), "{seen}");
+    let net = format!("net:GET@{}", plain.url(""));
+    let denied = format!("may not send GET {}", plain.url("/plain"));
+    let output = output.says(&[&denied, &format!("--allow {net}")]);
+    assert_eq!((secure.asked().len(), plain.asked().len()), (1, 0));
+    assert_kept(&home, &[&output]);
+    // Nor where it was granted as http, by its name.
+    let output = call_by(trusting(&home), &secure, &go, &["--allow", &net]).expect(0);
+    assert_eq!(called(&output)[0]["ok"]["body"], "/plain", "{}", output.stdout);
+    let keys = |site: &Site| site.asked().pop().unwrap().header("authorization").len();
+    assert_eq!((keys(&secure), keys(&plain)), (1, 0));
+    assert_kept(&home, &[&output]);
 }
 
 #[test]

@@ -59,6 +59,13 @@ fn a37_a_body_is_cut_where_it_is_too_long_however_it_comes() {
     take_little(&served, "/at", &all);
 }
 
+#[test]
+fn a37_headers_to_the_last_one_and_the_last_byte() {
+    let served = bodies::server();
+    take_little(&served, "/", &bodies::headed(&served));
+    assert_eq!(served.connections(), 1 + 3 + 1, "what is too large is not sent");
+}
+
 /// When the last request was there.
 fn last_at(served: &Serves) -> Instant {
     served.requests().pop().unwrap().0

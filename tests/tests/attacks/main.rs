@@ -58,7 +58,7 @@ fn eventually<T>(what: &str, there: impl Fn() -> Option<T>) -> T {
 }
 
 /// What the attacks meet, as it is where nobody set it. Those that would take long are tried with less.
-const DEFAULTS: [(&str, &str); 24] = [
+const DEFAULTS: [(&str, &str); 38] = [
     ("memory", "64 MiB"),
     ("table_elements", "20,000"),
     ("memories", "16"),
@@ -73,15 +73,29 @@ const DEFAULTS: [(&str, &str); 24] = [
     ("host_calls_all", "100,000"),
     ("log_line", "4 KiB"),
     ("log_step", "64 KiB"),
+    ("blackboard.key", "256 bytes"),
+    ("blackboard.value", "256 KiB"),
     ("blackboard.keys", "10,000"),
     ("blackboard.bytes", "32 MiB"),
     ("reply", "1 MiB"),
     ("tool_calls", "32"),
     ("tool_result", "256 KiB"),
     ("component", "64 MiB"),
+    ("compile.wall", "1 min"),
+    ("compile.cpu", "5 min"),
+    ("compile.address_space", "4 GiB"),
+    ("compile.parallel", "2"),
+    ("http.body", "1 MiB"),
+    ("http.headers", "32 KiB"),
+    ("http.header_count", "100"),
+    ("http.redirects", "3"),
+    ("http.total", "30 s"),
+    ("http.open", "128"),
+    ("http.lookups", "4"),
     ("hostcall_bytes", "16 MiB"),
     ("handles", "1,024"),
     ("resources", "256"),
+    ("random", "64 KiB"),
     ("json.depth", "64"),
 ];
 

@@ -4,10 +4,12 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use hermes_tests::output::refusal;
+use hermes_tests::program::ask;
 use hermes_tests::shim::{Action, ECONNREFUSED, Shim, When};
 use serde_json::{Value, json};
 
 use crate::cases;
+use crate::cases::wire::{DONE, delta, finish, whole};
 use crate::serves::{Serves, moved, page};
 use crate::site::Site;
 use crate::wasi::{told, told_by};
@@ -166,6 +168,46 @@ fn a35_a_proxy_of_the_environment_sees_nobody() {
     assert_eq!(seen[0]["ok"]["parts"][0]["Text"], "yes");
     assert_eq!(crate::wasi::in_call(&seen[1])[0]["ok"]["text"], "direct");
     assert_eq!(proxy.connections(), 0);
+    site.is_well();
+}
+
+#[test]
+fn a35_the_server_of_a_model_is_reached_by_no_tool() {
+    let site = Site::new();
+    let said = [delta(&json!({ "content": "yes" })), finish("stop"), DONE.to_owned()].concat();
+    let provider = Serves::always(whole("text/event-stream", &said));
+    crate::providers::configure(&site, "own", &provider);
+    let there = provider.address.to_string();
+    let posts = json!({
+        "do": "send", "method": "POST", "authority": there, "path": "/v1/chat/completions", "body": "{}",
+    });
+    let page = json!({ "url": format!("http://{there}/v1/models") });
+    let steps = [
+        ask("hi"),
+        crate::wasi::call(&[get(&there), posts]),
+        json!({ "do": "call", "name": "fetch_page", "arguments": page }),
+        ask("hi"),
+    ];
+    // The operator's word for the provider's client is none for them, nor is a wildcard.
+    let grant = format!("net:http://*:{}", provider.address.port());
+    let host = crate::wasi::agent(site.host()).args(["--model", "own/test-model", "--allow", &grant]);
+    let attacked = site.attack(host.probe(&json!({ "steps": steps })));
+    let seen = attacked.output.seen();
+    for asked in [&seen[0], &seen[3]] {
+        assert_eq!(asked["ok"]["parts"][0]["Text"], "yes", "{asked}");
+    }
+    for told in crate::wasi::in_call(&seen[1]) {
+        assert_eq!(told["error"], "HttpRequestDenied", "{told}");
+    }
+    assert_eq!(refusal(&seen[2]).as_deref(), Some("denied"), "{}", seen[2]);
+    for method in ["GET", "POST"] {
+        let flag = format!("--allow net:{method}@http://{there}");
+        let stderr = &attacked.output.stderr;
+        assert!(stderr.contains(&flag), "{flag:?} is missing: {stderr}");
+    }
+    let asked = provider.seen();
+    assert_eq!((asked.len(), provider.connections()), (2, 2));
+    assert!(asked.iter().all(|asked| asked.contains("hi")), "{asked:?}");
     site.is_well();
 }
 

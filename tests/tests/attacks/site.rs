@@ -296,6 +296,12 @@ fn secrets_are_found_in_every_spelling() {
     assert_eq!(of("hexadecimal"), ["736b2d63616e617279"]);
     // `sk-canary`, `xsk-canary` and `xxsk-canary`, without what the others share with them.
     assert_eq!(of("base64"), ["c2stY2FuYXJ5", "NrLWNhbmFye", "zay1jYW5hcn"]);
+    assert_eq!(of("HTML escapes"), [""; 0]);
+    let found = clean::spellings("sk<&canary>\"'");
+    let escaped = found.iter().filter(|(name, _)| *name == "HTML escapes");
+    let escaped: Vec<&str> = escaped.map(|(_, code)| code.as_str()).collect();
+    assert_eq!(escaped[0], "sk&lt;&amp;canary&gt;\"'");
+    assert_eq!(escaped[4], "sk&lt;&amp;canary&gt;&#34;&#39;");
 }
 
 #[test]

@@ -1,6 +1,6 @@
-//! The page of attacks names them all, each with a test that is there.
+//! The page of attacks names them all, each with a test that is there; each hostile guest is tried by a test of its number.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -38,6 +38,14 @@ fn suite(name: &str) -> BTreeSet<String> {
         .collect()
 }
 
+/// The attack that a test's name begins with: `a07` of `a07_…`.
+fn attack(test: &str) -> Option<String> {
+    let (number, _) = test.split_once('_')?;
+    let digits = number.strip_prefix('a')?;
+    let is_number = digits.len() == 2 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| number.to_owned())
+}
+
 #[test]
 fn the_page_of_attacks_has_them_all() {
     let page = fs::read_to_string(root().join("docs/security/attacks.md")).unwrap();
@@ -50,11 +58,12 @@ fn the_page_of_attacks_has_them_all() {
         let number = cells[0].to_lowercase();
         let named: Vec<&str> = cells[3].split(", ").map(|test| test.trim_matches('`')).collect();
         for test in &named {
-            let (there, is_its) = match test.split_once("::") {
-                Some((name, test)) => (suite(name).contains(test), true),
-                None => (own.contains(*test), test.starts_with(&format!("{number}_"))),
+            let (there, test) = match test.split_once("::") {
+                Some((name, test)) => (suite(name).contains(test), test),
+                None => (own.contains(*test), *test),
             };
-            assert!(there && is_its, "{test}: {row}");
+            // By that number `cargo xtask test attacks` finds it, wherever it stands.
+            assert!(there && test.starts_with(&format!("{number}_")), "{test}: {row}");
         }
         // Where the suite tries it, the page says so.
         let tried = own.iter().any(|test| test.starts_with(&format!("{number}_")));
@@ -63,11 +72,87 @@ fn the_page_of_attacks_has_them_all() {
     }
     let all: Vec<String> = (1..=44).map(|n| format!("a{n:02}")).collect();
     assert_eq!(numbers, all);
-    for test in own
+    let tried: BTreeSet<String> = tests(&root().join("tests/tests"))
         .iter()
-        .filter(|test| test.starts_with('a') && test[1..].starts_with(|c: char| c.is_ascii_digit()))
-    {
-        let number = test.split('_').next().unwrap();
-        assert!(numbers.iter().any(|known| known == number), "{test} has no row");
+        .filter_map(|test| attack(test))
+        .collect();
+    assert_eq!(Vec::from_iter(tried), all, "the attacks that are tried");
+}
+
+/// Where the tests stand, and the attacks that they share with `storm`.
+const TESTS: &str = "attacks";
+const CASES: &str = "attacks/cases";
+
+/// Functions, by folder, file and name, with the names and paths that stand in each.
+type Functions = BTreeMap<[String; 3], BTreeSet<String>>;
+
+/// Those in the files of a folder.
+fn functions(folder: &str) -> Functions {
+    let mut all = Functions::new();
+    for entry in fs::read_dir(root().join("tests/tests").join(folder)).unwrap().flatten() {
+        let path = entry.path();
+        if path.extension().is_none_or(|extension| extension != "rs") {
+            continue;
+        }
+        let file = path.file_stem().unwrap().to_str().unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        let mut current = None;
+        for line in text.lines().map(str::trim).filter(|line| !line.starts_with("//")) {
+            let bare = line.strip_prefix("pub(crate) ").or(line.strip_prefix("pub(super) "));
+            if let Some(declared) = bare.unwrap_or(line).strip_prefix("fn ") {
+                let name = declared.split(['(', '<']).next().unwrap();
+                current = Some([folder, file, name].map(str::to_owned));
+            }
+            if let Some(current) = &current {
+                let paths = line.split(|c: char| !c.is_alphanumeric() && c != '_' && c != ':');
+                let known = all.entry(current.clone()).or_default();
+                known.extend(paths.map(ToOwned::to_owned));
+            }
+        }
+    }
+    all
+}
+
+/// The names in a function and in all that it calls: those of its own file, and cases by the names of their files.
+fn reached(all: &Functions, from: &[String; 3]) -> BTreeSet<String> {
+    let (mut names, mut seen) = (BTreeSet::new(), BTreeSet::new());
+    let mut left = vec![from.clone()];
+    while let Some(at) = left.pop() {
+        for path in all.get(&at).into_iter().flatten() {
+            let mut parts = path.rsplit("::");
+            let name = parts.next().unwrap_or_default().to_owned();
+            names.insert(name.clone());
+            let next = match parts.next() {
+                None => [at[0].clone(), at[1].clone(), name],
+                Some(file) => [CASES.to_owned(), file.to_owned(), name],
+            };
+            if all.contains_key(&next) && seen.insert(next.clone()) {
+                left.push(next);
+            }
+        }
+    }
+    names
+}
+
+#[test]
+fn each_guest_is_tried_by_a_test_of_its_number() {
+    let mut all = functions(TESTS);
+    all.extend(functions(CASES));
+    let mut tried: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for function in all.keys().filter(|[folder, ..]| folder == TESTS) {
+        if let Some(number) = attack(&function[2]) {
+            tried.entry(number).or_default().extend(reached(&all, function));
+        }
+    }
+    for entry in fs::read_dir(root().join("tests/hostile")).unwrap().flatten() {
+        let path = entry.path();
+        if path.extension().is_some_and(|extension| extension == "wat") {
+            let guest = path.file_stem().unwrap().to_str().unwrap();
+            let number = attack(guest).unwrap_or_else(|| panic!("{guest} has no number"));
+            let is_tried = tried
+                .get(&number)
+                .is_some_and(|names| names.contains(&guest.to_uppercase()));
+            assert!(is_tried, "no test of {number} tries {guest}");
+        }
     }
 }

@@ -26,6 +26,14 @@ fn a18_odd_arguments_of_a_models_calls() {
 }
 
 #[test]
+fn a18_a_tool_gets_the_arguments_that_were_checked() {
+    let case = cases::texts::same_arguments();
+    let site = Site::of(&case);
+    site.tries(&case);
+    site.is_well();
+}
+
+#[test]
 fn a18_odd_inputs_on_the_command_line() {
     let site = Site::new();
     let inputs = |text: &str| {

@@ -2,10 +2,11 @@
 
 use hermes_tests::child::{ChildSpec, exit, join, words};
 use hermes_tests::output::{message, refusal};
-use hermes_tests::program::steps;
+use hermes_tests::program::{open, steps};
 use serde_json::json;
 
 use crate::cases;
+use crate::cases::notes::put;
 use crate::hostile;
 use crate::site::Site;
 use crate::wasi::told_by;
@@ -107,16 +108,31 @@ fn a14_handles_that_are_forged() {
     for case in cases::values::forged_handles() {
         site.tries(&case).holding(1 << 20);
     }
-    let spawn = ChildSpec::of(hostile::A14_HANDLES.plant(&site.home), "f");
+    // Its parent has a second one, by the number that it has not.
+    let child = ChildSpec::of(hostile::A14_HANDLES.plant(&site.home), "f2");
     let notes = json!([{ "space": "notes", "prefix": "", "access": "ReadOnly" }]);
-    let open = json!({ "do": "open", "name": "notes" });
-    let lived = site.lives(site.host(), &[open, spawn.with("spaces", notes).spawn(), join(0)]);
-    assert_eq!(exit(&lived.seen[2]), "Trapped");
-    assert!(
-        words(&lived.seen[2]).contains("unknown handle index"),
-        "{}",
-        lived.seen[2]
-    );
+    let steps = [
+        open(),
+        json!({ "do": "open", "name": "other" }),
+        put(1, "notes"),
+        child.with("spaces", notes).spawn(),
+        join(0),
+    ];
+    let lived = site.lives(site.host(), &steps);
+    let seen = &lived.seen[4];
+    assert_eq!(exit(seen), "Trapped");
+    assert!(words(seen).contains(cases::values::UNKNOWN_HANDLE), "{seen}");
+    let run = lived.output.json()["run"].as_str().unwrap().to_owned();
+    let audit = site.home.host().args(["show", &run, "--audit", "--output", "json"]);
+    let rows = audit.output().expect(0).json();
+    let ways: Vec<_> = rows
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|row| row["grant"] == "blackboard")
+        .map(|row| &row["way"])
+        .collect();
+    assert_eq!(ways, ["write"], "nobody read the parent's space: {rows}");
     site.is_well();
 }
 

@@ -80,7 +80,7 @@ pub(crate) fn cases() -> Vec<Case> {
     all.extend(texts::grown());
     all.extend(texts::schemas());
     all.extend(texts::manifests());
-    all.extend([texts::arguments(), texts::result()]);
+    all.extend([texts::arguments(), texts::same_arguments(), texts::result()]);
     // A19
     all.extend(compiling::too_many());
     all.push(compiling::endless());
@@ -114,6 +114,7 @@ pub(crate) fn cases() -> Vec<Case> {
     let served = bodies::server();
     all.extend(bodies::cut(&served, SINGLE, 1));
     all.extend(bodies::broken(&served, 1));
+    all.extend(bodies::headed(&served));
     all.push(bodies::packed(&served));
     // A38, A39
     let served = slow::server();

@@ -1,5 +1,5 @@
-//! Files of the home that others have changed since the host took them for good: plugins that were approved, and compiled code. Alone such are tried by
-//! the suites `adding` and `compiling`.
+//! Files of the home that others have changed since the host took them for good: plugins that were approved, and compiled code. Alone such are tried in
+//! `adding` and `compiling`.
 
 use std::collections::BTreeSet;
 use std::fs;

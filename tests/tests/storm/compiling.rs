@@ -1,4 +1,4 @@
-//! Components that are hard on whoever checks or compiles them. Alone they are tried by the suite `compiling`.
+//! Components that are hard on whoever checks or compiles them. Alone they are tried in `compiling`.
 
 use std::fs;
 

@@ -20,6 +20,8 @@ const LONG: Duration = Duration::from_secs(10);
 pub(super) struct Binary {
     pub(super) name: String,
     pub(super) is_integration: bool,
+    /// The names of its tests, with their modules.
+    tests: Vec<String>,
     file: PathBuf,
     /// Of its package: a test starts there, as under `cargo test`.
     folder: PathBuf,
@@ -63,7 +65,10 @@ fn build_with(command: &mut Command) -> Result<Vec<Binary>> {
     let mut binaries = vec![];
     for line in messages.lines() {
         let message: Value = serde_json::from_str(line).context("cargo printed something that is not JSON")?;
-        binaries.extend(binary_of(&message));
+        if let Some(mut binary) = binary_of(&message) {
+            binary.tests = binary.list()?;
+            binaries.push(binary);
+        }
     }
     binaries.sort_by(|a, b| (a.is_integration, &a.name).cmp(&(b.is_integration, &b.name)));
     Ok(binaries)
@@ -83,26 +88,45 @@ fn binary_of(message: &Value) -> Option<Binary> {
     Some(Binary {
         name: target["name"].as_str()?.to_owned(),
         is_integration: is("test"),
+        tests: vec![],
         file: message["executable"].as_str()?.into(),
         folder: PathBuf::from(message["manifest_path"].as_str()?).parent()?.to_owned(),
     })
 }
 
 impl Binary {
-    /// Runs its tests, with this variable set for them.
+    /// The names of its tests, as it lists them.
+    fn list(&self) -> Result<Vec<String>> {
+        let mut command = Command::new(&self.file);
+        let listed = process::capture(command.current_dir(&self.folder).args(["--list", "--format=terse"]))?;
+        Ok(names(&listed))
+    }
+
+    /// Runs those of its tests that the suite has, with this variable set for them.
     pub(super) fn run(
         &self,
         suite: &str,
+        has: impl Fn(&str) -> bool,
         which: Which<'_>,
         variable: Option<(&str, &str)>,
         report: &mut Report,
     ) -> Result<()> {
+        let is_named = |test: &str| which.name.is_none_or(|name| test.contains(name));
+        let tests = self.tests.iter().filter(|test| has(test) && is_named(test));
+        let tests: Vec<&String> = tests.collect();
+        // Without a name libtest would run all.
+        if tests.is_empty() {
+            return Ok(());
+        }
         let mut command = Command::new(&self.file);
         command.envs(variable);
         command
             .current_dir(&self.folder)
             .env("CARGO_MANIFEST_DIR", &self.folder);
-        command.args(which.name).arg("--color=never").arg(threads());
+        if tests.len() < self.tests.len() {
+            command.arg("--exact").args(tests);
+        }
+        command.arg("--color=never").arg(threads());
         if which.sweeps == Sweeps::Full {
             // What is shipped, and not what was built for the tests.
             command
@@ -117,6 +141,12 @@ impl Binary {
         }
         Ok(())
     }
+}
+
+/// The names in a list of tests: `a::b: test`, one a line.
+fn names(listed: &str) -> Vec<String> {
+    let names = listed.lines().filter_map(|line| line.strip_suffix(": test"));
+    names.map(ToOwned::to_owned).collect()
 }
 
 /// Checks doc comments, and runs the examples in them.
@@ -238,8 +268,27 @@ impl Seen {
 }
 
 #[cfg(test)]
+impl Binary {
+    /// One of integration tests that is not there.
+    pub(super) fn integration(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            is_integration: true,
+            tests: vec![],
+            file: PathBuf::new(),
+            folder: PathBuf::new(),
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_list_of_tests_is_read() {
+        assert_eq!(names("a::b: test\na07_c: test\nd: benchmark\n"), ["a::b", "a07_c"]);
+    }
 
     #[test]
     fn lines_are_told_apart() {

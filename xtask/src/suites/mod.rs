@@ -186,32 +186,33 @@ impl Suite {
             Some(built) => built,
             None => binaries.insert(libtest::build()?),
         };
-        if self == Self::Unit {
-            let units = binaries.iter().filter(|binary| self.has(binary));
-            for binary in units.chain(&libtest::build_plugins()?) {
-                binary.run(name, which, None, report)?;
-            }
-            return libtest::run_doc_tests(name, which, report);
-        }
-        for binary in binaries.iter().filter(|binary| self.has(binary)) {
+        let plugins = match self {
+            Self::Unit => libtest::build_plugins()?,
+            _ => vec![],
+        };
+        for binary in binaries.iter().chain(&plugins) {
             let passivate = (self == Self::Passivated).then_some((PASSIVATE, "always"));
-            binary.run(name, which, passivate, report)?;
+            binary.run(name, |test| self.has(binary, test), which, passivate, report)?;
+        }
+        if self == Self::Unit {
+            libtest::run_doc_tests(name, which, report)?;
         }
         Ok(())
     }
 
-    /// Whether these tests are part of it.
-    fn has(self, binary: &Binary) -> bool {
-        match (self, suite_of(binary)) {
+    /// Whether this test is part of it.
+    fn has(self, binary: &Binary, test: &str) -> bool {
+        match (self, suite_of(binary, test)) {
             (Self::Passivated, of) => of != Self::Unit,
             (suite, of) => suite == of,
         }
     }
 }
 
-fn suite_of(binary: &Binary) -> Suite {
+fn suite_of(binary: &Binary, test: &str) -> Suite {
     match (binary.is_integration, binary.name.as_str()) {
         (false, _) | (true, "architecture") => Suite::Unit,
+        (true, _) if is_attack(test) => Suite::Attacks,
         (true, "docs") => Suite::Docs,
         (true, "faults" | "panics") => Suite::Faults,
         (true, "attacks" | "flipped_bits" | "storm") => Suite::Attacks,
@@ -221,5 +222,29 @@ fn suite_of(binary: &Binary) -> Suite {
             | "tasks",
         ) => Suite::Supervision,
         (true, _) => Suite::Main,
+    }
+}
+
+/// Whether a test's name begins with an attack's number, wherever it stands: `a07_…`.
+fn is_attack(test: &str) -> bool {
+    let name = test.rsplit("::").next().unwrap_or(test).as_bytes();
+    matches!(name, [b'a', b'0'..=b'9', b'0'..=b'9', b'_', ..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attack_is_in_the_suite_of_attacks_wherever_it_stands() {
+        let of = |name, test| suite_of(&Binary::integration(name), test);
+        assert_eq!(of("compiling", "a19_seven_megabytes_of_one_function"), Suite::Attacks);
+        assert_eq!(of("compiling", "each_part_is_counted_to_the_exact_bound"), Suite::Main);
+        assert_eq!(of("delegation", "deep::a29_a_bomb"), Suite::Attacks);
+        assert_eq!(of("delegation", "a29::a_bomb"), Suite::Supervision);
+        assert_eq!(of("attacks", "table::the_page_of_attacks_has_them_all"), Suite::Attacks);
+        assert_eq!(of("main", "a_run_answers"), Suite::Main);
+        let binary = Binary::integration("compiling");
+        assert!(!Suite::Main.has(&binary, "a41_a_key") && Suite::Passivated.has(&binary, "a41_a_key"));
     }
 }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const FORMS: usize = 15;
+const FORMS: usize = 20;
 
 fn base64(bytes: &[u8], symbols: &[u8; 64]) -> String {
     let groups = bytes.chunks(3).map(|group| {
@@ -73,6 +73,17 @@ fn form(value: &str, number: usize) -> (String, String) {
             let text = base64(&padded, if bytes.len().is_multiple_of(2) { standard } else { safe });
             let core = text[(shift * 8).div_ceil(6)..(shift + bytes.len()) * 8 / 6].to_owned();
             return (text, core);
+        }
+        14..=18 => {
+            let (quote, apostrophe) = [
+                ("\"", "'"),
+                ("&quot;", "'"),
+                ("&quot;", "&#x27;"),
+                ("&quot;", "&#39;"),
+                ("&#34;", "&#39;"),
+            ][number - 14];
+            let signs = value.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+            signs.replace('"', quote).replace('\'', apostrophe)
         }
         _ => {
             let text = base64(bytes, standard);

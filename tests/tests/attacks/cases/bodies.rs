@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Case;
 use super::network::get;
@@ -13,6 +13,13 @@ use crate::serves::{Serves, drips, page, path};
 
 /// The most of a body that crosses, by default.
 const BODY: usize = 1 << 20;
+
+/// The most headers of a message, and the most bytes of their names and values, by default.
+const HEADERS: usize = 100;
+const HEADER_BYTES: usize = 32 << 10;
+
+/// What stands before the number of headers of an answer, and that of their bytes.
+const HEADED: &str = "/headers/";
 
 /// What stands before the number of bytes, each of which is a chunk.
 const SINGLE: &str = "/chunks-of-a-byte/";
@@ -91,6 +98,17 @@ pub(crate) fn server() -> Serves {
                 drips(stream, &block, Duration::ZERO)
             }
             "/no-protocol" => stream.write_all(b"no protocol that anybody knows\r\n\r\n"),
+            other if other.starts_with(HEADED) => {
+                let mut numbers = other[HEADED.len()..].split('/').map(|number| number.parse().unwrap());
+                let own = ["content-length: 0", "connection: close"];
+                let headers = headers(&own, numbers.next().unwrap(), numbers.next().unwrap());
+                let head = own
+                    .into_iter()
+                    .map(ToOwned::to_owned)
+                    .chain(headers.into_iter().map(|[name, value]| format!("{name}: {value}")));
+                let lines: String = head.map(|line| line + "\r\n").collect();
+                stream.write_all(format!("HTTP/1.1 200 OK\r\n{lines}\r\n").as_bytes())
+            }
             other => match other.strip_prefix(SINGLE) {
                 Some(bytes) => {
                     stream.write_all(chunked)?;
@@ -101,6 +119,45 @@ pub(crate) fn server() -> Serves {
             },
         }
     })
+}
+
+/// Headers that, with a message's own, are so many and have so many bytes: all but the last are short.
+fn headers(own: &[&str], count: usize, bytes: usize) -> Vec<[String; 2]> {
+    let header = |value: String| ["x".to_owned(), value];
+    let mut headers = vec![header("y".to_owned()); count - own.len() - 1];
+    let own: usize = own.iter().map(|line| line.len() - ": ".len()).sum();
+    let rest = bytes - own - "xy".len() * headers.len();
+    headers.push(header("y".repeat(rest - "x".len())));
+    headers
+}
+
+/// As many headers and bytes of them as a message may have, one header more, and one byte more: of an answer, and of a request.
+pub(crate) fn headed(served: &Serves) -> Vec<Case> {
+    let most = [
+        (HEADERS, HEADER_BYTES),
+        (HEADERS + 1, HEADER_BYTES),
+        (HEADERS, HEADER_BYTES + 1),
+    ];
+    // More than a hundred are too many for the library that reads them.
+    let answers: [Told; 3] = [
+        Ok((0, false)),
+        Err("HttpProtocolError"),
+        Err("HttpResponseHeaderSectionSize(None)"),
+    ];
+    let paths = most.map(|(count, bytes)| format!("{HEADED}{count}/{bytes}"));
+    let paths: Vec<_> = paths.into_iter().zip(answers).collect();
+    let mut all = gets(served, &paths, usize::MAX);
+    let refused = Err("HttpRequestHeaderSectionSize(None)");
+    let requests: [Told; 3] = [Ok(("little".len() as u64, false)), refused, refused];
+    let here = served.address.to_string();
+    all.extend(most.into_iter().zip(requests).map(|((count, bytes), told)| {
+        let name = format!("{count} headers of {bytes} bytes");
+        let headers = headers(&[&format!("host: {here}")], count, bytes);
+        let step = json!({ "do": "send", "authority": here, "headers": headers });
+        let case = Case::wasi(&name, &[step]).allow(format!("net:http://{here}"));
+        case.sees(move |seen| is_told(&name, &told, &seen[0]))
+    }));
+    all
 }
 
 /// What is told of a path: so many bytes, and whether they are cut, or an error.

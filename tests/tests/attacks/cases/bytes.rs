@@ -30,7 +30,7 @@ pub(crate) fn cut() -> impl Iterator<Item = Case> {
 }
 
 /// Types that nest as deep as they may, and deeper.
-pub(crate) fn types() -> [Case; 5] {
+pub(crate) fn types() -> [Case; 6] {
     let assembled = |parts: &str| guests::assemble(&format!("(component {parts})"), &[]);
     let lists = |n: usize| {
         let types: String = (1..n)
@@ -49,8 +49,10 @@ pub(crate) fn types() -> [Case; 5] {
     };
     // A type that is refused names its place; one that is allowed leaves a component that exports nothing.
     [
-        refused("shallow", lists(50), &["another world"]),
-        refused("deep", lists(1000), &["byte", "nesting is too deep"]),
+        // With the byte in the innermost a hundred levels, and one more.
+        refused("shallow", lists(99), &["another world"]),
+        refused("deep", lists(100), &["byte", "nesting is too deep"]),
+        refused("deeper", lists(1000), &["byte", "nesting is too deep"]),
         refused("nested-little", components(20), &["another world"]),
         refused("records", records(5), &["another world"]),
         refused("too-many-records", records(7), &["byte", "size"]),

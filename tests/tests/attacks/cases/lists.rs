@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use hermes_tests::guests;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Case, Plugin};
 use crate::hostile;
@@ -153,16 +153,23 @@ pub(crate) fn never_there() -> [Case; 2] {
     [spins.by_a_clock(), traps]
 }
 
-/// A list that would be another one each time, and is asked for once: there is no time where it is asked.
+/// A list that is another one each time that it is asked for: an agent sees one, and keeps it. There is no time where it is asked.
 pub(crate) fn that_changes() -> Case {
     let list = json!({ "do": "list-tools" });
     let call = json!({ "do": "call", "name": "run_script", "arguments": { "script": "1" } });
     let case = Case::steps("a list that changes", [list.clone(), call, list]).tool(hostile::A44_OTHER_LIST);
     case.sees(|seen| {
         assert_eq!(seen[0], seen[2], "within a run it is frozen");
-        let tools = seen[0]["ok"].as_array().unwrap().iter();
-        let names = tools.map(|tool| tool["name"].as_str().unwrap());
-        let own: Vec<_> = names.filter(|name| name.starts_with("at_")).collect();
-        assert_eq!(own, ["at_0000000000"]);
+        told_once(&seen[0]);
     })
+}
+
+/// The name that the plugin gave its tool when it was asked, as an agent sees it in its list.
+#[track_caller]
+pub(crate) fn told_once(seen: &Value) -> String {
+    let tools = seen["ok"].as_array().unwrap().iter();
+    let names = tools.map(|tool| tool["name"].as_str().unwrap());
+    let own: Vec<_> = names.filter_map(|name| name.strip_prefix("in_")).collect();
+    assert!(own.len() == 1 && own[0] != "0000000000", "{own:?}");
+    own[0].to_owned()
 }

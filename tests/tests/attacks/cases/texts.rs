@@ -75,6 +75,19 @@ pub(crate) fn arguments() -> Case {
     })
 }
 
+/// Arguments that are odd and mean one thing: the tool gets them as they were checked, byte for byte.
+pub(crate) fn same_arguments() -> Case {
+    const ASKED: &str = "THE SAME ARGUMENTS.";
+    const ODD: &str = r#"{ "\u0074ext" : "a\u0000b", "n":-0.0, "m" : 1e2 , "l":[ ] }"#;
+    let agent = json!({ "do": "agent", "user": ASKED, "turns": 1 });
+    let case = Case::steps("arguments as they were checked", [agent]).tool(hostile::A18_ARGUMENTS);
+    let call = Turn::text("").and_call("call_1", "measure", ODD);
+    case.when(ASKED, Script::always(call)).sees(|seen| {
+        let got = &seen[0][1]["ok"][0]["output"]["content"][0]["Text"];
+        assert_eq!(got, ODD, "{}", seen[0]);
+    })
+}
+
 /// A structured result that nests without end: it is no JSON, so it is shown as the text that it is.
 pub(crate) fn result() -> Case {
     Case::run(hostile::A18_RESULT, "n100000")

@@ -56,11 +56,22 @@ pub(crate) fn huge_report() -> Case {
     Case::run(Plugin::Built("huge-report"), "go").fails("trapped", &[BYTES])
 }
 
-/// Handles that are forged.
-pub(crate) fn forged_handles() -> [Case; 4] {
-    let unknown = "unknown handle index";
-    [("f", unknown), ("u", unknown), ("d", unknown), ("w", "wrong type")]
-        .map(|(what, words)| trapped(hostile::A14_HANDLES, what, words))
+/// What is told of a handle that a guest has not.
+pub(crate) const UNKNOWN_HANDLE: &str = "unknown handle index";
+
+/// Handles that are forged: the next number after the one that a guest has, one far off, and what was a handle or is another's kind. None can be kept past
+/// a call that lent it: no export of the contract is given a handle.
+pub(crate) fn forged_handles() -> [Case; 6] {
+    let forged = [
+        ("f2", UNKNOWN_HANDLE),
+        ("f7777", UNKNOWN_HANDLE),
+        ("u", UNKNOWN_HANDLE),
+        ("d", UNKNOWN_HANDLE),
+        ("w", "wrong type"),
+    ];
+    let [two, many, used, dropped, wrong] = forged.map(|(what, words)| trapped(hostile::A14_HANDLES, what, words));
+    // They are counted from one.
+    [Case::run(hostile::A14_HANDLES, "f1"), two, many, used, dropped, wrong]
 }
 
 /// Handles that nobody drops: those that are asked for are refused, those that come in any case trap.

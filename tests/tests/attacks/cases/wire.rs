@@ -25,18 +25,18 @@ pub(super) fn stream(answer: &mut Answer, pieces: &[&[u8]]) -> Result<()> {
 }
 
 /// One event of OpenAI's stream.
-pub(super) fn delta(delta: &Value) -> String {
+pub(crate) fn delta(delta: &Value) -> String {
     format!("data: {}\n\n", json!({ "choices": [{ "index": 0, "delta": delta }] }))
 }
 
-pub(super) fn finish(reason: &str) -> String {
+pub(crate) fn finish(reason: &str) -> String {
     format!(
         "data: {}\n\n",
         json!({ "choices": [{ "index": 0, "delta": {}, "finish_reason": reason }] })
     )
 }
 
-pub(super) const DONE: &str = "data: [DONE]\n\n";
+pub(crate) const DONE: &str = "data: [DONE]\n\n";
 
 /// Part of a tool call.
 pub(super) fn part(index: i64, id: &str, name: &str, arguments: &str) -> String {
@@ -85,7 +85,7 @@ pub(super) fn said() -> Value {
 }
 
 /// An answer in one piece.
-pub(super) fn whole(kind: &str, body: &str) -> Vec<u8> {
+pub(crate) fn whole(kind: &str, body: &str) -> Vec<u8> {
     let head = format!(
         "HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
         body.len()
