@@ -5,13 +5,14 @@ use std::time::Duration;
 use hermes_tests::child::{ChildSpec, exit, join, words};
 use hermes_tests::model::{Fault, Script, Turn};
 use hermes_tests::program::steps;
+use hermes_tests::well::{sang, sings};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::cases::computing::calls;
 use crate::cases::{self, Case};
 use crate::hostile::{self, Guest};
-use crate::site::{Site, sang, sings};
+use crate::site::Site;
 use crate::{MUCH_FUEL, eventually};
 
 /// The clock of a step, where an attack shall meet it.

@@ -205,9 +205,10 @@ fn a40_a_terminal_gets_it_clean_too() {
             assert!(!screen.contains(sequence), "{sequence:?} is in {screen:?}");
         }
     }
-    // Into a file or a pipe an entry goes as it is: what was stored is what comes back.
-    let entry = site.home.host().args(["blackboard", "get", &space, "k"]).output();
-    assert_eq!(entry.stdout, nasty());
+    // Into a file an entry goes as it is: what was stored is what comes back.
+    let entry = site.home.host().args(["blackboard", "get", &space, "k"]);
+    assert_eq!(entry.by(r#"exec "$0" "$@" > entry"#).output().code, Some(0));
+    assert_eq!(fs::read_to_string(site.home.work().join("entry")).unwrap(), nasty());
     site.is_well();
 }
 
