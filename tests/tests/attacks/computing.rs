@@ -335,6 +335,7 @@ fn a09_a_crash_to_be_refilled() {
     );
     assert_eq!(site.server.requests().len(), 11, "ten, and one to sum up");
     assert_eq!(json["agents"][0]["attempts"], 2, "nothing is left for a third");
+    site.tries(&cases::computing::refilled());
     site.is_well();
 }
 

@@ -165,6 +165,7 @@ fn a25_no_path_leads_out_of_a_folder() {
     assert!(wrong.is_empty(), "{wrong:#?}");
     folders.are_untouched(&before);
     folders.site.tries(&cases::paths::lead_out());
+    folders.site.tries(&cases::paths::links());
     folders.site.is_well();
 }
 
