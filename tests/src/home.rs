@@ -5,17 +5,17 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use memchr::memmem;
 use rusqlite::Connection;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::Host;
 use crate::guests::built;
 use crate::host::{binary, target};
 use crate::model::{Format, ModelServer};
+use crate::{Host, Output};
 
 /// The key that every provider of the tests gets. It may appear nowhere but at the provider.
 pub const KEY: &str = "sk-canary-9f1d4c7ab2e84e0d8c55";
@@ -30,7 +30,11 @@ pub const KEY_VARIABLE: &str = "HERMES_TESTS_KEY";
 #[derive(Debug)]
 pub struct Home {
     folder: TempDir,
+    printed: Printed,
 }
+
+/// What commands of a home have printed, each with its line, in the order in which they ended.
+pub(crate) type Printed = Arc<Mutex<Vec<(String, Output)>>>;
 
 impl Default for Home {
     fn default() -> Self {
@@ -47,7 +51,8 @@ impl Home {
     /// An empty home, and an empty working folder beside it.
     pub fn empty() -> Self {
         let folder = tempfile::Builder::new().prefix("hermes-tests-").tempdir().unwrap();
-        let home = Self { folder };
+        let printed = Printed::default();
+        let home = Self { folder, printed };
         fs::create_dir(home.path()).unwrap();
         fs::create_dir(home.work()).unwrap();
         home
@@ -142,6 +147,16 @@ impl Home {
     /// A command line for this home, without arguments yet.
     pub fn host(&self) -> Host {
         Host::new(self)
+    }
+
+    /// What every command of this home has printed that has ended so far, but for one at a terminal: its line, and that.
+    pub fn printed(&self) -> Vec<(String, Output)> {
+        self.printed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Where a command puts what it printed.
+    pub(crate) fn prints(&self) -> Printed {
+        Arc::clone(&self.printed)
     }
 
     /// The run that began last.

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::PoisonError;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::Output;
-use crate::home::{Home, KEY, KEY_VARIABLE};
+use crate::home::{Home, KEY, KEY_VARIABLE, Printed};
 
 /// Set to `always`, the host gives every strategy's instance up at every wait, and builds it again.
 pub const PASSIVATE: &str = "HERMES_TEST_PASSIVATE";
@@ -52,6 +53,7 @@ fn built() -> PathBuf {
 pub struct Host {
     command: Command,
     timeout: Duration,
+    printed: Printed,
 }
 
 impl Host {
@@ -70,6 +72,7 @@ impl Host {
         Self {
             command,
             timeout: TIMEOUT,
+            printed: home.prints(),
         }
     }
 
@@ -154,6 +157,7 @@ impl Host {
         Self {
             command: shell,
             timeout: self.timeout,
+            printed: self.printed,
         }
     }
 
@@ -175,6 +179,7 @@ impl Host {
             started: Instant::now(),
             timeout: self.timeout,
             line: format!("{:?}", self.command),
+            printed: self.printed,
         }
     }
 
@@ -193,6 +198,7 @@ pub struct Process {
     started: Instant,
     timeout: Duration,
     line: String,
+    printed: Printed,
 }
 
 impl Process {
@@ -258,14 +264,17 @@ impl Process {
         };
         let ended = Instant::now();
         let text = |bytes: JoinHandle<Vec<u8>>| String::from_utf8(bytes.join().unwrap()).expect("output is UTF-8");
-        Output {
+        let output = Output {
             stdout: text(self.stdout),
             stderr: text(self.stderr),
             code: status.code(),
             took: ended - self.started,
             peak_kib,
             ended,
-        }
+        };
+        let mut all = self.printed.lock().unwrap_or_else(PoisonError::into_inner);
+        all.push((self.line, output.clone()));
+        output
     }
 }
 

@@ -1,42 +1,143 @@
 //! Whether a home's host is well after what was done to it: it works as ever, has left nothing behind, and what it keeps is whole and clean.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::{Home, Output, clean, guests};
+use crate::output::slack;
+use crate::{Home, Host, Output, Script, Turn, clean};
 
-/// The runs that are looked at one by one; `doctor`, and the search in what is kept, look at all.
-const LAST: &str = "20";
+/// What the canary asks its model.
+const ASKED: &str = "CANARY: how do you sing?";
+/// The script that its model has the tool run.
+const SCRIPT: &str = "\"singing \" + 6 * 7 + \" times\"";
+/// What that says.
+const HEARD: &str = "singing 42 times";
+/// What it answers at last.
+const ANSWERED: &str = "The canary sings, 42 times.";
 
-/// Panics unless the host of this home is well. A run that was interrupted there may go on later; all others have ended.
+/// How long a canary may take.
+const CANARY: Duration = Duration::from_secs(2);
+
+/// What a host says that compiles what the canary needs. That takes as long as it takes.
+const COMPILES: &str = "getting ready; plugins that are new here are compiled once";
+
+/// More runs than any home has.
+const ALL: &str = "10000";
+
+/// Panics unless the host of this home is well: it answers as ever, has left nothing behind, and what it keeps of every run is whole, bounded and clean.
+/// All runs have ended.
 #[track_caller]
 pub fn is_well(home: &Home) {
+    is_well_but_for(home, &[]);
+}
+
+/// The same where exactly these runs were interrupted, and may go on later.
+#[track_caller]
+pub fn is_well_but_for(home: &Home, interrupted: &[&str]) {
+    let script = home.folder().join("canary.toml");
+    fs::write(&script, played()).unwrap();
+    is_well_by(home, interrupted, &|| home.host(), &|| {
+        home.host().arg("--script").arg(&script)
+    });
+}
+
+/// The same by command lines that begin so: all, and the canary's, whose model plays [`canary`].
+#[track_caller]
+pub fn is_well_by(home: &Home, interrupted: &[&str], host: &dyn Fn() -> Host, sings: &dyn Fn() -> Host) {
     let command = |line: &[&str]| -> Output {
-        let output = home.host().args(line).output().expect(0);
-        clean::printed(home.folder(), line[0], &output);
+        let output = host().args(line).output();
+        assert_eq!(output.code, Some(0), "{line:?}: {output:?}");
         output
     };
-    let echo = guests::built("pure-echo").display().to_string();
-    let echoed = command(&["call", &echo, "echo", r#"{"text":"hello"}"#]);
-    assert_eq!(echoed.stdout, "hello\n");
+    answers(sings);
     nothing_is_left(home);
-    if home.path().join("host/hermes.db").exists() {
-        let runs = command(&["runs", "--limit", LAST, "--output", "json"]).json();
-        for row in runs.as_array().unwrap() {
-            let run = row["run"].as_str().unwrap();
-            let shown = command(&["show", run, "--output", "json"]).json();
-            if row["status"] != "interrupted" {
-                has_ended(&shown);
-            }
-            command(&["export", run]);
+    let runs = command(&["runs", "--limit", ALL, "--output", "json"]).json();
+    let listed: BTreeSet<String> = runs.as_array().unwrap().iter().map(run_of).collect();
+    assert_eq!(
+        listed,
+        told(home),
+        "a run is missing, or one began that nobody was told of"
+    );
+    for row in runs.as_array().unwrap() {
+        let run = run_of(row);
+        let shown = command(&["show", &run, "--output", "json"]).json();
+        match interrupted.contains(&run.as_str()) {
+            true => assert_eq!(row["status"], "interrupted", "{row}"),
+            false => has_ended(&shown),
         }
+        command(&["export", &run]);
     }
+    command(&["runs", "--output", "text"]);
     let doctor = command(&["doctor", "--output", "json"]).json();
-    let failed = doctor.as_array().unwrap().iter().find(|row| row["state"] == "fail");
-    assert!(failed.is_none(), "{doctor}");
+    let rows = || doctor.as_array().unwrap().iter();
+    assert!(rows().any(|row| row["check"] == "database"), "{doctor}");
+    assert!(rows().all(|row| row["state"] != "fail"), "{doctor}");
+    for (line, output) in home.printed() {
+        clean::printed(home.folder(), &line, &output);
+    }
     clean::kept(home);
+}
+
+/// A run of two completions and a tool call has the answer that it always has, in time.
+#[track_caller]
+fn answers(host: &dyn Fn() -> Host) {
+    let sung = || {
+        let output = host().probe(&json!({ "steps": [sings()] })).output();
+        assert_eq!(output.code, Some(0), "{output:?}");
+        sang(&output.seen()[0]);
+        output
+    };
+    let first = sung();
+    let output = if first.stderr.contains(COMPILES) { sung() } else { first };
+    assert!(output.took < CANARY + slack(), "the canary took {:?}", output.took);
+}
+
+/// The canary's model: it calls the tool that runs a script, and says what came of it.
+pub fn canary() -> Script {
+    let call = Turn::call("run_script", &json!({ "script": SCRIPT }));
+    Script::default()
+        .when(HEARD, Script::always(Turn::text(ANSWERED)))
+        .when(ASKED, Script::always(call))
+}
+
+/// The same as a file of the host's own scripted model.
+fn played() -> String {
+    format!(
+        "[[turn]]\nreply = {{ calls = [{{ name = \"run_script\", arguments = {{ script = '{SCRIPT}' }} }}] }}\n\n\
+         [[turn]]\nexpect = {{ contains = [\"{HEARD}\"] }}\nreply = {{ text = \"{ANSWERED}\" }}\n"
+    )
+}
+
+/// The step that is a canary.
+pub fn sings() -> Value {
+    json!({ "do": "agent", "user": ASKED, "turns": 2 })
+}
+
+/// Panics unless a canary's step saw what it always sees.
+#[track_caller]
+pub fn sang(seen: &Value) {
+    let said = seen.pointer("/2/ok/parts/0/Text");
+    assert_eq!(said, Some(&json!(ANSWERED)), "the canary does not sing: {seen}");
+}
+
+fn run_of(row: &Value) -> String {
+    row["run"].as_str().unwrap().to_owned()
+}
+
+/// The runs that commands of this home told of: in the words that a run begins with, in an object, or in an event.
+fn told(home: &Home) -> BTreeSet<String> {
+    let mut runs = BTreeSet::new();
+    for (_, output) in home.printed() {
+        let lines = output.stdout.lines().flat_map(serde_json::from_str::<Value>);
+        runs.extend(lines.filter_map(|line| Some(line["run"].as_str()?.to_owned())));
+        let begun = output.stderr.lines().filter_map(|line| line.split_once(" starts run "));
+        runs.extend(begun.filter_map(|(_, rest)| Some(rest.split_once(" with ")?.0.to_owned())));
+    }
+    runs
 }
 
 /// Panics when a process of this home is alive, or a temporary file or memory dump is there.

@@ -101,6 +101,8 @@ fn each_use_of_a_right_is_told_with_its_plugin_its_call_and_its_target() {
         fetch(&format!("http://{site}/page?token=hidden")),
         child.spawn(),
         join(0),
+        json!({ "do": "delete", "space": 0, "key": "gone" }),
+        json!({ "do": "changes", "space": 0, "prefix": "", "since": 0, "wait_ms": 0 }),
     ]);
     let net = format!("net:GET@http://{site}");
     let allow = ["--allow", "fs:./papers", "--allow", &net];
@@ -114,6 +116,8 @@ fn each_use_of_a_right_is_told_with_its_plugin_its_call_and_its_target() {
         "probe write blackboard notes/plan".to_owned(),
         "probe read blackboard notes/plan".to_owned(),
         "probe read blackboard notes/log/*".to_owned(),
+        "probe write blackboard notes/gone".to_owned(),
+        "probe read blackboard notes/*".to_owned(),
         "probe read lessons task".to_owned(),
         "files read fs:WORK/papers /papers/a.txt".to_owned(),
         format!("web send {net} GET http://{site}/page"),
@@ -135,6 +139,7 @@ fn each_use_of_a_right_is_told_with_its_plugin_its_call_and_its_target() {
         (vec![("plugin", json!("files"))], "6", 1),
         (vec![("plugin", json!("web"))], "7", 1),
         (vec![("way", json!("spawn"))], "8", 1),
+        (vec![("target", json!("notes/gone"))], "9", 1),
         (vec![("way", json!("ask")), ("role", json!("helper"))], "1", 1),
     ] {
         let row = row(&rows, &wanted);
@@ -142,8 +147,10 @@ fn each_use_of_a_right_is_told_with_its_plugin_its_call_and_its_target() {
         assert!(row["count"].as_u64() >= Some(count), "{row}");
         assert_eq!(row["own"], false, "{row}");
     }
-    let get = row(&rows, &[("target", json!("notes/plan")), ("way", json!("read"))]);
-    assert!(get["call"].is_null() && get["observation"].is_number(), "{get}");
+    for target in ["notes/plan", "notes/*"] {
+        let look = row(&rows, &[("target", json!(target)), ("way", json!("read"))]);
+        assert!(look["call"].is_null() && look["observation"].is_number(), "{look}");
+    }
     let inspected = home
         .host()
         .args(["inspect", "files", "--output", "json"])
@@ -548,6 +555,53 @@ fn a_childs_rights_are_its_own_and_what_it_lacks_is_told_as_its() {
 }
 
 #[test]
+fn a_child_that_may_read_some_keys_within_a_budget_is_shown_so() {
+    let server = ModelServer::start(Vec::new());
+    let home = Home::with_model(&server, Format::OpenAi);
+    let space = json!([{ "space": "notes", "prefix": "mine/", "access": "ReadOnly" }]);
+    let child = ChildSpec::probe(&steps(&[])).with("spaces", space);
+    let child = child.limit("Iterations", 7).limit("Tokens", 5000);
+    let program = steps(&[child.spawn(), join(0)]);
+    let run = run_of(&home.host().args(["--deny", "llm"]).probe(&program).output().expect(0));
+    let shown = |form: &[&str]| {
+        home.host()
+            .args(["show", &run, "--grants"])
+            .args(form)
+            .output()
+            .expect(0)
+    };
+    let agents = shown(&["--output", "json"]).json();
+    let mine = json!({ "grant": "blackboard:notes:ro", "about": "its run's, to read, keys below mine/", "own": false, "by_tools": false });
+    let granted = agents[1]["grants"].as_array().unwrap();
+    assert!(granted.contains(&mine), "{}", agents[1]);
+    assert!(
+        !granted.iter().any(|grant| grant["grant"] == "blackboard"),
+        "{}",
+        agents[1]
+    );
+    let budget = &agents[1]["budget"];
+    assert_eq!(
+        (&budget["iterations"], &budget["tokens"]),
+        (&json!(7), &json!(5000)),
+        "{budget}"
+    );
+    let text = shown(&[]).stdout;
+    let all: Vec<String> = text
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
+    let helper = all.iter().position(|line| line.starts_with("helper 1 probe ")).unwrap();
+    assert_eq!(
+        all[helper + 1],
+        "blackboard:notes:ro its run's, to read, keys below mine/",
+        "{text}"
+    );
+    // What else its parent has left to give stands behind that.
+    let is_budget = |line: &&String| line.starts_with("budget iterations 7 · tokens 5.0k · ");
+    assert_eq!(all[helper..].iter().filter(is_budget).count(), 1, "{text}");
+}
+
+#[test]
 fn what_is_a_tools_own_is_marked() {
     let server = ModelServer::start(Vec::new());
     let home = Home::with_model(&server, Format::OpenAi);
@@ -762,23 +816,25 @@ fn each_use_and_each_denial_is_an_event() {
     let host = with_probe_tool(&home).args(["--allow", "fs:./papers", "--output", "events", "--plugin"]);
     let events = host.arg(plugin).arg(program.to_string()).output().expect(0).events();
     let of = |kind: &str| -> Vec<&Value> { events.iter().filter(|event| event["event"] == kind).collect() };
+    let told = |event: &Value, keys: &[&str]| -> Value { keys.iter().map(|key| event[*key].clone()).collect() };
+    let papers = home.work().canonicalize().unwrap().join("papers").display().to_string();
     let used = of("used");
-    let seen: Vec<_> = used
-        .iter()
-        .map(|e| {
-            (
-                e["plugin"].as_str().unwrap(),
-                e["way"].as_str().unwrap(),
-                e["call"].as_str().unwrap(),
-            )
-        })
-        .collect();
-    assert_eq!(seen, [("probe", "ask", "1"), ("probe-tool", "read", "3")], "{used:?}");
+    let keys = ["plugin", "way", "call", "grant", "target", "count", "failed"];
+    let seen: Vec<Value> = used.iter().map(|event| told(event, &keys)).collect();
+    // The second question is the first one's right, way and target again: it is counted, and no event.
+    let expected = [
+        json!(["probe", "ask", "1", "llm", "test/test-model", 1, 0]),
+        json!(["probe-tool", "read", "3", format!("fs:{papers}"), "/papers/a", 1, 0]),
+    ];
+    assert_eq!(seen, expected);
+    let run = events.iter().find_map(|event| event["run"].as_str()).unwrap();
+    assert_eq!(row(&audit(&home, run), &[("way", json!("ask"))])["count"], 2);
     let denied = of("denied");
     assert_eq!(denied.len(), 1, "{denied:?}");
+    let write = format!("fs:{papers}:rw");
     assert_eq!(
-        (&denied[0]["call"], &denied[0]["target"]),
-        (&json!("3"), &json!("/papers/a"))
+        told(denied[0], &["plugin", "call", "grant", "target", "flags", "count"]),
+        json!(["probe-tool", "3", write, "/papers/a", [format!("--allow {write}")], 1])
     );
     for event in used.iter().chain(&denied) {
         assert_eq!(event["digest"].as_str().map(str::len), Some(64), "{event}");

@@ -15,8 +15,7 @@ use hermes_tests::output::{in_call, message, refusal};
 use hermes_tests::program::{ask, steps};
 use hermes_tests::site::{Asked, Site, answer, authority, moved, ok};
 use hermes_tests::terminal::Terminal;
-use hermes_tests::well::is_well;
-use hermes_tests::{Home, Host, Output, guests};
+use hermes_tests::{Home, Host, Output, guests, well};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -102,6 +101,17 @@ fn assert_kept(home: &Home, outputs: &[&Output]) {
         if !path.ends_with("host/secrets.json") {
             assert_without_canary(&path.display().to_string(), &bytes);
         }
+    }
+}
+
+/// Panics unless the host is well, and the canary, where it is this home's secret, stands in nothing that any command printed.
+#[track_caller]
+fn is_well(home: &Home) {
+    well::is_well(home);
+    if home.path().join("host/secrets.json").exists() {
+        let printed = home.printed();
+        let outputs: Vec<&Output> = printed.iter().map(|(_, output)| output).collect();
+        assert_kept(home, &outputs);
     }
 }
 
@@ -414,6 +424,7 @@ fn a34_a_beginning_at_the_cut_is_left_as_it_is() {
             );
         }
     }
+    is_well(&home);
 }
 
 #[test]

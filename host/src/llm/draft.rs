@@ -34,6 +34,8 @@ pub(super) enum Slot {
 pub(super) struct Draft {
     slots: Vec<Slot>,
     bytes: u64,
+    /// Tokens of what came and found no room: it was read, and is charged.
+    refused: u64,
     calls: u64,
     max_bytes: u64,
     max_calls: u64,
@@ -44,6 +46,7 @@ impl Draft {
         Self {
             slots: Vec::new(),
             bytes: 0,
+            refused: 0,
             calls: 0,
             max_bytes: limits.reply,
             max_calls: limits.tool_calls,
@@ -52,7 +55,16 @@ impl Draft {
 
     /// Begins a part and returns its number.
     pub(super) fn push(&mut self, slot: Slot) -> Result<usize, Fault> {
-        self.grow(match &slot {
+        if let Err(fault) = self.admit(&slot) {
+            self.refused = self.refused.saturating_add(tokens_of(&slot));
+            return Err(fault);
+        }
+        self.slots.push(slot);
+        Ok(self.slots.len() - 1)
+    }
+
+    fn admit(&mut self, slot: &Slot) -> Result<(), Fault> {
+        self.grow(match slot {
             Slot::Text(text) => text.len(),
             Slot::Reasoning { text, signature } => text.len() + signature.as_ref().map_or(0, |s| s.to_string().len()),
             Slot::Call { id, name, arguments } => id.len() + name.len() + arguments.len(),
@@ -73,8 +85,7 @@ impl Draft {
                 self.max_calls.saturating_add(PARTS)
             ))));
         }
-        self.slots.push(slot);
-        Ok(self.slots.len() - 1)
+        Ok(())
     }
 
     /// Gives the call that part `index` is its id and its name, where it began without.
@@ -99,7 +110,10 @@ impl Draft {
 
     /// Appends to the text, reasoning or arguments of part `index`.
     pub(super) fn append(&mut self, index: usize, more: &str) -> Result<(), Fault> {
-        self.grow(more.len())?;
+        if let Err(fault) = self.grow(more.len()) {
+            self.refused = self.refused.saturating_add(estimate::count(more));
+            return Err(fault);
+        }
         match &mut self.slots[index] {
             Slot::Text(text) | Slot::Reasoning { text, .. } => text.push_str(more),
             Slot::Call { arguments, .. } => arguments.push_str(more),
@@ -164,14 +178,10 @@ impl Draft {
         self.slots.iter().any(|slot| matches!(slot, Slot::Call { .. }))
     }
 
-    /// Tokens that what has come probably is.
+    /// Tokens that what has come probably is, with what found no room.
     pub(super) fn tokens(&self) -> u64 {
-        let tokens = |slot: &Slot| match slot {
-            Slot::Text(text) | Slot::Reasoning { text, .. } => estimate::count(text),
-            Slot::Call { name, arguments, .. } => estimate::count(name) + estimate::count(arguments),
-            Slot::Own(data) => estimate::count(&data.to_string()),
-        };
-        self.slots.iter().map(tokens).sum()
+        let kept: u64 = self.slots.iter().map(tokens_of).sum();
+        kept.saturating_add(self.refused)
     }
 
     /// The parts as the guest gets them: empty ones left out, every call with an id of its own.
@@ -209,6 +219,14 @@ impl Draft {
             return Err(too_large(self.max_bytes));
         }
         Ok(())
+    }
+}
+
+fn tokens_of(slot: &Slot) -> u64 {
+    match slot {
+        Slot::Text(text) | Slot::Reasoning { text, .. } => estimate::count(text),
+        Slot::Call { name, arguments, .. } => estimate::count(name) + estimate::count(arguments),
+        Slot::Own(data) => estimate::count(&data.to_string()),
     }
 }
 
@@ -261,6 +279,19 @@ mod tests {
         assert!(draft.text("12345").is_ok());
         assert!(draft.text("67890").is_ok());
         assert!(matches!(draft.text("1"), Err(Fault::Refused(r)) if r.message.contains("limits.reply")));
+    }
+
+    #[test]
+    fn what_finds_no_room_was_read_and_is_counted() {
+        let mut at_once = draft(10, 1);
+        assert!(at_once.text("123456789012").is_err());
+        assert_eq!((at_once.tokens(), at_once.slots().len()), (3, 0));
+        let mut in_pieces = draft(10, 1);
+        assert!(in_pieces.text("12345678").is_ok() && in_pieces.text("9012").is_err());
+        assert_eq!(in_pieces.tokens(), 3);
+        let mut calls = draft(100, 1);
+        assert!(calls.push(call("1", "{\"a\": 1}")).is_ok() && calls.push(call("2", "{\"a\": 2}")).is_err());
+        assert_eq!(calls.tokens(), 2 * (1 + 2));
     }
 
     #[test]

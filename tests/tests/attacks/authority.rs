@@ -178,6 +178,7 @@ fn a26_a_tool_that_is_called_by_a_tool_reaches_no_further_than_it() {
     let (direct, through_tool) = run(&[], &[format!("probe-wasi={net}")]);
     assert_eq!(direct[2]["ok"]["text"], "there", "{direct:?}");
     assert_eq!(through_tool[2]["error"], "HttpRequestDenied", "{through_tool:?}");
+    site.tries(&cases::authority::reaches_no_further_by_a_tool(&served));
     site.is_well();
 }
 

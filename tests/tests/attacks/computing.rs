@@ -4,14 +4,16 @@ use std::time::Duration;
 
 use hermes_tests::child::{ChildSpec, exit, join, words};
 use hermes_tests::model::{Fault, Script, Turn};
+use hermes_tests::output::slack;
 use hermes_tests::program::steps;
+use hermes_tests::well::{sang, sings};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::cases::computing::calls;
 use crate::cases::{self, Case};
 use crate::hostile::{self, Guest};
-use crate::site::{Site, sang, sings};
+use crate::site::Site;
 use crate::{MUCH_FUEL, eventually};
 
 /// The clock of a step, where an attack shall meet it.
@@ -19,6 +21,9 @@ const WALL: Duration = Duration::from_millis(500);
 
 /// Fuel that an attack burns in no time.
 const FUEL: u64 = 1_000_000;
+
+/// How often an agent asks its model beside an attack.
+const TURNS: usize = 6;
 
 /// One round of the metering.
 const STEP: u64 = 64;
@@ -253,19 +258,36 @@ fn a05_instructions_over_all_that_there_is() {
     for case in cases::computing::bulk() {
         site.ends_by_its_clock(&case);
     }
-    // The longest stretch without a turn for others is one such instruction.
-    let bulk = ChildSpec::of(hostile::A05_BULK.plant(&site.home), "c").spawn();
+    // The longest stretch without a turn for others is one such instruction: an agent that shares its only thread asks its model one time after the
+    // other as if it were alone.
+    let bulk = hostile::A05_BULK.plant(&site.home);
+    let asks = json!({ "do": "repeat", "n": TURNS, "until_error": true, "steps": [ask()] });
     let remaining = json!({ "do": "remaining", "dimension": "Iterations" });
     let cancel = json!({ "do": "cancel-child", "child": 0 });
-    let steps = [bulk, sings(), remaining, cancel, join(0)];
-    let host = site
-        .host()
-        .env("TOKIO_WORKER_THREADS", "1")
-        .set("limits.cancel_grace", "100ms");
-    let lived = site.lives(host.set("limits.fuel", MUCH_FUEL), &steps);
-    sang(&lived.seen[1]);
-    assert_eq!(exit(&lived.seen[4]), "Cancelled");
-    lived.attacked(&site).within(Duration::from_secs(2));
+    for what in ["f", "c", "t", "i"] {
+        let spawn = ChildSpec::of(bulk, what).spawn();
+        let steps = [spawn, asks.clone(), sings(), remaining.clone(), cancel.clone(), join(0)];
+        let host = site
+            .host()
+            .env("TOKIO_WORKER_THREADS", "1")
+            .set("limits.cancel_grace", "100ms");
+        let before = site.server.requests().len();
+        let lived = site.lives(host.set("limits.fuel", MUCH_FUEL), &steps);
+        assert_eq!(lived.seen[1]["ok"]["rounds"], TURNS, "{what}: {}", lived.seen[1]);
+        sang(&lived.seen[2]);
+        assert_eq!(exit(&lived.seen[5]), "Cancelled", "{what}");
+        let requests = site.server.requests();
+        let asked = requests[before..]
+            .iter()
+            .filter(|request| request.last().contains("\"hi\""));
+        let at: Vec<_> = asked.map(|request| request.at).collect();
+        assert_eq!(at.len(), TURNS, "{what}");
+        let longest = at.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
+        assert!(
+            longest < slack(),
+            "{what}: an agent beside it had no turn for {longest:?}"
+        );
+    }
     site.is_well();
 }
 
@@ -334,6 +356,7 @@ fn a09_a_crash_to_be_refilled() {
     );
     assert_eq!(site.server.requests().len(), 11, "ten, and one to sum up");
     assert_eq!(json["agents"][0]["attempts"], 2, "nothing is left for a third");
+    site.tries(&cases::computing::refilled());
     site.is_well();
 }
 

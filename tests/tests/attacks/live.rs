@@ -5,10 +5,11 @@ use std::sync::OnceLock;
 use std::time::Instant;
 
 use hermes_tests::held::{FEW, Held};
+use hermes_tests::well::{sang, sings};
 use hermes_tests::{Host, Output};
 use serde_json::{Value, json};
 
-use crate::site::{Attacked, Site, sang, sings};
+use crate::site::{Attacked, Site};
 use crate::{LONG, eventually};
 
 /// Connections to the database that a process may hold: one writes, one watches, four are kept for those that read.
@@ -21,6 +22,8 @@ const PLUGINS: usize = 4;
 pub(crate) struct Lived {
     pub(crate) seen: Vec<Value>,
     pub(crate) output: Output,
+    /// The place of what it held.
+    peak: usize,
 }
 
 impl Lived {
@@ -29,6 +32,7 @@ impl Lived {
         Attacked {
             site,
             output: self.output,
+            peak: self.peak,
         }
     }
 }
@@ -75,12 +79,12 @@ impl Site {
         fs::write(self.gate(), "").unwrap();
         let output = process.finish();
         fs::remove_file(self.gate()).unwrap();
-        self.keep("the attack", &output);
+        let peak = self.keep("the attack", &output);
         assert_eq!(output.code, Some(0), "{output:?}");
         let mut seen = output.seen();
         sang(&seen[steps.len()]);
         seen.truncate(steps.len());
-        (Lived { seen, output }, held)
+        (Lived { seen, output, peak }, held)
     }
 }
 

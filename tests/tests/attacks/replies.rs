@@ -7,11 +7,15 @@ use hermes_tests::output::{message, refusal};
 use hermes_tests::program::{ask, steps};
 use serde_json::Value;
 
+use crate::cases::replies::REPLY;
 use crate::cases::{self, Case};
 use crate::site::Site;
 
 /// What the host holds of a reply at most, beside what it reads of it.
 const HELD: u64 = 8 << 20;
+
+/// Letters of plain text that the host takes for a token, where a provider says nothing of what it used.
+const LETTERS: u64 = 4;
 
 /// Tries this in a place of its own: the record of its completion.
 #[track_caller]
@@ -32,26 +36,38 @@ fn tokens(operation: &Value) -> u64 {
 #[test]
 fn a13_a_text_to_the_last_byte_and_one_more() {
     let [whole, refused] = cases::replies::to_the_last_byte();
-    // It says nothing of what it used: so much is counted.
-    assert!(tokens(&asked(&whole)) > (1 << 20) / 8);
-    assert!(tokens(&asked(&refused)) > 0);
+    // It says nothing of what it used: so much is counted, and of one that is refused the byte too many as well.
+    let (whole, refused) = (tokens(&asked(&whole)), tokens(&asked(&refused)));
+    assert!(whole >= REPLY / LETTERS, "{whole} tokens");
+    assert_eq!(refused, whole + 1);
 }
 
 #[test]
 fn a13_a_gibibyte() {
-    assert!(tokens(&asked(&cases::replies::gibibyte())) > 0);
+    // What was read until it was cut off is charged, and no more than that.
+    let tokens = tokens(&asked(&cases::replies::gibibyte()));
+    assert!(
+        (REPLY / LETTERS..2 * REPLY / LETTERS).contains(&tokens),
+        "{tokens} tokens"
+    );
 }
 
 #[test]
 fn a13_deltas_without_end() {
-    asked(&cases::replies::deltas());
+    // Not a word was read: the question is charged.
+    let tokens = tokens(&asked(&cases::replies::deltas()));
+    assert!((1..1000).contains(&tokens), "{tokens} tokens");
 }
 
 #[test]
 fn a13_a_million_calls_and_an_argument_of_a_hundred_megabytes() {
     let operation = asked(&cases::replies::calls());
     assert_eq!(operation["charged"]["iterations"], 1, "{operation}");
-    asked(&cases::replies::argument());
+    let tokens = tokens(&asked(&cases::replies::argument()));
+    assert!(
+        (REPLY / LETTERS..2 * REPLY / LETTERS).contains(&tokens),
+        "{tokens} tokens"
+    );
 }
 
 #[test]

@@ -45,11 +45,10 @@ fn a08_brackets_without_end() {
 fn measured(site: &Site, host: Host, guest: Guest, bytes: u64) -> String {
     let host = host.arg("--tool").arg(guest.file(&site.home));
     let lived = site.lives(host, &[json!({ "do": "call", "name": "measure" })]);
-    site.holds(&lived.output, bytes);
-    lived.seen[0]["ok"]["output"]["content"][0]["Text"]
-        .as_str()
-        .unwrap()
-        .to_owned()
+    let answer = lived.seen[0]["ok"]["output"]["content"][0]["Text"].as_str();
+    let answer = answer.unwrap().to_owned();
+    lived.attacked(site).holding(bytes);
+    answer
 }
 
 #[test]

@@ -1,7 +1,6 @@
-//! The place of an attack: a home, its model, and all that was printed there. Whoever attacks it says how that shall end, and asks at last whether the
+//! The place of an attack: a home, its model, and what its processes held. Whoever attacks it says how that shall end, and asks at last whether the
 //! host is well.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, OnceLock};
@@ -9,23 +8,17 @@ use std::time::Duration;
 
 use hermes_tests::model::{Format, ModelServer, Script, Turn};
 use hermes_tests::output::slack;
-use hermes_tests::well::{has_ended, nothing_is_left};
+use hermes_tests::well::{canary, is_well_by, sings};
 use hermes_tests::{Home, Host, Output, clean};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// What the canary asks its model.
-const ASKED: &str = "CANARY: how do you sing?";
-/// What the script that its model calls says.
-const HEARD: &str = "singing 42 times";
-/// What it answers at last.
-const ANSWERED: &str = "The canary sings, 42 times.";
-
-/// How long a canary may take.
-const CANARY: Duration = Duration::from_secs(2);
-
 /// Memory that a process may hold beside what it holds when nothing attacks it, and beside its instances'.
 const BESIDE_KIB: u64 = 32 << 10;
+
+/// What the instances of an attack that says nothing of it hold together at most: an agent's and one that it calls or spawns, each as large as
+/// `limits.memory` lets it be. Most hold far less, and those whose memory is the attack say how much ([`Attacked::holding`]).
+const INSTANCES: u64 = 2 * (64 << 20);
 
 /// A home that is attacked, and the server of its model.
 pub(crate) struct Site {
@@ -33,14 +26,15 @@ pub(crate) struct Site {
     pub(crate) home: Home,
     /// What the model's server waits for.
     gate: TempDir,
-    said: Mutex<Said>,
+    peaks: Mutex<Vec<Peak>>,
 }
 
-/// What was done here, to be looked through at the end.
-#[derive(Default)]
-struct Said {
-    outputs: Vec<(String, Output)>,
-    runs: BTreeSet<String>,
+/// What a process that was attacked held at most.
+struct Peak {
+    what: String,
+    kib: u64,
+    /// What its instances may hold together, in bytes.
+    instances: u64,
 }
 
 impl Site {
@@ -63,7 +57,7 @@ impl Site {
             server,
             home,
             gate,
-            said: Mutex::default(),
+            peaks: Mutex::default(),
         }
     }
 
@@ -78,20 +72,23 @@ impl Site {
     #[track_caller]
     pub(crate) fn attack(&self, host: Host) -> Attacked<'_> {
         let output = host.output();
-        self.keep("the attack", &output);
-        Attacked { site: self, output }
+        let peak = self.keep("the attack", &output);
+        Attacked {
+            site: self,
+            output,
+            peak,
+        }
     }
 
-    /// Takes note of what an attack printed, by which runs are known.
-    pub(crate) fn keep(&self, what: &str, output: &Output) {
-        // One object, or an event a line.
-        let lines = output.stdout.lines().flat_map(serde_json::from_str::<Value>);
-        let runs: Vec<String> = lines
-            .filter_map(|line| Some(line["run"].as_str()?.to_owned()))
-            .collect();
-        let mut said = self.said();
-        said.runs.extend(runs);
-        said.outputs.push((what.to_owned(), output.clone()));
+    /// Takes note of what a process held that was attacked: [`Site::is_well`] says whether that is too much. Its place among the others.
+    pub(crate) fn keep(&self, what: &str, output: &Output) -> usize {
+        let mut peaks = self.peaks();
+        peaks.push(Peak {
+            what: what.to_owned(),
+            kib: output.peak_kib,
+            instances: INSTANCES,
+        });
+        peaks.len() - 1
     }
 
     /// The file without which the model's server does not answer whoever is held.
@@ -99,91 +96,29 @@ impl Site {
         self.gate.path().join("open")
     }
 
-    fn said(&self) -> MutexGuard<'_, Said> {
-        self.said.lock().unwrap()
+    fn peaks(&self) -> MutexGuard<'_, Vec<Peak>> {
+        self.peaks.lock().unwrap()
     }
 
-    /// Runs a command that must succeed, and takes note of what it prints.
-    #[track_caller]
-    fn command(&self, line: &[&str]) -> Output {
-        let output = self.host().args(line).output();
-        self.keep(line[0], &output);
-        assert_eq!(output.code, Some(0), "{line:?}: {output:?}");
-        output
-    }
-
-    /// Panics when a process held more than instances of so many bytes together need.
-    #[track_caller]
-    pub(crate) fn holds(&self, output: &Output, bytes: u64) {
-        let most = idle_kib() + bytes / 1024 + BESIDE_KIB;
-        let peak = output.peak_kib;
-        assert!(peak > 0 && peak <= most, "it held {peak} KiB, and may hold {most}");
-    }
-
-    /// Panics unless the host is well: it answers as ever, has left nothing behind, and what it keeps of every run is whole, bounded and clean.
+    /// Panics unless the host is well ([`is_well_by`]), and no process that was attacked held more than its instances may.
     #[track_caller]
     pub(crate) fn is_well(&self) {
-        self.canary();
-        nothing_is_left(&self.home);
-        let runs = self.command(&["runs", "--limit", "1000", "--output", "json"]).json();
-        let listed: BTreeSet<String> = runs
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|row| row["run"].as_str().unwrap().to_owned())
-            .collect();
-        assert_eq!(
-            listed,
-            self.said().runs,
-            "a run is missing, or one began that nobody was told of"
-        );
-        for run in &listed {
-            let shown = self.command(&["show", run, "--output", "json"]).json();
-            has_ended(&shown);
-            self.command(&["export", run]);
-        }
-        self.command(&["runs", "--output", "text"]);
-        let doctor = self.command(&["doctor", "--output", "json"]).json();
-        let rows = || doctor.as_array().unwrap().iter();
-        assert!(rows().any(|row| row["check"] == "database"), "{doctor}");
-        assert!(rows().all(|row| row["state"] != "fail"), "{doctor}");
-        for (what, output) in &self.said().outputs {
-            clean::printed(self.home.folder(), what, output);
-        }
-        clean::kept(&self.home);
-    }
-
-    /// A run of two completions and a tool call has the answer that it always has.
-    #[track_caller]
-    fn canary(&self) {
         let before = self.server.requests().len();
-        let output = self.host().probe(&json!({ "steps": [sings()] })).output();
-        self.keep("the canary", &output);
-        assert_eq!(output.code, Some(0), "{output:?}");
-        sang(&output.seen()[0]);
-        assert_eq!(self.server.requests().len(), before + 2);
-        assert!(output.took < CANARY + slack(), "the canary took {:?}", output.took);
+        is_well_by(&self.home, &[], &|| self.host(), &|| self.host());
+        assert_eq!(self.server.requests().len(), before + 2, "what the canary asked");
+        for peak in &*self.peaks() {
+            peak.is_held();
+        }
     }
 }
 
-/// The canary's model: it calls the tool that runs a script, and says what came of it.
-fn canary() -> Script {
-    let call = Turn::call("run_script", &json!({ "script": "\"singing \" + 6 * 7 + \" times\"" }));
-    Script::default()
-        .when(HEARD, Script::always(Turn::text(ANSWERED)))
-        .when(ASKED, Script::always(call))
-}
-
-/// The step that is a canary.
-pub(crate) fn sings() -> Value {
-    json!({ "do": "agent", "user": ASKED, "turns": 2 })
-}
-
-/// Panics unless a canary's step saw what it always sees.
-#[track_caller]
-pub(crate) fn sang(seen: &Value) {
-    let said = seen.pointer("/2/ok/parts/0/Text");
-    assert_eq!(said, Some(&json!(ANSWERED)), "the canary does not sing: {seen}");
+impl Peak {
+    #[track_caller]
+    fn is_held(&self) {
+        let most = idle_kib() + self.instances / 1024 + BESIDE_KIB;
+        let Self { what, kib, .. } = self;
+        assert!(*kib <= most, "{what} held {kib} KiB, and may hold {most}");
+    }
 }
 
 /// What a process holds that nothing attacks, in KiB.
@@ -199,6 +134,8 @@ fn idle_kib() -> u64 {
 pub(crate) struct Attacked<'a> {
     pub(crate) site: &'a Site,
     pub(crate) output: Output,
+    /// The place of what it held.
+    pub(crate) peak: usize,
 }
 
 impl Attacked<'_> {
@@ -281,7 +218,12 @@ impl Attacked<'_> {
     /// It held no more than instances of so many bytes together need.
     #[track_caller]
     pub(crate) fn holding(self, bytes: u64) -> Self {
-        self.site.holds(&self.output, bytes);
+        let mut peaks = self.site.peaks();
+        let peak = &mut peaks[self.peak];
+        assert!(peak.kib > 0, "nobody saw what {} held", peak.what);
+        peak.instances = bytes;
+        peak.is_held();
+        drop(peaks);
         self
     }
 }

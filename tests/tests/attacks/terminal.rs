@@ -14,23 +14,11 @@ use serde_json::{Value, json};
 
 use crate::cases;
 use crate::cases::lists::Listed;
+use crate::cases::terminal::nasty;
 use crate::hostile;
 use crate::lists::plant;
 use crate::serves::Serves;
 use crate::site::Site;
-
-/// Every character that steers a terminal or hides, among them whole sequences: a title, the clipboard, a link, a cleared screen, a line over another.
-fn nasty() -> String {
-    let mut text = String::from(
-        "\u{1b}[2J\u{1b}[31mred\u{1b}]0;title\u{7}\u{1b}]52;c;Y3VybA==\u{7}\u{1b}]8;;http://x\u{1b}\\link\u{1b}]8;;\u{1b}\\\r✔ achieved\r\n✔ achieved\n\
-         \u{202e}txt.exe\u{202c}\u{2066}\u{2069}\u{200e}\u{200f}\u{61c}zero\u{200b}\u{200c}\u{200d}\u{2060}\u{feff}width\u{3164}\u{ad}\u{2028}\u{2029}",
-    );
-    text.extend((1..=0x1f).filter_map(char::from_u32));
-    text.extend((0x7f..=0x9f).filter_map(char::from_u32));
-    text.push_str("\u{fff0}\u{1bca0}\u{1d173}\u{180e}");
-    text.extend("hidden".chars().filter_map(|c| char::from_u32(0xe0000 + u32::from(c))));
-    text
-}
 
 /// The sequences of [`nasty`] that do most, none of which the host itself would send.
 const SEQUENCES: [&str; 7] = [
@@ -43,53 +31,18 @@ const SEQUENCES: [&str; 7] = [
     "\r✔",
 ];
 
-/// An agent that says it wherever it can.
-fn speaks() -> Value {
-    let nasty = nasty();
-    // A key holds no control characters.
-    let key: String = nasty.chars().filter(|c| !c.is_control()).take(60).collect();
-    let report = json!({ "outcome": "PartlyAchieved", "summary": nasty, "artifacts": [nasty, "notes/k"], "open_questions": [nasty] });
-    let child = ChildSpec::probe(&json!({ "summary": nasty, "steps": [{ "do": "progress", "message": nasty }] }));
-    let named: String = nasty.chars().take(100).collect();
-    let failing =
-        ChildSpec::probe(&json!({ "fail": { "kind": { "Other": named }, "message": nasty, "retry_after_ms": null } }));
-    json!({
-        "steps": [
-            { "do": "log", "level": "Info", "message": nasty },
-            { "do": "log", "level": "Error", "message": nasty },
-            { "do": "progress", "message": nasty },
-            { "do": "emit", "text": nasty },
-            { "do": "checkpoint", "report": report },
-            { "do": "complete", "messages": [{ "System": nasty }, { "User": [{ "Text": nasty }] }] },
-            { "do": "open", "name": "notes" },
-            { "do": "put", "space": 0, "key": key, "value": nasty },
-            { "do": "call", "name": "echo", "arguments": { "text": nasty } },
-            { "do": "call", "name": "fail", "arguments": { "text": nasty } },
-            { "do": "call", "name": nasty, "arguments": { "text": nasty } },
-            { "do": "call", "name": "echo", "arguments": nasty },
-            { "do": "open", "name": nasty.repeat(9) },
-            child.with("role", "a helper").spawn(),
-            join(0),
-            failing.spawn(),
-            join(1),
-        ],
-        "summary": nasty,
-    })
-}
-
 #[test]
 fn a40_no_screen_and_no_record_is_steered_by_an_agent() {
     let model = Turn::text(nasty()).thinking(&nasty(), "c2lnbmVk");
     let site = Site::with(Script::always(model));
-    let program = speaks().to_string();
+    site.tries(&cases::terminal::speaks());
+    let program = json!({ "steps": cases::terminal::speech(), "summary": nasty() }).to_string();
     for form in ["text", "json", "events"] {
         let host = site.host().args(["--verbose", "--output", form, "--plugin"]);
         let host = host.arg(guests::built("probe")).arg(&program);
         let attacked = site.attack(host.arg("--tool").arg(guests::built("probe-tool")));
         assert_eq!(attacked.output.code, Some(0), "{:?}", attacked.output);
         if form == "text" {
-            // Runs are known by their objects: this one printed its answer alone.
-            site.attack(site.host().args(["show", &site.home.newest_run(), "--output", "json"]));
             let answer = &attacked.output.stdout;
             assert!(answer.contains("red") && answer.contains('\u{fffd}'), "{answer:?}");
         }
@@ -205,9 +158,10 @@ fn a40_a_terminal_gets_it_clean_too() {
             assert!(!screen.contains(sequence), "{sequence:?} is in {screen:?}");
         }
     }
-    // Into a file or a pipe an entry goes as it is: what was stored is what comes back.
-    let entry = site.home.host().args(["blackboard", "get", &space, "k"]).output();
-    assert_eq!(entry.stdout, nasty());
+    // Into a file an entry goes as it is: what was stored is what comes back.
+    let entry = site.home.host().args(["blackboard", "get", &space, "k"]);
+    assert_eq!(entry.by(r#"exec "$0" "$@" > entry"#).output().code, Some(0));
+    assert_eq!(fs::read_to_string(site.home.work().join("entry")).unwrap(), nasty());
     site.is_well();
 }
 

@@ -25,7 +25,12 @@ pub(crate) fn cases() -> Vec<Case> {
     all.extend(computing::given_out_wrongly());
     all.extend(computing::bulk());
     all.extend(computing::own_calls());
-    all.extend([computing::never_taken(), computing::post_return(), computing::leaves()]);
+    all.extend([
+        computing::never_taken(),
+        computing::post_return(),
+        computing::leaves(),
+        computing::refilled(),
+    ]);
     // A06
     all.extend(waiting::agents());
     all.extend([waiting::sleeps(), waiting::standard_input(), waiting::one_another()]);
@@ -99,7 +104,13 @@ pub(crate) fn cases() -> Vec<Case> {
     ]);
     // A24 to A27
     all.extend(names::tools());
-    all.extend([names::alike(), paths::lead_out(), authority::reaches_no_further()]);
+    all.extend([
+        names::alike(),
+        paths::lead_out(),
+        paths::links(),
+        authority::reaches_no_further(),
+        authority::reaches_no_further_by_a_tool(&Serves::always(page("there"))),
+    ]);
     // A29, A33
     all.extend([trees::nested(), trees::alive(), trees::in_all(), trees::always_fails()]);
     // A30, A32
@@ -124,7 +135,7 @@ pub(crate) fn cases() -> Vec<Case> {
     all.extend(streams::cut(CUTS));
     all.extend([streams::odd_of_openai(), streams::odd_of_anthropic()]);
     // A40, A42
-    all.extend([terminal::crash(), timing::measures()]);
+    all.extend([terminal::crash(), terminal::speaks(), timing::measures()]);
     // A44
     all.extend(lists::many());
     all.extend(lists::bad_names());

@@ -106,11 +106,15 @@ async fn storms() {
         report(&format!("a healthy run, quiet: {quiet}; meanwhile: {storm}; {ratio}"));
         let late = place.judge(&ended);
         report(&format!(
-            "{} attacks at once, {} of them until a clock of {CLOCK:?} ended them, and {late} more; all over after {:.1} s",
+            "{} attacks at once, {} of them until a clock of {CLOCK:?} ended them, and {} more; all over after {:.1} s",
             ended.len(),
             by_a_clock.count(),
+            late.len(),
             took.as_secs_f64()
         ));
+        for name in &late {
+            report(&format!("a clock ended what should end otherwise: {name}"));
+        }
         drop(ended);
         place.forget();
         let held = before.is_back().await;

@@ -205,8 +205,8 @@ impl Place {
     }
 
     /// Panics unless each attack ended as it should. On a slow machine a clock may end one of those first that have work to do before they meet another
-    /// limit; how many there were.
-    pub(crate) fn judge(&self, ended: &[(usize, Ended)]) -> usize {
+    /// limit; which there were.
+    pub(crate) fn judge(&self, ended: &[(usize, Ended)]) -> Vec<String> {
         let is_wrong = |(n, ended): &&(usize, Ended)| {
             let attack = &self.attacks[*n];
             let judged = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| attack.ended(ended)));
@@ -218,15 +218,19 @@ impl Place {
             .partition(|(_, ended)| ended.is_by_a_clock());
         let names =
             |of: &[&(usize, Ended)]| -> Vec<_> { of.iter().map(|(n, _)| self.attacks[*n].case.name.clone()).collect() };
-        assert!(wrong.is_empty(), "these ended otherwise: {:#?}", names(&wrong));
+        let late = names(&late);
+        assert!(
+            wrong.is_empty(),
+            "these ended otherwise: {:#?}; and a clock ended these that should end otherwise: {late:#?}",
+            names(&wrong)
+        );
         let is_reached = self.traps.iter().any(|trap| trap.connections() > 0);
         assert!(!is_reached, "a local address was reached");
         assert!(
             late.len() <= ended.len() / 16,
-            "a clock ended these that should end otherwise: {:#?}",
-            names(&late)
+            "a clock ended these that should end otherwise: {late:#?}"
         );
-        late.len()
+        late
     }
 
     /// Panics unless the home is well: each run has ended and is recorded whole, and nothing that is kept or shown holds what it may not.

@@ -6,6 +6,7 @@ use hermes_tests::program::{ask, open, steps};
 use serde_json::{Value, json};
 
 use super::{Case, Plugin};
+use crate::serves::Serves;
 
 /// Imports that were not granted.
 pub(crate) fn not_granted() -> Case {
@@ -42,6 +43,36 @@ pub(crate) fn reaches_no_further() -> Case {
     case.sees(|seen| {
         assert_eq!(in_call(&seen[0])[0]["ok"], "for its parent");
         assert_eq!(in_call(&inside(&seen[2])[0])[0]["error"], "bad-descriptor");
+    })
+}
+
+/// A tool that has a folder and a host as its agent does, called by one that has neither; and by the agent itself, whom it serves.
+pub(crate) fn reaches_no_further_by_a_tool(served: &Serves) -> Case {
+    let here = served.address.to_string();
+    let deputy = json!({ "steps": [
+        { "do": "folders" },
+        { "do": "read", "root": "/deputy", "path": "x.txt" },
+        { "do": "send", "authority": here },
+    ] });
+    let direct = json!({ "do": "call", "name": "wasi", "arguments": deputy });
+    let between = json!({ "do": "call", "name": "probe", "arguments": { "steps": [direct] } });
+    let case = Case::steps("a tool in the hands of a tool", [direct, between]);
+    let case = case
+        .tool(Plugin::Built("probe-tool"))
+        .tool(Plugin::Built("probe-wasi"))
+        .file("deputy/x.txt", "for those who were granted it");
+    let granted = ["probe", "probe-wasi"].iter().fold(case, |case, plugin| {
+        case.allow(format!("{plugin}=fs:{{work}}/deputy"))
+            .allow(format!("{plugin}=net:http://{here}"))
+    });
+    granted.sees(|seen| {
+        let (direct, between) = (in_call(&seen[0]), in_call(&in_call(&seen[1])[0]));
+        assert_eq!(direct[0]["ok"], json!(["/deputy"]));
+        assert_eq!(direct[1]["ok"], "for those who were granted it");
+        assert_eq!(direct[2]["ok"]["status"], 200, "{}", direct[2]);
+        assert_eq!(between[0]["ok"], json!([]));
+        assert_eq!(between[1]["error"], "bad-descriptor");
+        assert_eq!(between[2]["error"], "HttpRequestDenied");
     })
 }
 

@@ -1,6 +1,7 @@
 //! Guests that compute and never come back, or try to compute for nothing.
 
-use hermes_tests::program::open;
+use hermes_tests::child::{ChildSpec, exit, join};
+use hermes_tests::program::{ask, open};
 use serde_json::{Value, json};
 
 use super::{Case, Plugin};
@@ -94,4 +95,18 @@ pub(crate) fn own_calls() -> [Case; 2] {
 /// Leaves with a success, and without an answer.
 pub(crate) fn leaves() -> Case {
     Case::run(hostile::A09_EXIT, "go").fails("no-answer", &["exited with 0", "no answer"])
+}
+
+/// A child that crashes when it has spent all but one of its iterations, and may be started again more often than they last.
+pub(crate) fn refilled() -> Case {
+    let asks = json!({ "do": "repeat", "n": 9, "steps": [ask("hi")] });
+    let child = ChildSpec::probe(&json!({ "steps": [asks, { "do": "trap" }] }));
+    let child = child.with("max_attempts", 4).limit("Iterations", 10);
+    Case::steps("a crash to be refilled", [child.spawn(), join(0)]).sees(|seen| {
+        assert_eq!(exit(&seen[1]), "Exhausted(Iterations)", "{}", seen[1]);
+        let joined = &seen[1]["ok"];
+        assert_eq!(joined["attempts"], 2, "nothing is left for a third");
+        let spent = json!({ "dimension": "Iterations", "value": 10 });
+        assert!(joined["spent"].as_array().unwrap().contains(&spent), "{joined}");
+    })
 }

@@ -26,6 +26,7 @@ pub(crate) mod values;
 pub(crate) mod waiting;
 pub(crate) mod wire;
 
+use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
 use hermes_tests::model::Script;
@@ -66,6 +67,8 @@ pub(crate) struct Case {
     pub(crate) budget: Option<&'static str>,
     /// Files of the working folder.
     files: Vec<(&'static str, String)>,
+    /// Links of the working folder, and where each leads.
+    links: Vec<(&'static str, &'static str)>,
     /// What the model says to requests that hold a text.
     pub(crate) script: Vec<(String, Script)>,
     /// A server of its own that is its model.
@@ -148,6 +151,7 @@ impl Case {
             deny: Vec::new(),
             budget: None,
             files: Vec::new(),
+            links: Vec::new(),
             script: Vec::new(),
             replies: None,
             by_a_clock: false,
@@ -221,6 +225,12 @@ impl Case {
         self
     }
 
+    /// With this link in the working folder, beside a file of the case.
+    pub(crate) fn link(mut self, path: &'static str, to: &'static str) -> Self {
+        self.links.push((path, to));
+        self
+    }
+
     /// The model says this to requests that hold a text.
     pub(crate) fn when(mut self, marker: &str, script: impl Into<Script>) -> Self {
         self.script.push((marker.to_owned(), script.into()));
@@ -265,10 +275,13 @@ impl Case {
         self
     }
 
-    /// Writes its files, and gives its grants.
+    /// Writes its files, makes its links, and gives its grants.
     pub(crate) fn grants(&self, home: &Home) -> Vec<String> {
         for (path, text) in &self.files {
             home.write(path, text);
+        }
+        for (path, to) in &self.links {
+            symlink(to, home.work().join(path)).unwrap();
         }
         let work = home.work().display().to_string();
         self.allow.iter().map(|grant| grant.replace(WORK, &work)).collect()

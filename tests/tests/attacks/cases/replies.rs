@@ -12,7 +12,7 @@ use super::{Case, Does};
 use crate::raw::Answer;
 
 /// `limits.reply` as it is where nobody set it.
-pub(super) const REPLY: u64 = 1 << 20;
+pub(crate) const REPLY: u64 = 1 << 20;
 
 /// How a server answers.
 pub(crate) struct Replies {

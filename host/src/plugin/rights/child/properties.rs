@@ -1,5 +1,5 @@
-//! What holds for any tree of agents and whatever each asks for its children. What an agent may do is tried thing by thing: entries,
-//! folders, requests, models and the rest.
+//! What holds for any tree of agents, whatever each asks for its children, and any tools that they call. What somebody may do is tried thing by thing:
+//! entries, folders, requests, secrets, models and the rest.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,10 @@ use url::Url;
 use super::*;
 use crate::error::RefusalKind;
 use crate::plugin::grant::{Allowed, Grant};
+use crate::plugin::rights::{Caller, ToolRights};
 
+/// The name of any tool.
+const TOOL: &str = "tool";
 const AGENTS: usize = 8;
 const DEPTH: usize = 5;
 const SPACES: [&str; 3] = ["notes", "shared", SPILL_SPACE];
@@ -36,6 +39,25 @@ const RULES: [&str; 9] = [
     "net:*",
     "net:127.0.0.1",
 ];
+/// Where one of them gives less than another, a request to one of [`URLS`] tells it.
+const SECRETS: [&str; 6] = [
+    "secret:k@x.org",
+    "secret:k@*.x.org",
+    "secret:k@a.x.org",
+    "secret:k@x.org:8443",
+    "secret:l@x.org",
+    "secret:l@y.org",
+];
+/// What a tool may be granted beside rules and secrets; its own are never folders.
+const FOLDERS_OF_TOOLS: [&str; 4] = ["fs:a", "fs:a:rw", "fs:a/b:rw", "fs:d"];
+const OTHERS_OF_TOOLS: [&str; 6] = [
+    "blackboard:shared",
+    "blackboard:shared:rw",
+    "blackboard:notes:rw",
+    "llm",
+    "llm:fast",
+    "llm:deep",
+];
 /// The root's own, and two aliases.
 const MODELS: [&str; 3] = ["usual", "fast", "deep"];
 
@@ -46,6 +68,8 @@ enum Deed {
     Entry(&'static str, bool, String, Access),
     Folder(&'static str, Access),
     Request(&'static str, &'static str),
+    /// To have this secret put into a request to there.
+    Secret(&'static str, &'static str),
     Model(&'static str),
     Delegate,
     Lessons,
@@ -73,6 +97,10 @@ fn deeds() -> Vec<Deed> {
     deeds.extend(
         URLS.iter()
             .flat_map(|url| METHODS.map(|method| Deed::Request(method, url))),
+    );
+    deeds.extend(
+        URLS.iter()
+            .flat_map(|url| ["k", "l"].map(|name| Deed::Secret(name, url))),
     );
     deeds.extend(MODELS.map(Deed::Model));
     deeds
@@ -110,6 +138,28 @@ struct Agent {
     may: BTreeSet<Deed>,
 }
 
+/// A tool that any agent may call.
+struct Tool {
+    rights: ToolRights,
+    /// Of these it has what its caller has too.
+    shared: Rights,
+    own: Rights,
+}
+
+impl Tool {
+    /// With these grants of the operator's.
+    fn new(shared: &[&'static str], own: &[&'static str], root: &Path) -> Self {
+        let of = |texts: &[&str]| -> Vec<Allowed> { texts.iter().map(|text| all(grant(text, root))).collect() };
+        let (shared, own) = (of(shared), of(own));
+        let rights = |allowed: &[Allowed]| Rights::tool(TOOL, allowed, None).expect("rights");
+        Self {
+            rights: ToolRights::new(TOOL, &shared, &own, None).expect("rights"),
+            shared: rights(&shared),
+            own: rights(&own),
+        }
+    }
+}
+
 struct Tree {
     root: PathBuf,
     deeds: Vec<Deed>,
@@ -117,13 +167,15 @@ struct Tree {
 }
 
 impl Tree {
-    fn add(&mut self, parent: Option<usize>, rights: Rights, model: &'static str) {
+    /// What whoever has these rights may do, where `model` is the default model.
+    fn may(&self, rights: &Rights, model: &str) -> BTreeSet<Deed> {
         let may = |deed: &&Deed| match deed {
             Deed::Entry(space, home, key, access) => {
                 rights.space_is_home(space) == *home && rights.may_entry("a", space, key, *access).is_ok()
             }
-            Deed::Folder(dir, access) => holds(&rights, &self.root.join(dir), *access),
+            Deed::Folder(dir, access) => holds(rights, &self.root.join(dir), *access),
             Deed::Request(method, url) => reaches(&rights.net_rules(), method, url),
+            Deed::Secret(name, url) => rights.secrets().any(|secret| puts(secret, name, url)),
             Deed::Model(name) => {
                 let own = *name == model && rights.may_llm("a", None).is_ok();
                 own || rights.may_llm("a", Some(name)).is_ok()
@@ -132,7 +184,11 @@ impl Tree {
             Deed::Lessons => rights.may_lessons("a").is_ok(),
             Deed::Tools => rights.may_call_tools(),
         };
-        let may = self.deeds.iter().filter(may).cloned().collect();
+        self.deeds.iter().filter(may).cloned().collect()
+    }
+
+    fn add(&mut self, parent: Option<usize>, rights: Rights, model: &'static str) {
+        let may = self.may(&rights, model);
         self.agents.push(Agent {
             parent,
             rights,
@@ -202,6 +258,10 @@ impl Tree {
                 let mut asked = self.deeds.iter().filter(|deed| asks(grant, deed));
                 asked.all(|deed| matches!(deed, Deed::Request(m, u) if reaches(std::slice::from_ref(&rule), m, u)))
             }),
+            Some(("secret", _)) => parent.rights.secrets().any(|held| {
+                let mut asked = self.deeds.iter().filter(|deed| asks(grant, deed));
+                asked.all(|deed| matches!(deed, Deed::Secret(name, url) if puts(held, name, url)))
+            }),
             Some(_) => false,
             None => self
                 .deeds
@@ -242,6 +302,7 @@ impl Tree {
                 alias || own && (default || spec.model.is_some())
             }
             Deed::Request(..) if spec.names("net") => spec.grants.iter().any(|grant| asks(grant, deed)),
+            Deed::Secret(..) if spec.names("secret") => spec.grants.iter().any(|grant| asks(grant, deed)),
             Deed::Delegate if spec.names("delegation") => spec.grants.contains(&"delegation"),
             Deed::Lessons if spec.names("lessons") => spec.grants.contains(&"lessons"),
             _ => parent.may.contains(deed),
@@ -313,6 +374,43 @@ impl Tree {
         }
         Ok(())
     }
+
+    /// In a call of an agent a tool may do what both may, and what is its own; what another one may do in a call of that tool is among that.
+    fn no_tool_may_more_than_its_caller_but_what_is_its_own(&self, tools: &[Tool]) -> Result<(), TestCaseError> {
+        for (agent, tool) in self
+            .agents
+            .iter()
+            .flat_map(|agent| tools.iter().map(move |tool| (agent, tool)))
+        {
+            let held = tool.rights.in_call_of(Caller::Agent, &agent.rights);
+            let may = self.may(&held, agent.model);
+            let (shared, own) = (self.may(&tool.shared, agent.model), self.may(&tool.own, agent.model));
+            for deed in &may {
+                let is_held = agent.may.contains(deed) || own.contains(deed);
+                prop_assert!(is_held, "it may {deed:?}, and its caller may not");
+            }
+            for deed in &self.deeds {
+                // A model has two names, by which it is not the same right.
+                let both = shared.contains(deed) && agent.may.contains(deed) && !matches!(deed, Deed::Model(_));
+                let is_due = both || own.contains(deed);
+                prop_assert!(
+                    !is_due || may.contains(deed),
+                    "it may not {deed:?}, and both may, or it is its own"
+                );
+                let is_given = shared.contains(deed) || own.contains(deed) || matches!(deed, Deed::Model(_));
+                prop_assert!(
+                    is_given || !may.contains(deed),
+                    "it may {deed:?}, which it was not given"
+                );
+            }
+            for inner in tools {
+                let inner = self.may(&inner.rights.in_call_of(Caller::Tool, &held), agent.model);
+                let more: Vec<&Deed> = inner.difference(&may).collect();
+                prop_assert!(more.is_empty(), "called by a tool it may {more:?}, and that may not");
+            }
+        }
+        Ok(())
+    }
 }
 
 /// That two folders would have one name, which is no matter of rights.
@@ -338,6 +436,10 @@ fn reaches(rules: &[NetRule], method: &str, url: &str) -> bool {
         .any(|rule| rule.allows(method, &url) && (!local || rule.names(&url)))
 }
 
+fn puts(secret: &SecretGrant, name: &str, url: &str) -> bool {
+    secret.name == name && secret.hosts.allows(&url.parse().expect("a URL"))
+}
+
 fn is_below(prefix: &str, key: &str) -> bool {
     let whole = prefix.trim_end_matches('/');
     prefix.is_empty() || key == prefix || key.starts_with(&format!("{whole}/"))
@@ -361,6 +463,7 @@ fn asks(grant: &str, deed: &Deed) -> bool {
     match (grant.split_once(':').unwrap_or((grant, "")), deed) {
         ((_, "none"), _) => false,
         (("net", rule), Deed::Request(method, url)) => reaches(&[rule.parse().expect("a rule")], method, url),
+        (("secret", secret), Deed::Secret(name, url)) => puts(&SecretGrant::parse(secret).expect("one"), name, url),
         (("llm", alias), Deed::Model(name)) => alias == *name,
         (("delegation", _), Deed::Delegate) | (("lessons", _), Deed::Lessons) => true,
         _ => false,
@@ -408,11 +511,10 @@ fn any_spec() -> impl Strategy<Value = Spec> {
         "lessons:none",
         "blackboard:none",
         "secret:none",
-        "secret:k@x.org",
         "terminal:none",
         "terminal:sh",
     ];
-    let grant = prop_oneof![select(&RULES[..]), select(others)];
+    let grant = prop_oneof![select(&RULES[..]), select(&SECRETS[..]), select(others)];
     (
         proptest::collection::vec(space, 0..4),
         proptest::collection::vec(folder, 0..3),
@@ -427,37 +529,86 @@ fn any_spec() -> impl Strategy<Value = Spec> {
         })
 }
 
-/// What the operator allows the root (folders, rules and models, a shared space), and what is taken away from it.
-type Given = (
-    Vec<(&'static str, Access)>,
-    Vec<&'static str>,
-    Option<Access>,
-    Vec<Kind>,
-);
-
-fn any_root() -> impl Strategy<Value = Given> {
-    (
-        proptest::collection::vec((select(&FOLDERS[..]), any_access()), 0..3),
-        subsequence([&RULES[..], &["llm:fast", "llm:deep"]].concat(), 0..=RULES.len()),
-        proptest::option::of(any_access()),
-        proptest::collection::vec(select(vec![Kind::Llm, Kind::Blackboard, Kind::Lessons]), 0..2),
-    )
+/// What the operator allows.
+#[derive(Debug)]
+struct Given {
+    /// Everybody: folders, rules, secrets and models.
+    folders: Vec<(&'static str, Access)>,
+    others: Vec<&'static str>,
+    shared: Option<Access>,
+    /// One tool alone: rules and secrets, of which no agent hears.
+    of_a_tool: Vec<&'static str>,
+    /// What is taken away from the root.
+    denied: Vec<Kind>,
 }
 
-fn grant(text: &str) -> Grant {
-    match text.split_once(':').expect("a kind and what") {
-        ("net", rule) => Grant::Net(rule.parse().expect("a rule")),
-        (_, alias) => Grant::Llm(Some(alias.to_owned())),
+fn any_root() -> impl Strategy<Value = Given> {
+    let others = [&RULES[..], &SECRETS[..], &["llm:fast", "llm:deep"]].concat();
+    let kinds = vec![Kind::Llm, Kind::Blackboard, Kind::Lessons, Kind::Secret];
+    (
+        proptest::collection::vec((select(&FOLDERS[..]), any_access()), 0..3),
+        subsequence(others, 0..=RULES.len()),
+        proptest::option::of(any_access()),
+        subsequence([&RULES[..], &SECRETS[..]].concat(), 0..4),
+        proptest::collection::vec(select(kinds), 0..2),
+    )
+        .prop_map(|(folders, others, shared, of_a_tool, denied)| Given {
+            folders,
+            others,
+            shared,
+            of_a_tool,
+            denied,
+        })
+}
+
+/// What a tool is granted, and what is its own.
+fn any_tool() -> impl Strategy<Value = (Vec<&'static str>, Vec<&'static str>)> {
+    let own = [&RULES[..], &SECRETS[..], &OTHERS_OF_TOOLS[..]].concat();
+    let shared = [&own[..], &FOLDERS_OF_TOOLS[..]].concat();
+    let half = own.len() / 2;
+    (subsequence(shared, 0..=half), subsequence(own, 0..4))
+}
+
+/// A grant in the operator's notation, but that a space is read-only like a folder where nothing else is said.
+fn grant(text: &str, root: &Path) -> Grant {
+    let (kind, what) = text.split_once(':').unwrap_or((text, ""));
+    let (place, access) = match what.strip_suffix(":rw") {
+        Some(place) => (place, Access::Write),
+        None => (what, Access::Read),
+    };
+    match kind {
+        "fs" => Grant::Fs(FolderGrant {
+            name: place.replace('/', "-"),
+            dir: root.join(place),
+            access,
+        }),
+        "blackboard" => Grant::Blackboard {
+            name: place.to_owned(),
+            access,
+        },
+        "net" => Grant::Net(what.parse().expect("a rule")),
+        "secret" => Grant::Secret(SecretGrant::parse(what).expect("a secret")),
+        _ => Grant::Llm(Some(what).filter(|alias| !alias.is_empty()).map(str::to_owned)),
+    }
+}
+
+/// It, for whoever is there.
+fn all(grant: Grant) -> Allowed {
+    Allowed {
+        plugin: None,
+        grant,
+        two_keys: false,
     }
 }
 
 proptest! {
     /// In any tree, whatever is asked for: who asks for what the parent lacks is told a name of it, who asks for no more gets exactly that,
-    /// and nobody may do what an ancestor may not.
+    /// and nobody may do what an ancestor may not, nor by a tool what is not that tool's own.
     #[test]
     fn no_descendant_may_what_an_ancestor_may_not(
-        (folders, others, shared, denied) in any_root(),
+        given in any_root(),
         specs in proptest::collection::vec((any::<Index>(), any_spec()), 1..16),
+        tools in proptest::collection::vec(any_tool(), 1..3),
     ) {
         let dir = tempfile::tempdir().expect("a folder");
         let root = dir.path().canonicalize().expect("a path");
@@ -465,25 +616,29 @@ proptest! {
             std::fs::create_dir_all(root.join(dir)).expect("made");
         }
         std::os::unix::fs::symlink(root.join("d"), root.join("a/out")).expect("linked");
-        let folders = folders.iter().map(|(path, access)| Grant::Fs(FolderGrant {
-            name: path.replace('/', "-"),
-            dir: root.join(path),
-            access: *access,
+        let rw = |access: Access| if access == Access::Write { ":rw" } else { "" };
+        let folders = given.folders.iter().map(|(path, access)| format!("fs:{path}{}", rw(*access)));
+        let shared = given.shared.map(|access| format!("blackboard:shared{}", rw(access)));
+        let others = given.others.iter().map(|text| (*text).to_owned());
+        let texts = folders.chain(others).chain(shared);
+        let mut allowed: Vec<Allowed> = texts.map(|text| all(grant(&text, &root))).collect();
+        let rights = Rights::root("root", &allowed, &given.denied, None).expect("rights");
+        allowed.extend(given.of_a_tool.iter().map(|text| Allowed {
+            plugin: Some(TOOL.to_owned()),
+            ..all(grant(text, &root))
         }));
-        let shared = shared.map(|access| Grant::Blackboard { name: "shared".to_owned(), access });
-        let grants = folders.chain(others.iter().map(|text| grant(text))).chain(shared);
-        let all = |grant| Allowed {
-            plugin: None,
-            grant,
-            two_keys: false,
-        };
-        let allowed: Vec<Allowed> = grants.map(all).collect();
-        let rights = Rights::root("root", &allowed, &denied, None).expect("rights");
+        let beside = Rights::root("root", &allowed, &given.denied, None).expect("rights");
+        prop_assert_eq!(&rights, &beside, "what is a tool's is no agent's");
+        let tools: Vec<Tool> = tools
+            .iter()
+            .map(|(shared, own)| Tool::new(&[&given.of_a_tool[..], &shared[..]].concat(), own, &root))
+            .collect();
         let mut tree = Tree { root, deeds: deeds(), agents: Vec::new() };
         tree.add(None, rights, MODELS[0]);
         for (parent, spec) in specs {
             tree.spawn(parent.index(tree.agents.len()), spec)?;
             tree.none_may_what_an_ancestor_may_not()?;
         }
+        tree.no_tool_may_more_than_its_caller_but_what_is_its_own(&tools)?;
     }
 }
