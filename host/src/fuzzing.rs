@@ -11,7 +11,7 @@ use crate::engine::precheck::{check, check_again};
 use crate::json::{self, Most};
 use crate::limits::Limits;
 use crate::llm::fuzzing::pieces;
-use crate::plugin::grant::{Allowed, Grant, GrantContext, ProviderFiles};
+use crate::plugin::grant::{Allowed, GivenBy, Grant, GrantContext, ProviderFiles};
 use crate::plugin::manifest::{self, Manifest};
 use crate::plugin::schema;
 use crate::scrub::{Budget, Scrubber, Secrets};
@@ -142,7 +142,7 @@ fn grant(data: &[u8]) {
         assert_eq!(again, Some(Ok(rule)), "{grant}");
     }
     let context = GrantContext::new(&HOME, None, ProviderFiles::default()).expect("there is a current folder");
-    let Ok(Allowed { grant, .. }) = Allowed::parse(&text, &context) else {
+    let Ok(Allowed { grant, .. }) = Allowed::parse(&text, GivenBy::Flag, &context) else {
         return;
     };
     let again = Grant::parse(&grant.to_string(), &context);

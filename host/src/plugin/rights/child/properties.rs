@@ -9,7 +9,7 @@ use url::Url;
 
 use super::*;
 use crate::error::RefusalKind;
-use crate::plugin::grant::{Allowed, Grant};
+use crate::plugin::grant::{Allowed, GivenBy, Grant};
 
 const AGENTS: usize = 8;
 const DEPTH: usize = 5;
@@ -475,6 +475,7 @@ proptest! {
         let all = |grant| Allowed {
             plugin: None,
             grant,
+            by: GivenBy::Flag,
             two_keys: false,
         };
         let allowed: Vec<Allowed> = grants.map(all).collect();
