@@ -290,7 +290,15 @@ mod tests {
     fn each_has_a_target_of_its_name() {
         let manifest = include_str!("../../tests/fuzz/Cargo.toml");
         let page = include_str!("../../docs/security.md");
+        let targets = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/fuzz/targets");
         for (name, ..) in TARGETS {
+            let target = targets.join(format!("{name}.rs"));
+            let fuzzer = std::fs::read_to_string(&target).expect("a target has a file of its name");
+            assert!(
+                fuzzer.contains(&format!("run(\"{name}\"")),
+                "{} fuzzes something else",
+                target.display()
+            );
             assert!(
                 manifest.contains(&format!("name = \"{name}\"\n")),
                 "tests/fuzz has no {name}"
