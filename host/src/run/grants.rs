@@ -91,24 +91,22 @@ impl Whose<'_> {
         }
     }
 
-    /// That what the configuration says is no word for a grant that takes two keys, and how to give it.
+    /// That what the configuration says is no word for a grant that takes two keys, and how to give it. Short: a line of a run's progress is cut.
     fn without_word(&self, grant: &Grant, flag: &str) -> String {
         let name = self.name;
         let held = match with_one_key(grant) {
-            Some(_) => format!("may only read with {grant}: for writing outside of your own folder"),
-            None => format!("does not get {grant}: for that"),
+            Some(_) => "may only read with",
+            None => "does not get",
         };
-        let flagged = format!("{flag} {}", text::shell_word(&format!("{name}={grant}")));
+        let flagged = text::shell_word(&format!("{name}={grant}"));
         // What comes with the host is never approved, and what is named by its path was not.
         let approved = match self.origin {
-            Origin::Home(_) => {
-                let own = if flag == "--own" { "--own " } else { "" };
-                let grant = text::shell_word(&grant.to_string());
-                format!(", or once with hermes-host plugin allow {name} {own}{grant}")
-            }
+            Origin::Home(_) => format!(", or once with hermes-host plugin allow {name}"),
             Origin::Standard | Origin::Path(_) | Origin::Kept => String::new(),
         };
-        format!("{name} {held} the configuration is not enough; say it on the command line with {flagged}{approved}")
+        format!(
+            "{name} {held} {grant} by the configuration alone: say it on the command line with {flag} {flagged}{approved}"
+        )
     }
 }
 
@@ -220,8 +218,8 @@ impl<'a> Grants<'a> {
             for held in given.iter().filter(|a| a.is_for(whose.name)) {
                 let lacks = missing_key(held, whose.manifest);
                 let has_it = |other: &Allowed| {
-                    let same = other.is_for(whose.name) && other.grant == held.grant;
-                    same && missing_key(other, whose.manifest).is_none()
+                    let is_its = other.is_for(whose.name) && missing_key(other, whose.manifest).is_none();
+                    is_its && covers(&other.grant, &held.grant)
                 };
                 match lacks {
                     None => {}
@@ -329,6 +327,15 @@ impl<'a> Grants<'a> {
     }
 }
 
+/// Whether a grant gives all that another one does, of those that take two keys.
+fn covers(all: &Grant, some: &Grant) -> bool {
+    match (all, some) {
+        (Grant::Net(all), Grant::Net(some)) => some.within(all),
+        (Grant::Fs(all), Grant::Fs(some)) => all.access >= some.access && some.dir.starts_with(&all.dir),
+        _ => all == some,
+    }
+}
+
 /// That tools with these rights may fill the disk, where they may write folders.
 pub(super) fn no_quota(tools: &[Rights]) -> Option<String> {
     let writable = tools.iter().flat_map(Rights::folders).filter(FolderGrant::writable);
@@ -336,8 +343,8 @@ pub(super) fn no_quota(tools: &[Rights]) -> Option<String> {
     let folders: Vec<String> = folders.into_iter().collect();
     (!folders.is_empty()).then(|| {
         format!(
-            "tools may write in {}: at worst all that is there is changed or deleted, and the disk filled, as there is no quota but for each file (limits.file_size)",
-            folders.join(" and ")
+            "tools may change or delete all that is in a folder, and fill the disk, as only the size of one file is bounded there (limits.file_size): {}",
+            folders.join(", ")
         )
     })
 }
