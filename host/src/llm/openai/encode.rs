@@ -238,7 +238,7 @@ fn is_strict(schema: &Value, depth: u32) -> bool {
 mod tests {
     use super::*;
     use crate::bindings::llm::{Message, Part};
-    use crate::bindings::types::{Error, ErrorKind};
+    use crate::bindings::types::{Content, Error, ErrorKind};
     use crate::config::model::ProviderKind;
     use crate::llm::history::tests::{call, result, user};
     use crate::llm::request::tests::{request, tool};
