@@ -11,7 +11,7 @@ use crate::engine::precheck::{check, check_again};
 use crate::json::{self, Most};
 use crate::limits::Limits;
 use crate::llm::fuzzing::pieces;
-use crate::plugin::grant::{Allowed, Grant, GrantContext, ProviderFiles};
+use crate::plugin::grant::{Allowed, GivenBy, Grant, GrantContext, ProviderFiles};
 use crate::plugin::manifest::{self, Manifest};
 use crate::plugin::schema;
 use crate::scrub::{Budget, Scrubber, Secrets};
@@ -142,7 +142,7 @@ fn grant(data: &[u8]) {
         assert_eq!(again, Some(Ok(rule)), "{grant}");
     }
     let context = GrantContext::new(&HOME, None, ProviderFiles::default()).expect("there is a current folder");
-    let Ok(Allowed { grant, .. }) = Allowed::parse(&text, &context) else {
+    let Ok(Allowed { grant, .. }) = Allowed::parse(&text, GivenBy::Flag, &context) else {
         return;
     };
     let again = Grant::parse(&grant.to_string(), &context);
@@ -290,7 +290,15 @@ mod tests {
     fn each_has_a_target_of_its_name() {
         let manifest = include_str!("../../tests/fuzz/Cargo.toml");
         let page = include_str!("../../docs/security.md");
+        let targets = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/fuzz/targets");
         for (name, ..) in TARGETS {
+            let target = targets.join(format!("{name}.rs"));
+            let fuzzer = std::fs::read_to_string(&target).expect("a target has a file of its name");
+            assert!(
+                fuzzer.contains(&format!("run(\"{name}\"")),
+                "{} fuzzes something else",
+                target.display()
+            );
             assert!(
                 manifest.contains(&format!("name = \"{name}\"\n")),
                 "tests/fuzz has no {name}"

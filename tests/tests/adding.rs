@@ -759,6 +759,77 @@ fn what_is_dangerous_takes_two_keys() {
 }
 
 #[test]
+fn the_configuration_is_no_word_for_what_takes_two_keys() {
+    const HELD: &str = "by the configuration alone: say it on the command line with";
+    let home = home();
+    let outside = tempfile::tempdir().unwrap();
+    let folder = format!("fs:out={}:rw", outside.path().display());
+    let file = home.path().join("host/config.toml");
+    let before = fs::read_to_string(&file).unwrap();
+    let configured = |key: &str, grant: &str| fs::write(&file, format!("{key} = [\"{grant}\"]\n{before}")).unwrap();
+    let asks = weather(&home, &["fs:rw", "net"]);
+    let by_path = |arguments: &[&str]| {
+        let call = json!({ "do": "call", "name": "probe", "arguments": { "steps": [write("/out/a.txt")] } });
+        let host = home.host().args(["--deny", "llm", "--tool"]).arg(&asks).args(arguments);
+        let output = host.probe(&steps(&[call])).output().expect(0);
+        (inside(&output.seen()[0]), output.stderr)
+    };
+    configured("allow", &folder);
+    let (seen, told) = by_path(&[]);
+    assert!(
+        seen["error"].is_object() && !outside.path().join("a.txt").exists(),
+        "{seen}"
+    );
+    for words in [
+        "weather may only read with fs:out=",
+        HELD,
+        "with --allow weather=fs:out=",
+    ] {
+        assert!(told.contains(words), "{words:?} is missing in {told}");
+    }
+    // What the notice says is what helps.
+    let (seen, told) = by_path(&["--allow", &format!("weather={folder}")]);
+    assert_eq!((&seen["ok"], told.contains(HELD)), (&json!(5), false), "{told}");
+    // The whole network likewise: what the plugin wants of it is not granted by the configuration, and is by a flag.
+    let has_net = |arguments: &[&str]| {
+        let host = home.host().args(["inspect", "./weather.wasm", "--output", "json"]);
+        let wants = host.args(arguments).output().expect(0).json()["wants"].clone();
+        let net = wants.as_array().unwrap().iter().find(|want| want["grant"] == "net");
+        net.unwrap()["granted"].clone()
+    };
+    let called = |arguments: &[&str]| {
+        let host = home.host().args(["call", "./weather.wasm", "echo", r#"{"text":"x"}"#]);
+        host.args(arguments).output().expect(0).stderr
+    };
+    for grant in ["net:*", "net:*.com"] {
+        configured("allow", grant);
+        let told = called(&[]);
+        let words = format!("weather does not get {grant} {HELD} --allow 'weather={grant}'");
+        assert!(told.contains(&words), "{told}");
+        assert_eq!(has_net(&[]), false);
+        assert!(!called(&["--allow", grant]).contains("does not get"));
+        assert_eq!(has_net(&["--allow", grant]), true);
+    }
+    // What is a tool's own takes a flag as well, or an approval.
+    configured("own", "weather=net:*");
+    let (_, told) = by_path(&[]);
+    assert!(
+        told.contains(HELD) && told.contains("--own 'weather=net:*'") && !told.contains("plugin allow"),
+        "{told}"
+    );
+    assert!(!by_path(&["--own", "weather=net:*"]).1.contains(HELD));
+    add(&home, &asks, &[]);
+    let named = || run(&home, &[], &open("mine")).expect(0).stderr;
+    let told = named();
+    assert!(
+        told.contains(HELD) && told.contains(", or once with hermes-host plugin allow weather"),
+        "{told}"
+    );
+    plugin(&home, &["allow", "weather", "--own", "net:*"]).expect(0);
+    assert!(!named().contains(HELD));
+}
+
+#[test]
 fn a_plugin_can_not_be_let_into_the_folder_of_plugins() {
     let home = home();
     fs::create_dir_all(home.path().join("plugins")).unwrap();

@@ -359,6 +359,47 @@ fn a_folder_that_nobody_may_write_is_told_as_one() {
 }
 
 #[test]
+fn that_a_folder_has_no_quota_is_told_wherever_it_was_granted() {
+    let server = ModelServer::start(Vec::new());
+    let home = Home::with_model(&server, Format::OpenAi);
+    home.write("papers/a.txt", "dendrites\n");
+    fs::copy(guests::built("probe-tool"), home.work().join("weather.wasm")).unwrap();
+    let times = |output: &hermes_tests::Output| {
+        let papers = home.work().canonicalize().unwrap().join("papers");
+        let told = "tools may change or delete all that is in a folder, and fill the disk, as only the size of one file is bounded";
+        let told = format!("{told} there (limits.file_size): {}\n", papers.display());
+        output.stderr.matches(&told).count()
+    };
+    let ran = |tool: &str, arguments: &[&str]| {
+        let host = home.host().args(arguments).args(["--tool", tool]);
+        times(&host.probe(&json!({ "steps": [] })).output().expect(0))
+    };
+    let called = |arguments: &[&str]| {
+        let host = home.host().args(["call", "./weather.wasm", "echo", r#"{"text":"x"}"#]);
+        let output = host.args(arguments).output().expect(0);
+        assert_eq!(output.stdout.trim_end(), "x", "it is told beside the answer");
+        times(&output)
+    };
+    let (reads, writes) = (["--allow", "fs:./papers"], ["--allow", "fs:./papers:rw"]);
+    assert_eq!((ran("./weather.wasm", &writes), called(&writes)), (1, 1));
+    assert_eq!((ran("./weather.wasm", &reads), called(&reads)), (0, 0));
+    for flag in [&["--quiet"][..], &["-q"]] {
+        let quiet = [flag, &writes[..]].concat();
+        assert_eq!((ran("./weather.wasm", &quiet), called(&quiet)), (0, 0));
+    }
+    let file = home.path().join("host/config.toml");
+    let before = fs::read_to_string(&file).unwrap();
+    fs::write(&file, format!("allow = [\"fs:./papers:rw\"]\n{before}")).unwrap();
+    assert_eq!((ran("./weather.wasm", &[]), called(&[])), (1, 1));
+    fs::write(&file, &before).unwrap();
+    let add = ["plugin", "add", "./weather.wasm", "--yes"];
+    home.host().args(add).args(writes).output().expect(0);
+    // The tool has it by its approval, and writes where its agent may too.
+    assert_eq!(ran("weather", &[]), 0);
+    assert_eq!(ran("weather", &["--allow", "probe=fs:./papers:rw"]), 1);
+}
+
+#[test]
 fn grants_are_given_by_the_files_name_whatever_a_plugin_calls_itself() {
     let server = ModelServer::start(Vec::new());
     let home = Home::with_model(&server, Format::OpenAi);

@@ -574,6 +574,42 @@ fn a34_a_plugin_that_knows_a_secret_hands_it_to_nobody() {
 }
 
 #[test]
+fn a34_a_secret_over_the_edges_of_a_prompts_texts_is_stopped() {
+    let (server, home) = home(Script::always(Turn::text("understood")));
+    set(&home, "x", CANARY, &[]).expect(0);
+    let encoded = hex(CANARY);
+    let ((a, b), (c, d)) = (CANARY.split_at(16), encoded.split_at(31));
+    let text = |text: &str| json!({ "Text": text });
+    let prompt = |messages: Value| json!({ "do": "complete", "messages": messages });
+    // Longer than anything that is looked for.
+    let long = "1".repeat(20_000);
+    let single: Vec<Value> = CANARY.chars().map(|c| text(&c.to_string())).collect();
+    let denied = [
+        prompt(json!([{ "User": [text(a), text(b)] }])),
+        prompt(json!([{ "System": format!("It is {a}") }, { "User": [text(&format!("{b}."))] }])),
+        prompt(json!([{ "User": [text(c)] }, { "User": [text(d)] }])),
+        prompt(json!([{ "User": [text(&format!("{long}{a}")), text(&format!("{b}{long}"))] }])),
+        prompt(json!([{ "User": single }])),
+    ];
+    let passes = [
+        prompt(json!([{ "User": [text(b), text(a)] }])),
+        prompt(json!([{ "User": [text(a), text("and"), text(b)] }])),
+    ];
+    let program = steps(&[&denied[..], &passes[..]].concat());
+    let output = home.host().probe(&program).output().expect(0);
+    let output = output.says(&["may not hand on the secret x"]);
+    let seen = output.seen();
+    for (at, seen) in seen.iter().enumerate() {
+        let kind = (at < denied.len()).then_some("denied");
+        assert_eq!(refusal(seen).as_deref(), kind, "{at}: {seen}");
+        assert!(kind.is_none() || message(seen).contains("secret x"), "{at}: {seen}");
+    }
+    assert_eq!((seen.len(), server.requests().len()), (7, passes.len()));
+    assert_kept(&home, &[&output]);
+    is_well(&home);
+}
+
+#[test]
 fn a34_the_key_of_a_provider_goes_to_that_provider_alone() {
     let (server, home) = home(Script::always(Turn::text("understood")));
     let (site, named) = (echo(), "the key of the provider test");

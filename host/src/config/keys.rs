@@ -36,14 +36,16 @@ pub(super) const KEYS: &[Key] = &[
         default: "none",
         project: None,
         about: "Grants for every run, before those of `--allow`. Paths are taken from the current folder. What a single plugin of yours \
-                may do is better approved with it: `hermes-host plugin add`.",
+                may do is better approved with it: `hermes-host plugin add`. For what takes [two keys](security.md#grants), as `net:*` does, this is \
+                not enough: say it with `--allow`, or approve it with the plugin.",
     },
     Key {
         name: "own",
         takes: "list of `TOOL=GRANT`",
         default: "none",
         project: None,
-        about: "Grants that a tool has itself, for any agent that may call it, before those of `--own`. Never folders.",
+        about: "Grants that a tool has itself, for any agent that may call it, before those of `--own`. Never folders. For what takes \
+                [two keys](security.md#grants) this is not enough, as with [`allow`](#allow).",
     },
     Key {
         name: "deny",

@@ -175,34 +175,29 @@ fn damaged(error: &wasmparser::BinaryReaderError) -> LoadError {
 
 /// Whether this host has an import: the contract's, WASI 0.2's, or a type alone.
 fn known(import: &str) -> Result<(), LoadError> {
-    if let Some(rest) = import.strip_prefix(PACKAGE) {
+    let name = import.split('@').next().unwrap_or_default();
+    let ours = name.strip_prefix(PACKAGE);
+    if let Some(interface) = ours {
         version(import)?;
-        let name = rest.split('@').next().unwrap_or_default();
-        if INTERFACES.contains(&name) {
+        if INTERFACES.contains(&interface) {
             return Ok(());
         }
-        let near = text::nearest(name, INTERFACES);
-        return Err(LoadError::UnknownImport {
-            import: text::line(import, 120),
-            hint: meant(near),
-        });
-    }
-    if import.starts_with("wasi:") && import.split('@').nth(1).is_none_or(|v| v.starts_with("0.2.")) {
+    } else if import.starts_with("wasi:") && import.split('@').nth(1).is_none_or(|v| v.starts_with("0.2.")) {
         return Ok(());
     }
-    let near = text::nearest(
-        import,
-        ["hermes:plugin/llm", "hermes:plugin/tools", "hermes:plugin/session"],
-    );
-    let worlds = "; the worlds of hermes:plugin are strategy, tool and pure-tool";
+    // Where the package is right, the rest alone tells what is near: all names of it are near one another otherwise.
+    let near = match ours {
+        Some(interface) => text::nearest(interface, INTERFACES).map(|near| format!("{PACKAGE}{near}")),
+        None => {
+            let all = INTERFACES.map(|interface| format!("{PACKAGE}{interface}"));
+            text::nearest(name, all.iter().map(String::as_str)).map(str::to_owned)
+        }
+    };
+    let near = near.map(|near| format!("; the nearest is {near}")).unwrap_or_default();
     Err(LoadError::UnknownImport {
         import: text::line(import, 120),
-        hint: format!("{}{worlds}", meant(near)),
+        hint: format!("{near}; the worlds of hermes:plugin are strategy, tool and pure-tool"),
     })
-}
-
-fn meant(near: Option<&str>) -> String {
-    near.map(|n| format!("; the nearest is {n}")).unwrap_or_default()
 }
 
 /// A name of the contract must be of a version that this one serves: the same, or another of 0.1.
@@ -256,14 +251,25 @@ mod tests {
             known("hermes:plugin/llm@0.2.0"),
             Err(LoadError::OtherVersion { .. })
         ));
-        let Err(LoadError::UnknownImport { hint, .. }) = known("hermes:plugin/1lm@0.1.0") else {
-            panic!("known?")
-        };
-        assert!(hint.contains("llm"), "{hint}");
-        assert!(matches!(
-            known("wasi:io/poll@0.3.0"),
-            Err(LoadError::UnknownImport { .. })
-        ));
-        assert!(matches!(known("acme:db/sql"), Err(LoadError::UnknownImport { .. })));
+        for (import, near) in [
+            ("hermes:plugin/1lm@0.1.0", Some("llm")),
+            ("hermes:plugins/llm@0.1.0", Some("llm")),
+            ("hermes:host/llm@0.1.0", Some("llm")),
+            ("hermes-host:plugin/llm@0.1.0", Some("llm")),
+            ("hermes:plugin/sessions@0.1.0", Some("session")),
+            ("hermes:plugns/delegation", Some("delegation")),
+            ("hermes:plugin/agent@0.1.0", None),
+            ("wasi:io/poll@0.3.0", None),
+            ("wasi-nn:io/poll@0.2.0", None),
+            ("acme:db/sql", None),
+            ("acme:rockets/launch@1.0.0", None),
+        ] {
+            let Err(LoadError::UnknownImport { hint, .. }) = known(import) else {
+                panic!("{import} is known?")
+            };
+            let near = near.map(|near| format!("; the nearest is hermes:plugin/{near}"));
+            let worlds = "; the worlds of hermes:plugin are strategy, tool and pure-tool";
+            assert_eq!(hint, near.unwrap_or_default() + worlds, "{import}");
+        }
     }
 }

@@ -171,6 +171,31 @@ fn body(bytes: Vec<u8>) -> (Digest, Vec<u8>) {
     (Digest::of(&bytes), bytes)
 }
 
+/// The texts of a message, in order.
+fn texts(message: &llm::Message) -> Vec<&str> {
+    fn text(content: &types::Content) -> Option<&str> {
+        match content {
+            types::Content::Text(text) | types::Content::Other(text) => Some(text),
+            types::Content::Media(_) => None,
+        }
+    }
+    match message {
+        llm::Message::System(text) => vec![text],
+        llm::Message::User(blocks) => blocks.iter().filter_map(text).collect(),
+        llm::Message::Assistant(parts) => {
+            let said = parts.iter().filter_map(|part| match part {
+                llm::Part::Text(text) => Some(text.as_str()),
+                _ => None,
+            });
+            said.collect()
+        }
+        llm::Message::Tool(results) => {
+            let blocks = results.iter().flat_map(|result| &result.output.content);
+            blocks.filter_map(text).collect()
+        }
+    }
+}
+
 fn resolve(guest: &Guest, name: Option<&str>) -> Result<Model, Refusal> {
     let (session, run) = (&guest.session, &guest.session.run);
     if !run.keeping.is_run() {
@@ -198,7 +223,9 @@ impl Call for Box<Complete> {
     const NAME: &'static str = "llm.complete";
 
     fn holds<'a>(&self, secrets: &'a Secrets) -> Option<Known<'a>> {
-        self.bodies.iter().find_map(|(_, body)| secrets.find(body))
+        let whole = self.bodies.iter().find_map(|(_, body)| secrets.find(body));
+        // Whoever gets the prompt reads its texts one behind the other.
+        whole.or_else(|| secrets.find_over_edges(self.messages.iter().flat_map(texts)))
     }
 
     fn grant(&self, _guest: &Guest) -> Result<(), Refusal> {

@@ -1,12 +1,14 @@
 //! A guest's messages, brought into a shape that a provider accepts: guests cut and reorder their histories, and a
 //! provider refuses a result without its call, a call without its result, or a signature whose reasoning is gone. Such
-//! orphans are dropped quietly.
+//! orphans are dropped quietly. All texts of a prompt pass here, and none holds a special token of a model after that.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use serde_json::Value;
 
 use super::opaque::{Opened, Owner};
+use super::special::as_text;
 use crate::bindings::llm::{Message, Part};
 use crate::bindings::types::{Content, Media, ToolCall, ToolResult};
 
@@ -14,20 +16,41 @@ use crate::bindings::types::{Content, Media, ToolCall, ToolResult};
 #[derive(Debug, PartialEq)]
 pub(super) enum Turn<'a> {
     /// Instructions.
-    System(&'a str),
+    System(Cow<'a, str>),
     /// What the user said; never empty.
-    User(&'a [Content]),
+    User(Vec<Block<'a>>),
     /// What the model said; never empty.
     Assistant(Vec<Piece<'a>>),
     /// Exactly the results for the calls of the turn before it.
-    Tool(Vec<&'a ToolResult>),
+    Tool(Vec<Answered<'a>>),
+}
+
+/// One block of what somebody said.
+#[derive(Debug, PartialEq)]
+pub(super) enum Block<'a> {
+    /// Text.
+    Text(Cow<'a, str>),
+    /// An image or sound.
+    Media(&'a Media),
+}
+
+/// The result of a call.
+#[derive(Debug, PartialEq)]
+pub(super) struct Answered<'a> {
+    pub(super) call_id: &'a str,
+    /// Its words, as [`result_text`] has them.
+    pub(super) text: String,
+    /// Images and sounds.
+    pub(super) media: Vec<&'a Media>,
+    /// Whether the call failed.
+    pub(super) failed: bool,
 }
 
 /// One part of what the model said.
 #[derive(Debug, PartialEq)]
 pub(super) enum Piece<'a> {
     /// Text that is not empty.
-    Text(&'a str),
+    Text(Cow<'a, str>),
     /// Reasoning with what its provider added to it.
     Signed { text: &'a str, signature: Value },
     /// A call that the next turn has a result for.
@@ -45,8 +68,10 @@ pub(super) fn turns<'a>(messages: &'a [Message], owner: &Owner) -> Vec<Turn<'a>>
     while let Some((message, after)) = rest.split_first() {
         rest = after;
         match message {
-            Message::System(text) if !text.is_empty() => turns.push(Turn::System(text)),
-            Message::User(content) if !content.is_empty() => turns.push(Turn::User(content)),
+            Message::System(text) if !text.is_empty() => turns.push(Turn::System(as_text(text))),
+            Message::User(content) if !content.is_empty() => {
+                turns.push(Turn::User(content.iter().map(Block::of).collect()));
+            }
             Message::Assistant(parts) => {
                 let results = results_after(after);
                 let (pieces, answered) = pieces(parts, &results, owner);
@@ -54,7 +79,7 @@ pub(super) fn turns<'a>(messages: &'a [Message], owner: &Owner) -> Vec<Turn<'a>>
                     turns.push(Turn::Assistant(pieces));
                 }
                 if !answered.is_empty() {
-                    turns.push(Turn::Tool(answered));
+                    turns.push(Turn::Tool(answered.into_iter().map(Answered::of).collect()));
                 }
             }
             // Results are taken with their calls, above; those met here follow no assistant message.
@@ -86,7 +111,7 @@ fn pieces<'a>(parts: &'a [Part], results: &[&'a ToolResult], owner: &Owner) -> (
         let before = reasoning.take();
         match part {
             Part::Text(text) if text.is_empty() => {}
-            Part::Text(text) => pieces.push(Piece::Text(text)),
+            Part::Text(text) => pieces.push(Piece::Text(as_text(text))),
             Part::Reasoning(text) => reasoning = Some(text),
             Part::ToolCall(call) => {
                 let result = results.iter().find(|result| result.call_id == call.id);
@@ -109,6 +134,30 @@ fn pieces<'a>(parts: &'a [Part], results: &[&'a ToolResult], owner: &Owner) -> (
         }
     }
     (pieces, answered)
+}
+
+impl<'a> Block<'a> {
+    fn of(content: &'a Content) -> Self {
+        match content {
+            Content::Text(text) | Content::Other(text) => Self::Text(as_text(text)),
+            Content::Media(media) => Self::Media(media),
+        }
+    }
+}
+
+impl<'a> Answered<'a> {
+    fn of(result: &'a ToolResult) -> Self {
+        let media = result.output.content.iter().filter_map(|block| match block {
+            Content::Media(media) => Some(media),
+            Content::Text(_) | Content::Other(_) => None,
+        });
+        Self {
+            call_id: &result.call_id,
+            text: as_text(&result_text(result)).into_owned(),
+            media: media.collect(),
+            failed: result.error.is_some(),
+        }
+    }
 }
 
 /// The words of a result for a provider that takes text: its text blocks, else its structured content, and the error.
@@ -188,10 +237,7 @@ pub(super) mod tests {
             Turn::User(_) => "u".to_owned(),
             Turn::Assistant(pieces) => format!("a({})", pieces.iter().map(piece).collect::<Vec<_>>().join(" ")),
             Turn::Tool(results) => {
-                format!(
-                    "t({})",
-                    results.iter().map(|r| r.call_id.as_str()).collect::<Vec<_>>().join(" ")
-                )
+                format!("t({})", results.iter().map(|r| r.call_id).collect::<Vec<_>>().join(" "))
             }
         };
         turns(messages, &owner()).iter().map(turn).collect::<Vec<_>>().join(" ")
@@ -246,6 +292,55 @@ pub(super) mod tests {
             "a(own1 't')"
         );
         assert_eq!(shape(vec![Part::Opaque("junk".into())]), "");
+    }
+
+    #[test]
+    fn no_text_has_a_token_of_a_model_and_what_the_model_said_stays() {
+        let token = "<|im_end|>";
+        let mut failed = result("1", token);
+        failed.error = Some(Error {
+            kind: ErrorKind::Upstream,
+            message: format!("failed {token}"),
+            retry_after_ms: None,
+        });
+        let asked = ToolCall {
+            id: "1".into(),
+            name: "f".into(),
+            arguments: format!("{{\"a\":\"{token}\"}}"),
+        };
+        let messages = [
+            Message::System(token.into()),
+            Message::User(vec![Content::Text(token.into()), Content::Other("a <b> c".into())]),
+            Message::Assistant(vec![
+                Part::Reasoning(token.into()),
+                Part::Opaque(owner().seal(json!("sig"), Some(token))),
+                Part::Text(token.into()),
+                Part::ToolCall(asked.clone()),
+            ]),
+            Message::Tool(vec![failed]),
+        ];
+        let spaced = "< |im_end|>";
+        assert_eq!(
+            turns(&messages, &owner()),
+            [
+                Turn::System(spaced.into()),
+                Turn::User(vec![Block::Text(spaced.into()), Block::Text("a <b> c".into())]),
+                Turn::Assistant(vec![
+                    Piece::Signed {
+                        text: token,
+                        signature: json!("sig"),
+                    },
+                    Piece::Text(spaced.into()),
+                    Piece::Call(&asked),
+                ]),
+                Turn::Tool(vec![Answered {
+                    call_id: "1",
+                    text: format!("Error: failed {spaced}\n{spaced}"),
+                    media: Vec::new(),
+                    failed: true,
+                }]),
+            ]
+        );
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Media in base64, the form in which both protocols take images.
 
+use super::special::as_text;
 pub(super) use crate::base64::encode as base64;
 use crate::bindings::types::Media;
 
@@ -12,7 +13,7 @@ pub(super) fn data_url(media: &Media) -> String {
 pub(super) fn note(media: &Media) -> String {
     format!(
         "[{} of {} bytes, which this model is not shown]",
-        crate::text::line(&media.media_type, 100),
+        as_text(&crate::text::line(&media.media_type, 100)),
         media.data.len()
     )
 }

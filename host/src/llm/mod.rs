@@ -3,9 +3,9 @@
 //!
 //! A completion goes `complete` (tries, deadline, cancel) → `limiter` (how many at once) → `transport` (one try over
 //! HTTP) → `sse` and one of the two protocols, `openai` and `anthropic`, which encode a request from `history` (what of a
-//! guest's messages is fit to be sent) and decode an answer into a `draft` (held to the caps). `veil` takes the provider's
-//! own key out of what it says. `fault` and `retry` say what a failure means; `usage` and `estimate` what it cost.
-//! `scripted` answers from a file.
+//! guest's messages is fit to be sent; `special` keeps models' control tokens out of it) and decode an answer into a `draft`
+//! (held to the caps). `veil` takes the provider's own key out of what it says. `fault` and `retry` say what a failure
+//! means; `usage` and `estimate` what it cost. `scripted` answers from a file.
 
 mod anthropic;
 mod catalogue;
@@ -30,6 +30,7 @@ mod provider;
 mod request;
 mod retry;
 mod scripted;
+mod special;
 mod sse;
 mod transport;
 mod usage;

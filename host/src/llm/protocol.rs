@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::draft::Draft;
 use super::fault::{Fault, StatusFault};
 use super::request::Delta;
+use super::special::as_text;
 use super::sse::Event;
 use super::usage::Reported;
 use crate::bindings::llm::{FinishReason, Part};
@@ -165,8 +166,16 @@ pub(super) fn arguments_text(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Checks `tools` and gives each with its schema.
-pub(super) fn tools(tools: &[ToolDef]) -> Result<Vec<(&ToolDef, Value)>, Refusal> {
+/// A tool as a model is told of it. What its plugin wrote is a text of the prompt as any other.
+#[derive(Debug)]
+pub(super) struct Offered<'a> {
+    pub(super) name: &'a str,
+    pub(super) description: Cow<'a, str>,
+    pub(super) schema: Value,
+}
+
+/// Checks `tools` and gives each as it is offered.
+pub(super) fn tools(tools: &[ToolDef]) -> Result<Vec<Offered<'_>>, Refusal> {
     let mut names = std::collections::HashSet::new();
     tools
         .iter()
@@ -181,13 +190,20 @@ pub(super) fn tools(tools: &[ToolDef]) -> Result<Vec<(&ToolDef, Value)>, Refusal
             if !names.insert(name) {
                 return Err(Refusal::invalid(format!("Two of the offered tools are called {name}.")));
             }
-            let schema = json(&tool.input_schema, &format!("The input schema of the tool {name}"))?;
+            let schema = json(
+                &as_text(&tool.input_schema),
+                &format!("The input schema of the tool {name}"),
+            )?;
             if !schema.is_object() {
                 return Err(Refusal::invalid(format!(
                     "The input schema of the tool {name} must be a JSON object."
                 )));
             }
-            Ok((tool, schema))
+            Ok(Offered {
+                name,
+                description: as_text(&tool.description),
+                schema,
+            })
         })
         .collect()
 }

@@ -274,6 +274,17 @@ impl GrantContext {
     }
 }
 
+/// Where the operator gave a grant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GivenBy {
+    /// For this run or call: `--allow`, `--own`.
+    Flag,
+    /// Once for every run: the keys `allow` and `own`.
+    Configuration,
+    /// With one plugin, after what it makes possible at worst was shown.
+    Approval,
+}
+
 /// A grant to one plugin, or to whichever wants it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Allowed {
@@ -281,7 +292,9 @@ pub struct Allowed {
     pub plugin: Option<String>,
     /// What it may do.
     pub grant: Grant,
-    /// Whether that needs two keys: this word of the operator's, and a manifest that asks for it.
+    /// Where that was said.
+    pub by: GivenBy,
+    /// Whether that needs two keys: a word of the operator's that is meant for this run or this plugin, and a manifest that asks for it.
     pub two_keys: bool,
 }
 
@@ -290,13 +303,14 @@ impl Allowed {
     ///
     /// # Errors
     /// It can't be read, its folder is missing, or it would give away the host's own state.
-    pub fn parse(text: &str, context: &GrantContext) -> Result<Self, GrantError> {
+    pub fn parse(text: &str, by: GivenBy, context: &GrantContext) -> Result<Self, GrantError> {
         let (plugin, grant) = whose(text);
         let grant = Grant::parse(grant, context)?;
         let two_keys = grant.needs_two_keys(context);
         Ok(Self {
             plugin: plugin.map(str::to_owned),
             grant,
+            by,
             two_keys,
         })
     }
@@ -625,7 +639,7 @@ mod tests {
     }
 
     fn parse(place: &Place, text: &str) -> Result<Allowed, GrantError> {
-        Allowed::parse(text, &place.context)
+        Allowed::parse(text, GivenBy::Flag, &place.context)
     }
 
     #[test]
@@ -853,7 +867,8 @@ mod tests {
                 user,
                 ..place.context.clone()
             };
-            assert!(Allowed::parse("fs:me/out:rw", &context).expect("granted").two_keys);
+            let allowed = Allowed::parse("fs:me/out:rw", GivenBy::Flag, &context).expect("granted");
+            assert!(allowed.two_keys);
         }
     }
 

@@ -8,7 +8,7 @@ use crate::engine::precheck::{self, LoadError};
 use crate::ids::Digest;
 use crate::limits::Limits;
 use crate::plugin::approval::{Approval, ApprovalError, Change};
-use crate::plugin::grant::{GrantError, Kind};
+use crate::plugin::grant::{GivenBy, GrantError, Kind};
 use crate::plugin::load::{Found, Shelf};
 use crate::plugin::{exports_agent, exports_toolset};
 use crate::run::given::{Asked, Holder, WouldGet};
@@ -265,7 +265,8 @@ fn change(approval: &mut Approval, spec: &AllowSpec, asked: &Asked<'_>) -> Resul
 fn take(approval: &mut Approval, asked: &Asked<'_>, text: &str) -> Result<(), GrantError> {
     let kind = text.parse::<Kind>().ok();
     // A folder that is gone can't be read any more, and is taken away as it is listed.
-    let same = asked.grants.parse(text).map(|allowed| allowed.grant.to_string());
+    let same = asked.grants.parse(text, GivenBy::Approval);
+    let same = same.map(|allowed| allowed.grant.to_string());
     let meant = |listed: &String| {
         let of_kind = kind.is_some_and(|kind| listed.split(':').next() == Some(kind.name()));
         listed == text || of_kind || same.as_ref() == Ok(listed)

@@ -8,7 +8,7 @@ use crate::ids::Digest;
 use crate::interfaces::call_tool;
 use crate::plugin::rights::Rights;
 use crate::plugin::toolbox::{Listed, Repeatable, Toolbox, tools};
-use crate::run::grants::{GrantFlags, Grants};
+use crate::run::grants::{GrantFlags, Grants, no_quota};
 use crate::run::secrets::RunSecrets;
 use crate::run::{Host, HostError, RunSpec, outside};
 use crate::session::audit::Denials;
@@ -58,6 +58,7 @@ impl Host {
         let named = [&plugin.name];
         let mut notices = grants.for_nobody(&spec, &named, "call");
         notices.extend(grants.unwritten(&spec, &named, &[rights.whole()]));
+        notices.extend(no_quota(&[rights.whole()]));
         notices.extend(grants.held_back(&*plugin)?);
         let defs = self.ask_tools(&plugin).await?;
         let listed = Listed {
@@ -96,7 +97,7 @@ impl ToolCaller {
         &self.guest
     }
 
-    /// What a person should know before a call: what is held back from the tools.
+    /// What a person should know before a call: what is held back from the tools, and what a folder that they may write has no bound for.
     pub fn notices(&self) -> &[String] {
         &self.notices
     }

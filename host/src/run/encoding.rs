@@ -11,7 +11,7 @@ use crate::error::{Dimension, Refusal, RefusalKind};
 use crate::ids::{Digest, RunId, Scope, SessionId, StreamId};
 use crate::limits::Limits;
 use crate::llm::price::Price;
-use crate::plugin::grant::{Access, Allowed, FolderGrant, Grant, SecretGrant};
+use crate::plugin::grant::{Access, Allowed, FolderGrant, GivenBy, Grant, SecretGrant};
 use crate::plugin::rights::{Rights, ToolRights};
 use crate::plugin::toolbox::Repeatable;
 use crate::run::run_file;
@@ -68,6 +68,7 @@ fn allowed() -> Vec<Allowed> {
     let all = grants.into_iter().map(|grant| Allowed {
         plugin: None,
         grant,
+        by: GivenBy::Flag,
         two_keys: false,
     });
     all.collect()

@@ -1,7 +1,7 @@
 //! Which grants a plugin can be given for good: those that it would get, as they are written down.
 
 use crate::plugin::approval::Approval;
-use crate::plugin::grant::{Allowed, GrantError, Kind};
+use crate::plugin::grant::{Allowed, GivenBy, GrantError, Kind};
 use crate::plugin::load::Found;
 use crate::plugin::rights::asked_for;
 use crate::run::adding::AddSpec;
@@ -114,7 +114,7 @@ impl Asked<'_> {
     /// # Errors
     /// It can't be read or given, it is for another plugin, or the plugin does not ask for it.
     pub(super) fn parse(&self, text: &str, holder: Holder) -> Result<Allowed, GrantError> {
-        let allowed = self.grants.parse(text)?;
+        let allowed = self.grants.parse(text, GivenBy::Approval)?;
         let wrong = |what: &str| Err(GrantError::new(text, what));
         if allowed.plugin.as_ref().is_some_and(|plugin| *plugin != self.found.name) {
             return wrong(&format!("it is for another plugin than {}", self.found.name));
@@ -130,7 +130,8 @@ impl Asked<'_> {
             ..allowed
         };
         // As it is read again whenever the plugin runs.
-        if self.grants.parse(&allowed.grant.to_string()).as_ref() != Ok(&allowed) {
+        let again = self.grants.parse(&allowed.grant.to_string(), GivenBy::Approval);
+        if again.as_ref() != Ok(&allowed) {
             return wrong("it can't be written down, as its path is no plain text");
         }
         // Folders and hosts are for an agent's tools, which are asked themselves.

@@ -1,14 +1,15 @@
 //! Rights out of words: what the operator allowed by flags and configuration, and what was approved with each plugin, as the rights of a run's root
 //! and of its tools.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::config::{Config, DENIABLE, Source};
 use crate::plugin::approval::{Approval, ApprovalError};
-use crate::plugin::grant::{Allowed, FolderGrant, Grant, GrantContext, GrantError, Kind, ProviderFiles};
+use crate::plugin::grant::{Allowed, FolderGrant, GivenBy, Grant, GrantContext, GrantError, Kind, ProviderFiles};
 use crate::plugin::load::Found;
 use crate::plugin::manifest::Manifest;
-use crate::plugin::rights::{Rights, TakenBy, TakenIn, ToolRights, with_one_key};
+use crate::plugin::rights::{Key, Rights, TakenBy, TakenIn, ToolRights, asked_for, missing_key, with_one_key};
 use crate::plugin::{Origin, Plugin};
 use crate::run::HostError;
 use crate::run::secrets::is_set;
@@ -78,6 +79,37 @@ impl<'a> From<&'a Found> for Whose<'a> {
     }
 }
 
+impl Whose<'_> {
+    /// That it lacks a manifest for a grant that takes two keys.
+    fn without_manifest(&self, grant: &Grant) -> String {
+        let name = self.name;
+        match with_one_key(grant) {
+            Some(_) => format!(
+                "{name} may only read with {grant}: writing outside of your own folder takes a manifest that asks for fs:rw besides"
+            ),
+            None => format!("{name} does not get {grant}: that takes a manifest that asks for it besides"),
+        }
+    }
+
+    /// That what the configuration says is no word for a grant that takes two keys, and how to give it. Short: a line of a run's progress is cut.
+    fn without_word(&self, grant: &Grant, flag: &str) -> String {
+        let name = self.name;
+        let held = match with_one_key(grant) {
+            Some(_) => "may only read with",
+            None => "does not get",
+        };
+        let flagged = text::shell_word(&format!("{name}={grant}"));
+        // What comes with the host is never approved, and what is named by its path was not.
+        let approved = match self.origin {
+            Origin::Home(_) => format!(", or once with hermes-host plugin allow {name}"),
+            Origin::Standard | Origin::Path(_) | Origin::Kept => String::new(),
+        };
+        format!(
+            "{name} {held} {grant} by the configuration alone: say it on the command line with {flag} {flagged}{approved}"
+        )
+    }
+}
+
 impl<'a> Grants<'a> {
     /// Nothing but what was approved with a plugin.
     pub(super) fn approved_alone(config: &'a Config) -> Result<Self, HostError> {
@@ -99,8 +131,10 @@ impl<'a> Grants<'a> {
     pub(super) fn read(config: &'a Config, flags: &GrantFlags<'_>) -> Result<Self, HostError> {
         let mut grants = Self::approved_alone(config)?;
         let read = |configured: &[String], flags: &[String]| {
-            let all = configured.iter().chain(flags);
-            all.map(|text| grants.parse(text)).collect::<Result<Vec<_>, _>>()
+            let configured = configured.iter().map(|text| (text, GivenBy::Configuration));
+            let all = configured.chain(flags.iter().map(|text| (text, GivenBy::Flag)));
+            all.map(|(text, by)| grants.parse(text, by))
+                .collect::<Result<Vec<_>, _>>()
         };
         let (allowed, own) = (read(&config.allow, flags.allow)?, read(&config.own, flags.own)?);
         for Allowed { plugin, grant, .. } in &own {
@@ -123,8 +157,8 @@ impl<'a> Grants<'a> {
     }
 
     /// Reads `[PLUGIN=]GRANT`, which this host has to be able to give.
-    pub(super) fn parse(&self, text: &str) -> Result<Allowed, GrantError> {
-        let allowed = Allowed::parse(text, &self.context)?;
+    pub(super) fn parse(&self, text: &str, by: GivenBy) -> Result<Allowed, GrantError> {
+        let allowed = Allowed::parse(text, by, &self.context)?;
         usable(&allowed.grant, self.config)?;
         Ok(allowed)
     }
@@ -178,24 +212,25 @@ impl<'a> Grants<'a> {
     /// What is held back from a tool plugin for want of its second key, in words.
     pub(super) fn held_back<'p>(&self, tool: impl Into<Whose<'p>>) -> Result<Vec<String>, HostError> {
         let whose = tool.into();
-        if whose.manifest.is_some() {
-            return Ok(Vec::new());
-        }
         let (allowed, own) = self.of_tool(whose)?;
-        let held = allowed
-            .iter()
-            .chain(&own)
-            .filter(|a| a.two_keys && a.is_for(whose.name));
-        let words = held.map(|held| {
-            let (name, grant) = (whose.name, &held.grant);
-            match with_one_key(held) {
-                Some(_) => format!(
-                    "{name} may only read with {grant}: writing outside of your own folder takes a manifest that asks for fs:rw besides"
-                ),
-                None => format!("{name} does not get {grant}: that takes a manifest that asks for it besides"),
+        let mut words = Vec::new();
+        for (flag, given) in [("--allow", &allowed), ("--own", &own)] {
+            for held in given.iter().filter(|a| a.is_for(whose.name)) {
+                let lacks = missing_key(held, whose.manifest);
+                let has_it = |other: &Allowed| {
+                    let is_its = other.is_for(whose.name) && missing_key(other, whose.manifest).is_none();
+                    is_its && covers(&other.grant, &held.grant)
+                };
+                match lacks {
+                    None => {}
+                    Some(Key::Manifest) => words.push(whose.without_manifest(&held.grant)),
+                    // What it does not ask for it would not get by a flag either.
+                    Some(Key::Word) if asked_for(held, whose.manifest).is_err() || given.iter().any(has_it) => {}
+                    Some(Key::Word) => words.push(whose.without_word(&held.grant, flag)),
+                }
             }
-        });
-        Ok(words.collect())
+        }
+        Ok(words)
     }
 
     /// Which of these flags name a plugin that the run, or the `call`, does not have.
@@ -254,12 +289,8 @@ impl<'a> Grants<'a> {
     fn flagged<'s>(&'s self, spec: &'s RunSpec) -> impl Iterator<Item = (&'static str, &'s Allowed, &'s String)> {
         let lists = [("allow", &self.allowed, &spec.allow), ("own", &self.own, &spec.own)];
         lists.into_iter().flat_map(|(name, all, flags)| {
-            // Those of the configuration come first.
-            let given = &all[all.len().saturating_sub(flags.len())..];
-            given
-                .iter()
-                .zip(flags)
-                .map(move |(allowed, flag)| (name, allowed, flag))
+            let given = all.iter().filter(|allowed| allowed.by == GivenBy::Flag);
+            given.zip(flags).map(move |(allowed, flag)| (name, allowed, flag))
         })
     }
 
@@ -294,6 +325,28 @@ impl<'a> Grants<'a> {
             self.tool(plugin)?.whole()
         })
     }
+}
+
+/// Whether a grant gives all that another one does, of those that take two keys.
+fn covers(all: &Grant, some: &Grant) -> bool {
+    match (all, some) {
+        (Grant::Net(all), Grant::Net(some)) => some.within(all),
+        (Grant::Fs(all), Grant::Fs(some)) => all.access >= some.access && some.dir.starts_with(&all.dir),
+        _ => all == some,
+    }
+}
+
+/// That tools with these rights may fill the disk, where they may write folders.
+pub(super) fn no_quota(tools: &[Rights]) -> Option<String> {
+    let writable = tools.iter().flat_map(Rights::folders).filter(FolderGrant::writable);
+    let folders: BTreeSet<String> = writable.map(|folder| folder.dir.display().to_string()).collect();
+    let folders: Vec<String> = folders.into_iter().collect();
+    (!folders.is_empty()).then(|| {
+        format!(
+            "tools may change or delete all that is in a folder, and fill the disk, as only the size of one file is bounded there (limits.file_size): {}",
+            folders.join(", ")
+        )
+    })
 }
 
 /// Where the configuration takes rights away from roots.

@@ -19,7 +19,7 @@ use crate::plugin::rights::{Rights, ToolRights};
 use crate::plugin::toolbox::{Listed, Repeatable, Tool, Toolbox, tools};
 use crate::run::Host;
 use crate::run::error::HostError;
-use crate::run::grants::{GrantFlags, Grants};
+use crate::run::grants::{GrantFlags, Grants, no_quota};
 use crate::run::outside;
 use crate::run::secrets::RunSecrets;
 use crate::run::spec::{Budget, RunSpec};
@@ -117,6 +117,7 @@ impl Host {
         let named: Vec<&String> = named.collect();
         notices.extend(grants.for_nobody(spec, &named, "run"));
         notices.extend(grants.unwritten(spec, &named, &reach));
+        notices.extend(no_quota(&reach));
         notices.extend(grants.idle_secrets(spec, &reach));
         if let Some(model) = model.as_ref().filter(|m| m.price.is_none() && m.provider() != SCRIPTED) {
             let name = model.full_name();

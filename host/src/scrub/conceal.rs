@@ -6,6 +6,9 @@ use std::ops::Range;
 use super::secret::{Match, View};
 use super::secrets::{Known, Secrets};
 
+/// Small pieces are joined up to about so many bytes before they are searched.
+const JOINED: usize = 64 * 1024;
+
 impl Secrets {
     /// Whether there is nothing to look for.
     pub fn is_empty(&self) -> bool {
@@ -24,6 +27,35 @@ impl Secrets {
         }
         let first = self.matches(bytes).into_iter().min_by_key(|hit| hit.start)?;
         Some(self.known(first.owner))
+    }
+
+    /// A secret that stands in these pieces one behind the other, over an edge of theirs: each piece is taken to hold none by itself. Of a large piece only
+    /// its ends are looked at, and no byte more than a few times, however small the pieces are.
+    pub fn find_over_edges<'b>(&self, pieces: impl IntoIterator<Item = &'b str>) -> Option<Known<'_>> {
+        if self.is_empty() {
+            return None;
+        }
+        // What goes on behind an edge began no further before it.
+        let reach = self.longest().saturating_sub(1);
+        let mut joined = Vec::new();
+        for piece in pieces {
+            let piece = piece.as_bytes();
+            let is_large = piece.len() > 2 * reach;
+            joined.extend_from_slice(if is_large { &piece[..reach] } else { piece });
+            if !is_large && joined.len() < JOINED + 2 * reach {
+                continue;
+            }
+            if let Some(known) = self.find(&joined) {
+                return Some(known);
+            }
+            if is_large {
+                joined.clear();
+                joined.extend_from_slice(&piece[piece.len() - reach..]);
+            } else {
+                joined.drain(..joined.len() - reach);
+            }
+        }
+        self.find(&joined)
     }
 
     /// A secret that stands in a host's name, in which case means nothing and points may stand anywhere.
@@ -133,6 +165,31 @@ mod tests {
         let text = [b"\xff\x00<", VALUE.as_bytes(), b">\xfe", hex(VALUE).as_bytes(), b"\0"].concat();
         assert_eq!(&*secrets().conceal(&text), b"\xff\x00<[secret x]>\xfe[secret x]\0");
         assert_eq!(secrets().find(&text), Some(Known::Secret("x")));
+    }
+
+    #[test]
+    fn a_secret_is_found_over_the_edges_of_pieces_wherever_they_are() {
+        let secrets = secrets();
+        let found = |pieces: &[&str]| secrets.find_over_edges(pieces.iter().copied());
+        let large = "1".repeat(3 * secrets.longest());
+        let hex = hex(VALUE);
+        for form in [VALUE, &hex] {
+            for cut in 1..form.len() {
+                let (a, b) = form.split_at(cut);
+                assert_eq!(found(&["x", a, b, "y"]), Some(Known::Secret("x")), "{a} {b}");
+                let (a, b) = (format!("{large}{a}"), format!("{b}{large}"));
+                assert_eq!(found(&[&large, &a, &b]), Some(Known::Secret("x")), "{cut}");
+                assert_eq!(found(&[&a, "-", "", &large]), None, "{cut}");
+            }
+            // Each of its bytes by itself, behind so many small pieces that some of them are given up.
+            for before in [0, 1, JOINED, JOINED + 2 * secrets.longest() - 20] {
+                let pieces = std::iter::repeat_n("1", before).chain(form.split("").filter(|piece| !piece.is_empty()));
+                assert_eq!(secrets.find_over_edges(pieces), Some(Known::Secret("x")), "{before}");
+            }
+        }
+        assert_eq!(found(&[&VALUE[16..], &VALUE[..16]]), None);
+        assert_eq!(found(&[]), None);
+        assert_eq!(Secrets::none().find_over_edges([&VALUE[..16], &VALUE[16..]]), None);
     }
 
     #[test]

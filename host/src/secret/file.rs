@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use zeroize::Zeroizing;
 
 use super::{Guessable, Secret, SecretError, check_guess, check_name, check_value};
@@ -39,7 +39,7 @@ pub struct Set {
 #[serde(deny_unknown_fields)]
 struct Read {
     format: u32,
-    secrets: Vec<Entry<String>>,
+    secrets: Vec<Entry<Wiped>>,
 }
 
 /// The same as it is written.
@@ -59,6 +59,15 @@ struct Entry<T> {
     query: Option<String>,
     value: T,
     set_ms: u64,
+}
+
+/// A value as it is read, wiped also where the file is refused for what stands behind it.
+struct Wiped(Zeroizing<String>);
+
+impl<'de> Deserialize<'de> for Wiped {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        String::deserialize(from).map(|value| Self(Zeroizing::new(value)))
+    }
 }
 
 impl SecretFile {
@@ -184,8 +193,8 @@ fn is_nowhere(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-fn secret(entry: Entry<String>) -> Result<Secret, String> {
-    let value = Zeroizing::new(entry.value);
+fn secret(entry: Entry<Wiped>) -> Result<Secret, String> {
+    let Wiped(value) = entry.value;
     check_name(&entry.name).map_err(|e| e.to_string())?;
     check_value(&value, u64::MAX).map_err(|e| e.to_string())?;
     let place = match (entry.header, entry.query) {
@@ -331,6 +340,21 @@ mod tests {
             let error = file.read().expect_err(bad).to_string();
             assert!(error.contains("damaged") && !error.contains("3456789"), "{error}");
         }
+    }
+
+    /// Memory that was given back can't be looked at without `unsafe`; that the type of a value wipes it can be told.
+    #[test]
+    fn a_value_is_wiped_from_when_it_is_read() {
+        fn is_wiped(_: &impl zeroize::ZeroizeOnDrop) {}
+        let (_dir, file) = place();
+        set(&file, "a", "0123456789", None).expect("set");
+        let good = fs::read_to_string(file.path()).expect("text");
+        let read: Read = serde_json::from_str(&good).expect("a file");
+        let Wiped(value) = &read.secrets[0].value;
+        is_wiped(value);
+        assert_eq!(value.as_str(), "0123456789");
+        is_wiped(&**file.read().expect("secrets")[0].value());
+        is_wiped(&encoded(&file.read().expect("secrets")));
     }
 
     #[test]

@@ -10,15 +10,19 @@ use crate::{process, setup, tree};
 
 /// The cargo workspaces: the root, then those of the guests.
 const WORKSPACES: [(&str, &str); 3] = [("root", "."), ("plugins", "plugins"), ("test-guests", "tests/guests")];
+/// One more, of the fuzzers: cargo-fuzz alone compiles it, with flags of its own and for minutes.
+const FUZZERS: (&str, &str) = ("fuzz", "tests/fuzz");
 
 /// Runs every check; one that fails does not keep the others from being run.
 pub(super) fn run(report: &mut Report) {
     check(report, "contract", contract::check);
-    for (name, folder) in workspaces() {
+    for (name, folder) in lock_files() {
         check(report, &format!("fmt-{name}"), || fmt(folder));
         check(report, &format!("locked-{name}"), || locked(folder));
         check(report, &format!("unused-dependencies-{name}"), || unused(folder));
         check(report, &format!("deny-{name}"), || deny(folder));
+    }
+    for (name, folder) in workspaces() {
         check(report, &format!("clippy-{name}"), || clippy(folder));
     }
     advisories(report);
@@ -31,9 +35,18 @@ pub(super) fn compile_ahead() {
     }
 }
 
+/// Those that are compiled here.
 fn workspaces() -> impl Iterator<Item = (&'static str, &'static str)> {
-    let is_there = |folder: &str| tree::at(folder).join("Cargo.toml").is_file();
-    WORKSPACES.into_iter().filter(move |(_, folder)| is_there(folder))
+    WORKSPACES.into_iter().filter(is_there)
+}
+
+/// All that have a lock file.
+fn lock_files() -> impl Iterator<Item = (&'static str, &'static str)> {
+    WORKSPACES.into_iter().chain([FUZZERS]).filter(is_there)
+}
+
+fn is_there((_, folder): &(&str, &str)) -> bool {
+    tree::at(folder).join("Cargo.toml").is_file()
 }
 
 fn check(report: &mut Report, name: &str, check: impl FnOnce() -> Result<()>) {
@@ -82,7 +95,7 @@ fn advisories(report: &mut Report) {
         report.add(Verdict::Skip, "lint::advisories");
         return;
     }
-    for (name, folder) in workspaces() {
+    for (name, folder) in lock_files() {
         check(report, &format!("advisories-{name}"), || {
             process::run(cargo_deny(folder).args(["check", "--hide-inclusion-graph", "advisories"]))
         });

@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 
 use crate::bindings::llm::ToolChoice;
-use crate::bindings::types::{Content, Media, ToolResult};
+use crate::bindings::types::Media;
 use crate::error::Refusal;
-use crate::llm::history::{Piece, Turn, result_text, turns};
+use crate::llm::history::{Answered, Block, Piece, Turn, turns};
 use crate::llm::media::{base64, note};
 use crate::llm::opaque::Owner;
 use crate::llm::protocol::{arguments, json, merge_options, temperature, tool_name, tools};
@@ -84,7 +84,7 @@ fn offer(body: &mut Map<String, Value>, request: &Request, turns: &[Turn<'_>]) -
         Some(ToolChoice::NoTools) => Some(json!({ "type": "none" })),
         Some(ToolChoice::Required) => Some(json!({ "type": "any" })),
         Some(ToolChoice::Tool(name)) => {
-            if !offered.iter().any(|(tool, _)| tool.name == *name) {
+            if !offered.iter().any(|tool| tool.name == name) {
                 return Err(Refusal::invalid("tool-choice names a tool that is not offered."));
             }
             Some(json!({ "type": "tool", "name": name }))
@@ -92,7 +92,7 @@ fn offer(body: &mut Map<String, Value>, request: &Request, turns: &[Turn<'_>]) -
     };
     let mut tools: Vec<Value> = offered
         .into_iter()
-        .map(|(tool, schema)| json!({ "name": tool.name, "description": tool.description, "input_schema": schema }))
+        .map(|tool| json!({ "name": tool.name, "description": tool.description, "input_schema": tool.schema }))
         .collect();
     if let Some(last) = tools.last_mut() {
         mark(last);
@@ -123,12 +123,12 @@ fn split(turns: Vec<Turn<'_>>) -> (Vec<Value>, Vec<Value>) {
     for turn in turns {
         let (role, blocks) = match turn {
             Turn::System(text) => {
-                system.extend(text_block(text));
+                system.extend(text_block(&text));
                 continue;
             }
-            Turn::User(content) => ("user", content.iter().filter_map(block).collect()),
+            Turn::User(blocks) => ("user", blocks.iter().filter_map(block).collect()),
             Turn::Assistant(pieces) => ("assistant", pieces.into_iter().filter_map(piece).collect::<Vec<_>>()),
-            Turn::Tool(results) => ("user", results.into_iter().map(result).collect()),
+            Turn::Tool(results) => ("user", results.iter().map(result).collect()),
         };
         match messages.last_mut() {
             _ if blocks.is_empty() => {}
@@ -147,10 +147,10 @@ fn text_block(text: &str) -> Option<Value> {
     (!text.trim().is_empty()).then(|| json!({ "type": "text", "text": text }))
 }
 
-fn block(block: &Content) -> Option<Value> {
+fn block(block: &Block<'_>) -> Option<Value> {
     match block {
-        Content::Text(text) | Content::Other(text) => text_block(text),
-        Content::Media(media) => Some(media_block(media)),
+        Block::Text(text) => text_block(text),
+        Block::Media(media) => Some(media_block(media)),
     }
 }
 
@@ -165,7 +165,7 @@ fn media_block(media: &Media) -> Value {
 
 fn piece(piece: Piece<'_>) -> Option<Value> {
     match piece {
-        Piece::Text(text) => text_block(text),
+        Piece::Text(text) => text_block(&text),
         Piece::Signed { text, signature } => signature
             .as_str()
             .map(|signature| json!({ "type": "thinking", "thinking": text, "signature": signature })),
@@ -185,17 +185,14 @@ fn own(data: &Value) -> Option<Value> {
     Some(json!({ "type": "redacted_thinking", "data": hidden }))
 }
 
-fn result(result: &ToolResult) -> Value {
-    let media = result.output.content.iter().filter_map(|block| match block {
-        Content::Media(media) => Some(media_block(media)),
-        _ => None,
-    });
-    let blocks: Vec<Value> = text_block(&result_text(result)).into_iter().chain(media).collect();
+fn result(result: &Answered<'_>) -> Value {
+    let media = result.media.iter().map(|media| media_block(media));
+    let blocks: Vec<Value> = text_block(&result.text).into_iter().chain(media).collect();
     let mut value = json!({ "type": "tool_result", "tool_use_id": result.call_id });
     if !blocks.is_empty() {
         value["content"] = blocks.into();
     }
-    if result.error.is_some() {
+    if result.failed {
         value["is_error"] = true.into();
     }
     value

@@ -3,9 +3,9 @@
 use serde_json::{Map, Value, json};
 
 use crate::bindings::llm::ToolChoice;
-use crate::bindings::types::{Content, Media, ToolResult};
+use crate::bindings::types::Media;
 use crate::error::Refusal;
-use crate::llm::history::{Piece, Turn, result_text, turns};
+use crate::llm::history::{Answered, Block, Piece, Turn, turns};
 use crate::llm::media::{base64, data_url, note};
 use crate::llm::opaque::Owner;
 use crate::llm::protocol::{arguments_text, json, merge_options, temperature, tool_name, tools};
@@ -91,14 +91,14 @@ fn offer(body: &mut Map<String, Value>, request: &Request) -> Result<(), Refusal
         Some(ToolChoice::NoTools) => Some("none".into()),
         Some(ToolChoice::Required) => Some("required".into()),
         Some(ToolChoice::Tool(name)) => {
-            if !offered.iter().any(|(tool, _)| tool.name == *name) {
+            if !offered.iter().any(|tool| tool.name == name) {
                 return Err(Refusal::invalid("tool-choice names a tool that is not offered."));
             }
             Some(json!({ "type": "function", "function": { "name": name } }))
         }
     };
-    let tools = offered.into_iter().map(|(tool, schema)| {
-        let function = json!({ "name": tool.name, "description": tool.description, "parameters": schema });
+    let tools = offered.into_iter().map(|tool| {
+        let function = json!({ "name": tool.name, "description": tool.description, "parameters": tool.schema });
         json!({ "type": "function", "function": function })
     });
     body.insert("tools".into(), tools.collect());
@@ -111,7 +111,7 @@ fn messages(request: &Request, owner: &Owner) -> Result<Value, Refusal> {
     for turn in turns(&request.messages, owner) {
         match turn {
             Turn::System(text) => messages.push(json!({ "role": "system", "content": text })),
-            Turn::User(blocks) => messages.push(json!({ "role": "user", "content": content(blocks) })),
+            Turn::User(blocks) => messages.push(json!({ "role": "user", "content": content(&blocks) })),
             Turn::Assistant(pieces) => messages.push(assistant(pieces)),
             Turn::Tool(results) => results_as_messages(&results, &mut messages),
         }
@@ -123,17 +123,17 @@ fn messages(request: &Request, owner: &Owner) -> Result<Value, Refusal> {
 }
 
 /// A plain string where there is only text, which is all that some servers take.
-fn content(blocks: &[Content]) -> Value {
-    if let [Content::Text(text) | Content::Other(text)] = blocks {
-        return text.as_str().into();
+fn content(blocks: &[Block<'_>]) -> Value {
+    if let [Block::Text(text)] = blocks {
+        return text.as_ref().into();
     }
     blocks.iter().map(block).collect()
 }
 
-fn block(block: &Content) -> Value {
+fn block(block: &Block<'_>) -> Value {
     match block {
-        Content::Text(text) | Content::Other(text) => json!({ "type": "text", "text": text }),
-        Content::Media(media) => media_block(media),
+        Block::Text(text) => json!({ "type": "text", "text": text }),
+        Block::Media(media) => media_block(media),
     }
 }
 
@@ -155,7 +155,7 @@ fn assistant(pieces: Vec<Piece<'_>>) -> Value {
     let mut calls = Vec::new();
     for piece in pieces {
         match piece {
-            Piece::Text(more) => text.push_str(more),
+            Piece::Text(more) => text.push_str(&more),
             Piece::Call(call) => {
                 let (name, arguments) = (tool_name(&call.name), arguments_text(&call.arguments));
                 let function = json!({ "name": name, "arguments": arguments });
@@ -191,15 +191,13 @@ pub(super) fn is_reasoning_field(field: &str) -> bool {
 }
 
 /// One message for each result. Images can't be in these, so they follow in one message of the user.
-fn results_as_messages(results: &[&ToolResult], messages: &mut Vec<Value>) {
+fn results_as_messages(results: &[Answered<'_>], messages: &mut Vec<Value>) {
     let mut shown = Vec::new();
     for result in results {
-        messages.push(json!({ "role": "tool", "tool_call_id": result.call_id, "content": result_text(result) }));
-        for block in &result.output.content {
-            if let Content::Media(media) = block {
-                shown.push(json!({ "type": "text", "text": format!("From the result of {}:", result.call_id) }));
-                shown.push(media_block(media));
-            }
+        messages.push(json!({ "role": "tool", "tool_call_id": result.call_id, "content": result.text }));
+        for media in &result.media {
+            shown.push(json!({ "type": "text", "text": format!("From the result of {}:", result.call_id) }));
+            shown.push(media_block(media));
         }
     }
     if !shown.is_empty() {
@@ -240,7 +238,7 @@ fn is_strict(schema: &Value, depth: u32) -> bool {
 mod tests {
     use super::*;
     use crate::bindings::llm::{Message, Part};
-    use crate::bindings::types::{Error, ErrorKind};
+    use crate::bindings::types::{Content, Error, ErrorKind};
     use crate::config::model::ProviderKind;
     use crate::llm::history::tests::{call, result, user};
     use crate::llm::request::tests::{request, tool};

@@ -9,7 +9,7 @@ use crate::engine::precheck::{self, LoadError};
 use crate::ids::Digest;
 use crate::limits::Limits;
 use crate::plugin::Origin;
-use crate::plugin::grant::{Allowed, GrantContext, GrantError};
+use crate::plugin::grant::{Allowed, GivenBy, GrantContext, GrantError};
 use crate::plugin::load::Found;
 use crate::text;
 
@@ -235,11 +235,12 @@ impl Approval {
     pub fn granted(&self, context: &GrantContext) -> Result<(Vec<Allowed>, Vec<Allowed>), ApprovalError> {
         let read = |grants: &[String]| {
             let read = grants.iter().map(|text| {
-                let allowed = Allowed::parse(text, context).map_err(|error| ApprovalError::Grant {
-                    plugin: self.name.clone(),
-                    grant: text.clone(),
-                    error,
-                })?;
+                let allowed =
+                    Allowed::parse(text, GivenBy::Approval, context).map_err(|error| ApprovalError::Grant {
+                        plugin: self.name.clone(),
+                        grant: text.clone(),
+                        error,
+                    })?;
                 let found = allowed.grant.to_string();
                 if found == *text {
                     return Ok(allowed);

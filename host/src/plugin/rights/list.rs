@@ -125,7 +125,7 @@ mod tests {
     use super::super::tests::{all, folder};
     use super::super::{SpaceWish, Wishes};
     use super::*;
-    use crate::plugin::grant::Allowed;
+    use crate::plugin::grant::{Allowed, GivenBy};
 
     fn grants(list: &[Right]) -> Vec<&str> {
         list.iter().map(|right| right.grant.as_str()).collect()
@@ -205,6 +205,7 @@ mod tests {
             let allowed = |grant| Allowed {
                 plugin: plugin.clone(),
                 grant,
+                by: GivenBy::Flag,
                 two_keys: false,
             };
             grants.into_iter().map(allowed).collect::<Vec<_>>()

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::egress::NetRule;
 use crate::error::{Lack, Refusal};
-use crate::plugin::grant::{Allowed, FolderGrant, Grant, GrantError, Kind, SecretGrant};
+use crate::plugin::grant::{Allowed, FolderGrant, GivenBy, Grant, GrantError, Kind, SecretGrant};
 use crate::plugin::manifest::{Manifest, Wanted};
 use crate::text;
 
@@ -117,15 +117,17 @@ impl Rights {
             ..Self::default()
         };
         for allowed in allowed.iter().filter(|allowed| allowed.is_for(plugin)) {
-            let grant = &allowed.grant;
+            let grant = match missing_key(allowed, manifest) {
+                None => Some(allowed.grant.clone()),
+                Some(_) => with_one_key(&allowed.grant),
+            };
+            let Some(grant) = grant else { continue };
             let Some(manifest) = manifest else {
-                if let Some(grant) = with_one_key(allowed) {
-                    rights.add(&grant)?;
-                }
+                rights.add(&grant)?;
                 continue;
             };
-            if manifest.wants.iter().any(|want| wants(&want.grant, grant)) {
-                narrowed(grant, manifest)
+            if manifest.wants.iter().any(|want| wants(&want.grant, &grant)) {
+                narrowed(&grant, manifest)
                     .iter()
                     .try_for_each(|grant| rights.add(grant))?;
             }
@@ -485,11 +487,28 @@ pub fn asked_for(allowed: &Allowed, manifest: Option<&Manifest>) -> Result<(), &
     }
 }
 
-/// What is left of a grant for a tool without a manifest, which asks for nothing: where two keys are needed, a folder is read-only and all else is
-/// held back.
-pub fn with_one_key(allowed: &Allowed) -> Option<Grant> {
-    match &allowed.grant {
-        grant if !allowed.two_keys => Some(grant.clone()),
+/// What a tool lacks for a grant that takes two keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Key {
+    /// The operator's word for this run or this plugin: what stands in the configuration is for every plugin that will ever ask.
+    Word,
+    /// A manifest that asks for it.
+    Manifest,
+}
+
+/// The key that a tool lacks for a grant that takes two; none where it has both, or one is enough.
+pub fn missing_key(allowed: &Allowed, manifest: Option<&Manifest>) -> Option<Key> {
+    match (allowed.two_keys, manifest, allowed.by) {
+        (false, ..) => None,
+        (true, None, _) => Some(Key::Manifest),
+        (true, Some(_), GivenBy::Configuration) => Some(Key::Word),
+        (true, Some(_), GivenBy::Flag | GivenBy::Approval) => None,
+    }
+}
+
+/// What is left of a grant that takes two keys for a tool that has not both: a folder is read-only, and all else is held back.
+pub fn with_one_key(grant: &Grant) -> Option<Grant> {
+    match grant {
         Grant::Fs(folder) => Some(Grant::Fs(FolderGrant {
             access: Access::Read,
             ..folder.clone()
@@ -566,6 +585,7 @@ pub(super) mod tests {
                 two_keys: matches!(&grant, Grant::Net(rule) if rule.is_everything()),
                 plugin: None,
                 grant,
+                by: GivenBy::Flag,
             })
             .collect()
     }
@@ -734,6 +754,43 @@ pub(super) mod tests {
         assert_eq!(access(&grants, Some(&asks)), Access::Write);
         let root = Rights::root("r", &grants, &[], None).expect("rights");
         assert_eq!(root.folders()[0].access, Access::Write, "its tools are asked");
+    }
+
+    #[test]
+    fn what_the_configuration_says_is_no_word_for_what_takes_two_keys() {
+        let asks = manifest("name = \"t\"\n[[wants]]\ngrant = \"net\"\n[[wants]]\ngrant = \"fs:rw\"\n");
+        let of = |by| {
+            let mut grants = all(vec![
+                Grant::Net("*".parse().expect("a rule")),
+                Grant::Net("x.org".parse().expect("a rule")),
+                folder("srv", "/srv", Access::Write),
+            ]);
+            grants[2].two_keys = true;
+            grants.iter_mut().for_each(|allowed| allowed.by = by);
+            grants
+        };
+        for (by, rules, access) in [
+            (GivenBy::Flag, 2, Access::Write),
+            (GivenBy::Approval, 2, Access::Write),
+            (GivenBy::Configuration, 1, Access::Read),
+        ] {
+            let tool = ToolRights::new("t", &of(by), &of(by)[..2], Some(&asks)).expect("rights");
+            let whole = tool.whole();
+            assert_eq!(
+                (whole.net_rules().len(), whole.folders()[0].access),
+                (rules, access),
+                "{by:?}"
+            );
+            let own = tool.called_by(&Rights::none());
+            assert_eq!(own.net_rules().len(), rules, "{by:?}, as its own");
+        }
+        // A word that is meant for it beside the configuration's is enough.
+        let both = [of(GivenBy::Configuration), of(GivenBy::Flag)].concat();
+        let tool = Rights::tool("t", &both, Some(&asks)).expect("rights");
+        assert_eq!((tool.net_rules().len(), tool.folders()[0].access), (2, Access::Write));
+        // What an agent has goes to tools alone, each of which is asked.
+        let root = Rights::root("r", &of(GivenBy::Configuration), &[], None).expect("rights");
+        assert_eq!(root.folders()[0].access, Access::Write);
     }
 
     #[test]

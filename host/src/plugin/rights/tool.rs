@@ -111,12 +111,13 @@ impl ToolRights {
 mod tests {
     use super::*;
     use crate::error::Refusal;
-    use crate::plugin::grant::{Access, Grant, SecretGrant};
+    use crate::plugin::grant::{Access, GivenBy, Grant, SecretGrant};
 
     fn allowed(grants: &[Grant]) -> Vec<Allowed> {
         let of = |grant: &Grant| Allowed {
             plugin: Some("weather".to_owned()),
             grant: grant.clone(),
+            by: GivenBy::Flag,
             two_keys: false,
         };
         grants.iter().map(of).collect()

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::config::Config;
 use crate::plugin::Plugin;
-use crate::plugin::grant::{Allowed, GrantError};
+use crate::plugin::grant::{Allowed, GivenBy, GrantError};
 use crate::plugin::rights::{Right, Rights};
 use crate::run::HostError;
 use crate::run::grants::{GrantFlags, Grants};
@@ -48,7 +48,7 @@ impl Changed {
         grants.spare(std::iter::once(&**plugin), None, &reach)?;
         let mut notices = Vec::new();
         for flag in allow {
-            if gives_nothing(&plugin.name, &grants.parse(flag)?, &agent.rights)? {
+            if gives_nothing(&plugin.name, &grants.parse(flag, GivenBy::Flag)?, &agent.rights)? {
                 notices.push(format!(
                     "--allow {flag} gives it nothing: a fork has no right that its run had not"
                 ));

@@ -15,7 +15,7 @@ use crate::ids::{Digest, RunId, Scope, StreamId};
 use crate::ledger::{Caps, Ledger};
 use crate::limits::Limits;
 use crate::llm::{Catalogue, Model};
-use crate::plugin::grant::{Allowed, Grant};
+use crate::plugin::grant::{Allowed, GivenBy, Grant};
 use crate::plugin::rights::{Rights, Wishes};
 use crate::plugin::toolbox::{self, Listed, Repeatable, Tool, Toolbox};
 use crate::plugin::{Origin, Plugin};
@@ -173,6 +173,7 @@ proptest! {
             .map(|alias| Allowed {
                 plugin: None,
                 grant: Grant::Llm(Some((*alias).to_owned())),
+                by: GivenBy::Flag,
                 two_keys: false,
             })
             .collect();

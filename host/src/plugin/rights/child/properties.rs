@@ -9,7 +9,7 @@ use url::Url;
 
 use super::*;
 use crate::error::RefusalKind;
-use crate::plugin::grant::{Allowed, Grant};
+use crate::plugin::grant::{Allowed, GivenBy, Grant};
 use crate::plugin::rights::{Caller, ToolRights};
 
 /// The name of any tool.
@@ -597,6 +597,7 @@ fn all(grant: Grant) -> Allowed {
     Allowed {
         plugin: None,
         grant,
+        by: GivenBy::Flag,
         two_keys: false,
     }
 }
