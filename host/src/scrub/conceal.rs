@@ -6,6 +6,15 @@ use std::ops::Range;
 use super::secret::{Match, View};
 use super::secrets::{Known, Secrets};
 
+/// The first part of some bytes, without secrets.
+#[derive(Debug, PartialEq, Eq)]
+pub struct First<'a> {
+    /// What is shown of it.
+    pub bytes: Cow<'a, [u8]>,
+    /// Whether more comes behind it.
+    pub cut: bool,
+}
+
 impl Secrets {
     /// Whether there is nothing to look for.
     pub fn is_empty(&self) -> bool {
@@ -42,29 +51,45 @@ impl Secrets {
 
     /// `bytes` with a placeholder for each stretch that is a secret.
     pub fn conceal<'a>(&self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
-        self.conceal_first(bytes, bytes.len())
+        self.concealed(bytes, bytes.len(), usize::MAX).bytes
     }
 
-    /// The first `shown` of `bytes` with a placeholder for each stretch that is a secret, also for one that goes on behind them. Nothing but a whole secret
-    /// changes what is shown: whoever wrote the bytes would learn by how much where a guess goes wrong.
-    pub fn conceal_first<'a>(&self, bytes: &'a [u8], shown: usize) -> Cow<'a, [u8]> {
+    /// The first `shown` of `bytes` with a placeholder for each stretch that is a secret, also for one that goes on behind them: with placeholders that are
+    /// longer than what they stand for no more than `shown` bytes, each placeholder whole or not at all. Nothing but a whole secret changes what is shown:
+    /// whoever wrote the bytes would learn by how much where a guess goes wrong.
+    pub fn conceal_first<'a>(&self, bytes: &'a [u8], shown: usize) -> First<'a> {
+        self.concealed(bytes, shown, shown)
+    }
+
+    /// What comes of the first `shown` of `bytes`, of which `most` bytes are taken.
+    fn concealed<'a>(&self, bytes: &'a [u8], shown: usize, most: usize) -> First<'a> {
         let first = &bytes[..shown.min(bytes.len())];
-        if self.is_empty() {
-            return Cow::Borrowed(first);
-        }
-        let mut places = joined(self.matches(bytes));
+        let cut = first.len() < bytes.len();
+        let mut places = match self.is_empty() {
+            true => Vec::new(),
+            false => joined(self.matches(bytes)),
+        };
         places.retain(|(place, _)| place.start < first.len());
         if places.is_empty() {
-            return Cow::Borrowed(first);
+            let bytes = Cow::Borrowed(first);
+            return First { bytes, cut };
         }
         let (mut out, mut from) = (Vec::with_capacity(first.len()), 0);
         for (place, owner) in places {
-            out.extend_from_slice(&first[from..place.start]);
-            out.extend_from_slice(self.rules().placeholder(owner).as_bytes());
+            let fitted = put(&mut out, &first[from..place.start], most);
+            let placeholder = self.rules().placeholder(owner).as_bytes();
+            if !fitted || placeholder.len() > most - out.len() {
+                let bytes = Cow::Owned(out);
+                return First { bytes, cut: true };
+            }
+            out.extend_from_slice(placeholder);
             from = place.end.min(first.len());
         }
-        out.extend_from_slice(&first[from..]);
-        Cow::Owned(out)
+        let fitted = put(&mut out, &first[from..], most);
+        First {
+            bytes: Cow::Owned(out),
+            cut: cut || !fitted,
+        }
     }
 
     /// How many bytes of a text that goes on can be told: behind them a secret may begin.
@@ -89,6 +114,13 @@ impl Secrets {
         forbidden.find(bytes, &all, &mut View::default(), |hit| found.push(hit));
         found
     }
+}
+
+/// Appends so much of `bytes` that there are `most` at most. Whether that is all of them.
+fn put(out: &mut Vec<u8>, bytes: &[u8], most: usize) -> bool {
+    let fits = bytes.len().min(most - out.len());
+    out.extend_from_slice(&bytes[..fits]);
+    fits == bytes.len()
 }
 
 /// Stretches in order, those that overlap as one that has the first one's owner.
@@ -147,11 +179,8 @@ mod tests {
             assert_eq!(secrets().find(text.as_bytes()), Some(Known::Secret("x")), "{text:?}");
             assert_eq!(&*secrets().conceal(text.as_bytes()), b"<[secret x]>");
             let shown = text.len() - 9;
-            assert_eq!(
-                &*secrets().conceal_first(text.as_bytes(), shown),
-                b"<[secret x]",
-                "{shown}"
-            );
+            let first = secrets().conceal_first(text.as_bytes(), shown);
+            assert_eq!((&*first.bytes, first.cut), (&b"<[secret x]"[..], true), "{shown}");
         }
     }
 
@@ -161,13 +190,42 @@ mod tests {
             let is_secret = secrets().find(form.as_bytes()).is_some();
             let text = format!("before {form} after");
             for shown in "before ".len() + 1..="before ".len() + form.len() {
-                let out = secrets().conceal_first(text.as_bytes(), shown).into_owned();
+                let out = secrets().conceal_first(text.as_bytes(), shown);
                 let expected = match is_secret {
+                    true if shown < "before [secret x]".len() => b"before ".as_slice(),
                     true => b"before [secret x]".as_slice(),
                     false => &text.as_bytes()[..shown],
                 };
-                assert_eq!(out, expected, "{shown}");
+                assert_eq!((&*out.bytes, out.cut), (expected, true), "{shown}");
             }
+        }
+    }
+
+    #[test]
+    fn placeholders_that_are_longer_than_a_secret_take_no_more_than_is_shown() {
+        let (name, value) = ("n".repeat(64), "Kq7zT0pW");
+        let secrets = Secrets::new([(name.clone(), value.to_owned())]);
+        let placeholder = format!("[secret {name}]");
+        let most = 3 * placeholder.len() + 1;
+        for (text, expected, cut) in [
+            (value.repeat(3), placeholder.repeat(3), false),
+            (value.repeat(3) + "-", placeholder.repeat(3) + "-", false),
+            (value.repeat(3) + "-+", placeholder.repeat(3) + "-", true),
+            (
+                format!("-{}", value.repeat(3)),
+                format!("-{}", placeholder.repeat(3)),
+                false,
+            ),
+            (
+                format!("--{}", value.repeat(3)),
+                format!("--{}", placeholder.repeat(2)),
+                true,
+            ),
+            (value.repeat(4), placeholder.repeat(3), true),
+        ] {
+            let out = secrets.conceal_first(text.as_bytes(), most);
+            assert_eq!((&*out.bytes, out.cut), (expected.as_bytes(), cut), "{text}");
+            assert!(secrets.conceal(text.as_bytes()).len() >= out.bytes.len());
         }
     }
 
@@ -181,7 +239,7 @@ mod tests {
                     let cut = |guess: &str| {
                         let text = format!("before {}{}", &guess[..begun], "-".repeat(beyond));
                         let shown = "before ".len() + begun;
-                        secrets().conceal_first(text.as_bytes(), shown).len()
+                        secrets().conceal_first(text.as_bytes(), shown).bytes.len()
                     };
                     assert_eq!(cut(&right), cut(&wrong), "{begun} {beyond}");
                 }
