@@ -249,18 +249,37 @@ mod tests {
 
     #[test]
     fn a_page_that_repeats_a_secret_hides_it_by_no_escape() {
-        let value = "Kq7z<T0p&W4n\"Xv9'Ls>B2mYc6RdG8h";
-        let secrets = Secrets::new([("x".to_owned(), value.to_owned())]);
-        let text = value.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-        for (quote, apostrophe) in [
-            ("\"", "'"),
-            ("&quot;", "'"),
-            ("&quot;", "&#x27;"),
-            ("&quot;", "&#39;"),
-            ("&#34;", "&#39;"),
+        let value = "Kq7z<T0p&W4n\"Xv9'Ls>B2m+Yc6/RdG=8h`Jf3";
+        let base64 = "q83vEjRWeJCrze8SNFZ+kKvN7xI0V/iQq83vEg==";
+        let secrets = Secrets::new([("x".to_owned(), value.to_owned()), ("y".to_owned(), base64.to_owned())]);
+        let texts = [value, base64].map(|text| text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;"));
+        for escapes in [
+            "",
+            "\"&quot;",
+            "\"&quot; '&#x27;",
+            "\"&quot; '&#X27;",
+            "\"&quot; '&#039;",
+            "\"&quot; '&#39;",
+            "\"&quot; '&apos;",
+            "\"&#34; '&#39;",
+            "\"&#34; '&#39; +&#43;",
+            "\"&#34; '&#39; +&#43; =&#61; `&#96;",
+            "\"&quot; '&#x27; /&#x2F;",
+            "\"&quot; '&#x27; =&#x3D; `&#x60;",
+            "\"&quot; '&#x27; =&#x3d; `&#x60;",
+            "\"&quot; '&#39; /&#x2F; =&#x3D; `&#x60;",
         ] {
-            let page = text.replace('"', quote).replace('\'', apostrophe);
-            assert_eq!(&*secrets.conceal(page.as_bytes()), b"[secret x]", "{page}");
+            let escaped = |text: &String| {
+                escapes.split_whitespace().fold(text.clone(), |text, escape| {
+                    let (sign, escape) = escape.split_at(1);
+                    text.replace(sign, escape)
+                })
+            };
+            let pages = texts.each_ref().map(escaped);
+            let concealed = pages
+                .each_ref()
+                .map(|page| secrets.conceal(page.as_bytes()).into_owned());
+            assert_eq!(concealed, [b"[secret x]", b"[secret y]"], "{pages:?}");
         }
     }
 
