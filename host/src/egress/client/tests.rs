@@ -398,11 +398,11 @@ async fn a_body_is_cut_also_where_nothing_comes_behind_what_crosses() {
     let longest = known.longest();
     assert!(value.len() < longest && longest < MOST);
     let (short, usual) = (
-        limits(&[("http.body", MOST as u64), ("http.total", 200)]),
+        limits(&[("http.body", MOST as u64), ("http.total", 500)]),
         limits(&[("http.body", MOST as u64)]),
     );
     let own = Waits {
-        between_bytes: Some(Duration::from_millis(20)),
+        between_bytes: Some(Duration::from_millis(500)),
         ..Waits::default()
     };
     let ways = [
