@@ -106,6 +106,11 @@ impl<'de> Deserialize<'de> for Amounts {
     }
 }
 
+/// The sum of counts, held at the largest that 64 bits take: those of a run that came out of a file are whatever its writer liked.
+pub fn sum(counts: impl IntoIterator<Item = u64>) -> u64 {
+    counts.into_iter().fold(0, u64::saturating_add)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,5 +131,6 @@ mod tests {
         let most = Amounts::of(Dimension::Fuel, u64::MAX);
         assert_eq!(most.plus(&Amounts::of(Dimension::Fuel, 1)), most);
         assert_eq!(Amounts::ZERO.minus(&most), Amounts::ZERO);
+        assert_eq!((sum([]), sum([1, 2]), sum([u64::MAX, 1])), (0, 3, u64::MAX));
     }
 }

@@ -124,6 +124,13 @@ impl RefusalKind {
     }
 }
 
+impl RefusalKind {
+    /// The dimension of a kind that is shown so, where it has one: the row of a run keeps no more of a kind than that.
+    pub fn dimension_in(shown: &str) -> Option<Dimension> {
+        shown.strip_prefix("exhausted(")?.strip_suffix(')')?.parse().ok()
+    }
+}
+
 impl fmt::Display for RefusalKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -220,5 +227,21 @@ impl Refusal {
     /// `exhausted`, with the words that say by how much and which key changes it.
     pub fn exhausted(dimension: Dimension, message: impl Into<String>) -> Self {
         Self::new(RefusalKind::Exhausted(dimension), message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_as_it_is_shown_tells_its_dimension() {
+        for dimension in Dimension::ALL {
+            let shown = RefusalKind::Exhausted(dimension).to_string();
+            assert_eq!(RefusalKind::dimension_in(&shown), Some(dimension), "{shown}");
+        }
+        for none in ["denied", "exhausted", "exhausted()", "exhausted(usd)", "tokens"] {
+            assert_eq!(RefusalKind::dimension_in(none), None, "{none}");
+        }
     }
 }

@@ -1341,8 +1341,19 @@ fn a_garbled_page_is_never_read_as_an_empty_one() {
             _ => assert!(listed.stderr.contains("damaged"), "page {page}: {}", listed.stderr),
         }
         if listed.code == Some(0) {
-            let all = prune(&home, &["--status", "completed,damaged", "--dry-run"]);
+            let arguments = [
+                "runs",
+                "prune",
+                "--output",
+                "json",
+                "--status",
+                "completed,damaged",
+                "--dry-run",
+            ];
+            let output = home.host().args(arguments).output();
+            let all = output.json();
             assert_eq!(pruned(&all), set(&ids.each_ref()), "page {page}");
+            assert_eq!(output.code, Some(i32::from(all["damaged"].is_string())), "page {page}");
         }
         let output = home.host().arg("doctor").output();
         told += usize::from(output.code == Some(1));
@@ -1402,6 +1413,37 @@ fn a_page_that_can_not_be_read_holds_up_no_prune() {
     let host = home.host().args(["runs", "prune", "--older-than", "30d"]);
     let text = host.output().expect(1).stdout;
     assert!(text.contains("not all of it could be removed: "), "{text}");
+}
+
+#[test]
+fn a_prune_that_would_be_held_up_says_so_before() {
+    let (_server, home) = home(Vec::new());
+    whole(&home, &steps(&[]));
+    settle(&home);
+    let database = Connection::open(state(&home).join("hermes.db")).unwrap();
+    let root = "SELECT rootpage FROM sqlite_schema WHERE name = 'journal_once'";
+    let page: u32 = database.query_row(root, [], |row| row.get(0)).unwrap();
+    database.close().unwrap();
+    garble(&home, usize::try_from(page).unwrap());
+    let prune = |more: &[&str]| {
+        let host = home.host().args(["runs", "prune", "--status", "damaged"]).args(more);
+        host.output().expect(1)
+    };
+    let why = "the index journal_once can't be read, and so not which runs are damaged";
+    let told = prune(&["--dry-run"]).stdout;
+    assert!(
+        told.contains("0 runs would be removed")
+            && told.contains("not all of it would be removed: ")
+            && told.contains(why),
+        "{told}"
+    );
+    assert!(
+        prune(&["--dry-run", "--output", "json"]).json()["damaged"]
+            .as_str()
+            .unwrap()
+            .contains(why)
+    );
+    assert!(prune(&[]).stdout.contains("not all of it could be removed: "));
 }
 
 // --- a disk that fills up ---------------------------------------------------------------------------------------------------

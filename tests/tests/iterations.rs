@@ -224,7 +224,7 @@ fn money_is_exact(format: Format) {
         assert!(seen[..sent].iter().all(|seen| refusal(seen).is_none()), "{seen:?}");
         for seen in &seen[sent..] {
             assert_eq!(refusal(seen).as_deref(), Some("exhausted(cost-micro-usd)"), "{seen}");
-            assert!(message(seen).contains("--budget cost-micro-usd"), "{seen}");
+            assert!(message(seen).contains("It is raised with --budget usd=N."), "{seen}");
         }
         if sent == calls {
             assert_eq!(

@@ -350,7 +350,7 @@ fn no_second_try_without_money(format: Format) {
     let settings = [("budget", "usd=0.004")];
     let (server, output, seen) = ask(format, cut(), &settings);
     assert_eq!(refusal(&seen).as_deref(), Some("upstream"));
-    assert!(message(&seen).contains("--budget cost-micro-usd"), "{}", message(&seen));
+    assert!(message(&seen).contains("(--budget usd=N)"), "{}", message(&seen));
     assert_eq!(server.requests().len(), 1);
     let spent = output.spent("cost_micro_usd");
     assert!((1..=4_000).contains(&spent), "{spent}");

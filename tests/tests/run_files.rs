@@ -622,6 +622,84 @@ fn a_record_that_no_host_can_go_on_from_is_refused() {
     import(&there, &file).expect(0);
 }
 
+/// A file's numbers are the word of whoever wrote it, and are shown as such: two of them may be more than one number holds.
+#[test]
+fn numbers_that_nobody_spent_are_shown() {
+    let server = ModelServer::start(Script::always(Turn::text("an answer")));
+    let home = Home::with_model(&server, Format::OpenAi);
+    let child = ChildSpec::probe(&steps(&[ask("CHILD")]));
+    let program = steps(&[child.spawn(), child.spawn(), join(0), join(1)]);
+    home.host().probe(&program).output().expect(0);
+    let run = home.newest_run();
+    let file = export(&home, &run, "run.jsonl", &[]);
+    let named = |number: u64| {
+        let length = u64::try_from(run.len()).unwrap();
+        [varint(length), run.as_bytes().to_vec(), varint(number)].concat()
+    };
+    // How a session ended, and a note of the root's audit.
+    let end_of = |number: u64| [vec![1, 2], named(number), vec![3]].concat();
+    let denied = json!({ "way": "denied", "count": u64::MAX });
+    let audited = json!({ "plugin": "x", "digest": "0".repeat(64), "entries": [denied, denied] });
+    let audited = audited.to_string().into_bytes();
+    let length = varint(u64::try_from(audited.len()).unwrap());
+    let note = [vec![1, 7], named(0), vec![1, 0, 4], length, audited, vec![5]].concat();
+    let forge = |records: &mut Vec<Vec<u8>>| {
+        for number in [1, 2] {
+            let end = end_of(number);
+            let record = records.iter_mut().find(|record| record.starts_with(&end)).unwrap();
+            let (from, to) = iterations(record, end.len());
+            drop(record.splice(from..to, varint(u64::MAX)));
+        }
+        let end = records
+            .iter()
+            .position(|record| record.starts_with(&end_of(0)))
+            .unwrap();
+        records.insert(end, note.clone());
+    };
+    let forged = with_records(&fs::read(&file).unwrap(), &forge);
+    fs::write(&file, forged).unwrap();
+    let there = elsewhere();
+    import(&there, &file).expect(0);
+    let told = |args: &[&str]| there.host().args(args).output().expect(0);
+    let most = u64::MAX.to_string();
+    let tree = told(&["tree", &run]).stdout;
+    assert_eq!(tree.matches(&format!("{most} it")).count(), 3, "{tree}");
+    let agents = there.shown(&run)["agents"].clone();
+    for agent in [1_usize, 2] {
+        assert_eq!(agents[agent]["spent"]["iterations"], u64::MAX, "{agents}");
+    }
+    let audit = told(&["show", &run, "--audit", "--output", "json"]).json();
+    let row = audit.as_array().unwrap().iter().find(|row| row["way"] == "denied");
+    assert_eq!(row.unwrap()["count"], u64::MAX, "{audit}");
+    for args in [
+        &["show", &run][..],
+        &["show", &run, "--audit"],
+        &["runs"],
+        &["export", &run],
+    ] {
+        told(args);
+    }
+}
+
+/// Where the iterations stand in the record of a session's end, behind its kind: after why it ended, its judgement, what went wrong and what it returned.
+fn iterations(record: &[u8], kind: usize) -> (usize, usize) {
+    let behind = |at: usize| {
+        let (length, text) = number(record, at);
+        text + usize::try_from(length).unwrap()
+    };
+    let behind_some = |at: usize| if record[at] == 0 { at + 1 } else { behind(at + 1) };
+    let spent = behind(behind_some(behind_some(behind(kind + 1))));
+    assert_eq!(record[spent], 1, "it says what it spent");
+    (spent + 1, number(record, spent + 1).1)
+}
+
+/// A number of a record, and where it ends.
+fn number(record: &[u8], at: usize) -> (u64, usize) {
+    let length = record[at..].iter().position(|byte| *byte < 0x80).unwrap() + 1;
+    let low = |number: u64, byte: &u8| (number << 7) | u64::from(byte & 0x7f);
+    (record[at..at + length].iter().rev().fold(0, low), at + length)
+}
+
 /// A run file with these records in the place of its own.
 fn with_records(file: &[u8], forge: &dyn Fn(&mut Vec<Vec<u8>>)) -> Vec<u8> {
     let all: Vec<Value> = file

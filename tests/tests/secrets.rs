@@ -394,9 +394,11 @@ fn a34_of_a_body_that_is_cut_no_part_of_a_secret_is_left() {
             let limit = ["--set", "limits.http.body=1KiB"];
             let output = call(&home, &site, &[fetch(&site.url("/"))], &limit).expect(0);
             let seen = called(&output)[0]["ok"].clone();
+            // The placeholder is whole, or there is no room for it.
+            let placeholder = if cut < "[secret x]".len() { "" } else { "[secret x]" };
             assert_eq!(
                 (&seen["body"], &seen["whole"]),
-                (&json!(before + "[secret x]"), &json!(false)),
+                (&json!(before + placeholder), &json!(false)),
                 "{cut}"
             );
         }

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::style::{Ink, Paint, fit, number};
+use crate::amounts::sum;
 use crate::ids::RunId;
 use crate::run::{Denial, Denials};
 use crate::text::{Shape, clean};
@@ -34,7 +35,7 @@ pub(super) fn page(paint: Paint, denials: &Denials, run: Option<&RunId>) -> Stri
         }
     }
     let unnamed = groups.iter().skip(REMEDIES).flatten().map(|denial| denial.count);
-    match unnamed.sum::<u64>() + denials.further {
+    match sum(unnamed.chain([denials.further])) {
         0 => {}
         n => out.push_str(&format!("  … and {} more\n", number(n, "denial"))),
     }

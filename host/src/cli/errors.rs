@@ -3,7 +3,8 @@
 use super::pasted::pasted;
 use super::style::{Ink, Paint, flow, width};
 use super::terminal;
-use crate::config::ConfigError;
+use crate::config::{BudgetKey, ConfigError};
+use crate::error::RefusalKind;
 use crate::ids::RunId;
 use crate::run::{ApprovalError, HostError};
 use crate::store::StoreError;
@@ -136,7 +137,7 @@ pub(super) fn raise(run: &RunId, keys: &[String]) -> Option<String> {
 
 /// A budget with these keys, as a flag takes it, but for how much.
 pub(super) fn budget_of<'k>(keys: impl Iterator<Item = &'k str>) -> String {
-    let value = |key: &str| if key.ends_with("wall") { "TIME" } else { "N" };
+    let value = |key: &str| BudgetKey::read(key).map_or("N", BudgetKey::any_value);
     let limits: Vec<String> = keys.map(|key| format!("{key}={}", value(key))).collect();
     limits.join(",")
 }
@@ -144,7 +145,7 @@ pub(super) fn budget_of<'k>(keys: impl Iterator<Item = &'k str>) -> String {
 /// What happened, with its kind where that says something that the words don't: that something failed outside or that a budget was used up is
 /// said by them.
 pub(super) fn with_kind(message: &str, kind: &str) -> String {
-    if kind == "upstream" || kind.starts_with("exhausted(") {
+    if kind == "upstream" || RefusalKind::dimension_in(kind).is_some() {
         return message.to_owned();
     }
     format!("{message} ({kind})")

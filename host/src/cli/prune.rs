@@ -15,7 +15,7 @@ const TASK: usize = 84;
 /// Columns before it.
 const HEAD: usize = 48;
 
-/// Removes runs, and tells of them. Exit code 1 where damage of the database kept something of them.
+/// Removes runs, and tells of them. Exit code 1 where damage of the database kept something of them, or would.
 pub(super) async fn prune(host: &Host, context: Context, spec: &PruneSpec) -> Result<u8, Problem> {
     let pruned = host.prune(spec).await?;
     match context.output {
@@ -60,7 +60,8 @@ fn text(pruned: &Pruned, spec: &PruneSpec, paint: Paint) -> String {
         words.push_str(&too_much(stays, keep, spec.dry_run));
     }
     if let Some(damaged) = &pruned.damaged {
-        words.push_str(&format!("not all of it could be removed: {damaged}\n"));
+        let would = if spec.dry_run { "would be" } else { "could be" };
+        words.push_str(&format!("not all of it {would} removed: {damaged}\n"));
     }
     match room {
         Some(columns) => out.push_str(&flow(&words, columns)),

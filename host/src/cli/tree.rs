@@ -1,5 +1,7 @@
 //! `tree`: the agents of a run, each under the one that spawned it, with how it ended and what it spent.
 
+use std::collections::HashMap;
+
 use super::args::Output;
 use super::errors::Problem;
 use super::plain::named;
@@ -8,8 +10,9 @@ use super::style::{Ink, Paint, count, fit, left, number, right, sent_again, usd,
 use super::{Context, json, stdio, terminal};
 use crate::amounts::Amounts;
 use crate::error::Dimension;
+use crate::ids::SessionId;
 use crate::run::Host;
-use crate::run::view::{RunView, SessionView};
+use crate::run::view::RunView;
 
 /// Columns of a role with its branch, where there is room.
 const NAME: usize = 34;
@@ -41,9 +44,9 @@ pub(super) async fn tree(host: &Host, context: Context, run: &str) -> Result<u8,
 fn text(view: &RunView, columns: usize, paint: Paint) -> String {
     let mut out = heading(paint, &view.run, &view.status, [&view.outcome, &view.exit]);
     out.push_str(&origin(view, columns, paint));
+    let tree = Tree::new(view, columns, paint);
     for (at, session) in view.sessions.iter().enumerate() {
         if session.agent.parent.is_none() {
-            let tree = Tree { view, columns, paint };
             tree.branch(&mut out, at, "", "");
         }
     }
@@ -54,32 +57,49 @@ struct Tree<'a> {
     view: &'a RunView,
     columns: usize,
     paint: Paint,
+    /// Of each agent, those that it spawned.
+    children: Vec<Vec<usize>>,
+    /// Of each agent, its iterations and those of all below it, as its other figures are.
+    iterations: Vec<u64>,
 }
 
-impl Tree<'_> {
+impl<'a> Tree<'a> {
+    fn new(view: &'a RunView, columns: usize, paint: Paint) -> Self {
+        let agents = view.sessions.iter().map(|session| &session.agent);
+        let mut places: HashMap<&SessionId, usize> = HashMap::new();
+        let mut parents = Vec::new();
+        for (at, agent) in agents.clone().enumerate() {
+            // Parents come before their children.
+            let parent = agent.parent.as_ref().and_then(|parent| places.get(parent).copied());
+            parents.push(parent);
+            places.insert(&agent.id, at);
+        }
+        let mut children = vec![Vec::new(); parents.len()];
+        let mut iterations: Vec<u64> = agents.map(|agent| agent.spent.get(Dimension::Iterations)).collect();
+        let below = parents.iter().enumerate();
+        for (at, parent) in below.filter_map(|(at, parent)| Some((at, (*parent)?))).rev() {
+            children[parent].push(at);
+            iterations[parent] = iterations[parent].saturating_add(iterations[at]);
+        }
+        // The last came first.
+        children.iter_mut().for_each(|children| children.reverse());
+        Self {
+            view,
+            columns,
+            paint,
+            children,
+            iterations,
+        }
+    }
+
     fn branch(&self, out: &mut String, at: usize, lead: &str, below: &str) {
         self.row(out, at, lead, below);
-        let children = self.children(at);
+        let children = &self.children[at];
         for (n, child) in children.iter().enumerate() {
             let last = n + 1 == children.len();
             let (lead, next) = if last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
             self.branch(out, *child, &format!("{below}{lead}"), &format!("{below}{next}"));
         }
-    }
-
-    fn children(&self, at: usize) -> Vec<usize> {
-        let sessions = &self.view.sessions;
-        let id = &sessions[at].agent.id;
-        let is_child = |other: &SessionView| other.agent.parent.as_ref() == Some(id);
-        let children = sessions.iter().enumerate().filter(|(_, other)| is_child(other));
-        children.map(|(at, _)| at).collect()
-    }
-
-    /// Iterations of an agent and of all below it, as its other figures are.
-    fn iterations(&self, at: usize) -> u64 {
-        let own = self.view.sessions[at].agent.spent.get(Dimension::Iterations);
-        let below = self.children(at).into_iter().map(|child| self.iterations(child));
-        own.saturating_add(below.sum())
     }
 
     fn row(&self, out: &mut String, at: usize, lead: &str, below: &str) {
@@ -97,7 +117,7 @@ impl Tree<'_> {
             _ => Ink::Bad,
         };
         let whole = self.columns >= NAME + STRATEGY + NUMBERS;
-        let numbers = self.numbers(spent, self.iterations(at));
+        let numbers = self.numbers(spent, self.iterations[at]);
         let beside = 1 + END + width(&numbers);
         let columns = if whole {
             NAME

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::style::{Ink, Paint, clock, count, first_line, fit, left, number, right, tail, usd, width};
-use crate::amounts::Amounts;
+use crate::amounts::{Amounts, sum};
 use crate::error::Dimension;
 use crate::event::{Beginning, EventKind, RunEvent};
 use crate::ids::SessionId;
@@ -233,11 +233,11 @@ impl View {
         let Some(root) = self.agents.first() else {
             return fit("  starts", frame.width);
         };
-        let refunded: u64 = self.agents.iter().map(|agent| agent.refunded).sum();
+        let refunded = sum(self.agents.iter().map(|agent| agent.refunded));
         // One agent has a limit to show; of several, as of all else here, the sum is told.
         let iterations = match (self.agents.as_slice(), root.limit) {
             ([_], Some(_)) => format!("{} iterations", root.iterations_shown()),
-            (all, _) => number(all.iter().map(|agent| agent.iterations).sum(), "iteration"),
+            (all, _) => number(sum(all.iter().map(|agent| agent.iterations)), "iteration"),
         };
         let mut parts = vec![iterations];
         if refunded > 0 {

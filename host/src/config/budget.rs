@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::budget_key::{BudgetKey, Scope, scoped};
 use super::error::DidYouMean;
 use crate::error::Dimension;
 use crate::limits::{self, Limit, TABLE, Unit};
@@ -23,17 +24,6 @@ pub struct Budget {
     /// The whole run's.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tree: Vec<(Dimension, u64)>,
-}
-
-/// Whom a limit of a budget binds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Scope {
-    /// The root: a bare key.
-    Root,
-    /// A child whose spec names no such limit: `child.KEY`.
-    Child,
-    /// The whole run: `tree.KEY`.
-    Tree,
 }
 
 /// One limit of a budget, its value in the dimension's own unit.
@@ -191,11 +181,7 @@ impl From<Item> for Budget {
 impl Item {
     /// Reads one limit.
     pub(crate) fn read(key: &str, value: &str) -> Result<Self, BudgetError> {
-        let (scope, name) = match key.split_once('.') {
-            Some(("child", name)) => (Scope::Child, name),
-            Some(("tree", name)) => (Scope::Tree, name),
-            _ => (Scope::Root, key),
-        };
+        let (scope, name) = scoped(key);
         let wrong = |wanted| BudgetError::Value {
             key: key.to_owned(),
             value: text::line(value, 40),
@@ -255,16 +241,8 @@ impl Item {
 
     /// The limit's key below `budget.`, in the spelling for people.
     pub(crate) fn key(&self) -> String {
-        let name = match self.dimension {
-            Dimension::CostMicroUsd => "usd",
-            Dimension::WallClockMs => "wall",
-            other => other.name(),
-        };
-        match self.scope {
-            Scope::Root => name.to_owned(),
-            Scope::Child => format!("child.{name}"),
-            Scope::Tree => format!("tree.{name}"),
-        }
+        let Self { scope, dimension, .. } = *self;
+        BudgetKey { scope, dimension }.to_string()
     }
 }
 

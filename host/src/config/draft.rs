@@ -8,7 +8,8 @@ use serde::Deserialize as _;
 use toml::{Table, Value};
 
 use super::Durability;
-use super::budget::{Budget, Item, Scope};
+use super::budget::{Budget, Item};
+use super::budget_key::Scope;
 use super::error::{ConfigError, quoted};
 use super::keys::{self, Key, Known};
 use super::model::ModelsConfig;

@@ -5,6 +5,7 @@
 //! allows, and nothing else.
 
 mod budget;
+mod budget_key;
 mod draft;
 mod error;
 mod file;
@@ -30,8 +31,9 @@ use file::Whose;
 use model::ModelsConfig;
 use value::Raw;
 
+pub(crate) use budget::Item;
 pub use budget::{Budget, BudgetError};
-pub(crate) use budget::{Item, Scope};
+pub(crate) use budget_key::{BudgetKey, Scope, raised_with};
 pub use draft::DENIABLE;
 pub use error::ConfigError;
 pub use reference::markdown as reference;

@@ -5,7 +5,8 @@ use std::path::Path;
 use serde_json::Value as Json;
 use toml::Value;
 
-use super::budget::{Item, Scope};
+use super::budget::Item;
+use super::budget_key::Scope;
 use super::draft::Draft;
 use super::keys::{KEYS, TREES};
 use super::model;

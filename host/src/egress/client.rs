@@ -2,10 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use futures_util::StreamExt as _;
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use tokio::sync::Semaphore;
@@ -38,7 +37,7 @@ pub struct Answer {
     pub status: StatusCode,
     /// Its headers, those of the connection itself left out, without secrets.
     pub headers: HeaderMap,
-    /// Its body as it was sent, nothing decompressed, without secrets: the first `limits.http.body` of it.
+    /// Its body as it was sent, nothing decompressed, without secrets: with their placeholders, the first `limits.http.body` of it at most.
     pub body: Bytes,
     /// The body goes on after that.
     pub cut: bool,
@@ -99,9 +98,22 @@ struct Hop {
 
 /// What came of a request to one place.
 enum Came {
-    Answer(Answer),
+    Answer(Begun),
     /// It is elsewhere.
     Redirect(StatusCode, Url),
+}
+
+/// An answer of whose body more may come.
+struct Begun {
+    response: reqwest::Response,
+    headers: HeaderMap,
+    url: Url,
+    /// What of its body is here.
+    body: BytesMut,
+    /// So much of it is kept.
+    most: usize,
+    /// Whether that is all of it.
+    is_whole: bool,
 }
 
 /// What tells another host who asks.
@@ -156,8 +168,8 @@ impl Egress {
     }
 
     /// Sends a request with its body where `permit` allows it, with the secrets that its host shall get, follows its redirects, and reads the answer, of
-    /// its body no more than may cross. Everything together takes at most `limits.http.total`. `hears` hears of each request before it leaves, redirects
-    /// included.
+    /// its body no more than may cross and what tells whether a secret goes on behind that. Everything together takes at most `limits.http.total`. `hears`
+    /// hears of each request before it leaves, redirects included.
     ///
     /// # Errors
     /// A denial names the grant that would allow it; every cap names its key.
@@ -170,13 +182,43 @@ impl Egress {
         cancel: &CancellationToken,
         hears: &Hears<'_>,
     ) -> Result<Answer, EgressError> {
-        let total = self.total();
+        let answer = async {
+            let (asked, total) = (Instant::now(), self.total());
+            let begun = timeout(total, self.follow(permit, request, body, waits, hears)).await;
+            let mut begun = begun.unwrap_or(Err(EgressError::TimedOut(self.limits.http_total)))?;
+            // All that crosses is here. Nobody who sends no more, or too late, keeps it from crossing.
+            let left = total.saturating_sub(asked.elapsed());
+            let rest = begun.read(begun.most, waits, hears);
+            drop(timeout(left, rest).await);
+            Ok(self.told(permit, begun))
+        };
         tokio::select! {
             biased;
             () = cancel.cancelled() => Err(EgressError::Cancelled),
-            answer = timeout(total, self.follow(permit, request, body, waits, hears)) => {
-                answer.unwrap_or(Err(EgressError::TimedOut(self.limits.http_total)))
-            }
+            answer = answer => answer,
+        }
+    }
+
+    /// The bytes of an answer's body that may cross.
+    fn most(&self) -> usize {
+        usize::try_from(self.limits.http_body).unwrap_or(usize::MAX)
+    }
+
+    /// What is told of an answer. Behind what came of one that broke off a secret may go on that begins in it: as much as one may take up is not told, whether
+    /// or not one begins there, as its length would tell that.
+    fn told(&self, permit: &Permit, begun: Begun) -> Answer {
+        let (status, mut headers) = (begun.response.status(), begun.headers);
+        let settled = match begun.is_whole {
+            true => begun.body.len(),
+            false => begun.body.len().saturating_sub(permit.longest()),
+        };
+        let (body, cut) = permit.conceal(&mut headers, begun.body.freeze(), settled.min(self.most()));
+        Answer {
+            status,
+            headers,
+            body,
+            cut,
+            url: begun.url,
         }
     }
 
@@ -187,13 +229,13 @@ impl Egress {
         body: Bytes,
         waits: Waits,
         hears: &Hears<'_>,
-    ) -> Result<Answer, EgressError> {
+    ) -> Result<Begun, EgressError> {
         self.request_fits(&body)?;
         permit.lets_body_out(&hop.way.at, &body)?;
         hop.body = body;
         for _ in 0..=self.limits.http_redirects {
             match self.hop(permit, &hop, waits, hears).await? {
-                Came::Answer(answer) => return Ok(answer),
+                Came::Answer(begun) => return Ok(begun),
                 Came::Redirect(status, next) => {
                     hears(&Heard::Redirected);
                     let next = permit.lets_follow(&hop.way, next)?;
@@ -242,17 +284,18 @@ impl Egress {
             // Nobody sees its body.
             return Ok(Came::Redirect(status, next));
         }
-        let most = usize::try_from(self.limits.http_body).unwrap_or(usize::MAX);
-        let body = read(response, waits, most.saturating_add(permit.beyond()), hears).await?;
-        let cut = body.len() > most;
-        let body = permit.conceal(&mut headers, body, most);
-        Ok(Came::Answer(Answer {
-            status,
+        // A byte more tells whether that is all.
+        let enough = self.most().saturating_add(1);
+        let mut begun = Begun {
+            response,
             headers,
-            body,
-            cut,
             url: at.clone(),
-        }))
+            body: BytesMut::new(),
+            most: enough.max(self.most().saturating_add(permit.longest())),
+            is_whole: false,
+        };
+        begun.read(enough, waits, hears).await?;
+        Ok(Came::Answer(begun))
     }
 
     /// Where a request may connect to: every address of its host, if all of them are allowed.
@@ -336,23 +379,21 @@ impl Hop {
     }
 }
 
-/// So many bytes of the body, or all; of what comes behind them nothing is waited for.
-async fn read(response: reqwest::Response, waits: Waits, most: usize, hears: &Hears<'_>) -> Result<Bytes, EgressError> {
-    let mut body = BytesMut::new();
-    let mut stream = response.bytes_stream();
-    loop {
-        let next = async { stream.next().await.transpose() };
-        let Some(chunk) = within(waits.between_bytes, "the next byte", next).await? else {
-            return Ok(body.freeze());
-        };
-        let fits = chunk.len().min(most - body.len());
-        if !hears(&Heard::Came(fits)) {
-            return Err(EgressError::NoRoom);
+impl Begun {
+    /// Reads on until so many bytes of the body are here, or all; what comes behind them is not waited for.
+    async fn read(&mut self, enough: usize, waits: Waits, hears: &Hears<'_>) -> Result<(), EgressError> {
+        while !self.is_whole && self.body.len() < enough {
+            let Some(chunk) = within(waits.between_bytes, "the next byte", self.response.chunk()).await? else {
+                self.is_whole = true;
+                return Ok(());
+            };
+            let fits = chunk.len().min(self.most - self.body.len());
+            if !hears(&Heard::Came(fits)) {
+                return Err(EgressError::NoRoom);
+            }
+            self.body.extend_from_slice(&chunk[..fits]);
         }
-        body.extend_from_slice(&chunk[..fits]);
-        if body.len() == most {
-            return Ok(body.freeze());
-        }
+        Ok(())
     }
 }
 

@@ -176,18 +176,13 @@ impl Permit {
         }
     }
 
-    /// So many bytes behind those of an answer that cross are read, to see whether a secret goes on there; one at least, to see whether anything does.
-    pub(super) fn beyond(&self) -> usize {
-        self.known.longest().max(1)
+    /// The most bytes that a secret takes up: so many behind those of an answer that are shown tell whether one goes on there.
+    pub(super) fn longest(&self) -> usize {
+        self.known.longest()
     }
 
-    /// An answer's headers and the first `shown` bytes of its body without secrets.
-    pub(super) fn conceal(&self, headers: &mut HeaderMap, mut body: Bytes, shown: usize) -> Bytes {
-        let cut = body.len() > shown;
-        if self.known.is_empty() {
-            body.truncate(shown);
-            return body;
-        }
+    /// An answer's headers without secrets and as many bytes of its body, and whether more comes behind these.
+    pub(super) fn conceal(&self, headers: &mut HeaderMap, mut body: Bytes, shown: usize) -> (Bytes, bool) {
         let odd: Vec<_> = headers
             .keys()
             .filter(|name| self.known.find_in_host(name.as_str()).is_some())
@@ -199,10 +194,12 @@ impl Permit {
                 *value = HeaderValue::from_bytes(&clean).unwrap_or(HeaderValue::from_static(""));
             }
         }
-        let clean = match self.known.conceal_first(&body, shown) {
+        let first = self.known.conceal_first(&body, shown);
+        let cut = first.cut;
+        let clean = match first.bytes {
             Cow::Borrowed(_) => {
                 body.truncate(shown);
-                return body;
+                return (body, cut);
             }
             Cow::Owned(clean) => Bytes::from(clean),
         };
@@ -210,7 +207,7 @@ impl Permit {
         if headers.contains_key(CONTENT_LENGTH) && !cut {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(clean.len()));
         }
-        clean
+        (clean, cut)
     }
 }
 
@@ -405,16 +402,18 @@ mod tests {
             http::HeaderName::from_bytes(VALUE.as_bytes()).expect("a name"),
             HeaderValue::from_static("1"),
         );
-        let body = permit.conceal(&mut headers, Bytes::from(format!("<{VALUE}>")), 99);
-        assert_eq!(&body[..], b"<[secret x]>");
+        let (body, cut) = permit.conceal(&mut headers, Bytes::from(format!("<{VALUE}>")), 99);
+        assert_eq!((&body[..], cut), (&b"<[secret x]>"[..], false));
         assert_eq!(
             (&headers["x-echo"], headers.len()),
             (&HeaderValue::from_static("Bearer [secret x]"), 3)
         );
         assert_eq!(headers["content-length"], body.len().to_string());
-        let cut = Bytes::from(format!("<{VALUE}>"));
-        assert_eq!(&permit.conceal(&mut headers, cut, 20)[..], b"<[secret x]");
+        let whole = Bytes::from(format!("<{VALUE}>"));
+        let (body, cut) = permit.conceal(&mut headers, whole, 20);
+        assert_eq!((&body[..], cut), (&b"<[secret x]"[..], true));
         let guess = Bytes::from(format!("<{}-", &VALUE[..20]));
-        assert_eq!(&permit.conceal(&mut headers, guess.clone(), 21)[..], &guess[..21]);
+        let (body, cut) = permit.conceal(&mut headers, guess.clone(), 21);
+        assert_eq!((&body[..], cut), (&guess[..21], true));
     }
 }

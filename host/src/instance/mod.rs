@@ -35,7 +35,7 @@ use crate::limits::{self, Limits, Unit};
 use crate::plugin::Plugin;
 use crate::plugin::grant::FolderGrant;
 use crate::session::end::End;
-use crate::session::fuel::NO_FUEL;
+use crate::session::fuel::no_fuel;
 use crate::session::guest::Guest;
 use crate::text;
 
@@ -361,10 +361,7 @@ impl Bounds<'_> {
                 "a stretch between two observations ran out of fuel".to_owned(),
             )),
             (false, false) => stopped,
-            (false, true) => Stopped::Host(End::Exhausted {
-                dimension: Dimension::Fuel,
-                message: NO_FUEL.to_owned(),
-            }),
+            (false, true) => Stopped::Host(no_fuel()),
         }
     }
 

@@ -98,7 +98,8 @@ impl WasiHttpHooks for EgressHooks {
             let held = Mutex::new(held);
             let grows = |bytes: usize| {
                 let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
-                held.grow(bytes as u64, most_held)
+                let all = held.bytes().saturating_add(bytes as u64);
+                held.resize(all, most_held)
             };
             let Some(permit) = permit else {
                 tell(Told::Denied(&shut(&request)));
@@ -140,9 +141,12 @@ impl WasiHttpHooks for EgressHooks {
                 may
             };
             let answer = egress.send(&permit, request, body, waits(options), &cancel, &hears);
-            let answer = answer.await.map_err(fails)?;
+            let answer = answer.await.map_err(&fails)?;
             let mut held = held.into_inner().unwrap_or_else(PoisonError::into_inner);
-            held.shrink(answer.body.len() as u64);
+            // A secret's placeholder may take more than the secret did.
+            if !held.resize(answer.body.len() as u64, most_held) {
+                return Err(fails(EgressError::NoRoom));
+            }
             let mut response = http::Response::new(readable(answer.body, answer.cut.then_some(most), held));
             *response.status_mut() = answer.status;
             *response.headers_mut() = answer.headers;

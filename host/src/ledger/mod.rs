@@ -12,6 +12,7 @@ mod tests;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::amounts::Amounts;
+use crate::config::{BudgetKey, Scope, raised_with};
 use crate::error::{Dimension, Refusal};
 
 pub use reservation::{Held, Reservation};
@@ -132,21 +133,31 @@ pub enum Whose {
 }
 
 impl Whose {
-    /// In words, and how a key of the budget names it.
-    pub fn words(self) -> (&'static str, &'static str) {
+    /// In words.
+    pub const fn words(self) -> &'static str {
         match self {
-            Self::Agent => ("this agent", ""),
-            Self::Child => ("this agent", "child."),
-            Self::Ancestor => ("the agents above this one", ""),
-            Self::Tree => ("this run", "tree."),
+            Self::Agent | Self::Child => "this agent",
+            Self::Ancestor => "the agents above this one",
+            Self::Tree => "this run",
+        }
+    }
+
+    /// How a key of the budget names it.
+    pub(crate) const fn scope(self) -> Scope {
+        match self {
+            Self::Agent | Self::Ancestor => Scope::Root,
+            Self::Child => Scope::Child,
+            Self::Tree => Scope::Tree,
         }
     }
 
     /// Whose limit a refusal's words name by its key. The agent's own stands for that of one above it too, whose key is the same.
     fn named(words: &str) -> Option<Self> {
-        let (_, key) = words.split_once("--budget ")?;
-        let of = |whose: &Self| key.starts_with(whose.words().1);
-        [Self::Tree, Self::Child, Self::Agent].into_iter().find(of)
+        Some(match BudgetKey::named(words)?.scope {
+            Scope::Root => Self::Agent,
+            Scope::Child => Self::Child,
+            Scope::Tree => Self::Tree,
+        })
     }
 }
 
@@ -168,14 +179,14 @@ pub struct Exhausted {
 
 impl From<Exhausted> for Refusal {
     fn from(e: Exhausted) -> Self {
-        let (whose, key) = e.whose.words();
+        let (whose, raised) = (e.whose.words(), raised_with(e.dimension, &[e.whose.scope()]));
         let (d, used, cap) = (e.dimension, e.used, e.cap);
         let what = match (cap.saturating_sub(used), e.reserved) {
             (0, 0) => format!("is used up: {used} of {cap}"),
             (0, aside) => format!("has nothing left of {cap}, with {aside} set aside for what is under way"),
             (rest, _) => format!("has {rest} left of {cap}, less than this may cost"),
         };
-        let message = format!("The budget of {whose} for {d} {what}. It is raised with --budget {key}{d}=N.");
+        let message = format!("The budget of {whose} for {d} {what}. It is raised with {raised}.");
         Self::exhausted(d, message)
     }
 }

@@ -391,15 +391,21 @@ fn a_refusal_names_whose_limit_it_met() {
         (Whose::Child, Whose::Child),
         (Whose::Tree, Whose::Tree),
     ] {
-        let refused = Exhausted {
-            dimension: D::Tokens,
-            cap: 2,
-            used: 2,
-            reserved: 0,
-            whose,
+        let words = |dimension| {
+            let refused = Exhausted {
+                dimension,
+                cap: 2,
+                used: 2,
+                reserved: 0,
+                whose,
+            };
+            Refusal::from(refused).message
         };
-        let words = Refusal::from(refused).message;
-        assert_eq!(Whose::named(&words), Some(named), "{words}");
+        for dimension in D::ALL {
+            let words = words(dimension);
+            assert_eq!(Whose::named(&words), Some(named), "{words}");
+        }
+        let words = words(D::Tokens);
         let ledger = Ledger::new(Caps::default());
         let root = ledger.open_root(Caps::default());
         ledger.refused_before(root, D::Tokens, &words);

@@ -17,6 +17,7 @@ use super::retry::{self, Next};
 use super::transport::Attempt;
 use super::usage::{Charged, End};
 use crate::bindings::llm::Completion;
+use crate::config::{Scope, raised_with};
 use crate::error::{Dimension, Refusal, RefusalKind};
 use crate::limits::{self, Unit};
 
@@ -223,8 +224,9 @@ impl Tries<'_> {
 /// A failure that would be tried again if there were something left for it.
 fn no_room(refusal: Refusal, dimension: Dimension) -> Refusal {
     let message = format!(
-        "{}; it is not tried again, as the budget has no room for what that try used (--budget {dimension}=N)",
-        refusal.message.trim_end_matches('.')
+        "{}; it is not tried again, as the budget has no room for what that try used ({})",
+        refusal.message.trim_end_matches('.'),
+        raised_with(dimension, &[Scope::Root])
     );
     Refusal { message, ..refusal }
 }

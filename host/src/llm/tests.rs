@@ -591,7 +591,7 @@ async fn a_try_that_was_lost_is_followed_by_another_only_where_there_is_room_for
     assert_eq!((failure.refusal.kind.name(), failure.tries), ("upstream", 1));
     let message = &failure.refusal.message;
     assert!(
-        message.contains("broke off") && message.contains("--budget cost-micro-usd"),
+        message.contains("broke off") && message.contains("(--budget usd=N)"),
         "{message}"
     );
     assert_eq!(failure.spent, asked[0]);

@@ -582,8 +582,8 @@ impl Rows {
         match self.places.get(&key) {
             Some(place) => {
                 let joined = &mut self.rows[*place];
-                joined.count += row.count;
-                joined.failed += row.failed;
+                joined.count = joined.count.saturating_add(row.count);
+                joined.failed = joined.failed.saturating_add(row.failed);
             }
             None => {
                 self.places.insert(key, self.rows.len());

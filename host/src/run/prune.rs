@@ -117,7 +117,8 @@ pub struct Pruned {
     pub after: Size,
     /// What stays, where that is more than was to be kept.
     pub stays: Option<Stays>,
-    /// Why something of what was removed is still there: a page of the database can't be read, and all else went.
+    /// Why something of what was removed is still there, or would be, or which runs it would be is not known: a page of the database can't be read, and all
+    /// else went.
     pub damaged: Option<String>,
 }
 
@@ -158,14 +159,15 @@ impl Host {
             stays: None,
             damaged: None,
         };
+        let mut damage = Damage::default();
         if spec.dry_run {
-            let all = prunable(&store, spec, &mut Damage::default())?;
+            let all = prunable(&store, spec, &mut damage)?;
             let chosen = choose(all.clone(), spec, before.used, now_ms());
             pruned.runs = chosen.iter().map(|(run, standing)| told(run, *standing)).collect();
             pruned.stays = left_of(&all, &chosen, before).over(spec);
+            pruned.damaged = damage.0.map(|error| error.to_string());
             return Ok(pruned);
         }
-        let mut damage = Damage::default();
         damage.around(store.pages_are_apart().await)?;
         if let Some(error) = damage.0 {
             pruned.damaged = Some(error.to_string());

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::amounts::Amounts;
 use crate::bindings::types;
+use crate::config::BudgetKey;
 use crate::error::{Dimension, Refusal, RefusalKind};
 use crate::event::{Beginning, EventKind, Events, now_ms};
 use crate::ids::RunId;
@@ -27,7 +28,7 @@ use crate::store::{
     Edge, NewRun, NewSession, Owner, Record, RunRow as StoredRun, RunUpdate, SessionUpdate, Start, Status, Store,
     StoreError, Sync, Transition,
 };
-use crate::supervisor::ending::{named_limit, outcome_name, words};
+use crate::supervisor::ending::{outcome_name, words};
 use crate::supervisor::life::{Agent, Ending, From};
 use crate::supervisor::start::{AgentStart, ModelRef, PluginRef, RunStart, StartBody, ToolRef};
 use crate::supervisor::{Means, Supervisor};
@@ -481,8 +482,8 @@ fn used_up_below(agents: &[AgentSummary]) -> Vec<(String, u64)> {
     let mut keys = BTreeMap::<String, u64>::new();
     let below = agents.iter().filter(|agent| agent.parent.is_some());
     for agent in below.filter(|agent| agent.exit.as_deref() == Some("exhausted")) {
-        if let Some(key) = agent.error.as_deref().and_then(named_limit) {
-            *keys.entry(key.to_owned()).or_default() += 1;
+        if let Some(key) = agent.error.as_deref().and_then(BudgetKey::named) {
+            *keys.entry(key.to_string()).or_default() += 1;
         }
     }
     keys.into_iter().collect()

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use crate::config::{Budget, Item, Scope as Whom};
-use crate::error::Dimension;
+use crate::error::{Dimension, RefusalKind};
 use crate::ids::{Scope, StreamId};
 use crate::run::HostError;
 use crate::run::change::limits_of;
@@ -40,7 +40,8 @@ fn lacked(store: &Store, row: &RunRow) -> Result<Vec<Dimension>, HostError> {
         scope: Scope::ROOT,
     };
     let seen = store.observations(&last)?;
-    let out_of_time = row.error.as_ref().and_then(|(kind, _)| used_up(kind)) == Some(Dimension::WallClockMs);
+    let used_up = row.error.as_ref().and_then(|(kind, _)| RefusalKind::dimension_in(kind));
+    let out_of_time = used_up == Some(Dimension::WallClockMs);
     let mut all: Vec<Dimension> = seen.iter().filter_map(exhausted).collect();
     if out_of_time && waited(store, &last, &seen)? {
         all.push(Dimension::WallClockMs);
@@ -63,12 +64,6 @@ fn waited(store: &Store, stream: &StreamId, seen: &[Observation]) -> Result<bool
     let told: HashSet<u32> = told.collect();
     let begun = store.operations(stream)?;
     Ok(begun.iter().any(|row| !told.contains(&row.intent.op)))
-}
-
-/// The dimension that the error of a run names as used up.
-fn used_up(kind: &str) -> Option<Dimension> {
-    let name = kind.strip_prefix("exhausted(")?.strip_suffix(')')?;
-    name.parse().ok()
 }
 
 /// The keys of the lowest limits in this dimension that bind the root.
@@ -107,7 +102,5 @@ mod tests {
         assert_eq!(keys("usd=2,tree.usd=1"), ["tree.usd"]);
         assert_eq!(keys("usd=1,tree.usd=1"), ["usd", "tree.usd"]);
         assert_eq!(keys("iterations=1,child.usd=1"), [""; 0]);
-        assert_eq!(used_up("exhausted(tool-calls)"), Some(Dimension::ToolCalls));
-        assert_eq!(used_up("denied"), None);
     }
 }

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::amounts::Amounts;
+use crate::amounts::{Amounts, sum};
 use crate::bindings::types;
 use crate::error::{Dimension, Refusal};
 use crate::event::now_ms;
-use crate::ids::{Digest, RunId, StreamId};
+use crate::ids::{Digest, RunId, SessionId, StreamId};
 use crate::run::audit::denials;
 use crate::run::said::Said;
 use crate::run::so_far::so_far;
@@ -275,10 +275,11 @@ impl Host {
             None => None,
         };
         let mut sessions: Vec<SessionView> = Vec::new();
+        let mut depths: HashMap<SessionId, usize> = HashMap::new();
         for session in rows {
-            let parent = session.parent.as_ref().map(|p| &p.session);
-            let above = sessions.iter().find(|above| Some(&above.agent.id) == parent);
-            let depth = above.map_or(0, |above| above.depth + 1);
+            let above = session.parent.as_ref().and_then(|p| depths.get(&p.session));
+            let depth = above.map_or(0, |above| above + 1);
+            depths.insert(session.session.clone(), depth);
             sessions.push(session_view(&store, session, depth)?);
         }
         let denials = denials(&store, &row.id)?;
@@ -309,7 +310,7 @@ impl Host {
             checkpoint: said.as_ref().and_then(Said::checkpoint),
             result: said.as_ref().and_then(|said| said.report().result_json.clone()),
             artifacts: said.map(|said| said.report().artifacts.clone()).unwrap_or_default(),
-            resent: sessions.iter().map(|session| session.resent).sum(),
+            resent: sum(sessions.iter().map(|session| session.resent)),
             lost: sessions
                 .iter()
                 .fold(Amounts::ZERO, |sum, session| sum.plus(&session.lost)),

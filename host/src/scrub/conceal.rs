@@ -9,6 +9,15 @@ use super::secrets::{Known, Secrets};
 /// Small pieces are joined up to about so many bytes before they are searched.
 const JOINED: usize = 64 * 1024;
 
+/// The first part of some bytes, without secrets.
+#[derive(Debug, PartialEq, Eq)]
+pub struct First<'a> {
+    /// What is shown of it.
+    pub bytes: Cow<'a, [u8]>,
+    /// Whether more comes behind it.
+    pub cut: bool,
+}
+
 impl Secrets {
     /// Whether there is nothing to look for.
     pub fn is_empty(&self) -> bool {
@@ -74,29 +83,45 @@ impl Secrets {
 
     /// `bytes` with a placeholder for each stretch that is a secret.
     pub fn conceal<'a>(&self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
-        self.conceal_first(bytes, bytes.len())
+        self.concealed(bytes, bytes.len(), usize::MAX).bytes
     }
 
-    /// The first `shown` of `bytes` with a placeholder for each stretch that is a secret, also for one that goes on behind them. Nothing but a whole secret
-    /// changes what is shown: whoever wrote the bytes would learn by how much where a guess goes wrong.
-    pub fn conceal_first<'a>(&self, bytes: &'a [u8], shown: usize) -> Cow<'a, [u8]> {
+    /// The first `shown` of `bytes` with a placeholder for each stretch that is a secret, also for one that goes on behind them: with placeholders that are
+    /// longer than what they stand for no more than `shown` bytes, each placeholder whole or not at all. Nothing but a whole secret changes what is shown:
+    /// whoever wrote the bytes would learn by how much where a guess goes wrong.
+    pub fn conceal_first<'a>(&self, bytes: &'a [u8], shown: usize) -> First<'a> {
+        self.concealed(bytes, shown, shown)
+    }
+
+    /// What comes of the first `shown` of `bytes`, of which `most` bytes are taken.
+    fn concealed<'a>(&self, bytes: &'a [u8], shown: usize, most: usize) -> First<'a> {
         let first = &bytes[..shown.min(bytes.len())];
-        if self.is_empty() {
-            return Cow::Borrowed(first);
-        }
-        let mut places = joined(self.matches(bytes));
+        let cut = first.len() < bytes.len();
+        let mut places = match self.is_empty() {
+            true => Vec::new(),
+            false => joined(self.matches(bytes)),
+        };
         places.retain(|(place, _)| place.start < first.len());
         if places.is_empty() {
-            return Cow::Borrowed(first);
+            let bytes = Cow::Borrowed(first);
+            return First { bytes, cut };
         }
         let (mut out, mut from) = (Vec::with_capacity(first.len()), 0);
         for (place, owner) in places {
-            out.extend_from_slice(&first[from..place.start]);
-            out.extend_from_slice(self.rules().placeholder(owner).as_bytes());
+            let fitted = put(&mut out, &first[from..place.start], most);
+            let placeholder = self.rules().placeholder(owner).as_bytes();
+            if !fitted || placeholder.len() > most - out.len() {
+                let bytes = Cow::Owned(out);
+                return First { bytes, cut: true };
+            }
+            out.extend_from_slice(placeholder);
             from = place.end.min(first.len());
         }
-        out.extend_from_slice(&first[from..]);
-        Cow::Owned(out)
+        let fitted = put(&mut out, &first[from..], most);
+        First {
+            bytes: Cow::Owned(out),
+            cut: cut || !fitted,
+        }
     }
 
     /// How many bytes of a text that goes on can be told: behind them a secret may begin.
@@ -121,6 +146,13 @@ impl Secrets {
         forbidden.find(bytes, &all, &mut View::default(), |hit| found.push(hit));
         found
     }
+}
+
+/// Appends so much of `bytes` that there are `most` at most. Whether that is all of them.
+fn put(out: &mut Vec<u8>, bytes: &[u8], most: usize) -> bool {
+    let fits = bytes.len().min(most - out.len());
+    out.extend_from_slice(&bytes[..fits]);
+    fits == bytes.len()
 }
 
 /// Stretches in order, those that overlap as one that has the first one's owner.
@@ -204,11 +236,8 @@ mod tests {
             assert_eq!(secrets().find(text.as_bytes()), Some(Known::Secret("x")), "{text:?}");
             assert_eq!(&*secrets().conceal(text.as_bytes()), b"<[secret x]>");
             let shown = text.len() - 9;
-            assert_eq!(
-                &*secrets().conceal_first(text.as_bytes(), shown),
-                b"<[secret x]",
-                "{shown}"
-            );
+            let first = secrets().conceal_first(text.as_bytes(), shown);
+            assert_eq!((&*first.bytes, first.cut), (&b"<[secret x]"[..], true), "{shown}");
         }
     }
 
@@ -218,13 +247,42 @@ mod tests {
             let is_secret = secrets().find(form.as_bytes()).is_some();
             let text = format!("before {form} after");
             for shown in "before ".len() + 1..="before ".len() + form.len() {
-                let out = secrets().conceal_first(text.as_bytes(), shown).into_owned();
+                let out = secrets().conceal_first(text.as_bytes(), shown);
                 let expected = match is_secret {
+                    true if shown < "before [secret x]".len() => b"before ".as_slice(),
                     true => b"before [secret x]".as_slice(),
                     false => &text.as_bytes()[..shown],
                 };
-                assert_eq!(out, expected, "{shown}");
+                assert_eq!((&*out.bytes, out.cut), (expected, true), "{shown}");
             }
+        }
+    }
+
+    #[test]
+    fn placeholders_that_are_longer_than_a_secret_take_no_more_than_is_shown() {
+        let (name, value) = ("n".repeat(64), "Kq7zT0pW");
+        let secrets = Secrets::new([(name.clone(), value.to_owned())]);
+        let placeholder = format!("[secret {name}]");
+        let most = 3 * placeholder.len() + 1;
+        for (text, expected, cut) in [
+            (value.repeat(3), placeholder.repeat(3), false),
+            (value.repeat(3) + "-", placeholder.repeat(3) + "-", false),
+            (value.repeat(3) + "-+", placeholder.repeat(3) + "-", true),
+            (
+                format!("-{}", value.repeat(3)),
+                format!("-{}", placeholder.repeat(3)),
+                false,
+            ),
+            (
+                format!("--{}", value.repeat(3)),
+                format!("--{}", placeholder.repeat(2)),
+                true,
+            ),
+            (value.repeat(4), placeholder.repeat(3), true),
+        ] {
+            let out = secrets.conceal_first(text.as_bytes(), most);
+            assert_eq!((&*out.bytes, out.cut), (expected.as_bytes(), cut), "{text}");
+            assert!(secrets.conceal(text.as_bytes()).len() >= out.bytes.len());
         }
     }
 
@@ -238,7 +296,7 @@ mod tests {
                     let cut = |guess: &str| {
                         let text = format!("before {}{}", &guess[..begun], "-".repeat(beyond));
                         let shown = "before ".len() + begun;
-                        secrets().conceal_first(text.as_bytes(), shown).len()
+                        secrets().conceal_first(text.as_bytes(), shown).bytes.len()
                     };
                     assert_eq!(cut(&right), cut(&wrong), "{begun} {beyond}");
                 }
@@ -248,18 +306,37 @@ mod tests {
 
     #[test]
     fn a_page_that_repeats_a_secret_hides_it_by_no_escape() {
-        let value = "Kq7z<T0p&W4n\"Xv9'Ls>B2mYc6RdG8h";
-        let secrets = Secrets::new([("x".to_owned(), value.to_owned())]);
-        let text = value.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-        for (quote, apostrophe) in [
-            ("\"", "'"),
-            ("&quot;", "'"),
-            ("&quot;", "&#x27;"),
-            ("&quot;", "&#39;"),
-            ("&#34;", "&#39;"),
+        let value = "Kq7z<T0p&W4n\"Xv9'Ls>B2m+Yc6/RdG=8h`Jf3";
+        let base64 = "q83vEjRWeJCrze8SNFZ+kKvN7xI0V/iQq83vEg==";
+        let secrets = Secrets::new([("x".to_owned(), value.to_owned()), ("y".to_owned(), base64.to_owned())]);
+        let texts = [value, base64].map(|text| text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;"));
+        for escapes in [
+            "",
+            "\"&quot;",
+            "\"&quot; '&#x27;",
+            "\"&quot; '&#X27;",
+            "\"&quot; '&#039;",
+            "\"&quot; '&#39;",
+            "\"&quot; '&apos;",
+            "\"&#34; '&#39;",
+            "\"&#34; '&#39; +&#43;",
+            "\"&#34; '&#39; +&#43; =&#61; `&#96;",
+            "\"&quot; '&#x27; /&#x2F;",
+            "\"&quot; '&#x27; =&#x3D; `&#x60;",
+            "\"&quot; '&#x27; =&#x3d; `&#x60;",
+            "\"&quot; '&#39; /&#x2F; =&#x3D; `&#x60;",
         ] {
-            let page = text.replace('"', quote).replace('\'', apostrophe);
-            assert_eq!(&*secrets.conceal(page.as_bytes()), b"[secret x]", "{page}");
+            let escaped = |text: &String| {
+                escapes.split_whitespace().fold(text.clone(), |text, escape| {
+                    let (sign, escape) = escape.split_at(1);
+                    text.replace(sign, escape)
+                })
+            };
+            let pages = texts.each_ref().map(escaped);
+            let concealed = pages
+                .each_ref()
+                .map(|page| secrets.conceal(page.as_bytes()).into_owned());
+            assert_eq!(concealed, [b"[secret x]", b"[secret y]"], "{pages:?}");
         }
     }
 

@@ -54,7 +54,8 @@ pub enum Titles {
 }
 
 /// `text` without the lines of the host's own fences, which are for models. They are known by their form, as a text may come from any run: one that
-/// somebody else wrote in this form loses its mark, and no words. A fence that was cut off has no last line.
+/// somebody else wrote in this form loses its mark, and of its words none but a description, where those are dropped, that is no longer than the host's
+/// own. A fence that was cut off has no last line.
 pub fn without_fences(text: &str, titles: Titles) -> Cow<'_, str> {
     if !text.contains(NOTE) {
         return Cow::Borrowed(text);
@@ -80,7 +81,8 @@ fn opening(line: &str) -> Option<(&str, &str)> {
     let (tag, rest) = line.strip_prefix('<')?.split_once(" what=\"")?;
     let (what, note) = rest.strip_suffix('>')?.split_once("\" ")?;
     let is_own = tag.len() == 2 * TAG_BYTES && tag.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    let fits = is_own && note == NOTE && !what.contains(['"', '<', '>', '&']);
+    let is_short = what.chars().nth(WHAT_MAX).is_none();
+    let fits = is_own && is_short && note == NOTE && !what.contains(['"', '<', '>', '&']);
     fits.then_some((tag, what))
 }
 
@@ -135,6 +137,20 @@ mod tests {
         // Words stay, whoever made a fence around them, and an end closes one fence.
         let twice = format!("{own}</0123abcd>\n</89abcdef>");
         assert_eq!(without_fences(&twice, Titles::Dropped), "a\n</0123abcd>\n</89abcdef>");
+    }
+
+    #[test]
+    fn a_line_is_hidden_that_is_no_longer_than_a_description_can_be() {
+        let longest = "é".repeat(WHAT_MAX);
+        let own = fence("a\n", &longest, "0123abcd");
+        assert_eq!(without_fences(&own, Titles::Dropped), "a\n");
+        // The host cuts what is longer, so that it wrote no such line.
+        let longer = longest.clone() + "é";
+        assert!(!fence("a\n", &longer, "0123abcd").contains(&longer));
+        let other = own.replace(&longest, &longer);
+        for titles in [Titles::Dropped, Titles::Kept] {
+            assert_eq!(without_fences(&other, titles), other);
+        }
     }
 
     #[test]

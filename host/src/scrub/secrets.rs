@@ -49,7 +49,7 @@ impl fmt::Display for Known<'_> {
 /// The secrets of a run, compiled once; a clone shares them.
 ///
 /// A value is looked for as it is and in the encodings that tools and models produce: base64 in both alphabets and at
-/// any offset, hex (also as `AB:CD`, `ab cd`, or broken into lines), percent-encoding and JSON escapes. White space
+/// any offset, hex (also as `AB:CD`, `ab cd`, or broken into lines), percent-encoding, JSON escapes, and HTML's. White space
 /// around a value is ignored. A value shorter than 8 bytes is looked for as it is only, one shorter than 4 bytes not at
 /// all. Of a value longer than 16 KiB, only the first 16 KiB are looked for.
 ///

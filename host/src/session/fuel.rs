@@ -3,13 +3,21 @@
 use std::sync::atomic::Ordering;
 
 use crate::amounts::Amounts;
+use crate::config::{Scope, raised_with};
 use crate::error::Dimension;
 use crate::session::end::End;
 use crate::session::guest::Guest;
 use crate::store::Observation;
 
 /// That a budget of fuel ended an instance.
-pub const NO_FUEL: &str = "what it had of the budget of fuel is used up (--budget fuel=N, child.fuel=N, tree.fuel=N)";
+pub fn no_fuel() -> End {
+    let dimension = Dimension::Fuel;
+    let raised = raised_with(dimension, &[Scope::Root, Scope::Child, Scope::Tree]);
+    End::Exhausted {
+        dimension,
+        message: format!("what it had of the budget of fuel is used up ({raised})"),
+    }
+}
 
 impl Guest {
     /// Charges the fuel burnt since the last time. A tool's is settled with its call, and a replay's was charged when it was burnt.
@@ -57,10 +65,7 @@ impl Guest {
             return None;
         }
         self.charge_fuel();
-        (self.budget_rest() == Some(0)).then(|| End::Exhausted {
-            dimension: Dimension::Fuel,
-            message: NO_FUEL.to_owned(),
-        })
+        (self.budget_rest() == Some(0)).then(no_fuel)
     }
 
     /// Brings the store's fuel in line with its budget, of which others burn too. Called before the guest goes on.

@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::amounts::Amounts;
 use crate::bindings::types;
+use crate::config::{Scope as Whom, raised_with};
 use crate::error::{Dimension, Refusal};
 use crate::event::now_ms;
 use crate::ids::{Digest, StreamId};
@@ -574,8 +575,8 @@ impl Guest {
         }
         let within = ledger.charge_within(account, Dimension::JournalBytes, size(record) as u64);
         within.map_err(|exhausted| {
-            let most = exhausted.cap;
-            format!("its part of the journal is full: {most} bytes (limits.journal_bytes, --budget journal-bytes=N)")
+            let (most, raised) = (exhausted.cap, raised_with(exhausted.dimension, &[Whom::Root]));
+            format!("its part of the journal is full: {most} bytes (limits.journal_bytes, {raised})")
         })
     }
 

@@ -72,21 +72,26 @@ impl InFlight {
 }
 
 impl Flying {
-    /// Holds so many bytes more, unless all together would hold more than `most`. Whether it does.
-    pub fn grow(&mut self, more: u64, most: u64) -> bool {
-        let fits = |now: u64| now.checked_add(more).filter(|all| *all <= most);
-        let fitted = self.all.fetch_update(Ordering::AcqRel, Ordering::Acquire, fits).is_ok();
-        if fitted {
-            self.bytes += more;
-        }
-        fitted
+    /// How many bytes it holds.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
     }
 
-    /// Holds no more than so many bytes from now on.
-    pub fn shrink(&mut self, to: u64) {
-        let less = self.bytes.saturating_sub(to);
-        self.bytes -= less;
-        self.all.fetch_sub(less, Ordering::AcqRel);
+    /// Holds so many bytes from now on, unless these are more than before and all together would hold more than `most`. Whether it does.
+    #[must_use]
+    pub fn resize(&mut self, to: u64, most: u64) -> bool {
+        let resized = |now: u64| {
+            let all = (now - self.bytes).checked_add(to)?;
+            (to <= self.bytes || all <= most).then_some(all)
+        };
+        let is_done = self
+            .all
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, resized)
+            .is_ok();
+        if is_done {
+            self.bytes = to;
+        }
+        is_done
     }
 }
 
@@ -104,11 +109,22 @@ mod tests {
     fn bodies_hold_so_much_and_no_more() {
         let all = InFlight::default();
         let (mut one, mut other) = (all.nothing(), all.nothing());
-        assert!(one.grow(6, 10) && other.grow(4, 10) && !one.grow(1, 10));
-        one.shrink(3);
-        assert!(other.grow(3, 10) && !other.grow(1, 10));
+        assert!(one.resize(6, 10) && other.resize(4, 10) && !one.resize(7, 10));
+        assert!(one.resize(3, 10) && other.resize(7, 10) && !other.resize(8, 10));
+        assert_eq!((one.bytes(), other.bytes()), (3, 7));
         drop(other);
-        assert!(one.grow(7, 10) && !one.grow(1, 10));
+        assert!(one.resize(10, 10) && !one.resize(11, 10));
+    }
+
+    #[test]
+    fn what_holds_less_fits_also_where_more_is_held_than_may_be() {
+        let all = InFlight::default();
+        let mut one = all.nothing();
+        assert!(one.resize(6, 10));
+        let before = all.again(10);
+        assert!(!one.resize(7, 10) && one.resize(6, 10) && one.resize(5, 10));
+        drop(before);
+        assert!(one.resize(10, 10));
     }
 
     #[test]

@@ -39,6 +39,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::amounts::Amounts;
 use crate::bindings::types;
+use crate::config::{Scope as Whom, raised_with};
 use crate::egress::Egress;
 use crate::error::{Dimension, Refusal};
 use crate::event::{EventKind, Events, now_ms};
@@ -555,11 +556,12 @@ impl Session {
 
     /// The flag that raises its time.
     pub fn raises_time(&self) -> String {
-        let limit = self.run.ledger.limit_in_force(self.account, Dimension::WallClockMs);
+        let dimension = Dimension::WallClockMs;
+        let limit = self.run.ledger.limit_in_force(self.account, dimension);
         match limit.map_or(Whose::Agent, |(_, whose)| whose) {
             // It has no more than its parent had left.
-            Whose::Child => "--budget wall=TIME, child.wall=TIME".to_owned(),
-            whose => format!("--budget {}wall=TIME", whose.words().1),
+            Whose::Child => raised_with(dimension, &[Whom::Root, Whom::Child]),
+            whose => raised_with(dimension, &[whose.scope()]),
         }
     }
 

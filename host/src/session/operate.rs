@@ -10,6 +10,7 @@ use futures_util::FutureExt as _;
 use tokio_util::sync::CancellationToken;
 
 use crate::amounts::Amounts;
+use crate::config::Item;
 use crate::error::{Dimension, Refusal, RefusalKind};
 use crate::event::{EventKind, now_ms};
 use crate::ids::Digest;
@@ -549,10 +550,15 @@ impl Drop for NotBegun {
 
 /// That a call cost more than was set aside for it, and which limit it passed by that.
 fn overshot(passed: &Exhausted) -> String {
-    let (whose, key) = passed.whose.words();
-    let (dimension, cap, used) = (passed.dimension, passed.cap, passed.used);
-    let over = used - cap;
+    let (whose, dimension, used) = (passed.whose.words(), passed.dimension, passed.used);
+    let over = used - passed.cap;
+    let limit = Item {
+        scope: passed.whose.scope(),
+        dimension,
+        value: passed.cap,
+    };
     format!(
-        "The last call cost more than was set aside for it: {whose} spent {used} {dimension}, {over} over --budget {key}{dimension}={cap}."
+        "The last call cost more than was set aside for it: {whose} spent {used} {dimension}, {over} over --budget {}.",
+        limit.flag()
     )
 }

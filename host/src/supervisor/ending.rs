@@ -2,13 +2,12 @@
 
 use crate::amounts::Amounts;
 use crate::bindings::types;
-use crate::config::{Item, Scope};
+use crate::config::{Scope, raised_with};
 use crate::error::{Dimension, Refusal, RefusalKind};
 use crate::event::now_ms;
 use crate::ids::SessionId;
 use crate::instance::Stopped;
 use crate::interfaces::{Reader, redact_report, report_fits, scrub_error, scrub_report, scrub_words};
-use crate::ledger::Whose;
 use crate::session::end::End;
 use crate::session::{Session, codec};
 use crate::store::{EndKind, Record, SessionEnd, SessionUpdate, Transition};
@@ -76,45 +75,16 @@ fn met_limit(session: &Session, exit: &types::ExitReason) -> Option<String> {
     };
     let dimension = Dimension::from(*dimension);
     let ledger = &session.run.ledger;
-    let scope = match ledger.ended_by(session.account)? {
-        Whose::Agent | Whose::Ancestor => Scope::Root,
-        Whose::Child => Scope::Child,
-        Whose::Tree => Scope::Tree,
-    };
+    let scope = ledger.ended_by(session.account)?.scope();
     (ledger.ending(session.account) == Some(dimension)).then(|| used_up_words(dimension, &[scope]))
 }
 
 /// That a budget was used up, and the keys that raise it.
 fn used_up_words(dimension: Dimension, scopes: &[Scope]) -> String {
-    let value = if dimension == Dimension::WallClockMs {
-        "TIME"
-    } else {
-        "N"
-    };
-    let key = |scope: &Scope| {
-        let item = Item {
-            scope: *scope,
-            dimension,
-            value: 0,
-        };
-        format!("{}={value}", item.key())
-    };
-    let keys: Vec<String> = scopes.iter().map(key).collect();
     format!(
-        "its budget of {dimension} was used up ({BUDGET_FLAG}{})",
-        keys.join(", ")
+        "its budget of {dimension} was used up ({})",
+        raised_with(dimension, scopes)
     )
-}
-
-/// What stands before a key where words name the limit that was met.
-const BUDGET_FLAG: &str = "--budget ";
-
-/// The first key of a budget that the words of an end name.
-pub fn named_limit(words: &str) -> Option<&str> {
-    let (_, key) = words.split_once(BUDGET_FLAG)?;
-    let (key, _) = key.split_once('=')?;
-    let plain = |c: char| c.is_ascii_lowercase() || "-.".contains(c);
-    (!key.is_empty() && key.chars().all(plain)).then_some(key)
 }
 
 /// What was decided about the session stands above what its strategy returned.
@@ -279,14 +249,7 @@ mod tests {
     fn the_words_of_a_budget_that_was_used_up_name_its_key() {
         let tokens = used_up_words(Dimension::Tokens, &[Scope::Tree]);
         assert_eq!(tokens, "its budget of tokens was used up (--budget tree.tokens=N)");
-        assert_eq!(named_limit(&tokens), Some("tree.tokens"));
         let cost = used_up_words(Dimension::CostMicroUsd, &[Scope::Root, Scope::Tree]);
         assert!(cost.ends_with("(--budget usd=N, tree.usd=N)"), "{cost}");
-        assert_eq!(named_limit(&cost), Some("usd"));
-        let time = "it ran longer than 3 s (--budget wall=TIME)";
-        assert_eq!(named_limit(time), Some("wall"));
-        for none in ["", "it trapped", "--budget ", "--budget a b=N", "--budget =N"] {
-            assert_eq!(named_limit(none), None, "{none}");
-        }
     }
 }

@@ -19,7 +19,7 @@ use crate::site::Site;
 use crate::wasi::{self, agent, call, told};
 
 /// Memory that an answer may take beside its body's part that crosses, which the host has once and the guest once more, and beside what the allocator keeps of
-/// the pieces that came.
+/// the pieces that came. Of each case some bodies are several times as long, or unfold into as much.
 const BESIDE_KIB: u64 = 24 << 10;
 
 fn get(authority: &str, path: &str) -> Value {

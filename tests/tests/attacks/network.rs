@@ -1,8 +1,11 @@
 //! Requests that would lead a plugin to hosts that it was not granted: by another notation, a redirect, or an answer of the name service.
 
+use std::fs;
 use std::io::Write as _;
+use std::sync::Mutex;
 use std::time::Duration;
 
+use hermes_tests::Host;
 use hermes_tests::output::refusal;
 use hermes_tests::program::ask;
 use hermes_tests::shim::{Action, ECONNREFUSED, Shim, When};
@@ -10,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::cases;
 use crate::cases::wire::{DONE, delta, finish, whole};
-use crate::serves::{Serves, moved, page};
+use crate::serves::{Serves, moved, page, path, silent};
 use crate::site::Site;
 use crate::wasi::{told, told_by};
 
@@ -393,23 +396,84 @@ fn a36_no_credential_goes_to_another_host() {
     site.is_well();
 }
 
+/// A server that sends one body after the other, however many are asked for at once.
+fn in_turn(body: impl Fn(&str) -> String + Send + Sync + 'static) -> Serves {
+    let turn = Mutex::new(());
+    Serves::with(move |request, stream| {
+        let _turn = turn.lock().unwrap();
+        stream.write_all(&page(&body(path(request))))?;
+        silent(stream)
+    })
+}
+
+/// How many of 30 answers, none of which is read before all are there, a tool gets; each other one is refused for want of room.
+#[track_caller]
+fn held(site: &Site, host: Host, server: &Serves) -> usize {
+    let authority = server.address.to_string();
+    let steps = [json!({ "do": "send-all", "requests": 30, "authority": authority })];
+    let (seen, _) = told_by(site, host, &[&format!("net:http://{authority}")], &steps);
+    let told = seen[0]["ok"].as_array().unwrap();
+    let refused = |told: &Value| told.as_str().is_some_and(|told| told.contains("limits.in_flight"));
+    let yes: Vec<_> = told.iter().filter(|told| !refused(told)).collect();
+    assert!(told.len() == 30 && yes.iter().all(|told| told.is_object()), "{told:?}");
+    yes.len()
+}
+
 /// Answers that nobody reads yet are held to what the calls of an agent may hold, however many there are.
 #[test]
 fn a12_answers_that_nobody_reads() {
     let site = Site::new();
+    // Beside them the tool's own call is in flight, with 4 KiB and what was asked of it.
+    let host = || site.host().set("limits.in_flight", "2MiB");
+    for (bytes, fit) in [(690_000, 3), (700_000, 2), (900_000, 2), (1_040_000, 2)] {
+        let server = in_turn(move |_| "x".repeat(bytes));
+        assert_eq!(held(&site, host(), &server), fit, "{bytes}");
+    }
+    // What was let go leaves room.
     let server = Serves::always(page(&"x".repeat(900_000)));
     let authority = server.address.to_string();
-    let steps = [json!({ "do": "send-all", "requests": 60, "authority": authority })];
-    let grant = format!("net:http://{authority}");
-    let host = || site.host().set("limits.in_flight", "2MiB");
-    let (seen, _) = told_by(&site, host(), &[&grant], &steps);
-    let told = seen[0]["ok"].as_array().unwrap();
-    let refused = |told: &Value| told.as_str().is_some_and(|told| told.contains("limits.in_flight"));
-    let (no, yes): (Vec<_>, Vec<_>) = told.iter().partition(|told| refused(told));
-    assert!(!no.is_empty() && !yes.is_empty(), "{told:?}");
-    // What was let go leaves room.
     let one_by_one: Vec<Value> = (0..6).map(|_| get(&authority)).collect();
-    let (seen, _) = told_by(&site, host(), &[&grant], &one_by_one);
+    let (seen, _) = told_by(&site, host(), &[&format!("net:http://{authority}")], &one_by_one);
     assert!(seen.iter().all(|seen| seen["ok"].is_object()), "{seen:?}");
+    site.is_well();
+}
+
+/// A server repeats a secret over and over, whose placeholder is much longer: what comes of its answers is as much as any other may be, and counts as much.
+#[test]
+fn a12_a_body_that_grows_as_its_secrets_are_hidden() {
+    const VALUE: &str = "Kq7zT0pW4nXv";
+    const BODY: usize = 64 << 10;
+    let site = Site::new();
+    let (name, value) = ("n".repeat(64), site.home.folder().join("value"));
+    fs::write(&value, VALUE).unwrap();
+    let output = site.host().args(["secret", "set", &name]).reads(&value).output();
+    fs::remove_file(value).unwrap();
+    site.keep("setting a secret", &output);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    let placeholder = format!("[secret {name}]").len();
+    let most = BODY / placeholder;
+    // The path says how often it is repeated.
+    let server = in_turn(move |path| VALUE.repeat(path[1..].parse().unwrap_or(most)));
+    let authority = server.address.to_string();
+    let repeated = |times: usize| json!({ "do": "send", "authority": authority, "path": format!("/{times}") });
+    let host = || site.host().set("limits.http.body", "64KiB");
+    let steps = [
+        repeated(1),
+        repeated(most),
+        repeated(most + 1),
+        repeated(BODY / VALUE.len()),
+    ];
+    let (seen, _) = told_by(&site, host(), &[&format!("net:http://{authority}")], &steps);
+    for (seen, (times, is_cut)) in seen.iter().zip([(1, false), (most, false), (most, true), (most, true)]) {
+        let answer = &seen["ok"];
+        assert_eq!(answer["bytes"], times * placeholder, "{answer}");
+        let is_said = answer["headers"].to_string().contains("hermes-body-cut");
+        assert_eq!((answer["broken"].is_string(), is_said), (is_cut, is_cut), "{answer}");
+    }
+    // Each of them is 65,481 bytes long, and was a sixth of that.
+    assert_eq!((most, placeholder), (897, 73));
+    for (in_flight, fit) in [("1000KiB", 15), ("1040KiB", 16)] {
+        assert_eq!(held(&site, host().set("limits.in_flight", in_flight), &server), fit);
+    }
     site.is_well();
 }

@@ -4,6 +4,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::scrub::Secrets;
 
 /// A server on loopback that answers each connection with the next text, and keeps what it was sent.
 struct Server {
@@ -11,8 +12,19 @@ struct Server {
     seen: Arc<Mutex<Vec<String>>>,
 }
 
+/// What a server does when it has written an answer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Then {
+    Closes,
+    Stalls,
+}
+
 impl Server {
     async fn start(answers: Vec<String>) -> Self {
+        Self::start_and(answers, Then::Closes).await
+    }
+
+    async fn start_and(answers: Vec<String>, then: Then) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let seen = Arc::new(Mutex::new(Vec::new()));
@@ -26,7 +38,7 @@ impl Server {
                 kept.lock().expect("unpoisoned").push(text);
                 // The client hangs up where a cap is met.
                 let _ = socket.write_all(answer.as_bytes()).await;
-                if answer.is_empty() {
+                if answer.is_empty() || then == Then::Stalls {
                     std::future::pending::<()>().await;
                 }
             }
@@ -362,6 +374,72 @@ async fn bodies_are_capped_from_both_sides() {
         "{error:?}"
     );
     assert!(error.to_string().contains("1 KiB (limits.http.body)"), "{error}");
+}
+
+/// Asks a server that begins a body with this text, and sends no more of it.
+async fn begun(text: &str, then: Then, limits: &Limits, waits: Waits, known: &Secrets) -> Result<Answer, EgressError> {
+    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: 99999999\r\n\r\n{text}");
+    let server = Server::start_and(vec![answer], then).await;
+    let permit = Permit {
+        rules: vec![server.rule()],
+        known: known.clone(),
+        ..Permit::default()
+    };
+    let request = http::Request::get(server.url()).body(Bytes::new()).expect("a request");
+    let (egress, cancel) = (Egress::new(limits), CancellationToken::new());
+    sent(&egress, &permit, request, waits, &cancel, &|_| true).await
+}
+
+#[tokio::test]
+async fn a_body_is_cut_also_where_nothing_comes_behind_what_crosses() {
+    const MOST: usize = 64 << 10;
+    let value = "Kq7zT0pW4nXv9LsB2mYc6RdG8hJf3AeU";
+    let known = Secrets::new([("x".to_owned(), value.to_owned())]);
+    let longest = known.longest();
+    assert!(value.len() < longest && longest < MOST);
+    let (short, usual) = (
+        limits(&[("http.body", MOST as u64), ("http.total", 500)]),
+        limits(&[("http.body", MOST as u64)]),
+    );
+    let own = Waits {
+        between_bytes: Some(Duration::from_millis(500)),
+        ..Waits::default()
+    };
+    let ways = [
+        (Then::Stalls, &short, Waits::default()),
+        (Then::Stalls, &usual, own),
+        (Then::Closes, &usual, Waits::default()),
+    ];
+    for (then, limits, waits) in ways {
+        for (behind, shown) in [(1, MOST + 1 - longest), (longest - 1, MOST - 1), (longest, MOST)] {
+            let answer = begun(&"y".repeat(MOST + behind), then, limits, waits, &known).await;
+            let answer = answer.expect("what came");
+            assert_eq!((answer.body.len(), answer.cut), (shown, true), "{behind}");
+        }
+        // Neither what a secret begins with nor how far a guess is right is told.
+        for end in [value.to_owned(), value.replace('K', "L")] {
+            let text = "y".repeat(MOST - 9) + &end[..10];
+            let answer = begun(&text, then, limits, waits, &known).await.expect("what came");
+            assert_eq!(answer.body, "y".repeat(MOST + 1 - longest));
+        }
+        // Of one that ends where it would be cut nobody knows that it goes on.
+        let answer = begun(&"y".repeat(MOST), then, limits, waits, &known).await;
+        answer.expect_err("no whole answer");
+    }
+    // Where no secret is known, nothing behind it is waited for.
+    for behind in [1, 2] {
+        let none = Secrets::none();
+        let answer = begun(
+            &"y".repeat(MOST + behind),
+            Then::Stalls,
+            &usual,
+            Waits::default(),
+            &none,
+        )
+        .await;
+        let answer = answer.expect("what came");
+        assert_eq!((answer.body.len(), answer.cut), (MOST, true));
+    }
 }
 
 #[tokio::test]

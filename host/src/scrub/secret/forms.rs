@@ -28,13 +28,37 @@ const PERCENT: [(&str, &str); 8] = [
     ("-._~$&+=:@", "%20"),
 ];
 
-/// What encoders for HTML make of the two quotes beside `&`, `<` and `>`: those of texts, of attributes, Python's and Jinja's, and Go's.
-const HTML: [(&str, &str); 5] = [
-    ("\"", "'"),
-    ("&quot;", "'"),
-    ("&quot;", "&#x27;"),
-    ("&quot;", "&#39;"),
-    ("&#34;", "&#39;"),
+/// What encoders for HTML and XML escape beside `&`, `<` and `>`, and how.
+const HTML: [&[(char, &str)]; 12] = [
+    // Texts, and attributes between double quotes.
+    &[],
+    &[('"', "&quot;")],
+    // Python's `html` and React; PHP; Ruby and lodash; XML.
+    &[('"', "&quot;"), ('\'', "&#x27;")],
+    &[('"', "&quot;"), ('\'', "&#039;")],
+    &[('"', "&quot;"), ('\'', "&#39;")],
+    &[('"', "&quot;"), ('\'', "&apos;")],
+    // Jinja and Go's `html`; Go's templates, and their attributes without quotes.
+    &[('"', "&#34;"), ('\'', "&#39;")],
+    &[('"', "&#34;"), ('\'', "&#39;"), ('+', "&#43;")],
+    &[
+        ('"', "&#34;"),
+        ('\'', "&#39;"),
+        ('+', "&#43;"),
+        ('=', "&#61;"),
+        ('`', "&#96;"),
+        (' ', "&#32;"),
+    ],
+    // What OWASP advises; Handlebars; mustache.
+    &[('"', "&quot;"), ('\'', "&#x27;"), ('/', "&#x2F;")],
+    &[('"', "&quot;"), ('\'', "&#x27;"), ('=', "&#x3D;"), ('`', "&#x60;")],
+    &[
+        ('"', "&quot;"),
+        ('\'', "&#39;"),
+        ('/', "&#x2F;"),
+        ('=', "&#x3D;"),
+        ('`', "&#x60;"),
+    ],
 ];
 
 /// The patterns of one value.
@@ -78,8 +102,8 @@ impl Forms {
             self.add(part, &json(part, escaped));
         }
         self.add(part, &unicode(part));
-        for (quote, apostrophe) in HTML {
-            self.add(part, &html(part, quote, apostrophe));
+        for escapes in HTML {
+            self.add(part, &html(part, escapes));
         }
         for symbols in [*b"+/", *b"-_"] {
             (0..3).for_each(|shift| self.add(part, &base64(part.as_bytes(), shift, symbols)));
@@ -167,17 +191,18 @@ fn json(text: &str, escaped: &str) -> Zeroizing<String> {
     })
 }
 
-/// With the signs of HTML escaped, the quotes as these.
-fn html(text: &str, quote: &str, apostrophe: &str) -> Zeroizing<String> {
+/// With the signs of HTML escaped, and these. No escape is longer than six bytes.
+fn html(text: &str, escapes: &[(char, &str)]) -> Zeroizing<String> {
     build(text.len() * 6, |out| {
         for c in text.chars() {
             match c {
                 '&' => out.push_str("&amp;"),
                 '<' => out.push_str("&lt;"),
                 '>' => out.push_str("&gt;"),
-                '"' => out.push_str(quote),
-                '\'' => out.push_str(apostrophe),
-                c => out.push(c),
+                c => match escapes.iter().find(|(escaped, _)| *escaped == c) {
+                    Some((_, escape)) => out.push_str(escape),
+                    None => out.push(c),
+                },
             }
         }
     })

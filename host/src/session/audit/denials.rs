@@ -1,5 +1,6 @@
 //! The denials of a run, each kind of them once, for the page that a person reads at its end.
 
+use crate::amounts::sum;
 use crate::ids::Digest;
 use crate::plugin::rights::Remedy;
 use crate::session::audit::{Audited, Entry, Missing, Way};
@@ -63,11 +64,11 @@ impl Denials {
     /// One more.
     pub fn add(&mut self, denial: Denial) {
         if let Some(met) = self.met.iter_mut().find(|met| met.says(&denial)) {
-            met.count += denial.count;
+            met.count = met.count.saturating_add(denial.count);
         } else if self.met.len() < MOST {
             self.met.push(denial);
         } else {
-            self.further += denial.count;
+            self.further = self.further.saturating_add(denial.count);
         }
     }
 
@@ -97,14 +98,14 @@ impl Denials {
                     remedy: denied.remedy,
                     count,
                 }),
-                None => self.further += count,
+                None => self.further = self.further.saturating_add(count),
             }
         }
     }
 
     /// How often something was denied.
     pub fn count(&self) -> u64 {
-        self.met.iter().map(|denial| denial.count).sum::<u64>() + self.further
+        sum(self.met.iter().map(|denial| denial.count).chain([self.further]))
     }
 
     /// Whether nothing was.

@@ -49,7 +49,7 @@ pub(crate) enum Step {
     SendUnended { requests: usize, body: usize },
     /// Makes an answer to a request that nobody sent.
     Respond,
-    /// Sends so many requests at once: what each was told.
+    /// Sends so many requests at once, and reads no answer before each has one or none: what each was told.
     SendAll { requests: usize, authority: String },
 }
 
@@ -121,7 +121,9 @@ impl Step {
             Self::SendAll { requests, authority } => {
                 let send = |_| outgoing_handler::handle(plain(authority)?, None).map_err(shown);
                 let pending: Result<Vec<_>, Why> = (0..*requests).map(send).collect();
-                let told: Vec<Value> = pending?
+                let pending = pending?;
+                pending.iter().for_each(|pending| pending.subscribe().block());
+                let told: Vec<Value> = pending
                     .iter()
                     .map(|pending| answered(pending).unwrap_or_else(Value::String))
                     .collect();

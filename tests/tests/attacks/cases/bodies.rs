@@ -21,6 +21,9 @@ const HEADER_BYTES: usize = 32 << 10;
 /// What stands before the number of headers of an answer, and that of their bytes.
 const HEADED: &str = "/headers/";
 
+/// A body that ends, and is so much longer that whoever held all of it would be seen to.
+const FAR: usize = 64 << 20;
+
 /// What stands before the number of bytes, each of which is a chunk.
 const SINGLE: &str = "/chunks-of-a-byte/";
 
@@ -58,6 +61,17 @@ pub(crate) fn server() -> Serves {
             "/named-identity" => stream.write_all(&encoded("identity", &PACKED[0])),
             "/at" => stream.write_all(&page(&"x".repeat(BODY))),
             "/past" => stream.write_all(&page(&"x".repeat(BODY + 1))),
+            "/far-past" => {
+                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {FAR}\r\nconnection: close\r\n\r\n");
+                stream.write_all(head.as_bytes())?;
+                (0..FAR / block.len()).try_for_each(|_| stream.write_all(&block))
+            }
+            "/far-past-in-chunks" => {
+                stream.write_all(chunked)?;
+                let chunk = [format!("{:x}\r\n", block.len()).as_bytes(), &block, b"\r\n"].concat();
+                (0..FAR / block.len()).try_for_each(|_| stream.write_all(&chunk))?;
+                stream.write_all(b"0\r\n\r\n")
+            }
             "/chunks-without-end" => {
                 stream.write_all(chunked)?;
                 let chunk = [format!("{:x}\r\n", block.len()).as_bytes(), &block, b"\r\n"].concat();
@@ -198,6 +212,8 @@ pub(crate) fn cut(served: &Serves, single: usize, at_once: usize) -> Vec<Case> {
     let bodies = [
         ("/at", BODY, false),
         ("/past", BODY, true),
+        ("/far-past", BODY, true),
+        ("/far-past-in-chunks", BODY, true),
         ("/chunks-without-end", BODY, true),
         ("/without-length", BODY, true),
         ("/longer-than-said", 5, false),
