@@ -221,16 +221,18 @@ fn a_budget_that_ended_sub_agents_is_named() {
             None => child,
         }
     };
-    for (budget, children, key) in [
-        ("iterations=90", [Some(1), Some(2)], "child.iterations"),
-        ("tree.iterations=2", [None, None], "tree.iterations"),
+    for (budget, children, whose, key) in [
+        ("iterations=90", [Some(1), Some(2)], "this agent", "child.iterations"),
+        ("tree.iterations=1", [None, None], "this run", "tree.iterations"),
     ] {
         let [one, other] = children.map(|limit| child(limit).spawn());
         let steps = json!([one, join(0), other, join(1)]);
         let program = |outcome: &str| json!({ "steps": steps, "outcome": outcome });
         let host = home.host().args(["--budget", budget]);
         let output = host.probe(&program("NotAchieved")).output().expect(1);
-        let words = format!("its budget of iterations was used up (--budget {key}=N)");
+        let words = format!(
+            "The budget of {whose} for iterations is used up: 1 of 1. It is raised with --budget {key}=N."
+        );
         assert_eq!(output.json()["agents"][1]["error"], json!(words));
         let ended = format!("used up: the budget {key} ended 2 sub-agents");
         let more = format!("run it anew with more: --budget {key}=N");

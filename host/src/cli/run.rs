@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 use super::args::Output;
-use super::errors::{Problem, STOPPED, block, budget_of, notices, raise, with_kind};
+use super::errors::{Problem, STOPPED, block, budget_of, notices, way_on, with_kind};
 use super::pasted::pasted;
 use super::progress::{self, Mode, Progress};
 use super::signals::Stop;
@@ -247,7 +247,8 @@ pub(super) fn tell_end(outcome: &RunOutcome, context: Context) {
     if outcome.resent > 0 {
         last.push_str(&format!("  {}\n", sent_again(outcome.resent, &outcome.lost)));
     }
-    if let Some(line) = raise(&outcome.run, &outcome.raise) {
+    if let Some(way) = &outcome.way_on {
+        let line = way_on(&outcome.run, way);
         last.push_str(&format!("  {}\n", pasted(&line)));
     }
     // They are about the run, not about the last of the lists.

@@ -176,7 +176,7 @@ fn cut(store: &Store, origin: &RunId, played: &RootPlayed, budget: &Budget) -> R
 
 /// The first of the completions at the end of a run's record that no model answered, by the number of its observation: with a model that is there
 /// again it would have gone on from it.
-fn unanswered(store: &Store, root: &StreamId, seen: &[Observation]) -> Result<Option<u64>, HostError> {
+pub(super) fn unanswered(store: &Store, root: &StreamId, seen: &[Observation]) -> Result<Option<u64>, HostError> {
     let completions = store.operations(root)?.into_iter().filter_map(|row| {
         let outcome = row.outcome.filter(|_| row.intent.kind == OpKind::Completion)?;
         Some((row.intent.op, outcome.status == OutcomeStatus::Failed))
