@@ -150,7 +150,6 @@ impl Whose {
             Self::Tree => Scope::Tree,
         }
     }
-
 }
 
 /// A refused reservation: which dimension, whose limit, and how much of it is left.
@@ -173,7 +172,14 @@ impl From<Exhausted> for Refusal {
     fn from(e: Exhausted) -> Self {
         let (whose, raised) = (e.whose.words(), raised_with(e.dimension, &[e.whose.scope()]));
         let (dimension, scope) = (e.dimension, Scope::Root);
-        let shown = |value| Item { scope, dimension, value }.to_string();
+        let shown = |value| {
+            Item {
+                scope,
+                dimension,
+                value,
+            }
+            .to_string()
+        };
         let (used, cap) = (shown(e.used), shown(e.cap));
         let what = match (e.cap.saturating_sub(e.used), e.reserved) {
             (0, 0) => format!("is used up: {used} of {cap}"),

@@ -56,13 +56,9 @@ pub(super) fn way_on(store: &Store, row: &RunRow) -> Result<Option<WayOn>, HostE
 /// stopped while it computes, and would only be stopped there again.
 fn lacked(store: &Store, row: &RunRow, last: &StreamId, seen: &[Observation]) -> Result<Vec<Dimension>, HostError> {
     let mut all: Vec<Dimension> = seen.iter().filter_map(exhausted).collect();
-    let ended = row.error.as_ref();
-    let by_budget = ended.and_then(|(kind, words)| Some((RefusalKind::dimension_in(kind)?, BudgetKey::named(words))));
-    match by_budget {
-        Some((Dimension::WallClockMs, _)) if waited(store, last, seen)? => all.push(Dimension::WallClockMs),
-        Some((Dimension::WallClockMs, _) | (_, None)) | None => {}
-        // Words that name no limit of a budget are about one of a single step.
-        Some((dimension, Some(_))) => all.push(dimension),
+    match ended_by(row) {
+        Some(Dimension::WallClockMs) if !waited(store, last, seen)? => {}
+        dimension => all.extend(dimension),
     }
     let mut lacked = Vec::new();
     for dimension in all {
@@ -71,6 +67,13 @@ fn lacked(store: &Store, row: &RunRow, last: &StreamId, seen: &[Observation]) ->
         }
     }
     Ok(lacked)
+}
+
+/// The dimension of a budget that ended a run. Words that name no limit of one are about the limit of a single step.
+pub(super) fn ended_by(row: &RunRow) -> Option<Dimension> {
+    let (kind, words) = row.error.as_ref()?;
+    let dimension = RefusalKind::dimension_in(kind)?;
+    (dimension == Dimension::WallClockMs || BudgetKey::named(words).is_some()).then_some(dimension)
 }
 
 /// Whether a root gave its task up by itself, or part of it.
