@@ -100,7 +100,7 @@ fn write(path: &str) -> Value {
 #[test]
 fn an_agent_has_folders_and_hosts_for_its_tools() {
     let home = home();
-    let manifest = "name = \"asker\"\n[[wants]]\ngrant = \"llm\"\nreason = \"Asks.\"\n";
+    let manifest = "name = \"asker\"\nversion = \"0.1.0\"\ndescription = \"Asks.\"\n[[wants]]\ngrant = \"llm\"\nreason = \"Asks.\"\n";
     let file = wanting(&home, &guests::built("probe"), "asker.wasm", manifest);
     let has = |arguments: &[&str]| {
         let inspect = home.host().arg("inspect").arg(&file).args(arguments);

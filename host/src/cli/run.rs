@@ -11,6 +11,7 @@ use super::args::Output;
 use super::errors::{Problem, STOPPED, block, budget_of, notices, way_on, with_kind};
 use super::pasted::pasted;
 use super::progress::{self, Mode, Progress};
+use super::show::show;
 use super::signals::Stop;
 use super::style::{Ink, Paint, flow, number, sent_again};
 use super::validated::Resume;
@@ -18,7 +19,7 @@ use super::{Context, denied, json, log, stdio, terminal};
 use crate::config::Config;
 use crate::event::{EventReceiver, RunEvent};
 use crate::ids::RunId;
-use crate::run::{ForkSpec, Host, Loss, RunHandle, RunOutcome, RunSpec, Titles, without_fences};
+use crate::run::{ForkSpec, Host, HostError, Loss, RunHandle, RunOutcome, RunSpec, Titles, without_fences};
 use crate::text::{Shape, clean};
 
 /// The picture is drawn at most so often.
@@ -52,9 +53,22 @@ pub(super) async fn resume(config: Config, context: Context, resume: &Resume) ->
     let handle = tokio::select! {
         biased;
         () = stop.next() => return Err(Problem::stopped("before the run went on: it is as it was")),
-        handle = progress::until_ready(mode(context), host.resume(spec)) => handle?,
+        handle = progress::until_ready(mode(context), host.resume(spec)) => handle,
     };
-    attend(&handle, context, stop).await
+    match handle {
+        Err(HostError::Ended { run, status, .. }) if resume.accept_loss => mended(&host, context, &run, status).await,
+        handle => attend(&handle?, context, stop).await,
+    }
+}
+
+/// Says that a run is whole whose loss was accepted and that had ended: it was asked for no more.
+async fn mended(host: &Host, context: Context, run: &RunId, status: &str) -> Result<u8, Problem> {
+    if context.output != Output::Text {
+        return show(host, context, run.as_str()).await;
+    }
+    let line = format!("run {run} is whole, and has ended ({status}); look at it with:  hermes-host show {run}\n");
+    stdio::tell(&pasted(&line));
+    Ok(0)
 }
 
 /// Gives up what a run has lost, and says how much that is.
