@@ -71,9 +71,12 @@ fn a_script_is_played_whatever_is_configured() {
         let seen = start(model).expect(0).seen();
         assert_eq!(seen[0]["ok"]["parts"][0]["Text"], "from the script", "{model:?}");
     }
-    start(&["--model", "test/test-model"])
-        .expect(2)
-        .says(&["--script", "test/test-model"]);
+    // Also one that could not be asked.
+    for model in ["test/test-model", "openai/gpt-5", "nobody/knows"] {
+        let words =
+            format!("--script has the turns of the model `scripted`, but --model names {model}; leave one of them out");
+        start(&["--model", model]).expect(2).says(&[&words]);
+    }
     assert_eq!(server.requests().len(), 0);
 }
 
