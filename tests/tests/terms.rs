@@ -82,6 +82,10 @@ fn the_trees_budget_is_raised() {
         .output()
         .expect(0);
     assert_eq!((output.spent("iterations"), server.requests().len()), (5, 6));
+    // While the run lay there stopped the child was not at work.
+    let agents = home.shown(&run)["agents"].clone();
+    assert_eq!(agents[0]["operations"][0]["kind"], "child");
+    assert_eq!(agents[0]["operations"][0]["ms"], agents[1]["spent"]["wall_clock_ms"]);
 }
 
 /// What children have where nobody set a limit for them is a limit like any other.
