@@ -210,6 +210,25 @@ fn what_an_agent_returns_that_used_its_budget_up_is_its_answer() {
     output.says(&[words, "--fork --budget tokens=N"]);
 }
 
+/// A panic's text, where the plugin logs that before it traps.
+#[test]
+fn a_trap_has_the_last_error_of_the_log() {
+    let (_server, home) = home();
+    let log = |level: &str, message: &str| json!({ "do": "log", "level": level, "message": message });
+    let program = json!({ "steps": [
+        log("Error", "an old one"), log("Error", "panicked at src/lib.rs:7:5:\noh no"), log("Info", "later"), { "do": "trap" },
+    ] });
+    let output = home.host().probe(&program).output().expect(1);
+    let message = output.json()["error"]["message"].as_str().unwrap().to_owned();
+    let lines: Vec<&str> = message.lines().collect();
+    assert!(lines[0].contains("unreachable"), "{message}");
+    assert_eq!(lines[1], "  its log says: panicked at src/lib.rs:7:5: oh no");
+    assert!(lines[2].starts_with("  at "), "{message}");
+    output.says(&["its log says: panicked at src/lib.rs:7:5: oh no"]);
+    let replayed = home.host().args(["replay", &home.newest_run()]).output();
+    replayed.expect(0);
+}
+
 /// Nobody told the agent of it: it was stopped.
 #[test]
 fn a_budget_that_ended_an_agent_without_a_word_to_it_names_the_way_on() {

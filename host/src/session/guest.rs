@@ -97,6 +97,8 @@ pub struct Guest {
     fault: Arc<Mutex<Option<End>>>,
     /// What it emitted and is not told yet: a secret may begin in it.
     emitted: Mutex<String>,
+    /// The last error that it logged: where it traps, that says more than the trap.
+    logged: Mutex<Option<String>>,
     /// The call that its record does not have.
     pub(super) met: Mutex<Option<Met>>,
     /// In a replay that is compared: it burnt other amounts of fuel than its record says.
@@ -224,6 +226,7 @@ impl Guest {
             is_again: lost.is_some(),
             fault,
             emitted: Mutex::default(),
+            logged: Mutex::default(),
             met: Mutex::new(None),
             fuel_differs: AtomicBool::new(false),
             tape,
@@ -361,6 +364,16 @@ impl Guest {
         let rest = held.split_off(settled);
         let told = std::mem::replace(&mut *held, rest);
         (!told.is_empty() || text.is_empty()).then(|| secrets.without_secrets(&told).into_owned())
+    }
+
+    /// Keeps the last error that it logged.
+    pub fn keep_logged(&self, line: &str) {
+        *lock(&self.logged) = Some(line.to_owned());
+    }
+
+    /// The last error that it logged.
+    pub fn logged(&self) -> Option<String> {
+        lock(&self.logged).clone()
     }
 
     /// The rest of what it emitted, where nothing more comes.
