@@ -6,6 +6,7 @@ use std::path::Path;
 
 use hermes_tests::home::KEY;
 use hermes_tests::model::{Format, ModelServer, Script, Turn};
+use hermes_tests::output::message;
 use hermes_tests::{Home, Host, guests};
 use serde_json::{Value, json};
 
@@ -31,6 +32,20 @@ fn a_server_that_the_environment_names_is_asked_for_its_model() {
         assert_eq!((requests.len(), &requests[0].body["model"]), (1, &json!("test-model")));
         home.assert_without(KEY);
     }
+}
+
+#[test]
+fn an_address_that_takes_no_connection_is_named_with_the_cause_alone() {
+    let gone = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let home = Home::with_model_at(&gone.to_string());
+    let host = home.host().set("limits.llm.tries", 1);
+    let seen = host.probe(&question()).output().expect(0).seen();
+    let words = message(&seen[0]);
+    let told = format!("The model provider test can't be reached: {gone}: Connection refused");
+    assert!(words.starts_with(&told), "{words}");
 }
 
 #[test]
