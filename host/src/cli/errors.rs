@@ -176,6 +176,9 @@ fn help(error: &HostError) -> Vec<String> {
             format!("forget it                hermes-host resume {run} --accept-loss"),
         ];
     }
+    if let HostError::Setting { error, .. } = error {
+        return help(error);
+    }
     if let HostError::Load(error) = error
         && let Some(file) = error.compiled_before()
     {

@@ -130,13 +130,16 @@ impl<'a> Grants<'a> {
 
     pub(super) fn read(config: &'a Config, flags: &GrantFlags<'_>) -> Result<Self, HostError> {
         let mut grants = Self::approved_alone(config)?;
-        let read = |configured: &[String], flags: &[String]| {
-            let configured = configured.iter().map(|text| (text, GivenBy::Configuration));
-            let all = configured.chain(flags.iter().map(|text| (text, GivenBy::Flag)));
-            all.map(|(text, by)| grants.parse(text, by))
-                .collect::<Result<Vec<_>, _>>()
+        let read = |key, configured: &[String], flags: &[String]| {
+            let configured = configured.iter().map(|text| {
+                let read = grants.parse(text, GivenBy::Configuration);
+                read.map_err(|error| HostError::from(error).of_setting(key, config))
+            });
+            let flags = flags.iter().map(|text| Ok(grants.parse(text, GivenBy::Flag)?));
+            configured.chain(flags).collect::<Result<Vec<_>, HostError>>()
         };
-        let (allowed, own) = (read(&config.allow, flags.allow)?, read(&config.own, flags.own)?);
+        let allowed = read("allow", &config.allow, flags.allow)?;
+        let own = read("own", &config.own, flags.own)?;
         for Allowed { plugin, grant, .. } in &own {
             if plugin.is_none() {
                 let what = "whose it is comes first: --own TOOL=GRANT";

@@ -194,14 +194,12 @@ impl Host {
     ) -> Result<Vec<ToolPlugin>, HostError> {
         let mut asked = Vec::new();
         let mut taken = BTreeSet::new();
-        for text in self.config.tools.iter().chain(named) {
-            let (prefix, path) = split_prefix(text)?;
-            let plugin = self.load(path)?;
-            if !plugin.is_toolset() {
-                return Err(HostError::NotATool {
-                    plugin: plugin.name.clone(),
-                });
-            }
+        let configured = self.config.tools.iter().map(|text| {
+            let named = self.named_tool(text);
+            named.map_err(|error| error.of_setting("tools", &self.config))
+        });
+        for tool in configured.chain(named.iter().map(|text| self.named_tool(text))) {
+            let (prefix, plugin) = tool?;
             taken.insert(plugin.name.clone());
             asked.push(self.ask(plugin, prefix, grants));
         }
@@ -215,6 +213,18 @@ impl Host {
             }
         }
         futures_util::future::try_join_all(asked).await
+    }
+
+    /// A plugin with tools, as `[PREFIX=]PATH` names it.
+    fn named_tool(&self, text: &str) -> Result<(Option<String>, Arc<Plugin>), HostError> {
+        let (prefix, path) = split_prefix(text)?;
+        let plugin = self.load(path)?;
+        if plugin.is_toolset() {
+            return Ok((prefix, plugin));
+        }
+        Err(HostError::NotATool {
+            plugin: plugin.name.clone(),
+        })
     }
 
     /// Asks a plugin for its tools, once, in a sandbox without grants.
@@ -284,7 +294,13 @@ impl Host {
         {
             return Err(HostError::ScriptUnused { model: name.to_owned() });
         }
-        let model = catalogue.choose(wanted).await?;
+        let model = catalogue.choose(wanted).await.map_err(|error| {
+            let error = HostError::from(error);
+            match (&spec.model, script, wanted) {
+                (None, None, Some(_)) => error.of_setting("model", &self.config),
+                _ => error,
+            }
+        })?;
         Ok((catalogue, Some(model)))
     }
 
