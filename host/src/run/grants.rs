@@ -361,11 +361,24 @@ pub(super) fn taken_by(config: &Config) -> TakenBy {
         };
         let taken_in = TakenIn {
             told: of(from.short()),
-            place: of(from.to_string()),
+            mend: format!("take {kind} out of {}", of(from.to_string())),
         };
         Some((kind.parse::<Kind>().ok()?, taken_in))
     };
     config.deny_from.iter().filter_map(one).collect()
+}
+
+/// What resumes took away: the run goes on without it, whatever the flags of a later one.
+pub(super) fn taken_by_resumes(denied: &[Kind]) -> TakenBy {
+    let one = |kind: &Kind| {
+        let name = kind.name();
+        let taken_in = TakenIn {
+            told: format!("--deny {name}"),
+            mend: format!("a resume took {name} away for good: a new run has it"),
+        };
+        (*kind, taken_in)
+    };
+    denied.iter().map(one).collect()
 }
 
 /// Whether this host can give a grant.

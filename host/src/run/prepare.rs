@@ -15,11 +15,11 @@ use crate::llm::{Catalogue, Model, SCRIPTED};
 use crate::plugin::Plugin;
 use crate::plugin::approval::Approvals;
 use crate::plugin::load::{Found, Shelf, load_tried};
-use crate::plugin::rights::{Rights, ToolRights};
+use crate::plugin::rights::{Rights, TakenBy, ToolRights};
 use crate::plugin::toolbox::{Listed, Repeatable, Tool, Toolbox, tools};
 use crate::run::Host;
 use crate::run::error::HostError;
-use crate::run::grants::{GrantFlags, Grants, no_quota};
+use crate::run::grants::{GrantFlags, Grants, no_quota, taken_by};
 use crate::run::outside;
 use crate::run::secrets::RunSecrets;
 use crate::run::spec::{Budget, RunSpec};
@@ -43,6 +43,7 @@ pub(super) struct Ready {
     pub(super) child: Caps,
     pub(super) task: types::Task,
     pub(super) notices: Vec<String>,
+    pub(super) taken: TakenBy,
     pub(super) limits: Limits,
     pub(super) closing_call: bool,
     pub(super) tool_delay_ms: u64,
@@ -148,6 +149,7 @@ impl Host {
             child,
             task,
             notices,
+            taken: taken_by(&self.config),
             limits: self.config.limits.clone(),
             closing_call: self.config.closing_call,
             tool_delay_ms: u64::try_from(self.config.tool_delay.as_millis()).unwrap_or(u64::MAX),

@@ -19,7 +19,7 @@ use crate::run::cancel::heed_requests;
 use crate::run::handle::{RunHandle, Stops};
 use crate::run::prepare::Ready;
 use crate::run::said::Said;
-use crate::run::{AgentSummary, Host, HostError, RunOutcome, RunSpec, WayOn, grants, used_up};
+use crate::run::{AgentSummary, Host, HostError, RunOutcome, RunSpec, WayOn, used_up};
 use crate::session::audit::Denials;
 use crate::session::end::End;
 use crate::session::keeping::{Journal, Keeping};
@@ -135,7 +135,7 @@ impl Host {
             tool_delay_ms: shared.tool_delay_ms,
             seed: shared.seed,
             suspend: CancellationToken::new(),
-            taken: grants::taken_by(&self.config),
+            taken: ready.taken.clone(),
             denials: std::sync::Mutex::default(),
         })
     }
