@@ -98,7 +98,7 @@ struct Hop {
 
 /// What came of a request to one place.
 enum Came {
-    Answer(Begun),
+    Answer(Box<Begun>),
     /// It is elsewhere.
     Redirect(StatusCode, Url),
 }
@@ -235,7 +235,7 @@ impl Egress {
         hop.body = body;
         for _ in 0..=self.limits.http_redirects {
             match self.hop(permit, &hop, waits, hears).await? {
-                Came::Answer(begun) => return Ok(begun),
+                Came::Answer(begun) => return Ok(*begun),
                 Came::Redirect(status, next) => {
                     hears(&Heard::Redirected);
                     let next = permit.lets_follow(&hop.way, next)?;
@@ -295,7 +295,7 @@ impl Egress {
             is_whole: false,
         };
         begun.read(enough, waits, hears).await?;
-        Ok(Came::Answer(begun))
+        Ok(Came::Answer(Box::new(begun)))
     }
 
     /// Where a request may connect to: every address of its host, if all of them are allowed.

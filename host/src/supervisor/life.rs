@@ -235,7 +235,7 @@ impl Agent {
             if let Err(stopped) = self.while_asked(parked(guest)).await? {
                 return Ok(Err(stopped));
             }
-            if self.had_its_grace() {
+            if self.ends_untold(supervisor) {
                 return Ok(Err(Stopped::Host(End::Cancelled)));
             }
             *guest = self.built_again(guest)?;
@@ -279,11 +279,12 @@ impl Agent {
         Ok(work.await)
     }
 
-    /// Whether its grace is over before an instance could be built again for it to hear of its end: where very many are cancelled at once. One that has
-    /// had children may have waited for them first, and has its grace after that.
-    fn had_its_grace(&self) -> bool {
+    /// Whether no instance is built again for it to hear of its end, as very many are cancelled at once: its grace is over before, or as many look for a
+    /// place as there are. One that has had children may have waited for them first, and has its grace after that.
+    fn ends_untold(&self, supervisor: &Supervisor) -> bool {
         let grace = Duration::from_millis(self.session.run.limits.cancel_grace);
-        self.heard.get().is_some_and(|heard| heard.elapsed() >= grace) && self.session.children().is_empty()
+        let is_over = |heard: &Instant| heard.elapsed() >= grace || !supervisor.instances().has_places();
+        self.heard.get().is_some_and(is_over) && self.session.children().is_empty()
     }
 
     /// This step, behind that its end was asked for where that is not in its row.

@@ -491,3 +491,24 @@ async fn a_copy_to_which_the_index_does_not_lead_is_swept_too() {
     assert_eq!(store.integrity().expect("looked").problems, []);
     assert_eq!(store.count_runs(), Ok(1));
 }
+
+#[tokio::test]
+async fn a_space_whose_row_says_another_run_and_another_name_is_its_own_runs() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    answered(&store).await;
+    let (first, second) = (answered(&store).await, answered(&store).await);
+    wrote(&store, &first, 2..5).await;
+    wrote(&store, &second, 5..7).await;
+    drop(store);
+    rot(dir.path(), TABLE, b"\x02notes", b"\x03oxtes");
+    let store = open(dir.path());
+    for run in [&second, &first] {
+        store.accept_loss(run).await.expect("accepted");
+        assert_eq!(store.whole(run), Ok(()));
+    }
+    let keys = |run| store.keys(&space(Some(run)), "", None, 9).expect("read");
+    assert_eq!(keys(&first), ["k2", "k3", "k4"]);
+    assert_eq!(keys(&second), ["k5", "k6"]);
+    assert_eq!(store.integrity().expect("looked").problems, []);
+}
