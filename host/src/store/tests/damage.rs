@@ -372,9 +372,8 @@ fn share_a_page(dir: &Path) {
     restore(dir, &bytes);
 }
 
-fn is_shared<T: std::fmt::Debug>(found: Result<T, StoreError>) {
-    let good =
-        matches!(&found, Err(StoreError::Corrupt { what, .. }) if what.contains("two of its rows have one page"));
+fn is_shared<T: std::fmt::Debug>(found: &Result<T, StoreError>) {
+    let good = matches!(found, Err(StoreError::Corrupt { what, .. }) if what.contains("two of its rows have one page"));
     assert!(good, "{found:?}");
 }
 
