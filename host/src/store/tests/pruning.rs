@@ -512,3 +512,25 @@ async fn a_space_whose_row_says_another_run_and_another_name_is_its_own_runs() {
     assert_eq!(keys(&second), ["k5", "k6"]);
     assert_eq!(store.integrity().expect("looked").problems, []);
 }
+
+#[tokio::test]
+async fn a_removed_run_whose_lock_file_is_there_is_not_told_as_lost() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let run = answered(&store).await;
+    let lock = dir.path().join(format!("runs/{run}.lock"));
+    let line = std::fs::read(&lock).expect("read");
+    let all = store.prunable().expect("read");
+    assert_eq!(store.remove_run(of(&all, &run)).await, Ok(Removal::Removed));
+    // As a process leaves it that is killed before it has removed the file; somebody looks at it just now.
+    std::fs::write(&lock, line).expect("written");
+    std::fs::set_permissions(&lock, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("set");
+    let looks = std::fs::File::open(&lock).expect("opens");
+    rustix::fs::flock(&looks, rustix::fs::FlockOperation::LockShared).expect("locked");
+    store.sweep_rows().await.expect("swept");
+    assert_eq!((store.lost_runs(), rows(dir.path())[8]), (Ok(Vec::new()), 1));
+    drop(looks);
+    store.sweep_rows().await.expect("swept");
+    assert_eq!((store.lost_runs(), rows(dir.path())[8]), (Ok(Vec::new()), 0));
+    assert!(!lock.exists());
+}
