@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use super::secret::{Match, SPAN, View};
 use super::secrets::{Known, Secrets};
+use super::through;
 
 /// Small pieces are joined up to about so many bytes before they are searched.
 const JOINED: usize = 64 * 1024;
@@ -147,7 +148,9 @@ impl Secrets {
         let mut found = Vec::new();
         let all = 0..bytes.len();
         let forbidden = self.rules().forbidden();
-        forbidden.find(bytes, &all, &mut View::default(), |hit| found.push(hit));
+        through(bytes.len(), || {
+            forbidden.find(bytes, &all, &mut View::default(), |hit| found.push(hit));
+        });
         found
     }
 }
