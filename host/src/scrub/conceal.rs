@@ -314,7 +314,7 @@ mod tests {
     #[test]
     fn how_much_a_secret_takes_up_tells_nothing_of_how_long_it_is() {
         let longest = |len: usize| Secrets::new([("x".to_owned(), "Kq7z".repeat(len / 4))]).longest();
-        assert_eq!([8, 32, 20_000].map(longest), [longest(4); 3]);
+        assert_eq!([8, 32, 300].map(longest), [longest(4); 3]);
         assert_eq!(Secrets::none().longest(), 0);
     }
 

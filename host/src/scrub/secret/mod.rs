@@ -171,7 +171,7 @@ mod tests {
         let span = |value: &str| Forbidden::new(&[Zeroizing::new(value.to_owned())]).span();
         for c in ['a', '/', '"', '\'', '<', '\u{7f}', 'é', '€', '\u{10ffff}'] {
             for before in 0..4 {
-                for len in [4, 128, 300, 6000] {
+                for len in [4, 128, 300] {
                     let value = "x".repeat(before) + &c.to_string().repeat(len);
                     assert!(span(&value) <= SPAN, "{c:?} {before} {len}: {}", span(&value));
                 }

@@ -368,7 +368,7 @@ mod tests {
         let unicode = |text: &str| text.bytes().map(|byte| format!("\\u00{byte:02x}")).collect::<String>();
         let other = VALUE.replace('K', "L");
         for (right, wrong) in [(VALUE.to_owned(), other.clone()), (unicode(VALUE), unicode(&other))] {
-            for begun in 1..right.len() {
+            for begun in (1..right.len()).step_by(right.len() / 31) {
                 let before = "y".repeat(TARGET - begun);
                 for behind in ["-".to_owned(), "-".repeat(2 * BEHIND)] {
                     let left = |guess: &str| shortened(&secrets, &format!("{before}{guess}{behind}")).into_owned();
@@ -379,7 +379,7 @@ mod tests {
                         behind.len()
                     );
                     let whole = left(&right);
-                    let told = whole[before.len()..].split(['-', '…']).next().expect("a part");
+                    let told = whole.trim_start_matches('y').split(['-', '…']).next().expect("a part");
                     assert!("[secret x]".starts_with(told), "{begun}: {told}");
                 }
             }
