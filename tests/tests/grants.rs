@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "what fails shall fail the test")]
 
 use std::fs;
+use std::os::unix::fs::symlink;
 
+use hermes_tests::host::binary;
 use hermes_tests::model::{Format, ModelServer, Turn};
 use hermes_tests::output::{message, refusal};
 use hermes_tests::{Home, guests};
@@ -209,7 +211,7 @@ fn nothing_outside_the_folder() {
 fn what_the_kernel_shows_as_files_is_no_folder_to_grant() {
     let server = ModelServer::start(Vec::new());
     let home = Home::with_model(&server, Format::OpenAi);
-    std::os::unix::fs::symlink("/proc/self", home.work().join("innocent")).unwrap();
+    symlink("/proc/self", home.work().join("innocent")).unwrap();
     let grant = |folder: &str| home.host().args(["--allow", folder]).probe(&json!({})).output();
     for folder in [
         "fs:/proc",
@@ -226,6 +228,38 @@ fn what_the_kernel_shows_as_files_is_no_folder_to_grant() {
     for good in ["fs:.", "fs:/usr"] {
         grant(good).expect(0);
     }
+}
+
+#[test]
+fn no_plugin_writes_where_the_hosts_own_program_lies() {
+    let server = ModelServer::start(Vec::new());
+    let home = Home::with_model(&server, Format::OpenAi);
+    for folder in ["bin/below", "links", "other"] {
+        fs::create_dir_all(home.work().join(folder)).unwrap();
+    }
+    fs::copy(binary(), home.work().join("bin/hermes-host")).unwrap();
+    symlink("../bin/hermes-host", home.work().join("links/hermes-host")).unwrap();
+    let called = |how: &str, folder: &str| {
+        let host = home.host().args(["--allow", folder]).probe(&json!({}));
+        host.by(&format!("{how} \"$@\"")).output()
+    };
+    let own = "which is the host's own program";
+    let link = "links/hermes-host, by which the host finds what is its own";
+    let by_path = "PATH=./links:$PATH; export PATH; exec hermes-host";
+    for (how, folder, words) in [
+        ("exec ./bin/hermes-host", "fs:./bin:rw", own),
+        ("exec ./links/hermes-host", "fs:./bin:rw", own),
+        ("exec ./links/hermes-host", "fs:./links:rw", link),
+        (by_path, "fs:./bin:rw", own),
+        (by_path, "fs:./links:rw", link),
+    ] {
+        called(how, folder).expect(2).says(&[words, "read-only"]);
+    }
+    for folder in ["fs:./bin", "fs:./links", "fs:./bin/below:rw", "fs:./other:rw"] {
+        called("exec ./links/hermes-host", folder).expect(0);
+    }
+    // A link to it by which it was not called is one as any other.
+    called("exec ./bin/hermes-host", "fs:./links:rw").expect(0);
 }
 
 #[test]

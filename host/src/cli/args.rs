@@ -551,6 +551,9 @@ pub(super) struct Add {
     /// Refuses a file whose SHA-256 is another
     #[arg(long, value_name = "DIGEST")]
     pub(super) digest: Option<String>,
+    /// Refuses a manifest beside the file whose SHA-256 is another
+    #[arg(long, value_name = "DIGEST")]
+    pub(super) manifest: Option<String>,
     /// Approves it without asking
     #[arg(long, short)]
     pub(super) yes: bool,

@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::secret::{Match, View};
+use super::secret::{Match, SPAN, View};
 use super::secrets::{Known, Secrets};
+use super::through;
 
 /// Small pieces are joined up to about so many bytes before they are searched.
 const JOINED: usize = 64 * 1024;
@@ -24,9 +25,12 @@ impl Secrets {
         self.rules().forbidden().is_empty()
     }
 
-    /// The longest stretch of bytes that one form of a secret takes up.
+    /// The most bytes that one form of a secret takes up, whatever the secrets are: what hangs on it may be seen. Nothing where there are none.
     pub fn longest(&self) -> usize {
-        self.rules().forbidden().span()
+        match self.is_empty() {
+            true => 0,
+            false => SPAN,
+        }
     }
 
     /// A secret that stands in `bytes`, as it is or in one of its encodings.
@@ -124,7 +128,8 @@ impl Secrets {
         }
     }
 
-    /// How many bytes of a text that goes on can be told: behind them a secret may begin.
+    /// How many bytes of a text that goes on can be told: behind them a secret may begin. That hangs on less than a whole secret, and so neither it nor
+    /// anything that is measured of what is told by it may reach a guest: it is for people who watch.
     pub fn settled(&self, text: &str) -> usize {
         if self.is_empty() {
             return text.len();
@@ -143,7 +148,9 @@ impl Secrets {
         let mut found = Vec::new();
         let all = 0..bytes.len();
         let forbidden = self.rules().forbidden();
-        forbidden.find(bytes, &all, &mut View::default(), |hit| found.push(hit));
+        through(bytes.len(), || {
+            forbidden.find(bytes, &all, &mut View::default(), |hit| found.push(hit));
+        });
         found
     }
 }
@@ -302,6 +309,13 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn how_much_a_secret_takes_up_tells_nothing_of_how_long_it_is() {
+        let longest = |len: usize| Secrets::new([("x".to_owned(), "Kq7z".repeat(len / 4))]).longest();
+        assert_eq!([8, 32, 300].map(longest), [longest(4); 3]);
+        assert_eq!(Secrets::none().longest(), 0);
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub mod awake;
 pub mod call;
 pub mod clock;
 pub mod codec;
+pub mod emitted;
 pub mod end;
 pub mod fuel;
 pub mod guest;
