@@ -12,6 +12,7 @@ mod files;
 mod kills;
 mod losses;
 mod place;
+mod power;
 mod processes;
 mod program;
 mod providers;
