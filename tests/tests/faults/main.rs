@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "what fails shall fail the test")]
 
 mod agents;
+mod clocks;
 mod disk;
 mod end;
 mod files;
