@@ -135,7 +135,9 @@ impl Agent {
             let end = ending::read(&session, Err(Stopped::Host(End::Cancelled)));
             return Box::pin(self.end(supervisor, guest, end)).await;
         }
-        if session.parent.is_some() {
+        if guest.is_replaying() {
+            guest.postpone_active();
+        } else if session.parent.is_some() {
             self.write_active(history.attempts).await?;
         }
         self.announce(history.attempts);
@@ -404,7 +406,7 @@ impl Agent {
         Ok(Wait::Over(self.guest(&attempt, Recorded::default())))
     }
 
-    /// A child's instance is about to be. (A root's row says so with its start record.)
+    /// A child's instance is about to be. (A root's row says so with its start record, or when a resume finds nothing to tell it again.)
     async fn write_active(&self, attempt: u32) -> Result<(), End> {
         let session = &self.session;
         let active = session.step(Transition::Active { attempt }, None);

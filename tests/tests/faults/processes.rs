@@ -234,7 +234,7 @@ fn f17_a_file_that_may_grow_no_more() {
 }
 
 /// Offsets of the time of day, in seconds: a leap second and an hour to and fro, ten years back, the year 2100.
-const JUMPS: [i64; 7] = [0, 1, -1, 3_600, -3_600, -315_360_000, 2_366_841_600];
+pub(crate) const JUMPS: [i64; 7] = [0, 1, -1, 3_600, -3_600, -315_360_000, 2_366_841_600];
 
 #[test]
 fn f20_the_clock_jumps_while_a_run_is_under_way() {
