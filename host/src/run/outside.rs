@@ -39,7 +39,7 @@ pub(super) fn context(host: &Host, toolbox: Toolbox, seed: [u8; 32], secrets: Ru
         limits: host.config.limits.clone(),
         models: Catalogue::empty(),
         aliases: BTreeMap::new(),
-        egress: host.egress.clone(),
+        egress: Arc::new(host.egress.clone()),
         toolbox,
         runner: Arc::new(Runner(host.instances.clone())),
         children: Arc::new(NoChildren),

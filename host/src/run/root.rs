@@ -123,7 +123,7 @@ impl Host {
             limits: shared.limits.clone(),
             models: ready.models.clone(),
             aliases: shared.aliases.clone(),
-            egress: self.egress.clone(),
+            egress: Arc::new(self.egress.under(&shared.limits)),
             toolbox: ready.toolbox.clone(),
             runner: Arc::new(Runner(self.instances.clone())),
             children: Arc::new(supervisor.clone()),
