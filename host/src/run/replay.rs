@@ -5,6 +5,7 @@ mod side;
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use tokio_util::sync::CancellationToken;
@@ -190,6 +191,7 @@ impl Host {
             suspend: CancellationToken::new(),
             taken: BTreeMap::new(),
             denials: Mutex::default(),
+            waited_in_vain: AtomicBool::default(),
         })
     }
 }

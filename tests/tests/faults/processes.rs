@@ -110,6 +110,43 @@ fn f08_a_lock_held_for_longer_than_a_step() {
     assert_eq!((server.requests().len(), output.spent("iterations")), (2, 2));
 }
 
+/// Whoever stops a run does not wait for others: what can't be written down is made again when it goes on.
+#[test]
+fn f08_a_run_that_waits_for_a_lock_can_be_stopped() {
+    let (server, home) = begun();
+    let compute = json!({ "do": "compute", "n": 100_000_000 });
+    let open = json!({ "do": "open", "name": "notes" });
+    let put = json!({ "do": "put", "space": 0, "key": "k", "value": "a value" });
+    let child = ChildSpec::parked(600_000).spawn();
+    let steps = json!([open, child, ask("ROOT ONE"), compute, put, ask("PAR ONE")]);
+    let by_database = || -> Box<dyn FnOnce()> {
+        let database = locked(&home);
+        Box::new(move || database.execute_batch("COMMIT").unwrap())
+    };
+    let by_gate = || -> Box<dyn FnOnce()> {
+        let gate = fs::File::open(home.path().join("host/write.lock")).unwrap();
+        gate.lock().unwrap();
+        Box::new(move || gate.unlock().unwrap())
+    };
+    let locks: [&dyn Fn() -> Box<dyn FnOnce()>; 2] = [&by_database, &by_gate];
+    for lock in locks {
+        let before = server.asked();
+        let process = home.host().probe(&json!({ "steps": steps, "summary": "done" })).start();
+        server.wait_for(before + 1, LONG);
+        let unlock = lock();
+        let sent = Instant::now();
+        process.signal(Signal::INT);
+        let output = process.finish().expect(130);
+        let took = output.ended - sent;
+        assert!(took < Duration::from_secs(2) + slack(), "{took:?}");
+        assert_eq!(output.json()["exit"], "interrupted", "{}", output.stderr);
+        unlock();
+        let run = output.json()["run"].as_str().unwrap().to_owned();
+        let ended = resume(&home, &run).output().expect(0);
+        assert_eq!(ended.spent("iterations"), 2);
+    }
+}
+
 #[test]
 fn f08_two_resumes_of_one_run() {
     let recorded = Recorded::everything();
@@ -462,6 +499,7 @@ fn f21_many_runs_and_file_descriptors_for_some() {
         .output();
     assert!(matches!(some.code, Some(0..=2)), "{:?}: {}", some.code, some.stderr);
     let ended = returned(&some);
+    assert!(!ended.is_empty(), "none had what it needs: {}", some.stderr);
     let before = sends(&place.server);
     let rest = resume_all(&place.home).output().expect(0);
     assert_eq!(ended.len() + returned(&rest).len(), RUNS, "{}", some.stdout);
