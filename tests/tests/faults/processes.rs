@@ -80,6 +80,11 @@ fn f08_a_run_waits_for_a_lock_for_as_long_as_it_takes() {
     server.wait_for(1, LONG);
     let database = locked(&home);
     thread::sleep(Duration::from_secs(1));
+    // By now it has computed. Who asked for the lock all the time would take all of another second.
+    let before = process.processor_ticks();
+    thread::sleep(Duration::from_secs(1));
+    let ticks = process.processor_ticks() - before;
+    assert!(ticks < 50, "it spins: {ticks} hundredths of a second");
     assert!(!process.has_ended(), "it waits");
     database.execute_batch("COMMIT").unwrap();
     let output = process.finish().expect(0);
@@ -569,7 +574,21 @@ fn f24_a_blackboard_from_two_processes() {
             .collect()
     };
     let killed = Shim::new().rule("write", "-wal", When::At(600), &Action::KillBefore);
-    let (one, two) = (writers(&home).start(), killed.on(writers(&home)).start());
+    let (one, mut two) = (writers(&home).start(), killed.on(writers(&home)).start());
+    // Who looks meanwhile is answered, and holds up nobody.
+    let mut looked = 0;
+    while !two.has_ended() {
+        let listed = home.host().args(["runs", "--output", "json"]).output().expect(0).json();
+        for run in listed.as_array().unwrap() {
+            let run = run["run"].as_str().unwrap();
+            let seen = shown(&home, run);
+            assert_eq!(seen["run"], run, "{seen}");
+            let tree = home.host().args(["tree", run]).output().expect(0).stdout;
+            assert!(tree.contains(run), "{tree}");
+            looked += 1;
+        }
+    }
+    assert!(looked > 0, "it was too fast to be looked at");
     assert_eq!(two.finish().code, None, "it is killed on the way");
     let one = one.finish().expect(0);
     let runs = home.host().args(["runs", "--output", "json"]).output().expect(0).json();
