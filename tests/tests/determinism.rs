@@ -353,6 +353,15 @@ fn timers_end_in_the_call_in_which_they_ended() {
     see_it_again(&home, process.finish());
 }
 
+/// Processors differ in the sign and the payload of what is no number; no guest sees that.
+#[test]
+fn what_is_no_number_has_the_same_bits_everywhere() {
+    let home = Home::new();
+    let host = home.host().args(["--deny", "llm"]);
+    let output = host.run(&guests::built("nan"), "a task").output().expect(0);
+    assert_eq!(output.json()["answer"], "7fc00000 7ff8000000000000");
+}
+
 #[test]
 fn instances_that_are_given_up_see_the_same() {
     for seed in seeds() {
