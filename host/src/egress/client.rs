@@ -137,6 +137,14 @@ impl Egress {
         }
     }
 
+    /// The same way out under other limits: a run has those that it began with. How many names are looked up at once is the process's.
+    pub fn under(&self, limits: &Limits) -> Self {
+        Self {
+            limits: limits.clone(),
+            lookups: self.lookups.clone(),
+        }
+    }
+
     /// Bytes of a body that may cross, either way.
     pub fn body_limit(&self) -> u64 {
         self.limits.http_body

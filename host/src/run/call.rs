@@ -70,7 +70,7 @@ impl Host {
         };
         let toolbox = Toolbox::new(tools(&listed, &self.config().limits)?)?;
         let names = toolbox.iter().map(|tool| tool.name.clone()).collect();
-        let secrets = self.run_secrets(&[rights.whole()])?;
+        let secrets = self.run_secrets(&[rights.whole()], &self.config().limits)?;
         let guest = self.person(plugin.digest, toolbox, rights.whole(), secrets);
         Ok(ToolCaller {
             guest,

@@ -109,7 +109,7 @@ impl Host {
             child,
         } = self.budgets(&spec.budget, model.iter().cloned().chain(others))?;
         let task = task(spec)?;
-        let secrets = self.run_secrets(&whole(&plugins))?;
+        let secrets = self.run_secrets(&whole(&plugins), &self.config.limits)?;
         secrets.are_not_in("the task", &task.prompt)?;
         secrets.are_not_in("what --inputs says", task.inputs.as_deref().unwrap_or_default())?;
         let mut notices = self.compiler.notices();

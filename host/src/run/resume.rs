@@ -263,7 +263,7 @@ impl Host {
             None if shared.aliases.is_empty() => (Catalogue::empty(), None),
             None => (Catalogue::open(&self.config.models, &shared.limits, script)?, None),
         };
-        let secrets = self.run_secrets(&whole(&plugins))?;
+        let secrets = self.run_secrets(&whole(&plugins), &shared.limits)?;
         Ok(Ready {
             strategy,
             prepared,

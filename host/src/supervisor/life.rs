@@ -440,7 +440,11 @@ impl Agent {
         guest.attempt.tasks.close();
         guest.attempt.tasks.wait().await;
         self.session.charge_wall();
-        guest.record(self.told(Transition::Interrupted)).await?;
+        match guest.record(self.told(Transition::Interrupted)).await {
+            // Another process holds the database. The run stops all the same, and goes on as one whose process was killed.
+            Ok(()) | Err(End::Suspended) => {}
+            Err(end) => return Err(end),
+        }
         self.session.event(EventKind::Suspended);
         Ok(Ending::Suspended)
     }

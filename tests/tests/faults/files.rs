@@ -69,6 +69,41 @@ fn f04_a_torn_tail() {
     }
 }
 
+/// However much of the last frame is missing, what is lost is that frame and nothing else: it is not missed, or it was synced and the run is damaged.
+#[test]
+fn f04_a_tail_of_any_length() {
+    const LENGTHS: [usize; 8] = [1, 2, 511, 512, 2047, 2048, PAGE - 1, PAGE];
+    let recorded = Recorded::everything();
+    let moments = [("ROOT ONE", 0), ("PAR TWO", ANSWERED)];
+    let lengths = if full() { (1..=PAGE).collect() } else { LENGTHS.to_vec() };
+    for (at, (asked, answered)) in moments.iter().enumerate() {
+        let place = recorded.killed_while(asked, *answered);
+        let (run, files) = (newest(&place.home).unwrap(), place.files());
+        let shorter = |by: usize| changed(&files, LOG, |log| log.truncate(log.len() - by));
+        let listed = |by: usize| {
+            place.restore(&shorter(by));
+            let runs = place.home.host().args(["runs", "--output", "json"]);
+            let row = runs.output().expect(0).json()[0].clone();
+            let database = Connection::open(place.dir().join(DATABASE)).unwrap();
+            let count = database.query_row("SELECT count(*) FROM journal", [], |row| row.get::<_, i64>(0));
+            (row, count.unwrap())
+        };
+        let without_frame = listed(PAGE + FRAME_HEADER);
+        // Each length at one of the moments.
+        for length in lengths.iter().filter(|length| *length % moments.len() == at) {
+            assert_eq!(listed(*length), without_frame, "{asked}: {length} bytes short");
+        }
+        let what = format!("{asked}, without the last frame");
+        match without_frame.0["status"] == "damaged" {
+            true => is_damaged(&place, &run, &shorter(1), &what),
+            false => {
+                place.restore(&shorter(1));
+                recorded.ends_well_after_a_loss(&place, &what);
+            }
+        }
+    }
+}
+
 /// A run that was suspended with one completion under way.
 pub(crate) fn suspended(recorded: &Recorded) -> Place {
     recorded.suspended_while("PAR TWO", ANSWERED)
