@@ -147,7 +147,7 @@ fn a_denial_without_a_flag_says_why() {
     let home = Home::new();
     home.write("papers/a.txt", "dendrites\n");
     let secret = home.write("secret.txt", "s\n");
-    std::os::unix::fs::symlink(&secret, home.work().join("papers/link")).unwrap();
+    symlink(&secret, home.work().join("papers/link")).unwrap();
     let line = [
         "call",
         "files",
@@ -186,7 +186,7 @@ fn nothing_outside_the_folder() {
     let home = Home::new();
     home.write("papers/a.txt", "dendrites\n");
     let secret = home.write("secret.txt", "a canary that no tool may read");
-    std::os::unix::fs::symlink(&secret, home.work().join("papers/link.txt")).unwrap();
+    symlink(&secret, home.work().join("papers/link.txt")).unwrap();
     for path in [
         "/secret.txt",
         "/papers/../secret.txt",

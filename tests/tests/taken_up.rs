@@ -242,7 +242,7 @@ fn children_that_are_taken_up_wait_for_a_place() {
             .when("ONE", Script::always(Turn::text("one"))),
     );
     let home = Home::with_model(&server, Format::OpenAi);
-    let compute = json!({ "do": "compute", "n": 300_000_000 });
+    let compute = json!({ "do": "compute", "n": 60_000_000 });
     let child = ChildSpec::probe(&steps(&[ask("ONE"), compute, ask("TWO")]));
     let mut program = vec![child.spawn(); CHILDREN];
     program.extend((0..CHILDREN).map(join));
