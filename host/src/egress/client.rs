@@ -220,7 +220,7 @@ impl Egress {
             true => begun.body.len(),
             false => begun.body.len().saturating_sub(permit.longest()),
         };
-        let (body, cut) = permit.conceal(&mut headers, begun.body.freeze(), settled.min(self.most()));
+        let (body, cut) = permit.conceal(&mut headers, begun.body.freeze(), settled, self.most());
         Answer {
             status,
             headers,

@@ -90,11 +90,11 @@ impl Secrets {
         self.concealed(bytes, bytes.len(), usize::MAX).bytes
     }
 
-    /// The first `shown` of `bytes` with a placeholder for each stretch that is a secret, also for one that goes on behind them: with placeholders that are
-    /// longer than what they stand for no more than `shown` bytes, each placeholder whole or not at all. Nothing but a whole secret changes what is shown:
-    /// whoever wrote the bytes would learn by how much where a guess goes wrong.
-    pub fn conceal_first<'a>(&self, bytes: &'a [u8], shown: usize) -> First<'a> {
-        self.concealed(bytes, shown, shown)
+    /// The first `settled` of `bytes`, and of these `most`, with a placeholder for each stretch that is a secret, also for one that goes on behind them: with
+    /// placeholders that are longer than what they stand for no more than `most` bytes, each placeholder whole or not at all. Nothing but a whole secret
+    /// changes what is shown: whoever wrote the bytes would learn by how much where a guess goes wrong.
+    pub fn conceal_first<'a>(&self, bytes: &'a [u8], settled: usize, most: usize) -> First<'a> {
+        self.concealed(bytes, settled.min(most), most)
     }
 
     /// What comes of the first `shown` of `bytes`, of which `most` bytes are taken.
@@ -243,7 +243,7 @@ mod tests {
             assert_eq!(secrets().find(text.as_bytes()), Some(Known::Secret("x")), "{text:?}");
             assert_eq!(&*secrets().conceal(text.as_bytes()), b"<[secret x]>");
             let shown = text.len() - 9;
-            let first = secrets().conceal_first(text.as_bytes(), shown);
+            let first = secrets().conceal_first(text.as_bytes(), shown, shown);
             assert_eq!((&*first.bytes, first.cut), (&b"<[secret x]"[..], true), "{shown}");
         }
     }
@@ -254,7 +254,7 @@ mod tests {
             let is_secret = secrets().find(form.as_bytes()).is_some();
             let text = format!("before {form} after");
             for shown in "before ".len() + 1..="before ".len() + form.len() {
-                let out = secrets().conceal_first(text.as_bytes(), shown);
+                let out = secrets().conceal_first(text.as_bytes(), shown, shown);
                 let expected = match is_secret {
                     true if shown < "before [secret x]".len() => b"before ".as_slice(),
                     true => b"before [secret x]".as_slice(),
@@ -287,7 +287,7 @@ mod tests {
             ),
             (value.repeat(4), placeholder.repeat(3), true),
         ] {
-            let out = secrets.conceal_first(text.as_bytes(), most);
+            let out = secrets.conceal_first(text.as_bytes(), most, most);
             assert_eq!((&*out.bytes, out.cut), (expected.as_bytes(), cut), "{text}");
             assert!(secrets.conceal(text.as_bytes()).len() >= out.bytes.len());
         }
@@ -303,7 +303,7 @@ mod tests {
                     let cut = |guess: &str| {
                         let text = format!("before {}{}", &guess[..begun], "-".repeat(beyond));
                         let shown = "before ".len() + begun;
-                        secrets().conceal_first(text.as_bytes(), shown).bytes.len()
+                        secrets().conceal_first(text.as_bytes(), shown, shown).bytes.len()
                     };
                     assert_eq!(cut(&right), cut(&wrong), "{begun} {beyond}");
                 }

@@ -87,6 +87,7 @@ async fn long_run(store: &Store) -> RunId {
         .append(&owner, records, None, Sync::Commit)
         .await
         .expect("written");
+    keep_strategy(store, &owner).await;
     completed(store, &owner).await;
     run
 }
@@ -132,7 +133,7 @@ async fn what_lies_on_a_page_that_can_not_be_read_holds_up_no_other_run() {
         let conn = Connection::open(&path).expect("opens");
         let count = |table: &str| conn.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0));
         let left: [Result<i64, _>; 4] = ["pruned", "session", "entry", "component"].map(count);
-        assert_eq!(left, [Ok(1), Ok(1), Ok(0), Ok(0)]);
+        assert_eq!(left, [Ok(1), Ok(1), Ok(0), Ok(1)]);
     }
 }
 
@@ -327,7 +328,9 @@ async fn the_doctor_names_what_each_damage_belongs_to() {
             "the row of the space \"nodes\"",
         ),
     ] {
-        let problems = spoilt(change, undo);
+        let mut problems = spoilt(change, undo);
+        // Which is then missed where it was, too.
+        problems.retain(|problem| words.contains("no run that is there") <= problem.1.contains(words));
         assert_eq!(problems.len(), 1, "{change}: {problems:?}");
         assert_eq!(&problems[0].0, run, "{change}");
         assert!(problems[0].1.contains(words), "{change}: {problems:?}");
