@@ -9,7 +9,7 @@ use super::style::Paint;
 use super::terminal::{self, Kind, Screen};
 use super::view::{Frame, View};
 use crate::event::{RunEvent, now_ms};
-use crate::run::is_compiling;
+use crate::run::{SessionView, is_compiling};
 
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +81,16 @@ impl Progress {
             view: View::default(),
             lines: Lines::default(),
         }
+    }
+
+    /// Whether it is a picture, which begins with who was there before.
+    pub(super) fn is_picture(&self) -> bool {
+        self.mode == Mode::Picture
+    }
+
+    /// Takes in who was there before a run went on.
+    pub(super) fn went_before(&mut self, sessions: &[SessionView]) {
+        self.view.went_before(sessions, now_ms());
     }
 
     /// Takes one event in.

@@ -38,7 +38,9 @@ pub(super) async fn start(config: Config, context: Context, spec: RunSpec) -> Re
         ready = progress::until_ready(mode(context), host.ready(spec)) => ready?,
     };
     // From here on it is written down; a signal that comes meanwhile suspends it.
-    attend(&host.begin(ready).await?, context, stop).await
+    let handle = host.begin(ready).await?;
+    let consumer = Consumer::new(&handle, context);
+    attend(&handle, consumer, context, stop).await
 }
 
 /// Goes on with a run and stays with it to its end.
@@ -54,7 +56,8 @@ pub(super) async fn resume(config: Config, context: Context, resume: &Resume) ->
         () = stop.next() => return Err(Problem::stopped("before the run went on: it is as it was")),
         handle = progress::until_ready(mode(context), host.resume(spec)) => handle?,
     };
-    attend(&handle, context, stop).await
+    let consumer = Consumer::of_one_that_goes_on(&host, &handle, context).await;
+    attend(&handle, consumer, context, stop).await
 }
 
 /// Gives up what a run has lost, and says how much that is.
@@ -106,7 +109,9 @@ pub(super) async fn fork(config: Config, context: Context, spec: &ForkSpec) -> R
         () = stop.next() => return Err(Problem::stopped("before the fork began: nothing is written")),
         ready = progress::until_ready(mode(context), host.ready_fork(spec)) => ready?,
     };
-    attend(&host.fork(ready).await?, context, stop).await
+    let handle = host.fork(ready).await?;
+    let consumer = Consumer::of_one_that_goes_on(&host, &handle, context).await;
+    attend(&handle, consumer, context, stop).await
 }
 
 /// How progress is shown.
@@ -128,10 +133,10 @@ pub(super) fn on_a_thread(shows: impl Future<Output = ()> + Send + 'static) -> J
     tokio::task::spawn_blocking(move || runtime.block_on(shows))
 }
 
-async fn attend(handle: &RunHandle, context: Context, mut stop: Stop) -> Result<u8, Problem> {
+async fn attend(handle: &RunHandle, consumer: Consumer, context: Context, mut stop: Stop) -> Result<u8, Problem> {
     let (finish, finished) = oneshot::channel();
     // On a thread of its own: a reader of our output that stands still holds up neither the run nor signals, on one processor either.
-    let mut consumer = on_a_thread(Consumer::new(handle, context).run(finished));
+    let mut consumer = on_a_thread(consumer.run(finished));
     let end = handle.wait();
     tokio::pin!(end);
     let mut stopping = false;
@@ -178,6 +183,17 @@ impl Consumer {
             progress,
             lines,
         }
+    }
+
+    /// The same of a run that was there before: agents of it that had ended are in the picture too, and no event tells of them.
+    async fn of_one_that_goes_on(host: &Host, handle: &RunHandle, context: Context) -> Self {
+        let mut consumer = Self::new(handle, context);
+        if consumer.progress.is_picture()
+            && let Ok(view) = host.show(handle.id().as_str()).await
+        {
+            consumer.progress.went_before(&view.sessions);
+        }
+        consumer
     }
 
     /// Takes events in until it is told to finish, then what is there already, and gives the terminal back.

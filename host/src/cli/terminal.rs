@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::args::Color;
-use super::style::Paint;
+use super::style::{Paint, width};
 
 /// Pieces that wait for the writer; past it pictures are skipped and lines dropped.
 const BACKLOG: usize = 256;
@@ -145,7 +145,9 @@ impl Screen {
     fn over(&self, lines: &[String]) -> String {
         let mut piece = String::new();
         if !self.drawn.is_empty() {
-            piece.push_str(&format!("\x1b[{}A\r\x1b[J", self.drawn.len()));
+            let (columns, _) = size();
+            let rows: usize = self.drawn.iter().map(|line| rows(line, columns)).sum();
+            piece.push_str(&format!("\x1b[{rows}A\r\x1b[J"));
         }
         let (before, after) = if kind() == Kind::Terminal {
             (NO_WRAP, WRAP)
@@ -187,11 +189,40 @@ impl Screen {
     }
 }
 
+/// How many rows a line takes that was drawn when the terminal had more columns than now: one that is narrowed breaks lines that are too long.
+fn rows(line: &str, columns: usize) -> usize {
+    let mut pieces = line.split('\x1b');
+    let first = pieces.next().map_or(0, width);
+    // Nothing but our own colours steers: up to their `m` nothing is seen of them.
+    let others = pieces.map(|piece| piece.split_once('m').map_or(0, |(_, text)| width(text)));
+    (first + others.sum::<usize>()).div_ceil(columns.max(1)).max(1)
+}
+
 impl Drop for Screen {
     /// However the run ends, the cursor comes back.
     fn drop(&mut self) {
         if !self.drawn.is_empty() {
             self.finish(SHOW_CURSOR.to_owned());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_takes_the_rows_that_its_columns_need() {
+        for (line, columns, taken) in [
+            ("", 10, 1),
+            ("0123456789", 10, 1),
+            ("0123456789a", 10, 2),
+            ("\x1b[1m0123\x1b[0m \x1b[2m56789\x1b[0m", 10, 1),
+            ("\x1b[1m0123\x1b[0m \x1b[2m56789\x1b[0ma", 10, 2),
+            ("漢字漢字", 4, 2),
+            ("x", 0, 1),
+        ] {
+            assert_eq!(rows(line, columns), taken, "{line:?} in {columns}");
         }
     }
 }
