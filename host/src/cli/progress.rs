@@ -3,12 +3,13 @@
 use std::future::Future;
 use std::time::Duration;
 
+use super::errors::notices;
 use super::plain::Lines;
 use super::stdio;
 use super::style::Paint;
 use super::terminal::{self, Kind, Screen};
 use super::view::{Frame, View};
-use crate::event::{RunEvent, now_ms};
+use crate::event::{EventKind, RunEvent, now_ms};
 use crate::run::{SessionView, is_compiling};
 
 /// How progress is shown.
@@ -96,7 +97,12 @@ impl Progress {
     /// Takes one event in.
     pub(super) fn apply(&mut self, event: &RunEvent) {
         match self.mode {
-            Mode::Picture => self.view.apply(event),
+            Mode::Picture => {
+                self.view.apply(event);
+                if let EventKind::Notice { message } = &event.kind {
+                    self.screen.above(&notices(self.paint, std::slice::from_ref(message)));
+                }
+            }
             Mode::Lines { verbose } => {
                 if let Some(line) = self.lines.line(event, verbose) {
                     self.screen.line(&line);

@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 use super::args::Output;
-use super::errors::{Problem, STOPPED, block, budget_of, notices, raise, with_kind};
+use super::errors::{Problem, STOPPED, block, budget_of, list, notices, raise, with_kind};
 use super::pasted::pasted;
 use super::progress::{self, Mode, Progress};
 use super::signals::Stop;
@@ -37,6 +37,10 @@ pub(super) async fn start(config: Config, context: Context, spec: RunSpec) -> Re
         () = stop.next() => return Err(Problem::stopped("before the run began: nothing is written")),
         ready = progress::until_ready(mode(context), host.ready(spec)) => ready?,
     };
+    // Without progress nothing else tells of them.
+    if context.quiet {
+        stdio::tell(&notices(context.paint, ready.idle_flags()));
+    }
     // From here on it is written down; a signal that comes meanwhile suspends it.
     let handle = host.begin(ready).await?;
     let consumer = Consumer::new(&handle, context);
@@ -231,6 +235,14 @@ pub(super) fn tell_end(outcome: &RunOutcome, context: Context) {
     let mut text = String::new();
     if context.output == Output::Text {
         text.push_str(&so_far(paint, outcome.checkpoint.as_deref()));
+        if let Some(words) = outcome.answer.as_deref().filter(|_| answer(outcome).is_none()) {
+            text.push_str(&block(
+                paint,
+                "not achieved",
+                Ink::Warn,
+                &without_fences(words, Titles::Kept),
+            ));
+        }
     }
     if let Some((kind, message)) = &outcome.error {
         // Some messages begin with their kind already.
@@ -252,15 +264,10 @@ pub(super) fn tell_end(outcome: &RunOutcome, context: Context) {
     text.push_str(&used_up_below(paint, outcome));
     // A run that was only stopped has no answer yet of which something could be open.
     if outcome.exit != "interrupted" && !outcome.open_questions.is_empty() {
-        text.push_str(&block(
-            paint,
-            "left open",
-            Ink::Warn,
-            &outcome.open_questions.join("\n"),
-        ));
+        text.push_str(&list(paint, "left open", Ink::Warn, &outcome.open_questions));
     }
     let mut last = String::new();
-    if outcome.resent > 0 {
+    if outcome.resent > 0 && !context.quiet {
         last.push_str(&format!("  {}\n", sent_again(outcome.resent, &outcome.lost)));
     }
     if let Some(line) = raise(&outcome.run, &outcome.raise) {
@@ -306,8 +313,17 @@ pub(super) fn so_far(paint: Paint, checkpoint: Option<&str>) -> String {
     })
 }
 
+/// What a run has to say on standard output. What its agent returned is none where that itself calls the task not achieved.
+pub(super) fn answer(outcome: &RunOutcome) -> Option<&str> {
+    let answer = outcome.answer.as_deref();
+    answer.filter(|_| outcome.outcome != NOT_ACHIEVED)
+}
+
+/// The outcome of a run that has no answer.
+const NOT_ACHIEVED: &str = "not-achieved";
+
 fn print_answer(outcome: &RunOutcome, context: Context) -> Result<(), Problem> {
-    match (context.output, &outcome.answer) {
+    match (context.output, answer(outcome)) {
         (Output::Json, _) => stdio::print_line(&json::line(&json::outcome(outcome))),
         (Output::Text, Some(answer)) => print_text(answer),
         (Output::Text, None) | (Output::Events, _) => Ok(()),

@@ -86,6 +86,8 @@ pub(super) struct Screen {
     sender: Option<SyncSender<String>>,
     writer: Option<JoinHandle<()>>,
     drawn: Vec<String>,
+    /// Whether the cursor is away.
+    hidden: bool,
     dropped: u64,
 }
 
@@ -103,6 +105,7 @@ impl Screen {
             sender: Some(sender),
             writer: writer.ok(),
             drawn: Vec::new(),
+            hidden: false,
             dropped: 0,
         }
     }
@@ -127,28 +130,31 @@ impl Screen {
         }
         if self.send(format!("{HIDE_CURSOR}{}", self.over(&lines))) {
             self.drawn = lines;
+            self.hidden = true;
+        }
+    }
+
+    /// Writes lines that stay above the picture, which is drawn anew below them.
+    pub(super) fn above(&mut self, lines: &str) {
+        let back = self.back();
+        if self.send(format!("{back}{lines}")) {
+            self.drawn.clear();
         }
     }
 
     /// Leaves `lines` in the picture's place and gives the cursor back. Waits a moment for the terminal to take it.
     pub(super) fn close(mut self, lines: &[String]) {
         let picture = self.over(lines);
-        let piece = if self.drawn.is_empty() {
-            picture
-        } else {
-            format!("{picture}{SHOW_CURSOR}")
+        let piece = match self.hidden {
+            true => format!("{picture}{SHOW_CURSOR}"),
+            false => picture,
         };
-        self.drawn.clear();
+        self.hidden = false;
         self.finish(piece);
     }
 
     fn over(&self, lines: &[String]) -> String {
-        let mut piece = String::new();
-        if !self.drawn.is_empty() {
-            let (columns, _) = size();
-            let rows: usize = self.drawn.iter().map(|line| rows(line, columns)).sum();
-            piece.push_str(&format!("\x1b[{rows}A\r\x1b[J"));
-        }
+        let mut piece = self.back();
         let (before, after) = if kind() == Kind::Terminal {
             (NO_WRAP, WRAP)
         } else {
@@ -161,6 +167,16 @@ impl Screen {
         });
         piece.push_str(after);
         piece
+    }
+
+    /// Takes the picture away, the cursor to where it began.
+    fn back(&self) -> String {
+        if self.drawn.is_empty() {
+            return String::new();
+        }
+        let (columns, _) = size();
+        let rows: usize = self.drawn.iter().map(|line| rows(line, columns)).sum();
+        format!("\x1b[{rows}A\r\x1b[J")
     }
 
     fn send(&self, piece: String) -> bool {
@@ -201,7 +217,7 @@ fn rows(line: &str, columns: usize) -> usize {
 impl Drop for Screen {
     /// However the run ends, the cursor comes back.
     fn drop(&mut self) {
-        if !self.drawn.is_empty() {
+        if self.hidden {
             self.finish(SHOW_CURSOR.to_owned());
         }
     }
