@@ -523,6 +523,32 @@ fn a_setting_that_is_unknown_is_told_with_a_command_that_works() {
 }
 
 #[test]
+fn programs_read_the_reference_too() {
+    let reference = Home::new().host().args(["config", "reference", "--output", "json"]);
+    let reference = reference.output().expect(0).json();
+    let of = |list: &str, name: &str, what: &str| {
+        let rows = reference[list].as_array().unwrap();
+        rows.iter().find(|row| row[name] == what).unwrap().clone()
+    };
+    let deny = of("settings", "key", "deny");
+    assert_eq!(
+        (&deny["default"], &deny["project"], &deny["variable"]),
+        (&json!("none"), &json!("add to it"), &json!("HERMES_HOST_DENY"))
+    );
+    let memory = of("limits", "key", "limits.memory");
+    assert_eq!(
+        (&memory["unit"], &memory["default"], &memory["variable"]),
+        (&json!("bytes"), &json!(64 << 20), &json!("HERMES_HOST_LIMITS_MEMORY"))
+    );
+    let model = of("models", "model", "openai/gpt-5-mini");
+    assert_eq!(model["input_micro_usd_per_mtok"], 250_000);
+    assert!(
+        reference["budget"].as_array().unwrap().contains(&json!("usd")),
+        "{reference}"
+    );
+}
+
+#[test]
 fn doctor_finds_a_home_that_cannot_be_made() {
     let home = Home::empty();
     let file = home.write("a-file", "in the way");

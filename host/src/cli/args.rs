@@ -612,7 +612,7 @@ pub(super) enum Config {
     /// Prints each value and where it came from
     #[command(after_help = "Example:\n  hermes-host config show --set limits.memory=128MiB")]
     Show,
-    /// Prints what each key takes, its default and its range, as Markdown
+    /// Prints what each key takes, its default and its range, as Markdown or JSON
     #[command(after_help = "Example:\n  hermes-host config reference")]
     Reference,
 }

@@ -13,9 +13,13 @@ use super::{Context, json, stdio};
 use crate::run::{Host, ImportedRun, TrajectoryForm};
 use crate::text;
 
-/// Prints one line for each conversation.
-pub(super) async fn export(host: &Host, _context: Context, run: &str, form: TrajectoryForm) -> Result<u8, Problem> {
-    for line in host.trajectories(run, form).await? {
+/// Prints one line for each conversation; all of them as one list where JSON was asked for.
+pub(super) async fn export(host: &Host, context: Context, run: &str, form: TrajectoryForm) -> Result<u8, Problem> {
+    let conversations = host.trajectories(run, form).await?;
+    if context.output != Output::Text {
+        return stdio::print_line(&json::line(&conversations.into())).map(|()| 0);
+    }
+    for line in conversations {
         stdio::print_line(&json::line(&line))?;
     }
     Ok(0)
