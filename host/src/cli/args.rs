@@ -727,7 +727,9 @@ fn with_tip(argv: &[OsString], mut error: clap::Error) -> clap::Error {
         // Nobody means a flag as a value.
         if let Some(ContextValue::StyledStrs(mut tips)) = error.remove(ContextKind::Suggested) {
             tips.retain(|tip| !tip.to_string().contains("as a value, use"));
-            error.insert(ContextKind::Suggested, ContextValue::StyledStrs(tips));
+            if !tips.is_empty() {
+                error.insert(ContextKind::Suggested, ContextValue::StyledStrs(tips));
+            }
         }
         return error;
     };

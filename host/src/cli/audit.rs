@@ -5,10 +5,9 @@ use serde_json::{Value, json};
 use super::args::Output;
 use super::errors::Problem;
 use super::plain::named;
-use super::style::{Ink, Paint, count, fit, left, size, usd, width, wrap};
+use super::style::{Ink, Paint, count, duration, fit, left, size, usd, width, wrap};
 use super::{Context, json, show, stdio, terminal};
 use crate::error::Dimension;
-use crate::limits::{self, Unit};
 use crate::run::{AgentGrants, AuditRow, AuditView, GrantsView, Host, Right, ToolGrants};
 use crate::text::{Shape, clean};
 
@@ -217,30 +216,10 @@ fn budget(agent: &AgentGrants) -> String {
     let limit = |&(dimension, most): &(Dimension, u64)| match dimension {
         Dimension::CostMicroUsd => usd(most),
         Dimension::WallClockMs => format!("wall {}", duration(most)),
-        Dimension::StoredBytes | Dimension::JournalBytes => format!("{dimension} {}", bytes(most)),
+        Dimension::StoredBytes | Dimension::JournalBytes => format!("{dimension} {}", size(most)),
         _ => format!("{dimension} {}", count(most)),
     };
     agent.budget.iter().map(limit).collect::<Vec<_>>().join(" · ")
-}
-
-/// `8 min 19 s`.
-fn duration(ms: u64) -> String {
-    let seconds = ms / 1_000;
-    match seconds {
-        _ if ms.is_multiple_of(60_000) => limits::show(ms, Unit::Millis),
-        0 => format!("{ms} ms"),
-        1..60 => format!("{seconds} s"),
-        60..3_600 => format!("{} min {} s", seconds / 60, seconds % 60),
-        _ => format!("{} h {} min", seconds / 3_600, seconds % 3_600 / 60),
-    }
-}
-
-/// `64 MiB`, `292.9 KiB`.
-fn bytes(n: u64) -> String {
-    if n.is_multiple_of(1_024) {
-        return limits::show(n, Unit::Bytes);
-    }
-    size(n)
 }
 
 /// The way of a denial.
@@ -340,27 +319,4 @@ fn rights(rights: &[Right]) -> Vec<Value> {
         })
     };
     rights.iter().map(right).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn limits_are_told_in_units() {
-        for (ms, told) in [
-            (0, "0 ms"),
-            (999, "999 ms"),
-            (499_999, "8 min 19 s"),
-            (600_000, "10 min"),
-            (90_000, "1 min 30 s"),
-            (5_430_000, "1 h 30 min"),
-        ] {
-            assert_eq!(duration(ms), told);
-        }
-        assert_eq!(
-            (bytes(64 << 20), bytes(300_000)),
-            ("64 MiB".to_owned(), "292.9 KiB".to_owned())
-        );
-    }
 }

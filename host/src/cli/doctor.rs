@@ -11,12 +11,11 @@ use serde_json::{Value, json};
 use super::args::Output;
 use super::errors::Problem;
 use super::pasted::pasted;
-use super::style::{Ink, fit, left, number, width, wrap};
+use super::style::{Ink, fit, left, number, size, width, wrap};
 use super::{Context, json, stdio, terminal};
 use crate::config::{Config, ConfigError};
 use crate::event::now_ms;
 use crate::ids::RunId;
-use crate::limits::{Unit, show};
 use crate::run::{
     BadComponent, CompileIn, Holds, Host, HostError, Integrity, Problem as Damage, SecretRow, check_home,
     default_model, is_built_in,
@@ -207,7 +206,7 @@ async fn model(config: &Config) -> Check {
 async fn compiler(config: &Config, context: Context) -> Check {
     match CompileIn::from(context.compile_in).check(&config.limits).await {
         Ok(()) => {
-            let memory = show(config.limits.compile_address_space, Unit::Bytes);
+            let memory = size(config.limits.compile_address_space);
             ok("compiler", format!("starts, with at most {memory} of memory"))
         }
         Err(why) => {
@@ -439,16 +438,10 @@ fn disk(home: &Path) -> Check {
         None => warn("disk", "the free space could not be read".to_owned(), None),
         Some(free) if free < LOW_DISK => {
             let mend = "free some, or choose another folder with HERMES_HOME".to_owned();
-            warn("disk", format!("{} are free", free_shown(free)), Some(mend))
+            warn("disk", format!("{} are free", size(free)), Some(mend))
         }
-        Some(free) => ok("disk", format!("{} are free", free_shown(free))),
+        Some(free) => ok("disk", format!("{} are free", size(free))),
     }
-}
-
-/// In whole units, rounded down.
-fn free_shown(bytes: u64) -> String {
-    let unit = if bytes >> 30 > 0 { 1 << 30 } else { 1 << 20 };
-    show(bytes / unit * unit, Unit::Bytes)
 }
 
 /// Each `key_file` of a provider must be the operator's alone.

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::args::Output;
 use super::errors::{Problem, notices};
 use super::pasted::pasted;
-use super::style::number;
+use super::style::size;
 use super::validated::ExportRun;
 use super::{Context, json, stdio};
 use crate::run::{Host, ImportedRun, TrajectoryForm};
@@ -38,7 +38,7 @@ pub(super) async fn to_file(host: &Host, context: Context, export: &ExportRun) -
             "run {} is in {}, {}\n",
             exported.run,
             text::line(&file, 200),
-            number(exported.bytes, "byte")
+            size(exported.bytes)
         )),
         Output::Json | Output::Events => stdio::print_line(&json::line(&json!({
             "run": exported.run,
