@@ -154,7 +154,14 @@ async fn watch(host: &Host, context: Context, space: &str, prefix: &str) -> Resu
     loop {
         let changes = tokio::select! {
             changes = board.changes(space, prefix, since, WAIT) => changes?,
-            () = stop.next() => return Ok(0),
+            // Whoever watches ends it so: it did what was wanted.
+            () = stop.next() => {
+                if terminal::kind() == terminal::Kind::Terminal {
+                    // Below the `^C` that stands there.
+                    stdio::tell("\n");
+                }
+                return Ok(0);
+            }
         };
         if changes.is_empty() {
             // There may be no database yet, and then the answer comes at once.
