@@ -48,10 +48,10 @@ pub(super) struct Global {
     /// When to use colour; NO_COLOR turns `auto` off
     #[arg(long, global = true, help_heading = EVERY, value_enum, default_value = "auto", value_name = "WHEN")]
     pub(super) color: Color,
-    /// Shows the plugins' own log lines too
+    /// Shows plugins' log lines too; plain lines replace the live picture then
     #[arg(long, short, global = true, help_heading = EVERY)]
     pub(super) verbose: bool,
-    /// Shows no progress
+    /// Shows no progress; what is wrong is told all the same
     #[arg(long, short, global = true, help_heading = EVERY, conflicts_with = "verbose")]
     pub(super) quiet: bool,
 }
