@@ -553,6 +553,21 @@ fn doctor_finds_a_home_that_cannot_be_made() {
     let home = Home::empty();
     let file = home.write("a-file", "in the way");
     fs::set_permissions(&file, Permissions::from_mode(0o755)).unwrap();
+    // To whoever may do everything `/proc` says that it can be written.
+    let nowhere = checks(home.host().env("HERMES_HOME", "/proc/none"));
+    let found = check(&nowhere, "home");
+    assert_eq!(found["state"], "fail", "{found}");
+    assert!(found["mend"].as_str().unwrap().contains("HERMES_HOME"), "{found}");
+    let new = home.work().join("new");
+    let anew = checks(home.host().env("HERMES_HOME", new.join("home")));
+    assert_eq!(check(&anew, "home")["state"], "ok");
+    assert!(!new.exists(), "it was tried, and nothing is left");
+    assert!(
+        home.work()
+            .read_dir()
+            .unwrap()
+            .all(|entry| entry.unwrap().path() == file)
+    );
     let checks = checks(home.host().env("HERMES_HOME", file.join("home")));
     let found = check(&checks, "home");
     assert_eq!(found["state"], "fail", "{found}");

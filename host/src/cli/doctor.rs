@@ -420,6 +420,12 @@ fn home(config: &Config) -> Check {
         };
         return fail("home", format!("{folder} {what}"), Some(mend));
     }
+    if !state.exists()
+        && let Err(error) = holds_folders(&folder)
+    {
+        let detail = format!("{shown} can't be made: {error}");
+        return fail("home", detail, Some(ELSEWHERE.to_owned()));
+    }
     match fs::metadata(&state) {
         Ok(meta) if meta.permissions().mode() & 0o077 != 0 => {
             let mend = format!("chmod 700 {}", state.display());
@@ -428,6 +434,13 @@ fn home(config: &Config) -> Check {
         Ok(_) => ok("home", shown.to_string()),
         Err(_) => ok("home", format!("{shown} (made at the first run)")),
     }
+}
+
+/// Whether a folder can be made here, tried: not every file system says by its permissions that none can.
+fn holds_folders(folder: &Path) -> std::io::Result<()> {
+    let tried = folder.join(format!(".hermes-host-doctor-{}", std::process::id()));
+    fs::create_dir(&tried)?;
+    fs::remove_dir(&tried)
 }
 
 fn disk(home: &Path) -> Check {
