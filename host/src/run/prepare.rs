@@ -122,7 +122,8 @@ impl Host {
         notices.extend(grants.unwritten(spec, &named, &reach));
         notices.extend(no_quota(&reach));
         notices.extend(grants.idle_secrets(spec, &reach));
-        if let Some(model) = model.as_ref().filter(|m| m.price.is_none() && m.provider() != SCRIPTED) {
+        // What answers on this machine sends no bill.
+        if let Some(model) = model.as_ref().filter(|m| m.price.is_none() && !m.is_on_this_machine()) {
             let name = model.full_name();
             notices.push(format!(
                 "the price of {name} is not known, so its calls count as $0 (models.\"{name}\".price in the configuration)"
