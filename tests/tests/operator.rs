@@ -491,6 +491,9 @@ fn each_finding_of_doctor_comes_with_what_mends_it() {
     fs::set_permissions(home.work().join("key"), Permissions::from_mode(0o600)).unwrap();
     fs::write(home.path().join("host/hermes.db"), "no database").unwrap();
     mended("database", home.host());
+    // Secrets and configuration lie in the same folder, and stay.
+    let runs = home.host().arg("runs").output().expect(2);
+    runs.says(&["restore a backup, or move hermes.db*, runs and components beside it away to begin anew"]);
     mended("configuration", home.host().set("limits.memroy", 1));
     let bare = Home::empty();
     mended("model", bare.host());
