@@ -527,7 +527,8 @@ fn a_setting_that_is_unknown_is_told_with_a_command_that_works() {
 
 #[test]
 fn programs_read_the_reference_too() {
-    let reference = Home::new().host().args(["config", "reference", "--output", "json"]);
+    let home = Home::new();
+    let reference = home.host().args(["config", "reference", "--output", "json"]);
     let reference = reference.output().expect(0).json();
     let of = |list: &str, name: &str, what: &str| {
         let rows = reference[list].as_array().unwrap();
