@@ -1234,7 +1234,7 @@ fn same(home: &Home, name: &str, screen: &str) {
     for (pattern, shown) in [
         (r"\b[0-9a-f]{64}\b", "DIGEST"),
         (r"\b[0-9a-f]{12}\b", "DIGESTSHORT0"),
-        (r"\b\d+ bytes\b", "N bytes"),
+        (r"\b\d+(\.\d)? (B|KiB|MiB)\b", "SIZE"),
         (r"getting ready; .*\n", ""),
     ] {
         settings.add_filter(pattern, shown);

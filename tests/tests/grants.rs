@@ -358,6 +358,41 @@ fn a_call_tells_of_a_grant_for_a_plugin_that_it_has_not() {
     let host = home.host().args(line).args(["--allow", "fs:./papers"]);
     let output = host.args(["--allow", "file=fs:./papers"]).output().expect(0);
     output.says(&["--allow file=fs:./papers is for nobody", "did you mean files?"]);
+    let host = home.host().args(line).args(["--allow", "fs:./papers", "--quiet"]);
+    let output = host.args(["--allow", "file=fs:./papers"]).output().expect(0);
+    assert_eq!(output.stderr.matches("is for nobody").count(), 1, "{}", output.stderr);
+}
+
+#[test]
+fn what_nobody_has_by_default_is_not_denied_but_left_out() {
+    let server = ModelServer::start(Vec::new());
+    let home = Home::with_model(&server, Format::OpenAi);
+    let denied = |what: &str| {
+        let host = home.host().args(["--deny", what]);
+        host.probe(&json!({ "steps": [] })).output()
+    };
+    denied("llm,lessons").expect(0);
+    for kind in ["fs", "net", "secret"] {
+        let words = format!("nobody has {kind} but by a grant: leave it out of --allow");
+        denied(kind)
+            .expect(2)
+            .says(&["what can be denied is llm, blackboard, delegation, lessons", &words]);
+    }
+    let unknown = denied("moon").expect(2).says(&["what can be denied is llm"]);
+    assert!(!unknown.stderr.contains("but by a grant"), "{}", unknown.stderr);
+}
+
+#[test]
+fn a_flag_that_does_nothing_is_told_of_a_quiet_run_too() {
+    let server = ModelServer::start(Vec::new());
+    let home = Home::with_model(&server, Format::OpenAi);
+    home.write("papers/a.txt", "dendrites\n");
+    for flags in [&["--quiet"][..], &[]] {
+        let host = home.host().args(flags).args(["--allow", "file=fs:./papers"]);
+        let output = host.probe(&json!({ "steps": [] })).output().expect(0);
+        let told = output.stderr.matches("--allow file=fs:./papers is for nobody").count();
+        assert_eq!(told, 1, "{flags:?}: {}", output.stderr);
+    }
 }
 
 #[test]

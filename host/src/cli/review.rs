@@ -2,8 +2,7 @@
 //! its own, marked as such.
 
 use super::inspect::{Screen, WIDTH, at_least};
-use super::style::{Ink, fit, left};
-use crate::limits::{Unit, show};
+use super::style::{Ink, fit, left, size};
 use crate::run::{Change, Holder, Review, ToolInfo, Want, WouldGet};
 use crate::text;
 
@@ -18,7 +17,7 @@ impl Screen {
             found.toolsets.join(", "),
             found.digest.to_string(),
         );
-        let size = show(found.size, Unit::Bytes);
+        let size = size(found.size);
         let words = Some(&found.description).filter(|words| !words.is_empty());
         let words = words.map_or_else(String::new, |words| quoted(words));
         for (name, value) in [

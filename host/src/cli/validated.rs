@@ -479,18 +479,7 @@ fn prune_spec(prune: &args::Prune) -> Result<PruneSpec, Problem> {
 fn which(list: &args::List) -> Which {
     Which {
         limit: list.limit,
-        standing: list.status.iter().map(listed).collect(),
-    }
-}
-
-fn listed(status: &args::Listed) -> Standing {
-    match status {
-        args::Listed::Completed => Standing::Completed,
-        args::Listed::Failed => Standing::Failed,
-        args::Listed::Cancelled => Standing::Cancelled,
-        args::Listed::Interrupted => Standing::Interrupted,
-        args::Listed::Damaged => Standing::Damaged,
-        args::Listed::Active => Standing::Active,
+        standing: list.status.clone(),
     }
 }
 

@@ -278,6 +278,7 @@ impl Host {
             child: shared.child.iter().copied().collect(),
             task: agent.task.clone(),
             notices: self.compiler.notices(),
+            idle: Vec::new(),
             limits: shared.limits.clone(),
             closing_call: shared.closing_call,
             tool_delay_ms: shared.tool_delay_ms,

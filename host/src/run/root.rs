@@ -49,6 +49,13 @@ pub struct ReadyRun {
     spec: RunSpec,
 }
 
+impl ReadyRun {
+    /// What is wrong with flags of the line that do nothing. It is among what the run's events tell too.
+    pub fn idle_flags(&self) -> &[String] {
+        &self.ready.idle
+    }
+}
+
 impl Host {
     /// Starts a run.
     ///
