@@ -17,7 +17,7 @@
 //!     if args.sides == 0 {
 //!         return Err(Error::invalid_input("`sides` must be at least 1"));
 //!     }
-//!     Ok(format!("{}", f64::from(args.sides + 1) / 2.0))
+//!     Ok(format!("{}", (f64::from(args.sides) + 1.0) / 2.0))
 //! }
 //!
 //! tools! { manifest = "manifest.toml", tools = [mean_roll] }

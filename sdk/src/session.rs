@@ -32,6 +32,15 @@ pub fn log(level: LogLevel, message: &str) {
     host::log(level, message);
 }
 
+/// Has a panic say its text and its place in the run's log, as an error, before the plugin traps: whoever is told of the trap reads it.
+///
+/// [`macro@crate::strategy`] does this for an agent. A tool calls it first thing, if it wants that: it then imports the interface `session`, which
+/// a tool needs for nothing else.
+pub fn log_panics() {
+    static SET: std::sync::Once = std::sync::Once::new();
+    SET.call_once(|| std::panic::set_hook(Box::new(|panic| log(LogLevel::Error, &panic.to_string()))));
+}
+
 /// Keeps a report of what there is so far, in case that this attempt returns none. A long summary is shortened.
 pub fn checkpoint(mut report: Report) {
     report.summary = crate::text::shorten(&report.summary, CHECKPOINT_BYTES, "");

@@ -96,6 +96,36 @@ fn write(path: &str) -> Value {
     json!({ "do": "write-file", "path": path, "text": "hello" })
 }
 
+/// What an agent is granted of folders and hosts is for the tools that it calls, also where its own manifest does not ask for it.
+#[test]
+fn an_agent_has_folders_and_hosts_for_its_tools() {
+    let home = home();
+    let manifest = "name = \"asker\"\nversion = \"0.1.0\"\ndescription = \"Asks.\"\n[[wants]]\ngrant = \"llm\"\nreason = \"Asks.\"\n";
+    let file = wanting(&home, &guests::built("probe"), "asker.wasm", manifest);
+    let has = |arguments: &[&str]| {
+        let inspect = home.host().arg("inspect").arg(&file).args(arguments);
+        inspect.output().expect(0).stdout
+    };
+    let text = has(&[]);
+    let heading = "has as every agent\n  blackboard       any space of its run\n  llm              the default model\n";
+    assert!(text.contains(heading), "{text}");
+    assert!(text.ends_with("  delegation\n  lessons\n"), "{text}");
+    let json = has(&["--output", "json"]);
+    assert!(
+        json.contains(r#""has":["blackboard","llm","delegation","lessons"]"#),
+        "{json}"
+    );
+    let host = home.host().args(["plugin", "add"]).arg(&file);
+    let added = host.args(["--allow", "net:example.com", "--yes"]).output().expect(0);
+    added.says(&["would get\n  net:example.com   for its tools, as far as they ask for it\n"]);
+    let allowed = plugin(&home, &["allow", "asker", "net:example.org"]).expect(0);
+    allowed.says(&["gets\n  net:example.org   for its tools, as far as they ask for it\n"]);
+    // A tool has none of it.
+    let tool = home.host().arg("inspect").arg(guests::built("probe-tool"));
+    let text = tool.output().expect(0).stdout;
+    assert!(!text.contains("has as every agent"), "{text}");
+}
+
 #[test]
 fn a_person_reads_what_it_asks_for_and_says_yes() {
     let home = home();

@@ -1033,6 +1033,26 @@ fn a_damaged_row_hides_no_other_run() {
 }
 
 #[test]
+fn a_run_that_had_ended_is_mended_and_stays_so() {
+    let (server, home) = home([Turn::text("a")]);
+    let run = whole(&home, &steps(&[ask("ROOT")]));
+    settle(&home);
+    change_rows(&home, "UPDATE run SET sum = sum + 1");
+    assert!(doctor(&home, 1).contains(&format!("resume {run} --accept-loss   mends it")));
+    let mended = home.host().args(["resume", &run, "--accept-loss"]).output().expect(0);
+    let stands = format!("run {run} is whole, and has ended (completed); look at it with:  hermes-host show {run}");
+    mended.says(&["has lost nothing", &stands]);
+    assert!(doctor(&home, 0).contains("all good"));
+    let again = ["resume", &run, "--accept-loss", "--output", "json"];
+    let again = home.host().args(again).output().expect(0).json();
+    assert_eq!(
+        (&again["run"], &again["status"]),
+        (&Value::from(run.as_str()), &Value::from("completed"))
+    );
+    assert_eq!(server.requests().len(), 1, "nothing was sent for it");
+}
+
+#[test]
 fn a_database_of_yesterday_is_told_by_its_anchor() {
     let (server, home) = home([
         Turn::text("a"),

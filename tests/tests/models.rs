@@ -6,6 +6,7 @@ use std::path::Path;
 
 use hermes_tests::home::KEY;
 use hermes_tests::model::{Format, ModelServer, Script, Turn};
+use hermes_tests::output::message;
 use hermes_tests::{Home, Host, guests};
 use serde_json::{Value, json};
 
@@ -48,6 +49,20 @@ fn that_a_price_is_not_known_is_told_of_models_elsewhere() {
 }
 
 #[test]
+fn an_address_that_takes_no_connection_is_named_with_the_cause_alone() {
+    let gone = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let home = Home::with_model_at(&gone.to_string());
+    let host = home.host().set("limits.llm.tries", 1);
+    let seen = host.probe(&question()).output().expect(0).seen();
+    let words = message(&seen[0]);
+    let told = format!("The model provider test can't be reached: {gone}: Connection refused");
+    assert!(words.starts_with(&told), "{words}");
+}
+
+#[test]
 fn what_the_environment_names_is_never_passed_over() {
     let gone = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
@@ -85,9 +100,12 @@ fn a_script_is_played_whatever_is_configured() {
         let seen = start(model).expect(0).seen();
         assert_eq!(seen[0]["ok"]["parts"][0]["Text"], "from the script", "{model:?}");
     }
-    start(&["--model", "test/test-model"])
-        .expect(2)
-        .says(&["--script", "test/test-model"]);
+    // Also one that could not be asked.
+    for model in ["test/test-model", "openai/gpt-5", "nobody/knows"] {
+        let words =
+            format!("--script has the turns of the model `scripted`, but --model names {model}; leave one of them out");
+        start(&["--model", model]).expect(2).says(&[&words]);
+    }
     assert_eq!(server.requests().len(), 0);
 }
 

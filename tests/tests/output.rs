@@ -224,10 +224,90 @@ fn what_an_agent_returns_that_used_its_budget_up_is_its_answer() {
     let tree = home.host().args(["--budget", "tree.iterations=1"]);
     let output = tree.probe(&program).output().expect(3);
     output.says(&["--fork --budget tree.iterations=N"]);
-    // Stopped while it computes it would only be stopped there again.
+    // Where so much was left that one more completion might have cost more, that is what is told.
+    let host = home.host().args(["--budget", "tokens=3"]);
+    let output = host.probe(&program).output().expect(3);
+    let words = "The budget of this agent for tokens has 3 left of 3, less than this may cost. It is raised with --budget tokens=N.";
+    assert_eq!(output.json()["error"]["message"], json!(words));
+    output.says(&[words, "--fork --budget tokens=N"]);
+}
+
+/// A panic's text, where the plugin logs that before it traps.
+#[test]
+fn a_trap_has_the_last_error_of_the_log() {
+    let (_server, home) = home();
+    let log = |level: &str, message: &str| json!({ "do": "log", "level": level, "message": message });
+    let program = json!({ "steps": [
+        log("Error", "an old one"), log("Error", "panicked at src/lib.rs:7:5:\noh no"), log("Info", "later"), { "do": "trap" },
+    ] });
+    let output = home.host().probe(&program).output().expect(1);
+    let message = output.json()["error"]["message"].as_str().unwrap().to_owned();
+    let lines: Vec<&str> = message.lines().collect();
+    assert!(lines[0].contains("unreachable"), "{message}");
+    assert_eq!(lines[1], "  its log says: panicked at src/lib.rs:7:5: oh no");
+    assert!(lines[2].starts_with("  at "), "{message}");
+    output.says(&["its log says: panicked at src/lib.rs:7:5: oh no"]);
+    let replayed = home.host().args(["replay", &home.newest_run()]).output();
+    replayed.expect(0);
+}
+
+/// Nobody told the agent of it: it was stopped.
+#[test]
+fn a_budget_that_ended_an_agent_without_a_word_to_it_names_the_way_on() {
+    let (_server, home) = home();
+    let keys = json!({ "do": "keys", "space": 0, "prefix": "", "limit": 9 });
+    let mut looks = vec![json!({ "do": "open", "name": "notes" })];
+    looks.extend(vec![keys; 40]);
+    let program = json!({ "steps": looks, "summary": "An answer." });
+    for (key, less, more) in [
+        ("host-calls", "5", "1000"),
+        ("journal-bytes", "2000", "4MiB"),
+        ("fuel", "200000", "900000000"),
+    ] {
+        let host = home.host().args(["--budget", &format!("{key}={less}")]);
+        let output = host.probe(&program).output().expect(3);
+        let run = output.json()["run"].as_str().unwrap().to_owned();
+        let way = format!("hermes-host replay {run} --fork --budget {key}=N");
+        output.says(&[&way]);
+        let resumed = home.host().args(["resume", &run]).output().expect(2);
+        resumed.says(&["it has ended (failed)", &way]);
+        let more = format!("{key}={more}");
+        let fork = home.host().args(["replay", &run, "--fork", "--budget", &more]);
+        assert_eq!(fork.output().expect(0).stdout, "An answer.\n");
+    }
+    // The limit of a single step is none of a budget's.
+    let host = home.host().set("limits.fuel", 5_000_000);
+    let output = host.probe(&json!({ "steps": [{ "do": "spin" }] })).output().expect(3);
+    let output = output.says(&["limits.fuel"]);
+    assert!(!output.stderr.contains("--fork"), "{}", output.stderr);
+    // Who only computes does so for as long as there is fuel.
     let host = home.host().args(["--budget", "fuel=30000000"]);
     let output = host.probe(&json!({ "steps": [{ "do": "spin" }] })).output().expect(3);
-    assert!(!output.stderr.contains("--fork"), "{}", output.stderr);
+    let run = output.json()["run"].as_str().unwrap().to_owned();
+    output.says(&["--fork --budget fuel=N"]);
+    let more = ["--fork", "--budget", "fuel=60000000", "--output", "json"];
+    let fork = home.host().args(["replay", &run]).args(more).output().expect(3);
+    assert!(fork.spent("fuel") > 30_000_000, "{}", fork.stdout);
+}
+
+#[test]
+fn a_run_whose_model_did_not_answer_names_the_fork_that_asks_it_again() {
+    let server = ModelServer::start([Turn::status(401), Turn::text("here")]);
+    let home = Home::with_model(&server, Format::OpenAi);
+    let program = json!({ "steps": question()["steps"], "outcome": "NotAchieved" });
+    let output = home.host().probe(&program).output().expect(1);
+    let run = output.json()["run"].as_str().unwrap().to_owned();
+    let way = format!("hermes-host replay {run} --fork");
+    output.says(&[&format!("ask the model again   {way}")]);
+    let resumed = home.host().args(["resume", &run]).output().expect(2);
+    resumed.says(&["it has ended (failed)", &way]);
+    let fork = home
+        .host()
+        .args(["replay", &run, "--fork", "--output", "json"])
+        .output();
+    assert_eq!(server.requests().len(), 2, "it asks again, once");
+    assert!(fork.json()["answer"].is_string(), "{}", fork.stdout);
+    assert!(!fork.stderr.contains("ask the model again"), "{}", fork.stderr);
 }
 
 /// Where the agent itself only makes the best of it, the code is its own.
@@ -243,16 +323,17 @@ fn a_budget_that_ended_sub_agents_is_named() {
             None => child,
         }
     };
-    for (budget, children, key) in [
-        ("iterations=90", [Some(1), Some(2)], "child.iterations"),
-        ("tree.iterations=2", [None, None], "tree.iterations"),
+    for (budget, children, whose, key) in [
+        ("iterations=90", [Some(1), Some(2)], "this agent", "child.iterations"),
+        ("tree.iterations=1", [None, None], "this run", "tree.iterations"),
     ] {
         let [one, other] = children.map(|limit| child(limit).spawn());
         let steps = json!([one, join(0), other, join(1)]);
         let program = |outcome: &str| json!({ "steps": steps, "outcome": outcome });
         let host = home.host().args(["--budget", budget]);
         let output = host.probe(&program("NotAchieved")).output().expect(1);
-        let words = format!("its budget of iterations was used up (--budget {key}=N)");
+        let words =
+            format!("The budget of {whose} for iterations is used up: 1 of 1. It is raised with --budget {key}=N.");
         assert_eq!(output.json()["agents"][1]["error"], json!(words));
         let ended = format!("used up: the budget {key} ended 2 sub-agents");
         let more = format!("run it anew with more: --budget {key}=N");

@@ -104,6 +104,45 @@ fn parts_are_found_side_by_side_and_joined() {
     );
 }
 
+/// The plan of the guide: who only thinks over what others found cites what they cite.
+#[test]
+fn an_analyst_without_tools_achieves_its_part() {
+    // What judges finds no verdicts in these words, so that what each says of itself counts.
+    let answer = Turn::text("Heat limits growth the most (/papers/melt.md:1).");
+    let script = Script::default()
+        .when("The task:", Script::always(answer))
+        .when("FIND-MELT", researcher("melt", "Heat must leave"))
+        .when("ANALYSE", [Turn::text("It is heat (/papers/melt.md:1).")]);
+    let server = ModelServer::start(script);
+    let home = home(&server);
+    let inputs = json!({ "plan": [
+        { "id": "research", "role": "researcher", "prompt": "FIND-MELT" },
+        { "id": "analysis", "role": "analyst", "prompt": "ANALYSE", "toolsets": [], "after": ["research"] },
+    ] });
+    let json = supervise(&home, Some(&inputs)).expect(0).json();
+    let outcomes: Vec<_> = json["agents"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|a| (a["role"].clone(), a["outcome"].clone()))
+        .collect();
+    let achieved = |role: &str| (json!(role), json!("achieved"));
+    assert_eq!(
+        outcomes,
+        [achieved("root"), achieved("researcher"), achieved("analyst")]
+    );
+}
+
+#[test]
+fn an_input_that_is_misspelt_is_refused_with_the_name_that_was_meant() {
+    let server = ModelServer::start(Vec::new());
+    let home = home(&server);
+    let output = supervise(&home, Some(&json!({ "plann": [] }))).expect(1);
+    let error = output.json()["error"].clone();
+    assert_eq!((&error["kind"], server.requests().len()), (&json!("invalid-input"), 0));
+    output.says(&["there is no input `plann`; did you mean `plan`?"]);
+}
+
 #[test]
 fn analysis_is_skipped_where_research_failed() {
     let script = Script::default().when(

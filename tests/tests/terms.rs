@@ -82,6 +82,26 @@ fn the_trees_budget_is_raised() {
         .output()
         .expect(0);
     assert_eq!((output.spent("iterations"), server.requests().len()), (5, 6));
+    // While the run lay there stopped the child was not at work.
+    let agents = home.shown(&run)["agents"].clone();
+    assert_eq!(agents[0]["operations"][0]["kind"], "child");
+    assert_eq!(agents[0]["operations"][0]["ms"], agents[1]["spent"]["wall_clock_ms"]);
+}
+
+/// What children have where nobody set a limit for them is a limit like any other.
+#[test]
+fn the_childrens_default_is_raised() {
+    let server = ModelServer::start(Script::from([stall()]).then(Turn::text("a")));
+    let home = Home::with_model(&server, Format::OpenAi);
+    let child = ChildSpec::probe(&json!({ "steps": [{ "do": "repeat", "n": 4, "steps": [ask("CHILD")] }] }));
+    let program = steps(&[ask("ROOT"), child.spawn(), join(0)]);
+    let host = home.host().set("limits.iterations.child", 2);
+    killed(&server, host.probe(&program), 1);
+    let run = home.newest_run();
+    let more = ["--budget", "child.iterations=4"];
+    let output = resume(&home, &run, &more).output().expect(0);
+    assert_eq!((output.spent("iterations"), server.requests().len()), (5, 6));
+    assert_eq!(home.shown(&run)["agents"][1]["budget"]["iterations"], 4);
 }
 
 #[test]
@@ -103,7 +123,14 @@ fn no_limit_is_lowered_or_added() {
             ["--budget", "tokens=5"],
             "--budget tokens=5 would be a limit where it has none",
         ),
-        (["--budget", "child.iterations=51"], "child.iterations"),
+        (
+            ["--budget", "child.iterations=49"],
+            "--budget child.iterations=49 is less than the 50 that it has",
+        ),
+        (
+            ["--budget", "child.iterations=201"],
+            "--budget child.iterations=201 is more than any sub-agent may have: 200 (limits.iterations.child_max)",
+        ),
         (["--budget", "wall=1s"], "--budget wall=1s is less than the 10 min"),
         (["--deny", "files"], "files"),
         (

@@ -317,7 +317,7 @@ pub(super) struct Resume {
     /// Every run that can go on and that no process owns, side by side
     #[arg(long, conflicts_with = "run")]
     pub(super) all: bool,
-    /// Of a damaged run, goes on with what is left: what is missing at its end, or lies behind damage, is given up
+    /// Mends a damaged run and goes on with what is left, where it has not ended: what is missing at its end, or lies behind damage, is given up
     #[arg(long, conflicts_with = "all")]
     pub(super) accept_loss: bool,
     /// Raises limits that the run has: iterations=120,wall=20m,tree.usd=5

@@ -351,7 +351,7 @@ fn damage(problems: &[Damage], what: &'static str, anew: &str) -> Vec<Check> {
                     true => "restore a backup, or hermes-host runs prune --status damaged; others can go on as they are"
                         .to_owned(),
                     false => format!(
-                        "hermes-host resume {run} --accept-loss   goes on with what is left; others can go on as they are"
+                        "hermes-host resume {run} --accept-loss   mends it, and goes on with what is left where it has not ended; others can go on as they are"
                     ),
                 })
             }

@@ -6,7 +6,7 @@ use super::terminal;
 use crate::config::{BudgetKey, ConfigError};
 use crate::error::RefusalKind;
 use crate::ids::RunId;
-use crate::run::{ApprovalError, HostError};
+use crate::run::{ApprovalError, HostError, WayOn};
 use crate::store::StoreError;
 use crate::text::{Shape, clean, shell_word};
 
@@ -139,10 +139,15 @@ impl From<HostError> for Problem {
     }
 }
 
-/// How a run goes on that used these limits up.
-pub(super) fn raise(run: &RunId, keys: &[String]) -> Option<String> {
-    let budget = budget_of(keys.iter().map(String::as_str));
-    (!keys.is_empty()).then(|| format!("go on with more of it   hermes-host replay {run} --fork --budget {budget}"))
+/// How a fork goes on that takes the place of a run which has ended.
+pub(super) fn way_on(run: &RunId, way: &WayOn) -> String {
+    match way {
+        WayOn::Raised(keys) => {
+            let budget = budget_of(keys.iter().map(String::as_str));
+            format!("go on with more of it   hermes-host replay {run} --fork --budget {budget}")
+        }
+        WayOn::AskedAgain => format!("ask the model again   hermes-host replay {run} --fork"),
+    }
 }
 
 /// A budget with these keys, as a flag takes it, but for how much.
@@ -189,8 +194,8 @@ fn help(error: &HostError) -> Vec<String> {
     if let HostError::Approval(error) = error {
         return approval(error);
     }
-    if let HostError::Ended { run, raise: keys, .. } = error {
-        return raise(run, keys).into_iter().collect();
+    if let HostError::Ended { run, way_on: way, .. } = error {
+        return way.iter().map(|way| way_on(run, way)).collect();
     }
     if let HostError::Store(StoreError::Owned { run, .. }) = error {
         return vec![

@@ -72,6 +72,17 @@ impl Screen {
         self.list(&mut out, "wants", "nothing", &found.wants, |out, want| {
             self.want(out, want);
         });
+        if !found.has.is_empty() {
+            self.list(
+                &mut out,
+                "has as every agent",
+                "nothing",
+                &found.has,
+                |out, (right, about)| {
+                    self.item(out, &format!("{} ", left(right, 16)), 17, about);
+                },
+            );
+        }
         if let Some(tools) = &found.tools {
             self.list(&mut out, "tools", "none", tools, |out, tool| {
                 self.offered(out, tool);
@@ -198,6 +209,7 @@ fn object(found: &Inspection) -> serde_json::Value {
         "exports": found.exports,
         "imports": found.imports,
         "wants": wants.collect::<Vec<_>>(),
+        "has": found.has.iter().map(|(right, _)| right).collect::<Vec<_>>(),
         "tools": tools,
     })
 }

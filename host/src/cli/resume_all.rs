@@ -30,13 +30,15 @@ enum End {
     Problem(RunId, Problem),
     /// Another process has it; 0 where it is not known which.
     Elsewhere(RunId, u32),
+    /// Another process had it, and it stands so now.
+    Over(RunId, &'static str),
 }
 
-/// What is under way elsewhere is told, and is none of ours.
+/// What is under way elsewhere, or came to its end there, is told, and is none of ours.
 fn tell_and_keep(end: Option<End>, ends: &mut Vec<End>, context: Context) -> Result<(), Problem> {
     if let Some(end) = end {
         tell(&end, context)?;
-        if !matches!(end, End::Elsewhere(..)) {
+        if !matches!(end, End::Elsewhere(..) | End::Over(..)) {
             ends.push(end);
         }
     }
@@ -113,6 +115,7 @@ async fn one(
     let handle = match resumed {
         Ok(handle) => handle,
         Err(HostError::Store(StoreError::Owned { pid, .. })) => return Some(End::Elsewhere(run, pid)),
+        Err(HostError::Ended { status, .. }) => return Some(End::Over(run, status)),
         Err(error) => return Some(End::Problem(run, error.into())),
     };
     let over = CancellationToken::new();
@@ -181,6 +184,12 @@ fn tell(end: &End, context: Context) -> Result<(), Problem> {
             }
             return Ok(());
         }
+        End::Over(run, status) => {
+            if !context.quiet {
+                stdio::tell(&format!("run {run} has ended meanwhile ({status})\n"));
+            }
+            return Ok(());
+        }
     };
     stdio::tell(&format!("{}\n", line(outcome)));
     tell_end(outcome, context);
@@ -206,7 +215,7 @@ fn line(outcome: &RunOutcome) -> String {
 }
 
 impl End {
-    /// As the object of a run. One that was not taken up can go on. None of one that is another process's.
+    /// As the object of a run. One that was not taken up can go on. None of one that is or was another process's.
     fn object(&self) -> Option<Value> {
         match self {
             Self::Ran(outcome) => Some(json::outcome(outcome)),
@@ -216,7 +225,7 @@ impl End {
                 object["exit"] = "interrupted".into();
                 Some(object)
             }
-            Self::Elsewhere(..) => None,
+            Self::Elsewhere(..) | Self::Over(..) => None,
         }
     }
 }
@@ -228,7 +237,7 @@ fn code(ends: &[End]) -> u8 {
         match end {
             End::Ran(outcome) => codes.push(outcome.code),
             End::Problem(_, problem) if problem.run.is_some() => codes.push(problem.code),
-            End::Problem(..) | End::Elsewhere(..) => {}
+            End::Problem(..) | End::Elsewhere(..) | End::Over(..) => {}
         }
     }
     if codes.is_empty() && !ends.is_empty() {

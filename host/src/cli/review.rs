@@ -107,6 +107,7 @@ impl Screen {
     fn gets(&self, out: &mut String, right: &WouldGet) {
         let holder = match right.holder {
             Holder::Caller => "",
+            Holder::Tools => "   for its tools, as far as they ask for it",
             Holder::Own => "   itself, whichever agent calls it",
         };
         let grant = self.paint.ink(Ink::Warn, &fit(&right.grant, WIDTH));

@@ -8,9 +8,10 @@ use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 use super::args::Output;
-use super::errors::{Problem, STOPPED, block, budget_of, list, notices, raise, with_kind};
+use super::errors::{Problem, STOPPED, block, budget_of, list, notices, way_on, with_kind};
 use super::pasted::pasted;
 use super::progress::{self, Mode, Progress};
+use super::show::show;
 use super::signals::Stop;
 use super::style::{Ink, Paint, flow, number, sent_again};
 use super::validated::Resume;
@@ -18,7 +19,7 @@ use super::{Context, denied, json, log, stdio, terminal};
 use crate::config::Config;
 use crate::event::{EventReceiver, RunEvent};
 use crate::ids::RunId;
-use crate::run::{ForkSpec, Host, Loss, RunHandle, RunOutcome, RunSpec, Titles, without_fences};
+use crate::run::{ForkSpec, Host, HostError, Loss, RunHandle, RunOutcome, RunSpec, Titles, without_fences};
 use crate::text::{Shape, clean};
 
 /// The picture is drawn at most so often.
@@ -58,10 +59,26 @@ pub(super) async fn resume(config: Config, context: Context, resume: &Resume) ->
     let handle = tokio::select! {
         biased;
         () = stop.next() => return Err(Problem::stopped("before the run went on: it is as it was")),
-        handle = progress::until_ready(mode(context), host.resume(spec)) => handle?,
+        handle = progress::until_ready(mode(context), host.resume(spec)) => handle,
     };
-    let consumer = Consumer::of_one_that_goes_on(&host, &handle, context).await;
-    attend(&handle, consumer, context, stop).await
+    match handle {
+        Err(HostError::Ended { run, status, .. }) if resume.accept_loss => mended(&host, context, &run, status).await,
+        handle => {
+            let handle = handle?;
+            let consumer = Consumer::of_one_that_goes_on(&host, &handle, context).await;
+            attend(&handle, consumer, context, stop).await
+        }
+    }
+}
+
+/// Says that a run is whole whose loss was accepted and that had ended: it was asked for no more.
+async fn mended(host: &Host, context: Context, run: &RunId, status: &str) -> Result<u8, Problem> {
+    if context.output != Output::Text {
+        return show(host, context, run.as_str()).await;
+    }
+    let line = format!("run {run} is whole, and has ended ({status}); look at it with:  hermes-host show {run}\n");
+    stdio::tell(&pasted(&line));
+    Ok(0)
 }
 
 /// Gives up what a run has lost, and says how much that is.
@@ -270,7 +287,8 @@ pub(super) fn tell_end(outcome: &RunOutcome, context: Context) {
     if outcome.resent > 0 && !context.quiet {
         last.push_str(&format!("  {}\n", sent_again(outcome.resent, &outcome.lost)));
     }
-    if let Some(line) = raise(&outcome.run, &outcome.raise) {
+    if let Some(way) = &outcome.way_on {
+        let line = way_on(&outcome.run, way);
         last.push_str(&format!("  {}\n", pasted(&line)));
     }
     // They are about the run, not about the last of the lists.

@@ -72,6 +72,16 @@ fn engine_words(error: &wasmtime::Error) -> String {
     words
 }
 
+/// The words of a trap, with the last error in the instance's log on the line behind its cause: a panic's text, where the plugin logs that.
+pub(super) fn with_log(words: &str, logged: Option<String>) -> String {
+    let Some(logged) = logged else { return words.to_owned() };
+    let (cause, trace) = words.split_once('\n').unwrap_or((words, ""));
+    let logged = text::line(&logged, 300);
+    format!("{cause}\n  its log says: {logged}\n{trace}")
+        .trim_end()
+        .to_owned()
+}
+
 fn trapped(cause: &str, error: &wasmtime::Error) -> Stopped {
     let mut words = text::line(cause, 300);
     if let Some(trace) = error.downcast_ref::<wasmtime::WasmBacktrace>() {

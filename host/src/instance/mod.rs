@@ -355,8 +355,12 @@ impl Bounds<'_> {
 
     fn classify(&self, error: &wasmtime::Error) -> Stopped {
         let stopped = ended::classify(error, self.guest.fuel);
-        match &stopped {
-            Stopped::Host(End::Exhausted { dimension, .. }) if *dimension == Dimension::Fuel => {}
+        match stopped {
+            Stopped::Host(End::Exhausted {
+                dimension: Dimension::Fuel,
+                ..
+            }) => {}
+            Stopped::Trapped(words) => return Stopped::Trapped(ended::with_log(&words, self.guest.logged())),
             _ => return stopped,
         }
         let replaying = self.guest.is_replaying();

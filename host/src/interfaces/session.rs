@@ -52,6 +52,9 @@ impl Look for Cancelled {
 /// What a line of a log takes besides its words: even an empty one is a record and an event.
 const LINE: u64 = 64;
 
+/// The level of a line that says why something failed.
+const ERROR: &str = "error";
+
 /// Keeps a line of a guest's log, within the limits of a line and of a step.
 pub(super) fn log(guest: &Guest, level: &str, message: &str) -> wasmtime::Result<()> {
     let limits = &guest.session.run.limits;
@@ -70,6 +73,9 @@ pub(super) fn log(guest: &Guest, level: &str, message: &str) -> wasmtime::Result
             limits.log_step
         )
     };
+    if level == ERROR {
+        guest.keep_logged(&line);
+    }
     if guest.note(NoteKind::Log, format!("{level} {}: {line}", guest.plugin).into_bytes())? {
         let (level, plugin) = (level.to_owned(), guest.plugin.clone());
         guest.session.event(EventKind::Log {
@@ -118,7 +124,7 @@ impl session::Host for State {
             session::LogLevel::Debug => "debug",
             session::LogLevel::Info => "info",
             session::LogLevel::Warn => "warn",
-            session::LogLevel::Error => "error",
+            session::LogLevel::Error => ERROR,
         };
         log(&self.guest, level, &message)
     }

@@ -12,7 +12,7 @@ mod tests;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::amounts::Amounts;
-use crate::config::{BudgetKey, Scope, raised_with};
+use crate::config::{BudgetKey, Item, Scope, raised_with};
 use crate::error::{Dimension, Refusal};
 
 pub use reservation::{Held, Reservation};
@@ -80,8 +80,8 @@ struct Account {
     /// Whether anything was refused to it, or ran out.
     refused: bool,
     ending: Option<Dimension>,
-    /// Whose limit that was, where a reservation met it.
-    ended_by: Option<Whose>,
+    /// That refusal's words, where a reservation met a limit.
+    ended_with: Option<String>,
     closing: Closing,
 }
 
@@ -150,15 +150,6 @@ impl Whose {
             Self::Tree => Scope::Tree,
         }
     }
-
-    /// Whose limit a refusal's words name by its key. The agent's own stands for that of one above it too, whose key is the same.
-    fn named(words: &str) -> Option<Self> {
-        Some(match BudgetKey::named(words)?.scope {
-            Scope::Root => Self::Agent,
-            Scope::Child => Self::Child,
-            Scope::Tree => Self::Tree,
-        })
-    }
 }
 
 /// A refused reservation: which dimension, whose limit, and how much of it is left.
@@ -180,14 +171,27 @@ pub struct Exhausted {
 impl From<Exhausted> for Refusal {
     fn from(e: Exhausted) -> Self {
         let (whose, raised) = (e.whose.words(), raised_with(e.dimension, &[e.whose.scope()]));
-        let (d, used, cap) = (e.dimension, e.used, e.cap);
-        let what = match (cap.saturating_sub(used), e.reserved) {
-            (0, 0) => format!("is used up: {used} of {cap}"),
-            (0, aside) => format!("has nothing left of {cap}, with {aside} set aside for what is under way"),
-            (rest, _) => format!("has {rest} left of {cap}, less than this may cost"),
+        let (dimension, scope) = (e.dimension, Scope::Root);
+        let shown = |value| {
+            Item {
+                scope,
+                dimension,
+                value,
+            }
+            .to_string()
         };
-        let message = format!("The budget of {whose} for {d} {what}. It is raised with {raised}.");
-        Self::exhausted(d, message)
+        let (used, cap) = (shown(e.used), shown(e.cap));
+        let what = match (e.cap.saturating_sub(e.used), e.reserved) {
+            (0, 0) => format!("is used up: {used} of {cap}"),
+            (0, aside) => format!(
+                "has nothing left of {cap}, with {} set aside for what is under way",
+                shown(aside)
+            ),
+            (rest, _) => format!("has {} left of {cap}, less than this may cost", shown(rest)),
+        };
+        let key = BudgetKey { scope, dimension };
+        let message = format!("The budget of {whose} for {key} {what}. It is raised with {raised}.");
+        Self::exhausted(dimension, message)
     }
 }
 
@@ -260,7 +264,8 @@ impl Ledger {
         let mut accounts = self.lock();
         for (dimension, value) in amounts.iter() {
             if let Err(refused) = accounts.room(account, dimension, value) {
-                accounts.note_refusal(account, refused.dimension, Some(refused.whose));
+                let words = Refusal::from(refused).message;
+                accounts.note_refusal(account, refused.dimension, Some(&words));
                 return Err(refused);
             }
         }
@@ -441,9 +446,9 @@ impl Ledger {
         self.lock().agents[account.0].ending
     }
 
-    /// Whose limit of that dimension it was, where a reservation met it, now or by the record.
-    pub fn ended_by(&self, account: AccountId) -> Option<Whose> {
-        self.lock().agents[account.0].ended_by
+    /// That refusal's words, where a reservation met a limit, now or by the record.
+    pub fn ended_with(&self, account: AccountId) -> Option<String> {
+        self.lock().agents[account.0].ended_with.clone()
     }
 
     /// Notes that `dimension` ran out without a reservation: fuel, time, host calls, journal bytes.
@@ -453,7 +458,7 @@ impl Ledger {
 
     /// Notes a refusal in `dimension`, in these words, that a record tells of.
     pub fn refused_before(&self, account: AccountId, dimension: Dimension, words: &str) {
-        self.lock().note_refusal(account, dimension, Whose::named(words));
+        self.lock().note_refusal(account, dimension, Some(words));
     }
 
     /// Notes that the account was too poor for a child, which ends nothing.
@@ -616,13 +621,13 @@ impl Accounts {
         }
     }
 
-    fn note_refusal(&mut self, account: AccountId, dimension: Dimension, whose: Option<Whose>) {
+    fn note_refusal(&mut self, account: AccountId, dimension: Dimension, words: Option<&str>) {
         use Dimension as D;
         let agent = &mut self.agents[account.0];
         agent.refused = true;
         // Refusals in children, tool calls and stored bytes are values that an agent may live with.
         if !matches!(dimension, D::Children | D::ToolCalls | D::StoredBytes) && agent.ending.is_none() {
-            (agent.ending, agent.ended_by) = (Some(dimension), whose);
+            (agent.ending, agent.ended_with) = (Some(dimension), words.map(str::to_owned));
         }
     }
 }

@@ -38,7 +38,8 @@ fn iterations_are_exact_and_one_closing_call_follows() {
     assert_eq!(ledger.spent(agent).get(D::Iterations), 2);
     assert_eq!(ledger.totals(agent).closing, 1);
     assert_eq!(ledger.ending(agent), Some(D::Iterations));
-    assert_eq!(ledger.ended_by(agent), Some(Whose::Agent));
+    let words = "The budget of this agent for iterations is used up: 2 of 2. It is raised with --budget iterations=N.";
+    assert_eq!(ledger.ended_with(agent).as_deref(), Some(words));
 }
 
 #[test]
@@ -384,35 +385,39 @@ fn a_lost_send_counts_against_the_tree_and_no_agent() {
 }
 
 #[test]
-fn a_refusal_names_whose_limit_it_met() {
-    for (whose, named) in [
-        (Whose::Agent, Whose::Agent),
-        (Whose::Ancestor, Whose::Agent),
-        (Whose::Child, Whose::Child),
-        (Whose::Tree, Whose::Tree),
-    ] {
-        let words = |dimension| {
-            let refused = Exhausted {
-                dimension,
-                cap: 2,
-                used: 2,
-                reserved: 0,
-                whose,
-            };
-            Refusal::from(refused).message
+fn a_refusal_tells_whose_limit_it_met_how_much_is_left_and_its_key() {
+    let words = |dimension, whose, used, reserved| {
+        let cap = 2_000_000;
+        let refused = Exhausted {
+            dimension,
+            cap,
+            used,
+            reserved,
+            whose,
         };
-        for dimension in D::ALL {
-            let words = words(dimension);
-            assert_eq!(Whose::named(&words), Some(named), "{words}");
-        }
-        let words = words(D::Tokens);
+        Refusal::from(refused).message
+    };
+    for (words, told) in [
+        (
+            words(D::Tokens, Whose::Child, 2_000_000, 0),
+            "The budget of this agent for tokens is used up: 2000000 of 2000000. It is raised with --budget child.tokens=N.",
+        ),
+        (
+            words(D::Tokens, Whose::Tree, 2_000_000, 5),
+            "The budget of this run for tokens has nothing left of 2000000, with 5 set aside for what is under way. It is raised with --budget tree.tokens=N.",
+        ),
+        (
+            words(D::CostMicroUsd, Whose::Ancestor, 1_500_000, 0),
+            "The budget of the agents above this one for usd has 0.500000 left of 2.000000, less than this may cost. It is raised with --budget usd=N.",
+        ),
+    ] {
+        assert_eq!(words, told);
         let ledger = Ledger::new(Caps::default());
         let root = ledger.open_root(Caps::default());
         ledger.refused_before(root, D::Tokens, &words);
         assert_eq!(
-            (ledger.ending(root), ledger.ended_by(root)),
-            (Some(D::Tokens), Some(named))
+            (ledger.ending(root), ledger.ended_with(root)),
+            (Some(D::Tokens), Some(words))
         );
     }
-    assert_eq!(Whose::named("no more of it"), None);
 }

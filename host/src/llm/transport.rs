@@ -142,7 +142,7 @@ impl Attempt {
                     limit: limits.llm_connect,
                 };
             }
-            return Fault::Connect(words(error));
+            return Fault::Connect(unreached(&error));
         }
         Fault::Broken(words(error))
     }
@@ -313,6 +313,19 @@ fn redacted(fault: Fault, endpoint: &Endpoint) -> Fault {
         Fault::Broken(why) => Fault::Broken(crate::text::line(&endpoint.redact(&why), 300)),
         other => other,
     }
+}
+
+/// Which address took no connection, and the cause behind all others: those before it only say that this one was met. Of the URL nothing else, as a path or
+/// a query may hold a key.
+fn unreached(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    let url = error.url();
+    let host = url.and_then(|url| Some((url.host_str()?, url.port_or_known_default()?)));
+    let at = host.map(|(host, port)| format!("{host}:{port}: ")).unwrap_or_default();
+    crate::text::line(&format!("{at}{cause}"), 300)
 }
 
 /// An error of the client with its causes, without the URL.

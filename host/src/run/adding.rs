@@ -100,6 +100,7 @@ impl Host {
             tool: plugin.is_toolset(),
         };
         let given = asked.given(spec, before.as_ref())?;
+        let gets = asked.rights(&given);
         // A plugin that can't run is not added.
         if plugin.is_strategy() {
             self.resolve(&plugin).await?;
@@ -120,7 +121,7 @@ impl Host {
         inspection.tools = plugin.is_toolset().then(|| infos(&defs, &self.config().limits));
         Ok(Review {
             inspection,
-            gets: given.rights(),
+            gets,
             repeatable: approval.repeatable.clone(),
             runs_code: approval.toolset.as_deref() == Some(CODE) && !approval.repeatable.is_empty(),
             change,

@@ -254,7 +254,7 @@ fn change(approval: &mut Approval, spec: &AllowSpec, asked: &Asked<'_>) -> Resul
             let text = allowed.grant.to_string();
             if !texts.contains(&text) {
                 texts.push(text);
-                gets.push(WouldGet::of(&allowed, holder));
+                gets.push(asked.gets(&allowed, holder));
             }
         }
     }

@@ -4,7 +4,7 @@ use crate::config::{Budget, Item, Scope};
 use crate::error::Dimension;
 use crate::plugin::grant::{GrantError, Kind};
 use crate::supervisor::start::{AgentStart, RunStart};
-use crate::supervisor::terms::Terms;
+use crate::supervisor::terms::{Terms, put};
 
 /// Which run to go on with, and under which other terms than it had.
 #[derive(Debug, Clone, Default)]
@@ -77,11 +77,17 @@ pub(super) fn may_change(change: &Terms, agent: &AgentStart, run: &RunStart) -> 
     may_raise(&change.budget, agent, run, "a resume")
 }
 
-/// The limits that a run has.
+/// The limits that a run has, those of its children where nobody set any among them.
 pub(super) fn limits_of(agent: &AgentStart, run: &RunStart) -> Budget {
+    let limits = &run.limits;
+    let mut child = vec![
+        (Dimension::Iterations, limits.iterations_child),
+        (Dimension::JournalBytes, limits.journal_bytes),
+    ];
+    put(&mut child, &run.child);
     Budget {
         root: agent.caps.clone(),
-        child: run.child.clone(),
+        child,
         tree: run.tree.clone(),
     }
 }

@@ -7,6 +7,7 @@ use crate::plugin::approval::ApprovalError;
 use crate::plugin::grant::GrantError;
 use crate::plugin::load::FindError;
 use crate::plugin::toolbox::ToolboxError;
+use crate::run::WayOn;
 use crate::secret::SecretError;
 use crate::session::end::End;
 use crate::store::StoreError;
@@ -191,8 +192,8 @@ pub enum HostError {
         run: crate::ids::RunId,
         /// How it stands.
         status: &'static str,
-        /// Keys of the limits that a fork would have to raise, where its budget was used up.
-        raise: Vec<String>,
+        /// How a fork of it goes on, where that is known.
+        way_on: Option<WayOn>,
     },
     /// The run can't be cancelled: it has ended.
     #[error("run {run} has ended ({status}); there is nothing to cancel")]

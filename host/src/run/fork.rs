@@ -16,6 +16,7 @@ use crate::run::replay::{ReplaySpec, failed, refusal, refusal_of_write};
 use crate::run::resume::{first_start, may_go_on};
 use crate::run::root::begun_here;
 use crate::run::spec::Budget;
+use crate::run::used_up::ended_by;
 use crate::run::{Host, HostError};
 use crate::store::{Answer, ForkPoint, Observation, OpKind, OutcomeStatus, Quota, RunRow, Store, StoreError, Unowned};
 use crate::supervisor::replay::{Expected, Got, RootPlayed};
@@ -83,7 +84,7 @@ impl Host {
             return Err(cannot(&origin, reason));
         }
         let played = player.play_root().await.map_err(|error| failed(&origin, error))?;
-        let cut = cut(&store, &origin, &played, &spec.budget)?;
+        let cut = cut(&store, &row, &played, &spec.budget)?;
         Ok(ReadyFork {
             store,
             origin,
@@ -144,7 +145,8 @@ impl Host {
 }
 
 /// Up to where the fork has what the run had.
-fn cut(store: &Store, origin: &RunId, played: &RootPlayed, budget: &Budget) -> Result<Cut, HostError> {
+fn cut(store: &Store, row: &RunRow, played: &RootPlayed, budget: &Budget) -> Result<Cut, HostError> {
+    let origin = &row.id;
     let root = StreamId {
         session: origin.root(),
         attempt: played.attempt,
@@ -163,6 +165,10 @@ fn cut(store: &Store, origin: &RunId, played: &RootPlayed, budget: &Budget) -> R
         if let Some(failed) = unanswered(store, &root, &seen)? {
             return Ok(Cut::at(root, failed - 1, None));
         }
+        if ended_by(row).is_some_and(raised) {
+            // It was stopped in a stretch that the replay did not come out of either.
+            return Ok(Cut::at(root, played.observations, None));
+        }
         let reason =
             "it would end again as it did; change its agent with --plugin, or raise with --budget what it used up";
         return Err(cannot(origin, reason));
@@ -176,7 +182,7 @@ fn cut(store: &Store, origin: &RunId, played: &RootPlayed, budget: &Budget) -> R
 
 /// The first of the completions at the end of a run's record that no model answered, by the number of its observation: with a model that is there
 /// again it would have gone on from it.
-fn unanswered(store: &Store, root: &StreamId, seen: &[Observation]) -> Result<Option<u64>, HostError> {
+pub(super) fn unanswered(store: &Store, root: &StreamId, seen: &[Observation]) -> Result<Option<u64>, HostError> {
     let completions = store.operations(root)?.into_iter().filter_map(|row| {
         let outcome = row.outcome.filter(|_| row.intent.kind == OpKind::Completion)?;
         Some((row.intent.op, outcome.status == OutcomeStatus::Failed))

@@ -19,8 +19,8 @@ pub struct WouldGet {
 }
 
 impl WouldGet {
-    /// A grant, with what it makes possible.
-    pub(super) fn of(allowed: &Allowed, holder: Holder) -> Self {
+    /// A grant that `holder` was given, with what it makes possible.
+    fn of(allowed: &Allowed, holder: Holder) -> Self {
         Self {
             grant: allowed.grant.to_string(),
             at_worst: allowed.grant.at_worst(),
@@ -29,11 +29,13 @@ impl WouldGet {
     }
 }
 
-/// Who has a right that a tool was given.
+/// Who has a right that a plugin was given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Holder {
-    /// The tool, as far as whoever calls it has it too.
+    /// The tool, as far as whoever calls it has it too; the agent, where it is no tool.
     Caller,
+    /// The tools that the agent calls, as far as their own manifests ask for it.
+    Tools,
     /// The tool itself, for any agent that may call it.
     Own,
 }
@@ -47,15 +49,6 @@ pub(super) struct Given {
     pub(super) dropped: Vec<String>,
 }
 
-impl Given {
-    /// The same with what each makes possible.
-    pub(super) fn rights(&self) -> Vec<WouldGet> {
-        let caller = self.allow.iter().map(|allowed| WouldGet::of(allowed, Holder::Caller));
-        let own = self.own.iter().map(|allowed| WouldGet::of(allowed, Holder::Own));
-        caller.chain(own).collect()
-    }
-}
-
 /// A plugin that grants are asked for.
 pub(super) struct Asked<'a> {
     pub(super) grants: &'a Grants<'a>,
@@ -65,6 +58,23 @@ pub(super) struct Asked<'a> {
 }
 
 impl Asked<'_> {
+    /// What is given, with what each makes possible.
+    pub(super) fn rights(&self, given: &Given) -> Vec<WouldGet> {
+        let caller = given.allow.iter().map(|allowed| self.gets(allowed, Holder::Caller));
+        let own = given.own.iter().map(|allowed| self.gets(allowed, Holder::Own));
+        caller.chain(own).collect()
+    }
+
+    /// One grant, with who has it: no agent reaches a folder or a host itself.
+    pub(super) fn gets(&self, allowed: &Allowed, holder: Holder) -> WouldGet {
+        let for_tools = matches!(allowed.grant.kind(), Kind::Fs | Kind::Net | Kind::Secret);
+        let holder = match holder {
+            Holder::Caller if self.strategy && !self.tool && for_tools => Holder::Tools,
+            holder => holder,
+        };
+        WouldGet::of(allowed, holder)
+    }
+
     /// What was given before, and what is given now.
     ///
     /// # Errors

@@ -113,6 +113,8 @@ pub struct Inspection {
     pub imports: Vec<String>,
     /// What it wants.
     pub wants: Vec<Want>,
+    /// Of a strategy, what it has without being granted it, as every agent has, and what there is to say of each.
+    pub has: Vec<(String, String)>,
     /// Its tools, where it was asked.
     pub tools: Option<Vec<ToolInfo>>,
     /// The toolset it is, or those it would like.
@@ -187,6 +189,7 @@ impl Host {
             exports: cleaned(&outline.exports),
             imports: cleaned(&outline.imports),
             wants: wants.collect(),
+            has: if strategy { by_default(&rights) } else { Vec::new() },
             tools: None,
             toolsets,
             approved: Approved::Never,
@@ -215,6 +218,13 @@ impl Host {
         }
         Ok(())
     }
+}
+
+/// The rights that are told by the name of a kind alone: nobody grants them.
+fn by_default(rights: &Rights) -> Vec<(String, String)> {
+    let list = rights.list().into_iter();
+    let named = list.filter(|right| right.grant.parse::<Kind>().is_ok());
+    named.map(|right| (right.grant, right.about)).collect()
 }
 
 /// What tools say of themselves, cleaned.

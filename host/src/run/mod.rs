@@ -56,6 +56,7 @@ pub use run_file::{Exported, ImportedRun, WithPlugins};
 pub use secrets::{Guessable, Place, PlaceError, SecretGranted, SecretRow, SecretSet, SecretSince, check_secret_name};
 pub use spec::{AgentSummary, Budget, RunOutcome, RunSpec};
 pub use trajectory::TrajectoryForm;
+pub use used_up::WayOn;
 pub use view::{ChangeView, EntryView, ImportView, NoteView, OpView, RunList, RunRow, RunView, SessionView, SpaceView};
 
 pub use crate::engine::compile::{CompileIn, ThisProgram, is_compiling, this_program};

@@ -283,10 +283,13 @@ impl Host {
             // Only its children might ask, and nobody said whom.
             return Ok((catalogue, None));
         }
-        let model = catalogue.choose(wanted).await?;
-        if script.is_some() && model.provider() != SCRIPTED {
-            return Err(HostError::ScriptUnused { model: model.name });
+        // Before it is asked what that model lacks: it is not meant to be used.
+        if let Some(name) = wanted.filter(|_| script.is_some())
+            && !catalogue.is_scripted(name)?
+        {
+            return Err(HostError::ScriptUnused { model: name.to_owned() });
         }
+        let model = catalogue.choose(wanted).await?;
         Ok((catalogue, Some(model)))
     }
 

@@ -21,7 +21,7 @@ use crate::run::handle::{RunHandle, Stops};
 use crate::run::prepare::Ready;
 use crate::run::resume::first_start;
 use crate::run::said::Said;
-use crate::run::{AgentSummary, Host, HostError, RunOutcome, RunSpec, grants, used_up};
+use crate::run::{AgentSummary, Host, HostError, RunOutcome, RunSpec, WayOn, grants, used_up};
 use crate::session::audit::Denials;
 use crate::session::end::End;
 use crate::session::keeping::{Journal, Keeping};
@@ -423,7 +423,7 @@ pub(super) fn summary(
         artifacts: Vec::new(),
         open_questions: Vec::new(),
         error: None,
-        raise: Vec::new(),
+        way_on: None,
         used_up: Vec::new(),
         spent,
         closing: totals.closing,
@@ -489,7 +489,7 @@ pub(super) fn other_host(recorded: &str) -> Option<String> {
 pub(super) fn ended(session: &Session, result: &types::RunResult) -> Result<RunOutcome, HostError> {
     let said = Said::of(result, session.checkpoint().as_ref());
     let mut outcome = with_result(summary_of(session)?, result, said.as_ref());
-    outcome.raise = to_raise(session, &outcome);
+    outcome.way_on = way_on(session, &outcome);
     Ok(outcome)
 }
 
@@ -520,17 +520,20 @@ fn used_up_below(agents: &[AgentSummary]) -> Vec<(String, u64)> {
     keys.into_iter().collect()
 }
 
-/// The limits that a fork of a run would have to raise that ended so.
-fn to_raise(session: &Session, outcome: &RunOutcome) -> Vec<String> {
-    let was_refused = session.run.ledger.was_refused(session.account);
-    let journal = session.run.keeping.journal().filter(|_| was_refused);
-    let keys = journal.and_then(|journal| {
-        let row = journal.store.run(&session.run.id).ok()?;
-        let error = outcome.error.clone();
-        used_up::to_raise(&journal.store, &StoredRun { error, ..row }).ok()
-    });
-    // It is a hint: where it can't be told the run has ended all the same.
-    keys.unwrap_or_default()
+/// How a fork of a run goes on that ended so. It is a hint: where it can't be told the run has ended all the same.
+fn way_on(session: &Session, outcome: &RunOutcome) -> Option<WayOn> {
+    let is_well = outcome.exit == "returned" && outcome.outcome == "achieved";
+    if is_well && !session.run.ledger.was_refused(session.account) {
+        return None;
+    }
+    let store = &session.run.keeping.journal()?.store;
+    let row = StoredRun {
+        error: outcome.error.clone(),
+        exit: Some(outcome.exit.clone()),
+        outcome: Some(outcome.outcome.clone()),
+        ..store.run(&session.run.id).ok()?
+    };
+    used_up::way_on(store, &row).ok().flatten()
 }
 
 fn fill(outcome: &mut RunOutcome, said: &Said) {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::amounts::Amounts;
 use crate::ids::{RunId, SessionId};
+use crate::run::WayOn;
 use crate::run::view::status_name;
 use crate::session::audit::Denials;
 use crate::store::SessionRow;
@@ -58,8 +59,8 @@ pub struct RunOutcome {
     pub open_questions: Vec<String>,
     /// What went wrong: kind and words.
     pub error: Option<(String, String)>,
-    /// Keys of the limits that a fork would have to raise, where its budget was used up.
-    pub raise: Vec<String>,
+    /// How a fork of it goes on, where it ended for want of something.
+    pub way_on: Option<WayOn>,
     /// Keys of the limits that ended sub-agents, and how many agents each.
     pub used_up: Vec<(String, u64)>,
     /// What the tree spent.

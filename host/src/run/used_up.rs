@@ -1,38 +1,30 @@
-//! How a run goes on whose budget was used up: its end is final, and a fork of it with more of what it lacked takes its place.
+//! How a run goes on that ended for want of something: its end is final, and a fork of it takes its place, with more of what its budget lacked, or with a
+//! model that answers.
 
 use std::collections::HashSet;
 
-use crate::config::{Budget, Item, Scope as Whom};
+use crate::config::{Budget, BudgetKey, Item, Scope as Whom};
 use crate::error::{Dimension, RefusalKind};
 use crate::ids::{Scope, StreamId};
 use crate::run::HostError;
 use crate::run::change::limits_of;
-use crate::run::fork::exhausted;
+use crate::run::fork::{exhausted, unanswered};
 use crate::run::resume::{as_it_stands, first_start, may_go_on};
 use crate::run::view::status_name;
 use crate::store::{Answer, Observation, RunRow, Store};
 
-/// The keys of the limits to raise, as `--budget` takes them: the root's own, the whole run's, or both where they are alike, in the order in which they
-/// were met. None where the run may not be forked here, or its root lacked nothing.
-pub(super) fn to_raise(store: &Store, row: &RunRow) -> Result<Vec<String>, HostError> {
-    let lacked = lacked(store, row)?;
-    if lacked.is_empty() || may_go_on(store, row).is_err() {
-        return Ok(Vec::new());
-    }
-    let Some(shared) = first_start(store, &row.id)?.run else {
-        return Ok(Vec::new());
-    };
-    let (agent, shared, _) = as_it_stands(store, &row.id, shared)?;
-    let has = limits_of(&agent, &shared);
-    Ok(lacked
-        .into_iter()
-        .flat_map(|dimension| lowest(&has, dimension))
-        .collect())
+/// How a fork goes on that takes the place of a run which has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WayOn {
+    /// With more of what was used up: the keys of the limits to raise, as `--budget` takes them. The root's own, the whole run's, or both where they are
+    /// alike, in the order in which they were met.
+    Raised(Vec<String>),
+    /// As it is: it asks the model again that did not answer.
+    AskedAgain,
 }
 
-/// What the root's last attempt was told is used up, and the time, where it ran out while the root waited for something: an agent that is stopped while
-/// it computes would only be stopped there again.
-fn lacked(store: &Store, row: &RunRow) -> Result<Vec<Dimension>, HostError> {
+/// How a fork of a run goes on, from its row as it ended. None where it may not be forked here, or its root lacked nothing.
+pub(super) fn way_on(store: &Store, row: &RunRow) -> Result<Option<WayOn>, HostError> {
     let root = row.id.root();
     let last = StreamId {
         attempt: store.session(&root)?.attempt,
@@ -40,11 +32,33 @@ fn lacked(store: &Store, row: &RunRow) -> Result<Vec<Dimension>, HostError> {
         scope: Scope::ROOT,
     };
     let seen = store.observations(&last)?;
-    let used_up = row.error.as_ref().and_then(|(kind, _)| RefusalKind::dimension_in(kind));
-    let out_of_time = used_up == Some(Dimension::WallClockMs);
+    let lacked = lacked(store, row, &last, &seen)?;
+    let asks_again = lacked.is_empty() && ended_itself(row) && unanswered(store, &last, &seen)?.is_some();
+    if (lacked.is_empty() && !asks_again) || may_go_on(store, row).is_err() {
+        return Ok(None);
+    }
+    if asks_again {
+        return Ok(Some(WayOn::AskedAgain));
+    }
+    let Some(shared) = first_start(store, &row.id)?.run else {
+        return Ok(None);
+    };
+    let (agent, shared, _) = as_it_stands(store, &row.id, shared)?;
+    let has = limits_of(&agent, &shared);
+    let keys: Vec<String> = lacked
+        .into_iter()
+        .flat_map(|dimension| lowest(&has, dimension))
+        .collect();
+    Ok((!keys.is_empty()).then_some(WayOn::Raised(keys)))
+}
+
+/// What the root's last attempt was told is used up, and what ended it without a word to it. Not the time of an agent that did not wait for anything: it is
+/// stopped while it computes, and would only be stopped there again.
+fn lacked(store: &Store, row: &RunRow, last: &StreamId, seen: &[Observation]) -> Result<Vec<Dimension>, HostError> {
     let mut all: Vec<Dimension> = seen.iter().filter_map(exhausted).collect();
-    if out_of_time && waited(store, &last, &seen)? {
-        all.push(Dimension::WallClockMs);
+    match ended_by(row) {
+        Some(Dimension::WallClockMs) if !waited(store, last, seen)? => {}
+        dimension => all.extend(dimension),
     }
     let mut lacked = Vec::new();
     for dimension in all {
@@ -53,6 +67,21 @@ fn lacked(store: &Store, row: &RunRow) -> Result<Vec<Dimension>, HostError> {
         }
     }
     Ok(lacked)
+}
+
+/// The dimension of a budget that ended a run. Words that name no limit of one are about the limit of a single step.
+pub(super) fn ended_by(row: &RunRow) -> Option<Dimension> {
+    let (kind, words) = row.error.as_ref()?;
+    let dimension = RefusalKind::dimension_in(kind)?;
+    (dimension == Dimension::WallClockMs || BudgetKey::named(words).is_some()).then_some(dimension)
+}
+
+/// Whether a root gave its task up by itself, or part of it.
+fn ended_itself(row: &RunRow) -> bool {
+    match row.exit.as_deref() {
+        Some("returned") => row.outcome.as_deref() != Some("achieved"),
+        exit => exit == Some("failed"),
+    }
 }
 
 /// Whether the end of something that an agent had begun did not come to it any more.
@@ -82,12 +111,12 @@ fn lowest(has: &Budget, dimension: Dimension) -> Vec<String> {
     least.map(Item::key).collect()
 }
 
-/// Why a run that has ended can't go on, and which limits a fork of it would have to raise.
+/// Why a run that has ended can't go on, and how a fork of it does.
 pub(super) fn has_ended(store: &Store, row: &RunRow) -> HostError {
     HostError::Ended {
         run: row.id.clone(),
         status: status_name(row.status),
-        raise: to_raise(store, row).unwrap_or_default(),
+        way_on: way_on(store, row).unwrap_or_default(),
     }
 }
 

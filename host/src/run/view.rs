@@ -16,8 +16,8 @@ use crate::session::codec;
 use crate::session::emitted::Emitted;
 use crate::session::op::OpBody;
 use crate::store::{
-    Edge, Effect, EffectResult, Listed, Note, NoteKind, OpKind, OperationRow, OutcomeStatus, RunRow as StoredRun,
-    SessionRow, SpaceId, SpaceRow, Status, Store, StoreError, key_fits, value_fits,
+    Edge, Effect, EffectResult, Listed, Note, NoteKind, OpKind, OperationRow, OutcomeStatus, ReturnAddress,
+    RunRow as StoredRun, SessionRow, SpaceId, SpaceRow, Status, Store, StoreError, key_fits, value_fits,
 };
 use crate::supervisor::terms::{Terms, put};
 
@@ -82,7 +82,7 @@ pub struct OpView {
     pub status: String,
     /// What it cost.
     pub charged: Amounts,
-    /// How long it took.
+    /// How long it took: from its intent to its outcome, and of a child for how long it was awake.
     pub ms: Option<u64>,
     /// Why it failed.
     pub error: Option<String>,
@@ -277,12 +277,17 @@ impl Host {
         };
         let mut sessions: Vec<SessionView> = Vec::new();
         let mut depths: HashMap<SessionId, usize> = HashMap::new();
+        let mut awake: HashMap<ReturnAddress, u64> = HashMap::new();
         for session in rows {
+            if let Some(of) = session.parent.clone().filter(|_| session.ended_ms.is_some()) {
+                awake.insert(of, session.spent.get(Dimension::WallClockMs));
+            }
             let above = session.parent.as_ref().and_then(|p| depths.get(&p.session));
             let depth = above.map_or(0, |above| above + 1);
             depths.insert(session.session.clone(), depth);
             sessions.push(session_view(&store, session, depth)?);
         }
+        sessions.iter_mut().for_each(|session| session.time_children(&awake));
         let denials = denials(&store, &row.id)?;
         let can_go_on = row.status == Status::Interrupted && self.would_go_on(&store, &row);
         let (run, refunded) = (row.id.clone(), row.refunded);
@@ -664,6 +669,21 @@ fn session_view(store: &Store, mut row: SessionRow, depth: usize) -> Result<Sess
 /// Whether a note tells anything: a piece that was emitted may be told with the next one.
 fn tells(note: &NoteView) -> bool {
     note.kind != note_name(NoteKind::Emit) || !note.text.is_empty()
+}
+
+impl SessionView {
+    /// Takes for the time of each child that ended how long it was awake: what lies between its two records has stops of the run in it.
+    fn time_children(&mut self, awake: &HashMap<ReturnAddress, u64>) {
+        for view in self.operations.iter_mut().filter(|view| view.ms.is_some()) {
+            let Ok(op) = view.op.parse() else { continue };
+            let address = ReturnAddress {
+                session: self.agent.id.clone(),
+                attempt: view.attempt,
+                op,
+            };
+            view.ms = awake.get(&address).copied().or(view.ms);
+        }
+    }
 }
 
 /// What the completions may have cost whose answers a crash lost: what was set aside for each. The iteration is the same one.

@@ -175,8 +175,8 @@ pub fn check_value(value: &str, most: u64) -> Result<(), SecretError> {
     Ok(())
 }
 
-/// Whether a value can't be found by trying, as far as its length and its kinds of characters tell: a word that somebody chose may be found sooner. A
-/// plugin may try as many as it likes: that its call or request holds a secret is told to it.
+/// Whether a value can't be found by trying, as far as its length and its characters tell: a word that somebody chose may be found sooner. A plugin may
+/// try as many as it likes: that its call or request holds a secret is told to it.
 ///
 /// # Errors
 /// It can be: what it lacks, without any of it.
@@ -187,29 +187,37 @@ pub fn check_guess(value: &str) -> Result<(), SecretError> {
         b'A'..=b'Z' => 2,
         _ => 3,
     };
-    let kinds: BTreeSet<usize> = value.bytes().map(kind).collect();
+    let once = once(value.as_bytes());
+    let kinds: BTreeSet<usize> = once.iter().copied().map(kind).collect();
     let alphabet: u32 = kinds.into_iter().map(|kind| [10_u32, 26, 26, 33][kind]).sum();
-    let seen = value.bytes().fold(0_u128, |seen, byte| seen | (1_u128 << (byte & 127)));
+    let seen = once.iter().fold(0_u128, |seen, byte| seen | (1_u128 << (byte & 127)));
     let distinct = seen.count_ones();
-    let length = u32::try_from(value.len()).unwrap_or(u32::MAX);
+    let length = u32::try_from(once.len()).unwrap_or(u32::MAX);
     // Where it has far fewer than there could be, those alone are what it is made of.
     let few = 2 * distinct < alphabet.min(length);
     let symbols = if few { distinct } else { alphabet };
-    let bits = |symbols: u32| f64::from(symbols).log2();
-    if f64::from(length) * bits(symbols) >= BITS {
+    let needed = (BITS / f64::from(symbols).log2()).ceil();
+    if f64::from(length) >= needed {
         return Ok(());
     }
-    let needed = (BITS / bits(alphabet)).ceil();
-    let lacks = if f64::from(length) < needed {
-        format!("of such characters it has {needed} at least")
+    let which = if few { "these few" } else { "such" };
+    let repeated = if once.len() < value.len() {
+        " without what is repeated"
     } else {
-        "it has more characters that differ".to_owned()
+        ""
     };
     Err(SecretError::Value {
         what: format!(
-            "is none that can be guessed, as a plugin may try values and is told when its call holds one: {lacks}; --guessable sets it all the same"
+            "can't be found by trying: a plugin may try, as it is told when its call holds a secret. Of {which} characters it takes {needed}, and this has {length}{repeated}; --guessable sets it all the same"
         ),
     })
+}
+
+/// The text that a value repeats, or all of it.
+fn once(value: &[u8]) -> &[u8] {
+    let repeats = |length: &usize| value[*length..] == value[..value.len() - length];
+    let length = (1..=value.len() / 2).find(repeats);
+    &value[..length.unwrap_or(value.len())]
 }
 
 #[cfg(test)]
@@ -265,22 +273,28 @@ mod tests {
             "Kq7zT0pW4nX",
             "kqvxzjwhgmtbdp",
             "#Kq7 zT0p~",
-            // The same few again and again, and so long that it is many all the same.
             &"0123456789abcdef".repeat(4),
-            &"01".repeat(32),
+            // So few, and so long that it is many all the same.
+            "0110100110010110100101100110100110010110011010010110100110010110",
         ] {
             assert!(check_guess(value).is_ok(), "{value}");
         }
         for (value, words) in [
-            ("31415926", "20 at least"),
-            ("3141592653589793238", "20 at least"),
-            ("q3vx9k2m7t1z", "13 at least"),
-            ("Kq7zT0pW4n", "11 at least"),
-            ("kqvxzjwhgmtbd", "14 at least"),
-            ("#Kq7 zT0p", "10 at least"),
-            (&*"a".repeat(200), "that differ"),
-            (&*"01".repeat(31), "that differ"),
-            (&*"password".repeat(2), "that differ"),
+            ("31415926", "such characters it takes 20, and this has 8;"),
+            ("3141592653589793238", "takes 20, and this has 19;"),
+            ("q3vx9k2m7t1z", "takes 13, and this has 12;"),
+            ("Kq7zT0pW4n", "takes 11, and this has 10;"),
+            ("kqvxzjwhgmtbd", "takes 14, and this has 13;"),
+            ("#Kq7 zT0p", "takes 10, and this has 9;"),
+            (&*"a".repeat(200), "this has 1 without what is repeated;"),
+            (&*"01".repeat(31), "this has 2 without what is repeated;"),
+            ("passwordpassword", "takes 14, and this has 8 without what is repeated;"),
+            ("hunter2hunter2", "takes 13, and this has 7 without what is repeated;"),
+            ("hunter2hunter2hun", "this has 7 without what is repeated;"),
+            (
+                "011010011001011010010110011010011001011001101001011010011001011",
+                "these few characters it takes 64, and this has 63;",
+            ),
         ] {
             let error = check_guess(value).expect_err(value).to_string();
             assert!(error.contains(words) && error.contains("--guessable"), "{error}");

@@ -98,6 +98,8 @@ pub struct Guest {
     fault: Arc<Mutex<Option<End>>>,
     /// What it emits.
     emits: Mutex<Emits>,
+    /// The last error that it logged: where it traps, that says more than the trap.
+    logged: Mutex<Option<String>>,
     /// The call that its record does not have.
     pub(super) met: Mutex<Option<Met>>,
     /// In a replay that is compared: it burnt other amounts of fuel than its record says.
@@ -226,6 +228,7 @@ impl Guest {
             is_again: lost.is_some(),
             fault,
             emits: Mutex::default(),
+            logged: Mutex::default(),
             met: Mutex::new(None),
             fuel_differs: AtomicBool::new(false),
             tape,
@@ -357,6 +360,16 @@ impl Guest {
     /// What is written down of the next piece that it emits.
     pub fn next_emit(&self, piece: &str) -> Emitted {
         lock(&self.emits).next(&self.session.run.secrets, piece)
+    }
+
+    /// Keeps the last error that it logged.
+    pub fn keep_logged(&self, line: &str) {
+        *lock(&self.logged) = Some(line.to_owned());
+    }
+
+    /// The last error that it logged.
+    pub fn logged(&self) -> Option<String> {
+        lock(&self.logged).clone()
     }
 
     /// The same of the end of what it emitted, where it did and nothing more comes.

@@ -2,7 +2,7 @@
 
 use crate::amounts::Amounts;
 use crate::bindings::types;
-use crate::config::{Scope, raised_with};
+use crate::config::{BudgetKey, Scope, raised_with};
 use crate::error::{Dimension, Refusal, RefusalKind};
 use crate::event::now_ms;
 use crate::ids::SessionId;
@@ -68,23 +68,22 @@ pub(super) fn read(session: &Session, ended: Ended) -> AttemptEnd {
     }
 }
 
-/// The limit that was used up, by its own key, where it is known whose it was.
+/// The words of the refusal that ended it, where a reservation met a limit: they tell whose that is, how much of it was left, and its key.
 fn met_limit(session: &Session, exit: &types::ExitReason) -> Option<String> {
     let types::ExitReason::Exhausted(dimension) = exit else {
         return None;
     };
     let dimension = Dimension::from(*dimension);
     let ledger = &session.run.ledger;
-    let scope = ledger.ended_by(session.account)?.scope();
-    (ledger.ending(session.account) == Some(dimension)).then(|| used_up_words(dimension, &[scope]))
+    let words = ledger.ended_with(session.account)?;
+    (ledger.ending(session.account) == Some(dimension)).then_some(words)
 }
 
-/// That a budget was used up, and the keys that raise it.
-fn used_up_words(dimension: Dimension, scopes: &[Scope]) -> String {
-    format!(
-        "its budget of {dimension} was used up ({})",
-        raised_with(dimension, scopes)
-    )
+/// That a budget was used up of which nothing more is known, and the keys that raise it.
+fn used_up_words(dimension: Dimension) -> String {
+    let (scope, raised) = (Scope::Root, raised_with(dimension, &[Scope::Root, Scope::Tree]));
+    let key = BudgetKey { scope, dimension };
+    format!("Its budget for {key} is used up. It is raised with {raised}.")
 }
 
 /// What was decided about the session stands above what its strategy returned.
@@ -125,7 +124,7 @@ pub(super) fn nothing_left(session: &Session, end: &AttemptEnd) -> Option<Attemp
     let (_, used_up) = words(&exit);
     Some(AttemptEnd {
         detail: Some(format!(
-            "{}; its last attempt ended: {}",
+            "{} Its last attempt ended: {}",
             used_up.unwrap_or_default(),
             end.cause()
         )),
@@ -221,7 +220,7 @@ pub fn words(exit: &types::ExitReason) -> (String, Option<String>) {
         }
         E::Exhausted(d) => {
             let d = Dimension::from(*d);
-            ("exhausted", Some(used_up_words(d, &[Scope::Root, Scope::Tree])))
+            ("exhausted", Some(used_up_words(d)))
         }
         E::TimedOut => ("timed-out", Some("a step or its start took too long".to_owned())),
         E::Cancelled => ("cancelled", None),
@@ -247,9 +246,12 @@ mod tests {
 
     #[test]
     fn the_words_of_a_budget_that_was_used_up_name_its_key() {
-        let tokens = used_up_words(Dimension::Tokens, &[Scope::Tree]);
-        assert_eq!(tokens, "its budget of tokens was used up (--budget tree.tokens=N)");
-        let cost = used_up_words(Dimension::CostMicroUsd, &[Scope::Root, Scope::Tree]);
-        assert!(cost.ends_with("(--budget usd=N, tree.usd=N)"), "{cost}");
+        let cost = used_up_words(Dimension::CostMicroUsd);
+        assert_eq!(
+            cost,
+            "Its budget for usd is used up. It is raised with --budget usd=N, tree.usd=N."
+        );
+        let time = used_up_words(Dimension::WallClockMs);
+        assert!(time.ends_with("--budget wall=TIME, tree.wall=TIME."), "{time}");
     }
 }

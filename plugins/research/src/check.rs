@@ -20,6 +20,8 @@ const RANGE: u64 = 400;
 pub(crate) enum Verdict {
     /// The file and all the lines were read, and what is quoted from them is there.
     Holds,
+    /// Nothing could be read, and the task cites it.
+    Given,
     /// No such file was read.
     UnknownFile,
     /// This line was never shown.
@@ -96,13 +98,20 @@ impl Checked {
         self.citations.iter().any(holds) || self.pages.iter().any(|(_, page)| *page == Page::Fetched)
     }
 
+    /// Whether there is a source that the task names: all that an agent has which can read nothing.
+    pub(crate) fn has_given(&self) -> bool {
+        let given = |(_, verdict): &(Citation, Verdict)| *verdict == Verdict::Given;
+        self.citations.iter().any(given) || self.pages.iter().any(|(_, page)| *page == Page::Mentioned)
+    }
+
     /// Whether anything is cited at all.
     pub(crate) fn is_empty(&self) -> bool {
         self.citations.is_empty() && self.pages.iter().all(|(_, page)| *page == Page::Mentioned)
     }
 
     pub(crate) fn failing(&self) -> impl Iterator<Item = &(Citation, Verdict)> {
-        self.citations.iter().filter(|(_, verdict)| *verdict != Verdict::Holds)
+        let stands = |verdict: &Verdict| matches!(verdict, Verdict::Holds | Verdict::Given);
+        self.citations.iter().filter(move |(_, verdict)| !stands(verdict))
     }
 
     /// Pages that nobody has seen, each once.
@@ -153,6 +162,9 @@ impl Checked {
 fn judge(citation: &Citation, sources: &Sources) -> Verdict {
     if citation.last - citation.first >= RANGE {
         return Verdict::TooWide;
+    }
+    if sources.is_given(citation) {
+        return Verdict::Given;
     }
     let mut best = Verdict::UnknownFile;
     for (_, lines) in sources.files(&citation.path) {

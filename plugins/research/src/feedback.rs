@@ -11,7 +11,7 @@ pub(crate) fn correction(checked: &Checked) -> String {
     for (citation, verdict) in checked.failing().take(PROBLEMS) {
         let (path, first, last) = (&citation.path, citation.first, citation.last);
         let reason = match verdict {
-            Verdict::Holds => continue,
+            Verdict::Holds | Verdict::Given => continue,
             Verdict::UnknownFile => "no tool showed you this file".into(),
             Verdict::UnseenLine(line) => format!("no tool showed you line {line}"),
             Verdict::Blank => "there is nothing on these lines".into(),

@@ -30,6 +30,9 @@ impl Researcher {
         let can_read = offered.iter().any(|tool| Reader::of(&tool.name).is_some());
         let mut sources = Sources::default();
         sources.mention(question);
+        if !can_read {
+            sources.give(question);
+        }
         Self {
             notes: Notes::open(),
             sources,
@@ -170,9 +173,12 @@ impl Hooks for Researcher {
                 .open_questions
                 .push(format!("Citations that could not be confirmed: {unverified}"));
         }
-        if !checked.has_source() {
+        let is_supported = checked.has_source() || !self.can_read && checked.has_given();
+        if !is_supported {
             let why = match (self.can_read, self.sources.is_empty()) {
-                (false, _) => "no folder or site is granted, so nothing was read (--allow fs:DIR)",
+                (false, _) => {
+                    "it has no tools that read (--allow fs:DIR, and of a sub-agent its toolsets), and cites nothing that its task names"
+                }
                 (true, true) => "no document was read",
                 (true, false) => "it cites nothing that was read",
             };
@@ -336,6 +342,33 @@ mod tests {
         assert_eq!(blind.review("It is one."), Review::Accept);
         let report = blind.report(Outcome::Achieved, "It is one.");
         assert!(report.open_questions[0].contains("--allow fs:DIR"));
+    }
+
+    #[test]
+    fn who_can_read_nothing_cites_what_its_task_cites() {
+        let task =
+            "Which is the strongest?\n\n<result of=\"a\">\nHeat (/papers/melt.md:1-3), https://x.org/a\n</result>";
+        let analyst = || {
+            let mut researcher = Researcher::default();
+            researcher.sources.mention(task);
+            researcher.sources.give(task);
+            researcher
+        };
+        for answer in ["Heat (papers/melt.md:2).", "Heat, by https://x.org/a."] {
+            let mut analyst = analyst();
+            assert_eq!(analyst.review(answer), Review::Accept);
+            let report = analyst.report(Outcome::Achieved, answer);
+            assert_eq!((report.outcome, report.summary.as_str()), (Outcome::Achieved, answer));
+        }
+        for answer in ["Heat (melt.md:4).", "Heat (field.md:1)."] {
+            let report = analyst().report(Outcome::Achieved, answer);
+            assert_eq!(report.outcome, Outcome::PartlyAchieved, "{answer}");
+            assert!(report.summary.contains("[unverified]"), "{}", report.summary);
+        }
+        // Who can read, reads.
+        let mut reader = reader();
+        reader.sources.mention(task);
+        assert!(matches!(reader.review("Heat (melt.md:2)."), Review::Revise(_)));
     }
 
     #[test]

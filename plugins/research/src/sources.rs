@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::address;
 use crate::check::Page;
+use crate::citation::{self, Citation};
 
 /// What is kept of one showing of a line, in bytes: all that the tools show of one, and how much they say is missing.
 const LINE_BYTES: usize = 2_100;
@@ -21,6 +22,8 @@ pub(crate) struct Sources {
     pages: BTreeSet<String>,
     /// Addresses that what was read or asked names.
     mentioned: BTreeSet<String>,
+    /// Lines that the task cites, where nothing can be read: whoever wrote it has seen them.
+    given: Vec<Citation>,
     bytes: usize,
 }
 
@@ -83,6 +86,19 @@ impl Sources {
         }
     }
 
+    /// Keeps the citations of a task for who can read nothing.
+    pub(crate) fn give(&mut self, task: &str) {
+        self.given = citation::find(task, std::iter::empty()).citations;
+    }
+
+    /// Whether the task cites these lines.
+    pub(crate) fn is_given(&self, citation: &Citation) -> bool {
+        self.given.iter().any(|given| {
+            let within = given.first <= citation.first && citation.last <= given.last;
+            within && is_same_file(&given.path, &citation.path)
+        })
+    }
+
     pub(crate) fn page(&self, url: &str) -> Page {
         let url = address::normal(url);
         if self.pages.contains(&url) {
@@ -105,16 +121,8 @@ impl Sources {
 
     /// The files that a path in an answer may mean: the same, or one that ends with it or begins after it.
     pub(crate) fn files(&self, path: &str) -> Vec<(&str, &BTreeMap<u64, String>)> {
-        let wanted = path.trim_start_matches("./").trim_start_matches('/');
-        let ends = |whole: &str, end: &str| {
-            whole
-                .strip_suffix(end)
-                .is_some_and(|head| head.is_empty() || head.ends_with('/'))
-        };
         let files = self.files.iter().map(|(name, lines)| (name.as_str(), lines));
-        files
-            .filter(|(name, _)| ends(name, wanted) || ends(wanted, name.trim_start_matches('/')))
-            .collect()
+        files.filter(|(name, _)| is_same_file(name, path)).collect()
     }
 
     fn keep(&mut self, path: &str, number: u64, text: &str) {
@@ -139,6 +147,17 @@ impl Sources {
             line.push_str(text);
         }
     }
+}
+
+/// Whether a path may mean the file of this name: it is the same, or one ends with the other.
+fn is_same_file(name: &str, path: &str) -> bool {
+    let wanted = path.trim_start_matches("./").trim_start_matches('/');
+    let ends = |whole: &str, end: &str| {
+        whole
+            .strip_suffix(end)
+            .is_some_and(|head| head.is_empty() || head.ends_with('/'))
+    };
+    ends(name, wanted) || ends(wanted, name.trim_start_matches('/'))
 }
 
 /// `12: text` or `12:`, with this mark.

@@ -1,5 +1,6 @@
 //! What the task's inputs say: strategies and toolsets to choose from, and a plan that is made already.
 
+use hermes_sdk::Error;
 use serde_json::Value;
 
 use crate::json;
@@ -27,6 +28,8 @@ pub(crate) struct Inputs {
     pub(crate) plan: Option<Value>,
     /// All other inputs, as JSON, for whoever plans.
     pub(crate) other: Option<String>,
+    /// One of those that is called nearly as one with a meaning, and that one.
+    misspelt: Option<(String, &'static str)>,
 }
 
 impl Inputs {
@@ -40,13 +43,56 @@ impl Inputs {
         let toolsets = Value::Object(entries.clone());
         let toolsets = json::texts(&toolsets, "toolsets");
         entries.remove("toolsets");
+        let (named, plan) = (entries.remove("strategies"), entries.remove("plan"));
+        let nearly = |name: &String| Some((name.clone(), *KEYS.iter().find(|key| is_nearly(name, key))?));
+        let misspelt = entries.keys().find_map(nearly);
         Self {
-            strategies: strategies(entries.remove("strategies").as_ref()),
+            strategies: strategies(named.as_ref()),
             toolsets,
-            plan: entries.remove("plan"),
+            plan,
             other: (!entries.is_empty()).then(|| Value::Object(entries).to_string()),
+            misspelt,
         }
     }
+
+    /// Whether they say what somebody meant.
+    ///
+    /// # Errors
+    /// One of them is called nearly as one that has a meaning: it would be passed over without a word.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        match &self.misspelt {
+            None => Ok(()),
+            Some((name, meant)) => Err(Error::invalid_input(format!(
+                "there is no input `{name}`; did you mean `{meant}`?"
+            ))),
+        }
+    }
+}
+
+/// The inputs that have a meaning of their own.
+const KEYS: [&str; 3] = ["strategies", "toolsets", "plan"];
+
+/// Whether a name is a key with one or two slips: letters that are too many, too few or others, whatever their case.
+fn is_nearly(name: &str, key: &str) -> bool {
+    let name: Vec<char> = name.to_lowercase().chars().collect();
+    let key: Vec<char> = key.chars().collect();
+    let slips = if key.len() > 4 { 2 } else { 1 };
+    name.len().abs_diff(key.len()) <= slips && distance(&name, &key) <= slips
+}
+
+/// How many letters one has to change, add or take away.
+fn distance(one: &[char], other: &[char]) -> usize {
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (i, a) in one.iter().enumerate() {
+        let mut corner = row[0];
+        row[0] = i + 1;
+        for (j, b) in other.iter().enumerate() {
+            let changed = corner + usize::from(a != b);
+            corner = row[j + 1];
+            row[j + 1] = changed.min(corner + 1).min(row[j] + 1);
+        }
+    }
+    row[other.len()]
 }
 
 /// From a list of names, or from names with what each is good at.
@@ -113,6 +159,24 @@ mod tests {
         assert_eq!(inputs.toolsets, Some(vec!["web".to_owned()]));
         assert!(inputs.plan.is_some());
         assert_eq!(inputs.other.as_deref(), Some(r#"{"year":2024}"#));
-        assert_eq!(Inputs::read(Some(r#"{"strategies":["a","b"]}"#)).strategies.len(), 2);
+        let both = Inputs::read(Some(r#"{"strategies":["a","b"]}"#));
+        assert_eq!(both.strategies.len(), 2);
+    }
+
+    #[test]
+    fn an_input_that_is_misspelt_is_refused_with_the_name_that_was_meant() {
+        let read = |name: &str| Inputs::read(Some(&format!(r#"{{"{name}":[]}}"#)));
+        for (name, meant) in [
+            ("plann", "plan"),
+            ("Plan", "plan"),
+            ("strategys", "strategies"),
+            ("toolset", "toolsets"),
+        ] {
+            let words = format!("there is no input `{name}`; did you mean `{meant}`?");
+            assert_eq!(read(name).check().unwrap_err().message, words);
+        }
+        for data in ["planet", "year", "tools", "strategic goals"] {
+            assert!(read(data).check().is_ok(), "{data}");
+        }
     }
 }

@@ -61,8 +61,9 @@ impl<'a, H: Host> Supervisor<'a, H> {
     /// Runs to the report.
     ///
     /// # Errors
-    /// A given plan that makes no sense, and a model's refusal that came before there was a plan.
+    /// An input or a given plan that makes no sense, and a model's refusal that came before there was a plan.
     pub(crate) fn run(mut self) -> Result<Report, Error> {
+        self.inputs.check()?;
         if !self.recall() {
             self.plan()?;
         }

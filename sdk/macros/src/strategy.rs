@@ -51,6 +51,7 @@ pub(crate) fn expand(attributes: TokenStream, item: TokenStream) -> syn::Result<
                 fn run(
                     task: ::hermes_sdk::Task,
                 ) -> ::core::result::Result<::hermes_sdk::Report, ::hermes_sdk::Error> {
+                    ::hermes_sdk::session::log_panics();
                     #ident(task)
                 }
             }

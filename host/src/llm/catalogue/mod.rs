@@ -138,11 +138,25 @@ impl Catalogue {
     /// # Errors
     /// No such model, or its provider lacks something; the message says what to set.
     pub fn resolve(&self, name: &str) -> Result<Model, ModelError> {
+        self.model(name, self.meant(name)?)
+    }
+
+    /// Whether `name` means a model of the script that a flag names. Whether it can be used is not asked.
+    ///
+    /// # Errors
+    /// Its aliases lead in a circle.
+    pub fn is_scripted(&self, name: &str) -> Result<bool, ModelError> {
+        let full = self.meant(name)?;
+        Ok(full.split_once('/').map_or(full, |(provider, _)| provider) == SCRIPTED)
+    }
+
+    /// What a name stands for, its aliases followed.
+    fn meant<'n>(&'n self, name: &'n str) -> Result<&'n str, ModelError> {
         let mut full = name;
         for _ in 0..ALIAS_DEPTH {
             match self.aliases.get(full) {
                 Some(target) => full = target,
-                None => return self.model(name, full),
+                None => return Ok(full),
             }
         }
         Err(ModelError::AliasLoop { name: name.to_owned() })
