@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use hermes_host::amounts::Amounts;
 use hermes_host::bindings::{delegation, types};
@@ -308,6 +308,7 @@ async fn run(program: &Value, panics: u32) -> Left {
         suspend: CancellationToken::new(),
         taken: BTreeMap::new(),
         denials: std::sync::Mutex::default(),
+        waited_in_vain: AtomicBool::default(),
     });
     let rights = Rights::root("probe", &[], &[], None).unwrap();
     let start = start(program, &plugin, &rights);

@@ -11,15 +11,17 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use hermes_host::config::{Config, Sources};
-use hermes_host::run::{CompileIn, Host, RunOutcome, RunSpec};
+use hermes_host::run::{CompileIn, Guessable, Host, RunOutcome, RunSpec};
 use hermes_tests::child::{ChildSpec, join};
 use hermes_tests::guests;
+use hermes_tests::home::KEY;
 use hermes_tests::program::steps;
 use hermes_tests::site::{self, Site};
 use serde_json::{Value, json};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
+use zeroize::Zeroizing;
 
 /// What the trace told, and at which calls it is still to break.
 struct Trace {
@@ -72,7 +74,7 @@ impl Listener {
         if trace.breaks.last() == Some(&call) {
             trace.breaks.pop();
             drop(trace);
-            panic!("{call} panics");
+            panic!("{call} panics over {KEY}");
         }
         trace.calls.insert(call);
     }
@@ -230,7 +232,21 @@ async fn broken(host: &Host, spec: &RunSpec, call: &str, times: usize) -> RunOut
     TRACE.lock().unwrap().breaks = vec![call.to_owned(); times];
     let outcome = run(host, spec).await;
     assert!(TRACE.lock().unwrap().breaks.is_empty(), "{call} was not reached");
+    assert!(!format!("{outcome:?}").contains(KEY), "{call} tells the secret");
     outcome
+}
+
+/// Panics when anything that the host wrote has the secret in it, but the file where the operator keeps it.
+fn assert_kept(folder: &Path) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            assert_kept(&path);
+        } else if !path.ends_with("host/secrets.json") {
+            let found = memchr::memmem::find(&fs::read(&path).unwrap(), KEY.as_bytes());
+            assert_eq!(found, None, "{} holds the secret", path.display());
+        }
+    }
 }
 
 fn interfaces(calls: &BTreeSet<String>) -> BTreeSet<&str> {
@@ -247,9 +263,12 @@ async fn f16_a_panic_in_each_interface() {
     tracing::subscriber::set_global_default(Listener).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let host = host(folder.path());
+    let secret = Zeroizing::new(KEY.to_owned());
+    host.set_secret("canary", secret, None, Guessable::Accept).unwrap();
     in_an_agent(&host, folder.path()).await;
     in_a_tool(&host, &folder.path().join("papers")).await;
     beside_a_child(&host).await;
+    assert_kept(&folder.path().join("home"));
 }
 
 async fn in_an_agent(host: &Host, folder: &Path) {
@@ -349,6 +368,8 @@ async fn beside_a_child(host: &Host) {
     let lost = json!([["returned", 1], ["failed", 1], ["cancelled", 1]]);
     assert_eq!((twice.code, ends(&twice)), (0, lost));
     let seen = seen(&twice);
-    let kind = &seen[2]["ok"]["exit"]["Failed"]["kind"];
-    assert_eq!(kind, &json!({ "Other": "host-bug" }), "{}", seen[2]);
+    let error = &seen[2]["ok"]["exit"]["Failed"];
+    assert_eq!(error["kind"], json!({ "Other": "host-bug" }), "{}", seen[2]);
+    let words = error["message"].as_str().unwrap();
+    assert!(words.contains("budget.remaining panics over "), "{words}");
 }

@@ -44,6 +44,7 @@ fn main() {
     );
     answered(shape);
     suspended(shape);
+    asked_to_end(shape);
     cancelled(shape);
 }
 
@@ -226,6 +227,23 @@ fn suspended(shape: Shape) {
         "cancel: all of the suspended run cancelled after {:.1} s",
         ended.elapsed().as_secs_f64()
     );
+}
+
+/// How long a cancel by another process takes, while all wait.
+fn asked_to_end(shape: Shape) {
+    let (model, begun) = (Model::start(), Instant::now());
+    let (process, _) = settle(model.run(&shape.joins(), shape.agents()), begun);
+    let run = model.home.newest_run();
+    let asked = Instant::now();
+    // The grace says only how long this waits for the run's owner.
+    let cancel = model.home.host().within(LIMIT).set("limits.cancel_grace", "10m");
+    cancel.args(["cancel", &run]).output().expect(0);
+    println!(
+        "cancel by another process: all cancelled after {:.1} s",
+        asked.elapsed().as_secs_f64()
+    );
+    let output = process.finish().expect(1);
+    assert_eq!(count(&output.json(), "cancelled"), shape.agents() + 1);
 }
 
 /// How long the end of a parent takes to reach all below it.

@@ -220,6 +220,41 @@ fn where_nobody_can_be_asked_the_line_that_approves_is_told() {
 }
 
 #[test]
+fn the_line_that_approves_is_good_for_the_manifest_beside_it_alone() {
+    let home = home();
+    fs::copy(guests::built("probe-tool"), home.work().join("weather.wasm")).unwrap();
+    let beside = home.write("weather.toml", manifest("0.1.0", &["blackboard:mine"]));
+    let refused = plugin(&home, &["add", "./weather.wasm", "--own", "blackboard:mine"]).expect(4);
+    let told = refused
+        .stderr
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("approve it with  hermes-host"));
+    let told = told.unwrap_or_else(|| panic!("no line: {}", refused.stderr)).to_owned();
+    let approve = |line: &str| home.host().by(&format!("exec \"$0\"{line}")).output();
+    // Between the review and the line another one takes its place.
+    let good = fs::read(&beside).unwrap();
+    fs::write(&beside, manifest("0.1.0", &["blackboard:mine", "net"])).unwrap();
+    let other = approve(&told).expect(4);
+    other.says(&["the digest of the manifest beside it is", "--manifest says"]);
+    fs::remove_file(&beside).unwrap();
+    approve(&told)
+        .expect(4)
+        .says(&["no manifest lies beside it", "--manifest says"]);
+    fs::write(&beside, good).unwrap();
+    // A line that names the bytes alone is good for none.
+    let (start, rest) = told.split_once(" --manifest ").unwrap();
+    let (named, end) = rest.split_once(' ').unwrap();
+    approve(&format!("{start} {end}"))
+        .expect(4)
+        .says(&[&format!("is {named}, and --digest stands without --manifest")]);
+    assert!(!in_home(&home).exists(), "nothing is written");
+    approve(&told).expect(0);
+    assert_eq!(listed(&home)[0]["own"], json!(["blackboard:mine"]));
+    // Without a line nothing is named, and whoever says yes has looked.
+    add(&home, &home.work().join("weather.wasm"), &[]);
+}
+
+#[test]
 fn what_was_approved_holds_in_every_run_that_names_it() {
     let home = home();
     let file = weather(&home, &["blackboard:mine", "fs:rw"]);
@@ -1229,7 +1264,7 @@ fn same(home: &Home, name: &str, screen: &str) {
     for (pattern, shown) in [
         (r"\b[0-9a-f]{64}\b", "DIGEST"),
         (r"\b[0-9a-f]{12}\b", "DIGESTSHORT0"),
-        (r"\b\d+ bytes\b", "N bytes"),
+        (r"\b\d+(\.\d)? (B|KiB|MiB)\b", "SIZE"),
         (r"getting ready; .*\n", ""),
     ] {
         settings.add_filter(pattern, shown);

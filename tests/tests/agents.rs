@@ -551,6 +551,10 @@ fn a_conversation_is_written_as_anthropics_api_takes_it() {
         .expect(0);
     let lines = exported.events();
     assert_eq!(lines.len(), 1, "it is one conversation: {lines:?}");
+    let list = home
+        .host()
+        .args(["export", &run, "--form", "provider", "--output", "json"]);
+    assert_eq!(list.output().expect(0).json(), json!(lines), "one value of all lines");
     let messages = lines[0]["messages"].as_array().unwrap();
     let roles: Vec<_> = messages
         .iter()

@@ -1,6 +1,7 @@
 //! Nothing that a guest sees differs between a run, the same run in instances that were given up and built again, the same run after a kill, and
-//! each of them replayed: random strategies that call every interface, with children, parallel calls, time-outs and cancels, and that ask after each step for a
-//! key which names a digest of every byte that they saw. One byte that differs is another call, and the run ends as `diverged`.
+//! each of them replayed: random strategies that call every interface, with children, parallel calls, time-outs, models that stall or fail once,
+//! restarts, budgets that run out and cancels, and that ask after each step for a key which names a digest of every byte that they saw. One byte that
+//! differs is another call, and the run ends as `diverged`.
 
 #![allow(clippy::unwrap_used, reason = "what fails shall fail the test")]
 
@@ -57,15 +58,21 @@ impl Program {
             let step = program.step(dice, depth);
             program.steps.push(step);
         }
+        if dice.below(4) == 0 {
+            // What it did so far it does once more.
+            let at = 2 + dice.below(length);
+            let trap = json!({ "do": "trap-before", "attempt": 2 });
+            program.steps.insert(usize::try_from(at).unwrap(), trap);
+        }
         json!({ "steps": program.steps, "summary": "done" })
     }
 
     fn step(&mut self, dice: &mut Dice, depth: u64) -> Value {
         match dice.below(18) {
-            0 => json!({ "do": "complete", "messages": messages(dice), "tools": "granted" }),
+            0 => json!({ "do": "complete", "messages": messages(dice), "tools": "granted", "options": options(dice) }),
             1 => {
                 self.pending += 1;
-                json!({ "do": "start", "messages": messages(dice) })
+                json!({ "do": "start", "messages": messages(dice), "options": options(dice) })
             }
             2 if self.pending > 0 => {
                 let what = dice.one_of(&["wait", "wait", "cancel"]);
@@ -91,7 +98,12 @@ impl Program {
                 let inside = Self::random(dice, length, depth - 1);
                 let board = json!([{ "space": "board", "prefix": "", "access": "ReadWrite" }]);
                 let child = ChildSpec::probe(&inside).with("spaces", board);
-                child.with("toolsets", json!(["probe-tool"])).spawn()
+                let child = child.with("toolsets", json!(["probe-tool"])).with("max_attempts", 2);
+                match dice.below(4) {
+                    0 => child.limit("Iterations", 1 + dice.below(2)).spawn(),
+                    1 => child.limit("ToolCalls", 1 + dice.below(2)).spawn(),
+                    _ => child.spawn(),
+                }
             }
             8 if self.children > 0 => match dice.below(5) {
                 4 => json!({ "do": "children" }),
@@ -132,10 +144,25 @@ impl Program {
 fn messages(dice: &mut Dice) -> Value {
     let words = format!(
         "{} {}",
-        dice.one_of(&["TOOLS", "SLOWLY", "FAILING", "plainly"]),
+        dice.one_of(&[
+            "TOOLS", "SLOWLY", "FAILING", "STALLING", "LIMPING", "plainly", "plainly"
+        ]),
         dice.below(1000)
     );
     json!([{ "User": [{ "Text": words }] }])
+}
+
+/// The options of a completion; of no model that there is, now and then.
+fn options(dice: &mut Dice) -> Value {
+    let all = |model: Value, temperature: Value, stop: &[&str]| {
+        json!({ "model": model, "temperature": temperature, "max_output_tokens": 100, "stop": stop,
+            "tool_choice": null, "response_schema": null, "provider_options": null })
+    };
+    match dice.below(4) {
+        0 => all(Value::Null, json!(0.5), &["END"]),
+        1 => all(json!("no-such-model"), Value::Null, &[]),
+        _ => Value::Null,
+    }
 }
 
 fn call(dice: &mut Dice, how: &str) -> Value {
@@ -173,7 +200,8 @@ fn of_a_tool(dice: &mut Dice) -> Value {
 
 fn board(dice: &mut Dice) -> Value {
     let key = format!("key-{}", dice.below(5));
-    match dice.below(7) {
+    match dice.below(8) {
+        7 => json!({ "do": "delete", "space": 0, "key": key, "if_version": dice.below(6) }),
         6 => json!({ "do": "keys", "space": 0, "prefix": "", "limit": 1 + dice.below(9) }),
         0 => json!({ "do": "get", "space": 0, "key": key }),
         1 => json!({ "do": "put", "space": 0, "key": key, "value": format!("value {}", dice.next()) }),
@@ -208,6 +236,8 @@ fn session(dice: &mut Dice) -> Value {
 /// A model that answers by what it is asked, so that it can be asked again.
 fn server() -> ModelServer {
     let echo = Turn::call("echo", &json!({ "text": "as the model says" }));
+    let limping = [Turn::status(500), Turn::text("at last")].into_iter().cycle().take(200);
+    let limping = Script::from(limping.collect::<Vec<_>>()).then(Turn::text("at last"));
     let script = Script::always(Turn::text("yes"))
         .when(
             "SLOWLY",
@@ -216,6 +246,8 @@ fn server() -> ModelServer {
             ),
         )
         .when("FAILING", Script::always(Turn::status(400)))
+        .when("STALLING", Script::always(Turn::fault(Fault::StallMidStream)))
+        .when("LIMPING", limping)
         // Not a second time: the results of a call end its conversation.
         .when("as the model says", Script::always(Turn::text("heard")))
         .when("TOOLS", Script::always(echo));
@@ -227,6 +259,12 @@ fn host(home: &Home, program: &Value) -> Host {
         .host()
         .args(["--allow", "blackboard:board", "--allow", "probe-tool=llm"]);
     host.arg("--tool").arg(guests::built("probe-tool")).probe(program)
+}
+
+/// The same for a program whose models may stall and whose agents may be started again: neither is waited for long.
+fn hasty(home: &Home, program: &Value) -> Host {
+    let host = host(home, program).set("limits.llm.idle", "100ms");
+    host.set("limits.llm.tries", 2).set("limits.restart.backoff", "1ms")
 }
 
 /// How many programs are tried: a few in each run of the suite, many where all is asked for.
@@ -315,13 +353,22 @@ fn timers_end_in_the_call_in_which_they_ended() {
     see_it_again(&home, process.finish());
 }
 
+/// Processors differ in the sign and the payload of what is no number; no guest sees that.
+#[test]
+fn what_is_no_number_has_the_same_bits_everywhere() {
+    let home = Home::new();
+    let host = home.host().args(["--deny", "llm"]);
+    let output = host.run(&guests::built("nan"), "a task").output().expect(0);
+    assert_eq!(output.json()["answer"], "7fc00000 7ff8000000000000");
+}
+
 #[test]
 fn instances_that_are_given_up_see_the_same() {
     for seed in seeds() {
         let server = server();
         let home = Home::with_model(&server, Format::OpenAi);
         let program = Program::random(&mut Dice(seed), 30, 2);
-        let output = host(&home, &program).env(PASSIVATE, "always").output();
+        let output = hasty(&home, &program).env(PASSIVATE, "always").output();
         same_as_recorded(seed, &output);
         replays(seed, &home, &output);
     }
@@ -336,14 +383,14 @@ fn runs_that_were_killed_see_the_same() {
         let mut dice = Dice(seed);
         let program = Program::random(&mut dice, 30, 2);
         // How often the model is asked.
-        let whole = host(&home, &program).output();
+        let whole = hasty(&home, &program).output();
         same_as_recorded(seed, &whole);
         replays(seed, &home, &whole);
         let asked = server.requests().len() as u64;
         if asked < 2 {
             continue;
         }
-        let mut process = host(&home, &program).start();
+        let mut process = hasty(&home, &program).start();
         let mut run = None;
         for kill in 0..2 {
             let at = asked + 1 + dice.below(asked) + kill;

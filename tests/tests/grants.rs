@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "what fails shall fail the test")]
 
 use std::fs;
+use std::os::unix::fs::symlink;
 
+use hermes_tests::host::binary;
 use hermes_tests::model::{Format, ModelServer, Turn};
 use hermes_tests::output::{message, refusal};
 use hermes_tests::{Home, guests};
@@ -145,7 +147,7 @@ fn a_denial_without_a_flag_says_why() {
     let home = Home::new();
     home.write("papers/a.txt", "dendrites\n");
     let secret = home.write("secret.txt", "s\n");
-    std::os::unix::fs::symlink(&secret, home.work().join("papers/link")).unwrap();
+    symlink(&secret, home.work().join("papers/link")).unwrap();
     let line = [
         "call",
         "files",
@@ -184,7 +186,7 @@ fn nothing_outside_the_folder() {
     let home = Home::new();
     home.write("papers/a.txt", "dendrites\n");
     let secret = home.write("secret.txt", "a canary that no tool may read");
-    std::os::unix::fs::symlink(&secret, home.work().join("papers/link.txt")).unwrap();
+    symlink(&secret, home.work().join("papers/link.txt")).unwrap();
     for path in [
         "/secret.txt",
         "/papers/../secret.txt",
@@ -209,7 +211,7 @@ fn nothing_outside_the_folder() {
 fn what_the_kernel_shows_as_files_is_no_folder_to_grant() {
     let server = ModelServer::start(Vec::new());
     let home = Home::with_model(&server, Format::OpenAi);
-    std::os::unix::fs::symlink("/proc/self", home.work().join("innocent")).unwrap();
+    symlink("/proc/self", home.work().join("innocent")).unwrap();
     let grant = |folder: &str| home.host().args(["--allow", folder]).probe(&json!({})).output();
     for folder in [
         "fs:/proc",
@@ -226,6 +228,38 @@ fn what_the_kernel_shows_as_files_is_no_folder_to_grant() {
     for good in ["fs:.", "fs:/usr"] {
         grant(good).expect(0);
     }
+}
+
+#[test]
+fn no_plugin_writes_where_the_hosts_own_program_lies() {
+    let server = ModelServer::start(Vec::new());
+    let home = Home::with_model(&server, Format::OpenAi);
+    for folder in ["bin/below", "links", "other"] {
+        fs::create_dir_all(home.work().join(folder)).unwrap();
+    }
+    fs::copy(binary(), home.work().join("bin/hermes-host")).unwrap();
+    symlink("../bin/hermes-host", home.work().join("links/hermes-host")).unwrap();
+    let called = |how: &str, folder: &str| {
+        let host = home.host().args(["--allow", folder]).probe(&json!({}));
+        host.by(&format!("{how} \"$@\"")).output()
+    };
+    let own = "which is the host's own program";
+    let link = "links/hermes-host, by which the host finds what is its own";
+    let by_path = "PATH=./links:$PATH; export PATH; exec hermes-host";
+    for (how, folder, words) in [
+        ("exec ./bin/hermes-host", "fs:./bin:rw", own),
+        ("exec ./links/hermes-host", "fs:./bin:rw", own),
+        ("exec ./links/hermes-host", "fs:./links:rw", link),
+        (by_path, "fs:./bin:rw", own),
+        (by_path, "fs:./links:rw", link),
+    ] {
+        called(how, folder).expect(2).says(&[words, "read-only"]);
+    }
+    for folder in ["fs:./bin", "fs:./links", "fs:./bin/below:rw", "fs:./other:rw"] {
+        called("exec ./links/hermes-host", folder).expect(0);
+    }
+    // A link to it by which it was not called is one as any other.
+    called("exec ./bin/hermes-host", "fs:./links:rw").expect(0);
 }
 
 #[test]
@@ -324,6 +358,41 @@ fn a_call_tells_of_a_grant_for_a_plugin_that_it_has_not() {
     let host = home.host().args(line).args(["--allow", "fs:./papers"]);
     let output = host.args(["--allow", "file=fs:./papers"]).output().expect(0);
     output.says(&["--allow file=fs:./papers is for nobody", "did you mean files?"]);
+    let host = home.host().args(line).args(["--allow", "fs:./papers", "--quiet"]);
+    let output = host.args(["--allow", "file=fs:./papers"]).output().expect(0);
+    assert_eq!(output.stderr.matches("is for nobody").count(), 1, "{}", output.stderr);
+}
+
+#[test]
+fn what_nobody_has_by_default_is_not_denied_but_left_out() {
+    let server = ModelServer::start(Vec::new());
+    let home = Home::with_model(&server, Format::OpenAi);
+    let denied = |what: &str| {
+        let host = home.host().args(["--deny", what]);
+        host.probe(&json!({ "steps": [] })).output()
+    };
+    denied("llm,lessons").expect(0);
+    for kind in ["fs", "net", "secret"] {
+        let words = format!("nobody has {kind} but by a grant: leave it out of --allow");
+        denied(kind)
+            .expect(2)
+            .says(&["what can be denied is llm, blackboard, delegation, lessons", &words]);
+    }
+    let unknown = denied("moon").expect(2).says(&["what can be denied is llm"]);
+    assert!(!unknown.stderr.contains("but by a grant"), "{}", unknown.stderr);
+}
+
+#[test]
+fn a_flag_that_does_nothing_is_told_of_a_quiet_run_too() {
+    let server = ModelServer::start(Vec::new());
+    let home = Home::with_model(&server, Format::OpenAi);
+    home.write("papers/a.txt", "dendrites\n");
+    for flags in [&["--quiet"][..], &[]] {
+        let host = home.host().args(flags).args(["--allow", "file=fs:./papers"]);
+        let output = host.probe(&json!({ "steps": [] })).output().expect(0);
+        let told = output.stderr.matches("--allow file=fs:./papers is for nobody").count();
+        assert_eq!(told, 1, "{flags:?}: {}", output.stderr);
+    }
 }
 
 #[test]

@@ -27,11 +27,25 @@ fn a_server_that_the_environment_names_is_asked_for_its_model() {
         let server = ModelServer::start([Turn::text("hello")]);
         let home = Home::new();
         let host = led_to(home.host(), format, &server.base_url(format));
-        host.probe(&question()).output().expect(0);
+        let output = host.probe(&question()).output().expect(0);
         let requests = server.requests();
         assert_eq!((requests.len(), &requests[0].body["model"]), (1, &json!("test-model")));
+        assert!(
+            !output.stderr.contains("price"),
+            "it is on this machine: {}",
+            output.stderr
+        );
         home.assert_without(KEY);
     }
+}
+
+#[test]
+fn that_a_price_is_not_known_is_told_of_models_elsewhere() {
+    let home = Home::new();
+    home.configure("[providers.far]\nkind = \"openai\"\nbase_url = \"https://models.example/v1\"\n");
+    let host = home.host().args(["--model", "far/m"]);
+    let output = host.probe(&json!({ "steps": [] })).output().expect(0);
+    output.says(&["the price of far/m is not known, so its calls count as $0"]);
 }
 
 #[test]

@@ -514,6 +514,9 @@ fn each_finding_of_doctor_comes_with_what_mends_it() {
     fs::set_permissions(home.work().join("key"), Permissions::from_mode(0o600)).unwrap();
     fs::write(home.path().join("host/hermes.db"), "no database").unwrap();
     mended("database", home.host());
+    // Secrets and configuration lie in the same folder, and stay.
+    let runs = home.host().arg("runs").output().expect(2);
+    runs.says(&["restore a backup, or move hermes.db*, runs and components beside it away to begin anew"]);
     mended("configuration", home.host().set("limits.memroy", 1));
     let bare = Home::empty();
     mended("model", bare.host());
@@ -546,10 +549,52 @@ fn a_setting_that_is_unknown_is_told_with_a_command_that_works() {
 }
 
 #[test]
+fn programs_read_the_reference_too() {
+    let home = Home::new();
+    let reference = home.host().args(["config", "reference", "--output", "json"]);
+    let reference = reference.output().expect(0).json();
+    let of = |list: &str, name: &str, what: &str| {
+        let rows = reference[list].as_array().unwrap();
+        rows.iter().find(|row| row[name] == what).unwrap().clone()
+    };
+    let deny = of("settings", "key", "deny");
+    assert_eq!(
+        (&deny["default"], &deny["project"], &deny["variable"]),
+        (&json!("none"), &json!("add to it"), &json!("HERMES_HOST_DENY"))
+    );
+    let memory = of("limits", "key", "limits.memory");
+    assert_eq!(
+        (&memory["unit"], &memory["default"], &memory["variable"]),
+        (&json!("bytes"), &json!(64 << 20), &json!("HERMES_HOST_LIMITS_MEMORY"))
+    );
+    let model = of("models", "model", "openai/gpt-5-mini");
+    assert_eq!(model["input_micro_usd_per_mtok"], 250_000);
+    assert!(
+        reference["budget"].as_array().unwrap().contains(&json!("usd")),
+        "{reference}"
+    );
+}
+
+#[test]
 fn doctor_finds_a_home_that_cannot_be_made() {
     let home = Home::empty();
     let file = home.write("a-file", "in the way");
     fs::set_permissions(&file, Permissions::from_mode(0o755)).unwrap();
+    // To whoever may do everything `/proc` says that it can be written.
+    let nowhere = checks(home.host().env("HERMES_HOME", "/proc/none"));
+    let found = check(&nowhere, "home");
+    assert_eq!(found["state"], "fail", "{found}");
+    assert!(found["mend"].as_str().unwrap().contains("HERMES_HOME"), "{found}");
+    let new = home.work().join("new");
+    let anew = checks(home.host().env("HERMES_HOME", new.join("home")));
+    assert_eq!(check(&anew, "home")["state"], "ok");
+    assert!(!new.exists(), "it was tried, and nothing is left");
+    assert!(
+        home.work()
+            .read_dir()
+            .unwrap()
+            .all(|entry| entry.unwrap().path() == file)
+    );
     let checks = checks(home.host().env("HERMES_HOME", file.join("home")));
     let found = check(&checks, "home");
     assert_eq!(found["state"], "fail", "{found}");

@@ -179,6 +179,28 @@ fn the_last_checkpoint_of_what_broke_is_no_answer() {
 }
 
 #[test]
+fn what_an_agent_says_that_achieved_nothing_is_no_answer() {
+    let (_server, home) = home();
+    let ran = |outcome: &str, code| {
+        let program = json!({ "outcome": outcome, "summary": "Nothing was found." });
+        let host = home.host().arg("--plugin").arg(guests::built("probe"));
+        host.arg(program.to_string()).output().expect(code)
+    };
+    let output = ran("NotAchieved", 1);
+    assert_eq!(output.stdout, "", "standard output is for answers");
+    output.says(&["not achieved: Nothing was found.\n"]);
+    let answer = home.host().args(["show", &home.newest_run(), "--answer"]).output();
+    assert_eq!(
+        answer.expect(0).stdout,
+        "Nothing was found.\n",
+        "it is what was returned"
+    );
+    let output = ran("PartlyAchieved", 1);
+    assert_eq!(output.stdout, "Nothing was found.\n");
+    assert!(!output.stderr.contains("not achieved"), "{}", output.stderr);
+}
+
+#[test]
 fn what_an_agent_returns_that_used_its_budget_up_is_its_answer() {
     let (_server, home) = home();
     let ask = question()["steps"][0].clone();

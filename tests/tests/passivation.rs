@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "what fails shall fail the test")]
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use hermes_tests::child::{ChildSpec, exit, inside, join};
@@ -53,6 +54,56 @@ fn all_who_wait_fit_into_one_place() {
         let changes = inside(joined)[2]["ok"].as_array().unwrap().len();
         assert!(changes > 0, "it heard of the last: {joined}");
     }
+}
+
+/// Of two that wait for something else the one that has done so longer leaves; the other and the one that computes keep their places.
+#[test]
+fn who_has_waited_longest_leaves_first() {
+    let server = ModelServer::start(Script::always(Turn::text("yes")));
+    let home = Home::with_model(&server, Format::OpenAi);
+    let open = json!({ "do": "open", "name": "shared" });
+    let append = |prefix: &str| json!({ "do": "append", "space": 0, "prefix": prefix, "value": "x" });
+    let hears = |prefix: &str| json!({ "do": "changes", "space": 0, "prefix": prefix, "since": 0, "wait_ms": LONG_MS });
+    let shared = json!([{ "space": "shared", "prefix": "", "access": "ReadWrite" }]);
+    let child = |here: &str, go: &str| {
+        let waits = steps(&[open.clone(), append(here), hears(go)]);
+        ChildSpec::probe(&waits).with("spaces", shared.clone()).spawn()
+    };
+    // What it computes takes longer than a child that was heard takes until it waits.
+    let compute = json!({ "do": "compute", "n": 100_000_000 });
+    let program = steps(&[
+        open.clone(),
+        child("first/here/", "first/go"),
+        hears("first/here"),
+        compute.clone(),
+        child("second/here/", "second/go"),
+        hears("second/here"),
+        compute,
+        ask("ROOT"),
+        join(0),
+        append("second/go/"),
+        join(1),
+    ]);
+    let host = home.host().without(PASSIVATE).set("limits.resident", 2);
+    let host = host.env("HERMES_HOST_LOG", "hermes_host::session=trace");
+    let process = host.args(["--allow", "blackboard:shared"]).probe(&program).start();
+    server.wait_for(1, Duration::from_millis(LONG_MS));
+    // Now the second child waits, the root does, and the first one, which has no place any more, hears this.
+    let go = ["blackboard", "put", "shared", "first/go", "x"];
+    home.host().args(go).output().expect(0);
+    let output = process.finish().expect(0);
+    // Each instance opens the space.
+    let mut made: BTreeMap<String, usize> = BTreeMap::new();
+    for line in output
+        .stderr
+        .lines()
+        .filter(|line| line.contains("\"blackboard.open\""))
+    {
+        let session = line.split(' ').find_map(|word| word.strip_prefix("session=")).unwrap();
+        *made.entry(session.to_owned()).or_default() += 1;
+    }
+    let made: Vec<usize> = made.into_values().collect();
+    assert_eq!(made, [1, 2, 2], "{}", output.stderr);
 }
 
 /// What a run spent, but for time.

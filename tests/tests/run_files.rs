@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use hermes_tests::changed::saying;
 use hermes_tests::child::{ChildSpec, join};
 use hermes_tests::home::{KEY, KEY_VARIABLE};
 use hermes_tests::interrupted::{killed, taken_meanwhile, waiting};
@@ -564,7 +565,11 @@ fn with_limit(file: &[u8], key: &str, was: u64, is: u64) -> Vec<u8> {
         let length = u64::try_from(key.len()).unwrap();
         [varint(length), key.as_bytes().to_vec(), varint(value)].concat()
     };
-    let (old, new) = (row(was), row(is));
+    with_bytes(file, &row(was), &row(is))
+}
+
+/// A run file in whose one start that has the run's terms other bytes, as many, stand in the place of these.
+fn with_bytes(file: &[u8], old: &[u8], new: &[u8]) -> Vec<u8> {
     assert_eq!(old.len(), new.len());
     let (mut lines, mut found) = (Vec::new(), 0);
     for line in file.split_inclusive(|byte| *byte == b'\n') {
@@ -574,14 +579,39 @@ fn with_limit(file: &[u8], key: &str, was: u64, is: u64) -> Vec<u8> {
         }
         if let Some(record) = value["record"].as_str() {
             let bytes = base64(record, &["-d"]);
-            let forged = replaced(&bytes, &old, &new);
+            let forged = replaced(&bytes, old, new);
             found += usize::from(forged != bytes);
             value["record"] = String::from_utf8(base64(forged, &["-w0"])).unwrap().into();
         }
         lines.push(format!("{value}\n").into_bytes());
     }
-    assert_eq!(found, 1, "it is one start that has the run's limits");
+    assert_eq!(found, 1, "it is one start that has them");
     sealed(&lines)
+}
+
+/// A difference may be the host's own: both versions are named, where there is one and they are not the same.
+#[test]
+fn a_run_of_another_host_that_differs_names_both_versions() {
+    let (_server, home, run) = ran();
+    let file = export(&home, &run, "run.jsonl", &["--with-plugins"]);
+    let whole = fs::read(&file).unwrap();
+    let own = env!("CARGO_PKG_VERSION");
+    let other = format!("{}x", &own[..own.len() - 1]);
+    let text = |version: &str| [varint(version.len() as u64), version.as_bytes().to_vec()].concat();
+    let forged = with_bytes(&whole, &text(own), &text(&other));
+    let words = format!("the run began with hermes-host {other}, and this is {own}");
+    for (content, is_told) in [(whole, false), (forged, true)] {
+        let there = elsewhere();
+        fs::write(&file, content).unwrap();
+        import(&there, &file).expect(0);
+        let replay = || there.host().args(["replay", &run]);
+        let same = replay().output().expect(0);
+        assert!(!same.stderr.contains("began with"), "{}", same.stderr);
+        let changed = saying(&there, &guests::built("probe"), "text/plain", "text/PLAIN");
+        let differs = replay().arg("--plugin").arg(changed).output().expect(1);
+        let differs = differs.says(&["diverged"]);
+        assert_eq!(differs.stderr.contains(&words), is_told, "{}", differs.stderr);
+    }
 }
 
 /// What the host could not go on with, it does not take.

@@ -28,7 +28,8 @@ fn same(home: &Home, name: &str, screen: &str) {
         (r"\b\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d)?Z?", "DATE"),
         (r"\b\d+:\d\d\b", "M:SS"),
         (r"\b\d+(\.\d+)? ?(ms|s)\b", "TIME"),
-        (r"\b\d[\d,.]*[kMG]? (fuel|bytes)\b", "N $1"),
+        (r"\b\d[\d,.]*[kMG]? fuel\b", "N fuel"),
+        (r"\b\d+\.\d (KiB|MiB)\b", "SIZE"),
         (r"127\.0\.0\.1:\d+", "127.0.0.1:PORT"),
         (r"getting ready; .*\n", ""),
     ] {

@@ -12,7 +12,7 @@ use hermes_tests::clean::html;
 use hermes_tests::home::{KEY, KEY_VARIABLE};
 use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
 use hermes_tests::output::{in_call, message, refusal};
-use hermes_tests::program::{ask, steps};
+use hermes_tests::program::{ask, said, steps};
 use hermes_tests::site::{Asked, Site, answer, authority, moved, ok};
 use hermes_tests::terminal::Terminal;
 use hermes_tests::{Home, Host, Output, guests, well};
@@ -573,6 +573,142 @@ fn a34_a_plugin_that_knows_a_secret_hands_it_to_nobody() {
     );
     assert_kept(&home, &[&output]);
     is_well(&home);
+}
+
+/// What a guest sees of its part of the journal: how much of it is used, and how much is left.
+fn meters() -> [Value; 2] {
+    ["spent", "remaining"].map(|meter| json!({ "do": meter, "dimension": "JournalBytes" }))
+}
+
+/// The canary, and another text that differs from it in its first character, in two forms in which secrets are looked for.
+fn right_and_wrong() -> [[String; 2]; 2] {
+    let unicode = |text: &str| text.bytes().map(|byte| format!("\\u00{byte:02x}")).collect::<String>();
+    let wrong = CANARY.replacen('K', "L", 1);
+    [[CANARY.to_owned(), wrong.clone()], [unicode(CANARY), unicode(&wrong)]]
+}
+
+/// The meters before a guess is emitted, behind it, and behind what follows it.
+fn emits(guess: &str) -> Vec<Value> {
+    let emit = |text: String| json!({ "do": "emit", "text": text });
+    let mut steps = meters().to_vec();
+    for text in [format!("~{guess}"), "!!!".to_owned()] {
+        steps.push(emit(text));
+        steps.extend(meters());
+    }
+    steps
+}
+
+/// What is told of a text that is emitted is told when no secret may go on in it: by how much that costs, a plugin would read out every secret.
+#[test]
+fn a34_what_is_emitted_costs_as_much_whether_a_guess_is_right() {
+    let (_server, home) = home(Vec::new());
+    set(&home, "x", CANARY, &[]).expect(0);
+    let site = echo();
+    for [right, wrong] in right_and_wrong() {
+        let all: Vec<usize> = (1..right.len()).collect();
+        for lengths in all.chunks(64) {
+            let program =
+                |guess: &str| -> Vec<Value> { lengths.iter().flat_map(|len| emits(&guess[..*len])).collect() };
+            let run = |guess: &str| {
+                let output = home.host().probe(&steps(&program(guess))).output().expect(0);
+                let seen = output.seen();
+                assert!(seen[0]["ok"].is_u64() && seen[1]["ok"].is_u64(), "{}", seen[0]);
+                (seen, output.spent("journal_bytes"))
+            };
+            assert_eq!(run(&right), run(&wrong), "{lengths:?}");
+            let alone = |guess: &str| called(&call(&home, &site, &program(guess), &[]).expect(0));
+            assert_eq!(alone(&right), alone(&wrong), "{lengths:?}");
+        }
+    }
+    is_well(&home);
+}
+
+#[test]
+fn a34_a_journal_is_full_after_as_many_emits_whether_a_guess_is_right() {
+    let (_server, home) = home(Vec::new());
+    set(&home, "x", CANARY, &[]).expect(0);
+    for guess in right_and_wrong().as_flattened() {
+        let ended = |n: u64| {
+            let emit = json!({ "do": "emit", "text": guess[..20] });
+            let program = steps(&[json!({ "do": "repeat", "n": n, "steps": [emit] })]);
+            home.host().set("limits.journal_records", 100).probe(&program).output()
+        };
+        // Each is a record, and so is their end.
+        ended(99).expect(0);
+        ended(100).expect(3).says(&["100 records (limits.journal_records)"]);
+    }
+}
+
+#[test]
+fn a34_a_resume_comes_to_the_same_whether_a_guess_is_right() {
+    let emit = |text: &str| json!({ "do": "emit", "text": text });
+    for [right, wrong] in right_and_wrong() {
+        let resumed = |guess: &str| {
+            let script = Script::from([Turn::fault(Fault::StallMidStream)]).then(Turn::text("go on"));
+            let (server, home) = home(script);
+            set(&home, "x", CANARY, &[]).expect(0);
+            let mut program = emits(&guess[..20]);
+            program.extend([emit(&guess[..20]), ask("wait")]);
+            program.extend(meters());
+            program.push(emit("!!!"));
+            program.extend(meters());
+            let process = home.host().probe(&steps(&program)).start();
+            server.wait_for(1, LONG);
+            process.signal(Signal::KILL);
+            process.finish();
+            let run = home.newest_run();
+            let output = home
+                .host()
+                .args(["resume", &run, "--output", "json"])
+                .output()
+                .expect(0);
+            assert_kept(&home, &[&output]);
+            let metered: Vec<Value> = output.seen().into_iter().filter(|seen| seen["ok"].is_u64()).collect();
+            assert_eq!(metered.len(), 10, "{}", output.stdout);
+            let notes = said(&home.shown(&run)["agents"][0]).into_iter();
+            let words: String = notes.filter(|(kind, _)| kind == "emit").map(|(_, text)| text).collect();
+            assert_eq!(words, format!("~{0}!!!{0}!!!", &guess[..20]), "all of it is told, once");
+            (metered, output.spent("journal_bytes"))
+        };
+        assert_eq!(resumed(&right), resumed(&wrong));
+    }
+}
+
+/// What the audit tells of a long address is cut: how long that is hangs on no beginning of a secret that stands at the cut.
+#[test]
+fn a34_the_audit_of_a_request_costs_as_much_whether_a_guess_is_right() {
+    let (_server, home) = home(Vec::new());
+    set(&home, "x", CANARY, &[]).expect(0);
+    let site = Site::start(|_| ok("hello"));
+    let before = format!("GET {}", site.url("/"));
+    let sends = |guess: &str| -> Vec<Value> {
+        let path = format!("/{}{guess}zzzzzzzz", "y".repeat(1024 - before.len() - guess.len()));
+        let send = json!({ "do": "send", "scheme": "http", "authority": site.address().to_string(), "path": path });
+        let call = json!({ "do": "call", "name": "wasi", "arguments": { "steps": [send] } });
+        let [spent, left] = meters();
+        vec![call, spent, left]
+    };
+    let other = CANARY.replacen('K', "L", 1);
+    let grant = format!("net:{}", site.url(""));
+    for (right, wrong) in [(CANARY.to_owned(), other.clone()), (hex(CANARY), hex(&other))] {
+        for allow in [None, Some(grant.as_str())] {
+            let seen = |guess: &str| {
+                let program: Vec<Value> = (1..guess.len()).flat_map(|len| sends(&guess[..len])).collect();
+                let host = home.host().arg("--tool").arg(guests::built("probe-wasi"));
+                let host = allow
+                    .into_iter()
+                    .fold(host, |host, grant| host.args(["--allow", grant]));
+                let output = host.probe(&steps(&program)).output().expect(0);
+                let seen = output.seen();
+                let told = seen[0].to_string();
+                assert_eq!(told.contains("hello"), allow.is_some(), "{told}");
+                let metered: Vec<Value> = seen.into_iter().filter(|seen| seen["ok"].is_u64()).collect();
+                assert_eq!(metered.len(), 2 * (guess.len() - 1));
+                (metered, output.spent("journal_bytes"))
+            };
+            assert_eq!(seen(&right), seen(&wrong), "{allow:?}");
+        }
+    }
 }
 
 #[test]

@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 use hermes_tests::child::{ChildSpec, exit, join};
 use hermes_tests::home::KEY_VARIABLE;
 use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
-use hermes_tests::output::refusal;
+use hermes_tests::output::{message, refusal};
 use hermes_tests::program::{ask, open, put, said, says, steps};
 use hermes_tests::shim::{Action, Shim, When};
 use hermes_tests::site::{self, Site};
-use hermes_tests::{Home, Host, Output, guests};
+use hermes_tests::{Home, Host, Output, Process, guests};
+use rusqlite::{Connection, OpenFlags};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -48,6 +49,53 @@ fn operations(shown: &Value) -> Vec<(String, String)> {
     operations.map(of).collect()
 }
 
+/// Waits until a resumed run has begun something and is in a long stretch, stops its process for longer than that may take, and lets it go on to its end.
+#[track_caller]
+fn held_up(process: Process, has_begun: impl Fn() -> bool) -> Output {
+    let begun = Instant::now();
+    while !has_begun() || process.processor_ticks() < 25 {
+        assert!(begun.elapsed() < LONG, "it never computed");
+    }
+    process.signal(Signal::STOP);
+    // Not waited for: so long it stands still.
+    std::thread::sleep(Duration::from_millis(5_500));
+    process.signal(Signal::CONT);
+    process.finish()
+}
+
+/// How long a stretch between two observations may take, for [`held_up`].
+const STRETCH: [&str; 2] = ["--set", "limits.step_wall=5s"];
+
+/// Steps that have one completion under way, compute for long between two observations, and ask for another.
+fn with_a_long_stretch([first, second]: [&str; 2]) -> Value {
+    let start = json!({ "do": "start", "messages": [{ "User": [{ "Text": first }] }] });
+    let compute = json!({ "do": "compute", "n": 400_000_000 });
+    let wait = json!({ "do": "wait", "pending": 0 });
+    steps(&[open(), start, put("a"), compute, put("b"), ask(second), wait])
+}
+
+/// Fails unless a run ended as one that differs from its record, by what its session of this number did.
+#[track_caller]
+fn has_differed(output: Output, session: u32) {
+    let json = output.expect(1).json();
+    let words = format!(
+        "the run differs from its record: session {session}: a stretch between two observations took longer than 5 s"
+    );
+    assert_eq!(
+        (&json["exit"], &json["error"]["kind"], &json["error"]["message"]),
+        (&json!("diverged"), &json!("diverged"), &json!(words)),
+        "{json}"
+    );
+}
+
+/// How many records the journal of the only run has of its session of this number.
+fn records(home: &Home, session: u32) -> i64 {
+    let file = home.path().join("host/hermes.db");
+    let database = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+    let count = "SELECT count(*) FROM journal WHERE session = ?1";
+    database.query_row(count, [session], |row| row.get(0)).unwrap()
+}
+
 /// A resume whose strategy has not come to the end of its record sends nothing, however many times it is tried.
 #[test]
 fn a_resume_that_differs_sends_nothing() {
@@ -57,37 +105,131 @@ fn a_resume_that_differs_sends_nothing() {
             .when("TWO", [stall(), Turn::text("two")]),
     );
     let home = Home::with_model(&server, Format::OpenAi);
-    let start = json!({ "do": "start", "messages": [{ "User": [{ "Text": "ONE" }] }] });
-    let compute = json!({ "do": "compute", "n": 400_000_000 });
-    let program = steps(&[
-        open(),
-        start,
-        put("a"),
-        compute,
-        put("b"),
-        ask("TWO"),
-        json!({ "do": "wait", "pending": 0 }),
-    ]);
-    let limits = ["--set", "limits.step_wall=5s"];
-    stopped(&server, home.host().args(limits).probe(&program), 2, Signal::KILL);
+    let program = with_a_long_stretch(["ONE", "TWO"]);
+    stopped(&server, home.host().args(STRETCH).probe(&program), 2, Signal::KILL);
     let run = home.newest_run();
     let process = resume(&home, &run).args(["--budget", "iterations=100"]).start();
-    let begun = Instant::now();
-    // It is in the long stretch, which is longer than it may be when it is stopped meanwhile.
-    while process.processor_ticks() < 25 {
-        assert!(begun.elapsed() < LONG, "it never computed");
-    }
-    process.signal(Signal::STOP);
-    // Not waited for: so long it stands still.
-    std::thread::sleep(Duration::from_millis(5_500));
-    process.signal(Signal::CONT);
-    let differs = process.finish().expect(1);
-    assert_eq!(differs.json()["exit"], "diverged", "{}", differs.stdout);
+    has_differed(held_up(process, || true), 0);
     assert_eq!(server.requests().len(), 2, "nothing is sent");
     let resumed = resume(&home, &run).output().expect(0);
     assert_eq!((server.requests().len(), resumed.spent("resent")), (4, 2));
     let root = &home.shown(&run)["agents"][0];
     assert_eq!(root["budget"]["iterations"], 100, "what was changed stays so");
+}
+
+/// A run whose root differs from its record is left as it was: nothing is written of that, and it can still go on.
+#[test]
+fn a_resume_that_differs_leaves_the_run_as_it_was() {
+    for signal in [Signal::KILL, Signal::INT] {
+        let server = ModelServer::start(
+            Script::default()
+                .when("ONE", [stall(), Turn::text("one")])
+                .when("TWO", [stall(), Turn::text("two")]),
+        );
+        let home = Home::with_model(&server, Format::OpenAi);
+        let program = with_a_long_stretch(["ONE", "TWO"]);
+        stopped(&server, home.host().args(STRETCH).probe(&program), 2, signal);
+        let run = home.newest_run();
+        let before = (home.shown(&run), records(&home, 0));
+        has_differed(held_up(resume(&home, &run).start(), || true), 0);
+        // Its status, its agents with their operations and notes, and what they spent.
+        assert_eq!((home.shown(&run), records(&home, 0)), before, "{signal:?}");
+        assert_eq!(before.0["status"], "interrupted", "{signal:?}");
+        let resumed = resume(&home, &run).output().expect(0);
+        assert_eq!((server.requests().len(), resumed.spent("resent")), (4, 2), "{signal:?}");
+    }
+}
+
+/// Of a child that differs from its record nothing is sent and nothing is written. What its parent did meanwhile stands, and what that sent again is told as such.
+#[test]
+fn what_others_did_stands_where_a_child_differs() {
+    let markers = ["ROOT ONE", "ROOT TWO", "CHILD ONE", "CHILD TWO"];
+    let script = markers.iter().fold(Script::default(), |script, marker| {
+        script.when(marker, [stall(), Turn::text(*marker)])
+    });
+    let server = ModelServer::start(script);
+    let home = Home::with_model(&server, Format::OpenAi);
+    let access = json!([{ "space": "notes", "prefix": "", "access": "ReadWrite" }]);
+    let child = ChildSpec::probe(&with_a_long_stretch(["CHILD ONE", "CHILD TWO"])).with("spaces", access);
+    let program = steps(&[child.spawn(), ask("ROOT ONE"), ask("ROOT TWO"), join(0)]);
+    stopped(&server, home.host().args(STRETCH).probe(&program), 3, Signal::KILL);
+    let run = home.newest_run();
+    let (before, of_child) = (home.shown(&run), records(&home, 1));
+    // Its parent has its first answer when it asks for the second.
+    let asks_on = || server.asked() == 5;
+    has_differed(held_up(resume(&home, &run).start(), asks_on), 1);
+    let after = home.shown(&run);
+    assert_eq!(
+        (&after["agents"][1], records(&home, 1)),
+        (&before["agents"][1], of_child)
+    );
+    let of_root = |shown: &Value| {
+        let root = &shown["agents"][0];
+        let standing = root["operations"].as_array().unwrap().iter();
+        let standing: Vec<Value> = standing.map(|op| json!([op["kind"], op["status"]])).collect();
+        json!([root["status"], root["resent"], root["spent"]["iterations"], standing])
+    };
+    let open = json!(["completion", "open"]);
+    assert_eq!(
+        of_root(&before),
+        json!(["interrupted", 0, 0, [["child", "open"], open]])
+    );
+    let done = json!(["completion", "done"]);
+    assert_eq!(
+        of_root(&after),
+        json!(["interrupted", 1, 1, [["child", "open"], done, open]])
+    );
+    let asked = |words: &str| {
+        let requests = server.requests();
+        requests.iter().filter(|sent| sent.last().contains(words)).count()
+    };
+    assert_eq!(markers.map(asked), [2, 1, 1, 1], "the child sent nothing");
+    let resumed = resume(&home, &run).output().expect(0);
+    assert_eq!(markers.map(asked), [2, 2, 2, 2]);
+    assert_eq!(
+        (exit(&resumed.seen()[3]).as_str(), resumed.spent("resent")),
+        ("Returned", 4)
+    );
+}
+
+/// A tool call that could reach nothing outside is made again against its own records, and ends as interrupted where it differs from them: nothing that it
+/// had under way is sent again.
+#[test]
+fn a_tool_call_that_differs_from_its_records_ends_as_interrupted() {
+    let server = ModelServer::start(
+        Script::default()
+            .when("INSIDE ONE", [Turn::text("one")])
+            .when("INSIDE TWO", [stall()])
+            .when("AFTER", [Turn::text("after")]),
+    );
+    let home = Home::with_model(&server, Format::OpenAi);
+    let compute = json!({ "do": "compute", "n": 400_000_000 });
+    let inside = json!([ask("INSIDE ONE"), compute, { "do": "info" }, ask("INSIDE TWO")]);
+    let call = json!({ "do": "call", "name": "probe", "arguments": { "steps": inside } });
+    let host = home.host().args(STRETCH).args(["--allow", "probe-tool=llm"]);
+    let host = host.arg("--tool").arg(guests::built("probe-tool"));
+    stopped(&server, host.probe(&steps(&[call, ask("AFTER")])), 2, Signal::KILL);
+    let run = home.newest_run();
+    let resumed = held_up(resume(&home, &run).start(), || true).expect(0);
+    let told = &resumed.seen()[0];
+    assert_eq!(refusal(told).as_deref(), Some("interrupted"), "{told}");
+    assert_eq!(
+        message(told),
+        "The host went down while probe ran, and the call could not be taken up again."
+    );
+    let standing = [
+        ("1", "interrupted"),
+        ("1.1", "done"),
+        ("1.2", "cancelled"),
+        ("2", "done"),
+    ];
+    let standing: Vec<_> = standing.map(|(op, status)| (op.to_owned(), status.to_owned())).into();
+    let mut operations = operations(&home.shown(&run));
+    operations.sort();
+    assert_eq!(operations, standing);
+    // What was under way in it may have been sent: it counts.
+    assert_eq!((resumed.spent("iterations"), resumed.spent("resent")), (3, 0));
+    assert_eq!(server.requests().len(), 3, "nothing is sent again");
 }
 
 /// Agents that are told again compute, and give no place up meanwhile: one that was there before waits for its place, however long they take.
@@ -100,7 +242,7 @@ fn children_that_are_taken_up_wait_for_a_place() {
             .when("ONE", Script::always(Turn::text("one"))),
     );
     let home = Home::with_model(&server, Format::OpenAi);
-    let compute = json!({ "do": "compute", "n": 300_000_000 });
+    let compute = json!({ "do": "compute", "n": 60_000_000 });
     let child = ChildSpec::probe(&steps(&[ask("ONE"), compute, ask("TWO")]));
     let mut program = vec![child.spawn(); CHILDREN];
     program.extend((0..CHILDREN).map(join));

@@ -197,6 +197,14 @@ fn lines_are_as_wide_as_the_terminal_and_broken_between_words() {
             }
         }
     }
+    let grants = shown(&format!("hermes-host show {run} --grants"), 60);
+    let words = grants.split_whitespace().collect::<Vec<_>>().join(" ");
+    for whole in [
+        "budget iterations 90 · wall 10 min · journal-bytes 64 MiB",
+        "list_files, search_files, read_file",
+    ] {
+        assert!(words.contains(whole), "{grants}");
+    }
     let narrow = shown("hermes-host runs", 60);
     assert!(narrow.contains("age") && !narrow.contains("tokens"), "{narrow}");
     let piped = home.host().arg("runs").output().expect(0).stdout;
@@ -364,13 +372,13 @@ fn pictures(shown: &str) -> Vec<Vec<String>> {
     lines.collect()
 }
 
-/// What follows an agent's role in its row of a picture; `indent` columns before it are free.
-fn row<'a>(picture: &'a [String], indent: usize, role: &str) -> Option<&'a str> {
+/// What follows an agent's name in its row of a picture; `indent` columns before it are free.
+fn row<'a>(picture: &'a [String], indent: usize, name: &str) -> Option<&'a str> {
     picture.iter().find_map(|line| {
         // A sign of one column, which turns while the agent works, comes first.
         let (sign, rest) = line.strip_prefix(&" ".repeat(indent))?.split_once(' ')?;
         let is_sign = sign.chars().count() == 1;
-        rest.strip_prefix(role)?.strip_prefix(' ').filter(|_| is_sign)
+        rest.strip_prefix(name)?.strip_prefix(' ').filter(|_| is_sign)
     })
 }
 
@@ -408,12 +416,12 @@ fn children_at_work_have_a_row_each_on_a_terminal_of_eighty_columns() {
     let mut terminal = Watched::start(on_terminal(&home, &format!("stty cols {COLUMNS}; {run}")));
     let agents = [
         (2, "root", "waits for both ", " 0/90 it "),
-        (4, "reader", "reads a paper whose title", "…     2/7 it "),
-        (4, "writer", "asks test/test-model ", " 1/7 it "),
+        (4, "reader 1", "reads a paper whose title", "…     2/7 it "),
+        (4, "writer 2", "asks test/test-model ", " 1/7 it "),
     ];
     let shows_all = |picture: &Vec<String>| {
-        agents.iter().all(|(indent, role, state, iterations)| {
-            let row = row(picture, *indent, role).map(str::trim_start);
+        agents.iter().all(|(indent, name, state, iterations)| {
+            let row = row(picture, *indent, name).map(str::trim_start);
             row.is_some_and(|row| row.starts_with(state) && row.contains(iterations))
         })
     };

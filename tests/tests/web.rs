@@ -4,11 +4,14 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
 
 use hermes_tests::child::{ChildSpec, inside, join};
-use hermes_tests::model::{Format, ModelServer};
+use hermes_tests::model::{Fault, Format, ModelServer, Turn};
 use hermes_tests::output::{refusal, slack};
+use hermes_tests::program::{ask, steps};
 use hermes_tests::{Home, Output};
+use rustix::process::Signal;
 use serde_json::json;
 
 /// The path of a page that never ends.
@@ -218,4 +221,33 @@ fn what_a_tool_has_as_its_own_serves_whoever_holds_the_tool() {
     let once = json!({ "steps": [fetch] });
     let output = home.host().args(["--allow", &own]).probe(&once).output().expect(0);
     assert_eq!(refusal(&output.seen()[0]).as_deref(), Some("not-found"));
+}
+
+#[test]
+fn a_run_that_goes_on_fetches_under_the_limits_that_it_began_with() {
+    const REFUSED: &str = "redirects more often than is followed; the operator's key for it is limits.http.redirects";
+    let pages = vec![
+        ("/one", moved("/two")),
+        ("/two", moved("/three")),
+        ("/three", html("Dendrites grow.")),
+    ];
+    let site = site(pages);
+    let fetch = json!({ "do": "call", "name": "fetch_page", "arguments": { "url": format!("http://{site}/one") } });
+    let program = steps(&[ask("Go on."), fetch]);
+    let own = format!("web=net:GET@http://{site}");
+    // Two redirects are followed where the run began with that, whatever is so when it goes on.
+    for (recorded, today, told) in [(1, 2, REFUSED), (2, 1, "Dendrites grow.")] {
+        let server = ModelServer::start([Turn::fault(Fault::StallMidStream), Turn::text("on")]);
+        let home = Home::with_model(&server, Format::OpenAi);
+        let host = home.host().args(["--own", &own]).set("limits.http.redirects", recorded);
+        let process = host.probe(&program).start();
+        server.wait_for(1, Duration::from_secs(60));
+        process.signal(Signal::KILL);
+        assert_eq!(process.finish().code, None);
+        let run = home.newest_run();
+        let host = home.host().args(["resume", &run, "--output", "json"]);
+        let seen = host.set("limits.http.redirects", today).output().expect(0).seen();
+        let fetched = seen[1].to_string();
+        assert!(fetched.contains(told), "{recorded}, then {today}: {fetched}");
+    }
 }

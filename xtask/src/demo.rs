@@ -1,5 +1,6 @@
 //! The main job on this project's own documents, with whatever model there is.
 
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context as _, Result, bail};
@@ -28,32 +29,71 @@ enum Choice<'a> {
     Scripted,
 }
 
+/// What is said before anything is built.
+const BEFORE: &str = "\
+The demo builds plugins and host, then has an agent answer a question. Compiling them the first time takes 10 to 20 minutes and about 2 GB in
+the target folder; from then on it takes seconds.
+";
+
 /// Sets up, builds, and asks.
 pub(crate) fn run(model: Option<&str>) -> Result<ExitCode> {
+    eprintln!("{BEFORE}");
     crate::build(Profile::Release)?;
     let choice = match model {
         Some(model) => Choice::Named(model),
         None => local_model::find().map_or(Choice::Scripted, Choice::Local),
     };
     eprintln!("\n{}", explain(&choice));
-    let mut command = question();
+    let home = home(&choice);
+    let mut command = host(home.as_deref());
+    ask(&mut command);
     choose(&mut command, &choice)?;
     eprintln!("$ {}\n", process::show(&command));
     let status = command
         .stdin(Stdio::null())
         .status()
         .context("the host could not be started")?;
+    // Where nothing ran there is nothing to look at.
+    if status.code() != Some(2)
+        && let Some(command) = look(home.as_deref())
+    {
+        eprintln!("\nLook at what it did:\n$ {}", process::show(&command));
+    }
     Ok(ExitCode::from(
         status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1),
     ))
 }
 
-fn question() -> Command {
+/// The home folder of a model that nobody named, as seen from the root: a person's own configuration may name one that costs money.
+fn home(choice: &Choice<'_>) -> Option<PathBuf> {
+    let home = tree::target().join("demo-home");
+    let home = home
+        .strip_prefix(tree::root())
+        .map_or_else(|_| home.clone(), PathBuf::from);
+    (!matches!(choice, Choice::Named(_))).then_some(home)
+}
+
+fn host(home: Option<&Path>) -> Command {
     let mut command = Command::new(tree::host_binary());
     command.current_dir(tree::root());
+    if let Some(home) = home {
+        command.arg("--home").arg(home);
+    }
+    command
+}
+
+fn ask(command: &mut Command) {
     command.arg("--plugin").arg(tree::plugins().join("research.wasm"));
     command.args([QUESTION, "--allow", "fs:./docs"]);
-    command
+}
+
+/// The command that shows the newest run, where there is one.
+fn look(home: Option<&Path>) -> Option<Command> {
+    let listed = process::capture(host(home).args(["runs", "--limit", "1"])).ok()?;
+    let run = listed.lines().nth(1)?.split_whitespace().next()?;
+    let mut command = host(home);
+    command.args(["show", run]);
+    Some(command)
 }
 
 /// Says which model is used, and why.
@@ -87,8 +127,6 @@ fn choose(command: &mut Command, choice: &Choice<'_>) -> Result<()> {
     for key in KEYS {
         command.env_remove(key);
     }
-    // A person's own configuration may name a model that costs money.
-    command.env("HERMES_HOME", tree::target().join("demo-home"));
     match choice {
         Choice::Local(found) => {
             command.env("OPENAI_BASE_URL", format!("http://127.0.0.1:{}/v1", found.port));

@@ -3,9 +3,11 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::builder::PossibleValue;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
+use crate::run::Standing;
 use crate::text;
 
 /// Runs WebAssembly agents and tools that need not be trusted.
@@ -46,10 +48,10 @@ pub(super) struct Global {
     /// When to use colour; NO_COLOR turns `auto` off
     #[arg(long, global = true, help_heading = EVERY, value_enum, default_value = "auto", value_name = "WHEN")]
     pub(super) color: Color,
-    /// Shows the plugins' own log lines too
+    /// Shows plugins' log lines too; plain lines replace the live picture then
     #[arg(long, short, global = true, help_heading = EVERY)]
     pub(super) verbose: bool,
-    /// Shows no progress
+    /// Shows no progress; what is wrong is told all the same
     #[arg(long, short, global = true, help_heading = EVERY, conflicts_with = "verbose")]
     pub(super) quiet: bool,
 }
@@ -87,7 +89,12 @@ Example:
     Call(Call),
     /// Lists runs, or does something with one
     #[command(
-        after_help = "Examples:\n  hermes-host runs --limit 5\n  hermes-host runs --status interrupted",
+        after_help = "\
+Column `end` has of completed runs what their agent says (achieved, partly-achieved, not-achieved),
+of failed ones how they ended (failed, exhausted, timed-out, trapped), of all others the status.
+Examples:
+  hermes-host runs --limit 5
+  hermes-host runs --status interrupted",
         args_conflicts_with_subcommands = true
     )]
     Runs(Runs),
@@ -251,7 +258,7 @@ pub(super) struct List {
     pub(super) limit: u32,
     /// Runs with this status
     #[arg(long, value_enum, value_name = "STATUS,..", value_delimiter = ',')]
-    pub(super) status: Vec<Listed>,
+    pub(super) status: Vec<Standing>,
 }
 
 /// How many runs are listed at once.
@@ -295,6 +302,7 @@ Examples:
     /// Removes runs that are no longer needed: those that meet every condition given
     #[command(after_help = "\
 Runs that can go on, or that are damaged, go only where --status names them; one that a process owns never does.
+Runs that were exhausted, timed out or trapped are `failed`; all that returned are `completed`.
 Examples:
   hermes-host runs prune --older-than 30d --dry-run
   hermes-host runs prune --status completed,failed --keep-bytes 1GiB")]
@@ -343,16 +351,26 @@ pub(super) struct Prune {
     pub(super) dry_run: bool,
 }
 
-/// How a run stands that is listed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Listed {
-    Completed,
-    Failed,
-    Cancelled,
-    Interrupted,
-    Damaged,
-    Active,
+impl ValueEnum for Standing {
+    fn value_variants<'a>() -> &'a [Self] {
+        &Self::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.name()))
+    }
 }
+
+/// Ends that `runs` shows, and the status that each is listed under.
+const ENDS: [(&str, Standing); 7] = [
+    ("achieved", Standing::Completed),
+    ("partly-achieved", Standing::Completed),
+    ("not-achieved", Standing::Completed),
+    ("returned", Standing::Completed),
+    ("exhausted", Standing::Failed),
+    ("timed-out", Standing::Failed),
+    ("trapped", Standing::Failed),
+];
 
 /// How a run stands that can be removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -551,6 +569,9 @@ pub(super) struct Add {
     /// Refuses a file whose SHA-256 is another
     #[arg(long, value_name = "DIGEST")]
     pub(super) digest: Option<String>,
+    /// Refuses a manifest beside the file whose SHA-256 is another
+    #[arg(long, value_name = "DIGEST")]
+    pub(super) manifest: Option<String>,
     /// Approves it without asking
     #[arg(long, short)]
     pub(super) yes: bool,
@@ -612,7 +633,7 @@ pub(super) enum Config {
     /// Prints each value and where it came from
     #[command(after_help = "Example:\n  hermes-host config show --set limits.memory=128MiB")]
     Show,
-    /// Prints what each key takes, its default and its range, as Markdown
+    /// Prints what each key takes, its default and its range, as Markdown or JSON
     #[command(after_help = "Example:\n  hermes-host config reference")]
     Reference,
 }
@@ -655,8 +676,8 @@ pub(super) fn with_command(mut argv: Vec<OsString>) -> Vec<OsString> {
 /// # Errors
 /// It makes no sense, or asks for help.
 pub(super) fn parse(argv: &[OsString]) -> Result<Line, clap::Error> {
-    let mut line =
-        Line::try_parse_from(argv).map_err(|error| unnamed(argv, error.kind()).unwrap_or_else(|| with_tip(error)))?;
+    let mut line = Line::try_parse_from(argv)
+        .map_err(|error| unnamed(argv, error.kind()).unwrap_or_else(|| with_tip(argv, error)))?;
     line.global.set = settings(argv);
     Ok(line)
 }
@@ -682,15 +703,40 @@ fn unnamed(argv: &[OsString], kind: ErrorKind) -> Option<clap::Error> {
     Some(Line::command().error(kind, message))
 }
 
-/// The error with a tip that helps, where the parser's own doesn't: `--json` is a habit from elsewhere.
-fn with_tip(mut error: clap::Error) -> clap::Error {
-    let is_json =
-        matches!(error.get(ContextKind::InvalidArg), Some(ContextValue::String(word)) if word.as_str() == "--json");
-    if is_json {
+/// The error with a tip that helps, where the parser's own doesn't.
+fn with_tip(argv: &[OsString], mut error: clap::Error) -> clap::Error {
+    let of = |error: &clap::Error, kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => text.clone(),
+        _ => String::new(),
+    };
+    let (argument, value) = (
+        of(&error, ContextKind::InvalidArg),
+        of(&error, ContextKind::InvalidValue),
+    );
+    let is_unknown = error.kind() == ErrorKind::UnknownArgument;
+    let end = ENDS
+        .iter()
+        .find(|(end, _)| *end == value && argument.starts_with("--status"));
+    let tip = if let Some((end, standing)) = end {
+        error.remove(ContextKind::SuggestedValue);
+        format!("{end} is an end, and its status is {}", standing.name())
+    } else if argument == "--json" {
+        // A habit from elsewhere.
         error.remove(ContextKind::SuggestedArg);
-        let tip = ContextValue::StyledStrs(vec!["use --output json".into()]);
-        error.insert(ContextKind::Suggested, tip);
-    }
+        "use --output json".to_owned()
+    } else if is_unknown && !argument.starts_with('-') && argv.get(first_word(argv)).is_some_and(|word| word == "run") {
+        "quote the task: it is one argument, like \"What limits dendrite growth?\"".to_owned()
+    } else {
+        // Nobody means a flag as a value.
+        if let Some(ContextValue::StyledStrs(mut tips)) = error.remove(ContextKind::Suggested) {
+            tips.retain(|tip| !tip.to_string().contains("as a value, use"));
+            if !tips.is_empty() {
+                error.insert(ContextKind::Suggested, ContextValue::StyledStrs(tips));
+            }
+        }
+        return error;
+    };
+    error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
     error
 }
 
@@ -814,6 +860,19 @@ mod tests {
         ] {
             let told = parse(line).unwrap_err().to_string();
             assert!(told.contains(words), "{line:?}: {told}");
+        }
+        let unquoted = parse(&["--plugin", "p", "What", "do", "papers", "say?"]);
+        let unquoted = unquoted.unwrap_err().to_string();
+        assert!(unquoted.contains("tip: quote the task"), "{unquoted}");
+        let flag = parse(&["runs", "--plugin", "p"]).unwrap_err().to_string();
+        assert!(flag.contains("'--plugin'") && !flag.contains("as a value"), "{flag}");
+        for (end, status) in [("achieved", "completed"), ("exhausted", "failed")] {
+            let told = parse(&["runs", "--status", end]).unwrap_err().to_string();
+            assert!(
+                told.contains(&format!("{end} is an end, and its status is {status}")),
+                "{told}"
+            );
+            assert!(!told.contains("similar"), "{told}");
         }
         let unknown = parse(&["research", "--buget", "x"]).unwrap_err().to_string();
         assert!(unknown.contains("'--buget'"), "{unknown}");

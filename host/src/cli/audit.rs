@@ -5,10 +5,9 @@ use serde_json::{Value, json};
 use super::args::Output;
 use super::errors::Problem;
 use super::plain::named;
-use super::style::{Ink, Paint, count, fit, left, size, usd, width, wrap};
+use super::style::{Ink, Paint, count, duration, fit, hung, left, size, usd, width, wrap};
 use super::{Context, json, show, stdio, terminal};
 use crate::error::Dimension;
-use crate::limits::{self, Unit};
 use crate::run::{AgentGrants, AuditRow, AuditView, GrantsView, Host, Right, ToolGrants};
 use crate::text::{Shape, clean};
 
@@ -17,6 +16,8 @@ const WIDTH: usize = 160;
 /// Columns of a way, and of a grant where it is no longer.
 const WAY: usize = 6;
 const GRANT: usize = 24;
+/// Columns of a plugin's tools by name, over as many lines as that takes.
+const NAMES: usize = 400;
 
 /// Prints what was used and denied.
 pub(super) async fn audit(host: &Host, context: Context, run: &str) -> Result<u8, Problem> {
@@ -137,13 +138,13 @@ impl Screen {
         )
     }
 
+    /// A plugin, and what there is to say of it, below itself where that is long.
     fn plugin(&self, indent: &str, name: &str, digest: &str, about: &str) -> String {
-        let name = self.paint.ink(Ink::Bold, &fit(name, 40));
-        let about = match about {
-            "" => String::new(),
-            about => format!("  {about}"),
-        };
-        format!("{indent}{name} {}{about}\n", self.paint.ink(Ink::Dim, digest))
+        let name = fit(name, 40);
+        let beside = width(indent) + width(&name) + 1 + width(digest) + 2;
+        let (name, digest) = (self.paint.ink(Ink::Bold, &name), self.paint.ink(Ink::Dim, digest));
+        let line = hung(&format!("{indent}{name} {digest}  "), beside, about, self.columns);
+        format!("{line}\n")
     }
 
     fn grants(&self, view: &GrantsView) -> String {
@@ -160,15 +161,14 @@ impl Screen {
             out.push_str(&format!("{indent}{role} {strategy} {digest}\n"));
             self.rights(&mut out, &format!("{indent}  "), &agent.rights, "by its tools alone");
             if !agent.budget.is_empty() {
-                let room = self.columns.saturating_sub(width(&indent) + 2);
-                let budget = fit(&format!("budget {}", budget(agent)), room);
-                out.push_str(&format!("{indent}  {}\n", self.paint.ink(Ink::Dim, &budget)));
+                let head = format!("{indent}  budget ");
+                let lines = hung(&head, width(&head), &budget(agent), self.columns);
+                lines
+                    .lines()
+                    .for_each(|line| out.push_str(&format!("{}\n", self.paint.ink(Ink::Dim, line))));
             }
             for tool in &agent.tools {
-                let beside = width(&indent) + 2 + width(&fit(&tool.plugin, 40)) + width(&tool.digest.short()) + 3;
-                let room = self.columns.saturating_sub(60).max(20);
-                let room = room.min(self.columns.saturating_sub(beside));
-                let names = fit(&tool.names.join(", "), room);
+                let names = fit(&tool.names.join(", "), NAMES);
                 out.push_str(&self.plugin(&format!("{indent}  "), &tool.plugin, &tool.digest.short(), &names));
                 self.rights(&mut out, &format!("{indent}    "), &tool.rights, "");
             }
@@ -217,30 +217,10 @@ fn budget(agent: &AgentGrants) -> String {
     let limit = |&(dimension, most): &(Dimension, u64)| match dimension {
         Dimension::CostMicroUsd => usd(most),
         Dimension::WallClockMs => format!("wall {}", duration(most)),
-        Dimension::StoredBytes | Dimension::JournalBytes => format!("{dimension} {}", bytes(most)),
+        Dimension::StoredBytes | Dimension::JournalBytes => format!("{dimension} {}", size(most)),
         _ => format!("{dimension} {}", count(most)),
     };
     agent.budget.iter().map(limit).collect::<Vec<_>>().join(" · ")
-}
-
-/// `8 min 19 s`.
-fn duration(ms: u64) -> String {
-    let seconds = ms / 1_000;
-    match seconds {
-        _ if ms.is_multiple_of(60_000) => limits::show(ms, Unit::Millis),
-        0 => format!("{ms} ms"),
-        1..60 => format!("{seconds} s"),
-        60..3_600 => format!("{} min {} s", seconds / 60, seconds % 60),
-        _ => format!("{} h {} min", seconds / 3_600, seconds % 3_600 / 60),
-    }
-}
-
-/// `64 MiB`, `292.9 KiB`.
-fn bytes(n: u64) -> String {
-    if n.is_multiple_of(1_024) {
-        return limits::show(n, Unit::Bytes);
-    }
-    size(n)
 }
 
 /// The way of a denial.
@@ -340,27 +320,4 @@ fn rights(rights: &[Right]) -> Vec<Value> {
         })
     };
     rights.iter().map(right).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn limits_are_told_in_units() {
-        for (ms, told) in [
-            (0, "0 ms"),
-            (999, "999 ms"),
-            (499_999, "8 min 19 s"),
-            (600_000, "10 min"),
-            (90_000, "1 min 30 s"),
-            (5_430_000, "1 h 30 min"),
-        ] {
-            assert_eq!(duration(ms), told);
-        }
-        assert_eq!(
-            (bytes(64 << 20), bytes(300_000)),
-            ("64 MiB".to_owned(), "292.9 KiB".to_owned())
-        );
-    }
 }

@@ -8,10 +8,9 @@ use serde_json::{Value, json};
 use super::args::Output;
 use super::errors::{NOTHING_RAN, Problem};
 use super::signals::Stop;
-use super::style::{Ink, fit, left, right, width};
+use super::style::{Ink, fit, left, right, size, width};
 use super::validated::Blackboard;
 use super::{Context, json, stdio, terminal};
-use crate::limits::{Unit, show};
 use crate::run::Host;
 use crate::run::view::{ChangeView, EntryView, SpaceView};
 use crate::text::{Shape, clean};
@@ -24,7 +23,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 const WIDTH: usize = 256;
 /// Columns of a space's name in a table, and of what stands beside it.
 const NAME: usize = 40;
-const BESIDE: usize = 26;
+const BESIDE: usize = 20;
 /// Columns of an author.
 const AUTHOR: usize = 40;
 
@@ -93,19 +92,19 @@ async fn keys(host: &Host, context: Context, space: &str, prefix: &str) -> Resul
 fn spaces(spaces: &[SpaceView], context: Context) -> Result<(), Problem> {
     if context.output == Output::Text {
         let columns = terminal::columns().map_or(NAME, |columns| columns.saturating_sub(BESIDE).min(NAME));
-        let row = |name: &str, keys: &str, bytes: &str| {
-            format!("{} {} {}", left(name, columns), right(keys, 8), right(bytes, 16))
+        let row = |name: &str, keys: &str, size: &str| {
+            format!("{} {} {}", left(name, columns), right(keys, 8), right(size, 10))
         };
         let mut out = String::new();
         if !spaces.is_empty() {
-            let head = row("space", "keys", "bytes");
+            let head = row("space", "keys", "size");
             out.push_str(&format!(
                 "{}\n",
                 terminal::paint_output(context.color).ink(Ink::Dim, &head)
             ));
         }
         for space in spaces {
-            let row = row(&space.name, &space.keys.to_string(), &show(space.bytes, Unit::Bytes));
+            let row = row(&space.name, &space.keys.to_string(), &size(space.bytes));
             out.push_str(&format!("{row}\n"));
         }
         return stdio::print(&out);
@@ -141,11 +140,9 @@ fn print_entry(key: &str, entry: &EntryView, context: Context) -> Result<(), Pro
             stdio::print_line(text.strip_suffix('\n').unwrap_or(&text))
         }
         Err(_) => {
-            let (kind, bytes) = (fit(&entry.media_type, 60), entry.data.len());
-            Err(
-                Problem::usage(format!("the value is not text: {bytes} bytes of {kind}"))
-                    .with_help("send it to a file with  > FILE"),
-            )
+            let (kind, bytes) = (fit(&entry.media_type, 60), size(entry.data.len() as u64));
+            Err(Problem::usage(format!("the value is not text: {bytes} of {kind}"))
+                .with_help("send it to a file with  > FILE"))
         }
     }
 }
@@ -157,7 +154,14 @@ async fn watch(host: &Host, context: Context, space: &str, prefix: &str) -> Resu
     loop {
         let changes = tokio::select! {
             changes = board.changes(space, prefix, since, WAIT) => changes?,
-            () = stop.next() => return Ok(0),
+            // Whoever watches ends it so: it did what was wanted.
+            () = stop.next() => {
+                if terminal::kind() == terminal::Kind::Terminal {
+                    // Below the `^C` that stands there.
+                    stdio::tell("\n");
+                }
+                return Ok(0);
+            }
         };
         if changes.is_empty() {
             // There may be no database yet, and then the answer comes at once.

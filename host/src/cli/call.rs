@@ -17,6 +17,7 @@ pub(super) async fn call(host: &Host, context: Context, call: validated::Call) -
     // Nothing moves but the first compile; what the tool does it says by its answer.
     let tools = host.tools_of(&call.plugin, &call.allow);
     let tools = progress::until_ready(run::mode(context), tools).await?;
+    stdio::tell(&notices(context.paint, tools.idle_flags()));
     if !context.quiet {
         stdio::tell(&notices(context.paint, tools.notices()));
     }

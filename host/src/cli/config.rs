@@ -1,4 +1,4 @@
-//! `config show`.
+//! `config show` and `config reference`.
 
 use serde_json::{Value, json};
 
@@ -36,6 +36,14 @@ pub(super) fn show(context: Context, config: &Config) -> Result<u8, Problem> {
         }
     });
     stdio::print(&rows.collect::<String>()).map(|()| 0)
+}
+
+/// Prints what each key takes: the page, or one object for programs.
+pub(super) fn reference(context: Context) -> Result<(), Problem> {
+    match context.output {
+        Output::Text => stdio::print(&crate::config::reference()),
+        Output::Json | Output::Events => stdio::print_line(&json::line(&crate::config::reference_values())),
+    }
 }
 
 /// All settings. Where no model is set, the one that a run would ask stands there, as far as it is known without asking a server.

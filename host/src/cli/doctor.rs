@@ -11,12 +11,11 @@ use serde_json::{Value, json};
 use super::args::Output;
 use super::errors::Problem;
 use super::pasted::pasted;
-use super::style::{Ink, fit, left, number, width, wrap};
+use super::style::{Ink, fit, left, number, size, width, wrap};
 use super::{Context, json, stdio, terminal};
 use crate::config::{Config, ConfigError};
 use crate::event::now_ms;
 use crate::ids::RunId;
-use crate::limits::{Unit, show};
 use crate::run::{
     BadComponent, CompileIn, Holds, Host, HostError, Integrity, Problem as Damage, SecretRow, check_home,
     default_model, is_built_in,
@@ -207,7 +206,7 @@ async fn model(config: &Config) -> Check {
 async fn compiler(config: &Config, context: Context) -> Check {
     match CompileIn::from(context.compile_in).check(&config.limits).await {
         Ok(()) => {
-            let memory = show(config.limits.compile_address_space, Unit::Bytes);
+            let memory = size(config.limits.compile_address_space);
             ok("compiler", format!("starts, with at most {memory} of memory"))
         }
         Err(why) => {
@@ -421,6 +420,12 @@ fn home(config: &Config) -> Check {
         };
         return fail("home", format!("{folder} {what}"), Some(mend));
     }
+    if !state.exists()
+        && let Err(error) = holds_folders(&folder)
+    {
+        let detail = format!("{shown} can't be made: {error}");
+        return fail("home", detail, Some(ELSEWHERE.to_owned()));
+    }
     match fs::metadata(&state) {
         Ok(meta) if meta.permissions().mode() & 0o077 != 0 => {
             let mend = format!("chmod 700 {}", state.display());
@@ -431,6 +436,13 @@ fn home(config: &Config) -> Check {
     }
 }
 
+/// Whether a folder can be made here, tried: not every file system says by its permissions that none can.
+fn holds_folders(folder: &Path) -> std::io::Result<()> {
+    let tried = folder.join(format!(".hermes-host-doctor-{}", std::process::id()));
+    fs::create_dir(&tried)?;
+    fs::remove_dir(&tried)
+}
+
 fn disk(home: &Path) -> Check {
     let free = existing(home)
         .and_then(|folder| rustix::fs::statvfs(&folder).ok())
@@ -439,16 +451,10 @@ fn disk(home: &Path) -> Check {
         None => warn("disk", "the free space could not be read".to_owned(), None),
         Some(free) if free < LOW_DISK => {
             let mend = "free some, or choose another folder with HERMES_HOME".to_owned();
-            warn("disk", format!("{} are free", free_shown(free)), Some(mend))
+            warn("disk", format!("{} are free", size(free)), Some(mend))
         }
-        Some(free) => ok("disk", format!("{} are free", free_shown(free))),
+        Some(free) => ok("disk", format!("{} are free", size(free))),
     }
-}
-
-/// In whole units, rounded down.
-fn free_shown(bytes: u64) -> String {
-    let unit = if bytes >> 30 > 0 { 1 << 30 } else { 1 << 20 };
-    show(bytes / unit * unit, Unit::Bytes)
 }
 
 /// Each `key_file` of a provider must be the operator's alone.

@@ -1,7 +1,7 @@
 //! How errors look: what happened, indented why, and the lines that say what to do about it.
 
 use super::pasted::pasted;
-use super::style::{Ink, Paint, flow, width};
+use super::style::{Ink, Paint, flow, hung, width};
 use super::terminal;
 use crate::config::{BudgetKey, ConfigError};
 use crate::error::RefusalKind;
@@ -97,6 +97,16 @@ pub(super) fn block(paint: Paint, lead: &str, ink: Ink, message: &str) -> String
         lines.next().unwrap_or_default()
     );
     lines.for_each(|line| out.push_str(&format!("  {}\n", line.trim_end().strip_prefix("  ").unwrap_or(line))));
+    out
+}
+
+/// `lead:` and below it the items, each with a dash of its own.
+pub(super) fn list(paint: Paint, lead: &str, ink: Ink, items: &[String]) -> String {
+    let mut out = format!("{}\n", paint.ink(ink, &format!("{lead}:")));
+    let columns = terminal::error_columns().unwrap_or(usize::MAX);
+    for item in items {
+        out.push_str(&format!("{}\n", hung("  - ", 4, item, columns)));
+    }
     out
 }
 
@@ -269,6 +279,15 @@ mod tests {
             "denied: research may not list ./pa\u{fffd}[2Jpers\n  it holds no grant for files\n  allow it with  --allow fs:./papers\n"
         );
         assert_eq!(Problem::usage("no task").render(Paint::Plain), "error: no task\n");
+    }
+
+    #[test]
+    fn each_item_of_a_list_has_a_dash() {
+        let items = ["one\ntwo\u{1b}[2J".to_owned(), "three".to_owned()];
+        assert_eq!(
+            list(Paint::Plain, "left open", Ink::Warn, &items),
+            "left open:\n  - one two\u{fffd}[2J\n  - three\n"
+        );
     }
 
     #[test]

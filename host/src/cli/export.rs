@@ -7,15 +7,19 @@ use serde_json::json;
 use super::args::Output;
 use super::errors::{Problem, notices};
 use super::pasted::pasted;
-use super::style::number;
+use super::style::size;
 use super::validated::ExportRun;
 use super::{Context, json, stdio};
 use crate::run::{Host, ImportedRun, TrajectoryForm};
 use crate::text;
 
-/// Prints one line for each conversation.
-pub(super) async fn export(host: &Host, _context: Context, run: &str, form: TrajectoryForm) -> Result<u8, Problem> {
-    for line in host.trajectories(run, form).await? {
+/// Prints one line for each conversation; all of them as one list where JSON was asked for.
+pub(super) async fn export(host: &Host, context: Context, run: &str, form: TrajectoryForm) -> Result<u8, Problem> {
+    let conversations = host.trajectories(run, form).await?;
+    if context.output != Output::Text {
+        return stdio::print_line(&json::line(&conversations.into())).map(|()| 0);
+    }
+    for line in conversations {
         stdio::print_line(&json::line(&line))?;
     }
     Ok(0)
@@ -34,7 +38,7 @@ pub(super) async fn to_file(host: &Host, context: Context, export: &ExportRun) -
             "run {} is in {}, {}\n",
             exported.run,
             text::line(&file, 200),
-            number(exported.bytes, "byte")
+            size(exported.bytes)
         )),
         Output::Json | Output::Events => stdio::print_line(&json::line(&json!({
             "run": exported.run,

@@ -5,10 +5,9 @@ use serde_json::json;
 use super::args::Output;
 use super::errors::{Problem, notices};
 use super::pasted::pasted;
-use super::style::{Ink, Paint, fit, left, width, wrap};
+use super::style::{Ink, Paint, fit, left, size, width, wrap};
 use super::validated;
 use super::{Context, json, progress, run, stdio, terminal};
-use crate::limits::{Unit, show};
 use crate::run::{Approved, ArgumentInfo, Host, Inspection, ToolInfo, Want};
 
 /// Columns where standard output is no terminal, and of a text at most.
@@ -52,10 +51,7 @@ impl Screen {
         self.item(&mut out, "", 0, &found.description);
         let (kinds, digest) = (found.kinds.join(", "), found.digest.to_string());
         let (toolsets, producers) = (found.toolsets.join(", "), found.producers.join(", "));
-        let (size, approved) = (
-            show(found.size, Unit::Bytes),
-            pasted(approved(found.approved)).into_owned(),
-        );
+        let (size, approved) = (size(found.size), pasted(approved(found.approved)).into_owned());
         for (name, value) in [
             ("is", &kinds),
             ("digest", &digest),

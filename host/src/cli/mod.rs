@@ -109,7 +109,7 @@ fn carry_out(line: Line, context: Context) -> Result<u8, Problem> {
         return Err(problem.with_help("one JSON value:  --output json"));
     }
     if matches!(line.command, args::Command::Config(args::Config::Reference)) {
-        return stdio::print(&crate::config::reference()).map(|()| 0);
+        return config::reference(context).map(|()| 0);
     }
     let config = Config::load(&Sources {
         env: std::env::vars_os().collect(),

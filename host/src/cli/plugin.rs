@@ -75,13 +75,15 @@ fn unasked(review: &Review) -> Problem {
     }
     // Behind a `--` a flag would be none.
     let end = words.iter().position(|word| word == "--").unwrap_or(words.len());
-    let mut more = vec!["--yes".to_owned()];
-    if !words
-        .iter()
-        .any(|word| word == "--digest" || word.starts_with("--digest="))
-    {
-        more.splice(0..0, ["--digest".to_owned(), found.digest.to_string()]);
+    let mut more = Vec::new();
+    for (flag, digest) in [("--digest", Some(found.digest)), ("--manifest", review.beside())] {
+        let is_there =
+            |word: &String| word == flag || word.strip_prefix(flag).is_some_and(|rest| rest.starts_with('='));
+        if let Some(digest) = digest.filter(|_| !words.iter().any(is_there)) {
+            more.extend([flag.to_owned(), digest.to_string()]);
+        }
     }
+    more.push("--yes".to_owned());
     words.splice(end..end, more);
     let line: Vec<String> = words.iter().map(|word| shell_word(word)).collect();
     denied(format!(

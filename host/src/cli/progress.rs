@@ -3,13 +3,14 @@
 use std::future::Future;
 use std::time::Duration;
 
+use super::errors::notices;
 use super::plain::Lines;
 use super::stdio;
 use super::style::Paint;
 use super::terminal::{self, Kind, Screen};
 use super::view::{Frame, View};
-use crate::event::{RunEvent, now_ms};
-use crate::run::is_compiling;
+use crate::event::{EventKind, RunEvent, now_ms};
+use crate::run::{SessionView, is_compiling};
 
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,10 +84,25 @@ impl Progress {
         }
     }
 
+    /// Whether it is a picture, which begins with who was there before.
+    pub(super) fn is_picture(&self) -> bool {
+        self.mode == Mode::Picture
+    }
+
+    /// Takes in who was there before a run went on.
+    pub(super) fn went_before(&mut self, sessions: &[SessionView]) {
+        self.view.went_before(sessions, now_ms());
+    }
+
     /// Takes one event in.
     pub(super) fn apply(&mut self, event: &RunEvent) {
         match self.mode {
-            Mode::Picture => self.view.apply(event),
+            Mode::Picture => {
+                self.view.apply(event);
+                if let EventKind::Notice { message } = &event.kind {
+                    self.screen.above(&notices(self.paint, std::slice::from_ref(message)));
+                }
+            }
             Mode::Lines { verbose } => {
                 if let Some(line) = self.lines.line(event, verbose) {
                     self.screen.line(&line);

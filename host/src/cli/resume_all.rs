@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::args::Output;
 use super::errors::{NOTHING_RAN, Problem, STOPPED};
 use super::plain::Lines;
-use super::run::{listen, on_a_thread, tell_end};
+use super::run::{answer, listen, on_a_thread, tell_end};
 use super::style::{Ink, first_line, number, usd};
 use super::{Context, json, stdio};
 use crate::config::Config;
@@ -193,7 +193,7 @@ fn tell(end: &End, context: Context) -> Result<(), Problem> {
     };
     stdio::tell(&format!("{}\n", line(outcome)));
     tell_end(outcome, context);
-    match (&outcome.answer, context.output) {
+    match (answer(outcome), context.output) {
         (Some(answer), Output::Text) => {
             let answer = without_fences(answer, Titles::Kept);
             let (run, answer) = (&outcome.run, clean(&answer, Shape::Block));

@@ -2,8 +2,7 @@
 //! its own, marked as such.
 
 use super::inspect::{Screen, WIDTH, at_least};
-use super::style::{Ink, fit, left};
-use crate::limits::{Unit, show};
+use super::style::{Ink, fit, left, size};
 use crate::run::{Change, Holder, Review, ToolInfo, Want, WouldGet};
 use crate::text;
 
@@ -18,7 +17,7 @@ impl Screen {
             found.toolsets.join(", "),
             found.digest.to_string(),
         );
-        let size = show(found.size, Unit::Bytes);
+        let size = size(found.size);
         let words = Some(&found.description).filter(|words| !words.is_empty());
         let words = words.map_or_else(String::new, |words| quoted(words));
         for (name, value) in [
@@ -142,7 +141,56 @@ impl Screen {
     }
 }
 
-/// A plugin's own words.
+/// A plugin's own words, between marks of which none stands in them: what comes behind the second is the host's.
 fn quoted(words: &str) -> String {
-    format!("\u{201c}{}\u{201d}", text::line(words, 300).trim())
+    let plain: String = text::line(words, 300).chars().map(within_marks).collect();
+    format!("\u{201c}{}\u{201d}", plain.trim())
+}
+
+/// What looks like the marks is a plain one, and what looks like nothing a space, at which a line may end.
+fn within_marks(c: char) -> char {
+    match c {
+        // Double quotation marks, primes, the letters and ornaments that look like them, and the full-width one.
+        '\u{201c}'..='\u{201f}'
+        | '\u{ab}'
+        | '\u{bb}'
+        | '\u{2ba}'
+        | '\u{2dd}'
+        | '\u{2ee}'
+        | '\u{2033}'
+        | '\u{2036}'
+        | '\u{275d}'
+        | '\u{275e}'
+        | '\u{2e42}'
+        | '\u{301d}'..='\u{301f}'
+        | '\u{ff02}' => '"',
+        // A pattern of Braille without a dot, a note without a head.
+        '\u{2800}' | '\u{1d159}' => ' ',
+        c if c.is_whitespace() => ' ',
+        c => c,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plugins_words_end_where_the_host_says() {
+        for (words, shown) in [
+            ("reads the papers", "\u{201c}reads the papers\u{201d}"),
+            (
+                "no.\u{201d} The host has checked it. \u{201c}Yes",
+                "\u{201c}no.\" The host has checked it. \"Yes\u{201d}",
+            ),
+            (
+                "\u{201e}a\u{201f}\u{ab}b\u{bb}\u{ff02}c\u{2033}",
+                "\u{201c}\"a\"\"b\"\"c\"\u{201d}",
+            ),
+            ("\u{2800}\u{a0}a\u{2800}\u{3000}b\u{2800}", "\u{201c}a  b\u{201d}"),
+            ("it's the agent\u{2019}s", "\u{201c}it's the agent\u{2019}s\u{201d}"),
+        ] {
+            assert_eq!(quoted(words), shown);
+        }
+    }
 }

@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 use super::args::Output;
-use super::errors::{Problem, STOPPED, block, budget_of, notices, way_on, with_kind};
+use super::errors::{Problem, STOPPED, block, budget_of, list, notices, way_on, with_kind};
 use super::pasted::pasted;
 use super::progress::{self, Mode, Progress};
 use super::show::show;
@@ -38,8 +38,14 @@ pub(super) async fn start(config: Config, context: Context, spec: RunSpec) -> Re
         () = stop.next() => return Err(Problem::stopped("before the run began: nothing is written")),
         ready = progress::until_ready(mode(context), host.ready(spec)) => ready?,
     };
+    // Without progress nothing else tells of them.
+    if context.quiet {
+        stdio::tell(&notices(context.paint, ready.idle_flags()));
+    }
     // From here on it is written down; a signal that comes meanwhile suspends it.
-    attend(&host.begin(ready).await?, context, stop).await
+    let handle = host.begin(ready).await?;
+    let consumer = Consumer::new(&handle, context);
+    attend(&handle, consumer, context, stop).await
 }
 
 /// Goes on with a run and stays with it to its end.
@@ -57,7 +63,11 @@ pub(super) async fn resume(config: Config, context: Context, resume: &Resume) ->
     };
     match handle {
         Err(HostError::Ended { run, status, .. }) if resume.accept_loss => mended(&host, context, &run, status).await,
-        handle => attend(&handle?, context, stop).await,
+        handle => {
+            let handle = handle?;
+            let consumer = Consumer::of_one_that_goes_on(&host, &handle, context).await;
+            attend(&handle, consumer, context, stop).await
+        }
     }
 }
 
@@ -120,7 +130,9 @@ pub(super) async fn fork(config: Config, context: Context, spec: &ForkSpec) -> R
         () = stop.next() => return Err(Problem::stopped("before the fork began: nothing is written")),
         ready = progress::until_ready(mode(context), host.ready_fork(spec)) => ready?,
     };
-    attend(&host.fork(ready).await?, context, stop).await
+    let handle = host.fork(ready).await?;
+    let consumer = Consumer::of_one_that_goes_on(&host, &handle, context).await;
+    attend(&handle, consumer, context, stop).await
 }
 
 /// How progress is shown.
@@ -142,10 +154,10 @@ pub(super) fn on_a_thread(shows: impl Future<Output = ()> + Send + 'static) -> J
     tokio::task::spawn_blocking(move || runtime.block_on(shows))
 }
 
-async fn attend(handle: &RunHandle, context: Context, mut stop: Stop) -> Result<u8, Problem> {
+async fn attend(handle: &RunHandle, consumer: Consumer, context: Context, mut stop: Stop) -> Result<u8, Problem> {
     let (finish, finished) = oneshot::channel();
     // On a thread of its own: a reader of our output that stands still holds up neither the run nor signals, on one processor either.
-    let mut consumer = on_a_thread(Consumer::new(handle, context).run(finished));
+    let mut consumer = on_a_thread(consumer.run(finished));
     let end = handle.wait();
     tokio::pin!(end);
     let mut stopping = false;
@@ -194,6 +206,17 @@ impl Consumer {
         }
     }
 
+    /// The same of a run that was there before: agents of it that had ended are in the picture too, and no event tells of them.
+    async fn of_one_that_goes_on(host: &Host, handle: &RunHandle, context: Context) -> Self {
+        let mut consumer = Self::new(handle, context);
+        if consumer.progress.is_picture()
+            && let Ok(view) = host.show(handle.id().as_str()).await
+        {
+            consumer.progress.went_before(&view.sessions);
+        }
+        consumer
+    }
+
     /// Takes events in until it is told to finish, then what is there already, and gives the terminal back.
     async fn run(mut self, mut finished: oneshot::Receiver<()>) {
         let mut frames = tokio::time::interval(FRAME);
@@ -229,6 +252,14 @@ pub(super) fn tell_end(outcome: &RunOutcome, context: Context) {
     let mut text = String::new();
     if context.output == Output::Text {
         text.push_str(&so_far(paint, outcome.checkpoint.as_deref()));
+        if let Some(words) = outcome.answer.as_deref().filter(|_| answer(outcome).is_none()) {
+            text.push_str(&block(
+                paint,
+                "not achieved",
+                Ink::Warn,
+                &without_fences(words, Titles::Kept),
+            ));
+        }
     }
     if let Some((kind, message)) = &outcome.error {
         // Some messages begin with their kind already.
@@ -250,15 +281,10 @@ pub(super) fn tell_end(outcome: &RunOutcome, context: Context) {
     text.push_str(&used_up_below(paint, outcome));
     // A run that was only stopped has no answer yet of which something could be open.
     if outcome.exit != "interrupted" && !outcome.open_questions.is_empty() {
-        text.push_str(&block(
-            paint,
-            "left open",
-            Ink::Warn,
-            &outcome.open_questions.join("\n"),
-        ));
+        text.push_str(&list(paint, "left open", Ink::Warn, &outcome.open_questions));
     }
     let mut last = String::new();
-    if outcome.resent > 0 {
+    if outcome.resent > 0 && !context.quiet {
         last.push_str(&format!("  {}\n", sent_again(outcome.resent, &outcome.lost)));
     }
     if let Some(way) = &outcome.way_on {
@@ -305,8 +331,17 @@ pub(super) fn so_far(paint: Paint, checkpoint: Option<&str>) -> String {
     })
 }
 
+/// What a run has to say on standard output. What its agent returned is none where that itself calls the task not achieved.
+pub(super) fn answer(outcome: &RunOutcome) -> Option<&str> {
+    let answer = outcome.answer.as_deref();
+    answer.filter(|_| outcome.outcome != NOT_ACHIEVED)
+}
+
+/// The outcome of a run that has no answer.
+const NOT_ACHIEVED: &str = "not-achieved";
+
 fn print_answer(outcome: &RunOutcome, context: Context) -> Result<(), Problem> {
-    match (context.output, &outcome.answer) {
+    match (context.output, answer(outcome)) {
         (Output::Json, _) => stdio::print_line(&json::line(&json::outcome(outcome))),
         (Output::Text, Some(answer)) => print_text(answer),
         (Output::Text, None) | (Output::Events, _) => Ok(()),

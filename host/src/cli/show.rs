@@ -7,7 +7,7 @@ use super::errors::Problem;
 use super::pasted::pasted;
 use super::plain::named;
 use super::run::print_text;
-use super::style::{Ink, Paint, count, fit, hung, left, number, right, sent_again, usd, width, wrap};
+use super::style::{Ink, Paint, count, fit, hung, left, number, right, sent_again, size, usd, width, wrap};
 use super::{Context, denied, json, stdio, terminal};
 use crate::amounts::Amounts;
 use crate::error::Dimension;
@@ -207,7 +207,7 @@ impl Screen {
         }
         match spent.get(Dimension::StoredBytes) {
             0 => {}
-            n => acted.push(number(n, "stored byte")),
+            n => acted.push(format!("{} stored", size(n))),
         }
         for (what, parts) in [("thought", thought), ("acted", acted)] {
             let what = self.paint.ink(Ink::Dim, &left(what, 7));

@@ -185,16 +185,18 @@ pub(super) fn hung(head: &str, columns: usize, text: &str, max: usize) -> String
     format!("{head}{lines}").trim_end().to_owned()
 }
 
-/// A large count: `870`, `12.4k`, `3.1M`.
+/// A large count: `870`, `12.4k`, `3.1M`, `10.0G`.
 pub(super) fn count(n: u64) -> String {
-    match n {
-        0..1_000 => n.to_string(),
-        1_000..1_000_000 => format!("{}.{}k", n / 1_000, n % 1_000 / 100),
-        _ => format!("{}.{}M", n / 1_000_000, n % 1_000_000 / 100_000),
-    }
+    let (unit, name) = match n {
+        0..1_000 => return n.to_string(),
+        1_000..1_000_000 => (1_000, "k"),
+        1_000_000..1_000_000_000 => (1_000_000, "M"),
+        _ => (1_000_000_000, "G"),
+    };
+    format!("{}.{}{name}", n / unit, n % unit / (unit / 10))
 }
 
-/// A size: `870 B`, `12.4 KiB`, `3.1 GiB`.
+/// A size: `870 B`, `64 KiB`, `12.4 MiB`, `3.1 GiB`.
 pub(super) fn size(bytes: u64) -> String {
     let (unit, name) = match bytes {
         0..1_024 => return format!("{bytes} B"),
@@ -202,7 +204,23 @@ pub(super) fn size(bytes: u64) -> String {
         1_048_576..1_073_741_824 => (1 << 20, "MiB"),
         _ => (1 << 30, "GiB"),
     };
-    format!("{}.{} {name}", bytes / unit, bytes % unit * 10 / unit)
+    match bytes % unit {
+        0 => format!("{} {name}", bytes / unit),
+        rest => format!("{}.{} {name}", bytes / unit, rest * 10 / unit),
+    }
+}
+
+/// How long something may take: `250 ms`, `8 min`, `8 min 19 s`.
+pub(super) fn duration(ms: u64) -> String {
+    let seconds = ms / 1_000;
+    match (seconds, seconds / 60, seconds / 3_600) {
+        (0, ..) => format!("{ms} ms"),
+        (seconds, 0, _) => format!("{seconds} s"),
+        (seconds, minutes, 0) if seconds % 60 == 0 => format!("{minutes} min"),
+        (seconds, minutes, 0) => format!("{minutes} min {} s", seconds % 60),
+        (_, minutes, hours) if minutes % 60 == 0 => format!("{hours} h"),
+        (_, minutes, hours) => format!("{hours} h {} min", minutes % 60),
+    }
 }
 
 /// A duration: `0:38`, `1:02:07`.
@@ -291,8 +309,22 @@ mod tests {
     fn numbers_are_short() {
         let shown: Vec<String> = [0, 41_400, 500, 12_300_000].map(usd).into();
         assert_eq!(shown, ["$0", "$0.041", "<$0.001", "$12.30"]);
-        let shown: Vec<String> = [870, 12_449, 3_150_000].map(count).into();
-        assert_eq!(shown, ["870", "12.4k", "3.1M"]);
+        let shown: Vec<String> = [870, 12_449, 3_150_000, 999_999_999, 10_006_300_000].map(count).into();
+        assert_eq!(shown, ["870", "12.4k", "3.1M", "999.9M", "10.0G"]);
+        let shown: Vec<String> = [0, 1_023, 1_024, 300_000, 64 << 20, (3 << 30) + 1].map(size).into();
+        assert_eq!(shown, ["0 B", "1023 B", "1 KiB", "292.9 KiB", "64 MiB", "3.0 GiB"]);
+        for (ms, told) in [
+            (0, "0 ms"),
+            (999, "999 ms"),
+            (30_000, "30 s"),
+            (499_999, "8 min 19 s"),
+            (600_000, "10 min"),
+            (90_000, "1 min 30 s"),
+            (5_430_000, "1 h 30 min"),
+            (7_200_000, "2 h"),
+        ] {
+            assert_eq!(duration(ms), told);
+        }
         assert_eq!(
             [0, 1, 1_200].map(|n| number(n, "call")),
             ["0 calls", "1 call", "1.2k calls"]

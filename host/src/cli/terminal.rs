@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::args::Color;
-use super::style::Paint;
+use super::style::{Paint, width};
 
 /// Pieces that wait for the writer; past it pictures are skipped and lines dropped.
 const BACKLOG: usize = 256;
@@ -86,6 +86,8 @@ pub(super) struct Screen {
     sender: Option<SyncSender<String>>,
     writer: Option<JoinHandle<()>>,
     drawn: Vec<String>,
+    /// Whether the cursor is away.
+    hidden: bool,
     dropped: u64,
 }
 
@@ -103,6 +105,7 @@ impl Screen {
             sender: Some(sender),
             writer: writer.ok(),
             drawn: Vec::new(),
+            hidden: false,
             dropped: 0,
         }
     }
@@ -127,26 +130,31 @@ impl Screen {
         }
         if self.send(format!("{HIDE_CURSOR}{}", self.over(&lines))) {
             self.drawn = lines;
+            self.hidden = true;
+        }
+    }
+
+    /// Writes lines that stay above the picture, which is drawn anew below them.
+    pub(super) fn above(&mut self, lines: &str) {
+        let back = self.back();
+        if self.send(format!("{back}{lines}")) {
+            self.drawn.clear();
         }
     }
 
     /// Leaves `lines` in the picture's place and gives the cursor back. Waits a moment for the terminal to take it.
     pub(super) fn close(mut self, lines: &[String]) {
         let picture = self.over(lines);
-        let piece = if self.drawn.is_empty() {
-            picture
-        } else {
-            format!("{picture}{SHOW_CURSOR}")
+        let piece = match self.hidden {
+            true => format!("{picture}{SHOW_CURSOR}"),
+            false => picture,
         };
-        self.drawn.clear();
+        self.hidden = false;
         self.finish(piece);
     }
 
     fn over(&self, lines: &[String]) -> String {
-        let mut piece = String::new();
-        if !self.drawn.is_empty() {
-            piece.push_str(&format!("\x1b[{}A\r\x1b[J", self.drawn.len()));
-        }
+        let mut piece = self.back();
         let (before, after) = if kind() == Kind::Terminal {
             (NO_WRAP, WRAP)
         } else {
@@ -159,6 +167,16 @@ impl Screen {
         });
         piece.push_str(after);
         piece
+    }
+
+    /// Takes the picture away, the cursor to where it began.
+    fn back(&self) -> String {
+        if self.drawn.is_empty() {
+            return String::new();
+        }
+        let (columns, _) = size();
+        let rows: usize = self.drawn.iter().map(|line| rows(line, columns)).sum();
+        format!("\x1b[{rows}A\r\x1b[J")
     }
 
     fn send(&self, piece: String) -> bool {
@@ -187,11 +205,40 @@ impl Screen {
     }
 }
 
+/// How many rows a line takes that was drawn when the terminal had more columns than now: one that is narrowed breaks lines that are too long.
+fn rows(line: &str, columns: usize) -> usize {
+    let mut pieces = line.split('\x1b');
+    let first = pieces.next().map_or(0, width);
+    // Nothing but our own colours steers: up to their `m` nothing is seen of them.
+    let others = pieces.map(|piece| piece.split_once('m').map_or(0, |(_, text)| width(text)));
+    (first + others.sum::<usize>()).div_ceil(columns.max(1)).max(1)
+}
+
 impl Drop for Screen {
     /// However the run ends, the cursor comes back.
     fn drop(&mut self) {
-        if !self.drawn.is_empty() {
+        if self.hidden {
             self.finish(SHOW_CURSOR.to_owned());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_takes_the_rows_that_its_columns_need() {
+        for (line, columns, taken) in [
+            ("", 10, 1),
+            ("0123456789", 10, 1),
+            ("0123456789a", 10, 2),
+            ("\x1b[1m0123\x1b[0m \x1b[2m56789\x1b[0m", 10, 1),
+            ("\x1b[1m0123\x1b[0m \x1b[2m56789\x1b[0ma", 10, 2),
+            ("漢字漢字", 4, 2),
+            ("x", 0, 1),
+        ] {
+            assert_eq!(rows(line, columns), taken, "{line:?} in {columns}");
         }
     }
 }

@@ -336,7 +336,10 @@ impl Plugin {
     fn validate(command: args::Plugin) -> Result<Self, Problem> {
         Ok(match command {
             args::Plugin::Add(add) => {
-                let digest = add.digest.map(|digest| digest.parse());
+                let digest = |flag: &str, named: Option<String>| {
+                    let parsed = named.map(|digest| digest.parse()).transpose();
+                    parsed.map_err(|e: IdError| Problem::usage(format!("{flag}: {e}")))
+                };
                 Self::Add(Add {
                     spec: AddSpec {
                         file: not_empty("the file", add.file)?,
@@ -344,9 +347,8 @@ impl Plugin {
                         allow: add.allow,
                         own: add.own,
                         hints: if add.no_hints { Hints::Ignore } else { Hints::Approve },
-                        digest: digest
-                            .transpose()
-                            .map_err(|e: IdError| Problem::usage(format!("--digest: {e}")))?,
+                        digest: digest("--digest", add.digest)?,
+                        manifest: digest("--manifest", add.manifest)?,
                     },
                     yes: add.yes,
                 })
@@ -477,18 +479,7 @@ fn prune_spec(prune: &args::Prune) -> Result<PruneSpec, Problem> {
 fn which(list: &args::List) -> Which {
     Which {
         limit: list.limit,
-        standing: list.status.iter().map(listed).collect(),
-    }
-}
-
-fn listed(status: &args::Listed) -> Standing {
-    match status {
-        args::Listed::Completed => Standing::Completed,
-        args::Listed::Failed => Standing::Failed,
-        args::Listed::Cancelled => Standing::Cancelled,
-        args::Listed::Interrupted => Standing::Interrupted,
-        args::Listed::Damaged => Standing::Damaged,
-        args::Listed::Active => Standing::Active,
+        standing: list.status.clone(),
     }
 }
 

@@ -2,16 +2,20 @@
 
 use std::time::Duration;
 
+use super::plain::named;
 use super::style::{Ink, Paint, clock, count, first_line, fit, left, number, right, tail, usd, width};
 use crate::amounts::{Amounts, sum};
 use crate::error::Dimension;
 use crate::event::{Beginning, EventKind, RunEvent};
 use crate::ids::SessionId;
+use crate::run::SessionView;
 
 /// Streamed text kept for an agent, in bytes: more than the widest line shows.
 const TAIL: usize = 2048;
-/// Columns of a role at most.
-const ROLE: usize = 16;
+/// Columns of an agent's name at most.
+const NAME: usize = 16;
+/// What stands behind an agent whose run goes on, until it does something.
+const GOES_ON: &str = "goes on from its journal";
 
 /// A run as seen from its events.
 #[derive(Debug, Default)]
@@ -54,7 +58,10 @@ struct Agent {
     iterations: u64,
     limit: Option<u64>,
     refunded: u64,
+    /// What it had spent when that was last told, all agents below it included.
     spent: Amounts,
+    /// What had been told by then of those below it.
+    below: Amounts,
     started_ms: u64,
     ended_ms: Option<u64>,
 }
@@ -66,6 +73,20 @@ enum State {
 }
 
 impl View {
+    /// Takes in who was there before a run went on: no event tells of agents that had ended. `at_ms` is now.
+    pub(super) fn went_before(&mut self, sessions: &[SessionView], at_ms: u64) {
+        for session in sessions {
+            let parent = session.agent.parent.as_ref();
+            let at = parent.and_then(|parent| self.agents.iter().position(|agent| agent.id == *parent));
+            let at = at.map_or(self.agents.len(), |parent| self.end_of(parent));
+            self.agents.insert(at, Agent::that_was(session, at_ms));
+        }
+        // Those below an agent stand behind it.
+        for at in (0..self.agents.len()).rev() {
+            self.agents[at].below = self.below(at);
+        }
+    }
+
     /// Takes one event in.
     pub(super) fn apply(&mut self, event: &RunEvent) {
         if self.started_ms == 0 {
@@ -95,7 +116,7 @@ impl View {
                 let agent = self.agent(event);
                 agent.limit = limit(Dimension::Iterations);
                 if resumed {
-                    agent.doing = "goes on from its journal".to_owned();
+                    agent.doing = GOES_ON.to_owned();
                 }
             }
             EventKind::Suspended => self.suspended = true,
@@ -114,20 +135,28 @@ impl View {
                     "starts".to_owned()
                 };
             }
-            kind => self.agent(event).apply(kind, event.at_ms),
+            kind => {
+                let at = self.place(event);
+                self.agents[at].apply(kind, event.at_ms);
+                if matches!(kind, EventKind::Spent { .. } | EventKind::SessionEnded { .. }) {
+                    self.agents[at].below = self.below(at);
+                }
+            }
         }
     }
 
     fn agent(&mut self, event: &RunEvent) -> &mut Agent {
-        let at = self
-            .agents
-            .iter()
-            .position(|agent| agent.id == event.session)
-            .unwrap_or_else(|| {
-                self.agents.push(Agent::new(event));
-                self.agents.len() - 1
-            });
+        let at = self.place(event);
         &mut self.agents[at]
+    }
+
+    /// Where the event's agent stands: a new one behind all others.
+    fn place(&mut self, event: &RunEvent) -> usize {
+        let known = self.agents.iter().position(|agent| agent.id == event.session);
+        known.unwrap_or_else(|| {
+            self.agents.push(Agent::new(&event.session, event.at_ms));
+            self.agents.len() - 1
+        })
     }
 
     /// A new agent stands below the last descendant of its parent.
@@ -137,10 +166,15 @@ impl View {
         let Some(parent) = parent.and_then(at).filter(|_| !known) else {
             return;
         };
-        let depth = self.agents[parent].depth;
-        let below = self.agents[parent + 1..].iter().take_while(|agent| agent.depth > depth);
-        let at = parent + 1 + below.count();
-        self.agents.insert(at, Agent::new(event));
+        let at = self.end_of(parent);
+        self.agents.insert(at, Agent::new(&event.session, event.at_ms));
+    }
+
+    /// Where the descendants of this agent end.
+    fn end_of(&self, at: usize) -> usize {
+        let depth = self.agents[at].depth;
+        let below = self.agents[at + 1..].iter().take_while(|agent| agent.depth > depth);
+        at + 1 + below.count()
     }
 
     fn depth_below(&self, parent: &str) -> usize {
@@ -164,7 +198,7 @@ impl View {
     pub(super) fn summary(&self, frame: Frame) -> Vec<String> {
         let frame = Frame { height: 0, ..frame };
         let mut lines = self.heading(frame);
-        lines.extend(self.agents.iter().map(|agent| agent.row(frame, 0)));
+        lines.extend((0..self.agents.len()).map(|at| self.agents[at].row(frame, &self.spent(at), 0)));
         let end = if self.suspended { "stopped" } else { "" };
         lines.push(self.total(frame, end));
         lines
@@ -195,7 +229,7 @@ impl View {
         let mut spare = room.saturating_sub(shown + usize::from(shown < all));
         let mut rows = Vec::new();
         for &at in &order {
-            rows.push(self.agents[at].row(frame, self.at_work_below(at)));
+            rows.push(self.agents[at].row(frame, &self.spent(at), self.at_work_below(at)));
             if let Some(text) = self.agents[at].text_row(frame).filter(|_| spare > 0) {
                 rows.push(text);
                 spare -= 1;
@@ -217,16 +251,22 @@ impl View {
 
     /// How many agents below this one work.
     fn at_work_below(&self, at: usize) -> usize {
-        let depth = self.agents[at].depth;
-        let below = self.agents[at + 1..].iter().take_while(|agent| agent.depth > depth);
-        below.filter(|agent| agent.state == State::Working).count()
+        let below = &self.agents[at + 1..self.end_of(at)];
+        below.iter().filter(|agent| agent.state == State::Working).count()
     }
 
-    /// What all have spent. The root hears of what its children spend when it comes to be asked itself: they are known here before.
-    fn spent(&self) -> Amounts {
-        let children = self.agents.iter().filter(|agent| agent.depth == 1);
-        let below = children.fold(Amounts::ZERO, |sum, agent| sum.plus(&agent.spent));
-        self.agents.first().map_or(below, |root| root.spent.max(&below))
+    /// What this agent and all below it have spent: what was last told of it, and what those below it have told since. Nobody tells it of a call of
+    /// theirs before it comes to be asked itself.
+    fn spent(&self, at: usize) -> Amounts {
+        let agent = &self.agents[at];
+        agent.spent.plus(&self.below(at).minus(&agent.below))
+    }
+
+    /// What the children of this agent have spent, with all below them.
+    fn below(&self, at: usize) -> Amounts {
+        let depth = self.agents[at].depth + 1;
+        let children = (at + 1..self.end_of(at)).filter(|&child| self.agents[child].depth == depth);
+        children.fold(Amounts::ZERO, |sum, child| sum.plus(&self.spent(child)))
     }
 
     fn total(&self, frame: Frame, end: &str) -> String {
@@ -239,34 +279,51 @@ impl View {
             ([_], Some(_)) => format!("{} iterations", root.iterations_shown()),
             (all, _) => number(sum(all.iter().map(|agent| agent.iterations)), "iteration"),
         };
-        let mut parts = vec![iterations];
-        if refunded > 0 {
-            parts[0].push_str(&format!(", {refunded} given back"));
-        }
-        let spent = self.spent();
-        parts.push(number(spent.get(Dimension::Tokens), "token"));
-        parts.push(usd(spent.get(Dimension::CostMicroUsd)));
-        parts.push(number(spent.get(Dimension::ToolCalls), "call"));
-        parts.push(clock(since(self.started_ms, root.ended_ms.unwrap_or(frame.now_ms))));
-        let mut line = format!("  {}", parts.join(" · "));
-        if !end.is_empty() && (self.suspended || !self.ended) {
-            let room = frame.width.saturating_sub(width(&line) + 3);
-            // What there is no room for in full is said in its first words.
-            let end = if width(end) <= room {
-                end
-            } else {
-                end.split(" and ").next().unwrap_or(end)
-            };
-            line.push_str(&format!(" · {end}"));
-        }
-        frame.paint.ink(Ink::Dim, &fit(&line, frame.width))
+        let back = match refunded {
+            0 => String::new(),
+            n => format!(", {n} given back"),
+        };
+        let spent = self.spent(0);
+        let (tokens, calls) = (spent.get(Dimension::Tokens), spent.get(Dimension::ToolCalls));
+        let cost = usd(spent.get(Dimension::CostMicroUsd));
+        let time = clock(since(self.started_ms, root.ended_ms.unwrap_or(frame.now_ms)));
+        let full = format!(
+            "  {iterations}{back} · {} · {cost} · {} · {time}",
+            number(tokens, "token"),
+            number(calls, "call")
+        );
+        let short = |back: &str, calls: &str| {
+            let (iterations, _) = iterations.split_once(' ').unwrap_or((&iterations, ""));
+            format!(
+                "  {iterations} it{back} · {} tok · {cost}{calls} · {time}",
+                count(tokens)
+            )
+        };
+        let calls = format!(" · {}", number(calls, "call"));
+        let end = match end {
+            end if !end.is_empty() && (self.suspended || !self.ended) => format!(" · {end}"),
+            _ => String::new(),
+        };
+        // What there is no room for in full is said in its first words.
+        let first = end.split(" and ").next().unwrap_or(&end);
+        let lines = [
+            format!("{full}{end}"),
+            format!("{full}{first}"),
+            format!("{}{first}", short(&back, &calls)),
+            format!("{}{first}", short("", &calls)),
+            format!("{}{first}", short("", "")),
+            short("", ""),
+        ];
+        let line = lines.iter().find(|line| width(line) <= frame.width);
+        let line = line.unwrap_or(&lines[lines.len() - 1]);
+        frame.paint.ink(Ink::Dim, &fit(line, frame.width))
     }
 }
 
 impl Agent {
-    fn new(event: &RunEvent) -> Self {
+    fn new(id: &SessionId, at_ms: u64) -> Self {
         Self {
-            id: event.session.clone(),
+            id: id.clone(),
             depth: 0,
             role: "root".to_owned(),
             attempt: 1,
@@ -279,9 +336,32 @@ impl Agent {
             limit: None,
             refunded: 0,
             spent: Amounts::ZERO,
-            started_ms: event.at_ms,
+            below: Amounts::ZERO,
+            started_ms: at_ms,
             ended_ms: None,
         }
+    }
+
+    /// One that was there before its run went on.
+    fn that_was(session: &SessionView, at_ms: u64) -> Self {
+        let told = &session.agent;
+        let limit = session.budget.iter().find(|(d, _)| *d == Dimension::Iterations);
+        let mut agent = Self {
+            depth: session.depth,
+            role: told.role.clone(),
+            attempt: told.attempts,
+            doing: GOES_ON.to_owned(),
+            iterations: told.spent.get(Dimension::Iterations),
+            limit: limit.map(|(_, limit)| *limit),
+            refunded: session.refunded,
+            spent: told.spent,
+            ..Self::new(&told.id, at_ms)
+        };
+        if let Some(exit) = &told.exit {
+            agent.ends(exit, told.outcome.as_deref(), told.error.as_deref());
+            (agent.started_ms, agent.ended_ms) = (session.started_ms, session.ended_ms.or(Some(at_ms)));
+        }
+        agent
     }
 
     fn apply(&mut self, kind: &EventKind, at_ms: u64) {
@@ -336,24 +416,26 @@ impl Agent {
                 self.spent = *spent;
                 self.iterations = spent.get(Dimension::Iterations);
                 self.ended_ms = Some(at_ms);
-                self.open.clear();
-                self.text.clear();
-                let good = exit == "returned" && outcome.as_deref() == Some("achieved");
-                let bad = exit != "returned";
-                self.state = State::Ended(if good {
-                    Ink::Good
-                } else if bad {
-                    Ink::Bad
-                } else {
-                    Ink::Warn
-                });
-                let word = if bad { exit } else { outcome.as_ref().unwrap_or(exit) };
-                self.doing = error
-                    .as_ref()
-                    .map_or(word.clone(), |error| format!("{word}: {}", first_line(error)));
+                self.ends(exit, outcome.as_deref(), error.as_deref());
             }
             _ => {}
         }
+    }
+
+    fn ends(&mut self, exit: &str, outcome: Option<&str>, error: Option<&str>) {
+        self.open.clear();
+        self.text.clear();
+        let good = exit == "returned" && outcome == Some("achieved");
+        let bad = exit != "returned";
+        self.state = State::Ended(if good {
+            Ink::Good
+        } else if bad {
+            Ink::Bad
+        } else {
+            Ink::Warn
+        });
+        let word = if bad { exit } else { outcome.unwrap_or(exit) };
+        self.doing = error.map_or_else(|| word.to_owned(), |error| format!("{word}: {}", first_line(error)));
     }
 
     fn begin(&mut self, op: &str, doing: String) {
@@ -379,6 +461,12 @@ impl Agent {
         }
     }
 
+    /// As it is called in `tree`: by its role, and its number where it is not the root. That is never cut.
+    fn name(&self, columns: usize) -> String {
+        let number = named("", &self.id);
+        format!("{}{number}", fit(&self.role, columns.saturating_sub(width(&number))))
+    }
+
     fn iterations_shown(&self) -> String {
         match self.limit {
             Some(limit) => format!("{}/{limit}", self.iterations),
@@ -387,36 +475,28 @@ impl Agent {
     }
 
     /// Columns go from the right as the width shrinks: calls, time, money, tokens, iterations.
+    /// `spent` is what it and all below it have spent; iterations are its own.
     /// What an agent does that only waits is done by those below it, where it doesn't say so itself.
-    fn row(&self, frame: Frame, below: usize) -> String {
+    fn row(&self, frame: Frame, spent: &Amounts, below: usize) -> String {
         let mut numbers = String::new();
         let elapsed = since(self.started_ms, self.ended_ms.unwrap_or(frame.now_ms));
         // The last column of a terminal stays free.
         for (least, column) in [
             (39, format!("  {} it", right(&self.iterations_shown(), 6))),
-            (
-                65,
-                format!("  {} tok", right(&count(self.spent.get(Dimension::Tokens)), 6)),
-            ),
-            (
-                79,
-                format!("  {}", right(&usd(self.spent.get(Dimension::CostMicroUsd)), 7)),
-            ),
+            (65, format!("  {} tok", right(&count(spent.get(Dimension::Tokens)), 6))),
+            (79, format!("  {}", right(&usd(spent.get(Dimension::CostMicroUsd)), 7))),
             (91, format!("  {}", right(&clock(elapsed), 5))),
-            (
-                105,
-                format!("  {:>9}", number(self.spent.get(Dimension::ToolCalls), "call")),
-            ),
+            (105, format!("  {:>9}", number(spent.get(Dimension::ToolCalls), "call"))),
         ] {
             if frame.width >= least {
                 numbers.push_str(&column);
             }
         }
         let indent = 2 + 2 * self.depth.min(8);
-        let role = fit(&self.role, ROLE.min(frame.width / 4));
-        // Deeper roles give up padding, so that what agents do lines up.
-        let role_columns = ROLE.min(frame.width / 4).saturating_sub(indent - 2).max(width(&role));
-        let fixed = indent + 2 + role_columns + 1 + width(&numbers);
+        let name = self.name(NAME.min(frame.width / 4));
+        // Deeper names give up padding, so that what agents do lines up.
+        let columns = NAME.min(frame.width / 4).saturating_sub(indent - 2).max(width(&name));
+        let fixed = indent + 2 + columns + 1 + width(&numbers);
         let doing = match (&self.state, self.attempt) {
             (State::Working, 2..) => format!("(attempt {}) {}", self.attempt, self.doing),
             (State::Ended(_), 2..) => format!("({} attempts) {}", self.attempt, self.doing),
@@ -435,7 +515,7 @@ impl Agent {
             "{:indent$}{} {} {doing}{numbers}",
             "",
             frame.paint.ink(ink, &icon.to_string()),
-            left(&role, role_columns)
+            left(&name, columns)
         );
         row.trim_end().to_owned()
     }

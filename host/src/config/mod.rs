@@ -36,7 +36,7 @@ pub use budget::{Budget, BudgetError};
 pub(crate) use budget_key::{BudgetKey, Scope, raised_with};
 pub use draft::DENIABLE;
 pub use error::ConfigError;
-pub use reference::markdown as reference;
+pub use reference::{markdown as reference, values as reference_values};
 pub use show::Shown;
 pub use source::Source;
 

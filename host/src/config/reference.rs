@@ -1,6 +1,8 @@
-//! The configuration's reference as Markdown, made from the tables that the code itself reads.
+//! The configuration's reference, as Markdown and for programs, made from the tables that the code itself reads.
 
 use std::fmt::Write as _;
+
+use serde_json::{Value, json};
 
 use super::budget;
 use super::keys::{self, KEYS};
@@ -141,6 +143,56 @@ fn limits(page: &mut String) {
             row.key
         );
     }
+}
+
+/// The same for programs: settings, limits, keys of a budget, and models whose prices are known. Numbers are in the unit beside them.
+pub fn values() -> Value {
+    let settings = KEYS.iter().map(|key| {
+        let has_variable = keys::settable().any(|name| name == key.name);
+        json!({
+            "key": key.name,
+            "about": key.about,
+            "takes": key.takes,
+            "default": key.default,
+            "project": key.project,
+            "variable": has_variable.then(|| keys::variable(key.name)),
+        })
+    });
+    let limits = TABLE.iter().map(|row| {
+        let key = format!("limits.{}", row.key);
+        json!({
+            "variable": keys::variable(&key),
+            "key": key,
+            "about": row.about.trim(),
+            "unit": match row.unit {
+                Unit::Count => "count",
+                Unit::Bytes => "bytes",
+                Unit::Millis => "ms",
+                Unit::Fuel => "fuel",
+            },
+            "default": row.default,
+            "min": row.min,
+            "max": row.max,
+            "less_allows_more": row.looser == Looser::Less,
+        })
+    });
+    let models = KNOWN.iter().map(|model| {
+        let [input, cached, output] = model.price.map(|thousandths| thousandths * 1_000);
+        json!({
+            "model": format!("{}/{}", model.kind.name(), model.name),
+            "input_micro_usd_per_mtok": input,
+            "cached_input_micro_usd_per_mtok": cached,
+            "output_micro_usd_per_mtok": output,
+            "context_tokens": model.context_tokens,
+            "max_output_tokens": model.max_output_tokens,
+        })
+    });
+    json!({
+        "settings": settings.collect::<Vec<_>>(),
+        "limits": limits.collect::<Vec<_>>(),
+        "budget": budget::KEYS,
+        "models": models.collect::<Vec<_>>(),
+    })
 }
 
 /// A number in the unit that it is best read in.

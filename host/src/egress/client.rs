@@ -17,7 +17,7 @@ use super::error::{EgressError, Part};
 use super::permit::{Credential, Permit, Way};
 use super::place::{OF_THE_CONNECTION, is_for_requests};
 use super::provider::builder;
-use super::rule::NetRule;
+use super::rule::{self, NetRule};
 use crate::blocking;
 use crate::limits::{self, Limits, Unit};
 use crate::text;
@@ -98,7 +98,7 @@ struct Hop {
 
 /// What came of a request to one place.
 enum Came {
-    Answer(Begun),
+    Answer(Box<Begun>),
     /// It is elsewhere.
     Redirect(StatusCode, Url),
 }
@@ -134,6 +134,14 @@ impl Egress {
         Self {
             limits: limits.clone(),
             lookups: Arc::new(Semaphore::new(threads.clamp(1, Semaphore::MAX_PERMITS))),
+        }
+    }
+
+    /// The same way out under other limits: a run has those that it began with. How many names are looked up at once is the process's.
+    pub fn under(&self, limits: &Limits) -> Self {
+        Self {
+            limits: limits.clone(),
+            lookups: self.lookups.clone(),
         }
     }
 
@@ -212,7 +220,7 @@ impl Egress {
             true => begun.body.len(),
             false => begun.body.len().saturating_sub(permit.longest()),
         };
-        let (body, cut) = permit.conceal(&mut headers, begun.body.freeze(), settled.min(self.most()));
+        let (body, cut) = permit.conceal(&mut headers, begun.body.freeze(), settled, self.most());
         Answer {
             status,
             headers,
@@ -235,7 +243,7 @@ impl Egress {
         hop.body = body;
         for _ in 0..=self.limits.http_redirects {
             match self.hop(permit, &hop, waits, hears).await? {
-                Came::Answer(begun) => return Ok(begun),
+                Came::Answer(begun) => return Ok(*begun),
                 Came::Redirect(status, next) => {
                     hears(&Heard::Redirected);
                     let next = permit.lets_follow(&hop.way, next)?;
@@ -295,7 +303,7 @@ impl Egress {
             is_whole: false,
         };
         begun.read(enough, waits, hears).await?;
-        Ok(Came::Answer(begun))
+        Ok(Came::Answer(Box::new(begun)))
     }
 
     /// Where a request may connect to: every address of its host, if all of them are allowed.
@@ -436,8 +444,18 @@ fn allowed<'a>(rules: &'a [NetRule], hop: &Hop) -> Result<&'a NetRule, EgressErr
         let what = "only http and https URLs without a user name can be fetched";
         return Err(EgressError::Malformed(what.to_owned()));
     }
-    if [Method::CONNECT, Method::TRACE].contains(method) {
+    let never = [Method::CONNECT, Method::TRACE];
+    if never
+        .iter()
+        .any(|never| never.as_str().eq_ignore_ascii_case(method.as_str()))
+    {
         return Err(EgressError::Malformed(format!("{method} can't be sent")));
+    }
+    // Servers take it for the one that it looks like, and rules for none that they can name.
+    if let Some(named) = rule::named(method.as_str()).filter(|named| *named != method) {
+        return Err(EgressError::Malformed(format!(
+            "{method} can't be sent: it is written {named}"
+        )));
     }
     let fitting = || rules.iter().filter(|rule| rule.allows(method.as_str(), url));
     fitting()
@@ -447,13 +465,23 @@ fn allowed<'a>(rules: &'a [NetRule], hop: &Hop) -> Result<&'a NetRule, EgressErr
             what: format!("{} {} is not granted", text::line(method.as_str(), 20), shown(url)),
             target: place(hop),
             grant: flag(hop),
-            is: is_local(&hop.way.at),
+            is: to_know(hop, is_local(&hop.way.at)),
         })
 }
 
 /// The narrowest grant for a request.
 fn flag(hop: &Hop) -> Option<String> {
     NetRule::for_request(hop.method.as_str(), &hop.way.at).map(|rule| format!("net:{rule}"))
+}
+
+/// What is to be known of a request before it is granted, whose address is this.
+fn to_know(hop: &Hop, is_local: Option<&'static str>) -> Option<String> {
+    let method = match rule::named(hop.method.as_str()) {
+        Some(_) => None,
+        None => Some("only a grant of all methods allows this one"),
+    };
+    let words: Vec<&str> = is_local.into_iter().chain(method).collect();
+    (!words.is_empty()).then(|| words.join(", and "))
 }
 
 /// What the address of a request is by itself, where that is not of the public internet. A name's addresses are not looked up for it.
@@ -479,7 +507,7 @@ fn literal(hop: &Hop, rule: &NetRule, address: IpAddr) -> Result<IpAddr, EgressE
         what: format!("{shown} is no public address, and only a grant that names it reaches it"),
         target: place(hop),
         grant: flag(hop),
-        is: is_local(&hop.way.at),
+        is: to_know(hop, is_local(&hop.way.at)),
     })
 }
 
@@ -498,7 +526,7 @@ fn leads_inside(hop: &Hop, rule: &NetRule, address: IpAddr) -> EgressError {
     EgressError::Denied {
         what: format!("{} leads to {address}, which is no public address; {by}", shown(url)),
         target: place(hop),
-        is: grant.as_ref().and_then(|_| local_words(address)),
+        is: grant.as_ref().and_then(|_| to_know(hop, local_words(address))),
         grant,
     }
 }

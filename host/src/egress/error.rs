@@ -12,7 +12,7 @@ const REASON: usize = 300;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EgressError {
     /// No rule allows it, or it leads to an address that is not of the public internet.
-    #[error("{what}{}", offered(grant.as_deref(), *is))]
+    #[error("{what}{}", offered(grant.as_deref(), is.as_deref()))]
     Denied {
         /// What was refused.
         what: String,
@@ -20,8 +20,8 @@ pub enum EgressError {
         target: String,
         /// The grant that would allow it, where one can.
         grant: Option<String>,
-        /// What its address is, where that is not of the public internet: to be known before it is granted.
-        is: Option<&'static str>,
+        /// What is to be known before it is granted: that its address is not of the public internet, that its method takes a grant of all.
+        is: Option<String>,
     },
     /// A secret would go where the host did not put it.
     #[error("{what}")]

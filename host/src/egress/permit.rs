@@ -19,6 +19,9 @@ use super::place::Place;
 use super::rule::NetRule;
 use crate::scrub::{Known, Secrets};
 
+/// What asks for a part of an answer by an older name, which servers still know.
+const REQUEST_RANGE: http::HeaderName = http::HeaderName::from_static("request-range");
+
 /// A secret, and where it goes.
 #[derive(Clone)]
 pub struct Credential {
@@ -119,7 +122,7 @@ impl Permit {
         for credential in self.credentials_for(way) {
             credential.place.put(&credential.value, url, headers);
             // An answer that repeats it comes in one piece, in which it is found.
-            for name in [RANGE, IF_RANGE] {
+            for name in [RANGE, IF_RANGE, REQUEST_RANGE] {
                 headers.remove(name);
             }
         }
@@ -181,8 +184,14 @@ impl Permit {
         self.known.longest()
     }
 
-    /// An answer's headers without secrets and as many bytes of its body, and whether more comes behind these.
-    pub(super) fn conceal(&self, headers: &mut HeaderMap, mut body: Bytes, shown: usize) -> (Bytes, bool) {
+    /// An answer's headers without secrets and its body as far as it is settled, of which `most` bytes are shown, and whether more comes behind these.
+    pub(super) fn conceal(
+        &self,
+        headers: &mut HeaderMap,
+        mut body: Bytes,
+        settled: usize,
+        most: usize,
+    ) -> (Bytes, bool) {
         let odd: Vec<_> = headers
             .keys()
             .filter(|name| self.known.find_in_host(name.as_str()).is_some())
@@ -194,11 +203,11 @@ impl Permit {
                 *value = HeaderValue::from_bytes(&clean).unwrap_or(HeaderValue::from_static(""));
             }
         }
-        let first = self.known.conceal_first(&body, shown);
+        let first = self.known.conceal_first(&body, settled, most);
         let cut = first.cut;
         let clean = match first.bytes {
             Cow::Borrowed(_) => {
-                body.truncate(shown);
+                body.truncate(settled.min(most));
                 return (body, cut);
             }
             Cow::Owned(clean) => Bytes::from(clean),
@@ -291,8 +300,12 @@ mod tests {
             ("https://a.x.org.evil/", false),
         ] {
             let mut headers = HeaderMap::new();
+            for name in [RANGE, IF_RANGE, REQUEST_RANGE] {
+                headers.insert(name, HeaderValue::from_static("bytes=0-9"));
+            }
             permit.fill(&Way::to(url(to)), &mut url(to), &mut headers);
             assert_eq!(headers.contains_key("authorization"), gets, "{to}");
+            assert_eq!(headers.len(), if gets { 1 } else { 3 }, "{to}: it comes in one piece");
         }
         for (way, gets) in [
             (["https://a.x.org/", "https://b.x.org/"], true),
@@ -402,7 +415,7 @@ mod tests {
             http::HeaderName::from_bytes(VALUE.as_bytes()).expect("a name"),
             HeaderValue::from_static("1"),
         );
-        let (body, cut) = permit.conceal(&mut headers, Bytes::from(format!("<{VALUE}>")), 99);
+        let (body, cut) = permit.conceal(&mut headers, Bytes::from(format!("<{VALUE}>")), 99, 99);
         assert_eq!((&body[..], cut), (&b"<[secret x]>"[..], false));
         assert_eq!(
             (&headers["x-echo"], headers.len()),
@@ -410,10 +423,15 @@ mod tests {
         );
         assert_eq!(headers["content-length"], body.len().to_string());
         let whole = Bytes::from(format!("<{VALUE}>"));
-        let (body, cut) = permit.conceal(&mut headers, whole, 20);
+        let (body, cut) = permit.conceal(&mut headers, whole, 99, 20);
         assert_eq!((&body[..], cut), (&b"<[secret x]"[..], true));
         let guess = Bytes::from(format!("<{}-", &VALUE[..20]));
-        let (body, cut) = permit.conceal(&mut headers, guess.clone(), 21);
+        let (body, cut) = permit.conceal(&mut headers, guess.clone(), 99, 21);
         assert_eq!((&body[..], cut), (&guess[..21], true));
+        // One that broke off, and one whose placeholder is longer than all of it.
+        let (body, cut) = permit.conceal(&mut headers, guess.clone(), 21, 99);
+        assert_eq!((&body[..], cut), (&guess[..21], true));
+        let (body, cut) = permit.conceal(&mut headers, Bytes::from_static(VALUE.as_bytes()), VALUE.len(), 99);
+        assert_eq!((&body[..], cut), (&b"[secret x]"[..], false));
     }
 }

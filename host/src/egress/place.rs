@@ -30,10 +30,17 @@ pub(super) const OF_THE_CONNECTION: [HeaderName; 10] = [
     HeaderName::from_static("proxy-connection"),
 ];
 
-/// Whether a request may say this: not what is the connection's, nor what the host derives.
+/// By these many servers take a request for one of another method than it has, which nobody granted.
+const OTHER_METHODS: [HeaderName; 3] = [
+    HeaderName::from_static("x-http-method"),
+    HeaderName::from_static("x-http-method-override"),
+    HeaderName::from_static("x-method-override"),
+];
+
+/// Whether a request may say this: not what is the connection's, nor what the host derives, nor that its method is another.
 pub(super) fn is_for_requests(name: &HeaderName) -> bool {
     const DERIVED: [HeaderName; 3] = [header::HOST, header::CONTENT_LENGTH, header::ACCEPT_ENCODING];
-    !OF_THE_CONNECTION.contains(name) && !DERIVED.contains(name)
+    !OF_THE_CONNECTION.contains(name) && !DERIVED.contains(name) && !OTHER_METHODS.contains(name)
 }
 
 /// Where a secret is put.
@@ -94,7 +101,7 @@ impl Place {
         let (name, template) = text.split_once(':').ok_or_else(|| bad(shape))?;
         let name: HeaderName = name.trim().parse().map_err(|_| bad(shape))?;
         if !is_for_requests(&name) {
-            return Err(bad("the host sets this header itself; choose another"));
+            return Err(bad("the host sets this header itself, or drops it; choose another"));
         }
         let template = template.trim();
         let visible = template.bytes().all(|byte| (b' '..=b'~').contains(&byte));

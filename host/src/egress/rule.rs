@@ -49,6 +49,11 @@ fn reason(what: &str) -> String {
 const READING: [&str; 3] = ["GET", "HEAD", "OPTIONS"];
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
+/// A method that rules can name, whatever the case in which it is written.
+pub(super) fn named(method: &str) -> Option<&'static str> {
+    METHODS.into_iter().find(|named| named.eq_ignore_ascii_case(method))
+}
+
 impl FromStr for NetRule {
     type Err = RuleError;
 

@@ -140,6 +140,11 @@ impl Instances {
         self.0.prepared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether an instance that is to be built would find a place before long.
+    pub fn has_places(&self) -> bool {
+        self.0.residents.are_to_be_had()
+    }
+
     /// A place among the resident instances, and files left to open, waited for at most as long as a start may take: by an instance that had one
     /// before, in this process or in an earlier one, for as long as its session may. A root that is taken up again stops where it can go on.
     async fn place(&self, guest: &Guest) -> Result<Place, End> {

@@ -14,6 +14,7 @@ const ALWAYS: &str = "HERMES_TEST_PASSIVATE";
 /// The places of a process.
 pub(super) struct Residents {
     places: Arc<Semaphore>,
+    most: usize,
     state: Mutex<State>,
     always: bool,
 }
@@ -39,9 +40,10 @@ pub(super) struct Place {
 impl Residents {
     /// With `most` places.
     pub(super) fn new(most: u64) -> Arc<Self> {
-        let most = usize::try_from(most).unwrap_or(Semaphore::MAX_PERMITS);
+        let most = usize::try_from(most).map_or(Semaphore::MAX_PERMITS, |most| most.min(Semaphore::MAX_PERMITS));
         Arc::new(Self {
-            places: Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))),
+            places: Arc::new(Semaphore::new(most)),
+            most,
             state: Mutex::default(),
             always: std::env::var(ALWAYS).is_ok_and(|value| value == "always"),
         })
@@ -66,6 +68,11 @@ impl Residents {
             leaving: false,
             _permit: permit,
         }
+    }
+
+    /// Whether fewer look for a place than there are places: one more would have its turn before long.
+    pub(super) fn are_to_be_had(&self) -> bool {
+        self.state().wanted < self.most
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -221,6 +228,20 @@ mod tests {
         drop(third.await);
         drop((c, second));
         assert_eq!(counts(&residents), (0, 0, 0));
+    }
+
+    #[tokio::test]
+    async fn no_more_than_there_are_places_wait_for_one() {
+        let residents = residents(2);
+        let places = [residents.place().await, residents.place().await];
+        let mut first = Box::pin(residents.place());
+        assert!((&mut first).now_or_never().is_none());
+        assert!(residents.are_to_be_had());
+        let mut second = Box::pin(residents.place());
+        assert!((&mut second).now_or_never().is_none());
+        assert!(!residents.are_to_be_had());
+        drop((places, first));
+        assert!(residents.are_to_be_had());
     }
 
     #[tokio::test]

@@ -187,7 +187,7 @@ fn refusal(error: &EgressError) -> Option<Refusal> {
             target: target.clone(),
             right: grant.clone(),
             why: match grant {
-                Some(_) => is.map(str::to_owned),
+                Some(_) => is.clone(),
                 None => Some(what.clone()),
             },
         },

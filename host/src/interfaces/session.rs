@@ -8,6 +8,7 @@ use crate::event::EventKind;
 use crate::interfaces::{State, redact_report};
 use crate::session::call::{Call, Look, Missed};
 use crate::session::codec;
+use crate::session::emitted::Emitted;
 use crate::session::end::End;
 use crate::session::guest::Guest;
 use crate::store::{NoteKind, Sync};
@@ -86,11 +87,15 @@ pub(super) fn log(guest: &Guest, level: &str, message: &str) -> wasmtime::Result
     Ok(())
 }
 
-/// Tells a piece of what a guest emits.
-async fn emit(guest: &Guest, text: String) -> Result<(), End> {
-    if guest.note(NoteKind::Emit, text.clone().into_bytes())? {
+/// Writes a piece of what a guest emits, and tells what can be told of it. It is written though that may be nothing: a guest sees what a record costs, of
+/// the journal and of time.
+async fn emit(guest: &Guest, piece: Emitted) -> Result<(), End> {
+    if guest.note(NoteKind::Emit, piece.body())? {
         guest.flush(Sync::Durable).await?;
-        guest.session.event(EventKind::Emit { text });
+        let text = piece.told;
+        if !text.is_empty() {
+            guest.session.event(EventKind::Emit { text });
+        }
     }
     Ok(())
 }
@@ -101,7 +106,7 @@ async fn emit(guest: &Guest, text: String) -> Result<(), End> {
 /// What would end the guest.
 pub async fn end_emit(guest: &Guest) -> Result<(), End> {
     match guest.last_emit() {
-        Some(text) => emit(guest, text).await,
+        Some(rest) => emit(guest, rest).await,
         None => Ok(()),
     }
 }
@@ -143,10 +148,8 @@ impl session::Host for State {
 
     async fn emit(&mut self, text: String) -> wasmtime::Result<()> {
         self.guest.enter()?;
-        match self.guest.next_emit(&text) {
-            Some(text) => Ok(emit(&self.guest, text).await?),
-            None => Ok(()),
-        }
+        let piece = self.guest.next_emit(&text);
+        Ok(emit(&self.guest, piece).await?)
     }
 
     async fn checkpoint(&mut self, report: types::Report) -> wasmtime::Result<()> {

@@ -176,6 +176,7 @@ pub(super) fn result_text(result: &ToolResult) -> String {
     }
     let text = blocks.join("\n");
     match &result.error {
+        Some(error) if text.contains(&error.message) && text.starts_with("Error") => text,
         Some(error) if text.contains(&error.message) => format!("Error: {text}"),
         Some(error) if text.is_empty() => format!("Error: {}", error.message),
         Some(error) => format!("Error: {}\n{text}", error.message),
@@ -356,5 +357,7 @@ pub(super) mod tests {
         assert_eq!(result_text(&failed), "Error: no such file: x");
         failed.output.structured_content = Some("{}".into());
         assert_eq!(result_text(&failed), "Error: no such file: x\n{}");
+        failed.output.content = vec![Content::Text("Error (not-found): no such file: x".into())];
+        assert_eq!(result_text(&failed), "Error (not-found): no such file: x");
     }
 }

@@ -67,6 +67,14 @@ impl Model {
         &self.provider.name
     }
 
+    /// Whether what answers is on this machine: a server of one's own, or a script.
+    pub fn is_on_this_machine(&self) -> bool {
+        match &self.provider.backend {
+            Backend::Http(endpoint) => endpoint.is_on_this_machine(),
+            Backend::Script(_) => true,
+        }
+    }
+
     /// As guests see it.
     pub fn to_guest(&self) -> llm::Model {
         llm::Model {

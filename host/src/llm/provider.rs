@@ -63,6 +63,16 @@ impl fmt::Debug for Endpoint {
 }
 
 impl Endpoint {
+    /// Whether its server is one of this machine.
+    pub(super) fn is_on_this_machine(&self) -> bool {
+        match self.base_url.host() {
+            Some(url::Host::Domain(name)) => name == "localhost",
+            Some(url::Host::Ipv4(address)) => address.is_loopback(),
+            Some(url::Host::Ipv6(address)) => address.is_loopback(),
+            None => false,
+        }
+    }
+
     /// A provider of protocol `owner.kind` at `base_url`.
     pub(super) fn new(owner: Owner, base_url: Url, key: Option<Key>, limits: &Limits) -> Self {
         let newest = base_url.host_str() == Some(OPENAI_HOST);

@@ -204,6 +204,8 @@ pub struct GrantContext {
     /// The operator's own folder.
     user: Option<PathBuf>,
     files: ProviderFiles,
+    /// The host's own program: where it lies, and how it was called.
+    program: Vec<PathBuf>,
 }
 
 /// Files by which the configuration has providers.
@@ -228,6 +230,7 @@ impl GrantContext {
             home: home.to_owned(),
             user: user.map(|user| Way::to(&cwd.join(user)).end),
             files,
+            program: own_program(&cwd),
             cwd,
         })
     }
@@ -474,7 +477,20 @@ fn not_the_kernels(text: &str, dir: &Path) -> Result<(), GrantError> {
     Ok(())
 }
 
-/// No grant reaches the host's own state or a provider's key, nor writes the host's plugins, the configuration of the current folder or a provider's
+/// Where the host's own program lies, and where it was found by what it was called, which may be a link to it.
+fn own_program(cwd: &Path) -> Vec<PathBuf> {
+    let called = std::env::args_os().next().map(PathBuf::from).and_then(|called| {
+        if called.components().count() > 1 {
+            return Some(cwd.join(called));
+        }
+        let folders = std::env::var_os("PATH")?;
+        let mut files = std::env::split_paths(&folders).map(|folder| cwd.join(folder).join(&called));
+        files.find(|file| file.is_file())
+    });
+    std::env::current_exe().ok().into_iter().chain(called).collect()
+}
+
+/// No grant reaches the host's own state or a provider's key, nor writes its program, its plugins, the configuration of the current folder or a provider's
 /// script, nor leads the host to others by changing a link that leads to them.
 fn not_ours(text: &str, dir: &Path, access: Access, context: &GrantContext) -> Result<(), GrantError> {
     let bad = |what: &str| Err(GrantError::new(text, what));
@@ -504,6 +520,12 @@ fn not_ours(text: &str, dir: &Path, access: Access, context: &GrantContext) -> R
             "it would let a plugin rewrite {script}, which a provider answers from (file); grant another folder, or read-only"
         ));
     }
+    let program: Vec<Way> = context.program.iter().map(|file| Way::to(file)).collect();
+    if let Some(file) = held(&program) {
+        return bad(&format!(
+            "it would let a plugin rewrite {file}, which is the host's own program; grant another folder, or read-only"
+        ));
+    }
     if touches(&plugins) {
         return bad(
             "it would let a plugin put others into the home folder's plugins/; grant another folder, or read-only",
@@ -518,6 +540,7 @@ fn not_ours(text: &str, dir: &Path, access: Access, context: &GrantContext) -> R
         .iter()
         .chain(&keys)
         .chain(&scripts)
+        .chain(&program)
         .flat_map(|way| &way.links)
         .find(|link| link.starts_with(dir));
     led.map_or(Ok(()), |link| {
@@ -634,6 +657,7 @@ mod tests {
                 home,
                 user,
                 files: ProviderFiles::default(),
+                program: Vec::new(),
             },
         }
     }
@@ -719,6 +743,7 @@ mod tests {
                 home,
                 user: None,
                 files: ProviderFiles::default(),
+                program: Vec::new(),
             };
             Grant::parse(text, &context).map_err(|e| e.to_string())
         };

@@ -35,6 +35,8 @@ pub struct AddSpec {
     pub hints: Hints,
     /// The digest that its bytes must have.
     pub digest: Option<Digest>,
+    /// The digest that the manifest beside them must have: where theirs is named, none may lie there that this does not name.
+    pub manifest: Option<Digest>,
 }
 
 /// Whether a plugin's word is taken that a second call of a tool does no harm.
@@ -71,12 +73,19 @@ pub struct Review {
     approval: Approval,
 }
 
+impl Review {
+    /// The digest of the manifest that lies beside its bytes.
+    pub fn beside(&self) -> Option<Digest> {
+        self.approval.beside
+    }
+}
+
 impl Host {
     /// Looks at a plugin that shall be added: its bytes are read once. It is asked for its tools, in a sandbox without grants.
     ///
     /// # Errors
-    /// It can't be found, read, compiled or linked, or its tools can't be used; its name is taken; it would not get a grant; its bytes are not those
-    /// that were named.
+    /// It can't be found, read, compiled or linked, or its tools can't be used; its name is taken; it would not get a grant; its bytes, or the manifest beside
+    /// them, are not those that were named.
     pub async fn review(&self, spec: &AddSpec) -> Result<Review, HostError> {
         check_home(self.config())?;
         let shelf = self.shelf();
@@ -190,15 +199,29 @@ fn read(shelf: &Shelf, spec: &AddSpec, host: &Host) -> Result<Found, HostError> 
         name.clone_into(&mut found.name);
     }
     Shelf::may_be_called(&found.name)?;
-    match spec.digest {
-        Some(named) if named != found.digest => Err(ApprovalError::OtherDigest {
-            path: Path::new(file).to_owned(),
-            found: found.digest,
+    is_what_was_named(&found, spec)?;
+    Ok(found)
+}
+
+/// Whether a plugin is the one whose digests were named.
+fn is_what_was_named(plugin: &Found, spec: &AddSpec) -> Result<(), ApprovalError> {
+    let path = || Path::new(&spec.file).to_owned();
+    if let Some(named) = spec.digest.filter(|named| *named != plugin.digest) {
+        return Err(ApprovalError::OtherDigest {
+            path: path(),
+            found: plugin.digest,
             named,
-        }
-        .into()),
-        _ => Ok(found),
+        });
     }
+    let (found, named) = (approval::beside(plugin), spec.manifest);
+    if found != named && (named.is_some() || spec.digest.is_some()) {
+        return Err(ApprovalError::OtherManifest {
+            path: path(),
+            found,
+            named,
+        });
+    }
+    Ok(())
 }
 
 /// What is approved where the operator says yes.

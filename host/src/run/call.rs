@@ -34,6 +34,7 @@ pub struct ToolCaller {
     plugin: String,
     names: Vec<String>,
     notices: Vec<String>,
+    idle: Vec<String>,
 }
 
 impl Host {
@@ -56,8 +57,8 @@ impl Host {
             ..RunSpec::default()
         };
         let named = [&plugin.name];
-        let mut notices = grants.for_nobody(&spec, &named, "call");
-        notices.extend(grants.unwritten(&spec, &named, &[rights.whole()]));
+        let idle = grants.for_nobody(&spec, &named, "call");
+        let mut notices = grants.unwritten(&spec, &named, &[rights.whole()]);
         notices.extend(no_quota(&[rights.whole()]));
         notices.extend(grants.held_back(&*plugin)?);
         let defs = self.ask_tools(&plugin).await?;
@@ -70,13 +71,14 @@ impl Host {
         };
         let toolbox = Toolbox::new(tools(&listed, &self.config().limits)?)?;
         let names = toolbox.iter().map(|tool| tool.name.clone()).collect();
-        let secrets = self.run_secrets(&[rights.whole()])?;
+        let secrets = self.run_secrets(&[rights.whole()], &self.config().limits)?;
         let guest = self.person(plugin.digest, toolbox, rights.whole(), secrets);
         Ok(ToolCaller {
             guest,
             plugin: plugin.name.clone(),
             names,
             notices,
+            idle,
         })
     }
 
@@ -100,6 +102,11 @@ impl ToolCaller {
     /// What a person should know before a call: what is held back from the tools, and what a folder that they may write has no bound for.
     pub fn notices(&self) -> &[String] {
         &self.notices
+    }
+
+    /// What is wrong with flags of the line that do nothing.
+    pub fn idle_flags(&self) -> &[String] {
+        &self.idle
     }
 
     /// Calls a tool.

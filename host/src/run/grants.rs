@@ -151,7 +151,13 @@ impl<'a> Grants<'a> {
             if DENIABLE.contains(&text.as_str()) {
                 return text.parse::<Kind>();
             }
-            let what = format!("what can be denied is {}", DENIABLE.join(", "));
+            let mut what = format!("what can be denied is {}", DENIABLE.join(", "));
+            if let Ok(kind) = text.parse::<Kind>() {
+                let kind = kind.name();
+                what.push_str(&format!(
+                    "; nobody has {kind} but by a grant: leave it out of --allow and --own, or of these keys of the configuration"
+                ));
+            }
             Err(GrantError::new(text, what))
         });
         let denied = denied.collect::<Result<Vec<_>, _>>()?;

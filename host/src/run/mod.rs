@@ -34,7 +34,7 @@ mod upkeep;
 mod used_up;
 pub mod view;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 pub use adding::{AddSpec, Hints, Review};
 pub use approvals::{AllowSpec, ApprovedPlugin, Holds};
@@ -79,7 +79,7 @@ pub struct Host {
     config: Config,
     compiler: Compiler,
     instances: Instances,
-    egress: Arc<Egress>,
+    egress: Egress,
     store: OnceLock<Store>,
 }
 
@@ -108,7 +108,7 @@ impl Host {
         let compiler = Compiler::new(engine.clone(), cache, &config.limits, compile_in);
         let instances =
             Instances::new(engine, compiler.clone(), &config.limits).map_err(|e| HostError::Run(format!("{e:#}")))?;
-        let egress = Arc::new(Egress::new(&config.limits));
+        let egress = Egress::new(&config.limits);
         Ok(Self {
             config,
             compiler,

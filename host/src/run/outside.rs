@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use tokio_util::sync::CancellationToken;
 
@@ -39,7 +40,7 @@ pub(super) fn context(host: &Host, toolbox: Toolbox, seed: [u8; 32], secrets: Ru
         limits: host.config.limits.clone(),
         models: Catalogue::empty(),
         aliases: BTreeMap::new(),
-        egress: host.egress.clone(),
+        egress: Arc::new(host.egress.clone()),
         toolbox,
         runner: Arc::new(Runner(host.instances.clone())),
         children: Arc::new(NoChildren),
@@ -52,6 +53,7 @@ pub(super) fn context(host: &Host, toolbox: Toolbox, seed: [u8; 32], secrets: Ru
         suspend: CancellationToken::new(),
         taken: TakenBy::new(),
         denials: std::sync::Mutex::default(),
+        waited_in_vain: AtomicBool::default(),
     })
 }
 

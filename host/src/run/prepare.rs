@@ -44,6 +44,8 @@ pub(super) struct Ready {
     pub(super) task: types::Task,
     pub(super) notices: Vec<String>,
     pub(super) taken: TakenBy,
+    /// Those of them that say that a flag of the line does nothing.
+    pub(super) idle: Vec<String>,
     pub(super) limits: Limits,
     pub(super) closing_call: bool,
     pub(super) tool_delay_ms: u64,
@@ -110,17 +112,19 @@ impl Host {
             child,
         } = self.budgets(&spec.budget, model.iter().cloned().chain(others))?;
         let task = task(spec)?;
-        let secrets = self.run_secrets(&whole(&plugins))?;
+        let secrets = self.run_secrets(&whole(&plugins), &self.config.limits)?;
         secrets.are_not_in("the task", &task.prompt)?;
         secrets.are_not_in("what --inputs says", task.inputs.as_deref().unwrap_or_default())?;
         let mut notices = self.compiler.notices();
         let named = std::iter::once(&strategy.name).chain(plugins.iter().map(|p| &p.plugin.name));
         let named: Vec<&String> = named.collect();
-        notices.extend(grants.for_nobody(spec, &named, "run"));
+        let idle = grants.for_nobody(spec, &named, "run");
+        notices.extend(idle.iter().cloned());
         notices.extend(grants.unwritten(spec, &named, &reach));
         notices.extend(no_quota(&reach));
         notices.extend(grants.idle_secrets(spec, &reach));
-        if let Some(model) = model.as_ref().filter(|m| m.price.is_none() && m.provider() != SCRIPTED) {
+        // What answers on this machine sends no bill.
+        if let Some(model) = model.as_ref().filter(|m| m.price.is_none() && !m.is_on_this_machine()) {
             let name = model.full_name();
             notices.push(format!(
                 "the price of {name} is not known, so its calls count as $0 (models.\"{name}\".price in the configuration)"
@@ -150,6 +154,7 @@ impl Host {
             task,
             notices,
             taken: taken_by(&self.config),
+            idle,
             limits: self.config.limits.clone(),
             closing_call: self.config.closing_call,
             tool_delay_ms: u64::try_from(self.config.tool_delay.as_millis()).unwrap_or(u64::MAX),

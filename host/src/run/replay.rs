@@ -5,6 +5,7 @@ mod side;
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use tokio_util::sync::CancellationToken;
@@ -23,6 +24,7 @@ use crate::plugin::toolbox::Toolbox;
 use crate::run::own_limits::{in_this_process, may_be_told};
 use crate::run::prepare::{ToolPlugin, toolbox};
 use crate::run::resume::{VIEW_ONLY, built_in, first_start, recorded_plugin};
+use crate::run::root::other_host;
 use crate::run::said::Said;
 use crate::run::{CompileIn, Host, HostError, check_home};
 use crate::scrub::Secrets;
@@ -105,7 +107,7 @@ impl Host {
         let player = host.player(&store, &id, &shared, spec.plugin.as_deref())?;
         let played = player.play().await.map_err(|error| failed(&id, error))?;
         let mut notices = host.notices();
-        notices.extend(noticed(&played, spec));
+        notices.extend(noticed(&played, spec, &shared.host));
         let said = Said::recorded(&store, &store.session(&id.root())?)?;
         Ok(Replay {
             answer: said.as_ref().and_then(Said::answer),
@@ -174,10 +176,10 @@ impl Host {
             keeping: Keeping::Record(store.clone()),
             events: Events::new(&limits),
             ledger: Ledger::new(Caps::default()),
+            egress: Arc::new(self.egress.under(&limits)),
             limits,
             models: Catalogue::empty(),
             aliases: BTreeMap::new(),
-            egress: self.egress.clone(),
             toolbox,
             runner: Arc::new(Runner(self.instances.clone())),
             children: Arc::new(NoChildren),
@@ -190,6 +192,7 @@ impl Host {
             suspend: CancellationToken::new(),
             taken: BTreeMap::new(),
             denials: Mutex::default(),
+            waited_in_vain: AtomicBool::default(),
         })
     }
 }
@@ -266,8 +269,9 @@ impl Plugins<'_> {
 }
 
 /// What a person should know beside whether all is the same.
-fn noticed(played: &Played, spec: &ReplaySpec) -> Vec<String> {
+fn noticed(played: &Played, spec: &ReplaySpec, host: &str) -> Vec<String> {
     let mut notices = Vec::new();
+    notices.extend(played.difference.as_ref().and_then(|_| other_host(host)));
     if played.fuel_differs && spec.plugin.is_none() {
         notices.push(
             "the amounts of fuel differ from those recorded: this host or its engine counts otherwise than the one that ran it".to_owned(),

@@ -134,10 +134,13 @@ impl Host {
             finish_row(&session, &ended(&session, result)?).await?;
             return Err(used_up::has_ended(&store, &store.run(&id)?));
         }
-        let active = Transition::Active {
+        // One that has a record to be told again is taken up when that was told: until then it may be another run than this.
+        let active = (root.observations == 0).then_some(Transition::Active {
             attempt: root.from.attempt,
-        };
-        let steps = std::iter::once(active).chain(cancel_asked.then_some(Transition::CancelAsked));
+        });
+        let steps = active
+            .into_iter()
+            .chain(cancel_asked.then_some(Transition::CancelAsked));
         root.from.cancel_asked |= cancel_asked;
         let mut records: Vec<Record> = steps.map(|step| session.step(step, None)).collect();
         let note = |kind, body| note(&session.id, root.from.attempt, kind, body);
@@ -146,8 +149,10 @@ impl Host {
             records.push(note(NoteKind::Terms, change.body()));
         }
         records.extend(lost.map(|lost| note(NoteKind::Host, lost.into_bytes())));
-        let written = session.run.append(records, None, Sync::Durable).await;
-        written.map_err(|end| HostError::NotBegun(end.to_string()))?;
+        if !records.is_empty() {
+            let written = session.run.append(records, None, Sync::Durable).await;
+            written.map_err(|end| HostError::NotBegun(end.to_string()))?;
+        }
         let first = ctx.events.subscribe();
         resumed(&session, &ready, root.observations);
         Ok(self.launch(supervisor, session, ready, root.start, root.from, first))
@@ -260,7 +265,7 @@ impl Host {
             None if shared.aliases.is_empty() => (Catalogue::empty(), None),
             None => (Catalogue::open(&self.config.models, &shared.limits, script)?, None),
         };
-        let secrets = self.run_secrets(&whole(&plugins))?;
+        let secrets = self.run_secrets(&whole(&plugins), &shared.limits)?;
         Ok(Ready {
             strategy,
             prepared,
@@ -276,6 +281,7 @@ impl Host {
             task: agent.task.clone(),
             notices: self.compiler.notices(),
             taken: taken_by(&self.config),
+            idle: Vec::new(),
             limits: shared.limits.clone(),
             closing_call: shared.closing_call,
             tool_delay_ms: shared.tool_delay_ms,

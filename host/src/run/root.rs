@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +19,7 @@ use crate::limits::Limits;
 use crate::run::cancel::heed_requests;
 use crate::run::handle::{RunHandle, Stops};
 use crate::run::prepare::Ready;
+use crate::run::resume::first_start;
 use crate::run::said::Said;
 use crate::run::{AgentSummary, Host, HostError, RunOutcome, RunSpec, WayOn, used_up};
 use crate::session::audit::Denials;
@@ -37,10 +39,21 @@ use crate::text;
 /// Characters of an answer that a run's row keeps, for lists.
 const ANSWER_KEPT: usize = 500;
 
+/// The version of this host, and how many characters of another one's are shown.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+const VERSION_SHOWN: usize = 40;
+
 /// A run that is known to be able to begin. Nothing of it is written yet, and nothing is when it is dropped.
 pub struct ReadyRun {
     ready: Ready,
     spec: RunSpec,
+}
+
+impl ReadyRun {
+    /// What is wrong with flags of the line that do nothing. It is among what the run's events tell too.
+    pub fn idle_flags(&self) -> &[String] {
+        &self.ready.idle
+    }
 }
 
 impl Host {
@@ -124,7 +137,7 @@ impl Host {
             limits: shared.limits.clone(),
             models: ready.models.clone(),
             aliases: shared.aliases.clone(),
-            egress: self.egress.clone(),
+            egress: Arc::new(self.egress.under(&shared.limits)),
             toolbox: ready.toolbox.clone(),
             runner: Arc::new(Runner(self.instances.clone())),
             children: Arc::new(supervisor.clone()),
@@ -137,6 +150,7 @@ impl Host {
             suspend: CancellationToken::new(),
             taken: ready.taken.clone(),
             denials: std::sync::Mutex::default(),
+            waited_in_vain: AtomicBool::default(),
         })
     }
 
@@ -238,7 +252,7 @@ impl Ready {
             closing_call: self.closing_call,
             tool_delay_ms: self.tool_delay_ms,
             seed,
-            host: env!("CARGO_PKG_VERSION").to_owned(),
+            host: VERSION.to_owned(),
         }
     }
 }
@@ -345,7 +359,11 @@ pub(super) async fn conclude(session: &Session, ending: Result<Ending, End>) -> 
         Err(End::Diverged(what)) => return diverged(session, &what),
         Err(end) => return Err(end.into()),
     };
-    finish_row(session, &outcome).await?;
+    match finish_row(session, &outcome).await {
+        // The database was not there in time: whoever takes the run up writes it.
+        Ok(()) | Err(End::Suspended) => {}
+        Err(end) => return Err(end.into()),
+    }
     session.event(EventKind::RunEnded { code: outcome.code });
     Ok(outcome)
 }
@@ -444,13 +462,26 @@ fn suspended(session: &Session) -> Result<RunOutcome, HostError> {
 }
 
 fn diverged(session: &Session, what: &str) -> Result<RunOutcome, HostError> {
+    let run = &session.run;
+    // It is a hint: where the start can't be read, the run differs all the same.
+    let first = run.keeping.store().and_then(|store| first_start(store, &run.id).ok());
+    let host = first.and_then(|first| other_host(&first.run?.host));
+    let host = host.map(|words| format!("; {words}")).unwrap_or_default();
     Ok(RunOutcome {
         exit: "diverged".to_owned(),
         error: Some((
             "diverged".to_owned(),
-            format!("the run differs from its record: {what}"),
+            format!("the run differs from its record: {what}{host}"),
         )),
         ..summary_of(session)?
+    })
+}
+
+/// That another version of this host began a run, where `recorded` is not this one's: a reason for it to differ. An imported file says what it likes.
+pub(super) fn other_host(recorded: &str) -> Option<String> {
+    (recorded != VERSION).then(|| {
+        let recorded = text::line(recorded, VERSION_SHOWN);
+        format!("the run began with hermes-host {recorded}, and this is {VERSION}")
     })
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use zeroize::Zeroizing;
 
 use crate::event::now_ms;
+use crate::limits::Limits;
 use crate::llm::keys;
 use crate::plugin::grant::{Allowed, Grant, GrantError, SecretGrant};
 use crate::plugin::rights::Rights;
@@ -142,11 +143,11 @@ impl Host {
         Secrets::and_keys(secrets.iter().map(named), keys)
     }
 
-    /// The secrets of a run whose tools have these rights.
+    /// The secrets of a run whose tools have these rights, under its limits.
     ///
     /// # Errors
     /// One of them is not set, or two would stand in one place of a request.
-    pub(super) fn run_secrets(&self, tools: &[Rights]) -> Result<RunSecrets, HostError> {
+    pub(super) fn run_secrets(&self, tools: &[Rights], limits: &Limits) -> Result<RunSecrets, HostError> {
         let secrets = self.secret_file().read()?;
         for rights in tools {
             all_set(rights, &secrets)?;
@@ -159,7 +160,7 @@ impl Host {
         };
         Ok(RunSecrets {
             known: self.known(&secrets),
-            stored: Stored::new(secrets, is_granted, self.config().limits.http_lookups),
+            stored: Stored::new(secrets, is_granted, limits.http_lookups),
         })
     }
 

@@ -13,6 +13,7 @@ use crate::run::said::Said;
 use crate::run::so_far::so_far;
 use crate::run::{AgentSummary, Denials, Host, HostError, Standing};
 use crate::session::codec;
+use crate::session::emitted::Emitted;
 use crate::session::op::OpBody;
 use crate::store::{
     Edge, Effect, EffectResult, Listed, Note, NoteKind, OpKind, OperationRow, OutcomeStatus, ReturnAddress,
@@ -635,6 +636,7 @@ fn session_view(store: &Store, mut row: SessionRow, depth: usize) -> Result<Sess
                 .map(|r| r.summary)
                 .unwrap_or_default(),
             NoteKind::Terms => format!("it went on with {}", terms(&note).words()),
+            NoteKind::Emit => Emitted::read(&note.body).told,
             _ => String::from_utf8_lossy(&note.body).into_owned(),
         },
     };
@@ -660,8 +662,13 @@ fn session_view(store: &Store, mut row: SessionRow, depth: usize) -> Result<Sess
         resent,
         lost,
         operations: operations.into_iter().map(op_view).collect(),
-        notes: notes.into_iter().map(view).collect(),
+        notes: notes.into_iter().map(view).filter(tells).collect(),
     })
+}
+
+/// Whether a note tells anything: a piece that was emitted may be told with the next one.
+fn tells(note: &NoteView) -> bool {
+    note.kind != note_name(NoteKind::Emit) || !note.text.is_empty()
 }
 
 impl SessionView {

@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::secret::{Match, View};
+use super::secret::{Match, SPAN, View};
 use super::secrets::{Known, Secrets};
+use super::through;
 
 /// Small pieces are joined up to about so many bytes before they are searched.
 const JOINED: usize = 64 * 1024;
@@ -24,9 +25,12 @@ impl Secrets {
         self.rules().forbidden().is_empty()
     }
 
-    /// The longest stretch of bytes that one form of a secret takes up.
+    /// The most bytes that one form of a secret takes up, whatever the secrets are: what hangs on it may be seen. Nothing where there are none.
     pub fn longest(&self) -> usize {
-        self.rules().forbidden().span()
+        match self.is_empty() {
+            true => 0,
+            false => SPAN,
+        }
     }
 
     /// A secret that stands in `bytes`, as it is or in one of its encodings.
@@ -86,11 +90,11 @@ impl Secrets {
         self.concealed(bytes, bytes.len(), usize::MAX).bytes
     }
 
-    /// The first `shown` of `bytes` with a placeholder for each stretch that is a secret, also for one that goes on behind them: with placeholders that are
-    /// longer than what they stand for no more than `shown` bytes, each placeholder whole or not at all. Nothing but a whole secret changes what is shown:
-    /// whoever wrote the bytes would learn by how much where a guess goes wrong.
-    pub fn conceal_first<'a>(&self, bytes: &'a [u8], shown: usize) -> First<'a> {
-        self.concealed(bytes, shown, shown)
+    /// The first `settled` of `bytes`, and of these `most`, with a placeholder for each stretch that is a secret, also for one that goes on behind them: with
+    /// placeholders that are longer than what they stand for no more than `most` bytes, each placeholder whole or not at all. Nothing but a whole secret
+    /// changes what is shown: whoever wrote the bytes would learn by how much where a guess goes wrong.
+    pub fn conceal_first<'a>(&self, bytes: &'a [u8], settled: usize, most: usize) -> First<'a> {
+        self.concealed(bytes, settled.min(most), most)
     }
 
     /// What comes of the first `shown` of `bytes`, of which `most` bytes are taken.
@@ -124,7 +128,8 @@ impl Secrets {
         }
     }
 
-    /// How many bytes of a text that goes on can be told: behind them a secret may begin.
+    /// How many bytes of a text that goes on can be told: behind them a secret may begin. That hangs on less than a whole secret, and so neither it nor
+    /// anything that is measured of what is told by it may reach a guest: it is for people who watch.
     pub fn settled(&self, text: &str) -> usize {
         if self.is_empty() {
             return text.len();
@@ -143,7 +148,9 @@ impl Secrets {
         let mut found = Vec::new();
         let all = 0..bytes.len();
         let forbidden = self.rules().forbidden();
-        forbidden.find(bytes, &all, &mut View::default(), |hit| found.push(hit));
+        through(bytes.len(), || {
+            forbidden.find(bytes, &all, &mut View::default(), |hit| found.push(hit));
+        });
         found
     }
 }
@@ -236,7 +243,7 @@ mod tests {
             assert_eq!(secrets().find(text.as_bytes()), Some(Known::Secret("x")), "{text:?}");
             assert_eq!(&*secrets().conceal(text.as_bytes()), b"<[secret x]>");
             let shown = text.len() - 9;
-            let first = secrets().conceal_first(text.as_bytes(), shown);
+            let first = secrets().conceal_first(text.as_bytes(), shown, shown);
             assert_eq!((&*first.bytes, first.cut), (&b"<[secret x]"[..], true), "{shown}");
         }
     }
@@ -247,7 +254,7 @@ mod tests {
             let is_secret = secrets().find(form.as_bytes()).is_some();
             let text = format!("before {form} after");
             for shown in "before ".len() + 1..="before ".len() + form.len() {
-                let out = secrets().conceal_first(text.as_bytes(), shown);
+                let out = secrets().conceal_first(text.as_bytes(), shown, shown);
                 let expected = match is_secret {
                     true if shown < "before [secret x]".len() => b"before ".as_slice(),
                     true => b"before [secret x]".as_slice(),
@@ -280,7 +287,7 @@ mod tests {
             ),
             (value.repeat(4), placeholder.repeat(3), true),
         ] {
-            let out = secrets.conceal_first(text.as_bytes(), most);
+            let out = secrets.conceal_first(text.as_bytes(), most, most);
             assert_eq!((&*out.bytes, out.cut), (expected.as_bytes(), cut), "{text}");
             assert!(secrets.conceal(text.as_bytes()).len() >= out.bytes.len());
         }
@@ -296,12 +303,19 @@ mod tests {
                     let cut = |guess: &str| {
                         let text = format!("before {}{}", &guess[..begun], "-".repeat(beyond));
                         let shown = "before ".len() + begun;
-                        secrets().conceal_first(text.as_bytes(), shown).bytes.len()
+                        secrets().conceal_first(text.as_bytes(), shown, shown).bytes.len()
                     };
                     assert_eq!(cut(&right), cut(&wrong), "{begun} {beyond}");
                 }
             }
         }
+    }
+
+    #[test]
+    fn how_much_a_secret_takes_up_tells_nothing_of_how_long_it_is() {
+        let longest = |len: usize| Secrets::new([("x".to_owned(), "Kq7z".repeat(len / 4))]).longest();
+        assert_eq!([8, 32, 300].map(longest), [longest(4); 3]);
+        assert_eq!(Secrets::none().longest(), 0);
     }
 
     #[test]

@@ -33,6 +33,18 @@ use self::decode::Decoder;
 use self::redact::Redactor;
 use self::reduce::Reducer;
 use self::spill::Spill;
+use crate::blocking;
+
+/// Bytes from which on looking for secrets may take milliseconds.
+const LARGE: usize = 64 * 1024;
+
+/// Does work that goes through so many bytes: where they are many, other tasks of this thread go on in another one meanwhile.
+fn through<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
+    match bytes < LARGE {
+        true => work(),
+        false => blocking::in_place(work),
+    }
+}
 
 /// How much of a text is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,9 +119,11 @@ impl<S: FnMut(&str)> Scrubber<S> {
             redactor,
             outlet,
         } = self;
-        decoder.push(bytes, &mut |text| {
-            cleaner.push(text, &mut |text| {
-                redactor.push(secrets.rules(), text, &mut |text| outlet.push(text));
+        through(bytes.len(), || {
+            decoder.push(bytes, &mut |text| {
+                cleaner.push(text, &mut |text| {
+                    redactor.push(secrets.rules(), text, &mut |text| outlet.push(text));
+                });
             });
         });
     }

@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 
 use super::clean::Cleaner;
 use super::redact::{Redactor, Rules, WINDOW};
+use super::through;
 
 /// What was found: how people call it, without what it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,10 +122,12 @@ impl Secrets {
     pub(super) fn redact_counted(&self, text: &str, window: usize) -> (String, u64) {
         let mut out = String::with_capacity(text.len());
         let mut keep = |piece: &str| out.push_str(piece);
-        // A short text needs no large window.
-        let mut redactor = Redactor::new(&self.rules, window.min(text.len()));
-        Cleaner::default().push(text, &mut |piece| redactor.push(&self.rules, piece, &mut keep));
-        let count = redactor.finish(&self.rules, &mut keep);
+        let count = through(text.len(), || {
+            // A short text needs no large window.
+            let mut redactor = Redactor::new(&self.rules, window.min(text.len()));
+            Cleaner::default().push(text, &mut |piece| redactor.push(&self.rules, piece, &mut keep));
+            redactor.finish(&self.rules, &mut keep)
+        });
         (out, count)
     }
 

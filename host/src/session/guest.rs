@@ -19,6 +19,7 @@ use crate::plugin::rights::Rights;
 use crate::session::audit::{At, Gathered, Taken, Use, Which};
 use crate::session::clock::Clock;
 use crate::session::codec;
+use crate::session::emitted::{Emits, Emitted};
 use crate::session::end::End;
 use crate::session::met::Met;
 use crate::session::op::{Ended, Op, OpBody};
@@ -95,8 +96,8 @@ pub struct Guest {
     pub is_again: bool,
     /// Why the host wants it ended, noticed where no value could say so: by operations, too, that an instance before it began.
     fault: Arc<Mutex<Option<End>>>,
-    /// What it emitted and is not told yet: a secret may begin in it.
-    emitted: Mutex<String>,
+    /// What it emits.
+    emits: Mutex<Emits>,
     /// The last error that it logged: where it traps, that says more than the trap.
     logged: Mutex<Option<String>>,
     /// The call that its record does not have.
@@ -170,7 +171,8 @@ impl Guest {
         let wall = Duration::from_millis(session.run.limits.step_wall);
         let live = lost.map(|lost| lost.tape().hand_over()).unwrap_or_default();
         let gathered = lost.map(|lost| lost.tape().hand_over_gathered());
-        let gathered = gathered.unwrap_or_else(|| Gathered::new(session.run.limits.audit_targets));
+        let gathered =
+            gathered.unwrap_or_else(|| Gathered::new(session.run.limits.audit_targets, session.run.secrets.clone()));
         let tape = Mutex::new(Tape::new(stream.clone(), recorded, live, gathered));
         let step = Step::new(wall, fuel);
         // What it does again was charged when the lost one did it.
@@ -225,7 +227,7 @@ impl Guest {
             waits,
             is_again: lost.is_some(),
             fault,
-            emitted: Mutex::default(),
+            emits: Mutex::default(),
             logged: Mutex::default(),
             met: Mutex::new(None),
             fuel_differs: AtomicBool::new(false),
@@ -355,15 +357,9 @@ impl Guest {
         Ok(true)
     }
 
-    /// What can be told of what it emits: not the end of it in which a secret may begin, before the next piece comes.
-    pub fn next_emit(&self, text: &str) -> Option<String> {
-        let secrets = &self.session.run.secrets;
-        let mut held = lock(&self.emitted);
-        held.push_str(text);
-        let settled = secrets.settled(&held);
-        let rest = held.split_off(settled);
-        let told = std::mem::replace(&mut *held, rest);
-        (!told.is_empty() || text.is_empty()).then(|| secrets.without_secrets(&told).into_owned())
+    /// What is written down of the next piece that it emits.
+    pub fn next_emit(&self, piece: &str) -> Emitted {
+        lock(&self.emits).next(&self.session.run.secrets, piece)
     }
 
     /// Keeps the last error that it logged.
@@ -376,10 +372,9 @@ impl Guest {
         lock(&self.logged).clone()
     }
 
-    /// The rest of what it emitted, where nothing more comes.
-    pub fn last_emit(&self) -> Option<String> {
-        let told = std::mem::take(&mut *lock(&self.emitted));
-        (!told.is_empty()).then(|| self.session.run.secrets.without_secrets(&told).into_owned())
+    /// The same of the end of what it emitted, where it did and nothing more comes.
+    pub fn last_emit(&self) -> Option<Emitted> {
+        lock(&self.emits).last(&self.session.run.secrets)
     }
 
     pub(super) fn new_note(&self, kind: NoteKind, body: Vec<u8>) -> Note {

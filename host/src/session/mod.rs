@@ -12,6 +12,7 @@ pub mod awake;
 pub mod call;
 pub mod clock;
 pub mod codec;
+pub mod emitted;
 pub mod end;
 pub mod fuel;
 pub mod guest;
@@ -29,7 +30,7 @@ mod turns;
 pub mod waits;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -109,6 +110,8 @@ pub struct RunContext {
     pub taken: TakenBy,
     /// Denials met.
     pub denials: Mutex<Denials>,
+    /// Once the run is suspended: whether it has waited for a database that another process holds.
+    pub waited_in_vain: AtomicBool,
 }
 
 /// What an alias of a model stands for, from the beginning of a run to its end.
@@ -120,15 +123,18 @@ pub struct Alias {
     pub price: Option<Price>,
 }
 
-/// Why the last records of a run that was suspended could not be written down.
-const BUSY: &str = "the database was busy for longer than limits.store.busy";
+/// How long a run that is suspended waits for the database at most, where nothing of this process is committed meanwhile: whoever stops it waits for that.
+const LAST_WAIT: Duration = Duration::from_millis(1_500);
+
+/// The same, where it has just waited in vain.
+const LAST_WAIT_AGAIN: Duration = Duration::from_millis(50);
 
 impl RunContext {
-    /// Commits records, and an effect with them. A busy database is waited for, until the run is suspended. Where there is no journal
+    /// Commits records, and an effect with them. A busy database is waited for, until the run is suspended and a moment longer. Where there is no journal
     /// nothing is kept, and nothing can be changed.
     ///
     /// # Errors
-    /// The store failed, or the run is owned by somebody else now.
+    /// The store failed, or the run is owned by somebody else now; [`End::Suspended`] where the database was not there in time.
     pub async fn append(
         &self,
         records: Vec<Record>,
@@ -148,8 +154,8 @@ impl RunContext {
         }
     }
 
-    /// What an append comes to. Once the run is suspended, only as long as `store.busy` says without a commit of this process: what is under way
-    /// may be committed already, and must not be appended twice.
+    /// What an append comes to. Once the run is suspended, only for a short time without a commit of this process: what is under way may be committed
+    /// already, and must not be appended twice. What is not written by then is as if the process had been killed before it.
     async fn patiently<T>(&self, store: &Store, appended: impl Future<Output = T>) -> Option<T> {
         tokio::pin!(appended);
         tokio::select! {
@@ -157,23 +163,25 @@ impl RunContext {
             appended = &mut appended => return Some(appended),
             () = self.suspend.cancelled() => {}
         }
-        let busy = Duration::from_millis(self.limits.store_busy);
-        store.while_it_commits(busy, &mut appended).await
+        let most = match self.waited_in_vain.load(Ordering::Relaxed) {
+            true => LAST_WAIT_AGAIN,
+            false => LAST_WAIT,
+        };
+        let busy = Duration::from_millis(self.limits.store_busy).min(most);
+        let appended = store.while_it_commits(busy, &mut appended).await;
+        self.waited_in_vain.store(appended.is_none(), Ordering::Relaxed);
+        appended
     }
 
-    /// Commits the last records of a session. A busy database is waited for until the run is suspended, and then as long as
-    /// `store.busy` says.
+    /// Commits the last records of a session, as [`RunContext::append`] does.
     ///
     /// # Errors
     /// As [`RunContext::append`].
     pub async fn append_last(&self, records: Vec<Record>) -> Result<(), End> {
-        match self.append(records, None, Sync::Durable).await {
-            Err(End::Suspended) => Err(End::Storage(BUSY.to_owned())),
-            other => other.map(drop),
-        }
+        self.append(records, None, Sync::Durable).await.map(drop)
     }
 
-    /// Changes the run's row, when the database is there: as [`RunContext::append_last`] waits for it.
+    /// Changes the run's row, when the database is there: as [`RunContext::append`] waits for it.
     ///
     /// # Errors
     /// As [`RunContext::append`].
@@ -184,7 +192,7 @@ impl RunContext {
         let updated = journal.store.update_run_patiently(&journal.owner, update);
         match self.patiently(&journal.store, updated).await {
             Some(updated) => updated.map_err(|error| End::store(&error)),
-            None => Err(End::Storage(BUSY.to_owned())),
+            None => Err(End::Suspended),
         }
     }
 

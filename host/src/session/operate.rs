@@ -24,7 +24,7 @@ use crate::session::guest::Guest;
 use crate::session::in_flight::Flying;
 use crate::session::op::{Ended, Op, OpEnd};
 use crate::session::runner::Waiting;
-use crate::store::{Intent, NoteKind, OpKind, Outcome, OutcomeStatus, Record, Sync};
+use crate::store::{Intent, NoteKind, OpKind, Outcome, OutcomeStatus, Record, Sync, Transition};
 
 impl Guest {
     /// Grant, caps, ledger, intent; then the operation runs in a task of the session. Gives its number, and the refusal where it never
@@ -531,6 +531,28 @@ impl<C: Operation> Again<C> {
         }
         guest.spawn_begun(call, begun, reservation);
         Ok(())
+    }
+}
+
+/// That an agent is taken up again: it is, when all that is recorded of it has been told.
+struct TakenUp;
+
+impl Postponed for TakenUp {
+    fn go(self: Box<Self>, guest: Arc<Guest>) -> Waiting<'static, Result<(), End>> {
+        Box::pin(async move {
+            let attempt = guest.stream.attempt;
+            let active = guest.session.step(Transition::Active { attempt }, None);
+            guest.append_apart(vec![active], Sync::Commit).await
+        })
+    }
+
+    fn leave(self: Box<Self>, _guest: &Guest) {}
+}
+
+impl Guest {
+    /// Writes down that its agent is taken up again when all that is recorded of it has been told, and nothing where it differs from that.
+    pub fn postpone_active(&self) {
+        self.postpone(Box::new(TakenUp));
     }
 }
 

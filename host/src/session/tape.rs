@@ -6,8 +6,10 @@ use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use crate::amounts::Amounts;
 use crate::error::Refusal;
 use crate::ids::{Digest, StreamId};
+use crate::scrub::Secrets;
 use crate::session::audit::Gathered;
 use crate::session::codec;
+use crate::session::emitted;
 use crate::session::end::End;
 use crate::session::op::{Ended, Op};
 use crate::store::{Answer, Note, NoteKind, Observation, OutcomeStatus, Record, Transition};
@@ -281,7 +283,7 @@ impl Tape {
 
     /// What was done with rights so far, for the instance that takes this one's place.
     pub(super) fn hand_over_gathered(&mut self) -> Gathered {
-        std::mem::replace(&mut self.gathered, Gathered::new(0))
+        std::mem::replace(&mut self.gathered, Gathered::new(0, Secrets::none()))
     }
 
     /// Whether a model was asked inside tool call `number`, as the journal has it.
@@ -298,7 +300,7 @@ impl Tape {
     }
 }
 
-/// Bytes that a record adds to the journal, roughly.
+/// Bytes that a record adds to the journal, roughly: nothing in which less than a whole secret has a say, as a guest sees their sum.
 pub fn size(record: &Record) -> usize {
     OVERHEAD
         + match record {
@@ -308,6 +310,7 @@ pub fn size(record: &Record) -> usize {
                 ..
             }) => bytes.len(),
             Record::Outcome(outcome) => outcome.body.len(),
+            Record::Note(note) if note.kind == NoteKind::Emit => emitted::counted(&note.body),
             Record::Note(note) => note.body.len(),
             Record::Start(start) => start.body.len(),
             Record::Intent(intent) => 32 * intent.request.len(),
@@ -340,7 +343,7 @@ mod tests {
     }
 
     fn tape(recorded: Recorded) -> Tape {
-        Tape::new(stream(), recorded, BTreeMap::new(), Gathered::new(0))
+        Tape::new(stream(), recorded, BTreeMap::new(), Gathered::new(0, Secrets::none()))
     }
 
     fn said(kind: NoteKind, words: &str) -> Note {

@@ -145,7 +145,7 @@ impl Store {
             // Where this fails, whoever begins it anew or sweeps files tries again.
             let _ = std::fs::remove_file(self.0.files.lock_path(run));
         }
-        self.sweep_run(number).await
+        self.sweep_run(number, None).await
     }
 
     /// Writes records of a copy, and waits for a busy database for as long as the caller does.

@@ -33,7 +33,7 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// The database can't be read. It was left as it is.
-    #[error("{} is damaged: {what}; restore a backup, or move the folder away to begin anew", path.display())]
+    #[error("{} is damaged: {what}; restore a backup, or move hermes.db*, runs and components beside it away to begin anew", path.display())]
     Corrupt {
         /// The database.
         path: PathBuf,

@@ -16,6 +16,7 @@ use super::files::{Files, private, shared};
 use super::hidden::{is_led_to, is_stored_as};
 use super::key::{NUMBERS, range};
 use super::listing::{self, Found, none_would_go};
+use super::owner::LockState;
 use super::record::Sync;
 use super::rows::RunRow;
 use super::runs::{IMPORTED_EPOCH, NOT_WHOLE, epoch_at};
@@ -296,10 +297,11 @@ impl Store {
         })?;
         let mut damaged = None;
         for (number, id) in left {
-            if let Some(run) = id.and_then(|id| id.parse::<RunId>().ok()) {
-                self.sweep_lock(&run)?;
+            let run = id.and_then(|id| id.parse::<RunId>().ok());
+            if let Some(run) = &run {
+                self.sweep_lock(run)?;
             }
-            match self.sweep_run(number).await {
+            match self.sweep_run(number, run.as_ref()).await {
                 Err(error @ StoreError::Corrupt { .. }) => damaged = damaged.or(Some(error)),
                 swept => swept?,
             }
@@ -312,11 +314,12 @@ impl Store {
     /// # Errors
     /// As of [`Store::sweep_rows`].
     pub async fn sweep_rows_of(&self, run: &Prunable) -> Result<(), StoreError> {
-        self.sweep_run(run.number).await
+        self.sweep_run(run.number, Some(&run.run)).await
     }
 
-    /// Removes what is left of the removed run that had this number. What can't be removed of one part holds up no other part.
-    pub(super) async fn sweep_run(&self, number: i64) -> Result<(), StoreError> {
+    /// Removes what is left of the removed run that had this number. What can't be removed of one part holds up no other part. That it was removed stays known
+    /// while its lock file is there, which would tell of a run that was lost.
+    pub(super) async fn sweep_run(&self, number: i64, run: Option<&RunId>) -> Result<(), StoreError> {
         let mut damaged = None;
         for part in Part::ALL {
             match self.all_go(move |conn| sweep_some(conn, number, part)).await {
@@ -324,9 +327,10 @@ impl Store {
                 swept => swept?,
             }
         }
-        match damaged {
-            Some(error) => Err(error),
-            None => self.all_go(move |conn| sweep_rest(conn, number)).await,
+        match (damaged, run) {
+            (Some(error), _) => Err(error),
+            (None, Some(run)) if self.tells_of(run)? && self.is_gone(run)? => Ok(()),
+            (None, _) => self.all_go(move |conn| sweep_rest(conn, number)).await,
         }
     }
 
@@ -341,6 +345,12 @@ impl Store {
         };
         while self.submit(Sync::Commit, None, work).await? == Left::More {}
         Ok(())
+    }
+
+    /// Whether the run's lock file tells of records.
+    fn tells_of(&self, run: &RunId) -> Result<bool, StoreError> {
+        let state = self.0.files.lock_state(run)?;
+        Ok(matches!(state, LockState::Line(line) if line.head.seq > 0))
     }
 
     /// Removes the lock file of a run that has no row, unless somebody holds it.

@@ -166,9 +166,6 @@ pub(super) fn whose(conn: &Connection, row: &StoredSpace) -> Result<Option<i64>,
 /// Whether it may be a space of this run where no checksum says whose it is: the index leads from this run to it, or its row says so and the index leads from no
 /// other that is there.
 fn may_be_of(conn: &Connection, row: &StoredSpace, run: i64) -> Result<bool, Fault> {
-    if row.space.run != run && row.sound {
-        return Ok(false);
-    }
     if let Some(owner) = whose(conn, row)? {
         return Ok(owner == run);
     }
@@ -182,6 +179,14 @@ fn may_be_of(conn: &Connection, row: &StoredSpace, run: i64) -> Result<bool, Fau
         }
     }
     Ok(true)
+}
+
+/// The numbers of the spaces to which the index leads from this run.
+fn led_to(conn: &Connection, run: i64) -> Result<BTreeSet<i64>, Fault> {
+    let mut select =
+        conn.prepare_cached("SELECT no FROM space INDEXED BY sqlite_autoindex_space_1 WHERE run = ?1 ORDER BY name")?;
+    let numbers = select.query_map([run], |row| row.get(0))?;
+    Ok(numbers.collect::<Result<_, _>>()?)
 }
 
 /// The numbers of the runs from which the index by which spaces are found leads to this one. An index that can't be read leads from none.
@@ -321,8 +326,12 @@ impl Space {
             Err(fault) if fault.is_corrupt() => readable_rows(conn, run)?,
             rows => rows?,
         };
+        let led = unless_unreadable(led_to(conn, run))?;
         let mut stored = Vec::new();
         for row in rows {
+            if row.sound && row.space.run != run && !led.contains(&row.space.number) {
+                continue;
+            }
             if row.was_of(run) || may_be_of(conn, &row, run)? {
                 stored.push((row.space, row.sound));
             }

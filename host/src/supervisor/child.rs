@@ -196,6 +196,8 @@ impl Candidate {
     async fn fails(&mut self, run: &Arc<RunContext>, refusal: Refusal) -> Option<types::RunResult> {
         match self.ends(run, refusal).await {
             Ok(result) => result,
+            // It ends when the run goes on.
+            Err(End::Suspended) => None,
             Err(end) => {
                 self.supervisor.failed(run, &end);
                 None

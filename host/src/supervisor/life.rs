@@ -135,7 +135,9 @@ impl Agent {
             let end = ending::read(&session, Err(Stopped::Host(End::Cancelled)));
             return Box::pin(self.end(supervisor, guest, end)).await;
         }
-        if session.parent.is_some() {
+        if guest.is_replaying() {
+            guest.postpone_active();
+        } else if session.parent.is_some() {
             self.write_active(history.attempts).await?;
         }
         self.announce(history.attempts);
@@ -235,7 +237,7 @@ impl Agent {
             if let Err(stopped) = self.while_asked(parked(guest)).await? {
                 return Ok(Err(stopped));
             }
-            if self.had_its_grace() {
+            if self.ends_untold(supervisor) {
                 return Ok(Err(Stopped::Host(End::Cancelled)));
             }
             *guest = self.built_again(guest)?;
@@ -279,11 +281,12 @@ impl Agent {
         Ok(work.await)
     }
 
-    /// Whether its grace is over before an instance could be built again for it to hear of its end: where very many are cancelled at once. One that has
-    /// had children may have waited for them first, and has its grace after that.
-    fn had_its_grace(&self) -> bool {
+    /// Whether no instance is built again for it to hear of its end, as very many are cancelled at once: its grace is over before, or as many look for a
+    /// place as there are. One that has had children may have waited for them first, and has its grace after that.
+    fn ends_untold(&self, supervisor: &Supervisor) -> bool {
         let grace = Duration::from_millis(self.session.run.limits.cancel_grace);
-        self.heard.get().is_some_and(|heard| heard.elapsed() >= grace) && self.session.children().is_empty()
+        let is_over = |heard: &Instant| heard.elapsed() >= grace || !supervisor.instances().has_places();
+        self.heard.get().is_some_and(is_over) && self.session.children().is_empty()
     }
 
     /// This step, behind that its end was asked for where that is not in its row.
@@ -403,7 +406,7 @@ impl Agent {
         Ok(Wait::Over(self.guest(&attempt, Recorded::default())))
     }
 
-    /// A child's instance is about to be. (A root's row says so with its start record.)
+    /// A child's instance is about to be. (A root's row says so with its start record, or when a resume finds nothing to tell it again.)
     async fn write_active(&self, attempt: u32) -> Result<(), End> {
         let session = &self.session;
         let active = session.step(Transition::Active { attempt }, None);
@@ -437,7 +440,11 @@ impl Agent {
         guest.attempt.tasks.close();
         guest.attempt.tasks.wait().await;
         self.session.charge_wall();
-        guest.record(self.told(Transition::Interrupted)).await?;
+        match guest.record(self.told(Transition::Interrupted)).await {
+            // Another process holds the database. The run stops all the same, and goes on as one whose process was killed.
+            Ok(()) | Err(End::Suspended) => {}
+            Err(end) => return Err(end),
+        }
         self.session.event(EventKind::Suspended);
         Ok(Ending::Suspended)
     }

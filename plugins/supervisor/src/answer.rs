@@ -54,8 +54,10 @@ impl<H: Host> Supervisor<'_, H> {
             })
         });
         let reports: Vec<_> = reports.collect();
-        self.host
-            .progress(&format!("writes the answer from {} reports", reports.len()));
+        self.host.progress(&match reports.len() {
+            1 => "writes the answer from a report".to_owned(),
+            n => format!("writes the answer from {n} reports"),
+        });
         let question = words::answer(self.task, &reports, missing);
         let mut answer = self.ask(&question);
         // The host lets one more question through when iterations are used up.

@@ -62,7 +62,7 @@ impl<H: Host> Supervisor<'_, H> {
         } else {
             Outcome::NotAchieved
         };
-        let head = format!("{done} of {} sub-tasks have a result so far.", self.board.pieces.len());
+        let head = format!("{done} of {} sub-tasks have a result.", self.board.pieces.len());
         let mut report = Report::new(outcome, format!("{head}\n\n{}", listed(&self.board)));
         report.open_questions = open_questions(&self.board);
         self.dress(&mut report);

@@ -10,7 +10,7 @@ use hermes_tests::model::{Fault, Script, Turn};
 use hermes_tests::output::steering;
 use hermes_tests::program::steps;
 use hermes_tests::terminal::Terminal;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::cases;
 use crate::cases::lists::Listed;

@@ -76,6 +76,48 @@ fn f12_a_trap_before_and_after_a_host_call() {
     );
 }
 
+/// What the call did is recorded before its answer is told, in the midst of which its guest breaks.
+#[test]
+fn f12_a_trap_within_a_host_call() {
+    let (_server, home) = place(Script::always(Turn::text("well")));
+    let plugins = home.path().join("plugins");
+    std::fs::create_dir_all(&plugins).unwrap();
+    for guest in ["answer-trap", "deep"] {
+        std::fs::copy(guests::built(guest), plugins.join(guest).with_extension("wasm")).unwrap();
+    }
+    let own = json!([{ "space": "traps", "prefix": "", "access": "ReadWrite" }]);
+    let within = ChildSpec::of("answer-trap", "").with("spaces", own);
+    let deep = ChildSpec::of("deep", "1000000");
+    let output = home.host().probe(&steps(&[
+        within.spawn(),
+        join(0),
+        json!({ "do": "open", "name": "traps" }),
+        json!({ "do": "keys", "space": 0, "prefix": "", "limit": 9 }),
+        deep.spawn(),
+        join(1),
+    ]));
+    let output = output.output().expect(0);
+    let seen = output.seen();
+    assert_eq!([exit(&seen[1]), exit(&seen[5])], ["Trapped", "Trapped"]);
+    assert!(words(&seen[1]).contains("unreachable"), "{}", seen[1]);
+    assert_eq!(seen[3]["ok"].as_array().unwrap().len(), 1, "{}", seen[3]);
+    let shown = shown(&home, output.json()["run"].as_str().unwrap());
+    let operations = shown["agents"][1]["operations"].as_array().unwrap().iter();
+    let writes: Vec<&Value> = operations.filter(|op| op["kind"] == "write").collect();
+    assert_eq!(writes.len(), 1, "{shown}");
+    assert_eq!(writes[0]["status"], "done", "{shown}");
+    // Of a stack of many thousand calls the innermost.
+    let told = words(&seen[5]);
+    let (cause, frames) = told.split_once('\n').unwrap();
+    assert!(cause.contains("stack overflow"), "{told}");
+    assert_eq!(
+        frames.lines().filter(|line| line.starts_with("  at ")).count(),
+        20,
+        "{told}"
+    );
+    assert_eq!(frames.lines().count(), 20, "{told}");
+}
+
 #[test]
 fn f13_a_crash_loop() {
     let (server, home) = place(Script::always(Turn::text("well")));

@@ -1,19 +1,16 @@
 //! The disk is full, or fails: the run stops with the reason, tells nobody what is not written down, and goes on when the disk is well again.
 
-use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use hermes_tests::Shim;
-use hermes_tests::model::Request;
 use hermes_tests::shim::{Action, EIO, ENOSPC, When};
 use rustix::process::geteuid;
 
 use crate::end::End;
 use crate::kills::bulky;
-use crate::place::{Files, Place, completions, newest, sends, shown};
+use crate::place::{completions, newest, sends, shown};
 use crate::recorded::{Fate, Met, Recorded};
 use crate::{eventually, full};
 
@@ -43,7 +40,7 @@ fn sweep(recorded: &Recorded, calls: &str, path: &str, error: i32, says: &'stati
 fn endures(recorded: &Recorded, calls: &str, path: &str, error: i32, step: usize) {
     let begun = Instant::now();
     let mut met = 0;
-    for n in (1..).step_by(if full() { step / 16 + 1 } else { step }) {
+    for n in (1..).step_by(if full() { 1 } else { step }) {
         let place = recorded.place();
         let shim = Shim::new().rule(calls, path, When::From(n), &Action::Errno(error));
         let output = shim.on(recorded.host(&place)).output();
@@ -109,8 +106,8 @@ fn f06_disk_full_where_a_component_is_kept() {
 #[test]
 fn f07_a_database_that_takes_nothing_from_its_log() {
     let recorded = bulky();
-    endures(&recorded, "write,truncate", "hermes.db", ENOSPC, 701);
-    endures(&recorded, "write,truncate", "hermes.db", EIO, 601);
+    endures(&recorded, "write,truncate", "hermes.db", ENOSPC, 101);
+    endures(&recorded, "write,truncate", "hermes.db", EIO, 83);
 }
 
 /// An anchor behind the journal is normal.
@@ -282,7 +279,7 @@ fn f07_a_sync_for_a_copy_of_the_log_that_fails_once_is_the_last() {
     assert!(copies.len() > 1, "the log was copied at the end alone: {copies:?}");
     let (mut cases, mut stopped) = (0, 0);
     for n in 1.. {
-        if !full() && n % 11 != 1 && !copies.contains(&n) {
+        if !full() && n % 29 != 1 && !copies.contains(&n) {
             continue;
         }
         let (place, moment) = (recorded.place(), format!("sync {n} of the log failed once"));
@@ -344,74 +341,4 @@ fn f06_nowhere_to_print() {
     );
     let run = newest(&place.home).unwrap();
     End::shown(&place.home, &run).assert_like(&recorded.end, "its answer goes nowhere");
-}
-
-/// Of these requests each is made only when the answer of the one before it was heard.
-const HEARD: [(&str, &str); 8] = [
-    ("ROOT ONE", "PAR ONE"),
-    ("ROOT ONE", "CHILD A ONE"),
-    ("CHILD A ONE", "CHILD A TWO"),
-    ("CHILD B LOST", "CHILD B AGAIN"),
-    ("CHILD D CALLS", "CHILD D HEARD"),
-    ("TOOL ASKS", "ROOT CODE"),
-    ("PAR ONE", "ROOT CODE"),
-    ("PAR TWO", "ROOT CODE"),
-];
-
-fn asks(requests: &[Request], words: &str) -> bool {
-    requests.iter().any(|request| request.last().contains(words))
-}
-
-/// What of the host's files survives a loss of power, in the worst case: each as it was when it was synced last, in `image`.
-fn survives(place: &Place, image: &Path, lock_survives: bool) -> Files {
-    let synced = |name: &str| fs::read(image.join(name)).ok();
-    let names = fs::read_dir(image)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let names: BTreeSet<String> = names.collect();
-    // It was synced before it had its name.
-    let draft = names
-        .iter()
-        .find(|name| name.starts_with("hermes.db."))
-        .and_then(|name| synced(name));
-    let file = |(path, now): (PathBuf, Vec<u8>)| {
-        let name = path.file_name()?.to_str()?.to_owned();
-        let bytes = match name.as_str() {
-            "hermes.db-shm" => None,
-            "hermes.db" => synced("hermes.db").or(draft.clone()),
-            "hermes.db-wal" => synced("hermes.db-wal"),
-            _ if name.ends_with(".lock") && !lock_survives => synced(&name),
-            _ => Some(now),
-        };
-        Some((path, bytes?))
-    };
-    place.files().into_iter().filter_map(file).collect()
-}
-
-#[test]
-fn f04_power_is_lost() {
-    let recorded = Recorded::everything();
-    let mut fates = Vec::new();
-    for n in (2..).step_by(if full() { 1 } else { 3 }) {
-        let (place, image) = (recorded.place(), tempfile::tempdir().unwrap());
-        let shim = Shim::new().rule("sync", "*/host/", When::Always, &Action::Copy(image.path().to_owned()));
-        let shim = shim.rule("sync", "-wal", When::At(n), &Action::KillBefore);
-        let killed = shim.on(recorded.host(&place)).output().code.is_none();
-        // The line in the run's lock file is written after the sync that it tells of, and not synced itself.
-        place.restore(&survives(&place, image.path(), n % 2 == 0));
-        let before = place.server.requests();
-        fates.push(recorded.ends_well_after_a_loss(&place, &format!("power is lost before sync {n}")));
-        let after = place.server.requests().split_off(before.len());
-        for (first, then) in HEARD {
-            let heard = asks(&before, then);
-            assert!(
-                !heard || !asks(&after, first),
-                "sync {n}: {first:?} was answered, and that is lost"
-            );
-        }
-        if !killed {
-            break;
-        }
-    }
-    assert!(fates.len() > 5, "{fates:?}");
 }

@@ -56,7 +56,7 @@ fn f01_kill_in_the_midst_of_a_journal_write() {
 fn f01_kill_where_no_write_is_synced() {
     // What a killed process wrote is in the system's hands, whoever syncs.
     let recorded = Recorded::configured("durability = \"process\"");
-    sweep(&recorded, "write", "-wal", &Action::KillBefore, [61, 7]);
+    sweep(&recorded, "write", "-wal", &Action::KillBefore, [61, 1]);
     let place = recorded.place();
     let shim = Shim::new().rule("sync", "-wal", When::Always, &Action::Count);
     shim.on(recorded.host(&place)).output().expect(0);
@@ -110,13 +110,14 @@ fn f02_kill_when_one_answer_is_kept_and_not_yet_asked_for() {
     );
 }
 
-/// Writes enough for the log to be copied into the database meanwhile: from 4 MiB on.
+/// Writes enough for the log to be copied into the database meanwhile: from 4 MiB on. Each value takes the place of one of another length, so that few pages
+/// are copied each time, and every one of them can be met.
 pub(crate) fn bulky() -> Recorded {
+    let put = |bytes: usize| json!({ "do": "put-bytes", "space": 0, "key": "k", "bytes": bytes });
+    let puts = json!({ "do": "repeat", "n": 20, "until_error": true, "steps": [put(60_000), put(50_000)] });
     let mut steps = vec![json!({ "do": "open", "name": "notes" })];
-    for (part, asked) in ["ROOT ONE", "PAR ONE", "PAR TWO"].into_iter().enumerate() {
-        let put = |n: usize| json!({ "do": "put-bytes", "space": 0, "key": format!("{part}/{n}"), "bytes": 250_000 });
-        steps.extend((0..9).map(put));
-        steps.push(ask(asked));
+    for asked in ["ROOT ONE", "PAR ONE", "PAR TWO"] {
+        steps.extend([puts.clone(), ask(asked)]);
     }
     steps.push(json!({ "do": "changes", "space": 0, "prefix": "", "since": 0, "wait_ms": 0 }));
     Recorded::of(json!({ "steps": steps }), script())
@@ -125,8 +126,8 @@ pub(crate) fn bulky() -> Recorded {
 #[test]
 fn f03_kill_in_a_checkpoint() {
     let recorded = bulky();
-    sweep(&recorded, "write,truncate", "hermes.db", &Action::KillBefore, [199, 17]);
-    sweep(&recorded, "write,truncate", "hermes.db", &Action::Tear(2048), [401, 43]);
+    sweep(&recorded, "write,truncate", "hermes.db", &Action::KillBefore, [29, 1]);
+    sweep(&recorded, "write,truncate", "hermes.db", &Action::Tear(2048), [47, 1]);
     sweep(&recorded, "sync", "hermes.db", &Action::KillBefore, [1, 1]);
 }
 

@@ -6,12 +6,14 @@
 #![allow(clippy::unwrap_used, reason = "what fails shall fail the test")]
 
 mod agents;
+mod clocks;
 mod disk;
 mod end;
 mod files;
 mod kills;
 mod losses;
 mod place;
+mod power;
 mod processes;
 mod program;
 mod providers;

@@ -80,6 +80,11 @@ fn f08_a_run_waits_for_a_lock_for_as_long_as_it_takes() {
     server.wait_for(1, LONG);
     let database = locked(&home);
     thread::sleep(Duration::from_secs(1));
+    // By now it has computed. Who asked for the lock all the time would take all of another second.
+    let before = process.processor_ticks();
+    thread::sleep(Duration::from_secs(1));
+    let ticks = process.processor_ticks() - before;
+    assert!(ticks < 50, "it spins: {ticks} hundredths of a second");
     assert!(!process.has_ended(), "it waits");
     database.execute_batch("COMMIT").unwrap();
     let output = process.finish().expect(0);
@@ -108,6 +113,43 @@ fn f08_a_lock_held_for_longer_than_a_step() {
     database.execute_batch("COMMIT").unwrap();
     let output = process.finish().expect(0);
     assert_eq!((server.requests().len(), output.spent("iterations")), (2, 2));
+}
+
+/// Whoever stops a run does not wait for others: what can't be written down is made again when it goes on.
+#[test]
+fn f08_a_run_that_waits_for_a_lock_can_be_stopped() {
+    let (server, home) = begun();
+    let compute = json!({ "do": "compute", "n": 100_000_000 });
+    let open = json!({ "do": "open", "name": "notes" });
+    let put = json!({ "do": "put", "space": 0, "key": "k", "value": "a value" });
+    let child = ChildSpec::parked(600_000).spawn();
+    let steps = json!([open, child, ask("ROOT ONE"), compute, put, ask("PAR ONE")]);
+    let by_database = || -> Box<dyn FnOnce()> {
+        let database = locked(&home);
+        Box::new(move || database.execute_batch("COMMIT").unwrap())
+    };
+    let by_gate = || -> Box<dyn FnOnce()> {
+        let gate = fs::File::open(home.path().join("host/write.lock")).unwrap();
+        gate.lock().unwrap();
+        Box::new(move || gate.unlock().unwrap())
+    };
+    let locks: [&dyn Fn() -> Box<dyn FnOnce()>; 2] = [&by_database, &by_gate];
+    for lock in locks {
+        let before = server.asked();
+        let process = home.host().probe(&json!({ "steps": steps, "summary": "done" })).start();
+        server.wait_for(before + 1, LONG);
+        let unlock = lock();
+        let sent = Instant::now();
+        process.signal(Signal::INT);
+        let output = process.finish().expect(130);
+        let took = output.ended - sent;
+        assert!(took < Duration::from_secs(2) + slack(), "{took:?}");
+        assert_eq!(output.json()["exit"], "interrupted", "{}", output.stderr);
+        unlock();
+        let run = output.json()["run"].as_str().unwrap().to_owned();
+        let ended = resume(&home, &run).output().expect(0);
+        assert_eq!(ended.spent("iterations"), 2);
+    }
 }
 
 #[test]
@@ -234,7 +276,7 @@ fn f17_a_file_that_may_grow_no_more() {
 }
 
 /// Offsets of the time of day, in seconds: a leap second and an hour to and fro, ten years back, the year 2100.
-const JUMPS: [i64; 7] = [0, 1, -1, 3_600, -3_600, -315_360_000, 2_366_841_600];
+pub(crate) const JUMPS: [i64; 7] = [0, 1, -1, 3_600, -3_600, -315_360_000, 2_366_841_600];
 
 #[test]
 fn f20_the_clock_jumps_while_a_run_is_under_way() {
@@ -462,6 +504,7 @@ fn f21_many_runs_and_file_descriptors_for_some() {
         .output();
     assert!(matches!(some.code, Some(0..=2)), "{:?}: {}", some.code, some.stderr);
     let ended = returned(&some);
+    assert!(!ended.is_empty(), "none had what it needs: {}", some.stderr);
     let before = sends(&place.server);
     let rest = resume_all(&place.home).output().expect(0);
     assert_eq!(ended.len() + returned(&rest).len(), RUNS, "{}", some.stdout);
@@ -531,7 +574,21 @@ fn f24_a_blackboard_from_two_processes() {
             .collect()
     };
     let killed = Shim::new().rule("write", "-wal", When::At(600), &Action::KillBefore);
-    let (one, two) = (writers(&home).start(), killed.on(writers(&home)).start());
+    let (one, mut two) = (writers(&home).start(), killed.on(writers(&home)).start());
+    // Who looks meanwhile is answered, and holds up nobody.
+    let mut looked = 0;
+    while !two.has_ended() {
+        let listed = home.host().args(["runs", "--output", "json"]).output().expect(0).json();
+        for run in listed.as_array().unwrap() {
+            let run = run["run"].as_str().unwrap();
+            let seen = shown(&home, run);
+            assert_eq!(seen["run"], run, "{seen}");
+            let tree = home.host().args(["tree", run]).output().expect(0).stdout;
+            assert!(tree.contains(run), "{tree}");
+            looked += 1;
+        }
+    }
+    assert!(looked > 0, "it was too fast to be looked at");
     assert_eq!(two.finish().code, None, "it is killed on the way");
     let one = one.finish().expect(0);
     let runs = home.host().args(["runs", "--output", "json"]).output().expect(0).json();

@@ -64,6 +64,17 @@ fn open(name: &str) -> Value {
     json!({ "do": "open", "name": name })
 }
 
+/// Does a step, and shows nothing of what it told: that is another in each run.
+fn hidden(step: &Value) -> Value {
+    json!({ "do": "if-failed", "step": step, "steps": [] })
+}
+
+/// Reads the clocks so often that the time of day is taken in, and random numbers. From the step `witness` on, each step asks for what only they can name.
+fn chance() -> [Value; 2] {
+    let clocks = json!({ "do": "clocks", "readings": 1_100 });
+    [hidden(&clocks), hidden(&json!({ "do": "random", "bytes": 8 }))]
+}
+
 fn append(space: usize) -> Value {
     json!({ "do": "append", "space": space, "prefix": "log/", "value": "a line" })
 }
@@ -85,7 +96,8 @@ fn child(steps: &[Value], space: &str) -> ChildSpec {
 }
 
 /// Four children, one of which traps and is started again, and one that runs out of iterations and makes its closing call; completions and tool
-/// calls side by side; a tool that asks the model; an iteration that is given back; entries put, appended, compared and set.
+/// calls side by side; a tool that asks the model; an iteration that is given back; entries put, appended, compared and set; clocks and random numbers
+/// on which it hangs what is asked for behind them, in the root and in a child.
 pub(crate) fn program() -> Value {
     let put = |value: &str, version: Option<u64>| json!({ "do": "put", "space": 0, "key": "plan", "value": value, "if_version": version });
     let call = |name: &str, arguments: Value| json!({ "do": "start-call", "name": name, "arguments": arguments });
@@ -93,13 +105,19 @@ pub(crate) fn program() -> Value {
     let wait = |n: usize| json!({ "do": "wait", "pending": n });
     let spent = |d: &str| json!({ "do": "spent", "dimension": d });
     let echo = || json!({ "text": "hello" });
+    let witness = || json!({ "do": "witness", "space": 0 });
+    let [clocks, random] = chance();
     let a = child(
         &[
             open("a"),
+            witness(),
+            clocks.clone(),
             ask("CHILD A ONE"),
             append(0),
             append(0),
+            random.clone(),
             ask("CHILD A TWO"),
+            clocks.clone(),
             append(0),
         ],
         "a",
@@ -122,6 +140,7 @@ pub(crate) fn program() -> Value {
     let d = d.with("toolsets", json!(["probe-tool"])).limit("Iterations", 1);
     json!({ "steps": [
         open("notes"), put("one", None), put("two", Some(1)), put("lost", Some(1)), append(0), open("a"), open("b"), open("c"),
+        witness(), clocks, random,
         ask("ROOT ONE"),
         a.spawn(), b.spawn(), c.spawn(), d.spawn(),
         start("PAR ONE"), start("PAR TWO"),
@@ -129,7 +148,7 @@ pub(crate) fn program() -> Value {
         wait_call(1), wait_call(0), wait(1), wait(0),
         { "do": "agent", "user": "ROOT CODE", "turns": 3 },
         join(0), join(1), join(2), join(3),
-        append(0), keys(0), keys(1), keys(2), put("three", Some(2)),
+        clocks, append(0), keys(0), keys(1), keys(2), put("three", Some(2)),
         spent("Iterations"), spent("ToolCalls"), spent("StoredBytes"),
     ] })
 }

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use hermes_tests::home::KEY;
+use hermes_tests::home::{KEY, KEY_VARIABLE};
 use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
-use hermes_tests::output::{message, refusal};
+use hermes_tests::output::{message, refusal, slack};
+use hermes_tests::site::{Asked, Site, authority, ok};
 use hermes_tests::{Home, Output, guests};
 use serde_json::{Value, json};
 
@@ -85,6 +86,27 @@ fn f10_odd_words_on_when_to_come_back() {
     }
 }
 
+/// What an overloaded provider gets where nothing else is set.
+#[test]
+fn f10_overloaded_each_time() {
+    let server = ModelServer::start(vec![Turn::status(529); 5]);
+    let output = run(&server, Format::Anthropic, &[ask("hi")], &[]);
+    let seen = output.seen().remove(0);
+    assert_eq!(refusal(&seen).as_deref(), Some("upstream"), "{seen}");
+    let requests = server.requests();
+    assert_eq!(requests.len(), 4);
+    let gaps: Vec<Duration> = requests.windows(2).map(|pair| pair[1].at - pair[0].at).collect();
+    for (gap, usual) in gaps.iter().zip([500, 1_000, 2_000].map(Duration::from_millis)) {
+        // Half as long at least, and half as long again at most.
+        assert!(*gap >= usual / 2 && *gap < usual * 3 / 2 + slack(), "{gaps:?}");
+    }
+    assert_eq!(
+        (output.spent("iterations"), output.spent("tokens")),
+        (1, 0),
+        "for all tries"
+    );
+}
+
 #[test]
 fn f11_cut_at_every_byte() {
     let turn = || Turn::text("a text").and_call("call_1", "echo", r#"{"text":"x"}"#);
@@ -122,9 +144,13 @@ fn f11_cut_at_every_byte() {
 fn f11_stalled_all_over_an_answer() {
     let turn = || Turn::text("a text").and_call("call_1", "echo", r#"{"text":"x"}"#);
     let words = |bytes: usize| format!("STALLS AT {bytes:04}");
-    for format in FORMATS {
-        let step = if full() { 13 } else { 5 * 13 };
-        let stalls: Vec<usize> = (13..1600).step_by(step).collect();
+    // A command's line takes the steps of no more than every thirteenth byte.
+    let (firsts, step) = if full() { (0..13, 13) } else { (13..14, 5 * 13) };
+    for (format, first) in FORMATS
+        .into_iter()
+        .flat_map(|format| firsts.clone().map(move |first| (format, first)))
+    {
+        let stalls: Vec<usize> = (first..1600).step_by(step).collect();
         let script = stalls.iter().fold(Script::always(turn()), |script, bytes| {
             let stalled = turn().with(Fault::StallAt { bytes: *bytes });
             script.when(&words(*bytes), [stalled])
@@ -178,4 +204,36 @@ fn f11_a_server_that_speaks_no_tls() {
     assert_eq!(refusal(&seen).as_deref(), Some("upstream"), "{seen}");
     assert_eq!((output.spent("tokens"), server.requests().len()), (0, 0));
     assert!(output.took < Duration::from_secs(20), "{:?}", output.took);
+}
+
+#[test]
+fn f11_a_server_that_can_not_prove_its_name() {
+    let nobody = |_: &Asked| ok("{}");
+    // Signed by nobody who is trusted, and for another address.
+    let (stranger, other) = (Site::start_tls(nobody), Site::start_tls_at("127.0.0.2:0", nobody));
+    let name = "certificate not valid for name \"127.0.0.2\"; ";
+    let trusted = authority();
+    for (site, trusted, why) in [
+        (&stranger, trusted.with_file_name("server.pem"), "UnknownIssuer."),
+        (&other, trusted, name),
+    ] {
+        let home = Home::with_configuration(&format!(
+            "[providers.secure]\nkind = \"openai\"\nbase_url = \"{}\"\nkey_env = \"{KEY_VARIABLE}\"\n",
+            site.url("/v1")
+        ));
+        let host = home.host().env("SSL_CERT_FILE", trusted);
+        let host = host.args(["--model", "secure/test-model"]).set("limits.llm.tries", 2);
+        let output = host.probe(&json!({ "steps": [ask("hi")] })).output().expect(0);
+        let seen = output.seen().remove(0);
+        assert_eq!(refusal(&seen).as_deref(), Some("upstream"), "{seen}");
+        let words = message(&seen);
+        assert!(
+            words.starts_with("The model provider secure can't be reached: "),
+            "{words}"
+        );
+        let why = format!(": invalid peer certificate: {why}");
+        assert!(words.contains(&why), "{words}");
+        assert_eq!((output.spent("tokens"), site.asked().len()), (0, 0));
+        home.assert_without(KEY);
+    }
 }

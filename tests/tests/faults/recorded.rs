@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hermes_tests::model::Script;
@@ -10,6 +11,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::end::End;
+use crate::full;
 use crate::place::{Place, asked, assert_sound, completions, newest, resume, sends, shown};
 use crate::program::{holding, program, script};
 
@@ -125,17 +127,31 @@ impl Recorded {
     #[track_caller]
     pub(crate) fn ends_well(&self, place: &Place, met: &[Met], moment: &str) -> Fate {
         all_is_known(place, moment);
-        self.ends(place, met, Vec::new(), moment)
+        self.ends(place, met, Vec::new(), |resume| resume, moment)
+    }
+
+    /// The same where whoever resumes it does that in another way.
+    #[track_caller]
+    pub(crate) fn ends_well_by(&self, place: &Place, resumes: impl Fn(Host) -> Host, moment: &str) -> Fate {
+        all_is_known(place, moment);
+        self.ends(place, &[], Vec::new(), resumes, moment)
     }
 
     /// The same where the journal has lost its end: what was sent without a trace of it may be sent again, and is not told as such.
     #[track_caller]
     pub(crate) fn ends_well_after_a_loss(&self, place: &Place, moment: &str) -> Fate {
-        self.ends(place, &[], unknown(place), moment)
+        self.ends(place, &[], unknown(place), |resume| resume, moment)
     }
 
     #[track_caller]
-    fn ends(&self, place: &Place, met: &[Met], unknown: Vec<String>, moment: &str) -> Fate {
+    fn ends(
+        &self,
+        place: &Place,
+        met: &[Met],
+        unknown: Vec<String>,
+        resumes: impl Fn(Host) -> Host,
+        moment: &str,
+    ) -> Fate {
         // What may have been sent in vain, once for each process that left it.
         let mut lost = [unknown, Before::of(place).open].concat();
         let mut fate = Fate::Unbroken;
@@ -143,7 +159,7 @@ impl Recorded {
         loop {
             let before = Before::of(place);
             let next = match &before.run {
-                Some(run) => resume(&place.home, run),
+                Some(run) => resumes(resume(&place.home, run)),
                 None => self.host(place),
             };
             let meets = met.next();
@@ -179,6 +195,9 @@ impl Recorded {
                     End::printed(&output).assert_like(&self.end, moment);
                     let (resent, due) = (output.spent("resent"), before.resent + before.open.len() as u64);
                     assert_eq!(resent, due, "{moment}: told as sent again");
+                    if let Some(run) = before.run.filter(|_| is_replayed()) {
+                        replays_the_same(&place.home, &run, moment);
+                    }
                     break;
                 }
             }
@@ -204,6 +223,25 @@ impl Recorded {
         assert_sound(&place.home);
         fate
     }
+}
+
+/// Whether a run that was resumed is replayed as well: each one, or every fifth.
+fn is_replayed() -> bool {
+    static CASES: AtomicUsize = AtomicUsize::new(0);
+    full() || CASES.fetch_add(1, Ordering::Relaxed).is_multiple_of(5)
+}
+
+/// A run comes to the same when it is told again what its processes were told.
+#[track_caller]
+fn replays_the_same(home: &Home, run: &str, moment: &str) {
+    let output = home.host().args(["replay", run, "--output", "json"]).output();
+    assert_eq!(
+        (output.code, &output.json()["same"]),
+        (Some(0), &json!(true)),
+        "{moment}: {}\n{}",
+        output.stdout,
+        output.stderr
+    );
 }
 
 /// A place whose home has this at the top of its configuration.

@@ -59,6 +59,40 @@ fn f19_another_configuration() {
     assert!(requests.iter().all(|request| request.body["model"] == "test-model"));
 }
 
+/// Flags and the environment are those of the day, and the run goes by what it began with.
+#[test]
+fn f19_other_flags_and_another_environment() {
+    let recorded = Recorded::everything();
+    let flags = [
+        ("limits.component", "1KiB"),
+        ("limits.tool_list", "1"),
+        ("limits.blackboard.keys", "1"),
+        ("limits.blackboard.bytes", "1KiB"),
+        ("limits.delegation.alive", "1"),
+        ("durability", "process"),
+        ("budget", "iterations=1,tool-calls=1"),
+    ];
+    let changed = |host: Host| {
+        let host = flags.iter().fold(host, |host, (key, value)| host.set(key, value));
+        let host = host.env("HERMES_HOST_LIMITS_FREE_TURNS", "0");
+        let host = host.env("HERMES_HOST_LIMITS_DELEGATION_TOTAL", "1");
+        host.env("TZ", "Asia/Tokyo")
+            .env("LANG", "de_DE.UTF-8")
+            .at(Path::new("/"))
+    };
+    for place in [
+        recorded.killed_while("PAR TWO", ANSWERED),
+        recorded.suspended_while("PAR TWO", ANSWERED),
+    ] {
+        recorded.ends_well_by(&place, changed, "other flags and another environment");
+    }
+    // So changed it could not begin.
+    changed(recorded.host(&recorded.place()))
+        .output()
+        .expect(2)
+        .says(&["limits.component"]);
+}
+
 /// Copies of the strategy and of the tools in this place.
 fn copies(place: &Place) -> [PathBuf; 2] {
     ["probe", "probe-tool"].map(|name| {

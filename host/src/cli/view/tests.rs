@@ -1,6 +1,7 @@
 use super::*;
 use crate::error::Refusal;
 use crate::ids::{Digest, RunId};
+use crate::run::AgentSummary;
 
 fn run() -> RunId {
     "7f3a09c1d2".parse().unwrap()
@@ -117,14 +118,148 @@ fn busy() -> View {
 fn a_wide_terminal_shows_all_columns() {
     let expected = "\
 supervisor · run 7f3a09c1d2 · openai/gpt-5-mini · 90 iterations · $0.500
-  ⠋ root             waits for 3 researchers                             19/90 it   44.0k tok   $0.041   0:38   38 calls
-    ⠙ researcher     read_file papers/li2024.md:120-180                   6/50 it   12.4k tok   $0.011   0:38   12 calls
-    ⠹ writer         asks openai/gpt-5-mini                                  4 it       0 tok       $0   0:38    0 calls
+  ⠋ root             waits for 3 researchers                             19/90 it   76.5k tok   $0.071   0:38   68 calls
+    ⠙ researcher 1   read_file papers/li2024.md:120-180                   6/50 it   12.4k tok   $0.011   0:38   12 calls
+    ⠹ writer 2       asks openai/gpt-5-mini                                  4 it       0 tok       $0   0:38    0 calls
         The tip radius and the undercooling set the growth rate, as
-    ✓ researcher     achieved                                                9 it   20.1k tok   $0.019   0:08   18 calls
-  38 iterations, 3 given back · 44.0k tokens · $0.041 · 38 calls · 0:38 · Ctrl-C stops and keeps what there is";
+    ✓ researcher 3   achieved                                                9 it   20.1k tok   $0.019   0:08   18 calls
+  38 iterations, 3 given back · 76.5k tokens · $0.071 · 68 calls · 0:38 · Ctrl-C stops and keeps what there is";
     let shown = busy().lines(frame(120, 40)).join("\n");
     assert_eq!(shown, expected, "\n{shown}");
+}
+
+/// An event that tells what an agent has spent.
+fn told(number: u32, spent: Amounts) -> RunEvent {
+    let spent = EventKind::Spent {
+        spent,
+        remaining: Vec::new(),
+        refunded: 0,
+    };
+    at(number, 2_000, spent)
+}
+
+#[test]
+fn what_is_spent_below_counts_above_at_once_and_once() {
+    let mut view = View::default();
+    let is = |view: &View, root: &str, total: &str| {
+        let lines = view.lines(frame(120, 40));
+        assert!(lines[1].contains(root), "{lines:#?}");
+        assert!(lines[lines.len() - 1].starts_with(total), "{lines:#?}");
+    };
+    for event in [
+        started("supervisor"),
+        session(0, None, "root"),
+        told(0, spent(1, 732, 1_000)),
+        session(1, Some(0), "researcher"),
+        session(2, Some(0), "researcher"),
+        session(3, Some(1), "reader"),
+        told(1, spent(2, 3_610, 2_000)),
+        told(2, spent(1, 1_726, 3_000)),
+    ] {
+        view.apply(&event);
+    }
+    is(
+        &view,
+        " 1/90 it    6.0k tok   $0.006",
+        "  4 iterations · 6.0k tokens · $0.006 · 8 calls · ",
+    );
+    // Two levels up.
+    view.apply(&told(3, spent(1, 1_000, 0)));
+    is(
+        &view,
+        " 1/90 it    7.0k tok   $0.006",
+        "  5 iterations · 7.0k tokens · ",
+    );
+    // The root hears of all that; then it goes on.
+    view.apply(&told(0, spent(1, 7_068, 6_000)));
+    is(
+        &view,
+        " 1/90 it    7.0k tok   $0.006",
+        "  5 iterations · 7.0k tokens · ",
+    );
+    view.apply(&told(2, spent(2, 3_850, 3_000)));
+    is(
+        &view,
+        " 1/90 it    9.1k tok   $0.006",
+        "  6 iterations · 9.1k tokens · ",
+    );
+}
+
+/// An agent as the store tells of it.
+fn stored(number: u32, exit: Option<&str>, used: Amounts) -> SessionView {
+    let id = |number| SessionId { run: run(), number };
+    SessionView {
+        agent: AgentSummary {
+            id: id(number),
+            parent: (number > 0).then(|| id(0)),
+            role: if number > 0 { "researcher" } else { "root" }.to_owned(),
+            status: "active".to_owned(),
+            outcome: exit.map(|_| "achieved".to_owned()),
+            exit: exit.map(str::to_owned),
+            error: None,
+            attempts: 1,
+            spent: used,
+        },
+        depth: usize::from(number > 0),
+        edge: "spawned",
+        strategy: "s".to_owned(),
+        digest: Digest::of(b"x"),
+        model: None,
+        toolsets: Vec::new(),
+        budget: Vec::new(),
+        task: String::new(),
+        error: None,
+        cancel_asked: false,
+        started_ms: 1_000,
+        ended_ms: exit.map(|_| 9_000),
+        refunded: 0,
+        resent: 0,
+        lost: Amounts::ZERO,
+        operations: Vec::new(),
+        notes: Vec::new(),
+    }
+}
+
+#[test]
+fn who_had_ended_before_a_run_went_on_is_there_and_counted() {
+    let mut view = View::default();
+    view.went_before(
+        &[
+            stored(0, None, spent(2, 12_000, 0)),
+            stored(1, Some("returned"), spent(3, 6_300, 0)),
+            stored(2, None, spent(1, 1_700, 0)),
+        ],
+        30_000,
+    );
+    let EventKind::RunStarted(of) = started("supervisor").kind else {
+        panic!("it starts");
+    };
+    let resumed = EventKind::Resumed { of, observations: 9 };
+    for event in [
+        at(0, 30_000, resumed),
+        session(0, None, "root"),
+        told(0, spent(2, 12_000, 0)),
+        session(2, Some(0), "researcher"),
+        told(2, spent(2, 3_700, 0)),
+    ] {
+        view.apply(&event);
+    }
+    let lines = view.lines(frame(120, 40));
+    assert!(
+        lines[1].contains(" root ") && lines[1].contains(" 2/90 it   14.0k tok "),
+        "{lines:#?}"
+    );
+    assert!(
+        lines[2].starts_with("    ✓ researcher 1   achieved ")
+            && lines[2].contains(" 3 it    6.3k tok       $0   0:08"),
+        "{lines:#?}"
+    );
+    assert!(
+        lines[3].contains(" researcher 2 ") && lines[3].contains(" 2 it    3.7k tok "),
+        "{lines:#?}"
+    );
+    assert!(lines[4].starts_with("  7 iterations · 14.0k tokens · "), "{lines:#?}");
+    assert_eq!(lines.len(), 5, "{lines:#?}");
 }
 
 #[test]
@@ -163,6 +298,7 @@ fn a_narrow_terminal_keeps_what_matters() {
         lines[3].contains("writer") && lines[4].trim().ends_with("growth rate, as"),
         "{lines:#?}"
     );
+    assert_eq!(lines[5], "  38 it · 76.5k tok · $0.071 · 0:38 · Ctrl-C stops");
     for columns in 0..130 {
         assert!(
             busy()

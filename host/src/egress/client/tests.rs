@@ -542,3 +542,48 @@ async fn a_cancelled_request_ends_at_once() {
     let (answer, ()) = tokio::join!(sending, cancelling);
     assert_eq!(answer.expect_err("cancelled"), EgressError::Cancelled);
 }
+
+#[tokio::test]
+async fn a_method_that_a_rule_can_name_has_one_spelling_and_any_other_takes_a_rule_for_all() {
+    let server = Server::start(vec![ok("purged")]).await;
+    let send_as = async |method: &str, rule: NetRule| {
+        let request = http::Request::builder().method(method).uri(server.url());
+        send(
+            &Limits::default(),
+            &[rule],
+            request.body(Bytes::new()).expect("a request"),
+        )
+        .await
+    };
+    let reads: NetRule = format!("GET@{}", server.url()).parse().expect("a rule");
+    for method in ["get", "Get", "pOST", "delete", "CONNECT", "connect", "Trace"] {
+        for rule in [server.rule(), reads.clone()] {
+            let error = send_as(method, rule).await.expect_err(method);
+            let EgressError::Malformed(words) = error else {
+                panic!("{method}: {error:?}")
+            };
+            assert!(words.contains(method), "{words}");
+        }
+    }
+    assert!(server.seen().is_empty());
+    let denied = send_as("PURGE", reads).await.expect_err("a rule for GET").to_string();
+    let flag = format!("Allow it with --allow net:{}", server.url());
+    let words = "(it is an address of this machine itself, and only a grant of all methods allows this one)";
+    assert!(denied.ends_with(&format!("{flag} {words}")), "{denied}");
+    assert_eq!(send_as("PURGE", server.rule()).await.expect("an answer").body, "purged");
+}
+
+#[tokio::test]
+async fn no_header_makes_a_request_one_of_another_method() {
+    let server = Server::start(vec![ok("read")]).await;
+    let mut request = http::Request::get(server.url()).header("x-mine", "kept");
+    for name in ["X-HTTP-Method-Override", "x-http-method", "X-Method-Override"] {
+        request = request.header(name, "DELETE");
+    }
+    let request = request.body(Bytes::new()).expect("a request");
+    send(&Limits::default(), &[server.rule()], request)
+        .await
+        .expect("an answer");
+    let seen = server.seen().remove(0);
+    assert!(seen.contains("x-mine: kept") && !seen.contains("delete"), "{seen}");
+}

@@ -198,7 +198,7 @@ impl Catalogue {
         };
         let models = discover::models(endpoint, discover::NAMED).await;
         let models = models.map_err(|why| no_list(format!("its list of models can't be had ({why})")))?;
-        let id = the_one(&models, is_loopback(endpoint)).map_err(no_list)?;
+        let id = the_one(&models, endpoint.is_on_this_machine()).map_err(no_list)?;
         self.resolve(&format!("{provider}/{id}"))
     }
 
@@ -330,15 +330,6 @@ fn the_one(models: &[String], local: bool) -> Result<&str, String> {
             let more = if many.len() > NAMED_MODELS { ", …" } else { "" };
             Err(format!("it lists {} models ({names}{more})", many.len()))
         }
-    }
-}
-
-fn is_loopback(endpoint: &Endpoint) -> bool {
-    match endpoint.base_url.host() {
-        Some(url::Host::Domain(name)) => name == "localhost",
-        Some(url::Host::Ipv4(address)) => address.is_loopback(),
-        Some(url::Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
     }
 }
 

@@ -132,6 +132,16 @@ pub enum ApprovalError {
         /// What was named.
         named: Digest,
     },
+    /// The manifest beside the bytes is not the one that was named.
+    #[error("{} is not what was named: {}", path.display(), manifests(*found, *named))]
+    OtherManifest {
+        /// The file of the bytes.
+        path: PathBuf,
+        /// What lies beside it.
+        found: Option<Digest>,
+        /// What was named.
+        named: Option<Digest>,
+    },
     /// There is no such approval.
     #[error("there is no plugin {name}")]
     Never {
@@ -173,7 +183,7 @@ impl ApprovalError {
     pub fn refuses(&self) -> bool {
         matches!(
             self,
-            Self::Changed(_) | Self::Elsewhere { .. } | Self::OtherDigest { .. }
+            Self::Changed(_) | Self::Elsewhere { .. } | Self::OtherDigest { .. } | Self::OtherManifest { .. }
         )
     }
 }
@@ -275,6 +285,19 @@ fn damage(found: &Found) -> Option<String> {
 pub fn beside(found: &Found) -> Option<Digest> {
     let text = found.manifest.as_ref()?.beside.as_ref()?;
     Some(Digest::of(text.as_bytes()))
+}
+
+/// How the manifest beside a plugin is not the one that was named.
+fn manifests(found: Option<Digest>, named: Option<Digest>) -> String {
+    let found = found.map_or_else(
+        || "no manifest lies beside it".to_owned(),
+        |found| format!("the digest of the manifest beside it is {found}"),
+    );
+    let named = named.map_or_else(
+        || "--digest stands without --manifest".to_owned(),
+        |named| format!("--manifest says {named}"),
+    );
+    format!("{found}, and {named}")
 }
 
 /// Wants as they are compared: without a manifest they are everything.

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 
 use crate::bindings::types;
 use crate::ids::{Digest, Scope, StreamId};
+use crate::limits::{self, Limits, Unit};
 use crate::session::codec;
 use crate::session::op::OpBody;
 use crate::store::{
@@ -36,13 +37,25 @@ pub(super) struct Contents {
     steps: Steps,
     /// Records that have come.
     records: u64,
-    /// Messages that have come.
-    messages: HashSet<Digest>,
+    /// Messages that have come, as numbers that the file can't foresee.
+    messages: HashSet<u64>,
     /// Whether a request has a message that has not.
     lacks_message: bool,
     /// Keys and versions of spaces that have come, as numbers that the file can't foresee.
     entries: HashSet<u64>,
+    /// What its spaces hold together.
+    held: Held,
     hasher: RandomState,
+}
+
+/// What the spaces hold whose entries have come.
+#[derive(Default)]
+struct Held {
+    /// The space of the last entry.
+    space: String,
+    spaces: u64,
+    keys: u64,
+    bytes: u64,
 }
 
 /// An operation of the file's run: session, attempt, scope and number.
@@ -88,7 +101,8 @@ impl Contents {
             },
             Record::Intent(intent) => {
                 number_of(intent.op)?;
-                self.lacks_message |= intent.request.iter().any(|digest| !self.messages.contains(digest));
+                let has = |digest: &Digest| self.messages.contains(&self.hasher.hash_one(digest));
+                self.lacks_message |= !intent.request.iter().all(has);
                 let operation = Operation {
                     kind: intent.kind,
                     outcome: None,
@@ -104,7 +118,7 @@ impl Contents {
             }
             Record::Refund(_, op) | Record::Resent(_, op) => number_of(*op),
             Record::Body(digest, _) => {
-                self.messages.insert(*digest);
+                self.messages.insert(self.hasher.hash_one(digest));
                 Ok(())
             }
             Record::Session(_) | Record::Note(_) | Record::Spill(_) => Ok(()),
@@ -125,11 +139,12 @@ impl Contents {
         }
     }
 
-    /// Looks at an entry of a space.
+    /// Looks at an entry of a space, which come space by space, within what this host lets a run's spaces hold.
     ///
     /// # Errors
     /// What is wrong with it, in words.
-    pub(super) fn entry(&mut self, entry: &StoredEntry) -> Result<(), String> {
+    pub(super) fn entry(&mut self, entry: &StoredEntry, limits: &Limits) -> Result<(), String> {
+        self.held.add(entry, limits)?;
         within(entry.version)?;
         entry.op.as_ref().map_or(Ok(()), |(_, op)| number_of(*op))?;
         let (name, key) = (&entry.space, &entry.key);
@@ -197,6 +212,30 @@ impl Contents {
         }
         let read = codec::decode::<T>(body);
         read.map(drop).map_err(|e| format!("its {what} can't be read: {e}"))
+    }
+}
+
+impl Held {
+    fn add(&mut self, entry: &StoredEntry, limits: &Limits) -> Result<(), String> {
+        if self.spaces == 0 || self.space != entry.space {
+            self.space.clone_from(&entry.space);
+            self.spaces += 1;
+        }
+        if !entry.deleted {
+            self.keys += 1;
+            self.bytes += (entry.key.len() + entry.media_type.len() + entry.data.len()) as u64;
+        }
+        let (most, room) = (limits.blackboard_keys, limits.blackboard_bytes);
+        match () {
+            () if self.spaces > most || self.keys > most => Err(format!(
+                "its spaces have more than {most} keys, which is what a run may have here (limits.blackboard.keys)"
+            )),
+            () if self.bytes > room => Err(format!(
+                "its spaces hold more than {}, which is what a run may have here (limits.blackboard.bytes)",
+                limits::show(room, Unit::Bytes)
+            )),
+            () => Ok(()),
+        }
     }
 }
 
@@ -373,9 +412,12 @@ mod tests {
     fn entries_have_names_of_their_own() {
         let mut contents = Contents::default();
         let long = "k".repeat(LONGEST + 1);
-        assert_eq!(contents.entry(&entry("notes", &long[1..], 1)), Ok(()));
-        assert_eq!(contents.entry(&entry("notes", "b", 2)), Ok(()));
-        assert_eq!(contents.entry(&entry("other", "b", 2)), Ok(()));
+        assert_eq!(
+            contents.entry(&entry("notes", &long[1..], 1), &Limits::default()),
+            Ok(())
+        );
+        assert_eq!(contents.entry(&entry("notes", "b", 2), &Limits::default()), Ok(()));
+        assert_eq!(contents.entry(&entry("other", "b", 2), &Limits::default()), Ok(()));
         for (space, key, version) in [
             ("notes", "b", 3),
             ("notes", "c", 2),
@@ -387,10 +429,40 @@ mod tests {
             ("notes", "c", LARGEST),
         ] {
             assert!(
-                contents.entry(&entry(space, key, version)).is_err(),
+                contents.entry(&entry(space, key, version), &Limits::default()).is_err(),
                 "{space} {key} {version}"
             );
         }
+    }
+
+    #[test]
+    fn spaces_hold_what_a_run_may_have_here_and_no_more() {
+        let limits = Limits {
+            blackboard_keys: 2,
+            blackboard_bytes: 4,
+            ..Limits::default()
+        };
+        let taken = |entries: &[StoredEntry]| {
+            let mut contents = Contents::default();
+            entries.iter().try_for_each(|entry| contents.entry(entry, &limits))
+        };
+        let with = |entry: StoredEntry, bytes: usize| StoredEntry {
+            data: vec![0; bytes],
+            ..entry
+        };
+        let gone = |entry: StoredEntry| StoredEntry { deleted: true, ..entry };
+        let (a, b) = (entry("one", "a", 1), entry("two", "b", 1));
+        assert_eq!(taken(&[a.clone(), b.clone(), gone(entry("two", "c", 2))]), Ok(()));
+        for third in [entry("two", "c", 2), gone(entry("three", "c", 1))] {
+            let refused = taken(&[a.clone(), b.clone(), third]).expect_err("refused");
+            assert!(
+                refused.contains("more than 2 keys") && refused.contains("limits.blackboard.keys"),
+                "{refused}"
+            );
+        }
+        assert_eq!(taken(&[with(a.clone(), 1), with(b.clone(), 1)]), Ok(()));
+        let refused = taken(&[with(a, 1), with(b, 2)]).expect_err("refused");
+        assert!(refused.contains("limits.blackboard.bytes"), "{refused}");
     }
 
     #[test]

@@ -132,7 +132,9 @@ impl Host {
                     agents.follow(&record).map_err(|what| lines.damaged(what))?;
                     contents.follow(&record).map_err(|what| lines.damaged(&what))?;
                 }
-                Item::Entry(entry) => contents.entry(&entry).map_err(|what| lines.damaged(&what))?,
+                Item::Entry(entry) => contents
+                    .entry(&entry, &self.config.limits)
+                    .map_err(|what| lines.damaged(&what))?,
                 Item::Component(_) => {}
             }
         }

@@ -9,6 +9,7 @@ use crate::bindings::{delegation, llm, types};
 use crate::ids::Digest;
 use crate::scrub::Secrets;
 use crate::session::codec;
+use crate::session::emitted::Emitted;
 use crate::session::op::OpBody;
 use crate::store::{Answer, Note, NoteKind, OpKind, Record, RunRow, SessionUpdate, Start, StoredEntry, Transition};
 use crate::supervisor::start::StartBody;
@@ -117,10 +118,17 @@ impl Redaction {
         note.body = match note.kind {
             NoteKind::Checkpoint => self.typed::<types::Report>(note.body),
             NoteKind::Audit => self.audited(note.body),
+            NoteKind::Emit => self.emitted(Emitted::read(&note.body)),
             _ if self.holds_one(&note.body) => self.text(&String::from_utf8_lossy(&note.body)).into_bytes(),
             _ => note.body,
         };
         note
+    }
+
+    /// A piece of what was emitted, which counts as much as before.
+    fn emitted(&mut self, mut piece: Emitted) -> Vec<u8> {
+        piece.told = self.text(&piece.told);
+        piece.body()
     }
 
     /// A record of the audit, which stays one.

@@ -14,6 +14,8 @@ pub(super) const VALUE_MAX: usize = 16 * 1024;
 const PART: usize = 128;
 /// How many bytes two neighbouring parts share at least, so that their matches overlap in each encoding.
 const OVERLAP: usize = 8;
+/// The most bytes that a form has: six for one of a part, whose two ends are moved to where characters begin.
+pub(super) const LONGEST: usize = 6 * (PART + 2 * 3);
 
 /// What encoders for URLs leave as it is beside letters and digits, and what they make of a space: those of RFC 3986 and of forms, JavaScript's
 /// `encodeURIComponent` and `encodeURI`, the form encoding of browsers, Python's `quote`, and Go's `PathEscape`.

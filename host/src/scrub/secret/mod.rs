@@ -8,11 +8,14 @@ use std::ops::Range;
 
 use zeroize::Zeroizing;
 
-use self::forms::{Forms, VALUE_MIN};
+use self::forms::{Forms, LONGEST, VALUE_MIN};
 pub(super) use self::matcher::Match;
 use self::matcher::Matcher;
 pub(super) use self::view::View;
 use super::clean::cleaned;
+
+/// The most bytes that one form of any secret takes up in a text.
+pub(super) const SPAN: usize = view::span(LONGEST);
 
 /// All forms of all secrets. The values themselves are wiped once it is built; what the searches hold of them can't be.
 pub(super) struct Forbidden {
@@ -110,7 +113,7 @@ impl Forbidden {
         owner
     }
 
-    /// How many bytes at the end of `text` may be the beginning of a match that goes on behind it.
+    /// How many bytes at the end of `text` may be the beginning of a match that goes on behind it: see [`Secrets::settled`](super::Secrets::settled).
     pub(super) fn begun(&self, text: &[u8], view: &mut View) -> usize {
         let text = &text[text.len().saturating_sub(self.span)..];
         view.fill(text);
@@ -156,5 +159,27 @@ impl<'a, F: FnMut(Match)> Joined<'a, F> {
         if let Some(last) = self.last.take() {
             (self.found)(last);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_form_of_any_secret_takes_more_than_the_longest() {
+        let span = |value: &str| Forbidden::new(&[Zeroizing::new(value.to_owned())]).span();
+        for c in ['a', '/', '"', '\'', '`', '=', '<', '\u{7f}', 'é', '€', '\u{10ffff}'] {
+            for before in 0..4 {
+                for len in [4, 128, 300] {
+                    let value = "x".repeat(before) + &c.to_string().repeat(len);
+                    assert!(span(&value) <= SPAN, "{c:?} {before} {len}: {}", span(&value));
+                }
+            }
+        }
+        assert!(
+            span(&"\"".repeat(128)) > SPAN - SPAN / 20,
+            "nor is it much more than that"
+        );
     }
 }

@@ -98,7 +98,7 @@ impl View {
 }
 
 /// The longest stretch of text that a squeezed pattern of `len` bytes can match, in bytes.
-pub(super) fn span(len: usize) -> usize {
+pub(super) const fn span(len: usize) -> usize {
     len + len.saturating_sub(1) * GAP
 }
 

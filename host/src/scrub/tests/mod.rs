@@ -85,3 +85,34 @@ fn nasty(size: usize) -> impl Strategy<Value = String> {
     ];
     proptest::collection::vec(piece, 0..size).prop_map(|pieces| pieces.concat())
 }
+
+/// The one thread of the runtime is in the midst of a large text, and goes on only when another task has run.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_large_text_holds_up_no_other_task() {
+    let (begins, mut began) = tokio::sync::mpsc::unbounded_channel();
+    let (tell, heard) = std::sync::mpsc::channel();
+    let other = tokio::spawn(async move {
+        began.recv().await;
+        tell.send(())
+    });
+    let scrubbing = tokio::spawn(async move {
+        let mut heard = Some(heard);
+        let budget = Budget {
+            chars: 100,
+            spill: 1024,
+            piece: 1024,
+        };
+        let mut scrubber = Scrubber::new(&Secrets::none(), budget, |_: &str| {
+            if let Some(heard) = heard.take() {
+                begins.send(()).expect("it waits");
+                heard
+                    .recv_timeout(std::time::Duration::from_secs(60))
+                    .expect("another task went on");
+            }
+        });
+        scrubber.push("word ".repeat(1 << 18).as_bytes());
+        scrubber.finish().total_bytes
+    });
+    assert_eq!(scrubbing.await.expect("it ends"), 5 << 18);
+    other.await.expect("it ends").expect("it was heard");
+}

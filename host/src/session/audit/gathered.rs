@@ -1,13 +1,17 @@
 //! What one instance has done with its rights so far, by right, way and target: each target once, however often it is used, and of one right no
 //! more of them than `limits.audit.targets`.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::{At, DeniedEntry, Entry, ToldBy, Use, Way};
+use crate::scrub::Secrets;
 use crate::text;
 
 /// Bytes of a target, and of what else a guest has a say in.
 pub(super) const TARGET: usize = 1024;
+/// Bytes behind them in which the end of a secret is looked for that begins before.
+const BEHIND: usize = 16 << 10;
 
 /// What of it is written down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +40,7 @@ pub(in crate::session) struct Missing {
 pub(in crate::session) struct Gathered {
     /// Targets of one line.
     most: usize,
+    secrets: Secrets,
     lines: Vec<Line>,
     /// Something is in it that was never written down.
     is_new: bool,
@@ -77,10 +82,11 @@ impl Seen {
 }
 
 impl Gathered {
-    /// Nothing yet, and of each right at most so many targets.
-    pub(in crate::session) fn new(most: u64) -> Self {
+    /// Nothing yet, and of each right at most so many targets, none of which is cut within one of these secrets.
+    pub(in crate::session) fn new(most: u64, secrets: Secrets) -> Self {
         Self {
             most: usize::try_from(most).unwrap_or(usize::MAX),
+            secrets,
             lines: Vec::new(),
             is_new: false,
             is_closed: false,
@@ -126,7 +132,7 @@ impl Gathered {
         new: impl FnOnce() -> Seen,
         change: impl FnOnce(&mut Seen),
     ) {
-        let cut = text::cut(target, TARGET);
+        let cut = shortened(&self.secrets, target);
         let place = self
             .lines
             .iter()
@@ -190,6 +196,26 @@ impl Gathered {
     }
 }
 
+/// A text of [`TARGET`] bytes, and what is missing; a short one as it is. A long one is without secrets, which are looked for before it is cut, so that
+/// nothing is left of one that goes on behind the cut. Nothing but a whole one changes what is left: a guest sees how long that is.
+pub(super) fn shortened<'a>(secrets: &Secrets, text: &'a str) -> Cow<'a, str> {
+    if text.len() <= TARGET {
+        return Cow::Borrowed(text);
+    }
+    let near = text::prefix(text, TARGET + BEHIND);
+    let clean = secrets.without_secrets(near);
+    // At the end of what is looked at there may be less than a whole one.
+    let known = match text.len() - near.len() {
+        0 => clean.len(),
+        _ => clean.len().saturating_sub(BEHIND),
+    };
+    let kept = text::prefix(&clean, known.min(TARGET));
+    match clean.len() - kept.len() + text.len() - near.len() {
+        0 => Cow::Owned(kept.to_owned()),
+        missing => Cow::Owned(format!("{kept}…[+{missing}]")),
+    }
+}
+
 fn entry(way: Way, grant: &str, target: Option<&str>, seen: &Seen) -> Entry {
     let (op, observation) = match seen.at {
         At::Call => (None, None),
@@ -244,7 +270,7 @@ mod tests {
 
     #[test]
     fn a_target_is_told_when_it_is_new_and_counted_at_the_end() {
-        let mut gathered = Gathered::new(10);
+        let mut gathered = Gathered::new(10, Secrets::none());
         assert!(taken(&mut gathered, Which::New).is_empty());
         for target in ["/p/a", "/p/a", "/p/b"] {
             assert!(gathered.uses(&read(target), At::Call));
@@ -268,7 +294,7 @@ mod tests {
 
     #[test]
     fn of_each_right_and_way_so_many_are_named_and_the_rest_is_counted() {
-        let mut gathered = Gathered::new(2);
+        let mut gathered = Gathered::new(2, Secrets::none());
         for target in ["/p/a", "/p/b", "/p/a"] {
             gathered.uses(&read(target), At::Call);
         }
@@ -296,7 +322,7 @@ mod tests {
 
     #[test]
     fn what_an_operation_tells_of_is_told_to_people_once() {
-        let mut gathered = Gathered::new(2);
+        let mut gathered = Gathered::new(2, Secrets::none());
         let ask = Use {
             way: Way::Ask,
             grant: "llm".into(),
@@ -315,7 +341,7 @@ mod tests {
 
     #[test]
     fn denials_are_one_line_whatever_they_are_of() {
-        let mut gathered = Gathered::new(2);
+        let mut gathered = Gathered::new(2, Secrets::none());
         let missing = |n: u32| Missing {
             right: Some(format!("llm:{n}")),
             target: Some(n.to_string()),
@@ -336,8 +362,38 @@ mod tests {
     }
 
     #[test]
+    fn a_guess_at_the_cut_tells_nothing_and_nothing_is_left_of_a_secret() {
+        const VALUE: &str = "Kq7zT0pW4nXv9LsB2mYc6RdG8hJf3AeU";
+        let secrets = Secrets::new([("x".to_owned(), VALUE.to_owned())]);
+        let unicode = |text: &str| text.bytes().map(|byte| format!("\\u00{byte:02x}")).collect::<String>();
+        let other = VALUE.replace('K', "L");
+        for (right, wrong) in [(VALUE.to_owned(), other.clone()), (unicode(VALUE), unicode(&other))] {
+            for begun in (1..right.len()).step_by(right.len() / 31) {
+                let before = "y".repeat(TARGET - begun);
+                for behind in ["-".to_owned(), "-".repeat(2 * BEHIND)] {
+                    let left = |guess: &str| shortened(&secrets, &format!("{before}{guess}{behind}")).into_owned();
+                    assert_eq!(
+                        left(&right[..begun]).len(),
+                        left(&wrong[..begun]).len(),
+                        "{begun} {}",
+                        behind.len()
+                    );
+                    let whole = left(&right);
+                    let told = whole.trim_start_matches('y').split(['-', '…']).next().expect("a part");
+                    assert!("[secret x]".starts_with(told), "{begun}: {told}");
+                }
+            }
+        }
+        assert!(secrets.longest() <= BEHIND);
+        assert_eq!(shortened(&secrets, &VALUE.repeat(40)), "[secret x]".repeat(40));
+        let many = VALUE.repeat(2 * BEHIND / VALUE.len()) + &VALUE[..20];
+        let left = shortened(&secrets, &many);
+        assert!(!left.contains("Kq7z") && left.contains("…[+"), "{left}");
+    }
+
+    #[test]
     fn a_long_target_is_cut() {
-        let mut gathered = Gathered::new(2);
+        let mut gathered = Gathered::new(2, Secrets::none());
         let long = "x".repeat(TARGET);
         gathered.uses(&read(&long), At::Call);
         gathered.uses(&read(&format!("{long}y")), At::Call);

@@ -15,16 +15,14 @@ use crate::ids::{Digest, Scope};
 use crate::plugin::manifest::Wanted;
 use crate::plugin::rights::{Asker, Remedy, remedy, wanted_in_vain, worded};
 use crate::plugin::toolbox::Tool;
-use crate::scrub::Secrets;
 use crate::session::guest::Guest;
 use crate::session::tape::Tape;
 use crate::store::{Note, NoteKind, Record};
-use crate::text;
 
 pub use denials::{Denial, Denials};
-use gathered::TARGET;
 pub use gathered::Which;
 pub(super) use gathered::{Gathered, Missing};
+use gathered::{TARGET, shortened};
 
 /// What was taken to be committed, and what people are told once it is.
 pub(super) type Taken = (Vec<Record>, Vec<EventKind>);
@@ -230,15 +228,6 @@ fn event(plugin: &str, digest: Digest, scope: &Scope, entry: Entry) -> EventKind
     }
 }
 
-/// A text that was cut to [`TARGET`], without secrets: nor with the beginning of one whose end was cut away.
-fn shortened(secrets: &Secrets, text: &str) -> String {
-    let kept = text::prefix(text, TARGET);
-    match &text[kept.len()..] {
-        "" => secrets.without_secrets(text).into_owned(),
-        missing => format!("{}{missing}", secrets.without_secrets(&kept[..secrets.settled(kept)])),
-    }
-}
-
 impl Guest {
     /// Something is about to be done with a right, which no operation tells of. False where the instance has ended and its record is written:
     /// then it must not be done.
@@ -320,7 +309,10 @@ impl Guest {
         let run = &self.session.run;
         let asker = Asker { only, ..self.asker() };
         // A guest chooses how long a method, a path or a key is.
-        let clean = |text: &str| shortened(&run.secrets, &text::cut(text, TARGET));
+        let clean = |text: &str| {
+            let cut = shortened(&run.secrets, text);
+            run.secrets.without_secrets(&cut).into_owned()
+        };
         let lack = refusal.lack.as_deref().map(|lack| Lack {
             what: clean(&lack.what),
             target: clean(&lack.target),
@@ -360,7 +352,7 @@ impl Guest {
         let (mut entries, mut events) = (Vec::new(), Vec::new());
         for (mut entry, told_by) in gathered {
             if let Some(target) = entry.target.as_mut().filter(|_| entry.denied.is_none()) {
-                *target = shortened(secrets, target);
+                *target = secrets.without_secrets(target).into_owned();
             }
             match told_by {
                 ToldBy::Audit => entries.push(entry),

@@ -87,6 +87,7 @@ async fn long_run(store: &Store) -> RunId {
         .append(&owner, records, None, Sync::Commit)
         .await
         .expect("written");
+    keep_strategy(store, &owner).await;
     completed(store, &owner).await;
     run
 }
@@ -132,7 +133,7 @@ async fn what_lies_on_a_page_that_can_not_be_read_holds_up_no_other_run() {
         let conn = Connection::open(&path).expect("opens");
         let count = |table: &str| conn.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0));
         let left: [Result<i64, _>; 4] = ["pruned", "session", "entry", "component"].map(count);
-        assert_eq!(left, [Ok(1), Ok(1), Ok(0), Ok(0)]);
+        assert_eq!(left, [Ok(1), Ok(1), Ok(0), Ok(1)]);
     }
 }
 
@@ -327,7 +328,9 @@ async fn the_doctor_names_what_each_damage_belongs_to() {
             "the row of the space \"nodes\"",
         ),
     ] {
-        let problems = spoilt(change, undo);
+        let mut problems = spoilt(change, undo);
+        // Which is then missed where it was, too.
+        problems.retain(|problem| words.contains("no run that is there") <= problem.1.contains(words));
         assert_eq!(problems.len(), 1, "{change}: {problems:?}");
         assert_eq!(&problems[0].0, run, "{change}");
         assert!(problems[0].1.contains(words), "{change}: {problems:?}");
@@ -351,4 +354,125 @@ async fn the_doctor_names_what_each_damage_belongs_to() {
     assert_eq!(listed[0].id, other.as_str());
     assert!(listed[0].row.is_ok());
     assert!(matches!(&listed[1].row, Err(StoreError::Damaged { run: r, .. }) if *r == run));
+}
+
+/// Lets a page of one run's entry be one of another's too, as a damaged pointer does.
+fn share_a_page(dir: &Path) {
+    copied_in(dir);
+    let path = dir.join("hermes.db");
+    let conn = Connection::open(&path).expect("opens");
+    let pages = "SELECT pageno FROM dbstat WHERE name = 'entry' AND pagetype = 'overflow' ORDER BY path";
+    let mut select = conn.prepare(pages).expect("prepared");
+    let pages: Vec<u32> = select
+        .query_map([], |row| row.get(0))
+        .and_then(Iterator::collect)
+        .expect("read");
+    drop(select);
+    conn.close().expect("closed");
+    let (first, last) = (pages[1], pages[pages.len() - 2]);
+    let mut bytes = std::fs::read(&path).expect("read");
+    bytes[(first as usize - 1) * 4096..][..4].copy_from_slice(&last.to_be_bytes());
+    restore(dir, &bytes);
+}
+
+fn is_shared<T: std::fmt::Debug>(found: &Result<T, StoreError>) {
+    let good = matches!(found, Err(StoreError::Corrupt { what, .. }) if what.contains("two of its rows have one page"));
+    assert!(good, "{found:?}");
+}
+
+#[tokio::test]
+async fn nothing_is_given_up_while_two_rows_have_one_page() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let (run, copy) = (ended_run(&store, b"one").await, RunId::random());
+    ended_run(&store, b"two").await;
+    long_run(&store).await;
+    drop(store.begin_copy(RunRow::from(new_run(&copy))).await.expect("begun"));
+    let write = |effect| store.write_home(effect, "person", 1);
+    write(put(None, "k", b"v", None)).await.expect("written");
+    store.pages_are_apart().await.expect("they are");
+    drop(store);
+    share_a_page(dir.path());
+    let conn = Connection::open(dir.path().join("hermes.db")).expect("opens");
+    conn.execute(
+        "UPDATE entry SET at_ms = 7 WHERE key = x'6b' AND space = (SELECT no FROM space WHERE run = 0)",
+        [],
+    )
+    .expect("damaged");
+    let leaf = "SELECT pageno FROM dbstat WHERE name = 'journal' AND pagetype = 'leaf' ORDER BY path LIMIT 1 OFFSET 1";
+    let leaf: u32 = conn.query_row(leaf, [], |row| row.get(0)).expect("a second page");
+    drop(conn);
+    let shared = copied_in(dir.path());
+    // Also where the search for it comes upon a page that can't be read.
+    for garbled in [false, true] {
+        let mut bytes = shared.clone();
+        if garbled {
+            bytes[(leaf as usize - 1) * 4096..][..64].fill(0xa5);
+        }
+        restore(dir.path(), &bytes);
+        let store = open(dir.path());
+        is_shared(&store.pages_are_apart().await);
+        is_shared(&store.sweep_copies().await);
+        is_shared(&store.accept_loss(&run).await);
+        is_shared(&store.write_home(put(None, "k", b"w", None), "person", 1).await);
+        assert_eq!(store.copies().expect("read").len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn the_index_of_runs_is_not_made_again_where_another_table_has_its_page() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let run = answered(&open(dir.path())).await;
+    let conn = Connection::open(dir.path().join("hermes.db")).expect("opens");
+    conn.execute_batch(
+        "PRAGMA writable_schema = ON;
+         UPDATE sqlite_schema SET rootpage = (SELECT rootpage FROM sqlite_schema WHERE name = 'session')
+         WHERE name = 'sqlite_autoindex_run_1'",
+    )
+    .expect("damaged");
+    drop(conn);
+    let before = copied_in(dir.path());
+    restore(dir.path(), &before);
+    let store = open(dir.path());
+    is_shared(&store.lead_to(&run).await);
+    drop(store);
+    assert!(copied_in(dir.path()) == before, "nothing was written");
+}
+
+#[tokio::test]
+async fn nothing_is_written_to_a_database_that_says_it_is_shorter_than_it_is() {
+    let dir = tempfile::tempdir().expect("a folder");
+    drop(long_run(&open(dir.path())).await);
+    let whole = copied_in(dir.path());
+    let pages = u32::from_be_bytes(whole[28..32].try_into().expect("four"));
+    let mut bytes = whole.clone();
+    bytes[28..32].copy_from_slice(&(pages - 2).to_be_bytes());
+    restore(dir.path(), &bytes);
+    let opened = Store::open(dir.path(), StoreOptions::new(&Limits::default(), Access::Write));
+    let what = opened.map(drop).expect_err("refused").to_string();
+    assert!(what.contains("it says that it is shorter than it is"), "{what}");
+    // As a process leaves it that is killed before it has made the file shorter.
+    restore(dir.path(), &[whole, vec![0; 4096]].concat());
+    open(dir.path());
+}
+
+#[tokio::test]
+async fn no_run_gets_a_number_that_a_damaged_row_has() {
+    for damage in [
+        "UPDATE component SET run = 7",
+        "UPDATE body SET run = 7",
+        "UPDATE space SET run = 7",
+        "UPDATE session SET run = 7",
+        "INSERT INTO cancel_request VALUES (7, 0, 0)",
+        "INSERT INTO pruned VALUES (7, 'x')",
+    ] {
+        let dir = tempfile::tempdir().expect("a folder");
+        ended_run(&open(dir.path()), b"one").await;
+        let conn = Connection::open(dir.path().join("hermes.db")).expect("opens");
+        conn.execute(damage, []).expect("damaged");
+        let store = open(dir.path());
+        let run = answered(&store).await;
+        assert_eq!(store.run_number(&run).expect("read").0, 8, "{damage}");
+        assert_eq!(store.whole(&run), Ok(()), "{damage}");
+    }
 }

@@ -150,6 +150,12 @@ async fn what_lies_behind_damage_is_cut_and_the_rows_follow() {
         ..RunUpdate::default()
     };
     store.update_run(&owner, update).await.expect("written");
+    keep_strategy(&store, &owner).await;
+    // The child's.
+    store
+        .keep_component(&owner, b"critic".as_slice().into())
+        .await
+        .expect("kept");
     drop(owner);
     let good = std::fs::read(dir.path().join("hermes.db")).expect("read");
     assert!(!good.is_empty());
@@ -231,6 +237,11 @@ async fn what_is_cut_leaves_nothing_half_written() {
             .await
             .expect("written");
     }
+    keep_strategy(&store, &owner).await;
+    store
+        .keep_component(&owner, b"critic".as_slice().into())
+        .await
+        .expect("kept");
     drop((owner, store));
     let whole = copied_in(dir.path());
     let all: u64 = steps.iter().map(|step| step.len() as u64).sum();
@@ -286,6 +297,7 @@ async fn goes_with_its_body(kind: OpKind) {
         .append(&owner, records, None, Sync::Durable)
         .await
         .expect("written");
+    keep_strategy(&store, &owner).await;
     drop(owner);
     let found = store.integrity().expect("looked");
     assert_eq!((found.records, found.bodies, found.problems.len()), (6, 2, 0));
@@ -407,6 +419,11 @@ async fn a_run_that_the_index_hides_or_leads_elsewhere_from_can_be_removed_or_le
     }
 }
 
+/// A run's id as it stands in the run's row: behind what says that the last of the row's values has eight bytes.
+fn in_its_row(run: &RunId) -> Vec<u8> {
+    [b"\x06".as_slice(), run.as_str().as_bytes()].concat()
+}
+
 /// Many runs, so that their rows lie on several pages, each with its records.
 async fn many(dir: &Path) -> Vec<RunId> {
     let (store, mut runs) = (open(dir), Vec::new());
@@ -420,7 +437,7 @@ async fn many(dir: &Path) -> Vec<RunId> {
 async fn a_run_whose_row_is_hidden_is_told_and_holds_up_no_other() {
     let dir = tempfile::tempdir().expect("a folder");
     let mut runs = many(dir.path()).await;
-    hide(dir.path(), runs[30].as_str().as_bytes());
+    hide(dir.path(), &in_its_row(&runs[30]));
     let store = open(dir.path());
     let bad = runs.remove(30);
     let damaged = StoreError::damaged(&bad, listing::ROW_UNREADABLE);
@@ -468,9 +485,9 @@ async fn a_page_of_runs_that_can_not_be_read_is_told_of_its_runs_alone() {
     let mut bad = copied_in(dir.path());
     let page = bad
         .chunks_mut(4096)
-        .find(|page| page[0] == TABLE && page.windows(10).any(|w| w == runs[20].as_str().as_bytes()))
+        .find(|page| page[0] == TABLE && page.windows(11).any(|w| w == in_its_row(&runs[20])))
         .expect("its page");
-    let is_on = |run: &&RunId| page.windows(10).any(|w| w == run.as_str().as_bytes());
+    let is_on = |run: &&RunId| page.windows(11).any(|w| w == in_its_row(run));
     let (gone, left): (Vec<_>, Vec<_>) = runs.iter().partition(is_on);
     assert!(!gone.is_empty() && left.len() > 20, "{} {}", gone.len(), left.len());
     page.fill(0);
@@ -507,12 +524,13 @@ async fn a_page_of_runs_that_can_not_be_read_is_told_of_its_runs_alone() {
 async fn a_space_whose_row_is_hidden_is_put_back_and_never_read_as_one_that_is_not_there() {
     let dir = tempfile::tempdir().expect("a folder");
     let store = open(dir.path());
+    answered(&store).await;
     let (run, other) = (answered(&store).await, answered(&store).await);
     wrote(&store, &run, 2..5).await;
     wrote(&store, &other, 5..7).await;
     drop(store);
     let whole = copied_in(dir.path());
-    hide(dir.path(), b"\x01notes");
+    hide(dir.path(), b"\x02notes");
     let store = open(dir.path());
     let refused = store.take_run(&run).await.err();
     assert!(matches!(refused, Some(StoreError::Damaged { .. })), "{refused:?}");
@@ -526,8 +544,8 @@ async fn a_space_whose_row_is_hidden_is_put_back_and_never_read_as_one_that_is_n
     drop(store);
     // Where another's is hidden too, the index that alone tells of it stays as it is, whatever is done about the first.
     restore(dir.path(), &whole);
-    hide(dir.path(), b"\x01notes");
     hide(dir.path(), b"\x02notes");
+    hide(dir.path(), b"\x03notes");
     let store = open(dir.path());
     let accepted = store.accept_loss(&run).await;
     assert!(matches!(accepted, Err(StoreError::Corrupt { .. })), "{accepted:?}");

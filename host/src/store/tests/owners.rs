@@ -45,6 +45,7 @@ async fn a_journal_behind_its_anchor_is_damage_until_accepted() {
         )
         .await
         .expect("written");
+    keep_strategy(&store, &owner).await;
     let copy = tempfile::tempdir().expect("a folder");
     let yesterday = copy.path().join("yesterday");
     store.backup(&yesterday, &CancellationToken::new()).expect("copied");

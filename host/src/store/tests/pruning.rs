@@ -117,7 +117,7 @@ async fn a_run_whose_id_leads_to_another_is_removed_alone() {
     assert_eq!(of(&runs, &third).state, RunState::Free);
     assert_eq!(store.remove_run(of(&runs, &second)).await, Ok(Removal::Removed));
     store.sweep_rows().await.expect("swept");
-    assert_eq!(rows(dir.path()), [2, 2, 12, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(rows(dir.path()), [2, 2, 12, 0, 2, 0, 0, 0, 0]);
     assert_eq!(store.whole(&third), Ok(()));
     assert!(store.integrity().expect("looked").problems.is_empty());
 }
@@ -272,7 +272,8 @@ async fn a_component_stays_whose_row_says_that_a_removed_run_uses_it() {
     let told: Vec<_> = problems.iter().map(|problem| problem.what.clone()).collect();
     let short = one.short();
     let words = format!("the row that says that the run {second} uses the component {short} is damaged");
-    assert_eq!(told, [words]);
+    let missing = format!("the row that says that the run {first} uses the component {short} is missing");
+    assert_eq!(told, [missing, words]);
     let runs = store.prunable().expect("read");
     assert_eq!(store.remove_run(of(&runs, &second)).await, Ok(Removal::Removed));
     store.sweep_rows().await.expect("swept");
@@ -490,4 +491,47 @@ async fn a_copy_to_which_the_index_does_not_lead_is_swept_too() {
     store.sweep_copies().await.expect("swept");
     assert_eq!(store.integrity().expect("looked").problems, []);
     assert_eq!(store.count_runs(), Ok(1));
+}
+
+#[tokio::test]
+async fn a_space_whose_row_says_another_run_and_another_name_is_its_own_runs() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    answered(&store).await;
+    let (first, second) = (answered(&store).await, answered(&store).await);
+    wrote(&store, &first, 2..5).await;
+    wrote(&store, &second, 5..7).await;
+    drop(store);
+    rot(dir.path(), TABLE, b"\x02notes", b"\x03oxtes");
+    let store = open(dir.path());
+    for run in [&second, &first] {
+        store.accept_loss(run).await.expect("accepted");
+        assert_eq!(store.whole(run), Ok(()));
+    }
+    let keys = |run| store.keys(&space(Some(run)), "", None, 9).expect("read");
+    assert_eq!(keys(&first), ["k2", "k3", "k4"]);
+    assert_eq!(keys(&second), ["k5", "k6"]);
+    assert_eq!(store.integrity().expect("looked").problems, []);
+}
+
+#[tokio::test]
+async fn a_removed_run_whose_lock_file_is_there_is_not_told_as_lost() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let run = answered(&store).await;
+    let lock = dir.path().join(format!("runs/{run}.lock"));
+    let line = std::fs::read(&lock).expect("read");
+    let all = store.prunable().expect("read");
+    assert_eq!(store.remove_run(of(&all, &run)).await, Ok(Removal::Removed));
+    // As a process leaves it that is killed before it has removed the file; somebody looks at it just now.
+    std::fs::write(&lock, line).expect("written");
+    std::fs::set_permissions(&lock, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("set");
+    let looks = std::fs::File::open(&lock).expect("opens");
+    rustix::fs::flock(&looks, rustix::fs::FlockOperation::LockShared).expect("locked");
+    store.sweep_rows().await.expect("swept");
+    assert_eq!((store.lost_runs(), rows(dir.path())[8]), (Ok(Vec::new()), 1));
+    drop(looks);
+    store.sweep_rows().await.expect("swept");
+    assert_eq!((store.lost_runs(), rows(dir.path())[8]), (Ok(Vec::new()), 0));
+    assert!(!lock.exists());
 }

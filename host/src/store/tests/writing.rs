@@ -88,6 +88,7 @@ async fn what_is_appended_is_read_back() {
     );
     assert_eq!(store.find_run(&run.as_str()[..6]), Ok(run.clone()));
     assert!(matches!(store.find_run("zz"), Err(StoreError::NotFound { .. })));
+    keep_strategy(&store, &owner).await;
     let found = store.integrity().expect("looked");
     assert_eq!((found.records, found.problems), (10, vec![]));
 }

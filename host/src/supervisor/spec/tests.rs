@@ -1,6 +1,7 @@
 //! Toolsets and models down a tree of agents: who asks for more than its parent has is told what, who asks for no more gets that.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use proptest::prelude::*;
@@ -98,6 +99,7 @@ fn run() -> Arc<RunContext> {
         suspend: CancellationToken::new(),
         taken: BTreeMap::new(),
         denials: Mutex::default(),
+        waited_in_vain: AtomicBool::default(),
     })
 }
 

@@ -86,7 +86,7 @@ pub(crate) fn imports() -> Vec<Case> {
         ("hermes:host/llm@0.1.0", vec![near]),
         ("hermes:plugins/llm@0.1.0", vec![near]),
         ("hermes-host:plugin/llm@0.1.0", vec![near]),
-        ("hermes:plugin/lllm@0.1.0", vec![near]),
+        ("hermes:plugin/lllm@0.1.1", vec![near]),
         ("hermes:plugin/llm@0.2.0", vec!["0.1.0"]),
         ("hermes:plugin/llm@1.0.0", vec!["0.1.0"]),
         ("wasi:io/poll@0.3.0", vec![]),

@@ -58,7 +58,7 @@ pub(crate) fn speaks() -> Case {
     steps.push(json!({ "do": "complete", "messages": [{ "User": [{ "Text": ASKED }] }] }));
     let said = steps.len();
     let case = Case::steps("words that steer a terminal", steps).tool(Plugin::Built("probe-tool"));
-    let model = Turn::text(&nasty()).thinking(&nasty(), "c2lnbmVk");
+    let model = Turn::text(nasty()).thinking(&nasty(), "c2lnbmVk");
     case.when(ASKED, Script::always(model)).sees(move |seen| {
         assert_eq!(seen.len(), said);
         assert!(seen[said - 1]["ok"].is_object(), "{}", seen[said - 1]);

@@ -1,0 +1,151 @@
+//! What a guest emits, on its way to people and into the journal: piece by piece and without secrets, one of which may begin in one piece and end in
+//! another. How much of a piece is told at once hangs on where a secret may begin. What it counts as doesn't: a guest sees that, and would learn how far
+//! a guess is right.
+
+use crate::scrub::Secrets;
+
+/// Stands before the number that a note ends with. No text holds it.
+const MARK: u8 = 0xFF;
+
+/// What one instance emits.
+#[derive(Debug, Default)]
+pub(super) struct Emits {
+    /// What is not told yet: a secret may begin in it.
+    held: String,
+    /// Something was emitted.
+    any: bool,
+}
+
+/// What is written down of one piece, or at the end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Emitted {
+    /// What is told of it and of what was held before it, without secrets.
+    pub told: String,
+    /// The bytes that it counts as.
+    pub counted: u32,
+}
+
+impl Emits {
+    /// The next piece. The end of it in which a secret may begin is told with the one behind it.
+    pub(super) fn next(&mut self, secrets: &Secrets, piece: &str) -> Emitted {
+        self.any = true;
+        self.held.push_str(piece);
+        let settled = secrets.settled(&self.held);
+        let rest = self.held.split_off(settled);
+        let told = std::mem::replace(&mut self.held, rest);
+        // What stands for a secret may be longer than it. For one that goes over an edge a record's overhead has room.
+        let longest = piece.len().max(secrets.without_secrets(piece).len());
+        Emitted {
+            told: secrets.without_secrets(&told).into_owned(),
+            counted: u32::try_from(longest).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// The rest, where nothing more comes. There is one wherever something was emitted, though nothing may be left of it: whether a secret may have begun
+    /// at its end is nothing that a record more or less shall tell.
+    pub(super) fn last(&mut self, secrets: &Secrets) -> Option<Emitted> {
+        let told = std::mem::take(&mut self.held);
+        std::mem::take(&mut self.any).then(|| Emitted {
+            told: secrets.without_secrets(&told).into_owned(),
+            counted: 0,
+        })
+    }
+}
+
+impl Emitted {
+    /// The body of its note: what is told, and what that counts as where that is not its length.
+    pub fn body(&self) -> Vec<u8> {
+        let mut body = self.told.clone().into_bytes();
+        if self.told.len() != self.counted as usize {
+            body.push(MARK);
+            body.extend_from_slice(self.counted.to_string().as_bytes());
+        }
+        body
+    }
+
+    /// What the body of a note tells.
+    pub fn read(body: &[u8]) -> Self {
+        let (told, counted) = parts(body);
+        Self {
+            told: String::from_utf8_lossy(told).into_owned(),
+            counted,
+        }
+    }
+}
+
+/// The bytes that a note of this body counts as.
+pub(super) fn counted(body: &[u8]) -> usize {
+    parts(body).1 as usize
+}
+
+/// What a body tells, and the bytes that it counts as.
+fn parts(body: &[u8]) -> (&[u8], u32) {
+    let marked = memchr::memrchr(MARK, body).and_then(|at| {
+        let number = std::str::from_utf8(&body[at + 1..]).ok()?;
+        Some((&body[..at], number.parse().ok()?))
+    });
+    marked.unwrap_or((body, u32::try_from(body.len()).unwrap_or(u32::MAX)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VALUE: &str = "Kq7zT0pW4nXv9LsB2mYc6RdG8hJf3AeU";
+
+    fn secrets() -> Secrets {
+        Secrets::new([("x".to_owned(), VALUE.to_owned())])
+    }
+
+    /// What is told of these pieces, and what each of them and their end counts as.
+    fn emitted(pieces: &[&str]) -> (String, Vec<u32>) {
+        let (secrets, mut emits) = (secrets(), Emits::default());
+        let mut all: Vec<Emitted> = pieces.iter().map(|piece| emits.next(&secrets, piece)).collect();
+        all.extend(emits.last(&secrets));
+        assert!(all.iter().all(|one| Emitted::read(&one.body()) == *one), "{all:?}");
+        assert!(all.iter().all(|one| counted(&one.body()) == one.counted as usize));
+        let told = all.iter().map(|one| one.told.as_str()).collect();
+        (told, all.iter().map(|one| one.counted).collect())
+    }
+
+    #[test]
+    fn what_is_emitted_is_told_whole_and_counts_piece_by_piece() {
+        assert_eq!(emitted(&[]), (String::new(), vec![]));
+        assert_eq!(emitted(&["a", "", "é"]), ("aé".to_owned(), vec![1, 0, 2, 0]));
+        let (a, b) = VALUE.split_at(9);
+        let (told, counted) = emitted(&[&format!("<{a}"), &format!("{b}>"), "."]);
+        assert_eq!((told.as_str(), counted), ("<[secret x]>.", vec![10, 24, 1, 0]));
+    }
+
+    #[test]
+    fn a_guess_counts_as_much_whether_it_is_right() {
+        let unicode = |text: &str| text.bytes().map(|byte| format!("\\u00{byte:02x}")).collect::<String>();
+        let wrong = VALUE.replace('K', "L");
+        for (right, wrong) in [(VALUE.to_owned(), wrong.clone()), (unicode(VALUE), unicode(&wrong))] {
+            for len in 1..right.len() {
+                let guess = |text: &str| emitted(&["#", &format!("~{}", &text[..len]), "!!!"]).1;
+                assert_eq!(guess(&right), guess(&wrong), "{len}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_more_is_told_than_counts() {
+        let short = Secrets::new([("n".repeat(60), "Kq7z".to_owned())]);
+        for piece in ["Kq7z", "Kq7zKq7z-Kq7z", "a://u:p@h b://u:p@h", "Kq", "7zKq", "7z"] {
+            let mut emits = Emits::default();
+            let next = emits.next(&short, piece);
+            let last = emits.last(&short).expect("something was emitted");
+            assert!(next.told.len() + last.told.len() <= next.counted as usize, "{piece}");
+        }
+    }
+
+    #[test]
+    fn a_body_that_only_looks_marked_is_a_text() {
+        for body in [&b"a\xff"[..], b"a\xff1x", b"\xff99999999999999999999", b"12", b""] {
+            assert_eq!(counted(body), body.len(), "{body:?}");
+        }
+        assert_eq!(counted(b"a\xff0"), 0);
+        assert_eq!(counted(b"a\xff4294967295"), u32::MAX as usize);
+    }
+}
