@@ -134,7 +134,7 @@ limits! {
     start_wall: "start_wall", Millis, 5 * SEC, 1, HOUR;
     #[doc = "One step of guest and host work, waits for models, tools, children, changes, timers and the database apart."]
     step_wall: "step_wall", Millis, 30 * SEC, 1, 24 * HOUR;
-    #[doc = "The whole run, waits included; the default of the budget's wall-clock-ms."]
+    #[doc = "The whole run, waits included; the default of the budget's wall."]
     run_wall: "run_wall", Millis, 10 * MIN, 1, 30 * 24 * HOUR;
     #[doc = "Between a cancel and the drop of an instance that ignores it."]
     cancel_grace: "cancel_grace", Millis, 5 * SEC, 0, 10 * MIN;

@@ -383,6 +383,29 @@ fn a_provider_that_is_not_configured_is_named() {
 }
 
 #[test]
+fn a_setting_that_cannot_be_used_is_told_with_its_place() {
+    for (key, value, words) in [
+        ("model", "\"x\"", "\"x\" is neither an alias nor provider/name"),
+        ("allow", "[\"fs:/nope\"]", "fs:/nope: the folder can't be found"),
+        ("own", "[\"web=net:\"]", "net:"),
+        ("tools", "[\"./nope.wasm\"]", "nope.wasm"),
+    ] {
+        let home = Home::new();
+        home.configure(&format!("{key} = {value}\n"));
+        let text = fs::read_to_string(home.path().join("host/config.toml")).unwrap();
+        let line = text.lines().position(|line| line.starts_with(key)).unwrap() + 1;
+        let told = format!("host/config.toml:{line}: `{key}`: ");
+        let refused = home.host().probe(&json!({ "steps": [] })).output().expect(2);
+        refused.says(&[&told, words]);
+    }
+    // A flag is seen where it was typed.
+    let home = Home::new();
+    let host = home.host().args(["--allow", "fs:/nope"]);
+    let refused = host.probe(&json!({ "steps": [] })).output().expect(2);
+    refused.says(&["error: fs:/nope: the folder can't be found"]);
+}
+
+#[test]
 fn a_variable_that_is_unknown_is_told_with_another_only_where_that_is_near() {
     let home = Home::empty();
     let runs = |name: &str| home.host().env(name, "1").arg("runs").output().expect(2).stderr;

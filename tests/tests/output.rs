@@ -282,6 +282,7 @@ fn a_budget_that_ended_an_agent_without_a_word_to_it_names_the_way_on() {
     assert!(!output.stderr.contains("--fork"), "{}", output.stderr);
     // Who only computes does so for as long as there is fuel.
     let host = home.host().args(["--budget", "fuel=30000000"]);
+    let host = host.set("limits.fuel", 200_000_000);
     let output = host.probe(&json!({ "steps": [{ "do": "spin" }] })).output().expect(3);
     let run = output.json()["run"].as_str().unwrap().to_owned();
     output.says(&["--fork --budget fuel=N"]);

@@ -195,6 +195,22 @@ fn a_child_loses_them_too_and_a_fork_keeps_none() {
     }
 }
 
+/// No flag of the command that began it is to blame, and none gives it back.
+#[test]
+fn what_a_resume_took_away_is_told_as_that() {
+    let server = ModelServer::start(Script::from([stall()]).then(Turn::text("a")));
+    let home = Home::with_model(&server, Format::OpenAi);
+    let child = ChildSpec::probe(&steps(&[]));
+    killed(&server, home.host().probe(&steps(&[ask("1"), child.spawn()])), 1);
+    let run = home.newest_run();
+    let output = resume(&home, &run, &["--deny", "delegation"]).output().expect(0);
+    let denied = output.json()["denied"][0].clone();
+    let words = "a resume took delegation away for good: a new run has it";
+    assert_eq!((&denied["flags"], &denied["remedy"]), (&json!([]), &json!(words)));
+    let output = output.says(&[words]);
+    assert!(!output.stderr.contains("leave out"), "{}", output.stderr);
+}
+
 /// That the output of a resume tells of the change.
 #[test]
 fn a_change_is_told() {

@@ -186,6 +186,9 @@ fn help(error: &HostError) -> Vec<String> {
             format!("forget it                hermes-host resume {run} --accept-loss"),
         ];
     }
+    if let HostError::Setting { error, .. } = error {
+        return help(error);
+    }
     if let HostError::Load(error) = error
         && let Some(file) = error.compiled_before()
     {
@@ -291,7 +294,7 @@ mod tests {
     fn a_kind_stands_behind_words_that_do_not_say_it() {
         assert_eq!(with_kind("a.wasm ended", "trapped"), "a.wasm ended (trapped)");
         assert_eq!(with_kind("there is no a.md", "upstream"), "there is no a.md");
-        let used_up = "its budget of tokens was used up";
+        let used_up = "its budget for tokens is used up";
         assert_eq!(with_kind(used_up, "exhausted(tokens)"), used_up);
         assert_eq!(budget_of(["usd", "tree.wall"].into_iter()), "usd=N,tree.wall=TIME");
     }

@@ -1,5 +1,6 @@
 //! Why nothing ran, in words that a person can act on.
 
+use crate::config::Config;
 use crate::engine::EngineError;
 use crate::engine::precheck::LoadError;
 use crate::llm::ModelError;
@@ -138,6 +139,16 @@ pub enum HostError {
     ScriptUnused {
         /// The other model.
         model: String,
+    },
+    /// A setting of the configuration can't be used.
+    #[error("{from}: `{key}`: {error}")]
+    Setting {
+        /// The setting.
+        key: &'static str,
+        /// Where it was set.
+        from: String,
+        /// Why it can't be used.
+        error: Box<HostError>,
     },
     /// The inputs are no JSON object.
     #[error("the inputs are not usable: {0}")]
@@ -308,9 +319,22 @@ impl From<FindError> for HostError {
 }
 
 impl HostError {
+    /// The same, of a value that the configuration has for `key`.
+    pub(super) fn of_setting(self, key: &'static str, config: &Config) -> Self {
+        match config.shown.iter().find(|shown| shown.key == key) {
+            None => self,
+            Some(shown) => Self::Setting {
+                key,
+                from: shown.source.to_string(),
+                error: Box::new(self),
+            },
+        }
+    }
+
     /// The process's exit code: 1 where a run failed, is damaged or did not end, 4 where an approval is missing, else 2.
     pub fn code(&self) -> u8 {
         match self {
+            Self::Setting { error, .. } => error.code(),
             Self::Approval(error) if error.refuses() => 4,
             Self::Run(_) | Self::Unwritten(_) | Self::NoRoom(_) | Self::NotEnded { .. } => 1,
             Self::Store(StoreError::Damaged { .. } | StoreError::NothingLeft { .. } | StoreError::Lost { .. }) => 1,
@@ -341,8 +365,10 @@ impl HostError {
 
     /// The provider that a model was named of and that is not configured, as a key of the configuration.
     pub fn missing_provider(&self) -> Option<String> {
-        let Self::Model(ModelError::NoProvider { provider, .. }) = self else {
-            return None;
+        let provider = match self {
+            Self::Setting { error, .. } => return error.missing_provider(),
+            Self::Model(ModelError::NoProvider { provider, .. }) => provider,
+            _ => return None,
         };
         let bare = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         let is_bare = !provider.is_empty() && provider.chars().all(bare);
@@ -356,6 +382,7 @@ impl HostError {
     /// The contract's kind of error, for `--output json`.
     pub fn kind(&self) -> &'static str {
         match self {
+            Self::Setting { error, .. } => error.kind(),
             Self::Engine(_) => "engine",
             Self::Load(_) | Self::Link { .. } | Self::NotAStrategy { .. } | Self::NotATool { .. } => "load",
             Self::Asked { .. } => "load",

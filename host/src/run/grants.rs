@@ -130,13 +130,16 @@ impl<'a> Grants<'a> {
 
     pub(super) fn read(config: &'a Config, flags: &GrantFlags<'_>) -> Result<Self, HostError> {
         let mut grants = Self::approved_alone(config)?;
-        let read = |configured: &[String], flags: &[String]| {
-            let configured = configured.iter().map(|text| (text, GivenBy::Configuration));
-            let all = configured.chain(flags.iter().map(|text| (text, GivenBy::Flag)));
-            all.map(|(text, by)| grants.parse(text, by))
-                .collect::<Result<Vec<_>, _>>()
+        let read = |key, configured: &[String], flags: &[String]| {
+            let configured = configured.iter().map(|text| {
+                let read = grants.parse(text, GivenBy::Configuration);
+                read.map_err(|error| HostError::from(error).of_setting(key, config))
+            });
+            let flags = flags.iter().map(|text| Ok(grants.parse(text, GivenBy::Flag)?));
+            configured.chain(flags).collect::<Result<Vec<_>, HostError>>()
         };
-        let (allowed, own) = (read(&config.allow, flags.allow)?, read(&config.own, flags.own)?);
+        let allowed = read("allow", &config.allow, flags.allow)?;
+        let own = read("own", &config.own, flags.own)?;
         for Allowed { plugin, grant, .. } in &own {
             if plugin.is_none() {
                 let what = "whose it is comes first: --own TOOL=GRANT";
@@ -364,11 +367,24 @@ pub(super) fn taken_by(config: &Config) -> TakenBy {
         };
         let taken_in = TakenIn {
             told: of(from.short()),
-            place: of(from.to_string()),
+            mend: format!("take {kind} out of {}", of(from.to_string())),
         };
         Some((kind.parse::<Kind>().ok()?, taken_in))
     };
     config.deny_from.iter().filter_map(one).collect()
+}
+
+/// What resumes took away: the run goes on without it, whatever the flags of a later one.
+pub(super) fn taken_by_resumes(denied: &[Kind]) -> TakenBy {
+    let one = |kind: &Kind| {
+        let name = kind.name();
+        let taken_in = TakenIn {
+            told: format!("--deny {name}"),
+            mend: format!("a resume took {name} away for good: a new run has it"),
+        };
+        (*kind, taken_in)
+    };
+    denied.iter().map(one).collect()
 }
 
 /// Whether this host can give a grant.

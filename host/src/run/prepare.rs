@@ -15,11 +15,11 @@ use crate::llm::{Catalogue, Model, SCRIPTED};
 use crate::plugin::Plugin;
 use crate::plugin::approval::Approvals;
 use crate::plugin::load::{Found, Shelf, load_tried};
-use crate::plugin::rights::{Rights, ToolRights};
+use crate::plugin::rights::{Rights, TakenBy, ToolRights};
 use crate::plugin::toolbox::{Listed, Repeatable, Tool, Toolbox, tools};
 use crate::run::Host;
 use crate::run::error::HostError;
-use crate::run::grants::{GrantFlags, Grants, no_quota};
+use crate::run::grants::{GrantFlags, Grants, no_quota, taken_by};
 use crate::run::outside;
 use crate::run::secrets::RunSecrets;
 use crate::run::spec::{Budget, RunSpec};
@@ -43,6 +43,7 @@ pub(super) struct Ready {
     pub(super) child: Caps,
     pub(super) task: types::Task,
     pub(super) notices: Vec<String>,
+    pub(super) taken: TakenBy,
     /// Those of them that say that a flag of the line does nothing.
     pub(super) idle: Vec<String>,
     pub(super) limits: Limits,
@@ -152,6 +153,7 @@ impl Host {
             child,
             task,
             notices,
+            taken: taken_by(&self.config),
             idle,
             limits: self.config.limits.clone(),
             closing_call: self.config.closing_call,
@@ -199,14 +201,12 @@ impl Host {
     ) -> Result<Vec<ToolPlugin>, HostError> {
         let mut asked = Vec::new();
         let mut taken = BTreeSet::new();
-        for text in self.config.tools.iter().chain(named) {
-            let (prefix, path) = split_prefix(text)?;
-            let plugin = self.load(path)?;
-            if !plugin.is_toolset() {
-                return Err(HostError::NotATool {
-                    plugin: plugin.name.clone(),
-                });
-            }
+        let configured = self.config.tools.iter().map(|text| {
+            let named = self.named_tool(text);
+            named.map_err(|error| error.of_setting("tools", &self.config))
+        });
+        for tool in configured.chain(named.iter().map(|text| self.named_tool(text))) {
+            let (prefix, plugin) = tool?;
             taken.insert(plugin.name.clone());
             asked.push(self.ask(plugin, prefix, grants));
         }
@@ -220,6 +220,18 @@ impl Host {
             }
         }
         futures_util::future::try_join_all(asked).await
+    }
+
+    /// A plugin with tools, as `[PREFIX=]PATH` names it.
+    fn named_tool(&self, text: &str) -> Result<(Option<String>, Arc<Plugin>), HostError> {
+        let (prefix, path) = split_prefix(text)?;
+        let plugin = self.load(path)?;
+        if plugin.is_toolset() {
+            return Ok((prefix, plugin));
+        }
+        Err(HostError::NotATool {
+            plugin: plugin.name.clone(),
+        })
     }
 
     /// Asks a plugin for its tools, once, in a sandbox without grants.
@@ -289,7 +301,13 @@ impl Host {
         {
             return Err(HostError::ScriptUnused { model: name.to_owned() });
         }
-        let model = catalogue.choose(wanted).await?;
+        let model = catalogue.choose(wanted).await.map_err(|error| {
+            let error = HostError::from(error);
+            match (&spec.model, script, wanted) {
+                (None, None, Some(_)) => error.of_setting("model", &self.config),
+                _ => error,
+            }
+        })?;
         Ok((catalogue, Some(model)))
     }
 

@@ -18,6 +18,7 @@ use crate::plugin::load::{Shelf, load};
 use crate::run::audit::denials;
 use crate::run::cancel::end;
 use crate::run::change::{ResumeSpec, may_change};
+use crate::run::grants::{taken_by, taken_by_resumes};
 use crate::run::handle::RunHandle;
 use crate::run::prepare::{Ready, ToolPlugin, toolbox, whole};
 use crate::run::root::{ended, finish_row, resumed, root_session};
@@ -104,6 +105,7 @@ impl Host {
         change.apply_to_run(&mut shared);
         terms.change(change.clone());
         let mut ready = self.rebuild(&store, &agent, &shared).await?;
+        ready.taken.extend(taken_by_resumes(&terms.denied));
         ready.notices.extend(notices);
         if !change.are_none() {
             ready.notices.push(format!("it goes on with {}", change.words()));
@@ -278,6 +280,7 @@ impl Host {
             child: shared.child.iter().copied().collect(),
             task: agent.task.clone(),
             notices: self.compiler.notices(),
+            taken: taken_by(&self.config),
             idle: Vec::new(),
             limits: shared.limits.clone(),
             closing_call: shared.closing_call,

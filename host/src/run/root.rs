@@ -21,7 +21,7 @@ use crate::run::handle::{RunHandle, Stops};
 use crate::run::prepare::Ready;
 use crate::run::resume::first_start;
 use crate::run::said::Said;
-use crate::run::{AgentSummary, Host, HostError, RunOutcome, RunSpec, WayOn, grants, used_up};
+use crate::run::{AgentSummary, Host, HostError, RunOutcome, RunSpec, WayOn, used_up};
 use crate::session::audit::Denials;
 use crate::session::end::End;
 use crate::session::keeping::{Journal, Keeping};
@@ -148,7 +148,7 @@ impl Host {
             tool_delay_ms: shared.tool_delay_ms,
             seed: shared.seed,
             suspend: CancellationToken::new(),
-            taken: grants::taken_by(&self.config),
+            taken: ready.taken.clone(),
             denials: std::sync::Mutex::default(),
             waited_in_vain: AtomicBool::default(),
         })

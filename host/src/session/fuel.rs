@@ -15,7 +15,7 @@ pub fn no_fuel() -> End {
     let raised = raised_with(dimension, &[Scope::Root, Scope::Child, Scope::Tree]);
     End::Exhausted {
         dimension,
-        message: format!("what it had of the budget of fuel is used up ({raised})"),
+        message: format!("its budget for fuel is used up ({raised})"),
     }
 }
 

@@ -584,7 +584,7 @@ impl Guest {
         let within = ledger.charge_within(account, Dimension::JournalBytes, size(record) as u64);
         within.map_err(|exhausted| {
             let (most, raised) = (exhausted.cap, raised_with(exhausted.dimension, &[Whom::Root]));
-            format!("its part of the journal is full: {most} bytes (limits.journal_bytes, {raised})")
+            format!("its budget for journal-bytes is used up: {most} bytes (limits.journal_bytes, {raised})")
         })
     }
 

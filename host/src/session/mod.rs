@@ -556,7 +556,7 @@ impl Session {
         let dimension = Dimension::WallClockMs;
         self.run.ledger.ran_out(self.account, dimension);
         let message = format!(
-            "The session's time is used up. It is raised with {}.",
+            "The budget of this agent for wall is used up. It is raised with {}.",
             self.raises_time()
         );
         Err(Refusal::exhausted(dimension, message))

@@ -83,7 +83,7 @@ fn met_limit(session: &Session, exit: &types::ExitReason) -> Option<String> {
 fn used_up_words(dimension: Dimension) -> String {
     let (scope, raised) = (Scope::Root, raised_with(dimension, &[Scope::Root, Scope::Tree]));
     let key = BudgetKey { scope, dimension };
-    format!("Its budget for {key} is used up. It is raised with {raised}.")
+    format!("its budget for {key} is used up ({raised})")
 }
 
 /// What was decided about the session stands above what its strategy returned.
@@ -124,7 +124,7 @@ pub(super) fn nothing_left(session: &Session, end: &AttemptEnd) -> Option<Attemp
     let (_, used_up) = words(&exit);
     Some(AttemptEnd {
         detail: Some(format!(
-            "{} Its last attempt ended: {}",
+            "{}; its last attempt ended: {}",
             used_up.unwrap_or_default(),
             end.cause()
         )),
@@ -247,11 +247,8 @@ mod tests {
     #[test]
     fn the_words_of_a_budget_that_was_used_up_name_its_key() {
         let cost = used_up_words(Dimension::CostMicroUsd);
-        assert_eq!(
-            cost,
-            "Its budget for usd is used up. It is raised with --budget usd=N, tree.usd=N."
-        );
+        assert_eq!(cost, "its budget for usd is used up (--budget usd=N, tree.usd=N)");
         let time = used_up_words(Dimension::WallClockMs);
-        assert!(time.ends_with("--budget wall=TIME, tree.wall=TIME."), "{time}");
+        assert!(time.ends_with("(--budget wall=TIME, tree.wall=TIME)"), "{time}");
     }
 }

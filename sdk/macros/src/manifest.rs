@@ -11,6 +11,18 @@ use toml::{Table, Value};
 
 const KEYS: [&str; 6] = ["name", "version", "description", "toolset", "toolsets", "wants"];
 
+/// The kinds of grants.
+const GRANTS: [&str; 8] = [
+    "fs",
+    "net",
+    "secret",
+    "blackboard",
+    "llm",
+    "delegation",
+    "lessons",
+    "terminal",
+];
+
 /// Which kind of plugin the manifest is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -137,6 +149,24 @@ fn check_wants(table: &Table) -> Result<(), String> {
         if want.len() != 2 || !filled("grant") || !filled("reason") {
             return Err(EXAMPLE.into());
         }
+        check_grant(want.get("grant").and_then(Value::as_str).unwrap_or_default())?;
+    }
+    Ok(())
+}
+
+/// Whether a grant is of a kind that there is. What stands behind the kind is the host's to read.
+fn check_grant(grant: &str) -> Result<(), String> {
+    let (kind, exact) = grant.split_once(':').unwrap_or((grant, ""));
+    if !GRANTS.contains(&kind) {
+        return Err(format!(
+            "`grant` is `{grant}`, and there is no `{kind}`; there are {}",
+            GRANTS.join(", ")
+        ));
+    }
+    if kind == "fs" && !["", "rw"].contains(&exact) {
+        return Err(format!(
+            "`grant` is `{grant}`: which folders is the operator's affair; there are `fs` and `fs:rw`"
+        ));
     }
     Ok(())
 }
@@ -165,6 +195,28 @@ mod tests {
             (Kind::Tools, "[[wants]]\ngrant = \"llm\""),
         ] {
             assert!(verdict(kind, extra).is_err(), "{extra}");
+        }
+        let asks = |grant: &str| {
+            let want = format!("[[wants]]\ngrant = \"{grant}\"\nreason = \"Needs it.\"");
+            verdict(Kind::Tools, &want)
+        };
+        for grant in [
+            "fs",
+            "fs:rw",
+            "net:GET@api.example.org",
+            "blackboard:glossary:ro",
+            "secret:x@a.org",
+            "lessons",
+        ] {
+            assert_eq!(asks(grant), Ok(()), "{grant}");
+        }
+        for (grant, words) in [
+            ("fss", "there is no `fss`; there are fs, net,"),
+            ("Net", "there is no `Net`"),
+            ("fs:ro", "there are `fs` and `fs:rw`"),
+            (" fs", "there is no ` fs`"),
+        ] {
+            assert!(asks(grant).unwrap_err().contains(words), "{grant}");
         }
         let bad = "name = \"A\"\nversion = \"1.0.0\"\ndescription = \"x\"";
         assert!(

@@ -11,16 +11,16 @@ use crate::plugin::grant::{Kind, SecretGrant};
 use crate::plugin::manifest::{Manifest, Wanted};
 use crate::text::shell_word;
 
-/// Where the configuration takes kinds of rights away from roots; what is not in it was taken away by the flag.
+/// What takes kinds of rights away from roots; what is not in it was taken away by the flag of the run.
 pub type TakenBy = BTreeMap<Kind, TakenIn>;
 
-/// A place of the configuration that takes a kind of right away.
+/// A place of the configuration, or a resume, that takes a kind of right away.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TakenIn {
     /// In the words that a guest is told: `deny in hermes.toml`.
     pub told: String,
-    /// In those for an operator, with the whole path and the line.
-    pub place: String,
+    /// What an operator does about it, with the whole path and the line.
+    pub mend: String,
 }
 
 /// Who was denied something.
@@ -36,7 +36,7 @@ pub struct Asker<'a> {
     pub is_child: bool,
     /// The plugin that a grant has to name, where it is only this one that lacks the right.
     pub only: Option<&'a str>,
-    /// Where the configuration takes rights away.
+    /// What takes rights away beside the run's own flags.
     pub taken: &'a TakenBy,
 }
 
@@ -90,7 +90,7 @@ pub fn remedy(lack: &Lack, asker: Asker<'_>) -> Remedy {
             _ => Vec::new(),
         };
         let words = match asker.taken.get(&kind) {
-            Some(taken) => format!("take {} out of {}", kind.name(), taken.place),
+            Some(taken) => taken.mend.clone(),
             None => format!("leave out --deny {}", kind.name()),
         };
         return Remedy {
@@ -304,7 +304,7 @@ mod tests {
         let rights = Rights::root("r", &[], &gone, None).expect("rights");
         let taken_in = TakenIn {
             told: "deny in hermes.toml".to_owned(),
-            place: "deny in /p/hermes.toml:1".to_owned(),
+            mend: "take llm out of deny in /p/hermes.toml:1".to_owned(),
         };
         let taken = TakenBy::from([(Kind::Llm, taken_in)]);
         let asker = Asker {
