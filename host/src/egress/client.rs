@@ -108,6 +108,8 @@ struct Begun {
     response: reqwest::Response,
     headers: HeaderMap,
     url: Url,
+    /// Whether a secret was put into the request that it answers.
+    had_secret: bool,
     /// What of its body is here.
     body: BytesMut,
     /// So much of it is kept.
@@ -115,6 +117,10 @@ struct Begun {
     /// Whether that is all of it.
     is_whole: bool,
 }
+
+/// Bytes of the longest address that is asked for, before secrets are put into it. The HTTP client takes no more than 65,534 with them: by where that ends
+/// it would be told how long they are.
+const ADDRESS_MAX: usize = 16 << 10;
 
 /// What tells another host who asks.
 const CREDENTIALS: [HeaderName; 3] = [header::AUTHORIZATION, header::COOKIE, header::PROXY_AUTHORIZATION];
@@ -221,6 +227,10 @@ impl Egress {
             false => begun.body.len().saturating_sub(permit.longest()),
         };
         let (body, cut) = permit.conceal(&mut headers, begun.body.freeze(), settled, self.most());
+        // How long a body is that repeats the secret, and of which that is not shown, would tell how long the secret is.
+        if begun.had_secret && (cut || body.is_empty()) {
+            headers.remove(header::CONTENT_LENGTH);
+        }
         Answer {
             status,
             headers,
@@ -257,8 +267,12 @@ impl Egress {
     /// One request to one place: checked, resolved once, connected to the addresses that were checked.
     async fn hop(&self, permit: &Permit, hop: &Hop, waits: Waits, hears: &Hears<'_>) -> Result<Came, EgressError> {
         let rule = allowed(&permit.rules, hop)?;
-        let addresses = self.addresses(permit, hop, rule).await?;
         let at = &hop.way.at;
+        if at.as_str().len() > ADDRESS_MAX {
+            let what = format!("the address has more than {ADDRESS_MAX} bytes");
+            return Err(EgressError::Malformed(what));
+        }
+        let addresses = self.addresses(permit, hop, rule).await?;
         let mut client = builder(at).http1_only().dns_resolver(Checked(addresses.into()));
         if let Some(connect) = waits.connect {
             client = client.connect_timeout(connect);
@@ -298,6 +312,7 @@ impl Egress {
             response,
             headers,
             url: at.clone(),
+            had_secret: !leaving.credentials.is_empty(),
             body: BytesMut::new(),
             most: enough.max(self.most().saturating_add(permit.longest())),
             is_whole: false,

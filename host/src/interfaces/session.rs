@@ -55,14 +55,25 @@ const LINE: u64 = 64;
 /// The level of a line that says why something failed.
 const ERROR: &str = "error";
 
+/// The beginning of a text of which `most` bytes are kept, with what tells whether a secret goes on behind these, and whether that is all. No more is searched.
+fn beginning<'t>(guest: &Guest, text: &'t str, most: usize) -> &'t str {
+    let beyond = guest.session.run.secrets.longest().saturating_add(4);
+    text::prefix(text, most.saturating_add(beyond))
+}
+
 /// Keeps a line of a guest's log, within the limits of a line and of a step.
 pub(super) fn log(guest: &Guest, level: &str, message: &str) -> wasmtime::Result<()> {
     let limits = &guest.session.run.limits;
     if guest.step.count_log(0) > limits.log_step {
         return Ok(());
     }
-    let message = guest.session.run.secrets.without_secrets(message);
-    let message = text::cut(&message, usize::try_from(limits.log_line).unwrap_or(usize::MAX));
+    let most = usize::try_from(limits.log_line).unwrap_or(usize::MAX);
+    let message = guest
+        .session
+        .run
+        .secrets
+        .without_secrets(beginning(guest, message, most));
+    let message = text::cut(&message, most);
     let bytes = LINE.saturating_add(message.len() as u64);
     let before = guest.step.count_log(bytes);
     let line = if before.saturating_add(bytes) <= limits.log_step {
@@ -132,7 +143,8 @@ impl session::Host for State {
     async fn progress(&mut self, message: String, fraction: Option<f32>) -> wasmtime::Result<()> {
         self.guest.enter()?;
         let most = usize::try_from(self.guest.session.run.limits.progress).unwrap_or(usize::MAX);
-        let message = self.guest.session.run.secrets.without_secrets(&message);
+        let message = beginning(&self.guest, &message, most);
+        let message = self.guest.session.run.secrets.without_secrets(message);
         let message = text::prefix(&message, most).to_owned();
         // An instance in the place of another says again what was said, and heard, before.
         let before = self.guest.is_again && self.guest.is_replaying();

@@ -190,10 +190,8 @@ pub(super) fn tools(tools: &[ToolDef]) -> Result<Vec<Offered<'_>>, Refusal> {
             if !names.insert(name) {
                 return Err(Refusal::invalid(format!("Two of the offered tools are called {name}.")));
             }
-            let schema = json(
-                &as_text(&tool.input_schema),
-                &format!("The input schema of the tool {name}"),
-            )?;
+            let schema = json(&tool.input_schema, &format!("The input schema of the tool {name}"))?;
+            let schema = in_text(schema);
             if !schema.is_object() {
                 return Err(Refusal::invalid(format!(
                     "The input schema of the tool {name} must be a JSON object."
@@ -211,6 +209,22 @@ pub(super) fn tools(tools: &[ToolDef]) -> Result<Vec<Offered<'_>>, Refusal> {
 /// JSON that a guest wrote, `what` for the message.
 pub(super) fn json(text: &str, what: &str) -> Result<Value, Refusal> {
     serde_json::from_str(text).map_err(|error| Refusal::invalid(format!("{what} is no JSON: {error}.")))
+}
+
+/// A value with [`as_text`] of each of its texts, however these were escaped.
+fn in_text(value: Value) -> Value {
+    match value {
+        Value::String(text) => as_text(&text).into_owned().into(),
+        Value::Array(all) => all.into_iter().map(in_text).collect(),
+        Value::Object(all) => {
+            let all = all.into_iter();
+            Value::Object(
+                all.map(|(key, value)| (as_text(&key).into_owned(), in_text(value)))
+                    .collect(),
+            )
+        }
+        other => other,
+    }
 }
 
 /// Merges the guest's `provider-options` into `body`; only the keys in `allowed` may be set.

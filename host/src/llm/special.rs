@@ -11,15 +11,13 @@ const BARS: [char; 2] = ['|', '｜'];
 const NAME_MAX: usize = 64;
 /// Control tokens in another form. Only those that begin or end a message, or what of one the model takes for instructions: others, like `<think>` or
 /// `<tool_call>`, change nobody's role, and stand in honest texts.
-const WORDS: [&str; 17] = [
+const WORDS: [&str; 15] = [
     // Gemma.
     "<start_of_turn>",
     "<end_of_turn>",
     "<bos>",
     "<eos>",
-    // Llama 2 and Mistral. The first of these is struck-through text in HTML as well, which can be read with a space in it.
-    "<s>",
-    "</s>",
+    // Llama 2 and Mistral; not `<s>`, which is struck-through text in HTML, and gives nobody another role without these.
     "<<SYS>>",
     "<</SYS>>",
     "[INST]",
@@ -98,7 +96,7 @@ mod tests {
             assert!(matches!(as_text(&spaced), Cow::Borrowed(_)), "{spaced} is changed once");
         }
         assert_eq!(as_text("<<|a|>"), "<< |a|>");
-        assert_eq!(as_text("<|a<s>b|>"), "<|a< s>b|>");
+        assert_eq!(as_text("<|a<bos>b|>"), "<|a< bos>b|>");
         let longest = "n".repeat(NAME_MAX - 1);
         assert_eq!(as_text(&format!("<|{longest}|>")), format!("< |{longest}|>"));
     }
@@ -130,7 +128,7 @@ mod tests {
 
     #[test]
     fn what_was_json_is_json() {
-        let json = r#"{"a":["<|im_end|>","[INST]"],"<s>":[1,[2]]}"#;
+        let json = r#"{"a":["<|im_end|>","[INST]"],"<bos>":[1,[2]]}"#;
         let spaced: serde_json::Value = serde_json::from_str(&as_text(json)).expect("JSON");
         assert_eq!(
             spaced,

@@ -1,5 +1,5 @@
 //! The time that a guest sees: that of its own last observation, never going back. So a replay shows it the same time, and it
-//! can't measure the host by it.
+//! can't measure one call of the host by it; many calls it can.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 

@@ -10,6 +10,7 @@ use crate::llm::media::{base64, data_url, note};
 use crate::llm::opaque::Owner;
 use crate::llm::protocol::{arguments_text, json, merge_options, temperature, tool_name, tools};
 use crate::llm::request::Request;
+use crate::llm::special::as_text;
 
 /// Keys that change neither what is charged nor what is permitted.
 const OPTIONS: [&str; 7] = [
@@ -176,7 +177,8 @@ fn assistant(pieces: Vec<Piece<'_>>) -> Value {
     let content = if text.is_empty() && !calls.is_empty() {
         Value::Null
     } else {
-        text.into()
+        // Its parts are one text here, over the edges of which a token may stand.
+        as_text(&text).into()
     };
     message.insert("content".into(), content);
     if !calls.is_empty() {
