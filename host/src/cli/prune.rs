@@ -120,6 +120,7 @@ fn sum(pruned: &Pruned, spec: &PruneSpec) -> String {
     let why = match &pruned.missing {
         None => return out,
         Some(Missing::Component(digest)) => format!("{}, which a run uses, is not there; which run:", digest.short()),
+        Some(Missing::Page(what)) => format!("a page of the database is damaged ({what}); more:"),
         Some(Missing::Rows(run)) => format!("no row says any more which of them the run {run} uses; more:"),
     };
     out.push_str(&pasted(&format!("components stay: {why}  hermes-host doctor\n")));

@@ -160,23 +160,24 @@ impl Host {
             damaged: None,
         };
         let mut damage = Damage::default();
+        let structure = damage.around(store.pages_are_apart().await)?;
+        let structure = structure.as_deref();
         if spec.dry_run {
-            let all = prunable(&store, spec, &mut damage)?;
+            let all = prunable(&store, spec, structure, &mut damage)?;
             let chosen = choose(all.clone(), spec, before.used, now_ms());
             pruned.runs = chosen.iter().map(|(run, standing)| told(run, *standing)).collect();
             pruned.stays = left_of(&all, &chosen, before).over(spec);
             pruned.damaged = damage.0.map(|error| error.to_string());
             return Ok(pruned);
         }
-        damage.around(store.pages_are_apart().await)?;
         if let Some(error) = damage.0 {
             pruned.damaged = Some(error.to_string());
             return Ok(pruned);
         }
         damage.around(store.sweep_copies().await)?;
         damage.around(store.sweep_rows().await)?;
-        let earlier = damage.around(store.sweep_files().await)?;
-        let all = prunable(&store, spec, &mut damage)?;
+        let earlier = damage.around(store.sweep_files(structure).await)?;
+        let all = prunable(&store, spec, structure, &mut damage)?;
         let chosen = choose(all, spec, store.size()?.used, now_ms());
         for (run, standing) in chosen {
             match damage.around(store.remove_run(&run).await.map(Some))? {
@@ -186,7 +187,7 @@ impl Host {
             }
             damage.around(store.sweep_rows_of(&run).await)?;
         }
-        let swept = damage.around(store.sweep_files().await)?;
+        let swept = damage.around(store.sweep_files(structure).await)?;
         pruned.components = earlier.components + swept.components;
         (pruned.backup, pruned.missing) = (swept.in_use, swept.missing);
         let shrunk = damage.around(give_back(&store).await)?;
@@ -216,10 +217,19 @@ impl Damage {
 }
 
 /// All runs. Damage in the midst of one is found by reading it, where damaged ones are wanted and can be told from others.
-fn prunable(store: &Store, spec: &PruneSpec, damage: &mut Damage) -> Result<Vec<Prunable>, StoreError> {
+fn prunable(
+    store: &Store,
+    spec: &PruneSpec,
+    structure: Option<&str>,
+    damage: &mut Damage,
+) -> Result<Vec<Prunable>, StoreError> {
     let mut runs = store.prunable()?;
     if spec.standing.contains(&Standing::Damaged) {
-        damage.around(store.look_for_damage(&mut runs))?;
+        let looked = damage.around(store.look_for_damage(&mut runs, structure).map(Some))?;
+        if looked.is_none() {
+            // What seems to be damaged may be whole.
+            runs.retain(|run| !matches!(run.state, RunState::Damaged(_)));
+        }
     }
     Ok(runs)
 }

@@ -1,5 +1,6 @@
 //! The bytes of the components that runs use, kept by digest, so that a run can go on after its plugin was rebuilt.
 
+use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -15,6 +16,7 @@ use super::commit::Done;
 use super::error::{Fault, StoreError};
 use super::files::{private, sync_dir};
 use super::owner::Owner;
+use super::prune::entries;
 use super::record::Sync;
 use super::seal::sum;
 use super::write::check_epoch;
@@ -88,6 +90,13 @@ impl Store {
         })
     }
 
+    /// The components of which there are files.
+    pub(super) fn kept_components(&self) -> Result<BTreeSet<Digest>, StoreError> {
+        let files = entries(&self.0.files.components())?;
+        let digests = files.iter().filter_map(|path| path.file_stem()?.to_str()?.parse().ok());
+        Ok(digests.collect())
+    }
+
     pub(super) fn component_path(&self, digest: &Digest) -> PathBuf {
         self.0.files.components().join(format!("{digest}.wasm"))
     }
@@ -148,15 +157,29 @@ pub(super) fn give_back(conn: &Connection, number: i64) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Gives the rows of this run that are another's back to it, vouches for the others anew, and has one for each of the components that its sessions use.
-pub(super) fn mend(conn: &Connection, run: i64, used: impl Iterator<Item = Digest>) -> Result<(), Fault> {
+/// Gives the rows of this run that are another's back to it, vouches for the others anew, and has one for each of the components that its sessions use. `kept` are those
+/// of which there are files: of a damaged row its checksum says which of them it names.
+pub(super) fn mend(
+    conn: &Connection,
+    run: i64,
+    used: impl Iterator<Item = Digest>,
+    kept: &BTreeSet<Digest>,
+) -> Result<(), Fault> {
     give_back(conn, run)?;
-    let mut select = conn.prepare_cached("SELECT digest FROM component WHERE run = ?1")?;
-    let digests = select.query_map([run], |row| Ok(digest_at(row, 0).ok()))?;
-    let digests = digests.collect::<Result<Vec<_>, _>>()?;
+    let mut select = conn.prepare_cached("SELECT digest, sum FROM component WHERE run = ?1")?;
+    let rows = select.query_map([run], |row| Ok((digest_at(row, 0).ok(), row.get(1).ok())))?;
+    let rows = rows.collect::<Result<Vec<(Option<Digest>, Option<Option<i64>>)>, _>>()?;
     conn.prepare_cached("DELETE FROM component WHERE run = ?1")?
         .execute([run])?;
-    for digest in digests.into_iter().flatten().chain(used) {
+    let right = rows.into_iter().filter_map(|(digest, sum)| match sum.flatten() {
+        Some(sum) if digest.is_none_or(|digest| row_sum(run, &digest) != sum) => {
+            // The digest is damaged, or the checksum.
+            let meant = kept.iter().find(|digest| row_sum(run, digest) == sum);
+            meant.copied().or(digest.filter(|digest| kept.contains(digest)))
+        }
+        _ => digest,
+    });
+    for digest in right.chain(used) {
         link(conn, run, &digest)?;
     }
     Ok(())

@@ -153,8 +153,7 @@ impl Files {
             let said = pragma("page_size")?
                 .saturating_mul(pragma("page_count")?)
                 .unsigned_abs();
-            if path.metadata().map_or(0, |meta| meta.len()) <= said || self.wal().metadata().is_ok_and(|m| m.len() > 0)
-            {
+            if path.metadata().map_or(0, |meta| meta.len()) <= said {
                 return Ok(None);
             }
             let first = conn.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0))?;

@@ -91,6 +91,8 @@ pub enum Missing {
     Component(Digest),
     /// All rows that say which components this run uses.
     Rows(RunId),
+    /// Perhaps a row, as a page of the database is damaged.
+    Page(String),
 }
 
 /// How large the store is, in bytes.
@@ -172,8 +174,15 @@ impl Store {
     /// Reads all of these runs that nobody owns, and notes of each that is not what was written that it is damaged.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`] where an index can't be read that all runs share: every run would seem damaged. Failures of the disk.
-    pub fn look_for_damage(&self, runs: &mut [Prunable]) -> Result<(), StoreError> {
+    /// [`StoreError::Corrupt`] where a page of the database is damaged, as `structure` tells, or an index can't be read that all runs share: runs would seem
+    /// damaged that are not. Failures of the disk.
+    pub fn look_for_damage(&self, runs: &mut [Prunable], structure: Option<&str>) -> Result<(), StoreError> {
+        if let Some(what) = structure {
+            return Err(StoreError::Corrupt {
+                path: self.0.files.database(),
+                what: format!("a page of it is damaged, and so it can't be told which runs are ({what})"),
+            });
+        }
         if let Some(index) = self.read(unreadable_index)? {
             return Err(StoreError::Corrupt {
                 path: self.0.files.database(),
@@ -242,12 +251,12 @@ impl Store {
         })
     }
 
-    /// That no page of the database belongs to two rows, before any is removed. All of the database is read for it.
+    /// That no page of the database belongs to two rows, before any is removed; and what else is wrong with its structure, in words: what seems to be gone may then
+    /// be hidden. All of the database is read for it.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`] where one does; failures of the disk.
-    pub async fn pages_are_apart(&self) -> Result<(), StoreError> {
-        // The whole database is read for it.
+    /// [`StoreError::Corrupt`] where a page belongs to two; failures of the disk.
+    pub async fn pages_are_apart(&self) -> Result<Option<String>, StoreError> {
         let store = self.clone();
         let looked = blocking::apart(move || store.read(none_is_shared)).await;
         looked.map_err(|e| StoreError::internal(format!("looking at the database: {e}")))?
@@ -384,11 +393,12 @@ impl Store {
         }
     }
 
-    /// Removes components that no run uses, unless one is missing that a run uses, and what crashes left of components and lock files.
+    /// Removes components that no run uses, unless one is missing that a run uses or a page of the database is damaged, as `structure` tells; and what crashes left
+    /// of components and lock files.
     ///
     /// # Errors
     /// [`StoreError::Busy`], failures of the disk.
-    pub async fn sweep_files(&self) -> Result<Swept, StoreError> {
+    pub async fn sweep_files(&self, structure: Option<&str>) -> Result<Swept, StoreError> {
         let files = &self.0.files;
         for path in entries(&files.runs())? {
             let run = path
@@ -412,9 +422,10 @@ impl Store {
             .iter()
             .copied()
             .find(|digest| !self.component_path(digest).exists());
-        swept.missing = match missing {
-            Some(component) => Some(Missing::Component(component)),
-            None => self.read(without_components)?.map(Missing::Rows),
+        swept.missing = match (missing, structure) {
+            (Some(component), _) => Some(Missing::Component(component)),
+            (None, Some(what)) => Some(Missing::Page(what.to_owned())),
+            (None, None) => self.read(without_components)?.map(Missing::Rows),
         };
         for path in entries(&files.components())? {
             if path.extension().is_some_and(|extension| extension == "draft") {
@@ -609,20 +620,27 @@ fn without_components(conn: &Connection) -> Result<Option<RunId>, Fault> {
     Ok(None)
 }
 
-/// That no page belongs to two rows: with one of the rows the other's page would go.
-pub(super) fn none_is_shared(conn: &Connection) -> Result<(), Fault> {
+/// That no page belongs to two rows: with one of the rows the other's page would go. Gives what else is wrong with a page, in words.
+pub(super) fn none_is_shared(conn: &Connection) -> Result<Option<String>, Fault> {
     let mut check = conn.prepare(&format!("PRAGMA quick_check({PROBLEMS})"))?;
     let mut lines = check.query([])?;
+    let mut wrong = None;
     loop {
         let line: String = match lines.next() {
             Ok(Some(line)) => line.get(0)?,
-            Ok(None) => return Ok(()),
+            Ok(None) => return Ok(wrong),
             Err(error) => {
                 let fault = Fault::from(error);
-                // What stands on a page that can't be read is found where it is needed; it is looked at last.
-                return if fault.is_corrupt() { Ok(()) } else { Err(fault) };
+                // It is looked at last.
+                return if fault.is_corrupt() {
+                    Ok(wrong.or(Some(UNREADABLE.to_owned())))
+                } else {
+                    Err(fault)
+                };
             }
         };
+        let of_page = line.lines().find(|line| line.contains("page "));
+        wrong = wrong.or(of_page.map(str::to_owned));
         if let Some(what) = line.lines().find(|line| line.contains("2nd reference to page")) {
             return Err(Fault::Corrupt(format!(
                 "two of its rows have one page, so that nothing is removed from it ({what})"
@@ -633,6 +651,9 @@ pub(super) fn none_is_shared(conn: &Connection) -> Result<(), Fault> {
 
 /// Problems of the structure that are looked through for shared pages.
 const PROBLEMS: u32 = 1_000_000;
+
+/// What is wrong where the structure can't be looked through.
+const UNREADABLE: &str = "it can't be read to its end";
 
 fn length(path: &Path) -> u64 {
     path.metadata().map_or(0, |meta| meta.len())

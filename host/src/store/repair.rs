@@ -1,6 +1,6 @@
 //! Giving up what a damaged run has lost: its journal ends where it is sound to, and its rows say again what that journal says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
@@ -17,7 +17,7 @@ use super::seal::int;
 use super::verify::{Look, Steps, verify};
 use super::write::{head, session_row};
 use super::{Store, body, component, whole};
-use crate::ids::RunId;
+use crate::ids::{Digest, RunId};
 
 /// What was given up of a run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -84,13 +84,16 @@ impl Store {
             LockState::Line(line) => line.head.seq,
             LockState::Missing | LockState::Broken => 0,
         };
+        let kept = self.kept_components()?;
         let id = run.clone();
         let work = move |conn: &Connection| {
             body::mend(conn, number)?;
             let sound = sound(conn, &id, number)?;
             let end = head(conn, number)?;
-            let cut = end.seq - sound.records;
-            let end = mend(conn, &id, number, sound, cut)?;
+            let Some(cut) = end.seq.checked_sub(sound.records) else {
+                return Err(Fault::Corrupt("a page of the journal is damaged".to_owned()));
+            };
+            let end = mend(conn, (&id, number), sound, cut, &kept)?;
             let entries = whole::mend(conn, number)?;
             let head = head(conn, number)?;
             Ok(Done {
@@ -163,13 +166,19 @@ fn follow(sessions: &mut BTreeMap<u32, SessionRow>, record: Record) -> bool {
 
 /// Cuts the journal and writes the rows that are not what the journal says, in the transaction that `conn` is in. Gives whether the run had ended and
 /// has not any more.
-fn mend(conn: &Connection, run: &RunId, number: i64, sound: Rebuilt, cut: u64) -> Result<bool, Fault> {
+fn mend(
+    conn: &Connection,
+    (run, number): (&RunId, i64),
+    sound: Rebuilt,
+    cut: u64,
+    kept: &BTreeSet<Digest>,
+) -> Result<bool, Fault> {
     let (_, epoch) = place_of(conn, run)?;
     let had_ended = had_ended(conn, run, number)?;
     cut_journal(conn, number, sound.records, cut)?;
     mend_request(conn, number)?;
     let digests = sound.sessions.values().map(|session| session.digest);
-    component::mend(conn, number, digests)?;
+    component::mend(conn, number, digests, kept)?;
     let root = sound.sessions.get(&0).cloned();
     mend_sessions(conn, number, sound.sessions)?;
     let Some(root) = root else {

@@ -102,11 +102,11 @@ impl Store {
             let added = conn
                 .prepare_cached(
                     "INSERT INTO run (no, id, epoch, data, sum)
-                     SELECT 1 + max(coalesce((SELECT max(no) FROM run WHERE no < ?5), 0), coalesce((SELECT max(no) FROM pruned WHERE no < ?5), 0),
-                     coalesce((SELECT max(id) FROM journal WHERE id < ?5 << ?6), 0) >> ?6,
-                     coalesce((SELECT max(run) FROM session WHERE run < ?5), 0), coalesce((SELECT max(run) FROM body WHERE run < ?5), 0),
-                     coalesce((SELECT max(run) FROM component WHERE run < ?5), 0), coalesce((SELECT max(run) FROM space WHERE run < ?5), 0),
-                     coalesce((SELECT max(run) FROM cancel_request WHERE run < ?5), 0)), ?1, ?2, ?3, ?4",
+                     SELECT 1 + max(coalesce((SELECT max(no) FROM run WHERE no < ?5 - 1), 0), coalesce((SELECT max(no) FROM pruned WHERE no < ?5 - 1), 0),
+                     coalesce((SELECT max(id) FROM journal WHERE id < (?5 - 1) << ?6), 0) >> ?6,
+                     coalesce((SELECT max(run) FROM session WHERE run < ?5 - 1), 0), coalesce((SELECT max(run) FROM body WHERE run < ?5 - 1), 0),
+                     coalesce((SELECT max(run) FROM component WHERE run < ?5 - 1), 0), coalesce((SELECT max(run) FROM space WHERE run < ?5 - 1), 0),
+                     coalesce((SELECT max(run) FROM cancel_request WHERE run < ?5 - 1), 0)), ?1, ?2, ?3, ?4",
                 )?
                 .execute(params![row.id.as_str(), int(epoch), data, sum, NUMBERS, SEQ_BITS]);
             match added.map_err(Fault::from) {
@@ -394,6 +394,7 @@ impl Store {
             LockState::Broken => return Ok(RunState::Damaged("its anchor (the run's lock file) is damaged".into())),
         };
         if line.head.seq > end.seq {
+            self.none_follows(number, end.seq)?;
             let missing = line.head.seq - end.seq;
             if line.durability == Durability::Process && !line.is_this_boot() {
                 return Ok(RunState::LostTail(missing));
@@ -404,6 +405,18 @@ impl Store {
             return Ok(RunState::Damaged("its records are not those that were written".into()));
         }
         Ok(RunState::Free)
+    }
+
+    /// That no record follows the last one that is found from the end: where the head of a page is damaged one is found that is not the last.
+    fn none_follows(&self, number: i64, last: u64) -> Result<(), StoreError> {
+        self.read(|conn| {
+            let mut select =
+                conn.prepare_cached("SELECT 1 FROM journal NOT INDEXED WHERE id > ?1 AND id < ?2 ORDER BY id LIMIT 1")?;
+            match select.exists([row_id(number, last), row_id(number + 1, 0)])? {
+                true => Err(Fault::Corrupt("a page of the journal is damaged".to_owned())),
+                false => Ok(()),
+            }
+        })
     }
 
     fn chain_at(&self, number: i64, seq: u64) -> Result<Option<i64>, StoreError> {

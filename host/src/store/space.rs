@@ -170,7 +170,9 @@ pub(super) fn apply(conn: &Connection, effect: &Effect, by: &Writing, quota: Quo
             data,
             if_version,
         } => {
-            let mut space = Space::open(conn, id)?;
+            let Some(mut space) = Space::open(conn, id, quota.keys)? else {
+                return Ok(EffectResult::TooManyKeys(quota.keys));
+            };
             let present = space.present(conn, id, key, *if_version)?;
             if let Some(conflict) = conflict(present.as_ref(), *if_version) {
                 return Ok(conflict);
@@ -184,7 +186,9 @@ pub(super) fn apply(conn: &Connection, effect: &Effect, by: &Writing, quota: Quo
             media_type,
             data,
         } => {
-            let mut space = Space::open(conn, space)?;
+            let Some(mut space) = Space::open(conn, space, quota.keys)? else {
+                return Ok(EffectResult::TooManyKeys(quota.keys));
+            };
             let mut key = format!("{prefix}{:020}", space.version + 1);
             // A key that someone chose to look like this one is passed over: a longer one still sorts before the next version's.
             while !matches!(space.find(conn, &key)?, Found::Nothing) {
@@ -198,7 +202,9 @@ pub(super) fn apply(conn: &Connection, effect: &Effect, by: &Writing, quota: Quo
             key,
             if_version,
         } => {
-            let mut space = Space::open(conn, id)?;
+            let Some(mut space) = Space::open(conn, id, quota.keys)? else {
+                return Ok(conflict(None, *if_version).unwrap_or(EffectResult::Deleted));
+            };
             let present = space.present(conn, id, key, *if_version)?;
             if let Some(conflict) = conflict(present.as_ref(), *if_version) {
                 return Ok(conflict);
@@ -217,7 +223,8 @@ pub(super) fn copy(conn: &Connection, run: &RunId, entry: &StoredEntry) -> Resul
         run: Some(run.clone()),
         name: entry.space.clone(),
     };
-    Space::open(conn, &id)?.copy(conn, entry)
+    let space = Space::open(conn, &id, u64::MAX)?;
+    space.map_or(Ok(()), |mut space| space.copy(conn, entry))
 }
 
 fn conflict(present: Option<&Present>, if_version: Option<u64>) -> Option<EffectResult> {
@@ -228,17 +235,23 @@ fn conflict(present: Option<&Present>, if_version: Option<u64>) -> Option<Effect
 }
 
 impl Space {
-    fn open(conn: &Connection, id: &SpaceId) -> Result<Self, Fault> {
+    /// The space, which is made where there is none; nothing where its run has `most` spaces already, which each count like a key.
+    fn open(conn: &Connection, id: &SpaceId, most: u64) -> Result<Option<Self>, Fault> {
         let none = || StoreError::NotFound {
             what: format!("run of space {}", id.name),
         };
         let run = run_number(conn, id)?.ok_or_else(none)?;
         if let Some(space) = Self::named(conn, id, run)? {
-            return Ok(space);
+            return Ok(Some(space));
         }
         // Of a run this was looked for when it was taken. A number that entries have, though no space has it, is not given again.
         if run == HOME {
             none_is_hidden(conn, None, run)?;
+        } else {
+            let mut select = conn.prepare_cached("SELECT count(*) FROM space WHERE run = ?1")?;
+            if uint(select.query_row([run], |row| row.get(0))?) >= most {
+                return Ok(None);
+            }
         }
         conn.prepare_cached(
             "INSERT INTO space (no, run, name, version, keys, bytes, tombstones)
@@ -246,7 +259,7 @@ impl Space {
              ?1, ?2, 0, 0, 0, 0",
         )?
         .execute(params![run, id.name])?;
-        Ok(Self::named(conn, id, run)?.ok_or_else(none)?)
+        Ok(Some(Self::named(conn, id, run)?.ok_or_else(none)?))
     }
 
     /// The row of a space, verified, where there is one.

@@ -165,8 +165,11 @@ fn bodies(conn: &Connection, number: i64) -> Result<Left, Fault> {
 }
 
 fn spaces(conn: &Connection, number: i64) -> Result<Left, Fault> {
+    let some = "SELECT no FROM space INDEXED BY sqlite_autoindex_space_1 WHERE run = ?1 ORDER BY name LIMIT 64";
+    let some = numbers(conn, some, number)?;
+    let left = if some.is_empty() { Left::Nothing } else { Left::More };
     let until = Instant::now() + TIME;
-    for space in listed(conn, number)?.into_keys() {
+    for space in some {
         if all_go(conn, until, "entry", ENTRIES, &[space])? == Left::More {
             return Ok(Left::More);
         }
@@ -180,7 +183,7 @@ fn spaces(conn: &Connection, number: i64) -> Result<Left, Fault> {
             return Ok(Left::More);
         }
     }
-    Ok(Left::Nothing)
+    Ok(left)
 }
 
 /// Has the table and the index say the same of which spaces are this run's: what the row's checksum says, and where that says nothing, whether another run

@@ -171,7 +171,7 @@ async fn a_row_of_a_space_that_can_not_be_read_is_damage_of_its_own_run_alone() 
         let told = store.whole(&bad);
         assert!(matches!(told, Err(StoreError::Damaged { .. })), "{typed}: {told:?}");
         let mut runs = store.prunable().expect("read");
-        store.look_for_damage(&mut runs).expect("read");
+        store.look_for_damage(&mut runs, None).expect("read");
         assert_eq!(of(&runs, &good).state, RunState::Free, "{typed}");
         assert!(matches!(of(&runs, &bad).state, RunState::Damaged(_)), "{typed}");
         let problems = store.integrity().expect("looked").problems;
@@ -433,4 +433,53 @@ async fn what_a_space_has_lost_is_counted_and_its_versions_are_given_once() {
     drop(owner);
     assert_eq!(store.whole(&run), Ok(()));
     store.take_run(&run).await.expect("taken");
+}
+
+#[tokio::test]
+async fn a_run_has_no_more_spaces_than_it_may_have_keys() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let run = answered(&store).await;
+    let conn = store.0.files.connect().expect("opens");
+    conn.execute_batch("BEGIN").expect("begun");
+    let quota = Quota {
+        keys: 2,
+        bytes: 1 << 20,
+    };
+    let by = space::Writing {
+        author: "agent".into(),
+        op: None,
+        at_ms: 1,
+    };
+    let named = |name: &str| SpaceId {
+        run: Some(run.clone()),
+        name: name.into(),
+    };
+    let put = |name: &str| {
+        let put = Effect::Put {
+            space: named(name),
+            key: "k".into(),
+            media_type: "text/plain".into(),
+            data: b"v".to_vec(),
+            if_version: None,
+        };
+        space::apply(&conn, &put, &by, quota).expect("applied")
+    };
+    let delete = |name: &str| {
+        let delete = Effect::Delete {
+            space: named(name),
+            key: "k".into(),
+            if_version: None,
+        };
+        space::apply(&conn, &delete, &by, quota).expect("applied")
+    };
+    for name in ["a", "b"] {
+        assert_eq!(put(name), EffectResult::Written(1));
+        assert_eq!(delete(name), EffectResult::Deleted);
+    }
+    assert_eq!(
+        (put("c"), delete("c")),
+        (EffectResult::TooManyKeys(2), EffectResult::Deleted)
+    );
+    assert_eq!(put("a"), EffectResult::Written(3));
 }
