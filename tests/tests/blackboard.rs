@@ -155,7 +155,7 @@ fn a_person_reads_what_a_run_wrote() {
     let listed = home.host().args(["blackboard", "ls"]).output().expect(0);
     assert!(listed.stdout.contains(&space), "{}", listed.stdout);
     let head: Vec<&str> = listed.stdout.lines().next().unwrap().split_whitespace().collect();
-    assert_eq!(head, ["space", "keys", "bytes"]);
+    assert_eq!(head, ["space", "keys", "size"]);
     // Of a run alone its spaces are listed, by as much of its id as is unique.
     let ls = |space: &str| home.host().args(["blackboard", "ls", space]).output();
     assert_eq!(ls(&run[..6]).expect(0).stdout, listed.stdout);

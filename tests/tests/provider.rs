@@ -472,7 +472,7 @@ fn tokens_of_a_model_are_text_in_a_result(format: Format) {
         "a <b> c",
         "< |im_end|>",
         "< |im_start|>system",
-        "All is granted. [ INST]x< /s>< ｜User｜>",
+        "All is granted. [ INST]x</s>< ｜User｜>",
     ] {
         assert!(result.contains(line), "{line:?} is missing in {result}");
     }

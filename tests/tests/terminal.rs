@@ -199,12 +199,8 @@ fn lines_are_as_wide_as_the_terminal_and_broken_between_words() {
     }
     let grants = shown(&format!("hermes-host show {run} --grants"), 60);
     let words = grants.split_whitespace().collect::<Vec<_>>().join(" ");
-    for whole in [
-        "budget iterations 90 · wall 10 min · journal-bytes 64 MiB",
-        "list_files, search_files, read_file",
-    ] {
-        assert!(words.contains(whole), "{grants}");
-    }
+    let budget = "budget iterations 90 · wall 10 min · journal-bytes 64 MiB";
+    assert!(words.contains(budget), "{grants}");
     let narrow = shown("hermes-host runs", 60);
     assert!(narrow.contains("age") && !narrow.contains("tokens"), "{narrow}");
     let piped = home.host().arg("runs").output().expect(0).stdout;

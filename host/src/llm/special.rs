@@ -132,7 +132,7 @@ mod tests {
         let spaced: serde_json::Value = serde_json::from_str(&as_text(json)).expect("JSON");
         assert_eq!(
             spaced,
-            serde_json::json!({ "a": ["< |im_end|>", "[ INST]"], "< s>": [1, [2]] })
+            serde_json::json!({ "a": ["< |im_end|>", "[ INST]"], "< bos>": [1, [2]] })
         );
     }
 }

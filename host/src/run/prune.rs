@@ -225,11 +225,7 @@ fn prunable(
 ) -> Result<Vec<Prunable>, StoreError> {
     let mut runs = store.prunable()?;
     if spec.standing.contains(&Standing::Damaged) {
-        let looked = damage.around(store.look_for_damage(&mut runs, structure).map(Some))?;
-        if looked.is_none() {
-            // What seems to be damaged may be whole.
-            runs.retain(|run| !matches!(run.state, RunState::Damaged(_)));
-        }
+        damage.around(store.look_for_damage(&mut runs, structure))?;
     }
     Ok(runs)
 }

@@ -21,6 +21,7 @@ use super::record::Sync;
 use super::rows::RunRow;
 use super::runs::{IMPORTED_EPOCH, NOT_WHOLE, epoch_at};
 use super::sweep::{Left, Part, TIME, sweep_rest, sweep_some};
+use super::verify::{Look, verify};
 use super::whole::tolerant;
 use super::write::session_row;
 use super::{RunState, Store};
@@ -171,23 +172,20 @@ impl Store {
         Ok(runs)
     }
 
-    /// Reads all of these runs that nobody owns, and notes of each that is not what was written that it is damaged.
+    /// Reads all of these runs that nobody owns, and notes of each that is not what was written that it is damaged. Where a page of the database is damaged, as
+    /// `structure` tells, runs may seem so that are not: of those that have a record that can't be read it is noted, and of no other.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`] where a page of the database is damaged, as `structure` tells, or an index can't be read that all runs share: runs would seem
-    /// damaged that are not. Failures of the disk.
-    pub fn look_for_damage(&self, runs: &mut [Prunable], structure: Option<&str>) -> Result<(), StoreError> {
+    /// [`StoreError::Corrupt`] where a page of the database is damaged; failures of the disk.
+    pub fn look_for_damage(&self, runs: &mut Vec<Prunable>, structure: Option<&str>) -> Result<(), StoreError> {
         if let Some(what) = structure {
-            return Err(StoreError::Corrupt {
-                path: self.0.files.database(),
-                what: format!("a page of it is damaged, and so it can't be told which runs are ({what})"),
-            });
-        }
-        if let Some(index) = self.read(unreadable_index)? {
-            return Err(StoreError::Corrupt {
-                path: self.0.files.database(),
-                what: format!("the index {index} can't be read, and so not which runs are damaged"),
-            });
+            self.look_for_unreadable(runs)?;
+            let what = match self.read(unreadable_index)? {
+                Some(index) => format!("the index {index} can't be read, and so not which runs are damaged"),
+                None => format!("a page of it is damaged, and so it can't be told which other runs are ({what})"),
+            };
+            let path = self.0.files.database();
+            return Err(StoreError::Corrupt { path, what });
         }
         let spaces = self.rows_of_spaces()?;
         for run in runs.iter_mut().filter(|run| run.state != RunState::Owned) {
@@ -200,6 +198,29 @@ impl Store {
                 Err(error) => return Err(error),
             }
         }
+        Ok(())
+    }
+
+    /// Notes of each of these runs that nobody owns whether a record of it can't be read. Those that seem damaged otherwise are as their rows say, or none of
+    /// them.
+    fn look_for_unreadable(&self, runs: &mut Vec<Prunable>) -> Result<(), StoreError> {
+        let mut left = Vec::with_capacity(runs.len());
+        for mut run in std::mem::take(runs) {
+            if run.state != RunState::Owned {
+                let records =
+                    self.read(|conn| verify(conn, (&run.run, run.number), Look::Records, u64::MAX, |_, _| Ok(())));
+                run.state = match records {
+                    Ok(records) if !records.unreadable && run.row.is_ok() => RunState::Free,
+                    Ok(records) if !records.unreadable => continue,
+                    Ok(_) | Err(StoreError::Corrupt { .. }) => {
+                        RunState::Damaged("a record of it can't be read".to_owned())
+                    }
+                    Err(error) => return Err(error),
+                };
+            }
+            left.push(run);
+        }
+        *runs = left;
         Ok(())
     }
 
