@@ -380,7 +380,12 @@ impl Store {
     pub(super) fn run_number(&self, run: &RunId) -> Result<(i64, Head), StoreError> {
         self.read(|conn| {
             let (number, _) = sound_place(conn, run)?;
-            Ok((number, head(conn, number)?))
+            match head(conn, number) {
+                Err(fault) if fault.is_corrupt() => {
+                    Err(StoreError::damaged(run, "its last record can't be read").into())
+                }
+                end => Ok((number, end?)),
+            }
         })
     }
 
@@ -394,7 +399,9 @@ impl Store {
             LockState::Broken => return Ok(RunState::Damaged("its anchor (the run's lock file) is damaged".into())),
         };
         if line.head.seq > end.seq {
-            self.none_follows(number, end.seq)?;
+            if self.is_followed(number, end.seq)? {
+                return Ok(RunState::Damaged("a page of the journal is damaged".to_owned()));
+            }
             let missing = line.head.seq - end.seq;
             if line.durability == Durability::Process && !line.is_this_boot() {
                 return Ok(RunState::LostTail(missing));
@@ -407,14 +414,17 @@ impl Store {
         Ok(RunState::Free)
     }
 
-    /// That no record follows the last one that is found from the end: where the head of a page is damaged one is found that is not the last.
-    fn none_follows(&self, number: i64, last: u64) -> Result<(), StoreError> {
+    /// Whether a record follows the last one that is found from the end: where the head of a page is damaged one is found that is not the last.
+    fn is_followed(&self, number: i64, last: u64) -> Result<bool, StoreError> {
         self.read(|conn| {
             let mut select =
                 conn.prepare_cached("SELECT 1 FROM journal NOT INDEXED WHERE id > ?1 AND id < ?2 ORDER BY id LIMIT 1")?;
-            match select.exists([row_id(number, last), row_id(number + 1, 0)])? {
-                true => Err(Fault::Corrupt("a page of the journal is damaged".to_owned())),
-                false => Ok(()),
+            match select
+                .exists([row_id(number, last), row_id(number + 1, 0)])
+                .map_err(Fault::from)
+            {
+                Err(fault) if fault.is_corrupt() => Ok(true),
+                followed => followed,
             }
         })
     }
@@ -423,7 +433,7 @@ impl Store {
         self.read(|conn| {
             let mut select = conn.prepare_cached("SELECT chain FROM journal WHERE id = ?1")?;
             let chain = select.query_row([row_id(number, seq)], |row| Ok(row.get(0).ok()));
-            Ok(chain.optional()?.flatten())
+            Ok(unless_unreadable(chain.optional().map_err(Fault::from))?.flatten())
         })
     }
 }

@@ -129,7 +129,8 @@ fn f04_power_is_lost_while_a_tool_has_sent() {
     for lock_survives in [false, true] {
         let (place, image, site) = (Place::new(script()), tempfile::tempdir().unwrap(), silent());
         let host = calling(&place, &site, &post(&site));
-        let process = keeping(image.path()).on(host).start();
+        let shim = keeping(image.path());
+        let process = shim.on(host).start();
         is_asked(&site);
         process.signal(Signal::KILL);
         assert_eq!(process.finish().code, None);
@@ -192,7 +193,8 @@ fn f04_power_is_lost_when_an_emit_is_out() {
         let (place, image) = (Place::new(holding("ROOT ONE", 1)), tempfile::tempdir().unwrap());
         let host = place.home.host().args(["--output", "events", "--plugin"]);
         let host = host.arg(guests::built("probe")).arg(program.to_string());
-        let process = keeping(image.path()).on(host).by("exec \"$0\" \"$@\" > events").start();
+        let shim = keeping(image.path());
+        let process = shim.on(host).by("exec \"$0\" \"$@\" > events").start();
         eventually("the event", || {
             let events = fs::read_to_string(place.home.work().join("events")).ok()?;
             let mut events = events
