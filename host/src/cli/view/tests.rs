@@ -298,7 +298,10 @@ fn a_narrow_terminal_keeps_what_matters() {
         lines[3].contains("writer") && lines[4].trim().ends_with("growth rate, as"),
         "{lines:#?}"
     );
-    assert_eq!(lines[lines.len() - 1], "  38 it · 76.5k tok · $0.071 · 0:38 · Ctrl-C stops");
+    assert_eq!(
+        lines[lines.len() - 1],
+        "  38 it · 76.5k tok · $0.071 · 0:38 · Ctrl-C stops"
+    );
     for columns in 0..130 {
         assert!(
             busy()
