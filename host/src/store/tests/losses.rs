@@ -424,10 +424,12 @@ fn in_its_row(run: &RunId) -> Vec<u8> {
     [b"\x06".as_slice(), run.as_str().as_bytes()].concat()
 }
 
-/// Many runs, so that their rows lie on several pages, each with its records.
+const MANY: usize = 200;
+
+/// Many runs, so that their rows lie on four pages or more, each with its records.
 async fn many(dir: &Path) -> Vec<RunId> {
     let (store, mut runs) = (open(dir), Vec::new());
-    for _ in 0..60 {
+    for _ in 0..MANY {
         runs.push(answered(&store).await);
     }
     runs
@@ -442,7 +444,7 @@ async fn a_run_whose_row_is_hidden_is_told_and_holds_up_no_other() {
     let bad = runs.remove(30);
     let damaged = StoreError::damaged(&bad, listing::ROW_UNREADABLE);
     let listed = store.runs(u32::MAX).expect("listed");
-    assert_eq!((listed.len(), store.count_runs()), (61 - 1, Ok(60)));
+    assert_eq!((listed.len(), store.count_runs()), (MANY, Ok(MANY as u64)));
     for Listed { id, row } in &listed {
         assert_eq!(row.as_ref().err(), (*id == bad.as_str()).then_some(&damaged), "{id}");
     }
@@ -510,7 +512,9 @@ async fn a_page_of_runs_that_can_not_be_read_is_told_of_its_runs_alone() {
         assert_eq!(store.whole(run), Ok(()));
         assert_eq!(of(&all, run).state, RunState::Free);
     }
-    assert_eq!(store.remove_run(of(&all, left[0])).await, Ok(Removal::Removed));
+    // Where SQLite needs no page for it that lies beside the one that can't be read.
+    let last = left[left.len() - 1];
+    assert_eq!(store.remove_run(of(&all, last)).await, Ok(Removal::Removed));
     let removed = store.remove_run(of(&all, gone[0])).await;
     assert!(matches!(removed, Err(StoreError::Corrupt { .. })), "{removed:?}");
     store.take_run(left[1]).await.expect("taken");
