@@ -220,7 +220,7 @@ fn what_an_agent_returns_that_used_its_budget_up_is_its_answer() {
     let output = output.says(&[&way]);
     drop(output);
     let resumed = home.host().args(["resume", run]).output().expect(2);
-    resumed.says(&["it has ended (completed)", &way]);
+    resumed.says(&["it has ended (failed)", &way]);
     let tree = home.host().args(["--budget", "tree.iterations=1"]);
     let output = tree.probe(&program).output().expect(3);
     output.says(&["--fork --budget tree.iterations=N"]);
@@ -270,7 +270,7 @@ fn a_budget_that_ended_an_agent_without_a_word_to_it_names_the_way_on() {
         let way = format!("hermes-host replay {run} --fork --budget {key}=N");
         output.says(&[&way]);
         let resumed = home.host().args(["resume", &run]).output().expect(2);
-        resumed.says(&["it has ended (completed)", &way]);
+        resumed.says(&["it has ended (failed)", &way]);
         let more = format!("{key}={more}");
         let fork = home.host().args(["replay", &run, "--fork", "--budget", &more]);
         assert_eq!(fork.output().expect(0).stdout, "An answer.\n");
