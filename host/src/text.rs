@@ -64,11 +64,16 @@ pub fn prefix(text: &str, max: usize) -> &str {
 
 /// `text` cut to `max` bytes at a character, with `…[+N]` telling how many bytes are missing.
 pub fn cut(text: &str, max: usize) -> Cow<'_, str> {
-    if text.len() <= max {
+    cut_of(text, max, 0)
+}
+
+/// The same of the beginning of a text, behind which `more` bytes of it come.
+pub fn cut_of(text: &str, max: usize, more: usize) -> Cow<'_, str> {
+    if text.len() <= max && more == 0 {
         return Cow::Borrowed(text);
     }
     let kept = prefix(text, max);
-    Cow::Owned(format!("{kept}…[+{}]", text.len() - kept.len()))
+    Cow::Owned(format!("{kept}…[+{}]", text.len() - kept.len() + more))
 }
 
 /// The candidate nearest to `name` by edit distance, if one is near enough to be a slip of the fingers.

@@ -46,7 +46,7 @@ impl Store {
         mut each: impl FnMut(Record, &HashMap<Digest, u64>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let number = self.anchored(run)?;
-        let found = self.read(|conn| {
+        let found = self.read_of(run, |conn| {
             let bodies = body_sizes(conn, run, number)?;
             verify(conn, (run, number), look, u64::MAX, |_, record| {
                 Ok(each(record, &bodies)?)
@@ -63,7 +63,7 @@ impl Store {
     pub fn attempt(&self, session: &SessionId, attempt: u32) -> Result<AttemptRecords, StoreError> {
         let (number, _) = self.run_number(&session.run)?;
         self.look_through(&session.run, number)?;
-        let [intents, outcomes, observations, notes] = self.read(|conn| {
+        let [intents, outcomes, observations, notes] = self.read_of(&session.run, |conn| {
             let of = |kind: Kind| {
                 let those = "run = ?1 AND session = ?2 AND kind = ?3 AND attempt = ?4 ORDER BY scope, n";
                 let key = params![number, session.number, kind as i64, attempt];
@@ -94,7 +94,7 @@ impl Store {
     /// [`StoreError::NotFound`], [`StoreError::Damaged`].
     pub fn session(&self, session: &SessionId) -> Result<SessionRow, StoreError> {
         let (number, _) = self.run_number(&session.run)?;
-        self.read(|conn| {
+        self.read_of(&session.run, |conn| {
             let row = session_row(conn, &session.run, number, session.number)?;
             Ok(row.ok_or_else(|| StoreError::NotFound {
                 what: format!("session {session}"),
@@ -162,7 +162,7 @@ impl Store {
         limit: usize,
     ) -> Result<Vec<Numbered<Note>>, StoreError> {
         let number = self.anchored(&session.run)?;
-        self.read(|conn| {
+        self.read_of(&session.run, |conn| {
             let mut select = conn.prepare_cached(&format!(
                 "SELECT {COLUMNS} FROM journal WHERE run = ?1 AND session = ?2 AND kind = ?3 AND id > ?4 ORDER BY id"
             ))?;
@@ -191,7 +191,7 @@ impl Store {
     /// [`StoreError::NotFound`], [`StoreError::Damaged`].
     pub fn records(&self, run: &RunId, after: u64, limit: u32) -> Result<Vec<Numbered<Record>>, StoreError> {
         let number = self.anchored(run)?;
-        self.read(|conn| {
+        self.read_of(run, |conn| {
             let mut select = conn.prepare_cached(&format!(
                 "SELECT {COLUMNS} FROM journal WHERE id > ?1 AND id < ?2 ORDER BY id LIMIT ?3"
             ))?;
@@ -211,7 +211,7 @@ impl Store {
     /// [`StoreError::NotFound`] for the run, [`StoreError::Damaged`].
     pub fn streams(&self, session: &SessionId) -> Result<Vec<StreamId>, StoreError> {
         let number = self.sound(&session.run)?;
-        self.read(|conn| {
+        self.read_of(&session.run, |conn| {
             let mut select = conn.prepare_cached(
                 "SELECT DISTINCT attempt, scope FROM journal WHERE run = ?1 AND session = ?2 AND kind IN (4, 5, 6)
                  ORDER BY attempt, scope",
@@ -270,7 +270,7 @@ impl Store {
     /// [`StoreError::NotFound`] for the run; [`StoreError::Damaged`] when the body is not there, or has not the digest any more.
     pub fn body(&self, run: &RunId, digest: &Digest) -> Result<Vec<u8>, StoreError> {
         let (number, _) = self.run_number(run)?;
-        let found: Option<Option<Vec<u8>>> = self.read(|conn| {
+        let found: Option<Option<Vec<u8>>> = self.read_of(run, |conn| {
             let mut select = conn.prepare_cached("SELECT data FROM body WHERE run = ?1 AND digest = ?2")?;
             Ok(select
                 .query_row(params![number, digest.as_bytes()], |row| Ok(row.get(0).ok()))
@@ -288,7 +288,7 @@ impl Store {
     pub fn journal_size(&self, session: &SessionId) -> Result<JournalSize, StoreError> {
         let (number, _) = self.run_number(&session.run)?;
         self.look_through(&session.run, number)?;
-        self.read(|conn| {
+        self.read_of(&session.run, |conn| {
             let mut select = conn.prepare_cached(
                 "SELECT count(*), coalesce(sum(length(data)), 0) FROM journal WHERE run = ?1 AND session = ?2",
             )?;
@@ -322,7 +322,9 @@ impl Store {
         if lock(&self.0.looked).contains(&Looked::Records(run.clone())) {
             return Ok(());
         }
-        let found = self.read(|conn| verify(conn, (run, number), Look::Records, u64::MAX, |_, _| Ok(())))?;
+        let found = self.read_of(run, |conn| {
+            verify(conn, (run, number), Look::Records, u64::MAX, |_, _| Ok(()))
+        })?;
         self.looked_through(run, found)
     }
 
@@ -335,7 +337,7 @@ impl Store {
     }
 
     fn stream_records(&self, number: i64, stream: &StreamId, kind: Kind) -> Result<Vec<Record>, StoreError> {
-        self.read(|conn| {
+        self.read_of(&stream.session.run, |conn| {
             let those = "run = ?1 AND session = ?2 AND kind = ?3 AND attempt = ?4 AND scope = ?5 ORDER BY n";
             let scope = stream.scope.to_string();
             let key = params![number, stream.session.number, kind as i64, stream.attempt, scope];
@@ -345,7 +347,7 @@ impl Store {
 
     fn session_records(&self, session: &SessionId, kind: Kind) -> Result<Vec<Record>, StoreError> {
         let number = self.sound(&session.run)?;
-        self.read(|conn| {
+        self.read_of(&session.run, |conn| {
             let those = "run = ?1 AND session = ?2 AND kind = ?3 ORDER BY id";
             collect(conn, &session.run, those, params![number, session.number, kind as i64])
         })

@@ -256,6 +256,14 @@ impl Store {
         self.0.pool.read(work)
     }
 
+    /// The same of what belongs to this run, where a page that can't be read is damage of it.
+    fn read_of<T>(&self, run: &RunId, work: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, StoreError> {
+        self.read(work).map_err(|error| match error {
+            StoreError::Corrupt { what, .. } => StoreError::damaged(run, format!("a page of it can't be read: {what}")),
+            other => other,
+        })
+    }
+
     fn spaces_changed(&self) {
         self.0.spaces.send_modify(|n| *n = n.wrapping_add(1));
     }

@@ -355,7 +355,7 @@ impl Store {
     /// [`StoreError::NotFound`]; [`StoreError::Damaged`], also where one that has records has no row.
     pub fn sessions(&self, run: &RunId) -> Result<Vec<SessionRow>, StoreError> {
         let (number, _) = self.run_number(run)?;
-        self.read(|conn| {
+        self.read_of(run, |conn| {
             let lost: Option<u32> = conn
                 .prepare_cached(LOST_SESSION)?
                 .query_row([number], |row| row.get(0))
@@ -378,14 +378,9 @@ impl Store {
 
     /// The run's number in the database, and its end.
     pub(super) fn run_number(&self, run: &RunId) -> Result<(i64, Head), StoreError> {
-        self.read(|conn| {
+        self.read_of(run, |conn| {
             let (number, _) = sound_place(conn, run)?;
-            match head(conn, number) {
-                Err(fault) if fault.is_corrupt() => {
-                    Err(StoreError::damaged(run, "its last record can't be read").into())
-                }
-                end => Ok((number, end?)),
-            }
+            Ok((number, head(conn, number)?))
         })
     }
 
