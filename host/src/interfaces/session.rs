@@ -68,12 +68,10 @@ pub(super) fn log(guest: &Guest, level: &str, message: &str) -> wasmtime::Result
         return Ok(());
     }
     let most = usize::try_from(limits.log_line).unwrap_or(usize::MAX);
-    let message = guest
-        .session
-        .run
-        .secrets
-        .without_secrets(beginning(guest, message, most));
-    let message = text::cut(&message, most);
+    let first = beginning(guest, message, most);
+    let more = message.len() - first.len();
+    let first = guest.session.run.secrets.without_secrets(first);
+    let message = text::cut_of(&first, most, more);
     let bytes = LINE.saturating_add(message.len() as u64);
     let before = guest.step.count_log(bytes);
     let line = if before.saturating_add(bytes) <= limits.log_step {

@@ -91,7 +91,7 @@ pub(crate) fn kept_handles() -> [Case; 2] {
 /// Calls with much to keep whose handles are dropped at once: they are in flight all the same.
 pub(crate) fn dropped_calls() -> Case {
     // All that are let in run at once, and end while whoever asks next waits.
-    let sleep = json!({ "steps": [{ "do": "sleep", "ms": 5_000 }] });
+    let sleep = json!({ "steps": [{ "do": "sleep", "ms": 7_000 }] });
     let all = json!({ "do": "call-after-dropped", "name": "probe", "arguments": sleep, "pad": 4 << 20, "n": 40 });
     let case = Case::steps("calls whose handles are dropped", [all]).tool(Plugin::Built("probe-tool"));
     case.sees(|seen| {
