@@ -25,6 +25,9 @@ pub fn provider_client(base_url: &Url, limits: &Limits) -> Result<reqwest::Clien
         .map_err(EgressError::client)
 }
 
+/// How long a connection is kept that nobody uses: it holds a file descriptor, for which agents may be waiting.
+const IDLE: Duration = Duration::from_secs(10);
+
 /// What every client of this host has in common. `url` is what it will be used for: without TLS it needs no certificates, and works on a
 /// machine that has none.
 pub(super) fn builder(url: &Url) -> reqwest::ClientBuilder {
@@ -34,6 +37,7 @@ pub(super) fn builder(url: &Url) -> reqwest::ClientBuilder {
         let _ = rustls::crypto::ring::default_provider().install_default();
     });
     let builder = reqwest::Client::builder()
+        .pool_idle_timeout(IDLE)
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
         .referer(false)

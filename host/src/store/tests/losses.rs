@@ -518,7 +518,8 @@ async fn a_page_of_runs_that_can_not_be_read_is_told_of_its_runs_alone() {
     let removed = store.remove_run(of(&all, gone[0])).await;
     assert!(matches!(removed, Err(StoreError::Corrupt { .. })), "{removed:?}");
     store.take_run(left[1]).await.expect("taken");
-    let copy = dir.path().join("copy");
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    let copy = elsewhere.path().join("copy");
     store
         .backup(&copy, &CancellationToken::new())
         .expect("copied, damage and all");
