@@ -96,9 +96,8 @@ fn records(home: &Home, session: u32) -> i64 {
     database.query_row(count, [session], |row| row.get(0)).unwrap()
 }
 
-/// A resume whose strategy has not come to the end of its record sends nothing, however many times it is tried.
-#[test]
-fn a_resume_that_differs_sends_nothing() {
+/// A run that was stopped so while it waited for both of its answers, behind a long stretch.
+fn in_a_long_stretch(signal: Signal) -> (ModelServer, Home, String) {
     let server = ModelServer::start(
         Script::default()
             .when("ONE", [stall(), Turn::text("one")])
@@ -106,8 +105,15 @@ fn a_resume_that_differs_sends_nothing() {
     );
     let home = Home::with_model(&server, Format::OpenAi);
     let program = with_a_long_stretch(["ONE", "TWO"]);
-    stopped(&server, home.host().args(STRETCH).probe(&program), 2, Signal::KILL);
+    stopped(&server, home.host().args(STRETCH).probe(&program), 2, signal);
     let run = home.newest_run();
+    (server, home, run)
+}
+
+/// A resume whose strategy has not come to the end of its record sends nothing, however many times it is tried.
+#[test]
+fn a_resume_that_differs_sends_nothing() {
+    let (server, home, run) = in_a_long_stretch(Signal::KILL);
     let process = resume(&home, &run).args(["--budget", "iterations=100"]).start();
     has_differed(held_up(process, || true), 0);
     assert_eq!(server.requests().len(), 2, "nothing is sent");
@@ -121,15 +127,7 @@ fn a_resume_that_differs_sends_nothing() {
 #[test]
 fn a_resume_that_differs_leaves_the_run_as_it_was() {
     for signal in [Signal::KILL, Signal::INT] {
-        let server = ModelServer::start(
-            Script::default()
-                .when("ONE", [stall(), Turn::text("one")])
-                .when("TWO", [stall(), Turn::text("two")]),
-        );
-        let home = Home::with_model(&server, Format::OpenAi);
-        let program = with_a_long_stretch(["ONE", "TWO"]);
-        stopped(&server, home.host().args(STRETCH).probe(&program), 2, signal);
-        let run = home.newest_run();
+        let (server, home, run) = in_a_long_stretch(signal);
         let before = (home.shown(&run), records(&home, 0));
         has_differed(held_up(resume(&home, &run).start(), || true), 0);
         // Its status, its agents with their operations and notes, and what they spent.

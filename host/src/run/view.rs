@@ -237,11 +237,11 @@ impl Host {
             return Ok(RunList::default());
         };
         if standing.is_empty() {
-            let listed = store.runs(limit)?.into_iter();
-            let rows = listed.filter_map(|listed| row(&store, listed).transpose());
+            let (listed, all) = store.newest_runs(limit)?;
+            let rows = listed.into_iter().filter_map(|listed| row(&store, listed).transpose());
             return Ok(RunList {
                 rows: rows.collect::<Result<_, _>>()?,
-                all: store.count_runs()?,
+                all,
             });
         }
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);

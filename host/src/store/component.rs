@@ -16,7 +16,7 @@ use super::commit::Done;
 use super::error::{Fault, StoreError};
 use super::files::{private, sync_dir};
 use super::owner::Owner;
-use super::prune::entries;
+use super::prune::{entries, named};
 use super::record::Sync;
 use super::seal::sum;
 use super::write::check_epoch;
@@ -93,8 +93,7 @@ impl Store {
     /// The components of which there are files.
     pub(super) fn kept_components(&self) -> Result<BTreeSet<Digest>, StoreError> {
         let files = entries(&self.0.files.components())?;
-        let digests = files.iter().filter_map(|path| path.file_stem()?.to_str()?.parse().ok());
-        Ok(digests.collect())
+        Ok(files.iter().filter_map(|path| named(path)).collect())
     }
 
     pub(super) fn component_path(&self, digest: &Digest) -> PathBuf {

@@ -126,6 +126,7 @@ impl Store {
             id,
             imported,
             wrong,
+            unreadable,
         } in runs
         {
             let Ok(run) = id.parse::<RunId>() else {
@@ -133,7 +134,7 @@ impl Store {
                 continue;
             };
             match wrong {
-                Some(ROW_UNREADABLE) => found.add_unreadable(Some(&run), ROW_UNREADABLE),
+                Some(what) if unreadable => found.add_unreadable(Some(&run), what),
                 Some(what) => found.add(Some(&run), what),
                 None => {}
             }
@@ -341,6 +342,8 @@ struct LookedAt {
     /// Whether its row says that it came out of a file.
     imported: bool,
     wrong: Option<&'static str>,
+    /// Whether that lies on a page that can't be read.
+    unreadable: bool,
 }
 
 fn runs(conn: &Connection) -> Result<Vec<LookedAt>, Fault> {
@@ -350,10 +353,17 @@ fn runs(conn: &Connection) -> Result<Vec<LookedAt>, Fault> {
         _ => damaged_requests(conn)?,
     };
     let mut runs = Vec::new();
-    for Found { number, id, row, .. } in listing::every(conn)? {
+    for Found {
+        number,
+        id,
+        row,
+        unreadable,
+        ..
+    } in listing::every(conn)?
+    {
         let imported = matches!(&row, Ok(row) if row.imported.is_some());
         let wrong = match row {
-            Err(Fault::Store(StoreError::Damaged { what, .. })) if what == ROW_UNREADABLE => Some(ROW_UNREADABLE),
+            _ if unreadable => Some(ROW_UNREADABLE),
             Ok(_) if !damaged.contains(&number) => (!is_led_to(conn, &id, number)?).then_some(NOT_LED_TO),
             _ => Some("its row is damaged"),
         };
@@ -362,6 +372,7 @@ fn runs(conn: &Connection) -> Result<Vec<LookedAt>, Fault> {
             id,
             imported,
             wrong,
+            unreadable,
         });
     }
     Ok(runs)

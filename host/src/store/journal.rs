@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::commit::lock;
 use super::error::{Fault, StoreError};
-use super::key::{COLUMNS, Kind, Marks, open, row_id, row_seq};
+use super::key::{COLUMNS, Kind, Marks, behind, open, row_id, row_seq};
 use super::record::{Note, NoteKind, Observation, Record, Start};
 use super::rows::{JournalSize, OperationRow, SessionRow};
 use super::runs::RunState;
@@ -195,7 +195,8 @@ impl Store {
             let mut select = conn.prepare_cached(&format!(
                 "SELECT {COLUMNS} FROM journal WHERE id > ?1 AND id < ?2 ORDER BY id LIMIT ?3"
             ))?;
-            let mut rows = select.query(params![row_id(number, after), row_id(number + 1, 0), limit])?;
+            let [first, last] = behind(number, after);
+            let mut rows = select.query(params![first, last, limit])?;
             let (mut records, mut last) = (Vec::new(), after);
             while let Some(row) = rows.next()? {
                 let record = open_next(run, row, &mut last)?;

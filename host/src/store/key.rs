@@ -146,7 +146,12 @@ pub(super) fn row_id(number: i64, seq: u64) -> i64 {
 
 /// The ids between which a run's records lie.
 pub(super) fn range(number: i64) -> [i64; 2] {
-    [row_id(number, 0), row_id(number.saturating_add(1), 0)]
+    behind(number, 0)
+}
+
+/// The ids between which those behind this one lie.
+pub(super) fn behind(number: i64, seq: u64) -> [i64; 2] {
+    [row_id(number, seq), row_id(number.saturating_add(1), 0)]
 }
 
 /// The number in its run of the record with this row.

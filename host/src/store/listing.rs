@@ -22,6 +22,8 @@ pub(super) struct Found {
     pub(super) epoch: i64,
     /// What its row says, or what is wrong with it.
     pub(super) row: Result<RunRow, Fault>,
+    /// Whether that is [`ROW_UNREADABLE`].
+    pub(super) unreadable: bool,
 }
 
 /// A run's number, and its id by the index where only that tells of it.
@@ -114,6 +116,7 @@ pub(super) fn found(conn: &Connection, (number, led): Place) -> Result<Option<Fo
             id,
             epoch: epoch_at(row, 1),
             row: opened,
+            unreadable: false,
         })
     });
     if let Some(found) = unless_unreadable(read.optional().map_err(Fault::from))? {
@@ -126,6 +129,7 @@ pub(super) fn found(conn: &Connection, (number, led): Place) -> Result<Option<Fo
     Ok(found.map(|(id, epoch)| Found {
         number,
         row: Err(unreadable(&id)),
+        unreadable: true,
         id,
         epoch,
     }))

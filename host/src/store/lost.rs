@@ -3,7 +3,6 @@
 
 use super::Store;
 use super::error::StoreError;
-use super::owner::LockState;
 use super::runs::now_ms;
 use crate::ids::RunId;
 
@@ -60,12 +59,10 @@ impl Store {
     /// # Errors
     /// Failures of the disk.
     pub(super) fn lost(&self, run: &RunId) -> Result<Option<u64>, StoreError> {
-        let LockState::Line(line) = self.0.files.lock_state(run)? else {
-            return Ok(None);
-        };
-        if line.head.seq == 0 || self.is_known(run)? || self.was_removed(run)? {
+        let records = self.0.files.synced(run)?;
+        if records == 0 || self.is_known(run)? || self.was_removed(run)? {
             return Ok(None);
         }
-        Ok(Some(line.head.seq))
+        Ok(Some(records))
     }
 }

@@ -115,6 +115,14 @@ impl Files {
         Ok(LockState::Broken)
     }
 
+    /// How many synced records the run's lock file tells of.
+    pub(super) fn synced(&self, run: &RunId) -> Result<u64, StoreError> {
+        Ok(match self.lock_state(run)? {
+            LockState::Line(line) => line.head.seq,
+            LockState::Missing | LockState::Broken => 0,
+        })
+    }
+
     /// Makes and locks the lock file of a new run.
     pub(super) fn new_lock(&self, run: &RunId, durability: Durability, since_ms: u64) -> Result<RunLock, StoreError> {
         let path = self.lock_path(run);

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::{Duration, Instant, SystemTime};
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
@@ -16,7 +17,6 @@ use super::files::{Files, private, shared};
 use super::hidden::{is_led_to, is_stored_as};
 use super::key::{NUMBERS, range};
 use super::listing::{self, Found, none_would_go};
-use super::owner::LockState;
 use super::record::Sync;
 use super::rows::RunRow;
 use super::runs::{IMPORTED_EPOCH, NOT_WHOLE, epoch_at};
@@ -125,7 +125,10 @@ impl Store {
         let every = self.read(listing::every)?;
         let mut runs = Vec::with_capacity(every.len());
         let mut index = None;
-        for Found { number, id, epoch, row } in every {
+        for Found {
+            number, id, epoch, row, ..
+        } in every
+        {
             // One whose very id is damaged can't be named, and so not chosen.
             let Ok(run) = id.parse::<RunId>() else { continue };
             let row = row.map_err(|fault| fault.at(&self.0.files.database()));
@@ -359,7 +362,7 @@ impl Store {
         }
         match (damaged, run) {
             (Some(error), _) => Err(error),
-            (None, Some(run)) if self.tells_of(run)? && self.is_gone(run)? => Ok(()),
+            (None, Some(run)) if self.0.files.synced(run)? > 0 && self.is_gone(run)? => Ok(()),
             (None, _) => self.all_go(move |conn| sweep_rest(conn, number)).await,
         }
     }
@@ -375,12 +378,6 @@ impl Store {
         };
         while self.submit(Sync::Commit, None, work).await? == Left::More {}
         Ok(())
-    }
-
-    /// Whether the run's lock file tells of records.
-    fn tells_of(&self, run: &RunId) -> Result<bool, StoreError> {
-        let state = self.0.files.lock_state(run)?;
-        Ok(matches!(state, LockState::Line(line) if line.head.seq > 0))
     }
 
     /// Removes the lock file of a run that has no row, unless somebody holds it.
@@ -422,10 +419,7 @@ impl Store {
     pub async fn sweep_files(&self, structure: Option<&str>) -> Result<Swept, StoreError> {
         let files = &self.0.files;
         for path in entries(&files.runs())? {
-            let run = path
-                .file_stem()
-                .and_then(|stem| stem.to_str())
-                .and_then(|stem| stem.parse().ok());
+            let run: Option<RunId> = named(&path);
             // A lock file that tells of records which the database has lost stays: it is all that tells of them.
             if let Some(run) = run.filter(|_| is_remains(&path))
                 && self.lost(&run)?.is_none()
@@ -455,10 +449,7 @@ impl Store {
                 }
                 continue;
             }
-            let digest: Option<Digest> = path
-                .file_stem()
-                .and_then(|stem| stem.to_str())
-                .and_then(|stem| stem.parse().ok());
+            let digest: Option<Digest> = named(&path);
             let goes = |digest: &Digest| swept.missing.is_none() && !used.contains(digest);
             let Some(digest) = digest.filter(goes) else {
                 continue;
@@ -687,6 +678,11 @@ pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
         .map_err(io)?
         .map(|entry| entry.map(|entry| entry.path()));
     found.collect::<Result<_, _>>().map_err(io)
+}
+
+/// The run or the component whose file it is.
+pub(super) fn named<T: FromStr>(path: &Path) -> Option<T> {
+    path.file_stem()?.to_str()?.parse().ok()
 }
 
 /// Whether a file is so old that nobody works on it any more.

@@ -7,12 +7,14 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::commit::Done;
 use super::error::{Fault, StoreError};
-use super::key::{Marks, row_id};
-use super::owner::{Head, LockState};
+use super::key::{Marks, behind};
+use super::owner::Head;
 use super::record::{Record, Status, Sync};
 use super::request::request_sum;
 use super::rows::{NewRun, RunRow, SessionRow};
-use super::runs::{MENDED_EPOCH, is_epoch, now_ms, origin_flags, origin_of, place_of, row_beside_epoch, seal_run};
+use super::runs::{
+    MENDED_EPOCH, PAGE_DAMAGED, is_epoch, now_ms, origin_flags, origin_of, place_of, row_beside_epoch, seal_run,
+};
 use super::seal::int;
 use super::verify::{Look, Steps, verify};
 use super::write::{head, session_row};
@@ -80,10 +82,7 @@ impl Store {
         })?;
         let lock = self.0.files.mend_lock(run, self.0.options.durability, now_ms())?;
         let lock = Arc::new(lock);
-        let anchored = match self.0.files.lock_state(run)? {
-            LockState::Line(line) => line.head.seq,
-            LockState::Missing | LockState::Broken => 0,
-        };
+        let anchored = self.0.files.synced(run)?;
         let kept = self.kept_components()?;
         let id = run.clone();
         let work = move |conn: &Connection| {
@@ -91,7 +90,7 @@ impl Store {
             let sound = sound(conn, &id, number)?;
             let end = head(conn, number)?;
             let Some(cut) = end.seq.checked_sub(sound.records) else {
-                return Err(Fault::Corrupt("a page of the journal is damaged".to_owned()));
+                return Err(Fault::Corrupt(PAGE_DAMAGED.to_owned()));
             };
             let end = mend(conn, (&id, number), sound, cut, &kept)?;
             let entries = whole::mend(conn, number)?;
@@ -214,7 +213,7 @@ fn cut_journal(conn: &Connection, number: i64, kept: u64, cut: u64) -> Result<()
     }
     if cut > 0 {
         conn.prepare_cached("DELETE FROM journal WHERE id > ?1 AND id < ?2")?
-            .execute([row_id(number, kept), row_id(number + 1, 0)])?;
+            .execute(behind(number, kept))?;
     }
     if let Some(index) = index {
         conn.execute_batch(&index)?;

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use super::commit::Done;
 use super::error::{Fault, StoreError, unless_unreadable};
 use super::hidden::{candidates, is_stored_as, not_found};
-use super::key::{NUMBERS, SEQ_BITS, row_id};
+use super::key::{NUMBERS, SEQ_BITS, behind, row_id};
 use super::listing::{self, Found};
 use super::owner::{Head, LockState, NO_ANCHOR, Owner, Ownership, RunLock};
 use super::record::Sync;
@@ -18,6 +18,9 @@ use super::seal::{decode, encode, int, sum, uint};
 use super::write::{FOREVER, check_epoch, head};
 use super::{Durability, Looked, Store, commit};
 use crate::ids::RunId;
+
+/// What is wrong where not all records of a run are found from both ends.
+pub(super) const PAGE_DAMAGED: &str = "a page of the journal is damaged";
 
 /// How often and after what pause a locked run is tried again: someone may just be looking whether it is owned.
 const LOOKERS: (u32, Duration) = (4, Duration::from_millis(3));
@@ -243,25 +246,26 @@ impl Store {
     /// # Errors
     /// Failures of the disk.
     pub fn runs(&self, limit: u32) -> Result<Vec<Listed>, StoreError> {
+        self.newest_runs(limit).map(|(runs, _)| runs)
+    }
+
+    /// The same, and how many runs there are.
+    ///
+    /// # Errors
+    /// Failures of the disk.
+    pub fn newest_runs(&self, limit: u32) -> Result<(Vec<Listed>, u64), StoreError> {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         self.read(|conn| {
-            let mut runs = Vec::new();
-            for place in listing::places(conn)?.into_iter().rev().take(limit) {
+            let (places, mut runs) = (listing::places(conn)?, Vec::new());
+            let all = places.len() as u64;
+            for place in places.into_iter().rev().take(limit) {
                 runs.extend(listing::found(conn, place)?.map(|Found { id, row, .. }| Listed {
                     id,
                     row: row.map_err(|fault| fault.at(&self.0.files.database())),
                 }));
             }
-            Ok(runs)
+            Ok((runs, all))
         })
-    }
-
-    /// How many runs there are.
-    ///
-    /// # Errors
-    /// Failures of the disk.
-    pub fn count_runs(&self) -> Result<u64, StoreError> {
-        self.read(|conn| Ok(listing::places(conn)?.len() as u64))
     }
 
     /// The one run whose id begins with `prefix`.
@@ -395,7 +399,7 @@ impl Store {
         };
         if line.head.seq > end.seq {
             if self.is_followed(number, end.seq)? {
-                return Ok(RunState::Damaged("a page of the journal is damaged".to_owned()));
+                return Ok(RunState::Damaged(PAGE_DAMAGED.to_owned()));
             }
             let missing = line.head.seq - end.seq;
             if line.durability == Durability::Process && !line.is_this_boot() {
@@ -414,10 +418,7 @@ impl Store {
         self.read(|conn| {
             let mut select =
                 conn.prepare_cached("SELECT 1 FROM journal NOT INDEXED WHERE id > ?1 AND id < ?2 ORDER BY id LIMIT 1")?;
-            match select
-                .exists([row_id(number, last), row_id(number + 1, 0)])
-                .map_err(Fault::from)
-            {
+            match select.exists(behind(number, last)).map_err(Fault::from) {
                 Err(fault) if fault.is_corrupt() => Ok(true),
                 followed => followed,
             }

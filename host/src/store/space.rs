@@ -170,7 +170,7 @@ pub(super) fn apply(conn: &Connection, effect: &Effect, by: &Writing, quota: Quo
             data,
             if_version,
         } => {
-            let Some(mut space) = Space::open(conn, id, quota.keys)? else {
+            let Some(mut space) = Space::open_within(conn, id, quota.keys)? else {
                 return Ok(EffectResult::TooManyKeys(quota.keys));
             };
             let present = space.present(conn, id, key, *if_version)?;
@@ -186,7 +186,7 @@ pub(super) fn apply(conn: &Connection, effect: &Effect, by: &Writing, quota: Quo
             media_type,
             data,
         } => {
-            let Some(mut space) = Space::open(conn, space, quota.keys)? else {
+            let Some(mut space) = Space::open_within(conn, space, quota.keys)? else {
                 return Ok(EffectResult::TooManyKeys(quota.keys));
             };
             let mut key = format!("{prefix}{:020}", space.version + 1);
@@ -202,7 +202,7 @@ pub(super) fn apply(conn: &Connection, effect: &Effect, by: &Writing, quota: Quo
             key,
             if_version,
         } => {
-            let Some(mut space) = Space::open(conn, id, quota.keys)? else {
+            let Some(mut space) = Space::open_within(conn, id, quota.keys)? else {
                 return Ok(conflict(None, *if_version).unwrap_or(EffectResult::Deleted));
             };
             let present = space.present(conn, id, key, *if_version)?;
@@ -223,8 +223,7 @@ pub(super) fn copy(conn: &Connection, run: &RunId, entry: &StoredEntry) -> Resul
         run: Some(run.clone()),
         name: entry.space.clone(),
     };
-    let space = Space::open(conn, &id, u64::MAX)?;
-    space.map_or(Ok(()), |mut space| space.copy(conn, entry))
+    Space::open(conn, &id)?.copy(conn, entry)
 }
 
 fn conflict(present: Option<&Present>, if_version: Option<u64>) -> Option<EffectResult> {
@@ -235,23 +234,32 @@ fn conflict(present: Option<&Present>, if_version: Option<u64>) -> Option<Effect
 }
 
 impl Space {
-    /// The space, which is made where there is none; nothing where its run has `most` spaces already, which each count like a key.
-    fn open(conn: &Connection, id: &SpaceId, most: u64) -> Result<Option<Self>, Fault> {
+    /// The same as [`Space::open`]; nothing where it would have to be made, and its run has `most` already, which each count like a key.
+    fn open_within(conn: &Connection, id: &SpaceId, most: u64) -> Result<Option<Self>, Fault> {
+        if let Some(space) = Self::open_to_read(conn, id)? {
+            return Ok(Some(space));
+        }
+        if let Some(run) = run_number(conn, id)?.filter(|run| *run != HOME) {
+            let mut select = conn.prepare_cached("SELECT count(*) FROM space WHERE run = ?1")?;
+            if uint(select.query_row([run], |row| row.get(0))?) >= most {
+                return Ok(None);
+            }
+        }
+        Self::open(conn, id).map(Some)
+    }
+
+    /// The space, which is made where there is none.
+    fn open(conn: &Connection, id: &SpaceId) -> Result<Self, Fault> {
         let none = || StoreError::NotFound {
             what: format!("run of space {}", id.name),
         };
         let run = run_number(conn, id)?.ok_or_else(none)?;
         if let Some(space) = Self::named(conn, id, run)? {
-            return Ok(Some(space));
+            return Ok(space);
         }
         // Of a run this was looked for when it was taken. A number that entries have, though no space has it, is not given again.
         if run == HOME {
             none_is_hidden(conn, None, run)?;
-        } else {
-            let mut select = conn.prepare_cached("SELECT count(*) FROM space WHERE run = ?1")?;
-            if uint(select.query_row([run], |row| row.get(0))?) >= most {
-                return Ok(None);
-            }
         }
         conn.prepare_cached(
             "INSERT INTO space (no, run, name, version, keys, bytes, tombstones)
@@ -259,7 +267,7 @@ impl Space {
              ?1, ?2, 0, 0, 0, 0",
         )?
         .execute(params![run, id.name])?;
-        Ok(Some(Self::named(conn, id, run)?.ok_or_else(none)?))
+        Ok(Self::named(conn, id, run)?.ok_or_else(none)?)
     }
 
     /// The row of a space, verified, where there is one.

@@ -13,7 +13,7 @@ use super::entry::WholeEntry;
 use super::error::Fault;
 use super::key::range;
 use super::space::HOME;
-use super::whole::{claims, only_listed, row_of, set_owner, tolerant, whose};
+use super::whole::{claims, numbers, only_listed, row_of, set_owner, tolerant, whose};
 use super::{body, runs};
 
 /// How long one transaction goes on removing rows. Others wait for it.
@@ -296,10 +296,4 @@ fn named(conn: &Connection, by: &str, run: i64) -> Result<BTreeMap<i64, Value>, 
     let mut select = conn.prepare_cached(&format!("SELECT no, name FROM space {by} WHERE run = ?1"))?;
     let named = select.query_map([run], |row| Ok((row.get(0)?, row.get(1)?)))?;
     Ok(named.collect::<Result<_, _>>()?)
-}
-
-fn numbers(conn: &Connection, select: &str, run: i64) -> Result<BTreeSet<i64>, Fault> {
-    let mut select = conn.prepare_cached(select)?;
-    let numbers = select.query_map([run], |row| row.get(0))?;
-    Ok(numbers.collect::<Result<_, _>>()?)
 }

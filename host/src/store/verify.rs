@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::error::Fault;
-use super::key::{COLUMNS, Marks, open, row_id, row_seq};
+use super::key::{COLUMNS, Marks, open, range, row_seq};
 use super::record::{Answer, OpKind, Record, ReturnAddress, Transition};
 use super::seal::link;
 use crate::ids::{Digest, RunId, StreamId};
@@ -44,7 +44,7 @@ pub(super) fn verify(
     let mut select = conn.prepare_cached(&format!(
         "SELECT {COLUMNS} FROM journal WHERE id > ?1 AND id < ?2 ORDER BY id"
     ))?;
-    let mut rows = select.query([row_id(number, 0), row_id(number + 1, 0)])?;
+    let mut rows = select.query(range(number))?;
     let (mut sound, mut before) = (Sound::default(), 0);
     let (mut bodies, mut marks) = (HashMap::new(), Marks::default());
     while sound.records < limit {

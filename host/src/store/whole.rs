@@ -183,9 +183,14 @@ fn may_be_of(conn: &Connection, row: &StoredSpace, run: i64) -> Result<bool, Fau
 
 /// The numbers of the spaces to which the index leads from this run.
 fn led_to(conn: &Connection, run: i64) -> Result<BTreeSet<i64>, Fault> {
-    let mut select =
-        conn.prepare_cached("SELECT no FROM space INDEXED BY sqlite_autoindex_space_1 WHERE run = ?1 ORDER BY name")?;
-    let numbers = select.query_map([run], |row| row.get(0))?;
+    let all = "SELECT no FROM space INDEXED BY sqlite_autoindex_space_1 WHERE run = ?1 ORDER BY name";
+    numbers(conn, all, run)
+}
+
+/// The numbers that this statement finds.
+pub(super) fn numbers(conn: &Connection, select: &str, of: i64) -> Result<BTreeSet<i64>, Fault> {
+    let mut select = conn.prepare_cached(select)?;
+    let numbers = select.query_map([of], |row| row.get(0))?;
     Ok(numbers.collect::<Result<_, _>>()?)
 }
 
@@ -310,10 +315,7 @@ fn spaces_of_entry(conn: &Connection, id: i64) -> Result<BTreeSet<i64>, Fault> {
         ("sqlite_autoindex_entry_2", "version"),
     ] {
         let select = format!("SELECT space FROM entry INDEXED BY {index} WHERE +id = ?1 ORDER BY space, {order}");
-        let mut select = conn.prepare_cached(&select)?;
-        let found = select.query_map([id], |row| row.get(0))?;
-        let found = found.collect::<Result<Vec<i64>, _>>().map_err(Fault::from);
-        spaces.extend(unless_unreadable(found)?);
+        spaces.extend(unless_unreadable(numbers(conn, &select, id))?);
     }
     Ok(spaces)
 }

@@ -158,7 +158,7 @@ async fn a_run_whose_epoch_is_damaged_is_told_as_damaged_and_nothing_sweeps_it()
         store.sweep_files(None).await.expect("swept");
         assert!(lock.exists(), "{epoch}");
         assert_eq!(
-            (store.count_runs(), store.find_run(run.as_str())),
+            (counted(&store), store.find_run(run.as_str())),
             (Ok(1), Ok(run.clone()))
         );
         assert_eq!(store.runs(9).expect("listed")[0].row, Err(damaged.clone()), "{epoch}");

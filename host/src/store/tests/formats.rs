@@ -121,7 +121,7 @@ async fn a_copy_that_an_earlier_format_left_is_swept() {
     drop(conn);
     let store = open(dir.path());
     assert_eq!(store.copies(), Ok(vec![(2, copy)]));
-    assert_eq!(store.count_runs(), Ok(1));
+    assert_eq!(counted(&store), Ok(1));
     store.sweep_copies().await.expect("swept");
     assert_eq!(store.copies(), Ok(Vec::new()));
     store.take_run(&run).await.expect("it is as it was");

@@ -444,7 +444,7 @@ async fn a_run_whose_row_is_hidden_is_told_and_holds_up_no_other() {
     let bad = runs.remove(30);
     let damaged = StoreError::damaged(&bad, listing::ROW_UNREADABLE);
     let listed = store.runs(u32::MAX).expect("listed");
-    assert_eq!((listed.len(), store.count_runs()), (MANY, Ok(MANY as u64)));
+    assert_eq!((listed.len(), counted(&store)), (MANY, Ok(MANY as u64)));
     for Listed { id, row } in &listed {
         assert_eq!(row.as_ref().err(), (*id == bad.as_str()).then_some(&damaged), "{id}");
     }
@@ -528,12 +528,7 @@ async fn a_page_of_runs_that_can_not_be_read_is_told_of_its_runs_alone() {
 #[tokio::test]
 async fn a_space_whose_row_is_hidden_is_put_back_and_never_read_as_one_that_is_not_there() {
     let dir = tempfile::tempdir().expect("a folder");
-    let store = open(dir.path());
-    answered(&store).await;
-    let (run, other) = (answered(&store).await, answered(&store).await);
-    wrote(&store, &run, 2..5).await;
-    wrote(&store, &other, 5..7).await;
-    drop(store);
+    let [run, other] = two_that_wrote(dir.path()).await;
     let whole = copied_in(dir.path());
     hide(dir.path(), b"\x02notes");
     let store = open(dir.path());
@@ -597,25 +592,17 @@ async fn a_component_that_no_row_names_is_missed() {
 /// A run whose one operation has sent this message; whose owner is gone.
 async fn with_body(store: &Store, content: &[u8]) -> RunId {
     let run = RunId::random();
-    let owner = store.create_run(new_run(&run)).await.expect("made");
     let Record::Intent(mut intent) = intent(&run, 1) else {
         unreachable!("it is one")
     };
     intent.request = vec![Digest::of(content)];
-    let records = vec![
-        session(&run),
-        start(&run.root()),
-        update(&run, Transition::Active { attempt: 1 }),
+    let records = [
         Record::Body(Digest::of(content), content.to_vec()),
         Record::Intent(intent),
         outcome(&run, 1),
         told(&run, 1, 1),
     ];
-    store
-        .append(&owner, records, None, Sync::Durable)
-        .await
-        .expect("written");
-    keep_strategy(store, &owner).await;
+    begun_with(store, &run, records).await;
     run
 }
 

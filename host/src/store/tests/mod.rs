@@ -158,17 +158,32 @@ fn of_op(run: &RunId, op: u32, effect: Effect) -> Option<OpEffect> {
 /// A run with an operation that has its outcome, an observation of it, and its start; whose owner is gone.
 async fn answered(store: &Store) -> RunId {
     let run = RunId::random();
-    let owner = store.create_run(new_run(&run)).await.expect("made");
-    let active = update(&run, Transition::Active { attempt: 1 });
-    let begun = [session(&run), start(&run.root()), active];
     let done = [intent(&run, 1), outcome(&run, 1), told(&run, 1, 1)];
-    let records = begun.into_iter().chain(done).collect();
+    begun_with(store, &run, done).await;
+    run
+}
+
+/// Makes this run, which has begun and has these records; its owner is gone then.
+async fn begun_with(store: &Store, run: &RunId, records: impl IntoIterator<Item = Record>) {
+    let owner = store.create_run(new_run(run)).await.expect("made");
+    let active = update(run, Transition::Active { attempt: 1 });
+    let begun = [session(run), start(&run.root()), active];
+    let records = begun.into_iter().chain(records).collect();
     store
         .append(&owner, records, None, Sync::Durable)
         .await
         .expect("written");
     keep_strategy(store, &owner).await;
-    run
+}
+
+/// Two runs behind another, of which the first has written the entries `k2` to `k4`, and the second `k5` and `k6`. Nobody has the store open any more.
+async fn two_that_wrote(dir: &Path) -> [RunId; 2] {
+    let store = open(dir);
+    answered(&store).await;
+    let runs = [answered(&store).await, answered(&store).await];
+    wrote(&store, &runs[0], 2..5).await;
+    wrote(&store, &runs[1], 5..7).await;
+    runs
 }
 
 /// Keeps the component whose digest the run's sessions have.
@@ -289,6 +304,11 @@ fn rows(dir: &Path) -> Vec<i64> {
     ]
     .map(count)
     .to_vec()
+}
+
+/// How many runs there are.
+fn counted(store: &Store) -> Result<u64, StoreError> {
+    store.newest_runs(0).map(|(_, all)| all)
 }
 
 fn of<'r>(runs: &'r [Prunable], run: &RunId) -> &'r Prunable {

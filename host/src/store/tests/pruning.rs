@@ -131,12 +131,7 @@ async fn a_removed_run_takes_its_spaces_and_no_others_whatever_one_bit_says() {
     ] {
         for removed in [1, 2] {
             let dir = tempfile::tempdir().expect("a folder");
-            let store = open(dir.path());
-            answered(&store).await;
-            let runs = [answered(&store).await, answered(&store).await];
-            wrote(&store, &runs[0], 2..5).await;
-            wrote(&store, &runs[1], 5..7).await;
-            drop(store);
+            let runs = two_that_wrote(dir.path()).await;
             rot(dir.path(), kind, bytes, changed);
             let store = open(dir.path());
             let (gone, kept) = (&runs[removed - 1], &runs[2 - removed]);
@@ -162,12 +157,7 @@ async fn a_removed_run_takes_its_spaces_and_no_others_whatever_one_bit_says() {
 #[tokio::test]
 async fn a_run_is_well_beside_one_whose_space_strayed_to_it() {
     let dir = tempfile::tempdir().expect("a folder");
-    let store = open(dir.path());
-    answered(&store).await;
-    let (first, second) = (answered(&store).await, answered(&store).await);
-    wrote(&store, &first, 2..5).await;
-    wrote(&store, &second, 5..7).await;
-    drop(store);
+    let [first, second] = two_that_wrote(dir.path()).await;
     rot(dir.path(), TABLE, b"\x02notes", b"\x03notes");
     let store = open(dir.path());
     assert_eq!(store.whole(&second), Ok(()));
@@ -451,12 +441,7 @@ async fn a_copy_keeps_components_from_being_swept_away() {
 #[tokio::test]
 async fn a_space_for_which_no_checksum_vouches_goes_with_no_run_that_may_not_have_it() {
     let dir = tempfile::tempdir().expect("a folder");
-    let store = open(dir.path());
-    answered(&store).await;
-    let (kept, gone) = (answered(&store).await, answered(&store).await);
-    wrote(&store, &kept, 2..5).await;
-    wrote(&store, &gone, 5..7).await;
-    drop(store);
+    let [kept, gone] = two_that_wrote(dir.path()).await;
     let conn = Connection::open(dir.path().join("hermes.db")).expect("opens");
     conn.execute("UPDATE space SET sum = NULL", [])
         .expect("as format 2 made them");
@@ -490,18 +475,13 @@ async fn a_copy_to_which_the_index_does_not_lead_is_swept_too() {
     let store = open(dir.path());
     store.sweep_copies().await.expect("swept");
     assert_eq!(store.integrity().expect("looked").problems, []);
-    assert_eq!(store.count_runs(), Ok(1));
+    assert_eq!(counted(&store), Ok(1));
 }
 
 #[tokio::test]
 async fn a_space_whose_row_says_another_run_and_another_name_is_its_own_runs() {
     let dir = tempfile::tempdir().expect("a folder");
-    let store = open(dir.path());
-    answered(&store).await;
-    let (first, second) = (answered(&store).await, answered(&store).await);
-    wrote(&store, &first, 2..5).await;
-    wrote(&store, &second, 5..7).await;
-    drop(store);
+    let [first, second] = two_that_wrote(dir.path()).await;
     rot(dir.path(), TABLE, b"\x02notes", b"\x03oxtes");
     let store = open(dir.path());
     for run in [&second, &first] {
