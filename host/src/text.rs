@@ -64,16 +64,16 @@ pub fn prefix(text: &str, max: usize) -> &str {
 
 /// `text` cut to `max` bytes at a character, with `…[+N]` telling how many bytes are missing.
 pub fn cut(text: &str, max: usize) -> Cow<'_, str> {
-    cut_of(text, max, 0)
+    let kept = prefix(text, max);
+    with_missing(Cow::Borrowed(kept), text.len() - kept.len())
 }
 
-/// The same of the beginning of a text, behind which `more` bytes of it come.
-pub fn cut_of(text: &str, max: usize, more: usize) -> Cow<'_, str> {
-    if text.len() <= max && more == 0 {
-        return Cow::Borrowed(text);
+/// What is kept of a text, with `…[+N]` telling how many bytes are missing, where any are.
+pub fn with_missing(kept: Cow<'_, str>, missing: usize) -> Cow<'_, str> {
+    match missing {
+        0 => kept,
+        missing => Cow::Owned(format!("{kept}…[+{missing}]")),
     }
-    let kept = prefix(text, max);
-    Cow::Owned(format!("{kept}…[+{}]", text.len() - kept.len() + more))
 }
 
 /// The candidate nearest to `name` by edit distance, if one is near enough to be a slip of the fingers.

@@ -55,12 +55,6 @@ const LINE: u64 = 64;
 /// The level of a line that says why something failed.
 const ERROR: &str = "error";
 
-/// The beginning of a text of which `most` bytes are kept, with what tells whether a secret goes on behind these, and whether that is all. No more is searched.
-fn beginning<'t>(guest: &Guest, text: &'t str, most: usize) -> &'t str {
-    let beyond = guest.session.run.secrets.longest().saturating_add(4);
-    text::prefix(text, most.saturating_add(beyond))
-}
-
 /// Keeps a line of a guest's log, within the limits of a line and of a step.
 pub(super) fn log(guest: &Guest, level: &str, message: &str) -> wasmtime::Result<()> {
     let limits = &guest.session.run.limits;
@@ -68,10 +62,8 @@ pub(super) fn log(guest: &Guest, level: &str, message: &str) -> wasmtime::Result
         return Ok(());
     }
     let most = usize::try_from(limits.log_line).unwrap_or(usize::MAX);
-    let first = beginning(guest, message, most);
-    let more = message.len() - first.len();
-    let first = guest.session.run.secrets.without_secrets(first);
-    let message = text::cut_of(&first, most, more);
+    let (kept, missing) = guest.session.run.secrets.beginning(message, most);
+    let message = text::with_missing(kept, missing);
     let bytes = LINE.saturating_add(message.len() as u64);
     let before = guest.step.count_log(bytes);
     let line = if before.saturating_add(bytes) <= limits.log_step {
@@ -141,9 +133,8 @@ impl session::Host for State {
     async fn progress(&mut self, message: String, fraction: Option<f32>) -> wasmtime::Result<()> {
         self.guest.enter()?;
         let most = usize::try_from(self.guest.session.run.limits.progress).unwrap_or(usize::MAX);
-        let message = beginning(&self.guest, &message, most);
-        let message = self.guest.session.run.secrets.without_secrets(message);
-        let message = text::prefix(&message, most).to_owned();
+        let (message, _) = self.guest.session.run.secrets.beginning(&message, most);
+        let message = message.into_owned();
         // An instance in the place of another says again what was said, and heard, before.
         let before = self.guest.is_again && self.guest.is_replaying();
         if self.guest.is_strategy() && !before {

@@ -26,7 +26,7 @@ mod spill;
 pub(crate) mod tests;
 
 pub use self::fence::{TAG_BYTES, Titles, fence, without_fences};
-pub use self::secrets::{Known, Secrets};
+pub use self::secrets::{BEHIND, Known, Secrets};
 
 use self::clean::Cleaner;
 use self::decode::Decoder;

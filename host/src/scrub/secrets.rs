@@ -9,6 +9,10 @@ use zeroize::Zeroizing;
 use super::clean::Cleaner;
 use super::redact::{Redactor, Rules, WINDOW};
 use super::through;
+use crate::text;
+
+/// Bytes behind those that are kept of a text in which the end of a secret is looked for that begins before: no form of one takes up more.
+pub const BEHIND: usize = 16 << 10;
 
 /// What was found: how people call it, without what it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,6 +120,29 @@ impl Secrets {
             (_, 0) => Cow::Borrowed(text),
             (redacted, _) => Cow::Owned(redacted),
         }
+    }
+
+    /// The first `most` bytes of a text without secrets, and how many bytes are missing. Secrets are looked for before it is cut, in [`BEHIND`] more bytes and no
+    /// others, so that nothing is left of one that goes on behind the cut. Nothing but a whole one changes what is left: a guest sees how long that is.
+    pub fn beginning<'a>(&self, text: &'a str, most: usize) -> (Cow<'a, str>, usize) {
+        let near = text::prefix(text, most.saturating_add(BEHIND));
+        let behind = text.len() - near.len();
+        let clean = self.without_secrets(near);
+        // At the end of what is looked at there may be less than a whole one.
+        let known = match behind {
+            0 => clean.len(),
+            _ => clean.len().saturating_sub(BEHIND),
+        };
+        let kept = text::prefix(&clean, known.min(most)).len();
+        let missing = clean.len() - kept + behind;
+        let clean = match clean {
+            Cow::Borrowed(clean) => Cow::Borrowed(&clean[..kept]),
+            Cow::Owned(mut clean) => {
+                clean.truncate(kept);
+                Cow::Owned(clean)
+            }
+        };
+        (clean, missing)
     }
 
     /// As [`Self::redact`], through a window of so many bytes, with the number of replacements.

@@ -245,3 +245,22 @@ fn a_secret_is_found_as_each_encoder_for_urls_writes_it() {
         }
     }
 }
+
+#[test]
+fn of_a_text_that_is_cut_no_part_of_a_secret_is_left_however_many_go_before_it() {
+    const VALUE: &str = "Kq7zT0pW4nXv9LsB2mYc6RdG8hJf3AeU";
+    let secrets = Secrets::new([("x".to_owned(), VALUE.to_owned())]);
+    assert!(secrets.longest() <= BEHIND);
+    let most = 4 << 10;
+    // What is looked at ends in the midst of one, and is much shorter without them.
+    for more in 0..VALUE.len() {
+        let text = "-".repeat(more) + &VALUE.repeat(2 * BEHIND / VALUE.len());
+        let (kept, missing) = secrets.beginning(&text, most);
+        assert!(!kept.contains("Kq7z") && missing > 0, "{more}: {kept}");
+    }
+    let plain = "y".repeat(most + 1);
+    assert_eq!(secrets.beginning(&plain[1..], most), (plain[1..].into(), 0));
+    assert_eq!(secrets.beginning(&plain, most), (plain[1..].into(), 1));
+    let long = "y".repeat(most + BEHIND + 7);
+    assert_eq!(secrets.beginning(&long, most), (plain[1..].into(), BEHIND + 7));
+}

@@ -10,8 +10,6 @@ use crate::text;
 
 /// Bytes of a target, and of what else a guest has a say in.
 pub(super) const TARGET: usize = 1024;
-/// Bytes behind them in which the end of a secret is looked for that begins before.
-const BEHIND: usize = 16 << 10;
 
 /// What of it is written down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -196,24 +194,13 @@ impl Gathered {
     }
 }
 
-/// A text of [`TARGET`] bytes, and what is missing; a short one as it is. A long one is without secrets, which are looked for before it is cut, so that
-/// nothing is left of one that goes on behind the cut. Nothing but a whole one changes what is left: a guest sees how long that is.
+/// A text of [`TARGET`] bytes, and what is missing; a short one as it is. A long one is without secrets, which are looked for before it is cut.
 pub(super) fn shortened<'a>(secrets: &Secrets, text: &'a str) -> Cow<'a, str> {
     if text.len() <= TARGET {
         return Cow::Borrowed(text);
     }
-    let near = text::prefix(text, TARGET + BEHIND);
-    let clean = secrets.without_secrets(near);
-    // At the end of what is looked at there may be less than a whole one.
-    let known = match text.len() - near.len() {
-        0 => clean.len(),
-        _ => clean.len().saturating_sub(BEHIND),
-    };
-    let kept = text::prefix(&clean, known.min(TARGET));
-    match clean.len() - kept.len() + text.len() - near.len() {
-        0 => Cow::Owned(kept.to_owned()),
-        missing => Cow::Owned(format!("{kept}…[+{missing}]")),
-    }
+    let (kept, missing) = secrets.beginning(text, TARGET);
+    text::with_missing(kept, missing)
 }
 
 fn entry(way: Way, grant: &str, target: Option<&str>, seen: &Seen) -> Entry {
@@ -247,6 +234,7 @@ fn entry(way: Way, grant: &str, target: Option<&str>, seen: &Seen) -> Entry {
 mod tests {
     use super::*;
     use crate::plugin::rights::Remedy;
+    use crate::scrub::BEHIND;
 
     fn read(target: &str) -> Use<'_> {
         Use {
