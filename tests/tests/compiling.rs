@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "what fails shall fail the test")]
 
+use std::ffi::OsString;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use hermes_tests::model::{Fault, Format};
@@ -38,11 +40,21 @@ fn cache(home: &Home) -> PathBuf {
     home.path().join("host/cache")
 }
 
-/// Files of the cache with this extension, the largest first.
-fn entries(home: &Home, extension: &str) -> Vec<PathBuf> {
+fn cached_files(home: &Home) -> Vec<PathBuf> {
     let files = fs::read_dir(cache(home)).into_iter().flatten();
-    let mut files: Vec<PathBuf> = files.map(|file| file.unwrap().path()).collect();
+    files.map(|file| file.unwrap().path()).collect()
+}
+
+/// Files that the host put into the cache, with this extension, the largest first.
+fn entries(home: &Home, extension: &str) -> Vec<PathBuf> {
+    /// Those that a home begins with.
+    static BEFORE: LazyLock<Vec<OsString>> = LazyLock::new(|| {
+        let files = cached_files(&Home::new());
+        files.iter().map(|file| file.file_name().unwrap().to_owned()).collect()
+    });
+    let mut files = cached_files(home);
     files.retain(|file| file.extension().is_some_and(|e| e == extension));
+    files.retain(|file| BEFORE.iter().all(|before| file.file_name() != Some(before)));
     files.sort_by_key(|file| std::cmp::Reverse(fs::symlink_metadata(file).unwrap().len()));
     files
 }
@@ -100,7 +112,7 @@ fn a19_a_component_that_is_never_compiled_is_refused_by_each_limit() {
             "1 s of processor time (limits.compile.cpu)",
         ),
     ] {
-        let home = Home::empty();
+        let home = Home::new();
         let bomb = home.write("bomb.wasm", endless());
         let tried = |(key, value): (&str, &str)| echo(home.host().set(key, value), &bomb).output().expect(2);
         let first = tried(set);
@@ -130,7 +142,7 @@ fn a19_a_component_that_is_never_compiled_is_refused_by_each_limit() {
 #[test]
 fn a_compile_that_takes_long_is_told_to_whoever_reads_no_terminal() {
     const WORDS: &str = "getting ready; plugins that are new here are compiled once\n";
-    let home = Home::empty();
+    let home = Home::new();
     let bomb = home.write("bomb.wasm", endless());
     let told = |arguments: &[&str]| {
         let host = home.host().set("limits.compile.wall", "3s").args(arguments);
@@ -144,7 +156,7 @@ fn a_compile_that_takes_long_is_told_to_whoever_reads_no_terminal() {
 
 #[test]
 fn a19_a_refusal_that_was_tampered_with_is_not_believed() {
-    let home = Home::empty();
+    let home = Home::new();
     let bomb = home.write("bomb.wasm", endless());
     let tried = || {
         echo(home.host().set("limits.compile.wall", "500ms"), &bomb)
@@ -164,7 +176,7 @@ fn a19_a_refusal_that_was_tampered_with_is_not_believed() {
 
 #[test]
 fn a19_seven_megabytes_of_one_function() {
-    let home = Home::empty();
+    let home = Home::new();
     let bytes = bomb::with_module(&pure_echo(), &bomb::function(49_998, 23_000));
     assert!(bytes.len() > 6_000_000, "{}", bytes.len());
     let bomb = home.write("bomb.wasm", bytes);
@@ -194,7 +206,7 @@ fn a19_seven_megabytes_of_one_function() {
 
 #[test]
 fn a19_more_functions_than_a_component_may_have() {
-    let home = Home::empty();
+    let home = Home::new();
     let bytes = bomb::with_module(&pure_echo(), &bomb::functions(100_001));
     let bomb = home.write("bomb.wasm", bytes);
     let refused = echo(home.host(), &bomb).output().expect(2);
@@ -207,7 +219,7 @@ fn a19_more_functions_than_a_component_may_have() {
 
 #[test]
 fn a19_what_lies_deep_or_many_times_in_one_another() {
-    let home = Home::empty();
+    let home = Home::new();
     let called = |bytes: Vec<u8>, (key, value): (&str, u64)| {
         let plugin = home.write("bomb.wasm", bytes);
         echo(home.host().set(key, value), &plugin).output()
@@ -228,7 +240,7 @@ fn a19_what_lies_deep_or_many_times_in_one_another() {
 
 #[test]
 fn a19_two_million_components_inside_one_another() {
-    let home = Home::empty();
+    let home = Home::new();
     let inspected = |depth: usize| {
         let bomb = home.write("bomb.wasm", bomb::with_nested(&pure_echo(), depth));
         let output = home.host().within(HANGS).arg("inspect").arg(&bomb).output().expect(2);
@@ -247,7 +259,7 @@ fn a19_two_million_components_inside_one_another() {
 
 #[test]
 fn each_part_is_counted_to_the_exact_bound() {
-    let home = Home::empty();
+    let home = Home::new();
     // With the count of its variables and its end.
     let function = format!("(core module (func {}))", "nop ".repeat(1023));
     let memory = "(core module $m (memory (export \"m\") 1)) (core instance $i (instantiate $m))";
@@ -290,7 +302,7 @@ fn compiled_code_is_counted_to_the_byte() {
 
 #[test]
 fn a19_memory_is_refused_by_its_key_and_enough_when_raised() {
-    let home = Home::empty();
+    let home = Home::new();
     let plugin = home.work().join("needy.wasm");
     let under = |memory: &str| {
         let host = home.host().set("limits.compile.address_space", memory);
@@ -313,7 +325,7 @@ fn a19_memory_is_refused_by_its_key_and_enough_when_raised() {
 
 #[test]
 fn a19_the_compiler_has_nothing_of_the_hosts_and_no_more_than_its_limits() {
-    let home = Home::empty();
+    let home = Home::new();
     let bomb = home.write("bomb.wasm", endless());
     let host = home.host().set("limits.compile.address_space", "1GiB");
     let host = host.set("limits.compile.cpu", "7s").env("A_SECRET", "x");
@@ -378,7 +390,7 @@ fn a19_a_host_that_is_gone_leaves_no_compiler() {
 
 #[test]
 fn a19_a_compiler_that_somebody_ends_says_nothing_of_the_component() {
-    let home = Home::empty();
+    let home = Home::new();
     let bomb = home.write("bomb.wasm", endless());
     let process = echo(home.host(), &bomb).start();
     let compiler = compiler_of(&process);
@@ -391,17 +403,17 @@ fn a19_a_compiler_that_somebody_ends_says_nothing_of_the_component() {
 
 #[test]
 fn the_compilers_own_command_line_is_of_no_use_to_people() {
-    let home = Home::empty();
+    let home = Home::new();
     for args in [&[][..], &["1"], &["a", "b", "c", "d", "e"]] {
         let host = home.host().within(HANGS).arg("compile-one-component").args(args);
         host.output().expect(2).says(&["compiler"]);
     }
 }
 
-/// A home whose cache has the code of the tool `echo` and of another one.
+/// A home whose cache has the code of this tool besides that of those which a home begins with.
 fn cached() -> (Home, PathBuf) {
-    let home = Home::empty();
-    let plugin = home.write("echo.wasm", pure_echo());
+    let home = Home::new();
+    let plugin = home.write("echo.wasm", bomb::with_module(&pure_echo(), "(module)"));
     echo(home.host(), &plugin).output().expect(0);
     (home, plugin)
 }
@@ -585,7 +597,7 @@ fn a41_what_stands_in_the_place_of_a_lock_is_neither_followed_nor_waited_for() {
 
 #[test]
 fn a23_each_feature_that_is_off_is_named() {
-    let home = Home::empty();
+    let home = Home::new();
     let shared = "(core module (memory 1 1 shared))";
     let atomic = "(core module (memory 1) (func (drop (i32.atomic.load (i32.const 0)))))";
     let page = "(core module (memory 1 (pagesize 1)))";

@@ -76,6 +76,13 @@ fn text(seen: &Value) -> &str {
 fn a_line_of_the_log_is_cut_after_its_last_byte() {
     let lines = told(&home(), ("log_line", 64), &[log(64), log(65)], "log");
     assert_eq!(lines, ["x".repeat(64), format!("{}…[+1]", "x".repeat(64))]);
+    // So is one of the standard output, though no more of it is kept than is looked at.
+    let print = |bytes: usize| json!({ "do": "print", "text": "x".repeat(bytes) });
+    let end = json!({ "do": "print", "text": "\n" });
+    let many = json!({ "do": "repeat", "n": 15, "steps": [print(4_000)] });
+    let long = [print(1), many, print(3), end.clone(), print(64), end];
+    let lines = told(&home(), ("log_line", 64), &long, "log");
+    assert_eq!(lines, [format!("{}…[+59940]", "x".repeat(64)), "x".repeat(64)]);
 }
 
 #[test]

@@ -575,6 +575,45 @@ fn a34_a_plugin_that_knows_a_secret_hands_it_to_nobody() {
     is_well(&home);
 }
 
+#[test]
+fn a34_no_part_of_a_secret_is_left_where_a_line_with_many_of_them_is_cut() {
+    let (_server, home) = home(Script::always(Turn::text("understood")));
+    // So long that without them less is left than is kept of a line.
+    let value = CANARY.repeat(3);
+    set(&home, "x", &value, &[]).expect(0);
+    let known = marked(0).repeat(3);
+    let print = |text: &str| json!({ "do": "print", "text": text });
+    // Longer than what is looked at, which ends in the midst of one, here and there.
+    let cuts = (0..value.len()).step_by(9);
+    let lines = cuts.len();
+    let steps = cuts.flat_map(|at| {
+        let more = json!({ "do": "repeat", "n": 300, "steps": [print(&known)] });
+        [print(&"-".repeat(at)), more, print("\n")]
+    });
+    let many = known.repeat(300);
+    let log = json!({ "do": "log", "level": "Info", "message": many });
+    let progress = json!({ "do": "progress", "message": many });
+    let program = json!({ "steps": steps.chain([log, progress]).collect::<Vec<_>>() });
+    let host = host(&home, &[]).args(["--output", "events", "--plugin"]);
+    let output = host
+        .arg(guests::built("probe"))
+        .arg(program.to_string())
+        .output()
+        .expect(0);
+    let events = output.events();
+    let told: Vec<&Value> = events
+        .iter()
+        .filter(|told| told["event"] == "log" || told["event"] == "progress")
+        .collect();
+    assert_eq!(told.len(), lines + 2, "{}", output.stdout);
+    for told in told {
+        let message = told["message"].as_str().unwrap();
+        assert!(!message.contains(&CANARY[..4]), "{told}");
+    }
+    assert_kept(&home, &[&output]);
+    is_well(&home);
+}
+
 /// What a guest sees of its part of the journal: how much of it is used, and how much is left.
 fn meters() -> [Value; 2] {
     ["spent", "remaining"].map(|meter| json!({ "do": meter, "dimension": "JournalBytes" }))

@@ -55,15 +55,15 @@ const LINE: u64 = 64;
 /// The level of a line that says why something failed.
 const ERROR: &str = "error";
 
-/// Keeps a line of a guest's log, within the limits of a line and of a step.
-pub(super) fn log(guest: &Guest, level: &str, message: &str) -> wasmtime::Result<()> {
+/// Keeps a line of a guest's log, within the limits of a line and of a step. So many bytes of it as `more` came behind `message`.
+pub(super) fn log(guest: &Guest, level: &str, message: &str, more: usize) -> wasmtime::Result<()> {
     let limits = &guest.session.run.limits;
     if guest.step.count_log(0) > limits.log_step {
         return Ok(());
     }
     let most = usize::try_from(limits.log_line).unwrap_or(usize::MAX);
     let (kept, missing) = guest.session.run.secrets.beginning(message, most);
-    let message = text::with_missing(kept, missing);
+    let message = text::with_missing(kept, missing.saturating_add(more));
     let bytes = LINE.saturating_add(message.len() as u64);
     let before = guest.step.count_log(bytes);
     let line = if before.saturating_add(bytes) <= limits.log_step {
@@ -127,7 +127,7 @@ impl session::Host for State {
             session::LogLevel::Warn => "warn",
             session::LogLevel::Error => ERROR,
         };
-        log(&self.guest, level, &message)
+        log(&self.guest, level, &message, 0)
     }
 
     async fn progress(&mut self, message: String, fraction: Option<f32>) -> wasmtime::Result<()> {
@@ -162,7 +162,7 @@ impl session::Host for State {
                 "a checkpoint of {} bytes is over limits.checkpoint ({limit}); the last one stays",
                 body.len()
             );
-            return log(&self.guest, "warn", &message);
+            return log(&self.guest, "warn", &message, 0);
         }
         let report = redact_report(&self.guest.session, report);
         let body = codec::encode(&report);

@@ -24,6 +24,7 @@ use crate::interfaces::folders::{GrantedFolders, folders};
 use crate::interfaces::preopened::{self, FolderError};
 use crate::interfaces::session::log;
 use crate::plugin::grant::FolderGrant;
+use crate::scrub::BEHIND;
 use crate::session::guest::Guest;
 use crate::session::waits::Timed;
 
@@ -288,6 +289,7 @@ impl StdoutStream for LogStream {
         Box::new(LogLines {
             to: self.clone(),
             line: Vec::new(),
+            more: 0,
         })
     }
 
@@ -295,6 +297,7 @@ impl StdoutStream for LogStream {
         Box::new(LogLines {
             to: self.clone(),
             line: Vec::new(),
+            more: 0,
         })
     }
 }
@@ -302,6 +305,8 @@ impl StdoutStream for LogStream {
 struct LogLines {
     to: LogStream,
     line: Vec<u8>,
+    /// Bytes of the line that came behind those.
+    more: usize,
 }
 
 /// Bytes that one write may bring.
@@ -313,21 +318,22 @@ impl LogLines {
         // A secret that goes on past the limit is still found.
         let most = usize::try_from(run.limits.log_line)
             .unwrap_or(WRITE)
-            .saturating_add(run.secrets.longest());
+            .saturating_add(BEHIND);
         for byte in bytes {
             match byte {
                 b'\n' => self.end_line(),
                 // One byte over the limit is kept, so that the line is seen to be cut.
                 byte if self.line.len() <= most => self.line.push(*byte),
-                _ => {}
+                _ => self.more = self.more.saturating_add(1),
             }
         }
     }
 
     fn end_line(&mut self) {
         let line = std::mem::take(&mut self.line);
+        let more = std::mem::take(&mut self.more);
         // A journal that is full ends the guest at its next call; its output is no place to say so.
-        let _ = log(&self.to.guest, self.to.level, &String::from_utf8_lossy(&line));
+        let _ = log(&self.to.guest, self.to.level, &String::from_utf8_lossy(&line), more);
     }
 }
 

@@ -8,11 +8,12 @@ use zeroize::Zeroizing;
 
 use super::clean::Cleaner;
 use super::redact::{Redactor, Rules, WINDOW};
+use super::secret::SPAN;
 use super::through;
 use crate::text;
 
 /// Bytes behind those that are kept of a text in which the end of a secret is looked for that begins before: no form of one takes up more.
-pub const BEHIND: usize = 16 << 10;
+pub const BEHIND: usize = SPAN;
 
 /// What was found: how people call it, without what it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
