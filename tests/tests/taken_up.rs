@@ -58,18 +58,18 @@ fn held_up(process: Process, has_begun: impl Fn() -> bool) -> Output {
     }
     process.signal(Signal::STOP);
     // Not waited for: so long it stands still.
-    std::thread::sleep(Duration::from_millis(5_500));
+    std::thread::sleep(Duration::from_millis(3_500));
     process.signal(Signal::CONT);
     process.finish()
 }
 
 /// How long a stretch between two observations may take, for [`held_up`].
-const STRETCH: [&str; 2] = ["--set", "limits.step_wall=5s"];
+const STRETCH: [&str; 2] = ["--set", "limits.step_wall=3s"];
 
 /// Steps that have one completion under way, compute for long between two observations, and ask for another.
 fn with_a_long_stretch([first, second]: [&str; 2]) -> Value {
     let start = json!({ "do": "start", "messages": [{ "User": [{ "Text": first }] }] });
-    let compute = json!({ "do": "compute", "n": 400_000_000 });
+    let compute = json!({ "do": "compute", "n": 250_000_000 });
     let wait = json!({ "do": "wait", "pending": 0 });
     steps(&[open(), start, put("a"), compute, put("b"), ask(second), wait])
 }
@@ -79,7 +79,7 @@ fn with_a_long_stretch([first, second]: [&str; 2]) -> Value {
 fn has_differed(output: Output, session: u32) {
     let json = output.expect(1).json();
     let words = format!(
-        "the run differs from its record: session {session}: a stretch between two observations took longer than 5 s"
+        "the run differs from its record: session {session}: a stretch between two observations took longer than 3 s"
     );
     assert_eq!(
         (&json["exit"], &json["error"]["kind"], &json["error"]["message"]),
@@ -201,7 +201,7 @@ fn a_tool_call_that_differs_from_its_records_ends_as_interrupted() {
             .when("AFTER", [Turn::text("after")]),
     );
     let home = Home::with_model(&server, Format::OpenAi);
-    let compute = json!({ "do": "compute", "n": 400_000_000 });
+    let compute = json!({ "do": "compute", "n": 250_000_000 });
     let inside = json!([ask("INSIDE ONE"), compute, { "do": "info" }, ask("INSIDE TWO")]);
     let call = json!({ "do": "call", "name": "probe", "arguments": { "steps": inside } });
     let host = home.host().args(STRETCH).args(["--allow", "probe-tool=llm"]);
@@ -240,7 +240,7 @@ fn children_that_are_taken_up_wait_for_a_place() {
             .when("ONE", Script::always(Turn::text("one"))),
     );
     let home = Home::with_model(&server, Format::OpenAi);
-    let compute = json!({ "do": "compute", "n": 60_000_000 });
+    let compute = json!({ "do": "compute", "n": 25_000_000 });
     let child = ChildSpec::probe(&steps(&[ask("ONE"), compute, ask("TWO")]));
     let mut program = vec![child.spawn(); CHILDREN];
     program.extend((0..CHILDREN).map(join));

@@ -12,13 +12,13 @@ use crate::end::End;
 use crate::kills::bulky;
 use crate::place::{completions, newest, sends, shown};
 use crate::recorded::{Fate, Met, Recorded};
-use crate::{eventually, full};
+use crate::{eventually, full, moments};
 
-/// From the n-th of these calls on all of them fail, for each n from 1 on by `step`, until a run comes to its end before that.
-fn sweep(recorded: &Recorded, calls: &str, path: &str, error: i32, says: &'static str, step: usize) {
+/// From the n-th of these calls on all of them fail, for `every` so manyth, until a run comes to its end before that.
+fn sweep(recorded: &Recorded, calls: &str, path: &str, error: i32, says: &'static str, every: usize) {
     let begun = Instant::now();
     let (mut cases, mut resumed) = (0, 0);
-    for n in (1..).step_by(if full() { 1 } else { step }) {
+    for n in moments(every) {
         let shim = Shim::new().rule(calls, path, When::From(n), &Action::Errno(error));
         let met = Met { shim, says: Some(says) };
         let moment = format!("error {error} from {calls} {n} of {path} on");
@@ -37,10 +37,10 @@ fn sweep(recorded: &Recorded, calls: &str, path: &str, error: i32, says: &'stati
 }
 
 /// The same where a run need not end of it: it comes to what it should, or tells why not and is taken to its end.
-fn endures(recorded: &Recorded, calls: &str, path: &str, error: i32, step: usize) {
+fn endures(recorded: &Recorded, calls: &str, path: &str, error: i32, every: usize) {
     let begun = Instant::now();
     let mut met = 0;
-    for n in (1..).step_by(if full() { 1 } else { step }) {
+    for n in moments(every) {
         let place = recorded.place();
         let shim = Shim::new().rule(calls, path, When::From(n), &Action::Errno(error));
         let output = shim.on(recorded.host(&place)).output();
@@ -66,7 +66,7 @@ fn endures(recorded: &Recorded, calls: &str, path: &str, error: i32, step: usize
 #[test]
 fn f06_a_disk_that_is_full_for_a_moment() {
     let recorded = Recorded::everything();
-    for n in (1..).step_by(if full() { 1 } else { 13 }) {
+    for n in moments(13) {
         let place = recorded.place();
         let shim = Shim::new().rule("write", "-wal", When::At(n), &Action::Errno(ENOSPC));
         let output = shim.on(recorded.host(&place)).output();
@@ -217,7 +217,7 @@ fn f07_a_write_that_fails() {
 fn f07_a_read_that_fails() {
     let recorded = Recorded::everything();
     let mut stopped = 0;
-    for n in (1..).step_by(if full() { 1 } else { 23 }) {
+    for n in moments(23) {
         let place = recorded.place();
         let shim = Shim::new().rule("read", "*hermes.db", When::From(n), &Action::Errno(EIO));
         let output = shim.on(recorded.host(&place)).output();

@@ -5,10 +5,10 @@ use rusqlite::Connection;
 use serde_json::{Value, json};
 
 use crate::end::End;
-use crate::full;
 use crate::place::{Files, Place, newest, resume};
 use crate::program::ANSWERED;
 use crate::recorded::Recorded;
+use crate::{full, moments};
 
 pub(crate) const DATABASE: &str = "hermes.db";
 const LOG: &str = "hermes.db-wal";
@@ -199,7 +199,8 @@ fn f05_a_damaged_database() {
     is_unreadable(&place, &run, &without(&files, DATABASE), "no database");
     // Whatever page it is that can't be read: the run is refused, and nothing is sent for it, or ends as it should.
     let (_, bytes) = files.iter().find(|(path, _)| path.ends_with(DATABASE)).unwrap();
-    for page in (1..bytes.len() / PAGE).step_by(if full() { 1 } else { 5 }) {
+    let pages = bytes.len() / PAGE;
+    for page in moments(5).take_while(|page: &usize| *page < pages) {
         place.restore(&changed(&files, DATABASE, |bytes| bytes[page * PAGE] ^= 0x41));
         let asked = place.asked();
         let output = resume(&place.home, &run).output();

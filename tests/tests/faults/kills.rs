@@ -12,14 +12,13 @@ use serde_json::json;
 use crate::place::{Place, newest, sends};
 use crate::program::{ANSWERED, ask, script};
 use crate::recorded::{Fate, Met, Recorded};
-use crate::{LONG, Numbers, full};
+use crate::{LONG, Numbers, full, moments};
 
-/// Dies at the n-th of these calls, for each n from 1 on by a step, until a run comes to its end before that. The steps are those of the
-/// gate and of the whole sweep.
-fn sweep(recorded: &Recorded, calls: &str, path: &str, action: &Action, [short, whole]: [usize; 2]) {
+/// Dies at the n-th of these calls, for `every` so manyth, until a run comes to its end before that.
+fn sweep(recorded: &Recorded, calls: &str, path: &str, action: &Action, every: usize) {
     let begun = Instant::now();
     let (mut cases, mut resumed) = (0, 0);
-    for n in (1..).step_by(if full() { whole } else { short }) {
+    for n in moments(every) {
         let shim = Shim::new().rule(calls, path, When::At(n), action);
         let moment = format!("{action:?} at {calls} {n} of {path}");
         let fate = recorded.ends_well(&recorded.place(), &[Met::kill(shim)], &moment);
@@ -38,25 +37,25 @@ fn sweep(recorded: &Recorded, calls: &str, path: &str, action: &Action, [short, 
 
 #[test]
 fn f01_kill_before_a_journal_write() {
-    sweep(&Recorded::everything(), "write", "-wal", &Action::KillBefore, [29, 1]);
+    sweep(&Recorded::everything(), "write", "-wal", &Action::KillBefore, 29);
 }
 
 #[test]
 fn f01_kill_after_a_journal_write() {
-    sweep(&Recorded::everything(), "write", "-wal", &Action::KillAfter, [31, 1]);
+    sweep(&Recorded::everything(), "write", "-wal", &Action::KillAfter, 31);
 }
 
 #[test]
 fn f01_kill_in_the_midst_of_a_journal_write() {
     // A frame of the log is a header of 24 bytes and a page of 4,096: 11 bytes are half of the one and little of the other.
-    sweep(&Recorded::everything(), "write", "-wal", &Action::Tear(11), [37, 1]);
+    sweep(&Recorded::everything(), "write", "-wal", &Action::Tear(11), 37);
 }
 
 #[test]
 fn f01_kill_where_no_write_is_synced() {
     // What a killed process wrote is in the system's hands, whoever syncs.
     let recorded = Recorded::configured("durability = \"process\"");
-    sweep(&recorded, "write", "-wal", &Action::KillBefore, [61, 1]);
+    sweep(&recorded, "write", "-wal", &Action::KillBefore, 61);
     let place = recorded.place();
     let shim = Shim::new().rule("sync", "-wal", When::Always, &Action::Count);
     shim.on(recorded.host(&place)).output().expect(0);
@@ -68,15 +67,15 @@ fn f01_kill_where_no_write_is_synced() {
 fn f02_kill_between_intent_and_outcome() {
     // Every sync is one of an outcome, of a write to the blackboard or of a step in a session's life.
     let recorded = Recorded::everything();
-    sweep(&recorded, "sync", "-wal", &Action::KillBefore, [3, 1]);
-    sweep(&recorded, "sync", "-wal", &Action::KillAfter, [3, 1]);
+    sweep(&recorded, "sync", "-wal", &Action::KillBefore, 3);
+    sweep(&recorded, "sync", "-wal", &Action::KillAfter, 3);
 }
 
 #[test]
 fn f02_kill_when_the_model_is_asked() {
     let recorded = Recorded::everything();
     let (mut rounds, mut met) = (0, 0);
-    for n in (1..=recorded.asked.len()).step_by(if full() { 1 } else { 2 }) {
+    for n in moments(2).take_while(|n| *n <= recorded.asked.len()) {
         let place = recorded.place();
         let process = recorded.host(&place).start();
         place.server.wait_for(n, LONG);
@@ -126,16 +125,16 @@ pub(crate) fn bulky() -> Recorded {
 #[test]
 fn f03_kill_in_a_checkpoint() {
     let recorded = bulky();
-    sweep(&recorded, "write,truncate", "hermes.db", &Action::KillBefore, [29, 1]);
-    sweep(&recorded, "write,truncate", "hermes.db", &Action::Tear(2048), [47, 1]);
-    sweep(&recorded, "sync", "hermes.db", &Action::KillBefore, [1, 1]);
+    sweep(&recorded, "write,truncate", "hermes.db", &Action::KillBefore, 29);
+    sweep(&recorded, "write,truncate", "hermes.db", &Action::Tear(2048), 47);
+    sweep(&recorded, "sync", "hermes.db", &Action::KillBefore, 1);
 }
 
 #[test]
 fn f03_kill_where_a_file_gets_its_name() {
     let recorded = Recorded::everything();
-    sweep(&recorded, "rename", "*/components/", &Action::KillBefore, [1, 1]);
-    sweep(&recorded, "rename", "*/components/", &Action::KillAfter, [1, 1]);
+    sweep(&recorded, "rename", "*/components/", &Action::KillBefore, 1);
+    sweep(&recorded, "rename", "*/components/", &Action::KillAfter, 1);
 }
 
 /// Writes a run to a file.
@@ -183,7 +182,7 @@ fn f03_kill_while_a_run_is_exported() {
     let whole = fs::read(whole).unwrap();
     let file = place.home.work().join("run.jsonl");
     let mut killed = 0;
-    for n in (1..).step_by(if full() { 1 } else { 53 }) {
+    for n in moments(53) {
         let shim = Shim::new().rule("write,sync", ".draft", When::At(n), &Action::KillBefore);
         let output = shim.on(export(&file)).output();
         if output.code.is_some() {

@@ -1,7 +1,8 @@
 //! Faults on purpose: processes killed at every write, disks that are full or fail, files torn and damaged, locks held, clocks that jump.
 //! A test's number is that of the fault; what the operating system does to the host is done by the library in `tests/shim`.
 //!
-//! Sweeps take every so manyth moment, and all of them where `HERMES_TEST_FULL` is set (`cargo xtask test faults --full`).
+//! Sweeps take every so manyth moment, half as many and others where agents are given up at each wait, and all of them where `HERMES_TEST_FULL` is set
+//! (`cargo xtask test faults --full`).
 
 #![allow(clippy::unwrap_used, reason = "what fails shall fail the test")]
 
@@ -20,7 +21,10 @@ mod providers;
 mod recorded;
 mod upgrade;
 
+use std::ops::RangeFrom;
 use std::time::{Duration, Instant};
+
+use hermes_tests::host::PASSIVATE;
 
 /// A net for what is waited for.
 const LONG: Duration = Duration::from_secs(60);
@@ -28,6 +32,21 @@ const LONG: Duration = Duration::from_secs(60);
 /// Whether sweeps are to leave nothing out.
 fn full() -> bool {
     std::env::var_os("HERMES_TEST_FULL").is_some_and(|set| !set.is_empty())
+}
+
+/// The moments of a sweep: every so manyth from the first on. The suite in which agents are given up at each wait goes through them a second time: it takes
+/// every other one, from between two of those on.
+fn moments<N: From<u8>>(every: usize) -> impl Iterator<Item = N>
+where
+    RangeFrom<N>: Iterator<Item = N>,
+{
+    let is_second = std::env::var_os(PASSIVATE).is_some();
+    let (skipped, step) = match every {
+        _ if full() => (0, 1),
+        2.. if is_second => (every / 2, 2 * every),
+        _ => (0, every),
+    };
+    (N::from(1)..).skip(skipped).step_by(step)
 }
 
 /// Waits for something to be there.

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::place::{Files, Place, assert_sound, newest, resume, shown};
 use crate::program::{ask, holding, script};
 use crate::recorded::Recorded;
-use crate::{LONG, eventually, full};
+use crate::{LONG, eventually, moments};
 
 /// Of these requests each is made only when the answer of the one before it was heard.
 const HEARD: [(&str, &str); 8] = [
@@ -65,12 +65,12 @@ fn survives(place: &Place, image: &Path, lock_survives: bool) -> Files {
 fn f04_power_is_lost() {
     let recorded = Recorded::everything();
     let mut fates = Vec::new();
-    for n in (2..).step_by(if full() { 1 } else { 3 }) {
+    for n in moments(3).map(|n: u64| n + 1) {
         let (place, image) = (recorded.place(), tempfile::tempdir().unwrap());
         let shim = keeping(image.path()).rule("sync", "-wal", When::At(n), &Action::KillBefore);
         let killed = shim.on(recorded.host(&place)).output().code.is_none();
         // The line in the run's lock file is written after the sync that it tells of, and not synced itself.
-        place.restore(&survives(&place, image.path(), n % 2 == 0));
+        place.restore(&survives(&place, image.path(), fates.len().is_multiple_of(2)));
         let before = place.server.requests();
         fates.push(recorded.ends_well_after_a_loss(&place, &format!("power is lost before sync {n}")));
         let after = place.server.requests().split_off(before.len());

@@ -17,7 +17,7 @@ use crate::end::End;
 use crate::place::{Place, completions, newest, resume, sends, shown};
 use crate::program::{ANSWERED, ask, held, holding, script};
 use crate::recorded::{Met, Recorded};
-use crate::{LONG, eventually, full};
+use crate::{LONG, eventually, full, moments};
 
 /// A home with a database.
 fn begun() -> (ModelServer, Home) {
@@ -371,7 +371,7 @@ fn f20_a_process_that_slept() {
 fn f21_no_file_descriptor_for_any_of_its_files() {
     let recorded = Recorded::everything();
     let mut refused = 0;
-    for n in (1..).step_by(if full() { 1 } else { 9 }) {
+    for n in moments(9) {
         let place = recorded.place();
         let shim = Shim::new().rule("open", "*", When::At(n), &Action::Errno(EMFILE));
         let output = shim.on(recorded.host(&place)).output();

@@ -11,7 +11,7 @@ use crate::end::End;
 use crate::place::{Place, newest, resume};
 use crate::program::{ANSWERED, holding};
 use crate::recorded::{Fate, Recorded};
-use crate::{LONG, full};
+use crate::{LONG, moments};
 
 /// A project's file under which the recorded run could not begin.
 const NARROW: &str = r#"
@@ -105,7 +105,7 @@ fn copies(place: &Place) -> [PathBuf; 2] {
 fn f19_other_plugins_in_their_places() {
     let recorded = Recorded::everything();
     let mut resumed = 0;
-    for n in (1..).step_by(if full() { 1 } else { 43 }) {
+    for n in moments(43) {
         let place = recorded.place();
         let plugins = copies(&place);
         let shim = Shim::new().rule("write", "-wal", When::At(n), &Action::KillAfter);
