@@ -15,6 +15,7 @@ mod outgoing;
 mod preopened;
 mod scrubbing;
 mod session;
+mod sockets;
 mod tools;
 mod wasi;
 

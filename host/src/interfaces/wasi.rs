@@ -23,6 +23,7 @@ use crate::interfaces::State;
 use crate::interfaces::folders::{GrantedFolders, folders};
 use crate::interfaces::preopened::{self, FolderError};
 use crate::interfaces::session::log;
+use crate::interfaces::sockets::{NoSockets, denies};
 use crate::plugin::grant::FolderGrant;
 use crate::scrub::BEHIND;
 use crate::session::guest::Guest;
@@ -93,11 +94,11 @@ pub(super) fn link(l: &mut Linker<State>) -> wasmtime::Result<()> {
     cli::terminal_stderr::add_to_linker::<State, WasiCli>(l, State::cli)?;
     sockets::tcp::add_to_linker::<State, WasiSockets>(l, State::sockets)?;
     sockets::udp::add_to_linker::<State, WasiSockets>(l, State::sockets)?;
-    sockets::udp_create_socket::add_to_linker::<State, WasiSockets>(l, State::sockets)?;
-    sockets::tcp_create_socket::add_to_linker::<State, WasiSockets>(l, State::sockets)?;
+    sockets::udp_create_socket::add_to_linker::<State, NoSockets>(l, denies)?;
+    sockets::tcp_create_socket::add_to_linker::<State, NoSockets>(l, denies)?;
     sockets::instance_network::add_to_linker::<State, WasiSockets>(l, State::sockets)?;
     sockets::network::add_to_linker::<State, WasiSockets>(l, &options, State::sockets)?;
-    sockets::ip_name_lookup::add_to_linker::<State, WasiSockets>(l, State::sockets)
+    sockets::ip_name_lookup::add_to_linker::<State, NoSockets>(l, denies)
 }
 
 /// What of WASI is the guest's own, as data of the linker: its clocks, and the polls of its timers.
