@@ -25,6 +25,41 @@ fn send(authority: &str) -> Value {
 }
 
 #[test]
+fn a22_what_is_granted_to_a_strategy_its_tools_alone_have() {
+    let site = Site::new();
+    let served = Serves::always(page("there"));
+    let here = served.address.to_string();
+    let folders = site.tries(&cases::authority::strategy_folders());
+    assert!(folders.denied().is_empty(), "it asked for nothing that it was refused");
+    let sends = site.tries(&cases::authority::strategy_http(&served));
+    assert_eq!(served.connections(), 0);
+    let words = "A strategy has no network of its own, whatever is granted: it reaches the web through its tools";
+    let denied = sends.denied();
+    let [row] = &denied[..] else { panic!("{denied:?}") };
+    assert_eq!(row["plugin"], "a22_strategy_http", "{row}");
+    assert_eq!(row["target"], format!("GET http://{here}/"), "{row}");
+    assert_eq!((&row["message"], &row["remedy"]), (&json!(words), &json!(words)));
+    assert_eq!(
+        (&row["grant"], &row["flags"]),
+        (&Value::Null, &json!([])),
+        "no right would allow it"
+    );
+    // By the same grants a tool has both.
+    let net = format!("net:http://{here}");
+    let host = agent(site.host()).args(["--allow", "fs:./desk:rw", "--allow", &net]);
+    let asks = call(&[json!({ "do": "folders" }), send(&here)]);
+    let told = site.attack(host.probe(&steps(&[asks])));
+    assert_eq!(told.output.code, Some(0), "{:?}", told.output);
+    let told = wasi::in_call(&told.output.seen()[0]);
+    assert_eq!(
+        (&told[0]["ok"], &told[1]["ok"]["text"]),
+        (&json!(["/desk"]), &json!("there"))
+    );
+    assert_eq!(served.connections(), 1);
+    site.is_well();
+}
+
+#[test]
 fn a26_a_tool_reaches_no_further_than_whoever_calls_it() {
     let site = Site::new();
     site.home.write("papers/a/x.txt", "for the child");

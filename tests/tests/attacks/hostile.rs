@@ -4,12 +4,14 @@
 use hermes_tests::guests;
 
 /// What hostile guests import beside the contract, a package after those that it needs.
-const FOREIGN: [&str; 5] = [
+const FOREIGN: [&str; 7] = [
     include_str!("../../hostile/wit/io.wit"),
     include_str!("../../hostile/wit/clocks.wit"),
     include_str!("../../hostile/wit/random.wit"),
     include_str!("../../hostile/wit/cli.wit"),
     include_str!("../../hostile/wit/filesystem.wit"),
+    include_str!("../../hostile/wit/http.wit"),
+    include_str!("../../hostile/wit/sockets.wit"),
 ];
 
 /// A hostile guest.

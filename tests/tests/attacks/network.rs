@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::cases;
 use crate::cases::wire::{DONE, delta, finish, whole};
+use crate::hostile;
 use crate::serves::{Serves, moved, page, path, silent};
 use crate::site::Site;
 use crate::wasi::{told, told_by};
@@ -140,6 +141,40 @@ fn a35_what_is_no_plain_host_is_never_sent() {
         &format!("--allow net:POST@http://{local}"),
     ] {
         assert!(output.stderr.contains(flag), "{flag:?} is missing: {}", output.stderr);
+    }
+    site.is_well();
+}
+
+#[test]
+fn a35_no_socket_leads_around_the_egress() {
+    let site = Site::new();
+    let trap = Serves::always(page("trapped"));
+    let attacked = site.tries(&cases::network::sockets(&trap));
+    assert_eq!(trap.connections(), 0);
+    let run = attacked.output.json()["run"].as_str().unwrap().to_owned();
+    let file = hostile::A35_SOCKETS.file(&site.home);
+    let inspected = site.host().args(["inspect", "--output", "json"]).arg(&file).output();
+    let digest = inspected.expect(0).json()["digest"].clone();
+    // Each is told as any other denial is: who it was, for whom, what it wanted, and that no right allows it.
+    let words = "no plugin has sockets, and tools reach the network by wasi:http alone";
+    let mut denied = attacked.denied();
+    denied.sort_by_key(|row| row["target"].as_str().unwrap().to_owned());
+    let expected = [
+        ("TCP over IPv4", "open a socket for TCP over IPv4"),
+        ("UDP over IPv6", "open a socket for UDP over IPv6"),
+        ("localhost", "look up localhost"),
+    ];
+    assert_eq!(denied.len(), expected.len(), "{denied:?}");
+    for (row, (target, what)) in denied.iter().zip(expected) {
+        assert_eq!((&row["target"], &row["what"]), (&json!(target), &json!(what)));
+        let message = format!("a35_sockets may not {what}: {words}");
+        assert_eq!((&row["message"], &row["remedy"]), (&json!(message), &json!(words)));
+        assert_eq!((&row["plugin"], &row["digest"]), (&json!("a35_sockets"), &digest));
+        assert_eq!(
+            (&row["session"], &row["count"]),
+            (&json!(format!("{run}.0")), &json!(1))
+        );
+        assert_eq!((&row["grant"], &row["flags"]), (&Value::Null, &json!([])), "{row}");
     }
     site.is_well();
 }

@@ -132,6 +132,16 @@ fn a34_a_secret_goes_to_its_host_alone_and_comes_back_to_nobody() {
 }
 
 #[test]
+fn a34_a_plugin_has_no_environment_to_find_a_key_in() {
+    let site = site();
+    // Beside the key of the tests' provider.
+    let host = site.host().env("OPENAI_API_KEY", SECRET);
+    let attacked = site.tries_on(host, &cases::secrets::environment());
+    is_kept(&site, &attacked.output);
+    site.is_well();
+}
+
+#[test]
 fn a34_no_notation_leads_a_secret_to_another_host() {
     let (site, owner, stranger) = (site(), echo(), echo());
     let (a, b) = (owner.address, stranger.address);

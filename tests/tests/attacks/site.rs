@@ -187,6 +187,18 @@ impl Attacked<'_> {
         self.site.home.shown(self.output.json()["run"].as_str().unwrap())
     }
 
+    /// The denials that the audit of its run has.
+    #[track_caller]
+    pub(crate) fn denied(&self) -> Vec<Value> {
+        let json = self.output.json();
+        let run = json["run"].as_str().unwrap();
+        let host = self.site.home.host();
+        let audit = host.args(["show", run, "--audit", "--output", "json"]).output();
+        let mut rows = audit.expect(0).json().as_array().unwrap().clone();
+        rows.retain(|row| row["way"] == "denied");
+        rows
+    }
+
     /// It answered this.
     #[track_caller]
     pub(crate) fn answers(self, answer: &str) -> Self {

@@ -101,6 +101,8 @@ pub(crate) fn cases() -> Vec<Case> {
         bytes::import_of_another_type(),
         authority::not_granted(),
         authority::gives_up(),
+        authority::strategy_folders(),
+        authority::strategy_http(&Serves::always(page("trapped"))),
     ]);
     // A24 to A27
     all.extend(names::tools());
@@ -117,8 +119,12 @@ pub(crate) fn cases() -> Vec<Case> {
     all.extend([authority::children(), calls::of_nothing()]);
     // A31; A28 and A41 change the home, and are put in where that is.
     all.push(orders::obeys(&Serves::always(page("thank you"))));
-    // A34; A35 has a server of its own, and is put in where that is.
+    // A34, A35; the notations have a server of their own, and are put in where that is.
     all.extend(secrets::tells());
+    all.extend([
+        secrets::environment(),
+        network::sockets(&Serves::always(page("trapped"))),
+    ]);
     // A36, A37: a request in each call, as each takes its time.
     all.push(network::redirects(&Serves::always(page("trapped"))));
     all.push(network::hops(&network::hopping()));

@@ -6,6 +6,7 @@ use hermes_tests::program::{ask, open, steps};
 use serde_json::{Value, json};
 
 use super::{Case, Plugin};
+use crate::hostile;
 use crate::serves::Serves;
 
 /// Imports that were not granted.
@@ -20,6 +21,19 @@ pub(crate) fn not_granted() -> Case {
             assert!(message(seen).contains(words), "{words}: {seen}");
         }
     })
+}
+
+/// A strategy that was granted a folder, which its tools alone have: it sees none.
+pub(crate) fn strategy_folders() -> Case {
+    let case = Case::run(hostile::A22_STRATEGY_FOLDERS, "go").file("desk/a.txt", "words");
+    case.allow("fs:{work}/desk:rw").answers("0")
+}
+
+/// A strategy that was granted a server, which its tools alone reach: 15 is `HTTP-request-denied`.
+pub(crate) fn strategy_http(served: &Serves) -> Case {
+    let here = served.address.to_string();
+    let case = Case::run(hostile::A22_STRATEGY_HTTP, &here);
+    case.allow(format!("net:http://{here}")).answers("15")
 }
 
 /// An agent that gives up for want of a right says so by its exit code.

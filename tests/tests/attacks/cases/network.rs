@@ -5,6 +5,7 @@ use std::io::Write as _;
 use serde_json::{Value, json};
 
 use super::Case;
+use crate::hostile;
 use crate::serves::{Serves, moved, page, path};
 
 /// The step that asks a server for what is at a path.
@@ -115,6 +116,17 @@ pub(crate) fn redirects(trap: &Serves) -> Case {
         for ((path, _, told), seen) in forbidden(port).iter().zip(seen) {
             assert_eq!(seen["error"], *told, "{path}: {seen}");
         }
+        assert_eq!(trap.connections(), 0);
+    })
+}
+
+/// A tool that goes around its HTTP to a server that it was granted: for each kind of socket and for a name, 2 is `access-denied`.
+pub(crate) fn sockets(trap: &Serves) -> Case {
+    let (trap, port) = (trap.clone(), trap.address.port());
+    let call = json!({ "do": "call", "name": "measure", "arguments": { "port": port } });
+    let case = Case::steps(hostile::A35_SOCKETS.name, [call]).tool(hostile::A35_SOCKETS);
+    case.allow(format!("net:http://127.0.0.1:{port}")).sees(move |seen| {
+        assert_eq!(seen[0]["ok"]["output"]["content"][0]["Text"], "20202", "{}", seen[0]);
         assert_eq!(trap.connections(), 0);
     })
 }

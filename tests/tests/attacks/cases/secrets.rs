@@ -1,4 +1,4 @@
-//! Plugins that hand on a secret of the operator's.
+//! Plugins that hand on a secret of the operator's, or look for one where the host has it from.
 
 use super::Case;
 use crate::hostile;
@@ -12,4 +12,9 @@ pub(crate) const HIDDEN: &str = "[secret x]";
 pub(crate) fn tells() -> [Case; 4] {
     [("l0", "done"), ("e0", "done"), ("r0", HIDDEN), ("h0", HIDDEN)]
         .map(|(what, answer)| Case::run(hostile::A34_TELLS, what).answers(answer))
+}
+
+/// A tool that counts the variables and arguments that it was started with, and is told no folder either.
+pub(crate) fn environment() -> Case {
+    Case::measures(hostile::A34_ENVIRONMENT, "0")
 }
