@@ -1,5 +1,6 @@
-//! Reads JSON that a stranger wrote: within a depth and a number of values, with no key twice, and nothing but one value.
+//! Reads JSON that a stranger wrote: within a depth and a number of values, with no key twice, and nothing but one value. Beside that, escapes.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 
@@ -55,6 +56,93 @@ pub fn is_object(text: &str, depth: u64) -> Result<bool, JsonError> {
     }
     let seen: Seen = serde_json::from_str(text).map_err(|e| JsonError::Malformed(e.to_string()))?;
     Ok(seen.is_object)
+}
+
+/// JSON text in which each character of a string stands as serde_json writes it: `\u004b` and `\/`, which need no escape, as themselves. It reads as the
+/// same values; what stands in it is what whoever writes these again sends on.
+pub fn plain(text: &str) -> Cow<'_, str> {
+    if !has_needless_escapes(text.as_bytes()) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len());
+    unescape(text.as_bytes(), |piece| match piece {
+        Piece::Bytes(bytes) => out.push_str(&String::from_utf8_lossy(bytes)),
+        Piece::Escaped(c) => {
+            let quoted = Value::String(c.into()).to_string();
+            out.push_str(&quoted[1..quoted.len() - 1]);
+        }
+    });
+    Cow::Owned(out)
+}
+
+/// Bytes in which what a reader of JSON takes for an escape stands as what it means. None where there is no escape but those that JSON needs.
+pub fn unescaped(bytes: &[u8]) -> Option<Vec<u8>> {
+    if !has_needless_escapes(bytes) {
+        return None;
+    }
+    let mut out = Vec::with_capacity(bytes.len());
+    unescape(bytes, |piece| match piece {
+        Piece::Bytes(bytes) => out.extend_from_slice(bytes),
+        Piece::Escaped(c) => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+    });
+    Some(out)
+}
+
+fn has_needless_escapes(bytes: &[u8]) -> bool {
+    bytes.windows(2).any(|pair| matches!(pair, b"\\u" | b"\\/"))
+}
+
+/// A piece of a text with escapes.
+enum Piece<'a> {
+    Bytes(&'a [u8]),
+    Escaped(char),
+}
+
+/// Takes a text apart at its escapes. A backslash that begins none is one of the bytes.
+fn unescape(bytes: &[u8], mut take: impl FnMut(Piece<'_>)) {
+    let (mut from, mut at) = (0, 0);
+    while at < bytes.len() {
+        match escape(&bytes[at..]) {
+            Some((c, length)) => {
+                take(Piece::Bytes(&bytes[from..at]));
+                take(Piece::Escaped(c));
+                at += length;
+                from = at;
+            }
+            None => at += 1,
+        }
+    }
+    take(Piece::Bytes(&bytes[from..]));
+}
+
+/// The escape that these bytes begin with: what it means, and how many bytes it takes.
+fn escape(bytes: &[u8]) -> Option<(char, usize)> {
+    let [b'\\', kind, ..] = bytes else { return None };
+    let c = match kind {
+        b'"' | b'\\' | b'/' => char::from(*kind),
+        b'n' => '\n',
+        b'r' => '\r',
+        b't' => '\t',
+        b'b' => '\u{8}',
+        b'f' => '\u{c}',
+        b'u' => {
+            let units = [unit(bytes), bytes.get(6..).and_then(unit)];
+            let units = units.into_iter().map_while(|unit| unit);
+            let c = char::decode_utf16(units).next()?.ok()?;
+            return Some((c, 6 * c.len_utf16()));
+        }
+        _ => return None,
+    };
+    Some((c, 2))
+}
+
+/// The UTF-16 unit of the escape `\uXXXX` that these bytes begin with.
+fn unit(bytes: &[u8]) -> Option<u16> {
+    let digits = bytes.strip_prefix(b"\\u")?.get(..4)?;
+    let digits = str::from_utf8(digits)
+        .ok()
+        .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
+    u16::from_str_radix(digits, 16).ok()
 }
 
 /// How deep brackets nest outside strings; a bound for text that is no JSON, too.
@@ -270,6 +358,29 @@ mod tests {
         }
         let many = format!("[{}1]", "1,".repeat(100_000));
         assert_eq!(is_object(&many, 64), Ok(false), "what is not kept is not bounded");
+    }
+
+    #[test]
+    fn needless_escapes_are_gone_and_needed_ones_stay() {
+        for (text, expected) in [
+            (
+                r#"{"\u004b\u0022":"a\/b\\\u005c\n\u000a\u001F\ud83d\ude00é"}"#,
+                r#"{"K\"":"a/b\\\\\n\n\u001f😀é"}"#,
+            ),
+            (r#""\\u004b \" \\/""#, r#""\\u004b \" \\/""#),
+            (r#"{"a": [1.0e2, "\""]}"#, r#"{"a": [1.0e2, "\""]}"#),
+        ] {
+            let plain = plain(text);
+            assert_eq!(plain, expected);
+            assert_eq!(parse(&plain, MOST), parse(text, MOST));
+            assert_eq!(super::plain(&plain), plain);
+        }
+        // What is no escape stays.
+        for text in [r"\ud800 \u00g1 \u+041 \x \u00", r"\ud83d\u0041 \u"] {
+            assert_eq!(plain(text).replace('A', r"\u0041"), text);
+        }
+        assert_eq!(unescaped(b"\xff\\u004b\\\"\\"), Some(b"\xffK\"\\".to_vec()));
+        assert_eq!(unescaped(br#"\n\""#), None);
     }
 
     #[test]

@@ -575,6 +575,57 @@ fn a34_a_plugin_that_knows_a_secret_hands_it_to_nobody() {
     is_well(&home);
 }
 
+/// The host reads some JSON that a plugin writes, and writes it again: an escape that was needless hides nothing from it.
+#[test]
+fn a34_escapes_of_json_hide_no_secret_from_who_reads_and_writes_it() {
+    let escaped = |every: usize| {
+        let characters = CANARY.chars().enumerate();
+        let escaped = characters.map(|(at, c)| match at % every {
+            0 => format!("\\u{:04x}", u32::from(c)),
+            _ => c.to_string(),
+        });
+        escaped.collect::<String>()
+    };
+    // The more of it is escaped, the more is hidden; with the first one alone, the rest is no secret.
+    for (format, hidden) in [(Format::OpenAi, escaped(5)), (Format::Anthropic, escaped(100))] {
+        let server = ModelServer::start(Script::always(Turn::text("understood")));
+        let home = Home::with_model(&server, format);
+        set(&home, "x", CANARY, &[]).expect(0);
+        let object = format!("{{\"title\":\"{hidden}\"}}");
+        let complete = |messages: Value, schema: Option<&str>, own: Option<&str>| {
+            let options = json!({ "model": null, "temperature": null, "max_output_tokens": null, "stop": [],
+                "tool_choice": null, "response_schema": schema, "provider_options": own });
+            json!({ "do": "complete", "messages": messages, "options": options })
+        };
+        let user = json!({ "User": [{ "Text": "hi" }] });
+        let call = json!({ "Assistant": [{ "ToolCall": { "id": "c", "name": "echo", "arguments": object } }] });
+        let result = json!({ "Tool": [{ "call_id": "c", "error": null,
+            "output": { "content": [{ "Text": "ok" }], "structured_content": null, "meta": null } }] });
+        let steps = [
+            complete(json!([user]), Some(&object), None),
+            complete(json!([user]), None, Some(&object)),
+            complete(json!([user, call, result]), None, None),
+        ];
+        let seen = home.host().probe(&json!({ "steps": steps })).output().expect(0).seen();
+        for (step, seen) in steps.iter().zip(&seen) {
+            assert_eq!(refusal(seen).as_deref(), Some("denied"), "{step}: {seen}");
+            assert!(message(seen).contains("secret x"), "{step}: {seen}");
+        }
+        assert_eq!(server.requests().len(), 0, "no model was asked");
+        let report = json!({ "outcome": "Achieved", "summary": "s", "result_json": object,
+            "artifacts": [], "open_questions": [] });
+        let fail = json!({ "kind": "Upstream", "message": "no", "retry_after_ms": null });
+        let program = json!({ "steps": [{ "do": "checkpoint", "report": report }], "fail": fail });
+        let output = home.host().probe(&program).output().expect(1);
+        assert_eq!(output.json()["result"]["title"], HIDDEN, "{}", output.stdout);
+        home.host()
+            .args(["show", &home.newest_run(), "--output", "json"])
+            .output()
+            .expect(0);
+        is_well(&home);
+    }
+}
+
 #[test]
 fn a34_no_part_of_a_secret_is_left_where_a_line_with_many_of_them_is_cut() {
     let (_server, home) = home(Script::always(Turn::text("understood")));

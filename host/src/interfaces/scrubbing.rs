@@ -269,7 +269,7 @@ pub fn redact_report(session: &Session, mut report: types::Report) -> types::Rep
     let secrets = &session.run.secrets;
     report.summary = secrets.without_secrets(&report.summary).into_owned();
     report.result_json = report.result_json.and_then(|text| {
-        let clean = secrets.without_secrets(&text).into_owned();
+        let clean = secrets.without_secrets(&json::plain(&text)).into_owned();
         json::is_object(&clean, session.run.limits.json_depth).ok()?;
         Some(clean)
     });
@@ -279,9 +279,10 @@ pub fn redact_report(session: &Session, mut report: types::Report) -> types::Rep
     report
 }
 
-/// JSON text without secrets. None where that is no JSON any more, or was none.
+/// JSON text without secrets, also such as would be there once it is read and written again. None where that is no JSON any more, or was none.
 fn scrub_json(session: &Session, text: &str) -> Option<String> {
-    let clean = session.run.secrets.redact(text);
+    let text = json::plain(text);
+    let clean = session.run.secrets.redact(&text);
     json::is_object(&clean, session.run.limits.json_depth).ok()?;
     Some(clean.into_owned())
 }

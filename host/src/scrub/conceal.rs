@@ -6,6 +6,7 @@ use std::ops::Range;
 use super::secret::{Match, SPAN, View};
 use super::secrets::{Known, Secrets};
 use super::through;
+use crate::json;
 
 /// Small pieces are joined up to about so many bytes before they are searched.
 const JOINED: usize = 64 * 1024;
@@ -33,12 +34,14 @@ impl Secrets {
         }
     }
 
-    /// A secret that stands in `bytes`, as it is or in one of its encodings.
+    /// A secret that stands in `bytes`, as it is or in one of its encodings, also where some of its characters are escaped as JSON has it: whoever reads JSON and
+    /// writes it again would send it on without.
     pub fn find(&self, bytes: &[u8]) -> Option<Known<'_>> {
         if self.is_empty() {
             return None;
         }
-        let first = self.matches(bytes).into_iter().min_by_key(|hit| hit.start)?;
+        let first = |bytes: &[u8]| self.matches(bytes).into_iter().min_by_key(|hit| hit.start);
+        let first = first(bytes).or_else(|| first(&json::unescaped(bytes)?))?;
         Some(self.known(first.owner))
     }
 
