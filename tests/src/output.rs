@@ -54,6 +54,14 @@ impl Output {
             .unwrap_or_else(|e| panic!("no JSON ({e}): {:?}\nstderr:\n{}", self.stdout, self.stderr))
     }
 
+    /// Panics unless it failed of something of this kind, as JSON tells it.
+    #[track_caller]
+    pub fn of_kind(self, kind: &str) -> Self {
+        let json = self.json();
+        assert_eq!(json["error"]["kind"], kind, "{json}");
+        self
+    }
+
     /// Standard output as JSON lines.
     #[track_caller]
     pub fn events(&self) -> Vec<Value> {

@@ -22,9 +22,23 @@ const AT_ONCE: Duration = Duration::from_millis(50);
 /// More than any of these takes on a busy machine: what hangs shall fail.
 const HANGS: Duration = Duration::from_secs(60);
 
+/// What the compiler may need, or may be given, is less than this takes.
+const LIMIT: &str = "load(compile-limit)";
+
 fn echo(host: Host, plugin: &Path) -> Host {
     let call = host.within(HANGS).arg("call").arg(plugin);
     call.args(["echo", r#"{"text":"hello"}"#])
+}
+
+/// The same by a host that answers in JSON.
+fn asks(host: Host, plugin: &Path) -> Host {
+    echo(host.args(["--output", "json"]), plugin)
+}
+
+/// Refused for this kind of reason.
+#[track_caller]
+fn refused(host: Host, plugin: &Path, kind: &str) -> Output {
+    asks(host, plugin).output().expect(2).of_kind(kind)
 }
 
 fn pure_echo() -> Vec<u8> {
@@ -114,11 +128,11 @@ fn a19_a_component_that_is_never_compiled_is_refused_by_each_limit() {
     ] {
         let home = Home::new();
         let bomb = home.write("bomb.wasm", endless());
-        let tried = |(key, value): (&str, &str)| echo(home.host().set(key, value), &bomb).output().expect(2);
+        let tried = |(key, value): (&str, &str)| refused(home.host().set(key, value), &bomb, LIMIT);
         let first = tried(set);
         assert!(first.took < Duration::from_secs(2) + slack(), "{:?}", first.took);
         let first = first.says(&["bomb.wasm", names]);
-        assert_eq!(first.stdout, "", "nothing ran");
+        assert!(first.json()["run"].is_null(), "nothing ran");
         // Once is enough.
         let again = tried(set);
         assert!(again.took < AT_ONCE + slack(), "{:?}", again.took);
@@ -158,11 +172,7 @@ fn a_compile_that_takes_long_is_told_to_whoever_reads_no_terminal() {
 fn a19_a_refusal_that_was_tampered_with_is_not_believed() {
     let home = Home::new();
     let bomb = home.write("bomb.wasm", endless());
-    let tried = || {
-        echo(home.host().set("limits.compile.wall", "500ms"), &bomb)
-            .output()
-            .expect(2)
-    };
+    let tried = || refused(home.host().set("limits.compile.wall", "500ms"), &bomb, LIMIT);
     tried();
     let file = entries(&home, "refused").remove(0);
     let mut bytes = fs::read(&file).unwrap();
@@ -180,25 +190,25 @@ fn a19_seven_megabytes_of_one_function() {
     let bytes = bomb::with_module(&pure_echo(), &bomb::function(49_998, 23_000));
     assert!(bytes.len() > 6_000_000, "{}", bytes.len());
     let bomb = home.write("bomb.wasm", bytes);
-    let refused = echo(home.host(), &bomb).output().expect(2);
-    assert!(refused.took < AT_ONCE + slack(), "{:?}", refused.took);
-    refused.says(&[
+    let checked = refused(home.host(), &bomb, LIMIT);
+    assert!(checked.took < AT_ONCE + slack(), "{:?}", checked.took);
+    checked.says(&[
         "bomb.wasm",
         "bytes in one function",
         "limits.parts.function_bytes (2 MiB)",
     ]);
     let larger = || home.host().set("limits.parts.function_bytes", "8MiB");
-    let locals = echo(larger(), &bomb).output().expect(2);
+    let locals = refused(larger(), &bomb, LIMIT);
     locals.says(&["local variables in one function", "limits.parts.locals (10000)"]);
     // Whoever lets it pass is held to the compiler's limits.
     let host = || {
         let host = larger().set("limits.parts.locals", 50_000);
         host.set("limits.compile.wall", "3s")
     };
-    let compiled = echo(host(), &bomb).output().expect(2);
+    let compiled = refused(host(), &bomb, LIMIT);
     assert!(compiled.took < Duration::from_secs(4) + slack(), "{:?}", compiled.took);
     compiled.says(&["limits.compile."]);
-    let again = echo(host(), &bomb).output().expect(2);
+    let again = refused(host(), &bomb, LIMIT);
     assert!(again.took < AT_ONCE + slack(), "{:?}", again.took);
     again.says(&["limits.compile.", "before"]);
     is_well(&home);
@@ -209,10 +219,10 @@ fn a19_more_functions_than_a_component_may_have() {
     let home = Home::new();
     let bytes = bomb::with_module(&pure_echo(), &bomb::functions(100_001));
     let bomb = home.write("bomb.wasm", bytes);
-    let refused = echo(home.host(), &bomb).output().expect(2);
-    refused.says(&["bomb.wasm", "functions", "limits.parts.functions (100000)"]);
+    let checked = refused(home.host(), &bomb, LIMIT);
+    checked.says(&["bomb.wasm", "functions", "limits.parts.functions (100000)"]);
     let host = home.host().set("limits.parts.functions", 1_000_000);
-    let compiled = echo(host.set("limits.compile.cpu", "1s"), &bomb).output().expect(2);
+    let compiled = refused(host.set("limits.compile.cpu", "1s"), &bomb, LIMIT);
     compiled.says(&["1 s of processor time (limits.compile.cpu)"]);
     is_well(&home);
 }
@@ -222,19 +232,20 @@ fn a19_what_lies_deep_or_many_times_in_one_another() {
     let home = Home::new();
     let called = |bytes: Vec<u8>, (key, value): (&str, u64)| {
         let plugin = home.write("bomb.wasm", bytes);
-        echo(home.host().set(key, value), &plugin).output()
+        asks(home.host().set(key, value), &plugin).output()
     };
     let nested = |depth: usize| bomb::with_nested(&pure_echo(), depth);
     for deep in [17, 1000, 100_000] {
-        let refused = called(nested(deep), ("limits.parts.depth", 16)).expect(2);
-        assert!(refused.took < AT_ONCE + slack(), "{:?}", refused.took);
-        refused.says(&["bomb.wasm", "limits.parts.depth (16)"]);
+        let checked = called(nested(deep), ("limits.parts.depth", 16)).expect(2);
+        assert!(checked.took < AT_ONCE + slack(), "{:?}", checked.took);
+        checked.of_kind(LIMIT).says(&["bomb.wasm", "limits.parts.depth (16)"]);
     }
     called(nested(16), ("limits.parts.depth", 16)).expect(0);
     called(nested(100), ("limits.parts.depth", 100)).expect(0);
     let modules = bomb::toolset(&"(core module)".repeat(1000));
-    let refused = called(modules, ("limits.parts.modules", 256)).expect(2);
-    refused.says(&["bomb.wasm", "modules", "limits.parts.modules (256)"]);
+    let checked = called(modules, ("limits.parts.modules", 256)).expect(2);
+    let checked = checked.of_kind(LIMIT);
+    checked.says(&["bomb.wasm", "modules", "limits.parts.modules (256)"]);
     is_well(&home);
 }
 
@@ -243,7 +254,8 @@ fn a19_two_million_components_inside_one_another() {
     let home = Home::new();
     let inspected = |depth: usize| {
         let bomb = home.write("bomb.wasm", bomb::with_nested(&pure_echo(), depth));
-        let output = home.host().within(HANGS).arg("inspect").arg(&bomb).output().expect(2);
+        let host = home.host().within(HANGS).args(["inspect", "--output", "json"]);
+        let output = host.arg(&bomb).output().expect(2).of_kind(LIMIT);
         output.says(&["bomb.wasm", "limits.parts.depth (16)"])
     };
     let (few, many) = (inspected(1000), inspected(2_000_000));
@@ -278,11 +290,12 @@ fn each_part_is_counted_to_the_exact_bound() {
         let plugin = home.write("parts.wasm", bomb::toolset(parts));
         let inspect = |most: u64| {
             let host = home.host().set(&format!("limits.parts.{key}"), most);
-            host.arg("inspect").arg(&plugin).output()
+            host.args(["inspect", "--output", "json"]).arg(&plugin).output()
         };
         inspect(has).expect(0);
         inspect(has - 1)
             .expect(2)
+            .of_kind(LIMIT)
             .says(&["parts.wasm", &format!("limits.parts.{key}")]);
     }
 }
@@ -304,22 +317,20 @@ fn compiled_code_is_counted_to_the_byte() {
 fn a19_memory_is_refused_by_its_key_and_enough_when_raised() {
     let home = Home::new();
     let plugin = home.work().join("needy.wasm");
-    let under = |memory: &str| {
-        let host = home.host().set("limits.compile.address_space", memory);
-        echo(host, &plugin).output()
-    };
+    let with = |memory: &str| home.host().set("limits.compile.address_space", memory);
+    let under = |memory: &str| asks(with(memory), &plugin).output();
     // Each takes about twice as much as the one before: the first that is too much needs little more than that.
-    let refused = [200, 400, 800, 1600, 3200].into_iter().find_map(|rounds| {
+    let first = [200, 400, 800, 1600, 3200].into_iter().find_map(|rounds| {
         home.write(
             "needy.wasm",
             bomb::with_module(&pure_echo(), &bomb::function(500, rounds)),
         );
         Some(under("512MiB")).filter(|output| output.code != Some(0))
     });
-    let refused = refused.unwrap().expect(2);
-    refused.says(&["needy.wasm", "512 MiB of memory (limits.compile.address_space)"]);
-    under("512MiB").expect(2).says(&["before"]);
-    assert_eq!(under("4GiB").expect(0).stdout, "hello\n");
+    let first = first.unwrap().expect(2).of_kind(LIMIT);
+    first.says(&["needy.wasm", "512 MiB of memory (limits.compile.address_space)"]);
+    under("512MiB").expect(2).of_kind(LIMIT).says(&["before"]);
+    assert_eq!(echo(with("4GiB"), &plugin).output().expect(0).stdout, "hello\n");
     is_well(&home);
 }
 
@@ -392,11 +403,12 @@ fn a19_a_host_that_is_gone_leaves_no_compiler() {
 fn a19_a_compiler_that_somebody_ends_says_nothing_of_the_component() {
     let home = Home::new();
     let bomb = home.write("bomb.wasm", endless());
-    let process = echo(home.host(), &bomb).start();
+    let process = asks(home.host(), &bomb).start();
     let compiler = compiler_of(&process);
     let pid = compiler.file_name().unwrap().to_str().unwrap().parse().unwrap();
     rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
-    process.finish().expect(2).says(&["bomb.wasm", "signal 9"]);
+    let ended = process.finish().expect(2).of_kind("load(compiler)");
+    ended.says(&["bomb.wasm", "signal 9"]);
     assert_eq!(entries(&home, "refused"), Vec::<PathBuf>::new());
     is_well(&home);
 }
@@ -626,10 +638,11 @@ fn a23_each_feature_that_is_off_is_named() {
         ("(type (stream u8))", "component-model async"),
     ] {
         let plugin = home.write("feature.wasm", bomb::toolset(parts));
-        let output = home.host().arg("inspect").arg(&plugin).output().expect(2);
+        let inspect = home.host().args(["inspect", "--output", "json"]).arg(&plugin);
+        let output = inspect.output().expect(2).of_kind("load(feature-off)");
         output.says(&["feature.wasm", &format!("needs {feature}"), "leaves off"]);
         // It is named before anything is compiled, too.
-        echo(home.host(), &plugin).output().expect(2).says(&["leaves off"]);
+        refused(home.host(), &plugin, "load(feature-off)").says(&["leaves off"]);
         assert_eq!(entries(&home, "code"), Vec::<PathBuf>::new());
     }
     is_well(&home);

@@ -19,9 +19,11 @@ use parts::Parts;
 const PACKAGE: &str = "hermes:plugin/";
 /// The contract's version.
 const VERSION: &str = "0.1.0";
+/// All versions of the contract that it serves begin so.
+const TRACK: &str = "0.1";
 
-/// The contract's interfaces, for messages.
-const INTERFACES: [&str; 9] = [
+/// The contract's interfaces that a guest can import.
+const INTERFACES: [&str; 8] = [
     "types",
     "session",
     "budget",
@@ -30,8 +32,48 @@ const INTERFACES: [&str; 9] = [
     "tools",
     "delegation",
     "lessons",
-    "toolset",
 ];
+
+/// What the names of WASI's interfaces begin with.
+const WASI: &str = "wasi:";
+/// All versions of WASI that this host serves begin so.
+const WASI_TRACK: &str = "0.2";
+
+/// WASI's interfaces that a guest can import.
+const WASI_INTERFACES: [&str; 29] = [
+    "io/error",
+    "io/poll",
+    "io/streams",
+    "clocks/wall-clock",
+    "clocks/monotonic-clock",
+    "filesystem/preopens",
+    "filesystem/types",
+    "random/random",
+    "random/insecure",
+    "random/insecure-seed",
+    "cli/exit",
+    "cli/environment",
+    "cli/stdin",
+    "cli/stdout",
+    "cli/stderr",
+    "cli/terminal-input",
+    "cli/terminal-output",
+    "cli/terminal-stdin",
+    "cli/terminal-stdout",
+    "cli/terminal-stderr",
+    "sockets/tcp",
+    "sockets/udp",
+    "sockets/udp-create-socket",
+    "sockets/tcp-create-socket",
+    "sockets/instance-network",
+    "sockets/network",
+    "sockets/ip-name-lookup",
+    "http/types",
+    "http/outgoing-handler",
+];
+
+/// All that a guest can import: what names begin with, and how they may go on. What is linked is the same: a test holds that.
+pub const OFFERED: [(&str, &[&str]); 2] = [(PACKAGE, &INTERFACES), (WASI, &WASI_INTERFACES)];
 
 /// Names in an import's or export's list that are kept; a component with more has them counted.
 const NAMES: usize = 1000;
@@ -173,42 +215,66 @@ fn damaged(error: &wasmparser::BinaryReaderError) -> LoadError {
     }
 }
 
-/// Whether this host has an import: the contract's, WASI 0.2's, or a type alone.
+/// Whether this host has an import: one of the contract's, or of WASI 0.2.
 fn known(import: &str) -> Result<(), LoadError> {
-    let name = import.split('@').next().unwrap_or_default();
-    let ours = name.strip_prefix(PACKAGE);
-    if let Some(interface) = ours {
+    let (name, at) = import.split_once('@').unwrap_or((import, ""));
+    if let Some(interface) = name.strip_prefix(PACKAGE) {
         version(import)?;
         if INTERFACES.contains(&interface) {
             return Ok(());
         }
-    } else if import.starts_with("wasi:") && import.split('@').nth(1).is_none_or(|v| v.starts_with("0.2.")) {
+    }
+    let is_of_wasi = name
+        .strip_prefix(WASI)
+        .is_some_and(|rest| WASI_INTERFACES.contains(&rest));
+    if is_of_wasi && is_served(at, WASI_TRACK) {
         return Ok(());
     }
-    // Where the package is right, the rest alone tells what is near: all names of it are near one another otherwise.
-    let near = match ours {
-        Some(interface) => text::nearest(interface, INTERFACES).map(|near| format!("{PACKAGE}{near}")),
-        None => {
-            let all = INTERFACES.map(|interface| format!("{PACKAGE}{interface}"));
-            text::nearest(name, all.iter().map(String::as_str)).map(str::to_owned)
-        }
+    let meant = match is_of_wasi {
+        true => Some(format!("; of WASI it has version {WASI_TRACK}")),
+        false => nearest(name).map(|near| format!("; the nearest is {near}")),
     };
-    let near = near.map(|near| format!("; the nearest is {near}")).unwrap_or_default();
     Err(LoadError::UnknownImport {
         import: text::line(import, 120),
-        hint: format!("{near}; the worlds of hermes:plugin are strategy, tool and pure-tool"),
+        hint: format!(
+            "{}; the worlds of hermes:plugin are strategy, tool and pure-tool",
+            meant.unwrap_or_default()
+        ),
     })
+}
+
+/// What a guest can import whose name is near this one.
+fn nearest(name: &str) -> Option<String> {
+    let begins = OFFERED.into_iter().find(|(begin, _)| name.starts_with(begin));
+    let Some((begin, interfaces)) = begins else {
+        let all = OFFERED
+            .into_iter()
+            .flat_map(|(begin, interfaces)| interfaces.iter().map(move |rest| format!("{begin}{rest}")));
+        let all: Vec<String> = all.collect();
+        return text::nearest(name, all.iter().map(String::as_str)).map(str::to_owned);
+    };
+    // Where it begins right, the rest alone tells what is near: all names that begin so are near one another otherwise.
+    let near = text::nearest(name.strip_prefix(begin)?, interfaces.iter().copied());
+    near.map(|near| format!("{begin}{near}"))
 }
 
 /// A name of the contract must be of a version that this one serves: the same, or another of 0.1.
 fn version(name: &str) -> Result<(), LoadError> {
-    let version = name.split_once('@').map_or("", |(_, version)| version);
-    if version.is_empty() || version.starts_with("0.1.") {
+    let (_, version) = name.split_once('@').unwrap_or_default();
+    if is_served(version, TRACK) {
         return Ok(());
     }
     Err(LoadError::OtherVersion {
         name: text::line(name, 120),
     })
+}
+
+/// Whether the linker takes a version for its own: any of the track that was released.
+fn is_served(version: &str, track: &str) -> bool {
+    let patch = version.strip_prefix(track).and_then(|rest| rest.strip_prefix('.'));
+    // What stands behind a `+` tells no versions apart.
+    let patch = patch.and_then(|rest| rest.split('+').next()).unwrap_or_default();
+    !patch.is_empty() && patch.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 #[cfg(test)]
@@ -244,32 +310,58 @@ mod tests {
 
     #[test]
     fn imports_are_known_by_name_and_version() {
+        const WORLDS: &str = "; the worlds of hermes:plugin are strategy, tool and pure-tool";
         assert!(known("hermes:plugin/llm@0.1.0").is_ok());
         assert!(known("hermes:plugin/llm@0.1.7").is_ok());
-        assert!(known("wasi:io/poll@0.2.6").is_ok());
-        assert!(matches!(
-            known("hermes:plugin/llm@0.2.0"),
-            Err(LoadError::OtherVersion { .. })
-        ));
+        for import in [
+            "wasi:io/poll@0.2.0",
+            "wasi:io/poll@0.2.6",
+            "wasi:io/poll@0.2.99",
+            "wasi:http/outgoing-handler@0.2.3+odd",
+        ] {
+            assert!(known(import).is_ok(), "{import}");
+        }
+        for import in [
+            "hermes:plugin/llm",
+            "hermes:plugin/llm@0.1.0-rc.1",
+            "hermes:plugin/llm@0.2.0",
+        ] {
+            assert!(matches!(known(import), Err(LoadError::OtherVersion { .. })), "{import}");
+        }
         for (import, near) in [
-            ("hermes:plugin/1lm@0.1.0", Some("llm")),
-            ("hermes:plugins/llm@0.1.0", Some("llm")),
-            ("hermes:host/llm@0.1.0", Some("llm")),
-            ("hermes-host:plugin/llm@0.1.0", Some("llm")),
-            ("hermes:plugin/sessions@0.1.0", Some("session")),
-            ("hermes:plugns/delegation", Some("delegation")),
+            ("hermes:plugin/1lm@0.1.0", Some("hermes:plugin/llm")),
+            ("hermes:plugins/llm@0.1.0", Some("hermes:plugin/llm")),
+            ("hermes:host/llm@0.1.0", Some("hermes:plugin/llm")),
+            ("hermes-host:plugin/llm@0.1.0", Some("hermes:plugin/llm")),
+            ("hermes:plugin/sessions@0.1.0", Some("hermes:plugin/session")),
+            ("hermes:plugns/delegation", Some("hermes:plugin/delegation")),
+            ("hermes:plugin/toolset@0.1.0", Some("hermes:plugin/tools")),
             ("hermes:plugin/agent@0.1.0", None),
-            ("wasi:io/poll@0.3.0", None),
-            ("wasi-nn:io/poll@0.2.0", None),
+            ("wasi:io/streems@0.2.0", Some("wasi:io/streams")),
+            ("wasi:http/outgoing-handlr@0.2.0", Some("wasi:http/outgoing-handler")),
+            ("wasi-nn:io/poll@0.2.0", Some("wasi:io/poll")),
+            ("wasi:nn/tensor@0.2.0", None),
+            ("wasi:threads/threads@0.2.0", None),
             ("acme:db/sql", None),
             ("acme:rockets/launch@1.0.0", None),
         ] {
             let Err(LoadError::UnknownImport { hint, .. }) = known(import) else {
                 panic!("{import} is known?")
             };
-            let near = near.map(|near| format!("; the nearest is hermes:plugin/{near}"));
-            let worlds = "; the worlds of hermes:plugin are strategy, tool and pure-tool";
-            assert_eq!(hint, near.unwrap_or_default() + worlds, "{import}");
+            let near = near.map(|near| format!("; the nearest is {near}"));
+            assert_eq!(hint, near.unwrap_or_default() + WORLDS, "{import}");
+        }
+        for import in [
+            "wasi:io/poll",
+            "wasi:io/poll@0.2",
+            "wasi:io/poll@0.2.0-rc.1",
+            "wasi:io/poll@0.20.0",
+            "wasi:io/poll@0.3.0",
+        ] {
+            let Err(LoadError::UnknownImport { hint, .. }) = known(import) else {
+                panic!("{import} is known?")
+            };
+            assert_eq!(hint, format!("; of WASI it has version 0.2{WORLDS}"), "{import}");
         }
     }
 }

@@ -52,24 +52,13 @@ struct Inner {
 }
 
 /// A plugin that was made ready, or that can't be: neither is tried twice.
-type Tried = Arc<OnceCell<Result<Prepared, PrepareError>>>;
+type Tried = Arc<OnceCell<Result<Prepared, LoadError>>>;
 
 /// A plugin whose imports are resolved.
 #[derive(Clone)]
 pub struct Prepared {
     strategy: Option<StrategyPre<State>>,
     toolset: Option<ToolsetPre<State>>,
-}
-
-/// A plugin that can't be instantiated.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum PrepareError {
-    /// It can't be compiled.
-    #[error(transparent)]
-    Load(#[from] LoadError),
-    /// An import that this host does not have, or has with another type, in the engine's words.
-    #[error("{0}")]
-    Link(String),
 }
 
 /// Fuel after which running code says what it has left: code that is dropped in the middle of a loop is charged to within so much.
@@ -99,7 +88,7 @@ impl Instances {
     ///
     /// # Errors
     /// It can't be compiled, or linked.
-    pub async fn prepare(&self, plugin: &Plugin) -> Result<Prepared, PrepareError> {
+    pub async fn prepare(&self, plugin: &Plugin) -> Result<Prepared, LoadError> {
         let cell = {
             let mut prepared = self.prepared();
             if prepared.len() >= PREPARED {
@@ -109,7 +98,7 @@ impl Instances {
         };
         let tried = cell.get_or_try_init(|| async {
             match self.resolve(plugin).await {
-                Err(PrepareError::Load(again)) if again.is_the_machines() => Err(again),
+                Err(again) if again.is_the_machines() => Err(again),
                 tried => Ok(tried),
             }
         });
@@ -121,11 +110,11 @@ impl Instances {
         self.0.compiler.was_tried(digest)
     }
 
-    async fn resolve(&self, plugin: &Plugin) -> Result<Prepared, PrepareError> {
+    async fn resolve(&self, plugin: &Plugin) -> Result<Prepared, LoadError> {
         let compiled = self.0.compiler.compile(plugin.bytes.clone(), plugin.digest).await;
-        let component = compiled?;
+        let pre = self.0.linker.instantiate_pre(&compiled?);
+        let pre = pre.map_err(|e| other_type(&e))?;
         let link = || -> wasmtime::Result<Prepared> {
-            let pre = self.0.linker.instantiate_pre(&component)?;
             let strategy = plugin.is_strategy().then(|| StrategyPre::new(pre.clone()));
             let toolset = plugin.is_toolset().then(|| ToolsetPre::new(pre));
             Ok(Prepared {
@@ -133,7 +122,9 @@ impl Instances {
                 toolset: toolset.transpose()?,
             })
         };
-        link().map_err(|e| PrepareError::Link(text::line(&format!("{e:#}"), 600)))
+        link().map_err(|e| LoadError::OtherExports {
+            reason: text::line(&format!("{e:#}"), 600),
+        })
     }
 
     fn prepared(&self) -> std::sync::MutexGuard<'_, HashMap<Digest, Tried>> {
@@ -383,6 +374,18 @@ impl Bounds<'_> {
             dimension,
             message: format!("it ran longer than {wall} ({})", session.raises_time()),
         }
+    }
+}
+
+/// An import that is not what the component takes it for. All of them were known by name before it was compiled.
+fn other_type(error: &wasmtime::Error) -> LoadError {
+    // The engine has no type for this. Its first words name the import; the causes say what differs.
+    let words = error.to_string();
+    let import = words.split('`').nth(1).unwrap_or("of this name");
+    let causes: Vec<String> = error.chain().skip(1).map(ToString::to_string).collect();
+    LoadError::OtherType {
+        import: text::line(import, 120),
+        reason: text::line(&causes.join(": "), 600),
     }
 }
 

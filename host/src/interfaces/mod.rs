@@ -172,3 +172,39 @@ pub fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
 }
 
 impl bindings::types::Host for State {}
+
+#[cfg(test)]
+mod tests {
+    use wasmtime::StoreContextMut;
+
+    use super::*;
+    use crate::engine::precheck::OFFERED;
+
+    /// Everything that links an interface, as it is written.
+    const SOURCES: [&str; 2] = [include_str!("mod.rs"), include_str!("wasi.rs")];
+    /// Interfaces that another crate links in one call: those of `wasi:http`.
+    const HTTP: usize = 2;
+
+    #[test]
+    fn what_is_known_by_name_is_what_is_linked() {
+        let mut linker = Linker::new(&wasmtime::Engine::default());
+        link(&mut linker).unwrap();
+        let mut known = 0;
+        for (begins, interfaces) in OFFERED {
+            // The versions that the linker has them in; it finds them in others of the same track.
+            let version = if begins.starts_with("wasi:") { "0.2.12" } else { "0.1.0" };
+            for interface in interfaces {
+                let name = format!("{begins}{interface}@{version}");
+                let again = linker
+                    .root()
+                    .func_wrap(&name, |_: StoreContextMut<'_, State>, (): ()| Ok(()));
+                assert!(again.is_err(), "{name} is not linked");
+                known += 1;
+            }
+        }
+        // A linker does not tell what it has; but each line that defines an interface is of one that is known.
+        let defines = concat!("::add_to_linker", "::<State");
+        let linked: usize = SOURCES.iter().map(|source| source.matches(defines).count()).sum();
+        assert_eq!(known, linked + HTTP);
+    }
+}

@@ -127,6 +127,16 @@ pub enum ToolboxError {
     },
 }
 
+impl ToolboxError {
+    /// The kind of error.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Clash { .. } => "load(name-clash)",
+            Self::Bad { .. } => "load(bad-tools)",
+        }
+    }
+}
+
 /// The tools of a run. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Toolbox(Arc<BTreeMap<String, Arc<Tool>>>);

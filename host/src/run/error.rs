@@ -108,21 +108,13 @@ pub enum HostError {
         /// What was given.
         prefix: String,
     },
-    /// A plugin's imports are not what this host offers.
-    #[error("{plugin} can't be linked: {reason}")]
-    Link {
-        /// Its name.
-        plugin: String,
-        /// The engine's words.
-        reason: String,
-    },
     /// A plugin did not say what it is.
-    #[error("{plugin} was asked for {what} and did not answer: {reason}")]
+    #[error("{plugin} was asked for {} and did not answer: {reason}", what.words())]
     Asked {
         /// Its name.
         plugin: String,
         /// What it was asked for.
-        what: &'static str,
+        what: Question,
         /// Why there is no answer.
         reason: String,
     },
@@ -299,6 +291,32 @@ pub enum HostError {
     Run(String),
 }
 
+/// What a plugin is asked before anything of it is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Question {
+    /// Which tools it has.
+    Tools,
+    /// What it is.
+    Description,
+}
+
+impl Question {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Tools => "its tools",
+            Self::Description => "what it is",
+        }
+    }
+
+    /// The kind of error where there is no answer.
+    fn kind(self) -> &'static str {
+        match self {
+            Self::Tools => "load(bad-tools)",
+            Self::Description => "load(bad-description)",
+        }
+    }
+}
+
 impl From<End> for HostError {
     fn from(end: End) -> Self {
         match end {
@@ -379,28 +397,29 @@ impl HostError {
         })
     }
 
-    /// The contract's kind of error, for `--output json`.
+    /// The kind of error, for `--output json`. What is refused before anything ran says in brackets for what.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Setting { error, .. } => error.kind(),
             Self::Engine(_) => "engine",
-            Self::Load(_) | Self::Link { .. } | Self::NotAStrategy { .. } | Self::NotATool { .. } => "load",
-            Self::Asked { .. } => "load",
+            Self::Load(error) => error.kind(),
+            Self::NotAStrategy { .. } | Self::NotATool { .. } => "load(other-world)",
+            Self::Asked { what, .. } => what.kind(),
+            Self::SameName { .. } => "load(name-clash)",
             Self::Grant(_) => "grant",
-            Self::Approval(error) if error.refuses() => "denied",
-            Self::Approval(_) => "approval",
+            Self::Approval(error) => error.kind(),
             Self::Secret(_) | Self::OnePlace { .. } | Self::Told { .. } => "secret",
             Self::Model(_) | Self::NoPrice { .. } | Self::ScriptUnused { .. } => "model",
             Self::Store(StoreError::Damaged { .. } | StoreError::NothingLeft { .. } | StoreError::Lost { .. })
             | Self::Forgotten { .. } => "journal-damaged",
             Self::Store(_) | Self::Home { .. } | Self::NotBegun(_) | Self::Unwritten(_) => "storage",
             Self::NoRoom(_) => "rate-limited",
-            Self::Toolbox(_) | Self::ToolPrefix { .. } => "tools",
+            Self::Toolbox(error) => error.kind(),
             Self::Inputs(_)
             | Self::NotAPath { .. }
             | Self::NoSuchTool { .. }
             | Self::ChildIterations { .. }
-            | Self::SameName { .. } => "invalid-input",
+            | Self::ToolPrefix { .. } => "invalid-input",
             Self::CantResume { .. }
             | Self::NeverBegan { .. }
             | Self::FolderGone { .. }

@@ -14,6 +14,7 @@ use crate::plugin::manifest::{self, Wanted};
 use crate::plugin::rights::Rights;
 use crate::plugin::toolbox::says_repeatable;
 use crate::plugin::{Origin, exports_agent, exports_toolset};
+use crate::run::error::Question;
 use crate::run::grants::{GrantFlags, Grants};
 use crate::run::{Host, HostError, outside};
 use crate::text::{self, Shape};
@@ -208,7 +209,7 @@ impl Host {
             let prepared = self.resolve(&plugin).await?;
             let guest = outside::guest(self, &plugin);
             let said = describe(&self.instances, &guest, prepared).await;
-            let said = said.map_err(|stopped| outside::unanswered(&plugin, "what it is", &stopped))?;
+            let said = said.map_err(|stopped| outside::unanswered(&plugin, Question::Description, &stopped))?;
             if inspection.description.is_empty() {
                 inspection.description = text::line(&said.description, 300);
             }

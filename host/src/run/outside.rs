@@ -15,6 +15,7 @@ use crate::llm::Catalogue;
 use crate::plugin::Plugin;
 use crate::plugin::rights::{Rights, TakenBy};
 use crate::plugin::toolbox::Toolbox;
+use crate::run::error::Question;
 use crate::run::secrets::RunSecrets;
 use crate::run::{Host, HostError};
 use crate::session::guest::{Guest, Making};
@@ -103,7 +104,7 @@ pub(super) fn as_guest(
 }
 
 /// That a plugin was asked for `what` and did not answer.
-pub(super) fn unanswered(plugin: &Plugin, what: &'static str, stopped: &Stopped) -> HostError {
+pub(super) fn unanswered(plugin: &Plugin, what: Question, stopped: &Stopped) -> HostError {
     HostError::Asked {
         plugin: plugin.name.clone(),
         what,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::bindings::types;
 use crate::config::Config;
 use crate::error::Dimension;
-use crate::instance::{PrepareError, Prepared, list_tools};
+use crate::instance::{Prepared, list_tools};
 use crate::json;
 use crate::ledger::Caps;
 use crate::limits::Limits;
@@ -18,7 +18,7 @@ use crate::plugin::load::{Found, Shelf, load_tried};
 use crate::plugin::rights::{Rights, TakenBy, ToolRights};
 use crate::plugin::toolbox::{Listed, Repeatable, Tool, Toolbox, tools};
 use crate::run::Host;
-use crate::run::error::HostError;
+use crate::run::error::{HostError, Question};
 use crate::run::grants::{GrantFlags, Grants, no_quota, taken_by};
 use crate::run::outside;
 use crate::run::secrets::RunSecrets;
@@ -183,13 +183,7 @@ impl Host {
     /// Compiles a plugin and resolves its imports.
     pub(super) async fn resolve(&self, plugin: &Plugin) -> Result<Prepared, HostError> {
         let prepared = self.instances.prepare(plugin).await;
-        prepared.map_err(|e| match e {
-            PrepareError::Load(error) => error.of(plugin.origin.shown(&plugin.name)).into(),
-            PrepareError::Link(reason) => HostError::Link {
-                plugin: plugin.name.clone(),
-                reason,
-            },
-        })
+        prepared.map_err(|e| e.of(plugin.origin.shown(&plugin.name)).into())
     }
 
     /// The plugins that bring tools: those named, and of those built in the ones whose needs were granted, to the root or as their own.
@@ -261,7 +255,7 @@ impl Host {
         let prepared = self.resolve(plugin).await?;
         let guest = outside::guest(self, plugin);
         let answer = list_tools(&self.instances, &guest, prepared).await;
-        let defs = answer.map_err(|stopped| outside::unanswered(plugin, "its tools", &stopped))?;
+        let defs = answer.map_err(|stopped| outside::unanswered(plugin, Question::Tools, &stopped))?;
         if let Ok(bytes) = serde_json::to_vec(&defs) {
             self.compiler.keep(plugin.digest, TOOLS, &bytes);
         }

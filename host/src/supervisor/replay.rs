@@ -8,9 +8,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::amounts::Amounts;
 use crate::bindings::types;
+use crate::engine::precheck::LoadError;
 use crate::error::Refusal;
 use crate::ids::{Digest, Scope, SessionId, StreamId};
-use crate::instance::{Answered, Instances, PrepareError, Stopped, answer_again, run_strategy, tool_guest};
+use crate::instance::{Answered, Instances, Stopped, answer_again, run_strategy, tool_guest};
 use crate::interfaces::{scrub_error, scrub_output};
 use crate::ledger::Caps;
 use crate::plugin::Plugin;
@@ -54,7 +55,7 @@ pub enum ReplayError {
         /// Its name.
         plugin: String,
         /// Why.
-        source: PrepareError,
+        source: LoadError,
     },
     /// The host failed in it.
     #[error("the host failed in the replay: {0}")]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::blocking;
 use crate::error::Refusal;
-use crate::instance::{PrepareError, Prepared};
+use crate::instance::Prepared;
 use crate::plugin::Plugin;
 use crate::plugin::approval::ApprovalError;
 use crate::plugin::load::{FindError, Found, is_path, load_tried};
@@ -94,14 +94,9 @@ impl Supervisor {
             return Err(unusable(&format!("{} exports no agent", text::line(&plugin.name, 64))).into());
         }
         let prepared = self.instances().prepare(&plugin).await;
-        let prepared = prepared.map_err(|e| match e {
-            PrepareError::Load(lacks) if was_there && lacks.is_the_machines() => {
-                Missed::Unread(End::NoRoom(lacks.to_string()))
-            }
-            PrepareError::Load(error) => unusable(&error.for_guests()).into(),
-            PrepareError::Link(words) => {
-                Refusal::invalid(format!("The strategy {} can't be linked: {words}.", plugin.name)).into()
-            }
+        let prepared = prepared.map_err(|error| match was_there && error.is_the_machines() {
+            true => Missed::Unread(End::NoRoom(error.to_string())),
+            false => unusable(&error.for_guests()).into(),
         })?;
         if let Some(journal) = run.keeping.journal()
             && !self.is_kept(&plugin.digest)

@@ -286,14 +286,20 @@ fn a30_the_hosts_own_folder_is_never_granted() {
         work.join("../home/host"),
     ] {
         for access in ["", ":rw"] {
-            grant(format!("fs:x={}{access}", folder.display())).refused(&["the host's own state"]);
+            grant(format!("fs:x={}{access}", folder.display()))
+                .refused(&["the host's own state"])
+                .of_kind("grant");
         }
     }
     // A project's settings may be read, and not written.
     site.home.write("hermes.toml", "");
     site.home.write("sub/a.txt", "");
-    grant("fs:.:rw".into()).refused(&["hermes.toml"]);
-    grant(format!("fs:x={}:rw", work.join("sub/..").display())).refused(&["hermes.toml"]);
+    for folder in [
+        "fs:.:rw".to_owned(),
+        format!("fs:x={}:rw", work.join("sub/..").display()),
+    ] {
+        grant(folder).refused(&["hermes.toml"]).of_kind("grant");
+    }
     for good in ["fs:.", "fs:./sub:rw"] {
         assert_eq!(grant(good.into()).output.code, Some(0), "{good}");
     }
@@ -313,13 +319,15 @@ fn a30_no_link_to_what_is_the_hosts_own_is_given_to_be_written() {
         site.attack(host.probe(&json!({})))
     };
     let passes = |home: &Path, folder: &str| assert_eq!(grant(home, folder).output.code, Some(0), "{folder}");
-    grant(&dots, "fs:./dots:rw").refused(&["dots/hermes", "read-only"]);
+    grant(&dots, "fs:./dots:rw")
+        .refused(&["dots/hermes", "read-only"])
+        .of_kind("grant");
     passes(&dots, "fs:./dots");
     // A link by which the host finds nothing is one as any other.
     passes(&home, "fs:./dots:rw");
     symlink("conf/project.toml", work.join("hermes.toml")).unwrap();
     for folder in ["fs:.:rw", "fs:./conf:rw"] {
-        grant(&home, folder).refused(&["hermes.toml"]);
+        grant(&home, folder).refused(&["hermes.toml"]).of_kind("grant");
     }
     passes(&home, "fs:./conf");
     passes(&home, "fs:.");
@@ -339,7 +347,9 @@ fn a30_no_plugin_that_is_named_by_its_path_is_given_to_be_written() {
         site.attack(host.probe(&json!({})))
     };
     let called = |folder: &str| {
-        let host = site.host().args(["call", "./desk/tool.wasm", "wasi"]);
+        let host = site
+            .host()
+            .args(["--output", "json", "call", "./desk/tool.wasm", "wasi"]);
         site.attack(host.args(["{\"steps\":[]}", "--allow", folder]))
     };
     for (tool, folder) in [
@@ -348,9 +358,13 @@ fn a30_no_plugin_that_is_named_by_its_path_is_given_to_be_written() {
         ("./elsewhere/linked.wasm", "fs:./elsewhere:rw"),
         ("./elsewhere/linked.wasm", "fs:./desk:rw"),
     ] {
-        run(tool, folder).refused(&["rewrite", ".wasm", "read-only"]);
+        run(tool, folder)
+            .refused(&["rewrite", ".wasm", "read-only"])
+            .of_kind("grant");
     }
-    called("fs:./desk:rw").refused(&["rewrite", "desk/tool.wasm", "read-only"]);
+    called("fs:./desk:rw")
+        .refused(&["rewrite", "desk/tool.wasm", "read-only"])
+        .of_kind("grant");
     for good in ["fs:./desk", "fs:./desk/below:rw", "fs:./elsewhere:rw"] {
         let output = run("./desk/tool.wasm", good).output;
         assert_eq!(output.code, Some(0), "{good}: {output:?}");
@@ -398,10 +412,13 @@ fn a30_what_an_agent_wrote_decides_nothing_later() {
     let desk = site.home.work().join("desk");
     let there = site.host().at(&desk).probe(&json!({}));
     site.attack(there)
-        .refused(&["hermes.toml:1", "a project's file may not set `allow`"]);
+        .refused(&["hermes.toml:1", "a project's file may not set `allow`"])
+        .of_kind("invalid-input");
     site.home.write("desk/hermes.toml", "[limits]\nmemory = \"1GiB\"\n");
     let there = site.host().at(&desk).probe(&json!({}));
-    site.attack(there).refused(&["hermes.toml:2", "limits.memory"]);
+    site.attack(there)
+        .refused(&["hermes.toml:2", "limits.memory"])
+        .of_kind("invalid-input");
     // Nor do they loosen where less allows more: what is kept free, waited for, counted over or written down.
     for looser in [
         "audit.targets = 1",
@@ -413,7 +430,9 @@ fn a30_what_an_agent_wrote_decides_nothing_later() {
     ] {
         site.home.write("desk/hermes.toml", format!("[limits]\n{looser}\n"));
         let there = site.host().at(&desk).probe(&json!({}));
-        site.attack(there).refused(&["hermes.toml:2", "it may only raise it"]);
+        site.attack(there)
+            .refused(&["hermes.toml:2", "it may only raise it"])
+            .of_kind("invalid-input");
     }
     site.is_well();
 }

@@ -145,9 +145,10 @@ fn a02_looking_at_a_plugin_runs_nothing_of_it() {
         .host()
         .set("limits.start_wall", "500ms")
         .set("limits.fuel", MUCH_FUEL);
-    let asked = site.attack(asked.args(["inspect", "--ask"]).arg(&file));
+    let asked = site.attack(asked.args(["inspect", "--ask", "--output", "json"]).arg(&file));
     asked
         .refused(&["a02_start", "500 ms", "limits.start_wall"])
+        .of_kind("load(bad-description)")
         .within(WALL);
     site.is_well();
 }

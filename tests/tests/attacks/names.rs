@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::cases;
 use crate::cases::lists::Listed;
-use crate::cases::names::{get, open, put, text};
+use crate::cases::names::{CLASH, get, open, put, text};
 use crate::lists::plant;
 use crate::site::Site;
 
@@ -175,7 +175,8 @@ fn a27_two_tools_of_one_name_are_refused_by_both_names() {
     // A prefix that makes a name which is there.
     let (long, short) = (tool("good/a.wasm", "b_search"), tool("evil/b.wasm", "search"));
     site.attack(run(&site, &[long, format!("b={short}")]))
-        .refused(&["two tools are called b_search"]);
+        .refused(&["two tools are called b_search"])
+        .of_kind(CLASH);
     // Alike is not the same: what differs in case is told apart.
     let upper = tool("evil/upper.wasm", "Search");
     let attacked = site.attack(run(&site, &[one, upper]));
@@ -193,13 +194,13 @@ fn a27_a_plugin_is_whom_the_operator_named() {
     };
     // Two files of one name are none.
     let (one, other) = (evil("a/weather.wasm", "one"), evil("b/weather.wasm", "other"));
-    site.attack(run(&site, &[one.clone(), other])).refused(&[
-        "both called weather",
-        "a/weather.wasm",
-        "b/weather.wasm",
-    ]);
+    site.attack(run(&site, &[one.clone(), other]))
+        .refused(&["both called weather", "a/weather.wasm", "b/weather.wasm"])
+        .of_kind(CLASH);
     let probe = evil("c/probe.wasm", "one");
-    site.attack(run(&site, &[probe])).refused(&["both called probe"]);
+    site.attack(run(&site, &[probe]))
+        .refused(&["both called probe"])
+        .of_kind(CLASH);
     // One that is called as what the host brings takes its place only where it is named, and that is said.
     let script = evil("d/script.wasm", "run_script");
     let attacked = site.attack(run(&site, &[script]));

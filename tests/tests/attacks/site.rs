@@ -220,6 +220,13 @@ impl Attacked<'_> {
         self
     }
 
+    /// What it failed of is of this kind, as JSON tells it.
+    #[track_caller]
+    pub(crate) fn of_kind(mut self, kind: &str) -> Self {
+        self.output = self.output.of_kind(kind);
+        self
+    }
+
     /// It ended no later than so long after its start.
     #[track_caller]
     pub(crate) fn within(self, limit: Duration) -> Self {

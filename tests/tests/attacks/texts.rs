@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::cases;
 use crate::cases::Case;
+use crate::cases::lists::BAD;
 use crate::cases::texts::{
     CHAIN, LARGE, MATCHING, MATCHING_LARGE, PATTERN, PATTERNS, arguments_of, chain, large, patterned, tool,
 };
@@ -115,6 +116,7 @@ fn a18_schemas_that_point_elsewhere() {
         let schema = json!({ "type": "object", "properties": { "a": { "$ref": target } } });
         called(&site, &schema.to_string(), &json!({ "a": 1 }))
             .refused(&["the schema of odd"])
+            .of_kind(BAD)
             .within(Duration::ZERO);
     }
     assert_eq!(visits.load(Ordering::Acquire), 0, "the network was touched");
@@ -214,8 +216,10 @@ fn a18_manifests_that_are_none() {
     let site = Site::new();
     for case in cases::texts::manifests() {
         site.tries(&case).within(Duration::ZERO);
-        site.attack(site.host().arg("inspect").arg(case.strategy(&site.home)))
+        let inspect = site.host().args(["inspect", "--output", "json"]);
+        site.attack(inspect.arg(case.strategy(&site.home)))
             .refused(&["manifest"])
+            .of_kind("load(bad-manifest)")
             .within(Duration::ZERO);
     }
     site.is_well();

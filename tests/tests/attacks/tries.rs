@@ -115,7 +115,7 @@ impl Attacked<'_> {
         let code = i32::from(case.end.code());
         match &case.end {
             End::Answers(answer) => self.answers(answer),
-            End::Refused(words) => self.refused(&texts(words)),
+            End::Refused(kind, words) => self.refused(&texts(words)).of_kind(kind),
             End::Fails(kind, words) if matches!(case.does, Does::Call(..)) => self.fails(code, kind, &texts(words)),
             End::Fails(kind, words) => self.ends(code, kind, &texts(words)),
             End::Sees(looks) => {

@@ -94,7 +94,6 @@ pub(crate) fn cases() -> Vec<Case> {
     all.extend(bytes::cut());
     all.extend(bytes::types());
     all.extend(bytes::imports());
-    all.extend(bytes::imports_of_wasi());
     all.extend(bytes::features());
     all.extend([
         bytes::names(),

@@ -32,7 +32,8 @@ pub(crate) fn replaced(home: &Home) -> [(&'static str, Case); 2] {
         add.args(["--yes", "--name", name]).output().expect(0);
         let place = home.path().join(format!("plugins/{name}.wasm"));
         fs::copy(rebuilt(home, &file), place).unwrap();
-        (name, case.refused(&[&format!("{name} is not what was approved")]))
+        let words = format!("{name} is not what was approved");
+        (name, case.refused("denied(digest-changed)", &[&words]))
     })
 }
 

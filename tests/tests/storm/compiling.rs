@@ -24,7 +24,7 @@ pub(crate) fn too_many() -> [Case; 7] {
     ]
     .map(|(part, bytes)| {
         let (file, key) = (format!("{part}.wasm"), format!("limits.parts.{part} ("));
-        Case::run(Plugin::made(part, bytes), "go").refused(&[&file, &key])
+        Case::run(Plugin::made(part, bytes), "go").refused("load(compile-limit)", &[&file, &key])
     })
 }
 
@@ -37,5 +37,5 @@ pub(crate) fn endless() -> Case {
         "echo",
         json!({}),
     );
-    case.refused(&["endless.wasm", "limits.compile."])
+    case.refused("load(compile-limit)", &["endless.wasm", "limits.compile."])
 }

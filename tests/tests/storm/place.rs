@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use hermes_host::config::{Budget, Config, Sources};
 use hermes_host::event::EventKind;
-use hermes_host::run::{CompileIn, Host, RunHandle, RunOutcome, RunSpec};
+use hermes_host::run::{CompileIn, Host, HostError, RunHandle, RunOutcome, RunSpec};
 use hermes_tests::home::{KEY, KEY_VARIABLE, provider};
 use hermes_tests::host::binary;
 use hermes_tests::model::{Format, ModelServer, Script, Turn};
@@ -63,19 +63,25 @@ pub(crate) struct Attack {
 
 /// How one ended.
 pub(crate) enum Ended {
-    /// Nothing ran, for this reason.
-    Refused(String),
+    /// Nothing ran: the kind of the reason, and its words.
+    Refused(&'static str, String),
     /// A run.
     Run(Box<RunOutcome>),
     /// A person's call of a tool: its error, and what it answered.
     Called(Option<(String, String)>, Option<String>),
 }
 
+impl From<HostError> for Ended {
+    fn from(error: HostError) -> Self {
+        Self::Refused(error.kind(), error.to_string())
+    }
+}
+
 impl Ended {
     /// Whether a clock ended it, or something that it waited for.
     fn is_by_a_clock(&self) -> bool {
         let (error, seen) = match self {
-            Self::Refused(_) => (None, None),
+            Self::Refused(..) => (None, None),
             Self::Run(outcome) => (outcome.error.as_ref(), outcome.result.as_deref()),
             Self::Called(error, structured) => (error.as_ref(), structured.as_deref()),
         };
@@ -160,16 +166,16 @@ impl Place {
             let started = self.host.start(spec.clone()).await;
             return match started {
                 Ok(run) => Ended::Run(Box::new(self.ends(&run).await)),
-                Err(error) => Ended::Refused(error.to_string()),
+                Err(error) => error.into(),
             };
         };
         let tools = match self.host.tools_of(&spec.plugin, &spec.allow).await {
             Ok(tools) => tools,
-            Err(error) => return Ended::Refused(error.to_string()),
+            Err(error) => return error.into(),
         };
         match tools.call(tool, &arguments.to_string()).await {
             Ok(answer) => Ended::Called(answer.error, answer.structured),
-            Err(error) => Ended::Refused(error.to_string()),
+            Err(error) => error.into(),
         }
     }
 
@@ -305,11 +311,12 @@ impl Attack {
             replies.fit(case, raw.take());
         }
         let (code, error, answer, result) = match ended {
-            Ended::Refused(reason) => {
+            Ended::Refused(kind, reason) => {
                 is_clean(case, reason);
-                let End::Refused(words) = end else {
+                let End::Refused(expected, words) = end else {
                     panic!("{case} was refused: {reason}")
                 };
+                assert_eq!(kind, expected, "{case}: {reason}");
                 let said = reason.split_whitespace().collect::<Vec<_>>().join(" ");
                 let missing = words.iter().find(|word| !said.contains(*word));
                 assert!(missing.is_none(), "{case}: {missing:?} is missing: {said}");

@@ -49,6 +49,16 @@ pub enum CompileError {
 }
 
 impl CompileError {
+    /// The kind of error. A crash counts as a limit that was met, as memory that the compiler lacks can show so.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Refused(_) => "load(bad-bytes)",
+            Self::Wall { .. } | Self::Cpu { .. } | Self::Memory { .. } | Self::Code { .. } | Self::Crashed { .. } => {
+                "load(compile-limit)"
+            }
+        }
+    }
+
     /// For how long it stands, where that is not for good: the clock goes on for a compiler, too, that the rest of the machine keeps from its work.
     pub fn stands_for(&self) -> Option<Duration> {
         matches!(self, Self::Wall { .. }).then_some(Duration::from_secs(3600))

@@ -84,6 +84,14 @@ pub enum LoadError {
         /// What may have been meant.
         hint: String,
     },
+    /// An import has another type than what this host has by its name.
+    #[error("its import {import} has another type than this host's: {reason}")]
+    OtherType {
+        /// The import.
+        import: String,
+        /// What differs, in the engine's words.
+        reason: String,
+    },
     /// It was built for another version of the contract.
     #[error("the component was built for another version of the contract: it names {name}; this host has {VERSION}")]
     OtherVersion {
@@ -97,6 +105,12 @@ pub enum LoadError {
     OtherWorld {
         /// What it exports.
         exports: String,
+    },
+    /// What it exports has another type than the contract's.
+    #[error("its exports have other types than those of its world: {reason}")]
+    OtherExports {
+        /// What differs, in the engine's words.
+        reason: String,
     },
     /// It needs more to begin with than it may have.
     #[error("it begins with {needs} {what}, over limits.{key} ({limit})")]
@@ -178,6 +192,25 @@ impl LoadError {
         }
     }
 
+    /// The kind of error, with what kept the plugin from being loaded.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::In { error, .. } => error.kind(),
+            Self::NotFound { .. } | Self::Missing { .. } => "load(not-found)",
+            Self::Unreadable { .. } => "load(unreadable)",
+            Self::NotAFile { .. } | Self::NotAComponent(_) | Self::Damaged { .. } => "load(bad-bytes)",
+            Self::TooLarge { .. } | Self::StartsTooLarge { .. } => "load(too-large)",
+            Self::Feature { .. } => "load(feature-off)",
+            Self::UnknownImport { .. } | Self::OtherType { .. } | Self::OtherVersion { .. } => "load(unknown-import)",
+            Self::OtherWorld { .. } | Self::OtherExports { .. } => "load(other-world)",
+            Self::Manifest(_) => "load(bad-manifest)",
+            // These are bounded for the compiler's sake.
+            Self::TooMany { .. } => "load(compile-limit)",
+            Self::Compile(error) | Self::CompiledBefore { error, .. } => error.kind(),
+            Self::Compiler(_) | Self::CompileBusy { .. } => "load(compiler)",
+        }
+    }
+
     /// Whether it lies with this machine and not with the plugin, which may load another time.
     pub fn is_the_machines(&self) -> bool {
         match self {
@@ -208,6 +241,21 @@ fn within(error: &CompileError) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_kind_says_what_kept_it_from_being_loaded() {
+        let limit_ms = 1;
+        for (error, kind) in [
+            (CompileError::Wall { limit_ms }, "load(compile-limit)"),
+            (CompileError::Refused("odd".to_owned()), "load(bad-bytes)"),
+        ] {
+            let file = PathBuf::from("x.refused");
+            assert_eq!(LoadError::from(error.clone()).kind(), kind);
+            assert_eq!(LoadError::CompiledBefore { error, file }.of("x").kind(), kind);
+        }
+        let none = LoadError::NotAComponent("the file is empty".to_owned());
+        assert_eq!(none.of("x").of("y").kind(), "load(bad-bytes)");
+    }
 
     #[test]
     fn a_guest_is_told_what_is_wrong_and_not_where() {

@@ -186,6 +186,15 @@ impl ApprovalError {
             Self::Changed(_) | Self::Elsewhere { .. } | Self::OtherDigest { .. } | Self::OtherManifest { .. }
         )
     }
+
+    /// The kind of error.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Changed(_) | Self::OtherDigest { .. } | Self::OtherManifest { .. } => "denied(digest-changed)",
+            error if error.refuses() => "denied",
+            _ => "approval",
+        }
+    }
 }
 
 impl Approval {

@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 use super::{Case, Plugin};
 use crate::hostile;
 
+/// What a plugin lists can't be used, or is not there.
+pub(crate) const BAD: &str = "load(bad-tools)";
+
 /// A tool that a plugin lists.
 #[derive(Debug, Clone)]
 pub(crate) struct Listed {
@@ -110,7 +113,7 @@ pub(crate) fn many() -> [Case; 3] {
                 let mut tools = seen[0]["ok"].as_array().unwrap().iter();
                 assert!(tools.any(|tool| tool["name"] == "t127"), "{}", seen[0]);
             }),
-            n => case.refused(&["many", &format!("{n} tools"), "limits.tool_list (128)"]),
+            n => case.refused(BAD, &["many", &format!("{n} tools"), "limits.tool_list (128)"]),
         }
     })
 }
@@ -139,17 +142,17 @@ pub(crate) fn bad_names() -> Vec<Case> {
     ];
     let mut cases: Vec<Case> = names
         .iter()
-        .map(|name| lists(&[Listed::named(*name)]).refused(&is_none))
+        .map(|name| lists(&[Listed::named(*name)]).refused(BAD, &is_none))
         .collect();
     let twice = lists(&[Listed::named("same"), Listed::named("same")]);
-    cases.push(twice.refused(&["two tools are called same"]));
+    cases.push(twice.refused("load(name-clash)", &["two tools are called same"]));
     cases
 }
 
 /// A list that never comes.
 pub(crate) fn never_there() -> [Case; 2] {
-    let spins = listing(hostile::A44_LIST_SPIN).refused(&["a44_list_spin", "limits.step_wall"]);
-    let traps = listing(hostile::A44_LIST_TRAP).refused(&["a44_list_trap", "unreachable"]);
+    let spins = listing(hostile::A44_LIST_SPIN).refused(BAD, &["a44_list_spin", "limits.step_wall"]);
+    let traps = listing(hostile::A44_LIST_TRAP).refused(BAD, &["a44_list_trap", "unreachable"]);
     [spins.by_a_clock(), traps]
 }
 

@@ -94,8 +94,8 @@ pub(crate) enum End {
     Fails(&'static str, Vec<String>),
     /// The root answers this.
     Answers(String),
-    /// Nothing runs: words of the reason.
-    Refused(Vec<String>),
+    /// Nothing runs: the kind (`load(bad-bytes)`, …), and words of the reason.
+    Refused(&'static str, Vec<String>),
     /// The root, or the called tool, succeeds, and its steps saw what this takes for right. It panics where they did not.
     Sees(Box<Seen>),
 }
@@ -263,9 +263,9 @@ impl Case {
         self
     }
 
-    /// Nothing runs, for a reason with these words.
-    pub(crate) fn refused(mut self, words: &[&str]) -> Self {
-        self.end = End::Refused(owned(words));
+    /// Nothing runs, for a reason of this kind with these words.
+    pub(crate) fn refused(mut self, kind: &'static str, words: &[&str]) -> Self {
+        self.end = End::Refused(kind, owned(words));
         self
     }
 
@@ -293,7 +293,7 @@ impl End {
     pub(crate) fn code(&self) -> u8 {
         match self {
             Self::Answers(_) | Self::Sees(_) => 0,
-            Self::Refused(_) => 2,
+            Self::Refused(..) => 2,
             Self::Fails(kind, _) if kind.starts_with("exhausted") => 3,
             Self::Fails(kind, _) if *kind == "denied" => 4,
             Self::Fails(..) => 1,

@@ -3,8 +3,11 @@
 use hermes_tests::output::refusal;
 use serde_json::{Value, json};
 
-use super::lists::{Listed, component};
+use super::lists::{BAD, Listed, component};
 use super::{Case, Plugin};
+
+/// Two of a run have one name.
+pub(crate) const CLASH: &str = "load(name-clash)";
 
 pub(crate) fn open(name: &str) -> Value {
     json!({ "do": "open", "name": name })
@@ -96,13 +99,12 @@ pub(crate) fn tools() -> [Case; 4] {
         "--tool PREFIX=PATH",
     ];
     [
-        with(&[one.clone(), other.clone()]).refused(&both),
-        with(&[other, one.clone()]).refused(&["two tools are called search"]),
-        with(&[lists("fetcher", "run_script")]).refused(&[
-            "two tools are called run_script",
-            "one of script",
-            "one of fetcher",
-        ]),
-        with(&[one, lists("alike", "se\u{430}rch")]).refused(&["is no tool name"]),
+        with(&[one.clone(), other.clone()]).refused(CLASH, &both),
+        with(&[other, one.clone()]).refused(CLASH, &["two tools are called search"]),
+        with(&[lists("fetcher", "run_script")]).refused(
+            CLASH,
+            &["two tools are called run_script", "one of script", "one of fetcher"],
+        ),
+        with(&[one, lists("alike", "se\u{430}rch")]).refused(BAD, &["is no tool name"]),
     ]
 }

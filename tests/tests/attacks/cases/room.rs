@@ -84,7 +84,7 @@ pub(crate) fn measured() -> [Case; 3] {
 pub(crate) fn initial_memory() -> [Case; 2] {
     let words = ["a10_initial", "4294967296 bytes of memory", "limits.memory"];
     [
-        Case::run(hostile::A10_INITIAL, "go").refused(&words),
+        Case::run(hostile::A10_INITIAL, "go").refused("load(too-large)", &words),
         Case::run(hostile::A10_INITIAL_TOGETHER, "go").fails("trapped", &["limits.memory"]),
     ]
 }
@@ -104,8 +104,8 @@ pub(crate) fn tables() -> [Case; 4] {
     let words = ["tables.wasm", "limits.tables"];
     [
         with(64),
-        with(65).refused(&words),
-        with(100).refused(&words),
-        Case::run(hostile::A11_TABLE64, "go").refused(&["a11_table64", "64-bit memories"]),
+        with(65).refused("load(too-large)", &words),
+        with(100).refused("load(too-large)", &words),
+        Case::run(hostile::A11_TABLE64, "go").refused("load(feature-off)", &["a11_table64", "64-bit memories"]),
     ]
 }

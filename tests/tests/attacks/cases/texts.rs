@@ -4,6 +4,7 @@ use hermes_tests::model::{Script, Turn};
 use hermes_tests::output::{message, refusal};
 use serde_json::{Value, json};
 
+use super::lists::BAD;
 use super::{Case, Plugin};
 use crate::hostile;
 
@@ -118,7 +119,7 @@ pub(crate) fn patterns() -> Vec<Case> {
     // The last is one that only a machine that goes back can find.
     let refused = ["(((a{1000}){1000}){1000})", "a{4294967295}", "(?P<", r"^(a+)\1$"];
     let slow = slow.map(|pattern| called(&with(pattern), &long).fails("invalid-input", &["do not fit its schema"]));
-    let refused = refused.map(|pattern| called(&with(pattern), &long).refused(&["the schema of odd"]));
+    let refused = refused.map(|pattern| called(&with(pattern), &long).refused(BAD, &["the schema of odd"]));
     slow.into_iter().chain(refused).collect()
 }
 
@@ -159,10 +160,11 @@ pub(crate) fn many_patterns() -> [Case; 6] {
     [
         called(&patterned(PATTERNS, "$"), &arguments_of(MATCHING + 1)).fails("invalid-input", &matching),
         called(&large(LARGE), &arguments_of(MATCHING_LARGE + 1)).fails("invalid-input", &matching),
-        called(&patterned(PATTERNS + 1, "$"), &json!({})).refused(&["more than 256 patterns", "limits.json.patterns"]),
-        called(&patterned(1, &"a".repeat(PATTERN)), &json!({})).refused(&["513 bytes", "limits.json.pattern"]),
-        called(&patterned(100, bomb), &json!({})).refused(&["limits.json.pattern"]),
-        called(&large(LARGE + 1), &json!({})).refused(&["together", "limits.json.pattern"]),
+        called(&patterned(PATTERNS + 1, "$"), &json!({}))
+            .refused(BAD, &["more than 256 patterns", "limits.json.patterns"]),
+        called(&patterned(1, &"a".repeat(PATTERN)), &json!({})).refused(BAD, &["513 bytes", "limits.json.pattern"]),
+        called(&patterned(100, bomb), &json!({})).refused(BAD, &["limits.json.pattern"]),
+        called(&large(LARGE + 1), &json!({})).refused(BAD, &["together", "limits.json.pattern"]),
     ]
 }
 
@@ -185,7 +187,7 @@ pub(crate) fn grown() -> [Case; 3] {
     [
         called("{}", &wide).fails("invalid-input", &["limits.json.values"]),
         called(&many.to_string(), &json!({ "a": vec![0; 40_000] })).fails("invalid-input", &["limits.json.checking"]),
-        called(&chain(CHAIN + 1), &json!({})).refused(&["deep for one value"]),
+        called(&chain(CHAIN + 1), &json!({})).refused(BAD, &["deep for one value"]),
     ]
 }
 
@@ -201,9 +203,9 @@ pub(crate) fn schemas() -> Vec<Case> {
         r#"{"type":"object","type":"string"}"#,
         r#"{"minimum":1e999}"#,
     ];
-    let none = odd.map(|schema| called(schema, &json!({})).refused(&["the schema of odd"]));
+    let none = odd.map(|schema| called(schema, &json!({})).refused(BAD, &["the schema of odd"]));
     let deep = "{\"not\":".repeat(10_000) + "true" + &"}".repeat(10_000);
-    let deep = called(&deep, &json!({})).refused(&["limits.json.schema"]);
+    let deep = called(&deep, &json!({})).refused(BAD, &["limits.json.schema"]);
     none.into_iter().chain([deep]).collect()
 }
 
@@ -241,7 +243,8 @@ pub(crate) fn manifests() -> Vec<Case> {
     ];
     let cases = odd.iter().enumerate().map(|(n, manifest)| {
         let name = format!("odd-{n}");
-        Case::run(Plugin::made(&name, with_manifest(manifest)), "go").refused(&[&name, "manifest"])
+        Case::run(Plugin::made(&name, with_manifest(manifest)), "go")
+            .refused("load(bad-manifest)", &[&name, "manifest"])
     });
     cases.collect()
 }
