@@ -13,6 +13,7 @@ mod lessons;
 mod llm;
 mod outgoing;
 mod preopened;
+mod repeats;
 mod scrubbing;
 mod session;
 mod tools;
@@ -41,6 +42,7 @@ use crate::session::guest::Guest;
 use crate::text;
 use folders::Places;
 use http::EgressHooks;
+use repeats::Repeats;
 
 /// What a store holds for its guest.
 pub struct State {
@@ -50,6 +52,8 @@ pub struct State {
     table: ResourceTable,
     /// Resources of ours that live in the table.
     live: u64,
+    /// The failures that it was told of last.
+    repeats: Repeats,
     wasi: WasiCtx,
     /// What its descriptors are of.
     places: Places,
@@ -77,6 +81,7 @@ impl State {
             guest,
             table,
             live: 0,
+            repeats: Repeats::default(),
             wasi,
             places: Places::of(folders),
             http,
