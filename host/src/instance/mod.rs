@@ -432,6 +432,6 @@ fn reach(guest: &Arc<Guest>) -> (Vec<FolderGrant>, EgressHooks) {
     let in_flight = (guest.session.in_flight(), run.limits.in_flight);
     (
         folders,
-        EgressHooks::new(run.egress.clone(), permit, cancel, tell, in_flight),
+        EgressHooks::new(run.egress.clone(), permit, cancel, tell, run.secrets.clone(), in_flight),
     )
 }
