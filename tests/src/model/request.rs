@@ -69,6 +69,11 @@ impl Request {
         self.body["messages"].as_array().map(Vec::as_slice).unwrap_or_default()
     }
 
+    /// Its messages as the agent gave them: results of tools without their fences.
+    pub fn unfenced_messages(&self) -> Vec<Value> {
+        self.messages().iter().cloned().map(without_fences).collect()
+    }
+
     /// The last message as JSON text.
     pub fn last(&self) -> String {
         self.messages().last().map(ToString::to_string).unwrap_or_default()
@@ -107,14 +112,30 @@ fn text(content: &Value) -> String {
 }
 
 /// What stands in the fence of a tool's result: `<MARK what="tool result" …>`, and the same mark at the end.
+fn inside(text: &str) -> Option<&str> {
+    let (mark, rest) = text.strip_prefix('<')?.split_once(" what=\"tool result\" ")?;
+    let (_, rest) = rest.split_once(">\n")?;
+    rest.strip_suffix(&format!("\n</{mark}>\n"))
+}
+
+/// The same of a result; only an empty one has none.
+#[track_caller]
 fn unfenced(text: &str) -> &str {
     if text.is_empty() {
         return text;
     }
-    let inside = || {
-        let (mark, rest) = text.strip_prefix('<')?.split_once(" what=\"tool result\" ")?;
-        let (_, rest) = rest.split_once(">\n")?;
-        rest.strip_suffix(&format!("\n</{mark}>\n"))
-    };
-    inside().unwrap_or_else(|| panic!("a result without a fence: {text:?}"))
+    inside(text).unwrap_or_else(|| panic!("a result without a fence: {text:?}"))
+}
+
+/// A message whose texts are without their fences.
+fn without_fences(message: Value) -> Value {
+    match message {
+        Value::Array(parts) => parts.into_iter().map(without_fences).collect(),
+        Value::Object(fields) => {
+            let fields = fields.into_iter();
+            Value::Object(fields.map(|(name, part)| (name, without_fences(part))).collect())
+        }
+        Value::String(text) => inside(&text).unwrap_or(&text).into(),
+        other => other,
+    }
 }
