@@ -183,7 +183,7 @@ mod tests {
         ] {
             let hidden = format!("d/{hidden}");
             let text = run(
-                &Folder::new(&["d"], &[("d/é ж.md", "x"), (&hidden, "x")]),
+                &Folder::new(&["d"], &[("d/é ж.md", "x"), (hidden.as_str(), "x")]),
                 &ListFiles::default(),
             );
             assert_eq!(
