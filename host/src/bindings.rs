@@ -3,6 +3,8 @@
 //! The strategy world imports everything a guest may ever import, so its traits serve tools too; the tool world
 //! adds only the export `toolset`. Data types derive `serde` because the journal keeps them.
 
+use crate::ids::Digest;
+
 mod strategy {
     #![allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, unused_qualifications)]
     wasmtime::component::bindgen!({
@@ -43,9 +45,14 @@ pub use tool::exports::hermes::plugin::toolset;
 #[derive(Debug, Clone, Copy)]
 pub struct PendingCompletion(pub u32);
 
-/// A tool call that a guest started: the number of its operation.
+/// A tool call that a guest started.
 #[derive(Debug, Clone, Copy)]
-pub struct PendingCall(pub u32);
+pub struct PendingCall {
+    /// The number of its operation.
+    pub op: u32,
+    /// What it asks for.
+    pub asked: Digest,
+}
 
 /// A child that a guest spawned: the number of its operation.
 #[derive(Debug, Clone, Copy)]

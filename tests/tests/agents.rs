@@ -590,7 +590,7 @@ fn a_conversation_is_written_as_anthropics_api_takes_it() {
     let requests = server.requests();
     assert_eq!(
         &messages[..5],
-        requests[2].messages(),
+        requests[2].unfenced_messages(),
         "it is what was sent, and the answer"
     );
 }

@@ -452,8 +452,7 @@ fn a_call_too_many_is_refused_to_whoever_waits_for_it() {
 #[test]
 fn a_handle_over_the_engines_own_limit_traps() {
     let home = home();
-    // Room for a handle of each child is added to the limit.
-    let limits = [("handles", 16), ("delegation.total", 0), ("restart.attempts", 1)];
+    let limits = [("handles", 16), ("restart.attempts", 1)];
     let opened = |n: u64| {
         let program = json!({ "steps": [repeated(n, &open())] });
         host(&home, &limits).probe(&program).output()

@@ -94,6 +94,19 @@ fn a_run_of_calls_of_all_kinds_is_the_same() {
 }
 
 #[test]
+fn what_is_told_of_repeated_failures_is_the_same() {
+    let server = ModelServer::start(Script::always(Turn::call("fail", &json!({ "text": "no" }))));
+    let home = Home::with_model(&server, Format::OpenAi);
+    let program = steps(&[json!({ "do": "agent", "user": "Go on.", "turns": 5 })]);
+    let host = home.host().arg("--tool").arg(guests::built("probe-tool"));
+    host.probe(&program).output().expect(0);
+    let results = server.requests().pop().unwrap().results();
+    let told = results.iter().filter(|(_, text)| text.contains("has failed 3 times"));
+    assert_eq!((results.len(), told.count()), (4, 1));
+    same(&server, &home);
+}
+
+#[test]
 fn children_and_theirs_are_the_same() {
     let server = ModelServer::start(Script::always(Turn::text("an answer")));
     let home = Home::with_model(&server, Format::OpenAi);

@@ -1,6 +1,7 @@
 //! The host's log of itself, on standard error where `HERMES_HOST_LOG` asks for it, and the last words of a panic. Both may
 //! hold foreign text, so both are cleaned.
 
+use std::any::Any;
 use std::io::{self, Write};
 
 use tracing_subscriber::EnvFilter;
@@ -32,21 +33,27 @@ pub(super) fn start() -> Result<(), Problem> {
     tracing::subscriber::set_global_default(log).map_err(|_| wrong())
 }
 
-/// A panic is a fault of this program; its message may quote what a guest sent.
+/// A panic is a fault of this program. Nothing of what was put into its message is told: that may be what a guest sent, or a secret.
 pub(super) fn tell_of_panics() {
     std::panic::set_hook(Box::new(|panic| {
-        let message = panic.payload_as_str().unwrap_or("no message");
         let place = panic
             .location()
             .map(|place| format!(" at {}:{}", place.file(), place.line()))
             .unwrap_or_default();
-        let message = crate::text::line(message, 400);
-        stdio::tell(&format!("error: a fault in hermes-host itself{place}: {message}\n"));
+        let words = own_words(panic.payload())
+            .map(|words| format!(": {words}"))
+            .unwrap_or_default();
+        stdio::tell(&format!("error: a fault in hermes-host itself{place}{words}\n"));
         // Nobody catches what unwinds the main thread: it would leave with another exit code, or wait for threads that wait for it.
         if std::thread::current().name() == Some("main") {
             std::process::exit(1);
         }
     }));
+}
+
+/// The message of a panic where it stands in the program as it is. One that was put together is a `String`.
+fn own_words(payload: &(dyn Any + Send)) -> Option<&'static str> {
+    payload.downcast_ref::<&'static str>().copied()
 }
 
 /// Standard error, cleaned. The log writes one whole event at a time.
@@ -60,5 +67,16 @@ impl Write for Clean {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::own_words;
+
+    #[test]
+    fn of_a_panic_only_the_programs_own_words_are_told() {
+        assert_eq!(own_words(&"an own word"), Some("an own word"));
+        assert_eq!(own_words(&format!("words over {}", "a canary")), None);
     }
 }

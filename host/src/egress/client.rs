@@ -273,7 +273,12 @@ impl Egress {
             return Err(EgressError::Malformed(what));
         }
         let addresses = self.addresses(permit, hop, rule).await?;
-        let mut client = builder(at).http1_only().dns_resolver(Checked(addresses.into()));
+        // One more than may be, so that it is told by the limit's name.
+        let headers = self.limits.http_header_count.saturating_add(1);
+        let mut client = builder(at)
+            .http1_only()
+            .http1_max_headers(usize::try_from(headers).unwrap_or(usize::MAX))
+            .dns_resolver(Checked(addresses.into()));
         if let Some(connect) = waits.connect {
             client = client.connect_timeout(connect);
         }
@@ -298,7 +303,8 @@ impl Egress {
         if !hears(&Heard::Leaves(&leaving)) {
             return Err(EgressError::Cancelled);
         }
-        let response = within(waits.first_byte, "the first byte", request.send()).await?;
+        let response = within(waits.first_byte, "the first byte", request.send()).await;
+        let response = response.map_err(|error| self.of_the_head(error))?;
         let (status, mut headers) = (response.status(), response.headers().clone());
         self.headers_fit(&headers, Part::AnswerHeaders, Part::AnswerHeaderCount)?;
         OF_THE_CONNECTION.iter().for_each(|name| drop(headers.remove(name)));
@@ -365,6 +371,18 @@ impl Egress {
         }
         let (part, most) = (Part::RequestBody, limits::show(self.limits.http_body, Unit::Bytes));
         Err(EgressError::TooLarge { part, most })
+    }
+
+    /// An error that says of an answer's head only that it is too large, with the limits that it has.
+    fn of_the_head(&self, error: EgressError) -> EgressError {
+        if !error.is_of_the_head() {
+            return error;
+        }
+        let (bytes, count) = (self.limits.http_headers, self.limits.http_header_count);
+        EgressError::TooLarge {
+            part: Part::AnswerHead,
+            most: format!("{} or {count} headers", limits::show(bytes, Unit::Bytes)),
+        }
     }
 
     fn headers_fit(&self, headers: &HeaderMap, size: Part, count: Part) -> Result<(), EgressError> {

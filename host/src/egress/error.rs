@@ -5,6 +5,8 @@ use std::error::Error as _;
 use crate::limits::{self, Unit};
 use crate::text;
 
+/// What the HTTP client says of a head that has more headers, or more bytes, than it reads.
+const TOO_LARGE: &str = "message head is too large";
 /// Bytes of a reason that others wrote.
 const REASON: usize = 300;
 
@@ -90,6 +92,8 @@ pub enum Part {
     AnswerHeaders,
     /// How many headers an answer has.
     AnswerHeaderCount,
+    /// An answer's headers, where the client gave up reading them.
+    AnswerHead,
 }
 
 impl Part {
@@ -100,6 +104,7 @@ impl Part {
             Self::RequestHeaderCount => "request's number of headers",
             Self::AnswerHeaders => "answer's header section",
             Self::AnswerHeaderCount => "answer's number of headers",
+            Self::AnswerHead => "answer's head",
         }
     }
 
@@ -108,11 +113,17 @@ impl Part {
             Self::RequestBody => "limits.http.body",
             Self::RequestHeaders | Self::AnswerHeaders => "limits.http.headers",
             Self::RequestHeaderCount | Self::AnswerHeaderCount => "limits.http.header_count",
+            Self::AnswerHead => "limits.http.headers, limits.http.header_count",
         }
     }
 }
 
 impl EgressError {
+    /// Whether the client read no further in an answer's head.
+    pub(super) fn is_of_the_head(&self) -> bool {
+        matches!(self, Self::Protocol(reason) if reason == TOO_LARGE)
+    }
+
     /// An error of the HTTP client: its causes without its URL, whose path and query are not for everybody to see.
     pub(super) fn client(error: reqwest::Error) -> Self {
         let connect = error.is_connect();

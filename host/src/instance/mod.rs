@@ -185,6 +185,7 @@ impl Instances {
             Ok(UpdateDeadline::Yield(1))
         });
         store.set_hostcall_fuel(usize::try_from(limits.hostcall_bytes).unwrap_or(usize::MAX));
+        // The table of resources holds the bound; this one is never met before it, whatever children are listed.
         let handles = limits.handles.saturating_add(limits.delegation_total);
         store.set_max_component_handles(usize::try_from(handles).unwrap_or(usize::MAX));
         store.call_hook(move |mut context, hook| {
@@ -434,6 +435,6 @@ fn reach(guest: &Arc<Guest>) -> (Vec<FolderGrant>, EgressHooks) {
     let in_flight = (guest.session.in_flight(), run.limits.in_flight);
     (
         folders,
-        EgressHooks::new(run.egress.clone(), permit, cancel, tell, in_flight),
+        EgressHooks::new(run.egress.clone(), permit, cancel, tell, run.secrets.clone(), in_flight),
     )
 }

@@ -282,6 +282,7 @@ impl delegation::Host for State {
     async fn children(&mut self) -> wasmtime::Result<Vec<Resource<Child>>> {
         let handles = self.guest.look(&Children).await?.unwrap_or_default();
         // Never refused, so outside the count of what may be open at once.
+        self.make_room(handles.len());
         handles
             .into_iter()
             .map(|op| Ok(self.table.push(Child::uncounted(op))?))
@@ -330,9 +331,12 @@ impl delegation::HostChild for State {
 
     async fn drop(&mut self, child: Resource<Child>) -> wasmtime::Result<()> {
         let child = self.table.delete(child)?;
-        if child.is_counted() {
-            self.live = self.live.saturating_sub(1);
-        }
+        let of = if child.is_counted() {
+            &mut self.live
+        } else {
+            &mut self.listed
+        };
+        *of = of.saturating_sub(1);
         Ok(())
     }
 }

@@ -198,7 +198,8 @@ impl Folders<'_> {
 
     fn denied(&self, deed: &Deed, denial: &Denial) {
         let plugin = &self.guest.plugin;
-        let (verb, target) = (deed.way.name(), text::line(&deed.target, SHOWN));
+        let secrets = &self.guest.session.run.secrets;
+        let (verb, target) = (deed.way.name(), secrets.line(&deed.target, SHOWN));
         let (why, right) = match denial {
             Denial::LeadsOut => ("it leads out of the granted folder".to_owned(), None),
             Denial::ReadOnly(grant) => {

@@ -10,9 +10,9 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use crate::egress::{Egress, EgressError, Heard, Leaving, Part, Permit, Waits};
 use crate::error::{Lack, Refusal};
+use crate::scrub::Secrets;
 use crate::session::audit::{ToldBy, Use, Way};
 use crate::session::in_flight::{Flying, InFlight};
-use crate::text;
 
 /// The header of an answer that says which address it came from, after redirects. The host sets it, and no server can.
 const FINAL_URL: &str = "hermes-final-url";
@@ -50,6 +50,8 @@ pub struct EgressHooks {
     cancel: CancellationToken,
     tell: Tell,
     most: u64,
+    /// What is looked for in what people are told, before that is cut.
+    secrets: Secrets,
     /// What the agent's calls hold, and how much they may.
     in_flight: (InFlight, u64),
 }
@@ -62,6 +64,7 @@ impl EgressHooks {
         permit: Option<Permit>,
         cancel: CancellationToken,
         tell: Tell,
+        secrets: Secrets,
         in_flight: (InFlight, u64),
     ) -> Self {
         let most = egress.body_limit();
@@ -71,6 +74,7 @@ impl EgressHooks {
             cancel,
             tell,
             most,
+            secrets,
             in_flight,
         }
     }
@@ -92,7 +96,7 @@ impl WasiHttpHooks for EgressHooks {
         sent: Trailers,
     ) -> Sent {
         let (egress, permit, cancel) = (self.egress.clone(), self.permit.clone(), self.cancel.clone());
-        let (tell, most) = (self.tell.clone(), self.most);
+        let (tell, most, secrets) = (self.tell.clone(), self.most, self.secrets.clone());
         let (held, most_held) = (self.in_flight.0.nothing(), self.in_flight.1);
         Box::new(async move {
             let held = Mutex::new(held);
@@ -102,14 +106,14 @@ impl WasiHttpHooks for EgressHooks {
                 held.resize(all, most_held)
             };
             let Some(permit) = permit else {
-                tell(Told::Denied(&shut(&request)));
+                tell(Told::Denied(&shut(&request, &secrets)));
                 return Err(Error::HttpRequestDenied);
             };
             // Of the request that left last, until it is answered: where it is redirected, each leaves by itself.
             let last = Mutex::new(Vec::new());
             let fails = |error: EgressError| {
                 let last = last.lock().unwrap_or_else(PoisonError::into_inner);
-                match refusal(&error) {
+                match refusal(&error, &secrets) {
                     Some(refusal) => {
                         tell(Told::Denied(&refusal));
                     }
@@ -175,7 +179,7 @@ fn uses(leaving: &Leaving<'_>) -> Vec<Use<'static>> {
 }
 
 /// The denial that an error is, where it is one.
-fn refusal(error: &EgressError) -> Option<Refusal> {
+fn refusal(error: &EgressError, secrets: &Secrets) -> Option<Refusal> {
     let lack = match error {
         EgressError::Denied {
             what,
@@ -183,7 +187,7 @@ fn refusal(error: &EgressError) -> Option<Refusal> {
             grant,
             is,
         } => Lack {
-            what: format!("send {}", text::line(target, SHOWN)),
+            what: format!("send {}", secrets.line(target, SHOWN)),
             target: target.clone(),
             right: grant.clone(),
             why: match grant {
@@ -192,7 +196,7 @@ fn refusal(error: &EgressError) -> Option<Refusal> {
             },
         },
         EgressError::Secret { what, name, host } => Lack {
-            what: format!("hand on {name} to {}", text::line(host, SHOWN)),
+            what: format!("hand on {name} to {}", secrets.line(host, SHOWN)),
             target: host.clone(),
             right: None,
             why: Some(what.clone()),
@@ -203,13 +207,13 @@ fn refusal(error: &EgressError) -> Option<Refusal> {
 }
 
 /// What a strategy is denied.
-fn shut(request: &http::Request<WasiBody>) -> Refusal {
+fn shut(request: &http::Request<WasiBody>, secrets: &Secrets) -> Refusal {
     let uri = request.uri();
     let (scheme, host) = (uri.scheme_str().unwrap_or("https"), uri.host().unwrap_or_default());
     let port = uri.port_u16().map(|port| format!(":{port}")).unwrap_or_default();
     let target = format!("{} {scheme}://{host}{port}{}", request.method(), uri.path());
     Refusal::denied(SHUT).about(Lack {
-        what: format!("send {}", text::line(&target, SHOWN)),
+        what: format!("send {}", secrets.line(&target, SHOWN)),
         target,
         right: None,
         why: Some(SHUT.to_owned()),
@@ -275,7 +279,9 @@ fn code(error: &EgressError) -> Error {
         EgressError::TooLarge { part, .. } => match part {
             Part::RequestBody => Error::HttpRequestBodySize(None),
             Part::RequestHeaders | Part::RequestHeaderCount => Error::HttpRequestHeaderSectionSize(None),
-            Part::AnswerHeaders | Part::AnswerHeaderCount => Error::HttpResponseHeaderSectionSize(None),
+            Part::AnswerHeaders | Part::AnswerHeaderCount | Part::AnswerHead => {
+                Error::HttpResponseHeaderSectionSize(None)
+            }
         },
         EgressError::Redirects(_) => Error::LoopDetected,
         EgressError::TimedOut(_) => Error::HttpResponseTimeout,
@@ -321,6 +327,7 @@ mod tests {
             Some(Permit::of(rules)),
             CancellationToken::new(),
             tell,
+            Secrets::none(),
             (InFlight::default(), 1 << 20),
         )
     }

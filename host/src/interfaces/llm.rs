@@ -15,6 +15,7 @@ use crate::error::{Dimension, Refusal, RefusalKind};
 use crate::event::EventKind;
 use crate::ids::Digest;
 use crate::interfaces::State;
+use crate::interfaces::scrubbing::prompt_mark;
 use crate::ledger::{AccountId, Count, Ledger, Reservation};
 use crate::llm::{COMMON_OUTPUT, Conversation, Delta, LEAST_OUTPUT, Model, Request, no_options};
 use crate::plugin::grant::Kind;
@@ -351,6 +352,7 @@ impl Operation for Box<Complete> {
                 session: conversation(&guest),
                 ordinal: self.ordinal,
             },
+            mark: Some(prompt_mark(&guest.session)),
             idempotency_key: format!("{}-{}-{op}", guest.session.id, guest.stream.attempt),
         };
         let session = guest.session.clone();

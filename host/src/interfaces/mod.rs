@@ -13,6 +13,7 @@ mod lessons;
 mod llm;
 mod outgoing;
 mod preopened;
+mod repeats;
 mod scrubbing;
 mod session;
 mod sockets;
@@ -42,6 +43,7 @@ use crate::session::guest::Guest;
 use crate::text;
 use folders::Places;
 use http::EgressHooks;
+use repeats::Repeats;
 
 /// What a store holds for its guest.
 pub struct State {
@@ -51,6 +53,10 @@ pub struct State {
     table: ResourceTable,
     /// Resources of ours that live in the table.
     live: u64,
+    /// Handles of children that a list gave and that are not dropped: they count in no bound.
+    listed: u64,
+    /// The failures that it was told of last.
+    repeats: Repeats,
     wasi: WasiCtx,
     /// What its descriptors are of.
     places: Places,
@@ -70,14 +76,14 @@ impl State {
         let limiter = Limiter::new(&guest.session.run.limits, met(&guest));
         let http = outgoing::context(&guest.session.run.limits);
         let mut table = ResourceTable::new();
-        // WASI's own resources share the table; ours are counted apart and refused as values. A list of all children always fits.
-        let limits = &guest.session.run.limits;
-        let most = limits.handles.saturating_add(limits.delegation_total);
-        table.set_max_capacity(usize::try_from(most).unwrap_or(usize::MAX));
+        // WASI's own resources share the table; ours are counted apart and refused as values.
+        table.set_max_capacity(usize::try_from(guest.session.run.limits.handles).unwrap_or(usize::MAX));
         Ok(Self {
             guest,
             table,
             live: 0,
+            listed: 0,
+            repeats: Repeats::default(),
             wasi,
             places: Places::of(folders),
             http,
@@ -100,6 +106,14 @@ impl State {
         let handle = self.table.push(value)?;
         self.live += 1;
         Ok(handle)
+    }
+
+    /// Gives the table room for so many handles of a list of children, and for one list of all of them at most.
+    fn make_room(&mut self, more: usize) {
+        self.listed = self.listed.saturating_add(more as u64);
+        let limits = &self.guest.session.run.limits;
+        let most = limits.handles.saturating_add(self.listed.min(limits.delegation_total));
+        self.table.set_max_capacity(usize::try_from(most).unwrap_or(usize::MAX));
     }
 
     fn forget<T: Send + 'static>(&mut self, handle: Resource<T>) -> wasmtime::Result<()> {

@@ -412,6 +412,12 @@ fn spill_prefix(session: &Session, key: &Key) -> String {
     }
 }
 
+/// What fences the results of tools in what a provider is sent. It is one for the session, over all its attempts: what a provider has cached of a
+/// conversation, and what is sent again, stays as it was.
+pub(super) fn prompt_mark(session: &Session) -> String {
+    tag(session, "results")
+}
+
 /// What closes a fence: nothing inside can know it before it is written.
 fn tag(session: &Session, key: &str) -> String {
     let mut hash = Sha256::new();

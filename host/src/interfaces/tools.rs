@@ -14,6 +14,7 @@ use crate::error::{Dimension, Lack, Refusal, RefusalKind};
 use crate::event::EventKind;
 use crate::ids::Digest;
 use crate::interfaces::State;
+use crate::interfaces::repeats::asked;
 use crate::interfaces::scrubbing::{scrub_output, scrub_refusal};
 use crate::json::{self, Most};
 use crate::ledger::Reservation;
@@ -364,15 +365,19 @@ impl tools::Host for State {
     }
 
     async fn call(&mut self, call: types::ToolCall) -> wasmtime::Result<types::ToolResult> {
+        let asked = asked(&call);
         let call = CallTool::new(&self.guest, call, true, Waits::Yes);
-        Ok(result(self.guest.perform(call).await?)?)
+        let mut result = result(self.guest.perform(call).await?)?;
+        self.repeats.hand_over(asked, None, &mut result);
+        Ok(result)
     }
 
     async fn start(&mut self, call: types::ToolCall) -> wasmtime::Result<Resource<PendingCall>> {
         let room = self.room().is_ok();
+        let asked = asked(&call);
         let call = CallTool::new(&self.guest, call, room, Waits::No);
-        let (number, _) = self.guest.start(call).await?;
-        self.keep(PendingCall(number))
+        let (op, _) = self.guest.start(call).await?;
+        self.keep(PendingCall { op, asked })
     }
 
     async fn wait_any(
@@ -382,7 +387,7 @@ impl tools::Host for State {
     ) -> wasmtime::Result<Option<u32>> {
         let ops = calls
             .iter()
-            .map(|c| Ok(self.table.get(c)?.0))
+            .map(|c| Ok(self.table.get(c)?.op))
             .collect::<wasmtime::Result<Vec<_>>>()?;
         Ok(self.guest.wait_any("tools.wait-any", &ops, timeout_ms).await?)
     }
@@ -390,17 +395,19 @@ impl tools::Host for State {
 
 impl tools::HostPendingCall for State {
     async fn wait(&mut self, call: Resource<PendingCall>) -> wasmtime::Result<types::ToolResult> {
-        let number = self.table.get(&call)?.0;
-        Ok(result(self.guest.wait("tools.wait", number).await?)?)
+        let PendingCall { op, asked } = *self.table.get(&call)?;
+        let mut result = result(self.guest.wait("tools.wait", op).await?)?;
+        self.repeats.hand_over(asked, Some(op), &mut result);
+        Ok(result)
     }
 
     async fn cancel(&mut self, call: Resource<PendingCall>) -> wasmtime::Result<()> {
-        let number = self.table.get(&call)?.0;
-        Ok(self.guest.cancel("tools.cancel", number)?)
+        let op = self.table.get(&call)?.op;
+        Ok(self.guest.cancel("tools.cancel", op)?)
     }
 
     async fn drop(&mut self, call: Resource<PendingCall>) -> wasmtime::Result<()> {
-        self.guest.forget(self.table.get(&call)?.0);
+        self.guest.forget(self.table.get(&call)?.op);
         self.forget(call)
     }
 }

@@ -1,6 +1,7 @@
 //! The host's own counting of tokens, without any provider's tokenizer: a bound for reservations, which errs on the high
 //! side, and an estimate for charges where a provider reports nothing.
 
+use super::history::FENCE;
 use super::request::Request;
 use crate::bindings::{llm, types};
 
@@ -105,7 +106,12 @@ fn result(rate: Rate, result: &types::ToolResult) -> u64 {
         .structured_content
         .as_deref()
         .map_or(0, |json| rate.of(json));
-    rate.of(&result.call_id) + error + structured + result.output.content.iter().map(|c| content(rate, c)).sum::<u64>()
+    // What it is fenced with counts, though a script is not sent that.
+    rate.of(FENCE)
+        + rate.of(&result.call_id)
+        + error
+        + structured
+        + result.output.content.iter().map(|c| content(rate, c)).sum::<u64>()
 }
 
 fn media(rate: Rate, media: &types::Media) -> u64 {

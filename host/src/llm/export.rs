@@ -18,7 +18,8 @@ pub enum Form {
     Anthropic,
 }
 
-/// What a provider of this form would be sent of a conversation: messages and tools, and nothing of a request's options. `provider` is the
+/// What a provider of this form would be sent of a conversation: messages and tools, and nothing of a request's options nor of the fences
+/// around results, whose mark is one run's. `provider` is the
 /// name of the one that answered: what is opaque goes back to that one alone.
 ///
 /// # Errors
@@ -38,6 +39,7 @@ pub fn conversation(
             session: String::new(),
             ordinal: 0,
         },
+        mark: None,
         idempotency_key: String::new(),
     };
     let owner = |kind| Owner {

@@ -16,6 +16,8 @@ pub struct Request {
     pub max_output_tokens: u32,
     /// Whose completion this is.
     pub conversation: Conversation,
+    /// What fences the results of tools where it is sent: eight digits that nobody else knows. None leaves them as they are.
+    pub mark: Option<String>,
     /// The same for every try of this completion, also after a restart of the host.
     pub idempotency_key: String,
 }
@@ -121,6 +123,7 @@ pub(super) mod tests {
                 session: "s.0".into(),
                 ordinal: 0,
             },
+            mark: None,
             idempotency_key: "key-1".into(),
         }
     }

@@ -146,6 +146,14 @@ impl Secrets {
         (clean, missing)
     }
 
+    /// One line of at most `max` characters, as `text::line` gives it, where secrets are looked for before it is cut.
+    pub fn line(&self, text: &str, max: usize) -> String {
+        // No character takes more than 4 bytes.
+        let (near, missing) = self.beginning(text, max.saturating_add(1).saturating_mul(4));
+        let end = if missing > 0 { "…" } else { "" };
+        text::line(&format!("{near}{end}"), max)
+    }
+
     /// As [`Self::redact`], through a window of so many bytes, with the number of replacements.
     pub(super) fn redact_counted(&self, text: &str, window: usize) -> (String, u64) {
         let mut out = String::with_capacity(text.len());

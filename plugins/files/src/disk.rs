@@ -35,8 +35,7 @@ impl Listing {
         let mut listing = Self::default();
         for _ in 0..most {
             match next() {
-                // A name with a line's end in it could pass for a line of a result.
-                Ok(Some(entry)) if entry.name.chars().any(char::is_control) => listing.unreadable += 1,
+                Ok(Some(entry)) if entry.name.chars().any(is_lost) => listing.unreadable += 1,
                 Ok(Some(entry)) => listing.entries.push(entry),
                 Ok(None) => return listing,
                 Err(_) => listing.unreadable += 1,
@@ -45,6 +44,19 @@ impl Listing {
         listing.more = !matches!(next(), Ok(None));
         listing
     }
+}
+
+/// Whether a character of a name doesn't reach whoever reads a result: the host takes out what can't be seen or turns a line around, and there is no
+/// file of the name that is left. A line's end could pass for one of a result besides.
+fn is_lost(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{00AD}' | '\u{034F}' | '\u{061C}' | '\u{115F}' | '\u{1160}' | '\u{17B4}' | '\u{17B5}' | '\u{180B}'..='\u{180F}'
+                | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{3164}' | '\u{FE00}'..='\u{FE0F}'
+                | '\u{FEFF}' | '\u{FFA0}' | '\u{FFF0}'..='\u{FFFB}' | '\u{1BCA0}'..='\u{1BCA3}' | '\u{1D173}'..='\u{1D17A}'
+                | '\u{E0000}'..='\u{E0FFF}'
+        )
 }
 
 /// Why something could not be opened or read.

@@ -170,6 +170,31 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_would_be_shown_as_another_is_left_out() {
+        for hidden in [
+            "\u{202e}dm.a",
+            "a\u{200b}.md",
+            "a\u{ad}.md",
+            "a\u{200e}.md",
+            "\u{2764}\u{fe0f}.md",
+            "a\u{2028}.md",
+            "a\u{e0041}.md",
+            "a\n.md",
+        ] {
+            let hidden = format!("d/{hidden}");
+            let text = run(
+                &Folder::new(&["d"], &[("d/é ж.md", "x"), (hidden.as_str(), "x")]),
+                &ListFiles::default(),
+            );
+            assert_eq!(
+                text.unwrap(),
+                "/d/é ж.md\n[names left out, as they are no plain text or could not be read: 1]",
+                "{hidden:?}"
+            );
+        }
+    }
+
+    #[test]
     fn a_file_is_told_from_what_is_not_there() {
         let args = ListFiles {
             path: Some("/docs/a.md".into()),

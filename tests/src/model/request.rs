@@ -69,28 +69,73 @@ impl Request {
         self.body["messages"].as_array().map(Vec::as_slice).unwrap_or_default()
     }
 
+    /// Its messages as the agent gave them: results of tools without their fences.
+    pub fn unfenced_messages(&self) -> Vec<Value> {
+        self.messages().iter().cloned().map(without_fences).collect()
+    }
+
     /// The last message as JSON text.
     pub fn last(&self) -> String {
         self.messages().last().map(ToString::to_string).unwrap_or_default()
     }
 
-    /// The results of tool calls that it holds: call id and text.
+    /// The results of tool calls that it holds: call id, and the text without its fence. None comes without one.
     pub fn results(&self) -> Vec<(String, String)> {
-        let text = |value: &Value| match value {
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
-        };
+        let results = self.fenced_results().into_iter();
+        results.map(|(id, text)| (id, unfenced(&text).to_owned())).collect()
+    }
+
+    /// The same with the fence in which each text came.
+    pub fn fenced_results(&self) -> Vec<(String, String)> {
+        let id = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let mut results = Vec::new();
         for message in self.messages() {
             if message["role"] == "tool" {
-                results.push((text(&message["tool_call_id"]), text(&message["content"])));
+                results.push((id(&message["tool_call_id"]), text(&message["content"])));
             }
             for block in message["content"].as_array().into_iter().flatten() {
                 if block["type"] == "tool_result" {
-                    results.push((text(&block["tool_use_id"]), text(&block["content"])));
+                    results.push((id(&block["tool_use_id"]), text(&block["content"])));
                 }
             }
         }
         results
+    }
+}
+
+/// What a message says: its text, or those of its blocks.
+fn text(content: &Value) -> String {
+    match content {
+        Value::Array(blocks) => blocks.iter().filter_map(|block| block["text"].as_str()).collect(),
+        other => other.as_str().unwrap_or_default().to_owned(),
+    }
+}
+
+/// What stands in the fence of a tool's result: `<MARK what="tool result" …>`, and the same mark at the end.
+fn inside(text: &str) -> Option<&str> {
+    let (mark, rest) = text.strip_prefix('<')?.split_once(" what=\"tool result\" ")?;
+    let (_, rest) = rest.split_once(">\n")?;
+    rest.strip_suffix(&format!("\n</{mark}>\n"))
+}
+
+/// The same of a result; only an empty one has none.
+#[track_caller]
+fn unfenced(text: &str) -> &str {
+    if text.is_empty() {
+        return text;
+    }
+    inside(text).unwrap_or_else(|| panic!("a result without a fence: {text:?}"))
+}
+
+/// A message whose texts are without their fences.
+fn without_fences(message: Value) -> Value {
+    match message {
+        Value::Array(parts) => parts.into_iter().map(without_fences).collect(),
+        Value::Object(fields) => {
+            let fields = fields.into_iter();
+            Value::Object(fields.map(|(name, part)| (name, without_fences(part))).collect())
+        }
+        Value::String(text) => inside(&text).unwrap_or(&text).into(),
+        other => other,
     }
 }

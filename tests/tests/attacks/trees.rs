@@ -1,6 +1,7 @@
 //! Agents that spawn, fail or talk to one another without end.
 
 use hermes_tests::child::{ChildSpec, exit, inside, join};
+use hermes_tests::guests;
 use hermes_tests::output::{message, refusal};
 use hermes_tests::program::steps;
 use serde_json::{Value, json};
@@ -85,6 +86,51 @@ fn a29_children_together_spend_no_more_than_the_tree_has() {
     site.is_well();
 }
 
+/// What the third call in a row that fails like the two before it has besides its error.
+const REPEATED: &str = "(This call has failed 3 times in the same way.)";
+
+#[test]
+fn a33_the_third_failure_in_a_row_is_told_and_no_other() {
+    let site = Site::new();
+    let fail = |text: &str| json!({ "do": "call", "name": "fail", "arguments": { "text": text } });
+    let start = json!({ "do": "start-call", "name": "fail", "arguments": { "text": "b" } });
+    let wait = json!({ "do": "wait-call", "call": 0 });
+    let echo = json!({ "do": "call", "name": "echo", "arguments": { "text": "a" } });
+    let program = steps(&[
+        fail("a"),
+        fail("a"),
+        fail("a"),
+        fail("a"),
+        // Another failure in between begins anew, and so does a success.
+        fail("b"),
+        fail("b"),
+        fail("a"),
+        fail("b"),
+        fail("b"),
+        echo,
+        fail("b"),
+        fail("b"),
+        // One that was started counts as its result is handed over, once however often that is.
+        start,
+        wait.clone(),
+        wait,
+        fail("b"),
+    ]);
+    let host = site.host().arg("--tool").arg(guests::built("probe-tool"));
+    let attacked = site.attack(host.probe(&program));
+    assert_eq!(attacked.output.code, Some(0), "{:?}", attacked.output);
+    let seen = attacked.output.seen();
+    assert_eq!(seen.len(), 16);
+    for (n, seen) in seen.iter().enumerate().filter(|(n, _)| ![9, 12].contains(n)) {
+        let content = seen["ok"]["output"]["content"].as_array().unwrap();
+        assert_eq!(refusal(seen).as_deref(), Some("upstream"), "{n}: {seen}");
+        let told = content.iter().skip(1).map(|block| block["Text"].as_str().unwrap());
+        let expected: &[&str] = if [2, 13, 14].contains(&n) { &[REPEATED] } else { &[] };
+        assert_eq!(told.collect::<Vec<_>>(), expected, "{n}");
+    }
+    site.is_well();
+}
+
 #[test]
 fn a33_a_call_that_always_fails_is_made_no_oftener_than_the_budget_allows() {
     let case = cases::trees::always_fails();
@@ -95,7 +141,14 @@ fn a33_a_call_that_always_fails_is_made_no_oftener_than_the_budget_allows() {
         (&spent["iterations"], &spent["tool_calls"], &spent["closing"]),
         (&json!(12), &json!(12), &json!(1))
     );
-    assert_eq!(site.server.requests().len(), 13);
+    let requests = site.server.requests();
+    assert_eq!(requests.len(), 13);
+    // The model is told once that it goes round in a circle.
+    let results = requests[12].results();
+    let told: Vec<_> = (0..results.len())
+        .filter(|n| results[*n].1.ends_with(REPEATED))
+        .collect();
+    assert_eq!((results.len(), told), (12, vec![2]));
     // Where the calls run out first, it is told so each time, and its turns go on to their end.
     let attacked = site.tries(&case.budget("iterations=12,tool-calls=5"));
     let spent = &attacked.output.json()["spent"];

@@ -142,7 +142,7 @@ fn a14_handles_that_nobody_drops() {
     for case in cases::values::kept_handles() {
         site.tries(&case);
     }
-    site.tries(&cases::values::starts(1024 + 64));
+    site.tries(&cases::values::starts(1024));
     site.is_well();
 }
 

@@ -451,7 +451,13 @@ async fn headers_are_capped_and_a_head_has_no_body() {
         "y".repeat(1024)
     );
     let many = format!("HTTP/1.1 200 OK\r\n{}content-length: 0\r\n\r\n", "x: y\r\n".repeat(8));
-    for (answer, part) in [(large, Part::AnswerHeaders), (many, Part::AnswerHeaderCount)] {
+    let more = many.replacen("x: y", "x: y\r\nx: y", 1);
+    for (answer, part) in [
+        (large, Part::AnswerHeaders),
+        (many, Part::AnswerHeaderCount),
+        // Further ones are not even read.
+        (more, Part::AnswerHead),
+    ] {
         let server = Server::start(vec![answer]).await;
         let error = send(&limits, &[server.rule()], get(&server))
             .await
@@ -460,6 +466,14 @@ async fn headers_are_capped_and_a_head_has_no_body() {
             matches!(error, EgressError::TooLarge { part: found, .. } if found == part),
             "{error:?}"
         );
+    }
+    // As many as it says, also where that is more than the client takes by itself.
+    for (most, fits) in [(8, true), (200, true), (200, false)] {
+        let limits = self::limits(&[("http.header_count", most)]);
+        let headers = "x: y\r\n".repeat(usize::try_from(most).expect("few") - usize::from(fits));
+        let server = Server::start(vec![format!("HTTP/1.1 200 OK\r\n{headers}content-length: 0\r\n\r\n")]).await;
+        let answer = send(&limits, &[server.rule()], get(&server)).await;
+        assert_eq!(answer.is_ok(), fits, "{most}: {:?}", answer.err());
     }
     let server = Server::start(vec!["HTTP/1.1 200 OK\r\ncontent-length: 99999999\r\n\r\n".to_owned()]).await;
     let request = http::Request::head(server.url()).body(Bytes::new()).expect("a request");

@@ -20,7 +20,7 @@ const OPTIONS: [&str; 3] = ["thinking", "top_p", "top_k"];
 /// The request's body.
 pub(in crate::llm) fn body(request: &Request, owner: &Owner, model: &str) -> Result<Value, Refusal> {
     let options = &request.options;
-    let turns = turns(&request.messages, owner);
+    let turns = turns(&request.messages, owner, request.mark.as_deref());
     let mut body = Map::new();
     body.insert("model".into(), model.into());
     body.insert("max_tokens".into(), request.max_output_tokens.into());

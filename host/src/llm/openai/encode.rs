@@ -109,7 +109,7 @@ fn offer(body: &mut Map<String, Value>, request: &Request) -> Result<(), Refusal
 
 fn messages(request: &Request, owner: &Owner) -> Result<Value, Refusal> {
     let mut messages = Vec::new();
-    for turn in turns(&request.messages, owner) {
+    for turn in turns(&request.messages, owner, request.mark.as_deref()) {
         match turn {
             Turn::System(text) => messages.push(json!({ "role": "system", "content": text })),
             Turn::User(blocks) => messages.push(json!({ "role": "user", "content": content(&blocks) })),

@@ -263,4 +263,11 @@ fn of_a_text_that_is_cut_no_part_of_a_secret_is_left_however_many_go_before_it()
     assert_eq!(secrets.beginning(&plain, most), (plain[1..].into(), 1));
     let long = "y".repeat(most + BEHIND + 7);
     assert_eq!(secrets.beginning(&long, most), (plain[1..].into(), BEHIND + 7));
+    // Of a line as well, wherever its cut would be.
+    for before in 0..=40 {
+        let text = format!("{}{VALUE}{}", "y".repeat(before), "z".repeat(before * BEHIND));
+        let line = secrets.line(&text, 40);
+        assert!(!line.contains("Kq7z") && line.chars().count() <= 40, "{before}: {line}");
+        assert_eq!(line.ends_with('…'), before > 0, "{before}: {line}");
+    }
 }

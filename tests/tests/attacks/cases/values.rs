@@ -1,5 +1,6 @@
 //! Values that no honest guest passes: enormous, malformed, forged.
 
+use hermes_tests::child::{ChildSpec, join};
 use hermes_tests::output::{message, refusal};
 use serde_json::json;
 
@@ -75,7 +76,7 @@ pub(crate) fn forged_handles() -> [Case; 6] {
 }
 
 /// Handles that nobody drops: those that are asked for are refused, those that come in any case trap.
-pub(crate) fn kept_handles() -> [Case; 2] {
+pub(crate) fn kept_handles() -> [Case; 4] {
     let open = json!({ "do": "open", "name": "notes" });
     let all = json!({ "do": "repeat", "n": 300, "until_error": true, "steps": [open] });
     let opens = Case::steps("handles that nobody drops", [all]).sees(|seen| {
@@ -85,7 +86,20 @@ pub(crate) fn kept_handles() -> [Case; 2] {
         let said = message(last);
         assert!(said.contains("256") && said.contains("limits.resources"), "{last}");
     });
-    [opens, starts(1024 + 64 + 1).fails("trapped", &["limits.handles"])]
+    // Those of a list of children count in no bound, and leave no room for others.
+    let start = json!({ "do": "start-call", "name": "missing" });
+    let listed = |more: usize| {
+        let mut all = vec![
+            ChildSpec::probe(&json!({ "steps": [] })).spawn(),
+            join(0),
+            json!({ "do": "repeat", "n": 1023, "steps": [start] }),
+            json!({ "do": "adopt-children" }),
+        ];
+        all.extend(vec![start.clone(); more]);
+        Case::probe("children that are listed", &all)
+    };
+    let full = |case: Case| case.fails("trapped", &["limits.handles"]);
+    [opens, full(starts(1024 + 1)), listed(0), full(listed(1))]
 }
 
 /// Calls with much to keep whose handles are dropped at once: they are in flight all the same.
