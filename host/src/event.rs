@@ -4,6 +4,7 @@
 //! An event is *durable* (a view of a committed record) or *ephemeral* (text as it comes, progress), which may be dropped and is never the only
 //! place of a fact. Foreign text in events is not cleaned: each sink does that for itself.
 
+mod emitted;
 mod queue;
 
 use serde::{Deserialize, Serialize};
@@ -12,6 +13,7 @@ use crate::amounts::Amounts;
 use crate::error::{Dimension, Refusal};
 use crate::ids::{Digest, RunId, SessionId};
 
+pub use emitted::Piece;
 pub use queue::{EventReceiver, Events};
 
 /// One event of a run.

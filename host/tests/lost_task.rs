@@ -285,7 +285,7 @@ async fn run(program: &Value, panics: u32) -> Left {
     let mut caps = Caps::default();
     caps.set(Dimension::ToolCalls, CALLS);
     caps.set(Dimension::Fuel, FUEL);
-    let events = Events::new(&limits);
+    let events = Events::new(&limits, &Secrets::none());
     let mut told = events.subscribe();
     let context = Arc::new(RunContext {
         id: id.clone(),

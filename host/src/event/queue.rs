@@ -6,9 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::Notify;
 
+use super::emitted::{Emitting, Piece};
 use super::{EventKind, RunEvent, now_ms};
-use crate::ids::SessionId;
+use crate::ids::{SessionId, StreamId};
 use crate::limits::Limits;
+use crate::scrub::Secrets;
 
 /// Events that a reader may be behind before it gets no more of what it can do without.
 const EPHEMERAL: usize = 16 * 1024;
@@ -23,13 +25,17 @@ pub struct Events(Arc<Readers>);
 #[derive(Debug)]
 struct Readers {
     cap: u64,
+    secrets: Secrets,
     queues: Mutex<Vec<Weak<Queue>>>,
 }
 
 /// A reader's end: the events since it subscribed. One that falls behind by more than `limits.events` misses some, and gets a notice where
 /// they were that says how many.
 #[derive(Debug)]
-pub struct EventReceiver(Arc<Queue>);
+pub struct EventReceiver {
+    queue: Arc<Queue>,
+    emitting: Emitting,
+}
 
 #[derive(Debug, Default)]
 struct Queue {
@@ -40,17 +46,30 @@ struct Queue {
 /// What a reader has not read.
 #[derive(Debug, Default)]
 struct Waiting {
-    events: VecDeque<RunEvent>,
+    told: VecDeque<Told>,
     bytes: u64,
     missed: u64,
     over: bool,
 }
 
+/// What readers are told.
+#[derive(Debug, Clone)]
+enum Told {
+    Event(RunEvent),
+    /// What comes of it is an event.
+    Emitted {
+        at_ms: u64,
+        stream: StreamId,
+        piece: Piece,
+    },
+}
+
 impl Events {
-    /// Nobody follows it yet.
-    pub fn new(limits: &Limits) -> Self {
+    /// Nobody follows it yet. Nobody is told these secrets by what agents emit.
+    pub fn new(limits: &Limits, secrets: &Secrets) -> Self {
         Self(Arc::new(Readers {
             cap: limits.events,
+            secrets: secrets.clone(),
             queues: Mutex::default(),
         }))
     }
@@ -63,12 +82,16 @@ impl Events {
             kind,
         };
         tracing::debug!(session = %event.session, event = ?event.kind, "event");
-        let mut queues = self.0.queues();
-        queues.retain(|queue| {
-            let Some(queue) = queue.upgrade() else { return false };
-            queue.waiting().take_in(&event, self.0.cap);
-            queue.more.notify_one();
-            true
+        self.0.tell(&Told::Event(event));
+    }
+
+    /// Tells all readers what an instance emits, as it gave it: each is told of it without secrets, when he reads.
+    pub fn emit(&self, stream: &StreamId, piece: Piece) {
+        tracing::debug!(session = %stream.session, bytes = piece.len(), "emitted");
+        self.0.tell(&Told::Emitted {
+            at_ms: now_ms(),
+            stream: stream.clone(),
+            piece,
         });
     }
 
@@ -76,11 +99,21 @@ impl Events {
     pub fn subscribe(&self) -> EventReceiver {
         let queue = Arc::new(Queue::default());
         self.0.queues().push(Arc::downgrade(&queue));
-        EventReceiver(queue)
+        let emitting = Emitting::new(self.0.secrets.clone());
+        EventReceiver { queue, emitting }
     }
 }
 
 impl Readers {
+    fn tell(&self, told: &Told) {
+        self.queues().retain(|queue| {
+            let Some(queue) = queue.upgrade() else { return false };
+            queue.waiting().take_in(told, self.cap);
+            queue.more.notify_one();
+            true
+        });
+    }
+
     fn queues(&self) -> MutexGuard<'_, Vec<Weak<Queue>>> {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -99,20 +132,43 @@ impl EventReceiver {
     /// The next event, waited for; none when the run is over and all are read.
     pub async fn recv(&mut self) -> Option<RunEvent> {
         loop {
-            {
-                let mut waiting = self.0.waiting();
-                let event = waiting.next();
-                if event.is_some() || waiting.over {
-                    return event;
-                }
+            // Before the last one is read: nothing comes behind that.
+            let is_over = self.queue.waiting().over;
+            let event = self.try_recv();
+            if event.is_some() || is_over {
+                return event;
             }
-            self.0.more.notified().await;
+            self.queue.more.notified().await;
         }
     }
 
     /// The next event that is there already.
     pub fn try_recv(&mut self) -> Option<RunEvent> {
-        self.0.waiting().next()
+        loop {
+            let told = self.queue.waiting().next()?;
+            if let Some(event) = self.event(told) {
+                return Some(event);
+            }
+        }
+    }
+
+    fn event(&mut self, told: Told) -> Option<RunEvent> {
+        match told {
+            Told::Event(event) => {
+                if matches!(event.kind, EventKind::SessionEnded { .. }) {
+                    self.emitting.forget(&event.session);
+                }
+                Some(event)
+            }
+            Told::Emitted { at_ms, stream, piece } => {
+                let text = self.emitting.told(&stream, piece)?;
+                Some(RunEvent {
+                    at_ms,
+                    session: stream.session,
+                    kind: EventKind::Emit { text },
+                })
+            }
+        }
     }
 }
 
@@ -123,41 +179,64 @@ impl Queue {
 }
 
 impl Waiting {
-    fn take_in(&mut self, event: &RunEvent, cap: u64) {
-        let bytes = weight(event);
-        let crowded = event.kind.is_ephemeral() && self.events.len() >= EPHEMERAL;
+    fn take_in(&mut self, told: &Told, cap: u64) {
+        let bytes = told.weight();
+        let crowded = told.is_ephemeral() && self.told.len() >= EPHEMERAL;
         let full = self.bytes.saturating_add(bytes) > cap;
-        if (crowded || full) && !event.kind.is_last() {
+        if (crowded || full) && !told.is_last() {
             self.missed += 1;
             return;
         }
-        self.tell_missed(event);
+        self.tell_missed(told);
         self.bytes += bytes;
-        self.events.push_back(event.clone());
+        self.told.push_back(told.clone());
     }
 
     /// What was left out is told before what comes after it.
-    fn tell_missed(&mut self, next: &RunEvent) {
+    fn tell_missed(&mut self, next: &Told) {
         if self.missed > 0 {
-            let run = &next.session.run;
+            let (at_ms, session) = match next {
+                Told::Event(event) => (event.at_ms, &event.session),
+                Told::Emitted { at_ms, stream, .. } => (*at_ms, &stream.session),
+            };
+            let run = &session.run;
             let message = format!(
                 "{} events were missed here, since they were not read in time (limits.events); `show {run}` has the whole run",
                 std::mem::take(&mut self.missed)
             );
             let notice = RunEvent {
-                at_ms: next.at_ms,
+                at_ms,
                 session: run.root(),
                 kind: EventKind::Notice { message },
             };
-            self.bytes += weight(&notice);
-            self.events.push_back(notice);
+            let notice = Told::Event(notice);
+            self.bytes += notice.weight();
+            self.told.push_back(notice);
         }
     }
 
-    fn next(&mut self) -> Option<RunEvent> {
-        let event = self.events.pop_front()?;
-        self.bytes -= weight(&event);
-        Some(event)
+    fn next(&mut self) -> Option<Told> {
+        let told = self.told.pop_front()?;
+        self.bytes -= told.weight();
+        Some(told)
+    }
+}
+
+impl Told {
+    fn is_ephemeral(&self) -> bool {
+        matches!(self, Self::Event(event) if event.kind.is_ephemeral())
+    }
+
+    fn is_last(&self) -> bool {
+        matches!(self, Self::Event(event) if event.kind.is_last())
+    }
+
+    /// What it takes in memory.
+    fn weight(&self) -> u64 {
+        match self {
+            Self::Event(event) => weight(event),
+            Self::Emitted { piece, .. } => (FRAME + piece.len()) as u64,
+        }
     }
 }
 
@@ -194,7 +273,7 @@ mod tests {
             events: cap,
             ..Limits::default()
         };
-        (Events::new(&limits), RunId::random().root())
+        (Events::new(&limits, &Secrets::none()), RunId::random().root())
     }
 
     fn log(message: &str) -> EventKind {

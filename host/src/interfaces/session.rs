@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::bindings::{session, types};
 use crate::error::Refusal;
-use crate::event::EventKind;
+use crate::event::{EventKind, Piece};
 use crate::interfaces::{State, redact_report};
 use crate::session::call::{Call, Look, Missed};
 use crate::session::codec;
@@ -88,15 +88,16 @@ pub(super) fn log(guest: &Guest, level: &str, message: &str, more: usize) -> was
     Ok(())
 }
 
-/// Writes a piece of what a guest emits, and tells what can be told of it. It is written though that may be nothing: a guest sees what a record costs, of
-/// the journal and of time.
-async fn emit(guest: &Guest, piece: Emitted) -> Result<(), End> {
-    if guest.note(NoteKind::Emit, piece.body())? {
+/// Writes that a guest emitted a piece, and hands it to whoever tells people. It is written though nothing of it may be told by that: a guest sees what a
+/// record costs, of the journal and of time.
+async fn emit(guest: &Guest, written: Emitted, piece: Piece) -> Result<(), End> {
+    let events = &guest.session.run.events;
+    if guest.note(NoteKind::Emit, written.body())? {
         guest.flush(Sync::Durable).await?;
-        let text = piece.told;
-        if !text.is_empty() {
-            guest.session.event(EventKind::Emit { text });
-        }
+        events.emit(&guest.stream, piece);
+    } else if !guest.is_again {
+        // A process before this one told it.
+        events.emit(&guest.stream, piece.told_before());
     }
     Ok(())
 }
@@ -107,7 +108,7 @@ async fn emit(guest: &Guest, piece: Emitted) -> Result<(), End> {
 /// What would end the guest.
 pub async fn end_emit(guest: &Guest) -> Result<(), End> {
     match guest.last_emit() {
-        Some(rest) => emit(guest, rest).await,
+        Some(rest) => emit(guest, rest, Piece::End).await,
         None => Ok(()),
     }
 }
@@ -149,8 +150,8 @@ impl session::Host for State {
 
     async fn emit(&mut self, text: String) -> wasmtime::Result<()> {
         self.guest.enter()?;
-        let piece = self.guest.next_emit(&text);
-        Ok(emit(&self.guest, piece).await?)
+        let written = self.guest.next_emit(&text);
+        Ok(emit(&self.guest, written, Piece::Next(text)).await?)
     }
 
     async fn checkpoint(&mut self, report: types::Report) -> wasmtime::Result<()> {

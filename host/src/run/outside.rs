@@ -36,7 +36,7 @@ pub(super) fn context(host: &Host, toolbox: Toolbox, seed: [u8; 32], secrets: Ru
     Arc::new(RunContext {
         id: RunId::random(),
         keeping: Keeping::Nothing,
-        events: Events::new(&host.config.limits),
+        events: Events::new(&host.config.limits, &secrets.known),
         ledger: Ledger::new(Caps::default()),
         limits: host.config.limits.clone(),
         models: Catalogue::empty(),

@@ -174,7 +174,7 @@ impl Host {
         Arc::new(RunContext {
             id: id.clone(),
             keeping: Keeping::Record(store.clone()),
-            events: Events::new(&limits),
+            events: Events::new(&limits, &Secrets::none()),
             ledger: Ledger::new(Caps::default()),
             egress: Arc::new(self.egress.under(&limits)),
             limits,

@@ -132,7 +132,7 @@ impl Host {
         Arc::new(RunContext {
             id,
             keeping,
-            events: Events::new(&shared.limits),
+            events: Events::new(&shared.limits, &ready.secrets.known),
             ledger: Ledger::new(ready.tree),
             limits: shared.limits.clone(),
             models: ready.models.clone(),

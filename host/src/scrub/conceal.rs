@@ -141,6 +141,17 @@ impl Secrets {
         text.floor_char_boundary(self.end(text.as_bytes(), hidden.unwrap_or(0)))
     }
 
+    /// Where a text is cut at `at`, or behind it where a secret goes over that. Less than a whole one has no say.
+    pub fn cut(&self, text: &str, at: usize) -> usize {
+        let at = text.ceil_char_boundary(at);
+        if self.is_empty() {
+            return at;
+        }
+        let places = joined(self.matches(text.as_bytes()));
+        let over = places.iter().find(|(place, _)| place.start < at && at < place.end);
+        over.map_or(at, |(place, _)| text.ceil_char_boundary(place.end))
+    }
+
     /// Where bytes end that go on, if a secret may begin there: not before `hidden`, the end of one that is known.
     fn end(&self, bytes: &[u8], hidden: usize) -> usize {
         let begun = self.rules().forbidden().begun(bytes, &mut View::default());
@@ -311,6 +322,20 @@ mod tests {
                     assert_eq!(cut(&right), cut(&wrong), "{begun} {beyond}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_text_is_cut_behind_a_secret_and_nowhere_in_it() {
+        let text = format!("é{VALUE}é{}", &VALUE[..9]);
+        let (begins, ends) = (2, 2 + VALUE.len());
+        for at in 0..=text.len() {
+            let expected = match at {
+                1 => begins,
+                at if begins < at && at < ends => ends,
+                at => text.ceil_char_boundary(at),
+            };
+            assert_eq!(secrets().cut(&text, at), expected, "{at}");
         }
     }
 

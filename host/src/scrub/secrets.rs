@@ -128,12 +128,12 @@ impl Secrets {
     pub fn beginning<'a>(&self, text: &'a str, most: usize) -> (Cow<'a, str>, usize) {
         let near = text::prefix(text, most.saturating_add(BEHIND));
         let behind = text.len() - near.len();
-        let clean = self.without_secrets(near);
-        // At the end of what is looked at there may be less than a whole one.
-        let known = match behind {
-            0 => clean.len(),
-            _ => clean.len().saturating_sub(BEHIND),
+        // At the end of what is looked at there may be less than a whole one: with what can't be seen in it, it would be longer than any.
+        let (clean, open) = match behind {
+            0 => (self.without_secrets(near), 0),
+            _ => (self.redact(near), BEHIND),
         };
+        let known = clean.len().saturating_sub(open);
         let kept = text::prefix(&clean, known.min(most)).len();
         let missing = clean.len() - kept + behind;
         let clean = match clean {

@@ -1,6 +1,6 @@
-//! What a guest emits, on its way to people and into the journal: piece by piece and without secrets, one of which may begin in one piece and end in
-//! another. How much of a piece is told at once hangs on where a secret may begin. What it counts as doesn't: a guest sees that, and would learn how far
-//! a guess is right.
+//! What a guest emits, on its way into the journal: piece by piece and without secrets, one of which may begin in one piece and end in another. So what is
+//! written stays behind what came, by as much as any secret may take up, whatever stands there: a guest sees what a piece counts as and how long it takes,
+//! and would learn how far a guess is right. People are told sooner, where no guest waits: see [`Events::emit`](crate::event::Events::emit).
 
 use crate::scrub::Secrets;
 
@@ -10,7 +10,7 @@ const MARK: u8 = 0xFF;
 /// What one instance emits.
 #[derive(Debug, Default)]
 pub(super) struct Emits {
-    /// What is not told yet: a secret may begin in it.
+    /// What is not written yet: a secret may begin in it.
     held: String,
     /// Something was emitted.
     any: bool,
@@ -19,20 +19,24 @@ pub(super) struct Emits {
 /// What is written down of one piece, or at the end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Emitted {
-    /// What is told of it and of what was held before it, without secrets.
+    /// What is told by it, of it and of what was held before it, without secrets.
     pub told: String,
     /// The bytes that it counts as.
     pub counted: u32,
 }
 
 impl Emits {
-    /// The next piece. The end of it in which a secret may begin is told with the one behind it.
+    /// The next piece.
     pub(super) fn next(&mut self, secrets: &Secrets, piece: &str) -> Emitted {
         self.any = true;
         self.held.push_str(piece);
-        let settled = secrets.settled(&self.held);
-        let rest = self.held.split_off(settled);
-        let told = std::mem::replace(&mut self.held, rest);
+        let behind = secrets.longest();
+        let mut told = String::new();
+        // Of many small pieces, not each is searched with all that is held.
+        if self.held.len() > 2 * behind {
+            let rest = self.held.split_off(secrets.cut(&self.held, self.held.len() - behind));
+            told = std::mem::replace(&mut self.held, rest);
+        }
         // What stands for a secret may be longer than it. For one that goes over an edge a record's overhead has room.
         let longest = piece.len().max(secrets.without_secrets(piece).len());
         Emitted {
@@ -41,8 +45,7 @@ impl Emits {
         }
     }
 
-    /// The rest, where nothing more comes. There is one wherever something was emitted, though nothing may be left of it: whether a secret may have begun
-    /// at its end is nothing that a record more or less shall tell.
+    /// The rest, where nothing more comes. There is one wherever something was emitted, though nothing may be left of it.
     pub(super) fn last(&mut self, secrets: &Secrets) -> Option<Emitted> {
         let told = std::mem::take(&mut self.held);
         std::mem::take(&mut self.any).then(|| Emitted {

@@ -30,11 +30,23 @@ const PERCENT: [(&str, &str); 8] = [
     ("-._~$&+=:@", "%20"),
 ];
 
-/// What encoders for JSON escape without need; U+007F in it means all that isn't ASCII. The last two are .NET's and Gson's.
-const JSON: [&str; 7] = ["", "/", "<>&", "\u{7f}", "/\u{7f}", "\"<>&'+`\u{7f}", "<>&='"];
+/// What encoders for JSON escape without need; U+007F in it means all that isn't ASCII. The last five are .NET's, Gson's, Flask's, Symfony's, and Django's for
+/// scripts.
+const JSON: [&str; 10] = [
+    "",
+    "/",
+    "<>&",
+    "\u{7f}",
+    "/\u{7f}",
+    "\"<>&'+`\u{7f}",
+    "<>&='",
+    "<>&'\u{7f}",
+    "\"/<>&'\u{7f}",
+    "\"\\<>&'=-;`",
+];
 
 /// What encoders for HTML and XML escape beside `&`, `<` and `>`, and how.
-const HTML: [&[(char, &str)]; 12] = [
+const HTML: [&[(char, &str)]; 14] = [
     // Texts, and attributes between double quotes.
     &[],
     &[('"', "&quot;")],
@@ -60,6 +72,16 @@ const HTML: [&[(char, &str)]; 12] = [
     &[
         ('"', "&quot;"),
         ('\'', "&#39;"),
+        ('/', "&#x2F;"),
+        ('=', "&#x3D;"),
+        ('`', "&#x60;"),
+    ],
+    // ASP.NET's Razor; ESAPI.
+    &[('"', "&quot;"), ('\'', "&#x27;"), ('+', "&#x2B;")],
+    &[
+        ('"', "&quot;"),
+        ('\'', "&#x27;"),
+        ('+', "&#x2B;"),
         ('/', "&#x2F;"),
         ('=', "&#x3D;"),
         ('`', "&#x60;"),
@@ -181,7 +203,7 @@ fn json(text: &str, escaped: &str) -> Zeroizing<String> {
     build(text.len() * 6, |out| {
         for c in text.chars() {
             match c {
-                '"' if escaped.contains(c) => push_unicode(out, c),
+                '"' | '\\' if escaped.contains(c) => push_unicode(out, c),
                 '"' | '\\' => out.extend(['\\', c]),
                 '/' if escaped.contains('/') => out.push_str("\\/"),
                 '\n' => out.push_str("\\n"),

@@ -81,7 +81,7 @@ fn run() -> Arc<RunContext> {
     Arc::new(RunContext {
         id: RunId::random(),
         keeping: Keeping::Nothing,
-        events: Events::new(&limits),
+        events: Events::new(&limits, &Secrets::none()),
         ledger: Ledger::new(Caps::default()),
         models: Catalogue::new(&config, &|_| None, &limits).expect("models"),
         aliases: MODELS[1..].iter().map(alias).collect(),
