@@ -34,12 +34,17 @@ pub(crate) fn cases() -> Vec<Case> {
     // A06
     all.extend(waiting::agents());
     all.extend([waiting::sleeps(), waiting::standard_input(), waiting::one_another()]);
-    // A08, A10, A11
+    // A08, A10, A11, A24
     all.extend(room::stacks());
     all.extend(room::measured());
     all.extend(room::initial_memory());
     all.extend(room::tables());
-    all.extend([room::calls_itself(), room::brackets(), room::initial_elements()]);
+    all.extend([
+        room::calls_itself(),
+        room::brackets(),
+        room::initial_elements(),
+        room::left(),
+    ]);
     // A12, A14
     all.extend(values::no_texts());
     all.extend(values::long_texts());
