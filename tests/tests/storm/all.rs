@@ -91,13 +91,9 @@ pub(crate) fn cases() -> Vec<Case> {
     all.extend(texts::grown());
     all.extend(texts::schemas());
     all.extend(texts::manifests());
-    all.extend([
-        texts::arguments(),
-        texts::same_arguments(),
-        texts::result(),
-        texts::endless(),
-        texts::grows(),
-    ]);
+    all.extend(texts::endless());
+    all.extend(texts::growing());
+    all.extend([texts::arguments(), texts::same_arguments(), texts::result()]);
     // A19
     all.extend(compiling::too_many());
     all.push(compiling::endless());

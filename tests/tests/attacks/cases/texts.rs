@@ -125,28 +125,33 @@ pub(crate) fn elsewhere(server: &Serves) -> [Case; 3] {
     })
 }
 
-/// A schema that refers to itself below each value, and a value that fits it all the way down but for the last.
-pub(crate) fn endless() -> Case {
+/// A schema that is itself and nothing else; and one that refers to itself below each value, with a value that fits it all the way down but for the last.
+pub(crate) fn endless() -> [Case; 2] {
     let tree = r##"{"type":"object","properties":{"a":{"$ref":"#"}},"additionalProperties":false}"##;
     let wrong = (0..60).fold(json!({ "b": 1 }), |inner, _| json!({ "a": inner }));
-    called(tree, &wrong).fails("invalid-input", &[NO_FIT])
+    [
+        called(r##"{"$ref":"#"}"##, &json!({})).refused(&["it refers to itself for the same value"]),
+        called(tree, &wrong).fails("invalid-input", &[NO_FIT]),
+    ]
 }
 
-/// A schema of so many levels, each of which asks the next one twice; the last fits nothing.
-pub(crate) fn levels(count: usize) -> String {
-    let mut defs: serde_json::Map<String, Value> = (0..count)
-        .map(|at| {
-            let next = json!({ "$ref": format!("#/$defs/l{}", at + 1) });
-            (format!("l{at}"), json!({ "anyOf": [next, next] }))
-        })
-        .collect();
-    defs.insert(format!("l{count}"), json!(false));
-    json!({ "type": "object", "$defs": defs, "properties": { "a": { "$ref": "#/$defs/l0" } } }).to_string()
-}
-
-/// One of a few levels, to the end of each.
-pub(crate) fn grows() -> Case {
-    called(&levels(3), &json!({ "a": 1 })).fails("invalid-input", &[NO_FIT])
+/// Schemas that grow as they are followed: each level asks the next one twice, and the last fits nothing. Of a few levels, and of many.
+pub(crate) fn growing() -> [Case; 2] {
+    let levels = |count: usize| {
+        let mut defs: serde_json::Map<String, Value> = (0..count)
+            .map(|at| {
+                let next = json!({ "$ref": format!("#/$defs/l{}", at + 1) });
+                (format!("l{at}"), json!({ "anyOf": [next, next] }))
+            })
+            .collect();
+        defs.insert(format!("l{count}"), json!(false));
+        let schema = json!({ "type": "object", "$defs": defs, "properties": { "a": { "$ref": "#/$defs/l0" } } });
+        called(&schema.to_string(), &json!({ "a": 1 }))
+    };
+    [
+        levels(3).fails("invalid-input", &[NO_FIT]),
+        levels(60).refused(&["the schema of odd", "limits.json.schema_steps"]),
+    ]
 }
 
 /// Patterns made to be slow: those that are matched in a time that grows with the text alone, and those that are none of ours.
