@@ -105,7 +105,7 @@ pub(crate) fn rude_answers() -> Vec<String> {
         );
         head + &body
     };
-    answers.map(whole).to_vec()
+    answers.map(whole).into()
 }
 
 /// A provider that gives one of them.
