@@ -25,7 +25,7 @@ pub type Target = fn(&[u8]);
 pub const TARGETS: [(&str, Target, &[&[u8]]); 15] = [
     ("manifest", manifest, &[MANIFEST]),
     ("manifest-section", manifest_section, &[IN_COMPONENT, IN_MODULE]),
-    ("component", component, &[b"\0asm\x0d\0\x01\0", b"\0asm\x01\0\0\0"]),
+    ("component", component, &[COMPONENT, b"\0asm\x01\0\0\0"]),
     (
         "grant",
         grant,
@@ -79,6 +79,8 @@ const MANIFEST: &[u8] = b"name = \"a\"\ntoolset = \"t\"\n[[wants]]\ngrant = \"ne
 /// A component with a manifest, and one with a module that has it.
 const IN_COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0\0\x1a\x0fhermes:manifestname = \"x\"";
 const IN_MODULE: &[u8] = b"\0asm\x0d\0\x01\0\x01\x24\0asm\x01\0\0\0\0\x1a\x0fhermes:manifestname = \"x\"";
+/// A component with a part of each kind: what `tests/fuzz/component.wat` says.
+const COMPONENT: &[u8] = include_bytes!("../../tests/fuzz/corpus/component/toolset.wasm");
 /// A note of a run's root, and an entry of its blackboard, as the journal encodes them.
 const NOTE: &[u8] = b"\x01\x07\x0a0123456789\0\x01\0\0\x02hi\x09";
 const ENTRY: &[u8] = b"\x01\x05notes\x01k\x01\0\x0atext/plain\x02hi\x04root\x01\x0a0123456789\0\x01\0\x03\x09";
@@ -310,6 +312,19 @@ mod tests {
         }
         let there = manifest.matches("[[bin]]").count();
         assert_eq!(there, TARGETS.len(), "tests/fuzz has others");
+    }
+
+    /// Else no mutation of it would reach what lies inside.
+    #[test]
+    fn the_component_to_begin_with_is_a_good_one() {
+        let text = include_str!("../../tests/fuzz/component.wat");
+        assert!(
+            hermes_tests::guests::assemble(text, &[]) == COMPONENT,
+            "it is another text's"
+        );
+        let outline = check(COMPONENT, &Limits::default()).expect("a good component");
+        assert_eq!(outline.exports, ["hermes:plugin/toolset@0.1.0"]);
+        assert_eq!(outline.producers, ["x 1"]);
     }
 
     #[test]

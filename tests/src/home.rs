@@ -154,6 +154,14 @@ impl Home {
         self.printed.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Says how many bytes the instances of a command may hold together that has ended: whether they do is asked with all else ([`crate::well`]).
+    #[track_caller]
+    pub fn holds(&self, output: &Output, bytes: u64) {
+        let mut all = self.printed.lock().unwrap_or_else(PoisonError::into_inner);
+        let its = all.iter_mut().find(|(_, kept)| kept.ended == output.ended);
+        its.expect("a command of this home").1.instances = bytes;
+    }
+
     /// Where a command puts what it printed.
     pub(crate) fn prints(&self) -> Printed {
         Arc::clone(&self.printed)

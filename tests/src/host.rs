@@ -20,6 +20,10 @@ pub const PASSIVATE: &str = "HERMES_TEST_PASSIVATE";
 /// No command of a test may take longer: this is a net, not a measure. Python's first compile alone takes half of it.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
+/// What the instances of a command hold together at most of which nothing else is said, in bytes: an agent's and one that it calls or spawns, each as
+/// large as `limits.memory` lets it be. Most hold far less.
+const INSTANCES: u64 = 2 * (64 << 20);
+
 /// The repository's root.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
@@ -270,6 +274,7 @@ impl Process {
             code: status.code(),
             took: ended - self.started,
             peak_kib,
+            instances: INSTANCES,
             ended,
         };
         let mut all = self.printed.lock().unwrap_or_else(PoisonError::into_inner);

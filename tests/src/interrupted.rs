@@ -1,4 +1,4 @@
-//! A run whose process was killed while its model answered, and one that is taken up while another process reads it.
+//! Runs whose process was stopped or killed while their model was asked, and one that is taken up while another process reads it.
 
 use std::time::{Duration, Instant};
 
@@ -31,6 +31,25 @@ pub fn killed() -> (ModelServer, Home, String) {
     process.signal(Signal::KILL);
     process.finish();
     (server, home, run)
+}
+
+/// Starts `host`, whose run asks its model, which is silent, and stops its process by this signal then. The run.
+#[track_caller]
+pub fn stopped(home: &Home, server: &ModelServer, host: Host, signal: Signal) -> String {
+    let process = host.start();
+    server.wait_for(1, LONG);
+    process.signal(signal);
+    let output = process.finish();
+    let code = if signal == Signal::KILL { None } else { Some(130) };
+    assert_eq!(output.code, code, "{output:?}");
+    home.newest_run()
+}
+
+/// What a resume of the run with these arguments printed.
+#[track_caller]
+pub fn resumed(home: &Home, run: &str, arguments: &[&str]) -> Output {
+    let host = home.host().args(["resume", run, "--output", "json"]);
+    host.args(arguments).output()
 }
 
 /// Starts `host`, which reads the run, and stops it where its shim delays it first. It goes on when another process has taken the run up and brought it to

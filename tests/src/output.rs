@@ -17,8 +17,10 @@ pub struct Output {
     pub code: Option<i32>,
     /// From start to end.
     pub took: Duration,
-    /// The most memory that it held, in KiB, as last seen a moment before its end.
+    /// The most memory that it held, in KiB, as last seen a moment before its end. What programs held that it started is not in it.
     pub peak_kib: u64,
+    /// What its instances may hold together, in bytes ([`crate::Home::holds`]).
+    pub instances: u64,
     /// When it had ended.
     pub ended: Instant,
 }

@@ -1,14 +1,17 @@
-//! Whether a home's host is well after what was done to it: it works as ever, has left nothing behind, and what it keeps is whole and clean.
+//! Whether a home's host is well after what was done to it: it works as ever, has left nothing behind, no command of it has held too much, and what it
+//! keeps is whole and clean.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::model::Format;
 use crate::output::slack;
-use crate::{Home, Host, Output, Script, Turn, clean};
+use crate::{Home, Host, ModelServer, Output, Script, Turn, clean};
 
 /// What the canary asks its model.
 const ASKED: &str = "CANARY: how do you sing?";
@@ -24,6 +27,9 @@ const CANARY: Duration = Duration::from_secs(2);
 
 /// What a host says that compiles what the canary needs. That takes as long as it takes.
 const COMPILES: &str = "getting ready; plugins that are new here are compiled once";
+
+/// Memory that a process may hold beside what it holds when nothing attacks it, and beside its instances'.
+const BESIDE_KIB: u64 = 32 << 10;
 
 /// More runs than any home has.
 const ALL: &str = "10000";
@@ -78,22 +84,48 @@ pub fn is_well_by(home: &Home, interrupted: &[&str], host: &dyn Fn() -> Host, si
     assert!(rows().all(|row| row["state"] != "fail"), "{doctor}");
     for (line, output) in home.printed() {
         clean::printed(home.folder(), &line, &output);
+        is_held(&line, &output);
     }
     clean::kept(home);
+}
+
+/// Panics where a command held more than an idle one, what its instances may, and a little beside that.
+#[track_caller]
+pub fn is_held(line: &str, output: &Output) {
+    let most = idle_kib() + output.instances / 1024 + BESIDE_KIB;
+    let held = output.peak_kib;
+    assert!(held <= most, "{line} held {held} KiB, and may hold {most}");
+}
+
+/// What a process holds that nothing attacks, in KiB.
+fn idle_kib() -> u64 {
+    static IDLE: OnceLock<u64> = OnceLock::new();
+    *IDLE.get_or_init(|| {
+        let server = ModelServer::start(canary());
+        let home = Home::with_model(&server, Format::OpenAi);
+        sung(&|| home.host()).peak_kib
+    })
 }
 
 /// A run of two completions and a tool call has the answer that it always has, in time.
 #[track_caller]
 fn answers(host: &dyn Fn() -> Host) {
-    let sung = || {
-        let output = host().probe(&json!({ "steps": [sings()] })).output();
-        assert_eq!(output.code, Some(0), "{output:?}");
-        sang(&output.seen()[0]);
-        output
+    let first = sung(host);
+    let output = if first.stderr.contains(COMPILES) {
+        sung(host)
+    } else {
+        first
     };
-    let first = sung();
-    let output = if first.stderr.contains(COMPILES) { sung() } else { first };
     assert!(output.took < CANARY + slack(), "the canary took {:?}", output.took);
+}
+
+/// What a canary's command printed.
+#[track_caller]
+fn sung(host: &dyn Fn() -> Host) -> Output {
+    let output = host().probe(&json!({ "steps": [sings()] })).output();
+    assert_eq!(output.code, Some(0), "{output:?}");
+    sang(&output.seen()[0]);
+    output
 }
 
 /// The canary's model: it calls the tool that runs a script, and says what came of it.

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use hermes_tests::changed::{rebuilt, saying, wanting};
 use hermes_tests::child::{ChildSpec, join};
+use hermes_tests::interrupted::{self, stopped};
 use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
 use hermes_tests::output::{message, refusal};
 use hermes_tests::program::{ask, steps};
@@ -1043,13 +1044,9 @@ fn a_backup_has_the_approvals() {
 fn resumed(home: &Home, server: &ModelServer, step: &Value, between: impl FnOnce()) -> Value {
     let call = json!({ "do": "call", "name": "probe", "arguments": { "steps": [step] } });
     let host = home.host().args(["--tool", "weather"]);
-    let process = host.probe(&steps(&[ask("1"), call])).start();
-    server.wait_for(1, LONG);
-    process.signal(Signal::INT);
-    process.finish().expect(130);
+    let run = stopped(home, server, host.probe(&steps(&[ask("1"), call])), Signal::INT);
     between();
-    let resume = home.host().args(["resume", &home.newest_run(), "--output", "json"]);
-    inside(&resume.output().expect(0).seen()[1])
+    inside(&interrupted::resumed(home, &run, &[]).expect(0).seen()[1])
 }
 
 #[test]
@@ -1121,8 +1118,8 @@ fn killed_in_a_call(arguments: &[&str]) -> (Value, usize) {
     asked.recv_timeout(LONG).unwrap();
     process.signal(Signal::KILL);
     process.finish();
-    let resume = home.host().args(["resume", &home.newest_run(), "--output", "json"]);
-    let seen = resume.output().expect(0).seen().remove(0);
+    let resumed = interrupted::resumed(&home, &home.newest_run(), &[]).expect(0);
+    let seen = resumed.seen().remove(0);
     (seen, 1 + asked.try_iter().count())
 }
 

@@ -8,6 +8,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use hermes_tests::child::{ChildSpec, inside, join};
+use hermes_tests::interrupted::{resumed, stopped};
 use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
 use hermes_tests::output::refusal;
 use hermes_tests::program::{ask, open, put, steps};
@@ -654,22 +655,15 @@ fn a_resume_that_takes_rights_away_shows_in_them() {
         ask("1"),
         fetch(&format!("http://{site}/page")),
     ]);
-    let process = home.host().args(["--allow", &net]).probe(&program).start();
-    server.wait_for(1, LONG);
-    process.signal(Signal::KILL);
-    process.finish();
-    let run = home.newest_run();
+    let host = home.host().args(["--allow", &net]).probe(&program);
+    let run = stopped(&home, &server, host, Signal::KILL);
     let rows = audit(&home, &run);
     assert_eq!(
         lines(&home, &rows),
         ["probe ask llm test/test-model", "probe read blackboard notes/k"],
         "with the intent"
     );
-    let output = home
-        .host()
-        .args(["resume", &run, "--deny", "net", "--output", "json"])
-        .output()
-        .expect(0);
+    let output = resumed(&home, &run, &["--deny", "net"]).expect(0);
     let denied = output.json()["denied"].clone();
     assert_eq!(denied.as_array().unwrap().len(), 1, "{denied}");
     let rows = audit(&home, &run);
@@ -690,16 +684,9 @@ fn denials_met_before_a_crash_are_on_the_page_at_the_end() {
     let home = Home::with_model(&server, Format::OpenAi);
     let recall = json!({ "do": "recall", "layer": "Task", "query": "x", "limit": 1 });
     let program = steps(&[recall.clone(), ask("1"), recall]);
-    let process = home.host().args(["--deny", "lessons"]).probe(&program).start();
-    server.wait_for(1, LONG);
-    process.signal(Signal::KILL);
-    process.finish();
-    let run = home.newest_run();
-    let output = home
-        .host()
-        .args(["resume", &run, "--output", "json"])
-        .output()
-        .expect(0);
+    let host = home.host().args(["--deny", "lessons"]).probe(&program);
+    let run = stopped(&home, &server, host, Signal::KILL);
+    let output = resumed(&home, &run, &[]).expect(0);
     let denied = output.json()["denied"].clone();
     assert_eq!(
         (denied.as_array().unwrap().len(), &denied[0]["count"]),
@@ -738,11 +725,7 @@ fn a_call_that_was_cut_short_is_told_as_one_whose_uses_may_be_missing() {
     }
     process.signal(Signal::KILL);
     process.finish();
-    let output = home
-        .host()
-        .args(["resume", &run, "--output", "json"])
-        .output()
-        .expect(0);
+    let output = resumed(&home, &run, &[]).expect(0);
     assert_eq!(refusal(&output.seen()[0]).as_deref(), Some("interrupted"));
     let rows = audit(&home, &run);
     assert_eq!(row(&rows, &[("way", json!("read"))])["target"], "/papers/a");

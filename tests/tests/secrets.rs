@@ -5,11 +5,11 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::PathBuf;
-use std::time::Duration;
 
 use hermes_tests::child::{ChildSpec, inside, join};
 use hermes_tests::clean::html;
 use hermes_tests::home::{KEY, KEY_VARIABLE};
+use hermes_tests::interrupted::{resumed, stopped};
 use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
 use hermes_tests::output::{in_call, message, refusal};
 use hermes_tests::program::{ask, said, steps};
@@ -23,7 +23,6 @@ use serde_json::{Value, json};
 const CANARY: &str = "Kq7zT0pW4nXv9LsB2mYc6RdG8hJf3AeU";
 /// What stands in their place.
 const HIDDEN: &str = "[secret x]";
-const LONG: Duration = Duration::from_secs(60);
 
 /// The canary as a program may hold it.
 fn marked(deep: usize) -> String {
@@ -380,6 +379,7 @@ fn a34_escapes_of_html_hide_a_secret_in_neither_direction() {
             );
         }
     }
+    is_well(&home);
 }
 
 #[test]
@@ -727,13 +727,14 @@ fn a34_a_journal_is_full_after_as_many_emits_whether_a_guess_is_right() {
         ended(99).expect(0);
         ended(100).expect(3).says(&["100 records (limits.journal_records)"]);
     }
+    is_well(&home);
 }
 
 #[test]
 fn a34_a_resume_comes_to_the_same_whether_a_guess_is_right() {
     let emit = |text: &str| json!({ "do": "emit", "text": text });
     for [right, wrong] in right_and_wrong() {
-        let resumed = |guess: &str| {
+        let told = |guess: &str| {
             let script = Script::from([Turn::fault(Fault::StallMidStream)]).then(Turn::text("go on"));
             let (server, home) = home(script);
             set(&home, "x", CANARY, &[]).expect(0);
@@ -742,25 +743,18 @@ fn a34_a_resume_comes_to_the_same_whether_a_guess_is_right() {
             program.extend(meters());
             program.push(emit("!!!"));
             program.extend(meters());
-            let process = home.host().probe(&steps(&program)).start();
-            server.wait_for(1, LONG);
-            process.signal(Signal::KILL);
-            process.finish();
-            let run = home.newest_run();
-            let output = home
-                .host()
-                .args(["resume", &run, "--output", "json"])
-                .output()
-                .expect(0);
+            let run = stopped(&home, &server, home.host().probe(&steps(&program)), Signal::KILL);
+            let output = resumed(&home, &run, &[]).expect(0);
             assert_kept(&home, &[&output]);
             let metered: Vec<Value> = output.seen().into_iter().filter(|seen| seen["ok"].is_u64()).collect();
             assert_eq!(metered.len(), 10, "{}", output.stdout);
             let notes = said(&home.shown(&run)["agents"][0]).into_iter();
             let words: String = notes.filter(|(kind, _)| kind == "emit").map(|(_, text)| text).collect();
             assert_eq!(words, format!("~{0}!!!{0}!!!", &guess[..20]), "all of it is told, once");
+            is_well(&home);
             (metered, output.spent("journal_bytes"))
         };
-        assert_eq!(resumed(&right), resumed(&wrong));
+        assert_eq!(told(&right), told(&wrong));
     }
 }
 
@@ -799,6 +793,7 @@ fn a34_the_audit_of_a_request_costs_as_much_whether_a_guess_is_right() {
             assert_eq!(seen(&right), seen(&wrong), "{allow:?}");
         }
     }
+    is_well(&home);
 }
 
 #[test]
@@ -1261,24 +1256,15 @@ fn a_resume_reads_a_secret_anew() {
     set(&home, "x", CANARY, &[]).expect(0);
     let site = Site::start(|asked| ok(&asked.bytes));
     let program = steps(&[ask("wait"), in_tool(&[fetch(&site.url("/"))])]);
-    let process = host(&home, &refs(&both(&site))).probe(&program).start();
-    server.wait_for(1, LONG);
-    process.signal(Signal::TERM);
-    process.finish().expect(130);
-    let run = home.newest_run();
-    let resume = |run: &str, arguments: &[&str]| {
-        home.host()
-            .args(["resume", run, "--output", "json"])
-            .args(arguments)
-            .output()
-    };
+    let host = host(&home, &refs(&both(&site))).probe(&program);
+    let run = stopped(&home, &server, host, Signal::TERM);
     home.host().args(["secret", "remove", "x"]).output().expect(0);
-    resume(&run, &[])
+    resumed(&home, &run, &[])
         .expect(2)
         .says(&["there is no secret x", "hermes-host secret set x"]);
     assert_eq!(site.asked().len(), 0);
     set(&home, "x", "rotated-0123456789", &[]).expect(0);
-    let output = resume(&run, &[]).expect(0);
+    let output = resumed(&home, &run, &[]).expect(0);
     assert!(output.seen()[1].to_string().contains(HIDDEN), "{}", output.stdout);
     assert_eq!(site.asked()[0].header("authorization"), ["Bearer rotated-0123456789"]);
     // It is found again in a replay that has no secrets.
@@ -1294,16 +1280,10 @@ fn a_resume_goes_on_without_a_secret() {
     set(&home, "x", CANARY, &[]).expect(0);
     let site = echo();
     let program = steps(&[ask("wait"), in_tool(&[fetch(&site.url("/"))])]);
-    let process = host(&home, &refs(&both(&site))).probe(&program).start();
-    server.wait_for(1, LONG);
-    process.signal(Signal::TERM);
-    process.finish().expect(130);
+    let host = host(&home, &refs(&both(&site))).probe(&program);
+    let run = stopped(&home, &server, host, Signal::TERM);
     home.host().args(["secret", "remove", "x"]).output().expect(0);
-    let run = home.newest_run();
-    home.host()
-        .args(["resume", &run, "--deny", "secret", "--output", "json"])
-        .output()
-        .expect(0);
+    resumed(&home, &run, &["--deny", "secret"]).expect(0);
     assert!(site.asked()[0].header("authorization").is_empty());
 }
 

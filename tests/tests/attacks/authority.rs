@@ -229,69 +229,20 @@ fn a30_a_child_gets_nothing_that_its_parent_has_not() {
 #[test]
 fn a30_an_empty_set_is_nothing_and_a_deeper_one_no_more() {
     let site = Site::new();
-    site.home.write("papers/a.txt", "words");
-    let looks = [
-        json!({ "do": "list-tools" }),
-        call(&[json!({ "do": "folders" })]),
-        json!({ "do": "open", "name": "notes" }),
-        json!({ "do": "models" }),
-        ChildSpec::probe(&steps(&[])).with("toolsets", json!(["wasi"])).spawn(),
-    ];
-    // All that can be taken away is; what a child then gives its own child is no more.
-    let none = json!([
-        "fs:none",
-        "net:none",
-        "llm:none",
-        "blackboard:none",
-        "delegation:none",
-        "lessons:none"
-    ]);
-    let bare = ChildSpec::probe(&steps(&looks)).with("grants", none);
-    let given = ChildSpec::probe(&steps(&looks)).with("toolsets", json!(["wasi"]));
-    let program = [bare.spawn(), join(0), given.spawn(), join(1)];
-    let host = agent(site.host()).args(["--allow", "fs:./papers"]);
-    let attacked = site.attack(host.probe(&steps(&program)));
-    assert_eq!(attacked.output.code, Some(0), "{:?}", attacked.output);
-    let seen = attacked.output.seen();
-    let bare = inside(&seen[1]);
-    assert_eq!((&bare[0]["ok"], &bare[3]["ok"]), (&json!([]), &json!([])));
-    let refused: Vec<_> = [1, 2, 4]
-        .iter()
-        .map(|n| refusal(&bare[*n]).unwrap_or_default())
-        .collect();
-    assert_eq!(refused, ["not-found", "denied", "denied"], "{bare:?}");
-    let given = inside(&seen[3]);
-    let refused: Vec<_> = [1, 2, 4]
-        .iter()
-        .map(|n| refusal(&given[*n]).unwrap_or_default())
-        .collect();
-    assert_eq!(refused, ["", "denied", ""], "{given:?}");
+    site.tries(&cases::authority::empty_set());
     site.is_well();
 }
 
 #[test]
 fn a30_the_hosts_own_folder_is_never_granted() {
     let site = Site::new();
-    let (home, work) = (site.home.path(), site.home.work());
-    fs::create_dir_all(home.join("plugins")).unwrap();
-    symlink(home.join("host"), work.join("innocent")).unwrap();
-    let grant = |folder: String| site.attack(site.host().args(["--allow", &folder]).probe(&json!({})));
-    for folder in [
-        home.clone(),
-        home.join("host"),
-        home.join("host/cache"),
-        home.join("plugins/../host"),
-        home.parent().unwrap().to_path_buf(),
-        work.join("innocent"),
-        work.join("../home/host"),
-    ] {
-        for access in ["", ":rw"] {
-            grant(format!("fs:x={}{access}", folder.display()))
-                .refused(&["the host's own state"])
-                .of_kind("grant");
-        }
+    let work = site.home.work();
+    fs::create_dir_all(site.home.path().join("plugins")).unwrap();
+    for case in cases::authority::hosts_own() {
+        site.tries(&case);
     }
     // A project's settings may be read, and not written.
+    let grant = |folder: String| site.attack(site.host().args(["--allow", &folder]).probe(&json!({})));
     site.home.write("hermes.toml", "");
     site.home.write("sub/a.txt", "");
     for folder in [
@@ -337,6 +288,9 @@ fn a30_no_link_to_what_is_the_hosts_own_is_given_to_be_written() {
 #[test]
 fn a30_no_plugin_that_is_named_by_its_path_is_given_to_be_written() {
     let site = Site::new();
+    for case in cases::authority::plugins() {
+        site.tries(&case);
+    }
     let work = site.home.work();
     site.home.write("desk/below/a.txt", "");
     site.home.write("elsewhere/a.txt", "");

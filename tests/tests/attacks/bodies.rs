@@ -130,7 +130,6 @@ fn a38_a_slow_answer_keeps_nobody_from_stopping() {
         "{:?}",
         output.ended - asked
     );
-    site.keep("the stopped run", &output);
     let run = site.home.newest_run();
     let cancelled = site.attack(site.host().args(["cancel", &run]));
     assert_eq!(cancelled.output.code, Some(0), "{:?}", cancelled.output);
@@ -162,7 +161,6 @@ fn a38_servers_that_keep_their_connections_open_leave_none_with_the_host() {
     fs::write(site.gate(), "").unwrap();
     let output = process.finish();
     fs::remove_file(site.gate()).unwrap();
-    site.keep("the attack", &output);
     assert_eq!((output.code, served.connections()), (Some(0), 20), "{output:?}");
     for seen in &output.seen()[..20] {
         assert_eq!(wasi::in_call(seen)[0]["ok"]["text"], "ok", "{seen}");

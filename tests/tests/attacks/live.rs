@@ -22,8 +22,6 @@ const PLUGINS: usize = 4;
 pub(crate) struct Lived {
     pub(crate) seen: Vec<Value>,
     pub(crate) output: Output,
-    /// The place of what it held.
-    peak: usize,
 }
 
 impl Lived {
@@ -32,7 +30,6 @@ impl Lived {
         Attacked {
             site,
             output: self.output,
-            peak: self.peak,
         }
     }
 }
@@ -79,12 +76,11 @@ impl Site {
         fs::write(self.gate(), "").unwrap();
         let output = process.finish();
         fs::remove_file(self.gate()).unwrap();
-        let peak = self.keep("the attack", &output);
         assert_eq!(output.code, Some(0), "{output:?}");
         let mut seen = output.seen();
         sang(&seen[steps.len()]);
         seen.truncate(steps.len());
-        (Lived { seen, output, peak }, held)
+        (Lived { seen, output }, held)
     }
 }
 

@@ -2,15 +2,14 @@
 
 use std::fs;
 
-use hermes_tests::child::{ChildSpec, inside, join};
-use hermes_tests::output::{message, refusal};
+use hermes_tests::output::refusal;
 use hermes_tests::program::steps;
 use hermes_tests::{Host, guests};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::cases;
 use crate::cases::lists::Listed;
-use crate::cases::names::{CLASH, get, open, put, text};
+use crate::cases::names::{CLASH, get, open, put};
 use crate::lists::plant;
 use crate::site::Site;
 
@@ -98,56 +97,7 @@ fn a24_what_is_not_given_is_told_alike_be_it_there_or_not() {
         site.host()
             .args(["blackboard", "put", "shared", "plan", "a canary of the home folder"]),
     );
-    let shares = json!([{ "space": "notes", "prefix": "mine", "access": "ReadOnly" }]);
-    // Each pair is of one that is there and one that is not; for the child they are the same.
-    let spaces = ["secret", "nowhere", "shared", "nobodys", "notes2"];
-    let keys = ["theirs/1", "theirs/2", "mine2", "mines", "MINE/1", "mine\u{0}/1"];
-    let mut looks: Vec<Value> = spaces.iter().map(|space| open(space)).collect();
-    looks.push(open("notes"));
-    looks.extend(keys.map(|key| get(0, key)));
-    looks.extend([get(0, "mine/1"), get(0, "mine/2"), put(0, "mine/1", "x")]);
-    let next = |after: Value| json!({ "do": "keys", "space": 0, "prefix": "", "after": after, "limit": 1 });
-    looks.extend([next(Value::Null), next(json!("mine/1"))]);
-    let child = ChildSpec::probe(&steps(&looks)).with("spaces", shares);
-    let program = [
-        open("notes"),
-        put(0, "theirs/1", "a canary of its parent"),
-        put(0, "mine2", "a canary of its parent"),
-        put(0, "mine/1", "the child's"),
-        open("secret"),
-        put(1, "k", "a canary of its parent"),
-        child.spawn(),
-        join(0),
-    ];
-    let attacked = site.attack(site.host().probe(&steps(&program)));
-    assert_eq!(attacked.output.code, Some(0), "{:?}", attacked.output);
-    let seen = attacked.output.seen();
-    let seen = inside(&seen[7]);
-    let words = |seen: &Value, name: &str| message(seen).replace(name, "NAME");
-    for (n, space) in spaces.iter().enumerate() {
-        assert_eq!(refusal(&seen[n]).as_deref(), Some("denied"), "{space}: {}", seen[n]);
-        assert_eq!(words(&seen[n], space), words(&seen[0], spaces[0]), "{space}");
-    }
-    let first = spaces.len() + 1;
-    for (n, key) in keys.iter().enumerate().take(5) {
-        let told = &seen[first + n];
-        assert_eq!(refusal(told).as_deref(), Some("denied"), "{key}: {told}");
-        assert_eq!(words(told, key), words(&seen[first], keys[0]), "{key}");
-    }
-    assert_eq!(
-        refusal(&seen[first + 5]).as_deref(),
-        Some("denied"),
-        "{}",
-        seen[first + 5]
-    );
-    let own = &seen[first + keys.len()..];
-    assert_eq!(
-        (text(&own[0]).as_deref(), &own[1]["ok"]),
-        (Some("the child's"), &Value::Null)
-    );
-    // One by one, what it may not see is passed over.
-    assert_eq!((&own[3]["ok"], &own[4]["ok"]), (&json!(["mine/1"]), &json!([])));
-    assert_eq!(refusal(&own[2]).as_deref(), Some("denied"), "it may read alone");
+    site.tries(&cases::names::not_given());
     site.is_well();
 }
 
@@ -197,10 +147,6 @@ fn a27_a_plugin_is_whom_the_operator_named() {
     site.attack(run(&site, &[one.clone(), other]))
         .refused(&["both called weather", "a/weather.wasm", "b/weather.wasm"])
         .of_kind(CLASH);
-    let probe = evil("c/probe.wasm", "one");
-    site.attack(run(&site, &[probe]))
-        .refused(&["both called probe"])
-        .of_kind(CLASH);
     // One that is called as what the host brings takes its place only where it is named, and that is said.
     let script = evil("d/script.wasm", "run_script");
     let attacked = site.attack(run(&site, &[script]));
@@ -232,11 +178,8 @@ fn a27_a_plugin_is_whom_the_operator_named() {
     assert_eq!(attacked.output.code, Some(0), "{:?}", attacked.output);
     let seen = attacked.output.seen().remove(0).to_string();
     assert!(seen.contains("42") && !seen.contains("from a stranger"), "{seen}");
-    // Names of the host's own are names like others, and give nothing.
-    for name in ["host", "run", "root", "hermes", "filesystem", "llm"] {
-        let file = evil(&format!("names/{name}.wasm"), name);
-        let attacked = site.attack(run(&site, &[file]));
-        assert_eq!(attacked.output.code, Some(0), "{name}: {:?}", attacked.output);
+    for case in cases::names::plugins() {
+        site.tries(&case);
     }
     site.is_well();
 }

@@ -48,17 +48,8 @@ fn a35_an_address_that_is_granted_has_one_spelling() {
     let site = Site::new();
     let trap = Serves::always(page("reached"));
     let port = trap.address.port();
-    let hosts = ["127.0.0.1", "2130706433", "0x7f.1", "0177.0.0.1", "127.1", "127.0.0.1."];
-    let steps: Vec<Value> = hosts.iter().map(|host| get(&format!("{host}:{port}"))).collect();
-    let (seen, _) = told(&site, &[&format!("net:http://127.0.0.1:{port}")], &steps);
-    for (host, seen) in hosts.iter().zip(&seen) {
-        assert_eq!(
-            (&seen["ok"]["status"], &seen["ok"]["text"]),
-            (&json!(200), &json!("reached")),
-            "{host}: {seen}"
-        );
-    }
-    assert_eq!(trap.connections(), hosts.len());
+    site.tries(&cases::network::one_spelling(&trap));
+    assert_eq!(trap.connections(), cases::network::SPELLINGS.len());
     // A name that is granted is that name alone, and an address no name.
     for (grant, host, connections) in [
         (format!("net:http://localhost:{port}"), "localhost", 1),
@@ -84,56 +75,8 @@ fn a35_an_address_that_is_granted_has_one_spelling() {
 fn a35_what_is_no_plain_host_is_never_sent() {
     let site = Site::new();
     let trap = Serves::always(page("trapped"));
-    let port = trap.address.port();
-    let authorities = [
-        (format!("user@127.0.0.1:{port}"), "HttpRequestUriInvalid"),
-        (format!("user:password@127.0.0.1:{port}"), "HttpRequestUriInvalid"),
-        (format!("example.org@127.0.0.1:{port}"), "HttpRequestUriInvalid"),
-        (format!("127.0.0.1:{port}@example.org"), "HttpRequestUriInvalid"),
-        (format!("127.0.0.1:{port}#@example.org"), "the authority is refused"),
-        (format!("127.0.0.1:{port}?@example.org"), "the authority is refused"),
-        (format!("127.0.0.1:{port}/@example.org"), "the authority is refused"),
-        (format!("127.0.0.1:{port}\\@example.org"), "the authority is refused"),
-        (format!(" 127.0.0.1:{port}"), "the authority is refused"),
-        (format!("127.0.0.1:{port}\r\nx: y"), "the authority is refused"),
-        (format!("127。0。0。1:{port}"), "the authority is refused"),
-        (format!("①②⑦.⓪.⓪.①:{port}"), "the authority is refused"),
-        (format!("[::1%25lo]:{port}"), "HttpRequestUriInvalid"),
-        (format!("%31%32%37.0.0.1:{port}"), "the authority is refused"),
-        (format!("[::1:{port}"), "the authority is refused"),
-        ("127.0.0.1:99999".to_owned(), "HttpRequestUriInvalid"),
-        (String::new(), "the authority is refused"),
-    ];
-    let mut steps: Vec<Value> = authorities.iter().map(|(authority, _)| get(authority)).collect();
-    let mut expected: Vec<&str> = authorities.iter().map(|(_, told)| *told).collect();
-    let local = format!("127.0.0.1:{port}");
-    for scheme in ["file", "ftp", "gopher", "ws", "data", "unix"] {
-        steps.push(json!({ "do": "send", "scheme": scheme, "authority": local }));
-        expected.push("HttpProtocolError");
-    }
-    for method in ["CONNECT", "TRACE"] {
-        steps.push(json!({ "do": "send", "method": method, "authority": local }));
-        expected.push("HttpRequestUriInvalid");
-    }
-    // Another port, another scheme, another method than those that were granted.
-    for step in [
-        get("127.0.0.1:22"),
-        get("127.0.0.1"),
-        json!({ "do": "send", "scheme": "https", "authority": local }),
-        json!({ "do": "send", "method": "POST", "authority": local }),
-    ] {
-        steps.push(step);
-        expected.push("HttpRequestDenied");
-    }
-    let (seen, output) = told(&site, &[&format!("net:GET@http://{local}")], &steps);
-    let wrong: Vec<String> = steps
-        .iter()
-        .zip(&seen)
-        .zip(&expected)
-        .filter(|((_, seen), told)| seen["error"] != **told)
-        .map(|((step, seen), told)| format!("{step}: {seen}, not {told}"))
-        .collect();
-    assert!(wrong.is_empty(), "{wrong:#?}");
+    let local = trap.address;
+    let output = site.tries(&cases::network::no_plain_hosts(local.port())).output;
     assert_eq!(trap.connections(), 0);
     for flag in [
         "--allow net:GET@http://127.0.0.1:22",
@@ -392,29 +335,7 @@ fn a36_a_redirect_is_checked_as_its_first_request_was() {
 #[test]
 fn a36_no_credential_goes_to_another_host() {
     let site = Site::new();
-    let second = Serves::always(page("there"));
-    let to = second.address;
-    let first = Serves::with(move |_, stream| stream.write_all(&moved(307, &format!("http://{to}/b"))));
-    let headers = json!([
-        ["authorization", "Bearer secret"],
-        ["cookie", "a=secret"],
-        ["x-own", "kept"]
-    ]);
-    let step = json!({ "do": "send", "authority": first.address.to_string(), "headers": headers });
-    let grants = [first.address, second.address].map(|address| format!("net:http://{address}"));
-    let (seen, _) = told(&site, &grants.each_ref().map(String::as_str), &[step]);
-    assert_eq!(seen[0]["ok"]["text"], "there", "{}", seen[0]);
-    let sent = |serves: &Serves| serves.seen().remove(0).to_ascii_lowercase();
-    assert!(
-        sent(&first).contains("bearer secret") && sent(&first).contains("a=secret"),
-        "{}",
-        sent(&first)
-    );
-    assert!(
-        sent(&second).contains("x-own: kept") && !sent(&second).contains("secret"),
-        "{}",
-        sent(&second)
-    );
+    site.tries(&cases::network::credentials());
 
     // A model's provider that redirects is not followed at all: its key is for it alone.
     let trap = Serves::always(page("trapped"));
@@ -483,7 +404,6 @@ fn a12_a_body_that_grows_as_its_secrets_are_hidden() {
     fs::write(&value, VALUE).unwrap();
     let output = site.host().args(["secret", "set", &name]).reads(&value).output();
     fs::remove_file(value).unwrap();
-    site.keep("setting a secret", &output);
     assert_eq!(output.code, Some(0), "{output:?}");
     let placeholder = format!("[secret {name}]").len();
     let most = BODY / placeholder;

@@ -117,7 +117,6 @@ fn a15_churn_while_others_watch_and_write() {
         written += 1;
     }
     let output = process.finish();
-    site.keep("the churn", &output);
     assert_eq!(output.code, Some(0), "{output:?}");
     let seen = output.seen();
     assert_eq!(seen[2]["ok"]["rounds"], ROUNDS, "{}", seen[2]);

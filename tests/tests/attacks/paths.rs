@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use crate::LONG;
 use crate::cases;
+use crate::cases::paths::on;
 use crate::site::Site;
 use crate::wasi::{self, agent, call, told};
 
@@ -77,16 +78,6 @@ fn grown(folder: &Path, tree: &mut BTreeMap<PathBuf, String>) {
             tree.insert(path.clone(), fs::read_to_string(&path).unwrap());
         }
     }
-}
-
-fn on(root: &str, what: &str, path: &str) -> Value {
-    let mut step = json!({ "do": what, "root": root, "path": path });
-    match what {
-        "write" => step["text"] = json!("overwritten"),
-        "set-size" => step["bytes"] = json!(0),
-        _ => {}
-    }
-    step
 }
 
 #[test]
@@ -172,22 +163,7 @@ fn a25_no_path_leads_out_of_a_folder() {
 #[test]
 fn a25_a_path_without_an_end() {
     let folders = Folders::new();
-    let stat = |part: &str, times: usize, end: &str| json!({ "do": "stat-far", "root": "/papers", "part": part, "times": times, "end": end });
-    let steps = [
-        stat("./", 1_000, "a.txt"),
-        stat("./", 2_048, "a.txt"),
-        stat("a/", 8_000_000, ""),
-        stat("../", 5_000_000, "outside/canary.txt"),
-        stat("a", 16_000_000, ""),
-    ];
-    let host = wasi::calls(folders.site.host(), &steps).args(["--allow", "fs:./papers"]);
-    let attacked = folders.site.attack(host).holding(64 << 20);
-    let told = attacked.output.json();
-    let seen = told["structured"]["seen"].as_array().unwrap();
-    assert_eq!(seen[0], json!({ "ok": "a paper".len() }));
-    for (step, seen) in steps.iter().zip(seen).skip(1) {
-        assert_eq!(*seen, json!({ "error": "name-too-long" }), "{step}");
-    }
+    folders.site.tries(&cases::paths::endless()).holding(64 << 20);
     folders.site.is_well();
 }
 
@@ -196,31 +172,7 @@ fn a25_what_is_granted_to_be_read_is_not_written() {
     let folders = Folders::new();
     let before = folders.trees(&["outside", "work/papers"]);
     let grants = ["fs:./papers", "fs:./desk:rw"];
-    let kinds = ["write", "open-writable", "set-size", "set-times", "unlink"];
-    let mut steps: Vec<Value> = kinds.iter().map(|kind| on("/papers", kind, "a.txt")).collect();
-    steps.extend([
-        on("/papers", "write", "new.txt"),
-        on("/papers", "make-folder", "new"),
-        on("/papers", "remove-folder", "sub"),
-        json!({ "do": "symlink", "root": "/papers", "target": "a.txt", "path": "new" }),
-    ]);
-    // A second name for what may be read, where it may be written, and the other way about.
-    for (what, root, path, to_root, to) in [
-        ("link", "/papers", "a.txt", "/desk", "stolen.txt"),
-        ("link", "/papers", "a.txt", "/papers", "twice.txt"),
-        ("link", "/desk", "note.txt", "/papers", "planted.txt"),
-        ("rename", "/papers", "a.txt", "/desk", "stolen.txt"),
-        ("rename", "/papers", "sub", "/desk", "stolen"),
-        ("rename", "/papers", "a.txt", "/papers", "moved.txt"),
-        ("rename", "/desk", "note.txt", "/papers", "a.txt"),
-        ("rename", "/desk", "note.txt", "/papers", "planted.txt"),
-    ] {
-        steps.push(json!({ "do": what, "root": root, "path": path, "to_root": to_root, "to": to }));
-    }
-    let (seen, _) = told(&folders.site, &grants, &steps);
-    for (step, seen) in steps.iter().zip(&seen) {
-        assert_eq!(seen["error"], "not-permitted", "{step}: {seen}");
-    }
+    folders.site.tries(&cases::paths::read_only());
     folders.are_untouched(&before);
     // What may be written can be, by the same calls.
     let within = [
@@ -242,36 +194,13 @@ fn a25_what_is_granted_to_be_read_is_not_written() {
 fn a25_a_link_that_the_guest_made_leads_nowhere() {
     let folders = Folders::new();
     let before = folders.trees(&["outside"]);
-    let file = folders.outside.join("canary.txt");
-    let made = |target: &str, path: &str| json!({ "do": "symlink", "root": "/desk", "target": target, "path": path });
-    symlink(&file, folders.work().join("desk/theirs")).unwrap();
-    let steps = [
-        made(file.to_str().unwrap(), "absolute"),
-        made("../../outside/canary.txt", "relative"),
-        on("/desk", "read", "relative"),
-        on("/desk", "write", "relative"),
-        made("../../outside", "folder"),
-        on("/desk", "read", "folder/canary.txt"),
-        on("/desk", "write", "folder/new.txt"),
-        on("/desk", "unlink", "folder/canary.txt"),
-        json!({ "do": "link", "root": "/desk", "path": "folder/canary.txt", "to_root": "/desk", "to": "mine" }),
-        json!({ "do": "rename", "root": "/desk", "path": "folder/canary.txt", "to_root": "/desk", "to": "mine" }),
-        // Where somebody else's link leads to is none of its business.
-        json!({ "do": "readlink", "root": "/desk", "path": "theirs" }),
-        // Within the folder links are links.
-        made("note.txt", "near"),
-        on("/desk", "read", "near"),
-    ];
-    let (seen, output) = told(&folders.site, &["fs:./desk:rw"], &steps);
-    let allowed = [1, 4, 11, 12];
-    for (n, seen) in seen.iter().enumerate() {
-        match allowed.contains(&n) {
-            true => assert!(seen["error"].is_null(), "{}: {seen}", steps[n]),
-            false => assert_eq!(seen["error"], "not-permitted", "{}: {seen}", steps[n]),
-        }
-    }
-    assert_eq!(seen[12]["ok"], "a note");
+    let output = folders.site.tries(&cases::paths::own_links()).output;
     assert!(!output.stdout.contains(CANARY), "{}", output.stdout);
+    // Nor to a place that it names in full.
+    let file = folders.outside.join("canary.txt");
+    let made = json!({ "do": "symlink", "root": "/desk", "target": file.to_str().unwrap(), "path": "absolute" });
+    let (seen, _) = told(&folders.site, &["fs:./desk:rw"], &[made]);
+    assert_eq!(seen[0]["error"], "not-permitted", "{}", seen[0]);
     folders.are_untouched(&before);
     folders.site.is_well();
 }
@@ -393,7 +322,6 @@ fn a25_a_race_for_a_folders_name_is_not_won() {
         process.finish()
     });
     fs::remove_file(folders.site.gate()).unwrap();
-    folders.site.keep("the race", &output);
     assert_eq!(output.code, Some(0), "{output:?}");
     assert!(!output.stdout.contains(CANARY), "{}", output.stdout);
     for seen in &output.seen()[1..] {

@@ -95,6 +95,16 @@ fn a11_tables_to_the_last_element() {
 }
 
 #[test]
+fn a24_an_instance_finds_nothing_of_the_one_before_it() {
+    let site = Site::new();
+    let left = cases::room::left();
+    site.tries(&left).holding(8 << 20);
+    // One place is its agent's: all calls have the other.
+    site.tries_on(site.host().set("limits.resident", 2), &left);
+    site.is_well();
+}
+
+#[test]
 fn a11_as_many_tables_as_an_instance_may_have() {
     let site = Site::new();
     for case in cases::room::tables() {

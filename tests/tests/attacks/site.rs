@@ -1,24 +1,15 @@
-//! The place of an attack: a home, its model, and what its processes held. Whoever attacks it says how that shall end, and asks at last whether the
-//! host is well.
+//! The place of an attack: a home and its model. Whoever attacks it says how that shall end, and asks at last whether the host is well.
 
 use std::fs;
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use hermes_tests::model::{Format, ModelServer, Script, Turn};
 use hermes_tests::output::slack;
-use hermes_tests::well::{canary, is_well_by, sings};
+use hermes_tests::well::{canary, is_held, is_well_by};
 use hermes_tests::{Home, Host, Output, clean};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-
-/// Memory that a process may hold beside what it holds when nothing attacks it, and beside its instances'.
-const BESIDE_KIB: u64 = 32 << 10;
-
-/// What the instances of an attack that says nothing of it hold together at most: an agent's and one that it calls or spawns, each as large as
-/// `limits.memory` lets it be. Most hold far less, and those whose memory is the attack say how much ([`Attacked::holding`]).
-const INSTANCES: u64 = 2 * (64 << 20);
 
 /// A home that is attacked, and the server of its model.
 pub(crate) struct Site {
@@ -26,15 +17,6 @@ pub(crate) struct Site {
     pub(crate) home: Home,
     /// What the model's server waits for.
     gate: TempDir,
-    peaks: Mutex<Vec<Peak>>,
-}
-
-/// What a process that was attacked held at most.
-struct Peak {
-    what: String,
-    kib: u64,
-    /// What its instances may hold together, in bytes.
-    instances: u64,
 }
 
 impl Site {
@@ -53,12 +35,7 @@ impl Site {
         let server = ModelServer::start(script);
         let home = Home::with_model(&server, Format::OpenAi);
         fs::create_dir(home.folder().join("tmp")).unwrap();
-        Self {
-            server,
-            home,
-            gate,
-            peaks: Mutex::default(),
-        }
+        Self { server, home, gate }
     }
 
     /// A command line for this home. Its root is started once, the host's own log is on, and temporary files have a folder of their own.
@@ -72,23 +49,7 @@ impl Site {
     #[track_caller]
     pub(crate) fn attack(&self, host: Host) -> Attacked<'_> {
         let output = host.output();
-        let peak = self.keep("the attack", &output);
-        Attacked {
-            site: self,
-            output,
-            peak,
-        }
-    }
-
-    /// Takes note of what a process held that was attacked: [`Site::is_well`] says whether that is too much. Its place among the others.
-    pub(crate) fn keep(&self, what: &str, output: &Output) -> usize {
-        let mut peaks = self.peaks();
-        peaks.push(Peak {
-            what: what.to_owned(),
-            kib: output.peak_kib,
-            instances: INSTANCES,
-        });
-        peaks.len() - 1
+        Attacked { site: self, output }
     }
 
     /// The file without which the model's server does not answer whoever is held.
@@ -96,46 +57,19 @@ impl Site {
         self.gate.path().join("open")
     }
 
-    fn peaks(&self) -> MutexGuard<'_, Vec<Peak>> {
-        self.peaks.lock().unwrap()
-    }
-
-    /// Panics unless the host is well ([`is_well_by`]), and no process that was attacked held more than its instances may.
+    /// Panics unless the host is well ([`is_well_by`]).
     #[track_caller]
     pub(crate) fn is_well(&self) {
         let before = self.server.requests().len();
         is_well_by(&self.home, &[], &|| self.host(), &|| self.host());
         assert_eq!(self.server.requests().len(), before + 2, "what the canary asked");
-        for peak in &*self.peaks() {
-            peak.is_held();
-        }
     }
-}
-
-impl Peak {
-    #[track_caller]
-    fn is_held(&self) {
-        let most = idle_kib() + self.instances / 1024 + BESIDE_KIB;
-        let Self { what, kib, .. } = self;
-        assert!(*kib <= most, "{what} held {kib} KiB, and may hold {most}");
-    }
-}
-
-/// What a process holds that nothing attacks, in KiB.
-fn idle_kib() -> u64 {
-    static IDLE: OnceLock<u64> = OnceLock::new();
-    *IDLE.get_or_init(|| {
-        let site = Site::new();
-        site.host().probe(&json!({ "steps": [sings()] })).output().peak_kib
-    })
 }
 
 /// An attack that has ended.
 pub(crate) struct Attacked<'a> {
     pub(crate) site: &'a Site,
     pub(crate) output: Output,
-    /// The place of what it held.
-    pub(crate) peak: usize,
 }
 
 impl Attacked<'_> {
@@ -236,13 +170,11 @@ impl Attacked<'_> {
 
     /// It held no more than instances of so many bytes together need.
     #[track_caller]
-    pub(crate) fn holding(self, bytes: u64) -> Self {
-        let mut peaks = self.site.peaks();
-        let peak = &mut peaks[self.peak];
-        assert!(peak.kib > 0, "nobody saw what {} held", peak.what);
-        peak.instances = bytes;
-        peak.is_held();
-        drop(peaks);
+    pub(crate) fn holding(mut self, bytes: u64) -> Self {
+        assert!(self.output.peak_kib > 0, "nobody saw what the attack held");
+        self.output.instances = bytes;
+        is_held("the attack", &self.output);
+        self.site.home.holds(&self.output, bytes);
         self
     }
 }

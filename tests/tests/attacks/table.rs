@@ -6,6 +6,9 @@ use std::path::Path;
 
 use hermes_tests::host::root;
 
+/// Where suites stand: most of them, and those that need a host in their own process.
+const SUITES: [&str; 2] = ["tests/tests", "host/tests"];
+
 /// The names of the tests below a folder or in a file.
 fn tests(path: &Path) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
@@ -18,8 +21,11 @@ fn tests(path: &Path) -> BTreeSet<String> {
         let mut lines = text.lines().map(str::trim);
         while let Some(line) = lines.next() {
             // Other attributes may stand between.
-            if line == "#[test]" {
-                let name = lines.find_map(|line| line.strip_prefix("fn ")?.split('(').next());
+            if line == "#[test]" || line.starts_with("#[tokio::test") {
+                let name = lines.find_map(|line| {
+                    let function = line.strip_prefix("async ").unwrap_or(line);
+                    function.strip_prefix("fn ")?.split('(').next()
+                });
                 names.extend(name.map(ToOwned::to_owned));
             }
         }
@@ -29,12 +35,13 @@ fn tests(path: &Path) -> BTreeSet<String> {
 
 /// The tests of a suite, which is a file or a folder.
 fn suite(name: &str) -> BTreeSet<String> {
-    let folder = root().join("tests/tests");
-    let place = [folder.join(name), folder.join(format!("{name}.rs"))];
-    place
-        .iter()
+    let places = SUITES.into_iter().flat_map(|folder| {
+        let folder = root().join(folder);
+        [folder.join(name), folder.join(format!("{name}.rs"))]
+    });
+    places
         .filter(|place| place.exists())
-        .flat_map(|place| tests(place))
+        .flat_map(|place| tests(&place))
         .collect()
 }
 
@@ -72,10 +79,8 @@ fn the_page_of_attacks_has_them_all() {
     }
     let all: Vec<String> = (1..=44).map(|n| format!("a{n:02}")).collect();
     assert_eq!(numbers, all);
-    let tried: BTreeSet<String> = tests(&root().join("tests/tests"))
-        .iter()
-        .filter_map(|test| attack(test))
-        .collect();
+    let tests = SUITES.into_iter().flat_map(|folder| tests(&root().join(folder)));
+    let tried: BTreeSet<String> = tests.filter_map(|test| attack(&test)).collect();
     assert_eq!(Vec::from_iter(tried), all, "the attacks that are tried");
 }
 

@@ -4,7 +4,6 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 
-use hermes_tests::child::{ChildSpec, join};
 use hermes_tests::guests;
 use hermes_tests::model::{Fault, Script, Turn};
 use hermes_tests::output::steering;
@@ -168,18 +167,7 @@ fn a40_a_terminal_gets_it_clean_too() {
 #[test]
 fn a40_marks_do_not_pile_up_on_a_screen() {
     let site = Site::new();
-    let piled = format!("a{}b", "\u{301}".repeat(10_000));
-    let role: String = piled.chars().take(60).collect();
-    let child = ChildSpec::probe(&json!({ "summary": piled, "steps": [{ "do": "progress", "message": piled }] }));
-    let program = [
-        json!({ "do": "progress", "message": piled }),
-        json!({ "do": "log", "level": "Info", "message": piled }),
-        child.with("role", role).spawn(),
-        join(0),
-    ];
-    let host = site.host().arg("--verbose").probe(&steps(&program));
-    let attacked = site.attack(host);
-    assert_eq!(attacked.output.code, Some(0), "{:?}", attacked.output);
+    let attacked = site.tries_on(site.host().arg("--verbose"), &cases::terminal::piles());
     let run = attacked.output.json()["run"].as_str().unwrap().to_owned();
     let screens =
         [&["tree", &run][..], &["show", &run], &["runs"]].map(|line| site.attack(site.host().args(line)).output.stdout);
@@ -199,35 +187,20 @@ fn a40_marks_do_not_pile_up_on_a_screen() {
 #[test]
 fn a40_what_a_provider_says_is_clean() {
     let site = Site::new();
-    let said = nasty();
-    let body = json!({ "error": { "message": said, "type": said, "code": said } }).to_string();
-    let answer = json!({ "model": said, "choices": [{ "index": 0, "finish_reason": said, "message": { "content": said, "tool_calls": [
-        { "id": said, "type": "function", "function": { "name": said, "arguments": said } } ] } }] });
-    let answers = [
-        (400, body.clone()),
-        (401, body.clone()),
-        (500, body),
-        (418, nasty()),
-        (200, answer.to_string()),
-        (200, nasty()),
-    ];
-    for (n, (status, body)) in answers.into_iter().enumerate() {
-        let head = format!(
-            "HTTP/1.1 {status} \u{9b}2J\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
-            body.len()
-        );
-        let served = Serves::always(head + &body);
+    for case in cases::terminal::rude() {
+        site.tries(&case);
+    }
+    for (n, answer) in cases::terminal::rude_answers().into_iter().enumerate() {
+        let served = Serves::always(answer);
         let name = format!("rude{n}");
         crate::providers::configure(&site, &name, &served);
-        for form in ["json", "text"] {
-            let host = site
-                .host()
-                .args(["--model", &format!("{name}/test-model"), "--output", form, "--plugin"]);
-            let ask = json!({ "do": "agent", "user": "hi", "turns": 1 });
-            let host = host.arg(guests::built("probe")).arg(steps(&[ask]).to_string());
-            let attacked = site.attack(host.set("limits.llm.tries", 1));
-            assert_eq!(attacked.output.code, Some(0), "{name}: {:?}", attacked.output);
-        }
+        let host = site
+            .host()
+            .args(["--model", &format!("{name}/test-model"), "--output", "text", "--plugin"]);
+        let ask = json!({ "do": "agent", "user": "hi", "turns": 1 });
+        let host = host.arg(guests::built("probe")).arg(steps(&[ask]).to_string());
+        let attacked = site.attack(host.set("limits.llm.tries", 1));
+        assert_eq!(attacked.output.code, Some(0), "{name}: {:?}", attacked.output);
     }
     for run in site
         .home

@@ -1,8 +1,5 @@
 //! JSON, schemas and manifests that are deep, ambiguous or made to be slow.
 
-use std::net::TcpListener;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hermes_tests::output::refusal;
@@ -14,6 +11,7 @@ use crate::cases::lists::BAD;
 use crate::cases::texts::{
     CHAIN, LARGE, MATCHING, MATCHING_LARGE, PATTERN, PATTERNS, arguments_of, chain, large, patterned, tool,
 };
+use crate::serves::{Serves, page};
 use crate::site::{Attacked, Site};
 
 #[test]
@@ -97,42 +95,33 @@ impl Attacked<'_> {
 #[test]
 fn a18_schemas_that_point_elsewhere() {
     let site = Site::new();
-    let trap = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = trap.local_addr().unwrap();
-    let visits = Arc::new(AtomicUsize::new(0));
-    let counted = visits.clone();
-    std::thread::spawn(move || {
-        trap.incoming().for_each(|_| {
-            counted.fetch_add(1, Ordering::AcqRel);
-        });
-    });
+    let trap = Serves::always(page("{\"type\":\"object\"}"));
     site.home.write("secret.json", "{\"type\":\"object\"}");
-    let file = site.home.work().join("secret.json");
-    for target in [
-        format!("http://{address}/schema.json"),
-        format!("file://{}", file.display()),
-        "secret.json".to_owned(),
-    ] {
-        let schema = json!({ "type": "object", "properties": { "a": { "$ref": target } } });
-        called(&site, &schema.to_string(), &json!({ "a": 1 }))
-            .refused(&["the schema of odd"])
-            .of_kind(BAD)
-            .within(Duration::ZERO);
+    for case in cases::texts::elsewhere(&trap) {
+        site.tries(&case).within(Duration::ZERO);
     }
-    assert_eq!(visits.load(Ordering::Acquire), 0, "the network was touched");
+    // Nor is one of the folder where it is called.
+    let file = site.home.work().join("secret.json");
+    let target = format!("file://{}", file.display());
+    let schema = json!({ "type": "object", "properties": { "a": { "$ref": target } } });
+    called(&site, &schema.to_string(), &json!({ "a": 1 }))
+        .refused(&["the schema of odd"])
+        .of_kind(BAD)
+        .within(Duration::ZERO);
+    assert_eq!(trap.connections(), 0, "the network was touched");
     site.is_well();
 }
 
 #[test]
 fn a18_schemas_without_end() {
     let site = Site::new();
-    // It is itself, and nothing else.
-    called(&site, r##"{"$ref":"#"}"##, &json!({})).within(Duration::ZERO);
+    for case in cases::texts::endless() {
+        site.tries(&case).within(Duration::ZERO);
+    }
     let tree = r##"{"type":"object","properties":{"a":{"$ref":"#"}},"additionalProperties":false}"##;
     let nested = (0..60).fold(json!({}), |inner, _| json!({ "a": inner }));
-    called(&site, tree, &nested).within(Duration::ZERO);
-    let wrong = (0..60).fold(json!({ "b": 1 }), |inner, _| json!({ "a": inner }));
-    called(&site, tree, &wrong).does_not_fit().within(Duration::ZERO);
+    let fits = called(&site, tree, &nested).within(Duration::ZERO);
+    assert_eq!(fits.output.code, Some(0), "{:?}", fits.output);
     site.is_well();
 }
 
@@ -186,19 +175,9 @@ fn a18_what_is_small_and_large_as_it_is_read() {
 #[test]
 fn a18_schemas_that_grow_as_they_are_followed() {
     let site = Site::new();
-    // Each level asks the next twice; the last fits nothing.
-    let levels = |n: usize| {
-        let mut defs: serde_json::Map<String, Value> = (0..n)
-            .map(|at| {
-                let next = json!({ "$ref": format!("#/$defs/l{}", at + 1) });
-                (format!("l{at}"), json!({ "anyOf": [next, next] }))
-            })
-            .collect();
-        defs.insert(format!("l{n}"), json!(false));
-        json!({ "type": "object", "$defs": defs, "properties": { "a": { "$ref": "#/$defs/l0" } } }).to_string()
-    };
-    called(&site, &levels(3), &json!({ "a": 1 })).does_not_fit();
-    called(&site, &levels(60), &json!({ "a": 1 })).within(Duration::from_secs(1));
+    for case in cases::texts::growing() {
+        site.tries(&case).within(Duration::from_secs(1));
+    }
     site.is_well();
 }
 

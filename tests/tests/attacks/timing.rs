@@ -1,7 +1,6 @@
 //! A guest that measures: what it can learn of the host, and of others, by the clock.
 
-use hermes_tests::child::{ChildSpec, inside, join};
-use hermes_tests::output::{message, refusal};
+use hermes_tests::child::inside;
 use hermes_tests::program::steps;
 use serde_json::json;
 
@@ -39,27 +38,7 @@ fn a42_what_is_forbidden_takes_the_way_of_what_is_absent() {
         site.host()
             .args(["blackboard", "put", "shared", "there", &"x".repeat(100_000)]),
     );
-    let notes = json!([{ "space": "notes", "prefix": "mine", "access": "ReadOnly" }]);
-    let open = json!({ "do": "open", "name": "notes" });
-    let get = |key: &str| json!({ "do": "get", "space": 0, "key": key });
-    let looks = [
-        open.clone(),
-        clocks(1),
-        get("theirs/there"),
-        clocks(1),
-        get("theirs/gone"),
-        clocks(1),
-    ];
-    let child = ChildSpec::probe(&steps(&looks)).with("spaces", notes);
-    let large = json!({ "do": "put-bytes", "space": 0, "key": "theirs/there", "bytes": 200_000 });
-    let attacked = site.attack(site.host().probe(&steps(&[open, large, child.spawn(), join(0)])));
-    assert_eq!(attacked.output.code, Some(0), "{:?}", attacked.output);
-    let seen = inside(&attacked.output.seen()[3]);
-    for n in [2, 4] {
-        assert_eq!(refusal(&seen[n]).as_deref(), Some("denied"), "{}", seen[n]);
-    }
-    let words = |n: usize, key: &str| message(&seen[n]).replace(key, "KEY");
-    assert_eq!(words(2, "theirs/there"), words(4, "theirs/gone"));
+    let seen = inside(&site.tries(&cases::timing::forbidden()).output.seen()[3]);
     // Neither was looked for: by the guest's clock, of whole milliseconds, there is nothing between them.
     let took = [(1, 3), (3, 5)].map(|(from, to)| shown(&seen[to]).0 - shown(&seen[from]).0);
     assert!(took.iter().all(|ms| *ms <= 50), "{took:?}");

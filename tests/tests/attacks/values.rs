@@ -1,8 +1,7 @@
 //! Values that no honest guest passes: enormous, malformed, forged.
 
 use hermes_tests::child::{ChildSpec, exit, join, words};
-use hermes_tests::output::{message, refusal};
-use hermes_tests::program::{open, steps};
+use hermes_tests::program::open;
 use serde_json::json;
 
 use crate::cases;
@@ -77,21 +76,7 @@ fn a12_one_call_waited_for_a_million_times() {
 #[test]
 fn a12_a_grant_of_sixteen_megabytes() {
     let site = Site::new();
-    let spawn = |before: &str, part: &str, times: usize| {
-        let mut step = ChildSpec::probe(&json!({})).spawn();
-        step["do"] = json!("spawn-with-grant");
-        step["grant"] = json!([before, part, "@x"]);
-        step["times"] = json!(times);
-        step
-    };
-    let spawns = [spawn("net:", ",", 16_000_000), spawn("fs:/", "a/", 8_000_000)];
-    let attacked = site.attack(site.host().probe(&steps(&spawns))).holding(3 * MEMORY);
-    assert_eq!(attacked.output.code, Some(0), "{:?}", attacked.output);
-    for seen in attacked.output.seen() {
-        assert_eq!(refusal(&seen).as_deref(), Some("invalid-input"), "{seen}");
-        let said = message(&seen);
-        assert!(said.contains("4608 are the most") && said.len() < 300, "{said}");
-    }
+    site.tries(&cases::values::long_grants()).holding(3 * MEMORY);
     site.is_well();
 }
 

@@ -34,12 +34,17 @@ pub(crate) fn cases() -> Vec<Case> {
     // A06
     all.extend(waiting::agents());
     all.extend([waiting::sleeps(), waiting::standard_input(), waiting::one_another()]);
-    // A08, A10, A11
+    // A08, A10, A11, A24
     all.extend(room::stacks());
     all.extend(room::measured());
     all.extend(room::initial_memory());
     all.extend(room::tables());
-    all.extend([room::calls_itself(), room::brackets(), room::initial_elements()]);
+    all.extend([
+        room::calls_itself(),
+        room::brackets(),
+        room::initial_elements(),
+        room::left(),
+    ]);
     // A12, A14
     all.extend(values::no_texts());
     all.extend(values::long_texts());
@@ -53,6 +58,7 @@ pub(crate) fn cases() -> Vec<Case> {
         values::random(),
         values::timers(),
         values::huge_report(),
+        values::long_grants(),
     ]);
     // A13
     all.extend(replies::to_the_last_byte());
@@ -85,6 +91,8 @@ pub(crate) fn cases() -> Vec<Case> {
     all.extend(texts::grown());
     all.extend(texts::schemas());
     all.extend(texts::manifests());
+    all.extend(texts::endless());
+    all.extend(texts::growing());
     all.extend([texts::arguments(), texts::same_arguments(), texts::result()]);
     // A19
     all.extend(compiling::too_many());
@@ -105,28 +113,44 @@ pub(crate) fn cases() -> Vec<Case> {
     ]);
     // A24 to A27
     all.extend(names::tools());
+    all.extend(names::plugins());
     all.extend([
         names::alike(),
+        names::not_given(),
         paths::lead_out(),
         paths::links(),
+        paths::endless(),
+        paths::read_only(),
+        paths::own_links(),
         authority::reaches_no_further(),
         authority::reaches_no_further_by_a_tool(&Serves::always(page("there"))),
     ]);
     // A29, A33
     all.extend([trees::nested(), trees::alive(), trees::in_all(), trees::always_fails()]);
     // A30, A32
-    all.extend([authority::children(), calls::of_nothing()]);
+    all.extend(authority::hosts_own());
+    all.extend(authority::plugins());
+    all.extend([
+        authority::children(),
+        authority::empty_set(),
+        calls::of_nothing(),
+        calls::of_one_id(),
+    ]);
     // A31; A28 and A41 change the home, and are put in where that is.
-    all.push(orders::obeys(&Serves::always(page("thank you"))));
-    // A34, A35; the notations have a server of their own, and are put in where that is.
+    all.extend([orders::obeys(&Serves::always(page("thank you"))), orders::forges()]);
+    // A34, A35; what must not be reached in A18 and A35 has a server of its own, and is put in where that is.
     all.extend(secrets::tells());
+    let stranger = secrets::echo();
+    all.push(secrets::goes_to_its_host(&secrets::owner(&stranger), &stranger));
+    all.push(secrets::notations(&secrets::echo(), &stranger));
     all.extend([
         secrets::environment(),
         network::sockets(&Serves::always(page("trapped"))),
     ]);
+    all.push(network::one_spelling(&Serves::always(page("reached"))));
     // A36, A37: a request in each call, as each takes its time.
     all.push(network::redirects(&Serves::always(page("trapped"))));
-    all.push(network::hops(&network::hopping()));
+    all.extend([network::hops(&network::hopping()), network::credentials()]);
     let served = bodies::server();
     all.extend(bodies::cut(&served, SINGLE, 1));
     all.extend(bodies::broken(&served, 1));
@@ -140,11 +164,18 @@ pub(crate) fn cases() -> Vec<Case> {
     all.extend(streams::cut(CUTS));
     all.extend([streams::odd_of_openai(), streams::odd_of_anthropic()]);
     // A40, A42
-    all.extend([terminal::crash(), terminal::speaks(), timing::measures()]);
+    all.extend(terminal::rude());
+    all.extend([
+        terminal::crash(),
+        terminal::speaks(),
+        terminal::piles(),
+        timing::measures(),
+        timing::forbidden(),
+    ]);
     // A44
     all.extend(lists::many());
     all.extend(lists::bad_names());
     all.extend(lists::never_there());
-    all.push(lists::that_changes());
+    all.extend([lists::that_changes(), lists::describes(), lists::annotates()]);
     all
 }

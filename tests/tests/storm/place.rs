@@ -21,7 +21,7 @@ use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cases::secrets::SECRET;
-use crate::cases::{CLOCKS, Case, Does, End, SETTINGS, network};
+use crate::cases::{CLOCKS, Case, Does, End, SETTINGS, network, texts};
 use crate::raw::Raw;
 use crate::serves::{Serves, page};
 use crate::{changed, healthy};
@@ -105,7 +105,9 @@ impl Place {
     /// Where all these are ready.
     pub(crate) fn new(mut cases: Vec<Case>) -> Self {
         let trap = Serves::always(page("trapped"));
-        cases.push(network::notations(trap.address.port()));
+        let port = trap.address.port();
+        cases.extend([network::notations(port), network::no_plain_hosts(port)]);
+        cases.extend(texts::elsewhere(&trap));
         let mut script = Script::always(Turn::text("yes"));
         script.when = healthy::script();
         script.when.extend(cases.iter().flat_map(|case| case.script.clone()));

@@ -5,6 +5,7 @@ use hermes_tests::output::{in_call, message, refusal};
 use hermes_tests::program::{ask, open, steps};
 use serde_json::{Value, json};
 
+use super::names::lists;
 use super::{Case, Plugin};
 use crate::hostile;
 use crate::serves::Serves;
@@ -150,5 +151,70 @@ pub(crate) fn children() -> Case {
         let kind = refusal(refused).unwrap();
         assert_eq!(kind, "denied", "a space that its parent was not given");
         assert!(message(refused).contains("blackboard:other"));
+    })
+}
+
+/// A child from which all is taken that can be, and one that has a tool of its parent's: what either gives its own child is no more.
+pub(crate) fn empty_set() -> Case {
+    let looks = [
+        json!({ "do": "list-tools" }),
+        json!({ "do": "call", "name": "wasi", "arguments": { "steps": [{ "do": "folders" }] } }),
+        json!({ "do": "open", "name": "notes" }),
+        json!({ "do": "models" }),
+        ChildSpec::probe(&steps(&[])).with("toolsets", json!(["wasi"])).spawn(),
+    ];
+    let none = json!([
+        "fs:none",
+        "net:none",
+        "llm:none",
+        "blackboard:none",
+        "delegation:none",
+        "lessons:none"
+    ]);
+    let bare = ChildSpec::probe(&steps(&looks)).with("grants", none);
+    let given = ChildSpec::probe(&steps(&looks)).with("toolsets", json!(["wasi"]));
+    let program = [bare.spawn(), join(0), given.spawn(), join(1)];
+    let case = Case::steps("an empty set", program).tool(Plugin::Built("probe-wasi"));
+    case.file("papers/a.txt", "a paper")
+        .allow("fs:{work}/papers")
+        .sees(|seen| {
+            let refused = |seen: &[Value]| [1, 2, 4].map(|n: usize| refusal(&seen[n]).unwrap_or_default());
+            let bare = inside(&seen[1]);
+            assert_eq!((&bare[0]["ok"], &bare[3]["ok"]), (&json!([]), &json!([])));
+            assert_eq!(refused(&bare), ["not-found", "denied", "denied"], "{bare:?}");
+            let given = inside(&seen[3]);
+            assert_eq!(refused(&given), ["", "denied", ""], "{given:?}");
+        })
+}
+
+/// Grants of the host's own folder, of what is in it and what it is in, by several ways to it, to be read and to be written.
+pub(crate) fn hosts_own() -> Vec<Case> {
+    let folders = [
+        "{home}",
+        "{home}/host",
+        "{home}/host/cache",
+        "{home}/plugins/../host",
+        "{home}/..",
+        "{work}/../home/host",
+    ];
+    let grants = |folder: &str| ["", ":rw"].map(|access| format!("fs:x={folder}{access}"));
+    let case = |grant: String| {
+        let case = Case::steps(&grant, Vec::<Value>::new()).allow(grant.clone());
+        case.refused("grant", &["the host's own state"])
+    };
+    let mut cases: Vec<Case> = folders.into_iter().flat_map(grants).map(case).collect();
+    cases.push(case("fs:x={work}/innocent".to_owned()).link("innocent", "../home/host"));
+    cases.push(case("fs:x={work}/harmless:rw".to_owned()).link("harmless", "../home/host"));
+    cases
+}
+
+/// A folder that may be written, and holds a plugin that is named by its path: of an agent, and of a person's call.
+pub(crate) fn plugins() -> [Case; 2] {
+    let plugin = lists("rewritten", "told");
+    let agent = Case::steps("a plugin that may be written", Vec::<Value>::new()).tool(plugin.clone());
+    let call = Case::call("a called plugin that may be written", plugin, "told", json!({}));
+    [agent, call].map(|case| {
+        let case = case.allow("fs:x={work}:rw");
+        case.refused("grant", &["rewrite", "rewritten.wasm", "read-only"])
     })
 }

@@ -78,3 +78,25 @@ pub(crate) fn of_nothing() -> Case {
         assert_eq!(Value::from(results.len()), 18);
     })
 }
+
+/// Calls with one id, and one with none, all in one reply: each has an answer of its own.
+pub(crate) fn of_one_id() -> Case {
+    const ASKED: &str = "Call three times by one name.";
+    const TEXTS: [&str; 3] = ["the first of one id", "the second of one id", "the third, of none"];
+    let text = |n: usize| json!({ "text": TEXTS[n] });
+    let reply = Turn::call("echo", &text(0))
+        .and_call("call_1", "echo", &text(1).to_string())
+        .and_call("", "echo", &text(2).to_string());
+    let agent = json!({ "do": "agent", "user": ASKED, "turns": 2 });
+    let case = Case::steps("calls with one id", [agent]).tool(Plugin::Built("probe-tool"));
+    // Once it has its answers, it is done.
+    let case = case.when(TEXTS[2], Script::always(Turn::text("done")));
+    case.when(ASKED, Script::always(reply)).sees(|seen| {
+        let results = seen[0][1]["ok"].as_array().unwrap();
+        let said: Vec<&Value> = results
+            .iter()
+            .map(|result| &result["output"]["content"][0]["Text"])
+            .collect();
+        assert_eq!(said, TEXTS, "{results:?}");
+    })
+}

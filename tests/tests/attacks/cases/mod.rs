@@ -37,8 +37,9 @@ use serde_json::Value;
 use crate::hostile::Guest;
 use replies::Replies;
 
-/// What stands in a grant for the working folder.
+/// What stands in a grant for the working folder, and for the home folder.
 const WORK: &str = "{work}";
+const HOME: &str = "{home}";
 
 /// Limits that all cases are run under: more fuel than any attack burns before a clock ends it; replies and reports that are larger than is usual, so that
 /// what was seen can be looked at; nothing is tried twice.
@@ -59,7 +60,7 @@ pub(crate) struct Case {
     pub(crate) does: Does,
     /// What `--tool` brings.
     pub(crate) tools: Vec<Plugin>,
-    /// `--allow`, with [`WORK`] for the working folder.
+    /// `--allow`, with [`WORK`] and [`HOME`] for folders.
     allow: Vec<String>,
     /// `--deny`.
     pub(crate) deny: Vec<&'static str>,
@@ -283,8 +284,9 @@ impl Case {
         for (path, to) in &self.links {
             symlink(to, home.work().join(path)).unwrap();
         }
-        let work = home.work().display().to_string();
-        self.allow.iter().map(|grant| grant.replace(WORK, &work)).collect()
+        let (work, home) = (home.work().display().to_string(), home.path().display().to_string());
+        let folders = |grant: &String| grant.replace(WORK, &work).replace(HOME, &home);
+        self.allow.iter().map(folders).collect()
     }
 }
 

@@ -1,6 +1,8 @@
 //! Names that could be taken for others: of spaces, keys and tools.
 
-use hermes_tests::output::refusal;
+use hermes_tests::child::{ChildSpec, inside, join};
+use hermes_tests::output::{message, refusal};
+use hermes_tests::program::steps;
 use serde_json::{Value, json};
 
 use super::lists::{BAD, Listed, component};
@@ -80,8 +82,55 @@ pub(crate) fn alike() -> Case {
     })
 }
 
+/// Spaces and keys that a child was not given. Of each kind some may be there and some are not.
+const NOT_GIVEN: [&str; 5] = ["secret", "nowhere", "shared", "nobodys", "notes2"];
+const NOT_READ: [&str; 6] = ["theirs/1", "theirs/2", "mine2", "mines", "MINE/1", "mine\u{0}/1"];
+
+/// A child is told alike of what it was not given, be it there or not.
+pub(crate) fn not_given() -> Case {
+    let shares = json!([{ "space": "notes", "prefix": "mine", "access": "ReadOnly" }]);
+    let mut looks: Vec<Value> = NOT_GIVEN.iter().map(|space| open(space)).collect();
+    looks.push(open("notes"));
+    looks.extend(NOT_READ.map(|key| get(0, key)));
+    looks.extend([get(0, "mine/1"), get(0, "mine/2"), put(0, "mine/1", "x")]);
+    let next = |after: Value| json!({ "do": "keys", "space": 0, "prefix": "", "after": after, "limit": 1 });
+    looks.extend([next(Value::Null), next(json!("mine/1"))]);
+    let child = ChildSpec::probe(&steps(&looks)).with("spaces", shares);
+    let program = [
+        open("notes"),
+        put(0, "theirs/1", "a canary of its parent"),
+        put(0, "mine2", "a canary of its parent"),
+        put(0, "mine/1", "the child's"),
+        open("secret"),
+        put(1, "k", "a canary of its parent"),
+        child.spawn(),
+        join(0),
+    ];
+    Case::steps("what a child was not given", program).sees(|seen| {
+        let seen = inside(&seen[7]);
+        let words = |seen: &Value, name: &str| message(seen).replace(name, "NAME");
+        for (n, space) in NOT_GIVEN.iter().enumerate() {
+            assert_eq!(refusal(&seen[n]).as_deref(), Some("denied"), "{space}: {}", seen[n]);
+            assert_eq!(words(&seen[n], space), words(&seen[0], NOT_GIVEN[0]), "{space}");
+        }
+        let (keys, own) = seen[NOT_GIVEN.len() + 1..].split_at(NOT_READ.len());
+        for (key, told) in NOT_READ.iter().zip(keys) {
+            assert_eq!(refusal(told).as_deref(), Some("denied"), "{key}: {told}");
+        }
+        // What can't be printed is not in the words of the last.
+        for (key, told) in NOT_READ.iter().zip(&keys[..5]) {
+            assert_eq!(words(told, key), words(&keys[0], NOT_READ[0]), "{key}");
+        }
+        let read = (text(&own[0]), &own[1]["ok"]);
+        assert_eq!(read, (Some("the child's".to_owned()), &Value::Null));
+        assert_eq!(refusal(&own[2]).as_deref(), Some("denied"), "it may read alone");
+        // One by one, what it may not see is passed over.
+        assert_eq!((&own[3]["ok"], &own[4]["ok"]), (&json!(["mine/1"]), &json!([])));
+    })
+}
+
 /// A plugin that lists one tool.
-fn lists(plugin: &str, tool: &str) -> Plugin {
+pub(super) fn lists(plugin: &str, tool: &str) -> Plugin {
     Plugin::made(plugin, component(&[Listed::named(tool)], plugin))
 }
 
@@ -107,4 +156,25 @@ pub(crate) fn tools() -> [Case; 4] {
         ),
         with(&[one, lists("alike", "se\u{430}rch")]).refused(BAD, &["is no tool name"]),
     ]
+}
+
+/// Plugins of one name, one that is called as its agent, and those that are called as what is the host's own, which gives them nothing.
+pub(crate) fn plugins() -> Vec<Case> {
+    let list = || [json!({ "do": "list-tools" })];
+    let twice = Case::steps("two plugins of one name", list())
+        .tool(lists("twin", "one"))
+        .tool(lists("twin", "other"));
+    let probe = Case::steps("a tool that is called as its agent", list()).tool(lists("probe", "one"));
+    let mut cases = vec![
+        twice.refused(CLASH, &["both called twin"]),
+        probe.refused(CLASH, &["both called probe"]),
+    ];
+    cases.extend(["host", "run", "root", "hermes", "filesystem", "llm"].map(|name| {
+        let case = Case::steps(&format!("a plugin called {name}"), list()).tool(lists(name, name));
+        case.sees(move |seen| {
+            let mut tools = seen[0]["ok"].as_array().unwrap().iter();
+            assert!(tools.any(|tool| tool["name"] == name), "{}", seen[0]);
+        })
+    }));
+    cases
 }

@@ -152,3 +152,102 @@ pub(crate) fn hops(served: &Serves) -> Case {
         assert_eq!(seen[1]["error"], "LoopDetected", "{}", seen[1]);
     })
 }
+
+/// What is no plain host, no protocol of the web, or another port, scheme or method than those that were granted: of nothing but GET over HTTP at this port of
+/// this machine.
+pub(crate) fn no_plain_hosts(port: u16) -> Case {
+    let (invalid, refused) = ("HttpRequestUriInvalid", "the authority is refused");
+    let authorities = [
+        (format!("user@127.0.0.1:{port}"), invalid),
+        (format!("user:password@127.0.0.1:{port}"), invalid),
+        (format!("example.org@127.0.0.1:{port}"), invalid),
+        (format!("127.0.0.1:{port}@example.org"), invalid),
+        (format!("127.0.0.1:{port}#@example.org"), refused),
+        (format!("127.0.0.1:{port}?@example.org"), refused),
+        (format!("127.0.0.1:{port}/@example.org"), refused),
+        (format!("127.0.0.1:{port}\\@example.org"), refused),
+        (format!(" 127.0.0.1:{port}"), refused),
+        (format!("127.0.0.1:{port}\r\nx: y"), refused),
+        (format!("127。0。0。1:{port}"), refused),
+        (format!("①②⑦.⓪.⓪.①:{port}"), refused),
+        (format!("[::1%25lo]:{port}"), invalid),
+        (format!("%31%32%37.0.0.1:{port}"), refused),
+        (format!("[::1:{port}"), refused),
+        ("127.0.0.1:99999".to_owned(), invalid),
+        (String::new(), refused),
+    ];
+    let send = |authority: &str| json!({ "do": "send", "authority": authority });
+    let mut steps: Vec<(Value, &str)> = authorities
+        .iter()
+        .map(|(authority, told)| (send(authority), *told))
+        .collect();
+    let local = format!("127.0.0.1:{port}");
+    let schemes = ["file", "ftp", "gopher", "ws", "data", "unix"];
+    steps.extend(schemes.map(|scheme| {
+        let step = json!({ "do": "send", "scheme": scheme, "authority": local });
+        (step, "HttpProtocolError")
+    }));
+    steps.extend(["CONNECT", "TRACE"].map(|method| {
+        let step = json!({ "do": "send", "method": method, "authority": local });
+        (step, invalid)
+    }));
+    let others = [
+        send("127.0.0.1:22"),
+        send("127.0.0.1"),
+        json!({ "do": "send", "scheme": "https", "authority": local }),
+        json!({ "do": "send", "method": "POST", "authority": local }),
+    ];
+    steps.extend(others.map(|step| (step, "HttpRequestDenied")));
+    let (steps, expected): (Vec<Value>, Vec<&str>) = steps.into_iter().unzip();
+    let case = Case::wasi("what is no plain host", &steps);
+    case.allow(format!("net:GET@http://{local}")).sees(move |seen| {
+        let all = steps.iter().zip(seen).zip(&expected);
+        let wrong: Vec<String> = all
+            .filter(|((_, seen), told)| seen["error"] != **told)
+            .map(|((step, seen), told)| format!("{step}: {seen}, not {told}"))
+            .collect();
+        assert!(wrong.is_empty(), "{wrong:#?}");
+    })
+}
+
+/// Spellings of the address of this machine.
+pub(crate) const SPELLINGS: [&str; 6] = ["127.0.0.1", "2130706433", "0x7f.1", "0177.0.0.1", "127.1", "127.0.0.1."];
+
+/// A server whose address was granted is reached by each of them.
+pub(crate) fn one_spelling(served: &Serves) -> Case {
+    let port = served.address.port();
+    let steps = SPELLINGS.map(|host| json!({ "do": "send", "authority": format!("{host}:{port}") }));
+    let case = Case::wasi("spellings of an address that was granted", &steps);
+    case.allow(format!("net:http://127.0.0.1:{port}")).sees(|seen| {
+        for (host, seen) in SPELLINGS.iter().zip(seen) {
+            let answer = (&seen["ok"]["status"], &seen["ok"]["text"]);
+            assert_eq!(answer, (&json!(200), &json!("reached")), "{host}: {seen}");
+        }
+    })
+}
+
+/// A server that was granted sends on to another one that was, and a tool sends it what is for it alone.
+pub(crate) fn credentials() -> Case {
+    let second = Serves::always(page("there"));
+    let to = second.address;
+    let first = Serves::with(move |_, stream| stream.write_all(&moved(307, &format!("http://{to}/b"))));
+    let headers = json!([
+        ["authorization", "Bearer secret"],
+        ["cookie", "a=secret"],
+        ["x-own", "kept"]
+    ]);
+    let step = json!({ "do": "send", "authority": first.address.to_string(), "headers": headers });
+    let case = [first.address, to]
+        .iter()
+        .fold(Case::wasi("credentials and a redirect", &[step]), |case, address| {
+            case.allow(format!("net:http://{address}"))
+        });
+    case.sees(move |seen| {
+        assert_eq!(seen[0]["ok"]["text"], "there", "{}", seen[0]);
+        let sent = |serves: &Serves| serves.seen().remove(0).to_ascii_lowercase();
+        let (first, second) = (sent(&first), sent(&second));
+        assert!(first.contains("bearer secret") && first.contains("a=secret"), "{first}");
+        let is_rid = second.contains("x-own: kept") && !second.contains("secret");
+        assert!(is_rid, "{second}");
+    })
+}

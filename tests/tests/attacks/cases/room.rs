@@ -52,6 +52,17 @@ pub(crate) fn calls_itself() -> Case {
     })
 }
 
+/// A tool that looks in its memory and its table for what the instance before it has left there, and leaves all that it may itself.
+pub(crate) fn left() -> Case {
+    let call = json!({ "do": "call", "name": "measure" });
+    let case = Case::steps("what instances leave", vec![call; 3]).tool(hostile::A24_LEFT);
+    case.sees(|seen| {
+        for seen in seen {
+            assert_eq!(seen["ok"]["output"]["content"][0]["Text"], "0", "{seen}");
+        }
+    })
+}
+
 /// Arguments that nest without end, one level too deep, and as deep as they may.
 pub(crate) fn brackets() -> Case {
     let nested = |n: usize| format!("{{\"text\":\"x\",\"more\":{}{}}}", "[".repeat(n), "]".repeat(n));

@@ -1,7 +1,7 @@
 //! Texts that would steer a terminal.
 
 use hermes_tests::child::{ChildSpec, join};
-use hermes_tests::model::{Script, Turn};
+use hermes_tests::model::{Format, Script, Turn};
 use serde_json::{Value, json};
 
 use super::{Case, Plugin};
@@ -68,4 +68,54 @@ pub(crate) fn speaks() -> Case {
 /// A crash in functions whose names would.
 pub(crate) fn crash() -> Case {
     Case::run(hostile::A40_NAMES, "x").fails("trapped", &["unreachable", "inner-name"])
+}
+
+/// An agent and its child that pile up marks over one letter.
+pub(crate) fn piles() -> Case {
+    let piled = format!("a{}b", "\u{301}".repeat(10_000));
+    let role: String = piled.chars().take(60).collect();
+    let child = ChildSpec::probe(&json!({ "summary": piled, "steps": [{ "do": "progress", "message": piled }] }));
+    let program = [
+        json!({ "do": "progress", "message": piled }),
+        json!({ "do": "log", "level": "Info", "message": piled }),
+        child.with("role", role).spawn(),
+        join(0),
+    ];
+    Case::steps("marks that pile up", program).sees(|seen| assert!(seen[3]["ok"].is_object(), "{}", seen[3]))
+}
+
+/// Answers of a provider that says it wherever it can, each as it stands on the wire.
+pub(crate) fn rude_answers() -> Vec<String> {
+    let said = nasty();
+    let body = json!({ "error": { "message": said, "type": said, "code": said } }).to_string();
+    let answer = json!({ "model": said, "choices": [{ "index": 0, "finish_reason": said, "message": { "content": said, "tool_calls": [
+        { "id": said, "type": "function", "function": { "name": said, "arguments": said } } ] } }] });
+    let answers = [
+        (400, body.clone()),
+        (401, body.clone()),
+        (500, body),
+        (418, nasty()),
+        (200, answer.to_string()),
+        (200, nasty()),
+    ];
+    let whole = |(status, body): (u16, String)| {
+        let head = format!(
+            "HTTP/1.1 {status} \u{9b}2J\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+            body.len()
+        );
+        head + &body
+    };
+    answers.map(whole).into()
+}
+
+/// A provider that gives one of them.
+pub(crate) fn rude() -> Vec<Case> {
+    let case = |answer: String| {
+        let head = answer.lines().next().unwrap_or_default().to_owned();
+        let agent = json!({ "do": "agent", "user": "hi", "turns": 1 });
+        let case = Case::steps(&format!("a provider's {head:?}"), [agent]);
+        let case = case.answered(Format::OpenAi, answer.len() as u64, move |to| to.say(&answer));
+        case.sees(|seen| assert_eq!(seen.len(), 1))
+    };
+    rude_answers().into_iter().map(case).collect()
 }

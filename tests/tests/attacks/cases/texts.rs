@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::lists::BAD;
 use super::{Case, Plugin};
 use crate::hostile;
+use crate::serves::Serves;
 
 /// Arguments that a model may give, and what their refusal says; none where they are taken for what they are.
 fn odd_arguments() -> Vec<(&'static str, String, Option<&'static str>)> {
@@ -103,10 +104,55 @@ pub(crate) fn tool(schema: &str) -> Plugin {
     Plugin::made("odd-schema", hostile::A18_SCHEMA.with("schema", &data))
 }
 
+/// What is said of arguments that a schema does not take.
+const NO_FIT: &str = "do not fit its schema";
+
 /// A call of the tool with such a schema.
 fn called(schema: &str, arguments: &Value) -> Case {
     let name = format!("a schema: {}", schema.chars().take(40).collect::<String>());
     Case::call(&name, tool(schema), "odd", arguments.clone())
+}
+
+/// Schemas that refer to what a server has, which nobody asks, and to files.
+pub(crate) fn elsewhere(server: &Serves) -> [Case; 3] {
+    [
+        format!("http://{}/schema.json", server.address),
+        "file:///etc/hostname".to_owned(),
+        "secret.json".to_owned(),
+    ]
+    .map(|target| {
+        let schema = json!({ "type": "object", "properties": { "a": { "$ref": target } } });
+        called(&schema.to_string(), &json!({ "a": 1 })).refused(BAD, &["the schema of odd"])
+    })
+}
+
+/// A schema that is itself and nothing else; and one that refers to itself below each value, with a value that fits it all the way down but for the last.
+pub(crate) fn endless() -> [Case; 2] {
+    let tree = r##"{"type":"object","properties":{"a":{"$ref":"#"}},"additionalProperties":false}"##;
+    let wrong = (0..60).fold(json!({ "b": 1 }), |inner, _| json!({ "a": inner }));
+    [
+        called(r##"{"$ref":"#"}"##, &json!({})).refused(BAD, &["it refers to itself for the same value"]),
+        called(tree, &wrong).fails("invalid-input", &[NO_FIT]),
+    ]
+}
+
+/// Schemas that grow as they are followed: each level asks the next one twice, and the last fits nothing. Of a few levels, and of many.
+pub(crate) fn growing() -> [Case; 2] {
+    let levels = |count: usize| {
+        let mut defs: serde_json::Map<String, Value> = (0..count)
+            .map(|at| {
+                let next = json!({ "$ref": format!("#/$defs/l{}", at + 1) });
+                (format!("l{at}"), json!({ "anyOf": [next, next] }))
+            })
+            .collect();
+        defs.insert(format!("l{count}"), json!(false));
+        let schema = json!({ "type": "object", "$defs": defs, "properties": { "a": { "$ref": "#/$defs/l0" } } });
+        called(&schema.to_string(), &json!({ "a": 1 }))
+    };
+    [
+        levels(3).fails("invalid-input", &[NO_FIT]),
+        levels(60).refused(BAD, &["the schema of odd", "limits.json.schema_steps"]),
+    ]
 }
 
 /// Patterns made to be slow: those that are matched in a time that grows with the text alone, and those that are none of ours.
@@ -118,7 +164,7 @@ pub(crate) fn patterns() -> Vec<Case> {
     let slow = ["^(a+)+$", "^(a|a)*$", "^(a|aa)+$", "^([a-z]+)*$"];
     // The last is one that only a machine that goes back can find.
     let refused = ["(((a{1000}){1000}){1000})", "a{4294967295}", "(?P<", r"^(a+)\1$"];
-    let slow = slow.map(|pattern| called(&with(pattern), &long).fails("invalid-input", &["do not fit its schema"]));
+    let slow = slow.map(|pattern| called(&with(pattern), &long).fails("invalid-input", &[NO_FIT]));
     let refused = refused.map(|pattern| called(&with(pattern), &long).refused(BAD, &["the schema of odd"]));
     slow.into_iter().chain(refused).collect()
 }

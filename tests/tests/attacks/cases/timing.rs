@@ -1,5 +1,8 @@
 //! A guest that measures.
 
+use hermes_tests::child::{ChildSpec, inside, join};
+use hermes_tests::output::{message, refusal};
+use hermes_tests::program::{open, steps};
 use serde_json::{Value, json};
 
 use super::Case;
@@ -40,5 +43,24 @@ pub(crate) fn measures() -> Case {
         for at in [0, 2, 4, 5, 8] {
             assert_eq!(shown(&seen[at]).1 % 1_000_000, 0);
         }
+    })
+}
+
+/// A child looks for what its parent has, large, and did not give it, and for what is not there. It looks at the clock each time.
+pub(crate) fn forbidden() -> Case {
+    let (there, gone) = ("theirs/there", "theirs/gone");
+    let notes = json!([{ "space": "notes", "prefix": "mine", "access": "ReadOnly" }]);
+    let get = |key: &str| json!({ "do": "get", "space": 0, "key": key });
+    let looks = [open(), clocks(1), get(there), clocks(1), get(gone), clocks(1)];
+    let child = ChildSpec::probe(&steps(&looks)).with("spaces", notes);
+    let large = json!({ "do": "put-bytes", "space": 0, "key": there, "bytes": 200_000 });
+    let program = [open(), large, child.spawn(), join(0)];
+    Case::steps("what is forbidden and what is absent", program).sees(move |seen| {
+        let seen = inside(&seen[3]);
+        for n in [2, 4] {
+            assert_eq!(refusal(&seen[n]).as_deref(), Some("denied"), "{}", seen[n]);
+        }
+        let words = |n: usize, key: &str| message(&seen[n]).replace(key, "KEY");
+        assert_eq!(words(2, there), words(4, gone));
     })
 }

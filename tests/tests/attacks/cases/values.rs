@@ -52,6 +52,25 @@ pub(crate) fn waits() -> [Case; 2] {
     ]
 }
 
+/// Children with a grant of sixteen megabytes.
+pub(crate) fn long_grants() -> Case {
+    let spawn = |before: &str, part: &str, times: usize| {
+        let mut step = ChildSpec::probe(&json!({})).spawn();
+        step["do"] = json!("spawn-with-grant");
+        step["grant"] = json!([before, part, "@x"]);
+        step["times"] = json!(times);
+        step
+    };
+    let spawns = [spawn("net:", ",", 16_000_000), spawn("fs:/", "a/", 8_000_000)];
+    Case::steps("a grant of sixteen megabytes", spawns).sees(|seen| {
+        for seen in seen {
+            assert_eq!(refusal(seen).as_deref(), Some("invalid-input"), "{seen}");
+            let said = message(seen);
+            assert!(said.contains("4608 are the most") && said.len() < 300, "{said}");
+        }
+    })
+}
+
 /// A report of sixty mebibytes.
 pub(crate) fn huge_report() -> Case {
     Case::run(Plugin::Built("huge-report"), "go").fails("trapped", &[BYTES])

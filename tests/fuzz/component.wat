@@ -1,0 +1,32 @@
+;; What the fuzzers of `component` begin with, which is assembled in `corpus/component`: a toolset with each kind of section that the check before
+;; compiling looks into. It is checked, and never run.
+(component
+  (core module
+    (type (func (param i32 i32 i32 i32) (result i32)))
+    (type (func (result i32)))
+    (import "a" "b" (func (type 1)))
+    (memory (export "m") 1 2)
+    (table 1 2 funcref)
+    (global (mut i32) (i32.const 64))
+    (func (export "r") (type 0) (local i64 i32)
+      (block (loop (br_if 1 (i32.eqz (local.get 0))) (local.set 0 (i32.sub (local.get 0) (i32.const 1))) (br 0)))
+      (global.get 0))
+    (func (export "f") (type 1) (drop (call_indirect (type 1) (i32.const 0))) (i32.const 8))
+    (elem (i32.const 0) func 0)
+    (data (i32.const 8) "\10\00\00\00"))
+  (core module (func (export "b") (result i32) (i32.const 0)))
+  (core instance (instantiate 1))
+  (core instance (instantiate 0 (with "a" (instance 0))))
+  (alias core export 1 "m" (core memory))
+  (alias core export 1 "r" (core func))
+  (alias core export 1 "f" (core func))
+  (type (func (result string)))
+  (func (type 0) (canon lift (core func 1) (memory 0) (realloc 0) string-encoding=utf8))
+  (component
+    (type (record (field "a" u8) (field "b" (list string))))
+    (type (variant (case "c" u64) (case "d")))
+    (import "g" (func (result string)))
+    (export "g" (func 0)))
+  (instance (instantiate 0 (with "g" (func 0))))
+  (export "hermes:plugin/toolset@0.1.0" (instance 0))
+  (@producers (language "x" "1")))
