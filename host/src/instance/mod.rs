@@ -131,9 +131,9 @@ impl Instances {
         self.0.prepared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether an instance that is to be built would find a place before long.
-    pub fn has_places(&self) -> bool {
-        self.0.residents.are_to_be_had()
+    /// Whether a cancelled agent that lost its place has one more to hear of its end: as many have within `grace` as there are places.
+    pub fn last_place(&self, grace: Duration) -> bool {
+        self.0.residents.last_place(tokio::time::Instant::now(), grace)
     }
 
     /// A place among the resident instances, and files left to open, waited for at most as long as a start may take: by an instance that had one

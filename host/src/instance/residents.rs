@@ -3,8 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 use crate::session::waits::Waits;
 
@@ -28,6 +30,8 @@ struct State {
     wanted: usize,
     /// How many were told to leave theirs and have it still.
     leaving: usize,
+    /// Since when how many cancelled agents have had a place to hear of their end.
+    last: Option<(Instant, usize)>,
 }
 
 /// A place among the resident instances.
@@ -70,9 +74,14 @@ impl Residents {
         }
     }
 
-    /// Whether fewer look for a place than there are places: one more would have its turn before long.
-    pub(super) fn are_to_be_had(&self) -> bool {
-        self.state().wanted < self.most
+    /// Whether a cancelled agent that lost its place has one more to hear of its end: within each `grace` as many have as there are places. More would not
+    /// have their turn within theirs.
+    pub(super) fn last_place(&self, now: Instant, grace: Duration) -> bool {
+        let mut state = self.state();
+        let (since, taken) = state.last.filter(|(since, _)| now - *since < grace).unwrap_or((now, 0));
+        let is_one = taken < self.most;
+        state.last = Some((since, taken + usize::from(is_one)));
+        is_one
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -230,18 +239,14 @@ mod tests {
         assert_eq!(counts(&residents), (0, 0, 0));
     }
 
-    #[tokio::test]
-    async fn no_more_than_there_are_places_wait_for_one() {
-        let residents = residents(2);
-        let places = [residents.place().await, residents.place().await];
-        let mut first = Box::pin(residents.place());
-        assert!((&mut first).now_or_never().is_none());
-        assert!(residents.are_to_be_had());
-        let mut second = Box::pin(residents.place());
-        assert!((&mut second).now_or_never().is_none());
-        assert!(!residents.are_to_be_had());
-        drop((places, first));
-        assert!(residents.are_to_be_had());
+    #[test]
+    fn as_many_cancelled_agents_hear_of_their_end_within_a_grace_as_there_are_places() {
+        let (residents, grace) = (residents(2), Duration::from_secs(5));
+        let begun = Instant::now();
+        let have_one = |after: Duration| (0..4).filter(|_| residents.last_place(begun + after, grace)).count();
+        assert_eq!(have_one(Duration::ZERO), 2);
+        assert_eq!(have_one(grace - Duration::from_millis(1)), 0);
+        assert_eq!(have_one(grace), 2);
     }
 
     #[tokio::test]

@@ -281,12 +281,12 @@ impl Agent {
         Ok(work.await)
     }
 
-    /// Whether no instance is built again for it to hear of its end, as very many are cancelled at once: its grace is over before, or as many look for a
-    /// place as there are. One that has had children may have waited for them first, and has its grace after that.
+    /// Whether no instance is built again for it to hear of its end, as very many are cancelled at once: its grace is over before, or as many were built as
+    /// there are places. One that has had children may have waited for them first, and has its grace after that.
     fn ends_untold(&self, supervisor: &Supervisor) -> bool {
         let grace = Duration::from_millis(self.session.run.limits.cancel_grace);
-        let is_over = |heard: &Instant| heard.elapsed() >= grace || !supervisor.instances().has_places();
-        self.heard.get().is_some_and(is_over) && self.session.children().is_empty()
+        let is_over = |heard: &Instant| heard.elapsed() >= grace || !supervisor.instances().last_place(grace);
+        self.session.children().is_empty() && self.heard.get().is_some_and(is_over)
     }
 
     /// This step, behind that its end was asked for where that is not in its row.
