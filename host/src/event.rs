@@ -1,8 +1,8 @@
 //! What a run does, as one typed stream: the terminal's tree, JSON lines, reports and tests are consumers of it, and
 //! nothing has hooks of its own.
 //!
-//! An event is *durable* (a view of a committed record) or *ephemeral* (text as it comes, progress), which may be dropped and is never the only
-//! place of a fact. Foreign text in events is not cleaned: each sink does that for itself.
+//! An event is *durable* (a view of a committed record, or a word of the host on its limits and its machine) or *ephemeral* (text as it comes, progress),
+//! which may be dropped and is never the only place of a fact. Foreign text in events is not cleaned: each sink does that for itself.
 
 mod emitted;
 mod queue;

@@ -163,6 +163,36 @@ fn another_processs_run_is_cancelled_with_its_children() {
 }
 
 #[test]
+fn what_an_agent_begins_after_its_cancel_is_not_begun() {
+    let (server, home) = home([stall()]);
+    let script = json!({ "script": "2 + 2" });
+    let program = steps(&[
+        ask("ONE"),
+        ask("TWO"),
+        json!({ "do": "start", "messages": [{ "User": [{ "Text": "THREE" }] }] }),
+        json!({ "do": "wait", "pending": 0 }),
+        json!({ "do": "call", "name": "run_script", "arguments": script }),
+        ChildSpec::probe(&steps(&[])).spawn(),
+    ]);
+    let (process, run) = stuck(&server, &home, &program, 1);
+    home.host().args(["cancel", &run]).output().expect(0);
+    let output = process.finish().expect(1);
+    let seen = output.seen();
+    for n in [0, 1, 3, 4, 5] {
+        assert_eq!(refusal(&seen[n]).as_deref(), Some("cancelled"), "{n}: {}", seen[n]);
+    }
+    // The one that was under way is all that anybody is told of.
+    assert!(!output.stderr.contains("iteration 2"), "{}", output.stderr);
+    let shown = show(&home, &run);
+    let agents = shown["agents"].as_array().unwrap();
+    assert_eq!(agents.len(), 1, "{shown}");
+    let operations = agents[0]["operations"].as_array().unwrap();
+    assert_eq!(operations.len(), 1, "{shown}");
+    assert_eq!(operations[0]["status"], "cancelled", "{shown}");
+    assert_eq!((server.requests().len(), output.spent("iterations")), (1, 1));
+}
+
+#[test]
 fn a_guest_that_does_not_listen_has_its_grace_and_no_more() {
     let (_server, home) = home(Vec::new());
     let process = home

@@ -2,15 +2,20 @@
 
 #![allow(clippy::unwrap_used, reason = "what fails shall fail the test")]
 
+use std::fs;
 use std::ops::RangeInclusive;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hermes_tests::child::{ChildSpec, exit, join};
 use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
 use hermes_tests::output::slack;
 use hermes_tests::program::ask;
 use hermes_tests::{Home, Host, Output, guests};
+use rustix::process::Signal;
 use serde_json::{Value, json};
+
+/// A net for what is waited for.
+const LONG: Duration = Duration::from_secs(60);
 
 fn home() -> Home {
     Home::with_model(&ModelServer::start(Vec::new()), Format::OpenAi)
@@ -172,6 +177,59 @@ fn a_wait_is_waited() {
         waited >= Duration::from_millis(*a_fifth_around(500).start()),
         "{waited:?}"
     );
+}
+
+/// Starts an agent that breaks in each attempt, and kills its process in the wait before attempt 3. Gives the run, and how long that wait was to be.
+fn killed_in_the_second_wait(home: &Home, limits: &[(&str, u64)]) -> (String, Value) {
+    let host = host(home, limits).args(["--deny", "llm", "--output", "events", "--plugin"]);
+    let host = host.arg(guests::built("probe"));
+    let program = json!({ "steps": [{ "do": "open", "name": "notes" }, until(100)] });
+    let process = host.arg(program.to_string()).by("exec \"$0\" \"$@\" > events").start();
+    let begun = Instant::now();
+    let wait = loop {
+        let events = fs::read_to_string(home.work().join("events")).unwrap_or_default();
+        let events = events.lines().filter_map(|line| serde_json::from_str(line).ok());
+        if let Some(wait) = wait_before(events, 3) {
+            break wait;
+        }
+        assert!(begun.elapsed() < LONG, "it is not started again");
+    };
+    process.signal(Signal::KILL);
+    assert_eq!(process.finish().code, None);
+    (home.newest_run(), wait)
+}
+
+/// How long the wait before this attempt is, as it was told.
+fn wait_before(events: impl IntoIterator<Item = Value>, attempt: u32) -> Option<Value> {
+    let mut events = events.into_iter();
+    let restart = events.find(|event| event["event"] == "session-restarts" && event["attempt"] == attempt);
+    restart.map(|event| event["after_ms"].clone())
+}
+
+/// By the attempts in all, or by the restarts within the window: those of the process that was killed count.
+#[test]
+fn restarts_of_a_process_that_was_killed_are_remembered() {
+    for limits in [
+        [("attempts", 3), ("intensity", 100)],
+        [("attempts", 100), ("intensity", 2)],
+    ] {
+        let home = home();
+        let (run, wait) = killed_in_the_second_wait(&home, &[&limits[..], &[("backoff", 1_000)]].concat());
+        assert_eq!(home.shown(&run)["agents"][0]["attempts"], 2, "{limits:?}");
+        let resumed = home.host().args(["resume", &run, "--output", "events"]);
+        let resumed = resumed.output().expect(1);
+        // It is waited again, as long as it was to be: twice as long as the first.
+        assert!(a_fifth_around(2_000).contains(&wait.as_u64().unwrap()), "{wait}");
+        assert_eq!(wait_before(resumed.events(), 3), Some(wait), "{limits:?}");
+        assert_eq!(wait_before(resumed.events(), 4), None, "{limits:?}");
+        let shown = home.shown(&run);
+        let agent = &shown["agents"][0];
+        assert_eq!(
+            (&agent["exit"], &agent["attempts"]),
+            (&json!("trapped"), &json!(3)),
+            "{shown}"
+        );
+    }
 }
 
 #[test]

@@ -149,6 +149,7 @@ fn a_killed_run_can_be_ended_for_good() {
         .json();
     let agents = shown["agents"].as_array().unwrap();
     assert!(agents.iter().all(|agent| agent["status"] == "cancelled"), "{shown}");
+    assert_eq!(shown["checkpoint"], "So far.", "what it had by then is kept");
     assert_eq!(server.requests().len(), 1, "nothing was sent again");
 }
 

@@ -724,6 +724,9 @@ fn with_tip(argv: &[OsString], mut error: clap::Error) -> clap::Error {
         // A habit from elsewhere.
         error.remove(ContextKind::SuggestedArg);
         "use --output json".to_owned()
+    } else if is_unknown && matches!(argument.as_str(), "--plugin" | "-p") && resumes(argv) {
+        "a run goes on with the plugin that it began with; hermes-host replay RUN --plugin PLUGIN --fork goes on with another, as a new run"
+            .to_owned()
     } else if is_unknown && !argument.starts_with('-') && argv.get(first_word(argv)).is_some_and(|word| word == "run") {
         "quote the task: it is one argument, like \"What limits dendrite growth?\"".to_owned()
     } else {
@@ -738,6 +741,12 @@ fn with_tip(argv: &[OsString], mut error: clap::Error) -> clap::Error {
     };
     error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
     error
+}
+
+/// Whether a line is about going on with a run, by either name of that command.
+fn resumes(argv: &[OsString]) -> bool {
+    let mut words = argv.iter().skip(first_word(argv)).skip_while(|word| *word == "runs");
+    words.next().is_some_and(|word| word == "resume")
 }
 
 /// Every `--set` of a line that was parsed, in order. The parser keeps those of the last level alone: what stands before a command would be
@@ -864,6 +873,14 @@ mod tests {
         let unquoted = parse(&["--plugin", "p", "What", "do", "papers", "say?"]);
         let unquoted = unquoted.unwrap_err().to_string();
         assert!(unquoted.contains("tip: quote the task"), "{unquoted}");
+        for flag in ["--plugin", "-p"] {
+            for command in [&["resume"][..], &["runs", "resume"]] {
+                let line = [command, &["7f3a", flag, "p"]].concat();
+                let changed = parse(&line).unwrap_err().to_string();
+                let tip = "hermes-host replay RUN --plugin PLUGIN --fork";
+                assert!(changed.contains(tip), "{changed}");
+            }
+        }
         let flag = parse(&["runs", "--plugin", "p"]).unwrap_err().to_string();
         assert!(flag.contains("'--plugin'") && !flag.contains("as a value"), "{flag}");
         for (end, status) in [("achieved", "completed"), ("exhausted", "failed")] {

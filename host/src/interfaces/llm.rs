@@ -364,8 +364,11 @@ impl Operation for Box<Complete> {
         let (ledger, account) = (&guest.session.run.ledger, guest.session.account);
         let spare = |used: &llm::Usage| self.lost.cover(ledger, account, charge(used, 0));
         let deadline = Instant::now() + Duration::from_millis(guest.session.run.limits.llm_total);
+        // What the session's own deadline does not leave the time for is not waited for: so its agent can still tell what it has.
+        let worth_until = guest.session.deadline().map_or(deadline, |at| at.min(deadline));
+        let cancel = &under.cancel;
         Some(
-            match crate::llm::complete(&model, &request, &tell, &spare, &under.cancel, deadline).await {
+            match crate::llm::complete(&model, &request, &tell, &spare, cancel, deadline, worth_until).await {
                 Ok(reply) => {
                     let charged = charge(&reply.completion.usage, iterations);
                     Done::new(OutcomeStatus::Done, OpBody::Completion(Ok(reply.completion)), charged)

@@ -24,8 +24,9 @@ use crate::limits::{self, Unit};
 /// Asks `model`, and tells `tell` of text as it comes. A try that used something and came to nothing is followed by another
 /// only where `spare` has room for it.
 ///
-/// It ends at `deadline`, after `limits.llm.total`, or at `cancel`, whichever comes first. Dropping the future closes the
-/// connection, and nothing is known then of what was used.
+/// It ends at `deadline`, after `limits.llm.total`, or at `cancel`, whichever comes first. No wait between two tries goes on until
+/// `worth_until`, when its answer is of no use any more: where one would, the failure before it is told at once. Dropping the future
+/// closes the connection, and nothing is known then of what was used.
 ///
 /// # Errors
 /// [`Failure`], which says what was used until then and whether the request may have reached the provider.
@@ -36,15 +37,18 @@ pub async fn complete(
     spare: &Spare<'_>,
     cancel: &CancellationToken,
     deadline: Instant,
+    worth_until: Instant,
 ) -> Result<Reply, Failure> {
     match &model.provider.backend {
         Backend::Script(_) if cancel.is_cancelled() => Err(Failure::unsent(Refusal::cancelled())),
         Backend::Script(script) => script.complete(model, request, tell),
         Backend::Http(endpoint) => {
             let total = Duration::from_millis(endpoint.limits.llm_total);
+            let deadline = deadline.min(Instant::now() + total);
             let clock = Clock {
                 cancel,
-                deadline: deadline.min(Instant::now() + total),
+                deadline,
+                worth_until: deadline.min(worth_until),
             };
             Tries {
                 model,
@@ -67,6 +71,8 @@ pub async fn complete(
 struct Clock<'a> {
     cancel: &'a CancellationToken,
     deadline: Instant,
+    /// Waits between tries end before it.
+    worth_until: Instant,
 }
 
 /// Why a wait ended without its result.
@@ -86,8 +92,9 @@ impl Clock<'_> {
         }
     }
 
+    /// How long a wait for another try may be.
     fn left(&self) -> Duration {
-        self.deadline.saturating_duration_since(Instant::now())
+        self.worth_until.saturating_duration_since(Instant::now())
     }
 }
 

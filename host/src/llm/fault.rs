@@ -14,6 +14,8 @@ const QUOTE: usize = 300;
 pub(super) enum Fault {
     /// No connection: nothing was sent.
     Connect(String),
+    /// No connection, as no file descriptor was free for one: nothing was sent.
+    NoDescriptor(String),
     /// The provider was too slow.
     TimedOut {
         /// What it did not do in time.
@@ -64,7 +66,7 @@ impl Fault {
     /// True where the same request may succeed later.
     pub(super) fn may_pass(&self) -> bool {
         match self {
-            Self::Connect(_) | Self::TimedOut { .. } | Self::Broken(_) => true,
+            Self::Connect(_) | Self::NoDescriptor(_) | Self::TimedOut { .. } | Self::Broken(_) => true,
             Self::Status(fault) => matches!(fault.status, 408 | 429 | 500..=599) && !fault.is_quota(),
             Self::Refused(_) => false,
         }
@@ -75,6 +77,12 @@ impl Fault {
         let provider = blame.provider;
         match self {
             Self::Connect(why) => Refusal::upstream(format!("The model provider {provider} can't be reached: {why}.")),
+            Self::NoDescriptor(why) => Refusal::new(
+                RefusalKind::RateLimited,
+                format!(
+                    "The model provider {provider} can't be reached, as no file descriptor of this process was free: {why} (limits.fds, ulimit -n)."
+                ),
+            ),
             Self::TimedOut { what, key, limit } => Refusal::new(
                 RefusalKind::TimedOut,
                 format!(
@@ -227,6 +235,7 @@ mod tests {
             (status(529, "overloaded_error", ""), "upstream", true),
             (status(302, "", ""), "upstream", false),
             (Fault::Connect("refused".into()), "upstream", true),
+            (Fault::NoDescriptor("too many".into()), "rate-limited", true),
             (Fault::Broken("cut".into()), "upstream", true),
             (
                 Fault::TimedOut {

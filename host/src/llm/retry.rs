@@ -22,7 +22,7 @@ pub(super) enum Next {
     Stop(Refusal),
 }
 
-/// What follows `fault` after `tries` tries, with `left` until the deadline. `random` lies in 0..1.
+/// What follows `fault` after `tries` tries, with `left` until its answer is of no use. `random` lies in 0..1.
 pub(super) fn next(fault: &Fault, tries: u32, left: Duration, limits: &Limits, random: f64, blame: Blame<'_>) -> Next {
     let refusal = fault.refusal(blame);
     if !fault.may_pass() {

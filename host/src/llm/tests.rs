@@ -189,6 +189,7 @@ async fn ask_model(model: &Model, cancel: &CancellationToken) -> (Result<Reply, 
         &|_| Ok(()),
         cancel,
         deadline,
+        deadline,
     )
     .await;
     (end, deltas.into_inner().expect("not poisoned"))
@@ -434,6 +435,7 @@ async fn a_cancel_closes_the_connection_and_charges_what_came() {
         &|_| Ok(()),
         &cancel,
         deadline,
+        deadline,
     )
     .await
     .expect_err("cancelled");
@@ -570,6 +572,35 @@ async fn a_key_in_a_reply_reaches_nobody() {
 }
 
 #[tokio::test]
+async fn no_try_is_waited_for_whose_answer_comes_too_late() {
+    let (cancel, request) = (CancellationToken::new(), request(vec![user("hello")]));
+    let limits = Limits::default();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let slow = |headers: &str| error("429 Slow", headers, "rate_limit_exceeded", "slow");
+    let broken = error("500 Broken", "", "server_error", "broken");
+    for (first, kind) in [(slow("retry-after: 20\r\n"), "rate-limited"), (broken, "upstream")] {
+        let server = serve(vec![first, Play::Whole(good("ok"))]).await;
+        let model = model("openai", &server.base_url, &limits);
+        let now = Instant::now();
+        let failure = complete(&model, &request, &|_| {}, &|_| Ok(()), &cancel, deadline, now)
+            .await
+            .expect_err("it is too late for another");
+        assert_eq!((failure.refusal.kind.name(), failure.tries), (kind, 1));
+    }
+    // There is time for this one.
+    let server = serve(vec![slow("retry-after-ms: 20\r\n"), Play::Whole(good("ok"))]).await;
+    let endpoint = model("openai", &server.base_url, &limits);
+    let reply = complete(&endpoint, &request, &|_| {}, &|_| Ok(()), &cancel, deadline, deadline).await;
+    assert_eq!(reply.expect("answered").tries, 2);
+    // What was sent in time is not broken off by that.
+    let server = serve(vec![Play::Whole(good("ok"))]).await;
+    let endpoint = model("openai", &server.base_url, &limits);
+    let now = Instant::now();
+    let reply = complete(&endpoint, &request, &|_| {}, &|_| Ok(()), &cancel, deadline, now).await;
+    assert_eq!(reply.expect("answered").tries, 1);
+}
+
+#[tokio::test]
 async fn a_try_that_was_lost_is_followed_by_another_only_where_there_is_room_for_it() {
     let cut = || Play::Whole(stream(&[text("half an answer")]));
     let limits = Limits::default();
@@ -583,7 +614,7 @@ async fn a_try_that_was_lost_is_followed_by_another_only_where_there_is_room_for
     let deadline = Instant::now() + Duration::from_secs(60);
     let cancel = CancellationToken::new();
     let request = request(vec![user("hello")]);
-    let failure = complete(&model, &request, &|_| {}, &spare, &cancel, deadline)
+    let failure = complete(&model, &request, &|_| {}, &spare, &cancel, deadline, deadline)
         .await
         .expect_err("no room");
     let asked = asked.into_inner().expect("not poisoned");

@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use http::header;
 use reqwest::Response;
+use rustix::io::Errno;
 use serde_json::Value;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -142,7 +143,7 @@ impl Attempt {
                     limit: limits.llm_connect,
                 };
             }
-            return Fault::Connect(unreached(&error));
+            return unreached(&error);
         }
         Fault::Broken(words(error))
     }
@@ -317,15 +318,20 @@ fn redacted(fault: Fault, endpoint: &Endpoint) -> Fault {
 
 /// Which address took no connection, and the cause behind all others: those before it only say that this one was met. Of the URL nothing else, as a path or
 /// a query may hold a key.
-fn unreached(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
+fn unreached(error: &reqwest::Error) -> Fault {
+    let mut cause: &(dyn std::error::Error + 'static) = error;
     while let Some(inner) = cause.source() {
         cause = inner;
     }
     let url = error.url();
     let host = url.and_then(|url| Some((url.host_str()?, url.port_or_known_default()?)));
     let at = host.map(|(host, port)| format!("{host}:{port}: ")).unwrap_or_default();
-    crate::text::line(&format!("{at}{cause}"), 300)
+    let why = crate::text::line(&format!("{at}{cause}"), 300);
+    let system = cause.downcast_ref::<std::io::Error>().and_then(Errno::from_io_error);
+    match system {
+        Some(Errno::MFILE | Errno::NFILE) => Fault::NoDescriptor(why),
+        _ => Fault::Connect(why),
+    }
 }
 
 /// An error of the client with its causes, without the URL.

@@ -117,6 +117,10 @@ impl Guest {
         asked: Option<u64>,
     ) -> Result<(Reservation, Option<Flying>), Missed> {
         self.admits(call)?;
+        if self.cancel.is_cancelled() {
+            // It would end as soon as it began: nobody is told that it did.
+            return Err(Refusal::cancelled().into());
+        }
         self.session.in_time()?;
         let most = self.session.run.limits.in_flight;
         let flying = asked

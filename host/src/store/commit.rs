@@ -22,7 +22,7 @@ use super::record::Sync;
 use super::schema;
 
 /// A leader takes nothing new into its batch after this time.
-const BATCH_TIME: Duration = Duration::from_millis(20);
+pub(super) const BATCH_TIME: Duration = Duration::from_millis(20);
 
 /// How often the thread asks again for a database that a foreign program has locked.
 const FOREIGN_LOCK_POLL: Duration = Duration::from_millis(5);
@@ -256,6 +256,12 @@ impl Writer {
     #[cfg(test)]
     pub(super) fn queued(&self) -> usize {
         lock(&self.core.queue).len()
+    }
+
+    /// How many batches were committed.
+    #[cfg(test)]
+    pub(super) fn batches(&self) -> u64 {
+        lock(&self.core.state).batches
     }
 
     /// What this comes to, unless a time of `busy` passes without a commit: as long as what came before it is written, its turn comes nearer.

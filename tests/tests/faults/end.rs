@@ -26,9 +26,11 @@ impl End {
         Self::with_answer(&output.json(), output)
     }
 
-    /// As it is recorded.
+    /// As it is recorded, with what was said in it.
     pub(crate) fn shown(home: &Home, run: &str) -> Self {
-        Self::with_answer(&shown(home, run), &answered(home, run))
+        let mut end = Self::with_answer(&shown(home, run), &answered(home, run));
+        end.0["trajectory"] = trajectory(home, run);
+        end
     }
 
     fn with_answer(json: &Value, output: &Output) -> Self {
@@ -107,6 +109,21 @@ fn beside(json: &Value) -> Value {
 fn agent(agent: &Value) -> Value {
     let own = ["role", "status", "exit", "attempts"].map(|field| &agent[field]);
     json!([own, exact(&agent["spent"])])
+}
+
+/// Each conversation of a run, in whatever order those that are held side by side were written down.
+fn trajectory(home: &Home, run: &str) -> Value {
+    let exported = home.host().args(["export", run, "--output", "json"]).output().expect(0);
+    let all: Vec<Value> = serde_json::from_str(&exported.stdout.replace(run, "RUN")).unwrap();
+    let all = all.into_iter().map(|mut conversation| {
+        // It tells the place in that order.
+        conversation.as_object_mut().unwrap().remove("id");
+        like_any(conversation)
+    });
+    let mut all: Vec<Value> = all.collect();
+    assert!(!all.is_empty(), "nothing was said");
+    all.sort_by_key(Value::to_string);
+    all.into()
 }
 
 /// The answer is what the program saw. What time and fuel children used is taken out of it, and what marks a foreign text as such.

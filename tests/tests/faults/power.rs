@@ -42,17 +42,18 @@ fn survives(place: &Place, image: &Path, lock_survives: bool) -> Files {
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let names: BTreeSet<String> = names.collect();
-    // It was synced before it had its name.
-    let draft = names
-        .iter()
-        .find(|name| name.starts_with("hermes.db."))
-        .and_then(|name| synced(name));
+    // What is synced before it has its name.
+    let draft = |name: &str| {
+        let is_draft = |kept: &&String| kept.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
+        synced(names.iter().find(is_draft)?)
+    };
     let file = |(path, now): (PathBuf, Vec<u8>)| {
         let name = path.file_name()?.to_str()?.to_owned();
         let bytes = match name.as_str() {
             "hermes.db-shm" => None,
-            "hermes.db" => synced("hermes.db").or(draft.clone()),
+            "hermes.db" => synced("hermes.db").or_else(|| draft("hermes.db")),
             "hermes.db-wal" => synced("hermes.db-wal"),
+            _ if path.starts_with("components") => draft(path.file_stem()?.to_str()?),
             _ if name.ends_with(".lock") && !lock_survives => synced(&name),
             _ => Some(now),
         };

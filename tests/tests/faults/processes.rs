@@ -405,8 +405,12 @@ fn f21_no_file_descriptor_for_a_connection() {
         .output()
         .expect(0);
     let seen = output.seen();
-    assert_eq!(refusal(&seen[0]).as_deref(), Some("upstream"), "{}", seen[0]);
-    assert!(message(&seen[0]).contains("Too many open files"), "{}", seen[0]);
+    assert_eq!(refusal(&seen[0]).as_deref(), Some("rate-limited"), "{}", seen[0]);
+    let words = message(&seen[0]);
+    assert!(
+        words.contains("Too many open files") && words.contains("(limits.fds, ulimit -n)"),
+        "{words}"
+    );
     assert_eq!(seen[1]["ok"]["parts"][0]["Text"], "one", "{}", seen[1]);
     assert_eq!(
         (output.spent("iterations"), output.spent("tokens"), place.asked()),

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use hermes_tests::child::{ChildSpec, exit, inside, join};
 use hermes_tests::home::{KEY, KEY_VARIABLE};
 use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
 use hermes_tests::output::{message, refusal, slack};
+use hermes_tests::program::steps;
 use hermes_tests::site::{Asked, Site, authority, ok};
 use hermes_tests::{Home, Output, guests};
 use serde_json::{Value, json};
@@ -57,14 +59,16 @@ fn f09_an_agent_that_was_refused_claims_nothing() {
     assert_eq!(server.requests().len(), 1);
 }
 
+/// Too many requests, and when to come back.
+fn after(words: &str) -> Turn {
+    Turn::fault(Fault::Status {
+        code: 429,
+        retry_after: Some(words.to_owned()),
+    })
+}
+
 #[test]
 fn f10_odd_words_on_when_to_come_back() {
-    let after = |words: &str| {
-        Turn::fault(Fault::Status {
-            code: 429,
-            retry_after: Some(words.to_owned()),
-        })
-    };
     for format in FORMATS {
         // Dates that are past, and what is no time at all: it waits as after any error.
         for words in ["Sun, 06 Nov 1994 08:49:37 GMT", "-5", "soon", "", "1e3", "0"] {
@@ -84,6 +88,56 @@ fn f10_odd_words_on_when_to_come_back() {
             assert_eq!((server.requests().len(), output.spent("tokens")), (1, 0));
         }
     }
+}
+
+/// The agent hears of it while it still has the time to tell what it has.
+#[test]
+fn f10_a_wait_that_the_deadline_does_not_allow() {
+    let wall = [("budget", "wall=50s")];
+    for format in FORMATS {
+        let server = ModelServer::start([after("60"), Turn::text("too late")]);
+        let output = run(&server, format, &[ask("hi")], &wall);
+        let seen = output.seen().remove(0);
+        assert_eq!(refusal(&seen).as_deref(), Some("rate-limited"), "{format:?}: {seen}");
+        assert_eq!(seen["error"]["retry_after_ms"], 60_000, "{format:?}: {seen}");
+        assert_eq!(server.requests().len(), 1, "{format:?}");
+        assert_eq!((output.spent("iterations"), output.spent("tokens")), (1, 0));
+        assert!(output.took < Duration::from_secs(25), "{:?}", output.took);
+        // It has the time for this one.
+        let server = ModelServer::start([after("1"), Turn::text("in time")]);
+        let output = run(&server, format, &[ask("hi")], &wall);
+        let seen = output.seen().remove(0);
+        assert_eq!(seen["ok"]["parts"][0]["Text"], "in time", "{format:?}: {seen}");
+        let requests = server.requests();
+        assert_eq!((requests.len(), output.spent("iterations")), (2, 1), "{format:?}");
+        let waited = requests[1].at - requests[0].at;
+        assert!(waited >= Duration::from_secs(1), "{format:?}: {waited:?}");
+    }
+}
+
+/// Its parent has more time than it has itself.
+#[test]
+fn f10_a_wait_that_a_childs_deadline_does_not_allow() {
+    let script = Script::default()
+        .when("TOO LATE", [after("60"), Turn::text("too late")])
+        .when("IN TIME", [after("1"), Turn::text("in time")]);
+    let server = ModelServer::start(script);
+    let home = Home::with_model(&server, Format::OpenAi);
+    let child = ChildSpec::probe(&steps(&[ask("TOO LATE"), ask("IN TIME")])).limit("WallClockMs", 50_000);
+    let program = steps(&[child.spawn(), join(0)]);
+    let output = home.host().probe(&program).output().expect(0);
+    let joined = &output.seen()[1];
+    assert_eq!(exit(joined), "Returned", "{joined}");
+    let seen = inside(joined);
+    assert_eq!(refusal(&seen[0]).as_deref(), Some("rate-limited"), "{joined}");
+    assert_eq!(seen[1]["ok"]["parts"][0]["Text"], "in time", "{joined}");
+    assert_eq!(server.requests().len(), 3);
+    assert_eq!((output.spent("iterations"), output.spent("tokens")), (2, 120));
+    assert!(output.took < Duration::from_secs(25), "{:?}", output.took);
+    // A replay has no deadline, and is told what was recorded.
+    let replayed = home.host().args(["replay", &home.newest_run(), "--output", "json"]);
+    assert_eq!(replayed.output().expect(0).json()["same"], true);
+    assert_eq!(server.requests().len(), 3, "nothing is sent");
 }
 
 /// What an overloaded provider gets where nothing else is set.

@@ -73,8 +73,8 @@ impl Recorded {
     fn run(program: Value, script: Script, configuration: &'static str) -> Self {
         let place = configured(Place::new(script.clone()), configuration);
         let output = host(&place.home, &program, &built()).output().expect(0);
-        let end = End::printed(&output);
-        End::shown(&place.home, output.json()["run"].as_str().unwrap()).assert_like(&end, "as it is shown");
+        let end = End::shown(&place.home, output.json()["run"].as_str().unwrap());
+        End::printed(&output).assert_like(&end, "as it is shown");
         assert_sound(&place.home);
         Self {
             program,
@@ -197,6 +197,7 @@ impl Recorded {
                     assert_eq!(resent, due, "{moment}: told as sent again");
                     if let Some(run) = before.run.filter(|_| is_replayed()) {
                         replays_the_same(&place.home, &run, moment);
+                        End::shown(&place.home, &run).assert_like(&self.end, moment);
                     }
                     break;
                 }

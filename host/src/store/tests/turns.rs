@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::store::commit::BATCH_TIME;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_tasks_commit_in_groups() {
@@ -84,6 +85,71 @@ async fn what_fails_in_a_batch_fails_alone_and_the_others_are_as_they_would_be_w
     // Each run's journal is whole up to its anchor.
     let found = store.integrity().expect("looked");
     assert_eq!((found.records, found.problems), (8, vec![]));
+}
+
+/// Commits nothing, and answers in which thread.
+async fn written_in(store: &Store, sync: Sync) -> std::thread::ThreadId {
+    let work = |_: &Connection| {
+        let value = std::thread::current().id();
+        Ok(Done { value, head: None })
+    };
+    store.submit(sync, None, work).await.expect("written")
+}
+
+#[tokio::test]
+async fn who_writes_alone_does_so_in_its_own_thread() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let own = std::thread::current().id();
+    for sync in [Sync::Commit, Sync::Durable] {
+        assert_eq!(written_in(&store, sync).await, own);
+    }
+    // Another program is waited for by a thread of the store.
+    let foreign = Connection::open(dir.path().join("hermes.db")).expect("opens");
+    foreign.execute_batch("BEGIN IMMEDIATE").expect("locked");
+    let (thread, ()) = tokio::join!(written_in(&store, Sync::Commit), async {
+        foreign.execute_batch("ROLLBACK").expect("freed");
+    });
+    assert_ne!(thread, own);
+}
+
+/// Queues tasks that take so long while another program holds the database, and gives the number of batches that they are committed in.
+async fn batches(takes: [Duration; 3]) -> u64 {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let writer = store.0.writer.as_ref().expect("it writes");
+    let before = writer.batches();
+    let foreign = Connection::open(dir.path().join("hermes.db")).expect("opens");
+    foreign.execute_batch("BEGIN IMMEDIATE").expect("locked");
+    let write = |time: Duration| {
+        let work = move |_: &Connection| {
+            std::thread::sleep(time);
+            Ok(Done { value: (), head: None })
+        };
+        store.submit(Sync::Commit, None, work)
+    };
+    let free = async {
+        while writer.queued() < takes.len() {
+            tokio::task::yield_now().await;
+        }
+        foreign.execute_batch("ROLLBACK").expect("free again");
+    };
+    let [first, second, third] = takes.map(write);
+    let (first, second, third, ()) = tokio::join!(first, second, third, free);
+    for written in [first, second, third] {
+        written.expect("written");
+    }
+    writer.batches() - before
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_takes_nothing_new_after_its_time() {
+    let none = Duration::ZERO;
+    assert_eq!(batches([none, none, none]).await, 1);
+    // The one that is under way is finished, and those behind it share the next.
+    assert_eq!(batches([BATCH_TIME, none, none]).await, 2);
+    assert_eq!(batches([none, BATCH_TIME, none]).await, 2);
+    assert_eq!(batches([BATCH_TIME, BATCH_TIME, none]).await, 3);
 }
 
 /// Counts up `key` by compare-and-set, and answers how often it won.
