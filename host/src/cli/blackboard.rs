@@ -104,14 +104,17 @@ fn spaces(spaces: &[SpaceView], context: Context) -> Result<(), Problem> {
             ));
         }
         for space in spaces {
-            let row = row(&space.name, &space.keys.to_string(), &size(space.bytes));
+            let row = match &space.damaged {
+                Some(what) => format!("{} {}", left(&space.name, columns), fit(what, WIDTH)),
+                None => row(&space.name, &space.keys.to_string(), &size(space.bytes)),
+            };
             out.push_str(&format!("{row}\n"));
         }
         return stdio::print(&out);
     }
     let rows: Vec<Value> = spaces
         .iter()
-        .map(|s| json!({ "space": s.name, "keys": s.keys, "bytes": s.bytes }))
+        .map(|s| json!({ "space": s.name, "keys": s.keys, "bytes": s.bytes, "damaged": s.damaged }))
         .collect();
     stdio::print_line(&json::line(&rows.into()))
 }

@@ -33,6 +33,12 @@ const DEFAULT_MAPS: u64 = 65_530;
 const LOW_DISK: u64 = 512 * 1024 * 1024;
 /// 2025-01-01: a clock before it is wrong, and no server's certificate can be checked with it.
 const CLOCK_FLOOR_MS: u64 = 1_735_689_600_000;
+/// 2100-01-01: nor with one from it on.
+const CLOCK_CEILING_MS: u64 = 4_102_444_800_000;
+/// Ten years of 365 days: a clock that stands so far behind the newest run may well be wrong, and takes all runs for old.
+const CLOCK_AHEAD_MS: u64 = 10 * 365 * 86_400_000;
+/// So many of the newest runs are asked for when that was: one that is damaged can't tell.
+const NEWEST: u32 = 20;
 
 /// Damages that are told one by one.
 const DAMAGES: usize = 50;
@@ -59,12 +65,17 @@ pub(super) async fn doctor(config: Config, context: Context) -> Result<u8, Probl
     let mut checks = vec![
         ok("configuration", "read".to_owned()),
         home(&config),
-        disk(&config.home),
+        disk(&config.state_dir),
     ];
     checks.extend(key_files(&config));
-    checks.extend([kernel(), maps(config.limits.resident), clock(), screen()]);
-    checks.push(model(&config).await);
-    match Host::to_read(config) {
+    let (maps, model) = (maps(config.limits.resident), model(&config).await);
+    let host = Host::to_read(config);
+    let newest = match &host {
+        Ok(host) => newest_run(host).await,
+        Err(_) => None,
+    };
+    checks.extend([kernel(), maps, clock(now_ms(), newest), screen(), model]);
+    match host {
         Ok(host) => {
             checks.extend([
                 ok("engine", "starts".to_owned()),
@@ -91,7 +102,7 @@ pub(super) fn without_configuration(context: Context, error: &ConfigError) -> Re
         &[
             fail("configuration", error.to_string(), mend),
             kernel(),
-            clock(),
+            clock(now_ms(), None),
             screen(),
         ],
         context,
@@ -443,8 +454,9 @@ fn holds_folders(folder: &Path) -> std::io::Result<()> {
     fs::remove_dir(&tried)
 }
 
-fn disk(home: &Path) -> Check {
-    let free = existing(home)
+/// What is free where the store lies, which may be another disk than the home folder's.
+fn disk(state: &Path) -> Check {
+    let free = existing(state)
         .and_then(|folder| rustix::fs::statvfs(&folder).ok())
         .map(|s| s.f_bavail * s.f_frsize);
     match free {
@@ -517,16 +529,28 @@ fn maps(resident: u64) -> Check {
     }
 }
 
-fn clock() -> Check {
-    if now_ms() < CLOCK_FLOOR_MS {
-        let mend = "sudo timedatectl set-ntp true".to_owned();
-        return fail(
-            "clock",
-            "it stands before 2025: no server's certificate can be checked".to_owned(),
-            Some(mend),
-        );
+/// When the newest run changed last, where there is one that can tell.
+async fn newest_run(host: &Host) -> Option<u64> {
+    let rows = host.runs(NEWEST, &[]).await.ok()?.rows;
+    rows.iter().map(|row| row.changed_ms).filter(|at| *at > 0).max()
+}
+
+fn clock(now_ms: u64, newest_run_ms: Option<u64>) -> Check {
+    let mend = || Some("sudo timedatectl set-ntp true".to_owned());
+    let wrong = |stands: &str| {
+        let detail = format!("it stands {stands}: no server's certificate can be checked");
+        fail("clock", detail, mend())
+    };
+    match newest_run_ms {
+        _ if now_ms < CLOCK_FLOOR_MS => wrong("before 2025"),
+        _ if now_ms >= CLOCK_CEILING_MS => wrong("after 2099"),
+        Some(newest) if now_ms > newest.saturating_add(CLOCK_AHEAD_MS) => {
+            let detail =
+                "it stands more than ten years after the newest run: `runs prune --older-than` takes all for old";
+            warn("clock", detail.to_owned(), mend())
+        }
+        _ => ok("clock", "plausible".to_owned()),
     }
-    ok("clock", "plausible".to_owned())
 }
 
 fn screen() -> Check {
@@ -549,5 +573,24 @@ fn screen() -> Check {
                 Some(mend),
             )
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_is_held_to_the_years_of_this_program_and_to_the_newest_run() {
+        let state = |now_ms, newest| clock(now_ms, newest).state;
+        assert_eq!(state(CLOCK_FLOOR_MS - 1, None), State::Fail);
+        assert_eq!(state(CLOCK_FLOOR_MS, None), State::Ok);
+        assert_eq!(state(CLOCK_CEILING_MS - 1, None), State::Ok);
+        assert_eq!(state(CLOCK_CEILING_MS, None), State::Fail);
+        let newest = CLOCK_FLOOR_MS;
+        assert_eq!(state(newest + CLOCK_AHEAD_MS, Some(newest)), State::Ok);
+        assert_eq!(state(newest + CLOCK_AHEAD_MS + 1, Some(newest)), State::Warn);
+        // A run of a clock that was wrong then.
+        assert_eq!(state(newest, Some(u64::MAX)), State::Ok);
     }
 }

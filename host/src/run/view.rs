@@ -219,12 +219,14 @@ pub struct ChangeView {
 /// A space of the blackboard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SpaceView {
-    /// `NAME`, or `RUN/NAME`.
+    /// `NAME`, or `RUN/NAME`; without `NAME` where the spaces of the run, or of the home folder, can't be told.
     pub name: String,
     /// How many keys it has.
     pub keys: u64,
     /// How many bytes.
     pub bytes: u64,
+    /// What is wrong where they can't be told.
+    pub damaged: Option<String>,
 }
 
 impl Host {
@@ -347,7 +349,7 @@ impl Host {
 pub struct Blackboard<'a>(&'a Host);
 
 impl Blackboard<'_> {
-    /// Every space.
+    /// Every space. Where the row of one is damaged, the spaces of its run are one row that tells that: it hides no other run's.
     ///
     /// # Errors
     /// The store can't be read.
@@ -355,11 +357,14 @@ impl Blackboard<'_> {
         let Some(store) = self.0.store_if_any()? else {
             return Ok(Vec::new());
         };
-        let mut all: Vec<SpaceView> = store.spaces(None)?.into_iter().map(|s| space_view(None, s)).collect();
+        let of = |run: Option<&RunId>| match space_views(&store, run) {
+            Err(error) if error.is_damage() => Ok(vec![damaged_spaces(run, &error)]),
+            spaces => spaces,
+        };
+        let mut all = of(None)?;
         for listed in store.runs(u32::MAX)? {
             let Ok(run) = listed.id.parse::<RunId>() else { continue };
-            let spaces = store.spaces(Some(&run))?.into_iter();
-            all.extend(spaces.map(|space| space_view(Some(&run), space)));
+            all.extend(of(Some(&run))?);
         }
         Ok(all)
     }
@@ -376,8 +381,7 @@ impl Blackboard<'_> {
             Err(StoreError::NotFound { .. }) => return Ok(None),
             found => found?,
         };
-        let spaces = store.spaces(Some(&run))?.into_iter();
-        Ok(Some(spaces.map(|space| space_view(Some(&run), space)).collect()))
+        space_views(&store, Some(&run)).map(Some)
     }
 
     /// Whether anything was ever written to a space.
@@ -532,15 +536,35 @@ impl Blackboard<'_> {
 /// Keys in one page.
 const PAGE: u32 = 1000;
 
+/// The spaces of a run, or those of the home folder.
+fn space_views(store: &Store, run: Option<&RunId>) -> Result<Vec<SpaceView>, HostError> {
+    let rows = store.spaces(run)?.into_iter();
+    Ok(rows.map(|row| space_view(run, row)).collect())
+}
+
 fn space_view(run: Option<&RunId>, row: SpaceRow) -> SpaceView {
-    let name = match run {
-        Some(run) => format!("{run}/{}", row.name),
-        None => row.name,
-    };
     SpaceView {
-        name,
+        name: space_name(run, &row.name),
         keys: row.keys,
         bytes: row.bytes,
+        damaged: None,
+    }
+}
+
+/// What stands in the place of spaces that can't be told.
+fn damaged_spaces(run: Option<&RunId>, error: &HostError) -> SpaceView {
+    SpaceView {
+        name: space_name(run, ""),
+        keys: 0,
+        bytes: 0,
+        damaged: Some(error.to_string()),
+    }
+}
+
+fn space_name(run: Option<&RunId>, name: &str) -> String {
+    match run {
+        Some(run) => format!("{run}/{name}"),
+        None => name.to_owned(),
     }
 }
 

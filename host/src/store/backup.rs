@@ -1,25 +1,25 @@
 //! A copy of the store while it is in use: a folder that can stand in the place of the one that it was made of.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, Metadata};
+use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rusqlite::backup::{Backup, StepResult};
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
+use rusqlite::{Connection, OpenFlags};
 use rustix::fs::FlockOperation;
 use tokio_util::sync::CancellationToken;
 
-use super::error::{Fault, StoreError};
+use super::error::{Fault, StoreError, unless_unreadable};
 use super::files::{private, sync_dir};
-use super::key::row_id;
 use super::listing::{self, Found};
 use super::owner::{LockState, RunLock};
 use super::prune::entries;
-use super::runs::now_ms;
+use super::runs::{chain_at, now_ms};
 use super::write::head;
-use super::{Files, Store};
-use crate::ids::{Digest, RunId};
+use super::{Files, Store, component};
+use crate::ids::RunId;
 use crate::own_file::FileLock;
 
 /// Pages that are copied before it is looked again whether to go on.
@@ -70,19 +70,22 @@ impl Store {
         let (Some(name), Some(above)) = (to.file_name(), to.parent()) else {
             return refused("it has no name of its own");
         };
-        match fs::read_dir(to).map(|mut entries| entries.next().is_none()) {
-            Ok(true) => {}
-            Ok(false) => return refused("it is not empty; name a folder that is not there yet"),
-            Err(_) if to.symlink_metadata().is_ok() => {
-                return refused("it is a file; name a folder that is not there yet");
-            }
-            Err(_) => {}
-        }
         let above = if above.as_os_str().is_empty() {
             Path::new(".")
         } else {
             above
         };
+        let named = above.join(name);
+        let there = named.symlink_metadata();
+        if there.as_ref().is_ok_and(Metadata::is_symlink) {
+            return refused("it is a link; name a folder that is not there yet");
+        }
+        match fs::read_dir(&named).map(|mut entries| entries.next().is_none()) {
+            Ok(true) => {}
+            Ok(false) => return refused("it is not empty; name a folder that is not there yet"),
+            Err(_) if there.is_ok() => return refused("it is a file; name a folder that is not there yet"),
+            Err(_) => {}
+        }
         let Ok(real) = above.canonicalize() else {
             return refused(&format!(
                 "its parent folder {} is not there; make that first",
@@ -95,9 +98,28 @@ impl Store {
         let mut draft = name.to_os_string();
         draft.push(format!(".{}.draft", std::process::id()));
         let draft = above.join(draft);
-        match DirBuilder::new().mode(0o700).create(&draft) {
-            Ok(()) => Ok(draft),
-            Err(e) => refused(&format!("its parent folder {}: {e}", above.display())),
+        let make = || DirBuilder::new().mode(0o700).create(&draft);
+        if let Err(e) = make() {
+            return refused(&format!("its parent folder {}: {e}", above.display()));
+        }
+        if there.is_err() {
+            return Ok(draft);
+        }
+        // Whether a folder can take the place of the one that is there is tried before anything is copied, with an empty one.
+        match fs::rename(&draft, &named).map_err(|e| (e.kind(), e.to_string())) {
+            Ok(()) => {
+                make().map_err(|e| StoreError::not_made(&draft, &e))?;
+                Ok(draft)
+            }
+            Err((kind, what)) => {
+                let _ = fs::remove_dir(&draft);
+                match kind {
+                    ErrorKind::ResourceBusy => {
+                        refused("something is mounted there; name a folder that is not there yet")
+                    }
+                    _ => refused(&what),
+                }
+            }
         }
     }
 
@@ -166,14 +188,15 @@ impl Store {
             .create_new(true)
             .open(&path)
             .map_err(|e| StoreError::io(&path, &e))?;
-        let source = self.0.files.connect_reader()?;
+        let reader = self.0.files.connect_reader()?;
+        let source = &reader.conn;
         let fill = || -> Result<(), Fault> {
             // One read transaction around all steps: without it the copy would begin anew whenever another process commits.
             source.execute_batch("BEGIN")?;
             source.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0))?;
             let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
             let mut target = Connection::open_with_flags(&path, flags)?;
-            let backup = Backup::new(&source, &mut target)?;
+            let backup = Backup::new(source, &mut target)?;
             loop {
                 match backup.step(STEP)? {
                     StepResult::Done => return Ok(()),
@@ -184,7 +207,14 @@ impl Store {
                 }
             }
         };
-        fill().map_err(|e| e.at(&path))?;
+        fill().map_err(|e| self.told(e, &path))?;
+        if !self.0.files.is_current(&reader) {
+            // A disk that was full has room again, and somebody writes.
+            return Err(StoreError::Busy {
+                holder: None,
+                waited: Duration::ZERO,
+            });
+        }
         File::open(&path)
             .and_then(|file| file.sync_all())
             .map_err(|e| StoreError::io(&path, &e))
@@ -205,15 +235,17 @@ impl Store {
                     Some(LockState::Line(line)) => chain_at(&conn, number, line.head.seq)? == Some(line.head.chain),
                     Some(LockState::Missing | LockState::Broken) => false,
                 };
-                heads.push((run, head(&conn, number)?, sound));
+                // Nothing fits a journal whose end can't be read.
+                let head = unless_unreadable(head(&conn, number).map(Some))?;
+                heads.push((run, head.filter(|_| sound)));
             }
             Ok(heads)
         };
-        let heads = read().map_err(|e| e.at(&copy.database()))?;
+        let heads = read().map_err(|e| self.told(e, &copy.database()))?;
         let mut runs = 0;
-        for (run, head, sound) in heads {
+        for (run, head) in heads {
             let (from, path) = (self.0.files.lock_path(&run), copy.lock_path(&run));
-            if sound {
+            if let Some(head) = head {
                 RunLock::leave(&path, self.0.options.durability, now_ms(), head)
                     .map_err(|e| StoreError::io(&path, &e))?;
             } else if from.exists() {
@@ -226,13 +258,14 @@ impl Store {
 
     fn copy_components(&self, copy: &Files, stop: &CancellationToken) -> Result<u64, StoreError> {
         let conn = copy.connect_unchanging()?;
-        let read = || -> Result<Vec<Digest>, Fault> {
-            let mut select = conn.prepare("SELECT DISTINCT digest FROM component ORDER BY digest")?;
-            let rows = select.query_map([], |row| row.get(0).map(Digest::from_bytes))?;
-            Ok(rows.collect::<Result<_, _>>()?)
+        let used = unless_unreadable(component::all_used(&conn));
+        let used = match used.map_err(|e| self.told(e, &copy.database()))? {
+            Some(used) => used,
+            // Any of those that are kept may be the one that a damaged row means, and what mends that looks for it among them.
+            None => self.kept_components()?,
         };
         let mut components = 0;
-        for digest in read().map_err(|e| e.at(&copy.database()))? {
+        for digest in used {
             if stop.is_cancelled() {
                 return Err(StoreError::GivenUp);
             }
@@ -245,11 +278,17 @@ impl Store {
         }
         Ok(components)
     }
-}
 
-fn chain_at(conn: &Connection, number: i64, seq: u64) -> Result<Option<i64>, Fault> {
-    let mut select = conn.prepare_cached("SELECT chain FROM journal WHERE id = ?1")?;
-    Ok(select.query_row([row_id(number, seq)], |row| row.get(0)).optional()?)
+    /// The failure of a read or write of the copy's database at `path`: what is damaged in it is so in the one that it was made of.
+    fn told(&self, fault: Fault, path: &Path) -> StoreError {
+        match fault.at(path) {
+            StoreError::Corrupt { what, .. } => StoreError::Corrupt {
+                path: self.0.files.database(),
+                what,
+            },
+            other => other,
+        }
+    }
 }
 
 fn copy_file(from: &Path, to: &Path) -> Result<(), StoreError> {

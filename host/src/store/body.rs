@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::error::{Fault, unless_unreadable};
 use super::runs;
-use super::whole::tolerant;
+use super::whole::{reindex, tolerant};
 use crate::ids::Digest;
 
 /// Of each row the number of the run, and the digest.
@@ -56,7 +56,8 @@ pub(super) fn settle(conn: &Connection) -> Result<(), Fault> {
         }
         Ok(())
     })?;
-    conn.execute_batch("REINDEX body")?;
+    tolerant(conn, || drop_copies(conn))?;
+    reindex(conn, "body")?;
     for (owner, other, digest) in copies {
         conn.prepare_cached(
             "INSERT OR IGNORE INTO body (run, digest, data) SELECT ?2, digest, data FROM body WHERE run = ?1 AND digest = ?3",
@@ -82,6 +83,32 @@ pub(super) fn mend(conn: &Connection, number: i64) -> Result<(), Fault> {
         if !whole {
             conn.prepare_cached("DELETE FROM body WHERE rowid = ?1 AND run = ?2")?
                 .execute([row, number])?;
+        }
+    }
+    Ok(())
+}
+
+/// Of rows that say that they are the same body one is enough: the first that is it.
+fn drop_copies(conn: &Connection) -> Result<(), Fault> {
+    let mut same: BTreeMap<_, Vec<i64>> = BTreeMap::new();
+    for (row, label) in labels(conn, "NOT INDEXED")? {
+        same.entry(label).or_default().push(row);
+    }
+    for ((_, digest), rows) in same.into_iter().filter(|(_, rows)| rows.len() > 1) {
+        let mut kept = None;
+        for row in &rows {
+            let is_it =
+                unless_unreadable(content(conn, *row))?.is_some_and(|content| content.as_bytes() == &digest[..]);
+            if is_it {
+                kept = Some(*row);
+                break;
+            }
+        }
+        // What none of them is stays damaged in any of them.
+        let kept = kept.or_else(|| rows.first().copied());
+        for row in rows.into_iter().filter(|row| Some(*row) != kept) {
+            conn.prepare_cached("DELETE FROM body WHERE rowid = ?1")?
+                .execute([row])?;
         }
     }
     Ok(())

@@ -344,6 +344,13 @@ impl Fault {
         matches!(self, Self::Sql(e) if e.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) && !is_mistyped(e))
     }
 
+    /// True where a file that SQLite keeps beside the database, its log or the index of that, could not be made.
+    pub(super) fn is_beside(&self) -> bool {
+        matches!(self, Self::Sql(rusqlite::Error::SqliteFailure(failure, _))
+            if matches!(failure.code, ErrorCode::CannotOpen | ErrorCode::DiskFull)
+            || matches!(failure.extended_code, ffi::SQLITE_IOERR_SHMOPEN | ffi::SQLITE_IOERR_SHMSIZE | ffi::SQLITE_IOERR_SHMMAP))
+    }
+
     /// True for a read, write or sync that the operating system failed.
     pub(super) fn is_io(&self) -> bool {
         matches!(self, Self::Sql(e) if e.sqlite_error_code() == Some(ErrorCode::SystemIoFailure))

@@ -2,7 +2,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{ErrorKind, Read as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -23,6 +23,29 @@ const WAIT: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub(super) struct Files {
     pub(super) dir: PathBuf,
+}
+
+/// A connection that reads.
+pub(super) struct Reader {
+    pub(super) conn: Connection,
+    /// How the database was before it was opened, where it is read as a file that does not change.
+    pub(super) unchanging: Option<Stamp>,
+}
+
+/// What tells whether somebody has changed a database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stamp {
+    bytes: u64,
+    /// When it was written last, in seconds and nanoseconds.
+    at: (i64, i64),
+}
+
+impl Stamp {
+    /// A number that is another one after each change.
+    pub(super) const fn version(self) -> i64 {
+        let (seconds, nanoseconds) = self.at;
+        seconds.wrapping_mul(1_000_000_000).wrapping_add(nanoseconds)
+    }
 }
 
 impl Files {
@@ -168,25 +191,58 @@ impl Files {
         }
     }
 
-    /// A connection that only reads, and waits up to 5 s for whoever has locked the database altogether. Where not even the log's index may be made, the database is read as a file that does
-    /// not change, provided that no log waits beside it.
-    pub(super) fn connect_reader(&self) -> Result<Connection, StoreError> {
-        let path = self.database();
+    /// Refuses what another program or a newer host has written, in the log too, and what is damaged, before anything is touched.
+    pub(super) fn refuse_untouched(&self) -> Result<(), StoreError> {
+        match self.check_header() {
+            // Whether it can be made there is seen then.
+            Err(StoreError::Missing { .. } | StoreError::Io { .. }) => return Ok(()),
+            checked => checked?,
+        }
+        if self.has_log() {
+            // One that only reads leaves the log as it is. What else is wrong with it is told by those who use it.
+            if let Err(error @ StoreError::FormatTooNew { .. }) = self.connect_reader() {
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// A connection that only reads, and waits up to 5 s for whoever has locked the database altogether. Where the log's index may not be made, or there is
+    /// no room for it, the database is read as a file that does not change, provided that no log waits beside it.
+    pub(super) fn connect_reader(&self) -> Result<Reader, StoreError> {
+        let (path, before) = (self.database(), self.stamp());
         let plain = || -> Result<Connection, Fault> {
             let conn = Connection::open_with_flags(&path, flags() | OpenFlags::SQLITE_OPEN_READ_ONLY)?;
             set_up(&conn)?;
             schema::version(&conn)?;
             Ok(conn)
         };
-        let conn = match plain() {
-            Ok(conn) => conn,
-            Err(_) if self.wal().metadata().map_or(0, |m| m.len()) == 0 && read_only(&self.dir) => {
-                self.connect_unchanging()?
-            }
-            Err(e) => return Err(e.at(&path)),
+        let (conn, unchanging) = match (plain(), before) {
+            (Ok(conn), _) => (conn, None),
+            (Err(e), Some(stamp)) if e.is_beside() || read_only(&self.dir) => (self.connect_unchanging()?, Some(stamp)),
+            (Err(e), _) => return Err(e.at(&path)),
         };
         self.refuse_newer(schema::version(&conn).map_err(|e| e.at(&path))?)?;
-        Ok(conn)
+        Ok(Reader { conn, unchanging })
+    }
+
+    /// Whether a log waits whose pages are not in the database yet.
+    fn has_log(&self) -> bool {
+        self.wal().metadata().is_ok_and(|meta| meta.len() > 0)
+    }
+
+    /// How the database is now; nothing while a log waits beside it.
+    fn stamp(&self) -> Option<Stamp> {
+        let meta = self.database().metadata().ok()?;
+        (!self.has_log()).then(|| Stamp {
+            bytes: meta.len(),
+            at: (meta.mtime(), meta.mtime_nsec()),
+        })
+    }
+
+    /// Whether what this connection reads is what there is: nobody has changed a database that it takes for one that does not change.
+    pub(super) fn is_current(&self, reader: &Reader) -> bool {
+        reader.unchanging.is_none() || self.stamp() == reader.unchanging
     }
 
     /// A connection that reads the database as a file that nobody changes: no log, no locks.
@@ -241,7 +297,7 @@ impl Files {
 
     /// A folder with runs or a log but without its database has lost it: a new one would hide that.
     fn refuse_remains(&self) -> Result<(), StoreError> {
-        let log = self.wal().metadata().is_ok_and(|m| m.len() > 0);
+        let log = self.has_log();
         let runs = std::fs::read_dir(self.runs()).is_ok_and(|mut entries| entries.next().is_some());
         // Looked for once more, after what is only there beside it: another process may have made it meanwhile.
         if (log || runs) && !self.database().exists() {

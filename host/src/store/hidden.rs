@@ -10,7 +10,7 @@ use super::error::{Fault, StoreError, unless_unreadable};
 use super::listing::{ROW_UNREADABLE, is_run_at, none_would_go};
 use super::record::Sync;
 use super::runs::{NOT_WHOLE, no_run, vouched_id};
-use super::whole::tolerant;
+use super::whole::{reindex, tolerant};
 use crate::ids::RunId;
 
 /// What is wrong with such a run.
@@ -47,7 +47,7 @@ impl Store {
                     Ok(update.execute(params![number, id.as_str()])?)
                 })?;
             }
-            conn.execute_batch("REINDEX run")?;
+            reindex(conn, "run")?;
             Ok(Done { value: id, head: None })
         };
         self.submit(Sync::Durable, None, work).await

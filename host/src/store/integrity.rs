@@ -120,7 +120,7 @@ impl Store {
         let runs = self.read(runs);
         let runs = found.look(None, "the list of runs", runs)?;
         let spaces = self.rows_of_spaces()?;
-        let (mut names, mut recorded) = (BTreeMap::new(), Vec::new());
+        let (mut names, mut recorded) = (BTreeMap::new(), BTreeSet::new());
         for LookedAt {
             number,
             id,
@@ -150,10 +150,12 @@ impl Store {
         }
         let components = self.read(components);
         let components = found.look(None, "the list of components", components)?;
-        recorded.retain(|(number, digest)| components.get(digest).is_none_or(|users| !users.contains_key(number)));
-        for (number, digest) in recorded {
+        for (number, digest) in &recorded {
+            if components.get(digest).is_some_and(|users| users.contains_key(number)) {
+                continue;
+            }
             // Unless the run was removed meanwhile.
-            if let Some(run) = names.get(&number)
+            if let Some(run) = names.get(number)
                 && self.is_known(run)?
             {
                 let what = format!(
@@ -163,7 +165,7 @@ impl Store {
                 found.add(Some(run), what);
             }
         }
-        self.look_at_components(&mut found, components, &names)?;
+        self.look_at_components(&mut found, components, &names, &recorded)?;
         for (run, records) in self.lost_runs()? {
             // Unless the run was removed meanwhile, and its lock file just after it.
             if self.lost(&run)?.is_some() {
@@ -284,31 +286,36 @@ impl Store {
         Ok(())
     }
 
+    /// `recorded` are those that runs use by their records.
     fn look_at_components(
         &self,
         found: &mut Integrity,
         components: BTreeMap<Digest, BTreeMap<i64, bool>>,
         names: &BTreeMap<i64, RunId>,
+        recorded: &BTreeSet<(i64, Digest)>,
     ) -> Result<(), StoreError> {
         for (digest, users) in components {
-            let (missing, what) = match self.component(&digest) {
+            let bad = match self.component(&digest) {
                 Ok(_) => {
                     found.components += 1;
-                    let damaged = users.iter().filter(|(_, sound)| !**sound);
-                    for run in damaged.filter_map(|(number, _)| names.get(number)) {
-                        let digest = digest.short();
-                        found.add(
-                            Some(run),
-                            format!("the row that says that the run {run} uses the component {digest} is damaged"),
-                        );
-                    }
-                    continue;
+                    None
                 }
-                Err(StoreError::NoComponent { .. }) => (true, "is missing".to_owned()),
-                Err(StoreError::Corrupt { what, .. }) => (false, format!("is damaged: {what}")),
+                Err(StoreError::NoComponent { .. }) => Some((true, "is missing".to_owned())),
+                Err(StoreError::Corrupt { what, .. }) => Some((false, format!("is damaged: {what}"))),
                 Err(error) => return Err(error),
             };
-            for run in users.keys().filter_map(|number| names.get(number)) {
+            for (number, sound) in users {
+                let Some(run) = names.get(&number) else { continue };
+                // A damaged row may name a component that never was, of which nobody has the bytes.
+                if !sound && (bad.is_none() || !recorded.contains(&(number, digest))) {
+                    let digest = digest.short();
+                    found.add(
+                        Some(run),
+                        format!("the row that says that the run {run} uses the component {digest} is damaged"),
+                    );
+                    continue;
+                }
+                let Some((missing, what)) = &bad else { continue };
                 // Unless the run was removed meanwhile.
                 if self.is_known(run)? {
                     found.problems.push(Problem {
@@ -317,7 +324,7 @@ impl Store {
                         component: Some(BadComponent {
                             digest,
                             path: self.component_path(&digest),
-                            missing,
+                            missing: *missing,
                         }),
                         unreadable: false,
                     });

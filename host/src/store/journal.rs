@@ -38,7 +38,8 @@ impl Store {
     /// read where `look` says so.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`]; [`StoreError::Damaged`] for what was looked at; what `each` fails with, which ends the walk.
+    /// [`StoreError::NotFound`]; [`StoreError::Damaged`] for what was looked at; [`StoreError::TakenMeanwhile`] where somebody has changed a database that was
+    /// read as one that does not change; what `each` fails with, which ends the walk.
     pub fn walk(
         &self,
         run: &RunId,
@@ -46,7 +47,12 @@ impl Store {
         mut each: impl FnMut(Record, &HashMap<Digest, u64>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let number = self.anchored(run)?;
+        let mut begun = false;
         let found = self.read_of(run, |conn| {
+            if std::mem::replace(&mut begun, true) {
+                // What was told is not told twice.
+                return Err(StoreError::TakenMeanwhile { run: run.clone() }.into());
+            }
             let bodies = body_sizes(conn, run, number)?;
             verify(conn, (run, number), look, u64::MAX, |_, record| {
                 Ok(each(record, &bodies)?)

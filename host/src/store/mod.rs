@@ -174,6 +174,7 @@ impl Store {
                 None
             }
             Access::Write => {
+                files.refuse_untouched()?;
                 files.prepare()?;
                 files.check_header()?;
                 let conn = files.connect()?;
@@ -252,12 +253,12 @@ impl Store {
             .await
     }
 
-    fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, StoreError> {
+    fn read<T>(&self, work: impl FnMut(&Connection) -> Result<T, Fault>) -> Result<T, StoreError> {
         self.0.pool.read(work)
     }
 
     /// The same of what belongs to this run, where a page that can't be read is damage of it.
-    fn read_of<T>(&self, run: &RunId, work: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, StoreError> {
+    fn read_of<T>(&self, run: &RunId, work: impl FnMut(&Connection) -> Result<T, Fault>) -> Result<T, StoreError> {
         self.read(work).map_err(|error| match error {
             StoreError::Corrupt { what, .. } => StoreError::damaged(run, format!("a page of it can't be read: {what}")),
             other => other,

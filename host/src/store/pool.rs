@@ -7,7 +7,7 @@ use rusqlite::Connection;
 
 use super::commit::lock;
 use super::error::{Fault, StoreError};
-use super::files::Files;
+use super::files::{Files, Reader};
 use super::schema;
 
 /// Idle connections that are kept.
@@ -18,13 +18,13 @@ const VERSION_AGE: Duration = Duration::from_millis(40);
 
 pub(super) struct Pool {
     files: Files,
-    idle: Mutex<Vec<Connection>>,
+    idle: Mutex<Vec<Reader>>,
     watcher: Mutex<Watcher>,
 }
 
 #[derive(Default)]
 struct Watcher {
-    conn: Option<Connection>,
+    reader: Option<Reader>,
     last: Option<(Instant, i64)>,
 }
 
@@ -37,26 +37,31 @@ impl Pool {
         }
     }
 
-    /// Runs `work` in one read transaction.
-    pub(super) fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, StoreError> {
-        let idle = lock(&self.idle).pop();
-        let conn = match idle {
-            Some(conn) => conn,
-            None => self.files.connect_reader()?,
-        };
-        let result = within(&conn, |conn| {
-            // A newer host may have changed the format since this connection was made.
-            self.files.refuse_newer(schema::version(conn)?)?;
-            work(conn)
-        });
-        let result = result.map_err(|e| e.at(&self.files.database()));
-        // A connection that met damage is not used again.
-        let sound = !matches!(result, Err(StoreError::Corrupt { .. } | StoreError::Io { .. }));
-        let mut idle = lock(&self.idle);
-        if sound && conn.is_autocommit() && idle.len() < IDLE {
-            idle.push(conn);
+    /// Runs `work` in one read transaction; again where somebody has changed meanwhile what was read as a file that does not change.
+    pub(super) fn read<T>(&self, mut work: impl FnMut(&Connection) -> Result<T, Fault>) -> Result<T, StoreError> {
+        loop {
+            let idle = lock(&self.idle).pop();
+            let reader = match idle.filter(|reader| self.files.is_current(reader)) {
+                Some(reader) => reader,
+                None => self.files.connect_reader()?,
+            };
+            let result = within(&reader.conn, |conn| {
+                // A newer host may have changed the format since this connection was made.
+                self.files.refuse_newer(schema::version(conn)?)?;
+                work(conn)
+            });
+            if !self.files.is_current(&reader) {
+                continue;
+            }
+            let result = result.map_err(|e| e.at(&self.files.database()));
+            // A connection that met damage is not used again.
+            let sound = !matches!(result, Err(StoreError::Corrupt { .. } | StoreError::Io { .. }));
+            let mut idle = lock(&self.idle);
+            if sound && reader.conn.is_autocommit() && idle.len() < IDLE {
+                idle.push(reader);
+            }
+            return result;
         }
-        result
     }
 
     /// A number that changes when anyone commits anything, this process included. Many callers may ask often: most get the last answer.
@@ -67,15 +72,19 @@ impl Pool {
         {
             return Ok(version);
         }
-        let conn = match watcher.conn.take() {
-            Some(conn) => conn,
+        let reader = match watcher.reader.take().filter(|reader| self.files.is_current(reader)) {
+            Some(reader) => reader,
             None => self.files.connect_reader()?,
         };
-        let version = conn
-            .query_row("PRAGMA data_version", [], |row| row.get(0))
-            .map_err(|e| Fault::from(e).at(&self.files.database()))?;
+        let version = match reader.unchanging {
+            Some(stamp) => stamp.version(),
+            None => reader
+                .conn
+                .query_row("PRAGMA data_version", [], |row| row.get(0))
+                .map_err(|e| Fault::from(e).at(&self.files.database()))?,
+        };
         *watcher = Watcher {
-            conn: Some(conn),
+            reader: Some(reader),
             last: Some((Instant::now(), version)),
         };
         Ok(version)

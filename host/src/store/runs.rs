@@ -407,7 +407,7 @@ impl Store {
             }
             return Ok(RunState::Damaged(format!("{missing} records are missing at its end")));
         }
-        if line.head.seq > 0 && self.chain_at(number, line.head.seq)? != Some(line.head.chain) {
+        if line.head.seq > 0 && self.read(|conn| chain_at(conn, number, line.head.seq))? != Some(line.head.chain) {
             return Ok(RunState::Damaged("its records are not those that were written".into()));
         }
         Ok(RunState::Free)
@@ -424,14 +424,13 @@ impl Store {
             }
         })
     }
+}
 
-    fn chain_at(&self, number: i64, seq: u64) -> Result<Option<i64>, StoreError> {
-        self.read(|conn| {
-            let mut select = conn.prepare_cached("SELECT chain FROM journal WHERE id = ?1")?;
-            let chain = select.query_row([row_id(number, seq)], |row| Ok(row.get(0).ok()));
-            Ok(unless_unreadable(chain.optional().map_err(Fault::from))?.flatten())
-        })
-    }
+/// What chains the record with this number to those before it; nothing where it can't be read or is not there.
+pub(super) fn chain_at(conn: &Connection, number: i64, seq: u64) -> Result<Option<i64>, Fault> {
+    let mut select = conn.prepare_cached("SELECT chain FROM journal WHERE id = ?1")?;
+    let chain = select.query_row([row_id(number, seq)], |row| Ok(row.get(0).ok()));
+    Ok(unless_unreadable(chain.optional().map_err(Fault::from))?.flatten())
 }
 
 pub(super) fn seal_run(row: &RunRow) -> Result<(Vec<u8>, i64), Fault> {

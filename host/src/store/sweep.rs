@@ -13,7 +13,7 @@ use super::entry::WholeEntry;
 use super::error::Fault;
 use super::key::range;
 use super::space::HOME;
-use super::whole::{claims, numbers, only_listed, row_of, set_owner, tolerant, whose};
+use super::whole::{claims, numbers, only_listed, reindex, row_of, set_owner, tolerant, whose};
 use super::{body, runs};
 
 /// How long one transaction goes on removing rows. Others wait for it.
@@ -270,9 +270,9 @@ fn remove(conn: &Connection, delete: &str, rows: Vec<i64>) -> Result<(), Fault> 
 
 /// Makes the indexes of a table again from its rows.
 fn index_again(conn: &Connection, table: &str) -> Result<(), Fault> {
-    match conn.execute_batch(&format!("REINDEX {table}")).map_err(Fault::from) {
+    match reindex(conn, table) {
         // Two rows say the same.
-        Err(fault) if fault.is_duplicate() => Err(doubtful()),
+        Err(Fault::Corrupt(_)) => Err(doubtful()),
         made => made,
     }
 }

@@ -285,7 +285,7 @@ pub(super) fn mend(conn: &Connection, run: i64) -> Result<u64, Fault> {
                 return Err(only_listed_still(other));
             }
             give_back(conn)?;
-            conn.execute_batch("REINDEX space")?;
+            reindex(conn, "space")?;
             for space in hidden {
                 space.counted(conn)?.insert(conn)?;
             }
@@ -305,6 +305,19 @@ pub(super) fn tolerant<T>(conn: &Connection, work: impl FnOnce() -> Result<T, Fa
     let done = work();
     conn.pragma_update(None, "writable_schema", false)?;
     done
+}
+
+/// Makes the indexes of a table again from its rows.
+///
+/// # Errors
+/// [`Fault::Corrupt`] where two rows say the same of what they are, of which an index can have but one.
+pub(super) fn reindex(conn: &Connection, table: &str) -> Result<(), Fault> {
+    match conn.execute_batch(&format!("REINDEX {table}")).map_err(Fault::from) {
+        Err(fault) if fault.is_duplicate() => Err(Fault::Corrupt(format!(
+            "two rows of the table {table} say that they are the same one, so its index is not made again"
+        ))),
+        made => made,
+    }
 }
 
 /// The spaces from which the indexes of entries lead to this one. An index that can't be read leads from none.
@@ -473,7 +486,7 @@ impl Space {
         }
         // With a row SQLite takes out of an index what that has for another row which it takes for this one.
         if !rows.is_empty() || !self.look(conn, true)?.indexed {
-            conn.execute_batch("REINDEX entry")?;
+            reindex(conn, "entry")?;
         }
         let left = self.counted(conn)?;
         *self = Self {
