@@ -13,6 +13,7 @@ mod end;
 mod files;
 mod kills;
 mod losses;
+mod outside;
 mod place;
 mod power;
 mod processes;
