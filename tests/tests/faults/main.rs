@@ -11,6 +11,7 @@ mod clocks;
 mod disk;
 mod end;
 mod files;
+mod kept;
 mod kills;
 mod losses;
 mod outside;

@@ -268,7 +268,7 @@ fn is_replayed() -> bool {
 
 /// A run comes to the same when it is told again what its processes were told.
 #[track_caller]
-fn replays_the_same(home: &Home, run: &str, moment: &str) {
+pub(crate) fn replays_the_same(home: &Home, run: &str, moment: &str) {
     let output = home.host().args(["replay", run, "--output", "json"]).output();
     assert_eq!(
         (output.code, &output.json()["same"]),
