@@ -2,7 +2,7 @@
 // lets the n-th fail, come short, take its time, or be the last thing that the process ever did.
 //
 // SHIM_RULES    one rule a line, `CALLS PATH FROM TO ACTION`: in which calls (write, sync, truncate, open, read, socket, rename, link,
-//               thread, connect, resolve),
+//               unlink, thread, connect, resolve),
 //               on which file (the end of its path, or any part of it after a `*`; for connect the address, like `8.8.8.8:80`, for
 //               resolve the name), from the how manyth call to the how manyth
 //               (0: for ever), does what:
@@ -42,7 +42,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { WRITE = 1, SYNC = 2, TRUNCATE = 4, OPEN = 8, READ = 16, SOCKET = 32, RENAME = 64, THREAD = 128, CONNECT = 256, RESOLVE = 512, LINK = 1024 };
+enum { WRITE = 1, SYNC = 2, TRUNCATE = 4, OPEN = 8, READ = 16, SOCKET = 32, RENAME = 64, THREAD = 128, CONNECT = 256, RESOLVE = 512, LINK = 1024, UNLINK = 2048 };
 enum action { COUNT, ERRNO, SHORT, DELAY, KILL_BEFORE, KILL_AFTER, TEAR, COPY };
 enum { MAX_RULES = 16, MAX_OFFSETS = 16, MAX_HOSTS = 8 };
 
@@ -92,7 +92,7 @@ static unsigned call_named(const char *name) {
     static const struct { const char *name; unsigned call; } names[] = {
         {"write", WRITE}, {"sync", SYNC}, {"truncate", TRUNCATE}, {"open", OPEN},
         {"read", READ}, {"socket", SOCKET}, {"rename", RENAME}, {"link", LINK},
-        {"thread", THREAD}, {"connect", CONNECT}, {"resolve", RESOLVE},
+        {"unlink", UNLINK}, {"thread", THREAD}, {"connect", CONNECT}, {"resolve", RESOLVE},
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!strcmp(name, names[i].name))
@@ -416,6 +416,12 @@ int linkat(int from_fd, const char *from, int to_fd, const char *to, int flags) 
     REAL(int, "linkat", int, const char *, int, const char *, int);
     struct verdict verdict = judge(LINK, to);
     PLAIN(-1, verdict, real(from_fd, from, to_fd, to, flags));
+}
+
+int unlink(const char *path) {
+    REAL(int, "unlink", const char *);
+    struct verdict verdict = judge(UNLINK, path);
+    PLAIN(-1, verdict, real(path));
 }
 
 int pthread_create(pthread_t *thread, const pthread_attr_t *how, void *(*start)(void *), void *argument) {

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "what fails shall fail the test")]
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hermes_tests::changed::{rebuilt, saying, wanting};
 use hermes_tests::child::{ChildSpec, exit, join, summary};
@@ -606,41 +606,4 @@ fn what_a_run_was_granted_by_flags_is_named_again_for_another_plugin() {
     same.says(&["--allow is for another plugin"]);
     let none = fork(&home, &run).args(["--allow", "fs:./papers"]).output().expect(2);
     none.says(&["--plugin"]);
-}
-
-#[test]
-fn a_fork_that_is_killed_while_it_is_made_leaves_nothing() {
-    let server = ModelServer::start(Script::always(Turn::text("an answer")));
-    let home = Home::with_model(&server, Format::OpenAi);
-    let append = json!({ "do": "append", "space": 0, "prefix": "n/", "value": "x" });
-    let program = steps(&[
-        open(),
-        json!({ "do": "repeat", "n": 2000, "steps": [append] }),
-        put("a"),
-        ask("1"),
-    ]);
-    home.host()
-        .set("durability", "process")
-        .probe(&program)
-        .output()
-        .expect(0);
-    let run = home.newest_run();
-    let locks = || std::fs::read_dir(home.path().join("host/runs")).unwrap().count();
-    // Appends have a media type too, so the first of them differs; the whole of it is replayed by bytes that behave the same but for the end.
-    let other = saying(&home, &guests::built("probe"), "rounds", "ROUNDS");
-    let process = fork(&home, &run).arg("--plugin").arg(&other).start();
-    // In the middle: it is there, nobody sees it, and much of it is written.
-    let log = || std::fs::metadata(home.path().join("host/hermes.db-wal")).map_or(0, |meta| meta.len());
-    let (begun, mut before) = (Instant::now(), None);
-    while before.is_none_or(|before| log() < before + (64 << 10)) {
-        assert!(begun.elapsed() < LONG, "the fork is never written");
-        before = before.or_else(|| (locks() == 2).then(log));
-    }
-    process.signal(Signal::KILL);
-    let killed = process.finish();
-    assert_eq!(killed.code, None);
-    let runs = home.host().args(["runs", "--output", "json"]).output().expect(0).json();
-    assert_eq!(runs.as_array().unwrap().len(), 1, "a half of it is seen: {runs}");
-    fork(&home, &run).arg("--plugin").arg(&other).output().expect(0);
-    assert_eq!(locks(), 2, "what was left is swept away");
 }

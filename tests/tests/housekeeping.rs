@@ -707,52 +707,6 @@ fn bytes_of_components_that_are_gone_are_told_as_given_back() {
 }
 
 #[test]
-fn a_killed_prune_leaves_a_whole_store_and_the_next_one_sweeps() {
-    let (_server, home) = home(Vec::new());
-    let kept = whole(&home, &writes(3));
-    let ids = || -> Vec<String> {
-        let listed = runs(&home).into_iter();
-        listed.map(|run| run["run"].as_str().unwrap().to_owned()).collect()
-    };
-    let mut killed_midway = 0;
-    for round in 0..12_u32 {
-        whole(&home, &writes(30));
-        let before = ids();
-        let process = home.host().args(["runs", "prune", "--keep-bytes", "1500000"]).start();
-        // At another moment each time: the sweep of all is a few tens of milliseconds.
-        std::thread::sleep(Duration::from_millis(u64::from(round) * 4));
-        process.signal(Signal::KILL);
-        let code = process.finish().code;
-        if code.is_none() {
-            killed_midway += 1;
-        }
-        assert!(doctor(&home, 0).contains("all good"));
-        // The oldest go first, and each of them whole: where it comes to its end, all.
-        let after = ids();
-        assert!(before.starts_with(&after), "{after:?} of {before:?}");
-        assert!(
-            code.is_none() || code == Some(0) && after.is_empty(),
-            "{code:?}: {after:?}"
-        );
-        for run in &after {
-            let shown = show(&home, run);
-            let entries = shown["agents"][0]["operations"].as_array().unwrap().len();
-            assert_eq!(entries, if *run == kept { 3 } else { 30 }, "{run}");
-        }
-    }
-    assert!(killed_midway > 3, "{killed_midway}");
-    prune(&home, &["--keep-bytes", "0"]);
-    assert_eq!(runs(&home).len(), 0);
-    for folder in ["runs", "components"] {
-        assert_eq!(fs::read_dir(state(&home).join(folder)).unwrap().count(), 0, "{folder}");
-    }
-    let report = prune(&home, &["--keep-bytes", "0", "--dry-run"]);
-    let used = report["after"]["used"].as_u64().unwrap();
-    assert!(used < 200_000, "nothing is left of them: {used}");
-    home.host().args(["show", &kept]).output().expect(2);
-}
-
-#[test]
 fn prunes_side_by_side_and_a_run_that_writes_meanwhile_lose_nothing() {
     let (_server, home) = home(Vec::new());
     for _ in 0..4 {

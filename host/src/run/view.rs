@@ -539,10 +539,10 @@ const PAGE: u32 = 1000;
 /// The spaces of a run, or those of the home folder.
 fn space_views(store: &Store, run: Option<&RunId>) -> Result<Vec<SpaceView>, HostError> {
     let rows = store.spaces(run)?.into_iter();
-    Ok(rows.map(|row| space_view(run, row)).collect())
+    Ok(rows.map(|row| space_view(run, &row)).collect())
 }
 
-fn space_view(run: Option<&RunId>, row: SpaceRow) -> SpaceView {
+fn space_view(run: Option<&RunId>, row: &SpaceRow) -> SpaceView {
     SpaceView {
         name: space_name(run, &row.name),
         keys: row.keys,

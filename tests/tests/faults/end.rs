@@ -59,6 +59,13 @@ impl End {
         &self.0["beside"]
     }
 
+    /// The same, but that the root's step at this place was told this.
+    pub(crate) fn telling(&self, step: usize, told: Value) -> Self {
+        let mut end = self.clone();
+        end.0["answer"]["seen"][step] = told;
+        end
+    }
+
     /// Each agent's role, status, exit and attempts.
     pub(crate) fn agents(&self) -> Vec<&Value> {
         let agents = self.0["agents"].as_array().unwrap();

@@ -71,6 +71,19 @@ fn f02_kill_between_intent_and_outcome() {
     sweep(&recorded, "sync", "-wal", &Action::KillAfter, 3);
 }
 
+/// What tools do outside of the host: none of it once more than it may be.
+#[test]
+fn f01_kill_before_a_journal_write_while_tools_reach_out() {
+    sweep(&Recorded::reaching_out(), "write", "-wal", &Action::KillBefore, 13);
+}
+
+#[test]
+fn f02_kill_between_intent_and_outcome_of_what_tools_reach() {
+    let recorded = Recorded::reaching_out();
+    sweep(&recorded, "sync", "-wal", &Action::KillBefore, 2);
+    sweep(&recorded, "sync", "-wal", &Action::KillAfter, 3);
+}
+
 #[test]
 fn f02_kill_when_the_model_is_asked() {
     let recorded = Recorded::everything();

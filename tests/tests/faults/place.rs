@@ -42,25 +42,34 @@ pub(crate) fn answered(home: &Home, run: &str) -> Output {
         .expect(0)
 }
 
+/// The operations of a run, each with its place: the key that a model's server is told of a completion.
+fn operations(shown: &Value) -> impl Iterator<Item = (String, &Value)> {
+    let agents = shown["agents"].as_array().unwrap().iter();
+    agents.flat_map(|agent| {
+        let id = agent["id"].as_str().unwrap();
+        let place = move |op: &Value| format!("{id}-{}-{}", op["attempt"], op["op"].as_str().unwrap());
+        let operations = agent["operations"].as_array().unwrap().iter();
+        operations.map(move |op| (place(op), op))
+    })
+}
+
 /// The completions of a run that have their outcome, and those that have none yet, each by the key that the model's server is told.
 pub(crate) fn completions(shown: &Value) -> (Vec<String>, Vec<String>) {
     let (mut ended, mut open) = (Vec::new(), Vec::new());
-    for agent in shown["agents"].as_array().unwrap() {
-        let operations = agent["operations"].as_array().unwrap().iter();
-        for op in operations.filter(|op| op["kind"] == "completion" || op["kind"] == "closing") {
-            let key = format!(
-                "{}-{}-{}",
-                agent["id"].as_str().unwrap(),
-                op["attempt"],
-                op["op"].as_str().unwrap()
-            );
-            match op["status"].as_str() {
-                Some("open") => open.push(key),
-                _ => ended.push(key),
-            }
+    for (key, op) in operations(shown).filter(|(_, op)| op["kind"] == "completion" || op["kind"] == "closing") {
+        match op["status"].as_str() {
+            Some("open") => open.push(key),
+            _ => ended.push(key),
         }
     }
     (ended, open)
+}
+
+/// The tool calls of a run that have no outcome yet, each by its place and its tool's name.
+pub(crate) fn open_calls(shown: &Value) -> Vec<String> {
+    let open = operations(shown).filter(|(_, op)| op["kind"] == "tool-call" && op["status"] == "open");
+    open.map(|(place, op)| format!("{place} {}", op["name"].as_str().unwrap()))
+        .collect()
 }
 
 /// `doctor` finds nothing wrong with the database.

@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 
 use crate::end::End;
 use crate::full;
-use crate::place::{Place, asked, assert_sound, completions, newest, resume, sends, shown};
+use crate::outside::{self, Outside};
+use crate::place::{Place, asked, assert_sound, completions, newest, open_calls, resume, sends, shown};
 use crate::program::{holding, program, script};
 
 /// A program that has run whole: what every other run of it must come to, whatever it meets.
@@ -25,6 +26,8 @@ pub(crate) struct Recorded {
     pub(crate) took: Duration,
     /// What its homes are configured with besides the model.
     configuration: &'static str,
+    /// What its tools reach outside of the host.
+    outside: Option<Outside>,
 }
 
 /// Something that happens to one process of a run.
@@ -62,20 +65,30 @@ impl Recorded {
 
     /// The same, in homes with this configuration.
     pub(crate) fn configured(configuration: &'static str) -> Self {
-        Self::run(program(), script(), configuration)
+        Self::run(program(), script(), configuration, None)
+    }
+
+    /// A run whose tools fetch a page, send what may be sent once, and hold a folder.
+    pub(crate) fn reaching_out() -> Self {
+        let outside = Outside::start();
+        Self::run(outside.program(), script(), "", Some(outside))
     }
 
     /// Runs a program once, with nothing in its way.
     pub(crate) fn of(program: Value, script: Script) -> Self {
-        Self::run(program, script, "")
+        Self::run(program, script, "", None)
     }
 
-    fn run(program: Value, script: Script, configuration: &'static str) -> Self {
-        let place = configured(Place::new(script.clone()), configuration);
-        let output = host(&place.home, &program, &built()).output().expect(0);
+    fn run(program: Value, script: Script, configuration: &'static str, outside: Option<Outside>) -> Self {
+        let place = prepared(Place::new(script.clone()), configuration, outside.as_ref());
+        let host = host(&place.home, &program, &built(), outside.as_ref());
+        let output = host.output().expect(0);
         let end = End::shown(&place.home, output.json()["run"].as_str().unwrap());
         End::printed(&output).assert_like(&end, "as it is shown");
         assert_sound(&place.home);
+        if let Some(outside) = &outside {
+            outside.assert_sent(0, &[], &place, "nothing in its way");
+        }
         Self {
             program,
             script,
@@ -83,12 +96,17 @@ impl Recorded {
             asked: asked(&place.server),
             took: output.took,
             configuration,
+            outside,
         }
     }
 
     /// A place to run it again.
     pub(crate) fn place(&self) -> Place {
-        configured(Place::new(self.script.clone()), self.configuration)
+        prepared(
+            Place::new(self.script.clone()),
+            self.configuration,
+            self.outside.as_ref(),
+        )
     }
 
     /// Its command line.
@@ -98,7 +116,7 @@ impl Recorded {
 
     /// The same, of these files of the strategy and its tools.
     pub(crate) fn host_of(&self, place: &Place, plugins: &[PathBuf; 2]) -> Host {
-        host(&place.home, &self.program, plugins)
+        host(&place.home, &self.program, plugins, self.outside.as_ref())
     }
 
     /// The run, killed when `answered` completions have their outcome and one with this text has none: its first answer never comes.
@@ -152,8 +170,12 @@ impl Recorded {
         resumes: impl Fn(Host) -> Host,
         moment: &str,
     ) -> Fate {
+        let asked_outside = self.outside.as_ref().map_or(0, |outside| outside.asked().len());
         // What may have been sent in vain, once for each process that left it.
-        let mut lost = [unknown, Before::of(place).open].concat();
+        let begun = Before::of(place);
+        let mut lost = [unknown, begun.open].concat();
+        // The tool calls that processes left.
+        let mut left = begun.calls;
         let mut fate = Fate::Unbroken;
         let mut met = met.iter();
         loop {
@@ -179,7 +201,7 @@ impl Recorded {
                 }
                 (Some(2), _) if output.stderr.contains("it has ended") => {
                     let run = newest(&place.home).unwrap();
-                    End::shown(&place.home, &run).assert_like(&self.end, moment);
+                    self.assert_end(&End::shown(&place.home, &run), &left, moment);
                     fate = Fate::HadEnded;
                     break;
                 }
@@ -192,7 +214,7 @@ impl Recorded {
                 }
                 _ => {
                     let output = output.expect(0);
-                    End::printed(&output).assert_like(&self.end, moment);
+                    self.assert_end(&End::printed(&output), &left, moment);
                     let (resent, due) = (output.spent("resent"), before.resent + before.open.len() as u64);
                     assert_eq!(resent, due, "{moment}: told as sent again");
                     if let Some(run) = before.run.filter(|_| is_replayed()) {
@@ -212,6 +234,7 @@ impl Recorded {
                 after.resent
             );
             lost.extend(after.open);
+            left.extend(after.calls);
             fate = Fate::Resumed;
         }
         let sends = sends(&place.server);
@@ -221,8 +244,20 @@ impl Recorded {
         }
         assert_eq!(sends.len(), self.asked.len(), "{moment}: {sends:?}");
         assert_eq!(asked(&place.server), self.asked, "{moment}");
+        if let Some(outside) = &self.outside {
+            outside.assert_sent(asked_outside, &left, place, moment);
+        }
         assert_sound(&place.home);
         fate
+    }
+
+    /// A run whose processes left these calls came to this end: the one that it should, but that it was told of a call that may not be made again.
+    #[track_caller]
+    fn assert_end(&self, end: &End, left: &[String], moment: &str) {
+        match self.outside.is_some() && outside::is_cut(left) {
+            true => end.assert_like(&outside::cut(&self.end), moment),
+            false => end.assert_like(&self.end, moment),
+        }
     }
 }
 
@@ -234,7 +269,7 @@ fn is_replayed() -> bool {
 
 /// A run comes to the same when it is told again what its processes were told.
 #[track_caller]
-fn replays_the_same(home: &Home, run: &str, moment: &str) {
+pub(crate) fn replays_the_same(home: &Home, run: &str, moment: &str) {
     let output = home.host().args(["replay", run, "--output", "json"]).output();
     assert_eq!(
         (output.code, &output.json()["same"]),
@@ -245,11 +280,14 @@ fn replays_the_same(home: &Home, run: &str, moment: &str) {
     );
 }
 
-/// A place whose home has this at the top of its configuration.
-fn configured(place: Place, configuration: &str) -> Place {
+/// A place whose home has this at the top of its configuration, and what is reached from there.
+fn prepared(place: Place, configuration: &str, outside: Option<&Outside>) -> Place {
     let file = place.dir().join("config.toml");
     let rest = std::fs::read_to_string(&file).unwrap();
     std::fs::write(&file, format!("{configuration}\n{rest}")).unwrap();
+    if let Some(outside) = outside {
+        outside.prepare(&place);
+    }
     place
 }
 
@@ -258,8 +296,12 @@ fn built() -> [PathBuf; 2] {
     ["probe", "probe-tool"].map(guests::built)
 }
 
-fn host(home: &Home, program: &Value, [strategy, tools]: &[PathBuf; 2]) -> Host {
+fn host(home: &Home, program: &Value, [strategy, tools]: &[PathBuf; 2], outside: Option<&Outside>) -> Host {
     let host = home.host().arg("--tool").arg(tools);
+    let host = match outside {
+        Some(outside) => outside.grant(host),
+        None => host,
+    };
     let host = host.args(["--allow", "probe-tool=llm"]);
     let host = host.set("limits.restart.backoff", "1ms");
     let host = host.set("limits.restart.backoff_max", "1ms");
@@ -285,9 +327,11 @@ struct Before {
     run: Option<String>,
     /// Each completion that had its outcome, and how often it had been sent.
     ended: Vec<(String, usize)>,
-    /// Those that have none.
+    /// Those that have none, and the tool calls without one that are made again.
     open: Vec<String>,
-    /// How many of its completions were told as sent again.
+    /// All of its tool calls that have none.
+    calls: Vec<String>,
+    /// How much of it was told as sent again.
     resent: u64,
 }
 
@@ -296,7 +340,9 @@ impl Before {
         let shown = newest(&place.home).map(|run| shown(&place.home, &run));
         // One that never began was given up.
         let shown = shown.filter(|shown| shown["status"] != "cancelled");
-        let (ended, open) = shown.as_ref().map(completions).unwrap_or_default();
+        let (ended, mut open) = shown.as_ref().map(completions).unwrap_or_default();
+        let calls = shown.as_ref().map(open_calls).unwrap_or_default();
+        open.extend(calls.iter().filter(|call| outside::is_repeated(call)).cloned());
         let agents = shown.iter().flat_map(|shown| shown["agents"].as_array().unwrap());
         let resent = agents.map(|agent| agent["resent"].as_u64().unwrap()).sum();
         let sends = sends(&place.server);
@@ -308,6 +354,7 @@ impl Before {
             run: shown.map(|shown| shown["run"].as_str().unwrap().to_owned()),
             ended: ended.into_iter().map(sent).collect(),
             open,
+            calls,
             resent,
         }
     }
