@@ -6,9 +6,10 @@ use std::path::PathBuf;
 
 use rusqlite::Connection;
 
-use super::error::{Fault, StoreError};
+use super::error::{Fault, StoreError, io_failure};
 use super::hidden::{NOT_LED_TO, is_led_to};
 use super::listing::{self, Found, ROW_UNREADABLE};
+use super::prune::is_of_the_disk;
 use super::record::Record;
 use super::request::damaged_requests;
 use super::rows::SessionRow;
@@ -332,7 +333,14 @@ fn structure(conn: &Connection) -> Result<Vec<String>, Fault> {
     let mut check = conn.prepare(&format!("PRAGMA integrity_check({STRUCTURE})"))?;
     let lines = check.query_map([], |row| row.get::<_, String>(0))?;
     let lines = lines.collect::<Result<Vec<_>, _>>()?;
-    Ok(lines.into_iter().filter(|line| line != "ok").collect())
+    match lines
+        .iter()
+        .flat_map(|line| line.lines())
+        .find(|line| is_of_the_disk(line))
+    {
+        Some(line) => Err(io_failure(line).into()),
+        None => Ok(lines.into_iter().filter(|line| line != "ok").collect()),
+    }
 }
 
 /// A run, and what is wrong where its row or the request for its end is not what was written, or the index hides it.
