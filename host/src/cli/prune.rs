@@ -74,7 +74,7 @@ fn text(pruned: &Pruned, spec: &PruneSpec, paint: Paint) -> String {
     }
     if let Some(damaged) = &pruned.damaged {
         let would = if spec.dry_run { "would be" } else { "could be" };
-        words.push_str(&format!("not all of it {would} removed: {damaged}\n"));
+        words.push_str(&pasted(&format!("not all of it {would} removed: {damaged}\n")));
     }
     match room {
         Some(columns) => out.push_str(&flow(&words, columns)),

@@ -245,7 +245,7 @@ impl Prune<'_> {
             Some(what) if wanted => damage.around(Err(StoreError::Corrupt {
                 path: self.store.dir().join("hermes.db"),
                 what: format!(
-                    "its structure is ({what}), so that a run may seem damaged that is whole: none is removed for that, and no plugin; \
+                    "SQLite's check says \"{what}\", and so a run may seem damaged that is whole: none is removed for that, and no plugin's bytes; \
                      hermes-host resume RUN --accept-loss mends an index, hermes-host export RUN copies what can be read"
                 ),
             }))?,

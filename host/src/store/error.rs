@@ -304,7 +304,11 @@ impl From<rusqlite::Error> for Fault {
         if is_unread(&error) {
             FAILED_READS.with(|reads| reads.set(reads.get() + 1));
         }
-        Self::Sql(of_the_system(&error).unwrap_or(error))
+        let failed = match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseCorrupt) => of_the_disk(),
+            _ => None,
+        };
+        failed.unwrap_or(Self::Sql(error))
     }
 }
 
@@ -325,19 +329,18 @@ fn is_unread(error: &rusqlite::Error) -> bool {
     matches!(code, Some(E::DatabaseCorrupt | E::NotADatabase | E::SystemIoFailure))
 }
 
-/// The system's failure that SQLite has just told as damage: where a disk fails a read with one of these errors, SQLite says that the page is damaged, and what
-/// the system said is still this thread's last error.
-fn of_the_system(error: &rusqlite::Error) -> Option<rusqlite::Error> {
+/// The failure of the disk that SQLite has just told as damage. Where a read fails with one of these errors, SQLite says that the page is damaged, and what the
+/// system said is still this thread's last error.
+pub(super) fn of_the_disk() -> Option<Fault> {
     let said = std::io::Error::last_os_error();
     let errors = [Errno::IO, Errno::NXIO].map(|errno| Some(errno.raw_os_error()));
-    let failed = error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt) && errors.contains(&said.raw_os_error());
-    failed.then(|| io_failure(&said.to_string()))
-}
-
-/// A read that the disk failed.
-pub(super) fn io_failure(said: &str) -> rusqlite::Error {
-    let failure = ffi::Error::new(ffi::SQLITE_IOERR_CORRUPTFS);
-    rusqlite::Error::SqliteFailure(failure, Some(format!("disk I/O error: {said}")))
+    errors.contains(&said.raw_os_error()).then(|| {
+        let failure = ffi::Error::new(ffi::SQLITE_IOERR_CORRUPTFS);
+        Fault::Sql(rusqlite::Error::SqliteFailure(
+            failure,
+            Some(format!("disk I/O error: {said}")),
+        ))
+    })
 }
 
 impl From<StoreError> for Fault {

@@ -6,10 +6,9 @@ use std::path::PathBuf;
 
 use rusqlite::Connection;
 
-use super::error::{Fault, StoreError, io_failure};
+use super::error::{Fault, StoreError, of_the_disk};
 use super::hidden::{NOT_LED_TO, is_led_to};
 use super::listing::{self, Found, ROW_UNREADABLE};
-use super::prune::is_of_the_disk;
 use super::record::Record;
 use super::request::damaged_requests;
 use super::rows::SessionRow;
@@ -333,13 +332,10 @@ fn structure(conn: &Connection) -> Result<Vec<String>, Fault> {
     let mut check = conn.prepare(&format!("PRAGMA integrity_check({STRUCTURE})"))?;
     let lines = check.query_map([], |row| row.get::<_, String>(0))?;
     let lines = lines.collect::<Result<Vec<_>, _>>()?;
-    match lines
-        .iter()
-        .flat_map(|line| line.lines())
-        .find(|line| is_of_the_disk(line))
-    {
-        Some(line) => Err(io_failure(line).into()),
-        None => Ok(lines.into_iter().filter(|line| line != "ok").collect()),
+    let wrong: Vec<_> = lines.into_iter().filter(|line| line != "ok").collect();
+    match of_the_disk() {
+        Some(failed) if !wrong.is_empty() => Err(failed),
+        _ => Ok(wrong),
     }
 }
 

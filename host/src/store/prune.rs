@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::{Duration, Instant, SystemTime};
 
-use rusqlite::{Connection, OptionalExtension as _, Row, ffi, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use rustix::fs::{FlockOperation, flock};
 
 use super::commit::Done;
 use super::component::{digest_at, give_back};
-use super::error::{Fault, StoreError, failed_reads, io_failure};
+use super::error::{Fault, StoreError, failed_reads, of_the_disk};
 use super::files::{Files, private, shared};
 use super::hidden::{is_led_to, is_stored, is_stored_as};
 use super::key::{NUMBERS, range};
@@ -678,19 +678,12 @@ fn first_wrong(conn: &Connection, check: &str) -> Result<Option<String>, Fault> 
                     "two of its rows have one page, so that nothing is removed from it ({line})"
                 )));
             }
-            if is_of_the_disk(&line) {
-                return Err(io_failure(&line).into());
+            if let Some(failed) = of_the_disk() {
+                return Err(failed);
             }
             first.get_or_insert(line);
         }
     }
-}
-
-/// Whether SQLite tells so of a page that the disk failed to give, and not of one that is damaged.
-pub(super) fn is_of_the_disk(line: &str) -> bool {
-    let code = line.split_once("unable to get the page. error code=");
-    let code = code.and_then(|(_, code)| code.trim().parse::<i32>().ok());
-    code.is_some_and(|code| code & 0xff == ffi::SQLITE_IOERR)
 }
 
 /// The longest line about the structure, in characters.
