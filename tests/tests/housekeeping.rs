@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -13,7 +14,8 @@ use hermes_tests::child::{ChildSpec, exit, inside, join};
 use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
 use hermes_tests::output::{refusal, slack};
 use hermes_tests::program::{ask, steps};
-use hermes_tests::{Home, Host, Output, Process};
+use hermes_tests::shim::{Action, EIO, ENOSPC, When};
+use hermes_tests::{Home, Host, Output, Process, Shim};
 use memchr::memmem;
 use rusqlite::Connection;
 use rustix::process::Signal;
@@ -1362,9 +1364,16 @@ fn a_garbled_page_is_never_read_as_an_empty_one() {
                 let of = rows.as_array().unwrap().iter().find(|row| row["run"] == **run).unwrap();
                 !of["task"].as_str().unwrap().contains("its row can't be read")
             };
-            let read: Vec<&String> = ids.iter().filter(is_read).collect();
-            assert_eq!(pruned(&all), set(&read), "page {page}");
-            assert_eq!(output.code, Some(i32::from(all["damaged"].is_string())), "page {page}");
+            let read = set(&ids.iter().filter(is_read).collect::<Vec<_>>());
+            // And none goes as damaged while the database is.
+            if all["damaged"].is_null() {
+                assert_eq!((pruned(&all), output.code), (read, Some(0)), "page {page}");
+            } else {
+                assert!(pruned(&all).is_subset(&read), "page {page}: {all}");
+                let mut stands = all["runs"].as_array().unwrap().iter().map(|run| &run["status"]);
+                assert!(stands.all(|status| status == "completed"), "page {page}: {all}");
+                assert_eq!(output.code, Some(1), "page {page}");
+            }
         }
         let output = home.host().arg("doctor").output();
         told += usize::from(output.code == Some(1));
@@ -1399,31 +1408,24 @@ fn a_page_that_can_not_be_read_holds_up_no_prune() {
     garble(&home, pages[1]);
     let told = doctor(&home, 1);
     assert!(
-        told.contains(&format!("run {bad}: record")) && told.contains("hermes-host runs prune --status damaged"),
+        told.contains(&format!("run {bad}: record")) && told.contains("restore a backup: no loss can be accepted"),
         "{told}"
     );
-    assert!(!told.contains("--accept-loss"), "{told}");
+    assert!(!told.contains("--accept-loss") && !told.contains("prune"), "{told}");
     let all = prune(&home, &["--status", "completed"]);
     assert_eq!((pruned(&all), &all["damaged"]), (set(&good.each_ref()), &Value::Null));
-    // It goes as far as it can be read, and what lies there holds up nothing that is removed later.
-    let goes = |status: &str, run: &String| {
-        let arguments = ["runs", "prune", "--output", "json", "--status", status];
-        let report = home.host().args(arguments).output().expect(1).json();
-        assert_eq!(pruned(&report), set(&[run]));
-        assert!(report["damaged"].as_str().unwrap().contains("is damaged"), "{report}");
-        assert_eq!(runs(&home), Vec::<Value>::new());
-    };
-    goes("damaged", &bad);
-    let later = whole(&home, &steps(&[]));
-    goes("completed", &later);
-    let database = Connection::open(state(&home).join("hermes.db")).unwrap();
-    let count = |table: &str| database.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0));
-    let left: [Result<i64, _>; 2] = ["pruned", "session"].map(count);
-    assert_eq!(left.map(Result::unwrap), [1, 1], "of the one that can't be read alone");
-    database.close().unwrap();
-    let host = home.host().args(["runs", "prune", "--older-than", "30d"]);
-    let text = host.output().expect(1).stdout;
-    assert!(text.contains("not all of it could be removed: "), "{text}");
+    // Nothing goes as damaged while the database is, and that is told.
+    let arguments = ["runs", "prune", "--output", "json", "--status", "completed,damaged"];
+    for more in [&["--dry-run"][..], &[]] {
+        let later = whole(&home, &steps(&[]));
+        let report = home.host().args(arguments).args(more).output().expect(1).json();
+        assert_eq!(pruned(&report), set(&[&later]));
+        let damaged = report["damaged"].as_str().unwrap();
+        assert!(damaged.contains("SQLite's check says"), "{report}");
+        prune(&home, &["--status", "completed"]);
+    }
+    assert_eq!(runs(&home).len(), 1);
+    assert_eq!(status(&home, &bad), "completed");
 }
 
 #[test]
@@ -1440,24 +1442,225 @@ fn a_prune_that_would_be_held_up_says_so_before() {
         let host = home.host().args(["runs", "prune", "--status", "damaged"]).args(more);
         host.output().expect(1)
     };
-    let why = "the index journal_once can't be read, and so not which runs are damaged";
-    let told = prune(&["--dry-run"]).stdout;
+    for (more, all) in [
+        (
+            &["--dry-run"][..],
+            ["0 runs would be removed", "not all of it would be removed: "],
+        ),
+        (&[], ["0 runs removed", "not all of it could be removed: "]),
+    ] {
+        let told = prune(more).stdout;
+        for words in [
+            all[0],
+            all[1],
+            "SQLite's check says \"Tree",
+            "a run may seem damaged that is whole: none is removed for that, and no plugin's bytes",
+            "--accept-loss mends an index",
+            "export RUN copies what can be read",
+            "restore a backup",
+        ] {
+            assert!(told.contains(words), "{words}: {told}");
+        }
+    }
+    let json = prune(&["--dry-run", "--output", "json"]).json();
     assert!(
-        told.contains("0 runs would be removed")
-            && told.contains("not all of it would be removed: ")
-            && told.contains(why),
-        "{told}"
+        json["damaged"].as_str().unwrap().contains("SQLite's check says"),
+        "{json}"
     );
-    assert!(
-        prune(&["--dry-run", "--output", "json"]).json()["damaged"]
-            .as_str()
-            .unwrap()
-            .contains(why)
+}
+
+/// The places in the database's bytes of what the first, a middle and the last entry of each index begins with and ends with.
+fn of_indexes(home: &Home, bytes: &[u8]) -> Vec<(String, usize)> {
+    let database = Connection::open(state(home).join("hermes.db")).unwrap();
+    let indexes = "SELECT s.name, d.pageno FROM sqlite_schema s JOIN dbstat d ON d.name = s.name
+         WHERE s.type = 'index' AND s.tbl_name IN ('run', 'journal', 'body', 'space', 'entry') AND d.pagetype = 'leaf'";
+    let mut select = database.prepare(indexes).unwrap();
+    let leaves = select
+        .query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, u32>(1)?)))
+        .unwrap();
+    let mut places = Vec::new();
+    for (index, page) in leaves.map(Result::unwrap) {
+        let page = (usize::try_from(page).unwrap() - 1) * 4096;
+        let word = |at: usize| usize::from(u16::from_be_bytes([bytes[page + at], bytes[page + at + 1]]));
+        let cells = word(3);
+        for cell in BTreeSet::from([0, cells / 2, cells.saturating_sub(1)]) {
+            if cell < cells {
+                // How long the entry is, and how long what tells of its values; then these.
+                let entry = page + word(8 + 2 * cell);
+                let (length, head) = (usize::from(bytes[entry]), usize::from(bytes[entry + 1]));
+                assert!(length < 128, "{index}");
+                places.extend([entry + 1 + head, entry + length].map(|at| (index.clone(), at)));
+            }
+        }
+    }
+    places
+}
+
+#[test]
+fn a_flipped_bit_of_an_index_removes_no_run() {
+    let (_server, home) = home(Script::always(Turn::text("a")));
+    let put = json!({ "do": "put", "space": 0, "key": "k", "value": "a value" });
+    let program = steps(&[json!({ "do": "open", "name": "notes" }), put, ask("ROOT")]);
+    let ids = [0, 1, 2].map(|_| whole(&home, &program));
+    settle(&home);
+    let path = state(&home).join("hermes.db");
+    let good = fs::read(&path).unwrap();
+    let places = of_indexes(&home, &good);
+    let indexes: BTreeSet<&String> = places.iter().map(|(index, _)| index).collect();
+    assert!(indexes.len() >= 6, "{indexes:?}");
+    for (index, at) in &places {
+        let mut bad = good.clone();
+        bad[*at] ^= 8;
+        fs::write(&path, &bad).unwrap();
+        for more in [&["--dry-run"][..], &[]] {
+            let arguments = ["runs", "prune", "--status", "damaged", "--output", "json"];
+            let report = home.host().args(arguments).args(more).output().expect(1).json();
+            assert_eq!(
+                (pruned(&report), &report["components"]),
+                (BTreeSet::new(), &json!(0)),
+                "{index} {at}"
+            );
+            let damaged = report["damaged"].as_str().unwrap();
+            assert!(damaged.contains("none is removed for that"), "{index} {at}: {damaged}");
+        }
+        fs::write(&path, &good).unwrap();
+    }
+    assert_eq!(runs(&home).len(), ids.len());
+    assert!(doctor(&home, 0).contains("all good"));
+    // What one of them says itself is damage of it alone.
+    change_rows(
+        &home,
+        "UPDATE journal SET sum = sum + 1 WHERE id = (SELECT max(id) FROM journal)",
     );
-    assert!(prune(&[]).stdout.contains("not all of it could be removed: "));
+    let last = ids.last().unwrap();
+    assert_eq!(
+        pruned(&prune(&home, &["--status", "damaged", "--dry-run"])),
+        set(&[last])
+    );
+    assert_eq!(pruned(&prune(&home, &["--status", "damaged"])), set(&[last]));
+    assert_eq!(runs(&home).len(), ids.len() - 1);
+    assert!(doctor(&home, 0).contains("all good"));
+}
+
+#[test]
+fn a_read_that_fails_is_damage_of_no_run() {
+    let (_server, home) = home(Script::always(Turn::text("a")));
+    let ids = [0, 1, 2].map(|_| whole(&home, &steps(&[ask("ROOT")])));
+    settle(&home);
+    for (command, every) in [(&["runs", "prune", "--status", "damaged"][..], 1), (&["doctor"], 7)] {
+        let mut failed = 0;
+        for n in (1..).step_by(every) {
+            let shim = Shim::new().rule("read", "*hermes.db", When::At(n), &Action::Errno(EIO));
+            let output = shim.on(home.host().args(command)).output();
+            if shim.count(0) < n {
+                break;
+            }
+            let told = [output.stdout, output.stderr].concat();
+            assert!(!told.contains("is damaged"), "{command:?}, read {n}: {told}");
+            assert!(!told.contains("--accept-loss"), "{command:?}, read {n}: {told}");
+            if output.code != Some(0) {
+                failed += 1;
+                assert!(told.contains("error"), "{command:?}, read {n}: {told}");
+            }
+            assert_eq!(runs(&home).len(), ids.len(), "{command:?}, read {n}");
+        }
+        assert!(failed > 0, "{command:?}: the faults met nothing");
+    }
+    assert!(doctor(&home, 0).contains("all good"));
+}
+
+#[test]
+fn where_two_rows_have_one_page_nothing_would_be_removed_either() {
+    let (_server, home) = home(Vec::new());
+    whole(&home, &steps(&[]));
+    settle(&home);
+    let database = Connection::open(state(&home).join("hermes.db")).unwrap();
+    let share = "PRAGMA writable_schema = ON;
+         UPDATE sqlite_schema SET rootpage = (SELECT rootpage FROM sqlite_schema WHERE name = 'session')
+         WHERE name = 'sqlite_autoindex_run_1'";
+    database.execute_batch(share).unwrap();
+    database.close().unwrap();
+    for more in [&["--dry-run"][..], &[]] {
+        let arguments = ["runs", "prune", "--status", "completed,damaged", "--output", "json"];
+        let report = home.host().args(arguments).args(more).output().expect(1).json();
+        assert_eq!(pruned(&report), BTreeSet::new(), "{report}");
+        let damaged = report["damaged"].as_str().unwrap();
+        assert!(damaged.contains("two of its rows have one page"), "{report}");
+    }
+}
+
+#[test]
+fn a_home_that_can_not_be_written_is_told_what_would_go() {
+    let (_server, home) = home(Vec::new());
+    let run = whole(&home, &steps(&[]));
+    settle(&home);
+    let folders = ["host/runs", "host/components", "host", ""].map(|folder| home.path().join(folder));
+    let modes = |mode: u32| {
+        for folder in &folders {
+            fs::set_permissions(folder, fs::Permissions::from_mode(mode)).unwrap();
+        }
+    };
+    modes(0o500);
+    let arguments = [
+        "runs",
+        "prune",
+        "--status",
+        "completed,damaged",
+        "--dry-run",
+        "--output",
+        "json",
+    ];
+    let output = home.host().args(arguments).output();
+    modes(0o700);
+    assert_eq!(pruned(&output.expect(0).json()), set(&[&run]));
 }
 
 // --- a disk that fills up ---------------------------------------------------------------------------------------------------
+
+#[test]
+fn a_prune_on_a_full_disk_tells_what_is_gone() {
+    let (_server, home) = home(Script::always(Turn::text("a")));
+    let listed = || -> BTreeSet<String> {
+        let rows = runs(&home);
+        rows.iter().map(|row| row["run"].as_str().unwrap().to_owned()).collect()
+    };
+    let mut partly = 0;
+    for n in (1..64).step_by(4) {
+        for _ in 0..2 {
+            whole(&home, &steps(&[ask("ROOT")]));
+        }
+        settle(&home);
+        let before = listed();
+        let shim = Shim::new().rule("write", "-wal", When::From(n), &Action::Errno(ENOSPC));
+        let arguments = ["runs", "prune", "--status", "completed", "--output", "json"];
+        let output = shim.on(home.host().args(arguments)).output();
+        let report = output.json();
+        let gone = match report["runs"].is_array() {
+            true => pruned(&report),
+            false => BTreeSet::new(),
+        };
+        let left = listed();
+        assert!(gone.is_disjoint(&left), "write {n}: {report}");
+        assert_eq!(&gone | &left, before, "write {n}: {report}");
+        if output.code == Some(0) {
+            assert_eq!(left, BTreeSet::new(), "write {n}");
+            break;
+        }
+        let output = output.expect(2).says(&["the disk is full"]);
+        assert_eq!(output.json()["error"]["kind"], "storage", "write {n}");
+        partly += usize::from(!gone.is_empty());
+    }
+    assert!(partly > 0, "the faults met nothing");
+    // Where it is full once, that is over when the log is empty.
+    whole(&home, &steps(&[ask("ROOT")]));
+    settle(&home);
+    let shim = Shim::new().rule("write", "-wal", When::At(1), &Action::Errno(ENOSPC));
+    let arguments = ["runs", "prune", "--status", "completed"];
+    shim.on(home.host().args(arguments)).output().expect(0);
+    assert!(shim.count(0) > 1);
+    assert_eq!(listed(), BTreeSet::new());
+    assert!(doctor(&home, 0).contains("all good"));
+}
 
 #[test]
 fn below_the_reserve_nothing_begins_and_all_can_be_looked_at() {

@@ -324,11 +324,21 @@ async fn database(host: Host) -> Vec<Check> {
             vec![fail(WHAT, detail, Some(anew))]
         }
         Ok(Err(error)) => {
-            let mend = error.is_damage().then_some(anew);
+            let mend = match error.is_damage() {
+                true => Some(anew),
+                false => failing_disk(&error),
+            };
             vec![fail(WHAT, error.to_string(), mend)]
         }
         Err(error) => vec![fail(WHAT, error.to_string(), None)],
     }
+}
+
+/// What to do about a disk that fails, which says nothing of what is on it.
+fn failing_disk(error: &HostError) -> Option<String> {
+    let is_failing = matches!(error, HostError::Store(StoreError::Io { .. }));
+    is_failing
+        .then(|| "look after the disk; copy the home folder to another before anything is removed or mended".to_owned())
 }
 
 fn looked_at(found: &Integrity) -> String {
@@ -345,6 +355,11 @@ fn looked_at(found: &Integrity) -> String {
 fn damage(problems: &[Damage], what: &'static str, anew: &str) -> Vec<Check> {
     let (mut components, mut mended) = (BTreeSet::new(), Vec::new());
     let unreadable = |run: &RunId| problems.iter().any(|p| p.unreadable && p.run.as_ref() == Some(run));
+    // Where the database itself is damaged, others may be hidden by that.
+    let others = match problems.iter().all(|p| p.run.is_some()) {
+        true => "; others can go on as they are",
+        false => "",
+    };
     // A component is told once for all runs that use it.
     let is_first = |problem: &&Damage| match &problem.component {
         Some(component) => components.insert(component.digest),
@@ -359,10 +374,9 @@ fn damage(problems: &[Damage], what: &'static str, anew: &str) -> Vec<Check> {
             (Some(run), None) => {
                 mended.push(run.clone());
                 Some(match unreadable(run) {
-                    true => "restore a backup, or hermes-host runs prune --status damaged; others can go on as they are"
-                        .to_owned(),
+                    true => "restore a backup: no loss can be accepted where a page can't be read".to_owned(),
                     false => format!(
-                        "hermes-host resume {run} --accept-loss   mends it, and goes on with what is left where it has not ended; others can go on as they are"
+                        "hermes-host resume {run} --accept-loss   mends it, and goes on with what is left where it has not ended{others}"
                     ),
                 })
             }

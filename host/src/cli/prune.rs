@@ -8,21 +8,34 @@ use super::pasted::pasted;
 use super::style::{Ink, Paint, age, fit, flow, left, number, right, size};
 use super::{Context, json, stdio, terminal};
 use crate::event::now_ms;
-use crate::run::{Host, Missing, PruneSpec, Pruned, Standing, Stays};
+use crate::run::{Host, HostError, Missing, PruneSpec, Pruned, Standing, Stays};
 
 /// Columns of a task.
 const TASK: usize = 84;
 /// Columns before it.
 const HEAD: usize = 48;
 
-/// Removes runs, and tells of them. Exit code 1 where damage of the database kept something of them, or would.
+/// Removes runs, and tells of them. Exit code 1 where damage of the database kept something of them, or would; that of what ended it, once a run was gone.
 pub(super) async fn prune(host: &Host, context: Context, spec: &PruneSpec) -> Result<u8, Problem> {
-    let pruned = host.prune(spec).await?;
+    let mut pruned = host.prune(spec).await?;
+    let failed = pruned.failed.take().map(|error| Problem::from(HostError::from(error)));
     match context.output {
         Output::Text => stdio::print(&text(&pruned, spec, terminal::paint_output(context.color)))?,
-        Output::Json | Output::Events => stdio::print_line(&json::line(&object(&pruned, spec)))?,
+        Output::Json | Output::Events => {
+            let mut object = object(&pruned, spec);
+            if let Some(problem) = &failed {
+                object["error"] = json::failure(problem)["error"].take();
+            }
+            stdio::print_line(&json::line(&object))?;
+        }
     }
-    Ok(u8::from(pruned.damaged.is_some()))
+    match failed {
+        Some(problem) => {
+            stdio::tell(&problem.render(context.paint));
+            Ok(problem.code)
+        }
+        None => Ok(u8::from(pruned.damaged.is_some())),
+    }
 }
 
 fn text(pruned: &Pruned, spec: &PruneSpec, paint: Paint) -> String {
@@ -61,7 +74,7 @@ fn text(pruned: &Pruned, spec: &PruneSpec, paint: Paint) -> String {
     }
     if let Some(damaged) = &pruned.damaged {
         let would = if spec.dry_run { "would be" } else { "could be" };
-        words.push_str(&format!("not all of it {would} removed: {damaged}\n"));
+        words.push_str(&pasted(&format!("not all of it {would} removed: {damaged}\n")));
     }
     match room {
         Some(columns) => out.push_str(&flow(&words, columns)),
@@ -120,7 +133,7 @@ fn sum(pruned: &Pruned, spec: &PruneSpec) -> String {
     let why = match &pruned.missing {
         None => return out,
         Some(Missing::Component(digest)) => format!("{}, which a run uses, is not there; which run:", digest.short()),
-        Some(Missing::Page(what)) => format!("a page of the database is damaged ({what}); more:"),
+        Some(Missing::Page(what)) => format!("the database's structure is damaged ({what}); more:"),
         Some(Missing::Rows(run)) => format!("no row says any more which of them the run {run} uses; more:"),
     };
     out.push_str(&pasted(&format!("components stay: {why}  hermes-host doctor\n")));

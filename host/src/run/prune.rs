@@ -117,9 +117,10 @@ pub struct Pruned {
     pub after: Size,
     /// What stays, where that is more than was to be kept.
     pub stays: Option<Stays>,
-    /// Why something of what was removed is still there, or would be, or which runs it would be is not known: a page of the database can't be read, and all
-    /// else went.
+    /// Why something of what was removed is still there, or would be, or which runs it would be is not known: the database is damaged, and all else went.
     pub damaged: Option<String>,
+    /// What ended it before all was done, once a run was gone.
+    pub failed: Option<StoreError>,
 }
 
 /// What stays where too little could go.
@@ -139,47 +140,86 @@ impl Host {
     /// Removes runs, and what earlier prunes left. Never one that a live process owns. Pages of the database that can't be read hold up nothing else.
     ///
     /// # Errors
-    /// The store can't be read or written. What was removed until then is gone.
+    /// The store can't be read or, unless nothing is to be removed, written. Once a run is gone, [`Pruned::failed`] tells of it.
     pub async fn prune(&self, spec: &PruneSpec) -> Result<Pruned, HostError> {
         // A home without a database has nothing to remove, and gets none for that.
-        if self.store_if_any()?.is_none() {
-            return Ok(Pruned::default());
-        }
-        let store = self.store()?;
+        let store = match self.store_if_any()? {
+            None => return Ok(Pruned::default()),
+            Some(store) if spec.dry_run => store,
+            Some(_) => self.store()?,
+        };
         let before = store.size()?;
         let mut pruned = Pruned {
-            runs: Vec::new(),
-            left: Vec::new(),
-            components: 0,
-            returned: 0,
-            backup: false,
-            missing: None,
             before,
             after: before,
-            stays: None,
-            damaged: None,
+            ..Pruned::default()
+        };
+        let structure = match store.structure().await {
+            Err(error @ StoreError::Corrupt { .. }) => {
+                pruned.damaged = Some(error.to_string());
+                return Ok(pruned);
+            }
+            structure => structure?,
+        };
+        let prune = Prune {
+            store,
+            spec,
+            standing: removable(spec, structure.is_none()),
+            structure,
         };
         let mut damage = Damage::default();
-        let structure = damage.around(store.pages_are_apart().await)?;
-        let structure = structure.as_deref();
         if spec.dry_run {
-            let all = prunable(&store, spec, structure, &mut damage)?;
-            let chosen = choose(all.clone(), spec, before.used, now_ms());
-            pruned.runs = chosen.iter().map(|(run, standing)| told(run, *standing)).collect();
-            pruned.stays = left_of(&all, &chosen, before).over(spec);
-            pruned.damaged = damage.0.map(|error| error.to_string());
-            return Ok(pruned);
+            prune.tell(&mut pruned, &mut damage)?;
+        } else if let Err(error) = prune.remove(&mut pruned, &mut damage).await {
+            if pruned.runs.is_empty() {
+                return Err(error.into());
+            }
+            pruned.failed = Some(error);
         }
-        if let Some(error) = damage.0 {
-            pruned.damaged = Some(error.to_string());
-            return Ok(pruned);
-        }
+        pruned.damaged = damage.0.map(|error| error.to_string());
+        Ok(pruned)
+    }
+}
+
+/// What a prune goes by.
+struct Prune<'s> {
+    store: Store,
+    spec: &'s PruneSpec,
+    /// Runs that stand so may go.
+    standing: Vec<Standing>,
+    /// What is wrong with the database's structure.
+    structure: Option<String>,
+}
+
+/// How runs stand that may go. In a database whose structure is not whole one may seem damaged that is not: then none goes for that.
+fn removable(spec: &PruneSpec, is_whole: bool) -> Vec<Standing> {
+    let usual = [Standing::Completed, Standing::Failed, Standing::Cancelled];
+    let wanted = match spec.standing.is_empty() {
+        true => &usual[..],
+        false => &spec.standing,
+    };
+    let may_go = |standing: &Standing| is_whole || *standing != Standing::Damaged;
+    wanted.iter().copied().filter(may_go).collect()
+}
+
+impl Prune<'_> {
+    /// Which runs would go, and what would stay.
+    fn tell(&self, pruned: &mut Pruned, damage: &mut Damage) -> Result<(), StoreError> {
+        let all = self.runs(damage)?;
+        let chosen = self.choose(all.clone(), pruned.before.used);
+        pruned.runs = chosen.iter().map(|(run, standing)| told(run, *standing)).collect();
+        pruned.stays = left_of(&all, &chosen, pruned.before).over(self.spec);
+        Ok(())
+    }
+
+    async fn remove(&self, pruned: &mut Pruned, damage: &mut Damage) -> Result<(), StoreError> {
+        let (store, structure) = (&self.store, self.structure.as_deref());
         damage.around(store.sweep_copies().await)?;
         damage.around(store.sweep_rows().await)?;
         let earlier = damage.around(store.sweep_files(structure).await)?;
-        let all = prunable(&store, spec, structure, &mut damage)?;
-        let chosen = choose(all, spec, store.size()?.used, now_ms());
-        for (run, standing) in chosen {
+        pruned.components = earlier.components;
+        let all = self.runs(damage)?;
+        for (run, standing) in self.choose(all, store.size()?.used) {
             match damage.around(store.remove_run(&run).await.map(Some))? {
                 Some(Removal::Removed) => pruned.runs.push(told(&run, standing)),
                 Some(Removal::Owned | Removal::Taken) => pruned.left.push(run.run.clone()),
@@ -188,14 +228,61 @@ impl Host {
             damage.around(store.sweep_rows_of(&run).await)?;
         }
         let swept = damage.around(store.sweep_files(structure).await)?;
-        pruned.components = earlier.components + swept.components;
+        pruned.components += swept.components;
         (pruned.backup, pruned.missing) = (swept.in_use, swept.missing);
-        let shrunk = damage.around(give_back(&store).await)?;
+        let shrunk = damage.around(give_back(store).await)?;
         pruned.returned = earlier.bytes + swept.bytes + shrunk;
-        pruned.damaged = damage.0.map(|error| error.to_string());
         pruned.after = store.size()?;
-        pruned.stays = left_of(&store.prunable()?, &[], pruned.after).over(spec);
-        Ok(pruned)
+        pruned.stays = left_of(&store.prunable()?, &[], pruned.after).over(self.spec);
+        Ok(())
+    }
+
+    /// All runs. Damage in the midst of one is found by reading it, where damaged ones are wanted and can be told from others.
+    fn runs(&self, damage: &mut Damage) -> Result<Vec<Prunable>, StoreError> {
+        let wanted = self.spec.standing.contains(&Standing::Damaged);
+        match &self.structure {
+            None if wanted => return damage.around(self.store.read_through()),
+            Some(what) if wanted => damage.around(Err(StoreError::Corrupt {
+                path: self.store.dir().join("hermes.db"),
+                what: format!(
+                    "SQLite's check says \"{what}\", and so a run may seem damaged that is whole: none is removed for that, and no plugin's bytes; \
+                     hermes-host resume RUN --accept-loss mends an index, hermes-host export RUN copies what can be read"
+                ),
+            }))?,
+            _ => {}
+        }
+        self.store.prunable()
+    }
+
+    /// The runs that are meant, the oldest first.
+    fn choose(&self, runs: Vec<Prunable>, used: u64) -> Vec<(Prunable, Standing)> {
+        let now_ms = now_ms();
+        let age = self
+            .spec
+            .older_than
+            .map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
+        let mut users = users(&runs);
+        let fits = |run: Prunable| {
+            let stands = Standing::of(&run).filter(|stands| self.standing.contains(stands))?;
+            let is_old = |age: u64| run.changed_ms.is_some_and(|at| now_ms.saturating_sub(at) >= age);
+            let old = age.is_none_or(is_old);
+            old.then_some((run, stands))
+        };
+        let mut chosen: Vec<_> = runs.into_iter().filter_map(fits).collect();
+        chosen.sort_by_key(|(run, _)| run.changed_ms);
+        let Some(keep) = self.spec.keep_bytes else {
+            return chosen;
+        };
+        let mut rest = used;
+        let enough = chosen.iter().position(|(run, _)| {
+            if rest <= keep {
+                return true;
+            }
+            rest = rest.saturating_sub(run.bytes + last_uses(run, &mut users));
+            false
+        });
+        chosen.truncate(enough.unwrap_or(chosen.len()));
+        chosen
     }
 }
 
@@ -214,20 +301,6 @@ impl Damage {
             done => done,
         }
     }
-}
-
-/// All runs. Damage in the midst of one is found by reading it, where damaged ones are wanted and can be told from others.
-fn prunable(
-    store: &Store,
-    spec: &PruneSpec,
-    structure: Option<&str>,
-    damage: &mut Damage,
-) -> Result<Vec<Prunable>, StoreError> {
-    let mut runs = store.prunable()?;
-    if spec.standing.contains(&Standing::Damaged) {
-        damage.around(store.look_for_damage(&mut runs, structure))?;
-    }
-    Ok(runs)
 }
 
 impl Stays {
@@ -286,41 +359,6 @@ fn told(run: &Prunable, standing: Standing) -> PrunedRun {
         bytes: run.bytes,
         task: run.row.as_ref().map(|row| row.task.clone()).unwrap_or_default(),
     }
-}
-
-/// The runs that `spec` means, the oldest first.
-fn choose(runs: Vec<Prunable>, spec: &PruneSpec, used: u64, now_ms: u64) -> Vec<(Prunable, Standing)> {
-    let usual = [Standing::Completed, Standing::Failed, Standing::Cancelled];
-    let standing = if spec.standing.is_empty() {
-        &usual[..]
-    } else {
-        &spec.standing
-    };
-    let age = spec
-        .older_than
-        .map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
-    let mut users = users(&runs);
-    let fits = |run: Prunable| {
-        let stands = Standing::of(&run).filter(|stands| standing.contains(stands))?;
-        let is_old = |age: u64| run.changed_ms.is_some_and(|at| now_ms.saturating_sub(at) >= age);
-        let old = age.is_none_or(is_old);
-        old.then_some((run, stands))
-    };
-    let mut chosen: Vec<_> = runs.into_iter().filter_map(fits).collect();
-    chosen.sort_by_key(|(run, _)| run.changed_ms);
-    let Some(keep) = spec.keep_bytes else {
-        return chosen;
-    };
-    let mut rest = used;
-    let enough = chosen.iter().position(|(run, _)| {
-        if rest <= keep {
-            return true;
-        }
-        rest = rest.saturating_sub(run.bytes + last_uses(run, &mut users));
-        false
-    });
-    chosen.truncate(enough.unwrap_or(chosen.len()));
-    chosen
 }
 
 /// Bytes of the components that only this run still uses; counts it out.

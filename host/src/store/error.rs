@@ -1,9 +1,11 @@
 //! How the store fails: what happened, to which file or run, and what a person can do about it.
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rusqlite::{ErrorCode, ffi};
+use rustix::io::Errno;
 
 use crate::ids::RunId;
 
@@ -299,8 +301,46 @@ pub(super) enum Fault {
 
 impl From<rusqlite::Error> for Fault {
     fn from(error: rusqlite::Error) -> Self {
-        Self::Sql(error)
+        if is_unread(&error) {
+            FAILED_READS.with(|reads| reads.set(reads.get() + 1));
+        }
+        let failed = match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseCorrupt) => of_the_disk(),
+            _ => None,
+        };
+        failed.unwrap_or(Self::Sql(error))
     }
+}
+
+thread_local! {
+    /// Reads that SQLite has failed in this thread, those included whose failure is passed over.
+    static FAILED_READS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// How many reads SQLite has failed in this thread so far. Where there are none more afterwards, whatever was found was read.
+pub(super) fn failed_reads() -> u64 {
+    FAILED_READS.with(Cell::get)
+}
+
+/// True where SQLite could not read a page, or make sense of it.
+fn is_unread(error: &rusqlite::Error) -> bool {
+    use ErrorCode as E;
+    let code = error.sqlite_error_code();
+    matches!(code, Some(E::DatabaseCorrupt | E::NotADatabase | E::SystemIoFailure))
+}
+
+/// The failure of the disk that SQLite has just told as damage. Where a read fails with one of these errors, SQLite says that the page is damaged, and what the
+/// system said is still this thread's last error.
+pub(super) fn of_the_disk() -> Option<Fault> {
+    let said = std::io::Error::last_os_error();
+    let errors = [Errno::IO, Errno::NXIO].map(|errno| Some(errno.raw_os_error()));
+    errors.contains(&said.raw_os_error()).then(|| {
+        let failure = ffi::Error::new(ffi::SQLITE_IOERR_CORRUPTFS);
+        Fault::Sql(rusqlite::Error::SqliteFailure(
+            failure,
+            Some(format!("disk I/O error: {said}")),
+        ))
+    })
 }
 
 impl From<StoreError> for Fault {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use rusqlite::Connection;
 
-use super::error::{Fault, StoreError};
+use super::error::{Fault, StoreError, of_the_disk};
 use super::hidden::{NOT_LED_TO, is_led_to};
 use super::listing::{self, Found, ROW_UNREADABLE};
 use super::record::Record;
@@ -339,7 +339,11 @@ fn structure(conn: &Connection) -> Result<Vec<String>, Fault> {
     let mut check = conn.prepare(&format!("PRAGMA integrity_check({STRUCTURE})"))?;
     let lines = check.query_map([], |row| row.get::<_, String>(0))?;
     let lines = lines.collect::<Result<Vec<_>, _>>()?;
-    Ok(lines.into_iter().filter(|line| line != "ok").collect())
+    let wrong: Vec<_> = lines.into_iter().filter(|line| line != "ok").collect();
+    match of_the_disk() {
+        Some(failed) if !wrong.is_empty() => Err(failed),
+        _ => Ok(wrong),
+    }
 }
 
 /// A run, and what is wrong where its row or the request for its end is not what was written, or the index hides it.

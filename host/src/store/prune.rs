@@ -1,7 +1,7 @@
 //! Removing runs. A run is gone with its row, in one transaction; its other rows and its files follow in small ones, and what a crash leaves of
 //! them the next prune sweeps away.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -12,22 +12,22 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::commit::Done;
 use super::component::{digest_at, give_back};
-use super::error::{Fault, StoreError};
+use super::error::{Fault, StoreError, failed_reads, of_the_disk};
 use super::files::{Files, private, shared};
-use super::hidden::{is_led_to, is_stored_as};
+use super::hidden::{is_led_to, is_stored, is_stored_as};
 use super::key::{NUMBERS, range};
 use super::listing::{self, Found, none_would_go};
 use super::record::Sync;
 use super::rows::RunRow;
 use super::runs::{IMPORTED_EPOCH, NOT_WHOLE, epoch_at};
 use super::sweep::{Left, Part, TIME, sweep_rest, sweep_some};
-use super::verify::{Look, verify};
 use super::whole::tolerant;
 use super::write::session_row;
 use super::{RunState, Store};
 use crate::blocking;
 use crate::ids::{Digest, RunId};
 use crate::own_file::FileLock;
+use crate::text;
 
 /// What a row takes beside its content, in bytes: the other columns, the index, and its share of half-empty pages. Measured.
 const ROW: u64 = 160;
@@ -92,7 +92,7 @@ pub enum Missing {
     Component(Digest),
     /// All rows that say which components this run uses.
     Rows(RunId),
-    /// Perhaps a row, as a page of the database is damaged.
+    /// Perhaps a row, as the database's structure is damaged.
     Page(String),
 }
 
@@ -123,6 +123,10 @@ impl Store {
     /// Failures of the disk.
     pub fn prunable(&self) -> Result<Vec<Prunable>, StoreError> {
         let every = self.read(listing::every)?;
+        let mut bearers: HashMap<String, u32> = HashMap::new();
+        for found in &every {
+            *bearers.entry(found.id.clone()).or_default() += 1;
+        }
         let mut runs = Vec::with_capacity(every.len());
         let mut index = None;
         for Found {
@@ -131,6 +135,10 @@ impl Store {
         {
             // One whose very id is damaged can't be named, and so not chosen.
             let Ok(run) = id.parse::<RunId>() else { continue };
+            // Of rows that have one id it is the one's whose checksum says so.
+            if row.is_err() && bearers.get(&id).is_some_and(|rows| *rows > 1) {
+                continue;
+            }
             let row = row.map_err(|fault| fault.at(&self.0.files.database()));
             let mut state = match self.run_state(&run) {
                 Ok(state) => state,
@@ -175,21 +183,14 @@ impl Store {
         Ok(runs)
     }
 
-    /// Reads all of these runs that nobody owns, and notes of each that is not what was written that it is damaged. Where a page of the database is damaged, as
-    /// `structure` tells, runs may seem so that are not: of those that have a record that can't be read it is noted, and of no other.
+    /// The same, all of those read that nobody owns: one of which something is not what was written is damaged. This tells of a run alone where
+    /// [`Store::structure`] has found nothing wrong; else an index or a page may hide what is whole.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`] where a page of the database is damaged; failures of the disk.
-    pub fn look_for_damage(&self, runs: &mut Vec<Prunable>, structure: Option<&str>) -> Result<(), StoreError> {
-        if let Some(what) = structure {
-            self.look_for_unreadable(runs)?;
-            let what = match self.read(unreadable_index)? {
-                Some(index) => format!("the index {index} can't be read, and so not which runs are damaged"),
-                None => format!("a page of it is damaged, and so it can't be told which other runs are ({what})"),
-            };
-            let path = self.0.files.database();
-            return Err(StoreError::Corrupt { path, what });
-        }
+    /// [`StoreError::Io`] where any read failed, as that tells of no run; other failures of the disk.
+    pub fn read_through(&self) -> Result<Vec<Prunable>, StoreError> {
+        let failed = failed_reads();
+        let mut runs = self.prunable()?;
         let spaces = self.rows_of_spaces()?;
         for run in runs.iter_mut().filter(|run| run.state != RunState::Owned) {
             match self.whole_by(&run.run, spaces) {
@@ -201,30 +202,13 @@ impl Store {
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
-    }
-
-    /// Notes of each of these runs that nobody owns whether a record of it can't be read. Those that seem damaged otherwise are as their rows say, or none of
-    /// them.
-    fn look_for_unreadable(&self, runs: &mut Vec<Prunable>) -> Result<(), StoreError> {
-        let mut left = Vec::with_capacity(runs.len());
-        for mut run in std::mem::take(runs) {
-            if run.state != RunState::Owned {
-                let records =
-                    self.read(|conn| verify(conn, (&run.run, run.number), Look::Records, u64::MAX, |_, _| Ok(())));
-                run.state = match records {
-                    Ok(records) if !records.unreadable && run.row.is_ok() => RunState::Free,
-                    Ok(records) if !records.unreadable => continue,
-                    Ok(_) | Err(StoreError::Corrupt { .. }) => {
-                        RunState::Damaged("a record of it can't be read".to_owned())
-                    }
-                    Err(error) => return Err(error),
-                };
-            }
-            left.push(run);
+        if failed_reads() > failed {
+            return Err(StoreError::Io {
+                path: self.0.files.database(),
+                what: "a page of it can't be read, so that it is not told which runs are damaged".to_owned(),
+            });
         }
-        *runs = left;
-        Ok(())
+        Ok(runs)
     }
 
     fn changed_ms(&self, row: &RunRow) -> Result<Option<u64>, StoreError> {
@@ -275,14 +259,30 @@ impl Store {
         })
     }
 
-    /// That no page of the database belongs to two rows, before any is removed; and what else is wrong with its structure, in words: what seems to be gone may then
-    /// be hidden. All of the database is read for it.
+    /// That no page of the database belongs to two rows, before any is removed. All of the database is read for it.
     ///
     /// # Errors
     /// [`StoreError::Corrupt`] where a page belongs to two; failures of the disk.
-    pub async fn pages_are_apart(&self) -> Result<Option<String>, StoreError> {
+    pub async fn pages_are_apart(&self) -> Result<(), StoreError> {
+        self.apart(none_is_shared).await
+    }
+
+    /// The same, and the first thing that is wrong with the database's structure, in SQLite's words: what seems to be gone or damaged may then be hidden. Each
+    /// index is held against its table for it.
+    ///
+    /// # Errors
+    /// As of [`Store::pages_are_apart`].
+    pub async fn structure(&self) -> Result<Option<String>, StoreError> {
+        self.apart(|conn| first_wrong(conn, "integrity_check")).await
+    }
+
+    /// Reads much, in a thread that may take its time.
+    async fn apart<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, StoreError> {
         let store = self.clone();
-        let looked = blocking::apart(move || store.read(none_is_shared)).await;
+        let looked = blocking::apart(move || store.read(work)).await;
         looked.map_err(|e| StoreError::internal(format!("looking at the database: {e}")))?
     }
 
@@ -302,14 +302,17 @@ impl Store {
             Err(StoreError::Damaged { .. }) => None,
             Err(error) => return Err(error),
         };
-        let gone = id.clone();
+        // A row that is not what was written may have the id of another's run.
+        let (gone, is_vouched_for) = (id.clone(), run.row.is_ok());
         let work = move |conn: &Connection| {
-            let value = remove_row(conn, &gone, number, epoch)?;
+            let removal = remove_row(conn, &gone, number, epoch)?;
+            let has_others = !is_vouched_for && is_stored(conn, gone.as_str())?;
+            let value = (removal, has_others);
             Ok(Done { value, head: None })
         };
         // On the disk before the first of its files goes.
-        let removal = self.submit(Sync::Durable, None, work).await?;
-        if removal == Removal::Removed {
+        let (removal, has_others) = self.removing(Sync::Durable, work).await?;
+        if removal == Removal::Removed && !has_others {
             // Where this fails, the next sweep tries again.
             let _ = fs::remove_file(self.0.files.lock_path(&id));
         }
@@ -376,8 +379,29 @@ impl Store {
             let value = step(conn)?;
             Ok(Done { value, head: None })
         };
-        while self.submit(Sync::Commit, None, work).await? == Left::More {}
+        while self.removing(Sync::Commit, work).await? == Left::More {}
         Ok(())
+    }
+
+    /// Commits what removes something. On a full disk the log is emptied, and it is tried once more: the log of what was removed before may be all that fills it.
+    async fn removing<T, F>(&self, sync: Sync, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<Done<T>, Fault> + Clone + Send + 'static,
+    {
+        match self.submit(sync, None, work.clone()).await {
+            Err(StoreError::Full { .. }) => {
+                self.empty_log().await?;
+                self.submit(sync, None, work).await
+            }
+            done => done,
+        }
+    }
+
+    /// Copies the log into the database, which gets shorter with that, and cuts it to nothing.
+    async fn empty_log(&self) -> Result<(), StoreError> {
+        let emptied = blocking::apart(self.writer()?.emptying()).await;
+        emptied.map_err(|e| StoreError::internal(format!("emptying the log: {e}")))?
     }
 
     /// Removes the lock file of a run that has no row, unless somebody holds it.
@@ -411,7 +435,7 @@ impl Store {
         }
     }
 
-    /// Removes components that no run uses, unless one is missing that a run uses or a page of the database is damaged, as `structure` tells; and what crashes left
+    /// Removes components that no run uses, unless one is missing that a run uses or the database's structure is damaged, as `structure` tells; and what crashes left
     /// of components and lock files.
     ///
     /// # Errors
@@ -476,7 +500,7 @@ impl Store {
                 head: None,
             })
         };
-        self.submit(Sync::Commit, None, work).await
+        self.removing(Sync::Commit, work).await
     }
 
     /// Gives free pages of the database back to the file system, in transactions so short that they hold up nobody for long. A database that was made
@@ -486,10 +510,7 @@ impl Store {
     /// [`StoreError::Busy`], failures of the disk.
     pub async fn give_back(&self) -> Result<(), StoreError> {
         self.all_go(give_back_some).await?;
-        // The file gets shorter when its log is copied into it.
-        blocking::apart(self.writer()?.emptying())
-            .await
-            .map_err(|e| StoreError::internal(format!("emptying the log: {e}")))?
+        self.empty_log().await
     }
 }
 
@@ -632,34 +653,41 @@ fn without_components(conn: &Connection) -> Result<Option<RunId>, Fault> {
     Ok(None)
 }
 
-/// That no page belongs to two rows: with one of the rows the other's page would go. Gives what else is wrong with a page, in words.
-pub(super) fn none_is_shared(conn: &Connection) -> Result<Option<String>, Fault> {
-    let mut check = conn.prepare(&format!("PRAGMA quick_check({PROBLEMS})"))?;
-    let mut lines = check.query([])?;
-    let mut wrong = None;
+/// That no page belongs to two rows: with one of the rows the other's page would go.
+pub(super) fn none_is_shared(conn: &Connection) -> Result<(), Fault> {
+    first_wrong(conn, "quick_check").map(drop)
+}
+
+/// The same, and the first thing that is wrong with the structure as this check sees it, in words.
+fn first_wrong(conn: &Connection, check: &str) -> Result<Option<String>, Fault> {
+    let mut check = conn.prepare(&format!("PRAGMA {check}({PROBLEMS})"))?;
+    let mut rows = check.query([])?;
+    let mut first = None;
     loop {
-        let line: String = match lines.next() {
-            Ok(Some(line)) => line.get(0)?,
-            Ok(None) => return Ok(wrong),
-            Err(error) => {
-                let fault = Fault::from(error);
-                // It is looked at last.
-                return if fault.is_corrupt() {
-                    Ok(wrong.or(Some(UNREADABLE.to_owned())))
-                } else {
-                    Err(fault)
-                };
-            }
+        let told: String = match rows.next().map_err(Fault::from) {
+            Ok(Some(row)) => row.get(0)?,
+            Ok(None) => return Ok(first),
+            // Shared pages are looked for before that.
+            Err(fault) if fault.is_corrupt() => return Ok(first.or(Some(UNREADABLE.to_owned()))),
+            Err(fault) => return Err(fault),
         };
-        let of_page = line.lines().find(|line| line.contains("page "));
-        wrong = wrong.or(of_page.map(str::to_owned));
-        if let Some(what) = line.lines().find(|line| line.contains("2nd reference to page")) {
-            return Err(Fault::Corrupt(format!(
-                "two of its rows have one page, so that nothing is removed from it ({what})"
-            )));
+        let lines = told.lines().filter(|line| *line != "ok" && !line.starts_with("***"));
+        for line in lines.map(|line| text::line(line, LINE)) {
+            if line.contains("2nd reference to page") {
+                return Err(Fault::Corrupt(format!(
+                    "two of its rows have one page, so that nothing is removed from it ({line})"
+                )));
+            }
+            if let Some(failed) = of_the_disk() {
+                return Err(failed);
+            }
+            first.get_or_insert(line);
         }
     }
 }
+
+/// The longest line about the structure, in characters.
+const LINE: usize = 200;
 
 /// Problems of the structure that are looked through for shared pages.
 const PROBLEMS: u32 = 1_000_000;

@@ -69,9 +69,9 @@ async fn damage_in_the_midst_of_a_run_is_found_where_it_is_looked_for() {
     let conn = Connection::open(dir.path().join("hermes.db")).expect("opens");
     conn.execute("UPDATE journal SET n = 7 WHERE kind = 5 AND run > 1", [])
         .expect("changed");
-    let mut runs = store.prunable().expect("read");
+    let runs = store.prunable().expect("read");
     assert_eq!(of(&runs, &bad).state, RunState::Free, "it is not read for that");
-    store.look_for_damage(&mut runs, None).expect("read");
+    let runs = store.read_through().expect("read");
     assert_eq!(of(&runs, &good).state, RunState::Free);
     assert!(matches!(of(&runs, &bad).state, RunState::Damaged(_)));
     assert_eq!(of(&runs, &owned).state, RunState::Owned);

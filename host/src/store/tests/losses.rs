@@ -424,6 +424,34 @@ fn in_its_row(run: &RunId) -> Vec<u8> {
     [b"\x06".as_slice(), run.as_str().as_bytes()].concat()
 }
 
+#[tokio::test]
+async fn a_row_that_has_another_runs_id_takes_nothing_from_that_run() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let (first, second) = (answered(&store).await, answered(&store).await);
+    assert_eq!(store.structure().await, Ok(None));
+    drop(store);
+    let whole = copied_in(dir.path());
+    rot(dir.path(), TABLE, &in_its_row(&second), &in_its_row(&first));
+    let store = open(dir.path());
+    let all = store.prunable().expect("read");
+    assert_eq!(all.len(), 1, "{all:?}");
+    assert!(of(&all, &first).row.is_ok(), "{all:?}");
+    assert!(store.structure().await.expect("looked").is_some());
+    drop(store);
+    // One that came to have it since it was looked at.
+    restore(dir.path(), &whole);
+    let conn = Connection::open(dir.path().join("hermes.db")).expect("opens");
+    conn.execute("UPDATE run SET sum = sum + 1 WHERE no = 2", [])
+        .expect("changed");
+    drop(conn);
+    let all = open(dir.path()).prunable().expect("read");
+    rot(dir.path(), TABLE, &in_its_row(&first), &in_its_row(&second));
+    let store = open(dir.path());
+    assert_eq!(store.remove_run(of(&all, &second)).await, Ok(Removal::Removed));
+    assert!(dir.path().join(format!("runs/{second}.lock")).exists());
+}
+
 const MANY: usize = 200;
 
 /// Many runs, so that their rows lie on four pages or more, each with its records.
