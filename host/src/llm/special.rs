@@ -66,7 +66,7 @@ pub(super) fn as_text(text: &str) -> Cow<'_, str> {
 }
 
 /// The same for texts that a server may write one behind another: also where a token stands over their edges. Each of them has been through [`as_text`].
-pub(super) fn over_edges(mut texts: Vec<&mut Cow<'_, str>>) {
+pub(super) fn over_edges(texts: Vec<&mut Cow<'_, str>>) {
     if texts.len() < 2 {
         return;
     }
@@ -74,7 +74,7 @@ pub(super) fn over_edges(mut texts: Vec<&mut Cow<'_, str>>) {
     let joined: String = texts.iter().map(|text| text.trim()).collect();
     let mut signs: Vec<usize> = tokens(&joined).collect();
     let mut begin = joined.len();
-    for text in texts.iter_mut().rev() {
+    for text in texts.into_iter().rev() {
         begin -= text.trim().len();
         let indent = text.len() - text.trim_start().len();
         while let Some(sign) = signs.pop_if(|sign| *sign >= begin) {
