@@ -794,7 +794,30 @@ fn what_is_dangerous_takes_two_keys() {
     // In the operator's own folder one key is enough, wherever else both are.
     fs::create_dir(home.work().join("out")).unwrap();
     assert_eq!(by_path(&bare, "fs:./out:rw").0["ok"], 5);
+    // But not in what is hidden there, nor in that folder itself, where what is run and what opens other machines lies.
+    let user = home.work().join("user");
+    let as_user = |file: &Path, grant: &str| {
+        let arguments = json!({ "steps": [write("/out/a.txt")] }).to_string();
+        let host = home.host().env("HOME", &user).arg("call").arg(file);
+        let output = host.args(["probe", &arguments, "--allow", grant]).output();
+        output.stderr.contains("may only read with fs:out=")
+    };
     let asks = wanting(&home, &bare, "asks.wasm", &manifest("0.1.0", &["fs:rw", "net"]));
+    for (folder, takes_both) in [
+        ("", true),
+        (".ssh", true),
+        (".config/autostart", true),
+        ("project/.git/hooks", true),
+        ("project", false),
+        ("dots..x", false),
+    ] {
+        let at = user.join(folder);
+        fs::create_dir_all(&at).unwrap();
+        let grant = format!("fs:out={}:rw", at.display());
+        assert_eq!(as_user(&bare, &grant), takes_both, "{folder}");
+        assert_eq!(at.join("a.txt").exists(), !takes_both, "{folder}");
+        assert!(!as_user(&asks, &grant) && at.join("a.txt").exists(), "{folder}");
+    }
     let (seen, told) = by_path(&asks, &grant);
     assert_eq!(
         (&seen["ok"], told.contains("may only read")),
@@ -968,6 +991,10 @@ fn what_the_host_finds_of_a_plugin_without_a_manifest_is_not_put_into_its_mouth(
     );
     assert!(
         words.contains("everything in those that you name with :rw is changed or deleted"),
+        "{told}"
+    );
+    assert!(
+        words.contains("the disk filled, and what is written there may be run as you"),
         "{told}"
     );
     assert!(!words.contains("it says \u{201c}it "), "{told}");

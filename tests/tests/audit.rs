@@ -242,6 +242,75 @@ fn the_flags_of_a_denial_are_those_that_allow_it() {
     assert!(out.join("b.txt").exists() && !out.join("a.txt").exists());
 }
 
+#[test]
+fn no_flag_is_named_for_a_denial_that_would_be_refused() {
+    let server = ModelServer::start(Vec::new());
+    let outside = tempfile::tempdir().unwrap();
+    let outside = outside.path().canonicalize().unwrap();
+    let bare = guests::built("probe-tool");
+    let write = json!({ "do": "write-file", "path": "/out/b.txt", "text": "b" });
+    let without_manifest =
+        "it takes two keys, your word and a manifest that asks for it, and the plugin has no manifest";
+    for (what, refused) in [
+        ("outside", Some(without_manifest)),
+        ("project", Some("it would let a plugin rewrite hermes.toml")),
+        ("component", Some("out/pt.wasm, which this run uses")),
+        ("any other", None),
+    ] {
+        let home = Home::with_model(&server, Format::OpenAi);
+        home.write("out/a.txt", "a\n");
+        let out = home.work().canonicalize().unwrap().join("out");
+        let (folder, tool) = match what {
+            "outside" => (outside.clone(), bare.clone()),
+            "project" => {
+                home.write("hermes.toml", "");
+                (home.work().canonicalize().unwrap(), bare.clone())
+            }
+            "component" => (out, home.write("out/pt.wasm", std::fs::read(&bare).unwrap())),
+            _ => (out, bare.clone()),
+        };
+        // Under the name of its folder a right is written without it.
+        let named = match folder.ends_with("out") {
+            true => format!("fs:{}", folder.display()),
+            false => format!("fs:out={}", folder.display()),
+        };
+        let ran = |allow: &[&str]| {
+            let host = home.host().args(allow).arg("--tool").arg(&tool);
+            host.probe(&steps(&[self::tool(std::slice::from_ref(&write))])).output()
+        };
+        let output = ran(&["--allow", &named]).expect(0);
+        let denied = output.json()["denied"].clone();
+        assert_eq!(denied.as_array().unwrap().len(), 1, "{what}: {denied}");
+        let flag = format!("{named}:rw");
+        let both = ran(&["--allow", &flag]);
+        let Some(words) = refused else {
+            assert_eq!(denied[0]["flags"], json!([format!("--allow {flag}")]), "{denied}");
+            assert_eq!(
+                both.expect(0).json()["denied"],
+                json!([]),
+                "with this flag it is allowed"
+            );
+            continue;
+        };
+        assert_eq!(denied[0]["flags"], json!([]), "{what}: {denied}");
+        let remedy = denied[0]["remedy"].as_str().unwrap();
+        assert!(remedy.starts_with(&flag) && remedy.contains(words), "{what}: {denied}");
+        let page = &output.stderr[output.stderr.find("denied: once\n").unwrap()..];
+        assert!(page.contains(&format!("    {remedy}\n")), "{page}");
+        assert!(!page.contains("--allow"), "{page}");
+        match what {
+            "outside" => {
+                let again = both.expect(0).json()["denied"].clone();
+                assert_eq!(again[0]["flags"], json!([]), "{again}");
+                assert_eq!(again[0]["remedy"], denied[0]["remedy"], "{again}");
+            }
+            _ => {
+                both.expect(2).says(&[words]);
+            }
+        }
+    }
+}
+
 /// A tool that has no folder says so in words of its own; what people are told is in the host's.
 #[test]
 fn a_kind_of_right_of_which_a_tool_has_nothing_is_a_denial() {

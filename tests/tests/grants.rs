@@ -435,7 +435,8 @@ fn that_a_folder_has_no_quota_is_told_wherever_it_was_granted() {
     fs::copy(guests::built("probe-tool"), home.work().join("weather.wasm")).unwrap();
     let times = |output: &hermes_tests::Output| {
         let papers = home.work().canonicalize().unwrap().join("papers");
-        let told = "tools may change or delete all that is in a folder, and fill the disk, as only the size of one file is bounded";
+        let told = "tools may change or delete all that is in a folder, write what may be run as you, and fill the disk, \
+                    as only the size of one file is bounded";
         let told = format!("{told} there (limits.file_size): {}\n", papers.display());
         output.stderr.matches(&told).count()
     };

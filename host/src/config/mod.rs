@@ -47,7 +47,7 @@ pub struct Config {
     pub home: PathBuf,
     /// Where the host keeps its state: `host` in the home folder.
     pub state_dir: PathBuf,
-    /// The operator's own folder, `HOME`, where it is set: writing outside of it takes two keys.
+    /// The operator's own folder, `HOME`, where it is set: writing into it itself, what is hidden in it, or outside of it takes two keys.
     pub user_home: Option<PathBuf>,
     /// Every cap.
     pub limits: Limits,

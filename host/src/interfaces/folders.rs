@@ -203,9 +203,8 @@ impl Folders<'_> {
         let (why, right) = match denial {
             Denial::LeadsOut => ("it leads out of the granted folder".to_owned(), None),
             Denial::ReadOnly(grant) => {
-                let flag = text::shell_word(grant);
-                let why = format!("the folder is granted to be read. Allow it with --allow {flag}");
-                (why, Some(grant.clone()))
+                // With which flag, and whether with one, is told beside it.
+                ("the folder is granted to be read".to_owned(), Some(grant.clone()))
             }
         };
         let words = format!("{plugin} may not {verb} {target}: {why}");

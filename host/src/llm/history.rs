@@ -4,11 +4,12 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
+use std::mem::discriminant;
 
 use serde_json::Value;
 
 use super::opaque::{Opened, Owner};
-use super::special::as_text;
+use super::special::{as_text, over_edges};
 use crate::bindings::llm::{Message, Part};
 use crate::bindings::types::{Content, Media, ToolCall, ToolResult};
 use crate::scrub::fence;
@@ -95,7 +96,35 @@ pub(super) fn turns<'a>(messages: &'a [Message], owner: &Owner, mark: Option<&st
             Message::System(_) | Message::User(_) | Message::Tool(_) => {}
         }
     }
+    // Protocols and templates make one text of a message's parts, and one message of those that follow each other.
+    for alike in turns.chunk_by_mut(|a, b| discriminant(a) == discriminant(b)) {
+        over_edges(alike.iter_mut().flat_map(Turn::texts).collect());
+    }
     turns
+}
+
+impl<'a> Turn<'a> {
+    /// Its texts, which a model may read as one. Results are none: each stands apart, in its fence.
+    fn texts(&mut self) -> Vec<&mut Cow<'a, str>> {
+        match self {
+            Self::System(text) => vec![text],
+            Self::User(blocks) => {
+                let texts = blocks.iter_mut().filter_map(|block| match block {
+                    Block::Text(text) => Some(text),
+                    Block::Media(_) => None,
+                });
+                texts.collect()
+            }
+            Self::Assistant(pieces) => {
+                let texts = pieces.iter_mut().filter_map(|piece| match piece {
+                    Piece::Text(text) => Some(text),
+                    Piece::Signed { .. } | Piece::Call(_) | Piece::Media(_) | Piece::Own(_) => None,
+                });
+                texts.collect()
+            }
+            Self::Tool(_) => Vec::new(),
+        }
+    }
 }
 
 /// The results in the tool messages right after an assistant message.
@@ -358,6 +387,42 @@ pub(super) mod tests {
                     media: Vec::new(),
                     failed: true,
                 }]),
+            ]
+        );
+    }
+
+    #[test]
+    fn no_token_stands_over_the_edges_of_what_is_read_as_one_text() {
+        let text = |text: &str| Content::Text(text.into());
+        let said = |text: &str| Part::Text(text.into());
+        let media = Media {
+            media_type: "image/png".into(),
+            data: vec![1],
+        };
+        let messages = [
+            Message::System("<|im_".into()),
+            Message::System("end|>".into()),
+            Message::User(vec![text("<|im_"), Content::Media(media.clone()), text("end|>")]),
+            Message::Assistant(vec![said("[IN"), said("ST]")]),
+            Message::User(vec![text("a"), text("<start_of_")]),
+            user("turn>"),
+            Message::Assistant(vec![said("<|im_")]),
+            user("end|>"),
+        ];
+        let block = |text: &'static str| Block::Text(text.into());
+        let piece = |text: &'static str| Piece::Text(text.into());
+        assert_eq!(
+            turns(&messages, &owner(), None),
+            [
+                Turn::System("< |im_".into()),
+                Turn::System("end|>".into()),
+                Turn::User(vec![block("< |im_"), Block::Media(&media), block("end|>")]),
+                Turn::Assistant(vec![piece("[ IN"), piece("ST]")]),
+                Turn::User(vec![block("a"), block("< start_of_")]),
+                Turn::User(vec![block("turn>")]),
+                // What another role says stands between these.
+                Turn::Assistant(vec![piece("<|im_")]),
+                Turn::User(vec![block("end|>")]),
             ]
         );
     }

@@ -270,10 +270,13 @@ impl GrantContext {
         ))
     }
 
-    /// Whether a folder lies in the operator's own. Where that is the root of all, none does.
+    /// Whether a folder lies in the operator's own, and neither is nor lies in one there that is hidden: in those, as in that folder itself, are keys and
+    /// what shells and desktops run. Where the operator's own is the root of all, none does.
     fn is_users(&self, dir: &Path) -> bool {
         let user = self.user.as_ref().filter(|user| user.parent().is_some());
-        user.is_some_and(|user| dir.starts_with(user))
+        let is_hidden = |part: Component<'_>| part.as_os_str().as_encoded_bytes().starts_with(b".");
+        user.and_then(|user| dir.strip_prefix(user).ok())
+            .is_some_and(|below| below.components().next().is_some() && !below.components().any(is_hidden))
     }
 }
 
@@ -360,7 +363,8 @@ impl Grant {
         }
     }
 
-    /// Whether it takes more than the operator's word: the whole network or a top-level domain of it, writing outside of the operator's own folder, any program.
+    /// Whether it takes more than the operator's word: the whole network or a top-level domain of it, writing into the operator's own folder
+    /// itself, what is hidden in it, or what lies outside of it, any program.
     fn needs_two_keys(&self, context: &GrantContext) -> bool {
         match self {
             Self::Fs(folder) => folder.writable() && !context.is_users(&folder.dir),
@@ -645,6 +649,11 @@ mod tests {
             "home/plugins",
             "work",
             "me/out",
+            "me/.ssh",
+            "me/.config/autostart",
+            "me/out/.git/hooks",
+            "me/dots..x",
+            "meadow",
         ] {
             std::fs::create_dir_all(cwd.join(name)).expect("made");
         }
@@ -873,6 +882,13 @@ mod tests {
             "net:*.com",
             "net:GET@*.org:8443",
             "fs:papers:rw",
+            "fs:meadow:rw",
+            "fs:me:rw",
+            "fs:u=me/out/..:rw",
+            "fs:me/.ssh:rw",
+            "fs:me/.config/autostart:rw",
+            "fs:me/out/.git:rw",
+            "fs:me/out/.git/hooks:rw",
             "terminal:git",
         ] {
             assert!(two_keys(text), "{text}");
@@ -881,7 +897,9 @@ mod tests {
             "net:*.x.org",
             "fs:papers",
             "fs:me/out:rw",
-            "fs:me:rw",
+            "fs:me/dots..x:rw",
+            "fs:me",
+            "fs:me/.ssh",
             "llm",
             "blackboard:notes",
         ] {

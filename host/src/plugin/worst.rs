@@ -67,7 +67,9 @@ impl Wanted {
 fn files(dir: &str, access: Access) -> String {
     match access {
         Access::Read => format!("everything in {dir} goes to the model's server"),
-        Access::Write => format!("everything in {dir} is changed or deleted, and the disk filled"),
+        Access::Write => format!(
+            "everything in {dir} is changed or deleted, the disk filled, and what is written there may be run as you"
+        ),
     }
 }
 
@@ -118,8 +120,10 @@ mod tests {
             let detail = detail.map(str::to_owned);
             Wanted { kind, detail }.at_worst()
         };
-        assert!(worst(Kind::Fs, Some("rw")).contains("deleted"));
-        assert!(!worst(Kind::Fs, None).contains("deleted"));
+        for words in ["deleted", "may be run as you"] {
+            assert!(worst(Kind::Fs, Some("rw")).contains(words));
+            assert!(!worst(Kind::Fs, None).contains(words));
+        }
         assert!(worst(Kind::Net, Some("GET@x.org")).contains("x.org"));
         assert!(worst(Kind::Net, None).contains("you name"));
         let unsaid = |kind| Wanted { kind, detail: None }.at_worst_unsaid();

@@ -6,7 +6,7 @@ use crate::bindings::types;
 use crate::error::Refusal;
 use crate::ids::Digest;
 use crate::interfaces::call_tool;
-use crate::plugin::rights::Rights;
+use crate::plugin::rights::{FlagCheck, Rights};
 use crate::plugin::toolbox::{Listed, Repeatable, Toolbox, tools};
 use crate::run::grants::{GrantFlags, Grants, no_quota};
 use crate::run::secrets::RunSecrets;
@@ -51,7 +51,7 @@ impl Host {
         }
         let grants = Grants::read(self.config(), &GrantFlags::allowing(allow))?;
         let rights = Arc::new(grants.tool(&*plugin)?);
-        grants.spare(std::iter::once(&*plugin), None, &[rights.whole()])?;
+        let flags = grants.spare(std::iter::once(&*plugin), None, &[rights.whole()])?;
         let spec = RunSpec {
             allow: allow.to_vec(),
             ..RunSpec::default()
@@ -72,7 +72,8 @@ impl Host {
         let toolbox = Toolbox::new(tools(&listed, &self.config().limits)?)?;
         let names = toolbox.iter().map(|tool| tool.name.clone()).collect();
         let secrets = self.run_secrets(&[rights.whole()], &self.config().limits)?;
-        let guest = self.person(plugin.digest, toolbox, rights.whole(), secrets);
+        let run = (toolbox, secrets, flags);
+        let guest = self.person(plugin.digest, rights.whole(), run);
         Ok(ToolCaller {
             guest,
             plugin: plugin.name.clone(),
@@ -83,12 +84,17 @@ impl Host {
     }
 
     /// The person at the terminal, as a guest that holds these tools, and stands for the plugin with these bytes.
-    fn person(&self, digest: Digest, toolbox: Toolbox, rights: Rights, secrets: RunSecrets) -> Arc<Guest> {
+    fn person(
+        &self,
+        digest: Digest,
+        rights: Rights,
+        (toolbox, secrets, flags): (Toolbox, RunSecrets, FlagCheck),
+    ) -> Arc<Guest> {
         let held = toolbox.iter().map(|tool| tool.name.clone()).collect();
         let mut seed = [0; 32];
         // Without randomness from the system the numbers that the tool sees are fixed; nothing else hangs on them.
         let _ = getrandom::fill(&mut seed);
-        let run = outside::context(self, toolbox, seed, secrets);
+        let run = outside::context(self, toolbox, seed, secrets, Some(flags));
         outside::as_guest(&run, ("call", digest), (rights, held), crate::event::now_ms())
     }
 }

@@ -9,7 +9,9 @@ use crate::plugin::approval::{Approval, ApprovalError};
 use crate::plugin::grant::{Allowed, FolderGrant, GivenBy, Grant, GrantContext, GrantError, Kind, ProviderFiles};
 use crate::plugin::load::Found;
 use crate::plugin::manifest::Manifest;
-use crate::plugin::rights::{Key, Rights, TakenBy, TakenIn, ToolRights, asked_for, missing_key, with_one_key};
+use crate::plugin::rights::{
+    FlagCheck, Key, Rights, TakenBy, TakenIn, ToolRights, asked_for, missing_key, with_one_key,
+};
 use crate::plugin::{Origin, Plugin};
 use crate::run::HostError;
 use crate::run::secrets::is_set;
@@ -85,7 +87,7 @@ impl Whose<'_> {
         let name = self.name;
         match with_one_key(grant) {
             Some(_) => format!(
-                "{name} may only read with {grant}: writing outside of your own folder takes a manifest that asks for fs:rw besides"
+                "{name} may only read with {grant}: writing there takes a manifest that asks for fs:rw besides, as it is HOME, hidden in HOME or outside of it"
             ),
             None => format!("{name} does not get {grant}: that takes a manifest that asks for it besides"),
         }
@@ -303,27 +305,26 @@ impl<'a> Grants<'a> {
         })
     }
 
-    /// Whether tools with these rights can't rewrite any of these plugins, where it is read from a file, nor the script that is played.
+    /// What the flags of a run with these plugins and this script are held against. Tools with these rights can't rewrite any of the plugins, where it is
+    /// read from a file, nor the script.
     pub(super) fn spare<'p>(
         &self,
         plugins: impl Iterator<Item = &'p Plugin>,
         script: Option<&Path>,
         tools: &[Rights],
-    ) -> Result<(), GrantError> {
-        let folders: Vec<FolderGrant> = tools.iter().flat_map(Rights::folders).collect();
+    ) -> Result<FlagCheck, GrantError> {
         let component = |plugin: &'p Plugin| match &plugin.origin {
             Origin::Path(component) | Origin::Home(component) => Some(component),
             Origin::Standard | Origin::Kept => None,
         };
-        for component in plugins.filter_map(component) {
-            folders
-                .iter()
-                .try_for_each(|folder| self.context.spares(folder, component))?;
-        }
-        let Some(script) = script else { return Ok(()) };
-        folders
-            .iter()
-            .try_for_each(|folder| self.context.spares_script(folder, script))
+        let check = FlagCheck {
+            context: self.context.clone(),
+            components: plugins.filter_map(component).cloned().collect(),
+            script: script.map(Path::to_owned),
+        };
+        let mut folders = tools.iter().flat_map(Rights::folders);
+        folders.try_for_each(|folder| check.spares(&folder))?;
+        Ok(check)
     }
 
     /// What a plugin may do, as a root strategy or as a tool.
@@ -345,14 +346,14 @@ fn covers(all: &Grant, some: &Grant) -> bool {
     }
 }
 
-/// That tools with these rights may fill the disk, where they may write folders.
+/// What tools with these rights may do at worst, where they may write folders.
 pub(super) fn no_quota(tools: &[Rights]) -> Option<String> {
     let writable = tools.iter().flat_map(Rights::folders).filter(FolderGrant::writable);
     let folders: BTreeSet<String> = writable.map(|folder| folder.dir.display().to_string()).collect();
     let folders: Vec<String> = folders.into_iter().collect();
     (!folders.is_empty()).then(|| {
         format!(
-            "tools may change or delete all that is in a folder, and fill the disk, as only the size of one file is bounded there (limits.file_size): {}",
+            "tools may change or delete all that is in a folder, write what may be run as you, and fill the disk, as only the size of one file is bounded there (limits.file_size): {}",
             folders.join(", ")
         )
     })

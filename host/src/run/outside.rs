@@ -13,7 +13,7 @@ use crate::instance::{Runner, Stopped};
 use crate::ledger::{Caps, Ledger};
 use crate::llm::Catalogue;
 use crate::plugin::Plugin;
-use crate::plugin::rights::{Rights, TakenBy};
+use crate::plugin::rights::{FlagCheck, Rights, TakenBy};
 use crate::plugin::toolbox::Toolbox;
 use crate::run::error::Question;
 use crate::run::secrets::RunSecrets;
@@ -26,13 +26,19 @@ use crate::session::{Attempt, Past, RunContext, Session, SessionParts};
 
 /// A guest that is granted nothing.
 pub(super) fn guest(host: &Host, plugin: &Plugin) -> Arc<Guest> {
-    let run = context(host, Toolbox::default(), [0; 32], RunSecrets::default());
+    let run = context(host, Toolbox::default(), [0; 32], RunSecrets::default(), None);
     let nothing = (Rights::none(), Vec::new());
     as_guest(&run, (&plugin.name, plugin.digest), nothing, 0)
 }
 
 /// A run that is none: nothing of it is kept.
-pub(super) fn context(host: &Host, toolbox: Toolbox, seed: [u8; 32], secrets: RunSecrets) -> Arc<RunContext> {
+pub(super) fn context(
+    host: &Host,
+    toolbox: Toolbox,
+    seed: [u8; 32],
+    secrets: RunSecrets,
+    flags: Option<FlagCheck>,
+) -> Arc<RunContext> {
     Arc::new(RunContext {
         id: RunId::random(),
         keeping: Keeping::Nothing,
@@ -53,6 +59,7 @@ pub(super) fn context(host: &Host, toolbox: Toolbox, seed: [u8; 32], secrets: Ru
         seed,
         suspend: CancellationToken::new(),
         taken: TakenBy::new(),
+        flags,
         denials: std::sync::Mutex::default(),
         waited_in_vain: AtomicBool::default(),
     })

@@ -15,7 +15,7 @@ use crate::llm::{Catalogue, Model, SCRIPTED};
 use crate::plugin::Plugin;
 use crate::plugin::approval::Approvals;
 use crate::plugin::load::{Found, Shelf, load_tried};
-use crate::plugin::rights::{Rights, TakenBy, ToolRights};
+use crate::plugin::rights::{FlagCheck, Rights, TakenBy, ToolRights};
 use crate::plugin::toolbox::{Listed, Repeatable, Tool, Toolbox, tools};
 use crate::run::Host;
 use crate::run::error::{HostError, Question};
@@ -42,8 +42,10 @@ pub(super) struct Ready {
     pub(super) tree: Caps,
     pub(super) child: Caps,
     pub(super) task: types::Task,
-    pub(super) notices: Vec<String>,
     pub(super) taken: TakenBy,
+    /// What a flag is held against that is named for a denial.
+    pub(super) flags: Option<FlagCheck>,
+    pub(super) notices: Vec<String>,
     /// Those of them that say that a flag of the line does nothing.
     pub(super) idle: Vec<String>,
     pub(super) limits: Limits,
@@ -102,7 +104,7 @@ impl Host {
         one_of_each_name(&strategy, &plugins)?;
         let reach: Vec<Rights> = plugins.iter().map(|plugin| plugin.rights.called_by(&rights)).collect();
         let all = std::iter::once(&*strategy).chain(plugins.iter().map(|p| &*p.plugin));
-        grants.spare(all, spec.script.as_deref(), &reach)?;
+        let flags = grants.spare(all, spec.script.as_deref(), &reach)?;
         let (toolbox, held) = toolbox(&plugins, &self.config.limits)?;
         let (models, model) = self.model(&strategy, &rights, spec).await?;
         let others = rights.llm_aliases().filter_map(|alias| models.resolve(alias).ok());
@@ -154,6 +156,7 @@ impl Host {
             task,
             notices,
             taken: taken_by(&self.config),
+            flags: Some(flags),
             idle,
             limits: self.config.limits.clone(),
             closing_call: self.config.closing_call,

@@ -191,6 +191,7 @@ impl Host {
             seed: shared.seed,
             suspend: CancellationToken::new(),
             taken: BTreeMap::new(),
+            flags: None,
             denials: Mutex::default(),
             waited_in_vain: AtomicBool::default(),
         })

@@ -18,7 +18,7 @@ use crate::plugin::load::{Shelf, load};
 use crate::run::audit::denials;
 use crate::run::cancel::end;
 use crate::run::change::{ResumeSpec, may_change};
-use crate::run::grants::{taken_by, taken_by_resumes};
+use crate::run::grants::{Grants, taken_by, taken_by_resumes};
 use crate::run::handle::RunHandle;
 use crate::run::prepare::{Ready, ToolPlugin, toolbox, whole};
 use crate::run::root::{ended, finish_row, resumed, root_session};
@@ -266,6 +266,10 @@ impl Host {
             None => (Catalogue::open(&self.config.models, &shared.limits, script)?, None),
         };
         let secrets = self.run_secrets(&whole(&plugins), &shared.limits)?;
+        let flags = Grants::approved_alone(&self.config).and_then(|grants| {
+            let all = std::iter::once(&*strategy).chain(plugins.iter().map(|p| &*p.plugin));
+            Ok(grants.spare(all, script, &[])?)
+        });
         Ok(Ready {
             strategy,
             prepared,
@@ -281,6 +285,8 @@ impl Host {
             task: agent.task.clone(),
             notices: self.compiler.notices(),
             taken: taken_by(&self.config),
+            // A run goes on also where its flags could not be read any more.
+            flags: flags.ok(),
             idle: Vec::new(),
             limits: shared.limits.clone(),
             closing_call: shared.closing_call,

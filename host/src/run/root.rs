@@ -149,6 +149,7 @@ impl Host {
             seed: shared.seed,
             suspend: CancellationToken::new(),
             taken: ready.taken.clone(),
+            flags: ready.flags.clone(),
             denials: std::sync::Mutex::default(),
             waited_in_vain: AtomicBool::default(),
         })

@@ -50,7 +50,7 @@ use crate::limits::Limits;
 use crate::llm::price::Price;
 use crate::llm::{Catalogue, Model};
 use crate::plugin::Plugin;
-use crate::plugin::rights::{Rights, TakenBy};
+use crate::plugin::rights::{FlagCheck, Rights, TakenBy};
 use crate::plugin::toolbox::Toolbox;
 use crate::scrub::Secrets;
 use crate::store::{
@@ -108,6 +108,8 @@ pub struct RunContext {
     pub suspend: CancellationToken,
     /// Where the configuration takes rights away from roots.
     pub taken: TakenBy,
+    /// What a flag is held against that is named for a denial; none where nobody gives any.
+    pub flags: Option<FlagCheck>,
     /// Denials met.
     pub denials: Mutex<Denials>,
     /// Once the run is suspended: whether it has waited for a database that another process holds.

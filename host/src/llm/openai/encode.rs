@@ -10,7 +10,6 @@ use crate::llm::media::{base64, data_url, note};
 use crate::llm::opaque::Owner;
 use crate::llm::protocol::{arguments_text, json, merge_options, temperature, tool_name, tools};
 use crate::llm::request::Request;
-use crate::llm::special::as_text;
 
 /// Keys that change neither what is charged nor what is permitted.
 const OPTIONS: [&str; 7] = [
@@ -177,8 +176,7 @@ fn assistant(pieces: Vec<Piece<'_>>) -> Value {
     let content = if text.is_empty() && !calls.is_empty() {
         Value::Null
     } else {
-        // Its parts are one text here, over the edges of which a token may stand.
-        as_text(&text).into()
+        text.into()
     };
     message.insert("content".into(), content);
     if !calls.is_empty() {

@@ -3,6 +3,7 @@
 
 mod child;
 mod list;
+mod offer;
 mod remedy;
 mod secret;
 mod space;
@@ -21,6 +22,7 @@ use crate::text;
 pub use crate::plugin::grant::Access;
 pub use child::{SpaceWish, Wishes};
 pub use list::Right;
+pub use offer::FlagCheck;
 pub use remedy::{Asker, Remedy, TakenBy, TakenIn, remedy, wanted_in_vain, worded};
 use space::{Share, SpaceRights};
 pub use tool::{Caller, ToolRights};

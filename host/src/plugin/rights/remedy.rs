@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::offer::{FlagCheck, is_to_one_of};
 use super::{Rights, denied};
 use crate::egress::NetRule;
 use crate::error::{Lack, Refusal};
@@ -36,6 +37,8 @@ pub struct Asker<'a> {
     pub is_child: bool,
     /// The plugin that a grant has to name, where it is only this one that lacks the right.
     pub only: Option<&'a str>,
+    /// What its flags are held against; none where nobody gives it any.
+    pub flags: Option<&'a FlagCheck>,
     /// What takes rights away beside the run's own flags.
     pub taken: &'a TakenBy,
 }
@@ -100,6 +103,12 @@ pub fn remedy(lack: &Lack, asker: Asker<'_>) -> Remedy {
     }
     if manifest.is_some_and(|manifest| !asks(manifest, kind, detail)) {
         return Remedy::words(format!("its manifest does not ask for {right}"));
+    }
+    let is_known = kind != Kind::Fs || is_to_one_of(right, &asker.rights.folders());
+    if let Some(flags) = asker.flags.filter(|_| is_known)
+        && let Err(refused) = flags.gives(right, asker)
+    {
+        return Remedy::words(refused.to_string());
     }
     let flag = match only {
         Some(plugin) => allow(&format!("{plugin}={right}")),
@@ -229,7 +238,7 @@ pub(super) fn allow(right: &str) -> String {
 mod tests {
     use super::super::tests::{all, folder};
     use super::*;
-    use crate::plugin::grant::{Access, Grant};
+    use crate::plugin::grant::{Access, Grant, GrantContext, ProviderFiles};
 
     fn lack(right: &str) -> Lack {
         Lack {
@@ -254,6 +263,7 @@ mod tests {
             is_tool: false,
             is_child: false,
             only: None,
+            flags: None,
         }
     }
 
@@ -370,6 +380,73 @@ mod tests {
             assert_eq!(remedy(&lack(right), asker(None)).flags, [format!("--allow {right}")]);
         }
         assert!(remedy(&lack("lessons"), asker(None)).flags.is_empty());
+    }
+
+    #[test]
+    fn no_flag_is_named_that_would_be_refused() {
+        let place = tempfile::tempdir().expect("a folder");
+        let at = place.path().canonicalize().expect("a path");
+        for name in ["me/out", "me/plugs", "else", "home"] {
+            std::fs::create_dir_all(at.join(name)).expect("made");
+        }
+        let (home, me) = (at.join("home"), at.join("me"));
+        let check = FlagCheck {
+            context: GrantContext::new(&home, Some(&me), ProviderFiles::default()).expect("a place"),
+            components: vec![me.join("plugs/x.wasm")],
+            script: None,
+        };
+        let read = |name: &str| {
+            let dir = at.join(name);
+            folder(
+                name.rsplit('/').next().expect("a name"),
+                &dir.display().to_string(),
+                Access::Read,
+            )
+        };
+        let held = ["me/out", "me/plugs", "else"].map(read);
+        let rights = Rights::tool("t", &all(held.to_vec()), None).expect("rights");
+        let text = "name = \"t\"\n[[wants]]\ngrant = \"fs:rw\"\n[[wants]]\ngrant = \"blackboard\"\n";
+        let manifest = Manifest::parse(text).expect("a manifest");
+        let asker = |manifest| Asker {
+            manifest,
+            is_tool: true,
+            flags: Some(&check),
+            ..root(&rights)
+        };
+        let right = |name: &str| format!("fs:{}:rw", at.join(name).display());
+        for (right, manifest, refused) in [
+            (right("me/out"), None, None),
+            (right("else"), None, Some("the plugin has no manifest")),
+            (right("else"), Some(&manifest), None),
+            (right("me/plugs"), Some(&manifest), Some("x.wasm, which this run uses")),
+            ("blackboard:notes".to_owned(), Some(&manifest), None),
+            ("blackboard:a/b".to_owned(), Some(&manifest), Some("no slash")),
+            // What it has not is not looked up, and what names nothing yet is the operator's to fill in.
+            (right("home"), None, None),
+            ("fs:DIR".to_owned(), None, None),
+            ("net:HOST".to_owned(), None, None),
+            ("secret:NAME@HOST".to_owned(), None, None),
+        ] {
+            let said = remedy(&lack(&right), asker(manifest));
+            match refused {
+                None => assert_eq!((said.flags, said.words), (vec![allow(&right)], None)),
+                Some(why) => {
+                    let words = said.words.unwrap_or_default();
+                    assert!(words.starts_with(&right) && words.contains(why), "{right}: {words}");
+                    assert!(said.flags.is_empty(), "{right}: {:?}", said.flags);
+                }
+            }
+        }
+        let agent = Asker {
+            is_tool: false,
+            ..asker(None)
+        };
+        let right = right("else");
+        assert_eq!(
+            remedy(&lack(&right), agent).flags,
+            [allow(&right)],
+            "its tools' manifests are asked"
+        );
     }
 
     #[test]

@@ -283,6 +283,7 @@ impl Guest {
             is_tool: !self.is_strategy(),
             is_child: self.session.parent.is_some(),
             only: None,
+            flags: self.session.run.flags.as_ref(),
             taken: &self.session.run.taken,
         }
     }

@@ -98,6 +98,7 @@ fn run() -> Arc<RunContext> {
         seed: [0; 32],
         suspend: CancellationToken::new(),
         taken: BTreeMap::new(),
+        flags: None,
         denials: Mutex::default(),
         waited_in_vain: AtomicBool::default(),
     })
