@@ -301,6 +301,7 @@ async fn run(program: &Value, panics: u32) -> Left {
         children: Arc::new(Panics(supervisor.clone(), AtomicU32::new(panics))),
         secrets: Secrets::none(),
         stored: Stored::default(),
+        flags: None,
         child: Caps::default(),
         closing_call: true,
         tool_delay_ms: 0,

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -837,6 +837,18 @@ fn a_backup_goes_to_a_folder_of_its_own() {
     whole(&home, &steps(&[]));
     let file = home.write("file", "x");
     backup(&file).output().expect(2).says(&["it is a file"]);
+    let (link, to) = (home.work().join("link"), home.work().join("linked"));
+    fs::create_dir(&to).unwrap();
+    symlink(&to, &link).unwrap();
+    backup(&link)
+        .output()
+        .expect(2)
+        .says(&["it is a link", "name a folder that is not there yet"]);
+    backup(&home.work().join("link/"))
+        .output()
+        .expect(2)
+        .says(&["it is a link"]);
+    assert_eq!(fs::read_dir(&to).unwrap().count(), 0);
     let full = home.write("full/x", "x");
     backup(full.parent().unwrap()).output().expect(2).says(&["not empty"]);
     backup(&state(&home).join("copy"))
@@ -900,6 +912,33 @@ fn a_backup_does_not_hide_damage() {
         .expect(1)
         .says(&["is damaged", "anchor"]);
     at(&home, &copy).args(["cancel", &other]).output().expect(0);
+}
+
+#[test]
+fn a_backup_is_made_beside_any_damage() {
+    let (_server, home) = home(Vec::new());
+    whole(&home, &writes(1));
+    let bad = whole(&home, &writes(1));
+    settle(&home);
+    let database = fs::read(state(&home).join("hermes.db")).unwrap();
+    let last_page = |table: &str| {
+        let conn = Connection::open(state(&home).join("hermes.db")).unwrap();
+        let last = "SELECT pageno FROM dbstat WHERE name = ?1 AND pagetype = 'leaf' ORDER BY path DESC LIMIT 1";
+        let page = conn.query_row(last, [table], |row| row.get::<_, u32>(0)).unwrap();
+        usize::try_from(page).unwrap()
+    };
+    for (table, page) in ["journal", "component", "space"].map(|table| (table, last_page(table))) {
+        garble(&home, page);
+        let copy = home.work().join(format!("copy-{table}"));
+        fs::create_dir(&copy).unwrap();
+        home.host().arg("backup").arg(copy.join("host")).output().expect(0);
+        let told = at(&home, &copy).arg("doctor").output().expect(1).stdout;
+        assert!(told.contains("can't be read"), "{table}: {told}");
+        let kept = |folder: &Path| fs::read_dir(folder.join("components")).unwrap().count();
+        assert_eq!(kept(&copy.join("host")), kept(&state(&home)), "{table}");
+        assert!(copy.join(format!("host/runs/{bad}.lock")).exists(), "{table}");
+        fs::write(state(&home).join("hermes.db"), &database).unwrap();
+    }
 }
 
 // --- damage ---------------------------------------------------------------------------------------------------------------
@@ -1016,6 +1055,36 @@ fn a_damaged_row_hides_no_other_run() {
         .expect(0)
         .says(&["has lost nothing"]);
     assert_eq!(status(&home, &run), "completed");
+}
+
+#[test]
+fn a_damaged_space_hides_no_other_runs_spaces() {
+    let (_server, home) = home(Vec::new());
+    let (bad, good) = (whole(&home, &writes(1)), whole(&home, &writes(1)));
+    settle(&home);
+    change_rows(&home, "UPDATE space SET sum = sum + 1 WHERE run = 1");
+    let text = home.host().args(["blackboard", "ls"]).output().expect(0).stdout;
+    let line = |begins: &str| text.lines().find(|line| line.starts_with(begins));
+    let told = line(&format!("{bad}/ ")).unwrap();
+    assert!(told.contains("the row of the space \"notes\" is damaged"), "{told}");
+    assert!(line(&format!("{good}/notes ")).is_some(), "{text}");
+    assert!(line("settled ").is_some(), "{text}");
+    let json = home.host().args(["blackboard", "ls", "--output", "json"]);
+    let rows = json.output().expect(0).json();
+    let row = |space: &str| {
+        rows.as_array()
+            .unwrap()
+            .iter()
+            .find(|row| row["space"] == space)
+            .unwrap()
+    };
+    let what = row(&format!("{bad}/"))["damaged"].as_str().unwrap();
+    assert!(what.contains(&format!("run {bad} is damaged")), "{what}");
+    let of_good = row(&format!("{good}/notes"));
+    assert_eq!((&of_good["damaged"], &of_good["keys"]), (&Value::Null, &json!(1)));
+    // Of that run alone there is nothing to tell but that.
+    let of_bad = home.host().args(["blackboard", "ls", &bad]).output().expect(1);
+    of_bad.says(&["the row of the space", "is damaged"]);
 }
 
 #[test]
@@ -1215,8 +1284,11 @@ fn a_plugin_in_use_stays_where_the_row_that_names_it_is_damaged() {
     );
     assert!(strategy.exists());
     let told = doctor(&home, 1);
-    let words = format!("run {run}: the component {short} is missing");
+    let words = format!("the row that says that the run {run} uses the component {short} is damaged");
     assert!(told.contains(&words), "{told}");
+    // Nobody has the bytes of one that never was.
+    let mends = format!("hermes-host resume {run} --accept-loss");
+    assert!(told.contains(&mends) && !told.contains("back, from a backup"), "{told}");
     // The run goes by its records, and when it is gone no plugin is in use.
     home.host().args(["resume", &run]).output().expect(0);
     let report = prune(&home, &["--status", "completed"]);

@@ -106,21 +106,15 @@ impl Store {
             return Ok(draft);
         }
         // Whether a folder can take the place of the one that is there is tried before anything is copied, with an empty one.
-        match fs::rename(&draft, &named).map_err(|e| (e.kind(), e.to_string())) {
-            Ok(()) => {
-                make().map_err(|e| StoreError::not_made(&draft, &e))?;
-                Ok(draft)
-            }
-            Err((kind, what)) => {
-                let _ = fs::remove_dir(&draft);
-                match kind {
-                    ErrorKind::ResourceBusy => {
-                        refused("something is mounted there; name a folder that is not there yet")
-                    }
-                    _ => refused(&what),
-                }
-            }
+        if let Err(e) = fs::rename(&draft, &named) {
+            let _ = fs::remove_dir(&draft);
+            return match e.kind() {
+                ErrorKind::ResourceBusy => refused("something is mounted there; name a folder that is not there yet"),
+                _ => refused(&e.to_string()),
+            };
         }
+        make().map_err(|e| StoreError::not_made(&draft, &e))?;
+        Ok(draft)
     }
 
     fn copy_to(&self, draft: &Path, stop: &CancellationToken) -> Result<Copied, StoreError> {
@@ -236,8 +230,11 @@ impl Store {
                     Some(LockState::Missing | LockState::Broken) => false,
                 };
                 // Nothing fits a journal whose end can't be read.
-                let head = unless_unreadable(head(&conn, number).map(Some))?;
-                heads.push((run, head.filter(|_| sound)));
+                let end = match unless_unreadable(head(&conn, number).map(Some))? {
+                    Some(end) if end.seq == 0 || chain_at(&conn, number, end.seq)? == Some(end.chain) => Some(end),
+                    _ => None,
+                };
+                heads.push((run, end.filter(|_| sound)));
             }
             Ok(heads)
         };
@@ -248,7 +245,7 @@ impl Store {
             if let Some(head) = head {
                 RunLock::leave(&path, self.0.options.durability, now_ms(), head)
                     .map_err(|e| StoreError::io(&path, &e))?;
-            } else if from.exists() {
+            } else if from.is_file() {
                 copy_file(&from, &path)?;
             }
             runs += 1;
@@ -270,8 +267,8 @@ impl Store {
                 return Err(StoreError::GivenUp);
             }
             let from = self.component_path(&digest);
-            // One that is missing is missing in the copy too, and the doctor tells of it in both.
-            if from.exists() {
+            // One that is missing, or no file, is missing in the copy too, and the doctor tells of it in both.
+            if from.is_file() {
                 copy_file(&from, &copy.components().join(format!("{digest}.wasm")))?;
                 components += 1;
             }

@@ -17,11 +17,12 @@ use super::files::{Files, private, shared};
 use super::hidden::{is_led_to, is_stored, is_stored_as};
 use super::key::{NUMBERS, range};
 use super::listing::{self, Found, none_would_go};
+use super::owner::LockState;
 use super::record::Sync;
 use super::rows::RunRow;
 use super::runs::{IMPORTED_EPOCH, NOT_WHOLE, epoch_at};
 use super::sweep::{Left, Part, TIME, sweep_rest, sweep_some};
-use super::whole::tolerant;
+use super::whole::{reindex, tolerant};
 use super::write::session_row;
 use super::{RunState, Store};
 use crate::blocking;
@@ -184,13 +185,15 @@ impl Store {
     }
 
     /// The same, all of those read that nobody owns: one of which something is not what was written is damaged. This tells of a run alone where
-    /// [`Store::structure`] has found nothing wrong; else an index or a page may hide what is whole.
+    /// [`Store::structure`] has found nothing wrong; else an index or a page may hide what is whole. One without an anchor is not among them: that is all
+    /// that may be wrong with it, and is made again.
     ///
     /// # Errors
     /// [`StoreError::Io`] where any read failed, as that tells of no run; other failures of the disk.
     pub fn read_through(&self) -> Result<Vec<Prunable>, StoreError> {
         let failed = failed_reads();
         let mut runs = self.prunable()?;
+        runs.retain(|run| matches!(self.0.files.lock_state(&run.run), Ok(LockState::Line(_))));
         let spaces = self.rows_of_spaces()?;
         for run in runs.iter_mut().filter(|run| run.state != RunState::Owned) {
             match self.whole_by(&run.run, spaces) {
@@ -279,7 +282,7 @@ impl Store {
     /// Reads much, in a thread that may take its time.
     async fn apart<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
+        work: impl FnMut(&Connection) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, StoreError> {
         let store = self.clone();
         let looked = blocking::apart(move || store.read(work)).await;
@@ -582,7 +585,7 @@ fn delete_row(conn: &Connection, id: &RunId, number: i64) -> Result<(), Fault> {
     }
     none_would_go(conn, number)?;
     tolerant(conn, delete)?;
-    Ok(conn.execute_batch("REINDEX run")?)
+    reindex(conn, "run")
 }
 
 /// An index that can't be read to its end.

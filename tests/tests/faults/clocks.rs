@@ -91,3 +91,35 @@ fn f20_a_file_from_before_1970_is_one_like_others() {
         json!([{ "ok": 4 }, { "ok": ["old.txt"] }, { "ok": "old\n" }])
     );
 }
+
+#[test]
+fn f20_the_doctor_tells_a_clock_that_is_far_off() {
+    const YEAR: i64 = 365 * 86_400;
+    let place = Place::new(script());
+    let program = json!({ "steps": [] });
+    place.home.host().probe(&program).output().expect(0);
+    for (years, state, words) in [
+        (0, "ok", "plausible"),
+        (9, "ok", "plausible"),
+        (11, "warn", "more than ten years after the newest run"),
+        (80, "fail", "after 2099"),
+        (200, "fail", "after 2099"),
+        (-55, "fail", "before 2025"),
+    ] {
+        let shim = Shim::new().clock(1, &[years * YEAR]);
+        let doctor = place.home.host().args(["doctor", "--output", "json"]);
+        let checks = shim.on(doctor).output().json();
+        let clock = checks
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|check| check["check"] == "clock");
+        let clock = clock.unwrap();
+        assert_eq!(clock["state"], state, "{years} years: {clock}");
+        assert!(
+            clock["detail"].as_str().unwrap().contains(words),
+            "{years} years: {clock}"
+        );
+        assert_eq!(clock["mend"].is_null(), state == "ok", "{years} years: {clock}");
+    }
+}

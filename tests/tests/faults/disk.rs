@@ -1,6 +1,7 @@
 //! The disk is full, or fails: the run stops with the reason, tells nobody what is not written down, and goes on when the disk is well again.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -170,16 +171,95 @@ run=$(sed -n 's/^{"run":"\([0-9a-f]*\)".*/\1/p' first.out)
 exec "$0" resume "$run" --output json
 "#;
 
-#[test]
-fn f06_a_small_disk() {
+/// Puts the host's folder, whose database was closed in order, on a disk of its own without a free block, and reads it in every way. What fails is in `failed`.
+const NO_ROOM: &str = r#"
+set -e
+host=$HERMES_HOME/host
+test ! -s "$host/hermes.db-wal"
+rm -f "$host/hermes.db-wal" "$host/hermes.db-shm"
+cp -a "$host" kept
+mount -t tmpfs -o size=128m none "$host"
+cp -a kept/. "$host"
+cat /dev/zero > "$host/filler" 2> filled || true
+test "$(df --output=avail -k "$host" | tail -n 1)" -eq 0
+set +e
+: > failed
+for command in runs "show $1" "tree $1" "replay $1" "export $1" "export $1 --run-file exported" "blackboard ls"; do
+    "$0" $command > said 2>&1 || echo "$command: $(cat said)" >> failed
+done
+test ! -s "$host/hermes.db-wal" || echo "there is a log" >> failed
+exec "$0" doctor --output json
+"#;
+
+/// Whether this system lets somebody mount a disk of his own.
+fn has_disks_of_its_own() -> bool {
     let namespaces = Command::new("unshare")
         .args(["--map-root-user", "--mount", "true"])
         .status();
-    if !namespaces.is_ok_and(|status| status.success()) {
-        // Where all is to be tested nothing is passed over.
-        let must_run = geteuid().is_root() || std::env::var_os("CI").is_some();
-        assert!(!must_run, "this system lets nobody mount a disk of his own");
-        eprintln!("this system lets nobody mount a disk of his own: only the library in tests/shim makes it full");
+    if namespaces.is_ok_and(|status| status.success()) {
+        return true;
+    }
+    // Where all is to be tested nothing is passed over.
+    let must_run = geteuid().is_root() || std::env::var_os("CI").is_some();
+    assert!(!must_run, "this system lets nobody mount a disk of his own");
+    eprintln!("this system lets nobody mount a disk of his own: only the library in tests/shim makes it full");
+    false
+}
+
+/// A line that does what this script says where it can mount disks of its own.
+fn with_disks(script: &Path) -> String {
+    format!(
+        "exec unshare --map-root-user --mount sh -c '. {}' \"$0\" \"$@\"",
+        script.display()
+    )
+}
+
+#[test]
+fn f06_all_can_be_read_where_nothing_is_free() {
+    if !has_disks_of_its_own() {
+        return;
+    }
+    let recorded = Recorded::everything();
+    let place = recorded.place();
+    recorded.host(&place).output().expect(0);
+    let run = newest(&place.home).unwrap();
+    let script = place.home.write("script", NO_ROOM);
+    let output = place.home.host().arg(&run).by(&with_disks(&script)).output();
+    let failed = fs::read_to_string(place.home.work().join("failed"));
+    assert_eq!(failed.as_deref().ok(), Some(""), "{output:?}");
+    let checks = output.json().as_array().unwrap().clone();
+    let check = |name: &str| checks.iter().find(|check| check["check"] == name).unwrap();
+    assert_eq!(check("database")["state"], "ok", "{checks:?}");
+    // Of the disk that the store lies on.
+    assert_eq!(check("disk")["state"], "warn", "{checks:?}");
+}
+
+#[test]
+fn f06_a_backup_where_something_is_mounted_is_refused_before_it_is_made() {
+    if !has_disks_of_its_own() {
+        return;
+    }
+    let recorded = Recorded::everything();
+    let place = recorded.place();
+    recorded.host(&place).output().expect(0);
+    let script = place.home.write(
+        "script",
+        "set -e\nmkdir there\nmount -t tmpfs -o size=1m none there\nexec \"$0\" \"$@\"\n",
+    );
+    let backup = place.home.host().args(["backup", "there"]).by(&with_disks(&script));
+    backup
+        .output()
+        .expect(2)
+        .says(&["there can't take a backup: something is mounted there; name a folder that is not there yet"]);
+    let names = fs::read_dir(place.home.work()).unwrap();
+    let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let left: Vec<String> = names.filter(|name| name.contains("draft")).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn f06_a_small_disk() {
+    if !has_disks_of_its_own() {
         return;
     }
     let recorded = Recorded::everything();
@@ -188,12 +268,8 @@ fn f06_a_small_disk() {
         let script = place
             .home
             .write("script", SMALL_DISK.replace("FREE", &free.to_string()));
-        let line = format!(
-            "exec unshare --map-root-user --mount sh -c '. {}' \"$0\" \"$@\"",
-            script.display()
-        );
         let host = recorded.host(&place).set("limits.disk_reserve", 0);
-        let resumed = host.by(&line).output().expect(0);
+        let resumed = host.by(&with_disks(&script)).output().expect(0);
         End::printed(&resumed).assert_like(&recorded.end, &format!("{free} KiB free"));
         let first = |name: &str| fs::read_to_string(place.home.work().join(name)).unwrap();
         let (code, said) = (first("first.code"), first("first.err"));

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+
 use super::*;
 
 #[tokio::test]
@@ -517,4 +519,86 @@ async fn records_that_a_pages_head_hides_are_not_told_as_lost() {
             }
         }
     }
+}
+
+/// What is wrong with a store, in words, and with what run.
+fn wrong(store: &Store) -> Vec<(Option<RunId>, String)> {
+    let problems = store.integrity().expect("looked").problems.into_iter();
+    problems.map(|problem| (problem.run, problem.what)).collect()
+}
+
+#[tokio::test]
+async fn what_is_damaged_is_so_in_a_copy_and_holds_it_up_nowhere() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let (run, other) = (ended_run(&store, b"one").await, ended_run(&store, b"two").await);
+    drop(store);
+    let good = copied_in(dir.path());
+    for (table, change) in [
+        (
+            "journal",
+            "UPDATE journal SET chain = 'x' WHERE id = (SELECT max(id) FROM journal WHERE run = 1)",
+        ),
+        (
+            "journal",
+            "UPDATE journal SET sum = 'x' WHERE id = (SELECT max(id) FROM journal WHERE run = 1)",
+        ),
+        ("component", "UPDATE component SET digest = 'x' WHERE run = 1"),
+        ("component", "UPDATE component SET digest = x'00' WHERE run = 1"),
+        ("component", "UPDATE component SET digest = zeroblob(32) WHERE run = 1"),
+        ("run", "UPDATE run SET epoch = 'x' WHERE no = 1"),
+        ("space", "UPDATE space SET keys = keys + 1 WHERE run = 1"),
+    ] {
+        restore(dir.path(), &good);
+        retype(dir.path(), table, change);
+        let (store, place) = (open(dir.path()), tempfile::tempdir().expect("a folder"));
+        let to = place.path().join("copy");
+        let copied = store.backup(&to, &CancellationToken::new()).expect(change);
+        assert_eq!((copied.runs, copied.components), (2, 2), "{change}");
+        let copy = open(&to);
+        assert_ne!(wrong(&copy), [], "{change}");
+        assert_eq!(wrong(&copy), wrong(&store), "{change}");
+        copy.take_run(&other).await.expect(change);
+        if matches!(table, "component" | "space") {
+            // What mends it finds all that it needs in the copy.
+            copy.accept_loss(&run).await.expect(change);
+            assert_eq!(wrong(&copy), [], "{change}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_component_that_never_was_is_not_asked_for() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let run = ended_run(&store, b"one").await;
+    let conn = Connection::open(dir.path().join("hermes.db")).expect("opens");
+    let change = |digest: Digest| {
+        conn.execute("UPDATE component SET digest = ?1", [digest.as_bytes()])
+            .expect("changed");
+    };
+    change(Digest::of(b"never"));
+    let problems = store.integrity().expect("looked").problems;
+    let rows = ["one", "never"].map(|named| format!("the component {}", Digest::of(named.as_bytes()).short()));
+    assert_eq!(problems.len(), 2, "{problems:?}");
+    for (problem, (row, is)) in problems.iter().zip(rows.iter().zip(["is missing", "is damaged"])) {
+        assert_eq!((problem.run.as_ref(), &problem.component), (Some(&run), &None));
+        assert!(problem.what.starts_with("the row that says"), "{problems:?}");
+        assert!(problem.what.ends_with(&format!("{row} {is}")), "{problems:?}");
+    }
+    // One that a run uses by its records is missed, whatever its row says.
+    change(Digest::of(b"one"));
+    conn.execute("UPDATE component SET sum = sum + 1", []).expect("changed");
+    let path = store.component_path(&Digest::of(b"one"));
+    std::fs::remove_file(&path).expect("removed");
+    let problems = store.integrity().expect("looked").problems;
+    let [problem] = &problems[..] else {
+        panic!("{problems:?}")
+    };
+    assert!(
+        problem
+            .component
+            .as_ref()
+            .is_some_and(|bad| bad.missing && bad.path == path)
+    );
 }

@@ -1,5 +1,7 @@
 //! The database as a file: which formats are taken, refused or brought up to date, how long its log grows, and what each connection to it sets.
 
+use std::fs::Permissions;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::time::{Duration, Instant};
 
 use super::*;
@@ -48,6 +50,82 @@ fn foreign_newer_and_broken_files_are_refused_untouched() {
         StoreError::Corrupt { .. }
     ));
     assert!(!path.exists());
+}
+
+#[test]
+fn what_a_newer_host_wrote_is_refused_untouched_also_where_its_log_alone_has_it() {
+    let (dir, place) = (
+        tempfile::tempdir().expect("a folder"),
+        tempfile::tempdir().expect("a folder"),
+    );
+    drop(open(dir.path()));
+    let conn = Connection::open(dir.path().join("hermes.db")).expect("opens");
+    conn.pragma_update(None, "user_version", schema::VERSION + 1)
+        .expect("newer");
+    // As they are when a process is killed.
+    let killed = place.path().join("host");
+    std::fs::create_dir(&killed).expect("made");
+    let names = ["hermes.db", "hermes.db-wal"];
+    let read = |dir: &Path| names.map(|name| std::fs::read(dir.join(name)).expect("read"));
+    for (name, bytes) in names.iter().zip(read(dir.path())) {
+        std::fs::write(killed.join(name), bytes).expect("written");
+    }
+    std::fs::set_permissions(&killed, Permissions::from_mode(0o755)).expect("set");
+    let left = read(&killed);
+    let known = schema::VERSION.to_be_bytes();
+    assert_eq!((&left[0][60..64], left[1].is_empty()), (known.as_slice(), false));
+    let newer = |error: StoreError| {
+        let is = matches!(error, StoreError::FormatTooNew { found, .. } if found == schema::VERSION + 1);
+        assert!(is, "{error:?}");
+        let mode = killed.metadata().expect("there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o755);
+        assert!(!killed.join("runs").exists());
+    };
+    newer(open_err(&killed, Access::Write));
+    let options = StoreOptions::new(&Limits::default(), Access::Read);
+    let store = Store::open(&killed, options).expect("its header is known");
+    newer(store.runs(9).expect_err("refused"));
+    drop(store);
+    newer(open_err(&killed, Access::Write));
+    assert!(read(&killed) == left, "nothing is touched");
+    // And where its header has it.
+    drop(conn);
+    std::fs::copy(dir.path().join("hermes.db"), killed.join("hermes.db")).expect("copied");
+    std::fs::remove_file(killed.join("hermes.db-wal")).expect("removed");
+    newer(open_err(&killed, Access::Write));
+}
+
+#[test]
+fn what_changes_while_it_is_read_as_a_file_is_read_again() {
+    let dir = tempfile::tempdir().expect("a folder");
+    drop(open(dir.path()));
+    // Where its log's index can't be made, as on a full disk.
+    let index = dir.path().join("hermes.db-shm");
+    symlink("nowhere", &index).expect("made");
+    let options = StoreOptions::new(&Limits::default(), Access::Read);
+    let store = Store::open(dir.path(), options).expect("opens");
+    let count = |conn: &Connection| -> Result<i64, Fault> {
+        Ok(conn.query_row("SELECT count(*) FROM body", [], |row| row.get(0))?)
+    };
+    for _ in 0..2 {
+        assert_eq!(store.read(count), Ok(0));
+    }
+    let mut reads = 0;
+    let found = store.read(|conn| {
+        reads += 1;
+        let found = count(conn)?;
+        if reads == 1 {
+            std::fs::remove_file(&index).expect("removed");
+            let other = Connection::open(dir.path().join("hermes.db"))?;
+            other.execute(
+                "INSERT INTO body (run, digest, data) VALUES (1, x'00', zeroblob(100000))",
+                [],
+            )?;
+        }
+        Ok(found)
+    });
+    assert_eq!((found, reads), (Ok(1), 2));
+    assert_eq!(store.read(count), Ok(1));
 }
 
 #[tokio::test]

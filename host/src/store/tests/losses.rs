@@ -670,6 +670,51 @@ async fn no_message_is_lost_for_what_its_row_or_the_index_says_of_it() {
     }
 }
 
+/// There is another row of each message, to which the index does not lead.
+fn twice(dir: &Path) {
+    let change = |sql: &str| {
+        let conn = Connection::open(dir.join("hermes.db")).expect("opens");
+        conn.execute_batch(sql).expect("changed");
+    };
+    let conn = Connection::open(dir.join("hermes.db")).expect("opens");
+    let root = "SELECT rootpage FROM sqlite_schema WHERE name = 'sqlite_autoindex_body_1'";
+    let root: u32 = conn.query_row(root, [], |row| row.get(0)).expect("read");
+    drop(conn);
+    change(
+        "PRAGMA writable_schema = ON;
+         UPDATE sqlite_schema SET sql = replace(sql, ', UNIQUE (run, digest)', '') WHERE name = 'body';
+         DELETE FROM sqlite_schema WHERE name = 'sqlite_autoindex_body_1'",
+    );
+    change("INSERT INTO body SELECT * FROM body");
+    change(&format!(
+        "PRAGMA writable_schema = ON;
+         UPDATE sqlite_schema SET sql = replace(sql, 'data BLOB NOT NULL', 'data BLOB NOT NULL, UNIQUE (run, digest)') WHERE name = 'body';
+         INSERT INTO sqlite_schema VALUES ('index', 'sqlite_autoindex_body_1', 'body', {root}, NULL)"
+    ));
+}
+
+#[tokio::test]
+async fn of_two_rows_of_one_message_one_is_kept() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let run = with_body(&store, b"one").await;
+    drop(store);
+    twice(dir.path());
+    let conn = Connection::open(dir.path().join("hermes.db")).expect("opens");
+    let made = whole::reindex(&conn, "body");
+    let told = matches!(&made, Err(Fault::Corrupt(what)) if what.contains("two rows of the table body"));
+    assert!(told, "{made:?}");
+    drop(conn);
+    let store = open(dir.path());
+    assert_ne!(store.integrity().expect("looked").problems, []);
+    // For another reason than this.
+    std::fs::remove_file(dir.path().join(format!("runs/{run}.lock"))).expect("removed");
+    let loss = store.accept_loss(&run).await.expect("accepted");
+    assert_eq!((loss.cut, loss.kept), (0, 6));
+    assert_eq!(store.integrity().expect("looked").problems, []);
+    assert_eq!(rows(dir.path())[3], 1, "the rows of messages");
+}
+
 #[tokio::test]
 async fn the_rows_of_a_runs_components_are_made_again() {
     // One that is gone, and one whose checksum has another type.

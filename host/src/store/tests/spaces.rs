@@ -489,3 +489,71 @@ async fn a_run_has_no_more_spaces_than_it_may_have_keys() {
     );
     assert_eq!(put("a"), EffectResult::Written(3));
 }
+
+#[tokio::test]
+async fn the_entries_of_a_run_come_by_space_and_version_in_pages_of_any_size() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let (run, other) = (answered(&store).await, answered(&store).await);
+    wrote(&store, &other, 2..4).await;
+    let owner = store.take_run(&run).await.expect("taken");
+    let writes = [
+        ("b", "k1"),
+        ("c", "gone"),
+        ("a", "k1"),
+        ("b", "k2"),
+        ("b", "k1"),
+        ("B", "k1"),
+        ("ab", "k1"),
+        ("b", "k0"),
+    ];
+    let of = |name: &str| SpaceId {
+        run: Some(run.clone()),
+        name: name.into(),
+    };
+    let mut effects: Vec<Effect> = Vec::new();
+    for (name, key) in writes {
+        effects.push(Effect::Put {
+            space: of(name),
+            key: key.into(),
+            media_type: "text/plain".into(),
+            data: b"v".to_vec(),
+            if_version: None,
+        });
+    }
+    effects.push(Effect::Delete {
+        space: of("c"),
+        key: "gone".into(),
+        if_version: None,
+    });
+    for (op, effect) in (2..).zip(effects) {
+        let records = vec![intent(&run, op), outcome(&run, op), told(&run, op.into(), op)];
+        store
+            .append(&owner, records, of_op(&run, op, effect), Sync::Durable)
+            .await
+            .expect("written");
+    }
+    let expected = [
+        ("B", "k1", 1, false),
+        ("a", "k1", 1, false),
+        ("ab", "k1", 1, false),
+        ("b", "k2", 2, false),
+        ("b", "k1", 3, false),
+        ("b", "k0", 4, false),
+        ("c", "gone", 2, true),
+    ];
+    for limit in 1..=8 {
+        let (mut all, mut after) = (Vec::new(), None::<EntryCursor>);
+        loop {
+            let page = store.stored_entries(&run, after.as_ref(), limit).expect("read");
+            assert!(page.len() <= limit as usize);
+            let Some(last) = page.last() else { break };
+            after = Some((last.space.clone(), last.version));
+            all.extend(page);
+        }
+        let all = all
+            .iter()
+            .map(|e| (e.space.as_str(), e.key.as_str(), e.version, e.deleted));
+        assert_eq!(all.collect::<Vec<_>>(), expected, "{limit}");
+    }
+}
