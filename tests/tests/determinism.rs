@@ -1,7 +1,7 @@
-//! Nothing that a guest sees differs between a run, the same run in instances that were given up and built again, the same run after a kill, and
-//! each of them replayed: random strategies that call every interface, with children, parallel calls, time-outs, models that stall or fail once,
-//! restarts, budgets that run out and cancels, and that ask after each step for a key which names a digest of every byte that they saw. One byte that
-//! differs is another call, and the run ends as `diverged`.
+//! Nothing that a guest sees differs between a run, the same run in instances that were given up and built again, the same run after a kill or a stop,
+//! and each of them replayed: random strategies that call every interface, with children, parallel calls, time-outs, models that stall or fail once,
+//! restarts, budgets of each kind that run out and cancels, and that ask after each step for a key which names a digest of every byte that they saw. One
+//! byte that differs is another call, and the run ends as `diverged`.
 
 #![allow(clippy::unwrap_used, reason = "what fails shall fail the test")]
 
@@ -29,7 +29,7 @@ impl Dice {
         self.next() % n
     }
 
-    fn one_of<'a>(&mut self, all: &[&'a str]) -> &'a str {
+    fn one_of<T: Copy>(&mut self, all: &[T]) -> T {
         all[usize::try_from(self.below(all.len() as u64)).unwrap()]
     }
 }
@@ -61,7 +61,7 @@ impl Program {
         if dice.below(4) == 0 {
             // What it did so far it does once more.
             let at = 2 + dice.below(length);
-            let trap = json!({ "do": "trap-before", "attempt": 2 });
+            let trap = json!({ "do": "trap-before", "attempt": 2 + dice.below(2) });
             program.steps.insert(usize::try_from(at).unwrap(), trap);
         }
         json!({ "steps": program.steps, "summary": "done" })
@@ -92,18 +92,9 @@ impl Program {
                     json!({ "do": "wait-any-call", "calls": calls, "timeout_ms": dice.below(60) })
                 }
             },
-            7 if depth > 0 && self.children < 3 => {
+            7 | 17 if depth > 0 && self.children < 4 => {
                 self.children += 1;
-                let length = 4 + dice.below(8);
-                let inside = Self::random(dice, length, depth - 1);
-                let board = json!([{ "space": "board", "prefix": "", "access": "ReadWrite" }]);
-                let child = ChildSpec::probe(&inside).with("spaces", board);
-                let child = child.with("toolsets", json!(["probe-tool"])).with("max_attempts", 2);
-                match dice.below(4) {
-                    0 => child.limit("Iterations", 1 + dice.below(2)).spawn(),
-                    1 => child.limit("ToolCalls", 1 + dice.below(2)).spawn(),
-                    _ => child.spawn(),
-                }
+                child(dice, depth).spawn()
             }
             8 if self.children > 0 => match dice.below(5) {
                 4 => json!({ "do": "children" }),
@@ -131,6 +122,10 @@ impl Program {
                     "Fuel",
                     "WallClockMs",
                     "StoredBytes",
+                    "HostCalls",
+                    "JournalBytes",
+                    "Children",
+                    "CostMicroUsd",
                 ]);
                 json!({ "do": dice.one_of(&["remaining", "spent"]), "dimension": dimension })
             }
@@ -139,6 +134,31 @@ impl Program {
             _ => json!({ "do": "compute", "n": dice.below(100_000) }),
         }
     }
+}
+
+/// A child on a random program, with or without tools, that may be started again and mostly runs out of something.
+fn child(dice: &mut Dice, depth: u64) -> ChildSpec {
+    let length = 4 + dice.below(8);
+    let inside = Program::random(dice, length, depth - 1);
+    let toolsets = match dice.below(3) {
+        0 => json!(["probe-tool"]),
+        1 => json!(["probe-tool", "code_execution"]),
+        _ => json!([]),
+    };
+    let board = json!([{ "space": "board", "prefix": "", "access": "ReadWrite" }]);
+    let child = ChildSpec::probe(&inside).with("spaces", board);
+    let child = child.with("toolsets", toolsets).with("max_attempts", 1 + dice.below(3));
+    let (dimension, most) = match dice.below(9) {
+        0 => ("Iterations", 1 + dice.below(2)),
+        1 => ("ToolCalls", 1 + dice.below(2)),
+        2 => ("WallClockMs", 100 + dice.below(400)),
+        3 => ("Fuel", 1_000_000 * (1 + dice.below(60))),
+        4 => ("Tokens", 300 + dice.below(3_000)),
+        5 => ("StoredBytes", dice.below(400)),
+        6 => ("HostCalls", 4 + dice.below(20)),
+        _ => return child,
+    };
+    child.limit(dimension, most)
 }
 
 fn messages(dice: &mut Dice) -> Value {
@@ -188,19 +208,25 @@ fn call(dice: &mut Dice, how: &str) -> Value {
 
 /// What takes a tool time, or may come to something else when it is made again.
 fn of_a_tool(dice: &mut Dice) -> Value {
-    match dice.below(6) {
+    match dice.below(8) {
+        7 => json!({ "do": "open", "name": "no-such-space" }),
+        6 => json!({ "do": "compute", "n": dice.below(100_000) }),
         0 => json!({ "do": "complete", "messages": messages(dice) }),
         1 => json!({ "do": "call", "name": "echo", "arguments": { "text": format!("said {}", dice.below(1000)) } }),
         2 => json!({ "do": "clocks" }),
         3 => json!({ "do": "sleep", "ms": dice.below(30) }),
-        4 => json!({ "do": "remaining", "dimension": dice.one_of(&["Iterations", "ToolCalls", "HostCalls"]) }),
+        4 => json!({ "do": "remaining", "dimension": dice.one_of(&["Iterations", "ToolCalls", "HostCalls", "Fuel"]) }),
         _ => json!({ "do": "log", "level": "Info", "message": "a line" }),
     }
 }
 
 fn board(dice: &mut Dice) -> Value {
     let key = format!("key-{}", dice.below(5));
-    match dice.below(8) {
+    match dice.below(9) {
+        8 => {
+            let bytes = dice.one_of(&[0, 10, 70_000]);
+            json!({ "do": "put-bytes", "space": 0, "key": key, "bytes": bytes })
+        }
         7 => json!({ "do": "delete", "space": 0, "key": key, "if_version": dice.below(6) }),
         6 => json!({ "do": "keys", "space": 0, "prefix": "", "limit": 1 + dice.below(9) }),
         0 => json!({ "do": "get", "space": 0, "key": key }),
@@ -265,6 +291,15 @@ fn host(home: &Home, program: &Value) -> Host {
 fn hasty(home: &Home, program: &Value) -> Host {
     let host = host(home, program).set("limits.llm.idle", "100ms");
     host.set("limits.llm.tries", 2).set("limits.restart.backoff", "1ms")
+}
+
+/// The same where, for some of these seeds, not even the agents of one program are all there at once.
+fn crowded(home: &Home, program: &Value, seed: u64) -> Host {
+    let host = hasty(home, program);
+    match seed % 3 {
+        0 => host.set("limits.resident", 2),
+        _ => host,
+    }
 }
 
 /// How many programs are tried: a few in each run of the suite, many where all is asked for.
@@ -375,7 +410,7 @@ fn instances_that_are_given_up_see_the_same() {
 }
 
 #[test]
-fn runs_that_were_killed_see_the_same() {
+fn runs_that_were_killed_or_stopped_see_the_same() {
     let mut resumed = 0;
     for seed in seeds() {
         let server = server();
@@ -383,21 +418,21 @@ fn runs_that_were_killed_see_the_same() {
         let mut dice = Dice(seed);
         let program = Program::random(&mut dice, 30, 2);
         // How often the model is asked.
-        let whole = hasty(&home, &program).output();
+        let whole = crowded(&home, &program, seed).output();
         same_as_recorded(seed, &whole);
         replays(seed, &home, &whole);
         let asked = server.requests().len() as u64;
         if asked < 2 {
             continue;
         }
-        let mut process = hasty(&home, &program).start();
+        let mut process = crowded(&home, &program, seed).start();
         let mut run = None;
         for kill in 0..2 {
             let at = asked + 1 + dice.below(asked) + kill;
             if !is_asked(&server, at, &mut process) {
                 break;
             }
-            process.signal(Signal::KILL);
+            process.signal(dice.one_of(&[Signal::KILL, Signal::KILL, Signal::INT]));
             process.finish();
             let runs = home.host().args(["runs", "--output", "json"]).output().expect(0).json();
             let newest = runs[0]["run"].as_str().unwrap().to_owned();
@@ -406,7 +441,7 @@ fn runs_that_were_killed_see_the_same() {
         }
         let output = process.finish();
         if run.is_some() && output.code == Some(2) && output.stderr.contains("has ended") {
-            // It was killed after its end was written down.
+            // It was killed or stopped after its end was written down.
             continue;
         }
         same_as_recorded(seed, &output);
@@ -415,6 +450,6 @@ fn runs_that_were_killed_see_the_same() {
     }
     assert!(
         resumed >= seeds().count() as u64 / 2,
-        "only {resumed} were killed before their end"
+        "only {resumed} were killed or stopped before their end"
     );
 }
