@@ -18,7 +18,18 @@ use tokio::runtime::Handle;
 const FLIPS: (u64, u64) = (1000, 10_000);
 
 /// What the host may say of a component that does not run.
-const REFUSED: [&str; 3] = ["load", "tools", "invalid-input"];
+const REFUSED: [&str; 10] = [
+    "load(bad-bytes)",
+    "load(too-large)",
+    "load(feature-off)",
+    "load(unknown-import)",
+    "load(other-world)",
+    "load(compile-limit)",
+    "load(bad-manifest)",
+    "load(bad-tools)",
+    "load(bad-description)",
+    "invalid-input",
+];
 
 /// What a call may come to that has no answer: what the contract has, which a flipped tool may say itself. `exhausted` names what is.
 const FAILED: [&str; 11] = [
