@@ -95,8 +95,8 @@ impl Shim {
         }
     }
 
-    /// A rule about `calls` (`write`, `sync`, `truncate`, `open`, `read`, `socket`, `rename`, `link`, `unlink`, `thread`, several with commas) on files whose path
-    /// ends with `path`, or holds what follows a `*`. The path of a `connect` is its address, like `8.8.8.8:80`, and that of a `resolve` the name.
+    /// A rule about `calls` (`write`, `sync`, `truncate`, `open`, `read`, `socket`, `rename`, `link`, `unlink`, `thread`, several with commas) on files
+    /// whose path ends with `path`, or holds what follows a `*`. The path of a `connect` is its address, like `8.8.8.8:80`, and that of a `resolve` the name.
     #[must_use]
     pub fn rule(mut self, calls: &str, path: &str, when: When, action: &Action) -> Self {
         let (from, to) = match when {

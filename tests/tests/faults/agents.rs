@@ -3,6 +3,8 @@
 use std::time::{Duration, Instant};
 
 use hermes_tests::child::{ChildSpec, exit, join, words};
+use hermes_tests::held::Held;
+use hermes_tests::host::PASSIVATE;
 use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
 use hermes_tests::output::slack;
 use hermes_tests::program::steps;
@@ -11,10 +13,10 @@ use hermes_tests::{Home, Process, Shim, guests};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::eventually;
 use crate::place::{newest, shown};
 use crate::program::ask;
 use crate::recorded::Recorded;
+use crate::{LONG, eventually};
 
 fn place(script: impl Into<Script>) -> (ModelServer, Home) {
     let server = ModelServer::start(script);
@@ -116,6 +118,48 @@ fn f12_a_trap_within_a_host_call() {
         "{told}"
     );
     assert_eq!(frames.lines().count(), 20, "{told}");
+}
+
+/// What an agent that broke held is the machine's again a second later, while its run goes on.
+#[test]
+fn f12_the_memory_of_a_trap_is_given_back() {
+    const BYTES: usize = 8_000_000;
+    // A slot of the pool keeps 1 MiB for whoever is next.
+    const BACK_KIB: u64 = 6_000;
+    let gate = tempfile::tempdir().unwrap();
+    let go_on = gate.path().join("go-on");
+    let (server, home) = place(
+        Script::default()
+            .when("CHILD", Script::always(Turn::text("well").held_until(&go_on)))
+            .when("ROOT", Script::always(Turn::fault(Fault::StallMidStream))),
+    );
+    // More than a space takes: it is in the child's own memory.
+    let large = json!({ "do": "put-bytes", "space": 0, "key": "k", "bytes": BYTES });
+    let open = json!({ "do": "open", "name": "notes" });
+    let notes = json!([{ "space": "notes", "prefix": "", "access": "ReadWrite" }]);
+    let child = ChildSpec::probe(&steps(&[open, large, ask("CHILD"), json!({ "do": "trap" })])).with("spaces", notes);
+    // It has an instance while it waits.
+    let host = home.host().without(PASSIVATE);
+    let process = host.probe(&steps(&[child.spawn(), join(0), ask("ROOT")])).start();
+    server.wait_for(1, LONG);
+    let held = Held::by(&process).memories_kib;
+    assert!(held * 1024 > BYTES as u64, "{held} KiB");
+    std::fs::write(&go_on, "").unwrap();
+    // Its parent was told of its end, and waits for the model.
+    assert!(server.wait_for(2, LONG).last().contains("ROOT"));
+    let told = Instant::now();
+    loop {
+        let left = Held::by(&process).memories_kib;
+        if left + BACK_KIB < held {
+            break;
+        }
+        assert!(
+            told.elapsed() < Duration::from_secs(1) + slack(),
+            "{left} of {held} KiB"
+        );
+    }
+    process.signal(Signal::KILL);
+    process.finish();
 }
 
 #[test]
