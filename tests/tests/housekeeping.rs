@@ -1693,8 +1693,13 @@ fn a_home_that_can_not_be_written_is_told_what_would_go() {
 fn a_prune_on_a_full_disk_tells_what_is_gone() {
     let (_server, home) = home(Script::always(Turn::text("a")));
     let listed = || -> BTreeSet<String> {
-        let rows = runs(&home);
-        rows.iter().map(|row| row["run"].as_str().unwrap().to_owned()).collect()
+        let runs = home.host().args(["runs", "--limit", "1000", "--output", "json"]);
+        let rows = runs.output().expect(0).json();
+        rows.as_array()
+            .unwrap()
+            .iter()
+            .map(|row| row["run"].as_str().unwrap().to_owned())
+            .collect()
     };
     let mut partly = 0;
     for n in (1..64).step_by(4) {

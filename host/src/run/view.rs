@@ -1,6 +1,6 @@
 //! Looking at earlier runs and at the blackboard: rows of the store as people and machines read them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use crate::amounts::{Amounts, sum};
@@ -13,7 +13,7 @@ use crate::run::said::Said;
 use crate::run::so_far::so_far;
 use crate::run::{AgentSummary, Denials, Host, HostError, Standing};
 use crate::session::codec;
-use crate::session::emitted::Emitted;
+use crate::session::emitted::{self, Emitted};
 use crate::session::op::OpBody;
 use crate::store::{
     Edge, Effect, EffectResult, Listed, Note, NoteKind, OpKind, OperationRow, OutcomeStatus, ReturnAddress,
@@ -652,6 +652,7 @@ fn session_view(store: &Store, mut row: SessionRow, depth: usize) -> Result<Sess
     for (_, note) in notes.iter().filter(|(_, note)| note.kind == NoteKind::Terms) {
         put(&mut row.budget, &terms(note).budget.root);
     }
+    let mut emitted = emitted(store, &row.session, &notes)?;
     let view = |(_, note): (u64, Note)| NoteView {
         at_ms: note.at_ms,
         kind: note_name(note.kind).to_owned(),
@@ -660,7 +661,10 @@ fn session_view(store: &Store, mut row: SessionRow, depth: usize) -> Result<Sess
                 .map(|r| r.summary)
                 .unwrap_or_default(),
             NoteKind::Terms => format!("it went on with {}", terms(&note).words()),
-            NoteKind::Emit => Emitted::read(&note.body).told,
+            NoteKind::Emit => {
+                let pieces = emitted.get_mut(&note.stream);
+                pieces.and_then(VecDeque::pop_front).unwrap_or_default()
+            }
             _ => String::from_utf8_lossy(&note.body).into_owned(),
         },
     };
@@ -742,6 +746,26 @@ fn op_view(row: OperationRow) -> OpView {
         ms: outcome.as_ref().map(|o| o.at_ms.saturating_sub(intent.at_ms)),
         error,
     }
+}
+
+/// What its instances emitted, piece by piece.
+fn emitted(
+    store: &Store,
+    session: &SessionId,
+    notes: &[(u64, Note)],
+) -> Result<HashMap<StreamId, VecDeque<String>>, HostError> {
+    // The text of a piece may be written behind the last note that is shown.
+    let all = match notes.len() {
+        NOTES => &store.notes(session, &[NoteKind::Emit], 0, usize::MAX)?,
+        _ => notes,
+    };
+    let mut pieces: HashMap<StreamId, Vec<Emitted>> = HashMap::new();
+    for (_, note) in all.iter().filter(|(_, note)| note.kind == NoteKind::Emit) {
+        let of_stream = pieces.entry(note.stream.clone()).or_default();
+        of_stream.push(Emitted::read(&note.body));
+    }
+    let by_piece = |(stream, pieces): (StreamId, Vec<Emitted>)| (stream, emitted::by_piece(&pieces).into());
+    Ok(pieces.into_iter().map(by_piece).collect())
 }
 
 fn error(kind: OpKind, body: &[u8]) -> Option<String> {

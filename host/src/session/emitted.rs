@@ -76,6 +76,24 @@ impl Emitted {
     }
 }
 
+/// What was told of each piece that an instance emitted, by its notes in order: their text is written behind the pieces, and stands where these were given
+/// again, but for as much as a placeholder is longer or shorter than what it stands for.
+pub fn by_piece(notes: &[Emitted]) -> Vec<String> {
+    let told: String = notes.iter().map(|note| note.told.as_str()).collect();
+    let mut rest = told.as_str();
+    let last = notes.iter().rposition(|note| note.counted > 0);
+    let piece = |(at, note): (usize, &Emitted)| {
+        let end = match Some(at) < last {
+            true => rest.floor_char_boundary(note.counted as usize),
+            false => rest.len(),
+        };
+        let (piece, behind) = rest.split_at(end);
+        rest = behind;
+        piece.to_owned()
+    };
+    notes.iter().enumerate().map(piece).collect()
+}
+
 /// The bytes that a note of this body counts as.
 pub(super) fn counted(body: &[u8]) -> usize {
     parts(body).1 as usize
@@ -141,6 +159,25 @@ mod tests {
             let last = emits.last(&short).expect("something was emitted");
             assert!(next.told.len() + last.told.len() <= next.counted as usize, "{piece}");
         }
+    }
+
+    #[test]
+    fn what_was_told_stands_where_it_was_emitted() {
+        let note = |told: &str, counted: u32| Emitted {
+            told: told.to_owned(),
+            counted,
+        };
+        let all = |notes: &[Emitted]| by_piece(notes);
+        assert_eq!(all(&[]), Vec::<String>::new());
+        let pieces = [note("", 4), note("", 0), note("", 3), note("One.Two", 1), note("!", 0)];
+        assert_eq!(all(&pieces), ["One.", "", "Two", "!", ""]);
+        // The last one has what is left, and a run that was killed has less.
+        assert_eq!(
+            all(&[note("", 2), note("a[secret x]", 2), note("", 0)]),
+            ["a[", "secret x]", ""]
+        );
+        assert_eq!(all(&[note("", 4), note("abé", 4), note("", 9)]), ["abé", "", ""]);
+        assert_eq!(all(&[note("", 3), note("abé", 1)]), ["ab", "é"]);
     }
 
     #[test]

@@ -213,7 +213,7 @@ fn f04_power_is_lost_when_an_emit_is_out() {
         assert_eq!(shown(&place.home, &run)["agents"][0]["operations"], json!([]));
         let resumed = resume(&place.home, &run).output().expect(0);
         assert_eq!(resumed.seen()[3]["ok"]["parts"][0]["Text"], "one");
-        kept(&place, &[("log", "Before."), ("log", "Behind."), ("emit", "Told.")]);
+        kept(&place, &[("log", "Before."), ("emit", "Told."), ("log", "Behind.")]);
         assert_sound(&place.home);
     }
 }

@@ -326,7 +326,10 @@ async fn no_component_is_swept_while_one_that_a_run_uses_is_missing() {
         (swept.components, swept.missing),
         (0, Some(Missing::Component(flipped)))
     );
-    let words = format!("the component {} is missing", flipped.short());
+    let words = format!(
+        "the row that says that the run {run} uses the component {} is damaged",
+        flipped.short()
+    );
     let unnamed = format!(
         "the row that says that the run {run} uses the component {} is missing",
         one.short()
