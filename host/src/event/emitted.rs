@@ -1,14 +1,18 @@
 //! What agents emit, on its way to one reader: piece by piece as it comes, without secrets. The end of what came in which a secret may begin is told with what
-//! comes next. How long that is, and how long it takes to find out, hangs on less than a whole secret: so it is done where a reader reads, and no guest
-//! waits for it.
+//! comes next, or before anything else that the agent does where it is too short to be a part of one. How long it is, and how long it takes to find out, hangs
+//! on less than a whole secret: so it is done where a reader reads, and no guest waits for it.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use crate::ids::{SessionId, StreamId};
-use crate::scrub::Secrets;
+use crate::scrub::{Cleaner, Secrets};
+
+/// So many bytes may be a part of a secret. What is shorter is told before what the agent does next: most words end as some form of a secret begins.
+const PART: usize = 4;
 
 /// A piece of what an instance emits.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Piece {
     /// The next one.
     Next(String),
@@ -29,7 +33,7 @@ impl Piece {
     }
 
     /// Its text, in bytes.
-    pub(super) fn len(&self) -> usize {
+    pub(super) const fn len(&self) -> usize {
         match self {
             Self::Next(text) | Self::Before(text) => text.len(),
             Self::End => 0,
@@ -37,12 +41,31 @@ impl Piece {
     }
 }
 
+/// Without its text, which may hold a secret.
+impl fmt::Debug for Piece {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.len())
+    }
+}
+
 /// What is not told yet of what instances emitted.
-#[derive(Debug)]
 pub(super) struct Emitting {
     secrets: Secrets,
     /// By session, then by instance; no text is empty.
-    held: HashMap<SessionId, HashMap<StreamId, String>>,
+    held: HashMap<SessionId, HashMap<StreamId, Held>>,
+}
+
+/// The end of what an instance emitted.
+#[derive(Default)]
+struct Held {
+    text: String,
+    cleaner: Cleaner,
+}
+
+impl fmt::Debug for Emitting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Emitting").finish_non_exhaustive()
+    }
 }
 
 impl Emitting {
@@ -57,9 +80,10 @@ impl Emitting {
     pub(super) fn told(&mut self, stream: &StreamId, piece: Piece) -> Option<String> {
         let (is_new, is_last) = (!matches!(piece, Piece::Before(_)), piece == Piece::End);
         let session = self.held.get_mut(&stream.session);
-        let mut text = session.and_then(|held| held.remove(stream)).unwrap_or_default();
+        let held = session.and_then(|held| held.remove(stream)).unwrap_or_default();
+        let Held { mut text, mut cleaner } = held;
         if let Piece::Next(more) | Piece::Before(more) = piece {
-            text.push_str(&more);
+            self.secrets.join(&mut cleaner, &more, &mut text);
         }
         let settled = if is_last {
             text.len()
@@ -69,10 +93,24 @@ impl Emitting {
         let rest = text.split_off(settled);
         if !rest.is_empty() {
             let session = self.held.entry(stream.session.clone()).or_default();
-            session.insert(stream.clone(), rest);
+            session.insert(stream.clone(), Held { text: rest, cleaner });
         }
         let is_told = is_new && !text.is_empty();
         is_told.then(|| self.secrets.without_secrets(&text).into_owned())
+    }
+
+    /// What is too short to be a part of a secret, before something else of this session is told.
+    pub(super) fn short(&mut self, session: &SessionId) -> Vec<String> {
+        let Some(held) = self.held.get_mut(session) else {
+            return Vec::new();
+        };
+        let short = held.extract_if(|_, held| held.text.len() < PART);
+        short.map(|(_, held)| held.text).collect()
+    }
+
+    /// A piece is missing: what comes next does not go on from what is held.
+    pub(super) fn forget_all(&mut self) {
+        self.held.clear();
     }
 
     /// Nothing more comes of this session.
@@ -115,7 +153,39 @@ mod tests {
         assert_eq!(told(1, Piece::End).as_deref(), Some(a));
         assert_eq!(told(1, Piece::End), None);
         assert_eq!(told(1, next("é")).as_deref(), Some("é"));
-        assert_eq!(emitting.held, HashMap::from([(stream(1).session, HashMap::new())]));
+        let held = emitting.held.remove(&stream(1).session);
+        assert!(held.is_some_and(|held| held.is_empty()) && emitting.held.is_empty());
+    }
+
+    #[test]
+    fn however_small_the_pieces_are_a_secret_in_them_is_told_to_nobody() {
+        let hex: String = VALUE.bytes().map(|byte| format!("{byte:02x}")).collect();
+        let unseen: String = VALUE.chars().flat_map(|c| [c, '\u{200b}']).collect();
+        for form in [VALUE, &hex, &unseen] {
+            let characters: Vec<String> = form.chars().map(String::from).collect();
+            for size in 1..characters.len() {
+                let mut emitting = emitting();
+                let pieces = characters.chunks(size).map(|piece| Piece::Next(piece.concat()));
+                let told: String = pieces
+                    .chain([Piece::Next(">".to_owned()), Piece::End])
+                    .filter_map(|piece| emitting.told(&stream(1), piece))
+                    .collect();
+                assert_eq!(told, "[secret x]>", "{size} of {form:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_too_short_to_be_a_part_of_a_secret_is_told_before_anything_else() {
+        let mut emitting = emitting();
+        let session = stream(1).session;
+        for (ends, short) in [(&VALUE[..3], 1), (&VALUE[..4], 0)] {
+            let told = emitting.told(&stream(1), Piece::Next(format!("so{ends}")));
+            assert_eq!(told.as_deref(), Some("so"));
+            assert_eq!(emitting.short(&session), vec![ends; short]);
+        }
+        emitting.forget_all();
+        assert_eq!(emitting.told(&stream(1), Piece::End), None);
     }
 
     #[test]

@@ -35,6 +35,8 @@ struct Readers {
 pub struct EventReceiver {
     queue: Arc<Queue>,
     emitting: Emitting,
+    /// Read, and not given yet.
+    next: VecDeque<RunEvent>,
 }
 
 #[derive(Debug, Default)]
@@ -56,6 +58,8 @@ struct Waiting {
 #[derive(Debug, Clone)]
 enum Told {
     Event(RunEvent),
+    /// The notice that something is missing.
+    Missed(RunEvent),
     /// What comes of it is an event.
     Emitted {
         at_ms: u64,
@@ -100,7 +104,11 @@ impl Events {
         let queue = Arc::new(Queue::default());
         self.0.queues().push(Arc::downgrade(&queue));
         let emitting = Emitting::new(self.0.secrets.clone());
-        EventReceiver { queue, emitting }
+        EventReceiver {
+            queue,
+            emitting,
+            next: VecDeque::new(),
+        }
     }
 }
 
@@ -144,29 +152,36 @@ impl EventReceiver {
 
     /// The next event that is there already.
     pub fn try_recv(&mut self) -> Option<RunEvent> {
-        loop {
+        while self.next.is_empty() {
             let told = self.queue.waiting().next()?;
-            if let Some(event) = self.event(told) {
-                return Some(event);
-            }
+            self.read(told);
         }
+        self.next.pop_front()
     }
 
-    fn event(&mut self, told: Told) -> Option<RunEvent> {
+    fn read(&mut self, told: Told) {
+        let emit = |at_ms: u64, session: &SessionId, text: String| RunEvent {
+            at_ms,
+            session: session.clone(),
+            kind: EventKind::Emit { text },
+        };
         match told {
             Told::Event(event) => {
+                let short = self.emitting.short(&event.session).into_iter();
+                self.next
+                    .extend(short.map(|text| emit(event.at_ms, &event.session, text)));
                 if matches!(event.kind, EventKind::SessionEnded { .. }) {
                     self.emitting.forget(&event.session);
                 }
-                Some(event)
+                self.next.push_back(event);
+            }
+            Told::Missed(notice) => {
+                self.emitting.forget_all();
+                self.next.push_back(notice);
             }
             Told::Emitted { at_ms, stream, piece } => {
-                let text = self.emitting.told(&stream, piece)?;
-                Some(RunEvent {
-                    at_ms,
-                    session: stream.session,
-                    kind: EventKind::Emit { text },
-                })
+                let text = self.emitting.told(&stream, piece);
+                self.next.extend(text.map(|text| emit(at_ms, &stream.session, text)));
             }
         }
     }
@@ -196,7 +211,7 @@ impl Waiting {
     fn tell_missed(&mut self, next: &Told) {
         if self.missed > 0 {
             let (at_ms, session) = match next {
-                Told::Event(event) => (event.at_ms, &event.session),
+                Told::Event(event) | Told::Missed(event) => (event.at_ms, &event.session),
                 Told::Emitted { at_ms, stream, .. } => (*at_ms, &stream.session),
             };
             let run = &session.run;
@@ -209,7 +224,7 @@ impl Waiting {
                 session: run.root(),
                 kind: EventKind::Notice { message },
             };
-            let notice = Told::Event(notice);
+            let notice = Told::Missed(notice);
             self.bytes += notice.weight();
             self.told.push_back(notice);
         }
@@ -234,7 +249,7 @@ impl Told {
     /// What it takes in memory.
     fn weight(&self) -> u64 {
         match self {
-            Self::Event(event) => weight(event),
+            Self::Event(event) | Self::Missed(event) => weight(event),
             Self::Emitted { piece, .. } => (FRAME + piece.len()) as u64,
         }
     }

@@ -45,6 +45,11 @@ impl Repeats {
         self.last = Some(Failure { what, op, times });
         if times == TOLD {
             let words = format!("(This call has failed {TOLD} times in the same way.)");
+            // Where a model is shown the structured content in the place of texts, it still is.
+            if result.output.content.is_empty() {
+                let structured = result.output.structured_content.clone();
+                result.output.content.extend(structured.map(types::Content::Text));
+            }
             result.output.content.push(types::Content::Text(words));
         }
     }

@@ -16,7 +16,6 @@ use wasmtime_wasi::sockets::WasiSocketsCtxView;
 use crate::error::{Lack, Refusal};
 use crate::interfaces::State;
 use crate::session::guest::Guest;
-use crate::text;
 
 /// Characters of a name in a message.
 const SHOWN: usize = 200;
@@ -103,7 +102,8 @@ impl ip_name_lookup::Host for Denies<'_> {
         name: String,
     ) -> SocketResult<Resource<ResolveAddressStream>> {
         self.wasi.table.get(&network)?;
-        Err(self.denied(format!("look up {}", text::line(&name, SHOWN)), name))
+        let shown = self.guest.session.run.secrets.line(&name, SHOWN);
+        Err(self.denied(format!("look up {shown}"), name))
     }
 }
 

@@ -25,10 +25,10 @@ mod spill;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use self::clean::Cleaner;
 pub use self::fence::{TAG_BYTES, Titles, fence, without_fences};
 pub use self::secrets::{BEHIND, Known, Secrets};
 
-use self::clean::Cleaner;
 use self::decode::Decoder;
 use self::redact::Redactor;
 use self::reduce::Reducer;

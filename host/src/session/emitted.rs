@@ -2,7 +2,7 @@
 //! written stays behind what came, by as much as any secret may take up, whatever stands there: a guest sees what a piece counts as and how long it takes,
 //! and would learn how far a guess is right. People are told sooner, where no guest waits: see [`Events::emit`](crate::event::Events::emit).
 
-use crate::scrub::Secrets;
+use crate::scrub::{Cleaner, Secrets};
 
 /// Stands before the number that a note ends with. No text holds it.
 const MARK: u8 = 0xFF;
@@ -12,6 +12,7 @@ const MARK: u8 = 0xFF;
 pub(super) struct Emits {
     /// What is not written yet: a secret may begin in it.
     held: String,
+    cleaner: Cleaner,
     /// Something was emitted.
     any: bool,
 }
@@ -29,7 +30,7 @@ impl Emits {
     /// The next piece.
     pub(super) fn next(&mut self, secrets: &Secrets, piece: &str) -> Emitted {
         self.any = true;
-        self.held.push_str(piece);
+        secrets.join(&mut self.cleaner, piece, &mut self.held);
         let behind = secrets.longest();
         let mut told = String::new();
         // Of many small pieces, not each is searched with all that is held.

@@ -10,6 +10,7 @@ use crate::llm::media::{base64, data_url, note};
 use crate::llm::opaque::Owner;
 use crate::llm::protocol::{arguments_text, json, merge_options, temperature, tool_name, tools};
 use crate::llm::request::Request;
+use crate::llm::special::as_text;
 
 /// Keys that change neither what is charged nor what is permitted.
 const OPTIONS: [&str; 7] = [
@@ -196,7 +197,7 @@ fn results_as_messages(results: &[Answered<'_>], messages: &mut Vec<Value>) {
     for result in results {
         messages.push(json!({ "role": "tool", "tool_call_id": result.call_id, "content": result.text }));
         for media in &result.media {
-            shown.push(json!({ "type": "text", "text": format!("From the result of {}:", result.call_id) }));
+            shown.push(json!({ "type": "text", "text": format!("From the result of {}:", as_text(result.call_id)) }));
             shown.push(media_block(media));
         }
     }

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use zeroize::Zeroizing;
 
-use self::forms::{Forms, LONGEST, VALUE_MIN};
+use self::forms::{Forms, LONGEST};
 pub(super) use self::matcher::Match;
 use self::matcher::Matcher;
 pub(super) use self::view::View;
@@ -44,11 +44,11 @@ impl Patterns {
         self.all.iter().map(|(pattern, _)| pattern.len()).max().unwrap_or(0)
     }
 
-    /// The longest end of `text` with which a pattern begins and goes on, in bytes; none that is shorter than any secret.
+    /// The longest end of `text` with which a pattern begins and goes on, in bytes.
     fn begun(&self, text: &[u8]) -> usize {
         let begun = self.all.iter().filter_map(|(pattern, _)| {
             let most = pattern.len().saturating_sub(1).min(text.len());
-            (VALUE_MIN..=most).rev().find(|n| text.ends_with(&pattern[..*n]))
+            (1..=most).rev().find(|n| text.ends_with(&pattern[..*n]))
         });
         begun.max().unwrap_or(0)
     }
