@@ -1,17 +1,37 @@
-//! What agents emit, on its way to one reader: piece by piece as it comes, without secrets. The end of what came in which a secret may begin is told with what
+//! What agents emit and what models say, on its way to one reader: piece by piece as it comes, without secrets. The end of what came in which a secret may begin is told with what
 //! comes next, or before anything else that the agent does where it is too short to be a part of one. How long it is, and how long it takes to find out, hangs
 //! on less than a whole secret: so it is done where a reader reads, and no guest waits for it.
 
 use std::collections::HashMap;
 use std::fmt;
 
+use super::EventKind;
 use crate::ids::{SessionId, StreamId};
 use crate::scrub::{Cleaner, Secrets};
 
 /// So many bytes may be a part of a secret. What is shorter is told before what the agent does next: most words end as some form of a secret begins.
 const PART: usize = 4;
 
-/// A piece of what an instance emits.
+/// Where a text comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Source {
+    /// The instance.
+    pub(super) stream: StreamId,
+    /// Its completion, as its text comes; none for what it emits itself.
+    pub(super) op: Option<String>,
+}
+
+impl Source {
+    /// What is told of it.
+    pub(super) fn event(&self, text: String) -> EventKind {
+        match self.op.clone() {
+            Some(op) => EventKind::CompletionText { op, text },
+            None => EventKind::Emit { text },
+        }
+    }
+}
+
+/// A piece of such a text.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Piece {
     /// The next one.
@@ -20,6 +40,8 @@ pub enum Piece {
     Before(String),
     /// Nothing more comes.
     End,
+    /// What came is void, and what is not told yet is not told.
+    Void,
 }
 
 impl Piece {
@@ -32,11 +54,16 @@ impl Piece {
         }
     }
 
+    /// Whether no other comes that goes on from it.
+    pub(super) const fn is_last(&self) -> bool {
+        matches!(self, Self::End | Self::Void)
+    }
+
     /// Its text, in bytes.
     pub(super) const fn len(&self) -> usize {
         match self {
             Self::Next(text) | Self::Before(text) => text.len(),
-            Self::End => 0,
+            Self::End | Self::Void => 0,
         }
     }
 }
@@ -48,14 +75,14 @@ impl fmt::Debug for Piece {
     }
 }
 
-/// What is not told yet of what instances emitted.
+/// What is not told yet of texts.
 pub(super) struct Emitting {
     secrets: Secrets,
-    /// By session, then by instance; no text is empty.
-    held: HashMap<SessionId, HashMap<StreamId, Held>>,
+    /// By session, then by where it comes from; no text is empty.
+    held: HashMap<SessionId, HashMap<Source, Held>>,
 }
 
-/// The end of what an instance emitted.
+/// The end of what came.
 #[derive(Default)]
 struct Held {
     text: String,
@@ -76,14 +103,17 @@ impl Emitting {
         }
     }
 
-    /// What is told when this instance emits a piece: none where that is nothing.
-    pub(super) fn told(&mut self, stream: &StreamId, piece: Piece) -> Option<String> {
+    /// What is told when this piece comes: none where that is nothing.
+    pub(super) fn told(&mut self, source: &Source, piece: Piece) -> Option<String> {
         let (is_new, is_last) = (!matches!(piece, Piece::Before(_)), piece == Piece::End);
-        let session = self.held.get_mut(&stream.session);
-        let held = session.and_then(|held| held.remove(stream)).unwrap_or_default();
+        let session = &source.stream.session;
+        let of_session = self.held.get_mut(session);
+        let held = of_session.and_then(|held| held.remove(source)).unwrap_or_default();
         let Held { mut text, mut cleaner } = held;
-        if let Piece::Next(more) | Piece::Before(more) = piece {
-            self.secrets.join(&mut cleaner, &more, &mut text);
+        match piece {
+            Piece::Next(more) | Piece::Before(more) => cleaner.push(&more, &mut |clean| text.push_str(clean)),
+            Piece::End => {}
+            Piece::Void => return None,
         }
         let settled = if is_last {
             text.len()
@@ -92,23 +122,23 @@ impl Emitting {
         };
         let rest = text.split_off(settled);
         if !rest.is_empty() {
-            let session = self.held.entry(stream.session.clone()).or_default();
-            session.insert(stream.clone(), Held { text: rest, cleaner });
+            let of_session = self.held.entry(session.clone()).or_default();
+            of_session.insert(source.clone(), Held { text: rest, cleaner });
         }
         let is_told = is_new && !text.is_empty();
         is_told.then(|| self.secrets.without_secrets(&text).into_owned())
     }
 
     /// What is too short to be a part of a secret, before something else of this session is told.
-    pub(super) fn short(&mut self, session: &SessionId) -> Vec<String> {
+    pub(super) fn short(&mut self, session: &SessionId) -> Vec<EventKind> {
         let Some(held) = self.held.get_mut(session) else {
             return Vec::new();
         };
         let short = held.extract_if(|_, held| held.text.len() < PART);
-        short.map(|(_, held)| held.text).collect()
+        short.map(|(source, held)| source.event(held.text)).collect()
     }
 
-    /// A piece is missing: what comes next does not go on from what is held.
+    /// Pieces are missing: what comes next does not go on from what is held.
     pub(super) fn forget_all(&mut self) {
         self.held.clear();
     }
@@ -126,12 +156,13 @@ mod tests {
 
     const VALUE: &str = "Kq7zT0pW4nXv9LsB2mYc6RdG8hJf3AeU";
 
-    fn stream(attempt: u32) -> StreamId {
-        StreamId {
+    fn of(attempt: u32) -> Source {
+        let stream = StreamId {
             session: "28e03b6aae".parse::<RunId>().expect("an id").root(),
             attempt,
             scope: Scope::ROOT,
-        }
+        };
+        Source { stream, op: None }
     }
 
     fn emitting() -> Emitting {
@@ -142,7 +173,7 @@ mod tests {
     fn a_secret_over_the_edges_of_pieces_is_told_to_nobody_and_all_else_at_once() {
         let (a, b) = VALUE.split_at(9);
         let mut emitting = emitting();
-        let mut told = |of: u32, piece: Piece| emitting.told(&stream(of), piece);
+        let mut told = |n: u32, piece: Piece| emitting.told(&of(n), piece);
         let next = |text: &str| Piece::Next(text.to_owned());
         assert_eq!(told(1, next(&format!("<{a}"))).as_deref(), Some("<"));
         // Another instance's piece is none of this one's.
@@ -153,7 +184,12 @@ mod tests {
         assert_eq!(told(1, Piece::End).as_deref(), Some(a));
         assert_eq!(told(1, Piece::End), None);
         assert_eq!(told(1, next("é")).as_deref(), Some("é"));
-        let held = emitting.held.remove(&stream(1).session);
+        // What a try of a completion said that broke off is void.
+        assert_eq!(told(1, next(a)), None);
+        assert_eq!(told(1, Piece::Void), None);
+        assert_eq!(told(1, next(b)).as_deref(), Some(b));
+        assert_eq!(told(1, Piece::End), None);
+        let held = emitting.held.remove(&of(1).stream.session);
         assert!(held.is_some_and(|held| held.is_empty()) && emitting.held.is_empty());
     }
 
@@ -168,7 +204,7 @@ mod tests {
                 let pieces = characters.chunks(size).map(|piece| Piece::Next(piece.concat()));
                 let told: String = pieces
                     .chain([Piece::Next(">".to_owned()), Piece::End])
-                    .filter_map(|piece| emitting.told(&stream(1), piece))
+                    .filter_map(|piece| emitting.told(&of(1), piece))
                     .collect();
                 assert_eq!(told, "[secret x]>", "{size} of {form:?}");
             }
@@ -178,14 +214,15 @@ mod tests {
     #[test]
     fn what_is_too_short_to_be_a_part_of_a_secret_is_told_before_anything_else() {
         let mut emitting = emitting();
-        let session = stream(1).session;
+        let session = of(1).stream.session;
         for (ends, short) in [(&VALUE[..3], 1), (&VALUE[..4], 0)] {
-            let told = emitting.told(&stream(1), Piece::Next(format!("so{ends}")));
+            let told = emitting.told(&of(1), Piece::Next(format!("so{ends}")));
             assert_eq!(told.as_deref(), Some("so"));
-            assert_eq!(emitting.short(&session), vec![ends; short]);
+            let told = EventKind::Emit { text: ends.to_owned() };
+            assert_eq!(emitting.short(&session), vec![told; short]);
         }
         emitting.forget_all();
-        assert_eq!(emitting.told(&stream(1), Piece::End), None);
+        assert_eq!(emitting.told(&of(1), Piece::End), None);
     }
 
     #[test]
@@ -193,11 +230,11 @@ mod tests {
         let (a, b) = VALUE.split_at(9);
         let mut emitting = emitting();
         let before = Piece::Next(format!("before {a}")).told_before();
-        assert_eq!(emitting.told(&stream(1), before), None);
-        let told = emitting.told(&stream(1), Piece::Next(format!("{b}>")));
+        assert_eq!(emitting.told(&of(1), before), None);
+        let told = emitting.told(&of(1), Piece::Next(format!("{b}>")));
         assert_eq!(told.as_deref(), Some("[secret x]>"));
-        emitting.told(&stream(1), Piece::Next(a.to_owned()));
-        emitting.forget(&stream(1).session);
-        assert_eq!(emitting.told(&stream(1), Piece::End), None);
+        emitting.told(&of(1), Piece::Next(a.to_owned()));
+        emitting.forget(&of(1).stream.session);
+        assert_eq!(emitting.told(&of(1), Piece::End), None);
     }
 }

@@ -1,16 +1,16 @@
 //! The way from a run to whoever follows it. Each reader has a queue of its own: a slow one falls behind and holds nobody up. What it may be
 //! behind is bounded: text as it comes goes first, and what was left out is counted and told in its place.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::Notify;
 
-use super::emitted::{Emitting, Piece};
+use super::emitted::{Emitting, Piece, Source};
 use super::{EventKind, RunEvent, now_ms};
 use crate::ids::{SessionId, StreamId};
 use crate::limits::Limits;
-use crate::scrub::Secrets;
+use crate::scrub::{BEHIND, Secrets};
 
 /// Events that a reader may be behind before it gets no more of what it can do without.
 const EPHEMERAL: usize = 16 * 1024;
@@ -52,6 +52,8 @@ struct Waiting {
     bytes: u64,
     missed: u64,
     over: bool,
+    /// Texts of which a piece was left out, each with the bytes behind it that are left out too: a secret may go on there.
+    broken: HashMap<Source, usize>,
 }
 
 /// What readers are told.
@@ -61,9 +63,9 @@ enum Told {
     /// The notice that something is missing.
     Missed(RunEvent),
     /// What comes of it is an event.
-    Emitted {
+    Text {
         at_ms: u64,
-        stream: StreamId,
+        source: Source,
         piece: Piece,
     },
 }
@@ -91,10 +93,20 @@ impl Events {
 
     /// Tells all readers what an instance emits, as it gave it: each is told of it without secrets, when he reads.
     pub fn emit(&self, stream: &StreamId, piece: Piece) {
-        tracing::debug!(session = %stream.session, bytes = piece.len(), "emitted");
-        self.0.tell(&Told::Emitted {
+        self.text(stream, None, piece);
+    }
+
+    /// The same of what comes of its completion `op`.
+    pub fn completion(&self, stream: &StreamId, op: &str, piece: Piece) {
+        self.text(stream, Some(op.to_owned()), piece);
+    }
+
+    fn text(&self, stream: &StreamId, op: Option<String>, piece: Piece) {
+        tracing::debug!(session = %stream.session, op, bytes = piece.len(), "text");
+        let stream = stream.clone();
+        self.0.tell(&Told::Text {
             at_ms: now_ms(),
-            stream: stream.clone(),
+            source: Source { stream, op },
             piece,
         });
     }
@@ -160,16 +172,14 @@ impl EventReceiver {
     }
 
     fn read(&mut self, told: Told) {
-        let emit = |at_ms: u64, session: &SessionId, text: String| RunEvent {
-            at_ms,
-            session: session.clone(),
-            kind: EventKind::Emit { text },
-        };
         match told {
             Told::Event(event) => {
                 let short = self.emitting.short(&event.session).into_iter();
-                self.next
-                    .extend(short.map(|text| emit(event.at_ms, &event.session, text)));
+                self.next.extend(short.map(|kind| RunEvent {
+                    kind,
+                    session: event.session.clone(),
+                    ..event
+                }));
                 if matches!(event.kind, EventKind::SessionEnded { .. }) {
                     self.emitting.forget(&event.session);
                 }
@@ -179,9 +189,13 @@ impl EventReceiver {
                 self.emitting.forget_all();
                 self.next.push_back(notice);
             }
-            Told::Emitted { at_ms, stream, piece } => {
-                let text = self.emitting.told(&stream, piece);
-                self.next.extend(text.map(|text| emit(at_ms, &stream.session, text)));
+            Told::Text { at_ms, source, piece } => {
+                let text = self.emitting.told(&source, piece);
+                self.next.extend(text.map(|text| RunEvent {
+                    at_ms,
+                    session: source.stream.session.clone(),
+                    kind: source.event(text),
+                }));
             }
         }
     }
@@ -195,11 +209,18 @@ impl Queue {
 
 impl Waiting {
     fn take_in(&mut self, told: &Told, cap: u64) {
+        if self.breaks(told) {
+            self.missed += 1;
+            return;
+        }
         let bytes = told.weight();
         let crowded = told.is_ephemeral() && self.told.len() >= EPHEMERAL;
         let full = self.bytes.saturating_add(bytes) > cap;
         if (crowded || full) && !told.is_last() {
             self.missed += 1;
+            if let Told::Text { source, .. } = told {
+                self.broken.insert(source.clone(), BEHIND);
+            }
             return;
         }
         self.tell_missed(told);
@@ -207,12 +228,33 @@ impl Waiting {
         self.told.push_back(told.clone());
     }
 
+    /// Whether a piece is left out as one before it was.
+    fn breaks(&mut self, told: &Told) -> bool {
+        match told {
+            Told::Text { source, piece, .. } => {
+                let Some(behind) = self.broken.get_mut(source) else {
+                    return false;
+                };
+                match behind.checked_sub(piece.len()) {
+                    Some(left) if !piece.is_last() => *behind = left,
+                    _ => drop(self.broken.remove(source)),
+                }
+                true
+            }
+            Told::Event(event) if matches!(event.kind, EventKind::SessionEnded { .. }) => {
+                self.broken.retain(|source, _| source.stream.session != event.session);
+                false
+            }
+            Told::Event(_) | Told::Missed(_) => false,
+        }
+    }
+
     /// What was left out is told before what comes after it.
     fn tell_missed(&mut self, next: &Told) {
         if self.missed > 0 {
             let (at_ms, session) = match next {
                 Told::Event(event) | Told::Missed(event) => (event.at_ms, &event.session),
-                Told::Emitted { at_ms, stream, .. } => (*at_ms, &stream.session),
+                Told::Text { at_ms, source, .. } => (*at_ms, &source.stream.session),
             };
             let run = &session.run;
             let message = format!(
@@ -239,7 +281,10 @@ impl Waiting {
 
 impl Told {
     fn is_ephemeral(&self) -> bool {
-        matches!(self, Self::Event(event) if event.kind.is_ephemeral())
+        match self {
+            Self::Event(event) | Self::Missed(event) => event.kind.is_ephemeral(),
+            Self::Text { source, .. } => source.op.is_some(),
+        }
     }
 
     fn is_last(&self) -> bool {
@@ -250,7 +295,7 @@ impl Told {
     fn weight(&self) -> u64 {
         match self {
             Self::Event(event) | Self::Missed(event) => weight(event),
-            Self::Emitted { piece, .. } => (FRAME + piece.len()) as u64,
+            Self::Text { piece, .. } => (FRAME + piece.len()) as u64,
         }
     }
 }
@@ -281,7 +326,7 @@ fn weight(event: &RunEvent) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::RunId;
+    use crate::ids::{RunId, Scope};
 
     fn events(cap: u64) -> (Events, SessionId) {
         let limits = Limits {
@@ -328,6 +373,41 @@ mod tests {
         };
         assert_eq!([one, two, four], [&log("no 1"), &log("no 2"), &log("no 4")]);
         assert!(message.starts_with("1 events were missed here"), "{message}");
+    }
+
+    #[test]
+    fn behind_a_piece_that_was_left_out_no_rest_of_a_secret_is_told() {
+        const VALUE: &str = "Kq7zT0pW4nXv9LsB2mYc6RdG8hJf3AeU";
+        let limits = Limits {
+            events: 4 * FRAME as u64,
+            ..Limits::default()
+        };
+        let events = Events::new(&limits, &Secrets::new([("x".to_owned(), VALUE.to_owned())]));
+        let mut reader = events.subscribe();
+        let stream = StreamId {
+            session: RunId::random().root(),
+            attempt: 1,
+            scope: Scope::ROOT,
+        };
+        let (first, rest) = VALUE.split_at(16);
+        let long = "-".repeat(4 * FRAME) + first;
+        for piece in ["begun ", &long, rest, &"-".repeat(BEHIND), "goes on"] {
+            events.emit(&stream, Piece::Next(piece.to_owned()));
+        }
+        events.emit(&stream, Piece::End);
+        let (mut text, mut notices) = (String::new(), Vec::new());
+        for kind in all(&mut reader) {
+            match kind {
+                EventKind::Emit { text: more } => text.push_str(&more),
+                EventKind::Notice { message } => notices.push(message),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(text, "begun goes on");
+        assert!(
+            matches!(&notices[..], [one] if one.starts_with("3 events were missed here")),
+            "{notices:?}"
+        );
     }
 
     #[test]

@@ -174,8 +174,9 @@ async fn attempt(
         .call(toolset.hermes_plugin_toolset().call_call(&mut store, &call), None)
         .await;
     note_fuel(&store);
+    let rest = end_emit(guest).await;
     let ended = ended.map_err(|stopped| stopped_in(&store, stopped))?;
-    end_emit(guest).await.map_err(Stopped::Host)?;
+    rest.map_err(Stopped::Host)?;
     Ok(ended)
 }
 

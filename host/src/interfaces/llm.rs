@@ -12,7 +12,7 @@ use wasmtime::component::Resource;
 use crate::amounts::Amounts;
 use crate::bindings::{PendingCompletion, llm, types};
 use crate::error::{Dimension, Refusal, RefusalKind};
-use crate::event::EventKind;
+use crate::event::{EventKind, Piece};
 use crate::ids::Digest;
 use crate::interfaces::State;
 use crate::interfaces::scrubbing::prompt_mark;
@@ -355,10 +355,13 @@ impl Operation for Box<Complete> {
             mark: Some(prompt_mark(&guest.session)),
             idempotency_key: format!("{}-{}-{op}", guest.session.id, guest.stream.attempt),
         };
-        let session = guest.session.clone();
-        let tell = move |delta: Delta| match delta {
-            Delta::Text(text) => session.event(EventKind::CompletionText { op: op.clone(), text }),
-            Delta::Restarted { reason } => session.event(EventKind::CompletionRestarted { op: op.clone(), reason }),
+        let (session, events) = (&guest.session, &guest.session.run.events);
+        let tell = |delta: Delta| match delta {
+            Delta::Text(text) => events.completion(&guest.stream, &op, Piece::Next(text)),
+            Delta::Restarted { reason } => {
+                events.completion(&guest.stream, &op, Piece::Void);
+                session.event(EventKind::CompletionRestarted { op: op.clone(), reason });
+            }
             Delta::Reasoning(_) => {}
         };
         let (ledger, account) = (&guest.session.run.ledger, guest.session.account);
@@ -367,20 +370,20 @@ impl Operation for Box<Complete> {
         // What the session's own deadline does not leave the time for is not waited for: so its agent can still tell what it has.
         let worth_until = guest.session.deadline().map_or(deadline, |at| at.min(deadline));
         let cancel = &under.cancel;
-        Some(
-            match crate::llm::complete(&model, &request, &tell, &spare, cancel, deadline, worth_until).await {
-                Ok(reply) => {
-                    let charged = charge(&reply.completion.usage, iterations);
-                    Done::new(OutcomeStatus::Done, OpBody::Completion(Ok(reply.completion)), charged)
-                }
-                Err(failure) => {
-                    // What a send that was lost with the host may have used is the run's; the iteration is the same one.
-                    let sent = failure.sent || was_sent;
-                    let charged = charge(&failure.spent, if sent { iterations } else { 0 });
-                    failed(failure.refusal, charged)
-                }
-            },
-        )
+        let ended = crate::llm::complete(&model, &request, &tell, &spare, cancel, deadline, worth_until).await;
+        events.completion(&guest.stream, &op, Piece::End);
+        Some(match ended {
+            Ok(reply) => {
+                let charged = charge(&reply.completion.usage, iterations);
+                Done::new(OutcomeStatus::Done, OpBody::Completion(Ok(reply.completion)), charged)
+            }
+            Err(failure) => {
+                // What a send that was lost with the host may have used is the run's; the iteration is the same one.
+                let sent = failure.sent || was_sent;
+                let charged = charge(&failure.spent, if sent { iterations } else { 0 });
+                failed(failure.refusal, charged)
+            }
+        })
     }
 
     fn events(&self, guest: &Guest, op: &str, closing: bool) -> Option<(EventKind, EndedEvent)> {

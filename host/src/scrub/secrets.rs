@@ -154,14 +154,6 @@ impl Secrets {
         text::line(&format!("{near}{end}"), max)
     }
 
-    /// Adds a piece of a text to what came of it before, as it is searched: cleaned, where there is something to look for.
-    pub fn join(&self, cleaner: &mut Cleaner, piece: &str, text: &mut String) {
-        match self.is_empty() {
-            true => text.push_str(piece),
-            false => cleaner.push(piece, &mut |clean| text.push_str(clean)),
-        }
-    }
-
     /// As [`Self::redact`], through a window of so many bytes, with the number of replacements.
     pub(super) fn redact_counted(&self, text: &str, window: usize) -> (String, u64) {
         let mut out = String::with_capacity(text.len());

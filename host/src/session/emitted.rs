@@ -2,7 +2,7 @@
 //! written stays behind what came, by as much as any secret may take up, whatever stands there: a guest sees what a piece counts as and how long it takes,
 //! and would learn how far a guess is right. People are told sooner, where no guest waits: see [`Events::emit`](crate::event::Events::emit).
 
-use crate::scrub::{Cleaner, Secrets};
+use crate::scrub::{BEHIND, Cleaner, Secrets};
 
 /// Stands before the number that a note ends with. No text holds it.
 const MARK: u8 = 0xFF;
@@ -30,12 +30,11 @@ impl Emits {
     /// The next piece.
     pub(super) fn next(&mut self, secrets: &Secrets, piece: &str) -> Emitted {
         self.any = true;
-        secrets.join(&mut self.cleaner, piece, &mut self.held);
-        let behind = secrets.longest();
+        self.cleaner.push(piece, &mut |clean| self.held.push_str(clean));
         let mut told = String::new();
-        // Of many small pieces, not each is searched with all that is held.
-        if self.held.len() > 2 * behind {
-            let rest = self.held.split_off(secrets.cut(&self.held, self.held.len() - behind));
+        // Of many small pieces, not each is searched with all that is held. Whether there are secrets has no say: that may change before a run goes on.
+        if self.held.len() > 2 * BEHIND {
+            let rest = self.held.split_off(secrets.cut(&self.held, self.held.len() - BEHIND));
             told = std::mem::replace(&mut self.held, rest);
         }
         // What stands for a secret may be longer than it. For one that goes over an edge a record's overhead has room.

@@ -13,7 +13,7 @@ use crate::bindings::types;
 use crate::event::{EventKind, now_ms};
 use crate::ids::{Scope, StreamId};
 use crate::instance::{Prepared, Stopped, parked, run_strategy};
-use crate::interfaces::{Reader, amounts, scrub_report};
+use crate::interfaces::{Reader, amounts, end_emit, scrub_report};
 use crate::session::end::End;
 use crate::session::guest::{Guest, Making};
 use crate::session::tape::Recorded;
@@ -174,6 +174,7 @@ impl Agent {
             };
             self.close(guest).await;
             if !session.run.suspend.is_cancelled() {
+                end_emitted(guest).await?;
                 self.abandon().await?;
             }
             let decided = self.asked.is_cancelled() || session.run.suspend.is_cancelled();
@@ -458,6 +459,7 @@ impl Agent {
             // A child of it was told to suspend; both go on in another process.
             return self.suspend(guest).await;
         }
+        end_emitted(guest).await?;
         self.abandon().await?;
         // No agent outlives its parent: those that its replay has not reached end before it does.
         supervisor
@@ -482,6 +484,14 @@ impl Agent {
             spent,
         });
         Ok(Ending::Final(result))
+    }
+}
+
+/// Writes and tells the rest of what an attempt emitted that has ended without returning. A part of the journal that is full has no room for it.
+async fn end_emitted(guest: &Guest) -> Result<(), End> {
+    match end_emit(guest).await {
+        Err(End::Exhausted { .. }) => Ok(()),
+        ended => ended,
     }
 }
 

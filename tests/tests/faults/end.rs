@@ -62,7 +62,7 @@ impl End {
     /// The same, but that the root's step at this place was told this.
     pub(crate) fn telling(&self, step: usize, told: Value) -> Self {
         let mut end = self.clone();
-        end.0["answer"]["seen"][step] = told;
+        end.0["answer"][step] = told;
         end
     }
 
