@@ -18,7 +18,7 @@ use super::owner::{LockState, RunLock};
 use super::prune::entries;
 use super::runs::{chain_at, now_ms};
 use super::write::head;
-use super::{Files, Store, component};
+use super::{Files, Store};
 use crate::ids::RunId;
 use crate::own_file::FileLock;
 
@@ -253,21 +253,15 @@ impl Store {
         Ok(runs)
     }
 
+    /// All that are kept: the rows that say which of them runs use may be damaged, or can't be seen to be gone. A prune sweeps away what no run uses.
     fn copy_components(&self, copy: &Files, stop: &CancellationToken) -> Result<u64, StoreError> {
-        let conn = copy.connect_unchanging()?;
-        let used = unless_unreadable(component::all_used(&conn));
-        let used = match used.map_err(|e| self.told(e, &copy.database()))? {
-            Some(used) => used,
-            // Any of those that are kept may be the one that a damaged row means, and what mends that looks for it among them.
-            None => self.kept_components()?,
-        };
         let mut components = 0;
-        for digest in used {
+        for digest in self.kept_components()? {
             if stop.is_cancelled() {
                 return Err(StoreError::GivenUp);
             }
             let from = self.component_path(&digest);
-            // One that is missing, or no file, is missing in the copy too, and the doctor tells of it in both.
+            // What is no file is missing in the copy, and the doctor tells of it in both.
             if from.is_file() {
                 copy_file(&from, &copy.components().join(format!("{digest}.wasm")))?;
                 components += 1;
