@@ -596,6 +596,45 @@ fn what_stays_is_told_where_too_little_could_go() {
 }
 
 #[test]
+fn damaged_runs_without_an_anchor_stay_and_that_is_told() {
+    let (_server, home) = home(Vec::new());
+    let [bad, both, bare] = [0, 1, 2].map(|_| whole(&home, &steps(&[])));
+    settle(&home);
+    change_rows(&home, "UPDATE journal SET sum = sum + 1 WHERE run < 3");
+    for run in [&both, &bare] {
+        fs::remove_file(state(&home).join(format!("runs/{run}.lock"))).unwrap();
+    }
+    let damaged = ["--status", "damaged"];
+    let text = |more: &[&str]| {
+        let host = home.host().args(["runs", "prune"]).args(damaged).args(more);
+        host.output().expect(0).stdout
+    };
+    let makes_it = "hermes-host resume RUN --accept-loss makes it again\n";
+    let told = text(&["--dry-run"]);
+    assert!(
+        told.contains(&format!("2 runs without an anchor would stay: {makes_it}")),
+        "{told}"
+    );
+    // One that is not meant is not told of.
+    let young = prune(&home, &["--status", "damaged", "--older-than", "1d"]);
+    assert_eq!(
+        (pruned(&young), &young["without_anchor"]),
+        (BTreeSet::new(), &json!([]))
+    );
+    let report = prune(&home, &["--status", "damaged", "--keep-bytes", "1"]);
+    assert_eq!(pruned(&report), set(&[&bad]));
+    assert_eq!(report["without_anchor"], json!([both, bare]));
+    assert_eq!(report["stays"]["runs"], json!({ "damaged": 2 }));
+    home.host().args(["resume", &bare, "--accept-loss"]).output().expect(0);
+    let told = text(&[]);
+    assert!(
+        told.contains(&format!("1 run without an anchor stays: {makes_it}")),
+        "{told}"
+    );
+    assert_eq!((status(&home, &bare), runs(&home).len()), ("completed".to_owned(), 2));
+}
+
+#[test]
 fn what_is_owned_or_can_go_on_stays() {
     let (server, home) = home(Script::from([stall(), stall()]).then(Turn::text("a")));
     let ended = [whole(&home, &steps(&[])), whole(&home, &steps(&[]))];
