@@ -12,7 +12,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::commit::Done;
 use super::component::{digest_at, give_back};
-use super::error::{Fault, StoreError, failed_reads, of_the_disk};
+use super::error::{Fault, StoreError, failed_reads, of_the_disk_by};
 use super::files::{Files, private, shared};
 use super::hidden::{is_led_to, is_stored, is_stored_as};
 use super::key::{NUMBERS, range};
@@ -686,7 +686,7 @@ fn first_wrong(conn: &Connection, check: &str) -> Result<Option<String>, Fault> 
                     "two of its rows have one page, so that nothing is removed from it ({line})"
                 )));
             }
-            if let Some(failed) = of_the_disk() {
+            if let Some(failed) = of_the_disk_by(&line) {
                 return Err(failed);
             }
             first.get_or_insert(line);
