@@ -596,6 +596,45 @@ fn what_stays_is_told_where_too_little_could_go() {
 }
 
 #[test]
+fn damaged_runs_without_an_anchor_stay_and_that_is_told() {
+    let (_server, home) = home(Vec::new());
+    let [bad, both, bare] = [0, 1, 2].map(|_| whole(&home, &steps(&[])));
+    settle(&home);
+    change_rows(&home, "UPDATE journal SET sum = sum + 1 WHERE run < 3");
+    for run in [&both, &bare] {
+        fs::remove_file(state(&home).join(format!("runs/{run}.lock"))).unwrap();
+    }
+    let damaged = ["--status", "damaged"];
+    let text = |more: &[&str]| {
+        let host = home.host().args(["runs", "prune"]).args(damaged).args(more);
+        host.output().expect(0).stdout
+    };
+    let makes_it = "hermes-host resume RUN --accept-loss makes it again\n";
+    let told = text(&["--dry-run"]);
+    assert!(
+        told.contains(&format!("2 runs without an anchor would stay: {makes_it}")),
+        "{told}"
+    );
+    // One that is not meant is not told of.
+    let young = prune(&home, &["--status", "damaged", "--older-than", "1d"]);
+    assert_eq!(
+        (pruned(&young), &young["without_anchor"]),
+        (BTreeSet::new(), &json!([]))
+    );
+    let report = prune(&home, &["--status", "damaged", "--keep-bytes", "1"]);
+    assert_eq!(pruned(&report), set(&[&bad]));
+    assert_eq!(report["without_anchor"], json!([both, bare]));
+    assert_eq!(report["stays"]["runs"], json!({ "damaged": 2 }));
+    home.host().args(["resume", &bare, "--accept-loss"]).output().expect(0);
+    let told = text(&[]);
+    assert!(
+        told.contains(&format!("1 run without an anchor stays: {makes_it}")),
+        "{told}"
+    );
+    assert_eq!((status(&home, &bare), runs(&home).len()), ("completed".to_owned(), 2));
+}
+
+#[test]
 fn what_is_owned_or_can_go_on_stays() {
     let (server, home) = home(Script::from([stall(), stall()]).then(Turn::text("a")));
     let ended = [whole(&home, &steps(&[])), whole(&home, &steps(&[]))];
@@ -855,6 +894,13 @@ fn a_backup_goes_to_a_folder_of_its_own() {
         .output()
         .expect(2)
         .says(&["the folder that is copied"]);
+    // What names the folder in another way is taken for it, and told as `mv` takes it.
+    let dotted = home.work().join("dotted");
+    let told = backup(&dotted.join(".")).output().expect(0).stderr;
+    assert!(
+        told.contains(&format!("mv {} {}\n", dotted.display(), state(&home).display())),
+        "{told}"
+    );
     let nowhere = backup(&home.work().join("no/where")).output().expect(2);
     let nowhere = nowhere.says(&["its parent folder", "is not there"]);
     assert!(!nowhere.stderr.contains("HERMES_HOME"), "{}", nowhere.stderr);
@@ -1085,6 +1131,16 @@ fn a_damaged_space_hides_no_other_runs_spaces() {
     // Of that run alone there is nothing to tell but that.
     let of_bad = home.host().args(["blackboard", "ls", &bad]).output().expect(1);
     of_bad.says(&["the row of the space", "is damaged"]);
+    // Where no run's can be read, that is no answer.
+    let conn = Connection::open(state(&home).join("hermes.db")).unwrap();
+    let root = "SELECT rootpage FROM sqlite_schema WHERE name = 'space'";
+    let root = conn.query_row(root, [], |row| row.get::<_, u32>(0)).unwrap();
+    conn.close().unwrap();
+    garble(&home, usize::try_from(root).unwrap());
+    for output in ["text", "json"] {
+        let ls = home.host().args(["blackboard", "ls", "--output", output]);
+        assert!(ls.output().expect(1).stdout.contains("is damaged"), "{output}");
+    }
 }
 
 #[test]
@@ -1639,6 +1695,29 @@ fn a_read_that_fails_is_damage_of_no_run() {
         assert!(failed > 0, "{command:?}: the faults met nothing");
     }
     assert!(doctor(&home, 0).contains("all good"));
+}
+
+#[test]
+fn a_backup_from_a_disk_that_fails_names_what_can_not_be_read() {
+    let (_server, home) = home(Vec::new());
+    whole(&home, &steps(&[]));
+    settle(&home);
+    let mut failed = 0;
+    for n in 1.. {
+        let shim = Shim::new().rule("read", "*/host/hermes.db", When::At(n), &Action::Errno(EIO));
+        let copy = home.work().join(format!("copy-{n}"));
+        let output = shim.on(home.host().arg("backup").arg(&copy)).output();
+        if shim.count(0) < n {
+            break;
+        }
+        if output.code != Some(0) {
+            failed += 1;
+            let told = [output.stdout, output.stderr].concat();
+            assert!(told.contains("error") && !told.contains(".draft"), "read {n}: {told}");
+            assert!(!copy.exists(), "read {n}");
+        }
+    }
+    assert!(failed > 0, "the faults met nothing");
 }
 
 #[test]

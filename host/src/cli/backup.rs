@@ -1,6 +1,6 @@
 //! `backup`: a copy of all that is kept, while it is in use.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -30,7 +30,8 @@ pub(super) async fn backup(host: &Host, context: Context, to: &Path) -> Result<u
             }
         }
     };
-    let shown = to.display().to_string();
+    // As `mv` takes it.
+    let shown = to.components().collect::<PathBuf>().display().to_string();
     match context.output {
         Output::Text => stdio::tell(&format!(
             "{} with {} are in {}, {} in all\nto use it, while nothing else does:\n{}",

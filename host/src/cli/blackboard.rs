@@ -27,11 +27,15 @@ const BESIDE: usize = 20;
 /// Columns of an author.
 const AUTHOR: usize = 40;
 
-/// Does what the command says.
+/// Does what the command says. Exit code 1 where not all spaces can be told for damage that is not one run's alone.
 pub(super) async fn serve(host: &Host, context: Context, command: Blackboard) -> Result<u8, Problem> {
     let board = host.blackboard();
     match command {
-        Blackboard::Spaces => spaces(&board.spaces().await?, context)?,
+        Blackboard::Spaces => {
+            let all = board.spaces().await?;
+            spaces(&all, context)?;
+            return Ok(u8::from(all.iter().any(|space| space.of_database)));
+        }
         Blackboard::Keys { space, prefix } => keys(host, context, &space, &prefix).await?,
         Blackboard::Get { space, key } => match board.get(&space, &key).await? {
             Some(entry) => print_entry(&key, &entry, context)?,

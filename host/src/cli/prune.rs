@@ -69,6 +69,9 @@ fn text(pruned: &Pruned, spec: &PruneSpec, paint: Paint) -> String {
         words.push_str(&format!("run {run} stays: a process took it meanwhile\n"));
     }
     words.push_str(&sum(pruned, spec));
+    if !pruned.without_anchor.is_empty() {
+        words.push_str(&without_anchor(pruned.without_anchor.len() as u64, spec.dry_run));
+    }
     if let (Some(stays), Some(keep)) = (&pruned.stays, spec.keep_bytes) {
         words.push_str(&too_much(stays, keep, spec.dry_run));
     }
@@ -81,6 +84,17 @@ fn text(pruned: &Pruned, spec: &PruneSpec, paint: Paint) -> String {
         None => out.push_str(&words),
     }
     out
+}
+
+/// That so many runs stay, as an anchor may be all that they lack.
+fn without_anchor(runs: u64, dry_run: bool) -> String {
+    let stay = match (dry_run, runs) {
+        (true, _) => "would stay",
+        (false, 1) => "stays",
+        (false, _) => "stay",
+    };
+    let runs = number(runs, "run");
+    format!("{runs} without an anchor {stay}: hermes-host resume RUN --accept-loss makes it again\n")
 }
 
 /// What stays where that is more than was to be kept.
@@ -158,6 +172,7 @@ fn object(pruned: &Pruned, spec: &PruneSpec) -> Value {
         "dry_run": spec.dry_run,
         "runs": runs,
         "left": pruned.left,
+        "without_anchor": pruned.without_anchor,
         "components": pruned.components,
         "returned": pruned.returned,
         "missing": match &pruned.missing {

@@ -103,6 +103,8 @@ pub struct Pruned {
     pub runs: Vec<PrunedRun>,
     /// Runs that were chosen and that somebody took meanwhile.
     pub left: Vec<RunId>,
+    /// Runs without an anchor that would go as damaged otherwise.
+    pub without_anchor: Vec<RunId>,
     /// Components that no run uses any more and that are gone.
     pub components: u64,
     /// Bytes that are the file system's again: those of these components, and by how much the database has shrunk.
@@ -206,6 +208,7 @@ impl Prune<'_> {
     /// Which runs would go, and what would stay.
     fn tell(&self, pruned: &mut Pruned, damage: &mut Damage) -> Result<(), StoreError> {
         let all = self.runs(damage)?;
+        pruned.without_anchor = self.without_anchor(&all);
         let chosen = self.choose(all.clone(), pruned.before.used);
         pruned.runs = chosen.iter().map(|(run, standing)| told(run, *standing)).collect();
         pruned.stays = left_of(&all, &chosen, pruned.before).over(self.spec);
@@ -219,6 +222,7 @@ impl Prune<'_> {
         let earlier = damage.around(store.sweep_files(structure).await)?;
         pruned.components = earlier.components;
         let all = self.runs(damage)?;
+        pruned.without_anchor = self.without_anchor(&all);
         for (run, standing) in self.choose(all, store.size()?.used) {
             match damage.around(store.remove_run(&run).await.map(Some))? {
                 Some(Removal::Removed) => pruned.runs.push(told(&run, standing)),
@@ -254,21 +258,30 @@ impl Prune<'_> {
         self.store.prunable()
     }
 
-    /// The runs that are meant, the oldest first.
-    fn choose(&self, runs: Vec<Prunable>, used: u64) -> Vec<(Prunable, Standing)> {
+    /// How this run stands, where it is one that is meant.
+    fn meant(&self, run: &Prunable) -> Option<Standing> {
+        let stands = Standing::of(run).filter(|stands| self.standing.contains(stands))?;
         let now_ms = now_ms();
-        let age = self
-            .spec
-            .older_than
-            .map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
-        let mut users = users(&runs);
-        let fits = |run: Prunable| {
-            let stands = Standing::of(&run).filter(|stands| self.standing.contains(stands))?;
-            let is_old = |age: u64| run.changed_ms.is_some_and(|at| now_ms.saturating_sub(at) >= age);
-            let old = age.is_none_or(is_old);
-            old.then_some((run, stands))
+        let is_old = |age: Duration| {
+            let age = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+            run.changed_ms.is_some_and(|at| now_ms.saturating_sub(at) >= age)
         };
-        let mut chosen: Vec<_> = runs.into_iter().filter_map(fits).collect();
+        self.spec.older_than.is_none_or(is_old).then_some(stands)
+    }
+
+    /// Those that are meant and stay, as an anchor may be all that they lack.
+    fn without_anchor(&self, runs: &[Prunable]) -> Vec<RunId> {
+        let meant = runs.iter().filter(|run| !run.anchored && self.meant(run).is_some());
+        meant.map(|run| run.run.clone()).collect()
+    }
+
+    /// The runs that are meant and may go, the oldest first.
+    fn choose(&self, runs: Vec<Prunable>, used: u64) -> Vec<(Prunable, Standing)> {
+        let mut users = users(&runs);
+        let anchored = runs.into_iter().filter(|run| run.anchored);
+        let mut chosen: Vec<_> = anchored
+            .filter_map(|run| self.meant(&run).map(|stands| (run, stands)))
+            .collect();
         chosen.sort_by_key(|(run, _)| run.changed_ms);
         let Some(keep) = self.spec.keep_bytes else {
             return chosen;

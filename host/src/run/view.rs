@@ -227,6 +227,8 @@ pub struct SpaceView {
     pub bytes: u64,
     /// What is wrong where they can't be told.
     pub damaged: Option<String>,
+    /// Whether that is not its run's alone.
+    pub of_database: bool,
 }
 
 impl Host {
@@ -548,6 +550,7 @@ fn space_view(run: Option<&RunId>, row: &SpaceRow) -> SpaceView {
         keys: row.keys,
         bytes: row.bytes,
         damaged: None,
+        of_database: false,
     }
 }
 
@@ -558,6 +561,7 @@ fn damaged_spaces(run: Option<&RunId>, error: &HostError) -> SpaceView {
         keys: 0,
         bytes: 0,
         damaged: Some(error.to_string()),
+        of_database: error.damaged_run().is_none(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! A copy of the store while it is in use: a folder that can stand in the place of the one that it was made of.
 
 use std::fs::{self, DirBuilder, File, Metadata};
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use super::owner::{LockState, RunLock};
 use super::prune::entries;
 use super::runs::{chain_at, now_ms};
 use super::write::head;
-use super::{Files, Store, component};
+use super::{Files, Store};
 use crate::ids::RunId;
 use crate::own_file::FileLock;
 
@@ -47,10 +47,12 @@ impl Store {
     /// # Errors
     /// [`StoreError::NoPlace`]; [`StoreError::GivenUp`] when `stop` is raised; [`StoreError::Busy`] while components are swept away; failures of the disk.
     pub fn backup(&self, to: &Path, stop: &CancellationToken) -> Result<Copied, StoreError> {
-        let draft = self.place(to)?;
+        // Nothing can be moved to `DIR/.`, which is `DIR`.
+        let to: PathBuf = to.components().collect();
+        let draft = self.place(&to)?;
         let copied = self.copy_to(&draft, stop).and_then(|copied| {
-            fs::rename(&draft, to).map_err(|e| StoreError::io(to, &e))?;
-            sync_dir(draft.parent().unwrap_or(to))?;
+            fs::rename(&draft, &to).map_err(|e| StoreError::io(&to, &e))?;
+            sync_dir(draft.parent().unwrap_or(&to))?;
             Ok(copied)
         });
         if copied.is_err() {
@@ -75,12 +77,11 @@ impl Store {
         } else {
             above
         };
-        let named = above.join(name);
-        let there = named.symlink_metadata();
+        let there = to.symlink_metadata();
         if there.as_ref().is_ok_and(Metadata::is_symlink) {
             return refused("it is a link; name a folder that is not there yet");
         }
-        match fs::read_dir(&named).map(|mut entries| entries.next().is_none()) {
+        match fs::read_dir(to).map(|mut entries| entries.next().is_none()) {
             Ok(true) => {}
             Ok(false) => return refused("it is not empty; name a folder that is not there yet"),
             Err(_) if there.is_ok() => return refused("it is a file; name a folder that is not there yet"),
@@ -106,7 +107,7 @@ impl Store {
             return Ok(draft);
         }
         // Whether a folder can take the place of the one that is there is tried before anything is copied, with an empty one.
-        if let Err(e) = fs::rename(&draft, &named) {
+        if let Err(e) = fs::rename(&draft, to) {
             let _ = fs::remove_dir(&draft);
             return match e.kind() {
                 ErrorKind::ResourceBusy => refused("something is mounted there; name a folder that is not there yet"),
@@ -183,11 +184,15 @@ impl Store {
             .open(&path)
             .map_err(|e| StoreError::io(&path, &e))?;
         let reader = self.0.files.connect_reader()?;
-        let source = &reader.conn;
-        let fill = || -> Result<(), Fault> {
+        let (source, database) = (&reader.conn, self.0.files.database());
+        let begin = || -> Result<(), Fault> {
             // One read transaction around all steps: without it the copy would begin anew whenever another process commits.
             source.execute_batch("BEGIN")?;
             source.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0))?;
+            Ok(())
+        };
+        begin().map_err(|e| e.at(&database))?;
+        let fill = || -> Result<(), Fault> {
             let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
             let mut target = Connection::open_with_flags(&path, flags)?;
             let backup = Backup::new(source, &mut target)?;
@@ -201,7 +206,11 @@ impl Store {
                 }
             }
         };
-        fill().map_err(|e| self.told(e, &path))?;
+        fill().map_err(|e| {
+            // What is copied is read, and its copy is written.
+            let failed = if e.is_read() { &database } else { &path };
+            self.told(e, failed)
+        })?;
         if !self.0.files.is_current(&reader) {
             // A disk that was full has room again, and somebody writes.
             return Err(StoreError::Busy {
@@ -253,21 +262,15 @@ impl Store {
         Ok(runs)
     }
 
+    /// All that are kept: the rows that say which of them runs use may be damaged, or can't be seen to be gone. A prune sweeps away what no run uses.
     fn copy_components(&self, copy: &Files, stop: &CancellationToken) -> Result<u64, StoreError> {
-        let conn = copy.connect_unchanging()?;
-        let used = unless_unreadable(component::all_used(&conn));
-        let used = match used.map_err(|e| self.told(e, &copy.database()))? {
-            Some(used) => used,
-            // Any of those that are kept may be the one that a damaged row means, and what mends that looks for it among them.
-            None => self.kept_components()?,
-        };
         let mut components = 0;
-        for digest in used {
+        for digest in self.kept_components()? {
             if stop.is_cancelled() {
                 return Err(StoreError::GivenUp);
             }
             let from = self.component_path(&digest);
-            // One that is missing, or no file, is missing in the copy too, and the doctor tells of it in both.
+            // What is no file is missing in the copy, and the doctor tells of it in both.
             if from.is_file() {
                 copy_file(&from, &copy.components().join(format!("{digest}.wasm")))?;
                 components += 1;
@@ -289,9 +292,9 @@ impl Store {
 }
 
 fn copy_file(from: &Path, to: &Path) -> Result<(), StoreError> {
-    let mut source = File::open(from).map_err(|e| StoreError::io(from, &e))?;
+    let bytes = fs::read(from).map_err(|e| StoreError::io(from, &e))?;
     let io = |e: std::io::Error| StoreError::io(to, &e);
     let mut target = private().create_new(true).open(to).map_err(io)?;
-    std::io::copy(&mut source, &mut target).map_err(io)?;
+    target.write_all(&bytes).map_err(io)?;
     target.sync_all().map_err(io)
 }

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use rusqlite::{Connection, Row, params};
 use rustix::fs::OFlags;
 
+use super::Store;
 use super::commit::Done;
 use super::error::{Fault, StoreError};
 use super::files::{private, sync_dir};
@@ -19,7 +20,6 @@ use super::prune::{entries, named};
 use super::record::Sync;
 use super::seal::sum;
 use super::write::check_epoch;
-use super::{Store, schema};
 use crate::blocking;
 use crate::ids::{Digest, RunId};
 
@@ -121,26 +121,6 @@ pub(super) fn link(conn: &Connection, run: i64, digest: &Digest) -> Result<(), F
     )?
     .execute(params![run, digest.as_bytes(), row_sum(run, digest)])?;
     Ok(())
-}
-
-/// The components that all runs use; nothing where a row that says so is not what was written, as it may mean any other.
-pub(super) fn all_used(conn: &Connection) -> Result<Option<BTreeSet<Digest>>, Fault> {
-    // A database that nobody has written since has no such column.
-    let vouches = if schema::version(conn)? > 4 { "sum" } else { "NULL" };
-    let mut select = conn.prepare(&format!("SELECT digest, run, {vouches} FROM component"))?;
-    let mut rows = select.query([])?;
-    let mut used = BTreeSet::new();
-    while let Some(row) = rows.next()? {
-        let (Ok(digest), Ok(sum)) = (digest_at(row, 0), row.get::<_, Option<i64>>(2)) else {
-            return Ok(None);
-        };
-        let run = row.get(1)?;
-        if sum.is_some_and(|sum| sum != row_sum(run, &digest)) {
-            return Ok(None);
-        }
-        used.insert(digest);
-    }
-    Ok(Some(used))
 }
 
 /// The digest in this column, whatever type its value has.

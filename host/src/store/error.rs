@@ -331,9 +331,9 @@ fn is_unread(error: &rusqlite::Error) -> bool {
 
 /// The failure of the disk that SQLite has just told as damage. Where a read fails with one of these errors, SQLite says that the page is damaged, and what the
 /// system said is still this thread's last error.
-pub(super) fn of_the_disk() -> Option<Fault> {
+fn of_the_disk() -> Option<Fault> {
     let said = std::io::Error::last_os_error();
-    let errors = [Errno::IO, Errno::NXIO].map(|errno| Some(errno.raw_os_error()));
+    let errors = [Errno::IO, Errno::NXIO, Errno::UCLEAN].map(|errno| Some(errno.raw_os_error()));
     errors.contains(&said.raw_os_error()).then(|| {
         let failure = ffi::Error::new(ffi::SQLITE_IOERR_CORRUPTFS);
         Fault::Sql(rusqlite::Error::SqliteFailure(
@@ -341,6 +341,17 @@ pub(super) fn of_the_disk() -> Option<Fault> {
             Some(format!("disk I/O error: {said}")),
         ))
     })
+}
+
+/// The same for a line of SQLite's check of the structure: it says what code a page that can't be read has failed with.
+pub(super) fn of_the_disk_by(line: &str) -> Option<Fault> {
+    let code = line.split_once("unable to get the page. error code=");
+    let code = code.and_then(|(_, code)| code.trim().parse::<i32>().ok());
+    let failure = code.map(ffi::Error::new);
+    match failure.filter(|failure| failure.code == ErrorCode::SystemIoFailure) {
+        Some(failure) => Some(Fault::Sql(rusqlite::Error::SqliteFailure(failure, None))),
+        None => of_the_disk(),
+    }
 }
 
 impl From<StoreError> for Fault {
@@ -389,6 +400,12 @@ impl Fault {
         matches!(self, Self::Sql(rusqlite::Error::SqliteFailure(failure, _))
             if matches!(failure.code, ErrorCode::CannotOpen | ErrorCode::DiskFull)
             || matches!(failure.extended_code, ffi::SQLITE_IOERR_SHMOPEN | ffi::SQLITE_IOERR_SHMSIZE | ffi::SQLITE_IOERR_SHMMAP))
+    }
+
+    /// True for a read that the operating system failed.
+    pub(super) fn is_read(&self) -> bool {
+        matches!(self, Self::Sql(rusqlite::Error::SqliteFailure(failure, _))
+            if matches!(failure.extended_code, ffi::SQLITE_IOERR_READ | ffi::SQLITE_IOERR_SHORT_READ | ffi::SQLITE_IOERR_CORRUPTFS))
     }
 
     /// True for a read, write or sync that the operating system failed.

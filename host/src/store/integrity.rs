@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use rusqlite::Connection;
 
-use super::error::{Fault, StoreError, of_the_disk};
+use super::error::{Fault, StoreError, of_the_disk_by};
 use super::hidden::{NOT_LED_TO, is_led_to};
 use super::listing::{self, Found, ROW_UNREADABLE};
 use super::record::Record;
@@ -340,9 +340,10 @@ fn structure(conn: &Connection) -> Result<Vec<String>, Fault> {
     let lines = check.query_map([], |row| row.get::<_, String>(0))?;
     let lines = lines.collect::<Result<Vec<_>, _>>()?;
     let wrong: Vec<_> = lines.into_iter().filter(|line| line != "ok").collect();
-    match of_the_disk() {
-        Some(failed) if !wrong.is_empty() => Err(failed),
-        _ => Ok(wrong),
+    // One entry may have several lines.
+    match wrong.iter().flat_map(|told| told.lines()).find_map(of_the_disk_by) {
+        Some(failed) => Err(failed),
+        None => Ok(wrong),
     }
 }
 

@@ -12,7 +12,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::commit::Done;
 use super::component::{digest_at, give_back};
-use super::error::{Fault, StoreError, failed_reads, of_the_disk};
+use super::error::{Fault, StoreError, failed_reads, of_the_disk_by};
 use super::files::{Files, private, shared};
 use super::hidden::{is_led_to, is_stored, is_stored_as};
 use super::key::{NUMBERS, range};
@@ -52,6 +52,8 @@ pub struct Prunable {
     pub row: Result<RunRow, StoreError>,
     /// Whether somebody owns it, or it is damaged.
     pub state: RunState,
+    /// Whether its anchor is there and can be read. Where it is not, that may be all that is wrong with the run, and is made again.
+    pub anchored: bool,
     /// Milliseconds since 1970 at which something last changed; nothing where what would say so is damaged.
     pub changed_ms: Option<u64>,
     /// About how many bytes of the database it takes; 0 where that can't be read.
@@ -147,6 +149,7 @@ impl Store {
                 Err(StoreError::Damaged { what, .. } | StoreError::Corrupt { what, .. }) => RunState::Damaged(what),
                 Err(error) => return Err(error),
             };
+            let anchored = matches!(self.0.files.lock_state(&run), Ok(LockState::Line(_)));
             let changed_ms = match &row {
                 Ok(row) => self.changed_ms(row)?,
                 Err(_) => None,
@@ -175,6 +178,7 @@ impl Store {
                 epoch,
                 row,
                 state,
+                anchored,
                 changed_ms,
                 bytes,
                 components,
@@ -184,18 +188,19 @@ impl Store {
         Ok(runs)
     }
 
-    /// The same, all of those read that nobody owns: one of which something is not what was written is damaged. This tells of a run alone where
-    /// [`Store::structure`] has found nothing wrong; else an index or a page may hide what is whole. One without an anchor is not among them: that is all
-    /// that may be wrong with it, and is made again.
+    /// The same, all of those read that nobody owns and that have an anchor: one of which something is not what was written is damaged. This tells of a run alone where
+    /// [`Store::structure`] has found nothing wrong; else an index or a page may hide what is whole.
     ///
     /// # Errors
     /// [`StoreError::Io`] where any read failed, as that tells of no run; other failures of the disk.
     pub fn read_through(&self) -> Result<Vec<Prunable>, StoreError> {
         let failed = failed_reads();
         let mut runs = self.prunable()?;
-        runs.retain(|run| matches!(self.0.files.lock_state(&run.run), Ok(LockState::Line(_))));
         let spaces = self.rows_of_spaces()?;
-        for run in runs.iter_mut().filter(|run| run.state != RunState::Owned) {
+        for run in runs
+            .iter_mut()
+            .filter(|run| run.anchored && run.state != RunState::Owned)
+        {
             match self.whole_by(&run.run, spaces) {
                 Err(StoreError::Damaged { what, .. } | StoreError::Corrupt { what, .. }) => {
                     run.state = RunState::Damaged(what);
@@ -681,7 +686,7 @@ fn first_wrong(conn: &Connection, check: &str) -> Result<Option<String>, Fault> 
                     "two of its rows have one page, so that nothing is removed from it ({line})"
                 )));
             }
-            if let Some(failed) = of_the_disk() {
+            if let Some(failed) = of_the_disk_by(&line) {
                 return Err(failed);
             }
             first.get_or_insert(line);

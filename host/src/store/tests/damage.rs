@@ -568,6 +568,31 @@ async fn what_is_damaged_is_so_in_a_copy_and_holds_it_up_nowhere() {
 }
 
 #[tokio::test]
+async fn a_copy_has_the_components_of_which_no_row_is_seen() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    ended_run(&store, b"one").await;
+    ended_run(&store, b"two").await;
+    drop(store);
+    let mut bad = copied_in(dir.path());
+    let conn = Connection::open(dir.path().join("hermes.db")).expect("opens");
+    let root = "SELECT rootpage FROM sqlite_schema WHERE name = 'component'";
+    let root: u32 = conn.query_row(root, [], |row| row.get(0)).expect("a page");
+    drop(conn);
+    // The page says that it has no rows.
+    bad[(root as usize - 1) * 4096 + 3..][..2].fill(0);
+    restore(dir.path(), &bad);
+    let (store, place) = (open(dir.path()), tempfile::tempdir().expect("a folder"));
+    let to = place.path().join("copy");
+    let copied = store.backup(&to, &CancellationToken::new()).expect("copied");
+    assert_eq!((copied.runs, copied.components), (2, 2));
+    let copy = open(&to);
+    for named in [b"one", b"two"] {
+        assert_eq!(copy.component(&Digest::of(named)), Ok(named.to_vec()));
+    }
+}
+
+#[tokio::test]
 async fn a_component_that_never_was_is_not_asked_for() {
     let dir = tempfile::tempdir().expect("a folder");
     let store = open(dir.path());
