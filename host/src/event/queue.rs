@@ -102,7 +102,8 @@ impl Events {
     }
 
     fn text(&self, stream: &StreamId, op: Option<String>, piece: Piece) {
-        tracing::debug!(session = %stream.session, op, bytes = piece.len(), "text");
+        let what = if op.is_some() { "CompletionText" } else { "Emit" };
+        tracing::debug!(session = %stream.session, event = %format_args!("{what} of {} bytes", piece.len()), "event");
         let stream = stream.clone();
         self.0.tell(&Told::Text {
             at_ms: now_ms(),
