@@ -66,7 +66,7 @@ fn survives(place: &Place, image: &Path, lock_survives: bool) -> Files {
 fn f04_power_is_lost() {
     let recorded = Recorded::everything();
     let mut fates = Vec::new();
-    for n in moments(3).map(|n: u64| n + 1) {
+    for n in moments(2).map(|n: u64| n + 1) {
         let (place, image) = (recorded.place(), tempfile::tempdir().unwrap());
         let shim = keeping(image.path()).rule("sync", "-wal", When::At(n), &Action::KillBefore);
         let killed = shim.on(recorded.host(&place)).output().code.is_none();
