@@ -233,14 +233,15 @@ fn a_tool_call_that_differs_from_its_records_ends_as_interrupted() {
 /// Agents that are told again compute, and give no place up meanwhile: one that was there before waits for its place, however long they take.
 #[test]
 fn children_that_are_taken_up_wait_for_a_place() {
-    const CHILDREN: usize = 10;
+    // As many as a provider is asked at once from the beginning on.
+    const CHILDREN: usize = 8;
     let server = ModelServer::start(
         Script::default()
             .when("TWO", Script::from(vec![stall(); CHILDREN]).then(Turn::text("two")))
             .when("ONE", Script::always(Turn::text("one"))),
     );
     let home = Home::with_model(&server, Format::OpenAi);
-    let compute = json!({ "do": "compute", "n": 25_000_000 });
+    let compute = json!({ "do": "compute", "n": 90_000_000 });
     let child = ChildSpec::probe(&steps(&[ask("ONE"), compute, ask("TWO")]));
     let mut program = vec![child.spawn(); CHILDREN];
     program.extend((0..CHILDREN).map(join));
