@@ -54,17 +54,16 @@ impl Piece {
         }
     }
 
-    /// Whether no other comes that goes on from it.
-    pub(super) const fn is_last(&self) -> bool {
-        matches!(self, Self::End | Self::Void)
+    pub(super) fn text(&self) -> &str {
+        match self {
+            Self::Next(text) | Self::Before(text) => text,
+            Self::End | Self::Void => "",
+        }
     }
 
     /// Its text, in bytes.
-    pub(super) const fn len(&self) -> usize {
-        match self {
-            Self::Next(text) | Self::Before(text) => text.len(),
-            Self::End | Self::Void => 0,
-        }
+    pub(super) fn len(&self) -> usize {
+        self.text().len()
     }
 }
 
@@ -78,14 +77,16 @@ impl fmt::Debug for Piece {
 /// What is not told yet of texts.
 pub(super) struct Emitting {
     secrets: Secrets,
-    /// By session, then by where it comes from; no text is empty.
+    /// By session, then by where it comes from.
     held: HashMap<SessionId, HashMap<Source, Held>>,
 }
 
-/// The end of what came.
+/// The end of what came, in which a secret may begin.
 #[derive(Default)]
 struct Held {
     text: String,
+    /// So many bytes of it were told: what comes behind them is not, if it is the rest of a secret.
+    told: usize,
     cleaner: Cleaner,
 }
 
@@ -109,7 +110,11 @@ impl Emitting {
         let session = &source.stream.session;
         let of_session = self.held.get_mut(session);
         let held = of_session.and_then(|held| held.remove(source)).unwrap_or_default();
-        let Held { mut text, mut cleaner } = held;
+        let Held {
+            mut text,
+            told,
+            mut cleaner,
+        } = held;
         match piece {
             Piece::Next(more) | Piece::Before(more) => cleaner.push(&more, &mut |clean| text.push_str(clean)),
             Piece::End => {}
@@ -121,26 +126,44 @@ impl Emitting {
             self.secrets.settled(&text)
         };
         let rest = text.split_off(settled);
-        if !rest.is_empty() {
-            let of_session = self.held.entry(session.clone()).or_default();
-            of_session.insert(source.clone(), Held { text: rest, cleaner });
+        if !is_last && (!rest.is_empty() || cleaner.goes_on()) {
+            // What people were told before, they were told as far as it is told at once.
+            let told = match is_new {
+                true => told.saturating_sub(settled),
+                false if rest.len() < PART => rest.len(),
+                false => 0,
+            };
+            let held = Held {
+                text: rest,
+                told,
+                cleaner,
+            };
+            self.held
+                .entry(session.clone())
+                .or_default()
+                .insert(source.clone(), held);
         }
-        let is_told = is_new && !text.is_empty();
-        is_told.then(|| self.secrets.without_secrets(&text).into_owned())
+        if !is_new {
+            return None;
+        }
+        let clean = self.secrets.without_secrets(&text);
+        let begun = &text[..told.min(text.len())];
+        let new = clean.strip_prefix(begun).unwrap_or(&clean);
+        (!new.is_empty()).then(|| new.to_owned())
     }
 
-    /// What is too short to be a part of a secret, before something else of this session is told.
+    /// What is too short to be a part of a secret that anybody could read, before something else of this session is told. It stays held: its rest is not told.
     pub(super) fn short(&mut self, session: &SessionId) -> Vec<EventKind> {
         let Some(held) = self.held.get_mut(session) else {
             return Vec::new();
         };
-        let short = held.extract_if(|_, held| held.text.len() < PART);
-        short.map(|(source, held)| source.event(held.text)).collect()
-    }
-
-    /// Pieces are missing: what comes next does not go on from what is held.
-    pub(super) fn forget_all(&mut self) {
-        self.held.clear();
+        let untold = held.iter_mut().filter_map(|(source, held)| {
+            let new = &held.text[held.told..];
+            let event = (1..PART).contains(&new.len()).then(|| source.event(new.to_owned()))?;
+            held.told = held.text.len();
+            Some(event)
+        });
+        untold.collect()
     }
 
     /// Nothing more comes of this session.
@@ -220,9 +243,51 @@ mod tests {
             assert_eq!(told.as_deref(), Some("so"));
             let told = EventKind::Emit { text: ends.to_owned() };
             assert_eq!(emitting.short(&session), vec![told; short]);
+            assert_eq!(emitting.short(&session), [], "once");
+            emitting.told(&of(1), Piece::Void);
         }
-        emitting.forget_all();
         assert_eq!(emitting.told(&of(1), Piece::End), None);
+    }
+
+    #[test]
+    fn of_a_secret_whose_first_signs_were_told_the_rest_is_not() {
+        for cut in 1..PART {
+            for size in [1, 2, 3, VALUE.len()] {
+                let mut emitting = emitting();
+                let session = of(1).stream.session;
+                let mut told = emitting
+                    .told(&of(1), Piece::Next(VALUE[..cut].to_owned()))
+                    .unwrap_or_default();
+                let rest = VALUE[cut..].to_owned() + "> and";
+                for piece in rest.as_bytes().chunks(size) {
+                    for event in emitting.short(&session) {
+                        let EventKind::Emit { text } = event else {
+                            panic!("{event:?}")
+                        };
+                        told.push_str(&text);
+                    }
+                    let piece = String::from_utf8(piece.to_vec()).expect("ASCII");
+                    told.extend(emitting.told(&of(1), Piece::Next(piece)));
+                }
+                told.extend(emitting.told(&of(1), Piece::End));
+                assert!(
+                    !told.contains(&VALUE[4..8]) && told.ends_with("[secret x]> and"),
+                    "{told}"
+                );
+            }
+        }
+        // What was told of a text that goes on otherwise is not told again.
+        let mut emitting = emitting();
+        emitting.told(&of(1), Piece::Next("so Kq".to_owned()));
+        assert_eq!(emitting.short(&of(1).stream.session).len(), 1);
+        assert_eq!(emitting.told(&of(1), Piece::Next("?".to_owned())).as_deref(), Some("?"));
+    }
+
+    #[test]
+    fn an_end_of_line_over_an_edge_is_one() {
+        let mut emitting = emitting();
+        let told = ["a\r", "\nb\r", "\r", "\nc"].map(|piece| emitting.told(&of(1), Piece::Next(piece.to_owned())));
+        assert_eq!(told.into_iter().flatten().collect::<String>(), "a\nb\n\nc");
     }
 
     #[test]

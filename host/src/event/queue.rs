@@ -52,16 +52,14 @@ struct Waiting {
     bytes: u64,
     missed: u64,
     over: bool,
-    /// Texts of which a piece was left out, each with the bytes behind it that are left out too: a secret may go on there.
-    broken: HashMap<Source, usize>,
+    /// Texts of which pieces were left out, each with the end of those: a secret may begin in it.
+    broken: HashMap<Source, String>,
 }
 
 /// What readers are told.
 #[derive(Debug, Clone)]
 enum Told {
     Event(RunEvent),
-    /// The notice that something is missing.
-    Missed(RunEvent),
     /// What comes of it is an event.
     Text {
         at_ms: u64,
@@ -186,10 +184,6 @@ impl EventReceiver {
                 }
                 self.next.push_back(event);
             }
-            Told::Missed(notice) => {
-                self.emitting.forget_all();
-                self.next.push_back(notice);
-            }
             Told::Text { at_ms, source, piece } => {
                 let text = self.emitting.told(&source, piece);
                 self.next.extend(text.map(|text| RunEvent {
@@ -210,43 +204,48 @@ impl Queue {
 
 impl Waiting {
     fn take_in(&mut self, told: &Told, cap: u64) {
-        if self.breaks(told) {
-            self.missed += 1;
-            return;
-        }
         let bytes = told.weight();
         let crowded = told.is_ephemeral() && self.told.len() >= EPHEMERAL;
         let full = self.bytes.saturating_add(bytes) > cap;
         if (crowded || full) && !told.is_last() {
             self.missed += 1;
-            if let Told::Text { source, .. } = told {
-                self.broken.insert(source.clone(), BEHIND);
-            }
+            self.breaks(told);
             return;
         }
         self.tell_missed(told);
-        self.bytes += bytes;
-        self.told.push_back(told.clone());
+        self.mend(told);
+        self.keep(told.clone());
     }
 
-    /// Whether a piece is left out as one before it was.
-    fn breaks(&mut self, told: &Told) -> bool {
+    fn keep(&mut self, told: Told) {
+        self.bytes += told.weight();
+        self.told.push_back(told);
+    }
+
+    /// Keeps the end of a text of which a piece is left out.
+    fn breaks(&mut self, told: &Told) {
+        if let Told::Text { source, piece, .. } = told {
+            let end = self.broken.entry(source.clone()).or_default();
+            end.push_str(piece.text());
+            let over = end.len().saturating_sub(BEHIND);
+            end.drain(..end.ceil_char_boundary(over));
+        }
+    }
+
+    /// Has a text of which pieces were left out go on from those, and from nothing before them.
+    fn mend(&mut self, told: &Told) {
         match told {
-            Told::Text { source, piece, .. } => {
-                let Some(behind) = self.broken.get_mut(source) else {
-                    return false;
-                };
-                match behind.checked_sub(piece.len()) {
-                    Some(left) if !piece.is_last() => *behind = left,
-                    _ => drop(self.broken.remove(source)),
+            Told::Text { at_ms, source, .. } => {
+                let Some(end) = self.broken.remove(source) else { return };
+                for piece in [Piece::Void, Piece::Before(end)] {
+                    let (at_ms, source) = (*at_ms, source.clone());
+                    self.keep(Told::Text { at_ms, source, piece });
                 }
-                true
             }
             Told::Event(event) if matches!(event.kind, EventKind::SessionEnded { .. }) => {
                 self.broken.retain(|source, _| source.stream.session != event.session);
-                false
             }
-            Told::Event(_) | Told::Missed(_) => false,
+            Told::Event(_) => {}
         }
     }
 
@@ -254,7 +253,7 @@ impl Waiting {
     fn tell_missed(&mut self, next: &Told) {
         if self.missed > 0 {
             let (at_ms, session) = match next {
-                Told::Event(event) | Told::Missed(event) => (event.at_ms, &event.session),
+                Told::Event(event) => (event.at_ms, &event.session),
                 Told::Text { at_ms, source, .. } => (*at_ms, &source.stream.session),
             };
             let run = &session.run;
@@ -267,9 +266,7 @@ impl Waiting {
                 session: run.root(),
                 kind: EventKind::Notice { message },
             };
-            let notice = Told::Missed(notice);
-            self.bytes += notice.weight();
-            self.told.push_back(notice);
+            self.keep(Told::Event(notice));
         }
     }
 
@@ -283,7 +280,7 @@ impl Waiting {
 impl Told {
     fn is_ephemeral(&self) -> bool {
         match self {
-            Self::Event(event) | Self::Missed(event) => event.kind.is_ephemeral(),
+            Self::Event(event) => event.kind.is_ephemeral(),
             Self::Text { source, .. } => source.op.is_some(),
         }
     }
@@ -295,7 +292,7 @@ impl Told {
     /// What it takes in memory.
     fn weight(&self) -> u64 {
         match self {
-            Self::Event(event) | Self::Missed(event) => weight(event),
+            Self::Event(event) => weight(event),
             Self::Text { piece, .. } => (FRAME + piece.len()) as u64,
         }
     }
@@ -392,21 +389,23 @@ mod tests {
         };
         let (first, rest) = VALUE.split_at(16);
         let long = "-".repeat(4 * FRAME) + first;
-        for piece in ["begun ", &long, rest, &"-".repeat(BEHIND), "goes on"] {
+        for piece in ["begun ", &long, &(rest.to_owned() + "> goes on")] {
             events.emit(&stream, Piece::Next(piece.to_owned()));
         }
+        let mut told = all(&mut reader);
         events.emit(&stream, Piece::End);
+        told.extend(all(&mut reader));
         let (mut text, mut notices) = (String::new(), Vec::new());
-        for kind in all(&mut reader) {
+        for kind in told {
             match kind {
                 EventKind::Emit { text: more } => text.push_str(&more),
                 EventKind::Notice { message } => notices.push(message),
                 other => panic!("{other:?}"),
             }
         }
-        assert_eq!(text, "begun goes on");
+        assert!(!text.contains(rest) && text.ends_with("[secret x]> goes on"), "{text}");
         assert!(
-            matches!(&notices[..], [one] if one.starts_with("3 events were missed here")),
+            matches!(&notices[..], [one] if one.starts_with("1 events were missed here")),
             "{notices:?}"
         );
     }

@@ -13,6 +13,11 @@ pub struct Cleaner {
 }
 
 impl Cleaner {
+    /// Whether what comes next hangs on what came last.
+    pub const fn goes_on(&self) -> bool {
+        self.after_return
+    }
+
     /// Hands out `text` in pieces, without control (except `\n` and `\t`), bidirectional and invisible characters;
     /// `\r\n` and a lone `\r` become `\n`.
     pub fn push(&mut self, text: &str, out: &mut impl FnMut(&str)) {
