@@ -159,7 +159,8 @@ impl Emitting {
         };
         let untold = held.iter_mut().filter_map(|(source, held)| {
             let new = &held.text[held.told..];
-            let event = (1..PART).contains(&new.len()).then(|| source.event(new.to_owned()))?;
+            let is_short = held.text.len() < PART && !new.is_empty();
+            let event = is_short.then(|| source.event(new.to_owned()))?;
             held.told = held.text.len();
             Some(event)
         });
