@@ -89,7 +89,7 @@ pub fn unescaped(bytes: &[u8]) -> Option<Vec<u8>> {
 }
 
 fn has_needless_escapes(bytes: &[u8]) -> bool {
-    bytes.windows(2).any(|pair| matches!(pair, b"\\u" | b"\\/"))
+    memchr::memchr_iter(b'\\', bytes).any(|at| matches!(bytes.get(at + 1), Some(b'u' | b'/')))
 }
 
 /// A piece of a text with escapes.
@@ -101,7 +101,8 @@ enum Piece<'a> {
 /// Takes a text apart at its escapes. A backslash that begins none is one of the bytes.
 fn unescape(bytes: &[u8], mut take: impl FnMut(Piece<'_>)) {
     let (mut from, mut at) = (0, 0);
-    while at < bytes.len() {
+    while let Some(next) = memchr::memchr(b'\\', &bytes[at..]) {
+        at += next;
         match escape(&bytes[at..]) {
             Some((c, length)) => {
                 take(Piece::Bytes(&bytes[from..at]));

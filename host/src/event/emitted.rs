@@ -1,6 +1,6 @@
-//! What agents emit and what models say, on its way to one reader: piece by piece as it comes, without secrets. The end of what came in which a secret may begin is told with what
-//! comes next, or before anything else that the agent does where it is too short to be a part of one. How long it is, and how long it takes to find out, hangs
-//! on less than a whole secret: so it is done where a reader reads, and no guest waits for it.
+//! What agents emit and what models say, on its way to one reader: piece by piece as it comes, without secrets. The end of what came in which a secret may
+//! begin is told with what comes next, or before anything else that the agent does where it is too short to be a part of one. How long it is, and how long
+//! it takes to find out, hangs on less than a whole secret: so it is done where a reader reads, and no guest waits for it.
 
 use std::collections::HashMap;
 use std::fmt;

@@ -368,7 +368,7 @@ impl Operation for Box<Complete> {
         let spare = |used: &llm::Usage| self.lost.cover(ledger, account, charge(used, 0));
         let deadline = Instant::now() + Duration::from_millis(guest.session.run.limits.llm_total);
         // What the session's own deadline does not leave the time for is not waited for: so its agent can still tell what it has.
-        let worth_until = guest.session.deadline().map_or(deadline, |at| at.min(deadline));
+        let worth_until = guest.session.deadline().unwrap_or(deadline);
         let cancel = &under.cancel;
         let ended = crate::llm::complete(&model, &request, &tell, &spare, cancel, deadline, worth_until).await;
         events.completion(&guest.stream, &op, Piece::End);

@@ -168,6 +168,7 @@ impl Host {
             spec,
             standing: removable(spec, structure.is_none()),
             structure,
+            now_ms: now_ms(),
         };
         let mut damage = Damage::default();
         if spec.dry_run {
@@ -191,6 +192,8 @@ struct Prune<'s> {
     standing: Vec<Standing>,
     /// What is wrong with the database's structure.
     structure: Option<String>,
+    /// When it began, in milliseconds since 1970: runs are as old as they were then.
+    now_ms: u64,
 }
 
 /// How runs stand that may go. In a database whose structure is not whole one may seem damaged that is not: then none goes for that.
@@ -247,7 +250,7 @@ impl Prune<'_> {
         match &self.structure {
             None if wanted => return damage.around(self.store.read_through()),
             Some(what) if wanted => damage.around(Err(StoreError::Corrupt {
-                path: self.store.dir().join("hermes.db"),
+                path: self.store.database(),
                 what: format!(
                     "SQLite's check says \"{what}\", and so a run may seem damaged that is whole: none is removed for that, and no plugin's bytes; \
                      hermes-host resume RUN --accept-loss mends an index, hermes-host export RUN copies what can be read"
@@ -261,10 +264,9 @@ impl Prune<'_> {
     /// How this run stands, where it is one that is meant.
     fn meant(&self, run: &Prunable) -> Option<Standing> {
         let stands = Standing::of(run).filter(|stands| self.standing.contains(stands))?;
-        let now_ms = now_ms();
         let is_old = |age: Duration| {
             let age = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
-            run.changed_ms.is_some_and(|at| now_ms.saturating_sub(at) >= age)
+            run.changed_ms.is_some_and(|at| self.now_ms.saturating_sub(at) >= age)
         };
         self.spec.older_than.is_none_or(is_old).then_some(stands)
     }

@@ -43,7 +43,7 @@ mod write;
 mod tests;
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -198,6 +198,11 @@ impl Store {
     /// The folder that it was opened in.
     pub fn dir(&self) -> &Path {
         &self.0.files.dir
+    }
+
+    /// Its database.
+    pub fn database(&self) -> PathBuf {
+        self.0.files.database()
     }
 
     /// Whether a folder holds a store: its database, and the folders beside it.

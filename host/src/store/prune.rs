@@ -188,8 +188,8 @@ impl Store {
         Ok(runs)
     }
 
-    /// The same, all of those read that nobody owns and that have an anchor: one of which something is not what was written is damaged. This tells of a run alone where
-    /// [`Store::structure`] has found nothing wrong; else an index or a page may hide what is whole.
+    /// The same, all of those read that nobody owns and that have an anchor: one of which something is not what was written is damaged. This tells of a run
+    /// alone where [`Store::structure`] has found nothing wrong; else an index or a page may hide what is whole.
     ///
     /// # Errors
     /// [`StoreError::Io`] where any read failed, as that tells of no run; other failures of the disk.
@@ -267,10 +267,10 @@ impl Store {
         })
     }
 
-    /// That no page of the database belongs to two rows, before any is removed. All of the database is read for it.
+    /// That no page of the database belongs to two rows, and that all rows are in their order, before any is removed. All of the database is read for it.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`] where a page belongs to two; failures of the disk.
+    /// [`StoreError::Corrupt`] where a page belongs to two, or rows are out of order; failures of the disk.
     pub async fn pages_are_apart(&self) -> Result<(), StoreError> {
         self.apart(none_is_shared).await
     }
