@@ -596,7 +596,7 @@ fn keys_are_nowhere() {
                 .arg(program.to_string())
                 .output()
                 .expect(0);
-            assert!(output.stdout.contains("[key]"), "{form}: {}", output.stdout);
+            assert!(output.stdout.contains("[secret test]"), "{form}: {}", output.stdout);
         }
         let requests = server.requests();
         assert_eq!((requests.len(), server.surplus()), (turns.len() * forms.len(), 0));
@@ -612,7 +612,7 @@ fn keys_are_nowhere() {
             );
         }
         let last = requests.last().unwrap().body.to_string();
-        assert!(last.matches("the key is [key]").count() >= 4, "{last}");
+        assert!(last.matches("the key is [secret test]").count() >= 4, "{last}");
         let shown = home
             .host()
             .args(["config", "show"])

@@ -10,7 +10,7 @@ use hermes_tests::child::{ChildSpec, inside, join};
 use hermes_tests::clean::html;
 use hermes_tests::home::{KEY, KEY_VARIABLE};
 use hermes_tests::interrupted::{resumed, stopped};
-use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
+use hermes_tests::model::{Delivery, Fault, Format, ModelServer, Script, Turn};
 use hermes_tests::output::{in_call, message, refusal};
 use hermes_tests::program::{ask, said, steps};
 use hermes_tests::site::{Asked, Site, answer, authority, moved, ok};
@@ -1504,4 +1504,37 @@ fn on_a_terminal_a_secret_is_typed_and_not_shown() {
     let (screen, code) = terminal.finish();
     assert_eq!(code, Some(130), "{screen}");
     assert_eq!(fs::read_to_string(home.path().join("host/secrets.json")).unwrap(), kept);
+}
+
+#[test]
+fn what_a_model_says_of_a_secret_is_nowhere() {
+    let said = format!("it is {}", forms().join(" or "));
+    let call = json!({ "text": said }).to_string();
+    let tells = Turn::text(&said)
+        .thinking(&said, "c2lnbmVk")
+        .and_call("call_1", "echo", &call);
+    let turns = [tells.clone(), tells.sent(Delivery::Fragments), Turn::text(&said)];
+    let program = json!({ "steps": [{ "do": "agent", "user": "Tell me.", "turns": 5 }] });
+    for format in [Format::OpenAi, Format::Anthropic] {
+        let server = ModelServer::start(turns.to_vec());
+        let home = Home::with_model(&server, format);
+        set(&home, "x", CANARY, &[]).expect(0);
+        let host = home.host().arg("--tool").arg(guests::built("pure-echo"));
+        let host = host
+            .args(["--output", "events", "--plugin"])
+            .arg(guests::built("probe"));
+        let output = host.arg(program.to_string()).output().expect(0);
+        // The guest sends on what it was given, which a request with the secret in it could not be.
+        let requests = server.requests();
+        assert_eq!((requests.len(), server.surplus()), (turns.len(), 0));
+        let last = requests.last().unwrap().body.to_string();
+        assert!(last.matches("it is [secret x] or [secret x]").count() >= 4, "{last}");
+        assert!(!last.contains(CANARY), "{last}");
+        let run = home.newest_run();
+        let shown = home.shown(&run);
+        assert!(shown.to_string().contains("[secret x]"), "{shown}");
+        let replayed = home.host().args(["replay", &run]).output().expect(0);
+        assert_kept(&home, &[&output, &replayed]);
+        is_well(&home);
+    }
 }

@@ -354,6 +354,7 @@ impl Operation for Box<Complete> {
             },
             mark: Some(prompt_mark(&guest.session)),
             idempotency_key: format!("{}-{}-{op}", guest.session.id, guest.stream.attempt),
+            secrets: guest.session.run.secrets.clone(),
         };
         let (session, events) = (&guest.session, &guest.session.run.events);
         let tell = |delta: Delta| match delta {

@@ -128,7 +128,7 @@ impl Tries<'_> {
             let body = serde_json::to_vec(&body).expect("a JSON value can be written");
             self.tries += 1;
             let mut attempt = Box::new(Attempt::new(self.endpoint));
-            let work = attempt.run(self.endpoint, body, &self.request.idempotency_key, tell);
+            let work = attempt.run(self.endpoint, body, self.request, tell);
             let ended = self.clock.within(Box::pin(work)).await;
             let shown = attempt.was_shown();
             self.sent |= attempt.was_sent();
@@ -136,7 +136,7 @@ impl Tries<'_> {
             let broken = attempt.charged(estimate::input_estimate(self.request), End::Broken);
             let whole = attempt.charged(estimate::input_estimate(self.request), End::Whole);
             let fault = match ended {
-                Ok(Ok(())) => match attempt.finish(self.endpoint) {
+                Ok(Ok(())) => match attempt.finish(&self.request.secrets) {
                     Ok(answer) => {
                         permit.succeeded();
                         return Ok(self.reply(answer, whole));

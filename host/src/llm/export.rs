@@ -8,6 +8,7 @@ use super::{anthropic, openai};
 use crate::bindings::{llm, types};
 use crate::config::model::ProviderKind;
 use crate::error::Refusal;
+use crate::scrub::Secrets;
 
 /// Whose form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +42,7 @@ pub fn conversation(
         },
         mark: None,
         idempotency_key: String::new(),
+        secrets: Secrets::none(),
     };
     let owner = |kind| Owner {
         kind,

@@ -34,7 +34,6 @@ mod special;
 mod sse;
 mod transport;
 mod usage;
-mod veil;
 
 pub use catalogue::{Catalogue, Env, ModelError, SCRIPTED, keys};
 pub use complete::complete;

@@ -2,9 +2,10 @@
 
 use crate::bindings::{llm, types};
 use crate::error::{Dimension, Refusal};
+use crate::scrub::Secrets;
 
 /// One completion to make. Cheap to keep for a second try: nothing in it changes.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Request {
     /// The conversation, as the guest gave it.
     pub messages: Vec<llm::Message>,
@@ -20,6 +21,8 @@ pub struct Request {
     pub mark: Option<String>,
     /// The same for every try of this completion, also after a restart of the host.
     pub idempotency_key: String,
+    /// What is taken out of whatever the provider says, its errors too.
+    pub secrets: Secrets,
 }
 
 /// A stable name of a completion: what a script goes by.
@@ -125,6 +128,7 @@ pub(super) mod tests {
             },
             mark: None,
             idempotency_key: "key-1".into(),
+            secrets: Secrets::none(),
         }
     }
 

@@ -16,6 +16,7 @@ use crate::config::model::ModelsConfig;
 use crate::limits::Limits;
 use crate::llm::history::tests::user;
 use crate::llm::request::tests::request;
+use crate::scrub::Secrets;
 
 /// One answer of the server, to one request on a connection of its own.
 #[derive(Clone)]
@@ -179,19 +180,14 @@ async fn ask(kind: &str, plays: Vec<Play>, limits: &Limits) -> Seen {
 }
 
 async fn ask_model(model: &Model, cancel: &CancellationToken) -> (Result<Reply, Failure>, Vec<Delta>) {
+    ask_for(model, &request(vec![user("hello")]), cancel).await
+}
+
+async fn ask_for(model: &Model, request: &Request, cancel: &CancellationToken) -> (Result<Reply, Failure>, Vec<Delta>) {
     let deltas = Mutex::new(Vec::new());
     let tell = |delta: Delta| deltas.lock().expect("not poisoned").push(delta);
     let deadline = Instant::now() + Duration::from_secs(60);
-    let end = complete(
-        model,
-        &request(vec![user("hello")]),
-        &tell,
-        &|_| Ok(()),
-        cancel,
-        deadline,
-        deadline,
-    )
-    .await;
+    let end = complete(model, request, &tell, &|_| Ok(()), cancel, deadline, deadline).await;
     (end, deltas.into_inner().expect("not poisoned"))
 }
 
@@ -552,23 +548,28 @@ async fn a_key_in_a_reply_reaches_nobody() {
     events.extend(done());
     let server = serve(vec![Play::Whole(stream(&events))]).await;
     let model = model_with_key("openai", &server.base_url, key, &Limits::default());
-    let (end, deltas) = ask_model(&model, &CancellationToken::new()).await;
+    let request = Request {
+        secrets: Secrets::and_keys([], [("maker".to_owned(), key.to_owned())]),
+        ..request(vec![user("hello")])
+    };
+    let (end, _) = ask_for(&model, &request, &CancellationToken::new()).await;
     assert!(
         server.requests.lock().expect("not poisoned")[0].contains(key),
         "the provider gets it"
     );
-    let shown: String = deltas
-        .iter()
-        .map(|delta| match delta {
-            Delta::Text(text) | Delta::Reasoning(text) => text.as_str(),
-            Delta::Restarted { .. } => "restarted",
-        })
-        .collect();
-    assert_eq!(shown, "[key]it is [key].");
     let completion = end.expect("answered").completion;
     assert!(!format!("{completion:?}").contains("sk-secret"), "{completion:?}");
-    assert_eq!(completion.parts[0], Part::Reasoning("[key]".into()));
-    assert!(matches!(&completion.parts[3], Part::ToolCall(call) if call.arguments == r#"{"x":"[key]"}"#));
+    assert_eq!(completion.parts[0], Part::Reasoning("[secret maker]".into()));
+    assert!(matches!(&completion.parts[3], Part::ToolCall(call) if call.arguments == r#"{"x":"[secret maker]"}"#));
+    let words = error("400 Bad Request", "", "invalid_request", &format!("bad {key}"));
+    let server = serve(vec![words]).await;
+    let model = model_with_key("openai", &server.base_url, key, &Limits::default());
+    let (end, _) = ask_for(&model, &request, &CancellationToken::new()).await;
+    let message = end.expect_err("refused").refusal.message;
+    assert!(
+        message.contains("bad [secret maker]") && !message.contains(key),
+        "{message}"
+    );
 }
 
 #[tokio::test]

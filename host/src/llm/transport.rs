@@ -12,11 +12,12 @@ use super::draft::too_large;
 use super::fault::{Fault, StatusFault};
 use super::protocol::{Answer, Decode, Tell, error_in, parse};
 use super::provider::Endpoint;
+use super::request::Request;
 use super::retry::retry_after;
 use super::sse::{Parser, TooLong};
 use super::usage::{Charged, End};
-use super::veil::Veil;
 use crate::error::Refusal;
+use crate::scrub::Secrets;
 
 /// Bytes of the stream for each byte that counts against `limits.reply`: an event of one token has about 200 bytes of
 /// framing around 4 to 8 bytes of text.
@@ -79,20 +80,17 @@ impl Attempt {
         }
     }
 
-    /// Sends `body` and reads the answer; what `tell` hears is without the provider's key. The clock of the first byte runs
-    /// since [`Self::new`].
+    /// Sends `body` and reads the answer. What `tell` hears is as the provider says it; a fault is without the secrets of `request`. The clock of the first
+    /// byte runs since [`Self::new`].
     pub(super) async fn run(
         &mut self,
         endpoint: &Endpoint,
         body: Vec<u8>,
-        idempotency_key: &str,
+        request: &Request,
         tell: &Tell<'_>,
     ) -> Result<(), Fault> {
-        let veil = Veil::new(endpoint.key.as_ref(), tell);
-        let told = |delta| veil.tell(delta);
-        let ended = self.exchange(endpoint, body, idempotency_key, &told).await;
-        veil.end();
-        ended.map_err(|fault| redacted(fault, endpoint))
+        let ended = self.exchange(endpoint, body, &request.idempotency_key, tell).await;
+        ended.map_err(|fault| redacted(fault, endpoint, &request.secrets))
     }
 
     async fn exchange(
@@ -123,13 +121,9 @@ impl Attempt {
         self.answer(response, endpoint, tell).await
     }
 
-    /// The whole answer, once [`Self::run`] has read it, without the provider's key.
-    pub(super) fn finish(self, endpoint: &Endpoint) -> Result<Answer, Fault> {
-        let answer = self.decoder.finish()?;
-        Ok(match &endpoint.key {
-            Some(key) => answer.cleaned(|text| key.conceal(text)),
-            None => answer,
-        })
+    /// The whole answer, once [`Self::run`] has read it, without these secrets.
+    pub(super) fn finish(self, secrets: &Secrets) -> Result<Answer, Fault> {
+        Ok(self.decoder.finish()?.cleaned(|text| secrets.conceal_text(text)))
     }
 
     fn unanswered(&mut self, error: reqwest::Error, endpoint: &Endpoint) -> Fault {
@@ -274,7 +268,7 @@ async fn error_of(mut response: Response, endpoint: &Endpoint) -> Fault {
     };
     // The status alone says enough if the words don't come.
     let _ = timeout(Duration::from_millis(endpoint.limits.llm_idle.min(5_000)), read).await;
-    let text = endpoint.redact(&String::from_utf8_lossy(&body));
+    let text = String::from_utf8_lossy(&body).into_owned();
     let fault = serde_json::from_str(&text)
         .ok()
         .and_then(|body| error_in(&body, status));
@@ -305,13 +299,15 @@ fn nothing_there(endpoint: &Endpoint) -> Fault {
     )))
 }
 
-fn redacted(fault: Fault, endpoint: &Endpoint) -> Fault {
+fn redacted(fault: Fault, endpoint: &Endpoint, secrets: &Secrets) -> Fault {
+    let redacted = |text: &str| endpoint.redact(&secrets.redact(text));
     match fault {
         Fault::Status(status) => Fault::Status(StatusFault {
-            message: endpoint.redact(&status.message),
+            message: redacted(&status.message),
+            code: redacted(&status.code),
             ..status
         }),
-        Fault::Broken(why) => Fault::Broken(crate::text::line(&endpoint.redact(&why), 300)),
+        Fault::Broken(why) => Fault::Broken(crate::text::line(&redacted(&why), 300)),
         other => other,
     }
 }

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use serde_json::Value;
+
 use super::secret::{Match, SPAN, View};
 use super::secrets::{Known, Secrets};
 use super::through;
@@ -91,6 +93,42 @@ impl Secrets {
     /// `bytes` with a placeholder for each stretch that is a secret.
     pub fn conceal<'a>(&self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
         self.concealed(bytes, bytes.len(), usize::MAX).bytes
+    }
+
+    /// `text` with a placeholder for each stretch that is a secret; also for one that whoever reads JSON would find in it. What was JSON is JSON still, where
+    /// the secrets stand within strings.
+    pub fn conceal_text(&self, text: String) -> String {
+        let concealed = self.concealed_text(&json::plain(&text));
+        concealed.unwrap_or(text)
+    }
+
+    /// None where there is no secret in it.
+    fn concealed_text(&self, text: &str) -> Option<String> {
+        let Cow::Owned(concealed) = self.conceal(text.as_bytes()) else {
+            return None;
+        };
+        // A placeholder may begin in the middle of an escape: each string by itself has none.
+        let in_strings = serde_json::from_str(text)
+            .ok()
+            .map(|value| self.in_strings(value).to_string());
+        let is_clean = |text: &String| self.find(text.as_bytes()).is_none();
+        let concealed = || String::from_utf8_lossy(&concealed).into_owned();
+        Some(in_strings.filter(is_clean).unwrap_or_else(concealed))
+    }
+
+    /// The same with each of its strings without secrets.
+    fn in_strings(&self, value: Value) -> Value {
+        match value {
+            Value::String(text) => Value::String(self.conceal_text(text)),
+            Value::Array(items) => items.into_iter().map(|item| self.in_strings(item)).collect(),
+            Value::Object(fields) => {
+                let fields = fields.into_iter();
+                fields
+                    .map(|(key, value)| (self.conceal_text(key), self.in_strings(value)))
+                    .collect()
+            }
+            other => other,
+        }
     }
 
     /// The first `settled` of `bytes`, and of these `most`, with a placeholder for each stretch that is a secret, also for one that goes on behind them: with
@@ -218,6 +256,23 @@ mod tests {
         let text = [b"\xff\x00<", VALUE.as_bytes(), b">\xfe", hex(VALUE).as_bytes(), b"\0"].concat();
         assert_eq!(&*secrets().conceal(&text), b"\xff\x00<[secret x]>\xfe[secret x]\0");
         assert_eq!(secrets().find(&text), Some(Known::Secret("x")));
+    }
+
+    #[test]
+    fn json_without_secrets_is_json() {
+        let conceal = |text: &str| secrets().conceal_text(text.to_owned());
+        let untouched = r#"{"b": "\/", "a":1}"#;
+        assert_eq!(conceal(untouched), untouched);
+        let escaped: String = VALUE.bytes().map(|byte| format!("\\u00{byte:02x}")).collect();
+        let inner = serde_json::json!({ "x": escaped, VALUE: [format!("<{VALUE}>"), 1] }).to_string();
+        let clean = r#"{"x":"[secret x]","[secret x]":["<[secret x]>",1]}"#;
+        assert_eq!(conceal(&inner), clean);
+        let outer = serde_json::json!({ "inner": inner }).to_string();
+        assert_eq!(conceal(&outer), serde_json::json!({ "inner": clean }).to_string());
+        assert_eq!(conceal(&format!("it is {escaped}")), "it is [secret x]");
+        assert_eq!(conceal(&format!("{{{VALUE}")), "{[secret x]");
+        let digits = Secrets::new([("pin".to_owned(), "7046182935".to_owned())]);
+        assert_eq!(digits.conceal_text("[7046182935]".to_owned()), "[[secret pin]]");
     }
 
     #[test]
