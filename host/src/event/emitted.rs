@@ -7,7 +7,7 @@ use std::fmt;
 
 use super::EventKind;
 use crate::ids::{SessionId, StreamId};
-use crate::scrub::{Cleaner, Secrets};
+use crate::scrub::{Coming, Secrets};
 
 /// So many bytes may be a part of a secret. What is shorter is told before what the agent does next: most words end as some form of a secret begins.
 const PART: usize = 4;
@@ -81,13 +81,17 @@ pub(super) struct Emitting {
     held: HashMap<SessionId, HashMap<Source, Held>>,
 }
 
-/// The end of what came, in which a secret may begin.
+/// A text that goes on.
 #[derive(Default)]
 struct Held {
-    text: String,
-    /// So many bytes of it were told: what comes behind them is not, if it is the rest of a secret.
+    /// The number of its next piece.
+    next: u32,
+    /// Its end, in which a secret may begin.
+    coming: Coming,
+    /// So many bytes of that were told: what comes behind them is not, if it is the rest of a secret.
     told: usize,
-    cleaner: Cleaner,
+    /// So many bytes are left out before more of it is told, as a piece before them is missing: they may be the rest of a secret.
+    left_out: usize,
 }
 
 impl fmt::Debug for Emitting {
@@ -104,52 +108,47 @@ impl Emitting {
         }
     }
 
-    /// What is told when this piece comes: none where that is nothing.
-    pub(super) fn told(&mut self, source: &Source, piece: Piece) -> Option<String> {
-        let (is_new, is_last) = (!matches!(piece, Piece::Before(_)), piece == Piece::End);
-        let session = &source.stream.session;
-        let of_session = self.held.get_mut(session);
-        let held = of_session.and_then(|held| held.remove(source)).unwrap_or_default();
-        let Held {
-            mut text,
-            told,
-            mut cleaner,
-        } = held;
+    /// What is told when this piece comes, the one with this number of its text: none where that is nothing.
+    pub(super) fn told(&mut self, source: &Source, number: u32, piece: Piece) -> Option<String> {
+        let secrets = &self.secrets;
+        let of_session = self.held.entry(source.stream.session.clone()).or_default();
+        let held = of_session.entry(source.clone()).or_default();
+        if number != held.next {
+            *held = Held {
+                left_out: if number == 0 { 0 } else { secrets.longest() },
+                ..Held::default()
+            };
+        }
+        held.next = number.saturating_add(1);
         match piece {
-            Piece::Next(more) | Piece::Before(more) => cleaner.push(&more, &mut |clean| text.push_str(clean)),
-            Piece::End => {}
-            Piece::Void => return None,
+            Piece::Next(more) => {
+                let more = held.leave_out(secrets, &more);
+                let begun = held.begun().to_owned();
+                let hidden = held.coming.open() - held.coming.visible().len();
+                held.coming.add(more);
+                let (open, new) = (held.coming.open(), held.coming.decide_settled(secrets));
+                let decided = open - held.coming.open();
+                held.told = begun.len().saturating_sub(decided.saturating_sub(hidden));
+                untold(new, &begun[..begun.len() - held.told])
+            }
+            Piece::Before(more) => {
+                held.coming.add(&more);
+                // People were told of it as far as it is told at once.
+                drop(held.coming.decide_settled(secrets));
+                held.told = held.short().len();
+                None
+            }
+            Piece::Void => {
+                held.coming = Coming::default();
+                held.told = 0;
+                None
+            }
+            Piece::End => {
+                let held = of_session.remove(source)?;
+                let begun = held.begun().to_owned();
+                untold(held.coming.finish(secrets), &begun)
+            }
         }
-        let settled = if is_last {
-            text.len()
-        } else {
-            self.secrets.settled(&text)
-        };
-        let rest = text.split_off(settled);
-        if !is_last && (!rest.is_empty() || cleaner.goes_on()) {
-            // What people were told before, they were told as far as it is told at once.
-            let told = match is_new {
-                true => told.saturating_sub(settled),
-                false if rest.len() < PART => rest.len(),
-                false => 0,
-            };
-            let held = Held {
-                text: rest,
-                told,
-                cleaner,
-            };
-            self.held
-                .entry(session.clone())
-                .or_default()
-                .insert(source.clone(), held);
-        }
-        if !is_new {
-            return None;
-        }
-        let clean = self.secrets.without_secrets(&text);
-        let begun = &text[..told.min(text.len())];
-        let new = clean.strip_prefix(begun).unwrap_or(&clean);
-        (!new.is_empty()).then(|| new.to_owned())
     }
 
     /// What is too short to be a part of a secret that anybody could read, before something else of this session is told. It stays held: its rest is not told.
@@ -158,11 +157,10 @@ impl Emitting {
             return Vec::new();
         };
         let untold = held.iter_mut().filter_map(|(source, held)| {
-            let new = &held.text[held.told..];
-            let is_short = held.text.len() < PART && !new.is_empty();
-            let event = is_short.then(|| source.event(new.to_owned()))?;
-            held.told = held.text.len();
-            Some(event)
+            let short = held.short();
+            let new = short.get(held.told..).filter(|new| !new.is_empty())?.to_owned();
+            held.told = short.len();
+            Some(source.event(new))
         });
         untold.collect()
     }
@@ -171,6 +169,39 @@ impl Emitting {
     pub(super) fn forget(&mut self, session: &SessionId) {
         self.held.remove(session);
     }
+}
+
+impl Held {
+    /// What is open of it, where that is too short to be a part of a secret.
+    fn short(&self) -> &str {
+        match self.coming.open() < PART {
+            true => self.coming.visible(),
+            false => "",
+        }
+    }
+
+    /// What was told of what is open.
+    fn begun(&self) -> &str {
+        let visible = self.coming.visible();
+        &visible[..visible.floor_char_boundary(self.told)]
+    }
+
+    /// Takes what is left out of the next piece: a secret may begin in it all the same. Gives the rest.
+    fn leave_out<'a>(&mut self, secrets: &Secrets, piece: &'a str) -> &'a str {
+        if self.left_out == 0 {
+            return piece;
+        }
+        let (added, rest) = self.coming.add_first(piece, self.left_out);
+        self.left_out = self.left_out.saturating_sub(added);
+        drop(self.coming.decide_settled(secrets));
+        rest
+    }
+}
+
+/// A text without what was told of its beginning, where it has that: none where nothing is left.
+fn untold(text: String, begun: &str) -> Option<String> {
+    let new = text.strip_prefix(begun).unwrap_or(&text);
+    (!new.is_empty()).then(|| new.to_owned())
 }
 
 #[cfg(test)]
@@ -189,8 +220,25 @@ mod tests {
         Source { stream, op: None }
     }
 
-    fn emitting() -> Emitting {
-        Emitting::new(Secrets::new([("x".to_owned(), VALUE.to_owned())]))
+    /// A reader, and how many pieces it was given of each text.
+    struct Reads(Emitting, HashMap<Source, u32>);
+
+    impl Reads {
+        /// The next piece, which it does not miss.
+        fn told(&mut self, source: &Source, piece: Piece) -> Option<String> {
+            let is_last = piece == Piece::End;
+            let next = self.1.entry(source.clone()).or_default();
+            let number = std::mem::replace(next, *next + 1);
+            if is_last {
+                self.1.remove(source);
+            }
+            self.0.told(source, number, piece)
+        }
+    }
+
+    fn emitting() -> Reads {
+        let secrets = Secrets::new([("x".to_owned(), VALUE.to_owned())]);
+        Reads(Emitting::new(secrets), HashMap::new())
     }
 
     #[test]
@@ -213,8 +261,8 @@ mod tests {
         assert_eq!(told(1, Piece::Void), None);
         assert_eq!(told(1, next(b)).as_deref(), Some(b));
         assert_eq!(told(1, Piece::End), None);
-        let held = emitting.held.remove(&of(1).stream.session);
-        assert!(held.is_some_and(|held| held.is_empty()) && emitting.held.is_empty());
+        let held = emitting.0.held.remove(&of(1).stream.session);
+        assert!(held.is_some_and(|held| held.is_empty()) && emitting.0.held.is_empty());
     }
 
     #[test]
@@ -243,8 +291,8 @@ mod tests {
             let told = emitting.told(&of(1), Piece::Next(format!("so{ends}")));
             assert_eq!(told.as_deref(), Some("so"));
             let told = EventKind::Emit { text: ends.to_owned() };
-            assert_eq!(emitting.short(&session), vec![told; short]);
-            assert_eq!(emitting.short(&session), [], "once");
+            assert_eq!(emitting.0.short(&session), vec![told; short]);
+            assert_eq!(emitting.0.short(&session), [], "once");
             emitting.told(&of(1), Piece::Void);
         }
         assert_eq!(emitting.told(&of(1), Piece::End), None);
@@ -261,7 +309,7 @@ mod tests {
                     .unwrap_or_default();
                 let rest = VALUE[cut..].to_owned() + "> and";
                 for piece in rest.as_bytes().chunks(size) {
-                    for event in emitting.short(&session) {
+                    for event in emitting.0.short(&session) {
                         let EventKind::Emit { text } = event else {
                             panic!("{event:?}")
                         };
@@ -280,7 +328,7 @@ mod tests {
         // What was told of a text that goes on otherwise is not told again.
         let mut emitting = emitting();
         emitting.told(&of(1), Piece::Next("so Kq".to_owned()));
-        assert_eq!(emitting.short(&of(1).stream.session).len(), 1);
+        assert_eq!(emitting.0.short(&of(1).stream.session).len(), 1);
         assert_eq!(emitting.told(&of(1), Piece::Next("?".to_owned())).as_deref(), Some("?"));
     }
 
@@ -300,7 +348,33 @@ mod tests {
         let told = emitting.told(&of(1), Piece::Next(format!("{b}>")));
         assert_eq!(told.as_deref(), Some("[secret x]>"));
         emitting.told(&of(1), Piece::Next(a.to_owned()));
-        emitting.forget(&of(1).stream.session);
+        emitting.0.forget(&of(1).stream.session);
         assert_eq!(emitting.told(&of(1), Piece::End), None);
+    }
+
+    #[test]
+    fn of_a_long_secret_in_pieces_nothing_is_told() {
+        let long: String = (0..300_u32)
+            .map(|n| char::from(b'a' + u8::try_from(n * n % 23 + n % 3).unwrap_or(0)))
+            .collect();
+        for size in [8, 16, 127] {
+            let mut emitting = Emitting::new(Secrets::new([("x".to_owned(), long.clone())]));
+            let pieces = long
+                .as_bytes()
+                .chunks(size)
+                .map(|piece| String::from_utf8_lossy(piece).into_owned());
+            let mut told = String::new();
+            for (number, piece) in (0..).zip(pieces.map(Piece::Next).chain([Piece::End])) {
+                told.extend(emitting.told(&of(1), number, piece));
+                // Something else is told between them.
+                for event in emitting.short(&of(1).stream.session) {
+                    assert!(
+                        matches!(&event, EventKind::Emit { text } if text.len() < PART),
+                        "{event:?}"
+                    );
+                }
+            }
+            assert_eq!(told, "[secret x]", "{size}");
+        }
     }
 }

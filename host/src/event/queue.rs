@@ -10,7 +10,7 @@ use super::emitted::{Emitting, Piece, Source};
 use super::{EventKind, RunEvent, now_ms};
 use crate::ids::{SessionId, StreamId};
 use crate::limits::Limits;
-use crate::scrub::{BEHIND, Secrets};
+use crate::scrub::Secrets;
 
 /// Events that a reader may be behind before it gets no more of what it can do without.
 const EPHEMERAL: usize = 16 * 1024;
@@ -26,6 +26,8 @@ pub struct Events(Arc<Readers>);
 struct Readers {
     cap: u64,
     secrets: Secrets,
+    /// The numbers of the next pieces of texts. What is numbered under this lock is told under it, in that order.
+    numbers: Mutex<HashMap<SessionId, HashMap<Source, u32>>>,
     queues: Mutex<Vec<Weak<Queue>>>,
 }
 
@@ -52,8 +54,6 @@ struct Waiting {
     bytes: u64,
     missed: u64,
     over: bool,
-    /// Texts of which pieces were left out, each with the end of those: a secret may begin in it.
-    broken: HashMap<Source, String>,
 }
 
 /// What readers are told.
@@ -64,6 +64,8 @@ enum Told {
     Text {
         at_ms: u64,
         source: Source,
+        /// Which piece of this text it is, from 0: a reader sees where one was left out.
+        number: u32,
         piece: Piece,
     },
 }
@@ -74,6 +76,7 @@ impl Events {
         Self(Arc::new(Readers {
             cap: limits.events,
             secrets: secrets.clone(),
+            numbers: Mutex::default(),
             queues: Mutex::default(),
         }))
     }
@@ -86,6 +89,9 @@ impl Events {
             kind,
         };
         tracing::debug!(session = %event.session, event = ?event.kind, "event");
+        if matches!(event.kind, EventKind::SessionEnded { .. }) {
+            self.0.numbers().remove(&event.session);
+        }
         self.0.tell(&Told::Event(event));
     }
 
@@ -103,9 +109,27 @@ impl Events {
         let what = if op.is_some() { "CompletionText" } else { "Emit" };
         tracing::debug!(session = %stream.session, event = %format_args!("{what} of {} bytes", piece.len()), "event");
         let stream = stream.clone();
+        let source = Source { stream, op };
+        let mut numbers = self.0.numbers();
+        let of_session = numbers.entry(source.stream.session.clone()).or_default();
+        let number = match of_session.get_mut(&source) {
+            Some(next) => {
+                *next = next.saturating_add(1);
+                *next
+            }
+            None if piece == Piece::End => return,
+            None => {
+                of_session.insert(source.clone(), 0);
+                0
+            }
+        };
+        if piece == Piece::End {
+            of_session.remove(&source);
+        }
         self.0.tell(&Told::Text {
             at_ms: now_ms(),
-            source: Source { stream, op },
+            source,
+            number,
             piece,
         });
     }
@@ -131,6 +155,10 @@ impl Readers {
             queue.more.notify_one();
             true
         });
+    }
+
+    fn numbers(&self) -> MutexGuard<'_, HashMap<SessionId, HashMap<Source, u32>>> {
+        self.numbers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn queues(&self) -> MutexGuard<'_, Vec<Weak<Queue>>> {
@@ -184,8 +212,13 @@ impl EventReceiver {
                 }
                 self.next.push_back(event);
             }
-            Told::Text { at_ms, source, piece } => {
-                let text = self.emitting.told(&source, piece);
+            Told::Text {
+                at_ms,
+                source,
+                number,
+                piece,
+            } => {
+                let text = self.emitting.told(&source, number, piece);
                 self.next.extend(text.map(|text| RunEvent {
                     at_ms,
                     session: source.stream.session.clone(),
@@ -209,44 +242,15 @@ impl Waiting {
         let full = self.bytes.saturating_add(bytes) > cap;
         if (crowded || full) && !told.is_last() {
             self.missed += 1;
-            self.breaks(told);
             return;
         }
         self.tell_missed(told);
-        self.mend(told);
         self.keep(told.clone());
     }
 
     fn keep(&mut self, told: Told) {
         self.bytes += told.weight();
         self.told.push_back(told);
-    }
-
-    /// Keeps the end of a text of which a piece is left out.
-    fn breaks(&mut self, told: &Told) {
-        if let Told::Text { source, piece, .. } = told {
-            let end = self.broken.entry(source.clone()).or_default();
-            end.push_str(piece.text());
-            let over = end.len().saturating_sub(BEHIND);
-            end.drain(..end.ceil_char_boundary(over));
-        }
-    }
-
-    /// Has a text of which pieces were left out go on from those, and from nothing before them.
-    fn mend(&mut self, told: &Told) {
-        match told {
-            Told::Text { at_ms, source, .. } => {
-                let Some(end) = self.broken.remove(source) else { return };
-                for piece in [Piece::Void, Piece::Before(end)] {
-                    let (at_ms, source) = (*at_ms, source.clone());
-                    self.keep(Told::Text { at_ms, source, piece });
-                }
-            }
-            Told::Event(event) if matches!(event.kind, EventKind::SessionEnded { .. }) => {
-                self.broken.retain(|source, _| source.stream.session != event.session);
-            }
-            Told::Event(_) => {}
-        }
     }
 
     /// What was left out is told before what comes after it.
@@ -374,40 +378,87 @@ mod tests {
     }
 
     #[test]
-    fn behind_a_piece_that_was_left_out_no_rest_of_a_secret_is_told() {
+    fn behind_a_piece_that_was_left_out_as_much_is_not_told_as_a_secret_may_take_up() {
         const VALUE: &str = "Kq7zT0pW4nXv9LsB2mYc6RdG8hJf3AeU";
+        const CAP: usize = 40 * FRAME;
+        let secrets = Secrets::new([("x".to_owned(), VALUE.to_owned())]);
         let limits = Limits {
-            events: 4 * FRAME as u64,
+            events: CAP as u64,
             ..Limits::default()
         };
-        let events = Events::new(&limits, &Secrets::new([("x".to_owned(), VALUE.to_owned())]));
-        let mut reader = events.subscribe();
+        let (first, rest) = VALUE.split_at(16);
+        let (too_long, enough) = ("\u{200b}".repeat(CAP), "-".repeat(secrets.longest()));
+        // The beginning of the secret is in the piece that is left out, or before it.
+        for missed in [
+            [first, &too_long].concat(),
+            [&too_long, first].concat(),
+            first[..9].to_owned() + &too_long,
+        ] {
+            let events = Events::new(&limits, &secrets);
+            let mut reader = events.subscribe();
+            let stream = StreamId {
+                session: RunId::random().root(),
+                attempt: 1,
+                scope: Scope::ROOT,
+            };
+            let before = if missed.contains(first) { "" } else { &first[9..] };
+            let (mut text, mut notices) = (String::new(), 0);
+            for piece in [
+                &format!("begun {before}"),
+                &missed,
+                &format!("{rest}>"),
+                &enough,
+                " goes on",
+            ] {
+                events.emit(&stream, Piece::Next(piece.to_owned()));
+                let is_read = *piece != missed;
+                for kind in is_read.then(|| all(&mut reader)).into_iter().flatten() {
+                    match kind {
+                        EventKind::Emit { text: more } => text.push_str(&more),
+                        EventKind::Notice { message } => {
+                            assert!(message.starts_with("1 events were missed here"), "{message}");
+                            notices += 1;
+                        }
+                        other => panic!("{other:?}"),
+                    }
+                }
+            }
+            let behind = "-".repeat(rest.len() + 1) + " goes on";
+            assert_eq!((text, notices), (format!("begun {before}{behind}"), 1));
+            assert_eq!(reader.queue.waiting().bytes, 0);
+        }
+    }
+
+    #[test]
+    fn a_text_whose_beginning_was_missed_is_told_from_where_no_secret_goes_on() {
+        let secrets = Secrets::new([("x".to_owned(), "Kq7zT0pW4nXv9LsB".to_owned())]);
+        let events = Events::new(&Limits::default(), &secrets);
+        let session = RunId::random().root();
         let stream = StreamId {
-            session: RunId::random().root(),
+            session: session.clone(),
             attempt: 1,
             scope: Scope::ROOT,
         };
-        let (first, rest) = VALUE.split_at(16);
-        let long = "-".repeat(4 * FRAME) + first;
-        for piece in ["begun ", &long, &(rest.to_owned() + "> goes on")] {
-            events.emit(&stream, Piece::Next(piece.to_owned()));
-        }
-        let mut told = all(&mut reader);
-        events.emit(&stream, Piece::End);
-        told.extend(all(&mut reader));
-        let (mut text, mut notices) = (String::new(), Vec::new());
-        for kind in told {
-            match kind {
-                EventKind::Emit { text: more } => text.push_str(&more),
-                EventKind::Notice { message } => notices.push(message),
-                other => panic!("{other:?}"),
-            }
-        }
-        assert!(!text.contains(rest) && text.ends_with("[secret x]> goes on"), "{text}");
-        assert!(
-            matches!(&notices[..], [one] if one.starts_with("1 events were missed here")),
-            "{notices:?}"
-        );
+        events.completion(&stream, "1", Piece::Next("Kq7zT0pW".to_owned()));
+        let mut reader = events.subscribe();
+        events.completion(&stream, "1", Piece::Next("4nXv9LsB".to_owned()));
+        events.completion(&stream, "2", Piece::Next("4nXv9LsB".to_owned()));
+        let told = EventKind::CompletionText {
+            op: "2".to_owned(),
+            text: "4nXv9LsB".to_owned(),
+        };
+        assert_eq!(all(&mut reader), [told]);
+        // Nothing is kept of texts that are over, or whose session is.
+        events.completion(&stream, "2", Piece::End);
+        assert_eq!(events.0.numbers()[&session].len(), 1);
+        let ended = EventKind::SessionEnded {
+            exit: "returned".to_owned(),
+            outcome: None,
+            error: None,
+            spent: crate::amounts::Amounts::ZERO,
+        };
+        events.send(&session, ended);
+        assert!(events.0.numbers().is_empty());
     }
 
     #[test]

@@ -8,19 +8,14 @@ const SELECTOR: char = '\u{FE0F}';
 
 /// A cleaner that remembers whether the last character was a carriage return.
 #[derive(Debug, Default)]
-pub struct Cleaner {
+pub(super) struct Cleaner {
     after_return: bool,
 }
 
 impl Cleaner {
-    /// Whether what comes next hangs on what came last.
-    pub const fn goes_on(&self) -> bool {
-        self.after_return
-    }
-
     /// Hands out `text` in pieces, without control (except `\n` and `\t`), bidirectional and invisible characters;
     /// `\r\n` and a lone `\r` become `\n`.
-    pub fn push(&mut self, text: &str, out: &mut impl FnMut(&str)) {
+    pub(super) fn push(&mut self, text: &str, out: &mut impl FnMut(&str)) {
         let mut rest = text;
         if self.after_return && !rest.is_empty() {
             self.after_return = false;

@@ -169,33 +169,6 @@ impl Secrets {
         }
     }
 
-    /// How many bytes of a text that goes on can be told: behind them a secret may begin. That hangs on less than a whole secret, and so neither it nor
-    /// anything that is measured of what is told by it may reach a guest: it is for people who watch.
-    pub fn settled(&self, text: &str) -> usize {
-        if self.is_empty() {
-            return text.len();
-        }
-        let hidden = self.matches(text.as_bytes()).iter().map(|hit| hit.end).max();
-        text.floor_char_boundary(self.end(text.as_bytes(), hidden.unwrap_or(0)))
-    }
-
-    /// Where a text is cut at `at`, or behind it where a secret goes over that. Less than a whole one has no say.
-    pub fn cut(&self, text: &str, at: usize) -> usize {
-        let at = text.ceil_char_boundary(at);
-        if self.is_empty() {
-            return at;
-        }
-        let places = joined(self.matches(text.as_bytes()));
-        let over = places.iter().find(|(place, _)| place.start < at && at < place.end);
-        over.map_or(at, |(place, _)| text.ceil_char_boundary(place.end))
-    }
-
-    /// Where bytes end that go on, if a secret may begin there: not before `hidden`, the end of one that is known.
-    fn end(&self, bytes: &[u8], hidden: usize) -> usize {
-        let begun = self.rules().forbidden().begun(bytes, &mut View::default());
-        hidden.max(bytes.len() - begun)
-    }
-
     fn matches(&self, bytes: &[u8]) -> Vec<Match> {
         let mut found = Vec::new();
         let all = 0..bytes.len();
@@ -381,20 +354,6 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_cut_behind_a_secret_and_nowhere_in_it() {
-        let text = format!("é{VALUE}é{}", &VALUE[..9]);
-        let (begins, ends) = (2, 2 + VALUE.len());
-        for at in 0..=text.len() {
-            let expected = match at {
-                1 => begins,
-                at if begins < at && at < ends => ends,
-                at => text.ceil_char_boundary(at),
-            };
-            assert_eq!(secrets().cut(&text, at), expected, "{at}");
-        }
-    }
-
-    #[test]
     fn how_much_a_secret_takes_up_tells_nothing_of_how_long_it_is() {
         let longest = |len: usize| Secrets::new([("x".to_owned(), "Kq7z".repeat(len / 4))]).longest();
         assert_eq!([8, 32, 300].map(longest), [longest(4); 3]);
@@ -450,15 +409,6 @@ mod tests {
             assert_eq!(secrets().find_in_host(&host), Some(Known::Secret("x")), "{host}");
         }
         assert_eq!(secrets().find_in_host("api.x.org"), None);
-    }
-
-    #[test]
-    fn what_may_be_the_beginning_of_a_secret_is_not_settled() {
-        let text = format!("é {VALUE} é {}", &VALUE[..9]);
-        assert_eq!(secrets().settled(&text), text.len() - 9);
-        assert_eq!(secrets().settled(&text[..text.len() - 8]), text.len() - 9);
-        assert_eq!(secrets().settled(VALUE), VALUE.len());
-        assert_eq!(Secrets::none().settled(VALUE), VALUE.len());
     }
 
     proptest! {

@@ -9,10 +9,11 @@
 //! - `spill`: the whole text to a sink, in pieces.
 //! - `reduce`: head, tail, and what matters of the middle.
 //!
-//! Beside them: `secrets`, the values and short texts; `conceal`, bytes that pass as they are but for the values; `fence`, the mark
+//! Beside them: `coming`, a text whose pieces are redacted as they come; `secrets`, the values and short texts; `conceal`, bytes that pass as they are but for the values; `fence`, the mark
 //! around a text that isn't trusted.
 
 mod clean;
+mod coming;
 mod conceal;
 mod decode;
 mod fence;
@@ -25,7 +26,8 @@ mod spill;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use self::clean::Cleaner;
+use self::clean::Cleaner;
+pub use self::coming::Coming;
 pub use self::fence::{TAG_BYTES, Titles, fence, without_fences};
 pub use self::secrets::{BEHIND, Known, Secrets};
 

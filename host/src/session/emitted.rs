@@ -2,7 +2,7 @@
 //! written stays behind what came, by as much as any secret may take up, whatever stands there: a guest sees what a piece counts as and how long it takes,
 //! and would learn how far a guess is right. People are told sooner, where no guest waits: see [`Events::emit`](crate::event::Events::emit).
 
-use crate::scrub::{BEHIND, Cleaner, Secrets};
+use crate::scrub::{BEHIND, Coming, Secrets};
 
 /// Stands before the number that a note ends with. No text holds it.
 const MARK: u8 = 0xFF;
@@ -11,8 +11,7 @@ const MARK: u8 = 0xFF;
 #[derive(Debug, Default)]
 pub(super) struct Emits {
     /// What is not written yet: a secret may begin in it.
-    held: String,
-    cleaner: Cleaner,
+    coming: Coming,
     /// Something was emitted.
     any: bool,
 }
@@ -30,28 +29,24 @@ impl Emits {
     /// The next piece.
     pub(super) fn next(&mut self, secrets: &Secrets, piece: &str) -> Emitted {
         self.any = true;
-        self.cleaner.push(piece, &mut |clean| self.held.push_str(clean));
+        let cleaned = self.coming.add(piece);
         let mut told = String::new();
         // Of many small pieces, not each is searched with all that is held. Whether there are secrets has no say: that may change before a run goes on.
-        if self.held.len() > 2 * BEHIND {
-            let rest = self.held.split_off(secrets.cut(&self.held, self.held.len() - BEHIND));
-            told = std::mem::replace(&mut self.held, rest);
+        if self.coming.open() > 2 * BEHIND {
+            told = self.coming.decide_all_but(secrets, BEHIND);
         }
         // What stands for a secret may be longer than it. For one that goes over an edge a record's overhead has room.
-        let longest = piece.len().max(secrets.without_secrets(piece).len());
+        let longest = cleaned.max(secrets.without_secrets(piece).len());
         Emitted {
-            told: secrets.without_secrets(&told).into_owned(),
+            told,
             counted: u32::try_from(longest).unwrap_or(u32::MAX),
         }
     }
 
     /// The rest, where nothing more comes. There is one wherever something was emitted, though nothing may be left of it.
     pub(super) fn last(&mut self, secrets: &Secrets) -> Option<Emitted> {
-        let told = std::mem::take(&mut self.held);
-        std::mem::take(&mut self.any).then(|| Emitted {
-            told: secrets.without_secrets(&told).into_owned(),
-            counted: 0,
-        })
+        let told = std::mem::take(&mut self.coming).finish(secrets);
+        std::mem::take(&mut self.any).then(|| Emitted { told, counted: 0 })
     }
 }
 
@@ -178,6 +173,12 @@ mod tests {
         );
         assert_eq!(all(&[note("", 4), note("abé", 4), note("", 9)]), ["abé", "", ""]);
         assert_eq!(all(&[note("", 3), note("abé", 1)]), ["ab", "é"]);
+    }
+
+    #[test]
+    fn what_is_not_told_of_a_piece_counts_as_nothing() {
+        let (told, counted) = emitted(&["a\r", "\nb\u{200b}", "\u{1b}[1mc", "\u{200b}"]);
+        assert_eq!((told.as_str(), counted), ("a\nb[1mc", vec![2, 1, 4, 0, 0]));
     }
 
     #[test]

@@ -80,6 +80,18 @@ pub(super) struct Redactor {
 }
 
 impl Redactor {
+    /// One that decides where its user says.
+    pub(super) fn by_hand() -> Self {
+        Self {
+            text: String::new(),
+            from: 0,
+            window: usize::MAX,
+            region: Region::default(),
+            finder: Finder::default(),
+            count: 0,
+        }
+    }
+
     /// A window of at least `window` bytes, and of as many as `rules` need.
     pub(super) fn new(rules: &Rules, window: usize) -> Self {
         let window = window.max(rules.ahead() + 2 * BEHIND);
@@ -107,6 +119,31 @@ impl Redactor {
         }
     }
 
+    /// Adds cleaned text, and decides nothing: see [`Self::decide_all_but`].
+    pub(super) fn add(&mut self, text: &str) {
+        self.text.push_str(text);
+    }
+
+    /// What is not decided.
+    pub(super) fn open(&self) -> &str {
+        &self.text[self.from..]
+    }
+
+    /// Of that, what is not part of a stretch that is redacted already.
+    pub(super) fn visible(&self) -> &str {
+        &self.text[self.text.floor_char_boundary(self.from.max(self.region.end()))..]
+    }
+
+    /// Hands out what is added but for about the last `ahead` bytes, where that is more than was handed out before.
+    pub(super) fn decide_all_but(&mut self, rules: &Rules, ahead: usize, out: &mut impl FnMut(&str)) {
+        self.decide_to(rules, self.text.len().saturating_sub(ahead), false, out);
+        // Nothing is kept in reserve for what may come: there are many of these.
+        if self.text.capacity() > 4 * self.text.len().max(BEHIND) {
+            self.text.shrink_to_fit();
+        }
+        self.finder = Finder::default();
+    }
+
     /// Hands out the rest, and returns how often something was replaced.
     pub(super) fn finish(&mut self, rules: &Rules, out: &mut impl FnMut(&str)) -> u64 {
         self.decide(rules, true, out);
@@ -115,7 +152,11 @@ impl Redactor {
 
     fn decide(&mut self, rules: &Rules, at_end: bool, out: &mut impl FnMut(&str)) {
         let ahead = if at_end { 0 } else { rules.ahead() };
-        let end = self.text.floor_char_boundary(self.text.len() - ahead);
+        self.decide_to(rules, self.text.len() - ahead, at_end, out);
+    }
+
+    fn decide_to(&mut self, rules: &Rules, end: usize, at_end: bool, out: &mut impl FnMut(&str)) {
+        let end = self.text.floor_char_boundary(end).max(self.from);
         let window = Window {
             text: &self.text,
             decided: self.from..end,

@@ -96,6 +96,11 @@ impl Region {
         }
     }
 
+    /// Where the last stretch ends, as far as is known.
+    pub(super) fn end(&self) -> usize {
+        self.until
+    }
+
     /// Notes that the window's first `count` bytes are gone.
     pub(super) fn shift(&mut self, count: usize) {
         self.until = self.until.saturating_sub(count);

@@ -113,7 +113,7 @@ impl Forbidden {
         owner
     }
 
-    /// How many bytes at the end of `text` may be the beginning of a match that goes on behind it: see [`Secrets::settled`](super::Secrets::settled).
+    /// How many bytes at the end of `text` may be the beginning of a match that goes on behind it: see [`Coming::decide_settled`](super::Coming::decide_settled).
     pub(super) fn begun(&self, text: &[u8], view: &mut View) -> usize {
         let text = &text[text.len().saturating_sub(self.span)..];
         view.fill(text);
