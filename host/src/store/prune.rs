@@ -12,11 +12,11 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::commit::Done;
 use super::component::{digest_at, give_back};
-use super::error::{Fault, StoreError, failed_reads, of_the_disk_by};
+use super::error::{Fault, StoreError, failed_reads, of_the_disk_by, unless_unreadable};
 use super::files::{Files, private, shared};
 use super::hidden::{is_led_to, is_stored, is_stored_as};
 use super::key::{NUMBERS, range};
-use super::listing::{self, Found, none_would_go};
+use super::listing::{self, Found, is_shown, none_would_go};
 use super::owner::LockState;
 use super::record::Sync;
 use super::rows::RunRow;
@@ -143,13 +143,14 @@ impl Store {
                 continue;
             }
             let row = row.map_err(|fault| fault.at(&self.0.files.database()));
-            let mut state = match self.run_state(&run) {
+            let lock = self.0.files.lock_state(&run);
+            let anchored = matches!(lock, Ok(LockState::Line(_)));
+            let mut state = match lock.and_then(|lock| self.run_state_by(&run, lock)) {
                 Ok(state) => state,
                 Err(StoreError::NotFound { .. }) => continue,
                 Err(StoreError::Damaged { what, .. } | StoreError::Corrupt { what, .. }) => RunState::Damaged(what),
                 Err(error) => return Err(error),
             };
-            let anchored = matches!(self.0.files.lock_state(&run), Ok(LockState::Line(_)));
             let changed_ms = match &row {
                 Ok(row) => self.changed_ms(row)?,
                 Err(_) => None,
@@ -281,7 +282,12 @@ impl Store {
     /// # Errors
     /// As of [`Store::pages_are_apart`].
     pub async fn structure(&self) -> Result<Option<String>, StoreError> {
-        self.apart(|conn| first_wrong(conn, "integrity_check")).await
+        self.apart(|conn| {
+            let wrong = first_wrong(conn, "integrity_check")?;
+            rows_are_in_order(conn)?;
+            Ok(wrong)
+        })
+        .await
     }
 
     /// Reads much, in a thread that may take its time.
@@ -563,9 +569,9 @@ pub(super) fn remove_row(conn: &Connection, id: &RunId, number: i64, epoch: i64)
         .query_row(params![number, id.as_str()], |row| Ok(epoch_at(row, 0)))
         .optional()?;
     match found {
-        None if is_led_to(conn, id.as_str(), number)? => Err(Fault::Corrupt(format!(
-            "the row of run {id} can't be read, and so it stays"
-        ))),
+        None if is_led_to(conn, id.as_str(), number)? || is_shown(conn, id.as_str(), number)? => Err(Fault::Corrupt(
+            format!("the row of run {id} can't be read, and so it stays"),
+        )),
         None => Ok(Removal::Gone),
         Some(now) if now != epoch => Ok(Removal::Taken),
         Some(_) => {
@@ -584,7 +590,7 @@ fn delete_row(conn: &Connection, id: &RunId, number: i64) -> Result<(), Fault> {
         let mut delete = conn.prepare_cached("DELETE FROM run NOT INDEXED WHERE no = ?1")?;
         Ok(delete.execute([number])?)
     };
-    if is_stored_as(conn, id, number)? && is_led_to(conn, id.as_str(), number)? {
+    if is_stored_as(conn, id.as_str(), number)? && is_led_to(conn, id.as_str(), number)? {
         delete()?;
         return Ok(());
     }
@@ -663,7 +669,35 @@ fn without_components(conn: &Connection) -> Result<Option<RunId>, Fault> {
 
 /// That no page belongs to two rows, with one of which the other's page would go, and that all rows are in their order.
 pub(super) fn none_is_shared(conn: &Connection) -> Result<(), Fault> {
-    first_wrong(conn, "quick_check").map(drop)
+    first_wrong(conn, "quick_check")?;
+    rows_are_in_order(conn)
+}
+
+/// That the rows of each table come in the order of their numbers, as far as they can be read: SQLite's check says nothing of the place of one of which it can
+/// make no sense.
+fn rows_are_in_order(conn: &Connection) -> Result<(), Fault> {
+    let mut select =
+        conn.prepare("SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table' AND wr = 0")?;
+    let tables = select.query_map([], |row| row.get(0))?;
+    for table in tables.collect::<Result<Vec<String>, _>>()? {
+        let mut select = conn.prepare(&format!("SELECT rowid FROM \"{table}\" NOT INDEXED"))?;
+        let (mut rows, mut before) = (select.query([])?, None);
+        while let Some(row) = unless_unreadable(rows.next().map_err(Fault::from))? {
+            let number: i64 = row.get(0)?;
+            if before.is_some_and(|before| number <= before) {
+                return Err(out_of_order(&format!("row {number} of the table {table}")));
+            }
+            before = Some(number);
+        }
+    }
+    Ok(())
+}
+
+/// A search by number passes rows by then, and a removal hides more of them.
+fn out_of_order(what: &str) -> Fault {
+    Fault::Corrupt(format!(
+        "rows of one of its tables are out of order, so that nothing is removed from it ({what})"
+    ))
 }
 
 /// The same, and the first thing that is wrong with the structure as this check sees it, in words.
@@ -686,11 +720,8 @@ fn first_wrong(conn: &Connection, check: &str) -> Result<Option<String>, Fault> 
                     "two of its rows have one page, so that nothing is removed from it ({line})"
                 )));
             }
-            // A search by number passes rows by then, and a removal hides more of them.
             if line.contains("out of order") {
-                return Err(Fault::Corrupt(format!(
-                    "rows of one of its tables are out of order, so that nothing is removed from it ({line})"
-                )));
+                return Err(out_of_order(&line));
             }
             if let Some(failed) = of_the_disk_by(&line) {
                 return Err(failed);
