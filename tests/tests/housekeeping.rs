@@ -600,7 +600,11 @@ fn damaged_runs_without_an_anchor_stay_and_that_is_told() {
     let (_server, home) = home(Vec::new());
     let [bad, both, bare] = [0, 1, 2].map(|_| whole(&home, &steps(&[])));
     settle(&home);
-    change_rows(&home, "UPDATE journal SET sum = sum + 1 WHERE run < 3");
+    // All of one, and what comes behind the beginning of the other.
+    change_rows(
+        &home,
+        "UPDATE journal SET sum = sum + 1 WHERE run = 1 OR run = 2 AND id % 1099511627776 > 3",
+    );
     for run in [&both, &bare] {
         fs::remove_file(state(&home).join(format!("runs/{run}.lock"))).unwrap();
     }
@@ -1055,6 +1059,27 @@ fn where_the_beginning_is_damaged_nothing_can_be_kept() {
     assert_eq!(pruned(&prune(&home, &["--older-than", "0s"])), BTreeSet::new());
     assert_eq!(runs(&home).len(), 1);
     assert_eq!(pruned(&prune(&home, &["--status", "damaged"])), set(&[&run]));
+    assert!(doctor(&home, 0).contains("all good"));
+}
+
+#[test]
+fn a_run_without_an_anchor_goes_as_damaged_where_its_beginning_is_damaged_too() {
+    let (_server, home) = home(Vec::new());
+    let [bad, bare] = [0, 1].map(|_| whole(&home, &steps(&[])));
+    settle(&home);
+    change_rows(&home, "UPDATE journal SET sum = sum + 1 WHERE run = 1");
+    for run in [&bad, &bare] {
+        fs::remove_file(state(&home).join(format!("runs/{run}.lock"))).unwrap();
+    }
+    let refused = home.host().args(["resume", &bad, "--accept-loss"]).output().expect(1);
+    refused.says(&["nothing before it", "runs prune --status damaged"]);
+    // It is read for that alone.
+    assert_eq!(pruned(&prune(&home, &["--status", "completed"])), BTreeSet::new());
+    let report = prune(&home, &["--status", "damaged"]);
+    assert_eq!(pruned(&report), set(&[&bad]));
+    assert_eq!(report["without_anchor"], json!([bare]));
+    home.host().args(["resume", &bare, "--accept-loss"]).output().expect(0);
+    assert_eq!(status(&home, &bare), "completed");
     assert!(doctor(&home, 0).contains("all good"));
 }
 

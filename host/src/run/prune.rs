@@ -273,15 +273,16 @@ impl Prune<'_> {
 
     /// Those that are meant and stay, as an anchor may be all that they lack.
     fn without_anchor(&self, runs: &[Prunable]) -> Vec<RunId> {
-        let meant = runs.iter().filter(|run| !run.anchored && self.meant(run).is_some());
+        let meant = runs.iter().filter(|run| !may_go(run) && self.meant(run).is_some());
         meant.map(|run| run.run.clone()).collect()
     }
 
     /// The runs that are meant and may go, the oldest first.
     fn choose(&self, runs: Vec<Prunable>, used: u64) -> Vec<(Prunable, Standing)> {
         let mut users = users(&runs);
-        let anchored = runs.into_iter().filter(|run| run.anchored);
-        let mut chosen: Vec<_> = anchored
+        let mut chosen: Vec<_> = runs
+            .into_iter()
+            .filter(may_go)
             .filter_map(|run| self.meant(&run).map(|stands| (run, stands)))
             .collect();
         chosen.sort_by_key(|(run, _)| run.changed_ms);
@@ -299,6 +300,11 @@ impl Prune<'_> {
         chosen.truncate(enough.unwrap_or(chosen.len()));
         chosen
     }
+}
+
+/// Whether it may be removed at all: not where an anchor may be all that it lacks, which is made again.
+fn may_go(run: &Prunable) -> bool {
+    run.anchored || run.has_no_beginning
 }
 
 /// Pages of the database that can't be read: the first failure that comes of them.

@@ -19,6 +19,7 @@ use super::key::{NUMBERS, range};
 use super::listing::{self, Found, is_shown, none_would_go};
 use super::owner::LockState;
 use super::record::Sync;
+use super::repair::has_no_beginning;
 use super::rows::RunRow;
 use super::runs::{IMPORTED_EPOCH, NOT_WHOLE, epoch_at};
 use super::sweep::{Left, Part, TIME, sweep_rest, sweep_some};
@@ -54,6 +55,8 @@ pub struct Prunable {
     pub state: RunState,
     /// Whether its anchor is there and can be read. Where it is not, that may be all that is wrong with the run, and is made again.
     pub anchored: bool,
+    /// Whether not even its beginning is what was written, so that nothing makes its anchor again. This is looked for where all is read, and it has none.
+    pub has_no_beginning: bool,
     /// Milliseconds since 1970 at which something last changed; nothing where what would say so is damaged.
     pub changed_ms: Option<u64>,
     /// About how many bytes of the database it takes; 0 where that can't be read.
@@ -180,6 +183,7 @@ impl Store {
                 row,
                 state,
                 anchored,
+                has_no_beginning: false,
                 changed_ms,
                 bytes,
                 components,
@@ -189,7 +193,7 @@ impl Store {
         Ok(runs)
     }
 
-    /// The same, all of those read that nobody owns and that have an anchor: one of which something is not what was written is damaged. This tells of a run
+    /// The same, all of those read that nobody owns: one that has an anchor and of which something is not what was written is damaged. This tells of a run
     /// alone where [`Store::structure`] has found nothing wrong; else an index or a page may hide what is whole.
     ///
     /// # Errors
@@ -198,10 +202,12 @@ impl Store {
         let failed = failed_reads();
         let mut runs = self.prunable()?;
         let spaces = self.rows_of_spaces()?;
-        for run in runs
-            .iter_mut()
-            .filter(|run| run.anchored && run.state != RunState::Owned)
-        {
+        for run in runs.iter_mut().filter(|run| run.state != RunState::Owned) {
+            if !run.anchored {
+                // Its row must say that it is this run whose records these should be.
+                run.has_no_beginning = run.row.is_ok() && self.has_no_beginning(&run.run, run.number)?;
+                continue;
+            }
             match self.whole_by(&run.run, spaces) {
                 Err(StoreError::Damaged { what, .. } | StoreError::Corrupt { what, .. }) => {
                     run.state = RunState::Damaged(what);
@@ -218,6 +224,13 @@ impl Store {
             });
         }
         Ok(runs)
+    }
+
+    fn has_no_beginning(&self, run: &RunId, number: i64) -> Result<bool, StoreError> {
+        match self.read(|conn| has_no_beginning(conn, run, number)) {
+            Err(StoreError::Corrupt { .. }) => Ok(false),
+            found => found,
+        }
     }
 
     fn changed_ms(&self, row: &RunRow) -> Result<Option<u64>, StoreError> {

@@ -89,7 +89,7 @@ pub(super) fn look(conn: &Connection, run: i64, rows: Rows) -> Result<Spaces, Fa
         Rows::OfIndex => Space::listed(conn, run)?,
     };
     if !is_indexed(conn, run, &stored)? {
-        spaces.wrong.push(SPACES_NOT_INDEXED.to_owned());
+        spaces.wrong.push(not_indexed(run).to_owned());
     }
     for (space, sound) in stored {
         let seen = space.look(conn, sound)?;
@@ -108,12 +108,19 @@ pub(super) fn none_is_hidden(conn: &Connection, id: Option<&RunId>, run: i64) ->
     }
     match is_indexed(conn, run, &stored)? {
         true => Ok(()),
-        false => Err(damaged(id, SPACES_NOT_INDEXED.to_owned())),
+        false => Err(damaged(id, not_indexed(run).to_owned())),
     }
 }
 
-/// What is wrong with a run some of whose spaces are not found.
-const SPACES_NOT_INDEXED: &str = "the index of its spaces is damaged";
+/// What is wrong with a run, or with the home folder, some of whose spaces are not found.
+const fn not_indexed(run: i64) -> &'static str {
+    match run {
+        HOME => {
+            "the index of the home folder's spaces is damaged (hermes-host resume RUN --accept-loss makes it again, whichever run that is)"
+        }
+        _ => "the index of its spaces is damaged",
+    }
+}
 
 /// Whether the index by which spaces are found leads to these, and to no others of the run.
 fn is_indexed(conn: &Connection, run: i64, stored: &[(Space, bool)]) -> Result<bool, Fault> {
@@ -251,6 +258,23 @@ pub(super) fn set_owner(conn: &Connection, number: i64, run: i64) -> Result<bool
     Ok(changed > 0)
 }
 
+/// Whether the index does not lead to all spaces of the home folder, and their rows say what it would be made of: nobody else has it made again for them.
+fn home_is_hidden(conn: &Connection) -> Result<bool, Fault> {
+    Ok(is_complete(conn)?
+        && unless_unreadable(only_listed(conn))?.is_empty()
+        && !is_indexed(conn, HOME, &Space::stored(conn, HOME)?)?)
+}
+
+/// Whether the table tells of all spaces by itself: each row is what was written, and no entry belongs to none.
+fn is_complete(conn: &Connection) -> Result<bool, Fault> {
+    let sound = every_row(conn).map(|rows| rows.iter().all(|row| row.sound));
+    let mut strays = conn.prepare_cached(
+        "SELECT 1 FROM entry NOT INDEXED WHERE space NOT IN (SELECT no FROM space NOT INDEXED) LIMIT 1",
+    )?;
+    let none = strays.exists([]).map(|any| !any).map_err(Fault::from);
+    Ok(unless_unreadable(sound)? && unless_unreadable(none)?)
+}
+
 /// Gives a space whose row is damaged the name by which the index leads from this run to it. Whether it had another one.
 fn set_name(conn: &Connection, number: i64, run: i64) -> Result<bool, Fault> {
     let mut select = conn.prepare_cached(
@@ -279,8 +303,12 @@ pub(super) fn mend(conn: &Connection, run: i64) -> Result<u64, Fault> {
             }
         }
         let mut stored = Space::stored(conn, run)?;
-        if strayed || !is_indexed(conn, run, &stored)? {
-            let hidden = only_listed(conn)?;
+        if strayed || !is_indexed(conn, run, &stored)? || home_is_hidden(conn)? {
+            let hidden = match only_listed(conn) {
+                // What can't be read tells of nothing.
+                Err(fault) if fault.is_corrupt() && is_complete(conn)? => Vec::new(),
+                hidden => hidden?,
+            };
             if let Some(other) = hidden.iter().find(|space| space.run != run) {
                 return Err(only_listed_still(other));
             }
