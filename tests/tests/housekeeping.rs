@@ -1134,7 +1134,9 @@ fn a_damaged_space_hides_no_other_runs_spaces() {
     let (bad, good) = (whole(&home, &writes(1)), whole(&home, &writes(1)));
     settle(&home);
     change_rows(&home, "UPDATE space SET sum = sum + 1 WHERE run = 1");
-    let text = home.host().args(["blackboard", "ls"]).output().expect(0).stdout;
+    let ls = home.host().args(["blackboard", "ls"]).output().expect(0);
+    assert!(ls.stderr.contains("hermes-host doctor"), "{}", ls.stderr);
+    let text = ls.stdout;
     let line = |begins: &str| text.lines().find(|line| line.starts_with(begins));
     let told = line(&format!("{bad}/ ")).unwrap();
     assert!(told.contains("the row of the space \"notes\" is damaged"), "{told}");

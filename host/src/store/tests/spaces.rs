@@ -368,6 +368,62 @@ async fn damage_to_a_space_is_never_read_as_an_absence() {
 }
 
 #[tokio::test]
+async fn no_list_of_spaces_lacks_one_that_an_index_hides() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let [run, other] = two_that_wrote(dir.path()).await;
+    let whole = copied_in(dir.path());
+    let asked = [None, Some(run.clone()), Some(other.clone())];
+    let entry = |id: &[u8], number: u8| [b"\x03\x21\x01", id, &[number]].concat();
+    let id = run.as_str().as_bytes();
+    let mut wrong = id.to_vec();
+    wrong[9] = if wrong[9] == b'0' { b'1' } else { b'0' };
+    // The index of spaces has another name; that of runs another id, and another number.
+    for (from, to, words) in [
+        (b"\x02notes".to_vec(), b"\x02notec".to_vec(), "the index of its spaces"),
+        (entry(id, 2), entry(&wrong, 2), hidden::NOT_LED_TO),
+        (entry(id, 2), entry(id, 3), hidden::NOT_LED_TO),
+    ] {
+        restore(dir.path(), &whole);
+        rot(dir.path(), INDEX, &from, &to);
+        let store = open(dir.path());
+        let each = store.spaces_of_each(&asked).expect("read");
+        for (run, listed) in asked.iter().zip(each) {
+            assert_eq!(listed, store.spaces(run.as_ref()), "{words}");
+            let is_told =
+                |error: &StoreError| matches!(error, StoreError::Damaged { what, .. } if what.contains(words));
+            match &listed {
+                Ok(spaces) => assert_eq!((run == &asked[1], spaces.len()), (false, usize::from(run.is_some()))),
+                Err(error) => assert!(run == &asked[1] && is_told(error), "{words}: {error}"),
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_index_of_the_home_folders_spaces_is_made_again_with_the_loss_of_any_run() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let put = put(None, "h", b"v", None);
+    store.write_home(put, "person", 1).await.expect("written");
+    let run = answered(&store).await;
+    drop(store);
+    // The types of the run's number, the name and the number of the first space, and the name.
+    rot(dir.path(), INDEX, b"\x08\x17\x09notes", b"\x08\x17\x09notec");
+    let store = open(dir.path());
+    let told = |refused: Option<StoreError>| {
+        let words = "the index of the home folder's spaces";
+        let good = matches!(&refused, Some(StoreError::Corrupt { what, .. }) if what.contains(words));
+        assert!(good, "{refused:?}");
+    };
+    told(store.get(&space(None), "h").err());
+    told(store.spaces(None).err());
+    let loss = store.accept_loss(&run).await.expect("accepted");
+    assert!(!loss.is_any(), "{loss}");
+    assert_eq!(store.keys(&space(None), "", None, 9), Ok(vec!["h".to_owned()]));
+    assert_eq!(store.integrity().expect("looked").problems, []);
+}
+
+#[tokio::test]
 async fn an_entry_that_is_damaged_is_mended_by_writing_or_removing_it_anew() {
     let dir = tempfile::tempdir().expect("a folder");
     let store = open(dir.path());
