@@ -407,20 +407,47 @@ async fn the_index_of_the_home_folders_spaces_is_made_again_with_the_loss_of_any
     store.write_home(put, "person", 1).await.expect("written");
     let run = answered(&store).await;
     drop(store);
-    // The types of the run's number, the name and the number of the first space, and the name.
-    rot(dir.path(), INDEX, b"\x08\x17\x09notes", b"\x08\x17\x09notec");
-    let store = open(dir.path());
-    let told = |refused: Option<StoreError>| {
-        let words = "the index of the home folder's spaces";
-        let good = matches!(&refused, Some(StoreError::Corrupt { what, .. }) if what.contains(words));
-        assert!(good, "{refused:?}");
-    };
-    told(store.get(&space(None), "h").err());
-    told(store.spaces(None).err());
-    let loss = store.accept_loss(&run).await.expect("accepted");
-    assert!(!loss.is_any(), "{loss}");
-    assert_eq!(store.keys(&space(None), "", None, 9), Ok(vec!["h".to_owned()]));
-    assert_eq!(store.integrity().expect("looked").problems, []);
+    let whole = copied_in(dir.path());
+    // The types of the run's number, the name and the number of the first space, and the name; those of the space's number, the key and the entry's number,
+    // and the key.
+    for (from, to, words) in [
+        (
+            b"\x08\x17\x09notes".as_slice(),
+            b"\x08\x17\x09notec".as_slice(),
+            "the index of the home folder's spaces",
+        ),
+        (
+            b"\x09\x0e\x09h",
+            b"\x09\x0e\x09x",
+            "the index of the entries of the space \"notes\"",
+        ),
+    ] {
+        restore(dir.path(), &whole);
+        rot(dir.path(), INDEX, from, to);
+        let store = open(dir.path());
+        let read = store.get(&space(None), "h").err();
+        let is_told = |what: &str| what.contains(words) && what.contains("--accept-loss");
+        let told = matches!(&read, Some(StoreError::Corrupt { what, .. }) if is_told(what));
+        assert!(told, "{read:?}");
+        let loss = store.accept_loss(&run).await.expect("accepted");
+        assert!(!loss.is_any(), "{loss}");
+        assert_eq!(
+            store.keys(&space(None), "", None, 9),
+            Ok(vec!["h".to_owned()]),
+            "{words}"
+        );
+        assert_eq!(store.integrity().expect("looked").problems, [], "{words}");
+        drop(store);
+        // Where a row is not what was written either, the index stays as it is, and holds up no run.
+        let conn = Connection::open(dir.path().join("hermes.db")).expect("opens");
+        conn.execute("UPDATE entry SET author = 'x'", []).expect("changed");
+        conn.execute("UPDATE space SET sum = sum + 1", []).expect("changed");
+        drop(conn);
+        rot(dir.path(), INDEX, from, to);
+        let store = open(dir.path());
+        store.accept_loss(&run).await.expect("accepted");
+        assert!(store.get(&space(None), "h").is_err(), "{words}");
+    }
 }
 
 #[tokio::test]
