@@ -351,7 +351,7 @@ impl Host {
 pub struct Blackboard<'a>(&'a Host);
 
 impl Blackboard<'_> {
-    /// Every space. Where the row of one is damaged, the spaces of its run are one row that tells that: it hides no other run's.
+    /// Every space. Where the row of one is damaged, or an index may hide one, the spaces of its run are one row that tells that: it hides no other run's.
     ///
     /// # Errors
     /// The store can't be read.

@@ -156,8 +156,8 @@ pub(super) fn give_back(conn: &Connection, number: i64) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Gives the rows of this run that are another's back to it, vouches for the others anew, and has one for each of the components that its sessions use; writes nothing
-/// where that is so. `kept` are those of which there are files: of a damaged row its checksum says which of them it names.
+/// Gives the rows of this run that are another's back to it, vouches for the others anew, and has one for each of the components that its sessions use;
+/// writes nothing where that is so. `kept` are those of which there are files: of a damaged row its checksum says which of them it names.
 pub(super) fn mend(
     conn: &Connection,
     run: i64,

@@ -329,8 +329,8 @@ fn is_unread(error: &rusqlite::Error) -> bool {
     matches!(code, Some(E::DatabaseCorrupt | E::NotADatabase | E::SystemIoFailure))
 }
 
-/// Puts a failure that is none of a disk in the place of this thread's last one, before the database is read: what the system said of another file, as of a socket
-/// in the place of a lock file, is not taken for what it said of the database.
+/// Puts a failure that is none of a disk in the place of this thread's last one, before the database is read: what the system said of another file, as of a
+/// socket in the place of a lock file, is not taken for what it said of the database.
 pub(super) fn forget_failures() {
     // No file has no name.
     let _ = std::fs::metadata("");

@@ -686,8 +686,8 @@ pub(super) fn none_is_shared(conn: &Connection) -> Result<(), Fault> {
     rows_are_in_order(conn)
 }
 
-/// That the rows of each table come in the order of their numbers, as far as they can be read: SQLite's check says nothing of the place of one of which it can
-/// make no sense.
+/// That the rows of each table come in the order of their numbers, as far as they can be read: SQLite's check says nothing of the place of one of which it
+/// can make no sense.
 fn rows_are_in_order(conn: &Connection) -> Result<(), Fault> {
     let mut select =
         conn.prepare("SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table' AND wr = 0")?;

@@ -194,8 +194,8 @@ fn is_mended(conn: &Connection, (run, number): (&RunId, i64), kept: u64, head: H
     }
 }
 
-/// Cuts the journal and writes the rows that are not what the journal says, in the transaction that `conn` is in; `loses` where the run loses records by that, or
-/// has lost some. Gives whether the run had ended and has not any more.
+/// Cuts the journal and writes the rows that are not what the journal says, in the transaction that `conn` is in; `loses` where the run loses records by
+/// that, or has lost some. Gives whether the run had ended and has not any more.
 fn mend(
     conn: &Connection,
     (run, number): (&RunId, i64),
@@ -225,8 +225,8 @@ fn mend(
     Ok(had_ended && !root.status.is_final())
 }
 
-/// The rows of all other runs in the tables in which those of all runs lie beside one another, as far as they can be read from the first and from the last on: a
-/// mark of each. On a damaged page a row that is written may take the place of another's, and one that is removed may take others along.
+/// The rows of all other runs in the tables in which those of all runs lie beside one another, as far as they can be read from the first and from the last
+/// on: a mark of each. On a damaged page a row that is written may take the place of another's, and one that is removed may take others along.
 struct Others(Vec<Vec<u64>>);
 
 impl Others {
@@ -330,15 +330,18 @@ fn mend_sessions(conn: &Connection, number: i64, sessions: BTreeMap<u32, Session
     Ok(())
 }
 
-/// The numbers, the content and the checksums of a run's sessions.
-fn stored_sessions(conn: &Connection, number: i64) -> Result<Vec<(u32, Vec<u8>, i64)>, Fault> {
+/// A session's number, content and checksum.
+type StoredSession = (u32, Vec<u8>, i64);
+
+/// The rows of a run's sessions.
+fn stored_sessions(conn: &Connection, number: i64) -> Result<Vec<StoredSession>, Fault> {
     let mut select = conn.prepare_cached("SELECT number, data, sum FROM session WHERE run = ?1 ORDER BY number")?;
     let rows = select.query_map([number], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// The run's row ends with its root; where it is damaged, what its root and its epoch say of it is all that is known. One that is what it should be of a run that
-/// loses nothing stays.
+/// The run's row ends with its root; where it is damaged, what its root and its epoch say of it is all that is known. One that is what it should be of a run
+/// that loses nothing stays.
 fn mend_run(
     conn: &Connection,
     (run, number): (&RunId, i64),

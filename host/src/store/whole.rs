@@ -259,15 +259,15 @@ pub(super) fn set_owner(conn: &Connection, number: i64, run: i64) -> Result<bool
     Ok(changed > 0)
 }
 
-/// Whether the index does not lead to all spaces of the home folder, and their rows say what it would be made of: nobody else has it made again for them.
+/// Whether the index does not lead to all spaces of the home folder, and the rows say what it would be made of: nobody else has it made again for those.
 fn home_is_hidden(conn: &Connection) -> Result<bool, Fault> {
     Ok(is_complete(conn)?
         && unless_unreadable(only_listed(conn))?.is_empty()
         && !is_indexed(conn, HOME, &Space::stored(conn, HOME)?)?)
 }
 
-/// Makes the indexes of entries again where they do not lead to all that is in the spaces of the home folder, and the rows say what they would be made of: nobody
-/// else has them made again for those.
+/// Makes the indexes of entries again where they do not lead to all that is in the spaces of the home folder, and the rows say what they would be made of:
+/// nobody else has them made again for those.
 fn mend_index_of_home(conn: &Connection) -> Result<(), Fault> {
     let home = unless_unreadable(Space::stored(conn, HOME))?;
     for (space, sound) in &home {
