@@ -579,6 +579,33 @@ async fn a_loss_is_accepted_whole_or_not_at_all() {
 }
 
 #[tokio::test]
+async fn no_loss_is_accepted_with_which_rows_of_other_runs_would_go() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let (good, bad) = (answered(&store).await, answered(&store).await);
+    drop(store);
+    let conn = Connection::open(dir.path().join("hermes.db")).expect("opens");
+    conn.execute("DELETE FROM session WHERE run = 2", []).expect("gone");
+    drop(conn);
+    // The page says that all of it is free: the next row is written over the one that is there.
+    let mut bytes = copied_in(dir.path());
+    let page = bytes
+        .chunks_mut(4096)
+        .find(|page| page[0] == INDEX && page.windows(8).any(|w| w == b"research"))
+        .expect("the page of sessions");
+    page[1..3].fill(0);
+    page[5..8].copy_from_slice(&[0x10, 0, 0]);
+    restore(dir.path(), &bytes);
+    let store = open(dir.path());
+    let accepted = store.accept_loss(&bad).await;
+    let told = matches!(&accepted, Err(StoreError::Corrupt { what, .. }) if what.contains("rows of other runs"));
+    assert!(told, "{accepted:?}");
+    assert_eq!(store.whole(&good), Ok(()));
+    drop(store);
+    assert!(copied_in(dir.path()) == bytes, "nothing was written");
+}
+
+#[tokio::test]
 async fn a_page_of_runs_that_can_not_be_read_is_told_of_its_runs_alone() {
     let dir = tempfile::tempdir().expect("a folder");
     let runs = many(dir.path()).await;
