@@ -1,18 +1,21 @@
 //! Removing runs. A run is gone with its row, in one transaction; its other rows and its files follow in small ones, and what a crash leaves of
 //! them the next prune sweeps away.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap};
+use std::fmt;
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::{Duration, Instant, SystemTime};
 
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use rustix::fs::{FlockOperation, flock};
 
 use super::commit::Done;
 use super::component::{digest_at, give_back};
-use super::error::{Fault, StoreError, failed_reads, of_the_disk_by, unless_unreadable};
+use super::error::{Fault, StoreError, failed_reads, of_the_disk_by};
 use super::files::{Files, private, shared};
 use super::hidden::{is_led_to, is_stored, is_stored_as};
 use super::key::{NUMBERS, range};
@@ -96,7 +99,7 @@ pub struct Swept {
 pub enum Missing {
     /// A component that a run uses: the row that names it may be damaged.
     Component(Digest),
-    /// All rows that say which components this run uses.
+    /// A row that says which component this run uses.
     Rows(RunId),
     /// Perhaps a row, as the database's structure is damaged.
     Page(String),
@@ -462,12 +465,11 @@ impl Store {
         }
     }
 
-    /// Removes components that no run uses, unless one is missing that a run uses or the database's structure is damaged, as `structure` tells; and what crashes left
-    /// of components and lock files.
+    /// Removes components that no run uses, unless something is missing ([`Store::missing`]); and what crashes left of components and lock files.
     ///
     /// # Errors
     /// [`StoreError::Busy`], failures of the disk.
-    pub async fn sweep_files(&self, structure: Option<&str>) -> Result<Swept, StoreError> {
+    pub async fn sweep_files(&self, structure: Option<&str>, unnamed: Option<RunId>) -> Result<Swept, StoreError> {
         let files = &self.0.files;
         for path in entries(&files.runs())? {
             let run: Option<RunId> = named(&path);
@@ -484,15 +486,7 @@ impl Store {
             return Ok(swept);
         };
         let used = self.read(used_components)?;
-        let missing = used
-            .iter()
-            .copied()
-            .find(|digest| !self.component_path(digest).exists());
-        swept.missing = match (missing, structure) {
-            (Some(component), _) => Some(Missing::Component(component)),
-            (None, Some(what)) => Some(Missing::Page(what.to_owned())),
-            (None, None) => self.read(without_components)?.map(Missing::Rows),
-        };
+        swept.missing = self.missing(structure, unnamed)?;
         for path in entries(&files.components())? {
             if path.extension().is_some_and(|extension| extension == "draft") {
                 if is_remains(&path) {
@@ -512,6 +506,24 @@ impl Store {
             }
         }
         Ok(swept)
+    }
+
+    /// What is missing, so that a component may be in use that no row names: a component that a run uses; what damage to the structure hides, where
+    /// `structure` tells of any; a row of `unnamed`, a run whose records use a component that none names, or all rows of another.
+    ///
+    /// # Errors
+    /// Failures of the disk.
+    pub fn missing(&self, structure: Option<&str>, unnamed: Option<RunId>) -> Result<Option<Missing>, StoreError> {
+        let used = self.read(used_components)?;
+        let missing = used.into_iter().find(|digest| !self.component_path(digest).exists());
+        Ok(match (missing, structure) {
+            (Some(component), _) => Some(Missing::Component(component)),
+            (None, Some(what)) => Some(Missing::Page(what.to_owned())),
+            (None, None) => match unnamed {
+                Some(run) => Some(Missing::Rows(run)),
+                None => self.read(without_components)?.map(Missing::Rows),
+            },
+        })
     }
 
     /// Removes a component's file in a transaction, so that no run comes to use it meanwhile.
@@ -661,7 +673,8 @@ fn used_components(conn: &Connection) -> Result<BTreeSet<Digest>, Fault> {
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// A run of this machine of which no row names any component: the rows are gone. Of one that was imported they may never have come.
+/// A run of this machine of which no row names any component, whatever of its records can be read: the rows are gone. Of one that was imported they may
+/// never have come.
 fn without_components(conn: &Connection) -> Result<Option<RunId>, Fault> {
     let mut select = conn.prepare_cached(&format!(
         "SELECT no, CAST(id AS TEXT) FROM run NOT INDEXED
@@ -686,27 +699,115 @@ pub(super) fn none_is_shared(conn: &Connection) -> Result<(), Fault> {
     rows_are_in_order(conn)
 }
 
-/// That the rows of each table come in the order of their numbers, as far as they can be read: SQLite's check says nothing of the place of one of which it
-/// can make no sense.
+/// That the rows of each table come in the order of what they are found by, as far as they can be read from the first and from the last on: their numbers, or
+/// their primary key where a table has no numbers. SQLite's check says nothing of the place of a row of which it can make no sense, and other words of each kind
+/// of table; it alone looks at what leads from page to page.
 fn rows_are_in_order(conn: &Connection) -> Result<(), Fault> {
-    let mut select =
-        conn.prepare("SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table' AND wr = 0")?;
-    let tables = select.query_map([], |row| row.get(0))?;
-    for table in tables.collect::<Result<Vec<String>, _>>()? {
-        let mut select = conn.prepare(&format!("SELECT rowid FROM \"{table}\" NOT INDEXED"))?;
-        let (mut rows, mut before) = (select.query([])?, None);
-        while let Some(row) = unless_unreadable(rows.next().map_err(Fault::from))? {
-            let number: i64 = row.get(0)?;
-            if before.is_some_and(|before| number <= before) {
-                return Err(out_of_order(&format!("row {number} of the table {table}")));
+    let mut select = conn.prepare("SELECT name, wr FROM pragma_table_list WHERE schema = 'main' AND type = 'table'")?;
+    let tables = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    for (table, has_no_numbers) in tables.collect::<Result<Vec<(String, bool)>, _>>()? {
+        let key = match has_no_numbers {
+            true => primary_key(conn, &table)?,
+            false => vec!["rowid".to_owned()],
+        };
+        for order in [Order::Ascending, Order::Descending] {
+            if keys_are_in_order(conn, &table, &key, order)? == Looked::Through {
+                break;
             }
-            before = Some(number);
         }
     }
     Ok(())
 }
 
-/// A search by number passes rows by then, and a removal hides more of them.
+/// The columns of a table's primary key, in their order.
+fn primary_key(conn: &Connection, table: &str) -> Result<Vec<String>, Fault> {
+    let mut select = conn.prepare_cached("SELECT name FROM pragma_table_info(?1) WHERE pk > 0 ORDER BY pk")?;
+    let columns = select.query_map([table], |row| row.get(0))?;
+    Ok(columns.collect::<Result<_, _>>()?)
+}
+
+/// From where on rows are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    Ascending,
+    Descending,
+}
+
+/// Whether all rows were read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Looked {
+    Through,
+    /// To a page that can't be read.
+    Into,
+}
+
+fn keys_are_in_order(conn: &Connection, table: &str, key: &[String], order: Order) -> Result<Looked, Fault> {
+    let (word, follows) = match order {
+        Order::Ascending => ("ASC", Ordering::Less),
+        Order::Descending => ("DESC", Ordering::Greater),
+    };
+    let columns: Vec<_> = key.iter().map(|column| format!("\"{column}\"")).collect();
+    let ordered: Vec<_> = columns.iter().map(|column| format!("{column} {word}")).collect();
+    // This is the order of the table, so that nothing is sorted for it.
+    let mut select = conn.prepare(&format!(
+        "SELECT {} FROM \"{table}\" NOT INDEXED ORDER BY {}",
+        columns.join(", "),
+        ordered.join(", ")
+    ))?;
+    let mut rows = select.query([])?;
+    let mut before: Option<Vec<KeyPart>> = None;
+    loop {
+        let row = match rows.next().map_err(Fault::from) {
+            Err(fault) if fault.is_corrupt() => return Ok(Looked::Into),
+            Err(fault) => return Err(fault),
+            Ok(None) => return Ok(Looked::Through),
+            Ok(Some(row)) => row,
+        };
+        let parts = (0..key.len()).map(|column| row.get_ref(column).map(KeyPart::of));
+        let next = parts.collect::<Result<Vec<_>, _>>()?;
+        let in_order = |before: &Vec<KeyPart>| before.partial_cmp(&next) == Some(follows);
+        if next.contains(&KeyPart::Real) || !before.as_ref().is_none_or(in_order) {
+            let shown: Vec<_> = next.iter().map(ToString::to_string).collect();
+            return Err(out_of_order(&format!("row {} of the table {table}", shown.join(", "))));
+        }
+        before = Some(next);
+    }
+}
+
+/// A value of a key, in the order that SQLite has: of nothing, numbers, texts, bytes.
+#[derive(Debug, PartialEq, PartialOrd)]
+enum KeyPart {
+    Null,
+    Integer(i64),
+    /// What no key has, so that it is in no order.
+    Real,
+    Text(Vec<u8>),
+    Blob(Vec<u8>),
+}
+
+impl KeyPart {
+    fn of(value: ValueRef<'_>) -> Self {
+        match value {
+            ValueRef::Null => Self::Null,
+            ValueRef::Integer(value) => Self::Integer(value),
+            ValueRef::Real(_) => Self::Real,
+            ValueRef::Text(value) => Self::Text(value.to_vec()),
+            ValueRef::Blob(value) => Self::Blob(value.to_vec()),
+        }
+    }
+}
+
+impl fmt::Display for KeyPart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Integer(value) => write!(f, "{value}"),
+            Self::Blob(value) => value.iter().take(6).try_for_each(|byte| write!(f, "{byte:02x}")),
+            Self::Null | Self::Real | Self::Text(_) => f.write_str("?"),
+        }
+    }
+}
+
+/// A search passes rows by then, and a removal hides more of them.
 fn out_of_order(what: &str) -> Fault {
     Fault::Corrupt(format!(
         "rows of one of its tables are out of order, so that nothing is removed from it ({what})"

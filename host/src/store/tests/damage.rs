@@ -179,7 +179,7 @@ async fn a_run_whose_epoch_is_damaged_is_told_as_damaged_and_nothing_sweeps_it()
         file.set_modified(old).expect("aged");
         store.sweep_copies().await.expect("swept");
         store.sweep_rows().await.expect("swept");
-        store.sweep_files(None).await.expect("swept");
+        store.sweep_files(None, None).await.expect("swept");
         assert!(lock.exists(), "{epoch}");
         assert_eq!(
             (counted(&store), store.find_run(run.as_str())),

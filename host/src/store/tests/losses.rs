@@ -831,7 +831,7 @@ async fn the_rows_of_a_runs_components_are_made_again() {
         let store = open(dir.path());
         let problems = store.integrity().expect("looked").problems;
         assert!(problems.iter().any(|p| p.run.as_ref() == Some(&run)), "{problems:?}");
-        let swept = store.sweep_files(None).await.expect("swept");
+        let swept = store.sweep_files(None, None).await.expect("swept");
         let missing = (!mistyped).then(|| Missing::Rows(run.clone()));
         assert_eq!((swept.components, swept.missing), (0, missing));
         store.accept_loss(&run).await.expect("accepted");
