@@ -303,7 +303,7 @@ fn it_keeps_the_plugins_of_its_run_also_where_no_row_names_them() {
         let of_run =
             "SELECT hex(c.digest) FROM component c JOIN run r ON r.no = c.run WHERE r.id = ?1 ORDER BY c.digest";
         let mut select = database.prepare(of_run).unwrap();
-        let digests = select.query_map([run], |row| row.get(0)).unwrap();
+        let digests = select.query_map([run], |row| row.get::<_, String>(0)).unwrap();
         digests.map(Result::unwrap).collect()
     };
     let before = named(&run);

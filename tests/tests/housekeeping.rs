@@ -1411,6 +1411,12 @@ fn a_plugin_in_use_stays_where_the_row_that_names_it_is_gone_and_others_are_ther
             assert_eq!(told, (&json!(0), &json!(run)), "{gone}: {report}");
         }
         assert!(state(&home).join(format!("components/{gone}.wasm")).exists(), "{gone}");
+        let words = format!("uses the component {} is missing", &gone[..12]);
+        let told = doctor(&home, 1);
+        assert!(told.contains(&format!("run {run}")) && told.contains(&words), "{told}");
+        home.host().args(["resume", &run, "--accept-loss"]).output().expect(0);
+        assert_eq!(rows("SELECT lower(hex(digest)) FROM component"), all, "{gone}");
+        assert!(doctor(&home, 0).contains("all good"), "{gone}");
     }
     // When the run is gone nothing is in use.
     let report = prune(&home, &["--status", "completed"]);

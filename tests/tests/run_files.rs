@@ -241,15 +241,6 @@ fn what_the_first_line_of_a_file_leaves_out_its_records_name() {
     let host = third.host().arg("--tool").arg(guests::built("probe-tool"));
     host.probe(&steps(&[])).output().expect(0);
     assert_eq!(import(&third, &forged).expect(0).json()["missing"], json!([]));
-    let prune = ["runs", "prune", "--status", "completed", "--output", "json"];
-    let other = third
-        .host()
-        .args(["runs", "--output", "json"])
-        .output()
-        .expect(0)
-        .json();
-    assert_eq!(other.as_array().unwrap().len(), 2, "{other}");
-    third.host().args(prune).arg("--dry-run").output().expect(0);
     third.host().args(["replay", &run]).output().expect(0);
     let database = Connection::open(third.path().join("host/hermes.db")).unwrap();
     let named = "SELECT count(*) FROM component c JOIN run r ON r.no = c.run WHERE r.id = ?1";

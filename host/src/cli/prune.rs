@@ -159,7 +159,7 @@ fn components_stay(missing: &Missing, dry_run: bool) -> String {
         Missing::Page(what) => format!("the database's structure is damaged ({what}); more:"),
         Missing::Rows(run) => format!("no row says any more which of them the run {run} uses; more:"),
     };
-    pasted(&format!("components {stay}: {why}  hermes-host doctor\n"))
+    pasted(&format!("components {stay}: {why}  hermes-host doctor\n")).into_owned()
 }
 
 fn object(pruned: &Pruned, spec: &PruneSpec) -> Value {

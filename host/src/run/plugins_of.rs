@@ -38,6 +38,42 @@ impl PluginsOf {
         Ok(plugins)
     }
 
+    /// Those of a run that is in the store which no row names: damage took it, unless the run was imported and its plugins never came.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::Damaged`], [`StoreError::Corrupt`].
+    pub(super) fn unnamed(store: &Store, run: &RunId) -> Result<Vec<Digest>, StoreError> {
+        // In this order, as a row is there before the record.
+        let mut digests: Vec<Digest> = Self::run(store, run)?.used.into_keys().collect();
+        let named = store.components(run)?;
+        digests.retain(|digest| !named.contains(digest));
+        // Unless it was removed meanwhile.
+        if !digests.is_empty() {
+            store.run(run)?;
+        }
+        Ok(digests)
+    }
+
+    /// The same, of each run of this machine that has any and can be read: what damage took of others, is told of them.
+    ///
+    /// # Errors
+    /// Failures of the disk.
+    pub(super) fn all_unnamed(store: &Store) -> Result<Vec<(RunId, Vec<Digest>)>, StoreError> {
+        let mut all = Vec::new();
+        for listed in store.runs(u32::MAX)? {
+            let Ok(row) = listed.row else { continue };
+            if row.imported.is_some() {
+                continue;
+            }
+            match Self::unnamed(store, &row.id) {
+                Err(StoreError::NotFound { .. } | StoreError::Damaged { .. } | StoreError::Corrupt { .. }) => {}
+                digests => all.push((row.id, digests?)),
+            }
+        }
+        all.retain(|(_, digests)| !digests.is_empty());
+        Ok(all)
+    }
+
     /// The next record of the run.
     ///
     /// # Errors

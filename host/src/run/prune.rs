@@ -1,6 +1,6 @@
 //! Removes runs that nobody needs any more, by age, by how they stand, and until the rest is small enough.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use crate::event::now_ms;
@@ -253,31 +253,10 @@ impl Prune<'_> {
         Ok(())
     }
 
-    /// A run of this machine whose records use a plugin that no row names. Of one that was imported its bytes may never have come.
+    /// A run of this machine whose records use a plugin that no row names.
     fn unnamed(&self) -> Result<Option<RunId>, StoreError> {
-        for listed in self.store.runs(u32::MAX)? {
-            if let Ok(row) = listed.row
-                && row.imported.is_none()
-                && self.is_unnamed(&row.id)?
-            {
-                return Ok(Some(row.id));
-            }
-        }
-        Ok(None)
-    }
-
-    fn is_unnamed(&self, run: &RunId) -> Result<bool, StoreError> {
-        let looked = PluginsOf::run(&self.store, run).and_then(|plugins| {
-            let named: BTreeSet<Digest> = self.store.components(run)?.into_iter().collect();
-            let all = plugins.used().keys().all(|digest| named.contains(digest));
-            // Unless it was removed meanwhile.
-            Ok(!all && self.store.run(run).is_ok())
-        });
-        match looked {
-            // What damage took of it, its own commands tell.
-            Err(StoreError::NotFound { .. } | StoreError::Damaged { .. } | StoreError::Corrupt { .. }) => Ok(false),
-            looked => looked,
-        }
+        let all = PluginsOf::all_unnamed(&self.store)?;
+        Ok(all.into_iter().next().map(|(run, _)| run))
     }
 
     /// All runs. Damage in the midst of one is found by reading it, where damaged ones are wanted and can be told from others.

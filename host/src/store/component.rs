@@ -56,6 +56,22 @@ impl Store {
         self.submit(Sync::Commit, None, work).await
     }
 
+    /// Writes down that a run which nobody owns uses these components, which are kept.
+    ///
+    /// # Errors
+    /// [`StoreError::Owned`], [`StoreError::NotFound`]; failures of the disk.
+    pub async fn name_components(&self, run: &RunId, digests: Vec<Digest>) -> Result<(), StoreError> {
+        let lock = self.hold_run(run).await?;
+        let (number, _) = self.run_number(run)?;
+        let work = move |conn: &Connection| {
+            digests.iter().try_for_each(|digest| link(conn, number, digest))?;
+            Ok(Done { value: (), head: None })
+        };
+        self.submit(Sync::Durable, None, work).await?;
+        drop(lock);
+        Ok(())
+    }
+
     /// A component's bytes, verified.
     ///
     /// # Errors

@@ -699,9 +699,9 @@ pub(super) fn none_is_shared(conn: &Connection) -> Result<(), Fault> {
     rows_are_in_order(conn)
 }
 
-/// That the rows of each table come in the order of what they are found by, as far as they can be read from the first and from the last on: their numbers, or
-/// their primary key where a table has no numbers. SQLite's check says nothing of the place of a row of which it can make no sense, and other words of each kind
-/// of table; it alone looks at what leads from page to page.
+/// That the rows of each table come in the order of what they are found by, as far as they can be read from the first and from the last on: their numbers,
+/// or their primary key where a table has no numbers. SQLite's check says nothing of the place of a row of which it can make no sense, and has other words
+/// for each kind of table; it alone looks at what leads from page to page.
 fn rows_are_in_order(conn: &Connection) -> Result<(), Fault> {
     let mut select = conn.prepare("SELECT name, wr FROM pragma_table_list WHERE schema = 'main' AND type = 'table'")?;
     let tables = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
@@ -765,8 +765,8 @@ fn keys_are_in_order(conn: &Connection, table: &str, key: &[String], order: Orde
         };
         let parts = (0..key.len()).map(|column| row.get_ref(column).map(KeyPart::of));
         let next = parts.collect::<Result<Vec<_>, _>>()?;
-        let in_order = |before: &Vec<KeyPart>| before.partial_cmp(&next) == Some(follows);
-        if next.contains(&KeyPart::Real) || !before.as_ref().is_none_or(in_order) {
+        let is_amiss = |before: &Vec<KeyPart>| before.partial_cmp(&next) != Some(follows);
+        if next.contains(&KeyPart::Real) || before.as_ref().is_some_and(is_amiss) {
             let shown: Vec<_> = next.iter().map(ToString::to_string).collect();
             return Err(out_of_order(&format!("row {} of the table {table}", shown.join(", "))));
         }

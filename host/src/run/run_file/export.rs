@@ -60,6 +60,8 @@ impl Host {
         let draft = Draft::new(file)?;
         let to = draft.open()?;
         let view_only = store.run(&id)?.is_for_viewing();
+        // Their rows are not in the file, and one that is damaged is told all the same.
+        store.sessions(&id)?;
         let mut export = Export {
             store: &store,
             run: &id,
