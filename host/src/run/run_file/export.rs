@@ -223,13 +223,14 @@ impl Export<'_> {
     fn components(&mut self, shelf: &Shelf, limits: &Limits) -> Result<(), HostError> {
         let mut lost = Vec::new();
         for (digest, name) in std::mem::take(&mut self.plugins) {
+            let shown = text::line(&name, 64);
             let bytes = match bytes_of(self.store, shelf, (&digest, &name), limits) {
                 Err(StoreError::NoComponent { path }) => {
-                    lost.push(format!("the bytes of {name} are missing ({})", path.display()));
+                    lost.push(format!("the bytes of {shown} are missing ({})", path.display()));
                     continue;
                 }
                 Err(StoreError::Corrupt { path, .. }) => {
-                    lost.push(format!("the bytes of {name} are damaged ({})", path.display()));
+                    lost.push(format!("the bytes of {shown} are damaged ({})", path.display()));
                     continue;
                 }
                 bytes => bytes?,

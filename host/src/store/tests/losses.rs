@@ -579,6 +579,43 @@ async fn a_loss_is_accepted_whole_or_not_at_all() {
 }
 
 #[tokio::test]
+async fn rows_are_held_to_their_order_also_behind_a_page_that_can_not_be_read() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    answered(&store).await;
+    drop(store);
+    let conn = Connection::open(dir.path().join("hermes.db")).expect("opens");
+    let many = "WITH RECURSIVE n(i) AS (SELECT 1000 UNION ALL SELECT i + 1 FROM n WHERE i < 1600)
+         INSERT INTO component (run, digest, sum) SELECT i, randomblob(32), 0 FROM n";
+    conn.execute(many, []).expect("written");
+    let leaves = "SELECT pageno FROM dbstat WHERE name = 'component' AND pagetype = 'leaf' ORDER BY path";
+    let mut select = conn.prepare(leaves).expect("read");
+    let leaves = select.query_map([], |row| row.get::<_, u32>(0)).expect("read");
+    let leaves: Vec<usize> = leaves
+        .map(|page| usize::try_from(page.expect("read")).expect("small") - 1)
+        .collect();
+    assert!(leaves.len() > 4, "{leaves:?}");
+    drop(select);
+    drop(conn);
+    let mut bad = copied_in(dir.path());
+    bad[leaves[2] * 4096..][..4096].fill(0);
+    restore(dir.path(), &bad);
+    let told = open(dir.path()).structure().await;
+    assert!(matches!(told, Ok(Some(_))), "{told:?}");
+    // The first two of its rows in the other order.
+    for leaf in [leaves[0], leaves[leaves.len() - 1]] {
+        let mut worse = bad.clone();
+        worse[leaf * 4096 + 8..][..4].rotate_left(2);
+        restore(dir.path(), &worse);
+        let store = open(dir.path());
+        for told in [store.structure().await.map(drop), store.pages_are_apart().await] {
+            let out_of_order = matches!(&told, Err(StoreError::Corrupt { what, .. }) if what.contains("out of order"));
+            assert!(out_of_order, "{told:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn no_loss_is_accepted_with_which_rows_of_other_runs_would_go() {
     let dir = tempfile::tempdir().expect("a folder");
     let store = open(dir.path());
