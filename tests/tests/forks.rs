@@ -14,6 +14,7 @@ use hermes_tests::output::in_call;
 use hermes_tests::program::{ask, open, put, steps};
 use hermes_tests::shim::{Action, When};
 use hermes_tests::{Home, Host, Output, Shim, guests};
+use rusqlite::Connection;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -282,6 +283,34 @@ fn a_larger_budget_goes_on_where_the_smaller_one_ended() {
     assert_eq!(server.requests().len(), 5, "two and the closing call, then two more");
     let limits = home.shown(output.json()["run"].as_str().unwrap())["agents"][0]["budget"]["iterations"].clone();
     assert_eq!(limits, 4);
+}
+
+/// Which plugins it has its records say: a row that names one may be damaged.
+#[test]
+fn it_keeps_the_plugins_of_its_run_also_where_no_row_names_them() {
+    let echo = Turn::call("echo", &json!({ "text": "again" }));
+    let server = ModelServer::start(
+        Script::from([echo.clone(), echo.clone(), Turn::text("closing"), echo]).then(Turn::text("done")),
+    );
+    let home = Home::with_model(&server, Format::OpenAi);
+    let agent = json!({ "steps": [{ "do": "agent", "user": "Go on.", "turns": 9 }], "summary": "done" });
+    let host = home.host().arg("--tool").arg(guests::built("pure-echo"));
+    host.args(["--budget", "iterations=2"]).probe(&agent).output().expect(3);
+    let run = home.newest_run();
+    let database = || Connection::open(home.path().join("host/hermes.db")).unwrap();
+    let named = |run: &str| -> Vec<String> {
+        let database = database();
+        let of_run =
+            "SELECT hex(c.digest) FROM component c JOIN run r ON r.no = c.run WHERE r.id = ?1 ORDER BY c.digest";
+        let mut select = database.prepare(of_run).unwrap();
+        let digests = select.query_map([run], |row| row.get::<_, String>(0)).unwrap();
+        digests.map(Result::unwrap).collect()
+    };
+    let before = named(&run);
+    assert!(before.len() > 1, "{before:?}");
+    database().execute("DELETE FROM component", []).unwrap();
+    let output = fork(&home, &run).args(["--budget", "iterations=4"]).output().expect(0);
+    assert_eq!(named(output.json()["run"].as_str().unwrap()), before);
 }
 
 /// What it finds its place by has the memory that the run began with, whatever instances have today.

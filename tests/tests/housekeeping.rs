@@ -15,7 +15,7 @@ use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
 use hermes_tests::output::{refusal, slack};
 use hermes_tests::program::{ask, steps};
 use hermes_tests::shim::{Action, EIO, ENOSPC, When};
-use hermes_tests::{Home, Host, Output, Process, Shim};
+use hermes_tests::{Home, Host, Output, Process, Shim, guests};
 use memchr::memmem;
 use rusqlite::Connection;
 use rustix::process::Signal;
@@ -527,8 +527,12 @@ fn as_many_go_on_at_once_as_the_limit_says_and_a_signal_suspends_them() {
 // --- prune ----------------------------------------------------------------------------------------------------------------
 
 fn prune(home: &Home, arguments: &[&str]) -> Value {
+    prune_ends_with(home, arguments, 0)
+}
+
+fn prune_ends_with(home: &Home, arguments: &[&str], code: i32) -> Value {
     let host = home.host().args(["runs", "prune", "--output", "json"]).args(arguments);
-    host.output().expect(0).json()
+    host.output().expect(code).json()
 }
 
 fn pruned(report: &Value) -> BTreeSet<String> {
@@ -600,7 +604,11 @@ fn damaged_runs_without_an_anchor_stay_and_that_is_told() {
     let (_server, home) = home(Vec::new());
     let [bad, both, bare] = [0, 1, 2].map(|_| whole(&home, &steps(&[])));
     settle(&home);
-    change_rows(&home, "UPDATE journal SET sum = sum + 1 WHERE run < 3");
+    // All of one, and what comes behind the beginning of the other.
+    change_rows(
+        &home,
+        "UPDATE journal SET sum = sum + 1 WHERE run = 1 OR run = 2 AND id % 1099511627776 > 3",
+    );
     for run in [&both, &bare] {
         fs::remove_file(state(&home).join(format!("runs/{run}.lock"))).unwrap();
     }
@@ -1059,6 +1067,27 @@ fn where_the_beginning_is_damaged_nothing_can_be_kept() {
 }
 
 #[test]
+fn a_run_without_an_anchor_goes_as_damaged_where_its_beginning_is_damaged_too() {
+    let (_server, home) = home(Vec::new());
+    let [bad, bare] = [0, 1].map(|_| whole(&home, &steps(&[])));
+    settle(&home);
+    change_rows(&home, "UPDATE journal SET sum = sum + 1 WHERE run = 1");
+    for run in [&bad, &bare] {
+        fs::remove_file(state(&home).join(format!("runs/{run}.lock"))).unwrap();
+    }
+    let refused = home.host().args(["resume", &bad, "--accept-loss"]).output().expect(1);
+    refused.says(&["nothing before it", "runs prune --status damaged"]);
+    // It is read for that alone.
+    assert_eq!(pruned(&prune(&home, &["--status", "completed"])), BTreeSet::new());
+    let report = prune(&home, &["--status", "damaged"]);
+    assert_eq!(pruned(&report), set(&[&bad]));
+    assert_eq!(report["without_anchor"], json!([bare]));
+    home.host().args(["resume", &bare, "--accept-loss"]).output().expect(0);
+    assert_eq!(status(&home, &bare), "completed");
+    assert!(doctor(&home, 0).contains("all good"));
+}
+
+#[test]
 fn a_damaged_row_hides_no_other_run() {
     let (server, home) = home([stall(), Turn::text("a")]);
     let good = whole(&home, &steps(&[]));
@@ -1109,7 +1138,9 @@ fn a_damaged_space_hides_no_other_runs_spaces() {
     let (bad, good) = (whole(&home, &writes(1)), whole(&home, &writes(1)));
     settle(&home);
     change_rows(&home, "UPDATE space SET sum = sum + 1 WHERE run = 1");
-    let text = home.host().args(["blackboard", "ls"]).output().expect(0).stdout;
+    let ls = home.host().args(["blackboard", "ls"]).output().expect(0);
+    assert!(ls.stderr.contains("hermes-host doctor"), "{}", ls.stderr);
+    let text = ls.stdout;
     let line = |begins: &str| text.lines().find(|line| line.starts_with(begins));
     let told = line(&format!("{bad}/ ")).unwrap();
     assert!(told.contains("the row of the space \"notes\" is damaged"), "{told}");
@@ -1329,11 +1360,13 @@ fn a_plugin_in_use_stays_where_the_row_that_names_it_is_damaged() {
     drop(select);
     database.close().unwrap();
     let short = hex(&flipped)[..12].to_owned();
-    let host = home.host().args(["runs", "prune", "--older-than", "9999d"]);
-    let told = host.output().expect(0).stdout;
-    let words = format!("components stay: {short}, which a run uses, is not there");
-    assert!(told.contains(&words), "{told}");
-    let report = prune(&home, &["--status", "completed"]);
+    for (more, stay) in [(&["--dry-run"][..], "would stay"), (&[], "stay")] {
+        let host = home.host().args(["runs", "prune", "--older-than", "9999d"]).args(more);
+        let told = host.output().expect(1).stdout;
+        let words = format!("components {stay}: {short}, which a run uses, is not there");
+        assert!(told.contains(&words), "{told}");
+    }
+    let report = prune_ends_with(&home, &["--status", "completed"], 1);
     assert_eq!(
         (&report["components"], &report["missing"]),
         (&json!(0), &json!(hex(&flipped)))
@@ -1351,6 +1384,46 @@ fn a_plugin_in_use_stays_where_the_row_that_names_it_is_damaged() {
     assert_eq!((pruned(&report), &report["missing"]), (set(&[&run]), &Value::Null));
     assert!(!strategy.exists());
     assert!(doctor(&home, 0).contains("all good"));
+}
+
+#[test]
+fn a_plugin_in_use_stays_where_the_row_that_names_it_is_gone_and_others_are_there() {
+    let (_server, home) = home(Vec::new());
+    let host = home.host().arg("--tool").arg(guests::built("probe-tool"));
+    host.probe(&steps(&[])).output().expect(0);
+    let run = home.newest_run();
+    settle(&home);
+    let rows = |statement: &str| {
+        let database = Connection::open(state(&home).join("hermes.db")).unwrap();
+        let mut select = database.prepare(statement).unwrap();
+        let digests = select.query_map([], |row| row.get::<_, String>(0)).unwrap();
+        digests.map(Result::unwrap).collect::<Vec<_>>()
+    };
+    let strategy = show(&home, &run)["agents"][0]["digest"].as_str().unwrap().to_owned();
+    let all = rows("SELECT lower(hex(digest)) FROM component");
+    assert!(all.contains(&strategy) && all.len() > 1, "{all:?}");
+    for gone in &all {
+        let delete = format!("DELETE FROM component WHERE lower(hex(digest)) = '{gone}'");
+        change_rows(&home, &delete);
+        for more in [&["--dry-run"][..], &[]] {
+            let report = prune_ends_with(&home, &[&["--older-than", "9999d"], more].concat(), 1);
+            let told = (&report["components"], &report["without_components"]);
+            assert_eq!(told, (&json!(0), &json!(run)), "{gone}: {report}");
+        }
+        assert!(state(&home).join(format!("components/{gone}.wasm")).exists(), "{gone}");
+        let words = format!("uses the component {} is missing", &gone[..12]);
+        let told = doctor(&home, 1);
+        assert!(told.contains(&format!("run {run}")) && told.contains(&words), "{told}");
+        home.host().args(["resume", &run, "--accept-loss"]).output().expect(0);
+        assert_eq!(rows("SELECT lower(hex(digest)) FROM component"), all, "{gone}");
+        assert!(doctor(&home, 0).contains("all good"), "{gone}");
+    }
+    // When the run is gone nothing is in use.
+    let report = prune(&home, &["--status", "completed"]);
+    assert_eq!(
+        (&report["components"], &report["without_components"]),
+        (&json!(all.len()), &Value::Null)
+    );
 }
 
 #[test]
@@ -1540,8 +1613,12 @@ fn a_page_that_can_not_be_read_holds_up_no_prune() {
         "{told}"
     );
     assert!(!told.contains("--accept-loss") && !told.contains("prune"), "{told}");
-    let all = prune(&home, &["--status", "completed"]);
-    assert_eq!((pruned(&all), &all["damaged"]), (set(&good.each_ref()), &Value::Null));
+    // The bytes of plugins stay, and that is damage that was met.
+    for more in [&["--dry-run"][..], &[]] {
+        let all = prune_ends_with(&home, &[&["--status", "completed"], more].concat(), 1);
+        assert_eq!((pruned(&all), &all["damaged"]), (set(&good.each_ref()), &Value::Null));
+        assert!(all["structure"].is_string(), "{all}");
+    }
     // Nothing goes as damaged while the database is, and that is told.
     let arguments = ["runs", "prune", "--output", "json", "--status", "completed,damaged"];
     for more in [&["--dry-run"][..], &[]] {
@@ -1550,7 +1627,7 @@ fn a_page_that_can_not_be_read_holds_up_no_prune() {
         assert_eq!(pruned(&report), set(&[&later]));
         let damaged = report["damaged"].as_str().unwrap();
         assert!(damaged.contains("SQLite's check says"), "{report}");
-        prune(&home, &["--status", "completed"]);
+        prune_ends_with(&home, &["--status", "completed"], 1);
     }
     assert_eq!(runs(&home).len(), 1);
     assert_eq!(status(&home, &bad), "completed");
@@ -1738,6 +1815,45 @@ fn where_two_rows_have_one_page_nothing_would_be_removed_either() {
         let damaged = report["damaged"].as_str().unwrap();
         assert!(damaged.contains("two of its rows have one page"), "{report}");
     }
+}
+
+/// SQLite's check has other words for each kind of table, and it is the order itself that is looked at.
+#[test]
+fn where_rows_of_any_table_are_out_of_order_nothing_is_removed() {
+    let (_server, home) = home(Vec::new());
+    let ids = [0, 1, 2].map(|_| whole(&home, &steps(&[])));
+    settle(&home);
+    let path = state(&home).join("hermes.db");
+    let good = fs::read(&path).unwrap();
+    for table in ["run", "session", "component"] {
+        let database = Connection::open(&path).unwrap();
+        let root = "SELECT rootpage FROM sqlite_schema WHERE name = ?1";
+        let root: u32 = database.query_row(root, [table], |row| row.get(0)).unwrap();
+        database.close().unwrap();
+        let mut bad = good.clone();
+        let page = &mut bad[(usize::try_from(root).unwrap() - 1) * 4096..][..4096];
+        // The pointers to its rows stand behind its head, which is longer where it leads to other pages.
+        let first = if [2, 5].contains(&page[0]) { 12 } else { 8 };
+        assert!(page[3..5] >= [0, 2][..], "{table} has two rows there");
+        page[first..first + 4].rotate_left(2);
+        fs::write(&path, &bad).unwrap();
+        for more in [&["--dry-run"][..], &[]] {
+            let report = prune_ends_with(&home, &[&["--status", "completed"], more].concat(), 1);
+            assert_eq!(pruned(&report), BTreeSet::new(), "{table}: {report}");
+            let damaged = report["damaged"].as_str().unwrap();
+            assert!(
+                damaged.contains("rows of one of its tables are out of order"),
+                "{table}: {report}"
+            );
+        }
+        if table != "run" {
+            let refused = home.host().args(["resume", &ids[1], "--accept-loss"]).output();
+            refused.expect(2).says(&["are out of order"]);
+        }
+        fs::write(&path, &good).unwrap();
+    }
+    assert_eq!(pruned(&prune(&home, &["--status", "completed"])), set(&ids.each_ref()));
+    assert!(doctor(&home, 0).contains("all good"));
 }
 
 #[test]

@@ -164,6 +164,117 @@ fn without_its_plugins_a_replay_says_which_are_missing() {
     third.host().args(["replay", &run]).output().expect(0);
 }
 
+/// Which plugins it has its records say: a row that names one may be damaged.
+#[test]
+fn its_plugins_go_along_also_where_no_row_names_them() {
+    for damage in ["DELETE FROM component", "UPDATE component SET run = run + 64"] {
+        let (_server, home, run) = ran();
+        let database = Connection::open(home.path().join("host/hermes.db")).unwrap();
+        assert!(database.execute(damage, []).unwrap() > 1);
+        database.close().unwrap();
+        let file = export(&home, &run, "run.jsonl", &["--with-plugins"]);
+        let there = elsewhere();
+        assert_eq!(import(&there, &file).expect(0).json()["missing"], json!([]), "{damage}");
+        there.host().args(["replay", &run]).output().expect(0);
+    }
+}
+
+#[test]
+fn without_the_bytes_of_its_plugins_there_is_no_file_with_them() {
+    let (_server, home, run) = ran();
+    let place = |name: &str| {
+        let digest = sha256(&fs::read(guests::built(name)).unwrap());
+        home.path().join(format!("host/components/{digest}.wasm"))
+    };
+    let (strategy, tool) = (place("probe"), place("probe-tool"));
+    let refused = |words: &[String]| {
+        let host = home
+            .host()
+            .args(["export", &run, "--run-file", "run.jsonl", "--with-plugins"]);
+        let output = host.args(["--output", "json"]).output().expect(1);
+        let output = output.of_kind("journal-damaged");
+        let told = output.json()["error"].to_string();
+        for word in words {
+            assert!(told.contains(word), "{word}: {told}");
+        }
+        let left = fs::read_dir(home.work()).unwrap().map(|file| file.unwrap().file_name());
+        let left: Vec<_> = left
+            .filter(|name| name.to_string_lossy().contains("run.jsonl"))
+            .collect();
+        assert!(left.is_empty(), "{left:?}");
+    };
+    let bytes = fs::read(&tool).unwrap();
+    fs::write(&tool, &bytes[1..]).unwrap();
+    let damaged = format!("the bytes of probe-tool are damaged ({})", tool.display());
+    refused(&["can't be exported with its plugins".to_owned(), damaged.clone()]);
+    // All are named, also those that a person has to put back next.
+    fs::remove_file(&strategy).unwrap();
+    let missing = format!("the bytes of probe are missing ({})", strategy.display());
+    refused(&[damaged, missing]);
+    let file = export(&home, &run, "run.jsonl", &[]);
+    let missing = import(&elsewhere(), &file).expect(0).json()["missing"].clone();
+    let named = |name: &str| missing.as_array().unwrap().iter().any(|m| m["name"] == name);
+    assert!(named("probe") && named("probe-tool"), "{missing}");
+}
+
+#[test]
+fn what_the_first_line_of_a_file_leaves_out_its_records_name() {
+    let (_server, home, run) = ran();
+    let file = export(&home, &run, "run.jsonl", &[]);
+    let whole = fs::read(&file).unwrap();
+    let mut lines: Vec<Vec<u8>> = whole
+        .split_inclusive(|byte| *byte == b'\n')
+        .map(<[u8]>::to_vec)
+        .collect();
+    lines.pop();
+    let mut header: Value = serde_json::from_slice(&lines[0]).unwrap();
+    assert!(header["plugins"].as_array().unwrap().len() > 1, "{header}");
+    header["plugins"] = json!([]);
+    lines[0] = format!("{header}\n").into_bytes();
+    let forged = home.write("forged.jsonl", sealed(&lines));
+    // The same is missing as where it names them.
+    let missing = |file: &Path| import(&elsewhere(), file).expect(0).json()["missing"].clone();
+    assert_eq!(missing(&forged), missing(&file));
+    // And what is here is kept for the run.
+    let server = ModelServer::start(Script::always(Turn::text("an answer")));
+    let third = Home::with_model(&server, Format::OpenAi);
+    let host = third.host().arg("--tool").arg(guests::built("probe-tool"));
+    host.probe(&steps(&[])).output().expect(0);
+    assert_eq!(import(&third, &forged).expect(0).json()["missing"], json!([]));
+    third.host().args(["replay", &run]).output().expect(0);
+    let database = Connection::open(third.path().join("host/hermes.db")).unwrap();
+    let named = "SELECT count(*) FROM component c JOIN run r ON r.no = c.run WHERE r.id = ?1";
+    let named: i64 = database.query_row(named, [&run], |row| row.get(0)).unwrap();
+    assert!(named > 1, "{named}");
+}
+
+#[test]
+fn a_pipe_is_no_run_file_and_is_not_waited_for() {
+    let home = elsewhere();
+    let pipe = home.work().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let refused = home.host().arg("import").arg(&pipe).output();
+    refused.expect(2).says(&["pipe", "it is no file"]);
+    nothing_is_kept(&home);
+}
+
+#[test]
+fn a_file_may_have_as_long_a_name_as_any_file() {
+    let (_server, home, run) = ran();
+    let name = |bytes: usize| format!("{}.jsonl", "ä".repeat((bytes - 6) / 2) + &"a".repeat(bytes % 2));
+    for bytes in [240, 254, 255] {
+        assert_eq!(name(bytes).len(), bytes);
+        assert!(export(&home, &run, &name(bytes), &[]).is_file(), "{bytes}");
+    }
+    let host = home.host().args(["export", &run, "--run-file", &name(256)]);
+    host.output().expect(2).says(&["File name too long"]);
+    let drafts = fs::read_dir(home.work()).unwrap().map(|file| file.unwrap().file_name());
+    let drafts: Vec<_> = drafts
+        .filter(|name| name.to_string_lossy().ends_with(".draft"))
+        .collect();
+    assert!(drafts.is_empty(), "{drafts:?}");
+}
+
 #[test]
 fn plugins_in_the_binary_are_here_and_hints_are_for_what_can_be_done() {
     let server = ModelServer::start([Turn::fault(Fault::StallMidStream), Turn::text("It is one.")]);

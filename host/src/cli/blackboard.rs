@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::args::Output;
 use super::errors::{NOTHING_RAN, Problem};
+use super::pasted::pasted;
 use super::signals::Stop;
 use super::style::{Ink, fit, left, right, size, width};
 use super::validated::Blackboard;
@@ -114,7 +115,13 @@ fn spaces(spaces: &[SpaceView], context: Context) -> Result<(), Problem> {
             };
             out.push_str(&format!("{row}\n"));
         }
-        return stdio::print(&out);
+        stdio::print(&out)?;
+        if spaces.iter().any(|space| space.damaged.is_some()) {
+            stdio::tell(&pasted(
+                "not all spaces are listed; see all that is damaged:  hermes-host doctor\n",
+            ));
+        }
+        return Ok(());
     }
     let rows: Vec<Value> = spaces
         .iter()

@@ -309,11 +309,7 @@ async fn database(host: Host) -> Vec<Check> {
         "restore a backup, or move hermes.db*, runs and components in {} away to begin anew; keep them for what they hold",
         host.config().state_dir.display()
     );
-    let look = move || {
-        let store = host.store_if_any()?;
-        store.map(|store| Ok::<_, HostError>(store.integrity()?)).transpose()
-    };
-    match tokio::task::spawn_blocking(look).await {
+    match tokio::task::spawn_blocking(move || host.integrity()).await {
         Ok(Ok(None)) => vec![ok(WHAT, "none yet (made at the first run)".to_owned())],
         Ok(Ok(Some(found))) if found.problems.is_empty() => vec![ok(WHAT, looked_at(&found))],
         Ok(Ok(Some(found))) => damage(&found.problems, WHAT, &anew),

@@ -15,7 +15,8 @@ const TASK: usize = 84;
 /// Columns before it.
 const HEAD: usize = 48;
 
-/// Removes runs, and tells of them. Exit code 1 where damage of the database kept something of them, or would; that of what ended it, once a run was gone.
+/// Removes runs, and tells of them. Exit code 1 where damage kept something of them or the bytes of plugins, or would; that of what ended it, once a run was
+/// gone.
 pub(super) async fn prune(host: &Host, context: Context, spec: &PruneSpec) -> Result<u8, Problem> {
     let mut pruned = host.prune(spec).await?;
     let failed = pruned.failed.take().map(|error| Problem::from(HostError::from(error)));
@@ -34,7 +35,7 @@ pub(super) async fn prune(host: &Host, context: Context, spec: &PruneSpec) -> Re
             stdio::tell(&problem.render(context.paint));
             Ok(problem.code)
         }
-        None => Ok(u8::from(pruned.damaged.is_some())),
+        None => Ok(u8::from(pruned.damaged.is_some() || pruned.missing.is_some())),
     }
 }
 
@@ -69,6 +70,9 @@ fn text(pruned: &Pruned, spec: &PruneSpec, paint: Paint) -> String {
         words.push_str(&format!("run {run} stays: a process took it meanwhile\n"));
     }
     words.push_str(&sum(pruned, spec));
+    if let Some(missing) = &pruned.missing {
+        words.push_str(&components_stay(missing, spec.dry_run));
+    }
     if !pruned.without_anchor.is_empty() {
         words.push_str(&without_anchor(pruned.without_anchor.len() as u64, spec.dry_run));
     }
@@ -144,14 +148,18 @@ fn sum(pruned: &Pruned, spec: &PruneSpec) -> String {
     if pruned.backup {
         out.push_str("components stay until the next prune: a backup is under way\n");
     }
-    let why = match &pruned.missing {
-        None => return out,
-        Some(Missing::Component(digest)) => format!("{}, which a run uses, is not there; which run:", digest.short()),
-        Some(Missing::Page(what)) => format!("the database's structure is damaged ({what}); more:"),
-        Some(Missing::Rows(run)) => format!("no row says any more which of them the run {run} uses; more:"),
-    };
-    out.push_str(&pasted(&format!("components stay: {why}  hermes-host doctor\n")));
     out
+}
+
+/// Why the bytes of no plugin go.
+fn components_stay(missing: &Missing, dry_run: bool) -> String {
+    let stay = if dry_run { "would stay" } else { "stay" };
+    let why = match missing {
+        Missing::Component(digest) => format!("{}, which a run uses, is not there; which run:", digest.short()),
+        Missing::Page(what) => format!("the database's structure is damaged ({what}); more:"),
+        Missing::Rows(run) => format!("no row says any more which of them the run {run} uses; more:"),
+    };
+    pasted(&format!("components {stay}: {why}  hermes-host doctor\n")).into_owned()
 }
 
 fn object(pruned: &Pruned, spec: &PruneSpec) -> Value {
@@ -181,6 +189,10 @@ fn object(pruned: &Pruned, spec: &PruneSpec) -> Value {
         },
         "without_components": match &pruned.missing {
             Some(Missing::Rows(run)) => Some(run),
+            _ => None,
+        },
+        "structure": match &pruned.missing {
+            Some(Missing::Page(what)) => Some(what),
             _ => None,
         },
         "before": bytes(pruned.before),

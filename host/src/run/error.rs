@@ -256,6 +256,17 @@ pub enum HostError {
         /// What is wrong with it.
         what: String,
     },
+    /// Bytes of plugins that shall go along with a run are not what was kept. Nothing of the file is kept.
+    #[error(
+        "run {run} can't be exported with its plugins: {}; put them back, from a backup or from where the plugin came from, or export it without --with-plugins",
+        lost.join(", ")
+    )]
+    PluginsLost {
+        /// The run.
+        run: crate::ids::RunId,
+        /// Which, in words.
+        lost: Vec<String>,
+    },
     /// A run file of a newer host.
     #[error(
         "{path} has version {found} of the run file's format, and this hermes-host reads version {known}; use the newer hermes-host"
@@ -354,7 +365,7 @@ impl HostError {
         match self {
             Self::Setting { error, .. } => error.code(),
             Self::Approval(error) if error.refuses() => 4,
-            Self::Run(_) | Self::Unwritten(_) | Self::NoRoom(_) | Self::NotEnded { .. } => 1,
+            Self::Run(_) | Self::Unwritten(_) | Self::NoRoom(_) | Self::NotEnded { .. } | Self::PluginsLost { .. } => 1,
             Self::Store(StoreError::Damaged { .. } | StoreError::NothingLeft { .. } | StoreError::Lost { .. }) => 1,
             _ => 2,
         }
@@ -411,7 +422,8 @@ impl HostError {
             Self::Secret(_) | Self::OnePlace { .. } | Self::Told { .. } => "secret",
             Self::Model(_) | Self::NoPrice { .. } | Self::ScriptUnused { .. } => "model",
             Self::Store(StoreError::Damaged { .. } | StoreError::NothingLeft { .. } | StoreError::Lost { .. })
-            | Self::Forgotten { .. } => "journal-damaged",
+            | Self::Forgotten { .. }
+            | Self::PluginsLost { .. } => "journal-damaged",
             Self::Store(_) | Self::Home { .. } | Self::NotBegun(_) | Self::Unwritten(_) => "storage",
             Self::NoRoom(_) => "rate-limited",
             Self::Toolbox(error) => error.kind(),

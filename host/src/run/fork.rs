@@ -115,6 +115,7 @@ impl Host {
         store.sweep_copies().await?;
         let row = row(store.run(&origin)?, &origin, &cut, changed.as_ref());
         let owner = store.begin_copy(row.clone()).await?;
+        let shelf = self.shelf();
         let taken = Taken {
             store: &store,
             origin: &origin,
@@ -124,6 +125,8 @@ impl Host {
             budget: &budget,
             terms,
             quota,
+            shelf: &shelf,
+            limits: &self.config().limits,
         };
         let over = taken.over().await;
         let mut notices = match over.and_then(|notices| Ok((notices, store.is_as_it_was(&unowned)?))) {

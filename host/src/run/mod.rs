@@ -19,6 +19,7 @@ mod home;
 mod inspect;
 mod outside;
 mod own_limits;
+mod plugins_of;
 mod prepare;
 mod prune;
 mod replay;

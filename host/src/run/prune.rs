@@ -1,10 +1,11 @@
 //! Removes runs that nobody needs any more, by age, by how they stand, and until the rest is small enough.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use crate::event::now_ms;
 use crate::ids::{Digest, RunId};
+use crate::run::plugins_of::PluginsOf;
 use crate::run::{Host, HostError};
 use crate::store::{Missing, Prunable, Removal, RunState, Size, Status, Store, StoreError};
 
@@ -111,7 +112,7 @@ pub struct Pruned {
     pub returned: u64,
     /// Whether components were left because a backup is under way, which needs them.
     pub backup: bool,
-    /// What is missing, so that components were left, as those may be in use that seem not to be.
+    /// What is missing, so that components were left, or would be, as those may be in use that seem not to be.
     pub missing: Option<Missing>,
     /// How large the store was.
     pub before: Size,
@@ -215,6 +216,9 @@ impl Prune<'_> {
         let chosen = self.choose(all.clone(), pruned.before.used);
         pruned.runs = chosen.iter().map(|(run, standing)| told(run, *standing)).collect();
         pruned.stays = left_of(&all, &chosen, pruned.before).over(self.spec);
+        let unnamed = damage.around(self.unnamed())?;
+        let missing = self.store.missing(self.structure.as_deref(), unnamed);
+        pruned.missing = damage.around(missing)?;
         Ok(())
     }
 
@@ -222,7 +226,8 @@ impl Prune<'_> {
         let (store, structure) = (&self.store, self.structure.as_deref());
         damage.around(store.sweep_copies().await)?;
         damage.around(store.sweep_rows().await)?;
-        let earlier = damage.around(store.sweep_files(structure).await)?;
+        let mut unnamed = damage.around(self.unnamed())?;
+        let earlier = damage.around(store.sweep_files(structure, unnamed.clone()).await)?;
         pruned.components = earlier.components;
         let all = self.runs(damage)?;
         pruned.without_anchor = self.without_anchor(&all);
@@ -234,7 +239,11 @@ impl Prune<'_> {
             }
             damage.around(store.sweep_rows_of(&run).await)?;
         }
-        let swept = damage.around(store.sweep_files(structure).await)?;
+        if unnamed.is_some() {
+            // It may be gone by now.
+            unnamed = damage.around(self.unnamed())?;
+        }
+        let swept = damage.around(store.sweep_files(structure, unnamed).await)?;
         pruned.components += swept.components;
         (pruned.backup, pruned.missing) = (swept.in_use, swept.missing);
         let shrunk = damage.around(give_back(store).await)?;
@@ -242,6 +251,12 @@ impl Prune<'_> {
         pruned.after = store.size()?;
         pruned.stays = left_of(&store.prunable()?, &[], pruned.after).over(self.spec);
         Ok(())
+    }
+
+    /// A run of this machine whose records use a plugin that no row names.
+    fn unnamed(&self) -> Result<Option<RunId>, StoreError> {
+        let all = PluginsOf::all_unnamed(&self.store)?;
+        Ok(all.into_iter().next().map(|(run, _)| run))
     }
 
     /// All runs. Damage in the midst of one is found by reading it, where damaged ones are wanted and can be told from others.
@@ -273,15 +288,16 @@ impl Prune<'_> {
 
     /// Those that are meant and stay, as an anchor may be all that they lack.
     fn without_anchor(&self, runs: &[Prunable]) -> Vec<RunId> {
-        let meant = runs.iter().filter(|run| !run.anchored && self.meant(run).is_some());
+        let meant = runs.iter().filter(|run| !may_go(run) && self.meant(run).is_some());
         meant.map(|run| run.run.clone()).collect()
     }
 
     /// The runs that are meant and may go, the oldest first.
     fn choose(&self, runs: Vec<Prunable>, used: u64) -> Vec<(Prunable, Standing)> {
         let mut users = users(&runs);
-        let anchored = runs.into_iter().filter(|run| run.anchored);
-        let mut chosen: Vec<_> = anchored
+        let mut chosen: Vec<_> = runs
+            .into_iter()
+            .filter(may_go)
             .filter_map(|run| self.meant(&run).map(|stands| (run, stands)))
             .collect();
         chosen.sort_by_key(|(run, _)| run.changed_ms);
@@ -299,6 +315,11 @@ impl Prune<'_> {
         chosen.truncate(enough.unwrap_or(chosen.len()));
         chosen
     }
+}
+
+/// Whether it may be removed at all: not where an anchor may be all that it lacks, which is made again.
+fn may_go(run: &Prunable) -> bool {
+    run.anchored || run.has_no_beginning
 }
 
 /// Pages of the database that can't be read: the first failure that comes of them.
@@ -335,10 +356,8 @@ fn left_of(all: &[Prunable], gone: &[(Prunable, Standing)], size: Size) -> Stays
         components: size.components.saturating_sub(components),
         ..Stays::default()
     };
-    for run in all
-        .iter()
-        .filter(|run| !gone.iter().any(|(gone, _)| gone.run == run.run))
-    {
+    let gone: HashSet<&RunId> = gone.iter().map(|(run, _)| &run.run).collect();
+    for run in all.iter().filter(|run| !gone.contains(&run.run)) {
         match Standing::of(run) {
             Some(standing) => *stays.runs.entry(standing).or_default() += 1,
             None => stays.owned += 1,

@@ -7,8 +7,9 @@ use tokio_util::sync::CancellationToken;
 use crate::blocking;
 use crate::event::now_ms;
 use crate::ids::{RunId, Scope, StreamId};
+use crate::run::plugins_of::PluginsOf;
 use crate::run::{Host, HostError};
-use crate::store::{Copied, Loss, Note, NoteKind, Record, RunRow, StoreError, Sync};
+use crate::store::{Copied, Integrity, Loss, Note, NoteKind, Problem, Record, RunRow, StoreError, Sync};
 
 impl Host {
     /// Copies all that the host keeps to the folder `to`, while it is in use: the copy can stand in the place of the home folder's `host`.
@@ -19,6 +20,38 @@ impl Host {
         let (store, to) = (self.store_to_read()?, to.to_path_buf());
         let copied = blocking::apart(move || store.backup(&to, &stop)).await;
         Ok(copied.map_err(|lost| HostError::Run(lost.to_string()))??)
+    }
+
+    /// Looks through everything that is kept; nothing where there is nothing yet.
+    ///
+    /// # Errors
+    /// Failures of the disk.
+    pub fn integrity(&self) -> Result<Option<Integrity>, HostError> {
+        let Some(store) = self.store_if_any()? else {
+            return Ok(None);
+        };
+        let mut found = store.integrity()?;
+        let unnamed = match PluginsOf::all_unnamed(&store) {
+            // That is told by then.
+            Err(StoreError::Corrupt { .. }) => Vec::new(),
+            unnamed => unnamed?,
+        };
+        for (run, digests) in unnamed {
+            for digest in digests {
+                let digest = digest.short();
+                let what = format!("the row that says that the run {run} uses the component {digest} is missing");
+                // The store looks for those of strategies itself.
+                if !found.problems.iter().any(|problem| problem.what == what) {
+                    found.problems.push(Problem {
+                        run: Some(run.clone()),
+                        what,
+                        component: None,
+                        unreadable: false,
+                    });
+                }
+            }
+        }
+        Ok(Some(found))
     }
 
     /// Gives up what a run has lost, so that it can go on from what is left of it. The journal says so too.
@@ -36,6 +69,15 @@ impl Host {
         };
         let id = store.lead_to(&id).await?;
         let loss = store.accept_loss(&id).await?;
+        let mut unnamed = match PluginsOf::unnamed(&store, &id) {
+            // A start that another version wrote: what goes on with the run says so.
+            Err(StoreError::Damaged { .. }) => Vec::new(),
+            unnamed => unnamed?,
+        };
+        unnamed.retain(|digest| store.component(digest).is_ok());
+        if !unnamed.is_empty() {
+            store.name_components(&id, unnamed).await?;
+        }
         if loss.is_any() {
             let owner = store.take_run(&id).await?;
             let note = Note {

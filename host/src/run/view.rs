@@ -351,7 +351,7 @@ impl Host {
 pub struct Blackboard<'a>(&'a Host);
 
 impl Blackboard<'_> {
-    /// Every space. Where the row of one is damaged, the spaces of its run are one row that tells that: it hides no other run's.
+    /// Every space. Where the row of one is damaged, or an index may hide one, the spaces of its run are one row that tells that: it hides no other run's.
     ///
     /// # Errors
     /// The store can't be read.
@@ -359,14 +359,16 @@ impl Blackboard<'_> {
         let Some(store) = self.0.store_if_any()? else {
             return Ok(Vec::new());
         };
-        let of = |run: Option<&RunId>| match space_views(&store, run) {
-            Err(error) if error.is_damage() => Ok(vec![damaged_spaces(run, &error)]),
-            spaces => spaces,
-        };
-        let mut all = of(None)?;
-        for listed in store.runs(u32::MAX)? {
-            let Ok(run) = listed.id.parse::<RunId>() else { continue };
-            all.extend(of(Some(&run))?);
+        let listed = store.runs(u32::MAX)?.into_iter();
+        let runs = listed.filter_map(|listed| listed.id.parse::<RunId>().ok()).map(Some);
+        let runs: Vec<_> = std::iter::once(None).chain(runs).collect();
+        let mut all = Vec::new();
+        for (run, spaces) in runs.iter().zip(store.spaces_of_each(&runs)?) {
+            let run = run.as_ref();
+            match spaces.map_err(HostError::from) {
+                Err(error) if error.is_damage() => all.push(damaged_spaces(run, &error)),
+                spaces => all.extend(spaces?.iter().map(|row| space_view(run, row))),
+            }
         }
         Ok(all)
     }

@@ -178,8 +178,21 @@ impl Store {
     /// The spaces of a run, or those of the home folder, by name.
     ///
     /// # Errors
-    /// [`StoreError::Damaged`] or, for the home folder, [`StoreError::Corrupt`] when one is not what was written; failures of the disk.
+    /// [`StoreError::Damaged`] or, for the home folder, [`StoreError::Corrupt`] when one is not what was written, or may be hidden; failures of the disk.
     pub fn spaces(&self, run: Option<&RunId>) -> Result<Vec<SpaceRow>, StoreError> {
+        self.spaces_by(run, Rows::OfTable)
+    }
+
+    /// The same of each of these, where none stands for the home folder. The database is looked through once for all of them.
+    ///
+    /// # Errors
+    /// Failures of the disk. What is wrong with the spaces of one stands in their place.
+    pub fn spaces_of_each(&self, runs: &[Option<RunId>]) -> Result<Vec<Result<Vec<SpaceRow>, StoreError>>, StoreError> {
+        let rows = self.rows_of_spaces()?;
+        Ok(runs.iter().map(|run| self.spaces_by(run.as_ref(), rows)).collect())
+    }
+
+    fn spaces_by(&self, run: Option<&RunId>, rows: Rows) -> Result<Vec<SpaceRow>, StoreError> {
         self.read(|conn| {
             let any = SpaceId {
                 run: run.cloned(),
@@ -188,6 +201,9 @@ impl Store {
             let Some(number) = run_number(conn, &any)? else {
                 return Ok(Vec::new());
             };
+            if rows == Rows::OfTable {
+                whole::none_is_hidden(conn, run, number)?;
+            }
             let spaces = Space::all(conn, run, number)?.into_iter();
             let written = spaces.filter(|space| space.version > 0).map(|space| SpaceRow {
                 name: space.name,

@@ -14,7 +14,7 @@ use rusqlite::hooks::Wal;
 use tokio::sync::oneshot;
 
 use super::Durability;
-use super::error::{Fault, StoreError};
+use super::error::{Fault, StoreError, forget_failures};
 use super::files::Files;
 use super::gate::{Gate, Held};
 use super::owner::{Head, RunLock};
@@ -580,6 +580,7 @@ impl State {
             self.conn.execute_batch(pragma)?;
             self.synced = synced;
         }
+        forget_failures();
         self.conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         // A newer host may have changed the format since this database was opened.
         let known = files.refuse_newer(schema::version(&self.conn)?);

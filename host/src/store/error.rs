@@ -329,8 +329,15 @@ fn is_unread(error: &rusqlite::Error) -> bool {
     matches!(code, Some(E::DatabaseCorrupt | E::NotADatabase | E::SystemIoFailure))
 }
 
+/// Puts a failure that is none of a disk in the place of this thread's last one, before the database is read: what the system said of another file, as of a
+/// socket in the place of a lock file, is not taken for what it said of the database.
+pub(super) fn forget_failures() {
+    // No file has no name.
+    let _ = std::fs::metadata("");
+}
+
 /// The failure of the disk that SQLite has just told as damage. Where a read fails with one of these errors, SQLite says that the page is damaged, and what the
-/// system said is still this thread's last error.
+/// system said is still this thread's last error: it said nothing of the kind before ([`forget_failures`]).
 fn of_the_disk() -> Option<Fault> {
     let said = std::io::Error::last_os_error();
     let errors = [Errno::IO, Errno::NXIO, Errno::UCLEAN].map(|errno| Some(errno.raw_os_error()));

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-use super::error::{Fault, StoreError};
+use super::error::{Fault, StoreError, forget_failures};
 use super::schema;
 use crate::own_file::{self, Trust};
 
@@ -355,6 +355,7 @@ pub(super) fn sync_dir(dir: &Path) -> Result<(), StoreError> {
 }
 
 fn set_up(conn: &Connection) -> Result<(), Fault> {
+    forget_failures();
     conn.set_prepared_statement_cache_capacity(64);
     conn.busy_timeout(WAIT)?;
     // Without it a statement whose plan looked at a value would be compiled anew each time that it is used: statistics are compiled in.

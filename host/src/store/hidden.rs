@@ -73,14 +73,14 @@ fn misled(conn: &Connection, run: &RunId) -> Result<Option<Misled>, Fault> {
         numbers.extend(unless_unreadable(found)?);
     }
     for number in numbers {
-        let stored = is_stored_as(conn, run, number)?;
+        let stored = is_stored_as(conn, run.as_str(), number)?;
         let id = match vouched_id(conn, number)? {
             Some(id) => id,
             // Nothing says that it is another's, and no other id leads to it.
             None if stored && !is_led_to_from_any(conn, number)? => run.clone(),
             None => continue,
         };
-        let renamed = !is_stored_as(conn, &id, number)?;
+        let renamed = !is_stored_as(conn, id.as_str(), number)?;
         // The index may lead from this id to a run that has nothing to do with it.
         let meant = id == *run || stored;
         if meant && (renamed || !is_led_to(conn, id.as_str(), number)?) {
@@ -91,9 +91,9 @@ fn misled(conn: &Connection, run: &RunId) -> Result<Option<Misled>, Fault> {
 }
 
 /// Whether the row with this number has this id.
-pub(super) fn is_stored_as(conn: &Connection, id: &RunId, number: i64) -> Result<bool, Fault> {
+pub(super) fn is_stored_as(conn: &Connection, id: &str, number: i64) -> Result<bool, Fault> {
     let mut select = conn.prepare_cached("SELECT 1 FROM run NOT INDEXED WHERE no = ?1 AND id = ?2")?;
-    Ok(select.exists(params![number, id.as_str()])?)
+    Ok(select.exists(params![number, id])?)
 }
 
 fn is_led_to_from_any(conn: &Connection, number: i64) -> Result<bool, Fault> {
@@ -136,7 +136,7 @@ pub(super) fn candidates(conn: &Connection, prefix: &str) -> Result<Vec<RunId>, 
     let mut found = unless_unreadable(named(conn, BY_INDEX, prefix))?;
     let mut are_stored = !found.is_empty();
     for (number, run) in &found {
-        are_stored &= unless_unreadable(is_stored_as(conn, run, *number))?;
+        are_stored &= unless_unreadable(is_stored_as(conn, run.as_str(), *number))?;
     }
     if !are_stored {
         let mut all = unless_unreadable(named(conn, "NOT INDEXED", prefix))?;

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::commit::lock;
 use super::error::{Fault, StoreError};
-use super::key::{COLUMNS, Kind, Marks, behind, open, row_id, row_seq};
+use super::key::{COLUMNS, Kind, Marks, behind, open, range, row_id, row_seq};
 use super::record::{Note, NoteKind, Observation, Record, Start};
 use super::rows::{JournalSize, OperationRow, SessionRow};
 use super::runs::RunState;
@@ -209,6 +209,20 @@ impl Store {
                 records.push((last, record));
             }
             Ok(records)
+        })
+    }
+
+    /// The records that tell which sessions a run has, what each of their attempts is made of, and what became of them, in their order. Neither an index nor
+    /// a row of a session has a part in it.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::Damaged`].
+    pub fn lives(&self, run: &RunId) -> Result<Vec<Record>, StoreError> {
+        let number = self.anchored(run)?;
+        let [first, last] = range(number);
+        self.read_of(run, |conn| {
+            let those = "id > ?1 AND id < ?2 AND kind IN (1, 2, 3) ORDER BY id";
+            collect(conn, run, those, params![first, last])
         })
     }
 

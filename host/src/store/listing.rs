@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, OptionalExtension as _};
+use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::error::{Fault, StoreError, unless_unreadable};
-use super::hidden::{BY_INDEX, is_stored};
+use super::hidden::{BY_INDEX, is_stored_as};
 use super::rows::RunRow;
 use super::runs::{NOT_WHOLE, epoch_at, listed_at};
 use crate::ids::RunId;
@@ -33,7 +33,7 @@ type Place = (i64, Option<String>);
 pub(super) fn every(conn: &Connection) -> Result<Vec<Found>, Fault> {
     let mut every = Vec::new();
     for place in places(conn)? {
-        every.extend(found(conn, place)?);
+        every.push(found(conn, place)?);
     }
     Ok(every)
 }
@@ -57,9 +57,21 @@ pub(super) fn places(conn: &Connection) -> Result<Vec<Place>, Fault> {
         match is_run {
             // It lies behind a page that can't be read.
             Some(is_run) => drop(found.insert(number, (is_run, None))),
-            // An entry that strayed tells of no other run than the one whose it is.
-            None if unless_unreadable(is_stored(conn, &id))? => {}
-            None => drop(found.insert(number, (true, Some(id)))),
+            None => {
+                let (led_to, not_led_to): (Vec<_>, Vec<_>) =
+                    rows_of(conn, &id)?.into_iter().partition(|(_, led_to)| *led_to);
+                // An entry that strayed tells of no other run than the one whose it is.
+                if !led_to.is_empty() {
+                    continue;
+                }
+                // A row that only all of the table together shows is told where its index has it.
+                for (ghost, _) in not_led_to {
+                    if unless_unreadable(is_run_at(conn, ghost))?.is_none() {
+                        found.remove(&ghost);
+                    }
+                }
+                found.insert(number, (true, Some(id)));
+            }
         }
     }
     let runs = found.into_iter().filter(|(_, (is_run, _))| *is_run);
@@ -91,6 +103,19 @@ fn of_table(conn: &Connection, found: &mut BTreeMap<i64, (bool, Option<String>)>
     Ok(())
 }
 
+/// The numbers of the rows with this id that a look at all of the table shows, and whether its number leads to each.
+fn rows_of(conn: &Connection, id: &str) -> Result<Vec<(i64, bool)>, Fault> {
+    let mut select = conn.prepare_cached("SELECT no FROM run NOT INDEXED WHERE id = ?1")?;
+    let mut rows = select.query([id])?;
+    let mut found = Vec::new();
+    // As far as they can be read.
+    while let Some(row) = unless_unreadable(rows.next().map_err(Fault::from))? {
+        let number = row.get(0)?;
+        found.push((number, unless_unreadable(is_stored_as(conn, id, number))?));
+    }
+    Ok(found)
+}
+
 /// The numbers and ids in the index.
 fn of_index(conn: &Connection) -> Result<Vec<(i64, String)>, Fault> {
     let mut select = conn.prepare_cached(&format!("SELECT no, CAST(id AS TEXT) FROM run {BY_INDEX} ORDER BY id"))?;
@@ -106,8 +131,14 @@ pub(super) fn is_run_at(conn: &Connection, number: i64) -> Result<Option<bool>, 
     Ok(select.query_row([number], |row| row.get(0)).optional()?)
 }
 
-/// The run at this place.
-pub(super) fn found(conn: &Connection, (number, led): Place) -> Result<Option<Found>, Fault> {
+/// Whether a look at all of the table shows a row with this number and id, wherever the number leads.
+pub(super) fn is_shown(conn: &Connection, id: &str, number: i64) -> Result<bool, Fault> {
+    let mut select = conn.prepare_cached("SELECT 1 FROM run NOT INDEXED WHERE +no = ?1 AND CAST(id AS TEXT) = ?2")?;
+    unless_unreadable(select.exists(params![number, id]).map_err(Fault::from))
+}
+
+/// The run at this place. One to which its number does not lead, though a look at all of the table shows it, can't be read.
+pub(super) fn found(conn: &Connection, (number, led): Place) -> Result<Found, Fault> {
     let mut select = conn.prepare_cached("SELECT id, epoch, data, sum FROM run NOT INDEXED WHERE no = ?1")?;
     let read = select.query_row([number], |row| {
         let (id, opened) = listed_at(row, 0);
@@ -120,19 +151,46 @@ pub(super) fn found(conn: &Connection, (number, led): Place) -> Result<Option<Fo
         })
     });
     if let Some(found) = unless_unreadable(read.optional().map_err(Fault::from))? {
-        return Ok(Some(found));
+        return Ok(found);
     }
-    let mut begins = conn.prepare_cached("SELECT CAST(id AS TEXT), epoch FROM run NOT INDEXED WHERE no = ?1")?;
-    let begins = begins.query_row([number], |row| Ok((row.get(0)?, epoch_at(row, 1))));
-    let begins: Option<(String, i64)> = unless_unreadable(begins.optional().map_err(Fault::from))?;
-    let found = begins.or(led.map(|id| (id, 0)));
-    Ok(found.map(|(id, epoch)| Found {
+    let (id, epoch) = match led {
+        Some(id) => (id, 0),
+        None => begins(conn, number)?,
+    };
+    Ok(Found {
         number,
         row: Err(unreadable(&id)),
         unreadable: true,
         id,
         epoch,
-    }))
+    })
+}
+
+/// The id of a run whose row can't be read, and its epoch: what its row begins with or, where that is no run's, what the index says.
+fn begins(conn: &Connection, number: i64) -> Result<(String, i64), Fault> {
+    let mut begins = (String::new(), 0);
+    // By its number, and by a look at all of the table.
+    for number_is in ["no", "+no"] {
+        let mut select = conn.prepare_cached(&format!(
+            "SELECT CAST(id AS TEXT), epoch FROM run NOT INDEXED WHERE {number_is} = ?1"
+        ))?;
+        let found = select.query_row([number], |row| Ok((row.get(0)?, epoch_at(row, 1))));
+        let found: Option<(String, i64)> = unless_unreadable(found.optional().map_err(Fault::from))?;
+        begins = found.unwrap_or(begins);
+        if begins.0.parse::<RunId>().is_ok() {
+            return Ok(begins);
+        }
+    }
+    let mut select = conn.prepare_cached(&format!(
+        "SELECT CAST(id AS TEXT) FROM run {BY_INDEX} WHERE +no = ?1 ORDER BY id"
+    ))?;
+    let led: Option<String> = unless_unreadable(
+        select
+            .query_row([number], |row| row.get(0))
+            .optional()
+            .map_err(Fault::from),
+    )?;
+    Ok((led.unwrap_or(begins.0), begins.1))
 }
 
 fn unreadable(id: &str) -> Fault {

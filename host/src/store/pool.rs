@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use super::commit::lock;
-use super::error::{Fault, StoreError};
+use super::error::{Fault, StoreError, forget_failures};
 use super::files::{Files, Reader};
 use super::schema;
 
@@ -92,6 +92,7 @@ impl Pool {
 }
 
 fn within<T>(conn: &Connection, work: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, Fault> {
+    forget_failures();
     conn.prepare_cached("BEGIN")?.execute([])?;
     let result = work(conn);
     if !conn.is_autocommit() {

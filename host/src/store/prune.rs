@@ -1,12 +1,15 @@
 //! Removing runs. A run is gone with its row, in one transaction; its other rows and its files follow in small ones, and what a crash leaves of
 //! them the next prune sweeps away.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap};
+use std::fmt;
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::{Duration, Instant, SystemTime};
 
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use rustix::fs::{FlockOperation, flock};
 
@@ -16,9 +19,10 @@ use super::error::{Fault, StoreError, failed_reads, of_the_disk_by};
 use super::files::{Files, private, shared};
 use super::hidden::{is_led_to, is_stored, is_stored_as};
 use super::key::{NUMBERS, range};
-use super::listing::{self, Found, none_would_go};
+use super::listing::{self, Found, is_shown, none_would_go};
 use super::owner::LockState;
 use super::record::Sync;
+use super::repair::has_no_beginning;
 use super::rows::RunRow;
 use super::runs::{IMPORTED_EPOCH, NOT_WHOLE, epoch_at};
 use super::sweep::{Left, Part, TIME, sweep_rest, sweep_some};
@@ -54,6 +58,8 @@ pub struct Prunable {
     pub state: RunState,
     /// Whether its anchor is there and can be read. Where it is not, that may be all that is wrong with the run, and is made again.
     pub anchored: bool,
+    /// Whether not even its beginning is what was written, so that nothing makes its anchor again. This is looked for where all is read, and it has none.
+    pub has_no_beginning: bool,
     /// Milliseconds since 1970 at which something last changed; nothing where what would say so is damaged.
     pub changed_ms: Option<u64>,
     /// About how many bytes of the database it takes; 0 where that can't be read.
@@ -93,7 +99,7 @@ pub struct Swept {
 pub enum Missing {
     /// A component that a run uses: the row that names it may be damaged.
     Component(Digest),
-    /// All rows that say which components this run uses.
+    /// A row that says which component this run uses.
     Rows(RunId),
     /// Perhaps a row, as the database's structure is damaged.
     Page(String),
@@ -143,13 +149,14 @@ impl Store {
                 continue;
             }
             let row = row.map_err(|fault| fault.at(&self.0.files.database()));
-            let mut state = match self.run_state(&run) {
+            let lock = self.0.files.lock_state(&run);
+            let anchored = matches!(lock, Ok(LockState::Line(_)));
+            let mut state = match lock.and_then(|lock| self.run_state_by(&run, lock)) {
                 Ok(state) => state,
                 Err(StoreError::NotFound { .. }) => continue,
                 Err(StoreError::Damaged { what, .. } | StoreError::Corrupt { what, .. }) => RunState::Damaged(what),
                 Err(error) => return Err(error),
             };
-            let anchored = matches!(self.0.files.lock_state(&run), Ok(LockState::Line(_)));
             let changed_ms = match &row {
                 Ok(row) => self.changed_ms(row)?,
                 Err(_) => None,
@@ -179,6 +186,7 @@ impl Store {
                 row,
                 state,
                 anchored,
+                has_no_beginning: false,
                 changed_ms,
                 bytes,
                 components,
@@ -188,7 +196,7 @@ impl Store {
         Ok(runs)
     }
 
-    /// The same, all of those read that nobody owns and that have an anchor: one of which something is not what was written is damaged. This tells of a run
+    /// The same, all of those read that nobody owns: one that has an anchor and of which something is not what was written is damaged. This tells of a run
     /// alone where [`Store::structure`] has found nothing wrong; else an index or a page may hide what is whole.
     ///
     /// # Errors
@@ -197,10 +205,12 @@ impl Store {
         let failed = failed_reads();
         let mut runs = self.prunable()?;
         let spaces = self.rows_of_spaces()?;
-        for run in runs
-            .iter_mut()
-            .filter(|run| run.anchored && run.state != RunState::Owned)
-        {
+        for run in runs.iter_mut().filter(|run| run.state != RunState::Owned) {
+            if !run.anchored {
+                // Its row must say that it is this run whose records these should be.
+                run.has_no_beginning = run.row.is_ok() && self.has_no_beginning(&run.run, run.number)?;
+                continue;
+            }
             match self.whole_by(&run.run, spaces) {
                 Err(StoreError::Damaged { what, .. } | StoreError::Corrupt { what, .. }) => {
                     run.state = RunState::Damaged(what);
@@ -217,6 +227,13 @@ impl Store {
             });
         }
         Ok(runs)
+    }
+
+    fn has_no_beginning(&self, run: &RunId, number: i64) -> Result<bool, StoreError> {
+        match self.read(|conn| has_no_beginning(conn, run, number)) {
+            Err(StoreError::Corrupt { .. }) => Ok(false),
+            found => found,
+        }
     }
 
     fn changed_ms(&self, row: &RunRow) -> Result<Option<u64>, StoreError> {
@@ -281,7 +298,12 @@ impl Store {
     /// # Errors
     /// As of [`Store::pages_are_apart`].
     pub async fn structure(&self) -> Result<Option<String>, StoreError> {
-        self.apart(|conn| first_wrong(conn, "integrity_check")).await
+        self.apart(|conn| {
+            let wrong = first_wrong(conn, "integrity_check")?;
+            rows_are_in_order(conn)?;
+            Ok(wrong)
+        })
+        .await
     }
 
     /// Reads much, in a thread that may take its time.
@@ -443,12 +465,11 @@ impl Store {
         }
     }
 
-    /// Removes components that no run uses, unless one is missing that a run uses or the database's structure is damaged, as `structure` tells; and what crashes left
-    /// of components and lock files.
+    /// Removes components that no run uses, unless something is missing ([`Store::missing`]); and what crashes left of components and lock files.
     ///
     /// # Errors
     /// [`StoreError::Busy`], failures of the disk.
-    pub async fn sweep_files(&self, structure: Option<&str>) -> Result<Swept, StoreError> {
+    pub async fn sweep_files(&self, structure: Option<&str>, unnamed: Option<RunId>) -> Result<Swept, StoreError> {
         let files = &self.0.files;
         for path in entries(&files.runs())? {
             let run: Option<RunId> = named(&path);
@@ -465,15 +486,7 @@ impl Store {
             return Ok(swept);
         };
         let used = self.read(used_components)?;
-        let missing = used
-            .iter()
-            .copied()
-            .find(|digest| !self.component_path(digest).exists());
-        swept.missing = match (missing, structure) {
-            (Some(component), _) => Some(Missing::Component(component)),
-            (None, Some(what)) => Some(Missing::Page(what.to_owned())),
-            (None, None) => self.read(without_components)?.map(Missing::Rows),
-        };
+        swept.missing = self.missing(structure, unnamed)?;
         for path in entries(&files.components())? {
             if path.extension().is_some_and(|extension| extension == "draft") {
                 if is_remains(&path) {
@@ -493,6 +506,24 @@ impl Store {
             }
         }
         Ok(swept)
+    }
+
+    /// What is missing, so that a component may be in use that no row names: a component that a run uses; what damage to the structure hides, where
+    /// `structure` tells of any; a row of `unnamed`, a run whose records use a component that none names, or all rows of another.
+    ///
+    /// # Errors
+    /// Failures of the disk.
+    pub fn missing(&self, structure: Option<&str>, unnamed: Option<RunId>) -> Result<Option<Missing>, StoreError> {
+        let used = self.read(used_components)?;
+        let missing = used.into_iter().find(|digest| !self.component_path(digest).exists());
+        Ok(match (missing, structure) {
+            (Some(component), _) => Some(Missing::Component(component)),
+            (None, Some(what)) => Some(Missing::Page(what.to_owned())),
+            (None, None) => match unnamed {
+                Some(run) => Some(Missing::Rows(run)),
+                None => self.read(without_components)?.map(Missing::Rows),
+            },
+        })
     }
 
     /// Removes a component's file in a transaction, so that no run comes to use it meanwhile.
@@ -563,9 +594,9 @@ pub(super) fn remove_row(conn: &Connection, id: &RunId, number: i64, epoch: i64)
         .query_row(params![number, id.as_str()], |row| Ok(epoch_at(row, 0)))
         .optional()?;
     match found {
-        None if is_led_to(conn, id.as_str(), number)? => Err(Fault::Corrupt(format!(
-            "the row of run {id} can't be read, and so it stays"
-        ))),
+        None if is_led_to(conn, id.as_str(), number)? || is_shown(conn, id.as_str(), number)? => Err(Fault::Corrupt(
+            format!("the row of run {id} can't be read, and so it stays"),
+        )),
         None => Ok(Removal::Gone),
         Some(now) if now != epoch => Ok(Removal::Taken),
         Some(_) => {
@@ -584,7 +615,7 @@ fn delete_row(conn: &Connection, id: &RunId, number: i64) -> Result<(), Fault> {
         let mut delete = conn.prepare_cached("DELETE FROM run NOT INDEXED WHERE no = ?1")?;
         Ok(delete.execute([number])?)
     };
-    if is_stored_as(conn, id, number)? && is_led_to(conn, id.as_str(), number)? {
+    if is_stored_as(conn, id.as_str(), number)? && is_led_to(conn, id.as_str(), number)? {
         delete()?;
         return Ok(());
     }
@@ -642,7 +673,8 @@ fn used_components(conn: &Connection) -> Result<BTreeSet<Digest>, Fault> {
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// A run of this machine of which no row names any component: the rows are gone. Of one that was imported they may never have come.
+/// A run of this machine of which no row names any component, whatever of its records can be read: the rows are gone. Of one that was imported they may
+/// never have come.
 fn without_components(conn: &Connection) -> Result<Option<RunId>, Fault> {
     let mut select = conn.prepare_cached(&format!(
         "SELECT no, CAST(id AS TEXT) FROM run NOT INDEXED
@@ -663,7 +695,123 @@ fn without_components(conn: &Connection) -> Result<Option<RunId>, Fault> {
 
 /// That no page belongs to two rows, with one of which the other's page would go, and that all rows are in their order.
 pub(super) fn none_is_shared(conn: &Connection) -> Result<(), Fault> {
-    first_wrong(conn, "quick_check").map(drop)
+    first_wrong(conn, "quick_check")?;
+    rows_are_in_order(conn)
+}
+
+/// That the rows of each table come in the order of what they are found by, as far as they can be read from the first and from the last on: their numbers,
+/// or their primary key where a table has no numbers. SQLite's check says nothing of the place of a row of which it can make no sense, and has other words
+/// for each kind of table; it alone looks at what leads from page to page.
+fn rows_are_in_order(conn: &Connection) -> Result<(), Fault> {
+    let mut select = conn.prepare("SELECT name, wr FROM pragma_table_list WHERE schema = 'main' AND type = 'table'")?;
+    let tables = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    for (table, has_no_numbers) in tables.collect::<Result<Vec<(String, bool)>, _>>()? {
+        let key = match has_no_numbers {
+            true => primary_key(conn, &table)?,
+            false => vec!["rowid".to_owned()],
+        };
+        for order in [Order::Ascending, Order::Descending] {
+            if keys_are_in_order(conn, &table, &key, order)? == Looked::Through {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The columns of a table's primary key, in their order.
+fn primary_key(conn: &Connection, table: &str) -> Result<Vec<String>, Fault> {
+    let mut select = conn.prepare_cached("SELECT name FROM pragma_table_info(?1) WHERE pk > 0 ORDER BY pk")?;
+    let columns = select.query_map([table], |row| row.get(0))?;
+    Ok(columns.collect::<Result<_, _>>()?)
+}
+
+/// From where on rows are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    Ascending,
+    Descending,
+}
+
+/// Whether all rows were read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Looked {
+    Through,
+    /// To a page that can't be read.
+    Into,
+}
+
+fn keys_are_in_order(conn: &Connection, table: &str, key: &[String], order: Order) -> Result<Looked, Fault> {
+    let (word, follows) = match order {
+        Order::Ascending => ("ASC", Ordering::Less),
+        Order::Descending => ("DESC", Ordering::Greater),
+    };
+    let columns: Vec<_> = key.iter().map(|column| format!("\"{column}\"")).collect();
+    let ordered: Vec<_> = columns.iter().map(|column| format!("{column} {word}")).collect();
+    // This is the order of the table, so that nothing is sorted for it.
+    let mut select = conn.prepare(&format!(
+        "SELECT {} FROM \"{table}\" NOT INDEXED ORDER BY {}",
+        columns.join(", "),
+        ordered.join(", ")
+    ))?;
+    let mut rows = select.query([])?;
+    let mut before: Option<Vec<KeyPart>> = None;
+    loop {
+        let row = match rows.next().map_err(Fault::from) {
+            Err(fault) if fault.is_corrupt() => return Ok(Looked::Into),
+            Err(fault) => return Err(fault),
+            Ok(None) => return Ok(Looked::Through),
+            Ok(Some(row)) => row,
+        };
+        let parts = (0..key.len()).map(|column| row.get_ref(column).map(KeyPart::of));
+        let next = parts.collect::<Result<Vec<_>, _>>()?;
+        let is_amiss = |before: &Vec<KeyPart>| before.partial_cmp(&next) != Some(follows);
+        if next.contains(&KeyPart::Real) || before.as_ref().is_some_and(is_amiss) {
+            let shown: Vec<_> = next.iter().map(ToString::to_string).collect();
+            return Err(out_of_order(&format!("row {} of the table {table}", shown.join(", "))));
+        }
+        before = Some(next);
+    }
+}
+
+/// A value of a key, in the order that SQLite has: of nothing, numbers, texts, bytes.
+#[derive(Debug, PartialEq, PartialOrd)]
+enum KeyPart {
+    Null,
+    Integer(i64),
+    /// What no key has, so that it is in no order.
+    Real,
+    Text(Vec<u8>),
+    Blob(Vec<u8>),
+}
+
+impl KeyPart {
+    fn of(value: ValueRef<'_>) -> Self {
+        match value {
+            ValueRef::Null => Self::Null,
+            ValueRef::Integer(value) => Self::Integer(value),
+            ValueRef::Real(_) => Self::Real,
+            ValueRef::Text(value) => Self::Text(value.to_vec()),
+            ValueRef::Blob(value) => Self::Blob(value.to_vec()),
+        }
+    }
+}
+
+impl fmt::Display for KeyPart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Integer(value) => write!(f, "{value}"),
+            Self::Blob(value) => value.iter().take(6).try_for_each(|byte| write!(f, "{byte:02x}")),
+            Self::Null | Self::Real | Self::Text(_) => f.write_str("?"),
+        }
+    }
+}
+
+/// A search passes rows by then, and a removal hides more of them.
+fn out_of_order(what: &str) -> Fault {
+    Fault::Corrupt(format!(
+        "rows of one of its tables are out of order, so that nothing is removed from it ({what})"
+    ))
 }
 
 /// The same, and the first thing that is wrong with the structure as this check sees it, in words.
@@ -686,11 +834,8 @@ fn first_wrong(conn: &Connection, check: &str) -> Result<Option<String>, Fault> 
                     "two of its rows have one page, so that nothing is removed from it ({line})"
                 )));
             }
-            // A search by number passes rows by then, and a removal hides more of them.
             if line.contains("out of order") {
-                return Err(Fault::Corrupt(format!(
-                    "rows of one of its tables are out of order, so that nothing is removed from it ({line})"
-                )));
+                return Err(out_of_order(&line));
             }
             if let Some(failed) = of_the_disk_by(&line) {
                 return Err(failed);

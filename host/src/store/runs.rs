@@ -259,10 +259,11 @@ impl Store {
             let (places, mut runs) = (listing::places(conn)?, Vec::new());
             let all = places.len() as u64;
             for place in places.into_iter().rev().take(limit) {
-                runs.extend(listing::found(conn, place)?.map(|Found { id, row, .. }| Listed {
+                let Found { id, row, .. } = listing::found(conn, place)?;
+                runs.push(Listed {
                     id,
                     row: row.map_err(|fault| fault.at(&self.0.files.database())),
-                }));
+                });
             }
             Ok((runs, all))
         })
@@ -299,7 +300,13 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`], failures of the disk.
     pub fn run_state(&self, run: &RunId) -> Result<RunState, StoreError> {
-        let state = self.check_anchor(run)?;
+        let lock = self.0.files.lock_state(run)?;
+        self.run_state_by(run, lock)
+    }
+
+    /// The same, by what its lock file says.
+    pub(super) fn run_state_by(&self, run: &RunId, lock: LockState) -> Result<RunState, StoreError> {
+        let state = self.check_anchor_by(run, lock)?;
         if state == RunState::Free && self.0.files.is_locked(run)? {
             Ok(RunState::Owned)
         } else {
@@ -391,6 +398,10 @@ impl Store {
     /// Compares the anchor with the journal. The anchor is read first: a live owner only moves both on.
     pub(super) fn check_anchor(&self, run: &RunId) -> Result<RunState, StoreError> {
         let lock = self.0.files.lock_state(run)?;
+        self.check_anchor_by(run, lock)
+    }
+
+    fn check_anchor_by(&self, run: &RunId, lock: LockState) -> Result<RunState, StoreError> {
         let (number, end) = self.run_number(run)?;
         let line = match lock {
             LockState::Line(line) => line,
@@ -559,7 +570,7 @@ pub(super) fn find_row(conn: &Connection, run: &RunId) -> Result<Option<(i64, Ru
         return Ok(None);
     };
     // The index has led here, and the row may have another id.
-    match is_stored_as(conn, run, number)? {
+    match is_stored_as(conn, run.as_str(), number)? {
         true => Ok(Some((number, row?))),
         false => Err(damaged_row(run).into()),
     }

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::entry::{EntryParts, WholeEntry};
-use super::error::{Fault, StoreError};
+use super::error::{Fault, StoreError, unless_unreadable};
+use super::hidden::not_found;
 use super::prune::none_is_shared;
 use super::record::{Effect, EffectResult, SpaceId};
 use super::rows::StoredEntry;
@@ -531,8 +532,23 @@ pub(super) fn not_written(name: &str) -> String {
 }
 
 /// The number of the space's run; 0 for the home folder's own spaces, and nothing for a run that isn't there.
+///
+/// # Errors
+/// [`StoreError::Damaged`] where the index of runs does not lead to it, or leads to another's row.
 pub(super) fn run_number(conn: &Connection, id: &SpaceId) -> Result<Option<i64>, Fault> {
     let Some(run) = &id.run else { return Ok(Some(HOME)) };
     let mut select = conn.prepare_cached("SELECT no FROM run WHERE id = ?1")?;
-    Ok(select.query_row([run.as_str()], |row| row.get(0)).optional()?)
+    let number = select.query_row([run.as_str()], |row| row.get(0)).optional();
+    if let Some(number) = unless_unreadable(number.map_err(Fault::from))? {
+        // Of a row that can't be read the index is believed.
+        let mut others = conn.prepare_cached("SELECT 1 FROM run NOT INDEXED WHERE no = ?1 AND id IS NOT ?2")?;
+        let is_others = others.exists(params![number, run.as_str()]).map_err(Fault::from);
+        if !unless_unreadable(is_others)? {
+            return Ok(Some(number));
+        }
+    }
+    match not_found(conn, run)? {
+        StoreError::NotFound { .. } => Ok(None),
+        damaged => Err(damaged.into()),
+    }
 }

@@ -1,6 +1,6 @@
 //! Is the blackboard what was written, all of it and nothing hidden? And giving up what is not.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
@@ -89,7 +89,7 @@ pub(super) fn look(conn: &Connection, run: i64, rows: Rows) -> Result<Spaces, Fa
         Rows::OfIndex => Space::listed(conn, run)?,
     };
     if !is_indexed(conn, run, &stored)? {
-        spaces.wrong.push(SPACES_NOT_INDEXED.to_owned());
+        spaces.wrong.push(not_indexed(run));
     }
     for (space, sound) in stored {
         let seen = space.look(conn, sound)?;
@@ -108,12 +108,20 @@ pub(super) fn none_is_hidden(conn: &Connection, id: Option<&RunId>, run: i64) ->
     }
     match is_indexed(conn, run, &stored)? {
         true => Ok(()),
-        false => Err(damaged(id, SPACES_NOT_INDEXED.to_owned())),
+        false => Err(damaged(id, not_indexed(run))),
     }
 }
 
-/// What is wrong with a run some of whose spaces are not found.
-const SPACES_NOT_INDEXED: &str = "the index of its spaces is damaged";
+/// What is wrong with a run, or with the home folder, some of whose spaces are not found.
+fn not_indexed(run: i64) -> String {
+    match run {
+        HOME => format!("the index of the home folder's spaces is damaged{MENDS_HOME}"),
+        _ => "the index of its spaces is damaged".to_owned(),
+    }
+}
+
+/// What mends an index for the home folder.
+const MENDS_HOME: &str = " (hermes-host resume RUN --accept-loss makes it again, whichever run that is)";
 
 /// Whether the index by which spaces are found leads to these, and to no others of the run.
 fn is_indexed(conn: &Connection, run: i64, stored: &[(Space, bool)]) -> Result<bool, Fault> {
@@ -251,6 +259,56 @@ pub(super) fn set_owner(conn: &Connection, number: i64, run: i64) -> Result<bool
     Ok(changed > 0)
 }
 
+/// Whether the index does not lead to all spaces of the home folder, and the rows say what it would be made of: nobody else has it made again for those.
+fn home_is_hidden(conn: &Connection) -> Result<bool, Fault> {
+    Ok(is_complete(conn)?
+        && unless_unreadable(only_listed(conn))?.is_empty()
+        && !is_indexed(conn, HOME, &Space::stored(conn, HOME)?)?)
+}
+
+/// Makes the indexes of entries again where they do not lead to all that is in the spaces of the home folder, and the rows say what they would be made of:
+/// nobody else has them made again for those.
+fn mend_index_of_home(conn: &Connection) -> Result<(), Fault> {
+    let home = unless_unreadable(Space::stored(conn, HOME))?;
+    for (space, sound) in &home {
+        if *sound && !space.look(conn, true)?.indexed && unless_unreadable(entries_are_whole(conn, &home))? {
+            return reindex(conn, "entry");
+        }
+    }
+    Ok(())
+}
+
+/// Whether each row of the table of entries is what was written, and those of each of these spaces are as many as its row says.
+fn entries_are_whole(conn: &Connection, spaces: &[(Space, bool)]) -> Result<bool, Fault> {
+    let emptied = spaces.iter().map(|(space, _)| (space.number, space.emptied()));
+    let mut counted: BTreeMap<i64, Space> = emptied.collect();
+    let mut select = conn.prepare_cached("SELECT * FROM entry NOT INDEXED")?;
+    let mut rows = select.query([])?;
+    while let Some(row) = rows.next()? {
+        let Some(entry) = WholeEntry::of(row) else {
+            return Ok(false);
+        };
+        if let Some(space) = counted.get_mut(&row.get("space")?) {
+            space.count(&entry);
+        }
+    }
+    let are_as_many = |(space, sound): &(Space, bool)| {
+        let counted = counted.get(&space.number);
+        *sound && counted.is_some_and(|counted| counted.is_as_full_as(space))
+    };
+    Ok(spaces.iter().all(are_as_many))
+}
+
+/// Whether the table tells of all spaces by itself: each row is what was written, and no entry belongs to none.
+fn is_complete(conn: &Connection) -> Result<bool, Fault> {
+    let sound = every_row(conn).map(|rows| rows.iter().all(|row| row.sound));
+    let mut strays = conn.prepare_cached(
+        "SELECT 1 FROM entry NOT INDEXED WHERE space NOT IN (SELECT no FROM space NOT INDEXED) LIMIT 1",
+    )?;
+    let none = strays.exists([]).map(|any| !any).map_err(Fault::from);
+    Ok(unless_unreadable(sound)? && unless_unreadable(none)?)
+}
+
 /// Gives a space whose row is damaged the name by which the index leads from this run to it. Whether it had another one.
 fn set_name(conn: &Connection, number: i64, run: i64) -> Result<bool, Fault> {
     let mut select = conn.prepare_cached(
@@ -279,8 +337,12 @@ pub(super) fn mend(conn: &Connection, run: i64) -> Result<u64, Fault> {
             }
         }
         let mut stored = Space::stored(conn, run)?;
-        if strayed || !is_indexed(conn, run, &stored)? {
-            let hidden = only_listed(conn)?;
+        if strayed || !is_indexed(conn, run, &stored)? || home_is_hidden(conn)? {
+            let hidden = match only_listed(conn) {
+                // What can't be read tells of nothing.
+                Err(fault) if fault.is_corrupt() && is_complete(conn)? => Vec::new(),
+                hidden => hidden?,
+            };
             if let Some(other) = hidden.iter().find(|space| space.run != run) {
                 return Err(only_listed_still(other));
             }
@@ -295,6 +357,7 @@ pub(super) fn mend(conn: &Connection, run: i64) -> Result<u64, Fault> {
         for (space, sound) in stored {
             lost += space.mend(conn, sound)?;
         }
+        mend_index_of_home(conn)?;
         Ok(lost)
     })
 }
@@ -392,13 +455,7 @@ impl Space {
     /// Looks at every entry: that it is what was written, that both indexes lead to it, and that there are as many as the row says.
     fn look(&self, conn: &Connection, sound: bool) -> Result<Seen, Fault> {
         let mut seen = Seen::default();
-        let mut left = Self {
-            version: 0,
-            keys: 0,
-            bytes: 0,
-            tombstones: 0,
-            ..self.clone()
-        };
+        let mut left = self.emptied();
         let indexed = match self.walk(conn, &mut seen, &mut left) {
             Err(fault) if fault.is_corrupt() => false,
             walked => walked?,
@@ -406,18 +463,35 @@ impl Space {
         if !sound {
             seen.wrong.push(not_written(&self.name));
         }
-        let as_many = (left.keys, left.bytes, left.tombstones) == (self.keys, self.bytes, self.tombstones);
         if !indexed {
             let name = &self.name;
-            seen.wrong
-                .push(format!("the index of the entries of the space {name:?} is damaged"));
-        } else if sound && seen.damaged.is_empty() && !(as_many && left.version <= self.version) {
+            let mends = if self.run == HOME { MENDS_HOME } else { "" };
+            seen.wrong.push(format!(
+                "the index of the entries of the space {name:?} is damaged{mends}"
+            ));
+        } else if sound && seen.damaged.is_empty() && !left.is_as_full_as(self) {
             let name = &self.name;
             seen.wrong
                 .push(format!("the space {name:?} has not the entries that it says"));
         }
         seen.indexed = indexed;
         Ok(seen)
+    }
+
+    /// The row of such a space in which nothing was written yet.
+    fn emptied(&self) -> Self {
+        Self {
+            version: 0,
+            keys: 0,
+            bytes: 0,
+            tombstones: 0,
+            ..self.clone()
+        }
+    }
+
+    /// Whether what was counted so is what this row says.
+    fn is_as_full_as(&self, row: &Self) -> bool {
+        (self.keys, self.bytes, self.tombstones) == (row.keys, row.bytes, row.tombstones) && self.version <= row.version
     }
 
     /// Counts into `left` what is whole. False where one of the indexes does not lead to it, or leads elsewhere.

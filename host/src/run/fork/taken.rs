@@ -5,8 +5,11 @@ use std::collections::{BTreeSet, HashMap};
 
 use crate::ids::{Digest, RunId, SessionId, StreamId};
 use crate::interfaces::recorded_effect;
+use crate::limits::Limits;
+use crate::plugin::load::Shelf;
 use crate::run::HostError;
 use crate::run::fork::changed::Changed;
+use crate::run::plugins_of::{PluginsOf, bytes_of};
 use crate::run::spec::Budget;
 use crate::session::codec;
 use crate::session::tape::size;
@@ -55,6 +58,8 @@ pub(super) struct Taken<'a> {
     pub(super) terms: Terms,
     /// What the spaces of that run may hold, and the fork's.
     pub(super) quota: Quota,
+    pub(super) shelf: &'a Shelf,
+    pub(super) limits: &'a Limits,
 }
 
 /// Which records are taken over.
@@ -81,7 +86,7 @@ impl Taken<'_> {
     pub(super) async fn over(&self) -> Result<Vec<String>, HostError> {
         let kept = self.kept()?;
         let (mut batch, mut writes, mut notices) = (Batch::default(), Writes::new(), Notices::default());
-        let (mut after, mut passed) = (0, false);
+        let (mut after, mut passed, mut plugins) = (0, false, PluginsOf::default());
         loop {
             let page = self.store.records(self.origin, after, RECORDS)?;
             let Some((last, _)) = page.last() else { break };
@@ -96,6 +101,9 @@ impl Taken<'_> {
                 }
                 self.space(&record, &mut writes, passed, &mut notices).await?;
                 let record = self.moved(record)?;
+                plugins
+                    .follow(&record)
+                    .map_err(|e| super::cannot(self.origin, &e.to_string()))?;
                 batch.push(record);
                 if batch.is_full() {
                     batch.write(self.store, self.owner).await?;
@@ -104,7 +112,7 @@ impl Taken<'_> {
         }
         batch.write(self.store, self.owner).await?;
         self.spilled(&kept).await?;
-        self.components().await?;
+        self.components(plugins).await?;
         Ok(notices.words())
     }
 
@@ -384,13 +392,14 @@ impl Taken<'_> {
         entry
     }
 
-    async fn components(&self) -> Result<(), HostError> {
-        for digest in self.store.components(self.origin)? {
-            let bytes = self.store.component(&digest)?;
-            self.store.keep_component(self.owner, bytes.into()).await?;
-        }
+    /// The bytes of the fork's plugins. That of its root may be new here.
+    async fn components(&self, plugins: PluginsOf) -> Result<(), HostError> {
         if let Some(changed) = self.changed {
             let bytes = bytes::Bytes::from_owner(changed.plugin.bytes.clone());
+            self.store.keep_component(self.owner, bytes).await?;
+        }
+        for (digest, name) in plugins.with_awaited(self.store) {
+            let bytes = bytes_of(self.store, self.shelf, (&digest, &name), self.limits)?;
             self.store.keep_component(self.owner, bytes).await?;
         }
         Ok(())

@@ -9,15 +9,20 @@ use super::line::{Bytes, ComponentLine, Header, Line, PluginLine, Writer};
 use super::redacted::{Redaction, Renamed};
 use super::{PIECE, VERSION};
 use crate::ids::{Digest, RunId};
+use crate::limits::Limits;
+use crate::plugin::load::Shelf;
+use crate::run::plugins_of::{PluginsOf, bytes_of};
 use crate::run::{Host, HostError};
 use crate::session::codec;
-use crate::store::{EntryCursor, Intent, Record, Store};
-use crate::supervisor::start::{PluginRef, StartBody};
+use crate::store::{EntryCursor, Intent, Record, Store, StoreError};
+use crate::text;
 
 /// Records in one read.
 const RECORDS: u32 = 256;
 /// Entries in one read: each may be large.
 const ENTRIES: u32 = 8;
+/// Bytes of a file's name that the name of its draft has, so that this is no name that is too long.
+const NAME: usize = 64;
 
 /// Whether the plugins' bytes go along.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,8 +50,8 @@ impl Host {
     /// Writes all that is kept of a run to a new file. Known keys and the shapes of keys are taken out.
     ///
     /// # Errors
-    /// There is no such run, it is damaged, a process owns it or takes it meanwhile, or the file is there already or can't be written. Nothing is left of
-    /// it then.
+    /// There is no such run, it is damaged, a process owns it or takes it meanwhile, bytes of a plugin that shall go along are missing or damaged, or the
+    /// file is there already or can't be written. Nothing is left of it then.
     pub async fn export_run(&self, run: &str, file: &Path, plugins: WithPlugins) -> Result<Exported, HostError> {
         let store = self.store_to_read()?;
         let id = store.find_run(run)?;
@@ -55,6 +60,8 @@ impl Host {
         let draft = Draft::new(file)?;
         let to = draft.open()?;
         let view_only = store.run(&id)?.is_for_viewing();
+        // Their rows are not in the file, and one that is damaged is told all the same.
+        store.sessions(&id)?;
         let mut export = Export {
             store: &store,
             run: &id,
@@ -63,13 +70,14 @@ impl Host {
             redaction: Redaction::new(secrets),
             renamed: Renamed::default(),
             written: HashSet::new(),
+            plugins: PluginsOf::run(&store, &id)?.with_awaited(&store),
         };
         export.header()?;
         export.rows()?;
         export.records()?;
         export.entries()?;
         if plugins == WithPlugins::Yes {
-            export.components()?;
+            export.components(&self.shelf(), &self.config.limits)?;
         }
         store.is_as_it_was(&unowned)?;
         // What was taken out once is not there to be found again.
@@ -103,7 +111,9 @@ impl<'a> Draft<'a> {
             return Err(wrong(file, "it is there already; choose another name, or remove it"));
         }
         let name = file.file_name().ok_or_else(|| wrong(file, "it is no file's name"))?;
-        let draft = file.with_file_name(format!(".{}.{}.draft", name.to_string_lossy(), std::process::id()));
+        let name = name.to_string_lossy();
+        let draft = format!(".{}.{}.draft", text::prefix(&name, NAME), std::process::id());
+        let draft = file.with_file_name(draft);
         Ok(Self { file, draft })
     }
 
@@ -139,43 +149,26 @@ struct Export<'a> {
     renamed: Renamed,
     /// Bodies that are in the file.
     written: HashSet<Digest>,
+    /// The run's plugins.
+    plugins: BTreeMap<Digest, String>,
 }
 
 impl Export<'_> {
     fn header(&mut self) -> Result<(), HostError> {
-        let names = self.plugin_names()?;
-        let name = |digest: &Digest| names.get(digest).cloned().unwrap_or_default();
-        let plugins = self.store.components(self.run)?.into_iter().map(|digest| PluginLine {
-            name: name(&digest),
+        let plugins = self.plugins.iter().map(|(digest, name)| PluginLine {
+            name: name.clone(),
             digest: digest.to_string(),
         });
+        let plugins = plugins.collect();
         let task = self.store.run(self.run)?.task;
         let header = Header {
             hermes_run: VERSION,
             host: env!("CARGO_PKG_VERSION").to_owned(),
             run: self.run.clone(),
             task: self.redaction.text(&task),
-            plugins: plugins.collect(),
+            plugins,
         };
         self.to.line(&header).map_err(|e| wrong(self.file, &e.to_string()))
-    }
-
-    /// What the run's records call its plugins.
-    fn plugin_names(&self) -> Result<BTreeMap<Digest, String>, HostError> {
-        let mut names = BTreeMap::new();
-        let mut keep = |of: PluginRef| names.insert(of.digest, of.name);
-        for row in self.store.sessions(self.run)? {
-            let Some(start) = self.store.start(&row.session, 1)? else {
-                continue;
-            };
-            let Ok(body) = codec::decode::<StartBody>(&start.body) else {
-                continue;
-            };
-            keep(body.agent.strategy);
-            let tools = body.run.map(|run| run.tools).unwrap_or_default();
-            tools.into_iter().for_each(|tool| drop(keep(tool.plugin)));
-        }
-        Ok(names)
     }
 
     fn rows(&mut self) -> Result<(), HostError> {
@@ -226,9 +219,22 @@ impl Export<'_> {
         }
     }
 
-    fn components(&mut self) -> Result<(), HostError> {
-        for digest in self.store.components(self.run)? {
-            let bytes = self.store.component(&digest)?;
+    /// The bytes of all plugins, or which of them are not there.
+    fn components(&mut self, shelf: &Shelf, limits: &Limits) -> Result<(), HostError> {
+        let mut lost = Vec::new();
+        for (digest, name) in std::mem::take(&mut self.plugins) {
+            let shown = text::line(&name, 64);
+            let bytes = match bytes_of(self.store, shelf, (&digest, &name), limits) {
+                Err(StoreError::NoComponent { path }) => {
+                    lost.push(format!("the bytes of {shown} are missing ({})", path.display()));
+                    continue;
+                }
+                Err(StoreError::Corrupt { path, .. }) => {
+                    lost.push(format!("the bytes of {shown} are damaged ({})", path.display()));
+                    continue;
+                }
+                bytes => bytes?,
+            };
             self.line(&Line::Component(ComponentLine {
                 digest: digest.to_string(),
                 bytes: bytes.len() as u64,
@@ -237,7 +243,13 @@ impl Export<'_> {
                 self.line(&Line::Piece(Bytes(piece.to_vec())))?;
             }
         }
-        Ok(())
+        match lost.is_empty() {
+            true => Ok(()),
+            false => Err(HostError::PluginsLost {
+                run: self.run.clone(),
+                lost,
+            }),
+        }
     }
 
     fn encoded<T: serde::Serialize>(&mut self, line: fn(Bytes) -> Line, value: &T) -> Result<(), HostError> {

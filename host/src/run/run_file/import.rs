@@ -1,6 +1,6 @@
 //! A run out of a file: looked through whole first, then written in batches that nobody sees before all of them are there.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
@@ -11,10 +11,12 @@ use super::VERSION;
 use super::contents::Contents;
 use super::export::wrong;
 use super::line::{Bytes, ComponentLine, End, Header, Line, Reader, Wrong};
+use crate::engine::source;
 use crate::event::now_ms;
 use crate::ids::{Digest, RunId};
 use crate::limits::{self, Limits, Unit};
 use crate::plugin::load::Shelf;
+use crate::run::plugins_of::{PluginsOf, bytes_of};
 use crate::run::{Host, HostError};
 use crate::session::codec;
 use crate::store::{Imported, Owner, Record, RunRow, Store, StoreError, StoredEntry, Transition, WhatFor};
@@ -85,13 +87,13 @@ impl Host {
     pub async fn import_run(&self, file: &Path) -> Result<ImportedRun, HostError> {
         let store = self.store()?;
         store.sweep_copies().await?;
-        let (row, seen) = self.look_through(file)?;
+        let (row, seen, plugins) = self.look_through(file)?;
         let run = row.id.clone();
         let owner = store.begin_copy(row).await.map_err(|error| match error {
             StoreError::Duplicate { .. } => HostError::RunIsHere { run: run.to_string() },
             other => other.into(),
         })?;
-        match self.bring(&store, &owner, file, &seen).await {
+        match self.bring(&store, &owner, file, (&seen, plugins)).await {
             Ok((row, missing)) => {
                 let view_only = row.imported.as_ref().is_some_and(|i| i.what_for == WhatFor::Viewing);
                 drop(store.finish_copy(owner, row).await?);
@@ -111,11 +113,11 @@ impl Host {
         }
     }
 
-    /// Reads the whole file and keeps nothing: every line is what it should be, and the last one tells of those before it. Gives the run's row and
-    /// the last line.
-    fn look_through(&self, file: &Path) -> Result<(RunRow, End), HostError> {
+    /// Reads the whole file and keeps nothing: every line is what it should be, and the last one tells of those before it. Gives the run's row,
+    /// the last line, and the plugins that its records use.
+    fn look_through(&self, file: &Path) -> Result<(RunRow, End, PluginsOf), HostError> {
         let mut lines = self.lines(file)?;
-        let mut row = None;
+        let (mut row, mut plugins) = (None, PluginsOf::default());
         let (mut agents, mut contents) = (Agents::default(), Contents::default());
         loop {
             match lines.next()? {
@@ -126,11 +128,12 @@ impl Host {
                 Item::End(end) => {
                     contents.are_whole(end.view_only).map_err(|what| wrong(file, what))?;
                     let row = row.ok_or_else(|| wrong(file, "it is damaged: the run's row is missing"))?;
-                    return Ok((row, end));
+                    return Ok((row, end, plugins));
                 }
                 Item::Record(record, _) => {
                     agents.follow(&record).map_err(|what| lines.damaged(what))?;
                     contents.follow(&record).map_err(|what| lines.damaged(&what))?;
+                    plugins.follow(&record).map_err(|e| lines.damaged(&e.to_string()))?;
                 }
                 Item::Entry(entry) => contents
                     .entry(&entry, &self.config.limits)
@@ -140,14 +143,14 @@ impl Host {
         }
     }
 
-    /// Writes everything of the file that was looked through, whose last line is `seen`. Gives the run's row as it shall be, and the plugins that are not
-    /// here.
+    /// Writes everything of the file that was looked through, whose last line is `seen` and whose records use `plugins`. Gives the run's row as it shall
+    /// be, and the plugins that are not here.
     async fn bring(
         &self,
         store: &Store,
         owner: &Owner,
         file: &Path,
-        seen: &End,
+        (seen, plugins): (&End, PluginsOf),
     ) -> Result<(RunRow, Vec<(String, String)>), HostError> {
         let mut lines = self.lines(file)?;
         let mut batch = Batch::default();
@@ -170,7 +173,8 @@ impl Host {
         if end != *seen {
             return Err(wrong(file, "it was changed while it was read"));
         }
-        let missing = lines.missing(store, owner, &self.shelf(), &self.config.limits).await?;
+        let plugins = lines.plugins(&plugins)?;
+        let missing = missing(store, owner, &self.shelf(), &plugins, &self.config.limits).await?;
         let mut row = row.ok_or_else(|| wrong(file, "it is damaged: the run's row is missing"))?;
         row.imported = Some(Imported {
             at_ms: now_ms(),
@@ -184,7 +188,7 @@ impl Host {
 
     fn lines<'a>(&self, path: &'a Path) -> Result<Lines<'a>, HostError> {
         let limits = &self.config.limits;
-        let file = File::open(path).map_err(|e| wrong(path, &e.to_string()))?;
+        let file = source::open(path).map_err(|e| wrong(path, &e.to_string()))?;
         if !file.metadata().is_ok_and(|meta| meta.is_file()) {
             return Err(wrong(path, "it is no file"));
         }
@@ -382,34 +386,16 @@ impl Lines<'_> {
         Ok(Some(component.bytes))
     }
 
-    /// Plugins of the run that are not here. Those that are, also as they are built in, are kept for it.
-    async fn missing(
-        &self,
-        store: &Store,
-        owner: &Owner,
-        shelf: &Shelf,
-        limits: &Limits,
-    ) -> Result<Vec<(String, String)>, HostError> {
-        let mut missing = Vec::new();
+    /// The plugins that the first line names, and those that the records use, whatever it names.
+    fn plugins(&self, used: &PluginsOf) -> Result<BTreeMap<Digest, String>, HostError> {
+        let mut plugins = BTreeMap::new();
         for plugin in &self.header.plugins {
-            let digest = plugin
-                .digest
-                .parse()
-                .map_err(|_| wrong(self.path, "its first line names no plugin"))?;
-            let bytes = match store.component(&digest) {
-                Ok(bytes) => Some(bytes.into()),
-                Err(StoreError::NoComponent { .. }) => {
-                    let found = shelf.built_in(&plugin.name, &digest, limits);
-                    found.map(|found| bytes::Bytes::from_owner(found.bytes))
-                }
-                Err(error) => return Err(error.into()),
-            };
-            match bytes {
-                Some(bytes) => drop(store.keep_component(owner, bytes).await?),
-                None => missing.push((plugin.name.clone(), plugin.digest.clone())),
-            }
+            let digest = plugin.digest.parse();
+            let digest = digest.map_err(|_| wrong(self.path, "its first line names no plugin"))?;
+            plugins.insert(digest, plugin.name.clone());
         }
-        Ok(missing)
+        plugins.extend(used.used().clone());
+        Ok(plugins)
     }
 
     fn decoded<T: DeserializeOwned>(&self, bytes: &Bytes) -> Result<T, HostError> {
@@ -419,6 +405,24 @@ impl Lines<'_> {
     fn damaged(&self, what: &str) -> HostError {
         wrong(self.path, &format!("line {} is damaged: {what}", self.reader.number()))
     }
+}
+
+/// Those of a run's plugins that are not here, by name and digest. Those that are, also as they are built in, are kept for it.
+async fn missing(
+    store: &Store,
+    owner: &Owner,
+    shelf: &Shelf,
+    plugins: &BTreeMap<Digest, String>,
+    limits: &Limits,
+) -> Result<Vec<(String, String)>, HostError> {
+    let mut missing = Vec::new();
+    for (digest, name) in plugins {
+        match bytes_of(store, shelf, (digest, name), limits) {
+            Err(StoreError::NoComponent { .. }) => missing.push((name.clone(), digest.to_string())),
+            bytes => drop(store.keep_component(owner, bytes?).await?),
+        }
+    }
+    Ok(missing)
 }
 
 fn refused(path: &Path, what: Wrong) -> HostError {

@@ -140,6 +140,28 @@ async fn what_lies_on_a_page_that_can_not_be_read_holds_up_no_other_run() {
 }
 
 #[tokio::test]
+async fn what_the_system_says_of_a_lock_file_is_not_told_of_the_database() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let run = answered(&open(dir.path())).await;
+    let mut bad = copied_in(dir.path());
+    let page = bad
+        .chunks_mut(4096)
+        .find(|page| page[0] == TABLE && page.windows(99).any(|w| w == [7; 99]))
+        .expect("the page of its records");
+    page.fill(0);
+    restore(dir.path(), &bad);
+    // A socket is no file that can be opened: with the same words a disk says that it is gone.
+    let lock = dir.path().join(format!("runs/{run}.lock"));
+    std::fs::remove_file(&lock).expect("removed");
+    let _socket = std::os::unix::net::UnixListener::bind(&lock).expect("made");
+    let store = open(dir.path());
+    let state = store.run_state(&run);
+    assert!(matches!(state, Err(StoreError::Damaged { .. })), "{state:?}");
+    let problems = store.integrity().expect("looked").problems;
+    assert!(problems.iter().any(|p| p.run.as_ref() == Some(&run)), "{problems:?}");
+}
+
+#[tokio::test]
 async fn a_run_whose_epoch_is_damaged_is_told_as_damaged_and_nothing_sweeps_it() {
     let dir = tempfile::tempdir().expect("a folder");
     let store = open(dir.path());
@@ -157,7 +179,7 @@ async fn a_run_whose_epoch_is_damaged_is_told_as_damaged_and_nothing_sweeps_it()
         file.set_modified(old).expect("aged");
         store.sweep_copies().await.expect("swept");
         store.sweep_rows().await.expect("swept");
-        store.sweep_files(None).await.expect("swept");
+        store.sweep_files(None, None).await.expect("swept");
         assert!(lock.exists(), "{epoch}");
         assert_eq!(
             (counted(&store), store.find_run(run.as_str())),

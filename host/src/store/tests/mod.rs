@@ -386,6 +386,39 @@ fn hide(dir: &Path, bytes: &[u8]) {
     restore(dir, &bad);
 }
 
+/// Where the header of the row of this run begins in the database, which tells the types of its values; before it stands the row's number, in one byte.
+fn header_of(database: &[u8], run: &RunId) -> usize {
+    let id = [b"\x06".as_slice(), run.as_str().as_bytes()].concat();
+    let is_of_table = |at: &usize| database[at / 4096 * 4096] == TABLE;
+    let ids = database.windows(id.len()).enumerate().filter(|(_, w)| *w == id);
+    let at = ids.map(|(at, _)| at).find(is_of_table).expect("its row");
+    // No number of its own, a text of ten bytes, and the number 1.
+    let types = database[..at].windows(3).rposition(|w| w == b"\0\x21\x09");
+    types.expect("its header") - 1
+}
+
+/// Turns the page's pointer to the row that has this number, as its cell has it, into one to the midst of it, where another row seems to begin.
+fn mislead(database: &[u8], row: &[u8]) -> Vec<u8> {
+    let mut bad = database.to_vec();
+    let mut pages = bad.chunks_mut(4096).filter(|page| page[0] == TABLE);
+    let (page, at) = pages
+        .find_map(|page| {
+            let at = page.windows(row.len()).position(|w| w == row)?;
+            Some((page, at))
+        })
+        .expect("its page");
+    let cells = usize::from(u16::from_be_bytes([page[3], page[4]]));
+    let pointer = (0..cells)
+        .map(|cell| 8 + 2 * cell)
+        .find(|pointer| {
+            let begins = usize::from(u16::from_be_bytes([page[*pointer], page[pointer + 1]]));
+            (1..=2).contains(&at.saturating_sub(begins))
+        })
+        .expect("its pointer");
+    page[pointer..pointer + 2].copy_from_slice(&u16::try_from(at + 1).expect("small").to_be_bytes());
+    bad
+}
+
 fn restore(dir: &Path, database: &[u8]) {
     for more in ["hermes.db-wal", "hermes.db-shm"] {
         let _ = std::fs::remove_file(dir.join(more));

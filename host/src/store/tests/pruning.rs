@@ -86,7 +86,7 @@ async fn a_removed_run_is_gone_at_once_and_its_number_when_all_of_it_is() {
     assert_eq!(store.observations(&stream(&third)).expect("read").len(), 0);
     store.sweep_rows().await.expect("swept");
     assert_eq!(rows(dir.path()), [2, 2, 8, 2, 2, 2, 2, 0, 0]);
-    let swept = store.sweep_files(None).await.expect("swept");
+    let swept = store.sweep_files(None, None).await.expect("swept");
     assert_eq!((swept.components, swept.bytes), (1, 3));
     assert_eq!(store.component(&Digest::of(b"one")), Ok(b"one".to_vec()));
     assert!(matches!(
@@ -98,7 +98,7 @@ async fn a_removed_run_is_gone_at_once_and_its_number_when_all_of_it_is() {
         assert_eq!(store.remove_run(&run).await, Ok(Removal::Removed), "{first} or {third}");
     }
     store.sweep_rows().await.expect("swept");
-    store.sweep_files(None).await.expect("swept");
+    store.sweep_files(None, None).await.expect("swept");
     assert_eq!((rows(dir.path()), locks()), (vec![0; 9], 0));
 }
 
@@ -233,7 +233,7 @@ async fn components_stay_while_no_row_says_which_a_run_uses() {
     let (first, _) = (ended_run(&store, b"one").await, ended_run(&store, b"two").await);
     let conn = Connection::open(dir.path().join("hermes.db")).expect("opens");
     conn.execute("DELETE FROM component", []).expect("changed");
-    let swept = store.sweep_files(None).await.expect("swept");
+    let swept = store.sweep_files(None, None).await.expect("swept");
     assert_eq!(
         (swept.components, swept.missing),
         (0, Some(Missing::Rows(first.clone())))
@@ -275,7 +275,7 @@ async fn a_component_stays_whose_row_says_that_a_removed_run_uses_it() {
     let runs = store.prunable().expect("read");
     assert_eq!(store.remove_run(of(&runs, &second)).await, Ok(Removal::Removed));
     store.sweep_rows().await.expect("swept");
-    let swept = store.sweep_files(None).await.expect("swept");
+    let swept = store.sweep_files(None, None).await.expect("swept");
     assert_eq!((swept.components, swept.missing), (1, None));
     assert_eq!(store.component(&one), Ok(b"one".to_vec()));
     assert_eq!(store.components(&first), Ok(vec![one]));
@@ -292,7 +292,7 @@ async fn a_removed_run_whose_number_is_damaged_takes_no_other_with_it() {
     let conn = Connection::open(dir.path().join("hermes.db")).expect("opens");
     conn.execute("UPDATE pruned SET no = 1", []).expect("changed");
     store.sweep_rows().await.expect("swept");
-    store.sweep_files(None).await.expect("swept");
+    store.sweep_files(None, None).await.expect("swept");
     assert_eq!(store.whole(&first), Ok(()));
     assert_eq!(store.component(&Digest::of(b"one")), Ok(b"one".to_vec()));
     let problems = store.integrity().expect("looked").problems;
@@ -321,7 +321,7 @@ async fn no_component_is_swept_while_one_that_a_run_uses_is_missing() {
         told.collect::<Vec<_>>()
     };
     name(&flipped);
-    let swept = store.sweep_files(None).await.expect("swept");
+    let swept = store.sweep_files(None, None).await.expect("swept");
     assert_eq!(
         (swept.components, swept.missing),
         (0, Some(Missing::Component(flipped)))
@@ -340,7 +340,7 @@ async fn no_component_is_swept_while_one_that_a_run_uses_is_missing() {
     name(&one);
     conn.execute("UPDATE component SET run = run + 64", [])
         .expect("changed");
-    let swept = store.sweep_files(None).await.expect("swept");
+    let swept = store.sweep_files(None, None).await.expect("swept");
     assert_eq!((swept.components, swept.missing), (0, Some(Missing::Rows(run.clone()))));
     assert_eq!(store.component(&one), Ok(b"one".to_vec()));
     let words = format!("the component {} is used by no run that is there", one.short());
@@ -371,7 +371,7 @@ async fn what_crashes_left_of_files_is_swept_when_it_is_old() {
     for path in [&lock, &draft] {
         std::fs::write(path, "").expect("written");
     }
-    store.sweep_files(None).await.expect("swept");
+    store.sweep_files(None, None).await.expect("swept");
     assert!(
         lock.exists() && draft.exists(),
         "somebody may be about to go on with them"
@@ -381,7 +381,7 @@ async fn what_crashes_left_of_files_is_swept_when_it_is_old() {
         let file = std::fs::File::options().append(true).open(path).expect("opens");
         file.set_modified(old).expect("aged");
     }
-    store.sweep_files(None).await.expect("swept");
+    store.sweep_files(None, None).await.expect("swept");
     assert!(!lock.exists() && !draft.exists());
 }
 
@@ -394,7 +394,7 @@ async fn a_component_that_comes_into_use_is_not_swept_away() {
         tokio::spawn(async move {
             let mut swept = 0;
             for _ in 0..300 {
-                swept += other.sweep_files(None).await.expect("swept").components;
+                swept += other.sweep_files(None, None).await.expect("swept").components;
             }
             swept
         })
@@ -443,10 +443,10 @@ async fn a_copy_keeps_components_from_being_swept_away() {
         .files
         .hold_components(rustix::fs::FlockOperation::NonBlockingLockShared)
         .expect("opens");
-    assert!(store.sweep_files(None).await.expect("swept").in_use);
+    assert!(store.sweep_files(None, None).await.expect("swept").in_use);
     assert!(store.component(&Digest::of(b"x")).is_ok());
     drop(held);
-    assert_eq!(store.sweep_files(None).await.expect("swept").components, 1);
+    assert_eq!(store.sweep_files(None, None).await.expect("swept").components, 1);
 }
 
 #[tokio::test]

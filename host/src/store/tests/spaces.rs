@@ -368,6 +368,89 @@ async fn damage_to_a_space_is_never_read_as_an_absence() {
 }
 
 #[tokio::test]
+async fn no_list_of_spaces_lacks_one_that_an_index_hides() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let [run, other] = two_that_wrote(dir.path()).await;
+    let whole = copied_in(dir.path());
+    let asked = [None, Some(run.clone()), Some(other.clone())];
+    let entry = |id: &[u8], number: u8| [b"\x03\x21\x01", id, &[number]].concat();
+    let id = run.as_str().as_bytes();
+    let mut wrong = id.to_vec();
+    wrong[9] = if wrong[9] == b'0' { b'1' } else { b'0' };
+    // The index of spaces has another name; that of runs another id, and another number.
+    for (from, to, words) in [
+        (b"\x02notes".to_vec(), b"\x02notec".to_vec(), "the index of its spaces"),
+        (entry(id, 2), entry(&wrong, 2), hidden::NOT_LED_TO),
+        (entry(id, 2), entry(id, 3), hidden::NOT_LED_TO),
+    ] {
+        restore(dir.path(), &whole);
+        rot(dir.path(), INDEX, &from, &to);
+        let store = open(dir.path());
+        let each = store.spaces_of_each(&asked).expect("read");
+        for (run, listed) in asked.iter().zip(each) {
+            assert_eq!(listed, store.spaces(run.as_ref()), "{words}");
+            let is_told =
+                |error: &StoreError| matches!(error, StoreError::Damaged { what, .. } if what.contains(words));
+            match &listed {
+                Ok(spaces) => assert_eq!((run == &asked[1], spaces.len()), (false, usize::from(run.is_some()))),
+                Err(error) => assert!(run == &asked[1] && is_told(error), "{words}: {error}"),
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_index_of_the_home_folders_spaces_is_made_again_with_the_loss_of_any_run() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let put = put(None, "h", b"v", None);
+    store.write_home(put, "person", 1).await.expect("written");
+    let run = answered(&store).await;
+    drop(store);
+    let whole = copied_in(dir.path());
+    // The types of the run's number, the name and the number of the first space, and the name; those of the space's number, the key and the entry's number,
+    // and the key.
+    for (from, to, words) in [
+        (
+            b"\x08\x17\x09notes".as_slice(),
+            b"\x08\x17\x09notec".as_slice(),
+            "the index of the home folder's spaces",
+        ),
+        (
+            b"\x09\x0e\x09h",
+            b"\x09\x0e\x09x",
+            "the index of the entries of the space \"notes\"",
+        ),
+    ] {
+        restore(dir.path(), &whole);
+        rot(dir.path(), INDEX, from, to);
+        let store = open(dir.path());
+        let read = store.get(&space(None), "h").err();
+        let is_told = |what: &str| what.contains(words) && what.contains("--accept-loss");
+        let told = matches!(&read, Some(StoreError::Corrupt { what, .. }) if is_told(what));
+        assert!(told, "{read:?}");
+        let loss = store.accept_loss(&run).await.expect("accepted");
+        assert!(!loss.is_any(), "{loss}");
+        assert_eq!(
+            store.keys(&space(None), "", None, 9),
+            Ok(vec!["h".to_owned()]),
+            "{words}"
+        );
+        assert_eq!(store.integrity().expect("looked").problems, [], "{words}");
+        drop(store);
+        // Where a row is not what was written either, the index stays as it is, and holds up no run.
+        let conn = Connection::open(dir.path().join("hermes.db")).expect("opens");
+        conn.execute("UPDATE entry SET author = 'x'", []).expect("changed");
+        conn.execute("UPDATE space SET sum = sum + 1", []).expect("changed");
+        drop(conn);
+        rot(dir.path(), INDEX, from, to);
+        let store = open(dir.path());
+        store.accept_loss(&run).await.expect("accepted");
+        assert!(store.get(&space(None), "h").is_err(), "{words}");
+    }
+}
+
+#[tokio::test]
 async fn an_entry_that_is_damaged_is_mended_by_writing_or_removing_it_anew() {
     let dir = tempfile::tempdir().expect("a folder");
     let store = open(dir.path());
