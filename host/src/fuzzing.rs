@@ -35,6 +35,7 @@ pub const TARGETS: [(&str, Target, &[&[u8]]); 15] = [
             b"blackboard:notes:ro",
             b"secret:k@*.x.org",
             b"net:GET,POST@http://*.x.org:81",
+            b"net:\xef\xbc\x8a.\xef\xbc\x8e",
         ],
     ),
     (

@@ -2,9 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "what fails shall fail the test")]
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::symlink;
 
+use hermes_tests::child::ChildSpec;
 use hermes_tests::host::binary;
 use hermes_tests::model::{Format, ModelServer, Turn};
 use hermes_tests::output::{message, refusal};
@@ -228,6 +231,58 @@ fn what_the_kernel_shows_as_files_is_no_folder_to_grant() {
     for good in ["fs:.", "fs:/usr"] {
         grant(good).expect(0);
     }
+}
+
+/// What is granted is recorded as its text, and read again when the run goes on.
+#[test]
+fn a_grant_that_would_be_read_back_as_another_is_refused() {
+    let server = ModelServer::start(Vec::new());
+    let home = Home::with_model(&server, Format::OpenAi);
+    let host = |arguments: &[&str]| {
+        let host = home.host().arg("--tool").arg(guests::built("probe-tool"));
+        host.args(arguments).probe(&json!({})).output()
+    };
+    let words = "HOST is a name or an address";
+    // A wide asterisk, which a URL's parser makes the other one of.
+    for rule in ["\u{ff0a}", "\u{ff0a}.com", "GET@http://\u{ff0a}:8080", "x.\u{ff0a}"] {
+        let grant = format!("net:{rule}");
+        host(&["--allow", &grant]).expect(2).says(&[words, &grant]);
+        host(&["--own", &format!("probe-tool={grant}")])
+            .expect(2)
+            .says(&[words]);
+        let add = home.host().args(["plugin", "add"]).arg(guests::built("probe-tool"));
+        add.args(["--yes", "--allow", &grant]).output().expect(2).says(&[words]);
+    }
+    host(&["--allow", "secret:x@\u{ff0a}"]).expect(2).says(&[words]);
+    let file = home.path().join("host/config.toml");
+    let before = fs::read_to_string(&file).unwrap();
+    fs::write(&file, format!("allow = [\"net:\u{ff0a}\"]\n{before}")).unwrap();
+    host(&[]).expect(2).says(&[words, "config.toml:1"]);
+    fs::write(&file, &before).unwrap();
+    // Other characters of another alphabet are a name as any other, and shown as it is recorded.
+    host(&["--allow", "net:B\u{fc}cher\u{3002}example"]).expect(0);
+    let run = home.newest_run();
+    let shown = home.host().args(["show", &run, "--grants"]).output().expect(0).stdout;
+    assert!(shown.contains("xn--bcher-kva.example"), "{shown}");
+}
+
+#[test]
+fn a_folder_whose_path_is_no_text_is_given_to_nobody() {
+    let server = ModelServer::start(Vec::new());
+    let home = Home::with_model(&server, Format::OpenAi);
+    let odd = home.work().join("papers").join(OsStr::from_bytes(b"\xff"));
+    fs::create_dir_all(&odd).unwrap();
+    symlink(&odd, home.work().join("papers/linked")).unwrap();
+    let host = |folder: &str, steps: Value| {
+        let host = home.host().args(["--allow", folder]);
+        host.probe(&json!({ "steps": steps })).output()
+    };
+    for folder in ["fs:papers/linked", "fs:n=papers/linked:rw"] {
+        host(folder, json!([])).expect(2).says(&["its path is no UTF-8 text"]);
+    }
+    let child = ChildSpec::probe(&json!({})).with("grants", json!(["fs:/papers/linked"]));
+    let seen = host("fs:papers", json!([child.spawn()])).expect(0).seen();
+    assert_eq!(refusal(&seen[0]).as_deref(), Some("denied"), "{}", seen[0]);
 }
 
 #[test]

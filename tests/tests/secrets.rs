@@ -979,6 +979,35 @@ fn a_stranger_who_redirects_has_nothing_asked_with_a_secret() {
     assert_kept(&home, &[&output]);
 }
 
+/// Servers that make variables of headers take each of these for the secret's own.
+#[test]
+fn what_a_plugin_puts_into_a_secrets_header_is_gone_by_whichever_signs() {
+    let home = Home::new();
+    set(&home, "x", CANARY, &["--header", "X-Key: k={}"]).expect(0);
+    let site = echo();
+    let headers = json!([
+        ["X-Key", "mine"],
+        ["x_key", "mine"],
+        ["x.key", "mine"],
+        ["x-keys", "kept"]
+    ]);
+    let step = json!({ "do": "fetch", "url": site.url("/"), "headers": headers });
+    let arguments = json!({ "steps": [step] }).to_string();
+    let host = home.host().arg("call").arg(guests::built("probe-tool"));
+    let host = host.args(["probe", &arguments, "--output", "json"]);
+    let host = both(&site)
+        .iter()
+        .fold(host, |host, grant| host.args(["--allow", grant]));
+    assert_eq!(host.output().code, Some(0));
+    let asked = site.asked().remove(0);
+    assert_eq!(asked.header("x-key"), [format!("k={CANARY}")]);
+    assert!(
+        asked.header("x_key").is_empty() && asked.header("x.key").is_empty(),
+        "{asked:?}"
+    );
+    assert_eq!(asked.header("x-keys"), ["kept"]);
+}
+
 #[test]
 fn a_secret_goes_where_its_grant_and_the_networks_meet() {
     let home = Home::new();

@@ -15,7 +15,7 @@ use url::{Host, Url};
 use super::address::{is_global, local_words};
 use super::error::{EgressError, Part};
 use super::permit::{Credential, Permit, Way};
-use super::place::{OF_THE_CONNECTION, is_for_requests};
+use super::place::{OF_THE_CONNECTION, is_for_requests, take_out};
 use super::provider::builder;
 use super::rule::{self, NetRule};
 use crate::blocking;
@@ -411,10 +411,10 @@ impl Hop {
         if moved || other {
             self.method = Method::GET;
             self.body = Bytes::new();
-            OF_THE_BODY.iter().for_each(|name| drop(self.headers.remove(name)));
+            take_out(&mut self.headers, &OF_THE_BODY);
         }
         if next.origin() != self.way.at.origin() {
-            CREDENTIALS.iter().for_each(|name| drop(self.headers.remove(name)));
+            take_out(&mut self.headers, &CREDENTIALS);
         }
         self.way.goes_on(next);
     }
@@ -494,15 +494,22 @@ fn allowed<'a>(rules: &'a [NetRule], hop: &Hop) -> Result<&'a NetRule, EgressErr
     fitting()
         .find(|rule| rule.names(url))
         .or_else(|| fitting().next())
-        .ok_or_else(|| EgressError::Denied {
-            what: format!("{} {} is not granted", text::line(method.as_str(), 20), shown(url)),
-            target: place(hop),
-            grant: flag(hop),
-            is: to_know(hop, is_local(&hop.way.at)),
+        .ok_or_else(|| {
+            let grant = flag(hop);
+            let why = match grant {
+                Some(_) => "",
+                None => ": its host is no name and no address, and no grant has any other",
+            };
+            EgressError::Denied {
+                what: format!("{} {} is not granted{why}", text::line(method.as_str(), 20), shown(url)),
+                target: place(hop),
+                grant,
+                is: to_know(hop, is_local(&hop.way.at)),
+            }
         })
 }
 
-/// The narrowest grant for a request.
+/// The narrowest grant for a request; none where its host is none that a grant can name.
 fn flag(hop: &Hop) -> Option<String> {
     NetRule::for_request(hop.method.as_str(), &hop.way.at).map(|rule| format!("net:{rule}"))
 }

@@ -40,6 +40,13 @@ impl HostPattern {
         }
     }
 
+    /// The one that a URL names; none where it has no host that can be named, or where that would be read as another one.
+    pub(super) fn of(url: &Url) -> Option<Self> {
+        let name = canonical(url)?;
+        let again = Url::parse(&format!("https://{name}")).ok()?;
+        (canonical(&again)? == name).then_some(Self::Exact(name))
+    }
+
     /// Whether this host, in its canonical form, is one of them.
     pub(super) fn allows(&self, host: &str) -> bool {
         match self {
@@ -111,27 +118,35 @@ fn wildcard(rest: &str, scheme: Scheme) -> Option<(HostPattern, u16)> {
 }
 
 fn exact(text: &str, scheme: Scheme) -> Option<(HostPattern, u16)> {
-    let odd = text.contains(['/', '?', '#', '\\', '@', '*', '%']) || text.chars().any(char::is_whitespace);
+    // What a URL's parser would take for another part of it, decode or leave out. What it makes of the rest is looked at when it has.
+    let odd =
+        text.contains(['/', '?', '#', '\\', '@', '%']) || text.chars().any(|c| c.is_whitespace() || c.is_control());
     if text.is_empty() || text.ends_with(':') || odd {
         return None;
     }
     let url = Url::parse(&format!("{}://{text}", scheme.name())).ok()?;
     let port = Some(url.port().unwrap_or(scheme.port())).filter(|port| *port != 0)?;
-    Some((HostPattern::Exact(canonical(&url)?), port))
+    Some((HostPattern::of(&url)?, port))
 }
 
 /// A URL's host as grants compare it: lower case, punycode, addresses in one spelling, no final point. A name that is longer than any host's is none,
-/// nor is one with an empty label.
+/// nor is one with an empty label or with another character than hosts have: a URL's parser lets `*` pass, and makes it of others.
 pub(super) fn canonical(url: &Url) -> Option<String> {
     Some(match url.host()? {
         Host::Domain(name) => {
             let name = name.strip_suffix('.').unwrap_or(name);
-            let good = name.len() <= NAME && name.split('.').all(|label| !label.is_empty());
+            let good = name.len() <= NAME && name.split('.').all(is_label);
             good.then(|| name.to_owned())?
         }
         Host::Ipv4(address) => address.to_string(),
         Host::Ipv6(address) => format!("[{address}]"),
     })
+}
+
+/// Whether it may stand between the points of a name: letters, digits, hyphens, and the underscores that some names have.
+fn is_label(label: &str) -> bool {
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+    !label.is_empty() && label.bytes().all(is_plain)
 }
 
 fn is_name(host: &str) -> bool {
@@ -272,9 +287,27 @@ mod tests {
             ("", "HOST is"),
             ("x.org:0", "HOST is"),
             ("*x.org", "a wildcard is"),
+            ("\u{ff0a}", "HOST is"),
+            ("\u{ff0a}.com", "HOST is"),
+            ("*.\u{ff0a}.com", "a wildcard is"),
+            ("x.org\u{1}", "HOST is"),
         ] {
             let error = text.parse::<HostRule>().expect_err(text).to_string();
             assert!(error.contains(words), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_name_has_letters_digits_hyphens_and_underscores() {
+        for sign in (' '..='~').filter(|c| !c.is_ascii_alphanumeric()) {
+            let written = format!("a{sign}b.example").parse::<HostRule>();
+            // A point ends a label.
+            assert_eq!(written.is_ok(), "-_.".contains(sign), "{sign}");
+            let sent = Url::parse(&format!("https://a{sign}b.example/")).ok();
+            let is_one = sent.is_some_and(|url| host("*.example").allows(&url));
+            // What stands before an @ is no part of the host, and some signs end it.
+            let is_other = "/?#\\@:".contains(sign);
+            assert!(is_other || is_one == "-_.".contains(sign), "{sign}");
         }
     }
 

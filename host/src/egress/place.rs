@@ -40,7 +40,27 @@ const OTHER_METHODS: [HeaderName; 3] = [
 /// Whether a request may say this: not what is the connection's, nor what the host derives, nor that its method is another.
 pub(super) fn is_for_requests(name: &HeaderName) -> bool {
     const DERIVED: [HeaderName; 3] = [header::HOST, header::CONTENT_LENGTH, header::ACCEPT_ENCODING];
-    !OF_THE_CONNECTION.contains(name) && !DERIVED.contains(name) && !OTHER_METHODS.contains(name)
+    !is_one_of(name, &OF_THE_CONNECTION) && !is_one_of(name, &DERIVED) && !is_one_of(name, &OTHER_METHODS)
+}
+
+/// Takes these out of a request.
+pub(super) fn take_out(headers: &mut HeaderMap, names: &[HeaderName]) {
+    let found: Vec<HeaderName> = headers.keys().filter(|name| is_one_of(name, names)).cloned().collect();
+    for name in found {
+        headers.remove(name);
+    }
+}
+
+fn is_one_of(name: &HeaderName, names: &[HeaderName]) -> bool {
+    names.iter().any(|other| is_same(name, other))
+}
+
+/// Whether servers may take one name for the other. Those that hand headers on as variables (RFC 3875, 4.1.18) know a hyphen no more, which is an underscore
+/// there, and in many of them so is each other sign.
+fn is_same(a: &HeaderName, b: &HeaderName) -> bool {
+    let (a, b) = (a.as_str().as_bytes(), b.as_str().as_bytes());
+    let is_sign = |byte: &u8| !byte.is_ascii_alphanumeric();
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a == b || (is_sign(a) && is_sign(b)))
 }
 
 /// Where a secret is put.
@@ -135,7 +155,7 @@ impl Place {
     /// Whether two secrets can't both be put there.
     pub fn is_also(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Header { name: a, .. }, Self::Header { name: b, .. }) => a == b,
+            (Self::Header { name: a, .. }, Self::Header { name: b, .. }) => is_same(a, b),
             (Self::Query { key: a }, Self::Query { key: b }) => a == b,
             _ => false,
         }
@@ -157,6 +177,7 @@ impl Place {
                 let text = HeaderValue::from_str(&text);
                 let mut text = text.expect("template and value are visible ASCII, as checked when they were read");
                 text.set_sensitive(true);
+                take_out(headers, std::slice::from_ref(name));
                 headers.insert(name, text);
             }
             Self::Query { key } => {
@@ -203,6 +224,7 @@ mod tests {
         let (mut url, mut headers) = (Url::parse(url).expect(url), HeaderMap::new());
         headers.append("authorization", HeaderValue::from_static("the guest's"));
         headers.append("authorization", HeaderValue::from_static("again"));
+        headers.append("x_key", HeaderValue::from_static("the guest's"));
         place.put("a+b/c=&d", &mut url, &mut headers);
         (url.into(), headers)
     }
@@ -214,7 +236,9 @@ mod tests {
         assert_eq!(all, ["Bearer a+b/c=&d"]);
         assert!(all[0].is_sensitive() && url == "https://x.org/a?b");
         let place = Place::header("X-Key:  k={};v=1 ").expect("a header");
-        assert_eq!(put(&place, "https://x.org/").1["x-key"], "k=a+b/c=&d;v=1");
+        let (_, headers) = put(&place, "https://x.org/");
+        assert_eq!(headers["x-key"], "k=a+b/c=&d;v=1");
+        assert!(!headers.contains_key("x_key"), "a server may take it for the same");
         assert_eq!(place.to_string(), "header x-key: k={};v=1");
     }
 
@@ -239,6 +263,42 @@ mod tests {
     }
 
     #[test]
+    fn a_name_is_the_same_by_whichever_signs() {
+        let name = |text: &str| text.parse::<HeaderName>().expect(text);
+        for held in [
+            "Proxy_Connection",
+            "Transfer.Encoding",
+            "CONTENT_LENGTH",
+            "X_HTTP_Method_Override",
+            "x-http.method~override",
+        ] {
+            assert!(!is_for_requests(&name(held)), "{held}");
+        }
+        for free in [
+            "x-own",
+            "content-type",
+            "xhttpmethodoverride",
+            "x-http-method-overrides",
+        ] {
+            assert!(is_for_requests(&name(free)), "{free}");
+        }
+        let mut headers = HeaderMap::new();
+        for text in ["x-a-b", "x_a_b", "x-a'b", "x-ab", "x-a-c", "x-a-b-"] {
+            headers.append(name(text), HeaderValue::from_static("1"));
+            headers.append(name(text), HeaderValue::from_static("2"));
+        }
+        take_out(&mut headers, &[name("x-a-b"), name("x-none")]);
+        let left: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+        assert_eq!((left.len(), headers.len()), (3, 6), "{left:?}");
+        assert!(
+            ["x-ab", "x-a-c", "x-a-b-"].iter().all(|text| left.contains(text)),
+            "{left:?}"
+        );
+        let place = |text: &str| Place::header(text).expect(text);
+        assert!(place("X-Key: {}").is_also(&place("x_key: a {}")) && !place("X-Key: {}").is_also(&place("X-Keys: {}")));
+    }
+
+    #[test]
     fn what_is_no_place_is_refused() {
         for text in [
             "Authorization",
@@ -252,6 +312,8 @@ mod tests {
             "content-length: {}",
             "Connection: {}",
             "accept-encoding: {}",
+            "Content_Length: {}",
+            "X-HTTP_Method-Override: {}",
         ] {
             // A line's end is taken off as other space is.
             assert_eq!(Place::header(text).is_ok(), text == "A: {}\n", "{text}");

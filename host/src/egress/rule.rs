@@ -111,7 +111,7 @@ impl Scheme {
 }
 
 impl NetRule {
-    /// The narrowest rule that lets `method` go to `url`; none where the notation has none, as for a foreign scheme or no host's name. A method that rules
+    /// The narrowest rule that lets `method` go to `url`; none where the notation has none, as for a foreign scheme or a host that is no name and no address. A method that rules
     /// can't name needs a rule for all methods.
     pub fn for_request(method: &str, url: &Url) -> Option<Self> {
         let scheme = match url.scheme() {
@@ -123,7 +123,7 @@ impl NetRule {
         Some(Self {
             methods: method.into_iter().collect(),
             scheme,
-            host: HostPattern::Exact(canonical(url)?),
+            host: HostPattern::of(url)?,
             port: url.port_or_known_default()?,
         })
     }
@@ -233,7 +233,96 @@ impl TryFrom<String> for NetRule {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::egress::HostRule;
+
+    /// What parsers of hosts take for something else, between lines: signs, numbers, and what is left out; a point, a hyphen, an asterisk, a colon, a slash,
+    /// an at, a percent sign and a bracket that are wide or small; letters and digits that become others, or several.
+    const ODD: &str = "*|.|:|-|_|@|%|/|[|]|x|com|org|localhost|xn--|xn--p1ai|0x7f|0177|1|127|256|443|80|::|ffff|8.8.8.8|%2a|%2e|%41|\t| |\0|\u{7f}|\u{ad}|\
+        \u{200b}|\u{200d}|\u{202e}|\u{feff}|\u{3002}|\u{ff0e}|\u{ff61}|\u{2024}|\u{ff0d}|\u{ff0a}|\u{fe61}|\u{ff1a}|\u{ff0f}|\u{ff20}|\u{ff05}|\u{ff3b}|\
+        \u{fb03}|\u{df}|\u{1e9e}|\u{130}|\u{2488}|\u{1d7d9}";
+
+    /// A rule that was read is the one that is read of what it prints, as narrow as it was, and so is the host of a secret.
+    fn is_read_back(text: &str) {
+        if let Ok(rule) = text.parse::<NetRule>() {
+            let again = rule.to_string().parse::<NetRule>();
+            assert_eq!(again.as_ref(), Ok(&rule), "{text:?} is {rule}");
+            assert_eq!(
+                again.map(|again| again.is_wide()),
+                Ok(rule.is_wide()),
+                "{text:?} is {rule}"
+            );
+            assert!(!rule.is_everything() || text.contains('*'), "{text:?} is {rule}");
+        }
+        if let Ok(hosts) = text.parse::<HostRule>() {
+            assert_eq!(hosts.to_string().parse(), Ok(hosts.clone()), "{text:?} is {hosts}");
+        }
+        if let Ok(url) = Url::parse(&format!("https://{text}/a"))
+            && let Some(narrowest) = NetRule::for_request("GET", &url)
+        {
+            assert_eq!(
+                narrowest.to_string().parse(),
+                Ok(narrowest.clone()),
+                "{url} is {narrowest}"
+            );
+            assert!(
+                narrowest.allows("GET", &url) && !narrowest.is_wide(),
+                "{url} is {narrowest}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_read_is_read_back_whatever_stands_in_it(
+            wild in prop::sample::select(vec!["", "GET@", "*.", "http://", "POST,GET@http://*."]),
+            parts in prop::collection::vec(prop::sample::select(ODD.split('|').collect::<Vec<_>>()), 0..6),
+            other in any::<char>(),
+            at in 0usize..6,
+        ) {
+            let mut parts: Vec<String> = parts.into_iter().map(str::to_owned).collect();
+            let host = parts.concat();
+            is_read_back(&format!("{wild}{host}"));
+            is_read_back(&format!("{wild}{host}.example:8443"));
+            parts.insert(at.min(parts.len()), other.into());
+            is_read_back(&format!("{wild}{}", parts.concat()));
+        }
+    }
+
+    #[test]
+    fn every_sign_is_read_back_as_what_it_is() {
+        for c in ('\0'..='\u{ffff}').filter(|c| !c.is_alphabetic()) {
+            is_read_back(&format!("{c}.com"));
+            is_read_back(&format!("*.a{c}b.example"));
+        }
+    }
+
+    #[test]
+    fn no_other_character_is_an_asterisk() {
+        for text in [
+            "\u{ff0a}",
+            "\u{ff0a}.com",
+            "GET@http://\u{ff0a}:8080",
+            "*.\u{ff0a}",
+            "x.\u{fe61}",
+            "%2a",
+            "a\u{ff0a}.org",
+        ] {
+            assert!(text.parse::<NetRule>().is_err(), "{text}");
+        }
+        for host in ["*", "\u{ff0a}", "%2A", "*.com", "\u{ff0a}.com", "a*b.org"] {
+            let url = Url::parse(&format!("https://{host}/")).expect(host);
+            assert_eq!(NetRule::for_request("GET", &url), None, "{host}");
+            for all in ["*", "*.com", "*.org"] {
+                assert!(
+                    !rule(all).allows("GET", &url) && !rule(all).names(&url),
+                    "{host}, {all}"
+                );
+            }
+        }
+    }
 
     fn rule(text: &str) -> NetRule {
         text.parse().expect(text)

@@ -379,6 +379,18 @@ impl Grant {
     /// # Errors
     /// As [`Allowed::parse`].
     pub fn parse(text: &str, context: &GrantContext) -> Result<Self, GrantError> {
+        let grant = Self::read(text, context)?;
+        // What is approved or recorded is its text, which is read again for the next run.
+        match Self::read(&grant.to_string(), context) {
+            Ok(again) if again == grant => Ok(grant),
+            _ => Err(GrantError::new(
+                text,
+                "it can't be written down: read again, it would be another",
+            )),
+        }
+    }
+
+    fn read(text: &str, context: &GrantContext) -> Result<Self, GrantError> {
         let (kind, rest) = text
             .split_once(':')
             .map_or((text, None), |(kind, rest)| (kind, Some(rest)));
@@ -437,6 +449,11 @@ fn folder(text: &str, rest: &str, context: &GrantContext) -> Result<FolderGrant,
         .map_err(|e| bad(format!("the folder can't be found: {e}")))?;
     if !dir.is_dir() {
         return Err(bad("it is no folder; a single file is granted by its folder".to_owned()));
+    }
+    if dir.to_str().is_none() {
+        return Err(bad(
+            "it can't be written down, as its path is no UTF-8 text; rename the folder".to_owned(),
+        ));
     }
     not_the_kernels(text, &dir)?;
     let name = match name {
@@ -694,6 +711,23 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_whose_path_can_not_be_written_down_is_refused() {
+        use std::os::unix::ffi::OsStrExt as _;
+        let place = place();
+        let odd = place.context.cwd.join(std::ffi::OsStr::from_bytes(b"papers/\xff"));
+        std::fs::create_dir_all(odd.join("below")).expect("made");
+        std::os::unix::fs::symlink(&odd, place.context.cwd.join("linked")).expect("linked");
+        for text in ["fs:linked", "fs:n=linked:rw", "fs:linked/below"] {
+            let error = parse(&place, text).expect_err(text).to_string();
+            assert!(error.contains("its path is no UTF-8 text"), "{error}");
+        }
+        assert!(
+            parse(&place, "fs:papers:rw").is_ok(),
+            "what lies in it is no part of its path"
+        );
+    }
+
+    #[test]
     fn a_prefix_names_the_plugin() {
         let place = place();
         let allowed = parse(&place, "web=net:GET@x.org").expect("granted");
@@ -928,6 +962,9 @@ mod tests {
             ("secret:x", "secret:NAME@"),
             ("secret:a b@x.org", "a secret's name is"),
             ("secret:x@*", "hosts that are named"),
+            ("secret:x@\u{ff0a}", "HOST is a name or an address"),
+            ("net:\u{ff0a}", "HOST is a name or an address"),
+            ("net:GET@\u{ff0a}.com", "HOST is a name or an address"),
             ("secret:x@http://x.org", "net:http://HOST"),
             ("delegation", "--deny"),
             ("terminal:", "terminal:git"),
@@ -952,16 +989,45 @@ mod tests {
         ] {
             assert_eq!(parse(&place, text).expect(text).grant.to_string(), text);
         }
-        for text in [
+        let odd = [
+            "a=b", "n=fs:x", "=", ":rw:ro", "x:ro", " ", "a\nb", "\u{ff0a}", "none", "@x.org", "-", "...",
+        ];
+        for name in odd {
+            std::fs::create_dir_all(place.context.cwd.join("more").join(name)).expect("made");
+        }
+        // Each in the folder itself, and by a name besides.
+        let odd = odd.map(|name| {
+            let dir = format!("more/{name}");
+            [
+                format!("fs:{dir}:ro"),
+                format!("fs:{dir}:rw"),
+                format!("fs:p={dir}:ro"),
+                format!("fs:{dir}/"),
+            ]
+        });
+        let all = [
             "fs:papers",
             "fs:papers:rw",
             "fs:p=papers",
+            "fs:papers=papers",
             "fs:odd:rw:ro",
             "fs:odd:rw:rw",
             "fs:odd:name",
-        ] {
-            let grant = parse(&place, text).expect(text).grant;
-            let again = parse(&place, &grant.to_string()).expect(text).grant;
+            "blackboard:a=b",
+            "blackboard:\u{ff0a} @",
+            "blackboard:ro",
+            "llm:a:b=c@d",
+            "llm:",
+            "llm:\u{ff0a}",
+            "net:POST,GET@HTTPS://B\u{fc}cher.example:0443",
+            "net:http://x.org:443",
+            "secret:k@*.x.org.:00443",
+            "secret:k@x.org:80",
+            "terminal:a b=c",
+        ];
+        for text in all.into_iter().map(str::to_owned).chain(odd.into_iter().flatten()) {
+            let grant = parse(&place, &text).expect(&text).grant;
+            let again = parse(&place, &grant.to_string()).expect(&text).grant;
             assert_eq!(again, grant, "{text} is {grant}");
         }
     }

@@ -88,6 +88,56 @@ fn a35_what_is_no_plain_host_is_never_sent() {
     site.is_well();
 }
 
+/// A name with an asterisk would be a pattern in a grant: nobody is sent to one, and no grant is offered for it.
+#[test]
+fn a35_a_host_that_a_tool_made_up_is_no_pattern_of_a_grant() {
+    let site = Site::new();
+    let hosts = ["*", "*.com", "*.evil.example", "x*.example", "a!b.example"];
+    let steps = hosts.map(|host| json!({ "do": "send", "scheme": "https", "authority": host }));
+    let all: [&[&str]; 3] = [&[], &["net:*"], &["net:*.example"]];
+    for grants in all {
+        let (seen, output) = told(&site, grants, &steps);
+        for (host, seen) in hosts.iter().zip(&seen) {
+            assert_eq!(seen["error"], "HttpRequestDenied", "{host}: {seen}");
+            let words = format!("GET https://{host} is not granted: its host is no name and no address");
+            assert!(
+                output.stderr.contains(&words),
+                "{words:?} is missing: {}",
+                output.stderr
+            );
+        }
+        assert!(!output.stderr.contains("--allow"), "{}", output.stderr);
+        let denied = output.json()["denied"].clone();
+        let denied = denied.as_array().unwrap();
+        assert_eq!(denied.len(), hosts.len(), "{denied:?}");
+        for row in denied {
+            assert_eq!((&row["grant"], &row["flags"]), (&Value::Null, &json!([])), "{row}");
+        }
+    }
+    site.is_well();
+}
+
+/// Servers that make variables of headers know no hyphen from an underscore, nor many of them from another sign.
+#[test]
+fn a35_no_header_makes_a_request_one_of_another_method() {
+    let site = Site::new();
+    let served = Serves::always(page("posted"));
+    let authority = served.address.to_string();
+    let headers = json!([
+        ["X-HTTP-Method-Override", "DELETE"],
+        ["X_HTTP_Method_Override", "DELETE"],
+        ["x-http_method", "DELETE"],
+        ["X.Method.Override", "DELETE"],
+        ["x_own", "kept"],
+    ]);
+    let step = json!({ "do": "send", "method": "POST", "authority": authority, "headers": headers });
+    let (seen, _) = told(&site, &[&format!("net:POST@http://{authority}")], &[step]);
+    assert_eq!(seen[0]["ok"]["text"], "posted", "{}", seen[0]);
+    let sent = served.seen().remove(0).to_ascii_lowercase();
+    assert!(sent.contains("x_own: kept") && !sent.contains("delete"), "{sent}");
+    site.is_well();
+}
+
 #[test]
 fn a35_no_socket_leads_around_the_egress() {
     let site = Site::new();

@@ -221,6 +221,7 @@ async fn each_redirect_is_checked_and_takes_no_credentials_along() {
             .header("authorization", "Bearer x")
             .header("cookie", "a=b")
             .header("content-type", "text/plain")
+            .header("content_type", "text/plain")
             .header("x-mine", "kept")
             .body(Bytes::from_static(b"body"))
             .expect("a request")
@@ -232,7 +233,7 @@ async fn each_redirect_is_checked_and_takes_no_credentials_along() {
     assert!(first.seen()[0].contains("authorization: bearer x"));
     let seen = second.seen().remove(0);
     assert!(seen.starts_with("get /b ") && seen.contains("x-mine: kept"), "{seen}");
-    for gone in ["authorization", "cookie", "content-type", "body"] {
+    for gone in ["authorization", "cookie", "content-type", "content_type", "body"] {
         assert!(!seen.contains(gone), "{gone} in {seen}");
     }
     let first = Server::start(vec![moved(302, &format!("{}/b", second.url()))]).await;
@@ -588,10 +589,57 @@ async fn a_method_that_a_rule_can_name_has_one_spelling_and_any_other_takes_a_ru
 }
 
 #[tokio::test]
+async fn for_a_host_that_is_no_hosts_name_no_flag_is_offered() {
+    let all = rules(&["http://*", "*"]);
+    for host in [
+        "*",
+        "*.com",
+        "*.evil.example",
+        "x*.example",
+        "a!b",
+        "(x)",
+        "a=b.example",
+    ] {
+        for scheme in ["http", "https"] {
+            let error = get(&all, &format!("{scheme}://{host}/a")).await.expect_err(host);
+            assert!(
+                matches!(error, EgressError::Denied { grant: None, .. }),
+                "{host}: {error:?}"
+            );
+            let words = error.to_string();
+            let why = "is not granted: its host is no name and no address, and no grant has any other";
+            assert!(words.ends_with(why), "{words}");
+        }
+    }
+    // Nor where a server sends on to one.
+    for to in [
+        "https://*/",
+        "https://%2A.com/",
+        "https://\u{ff0a}.com/",
+        "https://x\u{ff0a}.example/",
+    ] {
+        let server = Server::start(vec![moved(302, to)]).await;
+        let rules = [&all[..], &[server.rule()]].concat();
+        let error = get(&rules, &server.url()).await.expect_err(to);
+        assert!(
+            matches!(error, EgressError::Denied { grant: None, .. }),
+            "{to}: {error:?}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn no_header_makes_a_request_one_of_another_method() {
     let server = Server::start(vec![ok("read")]).await;
     let mut request = http::Request::get(server.url()).header("x-mine", "kept");
-    for name in ["X-HTTP-Method-Override", "x-http-method", "X-Method-Override"] {
+    for name in [
+        "X-HTTP-Method-Override",
+        "x-http-method",
+        "X-Method-Override",
+        "X_HTTP_Method_Override",
+        "X-HTTP_Method",
+        "X.Method.Override",
+    ] {
         request = request.header(name, "DELETE");
     }
     let request = request.body(Bytes::new()).expect("a request");

@@ -161,7 +161,9 @@ impl Rights {
         let dir = dir
             .canonicalize()
             .ok()
-            .filter(|dir| dir.is_dir() && self.holds_folder(dir, access))?;
+            .filter(|dir| dir.is_dir() && self.holds_folder(dir, access))
+            // The child's rights are recorded as text.
+            .filter(|dir| dir.to_str().is_some())?;
         let own = self.folders.values().find(|f| f.dir == dir).map(|f| f.name.clone());
         let last = || Some(dir.file_name()?.to_string_lossy().into_owned());
         let name = name.map(str::to_owned).or(own).or_else(last)?;
@@ -322,6 +324,9 @@ mod properties;
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt as _;
+
     use super::super::tests::{all, folder};
     use super::*;
     use crate::error::RefusalKind;
@@ -359,6 +364,9 @@ mod tests {
         std::fs::create_dir_all(root.join("papers/a")).expect("made");
         std::fs::create_dir_all(root.join("secret")).expect("made");
         std::os::unix::fs::symlink(root.join("secret"), root.join("papers/out")).expect("linked");
+        let odd = root.join(OsStr::from_bytes(b"papers/\xff"));
+        std::fs::create_dir_all(odd.join("below")).expect("made");
+        std::os::unix::fs::symlink(&odd, root.join("papers/odd")).expect("linked");
         let papers = root.join("papers").display().to_string();
         let boss = parent(vec![folder("papers", &papers, Access::Read)]);
         let child = |grant: String| {
@@ -378,6 +386,8 @@ mod tests {
             "fs:./secret",
             "fs:/papers/../secret",
             "fs:/papers/out",
+            "fs:/papers/odd",
+            "fs:x=/papers/odd/below",
             "fs:/",
             "fs:/etc",
             "fs:papers:rw",
