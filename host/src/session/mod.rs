@@ -394,6 +394,11 @@ impl Child {
         *lock(&self.session) = None;
     }
 
+    /// Whether it ended.
+    pub fn has_ended(&self) -> bool {
+        lock(&self.result).is_some()
+    }
+
     /// How it ended.
     pub fn result(&self) -> Option<types::RunResult> {
         lock(&self.result).clone()

@@ -500,7 +500,7 @@ impl Agent {
     async fn end(&self, supervisor: &Supervisor, guest: &Guest, end: AttemptEnd) -> Result<Ending, End> {
         let session = &self.session;
         self.close(guest).await;
-        let left = || session.children().iter().any(|child| child.result().is_none());
+        let left = || session.children().iter().any(|child| !child.has_ended());
         if session.run.suspend.is_cancelled() && left() {
             // A child of it was told to suspend; both go on in another process.
             return self.suspend(guest).await;
@@ -567,7 +567,9 @@ pub(super) fn making(session: &Session, attempt: &Attempt, start: &AgentStart, r
 /// Children of earlier attempts, which have ended, as `guest` may ask for them.
 pub(super) fn show_earlier_children(guest: &Guest) {
     for child in guest.session.children() {
-        if let Some(result) = child.result().filter(|_| child.attempt < guest.attempt.number) {
+        if child.attempt < guest.attempt.number
+            && let Some(result) = child.result()
+        {
             guest.keep_ended_child(child.handle, result);
         }
     }
