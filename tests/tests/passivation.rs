@@ -312,6 +312,86 @@ fn a_cancel_reaches_one_that_gave_its_place_up() {
     in_time(began, Duration::from_millis(200 + 3 * 300 + 2000));
 }
 
+/// How many children wait for the model when their run is cancelled.
+const WAITING: usize = 6;
+
+/// Cancels a run whose children all wait for the model, where so many instances may be resident. Gives what was told of it, and what is shown.
+fn cancelled_while_all_wait(resident: usize) -> (Vec<Value>, Value) {
+    let server = ModelServer::start(Script::always(Turn::fault(Fault::StallBeforeHeaders)));
+    let home = Home::with_model(&server, Format::OpenAi);
+    let child = ChildSpec::probe(&steps(&[ask("CHILD")])).spawn();
+    let mut program = vec![child; WAITING];
+    program.extend((0..WAITING).map(join));
+    let host = home.host().without(PASSIVATE).set("limits.resident", resident);
+    let host = host.args(["--output", "events", "--plugin"]);
+    let host = host.arg(guests::built("probe")).arg(steps(&program).to_string());
+    let process = host.start();
+    server.wait_for(WAITING, Duration::from_millis(LONG_MS));
+    let run = home.newest_run();
+    home.host().args(["cancel", &run]).output().expect(0);
+    let events = process.finish().expect(1).events();
+    assert_eq!(server.requests().len(), WAITING);
+    home.host().arg("doctor").output().expect(0);
+    (events, home.shown(&run))
+}
+
+/// Of each agent of a run: how it ended, what it was charged for the model, and the same of its operations.
+fn ends(shown: &Value) -> Vec<Value> {
+    let charged = |of: &Value| ["iterations", "tokens", "cost_micro_usd"].map(|d| of[d].clone());
+    let operation = |op: &Value| json!([op["kind"], op["status"], charged(&op["charged"])]);
+    let agent = |agent: &Value| {
+        let how = ["status", "exit", "attempts", "cancel_asked"].map(|field| agent[field].clone());
+        let operations = agent["operations"].as_array().unwrap().iter();
+        json!([
+            how,
+            charged(&agent["spent"]),
+            operations.map(operation).collect::<Vec<_>>()
+        ])
+    };
+    shown["agents"].as_array().unwrap().iter().map(agent).collect()
+}
+
+/// Its end and that of its completion are written down with what its parent has of it: nobody sees a difference.
+#[test]
+fn a_cancel_of_many_that_gave_their_places_up_ends_each_once() {
+    let (_, by_all) = cancelled_while_all_wait(1_000);
+    let (events, by_one) = cancelled_while_all_wait(1);
+    assert_eq!(ends(&by_one), ends(&by_all));
+    let agents = by_one["agents"].as_array().unwrap();
+    assert_eq!(agents.len(), 1 + WAITING);
+    for agent in agents {
+        let how = (&agent["status"], &agent["cancel_asked"]);
+        assert_eq!(how, (&json!("cancelled"), &json!(true)), "{agent}");
+        let is_its_end = |event: &&Value| event["event"] == "session-ended" && event["session"] == agent["id"];
+        let ended: Vec<&Value> = events.iter().filter(is_its_end).collect();
+        assert_eq!(ended.len(), 1, "{agent}");
+        assert_eq!(ended[0]["spent"], agent["spent"], "{agent}");
+    }
+    for child in &agents[1..] {
+        assert_eq!(child["spent"]["iterations"], 1, "{child}");
+        let own = events.iter().filter(|event| event["session"] == child["id"]);
+        let told: Vec<&str> = own.map(|event| event["event"].as_str().unwrap()).collect();
+        assert_eq!(
+            told.iter().filter(|told| **told == "completion-ended").count(),
+            1,
+            "{told:?}"
+        );
+        assert_eq!(told.last(), Some(&"session-ended"), "{told:?}");
+    }
+    let last = events.iter().rfind(|event| event["event"] == "session-ended").unwrap();
+    assert_eq!(last["session"], agents[0]["id"]);
+    // What is told to an instance stands in the journal: of the others one had its place still, and one was built again.
+    let written = |shown: &Value| -> Vec<u64> {
+        let children = shown["agents"].as_array().unwrap()[1..].iter();
+        children
+            .map(|child| child["spent"]["journal_bytes"].as_u64().unwrap())
+            .collect()
+    };
+    let told = written(&by_all).into_iter().min().unwrap();
+    let untold = written(&by_one).into_iter().filter(|bytes| *bytes < told).count();
+    assert_eq!(untold, WAITING - 2);
+}
+
 #[test]
 fn a_deadline_reaches_one_that_gave_its_place_up() {
     let home = home();

@@ -330,7 +330,7 @@ impl Bounds<'_> {
             tokio::time::sleep(grace).await;
             // A child that it waits for has a grace of its own, and so have those below: it hears how that ended, and is given its own then.
             let below = limits.delegation_depth.saturating_sub(session.depth.into());
-            let children = session.children().iter().any(|child| child.result().is_none());
+            let children = session.children().iter().any(|child| !child.has_ended());
             let wait = grace.saturating_mul(u32::try_from(below).unwrap_or(u32::MAX));
             let joins = children && self.guest.step.is_paused();
             if joins && tokio::time::timeout(wait, self.guest.step.goes_on()).await.is_ok() {

@@ -22,7 +22,7 @@ use crate::session::end::End;
 use crate::session::guest::Guest;
 use crate::session::op::{OpBody, child_status};
 use crate::session::operate::PANICKED;
-use crate::session::runner::NewChild;
+use crate::session::runner::{ChildEnd, NewChild};
 use crate::session::{self, codec};
 use crate::store::{OpKind, Record, Sync};
 use crate::text;
@@ -143,15 +143,24 @@ impl Operation for Box<Spawn> {
         drop(self.spec);
         let seen = self.seen;
         let Some(Ok(child)) = self.child else { return None };
-        let result = match AssertUnwindSafe(child.run(under)).catch_unwind().await {
-            Ok(result) => result?,
-            Err(_) => without_end(&Refusal::host_bug(PANICKED)),
+        let ChildEnd { result, records, then } = match AssertUnwindSafe(child.run(under)).catch_unwind().await {
+            Ok(end) => end?,
+            Err(_) => without_end(&Refusal::host_bug(PANICKED)).into(),
         };
-        if let Some(seen) = seen {
-            seen.ends(result.clone());
-        }
-        let status = child_status(&result.exit);
-        Some(Done::new(status, OpBody::Child(result), charged))
+        let (status, ended) = (child_status(&result.exit), result.clone());
+        let written = move |written: Result<(), &End>| {
+            if let Some(then) = then {
+                then(written);
+            }
+            if let Some(seen) = seen.filter(|_| written.is_ok()) {
+                seen.ends(ended);
+            }
+        };
+        Some(Done {
+            records,
+            then: Some(Box::new(written)),
+            ..Done::new(status, OpBody::Child(result), charged)
+        })
     }
 
     fn events(&self, _guest: &Guest, _op: &str, _closing: bool) -> Option<(crate::event::EventKind, EndedEvent)> {

@@ -22,6 +22,7 @@ use crate::session::codec;
 use crate::session::end::End;
 use crate::session::guest::Guest;
 use crate::session::op::OpBody;
+use crate::session::unwritten::Written;
 use crate::store::{Effect, EffectResult, OpKind, OutcomeStatus, Record, StoreError, Sync};
 
 /// How an operation ends when the attempt that began it does.
@@ -212,7 +213,6 @@ pub struct Under {
 }
 
 /// How an operation ended.
-#[derive(Debug)]
 pub struct Done {
     /// How.
     pub status: OutcomeStatus,
@@ -222,8 +222,10 @@ pub struct Done {
     pub charged: Amounts,
     /// Whether the outcome must be on the disk before anybody hears of it: not where everything that led to it is in the journal.
     pub sync: Sync,
-    /// Records of the instance that served it, which wait for a commit.
+    /// Records of the instance that served it, or of the child that it was, which wait for a commit.
     pub records: Vec<Record>,
+    /// Who hears of that commit before anybody hears of this end.
+    pub then: Option<Written>,
 }
 
 impl Done {
@@ -235,6 +237,7 @@ impl Done {
             charged,
             sync: Sync::Durable,
             records: Vec::new(),
+            then: None,
         }
     }
 }

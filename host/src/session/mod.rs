@@ -4,8 +4,8 @@
 //! Read `path` first: it is the path, and `operate` its longer half, for what is done outside. [`call`] is how interfaces describe
 //! calls to it. [`guest`] is one instance's side, [`tape`] its journal, [`keeping`] where that goes, [`audit`] which rights it used and lacked,
 //! [`op`] an operation under way, `turns` which iterations are given back, [`stored`] the operator's secrets, [`step`] the meter, [`clock`] the time
-//! that guests see, [`awake`] how long a session lived, [`waits`] what an instance waits for, [`met`] a call that a replay
-//! did not expect, [`end`] why an instance was ended.
+//! that guests see, [`awake`] how long a session lived, [`waits`] what an instance waits for, [`unwritten`] an end that its parent writes
+//! down, [`met`] a call that a replay did not expect, [`end`] why an instance was ended.
 
 pub mod audit;
 pub mod awake;
@@ -27,6 +27,7 @@ pub mod step;
 pub mod stored;
 pub mod tape;
 mod turns;
+pub mod unwritten;
 pub mod waits;
 
 use std::collections::{BTreeMap, HashMap};
@@ -67,6 +68,7 @@ use runner::{ChildRunner, ToolRunner};
 use stored::Stored;
 use tape::Recorded;
 use turns::Turns;
+use unwritten::Unwritten;
 
 /// What all sessions of a run share.
 pub struct RunContext {
@@ -291,6 +293,8 @@ pub struct Session {
     records: AtomicU64,
     /// Its calls in flight.
     in_flight: InFlight,
+    /// What it leaves to its parent to write down, where it does.
+    unwritten: Mutex<Option<Unwritten>>,
     /// Tool calls that run at once: those of the strategy, those inside them, and so on. One inside another waits for its place while that one has its own: with
     /// one count for both, they could wait for each other.
     pub tool_slots: Vec<Arc<tokio::sync::Semaphore>>,
@@ -390,6 +394,11 @@ impl Child {
         *lock(&self.session) = None;
     }
 
+    /// Whether it ended.
+    pub fn has_ended(&self) -> bool {
+        lock(&self.result).is_some()
+    }
+
     /// How it ended.
     pub fn result(&self) -> Option<types::RunResult> {
         lock(&self.result).clone()
@@ -487,6 +496,7 @@ impl Session {
             children: Mutex::default(),
             records: AtomicU64::new(past.records),
             in_flight: InFlight::default(),
+            unwritten: Mutex::default(),
             tool_slots,
             last_tool: tokio::sync::Mutex::new(None),
         })

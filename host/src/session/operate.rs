@@ -24,6 +24,7 @@ use crate::session::guest::Guest;
 use crate::session::in_flight::Flying;
 use crate::session::op::{Ended, Op, OpEnd};
 use crate::session::runner::Waiting;
+use crate::session::unwritten::Unwritten;
 use crate::store::{Intent, NoteKind, OpKind, Outcome, OutcomeStatus, Record, Sync, Transition};
 
 impl Guest {
@@ -362,21 +363,37 @@ impl Guest {
             drop(self.count_written(&note));
             records.push(note);
         }
-        let told = audit::told(&records);
-        if let Err(failed) = self.session.run.append(records, None, done.sync).await {
-            // What is not written down nobody hears of: whoever waits finds the operation gone, and why.
-            self.settle(reservation, cost);
-            return self.fail(failed);
+        // A child tells of its own records.
+        let mut events = match C::KIND {
+            OpKind::Child => Vec::new(),
+            _ => audit::told(&records),
+        };
+        // A tool may go on until it is stopped, and commit that it was told of this.
+        let is_left = self.is_strategy() && done.then.is_none() && self.session.leaves_unwritten();
+        if !is_left {
+            let records = std::mem::take(&mut records);
+            let appended = self.session.run.append(records, None, done.sync).await.map(drop);
+            if let Some(then) = done.then.take() {
+                then(appended.as_ref().copied());
+            }
+            if let Err(failed) = appended {
+                // What is not written down nobody hears of: whoever waits finds the operation gone, and why.
+                self.settle(reservation, cost);
+                return self.fail(failed);
+            }
         }
         self.settle(reservation, cost);
-        told.into_iter().for_each(|event| self.session.event(event));
-        if let Some(event) = event {
-            self.session.event(event(&done, begun.elapsed()));
+        events.extend(event.map(|event| event(&done, begun.elapsed())));
+        events.extend(passed.into_iter().map(|message| EventKind::Notice { message }));
+        if is_left {
+            drop(self.session.leave(Unwritten { records, events }));
+        } else {
+            events.into_iter().for_each(|event| self.session.event(event));
+            // One that was told to end tells it with its end.
+            if !self.session.cancel.is_cancelled() {
+                self.session.report_spending();
+            }
         }
-        for message in passed {
-            self.session.event(EventKind::Notice { message });
-        }
-        self.session.report_spending();
         if let Err(full) = fits {
             self.fail(self.journal_full(full));
         }

@@ -19,6 +19,7 @@ use crate::session::guest::Guest;
 use crate::session::met::Met;
 use crate::session::op::{Ended, Op, OpBody};
 use crate::session::tape::refusal_body;
+use crate::session::unwritten::Unwritten;
 use crate::session::waits::Timed;
 use crate::store::{
     Answer, EffectResult, Intent, Observation, OpEffect, OpKind, Outcome, OutcomeStatus, Record, Sync, Transition,
@@ -316,22 +317,13 @@ impl Guest {
         }
     }
 
-    /// Writes steps of the session's life down, together with everything that waits.
-    ///
-    /// # Errors
-    /// The store failed.
-    pub async fn record(&self, transitions: Vec<Transition>) -> Result<(), End> {
-        let spent = self.session.run.ledger.spent(self.session.account);
-        let records = transitions
-            .into_iter()
-            .map(|transition| self.session.step(transition, Some(spent)));
+    /// Steps of the session's life, which has spent so much, behind everything that waits for a commit.
+    pub fn steps(&self, transitions: impl IntoIterator<Item = Transition>, spent: Amounts) -> Unwritten {
         // A full journal still takes its session's steps.
-        let (mut pending, told) = self.take(Which::All, |_| {});
-        pending.extend(records);
-        let _pause = self.step.pause();
-        self.session.run.append_last(pending).await?;
-        told.into_iter().for_each(|event| self.session.event(event));
-        Ok(())
+        let (mut records, events) = self.take(Which::All, |_| {});
+        let steps = transitions.into_iter();
+        records.extend(steps.map(|transition| self.session.step(transition, Some(spent))));
+        Unwritten { records, events }
     }
 
     /// A refusal that the record has: the ledger notes it as it did when it was made.

@@ -13,6 +13,7 @@ use crate::plugin::toolbox::Tool;
 use crate::session::Child;
 use crate::session::call::{Missed, Under};
 use crate::session::guest::Guest;
+use crate::session::unwritten::Written;
 use crate::store::Record;
 
 /// Something that is waited for.
@@ -32,6 +33,27 @@ pub struct ToolEnd {
     pub records: Vec<Record>,
     /// Whether its instance could reach nothing outside the host.
     pub pure: bool,
+}
+
+/// What a child left behind.
+pub struct ChildEnd {
+    /// How it ended.
+    pub result: types::RunResult,
+    /// Records of its session that wait for a commit.
+    pub records: Vec<Record>,
+    /// Who hears of that commit.
+    pub then: Option<Written>,
+}
+
+impl From<types::RunResult> for ChildEnd {
+    /// One of which nothing is to be written down.
+    fn from(result: types::RunResult) -> Self {
+        Self {
+            result,
+            records: Vec::new(),
+            then: None,
+        }
+    }
 }
 
 /// Runs one tool call in a fresh instance.
@@ -86,7 +108,7 @@ pub trait NewChild: Send + Sync {
     fn child(&self, parent: &Guest, op: u32) -> Arc<Child>;
 
     /// Lives. None when the run was suspended first.
-    fn run(self: Box<Self>, under: Under) -> Waiting<'static, Option<types::RunResult>>;
+    fn run(self: Box<Self>, under: Under) -> Waiting<'static, Option<ChildEnd>>;
 }
 
 /// Runs nothing: for a guest outside any run.

@@ -98,6 +98,7 @@ impl Store {
             for record in &records {
                 journal.push(record)?;
             }
+            journal.write_session()?;
             let head = journal.head;
             Ok(Done {
                 value: Appended {
@@ -127,6 +128,8 @@ struct Journal<'c> {
     number: i64,
     head: Head,
     bytes: u64,
+    /// The row of the session that was changed last: it is written once, however many steps of its life come one after another.
+    changed: Option<SessionRow>,
     /// What the run's own spaces may hold.
     quota: Quota,
     /// What a space of the home folder may.
@@ -143,6 +146,7 @@ impl<'c> Journal<'c> {
             number,
             head: head(conn, number)?,
             bytes: 0,
+            changed: None,
             quota,
             home,
         })
@@ -268,16 +272,25 @@ impl<'c> Journal<'c> {
         Ok(())
     }
 
-    fn update_session(&self, update: &SessionUpdate) -> Result<(), Fault> {
-        let mut row = session_row(self.conn, &self.run, self.number, update.session.number)?.ok_or_else(|| {
-            StoreError::NotFound {
-                what: format!("session {}", update.session),
-            }
-        })?;
-        row.apply(update)?;
-        self.conn
-            .prepare_cached("UPDATE session SET data = ?3, sum = ?4 WHERE run = ?1 AND number = ?2")?
-            .execute(row.sealed(self.number)?)?;
+    fn update_session(&mut self, update: &SessionUpdate) -> Result<(), Fault> {
+        if self.changed.as_ref().is_none_or(|row| row.session != update.session) {
+            self.write_session()?;
+            self.changed = session_row(self.conn, &self.run, self.number, update.session.number)?;
+        }
+        let Some(row) = &mut self.changed else {
+            let what = format!("session {}", update.session);
+            return Err(StoreError::NotFound { what }.into());
+        };
+        Ok(row.apply(update)?)
+    }
+
+    /// Writes the row that was changed last.
+    fn write_session(&mut self) -> Result<(), Fault> {
+        if let Some(row) = self.changed.take() {
+            self.conn
+                .prepare_cached("UPDATE session SET data = ?3, sum = ?4 WHERE run = ?1 AND number = ?2")?
+                .execute(row.sealed(self.number)?)?;
+        }
         Ok(())
     }
 

@@ -17,7 +17,8 @@ use crate::plugin::rights::{SpaceWish, Wishes};
 use crate::session::call::{Missed, Under};
 use crate::session::end::End;
 use crate::session::guest::Guest;
-use crate::session::runner::{NewChild, Waiting};
+use crate::session::runner::{ChildEnd, NewChild, Waiting};
+use crate::session::unwritten::Unwritten;
 use crate::session::{Child, Past, RunContext, Session, SessionParts, abandoned, codec};
 use crate::store::{Edge, NewSession, Record, ReturnAddress, Start, StoreError};
 use crate::supervisor::life::{Agent, Ending, From};
@@ -193,9 +194,9 @@ impl Candidate {
     }
 
     /// It can't be started: its row says so, what is below it ends, and its account is closed.
-    async fn fails(&mut self, run: &Arc<RunContext>, refusal: Refusal) -> Option<types::RunResult> {
+    async fn fails(&mut self, run: &Arc<RunContext>, refusal: Refusal) -> Option<ChildEnd> {
         match self.ends(run, refusal).await {
-            Ok(result) => result,
+            Ok(result) => result.map(Into::into),
             // It ends when the run goes on.
             Err(End::Suspended) => None,
             Err(end) => {
@@ -265,7 +266,7 @@ impl Candidate {
         under: &Under,
         plugin: &Arc<Plugin>,
         prepared: Prepared,
-    ) -> Waiting<'static, Option<types::RunResult>> {
+    ) -> Waiting<'static, Option<ChildEnd>> {
         let Self {
             supervisor,
             id,
@@ -306,10 +307,25 @@ impl Candidate {
         Box::pin(async move {
             let ended = driven.await;
             supervisor.ended(&session);
-            drop(account);
-            drop(place);
             match ended {
-                Ok(Ending::Final(result)) => Some(result),
+                Ok(Ending::Final(result)) => {
+                    let Unwritten { records, events } = session.take_unwritten();
+                    // Its account and its place are its own until its end is on record.
+                    let then = move |written: Result<(), &End>| {
+                        drop((account, place));
+                        match written {
+                            Ok(()) => events.into_iter().for_each(|event| session.event(event)),
+                            // It ends when the run goes on.
+                            Err(End::Suspended) => {}
+                            Err(end) => supervisor.failed(&session.run, end),
+                        }
+                    };
+                    Some(ChildEnd {
+                        result,
+                        records,
+                        then: Some(Box::new(then)),
+                    })
+                }
                 Ok(Ending::Suspended) => None,
                 Err(end) => {
                     supervisor.failed(&session.run, &end);
@@ -402,10 +418,10 @@ impl NewChild for Candidate {
         self.seen.get_or_init(new).clone()
     }
 
-    fn run(mut self: Box<Self>, under: Under) -> Waiting<'static, Option<types::RunResult>> {
+    fn run(mut self: Box<Self>, under: Under) -> Waiting<'static, Option<ChildEnd>> {
         Box::pin(async move {
             if let Some(result) = self.before.as_mut().and_then(|b| b.result.take()) {
-                return Some(result);
+                return Some(result.into());
             }
             let run = under.guest.session.run.clone();
             let suspend = run.suspend.clone();

@@ -17,6 +17,7 @@ use crate::interfaces::{Reader, amounts, end_emit, scrub_report};
 use crate::session::end::End;
 use crate::session::guest::{Guest, Making};
 use crate::session::tape::Recorded;
+use crate::session::unwritten::Unwritten;
 use crate::session::{Attempt, Session, codec};
 use crate::store::{NoteKind, Record, SessionUpdate, Start, Sync, Transition};
 use crate::supervisor::Supervisor;
@@ -52,6 +53,8 @@ pub struct Agent {
     unwritten: AtomicBool,
     /// When its guest was told of that.
     heard: OnceLock<Instant>,
+    /// Whether it has a place to hear of it, where it waited without an instance.
+    has_place: AtomicBool,
 }
 
 /// Where an agent's life is taken up.
@@ -97,6 +100,7 @@ impl Agent {
             above,
             unwritten: AtomicBool::new(false),
             heard: OnceLock::new(),
+            has_place: AtomicBool::new(false),
         }
     }
 
@@ -235,8 +239,12 @@ impl Agent {
                 return Ok(ended);
             }
             guest.flush(Sync::Commit).await?;
-            if let Err(stopped) = self.while_asked(parked(guest)).await? {
+            let above = || self.ends_with_it(supervisor, guest);
+            if let Err(stopped) = self.while_asked(parked(guest), above).await? {
                 return Ok(Err(stopped));
+            }
+            if self.session.leaves_unwritten() {
+                return Ok(Err(Stopped::Host(self.operations_end(guest).await)));
             }
             if self.ends_untold(supervisor) {
                 return Ok(Err(Stopped::Host(End::Cancelled)));
@@ -250,7 +258,7 @@ impl Agent {
         let (instances, prepared) = (supervisor.instances().clone(), self.prepared.clone());
         let (task, own) = (self.start.task.clone(), guest.clone());
         let running = tokio::spawn(async move { run_strategy(&instances, own, prepared, task).await });
-        let joined = self.while_asked(running).await?;
+        let joined = self.while_asked(running, || ()).await?;
         Ok(joined.unwrap_or_else(|panic| {
             Err(Stopped::Host(End::Host(format!(
                 "the host failed in this session: {}",
@@ -259,8 +267,9 @@ impl Agent {
         }))
     }
 
-    /// Waits for `work`. When somebody asks for the session's end meanwhile, that is written down before its guest sees it.
-    async fn while_asked<T>(&self, work: impl Future<Output = T>) -> Result<T, End> {
+    /// Waits for `work`. When somebody asks for the session's end meanwhile, that is written down before its guest sees it; where it stands above, `above` is
+    /// done before that.
+    async fn while_asked<T>(&self, work: impl Future<Output = T>, above: impl FnOnce()) -> Result<T, End> {
         tokio::pin!(work);
         tokio::select! {
             biased;
@@ -270,34 +279,62 @@ impl Agent {
         if self.above.as_ref().is_some_and(CancellationToken::is_cancelled) {
             // After a crash its parent ends at once, and all below it. Its own row tells it with its end, unless that is written after a crash.
             self.unwritten.store(true, Ordering::Relaxed);
+            above();
         } else {
             // By itself, to the end, even where the work ends first: what the guest was told is its instance's to commit, in the order of its calls.
             let session = &self.session;
             let spent = session.run.ledger.spent(session.account);
             let asked = session.step(Transition::CancelAsked, Some(spent));
-            session.run.append_last(vec![asked]).await?;
+            Box::pin(session.run.append_last(vec![asked])).await?;
         }
         self.session.cancel.cancel();
         let _ = self.heard.set(Instant::now());
         Ok(work.await)
     }
 
+    /// Its end is asked for above it while it waits without an instance: where it has had no children and none of the places is left in which it could hear of
+    /// that, it leaves the rest to its parent. What it emitted is told behind the ends of its operations, and so not by the parent.
+    fn ends_with_it(&self, supervisor: &Supervisor, guest: &Guest) {
+        if !self.session.children().is_empty() || guest.has_emitted() {
+            return;
+        }
+        match self.takes_place(supervisor) {
+            true => self.has_place.store(true, Ordering::Relaxed),
+            false => self.session.leave_unwritten(),
+        }
+    }
+
+    /// Waits until its operations, which were told to end, have: so that they say what they cost. Gives why it ends.
+    async fn operations_end(&self, guest: &Guest) -> End {
+        guest.attempt.tasks.close();
+        let grace = Duration::from_millis(self.session.run.limits.cancel_grace);
+        // What does not end in time is let go of, as wherever an attempt ends.
+        drop(tokio::time::timeout(grace, guest.attempt.tasks.wait()).await);
+        match self.session.run.suspend.is_cancelled() {
+            true => End::Suspended,
+            false => End::Cancelled,
+        }
+    }
+
     /// Whether no instance is built again for it to hear of its end, as very many are cancelled at once: its grace is over before, or as many were built as
     /// there are places. One that has had children may have waited for them first, and has its grace after that.
     fn ends_untold(&self, supervisor: &Supervisor) -> bool {
         let grace = Duration::from_millis(self.session.run.limits.cancel_grace);
-        let is_over = |heard: &Instant| heard.elapsed() >= grace || !supervisor.instances().last_place(grace);
+        let has_place = || self.has_place.swap(false, Ordering::Relaxed) || self.takes_place(supervisor);
+        let is_over = |heard: &Instant| heard.elapsed() >= grace || !has_place();
         self.session.children().is_empty() && self.heard.get().is_some_and(is_over)
     }
 
+    /// Whether one more may hear of its end.
+    fn takes_place(&self, supervisor: &Supervisor) -> bool {
+        let grace = Duration::from_millis(self.session.run.limits.cancel_grace);
+        supervisor.instances().last_place(grace)
+    }
+
     /// This step, behind that its end was asked for where that is not in its row.
-    fn told(&self, step: Transition) -> Vec<Transition> {
+    fn told(&self, step: Transition) -> impl Iterator<Item = Transition> + use<> {
         let asked = self.unwritten.swap(false, Ordering::Relaxed);
-        asked
-            .then_some(Transition::CancelAsked)
-            .into_iter()
-            .chain([step])
-            .collect()
+        asked.then_some(Transition::CancelAsked).into_iter().chain([step])
     }
 
     /// Everything that the attempt started ends with it: operations, tool calls, children.
@@ -313,11 +350,15 @@ impl Agent {
     /// The attempt ended before it came again to all that was under way in it when the host went down, or a suspension of the run left something
     /// without an outcome: that ends with it.
     async fn abandon(&self) -> Result<(), End> {
-        let ended = self.session.abandon(&Scope::ROOT);
-        if ended.is_empty() {
+        let records = self.session.abandon(&Scope::ROOT);
+        if records.is_empty() {
             return Ok(());
         }
-        self.session.run.append_last(ended).await
+        let ended = Unwritten {
+            records,
+            ..Unwritten::default()
+        };
+        self.session.write(ended).await
     }
 
     /// A fault of the host: the same attempt again, from its journal, with what it had under way.
@@ -372,7 +413,8 @@ impl Agent {
             biased;
             () = session.run.suspend.cancelled() => return Ok(Wait::Suspended),
             () = self.asked.cancelled() => {
-                guest.record(vec![Transition::CancelAsked]).await?;
+                let spent = session.run.ledger.spent(session.account);
+                session.write(guest.steps([Transition::CancelAsked], spent)).await?;
                 self.unwritten.store(false, Ordering::Relaxed);
                 session.cancel.cancel();
                 return Ok(Wait::Cancelled);
@@ -440,21 +482,25 @@ impl Agent {
         guest.leave_postponed();
         guest.attempt.tasks.close();
         guest.attempt.tasks.wait().await;
-        self.session.charge_wall();
-        match guest.record(self.told(Transition::Interrupted)).await {
+        let session = &self.session;
+        session.charge_wall();
+        let spent = session.run.ledger.spent(session.account);
+        let mut last = session.take_unwritten();
+        last.extend(guest.steps(self.told(Transition::Interrupted), spent));
+        match session.write(last).await {
             // Another process holds the database. The run stops all the same, and goes on as one whose process was killed.
             Ok(()) | Err(End::Suspended) => {}
             Err(end) => return Err(end),
         }
-        self.session.event(EventKind::Suspended);
+        session.event(EventKind::Suspended);
         Ok(Ending::Suspended)
     }
 
-    /// Writes the end down, then tells of it. A child's report is scrubbed before that: the journal keeps what its parent sees.
+    /// Writes the end down, then tells of it, or has its parent do both. A child's report is scrubbed before that: the journal keeps what its parent sees.
     async fn end(&self, supervisor: &Supervisor, guest: &Guest, end: AttemptEnd) -> Result<Ending, End> {
         let session = &self.session;
         self.close(guest).await;
-        let left = || session.children().iter().any(|child| child.result().is_none());
+        let left = || session.children().iter().any(|child| !child.has_ended());
         if session.run.suspend.is_cancelled() && left() {
             // A child of it was told to suspend; both go on in another process.
             return self.suspend(guest).await;
@@ -475,14 +521,14 @@ impl Agent {
         };
         let row = ending::row(&result, end.detail);
         let (exit, outcome, error) = (row.exit.clone(), row.outcome.clone(), row.error.clone());
-        guest.record(self.told(Transition::Ended(row))).await?;
-        session.report_spending();
-        session.event(EventKind::SessionEnded {
+        let mut last = guest.steps(self.told(Transition::Ended(row)), spent);
+        last.events.push(EventKind::SessionEnded {
             exit,
             outcome,
             error,
             spent,
         });
+        session.write(last).await?;
         Ok(Ending::Final(result))
     }
 }
@@ -521,7 +567,9 @@ pub(super) fn making(session: &Session, attempt: &Attempt, start: &AgentStart, r
 /// Children of earlier attempts, which have ended, as `guest` may ask for them.
 pub(super) fn show_earlier_children(guest: &Guest) {
     for child in guest.session.children() {
-        if let Some(result) = child.result().filter(|_| child.attempt < guest.attempt.number) {
+        if child.attempt < guest.attempt.number
+            && let Some(result) = child.result()
+        {
             guest.keep_ended_child(child.handle, result);
         }
     }

@@ -13,10 +13,10 @@ use hermes_tests::{Home, Process, Shim, guests};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::place::{newest, shown};
+use crate::place::{assert_sound, newest, resume, shown};
 use crate::program::ask;
 use crate::recorded::Recorded;
-use crate::{LONG, eventually};
+use crate::{LONG, eventually, moments};
 
 fn place(script: impl Into<Script>) -> (ModelServer, Home) {
     let server = ModelServer::start(script);
@@ -246,6 +246,79 @@ fn f14_a_tree_that_hears_no_cancel() {
     assert!(took < Duration::from_secs(6) + slack(), "{took:?}");
     assert_eq!(output.json()["exit"], "cancelled");
     assert_eq!(status(&shown(&home, &run)), ["cancelled"; 8]);
+}
+
+/// How many children wait for the model when their run is cancelled.
+const WAITING: usize = 10;
+
+/// Starts a run whose children all wait for the model, and have one place together. Returns when all have asked, or when its process has died.
+fn all_wait(shim: &Shim) -> (ModelServer, Home, Process) {
+    let (server, home) = place(Script::always(Turn::fault(Fault::StallBeforeHeaders)));
+    let child = ChildSpec::probe(&steps(&[ask("hi")])).spawn();
+    let mut program = vec![child; WAITING];
+    program.extend((0..WAITING).map(join));
+    let host = home.host().set("limits.resident", 1).probe(&steps(&program));
+    let mut process = shim.on(host).start();
+    let begun = Instant::now();
+    while server.asked() < WAITING && !process.has_ended() {
+        assert!(begun.elapsed() < LONG, "not all have asked");
+    }
+    (server, home, process)
+}
+
+/// Those who wait without a place end with their parent's record of it, or not at all.
+#[test]
+fn f01_kill_while_all_who_wait_are_cancelled() {
+    let counted = Shim::new().rule("write", "-wal", When::Always, &Action::Count);
+    let (_server, home, process) = all_wait(&counted);
+    let before = counted.count(0);
+    let run = newest(&home).unwrap();
+    home.host().args(["cancel", &run]).output().expect(0);
+    process.finish().expect(1);
+    let (mut killed, mut resumed) = (0, 0);
+    for n in moments::<u64>(7) {
+        let shim = Shim::new().rule("write", "-wal", When::At(before + n), &Action::KillBefore);
+        let (_server, home, process) = all_wait(&shim);
+        let run = newest(&home).unwrap();
+        let asking = home.host().args(["cancel", &run]).start();
+        let is_killed = process.finish().code.is_none();
+        // Whoever asks ends the run, unless he dies as well.
+        if killed % 2 == 1 {
+            asking.signal(Signal::KILL);
+            drop(asking.finish());
+        } else {
+            asking.finish().expect(0);
+        }
+        let left = shown(&home, &run);
+        if left["status"] == "interrupted" {
+            let is_asked = left["agents"][0]["cancel_asked"] == true;
+            resumed += usize::from(is_asked);
+            match is_asked {
+                true => resume(&home, &run).output().expect(1),
+                false => home.host().args(["cancel", &run]).output().expect(0),
+            };
+        }
+        let ended = shown(&home, &run);
+        let moment = format!("killed at write {n}: {ended}");
+        assert!(status(&ended).iter().all(|status| *status == "cancelled"), "{moment}");
+        let agents = ended["agents"].as_array().unwrap();
+        let children = agents[0]["operations"].as_array().unwrap();
+        assert_eq!(children.len(), agents.len() - 1, "{moment}");
+        assert!(children.iter().all(|op| op["status"] == "cancelled"), "{moment}");
+        for child in &agents[1..] {
+            let asked = child["operations"].as_array().unwrap();
+            assert!(asked.iter().all(|op| op["status"] == "cancelled"), "{moment}");
+            assert_eq!(child["spent"]["iterations"], asked.len(), "{moment}");
+        }
+        assert_sound(&home);
+        home.host().args(["resume", &run]).output().expect(2).says(&["final"]);
+        if !is_killed {
+            break;
+        }
+        killed += 1;
+    }
+    println!("killed {killed} times, and resumed {resumed} of these");
+    assert!(killed > 0, "the faults met nothing");
 }
 
 /// Has a parent do `ends` while one of its children has returned and one is parked, and its own parent do `meanwhile`: how all ended.
