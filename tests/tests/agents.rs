@@ -595,6 +595,122 @@ fn a_conversation_is_written_as_anthropics_api_takes_it() {
     );
 }
 
+/// The conversations of a run of these completions, of which the n-th is answered `Answer n.`: what was said in each, and its answers that were changed.
+fn exported(format: Format, completions: &[&[Value]]) -> Vec<(Vec<String>, Value)> {
+    let turns = (0..completions.len()).map(|n| Turn::text(format!("Answer {n}.")).thinking("Hm.", "signed"));
+    let server = ModelServer::start(turns.collect::<Vec<_>>());
+    let home = Home::with_model(&server, format);
+    let completions = completions
+        .iter()
+        .map(|messages| json!({ "do": "complete", "messages": messages }));
+    let output = home.host().probe(&steps(&completions.collect::<Vec<_>>()));
+    let output = output.output().expect(0);
+    let refused: Vec<_> = output.seen().iter().filter_map(refusal).collect();
+    assert_eq!(refused, [""; 0]);
+    let run = output.json()["run"].as_str().unwrap().to_owned();
+    let lines = home.host().args(["export", &run]).output().expect(0).events();
+    let words = |line: &Value| {
+        let turns = line["conversations"].as_array().unwrap().iter();
+        turns.map(|turn| turn["value"].as_str().unwrap().to_owned()).collect()
+    };
+    lines
+        .iter()
+        .map(|line| (words(line), line["changed"].clone()))
+        .collect()
+}
+
+fn user(words: &str) -> Value {
+    json!({ "User": [{ "Text": words }] })
+}
+
+fn said(completion: usize) -> Value {
+    json!({ "said": completion })
+}
+
+fn as_said(words: &str) -> Value {
+    json!({ "Assistant": [{ "Text": words }] })
+}
+
+/// Panics unless these are the conversations, and no answer in them was changed.
+#[track_caller]
+fn unchanged(exported: &[(Vec<String>, Value)], conversations: &[&[&str]]) {
+    let expected: Vec<(Vec<String>, Value)> = conversations
+        .iter()
+        .map(|words| (words.iter().map(|word| (*word).to_owned()).collect(), json!([])))
+        .collect();
+    assert_eq!(exported, expected);
+}
+
+#[test]
+fn a_conversation_goes_on_from_the_answer_that_it_holds() {
+    let (q, more) = (user("Q"), user("More"));
+    let ask = [q.clone()];
+    let sampled = |of: usize| exported(Format::OpenAi, &[&ask, &ask, &[q.clone(), said(of), more.clone()]]);
+    unchanged(
+        &sampled(0),
+        &[&["Q", "Answer 0.", "More", "Answer 2."], &["Q", "Answer 1."]],
+    );
+    unchanged(
+        &sampled(1),
+        &[&["Q", "Answer 0."], &["Q", "Answer 1.", "More", "Answer 2."]],
+    );
+    // On from one answer twice, and not from the other.
+    let twice = exported(
+        Format::OpenAi,
+        &[
+            &ask,
+            &ask,
+            &[q.clone(), said(0), user("A")],
+            &[q.clone(), said(0), user("B")],
+            &[q.clone(), said(0), user("A"), said(2), user("C")],
+        ],
+    );
+    unchanged(
+        &twice,
+        &[
+            &["Q", "Answer 0.", "A", "Answer 2.", "C", "Answer 4."],
+            &["Q", "Answer 1."],
+            &["Q", "Answer 0.", "B", "Answer 3."],
+        ],
+    );
+    // What the answer was left out of holds none of it.
+    let left_out = exported(Format::OpenAi, &[&ask, &[q.clone(), more.clone()]]);
+    unchanged(&left_out, &[&["Q", "Answer 0."], &["Q", "More", "Answer 1."]]);
+}
+
+#[test]
+fn an_answer_that_an_agent_changed_is_told_beside_its_conversation() {
+    let (q, more) = (user("Q"), user("More"));
+    let ask = [q.clone()];
+    let goes_on = |answer: &str| [q.clone(), as_said(answer), more.clone()];
+    let both = exported(
+        Format::OpenAi,
+        &[&ask, &ask, &goes_on("In short."), &goes_on("Shorter.")],
+    );
+    let changed = |said: &str, given_back: &str| {
+        let turn = |words: &str| json!([{ "from": "gpt", "value": words }]);
+        json!([{ "said": turn(said), "given_back": turn(given_back) }])
+    };
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    // The latest that was asked the same and not gone on with.
+    assert_eq!(
+        both,
+        [
+            (
+                words(&["Q", "Shorter.", "More", "Answer 3."]),
+                changed("Answer 0.", "Shorter.")
+            ),
+            (
+                words(&["Q", "In short.", "More", "Answer 2."]),
+                changed("Answer 1.", "In short.")
+            ),
+        ]
+    );
+    // Without its reasoning it is the same answer.
+    let bare = exported(Format::Anthropic, &[&ask, &goes_on("Answer 0.")]);
+    unchanged(&bare, &[&["Q", "Answer 0.", "More", "Answer 1."]]);
+}
+
 #[test]
 fn what_a_child_had_done_outlives_its_last_attempt() {
     let server = ModelServer::start(Vec::new());

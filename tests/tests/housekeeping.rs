@@ -468,6 +468,22 @@ fn answers_side_by_side_do_not_mix() {
 }
 
 #[test]
+fn all_go_on_to_their_ends_where_nothing_can_be_written() {
+    for form in ["text", "json", "events"] {
+        let (_server, home, ids) = three_killed();
+        let host = home.host().args(["resume", "--all", "--output", form]);
+        let output = host.by("exec \"$0\" \"$@\" > /dev/full").output().expect(1);
+        let told = output.stderr.matches("standard output could not be written").count();
+        assert_eq!(told, 1, "{form}: {}", output.stderr);
+        for (run, name) in ids.iter().zip(["ONE", "TWO", "THREE"]) {
+            assert_eq!(status(&home, run), "completed", "{form}");
+            let answer = home.host().args(["show", run, "--answer"]).output().expect(0);
+            assert_eq!(answer.stdout, format!("{name} is done.\n"), "{form}");
+        }
+    }
+}
+
+#[test]
 fn of_several_codes_the_first_in_order_counts() {
     let script = Script::default()
         .when("SHORT", [stall(), Turn::text("a")])

@@ -11,7 +11,7 @@ use crate::store::StoreError;
 use crate::text::{Shape, clean, shell_word};
 
 /// Something that ended a command, ready to be shown.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Problem {
     /// The process's exit code.
     pub(super) code: u8,

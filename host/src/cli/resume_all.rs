@@ -1,7 +1,7 @@
 //! `resume --all`: goes on with every run that can, side by side, and tells of each as it ends.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
 use tokio::sync::Semaphore;
@@ -34,15 +34,33 @@ enum End {
     Over(RunId, &'static str),
 }
 
+/// Standard output, which all runs write to. Where it can't be written the runs go on, nothing more is written, and that is the end of the command.
+#[derive(Default)]
+struct Out(OnceLock<Problem>);
+
+impl Out {
+    fn write(&self, print: impl FnOnce() -> Result<(), Problem>) {
+        if self.0.get().is_none()
+            && let Err(problem) = print()
+        {
+            // The first says it.
+            let _ = self.0.set(problem);
+        }
+    }
+
+    fn written(&self) -> Result<(), Problem> {
+        self.0.get().cloned().map_or(Ok(()), Err)
+    }
+}
+
 /// What is under way elsewhere, or came to its end there, is told, and is none of ours.
-fn tell_and_keep(end: Option<End>, ends: &mut Vec<End>, context: Context) -> Result<(), Problem> {
+fn tell_and_keep(end: Option<End>, ends: &mut Vec<End>, context: Context, out: &Out) {
     if let Some(end) = end {
-        tell(&end, context)?;
+        tell(&end, context, out);
         if !matches!(end, End::Elsewhere(..) | End::Over(..)) {
             ends.push(end);
         }
     }
-    Ok(())
 }
 
 /// Goes on with all runs that can, and stays with them to their ends. A signal suspends them.
@@ -51,12 +69,12 @@ pub(super) async fn resume_all(config: Config, context: Context) -> Result<u8, P
     let places = usize::try_from(config.limits.resume_parallel).unwrap_or(usize::MAX);
     let places = Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS)));
     let host = Arc::new(Host::open(config, context.compile_in)?);
-    let suspend = CancellationToken::new();
+    let (suspend, out) = (CancellationToken::new(), Arc::<Out>::default());
     let (mut running, mut tasks) = (JoinSet::new(), HashMap::new());
     for run in host.unfinished()? {
-        let (host, places, suspend) = (host.clone(), places.clone(), suspend.clone());
+        let (host, places, suspend, out) = (host.clone(), places.clone(), suspend.clone(), out.clone());
         let of = run.clone();
-        let task = running.spawn(async move { one(&host, context, run, &places, &suspend).await });
+        let task = running.spawn(async move { one(&host, context, run, &places, &suspend, &out).await });
         tasks.insert(task.id(), of);
     }
     let mut ends = Vec::new();
@@ -64,12 +82,12 @@ pub(super) async fn resume_all(config: Config, context: Context) -> Result<u8, P
         tokio::select! {
             end = running.join_next() => match end {
                 None => break,
-                Some(Ok(end)) => tell_and_keep(end, &mut ends, context)?,
+                Some(Ok(end)) => tell_and_keep(end, &mut ends, context, &out),
                 Some(Err(lost)) => {
                     // The others go on.
                     let problem = Problem::from(HostError::Run(lost.to_string()));
                     let end = tasks.remove(&lost.id()).map(|run| End::Problem(run, problem));
-                    tell_and_keep(end, &mut ends, context)?;
+                    tell_and_keep(end, &mut ends, context, &out);
                 }
             },
             () = stop.next() => {
@@ -85,8 +103,9 @@ pub(super) async fn resume_all(config: Config, context: Context) -> Result<u8, P
     }
     if context.output == Output::Json {
         let all: Vec<Value> = ends.iter().filter_map(End::object).collect();
-        stdio::print_line(&json::line(&all.into()))?;
+        out.write(|| stdio::print_line(&json::line(&all.into())));
     }
+    out.written()?;
     Ok(match suspend.is_cancelled() {
         true => STOPPED,
         false => code(&ends),
@@ -100,6 +119,7 @@ async fn one(
     run: RunId,
     places: &Semaphore,
     suspend: &CancellationToken,
+    out: &Arc<Out>,
 ) -> Option<End> {
     let _place = tokio::select! {
         biased;
@@ -119,7 +139,13 @@ async fn one(
         Err(error) => return Some(End::Problem(run, error.into())),
     };
     let over = CancellationToken::new();
-    let shown = on_a_thread(show(handle.subscribe(), run.clone(), context, over.clone()));
+    let shown = on_a_thread(show(
+        handle.subscribe(),
+        run.clone(),
+        context,
+        over.clone(),
+        out.clone(),
+    ));
     let end = handle.wait();
     tokio::pin!(end);
     let outcome = tokio::select! {
@@ -138,7 +164,7 @@ async fn one(
 }
 
 /// Shows a run's events until it is over and all are shown: lines that begin with its id, or JSON lines, which have it in them.
-async fn show(mut events: EventReceiver, run: RunId, context: Context, over: CancellationToken) {
+async fn show(mut events: EventReceiver, run: RunId, context: Context, over: CancellationToken, out: Arc<Out>) {
     let mut lines = Lines::default();
     loop {
         let event = tokio::select! {
@@ -148,9 +174,7 @@ async fn show(mut events: EventReceiver, run: RunId, context: Context, over: Can
         };
         match event {
             Some(event) if context.output == Output::Events => {
-                if stdio::print_line(&json::line(&json::event(&event))).is_err() {
-                    return;
-                }
+                out.write(|| stdio::print_line(&json::line(&json::event(&event))));
             }
             Some(event) => {
                 let line = lines.line(&event, context.verbose).filter(|_| !context.quiet);
@@ -164,7 +188,7 @@ async fn show(mut events: EventReceiver, run: RunId, context: Context, over: Can
 }
 
 /// Tells how a run ended, on one line, and prints its answer below its id, in one piece.
-fn tell(end: &End, context: Context) -> Result<(), Problem> {
+fn tell(end: &End, context: Context, out: &Out) {
     let outcome = match end {
         End::Ran(outcome) => outcome,
         End::Problem(run, problem) => {
@@ -172,7 +196,7 @@ fn tell(end: &End, context: Context) -> Result<(), Problem> {
                 "run {run} was not gone on with\n{}",
                 problem.render(context.paint)
             ));
-            return Ok(());
+            return;
         }
         End::Elsewhere(run, pid) => {
             let owner = match pid {
@@ -182,24 +206,21 @@ fn tell(end: &End, context: Context) -> Result<(), Problem> {
             if !context.quiet {
                 stdio::tell(&format!("run {run} is under way in {owner}\n"));
             }
-            return Ok(());
+            return;
         }
         End::Over(run, status) => {
             if !context.quiet {
                 stdio::tell(&format!("run {run} has ended meanwhile ({status})\n"));
             }
-            return Ok(());
+            return;
         }
     };
     stdio::tell(&format!("{}\n", line(outcome)));
     tell_end(outcome, context);
-    match (answer(outcome), context.output) {
-        (Some(answer), Output::Text) => {
-            let answer = without_fences(answer, Titles::Kept);
-            let (run, answer) = (&outcome.run, clean(&answer, Shape::Block));
-            stdio::print(&format!("run {run}:\n{}\n\n", answer.trim_end_matches('\n')))
-        }
-        _ => Ok(()),
+    if let (Some(answer), Output::Text) = (answer(outcome), context.output) {
+        let answer = without_fences(answer, Titles::Kept);
+        let (run, answer) = (&outcome.run, clean(&answer, Shape::Block));
+        out.write(|| stdio::print(&format!("run {run}:\n{}\n\n", answer.trim_end_matches('\n'))));
     }
 }
 

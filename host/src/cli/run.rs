@@ -149,7 +149,7 @@ pub(super) fn listen() -> Result<Stop, Problem> {
 }
 
 /// Runs what may block on standard output or standard error.
-pub(super) fn on_a_thread(shows: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+pub(super) fn on_a_thread<T: Send + 'static>(shows: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
     let runtime = Handle::current();
     tokio::task::spawn_blocking(move || runtime.block_on(shows))
 }
@@ -176,12 +176,13 @@ async fn attend(handle: &RunHandle, consumer: Consumer, context: Context, mut st
         }
     };
     let _ = finish.send(());
-    tokio::select! {
-        _ = &mut consumer => {}
+    let written = tokio::select! {
+        written = &mut consumer => written.unwrap_or(Ok(())),
         () = stop.next() => std::process::exit(STOPPED.into()),
-    }
+    };
     let outcome = outcome.map_err(|error| Problem::from(error).of_run(handle.id()))?;
     tell_end(&outcome, context);
+    written?;
     print_answer(&outcome, context)?;
     Ok(outcome.code)
 }
@@ -192,6 +193,8 @@ struct Consumer {
     open: bool,
     progress: Progress,
     lines: bool,
+    /// Whether all lines so far could be written.
+    written: Result<(), Problem>,
 }
 
 impl Consumer {
@@ -203,6 +206,7 @@ impl Consumer {
             open: true,
             progress,
             lines,
+            written: Ok(()),
         }
     }
 
@@ -217,8 +221,8 @@ impl Consumer {
         consumer
     }
 
-    /// Takes events in until it is told to finish, then what is there already, and gives the terminal back.
-    async fn run(mut self, mut finished: oneshot::Receiver<()>) {
+    /// Takes events in until it is told to finish, then what is there already, and gives the terminal back. Says whether all could be written.
+    async fn run(mut self, mut finished: oneshot::Receiver<()>) -> Result<(), Problem> {
         let mut frames = tokio::time::interval(FRAME);
         frames.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -235,13 +239,14 @@ impl Consumer {
             self.take(&event);
         }
         self.progress.close();
+        self.written
     }
 
     fn take(&mut self, event: &RunEvent) {
         self.progress.apply(event);
-        if self.lines {
-            // Where nobody reads any more the run goes on; its events are in the journal.
-            self.lines = stdio::print_line(&json::line(&json::event(event))).is_ok();
+        if self.lines && self.written.is_ok() {
+            // Where no more can be written the run goes on; its events are in the journal.
+            self.written = stdio::print_line(&json::line(&json::event(event)));
         }
     }
 }

@@ -6,6 +6,7 @@ pub mod audit;
 mod call;
 mod cancel;
 mod change;
+mod conversations;
 #[cfg(test)]
 mod encoding;
 pub mod error;

@@ -1,17 +1,16 @@
 //! What agents said and did, as data to learn from: each conversation of a run, in the form of ShareGPT or of a provider.
 
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::bindings::{llm, types};
 use crate::config::model::ProviderKind;
-use crate::ids::{Digest, RunId};
+use crate::ids::RunId;
 use crate::llm::{Form, conversation};
+use crate::run::conversations::{Changed, Conversation, body, conversations, messages_of};
 use crate::run::{Host, HostError};
 use crate::scrub::Secrets;
 use crate::session::codec;
-use crate::session::op::OpBody;
-use crate::store::{Intent, OpKind, OperationRow, SessionRow, Store};
+use crate::store::{SessionRow, Store};
 use crate::supervisor::start::{RunStart, StartBody};
 
 /// How to write a conversation.
@@ -28,6 +27,7 @@ struct Dialogue {
     messages: Vec<llm::Message>,
     tools: Vec<types::ToolDef>,
     model: String,
+    changed: Vec<Changed>,
 }
 
 impl Host {
@@ -43,7 +43,8 @@ impl Host {
         let secrets = self.known_secrets()?;
         let mut all = Vec::new();
         for session in store.sessions(&id)? {
-            for (at, mut dialogue) in dialogues(&store, &session)?.into_iter().enumerate() {
+            for (at, conversation) in conversations(&store, &session)?.into_iter().enumerate() {
+                let mut dialogue = Dialogue::read(&store, conversation)?;
                 if let Some(alias) = shared.as_ref().and_then(|shared| shared.aliases.get(&dialogue.model)) {
                     dialogue.model.clone_from(&alias.model);
                 }
@@ -73,52 +74,19 @@ fn shared(store: &Store, run: &RunId) -> Result<Option<RunStart>, HostError> {
     Ok(body.and_then(|body| body.run))
 }
 
-/// The conversations of a session. A request that begins as the last one ended goes on with it; any other begins a new one. Only the
-/// last request of each is read: it holds those before it.
-fn dialogues(store: &Store, session: &SessionRow) -> Result<Vec<Dialogue>, HostError> {
-    let mut last: Vec<(Intent, llm::Completion)> = Vec::new();
-    for OperationRow { intent, outcome } in store.session_operations(&session.session)? {
-        let Some(outcome) = outcome.filter(|_| intent.kind == OpKind::Completion) else {
-            continue;
-        };
-        let Ok(OpBody::Completion(Ok(answer))) = codec::decode(&outcome.body) else {
-            continue;
-        };
-        let messages = messages_of(&intent);
-        // Conversations may be held side by side.
-        let goes_on = |(other, _): &&mut (Intent, llm::Completion)| {
-            let other = messages_of(other);
-            messages.len() > other.len() && messages.starts_with(other)
-        };
-        match last.iter_mut().rev().find(goes_on) {
-            Some(other) => *other = (intent, answer),
-            None => last.push((intent, answer)),
-        }
-    }
-    let read = last
-        .into_iter()
-        .map(|(intent, answer)| Dialogue::read(store, intent, answer));
-    read.collect()
-}
-
-/// A request is its messages, then the tools, then the options.
-fn messages_of(intent: &Intent) -> &[Digest] {
-    let messages = intent.request.len().saturating_sub(2);
-    &intent.request[..messages]
-}
-
 impl Dialogue {
-    fn read(store: &Store, intent: Intent, answer: llm::Completion) -> Result<Self, HostError> {
-        fn body<T: DeserializeOwned>(store: &Store, intent: &Intent, digest: &Digest) -> Result<T, HostError> {
-            let body = store.body(&intent.stream.session.run, digest)?;
-            codec::decode(&body).map_err(|e| HostError::Run(e.to_string()))
-        }
+    fn read(store: &Store, conversation: Conversation) -> Result<Self, HostError> {
+        let Conversation {
+            intent,
+            answer,
+            changed,
+        } = conversation;
         let said = messages_of(&intent);
         let mut messages = Vec::with_capacity(said.len() + 1);
         for digest in said {
             messages.push(body(store, &intent, digest)?);
         }
-        messages.push(llm::Message::Assistant(answer.parts));
+        messages.push(answer);
         let tools = match intent.request.get(said.len()) {
             Some(tools) => body(store, &intent, tools)?,
             None => Vec::new(),
@@ -127,6 +95,7 @@ impl Dialogue {
             messages,
             tools,
             model: intent.name,
+            changed,
         })
     }
 }
@@ -142,19 +111,21 @@ fn heading(session: &SessionRow, at: usize, dialogue: &Dialogue) -> Value {
         "model": dialogue.model,
         "outcome": session.outcome,
         "exit": session.exit,
+        "changed": changed(&dialogue.changed),
     })
 }
 
+/// What the model said and the agent gave back as something else. Where only reasoning or a provider's own data were left out, it is the same.
+fn changed(changed: &[Changed]) -> Value {
+    let both = changed
+        .iter()
+        .map(|changed| (turns(&changed.said), turns(&changed.given_back)));
+    both.filter(|(said, given_back)| said != given_back)
+        .map(|(said, given_back)| json!({ "said": said, "given_back": given_back }))
+        .collect()
+}
+
 fn share_gpt(session: &SessionRow, at: usize, dialogue: &Dialogue) -> Value {
-    let turns = dialogue.messages.iter().flat_map(|message| match message {
-        llm::Message::System(text) => vec![turn("system", text)],
-        llm::Message::User(content) => vec![turn("human", &words(content))],
-        llm::Message::Assistant(parts) => said(parts),
-        llm::Message::Tool(results) => results
-            .iter()
-            .map(|result| turn("observation", &words(&result.output.content)))
-            .collect(),
-    });
     let tools = dialogue.tools.iter().map(|tool| {
         json!({
             "name": tool.name,
@@ -163,9 +134,21 @@ fn share_gpt(session: &SessionRow, at: usize, dialogue: &Dialogue) -> Value {
         })
     });
     let mut object = heading(session, at, dialogue);
-    object["conversations"] = turns.collect();
+    object["conversations"] = dialogue.messages.iter().flat_map(turns).collect();
     object["tools"] = tools.collect();
     object
+}
+
+fn turns(message: &llm::Message) -> Vec<Value> {
+    match message {
+        llm::Message::System(text) => vec![turn("system", text)],
+        llm::Message::User(content) => vec![turn("human", &words(content))],
+        llm::Message::Assistant(parts) => said(parts),
+        llm::Message::Tool(results) => results
+            .iter()
+            .map(|result| turn("observation", &words(&result.output.content)))
+            .collect(),
+    }
 }
 
 fn turn(from: &str, value: &str) -> Value {

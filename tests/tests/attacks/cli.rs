@@ -440,6 +440,28 @@ fn a43_closed_streams_and_full_ones_are_a_quiet_end() {
 }
 
 #[test]
+fn a43_events_that_go_nowhere_hold_no_run_up_and_are_told_of() {
+    let site = Site::new();
+    for (line, code) in [
+        (r#"exec "$0" "$@" >&-"#, 0),
+        (r#"exec "$0" "$@" >/dev/full"#, 1),
+        // The line ends as its last command does, whatever the host did.
+        (r#"{ "$0" "$@"; echo "exit code $?" >&2; } | true"#, 0),
+    ] {
+        let output = site.attack(by(&site, line).args(["--output", "events"])).output;
+        let is_told = output.stderr.contains("standard output could not be written");
+        assert_eq!((output.code, is_told), (Some(code), code == 1), "{line}: {output:?}");
+        if line.contains("exit code") {
+            assert!(output.stderr.contains("exit code 0"), "{output:?}");
+        }
+        let run = site.home.newest_run();
+        let answer = site.attack(site.host().args(["show", &run, "--answer"]));
+        assert_eq!(answer.output.stdout, "An answer.\n", "{line}");
+    }
+    site.is_well();
+}
+
+#[test]
 fn a43_a_task_on_standard_input_is_bounded() {
     let site = Site::new();
     let task = |line: &str| site.attack(runs(site.host()).args(["-", "--output", "json"]).by(line));
