@@ -411,20 +411,21 @@ fn of_thousands_of_agents_those_at_work_are_shown_in_the_order_of_the_tree() {
         error: None,
         spent: spent(1, 7, 0),
     };
+    let starts = |number: usize| {
+        let parent = (number > 0).then(|| parent(number) as u32);
+        session(number as u32, parent, "agent")
+    };
     let works = |number: usize, each: usize| number % each == each / 2;
     // None of them starts again, all do, and some.
     for each in [ALL * 2 + 2, 1, 3, 450] {
         let mut view = View::default();
         view.apply(&started("supervisor"));
-        view.apply(&session(0, None, "agent"));
-        for number in 1..ALL {
-            view.apply(&session(number as u32, Some(parent(number) as u32), "agent"));
-        }
+        (0..ALL).for_each(|number| view.apply(&starts(number)));
         for number in 0..ALL {
             view.apply(&at(number as u32, 2_000, end()));
         }
         for number in (0..ALL).rev().filter(|&number| works(number, each)) {
-            view.apply(&session(number as u32, Some(0), "agent"));
+            view.apply(&starts(number));
         }
         let at_work = (0..ALL).filter(|&number| works(number, each)).count();
         for room in [1, 2, 9, 30, ALL - 1, ALL] {
