@@ -1,5 +1,7 @@
 //! Progress where there is no terminal: one line for each thing worth telling.
 
+use std::collections::HashMap;
+
 use super::style::{clock, first_line, fit, number, usd};
 use crate::amounts::Amounts;
 use crate::error::Dimension;
@@ -10,10 +12,11 @@ use crate::text;
 /// The longest line, in columns.
 const WIDTH: usize = 240;
 
-/// Turns events into lines.
+/// Turns the events of a run into lines.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
-    roles: Vec<(SessionId, String)>,
+    /// Of the agents that have not ended.
+    roles: HashMap<SessionId, String>,
     started_ms: u64,
 }
 
@@ -24,24 +27,20 @@ impl Lines {
             self.started_ms = event.at_ms;
         }
         if let EventKind::SessionStarted { role, .. } = &event.kind {
-            self.roles.retain(|(id, _)| *id != event.session);
-            self.roles.push((event.session.clone(), text::line(role, 32)));
+            self.roles.insert(event.session.clone(), text::line(role, 32));
         }
         let told = told(&event.kind, verbose)?;
         let elapsed = std::time::Duration::from_millis(event.at_ms.saturating_sub(self.started_ms));
-        Some(fit(
-            &format!("{:>5} {} · {told}", clock(elapsed), self.who(&event.session)),
-            WIDTH,
-        ))
+        let line = format!("{:>5} {} · {told}", clock(elapsed), self.who(&event.session));
+        // Nothing more comes of one that has ended.
+        if matches!(event.kind, EventKind::SessionEnded { .. }) {
+            self.roles.remove(&event.session);
+        }
+        Some(fit(&line, WIDTH))
     }
 
     fn who(&self, id: &SessionId) -> String {
-        let role = self
-            .roles
-            .iter()
-            .find(|(known, _)| known == id)
-            .map_or("root", |(_, role)| role);
-        named(role, id)
+        named(self.roles.get(id).map_or("root", String::as_str), id)
     }
 }
 
@@ -161,6 +160,43 @@ mod tests {
             figures(&above),
             "2 iterations of its own; with 3 sub-agents 4.1k tokens, $0; 8 calls"
         );
+    }
+
+    #[test]
+    fn an_agent_goes_by_its_role_in_each_of_its_attempts() {
+        let run: crate::ids::RunId = "7f3a09c1d2".parse().unwrap();
+        let mut lines = Lines::default();
+        let mut line = |number, kind| {
+            let event = RunEvent {
+                at_ms: 1_000,
+                session: SessionId {
+                    run: run.clone(),
+                    number,
+                },
+                kind,
+            };
+            lines.line(&event, false)
+        };
+        let starts = |role: &str, attempt| EventKind::SessionStarted {
+            parent: Some("7f3a09c1d2.0".to_owned()),
+            role: role.to_owned(),
+            strategy: "react".to_owned(),
+            attempt,
+        };
+        let ends = || EventKind::SessionEnded {
+            exit: "returned".to_owned(),
+            outcome: None,
+            error: None,
+            spent: Amounts::ZERO,
+        };
+        assert_eq!(line(1, starts("a", 1)).unwrap(), " 0:00 a 1 · starts react");
+        assert_eq!(line(2, starts("b", 1)).unwrap(), " 0:00 b 2 · starts react");
+        assert_eq!(line(1, starts("c", 2)).unwrap(), " 0:00 c 1 · starts again, attempt 2");
+        let ended = "returned (0 iterations, 0 tokens, $0; 0 calls)";
+        assert_eq!(line(1, ends()).unwrap(), format!(" 0:00 c 1 · {ended}"));
+        assert_eq!(line(2, ends()).unwrap(), format!(" 0:00 b 2 · {ended}"));
+        assert_eq!(line(1, starts("d", 3)).unwrap(), " 0:00 d 1 · starts again, attempt 3");
+        assert!(lines.roles.keys().all(|id| id.number == 1), "{lines:?}");
     }
 
     #[test]

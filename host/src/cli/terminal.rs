@@ -11,6 +11,8 @@ use super::style::{Paint, width};
 
 /// Pieces that wait for the writer; past it pictures are skipped and lines dropped.
 const BACKLOG: usize = 256;
+/// Lines that wait are written together up to so many bytes: with the last of them, what a pipe takes in one piece.
+const TOGETHER: usize = 2048;
 /// How long the end waits for a terminal that stands still.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -96,7 +98,12 @@ impl Screen {
     pub(super) fn open() -> Self {
         let (sender, pieces) = sync_channel::<String>(BACKLOG);
         let writer = std::thread::Builder::new().name("screen".to_owned()).spawn(move || {
-            while let Ok(piece) = pieces.recv() {
+            while let Ok(mut piece) = pieces.recv() {
+                while piece.len() < TOGETHER
+                    && let Ok(more) = pieces.try_recv()
+                {
+                    piece.push_str(&more);
+                }
                 // A closed standard error is nobody's fault: the run goes on unseen.
                 let _ = std::io::stderr().write_all(piece.as_bytes());
             }

@@ -1,10 +1,11 @@
 //! What a run looks like: events go in, lines come out. Nothing here knows a terminal or a clock.
 
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use super::plain::named;
 use super::style::{Ink, Paint, clock, count, first_line, fit, left, number, right, tail, usd, width};
-use crate::amounts::{Amounts, sum};
+use crate::amounts::Amounts;
 use crate::error::Dimension;
 use crate::event::{Beginning, EventKind, RunEvent};
 use crate::ids::SessionId;
@@ -21,7 +22,12 @@ const GOES_ON: &str = "goes on from its journal";
 #[derive(Debug, Default)]
 pub(super) struct View {
     head: Vec<String>,
+    /// In the order in which they came: who is above another one comes before it.
     agents: Vec<Agent>,
+    /// Where in that order each of them is.
+    places: HashMap<SessionId, usize>,
+    /// Those below nobody.
+    tops: Below,
     started_ms: u64,
     suspended: bool,
     ended: bool,
@@ -43,7 +49,10 @@ pub(super) struct Frame {
 #[derive(Debug)]
 struct Agent {
     id: SessionId,
+    /// The agent above it.
+    parent: Option<usize>,
     depth: usize,
+    below: Below,
     role: String,
     attempt: u32,
     state: State,
@@ -61,7 +70,7 @@ struct Agent {
     /// What it had spent when that was last told, all agents below it included.
     spent: Amounts,
     /// What had been told by then of those below it.
-    below: Amounts,
+    spent_below: Amounts,
     started_ms: u64,
     ended_ms: Option<u64>,
 }
@@ -72,18 +81,66 @@ enum State {
     Ended(Ink),
 }
 
+/// Who is below an agent. An event changes this for all agents above its own, and a picture is drawn from it: neither looks through all agents.
+#[derive(Debug, Default)]
+struct Below {
+    /// Its children, in the order in which they came.
+    children: BTreeSet<usize>,
+    /// Those of them that work, or have somebody below them who does.
+    at_work: BTreeSet<usize>,
+    /// What all below it come to.
+    figures: Figures,
+}
+
+impl Below {
+    fn children(&self) -> &BTreeSet<usize> {
+        &self.children
+    }
+
+    fn at_work(&self) -> &BTreeSet<usize> {
+        &self.at_work
+    }
+}
+
+/// What agents come to together.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+struct Figures {
+    spent: Amounts,
+    iterations: u64,
+    refunded: u64,
+    at_work: usize,
+}
+
+impl Figures {
+    fn plus(&self, other: &Self) -> Self {
+        Self {
+            spent: self.spent.plus(&other.spent),
+            iterations: self.iterations.saturating_add(other.iterations),
+            refunded: self.refunded.saturating_add(other.refunded),
+            at_work: self.at_work + other.at_work,
+        }
+    }
+
+    fn minus(&self, other: &Self) -> Self {
+        Self {
+            spent: self.spent.minus(&other.spent),
+            iterations: self.iterations.saturating_sub(other.iterations),
+            refunded: self.refunded.saturating_sub(other.refunded),
+            at_work: self.at_work - other.at_work,
+        }
+    }
+}
+
 impl View {
     /// Takes in who was there before a run went on: no event tells of agents that had ended. `at_ms` is now.
     pub(super) fn went_before(&mut self, sessions: &[SessionView], at_ms: u64) {
         for session in sessions {
-            let parent = session.agent.parent.as_ref();
-            let at = parent.and_then(|parent| self.agents.iter().position(|agent| agent.id == *parent));
-            let at = at.map_or(self.agents.len(), |parent| self.end_of(parent));
-            self.agents.insert(at, Agent::that_was(session, at_ms));
+            let parent = session.agent.parent.as_ref().and_then(|parent| self.above(parent));
+            self.add(parent, Agent::that_was(session, at_ms));
         }
-        // Those below an agent stand behind it.
+        // Those below an agent come behind it.
         for at in (0..self.agents.len()).rev() {
-            self.agents[at].below = self.below(at);
+            self.change(at, |agent| agent.spent_below = agent.below.figures.spent);
         }
     }
 
@@ -113,7 +170,8 @@ impl View {
                     .extend(limit(Dimension::Iterations).map(|n| number(n, "iteration")));
                 self.head.extend(limit(Dimension::CostMicroUsd).map(usd));
                 let resumed = matches!(event.kind, EventKind::Resumed { .. });
-                let agent = self.agent(event);
+                let at = self.place(event);
+                let agent = &mut self.agents[at];
                 agent.limit = limit(Dimension::Iterations);
                 if resumed {
                     agent.doing = GOES_ON.to_owned();
@@ -124,64 +182,107 @@ impl View {
             EventKind::SessionStarted {
                 parent, role, attempt, ..
             } => {
-                let depth = parent.as_ref().map_or(0, |parent| self.depth_below(parent));
-                self.place_below(event, parent.as_deref());
-                let agent = self.agent(event);
-                (agent.depth, agent.role, agent.attempt) = (depth, role.clone(), *attempt);
-                (agent.state, agent.ended_ms) = (State::Working, None);
-                agent.doing = if *attempt > 1 {
-                    "starts again".to_owned()
-                } else {
-                    "starts".to_owned()
-                };
+                let at = self.place_below(event, parent.as_deref());
+                self.change(at, |agent| {
+                    (agent.role, agent.attempt) = (role.clone(), *attempt);
+                    (agent.state, agent.ended_ms) = (State::Working, None);
+                    agent.doing = if *attempt > 1 {
+                        "starts again".to_owned()
+                    } else {
+                        "starts".to_owned()
+                    };
+                });
             }
             kind => {
                 let at = self.place(event);
-                self.agents[at].apply(kind, event.at_ms);
-                if matches!(kind, EventKind::Spent { .. } | EventKind::SessionEnded { .. }) {
-                    self.agents[at].below = self.below(at);
-                }
+                self.change(at, |agent| agent.apply(kind, event.at_ms));
             }
         }
     }
 
-    fn agent(&mut self, event: &RunEvent) -> &mut Agent {
-        let at = self.place(event);
-        &mut self.agents[at]
-    }
-
-    /// Where the event's agent stands: a new one behind all others.
+    /// Where the event's agent is: a new one is below nobody.
     fn place(&mut self, event: &RunEvent) -> usize {
-        let known = self.agents.iter().position(|agent| agent.id == event.session);
-        known.unwrap_or_else(|| {
-            self.agents.push(Agent::new(&event.session, event.at_ms));
-            self.agents.len() - 1
-        })
+        self.place_below(event, None)
     }
 
-    /// A new agent stands below the last descendant of its parent.
-    fn place_below(&mut self, event: &RunEvent, parent: Option<&str>) {
-        let at = |id: &str| self.agents.iter().position(|agent| agent.id.to_string() == id);
-        let known = self.agents.iter().any(|agent| agent.id == event.session);
-        let Some(parent) = parent.and_then(at).filter(|_| !known) else {
-            return;
-        };
-        let at = self.end_of(parent);
-        self.agents.insert(at, Agent::new(&event.session, event.at_ms));
+    /// The same; a new one is below this parent.
+    fn place_below(&mut self, event: &RunEvent, parent: Option<&str>) -> usize {
+        if let Some(&at) = self.places.get(&event.session) {
+            return at;
+        }
+        let parent = parent.and_then(|id| self.above(&id.parse().ok()?));
+        self.add(parent, Agent::new(&event.session, event.at_ms))
     }
 
-    /// Where the descendants of this agent end.
-    fn end_of(&self, at: usize) -> usize {
-        let depth = self.agents[at].depth;
-        let below = self.agents[at + 1..].iter().take_while(|agent| agent.depth > depth);
-        at + 1 + below.count()
+    /// Where this parent is: one that nobody told of is taken for the first agent, which is above all others.
+    fn above(&self, parent: &SessionId) -> Option<usize> {
+        let known = self.places.get(parent).copied();
+        known.or_else(|| (!self.agents.is_empty()).then_some(0))
     }
 
-    fn depth_below(&self, parent: &str) -> usize {
-        self.agents
-            .iter()
-            .find(|agent| agent.id.to_string() == parent)
-            .map_or(1, |agent| agent.depth + 1)
+    /// Takes in a new agent, the last of its parent's children.
+    fn add(&mut self, parent: Option<usize>, mut agent: Agent) -> usize {
+        let at = self.agents.len();
+        agent.parent = parent;
+        agent.depth = parent.map_or(0, |parent| self.agents[parent].depth + 1);
+        self.places.insert(agent.id.clone(), at);
+        self.agents.push(agent);
+        self.below_mut(parent).children.insert(at);
+        self.settle(at, Figures::default());
+        at
+    }
+
+    /// Changes an agent, and what those above it know of it.
+    fn change(&mut self, at: usize, change: impl FnOnce(&mut Agent)) {
+        let before = self.agents[at].figures();
+        change(&mut self.agents[at]);
+        self.settle(at, before);
+    }
+
+    /// Has those above an agent count what it and all below it come to, which was `before`. Sums that 64 bits don't hold are not kept exactly.
+    fn settle(&mut self, mut at: usize, mut before: Figures) {
+        loop {
+            let (parent, now) = (self.agents[at].parent, self.agents[at].figures());
+            if now == before {
+                return;
+            }
+            let above = parent.map(|parent| (parent, self.agents[parent].figures()));
+            let below = self.below_mut(parent);
+            below.figures = below.figures.minus(&before).plus(&now);
+            if now.at_work > 0 {
+                below.at_work.insert(at);
+            } else {
+                below.at_work.remove(&at);
+            }
+            let Some(above) = above else { return };
+            (at, before) = above;
+        }
+    }
+
+    fn below(&self, parent: Option<usize>) -> &Below {
+        parent.map_or(&self.tops, |parent| &self.agents[parent].below)
+    }
+
+    fn below_mut(&mut self, parent: Option<usize>) -> &mut Below {
+        match parent {
+            Some(parent) => &mut self.agents[parent].below,
+            None => &mut self.tops,
+        }
+    }
+
+    /// Who comes next in the tree, of `whom` of each agent: children stand below their parent, each with all below it.
+    fn next(&self, at: usize, whom: fn(&Below) -> &BTreeSet<usize>) -> Option<usize> {
+        if let Some(&child) = whom(&self.agents[at].below).first() {
+            return Some(child);
+        }
+        let mut at = at;
+        loop {
+            let parent = self.agents[at].parent;
+            if let Some(&sibling) = whom(self.below(parent)).range(at + 1..).next() {
+                return Some(sibling);
+            }
+            at = parent?;
+        }
     }
 
     /// The whole picture, at most `height` lines of at most `width` columns.
@@ -198,7 +299,8 @@ impl View {
     pub(super) fn summary(&self, frame: Frame) -> Vec<String> {
         let frame = Frame { height: 0, ..frame };
         let mut lines = self.heading(frame);
-        lines.extend((0..self.agents.len()).map(|at| self.agents[at].row(frame, &self.spent(at), 0)));
+        let all = self.chosen(self.agents.len());
+        lines.extend(all.into_iter().map(|at| self.agents[at].row(frame, 0)));
         let end = if self.suspended { "stopped" } else { "" };
         lines.push(self.total(frame, end));
         lines
@@ -222,68 +324,64 @@ impl View {
     fn rows(&self, frame: Frame, room: usize) -> Vec<String> {
         let all = self.agents.len();
         let shown = if all <= room { all } else { room.saturating_sub(1) };
-        let mut order: Vec<usize> = (0..all).collect();
-        order.sort_by_key(|&at| (at != 0, self.agents[at].state != State::Working, at));
-        order.truncate(shown);
-        order.sort_unstable();
+        let chosen = self.chosen(shown);
         let mut spare = room.saturating_sub(shown + usize::from(shown < all));
         let mut rows = Vec::new();
-        for &at in &order {
-            rows.push(self.agents[at].row(frame, &self.spent(at), self.at_work_below(at)));
-            if let Some(text) = self.agents[at].text_row(frame).filter(|_| spare > 0) {
+        for agent in chosen.iter().map(|&at| &self.agents[at]) {
+            rows.push(agent.row(frame, agent.below.figures.at_work));
+            if let Some(text) = agent.text_row(frame).filter(|_| spare > 0) {
                 rows.push(text);
                 spare -= 1;
             }
         }
         if shown < all {
-            let hidden = self.agents.iter().enumerate().filter(|(at, _)| !order.contains(at));
-            let (working, ended): (Vec<_>, Vec<_>) = hidden.partition(|(_, agent)| agent.state == State::Working);
-            let more = format!(
-                "  … and {} more: {} at work, {} ended",
-                all - shown,
-                working.len(),
-                ended.len()
-            );
+            let hidden = all - shown;
+            let working = chosen.iter().filter(|&&at| self.agents[at].is_working()).count();
+            let working = self.tops.figures.at_work - working;
+            let more = format!("  … and {hidden} more: {working} at work, {} ended", hidden - working);
             rows.push(frame.paint.ink(Ink::Dim, &fit(&more, frame.width)));
         }
         rows
     }
 
-    /// How many agents below this one work.
-    fn at_work_below(&self, at: usize) -> usize {
-        let below = &self.agents[at + 1..self.end_of(at)];
-        below.iter().filter(|agent| agent.state == State::Working).count()
-    }
-
-    /// What this agent and all below it have spent: what was last told of it, and what those below it have told since. Nobody tells it of a call of
-    /// theirs before it comes to be asked itself.
-    fn spent(&self, at: usize) -> Amounts {
-        let agent = &self.agents[at];
-        agent.spent.plus(&self.below(at).minus(&agent.below))
-    }
-
-    /// What the children of this agent have spent, with all below them.
-    fn below(&self, at: usize) -> Amounts {
-        let depth = self.agents[at].depth + 1;
-        let children = (at + 1..self.end_of(at)).filter(|&child| self.agents[child].depth == depth);
-        children.fold(Amounts::ZERO, |sum, child| sum.plus(&self.spent(child)))
+    /// So many agents, in the order of the tree: the first, then those at work, then those that have ended. Besides these it looks at those alone that
+    /// have somebody at work below them.
+    fn chosen(&self, shown: usize) -> Vec<usize> {
+        let Some(first) = self.agents.first().filter(|_| shown > 0) else {
+            return Vec::new();
+        };
+        let at_work = self.tops.figures.at_work - usize::from(first.is_working());
+        let mut ended = (shown - 1).saturating_sub(at_work);
+        let mut chosen = vec![0];
+        let mut at = 0;
+        while chosen.len() < shown {
+            let whom = if ended > 0 { Below::children } else { Below::at_work };
+            let Some(next) = self.next(at, whom) else { break };
+            at = next;
+            let has_ended = !self.agents[at].is_working();
+            if !has_ended || ended > 0 {
+                chosen.push(at);
+                ended -= usize::from(has_ended);
+            }
+        }
+        chosen
     }
 
     fn total(&self, frame: Frame, end: &str) -> String {
         let Some(root) = self.agents.first() else {
             return fit("  starts", frame.width);
         };
-        let refunded = sum(self.agents.iter().map(|agent| agent.refunded));
+        let all = self.tops.figures;
         // One agent has a limit to show; of several, as of all else here, the sum is told.
-        let iterations = match (self.agents.as_slice(), root.limit) {
-            ([_], Some(_)) => format!("{} iterations", root.iterations_shown()),
-            (all, _) => number(sum(all.iter().map(|agent| agent.iterations)), "iteration"),
+        let iterations = match (self.agents.len(), root.limit) {
+            (1, Some(_)) => format!("{} iterations", root.iterations_shown()),
+            _ => number(all.iterations, "iteration"),
         };
-        let back = match refunded {
+        let back = match all.refunded {
             0 => String::new(),
             n => format!(", {n} given back"),
         };
-        let spent = self.spent(0);
+        let spent = root.figures().spent;
         let (tokens, calls) = (spent.get(Dimension::Tokens), spent.get(Dimension::ToolCalls));
         let cost = usd(spent.get(Dimension::CostMicroUsd));
         let time = clock(since(self.started_ms, root.ended_ms.unwrap_or(frame.now_ms)));
@@ -324,7 +422,9 @@ impl Agent {
     fn new(id: &SessionId, at_ms: u64) -> Self {
         Self {
             id: id.clone(),
+            parent: None,
             depth: 0,
+            below: Below::default(),
             role: "root".to_owned(),
             attempt: 1,
             state: State::Working,
@@ -336,7 +436,7 @@ impl Agent {
             limit: None,
             refunded: 0,
             spent: Amounts::ZERO,
-            below: Amounts::ZERO,
+            spent_below: Amounts::ZERO,
             started_ms: at_ms,
             ended_ms: None,
         }
@@ -347,7 +447,6 @@ impl Agent {
         let told = &session.agent;
         let limit = session.budget.iter().find(|(d, _)| *d == Dimension::Iterations);
         let mut agent = Self {
-            depth: session.depth,
             role: told.role.clone(),
             attempt: told.attempts,
             doing: GOES_ON.to_owned(),
@@ -362,6 +461,29 @@ impl Agent {
             (agent.started_ms, agent.ended_ms) = (session.started_ms, session.ended_ms.or(Some(at_ms)));
         }
         agent
+    }
+
+    fn is_working(&self) -> bool {
+        self.state == State::Working
+    }
+
+    /// What it and all below it come to. Of what they have spent that is what was last told of it, and what those below it have told since. Nobody tells
+    /// it of a call of theirs before it comes to be asked itself.
+    fn figures(&self) -> Figures {
+        let Self {
+            iterations, refunded, ..
+        } = *self;
+        let below = &self.below.figures;
+        let own = Figures {
+            spent: self.spent,
+            iterations,
+            refunded,
+            at_work: usize::from(self.is_working()),
+        };
+        Figures {
+            spent: self.spent.plus(&below.spent.minus(&self.spent_below)),
+            ..own.plus(below)
+        }
     }
 
     fn apply(&mut self, kind: &EventKind, at_ms: u64) {
@@ -404,6 +526,7 @@ impl Agent {
                     .find(|(d, _)| *d == Dimension::Iterations)
                     .map(|(_, rest)| *rest);
                 (self.spent, self.refunded) = (*spent, *refunded);
+                self.spent_below = self.below.figures.spent;
                 self.iterations = spent.get(Dimension::Iterations);
                 self.limit = rest.map(|rest| rest.saturating_add(self.iterations)).or(self.limit);
             }
@@ -413,7 +536,7 @@ impl Agent {
                 error,
                 spent,
             } => {
-                self.spent = *spent;
+                (self.spent, self.spent_below) = (*spent, self.below.figures.spent);
                 self.iterations = spent.get(Dimension::Iterations);
                 self.ended_ms = Some(at_ms);
                 self.ends(exit, outcome.as_deref(), error.as_deref());
@@ -475,9 +598,10 @@ impl Agent {
     }
 
     /// Columns go from the right as the width shrinks: calls, time, money, tokens, iterations.
-    /// `spent` is what it and all below it have spent; iterations are its own.
-    /// What an agent does that only waits is done by those below it, where it doesn't say so itself.
-    fn row(&self, frame: Frame, spent: &Amounts, below: usize) -> String {
+    /// What is spent is told with what all below it have; iterations are its own.
+    /// What an agent does that only waits is done by the `at_work` agents below it, where it doesn't say so itself.
+    fn row(&self, frame: Frame, at_work: usize) -> String {
+        let spent = self.figures().spent;
         let mut numbers = String::new();
         let elapsed = since(self.started_ms, self.ended_ms.unwrap_or(frame.now_ms));
         // The last column of a terminal stays free.
@@ -500,8 +624,8 @@ impl Agent {
         let doing = match (&self.state, self.attempt) {
             (State::Working, 2..) => format!("(attempt {}) {}", self.attempt, self.doing),
             (State::Ended(_), 2..) => format!("({} attempts) {}", self.attempt, self.doing),
-            (State::Working, _) if below > 0 && self.open.is_empty() && !self.told => {
-                format!("{} at work", number(below as u64, "sub-agent"))
+            (State::Working, _) if at_work > 0 && self.open.is_empty() && !self.told => {
+                format!("{} at work", number(at_work as u64, "sub-agent"))
             }
             _ => self.doing.clone(),
         };

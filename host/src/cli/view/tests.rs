@@ -344,6 +344,130 @@ fn sixty_four_agents_fit_a_small_screen() {
     assert_eq!(view.summary(frame(100, 24)).len(), 67);
 }
 
+/// What an agent's row begins with when nothing moves any more and it works.
+fn row_of(number: usize, depth: usize) -> String {
+    let name = if number == 0 {
+        "agent".to_owned()
+    } else {
+        format!("agent {number}")
+    };
+    format!("{:indent$}- {name} ", "", indent = 2 + 2 * depth.min(8))
+}
+
+/// The order of the tree and the depths, as who starts makes them: a new agent stands behind the last one below its parent, one whose parent is not there
+/// behind all.
+fn stand(started: impl IntoIterator<Item = (usize, usize)>) -> Vec<(usize, usize)> {
+    let mut rows: Vec<(usize, usize)> = vec![(0, 0)];
+    for (number, parent) in started {
+        let Some(above) = rows.iter().position(|(n, _)| *n == parent) else {
+            rows.push((number, 1));
+            continue;
+        };
+        let depth = rows[above].1;
+        let below = rows[above + 1..].iter().take_while(|(_, d)| *d > depth).count();
+        rows.insert(above + 1 + below, (number, depth + 1));
+    }
+    rows
+}
+
+#[test]
+fn whoever_starts_stands_behind_the_last_one_below_its_parent() {
+    // The parents of agents 1 to 5.
+    const PARENTS: [usize; 5] = [0, 0, 1, 1, 2];
+    for order in 0..120 {
+        let (mut left, mut code) = (vec![1, 2, 3, 4, 5], order);
+        let mut numbers = Vec::new();
+        while !left.is_empty() {
+            numbers.push(left.remove(code % left.len()));
+            code /= left.len() + 1;
+        }
+        let mut view = View::default();
+        view.apply(&started("supervisor"));
+        view.apply(&session(0, None, "agent"));
+        for &number in &numbers {
+            let parent = PARENTS[number - 1];
+            view.apply(&session(number as u32, Some(parent as u32), "agent"));
+        }
+        let lines = view.summary(frame(100, 24));
+        let expected = stand(numbers.iter().map(|&number| (number, PARENTS[number - 1])));
+        assert_eq!(lines.len(), expected.len() + 2, "{numbers:?}");
+        for (line, (number, depth)) in lines[1..].iter().zip(expected) {
+            assert!(line.starts_with(&row_of(number, depth)), "{numbers:?}: {lines:#?}");
+        }
+    }
+}
+
+#[test]
+fn of_thousands_of_agents_those_at_work_are_shown_in_the_order_of_the_tree() {
+    const ALL: usize = 4_000;
+    let parent = |number: usize| match number % 3 {
+        0 => 0,
+        _ => (number * 7_919 + 13) % 1_009 % number,
+    };
+    let tree = stand((1..ALL).map(|number| (number, parent(number))));
+    let end = || EventKind::SessionEnded {
+        exit: "returned".to_owned(),
+        outcome: Some("achieved".to_owned()),
+        error: None,
+        spent: spent(1, 7, 0),
+    };
+    let starts = |number: usize| {
+        let parent = (number > 0).then(|| parent(number) as u32);
+        session(number as u32, parent, "agent")
+    };
+    let works = |number: usize, each: usize| number % each == each / 2;
+    // None of them starts again, all do, and some.
+    for each in [ALL * 2 + 2, 1, 3, 450] {
+        let mut view = View::default();
+        view.apply(&started("supervisor"));
+        (0..ALL).for_each(|number| view.apply(&starts(number)));
+        for number in 0..ALL {
+            view.apply(&at(number as u32, 2_000, end()));
+        }
+        for number in (0..ALL).rev().filter(|&number| works(number, each)) {
+            view.apply(&starts(number));
+        }
+        let at_work = (0..ALL).filter(|&number| works(number, each)).count();
+        for room in [1, 2, 9, 30, ALL - 1, ALL] {
+            let lines = view.lines(frame(120, room + 2));
+            let shown = if room == ALL { ALL } else { room - 1 };
+            let mut chosen: Vec<usize> = (0..ALL).collect();
+            chosen.sort_by_key(|&at| (at != 0, !works(tree[at].0, each), at));
+            chosen.truncate(shown);
+            chosen.sort_unstable();
+            for (line, &at) in lines[1..].iter().zip(&chosen) {
+                let (number, depth) = tree[at];
+                let below = tree[at + 1..].iter().take_while(|(_, d)| *d > depth);
+                let at_work = below.filter(|(n, _)| works(*n, each)).count();
+                let doing = match (works(number, each), at_work) {
+                    (false, _) => "achieved".to_owned(),
+                    (true, 0) => "starts".to_owned(),
+                    (true, n) => format!("{} at work", super::number(n as u64, "sub-agent")),
+                };
+                let (icon, row) = (if works(number, each) { ' ' } else { '✓' }, row_of(number, depth));
+                let (indent, name) = row.split_once('-').unwrap();
+                let rest = line.strip_prefix(indent).unwrap();
+                assert!(icon == ' ' || rest.starts_with(icon), "{line}");
+                let rest = rest.chars().skip(1).collect::<String>();
+                assert!(rest.starts_with(name), "{line} is not {row}");
+                assert!(
+                    rest[name.len()..].trim_start().starts_with(&doing),
+                    "{line} without {doing}"
+                );
+            }
+            if shown < ALL {
+                let working = at_work - chosen.iter().filter(|&&at| works(tree[at].0, each)).count();
+                let (hidden, ended) = (ALL - shown, ALL - shown - working);
+                let more = format!("  … and {hidden} more: {working} at work, {ended} ended");
+                assert_eq!(lines[shown + 1], more);
+            }
+            assert_eq!(lines.len(), shown + 2 + usize::from(shown < ALL));
+            let total = "  4.0k iterations · 28.0k tokens · $0 · 8.0k calls · ";
+            assert!(lines[lines.len() - 1].starts_with(total), "{}", lines[lines.len() - 1]);
+        }
+    }
+}
+
 #[test]
 fn foreign_text_steers_nothing() {
     let evil = "\u{1b}[2J\u{1b}]52;c;x\u{7}\r✓ achieved\u{202e}\n\u{9b}31m";
