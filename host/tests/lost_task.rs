@@ -30,7 +30,7 @@ use hermes_host::scrub::Secrets;
 use hermes_host::session::call::{Missed, Under};
 use hermes_host::session::guest::Guest;
 use hermes_host::session::keeping::{Journal, Keeping};
-use hermes_host::session::runner::{ChildRunner, NewChild, ToolEnd, ToolRunner, Waiting};
+use hermes_host::session::runner::{ChildEnd, ChildRunner, NewChild, ToolEnd, ToolRunner, Waiting};
 use hermes_host::session::stored::Stored;
 use hermes_host::session::{Child, Past, RunContext, Session, SessionParts, codec};
 use hermes_host::store::{
@@ -94,7 +94,7 @@ impl NewChild for Doomed {
         self.0.child(parent, op)
     }
 
-    fn run(self: Box<Self>, _under: Under) -> Waiting<'static, Option<types::RunResult>> {
+    fn run(self: Box<Self>, _under: Under) -> Waiting<'static, Option<ChildEnd>> {
         Box::pin(async move {
             tokio::task::yield_now().await;
             panic!("a child's task panics");

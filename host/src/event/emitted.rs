@@ -129,7 +129,7 @@ impl Emitting {
                 let (open, new) = (held.coming.open(), held.coming.decide_settled(secrets));
                 let decided = open - held.coming.open();
                 held.told = begun.len().saturating_sub(decided.saturating_sub(hidden));
-                untold(new, &begun[..begun.len() - held.told])
+                untold(&new, &begun[..begun.len() - held.told])
             }
             Piece::Before(more) => {
                 held.coming.add(&more);
@@ -146,7 +146,7 @@ impl Emitting {
             Piece::End => {
                 let held = of_session.remove(source)?;
                 let begun = held.begun().to_owned();
-                untold(held.coming.finish(secrets), &begun)
+                untold(&held.coming.finish(secrets), &begun)
             }
         }
     }
@@ -199,8 +199,8 @@ impl Held {
 }
 
 /// A text without what was told of its beginning, where it has that: none where nothing is left.
-fn untold(text: String, begun: &str) -> Option<String> {
-    let new = text.strip_prefix(begun).unwrap_or(&text);
+fn untold(text: &str, begun: &str) -> Option<String> {
+    let new = text.strip_prefix(begun).unwrap_or(text);
     (!new.is_empty()).then(|| new.to_owned())
 }
 

@@ -46,7 +46,7 @@ impl Emits {
     /// The rest, where nothing more comes. There is one wherever something was emitted, though nothing may be left of it.
     pub(super) fn last(&mut self, secrets: &Secrets) -> Option<Emitted> {
         let told = std::mem::take(&mut self.coming).finish(secrets);
-        std::mem::take(&mut self.any).then(|| Emitted { told, counted: 0 })
+        std::mem::take(&mut self.any).then_some(Emitted { told, counted: 0 })
     }
 }
 
