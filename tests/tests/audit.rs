@@ -368,15 +368,20 @@ fn a_flag_that_is_offered_is_one_word_to_a_shell_whoever_chose_it() {
     let host = with_probe_tool(&home).arg("--tool");
     let output = host.arg(guests::built("probe-wasi")).probe(&program).output().expect(0);
     let denied = output.json()["denied"].as_array().unwrap().clone();
-    for word in [
-        "'blackboard:notes --allow fs:/home/me:rw'",
-        "'net:GET@http://x;reboot;.example'",
-        "'llm:fast; reboot'",
-    ] {
+    for word in ["'blackboard:notes --allow fs:/home/me:rw'", "'llm:fast; reboot'"] {
         let offered = format!("Allow it with --allow {word}");
         let is_said = |denial: &Value| denial["message"].as_str().is_some_and(|said| said.contains(&offered));
         assert!(denied.iter().any(is_said), "{offered}: {denied:?}");
     }
+    // What is no host's name is in no flag.
+    let sent = denied
+        .iter()
+        .find(|denial| denial["target"] == "GET http://x;reboot;.example/");
+    let said = sent.unwrap()["message"].as_str().unwrap();
+    assert!(
+        said.ends_with("its host is no name and no address, and no grant has any other"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -261,6 +261,7 @@ mod tests {
         assert_eq!(told(1, Piece::Void), None);
         assert_eq!(told(1, next(b)).as_deref(), Some(b));
         assert_eq!(told(1, Piece::End), None);
+        assert_eq!(told(2, Piece::End), None);
         let held = emitting.0.held.remove(&of(1).stream.session);
         assert!(held.is_some_and(|held| held.is_empty()) && emitting.0.held.is_empty());
     }

@@ -2,6 +2,8 @@
 //! written stays behind what came, by as much as any secret may take up, whatever stands there: a guest sees what a piece counts as and how long it takes,
 //! and would learn how far a guess is right. People are told sooner, where no guest waits: see [`Events::emit`](crate::event::Events::emit).
 
+use std::borrow::Cow;
+
 use crate::scrub::{BEHIND, Coming, Secrets};
 
 /// Stands before the number that a note ends with. No text holds it.
@@ -36,7 +38,10 @@ impl Emits {
             told = self.coming.decide_all_but(secrets, BEHIND);
         }
         // What stands for a secret may be longer than it. For one that goes over an edge a record's overhead has room.
-        let longest = cleaned.max(secrets.without_secrets(piece).len());
+        let longest = match secrets.without_secrets(piece) {
+            Cow::Borrowed(_) => cleaned,
+            Cow::Owned(told) => cleaned.max(told.len()),
+        };
         Emitted {
             told,
             counted: u32::try_from(longest).unwrap_or(u32::MAX),
