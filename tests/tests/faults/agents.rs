@@ -249,7 +249,8 @@ fn f14_a_tree_that_hears_no_cancel() {
 }
 
 /// How many children wait for the model when their run is cancelled.
-const WAITING: usize = 10;
+/// A provider is asked for no more at once at first.
+const WAITING: usize = 7;
 
 /// Starts a run whose children all wait for the model, and have one place together. Returns when all have asked, or when its process has died.
 fn all_wait(shim: &Shim) -> (ModelServer, Home, Process) {
@@ -293,10 +294,14 @@ fn f01_kill_while_all_who_wait_are_cancelled() {
         if left["status"] == "interrupted" {
             let is_asked = left["agents"][0]["cancel_asked"] == true;
             resumed += usize::from(is_asked);
-            match is_asked {
-                true => resume(&home, &run).output().expect(1),
-                false => home.host().args(["cancel", &run]).output().expect(0),
+            let ends = match is_asked {
+                true => resume(&home, &run),
+                false => home.host().args(["cancel", &run]),
             };
+            let output = ends.output();
+            // Of one that died last the run's own row alone was not told.
+            let had_ended = output.code == Some(2) && output.stderr.contains("it has ended");
+            assert!(had_ended || output.code == Some(i32::from(is_asked)), "{}", output.stderr);
         }
         let ended = shown(&home, &run);
         let moment = format!("killed at write {n}: {ended}");

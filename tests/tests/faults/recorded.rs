@@ -219,7 +219,7 @@ impl Recorded {
                     assert_eq!(resent, due, "{moment}: told as sent again");
                     if let Some(run) = before.run.filter(|_| is_replayed()) {
                         replays_the_same(&place.home, &run, moment);
-                        End::shown(&place.home, &run).assert_like(&self.end, moment);
+                        self.assert_end(&End::shown(&place.home, &run), &left, moment);
                     }
                     break;
                 }
@@ -254,9 +254,10 @@ impl Recorded {
     /// A run whose processes left these calls came to this end: the one that it should, but that it was told of a call that may not be made again.
     #[track_caller]
     fn assert_end(&self, end: &End, left: &[String], moment: &str) {
+        let moment = format!("{moment}, where {left:?} were left");
         match self.outside.is_some() && outside::is_cut(left) {
-            true => end.assert_like(&outside::cut(&self.end), moment),
-            false => end.assert_like(&self.end, moment),
+            true => end.assert_like(&outside::cut(&self.end), &moment),
+            false => end.assert_like(&self.end, &moment),
         }
     }
 }
