@@ -1567,3 +1567,42 @@ fn what_a_model_says_of_a_secret_is_nowhere() {
         is_well(&home);
     }
 }
+
+#[test]
+fn what_an_agent_says_of_a_secret_is_the_same_when_it_is_replayed() {
+    let (_server, home) = home(Vec::new());
+    set(&home, "x", CANARY, &[]).expect(0);
+    let said = marked(0);
+    let failed = json!({ "steps": [], "fail": { "kind": "Denied", "message": said, "retry_after_ms": null } });
+    for (program, code) in [(json!({ "steps": [], "summary": said }), 0), (failed, 4)] {
+        let output = home.host().probe(&program).output().expect(code);
+        let run = home.newest_run();
+        for form in ["text", "json"] {
+            let replayed = home.host().args(["replay", &run, "--output", form]).output().expect(0);
+            assert_kept(&home, &[&output, &replayed]);
+        }
+    }
+    // What was no secret when it was said is the same too.
+    let later = json!({ "steps": [], "summary": "Zt5kQ9wX1mVb7NcR" });
+    home.host().probe(&later).output().expect(0);
+    let run = home.newest_run();
+    set(&home, "later", "Zt5kQ9wX1mVb7NcR", &[]).expect(0);
+    home.host().args(["replay", &run]).output().expect(0);
+}
+
+#[test]
+fn a_script_says_no_secret_either() {
+    let (_server, home) = home(Vec::new());
+    set(&home, "x", CANARY, &[]).expect(0);
+    let script = home.write("script.toml", format!("[[turn]]\nreply.text = 'it is {CANARY}.'\n"));
+    let output = home
+        .host()
+        .arg("--script")
+        .arg(&script)
+        .probe(&steps(&[ask("What is it?")]))
+        .output()
+        .expect(0);
+    assert!(output.stdout.contains("it is [secret x]."), "{}", output.stdout);
+    fs::remove_file(script).unwrap();
+    assert_kept(&home, &[&output]);
+}

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::cleaned::cleaned;
 use super::estimate;
 use super::fault::Fault;
 use super::model::Model;
@@ -21,7 +22,7 @@ use crate::config::{Scope, raised_with};
 use crate::error::{Dimension, Refusal, RefusalKind};
 use crate::limits::{self, Unit};
 
-/// Asks `model`, and tells `tell` of text as it comes. A try that used something and came to nothing is followed by another
+/// Asks `model`, and tells `tell` of text as it comes, as it is; the answer and errors are without the request's secrets. A try that used something and came to nothing is followed by another
 /// only where `spare` has room for it.
 ///
 /// It ends at `deadline`, after `limits.llm.total`, or at `cancel`, whichever comes first. No wait between two tries goes on until
@@ -39,7 +40,7 @@ pub async fn complete(
     deadline: Instant,
     worth_until: Instant,
 ) -> Result<Reply, Failure> {
-    match &model.provider.backend {
+    let reply = match &model.provider.backend {
         Backend::Script(_) if cancel.is_cancelled() => Err(Failure::unsent(Refusal::cancelled())),
         Backend::Script(script) => script.complete(model, request, tell),
         Backend::Http(endpoint) => {
@@ -64,7 +65,11 @@ pub async fn complete(
             .run(tell)
             .await
         }
-    }
+    }?;
+    Ok(Reply {
+        completion: cleaned(reply.completion, &request.secrets),
+        ..reply
+    })
 }
 
 /// What ends a completion from outside.
@@ -136,7 +141,7 @@ impl Tries<'_> {
             let broken = attempt.charged(estimate::input_estimate(self.request), End::Broken);
             let whole = attempt.charged(estimate::input_estimate(self.request), End::Whole);
             let fault = match ended {
-                Ok(Ok(())) => match attempt.finish(&self.request.secrets) {
+                Ok(Ok(())) => match attempt.finish() {
                     Ok(answer) => {
                         permit.succeeded();
                         return Ok(self.reply(answer, whole));

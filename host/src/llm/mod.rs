@@ -9,6 +9,7 @@
 
 mod anthropic;
 mod catalogue;
+mod cleaned;
 mod complete;
 mod discover;
 mod draft;

@@ -52,27 +52,6 @@ pub(super) struct Answer {
     pub(super) model: Option<String>,
 }
 
-impl Answer {
-    /// The same with each of its texts made anew by `clean`.
-    pub(super) fn cleaned(mut self, clean: impl Fn(String) -> String) -> Self {
-        let clean = |text: &mut String| *text = clean(std::mem::take(text));
-        for part in &mut self.parts {
-            match part {
-                Part::Text(text) | Part::Reasoning(text) | Part::Opaque(text) => clean(text),
-                Part::ToolCall(call) => [&mut call.id, &mut call.name, &mut call.arguments]
-                    .into_iter()
-                    .for_each(clean),
-                Part::Media(_) => {}
-            }
-        }
-        if let FinishReason::Other(word) = &mut self.finish_reason {
-            clean(word);
-        }
-        self.model.iter_mut().for_each(clean);
-        self
-    }
-}
-
 /// The error in an answer of status 200, or in the body of an error: `{"error": {...}}`, `{"error": "words"}`.
 pub(super) fn error_in(body: &Value, status: u16) -> Option<StatusFault> {
     let error = body.get("error").filter(|error| !error.is_null())?;

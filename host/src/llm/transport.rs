@@ -121,9 +121,9 @@ impl Attempt {
         self.answer(response, endpoint, tell).await
     }
 
-    /// The whole answer, once [`Self::run`] has read it, without these secrets.
-    pub(super) fn finish(self, secrets: &Secrets) -> Result<Answer, Fault> {
-        Ok(self.decoder.finish()?.cleaned(|text| secrets.conceal_text(text)))
+    /// The whole answer, once [`Self::run`] has read it.
+    pub(super) fn finish(self) -> Result<Answer, Fault> {
+        self.decoder.finish()
     }
 
     fn unanswered(&mut self, error: reqwest::Error, endpoint: &Endpoint) -> Fault {
@@ -300,7 +300,7 @@ fn nothing_there(endpoint: &Endpoint) -> Fault {
 }
 
 fn redacted(fault: Fault, endpoint: &Endpoint, secrets: &Secrets) -> Fault {
-    let redacted = |text: &str| endpoint.redact(&secrets.redact(text));
+    let redacted = |text: &str| endpoint.redact(&secrets.redact(&secrets.conceal_text(text.to_owned())));
     match fault {
         Fault::Status(status) => Fault::Status(StatusFault {
             message: redacted(&status.message),

@@ -27,7 +27,6 @@ use crate::run::resume::{VIEW_ONLY, built_in, first_start, recorded_plugin};
 use crate::run::root::other_host;
 use crate::run::said::Said;
 use crate::run::{CompileIn, Host, HostError, check_home};
-use crate::scrub::Secrets;
 use crate::session::keeping::Keeping;
 use crate::session::runner::NoChildren;
 use crate::session::stored::Stored;
@@ -144,7 +143,7 @@ impl Host {
         let toolbox = plugins.toolbox(shared)?;
         Ok(Player {
             strategies: plugins.strategies(&store.sessions(id)?)?,
-            run: self.told_again(store, id, shared, toolbox, limits),
+            run: self.told_again(store, id, shared, toolbox, limits)?,
             instances: self.instances.clone(),
             store: store.clone(),
             changed,
@@ -162,7 +161,7 @@ impl Host {
         })
     }
 
-    /// The run as its record has it: without a way out, a model or a key.
+    /// The run as its record has it: without a way out, a model or a key. What no record may hold is known, as it is not told either.
     fn told_again(
         &self,
         store: &Store,
@@ -170,11 +169,12 @@ impl Host {
         shared: &RunStart,
         toolbox: Toolbox,
         limits: Limits,
-    ) -> Arc<RunContext> {
-        Arc::new(RunContext {
+    ) -> Result<Arc<RunContext>, HostError> {
+        let secrets = self.known_secrets()?;
+        Ok(Arc::new(RunContext {
             id: id.clone(),
             keeping: Keeping::Record(store.clone()),
-            events: Events::new(&limits, &Secrets::none()),
+            events: Events::new(&limits, &secrets),
             ledger: Ledger::new(Caps::default()),
             egress: Arc::new(self.egress.under(&limits)),
             limits,
@@ -183,7 +183,7 @@ impl Host {
             toolbox,
             runner: Arc::new(Runner(self.instances.clone())),
             children: Arc::new(NoChildren),
-            secrets: Secrets::none(),
+            secrets,
             stored: Stored::default(),
             child: Caps::default(),
             closing_call: shared.closing_call,
@@ -194,7 +194,7 @@ impl Host {
             flags: None,
             denials: Mutex::default(),
             waited_in_vain: AtomicBool::default(),
-        })
+        }))
     }
 }
 

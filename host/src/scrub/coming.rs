@@ -52,9 +52,14 @@ impl Coming {
         self.redactor.open().len()
     }
 
-    /// Of that, what stands in no secret that is known by now.
+    /// Of that, what stands in no secret that is known by now, and is not passed over.
     pub fn visible(&self) -> &str {
         self.redactor.visible()
+    }
+
+    /// Passes over what is not decided: it is not handed out any more, but what takes the place of a secret in it.
+    pub fn pass_over(&mut self) {
+        self.redactor.pass_over();
     }
 
     /// Hands out all but about the last `open` bytes. Whoever learns how much that is learns of a secret what these hang on.
@@ -154,9 +159,11 @@ mod tests {
         );
         assert_eq!(coming.decide_settled(&secrets), "é\n [secret x] é ");
         assert_eq!((coming.open(), coming.visible()), (9, &value[..9]));
+        coming.pass_over();
+        assert_eq!((coming.open(), coming.visible()), (9, ""));
         assert_eq!(coming.decide_settled(&secrets), "");
         assert_eq!(coming.add_first("-+é", 2), (2, "é"));
-        assert_eq!(coming.decide_settled(&secrets), format!("{}-+", &value[..9]));
+        assert_eq!(coming.decide_settled(&secrets), "-+");
         coming.add(&value);
         assert_eq!(coming.decide_settled(&secrets), "[secret x]");
         assert_eq!(

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::secret::{Match, SPAN, View};
@@ -95,39 +96,102 @@ impl Secrets {
         self.concealed(bytes, bytes.len(), usize::MAX).bytes
     }
 
-    /// `text` with a placeholder for each stretch that is a secret; also for one that whoever reads JSON would find in it. What was JSON is JSON still, where
-    /// the secrets stand within strings.
+    /// `text` with a placeholder for each stretch that is a secret; also for one that whoever reads it as JSON, and its strings as JSON, would find in it. What was
+    /// JSON is JSON still.
     pub fn conceal_text(&self, text: String) -> String {
-        let concealed = self.concealed_text(&json::plain(&text));
-        concealed.unwrap_or(text)
+        if self.is_empty() {
+            return text;
+        }
+        self.concealed_text(&text).unwrap_or(text)
     }
 
     /// None where there is no secret in it.
     fn concealed_text(&self, text: &str) -> Option<String> {
-        let Cow::Owned(concealed) = self.conceal(text.as_bytes()) else {
-            return None;
-        };
-        // A placeholder may begin in the middle of an escape: each string by itself has none.
-        let in_strings = serde_json::from_str(text)
-            .ok()
-            .map(|value| self.in_strings(value).to_string());
-        let is_clean = |text: &String| self.find(text.as_bytes()).is_none();
-        let concealed = || String::from_utf8_lossy(&concealed).into_owned();
-        Some(in_strings.filter(is_clean).unwrap_or_else(concealed))
+        let known = self.find(text.as_bytes());
+        let is_json = |text: &str| serde_json::from_str::<IgnoredAny>(text).is_ok();
+        let was_json = is_json(text);
+        // A placeholder may begin in the middle of an escape.
+        let is_good = |clean: &String| self.find(clean.as_bytes()).is_none() && (!was_json || is_json(clean));
+        let forms = || [Cow::Borrowed(text), json::plain(text)];
+        let concealed = |form: Cow<'_, str>| String::from_utf8_lossy(&self.conceal(form.as_bytes())).into_owned();
+        let clean = known
+            .as_ref()
+            .and_then(|_| forms().map(concealed).into_iter().find(is_good));
+        let is_clean = known.is_none() || clean.is_some();
+        // Where a backslash is, it may escape signs of a secret once more.
+        let looks_within = was_json && (!is_clean || text.contains('\\'));
+        let within = looks_within
+            .then(|| self.within(clean.as_deref().unwrap_or(text)))
+            .flatten()
+            .filter(is_good);
+        let clean = within.or(clean);
+        // At the worst nothing is left.
+        clean.or_else(|| known.map(|known| Value::String(format!("[secret {}]", known.name())).to_string()))
     }
 
-    /// The same with each of its strings without secrets.
-    fn in_strings(&self, value: Value) -> Value {
+    /// JSON with each of its strings without secrets; none where there is none in them.
+    fn within(&self, text: &str) -> Option<String> {
+        let mut value = serde_json::from_str(text).ok()?;
+        self.conceal_strings(&mut value).then(|| value.to_string())
+    }
+
+    /// Whether there was a secret in a string of it.
+    fn conceal_strings(&self, value: &mut Value) -> bool {
+        let conceal = |text: &mut String| {
+            let clean = self.concealed_text(text);
+            clean.map(|clean| *text = clean).is_some()
+        };
         match value {
-            Value::String(text) => Value::String(self.conceal_text(text)),
-            Value::Array(items) => items.into_iter().map(|item| self.in_strings(item)).collect(),
+            Value::String(text) => conceal(text),
+            Value::Array(items) => items
+                .iter_mut()
+                .fold(false, |any, item| self.conceal_strings(item) | any),
             Value::Object(fields) => {
-                let fields = fields.into_iter();
-                fields
-                    .map(|(key, value)| (self.conceal_text(key), self.in_strings(value)))
-                    .collect()
+                let mut any = false;
+                *fields = std::mem::take(fields)
+                    .into_iter()
+                    .map(|(mut key, mut value)| {
+                        any |= conceal(&mut key) | self.conceal_strings(&mut value);
+                        (key, value)
+                    })
+                    .collect();
+                any
             }
-            other => other,
+            Value::Null | Value::Bool(_) | Value::Number(_) => false,
+        }
+    }
+
+    /// Takes each secret out of these texts that stands in them one behind the other, over an edge of theirs. Each is taken to hold none by itself.
+    pub fn conceal_over_edges(&self, texts: &mut [&mut String]) {
+        let Some(known) = self.find_over_edges(texts.iter().map(|text| text.as_str())) else {
+            return;
+        };
+        let whole: String = texts.iter().map(|text| text.as_str()).collect();
+        let places = joined(self.matches(whole.as_bytes()));
+        let mut from = 0;
+        for text in texts.iter_mut() {
+            let here = from..from + text.len();
+            let (mut clean, mut at) = (Vec::new(), here.start);
+            for (place, owner) in places
+                .iter()
+                .filter(|(place, _)| place.start < here.end && here.start < place.end)
+            {
+                clean.extend_from_slice(&whole.as_bytes()[at..place.start.max(at)]);
+                if place.start >= here.start {
+                    clean.extend_from_slice(self.rules().placeholder(*owner).as_bytes());
+                }
+                at = place.end.min(here.end);
+            }
+            clean.extend_from_slice(&whole.as_bytes()[at..here.end]);
+            **text = String::from_utf8_lossy(&clean).into_owned();
+            from = here.end;
+        }
+        // With escapes over the edges, nothing is left.
+        if self.find_over_edges(texts.iter().map(|text| text.as_str())).is_some() {
+            let mut placeholder = Some(format!("[secret {}]", known.name()));
+            texts
+                .iter_mut()
+                .for_each(|text| **text = placeholder.take().unwrap_or_default());
         }
     }
 
@@ -246,6 +310,64 @@ mod tests {
         assert_eq!(conceal(&format!("{{{VALUE}")), "{[secret x]");
         let digits = Secrets::new([("pin".to_owned(), "7046182935".to_owned())]);
         assert_eq!(digits.conceal_text("[7046182935]".to_owned()), "[[secret pin]]");
+    }
+
+    #[test]
+    fn escapes_that_are_the_secrets_own_hide_nothing() {
+        for value in [
+            r"Kq7zT0pW\/4nXv9Ls",
+            r"Kq7zT0pW4nXv9LsAe\u003d",
+            r"Kq7zT0pW4nXv9Ls\",
+            r#"{"key":"Kq7zT0pW\u003d\u003d"}"#,
+        ] {
+            let secrets = Secrets::new([("x".to_owned(), value.to_owned())]);
+            let once = serde_json::json!({ "a": value, "n": 1 }).to_string();
+            let twice = serde_json::json!({ "b": once }).to_string();
+            let solidus = once.replace('/', "\\/");
+            for text in [value.to_owned(), format!("it is {value} yes"), once, twice, solidus] {
+                let clean = secrets.conceal_text(text.clone());
+                assert!(
+                    clean.contains("[secret x]") && !clean.contains(&value[..12]),
+                    "{text}: {clean}"
+                );
+                assert_eq!(secrets.find(clean.as_bytes()), None, "{text}: {clean}");
+                let is_json = |text: &str| serde_json::from_str::<IgnoredAny>(text).is_ok();
+                assert!(
+                    !text.starts_with("{\"a") && !text.starts_with("{\"b") || is_json(&clean),
+                    "{text}: {clean}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn what_stands_beside_a_secret_in_json_stays_as_it_is() {
+        let text = |value: &str| format!("{{\"n\": 123456789012345678901234567890, \"a\":\"{value}\", \"a\":1.0}}");
+        assert_eq!(secrets().conceal_text(text(VALUE)), text("[secret x]"));
+        let partly = format!("\\u004b{}", &VALUE[1..]);
+        assert_eq!(secrets().conceal_text(format!("it is {partly}")), "it is [secret x]");
+        let nested = serde_json::json!({ "a": format!("{{\"b\":\"{partly}\"}}") }).to_string();
+        let clean = serde_json::json!({ "a": r#"{"b":"[secret x]"}"# }).to_string();
+        assert_eq!(secrets().conceal_text(nested), clean);
+    }
+
+    #[test]
+    fn a_secret_over_edges_is_taken_out_of_each_text() {
+        let conceal = |texts: &[&str]| {
+            let mut texts: Vec<String> = texts.iter().map(|text| (*text).to_owned()).collect();
+            secrets().conceal_over_edges(&mut texts.iter_mut().collect::<Vec<_>>());
+            texts
+        };
+        let (a, b) = VALUE.split_at(9);
+        let (c, d) = b.split_at(5);
+        assert_eq!(conceal(&["é", a, "x", b]), ["é", a, "x", b]);
+        assert_eq!(conceal(&[&format!("é{a}"), b, "."]), ["é[secret x]", "", "."]);
+        assert_eq!(
+            conceal(&[a, c, "", &format!("{d}-{a}"), &format!("{b}é")]),
+            ["[secret x]", "", "", "-[secret x]", "é"]
+        );
+        assert_eq!(conceal(&["\\u004b", &VALUE[1..]]), ["[secret x]", ""]);
+        assert_eq!(conceal(&[]), Vec::<String>::new());
     }
 
     #[test]

@@ -301,7 +301,11 @@ fn f01_kill_while_all_who_wait_are_cancelled() {
             let output = ends.output();
             // Of one that died last the run's own row alone was not told.
             let had_ended = output.code == Some(2) && output.stderr.contains("it has ended");
-            assert!(had_ended || output.code == Some(i32::from(is_asked)), "{}", output.stderr);
+            assert!(
+                had_ended || output.code == Some(i32::from(is_asked)),
+                "{}",
+                output.stderr
+            );
         }
         let ended = shown(&home, &run);
         let moment = format!("killed at write {n}: {ended}");

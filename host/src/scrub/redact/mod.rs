@@ -11,7 +11,7 @@ mod shape;
 
 use zeroize::Zeroizing;
 
-use self::find::{Finder, What, Window};
+use self::find::{Finder, GoesOn, What, Window};
 use self::label::Atoms;
 use self::region::Region;
 use super::secret::Forbidden;
@@ -129,9 +129,14 @@ impl Redactor {
         &self.text[self.from..]
     }
 
-    /// Of that, what is not part of a stretch that is redacted already.
+    /// Of that, what is neither part of a stretch that is redacted already nor passed over.
     pub(super) fn visible(&self) -> &str {
         &self.text[self.text.floor_char_boundary(self.from.max(self.region.end()))..]
+    }
+
+    /// Passes over what is not decided: it is not handed out, but what takes the place of a part of it.
+    pub(super) fn pass_over(&mut self) {
+        self.region.pass_over(self.text.len());
     }
 
     /// Hands out what is added but for about the last `ahead` bytes, where that is more than was handed out before.
@@ -156,14 +161,21 @@ impl Redactor {
     }
 
     fn decide_to(&mut self, rules: &Rules, end: usize, at_end: bool, out: &mut impl FnMut(&str)) {
-        let end = self.text.floor_char_boundary(end).max(self.from);
-        let window = Window {
+        let block = self.region.resume(self.text.as_bytes(), at_end);
+        let until = |at: usize, end: usize| self.text.floor_char_boundary(at.min(end)).max(self.from);
+        let end = until(self.region.open_block().unwrap_or(end), end);
+        let mut window = Window {
             text: &self.text,
             decided: self.from..end,
             at_end,
-            block: self.region.resume(self.text.as_bytes(), at_end),
+            block,
         };
         let events = self.finder.find(rules, &window);
+        // Nothing is decided behind a private key whose end is not in sight.
+        let open = events.iter().find(|event| matches!(event.goes_on, GoesOn::Block(_)));
+        let end = until(open.map_or(end, |event| event.end), end);
+        window.decided.end = end;
+        let events = &events[..events.partition_point(|event| event.start < end)];
         self.count += self.region.apply(rules, &window, events, out);
         let done = self.text.floor_char_boundary(end.saturating_sub(BEHIND));
         self.text.drain(..done);

@@ -20,6 +20,8 @@ pub(super) struct Region {
     block: Option<Block>,
     /// Where the last private key ends, as far as is known.
     block_end: usize,
+    /// What stands before this is not handed out as it is.
+    passed_over: usize,
 }
 
 impl Region {
@@ -75,7 +77,7 @@ impl Region {
 
     /// Hands out what follows the last stretch, up to `end`.
     fn plain(&self, window: &Window<'_>, end: usize, out: &mut impl FnMut(&str)) {
-        let start = window.decided.start.max(self.until);
+        let start = window.decided.start.max(self.until).max(self.passed_over);
         if start < end {
             out(&window.text[start..end]);
         }
@@ -96,9 +98,19 @@ impl Region {
         }
     }
 
-    /// Where the last stretch ends, as far as is known.
+    /// Where what is handed out as it is may begin: behind the last stretch, as far as is known, and behind what is passed over.
     pub(super) fn end(&self) -> usize {
-        self.until
+        self.until.max(self.passed_over)
+    }
+
+    /// Where a private key is passed over that goes on: what follows may belong to it.
+    pub(super) fn open_block(&self) -> Option<usize> {
+        self.block.map(|_| self.block_end)
+    }
+
+    /// Hands out nothing that stands before `end`, but what takes the place of it.
+    pub(super) fn pass_over(&mut self, end: usize) {
+        self.passed_over = end;
     }
 
     /// Notes that the window's first `count` bytes are gone.
@@ -106,5 +118,6 @@ impl Region {
         self.until = self.until.saturating_sub(count);
         self.atom = self.atom.saturating_sub(count);
         self.block_end = self.block_end.saturating_sub(count);
+        self.passed_over = self.passed_over.saturating_sub(count);
     }
 }
