@@ -112,11 +112,13 @@ impl Secrets {
         let was_json = is_json(text);
         // A placeholder may begin in the middle of an escape.
         let is_good = |clean: &String| self.find(clean.as_bytes()).is_none() && (!was_json || is_json(clean));
-        let forms = || [Cow::Borrowed(text), json::plain(text)];
-        let concealed = |form: Cow<'_, str>| String::from_utf8_lossy(&self.conceal(form.as_bytes())).into_owned();
+        let concealed = |form: &str| match self.conceal(form.as_bytes()) {
+            Cow::Borrowed(_) => None,
+            Cow::Owned(clean) => Some(String::from_utf8_lossy(&clean).into_owned()).filter(is_good),
+        };
         let clean = known
             .as_ref()
-            .and_then(|_| forms().map(concealed).into_iter().find(is_good));
+            .and_then(|_| concealed(text).or_else(|| concealed(&json::plain(text))));
         let is_clean = known.is_none() || clean.is_some();
         // Where a backslash is, it may escape signs of a secret once more.
         let looks_within = was_json && (!is_clean || text.contains('\\'));
@@ -157,7 +159,14 @@ impl Secrets {
                     .collect();
                 any
             }
-            Value::Null | Value::Bool(_) | Value::Number(_) => false,
+            Value::Number(number) => match self.find(number.to_string().as_bytes()) {
+                Some(known) => {
+                    *value = format!("[secret {}]", known.name()).into();
+                    true
+                }
+                None => false,
+            },
+            Value::Null | Value::Bool(_) => false,
         }
     }
 
@@ -309,7 +318,7 @@ mod tests {
         assert_eq!(conceal(&format!("it is {escaped}")), "it is [secret x]");
         assert_eq!(conceal(&format!("{{{VALUE}")), "{[secret x]");
         let digits = Secrets::new([("pin".to_owned(), "7046182935".to_owned())]);
-        assert_eq!(digits.conceal_text("[7046182935]".to_owned()), "[[secret pin]]");
+        assert_eq!(digits.conceal_text("[7046182935]".to_owned()), r#"["[secret pin]"]"#);
     }
 
     #[test]
