@@ -22,6 +22,10 @@ pub(super) fn cleaned(mut completion: Completion, secrets: &Secrets) -> Completi
     // Whoever is given them reads the texts of an answer one behind the other, with the reasoning between them or without.
     secrets.conceal_over_edges(&mut texts(&mut completion.parts, false));
     secrets.conceal_over_edges(&mut texts(&mut completion.parts, true));
+    // No provider takes a text back of which nothing is left.
+    completion
+        .parts
+        .retain(|part| !matches!(part, Part::Text(text) if text.is_empty()));
     completion
 }
 
