@@ -322,7 +322,9 @@ fn cancelled_while_all_wait(resident: usize) -> (Vec<Value>, Value) {
     let child = ChildSpec::probe(&steps(&[ask("CHILD")])).spawn();
     let mut program = vec![child; WAITING];
     program.extend((0..WAITING).map(join));
-    let host = home.host().without(PASSIVATE).set("limits.resident", resident);
+    // Within one grace, however long it all takes.
+    let host = home.host().without(PASSIVATE).set("limits.cancel_grace", "10m");
+    let host = host.set("limits.resident", resident);
     let host = host.args(["--output", "events", "--plugin"]);
     let host = host.arg(guests::built("probe")).arg(steps(&program).to_string());
     let process = host.start();

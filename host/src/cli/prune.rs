@@ -157,7 +157,7 @@ fn components_stay(missing: &Missing, dry_run: bool) -> String {
     let why = match missing {
         Missing::Component(digest) => format!("{}, which a run uses, is not there; which run:", digest.short()),
         Missing::Page(what) => format!("the database's structure is damaged ({what}); more:"),
-        Missing::Rows(run) => format!("no row says any more which of them the run {run} uses; more:"),
+        Missing::Rows(run) => format!("a row that says which of them the run {run} uses is missing; more:"),
     };
     pasted(&format!("components {stay}: {why}  hermes-host doctor\n")).into_owned()
 }

@@ -26,7 +26,7 @@ pub struct Events(Arc<Readers>);
 struct Readers {
     cap: u64,
     secrets: Secrets,
-    /// The numbers of the next pieces of texts. What is numbered under this lock is told under it, in that order.
+    /// The numbers of the last pieces of texts that go on. What is numbered under this lock is told under it, in that order.
     numbers: Mutex<HashMap<SessionId, HashMap<Source, u32>>>,
     queues: Mutex<Vec<Weak<Queue>>>,
 }
@@ -112,20 +112,11 @@ impl Events {
         let source = Source { stream, op };
         let mut numbers = self.0.numbers();
         let of_session = numbers.entry(source.stream.session.clone()).or_default();
-        let number = match of_session.get_mut(&source) {
-            Some(next) => {
-                *next = next.saturating_add(1);
-                *next
-            }
-            None if piece == Piece::End => return,
-            None => {
-                of_session.insert(source.clone(), 0);
-                0
-            }
+        let number = of_session.get(&source).map_or(0, |last| last.saturating_add(1));
+        match piece {
+            Piece::End => of_session.remove(&source),
+            _ => of_session.insert(source.clone(), number),
         };
-        if piece == Piece::End {
-            of_session.remove(&source);
-        }
         self.0.tell(&Told::Text {
             at_ms: now_ms(),
             source,

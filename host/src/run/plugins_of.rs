@@ -113,17 +113,27 @@ impl PluginsOf {
     }
 
     /// The same, and of strategies that have not begun those whose bytes are in this store: they may begin yet.
-    pub(super) fn with_awaited(mut self, store: &Store) -> BTreeMap<Digest, String> {
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] where such bytes are not what was kept; failures of the disk.
+    pub(super) fn with_awaited(mut self, store: &Store) -> Result<BTreeMap<Digest, String>, StoreError> {
         for plugin in self.awaited.into_values() {
-            if !self.used.contains_key(&plugin.digest) && store.component(&plugin.digest).is_ok() {
-                self.used.insert(plugin.digest, plugin.name);
+            if self.used.contains_key(&plugin.digest) {
+                continue;
+            }
+            match store.component(&plugin.digest) {
+                Err(StoreError::NoComponent { .. }) => {}
+                found => {
+                    found?;
+                    self.used.insert(plugin.digest, plugin.name);
+                }
             }
         }
-        self.used
+        Ok(self.used)
     }
 }
 
-/// The bytes of a plugin as the store keeps them or, where it does not, as they are built in.
+/// The bytes of a plugin as the store keeps them or, where they are not there or damaged, as they are built in.
 ///
 /// # Errors
 /// [`StoreError::NoComponent`]; [`StoreError::Corrupt`] where they are not what was kept; failures of the disk.
@@ -134,10 +144,12 @@ pub(super) fn bytes_of(
     limits: &Limits,
 ) -> Result<Bytes, StoreError> {
     match store.component(digest) {
-        Err(error @ StoreError::NoComponent { .. }) => match shelf.built_in(name, digest, limits) {
-            Some(found) => Ok(Bytes::from_owner(found.bytes)),
-            None => Err(error),
-        },
+        Err(error @ (StoreError::NoComponent { .. } | StoreError::Corrupt { .. })) => {
+            match shelf.built_in(name, digest, limits) {
+                Some(found) => Ok(Bytes::from_owner(found.bytes)),
+                None => Err(error),
+            }
+        }
         kept => Ok(kept?.into()),
     }
 }

@@ -69,15 +69,6 @@ impl Host {
         };
         let id = store.lead_to(&id).await?;
         let loss = store.accept_loss(&id).await?;
-        let mut unnamed = match PluginsOf::unnamed(&store, &id) {
-            // A start that another version wrote: what goes on with the run says so.
-            Err(StoreError::Damaged { .. }) => Vec::new(),
-            unnamed => unnamed?,
-        };
-        unnamed.retain(|digest| store.component(digest).is_ok());
-        if !unnamed.is_empty() {
-            store.name_components(&id, unnamed).await?;
-        }
         if loss.is_any() {
             let owner = store.take_run(&id).await?;
             let note = Note {
@@ -93,6 +84,15 @@ impl Host {
             store
                 .append(&owner, vec![Record::Note(note)], None, Sync::Durable)
                 .await?;
+        }
+        let mut unnamed = match PluginsOf::unnamed(&store, &id) {
+            // A start that another version wrote: what goes on with the run says so.
+            Err(StoreError::Damaged { .. }) => Vec::new(),
+            unnamed => unnamed?,
+        };
+        unnamed.retain(|digest| store.component(digest).is_ok());
+        if !unnamed.is_empty() {
+            store.name_components(&id, unnamed).await?;
         }
         Ok((id, loss))
     }

@@ -11,6 +11,9 @@ use super::secrets::{Known, Secrets};
 use super::through;
 use crate::json;
 
+/// How deep JSON is looked into that stands in strings of JSON. Each level may nest as deep as a parser reads, and takes so much of the stack.
+const LEVELS: u32 = 2;
+
 /// Small pieces are joined up to about so many bytes before they are searched.
 const JOINED: usize = 64 * 1024;
 
@@ -102,11 +105,11 @@ impl Secrets {
         if self.is_empty() {
             return text;
         }
-        self.concealed_text(&text).unwrap_or(text)
+        self.concealed_text(&text, LEVELS).unwrap_or(text)
     }
 
-    /// None where there is no secret in it.
-    fn concealed_text(&self, text: &str) -> Option<String> {
+    /// None where there is no secret in it. So many `levels` of JSON in strings of JSON are looked into.
+    fn concealed_text(&self, text: &str, levels: u32) -> Option<String> {
         let known = self.find(text.as_bytes());
         let is_json = |text: &str| serde_json::from_str::<IgnoredAny>(text).is_ok();
         let was_json = is_json(text);
@@ -121,39 +124,45 @@ impl Secrets {
             .and_then(|_| concealed(text).or_else(|| concealed(&json::plain(text))));
         let is_clean = known.is_none() || clean.is_some();
         // Where a backslash is, it may escape signs of a secret once more.
-        let looks_within = was_json && (!is_clean || text.contains('\\'));
+        let looks_within = was_json && levels > 0 && (!is_clean || text.contains('\\'));
         let within = looks_within
-            .then(|| self.within(clean.as_deref().unwrap_or(text)))
+            .then(|| self.within(clean.as_deref().unwrap_or(text), levels - 1))
             .flatten()
             .filter(is_good);
         let clean = within.or(clean);
         // At the worst nothing is left.
-        clean.or_else(|| known.map(|known| Value::String(format!("[secret {}]", known.name())).to_string()))
+        clean.or_else(|| {
+            let placeholder = format!("[secret {}]", known?.name());
+            Some(match was_json {
+                true => Value::String(placeholder).to_string(),
+                false => placeholder,
+            })
+        })
     }
 
     /// JSON with each of its strings without secrets; none where there is none in them.
-    fn within(&self, text: &str) -> Option<String> {
+    fn within(&self, text: &str, levels: u32) -> Option<String> {
         let mut value = serde_json::from_str(text).ok()?;
-        self.conceal_strings(&mut value).then(|| value.to_string())
+        self.conceal_strings(&mut value, levels).then(|| value.to_string())
     }
 
     /// Whether there was a secret in a string of it.
-    fn conceal_strings(&self, value: &mut Value) -> bool {
+    fn conceal_strings(&self, value: &mut Value, levels: u32) -> bool {
         let conceal = |text: &mut String| {
-            let clean = self.concealed_text(text);
+            let clean = self.concealed_text(text, levels);
             clean.map(|clean| *text = clean).is_some()
         };
         match value {
             Value::String(text) => conceal(text),
             Value::Array(items) => items
                 .iter_mut()
-                .fold(false, |any, item| self.conceal_strings(item) | any),
+                .fold(false, |any, item| self.conceal_strings(item, levels) | any),
             Value::Object(fields) => {
                 let mut any = false;
                 *fields = std::mem::take(fields)
                     .into_iter()
                     .map(|(mut key, mut value)| {
-                        any |= conceal(&mut key) | self.conceal_strings(&mut value);
+                        any |= conceal(&mut key) | self.conceal_strings(&mut value, levels);
                         (key, value)
                     })
                     .collect();
@@ -177,14 +186,12 @@ impl Secrets {
         };
         let whole: String = texts.iter().map(|text| text.as_str()).collect();
         let places = joined(self.matches(whole.as_bytes()));
-        let mut from = 0;
+        let (mut from, mut rest) = (0, &places[..]);
         for text in texts.iter_mut() {
             let here = from..from + text.len();
             let (mut clean, mut at) = (Vec::new(), here.start);
-            for (place, owner) in places
-                .iter()
-                .filter(|(place, _)| place.start < here.end && here.start < place.end)
-            {
+            rest = &rest[rest.partition_point(|(place, _)| place.end <= here.start)..];
+            for (place, owner) in rest.iter().take_while(|(place, _)| place.start < here.end) {
                 clean.extend_from_slice(&whole.as_bytes()[at..place.start.max(at)]);
                 if place.start >= here.start {
                     clean.extend_from_slice(self.rules().placeholder(*owner).as_bytes());
@@ -347,6 +354,19 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn json_in_strings_of_json_takes_no_more_of_the_stack_however_often() {
+        let mut text = serde_json::Value::from(VALUE).to_string();
+        for _ in 0..6 {
+            let string = serde_json::Value::from(text).to_string();
+            text = "[".repeat(120) + &string + &"]".repeat(120);
+        }
+        let concealed = move || secrets().conceal_text(text);
+        let thread = std::thread::Builder::new().stack_size(1 << 20).spawn(concealed);
+        let clean = thread.expect("a thread").join().expect("it ends");
+        assert!(!clean.contains(VALUE), "{clean}");
     }
 
     #[test]

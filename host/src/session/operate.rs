@@ -386,7 +386,10 @@ impl Guest {
         events.extend(event.map(|event| event(&done, begun.elapsed())));
         events.extend(passed.into_iter().map(|message| EventKind::Notice { message }));
         if is_left {
-            drop(self.session.leave(Unwritten { records, events }));
+            // One that leaves nothing any more writes it by itself.
+            if let Err(failed) = self.session.write(Unwritten { records, events }).await {
+                return self.fail(failed);
+            }
         } else {
             events.into_iter().for_each(|event| self.session.event(event));
             // One that was told to end tells it with its end.

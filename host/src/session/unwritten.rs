@@ -4,7 +4,7 @@
 use crate::event::EventKind;
 use crate::session::end::End;
 use crate::session::{Session, lock};
-use crate::store::{Record, Sync};
+use crate::store::Record;
 
 /// Records that are not written down yet, and what people are told once they are.
 #[derive(Debug, Default)]
@@ -43,7 +43,7 @@ impl Session {
     }
 
     /// Leaves this to the parent. Gives it back where that is not done.
-    pub(super) fn leave(&self, more: Unwritten) -> Option<Unwritten> {
+    fn leave(&self, more: Unwritten) -> Option<Unwritten> {
         match lock(&self.unwritten).as_mut() {
             Some(left) => {
                 left.extend(more);
@@ -61,7 +61,7 @@ impl Session {
         let Some(more) = self.leave(more) else {
             return Ok(());
         };
-        self.run.append(more.records, None, Sync::Durable).await?;
+        self.run.append_last(more.records).await?;
         more.events.into_iter().for_each(|event| self.event(event));
         Ok(())
     }

@@ -398,7 +398,7 @@ impl Taken<'_> {
             let bytes = bytes::Bytes::from_owner(changed.plugin.bytes.clone());
             self.store.keep_component(self.owner, bytes).await?;
         }
-        for (digest, name) in plugins.with_awaited(self.store) {
+        for (digest, name) in plugins.with_awaited(self.store)? {
             let bytes = bytes_of(self.store, self.shelf, (&digest, &name), self.limits)?;
             self.store.keep_component(self.owner, bytes).await?;
         }

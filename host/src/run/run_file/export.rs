@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::io::BufWriter;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::line::{Bytes, ComponentLine, Header, Line, PluginLine, Writer};
 use super::redacted::{Redaction, Renamed};
@@ -70,7 +71,7 @@ impl Host {
             redaction: Redaction::new(secrets),
             renamed: Renamed::default(),
             written: HashSet::new(),
-            plugins: PluginsOf::run(&store, &id)?.with_awaited(&store),
+            plugins: PluginsOf::run(&store, &id)?.with_awaited(&store)?,
         };
         export.header()?;
         export.rows()?;
@@ -112,7 +113,10 @@ impl<'a> Draft<'a> {
         }
         let name = file.file_name().ok_or_else(|| wrong(file, "it is no file's name"))?;
         let name = name.to_string_lossy();
-        let draft = format!(".{}.{}.draft", text::prefix(&name, NAME), std::process::id());
+        // Of two names that begin alike each has its own.
+        static DRAFTS: AtomicU32 = AtomicU32::new(0);
+        let (process, number) = (std::process::id(), DRAFTS.fetch_add(1, Ordering::Relaxed));
+        let draft = format!(".{}.{process}-{number}.draft", text::prefix(&name, NAME));
         let draft = file.with_file_name(draft);
         Ok(Self { file, draft })
     }
