@@ -134,7 +134,8 @@ impl Emitting {
                 None
             }
             Piece::Void => {
-                held.coming = Coming::default();
+                // It begins anew, and nothing of what was missed goes on.
+                (held.coming, held.left_out) = (Coming::default(), 0);
                 None
             }
             Piece::End => some(of_session.remove(source)?.coming.finish(secrets)),
@@ -163,7 +164,7 @@ impl Emitting {
 impl Held {
     /// What is open of it, where that is too short to be a part of a secret.
     fn short(&self) -> Option<&str> {
-        let is_short = self.coming.open() < PART;
+        let is_short = self.coming.open() < PART && !self.coming.is_in_key();
         is_short.then(|| self.coming.visible()).filter(|text| !text.is_empty())
     }
 

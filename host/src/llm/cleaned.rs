@@ -3,6 +3,11 @@
 use crate::bindings::llm::{Completion, FinishReason, Part};
 use crate::scrub::Secrets;
 
+/// The longest word for why an answer ended, in characters.
+const WORD: usize = 64;
+/// The longest name of a model, in characters.
+const NAME: usize = 256;
+
 /// The same with a placeholder for each secret in its texts, also for one that begins in one part and ends in another.
 pub(super) fn cleaned(mut completion: Completion, secrets: &Secrets) -> Completion {
     let clean = |text: &mut String| *text = secrets.conceal_text(std::mem::take(text));
@@ -15,10 +20,11 @@ pub(super) fn cleaned(mut completion: Completion, secrets: &Secrets) -> Completi
             Part::Media(_) => {}
         }
     }
+    // These are of a length that a name and a word may have.
     if let FinishReason::Other(word) = &mut completion.finish_reason {
-        clean(word);
+        *word = secrets.line(&secrets.conceal_text(std::mem::take(word)), WORD);
     }
-    clean(&mut completion.model);
+    completion.model = secrets.line(&secrets.conceal_text(completion.model), NAME);
     // Whoever is given them reads the texts of an answer one behind the other, with the reasoning between them or without.
     secrets.conceal_over_edges(&mut texts(&mut completion.parts, false));
     secrets.conceal_over_edges(&mut texts(&mut completion.parts, true));
@@ -36,4 +42,76 @@ fn texts(parts: &mut [Part], with_reasoning: bool) -> Vec<&mut String> {
         _ => None,
     });
     texts.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bindings::llm::Usage;
+    use crate::bindings::types::ToolCall;
+
+    const VALUE: &str = "Kq7zT0pW4nXv9LsB2mYc6RdG8hJf3AeU";
+
+    fn said(parts: Vec<Part>, word: &str, model: &str) -> Completion {
+        let completion = Completion {
+            parts,
+            finish_reason: FinishReason::Other(word.to_owned()),
+            model: model.to_owned(),
+            usage: Usage {
+                input_tokens: 0,
+                cached_input_tokens: 0,
+                output_tokens: 0,
+                cost_micro_usd: 0,
+                estimated: false,
+            },
+        };
+        cleaned(completion, &Secrets::new([("x".to_owned(), VALUE.to_owned())]))
+    }
+
+    #[test]
+    fn a_secret_is_taken_out_of_a_word_before_that_is_cut() {
+        for before in [0, 40, 60, 250] {
+            let text = "f".repeat(before) + VALUE;
+            let completion = said(Vec::new(), &text, &text);
+            let FinishReason::Other(word) = &completion.finish_reason else {
+                panic!("{completion:?}")
+            };
+            for (cut, most) in [(word, WORD), (&completion.model, NAME)] {
+                assert!(!cut.contains(&VALUE[..4]) && cut.chars().count() <= most, "{cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_secret_over_texts_is_in_none_of_them() {
+        let (a, b) = VALUE.split_at(20);
+        let call = || {
+            Part::ToolCall(ToolCall {
+                id: "1".to_owned(),
+                name: "echo".to_owned(),
+                arguments: "{}".to_owned(),
+            })
+        };
+        let parts = vec![
+            Part::Reasoning("hm".to_owned()),
+            Part::Text(format!("<{a}")),
+            call(),
+            Part::Text(b.to_owned()),
+        ];
+        let completion = said(parts, "stop", "m");
+        assert_eq!(
+            completion.parts,
+            [
+                Part::Reasoning("hm".to_owned()),
+                Part::Text("<[secret x]".to_owned()),
+                call()
+            ]
+        );
+        let parts = vec![Part::Reasoning(a.to_owned()), Part::Text(format!("{b}>"))];
+        let completion = said(parts, "stop", "m");
+        assert_eq!(
+            completion.parts,
+            [Part::Reasoning("[secret x]".to_owned()), Part::Text(">".to_owned())]
+        );
+    }
 }

@@ -15,6 +15,7 @@ use crate::bindings::llm::{FinishReason, Part};
 use crate::bindings::types::ToolDef;
 use crate::error::Refusal;
 use crate::json;
+use crate::scrub::BEHIND;
 
 /// Who hears of text as it comes.
 pub(super) type Tell<'a> = dyn Fn(Delta) + Send + Sync + 'a;
@@ -96,9 +97,9 @@ fn status_of(code: &str) -> u16 {
 /// Values, and keys, of one event or body at most: each takes far more memory than its text.
 const VALUES: u64 = 100_000;
 
-/// The name of a model as a provider says it, of a length that a name may have.
-pub(super) fn model_name(name: &str) -> String {
-    crate::text::line(name, 256)
+/// A name or a word that a provider says: so much of it that it can be cut where no secret is.
+pub(super) fn word(text: &str) -> String {
+    crate::text::prefix(text, 2 * BEHIND).to_owned()
 }
 
 /// The JSON of an event or body.

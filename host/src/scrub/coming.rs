@@ -57,6 +57,11 @@ impl Coming {
         self.redactor.visible()
     }
 
+    /// Whether a private key goes on in what is not decided.
+    pub fn is_in_key(&self) -> bool {
+        self.redactor.is_in_key()
+    }
+
     /// Passes over what is not decided: it is not handed out any more, but what takes the place of a secret in it.
     pub fn pass_over(&mut self) {
         self.redactor.pass_over();

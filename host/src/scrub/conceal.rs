@@ -358,9 +358,9 @@ mod tests {
 
     #[test]
     fn json_in_strings_of_json_takes_no_more_of_the_stack_however_often() {
-        let mut text = serde_json::Value::from(VALUE).to_string();
+        let mut text = Value::from(VALUE).to_string();
         for _ in 0..6 {
-            let string = serde_json::Value::from(text).to_string();
+            let string = Value::from(text).to_string();
             text = "[".repeat(120) + &string + &"]".repeat(120);
         }
         let concealed = move || secrets().conceal_text(text);

@@ -457,6 +457,8 @@ fn a43_events_that_go_nowhere_hold_no_run_up_and_are_told_of() {
         let run = site.home.newest_run();
         let answer = site.attack(site.host().args(["show", &run, "--answer"]));
         assert_eq!(answer.output.stdout, "An answer.\n", "{line}");
+        // Here it is told which run that was.
+        site.attack(site.host().args(["show", &run, "--output", "json"]));
     }
     site.is_well();
 }

@@ -7,7 +7,7 @@ use crate::limits::Limits;
 use crate::llm::draft::{Draft, Slot};
 use crate::llm::fault::Fault;
 use crate::llm::opaque::Owner;
-use crate::llm::protocol::{Answer, Decode, Tell, error_in, model_name, parse};
+use crate::llm::protocol::{Answer, Decode, Tell, error_in, parse, word};
 use crate::llm::request::Delta;
 use crate::llm::sse::Event;
 use crate::llm::usage::Reported;
@@ -38,7 +38,7 @@ impl Decoder {
     }
 
     fn message(&mut self, message: &Value) {
-        self.model = message.get("model").and_then(Value::as_str).map(model_name);
+        self.model = message.get("model").and_then(Value::as_str).map(word);
         self.usage(message);
         self.stop_reason(message);
     }
@@ -212,7 +212,7 @@ impl Decode for Decoder {
             "end_turn" | "stop_sequence" | "tool_use" if self.draft.has_calls() => FinishReason::ToolCalls,
             "end_turn" | "stop_sequence" | "tool_use" => FinishReason::Stop,
             "refusal" => FinishReason::ContentFilter,
-            other => FinishReason::Other(crate::text::line(other, 64)),
+            other => FinishReason::Other(word(other)),
         };
         Ok(Answer {
             parts: self.draft.finish(&self.owner),

@@ -8,7 +8,7 @@ use crate::limits::Limits;
 use crate::llm::draft::{Draft, Slot};
 use crate::llm::fault::Fault;
 use crate::llm::opaque::Owner;
-use crate::llm::protocol::{Answer, Decode, Tell, error_in, model_name, parse};
+use crate::llm::protocol::{Answer, Decode, Tell, error_in, parse, word};
 use crate::llm::request::Delta;
 use crate::llm::sse::Event;
 use crate::llm::usage::Reported;
@@ -50,7 +50,7 @@ impl Decoder {
             .and_then(Value::as_str)
             .filter(|model| !model.is_empty())
         {
-            self.model.get_or_insert_with(|| model_name(model));
+            self.model.get_or_insert_with(|| word(model));
         }
         if let Some(usage) = value.get("usage").filter(|usage| usage.is_object()) {
             self.usage(usage);
@@ -188,7 +188,7 @@ impl Decode for Decoder {
             "stop" | "tool_calls" | "function_call" => FinishReason::Stop,
             "length" => FinishReason::Length,
             "content_filter" => FinishReason::ContentFilter,
-            other => FinishReason::Other(crate::text::line(other, 64)),
+            other => FinishReason::Other(word(other)),
         };
         Ok(Answer {
             parts: self.draft.finish(&self.owner),

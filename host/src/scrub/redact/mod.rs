@@ -134,6 +134,11 @@ impl Redactor {
         &self.text[self.text.floor_char_boundary(self.from.max(self.region.end()))..]
     }
 
+    /// Whether a private key goes on in what is not decided.
+    pub(super) fn is_in_key(&self) -> bool {
+        self.region.open_block().is_some()
+    }
+
     /// Passes over what is not decided: it is not handed out, but what takes the place of a part of it.
     pub(super) fn pass_over(&mut self) {
         self.region.pass_over(self.text.len());
