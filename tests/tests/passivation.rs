@@ -85,6 +85,7 @@ fn who_has_waited_longest_leaves_first() {
         join(1),
     ]);
     let host = home.host().without(PASSIVATE).set("limits.resident", 2);
+    let host = host.set("limits.fuel", 100_000_000_000_u64);
     let host = host.env("HERMES_HOST_LOG", "hermes_host::session=trace");
     let process = host.args(["--allow", "blackboard:shared"]).probe(&program).start();
     server.wait_for(1, Duration::from_millis(LONG_MS));
