@@ -261,8 +261,8 @@ fn an_answer_that_nobody_was_told_of_is_not_bought_again() {
     assert_eq!((server.requests().len(), output.spent("iterations")), (2, 2));
 }
 
-#[test]
-fn a_larger_budget_goes_on_where_the_smaller_one_ended() {
+/// A run that used its two iterations up, whose model has two more turns.
+fn used_up() -> (ModelServer, Home, String) {
     let echo = Turn::call("echo", &json!({ "text": "again" }));
     let server = ModelServer::start(
         Script::from([echo.clone(), echo.clone(), Turn::text("closing"), echo]).then(Turn::text("done")),
@@ -272,6 +272,12 @@ fn a_larger_budget_goes_on_where_the_smaller_one_ended() {
     let host = home.host().arg("--tool").arg(guests::built("pure-echo"));
     host.args(["--budget", "iterations=2"]).probe(&agent).output().expect(3);
     let run = home.newest_run();
+    (server, home, run)
+}
+
+#[test]
+fn a_larger_budget_goes_on_where_the_smaller_one_ended() {
+    let (server, home, run) = used_up();
     let again = fork(&home, &run).output();
     again.expect(2).says(&["would end again as it did"]);
     for less in ["iterations=1", "tokens=5,iterations=0"] {
@@ -288,15 +294,7 @@ fn a_larger_budget_goes_on_where_the_smaller_one_ended() {
 /// Which plugins it has its records say: a row that names one may be damaged.
 #[test]
 fn it_keeps_the_plugins_of_its_run_also_where_no_row_names_them() {
-    let echo = Turn::call("echo", &json!({ "text": "again" }));
-    let server = ModelServer::start(
-        Script::from([echo.clone(), echo.clone(), Turn::text("closing"), echo]).then(Turn::text("done")),
-    );
-    let home = Home::with_model(&server, Format::OpenAi);
-    let agent = json!({ "steps": [{ "do": "agent", "user": "Go on.", "turns": 9 }], "summary": "done" });
-    let host = home.host().arg("--tool").arg(guests::built("pure-echo"));
-    host.args(["--budget", "iterations=2"]).probe(&agent).output().expect(3);
-    let run = home.newest_run();
+    let (_server, home, run) = used_up();
     let database = || Connection::open(home.path().join("host/hermes.db")).unwrap();
     let named = |run: &str| -> Vec<String> {
         let database = database();

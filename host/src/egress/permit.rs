@@ -226,7 +226,7 @@ fn in_address<'a>(secrets: &'a Secrets, url: &Url) -> Option<Known<'a>> {
 /// Scheme, host and port as people may read them: without a secret that the host's name holds.
 fn host_of(secrets: &Secrets, url: &Url) -> String {
     match url.host_str().and_then(|host| secrets.find_in_host(host)) {
-        Some(held) => format!("{}://[secret {}]", url.scheme(), held.name()),
+        Some(held) => format!("{}://{}", url.scheme(), held.placeholder()),
         None => shown(url),
     }
 }

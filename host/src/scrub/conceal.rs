@@ -132,7 +132,7 @@ impl Secrets {
         let clean = within.or(clean);
         // At the worst nothing is left.
         clean.or_else(|| {
-            let placeholder = format!("[secret {}]", known?.name());
+            let placeholder = known?.placeholder();
             Some(match was_json {
                 true => Value::String(placeholder).to_string(),
                 false => placeholder,
@@ -170,7 +170,7 @@ impl Secrets {
             }
             Value::Number(number) => match self.find(number.to_string().as_bytes()) {
                 Some(known) => {
-                    *value = format!("[secret {}]", known.name()).into();
+                    *value = known.placeholder().into();
                     true
                 }
                 None => false,
@@ -204,7 +204,7 @@ impl Secrets {
         }
         // With escapes over the edges, nothing is left.
         if self.find_over_edges(texts.iter().map(|text| text.as_str())).is_some() {
-            let mut placeholder = Some(format!("[secret {}]", known.name()));
+            let mut placeholder = Some(known.placeholder());
             texts
                 .iter_mut()
                 .for_each(|text| **text = placeholder.take().unwrap_or_default());

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use super::clean::Cleaner;
-use super::redact::{Redactor, Rules, WINDOW};
+use super::redact::{Redactor, Rules, WINDOW, placeholder};
 use super::secret::SPAN;
 use super::through;
 use crate::text;
@@ -30,6 +30,11 @@ impl Known<'_> {
         match self {
             Self::Secret(name) | Self::Key(name) => name,
         }
+    }
+
+    /// What stands in its place.
+    pub fn placeholder(&self) -> String {
+        placeholder(self.name())
     }
 
     /// How it gets to where it belongs, in words for whoever would have sent it.

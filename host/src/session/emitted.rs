@@ -48,6 +48,11 @@ impl Emits {
         }
     }
 
+    /// Whether something was emitted whose end is not told yet.
+    pub(super) fn goes_on(&self) -> bool {
+        self.any
+    }
+
     /// The rest, where nothing more comes. There is one wherever something was emitted, though nothing may be left of it.
     pub(super) fn last(&mut self, secrets: &Secrets) -> Option<Emitted> {
         let told = std::mem::take(&mut self.coming).finish(secrets);

@@ -98,8 +98,6 @@ pub struct Guest {
     fault: Arc<Mutex<Option<End>>>,
     /// What it emits.
     emits: Mutex<Emits>,
-    /// It emitted something whose end was not told.
-    emits_more: AtomicBool,
     /// The last error that it logged: where it traps, that says more than the trap.
     logged: Mutex<Option<String>>,
     /// The call that its record does not have.
@@ -230,7 +228,6 @@ impl Guest {
             is_again: lost.is_some(),
             fault,
             emits: Mutex::default(),
-            emits_more: AtomicBool::new(false),
             logged: Mutex::default(),
             met: Mutex::new(None),
             fuel_differs: AtomicBool::new(false),
@@ -362,13 +359,12 @@ impl Guest {
 
     /// What is written down of the next piece that it emits.
     pub fn next_emit(&self, piece: &str) -> Emitted {
-        self.emits_more.store(true, Ordering::Release);
         lock(&self.emits).next(&self.session.run.secrets, piece)
     }
 
     /// Whether it emitted something whose end is not told yet.
     pub fn has_emitted(&self) -> bool {
-        self.emits_more.load(Ordering::Acquire)
+        lock(&self.emits).goes_on()
     }
 
     /// Keeps the last error that it logged.
@@ -383,7 +379,6 @@ impl Guest {
 
     /// The same of the end of what it emitted, where it did and nothing more comes.
     pub fn last_emit(&self) -> Option<Emitted> {
-        self.emits_more.store(false, Ordering::Release);
         lock(&self.emits).last(&self.session.run.secrets)
     }
 

@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 
 use self::find::{Finder, GoesOn, What, Window};
 use self::label::Atoms;
+pub(super) use self::label::secret as placeholder;
 use self::region::Region;
 use super::secret::Forbidden;
 
@@ -97,11 +98,8 @@ impl Redactor {
         let window = window.max(rules.ahead() + 2 * BEHIND);
         Self {
             text: String::with_capacity(window),
-            from: 0,
             window,
-            region: Region::default(),
-            finder: Finder::default(),
-            count: 0,
+            ..Self::by_hand()
         }
     }
 
