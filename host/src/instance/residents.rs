@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::session::waits::Waits;
@@ -15,7 +15,6 @@ const ALWAYS: &str = "HERMES_TEST_PASSIVATE";
 
 /// The places of a process.
 pub(super) struct Residents {
-    places: Arc<Semaphore>,
     most: usize,
     state: Mutex<State>,
     always: bool,
@@ -24,11 +23,13 @@ pub(super) struct Residents {
 #[derive(Default)]
 struct State {
     next: u64,
+    /// How many places nobody has.
+    free: usize,
+    /// Those that look for a place, in the order in which they began to.
+    wanted: BTreeMap<u64, Arc<Notify>>,
     /// Those that only wait, in the order in which they began to.
     waiting: BTreeMap<u64, Arc<Notify>>,
-    /// How many look for a place.
-    wanted: usize,
-    /// How many were told to leave theirs and have it still.
+    /// How many were told to leave their place and have it still.
     leaving: usize,
     /// Since when how many cancelled agents have had a place to hear of their end.
     last: Option<(Instant, usize)>,
@@ -38,39 +39,30 @@ struct State {
 pub(super) struct Place {
     residents: Arc<Residents>,
     leaving: bool,
-    _permit: OwnedSemaphorePermit,
 }
 
 impl Residents {
     /// With `most` places.
     pub(super) fn new(most: u64) -> Arc<Self> {
-        let most = usize::try_from(most).map_or(Semaphore::MAX_PERMITS, |most| most.min(Semaphore::MAX_PERMITS));
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
         Arc::new(Self {
-            places: Arc::new(Semaphore::new(most)),
             most,
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                free: most,
+                ..State::default()
+            }),
             always: std::env::var(ALWAYS).is_ok_and(|value| value == "always"),
         })
     }
 
     /// A place, once one is free. None is ever refused: the caller bounds the wait.
     pub(super) async fn place(self: &Arc<Self>) -> Place {
-        let free = self.places.clone().try_acquire_owned();
-        let permit = match free {
-            Ok(permit) => permit,
-            Err(_) => {
-                let _wanted = Wanted::new(self);
-                let Ok(permit) = self.places.clone().acquire_owned().await else {
-                    // Nobody closes it.
-                    return std::future::pending().await;
-                };
-                permit
-            }
-        };
+        if let Some(wanted) = Wanted::new(self) {
+            wanted.given().await;
+        }
         Place {
             residents: self.clone(),
             leaving: false,
-            _permit: permit,
         }
     }
 
@@ -90,9 +82,14 @@ impl Residents {
 }
 
 impl State {
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
     /// Calls as many away as places are wanted, those that have waited longest first.
     fn balance(&mut self) {
-        while self.wanted > self.leaving
+        while self.wanted.len() > self.leaving
             && let Some((_, called)) = self.waiting.pop_first()
         {
             self.call_away(&called);
@@ -103,23 +100,61 @@ impl State {
         self.leaving += 1;
         called.notify_one();
     }
+
+    /// A place is left: whoever has looked for one longest has it from now on.
+    fn pass_on(&mut self) {
+        match self.wanted.pop_first() {
+            Some((_, given)) => given.notify_one(),
+            None => self.free += 1,
+        }
+    }
 }
 
-/// Somebody looks for a place.
-struct Wanted<'r>(&'r Residents);
+/// Somebody who looks for a place.
+struct Wanted<'r> {
+    residents: &'r Residents,
+    number: u64,
+    given: Arc<Notify>,
+    taken: bool,
+}
 
 impl<'r> Wanted<'r> {
-    fn new(residents: &'r Residents) -> Self {
+    /// None where a place was free, which is the caller's now.
+    fn new(residents: &'r Residents) -> Option<Self> {
         let mut state = residents.state();
-        state.wanted += 1;
+        if let Some(rest) = state.free.checked_sub(1) {
+            state.free = rest;
+            return None;
+        }
+        let (number, given) = (state.number(), Arc::new(Notify::new()));
+        state.wanted.insert(number, given.clone());
         state.balance();
-        Self(residents)
+        drop(state);
+        Some(Self {
+            residents,
+            number,
+            given,
+            taken: false,
+        })
+    }
+
+    /// Returns when the place is the caller's.
+    async fn given(mut self) {
+        self.given.notified().await;
+        self.taken = true;
     }
 }
 
 impl Drop for Wanted<'_> {
     fn drop(&mut self) {
-        self.0.state().wanted -= 1;
+        if self.taken {
+            return;
+        }
+        let mut state = self.residents.state();
+        if state.wanted.remove(&self.number).is_none() {
+            // It was given one meanwhile.
+            state.pass_on();
+        }
     }
 }
 
@@ -135,8 +170,7 @@ impl<'r> Waiting<'r> {
     fn new(residents: &'r Residents) -> Self {
         let called = Arc::new(Notify::new());
         let mut state = residents.state();
-        state.next += 1;
-        let number = state.next;
+        let number = state.number();
         if residents.always {
             state.call_away(&called);
         } else {
@@ -188,9 +222,10 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if self.leaving {
-            self.residents.state().leaving -= 1;
-        }
+        // At once: between the two a place would seem to be wanted that is on its way already.
+        let mut state = self.residents.state();
+        state.leaving -= usize::from(self.leaving);
+        state.pass_on();
     }
 }
 
@@ -212,7 +247,7 @@ mod tests {
 
     fn counts(residents: &Residents) -> (usize, usize, usize) {
         let state = residents.state();
-        (state.waiting.len(), state.wanted, state.leaving)
+        (state.waiting.len(), state.wanted.len(), state.leaving)
     }
 
     #[tokio::test]
@@ -237,6 +272,42 @@ mod tests {
         drop(third.await);
         drop((c, second));
         assert_eq!(counts(&residents), (0, 0, 0));
+        assert_eq!(residents.state().free, 2);
+    }
+
+    #[tokio::test]
+    async fn one_place_is_left_for_one_that_is_wanted() {
+        let residents = residents(2);
+        let (mut first, second) = (residents.place().await, residents.place().await);
+        let mut leaves = Waiting::new(&residents);
+        let mut third = Box::pin(residents.place());
+        assert!((&mut third).now_or_never().is_none());
+        assert!(is_called_away(&leaves));
+        (leaves.left, first.leaving) = (true, true);
+        drop((leaves, first));
+        // Whoever gets the place has not been told yet.
+        let waits = Waiting::new(&residents);
+        assert!(!is_called_away(&waits));
+        assert_eq!(counts(&residents), (1, 0, 0));
+        // It looks for none any more: the place that it was given is the next one's.
+        let mut fourth = Box::pin(residents.place());
+        assert!((&mut fourth).now_or_never().is_none());
+        drop(waits);
+        drop(third);
+        let fourth = fourth.now_or_never().expect("it has a place");
+        drop((second, fourth));
+        assert_eq!(residents.state().free, 2);
+    }
+
+    #[tokio::test]
+    async fn who_looks_for_a_place_no_more_is_given_none() {
+        let residents = residents(1);
+        let first = residents.place().await;
+        let mut second = Box::pin(residents.place());
+        assert!((&mut second).now_or_never().is_none());
+        drop(second);
+        drop(first);
+        assert_eq!((counts(&residents), residents.state().free), ((0, 0, 0), 1));
     }
 
     #[test]
