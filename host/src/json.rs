@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
+use std::ops::Range;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
@@ -86,6 +87,36 @@ pub fn unescaped(bytes: &[u8]) -> Option<Vec<u8>> {
         Piece::Escaped(c) => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
     });
     Some(out)
+}
+
+/// Where the strings, with their quotes, and the numbers of a JSON text stand, keys among them, in order. Of a text that is no JSON, any stretches.
+pub fn literals(text: &str) -> impl Iterator<Item = Range<usize>> {
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let is_begun = |byte: &u8| matches!(byte, b'"' | b'-' | b'0'..=b'9');
+        let from = at + bytes[at..].iter().position(is_begun)?;
+        at = match bytes[from] {
+            b'"' => string_end(bytes, from + 1),
+            _ => {
+                let is_over = |byte: &u8| !matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9');
+                let rest = bytes[from..].iter().position(is_over);
+                rest.map_or(bytes.len(), |length| from + length)
+            }
+        };
+        Some(from..at)
+    })
+}
+
+/// Where a string of JSON ends that has begun: behind its closing quote.
+fn string_end(bytes: &[u8], mut at: usize) -> usize {
+    while let Some(next) = memchr::memchr2(b'"', b'\\', bytes.get(at..).unwrap_or_default()) {
+        match bytes[at + next] {
+            b'"' => return at + next + 1,
+            _ => at += next + 2,
+        }
+    }
+    bytes.len()
 }
 
 fn has_needless_escapes(bytes: &[u8]) -> bool {
@@ -359,6 +390,19 @@ mod tests {
         }
         let many = format!("[{}1]", "1,".repeat(100_000));
         assert_eq!(is_object(&many, 64), Ok(false), "what is not kept is not bounded");
+    }
+
+    #[test]
+    fn strings_and_numbers_are_found_where_they_stand() {
+        let literals = |text: &str| -> Vec<String> { literals(text).map(|place| text[place].to_owned()).collect() };
+        let text = r#" {"a\\":[-1.5e+3,"\\\"é",{},true, 0],"": "x"}"#;
+        assert_eq!(
+            literals(text),
+            [r#""a\\""#, "-1.5e+3", r#""\\\"é""#, "0", r#""""#, r#""x""#]
+        );
+        assert_eq!(literals("17"), ["17"]);
+        assert_eq!(literals("null"), [""; 0]);
+        assert_eq!(literals(r#""é\"#), [r#""é\"#], "it is no JSON");
     }
 
     #[test]

@@ -11,8 +11,8 @@ use super::secrets::{Known, Secrets};
 use super::through;
 use crate::json;
 
-/// How deep JSON is looked into that stands in strings of JSON. Each level may nest as deep as a parser reads, and takes so much of the stack.
-const LEVELS: u32 = 2;
+/// How deep JSON is looked into that stands in strings of JSON. Each level escapes the ones in it once more, and may read the whole text again.
+const LEVELS: u32 = 8;
 
 /// Small pieces are joined up to about so many bytes before they are searched.
 const JOINED: usize = 64 * 1024;
@@ -140,43 +140,22 @@ impl Secrets {
         })
     }
 
-    /// JSON with each of its strings without secrets; none where there is none in them.
+    /// JSON with each of its strings and numbers without secrets, and all else of it as it was; none where there is none in them.
     fn within(&self, text: &str, levels: u32) -> Option<String> {
-        let mut value = serde_json::from_str(text).ok()?;
-        self.conceal_strings(&mut value, levels).then(|| value.to_string())
-    }
-
-    /// Whether there was a secret in a string of it.
-    fn conceal_strings(&self, value: &mut Value, levels: u32) -> bool {
-        let conceal = |text: &mut String| {
-            let clean = self.concealed_text(text, levels);
-            clean.map(|clean| *text = clean).is_some()
-        };
-        match value {
-            Value::String(text) => conceal(text),
-            Value::Array(items) => items
-                .iter_mut()
-                .fold(false, |any, item| self.conceal_strings(item, levels) | any),
-            Value::Object(fields) => {
-                let mut any = false;
-                *fields = std::mem::take(fields)
-                    .into_iter()
-                    .map(|(mut key, mut value)| {
-                        any |= conceal(&mut key) | self.conceal_strings(&mut value, levels);
-                        (key, value)
-                    })
-                    .collect();
-                any
+        let (mut out, mut from) = (String::new(), 0);
+        for place in json::literals(text) {
+            let literal = &text[place.clone()];
+            let clean = match serde_json::from_str(literal) {
+                Ok(Value::String(string)) => self.concealed_text(&string, levels),
+                _ => self.find(literal.as_bytes()).map(|known| known.placeholder()),
+            };
+            if let Some(clean) = clean {
+                out.push_str(&text[from..place.start]);
+                out.push_str(&Value::String(clean).to_string());
+                from = place.end;
             }
-            Value::Number(number) => match self.find(number.to_string().as_bytes()) {
-                Some(known) => {
-                    *value = known.placeholder().into();
-                    true
-                }
-                None => false,
-            },
-            Value::Null | Value::Bool(_) => false,
         }
+        (from > 0).then(|| out + &text[from..])
     }
 
     /// Takes each secret out of these texts that stands in them one behind the other, over an edge of theirs. Each is taken to hold none by itself.
@@ -375,9 +354,19 @@ mod tests {
         assert_eq!(secrets().conceal_text(text(VALUE)), text("[secret x]"));
         let partly = format!("\\u004b{}", &VALUE[1..]);
         assert_eq!(secrets().conceal_text(format!("it is {partly}")), "it is [secret x]");
-        let nested = serde_json::json!({ "a": format!("{{\"b\":\"{partly}\"}}") }).to_string();
-        let clean = serde_json::json!({ "a": r#"{"b":"[secret x]"}"# }).to_string();
-        assert_eq!(secrets().conceal_text(nested), clean);
+        assert_eq!(secrets().conceal_text(text(&partly)), text("[secret x]"));
+        // In strings of JSON, as far as it is looked into.
+        let wrapped =
+            |value: &str| (1..LEVELS).fold(text(value), |text, _| serde_json::json!({ "a": text }).to_string());
+        let twice = Value::String(format!("\\u004b{}", &VALUE[1..])).to_string();
+        let twice = &twice[1..twice.len() - 1];
+        assert_eq!(secrets().conceal_text(wrapped(twice)), wrapped("[secret x]"));
+        // What reads as no text is none of it.
+        let broken = format!("[1, \"\\ud800{VALUE}\", 1e999, \"{partly}\"]");
+        assert_eq!(
+            secrets().conceal_text(broken),
+            "[1, \"\\ud800[secret x]\", 1e999, \"[secret x]\"]"
+        );
     }
 
     #[test]
