@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used, reason = "what fails shall fail the test")]
 
+use std::collections::BTreeSet;
+
 use hermes_tests::child::ChildSpec;
 use hermes_tests::host::PASSIVATE;
 use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
@@ -322,6 +324,45 @@ fn is_asked(server: &ModelServer, n: u64, process: &mut Process) -> bool {
     true
 }
 
+/// What guests call and are told the answer of; what is only told to the host can't differ.
+const CALLS: [&str; 29] = [
+    "blackboard.append",
+    "blackboard.changes",
+    "blackboard.delete",
+    "blackboard.get",
+    "blackboard.keys",
+    "blackboard.open",
+    "blackboard.put",
+    "budget.remaining",
+    "budget.spent",
+    "delegation.cancel",
+    "delegation.children",
+    "delegation.id",
+    "delegation.join",
+    "delegation.spawn",
+    "delegation.status",
+    "delegation.wait-any",
+    "lessons.propose",
+    "lessons.recall",
+    "llm.cancel",
+    "llm.complete",
+    "llm.models",
+    "llm.wait",
+    "session.cancelled",
+    "session.info",
+    "tools.call",
+    "tools.cancel",
+    "tools.list-tools",
+    "tools.wait",
+    "tools.wait-any",
+];
+
+/// The calls that the guests of a run made, as its log has them.
+fn calls_met(output: &Output) -> impl Iterator<Item = String> {
+    let names = output.stderr.split(" call=\"").skip(1);
+    names.filter_map(|rest| Some(rest.split_once('"')?.0.to_owned()))
+}
+
 #[track_caller]
 fn same_as_recorded(seed: u64, output: &Output) {
     assert_eq!(output.code, Some(0), "seed {seed}: {output:?}");
@@ -399,14 +440,19 @@ fn what_is_no_number_has_the_same_bits_everywhere() {
 
 #[test]
 fn instances_that_are_given_up_see_the_same() {
+    let mut met = BTreeSet::new();
     for seed in seeds() {
         let server = server();
         let home = Home::with_model(&server, Format::OpenAi);
         let program = Program::random(&mut Dice(seed), 30, 2);
-        let output = hasty(&home, &program).env(PASSIVATE, "always").output();
+        let host = hasty(&home, &program).env("HERMES_HOST_LOG", "hermes_host::session=trace");
+        let output = host.env(PASSIVATE, "always").output();
         same_as_recorded(seed, &output);
+        met.extend(calls_met(&output));
         replays(seed, &home, &output);
     }
+    let not_met: Vec<&str> = CALLS.iter().copied().filter(|call| !met.contains(*call)).collect();
+    assert!(not_met.is_empty(), "{not_met:?} of {met:?}");
 }
 
 #[test]

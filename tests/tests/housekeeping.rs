@@ -659,6 +659,25 @@ fn damaged_runs_without_an_anchor_stay_and_that_is_told() {
 }
 
 #[test]
+fn a_run_goes_once_it_is_older_than_that() {
+    const HOUR: i64 = 3600;
+    let (_server, home) = home(Vec::new());
+    let made = |hours_ago: i64| {
+        let shim = Shim::new().clock(1, &[-hours_ago * HOUR]);
+        let output = shim.on(home.host().probe(&steps(&[]))).output().expect(0);
+        output.json()["run"].as_str().unwrap().to_owned()
+    };
+    let [old, young, new] = [50, 40, 0].map(made);
+    let older = |than: &str| pruned(&prune(&home, &["--older-than", than, "--dry-run"]));
+    assert_eq!(older("51h"), BTreeSet::new());
+    assert_eq!(older("49h"), set(&[&old]));
+    assert_eq!(older("39h"), set(&[&old, &young]));
+    assert_eq!(pruned(&prune(&home, &["--older-than", "2d"])), set(&[&old]));
+    let left: Vec<Value> = runs(&home).iter().map(|run| run["run"].clone()).collect();
+    assert_eq!(left, [json!(new), json!(young)]);
+}
+
+#[test]
 fn what_is_owned_or_can_go_on_stays() {
     let (server, home) = home(Script::from([stall(), stall()]).then(Turn::text("a")));
     let ended = [whole(&home, &steps(&[])), whole(&home, &steps(&[]))];
@@ -887,6 +906,38 @@ fn a_backup_made_while_runs_write_can_be_gone_on_from() {
         300,
         "it went on where the copy was made"
     );
+}
+
+#[test]
+fn a_backup_that_is_killed_is_there_whole_or_not_at_all() {
+    let (_server, home) = home(Vec::new());
+    let run = whole(&home, &steps(&[]));
+    let calls = "write,sync,rename";
+    let (mut not_there, mut there) = (0, 0);
+    for n in 1.. {
+        let shim = Shim::new().rule(calls, "*.draft", When::At(n), &Action::KillAfter);
+        let above = home.work().join(format!("copy-{n}"));
+        fs::create_dir(&above).unwrap();
+        let copy = above.join("host");
+        let output = shim.on(home.host().arg("backup").arg(&copy)).output();
+        if shim.count(0) < n {
+            output.expect(0);
+            break;
+        }
+        assert_eq!(output.code, None, "call {n}: {output:?}");
+        // What is left of one does not stand in the way of the next.
+        if copy.exists() {
+            there += 1;
+        } else {
+            not_there += 1;
+            home.host().arg("backup").arg(&copy).output().expect(0);
+        }
+        let found = at(&home, &above).arg("doctor").output().expect(0).stdout;
+        assert!(found.contains("all good"), "call {n}: {found}");
+        at(&home, &above).args(["show", &run]).output().expect(0);
+    }
+    assert!(not_there > 3 && there > 0, "{not_there} {there}");
+    assert!(doctor(&home, 0).contains("all good"));
 }
 
 #[test]
