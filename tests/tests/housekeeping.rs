@@ -912,31 +912,38 @@ fn a_backup_made_while_runs_write_can_be_gone_on_from() {
 fn a_backup_that_is_killed_is_there_whole_or_not_at_all() {
     let (_server, home) = home(Vec::new());
     let run = whole(&home, &steps(&[]));
-    let calls = "write,sync,rename";
-    let (mut not_there, mut there) = (0, 0);
-    for n in 1.. {
-        let shim = Shim::new().rule(calls, "*.draft", When::At(n), &Action::KillAfter);
-        let above = home.work().join(format!("copy-{n}"));
+    let backup = |above: &Path| home.host().arg("backup").arg(above.join("host"));
+    let is_whole = |above: &Path, moment: &str| {
+        let found = at(&home, above).arg("doctor").output().expect(0).stdout;
+        assert!(found.contains("all good"), "{moment}: {found}");
+        at(&home, above).args(["show", &run]).output().expect(0);
+    };
+    let place = |name: &str| {
+        let above = home.work().join(name);
         fs::create_dir(&above).unwrap();
-        let copy = above.join("host");
-        let output = shim.on(home.host().arg("backup").arg(&copy)).output();
+        above
+    };
+    let mut killed = 0;
+    for n in 1.. {
+        let shim = Shim::new().rule("write,sync", "*.draft", When::At(n), &Action::KillAfter);
+        let above = place(&format!("copy-{n}"));
+        let output = shim.on(backup(&above)).output();
         if shim.count(0) < n {
             output.expect(0);
             break;
         }
+        killed += 1;
         assert_eq!(output.code, None, "call {n}: {output:?}");
-        // What is left of one does not stand in the way of the next.
-        if copy.exists() {
-            there += 1;
-        } else {
-            not_there += 1;
-            home.host().arg("backup").arg(&copy).output().expect(0);
-        }
-        let found = at(&home, &above).arg("doctor").output().expect(0).stdout;
-        assert!(found.contains("all good"), "call {n}: {found}");
-        at(&home, &above).args(["show", &run]).output().expect(0);
+        assert!(!above.join("host").exists(), "call {n}");
+        // What is left of it does not stand in the way of the next.
+        backup(&above).output().expect(0);
+        is_whole(&above, &format!("call {n}"));
     }
-    assert!(not_there > 3 && there > 0, "{not_there} {there}");
+    assert!(killed > 3, "{killed}");
+    let above = place("moved");
+    let shim = Shim::new().rule("rename", "moved/host", When::At(1), &Action::KillAfter);
+    assert_eq!(shim.on(backup(&above)).output().code, None);
+    is_whole(&above, "it was moved");
     assert!(doctor(&home, 0).contains("all good"));
 }
 
