@@ -119,7 +119,8 @@ fn string_end(bytes: &[u8], mut at: usize) -> usize {
     bytes.len()
 }
 
-fn has_needless_escapes(bytes: &[u8]) -> bool {
+/// Whether there is an escape that JSON does not need: of a character that could stand there as itself.
+pub fn has_needless_escapes(bytes: &[u8]) -> bool {
     memchr::memchr_iter(b'\\', bytes).any(|at| matches!(bytes.get(at + 1), Some(b'u' | b'/')))
 }
 
@@ -131,20 +132,31 @@ enum Piece<'a> {
 
 /// Takes a text apart at its escapes. A backslash that begins none is one of the bytes.
 fn unescape(bytes: &[u8], mut take: impl FnMut(Piece<'_>)) {
-    let (mut from, mut at) = (0, 0);
-    while let Some(next) = memchr::memchr(b'\\', &bytes[at..]) {
-        at += next;
-        match escape(&bytes[at..]) {
-            Some((c, length)) => {
-                take(Piece::Bytes(&bytes[from..at]));
-                take(Piece::Escaped(c));
-                at += length;
-                from = at;
-            }
-            None => at += 1,
-        }
+    let mut from = 0;
+    for (place, c) in escapes(bytes) {
+        take(Piece::Bytes(&bytes[from..place.start]));
+        take(Piece::Escaped(c));
+        from = place.end;
     }
     take(Piece::Bytes(&bytes[from..]));
+}
+
+/// Where a reader of JSON takes something for an escape, and what it means, in order.
+pub fn escapes(bytes: &[u8]) -> impl Iterator<Item = (Range<usize>, char)> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        loop {
+            at += memchr::memchr(b'\\', &bytes[at..])?;
+            match escape(&bytes[at..]) {
+                Some((c, length)) => {
+                    let place = at..at + length;
+                    at = place.end;
+                    return Some((place, c));
+                }
+                None => at += 1,
+            }
+        }
+    })
 }
 
 /// The escape that these bytes begin with: what it means, and how many bytes it takes.

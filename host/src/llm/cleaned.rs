@@ -11,37 +11,37 @@ const NAME: usize = 256;
 /// The same with a placeholder for each secret in its texts, also for one that begins in one part and ends in another.
 pub(super) fn cleaned(mut completion: Completion, secrets: &Secrets) -> Completion {
     let clean = |text: &mut String| *text = secrets.conceal_text(std::mem::take(text));
+    let (mut texts, mut said, mut all) = (Vec::new(), Vec::new(), Vec::new());
     for part in &mut completion.parts {
         match part {
-            Part::Text(text) | Part::Reasoning(text) | Part::Opaque(text) => clean(text),
+            Part::Text(text) => {
+                said.push(texts.len());
+                all.push(texts.len());
+                texts.push(text);
+            }
+            Part::Reasoning(text) => {
+                all.push(texts.len());
+                texts.push(text);
+            }
+            Part::Opaque(text) => clean(text),
             Part::ToolCall(call) => [&mut call.id, &mut call.name, &mut call.arguments]
                 .into_iter()
                 .for_each(clean),
             Part::Media(_) => {}
         }
     }
+    // Whoever is given them reads the texts of an answer one behind the other, with the reasoning between them or without.
+    secrets.conceal_texts(&mut texts, &[said, all]);
     // These are of a length that a name and a word may have.
     if let FinishReason::Other(word) = &mut completion.finish_reason {
         *word = secrets.line(&secrets.conceal_text(std::mem::take(word)), WORD);
     }
     completion.model = secrets.line(&secrets.conceal_text(completion.model), NAME);
-    // Whoever is given them reads the texts of an answer one behind the other, with the reasoning between them or without.
-    secrets.conceal_over_edges(&mut texts(&mut completion.parts, false));
-    secrets.conceal_over_edges(&mut texts(&mut completion.parts, true));
     // No provider takes a text back of which nothing is left.
     completion
         .parts
         .retain(|part| !matches!(part, Part::Text(text) if text.is_empty()));
     completion
-}
-
-fn texts(parts: &mut [Part], with_reasoning: bool) -> Vec<&mut String> {
-    let texts = parts.iter_mut().filter_map(|part| match part {
-        Part::Text(text) => Some(text),
-        Part::Reasoning(text) if with_reasoning => Some(text),
-        _ => None,
-    });
-    texts.collect()
 }
 
 #[cfg(test)]

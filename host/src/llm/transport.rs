@@ -17,13 +17,15 @@ use super::retry::retry_after;
 use super::sse::{Parser, TooLong};
 use super::usage::{Charged, End};
 use crate::error::Refusal;
-use crate::scrub::Secrets;
+use crate::scrub::{BEHIND, Secrets};
 
 /// Bytes of the stream for each byte that counts against `limits.reply`: an event of one token has about 200 bytes of
 /// framing around 4 to 8 bytes of text.
 const WIRE_FACTOR: u64 = 32;
-/// The most of an error's body that is read.
+/// The most of an error's body that is told of it.
 const ERROR_MAX: usize = 64 * 1024;
+/// The most that is read: more than a secret takes up that begins in what is told.
+const ERROR_READ: usize = ERROR_MAX + 2 * BEHIND;
 /// How long an answer that is over may take to close its body, so that the connection can be used again.
 const DRAIN: Duration = Duration::from_millis(100);
 
@@ -89,7 +91,7 @@ impl Attempt {
         request: &Request,
         tell: &Tell<'_>,
     ) -> Result<(), Fault> {
-        let ended = self.exchange(endpoint, body, &request.idempotency_key, tell).await;
+        let ended = self.exchange(endpoint, body, request, tell).await;
         ended.map_err(|fault| redacted(fault, endpoint, &request.secrets))
     }
 
@@ -97,26 +99,26 @@ impl Attempt {
         &mut self,
         endpoint: &Endpoint,
         body: Vec<u8>,
-        idempotency_key: &str,
+        request: &Request,
         tell: &Tell<'_>,
     ) -> Result<(), Fault> {
         let client = endpoint.client()?;
-        let request = client
+        let sent = client
             .post(endpoint.completions_url())
             .headers(endpoint.headers())
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::ACCEPT, "text/event-stream")
-            .header("idempotency-key", idempotency_key)
+            .header("idempotency-key", &*request.idempotency_key)
             .body(body);
         self.stage = Stage::Sent;
-        let response = match timeout_at(self.first_byte, request.send()).await {
+        let response = match timeout_at(self.first_byte, sent.send()).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => return Err(self.unanswered(error, endpoint)),
             Err(_) => return Err(too_slow(endpoint)),
         };
         if !response.status().is_success() {
             self.stage = Stage::Refused;
-            return Err(error_of(response, endpoint).await);
+            return Err(error_of(response, endpoint, &request.secrets).await);
         }
         self.answer(response, endpoint, tell).await
     }
@@ -254,14 +256,14 @@ fn too_slow(endpoint: &Endpoint) -> Fault {
 }
 
 /// Reads what an error response says, as far as it is worth reading.
-async fn error_of(mut response: Response, endpoint: &Endpoint) -> Fault {
+async fn error_of(mut response: Response, endpoint: &Endpoint, secrets: &Secrets) -> Fault {
     let status = response.status().as_u16();
     let retry_after = retry_after(response.headers(), SystemTime::now());
     let mut body = Vec::new();
     let read = async {
         while let Ok(Some(bytes)) = response.chunk().await {
-            body.extend_from_slice(&bytes[..bytes.len().min(ERROR_MAX - body.len())]);
-            if body.len() == ERROR_MAX {
+            body.extend_from_slice(&bytes[..bytes.len().min(ERROR_READ - body.len())]);
+            if body.len() == ERROR_READ {
                 break;
             }
         }
@@ -279,7 +281,7 @@ async fn error_of(mut response: Response, endpoint: &Endpoint) -> Fault {
         None => StatusFault {
             status,
             code: String::new(),
-            message: text,
+            message: secrets.beginning(&text, ERROR_MAX).0.into_owned(),
             retry_after: None,
         },
     };

@@ -68,12 +68,25 @@ fn visible(run: &str, out: &mut impl FnMut(&str)) {
     if matches!(clean(run, Shape::Block), std::borrow::Cow::Borrowed(_)) && !run.contains(SELECTOR) {
         return out(run);
     }
+    for c in run.chars().filter(|c| is_visible(*c)) {
+        out(c.encode_utf8(&mut [0; 4]));
+    }
+}
+
+/// Whether a character beyond ASCII can be seen by itself.
+fn is_visible(c: char) -> bool {
     let mut buffer = [0; 4];
-    for c in run.chars() {
-        let one: &str = c.encode_utf8(&mut buffer);
-        if clean(one, Shape::Block) == one {
-            out(one);
-        }
+    let one: &str = c.encode_utf8(&mut buffer);
+    clean(one, Shape::Block) == one
+}
+
+/// What a [`Cleaner`] leaves of the character that `text` begins with.
+pub(super) fn seen(text: &str) -> Option<char> {
+    let c = text.chars().next()?;
+    match c {
+        '\r' => (!text.starts_with("\r\n")).then_some('\n'),
+        _ if c.is_ascii() => u8::try_from(c).is_ok_and(is_plain).then_some(c),
+        _ => is_visible(c).then_some(c),
     }
 }
 
@@ -112,6 +125,20 @@ mod tests {
             } else if c != '\r' {
                 assert_eq!(kept, one, "{c:?}");
             }
+        }
+    }
+
+    #[test]
+    fn what_is_seen_of_each_character_is_what_is_left_of_it() {
+        for sample in [
+            "a\r\nb\rc\n\rd\r\r\n\te\r",
+            "a\u{1b}[31mb\0\u{202e}é\u{200b}ж\u{7f}\u{fe0f}",
+        ] {
+            let left: String = sample
+                .char_indices()
+                .filter_map(|(at, _)| seen(&sample[at..]))
+                .collect();
+            assert_eq!(left, cleaned(sample));
         }
     }
 

@@ -6,6 +6,7 @@ use std::ops::Range;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
+use super::reading::Reading;
 use super::secret::{Match, SPAN, View};
 use super::secrets::{Known, Secrets};
 use super::through;
@@ -14,8 +15,15 @@ use crate::json;
 /// How deep JSON is looked into that stands in strings of JSON. Each level escapes the ones in it once more, and may read the whole text again.
 const LEVELS: u32 = 8;
 
+/// What is longer than so many times the text, and so many bytes, has more placeholders in it than anybody needs.
+const GROWTH: usize = 2;
+const GROWN: usize = 4 * 1024;
+
 /// Small pieces are joined up to about so many bytes before they are searched.
 const JOINED: usize = 64 * 1024;
+
+/// Stretches of a text that are taken out, each with whose placeholder comes there.
+type Cuts = Vec<(Range<usize>, Option<u32>)>;
 
 /// The first part of some bytes, without secrets.
 #[derive(Debug, PartialEq, Eq)]
@@ -99,95 +107,143 @@ impl Secrets {
         self.concealed(bytes, bytes.len(), usize::MAX).bytes
     }
 
-    /// `text` with a placeholder for each stretch that is a secret; also for one that whoever reads it as JSON, and its strings as JSON, would find in it. What was
-    /// JSON is JSON still.
+    /// `text` with a placeholder for each stretch that is a secret; also for one that whoever reads it as JSON, and its strings as JSON, would find in it, or whoever
+    /// leaves out what can't be seen. What was JSON is JSON still, and no text becomes much longer: where that can't be, a placeholder is all that is left.
     pub fn conceal_text(&self, text: String) -> String {
-        if self.is_empty() {
-            return text;
+        let places = match self.is_empty() {
+            true => Vec::new(),
+            false => self.places(&text, LEVELS),
+        };
+        match places.first() {
+            Some(first) => {
+                let owner = first.owner;
+                self.replaced(&text, places, owner)
+            }
+            None => text,
         }
-        self.concealed_text(&text, LEVELS).unwrap_or(text)
     }
 
-    /// None where there is no secret in it. So many `levels` of JSON in strings of JSON are looked into.
-    fn concealed_text(&self, text: &str, levels: u32) -> Option<String> {
-        let known = self.find(text.as_bytes());
+    /// `texts` as [`Self::conceal_text`] gives each, also without secrets that stand over an edge of theirs, where they stand one behind the other in one of these
+    /// `orders`.
+    pub fn conceal_texts(&self, texts: &mut [&mut String], orders: &[Vec<usize>]) {
+        let mut cuts: Vec<Cuts> = vec![Cuts::new(); texts.len()];
+        for order in orders {
+            self.cut_over_edges(texts, order, &mut cuts);
+        }
+        for (text, cuts) in texts.iter_mut().zip(cuts) {
+            self.cut_out(text, cuts);
+            **text = self.conceal_text(std::mem::take(text));
+        }
+        // What stands in their place may make another one of them.
+        for order in orders {
+            let Some(known) = self.find_over_edges(order.iter().map(|at| texts[*at].as_str())) else {
+                continue;
+            };
+            let mut placeholder = Some(known.placeholder());
+            for at in order {
+                *texts[*at] = placeholder.take().unwrap_or_default();
+            }
+        }
+    }
+
+    /// Where a secret stands in `text`, however it is read: as it is, without what can't be seen, with its escapes as what they mean, and so in its strings of JSON.
+    fn places(&self, text: &str, levels: u32) -> Vec<Match> {
+        let mut found = self.seen(text);
+        if json::has_needless_escapes(text.as_bytes()) {
+            let read = Reading::unescaped(text);
+            found.extend(placed(&read, self.seen(&read.text), 0));
+        }
+        for literal in json::literals(text).filter(|_| levels > 0) {
+            let inner = text[literal.clone()].strip_prefix('"').unwrap_or_default();
+            // With fewer backslashes it reads as the text that it is in.
+            if memchr::memmem::find(inner.as_bytes(), br"\\").is_some() {
+                let read = Reading::unescaped(inner);
+                found.extend(placed(&read, self.places(&read.text, levels - 1), literal.start + 1));
+            }
+        }
+        found
+    }
+
+    fn seen(&self, text: &str) -> Vec<Match> {
+        let mut found = self.matches(text.as_bytes());
+        if let Some(read) = Reading::visible(text) {
+            found.extend(placed(&read, self.matches(read.text.as_bytes()), 0));
+        }
+        found
+    }
+
+    fn replaced(&self, text: &str, places: Vec<Match>, owner: u32) -> String {
         let is_json = |text: &str| serde_json::from_str::<IgnoredAny>(text).is_ok();
         let was_json = is_json(text);
-        // A placeholder may begin in the middle of an escape.
-        let is_good = |clean: &String| self.find(clean.as_bytes()).is_none() && (!was_json || is_json(clean));
-        let concealed = |form: &str| match self.conceal(form.as_bytes()) {
-            Cow::Borrowed(_) => None,
-            Cow::Owned(clean) => Some(String::from_utf8_lossy(&clean).into_owned()).filter(is_good),
+        let most = text.len().saturating_mul(GROWTH).saturating_add(GROWN);
+        let is_good = |clean: &String| {
+            clean.len() <= most && (!was_json || is_json(clean)) && self.places(clean, LEVELS).is_empty()
         };
-        let clean = known
-            .as_ref()
-            .and_then(|_| concealed(text).or_else(|| concealed(&json::plain(text))));
-        let is_clean = known.is_none() || clean.is_some();
-        // Where a backslash is, it may escape signs of a secret once more.
-        let looks_within = was_json && levels > 0 && (!is_clean || text.contains('\\'));
-        let within = looks_within
-            .then(|| self.within(clean.as_deref().unwrap_or(text), levels - 1))
-            .flatten()
-            .filter(is_good);
-        let clean = within.or(clean);
-        // At the worst nothing is left.
-        clean.or_else(|| {
-            let placeholder = known?.placeholder();
-            Some(match was_json {
+        let put_in = |places: Vec<Match>, quote: &str| {
+            let (mut out, mut from) = (String::with_capacity(text.len()), 0);
+            for (place, owner) in joined(places) {
+                out.push_str(&text[from..place.start]);
+                out.push_str(quote);
+                out.push_str(self.rules().placeholder(owner));
+                out.push_str(quote);
+                from = place.end;
+            }
+            out + &text[from..]
+        };
+        let clean = Some(put_in(places.clone(), "")).filter(is_good);
+        // It begins in the middle of an escape, or is a number.
+        let clean = clean.or_else(|| {
+            Some(put_in(whole_literals(text, places), "\""))
+                .filter(|_| was_json)
+                .filter(is_good)
+        });
+        clean.unwrap_or_else(|| {
+            let placeholder = self.known(owner).placeholder();
+            match was_json {
                 true => Value::String(placeholder).to_string(),
                 false => placeholder,
-            })
+            }
         })
     }
 
-    /// JSON with each of its strings and numbers without secrets, and all else of it as it was; none where there is none in them.
-    fn within(&self, text: &str, levels: u32) -> Option<String> {
-        let (mut out, mut from) = (String::new(), 0);
-        for place in json::literals(text) {
-            let literal = &text[place.clone()];
-            let clean = match serde_json::from_str(literal) {
-                Ok(Value::String(string)) => self.concealed_text(&string, levels),
-                _ => self.find(literal.as_bytes()).map(|known| known.placeholder()),
-            };
-            if let Some(clean) = clean {
-                out.push_str(&text[from..place.start]);
-                out.push_str(&Value::String(clean).to_string());
-                from = place.end;
-            }
+    /// What of each text belongs to a secret that stands over an edge of it.
+    fn cut_over_edges(&self, texts: &[&mut String], order: &[usize], cuts: &mut [Cuts]) {
+        let pieces = || order.iter().map(|at| texts[*at].as_str());
+        if self.find_over_edges(pieces()).is_none() {
+            return;
         }
-        (from > 0).then(|| out + &text[from..])
+        let whole: String = pieces().collect();
+        let places = joined(self.places(&whole, 0));
+        let (mut from, mut rest) = (0, &places[..]);
+        for at in order {
+            let here = from..from + texts[*at].len();
+            from = here.end;
+            rest = &rest[rest.partition_point(|(place, _)| place.end <= here.start)..];
+            let inside = rest.iter().take_while(|(place, _)| place.start < here.end);
+            let over = inside.filter(|(place, _)| place.start < here.start || place.end > here.end);
+            cuts[*at].extend(over.map(|(place, owner)| {
+                let begun = (place.start >= here.start).then_some(*owner);
+                let start = place.start.max(here.start) - here.start;
+                (start..place.end.min(here.end) - here.start, begun)
+            }));
+        }
     }
 
-    /// Takes each secret out of these texts that stands in them one behind the other, over an edge of theirs. Each is taken to hold none by itself.
-    pub fn conceal_over_edges(&self, texts: &mut [&mut String]) {
-        let Some(known) = self.find_over_edges(texts.iter().map(|text| text.as_str())) else {
+    /// Takes these stretches out, with a placeholder for each secret that begins there.
+    fn cut_out(&self, text: &mut String, mut cuts: Cuts) {
+        if cuts.is_empty() {
             return;
-        };
-        let whole: String = texts.iter().map(|text| text.as_str()).collect();
-        let places = joined(self.matches(whole.as_bytes()));
-        let (mut from, mut rest) = (0, &places[..]);
-        for text in texts.iter_mut() {
-            let here = from..from + text.len();
-            let (mut clean, mut at) = (Vec::new(), here.start);
-            rest = &rest[rest.partition_point(|(place, _)| place.end <= here.start)..];
-            for (place, owner) in rest.iter().take_while(|(place, _)| place.start < here.end) {
-                clean.extend_from_slice(&whole.as_bytes()[at..place.start.max(at)]);
-                if place.start >= here.start {
-                    clean.extend_from_slice(self.rules().placeholder(*owner).as_bytes());
-                }
-                at = place.end.min(here.end);
+        }
+        cuts.sort_unstable_by_key(|(place, begun)| (place.start, *begun));
+        let (mut out, mut from) = (String::with_capacity(text.len()), 0);
+        for (place, begun) in cuts {
+            out.push_str(text.get(from..place.start).unwrap_or_default());
+            if let Some(owner) = begun.filter(|_| place.start >= from) {
+                out.push_str(self.rules().placeholder(owner));
             }
-            clean.extend_from_slice(&whole.as_bytes()[at..here.end]);
-            **text = String::from_utf8_lossy(&clean).into_owned();
-            from = here.end;
+            from = from.max(place.end);
         }
-        // With escapes over the edges, nothing is left.
-        if self.find_over_edges(texts.iter().map(|text| text.as_str())).is_some() {
-            let mut placeholder = Some(known.placeholder());
-            texts
-                .iter_mut()
-                .for_each(|text| **text = placeholder.take().unwrap_or_default());
-        }
+        *text = out + &text[from..];
     }
 
     /// The first `settled` of `bytes`, and of these `most`, with a placeholder for each stretch that is a secret, also for one that goes on behind them: with
@@ -244,6 +300,34 @@ fn put(out: &mut Vec<u8>, bytes: &[u8], most: usize) -> bool {
     let fits = bytes.len().min(most - out.len());
     out.extend_from_slice(&bytes[..fits]);
     fits == bytes.len()
+}
+
+/// Where in the text these stretches of what is read stand; the text begins at `start`.
+fn placed(read: &Reading, found: Vec<Match>, start: usize) -> impl Iterator<Item = Match> {
+    found.into_iter().map(move |hit| {
+        let place = read.place(hit.start..hit.end);
+        Match {
+            start: start + place.start,
+            end: start + place.end,
+            ..hit
+        }
+    })
+}
+
+/// These stretches of a JSON text, each with all of the strings and numbers that it touches.
+fn whole_literals(text: &str, places: Vec<Match>) -> Vec<Match> {
+    let literals: Vec<Range<usize>> = json::literals(text).collect();
+    let whole = |hit: Match| {
+        let from = literals.partition_point(|literal| literal.end <= hit.start);
+        let to = literals.partition_point(|literal| literal.start < hit.end);
+        let touched = literals.get(from..to).unwrap_or_default();
+        Match {
+            start: touched.first().map_or(hit.start, |first| first.start.min(hit.start)),
+            end: touched.last().map_or(hit.end, |last| last.end.max(hit.end)),
+            ..hit
+        }
+    };
+    places.into_iter().map(whole).collect()
 }
 
 /// Stretches in order, those that overlap as one that has the first one's owner.
@@ -373,7 +457,8 @@ mod tests {
     fn a_secret_over_edges_is_taken_out_of_each_text() {
         let conceal = |texts: &[&str]| {
             let mut texts: Vec<String> = texts.iter().map(|text| (*text).to_owned()).collect();
-            secrets().conceal_over_edges(&mut texts.iter_mut().collect::<Vec<_>>());
+            let order = (0..texts.len()).collect();
+            secrets().conceal_texts(&mut texts.iter_mut().collect::<Vec<_>>(), &[order]);
             texts
         };
         let (a, b) = VALUE.split_at(9);
@@ -386,6 +471,63 @@ mod tests {
         );
         assert_eq!(conceal(&["\\u004b", &VALUE[1..]]), ["[secret x]", ""]);
         assert_eq!(conceal(&[]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn nothing_is_left_of_a_long_secret_wherever_it_is_cut_or_escaped() {
+        let value: String = (0u32..)
+            .map(|n| format!("{:x}", n.wrapping_mul(2_654_435_761)))
+            .take(80)
+            .collect();
+        for length in [129, 137, 160, 200, 300, 600] {
+            let value = &value[..length];
+            let secrets = Secrets::new([("x".to_owned(), value.to_owned())]);
+            let nothing_is_left = |text: &str| {
+                let left = value
+                    .as_bytes()
+                    .windows(8)
+                    .find(|part| text.contains(&*String::from_utf8_lossy(part)));
+                assert_eq!(left, None, "{length}: {text}");
+            };
+            for cut in [1, 8, length / 2, length - 8, length - 1] {
+                let (a, b) = value.split_at(cut);
+                let mut texts = [format!("<{a}"), "-".to_owned(), format!("{b}>")];
+                let [first, between, last] = &mut texts;
+                secrets.conceal_texts(&mut [first, between, last], &[vec![0, 2], vec![0, 1, 2]]);
+                assert_eq!(texts, ["<[secret x]", "-", ">"], "{length} {cut}");
+                let escaped = format!("{a}\\u{:04x}{}", b.as_bytes()[0], &b[1..]);
+                for text in [
+                    format!("is {escaped}"),
+                    format!("{{\"a\":\"{escaped}\"}}"),
+                    format!("{a}\u{200b}{b}"),
+                ] {
+                    let clean = secrets.conceal_text(text);
+                    assert!(clean.contains("[secret x]"), "{clean}");
+                    nothing_is_left(&clean);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_value_that_stands_in_a_placeholder_hides_no_other() {
+        let secrets = Secrets::new([
+            ("prod-token".to_owned(), VALUE.to_owned()),
+            ("y".to_owned(), "prod-token".to_owned()),
+        ]);
+        let deep = serde_json::json!({ "a": format!("{{\"b\":\"\\u004b{}\"}}", &VALUE[1..]) }).to_string();
+        let clean = secrets.conceal_text(deep);
+        assert_eq!(clean, "\"[secret prod-token]\"");
+    }
+
+    #[test]
+    fn a_text_of_secrets_alone_becomes_no_longer_than_somebody_may_say() {
+        let (name, value) = ("n".repeat(64), "Kq7zT0pW");
+        let secrets = Secrets::new([(name, value.to_owned())]);
+        let clean = |times: usize| secrets.conceal_text(value.repeat(times)).len();
+        let (few, many) = (clean(70), clean(80));
+        assert_eq!(few, 70 * 73);
+        assert_eq!(many, 73, "{GROWTH} {GROWN}");
     }
 
     #[test]

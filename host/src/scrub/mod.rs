@@ -17,6 +17,7 @@ mod coming;
 mod conceal;
 mod decode;
 mod fence;
+mod reading;
 mod redact;
 mod reduce;
 mod secret;
