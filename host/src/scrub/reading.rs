@@ -1,0 +1,127 @@
+//! A text as somebody else reads it: with escapes as what they mean, or without what can't be seen. Each stretch of it is one of the text.
+
+use std::ops::Range;
+
+use super::clean::seen;
+use crate::json;
+
+/// What is read, and where it stands in the text.
+pub(super) struct Reading {
+    /// What is read.
+    pub(super) text: String,
+    pieces: Vec<Piece>,
+}
+
+/// A piece that is read from one of the text: byte by byte where both are as long, else as a whole.
+struct Piece {
+    at: usize,
+    from: Range<usize>,
+}
+
+impl Reading {
+    /// With each escape of JSON as what it means.
+    pub(super) fn unescaped(text: &str) -> Self {
+        Self::of(text, json::escapes(text.as_bytes()).map(|(place, c)| (place, Some(c))))
+    }
+
+    /// Without what can't be seen; none where all of it can.
+    pub(super) fn visible(text: &str) -> Option<Self> {
+        let mut odd = text
+            .char_indices()
+            .filter(|(at, c)| seen(&text[*at..]) != Some(*c))
+            .peekable();
+        odd.peek()?;
+        Some(Self::of(
+            text,
+            odd.map(|(at, c)| (at..at + c.len_utf8(), seen(&text[at..]))),
+        ))
+    }
+
+    /// With these stretches of the text, in order, as one character or as nothing.
+    fn of(text: &str, signs: impl Iterator<Item = (Range<usize>, Option<char>)>) -> Self {
+        let mut reading = Self {
+            text: String::with_capacity(text.len()),
+            pieces: Vec::new(),
+        };
+        let mut from = 0;
+        for (place, sign) in signs {
+            reading.push(from..place.start, &text[from..place.start]);
+            from = place.end;
+            if let Some(sign) = sign {
+                reading.push(place, sign.encode_utf8(&mut [0; 4]));
+            }
+        }
+        reading.push(from..text.len(), &text[from..]);
+        reading
+    }
+
+    fn push(&mut self, from: Range<usize>, read: &str) {
+        if !read.is_empty() {
+            let at = self.text.len();
+            self.pieces.push(Piece { at, from });
+            self.text.push_str(read);
+        }
+    }
+
+    /// Where in the text a stretch of it stands that is not empty.
+    pub(super) fn place(&self, stretch: Range<usize>) -> Range<usize> {
+        let first = self.byte(stretch.start);
+        let last = self.byte(stretch.end.saturating_sub(1));
+        first.start..last.end
+    }
+
+    fn byte(&self, at: usize) -> Range<usize> {
+        let number = self.pieces.partition_point(|piece| piece.at <= at).saturating_sub(1);
+        let Some(piece) = self.pieces.get(number) else {
+            return 0..0;
+        };
+        let end = self.pieces.get(number + 1).map_or(self.text.len(), |next| next.at);
+        if piece.from.len() == end - piece.at {
+            let at = piece.from.start + (at - piece.at);
+            return at..at + 1;
+        }
+        piece.from.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places(reading: &Reading, text: &str) -> Vec<(String, String)> {
+        let signs = reading.text.char_indices();
+        let read = signs.map(|(at, c)| (c.to_string(), text[reading.place(at..at + c.len_utf8())].to_owned()));
+        read.collect()
+    }
+
+    #[test]
+    fn each_sign_of_an_escape_is_read_where_it_stands() {
+        let text = r"é\u004b\\u\n\ud83d\ude00\q\/";
+        let reading = Reading::unescaped(text);
+        assert_eq!(reading.text, "éK\\u\n😀\\q/");
+        let places = places(&reading, text);
+        let expected = [
+            ("é", "é"),
+            ("K", r"\u004b"),
+            ("\\", r"\\"),
+            ("u", "u"),
+            ("\n", r"\n"),
+            ("😀", r"\ud83d\ude00"),
+            ("\\", "\\"),
+            ("q", "q"),
+            ("/", r"\/"),
+        ];
+        assert_eq!(places, expected.map(|(a, b)| (a.to_owned(), b.to_owned())));
+        assert_eq!(reading.place(2..4), 2..10);
+    }
+
+    #[test]
+    fn what_can_not_be_seen_lies_between_what_is_read() {
+        let text = "a\u{200b}b\r\nc\rd\u{1b}";
+        let reading = Reading::visible(text).expect("some of it can't be seen");
+        assert_eq!(reading.text, "ab\nc\nd");
+        assert_eq!(&text[reading.place(0..2)], "a\u{200b}b");
+        assert_eq!(&text[reading.place(0..6)], "a\u{200b}b\r\nc\rd");
+        assert!(Reading::visible("a\n\té").is_none());
+    }
+}
