@@ -460,6 +460,64 @@ fn a_path_that_leads_out_is_a_denial_that_no_flag_lifts() {
 }
 
 #[test]
+fn a_write_that_leads_out_is_a_denial_whatever_the_folder_is_granted_for() {
+    let server = ModelServer::start(Vec::new());
+    let home = Home::with_model(&server, Format::OpenAi);
+    home.write("elsewhere/a.txt", "a\n");
+    for folder in ["desk", "papers"] {
+        home.write(&format!("{folder}/own.txt"), "o\n");
+        std::os::unix::fs::symlink("../elsewhere", home.work().join(folder).join("link")).unwrap();
+    }
+    let writes = |folder: &str| {
+        [("make", "new"), ("remove", "a.txt"), ("rename", "a.txt")]
+            .map(|(deed, name)| files(deed, &format!("/{folder}/link/{name}"), 1))
+    };
+    let all = [
+        &writes("desk")[..],
+        &writes("papers")[..],
+        &[files("remove", "/papers/own.txt", 1)],
+    ]
+    .concat();
+    let host = with_probe_tool(&home).args(["--allow", "fs:./desk:rw", "--allow", "fs:./papers"]);
+    let output = host.probe(&steps(&[tool(&all)])).output().expect(0);
+    let mut expected = Vec::new();
+    for folder in ["desk", "papers"] {
+        for (name, count) in [("new", 1), ("a.txt", 2), ("a.txt.new", 1)] {
+            let what = format!("write /{folder}/link/{name}");
+            expected.push((
+                json!(what),
+                json!(count),
+                json!([]),
+                json!("it leads out of the granted folder"),
+            ));
+        }
+    }
+    let papers = home.work().canonicalize().unwrap().join("papers").display().to_string();
+    let flags = json!([format!("--allow fs:{papers}:rw")]);
+    expected.push((json!("write /papers/own.txt"), json!(1), flags, Value::Null));
+    let denied = output.json()["denied"].as_array().unwrap().clone();
+    let told = |denial: &Value| {
+        let [what, count, flags, remedy] = ["what", "count", "flags", "remedy"].map(|key| denial[key].clone());
+        (what, count, flags, remedy)
+    };
+    assert_eq!(denied.iter().map(told).collect::<Vec<_>>(), expected);
+    let rows = audit(&home, &run_of(&output));
+    assert_eq!(rows.iter().filter(|row| row["way"] == "denied").count(), 7, "{rows:?}");
+    // The folder that may be written was used, in vain.
+    for (name, failed) in [("new", 1), ("a.txt", 2), ("a.txt.new", 1)] {
+        let target = json!(format!("/desk/link/{name}"));
+        let used = row(&rows, &[("way", json!("write")), ("target", target)]);
+        assert_eq!(
+            (&used["count"], &used["failed"]),
+            (&json!(failed), &json!(failed)),
+            "{used}"
+        );
+    }
+    let left = std::fs::read_dir(home.work().join("elsewhere")).unwrap().flatten();
+    assert_eq!(left.map(|entry| entry.file_name()).collect::<Vec<_>>(), ["a.txt"]);
+}
+
+#[test]
 fn every_way_to_use_a_folder_is_told() {
     let server = ModelServer::start(Vec::new());
     let home = Home::with_model(&server, Format::OpenAi);
