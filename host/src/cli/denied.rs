@@ -31,7 +31,7 @@ pub(super) fn page(paint: Paint, denials: &Denials, run: Option<&RunId>) -> Stri
         let named = named.filter(|(line, denial)| among(*line) || is_first(denial, &denials.met));
         let named: Vec<&Denial> = named.map(|(_, denial)| *denial).collect();
         let Some(first) = named.first() else {
-            unnamed = sum([unnamed].into_iter().chain(group.iter().map(|denial| denial.count)));
+            unnamed = sum(group.iter().map(|denial| denial.count).chain([unnamed]));
             continue;
         };
         named.iter().for_each(|denial| out.push_str(&line(denial)));

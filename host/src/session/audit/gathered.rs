@@ -180,13 +180,11 @@ impl Gathered {
         let Some(line) = lines.find(|line| line.of() == Of::used(used)) else {
             return;
         };
-        match line.named(&target) {
-            Some(seen) => seen.failed += 1,
+        if let Some(seen) = line.named(&target) {
+            seen.failed += 1;
+        } else if let Some(others) = line.beyond.as_mut().and_then(|beyond| beyond.others.as_mut()) {
             // Others came since.
-            None => {
-                let others = line.beyond.as_mut().and_then(|beyond| beyond.others.as_mut());
-                others.into_iter().for_each(|others| others.failed += 1);
-            }
+            others.failed += 1;
         }
     }
 
