@@ -116,7 +116,7 @@ pub struct Entry {
     /// The right; of a denial, the one that would allow it, where one would.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grant: Option<String>,
-    /// What it was used on; none for all further targets together. Of denials these are of one kind of right, which is then the grant.
+    /// What it was used on; none for all further targets together, of denials for all that are for lack of one kind of right, which is then the grant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
     /// The operation that it was done in first, where it was done in one.
