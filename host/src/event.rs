@@ -194,9 +194,9 @@ pub enum EventKind {
         digest: Digest,
         /// The operation, or the tool call, that it was denied in first; none for a look of the strategy itself.
         call: Option<String>,
-        /// The right that would allow it, where one would.
+        /// The right that would allow it, where one would; of further denials the kind of right that was missing.
         grant: Option<String>,
-        /// What it would have been used on.
+        /// What it would have been used on; none for all further ones together.
         target: Option<String>,
         /// What was refused, in words.
         message: String,

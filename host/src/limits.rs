@@ -324,7 +324,7 @@ limits! {
     fds: "fds", Count, 16, 0, 100_000, Less;
     #[doc = "One file that a guest writes."]
     file_size: "file_size", Bytes, 8 * GIB, MIB, 1024 * GIB;
-    #[doc = "Files, hosts and keys of one right, used in one way, that the audit names for each instance, and denials; further ones are counted."]
+    #[doc = "Files, hosts and keys of one right, used in one way, that the audit names for each instance, and denials for lack of one kind of right; further ones are counted, and the last is named."]
     audit_targets: "audit.targets", Count, 100, 1, 10_000, Less;
 }
 

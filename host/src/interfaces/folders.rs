@@ -91,8 +91,12 @@ struct Deed {
     grant: String,
     /// The path as the guest sees it.
     target: String,
-    /// Why it will be denied.
+    /// Why it will be denied, as far as its words tell.
     denial: Option<Denial>,
+    /// The descriptor that it starts from, its path there, and whether a link at the end of that is followed.
+    fd: u32,
+    path: String,
+    follow: PathFlags,
 }
 
 #[derive(Debug, Clone)]
@@ -103,6 +107,17 @@ enum Denial {
 }
 
 impl Deed {
+    /// The same of a link to `target`: none is made that leads to a root.
+    fn leading_to(self, target: &str) -> Self {
+        match target.starts_with('/') {
+            true => Self {
+                denial: Some(Denial::LeadsOut),
+                ..self
+            },
+            false => self,
+        }
+    }
+
     fn used(&self) -> Use<'_> {
         Use {
             way: self.way,
@@ -115,13 +130,17 @@ impl Deed {
 
 impl Folders<'_> {
     /// Tells that `path` is read or written, from this descriptor. None where the descriptor is not one of a granted folder's.
-    fn begins(&self, way: Way, fd: &Resource<Descriptor>, path: &str) -> FsResult<Option<Deed>> {
+    fn begins(&self, way: Way, fd: &Resource<Descriptor>, follow: PathFlags, path: &str) -> FsResult<Option<Deed>> {
         self.fits(fd, path)?;
-        let deed = self.deed(way, fd.rep(), path);
+        let deed = self.deed(way, fd.rep(), follow, path);
+        Ok(self.told_of(deed))
+    }
+
+    fn told_of(&self, deed: Option<Deed>) -> Option<Deed> {
         if let Some(deed) = deed.as_ref().filter(|deed| deed.denial.is_none()) {
             self.guest.uses(&deed.used());
         }
-        Ok(deed)
+        deed
     }
 
     /// Whether `path` is short enough to be looked at, from this descriptor.
@@ -130,7 +149,7 @@ impl Folders<'_> {
         at_most(PATH.saturating_sub(before), path)
     }
 
-    fn deed(&self, way: Way, fd: u32, path: &str) -> Option<Deed> {
+    fn deed(&self, way: Way, fd: u32, follow: PathFlags, path: &str) -> Option<Deed> {
         let base = self.places.open.get(&fd)?;
         let folder = self.places.folders.get(base.folder)?;
         let inside = inside(path);
@@ -151,6 +170,9 @@ impl Folders<'_> {
             grant: Grant::Fs(folder.clone()).to_string(),
             target: joined(&joined(&format!("/{}", folder.name), &base.path), shown),
             denial,
+            fd,
+            path: path.to_owned(),
+            follow,
         })
     }
 
@@ -159,41 +181,52 @@ impl Folders<'_> {
         if done.is_ok() {
             return done;
         }
-        let deed = self.deed(Way::Write, fd, "");
-        self.ends(deed.filter(|deed| deed.denial.is_some()), done)
+        let deed = self.deed(Way::Write, fd, PathFlags::empty(), "");
+        match deed.filter(|deed| deed.denial.is_some()) {
+            Some(deed) => self.went(&deed, deed.denial.as_ref(), done),
+            None => done,
+        }
     }
 
     /// How it went.
-    fn ends<T>(&self, deed: Option<Deed>, done: FsResult<T>) -> FsResult<T> {
+    async fn ends<T>(&mut self, deed: Option<Deed>, done: FsResult<T>) -> FsResult<T> {
         let Some(deed) = deed else { return done };
-        let error = match done {
-            Ok(value) => {
-                if deed.denial.is_some() {
-                    // It was done all the same.
-                    self.guest.uses(&deed.used());
-                }
-                return Ok(value);
-            }
-            Err(error) => error,
-        };
-        let code = match error.downcast() {
-            Ok(code) => code,
-            Err(trap) => return Err(FsError::trap(trap)),
-        };
-        let refused = matches!(code, ErrorCode::NotPermitted);
-        match &deed.denial {
-            Some(denial) if refused => self.denied(&deed, denial),
-            // Something else was wrong with it first: nothing was done.
-            Some(_) => {}
-            None => {
-                self.guest.failed(&deed.used());
-                if refused && deed.way == Way::Read {
-                    // A link leads there.
-                    self.denied(&deed, &Denial::LeadsOut);
-                }
-            }
+        // That a link leads out is no matter of what the folder is granted for, and no flag lifts it.
+        if refused(&done) && self.leads_out(&deed).await {
+            return self.went(&deed, Some(&Denial::LeadsOut), done);
         }
-        Err(code.into())
+        self.went(&deed, deed.denial.as_ref(), done)
+    }
+
+    /// Whether what was refused leads out of the folder. A write may also be refused as the folder is granted to be read, or by the system.
+    async fn leads_out(&mut self, deed: &Deed) -> bool {
+        if deed.way == Way::Read {
+            return true;
+        }
+        let fd = Resource::new_borrow(deed.fd);
+        refused(&self.wasi.stat_at(fd, deed.follow, deed.path.clone()).await)
+    }
+
+    /// Tells how it went, and why it was refused where it was.
+    fn went<T>(&self, deed: &Deed, denial: Option<&Denial>, done: FsResult<T>) -> FsResult<T> {
+        let was_told = deed.denial.is_none();
+        match &done {
+            // It was done all the same.
+            Ok(_) if !was_told => {
+                self.guest.uses(&deed.used());
+            }
+            Err(error) if error.downcast_ref().is_some() => {
+                if was_told {
+                    self.guest.failed(&deed.used());
+                }
+                // Where something else was wrong with it first, nothing was done.
+                if let Some(denial) = denial.filter(|_| refused(&done)) {
+                    self.denied(deed, denial);
+                }
+            }
+            _ => {}
+        }
+        done
     }
 
     fn denied(&self, deed: &Deed, denial: &Denial) {
@@ -303,6 +336,12 @@ fn count(dir: &File, most: u64) -> rustix::io::Result<Option<u64>> {
     Ok(Some(count))
 }
 
+/// Whether it is refused as not permitted.
+fn refused<T>(done: &FsResult<T>) -> bool {
+    let code = done.as_ref().err().and_then(FsError::downcast_ref);
+    matches!(code, Some(ErrorCode::NotPermitted))
+}
+
 /// Whether a path has no more than so many bytes.
 fn at_most(bytes: usize, path: &str) -> FsResult<()> {
     match path.len() > bytes {
@@ -367,14 +406,14 @@ impl HostDescriptor for Folders<'_> {
     ) -> FsResult<Resource<Descriptor>> {
         let writes = flags.contains(DescriptorFlags::WRITE) || how.intersects(OpenFlags::CREATE | OpenFlags::TRUNCATE);
         let way = if writes { Way::Write } else { Way::Read };
-        let deed = self.begins(way, &fd, &path)?;
+        let deed = self.begins(way, &fd, follow, &path)?;
         let from = self.places.open.get(&fd.rep()).cloned();
         let done = match self.may_open(&fd, follow, &path).await {
             Ok(()) => self.wasi.open_at(fd, follow, path.clone(), how, flags).await,
             Err(error) => Err(error),
         };
         self.opened(from, &path, &done);
-        self.ends(deed, done)
+        self.ends(deed, done).await
     }
 
     fn drop(&mut self, fd: Resource<Descriptor>) -> wasmtime::Result<()> {
@@ -383,9 +422,9 @@ impl HostDescriptor for Folders<'_> {
     }
 
     async fn stat_at(&mut self, fd: Resource<Descriptor>, follow: PathFlags, path: String) -> FsResult<DescriptorStat> {
-        let deed = self.begins(Way::Read, &fd, &path)?;
+        let deed = self.begins(Way::Read, &fd, follow, &path)?;
         let done = self.wasi.stat_at(fd, follow, path).await;
-        self.ends(deed, done)
+        self.ends(deed, done).await
     }
 
     async fn metadata_hash_at(
@@ -394,51 +433,53 @@ impl HostDescriptor for Folders<'_> {
         follow: PathFlags,
         path: String,
     ) -> FsResult<MetadataHashValue> {
-        let deed = self.begins(Way::Read, &fd, &path)?;
+        let deed = self.begins(Way::Read, &fd, follow, &path)?;
         let done = self.wasi.metadata_hash_at(fd, follow, path).await;
-        self.ends(deed, done)
+        self.ends(deed, done).await
     }
 
     async fn readlink_at(&mut self, fd: Resource<Descriptor>, path: String) -> FsResult<String> {
-        let deed = self.begins(Way::Read, &fd, &path)?;
+        let deed = self.begins(Way::Read, &fd, PathFlags::empty(), &path)?;
         let done = self.wasi.readlink_at(fd, path).await;
-        self.ends(deed, done)
+        self.ends(deed, done).await
     }
 
     async fn read_directory(&mut self, fd: Resource<Descriptor>) -> FsResult<Resource<DirectoryEntryStream>> {
-        let deed = self.begins(Way::Read, &fd, "")?;
+        let deed = self.begins(Way::Read, &fd, PathFlags::empty(), "")?;
         let done = match self.entries(&fd).await {
             Ok(count) => self.wasi.read_directory(fd).await.map(|listing| (listing, count)),
             Err(error) => Err(error),
         };
-        let (listing, count) = self.ends(deed, done)?;
+        let (listing, count) = self.ends(deed, done).await?;
         self.places.listed.insert(listing.rep(), count);
         Ok(listing)
     }
 
     async fn create_directory_at(&mut self, fd: Resource<Descriptor>, path: String) -> FsResult<()> {
-        let deed = self.begins(Way::Write, &fd, &path)?;
+        let deed = self.begins(Way::Write, &fd, PathFlags::empty(), &path)?;
         let done = self.wasi.create_directory_at(fd, path).await;
-        self.ends(deed, done)
+        self.ends(deed, done).await
     }
 
     async fn remove_directory_at(&mut self, fd: Resource<Descriptor>, path: String) -> FsResult<()> {
-        let deed = self.begins(Way::Write, &fd, &path)?;
+        let deed = self.begins(Way::Write, &fd, PathFlags::empty(), &path)?;
         let done = self.wasi.remove_directory_at(fd, path).await;
-        self.ends(deed, done)
+        self.ends(deed, done).await
     }
 
     async fn unlink_file_at(&mut self, fd: Resource<Descriptor>, path: String) -> FsResult<()> {
-        let deed = self.begins(Way::Write, &fd, &path)?;
+        let deed = self.begins(Way::Write, &fd, PathFlags::empty(), &path)?;
         let done = self.wasi.unlink_file_at(fd, path).await;
-        self.ends(deed, done)
+        self.ends(deed, done).await
     }
 
     async fn symlink_at(&mut self, fd: Resource<Descriptor>, target: String, path: String) -> FsResult<()> {
         at_most(PATH, &target)?;
-        let deed = self.begins(Way::Write, &fd, &path)?;
+        self.fits(&fd, &path)?;
+        let deed = self.deed(Way::Write, fd.rep(), PathFlags::empty(), &path);
+        let deed = self.told_of(deed.map(|deed| deed.leading_to(&target)));
         let done = self.wasi.symlink_at(fd, target, path).await;
-        self.ends(deed, done)
+        self.ends(deed, done).await
     }
 
     async fn link_at(
@@ -450,11 +491,11 @@ impl HostDescriptor for Folders<'_> {
         new_path: String,
     ) -> FsResult<()> {
         self.fits(&new_fd, &new_path)?;
-        let from = self.begins(Way::Write, &fd, &path)?;
-        let to = self.begins(Way::Write, &new_fd, &new_path)?;
+        let from = self.begins(Way::Write, &fd, PathFlags::empty(), &path)?;
+        let to = self.begins(Way::Write, &new_fd, PathFlags::empty(), &new_path)?;
         let done = self.wasi.link_at(fd, follow, path, new_fd, new_path).await;
-        let done = self.ends(from, done);
-        self.ends(to, done)
+        let done = self.ends(from, done).await;
+        self.ends(to, done).await
     }
 
     async fn rename_at(
@@ -465,11 +506,11 @@ impl HostDescriptor for Folders<'_> {
         new_path: String,
     ) -> FsResult<()> {
         self.fits(&new_fd, &new_path)?;
-        let from = self.begins(Way::Write, &fd, &path)?;
-        let to = self.begins(Way::Write, &new_fd, &new_path)?;
+        let from = self.begins(Way::Write, &fd, PathFlags::empty(), &path)?;
+        let to = self.begins(Way::Write, &new_fd, PathFlags::empty(), &new_path)?;
         let done = self.wasi.rename_at(fd, path, new_fd, new_path).await;
-        let done = self.ends(from, done);
-        self.ends(to, done)
+        let done = self.ends(from, done).await;
+        self.ends(to, done).await
     }
 
     async fn set_times_at(
@@ -480,13 +521,13 @@ impl HostDescriptor for Folders<'_> {
         accessed: NewTimestamp,
         modified: NewTimestamp,
     ) -> FsResult<()> {
-        let deed = self.begins(Way::Write, &fd, &path)?;
+        let deed = self.begins(Way::Write, &fd, follow, &path)?;
         // Where a link is followed it opens what lies there.
         let done = match self.opens_at_once(&fd, follow, &path).await {
             Ok(()) => self.wasi.set_times_at(fd, follow, path, accessed, modified).await,
             Err(error) => Err(error),
         };
-        self.ends(deed, done)
+        self.ends(deed, done).await
     }
 
     async fn set_times(
@@ -495,15 +536,15 @@ impl HostDescriptor for Folders<'_> {
         accessed: NewTimestamp,
         modified: NewTimestamp,
     ) -> FsResult<()> {
-        let deed = self.begins(Way::Write, &fd, "")?;
+        let deed = self.begins(Way::Write, &fd, PathFlags::empty(), "")?;
         let done = self.wasi.set_times(fd, accessed, modified).await;
-        self.ends(deed, done)
+        self.ends(deed, done).await
     }
 
     async fn set_size(&mut self, fd: Resource<Descriptor>, size: Filesize) -> FsResult<()> {
-        let deed = self.begins(Way::Write, &fd, "")?;
+        let deed = self.begins(Way::Write, &fd, PathFlags::empty(), "")?;
         let done = self.wasi.set_size(fd, size).await;
-        self.ends(deed, done)
+        self.ends(deed, done).await
     }
 
     // What is read and written through a descriptor was told of when it was opened.

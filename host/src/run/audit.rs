@@ -42,7 +42,8 @@ pub struct AuditRow {
     pub observation: Option<u64>,
     /// ask, spawn, read, write, send, denied; `unfinished` for a tool call whose uses may not all be known.
     pub way: &'static str,
-    /// The right, as `--allow` takes it, or the name of a kind that is had by default; of a denial, the one that would allow it.
+    /// The right, as `--allow` takes it, or the name of a kind that is had by default; of a denial, the one that would allow it; of
+    /// further denials, the kind of right that was missing.
     pub grant: Option<String>,
     /// Whether the tool has it whichever agent calls it.
     pub own: bool,

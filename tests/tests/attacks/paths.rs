@@ -196,6 +196,27 @@ fn a25_a_link_that_the_guest_made_leads_nowhere() {
     let before = folders.trees(&["outside"]);
     let output = folders.site.tries(&cases::paths::own_links()).output;
     assert!(!output.stdout.contains(CANARY), "{}", output.stdout);
+    // Each is told of, whether it would have read or written.
+    let denied = output.json()["denied"].as_array().unwrap().clone();
+    let told: Vec<(&str, u64)> = denied
+        .iter()
+        .map(|denial| (denial["what"].as_str().unwrap(), denial["count"].as_u64().unwrap()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("write /desk/absolute", 1),
+            ("read /desk/relative", 1),
+            ("write /desk/relative", 1),
+            ("read /desk/folder/canary.txt", 1),
+            ("write /desk/folder/new.txt", 1),
+            ("write /desk/folder/canary.txt", 3),
+            ("read /desk/theirs", 1),
+        ]
+    );
+    for denial in &denied {
+        assert_eq!(denial["remedy"], "it leads out of the granted folder", "{denial}");
+    }
     // Nor to a place that it names in full.
     let file = folders.outside.join("canary.txt");
     let made = json!({ "do": "symlink", "root": "/desk", "target": file.to_str().unwrap(), "path": "absolute" });

@@ -1,11 +1,14 @@
 //! The denials of a run, each kind of them once, for the page that a person reads at its end.
 
+use std::collections::BTreeSet;
+
 use crate::amounts::sum;
 use crate::ids::Digest;
 use crate::plugin::rights::Remedy;
+use crate::session::audit::lacked::{Lacked, REASONS};
 use crate::session::audit::{Audited, Entry, Missing, Way};
 
-/// Different denials that the page may name.
+/// Denials of one plugin for lack of the same that are kept.
 const MOST: usize = 32;
 
 /// Something that a plugin was denied, so many times.
@@ -46,12 +49,26 @@ impl Denial {
 
     /// Whether it says the same, however often.
     fn says(&self, other: &Self) -> bool {
-        let by = |denial: &Self| denial.digest == other.digest && denial.plugin == other.plugin;
-        by(self) && self.what == other.what && self.message == other.message && self.remedy == other.remedy
+        let is_same = self.what == other.what && self.message == other.message && self.remedy == other.remedy;
+        is_same && self.is_of(other)
+    }
+
+    /// Whether it is one of the same plugin.
+    fn is_of(&self, other: &Self) -> bool {
+        self.digest == other.digest && self.plugin == other.plugin
+    }
+
+    /// Whether the same plugin lacked the same kind of right, or was refused for the same reason.
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.lacked() == other.lacked() && self.is_of(other)
+    }
+
+    fn lacked(&self) -> Lacked<'_> {
+        Lacked::of(self.grant.as_deref(), self.remedy.words.as_deref())
     }
 }
 
-/// The denials of a run.
+/// The denials of a run: of each of its plugins so many for each kind of right, and for each of so many reasons.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Denials {
     /// Those that differ, in the order in which they were first met.
@@ -65,10 +82,23 @@ impl Denials {
     pub fn add(&mut self, denial: Denial) {
         if let Some(met) = self.met.iter_mut().find(|met| met.says(&denial)) {
             met.count = met.count.saturating_add(denial.count);
-        } else if self.met.len() < MOST {
+        } else if self.has_room(&denial) {
             self.met.push(denial);
         } else {
             self.further = self.further.saturating_add(denial.count);
+        }
+    }
+
+    /// Whether one that differs from all others is kept. What one plugin was denied takes no room from another, nor one kind of right from another.
+    fn has_room(&self, denial: &Denial) -> bool {
+        let lacked = denial.lacked();
+        let by_same = || self.met.iter().filter(|met| met.is_of(denial)).map(Denial::lacked);
+        match by_same().filter(|met| *met == lacked).count() {
+            0 => {
+                let reasons: BTreeSet<&str> = by_same().map(|met| met.why).filter(|why| !why.is_empty()).collect();
+                lacked.is_one_of_few() || reasons.len() < REASONS
+            }
+            n => n < MOST,
         }
     }
 
@@ -118,26 +148,50 @@ impl Denials {
 mod tests {
     use super::*;
 
-    #[test]
-    fn each_denial_is_named_once_and_those_without_room_are_counted() {
-        let denial = |n: usize| Denial {
-            plugin: "p".to_owned(),
+    fn denial(plugin: &str, right: &str, n: usize) -> Denial {
+        Denial {
+            plugin: plugin.to_owned(),
             digest: Digest::of(b"p"),
-            what: Some(format!("ask the model {n}")),
+            what: Some(format!("do {n}")),
             target: Some(n.to_string()),
-            grant: Some(format!("llm:{n}")),
+            grant: Some(format!("{right}:{n}")),
             message: "no".to_owned(),
             remedy: Remedy::default(),
             count: 1,
-        };
+        }
+    }
+
+    #[test]
+    fn each_denial_is_named_once_and_those_without_room_are_counted() {
         let mut denials = Denials::default();
-        (0..MOST).for_each(|n| denials.add(denial(n)));
+        (0..MOST).for_each(|n| denials.add(denial("p", "llm", n)));
         assert_eq!((denials.met.len(), denials.further), (MOST, 0));
-        denials.add(denial(0));
-        denials.add(denial(MOST));
-        denials.add(denial(MOST));
+        denials.add(denial("p", "llm", 0));
+        denials.add(denial("p", "llm", MOST));
+        denials.add(denial("p", "llm", MOST));
         assert_eq!((denials.met.len(), denials.further), (MOST, 2));
         assert_eq!(denials.met[0].count, 2);
         assert_eq!(denials.count(), MOST as u64 + 3);
+    }
+
+    #[test]
+    fn a_flood_takes_no_room_from_another_plugin_or_kind_of_right() {
+        let mut denials = Denials::default();
+        (0..2 * MOST).for_each(|n| denials.add(denial("p", "llm", n)));
+        denials.add(denial("p", "net", 0));
+        denials.add(denial("q", "llm", 0));
+        assert_eq!((denials.met.len(), denials.further), (MOST + 2, MOST as u64));
+        let reason = |n: usize| Denial {
+            grant: None,
+            remedy: Remedy {
+                flags: Vec::new(),
+                words: Some(format!("reason {n}")),
+            },
+            ..denial("p", "", n)
+        };
+        (0..=REASONS).for_each(|n| denials.add(reason(n)));
+        assert_eq!(denials.met.len(), MOST + 2 + REASONS, "reasons are bounded");
+        denials.add(denial("p", "fs", 0));
+        assert_eq!(denials.met.len(), MOST + 3 + REASONS, "kinds of rights are few");
     }
 }

@@ -1,10 +1,12 @@
-//! What one instance has done with its rights so far, by right, way and target: each target once, however often it is used, and of one right no
-//! more of them than `limits.audit.targets`.
+//! What one instance has done with its rights so far, by right, way and target, and what it was denied, by what was missing: each target once, however
+//! often it is used, of one right no more of them than `limits.audit.targets`, and of those for which there was no room the last one.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use super::lacked::{Lacked, REASONS};
 use super::{At, DeniedEntry, Entry, ToldBy, Use, Way};
+use crate::plugin::grant::Kind;
 use crate::scrub::Secrets;
 use crate::text;
 
@@ -45,14 +47,85 @@ pub(in crate::session) struct Gathered {
     is_closed: bool,
 }
 
-/// The targets of one right, used in one way; all denials are one line.
+/// What a line is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Of<'a> {
+    way: Way,
+    /// The right; of denials the kind of it.
+    grant: &'a str,
+    /// Of denials that no right would have lifted, why.
+    why: &'a str,
+}
+
+impl<'a> Of<'a> {
+    fn used(used: &'a Use<'_>) -> Self {
+        Self {
+            way: used.way,
+            grant: &used.grant,
+            why: "",
+        }
+    }
+
+    fn denied(lacked: Lacked<'a>) -> Self {
+        Self {
+            way: Way::Denied,
+            grant: lacked.kind.map(Kind::name).unwrap_or_default(),
+            why: lacked.why,
+        }
+    }
+}
+
+/// The targets of one right, used in one way, or of denials for lack of the same.
 #[derive(Debug)]
 struct Line {
     way: Way,
     grant: String,
+    why: String,
     targets: BTreeMap<String, Seen>,
     /// Those for which there was no room.
-    further: Option<Seen>,
+    beyond: Option<Beyond>,
+}
+
+impl Line {
+    fn of(&self) -> Of<'_> {
+        Of {
+            way: self.way,
+            grant: &self.grant,
+            why: &self.why,
+        }
+    }
+
+    /// How often a target that has a name was met.
+    fn named(&mut self, target: &str) -> Option<&mut Seen> {
+        let last = self.beyond.as_mut().filter(|beyond| beyond.target == target);
+        self.targets.get_mut(target).or(last.map(|beyond| &mut beyond.last))
+    }
+}
+
+/// Targets for which there was no room: how often all of them were met, and which was the last.
+#[derive(Debug)]
+struct Beyond {
+    target: String,
+    last: Seen,
+    others: Option<Seen>,
+    /// The last one was written down once.
+    was_written: bool,
+}
+
+impl Beyond {
+    /// Another one is the last.
+    fn then(self, target: String, last: Seen) -> Self {
+        let before = self.last;
+        let mut others = self.others.unwrap_or_else(|| Seen::new(before.at, before.told_by));
+        others.count += before.count - before.written.0;
+        others.failed += before.failed - before.written.1;
+        Self {
+            target,
+            last,
+            others: Some(others),
+            ..self
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -96,25 +169,45 @@ impl Gathered {
         if self.is_closed {
             return false;
         }
-        let new = || Seen::new(at, used.told_by);
-        self.change(used.way, &used.grant, &used.target, new, |seen| seen.count += 1);
+        self.meets(Of::used(used), &used.target, || Seen::new(at, used.told_by));
         true
     }
 
     /// That came to an error.
     pub(in crate::session) fn failed(&mut self, used: &Use<'_>) {
-        let new = || Seen::new(At::Call, used.told_by);
-        self.change(used.way, &used.grant, &used.target, new, |seen| seen.failed += 1);
+        let target = shortened(&self.secrets, &used.target);
+        let mut lines = self.lines.iter_mut();
+        let Some(line) = lines.find(|line| line.of() == Of::used(used)) else {
+            return;
+        };
+        if let Some(seen) = line.named(&target) {
+            seen.failed += 1;
+        } else if let Some(others) = line.beyond.as_mut().and_then(|beyond| beyond.others.as_mut()) {
+            // Others came since.
+            others.failed += 1;
+        }
     }
 
     /// A right was missing.
     pub(in crate::session) fn denied(&mut self, missing: Missing, at: At) {
-        let key = missing.denied.what.as_ref().unwrap_or(&missing.denied.message).clone();
-        let new = || Seen {
+        let what = missing.denied.what.as_ref().unwrap_or(&missing.denied.message).clone();
+        let why = missing.denied.remedy.words.clone();
+        let lacked = self.told_apart(Lacked::of(missing.right.as_deref(), why.as_deref()));
+        self.meets(Of::denied(lacked), &what, || Seen {
             missing: Some(Box::new(missing)),
             ..Seen::new(at, ToldBy::Audit)
-        };
-        self.change(Way::Denied, "", &key, new, |seen| seen.count += 1);
+        });
+    }
+
+    /// What stands for this, as one instance tells only so many reasons apart.
+    fn told_apart<'a>(&self, lacked: Lacked<'a>) -> Lacked<'a> {
+        let of = Of::denied(lacked);
+        let is_there = lacked.is_one_of_few() || self.lines.iter().any(|line| line.of() == of);
+        let reasons = self.lines.iter().filter(|line| !line.why.is_empty());
+        match is_there || reasons.count() < REASONS {
+            true => lacked,
+            false => Lacked::OTHER,
+        }
     }
 
     /// Whether any right was missing.
@@ -122,46 +215,40 @@ impl Gathered {
         self.lines.iter().any(|line| line.way == Way::Denied)
     }
 
-    fn change(
-        &mut self,
-        way: Way,
-        grant: &str,
-        target: &str,
-        new: impl FnOnce() -> Seen,
-        change: impl FnOnce(&mut Seen),
-    ) {
-        let cut = shortened(&self.secrets, target);
-        let place = self
-            .lines
-            .iter()
-            .position(|line| line.way == way && line.grant == grant);
+    fn meets(&mut self, of: Of<'_>, target: &str, new: impl FnOnce() -> Seen) {
+        let target = shortened(&self.secrets, target);
+        let place = self.lines.iter().position(|line| line.of() == of);
         let place = place.unwrap_or_else(|| {
             self.lines.push(Line {
-                way,
-                grant: grant.to_owned(),
+                way: of.way,
+                grant: of.grant.to_owned(),
+                why: of.why.to_owned(),
                 targets: BTreeMap::new(),
-                further: None,
+                beyond: None,
             });
             self.lines.len() - 1
         });
         let line = &mut self.lines[place];
-        if let Some(seen) = line.targets.get_mut(&*cut) {
-            return change(seen);
+        if let Some(seen) = line.named(&target) {
+            seen.count += 1;
+            return;
         }
+        let (target, first) = (target.into_owned(), Seen { count: 1, ..new() });
         if line.targets.len() < self.most {
-            let mut seen = new();
-            change(&mut seen);
-            line.targets.insert(cut.into_owned(), seen);
+            line.targets.insert(target, first);
             self.is_new = true;
             return;
         }
-        self.is_new |= line.further.is_none();
-        let further = line.further.get_or_insert_with(|| Seen {
-            // What stands for all of them is nobody's words.
-            missing: None,
-            ..new()
+        self.is_new |= line.beyond.is_none();
+        line.beyond = Some(match line.beyond.take() {
+            Some(beyond) => beyond.then(target, first),
+            None => Beyond {
+                target,
+                last: first,
+                others: None,
+                was_written: false,
+            },
         });
-        change(further);
     }
 
     /// What is to be written down now, and what tells of it.
@@ -177,8 +264,15 @@ impl Gathered {
                 .targets
                 .iter_mut()
                 .map(|(target, seen)| (Some(target.as_str()), seen));
-            let further = line.further.iter_mut().map(|seen| (None, seen));
-            for (target, seen) in named.chain(further) {
+            let (mut others, mut last) = (None, None);
+            if let Some(beyond) = &mut line.beyond {
+                others = beyond.others.as_mut().map(|others| (None, others));
+                // The last one changes each time: it is written once before the end, and there.
+                let is_due = which != Which::New || !beyond.was_written;
+                last = is_due.then_some((Some(beyond.target.as_str()), &mut beyond.last));
+                beyond.was_written = true;
+            }
+            for (target, seen) in named.chain(others).chain(last) {
                 let is_first = seen.written == (0, 0);
                 if (is_first || which != Which::New) && seen.written != (seen.count, seen.failed) {
                     let entry = entry(line.way, &line.grant, target, seen);
@@ -281,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn of_each_right_and_way_so_many_are_named_and_the_rest_is_counted() {
+    fn of_each_right_and_way_so_many_and_the_last_are_named_and_the_rest_is_counted() {
         let mut gathered = Gathered::new(2, Secrets::none());
         for target in ["/p/a", "/p/b", "/p/a"] {
             gathered.uses(&read(target), At::Call);
@@ -290,10 +384,11 @@ mod tests {
             taken(&mut gathered, Which::New),
             [named("/p/a", 2, 0), named("/p/b", 1, 0)]
         );
-        for target in ["/p/c", "/p/d", "/p/c"] {
+        for target in ["/p/c", "/p/d", "/p/c", "/p/e", "/p/e"] {
             gathered.uses(&read(target), At::Call);
         }
         gathered.failed(&read("/p/d"));
+        gathered.failed(&read("/p/e"));
         let write = Use {
             way: Way::Write,
             ..read("/p/c")
@@ -301,11 +396,24 @@ mod tests {
         gathered.uses(&write, At::Call);
         assert_eq!(
             taken(&mut gathered, Which::New),
-            [(None, 3, 1), named("/p/c", 1, 0)],
+            [(None, 3, 1), named("/p/e", 2, 1), named("/p/c", 1, 0)],
             "a flood of reads hides no write"
         );
-        gathered.uses(&read("/p/e"), At::Call);
-        assert_eq!(taken(&mut gathered, Which::All), [(None, 1, 0)]);
+        for target in ["/p/e", "/p/f", "/p/g"] {
+            gathered.uses(&read(target), At::Call);
+        }
+        assert!(taken(&mut gathered, Which::New).is_empty(), "nothing of it is new");
+        let write = Use {
+            target: "/p/d".into(),
+            ..write
+        };
+        gathered.uses(&write, At::Call);
+        assert_eq!(
+            taken(&mut gathered, Which::New),
+            [named("/p/d", 1, 0)],
+            "which was the last is written at the end"
+        );
+        assert_eq!(taken(&mut gathered, Which::All), [(None, 2, 0), named("/p/g", 1, 0)]);
     }
 
     #[test]
@@ -327,26 +435,80 @@ mod tests {
         assert!(gathered.take(Which::Last).is_empty());
     }
 
-    #[test]
-    fn denials_are_one_line_whatever_they_are_of() {
-        let mut gathered = Gathered::new(2, Secrets::none());
-        let missing = |n: u32| Missing {
-            right: Some(format!("llm:{n}")),
+    fn missing(right: Option<&str>, why: Option<&str>, n: usize) -> Missing {
+        Missing {
+            right: right.map(str::to_owned),
             target: Some(n.to_string()),
             denied: DeniedEntry {
-                what: Some(format!("ask the model {n}")),
+                what: Some(format!("do {n}")),
                 message: "no".to_owned(),
-                remedy: Remedy::default(),
+                remedy: Remedy {
+                    flags: Vec::new(),
+                    words: why.map(str::to_owned),
+                },
             },
-        };
-        for n in [1, 2, 1, 3, 4] {
-            gathered.denied(missing(n), At::Operation(n));
         }
+    }
+
+    #[test]
+    fn denials_are_apart_by_what_was_missing() {
+        let mut gathered = Gathered::new(2, Secrets::none());
+        for n in [1, 2, 1, 3, 4, 5] {
+            let right = format!("llm:{n}");
+            gathered.denied(missing(Some(&right), None, n), At::Operation(1));
+        }
+        gathered.denied(missing(Some("net:GET@x.org"), Some("beside it"), 6), At::Call);
+        gathered.denied(missing(Some("net:GET@y.org"), None, 7), At::Call);
+        gathered.denied(missing(None, Some("it leads out"), 8), At::Call);
         let taken = gathered.take(Which::New);
-        let seen: Vec<_> = taken.iter().map(|(e, _)| (e.grant.as_deref(), e.count)).collect();
-        assert_eq!(seen, [(Some("llm:1"), 2), (Some("llm:2"), 1), (None, 2)]);
+        let seen: Vec<_> = taken
+            .iter()
+            .map(|(e, _)| (e.grant.as_deref(), e.target.as_deref(), e.count))
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                (Some("llm:1"), Some("1"), 2),
+                (Some("llm:2"), Some("2"), 1),
+                (Some("llm"), None, 2),
+                (Some("llm:5"), Some("5"), 1),
+                (Some("net:GET@x.org"), Some("6"), 1),
+                (Some("net:GET@y.org"), Some("7"), 1),
+                (None, Some("8"), 1),
+            ]
+        );
         assert_eq!(taken[0].0.op, Some(1));
         assert!(taken[2].0.denied.is_none() && taken[2].0.way == Way::Denied);
+        assert!(taken[3].0.denied.is_some());
+    }
+
+    #[test]
+    fn so_many_reasons_are_apart_and_every_kind_of_right() {
+        let mut gathered = Gathered::new(1, Secrets::none());
+        for n in 0..3 * REASONS {
+            gathered.denied(missing(None, Some(&format!("reason {n}")), n), At::Call);
+        }
+        assert_eq!(gathered.lines.len(), REASONS + 1, "one for all other reasons");
+        for kind in [
+            "fs",
+            "net",
+            "blackboard",
+            "llm",
+            "secret",
+            "terminal",
+            "delegation",
+            "lessons",
+            "none",
+        ] {
+            gathered.denied(missing(Some(&format!("{kind}:x")), None, 1), At::Call);
+        }
+        assert_eq!(
+            gathered.lines.len(),
+            REASONS + 1 + 8,
+            "what is no kind is one of the others"
+        );
+        let total: u64 = gathered.take(Which::Last).iter().map(|(entry, _)| entry.count).sum();
+        assert_eq!(total, 3 * REASONS as u64 + 9);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 mod denials;
 mod gathered;
+mod lacked;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -115,7 +116,7 @@ pub struct Entry {
     /// The right; of a denial, the one that would allow it, where one would.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grant: Option<String>,
-    /// What it was used on; none for all further targets together.
+    /// What it was used on; none for all further targets together, of denials for all that are for lack of one kind of right, which is then the grant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
     /// The operation that it was done in first, where it was done in one.
@@ -148,7 +149,7 @@ pub struct DeniedEntry {
 }
 
 /// The words of denials that are counted and not named.
-const FURTHER: &str = "further denials are counted and not named (limits.audit.targets)";
+const FURTHER: &str = "further denials are counted, and the last of them is named (limits.audit.targets)";
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
 const fn is_zero(n: &u64) -> bool {
