@@ -13,7 +13,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use hermes_tests::changed::{rebuilt, saying, wanting};
-use hermes_tests::child::{ChildSpec, join};
+use hermes_tests::child::{ChildSpec, exit, join};
 use hermes_tests::interrupted::{self, stopped};
 use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
 use hermes_tests::output::{message, refusal};
@@ -484,6 +484,41 @@ fn a28_a_child_is_no_way_around_it() {
         "{}",
         seen[0]
     );
+    is_well(&home);
+}
+
+#[test]
+fn a28_a_fork_is_no_way_around_it() {
+    let home = home();
+    let probe = guests::built("probe");
+    for name in ["agent", "helper"] {
+        add(&home, &probe, &["--name", name]);
+    }
+    let child = ChildSpec::of("helper", &steps(&[]).to_string());
+    let put = json!({ "do": "put", "space": 0, "key": "a", "value": "a value" });
+    let program = steps(&[open("notes"), child.spawn(), join(0), put, child.spawn()]);
+    let host = home.host().args(["--deny", "llm"]);
+    let output = host.run(Path::new("agent"), &program.to_string()).output().expect(0);
+    assert_eq!(refusal(&output.seen()[4]), None, "{}", output.seen()[4]);
+    let run = output.json()["run"].as_str().unwrap().to_owned();
+    for name in ["agent", "helper"] {
+        fs::copy(rebuilt(&home, &probe), home.path().join(format!("plugins/{name}.wasm"))).unwrap();
+    }
+    let fork = |plugin: &Path| {
+        let host = home.host().args(["replay", &run, "--fork", "--output", "json"]);
+        host.arg("--plugin").arg(plugin).output()
+    };
+    let words = "agent is not what was approved";
+    let refused = fork(Path::new("agent")).expect(4).says(&[words]);
+    assert_eq!(refused.of_kind("denied(digest-changed)").json()["run"], Value::Null);
+    // One that does something else goes on from there, and has no child that a run would not have. What it took over is as it was.
+    let seen = fork(&saying(&home, &probe, "text/plain", "text/PLAIN"))
+        .expect(0)
+        .seen();
+    assert_eq!(exit(&seen[2]), "Returned", "{}", seen[2]);
+    assert_eq!(refusal(&seen[4]).as_deref(), Some("denied"), "{}", seen[4]);
+    let said = message(&seen[4]);
+    assert!(said.contains("changed since it was approved"), "{said}");
     is_well(&home);
 }
 
