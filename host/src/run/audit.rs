@@ -95,7 +95,8 @@ pub struct AgentGrants {
     pub digest: Digest,
     /// What it may do.
     pub rights: Vec<Right>,
-    /// What it may spend at most, in the units of its dimensions: of its own limits, those of the agents above it that it spends from, and the run's the smallest.
+    /// What it may spend at most, in the units of its dimensions: of its own limits, those of the agents above it that it spends from, and the run's,
+    /// the smallest.
     pub budget: Vec<(Dimension, u64)>,
     /// The plugins whose tools it holds.
     pub tools: Vec<ToolGrants>,
