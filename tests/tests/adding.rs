@@ -13,7 +13,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use hermes_tests::changed::{rebuilt, saying, wanting};
-use hermes_tests::child::{ChildSpec, join};
+use hermes_tests::child::{ChildSpec, exit, join};
 use hermes_tests::interrupted::{self, stopped};
 use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
 use hermes_tests::output::{message, refusal};
@@ -108,9 +108,17 @@ fn an_agent_has_folders_and_hosts_for_its_tools() {
         inspect.output().expect(0).stdout
     };
     let text = has(&[]);
-    let heading = "has as every agent\n  blackboard       any space of its run\n  llm              the default model\n";
-    assert!(text.contains(heading), "{text}");
-    assert!(text.ends_with("  delegation\n  lessons\n"), "{text}");
+    let by_default = "  blackboard       any space of its run
+    at worst other agents of its run read what this one was talked into writing
+  llm              the default model
+    at worst the run's budget is spent on the default model
+  delegation
+    at worst the run's budget is spent by sub-agents
+  lessons
+    at worst later runs are taught something wrong
+";
+    let has_as_agent = format!("has as every agent\n{by_default}");
+    assert!(text.ends_with(&has_as_agent), "{text}");
     let json = has(&["--output", "json"]);
     assert!(
         json.contains(r#""has":["blackboard","llm","delegation","lessons"]"#),
@@ -118,13 +126,46 @@ fn an_agent_has_folders_and_hosts_for_its_tools() {
     );
     let host = home.host().args(["plugin", "add"]).arg(&file);
     let added = host.args(["--allow", "net:example.com", "--yes"]).output().expect(0);
-    added.says(&["would get\n  net:example.com   for its tools, as far as they ask for it\n"]);
+    // Whoever says yes reads that as well, and so does whoever lists what was added.
+    added.says(&[
+        "would get\n  net:example.com   for its tools, as far as they ask for it\n",
+        &has_as_agent,
+        "asker is added, with: net:example.com, what every agent has",
+    ]);
     let allowed = plugin(&home, &["allow", "asker", "net:example.org"]).expect(0);
-    allowed.says(&["gets\n  net:example.org   for its tools, as far as they ask for it\n"]);
+    allowed.says(&[
+        "gets\n  net:example.org   for its tools, as far as they ask for it\n",
+        "asker may now: net:example.com, net:example.org, what every agent has",
+    ]);
+    let list = plugin(&home, &["list"]).expect(0).stdout;
+    let rows = list.strip_suffix(&format!("\nwhat every agent has\n{by_default}"));
+    let rows = rows.unwrap_or_else(|| panic!("no section: {list}"));
+    assert!(
+        rows.ends_with("  net:example.com, net:example.org, what every agent has"),
+        "{list}"
+    );
+    let kinds = json!(["blackboard", "llm", "delegation", "lessons"]);
+    assert_eq!(listed(&home)[0]["has"], kinds);
+    // What has changed has nothing: it does not run.
+    let asker = home.path().join("plugins/asker.wasm");
+    let added = fs::read(&asker).unwrap();
+    fs::copy(rebuilt(&home, &guests::built("probe")), &asker).unwrap();
+    let row = &listed(&home)[0];
+    assert_eq!((&row["status"], &row["has"]), (&json!("changed"), &json!([])));
+    fs::write(&asker, added).unwrap();
+    // One that was never added runs by its name with all of it.
+    fs::copy(guests::built("probe"), home.path().join("plugins/other.wasm")).unwrap();
+    let row = &listed(&home)[1];
+    assert_eq!((&row["status"], &row["has"]), (&json!("not-added"), &kinds));
     // A tool has none of it.
     let tool = home.host().arg("inspect").arg(guests::built("probe-tool"));
     let text = tool.output().expect(0).stdout;
-    assert!(!text.contains("has as every agent"), "{text}");
+    assert!(!text.contains("as every agent"), "{text}");
+    let tool = weather(&home, &[]);
+    let host = home.host().args(["plugin", "add"]).arg(&tool).arg("--yes");
+    let added = host.output().expect(0).says(&["weather is added, with: none"]);
+    assert!(!added.stderr.contains("as every agent"), "{}", added.stderr);
+    assert_eq!(listed(&home)[2]["has"], json!([]));
 }
 
 #[test]
@@ -443,6 +484,41 @@ fn a28_a_child_is_no_way_around_it() {
         "{}",
         seen[0]
     );
+    is_well(&home);
+}
+
+#[test]
+fn a28_a_fork_is_no_way_around_it() {
+    let home = home();
+    let probe = guests::built("probe");
+    for name in ["agent", "helper"] {
+        add(&home, &probe, &["--name", name]);
+    }
+    let child = ChildSpec::of("helper", &steps(&[]).to_string());
+    let put = json!({ "do": "put", "space": 0, "key": "a", "value": "a value" });
+    let program = steps(&[open("notes"), child.spawn(), join(0), put, child.spawn()]);
+    let host = home.host().args(["--deny", "llm"]);
+    let output = host.run(Path::new("agent"), &program.to_string()).output().expect(0);
+    assert_eq!(refusal(&output.seen()[4]), None, "{}", output.seen()[4]);
+    let run = output.json()["run"].as_str().unwrap().to_owned();
+    for name in ["agent", "helper"] {
+        fs::copy(rebuilt(&home, &probe), home.path().join(format!("plugins/{name}.wasm"))).unwrap();
+    }
+    let fork = |plugin: &Path| {
+        let host = home.host().args(["replay", &run, "--fork", "--output", "json"]);
+        host.arg("--plugin").arg(plugin).output()
+    };
+    let words = "agent is not what was approved";
+    let refused = fork(Path::new("agent")).expect(4).says(&[words]);
+    assert_eq!(refused.of_kind("denied(digest-changed)").json()["run"], Value::Null);
+    // One that does something else goes on from there, and has no child that a run would not have. What it took over is as it was.
+    let seen = fork(&saying(&home, &probe, "text/plain", "text/PLAIN"))
+        .expect(0)
+        .seen();
+    assert_eq!(exit(&seen[2]), "Returned", "{}", seen[2]);
+    assert_eq!(refusal(&seen[4]).as_deref(), Some("denied"), "{}", seen[4]);
+    let said = message(&seen[4]);
+    assert!(said.contains("changed since it was approved"), "{said}");
     is_well(&home);
 }
 

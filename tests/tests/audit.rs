@@ -838,6 +838,42 @@ fn a_child_that_may_read_some_keys_within_a_budget_is_shown_so() {
 }
 
 #[test]
+fn what_each_agent_may_spend_is_the_least_of_its_own_of_those_above_it_and_of_the_runs() {
+    let server = ModelServer::start(Vec::new());
+    let home = Home::with_model(&server, Format::OpenAi);
+    let plain = ChildSpec::probe(&steps(&[]));
+    let bound = ChildSpec::probe(&steps(&[plain.spawn(), join(0)]));
+    let bound = bound.limit("Iterations", 7).limit("Tokens", 4000);
+    let program = steps(&[plain.spawn(), join(0), bound.spawn(), join(1)]);
+    let budget = "tokens=5000,tool-calls=7,tree.iterations=20,wall=2m";
+    let host = home.host().args(["--deny", "llm", "--budget", budget]);
+    let run = run_of(&host.probe(&program).output().expect(0));
+    let shown = |form: &[&str]| {
+        let host = home.host().args(["show", &run, "--grants"]).args(form);
+        host.output().expect(0)
+    };
+    let agents = shown(&["--output", "json"]).json();
+    let spends = |agent: usize| {
+        let budget = &agents[agent]["budget"];
+        ["iterations", "tokens", "tool_calls"].map(|key| budget[key].as_u64().unwrap())
+    };
+    assert_eq!(agents.as_array().unwrap().len(), 4, "{agents}");
+    assert_eq!(agents[3]["parent"], agents[2]["id"]);
+    // The root would have 90 iterations by itself, and a child that names none 50.
+    assert_eq!([spends(0), spends(1)], [[20, 5000, 7], [20, 5000, 7]], "{agents}");
+    // Iterations are each agent's own; tokens are its parent's too.
+    assert_eq!([spends(2), spends(3)], [[7, 4000, 7], [20, 4000, 7]], "{agents}");
+    let walls = [0, 1, 2, 3].map(|agent| agents[agent]["budget"]["wall_clock_ms"].as_u64().unwrap());
+    assert!(
+        walls[0] == 120_000 && walls.is_sorted_by(|above, below| above >= below),
+        "{walls:?}"
+    );
+    let text = shown(&[]).stdout;
+    let root = "budget iterations 20 · tool-calls 7 · tokens 5.0k · wall 2 min · journal-bytes 64 MiB";
+    assert!(text.lines().any(|line| line.trim() == root), "{text}");
+}
+
+#[test]
 fn what_is_a_tools_own_is_marked() {
     let server = ModelServer::start(Vec::new());
     let home = Home::with_model(&server, Format::OpenAi);

@@ -8,7 +8,7 @@ use super::pasted::pasted;
 use super::style::{Ink, Paint, fit, left, size, width, wrap};
 use super::validated;
 use super::{Context, json, progress, run, stdio, terminal};
-use crate::run::{Approved, ArgumentInfo, Host, Inspection, ToolInfo, Want};
+use crate::run::{Approved, ArgumentInfo, DefaultRight, Host, Inspection, ToolInfo, Want};
 
 /// Columns where standard output is no terminal, and of a text at most.
 pub(super) const WIDTH: usize = 200;
@@ -72,23 +72,23 @@ impl Screen {
         self.list(&mut out, "wants", "nothing", &found.wants, |out, want| {
             self.want(out, want);
         });
-        if !found.has.is_empty() {
-            self.list(
-                &mut out,
-                "has as every agent",
-                "nothing",
-                &found.has,
-                |out, (right, about)| {
-                    self.item(out, &format!("{} ", left(right, 16)), 17, about);
-                },
-            );
-        }
+        self.by_default(&mut out, "has as every agent", &found.has);
         if let Some(tools) = &found.tools {
             self.list(&mut out, "tools", "none", tools, |out, tool| {
                 self.offered(out, tool);
             });
         }
         out
+    }
+
+    /// What an agent has that nobody grants; no words where that is nothing.
+    pub(super) fn by_default(&self, out: &mut String, heading: &str, has: &[DefaultRight]) {
+        if !has.is_empty() {
+            self.list(out, heading, "nothing", has, |out, has| {
+                self.item(out, &format!("{} ", left(&has.right, 16)), 17, &has.about);
+                self.said(out, "at worst", &has.at_worst);
+            });
+        }
     }
 
     /// A tool, with what it takes and says of itself below it.
@@ -130,6 +130,11 @@ impl Screen {
             let line = format!("  {head}{}", lines.join(&hang));
             out.push_str(&format!("{}\n", line.trim_end()));
         }
+    }
+
+    /// A text behind who says it, all its lines below each other, so that none of it stands where the host speaks.
+    pub(super) fn said(&self, out: &mut String, who: &str, text: &str) {
+        self.item(out, &format!("  {} ", left(who, 8)), 11, text);
     }
 
     /// What it wants, with the flag that allows it: in a line of its own, as the reason may be the plugin's words.
@@ -209,7 +214,7 @@ fn object(found: &Inspection) -> serde_json::Value {
         "exports": found.exports,
         "imports": found.imports,
         "wants": wants.collect::<Vec<_>>(),
-        "has": found.has.iter().map(|(right, _)| right).collect::<Vec<_>>(),
+        "has": found.has.iter().map(|has| &has.right).collect::<Vec<_>>(),
         "tools": tools,
     })
 }

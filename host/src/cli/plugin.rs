@@ -9,7 +9,7 @@ use super::pasted::pasted;
 use super::run::listen;
 use super::style::{Ink, Paint, fit, left, width};
 use super::validated::{Add, Plugin};
-use super::{Context, json, progress, question, run, stdio, terminal};
+use super::{Context, inspect, json, progress, question, run, stdio, terminal};
 use crate::config::Config;
 use crate::run::{AllowSpec, ApprovedPlugin, Holds, Host, Review};
 use crate::text::{self, shell_word};
@@ -21,6 +21,8 @@ const VERSION: usize = 12;
 const SHORT: usize = 12;
 /// Columns of a line that is no table's.
 const WIDTH: usize = 400;
+/// What a strategy has besides what it was given.
+const EVERY_AGENT: &str = "what every agent has";
 
 /// Does what was asked for.
 pub(super) async fn serve(config: Config, context: Context, command: Plugin) -> Result<u8, Problem> {
@@ -154,7 +156,17 @@ fn list(host: &Host, context: Context) -> Result<u8, Problem> {
         ));
         return Ok(0);
     }
-    stdio::print(&table(&plugins, terminal::paint_output(context.color)))?;
+    let screen = Screen {
+        paint: terminal::paint_output(context.color),
+        columns: terminal::columns().unwrap_or(inspect::WIDTH),
+    };
+    let mut out = table(&plugins, screen.paint);
+    // It is the same of each.
+    let agent = plugins.iter().find(|plugin| !plugin.has.is_empty());
+    if let Some(agent) = agent {
+        screen.by_default(&mut out, EVERY_AGENT, &agent.has);
+    }
+    stdio::print(&out)?;
     Ok(0)
 }
 
@@ -211,7 +223,8 @@ fn mend(plugin: &ApprovedPlugin) -> Option<String> {
 
 fn rights(plugin: &ApprovedPlugin) -> String {
     let own = plugin.own.iter().map(|grant| format!("own {grant}"));
-    let all: Vec<String> = plugin.allow.iter().cloned().chain(own).collect();
+    let by_default = (!plugin.has.is_empty()).then(|| EVERY_AGENT.to_owned());
+    let all: Vec<String> = plugin.allow.iter().cloned().chain(own).chain(by_default).collect();
     if all.is_empty() {
         "none".to_owned()
     } else {
@@ -226,6 +239,7 @@ fn object(plugin: &ApprovedPlugin) -> Value {
         "version": plugin.version,
         "allow": plugin.allow,
         "own": plugin.own,
+        "has": plugin.has.iter().map(|has| &has.right).collect::<Vec<_>>(),
         "repeatable": plugin.repeatable,
         "status": plugin.holds.name(),
         "approved_ms": plugin.approved_ms,

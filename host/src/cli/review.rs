@@ -54,6 +54,7 @@ impl Screen {
         self.list(&mut out, "would get", "nothing", &review.gets, |out, right| {
             self.gets(out, right);
         });
+        self.by_default(&mut out, "has as every agent", &found.has);
         if !review.dropped.is_empty() {
             self.list(&mut out, "would lose", "nothing", &review.dropped, |out, dropped| {
                 self.item(out, "", 0, dropped);
@@ -133,11 +134,6 @@ impl Screen {
             }
         }
         self.said(out, "it says", &quoted(&tool.description));
-    }
-
-    /// A text behind who says it, all its lines below each other, so that none of it stands where the host speaks.
-    fn said(&self, out: &mut String, who: &str, text: &str) {
-        self.item(out, &format!("  {} ", left(who, 8)), 11, text);
     }
 }
 

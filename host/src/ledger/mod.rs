@@ -420,7 +420,7 @@ impl Ledger {
         (accounts.tree.spent, totals)
     }
 
-    /// The smallest limit of `dimension` that a charge to the account enters: its own, or the tree's.
+    /// The smallest limit of `dimension` that a charge to the account enters: its own, that of one above it, or the tree's.
     pub fn cap_in_force(&self, account: AccountId, dimension: Dimension) -> Option<u64> {
         self.limit_in_force(account, dimension).map(|(cap, _)| cap)
     }
@@ -434,6 +434,13 @@ impl Ledger {
             Some((cap, accounts.whose(slot, account)))
         };
         slots.filter_map(limit).min_by_key(|(cap, _)| *cap)
+    }
+
+    /// The limits in force, of each dimension that has any.
+    pub fn caps_in_force(&self, account: AccountId) -> Caps {
+        let dimensions = Dimension::ALL.into_iter();
+        let in_force = dimensions.filter_map(|dimension| Some((dimension, self.cap_in_force(account, dimension)?)));
+        in_force.collect()
     }
 
     /// The account's limits.

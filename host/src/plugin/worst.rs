@@ -64,6 +64,16 @@ impl Wanted {
     }
 }
 
+impl Kind {
+    /// What an agent can do at worst that has a right of this kind without being granted it.
+    pub fn at_worst_by_default(self) -> String {
+        match self {
+            Self::Blackboard => "other agents of its run read what this one was talked into writing".to_owned(),
+            kind => Wanted { kind, detail: None }.at_worst(),
+        }
+    }
+}
+
 fn files(dir: &str, access: Access) -> String {
     match access {
         Access::Read => format!("everything in {dir} goes to the model's server"),

@@ -157,6 +157,7 @@ impl Host {
     pub async fn approve(&self, review: Review) -> Result<ApprovedPlugin, HostError> {
         let shelf = self.shelf();
         let Review {
+            inspection: Inspection { has, .. },
             found,
             before,
             mut approval,
@@ -176,7 +177,7 @@ impl Host {
                     Some(at) => all[at] = approval.clone(),
                     None => all.push(approval.clone()),
                 }
-                Ok(ApprovedPlugin::of(&approval, shelf.path(&approval.name)))
+                Ok(ApprovedPlugin::of(&approval, shelf.path(&approval.name), has))
             })
         });
         let written = writing.await;

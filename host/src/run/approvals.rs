@@ -13,6 +13,7 @@ use crate::plugin::load::{Found, Shelf};
 use crate::plugin::{exports_agent, exports_toolset};
 use crate::run::given::{Asked, Holder, WouldGet};
 use crate::run::grants::Grants;
+use crate::run::inspect::{DefaultRight, by_default};
 use crate::run::{Host, HostError};
 use crate::text;
 
@@ -31,6 +32,8 @@ pub struct ApprovedPlugin {
     pub allow: Vec<String>,
     /// What it may do whichever agent calls it.
     pub own: Vec<String>,
+    /// Of a strategy that can run, what it has besides as every agent.
+    pub has: Vec<DefaultRight>,
     /// Its tools that are called again where it is not known how a call ended.
     pub repeatable: Vec<String>,
     /// Whether that holds.
@@ -79,7 +82,7 @@ pub struct AllowSpec {
 
 impl ApprovedPlugin {
     /// One whose approval holds.
-    pub(super) fn of(approval: &Approval, path: PathBuf) -> Self {
+    pub(super) fn of(approval: &Approval, path: PathBuf, has: Vec<DefaultRight>) -> Self {
         Self {
             name: approval.name.clone(),
             path,
@@ -87,6 +90,7 @@ impl ApprovedPlugin {
             version: approval.version.clone(),
             allow: approval.allow.clone(),
             own: approval.own.clone(),
+            has,
             repeatable: approval.repeatable.clone(),
             holds: Holds::Yes,
             approved_ms: Some(approval.at_ms),
@@ -106,34 +110,49 @@ impl Host {
         let others = shelf.names().into_iter().filter(|name| !is_added(name));
         let added = approvals.iter().map(|approval| {
             let found = shelf.at_home(&approval.name, &self.config().limits);
-            let holds = match found {
+            let holds = match &found {
                 Ok(found) => approval
-                    .change(&found)
+                    .change(found)
                     .map_or(Holds::Yes, |change| Holds::Changed(Box::new(change))),
                 Err(LoadError::NotFound { .. }) => Holds::Unreadable("its file is not there".to_owned()),
                 Err(error) => Holds::Unreadable(error.to_string()),
             };
-            let path = shelf.path(&approval.name);
-            ApprovedPlugin {
+            // What has changed does not run by its name, and so has nothing.
+            let runs = found.ok().filter(|_| holds == Holds::Yes);
+            let has = runs.map_or_else(|| Ok(Vec::new()), |found| self.has_by_default(&found))?;
+            Ok(ApprovedPlugin {
                 holds,
-                ..ApprovedPlugin::of(approval, path)
-            }
+                ..ApprovedPlugin::of(approval, shelf.path(&approval.name), has)
+            })
         });
-        let mut all: Vec<ApprovedPlugin> = added.collect();
-        all.extend(others.map(|name| self.not_added(&shelf, name)));
+        let others = others.map(|name| self.not_added(&shelf, name));
+        let mut all = added.chain(others).collect::<Result<Vec<_>, HostError>>()?;
         all.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(all)
     }
 
-    fn not_added(&self, shelf: &Shelf, name: String) -> ApprovedPlugin {
+    /// What a plugin has as every agent, where it is one. A configuration is not asked: it denies that to runs, not to plugins.
+    fn has_by_default(&self, found: &Found) -> Result<Vec<DefaultRight>, HostError> {
+        let outline = precheck::check_again(&found.bytes, &self.config().limits);
+        Ok(match outline.is_ok_and(|outline| exports_agent(&outline)) {
+            true => by_default(&[])?,
+            false => Vec::new(),
+        })
+    }
+
+    fn not_added(&self, shelf: &Shelf, name: String) -> Result<ApprovedPlugin, HostError> {
         let found = shelf.at_home(&name, &self.config().limits);
         let manifest = found.as_ref().ok().and_then(|found| found.manifest.as_ref());
-        ApprovedPlugin {
+        let has = found
+            .as_ref()
+            .map_or_else(|_| Ok(Vec::new()), |found| self.has_by_default(found))?;
+        Ok(ApprovedPlugin {
             path: shelf.path(&name),
             digest: found.as_ref().ok().map(|found| found.digest),
             version: manifest.map(|m| m.version.clone()).unwrap_or_default(),
             allow: Vec::new(),
             own: Vec::new(),
+            has,
             repeatable: Vec::new(),
             holds: match &found {
                 Ok(_) => Holds::NotAdded,
@@ -141,7 +160,7 @@ impl Host {
             },
             approved_ms: None,
             name,
-        }
+        })
     }
 
     /// The rights that a plugin would get and has not yet, with what each makes possible at worst. Nothing is written.
@@ -236,7 +255,8 @@ fn changed(
     // All of it together has to be something that it can be given.
     found.approval = Some(approval.clone().into());
     grants.of(&found, strategy)?;
-    Ok((ApprovedPlugin::of(approval, shelf.path(&spec.name)), gets))
+    let has = if strategy { by_default(&[])? } else { Vec::new() };
+    Ok((ApprovedPlugin::of(approval, shelf.path(&spec.name), has), gets))
 }
 
 fn change(approval: &mut Approval, spec: &AllowSpec, asked: &Asked<'_>) -> Result<Vec<WouldGet>, GrantError> {

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use crate::error::Dimension;
 use crate::ids::{Digest, RunId, Scope, SessionId, StreamId};
 use crate::interfaces::recorded_effect;
+use crate::ledger::{AccountId, Caps, Ledger};
 use crate::plugin::grant::{FolderGrant, Grant};
 use crate::plugin::rights::{Caller, Remedy, Right, Rights};
 use crate::run::so_far::so_far;
@@ -95,7 +96,8 @@ pub struct AgentGrants {
     pub digest: Digest,
     /// What it may do.
     pub rights: Vec<Right>,
-    /// What it may spend at most, in the units of its dimensions; what is above it may have less.
+    /// What it may spend at most, in the units of its dimensions: of its own limits, those of the agents above it that it spends from, and the run's,
+    /// the smallest.
     pub budget: Vec<(Dimension, u64)>,
     /// The plugins whose tools it holds.
     pub tools: Vec<ToolGrants>,
@@ -162,9 +164,10 @@ impl Host {
         let (run, sessions) = standing(&store, run)?;
         let terms = Terms::of(&store, &run.id)?;
         let mut shared = None;
+        let mut budgets = Budgets::default();
         let mut agents = Vec::with_capacity(sessions.len());
         for row in &sessions {
-            agents.extend(Cast::read(&store, row, &terms, &mut shared)?.grants());
+            agents.extend(Cast::read(&store, row, &terms, &mut shared)?.grants(&mut budgets));
         }
         Ok(GrantsView {
             run: run.id,
@@ -197,6 +200,14 @@ fn standing(store: &Store, run: &str) -> Result<(RunRow, Vec<SessionRow>), HostE
         return Ok((row, sessions));
     }
     so_far(store, row)
+}
+
+/// A ledger with the accounts of a run's agents, so that their limits are told by what they are held to.
+#[derive(Default)]
+struct Budgets {
+    ledger: Option<Ledger>,
+    /// By the agents' numbers.
+    accounts: HashMap<u32, AccountId>,
 }
 
 /// Who plays in an agent's records: its strategy, attempt by attempt, and the tools of the run.
@@ -237,8 +248,9 @@ impl<'a> Cast<'a> {
     }
 
     /// What the last attempt and its tools may do.
-    fn grants(&self) -> Option<AgentGrants> {
+    fn grants(&self, budgets: &mut Budgets) -> Option<AgentGrants> {
         let (_, agent) = self.starts.last_key_value()?;
+        let caps = self.caps_in_force(budgets)?;
         let held = |tool: &ToolRef| -> Vec<String> { tool.names().filter(|name| agent.held.contains(name)).collect() };
         let writes = |folder: &FolderGrant| {
             let mut tools = self.shared.tools.iter().filter(|tool| !held(tool).is_empty());
@@ -269,9 +281,21 @@ impl<'a> Cast<'a> {
             strategy: agent.strategy.name.clone(),
             digest: agent.strategy.digest,
             rights: self.with_models(agent, rights),
-            budget: agent.caps.clone(),
+            budget: caps.iter().collect(),
             tools: tools.collect(),
         })
+    }
+
+    /// What it may spend at most, which its first start says.
+    fn caps_in_force(&self, budgets: &mut Budgets) -> Option<Caps> {
+        let (_, first) = self.starts.first_key_value()?;
+        let tree = || Ledger::new(self.shared.tree.iter().copied().collect());
+        let ledger = budgets.ledger.get_or_insert_with(tree);
+        let parent = first.parent.as_ref();
+        let parent = parent.and_then(|parent| budgets.accounts.get(&parent.number).copied());
+        let account = first.reopen(ledger, parent);
+        budgets.accounts.insert(self.row.session.number, account);
+        Some(ledger.caps_in_force(account))
     }
 
     /// Rights with the models that they mean.

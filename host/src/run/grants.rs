@@ -167,6 +167,11 @@ impl<'a> Grants<'a> {
         Ok(grants)
     }
 
+    /// What is denied to every agent.
+    pub(super) fn denied(&self) -> &[Kind] {
+        &self.denied
+    }
+
     /// Reads `[PLUGIN=]GRANT`, which this host has to be able to give.
     pub(super) fn parse(&self, text: &str, by: GivenBy) -> Result<Allowed, GrantError> {
         let allowed = Allowed::parse(text, by, &self.context)?;

@@ -8,7 +8,7 @@ use crate::ids::Digest;
 use crate::instance::describe;
 use crate::json::{self, Most};
 use crate::limits::Limits;
-use crate::plugin::grant::Kind;
+use crate::plugin::grant::{GrantError, Kind};
 use crate::plugin::load::{Found, Shelf, load};
 use crate::plugin::manifest::{self, Wanted};
 use crate::plugin::rights::Rights;
@@ -48,6 +48,17 @@ pub struct Want {
     pub granted: bool,
     /// The flag that would allow it.
     pub flag: String,
+}
+
+/// A right that every agent has without being granted it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DefaultRight {
+    /// Its kind, by name.
+    pub right: String,
+    /// What more there is to say of it.
+    pub about: String,
+    /// What it makes possible at worst.
+    pub at_worst: String,
 }
 
 /// A tool that a plugin says it has.
@@ -114,8 +125,8 @@ pub struct Inspection {
     pub imports: Vec<String>,
     /// What it wants.
     pub wants: Vec<Want>,
-    /// Of a strategy, what it has without being granted it, as every agent has, and what there is to say of each.
-    pub has: Vec<(String, String)>,
+    /// Of a strategy, what it has as every agent.
+    pub has: Vec<DefaultRight>,
     /// Its tools, where it was asked.
     pub tools: Option<Vec<ToolInfo>>,
     /// The toolset it is, or those it would like.
@@ -190,7 +201,11 @@ impl Host {
             exports: cleaned(&outline.exports),
             imports: cleaned(&outline.imports),
             wants: wants.collect(),
-            has: if strategy { by_default(&rights) } else { Vec::new() },
+            has: if strategy {
+                by_default(grants.denied())?
+            } else {
+                Vec::new()
+            },
             tools: None,
             toolsets,
             approved: Approved::Never,
@@ -221,11 +236,18 @@ impl Host {
     }
 }
 
-/// The rights that are told by the name of a kind alone: nobody grants them.
-fn by_default(rights: &Rights) -> Vec<(String, String)> {
-    let list = rights.list().into_iter();
-    let named = list.filter(|right| right.grant.parse::<Kind>().is_ok());
-    named.map(|right| (right.grant, right.about)).collect()
+/// What every agent has of which nothing was granted to it, unless it is denied: told by the names of kinds alone.
+pub(super) fn by_default(denied: &[Kind]) -> Result<Vec<DefaultRight>, GrantError> {
+    let list = Rights::root("", &[], denied, None)?.list().into_iter();
+    let named = list.filter_map(|right| {
+        let kind: Kind = right.grant.parse().ok()?;
+        Some(DefaultRight {
+            right: right.grant,
+            about: right.about,
+            at_worst: kind.at_worst_by_default(),
+        })
+    });
+    Ok(named.collect())
 }
 
 /// What tools say of themselves, cleaned.

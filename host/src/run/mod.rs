@@ -49,7 +49,7 @@ pub use fork::{ForkSpec, ReadyFork};
 pub use given::{Holder, WouldGet};
 pub use handle::RunHandle;
 pub use home::check_home;
-pub use inspect::{Approved, ArgumentInfo, Ask, Inspection, ToolInfo, Want, is_built_in};
+pub use inspect::{Approved, ArgumentInfo, Ask, DefaultRight, Inspection, ToolInfo, Want, is_built_in};
 pub use prepare::{default_model, usual_model};
 pub use prune::{PruneSpec, Pruned, PrunedRun, Standing, Stays};
 pub use replay::{DifferenceView, Replay, ReplaySpec, SideView};

@@ -131,11 +131,7 @@ fn restored(
         last = under_terms(attempt)?;
         restarts_ms.push(last.awake_ms);
     }
-    let caps = first.caps.iter().copied().collect();
-    let account = match parent {
-        None => ledger.open_root(caps),
-        Some(parent) => ledger.reopen_child(parent, caps, first.allotment),
-    };
+    let account = first.reopen(ledger, parent);
     let past = charge(ledger, account, &row, &last, left, read_for);
     if row.status.is_final() {
         ledger.close(account);

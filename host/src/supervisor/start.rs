@@ -11,6 +11,7 @@ use crate::bindings::types;
 use crate::engine::precheck::LoadError;
 use crate::error::Dimension;
 use crate::ids::{Digest, SessionId};
+use crate::ledger::{AccountId, Ledger};
 use crate::limits::Limits;
 use crate::plugin::load::{Found, load};
 use crate::plugin::manifest::{self, Manifest};
@@ -59,6 +60,17 @@ pub struct AgentStart {
     pub awake_ms: u64,
     /// What the session had spent when it began, by itself.
     pub spent: Amounts,
+}
+
+impl AgentStart {
+    /// Its account, opened below its parent's as it was when the agent began.
+    pub fn reopen(&self, ledger: &Ledger, parent: Option<AccountId>) -> AccountId {
+        let caps = self.caps.iter().copied().collect();
+        match parent {
+            None => ledger.open_root(caps),
+            Some(parent) => ledger.reopen_child(parent, caps, self.allotment),
+        }
+    }
 }
 
 /// What all agents of a run share.

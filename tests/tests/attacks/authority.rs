@@ -258,6 +258,15 @@ fn a30_the_hosts_own_folder_is_never_granted() {
 }
 
 #[test]
+fn a30_what_the_kernel_shows_as_files_is_never_granted() {
+    let site = Site::new();
+    for case in cases::authority::kernels() {
+        site.tries(&case);
+    }
+    site.is_well();
+}
+
+#[test]
 fn a30_no_link_to_what_is_the_hosts_own_is_given_to_be_written() {
     let site = Site::new();
     let (home, work) = (site.home.path(), site.home.work());

@@ -188,6 +188,13 @@ fn a17_a_result_to_the_last_byte() {
 }
 
 #[test]
+fn a17_what_is_too_long_for_its_reader_is_cut_kept_apart_and_named() {
+    let site = Site::new();
+    site.tries(&cases::floods::kept());
+    site.is_well();
+}
+
+#[test]
 fn a17_a_file_of_a_tebibyte() {
     let site = Site::new();
     site.tries(&cases::floods::file());

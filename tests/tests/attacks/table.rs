@@ -9,6 +9,9 @@ use hermes_tests::host::root;
 /// Where suites stand: most of them, and those that need a host in their own process.
 const SUITES: [&str; 2] = ["tests/tests", "host/tests"];
 
+/// Those, and where unit tests stand, each in its module.
+const ALL: [&str; 3] = ["tests/tests", "host/tests", "host/src"];
+
 /// The names of the tests below a folder or in a file.
 fn tests(path: &Path) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
@@ -33,11 +36,12 @@ fn tests(path: &Path) -> BTreeSet<String> {
     names
 }
 
-/// The tests of a suite, which is a file or a folder.
-fn suite(name: &str) -> BTreeSet<String> {
-    let places = SUITES.into_iter().flat_map(|folder| {
+/// The tests of a suite or a module, which is a file or a folder, below these folders.
+fn suite(folders: &[&str], name: &str) -> BTreeSet<String> {
+    let name = name.replace("::", "/");
+    let places = folders.iter().flat_map(|folder| {
         let folder = root().join(folder);
-        [folder.join(name), folder.join(format!("{name}.rs"))]
+        [folder.join(&name), folder.join(format!("{name}.rs"))]
     });
     places
         .filter(|place| place.exists())
@@ -56,7 +60,7 @@ fn attack(test: &str) -> Option<String> {
 #[test]
 fn the_page_of_attacks_has_them_all() {
     let page = fs::read_to_string(root().join("docs/security/attacks.md")).unwrap();
-    let own = suite("attacks");
+    let own = suite(&SUITES, "attacks");
     let mut numbers = Vec::new();
     for row in page.lines().filter(|line| line.starts_with("| A")) {
         let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
@@ -66,7 +70,7 @@ fn the_page_of_attacks_has_them_all() {
         let named: Vec<&str> = cells[3].split(", ").map(|test| test.trim_matches('`')).collect();
         for test in &named {
             let (there, test) = match test.split_once("::") {
-                Some((name, test)) => (suite(name).contains(test), test),
+                Some((name, test)) => (suite(&SUITES, name).contains(test), test),
                 None => (own.contains(*test), *test),
             };
             // By that number `cargo xtask test attacks` finds it, wherever it stands.
@@ -82,6 +86,30 @@ fn the_page_of_attacks_has_them_all() {
     let tests = SUITES.into_iter().flat_map(|folder| tests(&root().join(folder)));
     let tried: BTreeSet<String> = tests.filter_map(|test| attack(&test)).collect();
     assert_eq!(Vec::from_iter(tried), all, "the attacks that are tried");
+}
+
+#[test]
+fn the_page_of_the_engine_names_tests_that_are_there() {
+    let page = fs::read_to_string(root().join("docs/security/engine.md")).unwrap();
+    let own = suite(&ALL, "attacks");
+    let is_row = |line: &&str| line.starts_with("| ") && !line.ends_with("| test |");
+    let rows: Vec<&str> = page.lines().filter(is_row).collect();
+    assert!(!rows.is_empty());
+    for row in rows {
+        let cells: Vec<&str> = row.trim_matches('|').split('|').collect();
+        assert_eq!(cells.len(), 3, "{row}");
+        let named: Vec<&str> = cells[2].split('`').skip(1).step_by(2).collect();
+        assert!(!named.is_empty(), "{row}");
+        for name in named {
+            let is_there = match name.rsplit_once("::") {
+                Some((suite_name, test)) => suite(&ALL, suite_name).contains(test),
+                // A file, of which all is meant.
+                None if name.contains('/') => root().join(name).exists(),
+                None => own.contains(name),
+            };
+            assert!(is_there, "{name}: {row}");
+        }
+    }
 }
 
 /// Where the tests stand, and the attacks that they share with `storm`.

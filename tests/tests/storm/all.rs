@@ -83,6 +83,7 @@ pub(crate) fn cases() -> Vec<Case> {
         floods::line(),
         floods::answer(),
         floods::result(),
+        floods::kept(),
         floods::file(),
     ]);
     // A18
@@ -129,6 +130,7 @@ pub(crate) fn cases() -> Vec<Case> {
     all.extend([trees::nested(), trees::alive(), trees::in_all(), trees::always_fails()]);
     // A30, A32
     all.extend(authority::hosts_own());
+    all.extend(authority::kernels());
     all.extend(authority::plugins());
     all.extend([
         authority::children(),

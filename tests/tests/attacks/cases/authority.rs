@@ -208,6 +208,27 @@ pub(crate) fn hosts_own() -> Vec<Case> {
     cases
 }
 
+/// Grants of where the kernel shows processes, itself and devices as files, by several ways to it.
+pub(crate) fn kernels() -> Vec<Case> {
+    let case = |folder: &str| {
+        let grant = format!("fs:x={folder}");
+        let case = Case::steps(&grant, Vec::<Value>::new()).allow(grant.clone());
+        case.refused("grant", &["where the kernel shows processes and devices as files"])
+    };
+    let folders = [
+        "/proc",
+        "/proc/self",
+        "/proc/../proc",
+        "/sys",
+        "/dev:rw",
+        "/dev/fd",
+        "/",
+    ];
+    let mut cases: Vec<Case> = folders.into_iter().map(case).collect();
+    cases.push(case("{work}/kernel").link("kernel", "/proc/self"));
+    cases
+}
+
 /// A folder that may be written, and holds a plugin that is named by its path: of an agent, and of a person's call.
 pub(crate) fn plugins() -> [Case; 2] {
     let plugin = lists("rewritten", "told");
