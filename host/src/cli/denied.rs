@@ -76,7 +76,7 @@ fn line(denial: &Denial) -> String {
 
 /// What to do about a denial, where anything helps.
 fn remedy(denial: &Denial) -> Option<String> {
-    let mut parts = denial.remedy.flags.clone();
+    let mut parts: Vec<String> = shown(denial).cloned().collect();
     parts.extend(denial.remedy.words.as_ref().map(|words| match parts.is_empty() {
         true => words.clone(),
         false => format!("  ({words})"),
@@ -88,13 +88,18 @@ fn remedy(denial: &Denial) -> Option<String> {
 
 fn flags(met: &[Denial]) -> Vec<String> {
     let mut flags: Vec<String> = Vec::new();
-    for flag in met.iter().flat_map(|denial| &denial.remedy.flags) {
-        let flag = clean(flag, Shape::Line);
-        if !flags.iter().any(|other| *other == flag) {
-            flags.push(flag.into_owned());
+    for flag in met.iter().flat_map(shown) {
+        if !flags.contains(flag) {
+            flags.push(flag.clone());
         }
     }
     flags
+}
+
+/// The flags of a denial that can be shown as they are. Cleaned, one would allow something else.
+fn shown(denial: &Denial) -> impl Iterator<Item = &String> {
+    let flags = denial.remedy.flags.iter();
+    flags.filter(|flag| clean(flag, Shape::Line) == flag.as_str())
 }
 
 /// The same as programs read it.
