@@ -159,7 +159,7 @@ impl Rights {
             _ => (None, rest),
         };
         let Some((dir, holder)) = self.held(path, wishes.cwd) else {
-            let why = format!("it is in no folder that {} holds", text::line(wishes.parent, 64));
+            let why = format!("{} holds no such folder", text::line(wishes.parent, 64));
             return Err(not_held(wishes, given.text, None, Some(why)));
         };
         if access > holder.access {

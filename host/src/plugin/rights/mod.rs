@@ -680,6 +680,17 @@ pub(super) mod tests {
         let nothing = root("");
         assert!(!nothing.spaces.contains_key("shared") && nothing.llm.aliases.is_empty());
         assert!(nothing.brings("filesystem"), "its tools' own manifests are asked");
+        let reads = root("[[wants]]\ngrant = \"blackboard:shared:ro\"\n");
+        let may = |access| reads.may_entry("r", "shared", "k", access).is_ok();
+        assert!(
+            may(Access::Read) && !may(Access::Write),
+            "it asks for no more than to read there"
+        );
+        let want = |detail: &str| Wanted {
+            kind: Kind::Blackboard,
+            detail: Some(detail.to_owned()),
+        };
+        assert!(reads.covers(&want("shared:ro")) && !reads.covers(&want("shared")));
         let both = root("[[wants]]\ngrant = \"blackboard:shared\"\n[[wants]]\ngrant = \"llm:fast\"\n");
         assert!(both.spaces.contains_key("shared") && both.llm.aliases.contains("fast"));
     }
@@ -705,6 +716,9 @@ pub(super) mod tests {
         assert_eq!(kept(""), alone, "its tools' own manifests are asked");
         let both = "[[wants]]\ngrant = \"blackboard:shared\"\n[[wants]]\ngrant = \"llm:fast\"\n";
         assert_eq!(kept(both), given);
+        let reads = kept("[[wants]]\ngrant = \"blackboard:shared:ro\"\n");
+        let may = |access| reads.may_entry("c", "shared", "k", access).is_ok();
+        assert!(may(Access::Read) && !may(Access::Write));
         assert_eq!(
             kept("[[wants]]\ngrant = \"blackboard\"\n[[wants]]\ngrant = \"llm\"\n"),
             given
