@@ -48,13 +48,29 @@ pub fn line(text: &str, max: usize) -> String {
     cut
 }
 
-/// A word as a shell reads it back: whoever chose it, it is one.
+/// A word as a shell reads it back: whoever chose it, it is one, and cleaning changes nothing of it. What is not shown stands there by its bytes.
 pub fn shell_word(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@,+%".contains(c);
-    match !word.is_empty() && word.chars().all(plain) {
-        true => word.to_owned(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
     }
+    if clean(word, Shape::Line) == word {
+        return format!("'{}'", word.replace('\'', r"'\''"));
+    }
+    let mut out = "$'".to_owned();
+    for c in word.chars() {
+        match c {
+            '\'' | '\\' => out.extend(['\\', c]),
+            c if verdict('\0', c, Shape::Line) == Verdict::Keep => out.push(c),
+            // Three octal digits end where they end, in each shell that reads any.
+            c => c
+                .encode_utf8(&mut [0; 4])
+                .bytes()
+                .for_each(|byte| out.push_str(&format!("\\{byte:03o}"))),
+        }
+    }
+    out.push('\'');
+    out
 }
 
 /// The longest prefix of `text` that has at most `max` bytes and ends at a character.
@@ -239,6 +255,19 @@ mod tests {
         assert_eq!(shell_word("net:*"), "'net:*'");
         assert_eq!(shell_word("x; rm '~'"), r"'x; rm '\''~'\'''");
         assert_eq!(shell_word(""), "''");
+        // What is not shown is written so that a shell reads the very same.
+        assert_eq!(shell_word("fs:/a\u{200b}b's\\1"), r"$'fs:/a\342\200\213b\'s\\1'");
+        assert_eq!(shell_word("a\nb\u{1b}[2J7"), r"$'a\012b\033[2J7'");
+        for word in [
+            "a\u{200b}b",
+            "\u{202e}x",
+            "\t",
+            "\u{2600}\u{fe0f}",
+            "x\u{fe0f}\u{200b}\u{2600}\u{fe0f}",
+        ] {
+            let quoted = shell_word(word);
+            assert_eq!(clean(&quoted, Shape::Line), quoted, "{word:?}");
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@ use hermes_tests::child::{ChildSpec, exit, join};
 use hermes_tests::interrupted::{self, stopped};
 use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
 use hermes_tests::output::{message, refusal};
-use hermes_tests::program::{ask, steps};
+use hermes_tests::program::{ask, put, steps};
 use hermes_tests::terminal::Terminal;
 use hermes_tests::well::is_well;
 use hermes_tests::{Home, Output, guests};
@@ -466,18 +466,22 @@ fn a28_a_child_is_no_way_around_it() {
     let child = ChildSpec::of("helper", &steps(&[]).to_string());
     let spawned = |more: &[Value]| {
         let program = steps(&[&[child.spawn()], more].concat());
-        home.host()
-            .args(["--deny", "llm"])
-            .probe(&program)
-            .output()
-            .expect(0)
-            .seen()
+        home.host().args(["--deny", "llm"]).probe(&program).output().expect(0)
     };
-    let seen = spawned(&[join(0)]);
+    let seen = spawned(&[join(0)]).seen();
     assert_eq!(refusal(&seen[0]), None, "{}", seen[0]);
     let other = rebuilt(&home, &guests::built("probe"));
     fs::copy(other, home.path().join("plugins/helper.wasm")).unwrap();
-    let seen = spawned(&[]);
+    let output = spawned(&[]);
+    let denied = &output.json()["denied"][0];
+    assert_eq!(
+        (&denied["what"], &denied["target"], &denied["flags"]),
+        (&json!("spawn helper"), &json!("helper"), &json!([])),
+        "{denied}"
+    );
+    let remedy = denied["remedy"].as_str().unwrap();
+    assert!(remedy.contains("hermes-host plugin list"), "{remedy}");
+    let seen = output.seen();
     assert_eq!(refusal(&seen[0]).as_deref(), Some("denied"), "{}", seen[0]);
     assert!(
         message(&seen[0]).contains("changed since it was approved"),
@@ -1281,6 +1285,104 @@ fn a_secret_that_was_approved_has_to_be_set() {
         asked.stderr.contains("it asks for more: secret:maps@maps.example"),
         "{}",
         asked.stderr
+    );
+}
+
+/// What is asked for to be read is given to be read, whatever more would be allowed.
+#[test]
+fn a_space_that_is_asked_for_to_be_read_is_given_so() {
+    let home = home();
+    let file = weather(&home, &["blackboard:mine:ro", "terminal:git"]);
+    let wants = |arguments: &[&str]| {
+        let host = home.host().args(["inspect", "./weather.wasm", "--output", "json"]);
+        host.args(arguments).output().expect(0).json()["wants"].clone()
+    };
+    let flag = "--allow blackboard:mine:ro";
+    let nothing = wants(&[]);
+    for (want, words) in [
+        (&nothing[0], flag),
+        // What nobody has is offered to nobody.
+        (&nothing[1], "terminal:git: this version of the host has no terminal"),
+    ] {
+        assert_eq!((&want["granted"], &want["flag"]), (&json!(false), &json!(words)));
+    }
+    let allow = ["--allow", "blackboard:mine:ro"];
+    assert_eq!(wants(&allow)[0]["granted"], true);
+    // It runs with what was offered, and gets no more by its approval or by a flag.
+    let steps_of = |more: &[&str], given: &[Value]| {
+        let call = json!({ "do": "call", "name": "probe", "arguments": { "steps": given } });
+        let host = home
+            .host()
+            .args(["--deny", "llm", "--tool", "./weather.wasm"])
+            .args(more);
+        host.probe(&steps(&[call])).output().expect(0)
+    };
+    let opened = [open("mine")];
+    let denied = steps_of(&[], &opened).json()["denied"].clone();
+    assert_eq!(denied[0]["flags"], json!([flag]), "{denied}");
+    assert_eq!(steps_of(&allow, &opened).json()["denied"], json!([]));
+    let written = [open("mine"), put("k")];
+    let denied = steps_of(&["--allow", "blackboard:mine"], &written).json()["denied"].clone();
+    assert_eq!(
+        (&denied[0]["flags"], &denied[0]["remedy"]),
+        (&json!([]), &json!("its manifest does not ask for blackboard:mine")),
+        "{denied}"
+    );
+    let more = plugin(&home, &["add", "./weather.wasm", "--yes", "--allow", "blackboard:mine"]);
+    more.expect(2).says(&["would get only blackboard:mine:ro"]);
+    add(&home, &file, &allow);
+    assert_eq!(listed(&home)[0]["allow"], json!(["blackboard:mine:ro"]));
+}
+
+/// What is approved and listed is what the tool has.
+#[test]
+fn what_a_tool_would_get_less_of_is_not_approved() {
+    let home = home();
+    set_secret(&home);
+    let wants = [
+        "net:api.example.org",
+        "net:GET@b.example.org",
+        "secret:weather@api.example.org",
+    ];
+    let file = weather(&home, &wants);
+    let less = "would get only net:api.example.org, net:GET@b.example.org; give it that";
+    for (grant, words) in [
+        ("net:*.example.org", less),
+        ("net:*", less),
+        ("net:b.example.org", "would get only net:GET@b.example.org"),
+        (
+            "secret:weather@*.example.org",
+            "would get only secret:weather@api.example.org",
+        ),
+        ("net:x.org", "does not ask for it"),
+    ] {
+        for flag in ["--allow", "--own"] {
+            let added = plugin(&home, &["add", "./weather.wasm", "--yes", flag, grant]);
+            added.expect(2).says(&[words]);
+        }
+    }
+    let given = ["--allow", "net:GET@api.example.org", "--allow", wants[2]];
+    add(&home, &file, &given);
+    assert_eq!(listed(&home)[0]["allow"], json!(["net:GET@api.example.org", wants[2]]));
+    plugin(&home, &["allow", "weather", "net:*"]).expect(2).says(&[less]);
+}
+
+#[test]
+fn a_plugin_that_gives_no_reason_is_said_to_give_none() {
+    let home = home();
+    let text = "name = \"weather\"\n[[wants]]\ngrant = \"fs\"\n[[wants]]\ngrant = \"net\"\nreason = \" \"\n";
+    let file = wanting(&home, &guests::built("probe-tool"), "weather.wasm", text);
+    let inspected = home.host().arg("inspect").arg(&file).output().expect(0).stdout;
+    assert_eq!(
+        inspected.matches("\n          gives no reason\n").count(),
+        2,
+        "{inspected}"
+    );
+    let reviewed = plugin(&home, &["add", "./weather.wasm"]).expect(4).stderr;
+    assert_eq!(
+        reviewed.matches("\n    it       gives no reason\n").count(),
+        2,
+        "{reviewed}"
     );
 }
 

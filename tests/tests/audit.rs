@@ -5,9 +5,10 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener};
+use std::process::Command;
 use std::time::Duration;
 
-use hermes_tests::child::{ChildSpec, inside, join};
+use hermes_tests::child::{ChildSpec, exit, inside, join};
 use hermes_tests::interrupted::{resumed, stopped};
 use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
 use hermes_tests::output::refusal;
@@ -242,6 +243,110 @@ fn the_flags_of_a_denial_are_those_that_allow_it() {
     assert!(out.join("b.txt").exists() && !out.join("a.txt").exists());
 }
 
+/// The words of a line, as a shell reads them that is given it whole.
+fn shell(line: &str) -> Vec<String> {
+    let script = format!("printf '%s\\n' {line}");
+    let output = Command::new("bash").arg("-c").arg(script).output().unwrap();
+    let words = String::from_utf8(output.stdout).unwrap();
+    words.lines().map(str::to_owned).collect()
+}
+
+/// Of each kind of right, what a parent would give to a child and has not: with the flag that lets it, or why none does.
+#[test]
+fn the_flags_of_a_denied_spawn_are_those_that_allow_it() {
+    let server = ModelServer::start(Script::always(Turn::text("hello")));
+    let home = Home::with_model(&server, Format::OpenAi);
+    home.configure("\n[aliases]\nfast = \"test/test-model\"\n");
+    home.write("out/sub/a.txt", "a\n");
+    home.write("odd\u{200b}/a.txt", "a\n");
+    home.write("secret/key", "s\n");
+    let work = home.work().canonicalize().unwrap();
+    std::os::unix::fs::symlink(work.join("secret"), work.join("out/link")).unwrap();
+    let value = home.write("value", "0123456789abcdef");
+    home.host()
+        .args(["secret", "set", "k"])
+        .reads(&value)
+        .output()
+        .expect(0);
+    let given = [
+        "--allow",
+        "fs:./out",
+        "--allow",
+        "fs:./odd\u{200b}",
+        "--allow",
+        "blackboard:notes:ro",
+    ];
+    let ran = |children: &[&ChildSpec], more: &[String]| {
+        let spawns = children.iter().map(|child| child.spawn());
+        // What was not begun is nothing to wait for.
+        let begun = if more.is_empty() { 0 } else { children.len() };
+        let program: Vec<Value> = spawns.chain((0..begun).map(join)).collect();
+        home.host().args(given).args(more).probe(&steps(&program)).output()
+    };
+    let grants = |grant: &str| ChildSpec::probe(&steps(&[])).with("grants", json!([grant]));
+    let writes = json!([{ "space": "notes", "prefix": "", "access": "ReadWrite" }]);
+    let writes = ChildSpec::probe(&steps(&[])).with("spaces", writes);
+    let folder = format!("--allow fs:{}:rw", work.join("out").display());
+    let odd = format!("--allow $'fs:{}/odd\\342\\200\\213:rw'", work.display());
+    let outside = "probe holds no such folder";
+    let cases = [
+        (grants("llm:fast"), Ok("--allow llm:fast")),
+        (
+            grants("llm:http://127.0.0.1:1/v1"),
+            Err("there is no alias http://127.0.0.1:1/v1"),
+        ),
+        (grants("net:GET@x.example"), Ok("--allow net:GET@x.example")),
+        (grants("net:*"), Ok("--allow 'net:*'")),
+        (grants("secret:k@x.example"), Ok("--allow secret:k@x.example")),
+        (grants("secret:l@x.example"), Err("there is no secret l")),
+        (grants("terminal:sh"), Err("this version of the host has no terminal")),
+        // The operator's name for a folder, whatever the guest's is.
+        (grants("fs:/out:rw"), Ok(folder.as_str())),
+        (grants("fs:/out/sub:rw"), Ok(folder.as_str())),
+        (grants("fs:x=./out:rw"), Ok(folder.as_str())),
+        (grants("fs:/odd\u{200b}:rw"), Ok(odd.as_str())),
+        (grants("fs:/out/../secret"), Err(outside)),
+        (grants("fs:/out/link:rw"), Err(outside)),
+        (grants("fs:/out/none:rw"), Err(outside)),
+        (grants("fs:/root/.ssh:rw"), Err(outside)),
+        (writes, Ok("--allow blackboard:notes")),
+    ];
+    for (child, expected) in &cases {
+        let output = ran(&[child], &[]).expect(0);
+        let denied = output.json()["denied"].clone();
+        assert_eq!(denied.as_array().unwrap().len(), 1, "{denied}");
+        let page = &output.stderr[output.stderr.find("denied: once\n").unwrap()..];
+        match expected {
+            Ok(flag) => {
+                assert_eq!(denied[0]["flags"], json!([flag]), "{denied}");
+                assert!(page.contains(&format!("\n    {flag}\n")), "{page}");
+                let allowed = ran(&[child], &shell(flag)).expect(0);
+                assert_eq!(allowed.json()["denied"], json!([]), "{flag}");
+                assert_eq!(exit(&allowed.seen()[1]), "Returned", "{flag}");
+            }
+            Err(words) => {
+                assert_eq!(denied[0]["flags"], json!([]), "{denied}");
+                assert!(denied[0]["remedy"].as_str().unwrap().contains(words), "{denied}");
+                assert!(!page.contains("--allow"), "{page}");
+            }
+        }
+        // What a guest calls a folder or a program is in no flag that it is told either.
+        let grant = denied[0]["what"].as_str().unwrap();
+        if grant.contains("fs:") || grant.contains("terminal:") {
+            let message = denied[0]["message"].as_str().unwrap();
+            assert!(!message.contains("--allow"), "{message}");
+        }
+    }
+    // All of it together, as it is pasted.
+    let helped = cases.iter().filter(|(_, expected)| expected.is_ok());
+    let helped: Vec<&ChildSpec> = helped.map(|(child, _)| child).collect();
+    let output = ran(&helped, &[]).expect(0);
+    let mut lines = output.stderr.lines();
+    let all = lines.find_map(|line| line.strip_prefix("  all of it   ")).unwrap();
+    let allowed = ran(&helped, &shell(all)).expect(0);
+    assert_eq!(allowed.json()["denied"], json!([]), "{all}");
+}
+
 #[test]
 fn no_flag_is_named_for_a_denial_that_would_be_refused() {
     let server = ModelServer::start(Vec::new());
@@ -361,14 +466,14 @@ fn a_flag_that_is_offered_is_one_word_to_a_shell_whoever_chose_it() {
     let send = json!({ "do": "send", "authority": "x;reboot;.example" });
     let child = ChildSpec::probe(&steps(&[])).with("grants", json!(["llm:fast; reboot"]));
     let program = steps(&[
-        tool(&[json!({ "do": "open", "name": "notes --allow fs:/home/me:rw" })]),
+        tool(&[json!({ "do": "open", "name": "notes --deny lessons" })]),
         json!({ "do": "call", "name": "wasi", "arguments": { "steps": [send] } }),
         child.spawn(),
     ]);
     let host = with_probe_tool(&home).arg("--tool");
     let output = host.arg(guests::built("probe-wasi")).probe(&program).output().expect(0);
     let denied = output.json()["denied"].as_array().unwrap().clone();
-    for word in ["'blackboard:notes --allow fs:/home/me:rw'", "'llm:fast; reboot'"] {
+    for word in ["'blackboard:notes --deny lessons:ro'", "'llm:fast; reboot'"] {
         let offered = format!("Allow it with --allow {word}");
         let is_said = |denial: &Value| denial["message"].as_str().is_some_and(|said| said.contains(&offered));
         assert!(denied.iter().any(is_said), "{offered}: {denied:?}");

@@ -41,9 +41,9 @@ pub(super) fn page(paint: Paint, denials: &Denials, run: Option<&RunId>) -> Stri
         if let Some(remedy) = remedy(first) {
             out.push_str(&format!("    {}\n", paint.ink(Ink::Bold, &remedy)));
         }
-        for flag in first.remedy.flags.iter().map(|flag| clean(flag, Shape::Line)) {
-            if !flags.contains(&flag) {
-                flags.push(flag);
+        for flag in shown(first) {
+            if !flags.contains(flag) {
+                flags.push(flag.clone());
             }
         }
     }
@@ -86,7 +86,7 @@ fn line(denial: &Denial) -> String {
 
 /// What to do about a denial, where anything helps.
 fn remedy(denial: &Denial) -> Option<String> {
-    let mut parts = denial.remedy.flags.clone();
+    let mut parts: Vec<String> = shown(denial).cloned().collect();
     parts.extend(denial.remedy.words.as_ref().map(|words| match parts.is_empty() {
         true => words.clone(),
         false => format!("  ({words})"),
@@ -100,6 +100,12 @@ fn remedy(denial: &Denial) -> Option<String> {
 fn is_first(denial: &Denial, met: &[Denial]) -> bool {
     let first = met.iter().find(|other| other.is_like(denial));
     first.is_some_and(|first| std::ptr::eq(first, denial))
+}
+
+/// The flags of a denial that can be shown as they are. Cleaned, one would allow something else.
+fn shown(denial: &Denial) -> impl Iterator<Item = &String> {
+    let flags = denial.remedy.flags.iter();
+    flags.filter(|flag| clean(flag, Shape::Line) == flag.as_str())
 }
 
 /// The same as programs read it.

@@ -16,6 +16,8 @@ pub(super) const WIDTH: usize = 200;
 const ROWS: usize = 100;
 /// Columns of a tool's name.
 const TOOL: usize = 24;
+/// What is said of a want whose plugin does not say why.
+pub(super) const NO_REASON: &str = "gives no reason";
 /// Arguments of a tool that are shown.
 const ARGUMENTS: usize = 32;
 
@@ -151,7 +153,11 @@ impl Screen {
             "  {verdict} {}\n",
             format!("{grant}{between}{flag}").trim_end()
         ));
-        self.item(out, &" ".repeat(8), 8, &want.reason);
+        let reason = match want.reason.trim() {
+            "" => NO_REASON,
+            reason => reason,
+        };
+        self.item(out, &" ".repeat(8), 8, reason);
     }
 }
 

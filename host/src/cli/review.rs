@@ -1,7 +1,7 @@
 //! What a person reads before a plugin is added: what it is, what it asks for and what that makes possible at worst, in words of the host's, and beside them
 //! its own, marked as such.
 
-use super::inspect::{Screen, WIDTH, at_least};
+use super::inspect::{NO_REASON, Screen, WIDTH, at_least};
 use super::style::{Ink, fit, left, size};
 use crate::run::{Change, Holder, Review, ToolInfo, Want, WouldGet};
 use crate::text;
@@ -97,8 +97,8 @@ impl Screen {
         let line = format!("  {verdict} {} {}", at_least(&want.grant, 16), fit(flag, WIDTH));
         out.push_str(&format!("{}\n", line.trim_end()));
         self.said(out, "at worst", &want.at_worst);
-        match &*want.reason {
-            "" => {}
+        match want.reason.trim() {
+            "" => self.said(out, "it", NO_REASON),
             reason if want.is_said => self.said(out, "it says", &quoted(reason)),
             // The host's own words, of what the plugin imports.
             reason => self.said(out, "because", reason),

@@ -155,6 +155,18 @@ impl Kind {
             Self::Lessons => "lessons",
         }
     }
+
+    /// What stands in a flag for the part that only the operator knows; none where a kind needs no more.
+    pub const fn to_fill_in(self) -> Option<&'static str> {
+        match self {
+            Self::Fs => Some("DIR"),
+            Self::Net => Some("HOST"),
+            Self::Blackboard => Some("NAME"),
+            Self::Secret => Some("NAME@HOST"),
+            Self::Terminal => Some("PROGRAM"),
+            Self::Llm | Self::Delegation | Self::Lessons => None,
+        }
+    }
 }
 
 impl FromStr for Kind {
@@ -403,11 +415,8 @@ impl Grant {
             (Kind::Net, Some(rest)) => Ok(Self::Net(rest.parse().map_err(|e| GrantError::from((text, e)))?)),
             (Kind::Net, None) => Err(needs("net:example.org")),
             (Kind::Blackboard, Some(rest)) => {
-                let (name, access) = match rest.strip_suffix(":ro") {
-                    Some(name) => (name, Access::Read),
-                    None => (rest, Access::Write),
-                };
-                if name.is_empty() || name.contains(['/', ':']) || name.chars().any(char::is_control) {
+                let (name, access) = space(rest);
+                if !is_space(name) {
                     return Err(bad("a space's name has no slash and no colon"));
                 }
                 Ok(Self::Blackboard {
@@ -426,6 +435,19 @@ impl Grant {
             )),
         }
     }
+}
+
+/// A space's name, and what may be done there, of `NAME[:ro]`.
+pub fn space(text: &str) -> (&str, Access) {
+    match text.strip_suffix(":ro") {
+        Some(name) => (name, Access::Read),
+        None => (text, Access::Write),
+    }
+}
+
+/// Whether a grant can name a space so.
+pub fn is_space(name: &str) -> bool {
+    !name.is_empty() && !name.contains(['/', ':']) && !name.chars().any(char::is_control)
 }
 
 /// `[NAME=]DIR[:rw]`.

@@ -63,14 +63,11 @@ pub struct Wanted {
 impl Wanted {
     /// The flag that would allow it, with a place for what only the operator knows.
     pub fn flag(&self) -> String {
-        let detail = self.detail.as_deref();
-        match self.kind {
-            Kind::Fs if detail == Some("rw") => "--allow fs:DIR:rw".to_owned(),
-            Kind::Fs => "--allow fs:DIR".to_owned(),
-            Kind::Blackboard if detail.is_none() => "--allow blackboard:NAME".to_owned(),
-            Kind::Net if detail.is_none() => "--allow net:HOST".to_owned(),
-            Kind::Secret if detail.is_none() => "--allow secret:NAME@HOST".to_owned(),
-            Kind::Delegation | Kind::Lessons => format!("without --deny {}", self.kind.name()),
+        let name = self.kind.name();
+        match (self.kind, self.detail.as_deref(), self.kind.to_fill_in()) {
+            (Kind::Fs, Some("rw"), Some(dir)) => format!("--allow {name}:{dir}:rw"),
+            (Kind::Fs, _, Some(any)) | (_, None, Some(any)) => format!("--allow {name}:{any}"),
+            (Kind::Delegation | Kind::Lessons, ..) => format!("without --deny {name}"),
             _ => format!("--allow {}", text::shell_word(&self.to_string())),
         }
     }

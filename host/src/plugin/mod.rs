@@ -4,6 +4,7 @@ pub mod approval;
 pub mod grant;
 pub mod load;
 pub mod manifest;
+pub mod reader;
 pub mod rights;
 pub(crate) mod schema;
 mod standard;

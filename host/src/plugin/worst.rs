@@ -1,7 +1,7 @@
 //! What a right makes possible at worst, in one line that a person reads before giving it. `docs/security.md` has the same in its table of grants.
 
 use crate::egress::NetRule;
-use crate::plugin::grant::{Access, Grant, Kind, SecretGrant};
+use crate::plugin::grant::{Access, Grant, Kind, SecretGrant, space};
 use crate::plugin::manifest::Wanted;
 
 impl Grant {
@@ -28,13 +28,15 @@ impl Wanted {
             Kind::Fs => files("the folders that you name", Access::Read),
             Kind::Net => match detail.and_then(|rule| rule.parse().ok()) {
                 Some(rule) => requests(&rule),
-                None => "what an agent knows is sent to the hosts that you name".to_owned(),
+                None => {
+                    "what an agent knows is sent to the hosts that you name, which may be any public host (net:*), and things there are changed".to_owned()
+                }
             },
             Kind::Blackboard => match detail {
-                Some(name) => match name.strip_suffix(":ro") {
-                    Some(name) => notes(&format!("the space {name}"), Access::Read),
-                    None => notes(&format!("the space {name}"), Access::Write),
-                },
+                Some(detail) => {
+                    let (name, access) = space(detail);
+                    notes(&format!("the space {name}"), access)
+                }
                 None => notes("the spaces that you name", Access::Write),
             },
             Kind::Llm => match detail {
@@ -135,7 +137,10 @@ mod tests {
             assert!(!worst(Kind::Fs, None).contains(words));
         }
         assert!(worst(Kind::Net, Some("GET@x.org")).contains("x.org"));
-        assert!(worst(Kind::Net, None).contains("you name"));
+        // A kind alone asks for any of it.
+        for words in ["you name", "any public host", "things there are changed"] {
+            assert!(worst(Kind::Net, None).contains(words), "{words}");
+        }
         let unsaid = |kind| Wanted { kind, detail: None }.at_worst_unsaid();
         assert!(unsaid(Kind::Fs).contains("with :rw is changed or deleted"));
         assert_eq!(unsaid(Kind::Llm), worst(Kind::Llm, None));

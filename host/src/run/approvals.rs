@@ -227,7 +227,7 @@ fn approved<'a>(shelf: &Shelf, all: &'a mut [Approval], name: &str) -> Result<&'
 }
 
 /// The plugin that grants are asked for, which passed when it was added.
-fn asked<'a>(found: &'a Found, grants: &'a Grants<'a>, limits: &Limits) -> Result<Asked<'a>, HostError> {
+fn asked<'a>(found: &'a Found, grants: &'a Grants, limits: &Limits) -> Result<Asked<'a>, HostError> {
     let outline = precheck::check_again(&found.bytes, limits);
     let outline = outline.map_err(|e| e.of(found.origin.shown(&found.name)))?;
     Ok(Asked {

@@ -51,7 +51,7 @@ pub(super) struct Given {
 
 /// A plugin that grants are asked for.
 pub(super) struct Asked<'a> {
-    pub(super) grants: &'a Grants<'a>,
+    pub(super) grants: &'a Grants,
     pub(super) found: &'a Found,
     pub(super) strategy: bool,
     pub(super) tool: bool,
@@ -139,11 +139,11 @@ impl Asked<'_> {
             plugin: None,
             ..allowed
         };
-        // Folders and hosts are for an agent's tools, which are asked themselves.
-        let passed_on =
-            self.strategy && holder == Holder::Caller && matches!(allowed.grant.kind(), Kind::Fs | Kind::Net);
+        // Folders, hosts and secrets are for an agent's tools, which are asked themselves.
+        let for_tools = matches!(allowed.grant.kind(), Kind::Fs | Kind::Net | Kind::Secret);
+        let passed_on = self.strategy && holder == Holder::Caller && for_tools;
         match asked_for(&allowed, self.found.manifest.as_ref()) {
-            Err(what) if !passed_on => wrong(what),
+            Err(what) if !passed_on => wrong(&what),
             _ => Ok(allowed),
         }
     }

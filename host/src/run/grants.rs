@@ -5,25 +5,23 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::config::{Config, DENIABLE, Source};
-use crate::plugin::approval::{Approval, ApprovalError};
+use crate::plugin::approval::Approval;
 use crate::plugin::grant::{Allowed, FolderGrant, GivenBy, Grant, GrantContext, GrantError, Kind, ProviderFiles};
 use crate::plugin::load::Found;
-use crate::plugin::manifest::Manifest;
+use crate::plugin::manifest::{Manifest, Wanted};
+use crate::plugin::reader::GrantReader;
 use crate::plugin::rights::{
-    FlagCheck, Key, Rights, TakenBy, TakenIn, ToolRights, asked_for, missing_key, with_one_key,
+    FlagCheck, Key, Rights, TakenBy, TakenIn, ToolRights, missing_key, with_one_key, would_get,
 };
 use crate::plugin::{Origin, Plugin};
 use crate::run::HostError;
-use crate::run::secrets::is_set;
 use crate::run::spec::RunSpec;
 use crate::secret::SecretFile;
-use crate::store::SPILL_SPACE;
 use crate::text;
 
 /// What the operator allowed, for whichever plugin, and what was approved with each.
-pub(super) struct Grants<'a> {
-    config: &'a Config,
-    context: GrantContext,
+pub(super) struct Grants {
+    reader: GrantReader,
     allowed: Vec<Allowed>,
     /// What a tool has whichever agent calls it.
     own: Vec<Allowed>,
@@ -112,17 +110,18 @@ impl Whose<'_> {
     }
 }
 
-impl<'a> Grants<'a> {
+impl Grants {
     /// Nothing but what was approved with a plugin.
-    pub(super) fn approved_alone(config: &'a Config) -> Result<Self, HostError> {
+    pub(super) fn approved_alone(config: &Config) -> Result<Self, HostError> {
         let providers = config.models.providers.values();
         let files = ProviderFiles {
             keys: providers.clone().filter_map(|p| p.key_file.clone()).collect(),
             scripts: providers.filter_map(|p| p.file.clone()).collect(),
         };
+        let context = GrantContext::new(&config.home, config.user_home.as_deref(), files)?;
+        let aliases = config.models.aliases.keys().cloned().collect();
         Ok(Self {
-            config,
-            context: GrantContext::new(&config.home, config.user_home.as_deref(), files)?,
+            reader: GrantReader::new(context, aliases, SecretFile::in_dir(&config.state_dir)),
             allowed: Vec::new(),
             own: Vec::new(),
             denied: Vec::new(),
@@ -130,7 +129,7 @@ impl<'a> Grants<'a> {
         })
     }
 
-    pub(super) fn read(config: &'a Config, flags: &GrantFlags<'_>) -> Result<Self, HostError> {
+    pub(super) fn read(config: &Config, flags: &GrantFlags<'_>) -> Result<Self, HostError> {
         let mut grants = Self::approved_alone(config)?;
         let read = |key, configured: &[String], flags: &[String]| {
             let configured = configured.iter().map(|text| {
@@ -174,9 +173,13 @@ impl<'a> Grants<'a> {
 
     /// Reads `[PLUGIN=]GRANT`, which this host has to be able to give.
     pub(super) fn parse(&self, text: &str, by: GivenBy) -> Result<Allowed, GrantError> {
-        let allowed = Allowed::parse(text, by, &self.context)?;
-        usable(&allowed.grant, self.config)?;
-        Ok(allowed)
+        self.reader.parse(text, by)
+    }
+
+    /// The flag that allows what a manifest wants, or why there is none.
+    pub(super) fn flag(&self, wanted: &Wanted) -> String {
+        let flag = self.reader.flag(wanted);
+        flag.unwrap_or_else(|refused| refused.to_string())
     }
 
     /// What was approved with a plugin: for it alone, and for whichever agent calls it.
@@ -184,15 +187,7 @@ impl<'a> Grants<'a> {
         let Some(approval) = whose.approval else {
             return Ok((Vec::new(), Vec::new()));
         };
-        let (allowed, own) = approval.granted(&self.context)?;
-        for Allowed { grant, .. } in allowed.iter().chain(&own) {
-            usable(grant, self.config).map_err(|error| ApprovalError::Grant {
-                plugin: approval.name.clone(),
-                grant: grant.to_string(),
-                error,
-            })?;
-        }
-        Ok((allowed, own))
+        Ok(approval.granted(&self.reader)?)
     }
 
     /// What a root strategy may do. What was approved with it is for the tools that come with the host too: it does nothing with a folder or a
@@ -241,7 +236,7 @@ impl<'a> Grants<'a> {
                     None => {}
                     Some(Key::Manifest) => words.push(whose.without_manifest(&held.grant)),
                     // What it does not ask for it would not get by a flag either.
-                    Some(Key::Word) if asked_for(held, whose.manifest).is_err() || given.iter().any(has_it) => {}
+                    Some(Key::Word) if gains_nothing(held, whose.manifest) || given.iter().any(has_it) => {}
                     Some(Key::Word) => words.push(whose.without_word(&held.grant, flag)),
                 }
             }
@@ -323,7 +318,7 @@ impl<'a> Grants<'a> {
             Origin::Standard | Origin::Kept => None,
         };
         let check = FlagCheck {
-            context: self.context.clone(),
+            reader: self.reader.clone(),
             components: plugins.filter_map(component).cloned().collect(),
             script: script.map(Path::to_owned),
         };
@@ -349,6 +344,14 @@ fn covers(all: &Grant, some: &Grant) -> bool {
         (Grant::Fs(all), Grant::Fs(some)) => all.access >= some.access && some.dir.starts_with(&all.dir),
         _ => all == some,
     }
+}
+
+/// Whether a tool gets no more by both keys than it has by one.
+fn gains_nothing(held: &Allowed, manifest: Option<&Manifest>) -> bool {
+    let with_one = with_one_key(&held.grant);
+    would_get(&held.grant, manifest)
+        .iter()
+        .all(|grant| Some(grant) == with_one.as_ref())
 }
 
 /// What tools with these rights may do at worst, where they may write folders.
@@ -391,24 +394,6 @@ pub(super) fn taken_by_resumes(denied: &[Kind]) -> TakenBy {
         (*kind, taken_in)
     };
     denied.iter().map(one).collect()
-}
-
-/// Whether this host can give a grant.
-fn usable(grant: &Grant, config: &Config) -> Result<(), GrantError> {
-    let what = match grant {
-        Grant::Secret(secret) => return is_set(secret, &SecretFile::in_dir(&config.state_dir)),
-        Grant::Terminal(_) => "this version of the host has no terminal".to_owned(),
-        Grant::Blackboard { name, .. } if name == SPILL_SPACE => {
-            "each run keeps there what was too long for its readers; choose another name".to_owned()
-        }
-        Grant::Llm(Some(alias)) if !config.models.aliases.contains_key(alias) => {
-            let near = text::nearest(alias, config.models.aliases.keys().map(String::as_str));
-            let hint = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
-            format!("there is no alias {alias} (aliases.{alias} in the configuration){hint}")
-        }
-        _ => return Ok(()),
-    };
-    Err(GrantError::new(&grant.to_string(), what))
 }
 
 /// Whether a tool can have a grant whichever agent calls it.

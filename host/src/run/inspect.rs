@@ -40,13 +40,13 @@ pub struct Want {
     pub grant: String,
     /// What it makes possible at worst.
     pub at_worst: String,
-    /// Why, cleaned.
+    /// Why, cleaned; empty where the plugin gives no reason.
     pub reason: String,
     /// Whether those are the plugin's words; else the host's, of what the plugin imports.
     pub is_said: bool,
     /// Whether what is allowed now covers it.
     pub granted: bool,
-    /// The flag that would allow it.
+    /// The flag that would allow it, or why none would.
     pub flag: String,
 }
 
@@ -168,7 +168,7 @@ impl Host {
     }
 
     /// What the bytes of a plugin say of it, and what it would get by these grants.
-    pub(super) fn inspection(&self, found: &Found, grants: &mut Grants<'_>) -> Result<Inspection, HostError> {
+    pub(super) fn inspection(&self, found: &Found, grants: &mut Grants) -> Result<Inspection, HostError> {
         let checked = precheck::check(&found.bytes, &self.config().limits);
         let outline: Outline = checked.map_err(|e| e.of(found.origin.shown(&found.name)))?;
         let mut kinds = Vec::new();
@@ -185,7 +185,11 @@ impl Host {
         let strategy = exports_agent(&outline);
         let rights = grants.of(found, strategy)?;
         let wanted = manifest.map_or_else(|| by_imports(&outline.imports, strategy), |m| m.wants.clone());
-        let wants = wanted.iter().map(|want| view(want, &rights, manifest.is_some()));
+        let is_said = manifest.is_some();
+        let wants = wanted.iter().map(|want| {
+            let (granted, flag) = (rights.covers(&want.grant), grants.flag(&want.grant));
+            view(want, is_said, granted, flag)
+        });
         let place = match manifest {
             Some(m) if m.beside.is_some() => "a file beside the component",
             Some(_) => "inside the component",
@@ -343,7 +347,7 @@ fn hints(def: &types::ToolDef) -> Vec<&'static str> {
 }
 
 /// `is_said` where a manifest says it.
-fn view(want: &manifest::Want, rights: &Rights, is_said: bool) -> Want {
+fn view(want: &manifest::Want, is_said: bool, granted: bool, flag: String) -> Want {
     let at_worst = match is_said {
         true => want.grant.at_worst(),
         false => want.grant.at_worst_unsaid(),
@@ -353,8 +357,8 @@ fn view(want: &manifest::Want, rights: &Rights, is_said: bool) -> Want {
         at_worst,
         reason: want.reason.clone(),
         is_said,
-        granted: rights.covers(&want.grant),
-        flag: want.grant.flag(),
+        granted,
+        flag,
     }
 }
 

@@ -192,7 +192,7 @@ impl Host {
     /// The plugins that bring tools: those named, and of those built in the ones whose needs were granted, to the root or as their own.
     async fn tool_plugins(
         &self,
-        grants: &Grants<'_>,
+        grants: &Grants,
         caller: &Rights,
         named: &[String],
     ) -> Result<Vec<ToolPlugin>, HostError> {
@@ -232,12 +232,7 @@ impl Host {
     }
 
     /// Asks a plugin for its tools, once, in a sandbox without grants.
-    async fn ask(
-        &self,
-        plugin: Arc<Plugin>,
-        prefix: Option<String>,
-        grants: &Grants<'_>,
-    ) -> Result<ToolPlugin, HostError> {
+    async fn ask(&self, plugin: Arc<Plugin>, prefix: Option<String>, grants: &Grants) -> Result<ToolPlugin, HostError> {
         let rights = Arc::new(grants.tool(&*plugin)?);
         let defs = self.ask_tools(&plugin).await?;
         Ok(ToolPlugin {

@@ -7,7 +7,8 @@ use zeroize::Zeroizing;
 use crate::event::now_ms;
 use crate::limits::Limits;
 use crate::llm::keys;
-use crate::plugin::grant::{Allowed, Grant, GrantError, SecretGrant};
+use crate::plugin::grant::{Allowed, SecretGrant};
+use crate::plugin::reader::set;
 use crate::plugin::rights::Rights;
 use crate::run::{Host, HostError};
 use crate::scrub::Secrets;
@@ -177,33 +178,17 @@ impl RunSecrets {
             Some(known) => Err(HostError::Told {
                 what,
                 secret: known.to_string(),
-                way: known.way(),
+                way: known.way_to_grant(),
             }),
         }
     }
-}
-
-/// Whether a secret that is granted is there.
-pub(super) fn is_set(granted: &SecretGrant, file: &SecretFile) -> Result<(), GrantError> {
-    let secrets = file.read();
-    let secrets =
-        secrets.map_err(|error| GrantError::new(&Grant::Secret(granted.clone()).to_string(), error.to_string()))?;
-    found(granted, &secrets).map(drop)
-}
-
-fn found<'a>(granted: &SecretGrant, secrets: &'a [Secret]) -> Result<&'a Secret, GrantError> {
-    let name = &granted.name;
-    secrets.iter().find(|secret| secret.name == *name).ok_or_else(|| {
-        let what = format!("there is no secret {name}; set it with: hermes-host secret set {name}");
-        GrantError::new(&Grant::Secret(granted.clone()).to_string(), what)
-    })
 }
 
 /// Whether each secret that is granted is there, and has its place to itself.
 fn all_set(rights: &Rights, secrets: &[Secret]) -> Result<(), HostError> {
     let mut all: Vec<(&SecretGrant, &Secret)> = Vec::new();
     for grant in rights.secrets() {
-        let secret = found(grant, secrets)?;
+        let secret = set(grant, secrets)?;
         let shares = |(other, put): &&(&SecretGrant, &Secret)| {
             put.name != secret.name && put.place.is_also(&secret.place) && other.hosts.meet(&grant.hosts).is_some()
         };

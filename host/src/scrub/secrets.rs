@@ -37,13 +37,19 @@ impl Known<'_> {
         placeholder(self.name())
     }
 
-    /// How it gets to where it belongs, in words for whoever would have sent it.
-    pub fn way(&self) -> String {
+    /// How it gets to where it belongs, in words for the plugin that would have sent it. No flag lets a plugin hand it on, and so none is offered.
+    pub fn way(&self) -> &'static str {
         match self {
-            Self::Secret(name) => {
-                format!("the host alone puts it into requests, with --allow secret:{name}@HOST")
-            }
-            Self::Key(_) => "the host alone sends it, and to that provider alone".to_owned(),
+            Self::Secret(_) => "the host alone puts it into requests, where that is granted",
+            Self::Key(_) => "the host alone sends it, and to that provider alone",
+        }
+    }
+
+    /// The same for the operator, who can grant that.
+    pub fn way_to_grant(&self) -> String {
+        match self {
+            Self::Secret(name) => format!("the host alone puts it into requests, with --allow secret:{name}@HOST"),
+            Self::Key(_) => self.way().to_owned(),
         }
     }
 }

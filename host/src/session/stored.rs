@@ -87,7 +87,7 @@ impl Guest {
             // Who calls a tool outside of a run is the person, whose own words they are.
             Some(known) if !self.session.run.keeping.is_run() && self.is_strategy() => Err(Refusal::denied(format!(
                 "the arguments that you gave hold {known}, which no tool is told: {}",
-                known.way()
+                known.way_to_grant()
             ))),
             Some(known) => Err(Refusal::denied(format!(
                 "{} may not hand on {known}, which stands in a call of {}: {}",
@@ -99,7 +99,7 @@ impl Guest {
                 what: format!("hand on {known} in a call of {}", C::NAME),
                 target: C::NAME.to_owned(),
                 right: None,
-                why: Some(known.way()),
+                why: Some(known.way().to_owned()),
             })),
         }
     }

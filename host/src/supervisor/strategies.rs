@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::blocking;
-use crate::error::Refusal;
+use crate::error::{Lack, Refusal};
 use crate::instance::Prepared;
 use crate::plugin::Plugin;
 use crate::plugin::approval::ApprovalError;
@@ -47,12 +47,12 @@ impl Supervisor {
         let found = blocking::in_place(|| self.shelf().find(name, self.limits()));
         found.map(Known::Found).map_err(|e| match e {
             FindError::Load(e) => Refusal::not_found(format!("There is no strategy {shown}: {}.", e.for_guests())),
-            FindError::Approval(ApprovalError::Changed(_)) => Refusal::denied(format!(
-                "{shown} may not run: it has changed since it was approved. `hermes-host plugin list` tells how it is approved anew."
-            )),
-            FindError::Approval(_) => Refusal::denied(format!(
-                "{shown} may not run: its approval can't be read. `hermes-host plugin list` tells why."
-            )),
+            FindError::Approval(ApprovalError::Changed(_)) => not_approved(
+                shown,
+                "it has changed since it was approved",
+                "tells how it is approved anew",
+            ),
+            FindError::Approval(_) => not_approved(shown, "its approval can't be read", "tells why"),
         })
     }
 
@@ -115,6 +115,17 @@ impl Supervisor {
         let plugin = of.load(bytes.into(), self.limits());
         Ok(plugin.map_err(|e| unusable(&e.for_guests()))?)
     }
+}
+
+/// That a strategy may not run, and what the list of plugins tells of that.
+fn not_approved(strategy: String, why: &str, told: &str) -> Refusal {
+    let list = format!("`hermes-host plugin list` {told}");
+    Refusal::denied(format!("{strategy} may not run: {why}. {list}.")).about(Lack {
+        what: format!("spawn {strategy}"),
+        target: strategy,
+        right: None,
+        why: Some(format!("{why}; {list}")),
+    })
 }
 
 fn unusable(why: &str) -> Refusal {

@@ -9,8 +9,9 @@ use crate::engine::precheck::{self, LoadError};
 use crate::ids::Digest;
 use crate::limits::Limits;
 use crate::plugin::Origin;
-use crate::plugin::grant::{Allowed, GivenBy, GrantContext, GrantError};
+use crate::plugin::grant::{Allowed, GivenBy, GrantError};
 use crate::plugin::load::Found;
+use crate::plugin::reader::GrantReader;
 use crate::text;
 
 pub use file::Approvals;
@@ -251,15 +252,15 @@ impl Approval {
     ///
     /// # Errors
     /// A grant can't be given any more, or its folder leads elsewhere.
-    pub fn granted(&self, context: &GrantContext) -> Result<(Vec<Allowed>, Vec<Allowed>), ApprovalError> {
+    pub fn granted(&self, reader: &GrantReader) -> Result<(Vec<Allowed>, Vec<Allowed>), ApprovalError> {
         let read = |grants: &[String]| {
             let read = grants.iter().map(|text| {
-                let allowed =
-                    Allowed::parse(text, GivenBy::Approval, context).map_err(|error| ApprovalError::Grant {
-                        plugin: self.name.clone(),
-                        grant: text.clone(),
-                        error,
-                    })?;
+                let allowed = reader.parse(text, GivenBy::Approval);
+                let allowed = allowed.map_err(|error| ApprovalError::Grant {
+                    plugin: self.name.clone(),
+                    grant: text.clone(),
+                    error,
+                })?;
                 let found = allowed.grant.to_string();
                 if found == *text {
                     return Ok(allowed);
@@ -356,11 +357,13 @@ impl std::fmt::Display for Change {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::path::Path;
 
     use super::*;
-    use crate::plugin::grant::ProviderFiles;
+    use crate::plugin::grant::{GrantContext, ProviderFiles};
     use crate::plugin::manifest::Manifest;
+    use crate::secret::SecretFile;
 
     fn found(bytes: &[u8], manifest: Option<&str>) -> Found {
         Found {
@@ -443,15 +446,17 @@ mod tests {
         for name in ["papers", "secret"] {
             std::fs::create_dir(root.join(name)).expect("made");
         }
-        let context = GrantContext::new(Path::new("/nowhere"), None, ProviderFiles::default()).expect("a place");
+        let nowhere = Path::new("/nowhere");
+        let context = GrantContext::new(nowhere, None, ProviderFiles::default()).expect("a place");
+        let reader = GrantReader::new(context, BTreeSet::new(), SecretFile::in_dir(nowhere));
         let mut approval = approval(&found(b"a", None));
         approval.allow = vec![format!("fs:{}", root.join("papers").display())];
-        assert_eq!(approval.granted(&context).expect("granted").0.len(), 1);
+        assert_eq!(approval.granted(&reader).expect("granted").0.len(), 1);
         std::fs::remove_dir(root.join("papers")).expect("removed");
-        let gone = approval.granted(&context).expect_err("gone");
+        let gone = approval.granted(&reader).expect_err("gone");
         assert!(matches!(gone, ApprovalError::Grant { .. }) && !gone.refuses(), "{gone}");
         std::os::unix::fs::symlink(root.join("secret"), root.join("papers")).expect("linked");
-        let elsewhere = approval.granted(&context).expect_err("elsewhere");
+        let elsewhere = approval.granted(&reader).expect_err("elsewhere");
         assert!(elsewhere.refuses(), "{elsewhere}");
     }
 }

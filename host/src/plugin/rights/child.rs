@@ -8,7 +8,7 @@ use super::space::{Share, SpaceRights};
 use super::{Models, Rights, remedy};
 use crate::egress::NetRule;
 use crate::error::{Lack, Refusal};
-use crate::plugin::grant::{Access, FolderGrant, Kind, SecretGrant};
+use crate::plugin::grant::{Access, FolderGrant, Grant, Kind, SecretGrant};
 use crate::store::SPILL_SPACE;
 use crate::text;
 
@@ -70,7 +70,7 @@ impl Rights {
                 Kind::Secret => child.secrets = self.child_secrets(wishes, of_kind())?,
                 Kind::Terminal => {
                     if let Some(given) = of_kind().next() {
-                        return Err(missing(wishes, given.text));
+                        return Err(not_held(wishes, given.text, Some(given.text.to_owned()), None));
                     }
                 }
             }
@@ -113,8 +113,13 @@ impl Rights {
             };
             if !held {
                 let ro = if wish.access == Access::Read { ":ro" } else { "" };
-                let space = text::line(&wish.space, 64);
-                return Err(missing(wishes, &format!("blackboard:{space}{ro}")));
+                return Err(match super::right_to(&wish.space, wish.access) {
+                    Some(right) => missing(wishes, right),
+                    None => {
+                        let shown = format!("blackboard:{}{ro}", text::line(&wish.space, 64));
+                        not_held(wishes, &shown, None, Some(super::UNNAMEABLE.to_owned()))
+                    }
+                });
             }
             let none = SpaceRights {
                 home,
@@ -132,7 +137,7 @@ impl Rights {
     ) -> Result<BTreeMap<String, FolderGrant>, Refusal> {
         let mut folders = BTreeMap::new();
         for given in grants {
-            let folder = self.folder(wishes, given).ok_or_else(|| missing(wishes, given.text))?;
+            let folder = self.folder(wishes, given)?;
             let name = folder.name.clone();
             if folders.insert(name.clone(), folder).is_some() {
                 return Err(Refusal::invalid(format!("Two folders would be /{name} for the child.")));
@@ -143,8 +148,8 @@ impl Rights {
 
     /// A folder at or below one that this has: `[NAME=]DIR[:rw]`, where `DIR` is as this sees it (`/papers/a`) or as the operator does.
     /// Whatever lies outside is answered alike, be it there or not.
-    fn folder(&self, wishes: &Wishes<'_>, given: &Given<'_>) -> Option<FolderGrant> {
-        let rest = given.what?;
+    fn folder(&self, wishes: &Wishes<'_>, given: &Given<'_>) -> Result<FolderGrant, Refusal> {
+        let rest = given.what.unwrap_or_default();
         let (rest, access) = match rest.strip_suffix(":rw") {
             Some(rest) => (rest, Access::Write),
             None => (rest.strip_suffix(":ro").unwrap_or(rest), Access::Read),
@@ -153,21 +158,33 @@ impl Rights {
             Some((name, path)) if is_name(name) => (Some(name), path),
             _ => (None, rest),
         };
-        let dir = self
-            .as_seen(path)
-            .or_else(|| plain(&wishes.cwd.join(path)))
-            .filter(|dir| self.holds_folder(dir, access))?;
-        // Links are resolved inside a folder that is held alone, and must not lead out of it.
-        let dir = dir
-            .canonicalize()
-            .ok()
-            .filter(|dir| dir.is_dir() && self.holds_folder(dir, access))
-            // The child's rights are recorded as text.
-            .filter(|dir| dir.to_str().is_some())?;
+        let Some((dir, holder)) = self.held(path, wishes.cwd) else {
+            let why = format!("{} holds no such folder", text::line(wishes.parent, 64));
+            return Err(not_held(wishes, given.text, None, Some(why)));
+        };
+        if access > holder.access {
+            // Under its own name: that by which a guest sees it is no operator's.
+            let writable = Grant::Fs(FolderGrant {
+                access,
+                ..holder.clone()
+            });
+            return Err(not_held(wishes, given.text, Some(writable.to_string()), None));
+        }
         let own = self.folders.values().find(|f| f.dir == dir).map(|f| f.name.clone());
-        let last = || Some(dir.file_name()?.to_string_lossy().into_owned());
-        let name = name.map(str::to_owned).or(own).or_else(last)?;
-        Some(FolderGrant { name, dir, access })
+        // All but the root of all has one, and that is never granted.
+        let last = || dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = name.map(str::to_owned).or(own).unwrap_or_else(last);
+        Ok(FolderGrant { name, dir, access })
+    }
+
+    /// The folder at a path, and the one that has it in it. Links are resolved inside a folder that is held alone, and must not lead out of it.
+    fn held(&self, path: &str, cwd: &Path) -> Option<(PathBuf, &FolderGrant)> {
+        let dir = self.as_seen(path).or_else(|| plain(&cwd.join(path)))?;
+        self.holder(&dir)?;
+        let dir = dir.canonicalize().ok()?;
+        let holder = self.holder(&dir)?;
+        // The child's rights are recorded as text.
+        (dir.is_dir() && dir.to_str().is_some()).then_some((dir, holder))
     }
 
     /// A path by the names under which guests see folders.
@@ -177,9 +194,10 @@ impl Rights {
         plain(&folder.dir.join(rest))
     }
 
-    fn holds_folder(&self, dir: &Path, access: Access) -> bool {
-        let mut held = self.folders.values();
-        held.any(|folder| dir.starts_with(&folder.dir) && folder.access >= access)
+    /// The folder that is held and has this one in it: of several the one that may be written, then the innermost.
+    fn holder(&self, dir: &Path) -> Option<&FolderGrant> {
+        let held = self.folders.values().filter(|folder| dir.starts_with(&folder.dir));
+        held.max_by_key(|folder| (folder.access, folder.dir.components().count()))
     }
 
     fn child_net<'g>(
@@ -195,7 +213,7 @@ impl Rights {
                 .parse()
                 .map_err(|e| Refusal::invalid(format!("The grant {}: {e}.", text::line(given.text, 100))))?;
             if !self.net.iter().any(|held| rule.within(held)) {
-                return Err(missing(wishes, given.text));
+                return Err(missing(wishes, format!("net:{rule}")));
             }
             net.insert(rule);
         }
@@ -212,7 +230,7 @@ impl Rights {
             let secret = SecretGrant::parse(given.what.unwrap_or_default())
                 .map_err(|e| Refusal::invalid(format!("The grant {}: {e}.", text::line(given.text, 100))))?;
             if !self.secrets.iter().any(|held| secret.within(held)) {
-                return Err(missing(wishes, given.text));
+                return Err(missing(wishes, format!("secret:{secret}")));
             }
             secrets.insert(secret);
         }
@@ -231,7 +249,8 @@ impl Rights {
                 Some(alias) if self.llm.aliases.contains(alias) => {
                     models.aliases.insert(alias.to_owned());
                 }
-                _ => return Err(missing(wishes, given.text)),
+                None => return Err(missing(wishes, "llm".to_owned())),
+                Some(alias) => return Err(missing(wishes, format!("llm:{alias}"))),
             }
         }
         Ok(models)
@@ -279,11 +298,25 @@ fn taken<'g>(mut given: impl Iterator<Item = &'g Given<'g>>, held: bool) -> Resu
     }
 }
 
-fn missing(wishes: &Wishes<'_>, grant: &str) -> Refusal {
+/// What the parent does not hold itself, with the flag that would allow it.
+fn missing(wishes: &Wishes<'_>, right: String) -> Refusal {
+    let offer = remedy::offer(Some(&right));
+    let refusal = not_held(wishes, &right.clone(), Some(right), None);
+    Refusal {
+        message: refusal.message + &offer,
+        ..refusal
+    }
+}
+
+/// The same where what is asked for is no flag's: whether one helps is told beside it.
+fn not_held(wishes: &Wishes<'_>, grant: &str, right: Option<String>, why: Option<String>) -> Refusal {
     let (parent, grant) = (text::line(wishes.parent, 64), text::line(grant, 200));
-    let flag = remedy::allow(&grant);
-    let words = format!("{parent} may not give {grant} to a child: it does not hold that itself. Allow it with {flag}");
-    Refusal::denied(words).about(not_given(&grant))
+    let words = format!("{parent} may not give {grant} to a child: it does not hold that itself");
+    Refusal::denied(words).about(Lack {
+        right,
+        why,
+        ..not_given(&grant)
+    })
 }
 
 fn not_given(right: &str) -> Lack {

@@ -15,16 +15,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::egress::NetRule;
 use crate::error::{Lack, Refusal};
-use crate::plugin::grant::{Allowed, FolderGrant, GivenBy, Grant, GrantError, Kind, SecretGrant};
+use crate::plugin::grant::{Allowed, FolderGrant, GivenBy, Grant, GrantError, Kind, SecretGrant, is_space, space};
 use crate::plugin::manifest::{Manifest, Wanted};
 use crate::text;
 
+use self::space::{Share, SpaceRights};
 pub use crate::plugin::grant::Access;
 pub use child::{SpaceWish, Wishes};
 pub use list::Right;
 pub use offer::FlagCheck;
 pub use remedy::{Asker, Remedy, TakenBy, TakenIn, remedy, wanted_in_vain, worded};
-use space::{Share, SpaceRights};
 pub use tool::{Caller, ToolRights};
 
 /// The effective rights of one instance.
@@ -81,10 +81,11 @@ impl Rights {
         for grant in for_plugin(plugin, allowed).filter(|grant| has(grant.kind())) {
             // These are for its tools, whose own manifests are asked.
             let passed_on = matches!(grant.kind(), Kind::Fs | Kind::Net | Kind::Secret);
-            let wanted = manifest.is_none_or(|m| m.wants.iter().any(|want| wants(&want.grant, grant)));
-            if passed_on || wanted {
-                rights.add(grant)?;
-            }
+            let given = match manifest {
+                Some(manifest) if !passed_on => wanted_of(grant, manifest),
+                _ => vec![grant.clone()],
+            };
+            given.iter().try_for_each(|grant| rights.add(grant))?;
         }
         Ok(rights)
     }
@@ -96,11 +97,16 @@ impl Rights {
         let Some(manifest) = manifest else { return self };
         let wanted = |grant: &Grant| manifest.wants.iter().any(|want| wants(&want.grant, grant));
         self.spaces.retain(|name, space| {
-            let grant = Grant::Blackboard {
-                name: name.clone(),
-                access: Access::Read,
+            let most = match space.home {
+                true => wanted_space(manifest, name),
+                false => Some(Access::Write),
             };
-            !space.home || wanted(&grant)
+            let Some(most) = most else { return false };
+            space
+                .shares
+                .iter_mut()
+                .for_each(|share| share.access = share.access.min(most));
+            true
         });
         self.llm
             .aliases
@@ -128,11 +134,8 @@ impl Rights {
                 rights.add(&grant)?;
                 continue;
             };
-            if manifest.wants.iter().any(|want| wants(&want.grant, &grant)) {
-                narrowed(&grant, manifest)
-                    .iter()
-                    .try_for_each(|grant| rights.add(grant))?;
-            }
+            let given = wanted_of(&grant, manifest);
+            given.iter().try_for_each(|grant| rights.add(grant))?;
         }
         if let Some(manifest) = manifest {
             let granted = for_plugin(plugin, allowed).any(|grant| matches!(grant, Grant::Llm(None)));
@@ -306,14 +309,15 @@ impl Rights {
         if self.spaces.get(space).map_or(self.run_spaces, |s| !s.shares.is_empty()) {
             return Ok(());
         }
+        let right = right_to(space, Access::Read);
         let space = text::line(space, 64);
         Err(denied(
             plugin,
             Lack {
                 what: format!("open the blackboard space {space}"),
-                right: Some(format!("blackboard:{space}")),
+                why: right.is_none().then(|| UNNAMEABLE.to_owned()),
+                right,
                 target: space,
-                why: None,
             },
         ))
     }
@@ -334,14 +338,15 @@ impl Rights {
             Access::Read => "read",
             Access::Write => "write",
         };
+        let right = right_to(space, access);
         let (space, key) = (text::line(space, 64), text::line(key, 64));
         Err(denied(
             plugin,
             Lack {
                 what: format!("{what} {key} in the blackboard space {space}"),
-                right: Some(format!("blackboard:{space}")),
+                why: right.is_none().then(|| UNNAMEABLE.to_owned()),
+                right,
                 target: format!("{space}/{key}"),
-                why: None,
             },
         ))
     }
@@ -368,19 +373,23 @@ impl Rights {
         }
         Err(denied(
             plugin,
-            match alias.map(|alias| text::line(alias, 64)) {
+            match alias {
                 None => Lack {
                     what: "ask a model".to_owned(),
                     right: Some("llm".to_owned()),
                     target: "the default model".to_owned(),
                     why: None,
                 },
-                Some(alias) => Lack {
-                    what: format!("ask the model {alias}"),
-                    right: Some(format!("llm:{alias}")),
-                    target: alias,
-                    why: None,
-                },
+                Some(alias) => {
+                    let shown = text::line(alias, 64);
+                    Lack {
+                        what: format!("ask the model {shown}"),
+                        // Shortened or cleaned it would be another's.
+                        right: Some(format!("llm:{alias}")),
+                        target: shown,
+                        why: None,
+                    }
+                }
             },
         ))
     }
@@ -432,8 +441,11 @@ impl Rights {
                     .any(|granted| rule.within(granted) || granted.meet(&rule).as_ref() == Some(&rule)),
                 None => !self.net.is_empty(),
             },
-            Kind::Blackboard => match detail {
-                Some(name) => self.run_spaces || self.spaces.contains_key(name),
+            Kind::Blackboard => match detail.map(space) {
+                Some((name, access)) => {
+                    let held = |rights: &SpaceRights| rights.shares.iter().any(|share| share.access >= access);
+                    self.spaces.get(name).map_or(self.run_spaces, held)
+                }
                 None => self.run_spaces || !self.spaces.is_empty(),
             },
             Kind::Llm => detail.map_or(self.llm.default, |alias| self.llm.aliases.contains(alias)),
@@ -457,7 +469,7 @@ fn wants(wanted: &Wanted, grant: &Grant) -> bool {
     match (grant, wanted.detail.as_deref()) {
         (_, None) | (Grant::Fs(_), Some("rw")) => true,
         (Grant::Net(rule), Some(detail)) => detail.parse::<NetRule>().is_ok_and(|want| rule.meet(&want).is_some()),
-        (Grant::Blackboard { name, .. }, Some(detail)) => name == detail,
+        (Grant::Blackboard { name, .. }, Some(detail)) => space(detail).0 == name,
         (Grant::Llm(alias), Some(detail)) => alias.as_deref() == Some(detail),
         (Grant::Secret(secret), Some(detail)) => {
             SecretGrant::parse(detail).is_ok_and(|want| secret.meet(&want).is_some())
@@ -466,27 +478,54 @@ fn wants(wanted: &Wanted, grant: &Grant) -> bool {
     }
 }
 
+/// What of a space of the home folder a manifest asks for; none where it asks for nothing of it.
+fn wanted_space(manifest: &Manifest, name: &str) -> Option<Access> {
+    let wants = manifest.wants.iter().filter(|want| want.grant.kind == Kind::Blackboard);
+    let wanted = wants.filter_map(|want| match want.grant.detail.as_deref().map(space) {
+        None => Some(Access::Write),
+        Some((wanted, access)) => (wanted == name).then_some(access),
+    });
+    wanted.max()
+}
+
+/// What there is of a grant for a plugin with this manifest.
+fn wanted_of(grant: &Grant, manifest: &Manifest) -> Vec<Grant> {
+    match manifest.wants.iter().any(|want| wants(&want.grant, grant)) {
+        true => narrowed(grant, manifest),
+        false => Vec::new(),
+    }
+}
+
+/// What a tool gets of a grant that nothing is held back of: as much as it asks for, where it says what that is.
+pub fn would_get(grant: &Grant, manifest: Option<&Manifest>) -> Vec<Grant> {
+    manifest.map_or_else(|| vec![grant.clone()], |manifest| wanted_of(grant, manifest))
+}
+
 /// Whether a tool gets a grant, and gets it whole, by what its manifest asks for.
 ///
 /// # Errors
 /// Why not, in words.
-pub fn asked_for(allowed: &Allowed, manifest: Option<&Manifest>) -> Result<(), &'static str> {
+pub fn asked_for(allowed: &Allowed, manifest: Option<&Manifest>) -> Result<(), String> {
     let grant = &allowed.grant;
-    let Some(manifest) = manifest else {
-        return match allowed.two_keys {
-            true => Err("it takes two keys, your word and a manifest that asks for it, and the plugin has no manifest"),
-            false => Ok(()),
-        };
-    };
-    if !manifest.wants.iter().any(|want| wants(&want.grant, grant)) {
-        return Err("the plugin does not ask for it, and so would not get it");
+    if allowed.two_keys && manifest.is_none() {
+        let words = "it takes two keys, your word and a manifest that asks for it, and the plugin has no manifest";
+        return Err(words.to_owned());
     }
-    match (grant, narrowed(grant, manifest)) {
-        (Grant::Fs(_), narrowed) if !narrowed.contains(grant) => {
-            Err("it would be read-only, as the plugin asks for fs and not for fs:rw; leave :rw out")
+    let gets = would_get(grant, manifest);
+    if gets.contains(grant) {
+        return Ok(());
+    }
+    Err(match (grant, &gets[..]) {
+        (_, []) => "the plugin does not ask for it, and so would not get it".to_owned(),
+        (Grant::Fs(_), _) => {
+            "it would be read-only, as the plugin asks for fs and not for fs:rw; leave :rw out".to_owned()
         }
-        _ => Ok(()),
-    }
+        (_, less) => {
+            let less: Vec<String> = less.iter().map(Grant::to_string).collect();
+            let less = less.join(", ");
+            format!("the plugin asks for less and would get only {less}; give it that")
+        }
+    })
 }
 
 /// What a tool lacks for a grant that takes two keys.
@@ -519,8 +558,8 @@ pub fn with_one_key(grant: &Grant) -> Option<Grant> {
     }
 }
 
-/// A grant as far as a manifest wants it: a folder is read-only for a plugin that does not ask to write; of hosts and secrets there is what each
-/// thing that is asked for has in common with the grant.
+/// A grant as far as a manifest wants it, which wants some of it: a folder or a space is read-only for a plugin that does not ask to write; of hosts and
+/// secrets there is what each thing that is asked for has in common with the grant.
 fn narrowed(grant: &Grant, manifest: &Manifest) -> Vec<Grant> {
     let details = |kind| {
         manifest
@@ -535,6 +574,10 @@ fn narrowed(grant: &Grant, manifest: &Manifest) -> Vec<Grant> {
             access: Access::Read,
             ..folder.clone()
         })],
+        Grant::Blackboard { name, access } => vec![Grant::Blackboard {
+            name: name.clone(),
+            access: wanted_space(manifest, name).map_or(*access, |most| most.min(*access)),
+        }],
         Grant::Net(rule) if !all(Kind::Net) => {
             let met = details(Kind::Net).flatten().filter_map(|d| rule.meet(&d.parse().ok()?));
             met.map(Grant::Net).collect()
@@ -548,10 +591,21 @@ fn narrowed(grant: &Grant, manifest: &Manifest) -> Vec<Grant> {
     }
 }
 
+/// Why no right opens a space.
+const UNNAMEABLE: &str = "no grant names such a space";
+
+/// The least right by which a space of the home folder can be used so; none where no grant names it.
+fn right_to(name: &str, access: Access) -> Option<String> {
+    let grant = Grant::Blackboard {
+        name: name.to_owned(),
+        access,
+    };
+    is_space(name).then(|| grant.to_string())
+}
+
 fn denied(plugin: &str, lack: Lack) -> Refusal {
-    let (what, right) = (&lack.what, lack.right.as_deref().unwrap_or_default());
-    let flag = remedy::allow(right);
-    let words = format!("{plugin} may not {what}: it holds no grant for it. Allow it with {flag}");
+    let (what, offer) = (&lack.what, remedy::offer(lack.right.as_deref()));
+    let words = format!("{plugin} may not {what}: it holds no grant for it{offer}");
     Refusal::denied(words).about(lack)
 }
 
@@ -626,6 +680,17 @@ pub(super) mod tests {
         let nothing = root("");
         assert!(!nothing.spaces.contains_key("shared") && nothing.llm.aliases.is_empty());
         assert!(nothing.brings("filesystem"), "its tools' own manifests are asked");
+        let reads = root("[[wants]]\ngrant = \"blackboard:shared:ro\"\n");
+        let may = |access| reads.may_entry("r", "shared", "k", access).is_ok();
+        assert!(
+            may(Access::Read) && !may(Access::Write),
+            "it asks for no more than to read there"
+        );
+        let want = |detail: &str| Wanted {
+            kind: Kind::Blackboard,
+            detail: Some(detail.to_owned()),
+        };
+        assert!(reads.covers(&want("shared:ro")) && !reads.covers(&want("shared")));
         let both = root("[[wants]]\ngrant = \"blackboard:shared\"\n[[wants]]\ngrant = \"llm:fast\"\n");
         assert!(both.spaces.contains_key("shared") && both.llm.aliases.contains("fast"));
     }
@@ -651,6 +716,9 @@ pub(super) mod tests {
         assert_eq!(kept(""), alone, "its tools' own manifests are asked");
         let both = "[[wants]]\ngrant = \"blackboard:shared\"\n[[wants]]\ngrant = \"llm:fast\"\n";
         assert_eq!(kept(both), given);
+        let reads = kept("[[wants]]\ngrant = \"blackboard:shared:ro\"\n");
+        let may = |access| reads.may_entry("c", "shared", "k", access).is_ok();
+        assert!(may(Access::Read) && !may(Access::Write));
         assert_eq!(
             kept("[[wants]]\ngrant = \"blackboard\"\n[[wants]]\ngrant = \"llm\"\n"),
             given

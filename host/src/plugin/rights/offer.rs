@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 
 use super::{Asker, asked_for, missing_key};
-use crate::plugin::grant::{Access, Allowed, FolderGrant, GivenBy, Grant, GrantContext, GrantError};
+use crate::plugin::grant::{Access, FolderGrant, GivenBy, Grant, GrantError, Kind};
+use crate::plugin::reader::GrantReader;
 
 /// What the flags of a run are held against besides its plugins' manifests.
 #[derive(Debug, Clone)]
 pub struct FlagCheck {
-    /// Where their paths start, and what may never be granted.
-    pub context: GrantContext,
+    /// What they are read with.
+    pub reader: GrantReader,
     /// The plugins that the run reads from files.
     pub components: Vec<PathBuf>,
     /// The script that its model is played from.
@@ -23,9 +24,9 @@ impl FlagCheck {
     /// They can.
     pub fn spares(&self, folder: &FolderGrant) -> Result<(), GrantError> {
         let mut components = self.components.iter();
-        components.try_for_each(|component| self.context.spares(folder, component))?;
+        components.try_for_each(|component| self.reader.context().spares(folder, component))?;
         let mut script = self.script.iter();
-        script.try_for_each(|script| self.context.spares_script(folder, script))
+        script.try_for_each(|script| self.reader.context().spares_script(folder, script))
     }
 
     /// Whether a flag with this right gives it to `asker`, whose manifest asks for it where there is one.
@@ -33,7 +34,10 @@ impl FlagCheck {
     /// # Errors
     /// The flag would be refused, or it would get less by it.
     pub(super) fn gives(&self, right: &str, asker: Asker<'_>) -> Result<(), GrantError> {
-        let allowed = Allowed::parse(right, GivenBy::Flag, &self.context)?;
+        if is_folder(right) && !is_to_one_of(right, &asker.rights.folders()) {
+            return Err(GrantError::new(right, "it is none of the folders that are granted"));
+        }
+        let allowed = self.reader.parse(right, GivenBy::Flag)?;
         if let Grant::Fs(folder) = &allowed.grant {
             self.spares(folder)?;
         }
@@ -45,8 +49,12 @@ impl FlagCheck {
     }
 }
 
+fn is_folder(right: &str) -> bool {
+    right.split(':').next() == Some(Kind::Fs.name())
+}
+
 /// Whether a right is to a folder that is among these, to be read or written. No other is looked up: whoever asks would choose what the host looks at.
-pub(super) fn is_to_one_of(right: &str, folders: &[FolderGrant]) -> bool {
+fn is_to_one_of(right: &str, folders: &[FolderGrant]) -> bool {
     let is_to = |folder: &FolderGrant, access| {
         let folder = FolderGrant {
             access,

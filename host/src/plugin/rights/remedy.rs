@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::offer::{FlagCheck, is_to_one_of};
+use super::offer::FlagCheck;
 use super::{Rights, denied};
 use crate::egress::NetRule;
 use crate::error::{Lack, Refusal};
-use crate::plugin::grant::{Kind, SecretGrant};
+use crate::plugin::grant::{Kind, SecretGrant, space};
 use crate::plugin::manifest::{Manifest, Wanted};
 use crate::text::shell_word;
 
@@ -86,10 +86,12 @@ pub fn remedy(lack: &Lack, asker: Asker<'_>) -> Remedy {
         }
         _ => {}
     }
+    let asked = asker.flags.filter(|_| !is_to_fill_in(kind, detail));
+    let refused = asked.and_then(|flags| flags.gives(right, asker).err());
     if was_taken(kind, detail, asker) {
         // What is allowed of a kind that is taken away counts for nothing.
         let flags = match (kind, detail) {
-            (Kind::Llm, Some(_)) => vec![allow(right)],
+            (Kind::Llm, Some(_)) if refused.is_none() => vec![allow(right)],
             _ => Vec::new(),
         };
         let words = match asker.taken.get(&kind) {
@@ -104,10 +106,7 @@ pub fn remedy(lack: &Lack, asker: Asker<'_>) -> Remedy {
     if manifest.is_some_and(|manifest| !asks(manifest, kind, detail)) {
         return Remedy::words(format!("its manifest does not ask for {right}"));
     }
-    let is_known = kind != Kind::Fs || is_to_one_of(right, &asker.rights.folders());
-    if let Some(flags) = asker.flags.filter(|_| is_known)
-        && let Err(refused) = flags.gives(right, asker)
-    {
+    if let Some(refused) = refused {
         return Remedy::words(refused.to_string());
     }
     let flag = match only {
@@ -161,10 +160,10 @@ pub fn wanted_in_vain(plugin: &str, manifest: &Manifest, rights: &Rights) -> Vec
 
 /// What a tool lacks that wants this and has nothing of the kind.
 fn lack_of(kind: Kind, detail: Option<&str>) -> Option<Lack> {
-    let (verb, any, right) = match kind {
-        Kind::Fs => ("use", "any folder", "DIR"),
-        Kind::Net => ("reach", "any host", "HOST"),
-        Kind::Secret => ("use", "any secret", "NAME@HOST"),
+    let (verb, any) = match kind {
+        Kind::Fs => ("use", "any folder"),
+        Kind::Net => ("reach", "any host"),
+        Kind::Secret => ("use", "any secret"),
         _ => return None,
     };
     // Of a folder it is said how it is to be used, not which it is.
@@ -173,9 +172,14 @@ fn lack_of(kind: Kind, detail: Option<&str>) -> Option<Lack> {
     Some(Lack {
         what: format!("{verb} {target}"),
         target: target.to_owned(),
-        right: Some(format!("{}:{}", kind.name(), detail.unwrap_or(right))),
+        right: Some(format!("{}:{}", kind.name(), detail.or(kind.to_fill_in())?)),
         why: None,
     })
+}
+
+/// Whether a right names nothing yet, so that the operator has to. A guest that writes the same is told no more by it.
+fn is_to_fill_in(kind: Kind, detail: Option<&str>) -> bool {
+    detail.is_some() && detail == kind.to_fill_in()
 }
 
 /// The right that would have allowed it, its kind, and what it is of that.
@@ -196,8 +200,8 @@ fn was_taken(kind: Kind, detail: Option<&str>, asker: Asker<'_>) -> bool {
     match kind {
         Kind::Llm => !rights.llm.default,
         Kind::Blackboard => {
-            let name = detail.unwrap_or_default();
-            !rights.run_spaces && !rights.spaces.contains_key(name.strip_suffix(":ro").unwrap_or(name))
+            let (name, _) = space(detail.unwrap_or_default());
+            !rights.run_spaces && !rights.spaces.contains_key(name)
         }
         Kind::Delegation => !rights.delegation,
         Kind::Lessons => !rights.lessons,
@@ -216,7 +220,10 @@ fn asks(manifest: &Manifest, kind: Kind, detail: Option<&str>) -> bool {
                 .zip(rule(detail))
                 .is_some_and(|(a, b)| a.meet(&b).is_some())
         }
-        (Kind::Blackboard, Some(wanted), Some(detail)) => wanted == detail.strip_suffix(":ro").unwrap_or(detail),
+        (Kind::Blackboard, Some(wanted), Some(detail)) => {
+            let ((wanted, most), (name, access)) = (space(wanted), space(detail));
+            wanted == name && most >= access
+        }
         (Kind::Llm, Some(wanted), detail) => Some(wanted) == detail,
         (Kind::Secret, Some(wanted), Some(detail)) => {
             let secret = |text: &str| SecretGrant::parse(text).ok();
@@ -230,15 +237,30 @@ fn asks(manifest: &Manifest, kind: Kind, detail: Option<&str>) -> bool {
 }
 
 /// The flag as a shell takes it: a guest may have chosen the words.
-pub(super) fn allow(right: &str) -> String {
+fn allow(right: &str) -> String {
     format!("--allow {}", shell_word(right))
+}
+
+/// Bytes of a right that is offered to a guest.
+const OFFERED: usize = 256;
+
+/// The end of what a guest is told, with the flag where there is one. What is longer is not cut: it would allow something else.
+pub(super) fn offer(right: Option<&str>) -> String {
+    let right = right.filter(|right| right.len() <= OFFERED);
+    right
+        .map(|right| format!(". Allow it with {}", allow(right)))
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::tests::{all, folder};
     use super::*;
+    use std::collections::BTreeSet;
+
     use crate::plugin::grant::{Access, Grant, GrantContext, ProviderFiles};
+    use crate::plugin::reader::GrantReader;
+    use crate::secret::SecretFile;
 
     fn lack(right: &str) -> Lack {
         Lack {
@@ -390,8 +412,10 @@ mod tests {
             std::fs::create_dir_all(at.join(name)).expect("made");
         }
         let (home, me) = (at.join("home"), at.join("me"));
+        let context = GrantContext::new(&home, Some(&me), ProviderFiles::default()).expect("a place");
+        let aliases = BTreeSet::from(["fast".to_owned()]);
         let check = FlagCheck {
-            context: GrantContext::new(&home, Some(&me), ProviderFiles::default()).expect("a place"),
+            reader: GrantReader::new(context, aliases, SecretFile::in_dir(&home)),
             components: vec![me.join("plugs/x.wasm")],
             script: None,
         };
@@ -405,7 +429,7 @@ mod tests {
         };
         let held = ["me/out", "me/plugs", "else"].map(read);
         let rights = Rights::tool("t", &all(held.to_vec()), None).expect("rights");
-        let text = "name = \"t\"\n[[wants]]\ngrant = \"fs:rw\"\n[[wants]]\ngrant = \"blackboard\"\n";
+        let text = "name = \"t\"\n[[wants]]\ngrant = \"fs:rw\"\n[[wants]]\ngrant = \"blackboard:notes:ro\"\n";
         let manifest = Manifest::parse(text).expect("a manifest");
         let asker = |manifest| Asker {
             manifest,
@@ -419,10 +443,17 @@ mod tests {
             (right("else"), None, Some("the plugin has no manifest")),
             (right("else"), Some(&manifest), None),
             (right("me/plugs"), Some(&manifest), Some("x.wasm, which this run uses")),
-            ("blackboard:notes".to_owned(), Some(&manifest), None),
-            ("blackboard:a/b".to_owned(), Some(&manifest), Some("no slash")),
-            // What it has not is not looked up, and what names nothing yet is the operator's to fill in.
-            (right("home"), None, None),
+            ("blackboard:notes:ro".to_owned(), Some(&manifest), None),
+            ("blackboard:a/b".to_owned(), None, Some("no slash")),
+            ("blackboard:spill".to_owned(), None, Some("choose another name")),
+            ("llm:fast".to_owned(), None, None),
+            ("llm:slow".to_owned(), None, Some("there is no alias slow")),
+            ("terminal:sh".to_owned(), None, Some("has no terminal")),
+            ("secret:k@x.org".to_owned(), None, Some("there is no secret k")),
+            // What it has not is not looked up, be it there or not.
+            (right("home"), None, Some("none of the folders")),
+            (right("nowhere"), None, Some("none of the folders")),
+            // What names nothing yet is the operator's to fill in.
             ("fs:DIR".to_owned(), None, None),
             ("net:HOST".to_owned(), None, None),
             ("secret:NAME@HOST".to_owned(), None, None),
@@ -437,6 +468,9 @@ mod tests {
                 }
             }
         }
+        let said = remedy(&lack("blackboard:notes"), asker(Some(&manifest)));
+        let unasked = "its manifest does not ask for blackboard:notes";
+        assert_eq!(said, Remedy::words(unasked), "it asks for no more than to read there");
         let agent = Asker {
             is_tool: false,
             ..asker(None)
