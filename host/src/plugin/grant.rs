@@ -336,7 +336,7 @@ impl Allowed {
 }
 
 /// The plugin that a grant is for, where it names one, and the rest.
-fn whose(text: &str) -> (Option<&str>, &str) {
+pub fn whose(text: &str) -> (Option<&str>, &str) {
     match text.split_once('=') {
         Some((plugin, grant)) if is_plugin(plugin) => (Some(plugin), grant),
         _ => (None, text),
