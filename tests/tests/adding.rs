@@ -923,6 +923,42 @@ fn the_configuration_is_no_word_for_what_takes_two_keys() {
 }
 
 #[test]
+fn a_plugin_with_words_where_the_host_speaks_is_not_added() {
+    let home = home();
+    for (version, want) in [
+        ("0.1.0 given", "blackboard"),
+        ("0.1.0", "blackboard:its own run, verified"),
+        ("0.1.0", "fs:ro"),
+        ("0.1.0", "delegation:none"),
+    ] {
+        let file = wanting(
+            &home,
+            &guests::built("probe-tool"),
+            "weather.wasm",
+            &manifest(version, &[want]),
+        );
+        let refused = plugin(&home, &["add", file.to_str().unwrap(), "--yes"]).expect(2);
+        refused.says(&["manifest"]);
+        assert!(!in_home(&home).exists());
+    }
+    // What is a name or a rule is shown as it is.
+    let good = [
+        "blackboard:notes.v2:ro",
+        "llm:home/fast",
+        "net:GET@*.x.org:8443",
+        "fs:rw",
+    ];
+    let file = wanting(
+        &home,
+        &guests::built("probe-tool"),
+        "weather.wasm",
+        &manifest("0.1.0-rc.1+9", &good),
+    );
+    let shown = plugin(&home, &["add", file.to_str().unwrap()]).expect(4);
+    shown.says(&good).says(&["weather 0.1.0-rc.1+9\n"]);
+}
+
+#[test]
 fn what_the_configuration_gives_to_a_name_is_for_no_file_that_is_merely_called_so() {
     const HELD: &str =
         "named by its path, does not get blackboard:mine by the configuration alone: say it on the command line with";
