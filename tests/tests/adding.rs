@@ -1003,6 +1003,111 @@ fn the_configuration_is_no_word_for_what_takes_two_keys() {
 }
 
 #[test]
+fn a_plugin_with_words_where_the_host_speaks_is_not_added() {
+    let home = home();
+    for (version, want) in [
+        ("0.1.0 given", "blackboard"),
+        ("0.1.0", "blackboard:its own run, verified"),
+        ("0.1.0", "fs:ro"),
+        ("0.1.0", "delegation:none"),
+    ] {
+        let file = wanting(
+            &home,
+            &guests::built("probe-tool"),
+            "weather.wasm",
+            &manifest(version, &[want]),
+        );
+        let refused = plugin(&home, &["add", file.to_str().unwrap(), "--yes"]).expect(2);
+        refused.says(&["manifest"]);
+        assert!(!in_home(&home).exists());
+    }
+    // What is a name or a rule is shown as it is.
+    let good = [
+        "blackboard:notes.v2:ro",
+        "llm:home/fast",
+        "net:GET@*.x.org:8443",
+        "fs:rw",
+    ];
+    let file = wanting(
+        &home,
+        &guests::built("probe-tool"),
+        "weather.wasm",
+        &manifest("0.1.0-rc.1+9", &good),
+    );
+    let shown = plugin(&home, &["add", file.to_str().unwrap()]).expect(4);
+    shown.says(&good).says(&["weather 0.1.0-rc.1+9\n"]);
+}
+
+#[test]
+fn what_the_configuration_gives_to_a_name_is_for_no_file_that_is_merely_called_so() {
+    const HELD: &str =
+        "named by its path, does not get blackboard:mine by the configuration alone: say it on the command line with";
+    let home = home();
+    let file = weather(&home, &["blackboard"]);
+    let whole = file.display().to_string();
+    let config = home.path().join("host/config.toml");
+    let before = fs::read_to_string(&config).unwrap();
+    let configured = |text: &str| fs::write(&config, format!("{text}\n{before}")).unwrap();
+    let by = |arguments: &[&str]| {
+        let call = json!({ "do": "call", "name": "probe", "arguments": { "steps": [open("mine")] } });
+        let host = home.host().args(["--deny", "llm"]).args(arguments);
+        let output = host.probe(&steps(&[call])).output().expect(0);
+        (inside(&output.seen()[0]), output.stderr)
+    };
+    let is_given = |plugin: &str| {
+        let inspect = home.host().args(["inspect", plugin, "--output", "json"]);
+        inspect.output().expect(0).json()["wants"][0]["granted"].clone()
+    };
+    let own = "own = [\"weather=blackboard:mine\"]";
+    configured(own);
+    for tool in ["./weather.wasm", whole.as_str()] {
+        let (seen, told) = by(&["--tool", tool]);
+        assert_eq!(refusal(&seen).as_deref(), Some("denied"), "{seen}");
+        let words = format!("weather, {HELD} --own weather=blackboard:mine");
+        assert!(told.contains(&words), "{told}");
+        assert_eq!(is_given(tool), false);
+        // What the notice says is what helps.
+        let (seen, told) = by(&["--tool", tool, "--own", "weather=blackboard:mine"]);
+        assert_eq!((&seen["ok"], told.contains(HELD)), (&json!(0), false), "{told}");
+    }
+    let call = home.host().args(["call", "./weather.wasm", "echo", r#"{"text":"x"}"#]);
+    call.output().expect(0).says(&[HELD]);
+    // A file that the configuration names itself has it where its path leads to the same one from every folder.
+    configured(&format!("{own}\ntools = [\"{whole}\"]"));
+    let (seen, told) = by(&[]);
+    assert_eq!((&seen["ok"], told.contains(HELD)), (&json!(0), false), "{told}");
+    configured(&format!("{own}\ntools = [\"./weather.wasm\"]"));
+    let (seen, told) = by(&[]);
+    assert_eq!(refusal(&seen).as_deref(), Some("denied"), "{seen}");
+    assert!(told.contains(HELD), "{told}");
+    // So it is with the agent of a run.
+    configured("allow = [\"probe=blackboard:mine\"]");
+    let agent = |arguments: &[&str]| home.host().args(arguments).probe(&steps(&[])).output().expect(0).stderr;
+    let told = agent(&[]);
+    let words = format!("probe, {HELD} --allow probe=blackboard:mine");
+    assert!(told.contains(&words), "{told}");
+    assert!(!agent(&["--allow", "probe=blackboard:mine"]).contains(HELD));
+    // What is added under the name has it, and that is shown before anybody says yes; what is another's or is not asked for is not.
+    configured(&format!(
+        "{own}\nallow = [\"blackboard:all\", \"other=blackboard:theirs\", \"net:x.org\", \"fs:./gone\"]"
+    ));
+    let shown = plugin(&home, &["add", "./weather.wasm"]).expect(4);
+    let shown = shown.says(&[
+        "has besides by the configuration\n  blackboard:all\n    at worst later runs read in the space all of the home folder",
+        "  blackboard:mine   itself, whichever agent calls it\n    at worst later runs read in the space mine of the home folder",
+        "may have by the configuration what can't be read here\n  fs:./gone: the folder can't be found",
+        "  given     blackboard\n",
+    ]);
+    let others = ["theirs", "x.org"];
+    assert!(!others.iter().any(|words| shown.stderr.contains(words)), "{shown:?}");
+    configured(own);
+    add(&home, &file, &[]);
+    assert_eq!(by(&["--tool", "weather"]).0["ok"], 0);
+    assert_eq!(is_given("weather"), true);
+    assert_eq!(is_given("./weather.wasm"), false);
+}
+
+#[test]
 fn a_plugin_can_not_be_let_into_the_folder_of_plugins() {
     let home = home();
     fs::create_dir_all(home.path().join("plugins")).unwrap();

@@ -545,6 +545,16 @@ fn grants_are_given_by_the_files_name_whatever_a_plugin_calls_itself() {
     with(&["./web.wasm"])
         .expect(0)
         .says(&["web is", "web.wasm here, not the built-in one"]);
+    // A call says it as well, unless nothing is to be said.
+    let called = |arguments: &[&str]| {
+        let host = home.host().args(["call", "./web.wasm", "echo", r#"{"text":"x"}"#]);
+        let output = host.args(arguments).output().expect(0);
+        assert_eq!(output.stdout.trim_end(), "x");
+        output.stderr
+    };
+    let told = called(&[]);
+    assert!(told.contains("web.wasm here, not the built-in one"), "{told}");
+    assert!(!called(&["--quiet"]).contains("built-in"));
     // One plugin twice is one plugin.
     with(&["a=./other.wasm", "b=./other.wasm"]).expect(0);
 }

@@ -55,6 +55,18 @@ impl Screen {
             self.gets(out, right);
         });
         self.by_default(&mut out, "has as every agent", &found.has);
+        if !review.standing.is_empty() {
+            let heading = "has besides by the configuration";
+            self.list(&mut out, heading, "nothing", &review.standing, |out, right| {
+                self.gets(out, right);
+            });
+        }
+        if !review.unread.is_empty() {
+            let heading = "may have by the configuration what can't be read here";
+            self.list(&mut out, heading, "nothing", &review.unread, |out, unread| {
+                self.item(out, "", 0, unread);
+            });
+        }
         if !review.dropped.is_empty() {
             self.list(&mut out, "would lose", "nothing", &review.dropped, |out, dropped| {
                 self.item(out, "", 0, dropped);

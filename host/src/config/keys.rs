@@ -36,8 +36,9 @@ pub(super) const KEYS: &[Key] = &[
         default: "none",
         project: None,
         about: "Grants for every run, before those of `--allow`. Paths are taken from the current folder. What a single plugin of yours \
-                may do is better approved with it: `hermes-host plugin add`. For what takes [two keys](security.md#grants), as `net:*` does, this is \
-                not enough: say it with `--allow`, or approve it with the plugin.",
+                may do is better approved with it: `hermes-host plugin add`. `PLUGIN=` is for a plugin that is built in or lies in \
+                `$HERMES_HOME/plugins`, and for a file only where [`tools`](#tools) has its whole path ([why](decisions/0046-to-whom-a-standing-grant-goes.md)). \
+                For what takes [two keys](security.md#grants), as `net:*` does, this is not enough: say it with `--allow`, or approve it with the plugin.",
     },
     Key {
         name: "own",
@@ -45,7 +46,7 @@ pub(super) const KEYS: &[Key] = &[
         default: "none",
         project: None,
         about: "Grants that a tool has itself, for any agent that may call it, before those of `--own`. Never folders. For what takes \
-                [two keys](security.md#grants) this is not enough, as with [`allow`](#allow).",
+                [two keys](security.md#grants) this is not enough, and `TOOL=` is for the same plugins, as with [`allow`](#allow).",
     },
     Key {
         name: "deny",

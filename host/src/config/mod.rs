@@ -195,6 +195,8 @@ fn home(sources: &Sources) -> Result<(PathBuf, Source), ConfigError> {
     match &sources.cwd {
         _ if path.as_os_str().is_empty() => Err(bad("it is empty")),
         _ if path.is_absolute() => Ok((path, source)),
+        // HOME is nobody's word for this host: taken from the current folder it would make a stranger's `.hermes` the operator's.
+        _ if named_by == "HOME" => Err(bad("it is not absolute")),
         Some(cwd) => Ok((cwd.join(path), source)),
         None => Err(bad("it is not absolute, and the current folder is gone")),
     }

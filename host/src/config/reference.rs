@@ -17,8 +17,8 @@ const HEAD: &str = "\
 Layers, later ones over earlier ones:
 
 1. built-in defaults
-2. `$HERMES_HOME/host/config.toml`, the operator's own file (`HERMES_HOME` is `~/.hermes` where it is not set); it belongs to
-   the user who runs hermes-host, or to root, and not everybody may write it, else it is an error
+2. `$HERMES_HOME/host/config.toml`, the operator's own file (`HERMES_HOME` is `~/.hermes` where it is not set, and `HOME` has to be
+   absolute then); it belongs to the user who runs hermes-host, or to root, and not everybody may write it, else it is an error
 3. `hermes.toml` in the current folder, the project's file
 4. variables `HERMES_HOST_…`
 5. flags: `--set KEY=VALUE` for any key, and those that have a name of their own

@@ -361,6 +361,12 @@ fn a_home_folder_is_needed() {
         Ok("/nowhere/here".into())
     );
     assert_eq!(load(&[("HOME", "/nowhere")], None), Ok("/nowhere/.hermes".into()));
+    for home in [".", "me", "./me"] {
+        assert!(matches!(
+            load(&[("HOME", home)], Some("/nowhere")),
+            Err(ConfigError::BadHome { variable: "HOME", .. })
+        ));
+    }
 }
 
 #[test]

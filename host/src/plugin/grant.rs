@@ -348,18 +348,19 @@ impl Allowed {
 }
 
 /// The plugin that a grant is for, where it names one, and the rest.
-fn whose(text: &str) -> (Option<&str>, &str) {
+pub fn whose(text: &str) -> (Option<&str>, &str) {
     match text.split_once('=') {
-        Some((plugin, grant)) if is_plugin(plugin) => (Some(plugin), grant),
+        Some((plugin, grant)) if is_name(plugin) => (Some(plugin), grant),
         _ => (None, text),
     }
 }
 
-fn is_plugin(name: &str) -> bool {
+/// Whether a plugin, a folder or a space can be called so in a grant: by what is seen as what it is, and nothing that leads elsewhere in a path.
+pub fn is_name(name: &str) -> bool {
     let good = name
         .bytes()
         .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
-    good && !name.is_empty()
+    good && !name.bytes().all(|b| b == b'.')
 }
 
 impl Grant {
@@ -416,8 +417,10 @@ impl Grant {
             (Kind::Net, None) => Err(needs("net:example.org")),
             (Kind::Blackboard, Some(rest)) => {
                 let (name, access) = space(rest);
-                if !is_space(name) {
-                    return Err(bad("a space's name has no slash and no colon"));
+                if !is_name(name) {
+                    return Err(bad(
+                        "a space's name has letters, digits, -, _ and . in it, and no slash, colon or space",
+                    ));
                 }
                 Ok(Self::Blackboard {
                     name: name.to_owned(),
@@ -445,11 +448,6 @@ pub fn space(text: &str) -> (&str, Access) {
     }
 }
 
-/// Whether a grant can name a space so.
-pub fn is_space(name: &str) -> bool {
-    !name.is_empty() && !name.contains(['/', ':']) && !name.chars().any(char::is_control)
-}
-
 /// `[NAME=]DIR[:rw]`.
 fn folder(text: &str, rest: &str, context: &GrantContext) -> Result<FolderGrant, GrantError> {
     let bad = |what: String| GrantError::new(text, what);
@@ -459,7 +457,7 @@ fn folder(text: &str, rest: &str, context: &GrantContext) -> Result<FolderGrant,
         _ => (rest, Access::Read),
     };
     let (name, path) = match rest.split_once('=') {
-        Some((name, path)) if is_plugin(name) => (Some(name), path),
+        Some((name, path)) if is_name(name) => (Some(name), path),
         _ => (None, rest),
     };
     if path.is_empty() {
@@ -756,6 +754,16 @@ mod tests {
         assert_eq!(allowed.plugin.as_deref(), Some("web"));
         assert!(allowed.is_for("web") && !allowed.is_for("files"));
         assert!(parse(&place, "net:x.org").expect("granted").is_for("files"));
+        for (name, is) in [
+            ("a", true),
+            ("..a", true),
+            (".", false),
+            ("..", false),
+            ("...", false),
+            ("", false),
+        ] {
+            assert_eq!(is_name(name), is, "{name:?}");
+        }
     }
 
     #[test]
@@ -981,6 +989,16 @@ mod tests {
             ("fs:", "no folder"),
             ("net:ftp://x", "http or https"),
             ("blackboard:a/b", "no slash"),
+            ("blackboard:", "no slash, colon or space"),
+            ("blackboard: ", "no slash, colon or space"),
+            ("blackboard:a b", "no slash, colon or space"),
+            ("blackboard:a:b", "no slash, colon or space"),
+            ("blackboard:\u{200b}", "letters, digits"),
+            ("blackboard:a=b", "letters, digits"),
+            ("blackboard:..", "letters, digits"),
+            // No name, and so the beginning of a path that leads nowhere.
+            ("fs:.=papers", "can't be found"),
+            ("fs:..=papers", "can't be found"),
             ("secret:x", "secret:NAME@"),
             ("secret:a b@x.org", "a secret's name is"),
             ("secret:x@*", "hosts that are named"),
@@ -1035,9 +1053,10 @@ mod tests {
             "fs:odd:rw:ro",
             "fs:odd:rw:rw",
             "fs:odd:name",
-            "blackboard:a=b",
-            "blackboard:\u{ff0a} @",
+            "blackboard:a.b",
+            "blackboard:..a",
             "blackboard:ro",
+            "fs:..p=papers",
             "llm:a:b=c@d",
             "llm:",
             "llm:\u{ff0a}",

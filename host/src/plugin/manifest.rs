@@ -9,7 +9,7 @@ use wasmparser::{Parser, Payload};
 
 use crate::engine::precheck::LoadError;
 use crate::engine::source;
-use crate::plugin::grant::{Kind, SecretGrant};
+use crate::plugin::grant::{Kind, SecretGrant, is_name as is_name_in_grants};
 use crate::text;
 
 /// The custom section.
@@ -18,6 +18,10 @@ const SECTION: &str = "hermes:manifest";
 const MOST_BYTES: usize = 64 << 10;
 /// Wants of a manifest.
 const MOST_WANTS: usize = 64;
+/// Characters of a version.
+const MOST_VERSION: usize = 40;
+/// Characters of a name behind a kind of right.
+const MOST_NAME: usize = 64;
 /// Characters of a reason or a description.
 const MOST_WORDS: usize = 300;
 /// How deep modules and components may lie inside one another by any `limits.parts.depth`.
@@ -135,6 +139,12 @@ impl Manifest {
                 "name = {shown:?}: a name is 1 to 64 of a-z, 0-9 and -, a letter first"
             )));
         }
+        if !is_version(&written.version) {
+            let shown = text::line(&written.version, 64);
+            return Err(ManifestError(format!(
+                "version = {shown:?}: a version is up to {MOST_VERSION} of 0-9, A-Z, a-z, ., + and -"
+            )));
+        }
         if written.wants.len() > MOST_WANTS {
             return Err(ManifestError(format!(
                 "it has {} wants, {MOST_WANTS} are the most",
@@ -148,7 +158,7 @@ impl Manifest {
         let wants = written.wants.iter().map(want).collect::<Result<_, _>>()?;
         Ok(Self {
             name: written.name,
-            version: text::line(&written.version, 40),
+            version: written.version,
             description: text::line(&written.description, MOST_WORDS),
             toolset: written.toolset,
             toolsets: written.toolsets,
@@ -182,18 +192,51 @@ fn want(written: &WrittenWant) -> Result<Want, ManifestError> {
     let kind: Kind = kind
         .parse()
         .map_err(|e: crate::plugin::grant::GrantError| ManifestError(e.to_string()))?;
-    let detail = detail.filter(|d| !d.is_empty()).map(|d| text::line(d, 200));
-    if let (Kind::Net, Some(rule)) = (kind, &detail) {
-        rule.parse::<crate::egress::NetRule>()
-            .map_err(|e| ManifestError(e.to_string()))?;
-    }
-    if let (Kind::Secret, Some(secret)) = (kind, &detail) {
-        SecretGrant::parse(secret).map_err(|e| ManifestError(format!("secret:{secret}: {e}")))?;
-    }
+    let detail = detail.filter(|d| !d.is_empty());
+    detail.map_or(Ok(()), |detail| check_detail(kind, detail))?;
     Ok(Want {
-        grant: Wanted { kind, detail },
+        grant: Wanted {
+            kind,
+            detail: detail.map(str::to_owned),
+        },
         reason: text::line(&written.reason, MOST_WORDS),
     })
+}
+
+/// Whether this may stand behind a kind of right. It is told among the host's own words, so it is no text of the plugin's: a rule, a name, or nothing.
+fn check_detail(kind: Kind, detail: &str) -> Result<(), ManifestError> {
+    let bad = |what: &str| {
+        let shown = text::line(&format!("{}:{detail}", kind.name()), 200);
+        Err(ManifestError(format!("grant = {shown:?}: {what}")))
+    };
+    let is_short = |name: &str| name.len() <= MOST_NAME;
+    match kind {
+        Kind::Net => {
+            let rule = detail.parse::<crate::egress::NetRule>();
+            rule.map(drop).map_err(|e| ManifestError(e.to_string()))
+        }
+        Kind::Secret => SecretGrant::parse(detail).map(drop).or_else(|e| bad(&e)),
+        Kind::Fs if detail == "rw" => Ok(()),
+        Kind::Fs => bad("which folders is the operator's affair; there are fs and fs:rw"),
+        Kind::Blackboard => match detail.strip_suffix(":ro").unwrap_or(detail) {
+            space if is_short(space) && is_name_in_grants(space) => Ok(()),
+            _ => bad("a space's name is up to 64 of A-Z, a-z, 0-9, -, _ and ."),
+        },
+        Kind::Llm | Kind::Terminal if is_short(detail) && detail.bytes().all(is_of_names) => Ok(()),
+        Kind::Llm | Kind::Terminal => bad("a name is up to 64 of A-Z, a-z, 0-9, -, _, ., :, / and +"),
+        Kind::Delegation | Kind::Lessons => bad("nothing stands behind it"),
+    }
+}
+
+/// What the names of models and programs are made of.
+fn is_of_names(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':' | b'/' | b'+')
+}
+
+/// Whether this may stand beside a plugin's name, among the host's own words.
+pub fn is_version(version: &str) -> bool {
+    let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'+' | b'-');
+    version.len() <= MOST_VERSION && version.bytes().all(good)
 }
 
 fn is_name(name: &str) -> bool {
@@ -300,11 +343,56 @@ mod tests {
             "name = \"x\"\n[[wants]]\ngrant = \"net:ftp://x\"",
             "name = \"x\"\n[[wants]]\ngrant = \"secret:x\"",
             "name = \"x\"\ntoolset = \"a b\"",
+            "name = \"x\"\nversion = \"1.0.0, checked\"",
         ] {
             assert!(Manifest::parse(text).is_err(), "{text}");
         }
+        let version = |characters: usize| Manifest::parse(&format!("name = \"x\"\nversion = \"{:1<characters$}\"", ""));
+        assert!(version(0).is_ok() && version(MOST_VERSION).is_ok() && version(MOST_VERSION + 1).is_err());
         let many = format!("name = \"x\"\n{}", "[[wants]]\ngrant = \"fs\"\n".repeat(65));
         assert!(Manifest::parse(&many).is_err());
+    }
+
+    #[test]
+    fn what_stands_behind_a_kind_is_a_rule_or_a_name_and_no_text() {
+        let asks = |grant: &str| Manifest::parse(&format!("name = \"x\"\n[[wants]]\ngrant = \"{grant}\"\n"));
+        let longest = "a".repeat(MOST_NAME);
+        for grant in [
+            "fs",
+            "fs:",
+            "fs:rw",
+            "net:GET@http://*.x.org:8080",
+            "secret:x@a.org",
+            "blackboard:glossary",
+            "blackboard:glossary.v2:ro",
+            "llm:careful",
+            "llm:openai/gpt-5:free",
+            "terminal:g++",
+            "lessons",
+            format!("blackboard:{longest}:ro").as_str(),
+            format!("llm:{longest}").as_str(),
+        ] {
+            assert!(asks(grant).is_ok(), "{grant}");
+        }
+        for grant in [
+            "fs:ro",
+            "fs:./papers",
+            "fs:rw, which was verified",
+            "net:x.org, which was verified",
+            "secret:a b@x.org",
+            "blackboard:its own run",
+            "blackboard:..",
+            "blackboard:a:rw",
+            "blackboard:a\u{2800}b",
+            "llm:default; nothing leaves this machine",
+            "terminal:git (verified)",
+            "delegation:x",
+            "lessons:x",
+            format!("blackboard:{longest}a").as_str(),
+            format!("llm:{longest}a").as_str(),
+        ] {
+            assert!(asks(grant).is_err(), "{grant}");
+        }
     }
 
     #[test]

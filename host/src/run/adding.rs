@@ -56,6 +56,10 @@ pub struct Review {
     pub inspection: Inspection,
     /// What it would get.
     pub gets: Vec<WouldGet>,
+    /// What it has besides, as the configuration gives that to its name or to every plugin.
+    pub standing: Vec<WouldGet>,
+    /// What the configuration gives to its name or to every plugin and can't be read here, with the reason.
+    pub unread: Vec<String>,
     /// Tools that would be called again where it is not known how a call ended.
     pub repeatable: Vec<String>,
     /// Whether calls of those count as running code, whose iterations are given back.
@@ -101,6 +105,8 @@ impl Host {
         };
         let given = asked.given(spec, before.as_ref())?;
         let gets = asked.rights(&given);
+        let configured = asked.standing(self.config());
+        let standing = asked.rights(&configured);
         // A plugin that can't run is not added.
         if plugin.is_strategy() {
             self.resolve(&plugin).await?;
@@ -112,6 +118,7 @@ impl Host {
         let replaces = there.filter(|it| before.is_none() && it.bytes != found.bytes);
         let change = before.as_ref().and_then(|before| before.change(&found));
         found.approval = Some(Arc::new(approval.clone()));
+        grants.stand(&configured);
         let mut inspection = self.inspection(&found, &mut grants)?;
         inspection.approved = match (&before, &change) {
             (None, _) => Approved::Never,
@@ -122,6 +129,8 @@ impl Host {
         Ok(Review {
             inspection,
             gets,
+            standing,
+            unread: configured.dropped,
             repeatable: approval.repeatable.clone(),
             runs_code: approval.toolset.as_deref() == Some(CODE) && !approval.repeatable.is_empty(),
             change,

@@ -61,6 +61,7 @@ impl Host {
         let mut notices = grants.unwritten(&spec, &named, &[rights.whole()]);
         notices.extend(no_quota(&[rights.whole()]));
         notices.extend(grants.held_back(&*plugin)?);
+        notices.extend(self.instead_of_built_in(&plugin));
         let defs = self.ask_tools(&plugin).await?;
         let listed = Listed {
             plugin: plugin.clone(),
@@ -105,7 +106,8 @@ impl ToolCaller {
         &self.guest
     }
 
-    /// What a person should know before a call: what is held back from the tools, and what a folder that they may write has no bound for.
+    /// What a person should know before a call: what is held back from the tools, what a folder that they may write has no bound for,
+    /// and that they are not those that are built in.
     pub fn notices(&self) -> &[String] {
         &self.notices
     }

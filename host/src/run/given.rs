@@ -1,11 +1,12 @@
 //! Which grants a plugin can be given for good: those that it would get, as they are written down.
 
+use crate::config::Config;
 use crate::plugin::approval::Approval;
-use crate::plugin::grant::{Allowed, GivenBy, GrantError, Kind};
+use crate::plugin::grant::{Allowed, GivenBy, GrantError, Kind, whose};
 use crate::plugin::load::Found;
 use crate::plugin::rights::asked_for;
 use crate::run::adding::AddSpec;
-use crate::run::grants::{Grants, may_be_own};
+use crate::run::grants::{Grants, may_be_own, part_of};
 
 /// A right that a plugin would get.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +46,7 @@ pub enum Holder {
 pub(super) struct Given {
     pub(super) allow: Vec<Allowed>,
     pub(super) own: Vec<Allowed>,
-    /// What was approved before and is not given any more, with the reason.
+    /// What was approved before and is not given any more, or stands in the configuration and can't be given here, with the reason.
     pub(super) dropped: Vec<String>,
 }
 
@@ -92,6 +93,40 @@ impl Asked<'_> {
         self.give(&spec.allow, Holder::Caller, &mut allow)?;
         self.give(&spec.own, Holder::Own, &mut own)?;
         Ok(Given { allow, own, dropped })
+    }
+
+    /// What the configuration gives it once it lies in the home folder: what is for its name, and what is for every plugin, as far as it has any of it.
+    /// A grant that can't be read here may be one in another folder, and does not keep a plugin from being looked at.
+    pub(super) fn standing(&self, config: &Config) -> Given {
+        let mut standing = Given::default();
+        for (texts, holder, all) in [
+            (&config.allow, Holder::Caller, &mut standing.allow),
+            (&config.own, Holder::Own, &mut standing.own),
+        ] {
+            let is_its = |text: &&String| whose(text).0.is_none_or(|plugin| plugin == self.found.name);
+            let held_by_it = holder != Holder::Own || self.tool;
+            for text in texts.iter().filter(is_its).filter(|_| held_by_it) {
+                match self.grants.parse(text, GivenBy::Configuration) {
+                    Ok(allowed) => all.extend(self.stands(allowed, holder)),
+                    Err(error) => standing.dropped.push(error.to_string()),
+                }
+            }
+        }
+        standing
+    }
+
+    /// What it has of a grant that is for it.
+    fn stands(&self, allowed: Allowed, holder: Holder) -> Option<Allowed> {
+        let allowed = Allowed {
+            plugin: None,
+            ..allowed
+        };
+        // These are for an agent's tools, which are asked themselves.
+        let passed_on = matches!(allowed.grant.kind(), Kind::Fs | Kind::Net | Kind::Secret);
+        match self.strategy && holder == Holder::Caller && passed_on {
+            true => Some(allowed),
+            false => part_of(&allowed, self.found.manifest.as_ref()),
+        }
     }
 
     /// Adds what is given now.

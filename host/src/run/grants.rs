@@ -2,7 +2,7 @@
 //! and of its tools.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::config::{Config, DENIABLE, Source};
 use crate::plugin::approval::Approval;
@@ -15,6 +15,8 @@ use crate::plugin::rights::{
 };
 use crate::plugin::{Origin, Plugin};
 use crate::run::HostError;
+use crate::run::given::Given;
+use crate::run::prepare::split_prefix;
 use crate::run::spec::RunSpec;
 use crate::secret::SecretFile;
 use crate::text;
@@ -26,6 +28,8 @@ pub(super) struct Grants {
     /// What a tool has whichever agent calls it.
     own: Vec<Allowed>,
     denied: Vec<Kind>,
+    /// The files that the configuration itself names as tools.
+    files: Vec<PathBuf>,
     /// What was approved with the run's root: for it, and for the tools that come with the host.
     root: Vec<Allowed>,
 }
@@ -108,6 +112,15 @@ impl Whose<'_> {
             "{name} {held} {grant} by the configuration alone: say it on the command line with {flag} {flagged}{approved}"
         )
     }
+
+    /// That what the configuration gives to its name is not for it, and how to give it. As short.
+    fn by_its_path(&self, grant: &Grant, flag: &str) -> String {
+        let name = self.name;
+        let flagged = text::shell_word(&format!("{name}={grant}"));
+        format!(
+            "{name}, named by its path, does not get {grant} by the configuration alone: say it on the command line with {flag} {flagged}"
+        )
+    }
 }
 
 impl Grants {
@@ -120,11 +133,13 @@ impl Grants {
         };
         let context = GrantContext::new(&config.home, config.user_home.as_deref(), files)?;
         let aliases = config.models.aliases.keys().cloned().collect();
+        let named = config.tools.iter().filter_map(|text| split_prefix(text).ok());
         Ok(Self {
             reader: GrantReader::new(context, aliases, SecretFile::in_dir(&config.state_dir)),
             allowed: Vec::new(),
             own: Vec::new(),
             denied: Vec::new(),
+            files: named.map(|(_, path)| PathBuf::from(path)).collect(),
             root: Vec::new(),
         })
     }
@@ -195,7 +210,7 @@ impl Grants {
     pub(super) fn root<'p>(&mut self, strategy: impl Into<Whose<'p>>) -> Result<Rights, HostError> {
         let whose = strategy.into();
         (self.root, _) = self.approved(whose)?;
-        let allowed = [&self.allowed[..], &self.root].concat();
+        let allowed = [self.meant(&self.allowed, whose), self.root.clone()].concat();
         Ok(Rights::root(whose.name, &allowed, &self.denied, whose.manifest)?)
     }
 
@@ -215,28 +230,79 @@ impl Grants {
             &[]
         };
         Ok((
-            [&self.allowed[..], &approved, root].concat(),
-            [&self.own[..], &own].concat(),
+            [&self.meant(&self.allowed, whose)[..], &approved, root].concat(),
+            [self.meant(&self.own, whose), own].concat(),
         ))
     }
 
-    /// What is held back from a tool plugin for want of its second key, in words.
+    /// Whether a grant is for this plugin, if it is for its name. The configuration is written once and holds in every folder: the name that it gives
+    /// something to is that of a plugin built in or of the home folder, or of a file that it names itself, and no file's that merely is called so.
+    fn is_meant(&self, allowed: &Allowed, whose: Whose<'_>) -> bool {
+        let standing = allowed.by == GivenBy::Configuration && allowed.plugin.is_some();
+        !standing
+            || match whose.origin {
+                Origin::Standard | Origin::Home(_) => true,
+                Origin::Path(file) => self.names_tool(file),
+                Origin::Kept => false,
+            }
+    }
+
+    /// Whether the configuration itself names this file as a tool, by a path that leads to it from every folder.
+    fn names_tool(&self, file: &Path) -> bool {
+        file.is_absolute() && self.files.iter().any(|named| named == file)
+    }
+
+    fn meant(&self, all: &[Allowed], whose: Whose<'_>) -> Vec<Allowed> {
+        let meant = all.iter().filter(|allowed| self.is_meant(allowed, whose));
+        meant.cloned().collect()
+    }
+
+    /// What the configuration gives to a plugin's name and not to this one, each as if the command line said it.
+    fn not_meant(&self, all: &[Allowed], whose: Whose<'_>) -> Vec<Allowed> {
+        let named = all.iter().filter(|allowed| allowed.is_for(whose.name));
+        let others = named.filter(|allowed| !self.is_meant(allowed, whose));
+        let said = |allowed: &Allowed| Allowed {
+            by: GivenBy::Flag,
+            ..allowed.clone()
+        };
+        others.map(said).collect()
+    }
+
+    /// What the configuration gives to the name of a run's root and not to this one, in words.
+    pub(super) fn held_from_root<'p>(&self, strategy: impl Into<Whose<'p>>) -> Vec<String> {
+        let whose = strategy.into();
+        let given = self.meant(&self.allowed, whose);
+        let has = |grant: &Grant| {
+            let mut its = given.iter().filter(|other| other.is_for(whose.name));
+            its.any(|other| covers(&other.grant, grant))
+        };
+        let held = self.not_meant(&self.allowed, whose).into_iter();
+        let held = held.filter(|held| !has(&held.grant));
+        held.map(|held| whose.by_its_path(&held.grant, "--allow")).collect()
+    }
+
+    /// What is held back from a tool plugin, in words: for want of its second key, or because the configuration means another by its name.
     pub(super) fn held_back<'p>(&self, tool: impl Into<Whose<'p>>) -> Result<Vec<String>, HostError> {
         let whose = tool.into();
         let (allowed, own) = self.of_tool(whose)?;
         let mut words = Vec::new();
-        for (flag, given) in [("--allow", &allowed), ("--own", &own)] {
+        for (flag, given, said) in [("--allow", &allowed, &self.allowed), ("--own", &own, &self.own)] {
+            let has = |grant: &Grant| {
+                let its = given.iter().filter(|other| other.is_for(whose.name));
+                let mut whole = its.filter(|other| missing_key(other, whose.manifest).is_none());
+                whole.any(|other| covers(&other.grant, grant))
+            };
+            for held in self.not_meant(said, whose) {
+                if part_of(&held, whose.manifest).is_some() && !has(&held.grant) {
+                    words.push(whose.by_its_path(&held.grant, flag));
+                }
+            }
             for held in given.iter().filter(|a| a.is_for(whose.name)) {
-                let lacks = missing_key(held, whose.manifest);
-                let has_it = |other: &Allowed| {
-                    let is_its = other.is_for(whose.name) && missing_key(other, whose.manifest).is_none();
-                    is_its && covers(&other.grant, &held.grant)
-                };
-                match lacks {
+                match missing_key(held, whose.manifest) {
                     None => {}
                     Some(Key::Manifest) => words.push(whose.without_manifest(&held.grant)),
                     // What it does not ask for it would not get by a flag either.
-                    Some(Key::Word) if gains_nothing(held, whose.manifest) || given.iter().any(has_it) => {}
+                    Some(Key::Word) if gains_nothing(held, whose.manifest) || has(&held.grant) => {}
                     Some(Key::Word) => words.push(whose.without_word(&held.grant, flag)),
                 }
             }
@@ -327,6 +393,11 @@ impl Grants {
         Ok(check)
     }
 
+    /// Has these stand besides what was approved with a plugin.
+    pub(super) fn stand(&mut self, standing: &Given) {
+        (self.allowed, self.own) = (standing.allow.clone(), standing.own.clone());
+    }
+
     /// What a plugin may do, as a root strategy or as a tool.
     pub(super) fn of<'p>(&mut self, plugin: impl Into<Whose<'p>>, strategy: bool) -> Result<Rights, HostError> {
         Ok(if strategy {
@@ -337,7 +408,19 @@ impl Grants {
     }
 }
 
-/// Whether a grant gives all that another one does, of those that take two keys.
+/// What a tool has of a grant by its manifest and by its keys: all of it, or a folder to read; none where it has nothing.
+pub(super) fn part_of(allowed: &Allowed, manifest: Option<&Manifest>) -> Option<Allowed> {
+    let whole = missing_key(allowed, manifest).is_none().then(|| allowed.clone());
+    let to_read = with_one_key(&allowed.grant).map(|grant| Allowed {
+        grant,
+        two_keys: false,
+        ..allowed.clone()
+    });
+    let mut parts = whole.into_iter().chain(to_read);
+    parts.find(|part| !would_get(&part.grant, manifest).is_empty())
+}
+
+/// Whether a grant gives all that another one does.
 fn covers(all: &Grant, some: &Grant) -> bool {
     match (all, some) {
         (Grant::Net(all), Grant::Net(some)) => some.within(all),

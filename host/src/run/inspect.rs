@@ -233,7 +233,10 @@ impl Host {
                 inspection.description = text::line(&said.description, 300);
             }
             if inspection.version.is_empty() {
-                inspection.version = text::line(&said.version, 40);
+                // Where a manifest could have it: beside the name, among the host's own words.
+                inspection.version = Some(said.version)
+                    .filter(|it| manifest::is_version(it))
+                    .unwrap_or_default();
             }
         }
         Ok(())

@@ -132,14 +132,12 @@ impl Host {
                 "the price of {name} is not known, so its calls count as $0 (models.\"{name}\".price in the configuration)"
             ));
         }
+        notices.extend(grants.held_from_root(&*strategy));
         for tool in &plugins {
             notices.extend(grants.held_back(&*tool.plugin)?);
         }
         for plugin in std::iter::once(&strategy).chain(plugins.iter().map(|p| &p.plugin)) {
-            if self.shelf().is_another(plugin) {
-                let (name, place) = (&plugin.name, plugin.origin.shown(&plugin.name));
-                notices.push(format!("{name} is {place} here, not the built-in one"));
-            }
+            notices.extend(self.instead_of_built_in(plugin));
         }
         Ok(Ready {
             strategy,
@@ -163,6 +161,13 @@ impl Host {
             tool_delay_ms: u64::try_from(self.config.tool_delay.as_millis()).unwrap_or(u64::MAX),
             secrets,
         })
+    }
+
+    /// That a plugin has the name of one that is built in, and is another.
+    pub(super) fn instead_of_built_in(&self, plugin: &Plugin) -> Option<String> {
+        let (name, place) = (&plugin.name, plugin.origin.shown(&plugin.name));
+        let is_another = self.shelf().is_another(plugin);
+        is_another.then(|| format!("{name} is {place} here, not the built-in one"))
     }
 
     /// Finds and checks a plugin.
@@ -417,7 +422,7 @@ fn task(spec: &RunSpec) -> Result<types::Task, HostError> {
 }
 
 /// `[PREFIX=]PATH`.
-fn split_prefix(text: &str) -> Result<(Option<String>, &str), HostError> {
+pub(super) fn split_prefix(text: &str) -> Result<(Option<String>, &str), HostError> {
     let is_prefix = |p: &str| !p.is_empty() && p.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
     match text.split_once('=') {
         Some((prefix, path)) if is_prefix(prefix) => Ok((Some(prefix.to_owned()), path)),

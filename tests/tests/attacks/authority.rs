@@ -251,7 +251,17 @@ fn a30_the_hosts_own_folder_is_never_granted() {
     ] {
         grant(folder).refused(&["hermes.toml"]).of_kind("grant");
     }
-    for good in ["fs:.", "fs:./sub:rw"] {
+    // A folder is seen under a name, and a space has one, that is no way elsewhere and is seen as what it is.
+    for (odd, words) in [
+        ("fs:..=./sub", "can't be found"),
+        ("fs:.=./sub", "can't be found"),
+        ("blackboard: ", "a space's name"),
+        ("blackboard:\u{200b}", "a space's name"),
+        ("blackboard:..", "a space's name"),
+    ] {
+        grant(odd.to_owned()).refused(&[words]).of_kind("grant");
+    }
+    for good in ["fs:.", "fs:./sub:rw", "fs:..a=./sub", "blackboard:a.b"] {
         assert_eq!(grant(good.into()).output.code, Some(0), "{good}");
     }
     site.is_well();

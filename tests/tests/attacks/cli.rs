@@ -381,6 +381,11 @@ fn a43_variables_that_make_no_sense_are_refused_by_name() {
     let bare = || site.host().without("HERMES_HOME").without("HOME");
     show(bare()).refused(&["neither HERMES_HOME nor HOME is set"]);
     show(bare().env("HOME", "")).refused(&["neither HERMES_HOME nor HOME is set"]);
+    // What a stranger's folder brings is not the operator's own.
+    site.home.write(".hermes/host/config.toml", "allow = [\"fs:.\"]\n");
+    for relative in [".", "./"] {
+        show(bare().env("HOME", relative)).refused(&["HOME is no folder that can be used: it is not absolute"]);
+    }
     // Others are others' business.
     let junk = site
         .host()

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::egress::NetRule;
 use crate::error::{Lack, Refusal};
-use crate::plugin::grant::{Allowed, FolderGrant, GivenBy, Grant, GrantError, Kind, SecretGrant, is_space, space};
+use crate::plugin::grant::{Allowed, FolderGrant, GivenBy, Grant, GrantError, Kind, SecretGrant, is_name, space};
 use crate::plugin::manifest::{Manifest, Wanted};
 use crate::text;
 
@@ -600,7 +600,7 @@ fn right_to(name: &str, access: Access) -> Option<String> {
         name: name.to_owned(),
         access,
     };
-    is_space(name).then(|| grant.to_string())
+    is_name(name).then(|| grant.to_string())
 }
 
 fn denied(plugin: &str, lack: Lack) -> Refusal {

@@ -286,6 +286,12 @@ pub(crate) fn manifests() -> Vec<Case> {
         "name = 99999999999999999999999999\n".to_owned(),
         "name = \"\0\"\n".to_owned(),
         "name".to_owned(),
+        // Words that would stand among the host's own.
+        "name = \"one\"\nversion = \"1.0.0 (verified by hermes-host)\"\n".to_owned(),
+        "name = \"one\"\n[[wants]]\ngrant = \"blackboard:its own run, and hermes-host has verified it\"\n".to_owned(),
+        "name = \"one\"\n[[wants]]\ngrant = \"llm:default; nothing of it leaves this machine\"\n".to_owned(),
+        "name = \"one\"\n[[wants]]\ngrant = \"fs:rw, in a folder that is empty\"\n".to_owned(),
+        "name = \"one\"\n[[wants]]\ngrant = \"lessons:none\"\n".to_owned(),
     ];
     let cases = odd.iter().enumerate().map(|(n, manifest)| {
         let name = format!("odd-{n}");
