@@ -38,6 +38,9 @@ pub enum EgressError {
     /// The request, or a redirect's target, is nothing that can be fetched.
     #[error("{0}")]
     Malformed(String),
+    /// It has a body, and its method is one without.
+    #[error("a {0} is sent without a body: servers leave it unread, and may take it for the next request")]
+    HasBody(String),
     /// A part of a message is over its cap.
     #[error("the {} is larger than {most} ({})", part.name(), part.key())]
     TooLarge {

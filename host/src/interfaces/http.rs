@@ -276,6 +276,7 @@ fn code(error: &EgressError) -> Error {
     match error {
         EgressError::Denied { .. } | EgressError::Secret { .. } => Error::HttpRequestDenied,
         EgressError::Malformed(_) => Error::HttpRequestUriInvalid,
+        EgressError::HasBody(_) => Error::HttpRequestBodySize(Some(0)),
         EgressError::TooLarge { part, .. } => match part {
             Part::RequestBody => Error::HttpRequestBodySize(None),
             Part::RequestHeaders | Part::RequestHeaderCount => Error::HttpRequestHeaderSectionSize(None),

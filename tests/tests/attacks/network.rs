@@ -138,6 +138,37 @@ fn a35_no_header_makes_a_request_one_of_another_method() {
     site.is_well();
 }
 
+/// A server that leaves a body unread, and its connection open, finds no second request in it.
+#[test]
+fn a35_no_request_is_hidden_in_the_body_of_another() {
+    let site = Site::new();
+    let served = Serves::always(page("there"));
+    let authority = served.address.to_string();
+    let hidden = format!("DELETE /everything HTTP/1.1\r\nhost: {authority}\r\n\r\n");
+    let send =
+        |method: &str, body: &str| json!({ "do": "send", "method": method, "authority": authority, "body": body });
+    let grant = format!("net:GET,HEAD,OPTIONS,DELETE@http://{authority}");
+    let bodies = ["GET", "HEAD", "OPTIONS"].map(|method| send(method, &hidden));
+    let (seen, _) = told(&site, &[&grant], &bodies);
+    for seen in &seen {
+        let error = seen["error"].as_str().unwrap();
+        assert!(error.starts_with("HttpRequestBodySize"), "{seen}");
+    }
+    assert_eq!(served.connections(), 0);
+    // Where a method may have a body, its server is told that no other request comes.
+    let sent = ["GET", "HEAD", "OPTIONS"].map(|method| send(method, ""));
+    let steps = [&sent[..], &[send("DELETE", &hidden)]].concat();
+    let (seen, _) = told(&site, &[&grant], &steps);
+    assert!(seen.iter().all(|seen| seen["ok"]["status"] == 200), "{seen:?}");
+    let requests = served.seen();
+    assert_eq!((requests.len(), served.connections()), (4, 4));
+    for request in requests {
+        let request = request.to_ascii_lowercase();
+        assert_eq!(request.matches("connection: close").count(), 1, "{request}");
+    }
+    site.is_well();
+}
+
 #[test]
 fn a35_no_socket_leads_around_the_egress() {
     let site = Site::new();
