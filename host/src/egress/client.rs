@@ -18,9 +18,9 @@ use super::permit::{Credential, Permit, Way};
 use super::place::{OF_THE_CONNECTION, is_for_requests, take_out};
 use super::provider::builder;
 use super::rule::{self, NetRule};
-use crate::blocking;
 use crate::limits::{self, Limits, Unit};
 use crate::text;
+use crate::{blocking, descriptors};
 
 /// The way out for guests.
 #[derive(Debug, Clone)]
@@ -303,6 +303,10 @@ impl Egress {
             host: shown(at),
             credentials: permit.credentials_for(&hop.way).collect(),
         };
+        let spare = self.limits.fds;
+        if !descriptors::seem_left(spare.saturating_add(1)) {
+            return Err(EgressError::NoDescriptor(spare));
+        }
         if !hears(&Heard::Leaves(&leaving)) {
             return Err(EgressError::Cancelled);
         }

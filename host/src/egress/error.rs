@@ -67,6 +67,9 @@ pub enum EgressError {
     /// The other side broke off, or does not speak HTTP.
     #[error("the exchange broke off: {0}")]
     Protocol(String),
+    /// Its connection would leave the process fewer file descriptors than are kept free.
+    #[error("no connection is made: {0} file descriptors of this process are kept free (limits.fds, ulimit -n)")]
+    NoDescriptor(u64),
     /// There is no room for its answer beside what the agent's calls hold.
     #[error("the calls in flight of its agent hold as much as they may (limits.in_flight)")]
     NoRoom,

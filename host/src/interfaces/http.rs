@@ -294,7 +294,7 @@ fn code(error: &EgressError) -> Error {
         EgressError::Unreachable(_) => Error::DestinationUnavailable,
         EgressError::Protocol(_) => Error::HttpProtocolError,
         EgressError::Cancelled => Error::ConnectionTerminated,
-        EgressError::NoRoom => Error::InternalError(Some(error.to_string())),
+        EgressError::NoRoom | EgressError::NoDescriptor(_) => Error::InternalError(Some(error.to_string())),
     }
 }
 

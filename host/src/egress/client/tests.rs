@@ -659,10 +659,18 @@ async fn a_request_whose_method_gives_a_body_no_meaning_has_none() {
 }
 
 #[tokio::test]
-async fn no_header_makes_a_request_one_of_another_method() {
+async fn no_header_makes_a_request_another_one() {
     let server = Server::start(vec![ok("read")]).await;
     let mut request = http::Request::get(server.url()).header("x-mine", "kept");
     for name in [
+        "Forwarded",
+        "X-Forwarded-Host",
+        "x_forwarded_host",
+        "X-Forwarded-Server",
+        "X-Host",
+        "X-HTTP-Host-Override",
+        "X-Original-URL",
+        "X-Rewrite-URL",
         "X-HTTP-Method-Override",
         "x-http-method",
         "X-Method-Override",
