@@ -271,6 +271,34 @@ impl GrantContext {
         ))
     }
 
+    /// Where these flags lead that grant a folder by a link, each in words.
+    pub fn led_by_links(&self, flags: &[String]) -> Vec<String> {
+        let led = flags
+            .iter()
+            .filter_map(|flag| Some((flag, self.led_by_link(whose(flag).1)?)));
+        led.map(|(flag, led)| format!("--allow {}: {led}", text::line(flag, 200)))
+            .collect()
+    }
+
+    /// Where a grant of a folder leads by a link which a plugin that could write there, or whoever a folder comes from, may have put in its way; none where
+    /// there is no such link.
+    fn led_by_link(&self, grant: &str) -> Option<String> {
+        let (_, path, _) = parts_of_folder(grant.strip_prefix("fs:")?);
+        let way = Way::to(&self.cwd.join(path));
+        let link = way.links.iter().find(|link| !self.is_the_systems(link))?;
+        let [link, end] = [link, &way.end].map(|path| text::line(&path.to_string_lossy(), 200));
+        Some(format!("it leads to {end}, by the link {link}"))
+    }
+
+    /// Whether a link is one of the system's, as `/tmp` is one on macOS: the superuser's, above the current folder. Where the host runs as that user all may be
+    /// his, and those in the root folder alone count.
+    fn is_the_systems(&self, link: &Path) -> bool {
+        let is_roots = link.symlink_metadata().is_ok_and(|there| there.uid() == 0);
+        let is_on_top = link.parent().is_some_and(|at| at.parent().is_none());
+        let is_elsewhere = !rustix::process::geteuid().is_root() && !link.starts_with(&self.cwd);
+        is_roots && (is_on_top || is_elsewhere)
+    }
+
     /// Whether a folder lies in the operator's own, and neither is nor lies in one there that is hidden: in those, as in that folder itself, are keys and
     /// what shells and desktops run. Where the operator's own is the root of all, none does.
     fn is_users(&self, dir: &Path) -> bool {
@@ -311,8 +339,14 @@ impl Allowed {
     /// # Errors
     /// It can't be read, its folder is missing, or it would give away the host's own state.
     pub fn parse(text: &str, by: GivenBy, context: &GrantContext) -> Result<Self, GrantError> {
-        let (plugin, grant) = whose(text);
-        let grant = Grant::parse(grant, context)?;
+        let (plugin, words) = whose(text);
+        let grant = Grant::parse(words, context)?;
+        if by == GivenBy::Configuration
+            && let Some(led) = context.led_by_link(words)
+        {
+            let what = "the configuration grants no folder by a link, which others may have put there; name the folder itself if it is meant";
+            return Err(GrantError::new(text, format!("{led}; {what}")));
+        }
         let two_keys = grant.needs_two_keys(context);
         Ok(Self {
             plugin: plugin.map(str::to_owned),
@@ -429,18 +463,23 @@ impl Grant {
     }
 }
 
-/// `[NAME=]DIR[:rw]`.
-fn folder(text: &str, rest: &str, context: &GrantContext) -> Result<FolderGrant, GrantError> {
-    let bad = |what: String| GrantError::new(text, what);
+/// The parts of `[NAME=]DIR[:rw]`.
+fn parts_of_folder(rest: &str) -> (Option<&str>, &str, Access) {
     let (rest, access) = match (rest.strip_suffix(":rw"), rest.strip_suffix(":ro")) {
         (Some(rest), _) => (rest, Access::Write),
         (_, Some(rest)) => (rest, Access::Read),
         _ => (rest, Access::Read),
     };
-    let (name, path) = match rest.split_once('=') {
-        Some((name, path)) if is_plugin(name) => (Some(name), path),
-        _ => (None, rest),
-    };
+    match rest.split_once('=') {
+        Some((name, path)) if is_plugin(name) => (Some(name), path, access),
+        _ => (None, rest, access),
+    }
+}
+
+/// `[NAME=]DIR[:rw]`.
+fn folder(text: &str, rest: &str, context: &GrantContext) -> Result<FolderGrant, GrantError> {
+    let bad = |what: String| GrantError::new(text, what);
+    let (name, path, access) = parts_of_folder(rest);
     if path.is_empty() {
         return Err(bad("it names no folder; an example is fs:./papers".to_owned()));
     }
