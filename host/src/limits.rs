@@ -320,7 +320,7 @@ limits! {
     resume_parallel: "resume_parallel", Count, 4, 1, 1_000;
     #[doc = "Threads for file access and other blocking work."]
     threads: "threads", Count, 64, 1, 1_024;
-    #[doc = "File descriptors of the process that are kept free; no instance starts while there are fewer, and no file is opened for a plugin that would leave fewer."]
+    #[doc = "File descriptors of the process that are kept free; no instance starts while there are fewer, and no file is opened and no connection made for a plugin that would leave fewer."]
     fds: "fds", Count, 16, 0, 100_000, Less;
     #[doc = "One file that a guest writes."]
     file_size: "file_size", Bytes, 8 * GIB, MIB, 1024 * GIB;

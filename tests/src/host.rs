@@ -8,7 +8,7 @@ use std::sync::PoisonError;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, geteuid, kill_process};
 use serde_json::Value;
 
 use crate::Output;
@@ -50,6 +50,22 @@ pub fn binary() -> PathBuf {
 fn built() -> PathBuf {
     let own = std::env::current_exe().unwrap_or_default();
     own.ancestors().nth(2).unwrap_or(root()).join("hermes-host")
+}
+
+/// Whether this system lets somebody mount disks and folders of his own, by `unshare --map-root-user --mount`. Where it does not, a test that needs that is
+/// passed over, and says so.
+pub fn lets_mount() -> bool {
+    let namespaces = Command::new("unshare")
+        .args(["--map-root-user", "--mount", "true"])
+        .status();
+    if namespaces.is_ok_and(|status| status.success()) {
+        return true;
+    }
+    // Where all is to be tested nothing is passed over.
+    let must_run = geteuid().is_root() || std::env::var_os("CI").is_some();
+    assert!(!must_run, "this system lets nobody mount a disk of his own");
+    eprintln!("this system lets nobody mount a disk of his own: what needs one is passed over");
+    false
 }
 
 /// One command line.

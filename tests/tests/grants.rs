@@ -317,6 +317,45 @@ fn no_plugin_writes_where_the_hosts_own_program_lies() {
     called("exec ./bin/hermes-host", "fs:./links:rw").expect(0);
 }
 
+/// A link may have been put there by a plugin that could write, or have come with a stranger's folder.
+#[test]
+fn a_folder_that_is_granted_by_a_link_is_told_and_by_the_configuration_refused() {
+    let server = ModelServer::start(Vec::new());
+    let home = Home::with_model(&server, Format::OpenAi);
+    home.write("secrets/a.txt", "");
+    home.write("plain/a.txt", "");
+    symlink("secrets", home.work().join("papers")).unwrap();
+    let words = ["it leads to", "work/secrets, by the link", "work/papers"];
+    let whole = format!("fs:{}", home.work().join("papers").display());
+    let host = |flags: &[&str]| home.host().args(flags).probe(&json!({})).output();
+    for grant in ["fs:./papers", "probe=fs:p=./papers/", &whole] {
+        host(&["--allow", grant]).expect(0).says(&words);
+    }
+    let line = [
+        "call",
+        "files",
+        "list_files",
+        r#"{"path":"/secrets"}"#,
+        "--allow",
+        "fs:./papers",
+    ];
+    home.host().args(line).output().expect(0).says(&words);
+    let plain = host(&["--allow", "fs:./plain"]).expect(0);
+    assert!(!plain.stderr.contains("leads to"), "{}", plain.stderr);
+    let file = home.path().join("host/config.toml");
+    let before = fs::read_to_string(&file).unwrap();
+    let configured = |grant: &str| {
+        fs::write(&file, format!("allow = [\"{grant}\"]\n{before}")).unwrap();
+        host(&[])
+    };
+    for grant in ["fs:./papers", &whole] {
+        let refused = configured(grant).expect(2);
+        refused.says(&words);
+        refused.says(&["name the folder itself", "config.toml:1"]);
+    }
+    configured("fs:./secrets").expect(0);
+}
+
 #[test]
 fn folders_of_one_name() {
     let home = Home::new();

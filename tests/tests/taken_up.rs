@@ -896,6 +896,50 @@ fn a_run_whose_folder_is_gone_stays_as_it_was() {
     resume(&home, &run).output().expect(0);
 }
 
+/// What was granted when a run began may hold by now what is never granted: a provider's key, or the host's own state behind a link.
+#[test]
+fn a_run_goes_on_with_no_folder_that_could_not_be_granted_now() {
+    let server = ModelServer::start(Script::from([stall()]).then(Turn::text("a")));
+    let home = Home::with_model(&server, Format::OpenAi);
+    home.write("papers/a.txt", "a line");
+    let host = home.host().args(["--allow", "fs:./papers"]);
+    stopped(&server, host.probe(&steps(&[ask("1")])), 1, Signal::KILL);
+    let run = home.newest_run();
+    let file = home.path().join("host/config.toml");
+    let before = std::fs::read_to_string(&file).unwrap();
+    let key = home.write("papers/key", "sk-other");
+    home.configure(&format!(
+        "\n[providers.other]\nkind = \"openai\"\nbase_url = \"http://127.0.0.1:9/v1\"\nkey_file = \"{}\"\n",
+        key.display()
+    ));
+    resume(&home, &run)
+        .output()
+        .expect(2)
+        .says(&["papers/key", "key_file", "--deny fs"]);
+    std::fs::write(&file, before).unwrap();
+    let (own, there) = (
+        home.path().join("host/components"),
+        home.work().join("papers/components"),
+    );
+    std::fs::rename(&own, &there).unwrap();
+    std::os::unix::fs::symlink(&there, &own).unwrap();
+    resume(&home, &run)
+        .output()
+        .expect(2)
+        .says(&["the host's own state", "--deny fs"]);
+    std::fs::remove_file(&own).unwrap();
+    std::fs::rename(&there, &own).unwrap();
+    // Nor with another folder than it was.
+    let (papers, away) = (home.work().join("papers"), home.work().join("away"));
+    std::fs::rename(&papers, &away).unwrap();
+    std::os::unix::fs::symlink(&away, &papers).unwrap();
+    resume(&home, &run).output().expect(2).says(&["it leads elsewhere now"]);
+    std::fs::remove_file(&papers).unwrap();
+    std::fs::rename(&away, &papers).unwrap();
+    assert_eq!(server.requests().len(), 1);
+    resume(&home, &run).output().expect(0);
+}
+
 #[test]
 fn a_resume_tells_first_that_it_is_one() {
     let server = ModelServer::start(Script::from([stall()]).then(Turn::text("a")));

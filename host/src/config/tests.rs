@@ -361,11 +361,14 @@ fn a_home_folder_is_needed() {
         Ok("/nowhere/here".into())
     );
     assert_eq!(load(&[("HOME", "/nowhere")], None), Ok("/nowhere/.hermes".into()));
-    for home in [".", "me", "./me"] {
-        assert!(matches!(
-            load(&[("HOME", home)], Some("/nowhere")),
-            Err(ConfigError::BadHome { variable: "HOME", .. })
-        ));
+    for relative in [".", "here", "../there"] {
+        let bad = load(&[("HOME", relative)], Some("/nowhere"));
+        assert!(
+            matches!(bad, Err(ConfigError::BadHome { variable: "HOME", .. })),
+            "{bad:?}"
+        );
+        let named = load(&[("HOME", relative), ("HERMES_HOME", "/there")], Some("/nowhere"));
+        assert_eq!(named, Ok("/there".into()));
     }
 }
 

@@ -18,9 +18,9 @@ use super::permit::{Credential, Permit, Way};
 use super::place::{OF_THE_CONNECTION, is_for_requests, take_out};
 use super::provider::builder;
 use super::rule::{self, NetRule};
-use crate::blocking;
 use crate::limits::{self, Limits, Unit};
 use crate::text;
+use crate::{blocking, descriptors};
 
 /// The way out for guests.
 #[derive(Debug, Clone)]
@@ -249,6 +249,7 @@ impl Egress {
         hears: &Hears<'_>,
     ) -> Result<Begun, EgressError> {
         self.request_fits(&body)?;
+        has_no_more_than_a_head(&hop.method, &body)?;
         permit.lets_body_out(&hop.way.at, &body)?;
         hop.body = body;
         for _ in 0..=self.limits.http_redirects {
@@ -289,6 +290,8 @@ impl Egress {
             headers.append(name, value.clone());
         }
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        // One request a connection, and the server is told: one that left its body unread would else take that for a next request, which nobody granted.
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         permit.fill(&hop.way, &mut url, &mut headers);
         let mut request = client.request(hop.method.clone(), url).headers(headers);
         if !hop.body.is_empty() || [Method::POST, Method::PUT, Method::PATCH].contains(&hop.method) {
@@ -300,6 +303,10 @@ impl Egress {
             host: shown(at),
             credentials: permit.credentials_for(&hop.way).collect(),
         };
+        let spare = self.limits.fds;
+        if !descriptors::seem_left(spare.saturating_add(1)) {
+            return Err(EgressError::NoDescriptor(spare));
+        }
         if !hears(&Heard::Leaves(&leaving)) {
             return Err(EgressError::Cancelled);
         }
@@ -467,6 +474,14 @@ impl reqwest::dns::Resolve for Checked {
             Box::new(owned.into_iter())
         };
         Box::pin(std::future::ready(Ok(addresses)))
+    }
+}
+
+/// Whether a request has no body where its method gives one no meaning (RFC 9110, 9.3). Servers leave such a body unread, and some take it for another request.
+fn has_no_more_than_a_head(method: &Method, body: &[u8]) -> Result<(), EgressError> {
+    match [Method::GET, Method::HEAD, Method::OPTIONS].contains(method) && !body.is_empty() {
+        true => Err(EgressError::HasBody(method.to_string())),
+        false => Ok(()),
     }
 }
 

@@ -38,6 +38,9 @@ pub enum EgressError {
     /// The request, or a redirect's target, is nothing that can be fetched.
     #[error("{0}")]
     Malformed(String),
+    /// It has a body, and its method is one without.
+    #[error("a {0} is sent without a body: servers leave it unread, and may take it for the next request")]
+    HasBody(String),
     /// A part of a message is over its cap.
     #[error("the {} is larger than {most} ({})", part.name(), part.key())]
     TooLarge {
@@ -64,6 +67,9 @@ pub enum EgressError {
     /// The other side broke off, or does not speak HTTP.
     #[error("the exchange broke off: {0}")]
     Protocol(String),
+    /// Its connection would leave the process fewer file descriptors than are kept free.
+    #[error("no connection is made: {0} file descriptors of this process are kept free (limits.fds, ulimit -n)")]
+    NoDescriptor(u64),
     /// There is no room for its answer beside what the agent's calls hold.
     #[error("the calls in flight of its agent hold as much as they may (limits.in_flight)")]
     NoRoom,

@@ -30,17 +30,24 @@ pub(super) const OF_THE_CONNECTION: [HeaderName; 10] = [
     HeaderName::from_static("proxy-connection"),
 ];
 
-/// By these many servers take a request for one of another method than it has, which nobody granted.
-const OTHER_METHODS: [HeaderName; 3] = [
+/// By these many servers take a request for one of another method, host or path than it has: for one that nobody granted, or that the audit does not name.
+const OF_ANOTHER: [HeaderName; 10] = [
     HeaderName::from_static("x-http-method"),
     HeaderName::from_static("x-http-method-override"),
     HeaderName::from_static("x-method-override"),
+    HeaderName::from_static("forwarded"),
+    HeaderName::from_static("x-forwarded-host"),
+    HeaderName::from_static("x-forwarded-server"),
+    HeaderName::from_static("x-host"),
+    HeaderName::from_static("x-http-host-override"),
+    HeaderName::from_static("x-original-url"),
+    HeaderName::from_static("x-rewrite-url"),
 ];
 
-/// Whether a request may say this: not what is the connection's, nor what the host derives, nor that its method is another.
+/// Whether a request may say this: not what is the connection's, nor what the host derives, nor that it is another one.
 pub(super) fn is_for_requests(name: &HeaderName) -> bool {
     const DERIVED: [HeaderName; 3] = [header::HOST, header::CONTENT_LENGTH, header::ACCEPT_ENCODING];
-    !is_one_of(name, &OF_THE_CONNECTION) && !is_one_of(name, &DERIVED) && !is_one_of(name, &OTHER_METHODS)
+    !is_one_of(name, &OF_THE_CONNECTION) && !is_one_of(name, &DERIVED) && !is_one_of(name, &OF_ANOTHER)
 }
 
 /// Takes these out of a request.
@@ -271,6 +278,9 @@ mod tests {
             "CONTENT_LENGTH",
             "X_HTTP_Method_Override",
             "x-http.method~override",
+            "Forwarded",
+            "X_Forwarded_Host",
+            "X-Original-URL",
         ] {
             assert!(!is_for_requests(&name(held)), "{held}");
         }
@@ -279,6 +289,7 @@ mod tests {
             "content-type",
             "xhttpmethodoverride",
             "x-http-method-overrides",
+            "x-forwarded-for",
         ] {
             assert!(is_for_requests(&name(free)), "{free}");
         }

@@ -276,6 +276,7 @@ fn code(error: &EgressError) -> Error {
     match error {
         EgressError::Denied { .. } | EgressError::Secret { .. } => Error::HttpRequestDenied,
         EgressError::Malformed(_) => Error::HttpRequestUriInvalid,
+        EgressError::HasBody(_) => Error::HttpRequestBodySize(Some(0)),
         EgressError::TooLarge { part, .. } => match part {
             Part::RequestBody => Error::HttpRequestBodySize(None),
             Part::RequestHeaders | Part::RequestHeaderCount => Error::HttpRequestHeaderSectionSize(None),
@@ -293,7 +294,7 @@ fn code(error: &EgressError) -> Error {
         EgressError::Unreachable(_) => Error::DestinationUnavailable,
         EgressError::Protocol(_) => Error::HttpProtocolError,
         EgressError::Cancelled => Error::ConnectionTerminated,
-        EgressError::NoRoom => Error::InternalError(Some(error.to_string())),
+        EgressError::NoRoom | EgressError::NoDescriptor(_) => Error::InternalError(Some(error.to_string())),
     }
 }
 

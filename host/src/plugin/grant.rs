@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 
@@ -270,9 +271,9 @@ impl GrantContext {
     }
 
     fn spares_files(&self, folder: &FolderGrant, files: &[&Path], what: &str) -> Result<(), GrantError> {
-        let ways: Vec<Way> = files.iter().map(|file| Way::to(&self.cwd.join(file))).collect();
-        let mut met = ways.iter().flat_map(|way| way.links.iter().chain([&way.end]));
-        if !folder.writable() || !met.any(|path| path.starts_with(&folder.dir)) {
+        let mut ways = files.iter().map(|file| Way::to(&self.cwd.join(file)));
+        let is_in = |way: &Way| way.ends_in(&folder.dir) || way.link_in(&folder.dir).is_some();
+        if !folder.writable() || !ways.any(|way| is_in(&way)) {
             return Ok(());
         }
         let shown = text::line(&self.cwd.join(files[0]).to_string_lossy(), 200);
@@ -280,6 +281,34 @@ impl GrantContext {
             &Grant::Fs(folder.clone()).to_string(),
             format!("it would let a plugin rewrite {shown}, {what}, or grant a folder below, or read-only"),
         ))
+    }
+
+    /// Where these flags lead that grant a folder by a link, each in words.
+    pub fn led_by_links(&self, flags: &[String]) -> Vec<String> {
+        let led = flags
+            .iter()
+            .filter_map(|flag| Some((flag, self.led_by_link(whose(flag).1)?)));
+        led.map(|(flag, led)| format!("--allow {}: {led}", text::line(flag, 200)))
+            .collect()
+    }
+
+    /// Where a grant of a folder leads by a link which a plugin that could write there, or whoever a folder comes from, may have put in its way; none where
+    /// there is no such link.
+    fn led_by_link(&self, grant: &str) -> Option<String> {
+        let (_, path, _) = parts_of_folder(grant.strip_prefix("fs:")?);
+        let way = Way::to(&self.cwd.join(path));
+        let link = way.links.iter().find(|link| !self.is_the_systems(link))?;
+        let [link, end] = [link, &way.end].map(|path| text::line(&path.to_string_lossy(), 200));
+        Some(format!("it leads to {end}, by the link {link}"))
+    }
+
+    /// Whether a link is one of the system's, as `/tmp` is one on macOS: the superuser's, above the current folder. Where the host runs as that user all may be
+    /// his, and those in the root folder alone count.
+    fn is_the_systems(&self, link: &Path) -> bool {
+        let is_roots = link.symlink_metadata().is_ok_and(|there| there.uid() == 0);
+        let is_on_top = link.parent().is_some_and(|at| at.parent().is_none());
+        let is_elsewhere = !rustix::process::geteuid().is_root() && !link.starts_with(&self.cwd);
+        is_roots && (is_on_top || is_elsewhere)
     }
 
     /// Whether a folder lies in the operator's own, and neither is nor lies in one there that is hidden: in those, as in that folder itself, are keys and
@@ -322,8 +351,14 @@ impl Allowed {
     /// # Errors
     /// It can't be read, its folder is missing, or it would give away the host's own state.
     pub fn parse(text: &str, by: GivenBy, context: &GrantContext) -> Result<Self, GrantError> {
-        let (plugin, grant) = whose(text);
-        let grant = Grant::parse(grant, context)?;
+        let (plugin, words) = whose(text);
+        let grant = Grant::parse(words, context)?;
+        if by == GivenBy::Configuration
+            && let Some(led) = context.led_by_link(words)
+        {
+            let what = "the configuration grants no folder by a link, which others may have put there; name the folder itself if it is meant";
+            return Err(GrantError::new(text, format!("{led}; {what}")));
+        }
         let two_keys = grant.needs_two_keys(context);
         Ok(Self {
             plugin: plugin.map(str::to_owned),
@@ -448,18 +483,23 @@ pub fn space(text: &str) -> (&str, Access) {
     }
 }
 
-/// `[NAME=]DIR[:rw]`.
-fn folder(text: &str, rest: &str, context: &GrantContext) -> Result<FolderGrant, GrantError> {
-    let bad = |what: String| GrantError::new(text, what);
+/// The parts of `[NAME=]DIR[:rw]`.
+fn parts_of_folder(rest: &str) -> (Option<&str>, &str, Access) {
     let (rest, access) = match (rest.strip_suffix(":rw"), rest.strip_suffix(":ro")) {
         (Some(rest), _) => (rest, Access::Write),
         (_, Some(rest)) => (rest, Access::Read),
         _ => (rest, Access::Read),
     };
-    let (name, path) = match rest.split_once('=') {
-        Some((name, path)) if is_name(name) => (Some(name), path),
-        _ => (None, rest),
-    };
+    match rest.split_once('=') {
+        Some((name, path)) if is_name(name) => (Some(name), path, access),
+        _ => (None, rest, access),
+    }
+}
+
+/// `[NAME=]DIR[:rw]`.
+fn folder(text: &str, rest: &str, context: &GrantContext) -> Result<FolderGrant, GrantError> {
+    let bad = |what: String| GrantError::new(text, what);
+    let (name, path, access) = parts_of_folder(rest);
     if path.is_empty() {
         return Err(bad("it names no folder; an example is fs:./papers".to_owned()));
     }
@@ -531,20 +571,77 @@ fn own_program(cwd: &Path) -> Vec<PathBuf> {
     std::env::current_exe().ok().into_iter().chain(called).collect()
 }
 
+/// What is the host's own in a home folder.
+struct Own {
+    /// What is never granted, with what it is called: the folder of its state, those in it, each of which may be mounted elsewhere too, and where links in it
+    /// lead, as one does of a cache that was moved to another disk.
+    state: Vec<(String, Way)>,
+    /// The operator's configuration. A link to it may lead to a folder that is one as any other to be read.
+    config: Way,
+    /// The folder of plugins.
+    plugins: Way,
+}
+
+impl Own {
+    /// In this home folder, whose state is called so.
+    fn of(home: &Path, called: &str) -> Self {
+        let host = home.join("host");
+        let entries = std::fs::read_dir(&host).into_iter().flatten().flatten();
+        let below = entries.filter_map(|entry| {
+            let (kind, name) = (entry.file_type().ok()?, entry.file_name());
+            let called = match kind {
+                _ if kind.is_dir() => called.to_owned(),
+                _ if kind.is_symlink() && name != "config.toml" => {
+                    format!("{called}, by its link {}", text::line(&name.to_string_lossy(), 80))
+                }
+                _ => return None,
+            };
+            Some((called, Way::to(&entry.path())))
+        });
+        Self {
+            state: std::iter::once((called.to_owned(), Way::to(&host)))
+                .chain(below)
+                .collect(),
+            config: Way::to(&host.join("config.toml")),
+            plugins: Way::to(&home.join("plugins")),
+        }
+    }
+
+    /// In the home folder, and in the one that the host has where nothing names another, if it has ever been one.
+    fn in_homes(context: &GrantContext) -> Vec<Self> {
+        let home = Self::of(&context.cwd.join(&context.home), "the home folder's host/");
+        let usual = context.user.as_ref().map(|user| user.join(".hermes"));
+        let usual = usual.filter(|usual| usual.join("host").is_dir());
+        std::iter::once(home)
+            .chain(usual.map(|usual| Self::of(&usual, "host/ of the usual home folder, ~/.hermes")))
+            .collect()
+    }
+
+    /// All ways to it.
+    fn ways(&self) -> impl Iterator<Item = &Way> {
+        let state = self.state.iter().map(|(_, way)| way);
+        state.chain([&self.config, &self.plugins])
+    }
+}
+
 /// No grant reaches the host's own state or a provider's key, nor writes its program, its plugins, the configuration of the current folder or a provider's
 /// script, nor leads the host to others by changing a link that leads to them.
 fn not_ours(text: &str, dir: &Path, access: Access, context: &GrantContext) -> Result<(), GrantError> {
     let bad = |what: &str| Err(GrantError::new(text, what));
-    let home = context.cwd.join(&context.home);
     let is_written = access == Access::Write;
-    let touches = |way: &Way| way.end.starts_with(dir) || dir.starts_with(&way.end);
-    let [state, config, plugins] = ["host", "host/config.toml", "plugins"].map(|name| Way::to(&home.join(name)));
-    if touches(&state) || (is_written && touches(&config)) {
-        return bad("it would open the host's own state (the home folder's host/), which is never granted");
+    let touches = |way: &Way| way.ends_in(dir) || lies_in(dir, &way.end);
+    let homes = Own::in_homes(context);
+    for own in &homes {
+        let opened = own.state.iter().find(|(_, way)| touches(way));
+        if let Some((called, _)) = opened.or(own.state.first().filter(|_| is_written && touches(&own.config))) {
+            return bad(&format!(
+                "it would open the host's own state ({called}), which is never granted"
+            ));
+        }
     }
     let ways = |files: &[PathBuf]| -> Vec<Way> { files.iter().map(|file| Way::to(&context.cwd.join(file))).collect() };
     let held = |ways: &[Way]| {
-        let held = ways.iter().find(|way| way.end.starts_with(dir))?;
+        let held = ways.iter().find(|way| way.ends_in(dir))?;
         Some(text::line(&held.end.to_string_lossy(), 200))
     };
     let (keys, scripts) = (ways(&context.files.keys), ways(&context.files.scripts));
@@ -567,29 +664,36 @@ fn not_ours(text: &str, dir: &Path, access: Access, context: &GrantContext) -> R
             "it would let a plugin rewrite {file}, which is the host's own program; grant another folder, or read-only"
         ));
     }
-    if touches(&plugins) {
+    if homes.iter().any(|own| touches(&own.plugins)) {
         return bad(
             "it would let a plugin put others into the home folder's plugins/; grant another folder, or read-only",
         );
     }
     let project = Way::to(&context.cwd.join("hermes.toml"));
-    if project.end.exists() && project.end.starts_with(dir) {
+    if project.end.exists() && project.ends_in(dir) {
         return bad("it would let a plugin rewrite hermes.toml; grant a folder below it, or read-only");
     }
-    let own = [state, config, plugins, project];
-    let led = own
+    let led = homes
         .iter()
+        .flat_map(Own::ways)
+        .chain([&project])
         .chain(&keys)
         .chain(&scripts)
         .chain(&program)
-        .flat_map(|way| &way.links)
-        .find(|link| link.starts_with(dir));
+        .find_map(|way| way.link_in(dir));
     led.map_or(Ok(()), |link| {
         let link = text::line(&link.to_string_lossy(), 200);
         bad(&format!(
             "it would let a plugin change the link {link}, by which the host finds what is its own; grant another folder, or read-only"
         ))
     })
+}
+
+/// Whether what is at `path` lies in `dir`, or is it: by their paths, which have no links in them, or by what the folders are, as one that is mounted a second
+/// time has two paths.
+fn lies_in(path: &Path, dir: &Path) -> bool {
+    let is = |path: &Path| path.metadata().ok().map(|there| (there.dev(), there.ino()));
+    path.starts_with(dir) || is(dir).is_some_and(|dir| path.ancestors().any(|above| is(above) == Some(dir)))
 }
 
 /// Where a path leads.
@@ -632,6 +736,17 @@ impl Way {
             }
         }
         way
+    }
+
+    /// Whether it ends in this folder.
+    fn ends_in(&self, dir: &Path) -> bool {
+        lies_in(&self.end, dir)
+    }
+
+    /// A link on it that lies in this folder.
+    fn link_in(&self, dir: &Path) -> Option<&PathBuf> {
+        let mut links = self.links.iter();
+        links.find(|link| link.parent().is_some_and(|at| lies_in(at, dir)))
     }
 }
 
@@ -783,6 +898,59 @@ mod tests {
         inside.cwd = inside.cwd.join("work");
         assert!(Grant::parse("fs:../work:rw", &inside).is_err());
         assert!(Grant::parse("fs:../work", &inside).is_ok());
+    }
+
+    #[test]
+    fn what_the_hosts_own_links_lead_to_is_the_hosts_own() {
+        let place = place();
+        let cwd = &place.context.cwd;
+        let link = |to: &str, name: &str| std::os::unix::fs::symlink(to, cwd.join(name)).expect("linked");
+        for dir in ["disk/cache", "disk/below", "data", "other", "conf"] {
+            std::fs::create_dir_all(cwd.join(dir)).expect("made");
+        }
+        std::fs::remove_dir(cwd.join("home/host/cache")).expect("removed");
+        link("../../disk/cache", "home/host/cache");
+        // By a second link, and to what is not there yet.
+        link("../../other/runs", "home/host/runs");
+        link("../data/runs", "other/runs");
+        link(
+            &cwd.join("me/out/hermes.db").display().to_string(),
+            "home/host/hermes.db",
+        );
+        link("../../conf/host.toml", "home/host/config.toml");
+        for (text, name) in [
+            ("fs:disk", "cache"),
+            ("fs:disk/cache", "cache"),
+            ("fs:disk:rw", "cache"),
+            ("fs:data", "runs"),
+            ("fs:me/out", "hermes.db"),
+            ("fs:me:rw", "hermes.db"),
+        ] {
+            let error = parse(&place, text).expect_err(text).to_string();
+            let words = format!("own state (the home folder's host/, by its link {name})");
+            assert!(error.contains(&words), "{text}: {error}");
+        }
+        let error = parse(&place, "fs:other:rw").expect_err("a link").to_string();
+        assert!(error.contains("other/runs, by which the host finds"), "{error}");
+        for good in ["fs:disk/below:rw", "fs:other", "fs:conf", "fs:me/.ssh", "fs:papers:rw"] {
+            assert!(parse(&place, good).is_ok(), "{good}");
+        }
+    }
+
+    #[test]
+    fn the_usual_home_is_the_hosts_own_also_where_another_is_named() {
+        let place = place();
+        assert!(parse(&place, "fs:me").is_ok(), "none is there");
+        std::fs::create_dir_all(place.context.cwd.join("me/.hermes/host/cache")).expect("made");
+        std::fs::create_dir_all(place.context.cwd.join("me/.hermes/plugins")).expect("made");
+        for text in ["fs:me", "fs:me/.hermes", "fs:me/.hermes/host/cache", "fs:me:rw"] {
+            let error = parse(&place, text).expect_err(text).to_string();
+            assert!(error.contains("the usual home folder, ~/.hermes"), "{error}");
+        }
+        assert!(parse(&place, "fs:me/.hermes/plugins:rw").is_err());
+        for good in ["fs:me/.hermes/plugins", "fs:me/out:rw"] {
+            assert!(parse(&place, good).is_ok(), "{good}");
+        }
     }
 
     #[test]

@@ -58,7 +58,8 @@ impl Host {
         };
         let named = [&plugin.name];
         let idle = grants.for_nobody(&spec, &named, "call");
-        let mut notices = grants.unwritten(&spec, &named, &[rights.whole()]);
+        let mut notices = flags.reader.context().led_by_links(allow);
+        notices.extend(grants.unwritten(&spec, &named, &[rights.whole()]));
         notices.extend(no_quota(&[rights.whole()]));
         notices.extend(grants.held_back(&*plugin)?);
         notices.extend(self.instead_of_built_in(&plugin));

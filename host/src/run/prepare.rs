@@ -122,6 +122,7 @@ impl Host {
         let named: Vec<&String> = named.collect();
         let idle = grants.for_nobody(spec, &named, "run");
         notices.extend(idle.iter().cloned());
+        notices.extend(flags.reader.context().led_by_links(&spec.allow));
         notices.extend(grants.unwritten(spec, &named, &reach));
         notices.extend(no_quota(&reach));
         notices.extend(grants.idle_secrets(spec, &reach));

@@ -2,6 +2,7 @@
 //! from its start against its observations, and goes on live where they end.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::config::{Budget, Config};
@@ -14,7 +15,9 @@ use crate::ledger::Caps;
 use crate::limits::Limits;
 use crate::llm::Catalogue;
 use crate::plugin::Plugin;
+use crate::plugin::grant::{FolderGrant, GivenBy, Grant, GrantError};
 use crate::plugin::load::{Shelf, load};
+use crate::plugin::rights::{FlagCheck, Rights};
 use crate::run::audit::denials;
 use crate::run::cancel::end;
 use crate::run::change::{ResumeSpec, may_change};
@@ -104,7 +107,7 @@ impl Host {
         change.apply_to_agent(&mut agent);
         change.apply_to_run(&mut shared);
         terms.change(change.clone());
-        let mut ready = self.rebuild(&store, &agent, &shared).await?;
+        let mut ready = self.rebuild(&store, &id, &agent, &shared).await?;
         ready.taken.extend(taken_by_resumes(&terms.denied));
         ready.notices.extend(notices);
         if !change.are_none() {
@@ -228,17 +231,49 @@ impl Host {
         }
     }
 
-    /// The run's parts as its start record names them, never as today's flags would.
-    async fn rebuild(&self, store: &Store, agent: &AgentStart, shared: &RunStart) -> Result<Ready, HostError> {
-        let tools = shared.tools.iter().map(|tool| tool.rights.whole());
-        for folder in tools.flat_map(|rights| rights.folders()) {
-            if !folder.dir.is_dir() {
-                let dir = folder.dir.display();
-                return Err(HostError::FolderGone {
-                    folder: dir.to_string(),
-                });
+    /// What the flags of a run are held against that goes on with tools of these rights. Its folders are as they were granted, and could be granted now: what
+    /// is the host's own, or holds a provider's key, may have come there since. One without folders goes on also where no flag could be read any more.
+    fn grantable_still<'p>(
+        &self,
+        id: &RunId,
+        plugins: impl Iterator<Item = &'p Plugin>,
+        script: Option<&Path>,
+        tools: &[Rights],
+    ) -> Result<Option<FlagCheck>, HostError> {
+        let folders: Vec<FolderGrant> = tools.iter().flat_map(Rights::folders).collect();
+        if let Some(gone) = folders.iter().find(|folder| !folder.dir.is_dir()) {
+            let folder = gone.dir.display().to_string();
+            return Err(HostError::FolderGone { folder });
+        }
+        let refused = |error: GrantError| {
+            cannot(
+                id,
+                &format!("a folder of it is not granted any more (it goes on without: --deny fs): {error}"),
+            )
+        };
+        let grants = match Grants::approved_alone(&self.config) {
+            Ok(grants) => grants,
+            Err(_) if folders.is_empty() => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        for folder in folders {
+            let text = Grant::Fs(folder.clone()).to_string();
+            let again = grants.parse(&text, GivenBy::Approval).map_err(refused)?;
+            if again.grant != Grant::Fs(folder) {
+                return Err(refused(GrantError::new(&text, "it leads elsewhere now")));
             }
         }
+        grants.spare(plugins, script, tools).map(Some).map_err(refused)
+    }
+
+    /// The run's parts as its start record names them, never as today's flags would.
+    async fn rebuild(
+        &self,
+        store: &Store,
+        id: &RunId,
+        agent: &AgentStart,
+        shared: &RunStart,
+    ) -> Result<Ready, HostError> {
         let strategy = self.plugin_of(store, &agent.strategy, &shared.limits)?;
         let prepared = self.resolve(&strategy).await?;
         let mut plugins = Vec::new();
@@ -252,7 +287,7 @@ impl Host {
             });
         }
         let (toolbox, _) = toolbox(&plugins, &shared.limits)?;
-        let script = shared.script.as_ref().map(std::path::Path::new);
+        let script = shared.script.as_ref().map(Path::new);
         let (models, model) = match &agent.model {
             Some(of) => {
                 let models = Catalogue::open(&self.config.models, &shared.limits, script)?;
@@ -266,10 +301,8 @@ impl Host {
             None => (Catalogue::open(&self.config.models, &shared.limits, script)?, None),
         };
         let secrets = self.run_secrets(&whole(&plugins), &shared.limits)?;
-        let flags = Grants::approved_alone(&self.config).and_then(|grants| {
-            let all = std::iter::once(&*strategy).chain(plugins.iter().map(|p| &*p.plugin));
-            Ok(grants.spare(all, script, &[])?)
-        });
+        let all = std::iter::once(&*strategy).chain(plugins.iter().map(|p| &*p.plugin));
+        let flags = self.grantable_still(id, all, script, &whole(&plugins))?;
         Ok(Ready {
             strategy,
             prepared,
@@ -285,8 +318,7 @@ impl Host {
             task: agent.task.clone(),
             notices: self.compiler.notices(),
             taken: taken_by(&self.config),
-            // A run goes on also where its flags could not be read any more.
-            flags: flags.ok(),
+            flags,
             idle: Vec::new(),
             limits: shared.limits.clone(),
             closing_call: shared.closing_call,

@@ -7,6 +7,7 @@ use std::path::Path;
 use hermes_tests::child::{ChildSpec, inside, join};
 use hermes_tests::guests;
 use hermes_tests::home::KEY_VARIABLE;
+use hermes_tests::host::lets_mount;
 use hermes_tests::output::refusal;
 use hermes_tests::program::steps;
 use serde_json::{Value, json};
@@ -264,6 +265,95 @@ fn a30_the_hosts_own_folder_is_never_granted() {
     for good in ["fs:.", "fs:./sub:rw", "fs:..a=./sub", "blackboard:a.b"] {
         assert_eq!(grant(good.into()).output.code, Some(0), "{good}");
     }
+    site.is_well();
+}
+
+/// A cache or a database that was moved to another disk, with a link in its place, is the host's own there.
+#[test]
+fn a30_where_links_of_the_hosts_own_folder_lead_is_never_granted() {
+    let site = Site::new();
+    let (host, disk) = (site.home.path().join("host"), site.home.work().join("disk"));
+    let grant = |folder: &str| site.attack(site.host().args(["--allow", folder]).probe(&json!({})));
+    site.home.write("disk/below/a.txt", "");
+    assert_eq!(grant("fs:./disk:rw").output.code, Some(0), "nothing was moved yet");
+    let moved = ["cache", "components", "runs", "hermes.db"];
+    for name in moved {
+        fs::rename(host.join(name), disk.join(name)).unwrap();
+        symlink(disk.join(name), host.join(name)).unwrap();
+    }
+    for folder in ["fs:.", "fs:./disk", "fs:./disk:rw"] {
+        grant(folder)
+            .refused(&["the host's own state", "by its link"])
+            .of_kind("grant");
+    }
+    for name in &moved[..3] {
+        let words = format!("by its link {name}");
+        grant(&format!("fs:./disk/{name}"))
+            .refused(&["the host's own state", &words])
+            .of_kind("grant");
+    }
+    assert_eq!(grant("fs:./disk/below:rw").output.code, Some(0));
+    for name in moved {
+        fs::remove_file(host.join(name)).unwrap();
+        fs::rename(disk.join(name), host.join(name)).unwrap();
+    }
+    site.is_well();
+}
+
+/// A folder that is mounted a second time has two paths, and is one.
+#[test]
+fn a30_the_hosts_own_folder_is_never_granted_where_it_is_mounted_again() {
+    if !lets_mount() {
+        return;
+    }
+    let site = Site::new();
+    let (home, work) = (site.home.path(), site.home.work());
+    for folder in ["again/cache", "papers"] {
+        fs::create_dir_all(work.join(folder)).unwrap();
+    }
+    site.home.write("hermes.toml", "");
+    let grant = |mounted: &Path, folder: &str| {
+        let line = format!(
+            "exec unshare --map-root-user --mount sh -c 'mount --bind {} {} && exec \"$0\" \"$@\"' \"$0\" \"$@\"",
+            mounted.display(),
+            work.join("again").display(),
+        );
+        let host = site.host().args(["--allow", folder]).probe(&json!({}));
+        site.attack(host.by(&line))
+    };
+    for (mounted, folder) in [
+        (home.join("host"), "fs:./again"),
+        (home.join("host"), "fs:./again/cache"),
+        (home.join("host/cache"), "fs:./again:rw"),
+        (home.clone(), "fs:./again"),
+        (home.clone(), "fs:./again/host/cache"),
+        (site.home.user(), "fs:x=./again/home"),
+    ] {
+        grant(&mounted, folder)
+            .refused(&["the host's own state"])
+            .of_kind("grant");
+    }
+    grant(&work, "fs:./again:rw").refused(&["hermes.toml"]).of_kind("grant");
+    assert_eq!(grant(&work.join("papers"), "fs:./again:rw").output.code, Some(0));
+    site.is_well();
+}
+
+/// Where `HERMES_HOME` names another, the home that a host without it has stays one.
+#[test]
+fn a30_the_usual_home_is_never_granted_where_another_is_named() {
+    let site = Site::new();
+    let usual = site.home.user().join(".hermes");
+    let grant = |folder: &str| site.attack(site.host().args(["--allow", folder]).probe(&json!({})));
+    fs::create_dir_all(usual.join("notes")).unwrap();
+    let all = format!("fs:x={}", usual.display());
+    assert_eq!(grant(&all).output.code, Some(0), "no host has it as its home");
+    fs::create_dir_all(usual.join("host")).unwrap();
+    for below in ["", "/host", "/host:rw", "/notes/../host"] {
+        grant(&format!("{all}{below}"))
+            .refused(&["the host's own state", "the usual home folder"])
+            .of_kind("grant");
+    }
+    assert_eq!(grant(&format!("{all}/notes")).output.code, Some(0));
     site.is_well();
 }
 

@@ -119,7 +119,7 @@ fn a35_a_host_that_a_tool_made_up_is_no_pattern_of_a_grant() {
 
 /// Servers that make variables of headers know no hyphen from an underscore, nor many of them from another sign.
 #[test]
-fn a35_no_header_makes_a_request_one_of_another_method() {
+fn a35_no_header_makes_a_request_another_one() {
     let site = Site::new();
     let served = Serves::always(page("posted"));
     let authority = served.address.to_string();
@@ -128,6 +128,11 @@ fn a35_no_header_makes_a_request_one_of_another_method() {
         ["X_HTTP_Method_Override", "DELETE"],
         ["x-http_method", "DELETE"],
         ["X.Method.Override", "DELETE"],
+        ["Forwarded", "host=delete.example"],
+        ["X-Forwarded-Host", "delete.example"],
+        ["X_Forwarded_Host", "delete.example"],
+        ["X-Original-URL", "/delete"],
+        ["X-Rewrite-URL", "/delete"],
         ["x_own", "kept"],
     ]);
     let step = json!({ "do": "send", "method": "POST", "authority": authority, "headers": headers });
@@ -135,6 +140,37 @@ fn a35_no_header_makes_a_request_one_of_another_method() {
     assert_eq!(seen[0]["ok"]["text"], "posted", "{}", seen[0]);
     let sent = served.seen().remove(0).to_ascii_lowercase();
     assert!(sent.contains("x_own: kept") && !sent.contains("delete"), "{sent}");
+    site.is_well();
+}
+
+/// A server that leaves a body unread, and its connection open, finds no second request in it.
+#[test]
+fn a35_no_request_is_hidden_in_the_body_of_another() {
+    let site = Site::new();
+    let served = Serves::always(page("there"));
+    let authority = served.address.to_string();
+    let hidden = format!("DELETE /everything HTTP/1.1\r\nhost: {authority}\r\n\r\n");
+    let send =
+        |method: &str, body: &str| json!({ "do": "send", "method": method, "authority": authority, "body": body });
+    let grant = format!("net:GET,HEAD,OPTIONS,DELETE@http://{authority}");
+    let bodies = ["GET", "HEAD", "OPTIONS"].map(|method| send(method, &hidden));
+    let (seen, _) = told(&site, &[&grant], &bodies);
+    for seen in &seen {
+        let error = seen["error"].as_str().unwrap();
+        assert!(error.starts_with("HttpRequestBodySize"), "{seen}");
+    }
+    assert_eq!(served.connections(), 0);
+    // Where a method may have a body, its server is told that no other request comes.
+    let sent = ["GET", "HEAD", "OPTIONS"].map(|method| send(method, ""));
+    let steps = [&sent[..], &[send("DELETE", &hidden)]].concat();
+    let (seen, _) = told(&site, &[&grant], &steps);
+    assert!(seen.iter().all(|seen| seen["ok"]["status"] == 200), "{seen:?}");
+    let requests = served.seen();
+    assert_eq!((requests.len(), served.connections()), (4, 4));
+    for request in requests {
+        let request = request.to_ascii_lowercase();
+        assert_eq!(request.matches("connection: close").count(), 1, "{request}");
+    }
     site.is_well();
 }
 
@@ -169,6 +205,42 @@ fn a35_no_socket_leads_around_the_egress() {
         );
         assert_eq!((&row["grant"], &row["flags"]), (&Value::Null, &json!([])), "{row}");
     }
+    site.is_well();
+}
+
+/// Connections of a tool take no more of the process's file descriptors than its files may.
+#[test]
+fn a14_connections_that_nobody_answers() {
+    let site = Site::new();
+    let served = Serves::with(|_, stream| silent(stream));
+    let authority = served.address.to_string();
+    let all = json!({ "do": "send-all", "requests": 100, "authority": authority });
+    let connected = |reserve: u64| {
+        let host = site.host().by("ulimit -n 128 && exec \"$0\" \"$@\"");
+        let host = host.set("limits.fds", reserve).set("limits.http.total", "2s");
+        let (seen, _) = told_by(
+            &site,
+            host,
+            &[&format!("net:http://{authority}")],
+            std::slice::from_ref(&all),
+        );
+        let told: Vec<&str> = seen[0]["ok"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .flat_map(Value::as_str)
+            .collect();
+        let refused = told
+            .iter()
+            .filter(|told| told.contains("(limits.fds, ulimit -n)"))
+            .count();
+        let late = told.iter().filter(|told| **told == "HttpResponseTimeout").count();
+        assert_eq!((told.len(), refused + late), (100, 100), "{told:?}");
+        late
+    };
+    // Each thread may be between its look and its connection once.
+    let more = connected(16) - connected(48);
+    assert!((20..=44).contains(&more), "{more} more where 32 fewer are kept free");
     site.is_well();
 }
 

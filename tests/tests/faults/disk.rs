@@ -2,12 +2,11 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use hermes_tests::Shim;
+use hermes_tests::host::lets_mount;
 use hermes_tests::shim::{Action, EIO, ENOSPC, When};
-use rustix::process::geteuid;
 
 use crate::end::End;
 use crate::files::without_log;
@@ -192,21 +191,6 @@ test ! -s "$host/hermes.db-wal" || echo "there is a log" >> failed
 exec "$0" doctor --output json
 "#;
 
-/// Whether this system lets somebody mount a disk of his own.
-fn has_disks_of_its_own() -> bool {
-    let namespaces = Command::new("unshare")
-        .args(["--map-root-user", "--mount", "true"])
-        .status();
-    if namespaces.is_ok_and(|status| status.success()) {
-        return true;
-    }
-    // Where all is to be tested nothing is passed over.
-    let must_run = geteuid().is_root() || std::env::var_os("CI").is_some();
-    assert!(!must_run, "this system lets nobody mount a disk of his own");
-    eprintln!("this system lets nobody mount a disk of his own: only the library in tests/shim makes it full");
-    false
-}
-
 /// A line that does what this script says where it can mount disks of its own.
 fn with_disks(script: &Path) -> String {
     format!(
@@ -217,7 +201,7 @@ fn with_disks(script: &Path) -> String {
 
 #[test]
 fn f06_all_can_be_read_where_nothing_is_free() {
-    if !has_disks_of_its_own() {
+    if !lets_mount() {
         return;
     }
     let recorded = Recorded::everything();
@@ -239,7 +223,7 @@ fn f06_all_can_be_read_where_nothing_is_free() {
 
 #[test]
 fn f06_a_backup_where_something_is_mounted_is_refused_before_it_is_made() {
-    if !has_disks_of_its_own() {
+    if !lets_mount() {
         return;
     }
     let recorded = Recorded::everything();
@@ -262,7 +246,7 @@ fn f06_a_backup_where_something_is_mounted_is_refused_before_it_is_made() {
 
 #[test]
 fn f06_a_small_disk() {
-    if !has_disks_of_its_own() {
+    if !lets_mount() {
         return;
     }
     let recorded = Recorded::everything();

@@ -115,7 +115,7 @@ async fn a_granted_request_gets_its_answer() {
         .header("x-mine", "kept")
         .header("content-length", "9999")
         .header("transfer-encoding", "chunked")
-        .header("connection", "upgrade")
+        .header("connection", "upgrade, keep-alive")
         .header("host", "other.example")
         .header("accept-encoding", "gzip")
         .body(Bytes::from_static(b"body"))
@@ -133,11 +133,19 @@ async fn a_granted_request_gets_its_answer() {
         "x-mine: kept",
         "content-length: 4",
         "accept-encoding: identity",
+        "connection: close",
         &format!("host: 127.0.0.1:{}", server.port),
     ] {
         assert_eq!(seen.matches(line).count(), 1, "{line} in {seen}");
     }
-    for line in ["9999", "transfer-encoding", "upgrade", "other.example", "gzip"] {
+    for line in [
+        "9999",
+        "transfer-encoding",
+        "upgrade",
+        "keep-alive",
+        "other.example",
+        "gzip",
+    ] {
         assert!(!seen.contains(line), "{line} in {seen}");
     }
 }
@@ -629,10 +637,40 @@ async fn for_a_host_that_is_no_hosts_name_no_flag_is_offered() {
 }
 
 #[tokio::test]
-async fn no_header_makes_a_request_one_of_another_method() {
+async fn a_request_whose_method_gives_a_body_no_meaning_has_none() {
+    let server = Server::start(vec![ok("one"), ok("two"), ok("three"), ok("four")]).await;
+    let request = |method: &str, body: &'static str| {
+        let request = http::Request::builder().method(method).uri(server.url());
+        request.body(Bytes::from_static(body.as_bytes())).expect("a request")
+    };
+    for method in ["GET", "HEAD", "OPTIONS"] {
+        let refused = send(&Limits::default(), &[server.rule()], request(method, "x")).await;
+        let error = refused.expect_err(method);
+        assert_eq!(error, EgressError::HasBody(method.to_owned()));
+    }
+    assert_eq!(server.seen().len(), 0);
+    for (method, body) in [("GET", ""), ("HEAD", ""), ("OPTIONS", ""), ("DELETE", "x")] {
+        let answered = send(&Limits::default(), &[server.rule()], request(method, body)).await;
+        answered.expect(method);
+    }
+    for seen in server.seen() {
+        assert_eq!(seen.matches("connection: close").count(), 1, "{seen}");
+    }
+}
+
+#[tokio::test]
+async fn no_header_makes_a_request_another_one() {
     let server = Server::start(vec![ok("read")]).await;
     let mut request = http::Request::get(server.url()).header("x-mine", "kept");
     for name in [
+        "Forwarded",
+        "X-Forwarded-Host",
+        "x_forwarded_host",
+        "X-Forwarded-Server",
+        "X-Host",
+        "X-HTTP-Host-Override",
+        "X-Original-URL",
+        "X-Rewrite-URL",
         "X-HTTP-Method-Override",
         "x-http-method",
         "X-Method-Override",
