@@ -1,9 +1,11 @@
 //! Every parser of foreign bytes, and what must hold of any input: for fuzzers (`tests/fuzz`), and for this crate's own tests, which try
 //! mutations of good input. Compiled for nothing else.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
+use serde::de::IgnoredAny;
 use url::Url;
 
 use crate::egress::NetRule;
@@ -14,57 +16,33 @@ use crate::llm::fuzzing::pieces;
 use crate::plugin::grant::{Allowed, GivenBy, Grant, GrantContext, ProviderFiles};
 use crate::plugin::manifest::{self, Manifest};
 use crate::plugin::schema;
-use crate::scrub::{Budget, Scrubber, Secrets};
+use crate::scrub::{Budget, Coming, Scrubber, Secrets};
 use crate::text::{self, Shape, clean};
 use crate::{interfaces, llm, run};
 
 /// A parser with all that is asked of it. It panics where that does not hold.
 pub type Target = fn(&[u8]);
 
-/// All of them by name, each with good input to begin with.
-pub const TARGETS: [(&str, Target, &[&[u8]]); 15] = [
-    ("manifest", manifest, &[MANIFEST]),
-    ("manifest-section", manifest_section, &[IN_COMPONENT, IN_MODULE]),
-    ("component", component, &[COMPONENT, b"\0asm\x01\0\0\0"]),
-    (
-        "grant",
-        grant,
-        &[
-            b"a=fs:n=/tmp:rw",
-            b"fs:../..:ro",
-            b"blackboard:notes:ro",
-            b"secret:k@*.x.org",
-            b"net:GET,POST@http://*.x.org:81",
-            b"net:\xef\xbc\x8a.\xef\xbc\x8e",
-        ],
-    ),
-    (
-        "address",
-        address,
-        &[b"net:*\nhttp://0x7f.1/", b"net:x.org\nhttps://u@[::ffff:7f00:1]:8/"],
-    ),
-    ("path", interfaces::fuzzing::path, &[b"./a//b/../c", b"/etc/passwd"]),
-    ("json", json_text, &[b"{\"a\":[1,{\"b\":null}],\"c\":\"\\u0000\"}"]),
-    (
-        "schema",
-        tool_schema,
-        &[br##"{"type":"object","properties":{"a":{"$ref":"#/$defs/b"}},"$defs":{"b":{"pattern":"^a+$"}}}"##],
-    ),
-    ("text", shown, &["a\u{202e}b\t\u{1b}[31m\u{2764}\u{fe0f}\n".as_bytes()]),
-    (
-        "sse",
-        llm::fuzzing::sse,
-        &[b"\x02\x05\x09event: a\ndata: b\rdata:c\r\n\r\n: d\n\ndata"],
-    ),
-    ("openai", llm::fuzzing::openai, &[OPENAI]),
-    ("anthropic", llm::fuzzing::anthropic, &[ANTHROPIC]),
-    ("scrubber", scrubber, &[SCRUBBED]),
-    (
-        "run-file",
-        run::fuzzing::run_file,
-        &[b"{\"hermes_run\":1}\n{\"end\":{}}\n"],
-    ),
-    ("record", run::fuzzing::record, &[NOTE, ENTRY]),
+/// All of them by name. Good input to begin with stands in `tests/fuzz/corpus`, in a folder of each one's name.
+pub const TARGETS: [(&str, Target); 18] = [
+    ("manifest", manifest),
+    ("manifest-section", manifest_section),
+    ("component", component),
+    ("grant", grant),
+    ("address", address),
+    ("path", interfaces::fuzzing::path),
+    ("json", json_text),
+    ("schema", tool_schema),
+    ("text", shown),
+    ("sse", llm::fuzzing::sse),
+    ("openai", llm::fuzzing::openai),
+    ("anthropic", llm::fuzzing::anthropic),
+    ("models", llm::fuzzing::models),
+    ("scrubber", scrubber),
+    ("conceal", conceal),
+    ("coming", coming),
+    ("run-file", run::fuzzing::run_file),
+    ("record", run::fuzzing::record),
 ];
 
 /// Tries the parser of this name.
@@ -72,29 +50,9 @@ pub const TARGETS: [(&str, Target, &[&[u8]]); 15] = [
 /// # Panics
 /// There is none, or it does not keep its word.
 pub fn run(name: &str, data: &[u8]) {
-    let target = TARGETS.iter().find(|(target, ..)| *target == name);
+    let target = TARGETS.iter().find(|(target, _)| *target == name);
     target.expect("a target's name").1(data);
 }
-
-const MANIFEST: &[u8] = b"name = \"a\"\ntoolset = \"t\"\n[[wants]]\ngrant = \"net:x.org\"\nreason = \"why\"\n";
-/// A component with a manifest, and one with a module that has it.
-const IN_COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0\0\x1a\x0fhermes:manifestname = \"x\"";
-const IN_MODULE: &[u8] = b"\0asm\x0d\0\x01\0\x01\x24\0asm\x01\0\0\0\0\x1a\x0fhermes:manifestname = \"x\"";
-/// A component with a part of each kind: what `tests/fuzz/component.wat` says.
-const COMPONENT: &[u8] = include_bytes!("../../tests/fuzz/corpus/component/toolset.wasm");
-/// A note of a run's root, and an entry of its blackboard, as the journal encodes them.
-const NOTE: &[u8] = b"\x01\x07\x0a0123456789\0\x01\0\0\x02hi\x09";
-const ENTRY: &[u8] = b"\x01\x05notes\x01k\x01\0\x0atext/plain\x02hi\x04root\x01\x0a0123456789\0\x01\0\x03\x09";
-const OPENAI: &[u8] = b"\x02\x10\x20data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi\",\"tool_calls\":[{\"index\":0,\"id\":\"c\",\
-\"function\":{\"name\":\"f\",\"arguments\":\"{}\"}}]},\"finish_reason\":\"tool_calls\"}],\"usage\":{\"prompt_tokens\":1}}\n\ndata: [DONE]\n\n";
-const ANTHROPIC: &[u8] = b"\x01\x30event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"model\":\"m\",\"usage\":{\"input_tokens\":1}}}\
-\r\n\r\ndata: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"a\"}}\n\n\
-data: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\"output_tokens\":2}}\n\ndata: {\"type\":\"message_stop\"}\n\n";
-const SCRUBBED: &[u8] =
-    b"\x03\x01\x08\x20a line with c2VjcmV0LXZhbHVlLTEyMzQ= and secret-value-1234\x1b[31m\nerror: it failed\n";
-
-/// The secret that no scrubbed text may hold.
-const SECRET: &str = "secret-value-1234";
 
 /// What is read of a manifest is clean, whatever it says.
 fn manifest(data: &[u8]) {
@@ -224,10 +182,36 @@ fn shown(data: &[u8]) {
     assert!(text::prefix(&foreign, 20).len() <= 20);
 }
 
-/// A text comes out the same however it is cut, within its budget, without the secret and without what steers a terminal.
+/// The secrets that no text may hold which is handed out: one as it is in most places, and one that is written in another way almost everywhere.
+const PLAIN: &str = "secret-value-1234";
+const SIGNS: &str = "p/q\"r\\s<&t>+u=1'";
+
+static SECRETS: LazyLock<Secrets> = LazyLock::new(|| {
+    let named = [("KEY", PLAIN), ("SIGNS", SIGNS)];
+    Secrets::new(named.map(|(name, value)| (name.to_owned(), value.to_owned())))
+});
+
+/// Panics where some form of a secret is left.
+#[track_caller]
+fn holds_none(bytes: &[u8]) {
+    let kept = matches!(SECRETS.conceal(bytes), Cow::Borrowed(_));
+    assert!(kept, "{}", String::from_utf8_lossy(bytes));
+}
+
+/// Texts, and what they are one behind the other.
+fn texts(data: &[u8]) -> (Vec<String>, String) {
+    let texts: Vec<String> = pieces(data)
+        .0
+        .into_iter()
+        .map(|piece| String::from_utf8_lossy(piece).into_owned())
+        .collect();
+    let whole = texts.concat();
+    (texts, whole)
+}
+
+/// A text comes out the same however it is cut, within its budget, without a secret and without what steers a terminal.
 fn scrubber(data: &[u8]) {
     let (pieces, whole) = pieces(data);
-    static SECRETS: LazyLock<Secrets> = LazyLock::new(|| Secrets::new([("KEY".to_owned(), SECRET.to_owned())]));
     let budget = Budget {
         chars: 500,
         spill: 1 << 16,
@@ -244,9 +228,72 @@ fn scrubber(data: &[u8]) {
     assert_eq!((scrubbed.clone(), spilled.clone()), scrub(&[whole]), "a cut changes it");
     assert!(scrubbed.text.chars().count() <= budget.chars);
     for text in [&scrubbed.text, &spilled] {
-        assert!(!text.contains(SECRET));
+        holds_none(text.as_bytes());
         assert_eq!(clean(text, Shape::Block), text.as_str());
     }
+}
+
+/// Of what passes as it is, and of what a model says, no secret is left; JSON stays JSON; and where there is no secret, nothing is changed.
+fn conceal(data: &[u8]) {
+    let (texts, whole) = texts(data);
+    concealed_bytes(pieces(data));
+    concealed_over_edges(&texts, &whole);
+    llm::fuzzing::said(&texts, &SECRETS);
+    let is_json = |text: &str| serde_json::from_str::<IgnoredAny>(text).is_ok();
+    let concealed = SECRETS.conceal_text(whole.clone());
+    assert_eq!(SECRETS.find(concealed.as_bytes()), None, "{concealed:?}");
+    assert!(!is_json(&whole) || is_json(&concealed), "{concealed:?}");
+    assert_eq!(SECRETS.conceal_text(concealed.clone()), concealed);
+    // Where a backslash is, a string of JSON may hold what the text does not, and so may it without what can't be seen.
+    let may_hold = whole.contains('\\') || !SECRETS.is_clean(&whole);
+    assert!(may_hold || concealed == whole, "{concealed:?}");
+}
+
+/// Neither the whole nor any first part of it, which is what the whole begins with.
+fn concealed_bytes((pieces, whole): (Vec<&[u8]>, &[u8])) {
+    let concealed = SECRETS.conceal(whole);
+    holds_none(&concealed);
+    assert!(matches!(concealed, Cow::Borrowed(_)) || SECRETS.find(whole).is_some());
+    let settled = pieces.first().map_or(0, |piece| piece.len());
+    for most in [settled / 2, settled, whole.len()] {
+        let first = SECRETS.conceal_first(whole, settled, most);
+        assert!(first.bytes.len() <= most && concealed.starts_with(&first.bytes));
+        assert!(first.cut || first.bytes == concealed);
+    }
+}
+
+/// No cut hides one.
+fn concealed_over_edges(texts: &[String], whole: &str) {
+    let found = SECRETS.find_over_edges(texts.iter().map(String::as_str));
+    assert_eq!(found, SECRETS.find(whole.as_bytes()), "a cut hides it");
+    let mut after = texts.to_vec();
+    let order = (0..texts.len()).collect();
+    SECRETS.conceal_texts(&mut after.iter_mut().collect::<Vec<_>>(), &[order]);
+    assert_eq!(SECRETS.find(after.concat().as_bytes()), None, "{after:?}");
+    let by_itself = texts.iter().any(|text| SECRETS.conceal_text(text.clone()) != *text);
+    let held_one = by_itself || SECRETS.find(whole.as_bytes()).is_some();
+    assert!(held_one || after == texts, "{texts:?}: {after:?}");
+}
+
+/// A text comes out the same however it is cut, as the whole of it does. Of one that is handed out as it comes no secret is left; and where there is
+/// none, nothing is missing.
+fn coming(data: &[u8]) {
+    let (texts, whole) = texts(data);
+    let redacted = SECRETS.redact(&whole);
+    let (mut late, mut early, mut told) = (Coming::default(), Coming::default(), String::new());
+    let mut added = 0;
+    for text in &texts {
+        let (first, rest) = early.add_first(text, 3);
+        let more = first + early.add(rest);
+        assert_eq!(late.add(text), more, "a cut changes its length");
+        told.push_str(&early.decide_settled(&SECRETS));
+        added += more;
+    }
+    assert_eq!(late.open(), added);
+    assert_eq!(late.finish(&SECRETS), redacted, "a cut changes it");
+    told.push_str(&early.finish(&SECRETS));
+    holds_none(told.as_bytes());
+    assert!(!SECRETS.is_clean(&whole) || told == whole, "{told:?}");
 }
 
 #[cfg(test)]
@@ -256,11 +303,25 @@ mod tests {
 
     use super::*;
 
+    /// What a target's fuzzer begins with: files that are named `seed-…`. What fuzzers find stands beside them, on the machine that found it.
+    fn seeds(target: &str) -> Vec<Vec<u8>> {
+        let corpus = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/fuzz/corpus");
+        let all = std::fs::read_dir(corpus.join(target)).expect("a target has a corpus of its name");
+        let mut files: Vec<PathBuf> = all.map(|file| file.expect("it is read").path()).collect();
+        files.retain(|file| {
+            file.file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with("seed-"))
+        });
+        // The same cases on every machine.
+        files.sort();
+        let seeds = files.iter().map(|file| std::fs::read(file).expect("it was listed"));
+        seeds.collect()
+    }
+
     /// Good input with some of its bytes changed, left out or doubled.
-    fn mutated(seeds: &'static [&'static [u8]]) -> impl Strategy<Value = Vec<u8>> {
+    fn mutated(seeds: Vec<Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
         let change = (any::<prop::sample::Index>(), any::<u8>(), 0u8..4);
-        (prop::sample::select(seeds), prop::collection::vec(change, 0..6)).prop_map(|(seed, changes)| {
-            let mut bytes = seed.to_vec();
+        (prop::sample::select(seeds), prop::collection::vec(change, 0..6)).prop_map(|(mut bytes, changes)| {
             for (place, byte, what) in changes {
                 let at = place.index(bytes.len().max(1));
                 match what {
@@ -275,8 +336,11 @@ mod tests {
     }
 
     #[test]
-    fn each_parser_keeps_its_word_for_mutations_of_good_input() {
-        for (name, target, seeds) in TARGETS {
+    fn each_parser_keeps_its_word_for_good_input_and_mutations_of_it() {
+        for (name, target) in TARGETS {
+            let seeds = seeds(name);
+            assert!(!seeds.is_empty(), "{name} has nothing to begin with");
+            seeds.iter().for_each(|seed| target(seed));
             let mut runner = TestRunner::new_with_rng(
                 Config::with_cases(300),
                 proptest::test_runner::TestRng::deterministic_rng(proptest::test_runner::RngAlgorithm::ChaCha),
@@ -294,16 +358,17 @@ mod tests {
         let manifest = include_str!("../../tests/fuzz/Cargo.toml");
         let page = include_str!("../../docs/security.md");
         let targets = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/fuzz/targets");
-        for (name, ..) in TARGETS {
+        for (name, _) in TARGETS {
             let target = targets.join(format!("{name}.rs"));
             let fuzzer = std::fs::read_to_string(&target).expect("a target has a file of its name");
-            assert!(
-                fuzzer.contains(&format!("run(\"{name}\"")),
-                "{} fuzzes something else",
-                target.display()
+            // To the letter: nothing here compiles it.
+            let expected = format!(
+                "//! Fuzzes `{name}` of `hermes_host::fuzzing`.\n\n#![no_main]\n\n\
+                 libfuzzer_sys::fuzz_target!(|data: &[u8]| hermes_host::fuzzing::run(\"{name}\", data));\n"
             );
+            assert_eq!(fuzzer, expected, "{}", target.display());
             assert!(
-                manifest.contains(&format!("name = \"{name}\"\n")),
+                manifest.contains(&format!("name = \"{name}\"\npath = \"targets/{name}.rs\"\n")),
                 "tests/fuzz has no {name}"
             );
             assert!(
@@ -319,11 +384,12 @@ mod tests {
     #[test]
     fn the_component_to_begin_with_is_a_good_one() {
         let text = include_str!("../../tests/fuzz/component.wat");
+        let component = &seeds("component")[0];
         assert!(
-            hermes_tests::guests::assemble(text, &[]) == COMPONENT,
+            hermes_tests::guests::assemble(text, &[]) == *component,
             "it is another text's"
         );
-        let outline = check(COMPONENT, &Limits::default()).expect("a good component");
+        let outline = check(component, &Limits::default()).expect("a good component");
         assert_eq!(outline.exports, ["hermes:plugin/toolset@0.1.0"]);
         assert_eq!(outline.producers, ["x 1"]);
     }

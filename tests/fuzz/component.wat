@@ -1,4 +1,4 @@
-;; What the fuzzers of `component` begin with, which is assembled in `corpus/component`: a toolset with each kind of section that the check before
+;; What the fuzzers of `component` begin with, which is assembled in `corpus/component/seed-1`: a toolset with each kind of section that the check before
 ;; compiling looks into. It is checked, and never run.
 (component
   (core module

@@ -32,11 +32,12 @@ pub(super) fn cleaned(mut completion: Completion, secrets: &Secrets) -> Completi
     }
     // Whoever is given them reads the texts of an answer one behind the other, with the reasoning between them or without.
     secrets.conceal_texts(&mut texts, &[said, all]);
-    // These are of a length that a name and a word may have.
+    // These are of a length that a name and a word may have, and without what can't be seen: it is taken out first, as it may split a secret.
+    let line = |text: &str, most| secrets.line(&secrets.conceal_text(secrets.redact(text).into_owned()), most);
     if let FinishReason::Other(word) = &mut completion.finish_reason {
-        *word = secrets.line(&secrets.conceal_text(std::mem::take(word)), WORD);
+        *word = line(word, WORD);
     }
-    completion.model = secrets.line(&secrets.conceal_text(completion.model), NAME);
+    completion.model = line(&completion.model, NAME);
     // No provider takes a text back of which nothing is left.
     completion
         .parts
@@ -80,6 +81,14 @@ mod tests {
                 assert!(!cut.contains(&VALUE[..4]) && cut.chars().count() <= most, "{cut}");
             }
         }
+    }
+
+    #[test]
+    fn what_cant_be_seen_hides_no_secret_in_a_word_though_it_is_escaped() {
+        let split = format!("K\0\\u00717{}", &VALUE[3..]);
+        let completion = said(Vec::new(), &split, &split);
+        assert_eq!(completion.finish_reason, FinishReason::Other("[secret x]".to_owned()));
+        assert_eq!(completion.model, "[secret x]");
     }
 
     #[test]

@@ -99,7 +99,12 @@ async fn list(endpoint: &Endpoint) -> Result<Vec<String>, String> {
             return Err("it is too long".to_owned());
         }
     }
-    let list: Value = serde_json::from_slice(&body).map_err(|_| "it is no JSON".to_owned())?;
+    listed(&body)
+}
+
+/// The models that a list names, those left out that only embed text.
+pub(super) fn listed(body: &[u8]) -> Result<Vec<String>, String> {
+    let list: Value = serde_json::from_slice(body).map_err(|_| "it is no JSON".to_owned())?;
     let models = list.get("data").and_then(Value::as_array).ok_or("it is no list")?;
     let ids = models.iter().filter_map(|model| model.get("id")?.as_str());
     Ok(ids

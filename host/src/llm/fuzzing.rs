@@ -1,13 +1,18 @@
-//! A provider's reply of any bytes, in any pieces and as one body.
+//! A provider's reply of any bytes, in any pieces and as one body; its list of models; and what is left of an answer that holds secrets.
 
+use super::cleaned::cleaned;
+use super::discover::listed;
 use super::opaque::Owner;
 use super::protocol::{Answer, Decode, parse};
 use super::sse::{Parser, TooLong};
 use super::transport::take;
 use super::usage::Reported;
 use super::{anthropic, fault::Fault, openai};
+use crate::bindings::llm::{Completion, FinishReason, Part, Usage};
+use crate::bindings::types::ToolCall;
 use crate::config::model::ProviderKind;
 use crate::limits::Limits;
+use crate::scrub::Secrets;
 
 /// Splits `data` into pieces: its first byte says how often it is cut, the next ones how long each piece is; then comes what is cut. Nothing is
 /// lost and nothing added.
@@ -70,6 +75,60 @@ fn reply(data: &[u8], kind: ProviderKind) {
             let _ = decoder.finish();
         }
     }
+}
+
+/// A list of models: what is read of it are names of models that say something, and the same when they are listed again.
+pub fn models(data: &[u8]) {
+    let Ok(models) = listed(data) else { return };
+    assert!(
+        models.iter().all(|id| !id.is_empty() && !id.contains("embed")),
+        "{models:?}"
+    );
+    let ids: Vec<_> = models.iter().map(|id| serde_json::json!({ "id": id })).collect();
+    let again = serde_json::json!({ "data": ids }).to_string();
+    assert_eq!(listed(again.as_bytes()), Ok(models));
+}
+
+/// What is left of an answer in these texts holds no secret, neither in one of its parts nor over their edges, with the reasoning between them or without.
+pub fn said(texts: &[String], secrets: &Secrets) {
+    let part = |(n, text): (usize, &String)| match n % 3 {
+        0 => Part::Text(text.clone()),
+        1 => Part::Reasoning(text.clone()),
+        _ => Part::ToolCall(ToolCall {
+            id: format!("c{n}"),
+            name: "f".to_owned(),
+            arguments: text.clone(),
+        }),
+    };
+    let completion = Completion {
+        parts: texts.iter().enumerate().map(part).collect(),
+        finish_reason: FinishReason::Other(texts.concat()),
+        model: texts.concat(),
+        usage: Usage {
+            input_tokens: 0,
+            cached_input_tokens: 0,
+            output_tokens: 0,
+            cost_micro_usd: 0,
+            estimated: false,
+        },
+    };
+    let completion = cleaned(completion, secrets);
+    let holds_none = |text: &str| assert_eq!(secrets.find(text.as_bytes()), None, "{texts:?}: {text:?}");
+    holds_none(&completion.model);
+    if let FinishReason::Other(word) = &completion.finish_reason {
+        holds_none(word);
+    }
+    let (mut told, mut thought) = (String::new(), String::new());
+    for part in &completion.parts {
+        match part {
+            Part::Text(text) => [&mut told, &mut thought].into_iter().for_each(|all| all.push_str(text)),
+            Part::Reasoning(text) => thought.push_str(text),
+            Part::ToolCall(call) => holds_none(&call.arguments),
+            Part::Media(_) | Part::Opaque(_) => unreachable!("it has said neither"),
+        }
+    }
+    holds_none(&told);
+    holds_none(&thought);
 }
 
 fn decoder(kind: ProviderKind) -> Box<dyn Decode> {

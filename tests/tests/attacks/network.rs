@@ -228,7 +228,7 @@ fn a14_connections_that_nobody_answers() {
             .as_array()
             .unwrap()
             .iter()
-            .flat_map(Value::as_str)
+            .filter_map(Value::as_str)
             .collect();
         let refused = told
             .iter()

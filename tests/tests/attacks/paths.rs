@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use hermes_tests::child::{ChildSpec, inside, join};
 use hermes_tests::output::{message, refusal};
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::fs::{CWD, FileType, RenameFlags, makedev, mknodat, renameat_with};
 use serde_json::{Value, json};
 
 use crate::LONG;
@@ -198,12 +198,12 @@ fn a25_a_link_that_the_guest_made_leads_nowhere() {
     assert!(!output.stdout.contains(CANARY), "{}", output.stdout);
     // Each is told of, whether it would have read or written.
     let denied = output.json()["denied"].as_array().unwrap().clone();
-    let told: Vec<(&str, u64)> = denied
+    let named: Vec<(&str, u64)> = denied
         .iter()
         .map(|denial| (denial["what"].as_str().unwrap(), denial["count"].as_u64().unwrap()))
         .collect();
     assert_eq!(
-        told,
+        named,
         [
             ("write /desk/absolute", 1),
             ("read /desk/relative", 1),
@@ -362,11 +362,14 @@ fn a25_what_is_no_file_holds_nobody_up() {
         assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     }
     let _socket = UnixListener::bind(folders.work().join("papers/socket")).unwrap();
+    // Whoever is root may be able to make a device, which gives zeros without end.
+    let zeros = folders.work().join("papers/zeros");
+    let is_made = mknodat(CWD, &zeros, FileType::CharacterDevice, 0o666.into(), makedev(1, 5)).is_ok();
     let reads = |path: &str| call(&[on("/papers", "read", path)]);
     // To set the times of what a link leads to, it is opened.
     let times = call(&[json!({ "do": "set-times", "root": "/desk", "path": "pipe", "follow": true })]);
     let host = agent(folders.site.host()).args(["--allow", "fs:./papers", "--allow", "fs:./desk:rw"]);
-    let program = json!({ "steps": [reads("pipe"), reads("socket"), reads("a.txt"), times] });
+    let program = json!({ "steps": [reads("pipe"), reads("socket"), reads("a.txt"), times, reads("zeros")] });
     let attacked = folders.site.attack(host.probe(&program));
     assert_eq!(attacked.output.code, Some(0), "{:?}", attacked.output);
     let seen = attacked.output.seen();
@@ -374,6 +377,8 @@ fn a25_what_is_no_file_holds_nobody_up() {
     assert_eq!(wasi::in_call(&seen[1])[0]["error"], "unsupported", "{}", seen[1]);
     assert_eq!(wasi::in_call(&seen[2])[0]["ok"], "a paper", "{}", seen[2]);
     assert_eq!(wasi::in_call(&seen[3])[0]["error"], "unsupported", "{}", seen[3]);
+    let expected = if is_made { "unsupported" } else { "no-entry" };
+    assert_eq!(wasi::in_call(&seen[4])[0]["error"], expected, "{}", seen[4]);
     // No thread waits in the pipe, for which the process would wait a second.
     attacked.within(Duration::from_secs(5));
     folders.site.is_well();

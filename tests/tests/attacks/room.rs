@@ -69,12 +69,14 @@ fn a10_memory_that_is_too_much_from_the_beginning() {
     let site = Site::new();
     let [initial, together] = cases::room::initial_memory();
     site.tries(&initial).holding(0);
-    site.tries(&together).holding(MEMORY);
+    site.tries(&together).holding(0);
     let file = hostile::A10_INITIAL_TOGETHER.file(&site.home);
     site.attack(site.host().set("limits.memory", "80MiB").run(&file, "go"))
         .answers("done");
     let less = site.host().set("limits.memory", (80 << 20) - 1).run(&file, "go");
-    site.attack(less).ends(1, "trapped", &["limits.memory"]);
+    site.attack(less)
+        .refused(&["83886080 bytes of memory", "limits.memory (83886079)"])
+        .of_kind("load(too-large)");
     site.is_well();
 }
 
@@ -83,13 +85,17 @@ fn a11_tables_to_the_last_element() {
     let site = Site::new();
     let [_, _, tables] = cases::room::measured();
     site.tries(&tables).holding(1 << 20);
-    site.tries(&cases::room::initial_elements());
+    for case in cases::room::initial_elements() {
+        site.tries(&case);
+    }
+    for guest in [hostile::A11_INITIAL_TOGETHER, hostile::A11_BESIDE_IMPORTS] {
+        let host = site.host().set("limits.table_elements", 20_001);
+        site.attack(host.run(&guest.file(&site.home), "go")).answers("done");
+    }
     let file = hostile::A11_INITIAL_TOGETHER.file(&site.home);
-    site.attack(site.host().set("limits.table_elements", 20_001).run(&file, "go"))
-        .answers("done");
     let host = site.host().set("limits.table_elements", 19_999).run(&file, "go");
     site.attack(host)
-        .refused(&["20000 table elements", "limits.table_elements (19999)"])
+        .refused(&["20001 table elements", "limits.table_elements (19999)"])
         .of_kind("load(too-large)");
     site.is_well();
 }

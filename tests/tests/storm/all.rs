@@ -38,13 +38,9 @@ pub(crate) fn cases() -> Vec<Case> {
     all.extend(room::stacks());
     all.extend(room::measured());
     all.extend(room::initial_memory());
+    all.extend(room::initial_elements());
     all.extend(room::tables());
-    all.extend([
-        room::calls_itself(),
-        room::brackets(),
-        room::initial_elements(),
-        room::left(),
-    ]);
+    all.extend([room::calls_itself(), room::brackets(), room::left()]);
     // A12, A14
     all.extend(values::no_texts());
     all.extend(values::long_texts());

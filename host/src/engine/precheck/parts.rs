@@ -16,7 +16,9 @@ pub(super) struct Parts {
     components: u64,
     definitions: u64,
     depth: u64,
+    /// Of the module that begins with most of them.
     memory: u64,
+    /// The same.
     table_elements: u64,
 }
 
@@ -54,13 +56,13 @@ impl Parts {
             Payload::CodeSectionEntry(body) => return function(body, limits),
             Payload::MemorySection(section) => {
                 let all = section.clone().into_iter().flatten();
-                let largest = all.map(|memory| memory.initial.saturating_mul(PAGE)).max();
-                self.memory = self.memory.max(largest.unwrap_or_default());
+                let bytes = all.map(|memory| memory.initial.saturating_mul(PAGE));
+                self.memory = self.memory.max(bytes.fold(0, u64::saturating_add));
                 return Ok(());
             }
             Payload::TableSection(section) => {
-                let largest = section.clone().into_iter().flatten().map(|t| t.ty.initial).max();
-                self.table_elements = self.table_elements.max(largest.unwrap_or_default());
+                let elements = section.clone().into_iter().flatten().map(|table| table.ty.initial);
+                self.table_elements = self.table_elements.max(elements.fold(0, u64::saturating_add));
                 return Ok(());
             }
             Payload::TypeSection(section) => section.count(),
@@ -91,11 +93,11 @@ impl Parts {
         )
     }
 
-    /// Neither the largest memory nor the largest table is larger to begin with than all of an instance together may be. What several of them
-    /// need together shows when they are instantiated.
+    /// No module has more memory or larger tables to begin with than all of an instance together may have. What several modules need together shows when
+    /// they are instantiated: how often each is, is not looked into.
     ///
     /// # Errors
-    /// One is larger.
+    /// One has more.
     pub(super) fn fit(&self, limits: &Limits) -> Result<(), LoadError> {
         let all = [
             ("bytes of memory", self.memory, limits.memory, "memory"),

@@ -93,16 +93,22 @@ pub(crate) fn measured() -> [Case; 3] {
 
 /// Memory that is too much from the beginning, in one or in four.
 pub(crate) fn initial_memory() -> [Case; 2] {
-    let words = ["a10_initial", "4294967296 bytes of memory", "limits.memory"];
+    let words = |name: &'static str, bytes: &'static str| [name, bytes, "limits.memory (67108864)"];
+    let one = words("a10_initial", "4294967296 bytes of memory");
+    let four = words("a10_initial_together", "83886080 bytes of memory");
     [
-        Case::run(hostile::A10_INITIAL, "go").refused("load(too-large)", &words),
-        Case::run(hostile::A10_INITIAL_TOGETHER, "go").fails("trapped", &["limits.memory"]),
+        Case::run(hostile::A10_INITIAL, "go").refused("load(too-large)", &one),
+        Case::run(hostile::A10_INITIAL_TOGETHER, "go").refused("load(too-large)", &four),
     ]
 }
 
-/// Elements that are too many from the beginning.
-pub(crate) fn initial_elements() -> Case {
-    Case::run(hostile::A11_INITIAL_TOGETHER, "go").fails("trapped", &["limits.table_elements"])
+/// Elements that are too many from the beginning: in one module, or with those of another one, which binds its imports and has a table for that.
+pub(crate) fn initial_elements() -> [Case; 2] {
+    let words = ["20001 table elements", "limits.table_elements (20000)"];
+    [
+        Case::run(hostile::A11_INITIAL_TOGETHER, "go").refused("load(too-large)", &words),
+        Case::run(hostile::A11_BESIDE_IMPORTS, "go").fails("trapped", &["limits.table_elements"]),
+    ]
 }
 
 /// As many tables as an instance may have, one more and many more; and one of 64 bits.

@@ -1,0 +1,5 @@
+//! Fuzzes `coming` of `hermes_host::fuzzing`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| hermes_host::fuzzing::run("coming", data));
