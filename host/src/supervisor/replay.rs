@@ -342,6 +342,10 @@ impl Replay {
                 .report
                 .clone()
                 .map(|report| redact_report(&guest.session, report)),
+            exit: match recorded.exit.clone() {
+                types::ExitReason::Failed(error) => types::ExitReason::Failed(scrub_error(&guest.session, error)),
+                exit => exit,
+            },
             ..recorded.clone()
         };
         let is_same = same_end(&recorded, &got) || same_end(&known, &got);
@@ -631,8 +635,9 @@ async fn same_answer(
         }
         Ok(Err(error)) => {
             let error = scrub_error(&guest.session, error);
+            let known = told.error.clone().map(|error| scrub_error(&guest.session, error).kind);
             (
-                kind == Some(&error.kind),
+                kind == Some(&error.kind) || known.as_ref() == Some(&error.kind),
                 Ending::new("failed", &Refusal::from(error).to_string()),
             )
         }
