@@ -50,7 +50,7 @@ impl Denial {
     /// Whether it says the same, however often.
     fn says(&self, other: &Self) -> bool {
         let is_same = self.what == other.what && self.message == other.message && self.remedy == other.remedy;
-        is_same && self.is_of(other)
+        is_same && self.is_like(other)
     }
 
     /// Whether it is one of the same plugin.
