@@ -473,12 +473,15 @@ fn a_flag_that_is_offered_is_one_word_to_a_shell_whoever_chose_it() {
     let host = with_probe_tool(&home).arg("--tool");
     let output = host.arg(guests::built("probe-wasi")).probe(&program).output().expect(0);
     let denied = output.json()["denied"].as_array().unwrap().clone();
-    for word in ["'blackboard:notes --deny lessons:ro'", "'llm:fast; reboot'"] {
-        let offered = format!("Allow it with --allow {word}");
-        let is_said = |denial: &Value| denial["message"].as_str().is_some_and(|said| said.contains(&offered));
-        assert!(denied.iter().any(is_said), "{offered}: {denied:?}");
-    }
-    // What is no host's name is in no flag.
+    let offered = "Allow it with --allow 'llm:fast; reboot'";
+    let is_said = |denial: &Value| denial["message"].as_str().is_some_and(|said| said.contains(offered));
+    assert!(denied.iter().any(is_said), "{denied:?}");
+    // What is no space's name is in no flag, nor is what is no host's.
+    let opened = denied.iter().find(|denial| denial["target"] == "notes --deny lessons");
+    assert_eq!(
+        opened.unwrap()["message"],
+        "probe-tool may not open the blackboard space notes --deny lessons: it holds no grant for it"
+    );
     let sent = denied
         .iter()
         .find(|denial| denial["target"] == "GET http://x;reboot;.example/");
@@ -743,9 +746,13 @@ fn a_flood_of_denials_hides_none_of_another_kind_of_right() {
         files("read", "/papers/../key", 1),
         json!({ "do": "fetch", "url": exfil }),
     ])]);
-    let host = with_probe_tool(&home).args(["--allow", "fs:./papers", "--output", "events", "--plugin"]);
-    let host = host.set("limits.audit.targets", MOST).arg(guests::built("probe"));
-    let output = host.arg(program.to_string()).output().expect(0);
+    let host = with_probe_tool(&home).set("limits.audit.targets", MOST);
+    let host = host.args(["--allow", "fs:./papers", "--output", "events", "--plugin"]);
+    let output = host
+        .arg(guests::built("probe"))
+        .arg(program.to_string())
+        .output()
+        .expect(0);
     let events = output.events();
     let run = events.iter().find_map(|event| event["run"].as_str()).unwrap();
     let told = |row: &Value| (row["grant"].clone(), row["target"].clone(), row["count"].clone());
@@ -795,7 +802,10 @@ fn the_page_names_what_each_plugin_lacked_of_each_kind_and_the_flags_of_that_alo
     let output = host.probe(&program).output().expect(0);
     let denied = output.json()["denied"].as_array().unwrap().clone();
     let of = |plugin: &str, kind: &str| -> usize {
-        let grant = |denial: &&Value| denial["grant"].as_str().is_some_and(|grant| grant.starts_with(kind));
+        let grant = |denial: &&Value| {
+            let grant = denial["grant"].as_str();
+            grant.is_some_and(|grant| grant.starts_with(kind))
+        };
         denied
             .iter()
             .filter(|denial| denial["plugin"] == plugin)
@@ -803,8 +813,9 @@ fn the_page_names_what_each_plugin_lacked_of_each_kind_and_the_flags_of_that_alo
             .count()
     };
     assert_eq!(
-        (of("probe-tool", "net:"), of("probe-tool", "fs:"), of("web", "net:")),
-        (32, 32, 1)
+        (of("probe-tool", "net"), of("probe-tool", "fs"), of("web", "net")),
+        (32, 32, 1),
+        "{denied:?}"
     );
     assert_eq!(denied.last().unwrap()["count"], 16, "8 of each further kind");
     let page = &output.stderr[output.stderr.find("denied: 81 times\n").unwrap()..];

@@ -60,6 +60,15 @@ impl Program {
             let step = program.step(dice, depth);
             program.steps.push(step);
         }
+        // What comes too seldom by itself.
+        let asked = json!({ "do": "start", "messages": messages(dice) });
+        let cancelled = json!({ "do": "cancel", "pending": program.pending });
+        program.steps.extend([asked, cancelled]);
+        if program.children > 0 {
+            let children: Vec<u64> = (0..program.children).collect();
+            let wait = json!({ "do": "wait-any-child", "children": children, "timeout_ms": dice.below(60) });
+            program.steps.push(wait);
+        }
         if dice.below(4) == 0 {
             // What it did so far it does once more.
             let at = 2 + dice.below(length);

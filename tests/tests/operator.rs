@@ -128,10 +128,14 @@ fn grants_stand_in_the_configuration_too() {
     );
     let shown = home.host().args(["config", "show"]).output().expect(0).stdout;
     assert!(shown.contains("fs:./papers"), "{shown}");
+    // What is named by its path gets nothing by its name.
+    let probe = || home.host().args(["--allow", "probe=fs:./papers"]);
+    with(&json!(["files=fs:./papers"]));
+    assert_eq!(listed(probe()).unwrap().trim(), "/papers/a.txt");
     with(&json!(["probe=fs:./papers", "files=fs:./papers"]));
-    assert_eq!(listed(home.host()).unwrap().trim(), "/papers/a.txt");
-    with(&json!(["probe=fs:./papers", "web=fs:./papers"]));
-    assert_eq!(listed(home.host()), Err("denied".to_owned()));
+    assert!(listed(home.host()).is_err());
+    with(&json!(["web=fs:./papers"]));
+    assert_eq!(listed(probe()), Err("denied".to_owned()));
     for bad in ["fs:./nowhere", "moon:dark"] {
         with(&json!([bad]));
         home.host().probe(&json!({})).output().expect(2).says(&[bad]);
