@@ -349,8 +349,7 @@ fn a_folder_that_is_granted_by_a_link_is_told_and_by_the_configuration_refused()
         host(&[])
     };
     for grant in ["fs:./papers", &whole] {
-        let refused = configured(grant).expect(2);
-        refused.says(&words);
+        let refused = configured(grant).expect(2).says(&words);
         refused.says(&["name the folder itself", "config.toml:1"]);
     }
     configured("fs:./secrets").expect(0);
