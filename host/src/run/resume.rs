@@ -288,6 +288,8 @@ impl Host {
         }
         let (toolbox, _) = toolbox(&plugins, &shared.limits)?;
         let script = shared.script.as_ref().map(Path::new);
+        let all = std::iter::once(&*strategy).chain(plugins.iter().map(|p| &*p.plugin));
+        let flags = self.grantable_still(id, all, script, &whole(&plugins))?;
         let (models, model) = match &agent.model {
             Some(of) => {
                 let models = Catalogue::open(&self.config.models, &shared.limits, script)?;
@@ -301,8 +303,6 @@ impl Host {
             None => (Catalogue::open(&self.config.models, &shared.limits, script)?, None),
         };
         let secrets = self.run_secrets(&whole(&plugins), &shared.limits)?;
-        let all = std::iter::once(&*strategy).chain(plugins.iter().map(|p| &*p.plugin));
-        let flags = self.grantable_still(id, all, script, &whole(&plugins))?;
         Ok(Ready {
             strategy,
             prepared,
