@@ -254,10 +254,10 @@ pub(super) fn offer(right: Option<&str>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{all, folder};
-    use super::*;
     use std::collections::BTreeSet;
 
+    use super::super::tests::{all, folder};
+    use super::*;
     use crate::plugin::grant::{Access, Grant, GrantContext, ProviderFiles};
     use crate::plugin::reader::GrantReader;
     use crate::secret::SecretFile;
