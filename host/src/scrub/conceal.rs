@@ -510,6 +510,23 @@ mod tests {
     }
 
     #[test]
+    fn a_long_secret_beyond_ascii_is_taken_out_whole() {
+        let value: String = ('ä'..).filter(|c| c.is_alphabetic()).take(200).collect();
+        let secrets = Secrets::new([("x".to_owned(), value.clone())]);
+        let escaped: String = value.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect();
+        let (a, b) = (&value[..200], &escaped[600..]);
+        for text in [
+            &value,
+            &escaped,
+            &format!("{a}{b}"),
+            &format!("{a}\u{200b}{}", &value[200..]),
+        ] {
+            assert_eq!(secrets.conceal_text(format!("é{text}ж")), "é[secret x]ж");
+            assert_eq!(secrets.conceal_text(format!("[\"é{text}\"]")), "[\"é[secret x]\"]");
+        }
+    }
+
+    #[test]
     fn a_value_that_stands_in_a_placeholder_hides_no_other() {
         let secrets = Secrets::new([
             ("prod-token".to_owned(), VALUE.to_owned()),
