@@ -198,8 +198,8 @@ fn f11_cut_at_every_byte() {
 fn f11_stalled_all_over_an_answer() {
     let turn = || Turn::text("a text").and_call("call_1", "echo", r#"{"text":"x"}"#);
     let words = |bytes: usize| format!("STALLS AT {bytes:04}");
-    // A command's line takes the steps of no more than every thirteenth byte.
-    let (firsts, step) = if full() { (0..13, 13) } else { (13..14, 5 * 13) };
+    // A command's line takes the steps of no more than every thirteenth byte. None at all would be the end of a body that is sent in chunks.
+    let (firsts, step) = if full() { (1..14, 13) } else { (13..14, 5 * 13) };
     for (format, first) in FORMATS
         .into_iter()
         .flat_map(|format| firsts.clone().map(move |first| (format, first)))
